@@ -1,0 +1,21 @@
+FROM python:3.13-slim AS build
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
+WORKDIR /src
+COPY requirements requirements
+RUN python -m venv /opt/moiety \
+    && /opt/moiety/bin/pip install --require-hashes --only-binary :all: -r requirements/server.txt \
+    && pip install --require-hashes --only-binary :all: -r requirements/build.txt
+COPY . .
+RUN hatchling build --target wheel --directory /dist \
+    && /opt/moiety/bin/pip install --no-deps /dist/*.whl \
+    && cp docker/health.py /opt/moiety/
+
+FROM python:3.13-slim
+RUN useradd --system --uid 10001 --no-create-home moiety
+COPY --from=build /opt/moiety /opt/moiety
+ENV PATH=/opt/moiety/bin:$PATH PYTHONUNBUFFERED=1 MOIETY_LISTEN=0.0.0.0:50051
+USER 10001
+EXPOSE 50051
+HEALTHCHECK --interval=10s --timeout=5s --start-period=20s CMD ["python", "/opt/moiety/health.py"]
+ENTRYPOINT ["moiety"]
+CMD ["serve"]

@@ -1,0 +1,76 @@
+# Every target sets up what it needs in .venv, from python3 and make alone, and costs nothing when that is done.
+
+PYTHON ?= python3
+ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+# Wheels only: a source distribution would run build code whose own dependencies carry no hashes.
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+LOCKED := $(INSTALL) --require-hashes --only-binary :all:
+COMPILE = $(BIN)/uv --no-config pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--custom-compile-command "make lock" $(ARGS)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo up test lint format proto migrate bench lock clean
+
+help:  ## Show this list
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.demo-stamp  ## Run the main job on real input: usage in, rounds out, replayed
+	$(BIN)/moiety demo $(ARGS)
+
+up: $(VENV)/.demo-stamp  ## Run the whole service on an embedded Postgres, until Ctrl-C
+	$(BIN)/moiety up $(ARGS)
+
+test: $(VENV)/.dev-stamp  ## Run all tests (ARGS="-k receipt" for some of them)
+	$(BIN)/pytest $(ARGS)
+
+lint: $(VENV)/.dev-stamp  ## Check style, types, module boundaries, the contract and the containers
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python proto/generate.py --check --descriptors $(VENV)/contract.binpb
+	$(BIN)/buf lint $(VENV)/contract.binpb --path moiety/v1
+	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
+	$(BIN)/hadolint Dockerfile
+
+format: $(VENV)/.dev-stamp  ## Sort imports and format the code
+	$(BIN)/ruff check --select I --fix
+	$(BIN)/ruff format
+
+proto: $(VENV)/.dev-stamp  ## Regenerate moiety/v1 from proto/
+	$(BIN)/python proto/generate.py
+
+migrate: $(VENV)/.demo-stamp  ## Bring the schema of MOIETY_DATABASE_OWNER_URL up to date
+	$(BIN)/moiety db upgrade $(ARGS)
+
+bench: $(VENV)/.dev-stamp  ## Run the benchmarks
+	$(BIN)/python -m bench $(ARGS)
+
+lock: $(VENV)/.dev-stamp  ## Pin pyproject.toml's dependencies again (ARGS=--upgrade for newer versions)
+	$(COMPILE) pyproject.toml --all-extras --group build --output-file requirements/dev.txt
+	$(COMPILE) pyproject.toml --extra server --extra embedded --extra demo --constraints requirements/dev.txt --output-file requirements/demo.txt
+	$(COMPILE) pyproject.toml --extra server --constraints requirements/dev.txt --output-file requirements/server.txt
+	$(COMPILE) --group build --constraints requirements/dev.txt --output-file requirements/build.txt
+
+clean:  ## Delete .venv, caches and build output
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' || { \
+		echo "Moiety needs Python 3.11 to 3.14; $(PYTHON) is not. Name another one: make PYTHON=python3.13 ..." >&2; exit 1; }
+	@echo "Setting up $(VENV); this happens once." >&2
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
+
+$(VENV)/.demo-stamp: requirements/build.txt requirements/demo.txt pyproject.toml | $(BIN)/python
+	$(LOCKED) -r requirements/build.txt -r requirements/demo.txt
+	$(INSTALL) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.dev-stamp: requirements/dev.txt pyproject.toml | $(BIN)/python
+	$(LOCKED) -r requirements/dev.txt
+	$(INSTALL) --no-deps --no-build-isolation --editable .
+	@touch $(VENV)/.demo-stamp $@

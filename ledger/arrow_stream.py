@@ -1,0 +1,125 @@
+"""Arrow IPC streams from outside: how large one really is, before anything allocates.
+
+Arrow lets every compressed buffer state its own size after decompression, and a reader allocates what it states. So
+the framing is walked here first, on bounded reads of the flatbuffer metadata, with nothing decoded.
+Source: Arrow columnar format, "IPC Streaming Format" and `Message.fbs`.
+"""
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+CONTINUATION: Final = 0xFFFFFFFF
+
+SCHEMA: Final = 1
+DICTIONARY_BATCH: Final = 2
+RECORD_BATCH: Final = 3
+
+
+class FramingError(ValueError):
+    """The bytes are not one well-framed Arrow stream; the message says where it breaks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message of a stream: its kind, and its body's size in bytes once decompressed."""
+
+    kind: int
+    decoded_bytes: int
+
+
+def messages(stream: bytes) -> Iterator[Message]:
+    """The messages of a stream, up to its end mark or its end. Raises FramingError where one is not well framed."""
+    place = 0
+    while place < len(stream):
+        mark, metadata_bytes = _unpack("<Ii", stream, place)
+        if mark != CONTINUATION:
+            raise FramingError("a message does not begin with the continuation mark")
+        place += 8
+        if metadata_bytes == 0:
+            break
+        if metadata_bytes < 0 or place + metadata_bytes > len(stream):
+            raise FramingError("a message's metadata passes the end")
+        root = _Table.root(stream[place : place + metadata_bytes])
+        body_bytes = root.scalar(3, "<q", 0)
+        body_start = place + metadata_bytes
+        if body_bytes < 0 or body_start + body_bytes > len(stream):
+            raise FramingError("a message's body passes the end")
+        body = memoryview(stream)[body_start : body_start + body_bytes]
+        yield Message(root.scalar(1, "<B", 0), _decoded_bytes(root, body))
+        place = body_start + body_bytes
+    if place != len(stream):
+        raise FramingError("bytes follow the end of the stream")
+
+
+def _decoded_bytes(root: "_Table", body: memoryview) -> int:
+    header = root.table(2)
+    if header is None:
+        raise FramingError("a message has no header")
+    if root.scalar(1, "<B", 0) == DICTIONARY_BATCH:
+        header = header.table(1)
+    if header is None or header.table(3) is None:
+        return len(body)
+    total = 0
+    for offset, length in header.structs(2, "<qq"):
+        if length:
+            if not 0 <= offset <= offset + length <= len(body):
+                raise FramingError("a buffer passes the end of its body")
+            (stated,) = _unpack("<q", body, offset)
+            total += length if stated == -1 else stated
+            if stated < -1:
+                raise FramingError("a compressed buffer states a negative size")
+    return total
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """A flatbuffer table at a position of its buffer; fields are addressed by their number in the schema."""
+
+    data: bytes
+    position: int
+
+    @classmethod
+    def root(cls, data: bytes) -> "_Table":
+        (position,) = _unpack("<I", data, 0)
+        return cls(data, position)
+
+    def field(self, number: int) -> int | None:
+        (back,) = _unpack("<i", self.data, self.position)
+        vtable = self.position - back
+        (vtable_bytes,) = _unpack("<H", self.data, vtable)
+        if 4 + 2 * number >= vtable_bytes:
+            return None
+        (offset,) = _unpack("<H", self.data, vtable + 4 + 2 * number)
+        return self.position + offset if offset else None
+
+    def scalar(self, number: int, layout: str, default: int) -> int:
+        position = self.field(number)
+        return default if position is None else int(_unpack(layout, self.data, position)[0])
+
+    def table(self, number: int) -> "_Table | None":
+        position = self.field(number)
+        return None if position is None else _Table(self.data, self._indirect(position))
+
+    def structs(self, number: int, layout: str) -> Iterator[tuple[int, ...]]:
+        position = self.field(number)
+        if position is None:
+            return
+        vector = self._indirect(position)
+        (count,) = _unpack("<I", self.data, vector)
+        size = struct.calcsize(layout)
+        if vector + 4 + count * size > len(self.data):
+            raise FramingError("a vector passes the end of its metadata")
+        for place in range(count):
+            yield _unpack(layout, self.data, vector + 4 + place * size)
+
+    def _indirect(self, position: int) -> int:
+        (offset,) = _unpack("<I", self.data, position)
+        return position + int(offset)
+
+
+def _unpack(layout: str, data: bytes | memoryview, position: int) -> tuple[int, ...]:
+    if position < 0 or position + struct.calcsize(layout) > len(data):
+        raise FramingError("a length points past the end")
+    return struct.unpack_from(layout, data, position)

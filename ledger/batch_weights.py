@@ -1,0 +1,115 @@
+"""A batch's weights: for event e and collective c, `weight(e, c) = units * share`, summed per mode.
+
+A weight is below 2^60 and a batch's sum below 2^76, so sums are kept in two limbs of LIMB_BITS; a floating-point number
+never holds one.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from ledger.errors import LedgerCorruptError
+from ledger.leaves import ModeTotals
+from ledger.usage import MODES, NANO, BoolArray, Int64Array, UsageBatch
+
+LIMB_BITS: Final = 44
+"""65,536 low limbs then sum below 2^60, and a batch's high limb below 2^32."""
+
+_LOW_MASK: Final = (1 << LIMB_BITS) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class ModeWeights:
+    """One mode's weights in a batch: `low + high * 2^LIMB_BITS` for each collective with any, by ascending index.
+
+    index: (c,) into the batch's collectives, or the registry's numbers once stored; low, high: (c,).
+    """
+
+    events: int
+    index: Int64Array
+    low: Int64Array
+    high: Int64Array
+    unattributed: int
+
+    def attributed(self) -> int:
+        """The sum over all collectives, exact."""
+        return _sum_limbs(self.low) + (_sum_limbs(self.high) << LIMB_BITS)
+
+    def totals(self) -> ModeTotals:
+        """What the batch's leaf says of this mode."""
+        return ModeTotals(events=self.events, attributed=self.attributed(), unattributed=self.unattributed)
+
+
+BatchWeights = dict[int, ModeWeights]
+"""By mode, both modes always present."""
+
+
+def weigh(batch: UsageBatch, accepted: BoolArray) -> BatchWeights:
+    """The weights of the accepted events; `accepted` is (n,)."""
+    lengths = np.diff(batch.offsets)
+    units = np.where(accepted, batch.units, 0)
+    claimed = np.repeat(units, lengths) * batch.shares
+    mode_of_share = np.repeat(batch.modes, lengths)
+    unclaimed = units * (NANO - batch.share_sums())
+    width = len(batch.collectives)
+    key = batch.collective_index + (mode_of_share.astype(np.int64) - 1) * width
+    low, high = _grouped_sums(key, claimed, 2 * width, fits_one_limb=int(units.sum()) * NANO < 2**63)
+    return {
+        mode: _mode_weights(
+            int(np.count_nonzero(accepted & (batch.modes == mode))),
+            low[(mode - 1) * width : mode * width],
+            high[(mode - 1) * width : mode * width],
+            _sum_limbs(unclaimed[batch.modes == mode]),
+        )
+        for mode in MODES
+    }
+
+
+def _mode_weights(events: int, low: Int64Array, high: Int64Array, unattributed: int) -> ModeWeights:
+    present = np.flatnonzero((low != 0) | (high != 0))
+    return ModeWeights(events, present, low[present], high[present], unattributed)
+
+
+def _grouped_sums(
+    key: Int64Array, values: Int64Array, groups: int, *, fits_one_limb: bool
+) -> tuple[Int64Array, Int64Array]:
+    """Sums of non-negative values per group, as normalised limbs of (groups,)."""
+    low, high = np.zeros(groups, dtype=np.int64), np.zeros(groups, dtype=np.int64)
+    if fits_one_limb:
+        np.add.at(low, key, values)
+    else:
+        np.add.at(low, key, values & _LOW_MASK)
+        np.add.at(high, key, values >> LIMB_BITS)
+    high += low >> LIMB_BITS
+    low &= _LOW_MASK
+    return low, high
+
+
+def _sum_limbs(values: Int64Array) -> int:
+    """The exact sum of up to 2^31 non-negative 63-bit integers, taken in halves of 32 bits."""
+    return int((values & 0xFFFFFFFF).sum()) + (int((values >> 32).sum()) << 32)
+
+
+_STORED: Final = np.dtype([("collective", "<u4"), ("high", "<u4"), ("low", "<u8")])
+
+
+def pack(weights: ModeWeights, registry_numbers: npt.NDArray[np.int64]) -> bytes:
+    """The stored form: 16 bytes a collective, ascending by registry number; `registry_numbers` maps `index` to them."""
+    rows = np.empty(len(weights.index), dtype=_STORED)
+    rows["collective"] = registry_numbers[weights.index]
+    rows["high"], rows["low"] = weights.high, weights.low
+    rows.sort(order="collective")
+    return rows.tobytes()
+
+
+def unpack(stored: bytes) -> tuple[Int64Array, Int64Array, Int64Array]:
+    """Registry numbers, low and high limbs, (c,) each, of the stored form. LedgerCorruptError where it is not one."""
+    if len(stored) % _STORED.itemsize:
+        raise LedgerCorruptError("stored weights", f"{len(stored)} bytes are no whole rows")
+    rows = np.frombuffer(stored, dtype=_STORED)
+    collective, low, high = (rows[name].astype(np.int64) for name in ("collective", "low", "high"))
+    if (np.diff(collective) <= 0).any() or (low > _LOW_MASK).any():
+        raise LedgerCorruptError("stored weights", "rows are not ascending or not normalised")
+    return collective, low, high

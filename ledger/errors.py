@@ -1,0 +1,124 @@
+"""What can go wrong in Moiety: every error it raises on purpose carries its facts as fields.
+
+`services.api.errors` is the one table that maps these to gRPC status and details.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """One thing wrong with an input: the path of the field (`events[3].units`) and why it is refused."""
+
+    field: str
+    reason: str
+
+
+class MoietyError(Exception):
+    """The root of Moiety's own errors."""
+
+
+class InvalidInputError(MoietyError):
+    """The input breaks a rule, whatever the state of the ledger.
+
+    `violations` are the first findings, in order; `total` counts all of them.
+    """
+
+    def __init__(self, violations: Sequence[Violation], *, total: int | None = None) -> None:
+        super().__init__(violations, total)
+        self.violations = tuple(violations)
+        self.total = len(self.violations) if total is None else total
+
+    @classmethod
+    def of(cls, field: str, reason: str) -> "InvalidInputError":
+        """The error with one violation."""
+        return cls([Violation(field, reason)])
+
+    def __str__(self) -> str:
+        shown = "; ".join(f"{violation.field}: {violation.reason}" for violation in self.violations[:5])
+        hidden = self.total - min(5, len(self.violations))
+        return shown + (f"; and {hidden} more" if hidden > 0 else "")
+
+
+class IdentityReusedError(InvalidInputError):
+    """An id that identifies a request came again with other content. Nothing of the second is kept."""
+
+
+class NotFoundError(MoietyError):
+    """What was named does not exist. `resource` is its resource name."""
+
+    def __init__(self, resource: str) -> None:
+        super().__init__(resource)
+        self.resource = resource
+
+    def __str__(self) -> str:
+        return f"{self.resource} does not exist"
+
+
+class AlreadyExistsError(MoietyError):
+    """What was to be created exists with other content. `resource` is its resource name."""
+
+    def __init__(self, resource: str) -> None:
+        super().__init__(resource)
+        self.resource = resource
+
+    def __str__(self) -> str:
+        return f"{self.resource} exists with other content"
+
+
+class StateError(MoietyError):
+    """The request is sound but the ledger's state forbids it.
+
+    `subject` is the resource name it is about, `kind` a constant in upper case such as `ROUND_OPEN`, `detail` the sentence for people.
+    """
+
+    def __init__(self, subject: str, kind: str, detail: str) -> None:
+        super().__init__(subject, kind, detail)
+        self.subject = subject
+        self.kind = kind
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return f"{self.subject}: {self.detail}"
+
+
+class LostRaceError(MoietyError):
+    """Another writer was first; the same request may succeed when repeated. `subject` is what it was about."""
+
+    def __init__(self, subject: str) -> None:
+        super().__init__(subject)
+        self.subject = subject
+
+    def __str__(self) -> str:
+        return f"{self.subject} was changed by another writer at the same time"
+
+
+class LedgerCorruptError(MoietyError):
+    """What is stored contradicts itself: a hash, a length or a sum does not hold. `subject` is what, `detail` how."""
+
+    def __init__(self, subject: str, detail: str) -> None:
+        super().__init__(subject, detail)
+        self.subject = subject
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return f"{self.subject}: {self.detail}"
+
+
+class StoreUnavailableError(MoietyError):
+    """The database cannot be reached or gave up the connection. Nothing was acknowledged."""
+
+    def __str__(self) -> str:
+        return "the database is not available"
+
+
+class ProofError(MoietyError):
+    """A Merkle proof does not hold. `reason` says which check failed."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"proof refused: {self.reason}"

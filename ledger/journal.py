@@ -1,0 +1,104 @@
+"""Double entry: transfers between a pool's accounts.
+
+A transfer takes from one account what it gives to another, so a pool's balances sum to zero by construction.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from ledger.errors import InvalidInputError
+from ledger.leaves import PaymentContent, RevenueContent
+
+REVENUE: Final = "revenue"
+FEES: Final = "fees"
+COMMONS: Final = "commons"
+
+
+def platform_account(platform: str) -> str:
+    """What the platform has paid in, below zero."""
+    return f"platform/{platform}"
+
+
+def collective_account(collective: str) -> str:
+    """What the collective is owed."""
+    return f"collective/{collective}"
+
+
+def held_account(collective: str) -> str:
+    """What the collective would be owed were it not suspended."""
+    return f"held/{collective}"
+
+
+def paid_account(collective: str) -> str:
+    """What the collective was paid."""
+    return f"paid/{collective}"
+
+
+OWNED_KINDS: Final = ("platform", "collective", "held", "paid")
+
+
+def owner_of(account: str) -> str | None:
+    """The platform or collective whose account this is; None for the pool's own three.
+
+    Raises InvalidInputError for what is no account name.
+    """
+    if account in (REVENUE, FEES, COMMONS):
+        return None
+    kind, slash, owner = account.partition("/")
+    if kind not in OWNED_KINDS or not slash or not owner:
+        raise InvalidInputError.of("account", f"{account!r} is not the name of an account")
+    return owner
+
+
+class Purpose(StrEnum):
+    """Why an amount moved."""
+
+    REVENUE = "REVENUE"
+    FEE = "FEE"
+    ATTRIBUTED = "ATTRIBUTED"
+    COMMONS = "COMMONS"
+    COMMONS_FUND = "COMMONS_FUND"
+    PAYMENT = "PAYMENT"
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """`amount_minor` > 0 moves from one account to another."""
+
+    from_account: str
+    to_account: str
+    amount_minor: int
+    purpose: Purpose
+
+    def __post_init__(self) -> None:
+        if self.amount_minor <= 0 or self.from_account == self.to_account:
+            raise ValueError(f"not a transfer: {self}")
+
+
+def revenue_transfers(content: RevenueContent) -> list[Transfer]:
+    """What a revenue leaf moves: from the platform into the pool's revenue."""
+    return [Transfer(platform_account(content.platform), REVENUE, content.amount_minor, Purpose.REVENUE)]
+
+
+def payment_transfers(content: PaymentContent) -> list[Transfer]:
+    """What a payment leaf moves: from the collective's payable account to its paid one."""
+    collective = content.collective
+    return [
+        Transfer(
+            collective_account(collective), paid_account(collective), content.amount_minor, Purpose.PAYMENT
+        )
+    ]
+
+
+def fold(balances: Mapping[str, int], transfers: Iterable[Transfer]) -> dict[str, int]:
+    """The balances after the transfers, of the accounts that they touch. Absent accounts count as zero."""
+    changed: dict[str, int] = {}
+    for transfer in transfers:
+        for account, amount in (
+            (transfer.from_account, -transfer.amount_minor),
+            (transfer.to_account, transfer.amount_minor),
+        ):
+            changed[account] = changed.get(account, balances.get(account, 0)) + amount
+    return changed

@@ -1,0 +1,34 @@
+"""Money: an integer count of minor units with an ISO 4217 code."""
+
+from typing import Final
+
+from iso4217 import Currency
+
+from ledger.errors import InvalidInputError
+
+MAX_AMOUNT_MINOR: Final = 10**15
+"""The most that one revenue or payment may be. It is below 2^53, and 9,000 of them fit a 64-bit balance."""
+
+MAX_BALANCE_MINOR: Final = 2**63 - 1
+"""The most that an account may hold: what a Postgres bigint holds."""
+
+
+def minor_unit_exponent(currency: str) -> int:
+    """How many decimal digits the currency's minor unit has: 2 for EUR, 0 for JPY, 3 for BHD.
+
+    Raises InvalidInputError for a code that ISO 4217 does not list, or lists without a minor unit (XAU, XDR).
+    """
+    try:
+        exponent = Currency(currency).exponent
+    except ValueError:
+        raise InvalidInputError.of("currency", f"{currency!r} is not an ISO 4217 code") from None
+    if exponent is None:
+        raise InvalidInputError.of("currency", f"{currency} has no minor unit")
+    return exponent
+
+
+def require_amount(amount_minor: int, field: str) -> int:
+    """The amount, if it is 1 to 10^15 minor units; InvalidInputError names `field` otherwise."""
+    if not 1 <= amount_minor <= MAX_AMOUNT_MINOR:
+        raise InvalidInputError.of(field, f"must be 1 to {MAX_AMOUNT_MINOR}, is {amount_minor}")
+    return amount_minor

@@ -1,0 +1,113 @@
+"""Who takes part: the registered platforms, collectives and methods, and the form of their ids."""
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Final
+
+from ledger.errors import InvalidInputError
+
+PPM: Final = 10**6
+"""A whole, in millionths."""
+
+MAX_MEMBERS: Final = 10**10
+MAX_EQUITY_PPM: Final = 10**8
+MAX_DISPLAY_NAME: Final = 200
+MAX_NOTE: Final = 1_000
+MAX_URI: Final = 2_000
+
+_RESOURCE_ID: Final = re.compile(r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?")
+_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
+
+
+def require_resource_id(value: str, field: str) -> str:
+    """The id of a platform, collective, pool or method, if it has the form of one (AIP-122)."""
+    if not _RESOURCE_ID.fullmatch(value):
+        raise InvalidInputError.of(
+            field,
+            "must be 1 to 63 of a-z, 0-9 and hyphen, beginning with a letter and not ending with a hyphen, "
+            f"is {value[:80]!r}",
+        )
+    return value
+
+
+def require_request_id(value: str, field: str) -> str:
+    """An id that a caller gave to a batch or a request, if it has the form of one."""
+    if not _REQUEST_ID.fullmatch(value):
+        raise InvalidInputError.of(field, f"must be 1 to 128 of A-Z, a-z, 0-9 and ._-, is {value[:140]!r}")
+    return value
+
+
+def require_text(value: str, field: str, *, most: int, least: int = 0) -> str:
+    """A text for people, if its length is within bounds and it holds no control characters."""
+    if not least <= len(value) <= most:
+        raise InvalidInputError.of(field, f"must have {least} to {most} characters, has {len(value)}")
+    if any(ord(character) < 32 or ord(character) == 127 for character in value):
+        raise InvalidInputError.of(field, "must not hold control characters")
+    return value
+
+
+def require_range(value: int, field: str, least: int, most: int) -> int:
+    """An integer, if it is within bounds, both included."""
+    if not least <= value <= most:
+        raise InvalidInputError.of(field, f"must be {least} to {most}, is {value}")
+    return value
+
+
+class CollectiveStatus(StrEnum):
+    """Whether a collective is paid; what a SUSPENDED one earns is held."""
+
+    ACTIVE = "ACTIVE"
+    SUSPENDED = "SUSPENDED"
+
+
+@dataclass(frozen=True, slots=True)
+class Platform:
+    """A platform. `created_at` is None until it is registered."""
+
+    name: str
+    display_name: str
+    created_at: datetime | None = None
+
+    def __post_init__(self) -> None:
+        require_resource_id(self.name, "platform_id")
+        require_text(self.display_name, "platform.display_name", least=1, most=MAX_DISPLAY_NAME)
+
+
+@dataclass(frozen=True, slots=True)
+class Collective:
+    """A collective: how many contributors it stands for, and its equity factor in millionths."""
+
+    name: str
+    display_name: str
+    members: int = 0
+    equity_ppm: int = PPM
+    status: CollectiveStatus = CollectiveStatus.ACTIVE
+    created_at: datetime | None = None
+
+    def __post_init__(self) -> None:
+        require_resource_id(self.name, "collective_id")
+        require_text(self.display_name, "collective.display_name", least=1, most=MAX_DISPLAY_NAME)
+        require_range(self.members, "collective.members", 0, MAX_MEMBERS)
+        require_range(self.equity_ppm, "collective.equity_ppm", 0, MAX_EQUITY_PPM)
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """A declared way of computing attribution; `version` and `leaf_index` are 0 until it is logged."""
+
+    name: str
+    display_name: str
+    confidence_ppm: int
+    evidence_uri: str = ""
+    version: int = 0
+    leaf_index: int = 0
+
+    def __post_init__(self) -> None:
+        require_resource_id(self.name, "method_id")
+        require_text(self.display_name, "method.display_name", least=1, most=MAX_DISPLAY_NAME)
+        require_range(self.confidence_ppm, "method.confidence_ppm", 0, PPM)
+        require_text(self.evidence_uri, "method.evidence_uri", most=MAX_URI)
+        if self.evidence_uri and not self.evidence_uri.startswith(("http://", "https://")):
+            raise InvalidInputError.of("method.evidence_uri", "must be an http or https address")

@@ -1,0 +1,69 @@
+"""Connections and transactions: where a driver's exception becomes one of ours."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import psycopg
+import sqlalchemy as sa
+
+from ledger.errors import LostRaceError, StoreUnavailableError
+
+SERVICE_ROLE: Final = "moiety_app"
+"""The database role that the service takes on every connection. Migrations create it and say what it may do."""
+
+CONNECT_SECONDS: Final = 5
+
+
+class Database:
+    """A pool of connections to one Postgres, as the service's role."""
+
+    def __init__(self, url: str, *, connections: int = 16) -> None:
+        self.engine = sa.create_engine(
+            as_driver_url(url),
+            pool_size=connections,
+            max_overflow=0,
+            pool_pre_ping=True,
+            connect_args={
+                "options": f"-c role={SERVICE_ROLE} -c timezone=UTC",
+                "connect_timeout": CONNECT_SECONDS,
+            },
+        )
+
+    @contextmanager
+    def transaction(self) -> Iterator[sa.Connection]:
+        """A READ COMMITTED transaction: committed at the end, rolled back on any exception.
+
+        Raises StoreUnavailableError where Postgres is away, LostRaceError on a deadlock or serialization failure.
+        """
+        try:
+            with self.engine.begin() as connection:
+                yield connection
+        except (sa.exc.DBAPIError, psycopg.Error, sa.exc.TimeoutError) as error:
+            raise _translated(error) from error
+
+    def close(self) -> None:
+        """Close every idle connection."""
+        self.engine.dispose()
+
+
+def as_driver_url(url: str) -> str:
+    """The URL with the driver that this service uses: `postgresql://` becomes `postgresql+psycopg://`."""
+    scheme, separator, rest = url.partition("://")
+    return f"postgresql+psycopg://{rest}" if separator and scheme in ("postgresql", "postgres") else url
+
+
+def driver_connection(connection: sa.Connection) -> psycopg.Connection[tuple[object, ...]]:
+    """The psycopg connection below, for COPY; it is in the same transaction."""
+    below = connection.connection.driver_connection
+    assert isinstance(below, psycopg.Connection)
+    return below
+
+
+def _translated(error: Exception) -> Exception:
+    cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
+    if isinstance(cause, psycopg.errors.DeadlockDetected | psycopg.errors.SerializationFailure):
+        return LostRaceError("the pool")
+    if isinstance(cause, psycopg.OperationalError | psycopg.InterfaceError | sa.exc.TimeoutError):
+        return StoreUnavailableError()
+    return error

@@ -1,0 +1,231 @@
+"""Transfers and balances in Postgres, and the leaves of the ledger's own that move money."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from ledger.errors import IdentityReusedError, InvalidInputError, LostRaceError, StateError
+from ledger.journal import (
+    Purpose,
+    Transfer,
+    collective_account,
+    fold,
+    payment_transfers,
+    revenue_transfers,
+)
+from ledger.leaves import Content, Leaf, PaymentContent, RevenueContent, decode
+from ledger.money import MAX_BALANCE_MINOR
+from ledger.store import log, registry
+from ledger.store import tables as t
+from ledger.store.log import PoolRef
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedTransfer:
+    """A transfer at its place: the leaf that caused it and its position among that leaf's."""
+
+    leaf_index: int
+    ordinal: int
+    transfer: Transfer
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedLeaf:
+    """A leaf that moved money, with its hash."""
+
+    leaf: Leaf[Any]
+    hash: bytes
+
+
+def post(connection: sa.Connection, pool: PoolRef, leaf_index: int, transfers: Sequence[Transfer]) -> None:
+    """Write a leaf's transfers and the balances after it. The transaction must hold the log's head.
+
+    Raises InvalidInputError where a balance would pass what 64 bits hold.
+    """
+    touched = sorted({account for move in transfers for account in (move.from_account, move.to_account)})
+    after = fold(balances_of(connection, pool, touched, log_size=leaf_index), transfers)
+    if any(abs(amount) > MAX_BALANCE_MINOR for amount in after.values()):
+        raise InvalidInputError.of("amount_minor", "would take a balance past 2^63 - 1 minor units")
+    connection.execute(
+        sa.insert(t.transfer),
+        [
+            {
+                "pool_id": pool.pool_id,
+                "leaf_index": leaf_index,
+                "ordinal": ordinal,
+                "from_account": move.from_account,
+                "to_account": move.to_account,
+                "amount_minor": move.amount_minor,
+                "purpose": move.purpose.value,
+            }
+            for ordinal, move in enumerate(transfers)
+        ],
+    )
+    connection.execute(
+        sa.insert(t.balance),
+        [
+            {"pool_id": pool.pool_id, "account": account, "leaf_index": leaf_index, "amount_minor": amount}
+            for account, amount in after.items()
+        ],
+    )
+
+
+def balances_of(
+    connection: sa.Connection, pool: PoolRef, accounts: Sequence[str], *, log_size: int
+) -> dict[str, int]:
+    """Balances of the given accounts as of a log size; an account that was never touched is absent."""
+    listed = sa.func.unnest(sa.literal(list(accounts), sa.ARRAY(sa.Text)))
+    wanted = listed.table_valued("account").render_derived(name="wanted")
+    latest = (
+        sa.select(t.balance.c.amount_minor)
+        .where(
+            t.balance.c.pool_id == pool.pool_id,
+            t.balance.c.account == wanted.c.account,
+            t.balance.c.leaf_index < log_size,
+        )
+        .order_by(t.balance.c.leaf_index.desc())
+        .limit(1)
+        .lateral()
+    )
+    query = sa.select(wanted.c.account, latest.c.amount_minor).select_from(wanted.join(latest, sa.true()))
+    return {row.account: row.amount_minor for row in connection.execute(query)}
+
+
+def list_balances(
+    connection: sa.Connection, pool: PoolRef, *, log_size: int, owner: str | None, after: str, limit: int
+) -> list[tuple[str, int]]:
+    """(account, balance) as of a log size, by account; those of one collective or of all."""
+    account = t.balance.c.account.collate("C")
+    query = (
+        sa.select(t.balance.c.account, t.balance.c.amount_minor)
+        .where(t.balance.c.pool_id == pool.pool_id, t.balance.c.leaf_index < log_size, account > after)
+        .distinct(account)
+        .order_by(account, t.balance.c.leaf_index.desc())
+        .limit(limit)
+    )
+    if owner is not None:
+        query = query.where(t.balance.c.account.in_(own_accounts(owner)))
+    return [(row.account, row.amount_minor) for row in connection.execute(query)]
+
+
+def own_accounts(collective: str) -> list[str]:
+    """The names of a collective's accounts."""
+    return [f"{kind}/{collective}" for kind in ("collective", "held", "paid")]
+
+
+def list_transfers(
+    connection: sa.Connection, pool: PoolRef, *, account: str | None, after: tuple[int, int], limit: int
+) -> list[PlacedTransfer]:
+    """Transfers in the order of the log, from beyond (leaf_index, ordinal); of one account or of all."""
+    place = sa.tuple_(t.transfer.c.leaf_index, t.transfer.c.ordinal)
+    query = (
+        sa.select(t.transfer)
+        .where(t.transfer.c.pool_id == pool.pool_id, place > sa.tuple_(*map(sa.literal, after)))
+        .order_by(t.transfer.c.leaf_index, t.transfer.c.ordinal)
+        .limit(limit)
+    )
+    if account is not None:
+        query = query.where(sa.or_(t.transfer.c.from_account == account, t.transfer.c.to_account == account))
+    return [_placed(row) for row in connection.execute(query)]
+
+
+def transfers_of_leaf(connection: sa.Connection, pool: PoolRef, leaf_index: int) -> list[Transfer]:
+    """What a leaf moved, in order."""
+    query = (
+        sa.select(t.transfer)
+        .where(t.transfer.c.pool_id == pool.pool_id, t.transfer.c.leaf_index == leaf_index)
+        .order_by(t.transfer.c.ordinal)
+    )
+    return [_placed(row).transfer for row in connection.execute(query)]
+
+
+def _placed(row: Any) -> PlacedTransfer:
+    transfer = Transfer(row.from_account, row.to_account, row.amount_minor, Purpose(row.purpose))
+    return PlacedTransfer(row.leaf_index, row.ordinal, transfer)
+
+
+def record_revenue(
+    connection: sa.Connection, pool: PoolRef, content: RevenueContent, now: datetime
+) -> RecordedLeaf:
+    """Record revenue exactly once by (platform, request_id). The same again gives the first record.
+
+    Raises IdentityReusedError for another content under a known request id, LostRaceError where the same request is
+    being recorded at the same time.
+    """
+    platform_id = registry.platform_number(connection, content.platform)
+    key = (t.revenue.c.platform_id == platform_id) & (t.revenue.c.request_id == content.request_id)
+    if recorded := _recorded(connection, pool, t.revenue, key, RevenueContent):
+        return _same(recorded, content)
+    (leaf,) = log.append(connection, pool, [content], now)
+    row = {"platform_id": platform_id, "request_id": content.request_id}
+    _claim(connection, pool, t.revenue, row, leaf.index)
+    post(connection, pool, leaf.index, revenue_transfers(content))
+    return RecordedLeaf(Leaf(pool.name, leaf.index, now, content), leaf.hash)
+
+
+def list_revenues(
+    connection: sa.Connection, pool: PoolRef, *, platform: str | None, after: int, limit: int
+) -> list[RecordedLeaf]:
+    """Revenue in the order of the log, from beyond the leaf `after`; of one platform or of all."""
+    query = _leaves_of(pool, t.revenue).where(t.revenue.c.leaf_index > after)
+    query = query.order_by(t.revenue.c.leaf_index).limit(limit)
+    if platform is not None:
+        query = query.where(t.revenue.c.platform_id == registry.platform_number(connection, platform))
+    return [_recorded_leaf(row, RevenueContent) for row in connection.execute(query)]
+
+
+def record_payment(
+    connection: sa.Connection, pool: PoolRef, content: PaymentContent, now: datetime
+) -> RecordedLeaf:
+    """Record a payment exactly once by request id, as `record_revenue` does.
+
+    Raises StateError where the collective's balance is lower, NotFoundError where there is no such collective.
+    """
+    key = t.payment.c.request_id == content.request_id
+    if recorded := _recorded(connection, pool, t.payment, key, PaymentContent):
+        return _same(recorded, content)
+    registry.get_collective(connection, content.collective)
+    account = collective_account(content.collective)
+    (leaf,) = log.append(connection, pool, [content], now)
+    held = balances_of(connection, pool, [account], log_size=leaf.index).get(account, 0)
+    if held < content.amount_minor:
+        detail = f"has {held} minor units, fewer than {content.amount_minor}"
+        raise StateError(f"pools/{pool.name}/accounts/{account}", "BALANCE_TOO_LOW", detail)
+    _claim(connection, pool, t.payment, {"request_id": content.request_id}, leaf.index)
+    post(connection, pool, leaf.index, payment_transfers(content))
+    return RecordedLeaf(Leaf(pool.name, leaf.index, now, content), leaf.hash)
+
+
+def _leaves_of(pool: PoolRef, table: sa.Table) -> sa.Select[Any]:
+    on = (t.leaf.c.pool_id == table.c.pool_id) & (t.leaf.c.leaf_index == table.c.leaf_index)
+    columns = sa.select(t.leaf.c.entry, t.leaf.c.hash)
+    return columns.select_from(table).join(t.leaf, on).where(table.c.pool_id == pool.pool_id)
+
+
+def _recorded(
+    connection: sa.Connection, pool: PoolRef, table: sa.Table, key: Any, kind: type[Content]
+) -> RecordedLeaf | None:
+    row = connection.execute(_leaves_of(pool, table).where(key)).first()
+    return _recorded_leaf(row, kind) if row else None
+
+
+def _recorded_leaf(row: Any, kind: type[Content]) -> RecordedLeaf:
+    return RecordedLeaf(decode(bytes(row.entry), {kind.type: kind}), bytes(row.hash))
+
+
+def _same(recorded: RecordedLeaf, content: Content) -> RecordedLeaf:
+    if recorded.leaf.content != content:
+        raise IdentityReusedError.of("request_id", "was recorded with other content")
+    return recorded
+
+
+def _claim(
+    connection: sa.Connection, pool: PoolRef, table: sa.Table, row: dict[str, Any], leaf_index: int
+) -> None:
+    try:
+        connection.execute(sa.insert(table).values(pool_id=pool.pool_id, leaf_index=leaf_index, **row))
+    except sa.exc.IntegrityError:
+        raise LostRaceError(f"request {row['request_id']}") from None

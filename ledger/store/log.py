@@ -1,0 +1,120 @@
+"""A pool's log in Postgres: appending to it, and reading it."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from ledger.errors import LedgerCorruptError, NotFoundError
+from ledger.leaves import Content, EncodedLeaf, Leaf, encode
+from ledger.merkle import Frontier
+from ledger.store import tables as t
+
+
+@dataclass(frozen=True, slots=True)
+class PoolRef:
+    """A pool as the store knows it: its own number, its name and currency."""
+
+    pool_id: int
+    name: str
+    currency: str
+
+
+def open_log(connection: sa.Connection, pool_id: int) -> None:
+    """Begin an empty log."""
+    connection.execute(sa.insert(t.head).values(pool_id=pool_id, size=0, frontier=b""))
+
+
+def read_head(connection: sa.Connection, pool: PoolRef) -> Frontier:
+    """The log's size and right edge. Every leaf below that size is committed."""
+    return _frontier(connection, pool, lock=False)
+
+
+def append(
+    connection: sa.Connection, pool: PoolRef, contents: Sequence[Content], time: datetime
+) -> list[EncodedLeaf]:
+    """Append a leaf for each content, in order. From here to the commit the transaction holds the log's head.
+
+    Callers do their heavy work before, and only insert projections of these leaves after.
+    """
+    frontier = _frontier(connection, pool, lock=True)
+    appended, nodes = [], []
+    for content in contents:
+        leaf = encode(Leaf(pool.name, frontier.size, time, content))
+        completed = frontier.append(leaf.hash)
+        nodes += [
+            {"pool_id": pool.pool_id, "level": place.level, "node_index": place.index, "hash": node_hash}
+            for place, node_hash in completed.items()
+        ]
+        appended.append(leaf)
+    connection.execute(
+        sa.insert(t.leaf),
+        [
+            {"pool_id": pool.pool_id, "leaf_index": leaf.index, "entry": leaf.entry, "hash": leaf.hash}
+            for leaf in appended
+        ],
+    )
+    if nodes:
+        connection.execute(sa.insert(t.node), nodes)
+    connection.execute(
+        sa.update(t.head)
+        .where(t.head.c.pool_id == pool.pool_id)
+        .values(size=frontier.size, frontier=frontier.to_bytes())
+    )
+    return appended
+
+
+def _frontier(connection: sa.Connection, pool: PoolRef, *, lock: bool) -> Frontier:
+    query = sa.select(t.head.c.size, t.head.c.frontier).where(t.head.c.pool_id == pool.pool_id)
+    row = connection.execute(query.with_for_update() if lock else query).one()
+    try:
+        return Frontier.from_bytes(row.size, row.frontier)
+    except ValueError as error:
+        raise LedgerCorruptError(f"the head of pools/{pool.name}", str(error)) from None
+
+
+def read_leaf(connection: sa.Connection, pool: PoolRef, index: int) -> EncodedLeaf:
+    """The leaf at an index. Raises NotFoundError at or beyond the log's size."""
+    for leaf in read_leaves(connection, pool, index, index + 1):
+        return leaf
+    raise NotFoundError(f"pools/{pool.name}/leaves/{index}")
+
+
+def read_leaves(
+    connection: sa.Connection, pool: PoolRef, start: int, end: int, *, chunk: int = 1000
+) -> Iterator[EncodedLeaf]:
+    """The leaves in [start, end) in order, read in chunks. A hole in the log is a LedgerCorruptError."""
+    while start < end:
+        rows = connection.execute(
+            sa.select(t.leaf.c.leaf_index, t.leaf.c.entry, t.leaf.c.hash)
+            .where(t.leaf.c.pool_id == pool.pool_id, t.leaf.c.leaf_index >= start, t.leaf.c.leaf_index < end)
+            .order_by(t.leaf.c.leaf_index)
+            .limit(chunk)
+        ).all()
+        if not rows:
+            return
+        for row in rows:
+            if row.leaf_index != start:
+                raise LedgerCorruptError(f"pools/{pool.name}/leaves/{start}", "is missing from the log")
+            yield EncodedLeaf(row.leaf_index, bytes(row.entry), bytes(row.hash))
+            start += 1
+
+
+def put_body(connection: sa.Connection, pool: PoolRef, sha256: bytes, content: bytes) -> None:
+    """Keep a body under its hash; one that is there already stays."""
+    connection.execute(
+        sa.dialects.postgresql.insert(t.body)
+        .values(pool_id=pool.pool_id, sha256=sha256, bytes=content)
+        .on_conflict_do_nothing()
+    )
+
+
+def read_body(connection: sa.Connection, pool: PoolRef, sha256: bytes) -> bytes:
+    """The body under a hash; whether it has that hash is for the reader to check. NotFoundError where there is none."""
+    found = connection.execute(
+        sa.select(t.body.c.bytes).where(t.body.c.pool_id == pool.pool_id, t.body.c.sha256 == sha256)
+    ).scalar()
+    if found is None:
+        raise NotFoundError(f"pools/{pool.name}/bodies/{sha256.hex()}")
+    return bytes(found)

@@ -1,0 +1,237 @@
+"""Platforms, collectives, pools and methods in Postgres."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+
+from ledger.errors import AlreadyExistsError, NotFoundError
+from ledger.leaves import MethodContent, decode
+from ledger.registry import Collective, CollectiveStatus, Method, Platform
+from ledger.store import log
+from ledger.store import tables as t
+from ledger.store.log import PoolRef
+from ledger.usage import Int64Array
+
+
+@dataclass(frozen=True, slots=True)
+class PoolRecord:
+    """A pool with what people see of it."""
+
+    ref: PoolRef
+    display_name: str
+    log_size: int
+    created_at: datetime
+
+
+def create_platform(connection: sa.Connection, platform: Platform, now: datetime) -> Platform:
+    """Register a platform. The same again is a no-op; AlreadyExistsError with other content."""
+    values = {"name": platform.name, "display_name": platform.display_name, "created_at": now}
+    if connection.execute(insert(t.platform).values(values).on_conflict_do_nothing()).rowcount:
+        return replace(platform, created_at=now)
+    existing = get_platform(connection, platform.name)
+    if replace(existing, created_at=None) != replace(platform, created_at=None):
+        raise AlreadyExistsError(f"platforms/{platform.name}")
+    return existing
+
+
+def get_platform(connection: sa.Connection, name: str) -> Platform:
+    """The platform, or NotFoundError."""
+    for found in list_platforms(connection, only=name, limit=1):
+        return found
+    raise NotFoundError(f"platforms/{name}")
+
+
+def list_platforms(
+    connection: sa.Connection, *, after: str = "", limit: int = 1000, only: str | None = None
+) -> list[Platform]:
+    """Platforms by name."""
+    query = _page(t.platform, after, limit, only)
+    return [Platform(row.name, row.display_name, row.created_at) for row in connection.execute(query)]
+
+
+def platform_number(connection: sa.Connection, name: str) -> int:
+    """The store's own number of a platform, or NotFoundError."""
+    found = connection.execute(sa.select(t.platform.c.platform_id).where(t.platform.c.name == name)).scalar()
+    if found is None:
+        raise NotFoundError(f"platforms/{name}")
+    return int(found)
+
+
+def create_collective(connection: sa.Connection, collective: Collective, now: datetime) -> Collective:
+    """Register a collective. The same again is a no-op; AlreadyExistsError with other content."""
+    values = {"name": collective.name, "created_at": now, **_details(collective)}
+    if connection.execute(insert(t.collective).values(values).on_conflict_do_nothing()).rowcount:
+        return replace(collective, created_at=now)
+    existing = get_collective(connection, collective.name)
+    if _details(existing) != _details(collective):
+        raise AlreadyExistsError(f"collectives/{collective.name}")
+    return existing
+
+
+def update_collective(connection: sa.Connection, collective: Collective) -> Collective:
+    """Replace a collective's details, or NotFoundError."""
+    query = sa.update(t.collective).where(t.collective.c.name == collective.name).values(_details(collective))
+    connection.execute(query)
+    return get_collective(connection, collective.name)
+
+
+def get_collective(connection: sa.Connection, name: str) -> Collective:
+    """The collective, or NotFoundError."""
+    for found in list_collectives(connection, only=name, limit=1):
+        return found
+    raise NotFoundError(f"collectives/{name}")
+
+
+def list_collectives(
+    connection: sa.Connection, *, after: str = "", limit: int | None = None, only: str | None = None
+) -> list[Collective]:
+    """Collectives by the bytes of their name; all of them without a limit."""
+    query = _page(t.collective, after, limit, only)
+    return [
+        Collective(
+            row.name,
+            row.display_name,
+            row.members,
+            row.equity_ppm,
+            CollectiveStatus(row.status),
+            row.created_at,
+        )
+        for row in connection.execute(query)
+    ]
+
+
+def _details(collective: Collective) -> dict[str, Any]:
+    return {
+        "display_name": collective.display_name,
+        "members": collective.members,
+        "equity_ppm": collective.equity_ppm,
+        "status": collective.status.value,
+    }
+
+
+def collective_names(connection: sa.Connection) -> dict[int, str]:
+    """The name of every collective by the store's own number."""
+    query = sa.select(t.collective.c.collective_id, t.collective.c.name)
+    return {row.collective_id: row.name for row in connection.execute(query)}
+
+
+class CollectiveNumbers:
+    """The store's numbers of collectives by name, remembered: a collective is never removed."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, int] = {}
+
+    def of(self, connection: sa.Connection, names: tuple[str, ...]) -> Int64Array:
+        """(c,) the number of each name; 0 for one that is not registered."""
+        missing = [name for name in names if name not in self._numbers]
+        if missing:
+            query = sa.select(t.collective.c.name, t.collective.c.collective_id)
+            rows = connection.execute(query.where(t.collective.c.name == sa.any_(sa.literal(missing, sa.ARRAY(sa.Text)))))
+            self._numbers.update((row.name, row.collective_id) for row in rows)
+        return np.fromiter((self._numbers.get(name, 0) for name in names), dtype=np.int64, count=len(names))
+
+
+def insert_pool(
+    connection: sa.Connection, name: str, display_name: str, currency: str, now: datetime
+) -> PoolRef | None:
+    """Open a pool with an empty log; None where one has that name already."""
+    values = {"name": name, "display_name": display_name, "currency": currency, "created_at": now}
+    query = insert(t.pool).values(values).on_conflict_do_nothing().returning(t.pool.c.pool_id)
+    pool_id = connection.execute(query).scalar()
+    if pool_id is None:
+        return None
+    log.open_log(connection, pool_id)
+    return PoolRef(pool_id, name, currency)
+
+
+def get_pool(connection: sa.Connection, name: str) -> PoolRecord:
+    """The pool, or NotFoundError."""
+    for found in list_pools(connection, only=name, limit=1):
+        return found
+    raise NotFoundError(f"pools/{name}")
+
+
+def list_pools(
+    connection: sa.Connection, *, after: str = "", limit: int | None = None, only: str | None = None
+) -> list[PoolRecord]:
+    """Pools by name."""
+    query = _page(t.pool, after, limit, only).add_columns(t.head.c.size)
+    query = query.join(t.head, t.head.c.pool_id == t.pool.c.pool_id)
+    return [
+        PoolRecord(PoolRef(row.pool_id, row.name, row.currency), row.display_name, row.size, row.created_at)
+        for row in connection.execute(query)
+    ]
+
+
+def _page(table: sa.Table, after: str, limit: int | None, only: str | None) -> sa.Select[Any]:
+    # The "C" collation orders by bytes, as allocation does.
+    name = table.c.name.collate("C")
+    query = sa.select(table).where(name > after).order_by(name).limit(limit)
+    return query if only is None else query.where(table.c.name == only)
+
+
+def declare_method(connection: sa.Connection, pool: PoolRef, method: Method, now: datetime) -> Method:
+    """Log a method or its next version; the same as its latest is a no-op."""
+    latest = latest_method(connection, pool, method.name)
+    if latest and replace(latest, version=0, leaf_index=0) == replace(method, version=0, leaf_index=0):
+        return latest
+    version = latest.version + 1 if latest else 1
+    content = MethodContent(
+        method=method.name,
+        version=version,
+        display_name=method.display_name,
+        confidence_ppm=method.confidence_ppm,
+        evidence_uri=method.evidence_uri,
+    )
+    (leaf,) = log.append(connection, pool, [content], now)
+    connection.execute(
+        sa.insert(t.method).values(
+            pool_id=pool.pool_id, name=method.name, version=version, leaf_index=leaf.index
+        )
+    )
+    return replace(method, version=version, leaf_index=leaf.index)
+
+
+def latest_method(connection: sa.Connection, pool: PoolRef, name: str) -> Method | None:
+    """The latest version of a method, if it was declared."""
+    query = _methods(pool).where(t.method.c.name == name).order_by(t.method.c.version.desc()).limit(1)
+    row = connection.execute(query).first()
+    return _method(row.entry) if row else None
+
+
+def list_methods(connection: sa.Connection, pool: PoolRef, *, after: int = -1, limit: int = 1000) -> list[Method]:
+    """Every version of every method of the pool, in the order of the log, from beyond the leaf `after`."""
+    query = _methods(pool).where(t.method.c.leaf_index > after).order_by(t.method.c.leaf_index).limit(limit)
+    return [_method(row.entry) for row in connection.execute(query)]
+
+
+def _methods(pool: PoolRef) -> sa.Select[Any]:
+    on = (t.leaf.c.pool_id == t.method.c.pool_id) & (t.leaf.c.leaf_index == t.method.c.leaf_index)
+    return sa.select(t.leaf.c.entry).join_from(t.method, t.leaf, on).where(t.method.c.pool_id == pool.pool_id)
+
+
+def _method(entry: bytes) -> Method:
+    leaf = decode(bytes(entry), {MethodContent.type: MethodContent})
+    content = leaf.content
+    return Method(
+        content.method,
+        content.display_name,
+        content.confidence_ppm,
+        content.evidence_uri,
+        content.version,
+        leaf.index,
+    )
+
+
+def confidences(connection: sa.Connection, pool: PoolRef) -> dict[tuple[str, int], int]:
+    """The confidence, in millionths, of each (method, version) of the pool."""
+    found: dict[tuple[str, int], int] = {}
+    after = -1
+    while page := list_methods(connection, pool, after=after):
+        found.update({(method.name, method.version): method.confidence_ppm for method in page})
+        after = page[-1].leaf_index
+    return found

@@ -1,0 +1,199 @@
+"""The ledger's tables.
+
+Every pool-scoped table has `pool_id` first in every primary and unique key, so that Citus can distribute it by pool;
+`platform`, `collective` and `pool` are small and become reference tables. An `..._id` is the store's own integer; the
+id that people use is `name`. Tables in APPEND_ONLY are never updated: the service's role has no right to.
+"""
+
+from typing import Final
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql as pg
+
+metadata = sa.MetaData(
+    naming_convention={
+        "pk": "%(table_name)s_pkey",
+        "uq": "%(table_name)s_%(column_0_N_name)s_key",
+        "ix": "%(table_name)s_%(column_0_N_name)s_idx",
+        "ck": "%(table_name)s_%(constraint_name)s_check",
+    }
+)
+
+
+def created_at() -> sa.Column[object]:
+    """The column that says when a row was made."""
+    return sa.Column("created_at", sa.DateTime(timezone=True), nullable=False)
+
+
+def pool_id() -> sa.Column[int]:
+    """The column that every pool-scoped table begins with."""
+    return sa.Column("pool_id", sa.Integer, primary_key=True, autoincrement=False)
+
+
+def leaf_index(*, primary_key: bool = False) -> sa.Column[int]:
+    """The column that names the leaf which a row projects."""
+    return sa.Column("leaf_index", sa.BigInteger, primary_key=primary_key, autoincrement=False, nullable=False)
+
+
+platform = sa.Table(
+    "platform",
+    metadata,
+    sa.Column("platform_id", sa.Integer, sa.Identity(), primary_key=True),
+    sa.Column("name", sa.Text, nullable=False, unique=True),
+    sa.Column("display_name", sa.Text, nullable=False),
+    created_at(),
+)
+
+collective = sa.Table(
+    "collective",
+    metadata,
+    sa.Column("collective_id", sa.Integer, sa.Identity(), primary_key=True),
+    sa.Column("name", sa.Text, nullable=False, unique=True),
+    sa.Column("display_name", sa.Text, nullable=False),
+    sa.Column("members", sa.BigInteger, nullable=False),
+    sa.Column("equity_ppm", sa.Integer, nullable=False),
+    sa.Column("status", sa.Text, nullable=False),
+    created_at(),
+)
+
+pool = sa.Table(
+    "pool",
+    metadata,
+    sa.Column("pool_id", sa.Integer, sa.Identity(), primary_key=True),
+    sa.Column("name", sa.Text, nullable=False, unique=True),
+    sa.Column("display_name", sa.Text, nullable=False),
+    sa.Column("currency", sa.Text, nullable=False),
+    created_at(),
+)
+
+head = sa.Table(
+    "head",
+    metadata,
+    pool_id(),
+    sa.Column("size", sa.BigInteger, nullable=False),
+    sa.Column("frontier", sa.LargeBinary, nullable=False),
+)
+
+leaf = sa.Table(
+    "leaf",
+    metadata,
+    pool_id(),
+    leaf_index(primary_key=True),
+    sa.Column("entry", sa.LargeBinary, nullable=False),
+    sa.Column("hash", sa.LargeBinary, nullable=False),
+)
+
+node = sa.Table(
+    "node",
+    metadata,
+    pool_id(),
+    sa.Column("level", sa.SmallInteger, primary_key=True, autoincrement=False),
+    sa.Column("node_index", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("hash", sa.LargeBinary, nullable=False),
+)
+
+body = sa.Table(
+    "body",
+    metadata,
+    pool_id(),
+    sa.Column("sha256", sa.LargeBinary, primary_key=True),
+    sa.Column("bytes", sa.LargeBinary, nullable=False),
+)
+
+method = sa.Table(
+    "method",
+    metadata,
+    pool_id(),
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("version", sa.Integer, primary_key=True, autoincrement=False),
+    leaf_index(),
+)
+
+batch_number = sa.Sequence("batch_number", metadata=metadata, data_type=sa.BigInteger, cache=32)
+"""Names a batch before its place in the log is known."""
+
+event = sa.Table(
+    "event",
+    metadata,
+    pool_id(),
+    sa.Column("platform_id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("event_id", pg.UUID, primary_key=True),
+    sa.Column("batch_number", sa.BigInteger, nullable=False),
+)
+
+batch_weights = sa.Table(
+    "batch_weights",
+    metadata,
+    pool_id(),
+    sa.Column("batch_number", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("mode", sa.SmallInteger, primary_key=True, autoincrement=False),
+    sa.Column("method", sa.Text, nullable=False),
+    sa.Column("method_version", sa.Integer, nullable=False),
+    sa.Column("events", sa.Integer, nullable=False),
+    sa.Column("unattributed", sa.Numeric(38, 0), nullable=False),
+    sa.Column("packed", sa.LargeBinary, nullable=False),
+)
+
+batch = sa.Table(
+    "batch",
+    metadata,
+    pool_id(),
+    sa.Column("platform_id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("batch_id", sa.Text, primary_key=True),
+    sa.Column("batch_number", sa.BigInteger, nullable=False),
+    sa.Column("body_sha256", sa.LargeBinary, nullable=False),
+    leaf_index(),
+    sa.UniqueConstraint("pool_id", "batch_number"),
+    sa.UniqueConstraint("pool_id", "leaf_index"),
+)
+
+revenue = sa.Table(
+    "revenue",
+    metadata,
+    pool_id(),
+    sa.Column("platform_id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("request_id", sa.Text, primary_key=True),
+    leaf_index(),
+    sa.UniqueConstraint("pool_id", "leaf_index"),
+)
+
+payment = sa.Table(
+    "payment",
+    metadata,
+    pool_id(),
+    sa.Column("request_id", sa.Text, primary_key=True),
+    leaf_index(),
+)
+
+transfer = sa.Table(
+    "transfer",
+    metadata,
+    pool_id(),
+    leaf_index(primary_key=True),
+    sa.Column("ordinal", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("from_account", sa.Text, nullable=False),
+    sa.Column("to_account", sa.Text, nullable=False),
+    sa.Column("amount_minor", sa.BigInteger, nullable=False),
+    sa.Column("purpose", sa.Text, nullable=False),
+    sa.CheckConstraint("amount_minor > 0", name="amount"),
+    sa.Index(None, "pool_id", "from_account", "leaf_index"),
+    sa.Index(None, "pool_id", "to_account", "leaf_index"),
+)
+
+balance = sa.Table(
+    "balance",
+    metadata,
+    pool_id(),
+    sa.Column("account", sa.Text, primary_key=True),
+    leaf_index(primary_key=True),
+    sa.Column("amount_minor", sa.BigInteger, nullable=False),
+    comment="An account's balance after each leaf that touched it, so that a balance as of a log size is one index seek.",
+)
+
+APPEND_ONLY: Final = (
+    platform, pool, leaf, node, body, method, event, batch_weights, batch, revenue, payment, transfer, balance,
+)  # fmt: skip
+"""What the service may insert and read, and nothing else."""
+
+UPDATABLE: Final = (head, collective)
+"""What the service may also update: the log's head, and what a collective says of itself."""

@@ -1,0 +1,333 @@
+"""Usage batches in Postgres: each batch and each event exactly once.
+
+By batch, not by score: the body as bytes, a packed weight vector per mode, and one narrow row per event.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import sha256
+from typing import Any, Final
+from uuid import UUID
+
+import numpy as np
+import psycopg
+import sqlalchemy as sa
+
+from ledger.batch_weights import BatchWeights, pack, weigh
+from ledger.errors import IdentityReusedError, LostRaceError, NotFoundError
+from ledger.leaves import UsageContent, decode, decode_positions, encode_positions
+from ledger.registry import Method
+from ledger.store import log, registry
+from ledger.store import tables as t
+from ledger.store.database import Database, driver_connection
+from ledger.store.log import PoolRef
+from ledger.usage import AI_ONLY, HUMAN_AI, BoolArray, Int64Array, UsageBatch, first_occurrences, parse_batch, require_known
+
+
+@dataclass(frozen=True, slots=True)
+class BatchIdentity:
+    """What makes a batch the same batch when it comes again."""
+
+    pool: PoolRef
+    platform: str
+    batch_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedBatch:
+    """A batch that is in the log."""
+
+    leaf_index: int
+    leaf_hash: bytes
+    time: datetime
+    content: UsageContent
+
+    def duplicate_positions(self) -> list[int]:
+        """Positions of the events that were left out, ascending."""
+        return decode_positions(self.content.duplicates)
+
+
+class UsageStore:
+    """Takes batches in and finds them again."""
+
+    def __init__(self, database: Database, clock: Callable[[], datetime]) -> None:
+        self._database = database
+        self._clock = clock
+        self._collectives = registry.CollectiveNumbers()
+
+    def accept(self, identity: BatchIdentity, method_id: str, body: bytes) -> RecordedBatch:
+        """Record a batch; when this returns it is durable. The same batch again gives its first record.
+
+        Raises IdentityReusedError where the id is known with other bytes, InvalidInputError where an event or the
+        method is refused; nothing is kept then.
+        """
+        digest = sha256(body).digest()
+        if recorded := self._first_record(identity, digest):
+            return recorded
+        method, batch, numbers = self._validated(identity.pool, method_id, body)
+        try:
+            return self._record(identity, digest, body, method, batch, numbers, optimistic=True)
+        except _EventsKnown:
+            pass
+        except LostRaceError:
+            if recorded := self._first_record(identity, digest):
+                return recorded
+        try:
+            return self._record(identity, digest, body, method, batch, numbers, optimistic=False)
+        except LostRaceError:
+            if recorded := self._first_record(identity, digest):
+                return recorded
+            raise
+
+    def validate(self, pool: PoolRef, method_id: str, body: bytes) -> tuple[Method, int, BoolArray]:
+        """The checks of `accept` alone: the method, how many events, and which are first with their id in the batch."""
+        method, batch, _ = self._validated(pool, method_id, body)
+        first, _ = first_occurrences(batch)
+        return method, len(batch), first
+
+    def _validated(self, pool: PoolRef, method_id: str, body: bytes) -> tuple[Method, UsageBatch, Int64Array]:
+        batch = parse_batch(body)
+        with self._database.transaction() as connection:
+            method = registry.latest_method(connection, pool, method_id)
+            if method is None:
+                raise NotFoundError(f"pools/{pool.name}/methods/{method_id}")
+            numbers = self._collectives.of(connection, batch.collectives)
+        require_known(batch, numbers > 0)
+        return method, batch, numbers
+
+    def _first_record(self, identity: BatchIdentity, digest: bytes) -> RecordedBatch | None:
+        try:
+            with self._database.transaction() as connection:
+                recorded = find_batch(connection, identity)
+        except NotFoundError:
+            return None
+        if recorded.content.body_sha256 != digest.hex():
+            raise IdentityReusedError.of("batch_id", f"{identity.batch_id} was recorded with other events")
+        return recorded
+
+    def _record(
+        self,
+        identity: BatchIdentity,
+        digest: bytes,
+        body: bytes,
+        method: Method,
+        batch: UsageBatch,
+        numbers: Int64Array,
+        *,
+        optimistic: bool,
+    ) -> RecordedBatch:
+        pool = identity.pool
+        first, ascending = first_occurrences(batch)
+        with self._database.transaction() as connection:
+            platform_id = registry.platform_number(connection, identity.platform)
+            batch_number = connection.execute(sa.select(t.batch_number.next_value())).scalar_one()
+            claim = _EventClaim(pool.pool_id, platform_id, batch_number)
+            if optimistic:
+                claim.copy(connection, batch.event_ids[ascending])
+                accepted = first
+            else:
+                taken = claim.insert_new(connection, batch.event_ids[ascending])
+                accepted = np.zeros(len(batch), dtype=np.bool_)
+                accepted[ascending[taken]] = True
+            weights = weigh(batch, accepted)
+            log.put_body(connection, pool, digest, body)
+            _put_weights(connection, pool, batch_number, method, weights, numbers)
+            content = _content(identity, digest, len(body), method, accepted, weights)
+            now = self._clock()
+            (leaf,) = log.append(connection, pool, [content], now)
+            _put_batch(connection, identity, platform_id, batch_number, digest, leaf.index)
+        return RecordedBatch(leaf.index, leaf.hash, now, content)
+
+
+def find_batch(connection: sa.Connection, identity: BatchIdentity) -> RecordedBatch:
+    """The batch with this identity, or NotFoundError."""
+    query = _batches(identity.pool).where(
+        t.platform.c.name == identity.platform, t.batch.c.batch_id == identity.batch_id
+    )
+    row = connection.execute(query).first()
+    if row is None:
+        raise NotFoundError(f"pools/{identity.pool.name}/batches/{identity.platform}~{identity.batch_id}")
+    return _recorded(row)
+
+
+def list_batches(
+    connection: sa.Connection, pool: PoolRef, *, platform: str | None, after: int, limit: int
+) -> list[RecordedBatch]:
+    """Batches in the order of the log, from beyond the leaf `after`; of one platform or of all."""
+    query = _batches(pool).where(t.batch.c.leaf_index > after).order_by(t.batch.c.leaf_index).limit(limit)
+    if platform is not None:
+        query = query.where(t.platform.c.name == platform)
+    return [_recorded(row) for row in connection.execute(query)]
+
+
+def find_event(connection: sa.Connection, pool: PoolRef, platform: str, event_id: UUID) -> RecordedBatch:
+    """The batch that recorded an event, or NotFoundError."""
+    on = (t.event.c.pool_id == t.batch.c.pool_id) & (t.event.c.batch_number == t.batch.c.batch_number)
+    query = _batches(pool).join(t.event, on).where(t.platform.c.name == platform, t.event.c.event_id == event_id)
+    row = connection.execute(query.where(t.event.c.platform_id == t.platform.c.platform_id)).first()
+    if row is None:
+        raise NotFoundError(f"pools/{pool.name}/events/{platform}~{event_id}")
+    return _recorded(row)
+
+
+def _batches(pool: PoolRef) -> sa.Select[Any]:
+    leaf_of_batch = (t.leaf.c.pool_id == t.batch.c.pool_id) & (t.leaf.c.leaf_index == t.batch.c.leaf_index)
+    return (
+        sa.select(t.leaf.c.entry, t.leaf.c.hash)
+        .select_from(t.batch)
+        .join(t.platform, t.platform.c.platform_id == t.batch.c.platform_id)
+        .join(t.leaf, leaf_of_batch)
+        .where(t.batch.c.pool_id == pool.pool_id)
+    )
+
+
+def _recorded(row: Any) -> RecordedBatch:
+    leaf = decode(bytes(row.entry), {UsageContent.type: UsageContent})
+    return RecordedBatch(leaf.index, bytes(row.hash), leaf.time, leaf.content)
+
+
+class _EventsKnown(Exception):
+    """An event of the batch is recorded already; the transaction is rolled back."""
+
+
+_COPY_ROW: Final = np.dtype(
+    [
+        ("fields", ">i2"),
+        ("pool_bytes", ">i4"), ("pool_id", ">i4"),
+        ("platform_bytes", ">i4"), ("platform_id", ">i4"),
+        ("event_bytes", ">i4"), ("event_id", "V16"),
+        ("batch_bytes", ">i4"), ("batch_number", ">i8"),
+    ]
+)  # fmt: skip
+_COPY_HEADER: Final = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
+_COPY_TRAILER: Final = b"\xff\xff"
+
+
+@dataclass(frozen=True, slots=True)
+class _EventClaim:
+    """Claims event ids for a batch. Ids come ascending, so that two claims of the same ids cannot deadlock, and
+    because Postgres fills an index fastest in its order."""
+
+    pool_id: int
+    platform_id: int
+    batch_number: int
+
+    def copy(self, connection: sa.Connection, event_ids: Any) -> None:
+        """Claim all of them, by COPY. Raises _EventsKnown where one is taken."""
+        rows = np.empty(len(event_ids), dtype=_COPY_ROW)
+        rows["fields"] = 4
+        rows["pool_bytes"], rows["pool_id"] = 4, self.pool_id
+        rows["platform_bytes"], rows["platform_id"] = 4, self.platform_id
+        rows["event_bytes"], rows["event_id"] = 16, event_ids
+        rows["batch_bytes"], rows["batch_number"] = 8, self.batch_number
+        statement = "COPY event (pool_id, platform_id, event_id, batch_number) FROM STDIN (FORMAT BINARY)"
+        try:
+            with driver_connection(connection).cursor() as cursor, cursor.copy(statement) as copy:
+                copy.write(_COPY_HEADER + rows.tobytes() + _COPY_TRAILER)
+        except psycopg.errors.UniqueViolation:
+            raise _EventsKnown from None
+
+    def insert_new(self, connection: sa.Connection, event_ids: Any) -> BoolArray:
+        """Claim those that are free, and tell which: (n,) in the order given. Waits for a claim under way elsewhere."""
+        inserted = connection.execute(
+            _INSERT_NEW,
+            {
+                "pool_id": self.pool_id,
+                "platform_id": self.platform_id,
+                "batch_number": self.batch_number,
+                "ids": event_ids.tobytes(),
+                "count": len(event_ids),
+            },
+        )
+        places = np.fromiter(inserted.scalars(), dtype=np.int64)
+        taken = np.zeros(len(event_ids), dtype=np.bool_)
+        taken[places] = True
+        return taken
+
+
+_INSERT_NEW: Final = sa.text("""
+WITH offered AS MATERIALIZED (
+    SELECT place, encode(substring(:ids FROM 16 * place + 1 FOR 16), 'hex')::uuid AS event_id
+    FROM generate_series(0, :count - 1) AS place
+), inserted AS (
+    INSERT INTO event (pool_id, platform_id, event_id, batch_number)
+    SELECT :pool_id, :platform_id, event_id, :batch_number FROM offered ORDER BY place
+    ON CONFLICT DO NOTHING
+    RETURNING event_id
+)
+SELECT place FROM offered JOIN inserted USING (event_id)
+""").bindparams(
+    sa.bindparam("ids", type_=sa.LargeBinary),
+    sa.bindparam("count", type_=sa.Integer),
+    sa.bindparam("pool_id", type_=sa.Integer),
+    sa.bindparam("platform_id", type_=sa.Integer),
+    sa.bindparam("batch_number", type_=sa.BigInteger),
+)
+
+
+def _content(
+    identity: BatchIdentity, digest: bytes, body_bytes: int, method: Method, accepted: BoolArray, weights: BatchWeights
+) -> UsageContent:
+    return UsageContent(
+        platform=identity.platform,
+        batch_id=identity.batch_id,
+        body_sha256=digest.hex(),
+        body_bytes=body_bytes,
+        method=method.name,
+        method_version=method.version,
+        accepted=int(np.count_nonzero(accepted)),
+        duplicates=encode_positions(np.flatnonzero(~accepted).tolist()),
+        ai_only=weights[AI_ONLY].totals(),
+        human_ai=weights[HUMAN_AI].totals(),
+    )
+
+
+def _put_weights(
+    connection: sa.Connection,
+    pool: PoolRef,
+    batch_number: int,
+    method: Method,
+    weights: BatchWeights,
+    numbers: Int64Array,
+) -> None:
+    rows = [
+        {
+            "pool_id": pool.pool_id,
+            "batch_number": batch_number,
+            "mode": mode,
+            "method": method.name,
+            "method_version": method.version,
+            "events": of_mode.events,
+            "unattributed": of_mode.unattributed,
+            "packed": pack(of_mode, numbers),
+        }
+        for mode, of_mode in weights.items()
+        if of_mode.events
+    ]
+    if rows:
+        connection.execute(sa.insert(t.batch_weights), rows)
+
+
+def _put_batch(
+    connection: sa.Connection,
+    identity: BatchIdentity,
+    platform_id: int,
+    batch_number: int,
+    digest: bytes,
+    leaf_index: int,
+) -> None:
+    try:
+        connection.execute(
+            sa.insert(t.batch).values(
+                pool_id=identity.pool.pool_id,
+                platform_id=platform_id,
+                batch_id=identity.batch_id,
+                batch_number=batch_number,
+                body_sha256=digest,
+                leaf_index=leaf_index,
+            )
+        )
+    except sa.exc.IntegrityError:
+        # The same batch came twice at once, and the other one was first; nothing of this one is kept.
+        raise LostRaceError(f"batch {identity.batch_id}") from None

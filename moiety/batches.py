@@ -1,0 +1,192 @@
+"""Usage batches: any Arrow-capable table made into the record batches and bytes that the service takes.
+
+A table has a row per usage event and the columns of `USAGE_SCHEMA`, in any order, with some leniency:
+`event_id` as 16 bytes or UUID text, or a text column `id` instead of it, from which event ids are derived
+(`moiety.event_id_of`); `work_id` may be left out; `occurred_at` is any timestamp with a zone, or ISO 8601
+text; integers may have any width; `mode` may be in words; `collectives` may be encoded in any way. Any other
+column is an error, so that a misspelt one is not lost.
+
+The same rows give the same bytes, whatever library made the table: the dictionary of collectives holds just
+the ids that occur, sorted by bytes, and nothing is compressed. (Another release of pyarrow may write other
+bytes.)
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Protocol
+
+import pyarrow as pa
+
+from moiety import columns
+from moiety.errors import InvalidUsageError
+
+EVENTS_PER_BATCH = 10_000
+"""Default events per batch: enough that a batch's fixed costs do not count, and a few hundred kilobytes."""
+
+EVENTS_PER_BATCH_MAX = 65_536
+"""The most events that the service takes in a batch."""
+
+USAGE_SCHEMA = pa.schema(
+    [
+        pa.field("event_id", pa.binary(16), nullable=False),
+        pa.field("work_id", pa.utf8(), nullable=True),
+        pa.field("occurred_at", pa.timestamp("us", tz="UTC"), nullable=False),
+        pa.field("units", pa.int64(), nullable=False),
+        pa.field("mode", pa.uint8(), nullable=False),
+        pa.field("collectives", pa.list_(pa.dictionary(pa.int32(), pa.utf8())), nullable=False),
+        pa.field("shares", pa.list_(pa.int32()), nullable=False),
+    ]
+)
+"""The exact columns of a batch; docs/concepts.md says what they mean."""
+
+_PANDAS_INDEX = re.compile(r"__index_level_\d+__")
+_IPC = pa.ipc.IpcWriteOptions(compression=None, emit_dictionary_deltas=False)
+
+
+class ArrowStreamable(Protocol):
+    """A table that gives itself as an Arrow stream: of pandas, polars, pyarrow, DuckDB and others."""
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object: ...
+
+
+class ArrowArrayable(Protocol):
+    """A table that gives itself as one Arrow struct array: a pyarrow record batch, for example."""
+
+    def __arrow_c_array__(self, requested_schema: object | None = None) -> tuple[object, object]: ...
+
+
+ArrowTable = ArrowStreamable | ArrowArrayable
+
+
+def usage_batches(table: ArrowTable, *, events_per_batch: int = EVENTS_PER_BATCH) -> Iterator[bytes]:
+    """Give the batches of a table of usage events, each as one Arrow IPC stream of one record batch.
+
+    The table is read as a stream, a batch at a time; a table without rows gives nothing.
+
+    Raises:
+        ValueError: `events_per_batch` is not 1 to 65,536.
+        TypeError: `table` is no Arrow-capable table.
+        InvalidUsageError: a column is missing, superfluous, of another type, or holds what its type cannot.
+    """
+    return map(encode, record_batches(table, events_per_batch=events_per_batch))
+
+
+def record_batches(
+    table: ArrowTable, *, events_per_batch: int = EVENTS_PER_BATCH
+) -> Iterator[pa.RecordBatch]:
+    """Give the batches of a table of usage events as record batches of exactly `USAGE_SCHEMA`.
+
+    Raises:
+        ValueError: `events_per_batch` is not 1 to 65,536.
+        TypeError: `table` is no Arrow-capable table.
+        InvalidUsageError: a column is missing, superfluous, of another type, or holds what its type cannot.
+    """
+    if not 1 <= events_per_batch <= EVENTS_PER_BATCH_MAX:
+        raise ValueError(f"events_per_batch must be 1 to {EVENTS_PER_BATCH_MAX}, is {events_per_batch}")
+    reader = _reader(table)
+    _require_columns(reader.schema)
+    return _converted(reader, events_per_batch)
+
+
+def encode(batch: pa.RecordBatch) -> bytes:
+    """Give a record batch of `USAGE_SCHEMA` as the bytes of an Arrow IPC stream."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, USAGE_SCHEMA, options=_IPC) as writer:
+        writer.write_batch(batch)
+    encoded: bytes = sink.getvalue().to_pybytes()
+    return encoded
+
+
+def decode(data: bytes) -> pa.RecordBatch:
+    """Give the record batch in the bytes of a batch, as `encode` made them or an audit got them.
+
+    Raises:
+        ValueError: they are not an Arrow stream of exactly one record batch.
+    """
+    try:
+        with pa.ipc.open_stream(pa.py_buffer(data)) as reader:
+            (batch,) = list(reader)
+    except pa.ArrowInvalid as error:
+        raise ValueError(str(error)) from None
+    return batch
+
+
+def _reader(table: ArrowTable) -> pa.RecordBatchReader:
+    if isinstance(
+        table, pa.RecordBatchReader
+    ):  # taken as it is, so that errors of what feeds it stay what they are
+        return table
+    if hasattr(table, "__arrow_c_stream__"):
+        return pa.RecordBatchReader.from_stream(table)
+    if hasattr(table, "__arrow_c_array__"):
+        batch = pa.record_batch(table)
+        return pa.RecordBatchReader.from_batches(batch.schema, [batch])
+    raise TypeError(f"{type(table).__name__} is not an Arrow-capable table (it has no __arrow_c_stream__)")
+
+
+def _require_columns(schema: pa.Schema) -> None:
+    names = _names(schema)
+    for name in names:
+        if names.count(name) > 1:
+            raise InvalidUsageError(name, None, "stands twice in the table")
+        if name not in USAGE_SCHEMA.names and name != "id":
+            raise InvalidUsageError(
+                name, None, f"is not a column of usage; these are {', '.join(USAGE_SCHEMA.names)}"
+            )
+    if "id" in names and "event_id" in names:
+        raise InvalidUsageError("id", None, "stands beside event_id; give one of them")
+    for name in USAGE_SCHEMA.names:
+        if name not in names and name != "work_id" and not (name == "event_id" and "id" in names):
+            raise InvalidUsageError(name, None, "is missing from the table")
+
+
+def _names(schema: pa.Schema) -> list[str]:
+    return [name for name in schema.names if not _PANDAS_INDEX.fullmatch(name)]
+
+
+def _converted(reader: pa.RecordBatchReader, events_per_batch: int) -> Iterator[pa.RecordBatch]:
+    position = 0
+    for table in _slices(reader, events_per_batch):
+        yield _record_batch(table, position)
+        position += table.num_rows
+
+
+def _slices(reader: pa.RecordBatchReader, rows: int) -> Iterator[pa.Table]:
+    """The rows of a reader as tables of `rows` rows, the last with what is left."""
+    held: list[pa.RecordBatch] = []
+    held_rows = 0
+    for batch in reader:
+        start = 0
+        while start < batch.num_rows:
+            part = batch.slice(start, rows - held_rows)
+            held.append(part)
+            held_rows += part.num_rows
+            start += part.num_rows
+            if held_rows == rows:
+                yield pa.Table.from_batches(held)
+                held, held_rows = [], 0
+    if held:
+        yield pa.Table.from_batches(held)
+
+
+def _record_batch(table: pa.Table, first_position: int) -> pa.RecordBatch:
+    column = {name: table.column(name).combine_chunks() for name in _names(table.schema)}
+    occurred_at = columns.times(column["occurred_at"], first_position)
+    if "event_id" in column:
+        event_id = columns.event_ids(column["event_id"], first_position)
+    else:
+        event_id = columns.derived_event_ids(column["id"], occurred_at, first_position)
+    return pa.RecordBatch.from_arrays(
+        [
+            event_id,
+            columns.work_ids(column.get("work_id", pa.nulls(table.num_rows, pa.utf8()))),
+            occurred_at,
+            columns.units(column["units"], first_position),
+            columns.modes(column["mode"], first_position),
+            columns.collectives(column["collectives"], first_position),
+            columns.shares(column["shares"], first_position),
+        ],
+        schema=USAGE_SCHEMA,
+    )

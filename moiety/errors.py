@@ -1,0 +1,311 @@
+"""What can go wrong when using Moiety from a program. Every error raised on purpose descends from
+`MoietyError` and carries its facts as fields.
+
+An answer of the service other than OK becomes a `ServiceError`: one subclass per gRPC status, in one table,
+with the standard details of AIP-193 (`BadRequest`, `ErrorInfo`, `RetryInfo`) as fields.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+import grpc
+from google.protobuf.any_pb2 import Any
+from google.protobuf.message import DecodeError, Message
+from google.rpc import error_details_pb2, status_pb2
+from grpc_status import rpc_status
+
+if TYPE_CHECKING:
+    from moiety.v1.usage_pb2 import Receipt
+
+_EVENT_FIELD = re.compile(r"events\[(\d{1,9})\](?:\.(.+))?")
+
+
+class MoietyError(Exception):
+    """The root of the errors that this package raises on purpose."""
+
+
+class InvalidUsageError(MoietyError):
+    """A usage table cannot be made into a batch; nothing of the batch was sent.
+
+    `field` is the column, `position` the event's place in the table counting from 0 (None where the column as
+    a whole is wrong), `reason` says what is wrong with it.
+    """
+
+    def __init__(self, field: str, position: int | None, reason: str) -> None:
+        super().__init__(field, position, reason)
+        self.field = field
+        self.position = position
+        self.reason = reason
+
+    @property
+    def path(self) -> str:
+        """The field as the service names it: `events[17].units`, or the column alone."""
+        return self.field if self.position is None else f"events[{self.position}].{self.field}"
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"
+
+
+class UsageFileError(MoietyError):
+    """A usage file cannot be read. `path` is the file, `reason` what is wrong with it."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(path, reason)
+        self.path = path
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """One thing wrong with a request: the field as the contract names it, and what is wrong with it."""
+
+    field: str
+    description: str
+
+
+class ServiceError(MoietyError):
+    """The service answered with a status other than OK.
+
+    Attributes:
+        code: the gRPC status, for example `NOT_FOUND`.
+        message: for people; programs look at `code` and `reason`.
+        reason: the `ErrorInfo` reason, for example `ROUND_OPEN`; empty where there is none.
+        metadata: the `ErrorInfo` metadata.
+        violations: the `BadRequest` field violations, in order.
+        retry_after_seconds: the `RetryInfo` delay; None where there is none.
+    """
+
+    code: grpc.StatusCode = grpc.StatusCode.UNKNOWN
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: str = "",
+        metadata: Mapping[str, str] | None = None,
+        violations: Sequence[Violation] = (),
+        retry_after_seconds: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.reason = reason
+        self.metadata = dict(metadata or {})
+        self.violations = tuple(violations)
+        self.retry_after_seconds = retry_after_seconds
+
+    def __str__(self) -> str:
+        lines = [f"{violation.field}: {violation.description}" for violation in self.violations]
+        return "; ".join(lines) or self.message or self.code.name
+
+
+class InvalidArgumentError(ServiceError):
+    """A request is not valid, whatever the state of the service; `violations` say where."""
+
+    code = grpc.StatusCode.INVALID_ARGUMENT
+
+
+class NotFoundError(ServiceError):
+    """What was asked for does not exist, or the caller may not know that it does."""
+
+    code = grpc.StatusCode.NOT_FOUND
+
+
+class AlreadyExistsError(ServiceError):
+    """The id is taken, with other content."""
+
+    code = grpc.StatusCode.ALREADY_EXISTS
+
+
+class FailedPreconditionError(ServiceError):
+    """The request is valid and the state does not allow it, for example deciding a round twice."""
+
+    code = grpc.StatusCode.FAILED_PRECONDITION
+
+
+class AbortedError(ServiceError):
+    """Another request came first; the same one may succeed when repeated."""
+
+    code = grpc.StatusCode.ABORTED
+
+
+class OutOfRangeError(ServiceError):
+    """The request is past the end of what there is, for example a log size beyond the log."""
+
+    code = grpc.StatusCode.OUT_OF_RANGE
+
+
+class UnauthenticatedError(ServiceError):
+    """The API key is missing, unknown or revoked."""
+
+    code = grpc.StatusCode.UNAUTHENTICATED
+
+
+class PermissionDeniedError(ServiceError):
+    """The API key's principal may not do this."""
+
+    code = grpc.StatusCode.PERMISSION_DENIED
+
+
+class ResourceExhaustedError(ServiceError):
+    """The request is larger than the service takes, or there were too many."""
+
+    code = grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+class UnavailableError(ServiceError):
+    """The service, or its database, is away for now."""
+
+    code = grpc.StatusCode.UNAVAILABLE
+
+
+class DeadlineExceededError(ServiceError):
+    """No answer came in time. A write may have been recorded nevertheless: repeat it with the same id."""
+
+    code = grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+class CancelledError(ServiceError):
+    """The call was cancelled."""
+
+    code = grpc.StatusCode.CANCELLED
+
+
+class UnimplementedError(ServiceError):
+    """The service does not offer this call; it is of another version."""
+
+    code = grpc.StatusCode.UNIMPLEMENTED
+
+
+class InternalError(ServiceError):
+    """The service has a defect."""
+
+    code = grpc.StatusCode.INTERNAL
+
+
+class DataLossError(ServiceError):
+    """What is stored contradicts the log."""
+
+    code = grpc.StatusCode.DATA_LOSS
+
+
+_ERRORS: Mapping[grpc.StatusCode, type[ServiceError]] = {
+    error.code: error
+    for error in (
+        InvalidArgumentError,
+        NotFoundError,
+        AlreadyExistsError,
+        FailedPreconditionError,
+        AbortedError,
+        OutOfRangeError,
+        UnauthenticatedError,
+        PermissionDeniedError,
+        ResourceExhaustedError,
+        UnavailableError,
+        DeadlineExceededError,
+        CancelledError,
+        UnimplementedError,
+        InternalError,
+        DataLossError,
+    )
+}
+_CODES: Mapping[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
+
+
+@dataclass(frozen=True, slots=True)
+class EventViolation:
+    """What is wrong with one event of a refused batch. `position` counts from 0 over everything that was
+    submitted.
+    """
+
+    position: int
+    field: str
+    description: str
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRefusal:
+    """A batch that the service refused whole; nothing of it was recorded.
+
+    `batch_index` counts the batches of the submission from 0, and `first_position` the events before this
+    one. `error` is the answer as it came; its violations count events within the batch.
+    """
+
+    batch_id: str
+    batch_index: int
+    first_position: int
+    error: ServiceError
+
+    @property
+    def events(self) -> tuple[EventViolation, ...]:
+        """The violations that name an event, with positions over everything that was submitted."""
+        return tuple(
+            EventViolation(self.first_position + int(match[1]), match[2] or "", violation.description)
+            for violation in self.error.violations
+            if (match := _EVENT_FIELD.fullmatch(violation.field))
+        )
+
+
+class BatchRefusedError(MoietyError):
+    """Some batches of a submission were refused; the others are recorded, and `receipts` are theirs, in
+    order.
+    """
+
+    count_shown: ClassVar[int] = 3
+
+    def __init__(self, refusals: Sequence[BatchRefusal], receipts: Sequence[Receipt]) -> None:
+        super().__init__(len(refusals), len(receipts))
+        self.refusals = tuple(refusals)
+        self.receipts = tuple(receipts)
+
+    def __str__(self) -> str:
+        shown = "; ".join(
+            f"{refusal.batch_id}: {refusal.error}" for refusal in self.refusals[: self.count_shown]
+        )
+        more = "; ..." if len(self.refusals) > self.count_shown else ""
+        return f"{len(self.refusals)} batches refused, {len(self.receipts)} recorded: {shown}{more}"
+
+
+def from_rpc(error: grpc.RpcError) -> ServiceError:
+    """Give the error that a failed call stands for, with the details that the service sent."""
+    try:
+        status = rpc_status.from_call(error)
+    except (ValueError, DecodeError):  # details that contradict the status, or cannot be read, are left out
+        status = None
+    if status is None:
+        status = status_pb2.Status(code=error.code().value[0], message=error.details() or "")
+    return from_status(status)
+
+
+def from_status(status: status_pb2.Status) -> ServiceError:
+    """Give the error that a `google.rpc.Status` stands for; an unknown code gives a plain `ServiceError`."""
+    bad_request = error_details_pb2.BadRequest()
+    info = error_details_pb2.ErrorInfo()
+    retry = error_details_pb2.RetryInfo()
+    for detail in status.details:
+        for message in (bad_request, info, retry):
+            _unpack(detail, message)
+    error = _ERRORS.get(_CODES.get(status.code, grpc.StatusCode.UNKNOWN), ServiceError)
+    return error(
+        status.message,
+        reason=info.reason,
+        metadata=info.metadata,
+        violations=[Violation(item.field, item.description) for item in bad_request.field_violations],
+        retry_after_seconds=retry.retry_delay.ToTimedelta().total_seconds()
+        if retry.HasField("retry_delay")
+        else None,
+    )
+
+
+def _unpack(detail: Any, message: Message) -> None:
+    try:
+        detail.Unpack(message)  # does nothing where the detail is of another type
+    except DecodeError:
+        message.Clear()

@@ -1,0 +1,1 @@
+"""Who gets what: policies, weights, apportionment and rounds, computed from the ledger's log."""

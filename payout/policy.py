@@ -1,0 +1,106 @@
+"""Policies: the terms under which a pool is distributed."""
+
+from collections.abc import Sequence
+from enum import StrEnum
+from math import isqrt
+from typing import Annotated, ClassVar, Final
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from ledger.errors import InvalidInputError
+from ledger.leaves import Content, DecimalInt
+from ledger.money import MAX_AMOUNT_MINOR
+from ledger.registry import PPM, require_range
+
+MAX_MODE_PPM: Final = 10 * PPM
+MAX_REVIEW_SECONDS: Final = 366 * 24 * 3600
+
+
+class UnattributedRule(StrEnum):
+    """What happens to weight that no collective claims."""
+
+    COMMONS = "COMMONS"
+    PRO_RATA = "PRO_RATA"
+
+
+class CommonsRule(StrEnum):
+    """How the commons is shared."""
+
+    EQUAL = "EQUAL"
+    PER_CAPITA = "PER_CAPITA"
+    EQUITY = "EQUITY"
+    FUND = "FUND"
+
+
+class Tempering(StrEnum):
+    """How a weight becomes a claim."""
+
+    PROPORTIONAL = "PROPORTIONAL"
+    SQRT = "SQRT"
+    EQUAL = "EQUAL"
+
+
+class Policy(BaseModel):
+    """One version of a pool's terms. Amounts are minor units, rates millionths; None is no cap."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+    fee_ppm: int = 0
+    fee_cap_minor: DecimalInt | None = None
+    commons_ppm: int = 0
+    unattributed: Annotated[UnattributedRule, Field(strict=False)] = UnattributedRule.COMMONS
+    commons_rule: Annotated[CommonsRule, Field(strict=False)] = CommonsRule.EQUAL
+    tempering: Annotated[Tempering, Field(strict=False)] = Tempering.PROPORTIONAL
+    floor_minor: DecimalInt = 0
+    cap_minor: DecimalInt | None = None
+    ai_only_ppm: int = PPM
+    human_ai_ppm: int = PPM
+    review_seconds: int = 0
+
+    def require_sound(self) -> "Policy":
+        """The policy itself, or InvalidInputError with the field that is out of bounds."""
+        require_range(self.fee_ppm, "policy.fee_ppm", 0, PPM)
+        require_range(self.fee_cap_minor or 0, "policy.fee_cap_minor", 0, MAX_AMOUNT_MINOR)
+        require_range(self.commons_ppm, "policy.commons_ppm", 0, PPM)
+        require_range(self.floor_minor, "policy.floor_minor", 0, MAX_AMOUNT_MINOR)
+        require_range(self.cap_minor or 0, "policy.cap_minor", 0, MAX_AMOUNT_MINOR)
+        require_range(self.ai_only_ppm, "policy.ai_only_ppm", 0, MAX_MODE_PPM)
+        require_range(self.human_ai_ppm, "policy.human_ai_ppm", 0, MAX_MODE_PPM)
+        require_range(self.review_seconds, "policy.review_seconds", 0, MAX_REVIEW_SECONDS)
+        if self.cap_minor is not None and self.cap_minor < self.floor_minor:
+            raise InvalidInputError.of("policy.cap_minor", f"must not be below the floor of {self.floor_minor}")
+        return self
+
+    def fee(self, pot_minor: int) -> int:
+        """The operator's fee on a pot, minor units, rounded down."""
+        fee = pot_minor * self.fee_ppm // PPM
+        return fee if self.fee_cap_minor is None else min(fee, self.fee_cap_minor)
+
+    def claims(self, weights: Sequence[int]) -> list[int]:
+        """The tempered weights, in the same order; zero stays zero."""
+        match self.tempering:
+            case Tempering.PROPORTIONAL:
+                return list(weights)
+            case Tempering.SQRT:
+                return [isqrt(weight) for weight in weights]
+            case Tempering.EQUAL:
+                return [1 if weight else 0 for weight in weights]
+
+
+class PoolContent(Content):
+    """A pool was opened, with its first policy: the first leaf of its log."""
+
+    type: ClassVar[str] = "pool.v1"
+
+    display_name: str
+    currency: str
+    policy: Policy
+
+
+class PolicyContent(Content):
+    """A pool's next policy was logged. It is in force in the rounds that start after it."""
+
+    type: ClassVar[str] = "policy.v1"
+
+    version: int
+    policy: Policy

@@ -1,0 +1,329 @@
+"""Replay: a round recomputed from the log and its bodies alone, by the function that made it.
+
+Nothing here knows where the log lies: a `LogReader` hands it over, and every byte of it is checked before it is used.
+"""
+
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any, Final, Protocol
+
+import numpy as np
+
+from ledger.batch_weights import weigh
+from ledger.errors import InvalidInputError, LedgerCorruptError, NotFoundError
+from ledger.journal import REVENUE, Transfer, fold, payment_transfers, revenue_transfers
+from ledger.leaves import (
+    Content,
+    EncodedLeaf,
+    Leaf,
+    MethodContent,
+    PaymentContent,
+    RevenueContent,
+    UsageContent,
+    decode,
+    decode_positions,
+)
+from ledger.merkle import Frontier, leaf_hash
+from ledger.usage import AI_ONLY, HUMAN_AI, first_occurrences, parse_batch
+from payout.policy import Policy, PolicyContent, PoolContent
+from payout.rounds import (
+    Decision,
+    DecisionContent,
+    Distribution,
+    Line,
+    PostingContent,
+    RoundContent,
+    distribute,
+    posting_transfers,
+)
+from payout.statement import STATEMENT_COLUMNS, parse_registry, parse_statement, render_statement
+from payout.weights import UsageKey, WeightSum
+
+_KINDS: Final[tuple[type[Content], ...]] = (
+    PoolContent, PolicyContent, MethodContent, UsageContent, RevenueContent, RoundContent, DecisionContent,
+    PostingContent, PaymentContent,
+)  # fmt: skip
+CONTENTS: Final[Mapping[str, type[Content]]] = {kind.type: kind for kind in _KINDS}
+"""Every type of entry that a pool's log may hold."""
+
+
+class LogReader(Protocol):
+    """Where a replay reads from."""
+
+    pool: str
+
+    def size(self) -> int:
+        """Leaves in the log."""
+
+    def leaves(self, start: int, end: int) -> Iterator[EncodedLeaf]:
+        """The leaves in [start, end), in order."""
+
+    def body(self, sha256: bytes) -> bytes:
+        """The body under a hash, or NotFoundError."""
+
+    def transfers(self, leaf_index: int) -> list[Transfer]:
+        """What the journal says that a leaf moved, in order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a replay has come."""
+
+    leaves: int
+    leaf_total: int
+    events: int
+    shares: int
+
+
+@dataclass(frozen=True, slots=True)
+class Divergence:
+    """The first thing that is not as the replay has it: the leaf, the statement's line (from 1, else 0), the figure."""
+
+    leaf_index: int
+    figure: str
+    logged: str
+    replayed: str
+    line: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """How a replay ended: a match where there is no divergence."""
+
+    progress: Progress
+    divergence: Divergence | None
+
+
+class _Diverged(Exception):
+    def __init__(self, divergence: Divergence) -> None:
+        super().__init__(divergence)
+        self.divergence = divergence
+
+
+def _require_same(leaf_index: int, figure: str, logged: object, replayed: object, line: int = 0) -> None:
+    if logged != replayed:
+        raise _Diverged(Divergence(leaf_index, figure, str(logged), str(replayed), line))
+
+
+def replay_round(log: LogReader, round_leaf: int) -> Generator[Progress, None, Verdict]:
+    """Replay the round whose `round.v1` entry stands at `round_leaf`; yields progress, returns the verdict.
+
+    1. The round's own entry gives its interval.
+    2. Every leaf below its end is folded: hashes, index, transfers; bodies of its usage are weighed again.
+    3. The round is distributed again and held against its entry and its statement, figure by figure.
+    4. Decisions after it keep to the policy, and its posting moved what its statement says.
+    """
+    fold_so_far = _Fold(log)
+    total = log.size()
+    try:
+        subject = fold_so_far.read(next(iter(log.leaves(round_leaf, round_leaf + 1))))
+        if not isinstance(subject.content, RoundContent):
+            raise _Diverged(Divergence(round_leaf, "type", subject.content.type, RoundContent.type))
+        content = subject.content
+        for encoded in log.leaves(0, content.end):
+            fold_so_far.fold(encoded, weigh_from=content.start)
+            yield fold_so_far.progress(total)
+        distribution, policy = _check_round(log, fold_so_far, subject)
+        for encoded in log.leaves(content.end, total):
+            fold_so_far.fold(encoded, weigh_from=total)
+            _check_aftermath(log, fold_so_far.read(encoded), subject, policy, distribution.lines)
+            yield fold_so_far.progress(total)
+        _require_same(round_leaf, "leaves", total, fold_so_far.frontier.size)
+    except _Diverged as diverged:
+        return Verdict(fold_so_far.progress(total), diverged.divergence)
+    return Verdict(fold_so_far.progress(total), None)
+
+
+@dataclass(slots=True)
+class _Fold:
+    """The state of a pool so far, as a fold of its leaves."""
+
+    log: LogReader
+    frontier: Frontier = field(default_factory=Frontier)
+    policies: list[tuple[int, int, Policy]] = field(default_factory=list)
+    """(leaf index, version, terms), oldest first."""
+    confidence_ppm: dict[tuple[str, int], int] = field(default_factory=dict)
+    balances: dict[str, int] = field(default_factory=dict)
+    rounds: dict[int, RoundContent] = field(default_factory=dict)
+    posted_end: int = 0
+    posted_number: int = 0
+    numbers: dict[str, int] = field(default_factory=dict)
+    weights: WeightSum = field(default_factory=WeightSum)
+    events: int = 0
+    shares: int = 0
+
+    def progress(self, total: int) -> Progress:
+        return Progress(self.frontier.size, total, self.events, self.shares)
+
+    def read(self, encoded: EncodedLeaf) -> Leaf[Any]:
+        """The leaf of an entry, or a divergence where it is not what its hash and place say."""
+        _require_same(encoded.index, "leaf_hash", encoded.hash.hex(), leaf_hash(encoded.entry).hex())
+        try:
+            leaf = decode(encoded.entry, CONTENTS)
+        except LedgerCorruptError as error:
+            raise _Diverged(Divergence(encoded.index, "entry", str(error), "a canonical entry")) from None
+        _require_same(encoded.index, "index", leaf.index, encoded.index)
+        _require_same(encoded.index, "pool", leaf.pool, self.log.pool)
+        return leaf
+
+    def fold(self, encoded: EncodedLeaf, *, weigh_from: int) -> None:
+        """Take in the next leaf; usage from `weigh_from` on is weighed again from its body."""
+        leaf = self.read(encoded)
+        _require_same(encoded.index, "index", encoded.index, self.frontier.size)
+        self.frontier.append(encoded.hash)
+        match leaf.content:
+            case PoolContent(policy=policy):
+                self.policies.append((leaf.index, 1, policy))
+            case PolicyContent(version=version, policy=policy):
+                self.policies.append((leaf.index, version, policy))
+            case MethodContent(method=method, version=version, confidence_ppm=confidence):
+                self.confidence_ppm[method, version] = confidence
+            case UsageContent() if leaf.index >= weigh_from:
+                self._weigh(leaf)
+            case RevenueContent():
+                self._move(leaf.index, revenue_transfers(leaf.content))
+            case PaymentContent():
+                self._move(leaf.index, payment_transfers(leaf.content))
+            case RoundContent():
+                self.rounds[leaf.content.number] = leaf.content
+            case PostingContent():
+                self._post(leaf)
+
+    def _move(self, leaf_index: int, transfers: list[Transfer]) -> None:
+        journal = self.log.transfers(leaf_index)
+        _require_same(leaf_index, "transfers", len(journal), len(transfers))
+        for logged, replayed in zip(journal, transfers, strict=True):
+            _require_same(leaf_index, "transfer", logged, replayed)
+        self.balances.update(fold(self.balances, transfers))
+
+    def _post(self, leaf: Leaf[Any]) -> None:
+        content = self.rounds.get(leaf.content.round)
+        if content is None:
+            raise _Diverged(Divergence(leaf.index, "round", leaf.content.round, "a round that stands before it"))
+        statement = _body(self.log, leaf.index, "statement_sha256", content.statement_sha256)
+        transfers = posting_transfers(content, _lines(leaf.index, statement))
+        _require_same(leaf.index, "transfers", leaf.content.transfers, len(transfers))
+        amount = sum(transfer.amount_minor for transfer in transfers)
+        _require_same(leaf.index, "amount_minor", leaf.content.amount_minor, amount)
+        self._move(leaf.index, transfers)
+        self.posted_end, self.posted_number = content.end, content.number
+
+    def _weigh(self, leaf: Leaf[Any]) -> None:
+        content: UsageContent = leaf.content
+        body = _body(self.log, leaf.index, "body_sha256", content.body_sha256)
+        _require_same(leaf.index, "body_bytes", content.body_bytes, len(body))
+        try:
+            batch = parse_batch(body)
+        except InvalidInputError as error:
+            raise _Diverged(Divergence(leaf.index, "body", "a valid batch", str(error))) from None
+        first, _ = first_occurrences(batch)
+        accepted = np.ones(len(batch), dtype=np.bool_)
+        try:
+            accepted[decode_positions(content.duplicates)] = False
+        except (IndexError, LedgerCorruptError):
+            raise _Diverged(Divergence(leaf.index, "duplicates", content.duplicates, "positions in the batch")) from None
+        repeated = np.flatnonzero(accepted & ~first)
+        _require_same(leaf.index, "duplicates", "[]", str(repeated.tolist()))
+        _require_same(leaf.index, "accepted", content.accepted, int(np.count_nonzero(accepted)))
+        weights = weigh(batch, accepted)
+        for mode, logged in ((AI_ONLY, content.ai_only), (HUMAN_AI, content.human_ai)):
+            replayed = weights[mode].totals()
+            for figure in ("events", "attributed", "unattributed"):
+                _require_same(leaf.index, f"mode {mode} {figure}", getattr(logged, figure), getattr(replayed, figure))
+            self._add(UsageKey(content.method, content.method_version, mode), weights[mode], batch.collectives)
+        self.events += content.accepted
+        self.shares += len(batch.shares)
+
+    def _add(self, key: UsageKey, weights: Any, collectives: tuple[str, ...]) -> None:
+        if not weights.events:
+            return
+        numbers = [self.numbers.setdefault(collectives[place], len(self.numbers)) for place in weights.index]
+        self.weights.add(
+            key,
+            events=weights.events,
+            unattributed=weights.unattributed,
+            numbers=np.array(numbers, dtype=np.int64),
+            low=weights.low,
+            high=weights.high,
+        )
+
+
+def _body(log: LogReader, leaf_index: int, figure: str, digest: str) -> bytes:
+    try:
+        body = log.body(bytes.fromhex(digest))
+    except NotFoundError:
+        raise _Diverged(Divergence(leaf_index, figure, digest, "no body has this hash")) from None
+    _require_same(leaf_index, figure, digest, sha256(body).hexdigest())
+    return body
+
+
+def _lines(leaf_index: int, statement: bytes) -> list[Line]:
+    try:
+        return parse_statement(statement)
+    except LedgerCorruptError as error:
+        raise _Diverged(Divergence(leaf_index, "statement", str(error), "a canonical statement")) from None
+
+
+def policy_in_force(policies: list[tuple[int, int, Policy]], start: int) -> tuple[int, int, Policy]:
+    """The last policy logged before `start`; for a pool's first round the one of its first leaf."""
+    return [found for found in policies if found[0] < start or found[0] == 0][-1]
+
+
+def _check_round(log: LogReader, state: _Fold, leaf: Leaf[Any]) -> tuple[Distribution, Policy]:
+    """Hold the round's entry and statement against a new distribution of what was folded."""
+    content: RoundContent = leaf.content
+    _require_same(leaf.index, "start", content.start, state.posted_end)
+    _require_same(leaf.index, "previous", content.previous, state.posted_number)
+    _require_same(leaf.index, "root", content.root, state.frontier.root().hex())
+    policy_leaf, version, policy = policy_in_force(state.policies, content.start)
+    _require_same(leaf.index, "policy_leaf", content.policy_leaf, policy_leaf)
+    _require_same(leaf.index, "policy_version", content.policy_version, version)
+    snapshot = _body(log, leaf.index, "registry_sha256", content.registry_sha256)
+    try:
+        collectives = parse_registry(snapshot)
+    except LedgerCorruptError as error:
+        raise _Diverged(Divergence(leaf.index, "registry", str(error), "a canonical snapshot")) from None
+    usage = state.weights.totals({number: name for name, number in state.numbers.items()})
+    absent = {name for total in usage.values() for name in total.attributed} - {c.name for c in collectives}
+    _require_same(leaf.index, "registry", "[]", str(sorted(absent)))
+    distribution = distribute(policy, state.balances.get(REVENUE, 0), usage, state.confidence_ppm, collectives)
+    _check_statement(log, leaf.index, content, distribution)
+    for figure in (
+        "events", "weight", "weight_unattributed", "pot_minor", "fee_minor", "attributed_minor", "commons_minor",
+        "commons_kept_minor", "carried_minor",
+    ):  # fmt: skip
+        _require_same(leaf.index, figure, getattr(content, figure), getattr(distribution, figure))
+    return distribution, policy
+
+
+def _check_statement(log: LogReader, leaf_index: int, content: RoundContent, distribution: Distribution) -> None:
+    """Compare byte for byte; where that fails, name the first line and figure."""
+    logged = _body(log, leaf_index, "statement_sha256", content.statement_sha256)
+    replayed = render_statement(distribution.lines)
+    if logged == replayed:
+        return
+    logged_lines, replayed_lines = logged.decode(errors="replace").split("\n"), replayed.decode().split("\n")
+    for line, (ours, theirs) in enumerate(zip(replayed_lines, logged_lines, strict=False), 1):
+        for figure, one, other in zip(STATEMENT_COLUMNS, theirs.split(","), ours.split(","), strict=False):
+            _require_same(leaf_index, figure, one, other, line)
+        _require_same(leaf_index, "line", theirs, ours, line)
+    _require_same(leaf_index, "lines", len(logged_lines), len(replayed_lines))
+
+
+def _check_aftermath(
+    log: LogReader, leaf: Leaf[Any], round_leaf: Leaf[Any], policy: Policy, lines: tuple[Line, ...]
+) -> None:
+    """What was decided and posted of the round after it was calculated."""
+    content: RoundContent = round_leaf.content
+    match leaf.content:
+        case DecisionContent(round=content.number, decision=Decision.APPROVED, decided_by=decided_by):
+            if policy.review_seconds:
+                replayed = "someone other than who calculated"
+                if decided_by in (content.calculated_by, "policy"):
+                    raise _Diverged(Divergence(leaf.index, "decided_by", decided_by, replayed))
+            else:
+                _require_same(leaf.index, "decided_by", decided_by, "policy")
+        case PostingContent(round=content.number):
+            journal = log.transfers(leaf.index)
+            _require_same(leaf.index, "transfers", journal, posting_transfers(content, lines))

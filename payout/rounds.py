@@ -1,0 +1,250 @@
+"""Rounds: one pure function decides who gets what.
+
+`distribute` is what makes a round and what replays it. It takes integers and gives integers; no clock, no randomness,
+no floating-point number and no unordered iteration reaches it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import ClassVar
+
+from pydantic import BaseModel, ConfigDict
+
+from ledger.journal import (
+    COMMONS,
+    FEES,
+    REVENUE,
+    Purpose,
+    Transfer,
+    collective_account,
+    held_account,
+)
+from ledger.leaves import Content, DecimalInt, Sha256Hex
+from ledger.registry import PPM, Collective, CollectiveStatus
+from ledger.usage import AI_ONLY, HUMAN_AI
+from payout.apportionment import apportion
+from payout.policy import CommonsRule, Policy, UnattributedRule
+from payout.weights import UsageKey, UsageSum
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One collective in a round: its raw weight by mode, its weight under the policy, and its two amounts."""
+
+    collective: str
+    status: CollectiveStatus
+    weight_ai_only: int
+    weight_human_ai: int
+    weight: int
+    attributed_minor: int
+    commons_minor: int
+
+    @property
+    def amount_minor(self) -> int:
+        """Both parts together."""
+        return self.attributed_minor + self.commons_minor
+
+
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """Who gets what. Always `pot == fee + attributed + commons + commons_kept + carried`, in minor units."""
+
+    events: int
+    weight: int
+    weight_unattributed: int
+    pot_minor: int
+    fee_minor: int
+    attributed_minor: int
+    commons_minor: int
+    commons_kept_minor: int
+    carried_minor: int
+    lines: tuple[Line, ...]
+
+
+def distribute(
+    policy: Policy,
+    pot_minor: int,
+    usage: Mapping[UsageKey, UsageSum],
+    confidence_ppm: Mapping[tuple[str, int], int],
+    collectives: Sequence[Collective],
+) -> Distribution:
+    """Distribute a pot over the collectives (docs/distribution.md, design section 3).
+
+    usage: sums by method version and mode; confidence_ppm: by method version; collectives: every registered one, by
+    the bytes of its name. Where there is no usage, or none that the policy counts, nothing is distributed and the pot
+    carries over.
+    """
+    weights, unattributed = _policy_weights(policy, usage, confidence_ppm)
+    order = [collective.name for collective in collectives]
+    by_order = [weights.get(name, 0) for name in order]
+    events = sum(total.events for total in usage.values())
+    if not sum(by_order) + unattributed:
+        attributed, commons = [0] * len(order), [0] * len(order)
+        fee = kept = 0
+    else:
+        fee = policy.fee(pot_minor)
+        attributed_pot, commons_pot = _pots(policy, pot_minor - fee, sum(by_order), unattributed)
+        attributed = _attributed(policy, attributed_pot, by_order)
+        kept = commons_pot if policy.commons_rule is CommonsRule.FUND else 0
+        commons = apportion(commons_pot - kept, _commons_weights(policy.commons_rule, collectives))
+    raw = {mode: _raw_weights(usage, mode) for mode in (AI_ONLY, HUMAN_AI)}
+    lines = tuple(
+        Line(
+            collective.name,
+            collective.status,
+            raw[AI_ONLY].get(collective.name, 0),
+            raw[HUMAN_AI].get(collective.name, 0),
+            *amounts,
+        )
+        for collective, *amounts in zip(collectives, by_order, attributed, commons, strict=True)
+    )
+    return Distribution(
+        events=events,
+        weight=sum(by_order),
+        weight_unattributed=unattributed,
+        pot_minor=pot_minor,
+        fee_minor=fee,
+        attributed_minor=sum(attributed),
+        commons_minor=sum(commons),
+        commons_kept_minor=kept,
+        carried_minor=pot_minor - fee - sum(attributed) - sum(commons) - kept,
+        lines=lines,
+    )
+
+
+def _policy_weights(
+    policy: Policy, usage: Mapping[UsageKey, UsageSum], confidence_ppm: Mapping[tuple[str, int], int]
+) -> tuple[dict[str, int], int]:
+    """A[c] by collective, and C."""
+    mode_ppm = {AI_ONLY: policy.ai_only_ppm, HUMAN_AI: policy.human_ai_ppm}
+    weights: dict[str, int] = {}
+    unattributed = 0
+    for key, total in usage.items():
+        confidence = confidence_ppm[key.method, key.method_version]
+        factor = mode_ppm[key.mode] * confidence
+        for collective, weight in total.attributed.items():
+            weights[collective] = weights.get(collective, 0) + factor * weight
+        doubted = (PPM - confidence) * sum(total.attributed.values())
+        unattributed += mode_ppm[key.mode] * (PPM * total.unattributed + doubted)
+    return weights, unattributed
+
+
+def _raw_weights(usage: Mapping[UsageKey, UsageSum], mode: int) -> dict[str, int]:
+    weights: dict[str, int] = {}
+    for key, total in usage.items():
+        if key.mode == mode:
+            for collective, weight in total.attributed.items():
+                weights[collective] = weights.get(collective, 0) + weight
+    return weights
+
+
+def _pots(policy: Policy, net_minor: int, weight: int, unattributed: int) -> tuple[int, int]:
+    """The attributed and the commons pot."""
+    standing = net_minor * policy.commons_ppm // PPM
+    if policy.unattributed is UnattributedRule.PRO_RATA:
+        return net_minor - standing, standing
+    attributed, rest = apportion(net_minor - standing, [weight, unattributed])
+    return attributed, standing + rest
+
+
+def _attributed(policy: Policy, pot_minor: int, weights: Sequence[int]) -> list[int]:
+    claims = policy.claims(weights)
+    if policy.floor_minor * sum(1 for claim in claims if claim) > pot_minor:
+        # The pot cannot cover every floor: it is not forced on anyone, and waits for the next round.
+        return [0] * len(claims)
+    return apportion(pot_minor, claims, floor=policy.floor_minor, cap=policy.cap_minor)
+
+
+def _commons_weights(rule: CommonsRule, collectives: Sequence[Collective]) -> list[int]:
+    match rule:
+        case CommonsRule.PER_CAPITA:
+            return [collective.members for collective in collectives]
+        case CommonsRule.EQUITY:
+            return [collective.members * collective.equity_ppm for collective in collectives]
+        case CommonsRule.EQUAL | CommonsRule.FUND:
+            return [1] * len(collectives)
+
+
+class FireTimes(BaseModel):
+    """The scheduled times that a round answers, in RFC 3339."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+    first: str
+    last: str
+    count: int
+
+
+class RoundContent(Content):
+    """A round was calculated. Everything that it follows from is named by hash or by place in the log."""
+
+    type: ClassVar[str] = "round.v1"
+
+    number: int
+    previous: int
+    start: int
+    end: int
+    root: Sha256Hex
+    policy_leaf: int
+    policy_version: int
+    registry_sha256: Sha256Hex
+    statement_sha256: Sha256Hex
+    events: int
+    weight: DecimalInt
+    weight_unattributed: DecimalInt
+    pot_minor: DecimalInt
+    fee_minor: DecimalInt
+    attributed_minor: DecimalInt
+    commons_minor: DecimalInt
+    commons_kept_minor: DecimalInt
+    carried_minor: DecimalInt
+    calculated_by: str
+    request_id: str
+    fire_times: FireTimes | None
+
+
+class Decision(StrEnum):
+    """What people, or the policy, said of a round."""
+
+    APPROVED = "APPROVED"
+    REJECTED = "REJECTED"
+
+
+class DecisionContent(Content):
+    """A round was approved or rejected."""
+
+    type: ClassVar[str] = "decision.v1"
+
+    round: int
+    decision: str
+    decided_by: str
+    reason: str
+
+
+class PostingContent(Content):
+    """A round's transfers were written; they follow from its statement."""
+
+    type: ClassVar[str] = "posting.v1"
+
+    round: int
+    transfers: int
+    amount_minor: DecimalInt
+
+
+def posting_transfers(content: RoundContent, lines: Sequence[Line]) -> list[Transfer]:
+    """What posting a round moves: the fee, each collective's two parts in the statement's order, the fund's part."""
+    transfers: list[Transfer] = []
+
+    def move(to_account: str, amount_minor: int, purpose: Purpose) -> None:
+        if amount_minor:
+            transfers.append(Transfer(REVENUE, to_account, amount_minor, purpose))
+
+    move(FEES, content.fee_minor, Purpose.FEE)
+    for line in lines:
+        suspended = line.status is CollectiveStatus.SUSPENDED
+        account = (held_account if suspended else collective_account)(line.collective)
+        move(account, line.attributed_minor, Purpose.ATTRIBUTED)
+        move(account, line.commons_minor, Purpose.COMMONS)
+    move(COMMONS, content.commons_kept_minor, Purpose.COMMONS_FUND)
+    return transfers

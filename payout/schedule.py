@@ -1,0 +1,135 @@
+"""Schedules: when rounds are cut, and the one that cuts them.
+
+The schedule says when; the log says what. A fire time is answered by a round that records it. Those that nobody answered,
+because the service was down or a round was open, are answered together by the next.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final, Protocol
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from apscheduler.schedulers.background import BackgroundScheduler
+from cronsim import CronSim, CronSimError
+
+from ledger.errors import InvalidInputError, MoietyError
+from ledger.store.database import Database
+from ledger.store.log import PoolRef
+from payout.store import pools
+from payout.store.pools import PoolSchedule
+from payout.store.rounds import RoundRecord
+
+logger: Final = logging.getLogger(__name__)
+
+MAX_CRON_CHARACTERS: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class DueFireTimes:
+    """Fire times that have come and that no round has answered."""
+
+    first: datetime
+    last: datetime
+    count: int
+
+
+def require_cron(cron: str, time_zone: str) -> None:
+    """InvalidInputError where the expression has no five fields of crontab(5), never fires, or the zone is unknown."""
+    try:
+        zone = ZoneInfo(time_zone)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise InvalidInputError.of("schedule.time_zone", f"{time_zone[:80]!r} is not an IANA time zone") from None
+    if len(cron) > MAX_CRON_CHARACTERS or len(cron.split()) != 5:
+        raise InvalidInputError.of("schedule.cron", "must have five fields, as in crontab(5)")
+    try:
+        next(CronSim(cron, datetime(2024, 1, 1, tzinfo=zone)))
+    except (CronSimError, StopIteration) as error:
+        raise InvalidInputError.of("schedule.cron", f"is not a cron expression that fires: {error}") from None
+
+
+def due_fire_times(schedule: PoolSchedule, now: datetime) -> DueFireTimes | None:
+    """What is due at `now`: every fire time after the last one answered, or after the schedule was set."""
+    first, last, count = None, None, 0
+    for fire_time in CronSim(schedule.cron, _answered_until(schedule)):
+        if fire_time > now:
+            break
+        first, last, count = first or fire_time, fire_time, count + 1
+    return DueFireTimes(first, last, count) if first and last else None
+
+
+def next_fire_time(schedule: PoolSchedule) -> datetime:
+    """The first fire time that no round has answered; it may lie in the past."""
+    return next(CronSim(schedule.cron, _answered_until(schedule))).astimezone(UTC)
+
+
+def _answered_until(schedule: PoolSchedule) -> datetime:
+    moment = max(schedule.updated_at, schedule.answered_until or schedule.updated_at)
+    return moment.astimezone(ZoneInfo(schedule.time_zone))
+
+
+class CalculatesDueRounds(Protocol):
+    """What the scheduler needs of settlement."""
+
+    def calculate_due(self, pool: PoolRef) -> RoundRecord | None:
+        """Calculate the round that is due, if any."""
+
+
+class Scheduler:
+    """Looks at every schedule every few seconds and has the rounds that are due calculated.
+
+    Any number of processes may run one: the pool's lock and the round's keys let each fire time be answered once.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        settlement: CalculatesDueRounds,
+        clock: Callable[[], datetime],
+        *,
+        poll_interval: timedelta,
+    ) -> None:
+        self._database = database
+        self._settlement = settlement
+        self._clock = clock
+        self._timer = BackgroundScheduler(timezone=UTC)
+        self._timer.add_job(
+            self.run_once,
+            "interval",
+            seconds=poll_interval.total_seconds(),
+            next_run_time=datetime.now(UTC),
+            coalesce=True,
+            max_instances=1,
+            misfire_grace_time=None,
+        )
+
+    def start(self) -> None:
+        """Begin, in a thread of its own, with what was missed while nobody ran."""
+        self._timer.start()
+
+    def stop(self) -> None:
+        """Finish the look under way, and look no more."""
+        self._timer.shutdown(wait=True)
+
+    def run_once(self) -> list[RoundRecord]:
+        """Look at every schedule once, and give the rounds that were calculated. One pool's failure is not another's."""
+        try:
+            with self._database.transaction() as connection:
+                schedules = pools.list_schedules(connection)
+        except MoietyError as error:
+            logger.warning("schedules not read: %s", error)
+            return []
+        calculated = []
+        for schedule in schedules:
+            if schedule.paused or due_fire_times(schedule, self._clock()) is None:
+                continue
+            try:
+                record = self._settlement.calculate_due(schedule.pool)
+            except Exception:
+                logger.exception("round of pool %s not calculated", schedule.pool.name)
+                continue
+            if record:
+                logger.info("round %d of pool %s calculated", record.content.number, schedule.pool.name)
+                calculated.append(record)
+        return calculated

@@ -1,0 +1,253 @@
+"""Settlement: calculating, deciding and posting rounds, one actor at a time.
+
+Every step is one transaction under the pool's advisory lock, so a crash leaves a round either where it was or one whole
+step on. Approval and posting are one step: an approved round is a posted one.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import Final
+
+import sqlalchemy as sa
+
+from ledger.errors import IdentityReusedError, InvalidInputError, StateError
+from ledger.journal import REVENUE
+from ledger.merkle import Frontier
+from ledger.registry import Collective, require_text
+from ledger.store import journal, log, registry
+from ledger.store.database import Database
+from ledger.store.log import PoolRef
+from payout.replay import policy_in_force
+from payout.rounds import (
+    Decision,
+    DecisionContent,
+    Distribution,
+    FireTimes,
+    PostingContent,
+    RoundContent,
+    distribute,
+    posting_transfers,
+)
+from payout.schedule import due_fire_times
+from payout.statement import parse_statement, render_registry, render_statement
+from payout.store import pools, rounds
+from payout.store.rounds import RoundRecord, RoundState
+
+SCHEDULER: Final = "scheduler"
+"""Who asks for scheduled rounds."""
+
+POLICY: Final = "policy"
+"""Who approves rounds that need no review."""
+
+MAX_REASON: Final = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Calculation:
+    """A round as it would be logged, with the bodies that it commits to."""
+
+    content: RoundContent
+    review_seconds: int
+    distribution: Distribution
+    statement: bytes
+    registry: bytes
+
+
+class Settlement:
+    """What operators and the scheduler do with rounds."""
+
+    def __init__(self, database: Database, clock: Callable[[], datetime]) -> None:
+        self._database = database
+        self._clock = clock
+
+    def preview(self, pool: PoolRef) -> Calculation:
+        """The round that `calculate` would make now; nothing is kept of it."""
+        with self._database.transaction() as connection:
+            return _calculation(connection, pool, calculated_by="", request_id="", fire_times=None)
+
+    def calculate(self, pool: PoolRef, calculated_by: str, request_id: str) -> RoundRecord:
+        """Calculate the next round; the same request again gives the same round. StateError while a round is open."""
+        with self._database.transaction() as connection:
+            rounds.lock_pool(connection, pool, wait=True)
+            if existing := rounds.find_request(connection, pool, request_id):
+                if existing.content.calculated_by != calculated_by:
+                    raise IdentityReusedError.of("request_id", "was used by someone else")
+                return existing
+            _require_no_open_round(connection, pool)
+            return self._record(connection, pool, _calculation(connection, pool, calculated_by, request_id, None), None)
+
+    def calculate_due(self, pool: PoolRef) -> RoundRecord | None:
+        """Calculate the round that the schedule asks for, once for all fire times that no round has answered.
+
+        None where none is due, the schedule is paused, a round is open, or another process acts on the pool.
+        """
+        with self._database.transaction() as connection:
+            if not rounds.lock_pool(connection, pool, wait=False):
+                return None
+            schedule = pools.get_schedule(connection, pool)
+            due = due_fire_times(schedule, self._clock())
+            if due is None or schedule.paused or _open_round(connection, pool):
+                return None
+            fire_times = FireTimes(first=_rfc3339(due.first), last=_rfc3339(due.last), count=due.count)
+            # A colon keeps these apart from every request id that a caller may choose.
+            request_id = f"fire:{fire_times.last}"
+            calculation = _calculation(connection, pool, SCHEDULER, request_id, fire_times)
+            return self._record(connection, pool, calculation, due.last)
+
+    def approve(self, pool: PoolRef, number: int, decided_by: str) -> RoundRecord:
+        """Approve a calculated round and post it. The same again by the same operator is a no-op.
+
+        StateError where it is decided already, or where the one who asked for it approves.
+        """
+        with self._database.transaction() as connection:
+            rounds.lock_pool(connection, pool, wait=True)
+            record = rounds.get_round(connection, pool, number)
+            if _decided_as(record, Decision.APPROVED, decided_by):
+                return record
+            _require_calculated(pool, record)
+            if record.content.calculated_by == decided_by:
+                detail = "whoever asked for the calculation cannot approve it"
+                raise StateError(_name(pool, number), "APPROVER_CALCULATED", detail)
+            self._approve_and_post(connection, pool, record.content, decided_by)
+            return rounds.get_round(connection, pool, number)
+
+    def reject(self, pool: PoolRef, number: int, decided_by: str, reason: str) -> RoundRecord:
+        """Reject a calculated round, with a reason. The same again by the same operator is a no-op."""
+        require_text(reason, "reason", least=1, most=MAX_REASON)
+        with self._database.transaction() as connection:
+            rounds.lock_pool(connection, pool, wait=True)
+            record = rounds.get_round(connection, pool, number)
+            if _decided_as(record, Decision.REJECTED, decided_by):
+                return record
+            _require_calculated(pool, record)
+            self._decide(connection, pool, number, Decision.REJECTED, decided_by, reason)
+            return rounds.get_round(connection, pool, number)
+
+    def _record(
+        self, connection: sa.Connection, pool: PoolRef, calculation: Calculation, last_fire_time: datetime | None
+    ) -> RoundRecord:
+        content = calculation.content
+        for body in (calculation.statement, calculation.registry):
+            log.put_body(connection, pool, sha256(body).digest(), body)
+        (leaf,) = log.append(connection, pool, [content], self._clock())
+        rounds.insert_round(connection, pool, content, leaf.index, last_fire_time)
+        if not calculation.review_seconds:
+            self._approve_and_post(connection, pool, content, POLICY)
+        return rounds.get_round(connection, pool, content.number)
+
+    def _approve_and_post(
+        self, connection: sa.Connection, pool: PoolRef, content: RoundContent, decided_by: str
+    ) -> None:
+        lines = parse_statement(log.read_body(connection, pool, bytes.fromhex(content.statement_sha256)))
+        transfers = posting_transfers(content, lines)
+        self._decide(connection, pool, content.number, Decision.APPROVED, decided_by, "")
+        amount = sum(transfer.amount_minor for transfer in transfers)
+        posting = PostingContent(round=content.number, transfers=len(transfers), amount_minor=amount)
+        (leaf,) = log.append(connection, pool, [posting], self._clock())
+        rounds.insert_posting(connection, pool, content.number, leaf.index)
+        if transfers:
+            journal.post(connection, pool, leaf.index, transfers)
+
+    def _decide(
+        self, connection: sa.Connection, pool: PoolRef, number: int, decision: Decision, decided_by: str, reason: str
+    ) -> None:
+        content = DecisionContent(round=number, decision=decision.value, decided_by=decided_by, reason=reason)
+        (leaf,) = log.append(connection, pool, [content], self._clock())
+        rounds.insert_decision(connection, pool, number, leaf.index)
+
+
+def _calculation(
+    connection: sa.Connection, pool: PoolRef, calculated_by: str, request_id: str, fire_times: FireTimes | None
+) -> Calculation:
+    """Everything logged since the last posted round, distributed under the policy in force."""
+    latest, posted = rounds.latest_round(connection, pool), rounds.latest_posted(connection, pool)
+    start = posted.content.end if posted else 0
+    head = log.read_head(connection, pool)
+    logged = [
+        (found.leaf_index, found.version, found.policy)
+        for found in pools.list_policies(connection, pool)
+        if found.leaf_index < head.size
+    ]
+    policy_leaf, policy_version, policy = policy_in_force(logged, start)
+    collectives = registry.list_collectives(connection)
+    distribution = distribute(
+        policy,
+        journal.balances_of(connection, pool, [REVENUE], log_size=head.size).get(REVENUE, 0),
+        rounds.usage_sums(connection, pool, start, head.size),
+        registry.confidences(connection, pool),
+        collectives,
+    )
+    statement, snapshot = render_statement(distribution.lines), render_registry(collectives)
+    content = _content(
+        distribution,
+        head,
+        number=latest.content.number + 1 if latest else 1,
+        previous=posted.content.number if posted else 0,
+        start=start,
+        policy_leaf=policy_leaf,
+        policy_version=policy_version,
+        registry_sha256=sha256(snapshot).hexdigest(),
+        statement_sha256=sha256(statement).hexdigest(),
+        calculated_by=calculated_by,
+        request_id=request_id,
+        fire_times=fire_times,
+    )
+    return Calculation(content, policy.review_seconds, distribution, statement, snapshot)
+
+
+def _content(distribution: Distribution, head: Frontier, **facts: object) -> RoundContent:
+    return RoundContent.model_validate(
+        {
+            "end": head.size,
+            "root": head.root().hex(),
+            "events": distribution.events,
+            "weight": distribution.weight,
+            "weight_unattributed": distribution.weight_unattributed,
+            "pot_minor": distribution.pot_minor,
+            "fee_minor": distribution.fee_minor,
+            "attributed_minor": distribution.attributed_minor,
+            "commons_minor": distribution.commons_minor,
+            "commons_kept_minor": distribution.commons_kept_minor,
+            "carried_minor": distribution.carried_minor,
+            **facts,
+        }
+    )
+
+
+def _open_round(connection: sa.Connection, pool: PoolRef) -> RoundRecord | None:
+    latest = rounds.latest_round(connection, pool)
+    return latest if latest and latest.state in (RoundState.CALCULATED, RoundState.APPROVED) else None
+
+
+def _require_no_open_round(connection: sa.Connection, pool: PoolRef) -> None:
+    if open_round := _open_round(connection, pool):
+        name = _name(pool, open_round.content.number)
+        raise StateError(name, "ROUND_OPEN", "must be approved or rejected first")
+
+
+def _require_calculated(pool: PoolRef, record: RoundRecord) -> None:
+    if record.state is not RoundState.CALCULATED:
+        name = _name(pool, record.content.number)
+        raise StateError(name, "ROUND_DECIDED", f"is {record.state.value} already")
+
+
+def _decided_as(record: RoundRecord, decision: Decision, decided_by: str) -> bool:
+    made = record.decision
+    return made is not None and (made.decision, made.decided_by) == (decision, decided_by)
+
+
+def _name(pool: PoolRef, number: int) -> str:
+    return f"pools/{pool.name}/rounds/{number}"
+
+
+def _rfc3339(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def require_round_number(text: str, field: str) -> int:
+    """The number in a round's resource name, or InvalidInputError."""
+    if not text.isascii() or not text.isdigit() or len(text) > 9 or text.startswith("0"):
+        raise InvalidInputError.of(field, f"must end in a round number, ends in {text[:20]!r}")
+    return int(text)

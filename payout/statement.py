@@ -1,0 +1,95 @@
+"""Statements: a round explained line by line, as canonical CSV; and the registry snapshot that it used.
+
+Canonical means one spelling only: UTF-8, a header, a line feed after every line, no quotes (ids and integers need
+none), one line per collective by the bytes of its id.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from ledger.errors import InvalidInputError, LedgerCorruptError
+from ledger.registry import Collective, CollectiveStatus
+from payout.rounds import Line
+
+STATEMENT_COLUMNS: Final = (
+    "collective",
+    "status",
+    "weight_ai_only",
+    "weight_human_ai",
+    "weight",
+    "attributed_minor",
+    "commons_minor",
+    "amount_minor",
+)
+REGISTRY_COLUMNS: Final = ("collective", "status", "members", "equity_ppm")
+
+
+def render_statement(lines: Iterable[Line]) -> bytes:
+    """The statement's bytes."""
+    return _render(
+        STATEMENT_COLUMNS,
+        (
+            (
+                line.collective,
+                line.status.value,
+                line.weight_ai_only,
+                line.weight_human_ai,
+                line.weight,
+                line.attributed_minor,
+                line.commons_minor,
+                line.amount_minor,
+            )
+            for line in lines
+        ),
+    )
+
+
+def parse_statement(statement: bytes) -> list[Line]:
+    """The lines of a statement. LedgerCorruptError where it is not canonical, or an amount is not its parts' sum."""
+    rows = _parse(statement, STATEMENT_COLUMNS, "statement")
+    try:
+        lines = [Line(row[0], CollectiveStatus(row[1]), *map(int, row[2:7])) for row in rows]
+    except ValueError as error:
+        raise LedgerCorruptError("statement", str(error)) from None
+    if render_statement(lines) != statement:
+        raise LedgerCorruptError("statement", "is not canonical")
+    return lines
+
+
+def render_registry(collectives: Iterable[Collective]) -> bytes:
+    """The snapshot of the registry that a round commits to: what of it can reach an amount."""
+    rows = ((c.name, c.status.value, c.members, c.equity_ppm) for c in collectives)
+    return _render(REGISTRY_COLUMNS, rows)
+
+
+def parse_registry(snapshot: bytes) -> list[Collective]:
+    """The collectives of a snapshot; their display names are not in it. LedgerCorruptError where it is not canonical."""
+    rows = _parse(snapshot, REGISTRY_COLUMNS, "registry snapshot")
+    try:
+        collectives = [
+            Collective(name, name, int(members), int(equity_ppm), CollectiveStatus(status))
+            for name, status, members, equity_ppm in rows
+        ]
+    except (ValueError, InvalidInputError) as error:
+        raise LedgerCorruptError("registry snapshot", str(error)) from None
+    names = [collective.name for collective in collectives]
+    if render_registry(collectives) != snapshot or names != sorted(set(names)):
+        raise LedgerCorruptError("registry snapshot", "is not canonical")
+    return collectives
+
+
+def _render(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:
+    text = [",".join(columns)]
+    text += [",".join(map(str, row)) for row in rows]
+    return ("\n".join(text) + "\n").encode()
+
+
+def _parse(content: bytes, columns: Sequence[str], subject: str) -> list[list[str]]:
+    try:
+        header, *rows = content.decode().removesuffix("\n").split("\n")
+    except UnicodeDecodeError:
+        raise LedgerCorruptError(subject, "is not UTF-8") from None
+    fields = [row.split(",") for row in rows]
+    if header != ",".join(columns) or any(len(row) != len(columns) for row in fields):
+        raise LedgerCorruptError(subject, f"does not have the columns {','.join(columns)}")
+    return fields

@@ -1,0 +1,220 @@
+"""Rounds in Postgres: reading what a round is made of, and recording what became of it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from ledger.batch_weights import unpack
+from ledger.errors import LostRaceError, NotFoundError
+from ledger.journal import Transfer
+from ledger.leaves import EncodedLeaf, decode
+from ledger.store import journal, log, registry
+from ledger.store import tables as lt
+from ledger.store.database import Database
+from ledger.store.log import PoolRef
+from payout.rounds import Decision, DecisionContent, PostingContent, RoundContent
+from payout.store import tables as t
+from payout.weights import UsageKey, UsageSum, WeightSum
+
+_LOCK_CLASS: Final = 0x4D6F6965
+"""Keeps our advisory locks apart from other people's: "Moie" in ASCII."""
+
+
+class RoundState(StrEnum):
+    """Where a round stands."""
+
+    CALCULATED = "CALCULATED"
+    APPROVED = "APPROVED"
+    POSTED = "POSTED"
+    REJECTED = "REJECTED"
+
+
+@dataclass(frozen=True, slots=True)
+class RoundRecord:
+    """A round with what was decided of it."""
+
+    leaf_index: int
+    calculated_at: datetime
+    content: RoundContent
+    decision: DecisionContent | None
+    decided_at: datetime | None
+    posted_at: datetime | None
+
+    @property
+    def state(self) -> RoundState:
+        """Follows from which leaves there are."""
+        if self.decision is None:
+            return RoundState.CALCULATED
+        if self.decision.decision == Decision.REJECTED:
+            return RoundState.REJECTED
+        return RoundState.POSTED if self.posted_at else RoundState.APPROVED
+
+
+def lock_pool(connection: sa.Connection, pool: PoolRef, *, wait: bool) -> bool:
+    """Become the one process that acts on the pool until the transaction ends; False where another is and `wait` is not."""
+    if wait:
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK_CLASS, pool.pool_id)))
+        return True
+    query = sa.select(sa.func.pg_try_advisory_xact_lock(_LOCK_CLASS, pool.pool_id))
+    return bool(connection.execute(query).scalar_one())
+
+
+def usage_sums(connection: sa.Connection, pool: PoolRef, start: int, end: int) -> dict[UsageKey, UsageSum]:
+    """The weights of every batch in [start, end), summed."""
+    weights, batch = lt.batch_weights, lt.batch
+    query = (
+        sa.select(weights)
+        .join(batch, (batch.c.pool_id == weights.c.pool_id) & (batch.c.batch_number == weights.c.batch_number))
+        .where(batch.c.pool_id == pool.pool_id, batch.c.leaf_index >= start, batch.c.leaf_index < end)
+    )
+    running = WeightSum()
+    for row in connection.execute(query.execution_options(yield_per=200)):
+        numbers, low, high = unpack(bytes(row.packed))
+        running.add(
+            UsageKey(row.method, row.method_version, row.mode),
+            events=row.events,
+            unattributed=int(row.unattributed),
+            numbers=numbers,
+            low=low,
+            high=high,
+        )
+    return running.totals(registry.collective_names(connection))
+
+
+def insert_round(
+    connection: sa.Connection, pool: PoolRef, content: RoundContent, leaf_index: int, last_fire_time: datetime | None
+) -> None:
+    """Record a calculated round; LostRaceError where its number or request id exists."""
+    _insert(
+        connection,
+        t.round_,
+        pool_id=pool.pool_id,
+        number=content.number,
+        request_id=content.request_id,
+        end_size=content.end,
+        last_fire_time=last_fire_time,
+        leaf_index=leaf_index,
+    )
+
+
+def insert_decision(connection: sa.Connection, pool: PoolRef, number: int, leaf_index: int) -> None:
+    """Record that a round was decided; LostRaceError where it was before."""
+    _insert(connection, t.decision, pool_id=pool.pool_id, number=number, leaf_index=leaf_index)
+
+
+def insert_posting(connection: sa.Connection, pool: PoolRef, number: int, leaf_index: int) -> None:
+    """Record that a round was posted; LostRaceError where it was before."""
+    _insert(connection, t.posting, pool_id=pool.pool_id, number=number, leaf_index=leaf_index)
+
+
+def _insert(connection: sa.Connection, table: sa.Table, **row: Any) -> None:
+    try:
+        connection.execute(sa.insert(table).values(row))
+    except sa.exc.IntegrityError:
+        raise LostRaceError(f"round {row['number']}") from None
+
+
+def get_round(connection: sa.Connection, pool: PoolRef, number: int) -> RoundRecord:
+    """The round, or NotFoundError."""
+    for found in _records(connection, _rounds(pool).where(t.round_.c.number == number)):
+        return found
+    raise NotFoundError(f"pools/{pool.name}/rounds/{number}")
+
+
+def find_request(connection: sa.Connection, pool: PoolRef, request_id: str) -> RoundRecord | None:
+    """The round that a request made, if any."""
+    return next(_records(connection, _rounds(pool).where(t.round_.c.request_id == request_id)), None)
+
+
+def latest_round(connection: sa.Connection, pool: PoolRef) -> RoundRecord | None:
+    """The round with the highest number, if any."""
+    query = _rounds(pool).order_by(t.round_.c.number.desc()).limit(1)
+    return next(_records(connection, query), None)
+
+
+def latest_posted(connection: sa.Connection, pool: PoolRef) -> RoundRecord | None:
+    """The last round that was posted, if any."""
+    query = _rounds(pool).where(t.posting.c.number.is_not(None)).order_by(t.round_.c.number.desc()).limit(1)
+    return next(_records(connection, query), None)
+
+
+def list_rounds(connection: sa.Connection, pool: PoolRef, *, after: int = 0, limit: int = 1000) -> list[RoundRecord]:
+    """Rounds from beyond the number `after`, oldest first."""
+    query = _rounds(pool).where(t.round_.c.number > after).order_by(t.round_.c.number).limit(limit)
+    return list(_records(connection, query))
+
+
+def _rounds(pool: PoolRef) -> sa.Select[Any]:
+    calculated, decided, posted = (lt.leaf.alias(name) for name in ("calculated", "decided", "posted"))
+
+    def at(leaf: Any, table: sa.Table) -> Any:
+        return (leaf.c.pool_id == table.c.pool_id) & (leaf.c.leaf_index == table.c.leaf_index)
+
+    def same_round(table: sa.Table) -> Any:
+        return (table.c.pool_id == t.round_.c.pool_id) & (table.c.number == t.round_.c.number)
+
+    return (
+        sa.select(
+            calculated.c.entry.label("calculated"), decided.c.entry.label("decided"), posted.c.entry.label("posted")
+        )
+        .select_from(t.round_)
+        .join(calculated, at(calculated, t.round_))
+        .outerjoin(t.decision, same_round(t.decision))
+        .outerjoin(decided, at(decided, t.decision))
+        .outerjoin(t.posting, same_round(t.posting))
+        .outerjoin(posted, at(posted, t.posting))
+        .where(t.round_.c.pool_id == pool.pool_id)
+    )
+
+
+def _records(connection: sa.Connection, query: sa.Select[Any]) -> Iterator[RoundRecord]:
+    for row in connection.execute(query):
+        calculated = decode(bytes(row.calculated), {RoundContent.type: RoundContent})
+        decided = decode(bytes(row.decided), {DecisionContent.type: DecisionContent}) if row.decided else None
+        posted = decode(bytes(row.posted), {PostingContent.type: PostingContent}) if row.posted else None
+        yield RoundRecord(
+            calculated.index,
+            calculated.time,
+            calculated.content,
+            decided.content if decided else None,
+            decided.time if decided else None,
+            posted.time if posted else None,
+        )
+
+
+class StoredLog:
+    """A pool's log as a replay reads it: each call its own short transaction."""
+
+    def __init__(self, database: Database, pool: PoolRef) -> None:
+        self.pool = pool.name
+        self._database = database
+        self._pool = pool
+
+    def size(self) -> int:
+        """Leaves in the log."""
+        with self._database.transaction() as connection:
+            return log.read_head(connection, self._pool).size
+
+    def leaves(self, start: int, end: int) -> Iterator[EncodedLeaf]:
+        """The leaves in [start, end), in order."""
+        while start < end:
+            with self._database.transaction() as connection:
+                chunk = list(log.read_leaves(connection, self._pool, start, min(start + 1000, end)))
+            if not chunk:
+                return
+            yield from chunk
+            start += len(chunk)
+
+    def body(self, sha256: bytes) -> bytes:
+        """The body under a hash, or NotFoundError."""
+        with self._database.transaction() as connection:
+            return log.read_body(connection, self._pool, sha256)
+
+    def transfers(self, leaf_index: int) -> list[Transfer]:
+        """What the journal says that a leaf moved, in order."""
+        with self._database.transaction() as connection:
+            return journal.transfers_of_leaf(connection, self._pool, leaf_index)

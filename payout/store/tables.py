@@ -1,0 +1,53 @@
+"""The payout house's tables; the rules of `ledger.store.tables` hold for them too."""
+
+from typing import Final
+
+import sqlalchemy as sa
+
+from ledger.store.tables import leaf_index, metadata, pool_id
+
+
+def round_number() -> sa.Column[int]:
+    """The column that names a round of the pool."""
+    return sa.Column("number", sa.Integer, primary_key=True, autoincrement=False)
+
+
+policy = sa.Table(
+    "policy",
+    metadata,
+    pool_id(),
+    sa.Column("version", sa.Integer, primary_key=True, autoincrement=False),
+    leaf_index(),
+)
+
+round_ = sa.Table(
+    "round",
+    metadata,
+    pool_id(),
+    round_number(),
+    sa.Column("request_id", sa.Text, nullable=False),
+    sa.Column("end_size", sa.BigInteger, nullable=False),
+    sa.Column("last_fire_time", sa.DateTime(timezone=True)),
+    leaf_index(),
+    sa.UniqueConstraint("pool_id", "request_id"),
+)
+
+decision = sa.Table("decision", metadata, pool_id(), round_number(), leaf_index())
+
+posting = sa.Table("posting", metadata, pool_id(), round_number(), leaf_index())
+
+schedule = sa.Table(
+    "schedule",
+    metadata,
+    pool_id(),
+    sa.Column("cron", sa.Text, nullable=False),
+    sa.Column("time_zone", sa.Text, nullable=False),
+    sa.Column("paused", sa.Boolean, nullable=False),
+    sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
+)
+
+APPEND_ONLY: Final = (policy, round_, decision, posting)
+"""What the service may insert and read, and nothing else."""
+
+UPDATABLE: Final = (schedule,)
+"""What the service may also update: when rounds are cut decides nobody's money."""

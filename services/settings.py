@@ -1,0 +1,97 @@
+"""Settings from the environment, typed: `MOIETY_LISTEN` sets `listen`, and so on."""
+
+import ipaddress
+from pathlib import Path
+from typing import Final, Literal
+
+from pydantic import Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from ledger.errors import InvalidInputError, Violation
+
+PREFIX: Final = "MOIETY_"
+
+
+class Settings(BaseSettings):
+    """What a deployment may choose. docs/operations.md says when to."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
+
+    database_url: str = ""
+    """The service's database, Postgres 16 or later; its user must be a member of the role `moiety_app`, or it."""
+
+    database_owner_url: str = ""
+    """The same database as the schema's owner, for migrations; `database_url` where it is empty."""
+
+    database_app_password: str = ""
+    """Where it is set, migrations let the role `moiety_app` log in with it."""
+
+    database_connections: int = Field(default=16, ge=2, le=1000)
+    """The most connections that one process opens."""
+
+    listen: str = "127.0.0.1:50051"
+    """The address and port of the gRPC service; port 0 takes a free one."""
+
+    tls_certificate_file: Path | None = None
+    """The server's certificate chain in PEM; required where `listen` is not a loopback address."""
+
+    tls_key_file: Path | None = None
+    """The certificate's key in PEM."""
+
+    threads: int = Field(default=32, ge=4, le=1000)
+    """Calls that one process handles at a time; an open stream is one."""
+
+    intake_threads: int = Field(default=4, ge=1, le=64)
+    """Usage batches that one process takes in at a time."""
+
+    drain_seconds: float = Field(default=20.0, ge=0, le=600)
+    """How long calls under way may go on after SIGTERM."""
+
+    schedule_poll_seconds: float = Field(default=1.0, ge=0.05, le=3600)
+    """How often schedules are looked at."""
+
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    """The least severe line that is logged."""
+
+    log_format: Literal["json", "text"] = "json"
+    """One JSON object per line, or lines for people."""
+
+    @model_validator(mode="after")
+    def _sound_listener(self) -> "Settings":
+        host, _, port = self.listen.rpartition(":")
+        if not host or not port.isdigit() or int(port) > 65_535:
+            raise ValueError("listen: must be an address and a port, such as 127.0.0.1:50051")
+        if (self.tls_certificate_file is None) != (self.tls_key_file is None):
+            raise ValueError("tls_key_file: goes with tls_certificate_file, and neither without the other")
+        if self.tls_certificate_file is None and not is_loopback(host):
+            raise ValueError(f"tls_certificate_file: is required to listen on {host}, which is not a loopback address")
+        return self
+
+    @property
+    def owner_url(self) -> str:
+        """Where migrations go."""
+        return self.database_owner_url or self.database_url
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches the address."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def load_settings(**overrides: object) -> Settings:
+    """The settings of this process. InvalidInputError names each variable that is wrong, and why."""
+    try:
+        return Settings(**overrides)  # type: ignore[arg-type]  # checked by pydantic, which is the point
+    except ValidationError as error:
+        raise InvalidInputError([_violation(dict(found)) for found in error.errors()]) from None
+
+
+def _violation(found: dict[str, object]) -> Violation:
+    location, message = found["loc"], str(found["msg"]).removeprefix("Value error, ")
+    if isinstance(location, tuple) and location:
+        return Violation(f"{PREFIX}{location[0]}".upper(), message)
+    name, _, reason = message.partition(": ")
+    return Violation(f"{PREFIX}{name}".upper(), reason)
