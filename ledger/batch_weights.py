@@ -50,7 +50,7 @@ def weigh(batch: UsageBatch, accepted: BoolArray) -> BatchWeights:
     """The weights of the accepted events; `accepted` is (n,)."""
     lengths = np.diff(batch.offsets)
     units = np.where(accepted, batch.units, 0)
-    claimed = np.repeat(units, lengths) * batch.shares
+    claimed = np.repeat(units, lengths) * batch.shares.astype(np.int64)
     mode_of_share = np.repeat(batch.modes, lengths)
     unclaimed = units * (NANO - batch.share_sums())
     width = len(batch.collectives)

@@ -85,11 +85,7 @@ def revenue_transfers(content: RevenueContent) -> list[Transfer]:
 def payment_transfers(content: PaymentContent) -> list[Transfer]:
     """What a payment leaf moves: from the collective's payable account to its paid one."""
     collective = content.collective
-    return [
-        Transfer(
-            collective_account(collective), paid_account(collective), content.amount_minor, Purpose.PAYMENT
-        )
-    ]
+    return [Transfer(collective_account(collective), paid_account(collective), content.amount_minor, Purpose.PAYMENT)]
 
 
 def fold(balances: Mapping[str, int], transfers: Iterable[Transfer]) -> dict[str, int]:

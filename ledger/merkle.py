@@ -198,9 +198,7 @@ def verify_inclusion(leaf_hash: bytes, index: int, size: int, proof: Sequence[by
         raise ProofError("the path does not lead to the root")
 
 
-def verify_consistency(
-    old_size: int, new_size: int, old_root: bytes, new_root: bytes, proof: Sequence[bytes]
-) -> None:
+def verify_consistency(old_size: int, new_size: int, old_root: bytes, new_root: bytes, proof: Sequence[bytes]) -> None:
     """Checks that the tree of `new_size` leaves extends that of `old_size` (RFC 9162 section 2.1.4.2).
 
     The RFC leaves two cases out. Trees of one size are consistent if their roots are equal, and every tree

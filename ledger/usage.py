@@ -175,7 +175,9 @@ def _one_line(error: BaseException) -> str:
 
 def _require_schema(schema: pa.Schema) -> None:
     if schema.names != list(USAGE_TYPES):
-        raise _refuse("arrow_stream", f"must have the columns {', '.join(USAGE_TYPES)}; has {', '.join(schema.names)[:500]}")
+        raise _refuse(
+            "arrow_stream", f"must have the columns {', '.join(USAGE_TYPES)}; has {', '.join(schema.names)[:500]}"
+        )
     for name, wanted in USAGE_TYPES.items():
         # Arrow compares list types by value type alone, so the child may be called `item` or `element`.
         if schema.field(name).type != wanted:
@@ -215,7 +217,8 @@ def _columns(record_batch: pa.RecordBatch) -> UsageBatch:
 
 
 def _offsets(column: pa.ListArray) -> Int64Array:
-    return column.offsets.to_numpy().astype(np.int64)
+    offsets: Int64Array = column.offsets.to_numpy().astype(np.int64)
+    return offsets
 
 
 def _flat(column: pa.ListArray) -> Any:
@@ -244,7 +247,9 @@ def _event_violations(batch: UsageBatch) -> Iterator[tuple[int, str, str]]:
     yield from _where(work_id_bytes > MAX_WORK_ID_BYTES, "work_id", f"must be at most {MAX_WORK_ID_BYTES} bytes")
     yield from _where_share(batch.shares < 1, event_of_share, "shares", "must each be at least 1")
     yield from _where(batch.share_sums() > NANO, "shares", f"must sum to at most {NANO}")
-    yield from _where_share(_repeated(batch, event_of_share), event_of_share, "collectives", "must not repeat in one event")
+    yield from _where_share(
+        _repeated(batch, event_of_share), event_of_share, "collectives", "must not repeat in one event"
+    )
 
 
 def _where(breach: BoolArray, column: str, reason: str) -> Iterator[tuple[int, str, str]]:

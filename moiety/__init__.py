@@ -1,0 +1,105 @@
+"""Moiety's SDK: report usage, record revenue, and follow what collectives earn.
+
+    import moiety
+
+    with moiety.Client("127.0.0.1:50051", api_key) as client:
+        receipts = client.submit_usage("folk", table, "melody-ngram")
+
+`Client` has every verb of the service. `usage_batches` and `batch_of` make batches, `read_usage` reads usage
+files, `moiety.errors` says what can go wrong, and `moiety.v1` holds the contract's messages and stubs.
+"""
+
+from moiety.batches import USAGE_SCHEMA, ArrowTable, record_batches, usage_batches
+from moiety.client import Client
+from moiety.errors import (
+    AbortedError,
+    AlreadyExistsError,
+    BatchRefusal,
+    BatchRefusedError,
+    CancelledError,
+    DataLossError,
+    DeadlineExceededError,
+    EventViolation,
+    FailedPreconditionError,
+    InternalError,
+    InvalidArgumentError,
+    InvalidUsageError,
+    MoietyError,
+    NotFoundError,
+    OutOfRangeError,
+    PermissionDeniedError,
+    ResourceExhaustedError,
+    ServiceError,
+    UnauthenticatedError,
+    UnavailableError,
+    UnimplementedError,
+    UsageFileError,
+    Violation,
+)
+from moiety.events import Mode, UsageEvent, batch_of
+from moiety.files import count_events, read_usage
+from moiety.ids import event_id_of, uuid7
+from moiety.v1.accounts_pb2 import Balance, Payment, Transfer
+from moiety.v1.audit_pb2 import Leaf, LogHead, ReplayProgress, ReplayVerdict
+from moiety.v1.registry_pb2 import ApiKey, Collective, Method, Platform, Policy, Pool, Schedule
+from moiety.v1.revenue_pb2 import Revenue
+from moiety.v1.rounds_pb2 import Allocation, Round
+from moiety.v1.usage_pb2 import Receipt
+from moiety.verbs.rounds import Preview
+
+__all__ = [
+    "USAGE_SCHEMA",
+    "AbortedError",
+    "Allocation",
+    "AlreadyExistsError",
+    "ApiKey",
+    "ArrowTable",
+    "Balance",
+    "BatchRefusal",
+    "BatchRefusedError",
+    "CancelledError",
+    "Client",
+    "Collective",
+    "DataLossError",
+    "DeadlineExceededError",
+    "EventViolation",
+    "FailedPreconditionError",
+    "InternalError",
+    "InvalidArgumentError",
+    "InvalidUsageError",
+    "Leaf",
+    "LogHead",
+    "Method",
+    "Mode",
+    "MoietyError",
+    "NotFoundError",
+    "OutOfRangeError",
+    "Payment",
+    "PermissionDeniedError",
+    "Platform",
+    "Policy",
+    "Pool",
+    "Preview",
+    "Receipt",
+    "ReplayProgress",
+    "ReplayVerdict",
+    "ResourceExhaustedError",
+    "Revenue",
+    "Round",
+    "Schedule",
+    "ServiceError",
+    "Transfer",
+    "UnauthenticatedError",
+    "UnavailableError",
+    "UnimplementedError",
+    "UsageEvent",
+    "UsageFileError",
+    "Violation",
+    "batch_of",
+    "count_events",
+    "event_id_of",
+    "read_usage",
+    "record_batches",
+    "usage_batches",
+    "uuid7",
+]

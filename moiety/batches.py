@@ -73,9 +73,7 @@ def usage_batches(table: ArrowTable, *, events_per_batch: int = EVENTS_PER_BATCH
     return map(encode, record_batches(table, events_per_batch=events_per_batch))
 
 
-def record_batches(
-    table: ArrowTable, *, events_per_batch: int = EVENTS_PER_BATCH
-) -> Iterator[pa.RecordBatch]:
+def record_batches(table: ArrowTable, *, events_per_batch: int = EVENTS_PER_BATCH) -> Iterator[pa.RecordBatch]:
     """Give the batches of a table of usage events as record batches of exactly `USAGE_SCHEMA`.
 
     Raises:
@@ -114,9 +112,7 @@ def decode(data: bytes) -> pa.RecordBatch:
 
 
 def _reader(table: ArrowTable) -> pa.RecordBatchReader:
-    if isinstance(
-        table, pa.RecordBatchReader
-    ):  # taken as it is, so that errors of what feeds it stay what they are
+    if isinstance(table, pa.RecordBatchReader):  # taken as it is, so that errors of what feeds it stay what they are
         return table
     if hasattr(table, "__arrow_c_stream__"):
         return pa.RecordBatchReader.from_stream(table)
@@ -132,9 +128,7 @@ def _require_columns(schema: pa.Schema) -> None:
         if names.count(name) > 1:
             raise InvalidUsageError(name, None, "stands twice in the table")
         if name not in USAGE_SCHEMA.names and name != "id":
-            raise InvalidUsageError(
-                name, None, f"is not a column of usage; these are {', '.join(USAGE_SCHEMA.names)}"
-            )
+            raise InvalidUsageError(name, None, f"is not a column of usage; these are {', '.join(USAGE_SCHEMA.names)}")
     if "id" in names and "event_id" in names:
         raise InvalidUsageError("id", None, "stands beside event_id; give one of them")
     for name in USAGE_SCHEMA.names:

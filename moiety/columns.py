@@ -55,9 +55,7 @@ def derived_event_ids(column: pa.Array, occurred_at: pa.Array, first_position: i
         raise _wrong_type("id", column, "text")
     found = bytearray()
     microseconds = occurred_at.cast(pa.int64()).to_pylist()
-    for position, (text, time) in enumerate(
-        zip(column.to_pylist(), microseconds, strict=True), first_position
-    ):
+    for position, (text, time) in enumerate(zip(column.to_pylist(), microseconds, strict=True), first_position):
         try:
             found += event_id_bytes(text, time // 1_000)
         except ValueError as error:
@@ -78,16 +76,12 @@ def times(column: pa.Array, first_position: int) -> pa.Array:
     column = _present(_plain(column), "occurred_at", first_position)
     if pa.types.is_timestamp(column.type):
         if column.type.tz is None:
-            raise InvalidUsageError(
-                "occurred_at", None, "has no time zone; make it a timestamp in UTC, for example"
-            )
+            raise InvalidUsageError("occurred_at", None, "has no time zone; make it a timestamp in UTC, for example")
         if column.type.unit == "ns":
             return _exact(column.cast(_TIME, safe=False))
         return _exact(_cast(column, _TIME, "occurred_at", first_position, "is out of range"))
     if _is_text(column.type):
-        expected = (
-            "is not an ISO 8601 time with a zone and at most 6 decimals, like 2026-03-01T12:00:00.000000Z"
-        )
+        expected = "is not an ISO 8601 time with a zone and at most 6 decimals, like 2026-03-01T12:00:00.000000Z"
         return _exact(_cast(column, _TIME, "occurred_at", first_position, expected))
     raise _wrong_type("occurred_at", column, "a timestamp with a time zone, or ISO 8601 text with one")
 
@@ -204,9 +198,7 @@ def _bytes_of(column: pa.Array) -> bytes:
     if not len(joined):
         return b""
     ends = memoryview(joined.buffers()[1]).cast("q")
-    return bytes(
-        memoryview(joined.buffers()[2] or b"")[ends[joined.offset] : ends[joined.offset + len(joined)]]
-    )
+    return bytes(memoryview(joined.buffers()[2] or b"")[ends[joined.offset] : ends[joined.offset + len(joined)]])
 
 
 def _event_id_array(length: int, data: bytes) -> pa.Array:

@@ -1,8 +1,8 @@
 """What can go wrong when using Moiety from a program. Every error raised on purpose descends from
 `MoietyError` and carries its facts as fields.
 
-An answer of the service other than OK becomes a `ServiceError`: one subclass per gRPC status, in one table,
-with the standard details of AIP-193 (`BadRequest`, `ErrorInfo`, `RetryInfo`) as fields.
+An answer of the service other than OK becomes a `ServiceError`: one subclass per gRPC status, with the standard
+details of AIP-193 (`BadRequest`, `ErrorInfo`, `RetryInfo`) as fields. `moiety.status` makes them.
 """
 
 from __future__ import annotations
@@ -14,10 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 import grpc
-from google.protobuf.any_pb2 import Any
-from google.protobuf.message import DecodeError, Message
-from google.rpc import error_details_pb2, status_pb2
-from grpc_status import rpc_status
 
 if TYPE_CHECKING:
     from moiety.v1.usage_pb2 import Receipt
@@ -65,7 +61,7 @@ class UsageFileError(MoietyError):
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """One thing wrong with a request: the field as the contract names it, and what is wrong with it."""
+    """One thing wrong with a request: the field (or the resource) as the contract names it, and what is wrong."""
 
     field: str
     description: str
@@ -79,7 +75,8 @@ class ServiceError(MoietyError):
         message: for people; programs look at `code` and `reason`.
         reason: the `ErrorInfo` reason, for example `ROUND_OPEN`; empty where there is none.
         metadata: the `ErrorInfo` metadata.
-        violations: the `BadRequest` field violations, in order.
+        violations: the `BadRequest` and `PreconditionFailure` violations, in order.
+        resource: the `ResourceInfo` name of what is missing or in the way; empty where there is none.
         retry_after_seconds: the `RetryInfo` delay; None where there is none.
     """
 
@@ -92,6 +89,7 @@ class ServiceError(MoietyError):
         reason: str = "",
         metadata: Mapping[str, str] | None = None,
         violations: Sequence[Violation] = (),
+        resource: str = "",
         retry_after_seconds: float | None = None,
     ) -> None:
         super().__init__(message)
@@ -99,6 +97,7 @@ class ServiceError(MoietyError):
         self.reason = reason
         self.metadata = dict(metadata or {})
         self.violations = tuple(violations)
+        self.resource = resource
         self.retry_after_seconds = retry_after_seconds
 
     def __str__(self) -> str:
@@ -196,29 +195,6 @@ class DataLossError(ServiceError):
     code = grpc.StatusCode.DATA_LOSS
 
 
-_ERRORS: Mapping[grpc.StatusCode, type[ServiceError]] = {
-    error.code: error
-    for error in (
-        InvalidArgumentError,
-        NotFoundError,
-        AlreadyExistsError,
-        FailedPreconditionError,
-        AbortedError,
-        OutOfRangeError,
-        UnauthenticatedError,
-        PermissionDeniedError,
-        ResourceExhaustedError,
-        UnavailableError,
-        DeadlineExceededError,
-        CancelledError,
-        UnimplementedError,
-        InternalError,
-        DataLossError,
-    )
-}
-_CODES: Mapping[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
-
-
 @dataclass(frozen=True, slots=True)
 class EventViolation:
     """What is wrong with one event of a refused batch. `position` counts from 0 over everything that was
@@ -266,46 +242,6 @@ class BatchRefusedError(MoietyError):
         self.receipts = tuple(receipts)
 
     def __str__(self) -> str:
-        shown = "; ".join(
-            f"{refusal.batch_id}: {refusal.error}" for refusal in self.refusals[: self.count_shown]
-        )
+        shown = "; ".join(f"{refusal.batch_id}: {refusal.error}" for refusal in self.refusals[: self.count_shown])
         more = "; ..." if len(self.refusals) > self.count_shown else ""
         return f"{len(self.refusals)} batches refused, {len(self.receipts)} recorded: {shown}{more}"
-
-
-def from_rpc(error: grpc.RpcError) -> ServiceError:
-    """Give the error that a failed call stands for, with the details that the service sent."""
-    try:
-        status = rpc_status.from_call(error)
-    except (ValueError, DecodeError):  # details that contradict the status, or cannot be read, are left out
-        status = None
-    if status is None:
-        status = status_pb2.Status(code=error.code().value[0], message=error.details() or "")
-    return from_status(status)
-
-
-def from_status(status: status_pb2.Status) -> ServiceError:
-    """Give the error that a `google.rpc.Status` stands for; an unknown code gives a plain `ServiceError`."""
-    bad_request = error_details_pb2.BadRequest()
-    info = error_details_pb2.ErrorInfo()
-    retry = error_details_pb2.RetryInfo()
-    for detail in status.details:
-        for message in (bad_request, info, retry):
-            _unpack(detail, message)
-    error = _ERRORS.get(_CODES.get(status.code, grpc.StatusCode.UNKNOWN), ServiceError)
-    return error(
-        status.message,
-        reason=info.reason,
-        metadata=info.metadata,
-        violations=[Violation(item.field, item.description) for item in bad_request.field_violations],
-        retry_after_seconds=retry.retry_delay.ToTimedelta().total_seconds()
-        if retry.HasField("retry_delay")
-        else None,
-    )
-
-
-def _unpack(detail: Any, message: Message) -> None:
-    try:
-        detail.Unpack(message)  # does nothing where the detail is of another type
-    except DecodeError:
-        message.Clear()

@@ -148,11 +148,7 @@ def _cast(values: pa.Array, cells: pa.Array, field: pa.Field, first_position: in
             try:
                 values.slice(at, 1).cast(field.type)
             except pa.ArrowInvalid:
-                expected = (
-                    f"integers separated by {LIST_SEPARATOR}"
-                    if pa.types.is_list(field.type)
-                    else "an integer"
-                )
+                expected = f"integers separated by {LIST_SEPARATOR}" if pa.types.is_list(field.type) else "an integer"
                 reason = f"must be {expected}, is {cells[at].as_py()[:80]!r}"
                 raise InvalidUsageError(field.name, first_position + at, reason) from None
         raise

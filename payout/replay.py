@@ -222,7 +222,9 @@ class _Fold:
         try:
             accepted[decode_positions(content.duplicates)] = False
         except (IndexError, LedgerCorruptError):
-            raise _Diverged(Divergence(leaf.index, "duplicates", content.duplicates, "positions in the batch")) from None
+            raise _Diverged(
+                Divergence(leaf.index, "duplicates", content.duplicates, "positions in the batch")
+            ) from None
         repeated = np.flatnonzero(accepted & ~first)
         _require_same(leaf.index, "duplicates", "[]", str(repeated.tolist()))
         _require_same(leaf.index, "accepted", content.accepted, int(np.count_nonzero(accepted)))

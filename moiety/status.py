@@ -1,0 +1,96 @@
+"""From gRPC statuses with standard details (AIP-193) to errors: the one table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import cast
+
+import grpc
+from google.protobuf.any_pb2 import Any
+from google.protobuf.message import DecodeError, Message
+from google.rpc import error_details_pb2, status_pb2
+from grpc_status import rpc_status
+
+from moiety.errors import (
+    AbortedError,
+    AlreadyExistsError,
+    CancelledError,
+    DataLossError,
+    DeadlineExceededError,
+    FailedPreconditionError,
+    InternalError,
+    InvalidArgumentError,
+    NotFoundError,
+    OutOfRangeError,
+    PermissionDeniedError,
+    ResourceExhaustedError,
+    ServiceError,
+    UnauthenticatedError,
+    UnavailableError,
+    UnimplementedError,
+    Violation,
+)
+
+_ERRORS: Mapping[grpc.StatusCode, type[ServiceError]] = {
+    error.code: error
+    for error in (
+        InvalidArgumentError,
+        NotFoundError,
+        AlreadyExistsError,
+        FailedPreconditionError,
+        AbortedError,
+        OutOfRangeError,
+        UnauthenticatedError,
+        PermissionDeniedError,
+        ResourceExhaustedError,
+        UnavailableError,
+        DeadlineExceededError,
+        CancelledError,
+        UnimplementedError,
+        InternalError,
+        DataLossError,
+    )
+}
+_CODES: Mapping[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
+
+
+def from_rpc(error: grpc.RpcError) -> ServiceError:
+    """Give the error that a failed call stands for, with the details that the service sent."""
+    try:
+        status = rpc_status.from_call(cast(grpc.Call, error))
+    except (ValueError, DecodeError):  # details that contradict the status, or cannot be read, are left out
+        status = None
+    if status is None:
+        status = status_pb2.Status(code=error.code().value[0], message=error.details() or "")
+    return from_status(status)
+
+
+def from_status(status: status_pb2.Status) -> ServiceError:
+    """Give the error that a `google.rpc.Status` stands for; an unknown code gives a plain `ServiceError`."""
+    bad_request = error_details_pb2.BadRequest()
+    precondition = error_details_pb2.PreconditionFailure()
+    resource = error_details_pb2.ResourceInfo()
+    info = error_details_pb2.ErrorInfo()
+    retry = error_details_pb2.RetryInfo()
+    for detail in status.details:
+        for message in (bad_request, precondition, resource, info, retry):
+            _unpack(detail, message)
+    violations = [Violation(item.field, item.description) for item in bad_request.field_violations]
+    violations += [Violation(item.subject, item.description) for item in precondition.violations]
+    delay = retry.retry_delay.ToTimedelta().total_seconds() if retry.HasField("retry_delay") else None
+    error = _ERRORS.get(_CODES.get(status.code, grpc.StatusCode.UNKNOWN), ServiceError)
+    return error(
+        status.message,
+        reason=info.reason,
+        metadata=info.metadata,
+        violations=violations,
+        resource=resource.resource_name,
+        retry_after_seconds=delay,
+    )
+
+
+def _unpack(detail: Any, message: Message) -> None:
+    try:
+        detail.Unpack(message)  # does nothing where the detail is of another type
+    except DecodeError:
+        message.Clear()

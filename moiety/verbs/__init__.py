@@ -1,0 +1,1 @@
+"""The verbs of `moiety.Client`, a module for each service of the contract."""

@@ -1,0 +1,45 @@
+"""Verbs of the AccountsService: who holds what."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+
+from moiety.connection import PAGE_SIZE
+from moiety.v1 import accounts_pb2 as pb
+from moiety.v1.accounts_pb2_grpc import AccountsServiceStub
+from moiety.verbs.base import Verbs, pool_name
+
+
+class AccountsVerbs(Verbs):
+    """A pool's accounts, named `revenue`, `fees`, `commons`, `platform/{id}`, `collective/{id}` and so on."""
+
+    @cached_property
+    def _accounts(self) -> AccountsServiceStub:
+        return AccountsServiceStub(self._connection.channel)
+
+    def get_balance(self, pool: str, account: str, *, log_size: int | None = None) -> pb.Balance:
+        """Give one account's balance, now or as of a log size."""
+        request = pb.GetBalanceRequest(name=f"pools/{pool}/accounts/{account}", log_size=log_size)
+        return self._connection.unary(self._accounts.GetBalance, request, repeat=True)
+
+    def list_balances(self, pool: str, *, log_size: int | None = None) -> Iterator[pb.Balance]:
+        """Give the balances of all accounts that were ever touched, by account, now or as of a log size."""
+        request = pb.ListBalancesRequest(parent=pool_name(pool), log_size=log_size, page_size=PAGE_SIZE)
+        return self._connection.pages(self._accounts.ListBalances, request, lambda page: page.balances)
+
+    def list_transfers(self, pool: str, *, account: str = "") -> Iterator[pb.Transfer]:
+        """Give transfers in the order of the log, all or those from or to one account."""
+        request = pb.ListTransfersRequest(parent=pool_name(pool), account=account, page_size=PAGE_SIZE)
+        return self._connection.pages(self._accounts.ListTransfers, request, lambda page: page.transfers)
+
+    def record_payment(
+        self, pool: str, collective: str, amount_minor: int, *, request_id: str, reference: str = ""
+    ) -> pb.Payment:
+        """Record that a collective was paid outside the system, in minor units of the pool's currency.
+
+        Repeating a request id with the same content gives the first answer.
+        """
+        payment = pb.Payment(collective=f"collectives/{collective}", amount_minor=amount_minor, reference=reference)
+        request = pb.RecordPaymentRequest(parent=pool_name(pool), payment=payment, request_id=request_id)
+        return self._connection.unary(self._accounts.RecordPayment, request, repeat=True)

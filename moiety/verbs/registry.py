@@ -1,0 +1,134 @@
+"""Verbs of the RegistryService: who takes part, and under which rules."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+
+from moiety.connection import PAGE_SIZE
+from moiety.v1 import registry_pb2 as pb
+from moiety.v1.registry_pb2_grpc import RegistryServiceStub
+from moiety.verbs.base import Verbs, pool_name
+
+
+class RegistryVerbs(Verbs):
+    """Platforms, collectives, pools, policies, methods, schedules and API keys.
+
+    Creating what exists already with the same content gives what exists. With `validate_only` nothing
+    changes.
+    """
+
+    @cached_property
+    def _registry(self) -> RegistryServiceStub:
+        return RegistryServiceStub(self._connection.channel)
+
+    def create_platform(self, platform_id: str, platform: pb.Platform, *, validate_only: bool = False) -> pb.Platform:
+        """Register a platform."""
+        request = pb.CreatePlatformRequest(platform_id=platform_id, platform=platform, validate_only=validate_only)
+        return self._connection.unary(self._registry.CreatePlatform, request, repeat=True)
+
+    def get_platform(self, platform_id: str) -> pb.Platform:
+        """Give one platform."""
+        request = pb.GetPlatformRequest(name=f"platforms/{platform_id}")
+        return self._connection.unary(self._registry.GetPlatform, request, repeat=True)
+
+    def list_platforms(self) -> Iterator[pb.Platform]:
+        """Give all platforms by id; a platform sees only itself."""
+        request = pb.ListPlatformsRequest(page_size=PAGE_SIZE)
+        return self._connection.pages(self._registry.ListPlatforms, request, lambda page: page.platforms)
+
+    def create_collective(
+        self, collective_id: str, collective: pb.Collective, *, validate_only: bool = False
+    ) -> pb.Collective:
+        """Register a collective."""
+        request = pb.CreateCollectiveRequest(
+            collective_id=collective_id, collective=collective, validate_only=validate_only
+        )
+        return self._connection.unary(self._registry.CreateCollective, request, repeat=True)
+
+    def update_collective(
+        self, collective_id: str, collective: pb.Collective, *, validate_only: bool = False
+    ) -> pb.Collective:
+        """Replace a collective's display name, members, equity factor and status."""
+        content = pb.Collective()
+        content.CopyFrom(collective)
+        content.name = f"collectives/{collective_id}"
+        request = pb.UpdateCollectiveRequest(collective=content, validate_only=validate_only)
+        return self._connection.unary(self._registry.UpdateCollective, request, repeat=False)
+
+    def get_collective(self, collective_id: str) -> pb.Collective:
+        """Give one collective."""
+        request = pb.GetCollectiveRequest(name=f"collectives/{collective_id}")
+        return self._connection.unary(self._registry.GetCollective, request, repeat=True)
+
+    def list_collectives(self) -> Iterator[pb.Collective]:
+        """Give all collectives by id."""
+        request = pb.ListCollectivesRequest(page_size=PAGE_SIZE)
+        return self._connection.pages(self._registry.ListCollectives, request, lambda page: page.collectives)
+
+    def create_pool(self, pool_id: str, pool: pb.Pool, *, validate_only: bool = False) -> pb.Pool:
+        """Open a pool, with its currency and first policy."""
+        request = pb.CreatePoolRequest(pool_id=pool_id, pool=pool, validate_only=validate_only)
+        return self._connection.unary(self._registry.CreatePool, request, repeat=True)
+
+    def get_pool(self, pool: str) -> pb.Pool:
+        """Give one pool, with its latest policy and its log's size."""
+        request = pb.GetPoolRequest(name=pool_name(pool))
+        return self._connection.unary(self._registry.GetPool, request, repeat=True)
+
+    def list_pools(self) -> Iterator[pb.Pool]:
+        """Give all pools by id."""
+        request = pb.ListPoolsRequest(page_size=PAGE_SIZE)
+        return self._connection.pages(self._registry.ListPools, request, lambda page: page.pools)
+
+    def create_policy(self, pool: str, policy: pb.Policy, *, validate_only: bool = False) -> pb.Policy:
+        """Log a pool's next policy, in force from the next round that starts after it."""
+        request = pb.CreatePolicyRequest(parent=pool_name(pool), policy=policy, validate_only=validate_only)
+        return self._connection.unary(self._registry.CreatePolicy, request, repeat=True)
+
+    def list_policies(self, pool: str) -> Iterator[pb.Policy]:
+        """Give a pool's policies, oldest first."""
+        request = pb.ListPoliciesRequest(parent=pool_name(pool), page_size=PAGE_SIZE)
+        return self._connection.pages(self._registry.ListPolicies, request, lambda page: page.policies)
+
+    def create_method(self, pool: str, method_id: str, method: pb.Method, *, validate_only: bool = False) -> pb.Method:
+        """Log a method, or the next version of one."""
+        request = pb.CreateMethodRequest(
+            parent=pool_name(pool), method_id=method_id, method=method, validate_only=validate_only
+        )
+        return self._connection.unary(self._registry.CreateMethod, request, repeat=True)
+
+    def list_methods(self, pool: str) -> Iterator[pb.Method]:
+        """Give every version of a pool's methods, in the order of the log."""
+        request = pb.ListMethodsRequest(parent=pool_name(pool), page_size=PAGE_SIZE)
+        return self._connection.pages(self._registry.ListMethods, request, lambda page: page.methods)
+
+    def update_schedule(self, pool: str, schedule: pb.Schedule, *, validate_only: bool = False) -> pb.Schedule:
+        """Set when a pool's rounds are cut. Fire times count from now on."""
+        content = pb.Schedule()
+        content.CopyFrom(schedule)
+        content.name = f"pools/{pool}/schedule"
+        request = pb.UpdateScheduleRequest(schedule=content, validate_only=validate_only)
+        return self._connection.unary(self._registry.UpdateSchedule, request, repeat=False)
+
+    def get_schedule(self, pool: str) -> pb.Schedule:
+        """Give a pool's schedule; NotFoundError where it has none."""
+        request = pb.GetScheduleRequest(name=f"pools/{pool}/schedule")
+        return self._connection.unary(self._registry.GetSchedule, request, repeat=True)
+
+    def create_api_key(self, principal: str) -> pb.CreateApiKeyResponse:
+        """Make an API key for `operators/{id}`, `platforms/{platform}`, `collectives/{collective}` or
+        `auditors/{id}`. Its secret is in this answer and nowhere else.
+        """
+        request = pb.CreateApiKeyRequest(principal=principal)
+        return self._connection.unary(self._registry.CreateApiKey, request, repeat=False)
+
+    def list_api_keys(self) -> Iterator[pb.ApiKey]:
+        """Give all API keys, without their secrets."""
+        request = pb.ListApiKeysRequest(page_size=PAGE_SIZE)
+        return self._connection.pages(self._registry.ListApiKeys, request, lambda page: page.api_keys)
+
+    def revoke_api_key(self, key: str) -> pb.ApiKey:
+        """End an API key at once and for ever. Repeating it changes nothing."""
+        request = pb.RevokeApiKeyRequest(name=f"keys/{key}")
+        return self._connection.unary(self._registry.RevokeApiKey, request, repeat=True)

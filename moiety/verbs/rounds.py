@@ -1,0 +1,85 @@
+"""Verbs of the RoundsService: who gets what, and who agreed to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+from moiety.connection import PAGE_SIZE
+from moiety.v1 import rounds_pb2 as pb
+from moiety.v1.rounds_pb2_grpc import RoundsServiceStub
+from moiety.verbs.base import Verbs, pool_name, round_name
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What a calculation would give now: the round, and its statement as canonical CSV."""
+
+    round: pb.Round
+    statement: bytes
+
+
+class RoundsVerbs(Verbs):
+    """Rounds. Operators act, auditors read all, a collective sees totals and its own allocations."""
+
+    @cached_property
+    def _rounds(self) -> RoundsServiceStub:
+        return RoundsServiceStub(self._connection.channel)
+
+    def preview_round(self, pool: str) -> Preview:
+        """Give the round that a calculation would make now; nothing of it is kept."""
+        request = pb.PreviewRoundRequest(parent=pool_name(pool))
+        return self._connection.read_stream(self._rounds.PreviewRound, request, _preview)
+
+    def calculate_round(self, pool: str, *, request_id: str) -> pb.Round:
+        """Calculate the pool's next round over everything logged since the last posted one.
+
+        Repeating a request id gives the same round.
+        """
+        request = pb.CalculateRoundRequest(parent=pool_name(pool), request_id=request_id)
+        return self._connection.unary(self._rounds.CalculateRound, request, repeat=True)
+
+    def approve_round(self, pool: str, number: int) -> pb.Round:
+        """Approve a calculated round and post it."""
+        request = pb.ApproveRoundRequest(name=round_name(pool, number))
+        return self._connection.unary(self._rounds.ApproveRound, request, repeat=False)
+
+    def reject_round(self, pool: str, number: int, reason: str) -> pb.Round:
+        """Reject a calculated round."""
+        request = pb.RejectRoundRequest(name=round_name(pool, number), reason=reason)
+        return self._connection.unary(self._rounds.RejectRound, request, repeat=False)
+
+    def get_round(self, pool: str, number: int) -> pb.Round:
+        """Give one round."""
+        request = pb.GetRoundRequest(name=round_name(pool, number))
+        return self._connection.unary(self._rounds.GetRound, request, repeat=True)
+
+    def list_rounds(self, pool: str) -> Iterator[pb.Round]:
+        """Give a pool's rounds, oldest first."""
+        request = pb.ListRoundsRequest(parent=pool_name(pool), page_size=PAGE_SIZE)
+        return self._connection.pages(self._rounds.ListRounds, request, lambda page: page.rounds)
+
+    def list_allocations(self, pool: str, number: int) -> Iterator[pb.Allocation]:
+        """Give a round's allocations by collective id. A collective sees its own."""
+        request = pb.ListAllocationsRequest(parent=round_name(pool, number), page_size=PAGE_SIZE)
+        return self._connection.pages(self._rounds.ListAllocations, request, lambda page: page.allocations)
+
+    def get_statement(self, pool: str, number: int) -> bytes:
+        """Give a round's statement: canonical CSV, exactly as logged."""
+        request = pb.GetStatementRequest(name=round_name(pool, number))
+        return self._connection.read_stream(self._rounds.GetStatement, request, _joined)
+
+
+def _preview(answers: Iterator[pb.PreviewRoundResponse]) -> Preview:
+    found = pb.Round()
+    statement = bytearray()
+    for answer in answers:
+        if answer.HasField("round"):
+            found = answer.round
+        statement += answer.statement_chunk
+    return Preview(found, bytes(statement))
+
+
+def _joined(answers: Iterator[pb.GetStatementResponse]) -> bytes:
+    return b"".join(answer.chunk for answer in answers)

@@ -1,0 +1,110 @@
+"""Verbs of the UsageService: what was used, and on whom it drew."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property, partial
+from hashlib import sha256
+
+from moiety.batches import EVENTS_PER_BATCH, ArrowTable, encode, record_batches
+from moiety.connection import PAGE_SIZE
+from moiety.events import UsageEvent, event_to_message
+from moiety.submission import PreparedBatch, Submission
+from moiety.v1 import usage_pb2 as pb
+from moiety.v1.usage_pb2_grpc import UsageServiceStub
+from moiety.verbs.base import Verbs, pool_name
+
+_BATCH_ID_DIGITS = 32
+
+
+class UsageVerbs(Verbs):
+    """Usage events, each recorded exactly once. Only platforms write, each for itself."""
+
+    @cached_property
+    def _usage(self) -> UsageServiceStub:
+        return UsageServiceStub(self._connection.channel)
+
+    def submit_usage(
+        self,
+        pool: str,
+        table: ArrowTable,
+        method: str,
+        *,
+        events_per_batch: int = EVENTS_PER_BATCH,
+        batch_id: str | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> list[pb.Receipt]:
+        """Record a table of usage events and give a receipt for each batch of it.
+
+        Safe to repeat with the same table: what is recorded already is not recorded again, and the receipts
+        are the first ones. Where the connection is lost, unanswered batches are sent again; an error on the
+        way leaves the batches before it recorded.
+
+        Args: pool: the pool's id. table: any Arrow-capable table with the columns that `moiety.batches`
+            describes. method: the id of the method that computed the shares, declared in the pool.
+            events_per_batch: how many events go into a batch, 1 to 65,536. batch_id: the beginning of the
+            batch ids, which then go on with `-` and the batch's position. By default a batch is named after
+            the SHA-256 of its bytes, so that the same table has the same batch ids. progress: is told the
+            number of events of each batch that is answered.
+
+        Raises: InvalidUsageError: the table cannot be made into batches. BatchRefusedError: the service
+            refused some batches; it names the events, and the others are recorded. ServiceError: the service
+            refused the submission as such, or was away for too long.
+        """
+        batches = _prepare(pool, table, method, events_per_batch, batch_id)
+        open_stream = partial(self._connection.open_stream, self._usage.AppendUsage)
+        patience = self._connection.patience()
+        return Submission(open_stream, batches, patience=patience, progress=progress).run()
+
+    def submit_events(
+        self, pool: str, events: Iterable[UsageEvent], method: str, *, batch_id: str, validate_only: bool = False
+    ) -> pb.Receipt:
+        """Record up to 1,000 usage events as one batch of ordinary messages.
+
+        The batch id is yours: repeating it with the same events gives the first receipt. With `validate_only`
+        the events are checked and nothing is recorded.
+        """
+        request = pb.SubmitUsageRequest(
+            parent=pool_name(pool),
+            batch_id=batch_id,
+            method_id=method,
+            events=map(event_to_message, events),
+            validate_only=validate_only,
+        )
+        return self._connection.unary(self._usage.SubmitUsage, request, repeat=True)
+
+    def get_batch(self, pool: str, platform: str, batch_id: str) -> pb.Receipt:
+        """Give one batch's receipt."""
+        request = pb.GetBatchRequest(name=f"pools/{pool}/batches/{platform}~{batch_id}")
+        return self._connection.unary(self._usage.GetBatch, request, repeat=True)
+
+    def list_batches(self, pool: str) -> Iterator[pb.Receipt]:
+        """Give a pool's receipts in the order of the log, without duplicate positions. A platform sees its
+        own.
+        """
+        request = pb.ListBatchesRequest(parent=pool_name(pool), page_size=PAGE_SIZE)
+        return self._connection.pages(self._usage.ListBatches, request, lambda page: page.batches)
+
+    def find_event(self, pool: str, event_id: str, *, platform: str | None = None) -> pb.FindEventResponse:
+        """Give the batch that recorded an event, and the event in it. A platform may leave itself unnamed."""
+        request = pb.FindEventRequest(
+            parent=pool_name(pool), event_id=event_id, platform=f"platforms/{platform}" if platform else ""
+        )
+        return self._connection.unary(self._usage.FindEvent, request, repeat=True)
+
+
+def _prepare(
+    pool: str, table: ArrowTable, method: str, events_per_batch: int, batch_id: str | None
+) -> Iterator[PreparedBatch]:
+    position = 0
+    for index, batch in enumerate(record_batches(table, events_per_batch=events_per_batch)):
+        data = encode(batch)
+        own_id = f"sha256-{sha256(data).hexdigest()[:_BATCH_ID_DIGITS]}"
+        request = pb.AppendUsageRequest(
+            parent=pool_name(pool),
+            batch_id=own_id if batch_id is None else f"{batch_id}-{index}",
+            method_id=method,
+            arrow_stream=data,
+        )
+        yield PreparedBatch(index, position, batch.num_rows, request)
+        position += batch.num_rows

@@ -1,0 +1,113 @@
+"""The accounts service: balances, transfers and payments."""
+
+import grpc
+import sqlalchemy as sa
+
+from ledger.errors import InvalidInputError
+from ledger.journal import owner_of
+from ledger.leaves import PaymentContent
+from ledger.money import require_amount
+from ledger.registry import MAX_NOTE, require_range, require_request_id, require_text
+from ledger.store import journal, log, registry
+from ledger.store.log import PoolRef
+from moiety.v1 import accounts_pb2 as pb
+from moiety.v1 import accounts_pb2_grpc
+from services.api import convert
+from services.api.access import PermissionDeniedError, caller, own_id
+from services.api.names import only_id, page_limit, page_token, parse_account_name, place_in
+from services.api.registry import pool_of
+from services.keys import Role
+from services.wiring import Parts
+
+
+class AccountsService(accounts_pb2_grpc.AccountsServiceServicer):
+    """A pool's books."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._database = parts.database
+        self._clock = parts.clock
+
+    def GetBalance(self, request: pb.GetBalanceRequest, context: grpc.ServicerContext) -> pb.Balance:
+        pool_id, account = parse_account_name(request.name, "name")
+        self._require_own_account(account)
+        with self._database.transaction() as connection:
+            pool = pool_of(connection, f"pools/{pool_id}", "name")
+            log_size = _log_size(connection, pool, request.log_size if request.HasField("log_size") else None)
+            amount = journal.balances_of(connection, pool, [account], log_size=log_size).get(account)
+            if amount is None:
+                _require_owner_exists(connection, account)
+        return _balance(pool, account, amount or 0, log_size)
+
+    def ListBalances(self, request: pb.ListBalancesRequest, context: grpc.ServicerContext) -> pb.ListBalancesResponse:
+        asked = request.log_size if request.HasField("log_size") else None
+        limit, (after, kept) = page_limit(request.page_size), place_in(request.page_token, "", -1)
+        with self._database.transaction() as connection:
+            pool = pool_of(connection, request.parent, "parent")
+            log_size = _log_size(connection, pool, asked if kept < 0 else kept)
+            owner = own_id(Role.COLLECTIVE)
+            found = journal.list_balances(connection, pool, log_size=log_size, owner=owner, after=after, limit=limit)
+        return pb.ListBalancesResponse(
+            balances=[_balance(pool, account, amount, log_size) for account, amount in found],
+            next_page_token=page_token(found[-1][0], log_size) if len(found) == limit else "",
+        )
+
+    def ListTransfers(
+        self, request: pb.ListTransfersRequest, context: grpc.ServicerContext
+    ) -> pb.ListTransfersResponse:
+        limit, after = page_limit(request.page_size), place_in(request.page_token, -1, 0)
+        if request.account or own_id(Role.COLLECTIVE):
+            self._require_own_account(request.account)
+        with self._database.transaction() as connection:
+            pool = pool_of(connection, request.parent, "parent")
+            found = journal.list_transfers(
+                connection, pool, account=request.account or None, after=(after[0], after[1]), limit=limit
+            )
+        return pb.ListTransfersResponse(
+            transfers=map(convert.transfer_to_proto, found),
+            next_page_token=page_token(found[-1].leaf_index, found[-1].ordinal) if len(found) == limit else "",
+        )
+
+    def RecordPayment(self, request: pb.RecordPaymentRequest, context: grpc.ServicerContext) -> pb.Payment:
+        payment = request.payment
+        content = PaymentContent(
+            collective=only_id(payment.collective, "collectives", "payment.collective"),
+            request_id=require_request_id(request.request_id, "request_id"),
+            amount_minor=require_amount(payment.amount_minor, "payment.amount_minor"),
+            reference=require_text(payment.reference, "payment.reference", most=MAX_NOTE),
+            recorded_by=caller().name,
+        )
+        with self._database.transaction() as connection:
+            pool = pool_of(connection, request.parent, "parent")
+            return convert.payment_to_proto(journal.record_payment(connection, pool, content, self._clock()))
+
+    def _require_own_account(self, account: str) -> None:
+        owner, own = owner_of(account), own_id(Role.COLLECTIVE)
+        if own is not None and account not in journal.own_accounts(owner or ""):
+            raise PermissionDeniedError(caller(), f"account {account}")
+        if own not in (None, owner):
+            raise PermissionDeniedError(caller(), f"account {account}")
+
+
+def _log_size(connection: sa.Connection, pool: PoolRef, asked: int | None) -> int:
+    size = log.read_head(connection, pool).size
+    if asked is None:
+        return size
+    if asked > size:
+        raise InvalidInputError.of("log_size", f"must be at most {size}, the log's, is {asked}")
+    return require_range(asked, "log_size", 0, size)
+
+
+def _require_owner_exists(connection: sa.Connection, account: str) -> None:
+    owner = owner_of(account)
+    if owner is not None:
+        known = registry.get_platform if account.startswith("platform/") else registry.get_collective
+        known(connection, owner)
+
+
+def _balance(pool: PoolRef, account: str, amount_minor: int, log_size: int) -> pb.Balance:
+    return pb.Balance(
+        name=f"pools/{pool.name}/accounts/{account}",
+        amount_minor=amount_minor,
+        currency=pool.currency,
+        log_size=log_size,
+    )

@@ -1,0 +1,102 @@
+"""The audit service: the log with its bodies, and replay."""
+
+import time
+from collections.abc import Iterator
+from typing import Final
+
+import grpc
+
+from ledger.errors import InvalidInputError
+from ledger.merkle import HASH_BYTES
+from ledger.registry import require_range
+from ledger.store import log
+from moiety.v1 import audit_pb2 as pb
+from moiety.v1 import audit_pb2_grpc
+from payout.replay import Progress, Verdict, replay_round
+from payout.store import rounds
+from payout.store.rounds import StoredLog
+from services.api.names import page_limit, page_token, place_in
+from services.api.registry import pool_of
+from services.api.rounds import chunks, round_of
+from services.wiring import Parts
+
+PAGE_BYTES: Final = 2 * 2**20
+"""A page of leaves ends here: entries may have 64 KiB each, and gRPC messages 4 MiB."""
+
+PROGRESS_SECONDS: Final = 0.2
+"""How often a replay reports."""
+
+
+class AuditService(audit_pb2_grpc.AuditServiceServicer):
+    """What auditors read."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._database = parts.database
+
+    def GetLogHead(self, request: pb.GetLogHeadRequest, context: grpc.ServicerContext) -> pb.LogHead:
+        with self._database.transaction() as connection:
+            head = log.read_head(connection, pool_of(connection, request.parent, "parent"))
+        return pb.LogHead(size=head.size, root=head.root())
+
+    def ListLeaves(self, request: pb.ListLeavesRequest, context: grpc.ServicerContext) -> pb.ListLeavesResponse:
+        first = require_range(request.start, "start", 0, 2**62)
+        limit, (start,) = page_limit(request.page_size), place_in(request.page_token, first)
+        page: list[pb.Leaf] = []
+        page_bytes = 0
+        with self._database.transaction() as connection:
+            pool = pool_of(connection, request.parent, "parent")
+            size = log.read_head(connection, pool).size
+            for leaf in log.read_leaves(connection, pool, start, min(start + limit, size), chunk=100):
+                page.append(pb.Leaf(index=leaf.index, entry=leaf.entry, hash=leaf.hash))
+                page_bytes += len(leaf.entry)
+                if page_bytes > PAGE_BYTES:
+                    break
+        more = bool(page) and page[-1].index + 1 < size
+        return pb.ListLeavesResponse(leaves=page, next_page_token=page_token(page[-1].index + 1) if more else "")
+
+    def GetBody(self, request: pb.GetBodyRequest, context: grpc.ServicerContext) -> Iterator[pb.GetBodyResponse]:
+        if len(request.sha256) != HASH_BYTES:
+            raise InvalidInputError.of("sha256", f"must have {HASH_BYTES} bytes, has {len(request.sha256)}")
+        with self._database.transaction() as connection:
+            body = log.read_body(connection, pool_of(connection, request.parent, "parent"), request.sha256)
+        for chunk in chunks(body):
+            yield pb.GetBodyResponse(chunk=chunk)
+
+    def ReplayRound(
+        self, request: pb.ReplayRoundRequest, context: grpc.ServicerContext
+    ) -> Iterator[pb.ReplayRoundResponse]:
+        with self._database.transaction() as connection:
+            pool, number = round_of(connection, request.name, "name")
+            record = rounds.get_round(connection, pool, number)
+        replay = replay_round(StoredLog(self._database, pool), record.leaf_index)
+        reported = 0.0
+        while True:
+            try:
+                progress = next(replay)
+            except StopIteration as end:
+                yield pb.ReplayRoundResponse(verdict=_verdict(end.value))
+                return
+            if time.monotonic() - reported >= PROGRESS_SECONDS:
+                reported = time.monotonic()
+                yield pb.ReplayRoundResponse(progress=_progress(progress))
+
+
+def _progress(progress: Progress) -> pb.ReplayProgress:
+    return pb.ReplayProgress(leaves=progress.leaves, leaf_total=progress.leaf_total, shares=progress.shares)
+
+
+def _verdict(verdict: Verdict) -> pb.ReplayVerdict:
+    message = pb.ReplayVerdict(
+        outcome=pb.REPLAY_OUTCOME_MATCH,
+        leaves=verdict.progress.leaves,
+        events=verdict.progress.events,
+        shares=verdict.progress.shares,
+    )
+    if divergence := verdict.divergence:
+        message.outcome = pb.REPLAY_OUTCOME_DIVERGED
+        message.leaf_index = divergence.leaf_index
+        message.line = divergence.line
+        message.figure = divergence.figure
+        message.logged = divergence.logged
+        message.replayed = divergence.replayed
+    return message

@@ -1,0 +1,269 @@
+"""Between the contract's messages and our own values: one name each way, and nowhere else."""
+
+from datetime import datetime
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from ledger.journal import Purpose
+from ledger.leaves import PaymentContent, RevenueContent
+from ledger.registry import PPM, Collective, CollectiveStatus, Method, Platform
+from ledger.store.journal import PlacedTransfer, RecordedLeaf
+from ledger.store.registry import PoolRecord
+from ledger.store.usage import RecordedBatch
+from moiety.v1 import accounts_pb2, registry_pb2, revenue_pb2, rounds_pb2, usage_pb2
+from payout.policy import CommonsRule, Policy, Tempering, UnattributedRule
+from payout.rounds import Line, RoundContent
+from payout.schedule import next_fire_time
+from payout.store.pools import LoggedPolicy, PoolSchedule
+from payout.store.rounds import RoundRecord
+from services.api.names import batch_name
+from services.keys import ApiKey
+
+
+def timestamp(moment: datetime | None) -> Timestamp | None:
+    """A moment as protobuf has it; None stays None, which leaves a field unset."""
+    if moment is None:
+        return None
+    message = Timestamp()
+    message.FromDatetime(moment)
+    return message
+
+
+def platform_to_proto(platform: Platform) -> registry_pb2.Platform:
+    return registry_pb2.Platform(
+        name=f"platforms/{platform.name}",
+        display_name=platform.display_name,
+        create_time=timestamp(platform.created_at),
+    )
+
+
+def platform_from_proto(platform_id: str, message: registry_pb2.Platform) -> Platform:
+    return Platform(platform_id, message.display_name)
+
+
+def collective_to_proto(collective: Collective) -> registry_pb2.Collective:
+    return registry_pb2.Collective(
+        name=f"collectives/{collective.name}",
+        display_name=collective.display_name,
+        members=collective.members,
+        equity_ppm=collective.equity_ppm,
+        status=registry_pb2.CollectiveStatus.Value(f"COLLECTIVE_STATUS_{collective.status.value}"),
+        create_time=timestamp(collective.created_at),
+    )
+
+
+def collective_from_proto(collective_id: str, message: registry_pb2.Collective) -> Collective:
+    status = _enum(registry_pb2.CollectiveStatus.Name(message.status), "COLLECTIVE_STATUS_", "ACTIVE")
+    return Collective(
+        collective_id,
+        message.display_name,
+        members=message.members,
+        equity_ppm=message.equity_ppm if message.HasField("equity_ppm") else PPM,
+        status=CollectiveStatus(status),
+    )
+
+
+def pool_to_proto(pool: PoolRecord, policy: LoggedPolicy) -> registry_pb2.Pool:
+    return registry_pb2.Pool(
+        name=f"pools/{pool.ref.name}",
+        display_name=pool.display_name,
+        currency=pool.ref.currency,
+        policy=policy_to_proto(policy),
+        log_size=pool.log_size,
+        create_time=timestamp(pool.created_at),
+    )
+
+
+def policy_to_proto(logged: LoggedPolicy) -> registry_pb2.Policy:
+    policy = logged.policy
+    return registry_pb2.Policy(
+        version=logged.version,
+        fee_ppm=policy.fee_ppm,
+        fee_cap_minor=policy.fee_cap_minor,
+        commons_ppm=policy.commons_ppm,
+        unattributed=registry_pb2.UnattributedRule.Value(f"UNATTRIBUTED_RULE_{policy.unattributed.value}"),
+        commons_rule=registry_pb2.CommonsRule.Value(f"COMMONS_RULE_{policy.commons_rule.value}"),
+        tempering=registry_pb2.Tempering.Value(f"TEMPERING_{policy.tempering.value}"),
+        floor_minor=policy.floor_minor,
+        cap_minor=policy.cap_minor,
+        ai_only_ppm=policy.ai_only_ppm,
+        human_ai_ppm=policy.human_ai_ppm,
+        review_seconds=policy.review_seconds,
+        leaf_index=logged.leaf_index,
+    )
+
+
+def policy_from_proto(message: registry_pb2.Policy) -> Policy:
+    """The policy, or InvalidInputError with the field that is out of bounds. Unset rates and rules take their defaults."""
+    unattributed = registry_pb2.UnattributedRule.Name(message.unattributed)
+    commons_rule = registry_pb2.CommonsRule.Name(message.commons_rule)
+    tempering = registry_pb2.Tempering.Name(message.tempering)
+    return Policy(
+        fee_ppm=message.fee_ppm,
+        fee_cap_minor=message.fee_cap_minor if message.HasField("fee_cap_minor") else None,
+        commons_ppm=message.commons_ppm,
+        unattributed=UnattributedRule(_enum(unattributed, "UNATTRIBUTED_RULE_", "COMMONS")),
+        commons_rule=CommonsRule(_enum(commons_rule, "COMMONS_RULE_", "EQUAL")),
+        tempering=Tempering(_enum(tempering, "TEMPERING_", "PROPORTIONAL")),
+        floor_minor=message.floor_minor,
+        cap_minor=message.cap_minor if message.HasField("cap_minor") else None,
+        ai_only_ppm=message.ai_only_ppm if message.HasField("ai_only_ppm") else PPM,
+        human_ai_ppm=message.human_ai_ppm if message.HasField("human_ai_ppm") else PPM,
+        review_seconds=message.review_seconds,
+    ).require_sound()
+
+
+def _enum(name: str, prefix: str, unspecified: str) -> str:
+    value = name.removeprefix(prefix)
+    return unspecified if value == "UNSPECIFIED" else value
+
+
+def method_to_proto(pool: str, method: Method) -> registry_pb2.Method:
+    return registry_pb2.Method(
+        name=f"pools/{pool}/methods/{method.name}",
+        version=method.version,
+        display_name=method.display_name,
+        confidence_ppm=method.confidence_ppm,
+        evidence_uri=method.evidence_uri,
+        leaf_index=method.leaf_index,
+    )
+
+
+def method_from_proto(method_id: str, message: registry_pb2.Method) -> Method:
+    return Method(method_id, message.display_name, message.confidence_ppm, message.evidence_uri)
+
+
+def schedule_to_proto(schedule: PoolSchedule) -> registry_pb2.Schedule:
+    return registry_pb2.Schedule(
+        name=f"pools/{schedule.pool.name}/schedule",
+        cron=schedule.cron,
+        time_zone=schedule.time_zone,
+        paused=schedule.paused,
+        update_time=timestamp(schedule.updated_at),
+        next_fire_time=timestamp(next_fire_time(schedule)),
+    )
+
+
+def api_key_to_proto(key: ApiKey) -> registry_pb2.ApiKey:
+    return registry_pb2.ApiKey(
+        name=f"keys/{key.key_id}",
+        principal=key.principal,
+        create_time=timestamp(key.created_at),
+        revoke_time=timestamp(key.revoked_at),
+    )
+
+
+def receipt_to_proto(pool: str, batch: RecordedBatch, *, with_positions: bool = True) -> usage_pb2.Receipt:
+    content = batch.content
+    positions = batch.duplicate_positions()
+    return usage_pb2.Receipt(
+        name=batch_name(pool, content.platform, content.batch_id),
+        leaf_index=batch.leaf_index,
+        leaf_hash=batch.leaf_hash,
+        body_sha256=bytes.fromhex(content.body_sha256),
+        accepted_count=content.accepted,
+        duplicate_count=len(positions),
+        duplicate_positions=positions if with_positions else (),
+        method=f"pools/{pool}/methods/{content.method}",
+        method_version=content.method_version,
+        create_time=timestamp(batch.time),
+    )
+
+
+def revenue_to_proto(recorded: RecordedLeaf) -> revenue_pb2.Revenue:
+    content: RevenueContent = recorded.leaf.content
+    return revenue_pb2.Revenue(
+        name=f"pools/{recorded.leaf.pool}/revenues/{content.platform}~{content.request_id}",
+        platform=f"platforms/{content.platform}",
+        amount_minor=content.amount_minor,
+        currency=content.currency,
+        note=content.note,
+        leaf_index=recorded.leaf.index,
+        leaf_hash=recorded.hash,
+        create_time=timestamp(recorded.leaf.time),
+    )
+
+
+def payment_to_proto(recorded: RecordedLeaf) -> accounts_pb2.Payment:
+    content: PaymentContent = recorded.leaf.content
+    return accounts_pb2.Payment(
+        name=f"pools/{recorded.leaf.pool}/payments/{content.request_id}",
+        collective=f"collectives/{content.collective}",
+        amount_minor=content.amount_minor,
+        reference=content.reference,
+        leaf_index=recorded.leaf.index,
+        create_time=timestamp(recorded.leaf.time),
+    )
+
+
+def transfer_to_proto(placed: PlacedTransfer) -> accounts_pb2.Transfer:
+    return accounts_pb2.Transfer(
+        leaf_index=placed.leaf_index,
+        ordinal=placed.ordinal,
+        from_account=placed.transfer.from_account,
+        to_account=placed.transfer.to_account,
+        amount_minor=placed.transfer.amount_minor,
+        purpose=purpose_to_proto(placed.transfer.purpose),
+    )
+
+
+def purpose_to_proto(purpose: Purpose) -> accounts_pb2.TransferPurpose.ValueType:
+    return accounts_pb2.TransferPurpose.Value(f"TRANSFER_PURPOSE_{purpose.value}")
+
+
+def round_to_proto(pool: str, currency: str, record: RoundRecord, policy: LoggedPolicy) -> rounds_pb2.Round:
+    message = preview_to_proto(pool, currency, record.content, policy)
+    message.name = f"pools/{pool}/rounds/{record.content.number}"
+    message.state = rounds_pb2.RoundState.Value(f"ROUND_STATE_{record.state.value}")
+    message.leaf_index = record.leaf_index
+    message.calculated_by = record.content.calculated_by
+    message.calculate_time.FromDatetime(record.calculated_at)
+    if record.decision:
+        message.decided_by = record.decision.decided_by
+        message.reason = record.decision.reason
+    if record.decided_at:
+        message.decide_time.FromDatetime(record.decided_at)
+    if record.posted_at:
+        message.post_time.FromDatetime(record.posted_at)
+    return message
+
+
+def preview_to_proto(pool: str, currency: str, content: RoundContent, policy: LoggedPolicy) -> rounds_pb2.Round:
+    """A round that was not recorded: its figures, without name, state and people."""
+    return rounds_pb2.Round(
+        number=content.number,
+        currency=currency,
+        start=content.start,
+        end=content.end,
+        root=bytes.fromhex(content.root),
+        policy=policy_to_proto(policy),
+        event_count=content.events,
+        pot_minor=content.pot_minor,
+        fee_minor=content.fee_minor,
+        allocated_minor=content.attributed_minor + content.commons_minor,
+        attributed_minor=content.attributed_minor,
+        commons_minor=content.commons_minor,
+        commons_kept_minor=content.commons_kept_minor,
+        carried_minor=content.carried_minor,
+        statement_sha256=bytes.fromhex(content.statement_sha256),
+        registry_sha256=bytes.fromhex(content.registry_sha256),
+        previous_number=content.previous,
+        fire_times=_fire_times(content),
+    )
+
+
+def _fire_times(content: RoundContent) -> rounds_pb2.FireTimes | None:
+    if content.fire_times is None:
+        return None
+    first, last = (datetime.fromisoformat(text) for text in (content.fire_times.first, content.fire_times.last))
+    return rounds_pb2.FireTimes(first=timestamp(first), last=timestamp(last), count=content.fire_times.count)
+
+
+def allocation_to_proto(line: Line) -> rounds_pb2.Allocation:
+    return rounds_pb2.Allocation(
+        collective=f"collectives/{line.collective}",
+        attributed_minor=line.attributed_minor,
+        commons_minor=line.commons_minor,
+        amount_minor=line.amount_minor,
+        weight=str(line.weight),
+    )

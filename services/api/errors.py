@@ -1,0 +1,120 @@
+"""The one table from errors to gRPC status and details (AIP-193).
+
+Only what the table names reaches a caller; anything else is INTERNAL, with the request's id and no more.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import grpc
+from google.protobuf import any_pb2, duration_pb2
+from google.protobuf.message import Message
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+
+from ledger.errors import (
+    AlreadyExistsError,
+    IdentityReusedError,
+    InvalidInputError,
+    LedgerCorruptError,
+    LostRaceError,
+    NotFoundError,
+    ProofError,
+    StateError,
+    StoreUnavailableError,
+)
+from services.api.access import PermissionDeniedError
+from services.keys import UnauthenticatedError
+
+DOMAIN: Final = "moiety.dev"
+
+MAX_TRAILER_BYTES: Final = 5_000
+"""Details travel in HTTP/2 trailers, in base64, and gRPC clients refuse trailers above 8 KiB by default."""
+
+RETRY_SECONDS: Final = 1
+
+Details = Callable[[Any], list[Message]]
+
+
+def _bad_request(error: InvalidInputError) -> list[Message]:
+    violations = [
+        error_details_pb2.BadRequest.FieldViolation(field=violation.field, description=violation.reason)
+        for violation in error.violations
+    ]
+    return [error_details_pb2.BadRequest(field_violations=violations)]
+
+
+def _resource(error: NotFoundError | AlreadyExistsError) -> list[Message]:
+    return [error_details_pb2.ResourceInfo(resource_name=error.resource, description=str(error))]
+
+
+def _precondition(error: StateError) -> list[Message]:
+    violation = error_details_pb2.PreconditionFailure.Violation(
+        type=error.kind, subject=error.subject, description=error.detail
+    )
+    return [error_details_pb2.PreconditionFailure(violations=[violation])]
+
+
+def _retry(_: Exception) -> list[Message]:
+    return [error_details_pb2.RetryInfo(retry_delay=duration_pb2.Duration(seconds=RETRY_SECONDS))]
+
+
+def _nothing(_: Exception) -> list[Message]:
+    return []
+
+
+_TABLE: Final[tuple[tuple[type[Exception], int, str, Details], ...]] = (
+    (IdentityReusedError, code_pb2.INVALID_ARGUMENT, "ID_REUSED", _bad_request),
+    (InvalidInputError, code_pb2.INVALID_ARGUMENT, "INVALID_INPUT", _bad_request),
+    (NotFoundError, code_pb2.NOT_FOUND, "NOT_FOUND", _resource),
+    (AlreadyExistsError, code_pb2.ALREADY_EXISTS, "ALREADY_EXISTS", _resource),
+    (StateError, code_pb2.FAILED_PRECONDITION, "", _precondition),
+    (LostRaceError, code_pb2.ABORTED, "LOST_RACE", _retry),
+    (LedgerCorruptError, code_pb2.DATA_LOSS, "LEDGER_CORRUPT", _nothing),
+    (ProofError, code_pb2.DATA_LOSS, "PROOF_REFUSED", _nothing),
+    (StoreUnavailableError, code_pb2.UNAVAILABLE, "DATABASE_AWAY", _retry),
+    (UnauthenticatedError, code_pb2.UNAUTHENTICATED, "UNAUTHENTICATED", _nothing),
+    (PermissionDeniedError, code_pb2.PERMISSION_DENIED, "PERMISSION_DENIED", _nothing),
+)
+
+GRPC_CODES: Final = {code.value[0]: code for code in grpc.StatusCode}
+
+
+def status_of(error: Exception, request_id: str) -> status_pb2.Status:
+    """The status that a caller gets for an error, with ErrorInfo, RequestInfo and what the table adds."""
+    for kind, code, reason, details in _TABLE:
+        if isinstance(error, kind):
+            metadata = {"total_violations": str(error.total)} if isinstance(error, InvalidInputError) else {}
+            info = error_details_pb2.ErrorInfo(
+                reason=error.kind if isinstance(error, StateError) else reason, domain=DOMAIN, metadata=metadata
+            )
+            return _status(code, str(error), [info, *details(error)], request_id)
+    info = error_details_pb2.ErrorInfo(reason="INTERNAL", domain=DOMAIN)
+    return _status(code_pb2.INTERNAL, "internal error", [info], request_id)
+
+
+def is_expected(error: Exception) -> bool:
+    """Whether the table names the error, so that it is the caller's to read and not ours to mend."""
+    return isinstance(error, tuple(kind for kind, *_ in _TABLE))
+
+
+def _status(code: int, message: str, details: list[Message], request_id: str) -> status_pb2.Status:
+    packed = [any_pb2.Any() for _ in range(len(details) + 1)]
+    details = [*details, error_details_pb2.RequestInfo(request_id=request_id)]
+    for envelope, detail in zip(packed, details, strict=True):
+        envelope.Pack(detail)
+    return status_pb2.Status(code=code, message=message[:1000], details=packed)
+
+
+def for_trailers(status: status_pb2.Status) -> status_pb2.Status:
+    """The status with as many of its field violations as trailers can carry; ErrorInfo keeps their total."""
+    while status.ByteSize() > MAX_TRAILER_BYTES:
+        for detail in status.details:
+            bad_request = error_details_pb2.BadRequest()
+            if detail.Unpack(bad_request):
+                kept = len(bad_request.field_violations) * 3 // 4
+                del bad_request.field_violations[kept:]
+                detail.Pack(bad_request)
+                break
+        else:
+            break
+    return status

@@ -1,0 +1,161 @@
+"""What happens around every call: who it is, whether they may, what is required, what is logged, how errors travel."""
+
+import re
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from typing import Any, Final
+
+import grpc
+import structlog
+from google.api import field_behavior_pb2
+from google.protobuf.message import Message
+from grpc_status import rpc_status
+
+from ledger.errors import InvalidInputError, Violation
+from ledger.store.database import Database
+from services.api.access import OPEN_PREFIXES, admit
+from services.api.errors import GRPC_CODES, for_trailers, is_expected, status_of
+from services.keys import Principal, UnauthenticatedError, authenticate
+
+logger: Final = structlog.get_logger("moiety.api")
+
+_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_request_id: Final[ContextVar[str]] = ContextVar("request_id")
+
+
+def request_id() -> str:
+    """The id of this call, for logs and for what a caller quotes when something went wrong."""
+    return _request_id.get()
+
+
+class Gatekeeper(grpc.ServerInterceptor):
+    """Authenticates, authorises, checks required fields, logs and translates errors, in this order, for every call."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def intercept_service(
+        self, continuation: Callable[[grpc.HandlerCallDetails], Any], details: grpc.HandlerCallDetails
+    ) -> Any:
+        """Wrap the handler of a call."""
+        handler = continuation(details)
+        if handler is None or details.method.startswith(OPEN_PREFIXES):
+            return handler
+        call = _Call(self._database, details)
+        for kind, wrap, rewrapped in (
+            ("unary_unary", call.unary, grpc.unary_unary_rpc_method_handler),
+            ("unary_stream", call.streamed, grpc.unary_stream_rpc_method_handler),
+            ("stream_stream", call.streamed, grpc.stream_stream_rpc_method_handler),
+        ):
+            behavior = getattr(handler, kind)
+            if behavior is not None:
+                return rewrapped(wrap(behavior), handler.request_deserializer, handler.response_serializer)
+        raise NotImplementedError(f"{details.method} is of a kind that the contract does not have")
+
+
+class _Call:
+    """One call under way."""
+
+    def __init__(self, database: Database, details: grpc.HandlerCallDetails) -> None:
+        self._database = database
+        self._method = details.method
+        self._metadata = {key: value for key, value in details.invocation_metadata if isinstance(value, str)}
+        asked = self._metadata.get("x-request-id", "")
+        self._request_id = asked if _REQUEST_ID.fullmatch(asked) else secrets.token_hex(8)
+        self._began = time.monotonic()
+        self._principal = "-"
+
+    def unary(self, behavior: Callable[[Any, Any], Any]) -> Callable[[Any, grpc.ServicerContext], Any]:
+        """A behavior with one response."""
+
+        def wrapped(request: Any, context: grpc.ServicerContext) -> Any:
+            try:
+                self._enter(request, context)
+                response = behavior(request, context)
+            except Exception as error:  # noqa: BLE001  # everything that leaves here is translated
+                self._fail(error, context)
+            self._log("OK")
+            return response
+
+        return wrapped
+
+    def streamed(self, behavior: Callable[[Any, Any], Iterator[Any]]) -> Callable[[Any, grpc.ServicerContext], Any]:
+        """A behavior with many responses."""
+
+        def wrapped(request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+            try:
+                self._enter(request, context)
+                yield from behavior(request, context)
+            except Exception as error:  # noqa: BLE001  # everything that leaves here is translated
+                self._fail(error, context)
+            self._log("OK")
+
+        return wrapped
+
+    def _enter(self, request: Any, context: grpc.ServicerContext) -> None:
+        _request_id.set(self._request_id)
+        context.send_initial_metadata((("x-request-id", self._request_id),))
+        principal = self._authenticated()
+        self._principal = principal.name
+        admit(principal, self._method)
+        if isinstance(request, Message):
+            require_fields(request)
+
+    def _authenticated(self) -> Principal:
+        scheme, _, key = self._metadata.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer":
+            raise UnauthenticatedError
+        with self._database.transaction() as connection:
+            return authenticate(connection, key)
+
+    def _fail(self, error: Exception, context: grpc.ServicerContext) -> None:
+        if not context.is_active() and not is_expected(error):
+            self._log("CANCELLED")
+            raise error
+        status = status_of(error, self._request_id)
+        if is_expected(error):
+            self._log(GRPC_CODES[status.code].name, reason=str(error)[:500])
+        else:
+            logger.error("call failed", method=self._method, request_id=self._request_id, exc_info=error)
+        context.abort_with_status(rpc_status.to_status(for_trailers(status)))
+
+    def _log(self, code: str, **more: str) -> None:
+        logger.info(
+            "call",
+            method=self._method,
+            principal=self._principal,
+            code=code,
+            request_id=self._request_id,
+            milliseconds=round(1000 * (time.monotonic() - self._began), 1),
+            **more,
+        )
+
+
+def require_fields(request: Message) -> None:
+    """InvalidInputError naming every REQUIRED field that is not set; repeated messages are left to who reads them."""
+    if missing := list(_missing(request, "")):
+        raise InvalidInputError([Violation(field, "is required") for field in missing])
+
+
+def _missing(message: Message, path: str) -> Iterator[str]:
+    field: Any  # the stubs know two kinds of descriptors, of which there is one at a time
+    for field in message.DESCRIPTOR.fields:
+        is_set = _is_set(message, field)
+        if not is_set and _is_required(field):
+            yield path + field.name
+        elif is_set and field.message_type and not field.is_repeated and field.file.package == "moiety.v1":
+            yield from _missing(getattr(message, field.name), f"{path}{field.name}.")
+
+
+def _is_required(field: Any) -> bool:
+    return field_behavior_pb2.REQUIRED in field.GetOptions().Extensions[field_behavior_pb2.field_behavior]
+
+
+def _is_set(message: Message, field: Any) -> bool:
+    if field.is_repeated:
+        return len(getattr(message, field.name)) > 0
+    if field.has_presence:
+        return message.HasField(field.name)
+    return bool(getattr(message, field.name) != field.default_value)

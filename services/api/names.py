@@ -1,0 +1,72 @@
+"""Resource names (AIP-122) taken apart and put together, and the tokens of pages (AIP-158)."""
+
+import base64
+import json
+from typing import Any, Final
+
+from ledger.errors import InvalidInputError
+from ledger.registry import require_range, require_request_id, require_resource_id
+
+DEFAULT_PAGE: Final = 100
+MAX_PAGE: Final = 1_000
+
+
+def ids_in(name: str, pattern: str, field: str) -> tuple[str, ...]:
+    """The ids in a resource name: `ids_in("pools/a/rounds/3", "pools/*/rounds/*", ...)` is ("a", "3").
+
+    InvalidInputError where the name is not of the pattern.
+    """
+    parts, wanted = name.split("/"), pattern.split("/")
+    fits = len(parts) == len(wanted) and all(want in ("*", part) for part, want in zip(parts, wanted, strict=False))
+    if not fits:
+        raise InvalidInputError.of(field, f"must have the form {pattern}, is {name[:200]!r}")
+    return tuple(part for part, want in zip(parts, wanted, strict=True) if want == "*")
+
+
+def only_id(name: str, collection: str, field: str) -> str:
+    """The id in `{collection}/{id}`, in the form of a resource id."""
+    (identity,) = ids_in(name, f"{collection}/*", field)
+    return require_resource_id(identity, field)
+
+
+def batch_name(pool: str, platform: str, batch_id: str) -> str:
+    """`pools/{pool}/batches/{platform}~{batch_id}`."""
+    return f"pools/{pool}/batches/{platform}~{batch_id}"
+
+
+def parse_batch_name(name: str, field: str) -> tuple[str, str, str]:
+    """Pool, platform and batch id of a batch's name."""
+    pool, both = ids_in(name, "pools/*/batches/*", field)
+    platform, _, batch_id = both.partition("~")
+    return pool, require_resource_id(platform, field), require_request_id(batch_id, field)
+
+
+def parse_account_name(name: str, field: str) -> tuple[str, str]:
+    """Pool and account of an account's name; an account may have a slash in it."""
+    head, marker, account = name.partition("/accounts/")
+    if not marker or not account:
+        raise InvalidInputError.of(field, f"must have the form pools/*/accounts/**, is {name[:200]!r}")
+    return only_id(head, "pools", field), account
+
+
+def page_limit(page_size: int) -> int:
+    """How many a page holds; 0 asks for the default."""
+    return require_range(page_size, "page_size", 0, MAX_PAGE) or DEFAULT_PAGE
+
+
+def page_token(*place: object) -> str:
+    """A token that says beyond which place the next page begins."""
+    return base64.urlsafe_b64encode(json.dumps(place).encode()).decode()
+
+
+def place_in(token: str, *first: Any) -> tuple[Any, ...]:
+    """The place in a token, or `first` where there is none; each part has the type of its part of `first`."""
+    if not token:
+        return first
+    try:
+        place = tuple(json.loads(base64.urlsafe_b64decode(token)))
+    except (ValueError, TypeError, RecursionError):
+        place = ()
+    if [type(part) for part in place] != [type(part) for part in first]:
+        raise InvalidInputError.of("page_token", "is not from a previous page of this list")
+    return place

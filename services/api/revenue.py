@@ -1,0 +1,52 @@
+"""The revenue service."""
+
+import grpc
+
+from ledger.errors import InvalidInputError
+from ledger.leaves import RevenueContent
+from ledger.money import require_amount
+from ledger.registry import MAX_NOTE, require_request_id, require_text
+from ledger.store import journal
+from moiety.v1 import revenue_pb2 as pb
+from moiety.v1 import revenue_pb2_grpc
+from services.api import convert
+from services.api.access import caller, own_id
+from services.api.names import page_limit, page_token, place_in
+from services.api.registry import pool_of
+from services.keys import Role
+from services.wiring import Parts
+
+
+class RevenueService(revenue_pb2_grpc.RevenueServiceServicer):
+    """Revenue into pools."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._database = parts.database
+        self._clock = parts.clock
+
+    def RecordRevenue(self, request: pb.RecordRevenueRequest, context: grpc.ServicerContext) -> pb.Revenue:
+        content = RevenueContent(
+            platform=caller().id,
+            request_id=require_request_id(request.request_id, "request_id"),
+            amount_minor=require_amount(request.revenue.amount_minor, "revenue.amount_minor"),
+            currency=request.revenue.currency,
+            note=require_text(request.revenue.note, "revenue.note", most=MAX_NOTE),
+        )
+        with self._database.transaction() as connection:
+            pool = pool_of(connection, request.parent, "parent")
+            if content.currency != pool.currency:
+                reason = f"must be {pool.currency}, the pool's, is {content.currency[:20]!r}"
+                raise InvalidInputError.of("revenue.currency", reason)
+            if request.validate_only:
+                return request.revenue
+            return convert.revenue_to_proto(journal.record_revenue(connection, pool, content, self._clock()))
+
+    def ListRevenues(self, request: pb.ListRevenuesRequest, context: grpc.ServicerContext) -> pb.ListRevenuesResponse:
+        limit, (after,) = page_limit(request.page_size), place_in(request.page_token, -1)
+        with self._database.transaction() as connection:
+            pool = pool_of(connection, request.parent, "parent")
+            found = journal.list_revenues(connection, pool, platform=own_id(Role.PLATFORM), after=after, limit=limit)
+        return pb.ListRevenuesResponse(
+            revenues=map(convert.revenue_to_proto, found),
+            next_page_token=page_token(found[-1].leaf.index) if len(found) == limit else "",
+        )

@@ -1,0 +1,131 @@
+"""The rounds service."""
+
+from collections.abc import Iterator
+from typing import Final
+
+import grpc
+import sqlalchemy as sa
+
+from ledger.registry import require_request_id
+from ledger.store import log
+from ledger.store.log import PoolRef
+from moiety.v1 import rounds_pb2 as pb
+from moiety.v1 import rounds_pb2_grpc
+from payout.settlement import require_round_number
+from payout.statement import parse_statement
+from payout.store import pools, rounds
+from payout.store.pools import LoggedPolicy
+from payout.store.rounds import RoundRecord
+from services.api import convert
+from services.api.access import caller, own_id
+from services.api.names import ids_in, page_limit, page_token, place_in
+from services.api.registry import pool_of
+from services.keys import Role
+from services.wiring import Parts
+
+CHUNK_BYTES: Final = 256 * 1024
+"""Bytes of a statement or body in one message: far below gRPC's default limit of 4 MiB."""
+
+
+def chunks(content: bytes) -> Iterator[bytes]:
+    """The content in pieces; nothing of nothing."""
+    for place in range(0, len(content), CHUNK_BYTES):
+        yield content[place : place + CHUNK_BYTES]
+
+
+def round_of(connection: sa.Connection, name: str, field: str) -> tuple[PoolRef, int]:
+    """The pool and the number in a round's name."""
+    pool_id, number = ids_in(name, "pools/*/rounds/*", field)
+    return pool_of(connection, f"pools/{pool_id}", field), require_round_number(number, field)
+
+
+class RoundsService(rounds_pb2_grpc.RoundsServiceServicer):
+    """Rounds: calculated, decided, shown."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._database = parts.database
+        self._settlement = parts.settlement
+
+    def PreviewRound(
+        self, request: pb.PreviewRoundRequest, context: grpc.ServicerContext
+    ) -> Iterator[pb.PreviewRoundResponse]:
+        with self._database.transaction() as connection:
+            pool = pool_of(connection, request.parent, "parent")
+        calculation = self._settlement.preview(pool)
+        with self._database.transaction() as connection:
+            policy = self._policy(connection, pool, calculation.content.policy_version)
+        message = convert.preview_to_proto(pool.name, pool.currency, calculation.content, policy)
+        yield pb.PreviewRoundResponse(round=message)
+        for chunk in chunks(calculation.statement):
+            yield pb.PreviewRoundResponse(statement_chunk=chunk)
+
+    def CalculateRound(self, request: pb.CalculateRoundRequest, context: grpc.ServicerContext) -> pb.Round:
+        require_request_id(request.request_id, "request_id")
+        with self._database.transaction() as connection:
+            pool = pool_of(connection, request.parent, "parent")
+        return self._round(pool, self._settlement.calculate(pool, caller().name, request.request_id))
+
+    def ApproveRound(self, request: pb.ApproveRoundRequest, context: grpc.ServicerContext) -> pb.Round:
+        with self._database.transaction() as connection:
+            pool, number = round_of(connection, request.name, "name")
+        return self._round(pool, self._settlement.approve(pool, number, caller().name))
+
+    def RejectRound(self, request: pb.RejectRoundRequest, context: grpc.ServicerContext) -> pb.Round:
+        with self._database.transaction() as connection:
+            pool, number = round_of(connection, request.name, "name")
+        return self._round(pool, self._settlement.reject(pool, number, caller().name, request.reason))
+
+    def GetRound(self, request: pb.GetRoundRequest, context: grpc.ServicerContext) -> pb.Round:
+        with self._database.transaction() as connection:
+            pool, number = round_of(connection, request.name, "name")
+            record = rounds.get_round(connection, pool, number)
+        return self._round(pool, record)
+
+    def ListRounds(self, request: pb.ListRoundsRequest, context: grpc.ServicerContext) -> pb.ListRoundsResponse:
+        limit, (after,) = page_limit(request.page_size), place_in(request.page_token, 0)
+        with self._database.transaction() as connection:
+            pool = pool_of(connection, request.parent, "parent")
+            found = rounds.list_rounds(connection, pool, after=after, limit=limit)
+            policies = {logged.version: logged for logged in pools.list_policies(connection, pool)}
+        return pb.ListRoundsResponse(
+            rounds=[
+                convert.round_to_proto(pool.name, pool.currency, record, policies[record.content.policy_version])
+                for record in found
+            ],
+            next_page_token=page_token(found[-1].content.number) if len(found) == limit else "",
+        )
+
+    def ListAllocations(
+        self, request: pb.ListAllocationsRequest, context: grpc.ServicerContext
+    ) -> pb.ListAllocationsResponse:
+        limit, (place,) = page_limit(request.page_size), place_in(request.page_token, 0)
+        lines = parse_statement(self._statement(request.parent, "parent"))
+        own = own_id(Role.COLLECTIVE)
+        if own is not None:
+            lines = [line for line in lines if line.collective == own]
+        page = lines[max(place, 0) :][:limit]
+        return pb.ListAllocationsResponse(
+            allocations=map(convert.allocation_to_proto, page),
+            next_page_token=page_token(place + limit) if place + limit < len(lines) else "",
+        )
+
+    def GetStatement(
+        self, request: pb.GetStatementRequest, context: grpc.ServicerContext
+    ) -> Iterator[pb.GetStatementResponse]:
+        for chunk in chunks(self._statement(request.name, "name")):
+            yield pb.GetStatementResponse(chunk=chunk)
+
+    def _statement(self, name: str, field: str) -> bytes:
+        with self._database.transaction() as connection:
+            pool, number = round_of(connection, name, field)
+            record = rounds.get_round(connection, pool, number)
+            return log.read_body(connection, pool, bytes.fromhex(record.content.statement_sha256))
+
+    def _round(self, pool: PoolRef, record: RoundRecord) -> pb.Round:
+        with self._database.transaction() as connection:
+            policy = self._policy(connection, pool, record.content.policy_version)
+        return convert.round_to_proto(pool.name, pool.currency, record, policy)
+
+    def _policy(self, connection: sa.Connection, pool: PoolRef, version: int) -> LoggedPolicy:
+        (policy,) = pools.list_policies(connection, pool, after=version - 1, limit=1)
+        return policy

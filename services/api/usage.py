@@ -1,0 +1,156 @@
+"""The usage service: batches in, receipts out."""
+
+import queue
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
+from threading import Thread
+from typing import Final
+
+import grpc
+import numpy as np
+import numpy.typing as npt
+
+from ledger.errors import InvalidInputError, NotFoundError
+from ledger.registry import require_request_id, require_resource_id
+from ledger.store import log, registry
+from ledger.store import usage as store
+from ledger.store.usage import BatchIdentity, RecordedBatch
+from ledger.usage import parse_batch
+from moiety.v1 import usage_pb2 as pb
+from moiety.v1 import usage_pb2_grpc
+from services.api import convert
+from services.api.access import caller, own_id, require_own
+from services.api.errors import is_expected, status_of
+from services.api.interceptor import logger, request_id, require_fields
+from services.api.names import only_id, page_limit, page_token, parse_batch_name, place_in
+from services.api.registry import pool_of
+from services.api.usage_events import MAX_ROW_EVENTS, encode_events, event_at, parse_event_id
+from services.keys import Principal, Role
+from services.wiring import Parts
+
+IN_FLIGHT: Final = 2
+"""Batches of one stream under way at a time: one is copied in while the one before it is synced to disk."""
+
+
+class UsageService(usage_pb2_grpc.UsageServiceServicer):
+    """Usage batches, both ways in."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._database = parts.database
+        self._usage = parts.usage
+        self._intake = ThreadPoolExecutor(parts.settings.intake_threads, thread_name_prefix="intake")
+
+    def SubmitUsage(self, request: pb.SubmitUsageRequest, context: grpc.ServicerContext) -> pb.Receipt:
+        identity = self._identity(caller(), request.parent, request.batch_id)
+        method_id = require_resource_id(request.method_id, "method_id")
+        if len(request.events) > MAX_ROW_EVENTS:
+            raise InvalidInputError.of("events", f"must be 1 to {MAX_ROW_EVENTS}, are {len(request.events)}")
+        body = encode_events(request.events)
+        if not request.validate_only:
+            return convert.receipt_to_proto(identity.pool.name, self._usage.accept(identity, method_id, body))
+        method, count, first = self._usage.validate(identity.pool, method_id, body)
+        return pb.Receipt(
+            accepted_count=int(np.count_nonzero(first)),
+            duplicate_count=count - int(np.count_nonzero(first)),
+            duplicate_positions=np.flatnonzero(~first).tolist(),
+            method=f"{request.parent}/methods/{method.name}",
+            method_version=method.version,
+        )
+
+    def AppendUsage(
+        self, request_iterator: Iterator[pb.AppendUsageRequest], context: grpc.ServicerContext
+    ) -> Iterator[pb.AppendUsageResponse]:
+        principal = caller()
+        under_way: queue.Queue[Future[pb.AppendUsageResponse] | None] = queue.Queue(maxsize=IN_FLIGHT)
+        here = copy_context()
+
+        def take_in() -> None:
+            try:
+                for request in request_iterator:
+                    under_way.put(self._intake.submit(here.copy().run, self._append, principal, request))
+            except grpc.RpcError:
+                pass  # the caller went away; what is under way completes, and its receipts can be asked for again
+            finally:
+                under_way.put(None)
+
+        # A reader of its own lets receipts go out while the next batches come in, in either order of speed.
+        Thread(target=take_in, name="reader", daemon=True).start()
+        task = None
+        try:
+            while (task := under_way.get()) is not None:
+                yield task.result()
+        finally:
+            while task is not None:  # the caller went away, and the reader may be waiting for room in the queue
+                task = under_way.get()
+
+    def _append(self, principal: Principal, request: pb.AppendUsageRequest) -> pb.AppendUsageResponse:
+        try:
+            require_fields(request)
+            identity = self._identity(principal, request.parent, request.batch_id)
+            method_id = require_resource_id(request.method_id, "method_id")
+            batch = self._usage.accept(identity, method_id, request.arrow_stream)
+        except Exception as error:
+            if not is_expected(error):
+                logger.error("batch failed", batch_id=request.batch_id, request_id=request_id(), exc_info=error)
+            return pb.AppendUsageResponse(batch_id=request.batch_id, error=status_of(error, request_id()))
+        receipt = convert.receipt_to_proto(identity.pool.name, batch)
+        return pb.AppendUsageResponse(batch_id=request.batch_id, receipt=receipt)
+
+    def _identity(self, principal: Principal, parent: str, batch_id: str) -> BatchIdentity:
+        require_request_id(batch_id, "batch_id")
+        with self._database.transaction() as connection:
+            return BatchIdentity(pool_of(connection, parent, "parent"), principal.id, batch_id)
+
+    def GetBatch(self, request: pb.GetBatchRequest, context: grpc.ServicerContext) -> pb.Receipt:
+        pool_id, platform, batch_id = parse_batch_name(request.name, "name")
+        require_own(Role.PLATFORM, platform, request.name)
+        with self._database.transaction() as connection:
+            pool = pool_of(connection, f"pools/{pool_id}", "name")
+            batch = store.find_batch(connection, BatchIdentity(pool, platform, batch_id))
+        return convert.receipt_to_proto(pool.name, batch)
+
+    def ListBatches(self, request: pb.ListBatchesRequest, context: grpc.ServicerContext) -> pb.ListBatchesResponse:
+        limit, (after,) = page_limit(request.page_size), place_in(request.page_token, -1)
+        with self._database.transaction() as connection:
+            pool = pool_of(connection, request.parent, "parent")
+            found = store.list_batches(connection, pool, platform=own_id(Role.PLATFORM), after=after, limit=limit)
+        return pb.ListBatchesResponse(
+            batches=[convert.receipt_to_proto(pool.name, batch, with_positions=False) for batch in found],
+            next_page_token=page_token(found[-1].leaf_index) if len(found) == limit else "",
+        )
+
+    def FindEvent(self, request: pb.FindEventRequest, context: grpc.ServicerContext) -> pb.FindEventResponse:
+        platform = self._platform_asked_for(request.platform)
+        event_id = parse_event_id(request.event_id, "event_id")
+        with self._database.transaction() as connection:
+            pool = pool_of(connection, request.parent, "parent")
+            registry.get_platform(connection, platform)
+            found: RecordedBatch = store.find_event(connection, pool, platform, event_id)
+            body = log.read_body(connection, pool, bytes.fromhex(found.content.body_sha256))
+        batch = parse_batch(body)
+        position = _position(batch.event_ids, event_id.bytes, set(found.duplicate_positions()))
+        if position is None:
+            raise NotFoundError(f"{request.parent}/events/{platform}~{event_id}")
+        return pb.FindEventResponse(
+            batch=convert.receipt_to_proto(pool.name, found).name,
+            leaf_index=found.leaf_index,
+            position=position,
+            event=event_at(batch, position),
+        )
+
+    def _platform_asked_for(self, name: str) -> str:
+        own = own_id(Role.PLATFORM)
+        if own is not None and not name:
+            return own
+        platform = only_id(name, "platforms", "platform")
+        require_own(Role.PLATFORM, platform, name)
+        return platform
+
+
+def _position(event_ids: npt.NDArray[np.void], event_id: bytes, duplicates: set[int]) -> int | None:
+    """Where the event was recorded in its batch; a duplicate of it there was not."""
+    for position in np.flatnonzero(event_ids == np.void(event_id)).tolist():
+        if position not in duplicates:
+            return int(position)
+    return None

@@ -1,0 +1,76 @@
+"""The `moiety` command's table of contents. A command's module is imported when the command is run or explained."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any, Final
+
+import typer
+from typer.core import TyperGroup
+
+from services.cli.exits import Exit, InputError
+from services.cli.output import report
+
+COMMANDS: Final = {
+    "apply": "services.cli.apply:apply",
+    "key": "services.cli.keys:app",
+    "usage": "services.cli.usage:app",
+    "revenue": "services.cli.revenue:app",
+    "round": "services.cli.rounds:app",
+    "balance": "services.cli.accounts:balance",
+    "transfers": "services.cli.accounts:transfers",
+    "payment": "services.cli.payments:app",
+    "log": "services.cli.logs:app",
+}
+"""Where each command is: a function, or a `typer.Typer` with commands of its own."""
+
+_USAGE_ERROR: type[Any] = typer.BadParameter.__mro__[1]
+"""What Typer raises for a command line that it cannot read; it has no public name for it."""
+
+
+class _Commands(TyperGroup):
+    """The commands of the table, imported one by one."""
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - Typer's signature
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002 - Typer's signature
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name].partition(":")
+        target = getattr(import_module(module), attribute)
+        if not isinstance(target, typer.Typer):
+            alone = typer.Typer(add_completion=False)
+            alone.command(cmd_name)(target)
+            target = alone
+        command = typer.main.get_command(target)
+        command.name = cmd_name
+        return command
+
+
+app = typer.Typer(cls=_Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.callback(epilog=Exit.table())
+def moiety() -> None:
+    """Collective compensation: usage in, rounds out, replayed.
+
+    Commands that talk to a service take --address, --api-key, --ca-certificate and --json; the first three can be set
+    in the environment.
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit with its code (`services.cli.exits`)."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if "--json" not in given:
+        app(given, prog_name="moiety")
+    try:
+        code = app(given, prog_name="moiety", standalone_mode=False)
+    except _USAGE_ERROR as error:
+        code = report(InputError.of("command line", error.format_message()), as_json=True)
+    except typer.Abort:
+        code = Exit.INTERRUPTED
+    sys.exit(code)

@@ -1,0 +1,91 @@
+"""Exit codes: the one table, for scripts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import IntEnum
+from typing import Final
+
+from moiety import errors
+
+
+class Exit(IntEnum):
+    """How a command ended."""
+
+    OK = 0
+    DOES_NOT_HOLD = 1
+    BAD_INPUT = 2
+    REFUSED_BY_STATE = 3
+    NOT_ALLOWED = 4
+    SERVICE_AWAY = 5
+    FAULT = 6
+    INTERRUPTED = 130
+
+    @classmethod
+    def table(cls) -> str:
+        """The codes with their meanings, in a line."""
+        return "Exit codes: " + "; ".join(f"{code.value} {meaning}" for code, meaning in MEANINGS.items()) + "."
+
+
+MEANINGS: Final = {
+    Exit.OK: "done",
+    Exit.DOES_NOT_HOLD: "what was asked about does not hold: a replay diverged",
+    Exit.BAD_INPUT: "the input is wrong, or names what does not exist",
+    Exit.REFUSED_BY_STATE: "the state does not allow it, or the id is taken",
+    Exit.NOT_ALLOWED: "the API key is missing, unknown, revoked or may not do this",
+    Exit.SERVICE_AWAY: "the service is away or did not answer in time; try again",
+    Exit.FAULT: "a fault or data loss; tell the operator",
+    Exit.INTERRUPTED: "interrupted",
+}
+
+_CODES: Final[Sequence[tuple[tuple[type[errors.MoietyError], ...], Exit]]] = (
+    (
+        (
+            errors.InvalidUsageError,
+            errors.UsageFileError,
+            errors.BatchRefusedError,
+            errors.InvalidArgumentError,
+            errors.NotFoundError,
+            errors.OutOfRangeError,
+            errors.ResourceExhaustedError,
+        ),
+        Exit.BAD_INPUT,
+    ),
+    (
+        (errors.FailedPreconditionError, errors.AlreadyExistsError, errors.AbortedError),
+        Exit.REFUSED_BY_STATE,
+    ),
+    ((errors.UnauthenticatedError, errors.PermissionDeniedError), Exit.NOT_ALLOWED),
+    ((errors.UnavailableError, errors.DeadlineExceededError, errors.CancelledError), Exit.SERVICE_AWAY),
+)
+
+
+class InputError(errors.MoietyError):
+    """What the command was given is wrong; `violations` say where. `code` is the exit code."""
+
+    code = Exit.BAD_INPUT
+
+    def __init__(self, violations: Sequence[errors.Violation]) -> None:
+        super().__init__(violations)
+        self.violations = tuple(violations)
+
+    @classmethod
+    def of(cls, field: str, description: str) -> InputError:
+        """The error with one violation."""
+        return cls([errors.Violation(field, description)])
+
+    def __str__(self) -> str:
+        return "; ".join(f"{violation.field}: {violation.description}" for violation in self.violations)
+
+
+class ConflictError(InputError):
+    """What is asked for contradicts what is there and cannot be changed; nothing was changed."""
+
+    code = Exit.REFUSED_BY_STATE
+
+
+def exit_code(error: errors.MoietyError) -> Exit:
+    """The exit code for an error."""
+    if isinstance(error, InputError):
+        return error.code
+    return next((code for kinds, code in _CODES if isinstance(error, kinds)), Exit.FAULT)

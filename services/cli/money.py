@@ -1,0 +1,46 @@
+"""Amounts as people write them: major units with as many decimals as the currency has. No floats anywhere."""
+
+from __future__ import annotations
+
+import re
+
+from ledger.errors import InvalidInputError
+from ledger.money import minor_unit_exponent
+from services.cli.exits import InputError
+
+_AMOUNT = re.compile(r"([0-9]+)(?:\.([0-9]+))?")
+
+
+def major(amount_minor: int, currency: str) -> str:
+    """An amount for people: `12.50 EUR` for 1250 and EUR."""
+    exponent = _exponent(currency)
+    sign, digits = "-" * (amount_minor < 0), str(abs(amount_minor)).rjust(exponent + 1, "0")
+    whole, fraction = digits[: len(digits) - exponent], digits[len(digits) - exponent :]
+    return f"{sign}{whole}{'.' * bool(exponent)}{fraction} {currency}"
+
+
+def amount_in_minor(amount: str | None, amount_minor: int | None, currency: str) -> int:
+    """Minor units from what was given: an amount in major units (`12.50`), or minor units. Exactly one is given.
+
+    Raises:
+        InputError: both or none are given, or the amount is no plain decimal, or has more decimals than the currency.
+    """
+    if amount is None and amount_minor is not None:
+        return amount_minor
+    if amount is None or amount_minor is not None:
+        raise InputError.of("amount", "give either --amount (like 12.50) or --amount-minor (like 1250)")
+    match = _AMOUNT.fullmatch(amount)
+    if not match:
+        raise InputError.of("amount", f"must be a plain decimal like 12.50, is {amount!r}")
+    exponent = _exponent(currency)
+    fraction = match[2] or ""
+    if len(fraction) > exponent:
+        raise InputError.of("amount", f"{currency} has {exponent} decimals, {amount} has {len(fraction)}")
+    return int(match[1] + fraction.ljust(exponent, "0"))
+
+
+def _exponent(currency: str) -> int:
+    try:
+        return minor_unit_exponent(currency)
+    except InvalidInputError as error:
+        raise InputError.of("currency", error.violations[0].reason) from None

@@ -1,0 +1,136 @@
+"""The one home of printing: tables for people on stdout, one JSON document for machines, errors on stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+from moiety.errors import BatchRefusedError, InvalidUsageError, MoietyError, UsageFileError, Violation
+from services.cli.documents import document
+from services.cli.exits import Exit, exit_code
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
+    from rich.table import Table
+
+_PIPE_COLUMNS: Final = 10_000
+"""The width of what is no terminal: a table there is never folded or cut."""
+
+
+class Output:
+    """What a command has to say. With `as_json`, one JSON document on stdout and nothing else."""
+
+    def __init__(self, as_json: bool) -> None:
+        self.as_json = as_json
+
+    def show(self, data: Any, *people: object) -> None:
+        """Print `data` as JSON, or `people` (text and rich tables) one after the other."""
+        if self.as_json:
+            sys.stdout.write(json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+            return
+        console = _console(stderr=False)
+        for item in people:
+            console.print(item, markup=False, highlight=False, soft_wrap=isinstance(item, str))
+
+    @contextmanager
+    def progress(self, label: str, total: int | None, unit: str) -> Iterator[_Bar]:
+        """A progress bar on stderr; none with `--json` or where stderr is no terminal."""
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+        console = _console(stderr=True)
+        columns = (TextColumn(label), BarColumn(), MofNCompleteColumn(), TextColumn(unit), TimeElapsedColumn())
+        with Progress(*columns, console=console, disable=self.as_json or not console.is_terminal) as progress:
+            yield _Bar(progress, total)
+
+
+class _Bar:
+    """A progress bar under way."""
+
+    def __init__(self, progress: Progress, total: int | None) -> None:
+        self._progress = progress
+        self._task = progress.add_task("", total=total)
+
+    def advance(self, count: int) -> None:
+        """Go on by `count`."""
+        self._progress.advance(self._task, count)
+
+    def set(self, completed: int, total: int) -> None:
+        """Go to `completed` of `total`."""
+        self._progress.update(self._task, completed=completed, total=total)
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Sequence[str] = ()) -> Table:
+    """A table for people. The columns in `right` hold numbers and are aligned to the right."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    found = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        found.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    for row in rows:
+        found.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
+    return found
+
+
+def details(pairs: Iterable[tuple[str, object]]) -> Table:
+    """Names and values, one pair a line, for people."""
+    from rich.table import Table
+    from rich.text import Text
+
+    found = Table.grid(padding=(0, 2))
+    for name, value in pairs:
+        if value not in (None, ""):
+            found.add_row(Text(name, style="bold"), Text(str(value), overflow="fold"))
+    return found
+
+
+def report(error: MoietyError, *, as_json: bool) -> Exit:
+    """Print an error on stderr and give the exit code: a line `field: reason` for each field, or one JSON document."""
+    code = exit_code(error)
+    violations = list(_violations(error))
+    if as_json:
+        found = {
+            "error": {
+                "code": error.code.name if isinstance(error, ServiceError) else type(error).__name__,
+                "reason": getattr(error, "reason", "") if isinstance(error, ServiceError) else "",
+                "message": str(error),
+                "exit_code": int(code),
+                "violations": [{"field": item.field, "description": item.description} for item in violations],
+            }
+        }
+        if isinstance(error, BatchRefusedError):
+            found["receipts"] = [document(receipt) for receipt in error.receipts]
+        sys.stderr.write(json.dumps(found, indent=2, ensure_ascii=False) + "\n")
+    else:
+        for item in violations:
+            sys.stderr.write(f"{item.field}: {item.description}\n")
+    return code
+
+
+def _violations(error: MoietyError) -> Iterator[Violation]:
+    if isinstance(error, InvalidUsageError):
+        yield Violation(error.path, error.reason)
+    elif isinstance(error, UsageFileError):
+        yield Violation(str(error.path), error.reason)
+    elif isinstance(error, BatchRefusedError):
+        for refusal in error.refusals:
+            for event in refusal.events:
+                yield Violation(f"events[{event.position}].{event.field}", event.description)
+            if not refusal.events:
+                yield from refusal.error.violations
+    elif found := getattr(error, "violations", ()):
+        yield from found
+    else:
+        yield Violation("error", str(error))
+
+
+def _console(*, stderr: bool) -> Console:
+    from rich.console import Console
+
+    console = Console(stderr=stderr)
+    return console if console.is_terminal else Console(stderr=stderr, width=_PIPE_COLUMNS)

@@ -1,0 +1,208 @@
+"""`moiety round`: who gets what, who agreed to it, and whether it replays."""
+
+from __future__ import annotations
+
+import csv
+import io
+import sys
+from hashlib import sha256
+from typing import Annotated, Any
+
+import typer
+
+from moiety import Round, uuid7
+from moiety.v1 import audit_pb2
+from services.cli.connection import Session, client_command
+from services.cli.documents import document, identity
+from services.cli.exits import Exit, InputError
+from services.cli.money import major
+from services.cli.output import details, table
+
+app = typer.Typer(help="Rounds: who gets what, and who agreed to it.", no_args_is_help=True)
+
+Pool = Annotated[str, typer.Argument(metavar="POOL", help="The pool's id.")]
+Number = Annotated[int, typer.Argument(metavar="NUMBER", help="The round's number, 1 for the pool's first.")]
+
+_TOTALS = (
+    ("pot", "pot_minor"),
+    ("fee", "fee_minor"),
+    ("allocated", "allocated_minor"),
+    ("  attributed", "attributed_minor"),
+    ("  commons", "commons_minor"),
+    ("kept in the commons", "commons_kept_minor"),
+    ("carried over", "carried_minor"),
+)
+
+
+@app.command("preview")
+@client_command
+def preview(session: Session, pool: Pool) -> None:
+    """Show the round that a calculation would make now. Nothing of it is kept."""
+    found = session.client.preview_round(pool)
+    lines = _lines(found.statement)
+    session.output.show(
+        {"round": document(found.round), "lines": lines},
+        _round(found.round),
+        _statement(lines, found.round.currency),
+    )
+
+
+@app.command("calculate")
+@client_command
+def calculate(
+    session: Session,
+    pool: Pool,
+    request_id: Annotated[
+        str | None, typer.Option(metavar="ID", help="Your own id for it; a repeat gives the same round.")
+    ] = None,
+) -> None:
+    """Calculate the pool's next round over everything logged since the last posted one."""
+    found = session.client.calculate_round(pool, request_id=request_id or str(uuid7()))
+    session.output.show(document(found), _round(found))
+
+
+@app.command("approve")
+@client_command
+def approve(session: Session, pool: Pool, number: Number) -> None:
+    """Approve a calculated round and post it. Who asked for the calculation may not."""
+    found = session.client.approve_round(pool, number)
+    session.output.show(document(found), _round(found))
+
+
+@app.command("reject")
+@client_command
+def reject(
+    session: Session, pool: Pool, number: Number, reason: Annotated[str, typer.Option(metavar="TEXT", help="Why.")]
+) -> None:
+    """Reject a calculated round. The next calculation starts again from the last posted end."""
+    found = session.client.reject_round(pool, number, reason)
+    session.output.show(document(found), _round(found))
+
+
+@app.command("list")
+@client_command
+def list_(session: Session, pool: Pool) -> None:
+    """List a pool's rounds, oldest first."""
+    rounds = [document(item) for item in session.client.list_rounds(pool)]
+    money = ("pot_minor", "fee_minor", "allocated_minor", "carried_minor")
+    rows = [
+        (
+            item["number"],
+            item["state"],
+            f"[{item['start']}, {item['end']})",
+            item["event_count"],
+            *(major(item[name], item["currency"]) for name in money),
+            item["calculate_time"],
+        )
+        for item in rounds
+    ]
+    numbers = ["Events", "Pot", "Fee", "Allocated", "Carried"]
+    columns = ["Round", "State", "Log", *numbers, "Calculated"]
+    session.output.show(rounds, table(columns, rows, right=["Round", *numbers]))
+
+
+@app.command("show")
+@client_command
+def show(session: Session, pool: Pool, number: Number) -> None:
+    """Show a round and its allocations. A collective sees its own."""
+    found = session.client.get_round(pool, number)
+    allocations = [document(item) for item in session.client.list_allocations(pool, number)]
+    money = ("attributed_minor", "commons_minor", "amount_minor")
+    rows = [
+        (identity(item["collective"]), item["weight"], *(major(item[name], found.currency) for name in money))
+        for item in allocations
+    ]
+    numbers = ["Weight", "Attributed", "Commons", "Amount"]
+    session.output.show(
+        {"round": document(found), "allocations": allocations},
+        _round(found),
+        table(["Collective", *numbers], rows, right=numbers),
+    )
+
+
+@app.command("statement")
+@client_command
+def statement(
+    session: Session,
+    pool: Pool,
+    number: Number,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print the canonical CSV, byte for byte as logged.")] = False,
+) -> None:
+    """Show a round's statement, a line per collective."""
+    if as_csv and session.output.as_json:
+        raise InputError.of("csv", "goes without --json")
+    content = session.client.get_statement(pool, number)
+    if as_csv:
+        sys.stdout.buffer.write(content)
+        sys.stdout.buffer.flush()
+        return
+    found = session.client.get_round(pool, number)
+    lines = _lines(content)
+    session.output.show(
+        {"round": found.name, "statement_sha256": sha256(content).hexdigest(), "lines": lines},
+        _statement(lines, found.currency),
+    )
+
+
+@app.command("replay")
+@client_command
+def replay(session: Session, pool: Pool, number: Number) -> None:
+    """Have a round recomputed from the log alone. Ends with MATCH, or with where it diverged and exit code 1."""
+    with session.output.progress(f"round {number}", None, "leaves") as bar:
+        verdict = session.client.replay_round(
+            pool, number, progress=lambda step: bar.set(step.leaves, step.leaf_total)
+        )
+    found = document(verdict)
+    matched = verdict.outcome == audit_pb2.REPLAY_OUTCOME_MATCH
+    counts = f"{verdict.leaves} leaves, {verdict.events} events, {verdict.shares} shares"
+    if matched:
+        session.output.show(found, f"MATCH: {counts}")
+        return
+    names = ("leaf_index", "line", "figure", "logged", "replayed")
+    session.output.show(found, f"{found['outcome']}: {counts}", details([(name, found[name]) for name in names]))
+    diverged = verdict.outcome == audit_pb2.REPLAY_OUTCOME_DIVERGED
+    raise typer.Exit(Exit.DOES_NOT_HOLD if diverged else Exit.FAULT)
+
+
+def _round(found: Round) -> object:
+    item = document(found)
+    fired = item["fire_times"] or {}
+    return details(
+        [
+            ("round", found.number or "preview"),
+            ("state", item["state"]),
+            ("log", f"[{found.start}, {found.end})"),
+            ("events", found.event_count),
+            *((label, major(item[name], found.currency)) for label, name in _TOTALS),
+            ("policy", f"version {found.policy.version}"),
+            ("answers", f"{fired['count']} fire times, the last at {fired['last']}" if fired else None),
+            ("calculated by", item["calculated_by"]),
+            ("calculated", item["calculate_time"]),
+            ("decided by", item["decided_by"]),
+            ("decided", item["decide_time"]),
+            ("reason", item["reason"]),
+            ("posted", item["post_time"]),
+            ("leaf", found.leaf_index or None),
+            ("statement", item["statement_sha256"]),
+        ]
+    )
+
+
+def _lines(content: bytes) -> list[dict[str, Any]]:
+    """The lines of a statement; amounts are integers, weights stay text because they pass 2^53."""
+    reader = csv.DictReader(io.StringIO(content.decode()))
+    return [
+        {name: int(cell) if name.endswith("_minor") else cell for name, cell in line.items()} for line in reader
+    ]
+
+
+def _statement(lines: list[dict[str, Any]], currency: str) -> object:
+    names = list(lines[0]) if lines else []
+    numbers = [name for name in names if name.endswith("_minor") or name.startswith("weight")]
+    rows = [[major(cell, currency) if name.endswith("_minor") else cell for name, cell in line.items()] for line in lines]
+    columns = [_title(name) for name in names]
+    return table(columns, rows, right=[_title(name) for name in numbers]) if lines else "No collectives."
+
+
+def _title(name: str) -> str:
+    return name.removesuffix("_minor").replace("_", " ").capitalize()

@@ -1,0 +1,113 @@
+"""`moiety usage`: submitting usage files, and finding what became of an event."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from moiety import count_events, read_usage
+from moiety.batches import EVENTS_PER_BATCH
+from moiety.v1.usage_pb2 import Receipt
+from services.cli.connection import Session, client_command
+from services.cli.documents import document, identity
+from services.cli.exits import InputError
+from services.cli.output import details, table
+
+app = typer.Typer(help="Usage of generated works.", no_args_is_help=True)
+
+Pool = Annotated[str, typer.Argument(metavar="POOL", help="The pool's id.")]
+
+
+@app.command("submit")
+@client_command
+def submit(
+    session: Session,
+    pool: Pool,
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="Arrow, Parquet, CSV or NDJSON; its name says which.")
+    ],
+    method: Annotated[str, typer.Option(metavar="METHOD", help="The id of the method that computed the shares.")],
+    batch_id: Annotated[
+        str | None, typer.Option(metavar="PREFIX", help="Name batches PREFIX-0, PREFIX-1 and so on.")
+    ] = None,
+    events_per_batch: Annotated[int, typer.Option(metavar="N", help="Events in a batch.")] = EVENTS_PER_BATCH,
+) -> None:
+    """Submit a file of usage events in batches. Safe to repeat: nothing is recorded twice."""
+    total = count_events(file)
+    with session.output.progress(file.name, total, "events") as bar:
+        try:
+            receipts = session.client.submit_usage(
+                pool,
+                read_usage(file),
+                method,
+                events_per_batch=events_per_batch,
+                batch_id=batch_id,
+                progress=bar.advance,
+            )
+        except ValueError as error:
+            raise InputError.of("events-per-batch", str(error)) from None
+    accepted = sum(receipt.accepted_count for receipt in receipts)
+    duplicates = sum(receipt.duplicate_count for receipt in receipts)
+    session.output.show(
+        {
+            "accepted_count": accepted,
+            "duplicate_count": duplicates,
+            "batches": [document(receipt) for receipt in receipts],
+        },
+        *([_receipts(receipts)] if receipts else []),
+        f"{accepted} events accepted, {duplicates} duplicates left out, in {len(receipts)} batches.",
+    )
+
+
+@app.command("find")
+@client_command
+def find(
+    session: Session,
+    pool: Pool,
+    event_id: Annotated[str, typer.Argument(metavar="EVENT_ID", help="The event's UUID.")],
+    platform: Annotated[
+        str | None, typer.Option(metavar="PLATFORM", help="Whose event; a platform may leave itself unnamed.")
+    ] = None,
+) -> None:
+    """Find the batch that recorded an event, and the event in it."""
+    found = session.client.find_event(pool, event_id, platform=platform)
+    event = document(found.event)
+    shares = [(share.collective_id, share.share_nano) for share in found.event.shares]
+    session.output.show(
+        document(found),
+        details(
+            [
+                ("batch", identity(found.batch)),
+                ("leaf", found.leaf_index),
+                ("position", found.position),
+                *((name, event[name]) for name in ("event_id", "work_id", "occurred_at", "units", "mode")),
+            ]
+        ),
+        table(["Collective", "Share (billionths)"], shares, right=["Share (billionths)"]),
+    )
+
+
+@app.command("list")
+@client_command
+def list_(session: Session, pool: Pool) -> None:
+    """List a pool's batches in the order of the log. A platform sees its own."""
+    receipts = list(session.client.list_batches(pool))
+    session.output.show([document(receipt) for receipt in receipts], _receipts(receipts))
+
+
+def _receipts(receipts: list[Receipt]) -> object:
+    rows = [
+        (
+            identity(receipt.name),
+            receipt.leaf_index,
+            receipt.accepted_count,
+            receipt.duplicate_count,
+            f"{identity(receipt.method)} v{receipt.method_version}",
+            document(receipt)["create_time"],
+        )
+        for receipt in receipts
+    ]
+    columns = ["Batch", "Leaf", "Accepted", "Duplicates", "Method", "Logged"]
+    return table(columns, rows, right=["Leaf", "Accepted", "Duplicates"])

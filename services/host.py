@@ -1,0 +1,123 @@
+"""Processes: what `moiety up`, `moiety serve` and `moiety schedule` run until they are told to stop."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event
+from types import FrameType
+from typing import Final
+
+import structlog
+
+from ledger.errors import InvalidInputError, StateError
+from ledger.store.database import Database
+from services import keys
+from services.embedded import embedded_postgres
+from services.keys import Principal, Role
+from services.schema import pending_revisions, upgrade
+from services.server import Server
+from services.settings import Settings
+from services.wiring import Clock, Parts, system_clock, wire
+
+logger: Final = structlog.get_logger("moiety.host")
+
+FIRST_OPERATOR: Final = Principal(Role.OPERATOR, "first")
+"""Whom the first key of an embedded deployment stands for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """What a started process tells: where it listens, and the operator's key if this made the first one."""
+
+    address: str
+    parts: Parts
+    first_key: str | None = None
+
+
+@contextmanager
+def serving(settings: Settings, *, clock: Clock = system_clock) -> Iterator[Running]:
+    """The gRPC services on the settings' database; drained at the end."""
+    with _parts(settings, clock) as parts:
+        server = Server(parts)
+        address = server.start()
+        logger.info("serving", address=address)
+        try:
+            yield Running(address, parts)
+        finally:
+            logger.info("draining", seconds=settings.drain_seconds)
+            server.drain()
+
+
+@contextmanager
+def scheduling(settings: Settings, *, clock: Clock = system_clock) -> Iterator[None]:
+    """The scheduler on the settings' database; what it is doing is finished at the end."""
+    with _parts(settings, clock) as parts, _scheduler(parts):
+        yield
+
+
+@contextmanager
+def everything(settings: Settings, data_folder: Path, *, clock: Clock = system_clock) -> Iterator[Running]:
+    """Services and scheduler in one process, on an embedded Postgres whose files are in `data_folder`."""
+    with ExitStack() as stack:
+        url = stack.enter_context(embedded_postgres(data_folder))
+        upgrade(url)
+        here = settings.model_copy(update={"database_url": url})
+        running = stack.enter_context(serving(here, clock=clock))
+        stack.enter_context(_scheduler(running.parts))
+        yield Running(running.address, running.parts, _first_key(running.parts.database, clock))
+
+
+@contextmanager
+def _parts(settings: Settings, clock: Clock) -> Iterator[Parts]:
+    if not settings.database_url:
+        raise InvalidInputError.of("MOIETY_DATABASE_URL", "is not set; `moiety up` needs no database of yours")
+    parts = wire(settings, clock=clock)
+    try:
+        with parts.database.transaction() as connection:
+            if pending := pending_revisions(connection):
+                detail = f"lacks {', '.join(pending)}; run `moiety db upgrade`"
+                raise StateError("the database's schema", "SCHEMA_OLD", detail)
+        yield parts
+    finally:
+        parts.close()
+
+
+@contextmanager
+def _scheduler(parts: Parts) -> Iterator[None]:
+    parts.scheduler.start()
+    logger.info("scheduling", poll_seconds=parts.settings.schedule_poll_seconds)
+    try:
+        yield
+    finally:
+        parts.scheduler.stop()
+
+
+def _first_key(database: Database, clock: Clock) -> str | None:
+    with database.transaction() as connection:
+        if keys.any_key(connection):
+            return None
+        return keys.issue_key(connection, FIRST_OPERATOR, clock())[1]
+
+
+@contextmanager
+def until_stopped() -> Iterator[Event]:
+    """An event that SIGINT and SIGTERM set; a second signal is left to do what it always does."""
+    stopped = Event()
+    before: dict[signal.Signals, object] = {}
+
+    def stop(number: int, _: FrameType | None) -> None:
+        stopped.set()
+        restore(signal.Signals(number))
+
+    def restore(number: signal.Signals) -> None:
+        signal.signal(number, before[number])  # type: ignore[arg-type]  # it is what signal.signal gave us
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        before[number] = signal.signal(number, stop)
+    try:
+        yield stopped
+    finally:
+        for number in before:
+            restore(number)

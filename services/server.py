@@ -1,0 +1,87 @@
+"""The gRPC server: built, started, drained."""
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+import grpc
+from google.protobuf.descriptor import FileDescriptor
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from ledger.usage import MAX_BODY_BYTES
+from moiety.v1 import (
+    accounts_pb2,
+    accounts_pb2_grpc,
+    audit_pb2,
+    audit_pb2_grpc,
+    registry_pb2,
+    registry_pb2_grpc,
+    revenue_pb2,
+    revenue_pb2_grpc,
+    rounds_pb2,
+    rounds_pb2_grpc,
+    usage_pb2,
+    usage_pb2_grpc,
+)
+from services.api.accounts import AccountsService
+from services.api.audit import AuditService
+from services.api.interceptor import Gatekeeper
+from services.api.registry import RegistryService
+from services.api.revenue import RevenueService
+from services.api.rounds import RoundsService
+from services.api.usage import UsageService
+from services.wiring import Parts
+
+MESSAGE_BYTES: Final = MAX_BODY_BYTES + 2**20
+"""The largest message: a batch's body and what stands around it."""
+
+CONTRACT: Final[tuple[FileDescriptor, ...]] = tuple(
+    module.DESCRIPTOR for module in (registry_pb2, usage_pb2, revenue_pb2, accounts_pb2, rounds_pb2, audit_pb2)
+)
+
+
+def service_names() -> list[str]:
+    """The full names of the contract's services."""
+    return [service.full_name for file in CONTRACT for service in file.services_by_name.values()]
+
+
+class Server:
+    """The contract on a socket."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._settings = parts.settings
+        self._health = health.HealthServicer()
+        self._server = grpc.server(
+            ThreadPoolExecutor(parts.settings.threads, thread_name_prefix="call"),
+            interceptors=[Gatekeeper(parts.database)],
+            options=[("grpc.max_receive_message_length", MESSAGE_BYTES), ("grpc.so_reuseport", 0)],
+        )
+        registry_pb2_grpc.add_RegistryServiceServicer_to_server(RegistryService(parts), self._server)
+        usage_pb2_grpc.add_UsageServiceServicer_to_server(UsageService(parts), self._server)
+        revenue_pb2_grpc.add_RevenueServiceServicer_to_server(RevenueService(parts), self._server)
+        accounts_pb2_grpc.add_AccountsServiceServicer_to_server(AccountsService(parts), self._server)
+        rounds_pb2_grpc.add_RoundsServiceServicer_to_server(RoundsService(parts), self._server)
+        audit_pb2_grpc.add_AuditServiceServicer_to_server(AuditService(parts), self._server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        reflection.enable_server_reflection(
+            [*service_names(), health.SERVICE_NAME, reflection.SERVICE_NAME], self._server
+        )
+
+    def start(self) -> str:
+        """Listen, and say at which address: the settings' own, with the port that was taken."""
+        host, _, _ = self._settings.listen.rpartition(":")
+        certificate, key = self._settings.tls_certificate_file, self._settings.tls_key_file
+        if certificate and key:
+            credentials = grpc.ssl_server_credentials([(key.read_bytes(), certificate.read_bytes())])
+            port = self._server.add_secure_port(self._settings.listen, credentials)
+        else:
+            port = self._server.add_insecure_port(self._settings.listen)
+        self._server.start()
+        for name in ("", *service_names()):
+            self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        return f"{host}:{port}"
+
+    def drain(self) -> None:
+        """Take no more calls, tell health checks so, and wait for those under way as long as the settings say."""
+        self._health.enter_graceful_shutdown()
+        self._server.stop(self._settings.drain_seconds).wait()

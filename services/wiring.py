@@ -1,0 +1,49 @@
+"""The one place where the parts are put together."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from ledger.store.database import Database
+from ledger.store.usage import UsageStore
+from payout.schedule import Scheduler
+from payout.settlement import Settlement
+from services.settings import Settings
+
+Clock = Callable[[], datetime]
+
+
+def system_clock() -> datetime:
+    """Now, in UTC."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the services are made of."""
+
+    settings: Settings
+    clock: Clock
+    database: Database
+    usage: UsageStore
+    settlement: Settlement
+    scheduler: Scheduler
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self.database.close()
+
+
+def wire(settings: Settings, *, clock: Clock = system_clock) -> Parts:
+    """The parts, on the database of the settings. Nothing is started, and nothing connects yet."""
+    database = Database(settings.database_url, connections=settings.database_connections)
+    settlement = Settlement(database, clock)
+    poll_interval = timedelta(seconds=settings.schedule_poll_seconds)
+    return Parts(
+        settings=settings,
+        clock=clock,
+        database=database,
+        usage=UsageStore(database, clock),
+        settlement=settlement,
+        scheduler=Scheduler(database, settlement, clock, poll_interval=poll_interval),
+    )

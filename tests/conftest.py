@@ -1,0 +1,142 @@
+"""Real parts for tests: a Postgres for the run, a database of its own for each test, the service on a real socket."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import count
+
+import fasteners
+import hypothesis
+import pytest
+import sqlalchemy as sa
+
+from ledger.store.database import Database, as_driver_url
+from moiety import Client
+from services import keys
+from services.embedded import embedded_postgres
+from services.host import Running, serving
+from services.keys import Principal
+from services.schema import upgrade
+from services.settings import Settings, load_settings
+
+# Hypothesis would fail an example that takes long, which on a busy machine says nothing about the code.
+hypothesis.settings.register_profile("moiety", deadline=None)
+hypothesis.settings.load_profile("moiety")
+
+TEMPLATE = "moiety_template"
+
+
+class SteppedClock:
+    """A clock that stands still until it is told."""
+
+    def __init__(self, start: datetime) -> None:
+        self.now = start
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def advance(self, **by: float) -> None:
+        self.now += timedelta(**by)
+
+
+@pytest.fixture
+def clock() -> SteppedClock:
+    return SteppedClock(datetime(2026, 1, 1, tzinfo=UTC))
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sa.Engine]:
+    """A Postgres with a migrated template: the one of MOIETY_TEST_POSTGRES_URL, or an embedded one for this run."""
+    with ExitStack() as stack:
+        url = os.environ.get("MOIETY_TEST_POSTGRES_URL")
+        if not url:
+            folder = tmp_path_factory.mktemp("data")
+            # The first embedded Postgres that root starts on a machine adds a user for it, and two at once would collide.
+            with fasteners.InterProcessLock(tmp_path_factory.getbasetemp().parent / "postgres.lock"):
+                url = stack.enter_context(embedded_postgres(folder))
+        engine = sa.create_engine(as_driver_url(url), isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
+        name = f"{TEMPLATE}_{os.getpid()}"
+        with engine.connect() as connection:
+            connection.exec_driver_sql(f"DROP DATABASE IF EXISTS {name}")
+            connection.exec_driver_sql(f"CREATE DATABASE {name}")
+        upgrade(engine.url.set(database=name).render_as_string(hide_password=False))
+        yield engine
+        with engine.connect() as connection:
+            connection.exec_driver_sql(f"DROP DATABASE {name}")
+
+
+_numbers = count()
+
+
+@pytest.fixture
+def database_url(postgres: sa.Engine) -> Iterator[str]:
+    """A fresh, migrated database, as its owner reaches it; the service takes its own role on it."""
+    name = f"moiety_test_{os.getpid()}_{next(_numbers)}"
+    with postgres.connect() as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}_{os.getpid()}")
+    yield postgres.url.set(database=name).render_as_string(hide_password=False)
+    with postgres.connect() as connection:
+        connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    """The store's own way to the fresh database."""
+    opened = Database(database_url, connections=8)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def owner(database_url: str) -> Iterator[sa.Engine]:
+    """The fresh database as its owner, who may do what the service may not."""
+    engine = sa.create_engine(as_driver_url(database_url), poolclass=sa.NullPool)
+    yield engine
+    engine.dispose()
+
+
+@dataclass
+class Deployment:
+    """A running service, and clients of it."""
+
+    running: Running
+    settings: Settings
+    clock: SteppedClock
+    _stack: ExitStack
+
+    @property
+    def address(self) -> str:
+        return self.running.address
+
+    def key(self, principal: str) -> str:
+        """A new key for a principal."""
+        with self.running.parts.database.transaction() as connection:
+            return keys.issue_key(connection, Principal.parse(principal), self.clock())[1]
+
+    def client(self, principal: str = "operators/olive") -> Client:
+        """A client with a new key of the principal's."""
+        return self._stack.enter_context(Client(self.address, self.key(principal)))
+
+
+@pytest.fixture
+def deploy(database_url: str, clock: SteppedClock) -> Iterator[Callable[..., Deployment]]:
+    """Starts the service on the fresh database; more than once gives several processes' worth of it."""
+    with ExitStack() as stack:
+
+        def start(**overrides: object) -> Deployment:
+            chosen = {"database_url": database_url, "listen": "127.0.0.1:0", "drain_seconds": 2.0, **overrides}
+            settings = load_settings(**chosen)
+            running = stack.enter_context(serving(settings, clock=clock))
+            return Deployment(running, settings, clock, stack)
+
+        yield start
+
+
+@pytest.fixture
+def deployment(deploy: Callable[..., Deployment]) -> Deployment:
+    """One running service on the fresh database."""
+    return deploy()

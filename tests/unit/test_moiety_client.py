@@ -1,0 +1,299 @@
+"""The client against a real gRPC server on the loopback that plays the far end of the contract."""
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import grpc
+import pytest
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.message import Message
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+from grpc_status import rpc_status
+
+from moiety import (
+    BatchRefusedError,
+    Client,
+    InvalidArgumentError,
+    InvalidUsageError,
+    Mode,
+    NotFoundError,
+    UnavailableError,
+    UsageEvent,
+    Violation,
+    batch_of,
+    patience,
+)
+from moiety.v1 import registry_pb2, registry_pb2_grpc, rounds_pb2, rounds_pb2_grpc, usage_pb2, usage_pb2_grpc
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+def status(code: int, message: str, *details: Message) -> status_pb2.Status:
+    packed = []
+    for detail in details:
+        packed.append(AnyMessage())
+        packed[-1].Pack(detail)
+    return status_pb2.Status(code=code, message=message, details=packed)
+
+
+def bad_request(*violations: tuple[str, str]) -> error_details_pb2.BadRequest:
+    violation = error_details_pb2.BadRequest.FieldViolation
+    return error_details_pb2.BadRequest(
+        field_violations=[violation(field=field, description=reason) for field, reason in violations]
+    )
+
+
+UNAVAILABLE = status(code_pb2.UNAVAILABLE, "away")
+
+
+class FarEnd(
+    registry_pb2_grpc.RegistryServiceServicer,
+    usage_pb2_grpc.UsageServiceServicer,
+    rounds_pb2_grpc.RoundsServiceServicer,
+):
+    """Answers as scripted; remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.failures: list[status_pb2.Status] = []
+        self.metadata: dict[str, str | bytes] = {}
+        self.calls = 0
+        self.batches: dict[str, bytes] = {}
+        self.received: list[str] = []
+        self.answer_batch: Callable[[usage_pb2.AppendUsageRequest], status_pb2.Status | None] = lambda _: None
+        self.in_flight_max = 0
+        self.hold = threading.Event()
+
+    def _begin(self, context: Any) -> None:
+        self.calls += 1
+        self.metadata = dict(context.invocation_metadata())
+        if self.failures:
+            context.abort_with_status(rpc_status.to_status(self.failures.pop(0)))
+
+    def GetPlatform(self, request: Any, context: Any) -> registry_pb2.Platform:
+        self._begin(context)
+        return registry_pb2.Platform(name=request.name)
+
+    def ListPlatforms(self, request: Any, context: Any) -> registry_pb2.ListPlatformsResponse:
+        self._begin(context)
+        page = int(request.page_token or 0)
+        platforms = [registry_pb2.Platform(name=f"platforms/p{page}")]
+        return registry_pb2.ListPlatformsResponse(
+            platforms=platforms, next_page_token=str(page + 1) if page < 2 else ""
+        )
+
+    def CreateApiKey(self, request: Any, context: Any) -> registry_pb2.CreateApiKeyResponse:
+        self._begin(context)
+        return registry_pb2.CreateApiKeyResponse()
+
+    def GetStatement(self, request: Any, context: Any) -> Iterator[rounds_pb2.GetStatementResponse]:
+        yield rounds_pb2.GetStatementResponse(chunk=b"a,b\n")
+        self._begin(context)
+        yield rounds_pb2.GetStatementResponse(chunk=b"1,2\n")
+
+    def AppendUsage(self, request_iterator: Any, context: Any) -> Iterator[usage_pb2.AppendUsageResponse]:
+        self.calls += 1
+        for request in request_iterator:
+            self.received.append(request.batch_id)
+            if self.failures:
+                context.abort_with_status(rpc_status.to_status(self.failures.pop(0)))
+            if refused := self.answer_batch(request):
+                yield usage_pb2.AppendUsageResponse(batch_id=request.batch_id, error=refused)
+                continue
+            assert self.batches.setdefault(request.batch_id, request.arrow_stream) == request.arrow_stream
+            leaf_index = list(self.batches).index(request.batch_id)
+            receipt = usage_pb2.Receipt(name=request.batch_id, leaf_index=leaf_index)
+            yield usage_pb2.AppendUsageResponse(batch_id=request.batch_id, receipt=receipt)
+
+
+@pytest.fixture
+def far_end() -> FarEnd:
+    return FarEnd()
+
+
+@pytest.fixture
+def client(far_end: FarEnd, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
+    monkeypatch.setattr(patience, "DELAY_SECONDS_FIRST", 0.001)
+    server = grpc.server(ThreadPoolExecutor(4))
+    registry_pb2_grpc.add_RegistryServiceServicer_to_server(far_end, server)
+    usage_pb2_grpc.add_UsageServiceServicer_to_server(far_end, server)
+    rounds_pb2_grpc.add_RoundsServiceServicer_to_server(far_end, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    with Client(f"127.0.0.1:{port}", "secret") as client:
+        yield client
+    server.stop(None).wait()
+
+
+def table(count: int) -> Any:
+    return batch_of(
+        UsageEvent(UUID(int=number), NOON, 1, Mode.AI_ONLY, {"irish": 1_000_000_000}) for number in range(count)
+    )
+
+
+def test_a_call_carries_the_api_key_as_a_bearer_token(client: Client, far_end: FarEnd) -> None:
+    client.get_platform("tunesmith")
+    assert far_end.metadata["authorization"] == "Bearer secret"
+
+
+def test_a_call_that_fails_while_the_service_is_away_is_made_again(client: Client, far_end: FarEnd) -> None:
+    far_end.failures = [UNAVAILABLE, status(code_pb2.ABORTED, "lost a race")]
+    assert client.get_platform("tunesmith").name == "platforms/tunesmith"
+    assert far_end.calls == 3
+
+
+def test_a_call_that_cannot_succeed_is_not_made_again(client: Client, far_end: FarEnd) -> None:
+    info = error_details_pb2.ErrorInfo(reason="PLATFORM_UNKNOWN", metadata={"platform": "tunesmith"})
+    far_end.failures = [status(code_pb2.NOT_FOUND, "no such platform", info)]
+    with pytest.raises(NotFoundError) as caught:
+        client.get_platform("tunesmith")
+    assert caught.value.reason == "PLATFORM_UNKNOWN"
+    assert caught.value.metadata == {"platform": "tunesmith"}
+    assert far_end.calls == 1
+
+
+def test_making_a_key_is_not_repeated_because_that_would_make_two(client: Client, far_end: FarEnd) -> None:
+    far_end.failures = [UNAVAILABLE]
+    with pytest.raises(UnavailableError):
+        client.create_api_key("platforms/tunesmith")
+    assert far_end.calls == 1
+
+
+def test_a_service_that_stays_away_is_given_up(client: Client, far_end: FarEnd) -> None:
+    far_end.failures = [UNAVAILABLE] * 100
+    with pytest.raises(UnavailableError):
+        client.get_platform("tunesmith")
+    assert far_end.calls == patience.ATTEMPTS_MAX
+
+
+def test_lists_ask_for_pages_as_they_go(client: Client, far_end: FarEnd) -> None:
+    platforms = client.list_platforms()
+    assert far_end.calls == 0
+    assert next(platforms).name == "platforms/p0"
+    assert far_end.calls == 1
+    assert [platform.name for platform in platforms] == ["platforms/p1", "platforms/p2"]
+
+
+def test_a_stream_that_breaks_starts_again_and_repeats_nothing(client: Client, far_end: FarEnd) -> None:
+    far_end.failures = [UNAVAILABLE]
+    assert client.get_statement("folk", 1) == b"a,b\n1,2\n"
+
+
+def test_a_submission_gives_a_receipt_per_batch_in_order(client: Client, far_end: FarEnd) -> None:
+    answered: list[int] = []
+    receipts = client.submit_usage("folk", table(25), "ngram", events_per_batch=2, progress=answered.append)
+    assert [receipt.leaf_index for receipt in receipts] == list(range(13))
+    assert answered == [2] * 12 + [1]
+    assert all(batch_id.startswith("sha256-") and len(batch_id) == 39 for batch_id in far_end.batches)
+
+
+def test_submitting_the_same_table_again_gives_the_first_receipts(client: Client, far_end: FarEnd) -> None:
+    first = client.submit_usage("folk", table(25), "ngram", events_per_batch=2)
+    assert client.submit_usage("folk", table(25), "ngram", events_per_batch=2) == first
+    assert len(far_end.batches) == 13
+
+
+def test_batch_ids_of_ones_own_end_in_the_batch_position(client: Client, far_end: FarEnd) -> None:
+    client.submit_usage("folk", table(3), "ngram", events_per_batch=2, batch_id="march")
+    assert list(far_end.batches) == ["march-0", "march-1"]
+
+
+def test_a_broken_submission_sends_again_what_was_not_answered(client: Client, far_end: FarEnd) -> None:
+    broken = iter([False, False, True] * 10 + [False] * 1000)
+
+    def answer(_: usage_pb2.AppendUsageRequest) -> None:
+        if next(broken):
+            far_end.failures = [UNAVAILABLE]
+
+    far_end.answer_batch = answer
+    receipts = client.submit_usage("folk", table(50), "ngram", events_per_batch=1, batch_id="b")
+    assert [receipt.name for receipt in receipts] == [f"b-{index}" for index in range(50)]
+    assert set(far_end.received) == set(far_end.batches)
+    assert far_end.calls > 5
+
+
+def test_a_submission_to_a_service_that_stays_away_is_given_up(client: Client, far_end: FarEnd) -> None:
+    far_end.failures = [UNAVAILABLE] * 100
+    with pytest.raises(UnavailableError):
+        client.submit_usage("folk", table(1), "ngram")
+    assert far_end.calls == patience.ATTEMPTS_MAX
+
+
+def test_a_batch_that_lost_a_race_is_sent_again(client: Client, far_end: FarEnd) -> None:
+    lost = ["b-1", "b-1", "b-3"]
+
+    def answer(request: usage_pb2.AppendUsageRequest) -> status_pb2.Status | None:
+        if request.batch_id in lost:
+            lost.remove(request.batch_id)
+            return status(code_pb2.ABORTED, "lost a race")
+        return None
+
+    far_end.answer_batch = answer
+    receipts = client.submit_usage("folk", table(5), "ngram", events_per_batch=1, batch_id="b")
+    assert [receipt.name for receipt in receipts] == [f"b-{index}" for index in range(5)]
+
+
+def test_a_refused_batch_is_reported_with_positions_and_the_others_are_recorded(
+    client: Client, far_end: FarEnd
+) -> None:
+    refused = status(
+        code_pb2.INVALID_ARGUMENT, "batch refused", bad_request(("events[1].shares", "sum to more than 10^9"))
+    )
+    far_end.answer_batch = lambda request: refused if request.batch_id in ("b-2", "b-4") else None
+    with pytest.raises(BatchRefusedError) as caught:
+        client.submit_usage("folk", table(20), "ngram", events_per_batch=2, batch_id="b")
+    assert [refusal.batch_id for refusal in caught.value.refusals] == ["b-2", "b-4"]
+    positions = [(event.position, event.field) for refusal in caught.value.refusals for event in refusal.events]
+    assert positions == [(5, "shares"), (9, "shares")]
+    assert [receipt.name for receipt in caught.value.receipts] == [
+        f"b-{index}" for index in range(10) if index not in (2, 4)
+    ]
+
+
+def test_a_wrong_method_ends_the_submission_at_once(client: Client, far_end: FarEnd) -> None:
+    refused = status(code_pb2.INVALID_ARGUMENT, "refused", bad_request(("method_id", "is not declared")))
+    far_end.answer_batch = lambda _: refused
+    with pytest.raises(InvalidArgumentError) as caught:
+        client.submit_usage("folk", table(1000), "ngram", events_per_batch=1)
+    assert caught.value.violations == (Violation("method_id", "is not declared"),)
+    assert len(far_end.received) < 20
+
+
+def test_an_error_in_the_table_ends_the_submission(client: Client) -> None:
+    def batches() -> Iterator[Any]:
+        yield table(4)
+        yield table(4).set_column(3, "units", [[1, 2, None, 4]])
+
+    import pyarrow as pa
+
+    reader = pa.RecordBatchReader.from_batches(pa.schema([*table(4).schema]), (batch for batch in batches()))
+    with pytest.raises((InvalidUsageError, pa.ArrowInvalid)):
+        client.submit_usage("folk", reader, "ngram", events_per_batch=2)
+
+
+def test_an_empty_table_is_no_submission(client: Client) -> None:
+    assert client.submit_usage("folk", table(0), "ngram") == []
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:50051", "localhost:50051", "[::1]:50051", "127.8.9.1:1", "unix:/run/s"])
+def test_loopback_needs_no_tls(address: str) -> None:
+    Client(address, "secret").close()
+    Client(address, "secret", insecure=True).close()
+
+
+@pytest.mark.parametrize(
+    "address", ["moiety.example:50051", "10.0.0.1:50051", "[2001:db8::1]:50051", "localhost.example:1", "0.0.0.0:1"]
+)
+def test_an_api_key_never_leaves_the_machine_in_the_clear(address: str) -> None:
+    with pytest.raises(ValueError, match="must use TLS"):
+        Client(address, "secret", insecure=True)
+
+
+@pytest.mark.parametrize("api_key", ["", "two\nlines", "ключ"])
+def test_an_api_key_is_printable_ascii(api_key: str) -> None:
+    with pytest.raises(ValueError, match="printable") as caught:
+        Client("127.0.0.1:1", api_key)
+    assert not api_key or api_key not in str(caught.value)
