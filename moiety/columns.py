@@ -114,7 +114,7 @@ def collectives(column: pa.Array, first_position: int) -> pa.Array:
     if pa.types.is_dictionary(flat.type):
         _require_elements(flat.indices.is_valid(), offsets, "collectives", first_position)
         encoded = flat.indices.dictionary_encode()
-        codes, distinct = encoded.indices, _plain(flat.dictionary.take(encoded.dictionary))
+        codes, distinct = encoded.indices, _plain(flat.dictionary).take(encoded.dictionary)
     else:
         flat = _plain(flat)
         encoded = flat.dictionary_encode()
@@ -170,7 +170,7 @@ def _plain(column: pa.Array) -> pa.Array:
     if isinstance(column, pa.ExtensionArray):
         column = column.storage
     if pa.types.is_dictionary(column.type):
-        column = column.dictionary_decode()
+        column = _plain(column.dictionary).take(column.indices)
     if pa.types.is_run_end_encoded(column.type):
         column = pc.run_end_decode(column)
     if pa.types.is_string_view(column.type):

@@ -1,4 +1,6 @@
-"""The `moiety` command: a client of the service, and the commands that run it. `app` lists them; `main` runs one."""
+"""The `moiety` command: a client of the service, and the commands that run it. `app` lists them; `main` runs
+one.
+"""
 
 from services.cli.app import app, main
 

@@ -21,7 +21,7 @@ def balance(
     account: Annotated[
         str | None,
         typer.Argument(
-            metavar="[ACCOUNT]",
+            metavar="ACCOUNT",
             help="revenue, fees, commons, platform/ID, collective/ID, held/ID or paid/ID; all where none is given.",
         ),
     ] = None,

@@ -1,4 +1,6 @@
-"""The `moiety` command's table of contents. A command's module is imported when the command is run or explained."""
+"""The `moiety` command's table of contents. A command's module is imported when the command is run or
+explained.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +16,10 @@ from services.cli.exits import Exit, InputError
 from services.cli.output import report
 
 COMMANDS: Final = {
+    "up": "services.cli.server:up",
+    "serve": "services.cli.server:serve",
+    "schedule": "services.cli.server:schedule",
+    "db": "services.cli.database:app",
     "apply": "services.cli.apply:apply",
     "key": "services.cli.keys:app",
     "usage": "services.cli.usage:app",
@@ -23,6 +29,7 @@ COMMANDS: Final = {
     "transfers": "services.cli.accounts:transfers",
     "payment": "services.cli.payments:app",
     "log": "services.cli.logs:app",
+    "demo": "services.cli.demo:demo",
 }
 """Where each command is: a function, or a `typer.Typer` with commands of its own."""
 
@@ -41,13 +48,12 @@ class _Commands(TyperGroup):
             return None
         module, _, attribute = COMMANDS[cmd_name].partition(":")
         target = getattr(import_module(module), attribute)
-        if not isinstance(target, typer.Typer):
-            alone = typer.Typer(add_completion=False)
+        alone = typer.Typer()
+        if isinstance(target, typer.Typer):
+            alone.add_typer(target, name=cmd_name)
+        else:
             alone.command(cmd_name)(target)
-            target = alone
-        command = typer.main.get_command(target)
-        command.name = cmd_name
-        return command
+        return typer.main.get_group(alone).commands[cmd_name]
 
 
 app = typer.Typer(cls=_Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -57,8 +63,8 @@ app = typer.Typer(cls=_Commands, no_args_is_help=True, add_completion=False, pre
 def moiety() -> None:
     """Collective compensation: usage in, rounds out, replayed.
 
-    Commands that talk to a service take --address, --api-key, --ca-certificate and --json; the first three can be set
-    in the environment.
+    Commands that talk to a service take --address, --api-key, --ca-certificate and --json; the first three
+    can be set in the environment.
     """
 
 

@@ -1,4 +1,6 @@
-"""How a command reaches the service: the options that every client command has, and what becomes of errors."""
+"""How a command reaches the service: the options that every client command has, and what becomes of
+errors.
+"""
 
 from __future__ import annotations
 
@@ -54,9 +56,7 @@ _OPTIONS: dict[str, tuple[Any, Any]] = {
         None,
     ),
     "as_json": (
-        Annotated[
-            bool, typer.Option("--json", help="Print one JSON document, for machines.", rich_help_panel=_PANEL)
-        ],
+        Annotated[bool, typer.Option("--json", help="Print one JSON document, for machines.", rich_help_panel=_PANEL)],
         False,
     ),
 }

@@ -1,7 +1,7 @@
 """The contract's messages as plain data, and back: for `--json`, for tables and for comparing.
 
-Field names are the contract's. Integers stay integers, bytes are hexadecimal, times ISO 8601, enum values go without
-their prefix (`POSTED`), and what is not set is null.
+Field names are the contract's. Integers stay integers, bytes are hexadecimal, times ISO 8601, enum values go
+without their prefix (`POSTED`), and what is not set is null.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from datetime import UTC
 from typing import Any, TypeVar
 
-from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor
+from google.protobuf.descriptor import EnumDescriptor
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -35,7 +35,7 @@ def identity(name: str) -> str:
     return name.rpartition("/")[2]
 
 
-def _field_value(message: Message, field: FieldDescriptor) -> Any:
+def _field_value(message: Message, field: Any) -> Any:
     if field.is_repeated:
         return [_value(item, field) for item in getattr(message, field.name)]
     if field.has_presence and not message.HasField(field.name):
@@ -43,7 +43,7 @@ def _field_value(message: Message, field: FieldDescriptor) -> Any:
     return _value(getattr(message, field.name), field)
 
 
-def _value(value: Any, field: FieldDescriptor) -> Any:
+def _value(value: Any, field: Any) -> Any:
     if isinstance(value, Timestamp):
         return value.ToDatetime(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
     if isinstance(value, Message):
@@ -67,5 +67,5 @@ def _prefix(enum: EnumDescriptor) -> str:
     return enum.values_by_number[0].name.removesuffix("UNSPECIFIED")
 
 
-def _from_value(value: Any, field: FieldDescriptor) -> Any:
+def _from_value(value: Any, field: Any) -> Any:
     return _prefix(field.enum_type) + value if field.enum_type else value

@@ -29,12 +29,12 @@ class Exit(IntEnum):
 
 MEANINGS: Final = {
     Exit.OK: "done",
-    Exit.DOES_NOT_HOLD: "what was asked about does not hold: a replay diverged",
+    Exit.DOES_NOT_HOLD: "what was asked about does not hold (a replay diverged)",
     Exit.BAD_INPUT: "the input is wrong, or names what does not exist",
     Exit.REFUSED_BY_STATE: "the state does not allow it, or the id is taken",
     Exit.NOT_ALLOWED: "the API key is missing, unknown, revoked or may not do this",
-    Exit.SERVICE_AWAY: "the service is away or did not answer in time; try again",
-    Exit.FAULT: "a fault or data loss; tell the operator",
+    Exit.SERVICE_AWAY: "the service is away or did not answer in time",
+    Exit.FAULT: "a fault or data loss",
     Exit.INTERRUPTED: "interrupted",
 }
 

@@ -20,10 +20,11 @@ def major(amount_minor: int, currency: str) -> str:
 
 
 def amount_in_minor(amount: str | None, amount_minor: int | None, currency: str) -> int:
-    """Minor units from what was given: an amount in major units (`12.50`), or minor units. Exactly one is given.
+    """Minor units from what was given: an amount in major units (`12.50`), or minor units. Exactly one is
+    given.
 
-    Raises:
-        InputError: both or none are given, or the amount is no plain decimal, or has more decimals than the currency.
+    Raises: InputError: both or none are given, or the amount is no plain decimal, or has more decimals than
+        the currency.
     """
     if amount is None and amount_minor is not None:
         return amount_minor

@@ -8,7 +8,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from moiety.errors import BatchRefusedError, InvalidUsageError, MoietyError, UsageFileError, Violation
+from moiety.errors import (
+    BatchRefusedError,
+    InvalidUsageError,
+    MoietyError,
+    ServiceError,
+    UsageFileError,
+    Violation,
+)
 from services.cli.documents import document
 from services.cli.exits import Exit, exit_code
 
@@ -31,10 +38,12 @@ class Output:
         """Print `data` as JSON, or `people` (text and rich tables) one after the other."""
         if self.as_json:
             sys.stdout.write(json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+            sys.stdout.flush()  # a process that runs on, such as `moiety up`, is read through a pipe too
             return
         console = _console(stderr=False)
         for item in people:
             console.print(item, markup=False, highlight=False, soft_wrap=isinstance(item, str))
+        console.file.flush()
 
     @contextmanager
     def progress(self, label: str, total: int | None, unit: str) -> Iterator[_Bar]:
@@ -90,14 +99,17 @@ def details(pairs: Iterable[tuple[str, object]]) -> Table:
 
 
 def report(error: MoietyError, *, as_json: bool) -> Exit:
-    """Print an error on stderr and give the exit code: a line `field: reason` for each field, or one JSON document."""
+    """Print an error on stderr and give the exit code: a line `field: reason` for each field, or one JSON
+    document.
+    """
     code = exit_code(error)
     violations = list(_violations(error))
     if as_json:
-        found = {
+        service = error if isinstance(error, ServiceError) else None
+        found: dict[str, Any] = {
             "error": {
-                "code": error.code.name if isinstance(error, ServiceError) else type(error).__name__,
-                "reason": getattr(error, "reason", "") if isinstance(error, ServiceError) else "",
+                "code": service.code.name if service else type(error).__name__,
+                "reason": service.reason if service else "",
                 "message": str(error),
                 "exit_code": int(code),
                 "violations": [{"field": item.field, "description": item.description} for item in violations],
@@ -107,8 +119,8 @@ def report(error: MoietyError, *, as_json: bool) -> Exit:
             found["receipts"] = [document(receipt) for receipt in error.receipts]
         sys.stderr.write(json.dumps(found, indent=2, ensure_ascii=False) + "\n")
     else:
-        for item in violations:
-            sys.stderr.write(f"{item.field}: {item.description}\n")
+        lines = [f"{item.field}: {item.description}" for item in violations] or [f"error: {error}"]
+        sys.stderr.write("\n".join(lines) + "\n")
     return code
 
 
@@ -123,10 +135,8 @@ def _violations(error: MoietyError) -> Iterator[Violation]:
                 yield Violation(f"events[{event.position}].{event.field}", event.description)
             if not refusal.events:
                 yield from refusal.error.violations
-    elif found := getattr(error, "violations", ()):
-        yield from found
     else:
-        yield Violation("error", str(error))
+        yield from getattr(error, "violations", ())
 
 
 def _console(*, stderr: bool) -> Console:

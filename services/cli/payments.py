@@ -13,11 +13,6 @@ from services.cli.money import amount_in_minor, major
 app = typer.Typer(help="Payments to collectives.", no_args_is_help=True)
 
 
-@app.callback()
-def payment() -> None:
-    """Payments to collectives."""
-
-
 @app.command("record")
 @client_command
 def record(

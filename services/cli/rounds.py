@@ -147,11 +147,11 @@ def statement(
 @app.command("replay")
 @client_command
 def replay(session: Session, pool: Pool, number: Number) -> None:
-    """Have a round recomputed from the log alone. Ends with MATCH, or with where it diverged and exit code 1."""
+    """Have a round recomputed from the log alone. Ends with MATCH, or with where it diverged and exit code
+    1.
+    """
     with session.output.progress(f"round {number}", None, "leaves") as bar:
-        verdict = session.client.replay_round(
-            pool, number, progress=lambda step: bar.set(step.leaves, step.leaf_total)
-        )
+        verdict = session.client.replay_round(pool, number, progress=lambda step: bar.set(step.leaves, step.leaf_total))
     found = document(verdict)
     matched = verdict.outcome == audit_pb2.REPLAY_OUTCOME_MATCH
     counts = f"{verdict.leaves} leaves, {verdict.events} events, {verdict.shares} shares"
@@ -191,15 +191,15 @@ def _round(found: Round) -> object:
 def _lines(content: bytes) -> list[dict[str, Any]]:
     """The lines of a statement; amounts are integers, weights stay text because they pass 2^53."""
     reader = csv.DictReader(io.StringIO(content.decode()))
-    return [
-        {name: int(cell) if name.endswith("_minor") else cell for name, cell in line.items()} for line in reader
-    ]
+    return [{name: int(cell) if name.endswith("_minor") else cell for name, cell in line.items()} for line in reader]
 
 
 def _statement(lines: list[dict[str, Any]], currency: str) -> object:
     names = list(lines[0]) if lines else []
     numbers = [name for name in names if name.endswith("_minor") or name.startswith("weight")]
-    rows = [[major(cell, currency) if name.endswith("_minor") else cell for name, cell in line.items()] for line in lines]
+    rows = [
+        [major(cell, currency) if name.endswith("_minor") else cell for name, cell in line.items()] for line in lines
+    ]
     columns = [_title(name) for name in names]
     return table(columns, rows, right=[_title(name) for name in numbers]) if lines else "No collectives."
 

@@ -8,11 +8,10 @@ from typing import Annotated
 import typer
 
 from moiety import count_events, read_usage
-from moiety.batches import EVENTS_PER_BATCH
+from moiety.batches import EVENTS_PER_BATCH, EVENTS_PER_BATCH_MAX
 from moiety.v1.usage_pb2 import Receipt
 from services.cli.connection import Session, client_command
 from services.cli.documents import document, identity
-from services.cli.exits import InputError
 from services.cli.output import details, table
 
 app = typer.Typer(help="Usage of generated works.", no_args_is_help=True)
@@ -25,29 +24,26 @@ Pool = Annotated[str, typer.Argument(metavar="POOL", help="The pool's id.")]
 def submit(
     session: Session,
     pool: Pool,
-    file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="Arrow, Parquet, CSV or NDJSON; its name says which.")
-    ],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Arrow, Parquet, CSV or NDJSON; its name says which.")],
     method: Annotated[str, typer.Option(metavar="METHOD", help="The id of the method that computed the shares.")],
     batch_id: Annotated[
         str | None, typer.Option(metavar="PREFIX", help="Name batches PREFIX-0, PREFIX-1 and so on.")
     ] = None,
-    events_per_batch: Annotated[int, typer.Option(metavar="N", help="Events in a batch.")] = EVENTS_PER_BATCH,
+    events_per_batch: Annotated[
+        int, typer.Option(metavar="N", min=1, max=EVENTS_PER_BATCH_MAX, help="Events in a batch.")
+    ] = EVENTS_PER_BATCH,
 ) -> None:
     """Submit a file of usage events in batches. Safe to repeat: nothing is recorded twice."""
     total = count_events(file)
     with session.output.progress(file.name, total, "events") as bar:
-        try:
-            receipts = session.client.submit_usage(
-                pool,
-                read_usage(file),
-                method,
-                events_per_batch=events_per_batch,
-                batch_id=batch_id,
-                progress=bar.advance,
-            )
-        except ValueError as error:
-            raise InputError.of("events-per-batch", str(error)) from None
+        receipts = session.client.submit_usage(
+            pool,
+            read_usage(file),
+            method,
+            events_per_batch=events_per_batch,
+            batch_id=batch_id,
+            progress=bar.advance,
+        )
     accepted = sum(receipt.accepted_count for receipt in receipts)
     duplicates = sum(receipt.duplicate_count for receipt in receipts)
     session.output.show(
@@ -57,7 +53,7 @@ def submit(
             "batches": [document(receipt) for receipt in receipts],
         },
         *([_receipts(receipts)] if receipts else []),
-        f"{accepted} events accepted, {duplicates} duplicates left out, in {len(receipts)} batches.",
+        f"{accepted} events accepted, {duplicates} duplicates left out; {len(receipts)} {'batch' if len(receipts) == 1 else 'batches'}.",
     )
 
 

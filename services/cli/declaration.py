@@ -1,0 +1,144 @@
+"""What `moiety apply` declares: platforms, collectives and pools with their policies, methods and schedules.
+
+A declaration states the whole content of each thing that it names; what it leaves out has its default. Things
+that it does not name are left as they are. docs/examples/pool.yaml is one, with every field.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from moiety.errors import Violation
+from payout.policy import Policy
+from services.cli.exits import InputError
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class _Declared(BaseModel):
+    """Closed and strict: a field that is not known is refused, and a number is not text."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Platform(_Declared):
+    """A platform, by id."""
+
+    display_name: str
+
+
+class Collective(_Declared):
+    """A collective, by id."""
+
+    display_name: str
+    members: int = 0
+    equity_ppm: int = 1_000_000
+    status: Literal["ACTIVE", "SUSPENDED"] = "ACTIVE"
+
+
+class Method(_Declared):
+    """A method of a pool, by id."""
+
+    display_name: str
+    confidence_ppm: int
+    evidence_uri: str = ""
+
+
+class Schedule(_Declared):
+    """When a pool's rounds are cut."""
+
+    cron: str
+    time_zone: str
+    paused: bool = False
+
+
+class Pool(_Declared):
+    """A pool, by id, with what belongs to it. Without a schedule, rounds are cut by hand."""
+
+    display_name: str
+    currency: str
+    policy: Policy
+    methods: dict[str, Method] = Field(default_factory=dict)
+    schedule: Schedule | None = None
+
+
+class Declaration(_Declared):
+    """Everything that a file declares, or that a service has."""
+
+    platforms: dict[str, Platform] = Field(default_factory=dict)
+    collectives: dict[str, Collective] = Field(default_factory=dict)
+    pools: dict[str, Pool] = Field(default_factory=dict)
+
+
+def read_declaration(path: Path) -> Declaration:
+    """Give what a YAML file declares.
+
+    Raises:
+        InputError: the file cannot be read, or is no declaration; names each field that is wrong.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError.of(str(path), error.strerror or "cannot be read") from None
+    except UnicodeDecodeError:
+        raise InputError.of(str(path), "is not UTF-8") from None
+    return parse_declaration(text)
+
+
+def parse_declaration(text: str) -> Declaration:
+    """Give what a YAML text declares.
+
+    Raises:
+        InputError: it is no declaration; names each field that is wrong.
+    """
+    try:
+        content = yaml.load(text, Loader=_Loader)  # noqa: S506 - a safe loader that refuses repeated keys
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise InputError.of(f"line {line}", error.problem or "is not YAML") from None
+    except yaml.YAMLError as error:
+        raise InputError.of("file", f"is not YAML: {error}") from None
+    return validated(Declaration, {} if content is None else content)
+
+
+def validated(model: type[Model], content: Any) -> Model:
+    """Give the content as a model.
+
+    Raises:
+        InputError: it does not fit; names each field that is wrong.
+    """
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_context=False, include_input=False)
+        violations = [Violation(_path(item["loc"]), _reason(item["type"], item["msg"])) for item in found]
+        raise InputError(violations) from None
+
+
+def _path(location: tuple[int | str, ...]) -> str:
+    return ".".join(str(part) for part in location if part != "[key]") or "file"
+
+
+def _reason(kind: str, message: str) -> str:
+    plain = {"extra_forbidden": "is not a known field", "missing": "is missing"}
+    return plain.get(kind) or message.removeprefix("Value error, ")
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML without repeated keys: the second would silently win."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                if key.value in seen:
+                    raise yaml.constructor.ConstructorError(
+                        problem=f"{key.value!r} stands twice", problem_mark=key.start_mark
+                    )
+                seen.add(key.value)
+        return super().construct_mapping(node, deep=deep)

@@ -1,0 +1,82 @@
+"""`moiety up`, `moiety serve` and `moiety schedule`: the processes, until Ctrl-C or SIGTERM."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Event
+from typing import Annotated, Any
+
+import typer
+
+from services.cli.local import local_command
+from services.cli.output import Output, details
+
+
+@local_command
+def up(
+    output: Output,
+    data: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Where the data are kept; a folder of the user's own by default."),
+    ] = None,
+    listen: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Where to listen, instead of MOIETY_LISTEN.")
+    ] = None,
+) -> None:
+    """Run everything in one process, on an embedded Postgres in a data folder."""
+    from services.embedded import default_data_folder
+    from services.host import FIRST_OPERATOR, everything
+
+    folder = data or default_data_folder()
+    settings: dict[str, Any] = {"listen": listen} if listen else {}
+    with _stoppable(log_format="text", **settings) as (chosen, stopped), everything(chosen, folder) as running:
+        shown = [("listening on", running.address), ("data in", str(folder.resolve()))]
+        if running.first_key:
+            shown.append((f"key of {FIRST_OPERATOR.name}", running.first_key))
+        output.show(
+            {
+                "address": running.address,
+                "data": str(folder.resolve()),
+                "principal": FIRST_OPERATOR.name if running.first_key else None,
+                "secret": running.first_key,
+            },
+            details(shown),
+            "The key is shown this once: export it as MOIETY_API_KEY." if running.first_key else "",
+            "Ctrl-C stops.",
+        )
+        stopped.wait()
+
+
+@local_command
+def serve(output: Output) -> None:
+    """Run the gRPC services on MOIETY_DATABASE_URL."""
+    from services.host import serving
+
+    with _stoppable() as (settings, stopped), serving(settings) as running:
+        output.show({"address": running.address}, f"listening on {running.address}")
+        stopped.wait()
+
+
+@local_command
+def schedule(output: Output) -> None:
+    """Run the scheduler on MOIETY_DATABASE_URL; any number of processes may."""
+    from services.host import scheduling
+
+    with _stoppable() as (settings, stopped), scheduling(settings):
+        poll_seconds = settings.schedule_poll_seconds
+        output.show({"poll_seconds": poll_seconds}, f"looking at schedules every {poll_seconds:g} s")
+        stopped.wait()
+
+
+@contextmanager
+def _stoppable(**overrides: Any) -> Iterator[tuple[Any, Event]]:
+    from services.host import until_stopped
+    from services.logs import configure_logs
+    from services.settings import load_settings
+
+    settings = load_settings(**overrides)
+    configure_logs(settings)
+    with until_stopped() as stopped:
+        yield settings, stopped

@@ -1,0 +1,193 @@
+import json
+from pathlib import Path
+
+import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from moiety import (
+    BatchRefusal,
+    BatchRefusedError,
+    InvalidArgumentError,
+    InvalidUsageError,
+    MoietyError,
+    Receipt,
+    UsageFileError,
+    Violation,
+    errors,
+)
+from moiety.v1 import audit_pb2, rounds_pb2
+from services.cli.app import COMMANDS, main
+from services.cli.documents import document
+from services.cli.exits import Exit, InputError, exit_code
+from services.cli.money import amount_in_minor, major
+from services.cli.output import Output, report, table
+
+REFUSED = BatchRefusedError(
+    [
+        BatchRefusal(
+            "b-1",
+            1,
+            10,
+            InvalidArgumentError("no", violations=[Violation("events[2].units", "must be 1 to 1000000000")]),
+        )
+    ],
+    [Receipt(name="pools/folk/batches/tunesmith~b-0", accepted_count=10)],
+)
+
+
+def run(arguments: list[str]) -> int:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert isinstance(caught.value.code, int)
+    return caught.value.code
+
+
+@pytest.fixture(autouse=True)
+def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("MOIETY_ADDRESS", "MOIETY_API_KEY", "MOIETY_CA_CERTIFICATE_FILE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.parametrize(
+    ("amount_minor", "currency", "text"),
+    [
+        (1_250, "EUR", "12.50 EUR"),
+        (5, "EUR", "0.05 EUR"),
+        (0, "EUR", "0.00 EUR"),
+        (-1_250, "EUR", "-12.50 EUR"),
+        (-5, "EUR", "-0.05 EUR"),
+        (1_250, "JPY", "1250 JPY"),
+        (-7, "JPY", "-7 JPY"),
+        (1_250, "BHD", "1.250 BHD"),
+        (2**63 - 1, "EUR", "92233720368547758.07 EUR"),
+    ],
+)
+def test_amounts_for_people_are_in_major_units(amount_minor: int, currency: str, text: str) -> None:
+    assert major(amount_minor, currency) == text
+    if amount_minor >= 0:
+        assert amount_in_minor(text.removesuffix(f" {currency}"), None, currency) == amount_minor
+
+
+@pytest.mark.parametrize("amount", ["12.505", "1e3", "-1", "1,000.00", "12.", ".5", "", " 12", "٣", "NaN"])
+def test_an_amount_that_is_no_plain_decimal_is_refused(amount: str) -> None:
+    with pytest.raises(InputError):
+        amount_in_minor(amount, None, "EUR")
+
+
+def test_an_amount_is_given_once() -> None:
+    assert amount_in_minor(None, 1_250, "EUR") == 1_250
+    with pytest.raises(InputError, match="either --amount"):
+        amount_in_minor(None, None, "EUR")
+    with pytest.raises(InputError, match="either --amount"):
+        amount_in_minor("12.50", 1_250, "EUR")
+
+
+def test_a_currency_without_a_minor_unit_is_refused() -> None:
+    for currency in ("XAU", "EURO"):
+        with pytest.raises(InputError, match=currency):
+            amount_in_minor("1", None, currency)
+
+
+def test_json_has_integers_hexadecimal_times_and_plain_words() -> None:
+    found = rounds_pb2.Round(
+        name="pools/folk/rounds/1",
+        number=1,
+        state=rounds_pb2.ROUND_STATE_POSTED,
+        pot_minor=2**53,
+        root=b"\x01\xff",
+        calculate_time=Timestamp(seconds=1),
+    )
+    data = json.loads(json.dumps(document(found)))
+    assert (data["pot_minor"], data["state"], data["root"]) == (2**53, "POSTED", "01ff")
+    assert data["calculate_time"] == "1970-01-01T00:00:01.000000Z"
+    assert (data["post_time"], data["policy"], data["reason"]) == (None, None, "")
+    assert document(audit_pb2.ReplayVerdict(outcome=audit_pb2.REPLAY_OUTCOME_MATCH))["outcome"] == "MATCH"
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (errors.InvalidArgumentError("x"), Exit.BAD_INPUT),
+        (errors.NotFoundError("x"), Exit.BAD_INPUT),
+        (InvalidUsageError("units", 3, "is missing"), Exit.BAD_INPUT),
+        (UsageFileError(Path("x.csv"), "does not exist"), Exit.BAD_INPUT),
+        (REFUSED, Exit.BAD_INPUT),
+        (errors.FailedPreconditionError("x"), Exit.REFUSED_BY_STATE),
+        (errors.AlreadyExistsError("x"), Exit.REFUSED_BY_STATE),
+        (errors.AbortedError("x"), Exit.REFUSED_BY_STATE),
+        (errors.UnauthenticatedError("x"), Exit.NOT_ALLOWED),
+        (errors.PermissionDeniedError("x"), Exit.NOT_ALLOWED),
+        (errors.UnavailableError("x"), Exit.SERVICE_AWAY),
+        (errors.DeadlineExceededError("x"), Exit.SERVICE_AWAY),
+        (errors.DataLossError("x"), Exit.FAULT),
+        (errors.InternalError("x"), Exit.FAULT),
+        (errors.ServiceError("x"), Exit.FAULT),
+    ],
+)
+def test_every_error_has_an_exit_code(error: MoietyError, code: Exit) -> None:
+    assert exit_code(error) is code
+
+
+@pytest.mark.parametrize(
+    ("error", "lines"),
+    [
+        (REFUSED, ["events[12].units: must be 1 to 1000000000"]),
+        (InvalidUsageError("units", 3, "is missing"), ["events[3].units: is missing"]),
+        (UsageFileError(Path("x.csv"), "does not exist"), ["x.csv: does not exist"]),
+        (errors.NotFoundError("pools/folk does not exist"), ["error: pools/folk does not exist"]),
+        (InputError([Violation("a", "is missing"), Violation("b", "is wrong")]), ["a: is missing", "b: is wrong"]),
+    ],
+)
+def test_errors_are_a_line_for_each_field(
+    error: MoietyError, lines: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    report(error, as_json=False)
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err.splitlines()) == ("", lines)
+
+
+def test_errors_are_one_json_document_with_json(capsys: pytest.CaptureFixture[str]) -> None:
+    report(REFUSED, as_json=True)
+    captured = capsys.readouterr()
+    found = json.loads(captured.err)
+    assert captured.out == ""
+    assert found["error"]["exit_code"] == Exit.BAD_INPUT
+    assert found["error"]["violations"] == [{"field": "events[12].units", "description": "must be 1 to 1000000000"}]
+    assert [receipt["accepted_count"] for receipt in found["receipts"]] == [10]
+
+
+def test_a_table_in_a_pipe_is_not_cut(capsys: pytest.CaptureFixture[str]) -> None:
+    Output(as_json=False).show(None, table(["Name"], [["x" * 300], ["[bold]no markup[/bold]"]]))
+    out = capsys.readouterr().out
+    assert "x" * 300 in out
+    assert "[bold]no markup[/bold]" in out
+
+
+def test_an_api_key_is_needed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["round", "list", "folk"]) == Exit.BAD_INPUT
+    assert capsys.readouterr().err == "api-key: is missing; give --api-key or set MOIETY_API_KEY\n"
+
+
+def test_a_certificate_that_is_not_there_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["balance", "folk", "--api-key", "x", "--ca-certificate", "none.pem"]) == Exit.BAD_INPUT
+    assert capsys.readouterr().err == "ca-certificate: none.pem: No such file or directory\n"
+
+
+def test_a_command_line_that_cannot_be_read_is_bad_input(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["round", "show", "folk", "one", "--json"]) == Exit.BAD_INPUT
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert json.loads(captured.err)["error"]["violations"][0]["field"] == "command line"
+    assert run(["round", "show", "folk", "one"]) == Exit.BAD_INPUT
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_explains_itself(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([name, "--help"]) == Exit.OK
+    assert capsys.readouterr().out.strip()
+
+
+def test_the_help_has_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--help"]) == Exit.OK
+    out = " ".join(capsys.readouterr().out.split())
+    assert "Exit codes: 0 done; 1 " in out

@@ -1,0 +1,207 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from moiety import Violation
+from moiety.v1 import registry_pb2
+from services.cli.declaration import Declaration, parse_declaration, read_declaration
+from services.cli.differences import Action, Change, FieldChange, Kind, conflicts, differences
+from services.cli.documents import document, message_of
+from services.cli.exits import InputError
+
+EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "pool.yaml"
+NOTHING = Declaration()
+
+POOL = """
+pools:
+  folk:
+    display_name: Folk
+    currency: EUR
+    policy: {fee_ppm: 50000}
+    methods:
+      ngram: {display_name: N-gram, confidence_ppm: 900000}
+    schedule: {cron: "0 6 1 * *", time_zone: Europe/Lisbon}
+"""
+
+
+def changed(old: str, new: str, *replacements: tuple[str, str]) -> Declaration:
+    text = POOL
+    for before, after in ((old, new), *replacements):
+        assert before in text
+        text = text.replace(before, after)
+    return parse_declaration(text)
+
+
+def violations(text: str) -> list[Violation]:
+    with pytest.raises(InputError) as caught:
+        parse_declaration(text)
+    return list(caught.value.violations)
+
+
+def test_a_second_run_changes_nothing() -> None:
+    for declared in (read_declaration(EXAMPLE), parse_declaration(POOL)):
+        assert differences(declared, declared) == []
+        assert conflicts(declared, declared) == []
+
+
+def test_the_example_names_every_field() -> None:
+    text = EXAMPLE.read_text("utf-8")
+    pool = read_declaration(EXAMPLE).pools["folk"]
+    for model in (pool, pool.policy, pool.schedule, *pool.methods.values()):
+        assert model is not None
+        assert [name for name in type(model).model_fields if f"{name}:" not in text] == []
+
+
+def test_all_is_created_in_an_order_in_which_it_can_be() -> None:
+    made = [(change.kind, change.resource) for change in differences(read_declaration(EXAMPLE), NOTHING)]
+    assert made == [
+        (Kind.PLATFORM, "platforms/tunesmith"),
+        (Kind.PLATFORM, "platforms/melodia"),
+        (Kind.COLLECTIVE, "collectives/irish"),
+        (Kind.COLLECTIVE, "collectives/scottish"),
+        (Kind.COLLECTIVE, "collectives/bavarian"),
+        (Kind.POOL, "pools/folk"),
+        (Kind.METHOD, "pools/folk/methods/melody-ngram"),
+        (Kind.SCHEDULE, "pools/folk/schedule"),
+    ]
+
+
+def test_a_new_pool_brings_its_first_policy() -> None:
+    pool, method, schedule = differences(parse_declaration(POOL), NOTHING)
+    assert pool == Change(
+        Kind.POOL,
+        Action.CREATE,
+        "folk",
+        (
+            FieldChange("display_name", None, "Folk"),
+            FieldChange("currency", None, "EUR"),
+            FieldChange("policy.fee_ppm", None, 50_000),
+        ),
+        pool="folk",
+        new_pool=True,
+    )
+    assert (method.new_pool, schedule.new_pool) == (True, True)
+
+
+def test_another_policy_is_a_new_version() -> None:
+    declared = changed("{fee_ppm: 50000}", "{commons_ppm: 7, cap_minor: 9}")
+    assert differences(declared, parse_declaration(POOL)) == [
+        Change(
+            Kind.POLICY,
+            Action.NEW_VERSION,
+            "folk",
+            (
+                FieldChange("fee_ppm", 50_000, 0),
+                FieldChange("commons_ppm", 0, 7),
+                FieldChange("cap_minor", None, 9),
+            ),
+            pool="folk",
+        )
+    ]
+
+
+def test_another_confidence_is_a_new_version_of_the_method() -> None:
+    (change,) = differences(changed("900000", "800000"), parse_declaration(POOL))
+    assert (change.resource, change.action) == ("pools/folk/methods/ngram", Action.NEW_VERSION)
+    assert change.fields == (FieldChange("confidence_ppm", 900_000, 800_000),)
+
+
+def test_a_schedule_is_made_changed_and_left_alone() -> None:
+    without = changed('    schedule: {cron: "0 6 1 * *", time_zone: Europe/Lisbon}\n', "")
+    current = parse_declaration(POOL)
+    assert [change.action for change in differences(current, without)] == [Action.CREATE]
+    (change,) = differences(changed("Europe/Lisbon", "Europe/Paris"), current)
+    assert change.fields == (FieldChange("time_zone", "Europe/Lisbon", "Europe/Paris"),)
+    assert differences(without, current) == []
+
+
+def test_what_is_not_declared_is_left_alone() -> None:
+    assert differences(NOTHING, read_declaration(EXAMPLE)) == []
+
+
+def test_a_collective_is_stated_whole() -> None:
+    current = parse_declaration("collectives: {irish: {display_name: Irish, members: 3, status: SUSPENDED}}")
+    declared = parse_declaration("collectives: {irish: {display_name: Irish}}")
+    (change,) = differences(declared, current)
+    assert change.action is Action.UPDATE
+    assert change.fields == (FieldChange("members", 3, 0), FieldChange("status", "SUSPENDED", "ACTIVE"))
+
+
+def test_what_cannot_be_changed_is_a_conflict() -> None:
+    current = parse_declaration(POOL + "platforms: {tunesmith: {display_name: Tunesmith}}")
+    declared = changed(
+        "currency: EUR",
+        "currency: JPY",
+        ("display_name: Folk", "display_name: Volk"),
+        ("pools:", "platforms: {tunesmith: {display_name: Another}}\npools:"),
+    )
+    assert conflicts(declared, current) == [
+        Violation("platforms.tunesmith.display_name", "is 'Tunesmith' and cannot be changed"),
+        Violation("pools.folk.display_name", "is 'Folk' and cannot be changed"),
+        Violation("pools.folk.currency", "is 'EUR' and cannot be changed"),
+    ]
+    assert differences(declared, current) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "field", "reason"),
+    [
+        ("platform: {}", "platform", "is not a known field"),
+        ("platforms: {tunesmith: {}}", "platforms.tunesmith.display_name", "is missing"),
+        (
+            "platforms: {tunesmith: {display_name: 7}}",
+            "platforms.tunesmith.display_name",
+            "Input should be a valid string",
+        ),
+        ("platforms: {1: {display_name: One}}", "platforms.1", "Input should be a valid string"),
+        (POOL.replace("50000", "5e-2"), "pools.folk.policy.fee_ppm", "Input should be a valid integer"),
+        (POOL.replace("50000", "0.05"), "pools.folk.policy.fee_ppm", "Input should be a valid integer"),
+        (POOL.replace("fee_ppm", "fee"), "pools.folk.policy.fee", "is not a known field"),
+        (POOL.replace("900000", "true"), "pools.folk.methods.ngram.confidence_ppm", "Input should be a valid integer"),
+        ("collectives: {a: {display_name: A, status: GONE}}", "collectives.a.status", "Input should be 'ACTIVE' or"),
+        (POOL + "pools: {}", "line 10", "'pools' stands twice"),
+        ("a: [", "line 1", "expected the node content"),
+        ("- 1", "file", "Input should be a valid dictionary"),
+    ],
+)
+def test_a_wrong_field_is_named(text: str, field: str, reason: str) -> None:
+    (found,) = violations(text)
+    assert found.field == field
+    assert found.description.startswith(reason)
+
+
+def test_all_wrong_fields_are_named_at_once() -> None:
+    fields = [found.field for found in violations(POOL.replace("currency: EUR", "").replace("cron", "corn"))]
+    assert fields == ["pools.folk.currency", "pools.folk.schedule.cron", "pools.folk.schedule.corn"]
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="No such file"):
+        read_declaration(tmp_path / "none.yaml")
+    (tmp_path / "latin.yaml").write_bytes(b"\xff")
+    with pytest.raises(InputError, match="is not UTF-8"):
+        read_declaration(tmp_path / "latin.yaml")
+
+
+def test_messages_and_plain_data_go_both_ways() -> None:
+    values: dict[str, Any] = {
+        "version": 2,
+        "fee_ppm": 50_000,
+        "fee_cap_minor": None,
+        "commons_ppm": 0,
+        "unattributed": "PRO_RATA",
+        "commons_rule": "FUND",
+        "tempering": None,
+        "floor_minor": 2**60,
+        "cap_minor": 0,
+        "ai_only_ppm": None,
+        "human_ai_ppm": 0,
+        "review_seconds": 86_400,
+        "leaf_index": 0,
+    }
+    message = message_of(registry_pb2.Policy, values)
+    assert message.unattributed == registry_pb2.UNATTRIBUTED_RULE_PRO_RATA
+    assert not message.HasField("fee_cap_minor")
+    assert message.HasField("cap_minor")
+    assert document(message) == values

@@ -1,0 +1,327 @@
+from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
+from hashlib import sha256
+from typing import Any
+from uuid import UUID
+
+import duckdb
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+
+from ledger.usage import parse_batch
+from moiety import InvalidUsageError, Mode, UsageEvent, batch_of, event_id_of, usage_batches, uuid7
+from moiety.batches import USAGE_SCHEMA, decode
+from moiety.events import event_to_message
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+COLUMNS: dict[str, list[Any]] = {
+    "event_id": [bytes([number]) * 16 for number in range(3)],
+    "work_id": ["urn:iscc:a", None, "urn:iscc:ü"],
+    "occurred_at": [NOON + timedelta(microseconds=number) for number in range(3)],
+    "units": [1, 2, 1_000_000_000],
+    "mode": [1, 2, 1],
+    "collectives": [["scottish", "irish"], [], ["irish"]],
+    "shares": [[400_000_000, 600_000_000], [], [1]],
+}
+TABLE = pa.table(COLUMNS)
+PARTS = (slice(0, 1), slice(1, 3))
+SCHEMA = pl.DataFrame(COLUMNS).schema
+
+
+def batches(table: Any, events_per_batch: int = 10_000) -> list[bytes]:
+    return list(usage_batches(table, events_per_batch=events_per_batch))
+
+
+def rows(table: Any) -> list[dict[str, Any]]:
+    return [row for batch in batches(table) for row in decode(batch).to_pylist()]
+
+
+def with_column(name: str, values: Any) -> pa.Table:
+    return TABLE.set_column(TABLE.schema.get_field_index(name), name, values)
+
+
+def refusal(table: Any) -> tuple[str, int | None, str]:
+    with pytest.raises(InvalidUsageError) as caught:
+        batches(table)
+    return caught.value.field, caught.value.position, caught.value.reason
+
+
+def test_a_batch_is_one_record_batch_of_the_exact_schema() -> None:
+    (data,) = batches(TABLE)
+    batch = decode(data)
+    assert batch.schema.equals(USAGE_SCHEMA)
+    assert batch.schema.metadata is None
+    assert batch.to_pylist() == TABLE.to_pylist()
+
+
+def test_the_service_takes_what_this_makes() -> None:
+    (data,) = batches(TABLE)
+    batch = parse_batch(data)
+    assert batch.collectives == ("irish", "scottish")
+    assert batch.collective_index.tolist() == [1, 0, 0]
+    assert batch.shares.tolist() == [400_000_000, 600_000_000, 1]
+
+
+def test_tables_of_every_library_give_the_same_bytes() -> None:
+    expected = batches(TABLE)
+    relation = duckdb.from_arrow(TABLE)  # noqa: F841 - DuckDB finds it by name
+    tables = {
+        "polars": pl.DataFrame(COLUMNS, schema_overrides={"event_id": pl.Binary}),
+        "polars, narrow": pl.DataFrame(COLUMNS).with_columns(
+            pl.col("units").cast(pl.UInt32), pl.col("mode").cast(pl.Int8)
+        ),
+        "polars, categories": pl.DataFrame(COLUMNS).with_columns(
+            pl.col("collectives").cast(pl.List(pl.Categorical)), pl.col("work_id").cast(pl.Categorical)
+        ),
+        "polars, chunks": pl.concat(
+            [pl.DataFrame({name: values[part] for name, values in COLUMNS.items()}, SCHEMA) for part in PARTS],
+            rechunk=False,
+        ),
+        "pandas": pd.DataFrame(COLUMNS),
+        "pandas with an index": pd.DataFrame(COLUMNS, index=["x", "y", "z"]),
+        "duckdb": duckdb.sql("SELECT * FROM relation"),
+        "record batch": TABLE.to_batches()[0],
+        "chunks": pa.concat_tables([TABLE.slice(0, 1), TABLE.slice(1, 2)]),
+        "reader": TABLE.to_reader(),
+        "columns in another order": TABLE.select(list(reversed(TABLE.column_names))),
+        "large lists": with_column("shares", TABLE["shares"].cast(pa.large_list(pa.uint64()))),
+        "own batches": pa.Table.from_batches(map(decode, expected)),
+    }
+    for name, table in tables.items():
+        assert batches(table) == expected, name
+
+
+def test_event_ids_may_be_text() -> None:
+    texts = [str(UUID(bytes=value)) for value in COLUMNS["event_id"]]
+    assert batches(with_column("event_id", [texts])) == batches(TABLE)
+    assert batches(with_column("event_id", [[text.upper() for text in texts]])) == batches(TABLE)
+
+
+def test_event_ids_may_be_arrow_uuids() -> None:
+    ids = pa.array(COLUMNS["event_id"], pa.uuid())
+    assert batches(with_column("event_id", ids)) == batches(TABLE)
+
+
+def test_modes_may_be_words() -> None:
+    assert batches(with_column("mode", [["AI_ONLY", "HUMAN_AI", "AI_ONLY"]])) == batches(TABLE)
+
+
+def test_times_may_be_text_or_in_other_zones_and_units() -> None:
+    texts = [time.isoformat() for time in COLUMNS["occurred_at"]]
+    lisbon = [time.astimezone(timezone(timedelta(hours=1))).isoformat() for time in COLUMNS["occurred_at"]]
+    nanoseconds = TABLE["occurred_at"].cast(pa.timestamp("ns", tz="Europe/Lisbon"))
+    for values in ([texts], [lisbon], nanoseconds):
+        assert batches(with_column("occurred_at", values)) == batches(TABLE)
+
+
+def test_nanoseconds_are_cut_to_microseconds() -> None:
+    times = pa.array([1_000, 1_999, 2_000], pa.timestamp("ns", tz="UTC"))
+    assert [row["occurred_at"].microsecond for row in rows(with_column("occurred_at", times))] == [1, 1, 2]
+
+
+def test_units_may_be_decimals_without_a_fraction() -> None:
+    units = pa.array([Decimal(value) for value in COLUMNS["units"]], pa.decimal128(38, 0))
+    assert batches(with_column("units", units)) == batches(TABLE)
+
+
+def test_a_work_id_may_be_left_out() -> None:
+    assert [row["work_id"] for row in rows(TABLE.drop(["work_id"]))] == [None] * 3
+
+
+def test_no_list_is_an_empty_list() -> None:
+    table = with_column("collectives", [[["scottish", "irish"], None, ["irish"]]])
+    table = table.set_column(6, "shares", [[[400_000_000, 600_000_000], None, [1]]])
+    assert batches(table) == batches(TABLE)
+
+
+def test_the_dictionary_holds_what_occurs_in_the_batch_sorted_by_bytes() -> None:
+    words = pa.array(["zulu", "älv", "absent", "zulu", "irish"])
+    lists = pa.ListArray.from_arrays([0, 2, 3, 5], pa.DictionaryArray.from_arrays(pa.array([1, 0, 3, 4, 0]), words))
+    table = with_column("collectives", lists).set_column(6, "shares", [[[1, 2], [3], [4, 5]]])
+    first, second = (decode(data) for data in batches(table, events_per_batch=2))
+    assert first["collectives"].values.dictionary.to_pylist() == ["zulu", "älv"]
+    assert second["collectives"].values.dictionary.to_pylist() == ["irish", "zulu"]
+    assert first["collectives"].to_pylist() == [["älv", "zulu"], ["zulu"]]
+    assert second["collectives"].to_pylist() == [["irish", "zulu"]]
+
+
+def test_an_id_of_the_platforms_own_gives_the_same_event_id_again() -> None:
+    table = TABLE.drop(["event_id"]).append_column("id", [["play-1", "play-2", "play-1"]])
+    ids = [row["event_id"] for row in rows(table)]
+    assert ids == [row["event_id"] for row in rows(table)]
+    assert ids[0] == event_id_of("play-1", NOON).bytes
+    assert ids[0] == ids[2], "the times differ by less than a millisecond"
+    assert {UUID(bytes=value).version for value in ids} == {8}
+
+
+def test_a_derived_event_id_is_the_time_and_the_digest() -> None:
+    digest = int.from_bytes(sha256(b"play-1").digest()[:10], "big")
+    found = event_id_of("play-1", datetime.fromtimestamp(1, UTC)).int
+    assert found >> 80 == 1_000
+    assert found >> 64 & 0xFFF == digest >> 64 & 0xFFF
+    assert found & (1 << 56) - 1 == int.from_bytes(sha256(b"play-1").digest()[3:10], "big")
+
+
+@pytest.mark.parametrize(
+    ("platform_id", "time"),
+    [("", NOON), ("play", NOON.replace(tzinfo=None)), ("play", datetime(1969, 12, 31, tzinfo=UTC))],
+)
+def test_an_event_id_is_not_derived_from_nothing(platform_id: str, time: datetime) -> None:
+    with pytest.raises(ValueError, match=r"empty|time zone|1970"):
+        event_id_of(platform_id, time)
+
+
+def test_a_uuid7_has_the_time_first() -> None:
+    before = datetime.now(UTC)
+    found = [uuid7() for _ in range(1000)]
+    after = datetime.now(UTC)
+    assert {value.version for value in found} == {7}
+    assert {value.variant for value in found} == {"specified in RFC 4122"}
+    assert len(set(found)) == 1000
+    assert before.timestamp() - 0.002 <= (found[0].int >> 80) / 1000 <= after.timestamp()
+    assert [value.int >> 64 for value in found] == sorted(value.int >> 64 for value in found)
+
+
+def test_batches_are_cut_at_the_same_places_whatever_the_chunks() -> None:
+    table = pa.concat_tables([TABLE] * 5)
+    chunked = pa.concat_tables([table.slice(0, 4), table.slice(4, 0), table.slice(4, 9), table.slice(13)])
+    assert [len(decode(data)) for data in batches(table, 4)] == [4, 4, 4, 3]
+    assert batches(chunked, 4) == batches(table, 4)
+
+
+def test_a_table_without_rows_has_no_batches() -> None:
+    assert batches(TABLE.slice(0, 0)) == []
+
+
+@pytest.mark.parametrize("count", [0, 65_537])
+def test_a_batch_has_1_to_65536_events(count: int) -> None:
+    with pytest.raises(ValueError, match="events_per_batch"):
+        batches(TABLE, count)
+
+
+def test_what_is_no_table_is_refused() -> None:
+    with pytest.raises(TypeError, match="list is not an Arrow-capable table"):
+        batches([1, 2, 3])
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "expected"),
+    [
+        ("event_id", [[b"1" * 16, b"2" * 15, b"3" * 16]], ("event_id", 1, "is not 16 bytes")),
+        ("event_id", [["x", None, "y"]], ("event_id", 1, "is missing")),
+        ("event_id", [["x", "y", "z"]], ("event_id", 0, "is not a UUID in text form")),
+        ("event_id", [[1, 2, 3]], ("event_id", None, "must be 16 bytes or UUID text, is int64")),
+        ("work_id", [[1, 2, 3]], ("work_id", None, "must be text, is int64")),
+        (
+            "occurred_at",
+            [[NOON.replace(tzinfo=None)] * 3],
+            ("occurred_at", None, "has no time zone; make it a timestamp in UTC, for example"),
+        ),
+        ("units", [[1, None, 2]], ("units", 1, "is missing")),
+        ("units", [[1.0, 2.0, 3.0]], ("units", None, "must be integers, is double")),
+        ("units", pa.array([1, 2, 2**64 - 1], pa.uint64()), ("units", 2, f"'{2**64 - 1}' does not fit 64 bits")),
+        ("mode", [["AI_ONLY", "HUMAN", "AI_ONLY"]], ("mode", 1, "is not one of AI_ONLY, HUMAN_AI")),
+        ("mode", [[1, 2, 300]], ("mode", 2, "'300' must be 1 (AI_ONLY) or 2 (HUMAN_AI)")),
+        ("collectives", [[["irish"], [], ["irish", None]]], ("collectives", 2, "holds a null")),
+        ("collectives", [[[1], [], [2]]], ("collectives", None, "must be lists of text, is list<item: int64>")),
+        ("collectives", [["irish", "irish", ""]], ("collectives", None, "must be lists, is string")),
+        ("shares", [[[1, 2], [], [None]]], ("shares", 2, "holds a null")),
+        ("shares", [[[1, 2], [], [2**31]]], ("shares", 2, f"{2**31} does not fit 32 bits")),
+        (
+            "shares",
+            [[[0.5, 0.5], [], [1.0]]],
+            ("shares", None, "must be lists of integers (billionths), is list<item: double>"),
+        ),
+    ],
+)
+def test_what_a_batch_cannot_hold_is_refused_by_column_and_position(
+    name: str, values: Any, expected: tuple[str, int | None, str]
+) -> None:
+    assert refusal(with_column(name, values)) == expected
+
+
+def test_a_time_without_a_zone_in_text_is_refused() -> None:
+    field, position, reason = refusal(with_column("occurred_at", [["2026-03-01T12:00:00Z", "2026-03-01T12:00:00", ""]]))
+    assert (field, position) == ("occurred_at", 1)
+    assert "'2026-03-01T12:00:00' is not an ISO 8601 time with a zone" in reason
+
+
+def test_positions_count_over_the_whole_table() -> None:
+    table = pa.concat_tables([TABLE, TABLE, with_column("units", [[1, 2, None]])])
+    with pytest.raises(InvalidUsageError, match=r"^events\[8\]\.units: is missing$"):
+        batches(table, events_per_batch=2)
+
+
+def test_batches_before_the_faulty_one_are_given() -> None:
+    table = pa.concat_tables([TABLE, with_column("units", [[1, 2, None]])])
+    found = usage_batches(table, events_per_batch=3)
+    assert decode(next(found)).to_pylist() == TABLE.to_pylist()
+    with pytest.raises(InvalidUsageError):
+        next(found)
+
+
+@pytest.mark.parametrize(
+    ("table", "field", "reason"),
+    [
+        (TABLE.drop(["units"]), "units", "is missing from the table"),
+        (TABLE.drop(["event_id"]), "event_id", "is missing from the table"),
+        (TABLE.rename_columns({"work_id": "workid"}), "workid", "is not a column of usage"),
+        (TABLE.append_column("id", [["a", "b", "c"]]), "id", "stands beside event_id"),
+        (TABLE.append_column("units", [[1, 2, 3]]), "units", "stands twice in the table"),
+    ],
+)
+def test_columns_are_checked_before_a_row_is_read(table: Any, field: str, reason: str) -> None:
+    with pytest.raises(InvalidUsageError) as caught:
+        usage_batches(table)
+    assert caught.value.field == field
+    assert caught.value.position is None
+    assert caught.value.reason.startswith(reason)
+
+
+EVENTS = [
+    UsageEvent(UUID(bytes=COLUMNS["event_id"][0]), NOON, 1, Mode.AI_ONLY, {"irish": 7, "scottish": 5}, "urn:a"),
+    UsageEvent(UUID(bytes=COLUMNS["event_id"][1]), NOON, 2, Mode.HUMAN_AI, {}),
+]
+
+
+def test_events_as_objects_make_a_table() -> None:
+    assert rows(batch_of(EVENTS)) == [
+        {
+            "event_id": COLUMNS["event_id"][0],
+            "work_id": "urn:a",
+            "occurred_at": NOON,
+            "units": 1,
+            "mode": 1,
+            "collectives": ["irish", "scottish"],
+            "shares": [7, 5],
+        },
+        {
+            "event_id": COLUMNS["event_id"][1],
+            "work_id": None,
+            "occurred_at": NOON,
+            "units": 2,
+            "mode": 2,
+            "collectives": [],
+            "shares": [],
+        },
+    ]
+
+
+def test_an_event_that_does_not_fit_is_named() -> None:
+    huge = UsageEvent(uuid7(), NOON, 2**63, Mode.AI_ONLY, {})
+    with pytest.raises(InvalidUsageError, match=r"events\[2\]\.units"):
+        batch_of([*EVENTS, huge])
+    naive = UsageEvent(uuid7(), NOON.replace(tzinfo=None), 1, Mode.AI_ONLY, {})
+    with pytest.raises(InvalidUsageError, match=r"events\[0\]\.occurred_at: has no time zone"):
+        batch_of([naive])
+
+
+def test_an_event_as_a_message_says_the_same() -> None:
+    message = event_to_message(EVENTS[0])
+    assert message.event_id == str(EVENTS[0].event_id)
+    assert message.work_id == "urn:a"
+    assert message.occurred_at.ToDatetime(UTC) == NOON
+    assert {share.collective_id: share.share_nano for share in message.shares} == {"irish": 7, "scottish": 5}
+    assert not event_to_message(EVENTS[1]).HasField("work_id")
