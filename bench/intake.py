@@ -59,7 +59,9 @@ def copy_binary(url: str, tables: list[pa.RecordBatch]) -> float:
     buffers = [_copy_buffer(table) for table in tables]
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("DROP TABLE IF EXISTS peer")
-        connection.execute("CREATE TABLE peer (id uuid PRIMARY KEY, collectives int4[] NOT NULL, shares int4[] NOT NULL)")
+        connection.execute(
+            "CREATE TABLE peer (id uuid PRIMARY KEY, collectives int4[] NOT NULL, shares int4[] NOT NULL)"
+        )
         with _timed() as seconds:
             for buffer in buffers:
                 with connection.cursor().copy("COPY peer FROM STDIN (FORMAT BINARY)") as copy:
@@ -100,7 +102,7 @@ def _copy_buffer(table: pa.RecordBatch) -> bytes:
     items = [("items", [("bytes", ">i4"), ("value", ">i4")], (width,))]
     layout = np.dtype(
         [("fields", ">i2"), ("id_bytes", ">i4"), ("id", "V16")]
-        + [(name, [("bytes", ">i4"), *array, *items]) for name in ("collectives", "shares")]  # type: ignore[list-item]
+        + [(name, [("bytes", ">i4"), *array, *items]) for name in ("collectives", "shares")]
     )
     rows = np.zeros(events, dtype=layout)
     rows["fields"], rows["id_bytes"] = 3, 16

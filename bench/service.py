@@ -16,8 +16,8 @@ from services import keys
 from services.embedded import embedded_postgres
 from services.host import FIRST_OPERATOR
 from services.schema import upgrade
-from services.wiring import system_clock, wire
 from services.settings import load_settings
+from services.wiring import system_clock, wire
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +34,12 @@ def service() -> Iterator[Measured]:
     """Start both, and stop both at the end. Postgres runs with its defaults: fsync and synchronous_commit are on."""
     with tempfile.TemporaryDirectory() as folder, embedded_postgres(Path(folder) / "data") as url:
         upgrade(url)
-        environment = {**os.environ, "MOIETY_DATABASE_URL": url, "MOIETY_LISTEN": "127.0.0.1:0", "MOIETY_LOG_LEVEL": "WARNING"}
+        chosen = {"MOIETY_DATABASE_URL": url, "MOIETY_LISTEN": "127.0.0.1:0", "MOIETY_LOG_LEVEL": "WARNING"}
         process = subprocess.Popen(
-            [sys.executable, "-m", "moiety", "serve", "--json"], stdout=subprocess.PIPE, text=True, env=environment
+            [sys.executable, "-m", "moiety", "serve", "--json"],
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **chosen},
         )
         try:
             assert process.stdout is not None

@@ -12,6 +12,9 @@ from typing import Final
 
 CONTINUATION: Final = 0xFFFFFFFF
 
+VERSION_5: Final = 4
+"""The metadata version since Arrow 1.0. Readers let older messages be compressed in ways that are not seen here."""
+
 SCHEMA: Final = 1
 DICTIONARY_BATCH: Final = 2
 RECORD_BATCH: Final = 3
@@ -42,6 +45,8 @@ def messages(stream: bytes) -> Iterator[Message]:
         if metadata_bytes < 0 or place + metadata_bytes > len(stream):
             raise FramingError("a message's metadata passes the end")
         root = _Table.root(stream[place : place + metadata_bytes])
+        if root.scalar(0, "<h", 0) != VERSION_5:
+            raise FramingError("a message is not of metadata version 5")
         body_bytes = root.scalar(3, "<q", 0)
         body_start = place + metadata_bytes
         if body_bytes < 0 or body_start + body_bytes > len(stream):

@@ -110,6 +110,6 @@ def unpack(stored: bytes) -> tuple[Int64Array, Int64Array, Int64Array]:
         raise LedgerCorruptError("stored weights", f"{len(stored)} bytes are no whole rows")
     rows = np.frombuffer(stored, dtype=_STORED)
     collective, low, high = (rows[name].astype(np.int64) for name in ("collective", "low", "high"))
-    if (np.diff(collective) <= 0).any() or (low > _LOW_MASK).any():
+    if (np.diff(collective) <= 0).any() or (rows["low"] > _LOW_MASK).any():
         raise LedgerCorruptError("stored weights", "rows are not ascending or not normalised")
     return collective, low, high

@@ -70,7 +70,8 @@ class AlreadyExistsError(MoietyError):
 class StateError(MoietyError):
     """The request is sound but the ledger's state forbids it.
 
-    `subject` is the resource name it is about, `kind` a constant in upper case such as `ROUND_OPEN`, `detail` the sentence for people.
+    `subject` is the resource name that it is about, `kind` a constant such as `ROUND_OPEN`, `detail` the sentence for
+    people.
     """
 
     def __init__(self, subject: str, kind: str, detail: str) -> None:

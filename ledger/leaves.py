@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, ClassVar, Final, Generic, TypeVar
 
 import rfc8785
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, StringConstraints, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, StringConstraints
 
 from ledger.errors import LedgerCorruptError
 from ledger.merkle import leaf_hash
@@ -112,17 +112,17 @@ class PaymentContent(Content):
     recorded_by: str
 
 
-C = TypeVar("C", bound=Content, covariant=True)
+C_co = TypeVar("C_co", bound=Content, covariant=True)
 
 
 @dataclass(frozen=True, slots=True)
-class Leaf(Generic[C]):
+class Leaf(Generic[C_co]):
     """A content at its place in a pool's log. `time` is when the service appended it; no rule reads it."""
 
     pool: str
     index: int
     time: datetime
-    content: C
+    content: C_co
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,13 +152,13 @@ def encode(leaf: Leaf[Content]) -> EncodedLeaf:
     return EncodedLeaf(leaf.index, entry, leaf_hash(entry))
 
 
-def decode(entry: bytes, contents: Mapping[str, type[C]]) -> Leaf[C]:
+def decode(entry: bytes, contents: Mapping[str, type[C_co]]) -> Leaf[C_co]:
     """The leaf of an entry; `contents` maps each known `type` to its class.
 
     Raises LedgerCorruptError where it is not canonical, lacks a field, has one too many, or has an unknown type.
     """
     envelope, content = _decode_json(entry)
-    subject = f"leaf {envelope['index']} of {envelope['pool']}"
+    subject = f"leaf {envelope['index']!r} of {envelope['pool']!r}"
     try:
         leaf = Leaf(
             pool=str(envelope["pool"]),
@@ -166,11 +166,12 @@ def decode(entry: bytes, contents: Mapping[str, type[C]]) -> Leaf[C]:
             time=datetime.strptime(envelope["time"], _TIME_FORMAT).replace(tzinfo=UTC),
             content=contents[envelope["type"]].model_validate(content),
         )
+        canonical = encode(leaf).entry
     except KeyError:
         raise LedgerCorruptError(subject, f"unknown type {envelope['type']!r}") from None
-    except (TypeError, ValueError, ValidationError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise LedgerCorruptError(subject, f"not a {envelope['type']} entry: {error}") from None
-    if encode(leaf).entry != entry:
+    if canonical != entry:
         raise LedgerCorruptError(subject, "the entry is not in canonical form")
     return leaf
 

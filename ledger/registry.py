@@ -1,6 +1,7 @@
 """Who takes part: the registered platforms, collectives and methods, and the form of their ids."""
 
 import re
+import unicodedata
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -43,7 +44,7 @@ def require_text(value: str, field: str, *, most: int, least: int = 0) -> str:
     """A text for people, if its length is within bounds and it holds no control characters."""
     if not least <= len(value) <= most:
         raise InvalidInputError.of(field, f"must have {least} to {most} characters, has {len(value)}")
-    if any(ord(character) < 32 or ord(character) == 127 for character in value):
+    if any(unicodedata.category(character) == "Cc" for character in value):
         raise InvalidInputError.of(field, "must not hold control characters")
     return value
 

@@ -24,6 +24,9 @@ MAX_EVENTS: Final = 65_536
 MAX_SHARES: Final = 4_194_304
 """Shares in a batch: 64 an event at the largest batch; bounds what one request may make the service compute."""
 
+MAX_COLLECTIVES: Final = 65_536
+"""Ids in a batch's dictionary, used or not: each becomes a Python string and a question to the registry."""
+
 MAX_BODY_BYTES: Final = 32 * 2**20
 """Bytes of a batch as sent."""
 
@@ -105,16 +108,17 @@ def require_known(batch: UsageBatch, known: BoolArray) -> None:
     """
     if known.all():
         return
+    unknown = np.flatnonzero(~known[batch.collective_index])
     event_of_share = batch.event_of_share()
-    unknown = np.flatnonzero(~known[batch.collective_index]).tolist()
-    _raise_violations(
-        (
-            int(event_of_share[share]),
-            "collectives",
+    listed = [
+        Violation(
+            f"events[{event_of_share[share]}].collectives",
             f"{batch.collectives[batch.collective_index[share]][:80]!r} is not registered",
         )
-        for share in unknown
-    )
+        for share in unknown[:MAX_VIOLATIONS].tolist()
+    ]
+    if listed:
+        raise InvalidInputError(listed, total=len(unknown))
 
 
 def _raise_violations(found: Iterable[tuple[int, str, str]]) -> None:
@@ -198,11 +202,12 @@ def _columns(record_batch: pa.RecordBatch) -> UsageBatch:
     encoded, amounts = _flat(collectives), _flat(shares)
     if len(amounts) > MAX_SHARES:
         raise _refuse("shares", f"must be at most {MAX_SHARES} in a batch, are {len(amounts)}")
-    if encoded.indices.null_count or encoded.dictionary.null_count or amounts.null_count:
-        raise _refuse("collectives" if not amounts.null_count else "shares", "must not hold nulls")
-    names = tuple(encoded.dictionary.to_pylist())
-    if len(set(names)) != len(names):
-        raise _refuse("collectives", "the dictionary must not repeat an id")
+    for name, values in (("collectives", encoded.indices), ("shares", amounts)):
+        if values.null_count:
+            nulls = np.flatnonzero(values.is_null().to_numpy(zero_copy_only=False)) + offsets[0]
+            positions = np.unique(np.searchsorted(offsets, nulls, side="right") - 1)
+            raise _violations_at(positions, name, "must not hold nulls")
+    names = _ids(encoded.dictionary)
     return UsageBatch(
         event_ids=_fixed_bytes(record_batch.column("event_id")),
         work_ids=record_batch.column("work_id"),
@@ -214,6 +219,17 @@ def _columns(record_batch: pa.RecordBatch) -> UsageBatch:
         shares=amounts.to_numpy(),
         collectives=names,
     )
+
+
+def _ids(dictionary: pa.StringArray) -> tuple[str, ...]:
+    if len(dictionary) > MAX_COLLECTIVES:
+        raise _refuse("collectives", f"the dictionary must hold at most {MAX_COLLECTIVES} ids, holds {len(dictionary)}")
+    if dictionary.null_count:
+        raise _refuse("collectives", "the dictionary must not hold nulls")
+    names = tuple(dictionary.to_pylist())
+    if len(set(names)) != len(names):
+        raise _refuse("collectives", "the dictionary must not repeat an id")
+    return names
 
 
 def _offsets(column: pa.ListArray) -> Int64Array:
@@ -266,8 +282,8 @@ def _where_share(
 
 def _work_id_bytes(work_ids: Any) -> Int64Array:
     """Bytes of each work id; what lies under a null is at most as long, and counts as it is."""
-    start = work_ids.offset
-    offsets = np.frombuffer(work_ids.buffers()[1], dtype=np.int32)[start : start + len(work_ids) + 1]
+    start = 4 * work_ids.offset
+    offsets = np.frombuffer(work_ids.buffers()[1], dtype=np.int32, count=len(work_ids) + 1, offset=start)
     lengths: Int64Array = np.diff(offsets).astype(np.int64)
     if work_ids.null_count:
         lengths[work_ids.is_null().to_numpy(zero_copy_only=False)] = 0

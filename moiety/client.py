@@ -27,7 +27,8 @@ class Client(RegistryVerbs, UsageVerbs, RevenueVerbs, AccountsVerbs, RoundsVerbs
         timeout_seconds: the most that a call may take, its repetitions included. Streams have no limit.
 
     Raises:
-        ValueError: the API key is not printable ASCII, or `insecure` is asked for beyond the loopback.
+        ValueError: the API key is not printable ASCII, `insecure` is asked for beyond the loopback, or the CA
+            certificate is none.
     """
 
     def __init__(

@@ -5,6 +5,7 @@ repeated.
 from __future__ import annotations
 
 import ipaddress
+import ssl
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
@@ -74,7 +75,8 @@ class Connection:
     """A channel with an API key. Safe to use from several threads; not to be carried over a fork.
 
     Raises:
-        ValueError: the API key is not printable ASCII, or `insecure` is asked for beyond the loopback.
+        ValueError: the API key is not printable ASCII, `insecure` is asked for beyond the loopback, or the CA
+            certificate is none.
     """
 
     def __init__(
@@ -173,4 +175,14 @@ def _channel(address: str, ca_certificate: bytes | None, insecure: bool | None) 
             raise ValueError(f"{address} is not a loopback address: a connection to it must use TLS")
         # An API key in the clear goes to nobody else, not even to a proxy.
         return grpc.insecure_channel(address, options=(*_OPTIONS, ("grpc.enable_http_proxy", 0)))
+    if ca_certificate is not None:
+        _require_certificates(ca_certificate)
     return grpc.secure_channel(address, grpc.ssl_channel_credentials(ca_certificate), options=_OPTIONS)
+
+
+def _require_certificates(ca_certificate: bytes) -> None:
+    try:
+        # gRPC would take anything, and every call would fail.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=ca_certificate.decode("ascii"))
+    except (ssl.SSLError, ValueError):
+        raise ValueError("the CA certificate holds no certificates in PEM") from None

@@ -68,7 +68,8 @@ def count_events(path: Path) -> int | None:
             return int(pq.read_metadata(path).num_rows)
         if reader is _read_arrow and _is_arrow_file(path):
             with pa.memory_map(str(path)) as source:
-                return int(pa.ipc.open_file(source).count_rows())
+                file = pa.ipc.open_file(source)
+                return sum(int(file.get_batch(index).num_rows) for index in range(file.num_record_batches))
     return None
 
 

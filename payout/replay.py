@@ -95,7 +95,7 @@ class Verdict:
     divergence: Divergence | None
 
 
-class _Diverged(Exception):
+class _DivergedError(Exception):
     def __init__(self, divergence: Divergence) -> None:
         super().__init__(divergence)
         self.divergence = divergence
@@ -103,7 +103,7 @@ class _Diverged(Exception):
 
 def _require_same(leaf_index: int, figure: str, logged: object, replayed: object, line: int = 0) -> None:
     if logged != replayed:
-        raise _Diverged(Divergence(leaf_index, figure, str(logged), str(replayed), line))
+        raise _DivergedError(Divergence(leaf_index, figure, str(logged), str(replayed), line))
 
 
 def replay_round(log: LogReader, round_leaf: int) -> Generator[Progress, None, Verdict]:
@@ -119,7 +119,7 @@ def replay_round(log: LogReader, round_leaf: int) -> Generator[Progress, None, V
     try:
         subject = fold_so_far.read(next(iter(log.leaves(round_leaf, round_leaf + 1))))
         if not isinstance(subject.content, RoundContent):
-            raise _Diverged(Divergence(round_leaf, "type", subject.content.type, RoundContent.type))
+            raise _DivergedError(Divergence(round_leaf, "type", subject.content.type, RoundContent.type))
         content = subject.content
         for encoded in log.leaves(0, content.end):
             fold_so_far.fold(encoded, weigh_from=content.start)
@@ -130,7 +130,7 @@ def replay_round(log: LogReader, round_leaf: int) -> Generator[Progress, None, V
             _check_aftermath(log, fold_so_far.read(encoded), subject, policy, distribution.lines)
             yield fold_so_far.progress(total)
         _require_same(round_leaf, "leaves", total, fold_so_far.frontier.size)
-    except _Diverged as diverged:
+    except _DivergedError as diverged:
         return Verdict(fold_so_far.progress(total), diverged.divergence)
     return Verdict(fold_so_far.progress(total), None)
 
@@ -162,7 +162,7 @@ class _Fold:
         try:
             leaf = decode(encoded.entry, CONTENTS)
         except LedgerCorruptError as error:
-            raise _Diverged(Divergence(encoded.index, "entry", str(error), "a canonical entry")) from None
+            raise _DivergedError(Divergence(encoded.index, "entry", str(error), "a canonical entry")) from None
         _require_same(encoded.index, "index", leaf.index, encoded.index)
         _require_same(encoded.index, "pool", leaf.pool, self.log.pool)
         return leaf
@@ -200,7 +200,7 @@ class _Fold:
     def _post(self, leaf: Leaf[Any]) -> None:
         content = self.rounds.get(leaf.content.round)
         if content is None:
-            raise _Diverged(Divergence(leaf.index, "round", leaf.content.round, "a round that stands before it"))
+            raise _DivergedError(Divergence(leaf.index, "round", leaf.content.round, "a round that stands before it"))
         statement = _body(self.log, leaf.index, "statement_sha256", content.statement_sha256)
         transfers = posting_transfers(content, _lines(leaf.index, statement))
         _require_same(leaf.index, "transfers", leaf.content.transfers, len(transfers))
@@ -216,13 +216,13 @@ class _Fold:
         try:
             batch = parse_batch(body)
         except InvalidInputError as error:
-            raise _Diverged(Divergence(leaf.index, "body", "a valid batch", str(error))) from None
+            raise _DivergedError(Divergence(leaf.index, "body", "a valid batch", str(error))) from None
         first, _ = first_occurrences(batch)
         accepted = np.ones(len(batch), dtype=np.bool_)
         try:
             accepted[decode_positions(content.duplicates)] = False
         except (IndexError, LedgerCorruptError):
-            raise _Diverged(
+            raise _DivergedError(
                 Divergence(leaf.index, "duplicates", content.duplicates, "positions in the batch")
             ) from None
         repeated = np.flatnonzero(accepted & ~first)
@@ -255,7 +255,7 @@ def _body(log: LogReader, leaf_index: int, figure: str, digest: str) -> bytes:
     try:
         body = log.body(bytes.fromhex(digest))
     except NotFoundError:
-        raise _Diverged(Divergence(leaf_index, figure, digest, "no body has this hash")) from None
+        raise _DivergedError(Divergence(leaf_index, figure, digest, "no body has this hash")) from None
     _require_same(leaf_index, figure, digest, sha256(body).hexdigest())
     return body
 
@@ -264,7 +264,7 @@ def _lines(leaf_index: int, statement: bytes) -> list[Line]:
     try:
         return parse_statement(statement)
     except LedgerCorruptError as error:
-        raise _Diverged(Divergence(leaf_index, "statement", str(error), "a canonical statement")) from None
+        raise _DivergedError(Divergence(leaf_index, "statement", str(error), "a canonical statement")) from None
 
 
 def policy_in_force(policies: list[tuple[int, int, Policy]], start: int) -> tuple[int, int, Policy]:
@@ -285,7 +285,7 @@ def _check_round(log: LogReader, state: _Fold, leaf: Leaf[Any]) -> tuple[Distrib
     try:
         collectives = parse_registry(snapshot)
     except LedgerCorruptError as error:
-        raise _Diverged(Divergence(leaf.index, "registry", str(error), "a canonical snapshot")) from None
+        raise _DivergedError(Divergence(leaf.index, "registry", str(error), "a canonical snapshot")) from None
     usage = state.weights.totals({number: name for name, number in state.numbers.items()})
     absent = {name for total in usage.values() for name in total.attributed} - {c.name for c in collectives}
     _require_same(leaf.index, "registry", "[]", str(sorted(absent)))
@@ -323,7 +323,7 @@ def _check_aftermath(
             if policy.review_seconds:
                 replayed = "someone other than who calculated"
                 if decided_by in (content.calculated_by, "policy"):
-                    raise _Diverged(Divergence(leaf.index, "decided_by", decided_by, replayed))
+                    raise _DivergedError(Divergence(leaf.index, "decided_by", decided_by, replayed))
             else:
                 _require_same(leaf.index, "decided_by", decided_by, "policy")
         case PostingContent(round=content.number):

@@ -69,7 +69,7 @@ def distribute(
     confidence_ppm: Mapping[tuple[str, int], int],
     collectives: Sequence[Collective],
 ) -> Distribution:
-    """Distribute a pot over the collectives (docs/distribution.md, design section 3).
+    """Distribute a pot over the collectives as docs/distribution.md says.
 
     usage: sums by method version and mode; confidence_ppm: by method version; collectives: every registered one, by
     the bytes of its name. Where there is no usage, or none that the policy counts, nothing is distributed and the pot

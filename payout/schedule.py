@@ -1,7 +1,7 @@
 """Schedules: when rounds are cut, and the one that cuts them.
 
-The schedule says when; the log says what. A fire time is answered by a round that records it. Those that nobody answered,
-because the service was down or a round was open, are answered together by the next.
+The schedule says when; the log says what. A fire time is answered by a round that records it. Those that nobody
+answered, because the service was down or a round was open, are answered together by the next.
 """
 
 import logging
@@ -23,6 +23,9 @@ from payout.store.rounds import RoundRecord
 
 logger: Final = logging.getLogger(__name__)
 
+CRON_FIELDS: Final = 5
+"""Minute, hour, day of month, month, day of week."""
+
 MAX_CRON_CHARACTERS: Final = 200
 
 
@@ -41,7 +44,7 @@ def require_cron(cron: str, time_zone: str) -> None:
         zone = ZoneInfo(time_zone)
     except (ZoneInfoNotFoundError, ValueError, OSError):
         raise InvalidInputError.of("schedule.time_zone", f"{time_zone[:80]!r} is not an IANA time zone") from None
-    if len(cron) > MAX_CRON_CHARACTERS or len(cron.split()) != 5:
+    if len(cron) > MAX_CRON_CHARACTERS or len(cron.split()) != CRON_FIELDS:
         raise InvalidInputError.of("schedule.cron", "must have five fields, as in crontab(5)")
     try:
         next(CronSim(cron, datetime(2024, 1, 1, tzinfo=zone)))
@@ -113,7 +116,7 @@ class Scheduler:
         self._timer.shutdown(wait=True)
 
     def run_once(self) -> list[RoundRecord]:
-        """Look at every schedule once, and give the rounds that were calculated. One pool's failure is not another's."""
+        """Look at every schedule once, and give the rounds calculated. One pool's failure is not another's."""
         try:
             with self._database.transaction() as connection:
                 schedules = pools.list_schedules(connection)

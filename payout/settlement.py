@@ -4,6 +4,7 @@ Every step is one transaction under the pool's advisory lock, so a crash leaves 
 step on. Approval and posting are one step: an approved round is a posted one.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,7 +16,7 @@ import sqlalchemy as sa
 from ledger.errors import IdentityReusedError, InvalidInputError, StateError
 from ledger.journal import REVENUE
 from ledger.merkle import Frontier
-from ledger.registry import Collective, require_text
+from ledger.registry import require_text
 from ledger.store import journal, log, registry
 from ledger.store.database import Database
 from ledger.store.log import PoolRef
@@ -42,6 +43,8 @@ POLICY: Final = "policy"
 """Who approves rounds that need no review."""
 
 MAX_REASON: Final = 1_000
+
+_ROUND_NUMBER: Final = re.compile(r"[1-9][0-9]{0,8}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,6 +251,6 @@ def _rfc3339(moment: datetime) -> str:
 
 def require_round_number(text: str, field: str) -> int:
     """The number in a round's resource name, or InvalidInputError."""
-    if not text.isascii() or not text.isdigit() or len(text) > 9 or text.startswith("0"):
+    if not _ROUND_NUMBER.fullmatch(text):
         raise InvalidInputError.of(field, f"must end in a round number, ends in {text[:20]!r}")
     return int(text)

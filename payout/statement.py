@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from ledger.errors import InvalidInputError, LedgerCorruptError
-from ledger.registry import Collective, CollectiveStatus
+from ledger.registry import Collective, CollectiveStatus, require_resource_id
 from payout.rounds import Line
 
 STATEMENT_COLUMNS: Final = (
@@ -48,10 +48,14 @@ def parse_statement(statement: bytes) -> list[Line]:
     """The lines of a statement. LedgerCorruptError where it is not canonical, or an amount is not its parts' sum."""
     rows = _parse(statement, STATEMENT_COLUMNS, "statement")
     try:
-        lines = [Line(row[0], CollectiveStatus(row[1]), *map(int, row[2:7])) for row in rows]
-    except ValueError as error:
+        lines = [
+            Line(require_resource_id(row[0], "collective"), CollectiveStatus(row[1]), *map(_natural, row[2:7]))
+            for row in rows
+        ]
+    except (ValueError, InvalidInputError) as error:
         raise LedgerCorruptError("statement", str(error)) from None
-    if render_statement(lines) != statement:
+    names = [line.collective for line in lines]
+    if render_statement(lines) != statement or names != sorted(set(names)):
         raise LedgerCorruptError("statement", "is not canonical")
     return lines
 
@@ -63,11 +67,11 @@ def render_registry(collectives: Iterable[Collective]) -> bytes:
 
 
 def parse_registry(snapshot: bytes) -> list[Collective]:
-    """The collectives of a snapshot; their display names are not in it. LedgerCorruptError where it is not canonical."""
+    """The collectives of a snapshot, which has no display names. LedgerCorruptError where it is not canonical."""
     rows = _parse(snapshot, REGISTRY_COLUMNS, "registry snapshot")
     try:
         collectives = [
-            Collective(name, name, int(members), int(equity_ppm), CollectiveStatus(status))
+            Collective(name, name, _natural(members), _natural(equity_ppm), CollectiveStatus(status))
             for name, status, members, equity_ppm in rows
         ]
     except (ValueError, InvalidInputError) as error:
@@ -82,6 +86,12 @@ def _render(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:
     text = [",".join(columns)]
     text += [",".join(map(str, row)) for row in rows]
     return ("\n".join(text) + "\n").encode()
+
+
+def _natural(text: str) -> int:
+    if not text.isdecimal():
+        raise ValueError(f"{text[:40]!r} is not a count")
+    return int(text)
 
 
 def _parse(content: bytes, columns: Sequence[str], subject: str) -> list[list[str]]:

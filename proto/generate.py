@@ -31,9 +31,7 @@ INIT = '"""The messages and gRPC stubs of `proto/moiety/v1`. Generated: `make pr
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="compare, and write nothing to moiety/v1")
     parser.add_argument("--descriptors", type=Path, metavar="FILE", help="also write the descriptor set here")
     arguments = parser.parse_args()
@@ -85,9 +83,7 @@ def protoc(*options: str) -> None:
 def differing(committed: Path, fresh: Path) -> list[Path]:
     """Names the files that are missing, superfluous or different in `committed`."""
     return sorted(
-        PACKAGE / name
-        for name in names(committed) | names(fresh)
-        if read(committed / name) != read(fresh / name)
+        PACKAGE / name for name in names(committed) | names(fresh) if read(committed / name) != read(fresh / name)
     )
 
 

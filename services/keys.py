@@ -1,7 +1,7 @@
 """API keys: who a caller is.
 
-A key is `moiety_<id>_<secret>`. The secret has 256 random bits, so its plain SHA-256 is as good as any slow hash; it is all
-that is stored.
+A key is `moiety_<id>_<secret>`. The secret has 256 random bits, so its plain SHA-256 is as good as any slow hash; it is
+all that is stored.
 """
 
 import hmac

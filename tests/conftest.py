@@ -55,7 +55,7 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sa.Engine]:
         url = os.environ.get("MOIETY_TEST_POSTGRES_URL")
         if not url:
             folder = tmp_path_factory.mktemp("data")
-            # The first embedded Postgres that root starts on a machine adds a user for it, and two at once would collide.
+            # The first embedded Postgres that root starts on a machine adds a user, and two at once would collide.
             with fasteners.InterProcessLock(tmp_path_factory.getbasetemp().parent / "postgres.lock"):
                 url = stack.enter_context(embedded_postgres(folder))
         engine = sa.create_engine(as_driver_url(url), isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, cast
 
 import psycopg
 import sqlalchemy as sa
@@ -23,7 +23,6 @@ class Database:
             as_driver_url(url),
             pool_size=connections,
             max_overflow=0,
-            pool_pre_ping=True,
             connect_args={
                 "options": f"-c role={SERVICE_ROLE} -c timezone=UTC",
                 "connect_timeout": CONNECT_SECONDS,
@@ -55,9 +54,7 @@ def as_driver_url(url: str) -> str:
 
 def driver_connection(connection: sa.Connection) -> psycopg.Connection[tuple[object, ...]]:
     """The psycopg connection below, for COPY; it is in the same transaction."""
-    below = connection.connection.driver_connection
-    assert isinstance(below, psycopg.Connection)
-    return below
+    return cast("psycopg.Connection[tuple[object, ...]]", connection.connection.driver_connection)
 
 
 def _translated(error: Exception) -> Exception:

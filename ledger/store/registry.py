@@ -13,6 +13,7 @@ from ledger.leaves import MethodContent, decode
 from ledger.registry import Collective, CollectiveStatus, Method, Platform
 from ledger.store import log
 from ledger.store import tables as t
+from ledger.store.database import Database
 from ledger.store.log import PoolRef
 from ledger.usage import Int64Array
 
@@ -122,18 +123,18 @@ def collective_names(connection: sa.Connection) -> dict[int, str]:
 class CollectiveNumbers:
     """The store's numbers of collectives by name, remembered: a collective is never removed."""
 
-    def __init__(self) -> None:
+    def __init__(self, database: Database) -> None:
+        self._database = database
         self._numbers: dict[str, int] = {}
 
-    def of(self, connection: sa.Connection, names: tuple[str, ...]) -> Int64Array:
+    def of(self, names: tuple[str, ...]) -> Int64Array:
         """(c,) the number of each name; 0 for one that is not registered."""
         missing = [name for name in names if name not in self._numbers]
         if missing:
-            query = sa.select(t.collective.c.name, t.collective.c.collective_id)
-            rows = connection.execute(
-                query.where(t.collective.c.name == sa.any_(sa.literal(missing, sa.ARRAY(sa.Text))))
-            )
-            self._numbers.update((row.name, row.collective_id) for row in rows)
+            among = t.collective.c.name == sa.any_(sa.literal(missing, sa.ARRAY(sa.Text)))
+            query = sa.select(t.collective.c.name, t.collective.c.collective_id).where(among)
+            with self._database.transaction() as connection:
+                self._numbers.update((row.name, row.collective_id) for row in connection.execute(query))
         return np.fromiter((self._numbers.get(name, 0) for name in names), dtype=np.int64, count=len(names))
 
 

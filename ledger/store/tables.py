@@ -187,7 +187,7 @@ balance = sa.Table(
     sa.Column("account", sa.Text, primary_key=True),
     leaf_index(primary_key=True),
     sa.Column("amount_minor", sa.BigInteger, nullable=False),
-    comment="An account's balance after each leaf that touched it, so that a balance as of a log size is one index seek.",
+    comment="An account's balance after each leaf that touched it: a balance as of a log size is one index seek.",
 )
 
 APPEND_ONLY: Final = (

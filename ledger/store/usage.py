@@ -57,96 +57,101 @@ class RecordedBatch:
         return decode_positions(self.content.duplicates)
 
 
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """A batch that is fit to be recorded."""
+
+    identity: BatchIdentity
+    platform_id: int
+    digest: bytes
+    body: bytes
+    method: Method
+    batch: UsageBatch
+    collective_numbers: Int64Array
+
+
 class UsageStore:
     """Takes batches in and finds them again."""
 
     def __init__(self, database: Database, clock: Callable[[], datetime]) -> None:
         self._database = database
         self._clock = clock
-        self._collectives = registry.CollectiveNumbers()
+        self._collectives = registry.CollectiveNumbers(database)
 
     def accept(self, identity: BatchIdentity, method_id: str, body: bytes) -> RecordedBatch:
         """Record a batch; when this returns it is durable. The same batch again gives its first record.
 
-        Raises IdentityReusedError where the id is known with other bytes, InvalidInputError where an event or the
-        method is refused; nothing is kept then.
+        Raises IdentityReusedError where the id is known with other bytes, InvalidInputError where an event is refused,
+        NotFoundError for an unknown method or platform; nothing is kept then.
         """
         digest = sha256(body).digest()
-        if recorded := self._first_record(identity, digest):
-            return recorded
-        method, batch, numbers = self._validated(identity.pool, method_id, body)
-        try:
-            return self._record(identity, digest, body, method, batch, numbers, optimistic=True)
-        except _EventsKnown:
-            pass
-        except LostRaceError:
-            if recorded := self._first_record(identity, digest):
-                return recorded
-        try:
-            return self._record(identity, digest, body, method, batch, numbers, optimistic=False)
-        except LostRaceError:
-            if recorded := self._first_record(identity, digest):
-                return recorded
-            raise
-
-    def validate(self, pool: PoolRef, method_id: str, body: bytes) -> tuple[Method, int, BoolArray]:
-        """The checks of `accept` alone: the method, how many events, and which are first with their id in the batch."""
-        method, batch, _ = self._validated(pool, method_id, body)
-        first, _ = first_occurrences(batch)
-        return method, len(batch), first
-
-    def _validated(self, pool: PoolRef, method_id: str, body: bytes) -> tuple[Method, UsageBatch, Int64Array]:
-        batch = parse_batch(body)
         with self._database.transaction() as connection:
-            method = registry.latest_method(connection, pool, method_id)
-            if method is None:
-                raise NotFoundError(f"pools/{pool.name}/methods/{method_id}")
-            numbers = self._collectives.of(connection, batch.collectives)
+            if recorded := _first_record(connection, identity, digest):
+                return recorded
+            method = _method(connection, identity.pool, method_id)
+            platform_id = registry.platform_number(connection, identity.platform)
+        batch, numbers = self._parsed(body)
+        prepared = _Prepared(identity, platform_id, digest, body, method, batch, numbers)
+        for optimistic in (True, False):
+            try:
+                return self._record(prepared, optimistic=optimistic)
+            except (_EventsKnownError, LostRaceError):
+                with self._database.transaction() as connection:
+                    if recorded := _first_record(connection, identity, digest):
+                        return recorded
+        raise LostRaceError(f"batch {identity.batch_id}")
+
+    def validate(self, pool: PoolRef, method_id: str, body: bytes) -> tuple[Method, BoolArray]:
+        """The checks of `accept` alone: the method, and which events are first with their id in the batch."""
+        with self._database.transaction() as connection:
+            method = _method(connection, pool, method_id)
+        batch, _ = self._parsed(body)
+        return method, first_occurrences(batch)[0]
+
+    def _parsed(self, body: bytes) -> tuple[UsageBatch, Int64Array]:
+        batch = parse_batch(body)
+        numbers = self._collectives.of(batch.collectives)
         require_known(batch, numbers > 0)
-        return method, batch, numbers
+        return batch, numbers
 
-    def _first_record(self, identity: BatchIdentity, digest: bytes) -> RecordedBatch | None:
-        try:
-            with self._database.transaction() as connection:
-                recorded = find_batch(connection, identity)
-        except NotFoundError:
-            return None
-        if recorded.content.body_sha256 != digest.hex():
-            raise IdentityReusedError.of("batch_id", f"{identity.batch_id} was recorded with other events")
-        return recorded
-
-    def _record(
-        self,
-        identity: BatchIdentity,
-        digest: bytes,
-        body: bytes,
-        method: Method,
-        batch: UsageBatch,
-        numbers: Int64Array,
-        *,
-        optimistic: bool,
-    ) -> RecordedBatch:
-        pool = identity.pool
+    def _record(self, prepared: _Prepared, *, optimistic: bool) -> RecordedBatch:
+        pool, batch = prepared.identity.pool, prepared.batch
         first, ascending = first_occurrences(batch)
         with self._database.transaction() as connection:
-            platform_id = registry.platform_number(connection, identity.platform)
             batch_number = connection.execute(sa.select(t.batch_number.next_value())).scalar_one()
-            claim = _EventClaim(pool.pool_id, platform_id, batch_number)
+            claim = _EventClaim(pool.pool_id, prepared.platform_id, batch_number)
             if optimistic:
                 claim.copy(connection, batch.event_ids[ascending])
                 accepted = first
             else:
-                taken = claim.insert_new(connection, batch.event_ids[ascending])
+                free = claim.insert_free(connection, batch.event_ids[ascending])
                 accepted = np.zeros(len(batch), dtype=np.bool_)
-                accepted[ascending[taken]] = True
+                accepted[ascending[free]] = True
             weights = weigh(batch, accepted)
-            log.put_body(connection, pool, digest, body)
-            _put_weights(connection, pool, batch_number, method, weights, numbers)
-            content = _content(identity, digest, len(body), method, accepted, weights)
+            log.put_body(connection, pool, prepared.digest, prepared.body)
+            _put_weights(connection, batch_number, prepared, weights)
+            content = _content(prepared, accepted, weights)
             now = self._clock()
             (leaf,) = log.append(connection, pool, [content], now)
-            _put_batch(connection, identity, platform_id, batch_number, digest, leaf.index)
+            _put_batch(connection, batch_number, prepared, leaf.index)
         return RecordedBatch(leaf.index, leaf.hash, now, content)
+
+
+def _method(connection: sa.Connection, pool: PoolRef, method_id: str) -> Method:
+    method = registry.latest_method(connection, pool, method_id)
+    if method is None:
+        raise NotFoundError(f"pools/{pool.name}/methods/{method_id}")
+    return method
+
+
+def _first_record(connection: sa.Connection, identity: BatchIdentity, digest: bytes) -> RecordedBatch | None:
+    try:
+        recorded = find_batch(connection, identity)
+    except NotFoundError:
+        return None
+    if recorded.content.body_sha256 != digest.hex():
+        raise IdentityReusedError.of("batch_id", f"{identity.batch_id} was recorded with other events")
+    return recorded
 
 
 def find_batch(connection: sa.Connection, identity: BatchIdentity) -> RecordedBatch:
@@ -196,7 +201,7 @@ def _recorded(row: Any) -> RecordedBatch:
     return RecordedBatch(leaf.index, bytes(row.hash), leaf.time, leaf.content)
 
 
-class _EventsKnown(Exception):
+class _EventsKnownError(Exception):
     """An event of the batch is recorded already; the transaction is rolled back."""
 
 
@@ -216,14 +221,15 @@ _COPY_TRAILER: Final = b"\xff\xff"
 @dataclass(frozen=True, slots=True)
 class _EventClaim:
     """Claims event ids for a batch. Ids come ascending, so that two claims of the same ids cannot deadlock, and
-    because Postgres fills an index fastest in its order."""
+    because Postgres fills an index fastest in its order.
+    """
 
     pool_id: int
     platform_id: int
     batch_number: int
 
     def copy(self, connection: sa.Connection, event_ids: Any) -> None:
-        """Claim all of them, by COPY. Raises _EventsKnown where one is taken."""
+        """Claim all of them, by COPY. Raises _EventsKnownError where one is taken."""
         rows = np.empty(len(event_ids), dtype=_COPY_ROW)
         rows["fields"] = 4
         rows["pool_bytes"], rows["pool_id"] = 4, self.pool_id
@@ -235,12 +241,12 @@ class _EventClaim:
             with driver_connection(connection).cursor() as cursor, cursor.copy(statement) as copy:
                 copy.write(_COPY_HEADER + rows.tobytes() + _COPY_TRAILER)
         except psycopg.errors.UniqueViolation:
-            raise _EventsKnown from None
+            raise _EventsKnownError from None
 
-    def insert_new(self, connection: sa.Connection, event_ids: Any) -> BoolArray:
+    def insert_free(self, connection: sa.Connection, event_ids: Any) -> BoolArray:
         """Claim those that are free, and tell which: (n,) in the order given. Waits for a claim under way elsewhere."""
         inserted = connection.execute(
-            _INSERT_NEW,
+            _INSERT_FREE,
             {
                 "pool_id": self.pool_id,
                 "platform_id": self.platform_id,
@@ -255,7 +261,7 @@ class _EventClaim:
         return taken
 
 
-_INSERT_NEW: Final = sa.text("""
+_INSERT_FREE: Final = sa.text("""
 WITH offered AS MATERIALIZED (
     SELECT place, encode(substring(:ids FROM 16 * place + 1 FOR 16), 'hex')::uuid AS event_id
     FROM generate_series(0, :count - 1) AS place
@@ -275,16 +281,14 @@ SELECT place FROM offered JOIN inserted USING (event_id)
 )
 
 
-def _content(
-    identity: BatchIdentity, digest: bytes, body_bytes: int, method: Method, accepted: BoolArray, weights: BatchWeights
-) -> UsageContent:
+def _content(prepared: _Prepared, accepted: BoolArray, weights: BatchWeights) -> UsageContent:
     return UsageContent(
-        platform=identity.platform,
-        batch_id=identity.batch_id,
-        body_sha256=digest.hex(),
-        body_bytes=body_bytes,
-        method=method.name,
-        method_version=method.version,
+        platform=prepared.identity.platform,
+        batch_id=prepared.identity.batch_id,
+        body_sha256=prepared.digest.hex(),
+        body_bytes=len(prepared.body),
+        method=prepared.method.name,
+        method_version=prepared.method.version,
         accepted=int(np.count_nonzero(accepted)),
         duplicates=encode_positions(np.flatnonzero(~accepted).tolist()),
         ai_only=weights[AI_ONLY].totals(),
@@ -292,24 +296,17 @@ def _content(
     )
 
 
-def _put_weights(
-    connection: sa.Connection,
-    pool: PoolRef,
-    batch_number: int,
-    method: Method,
-    weights: BatchWeights,
-    numbers: Int64Array,
-) -> None:
+def _put_weights(connection: sa.Connection, batch_number: int, prepared: _Prepared, weights: BatchWeights) -> None:
     rows = [
         {
-            "pool_id": pool.pool_id,
+            "pool_id": prepared.identity.pool.pool_id,
             "batch_number": batch_number,
             "mode": mode,
-            "method": method.name,
-            "method_version": method.version,
+            "method": prepared.method.name,
+            "method_version": prepared.method.version,
             "events": of_mode.events,
             "unattributed": of_mode.unattributed,
-            "packed": pack(of_mode, numbers),
+            "packed": pack(of_mode, prepared.collective_numbers),
         }
         for mode, of_mode in weights.items()
         if of_mode.events
@@ -318,25 +315,17 @@ def _put_weights(
         connection.execute(sa.insert(t.batch_weights), rows)
 
 
-def _put_batch(
-    connection: sa.Connection,
-    identity: BatchIdentity,
-    platform_id: int,
-    batch_number: int,
-    digest: bytes,
-    leaf_index: int,
-) -> None:
+def _put_batch(connection: sa.Connection, batch_number: int, prepared: _Prepared, leaf_index: int) -> None:
+    row = {
+        "pool_id": prepared.identity.pool.pool_id,
+        "platform_id": prepared.platform_id,
+        "batch_id": prepared.identity.batch_id,
+        "batch_number": batch_number,
+        "body_sha256": prepared.digest,
+        "leaf_index": leaf_index,
+    }
     try:
-        connection.execute(
-            sa.insert(t.batch).values(
-                pool_id=identity.pool.pool_id,
-                platform_id=platform_id,
-                batch_id=identity.batch_id,
-                batch_number=batch_number,
-                body_sha256=digest,
-                leaf_index=leaf_index,
-            )
-        )
+        connection.execute(sa.insert(t.batch).values(row))
     except sa.exc.IntegrityError:
         # The same batch came twice at once, and the other one was first; nothing of this one is kept.
-        raise LostRaceError(f"batch {identity.batch_id}") from None
+        raise LostRaceError(f"batch {prepared.identity.batch_id}") from None

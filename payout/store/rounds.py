@@ -55,7 +55,7 @@ class RoundRecord:
 
 
 def lock_pool(connection: sa.Connection, pool: PoolRef, *, wait: bool) -> bool:
-    """Become the one process that acts on the pool until the transaction ends; False where another is and `wait` is not."""
+    """Become the one that acts on the pool until the transaction ends; False where another is, and not to `wait`."""
     if wait:
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK_CLASS, pool.pool_id)))
         return True

@@ -94,7 +94,7 @@ def policy_to_proto(logged: LoggedPolicy) -> registry_pb2.Policy:
 
 
 def policy_from_proto(message: registry_pb2.Policy) -> Policy:
-    """The policy, or InvalidInputError with the field that is out of bounds. Unset rates and rules take their defaults."""
+    """The policy, or InvalidInputError with the field that is out of bounds. What is unset takes its default."""
     unattributed = registry_pb2.UnattributedRule.Name(message.unattributed)
     commons_rule = registry_pb2.CommonsRule.Name(message.commons_rule)
     tempering = registry_pb2.Tempering.Name(message.tempering)
@@ -212,7 +212,7 @@ def purpose_to_proto(purpose: Purpose) -> accounts_pb2.TransferPurpose.ValueType
 
 
 def round_to_proto(pool: str, currency: str, record: RoundRecord, policy: LoggedPolicy) -> rounds_pb2.Round:
-    message = preview_to_proto(pool, currency, record.content, policy)
+    message = preview_to_proto(currency, record.content, policy)
     message.name = f"pools/{pool}/rounds/{record.content.number}"
     message.state = rounds_pb2.RoundState.Value(f"ROUND_STATE_{record.state.value}")
     message.leaf_index = record.leaf_index
@@ -228,7 +228,7 @@ def round_to_proto(pool: str, currency: str, record: RoundRecord, policy: Logged
     return message
 
 
-def preview_to_proto(pool: str, currency: str, content: RoundContent, policy: LoggedPolicy) -> rounds_pb2.Round:
+def preview_to_proto(currency: str, content: RoundContent, policy: LoggedPolicy) -> rounds_pb2.Round:
     """A round that was not recorded: its figures, without name, state and people."""
     return rounds_pb2.Round(
         number=content.number,

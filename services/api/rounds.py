@@ -54,7 +54,7 @@ class RoundsService(rounds_pb2_grpc.RoundsServiceServicer):
         calculation = self._settlement.preview(pool)
         with self._database.transaction() as connection:
             policy = self._policy(connection, pool, calculation.content.policy_version)
-        message = convert.preview_to_proto(pool.name, pool.currency, calculation.content, policy)
+        message = convert.preview_to_proto(pool.currency, calculation.content, policy)
         yield pb.PreviewRoundResponse(round=message)
         for chunk in chunks(calculation.statement):
             yield pb.PreviewRoundResponse(statement_chunk=chunk)

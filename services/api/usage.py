@@ -49,11 +49,12 @@ class UsageService(usage_pb2_grpc.UsageServiceServicer):
         body = encode_events(request.events)
         if not request.validate_only:
             return convert.receipt_to_proto(identity.pool.name, self._usage.accept(identity, method_id, body))
-        method, count, first = self._usage.validate(identity.pool, method_id, body)
+        method, first = self._usage.validate(identity.pool, method_id, body)
+        duplicates = np.flatnonzero(~first).tolist()
         return pb.Receipt(
-            accepted_count=int(np.count_nonzero(first)),
-            duplicate_count=count - int(np.count_nonzero(first)),
-            duplicate_positions=np.flatnonzero(~first).tolist(),
+            accepted_count=len(first) - len(duplicates),
+            duplicate_count=len(duplicates),
+            duplicate_positions=duplicates,
             method=f"{request.parent}/methods/{method.name}",
             method_version=method.version,
         )
@@ -90,7 +91,7 @@ class UsageService(usage_pb2_grpc.UsageServiceServicer):
             identity = self._identity(principal, request.parent, request.batch_id)
             method_id = require_resource_id(request.method_id, "method_id")
             batch = self._usage.accept(identity, method_id, request.arrow_stream)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # one batch's failure is its own answer, and the stream goes on
             if not is_expected(error):
                 logger.error("batch failed", batch_id=request.batch_id, request_id=request_id(), exc_info=error)
             return pb.AppendUsageResponse(batch_id=request.batch_id, error=status_of(error, request_id()))

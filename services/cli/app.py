@@ -79,4 +79,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
         code = report(InputError.of("command line", error.format_message()), as_json=True)
     except typer.Abort:
         code = Exit.INTERRUPTED
-    sys.exit(code)
+    sys.exit(code or Exit.OK)

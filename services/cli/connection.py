@@ -107,4 +107,4 @@ def _connect(address: str, api_key: str, ca_certificate: Path | None) -> Client:
     try:
         return Client(address, api_key, ca_certificate=certificate)
     except ValueError as error:
-        raise InputError.of("api-key", str(error)) from None
+        raise InputError.of("connection", str(error)) from None

@@ -21,7 +21,7 @@ app = typer.Typer(help="The database: its schema, and the first key.", no_args_i
 @app.command("upgrade")
 @local_command
 def upgrade(output: Output) -> None:
-    """Bring the schema of MOIETY_DATABASE_OWNER_URL (else MOIETY_DATABASE_URL) up to date. Repeating it changes nothing."""
+    """Bring the schema up to date, at MOIETY_DATABASE_OWNER_URL or else MOIETY_DATABASE_URL. Safe to repeat."""
     from services import schema
     from services.settings import load_settings
 

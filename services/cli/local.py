@@ -39,9 +39,7 @@ def local_command(run: Callable[Concatenate[Output, P], None]) -> Callable[..., 
             raise typer.Exit(report(_explained(error), as_json=as_json)) from None
 
     own = list(inspect.signature(run, eval_str=True).parameters.values())[1:]
-    option: Any = inspect.Parameter(
-        "as_json", inspect.Parameter.KEYWORD_ONLY, annotation=JSON_OPTION, default=False
-    )
+    option: Any = inspect.Parameter("as_json", inspect.Parameter.KEYWORD_ONLY, annotation=JSON_OPTION, default=False)
     # Typer reads a command's options from its signature.
     command.__signature__ = inspect.Signature([*own, option], return_annotation=None)  # type: ignore[attr-defined]
     return command

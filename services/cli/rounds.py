@@ -158,9 +158,10 @@ def replay(session: Session, pool: Pool, number: Number) -> None:
     if matched:
         session.output.show(found, f"MATCH: {counts}")
         return
-    names = ("leaf_index", "line", "figure", "logged", "replayed")
-    session.output.show(found, f"{found['outcome']}: {counts}", details([(name, found[name]) for name in names]))
     diverged = verdict.outcome == audit_pb2.REPLAY_OUTCOME_DIVERGED
+    names = ("leaf_index", "line", "figure", "logged", "replayed") if diverged else ()
+    ended = "DIVERGED" if diverged else "NO VERDICT"
+    session.output.show(found, f"{ended}: {counts}", details([(name, found[name]) for name in names]))
     raise typer.Exit(Exit.DOES_NOT_HOLD if diverged else Exit.FAULT)
 
 

@@ -44,6 +44,7 @@ def submit(
             batch_id=batch_id,
             progress=bar.advance,
         )
+    batches = "1 batch" if len(receipts) == 1 else f"{len(receipts)} batches"
     accepted = sum(receipt.accepted_count for receipt in receipts)
     duplicates = sum(receipt.duplicate_count for receipt in receipts)
     session.output.show(
@@ -53,7 +54,7 @@ def submit(
             "batches": [document(receipt) for receipt in receipts],
         },
         *([_receipts(receipts)] if receipts else []),
-        f"{accepted} events accepted, {duplicates} duplicates left out; {len(receipts)} {'batch' if len(receipts) == 1 else 'batches'}.",
+        f"{accepted} events accepted, {duplicates} duplicates left out; {batches}.",
     )
 
 

@@ -6,6 +6,7 @@ import signal
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
@@ -25,6 +26,8 @@ CURRENCY: Final = "EUR"
 METHOD: Final = "melody-ngram"
 CRON: Final = "0 6 1 * *"
 REVIEWER: Final = "operators/second"
+REVIEW_TIME: Final = timedelta(hours=4)
+"""How long the reviewer takes."""
 
 CONFIDENCE_PPM: Final = 880_000
 """What the pool grants the method: the last part of the demo finds that retraining moves an eighth of a work's

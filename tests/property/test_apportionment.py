@@ -148,9 +148,7 @@ def test_a_larger_total_never_costs_a_payee_more_than_one_unit(case: Case, more:
 
 
 @given(any_weights, st.integers(0, 2**70), st.integers(0, 40))
-def test_without_bounds_nobody_gains_two_units_beyond_what_was_added(
-    weights: list[int], total: int, more: int
-) -> None:
+def test_without_bounds_nobody_gains_two_units_beyond_what_was_added(weights: list[int], total: int, more: int) -> None:
     """Rule: everyone is less than a unit away from their exact share, before and after."""
     before, after = apportion(total, weights), apportion(total + more, weights)
     whole = sum(weights)
@@ -159,9 +157,7 @@ def test_without_bounds_nobody_gains_two_units_beyond_what_was_added(
 
 
 @given(any_weights, st.integers(0, 2**70), st.integers(0, 40))
-def test_a_payee_whose_exact_share_grows_by_a_unit_never_loses(
-    weights: list[int], total: int, more: int
-) -> None:
+def test_a_payee_whose_exact_share_grows_by_a_unit_never_loses(weights: list[int], total: int, more: int) -> None:
     """Rule: monotone in the total as far as largest remainder is, which is by whole units of exact share."""
     before, after = apportion(total, weights), apportion(total + more, weights)
     whole = sum(weights)

@@ -196,9 +196,7 @@ def test_a_store_of_perfect_subtrees_answers_every_proof() -> None:
         store |= completed
         size = index + 1
         for place in range(size):
-            assert assemble_proof(inclusion_coordinates(place, size), store) == inclusion_proof(
-                place, LEAVES[:size]
-            )
+            assert assemble_proof(inclusion_coordinates(place, size), store) == inclusion_proof(place, LEAVES[:size])
         for old_size in range(size + 1):
             assert assemble_proof(consistency_coordinates(old_size, size), store) == consistency_proof(
                 old_size, LEAVES[:size]

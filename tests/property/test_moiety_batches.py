@@ -84,11 +84,11 @@ def test_the_same_rows_give_the_same_bytes_however_they_are_cut_and_encoded(
     )
 
 
-@given(st.lists(events(), min_size=1, max_size=10))
-def test_batches_of_batches_are_the_same_batches(rows: list[dict[str, Any]]) -> None:
-    once = list(usage_batches(table_of(rows, pa.utf8()), events_per_batch=4))
-    again = pa.Table.from_batches([decode(data) for data in once])
-    assert list(usage_batches(again, events_per_batch=4)) == once
+@given(st.lists(events(), min_size=1, max_size=10), st.integers(1, 7))
+def test_batches_cut_again_are_as_if_cut_at_once(rows: list[dict[str, Any]], size: int) -> None:
+    table = table_of(rows, pa.utf8())
+    batches = pa.Table.from_batches([decode(data) for data in usage_batches(table, events_per_batch=4)])
+    assert list(usage_batches(batches, events_per_batch=size)) == list(usage_batches(table, events_per_batch=size))
 
 
 @given(st.lists(st.tuples(TIMES, st.text(min_size=1, max_size=5)), min_size=1, max_size=20))

@@ -1,4 +1,4 @@
-"""Apportionment by example: the rules of design section 3, one at a time."""
+"""Apportionment by example: the rules of docs/distribution.md, one at a time."""
 
 import pytest
 

@@ -1,6 +1,12 @@
 import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
+import grpc
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -15,7 +21,7 @@ from moiety import (
     Violation,
     errors,
 )
-from moiety.v1 import audit_pb2, rounds_pb2
+from moiety.v1 import audit_pb2, audit_pb2_grpc, rounds_pb2
 from services.cli.app import COMMANDS, main
 from services.cli.documents import document
 from services.cli.exits import Exit, InputError, exit_code
@@ -181,6 +187,58 @@ def test_a_command_line_that_cannot_be_read_is_bad_input(capsys: pytest.CaptureF
     assert run(["round", "show", "folk", "one"]) == Exit.BAD_INPUT
 
 
+class Auditor(audit_pb2_grpc.AuditServiceServicer):
+    """Replays as it is told."""
+
+    verdict = audit_pb2.ReplayVerdict()
+
+    def ReplayRound(self, *_: Any) -> Iterator[audit_pb2.ReplayRoundResponse]:  # noqa: N802
+        progress = audit_pb2.ReplayProgress(leaves=1, leaf_total=2)
+        yield audit_pb2.ReplayRoundResponse(progress=progress)
+        if self.verdict.ByteSize():
+            yield audit_pb2.ReplayRoundResponse(verdict=self.verdict)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "code", "first_word"),
+    [
+        (audit_pb2.ReplayVerdict(outcome=audit_pb2.REPLAY_OUTCOME_MATCH, leaves=2), Exit.OK, "MATCH:"),
+        (
+            audit_pb2.ReplayVerdict(
+                outcome=audit_pb2.REPLAY_OUTCOME_DIVERGED,
+                leaf_index=7,
+                line=3,
+                figure="amount_minor",
+                logged="5",
+                replayed="4",
+            ),
+            Exit.DOES_NOT_HOLD,
+            "DIVERGED:",
+        ),
+        (audit_pb2.ReplayVerdict(), Exit.FAULT, "NO"),
+    ],
+)
+def test_a_replay_ends_with_the_verdict_and_its_exit_code(
+    verdict: audit_pb2.ReplayVerdict, code: Exit, first_word: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    auditor = Auditor()  # type: ignore[abstract]  # it only replays
+    auditor.verdict = verdict
+    server = grpc.server(ThreadPoolExecutor(1))
+    audit_pb2_grpc.add_AuditServiceServicer_to_server(auditor, server)
+    address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    server.start()
+    arguments = ["round", "replay", "folk", "1", "--address", address, "--api-key", "secret"]
+    assert run(arguments) == code
+    people = capsys.readouterr()
+    assert run([*arguments, "--json"]) == code
+    machines = capsys.readouterr()
+    server.stop(None).wait()
+    assert people.out.startswith(first_word)
+    assert ("amount_minor" in people.out) == (code is Exit.DOES_NOT_HOLD)
+    assert json.loads(machines.out)["line"] == verdict.line
+    assert people.err == machines.err == ""
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_explains_itself(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run([name, "--help"]) == Exit.OK
@@ -191,3 +249,10 @@ def test_the_help_has_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> None
     assert run(["--help"]) == Exit.OK
     out = " ".join(capsys.readouterr().out.split())
     assert "Exit codes: 0 done; 1 " in out
+
+
+def test_without_the_server_the_command_says_what_to_install() -> None:
+    program = "import sys; sys.modules['typer'] = None; from moiety.__main__ import main; main()"
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert ended.returncode == Exit.BAD_INPUT
+    assert ended.stderr == 'The moiety command needs the package typer: pip install "moiety[server]"\n'

@@ -110,9 +110,7 @@ def test_inclusion_proofs_are_the_published_ones(index: int, size: int, proof: l
 )
 def test_consistency_proofs_are_the_published_ones(old_size: int, size: int, proof: list[str]) -> None:
     assert [known.hex() for known in consistency_proof(old_size, LEAVES[:size])] == proof
-    verify_consistency(
-        old_size, size, ROOTS[old_size], ROOTS[size], [bytes.fromhex(known) for known in proof]
-    )
+    verify_consistency(old_size, size, ROOTS[old_size], ROOTS[size], [bytes.fromhex(known) for known in proof])
 
 
 def test_a_proof_hash_on_the_right_edge_is_folded_from_perfect_subtrees() -> None:

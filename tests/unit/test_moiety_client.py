@@ -304,6 +304,12 @@ def test_an_api_key_never_leaves_the_machine_in_the_clear(address: str) -> None:
         Client(address, "secret", insecure=True)
 
 
+@pytest.mark.parametrize("certificate", [b"", b"no PEM", b"\xff"])
+def test_a_ca_certificate_is_one(certificate: bytes) -> None:
+    with pytest.raises(ValueError, match="holds no certificates"):
+        Client("moiety.example:50051", "secret", ca_certificate=certificate)
+
+
 @pytest.mark.parametrize("api_key", ["", "two\nlines", "ключ"])
 def test_an_api_key_is_printable_ascii(api_key: str) -> None:
     with pytest.raises(ValueError, match="printable") as caught:

@@ -56,7 +56,7 @@ def create_tables() -> None:
         sa.Column("leaf_index", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("amount_minor", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("pool_id", "account", "leaf_index", name="balance_pkey"),
-        comment="An account's balance after each leaf that touched it, so that a balance as of a log size is one index seek.",
+        comment="An account's balance after each leaf that touched it: a balance as of a log size is one index seek.",
     )
     op.create_table(
         "batch",
