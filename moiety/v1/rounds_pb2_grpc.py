@@ -100,14 +100,16 @@ class RoundsServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ApproveRound(self, request, context):
-        """Approves a calculated round and posts it. The operator who asked for the calculation may not.
+        """Approves a calculated round and posts it. The operator who asked for the calculation may not. Repeating it by the
+        same operator is a no-op.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RejectRound(self, request, context):
-        """Rejects a calculated round. The next calculation starts again from the last posted end.
+        """Rejects a calculated round. The next calculation starts again from the last posted end. Repeating it by the same
+        operator is a no-op.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -44,9 +44,13 @@ class RoundsServiceStub:
     round is open. Under a policy with no review time the round is approved and posted at once.
     """
     ApproveRound: _grpc.UnaryUnaryMultiCallable[_rounds_pb2.ApproveRoundRequest, _rounds_pb2.Round]
-    """Approves a calculated round and posts it. The operator who asked for the calculation may not."""
+    """Approves a calculated round and posts it. The operator who asked for the calculation may not. Repeating it by the
+    same operator is a no-op.
+    """
     RejectRound: _grpc.UnaryUnaryMultiCallable[_rounds_pb2.RejectRoundRequest, _rounds_pb2.Round]
-    """Rejects a calculated round. The next calculation starts again from the last posted end."""
+    """Rejects a calculated round. The next calculation starts again from the last posted end. Repeating it by the same
+    operator is a no-op.
+    """
     GetRound: _grpc.UnaryUnaryMultiCallable[_rounds_pb2.GetRoundRequest, _rounds_pb2.Round]
     """Gives one round."""
     ListRounds: _grpc.UnaryUnaryMultiCallable[_rounds_pb2.ListRoundsRequest, _rounds_pb2.ListRoundsResponse]
@@ -72,9 +76,13 @@ class RoundsServiceAsyncStub(RoundsServiceStub):
     round is open. Under a policy with no review time the round is approved and posted at once.
     """
     ApproveRound: _aio.UnaryUnaryMultiCallable[_rounds_pb2.ApproveRoundRequest, _rounds_pb2.Round]  # type: ignore[assignment]
-    """Approves a calculated round and posts it. The operator who asked for the calculation may not."""
+    """Approves a calculated round and posts it. The operator who asked for the calculation may not. Repeating it by the
+    same operator is a no-op.
+    """
     RejectRound: _aio.UnaryUnaryMultiCallable[_rounds_pb2.RejectRoundRequest, _rounds_pb2.Round]  # type: ignore[assignment]
-    """Rejects a calculated round. The next calculation starts again from the last posted end."""
+    """Rejects a calculated round. The next calculation starts again from the last posted end. Repeating it by the same
+    operator is a no-op.
+    """
     GetRound: _aio.UnaryUnaryMultiCallable[_rounds_pb2.GetRoundRequest, _rounds_pb2.Round]  # type: ignore[assignment]
     """Gives one round."""
     ListRounds: _aio.UnaryUnaryMultiCallable[_rounds_pb2.ListRoundsRequest, _rounds_pb2.ListRoundsResponse]  # type: ignore[assignment]
@@ -115,7 +123,9 @@ class RoundsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _rounds_pb2.ApproveRoundRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_rounds_pb2.Round, _abc.Awaitable[_rounds_pb2.Round]]:
-        """Approves a calculated round and posts it. The operator who asked for the calculation may not."""
+        """Approves a calculated round and posts it. The operator who asked for the calculation may not. Repeating it by the
+        same operator is a no-op.
+        """
 
     @_abc_1.abstractmethod
     def RejectRound(
@@ -123,7 +133,9 @@ class RoundsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _rounds_pb2.RejectRoundRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_rounds_pb2.Round, _abc.Awaitable[_rounds_pb2.Round]]:
-        """Rejects a calculated round. The next calculation starts again from the last posted end."""
+        """Rejects a calculated round. The next calculation starts again from the last posted end. Repeating it by the same
+        operator is a no-op.
+        """
 
     @_abc_1.abstractmethod
     def GetRound(

@@ -76,7 +76,7 @@ class UsageServiceServicer:
 
     def AppendUsage(self, request_iterator, context):
         """Records Arrow batches as they come, and answers each in order with its receipt or the reason it was refused.
-        A refused batch does not end the stream.
+        A refused batch does not end the stream. A refusal that names `parent` or `method_id` would befall every batch of it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

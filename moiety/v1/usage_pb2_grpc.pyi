@@ -39,7 +39,7 @@ class UsageServiceStub:
     """
     AppendUsage: _grpc.StreamStreamMultiCallable[_usage_pb2.AppendUsageRequest, _usage_pb2.AppendUsageResponse]
     """Records Arrow batches as they come, and answers each in order with its receipt or the reason it was refused.
-    A refused batch does not end the stream.
+    A refused batch does not end the stream. A refusal that names `parent` or `method_id` would befall every batch of it.
     """
     GetBatch: _grpc.UnaryUnaryMultiCallable[_usage_pb2.GetBatchRequest, _usage_pb2.Receipt]
     """Gives one batch's receipt."""
@@ -59,7 +59,7 @@ class UsageServiceAsyncStub(UsageServiceStub):
     """
     AppendUsage: _aio.StreamStreamMultiCallable[_usage_pb2.AppendUsageRequest, _usage_pb2.AppendUsageResponse]  # type: ignore[assignment]
     """Records Arrow batches as they come, and answers each in order with its receipt or the reason it was refused.
-    A refused batch does not end the stream.
+    A refused batch does not end the stream. A refusal that names `parent` or `method_id` would befall every batch of it.
     """
     GetBatch: _aio.UnaryUnaryMultiCallable[_usage_pb2.GetBatchRequest, _usage_pb2.Receipt]  # type: ignore[assignment]
     """Gives one batch's receipt."""
@@ -88,7 +88,7 @@ class UsageServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_usage_pb2.AppendUsageResponse], _abc.AsyncIterator[_usage_pb2.AppendUsageResponse]]:
         """Records Arrow batches as they come, and answers each in order with its receipt or the reason it was refused.
-        A refused batch does not end the stream.
+        A refused batch does not end the stream. A refusal that names `parent` or `method_id` would befall every batch of it.
         """
 
     @_abc_1.abstractmethod

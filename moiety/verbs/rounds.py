@@ -43,12 +43,12 @@ class RoundsVerbs(Verbs):
     def approve_round(self, pool: str, number: int) -> pb.Round:
         """Approve a calculated round and post it."""
         request = pb.ApproveRoundRequest(name=round_name(pool, number))
-        return self._connection.unary(self._rounds.ApproveRound, request, repeat=False)
+        return self._connection.unary(self._rounds.ApproveRound, request, repeat=True)
 
     def reject_round(self, pool: str, number: int, reason: str) -> pb.Round:
         """Reject a calculated round."""
         request = pb.RejectRoundRequest(name=round_name(pool, number), reason=reason)
-        return self._connection.unary(self._rounds.RejectRound, request, repeat=False)
+        return self._connection.unary(self._rounds.RejectRound, request, repeat=True)
 
     def get_round(self, pool: str, number: int) -> pb.Round:
         """Give one round."""
