@@ -24,11 +24,13 @@ _LOW_MASK: Final = (1 << LIMB_BITS) - 1
 class ModeWeights:
     """One mode's weights in a batch: `low + high * 2^LIMB_BITS` for each collective with any, by ascending index.
 
-    index: (c,) into the batch's collectives, or the registry's numbers once stored; low, high: (c,).
+    index: (c,) into the batch's collectives, or the registry's numbers once stored; count: (c,) events that name each;
+    low, high: (c,).
     """
 
     events: int
     index: Int64Array
+    count: Int64Array
     low: Int64Array
     high: Int64Array
     unattributed: int
@@ -56,9 +58,11 @@ def weigh(batch: UsageBatch, accepted: BoolArray) -> BatchWeights:
     width = len(batch.collectives)
     key = batch.collective_index + (mode_of_share.astype(np.int64) - 1) * width
     low, high = _grouped_sums(key, claimed, 2 * width, fits_one_limb=int(units.sum()) * NANO < 2**63)
+    count = np.bincount(key[np.repeat(accepted, lengths)], minlength=2 * width).astype(np.int64)
     return {
         mode: _mode_weights(
             int(np.count_nonzero(accepted & (batch.modes == mode))),
+            count[(mode - 1) * width : mode * width],
             low[(mode - 1) * width : mode * width],
             high[(mode - 1) * width : mode * width],
             _sum_limbs(unclaimed[batch.modes == mode]),
@@ -67,9 +71,10 @@ def weigh(batch: UsageBatch, accepted: BoolArray) -> BatchWeights:
     }
 
 
-def _mode_weights(events: int, low: Int64Array, high: Int64Array, unattributed: int) -> ModeWeights:
-    present = np.flatnonzero((low != 0) | (high != 0))
-    return ModeWeights(events, present, low[present], high[present], unattributed)
+def _mode_weights(events: int, count: Int64Array, low: Int64Array, high: Int64Array, unattributed: int) -> ModeWeights:
+    # Shares and units are at least 1, so whoever is named has weight.
+    present = np.flatnonzero(count)
+    return ModeWeights(events, present, count[present], low[present], high[present], unattributed)
 
 
 def _grouped_sums(
@@ -92,24 +97,24 @@ def _sum_limbs(values: Int64Array) -> int:
     return int((values & 0xFFFFFFFF).sum()) + (int((values >> 32).sum()) << 32)
 
 
-_STORED: Final = np.dtype([("collective", "<u4"), ("high", "<u4"), ("low", "<u8")])
+_STORED: Final = np.dtype([("collective", "<u4"), ("count", "<u4"), ("high", "<u4"), ("low", "<u8")])
 
 
 def pack(weights: ModeWeights, registry_numbers: npt.NDArray[np.int64]) -> bytes:
-    """The stored form: 16 bytes a collective, ascending by registry number; `registry_numbers` maps `index` to them."""
+    """The stored form: 20 bytes a collective, ascending by registry number; `registry_numbers` maps `index` to them."""
     rows = np.empty(len(weights.index), dtype=_STORED)
     rows["collective"] = registry_numbers[weights.index]
-    rows["high"], rows["low"] = weights.high, weights.low
+    rows["count"], rows["high"], rows["low"] = weights.count, weights.high, weights.low
     rows.sort(order="collective")
     return rows.tobytes()
 
 
-def unpack(stored: bytes) -> tuple[Int64Array, Int64Array, Int64Array]:
-    """Registry numbers, low and high limbs, (c,) each, of the stored form. LedgerCorruptError where it is not one."""
+def unpack(stored: bytes) -> tuple[Int64Array, Int64Array, Int64Array, Int64Array]:
+    """Registry numbers, counts, low and high limbs, (c,) each, of the stored form. LedgerCorruptError for any other."""
     if len(stored) % _STORED.itemsize:
         raise LedgerCorruptError("stored weights", f"{len(stored)} bytes are no whole rows")
     rows = np.frombuffer(stored, dtype=_STORED)
-    collective, low, high = (rows[name].astype(np.int64) for name in ("collective", "low", "high"))
+    collective, count, low, high = (rows[name].astype(np.int64) for name in ("collective", "count", "low", "high"))
     if (np.diff(collective) <= 0).any() or (rows["low"] > _LOW_MASK).any():
         raise LedgerCorruptError("stored weights", "rows are not ascending or not normalised")
-    return collective, low, high
+    return collective, count, low, high

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Final
 
 from ledger.errors import InvalidInputError
-from ledger.leaves import PaymentContent, RevenueContent
+from ledger.leaves import GrantContent, PaymentContent, ReleaseContent, RevenueContent
 
 REVENUE: Final = "revenue"
 FEES: Final = "fees"
@@ -61,6 +61,9 @@ class Purpose(StrEnum):
     COMMONS = "COMMONS"
     COMMONS_FUND = "COMMONS_FUND"
     PAYMENT = "PAYMENT"
+    RELEASE = "RELEASE"
+    RETURN = "RETURN"
+    GRANT = "GRANT"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +85,23 @@ def revenue_transfers(content: RevenueContent) -> list[Transfer]:
     return [Transfer(platform_account(content.platform), REVENUE, content.amount_minor, Purpose.REVENUE)]
 
 
-def payment_transfers(content: PaymentContent) -> list[Transfer]:
-    """What a payment leaf moves: from the collective's payable account to its paid one."""
-    collective = content.collective
-    return [Transfer(collective_account(collective), paid_account(collective), content.amount_minor, Purpose.PAYMENT)]
+Movement = PaymentContent | ReleaseContent | GrantContent
+"""What an operator moves by hand."""
+
+
+def movement_transfers(content: Movement) -> list[Transfer]:
+    """What an operator's leaf moves."""
+    collective, amount_minor = content.collective, content.amount_minor
+    match content:
+        case PaymentContent():
+            source, target, purpose = collective_account(collective), paid_account(collective), Purpose.PAYMENT
+        case ReleaseContent(to_commons=True):
+            source, target, purpose = held_account(collective), COMMONS, Purpose.RETURN
+        case ReleaseContent():
+            source, target, purpose = held_account(collective), collective_account(collective), Purpose.RELEASE
+        case GrantContent():
+            source, target, purpose = COMMONS, collective_account(collective), Purpose.GRANT
+    return [Transfer(source, target, amount_minor, purpose)]
 
 
 def fold(balances: Mapping[str, int], transfers: Iterable[Transfer]) -> dict[str, int]:

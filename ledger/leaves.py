@@ -88,6 +88,21 @@ class UsageContent(Content):
     human_ai: ModeTotals
 
 
+class RetractionContent(Content):
+    """A platform took back events of one of its batches. Their weight is subtracted in the round that this falls in."""
+
+    type: ClassVar[str] = "retraction.v1"
+
+    platform: str
+    request_id: str
+    batch_leaf: int
+    positions: str
+    """Which events of the batch: `encode_positions`."""
+    reason: str
+    ai_only: ModeTotals
+    human_ai: ModeTotals
+
+
 class RevenueContent(Content):
     """A platform put money into the pool."""
 
@@ -98,6 +113,31 @@ class RevenueContent(Content):
     amount_minor: DecimalInt
     currency: str
     note: str
+
+
+class ReleaseContent(Content):
+    """What was held for a collective was released to it, or returned to the commons fund, by an operator's decision."""
+
+    type: ClassVar[str] = "release.v1"
+
+    collective: str
+    request_id: str
+    amount_minor: DecimalInt
+    to_commons: bool
+    reason: str
+    decided_by: str
+
+
+class GrantContent(Content):
+    """A collective was granted an amount from the commons fund, by an operator's decision."""
+
+    type: ClassVar[str] = "grant.v1"
+
+    collective: str
+    request_id: str
+    amount_minor: DecimalInt
+    reason: str
+    decided_by: str
 
 
 class PaymentContent(Content):

@@ -4,32 +4,36 @@ Nothing here knows where the log lies: a `LogReader` hands it over, and every by
 """
 
 from collections.abc import Generator, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Any, Final, Protocol
 
 import numpy as np
 
-from ledger.batch_weights import weigh
+from ledger.batch_weights import BatchWeights, weigh
 from ledger.errors import InvalidInputError, LedgerCorruptError, NotFoundError
-from ledger.journal import REVENUE, Transfer, fold, payment_transfers, revenue_transfers
+from ledger.journal import REVENUE, Transfer, fold, movement_transfers, revenue_transfers
 from ledger.leaves import (
     Content,
     EncodedLeaf,
+    GrantContent,
     Leaf,
     MethodContent,
     PaymentContent,
+    ReleaseContent,
+    RetractionContent,
     RevenueContent,
     UsageContent,
     decode,
     decode_positions,
 )
 from ledger.merkle import Frontier, leaf_hash
-from ledger.usage import AI_ONLY, HUMAN_AI, first_occurrences, parse_batch
+from ledger.usage import AI_ONLY, HUMAN_AI, BoolArray, UsageBatch, first_occurrences, parse_batch
 from payout.policy import Policy, PolicyContent, PoolContent
 from payout.rounds import (
     Decision,
     DecisionContent,
+    Deficits,
     Distribution,
     Line,
     PostingContent,
@@ -37,12 +41,19 @@ from payout.rounds import (
     distribute,
     posting_transfers,
 )
-from payout.statement import STATEMENT_COLUMNS, parse_registry, parse_statement, render_statement
+from payout.statement import (
+    STATEMENT_COLUMNS,
+    deficits_of,
+    parse_registry,
+    parse_statement,
+    render_statement,
+    render_weights,
+)
 from payout.weights import UsageKey, WeightSum
 
 _KINDS: Final[tuple[type[Content], ...]] = (
-    PoolContent, PolicyContent, MethodContent, UsageContent, RevenueContent, RoundContent, DecisionContent,
-    PostingContent, PaymentContent,
+    PoolContent, PolicyContent, MethodContent, UsageContent, RetractionContent, RevenueContent, RoundContent,
+    DecisionContent, PostingContent, PaymentContent, ReleaseContent, GrantContent,
 )  # fmt: skip
 CONTENTS: Final[Mapping[str, type[Content]]] = {kind.type: kind for kind in _KINDS}
 """Every type of entry that a pool's log may hold."""
@@ -148,6 +159,10 @@ class _Fold:
     rounds: dict[int, RoundContent] = field(default_factory=dict)
     posted_end: int = 0
     posted_number: int = 0
+    deficits: Deficits = field(default_factory=Deficits)
+    retracted: dict[int, set[int]] = field(default_factory=dict)
+    """By the batch's leaf, the positions taken back so far."""
+    hashes: list[bytes] = field(default_factory=list)
     numbers: dict[str, int] = field(default_factory=dict)
     weights: WeightSum = field(default_factory=WeightSum)
     events: int = 0
@@ -172,6 +187,7 @@ class _Fold:
         leaf = self.read(encoded)
         _require_same(encoded.index, "index", encoded.index, self.frontier.size)
         self.frontier.append(encoded.hash)
+        self.hashes.append(encoded.hash)
         match leaf.content:
             case PoolContent(policy=policy):
                 self.policies.append((leaf.index, 1, policy))
@@ -181,10 +197,12 @@ class _Fold:
                 self.confidence_ppm[method, version] = confidence
             case UsageContent() if leaf.index >= weigh_from:
                 self._weigh(leaf)
+            case RetractionContent():
+                self._retract(leaf, counts=leaf.index >= weigh_from)
             case RevenueContent():
                 self._move(leaf.index, revenue_transfers(leaf.content))
-            case PaymentContent():
-                self._move(leaf.index, payment_transfers(leaf.content))
+            case PaymentContent() | ReleaseContent() | GrantContent():
+                self._move(leaf.index, movement_transfers(leaf.content))
             case RoundContent():
                 self.rounds[leaf.content.number] = leaf.content
             case PostingContent():
@@ -202,53 +220,95 @@ class _Fold:
         if content is None:
             raise _DivergedError(Divergence(leaf.index, "round", leaf.content.round, "a round that stands before it"))
         statement = _body(self.log, leaf.index, "statement_sha256", content.statement_sha256)
-        transfers = posting_transfers(content, _lines(leaf.index, statement))
+        lines = _lines(leaf.index, statement)
+        transfers = posting_transfers(content, lines)
         _require_same(leaf.index, "transfers", leaf.content.transfers, len(transfers))
         amount = sum(transfer.amount_minor for transfer in transfers)
         _require_same(leaf.index, "amount_minor", leaf.content.amount_minor, amount)
         self._move(leaf.index, transfers)
         self.posted_end, self.posted_number = content.end, content.number
+        self.deficits = deficits_of(lines, content.deficit_unattributed)
 
     def _weigh(self, leaf: Leaf[Any]) -> None:
         content: UsageContent = leaf.content
-        body = _body(self.log, leaf.index, "body_sha256", content.body_sha256)
-        _require_same(leaf.index, "body_bytes", content.body_bytes, len(body))
-        try:
-            batch = parse_batch(body)
-        except InvalidInputError as error:
-            raise _DivergedError(Divergence(leaf.index, "body", "a valid batch", str(error))) from None
-        first, _ = first_occurrences(batch)
-        accepted = np.ones(len(batch), dtype=np.bool_)
-        try:
-            accepted[decode_positions(content.duplicates)] = False
-        except (IndexError, LedgerCorruptError):
-            raise _DivergedError(
-                Divergence(leaf.index, "duplicates", content.duplicates, "positions in the batch")
-            ) from None
-        repeated = np.flatnonzero(accepted & ~first)
-        _require_same(leaf.index, "duplicates", "[]", str(repeated.tolist()))
-        _require_same(leaf.index, "accepted", content.accepted, int(np.count_nonzero(accepted)))
-        weights = weigh(batch, accepted)
-        for mode, logged in ((AI_ONLY, content.ai_only), (HUMAN_AI, content.human_ai)):
-            replayed = weights[mode].totals()
-            for figure in ("events", "attributed", "unattributed"):
-                _require_same(leaf.index, f"mode {mode} {figure}", getattr(logged, figure), getattr(replayed, figure))
-            self._add(UsageKey(content.method, content.method_version, mode), weights[mode], batch.collectives)
+        batch, accepted = self._batch(leaf.index, content)
+        self._require_weights(leaf.index, content, weigh(batch, accepted), content, batch, sign=1)
         self.events += content.accepted
         self.shares += len(batch.shares)
 
-    def _add(self, key: UsageKey, weights: Any, collectives: tuple[str, ...]) -> None:
-        if not weights.events:
-            return
-        numbers = [self.numbers.setdefault(collectives[place], len(self.numbers)) for place in weights.index]
-        self.weights.add(
-            key,
-            events=weights.events,
-            unattributed=weights.unattributed,
-            numbers=np.array(numbers, dtype=np.int64),
-            low=weights.low,
-            high=weights.high,
-        )
+    def _batch(self, leaf_index: int, content: UsageContent) -> tuple[UsageBatch, BoolArray]:
+        """The batch in a usage leaf's body, and which of its events were accepted."""
+        body = _body(self.log, leaf_index, "body_sha256", content.body_sha256)
+        _require_same(leaf_index, "body_bytes", content.body_bytes, len(body))
+        try:
+            batch = parse_batch(body)
+        except InvalidInputError as error:
+            raise _DivergedError(Divergence(leaf_index, "body", "a valid batch", str(error))) from None
+        first, _ = first_occurrences(batch)
+        accepted = ~_mask(leaf_index, "duplicates", content.duplicates, len(batch))
+        repeated = np.flatnonzero(accepted & ~first)
+        _require_same(leaf_index, "duplicates", "[]", str(repeated.tolist()))
+        _require_same(leaf_index, "accepted", content.accepted, int(np.count_nonzero(accepted)))
+        return batch, accepted
+
+    def _retract(self, leaf: Leaf[Any], *, counts: bool) -> None:
+        content: RetractionContent = leaf.content
+        if not content.batch_leaf < leaf.index:
+            raise _DivergedError(Divergence(leaf.index, "batch_leaf", str(content.batch_leaf), "a leaf before it"))
+        encoded = next(iter(self.log.leaves(content.batch_leaf, content.batch_leaf + 1)))
+        _require_same(content.batch_leaf, "leaf_hash", encoded.hash.hex(), self.hashes[content.batch_leaf].hex())
+        original = self.read(encoded).content
+        if not isinstance(original, UsageContent):
+            raise _DivergedError(Divergence(leaf.index, "batch_leaf", original.type, UsageContent.type))
+        _require_same(leaf.index, "platform", content.platform, original.platform)
+        positions = set(_positions(leaf.index, "positions", content.positions))
+        again = positions & self.retracted.setdefault(content.batch_leaf, set())
+        _require_same(leaf.index, "positions retracted before", "[]", str(sorted(again)))
+        self.retracted[content.batch_leaf] |= positions
+        if counts:
+            batch, accepted = self._batch(content.batch_leaf, original)
+            taken_back = _mask(leaf.index, "positions", content.positions, len(batch))
+            never = np.flatnonzero(taken_back & ~accepted)
+            _require_same(leaf.index, "positions never accepted", "[]", str(never.tolist()))
+            self._require_weights(leaf.index, content, weigh(batch, taken_back), original, batch, sign=-1)
+            self.shares += len(batch.shares)
+
+    def _require_weights(
+        self,
+        leaf_index: int,
+        logged: UsageContent | RetractionContent,
+        weights: BatchWeights,
+        usage: UsageContent,
+        batch: UsageBatch,
+        *,
+        sign: int,
+    ) -> None:
+        """Hold the totals of a leaf against its weights, and take the weights in under the batch's method."""
+        for mode, totals in ((AI_ONLY, logged.ai_only), (HUMAN_AI, logged.human_ai)):
+            of_mode, replayed = weights[mode], weights[mode].totals()
+            for figure in ("events", "attributed", "unattributed"):
+                _require_same(leaf_index, f"mode {mode} {figure}", getattr(totals, figure), getattr(replayed, figure))
+            if of_mode.events:
+                names = [batch.collectives[place] for place in of_mode.index]
+                numbers = [self.numbers.setdefault(name, len(self.numbers)) for name in names]
+                numbered = replace(of_mode, index=np.array(numbers, dtype=np.int64))
+                self.weights.add(UsageKey(usage.method, usage.method_version, mode), numbered, sign=sign)
+
+
+def _positions(leaf_index: int, figure: str, logged: str) -> list[int]:
+    try:
+        return decode_positions(logged)
+    except LedgerCorruptError as error:
+        raise _DivergedError(Divergence(leaf_index, figure, logged, str(error))) from None
+
+
+def _mask(leaf_index: int, figure: str, logged: str, events: int) -> BoolArray:
+    positions = _positions(leaf_index, figure, logged)
+    if positions and positions[-1] >= events:
+        raise _DivergedError(Divergence(leaf_index, figure, str(positions[-1]), f"positions below {events}"))
+    mask = np.zeros(events, dtype=np.bool_)
+    mask[positions] = True
+    return mask
 
 
 def _body(log: LogReader, leaf_index: int, figure: str, digest: str) -> bytes:
@@ -289,10 +349,14 @@ def _check_round(log: LogReader, state: _Fold, leaf: Leaf[Any]) -> tuple[Distrib
     usage = state.weights.totals({number: name for name, number in state.numbers.items()})
     absent = {name for total in usage.values() for name in total.attributed} - {c.name for c in collectives}
     _require_same(leaf.index, "registry", "[]", str(sorted(absent)))
-    distribution = distribute(policy, state.balances.get(REVENUE, 0), usage, state.confidence_ppm, collectives)
+    distribution = distribute(
+        policy, state.balances.get(REVENUE, 0), usage, state.confidence_ppm, collectives, state.deficits
+    )
     _check_statement(log, leaf.index, content, distribution)
+    weights = sha256(render_weights(usage)).hexdigest()
+    _require_same(leaf.index, "weights_sha256", content.weights_sha256, weights)
     for figure in (
-        "events", "weight", "weight_unattributed", "pot_minor", "fee_minor", "attributed_minor", "commons_minor",
+        "events", "retracted", "weight", "weight_unattributed", "deficit_unattributed", "pot_minor", "fee_minor", "attributed_minor", "commons_minor",
         "commons_kept_minor", "carried_minor",
     ):  # fmt: skip
         _require_same(leaf.index, figure, getattr(content, figure), getattr(distribution, figure))

@@ -4,8 +4,8 @@
 no floating-point number and no unordered iteration reaches it.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import ClassVar
 
@@ -22,7 +22,7 @@ from ledger.journal import (
 )
 from ledger.leaves import Content, DecimalInt, Sha256Hex
 from ledger.registry import PPM, Collective, CollectiveStatus
-from ledger.usage import AI_ONLY, HUMAN_AI
+from ledger.usage import AI_ONLY, HUMAN_AI, MODES
 from payout.apportionment import apportion
 from payout.policy import CommonsRule, Policy, UnattributedRule
 from payout.weights import UsageKey, UsageSum
@@ -30,13 +30,20 @@ from payout.weights import UsageKey, UsageSum
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One collective in a round: its raw weight by mode, its weight under the policy, and its two amounts."""
+    """One collective in a round: why, and its two amounts.
+
+    The weights by mode are raw; what the policy makes of them, less `deficit_before`, is `weight`, or where that is
+    negative `deficit_after`, which the next round subtracts.
+    """
 
     collective: str
     status: CollectiveStatus
+    events: int
     weight_ai_only: int
     weight_human_ai: int
+    deficit_before: int
     weight: int
+    deficit_after: int
     attributed_minor: int
     commons_minor: int
 
@@ -47,12 +54,22 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
+class Deficits:
+    """Weight that retractions took back beyond what there was, and that the next round subtracts."""
+
+    unattributed: int = 0
+    by_collective: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Distribution:
     """Who gets what. Always `pot == fee + attributed + commons + commons_kept + carried`, in minor units."""
 
     events: int
+    retracted: int
     weight: int
     weight_unattributed: int
+    deficit_unattributed: int
     pot_minor: int
     fee_minor: int
     attributed_minor: int
@@ -68,41 +85,52 @@ def distribute(
     usage: Mapping[UsageKey, UsageSum],
     confidence_ppm: Mapping[tuple[str, int], int],
     collectives: Sequence[Collective],
+    deficits: Deficits,
 ) -> Distribution:
-    """Distribute a pot over the collectives as docs/distribution.md says.
+    """Distribute a pot over the collectives, as docs/distribution.md says.
 
     usage: sums by method version and mode; confidence_ppm: by method version; collectives: every registered one, by
-    the bytes of its name. Where there is no usage, or none that the policy counts, nothing is distributed and the pot
-    carries over.
+    the bytes of its name; deficits: those that the last posted round left. Where there is no usage, or none that the
+    policy counts, nothing is distributed and the pot carries over.
     """
-    weights, unattributed = _policy_weights(policy, usage, confidence_ppm)
-    order = [collective.name for collective in collectives]
-    by_order = [weights.get(name, 0) for name in order]
-    events = sum(total.events for total in usage.values())
-    if not sum(by_order) + unattributed:
-        attributed, commons = [0] * len(order), [0] * len(order)
+    earned, earned_unattributed = _policy_weights(policy, usage, confidence_ppm)
+    net = [earned.get(c.name, 0) - deficits.by_collective.get(c.name, 0) for c in collectives]
+    net_unattributed = earned_unattributed - deficits.unattributed
+    weights, unattributed = [max(0, weight) for weight in net], max(0, net_unattributed)
+    if not sum(weights) + unattributed:
+        attributed, commons = [0] * len(net), [0] * len(net)
         fee = kept = 0
     else:
         fee = policy.fee(pot_minor)
-        attributed_pot, commons_pot = _pots(policy, pot_minor - fee, sum(by_order), unattributed)
-        attributed = _attributed(policy, attributed_pot, by_order)
+        attributed_pot, commons_pot = _pots(policy, pot_minor - fee, sum(weights), unattributed)
+        attributed = _attributed(policy, attributed_pot, weights)
         kept = commons_pot if policy.commons_rule is CommonsRule.FUND else 0
         commons = apportion(commons_pot - kept, _commons_weights(policy.commons_rule, collectives))
-    raw = {mode: _raw_weights(usage, mode) for mode in (AI_ONLY, HUMAN_AI)}
+    raw = {mode: _by_collective(total.attributed for key, total in usage.items() if key.mode == mode) for mode in MODES}
+    events = _by_collective(total.counts for total in usage.values())
     lines = tuple(
         Line(
-            collective.name,
-            collective.status,
-            raw[AI_ONLY].get(collective.name, 0),
-            raw[HUMAN_AI].get(collective.name, 0),
-            *amounts,
+            collective=collective.name,
+            status=collective.status,
+            events=events.get(collective.name, 0),
+            weight_ai_only=raw[AI_ONLY].get(collective.name, 0),
+            weight_human_ai=raw[HUMAN_AI].get(collective.name, 0),
+            deficit_before=deficits.by_collective.get(collective.name, 0),
+            weight=max(0, weight),
+            deficit_after=max(0, -weight),
+            attributed_minor=attributed_minor,
+            commons_minor=commons_minor,
         )
-        for collective, *amounts in zip(collectives, by_order, attributed, commons, strict=True)
+        for collective, weight, attributed_minor, commons_minor in zip(
+            collectives, net, attributed, commons, strict=True
+        )
     )
     return Distribution(
-        events=events,
-        weight=sum(by_order),
+        events=sum(total.events for total in usage.values()),
+        retracted=sum(total.retracted for total in usage.values()),
+        weight=sum(weights),
         weight_unattributed=unattributed,
+        deficit_unattributed=max(0, -net_unattributed),
         pot_minor=pot_minor,
         fee_minor=fee,
         attributed_minor=sum(attributed),
@@ -116,7 +144,7 @@ def distribute(
 def _policy_weights(
     policy: Policy, usage: Mapping[UsageKey, UsageSum], confidence_ppm: Mapping[tuple[str, int], int]
 ) -> tuple[dict[str, int], int]:
-    """A[c] by collective, and C."""
+    """A[c] by collective, and C, before deficits."""
     mode_ppm = {AI_ONLY: policy.ai_only_ppm, HUMAN_AI: policy.human_ai_ppm}
     weights: dict[str, int] = {}
     unattributed = 0
@@ -130,13 +158,12 @@ def _policy_weights(
     return weights, unattributed
 
 
-def _raw_weights(usage: Mapping[UsageKey, UsageSum], mode: int) -> dict[str, int]:
-    weights: dict[str, int] = {}
-    for key, total in usage.items():
-        if key.mode == mode:
-            for collective, weight in total.attributed.items():
-                weights[collective] = weights.get(collective, 0) + weight
-    return weights
+def _by_collective(parts: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    sums: dict[str, int] = {}
+    for part in parts:
+        for collective, value in part.items():
+            sums[collective] = sums.get(collective, 0) + value
+    return sums
 
 
 def _pots(policy: Policy, net_minor: int, weight: int, unattributed: int) -> tuple[int, int]:
@@ -190,9 +217,12 @@ class RoundContent(Content):
     policy_version: int
     registry_sha256: Sha256Hex
     statement_sha256: Sha256Hex
+    weights_sha256: Sha256Hex
     events: int
+    retracted: int
     weight: DecimalInt
     weight_unattributed: DecimalInt
+    deficit_unattributed: DecimalInt
     pot_minor: DecimalInt
     fee_minor: DecimalInt
     attributed_minor: DecimalInt

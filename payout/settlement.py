@@ -6,7 +6,6 @@ step on. Approval and posting are one step: an approved round is a posted one.
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Final
@@ -14,26 +13,23 @@ from typing import Final
 import sqlalchemy as sa
 
 from ledger.errors import IdentityReusedError, InvalidInputError, StateError
-from ledger.journal import REVENUE
-from ledger.merkle import Frontier
 from ledger.registry import require_text
-from ledger.store import journal, log, registry
+from ledger.store import journal, log
 from ledger.store.database import Database
 from ledger.store.log import PoolRef
-from payout.replay import policy_in_force
+from payout.policy import Policy
 from payout.rounds import (
     Decision,
     DecisionContent,
-    Distribution,
     FireTimes,
     PostingContent,
     RoundContent,
-    distribute,
     posting_transfers,
 )
 from payout.schedule import due_fire_times
-from payout.statement import parse_statement, render_registry, render_statement
+from payout.statement import parse_statement
 from payout.store import pools, rounds
+from payout.store.calculation import Asked, Calculation, next_round, past_round
 from payout.store.rounds import RoundRecord, RoundState
 
 SCHEDULER: Final = "scheduler"
@@ -47,17 +43,6 @@ MAX_REASON: Final = 1_000
 _ROUND_NUMBER: Final = re.compile(r"[1-9][0-9]{0,8}")
 
 
-@dataclass(frozen=True, slots=True)
-class Calculation:
-    """A round as it would be logged, with the bodies that it commits to."""
-
-    content: RoundContent
-    review_seconds: int
-    distribution: Distribution
-    statement: bytes
-    registry: bytes
-
-
 class Settlement:
     """What operators and the scheduler do with rounds."""
 
@@ -65,10 +50,15 @@ class Settlement:
         self._database = database
         self._clock = clock
 
-    def preview(self, pool: PoolRef) -> Calculation:
-        """The round that `calculate` would make now; nothing is kept of it."""
+    def preview(self, pool: PoolRef, *, number: int = 0, policy: Policy | None = None) -> Calculation:
+        """The round that `calculate` would make now, or a past one again, under another policy if one is given.
+
+        Nothing is kept of it.
+        """
         with self._database.transaction() as connection:
-            return _calculation(connection, pool, calculated_by="", request_id="", fire_times=None)
+            if number:
+                return past_round(connection, pool, number, policy=policy)
+            return next_round(connection, pool, Asked(), policy=policy)
 
     def calculate(self, pool: PoolRef, calculated_by: str, request_id: str) -> RoundRecord:
         """Calculate the next round; the same request again gives the same round. StateError while a round is open."""
@@ -79,7 +69,8 @@ class Settlement:
                     raise IdentityReusedError.of("request_id", "was used by someone else")
                 return existing
             _require_no_open_round(connection, pool)
-            return self._record(connection, pool, _calculation(connection, pool, calculated_by, request_id, None), None)
+            calculation = next_round(connection, pool, Asked(calculated_by, request_id))
+            return self._record(connection, pool, calculation, None)
 
     def calculate_due(self, pool: PoolRef) -> RoundRecord | None:
         """Calculate the round that the schedule asks for, once for all fire times that no round has answered.
@@ -96,7 +87,7 @@ class Settlement:
             fire_times = FireTimes(first=_rfc3339(due.first), last=_rfc3339(due.last), count=due.count)
             # A colon keeps these apart from every request id that a caller may choose.
             request_id = f"fire:{fire_times.last}"
-            calculation = _calculation(connection, pool, SCHEDULER, request_id, fire_times)
+            calculation = next_round(connection, pool, Asked(SCHEDULER, request_id, fire_times))
             return self._record(connection, pool, calculation, due.last)
 
     def approve(self, pool: PoolRef, number: int, decided_by: str) -> RoundRecord:
@@ -132,11 +123,11 @@ class Settlement:
         self, connection: sa.Connection, pool: PoolRef, calculation: Calculation, last_fire_time: datetime | None
     ) -> RoundRecord:
         content = calculation.content
-        for body in (calculation.statement, calculation.registry):
+        for body in calculation.bodies():
             log.put_body(connection, pool, sha256(body).digest(), body)
         (leaf,) = log.append(connection, pool, [content], self._clock())
         rounds.insert_round(connection, pool, content, leaf.index, last_fire_time)
-        if not calculation.review_seconds:
+        if not calculation.policy.review_seconds:
             self._approve_and_post(connection, pool, content, POLICY)
         return rounds.get_round(connection, pool, content.number)
 
@@ -159,64 +150,6 @@ class Settlement:
         content = DecisionContent(round=number, decision=decision.value, decided_by=decided_by, reason=reason)
         (leaf,) = log.append(connection, pool, [content], self._clock())
         rounds.insert_decision(connection, pool, number, leaf.index)
-
-
-def _calculation(
-    connection: sa.Connection, pool: PoolRef, calculated_by: str, request_id: str, fire_times: FireTimes | None
-) -> Calculation:
-    """Everything logged since the last posted round, distributed under the policy in force."""
-    latest, posted = rounds.latest_round(connection, pool), rounds.latest_posted(connection, pool)
-    start = posted.content.end if posted else 0
-    head = log.read_head(connection, pool)
-    logged = [
-        (found.leaf_index, found.version, found.policy)
-        for found in pools.list_policies(connection, pool)
-        if found.leaf_index < head.size
-    ]
-    policy_leaf, policy_version, policy = policy_in_force(logged, start)
-    collectives = registry.list_collectives(connection)
-    distribution = distribute(
-        policy,
-        journal.balances_of(connection, pool, [REVENUE], log_size=head.size).get(REVENUE, 0),
-        rounds.usage_sums(connection, pool, start, head.size),
-        registry.confidences(connection, pool),
-        collectives,
-    )
-    statement, snapshot = render_statement(distribution.lines), render_registry(collectives)
-    content = _content(
-        distribution,
-        head,
-        number=latest.content.number + 1 if latest else 1,
-        previous=posted.content.number if posted else 0,
-        start=start,
-        policy_leaf=policy_leaf,
-        policy_version=policy_version,
-        registry_sha256=sha256(snapshot).hexdigest(),
-        statement_sha256=sha256(statement).hexdigest(),
-        calculated_by=calculated_by,
-        request_id=request_id,
-        fire_times=fire_times,
-    )
-    return Calculation(content, policy.review_seconds, distribution, statement, snapshot)
-
-
-def _content(distribution: Distribution, head: Frontier, **facts: object) -> RoundContent:
-    return RoundContent.model_validate(
-        {
-            "end": head.size,
-            "root": head.root().hex(),
-            "events": distribution.events,
-            "weight": distribution.weight,
-            "weight_unattributed": distribution.weight_unattributed,
-            "pot_minor": distribution.pot_minor,
-            "fee_minor": distribution.fee_minor,
-            "attributed_minor": distribution.attributed_minor,
-            "commons_minor": distribution.commons_minor,
-            "commons_kept_minor": distribution.commons_kept_minor,
-            "carried_minor": distribution.carried_minor,
-            **facts,
-        }
-    )
 
 
 def _open_round(connection: sa.Connection, pool: PoolRef) -> RoundRecord | None:

@@ -4,23 +4,28 @@ Canonical means one spelling only: UTF-8, a header, a line feed after every line
 none), one line per collective by the bytes of its id.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from ledger.errors import InvalidInputError, LedgerCorruptError
 from ledger.registry import Collective, CollectiveStatus, require_resource_id
-from payout.rounds import Line
+from payout.rounds import Deficits, Line
+from payout.weights import UsageKey, UsageSum
 
 STATEMENT_COLUMNS: Final = (
     "collective",
     "status",
+    "events",
     "weight_ai_only",
     "weight_human_ai",
+    "deficit_before",
     "weight",
+    "deficit_after",
     "attributed_minor",
     "commons_minor",
     "amount_minor",
 )
+WEIGHTS_COLUMNS: Final = ("collective", "method", "method_version", "mode", "events", "weight")
 REGISTRY_COLUMNS: Final = ("collective", "status", "members", "equity_ppm")
 
 
@@ -32,9 +37,12 @@ def render_statement(lines: Iterable[Line]) -> bytes:
             (
                 line.collective,
                 line.status.value,
+                line.events,
                 line.weight_ai_only,
                 line.weight_human_ai,
+                line.deficit_before,
                 line.weight,
+                line.deficit_after,
                 line.attributed_minor,
                 line.commons_minor,
                 line.amount_minor,
@@ -49,7 +57,12 @@ def parse_statement(statement: bytes) -> list[Line]:
     rows = _parse(statement, STATEMENT_COLUMNS, "statement")
     try:
         lines = [
-            Line(require_resource_id(row[0], "collective"), CollectiveStatus(row[1]), *map(_natural, row[2:7]))
+            Line(
+                require_resource_id(row[0], "collective"),
+                CollectiveStatus(row[1]),
+                *map(_integer, row[2:5]),
+                *map(_natural, row[5:10]),
+            )
             for row in rows
         ]
     except (ValueError, InvalidInputError) as error:
@@ -58,6 +71,23 @@ def parse_statement(statement: bytes) -> list[Line]:
     if render_statement(lines) != statement or names != sorted(set(names)):
         raise LedgerCorruptError("statement", "is not canonical")
     return lines
+
+
+def deficits_of(lines: Iterable[Line], unattributed: int) -> Deficits:
+    """What a posted round leaves for the next one to subtract."""
+    return Deficits(unattributed, {line.collective: line.deficit_after for line in lines if line.deficit_after})
+
+
+def render_weights(usage: Mapping[UsageKey, UsageSum]) -> bytes:
+    """Where the statement's weights come from: a line per collective, method version and mode.
+
+    An empty collective is nobody: the unattributed weight, and all events, of that method version and mode.
+    """
+    rows: list[tuple[str, str, int, int, int, int]] = []
+    for key, total in usage.items():
+        rows.append(("", *key, total.events - total.retracted, total.unattributed))
+        rows += [(name, *key, total.counts[name], weight) for name, weight in total.attributed.items()]
+    return _render(WEIGHTS_COLUMNS, sorted(rows))
 
 
 def render_registry(collectives: Iterable[Collective]) -> bytes:
@@ -86,6 +116,10 @@ def _render(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:
     text = [",".join(columns)]
     text += [",".join(map(str, row)) for row in rows]
     return ("\n".join(text) + "\n").encode()
+
+
+def _integer(text: str) -> int:
+    return -_natural(text[1:]) if text.startswith("-") else _natural(text)
 
 
 def _natural(text: str) -> int:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ledger.batch_weights import LIMB_BITS
+from ledger.batch_weights import LIMB_BITS, ModeWeights
 from ledger.usage import Int64Array
 
 
@@ -20,26 +20,32 @@ class UsageKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class UsageSum:
-    """The usage under one key: events, and exact weights in nano-units."""
+    """The usage under one key, less what was retracted: exact weights in nano-units, which may be negative."""
 
     events: int
+    retracted: int
     unattributed: int
     attributed: Mapping[str, int]
-    """By collective; those with none are absent."""
+    """Weight by collective; those that no event names are absent."""
+    counts: Mapping[str, int]
+    """Events that name each collective, less those retracted."""
 
 
 @dataclass(slots=True)
 class _Running:
     events: int = 0
+    retracted: int = 0
     unattributed: int = 0
+    present: Int64Array = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    count: Int64Array = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     low: Int64Array = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     high: Int64Array = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
 
 
 class WeightSum:
-    """A running sum over batches, by collective number.
+    """A running sum over batches and retractions, by collective number.
 
-    Each batch adds low limbs below 2^44 and high limbs below 2^32, so 500,000 batches fit 63 bits; limbs are
+    Each adds or subtracts low limbs below 2^44 and high limbs below 2^32, so 500,000 of them fit 63 bits; limbs are
     normalised long before.
     """
 
@@ -49,19 +55,20 @@ class WeightSum:
         self._running: dict[UsageKey, _Running] = {}
         self._added = 0
 
-    def add(
-        self, key: UsageKey, *, events: int, unattributed: int, numbers: Int64Array, low: Int64Array, high: Int64Array
-    ) -> None:
-        """Add one mode of one batch. numbers: (c,) distinct and not negative; low, high: (c,) its limbs."""
+    def add(self, key: UsageKey, weights: ModeWeights, *, sign: int = 1) -> None:
+        """Add one mode of a batch, or of a retraction with sign -1. `weights.index`: distinct, not negative."""
         running = self._running.setdefault(key, _Running())
-        running.events += events
-        running.unattributed += unattributed
-        if len(numbers):
-            width = int(numbers.max()) + 1
-            if width > len(running.low):
-                running.low, running.high = _widened(running.low, width), _widened(running.high, width)
-            running.low[numbers] += low
-            running.high[numbers] += high
+        if sign > 0:
+            running.events += weights.events
+        else:
+            running.retracted += weights.events
+        running.unattributed += sign * weights.unattributed
+        if len(weights.index):
+            _widen(running, int(weights.index.max()) + 1)
+            running.present[weights.index] = 1
+            running.count[weights.index] += sign * weights.count
+            running.low[weights.index] += sign * weights.low
+            running.high[weights.index] += sign * weights.high
         self._added += 1
         if self._added % self.NORMALISE_EVERY == 0:
             self._normalise()
@@ -72,18 +79,29 @@ class WeightSum:
 
     def _normalise(self) -> None:
         for running in self._running.values():
+            # The shift rounds down, so a negative low limb borrows from the high one.
             running.high += running.low >> LIMB_BITS
             running.low &= (1 << LIMB_BITS) - 1
 
 
-def _widened(values: Int64Array, width: int) -> Int64Array:
-    wider = np.zeros(max(width, 2 * len(values)), dtype=np.int64)
-    wider[: len(values)] = values
-    return wider
+def _widen(running: _Running, width: int) -> None:
+    if width > len(running.low):
+        for name in ("present", "count", "low", "high"):
+            values: Int64Array = getattr(running, name)
+            wider = np.zeros(max(width, 2 * len(values)), dtype=np.int64)
+            wider[: len(values)] = values
+            setattr(running, name, wider)
 
 
 def _total(running: _Running, names: Mapping[int, str]) -> UsageSum:
-    present = np.flatnonzero((running.low != 0) | (running.high != 0))
-    limbs = zip(present.tolist(), running.low[present].tolist(), running.high[present].tolist(), strict=True)
-    weights = {names[number]: low + (high << LIMB_BITS) for number, low, high in limbs}
-    return UsageSum(running.events, running.unattributed, weights)
+    present = np.flatnonzero(running.present)
+    named = [names[number] for number in present.tolist()]
+    limbs = zip(running.low[present].tolist(), running.high[present].tolist(), strict=True)
+    weights = [low + (high << LIMB_BITS) for low, high in limbs]
+    return UsageSum(
+        running.events,
+        running.retracted,
+        running.unattributed,
+        dict(zip(named, weights, strict=True)),
+        dict(zip(named, running.count[present].tolist(), strict=True)),
+    )

@@ -3,20 +3,20 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 
 from ledger.errors import IdentityReusedError, InvalidInputError, LostRaceError, StateError
 from ledger.journal import (
+    Movement,
     Purpose,
     Transfer,
-    collective_account,
     fold,
-    payment_transfers,
+    movement_transfers,
     revenue_transfers,
 )
-from ledger.leaves import Content, Leaf, PaymentContent, RevenueContent, decode
+from ledger.leaves import Content, GrantContent, Leaf, PaymentContent, ReleaseContent, RevenueContent, decode
 from ledger.money import MAX_BALANCE_MINOR
 from ledger.store import log, registry
 from ledger.store import tables as t
@@ -173,24 +173,29 @@ def list_revenues(
     return [_recorded_leaf(row, RevenueContent) for row in connection.execute(query)]
 
 
-def record_payment(connection: sa.Connection, pool: PoolRef, content: PaymentContent, now: datetime) -> RecordedLeaf:
-    """Record a payment exactly once by request id, as `record_revenue` does.
+def record_movement(connection: sa.Connection, pool: PoolRef, content: Movement, now: datetime) -> RecordedLeaf:
+    """Record what an operator moves, exactly once by request id, as `record_revenue` does.
 
-    Raises StateError where the collective's balance is lower, NotFoundError where there is no such collective.
+    Raises StateError where the account that gives has less, NotFoundError where there is no such collective.
     """
-    key = t.payment.c.request_id == content.request_id
-    if recorded := _recorded(connection, pool, t.payment, key, PaymentContent):
+    key = t.movement.c.request_id == content.request_id
+    if recorded := _recorded(connection, pool, t.movement, key, *MOVEMENTS):
         return _same(recorded, content)
     registry.get_collective(connection, content.collective)
-    account = collective_account(content.collective)
+    transfers = movement_transfers(content)
     (leaf,) = log.append(connection, pool, [content], now)
-    held = balances_of(connection, pool, [account], log_size=leaf.index).get(account, 0)
-    if held < content.amount_minor:
-        detail = f"has {held} minor units, fewer than {content.amount_minor}"
-        raise StateError(f"pools/{pool.name}/accounts/{account}", "BALANCE_TOO_LOW", detail)
-    _claim(connection, pool, t.payment, {"request_id": content.request_id}, leaf.index)
-    post(connection, pool, leaf.index, payment_transfers(content))
+    for transfer in transfers:
+        account = transfer.from_account
+        there = balances_of(connection, pool, [account], log_size=leaf.index).get(account, 0)
+        if there < transfer.amount_minor:
+            detail = f"has {there} minor units, fewer than {transfer.amount_minor}"
+            raise StateError(f"pools/{pool.name}/accounts/{account}", "BALANCE_TOO_LOW", detail)
+    _claim(connection, pool, t.movement, {"request_id": content.request_id}, leaf.index)
+    post(connection, pool, leaf.index, transfers)
     return RecordedLeaf(Leaf(pool.name, leaf.index, now, content), leaf.hash)
+
+
+MOVEMENTS: Final[tuple[type[Content], ...]] = (PaymentContent, ReleaseContent, GrantContent)
 
 
 def _leaves_of(pool: PoolRef, table: sa.Table) -> sa.Select[Any]:
@@ -200,14 +205,14 @@ def _leaves_of(pool: PoolRef, table: sa.Table) -> sa.Select[Any]:
 
 
 def _recorded(
-    connection: sa.Connection, pool: PoolRef, table: sa.Table, key: Any, kind: type[Content]
+    connection: sa.Connection, pool: PoolRef, table: sa.Table, key: Any, *kinds: type[Content]
 ) -> RecordedLeaf | None:
     row = connection.execute(_leaves_of(pool, table).where(key)).first()
-    return _recorded_leaf(row, kind) if row else None
+    return _recorded_leaf(row, *kinds) if row else None
 
 
-def _recorded_leaf(row: Any, kind: type[Content]) -> RecordedLeaf:
-    return RecordedLeaf(decode(bytes(row.entry), {kind.type: kind}), bytes(row.hash))
+def _recorded_leaf(row: Any, *kinds: type[Content]) -> RecordedLeaf:
+    return RecordedLeaf(decode(bytes(row.entry), {kind.type: kind for kind in kinds}), bytes(row.hash))
 
 
 def _same(recorded: RecordedLeaf, content: Content) -> RecordedLeaf:

@@ -147,6 +147,22 @@ batch = sa.Table(
     sa.UniqueConstraint("pool_id", "leaf_index"),
 )
 
+retraction = sa.Table(
+    "retraction",
+    metadata,
+    pool_id(),
+    sa.Column("platform_id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("request_id", sa.Text, primary_key=True),
+    sa.Column("batch_number", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("request_sha256", sa.LargeBinary, nullable=False),
+    sa.Column("weights_number", sa.BigInteger, nullable=False),
+    leaf_index(),
+    sa.UniqueConstraint("pool_id", "weights_number"),
+    sa.UniqueConstraint("pool_id", "leaf_index"),
+    sa.Index(None, "pool_id", "batch_number"),
+    comment="Events of a batch taken back; batch_weights has their weights under weights_number.",
+)
+
 revenue = sa.Table(
     "revenue",
     metadata,
@@ -157,12 +173,13 @@ revenue = sa.Table(
     sa.UniqueConstraint("pool_id", "leaf_index"),
 )
 
-payment = sa.Table(
-    "payment",
+movement = sa.Table(
+    "movement",
     metadata,
     pool_id(),
     sa.Column("request_id", sa.Text, primary_key=True),
     leaf_index(),
+    comment="What operators moved by hand: payments, releases of what was held, grants from the commons fund.",
 )
 
 transfer = sa.Table(
@@ -191,7 +208,8 @@ balance = sa.Table(
 )
 
 APPEND_ONLY: Final = (
-    platform, pool, leaf, node, body, method, event, batch_weights, batch, revenue, payment, transfer, balance,
+    platform, pool, leaf, node, body, method, event, batch_weights, batch, retraction, revenue, movement, transfer,
+    balance,
 )  # fmt: skip
 """What the service may insert and read, and nothing else."""
 

@@ -76,7 +76,7 @@ class UsageStore:
     def __init__(self, database: Database, clock: Callable[[], datetime]) -> None:
         self._database = database
         self._clock = clock
-        self._collectives = registry.CollectiveNumbers(database)
+        self.collectives = registry.CollectiveNumbers(database)
 
     def accept(self, identity: BatchIdentity, method_id: str, body: bytes) -> RecordedBatch:
         """Record a batch; when this returns it is durable. The same batch again gives its first record.
@@ -110,7 +110,7 @@ class UsageStore:
 
     def _parsed(self, body: bytes) -> tuple[UsageBatch, Int64Array]:
         batch = parse_batch(body)
-        numbers = self._collectives.of(batch.collectives)
+        numbers = self.collectives.of(batch.collectives)
         require_known(batch, numbers > 0)
         return batch, numbers
 
@@ -129,7 +129,7 @@ class UsageStore:
                 accepted[ascending[free]] = True
             weights = weigh(batch, accepted)
             log.put_body(connection, pool, prepared.digest, prepared.body)
-            _put_weights(connection, batch_number, prepared, weights)
+            put_weights(connection, pool, batch_number, prepared.method, weights, prepared.collective_numbers)
             content = _content(prepared, accepted, weights)
             now = self._clock()
             (leaf,) = log.append(connection, pool, [content], now)
@@ -296,17 +296,25 @@ def _content(prepared: _Prepared, accepted: BoolArray, weights: BatchWeights) ->
     )
 
 
-def _put_weights(connection: sa.Connection, batch_number: int, prepared: _Prepared, weights: BatchWeights) -> None:
+def put_weights(
+    connection: sa.Connection,
+    pool: PoolRef,
+    batch_number: int,
+    method: Method,
+    weights: BatchWeights,
+    collective_numbers: Int64Array,
+) -> None:
+    """Keep weights under a batch number, a row per mode that has events."""
     rows = [
         {
-            "pool_id": prepared.identity.pool.pool_id,
+            "pool_id": pool.pool_id,
             "batch_number": batch_number,
             "mode": mode,
-            "method": prepared.method.name,
-            "method_version": prepared.method.version,
+            "method": method.name,
+            "method_version": method.version,
             "events": of_mode.events,
             "unattributed": of_mode.unattributed,
-            "packed": pack(of_mode, prepared.collective_numbers),
+            "packed": pack(of_mode, collective_numbers),
         }
         for mode, of_mode in weights.items()
         if of_mode.events

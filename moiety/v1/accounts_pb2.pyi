@@ -40,6 +40,12 @@ class _TransferPurposeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Trans
     """Kept in the commons fund."""
     TRANSFER_PURPOSE_PAYMENT: _TransferPurpose.ValueType  # 6
     """Paid out."""
+    TRANSFER_PURPOSE_RELEASE: _TransferPurpose.ValueType  # 7
+    """Held, and released to the collective."""
+    TRANSFER_PURPOSE_RETURN: _TransferPurpose.ValueType  # 8
+    """Held, and returned to the commons fund."""
+    TRANSFER_PURPOSE_GRANT: _TransferPurpose.ValueType  # 9
+    """Granted from the commons fund."""
 
 class TransferPurpose(_TransferPurpose, metaclass=_TransferPurposeEnumTypeWrapper):
     """Why an amount moved."""
@@ -58,6 +64,12 @@ TRANSFER_PURPOSE_COMMONS_FUND: TransferPurpose.ValueType  # 5
 """Kept in the commons fund."""
 TRANSFER_PURPOSE_PAYMENT: TransferPurpose.ValueType  # 6
 """Paid out."""
+TRANSFER_PURPOSE_RELEASE: TransferPurpose.ValueType  # 7
+"""Held, and released to the collective."""
+TRANSFER_PURPOSE_RETURN: TransferPurpose.ValueType  # 8
+"""Held, and returned to the commons fund."""
+TRANSFER_PURPOSE_GRANT: TransferPurpose.ValueType  # 9
+"""Granted from the commons fund."""
 Global___TransferPurpose: _TypeAlias = TransferPurpose  # noqa: Y015
 
 @_typing.final
@@ -181,6 +193,170 @@ class Payment(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Payment: _TypeAlias = Payment  # noqa: Y015
+
+@_typing.final
+class Release(_message.Message):
+    """What was held for a collective, let go."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    COLLECTIVE_FIELD_NUMBER: _builtins.int
+    AMOUNT_MINOR_FIELD_NUMBER: _builtins.int
+    TO_COMMONS_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    DECIDED_BY_FIELD_NUMBER: _builtins.int
+    LEAF_INDEX_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`pools/{pool}/releases/{request_id}`."""
+    collective: _builtins.str
+    """`collectives/{collective}`: for whom it was held."""
+    amount_minor: _builtins.int
+    """Minor units, 1 to what is held."""
+    to_commons: _builtins.bool
+    """To the commons fund rather than to the collective."""
+    reason: _builtins.str
+    """Why; 1 to 1,000 characters."""
+    decided_by: _builtins.str
+    """`operators/{id}`: who decided."""
+    leaf_index: _builtins.int
+    """Where it stands in the pool's log."""
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was logged."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        collective: _builtins.str = ...,
+        amount_minor: _builtins.int = ...,
+        to_commons: _builtins.bool = ...,
+        reason: _builtins.str = ...,
+        decided_by: _builtins.str = ...,
+        leaf_index: _builtins.int = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "collective", b"collective", "create_time", b"create_time", "decided_by", b"decided_by", "leaf_index", b"leaf_index", "name", b"name", "reason", b"reason", "to_commons", b"to_commons"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Release: _TypeAlias = Release  # noqa: Y015
+
+@_typing.final
+class Grant(_message.Message):
+    """An amount granted from the commons fund."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    COLLECTIVE_FIELD_NUMBER: _builtins.int
+    AMOUNT_MINOR_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    DECIDED_BY_FIELD_NUMBER: _builtins.int
+    LEAF_INDEX_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`pools/{pool}/grants/{request_id}`."""
+    collective: _builtins.str
+    """`collectives/{collective}`: who gets it."""
+    amount_minor: _builtins.int
+    """Minor units, 1 to what is in the fund."""
+    reason: _builtins.str
+    """Why; 1 to 1,000 characters."""
+    decided_by: _builtins.str
+    """`operators/{id}`: who decided."""
+    leaf_index: _builtins.int
+    """Where it stands in the pool's log."""
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was logged."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        collective: _builtins.str = ...,
+        amount_minor: _builtins.int = ...,
+        reason: _builtins.str = ...,
+        decided_by: _builtins.str = ...,
+        leaf_index: _builtins.int = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "collective", b"collective", "create_time", b"create_time", "decided_by", b"decided_by", "leaf_index", b"leaf_index", "name", b"name", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Grant: _TypeAlias = Grant  # noqa: Y015
+
+@_typing.final
+class ReleaseHeldRequest(_message.Message):
+    """Asks to let go what is held."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    RELEASE_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """`pools/{pool}`."""
+    request_id: _builtins.str
+    """The operator's own id for it: 1 to 128 of A-Z, a-z, 0-9 and `._-`."""
+    @_builtins.property
+    def release(self) -> Global___Release:
+        """What to let go, and to whom."""
+
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+        release: Global___Release | None = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["release", b"release"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["parent", b"parent", "release", b"release", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReleaseHeldRequest: _TypeAlias = ReleaseHeldRequest  # noqa: Y015
+
+@_typing.final
+class GrantFromCommonsRequest(_message.Message):
+    """Asks for a grant."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    GRANT_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """`pools/{pool}`."""
+    request_id: _builtins.str
+    """The operator's own id for it: 1 to 128 of A-Z, a-z, 0-9 and `._-`."""
+    @_builtins.property
+    def grant(self) -> Global___Grant:
+        """What to grant, and to whom."""
+
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+        grant: Global___Grant | None = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["grant", b"grant"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["grant", b"grant", "parent", b"parent", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GrantFromCommonsRequest: _TypeAlias = GrantFromCommonsRequest  # noqa: Y015
 
 @_typing.final
 class GetBalanceRequest(_message.Message):

@@ -55,6 +55,16 @@ class AccountsServiceStub:
                 request_serializer=moiety_dot_v1_dot_accounts__pb2.RecordPaymentRequest.SerializeToString,
                 response_deserializer=moiety_dot_v1_dot_accounts__pb2.Payment.FromString,
                 _registered_method=True)
+        self.ReleaseHeld = channel.unary_unary(
+                '/moiety.v1.AccountsService/ReleaseHeld',
+                request_serializer=moiety_dot_v1_dot_accounts__pb2.ReleaseHeldRequest.SerializeToString,
+                response_deserializer=moiety_dot_v1_dot_accounts__pb2.Release.FromString,
+                _registered_method=True)
+        self.GrantFromCommons = channel.unary_unary(
+                '/moiety.v1.AccountsService/GrantFromCommons',
+                request_serializer=moiety_dot_v1_dot_accounts__pb2.GrantFromCommonsRequest.SerializeToString,
+                response_deserializer=moiety_dot_v1_dot_accounts__pb2.Grant.FromString,
+                _registered_method=True)
 
 
 class AccountsServiceServicer:
@@ -90,6 +100,21 @@ class AccountsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReleaseHeld(self, request, context):
+        """Releases what was held for a suspended collective, to it or back to the commons fund. Request ids of payments,
+        releases and grants are one set; repeating one with the same content returns the first answer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GrantFromCommons(self, request, context):
+        """Grants a collective an amount from the commons fund.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AccountsServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -112,6 +137,16 @@ def add_AccountsServiceServicer_to_server(servicer, server):
                     servicer.RecordPayment,
                     request_deserializer=moiety_dot_v1_dot_accounts__pb2.RecordPaymentRequest.FromString,
                     response_serializer=moiety_dot_v1_dot_accounts__pb2.Payment.SerializeToString,
+            ),
+            'ReleaseHeld': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReleaseHeld,
+                    request_deserializer=moiety_dot_v1_dot_accounts__pb2.ReleaseHeldRequest.FromString,
+                    response_serializer=moiety_dot_v1_dot_accounts__pb2.Release.SerializeToString,
+            ),
+            'GrantFromCommons': grpc.unary_unary_rpc_method_handler(
+                    servicer.GrantFromCommons,
+                    request_deserializer=moiety_dot_v1_dot_accounts__pb2.GrantFromCommonsRequest.FromString,
+                    response_serializer=moiety_dot_v1_dot_accounts__pb2.Grant.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -223,6 +258,60 @@ class AccountsService:
             '/moiety.v1.AccountsService/RecordPayment',
             moiety_dot_v1_dot_accounts__pb2.RecordPaymentRequest.SerializeToString,
             moiety_dot_v1_dot_accounts__pb2.Payment.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReleaseHeld(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/moiety.v1.AccountsService/ReleaseHeld',
+            moiety_dot_v1_dot_accounts__pb2.ReleaseHeldRequest.SerializeToString,
+            moiety_dot_v1_dot_accounts__pb2.Release.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GrantFromCommons(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/moiety.v1.AccountsService/GrantFromCommons',
+            moiety_dot_v1_dot_accounts__pb2.GrantFromCommonsRequest.SerializeToString,
+            moiety_dot_v1_dot_accounts__pb2.Grant.FromString,
             options,
             channel_credentials,
             insecure,

@@ -43,6 +43,12 @@ class AccountsServiceStub:
     """Records that a collective was paid outside the system: moves the amount from its payable account to its paid one.
     Repeating a request id with the same content returns the first answer.
     """
+    ReleaseHeld: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.ReleaseHeldRequest, _accounts_pb2.Release]
+    """Releases what was held for a suspended collective, to it or back to the commons fund. Request ids of payments,
+    releases and grants are one set; repeating one with the same content returns the first answer.
+    """
+    GrantFromCommons: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.GrantFromCommonsRequest, _accounts_pb2.Grant]
+    """Grants a collective an amount from the commons fund."""
 
 @_typing.type_check_only
 class AccountsServiceAsyncStub(AccountsServiceStub):
@@ -59,6 +65,12 @@ class AccountsServiceAsyncStub(AccountsServiceStub):
     """Records that a collective was paid outside the system: moves the amount from its payable account to its paid one.
     Repeating a request id with the same content returns the first answer.
     """
+    ReleaseHeld: _aio.UnaryUnaryMultiCallable[_accounts_pb2.ReleaseHeldRequest, _accounts_pb2.Release]  # type: ignore[assignment]
+    """Releases what was held for a suspended collective, to it or back to the commons fund. Request ids of payments,
+    releases and grants are one set; repeating one with the same content returns the first answer.
+    """
+    GrantFromCommons: _aio.UnaryUnaryMultiCallable[_accounts_pb2.GrantFromCommonsRequest, _accounts_pb2.Grant]  # type: ignore[assignment]
+    """Grants a collective an amount from the commons fund."""
 
 class AccountsServiceServicer(metaclass=_abc_1.ABCMeta):
     """Reads a pool's books, and records what was paid out. A collective sees its own accounts."""
@@ -96,5 +108,23 @@ class AccountsServiceServicer(metaclass=_abc_1.ABCMeta):
         """Records that a collective was paid outside the system: moves the amount from its payable account to its paid one.
         Repeating a request id with the same content returns the first answer.
         """
+
+    @_abc_1.abstractmethod
+    def ReleaseHeld(
+        self,
+        request: _accounts_pb2.ReleaseHeldRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_accounts_pb2.Release, _abc.Awaitable[_accounts_pb2.Release]]:
+        """Releases what was held for a suspended collective, to it or back to the commons fund. Request ids of payments,
+        releases and grants are one set; repeating one with the same content returns the first answer.
+        """
+
+    @_abc_1.abstractmethod
+    def GrantFromCommons(
+        self,
+        request: _accounts_pb2.GrantFromCommonsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_accounts_pb2.Grant, _abc.Awaitable[_accounts_pb2.Grant]]:
+        """Grants a collective an amount from the commons fund."""
 
 def add_AccountsServiceServicer_to_server(servicer: AccountsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -28,7 +28,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from moiety.v1 import registry_pb2 as moiety_dot_v1_dot_registry__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16moiety/v1/rounds.proto\x12\tmoiety.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18moiety/v1/registry.proto\"o\n\tFireTimes\x12)\n\x05\x66irst\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12(\n\x04last\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x63ount\x18\x03 \x01(\x05\"\xf5\x05\n\x05Round\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x0e\n\x06number\x18\x02 \x01(\x05\x12$\n\x05state\x18\x03 \x01(\x0e\x32\x15.moiety.v1.RoundState\x12\x10\n\x08\x63urrency\x18\x04 \x01(\t\x12\r\n\x05start\x18\x05 \x01(\x03\x12\x0b\n\x03\x65nd\x18\x06 \x01(\x03\x12\x0c\n\x04root\x18\x07 \x01(\x0c\x12!\n\x06policy\x18\x08 \x01(\x0b\x32\x11.moiety.v1.Policy\x12\x13\n\x0b\x65vent_count\x18\t \x01(\x03\x12\x11\n\tpot_minor\x18\n \x01(\x03\x12\x11\n\tfee_minor\x18\x0b \x01(\x03\x12\x17\n\x0f\x61llocated_minor\x18\x0c \x01(\x03\x12\x18\n\x10\x61ttributed_minor\x18\r \x01(\x03\x12\x15\n\rcommons_minor\x18\x0e \x01(\x03\x12\x1a\n\x12\x63ommons_kept_minor\x18\x0f \x01(\x03\x12\x15\n\rcarried_minor\x18\x10 \x01(\x03\x12\x18\n\x10statement_sha256\x18\x11 \x01(\x0c\x12\x17\n\x0fregistry_sha256\x18\x12 \x01(\x0c\x12\x12\n\nleaf_index\x18\x13 \x01(\x03\x12\x17\n\x0fprevious_number\x18\x14 \x01(\x05\x12(\n\nfire_times\x18\x15 \x01(\x0b\x32\x14.moiety.v1.FireTimes\x12\x15\n\rcalculated_by\x18\x16 \x01(\t\x12\x12\n\ndecided_by\x18\x17 \x01(\t\x12\x0e\n\x06reason\x18\x18 \x01(\t\x12\x32\n\x0e\x63\x61lculate_time\x18\x19 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x64\x65\x63ide_time\x18\x1a \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tpost_time\x18\x1b \x01(\x0b\x32\x1a.google.protobuf.Timestamp:2\xea\x41/\n\x10moiety.dev/Round\x12\x1bpools/{pool}/rounds/{round}\"w\n\nAllocation\x12\x12\n\ncollective\x18\x01 \x01(\t\x12\x18\n\x10\x61ttributed_minor\x18\x02 \x01(\x03\x12\x15\n\rcommons_minor\x18\x03 \x01(\x03\x12\x14\n\x0c\x61mount_minor\x18\x04 \x01(\x03\x12\x0e\n\x06weight\x18\x05 \x01(\t\"+\n\x13PreviewRoundRequest\x12\x14\n\x06parent\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"P\n\x14PreviewRoundResponse\x12\x1f\n\x05round\x18\x01 \x01(\x0b\x32\x10.moiety.v1.Round\x12\x17\n\x0fstatement_chunk\x18\x02 \x01(\x0c\"G\n\x15\x43\x61lculateRoundRequest\x12\x14\n\x06parent\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x18\n\nrequest_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\")\n\x13\x41pproveRoundRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\">\n\x12RejectRoundRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x14\n\x06reason\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\"%\n\x0fGetRoundRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"\\\n\x11ListRoundsRequest\x12\x14\n\x06parent\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x17\n\tpage_size\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\"O\n\x12ListRoundsResponse\x12 \n\x06rounds\x18\x01 \x03(\x0b\x32\x10.moiety.v1.Round\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"a\n\x16ListAllocationsRequest\x12\x14\n\x06parent\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x17\n\tpage_size\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\"^\n\x17ListAllocationsResponse\x12*\n\x0b\x61llocations\x18\x01 \x03(\x0b\x32\x15.moiety.v1.Allocation\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\")\n\x13GetStatementRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"%\n\x14GetStatementResponse\x12\r\n\x05\x63hunk\x18\x01 \x01(\x0c*\x91\x01\n\nRoundState\x12\x1b\n\x17ROUND_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16ROUND_STATE_CALCULATED\x10\x01\x12\x18\n\x14ROUND_STATE_APPROVED\x10\x02\x12\x16\n\x12ROUND_STATE_POSTED\x10\x03\x12\x18\n\x14ROUND_STATE_REJECTED\x10\x04\x32\xdc\x04\n\rRoundsService\x12Q\n\x0cPreviewRound\x12\x1e.moiety.v1.PreviewRoundRequest\x1a\x1f.moiety.v1.PreviewRoundResponse0\x01\x12\x44\n\x0e\x43\x61lculateRound\x12 .moiety.v1.CalculateRoundRequest\x1a\x10.moiety.v1.Round\x12@\n\x0c\x41pproveRound\x12\x1e.moiety.v1.ApproveRoundRequest\x1a\x10.moiety.v1.Round\x12>\n\x0bRejectRound\x12\x1d.moiety.v1.RejectRoundRequest\x1a\x10.moiety.v1.Round\x12\x38\n\x08GetRound\x12\x1a.moiety.v1.GetRoundRequest\x1a\x10.moiety.v1.Round\x12I\n\nListRounds\x12\x1c.moiety.v1.ListRoundsRequest\x1a\x1d.moiety.v1.ListRoundsResponse\x12X\n\x0fListAllocations\x12!.moiety.v1.ListAllocationsRequest\x1a\".moiety.v1.ListAllocationsResponse\x12Q\n\x0cGetStatement\x12\x1e.moiety.v1.GetStatementRequest\x1a\x1f.moiety.v1.GetStatementResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16moiety/v1/rounds.proto\x12\tmoiety.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18moiety/v1/registry.proto\"o\n\tFireTimes\x12)\n\x05\x66irst\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12(\n\x04last\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x63ount\x18\x03 \x01(\x05\"\xa6\x06\n\x05Round\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x0e\n\x06number\x18\x02 \x01(\x05\x12$\n\x05state\x18\x03 \x01(\x0e\x32\x15.moiety.v1.RoundState\x12\x10\n\x08\x63urrency\x18\x04 \x01(\t\x12\r\n\x05start\x18\x05 \x01(\x03\x12\x0b\n\x03\x65nd\x18\x06 \x01(\x03\x12\x0c\n\x04root\x18\x07 \x01(\x0c\x12!\n\x06policy\x18\x08 \x01(\x0b\x32\x11.moiety.v1.Policy\x12\x13\n\x0b\x65vent_count\x18\t \x01(\x03\x12\x11\n\tpot_minor\x18\n \x01(\x03\x12\x11\n\tfee_minor\x18\x0b \x01(\x03\x12\x17\n\x0f\x61llocated_minor\x18\x0c \x01(\x03\x12\x18\n\x10\x61ttributed_minor\x18\r \x01(\x03\x12\x15\n\rcommons_minor\x18\x0e \x01(\x03\x12\x1a\n\x12\x63ommons_kept_minor\x18\x0f \x01(\x03\x12\x15\n\rcarried_minor\x18\x10 \x01(\x03\x12\x18\n\x10statement_sha256\x18\x11 \x01(\x0c\x12\x17\n\x0fregistry_sha256\x18\x12 \x01(\x0c\x12\x12\n\nleaf_index\x18\x13 \x01(\x03\x12\x17\n\x0fprevious_number\x18\x14 \x01(\x05\x12(\n\nfire_times\x18\x15 \x01(\x0b\x32\x14.moiety.v1.FireTimes\x12\x15\n\rcalculated_by\x18\x16 \x01(\t\x12\x12\n\ndecided_by\x18\x17 \x01(\t\x12\x0e\n\x06reason\x18\x18 \x01(\t\x12\x32\n\x0e\x63\x61lculate_time\x18\x19 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x64\x65\x63ide_time\x18\x1a \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tpost_time\x18\x1b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0fretracted_count\x18\x1c \x01(\x03\x12\x16\n\x0eweights_sha256\x18\x1d \x01(\x0c:2\xea\x41/\n\x10moiety.dev/Round\x12\x1bpools/{pool}/rounds/{round}\"\x9d\x01\n\nAllocation\x12\x12\n\ncollective\x18\x01 \x01(\t\x12\x18\n\x10\x61ttributed_minor\x18\x02 \x01(\x03\x12\x15\n\rcommons_minor\x18\x03 \x01(\x03\x12\x14\n\x0c\x61mount_minor\x18\x04 \x01(\x03\x12\x0e\n\x06weight\x18\x05 \x01(\t\x12\x13\n\x0b\x65vent_count\x18\x06 \x01(\x03\x12\x0f\n\x07\x64\x65\x66icit\x18\x07 \x01(\t\"j\n\x13PreviewRoundRequest\x12\x14\n\x06parent\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\'\n\x06policy\x18\x02 \x01(\x0b\x32\x11.moiety.v1.PolicyB\x04\xe2\x41\x01\x01\x12\x14\n\x06number\x18\x03 \x01(\x05\x42\x04\xe2\x41\x01\x01\"P\n\x14PreviewRoundResponse\x12\x1f\n\x05round\x18\x01 \x01(\x0b\x32\x10.moiety.v1.Round\x12\x17\n\x0fstatement_chunk\x18\x02 \x01(\x0c\"G\n\x15\x43\x61lculateRoundRequest\x12\x14\n\x06parent\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x18\n\nrequest_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\")\n\x13\x41pproveRoundRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\">\n\x12RejectRoundRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x14\n\x06reason\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\"%\n\x0fGetRoundRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"\\\n\x11ListRoundsRequest\x12\x14\n\x06parent\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x17\n\tpage_size\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\"O\n\x12ListRoundsResponse\x12 \n\x06rounds\x18\x01 \x03(\x0b\x32\x10.moiety.v1.Round\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"a\n\x16ListAllocationsRequest\x12\x14\n\x06parent\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x17\n\tpage_size\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\"^\n\x17ListAllocationsResponse\x12*\n\x0b\x61llocations\x18\x01 \x03(\x0b\x32\x15.moiety.v1.Allocation\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"W\n\x13GetStatementRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12,\n\x04part\x18\x02 \x01(\x0e\x32\x18.moiety.v1.StatementPartB\x04\xe2\x41\x01\x01\"%\n\x14GetStatementResponse\x12\r\n\x05\x63hunk\x18\x01 \x01(\x0c*\x91\x01\n\nRoundState\x12\x1b\n\x17ROUND_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16ROUND_STATE_CALCULATED\x10\x01\x12\x18\n\x14ROUND_STATE_APPROVED\x10\x02\x12\x16\n\x12ROUND_STATE_POSTED\x10\x03\x12\x18\n\x14ROUND_STATE_REJECTED\x10\x04*\x82\x01\n\rStatementPart\x12\x1e\n\x1aSTATEMENT_PART_UNSPECIFIED\x10\x00\x12\x18\n\x14STATEMENT_PART_LINES\x10\x01\x12\x1a\n\x16STATEMENT_PART_WEIGHTS\x10\x02\x12\x1b\n\x17STATEMENT_PART_REGISTRY\x10\x03\x32\xdc\x04\n\rRoundsService\x12Q\n\x0cPreviewRound\x12\x1e.moiety.v1.PreviewRoundRequest\x1a\x1f.moiety.v1.PreviewRoundResponse0\x01\x12\x44\n\x0e\x43\x61lculateRound\x12 .moiety.v1.CalculateRoundRequest\x1a\x10.moiety.v1.Round\x12@\n\x0c\x41pproveRound\x12\x1e.moiety.v1.ApproveRoundRequest\x1a\x10.moiety.v1.Round\x12>\n\x0bRejectRound\x12\x1d.moiety.v1.RejectRoundRequest\x1a\x10.moiety.v1.Round\x12\x38\n\x08GetRound\x12\x1a.moiety.v1.GetRoundRequest\x1a\x10.moiety.v1.Round\x12I\n\nListRounds\x12\x1c.moiety.v1.ListRoundsRequest\x1a\x1d.moiety.v1.ListRoundsResponse\x12X\n\x0fListAllocations\x12!.moiety.v1.ListAllocationsRequest\x1a\".moiety.v1.ListAllocationsResponse\x12Q\n\x0cGetStatement\x12\x1e.moiety.v1.GetStatementRequest\x1a\x1f.moiety.v1.GetStatementResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,6 +41,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ROUND']._serialized_options = b'\352A/\n\020moiety.dev/Round\022\033pools/{pool}/rounds/{round}'
   _globals['_PREVIEWROUNDREQUEST'].fields_by_name['parent']._loaded_options = None
   _globals['_PREVIEWROUNDREQUEST'].fields_by_name['parent']._serialized_options = b'\342A\001\002'
+  _globals['_PREVIEWROUNDREQUEST'].fields_by_name['policy']._loaded_options = None
+  _globals['_PREVIEWROUNDREQUEST'].fields_by_name['policy']._serialized_options = b'\342A\001\001'
+  _globals['_PREVIEWROUNDREQUEST'].fields_by_name['number']._loaded_options = None
+  _globals['_PREVIEWROUNDREQUEST'].fields_by_name['number']._serialized_options = b'\342A\001\001'
   _globals['_CALCULATEROUNDREQUEST'].fields_by_name['parent']._loaded_options = None
   _globals['_CALCULATEROUNDREQUEST'].fields_by_name['parent']._serialized_options = b'\342A\001\002'
   _globals['_CALCULATEROUNDREQUEST'].fields_by_name['request_id']._loaded_options = None
@@ -67,38 +71,42 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTALLOCATIONSREQUEST'].fields_by_name['page_token']._serialized_options = b'\342A\001\001'
   _globals['_GETSTATEMENTREQUEST'].fields_by_name['name']._loaded_options = None
   _globals['_GETSTATEMENTREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002'
-  _globals['_ROUNDSTATE']._serialized_start=1949
-  _globals['_ROUNDSTATE']._serialized_end=2094
+  _globals['_GETSTATEMENTREQUEST'].fields_by_name['part']._loaded_options = None
+  _globals['_GETSTATEMENTREQUEST'].fields_by_name['part']._serialized_options = b'\342A\001\001'
+  _globals['_ROUNDSTATE']._serialized_start=2146
+  _globals['_ROUNDSTATE']._serialized_end=2291
+  _globals['_STATEMENTPART']._serialized_start=2294
+  _globals['_STATEMENTPART']._serialized_end=2424
   _globals['_FIRETIMES']._serialized_start=156
   _globals['_FIRETIMES']._serialized_end=267
   _globals['_ROUND']._serialized_start=270
-  _globals['_ROUND']._serialized_end=1027
-  _globals['_ALLOCATION']._serialized_start=1029
-  _globals['_ALLOCATION']._serialized_end=1148
-  _globals['_PREVIEWROUNDREQUEST']._serialized_start=1150
-  _globals['_PREVIEWROUNDREQUEST']._serialized_end=1193
-  _globals['_PREVIEWROUNDRESPONSE']._serialized_start=1195
-  _globals['_PREVIEWROUNDRESPONSE']._serialized_end=1275
-  _globals['_CALCULATEROUNDREQUEST']._serialized_start=1277
-  _globals['_CALCULATEROUNDREQUEST']._serialized_end=1348
-  _globals['_APPROVEROUNDREQUEST']._serialized_start=1350
-  _globals['_APPROVEROUNDREQUEST']._serialized_end=1391
-  _globals['_REJECTROUNDREQUEST']._serialized_start=1393
-  _globals['_REJECTROUNDREQUEST']._serialized_end=1455
-  _globals['_GETROUNDREQUEST']._serialized_start=1457
-  _globals['_GETROUNDREQUEST']._serialized_end=1494
-  _globals['_LISTROUNDSREQUEST']._serialized_start=1496
-  _globals['_LISTROUNDSREQUEST']._serialized_end=1588
-  _globals['_LISTROUNDSRESPONSE']._serialized_start=1590
-  _globals['_LISTROUNDSRESPONSE']._serialized_end=1669
-  _globals['_LISTALLOCATIONSREQUEST']._serialized_start=1671
-  _globals['_LISTALLOCATIONSREQUEST']._serialized_end=1768
-  _globals['_LISTALLOCATIONSRESPONSE']._serialized_start=1770
-  _globals['_LISTALLOCATIONSRESPONSE']._serialized_end=1864
-  _globals['_GETSTATEMENTREQUEST']._serialized_start=1866
-  _globals['_GETSTATEMENTREQUEST']._serialized_end=1907
-  _globals['_GETSTATEMENTRESPONSE']._serialized_start=1909
-  _globals['_GETSTATEMENTRESPONSE']._serialized_end=1946
-  _globals['_ROUNDSSERVICE']._serialized_start=2097
-  _globals['_ROUNDSSERVICE']._serialized_end=2701
+  _globals['_ROUND']._serialized_end=1076
+  _globals['_ALLOCATION']._serialized_start=1079
+  _globals['_ALLOCATION']._serialized_end=1236
+  _globals['_PREVIEWROUNDREQUEST']._serialized_start=1238
+  _globals['_PREVIEWROUNDREQUEST']._serialized_end=1344
+  _globals['_PREVIEWROUNDRESPONSE']._serialized_start=1346
+  _globals['_PREVIEWROUNDRESPONSE']._serialized_end=1426
+  _globals['_CALCULATEROUNDREQUEST']._serialized_start=1428
+  _globals['_CALCULATEROUNDREQUEST']._serialized_end=1499
+  _globals['_APPROVEROUNDREQUEST']._serialized_start=1501
+  _globals['_APPROVEROUNDREQUEST']._serialized_end=1542
+  _globals['_REJECTROUNDREQUEST']._serialized_start=1544
+  _globals['_REJECTROUNDREQUEST']._serialized_end=1606
+  _globals['_GETROUNDREQUEST']._serialized_start=1608
+  _globals['_GETROUNDREQUEST']._serialized_end=1645
+  _globals['_LISTROUNDSREQUEST']._serialized_start=1647
+  _globals['_LISTROUNDSREQUEST']._serialized_end=1739
+  _globals['_LISTROUNDSRESPONSE']._serialized_start=1741
+  _globals['_LISTROUNDSRESPONSE']._serialized_end=1820
+  _globals['_LISTALLOCATIONSREQUEST']._serialized_start=1822
+  _globals['_LISTALLOCATIONSREQUEST']._serialized_end=1919
+  _globals['_LISTALLOCATIONSRESPONSE']._serialized_start=1921
+  _globals['_LISTALLOCATIONSRESPONSE']._serialized_end=2015
+  _globals['_GETSTATEMENTREQUEST']._serialized_start=2017
+  _globals['_GETSTATEMENTREQUEST']._serialized_end=2104
+  _globals['_GETSTATEMENTRESPONSE']._serialized_start=2106
+  _globals['_GETSTATEMENTRESPONSE']._serialized_end=2143
+  _globals['_ROUNDSSERVICE']._serialized_start=2427
+  _globals['_ROUNDSSERVICE']._serialized_end=3031
 # @@protoc_insertion_point(module_scope)

@@ -53,6 +53,34 @@ ROUND_STATE_REJECTED: RoundState.ValueType  # 4
 """Turned down, with a reason."""
 Global___RoundState: _TypeAlias = RoundState  # noqa: Y015
 
+class _StatementPart:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _StatementPartEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_StatementPart.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    STATEMENT_PART_UNSPECIFIED: _StatementPart.ValueType  # 0
+    """Taken as LINES."""
+    STATEMENT_PART_LINES: _StatementPart.ValueType  # 1
+    """The statement: a line per collective."""
+    STATEMENT_PART_WEIGHTS: _StatementPart.ValueType  # 2
+    """Where its weights come from: a line per collective, method version and mode."""
+    STATEMENT_PART_REGISTRY: _StatementPart.ValueType  # 3
+    """The registry snapshot that it used: a line per collective."""
+
+class StatementPart(_StatementPart, metaclass=_StatementPartEnumTypeWrapper):
+    """Which of a round's tables."""
+
+STATEMENT_PART_UNSPECIFIED: StatementPart.ValueType  # 0
+"""Taken as LINES."""
+STATEMENT_PART_LINES: StatementPart.ValueType  # 1
+"""The statement: a line per collective."""
+STATEMENT_PART_WEIGHTS: StatementPart.ValueType  # 2
+"""Where its weights come from: a line per collective, method version and mode."""
+STATEMENT_PART_REGISTRY: StatementPart.ValueType  # 3
+"""The registry snapshot that it used: a line per collective."""
+Global___StatementPart: _TypeAlias = StatementPart  # noqa: Y015
+
 @_typing.final
 class FireTimes(_message.Message):
     """The scheduled times that a round answers."""
@@ -120,6 +148,8 @@ class Round(_message.Message):
     CALCULATE_TIME_FIELD_NUMBER: _builtins.int
     DECIDE_TIME_FIELD_NUMBER: _builtins.int
     POST_TIME_FIELD_NUMBER: _builtins.int
+    RETRACTED_COUNT_FIELD_NUMBER: _builtins.int
+    WEIGHTS_SHA256_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`pools/{pool}/rounds/{number}`."""
     number: _builtins.int
@@ -164,6 +194,10 @@ class Round(_message.Message):
     """Who approved or rejected it: `operators/{id}` or `policy`; empty while undecided."""
     reason: _builtins.str
     """Why it was rejected."""
+    retracted_count: _builtins.int
+    """Usage events taken back in it, of this and earlier rounds."""
+    weights_sha256: _builtins.bytes
+    """SHA-256 of the table of weights by collective, method and mode, 32 bytes."""
     @_builtins.property
     def policy(self) -> _registry_pb2.Policy:
         """The policy in force."""
@@ -214,10 +248,12 @@ class Round(_message.Message):
         calculate_time: _timestamp_pb2.Timestamp | None = ...,
         decide_time: _timestamp_pb2.Timestamp | None = ...,
         post_time: _timestamp_pb2.Timestamp | None = ...,
+        retracted_count: _builtins.int = ...,
+        weights_sha256: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["calculate_time", b"calculate_time", "decide_time", b"decide_time", "fire_times", b"fire_times", "policy", b"policy", "post_time", b"post_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocated_minor", b"allocated_minor", "attributed_minor", b"attributed_minor", "calculate_time", b"calculate_time", "calculated_by", b"calculated_by", "carried_minor", b"carried_minor", "commons_kept_minor", b"commons_kept_minor", "commons_minor", b"commons_minor", "currency", b"currency", "decide_time", b"decide_time", "decided_by", b"decided_by", "end", b"end", "event_count", b"event_count", "fee_minor", b"fee_minor", "fire_times", b"fire_times", "leaf_index", b"leaf_index", "name", b"name", "number", b"number", "policy", b"policy", "post_time", b"post_time", "pot_minor", b"pot_minor", "previous_number", b"previous_number", "reason", b"reason", "registry_sha256", b"registry_sha256", "root", b"root", "start", b"start", "state", b"state", "statement_sha256", b"statement_sha256"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocated_minor", b"allocated_minor", "attributed_minor", b"attributed_minor", "calculate_time", b"calculate_time", "calculated_by", b"calculated_by", "carried_minor", b"carried_minor", "commons_kept_minor", b"commons_kept_minor", "commons_minor", b"commons_minor", "currency", b"currency", "decide_time", b"decide_time", "decided_by", b"decided_by", "end", b"end", "event_count", b"event_count", "fee_minor", b"fee_minor", "fire_times", b"fire_times", "leaf_index", b"leaf_index", "name", b"name", "number", b"number", "policy", b"policy", "post_time", b"post_time", "pot_minor", b"pot_minor", "previous_number", b"previous_number", "reason", b"reason", "registry_sha256", b"registry_sha256", "retracted_count", b"retracted_count", "root", b"root", "start", b"start", "state", b"state", "statement_sha256", b"statement_sha256", "weights_sha256", b"weights_sha256"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -234,6 +270,8 @@ class Allocation(_message.Message):
     COMMONS_MINOR_FIELD_NUMBER: _builtins.int
     AMOUNT_MINOR_FIELD_NUMBER: _builtins.int
     WEIGHT_FIELD_NUMBER: _builtins.int
+    EVENT_COUNT_FIELD_NUMBER: _builtins.int
+    DEFICIT_FIELD_NUMBER: _builtins.int
     collective: _builtins.str
     """`collectives/{collective}`."""
     attributed_minor: _builtins.int
@@ -243,7 +281,11 @@ class Allocation(_message.Message):
     amount_minor: _builtins.int
     """Both together, minor units."""
     weight: _builtins.str
-    """Weight under the policy, before tempering; an integer in decimal."""
+    """Weight under the policy less earlier deficits, before tempering; an integer in decimal."""
+    event_count: _builtins.int
+    """Events that name the collective, less those taken back."""
+    deficit: _builtins.str
+    """Weight that is still owed to retractions, and subtracted in the next round; an integer in decimal."""
     def __init__(
         self,
         *,
@@ -252,10 +294,12 @@ class Allocation(_message.Message):
         commons_minor: _builtins.int = ...,
         amount_minor: _builtins.int = ...,
         weight: _builtins.str = ...,
+        event_count: _builtins.int = ...,
+        deficit: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "attributed_minor", b"attributed_minor", "collective", b"collective", "commons_minor", b"commons_minor", "weight", b"weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "attributed_minor", b"attributed_minor", "collective", b"collective", "commons_minor", b"commons_minor", "deficit", b"deficit", "event_count", b"event_count", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -268,16 +312,26 @@ class PreviewRoundRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     PARENT_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
     parent: _builtins.str
     """`pools/{pool}`."""
+    number: _builtins.int
+    """The number of a past round to compute again: its interval, pot, registry and earlier deficits. 0 is the next."""
+    @_builtins.property
+    def policy(self) -> _registry_pb2.Policy:
+        """Under this policy; unset is the one in force."""
+
     def __init__(
         self,
         *,
         parent: _builtins.str = ...,
+        policy: _registry_pb2.Policy | None = ...,
+        number: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["parent", b"parent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["number", b"number", "parent", b"parent", "policy", b"policy"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -530,16 +584,20 @@ class GetStatementRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
+    PART_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`pools/{pool}/rounds/{number}`."""
+    part: Global___StatementPart.ValueType
+    """Which table."""
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
+        part: Global___StatementPart.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "part", b"part"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -84,8 +84,8 @@ class RoundsServiceServicer:
     """
 
     def PreviewRound(self, request, context):
-        """Computes the round that a calculation would make now, and keeps nothing of it. The first message has the round, the
-        others the statement in pieces.
+        """Computes the round that a calculation would make now, or a past round under another policy, and keeps nothing of
+        it. The first message has the round, the others the statement in pieces.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -137,7 +137,7 @@ class RoundsServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetStatement(self, request, context):
-        """Gives a round's statement, canonical CSV as logged, in pieces.
+        """Gives a round's statement, or the tables that explain it, canonical CSV as logged, in pieces.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -36,8 +36,8 @@ class RoundsServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> RoundsServiceAsyncStub: ...
     PreviewRound: _grpc.UnaryStreamMultiCallable[_rounds_pb2.PreviewRoundRequest, _rounds_pb2.PreviewRoundResponse]
-    """Computes the round that a calculation would make now, and keeps nothing of it. The first message has the round, the
-    others the statement in pieces.
+    """Computes the round that a calculation would make now, or a past round under another policy, and keeps nothing of
+    it. The first message has the round, the others the statement in pieces.
     """
     CalculateRound: _grpc.UnaryUnaryMultiCallable[_rounds_pb2.CalculateRoundRequest, _rounds_pb2.Round]
     """Calculates the pool's next round over everything logged since the last posted one. FAILED_PRECONDITION while a
@@ -58,7 +58,7 @@ class RoundsServiceStub:
     ListAllocations: _grpc.UnaryUnaryMultiCallable[_rounds_pb2.ListAllocationsRequest, _rounds_pb2.ListAllocationsResponse]
     """Lists a round's allocations by collective id. A collective sees its own."""
     GetStatement: _grpc.UnaryStreamMultiCallable[_rounds_pb2.GetStatementRequest, _rounds_pb2.GetStatementResponse]
-    """Gives a round's statement, canonical CSV as logged, in pieces."""
+    """Gives a round's statement, or the tables that explain it, canonical CSV as logged, in pieces."""
 
 @_typing.type_check_only
 class RoundsServiceAsyncStub(RoundsServiceStub):
@@ -68,8 +68,8 @@ class RoundsServiceAsyncStub(RoundsServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     PreviewRound: _aio.UnaryStreamMultiCallable[_rounds_pb2.PreviewRoundRequest, _rounds_pb2.PreviewRoundResponse]  # type: ignore[assignment]
-    """Computes the round that a calculation would make now, and keeps nothing of it. The first message has the round, the
-    others the statement in pieces.
+    """Computes the round that a calculation would make now, or a past round under another policy, and keeps nothing of
+    it. The first message has the round, the others the statement in pieces.
     """
     CalculateRound: _aio.UnaryUnaryMultiCallable[_rounds_pb2.CalculateRoundRequest, _rounds_pb2.Round]  # type: ignore[assignment]
     """Calculates the pool's next round over everything logged since the last posted one. FAILED_PRECONDITION while a
@@ -90,7 +90,7 @@ class RoundsServiceAsyncStub(RoundsServiceStub):
     ListAllocations: _aio.UnaryUnaryMultiCallable[_rounds_pb2.ListAllocationsRequest, _rounds_pb2.ListAllocationsResponse]  # type: ignore[assignment]
     """Lists a round's allocations by collective id. A collective sees its own."""
     GetStatement: _aio.UnaryStreamMultiCallable[_rounds_pb2.GetStatementRequest, _rounds_pb2.GetStatementResponse]  # type: ignore[assignment]
-    """Gives a round's statement, canonical CSV as logged, in pieces."""
+    """Gives a round's statement, or the tables that explain it, canonical CSV as logged, in pieces."""
 
 class RoundsServiceServicer(metaclass=_abc_1.ABCMeta):
     """Calculates, decides and shows rounds. Operators act; auditors read all; a collective sees totals and its own
@@ -103,8 +103,8 @@ class RoundsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _rounds_pb2.PreviewRoundRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_rounds_pb2.PreviewRoundResponse], _abc.AsyncIterator[_rounds_pb2.PreviewRoundResponse]]:
-        """Computes the round that a calculation would make now, and keeps nothing of it. The first message has the round, the
-        others the statement in pieces.
+        """Computes the round that a calculation would make now, or a past round under another policy, and keeps nothing of
+        it. The first message has the round, the others the statement in pieces.
         """
 
     @_abc_1.abstractmethod
@@ -167,6 +167,6 @@ class RoundsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _rounds_pb2.GetStatementRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_rounds_pb2.GetStatementResponse], _abc.AsyncIterator[_rounds_pb2.GetStatementResponse]]:
-        """Gives a round's statement, canonical CSV as logged, in pieces."""
+        """Gives a round's statement, or the tables that explain it, canonical CSV as logged, in pieces."""
 
 def add_RoundsServiceServicer_to_server(servicer: RoundsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -294,6 +294,112 @@ class AppendUsageResponse(_message.Message):
 Global___AppendUsageResponse: _TypeAlias = AppendUsageResponse  # noqa: Y015
 
 @_typing.final
+class Retraction(_message.Message):
+    """Events of one batch taken back."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BATCH_FIELD_NUMBER: _builtins.int
+    LEAF_INDEX_FIELD_NUMBER: _builtins.int
+    LEAF_HASH_FIELD_NUMBER: _builtins.int
+    POSITIONS_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    batch: _builtins.str
+    """`pools/{pool}/batches/{platform}~{batch_id}`: the batch that they are in."""
+    leaf_index: _builtins.int
+    """Where the retraction stands in the pool's log."""
+    leaf_hash: _builtins.bytes
+    """RFC 6962 hash of that leaf, 32 bytes."""
+    @_builtins.property
+    def positions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Their positions in the batch, counting from 0, ascending."""
+
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was logged."""
+
+    def __init__(
+        self,
+        *,
+        batch: _builtins.str = ...,
+        leaf_index: _builtins.int = ...,
+        leaf_hash: _builtins.bytes = ...,
+        positions: _abc.Iterable[_builtins.int] | None = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "create_time", b"create_time", "leaf_hash", b"leaf_hash", "leaf_index", b"leaf_index", "positions", b"positions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Retraction: _TypeAlias = Retraction  # noqa: Y015
+
+@_typing.final
+class RetractUsageRequest(_message.Message):
+    """Asks to take usage back."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    BATCH_ID_FIELD_NUMBER: _builtins.int
+    EVENT_IDS_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """`pools/{pool}`."""
+    request_id: _builtins.str
+    """The platform's own id for it: 1 to 128 of A-Z, a-z, 0-9 and `._-`."""
+    reason: _builtins.str
+    """Why; 1 to 1,000 characters."""
+    batch_id: _builtins.str
+    """The id of a batch to take back whole; either this or events."""
+    @_builtins.property
+    def event_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The UUIDs of up to 1,000 events to take back; either these or a batch."""
+
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        batch_id: _builtins.str = ...,
+        event_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_id", b"batch_id", "event_ids", b"event_ids", "parent", b"parent", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RetractUsageRequest: _TypeAlias = RetractUsageRequest  # noqa: Y015
+
+@_typing.final
+class RetractUsageResponse(_message.Message):
+    """What was taken back."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RETRACTIONS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def retractions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Retraction]:
+        """One for each batch that events were in; none where all had been taken back before."""
+
+    def __init__(
+        self,
+        *,
+        retractions: _abc.Iterable[Global___Retraction] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["retractions", b"retractions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RetractUsageResponse: _TypeAlias = RetractUsageResponse  # noqa: Y015
+
+@_typing.final
 class GetBatchRequest(_message.Message):
     """Asks for one batch's receipt."""
 

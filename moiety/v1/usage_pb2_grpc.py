@@ -45,6 +45,11 @@ class UsageServiceStub:
                 request_serializer=moiety_dot_v1_dot_usage__pb2.AppendUsageRequest.SerializeToString,
                 response_deserializer=moiety_dot_v1_dot_usage__pb2.AppendUsageResponse.FromString,
                 _registered_method=True)
+        self.RetractUsage = channel.unary_unary(
+                '/moiety.v1.UsageService/RetractUsage',
+                request_serializer=moiety_dot_v1_dot_usage__pb2.RetractUsageRequest.SerializeToString,
+                response_deserializer=moiety_dot_v1_dot_usage__pb2.RetractUsageResponse.FromString,
+                _registered_method=True)
         self.GetBatch = channel.unary_unary(
                 '/moiety.v1.UsageService/GetBatch',
                 request_serializer=moiety_dot_v1_dot_usage__pb2.GetBatchRequest.SerializeToString,
@@ -77,6 +82,15 @@ class UsageServiceServicer:
     def AppendUsage(self, request_iterator, context):
         """Records Arrow batches as they come, and answers each in order with its receipt or the reason it was refused.
         A refused batch does not end the stream. A refusal that names `parent` or `method_id` would befall every batch of it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RetractUsage(self, request, context):
+        """Takes back events of the caller's own, or a whole batch. Their weight is subtracted in the round that the retraction
+        falls in. What was taken back before is left out. Repeating a request id with the same content returns the first
+        answer; with other content it is INVALID_ARGUMENT. A correction is a retraction and a new batch with new event ids.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -115,6 +129,11 @@ def add_UsageServiceServicer_to_server(servicer, server):
                     servicer.AppendUsage,
                     request_deserializer=moiety_dot_v1_dot_usage__pb2.AppendUsageRequest.FromString,
                     response_serializer=moiety_dot_v1_dot_usage__pb2.AppendUsageResponse.SerializeToString,
+            ),
+            'RetractUsage': grpc.unary_unary_rpc_method_handler(
+                    servicer.RetractUsage,
+                    request_deserializer=moiety_dot_v1_dot_usage__pb2.RetractUsageRequest.FromString,
+                    response_serializer=moiety_dot_v1_dot_usage__pb2.RetractUsageResponse.SerializeToString,
             ),
             'GetBatch': grpc.unary_unary_rpc_method_handler(
                     servicer.GetBatch,
@@ -187,6 +206,33 @@ class UsageService:
             '/moiety.v1.UsageService/AppendUsage',
             moiety_dot_v1_dot_usage__pb2.AppendUsageRequest.SerializeToString,
             moiety_dot_v1_dot_usage__pb2.AppendUsageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RetractUsage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/moiety.v1.UsageService/RetractUsage',
+            moiety_dot_v1_dot_usage__pb2.RetractUsageRequest.SerializeToString,
+            moiety_dot_v1_dot_usage__pb2.RetractUsageResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -41,6 +41,11 @@ class UsageServiceStub:
     """Records Arrow batches as they come, and answers each in order with its receipt or the reason it was refused.
     A refused batch does not end the stream. A refusal that names `parent` or `method_id` would befall every batch of it.
     """
+    RetractUsage: _grpc.UnaryUnaryMultiCallable[_usage_pb2.RetractUsageRequest, _usage_pb2.RetractUsageResponse]
+    """Takes back events of the caller's own, or a whole batch. Their weight is subtracted in the round that the retraction
+    falls in. What was taken back before is left out. Repeating a request id with the same content returns the first
+    answer; with other content it is INVALID_ARGUMENT. A correction is a retraction and a new batch with new event ids.
+    """
     GetBatch: _grpc.UnaryUnaryMultiCallable[_usage_pb2.GetBatchRequest, _usage_pb2.Receipt]
     """Gives one batch's receipt."""
     ListBatches: _grpc.UnaryUnaryMultiCallable[_usage_pb2.ListBatchesRequest, _usage_pb2.ListBatchesResponse]
@@ -60,6 +65,11 @@ class UsageServiceAsyncStub(UsageServiceStub):
     AppendUsage: _aio.StreamStreamMultiCallable[_usage_pb2.AppendUsageRequest, _usage_pb2.AppendUsageResponse]  # type: ignore[assignment]
     """Records Arrow batches as they come, and answers each in order with its receipt or the reason it was refused.
     A refused batch does not end the stream. A refusal that names `parent` or `method_id` would befall every batch of it.
+    """
+    RetractUsage: _aio.UnaryUnaryMultiCallable[_usage_pb2.RetractUsageRequest, _usage_pb2.RetractUsageResponse]  # type: ignore[assignment]
+    """Takes back events of the caller's own, or a whole batch. Their weight is subtracted in the round that the retraction
+    falls in. What was taken back before is left out. Repeating a request id with the same content returns the first
+    answer; with other content it is INVALID_ARGUMENT. A correction is a retraction and a new batch with new event ids.
     """
     GetBatch: _aio.UnaryUnaryMultiCallable[_usage_pb2.GetBatchRequest, _usage_pb2.Receipt]  # type: ignore[assignment]
     """Gives one batch's receipt."""
@@ -89,6 +99,17 @@ class UsageServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_usage_pb2.AppendUsageResponse], _abc.AsyncIterator[_usage_pb2.AppendUsageResponse]]:
         """Records Arrow batches as they come, and answers each in order with its receipt or the reason it was refused.
         A refused batch does not end the stream. A refusal that names `parent` or `method_id` would befall every batch of it.
+        """
+
+    @_abc_1.abstractmethod
+    def RetractUsage(
+        self,
+        request: _usage_pb2.RetractUsageRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_usage_pb2.RetractUsageResponse, _abc.Awaitable[_usage_pb2.RetractUsageResponse]]:
+        """Takes back events of the caller's own, or a whole batch. Their weight is subtracted in the round that the retraction
+        falls in. What was taken back before is left out. Repeating a request id with the same content returns the first
+        answer; with other content it is INVALID_ARGUMENT. A correction is a retraction and a new batch with new event ids.
         """
 
     @_abc_1.abstractmethod

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from ledger.batch_weights import unpack
+from ledger.batch_weights import ModeWeights, unpack
 from ledger.errors import LostRaceError, NotFoundError
 from ledger.journal import Transfer
 from ledger.leaves import EncodedLeaf, decode
@@ -64,24 +64,21 @@ def lock_pool(connection: sa.Connection, pool: PoolRef, *, wait: bool) -> bool:
 
 
 def usage_sums(connection: sa.Connection, pool: PoolRef, start: int, end: int) -> dict[UsageKey, UsageSum]:
-    """The weights of every batch in [start, end), summed."""
-    weights, batch = lt.batch_weights, lt.batch
-    query = (
-        sa.select(weights)
-        .join(batch, (batch.c.pool_id == weights.c.pool_id) & (batch.c.batch_number == weights.c.batch_number))
-        .where(batch.c.pool_id == pool.pool_id, batch.c.leaf_index >= start, batch.c.leaf_index < end)
-    )
+    """The weights of every batch in [start, end), less those of every retraction in it."""
     running = WeightSum()
-    for row in connection.execute(query.execution_options(yield_per=200)):
-        numbers, low, high = unpack(bytes(row.packed))
-        running.add(
-            UsageKey(row.method, row.method_version, row.mode),
-            events=row.events,
-            unattributed=int(row.unattributed),
-            numbers=numbers,
-            low=low,
-            high=high,
+    for table, number, sign in (
+        (lt.batch, lt.batch.c.batch_number, 1),
+        (lt.retraction, lt.retraction.c.weights_number, -1),
+    ):
+        on = (lt.batch_weights.c.pool_id == table.c.pool_id) & (lt.batch_weights.c.batch_number == number)
+        query = (
+            sa.select(lt.batch_weights)
+            .join(table, on)
+            .where(table.c.pool_id == pool.pool_id, table.c.leaf_index >= start, table.c.leaf_index < end)
         )
+        for row in connection.execute(query.execution_options(yield_per=200)):
+            weights = ModeWeights(row.events, *unpack(bytes(row.packed)), int(row.unattributed))
+            running.add(UsageKey(row.method, row.method_version, row.mode), weights, sign=sign)
     return running.totals(registry.collective_names(connection))
 
 

@@ -4,11 +4,12 @@ import grpc
 import sqlalchemy as sa
 
 from ledger.errors import InvalidInputError
-from ledger.journal import owner_of
-from ledger.leaves import PaymentContent
+from ledger.journal import Movement, owner_of
+from ledger.leaves import GrantContent, PaymentContent, ReleaseContent
 from ledger.money import require_amount
 from ledger.registry import MAX_NOTE, require_range, require_request_id, require_text
 from ledger.store import journal, log, registry
+from ledger.store.journal import RecordedLeaf
 from ledger.store.log import PoolRef
 from moiety.v1 import accounts_pb2 as pb
 from moiety.v1 import accounts_pb2_grpc
@@ -76,9 +77,35 @@ class AccountsService(accounts_pb2_grpc.AccountsServiceServicer):
             reference=require_text(payment.reference, "payment.reference", most=MAX_NOTE),
             recorded_by=caller().name,
         )
+        return convert.payment_to_proto(self._moved(request.parent, content))
+
+    def ReleaseHeld(self, request: pb.ReleaseHeldRequest, context: grpc.ServicerContext) -> pb.Release:
+        release = request.release
+        content = ReleaseContent(
+            collective=only_id(release.collective, "collectives", "release.collective"),
+            request_id=require_request_id(request.request_id, "request_id"),
+            amount_minor=require_amount(release.amount_minor, "release.amount_minor"),
+            to_commons=release.to_commons,
+            reason=require_text(release.reason, "release.reason", least=1, most=MAX_NOTE),
+            decided_by=caller().name,
+        )
+        return convert.release_to_proto(self._moved(request.parent, content))
+
+    def GrantFromCommons(self, request: pb.GrantFromCommonsRequest, context: grpc.ServicerContext) -> pb.Grant:
+        grant = request.grant
+        content = GrantContent(
+            collective=only_id(grant.collective, "collectives", "grant.collective"),
+            request_id=require_request_id(request.request_id, "request_id"),
+            amount_minor=require_amount(grant.amount_minor, "grant.amount_minor"),
+            reason=require_text(grant.reason, "grant.reason", least=1, most=MAX_NOTE),
+            decided_by=caller().name,
+        )
+        return convert.grant_to_proto(self._moved(request.parent, content))
+
+    def _moved(self, parent: str, content: Movement) -> RecordedLeaf:
         with self._database.transaction() as connection:
-            pool = pool_of(connection, request.parent, "parent")
-            return convert.payment_to_proto(journal.record_payment(connection, pool, content, self._clock()))
+            pool = pool_of(connection, parent, "parent")
+            return journal.record_movement(connection, pool, content, self._clock())
 
     def _require_own_account(self, account: str) -> None:
         owner, own = owner_of(account), own_id(Role.COLLECTIVE)

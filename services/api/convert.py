@@ -5,10 +5,11 @@ from datetime import datetime
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from ledger.journal import Purpose
-from ledger.leaves import PaymentContent, RevenueContent
+from ledger.leaves import GrantContent, PaymentContent, ReleaseContent, RevenueContent, decode_positions
 from ledger.registry import PPM, Collective, CollectiveStatus, Method, Platform
 from ledger.store.journal import PlacedTransfer, RecordedLeaf
 from ledger.store.registry import PoolRecord
+from ledger.store.retractions import RecordedRetraction
 from ledger.store.usage import RecordedBatch
 from moiety.v1 import accounts_pb2, registry_pb2, revenue_pb2, rounds_pb2, usage_pb2
 from payout.policy import CommonsRule, Policy, Tempering, UnattributedRule
@@ -196,6 +197,43 @@ def payment_to_proto(recorded: RecordedLeaf) -> accounts_pb2.Payment:
     )
 
 
+def release_to_proto(recorded: RecordedLeaf) -> accounts_pb2.Release:
+    content: ReleaseContent = recorded.leaf.content
+    return accounts_pb2.Release(
+        name=f"pools/{recorded.leaf.pool}/releases/{content.request_id}",
+        collective=f"collectives/{content.collective}",
+        amount_minor=content.amount_minor,
+        to_commons=content.to_commons,
+        reason=content.reason,
+        decided_by=content.decided_by,
+        leaf_index=recorded.leaf.index,
+        create_time=timestamp(recorded.leaf.time),
+    )
+
+
+def grant_to_proto(recorded: RecordedLeaf) -> accounts_pb2.Grant:
+    content: GrantContent = recorded.leaf.content
+    return accounts_pb2.Grant(
+        name=f"pools/{recorded.leaf.pool}/grants/{content.request_id}",
+        collective=f"collectives/{content.collective}",
+        amount_minor=content.amount_minor,
+        reason=content.reason,
+        decided_by=content.decided_by,
+        leaf_index=recorded.leaf.index,
+        create_time=timestamp(recorded.leaf.time),
+    )
+
+
+def retraction_to_proto(pool: str, recorded: RecordedRetraction) -> usage_pb2.Retraction:
+    return usage_pb2.Retraction(
+        batch=batch_name(pool, recorded.content.platform, recorded.batch_id),
+        leaf_index=recorded.leaf_index,
+        leaf_hash=recorded.leaf_hash,
+        positions=decode_positions(recorded.content.positions),
+        create_time=timestamp(recorded.time),
+    )
+
+
 def transfer_to_proto(placed: PlacedTransfer) -> accounts_pb2.Transfer:
     return accounts_pb2.Transfer(
         leaf_index=placed.leaf_index,
@@ -248,6 +286,8 @@ def preview_to_proto(currency: str, content: RoundContent, policy: LoggedPolicy)
         statement_sha256=bytes.fromhex(content.statement_sha256),
         registry_sha256=bytes.fromhex(content.registry_sha256),
         previous_number=content.previous,
+        retracted_count=content.retracted,
+        weights_sha256=bytes.fromhex(content.weights_sha256),
         fire_times=_fire_times(content),
     )
 
@@ -266,4 +306,6 @@ def allocation_to_proto(line: Line) -> rounds_pb2.Allocation:
         commons_minor=line.commons_minor,
         amount_minor=line.amount_minor,
         weight=str(line.weight),
+        event_count=line.events,
+        deficit=str(line.deficit_after),
     )

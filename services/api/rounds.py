@@ -1,12 +1,13 @@
 """The rounds service."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Final
 
 import grpc
 import sqlalchemy as sa
 
-from ledger.registry import require_request_id
+from ledger.registry import require_range, require_request_id
 from ledger.store import log
 from ledger.store.log import PoolRef
 from moiety.v1 import rounds_pb2 as pb
@@ -51,10 +52,14 @@ class RoundsService(rounds_pb2_grpc.RoundsServiceServicer):
     ) -> Iterator[pb.PreviewRoundResponse]:
         with self._database.transaction() as connection:
             pool = pool_of(connection, request.parent, "parent")
-        calculation = self._settlement.preview(pool)
+        policy = convert.policy_from_proto(request.policy) if request.HasField("policy") else None
+        number = require_range(request.number, "number", 0, 10**9 - 1)
+        calculation = self._settlement.preview(pool, number=number, policy=policy)
         with self._database.transaction() as connection:
-            policy = self._policy(connection, pool, calculation.content.policy_version)
-        message = convert.preview_to_proto(pool.currency, calculation.content, policy)
+            logged = self._policy(connection, pool, calculation.content.policy_version)
+        message = convert.preview_to_proto(
+            pool.currency, calculation.content, replace(logged, policy=calculation.policy)
+        )
         yield pb.PreviewRoundResponse(round=message)
         for chunk in chunks(calculation.statement):
             yield pb.PreviewRoundResponse(statement_chunk=chunk)
@@ -112,14 +117,18 @@ class RoundsService(rounds_pb2_grpc.RoundsServiceServicer):
     def GetStatement(
         self, request: pb.GetStatementRequest, context: grpc.ServicerContext
     ) -> Iterator[pb.GetStatementResponse]:
-        for chunk in chunks(self._statement(request.name, "name")):
+        for chunk in chunks(self._statement(request.name, "name", request.part)):
             yield pb.GetStatementResponse(chunk=chunk)
 
-    def _statement(self, name: str, field: str) -> bytes:
+    def _statement(self, name: str, field: str, part: pb.StatementPart.ValueType = pb.STATEMENT_PART_LINES) -> bytes:
         with self._database.transaction() as connection:
             pool, number = round_of(connection, name, field)
             record = rounds.get_round(connection, pool, number)
-            return log.read_body(connection, pool, bytes.fromhex(record.content.statement_sha256))
+            digest = {
+                pb.STATEMENT_PART_WEIGHTS: record.content.weights_sha256,
+                pb.STATEMENT_PART_REGISTRY: record.content.registry_sha256,
+            }.get(part, record.content.statement_sha256)
+            return log.read_body(connection, pool, bytes.fromhex(digest))
 
     def _round(self, pool: PoolRef, record: RoundRecord) -> pb.Round:
         with self._database.transaction() as connection:

@@ -12,9 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ledger.errors import InvalidInputError, NotFoundError
-from ledger.registry import require_request_id, require_resource_id
+from ledger.registry import MAX_NOTE, require_request_id, require_resource_id, require_text
 from ledger.store import log, registry
 from ledger.store import usage as store
+from ledger.store.retractions import RetractionRequest, retract
 from ledger.store.usage import BatchIdentity, RecordedBatch
 from ledger.usage import parse_batch
 from moiety.v1 import usage_pb2 as pb
@@ -39,6 +40,7 @@ class UsageService(usage_pb2_grpc.UsageServiceServicer):
     def __init__(self, parts: Parts) -> None:
         self._database = parts.database
         self._usage = parts.usage
+        self._clock = parts.clock
         self._intake = ThreadPoolExecutor(parts.settings.intake_threads, thread_name_prefix="intake")
 
     def SubmitUsage(self, request: pb.SubmitUsageRequest, context: grpc.ServicerContext) -> pb.Receipt:
@@ -102,6 +104,26 @@ class UsageService(usage_pb2_grpc.UsageServiceServicer):
         require_request_id(batch_id, "batch_id")
         with self._database.transaction() as connection:
             return BatchIdentity(pool_of(connection, parent, "parent"), principal.id, batch_id)
+
+    def RetractUsage(self, request: pb.RetractUsageRequest, context: grpc.ServicerContext) -> pb.RetractUsageResponse:
+        if bool(request.batch_id) == bool(request.event_ids):
+            raise InvalidInputError.of("event_ids", "give either these or batch_id")
+        if len(request.event_ids) > MAX_ROW_EVENTS:
+            raise InvalidInputError.of("event_ids", f"must be at most {MAX_ROW_EVENTS}, are {len(request.event_ids)}")
+        event_ids = [parse_event_id(text, f"event_ids[{place}]") for place, text in enumerate(request.event_ids)]
+        asked = RetractionRequest(
+            platform=caller().id,
+            request_id=require_request_id(request.request_id, "request_id"),
+            batch_id=require_request_id(request.batch_id, "batch_id") if request.batch_id else None,
+            event_ids=tuple(event_ids),
+            reason=require_text(request.reason, "reason", least=1, most=MAX_NOTE),
+        )
+        with self._database.transaction() as connection:
+            pool = pool_of(connection, request.parent, "parent")
+            found = retract(connection, pool, asked, self._usage.collectives, self._clock())
+        return pb.RetractUsageResponse(
+            retractions=[convert.retraction_to_proto(pool.name, retraction) for retraction in found]
+        )
 
     def GetBatch(self, request: pb.GetBatchRequest, context: grpc.ServicerContext) -> pb.Receipt:
         pool_id, platform, batch_id = parse_batch_name(request.name, "name")

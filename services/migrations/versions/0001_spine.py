@@ -9,10 +9,31 @@ branch_labels = None
 depends_on = None
 
 APPEND_ONLY = (
-    "platform", "pool", "leaf", "node", "body", "method", "event", "batch_weights", "batch", "revenue", "payment",
-    "transfer", "balance", "policy", "round", "decision", "posting",
-)  # fmt: skip
-UPDATABLE = ("head", "collective", "schedule", "api_key")
+    "platform",
+    "pool",
+    "leaf",
+    "node",
+    "body",
+    "method",
+    "event",
+    "batch_weights",
+    "batch",
+    "retraction",
+    "revenue",
+    "movement",
+    "transfer",
+    "balance",
+    "policy",
+    "round",
+    "decision",
+    "posting",
+)
+UPDATABLE = (
+    "head",
+    "collective",
+    "schedule",
+    "api_key",
+)
 
 
 def upgrade() -> None:
@@ -140,19 +161,20 @@ def create_tables() -> None:
         sa.PrimaryKeyConstraint("pool_id", "name", "version", name="method_pkey"),
     )
     op.create_table(
+        "movement",
+        sa.Column("pool_id", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("request_id", sa.Text(), nullable=False),
+        sa.Column("leaf_index", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.PrimaryKeyConstraint("pool_id", "request_id", name="movement_pkey"),
+        comment="What operators moved by hand: payments, releases of what was held, grants from the commons fund.",
+    )
+    op.create_table(
         "node",
         sa.Column("pool_id", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("level", sa.SmallInteger(), autoincrement=False, nullable=False),
         sa.Column("node_index", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("hash", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("pool_id", "level", "node_index", name="node_pkey"),
-    )
-    op.create_table(
-        "payment",
-        sa.Column("pool_id", sa.Integer(), autoincrement=False, nullable=False),
-        sa.Column("request_id", sa.Text(), nullable=False),
-        sa.Column("leaf_index", sa.BigInteger(), autoincrement=False, nullable=False),
-        sa.PrimaryKeyConstraint("pool_id", "request_id", name="payment_pkey"),
     )
     op.create_table(
         "platform",
@@ -187,6 +209,21 @@ def create_tables() -> None:
         sa.Column("leaf_index", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.PrimaryKeyConstraint("pool_id", "number", name="posting_pkey"),
     )
+    op.create_table(
+        "retraction",
+        sa.Column("pool_id", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("platform_id", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("request_id", sa.Text(), nullable=False),
+        sa.Column("batch_number", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("request_sha256", sa.LargeBinary(), nullable=False),
+        sa.Column("weights_number", sa.BigInteger(), nullable=False),
+        sa.Column("leaf_index", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.PrimaryKeyConstraint("pool_id", "platform_id", "request_id", "batch_number", name="retraction_pkey"),
+        sa.UniqueConstraint("pool_id", "leaf_index", name="retraction_pool_id_leaf_index_key"),
+        sa.UniqueConstraint("pool_id", "weights_number", name="retraction_pool_id_weights_number_key"),
+        comment="Events of a batch taken back; batch_weights has their weights under weights_number.",
+    )
+    op.create_index("retraction_pool_id_batch_number_idx", "retraction", ["pool_id", "batch_number"], unique=False)
     op.create_table(
         "revenue",
         sa.Column("pool_id", sa.Integer(), autoincrement=False, nullable=False),
