@@ -43,3 +43,21 @@ class AccountsVerbs(Verbs):
         payment = pb.Payment(collective=f"collectives/{collective}", amount_minor=amount_minor, reference=reference)
         request = pb.RecordPaymentRequest(parent=pool_name(pool), payment=payment, request_id=request_id)
         return self._connection.unary(self._accounts.RecordPayment, request, repeat=True)
+
+    def release_held(
+        self, pool: str, collective: str, amount_minor: int, *, request_id: str, reason: str, to_commons: bool = False
+    ) -> pb.Release:
+        """Release what was held for a suspended collective: to it, or back to the commons fund."""
+        release = pb.Release(
+            collective=f"collectives/{collective}", amount_minor=amount_minor, to_commons=to_commons, reason=reason
+        )
+        request = pb.ReleaseHeldRequest(parent=pool_name(pool), release=release, request_id=request_id)
+        return self._connection.unary(self._accounts.ReleaseHeld, request, repeat=True)
+
+    def grant_from_commons(
+        self, pool: str, collective: str, amount_minor: int, *, request_id: str, reason: str
+    ) -> pb.Grant:
+        """Grant a collective an amount from the commons fund."""
+        grant = pb.Grant(collective=f"collectives/{collective}", amount_minor=amount_minor, reason=reason)
+        request = pb.GrantFromCommonsRequest(parent=pool_name(pool), grant=grant, request_id=request_id)
+        return self._connection.unary(self._accounts.GrantFromCommons, request, repeat=True)

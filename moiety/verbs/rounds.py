@@ -8,6 +8,7 @@ from functools import cached_property
 
 from moiety.connection import PAGE_SIZE
 from moiety.v1 import rounds_pb2 as pb
+from moiety.v1.registry_pb2 import Policy
 from moiety.v1.rounds_pb2_grpc import RoundsServiceStub
 from moiety.verbs.base import Verbs, pool_name, round_name
 
@@ -27,9 +28,12 @@ class RoundsVerbs(Verbs):
     def _rounds(self) -> RoundsServiceStub:
         return RoundsServiceStub(self._connection.channel)
 
-    def preview_round(self, pool: str) -> Preview:
-        """Give the round that a calculation would make now; nothing of it is kept."""
-        request = pb.PreviewRoundRequest(parent=pool_name(pool))
+    def preview_round(self, pool: str, *, number: int = 0, policy: Policy | None = None) -> Preview:
+        """Give the round that a calculation would make now; nothing of it is kept.
+
+        number: a past round to compute again instead. policy: another one than the one in force.
+        """
+        request = pb.PreviewRoundRequest(parent=pool_name(pool), number=number, policy=policy)
         return self._connection.read_stream(self._rounds.PreviewRound, request, _preview)
 
     def calculate_round(self, pool: str, *, request_id: str) -> pb.Round:
@@ -65,9 +69,11 @@ class RoundsVerbs(Verbs):
         request = pb.ListAllocationsRequest(parent=round_name(pool, number), page_size=PAGE_SIZE)
         return self._connection.pages(self._rounds.ListAllocations, request, lambda page: page.allocations)
 
-    def get_statement(self, pool: str, number: int) -> bytes:
-        """Give a round's statement: canonical CSV, exactly as logged."""
-        request = pb.GetStatementRequest(name=round_name(pool, number))
+    def get_statement(
+        self, pool: str, number: int, *, part: pb.StatementPart.ValueType = pb.STATEMENT_PART_LINES
+    ) -> bytes:
+        """Give a round's statement, or another of its tables: canonical CSV, exactly as logged."""
+        request = pb.GetStatementRequest(name=round_name(pool, number), part=part)
         return self._connection.read_stream(self._rounds.GetStatement, request, _joined)
 
 

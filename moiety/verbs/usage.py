@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property, partial
 from hashlib import sha256
+from uuid import UUID
 
 from moiety.batches import EVENTS_PER_BATCH, ArrowTable, encode, record_batches
 from moiety.connection import PAGE_SIZE
@@ -72,6 +73,28 @@ class UsageVerbs(Verbs):
             validate_only=validate_only,
         )
         return self._connection.unary(self._usage.SubmitUsage, request, repeat=True)
+
+    def retract_usage(
+        self,
+        pool: str,
+        *,
+        request_id: str,
+        reason: str,
+        batch_id: str = "",
+        event_ids: Iterable[UUID | str] = (),
+    ) -> list[pb.Retraction]:
+        """Take back a whole batch, or up to 1,000 events by their ids; give a retraction for each batch concerned.
+
+        What was taken back before is left out. Repeating a request id with the same content gives the first answer.
+        """
+        request = pb.RetractUsageRequest(
+            parent=pool_name(pool),
+            request_id=request_id,
+            reason=reason,
+            batch_id=batch_id,
+            event_ids=map(str, event_ids),
+        )
+        return list(self._connection.unary(self._usage.RetractUsage, request, repeat=True).retractions)
 
     def get_batch(self, pool: str, platform: str, batch_id: str) -> pb.Receipt:
         """Give one batch's receipt."""

@@ -27,7 +27,9 @@ COMMANDS: Final = {
     "round": "services.cli.rounds:app",
     "balance": "services.cli.accounts:balance",
     "transfers": "services.cli.accounts:transfers",
-    "payment": "services.cli.payments:app",
+    "payment": "services.cli.payments:payment_app",
+    "held": "services.cli.payments:held_app",
+    "commons": "services.cli.payments:commons_app",
     "log": "services.cli.logs:app",
     "demo": "services.cli.demo:demo",
 }

@@ -81,13 +81,25 @@ def read_declaration(path: Path) -> Declaration:
     Raises:
         InputError: the file cannot be read, or is no declaration; names each field that is wrong.
     """
+    return parse_declaration(_text(path))
+
+
+def read_policy(path: Path) -> Policy:
+    """Give the policy in a YAML file: the fields that stand under `policy` in a declaration.
+
+    Raises:
+        InputError: the file cannot be read, or is no policy; names each field that is wrong.
+    """
+    return validated(Policy, _yaml(_text(path)))
+
+
+def _text(path: Path) -> str:
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except OSError as error:
         raise InputError.of(str(path), error.strerror or "cannot be read") from None
     except UnicodeDecodeError:
         raise InputError.of(str(path), "is not UTF-8") from None
-    return parse_declaration(text)
 
 
 def parse_declaration(text: str) -> Declaration:
@@ -96,6 +108,10 @@ def parse_declaration(text: str) -> Declaration:
     Raises:
         InputError: it is no declaration; names each field that is wrong.
     """
+    return validated(Declaration, _yaml(text))
+
+
+def _yaml(text: str) -> Any:
     try:
         content = yaml.load(text, Loader=_Loader)  # noqa: S506 - a safe loader that refuses repeated keys
     except yaml.MarkedYAMLError as error:
@@ -103,7 +119,7 @@ def parse_declaration(text: str) -> Declaration:
         raise InputError.of(f"line {line}", error.problem or "is not YAML") from None
     except yaml.YAMLError as error:
         raise InputError.of("file", f"is not YAML: {error}") from None
-    return validated(Declaration, {} if content is None else content)
+    return {} if content is None else content
 
 
 def validated(model: type[Model], content: Any) -> Model:

@@ -6,14 +6,17 @@ import csv
 import io
 import sys
 from hashlib import sha256
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from moiety import Round, uuid7
-from moiety.v1 import audit_pb2
+from moiety.v1 import audit_pb2, registry_pb2, rounds_pb2
+from services.cli.comparison import compare
 from services.cli.connection import Session, client_command
-from services.cli.documents import document, identity
+from services.cli.declaration import read_policy
+from services.cli.documents import document, identity, message_of
 from services.cli.exits import Exit, InputError
 from services.cli.money import major
 from services.cli.output import details, table
@@ -36,15 +39,29 @@ _TOTALS = (
 
 @app.command("preview")
 @client_command
-def preview(session: Session, pool: Pool) -> None:
-    """Show the round that a calculation would make now. Nothing of it is kept."""
-    found = session.client.preview_round(pool)
-    lines = _lines(found.statement)
-    session.output.show(
-        {"round": document(found.round), "lines": lines},
-        _round(found.round),
-        _statement(lines, found.round.currency),
-    )
+def preview(
+    session: Session,
+    pool: Pool,
+    policy: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.yaml", help="Another policy: what it would have done to past rounds, side by side."),
+    ] = None,
+    last: Annotated[int, typer.Option(metavar="N", min=1, help="How many past rounds, with --policy.")] = 3,
+) -> None:
+    """Show the round that a calculation would make now, or past rounds under another policy. Nothing is kept."""
+    if policy is None:
+        found = session.client.preview_round(pool)
+        lines = _lines(found.statement)
+        session.output.show(
+            {"round": document(found.round), "lines": lines},
+            _round(found.round),
+            _statement(lines, found.round.currency),
+        )
+        return
+    other = message_of(registry_pb2.Policy, dict(read_policy(policy)))
+    posted = [each for each in session.client.list_rounds(pool) if each.state == rounds_pb2.ROUND_STATE_POSTED]
+    compared = [compare(session.client, pool, each, other) for each in posted[-last:]]
+    session.output.show([each.document() for each in compared], *(part for each in compared for part in each.shown()))
 
 
 @app.command("calculate")
@@ -127,11 +144,15 @@ def statement(
     pool: Pool,
     number: Number,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print the canonical CSV, byte for byte as logged.")] = False,
+    weights: Annotated[
+        bool, typer.Option("--weights", help="Where the weights come from: by collective, method version and mode.")
+    ] = False,
 ) -> None:
-    """Show a round's statement, a line per collective."""
+    """Show a round's statement, a line per collective: why each amount."""
     if as_csv and session.output.as_json:
         raise InputError.of("csv", "goes without --json")
-    content = session.client.get_statement(pool, number)
+    part = rounds_pb2.STATEMENT_PART_WEIGHTS if weights else rounds_pb2.STATEMENT_PART_LINES
+    content = session.client.get_statement(pool, number, part=part)
     if as_csv:
         sys.stdout.buffer.write(content)
         sys.stdout.buffer.flush()
@@ -139,7 +160,7 @@ def statement(
     found = session.client.get_round(pool, number)
     lines = _lines(content)
     session.output.show(
-        {"round": found.name, "statement_sha256": sha256(content).hexdigest(), "lines": lines},
+        {"round": found.name, "sha256": sha256(content).hexdigest(), "lines": lines},
         _statement(lines, found.currency),
     )
 
@@ -197,7 +218,7 @@ def _lines(content: bytes) -> list[dict[str, Any]]:
 
 def _statement(lines: list[dict[str, Any]], currency: str) -> object:
     names = list(lines[0]) if lines else []
-    numbers = [name for name in names if name.endswith("_minor") or name.startswith("weight")]
+    numbers = [name for name in names if name.endswith("_minor") or name.startswith(("weight", "deficit", "event"))]
     rows = [
         [major(cell, currency) if name.endswith("_minor") else cell for name, cell in line.items()] for line in lines
     ]

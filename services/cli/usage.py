@@ -58,6 +58,31 @@ def submit(
     )
 
 
+@app.command("retract")
+@client_command
+def retract(
+    session: Session,
+    pool: Pool,
+    request_id: Annotated[str, typer.Option(metavar="ID", help="Your own id for it; a repeat changes nothing.")],
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why.")],
+    batch: Annotated[str, typer.Option(metavar="BATCH_ID", help="A batch of yours to take back whole.")] = "",
+    event: Annotated[
+        list[str] | None, typer.Option(metavar="EVENT_ID", help="An event to take back; may be given more than once.")
+    ] = None,
+) -> None:
+    """Take back a batch, or single events. Their weight is subtracted in the round that this falls in."""
+    found = session.client.retract_usage(
+        pool, request_id=request_id, reason=reason, batch_id=batch, event_ids=event or ()
+    )
+    rows = [(identity(each.batch), each.leaf_index, len(each.positions)) for each in found]
+    count = sum(len(each.positions) for each in found)
+    session.output.show(
+        [document(each) for each in found],
+        *([table(["Batch", "Leaf", "Events"], rows, right=["Leaf", "Events"])] if found else []),
+        f"{count} events taken back." if found else "All of it was taken back before.",
+    )
+
+
 @app.command("find")
 @client_command
 def find(
