@@ -67,7 +67,7 @@ class Settlement:
 
     def preview(self, pool: PoolRef) -> Calculation:
         """The round that `calculate` would make now; nothing is kept of it."""
-        with self._database.transaction() as connection:
+        with self._database.snapshot() as connection:
             return _calculation(connection, pool, calculated_by="", request_id="", fire_times=None)
 
     def calculate(self, pool: PoolRef, calculated_by: str, request_id: str) -> RoundRecord:
@@ -143,7 +143,7 @@ class Settlement:
     def _approve_and_post(
         self, connection: sa.Connection, pool: PoolRef, content: RoundContent, decided_by: str
     ) -> None:
-        lines = parse_statement(log.read_body(connection, pool, bytes.fromhex(content.statement_sha256)))
+        lines = parse_statement(log.checked_body(connection, pool, bytes.fromhex(content.statement_sha256)))
         transfers = posting_transfers(content, lines)
         self._decide(connection, pool, content.number, Decision.APPROVED, decided_by, "")
         amount = sum(transfer.amount_minor for transfer in transfers)

@@ -119,7 +119,7 @@ class RoundsService(rounds_pb2_grpc.RoundsServiceServicer):
         with self._database.transaction() as connection:
             pool, number = round_of(connection, name, field)
             record = rounds.get_round(connection, pool, number)
-            return log.read_body(connection, pool, bytes.fromhex(record.content.statement_sha256))
+            return log.checked_body(connection, pool, bytes.fromhex(record.content.statement_sha256))
 
     def _round(self, pool: PoolRef, record: RoundRecord) -> pb.Round:
         with self._database.transaction() as connection:

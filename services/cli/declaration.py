@@ -81,13 +81,7 @@ def read_declaration(path: Path) -> Declaration:
     Raises:
         InputError: the file cannot be read, or is no declaration; names each field that is wrong.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise InputError.of(str(path), error.strerror or "cannot be read") from None
-    except UnicodeDecodeError:
-        raise InputError.of(str(path), "is not UTF-8") from None
-    return parse_declaration(text)
+    return validated(Declaration, read_yaml(path))
 
 
 def parse_declaration(text: str) -> Declaration:
@@ -96,6 +90,30 @@ def parse_declaration(text: str) -> Declaration:
     Raises:
         InputError: it is no declaration; names each field that is wrong.
     """
+    return validated(Declaration, parse_yaml(text))
+
+
+def read_yaml(path: Path) -> Any:
+    """Give the content of a YAML file; an empty mapping where it has none.
+
+    Raises:
+        InputError: it cannot be read, or is not YAML.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError.of(str(path), error.strerror or "cannot be read") from None
+    except UnicodeDecodeError:
+        raise InputError.of(str(path), "is not UTF-8") from None
+    return parse_yaml(text)
+
+
+def parse_yaml(text: str) -> Any:
+    """Give the content of a YAML text; an empty mapping where it has none.
+
+    Raises:
+        InputError: it is not YAML.
+    """
     try:
         content = yaml.load(text, Loader=_Loader)  # noqa: S506 - a safe loader that refuses repeated keys
     except yaml.MarkedYAMLError as error:
@@ -103,7 +121,7 @@ def parse_declaration(text: str) -> Declaration:
         raise InputError.of(f"line {line}", error.problem or "is not YAML") from None
     except yaml.YAMLError as error:
         raise InputError.of("file", f"is not YAML: {error}") from None
-    return validated(Declaration, {} if content is None else content)
+    return {} if content is None else content
 
 
 def validated(model: type[Model], content: Any) -> Model:
