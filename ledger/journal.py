@@ -10,6 +10,7 @@ from typing import Final
 
 from ledger.errors import InvalidInputError
 from ledger.leaves import GrantContent, PaymentContent, ReleaseContent, RevenueContent
+from ledger.registry import require_resource_id
 
 REVENUE: Final = "revenue"
 FEES: Final = "fees"
@@ -39,17 +40,17 @@ def paid_account(collective: str) -> str:
 OWNED_KINDS: Final = ("platform", "collective", "held", "paid")
 
 
-def owner_of(account: str) -> str | None:
+def owner_of(account: str, field: str = "account") -> str | None:
     """The platform or collective whose account this is; None for the pool's own three.
 
-    Raises InvalidInputError for what is no account name.
+    Raises InvalidInputError, which names `field`, for what is no account name.
     """
     if account in (REVENUE, FEES, COMMONS):
         return None
     kind, slash, owner = account.partition("/")
-    if kind not in OWNED_KINDS or not slash or not owner:
-        raise InvalidInputError.of("account", f"{account!r} is not the name of an account")
-    return owner
+    if kind not in OWNED_KINDS or not slash:
+        raise InvalidInputError.of(field, f"{account[:80]!r} is not the name of an account")
+    return require_resource_id(owner, field)
 
 
 class Purpose(StrEnum):

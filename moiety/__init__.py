@@ -6,7 +6,8 @@
         receipts = client.submit_usage("folk", table, "melody-ngram")
 
 `Client` has every verb of the service. `usage_batches` and `batch_of` make batches, `read_usage` reads usage
-files, `moiety.errors` says what can go wrong, and `moiety.v1` holds the contract's messages and stubs.
+files, `moiety.telemetry` takes Content Telemetry sessions, `moiety.errors` says what can go wrong, and `moiety.v1`
+holds the contract's messages and stubs.
 """
 
 from moiety.batches import USAGE_SCHEMA, ArrowTable, record_batches, usage_batches
@@ -23,6 +24,7 @@ from moiety.errors import (
     FailedPreconditionError,
     InternalError,
     InvalidArgumentError,
+    InvalidDomainError,
     InvalidUsageError,
     MoietyError,
     NotFoundError,
@@ -39,6 +41,15 @@ from moiety.errors import (
 from moiety.events import Mode, UsageEvent, batch_of
 from moiety.files import count_events, read_usage
 from moiety.ids import event_id_of, uuid7
+from moiety.telemetry import (
+    DomainMap,
+    RefusedSession,
+    ShareBasis,
+    TelemetrySession,
+    TelemetrySubmission,
+    read_telemetry,
+    usage_events_of,
+)
 from moiety.v1.accounts_pb2 import Balance, Payment, Transfer
 from moiety.v1.audit_pb2 import Leaf, LogHead, ReplayProgress, ReplayVerdict
 from moiety.v1.registry_pb2 import ApiKey, Collective, Method, Platform, Policy, Pool, Schedule
@@ -62,10 +73,12 @@ __all__ = [
     "Collective",
     "DataLossError",
     "DeadlineExceededError",
+    "DomainMap",
     "EventViolation",
     "FailedPreconditionError",
     "InternalError",
     "InvalidArgumentError",
+    "InvalidDomainError",
     "InvalidUsageError",
     "Leaf",
     "LogHead",
@@ -81,6 +94,7 @@ __all__ = [
     "Pool",
     "Preview",
     "Receipt",
+    "RefusedSession",
     "ReplayProgress",
     "ReplayVerdict",
     "ResourceExhaustedError",
@@ -88,6 +102,9 @@ __all__ = [
     "Round",
     "Schedule",
     "ServiceError",
+    "ShareBasis",
+    "TelemetrySession",
+    "TelemetrySubmission",
     "Transfer",
     "UnauthenticatedError",
     "UnavailableError",
@@ -98,8 +115,10 @@ __all__ = [
     "batch_of",
     "count_events",
     "event_id_of",
+    "read_telemetry",
     "read_usage",
     "record_batches",
     "usage_batches",
+    "usage_events_of",
     "uuid7",
 ]

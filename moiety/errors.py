@@ -59,6 +59,19 @@ class UsageFileError(MoietyError):
         return f"{self.path}: {self.reason}"
 
 
+class InvalidDomainError(MoietyError):
+    """A domain map cannot be made. `collective` is who declares `domain`, `reason` what is wrong with it."""
+
+    def __init__(self, collective: str, domain: str, reason: str) -> None:
+        super().__init__(collective, domain, reason)
+        self.collective = collective
+        self.domain = domain
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.collective}: {self.domain!r} {self.reason}"
+
+
 @dataclass(frozen=True, slots=True)
 class Violation:
     """One thing wrong with a request: the field (or the resource) as the contract names it, and what is wrong."""

@@ -12,7 +12,7 @@ import numpy as np
 
 from ledger.batch_weights import BatchWeights, weigh
 from ledger.errors import InvalidInputError, LedgerCorruptError, NotFoundError
-from ledger.journal import REVENUE, Transfer, fold, movement_transfers, revenue_transfers
+from ledger.journal import REVENUE, Transfer, fold, movement_transfers, platform_account, revenue_transfers
 from ledger.leaves import (
     Content,
     EncodedLeaf,
@@ -28,6 +28,7 @@ from ledger.leaves import (
     decode_positions,
 )
 from ledger.merkle import Frontier, leaf_hash
+from ledger.registry import PPM, require_range
 from ledger.usage import AI_ONLY, HUMAN_AI, BoolArray, UsageBatch, first_occurrences, parse_batch
 from payout.policy import Policy, PolicyContent, PoolContent
 from payout.rounds import (
@@ -117,6 +118,11 @@ def _require_same(leaf_index: int, figure: str, logged: object, replayed: object
         raise _DivergedError(Divergence(leaf_index, figure, str(logged), str(replayed), line))
 
 
+def _require(holds: bool, leaf_index: int, figure: str, logged: object, wanted: str) -> None:
+    if not holds:
+        raise _DivergedError(Divergence(leaf_index, figure, str(logged), wanted))
+
+
 def replay_round(log: LogReader, round_leaf: int) -> Generator[Progress, None, Verdict]:
     """Replay the round whose `round.v1` entry stands at `round_leaf`; yields progress, returns the verdict.
 
@@ -128,21 +134,29 @@ def replay_round(log: LogReader, round_leaf: int) -> Generator[Progress, None, V
     fold_so_far = _Fold(log)
     total = log.size()
     try:
-        subject = fold_so_far.read(next(iter(log.leaves(round_leaf, round_leaf + 1))))
+        found = next(iter(log.leaves(round_leaf, round_leaf + 1)), None)
+        if found is None:
+            raise _DivergedError(Divergence(round_leaf, "leaf", "nothing", f"a {RoundContent.type} entry"))
+        subject = fold_so_far.read(found)
         if not isinstance(subject.content, RoundContent):
             raise _DivergedError(Divergence(round_leaf, "type", subject.content.type, RoundContent.type))
         content = subject.content
+        _require(0 < content.end <= round_leaf, round_leaf, "end", content.end, "1 to the round's own index")
         for encoded in log.leaves(0, content.end):
             fold_so_far.fold(encoded, weigh_from=content.start)
             yield fold_so_far.progress(total)
+        fold_so_far.require_size(content.end)
         distribution, policy = _check_round(log, fold_so_far, subject)
         for encoded in log.leaves(content.end, total):
             fold_so_far.fold(encoded, weigh_from=total)
             _check_aftermath(log, fold_so_far.read(encoded), subject, policy, distribution.lines)
             yield fold_so_far.progress(total)
-        _require_same(round_leaf, "leaves", total, fold_so_far.frontier.size)
+        fold_so_far.require_size(total)
     except _DivergedError as diverged:
         return Verdict(fold_so_far.progress(total), diverged.divergence)
+    except LedgerCorruptError as error:
+        missing = Divergence(fold_so_far.frontier.size, "leaf", str(error), "a log without holes")
+        return Verdict(fold_so_far.progress(total), missing)
     return Verdict(fold_so_far.progress(total), None)
 
 
@@ -157,6 +171,7 @@ class _Fold:
     confidence_ppm: dict[tuple[str, int], int] = field(default_factory=dict)
     balances: dict[str, int] = field(default_factory=dict)
     rounds: dict[int, RoundContent] = field(default_factory=dict)
+    decisions: dict[int, str] = field(default_factory=dict)
     posted_end: int = 0
     posted_number: int = 0
     deficits: Deficits = field(default_factory=Deficits)
@@ -170,6 +185,10 @@ class _Fold:
 
     def progress(self, total: int) -> Progress:
         return Progress(self.frontier.size, total, self.events, self.shares)
+
+    def require_size(self, size: int) -> None:
+        """A divergence at the next leaf where the log ended before this many."""
+        _require(self.frontier.size == size, self.frontier.size, "leaf", "nothing", f"a log of {size} leaves")
 
     def read(self, encoded: EncodedLeaf) -> Leaf[Any]:
         """The leaf of an entry, or a divergence where it is not what its hash and place say."""
@@ -186,15 +205,26 @@ class _Fold:
         """Take in the next leaf; usage from `weigh_from` on is weighed again from its body."""
         leaf = self.read(encoded)
         _require_same(encoded.index, "index", encoded.index, self.frontier.size)
+        first, kind = leaf.index == 0, leaf.content.type
+        _require(
+            first == (kind == PoolContent.type), leaf.index, "type", kind, f"{PoolContent.type} first and only there"
+        )
         self.frontier.append(encoded.hash)
         self.hashes.append(encoded.hash)
+        try:
+            self._take_in(leaf, weigh_from)
+        except (InvalidInputError, LedgerCorruptError, ValueError) as error:
+            # An entry can be canonical and still say what the service never would, such as a rate above one.
+            raise _DivergedError(Divergence(leaf.index, leaf.content.type, str(error), "a sound entry")) from None
+
+    def _take_in(self, leaf: Leaf[Any], weigh_from: int) -> None:
         match leaf.content:
             case PoolContent(policy=policy):
-                self.policies.append((leaf.index, 1, policy))
+                self.policies.append((leaf.index, 1, policy.require_sound()))
             case PolicyContent(version=version, policy=policy):
-                self.policies.append((leaf.index, version, policy))
+                self.policies.append((leaf.index, version, policy.require_sound()))
             case MethodContent(method=method, version=version, confidence_ppm=confidence):
-                self.confidence_ppm[method, version] = confidence
+                self.confidence_ppm[method, version] = require_range(confidence, "confidence_ppm", 0, PPM)
             case UsageContent() if leaf.index >= weigh_from:
                 self._weigh(leaf)
             case RetractionContent():
@@ -203,8 +233,13 @@ class _Fold:
                 self._move(leaf.index, revenue_transfers(leaf.content))
             case PaymentContent() | ReleaseContent() | GrantContent():
                 self._move(leaf.index, movement_transfers(leaf.content))
-            case RoundContent():
-                self.rounds[leaf.content.number] = leaf.content
+            case RoundContent(number=number):
+                _require_same(leaf.index, "number", number, len(self.rounds) + 1)
+                self.rounds[number] = leaf.content
+            case DecisionContent(round=number, decision=decision):
+                undecided = number in self.rounds and number not in self.decisions
+                _require(undecided, leaf.index, "round", number, "one that waits for its decision")
+                self.decisions[number] = decision
             case PostingContent():
                 self._post(leaf)
 
@@ -213,12 +248,19 @@ class _Fold:
         _require_same(leaf_index, "transfers", len(journal), len(transfers))
         for logged, replayed in zip(journal, transfers, strict=True):
             _require_same(leaf_index, "transfer", logged, replayed)
-        self.balances.update(fold(self.balances, transfers))
+        after = fold(self.balances, transfers)
+        for account, amount in after.items():
+            may_owe = account.startswith(platform_account(""))
+            _require(may_owe or amount >= 0, leaf_index, f"balance of {account}", amount, "zero or more")
+        self.balances.update(after)
 
     def _post(self, leaf: Leaf[Any]) -> None:
-        content = self.rounds.get(leaf.content.round)
+        number = leaf.content.round
+        content = self.rounds.get(number)
         if content is None:
-            raise _DivergedError(Divergence(leaf.index, "round", leaf.content.round, "a round that stands before it"))
+            raise _DivergedError(Divergence(leaf.index, "round", str(number), "a round that stands before it"))
+        _require_same(leaf.index, "decision", self.decisions.get(number, ""), Decision.APPROVED)
+        _require(number > self.posted_number, leaf.index, "round", number, "one that was not posted before")
         statement = _body(self.log, leaf.index, "statement_sha256", content.statement_sha256)
         lines = _lines(leaf.index, statement)
         transfers = posting_transfers(content, lines)
@@ -231,6 +273,8 @@ class _Fold:
 
     def _weigh(self, leaf: Leaf[Any]) -> None:
         content: UsageContent = leaf.content
+        declared = (content.method, content.method_version) in self.confidence_ppm
+        _require(declared, leaf.index, "method_version", content.method_version, "a version declared before")
         batch, accepted = self._batch(leaf.index, content)
         self._require_weights(leaf.index, content, weigh(batch, accepted), content, batch, sign=1)
         self.events += content.accepted

@@ -85,7 +85,7 @@ def distribute(
     usage: Mapping[UsageKey, UsageSum],
     confidence_ppm: Mapping[tuple[str, int], int],
     collectives: Sequence[Collective],
-    deficits: Deficits,
+    deficits: Deficits = Deficits(),
 ) -> Distribution:
     """Distribute a pot over the collectives, as docs/distribution.md says.
 

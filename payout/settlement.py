@@ -55,7 +55,7 @@ class Settlement:
 
         Nothing is kept of it.
         """
-        with self._database.transaction() as connection:
+        with self._database.snapshot() as connection:
             if number:
                 return past_round(connection, pool, number, policy=policy)
             return next_round(connection, pool, Asked(), policy=policy)
@@ -134,7 +134,7 @@ class Settlement:
     def _approve_and_post(
         self, connection: sa.Connection, pool: PoolRef, content: RoundContent, decided_by: str
     ) -> None:
-        lines = parse_statement(log.read_body(connection, pool, bytes.fromhex(content.statement_sha256)))
+        lines = parse_statement(log.checked_body(connection, pool, bytes.fromhex(content.statement_sha256)))
         transfers = posting_transfers(content, lines)
         self._decide(connection, pool, content.number, Decision.APPROVED, decided_by, "")
         amount = sum(transfer.amount_minor for transfer in transfers)

@@ -30,7 +30,8 @@ api_key = sa.Table(
     sa.Column("revoked_at", sa.DateTime(timezone=True)),
 )
 
-_KEY: Final = re.compile(r"moiety_([0-9a-f]{16})_([A-Za-z0-9_-]{43})")
+_KEY_ID: Final = re.compile(r"[0-9a-f]{16}")
+_KEY: Final = re.compile(rf"moiety_({_KEY_ID.pattern})_([A-Za-z0-9_-]{{43}})")
 
 
 class Role(StrEnum):
@@ -107,6 +108,11 @@ def authenticate(connection: sa.Connection, key: str) -> Principal:
     if row is None or not hmac.compare_digest(bytes(row.secret_sha256), _digest(secret)):
         raise UnauthenticatedError
     return Principal.parse(row.principal)
+
+
+def is_key_id(text: str) -> bool:
+    """Whether a key may have this id."""
+    return _KEY_ID.fullmatch(text) is not None
 
 
 def revoke_key(connection: sa.Connection, key_id: str, now: datetime) -> ApiKey:

@@ -2,14 +2,21 @@
 
 import logging
 import sys
+from typing import Final
 
 import structlog
 
 from services.settings import Settings
 
+_TRACEBACKS: Final = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+"""Local variables hold keys and passwords, and are not logged."""
+
 
 def configure_logs(settings: Settings) -> None:
-    """Send structlog's and the standard library's events the same way: as JSON, or as lines for people."""
+    """Send structlog's and the standard library's events the same way: as JSON, or as lines for people.
+
+    Tracebacks come without local variables, among which are keys and what platforms sent.
+    """
     shared: list[structlog.types.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_logger_name,
@@ -18,11 +25,12 @@ def configure_logs(settings: Settings) -> None:
     ]
     if settings.log_format == "json":
         last: list[structlog.types.Processor] = [
-            structlog.processors.dict_tracebacks,
+            structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False)),
             structlog.processors.JSONRenderer(),
         ]
     else:
-        last = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        plain = structlog.dev.plain_traceback
+        last = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)]
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last]
     )

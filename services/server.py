@@ -1,7 +1,7 @@
 """The gRPC server: built, started, drained."""
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final
+from typing import Any, Final
 
 import grpc
 from google.protobuf.descriptor import FileDescriptor
@@ -46,12 +46,23 @@ def service_names() -> list[str]:
     return [service.full_name for file in CONTRACT for service in file.services_by_name.values()]
 
 
+class _Health(health.HealthServicer):
+    """Health by Check, which is what probes ask.
+
+    The library's Watch keeps its lock while it sends. A watcher that leaves at that moment waits for the lock on the
+    server's one event thread, which the sending waits for: draining would never end.
+    """
+
+    def Watch(self, request: Any, context: grpc.ServicerContext, *_: Any) -> None:  # type: ignore[override] # noqa: ARG002, N802
+        context.abort(grpc.StatusCode.UNIMPLEMENTED, "ask by Check")
+
+
 class Server:
     """The contract on a socket."""
 
     def __init__(self, parts: Parts) -> None:
         self._settings = parts.settings
-        self._health = health.HealthServicer()
+        self._health = _Health()
         self._server = grpc.server(
             ThreadPoolExecutor(parts.settings.threads, thread_name_prefix="call"),
             interceptors=[Gatekeeper(parts.database)],

@@ -60,7 +60,7 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _sound_listener(self) -> "Settings":
         host, _, port = self.listen.rpartition(":")
-        if not host or not port.isdigit() or int(port) > MAX_PORT:
+        if not host or not (port.isascii() and port.isdigit()) or int(port) > MAX_PORT:
             raise ValueError("listen: must be an address and a port, such as 127.0.0.1:50051")
         if (self.tls_certificate_file is None) != (self.tls_key_file is None):
             raise ValueError("tls_key_file: goes with tls_certificate_file, and neither without the other")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -28,6 +28,7 @@ hypothesis.settings.register_profile("moiety", deadline=None)
 hypothesis.settings.load_profile("moiety")
 
 TEMPLATE = "moiety_template"
+START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class SteppedClock:
@@ -45,7 +46,7 @@ class SteppedClock:
 
 @pytest.fixture
 def clock() -> SteppedClock:
-    return SteppedClock(datetime(2026, 1, 1, tzinfo=UTC))
+    return SteppedClock(START)
 
 
 @pytest.fixture(scope="session")
@@ -72,15 +73,22 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sa.Engine]:
 _numbers = count()
 
 
-@pytest.fixture
-def database_url(postgres: sa.Engine) -> Iterator[str]:
-    """A fresh, migrated database, as its owner reaches it; the service takes its own role on it."""
+@contextmanager
+def fresh_database(postgres: sa.Engine, *, template: str = f"{TEMPLATE}_{os.getpid()}") -> Iterator[str]:
+    """A database of its own, migrated like the template, as its owner reaches it."""
     name = f"moiety_test_{os.getpid()}_{next(_numbers)}"
     with postgres.connect() as connection:
-        connection.exec_driver_sql(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}_{os.getpid()}")
+        connection.exec_driver_sql(f"CREATE DATABASE {name} TEMPLATE {template}")
     yield postgres.url.set(database=name).render_as_string(hide_password=False)
     with postgres.connect() as connection:
         connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def database_url(postgres: sa.Engine) -> Iterator[str]:
+    """A fresh, migrated database, as its owner reaches it; the service takes its own role on it."""
+    with fresh_database(postgres) as url:
+        yield url
 
 
 @pytest.fixture
@@ -122,21 +130,45 @@ class Deployment:
         return self._stack.enter_context(Client(self.address, self.key(principal)))
 
 
+@contextmanager
+def deployed(database_url: str, clock: SteppedClock, **overrides: object) -> Iterator[Deployment]:
+    """The service running on a database."""
+    chosen = {"database_url": database_url, "listen": "127.0.0.1:0", "drain_seconds": 2.0, **overrides}
+    settings = load_settings(**chosen)
+    with serving(settings, clock=clock) as running, ExitStack() as clients:
+        yield Deployment(running, settings, clock, clients)
+
+
 @pytest.fixture
 def deploy(database_url: str, clock: SteppedClock) -> Iterator[Callable[..., Deployment]]:
     """Starts the service on the fresh database; more than once gives several processes' worth of it."""
     with ExitStack() as stack:
-
-        def start(**overrides: object) -> Deployment:
-            chosen = {"database_url": database_url, "listen": "127.0.0.1:0", "drain_seconds": 2.0, **overrides}
-            settings = load_settings(**chosen)
-            running = stack.enter_context(serving(settings, clock=clock))
-            return Deployment(running, settings, clock, stack)
-
-        yield start
+        yield lambda **overrides: stack.enter_context(deployed(database_url, clock, **overrides))
 
 
 @pytest.fixture
 def deployment(deploy: Callable[..., Deployment]) -> Deployment:
     """One running service on the fresh database."""
     return deploy()
+
+
+@pytest.fixture(scope="module")
+def shared_database_url(postgres: sa.Engine) -> Iterator[str]:
+    """One database for all tests of a module that leave it as they found it: a fresh one costs most of a second."""
+    with fresh_database(postgres) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def shared_deployment(shared_database_url: str) -> Iterator[Deployment]:
+    """The service running on the module's database."""
+    with deployed(shared_database_url, SteppedClock(START)) as deployment:
+        yield deployment
+
+
+@pytest.fixture(scope="module")
+def shared_owner(shared_database_url: str) -> Iterator[sa.Engine]:
+    """The module's database as its owner."""
+    engine = sa.create_engine(as_driver_url(shared_database_url), poolclass=sa.NullPool)
+    yield engine
+    engine.dispose()

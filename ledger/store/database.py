@@ -41,6 +41,13 @@ class Database:
         except (sa.exc.DBAPIError, psycopg.Error, sa.exc.TimeoutError) as error:
             raise _translated(error) from error
 
+    @contextmanager
+    def snapshot(self) -> Iterator[sa.Connection]:
+        """A transaction that only reads, and sees everything as it was at its first read."""
+        with self.transaction() as connection:
+            connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            yield connection
+
     def close(self) -> None:
         """Close every idle connection."""
         self.engine.dispose()

@@ -6,8 +6,9 @@ from datetime import datetime
 from typing import Any, Final
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import distinct_on
 
-from ledger.errors import IdentityReusedError, InvalidInputError, LostRaceError, StateError
+from ledger.errors import IdentityReusedError, InvalidInputError, LedgerCorruptError, LostRaceError, StateError
 from ledger.journal import (
     Movement,
     Purpose,
@@ -100,7 +101,7 @@ def list_balances(
     query = (
         sa.select(t.balance.c.account, t.balance.c.amount_minor)
         .where(t.balance.c.pool_id == pool.pool_id, t.balance.c.leaf_index < log_size, account > after)
-        .distinct(account)
+        .ext(distinct_on(account))
         .order_by(account, t.balance.c.leaf_index.desc())
         .limit(limit)
     )
@@ -119,9 +120,10 @@ def list_transfers(
 ) -> list[PlacedTransfer]:
     """Transfers in the order of the log, from beyond (leaf_index, ordinal); of one account or of all."""
     place = sa.tuple_(t.transfer.c.leaf_index, t.transfer.c.ordinal)
+    beyond = sa.tuple_(*(sa.literal(part, sa.BigInteger) for part in after))
     query = (
         sa.select(t.transfer)
-        .where(t.transfer.c.pool_id == pool.pool_id, place > sa.tuple_(*map(sa.literal, after)))
+        .where(t.transfer.c.pool_id == pool.pool_id, place > beyond)
         .order_by(t.transfer.c.leaf_index, t.transfer.c.ordinal)
         .limit(limit)
     )
@@ -141,18 +143,21 @@ def transfers_of_leaf(connection: sa.Connection, pool: PoolRef, leaf_index: int)
 
 
 def _placed(row: Any) -> PlacedTransfer:
-    transfer = Transfer(row.from_account, row.to_account, row.amount_minor, Purpose(row.purpose))
+    try:
+        transfer = Transfer(row.from_account, row.to_account, row.amount_minor, Purpose(row.purpose))
+    except ValueError as error:
+        raise LedgerCorruptError(f"transfer {row.ordinal} of leaf {row.leaf_index}", str(error)) from None
     return PlacedTransfer(row.leaf_index, row.ordinal, transfer)
 
 
 def record_revenue(connection: sa.Connection, pool: PoolRef, content: RevenueContent, now: datetime) -> RecordedLeaf:
     """Record revenue exactly once by (platform, request_id). The same again gives the first record.
 
-    Raises IdentityReusedError for another content under a known request id, LostRaceError where the same request is
-    being recorded at the same time.
+    Raises IdentityReusedError for another content under a known request id.
     """
     platform_id = registry.platform_number(connection, content.platform)
     key = (t.revenue.c.platform_id == platform_id) & (t.revenue.c.request_id == content.request_id)
+    log.lock_head(connection, pool)
     if recorded := _recorded(connection, pool, t.revenue, key, RevenueContent):
         return _same(recorded, content)
     (leaf,) = log.append(connection, pool, [content], now)
@@ -179,6 +184,7 @@ def record_movement(connection: sa.Connection, pool: PoolRef, content: Movement,
     Raises StateError where the account that gives has less, NotFoundError where there is no such collective.
     """
     key = t.movement.c.request_id == content.request_id
+    log.lock_head(connection, pool)
     if recorded := _recorded(connection, pool, t.movement, key, *MOVEMENTS):
         return _same(recorded, content)
     registry.get_collective(connection, content.collective)

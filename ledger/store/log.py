@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from hashlib import sha256
 
 import sqlalchemy as sa
 
@@ -29,6 +30,11 @@ def open_log(connection: sa.Connection, pool_id: int) -> None:
 def read_head(connection: sa.Connection, pool: PoolRef) -> Frontier:
     """The log's size and right edge. Every leaf below that size is committed."""
     return _frontier(connection, pool, lock=False)
+
+
+def lock_head(connection: sa.Connection, pool: PoolRef) -> None:
+    """Hold the log's head from here to the commit: nobody else appends, and what is read next is the latest."""
+    _frontier(connection, pool, lock=True)
 
 
 def append(connection: sa.Connection, pool: PoolRef, contents: Sequence[Content], time: datetime) -> list[EncodedLeaf]:
@@ -99,20 +105,32 @@ def read_leaves(
             start += 1
 
 
-def put_body(connection: sa.Connection, pool: PoolRef, sha256: bytes, content: bytes) -> None:
+def put_body(connection: sa.Connection, pool: PoolRef, digest: bytes, content: bytes) -> None:
     """Keep a body under its hash; one that is there already stays."""
     connection.execute(
         sa.dialects.postgresql.insert(t.body)
-        .values(pool_id=pool.pool_id, sha256=sha256, bytes=content)
+        .values(pool_id=pool.pool_id, sha256=digest, bytes=content)
         .on_conflict_do_nothing()
     )
 
 
-def read_body(connection: sa.Connection, pool: PoolRef, sha256: bytes) -> bytes:
+def read_body(connection: sa.Connection, pool: PoolRef, digest: bytes) -> bytes:
     """The body under a hash; whether it has that hash is for the reader to check. NotFoundError where there is none."""
     found = connection.execute(
-        sa.select(t.body.c.bytes).where(t.body.c.pool_id == pool.pool_id, t.body.c.sha256 == sha256)
+        sa.select(t.body.c.bytes).where(t.body.c.pool_id == pool.pool_id, t.body.c.sha256 == digest)
     ).scalar()
     if found is None:
-        raise NotFoundError(f"pools/{pool.name}/bodies/{sha256.hex()}")
+        raise NotFoundError(f"pools/{pool.name}/bodies/{digest.hex()}")
     return bytes(found)
+
+
+def checked_body(connection: sa.Connection, pool: PoolRef, digest: bytes) -> bytes:
+    """The body under a hash, which it has. LedgerCorruptError where it has another, or where there is none."""
+    subject = f"pools/{pool.name}/bodies/{digest.hex()}"
+    try:
+        body = read_body(connection, pool, digest)
+    except NotFoundError:
+        raise LedgerCorruptError(subject, "is missing") from None
+    if sha256(body).digest() != digest:
+        raise LedgerCorruptError(subject, "does not have this hash")
+    return body

@@ -129,7 +129,8 @@ class CollectiveNumbers:
 
     def of(self, names: tuple[str, ...]) -> Int64Array:
         """(c,) the number of each name; 0 for one that is not registered."""
-        missing = [name for name in names if name not in self._numbers]
+        # A text of Postgres holds no NUL, so no collective is called that, and asking for one is an error.
+        missing = [name for name in names if name not in self._numbers and "\0" not in name]
         if missing:
             among = t.collective.c.name == sa.any_(sa.literal(missing, sa.ARRAY(sa.Text)))
             query = sa.select(t.collective.c.name, t.collective.c.collective_id).where(among)
@@ -179,6 +180,7 @@ def _page(table: sa.Table, after: str, limit: int | None, only: str | None) -> s
 
 def declare_method(connection: sa.Connection, pool: PoolRef, method: Method, now: datetime) -> Method:
     """Log a method or its next version; the same as its latest is a no-op."""
+    log.lock_head(connection, pool)
     latest = latest_method(connection, pool, method.name)
     if latest and replace(latest, version=0, leaf_index=0) == replace(method, version=0, leaf_index=0):
         return latest

@@ -171,7 +171,7 @@ def _choose(
     batch_number: int,
     event_ids: Sequence[UUID] | None,
 ) -> _Chosen:
-    parsed = parse_batch(log.read_body(connection, pool, bytes.fromhex(batch.content.body_sha256)))
+    parsed = parse_batch(log.checked_body(connection, pool, bytes.fromhex(batch.content.body_sha256)))
     taken = np.ones(len(parsed), dtype=np.bool_)
     taken[batch.duplicate_positions()] = False
     if event_ids is not None:

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property, partial
 from hashlib import sha256
+from pathlib import Path
+from typing import BinaryIO
 from uuid import UUID
 
 from moiety.batches import EVENTS_PER_BATCH, ArrowTable, encode, record_batches
 from moiety.connection import PAGE_SIZE
 from moiety.events import UsageEvent, event_to_message
 from moiety.submission import PreparedBatch, Submission
+from moiety.telemetry import DomainMap, ShareBasis, TelemetrySubmission
+from moiety.telemetry.intake import TelemetryIntake
 from moiety.v1 import usage_pb2 as pb
 from moiety.v1.usage_pb2_grpc import UsageServiceStub
 from moiety.verbs.base import Verbs, pool_name
@@ -56,6 +60,43 @@ class UsageVerbs(Verbs):
         open_stream = partial(self._connection.open_stream, self._usage.AppendUsage)
         patience = self._connection.patience()
         return Submission(open_stream, batches, patience=patience, progress=progress).run()
+
+    def submit_telemetry(
+        self,
+        pool: str,
+        sessions: Path | str | BinaryIO | Iterable[object],
+        method: str,
+        *,
+        by: ShareBasis | str,
+        domains: DomainMap,
+        events_per_batch: int = EVENTS_PER_BATCH,
+        batch_id: str | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> TelemetrySubmission:
+        """Record the completed turns of Content Telemetry sessions, and give the receipts and what was refused.
+
+        An invalid session is refused and the others go on. Safe to repeat, as `submit_usage` is; a session that has
+        grown since gives its new turns, and the others are duplicates. `moiety.telemetry` says how a turn
+        becomes a usage event.
+
+        Args: sessions: a path or binary stream of one JSON document or of NDJSON, or parsed documents (one, or any
+            number). method: the id of the declared method that is `by`. by: what shares are computed from,
+            `grounded-tokens` or `citations`. domains: whose content is whose. The others are those of
+            `submit_usage`.
+
+        Raises: ValueError: `by` is no share basis. UsageFileError: the file is not there or cannot be read.
+            BatchRefusedError, ServiceError: as `submit_usage`; batches before the error are recorded.
+        """
+        intake = TelemetryIntake(sessions, ShareBasis(by), domains)
+        receipts = self.submit_usage(
+            pool,
+            intake.table(events_per_batch),
+            method,
+            events_per_batch=events_per_batch,
+            batch_id=batch_id,
+            progress=progress,
+        )
+        return TelemetrySubmission(receipts, intake.refused, intake.session_count, intake.event_count)
 
     def submit_events(
         self, pool: str, events: Iterable[UsageEvent], method: str, *, batch_id: str, validate_only: bool = False

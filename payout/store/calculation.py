@@ -103,7 +103,7 @@ def past_round(connection: sa.Connection, pool: PoolRef, number: int, *, policy:
     """A round that was calculated before, from the same inputs, under its own policy or under another one."""
     content = rounds.get_round(connection, pool, number).content
     (logged,) = pools.list_policies(connection, pool, after=content.policy_version - 1, limit=1)
-    snapshot = log.read_body(connection, pool, bytes.fromhex(content.registry_sha256))
+    snapshot = log.checked_body(connection, pool, bytes.fromhex(content.registry_sha256))
     return _calculated(
         _Inputs(
             number=content.number,
@@ -127,7 +127,7 @@ def _deficits(connection: sa.Connection, pool: PoolRef, posted_number: int) -> D
     if not posted_number:
         return Deficits()
     content = rounds.get_round(connection, pool, posted_number).content
-    statement = log.read_body(connection, pool, bytes.fromhex(content.statement_sha256))
+    statement = log.checked_body(connection, pool, bytes.fromhex(content.statement_sha256))
     return deficits_of(parse_statement(statement), content.deficit_unattributed)
 
 

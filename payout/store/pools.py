@@ -53,7 +53,7 @@ def create_pool(connection: sa.Connection, name: str, content: PoolContent, now:
 
 def create_policy(connection: sa.Connection, pool: PoolRef, policy: Policy, now: datetime) -> LoggedPolicy:
     """Log the pool's next policy; the same terms as the latest are a no-op."""
-    log.read_head(connection, pool)
+    log.lock_head(connection, pool)
     latest = list_policies(connection, pool)[-1]
     if latest.policy == policy:
         return latest
@@ -72,7 +72,7 @@ def list_policies(
     query = (
         sa.select(t.policy.c.version, lt.leaf.c.entry)
         .join_from(t.policy, lt.leaf, on)
-        .where(t.policy.c.pool_id == pool.pool_id, t.policy.c.version > after)
+        .where(t.policy.c.pool_id == pool.pool_id, t.policy.c.version > sa.literal(after, sa.BigInteger))
         .order_by(t.policy.c.version)
         .limit(limit)
     )

@@ -9,7 +9,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from ledger.batch_weights import ModeWeights, unpack
-from ledger.errors import LostRaceError, NotFoundError
+from ledger.errors import LedgerCorruptError, LostRaceError, NotFoundError
 from ledger.journal import Transfer
 from ledger.leaves import EncodedLeaf, decode
 from ledger.store import journal, log, registry
@@ -122,6 +122,15 @@ def get_round(connection: sa.Connection, pool: PoolRef, number: int) -> RoundRec
     raise NotFoundError(f"pools/{pool.name}/rounds/{number}")
 
 
+def leaf_of(connection: sa.Connection, pool: PoolRef, number: int) -> int:
+    """Where the round stands in the log, whatever its entry says there; or NotFoundError."""
+    query = sa.select(t.round_.c.leaf_index).where(t.round_.c.pool_id == pool.pool_id, t.round_.c.number == number)
+    found = connection.execute(query).scalar()
+    if found is None:
+        raise NotFoundError(f"pools/{pool.name}/rounds/{number}")
+    return int(found)
+
+
 def find_request(connection: sa.Connection, pool: PoolRef, request_id: str) -> RoundRecord | None:
     """The round that a request made, if any."""
     return next(_records(connection, _rounds(pool).where(t.round_.c.request_id == request_id)), None)
@@ -141,8 +150,8 @@ def latest_posted(connection: sa.Connection, pool: PoolRef) -> RoundRecord | Non
 
 def list_rounds(connection: sa.Connection, pool: PoolRef, *, after: int = 0, limit: int = 1000) -> list[RoundRecord]:
     """Rounds from beyond the number `after`, oldest first."""
-    query = _rounds(pool).where(t.round_.c.number > after).order_by(t.round_.c.number).limit(limit)
-    return list(_records(connection, query))
+    query = _rounds(pool).where(t.round_.c.number > sa.literal(after, sa.BigInteger))
+    return list(_records(connection, query.order_by(t.round_.c.number).limit(limit)))
 
 
 def _rounds(pool: PoolRef) -> sa.Select[Any]:
@@ -197,14 +206,25 @@ class StoredLog:
             return log.read_head(connection, self._pool).size
 
     def leaves(self, start: int, end: int) -> Iterator[EncodedLeaf]:
-        """The leaves in [start, end), in order."""
+        """The leaves in [start, end), in order. LedgerCorruptError at a hole, after those before it."""
         while start < end:
-            with self._database.transaction() as connection:
-                chunk = list(log.read_leaves(connection, self._pool, start, min(start + 1000, end)))
+            chunk, hole = self._chunk(start, min(start + 1000, end))
+            yield from chunk
+            if hole:
+                raise hole
             if not chunk:
                 return
-            yield from chunk
             start += len(chunk)
+
+    def _chunk(self, start: int, end: int) -> tuple[list[EncodedLeaf], LedgerCorruptError | None]:
+        chunk = []
+        with self._database.transaction() as connection:
+            try:
+                for leaf in log.read_leaves(connection, self._pool, start, end):
+                    chunk.append(leaf)  # noqa: PERF402  # what was read is kept when the next one is missing
+            except LedgerCorruptError as hole:
+                return chunk, hole
+        return chunk, None
 
     def body(self, sha256: bytes) -> bytes:
         """The body under a hash, or NotFoundError."""

@@ -30,7 +30,7 @@ class AccountsService(accounts_pb2_grpc.AccountsServiceServicer):
 
     def GetBalance(self, request: pb.GetBalanceRequest, context: grpc.ServicerContext) -> pb.Balance:
         pool_id, account = parse_account_name(request.name, "name")
-        self._require_own_account(account)
+        self._require_own_account(account, "name")
         with self._database.transaction() as connection:
             pool = pool_of(connection, f"pools/{pool_id}", "name")
             log_size = _log_size(connection, pool, request.log_size if request.HasField("log_size") else None)
@@ -57,7 +57,7 @@ class AccountsService(accounts_pb2_grpc.AccountsServiceServicer):
     ) -> pb.ListTransfersResponse:
         limit, after = page_limit(request.page_size), place_in(request.page_token, -1, 0)
         if request.account or own_id(Role.COLLECTIVE):
-            self._require_own_account(request.account)
+            self._require_own_account(request.account, "account")
         with self._database.transaction() as connection:
             pool = pool_of(connection, request.parent, "parent")
             found = journal.list_transfers(
@@ -107,8 +107,8 @@ class AccountsService(accounts_pb2_grpc.AccountsServiceServicer):
             pool = pool_of(connection, parent, "parent")
             return journal.record_movement(connection, pool, content, self._clock())
 
-    def _require_own_account(self, account: str) -> None:
-        owner, own = owner_of(account), own_id(Role.COLLECTIVE)
+    def _require_own_account(self, account: str, field: str) -> None:
+        owner, own = owner_of(account, field), own_id(Role.COLLECTIVE)
         if own is not None and account not in journal.own_accounts(owner or ""):
             raise PermissionDeniedError(caller(), f"account {account}")
         if own not in (None, owner):

@@ -43,6 +43,7 @@ class AuditService(audit_pb2_grpc.AuditServiceServicer):
         limit, (start,) = page_limit(request.page_size), place_in(request.page_token, first)
         page: list[pb.Leaf] = []
         page_bytes = 0
+        start = max(start, 0)
         with self._database.transaction() as connection:
             pool = pool_of(connection, request.parent, "parent")
             size = log.read_head(connection, pool).size
@@ -67,8 +68,8 @@ class AuditService(audit_pb2_grpc.AuditServiceServicer):
     ) -> Iterator[pb.ReplayRoundResponse]:
         with self._database.transaction() as connection:
             pool, number = round_of(connection, request.name, "name")
-            record = rounds.get_round(connection, pool, number)
-        replay = replay_round(StoredLog(self._database, pool), record.leaf_index)
+            round_leaf = rounds.leaf_of(connection, pool, number)
+        replay = replay_round(StoredLog(self._database, pool), round_leaf)
         reported = 0.0
         while True:
             try:

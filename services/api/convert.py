@@ -1,9 +1,11 @@
 """Between the contract's messages and our own values: one name each way, and nowhere else."""
 
 from datetime import datetime
+from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from ledger.errors import InvalidInputError
 from ledger.journal import Purpose
 from ledger.leaves import GrantContent, PaymentContent, ReleaseContent, RevenueContent, decode_positions
 from ledger.registry import PPM, Collective, CollectiveStatus, Method, Platform
@@ -54,7 +56,7 @@ def collective_to_proto(collective: Collective) -> registry_pb2.Collective:
 
 
 def collective_from_proto(collective_id: str, message: registry_pb2.Collective) -> Collective:
-    status = _enum(registry_pb2.CollectiveStatus.Name(message.status), "COLLECTIVE_STATUS_", "ACTIVE")
+    status = _enum(registry_pb2.CollectiveStatus, message.status, "ACTIVE", "collective.status")
     return Collective(
         collective_id,
         message.display_name,
@@ -96,16 +98,16 @@ def policy_to_proto(logged: LoggedPolicy) -> registry_pb2.Policy:
 
 def policy_from_proto(message: registry_pb2.Policy) -> Policy:
     """The policy, or InvalidInputError with the field that is out of bounds. What is unset takes its default."""
-    unattributed = registry_pb2.UnattributedRule.Name(message.unattributed)
-    commons_rule = registry_pb2.CommonsRule.Name(message.commons_rule)
-    tempering = registry_pb2.Tempering.Name(message.tempering)
+    unattributed = _enum(registry_pb2.UnattributedRule, message.unattributed, "COMMONS", "policy.unattributed")
+    commons_rule = _enum(registry_pb2.CommonsRule, message.commons_rule, "EQUAL", "policy.commons_rule")
+    tempering = _enum(registry_pb2.Tempering, message.tempering, "PROPORTIONAL", "policy.tempering")
     return Policy(
         fee_ppm=message.fee_ppm,
         fee_cap_minor=message.fee_cap_minor if message.HasField("fee_cap_minor") else None,
         commons_ppm=message.commons_ppm,
-        unattributed=UnattributedRule(_enum(unattributed, "UNATTRIBUTED_RULE_", "COMMONS")),
-        commons_rule=CommonsRule(_enum(commons_rule, "COMMONS_RULE_", "EQUAL")),
-        tempering=Tempering(_enum(tempering, "TEMPERING_", "PROPORTIONAL")),
+        unattributed=UnattributedRule(unattributed),
+        commons_rule=CommonsRule(commons_rule),
+        tempering=Tempering(tempering),
         floor_minor=message.floor_minor,
         cap_minor=message.cap_minor if message.HasField("cap_minor") else None,
         ai_only_ppm=message.ai_only_ppm if message.HasField("ai_only_ppm") else PPM,
@@ -114,9 +116,14 @@ def policy_from_proto(message: registry_pb2.Policy) -> Policy:
     ).require_sound()
 
 
-def _enum(name: str, prefix: str, unspecified: str) -> str:
-    value = name.removeprefix(prefix)
-    return unspecified if value == "UNSPECIFIED" else value
+def _enum(kind: Any, number: int, unspecified: str, field: str) -> str:
+    """A value's name without the prefix that all values of its enum share, or InvalidInputError: enums are open."""
+    if number not in kind.values():
+        raise InvalidInputError.of(field, f"{number} is not a value of {kind.DESCRIPTOR.name}")
+    if not number:
+        return unspecified
+    name: str = kind.Name(number)
+    return name.removeprefix(kind.Name(0).removesuffix("UNSPECIFIED"))
 
 
 def method_to_proto(pool: str, method: Method) -> registry_pb2.Method:

@@ -27,8 +27,13 @@ from services.keys import UnauthenticatedError
 
 DOMAIN: Final = "moiety.dev"
 
-MAX_TRAILER_BYTES: Final = 5_000
-"""Details travel in HTTP/2 trailers, in base64, and gRPC clients refuse trailers above 8 KiB by default."""
+MAX_TRAILER_BYTES: Final = 7_000
+"""Details travel in HTTP/2 trailers, and gRPC clients refuse trailers above 8 KiB by default."""
+
+MAX_MESSAGE_BYTES: Final = 1_000
+
+_AS_THEY_ARE: Final = frozenset(range(0x20, 0x7F)) - {ord("%")}
+"""The bytes of a message that gRPC sends as they are; every other becomes three."""
 
 RETRY_SECONDS: Final = 1
 
@@ -102,12 +107,13 @@ def _status(code: int, message: str, details: list[Message], request_id: str) ->
     details = [*details, error_details_pb2.RequestInfo(request_id=request_id)]
     for envelope, detail in zip(packed, details, strict=True):
         envelope.Pack(detail)
-    return status_pb2.Status(code=code, message=message[:1000], details=packed)
+    text = message.encode()[:MAX_MESSAGE_BYTES].decode(errors="ignore")
+    return status_pb2.Status(code=code, message=text, details=packed)
 
 
 def for_trailers(status: status_pb2.Status) -> status_pb2.Status:
     """The status with as many of its field violations as trailers can carry; ErrorInfo keeps their total."""
-    while status.ByteSize() > MAX_TRAILER_BYTES:
+    while _trailer_bytes(status) > MAX_TRAILER_BYTES:
         for detail in status.details:
             bad_request = error_details_pb2.BadRequest()
             if detail.Unpack(bad_request):
@@ -118,3 +124,10 @@ def for_trailers(status: status_pb2.Status) -> status_pb2.Status:
         else:
             break
     return status
+
+
+def _trailer_bytes(status: status_pb2.Status) -> int:
+    """The whole status in base64, and its message once more beside it."""
+    message = sum(1 if byte in _AS_THEY_ARE else 3 for byte in status.message.encode())
+    details: int = status.ByteSize() * 4 // 3
+    return details + message

@@ -5,6 +5,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
+from threading import BoundedSemaphore
 from typing import Any, Final
 
 import grpc
@@ -21,13 +22,21 @@ from services.keys import Principal, UnauthenticatedError, authenticate
 
 logger: Final = structlog.get_logger("moiety.api")
 
+REFLECTIONS_AT_ONCE: Final = 2
+"""Reflection streams open at a time: they need no key, and each holds one of the threads that calls are handled on."""
+
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_request_id: Final[ContextVar[str]] = ContextVar("request_id")
+_call: Final[ContextVar["_Call"]] = ContextVar("call")
 
 
 def request_id() -> str:
     """The id of this call, for logs and for what a caller quotes when something went wrong."""
-    return _request_id.get()
+    return _call.get().request_id
+
+
+def authenticated_again() -> Principal:
+    """Who is calling, if the key still holds: it may be revoked while a stream is open."""
+    return _call.get().authenticated()
 
 
 class Gatekeeper(grpc.ServerInterceptor):
@@ -35,6 +44,7 @@ class Gatekeeper(grpc.ServerInterceptor):
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._reflections = BoundedSemaphore(REFLECTIONS_AT_ONCE)
 
     def intercept_service(
         self, continuation: Callable[[grpc.HandlerCallDetails], Any], details: grpc.HandlerCallDetails
@@ -42,7 +52,7 @@ class Gatekeeper(grpc.ServerInterceptor):
         """Wrap the handler of a call."""
         handler = continuation(details)
         if handler is None or details.method.startswith(OPEN_PREFIXES):
-            return handler
+            return self._bounded(handler) if handler and handler.stream_stream else handler
         call = _Call(self._database, details)
         for kind, wrap, rewrapped in (
             ("unary_unary", call.unary, grpc.unary_unary_rpc_method_handler),
@@ -54,6 +64,19 @@ class Gatekeeper(grpc.ServerInterceptor):
                 return rewrapped(wrap(behavior), handler.request_deserializer, handler.response_serializer)
         raise NotImplementedError(f"{details.method} is of a kind that the contract does not have")
 
+    def _bounded(self, handler: Any) -> Any:
+        """The handler of reflection, for a few callers at a time."""
+
+        def wrapped(requests: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:
+            if not self._reflections.acquire(blocking=False):
+                context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many reflection streams are open")
+            try:
+                yield from handler.stream_stream(requests, context)
+            finally:
+                self._reflections.release()
+
+        return grpc.stream_stream_rpc_method_handler(wrapped, handler.request_deserializer, handler.response_serializer)
+
 
 class _Call:
     """One call under way."""
@@ -63,7 +86,7 @@ class _Call:
         self._method = details.method
         self._metadata = {key: value for key, value in details.invocation_metadata if isinstance(value, str)}
         asked = self._metadata.get("x-request-id", "")
-        self._request_id = asked if _REQUEST_ID.fullmatch(asked) else secrets.token_hex(8)
+        self.request_id = asked if _REQUEST_ID.fullmatch(asked) else secrets.token_hex(8)
         self._began = time.monotonic()
         self._principal = "-"
 
@@ -95,15 +118,16 @@ class _Call:
         return wrapped
 
     def _enter(self, request: Any, context: grpc.ServicerContext) -> None:
-        _request_id.set(self._request_id)
-        context.send_initial_metadata((("x-request-id", self._request_id),))
-        principal = self._authenticated()
+        _call.set(self)
+        context.send_initial_metadata((("x-request-id", self.request_id),))
+        principal = self.authenticated()
         self._principal = principal.name
         admit(principal, self._method)
         if isinstance(request, Message):
             require_fields(request)
 
-    def _authenticated(self) -> Principal:
+    def authenticated(self) -> Principal:
+        """Whom the call's key stands for, as of now."""
         scheme, _, key = self._metadata.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer":
             raise UnauthenticatedError
@@ -114,11 +138,11 @@ class _Call:
         if not context.is_active() and not is_expected(error):
             self._log("CANCELLED")
             raise error
-        status = status_of(error, self._request_id)
+        status = status_of(error, self.request_id)
         if is_expected(error):
             self._log(GRPC_CODES[status.code].name, reason=str(error)[:500])
         else:
-            logger.error("call failed", method=self._method, request_id=self._request_id, exc_info=error)
+            logger.error("call failed", method=self._method, request_id=self.request_id, exc_info=error)
         context.abort_with_status(rpc_status.to_status(for_trailers(status)))
 
     def _log(self, code: str, **more: str) -> None:
@@ -127,7 +151,7 @@ class _Call:
             method=self._method,
             principal=self._principal,
             code=code,
-            request_id=self._request_id,
+            request_id=self.request_id,
             milliseconds=round(1000 * (time.monotonic() - self._began), 1),
             **more,
         )

@@ -67,6 +67,11 @@ def place_in(token: str, *first: Any) -> tuple[Any, ...]:
         place = tuple(json.loads(base64.urlsafe_b64decode(token)))
     except (ValueError, TypeError, RecursionError):
         place = ()
-    if [type(part) for part in place] != [type(part) for part in first]:
+    if [type(part) for part in place] != [type(part) for part in first] or not all(map(_is_ours, place)):
         raise InvalidInputError.of("page_token", "is not from a previous page of this list")
     return place
+
+
+def _is_ours(part: str | int) -> bool:
+    """Whether a token of ours may hold this: the names in them are ASCII, and places in lists are 64-bit integers."""
+    return part.isascii() and part.isprintable() if isinstance(part, str) else -1 <= part < 2**63 - MAX_PAGE

@@ -190,7 +190,7 @@ class RegistryService(registry_pb2_grpc.RegistryServiceServicer):
 
     def RevokeApiKey(self, request: pb.RevokeApiKeyRequest, context: grpc.ServicerContext) -> pb.ApiKey:
         (key_id,) = ids_in(request.name, "keys/*", "name")
-        if not key_id.isalnum():
+        if not keys.is_key_id(key_id):
             raise NotFoundError(request.name[:100])
         with self._database.transaction() as connection:
             return convert.api_key_to_proto(keys.revoke_key(connection, key_id, self._clock()))

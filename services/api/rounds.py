@@ -128,7 +128,7 @@ class RoundsService(rounds_pb2_grpc.RoundsServiceServicer):
                 pb.STATEMENT_PART_WEIGHTS: record.content.weights_sha256,
                 pb.STATEMENT_PART_REGISTRY: record.content.registry_sha256,
             }.get(part, record.content.statement_sha256)
-            return log.read_body(connection, pool, bytes.fromhex(digest))
+            return log.checked_body(connection, pool, bytes.fromhex(digest))
 
     def _round(self, pool: PoolRef, record: RoundRecord) -> pb.Round:
         with self._database.transaction() as connection:

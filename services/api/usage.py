@@ -23,7 +23,7 @@ from moiety.v1 import usage_pb2_grpc
 from services.api import convert
 from services.api.access import caller, own_id, require_own
 from services.api.errors import is_expected, status_of
-from services.api.interceptor import logger, request_id, require_fields
+from services.api.interceptor import authenticated_again, logger, request_id, require_fields
 from services.api.names import only_id, page_limit, page_token, parse_batch_name, place_in
 from services.api.registry import pool_of
 from services.api.usage_events import MAX_ROW_EVENTS, encode_events, event_at, parse_event_id
@@ -64,14 +64,13 @@ class UsageService(usage_pb2_grpc.UsageServiceServicer):
     def AppendUsage(
         self, request_iterator: Iterator[pb.AppendUsageRequest], context: grpc.ServicerContext
     ) -> Iterator[pb.AppendUsageResponse]:
-        principal = caller()
         under_way: queue.Queue[Future[pb.AppendUsageResponse] | None] = queue.Queue(maxsize=IN_FLIGHT)
         here = copy_context()
 
         def take_in() -> None:
             try:
                 for request in request_iterator:
-                    under_way.put(self._intake.submit(here.copy().run, self._append, principal, request))
+                    under_way.put(self._intake.submit(here.copy().run, self._append, request))
             except grpc.RpcError:
                 pass  # the caller went away; what is under way completes, and its receipts can be asked for again
             finally:
@@ -87,8 +86,9 @@ class UsageService(usage_pb2_grpc.UsageServiceServicer):
             while task is not None:  # the caller went away, and the reader may be waiting for room in the queue
                 task = under_way.get()
 
-    def _append(self, principal: Principal, request: pb.AppendUsageRequest) -> pb.AppendUsageResponse:
+    def _append(self, request: pb.AppendUsageRequest) -> pb.AppendUsageResponse:
         try:
+            principal = authenticated_again()
             require_fields(request)
             identity = self._identity(principal, request.parent, request.batch_id)
             method_id = require_resource_id(request.method_id, "method_id")
@@ -150,7 +150,7 @@ class UsageService(usage_pb2_grpc.UsageServiceServicer):
             pool = pool_of(connection, request.parent, "parent")
             registry.get_platform(connection, platform)
             found: RecordedBatch = store.find_event(connection, pool, platform, event_id)
-            body = log.read_body(connection, pool, bytes.fromhex(found.content.body_sha256))
+            body = log.checked_body(connection, pool, bytes.fromhex(found.content.body_sha256))
         batch = parse_batch(body)
         position = _position(batch.event_ids, event_id.bytes, set(found.duplicate_positions()))
         if position is None:

@@ -7,7 +7,7 @@ from uuid import UUID
 import pyarrow as pa
 
 from ledger.errors import InvalidInputError, Violation
-from ledger.usage import MAX_VIOLATIONS, USAGE_TYPES, UsageBatch
+from ledger.usage import MAX_OCCURRED_AT, MAX_VIOLATIONS, USAGE_TYPES, UsageBatch
 from moiety.v1 import usage_pb2 as pb
 
 MAX_ROW_EVENTS: Final = 1_000
@@ -41,6 +41,8 @@ def encode_events(events: Sequence[pb.UsageEvent]) -> bytes:
     for place, event in enumerate(events):
         if not event.HasField("occurred_at"):
             violations.append(Violation(f"events[{place}].occurred_at", "is required"))
+        elif not _fits_microseconds(event):
+            violations.append(Violation(f"events[{place}].occurred_at", "must be in the years 1970 to 9999"))
         if not 0 <= event.mode <= _MODE_MAX:
             violations.append(Violation(f"events[{place}].mode", "must be 1 (AI_ONLY) or 2 (HUMAN_AI)"))
     if violations:
@@ -79,6 +81,10 @@ def _columns(events: Sequence[pb.UsageEvent], event_ids: list[bytes]) -> list[An
         pa.ListArray.from_arrays(bounds, encoded),
         pa.ListArray.from_arrays(bounds, pa.array([share.share_nano for share in shares], pa.int32())),
     ]
+
+
+def _fits_microseconds(event: pb.UsageEvent) -> bool:
+    return 0 <= event.occurred_at.nanos < 10**9 and 0 <= _microseconds(event) <= MAX_OCCURRED_AT
 
 
 def _microseconds(event: pb.UsageEvent) -> int:

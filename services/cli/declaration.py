@@ -81,7 +81,7 @@ def read_declaration(path: Path) -> Declaration:
     Raises:
         InputError: the file cannot be read, or is no declaration; names each field that is wrong.
     """
-    return parse_declaration(_text(path))
+    return validated(Declaration, read_yaml(path))
 
 
 def read_policy(path: Path) -> Policy:
@@ -90,16 +90,7 @@ def read_policy(path: Path) -> Policy:
     Raises:
         InputError: the file cannot be read, or is no policy; names each field that is wrong.
     """
-    return validated(Policy, _yaml(_text(path)))
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise InputError.of(str(path), error.strerror or "cannot be read") from None
-    except UnicodeDecodeError:
-        raise InputError.of(str(path), "is not UTF-8") from None
+    return validated(Policy, read_yaml(path))
 
 
 def parse_declaration(text: str) -> Declaration:
@@ -108,10 +99,30 @@ def parse_declaration(text: str) -> Declaration:
     Raises:
         InputError: it is no declaration; names each field that is wrong.
     """
-    return validated(Declaration, _yaml(text))
+    return validated(Declaration, parse_yaml(text))
 
 
-def _yaml(text: str) -> Any:
+def read_yaml(path: Path) -> Any:
+    """Give the content of a YAML file; an empty mapping where it has none.
+
+    Raises:
+        InputError: it cannot be read, or is not YAML.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError.of(str(path), error.strerror or "cannot be read") from None
+    except UnicodeDecodeError:
+        raise InputError.of(str(path), "is not UTF-8") from None
+    return parse_yaml(text)
+
+
+def parse_yaml(text: str) -> Any:
+    """Give the content of a YAML text; an empty mapping where it has none.
+
+    Raises:
+        InputError: it is not YAML.
+    """
     try:
         content = yaml.load(text, Loader=_Loader)  # noqa: S506 - a safe loader that refuses repeated keys
     except yaml.MarkedYAMLError as error:

@@ -22,15 +22,17 @@ def demo(
 ) -> None:
     """Run the whole service on real input: usage in, rounds out, replayed. Leaves nothing behind.
 
-    A model learns the folk melodies that music21 ships and generates new ones; two platforms report three months of
-    their use; the scheduler cuts three rounds; an auditor replays them. Exit code 1 if anything does not hold.
+    A model learns the folk melodies that music21 ships and makes new ones; two platforms report three months of use.
+
+    The scheduler cuts a round each month, an operator approves it, an auditor replays it. Exit code 1 if any figure
+    does not hold.
     """
     from services.demo.corpus import CorpusMissingError
     from services.demo.run import run
     from services.demo.screen import Screen
 
     try:
-        outcome = run(Screen(quiet=output.as_json), works=works, every=every)
+        outcome, instability = run(Screen(quiet=output.as_json), works=works, every=every)
     except CorpusMissingError as error:
         raise typer.Exit(report(InputError.of("demo", str(error)), as_json=output.as_json)) from None
     except MoietyError as error:
@@ -38,6 +40,6 @@ def demo(
     except KeyboardInterrupt:
         raise typer.Exit(Exit.INTERRUPTED) from None
     if output.as_json:
-        output.show(outcome.document())
+        output.show(outcome.document(instability))
     if outcome.breaches():
         raise typer.Exit(Exit.DOES_NOT_HOLD)

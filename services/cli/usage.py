@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from moiety import count_events, read_usage
+from moiety import ShareBasis, count_events, read_usage
 from moiety.batches import EVENTS_PER_BATCH, EVENTS_PER_BATCH_MAX
 from moiety.v1.usage_pb2 import Receipt
 from services.cli.connection import Session, client_command
 from services.cli.documents import document, identity
+from services.cli.exits import Exit, InputError
 from services.cli.output import details, table
 
 app = typer.Typer(help="Usage of generated works.", no_args_is_help=True)
+
+_PANEL = "Content Telemetry"
 
 Pool = Annotated[str, typer.Argument(metavar="POOL", help="The pool's id.")]
 
@@ -24,7 +27,12 @@ Pool = Annotated[str, typer.Argument(metavar="POOL", help="The pool's id.")]
 def submit(
     session: Session,
     pool: Pool,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Arrow, Parquet, CSV or NDJSON; its name says which.")],
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE", help="Arrow, Parquet, CSV or NDJSON; its name says which. With --telemetry: JSON or NDJSON."
+        ),
+    ],
     method: Annotated[str, typer.Option(metavar="METHOD", help="The id of the method that computed the shares.")],
     batch_id: Annotated[
         str | None, typer.Option(metavar="PREFIX", help="Name batches PREFIX-0, PREFIX-1 and so on.")
@@ -32,8 +40,36 @@ def submit(
     events_per_batch: Annotated[
         int, typer.Option(metavar="N", min=1, max=EVENTS_PER_BATCH_MAX, help="Events in a batch.")
     ] = EVENTS_PER_BATCH,
+    *,
+    telemetry: Annotated[
+        bool, typer.Option("--telemetry", help="The file holds Content Telemetry sessions.", rich_help_panel=_PANEL)
+    ] = False,
+    domains: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.yaml", help="Whose content is whose: the domains of each collective.", rich_help_panel=_PANEL
+        ),
+    ] = None,
+    by: Annotated[
+        ShareBasis | None,
+        typer.Option(
+            help="What shares are computed from. By default what METHOD is named after, or grounded-tokens.",
+            show_default=False,
+            rich_help_panel=_PANEL,
+        ),
+    ] = None,
 ) -> None:
-    """Submit a file of usage events in batches. Safe to repeat: nothing is recorded twice."""
+    """Submit a file of usage events in batches. Safe to repeat: nothing is recorded twice.
+
+    With --telemetry, a file of Content Telemetry sessions (schema version 0.1): a usage event for each completed
+    turn. Invalid sessions are refused and the others recorded; the command then ends with 2.
+    """
+    if telemetry:
+        _submit_telemetry(session, pool, file, method, (batch_id, events_per_batch), domains, by)
+        return
+    for name, value in (("domains", domains), ("by", by)):
+        if value is not None:
+            raise InputError.of(name, "needs --telemetry")
     total = count_events(file)
     with session.output.progress(file.name, total, "events") as bar:
         receipts = session.client.submit_usage(
@@ -44,18 +80,52 @@ def submit(
             batch_id=batch_id,
             progress=bar.advance,
         )
-    batches = "1 batch" if len(receipts) == 1 else f"{len(receipts)} batches"
-    accepted = sum(receipt.accepted_count for receipt in receipts)
-    duplicates = sum(receipt.duplicate_count for receipt in receipts)
+    session.output.show(
+        _receipts_document(receipts), *([_receipts(receipts)] if receipts else []), _receipts_summary(receipts)
+    )
+
+
+def _submit_telemetry(
+    session: Session,
+    pool: str,
+    file: Path,
+    method: str,
+    batches: tuple[str | None, int],
+    domains: Path | None,
+    by: ShareBasis | None,
+) -> None:
+    from services.cli import telemetry
+
+    if domains is None:
+        raise InputError.of("domains", "is missing; --telemetry needs to know whose content is whose")
+    batch_id, events_per_batch = batches
+    basis = telemetry.basis_of(by, method)
+    with session.output.progress(file.name, None, "turns") as bar:
+        submitted = session.client.submit_telemetry(
+            pool,
+            file,
+            method,
+            by=basis,
+            domains=telemetry.read_domains(domains),
+            events_per_batch=events_per_batch,
+            batch_id=batch_id,
+            progress=bar.advance,
+        )
     session.output.show(
         {
-            "accepted_count": accepted,
-            "duplicate_count": duplicates,
-            "batches": [document(receipt) for receipt in receipts],
+            "by": basis.value,
+            "session_count": submitted.session_count,
+            "turn_count": submitted.event_count,
+            "refused": [telemetry.refused_document(item) for item in submitted.refused],
+            **_receipts_document(submitted.receipts),
         },
-        *([_receipts(receipts)] if receipts else []),
-        f"{accepted} events accepted, {duplicates} duplicates left out; {batches}.",
+        *([_receipts(submitted.receipts)] if submitted.receipts else []),
+        *([telemetry.refused_table(submitted.refused)] if submitted.refused else []),
+        telemetry.summary(submitted, basis),
+        _receipts_summary(submitted.receipts),
     )
+    if submitted.refused:
+        raise typer.Exit(Exit.BAD_INPUT)
 
 
 @app.command("retract")
@@ -117,6 +187,21 @@ def list_(session: Session, pool: Pool) -> None:
     """List a pool's batches in the order of the log. A platform sees its own."""
     receipts = list(session.client.list_batches(pool))
     session.output.show([document(receipt) for receipt in receipts], _receipts(receipts))
+
+
+def _receipts_document(receipts: list[Receipt]) -> dict[str, Any]:
+    return {
+        "accepted_count": sum(receipt.accepted_count for receipt in receipts),
+        "duplicate_count": sum(receipt.duplicate_count for receipt in receipts),
+        "batches": [document(receipt) for receipt in receipts],
+    }
+
+
+def _receipts_summary(receipts: list[Receipt]) -> str:
+    batches = "1 batch" if len(receipts) == 1 else f"{len(receipts)} batches"
+    accepted = sum(receipt.accepted_count for receipt in receipts)
+    duplicates = sum(receipt.duplicate_count for receipt in receipts)
+    return f"{accepted} events accepted, {duplicates} duplicates left out; {batches}."
 
 
 def _receipts(receipts: list[Receipt]) -> object:

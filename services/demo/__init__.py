@@ -1,5 +1,6 @@
-"""The demo's platforms: a model trained on folk melodies, the works it generates, and their attribution.
+"""The demo: real works by a real model, paid for through the real service. `run` is all of it.
 
-`read_corpus` reads the melodies and their traditions, `train` makes the model, `MelodyModel.generate` the works, and
-`measure_instability` tells how far attribution moves. All of it is deterministic and knows nothing of the service.
+The platforms' side is deterministic and knows nothing of the service: `read_corpus` reads the melodies and their
+traditions, `train` makes the model, `MelodyModel.generate` the works, and `measure_instability` tells how far
+attribution moves. `plays`, `service` and `months` use it; `outcome` and `report` tell what came of it.
 """

@@ -107,10 +107,10 @@ def send_again(client: Client, report: Report, table: pa.Table) -> Retransmissio
     )
 
 
-def settle(cast: Cast, clock: DemoClock, month: Month, number: int) -> SettledRound:
+def settle(cast: Cast, clock: DemoClock, month: Month, number: int, while_waiting: Callable[[], None]) -> SettledRound:
     """Let the month's fire time come, wait for the scheduler's round, and have it approved, which posts it."""
     clock.move_to(month.fires_at)
-    _await_round(cast.auditor, number)
+    _await_round(cast.auditor, number, while_waiting)
     clock.move_to(month.fires_at + REVIEW_TIME)
     posted = cast.reviewer.approve_round(POOL, number)
     allocations = tuple(cast.auditor.list_allocations(POOL, number))
@@ -148,9 +148,10 @@ def _events(table: pa.Table) -> Iterator[UsageEvent]:
         )
 
 
-def _await_round(auditor: Client, number: int) -> None:
+def _await_round(auditor: Client, number: int, while_waiting: Callable[[], None]) -> None:
     give_up = time.monotonic() + ROUND_SECONDS_MAX
     while not any(found.number == number for found in auditor.list_rounds(POOL)):
         if time.monotonic() > give_up:
             raise RoundMissingError(number, ROUND_SECONDS_MAX)
+        while_waiting()
         time.sleep(POLL_SECONDS)

@@ -34,7 +34,7 @@ class Earnings:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Everything that the demo found out. Rounds, verdicts and months are in the same order."""
+    """What came of the three months. Months, rounds and verdicts are in the same order."""
 
     traditions: tuple[Tradition, ...]
     works: int
@@ -43,7 +43,6 @@ class Outcome:
     rounds: tuple[SettledRound, ...]
     verdicts: tuple[ReplayVerdict, ...]
     balances: Mapping[str, int]
-    instability: Instability
 
     @property
     def events(self) -> int:
@@ -73,9 +72,8 @@ class Outcome:
         """What should hold and does not, in words; empty where all is well."""
         return [*self._breaches_of_rounds(), *self._breaches_of_the_whole()]
 
-    def document(self) -> dict[str, Any]:
-        """Give all of it as data."""
-        moved = self.instability
+    def document(self, moved: Instability) -> dict[str, Any]:
+        """Give all of it as data, with how far the works' attribution moved."""
         return {
             "works": self.works,
             "traditions": len(self.traditions),
@@ -110,7 +108,9 @@ class Outcome:
             if found.state != rounds_pb2.ROUND_STATE_POSTED:
                 yield f"{name}: not posted"
             if verdict.outcome != audit_pb2.REPLAY_OUTCOME_MATCH:
-                yield f"{name}: diverged at leaf {verdict.leaf_index}, {verdict.figure}"
+                yield f"{name}: the replay diverged at leaf {verdict.leaf_index}, {verdict.figure}"
+            elif verdict.events != found.event_count:
+                yield f"{name}: the replay saw {verdict.events} events, and the round {found.event_count}"
 
     def _breaches_of_the_whole(self) -> Iterator[str]:
         if sum(self.balances.values()):

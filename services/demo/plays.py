@@ -21,7 +21,7 @@ from moiety import Mode
 from services.demo.works import Work
 
 TIME_ZONE: Final = "Europe/Lisbon"
-PLAYS_MAX: Final = 20_000
+PLAYS_MAX: Final = 2_000
 """Plays in one event at most: one event in so many has them, and no single one outweighs a month."""
 
 HUMAN_EVERY: Final = 5
@@ -69,8 +69,8 @@ def platforms_of(works: Sequence[Work]) -> tuple[Platform, Platform]:
     """Two platforms on the same model: four fifths of the works come from the first, the others from the second."""
     border = len(works) * 4 // 5
     return (
-        Platform("tunesmith", "Tunesmith", 5, works[:border]),
-        Platform("melodia", "Melodia", 7, works[border:]),
+        Platform("tunesmith", "Tunesmith", 15, works[:border]),
+        Platform("melodia", "Melodia", 18, works[border:]),
     )
 
 

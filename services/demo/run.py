@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -14,6 +15,7 @@ from services.demo import report as words
 from services.demo.clock import DemoClock
 from services.demo.corpus import read_corpus
 from services.demo.instability import Instability, measure_instability
+from services.demo.interruptions import Interruptions
 from services.demo.melody_model import MelodyModel, train
 from services.demo.months import (
     Report,
@@ -42,11 +44,12 @@ SENT_AGAIN: Final = MONTHS[1]
 Tables = Mapping[tuple[str, str], pa.Table]  # usage by platform and month
 
 
-def run(screen: Screen, *, works: int = WORKS, every: bool = False) -> Outcome:
+def run(screen: Screen, *, works: int = WORKS, every: bool = False) -> tuple[Outcome, Instability]:
     """Run the demo and tell it on the screen; the same number of works gives the same figures on every run.
 
-    works: how many to generate, at least 10; every: whether to list all collectives. `Outcome.breaches` says what
-    does not hold. Raises CorpusMissingError, RoundMissingError, and whatever the service or its client raises.
+    works: how many to generate, at least 10; every: whether to list all traditions. Gives what came of it, of which
+    `Outcome.breaches` says what does not hold, and how far the works' attribution moves under other training data.
+    Raises CorpusMissingError, RoundMissingError, and whatever the service or its client raises.
     """
     began = time.monotonic()
     model, made = _made(screen, works)
@@ -54,53 +57,53 @@ def run(screen: Screen, *, works: int = WORKS, every: bool = False) -> Outcome:
     tables = {(each.id, month.name): usage_table(each, month, USAGE_SEED) for each in platforms for month in MONTHS}
     _tell_most_played(screen, model, made, tables)
     clock = DemoClock(MONTHS[0].start)
-    with service(clock) as running, cast(running, model.corpus.traditions, platforms) as players:
+    traditions = model.corpus.traditions
+    with Interruptions() as interruptions, ExitStack() as stack:
+        with screen.progress("starting Postgres and the service"):
+            running = stack.enter_context(service(clock, interruptions))
+            players = stack.enter_context(cast(running, traditions, platforms))
         words.tell_service(screen, running.address, platforms)
-        quarter = _Quarter()
+        quarter = _Quarter(screen, players, clock, interruptions)
         for month in MONTHS:
-            quarter.live(screen, players, clock, month, platforms, tables)
-        words.tell_statement(screen, quarter.rounds[-1])
-        verdicts = [_replayed(screen, players, settled.round.number) for settled in quarter.rounds]
-        held = balances(players.auditor)
-    outcome = Outcome(
-        traditions=model.corpus.traditions,
-        works=len(made),
-        months=tuple(quarter.reports),
-        retransmissions=tuple(quarter.retransmissions),
-        rounds=tuple(quarter.rounds),
-        verdicts=tuple(verdicts),
-        balances=held,
-        instability=_measured(screen, model, made),
-    )
+            quarter.live(month, platforms, tables)
+        words.tell_statement(screen, quarter.rounds[-1], traditions)
+        outcome = Outcome(
+            traditions=traditions,
+            works=len(made),
+            months=tuple(quarter.reports),
+            retransmissions=tuple(quarter.retransmissions),
+            rounds=tuple(quarter.rounds),
+            verdicts=tuple(_replayed(screen, players, settled.round.number) for settled in quarter.rounds),
+            balances=balances(players.auditor),
+        )
     words.tell_replay(screen, outcome)
     words.tell_earnings(screen, outcome, every=every)
-    words.tell_instability(screen, outcome.instability)
+    instability = _measured(screen, model, made)
+    words.tell_instability(screen, instability)
     words.tell_end(screen, outcome.breaches(), time.monotonic() - began)
-    return outcome
+    return outcome, instability
 
 
 @dataclass(slots=True)
 class _Quarter:
-    """What happened so far, month by month."""
+    """The months so far, and what it takes to live another."""
 
+    screen: Screen
+    players: Cast
+    clock: DemoClock
+    interruptions: Interruptions
     reports: list[tuple[Report, ...]] = field(default_factory=list)
     retransmissions: list[Retransmission] = field(default_factory=list)
     rounds: list[SettledRound] = field(default_factory=list)
 
-    def live(
-        self,
-        screen: Screen,
-        players: Cast,
-        clock: DemoClock,
-        month: Month,
-        platforms: Sequence[Platform],
-        tables: Tables,
-    ) -> None:
+    def live(self, month: Month, platforms: Sequence[Platform], tables: Tables) -> None:
         """Let a month pass: usage and revenue in, a round out."""
-        clock.move_to(month.end)
+        let_through = self.interruptions.let_through
+        let_through()
+        self.clock.move_to(month.end)
         used = [tables[platform.id, month.name] for platform in platforms]
-        senders = [players.platforms[platform.id] for platform in platforms]
-        with screen.progress(f"{month.name}'s usage", "events", sum(table.num_rows for table in used)) as bar:
+        senders = [self.players.platforms[platform.id] for platform in platforms]
+        with self.screen.progress(f"{month.name}'s usage", "events", sum(table.num_rows for table in used)) as bar:
             reports = tuple(
                 send(sender, platform, month, table, bar.by)
                 for send, sender, platform, table in zip(
@@ -108,8 +111,8 @@ class _Quarter:
                 )
             )
         again = [send_again(senders[0], reports[0], used[0])] if month is SENT_AGAIN else []
-        settled = settle(players, clock, month, len(self.rounds) + 1)
-        words.tell_month(screen, month.name, reports, again, settled)
+        settled = settle(self.players, self.clock, month, len(self.rounds) + 1, let_through)
+        words.tell_month(self.screen, month.name, reports, again, settled)
         self.reports.append(reports)
         self.retransmissions += again
         self.rounds.append(settled)

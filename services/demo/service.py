@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import signal
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -16,6 +16,7 @@ from moiety import Platform as PlatformMessage
 from moiety.v1 import registry_pb2
 from services.demo.clock import DemoClock
 from services.demo.corpus import Tradition
+from services.demo.interruptions import Interruptions
 from services.demo.plays import TIME_ZONE, Platform
 from services.host import Running, everything
 from services.logs import configure_logs
@@ -56,14 +57,11 @@ class Cast:
 
 
 @contextmanager
-def service(clock: DemoClock) -> Iterator[Running]:
-    """API, scheduler and Postgres with their data in a temporary folder; at the end all of it is gone.
-
-    An interruption while they start or stop waits until they have, so that no Postgres is left behind.
-    """
+def service(clock: DemoClock, interruptions: Interruptions) -> Iterator[Running]:
+    """API, scheduler and Postgres with their data in a temporary folder; at the end all of it is gone."""
     settings = load_settings(
         listen="127.0.0.1:0",
-        schedule_poll_seconds=0.05,
+        schedule_poll_seconds=0.1,
         drain_seconds=2.0,
         log_level="WARNING",
         log_format="text",
@@ -71,17 +69,18 @@ def service(clock: DemoClock) -> Iterator[Running]:
         tls_key_file=None,
     )
     configure_logs(settings)
-    stack = ExitStack()
-    # A plain SIGTERM would end the process at once and leave Postgres behind.
-    stack.callback(signal.signal, signal.SIGTERM, signal.signal(signal.SIGTERM, signal.default_int_handler))
-    try:
-        with _interruptions_wait():
-            folder = stack.enter_context(TemporaryDirectory(prefix="moiety-demo-"))
-            running = stack.enter_context(everything(settings, Path(folder), clock=clock))
-        yield running
-    finally:
-        with _interruptions_wait():
-            stack.close()
+    # It would warn of every look at the schedules that finds the one before still at work, on a busy machine.
+    logging.getLogger("apscheduler").setLevel(logging.ERROR)
+    with ExitStack() as stack:
+        try:
+            with interruptions.held():
+                folder = stack.enter_context(TemporaryDirectory(prefix="moiety-demo-"))
+                running = stack.enter_context(everything(settings, Path(folder), clock=clock))
+            interruptions.let_through()
+            yield running
+        finally:
+            with interruptions.held():
+                stack.close()
 
 
 @contextmanager
@@ -111,19 +110,3 @@ def _register(operator: Client, traditions: Iterable[Tradition], platforms: Sequ
     method = Method(display_name="Interpolated n-gram model of melody", confidence_ppm=CONFIDENCE_PPM)
     operator.create_method(POOL, METHOD, method)
     operator.update_schedule(POOL, Schedule(cron=CRON, time_zone=TIME_ZONE))
-
-
-@contextmanager
-def _interruptions_wait() -> Iterator[None]:
-    caught: list[int] = []
-    before = {
-        number: signal.signal(number, lambda number, _: caught.append(number))
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        if caught:
-            raise KeyboardInterrupt

@@ -1,0 +1,338 @@
+"""Whatever dies, and whenever: what was acknowledged is there, and nothing is there twice."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import Any, Self
+
+import grpc
+import pytest
+import sqlalchemy as sa
+
+from moiety import Client, Policy, Receipt, batch_of, patience, usage_batches
+from moiety.v1 import usage_pb2 as pb
+from moiety.v1.audit_pb2 import REPLAY_OUTCOME_MATCH
+from moiety.v1.rounds_pb2 import ROUND_STATE_CALCULATED, ROUND_STATE_POSTED
+from tests.books import execute, head_held, require_sound_log, row_counts, wait_until, waiting_backends
+from tests.conftest import Deployment
+from tests.scene import METHOD, POOL, Scene, event, events, open_scene
+from tests.wire import Refusal, Wire, refused, request_of
+
+APPEND = "UsageService/AppendUsage"
+
+
+class Process:
+    """`moiety serve` as a process of its own, always at the same address."""
+
+    def __init__(self, database_url: str) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.address = f"127.0.0.1:{free.getsockname()[1]}"
+        self._environment = {**os.environ, "MOIETY_DATABASE_URL": database_url, "MOIETY_LISTEN": self.address}
+        self.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "moiety", "serve"],
+            env=self._environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        with grpc.insecure_channel(self.address) as channel:
+            grpc.channel_ready_future(channel).result(timeout=60)
+
+    def kill(self) -> None:
+        """End it as a power cut would."""
+        self._process.kill()
+        self._process.wait()
+
+    def terminate(self) -> None:
+        """Ask it to end, as `docker stop` does."""
+        self._process.send_signal(signal.SIGTERM)
+
+    def exit_code(self) -> int:
+        return self._process.wait(timeout=30)
+
+
+@pytest.fixture
+def scene(deployment: Deployment) -> Scene:
+    """What is set up and looked at through another process, which lives."""
+    return open_scene(deployment)
+
+
+@pytest.fixture
+def process(database_url: str) -> Iterator[Process]:
+    with Process(database_url) as process:
+        yield process
+
+
+@pytest.fixture
+def threads() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(4) as pool:
+        yield pool
+
+
+@contextmanager
+def stopped_halfway(owner: sa.Engine, start: Callable[[], Future[Any]]) -> Iterator[Future[Any]]:
+    """A call that has done all its work and waits, in its transaction, for the head of the pool's log."""
+    with head_held(owner, POOL):
+        call = start()
+        wait_until(lambda: waiting_backends(owner))
+        yield call
+
+
+def terminate_backends(owner: sa.Engine, condition: str = "TRUE") -> None:
+    """End the database's connections, but the owner's."""
+    query = (
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() "
+        f"AND pid <> pg_backend_pid() AND backend_type = 'client backend' AND {condition}"
+    )
+    assert execute(owner, query)
+
+
+WAITING = "wait_event_type = 'Lock'"
+
+
+def append_requests(count: int, size: int) -> list[pb.AppendUsageRequest]:
+    bodies = [next(usage_batches(batch_of(events(range(at, at + size))))) for at in range(0, count * size, size)]
+    return [
+        request_of(APPEND, parent=f"pools/{POOL}", method_id=METHOD, batch_id=f"b-{number}", arrow_stream=body)
+        for number, body in enumerate(bodies)
+    ]
+
+
+def receipts_until_it_breaks(
+    wire: Wire, requests: list[pb.AppendUsageRequest], then: Callable[[int], None]
+) -> dict[str, Receipt]:
+    found: dict[str, Receipt] = {}
+    try:
+        for answer in wire.open(APPEND, requests):
+            assert answer.HasField("receipt"), answer.error
+            found[answer.receipt.name] = answer.receipt
+            then(len(found))
+    except grpc.RpcError:
+        pass
+    return found
+
+
+def test_what_a_killed_service_acknowledged_is_there_and_nothing_is_there_twice(
+    scene: Scene, owner: sa.Engine, process: Process
+) -> None:
+    requests = append_requests(60, 100)
+    key = scene.deployment.key("platforms/tunesmith")
+    acknowledged: dict[str, Receipt] = {}
+
+    def kill_at(wanted: int, count: int) -> None:
+        if count == wanted:
+            process.kill()
+
+    for kill_after in (3, 31):
+        with Wire(process.address, key) as wire:
+            found = receipts_until_it_breaks(wire, requests, partial(kill_at, kill_after))
+        assert kill_after <= len(found) < len(requests)
+        assert all(found[name] == receipt for name, receipt in acknowledged.items() if name in found)
+        acknowledged |= found
+        process.start()
+    with Wire(process.address, key) as wire:
+        final = receipts_until_it_breaks(wire, requests, lambda _: None)
+    assert len(final) == len(requests)
+    assert final | acknowledged == final
+    assert sum(receipt.accepted_count for receipt in final.values()) == row_counts(owner)["event"] == 6000
+    scene.pay_in(1000, "r")
+    cut = scene.cut("q")
+    assert cut.event_count == 6000
+    assert scene.operator.replay_round(POOL, cut.number).outcome == REPLAY_OUTCOME_MATCH
+    require_sound_log(owner, POOL)
+
+
+def test_a_batch_in_the_middle_of_its_transaction_leaves_nothing_when_its_service_is_killed(
+    scene: Scene, owner: sa.Engine, process: Process, threads: ThreadPoolExecutor
+) -> None:
+    before = row_counts(owner)
+    with Wire(process.address, scene.deployment.key("platforms/tunesmith")) as wire:
+        (request,) = append_requests(1, 500)
+        with stopped_halfway(owner, lambda: threads.submit(receipts_until_it_breaks, wire, [request], print)) as call:
+            process.kill()
+            assert call.result() == {}
+    wait_until(lambda: not waiting_backends(owner))
+    assert row_counts(owner) == before
+    process.start()
+    with Wire(process.address, scene.deployment.key("platforms/tunesmith")) as wire:
+        (answer,) = wire.call(APPEND, request)
+    assert (answer.receipt.accepted_count, answer.receipt.duplicate_count) == (500, 0)
+    require_sound_log(owner, POOL)
+
+
+def test_a_round_whose_service_is_killed_while_posting_is_still_to_be_approved(
+    scene: Scene, owner: sa.Engine, process: Process, threads: ThreadPoolExecutor
+) -> None:
+    scene.operator.create_policy(POOL, Policy(review_seconds=60))
+    scene.cut("takes-the-policy-in")
+    scene.pay_in(1000, "r")
+    scene.submit([event(1)], "b")
+    waiting = scene.operator.calculate_round(POOL, request_id="q")
+    before = row_counts(owner)
+    with Wire(process.address, scene.deployment.key("operators/otto")) as wire:
+        approve = request_of("RoundsService/ApproveRound", name=waiting.name)
+        with stopped_halfway(
+            owner, lambda: threads.submit(refused, lambda: wire.call("RoundsService/ApproveRound", approve))
+        ) as call:
+            process.kill()
+            assert call.result().code is grpc.StatusCode.UNAVAILABLE
+    wait_until(lambda: not waiting_backends(owner))
+    assert row_counts(owner) == before
+    assert scene.operator.get_round(POOL, waiting.number).state == ROUND_STATE_CALCULATED
+    assert scene.balances()["revenue"] == 1000
+    assert scene.reviewer.approve_round(POOL, waiting.number).state == ROUND_STATE_POSTED
+    assert sum(scene.balances().values()) == 0
+    require_sound_log(owner, POOL)
+
+
+def test_the_sdk_carries_a_submission_over_the_death_of_the_service(
+    scene: Scene, owner: sa.Engine, process: Process, threads: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The pauses are as they are; a machine that is busy with other tests may start a service slowly.
+    monkeypatch.setattr(patience, "ATTEMPTS_MAX", 20)
+    answered = 0
+
+    def progress(count: int) -> None:
+        nonlocal answered
+        answered += count
+
+    with Client(process.address, scene.deployment.key("platforms/tunesmith")) as client:
+        submission = threads.submit(
+            client.submit_usage, POOL, batch_of(events(range(4000))), METHOD, events_per_batch=50, progress=progress
+        )
+        wait_until(lambda: answered >= 500)
+        process.kill()
+        assert answered < 4000
+        process.start()
+        receipts = submission.result()
+    assert sum(receipt.accepted_count for receipt in receipts) == row_counts(owner)["event"] == answered == 4000
+    require_sound_log(owner, POOL)
+
+
+def test_a_service_that_is_asked_to_stop_completes_the_call_under_way_and_takes_no_other(
+    scene: Scene, owner: sa.Engine, process: Process, threads: ThreadPoolExecutor
+) -> None:
+    key = scene.deployment.key("platforms/tunesmith")
+    with ExitStack() as stack:
+        wire = stack.enter_context(Wire(process.address, key))
+        (request,) = append_requests(1, 10)
+        with stopped_halfway(owner, lambda: threads.submit(wire.call, APPEND, request)) as call:
+            process.terminate()
+
+            def turned_away() -> bool:
+                with Wire(process.address, key) as other:
+                    try:
+                        other.call("RegistryService/ListPools")
+                    except grpc.RpcError as error:
+                        return bool(error.code() is grpc.StatusCode.UNAVAILABLE)
+                return False
+
+            wait_until(turned_away)
+            assert not call.done()
+        (answer,) = call.result()
+        assert answer.receipt.accepted_count == 10
+    assert process.exit_code() == 0
+    assert [receipt.name for receipt in scene.platform.list_batches(POOL)] == [answer.receipt.name]
+
+
+def lost_call(scene: Scene, threads: ThreadPoolExecutor, numbers: range) -> Future[Refusal]:
+    """A call without the SDK's retries, and how it fails."""
+
+    def run() -> Refusal:
+        with Wire(scene.deployment.address, scene.deployment.key("platforms/tunesmith")) as wire:
+            usage = [
+                {"event_id": str(event(number).event_id), "occurred_at": {"seconds": 1}, "units": 1, "mode": 1}
+                for number in numbers
+            ]
+            submit = request_of(
+                "UsageService/SubmitUsage", parent=f"pools/{POOL}", batch_id="b", method_id=METHOD, events=usage
+            )
+            return refused(lambda: wire.call("UsageService/SubmitUsage", submit))
+
+    return threads.submit(run)
+
+
+def require_database_away(refusal: Refusal) -> None:
+    assert (refusal.code, refusal.reason) == (grpc.StatusCode.UNAVAILABLE, "DATABASE_AWAY")
+    assert refusal.details["RetryInfo"].retry_delay.seconds == 1
+
+
+def test_a_database_connection_lost_before_the_commit_is_told_as_unavailable_and_nothing_is_kept(
+    scene: Scene, owner: sa.Engine, threads: ThreadPoolExecutor
+) -> None:
+    before = row_counts(owner)
+    with stopped_halfway(owner, lambda: lost_call(scene, threads, range(50))) as call:
+        terminate_backends(owner, WAITING)
+        require_database_away(call.result())
+    assert row_counts(owner) == before
+    assert scene.submit(events(range(50)), "b").accepted_count == 50
+
+
+def test_a_database_connection_lost_while_events_are_copied_is_told_as_unavailable(
+    scene: Scene, owner: sa.Engine, threads: ThreadPoolExecutor
+) -> None:
+    with owner.connect() as other:
+        # Another writer's event, not committed yet: the service waits for it in the middle of its COPY.
+        other.execute(
+            sa.text(
+                "INSERT INTO event SELECT pool_id, platform_id, :event_id, 1 FROM pool, platform "
+                "WHERE platform.name = 'tunesmith'"
+            ),
+            {"event_id": event(25).event_id},
+        )
+        call = lost_call(scene, threads, range(50))
+        wait_until(lambda: waiting_backends(owner))
+        terminate_backends(owner, WAITING)
+        require_database_away(call.result())
+        other.rollback()
+    assert scene.submit(events(range(50)), "b").accepted_count == 50
+    require_sound_log(owner, POOL)
+
+
+def test_the_sdk_tries_again_when_the_database_was_lost(
+    scene: Scene, owner: sa.Engine, threads: ThreadPoolExecutor
+) -> None:
+    usage = batch_of(events(range(50)))
+    calls: list[Callable[[], Receipt]] = [
+        lambda: scene.platform.submit_usage(POOL, usage, METHOD)[0],
+        lambda: scene.submit(events(range(50, 100)), "b"),
+    ]
+    for call in calls:
+        with stopped_halfway(owner, partial(threads.submit, call)) as result:
+            terminate_backends(owner, WAITING)
+        assert result.result().accepted_count == 50
+    require_sound_log(owner, POOL)
+
+
+def test_after_a_restart_of_the_database_the_service_finds_it_again(
+    scene: Scene, owner: sa.Engine, threads: ThreadPoolExecutor
+) -> None:
+    list(threads.map(lambda _: list(scene.operator.list_pools()), range(50)))
+    with Wire(scene.deployment.address, scene.deployment.key("operators/olive")) as wire:
+        terminate_backends(owner)
+        failures = []
+        for _ in range(20):
+            try:
+                wire.call("RegistryService/ListPools")
+            except grpc.RpcError as error:
+                failures.append(error.code())
+    assert failures in ([], [grpc.StatusCode.UNAVAILABLE])
+    terminate_backends(owner)
+    assert scene.submit([event(1)], "b").accepted_count == 1

@@ -1,0 +1,60 @@
+"""Strategies for log entries: any content of any type, sensible or not."""
+
+from typing import Any, Final
+
+from hypothesis import strategies as st
+
+from ledger.leaves import Content, ModeTotals
+from payout.policy import CommonsRule, Policy, Tempering, UnattributedRule
+from payout.replay import CONTENTS
+from payout.rounds import FireTimes
+
+SAFE: Final = 2**53 - 1
+"""The last integer of which every reader of JSON gets the right one."""
+
+texts = st.text(max_size=20)
+counts = st.integers(-SAFE, SAFE)
+decimals = st.integers() | st.integers(-(2**200), 2**200)
+digests = st.binary(min_size=32, max_size=32).map(bytes.hex)
+totals = st.builds(ModeTotals, events=counts, attributed=decimals, unattributed=decimals)
+policies = st.builds(
+    Policy,
+    fee_ppm=counts,
+    fee_cap_minor=st.none() | decimals,
+    commons_ppm=counts,
+    unattributed=st.sampled_from(UnattributedRule),
+    commons_rule=st.sampled_from(CommonsRule),
+    tempering=st.sampled_from(Tempering),
+    floor_minor=decimals,
+    cap_minor=st.none() | decimals,
+    ai_only_ppm=counts,
+    human_ai_ppm=counts,
+    review_seconds=counts,
+)
+STRATEGIES: Final[dict[Any, st.SearchStrategy[Any]]] = {
+    str: texts,
+    int: counts,
+    ModeTotals: totals,
+    Policy: policies,
+    FireTimes | None: st.none() | st.builds(FireTimes, first=texts, last=texts, count=counts),
+}
+DECIMALS: Final = {
+    "amount_minor", "weight", "weight_unattributed", "pot_minor", "fee_minor", "attributed_minor", "commons_minor",
+    "commons_kept_minor", "carried_minor",
+}  # fmt: skip
+DIGESTS: Final = {"body_sha256", "root", "registry_sha256", "statement_sha256"}
+
+
+def contents_of(kind: type[Content]) -> st.SearchStrategy[Content]:
+    """Any content of a kind, sensible or not: the log keeps what it is given."""
+    return st.builds(kind, **{name: values_of(kind, name) for name in kind.model_fields})
+
+
+def values_of(kind: type[Content], name: str) -> st.SearchStrategy[Any]:
+    """Any value of a field."""
+    if name in DECIMALS:
+        return decimals
+    return digests if name in DIGESTS else STRATEGIES[kind.model_fields[name].annotation]
+
+
+contents = st.one_of(*map(contents_of, CONTENTS.values()))

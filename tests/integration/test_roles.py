@@ -1,0 +1,304 @@
+"""Who may do what: every role against every method of the contract, and everyone kept to their own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+import grpc
+import pytest
+import sqlalchemy as sa
+
+from moiety import (
+    Client,
+    Collective,
+    NotFoundError,
+    PermissionDeniedError,
+    Policy,
+    ServiceError,
+    UnauthenticatedError,
+)
+from services.api.access import PERMITTED
+from services.keys import Role
+from tests.books import row_counts
+from tests.conftest import Deployment
+from tests.scene import METHOD, POOL, Scene, event, events, open_scene
+from tests.wire import METHODS, Wire, refusal_of, request_of
+
+KEEPERS_OUT: Final = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
+
+OPERATOR, PLATFORM, COLLECTIVE, AUDITOR = "operators/olive", "platforms/tunesmith", "collectives/irish", "auditors/ada"
+ROLES: Final = (OPERATOR, PLATFORM, COLLECTIVE, AUDITOR)
+
+# Written out once more, from the contract's words and the design, and not read from the code that is tested.
+OPERATORS_ONLY: Final = frozenset({OPERATOR})
+PLATFORMS_ONLY: Final = frozenset({PLATFORM})
+READERS: Final = frozenset({OPERATOR, AUDITOR})
+EVERYONE: Final = frozenset(ROLES)
+MAY_CALL: Final[dict[str, frozenset[str]]] = {
+    **dict.fromkeys(
+        (
+            "RegistryService/CreatePlatform", "RegistryService/CreateCollective", "RegistryService/UpdateCollective",
+            "RegistryService/CreatePool", "RegistryService/CreatePolicy", "RegistryService/CreateMethod",
+            "RegistryService/UpdateSchedule", "RegistryService/CreateApiKey", "RegistryService/ListApiKeys",
+            "RegistryService/RevokeApiKey", "AccountsService/RecordPayment", "RoundsService/CalculateRound",
+            "RoundsService/ApproveRound", "RoundsService/RejectRound",
+        ),
+        OPERATORS_ONLY,
+    ),
+    **dict.fromkeys(
+        ("UsageService/SubmitUsage", "UsageService/AppendUsage", "RevenueService/RecordRevenue"), PLATFORMS_ONLY
+    ),
+    **dict.fromkeys(
+        (
+            "RegistryService/GetCollective", "RegistryService/ListCollectives", "RegistryService/GetPool",
+            "RegistryService/ListPools", "RegistryService/ListPolicies", "RegistryService/ListMethods",
+            "RegistryService/GetSchedule",
+        ),
+        EVERYONE,
+    ),
+    **dict.fromkeys(
+        (
+            "RegistryService/GetPlatform", "RegistryService/ListPlatforms", "UsageService/GetBatch",
+            "UsageService/ListBatches", "UsageService/FindEvent", "RevenueService/ListRevenues",
+        ),
+        READERS | {PLATFORM},
+    ),
+    **dict.fromkeys(
+        (
+            "AccountsService/GetBalance", "AccountsService/ListBalances", "AccountsService/ListTransfers",
+            "RoundsService/GetRound", "RoundsService/ListRounds", "RoundsService/ListAllocations",
+        ),
+        READERS | {COLLECTIVE},
+    ),
+    **dict.fromkeys(
+        (
+            "RoundsService/PreviewRound", "RoundsService/GetStatement", "AuditService/GetLogHead",
+            "AuditService/ListLeaves", "AuditService/GetBody", "AuditService/ReplayRound",
+        ),
+        READERS,
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def scene(shared_deployment: Deployment) -> Scene:
+    return open_scene(shared_deployment)
+
+
+@pytest.fixture(scope="module")
+def keys(scene: Scene) -> dict[str, str]:
+    return {principal: scene.deployment.key(principal) for principal in ROLES}
+
+
+@pytest.fixture(scope="module")
+def wire(scene: Scene) -> Iterator[Wire]:
+    with Wire(scene.deployment.address) as wire:
+        yield wire
+
+
+def answer(wire: Wire, method: str, authorization: str | None, request: Any = None) -> grpc.StatusCode:
+    """The status of a call; that of the batch where a stream answers each batch with its own."""
+    wire.metadata = () if authorization is None else (("authorization", authorization),)
+    try:
+        found = wire.call(method, request_of(method) if request is None else request)
+    except grpc.RpcError as error:
+        code: grpc.StatusCode = error.code()
+        return code
+    if method == "UsageService/AppendUsage" and found[0].HasField("error"):
+        return refusal_of(found[0].error).code
+    return grpc.StatusCode.OK
+
+
+def sound_request(method: str) -> Any:
+    """A request that says something of every field it needs, about what there is."""
+    pool = f"pools/{POOL}"
+    names = {"parent": pool, "request_id": "r", "batch_id": "b", "method_id": METHOD, "platform_id": "p"}
+    names |= {"collective_id": "c", "pool_id": "q", "reason": "because", "principal": AUDITOR}
+    named = {
+        "GetPlatform": PLATFORM, "GetCollective": COLLECTIVE, "GetPool": pool, "GetSchedule": f"{pool}/schedule",
+        "RevokeApiKey": "keys/0123456789abcdef", "GetBatch": f"{pool}/batches/tunesmith~b",
+        "GetBalance": f"{pool}/accounts/collective/irish",
+    }  # fmt: skip
+    request = request_of(method)
+    for field in request.DESCRIPTOR.fields:
+        if field.name == "name":
+            request.name = named.get(method.partition("/")[2], f"{pool}/rounds/1")
+        elif field.name in names:
+            setattr(request, field.name, names[field.name])
+    if method == "RoundsService/ListAllocations":
+        request.parent = f"{pool}/rounds/1"
+    if method == "AccountsService/ListTransfers":
+        request.account = "collective/irish"
+    return request
+
+
+def test_the_table_of_rights_names_every_method_and_no_other() -> None:
+    assert MAY_CALL.keys() == METHODS.keys()
+    assert {method.removeprefix("/moiety.v1.") for method in PERMITTED} == METHODS.keys()
+    assert {f"{role.value}" for role in Role} == {principal.partition("/")[0] for principal in ROLES}
+
+
+@pytest.mark.parametrize("principal", ROLES)
+@pytest.mark.parametrize("method", METHODS)
+def test_a_method_is_open_to_those_it_is_meant_for_and_to_nobody_else(
+    wire: Wire, keys: dict[str, str], method: str, principal: str
+) -> None:
+    authorization = f"Bearer {keys[principal]}"
+    for request in (None, sound_request(method)):
+        code = answer(wire, method, authorization, request)
+        if principal in MAY_CALL[method]:
+            assert code not in (*KEEPERS_OUT, grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN)
+        else:
+            assert code is grpc.StatusCode.PERMISSION_DENIED
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_no_method_answers_without_a_key_that_holds(
+    wire: Wire, scene: Scene, keys: dict[str, str], method: str
+) -> None:
+    made = scene.operator.create_api_key(OPERATOR)
+    scene.operator.revoke_api_key(made.api_key.name.removeprefix("keys/"))
+    key = keys[OPERATOR]
+    bad = [
+        None, "", "Bearer", "Bearer ", f"Basic {key}", key, f"Bearer {key[:-1]}", f"Bearer {key} ", f"Bearer  {key}",
+        f"Bearer {key[:-1]}{'A' if key[-1] != 'A' else 'B'}",
+        "Bearer moiety_0123456789abcdef_" + 43 * "a",
+        f"Bearer {made.secret}", "Bearer " + 4000 * "x", "Bearer moiety_' OR 1=1 --_" + 43 * "a",
+    ]  # fmt: skip
+    found = {authorization: answer(wire, method, authorization) for authorization in bad}
+    assert set(found.values()) == {grpc.StatusCode.UNAUTHENTICATED}, found
+    assert answer(wire, method, f"bearer {key}") is not grpc.StatusCode.UNAUTHENTICATED
+
+
+def test_a_key_s_secret_is_shown_once_and_stored_hashed(scene: Scene, shared_owner: sa.Engine) -> None:
+    made = scene.operator.create_api_key(AUDITOR)
+    secret = made.secret.split("_", 2)[2]
+    assert made.secret not in "".join(map(str, scene.operator.list_api_keys()))
+    with shared_owner.connect() as connection:
+        stored = connection.execute(sa.text("SELECT api_key::text FROM api_key")).scalars().all()
+    assert stored
+    assert not any(secret in row or secret.encode().hex() in row for row in stored)
+
+
+def test_a_key_is_only_made_for_someone_who_exists(scene: Scene) -> None:
+    for principal, error in (
+        ("platforms/nobody", NotFoundError),
+        ("collectives/nobody", NotFoundError),
+        ("popes/francis", ServiceError),
+        ("operators/", ServiceError),
+        ("operators/../platforms", ServiceError),
+    ):
+        with pytest.raises(error):
+            scene.operator.create_api_key(principal)
+
+
+@pytest.fixture
+def theirs(deployment: Deployment) -> Scene:
+    """A pool in which both platforms and all collectives have something of their own."""
+    scene = open_scene(deployment)
+    songbird = deployment.client("platforms/songbird")
+    for number, client in enumerate((scene.platform, songbird)):
+        client.record_revenue(POOL, 1000 + number, "EUR", request_id=f"r-{number}")
+        scene.submit(events([1, 2, 10 + number]), f"b-{number}", by=client)
+    scene.cut("q")
+    scene.operator.record_payment(POOL, "irish", 5, request_id="p-irish")
+    scene.operator.record_payment(POOL, "breton", 7, request_id="p-breton")
+    return scene
+
+
+def denied(call: Callable[[], object]) -> None:
+    with pytest.raises(PermissionDeniedError):
+        call()
+
+
+def test_a_platform_sees_its_own_batches_revenue_and_events_only(theirs: Scene) -> None:
+    songbird = theirs.deployment.client("platforms/songbird")
+    assert [found.name for found in songbird.list_platforms()] == ["platforms/songbird"]
+    assert [found.name for found in songbird.list_batches(POOL)] == [f"pools/{POOL}/batches/songbird~b-1"]
+    assert [found.platform for found in songbird.list_revenues(POOL)] == ["platforms/songbird"]
+    assert songbird.find_event(POOL, str(event(1).event_id)).batch == f"pools/{POOL}/batches/songbird~b-1"
+    with pytest.raises(NotFoundError):
+        songbird.find_event(POOL, str(event(10).event_id))
+    denied(lambda: songbird.find_event(POOL, str(event(1).event_id), platform="tunesmith"))
+    denied(lambda: songbird.get_batch(POOL, "tunesmith", "b-0"))
+    denied(lambda: songbird.get_batch(POOL, "tunesmith", "not-there"))
+    denied(lambda: songbird.get_platform("tunesmith"))
+    denied(lambda: songbird.get_balance(POOL, "platform/songbird"))
+
+
+def test_a_collective_sees_its_own_balances_transfers_and_allocations_and_every_round_s_totals(theirs: Scene) -> None:
+    irish = theirs.deployment.client("collectives/irish")
+    shown = {balance.name.partition("/accounts/")[2] for balance in irish.list_balances(POOL)}
+    assert shown == {"collective/irish", "paid/irish"}
+    assert irish.get_balance(POOL, "collective/irish") == theirs.operator.get_balance(POOL, "collective/irish")
+    assert irish.get_balance(POOL, "held/irish").amount_minor == 0
+    assert [found.collective for found in irish.list_allocations(POOL, 1)] == ["collectives/irish"]
+    transfers = list(irish.list_transfers(POOL, account="collective/irish"))
+    assert transfers
+    assert all("collective/irish" in (found.from_account, found.to_account) for found in transfers)
+    assert irish.get_round(POOL, 1) == theirs.operator.get_round(POOL, 1)
+    others = ("collective/breton", "held/breton", "paid/breton", "revenue", "fees", "commons", "platform/tunesmith")
+    for account in (*others, "platform/irish"):
+        denied(lambda account=account: irish.get_balance(POOL, account))  # type: ignore[misc]
+        denied(lambda account=account: list(irish.list_transfers(POOL, account=account)))  # type: ignore[misc]
+    with pytest.raises(ServiceError):
+        list(irish.list_transfers(POOL))
+    denied(lambda: irish.get_statement(POOL, 1))
+
+
+def test_an_auditor_reads_everything_and_changes_nothing(theirs: Scene, owner: sa.Engine) -> None:
+    auditor: Client = theirs.deployment.client(AUDITOR)
+    before = row_counts(owner)
+    assert list(auditor.list_batches(POOL)) == list(theirs.operator.list_batches(POOL))
+    assert list(auditor.list_revenues(POOL)) == list(theirs.operator.list_revenues(POOL))
+    assert list(auditor.list_balances(POOL)) == list(theirs.operator.list_balances(POOL))
+    assert list(auditor.list_transfers(POOL)) == list(theirs.operator.list_transfers(POOL))
+    assert auditor.get_statement(POOL, 1) == theirs.operator.get_statement(POOL, 1)
+    assert auditor.replay_round(POOL, 1).outcome == 1
+    assert auditor.preview_round(POOL).round.number == 2
+    denied(lambda: auditor.create_policy(POOL, Policy(fee_ppm=1)))
+    denied(lambda: auditor.update_collective("irish", Collective(display_name="Irish")))
+    denied(lambda: auditor.calculate_round(POOL, request_id="mine"))
+    denied(lambda: auditor.list_api_keys().__next__())
+    assert row_counts(owner) == before
+
+
+def test_nobody_writes_for_another(theirs: Scene, owner: sa.Engine) -> None:
+    songbird = theirs.deployment.client("platforms/songbird")
+    before = row_counts(owner)
+    for client in (theirs.operator, theirs.deployment.client("collectives/irish"), theirs.deployment.client(AUDITOR)):
+        denied(lambda client=client: client.record_revenue(POOL, 1, "EUR", request_id="r-0"))  # type: ignore[misc]
+        denied(lambda client=client: theirs.submit([event(1)], "b-0", by=client))  # type: ignore[misc]
+    denied(lambda: songbird.record_payment(POOL, "irish", 1, request_id="p"))
+    assert row_counts(owner) == before
+    # What a platform sends is its own, whatever another has sent under the same ids.
+    assert songbird.record_revenue(POOL, 1, "EUR", request_id="r-0").platform == "platforms/songbird"
+    assert theirs.submit([event(1)], "b-0", by=songbird).name == f"pools/{POOL}/batches/songbird~b-0"
+
+
+def test_a_revoked_key_is_refused_from_the_next_call_on(scene: Scene) -> None:
+    made = scene.operator.create_api_key(AUDITOR)
+    with Client(scene.deployment.address, made.secret) as client:
+        assert list(client.list_pools())
+        revoked = scene.operator.revoke_api_key(made.api_key.name.removeprefix("keys/"))
+        assert revoked.HasField("revoke_time")
+        with pytest.raises(UnauthenticatedError):
+            list(client.list_pools())
+    assert scene.operator.revoke_api_key(made.api_key.name.removeprefix("keys/")) == revoked
+
+
+def test_a_refusal_for_want_of_rights_says_who_and_what(scene: Scene) -> None:
+    with Wire(scene.deployment.address, scene.deployment.key(AUDITOR)) as wire, pytest.raises(grpc.RpcError) as caught:
+        wire.call("RegistryService/CreatePool")
+    assert caught.value.details() == f"{AUDITOR} may not use /moiety.v1.RegistryService/CreatePool"
+
+
+def test_whether_something_exists_is_not_told_to_those_who_may_not_ask(scene: Scene) -> None:
+    denials: set[str] = set()
+    with Wire(scene.deployment.address, scene.deployment.key(PLATFORM)) as wire:
+        for batch in ("songbird~there", "songbird~not-there", "nobody~x"):
+            with pytest.raises(grpc.RpcError) as caught:
+                wire.call("UsageService/GetBatch", name=f"pools/{POOL}/batches/{batch}")
+            denials.add(str(caught.value.code()))
+    assert denials == {str(grpc.StatusCode.PERMISSION_DENIED)}

@@ -1,0 +1,212 @@
+"""When rounds are cut: by cron and zone, once for each fire time, whatever was missed."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import sqlalchemy as sa
+
+from moiety import InvalidArgumentError, NotFoundError, Policy, Round, Schedule
+from moiety.v1.rounds_pb2 import ROUND_STATE_CALCULATED, ROUND_STATE_POSTED, ROUND_STATE_REJECTED
+from services.host import scheduling
+from tests.books import execute, row_counts, wait_until
+from tests.conftest import Deployment, SteppedClock
+from tests.scene import POOL, Scene, event, open_scene
+
+
+@pytest.fixture
+def scene(deployment: Deployment) -> Scene:
+    """A pool whose rounds approve by themselves; it is the first second of 2026 in UTC."""
+    return open_scene(deployment)
+
+
+@pytest.fixture
+def reviewed(deployment: Deployment) -> Scene:
+    return open_scene(deployment, policy=Policy(review_seconds=60))
+
+
+def look(scene: Scene) -> int:
+    """Have the scheduler look once; gives how many rounds it made."""
+    return len(scene.deployment.running.parts.scheduler.run_once())
+
+
+def set_schedule(scene: Scene, cron: str, zone: str = "UTC", *, paused: bool = False) -> Schedule:
+    return scene.operator.update_schedule(POOL, Schedule(cron=cron, time_zone=zone, paused=paused))
+
+
+def last_round(scene: Scene) -> Round:
+    return list(scene.operator.list_rounds(POOL))[-1]
+
+
+def answered(found: Round) -> tuple[datetime, datetime, int]:
+    times = found.fire_times
+    return times.first.ToDatetime(UTC), times.last.ToDatetime(UTC), times.count
+
+
+def at(day: int, hour: int = 0, minute: int = 0, *, month: int = 1) -> datetime:
+    return datetime(2026, month, day, hour, minute, tzinfo=UTC)
+
+
+def test_a_round_is_cut_when_its_time_comes_and_not_before(scene: Scene, clock: SteppedClock) -> None:
+    schedule = set_schedule(scene, "30 6 * * *")
+    assert schedule.next_fire_time.ToDatetime(UTC) == at(1, 6, 30)
+    assert look(scene) == 0
+    clock.now = at(1, 6, 29) + timedelta(seconds=59)
+    assert look(scene) == 0
+    clock.now = at(1, 6, 30)
+    assert look(scene) == 1
+    assert look(scene) == 0
+    found = last_round(scene)
+    assert answered(found) == (at(1, 6, 30), at(1, 6, 30), 1)
+    assert (found.calculated_by, found.decided_by, found.state) == ("scheduler", "policy", ROUND_STATE_POSTED)
+    assert scene.operator.get_schedule(POOL).next_fire_time.ToDatetime(UTC) == at(2, 6, 30)
+
+
+def test_a_schedule_is_read_in_its_zone_over_a_change_of_clocks(scene: Scene, clock: SteppedClock) -> None:
+    clock.now = at(27, 12, month=3)
+    set_schedule(scene, "0 6 * * *", "Europe/Lisbon")
+    times = []
+    for _ in range(3):
+        clock.now = scene.operator.get_schedule(POOL).next_fire_time.ToDatetime(UTC)
+        assert look(scene) == 1
+        times.append(answered(last_round(scene))[0])
+    # Lisbon goes from UTC+0 to UTC+1 on 29 March 2026.
+    assert times == [at(28, 6, month=3), at(29, 5, month=3), at(30, 5, month=3)]
+
+
+def test_times_that_were_missed_become_one_round_that_records_them(scene: Scene, clock: SteppedClock) -> None:
+    set_schedule(scene, "0 0 * * *")
+    scene.pay_in(1000, "r")
+    scene.submit([event(1)], "b")
+    clock.now = at(11, 15)
+    assert look(scene) == 1
+    assert answered(last_round(scene)) == (at(2), at(11), 10)
+    assert (last_round(scene).event_count, last_round(scene).pot_minor) == (1, 1000)
+    assert look(scene) == 0
+    clock.now = at(12)
+    assert look(scene) == 1
+    assert answered(last_round(scene)) == (at(12), at(12), 1)
+
+
+def test_a_paused_schedule_cuts_nothing_and_what_it_missed_is_answered_later(scene: Scene, clock: SteppedClock) -> None:
+    set_schedule(scene, "0 0 * * *")
+    set_schedule(scene, "0 0 * * *", paused=True)
+    clock.now = at(4)
+    assert look(scene) == 0
+    clock.now = at(5)
+    set_schedule(scene, "0 0 * * *")
+    assert look(scene) == 1
+    assert answered(last_round(scene)) == (at(2), at(5), 4)
+
+
+def test_an_open_round_blocks_the_next_which_then_answers_for_both(reviewed: Scene, clock: SteppedClock) -> None:
+    set_schedule(reviewed, "0 0 * * *")
+    clock.now = at(2)
+    assert look(reviewed) == 1
+    assert last_round(reviewed).state == ROUND_STATE_CALCULATED
+    clock.now = at(5)
+    assert look(reviewed) == 0
+    reviewed.operator.approve_round(POOL, 1)
+    assert look(reviewed) == 1
+    assert answered(last_round(reviewed)) == (at(3), at(5), 3)
+    assert last_round(reviewed).state == ROUND_STATE_CALCULATED
+
+
+def test_a_rejected_round_has_answered_its_time(reviewed: Scene, clock: SteppedClock) -> None:
+    set_schedule(reviewed, "0 0 * * *")
+    reviewed.submit([event(1)], "b")
+    clock.now = at(2)
+    assert look(reviewed) == 1
+    reviewed.operator.reject_round(POOL, 1, "no")
+    assert look(reviewed) == 0
+    clock.now = at(3)
+    assert look(reviewed) == 1
+    rounds = list(reviewed.operator.list_rounds(POOL))
+    assert [found.state for found in rounds] == [ROUND_STATE_REJECTED, ROUND_STATE_CALCULATED]
+    assert [found.event_count for found in rounds] == [1, 1]
+
+
+def test_a_round_that_an_operator_asked_for_answers_no_time(scene: Scene, clock: SteppedClock) -> None:
+    set_schedule(scene, "0 0 * * *")
+    clock.now = at(1, 23)
+    assert not scene.cut("by-hand").HasField("fire_times")
+    clock.now = at(2)
+    assert look(scene) == 1
+    assert answered(last_round(scene)) == (at(2), at(2), 1)
+
+
+def test_a_new_cron_or_zone_counts_from_the_moment_it_is_set(scene: Scene, clock: SteppedClock) -> None:
+    set_schedule(scene, "0 0 * * *")
+    clock.now = at(10, 12)
+    set_schedule(scene, "0 6 * * *")
+    assert look(scene) == 0
+    clock.now = at(11, 6)
+    assert look(scene) == 1
+    assert answered(last_round(scene)) == (at(11, 6), at(11, 6), 1)
+    set_schedule(scene, "0 6 * * *", "Asia/Tokyo")
+    assert look(scene) == 0
+    clock.now = at(11, 21)
+    assert look(scene) == 1
+
+
+def test_setting_the_same_schedule_again_forgets_nothing(scene: Scene, clock: SteppedClock) -> None:
+    first = set_schedule(scene, "0 0 * * *")
+    clock.now = at(3)
+    assert set_schedule(scene, "0 0 * * *").update_time == first.update_time
+    assert look(scene) == 1
+    assert answered(last_round(scene)) == (at(2), at(3), 2)
+
+
+def test_checking_a_schedule_sets_nothing(scene: Scene, clock: SteppedClock) -> None:
+    scene.operator.update_schedule(POOL, Schedule(cron="0 0 * * *", time_zone="UTC"), validate_only=True)
+    with pytest.raises(NotFoundError):
+        scene.operator.get_schedule(POOL)
+    clock.now = at(9)
+    assert look(scene) == 0
+
+
+def test_what_is_no_schedule_is_refused_by_its_field(scene: Scene, owner: sa.Engine) -> None:
+    for cron, zone, field in (
+        ("* * * *", "UTC", "schedule.cron"),
+        ("* * * * * *", "UTC", "schedule.cron"),
+        ("@daily", "UTC", "schedule.cron"),
+        ("61 * * * *", "UTC", "schedule.cron"),
+        ("0 0 31 2 *", "UTC", "schedule.cron"),
+        ("0 0 30 2 *", "UTC", "schedule.cron"),
+        ("x" * 10_000, "UTC", "schedule.cron"),
+        ("", "UTC", "schedule.cron"),
+        ("0 0 * * *", "Mars/Olympus", "schedule.time_zone"),
+        ("0 0 * * *", "../../etc/passwd", "schedule.time_zone"),
+        ("0 0 * * *", "UTC\0", "schedule.time_zone"),
+        ("0 0 * * *", "", "schedule.time_zone"),
+    ):
+        with pytest.raises(InvalidArgumentError) as caught:
+            set_schedule(scene, cron, zone)
+        assert [violation.field for violation in caught.value.violations] == [field], cron
+    assert row_counts(owner)["schedule"] == 0
+
+
+def test_one_pool_s_trouble_does_not_keep_another_from_its_round(
+    scene: Scene, clock: SteppedClock, owner: sa.Engine
+) -> None:
+    scene.operator.create_pool("sea", scene.operator.get_pool(POOL))
+    set_schedule(scene, "0 0 * * *")
+    scene.operator.update_schedule("sea", Schedule(cron="0 0 * * *", time_zone="UTC"))
+    clock.now = at(2)
+    execute(owner, "UPDATE head SET frontier = '' WHERE pool_id = (SELECT pool_id FROM pool WHERE name = 'folk')")
+    assert look(scene) == 1
+    assert [found.number for found in scene.operator.list_rounds("sea")] == [1]
+    assert not list(scene.operator.list_rounds(POOL))
+
+
+def test_a_running_scheduler_answers_what_was_missed_while_none_ran(scene: Scene, clock: SteppedClock) -> None:
+    set_schedule(scene, "0 0 * * *")
+    clock.now = at(8)
+    settings = scene.deployment.settings.model_copy(update={"schedule_poll_seconds": 0.05})
+    with scheduling(settings, clock=clock):
+        wait_until(lambda: list(scene.operator.list_rounds(POOL)))
+    clock.now = at(10)
+    with scheduling(settings, clock=clock):
+        wait_until(lambda: len(list(scene.operator.list_rounds(POOL))) == 2)
+    assert [answered(found)[2] for found in scene.operator.list_rounds(POOL)] == [7, 2]

@@ -1,0 +1,116 @@
+"""A batch's weights against the same sums in plain Python integers."""
+
+from collections import Counter
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ledger.batch_weights import LIMB_BITS, pack, unpack, weigh
+from ledger.usage import AI_ONLY, HUMAN_AI, MODES, NANO, parse_batch
+from tests.batches import Event, body_of, event_id
+
+NAMES = [f"c{number}" for number in range(6)]
+
+# Often at the limits: ten events of 10^9 units are past what one limb holds.
+many_units = st.sampled_from([1, 10**9 - 1, 10**9]) | st.integers(1, 10**9)
+
+
+@st.composite
+def shares(draw: st.DrawFn) -> tuple[tuple[str, int], ...]:
+    """Shares of up to six collectives, often the whole of an event."""
+    left, parts = NANO, []
+    for name in draw(st.lists(st.sampled_from(NAMES), unique=True)):
+        if left:
+            parts.append((name, draw(st.just(left) | st.just(1) | st.integers(1, left))))
+            left -= parts[-1][1]
+    return tuple(parts)
+
+
+@st.composite
+def batches(draw: st.DrawFn) -> tuple[list[Event], list[bool]]:
+    """Up to 40 events, and which are accepted."""
+    rows = draw(
+        st.lists(st.tuples(many_units, st.sampled_from(MODES), shares(), st.booleans()), min_size=1, max_size=40)
+    )
+    events = [
+        Event(event_id(number), units=units, mode=mode, shares=parts)
+        for number, (units, mode, parts, _) in enumerate(rows)
+    ]
+    return events, draw(st.just([True] * len(rows)) | st.just([accepted for *_, accepted in rows]))
+
+
+def naive(events: list[Event], accepted: list[bool], mode: int) -> tuple[int, Counter[str], int]:
+    """How many events, the weight of each collective, and the unattributed weight."""
+    counted, weights, unattributed = 0, Counter[str](), 0
+    for event, counts in zip(events, accepted, strict=True):
+        if counts and event.mode == mode:
+            counted += 1
+            unattributed += (event.units or 0) * NANO
+            for name, share in event.shares or ():
+                weights[name or ""] += (event.units or 0) * (share or 0)
+                unattributed -= (event.units or 0) * (share or 0)
+    return counted, weights, unattributed
+
+
+@given(batches())
+def test_weights_are_those_of_plain_integers(case: tuple[list[Event], list[bool]]) -> None:
+    """Rule: `weight(e, c) = u * s`, and `u * (10^9 - sum of shares)` is unattributed; "never in float64"."""
+    events, accepted = case
+    batch = parse_batch(body_of(events))
+    weights = weigh(batch, np.array(accepted))
+    assert set(weights) == {AI_ONLY, HUMAN_AI}
+    for mode in MODES:
+        counted, expected, unattributed = naive(events, accepted, mode)
+        found = weights[mode]
+        limbs = zip(found.index.tolist(), found.low.tolist(), found.high.tolist(), strict=True)
+        assert {batch.collectives[index]: low + (high << LIMB_BITS) for index, low, high in limbs} == dict(expected)
+        assert found.index.tolist() == sorted(found.index.tolist())
+        assert all(0 <= low < 2**LIMB_BITS for low in found.low.tolist())
+        totals = found.totals()
+        assert (totals.events, totals.attributed, totals.unattributed) == (
+            counted,
+            sum(expected.values()),
+            unattributed,
+        )
+        assert {type(totals.events), type(totals.attributed), type(totals.unattributed)} == {int}
+
+
+@given(batches())
+def test_attributed_and_unattributed_make_up_all_units(case: tuple[list[Event], list[bool]]) -> None:
+    """Rule: conservation; a unit is a thousand million nano-units, claimed or not."""
+    events, accepted = case
+    weights = weigh(parse_batch(body_of(events)), np.array(accepted))
+    for mode in MODES:
+        units = sum(
+            event.units or 0 for event, counts in zip(events, accepted, strict=True) if counts and event.mode == mode
+        )
+        assert weights[mode].attributed() + weights[mode].unattributed == units * NANO
+
+
+@given(batches(), st.data())
+def test_the_order_of_events_does_not_matter(case: tuple[list[Event], list[bool]], data: st.DataObject) -> None:
+    """Rule: order independence; a sum has no order."""
+    events, accepted = case
+    order = data.draw(st.permutations(range(len(events))))
+    mine = weigh(parse_batch(body_of(events)), np.array(accepted))
+    shuffled = parse_batch(body_of([events[place] for place in order]))
+    theirs = weigh(shuffled, np.array([accepted[place] for place in order]))
+    for mode in MODES:
+        assert mine[mode].totals() == theirs[mode].totals()
+
+
+@given(batches(), st.permutations([1, 2, 300, 70_000, 2**31, 2**32 - 1]))
+def test_what_is_packed_is_unpacked(case: tuple[list[Event], list[bool]], numbers: list[int]) -> None:
+    """Rule: storage is by batch; 16 bytes hold a collective's weight exactly."""
+    events, accepted = case
+    for found in weigh(parse_batch(body_of(events)), np.array(accepted)).values():
+        registry_numbers = np.array(numbers)
+        stored = pack(found, registry_numbers)
+        assert len(stored) == 16 * len(found.index)
+        by_number = {
+            numbers[index]: (low, high)
+            for index, low, high in zip(found.index.tolist(), found.low.tolist(), found.high.tolist(), strict=True)
+        }
+        unpacked = zip(*(part.tolist() for part in unpack(stored)), strict=True)
+        assert [(number, (low, high)) for number, low, high in unpacked] == sorted(by_number.items())

@@ -1,0 +1,133 @@
+"""Log entries by their rules: one spelling for each leaf, and nothing else is one."""
+
+import json
+from datetime import UTC
+
+import pytest
+import rfc8785
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ledger.errors import LedgerCorruptError
+from ledger.leaves import (
+    Content,
+    Leaf,
+    MethodContent,
+    PaymentContent,
+    RevenueContent,
+    UsageContent,
+    decode,
+    decode_positions,
+    encode,
+    encode_positions,
+)
+from ledger.merkle import leaf_hash
+from payout.policy import PolicyContent, PoolContent
+from payout.replay import CONTENTS
+from payout.rounds import DecisionContent, PostingContent, RoundContent
+from tests.entries import SAFE, contents, texts
+
+leaves = st.builds(
+    Leaf,
+    pool=texts,
+    index=st.integers(0, SAFE),
+    time=st.datetimes(timezones=st.just(UTC)).filter(lambda time: time.year >= 1000),
+    content=contents,
+)
+
+
+def test_every_type_of_entry_is_tried() -> None:
+    kinds = {
+        PoolContent, PolicyContent, MethodContent, UsageContent, RevenueContent, PaymentContent, RoundContent,
+        DecisionContent, PostingContent,
+    }  # fmt: skip
+    assert set(CONTENTS.values()) == kinds
+    assert all(name == kind.type for name, kind in CONTENTS.items())
+
+
+@given(leaves)
+def test_a_leaf_survives_its_entry(leaf: Leaf[Content]) -> None:
+    """Rule: the state of a pool is a fold of its leaves, so an entry says all of its leaf."""
+    encoded = encode(leaf)
+    decoded = decode(encoded.entry, CONTENTS)
+    assert decoded == leaf
+    assert type(decoded.content) is type(leaf.content)
+    assert encoded.hash == leaf_hash(encoded.entry)
+
+
+@given(leaves)
+def test_an_entry_is_in_the_canonical_form_of_rfc_8785(leaf: Leaf[Content]) -> None:
+    """Rule: "a small JSON document in RFC 8785 canonical form", "integers beyond 2^53 as decimal strings"."""
+    entry = encode(leaf).entry
+    document = json.loads(entry, parse_float=lambda text: pytest.fail(f"{text} is not an integer"))
+    assert rfc8785.dumps(document) == entry
+    assert document["type"] == leaf.content.type
+    assert document.keys() == {"type", "pool", "index", "time", *type(leaf.content).model_fields}
+
+
+@given(leaves, st.data())
+def test_changed_bytes_are_refused_or_are_the_entry_of_another_leaf(leaf: Leaf[Content], data: st.DataObject) -> None:
+    """Rule: an entry has one spelling, so no two entries say the same."""
+    entry = encode(leaf).entry
+    at = data.draw(st.integers(0, len(entry)))
+    cut = data.draw(st.integers(at, min(len(entry), at + 3)))
+    written = data.draw(
+        st.binary(max_size=3) | st.sampled_from([b" ", b"0", b"-", b'"', b"\\n", b"e1", b".0", b"null"])
+    )
+    changed = entry[:at] + written + entry[cut:]
+    try:
+        other = decode(changed, CONTENTS)
+    except LedgerCorruptError:
+        return
+    assert encode(other).entry == changed
+    assert (other == leaf) == (changed == entry)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(alphabet=st.characters(), max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(leaves, st.data(), json_values)
+def test_any_json_in_the_place_of_a_field_is_refused_or_is_another_leaf(
+    leaf: Leaf[Content], data: st.DataObject, value: object
+) -> None:
+    """Rule: decode raises LedgerCorruptError and nothing else, whatever was put into the log."""
+    document = json.loads(encode(leaf).entry)
+    document[data.draw(st.sampled_from(sorted(document)))] = value
+    changed = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=data.draw(st.booleans()))
+    try:
+        other = decode(changed.encode("utf-8", "surrogatepass"), CONTENTS)
+    except LedgerCorruptError:
+        return
+    assert encode(other).entry == changed.encode()
+
+
+@given(
+    st.binary(max_size=100) | st.text(max_size=100).map(str.encode) | json_values.map(lambda v: json.dumps(v).encode())
+)
+def test_arbitrary_bytes_are_refused(entry: bytes) -> None:
+    """Rule: as above."""
+    with pytest.raises(LedgerCorruptError):
+        decode(entry, CONTENTS)
+
+
+@given(st.sets(st.integers(0, 65_535) | st.integers(0, 30), max_size=40), st.data())
+def test_positions_survive_their_bitmap_in_any_order(positions: set[int], data: st.DataObject) -> None:
+    """Rule: position p is bit p % 8, least significant first, of byte p // 8."""
+    shuffled = data.draw(st.permutations(sorted(positions)))
+    text = encode_positions(shuffled)
+    assert decode_positions(text) == sorted(positions)
+    assert len(text) <= 10_924
+
+
+@given(st.text(max_size=12) | st.binary(max_size=12).map(lambda raw: raw.hex()) | st.text("AQgw/+=", max_size=12))
+def test_positions_have_one_spelling(text: str) -> None:
+    """Rule: an entry has one spelling, its bitmap too."""
+    try:
+        positions = decode_positions(text)
+    except LedgerCorruptError:
+        return
+    assert encode_positions(positions) == text

@@ -1,0 +1,279 @@
+"""Rounds by their rules: conservation above all, under any policy and any usage."""
+
+from dataclasses import dataclass, fields, replace
+
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from ledger.journal import COMMONS, FEES, REVENUE, Purpose, fold
+from ledger.registry import Collective, CollectiveStatus
+from ledger.usage import AI_ONLY, HUMAN_AI
+from payout.apportionment import apportion
+from payout.policy import CommonsRule, Policy, Tempering, UnattributedRule
+from payout.rounds import Distribution, RoundContent, distribute, posting_transfers
+from payout.weights import UsageKey, UsageSum
+
+NAMES = ["a", "b-1", "c", "d", "e2"]
+METHODS = [("ngram", 1), ("ngram", 2), ("other", 1)]
+PPM = 10**6
+
+ppm = st.sampled_from([0, 1, PPM // 3, PPM - 1, PPM]) | st.integers(0, PPM)
+mode_ppm = st.sampled_from([0, 1, PPM, 10 * PPM]) | st.integers(0, 10 * PPM)
+amounts = st.integers(0, 50) | st.integers(0, 5_000) | st.integers(0, 10**15)
+weights = st.just(0) | st.integers(0, 10) | st.integers(0, 2**80)
+
+
+@st.composite
+def policies(draw: st.DrawFn) -> Policy:
+    """Any sound policy, often with floors and caps that matter."""
+    floor = draw(st.just(0) | amounts)
+    return Policy(
+        fee_ppm=draw(ppm),
+        fee_cap_minor=draw(st.none() | amounts),
+        commons_ppm=draw(ppm),
+        unattributed=draw(st.sampled_from(UnattributedRule)),
+        commons_rule=draw(st.sampled_from(CommonsRule)),
+        tempering=draw(st.sampled_from(Tempering)),
+        floor_minor=floor,
+        cap_minor=draw(st.none() | st.integers(floor, min(floor + 100, 10**15)) | st.integers(floor, 10**15)),
+        ai_only_ppm=draw(mode_ppm),
+        human_ai_ppm=draw(mode_ppm),
+        review_seconds=draw(st.integers(0, 3600)),
+    ).require_sound()
+
+
+@dataclass(frozen=True)
+class Case:
+    policy: Policy
+    pot_minor: int
+    usage: dict[UsageKey, UsageSum]
+    confidence_ppm: dict[tuple[str, int], int]
+    collectives: list[Collective]
+
+    def distribution(self) -> Distribution:
+        return distribute(self.policy, self.pot_minor, self.usage, self.confidence_ppm, self.collectives)
+
+
+@st.composite
+def cases(draw: st.DrawFn, policy: st.SearchStrategy[Policy] | None = None) -> Case:
+    names = sorted(draw(st.sets(st.sampled_from(NAMES))))
+    claims = st.dictionaries(st.sampled_from(names), weights) if names else st.just({})
+    sums = st.builds(UsageSum, events=st.integers(0, 10**6), unattributed=weights, attributed=claims)
+    keys = st.builds(UsageKey, st.just("ngram"), st.sampled_from([1, 2]), st.sampled_from([AI_ONLY, HUMAN_AI]))
+    keys |= st.builds(UsageKey, st.just("other"), st.just(1), st.sampled_from([AI_ONLY, HUMAN_AI]))
+    return Case(
+        policy=draw(policies() if policy is None else policy),
+        pot_minor=draw(amounts | st.integers(0, 2**63 - 1)),
+        usage=draw(st.dictionaries(keys, sums)),
+        confidence_ppm={method: draw(ppm) for method in METHODS},
+        collectives=[
+            Collective(
+                name,
+                name,
+                members=draw(st.sampled_from([0, 1, 10**10]) | st.integers(0, 1000)),
+                equity_ppm=draw(st.sampled_from([0, PPM, 10**8]) | st.integers(0, 10**8)),
+                status=draw(st.sampled_from(CollectiveStatus)),
+            )
+            for name in names
+        ],
+    )
+
+
+def content_of(found: Distribution) -> RoundContent:
+    figures = {field.name: getattr(found, field.name) for field in fields(found) if field.name != "lines"}
+    return RoundContent(
+        number=1, previous=0, start=0, end=5, root="0" * 64, policy_leaf=0, policy_version=1,
+        registry_sha256="0" * 64, statement_sha256="0" * 64, calculated_by="operators/o", request_id="r",
+        fire_times=None, **figures,
+    )  # fmt: skip
+
+
+@given(cases())
+def test_nothing_is_lost_and_nothing_is_made(case: Case) -> None:
+    """Rule: "Always: P == fee + sum of allocations + kept in the commons fund + carried over"."""
+    found = case.distribution()
+    assert found.pot_minor == case.pot_minor
+    parts = (
+        found.fee_minor,
+        found.attributed_minor,
+        found.commons_minor,
+        found.commons_kept_minor,
+        found.carried_minor,
+    )
+    assert sum(parts) == case.pot_minor
+    assert min(parts) >= 0
+    assert found.attributed_minor == sum(line.attributed_minor for line in found.lines)
+    assert found.commons_minor == sum(line.commons_minor for line in found.lines)
+    assert all(line.attributed_minor >= 0 and line.commons_minor >= 0 for line in found.lines)
+    assert [line.collective for line in found.lines] == [collective.name for collective in case.collectives]
+
+
+@given(cases())
+def test_every_figure_is_an_integer(case: Case) -> None:
+    """Rule: "nothing that decides money is ever a float"."""
+    found = case.distribution()
+    figures = [getattr(found, field.name) for field in fields(found) if field.name != "lines"]
+    for line in found.lines:
+        figures += [getattr(line, field.name) for field in fields(line) if field.name not in ("collective", "status")]
+        figures.append(line.amount_minor)
+    assert {type(figure) for figure in figures} == {int}
+
+
+@given(cases())
+def test_the_figures_follow_the_formulas(case: Case) -> None:
+    """Rule: the formulas of design section 3, written out once more from its text."""
+    policy, found = case.policy, case.distribution()
+    names = [collective.name for collective in case.collectives]
+    factor = {AI_ONLY: policy.ai_only_ppm, HUMAN_AI: policy.human_ai_ppm}
+    claimed = dict.fromkeys(names, 0)
+    unclaimed = 0
+    for (method, version, mode), total in case.usage.items():
+        sure = case.confidence_ppm[method, version]
+        for name in names:
+            claimed[name] += factor[mode] * sure * total.attributed.get(name, 0)
+        doubted = (PPM - sure) * sum(total.attributed.values())
+        unclaimed += factor[mode] * (PPM * total.unattributed + doubted)
+    assert [line.weight for line in found.lines] == list(claimed.values())
+    assert (found.weight, found.weight_unattributed) == (sum(claimed.values()), unclaimed)
+    if not found.weight + unclaimed:
+        assert found.carried_minor == case.pot_minor
+        return
+    fee = min(
+        case.pot_minor * policy.fee_ppm // PPM, case.pot_minor if policy.fee_cap_minor is None else policy.fee_cap_minor
+    )
+    net = case.pot_minor - fee
+    standing = net * policy.commons_ppm // PPM
+    pro_rata = policy.unattributed is UnattributedRule.PRO_RATA
+    pot, rest = (net - standing, 0) if pro_rata else apportion(net - standing, [found.weight, unclaimed])
+    assert found.fee_minor == fee
+    assert found.attributed_minor <= pot
+    unbounded = not policy.floor_minor and policy.cap_minor is None
+    assert not unbounded or found.attributed_minor == (pot if found.weight else 0)
+    shared = found.commons_minor + found.commons_kept_minor
+    members = sum(collective.members for collective in case.collectives)
+    equity = sum(collective.members * collective.equity_ppm for collective in case.collectives)
+    takers = {
+        CommonsRule.EQUAL: len(names),
+        CommonsRule.PER_CAPITA: members,
+        CommonsRule.EQUITY: equity,
+        CommonsRule.FUND: 1,
+    }
+    assert shared == (standing + rest if takers[policy.commons_rule] else 0)
+    assert not found.commons_kept_minor or policy.commons_rule is CommonsRule.FUND
+
+
+@given(cases())
+def test_without_weight_there_is_no_attributed_part_and_bounds_hold_with_it(case: Case) -> None:
+    """Rule: "a zero weight gets zero, whatever the floor"; a floor that cannot be covered leaves the pot as it is."""
+    found = case.distribution()
+    weighty = [line for line in found.lines if line.weight]
+    assert all(line.attributed_minor == 0 for line in found.lines if not line.weight)
+    if found.attributed_minor:
+        assert all(line.attributed_minor >= case.policy.floor_minor for line in weighty)
+    if case.policy.cap_minor is not None:
+        assert all(line.attributed_minor <= case.policy.cap_minor for line in weighty)
+
+
+@given(cases(), st.data())
+def test_the_order_of_the_usage_does_not_matter(case: Case, data: st.DataObject) -> None:
+    """Rule: no iteration over an unordered set reaches an amount."""
+    reordered = {}
+    for key in data.draw(st.permutations(list(case.usage))):
+        total = case.usage[key]
+        names = data.draw(st.permutations(list(total.attributed)))
+        reordered[key] = replace(total, attributed={name: total.attributed[name] for name in names})
+    assert replace(case, usage=reordered).distribution() == case.distribution()
+
+
+@given(cases())
+def test_splitting_usage_over_keys_that_count_alike_changes_no_amount(case: Case) -> None:
+    """Rule: weights are sums; the same confidence and mode count the same under whichever method."""
+    split = {}
+    confidence = dict(case.confidence_ppm)
+    for key, total in case.usage.items():
+        confidence[f"{key.method}-too", key.method_version] = confidence[key.method, key.method_version]
+        halves = {name: weight // 2 for name, weight in total.attributed.items()}
+        rest = {name: weight - halves[name] for name, weight in total.attributed.items()}
+        split[key] = UsageSum(total.events, total.unattributed // 2, halves)
+        split[key._replace(method=f"{key.method}-too")] = UsageSum(
+            0, total.unattributed - total.unattributed // 2, rest
+        )
+    assert replace(case, usage=split, confidence_ppm=confidence).distribution() == case.distribution()
+
+
+@given(cases(), st.integers(1, 2**70))
+def test_the_unit_of_usage_does_not_matter(case: Case, factor: int) -> None:
+    """Rule: only the ratios of weights count, where claims are in proportion or equal."""
+    assume(case.policy.tempering is not Tempering.SQRT)
+    scaled = {
+        key: UsageSum(
+            total.events,
+            total.unattributed * factor,
+            {name: weight * factor for name, weight in total.attributed.items()},
+        )
+        for key, total in case.usage.items()
+    }
+    ours, theirs = case.distribution(), replace(case, usage=scaled).distribution()
+    assert [(line.attributed_minor, line.commons_minor) for line in ours.lines] == [
+        (line.attributed_minor, line.commons_minor) for line in theirs.lines
+    ]
+    assert (ours.fee_minor, ours.commons_kept_minor) == (theirs.fee_minor, theirs.commons_kept_minor)
+
+
+@given(cases())
+def test_a_method_that_is_not_trusted_at_all_attributes_nothing(case: Case) -> None:
+    """Rule: "how sure an attribution method is of itself decides how much it may move"."""
+    found = replace(case, confidence_ppm=dict.fromkeys(METHODS, 0)).distribution()
+    assert found.attributed_minor == found.weight == 0
+
+
+@given(cases(), st.sampled_from(METHODS))
+def test_more_confidence_never_makes_the_commons_larger(case: Case, method: tuple[str, int]) -> None:
+    """Rule: doubted weight goes to the commons, so the attributed pot grows with confidence."""
+    sure = replace(case, confidence_ppm=case.confidence_ppm | {method: PPM})
+    ours, theirs = case.distribution(), sure.distribution()
+    assert theirs.weight >= ours.weight
+    assert theirs.weight_unattributed <= ours.weight_unattributed
+    if ours.weight + ours.weight_unattributed:
+        assert theirs.commons_minor + theirs.commons_kept_minor <= ours.commons_minor + ours.commons_kept_minor
+
+
+@given(cases())
+def test_an_equal_commons_differs_by_one_unit_at_most_in_favour_of_the_first(case: Case) -> None:
+    """Rule: EQUAL; ties go to the lower position, by the bytes of ids."""
+    equal = replace(case, policy=case.policy.model_copy(update={"commons_rule": CommonsRule.EQUAL}))
+    parts = [line.commons_minor for line in equal.distribution().lines]
+    assert parts == sorted(parts, reverse=True)
+    assert not parts or parts[0] - parts[-1] <= 1
+
+
+@given(cases())
+def test_the_status_of_a_collective_reaches_no_amount(case: Case) -> None:
+    """Rule: what a suspended collective earns is held, not lost and not shared out."""
+    active = [replace(collective, status=CollectiveStatus.ACTIVE) for collective in case.collectives]
+    found = replace(case, collectives=active).distribution()
+    assert [line.amount_minor for line in found.lines] == [line.amount_minor for line in case.distribution().lines]
+
+
+@given(cases())
+def test_what_posting_moves_is_what_leaves_the_revenue(case: Case) -> None:
+    """Rule: posting writes the transfers; "a pool's balances sum to zero", and only platforms are below zero."""
+    found = case.distribution()
+    moved = posting_transfers(content_of(found), found.lines)
+    assert all(transfer.from_account == REVENUE for transfer in moved)
+    assert sum(transfer.amount_minor for transfer in moved) == case.pot_minor - found.carried_minor
+    before = {REVENUE: case.pot_minor, "platform/acme": -case.pot_minor}
+    after = before | fold(before, moved)
+    assert after[REVENUE] == found.carried_minor
+    assert after.get(FEES, 0) == found.fee_minor
+    assert after.get(COMMONS, 0) == found.commons_kept_minor
+    for line in found.lines:
+        kind, other = ("held", "collective") if line.status is CollectiveStatus.SUSPENDED else ("collective", "held")
+        assert after.get(f"{kind}/{line.collective}", 0) == line.amount_minor
+        assert f"{other}/{line.collective}" not in after
+    assert sum(after.values()) == 0
+    by_purpose = {
+        purpose: sum(transfer.amount_minor for transfer in moved if transfer.purpose is purpose) for purpose in Purpose
+    }
+    assert by_purpose[Purpose.ATTRIBUTED] == found.attributed_minor
+    assert by_purpose[Purpose.COMMONS] == found.commons_minor

@@ -1,0 +1,77 @@
+"""Score batches for tests: sound unless a test makes them otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+
+from ledger.scores import SCORE_TYPES, ScoreBatch, ScoreRule, parse_score_batch, shares_of
+from ledger.usage import UsageBatch
+from tests.batches import Event, list_array, record_batch, stream
+
+SCHEMA: Final = pa.schema(list(SCORE_TYPES.items()))
+
+Scores = Sequence[tuple[str | None, float | None]]
+
+
+def scored(scores: Scores | None, number: int = 0, **columns: Any) -> Event:
+    """An event with scores by source where a usage event has shares by collective."""
+    return Event(number.to_bytes(16), shares=scores, **columns)  # type: ignore[arg-type]
+
+
+def score_record_batch(events: Sequence[Event], *, dictionary: Sequence[str | None] | None = None) -> pa.RecordBatch:
+    """The events in the columns of a score batch. The dictionary of sources is what occurs, in order, unless given."""
+    pairs = [pair for event in events for pair in event.shares or ()]
+    names = (
+        list(dict.fromkeys(source for source, _ in pairs if source is not None)) if dictionary is None else dictionary
+    )
+    number = {name: place for place, name in enumerate(names)}
+    indices = pa.array([None if source is None else number[source] for source, _ in pairs], pa.int32())
+    sources = pa.DictionaryArray.from_arrays(indices, pa.array(names, pa.utf8()))
+    scores = pa.array([score for _, score in pairs], pa.float64())
+    bare = record_batch([Event(e.event_id, e.work_id, e.occurred_at, e.units, e.mode) for e in events])
+    return pa.record_batch([*bare.columns[:5], list_array(events, sources), list_array(events, scores)], schema=SCHEMA)
+
+
+def score_body(events: Sequence[Event], **options: Any) -> bytes:
+    """The events as the bytes that a platform sends."""
+    return stream(score_record_batch(events), **options)
+
+
+def score_batch(events: Sequence[Scores]) -> ScoreBatch:
+    """A batch that was read, of events with these scores."""
+    return parse_score_batch(score_body([scored(scores, number) for number, scores in enumerate(events)]))
+
+
+def plain_batch(scores: Any, source_index: Any, offsets: Any, sources: tuple[str, ...]) -> ScoreBatch:
+    """A batch of arrays, for sizes that take long to send."""
+    events = len(offsets) - 1
+    return ScoreBatch(
+        event_ids=np.zeros(events, dtype="V16"),
+        work_ids=pa.nulls(events, pa.utf8()),
+        occurred_at=np.zeros(events, dtype=np.int64),
+        units=np.ones(events, dtype=np.int64),
+        modes=np.ones(events, dtype=np.uint8),
+        offsets=np.asarray(offsets, dtype=np.int64),
+        source_index=np.asarray(source_index, dtype=np.int32),
+        scores=np.asarray(scores, dtype=np.float64),
+        sources=sources,
+    )
+
+
+def shares_in(batch: UsageBatch) -> list[dict[str, int]]:
+    """The shares by collective of each event, in their order."""
+    owners = [batch.collectives[place] for place in batch.collective_index]
+    ends = batch.offsets.tolist()
+    return [
+        dict(zip(owners[start:end], batch.shares[start:end].tolist(), strict=True)) for start, end in pairwise(ends)
+    ]
+
+
+def shares(events: Sequence[Scores], rule: ScoreRule, membership: Mapping[str, str]) -> list[dict[str, int]]:
+    """What a rule makes of the scores of each event."""
+    return shares_in(shares_of(score_batch(events), rule, membership))

@@ -1,0 +1,151 @@
+"""The contract against the code: what one says of the other must be so."""
+
+import importlib
+import pkgutil
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.protobuf.descriptor import FileDescriptor, MethodDescriptor
+
+import moiety
+import moiety.v1
+from ledger import journal, money, registry, usage
+from moiety import batches, events
+from moiety.v1 import accounts_pb2, registry_pb2, rounds_pb2, usage_pb2
+from payout import policy, settlement
+from payout.store.rounds import RoundState
+from services.api import names, usage_events
+from services.api.access import OPEN_PREFIXES, PERMITTED
+from services.keys import Role
+
+PROTO = Path(__file__).parents[2] / "proto" / "moiety" / "v1"
+
+
+def files() -> Iterator[FileDescriptor]:
+    for module in pkgutil.iter_modules(moiety.v1.__path__):
+        if module.name.endswith("_pb2"):
+            yield importlib.import_module(f"moiety.v1.{module.name}").DESCRIPTOR
+
+
+def methods() -> dict[str, MethodDescriptor]:
+    return {
+        f"/{service.full_name}/{method.name}": method
+        for file in files()
+        for service in file.services_by_name.values()
+        for method in service.methods
+    }
+
+
+def test_every_file_of_the_contract_is_generated() -> None:
+    assert {file.name for file in files()} == {f"moiety/v1/{path.name}" for path in PROTO.glob("*.proto")}
+
+
+def test_every_method_says_who_may_call_it_and_nothing_else_does() -> None:
+    assert set(PERMITTED) == set(methods())
+    assert all(PERMITTED.values()), "a method that nobody may call"
+    assert not any(method.startswith(OPEN_PREFIXES) for method in PERMITTED)
+
+
+def test_roles_have_the_rights_of_design_section_8() -> None:
+    reads = ("Get", "List", "Find", "Preview", "Replay")
+    for method, roles in PERMITTED.items():
+        name = method.rpartition("/")[2]
+        if name.startswith(reads):
+            assert Role.OPERATOR in roles, f"an operator does not see {name}"
+        else:
+            assert roles in ({Role.OPERATOR}, {Role.PLATFORM}), f"{name} writes, and several roles may"
+    reading = {name for name, roles in PERMITTED.items() if Role.AUDITOR in roles}
+    assert reading == {
+        name for name in PERMITTED if name.rpartition("/")[2].startswith(reads) and not name.endswith("/ListApiKeys")
+    }
+    writes = {name.rpartition("/")[2] for name, roles in PERMITTED.items() if roles == {Role.PLATFORM}}
+    assert writes == {"SubmitUsage", "AppendUsage", "RecordRevenue"}
+    platforms = {name.split("/")[1] for name, roles in PERMITTED.items() if Role.PLATFORM in roles}
+    assert platforms == {"moiety.v1.RegistryService", "moiety.v1.UsageService", "moiety.v1.RevenueService"}
+    collectives = {name.split("/")[1] for name, roles in PERMITTED.items() if Role.COLLECTIVE in roles}
+    assert collectives == {"moiety.v1.RegistryService", "moiety.v1.AccountsService", "moiety.v1.RoundsService"}
+
+
+def test_both_ends_have_the_same_usage_columns() -> None:
+    assert moiety.USAGE_SCHEMA.names == list(usage.USAGE_TYPES)
+    assert dict(zip(moiety.USAGE_SCHEMA.names, moiety.USAGE_SCHEMA.types, strict=True)) == usage.USAGE_TYPES
+    assert [field.name for field in moiety.USAGE_SCHEMA if field.nullable] == ["work_id"]
+
+
+def test_both_ends_have_the_same_limits_and_modes() -> None:
+    assert batches.EVENTS_PER_BATCH_MAX == usage.MAX_EVENTS
+    assert batches.EVENTS_PER_BATCH <= usage.MAX_EVENTS
+    modes = (usage_pb2.MODE_AI_ONLY, usage_pb2.MODE_HUMAN_AI)
+    assert modes == usage.MODES == (events.Mode.AI_ONLY, events.Mode.HUMAN_AI)
+
+
+@pytest.mark.parametrize(
+    ("enum", "prefix", "ours"),
+    [
+        (registry_pb2.CollectiveStatus, "COLLECTIVE_STATUS_", registry.CollectiveStatus),
+        (registry_pb2.UnattributedRule, "UNATTRIBUTED_RULE_", policy.UnattributedRule),
+        (registry_pb2.CommonsRule, "COMMONS_RULE_", policy.CommonsRule),
+        (registry_pb2.Tempering, "TEMPERING_", policy.Tempering),
+        (rounds_pb2.RoundState, "ROUND_STATE_", RoundState),
+        (accounts_pb2.TransferPurpose, "TRANSFER_PURPOSE_", journal.Purpose),
+    ],
+)
+def test_both_ends_have_the_same_words(enum: Any, prefix: str, ours: Any) -> None:
+    assert [name.removeprefix(prefix) for name in enum.keys()] == ["UNSPECIFIED", *(member.value for member in ours)]  # noqa: SIM118
+
+
+def test_a_policy_of_the_contract_has_the_terms_of_ours() -> None:
+    terms = {field.name for field in registry_pb2.Policy.DESCRIPTOR.fields}
+    assert terms - {"version", "leaf_index"} == set(policy.Policy.model_fields)
+
+
+def comment_on(file: str, message: str, field: str) -> str:
+    """The comment above a field, on one line and with plain numbers."""
+    text = (PROTO / file).read_text()
+    ((body,),) = [re.findall(rf"^message {message} {{\n(.*?)^}}", text, re.DOTALL | re.MULTILINE)]
+    (comment,) = re.findall(rf"((?:^  //[^\n]*\n)+)^  [^/\n]*\b{field} = \d+", body, re.MULTILINE)
+    plain = " ".join(line.strip().removeprefix("//").strip() for line in comment.splitlines()).replace(",", "")
+    return re.sub(r"10\^(\d+)", lambda power: str(10 ** int(power[1])), plain)
+
+
+PAGES = [
+    (file.name.rpartition("/")[2], message.name, "page_size", f"1 to {names.MAX_PAGE}; 0 is {names.DEFAULT_PAGE}")
+    for file in files()
+    for message in file.message_types_by_name.values()
+    if "page_size" in message.fields_by_name
+]
+
+
+@pytest.mark.parametrize(
+    ("file", "message", "field", "limit"),
+    [
+        *PAGES,
+        ("usage.proto", "Share", "share_nano", f"1 to {usage.NANO}"),
+        ("usage.proto", "UsageEvent", "work_id", f"at most {usage.MAX_WORK_ID_BYTES} bytes"),
+        ("usage.proto", "UsageEvent", "units", f"1 to {usage.MAX_UNITS}"),
+        ("usage.proto", "SubmitUsageRequest", "events", f"1 to {usage_events.MAX_ROW_EVENTS} events"),
+        ("usage.proto", "AppendUsageRequest", "arrow_stream", f"1 to {usage.MAX_EVENTS} events"),
+        ("usage.proto", "AppendUsageRequest", "arrow_stream", f"at most {usage.MAX_BODY_BYTES // 2**20} MiB"),
+        ("revenue.proto", "Revenue", "amount_minor", f"1 to {money.MAX_AMOUNT_MINOR}"),
+        ("revenue.proto", "Revenue", "note", f"at most {registry.MAX_NOTE} characters"),
+        ("accounts.proto", "Payment", "reference", f"at most {registry.MAX_NOTE} characters"),
+        ("rounds.proto", "RejectRoundRequest", "reason", f"1 to {settlement.MAX_REASON} characters"),
+        ("registry.proto", "Platform", "display_name", f"1 to {registry.MAX_DISPLAY_NAME} characters"),
+        ("registry.proto", "Collective", "display_name", f"1 to {registry.MAX_DISPLAY_NAME} characters"),
+        ("registry.proto", "Collective", "members", f"0 to {registry.MAX_MEMBERS}"),
+        ("registry.proto", "Collective", "equity_ppm", f"0 to {registry.MAX_EQUITY_PPM}; unset is {registry.PPM}"),
+        ("registry.proto", "Policy", "fee_ppm", f"0 to {registry.PPM}"),
+        ("registry.proto", "Policy", "commons_ppm", f"0 to {registry.PPM}"),
+        ("registry.proto", "Policy", "ai_only_ppm", f"0 to {policy.MAX_MODE_PPM}; unset is {registry.PPM}"),
+        ("registry.proto", "Policy", "human_ai_ppm", f"0 to {policy.MAX_MODE_PPM}; unset is {registry.PPM}"),
+        ("registry.proto", "Method", "confidence_ppm", f"0 to {registry.PPM}"),
+        ("registry.proto", "Method", "evidence_uri", f"at most {registry.MAX_URI} characters"),
+    ],
+)
+def test_the_limits_that_the_contract_tells_are_those_of_the_code(
+    file: str, message: str, field: str, limit: str
+) -> None:
+    assert limit in comment_on(file, message, field)

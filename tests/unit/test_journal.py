@@ -1,0 +1,75 @@
+"""Double entry by example: the accounts, and what each kind of leaf moves."""
+
+import pytest
+
+from ledger.errors import InvalidInputError
+from ledger.journal import (
+    COMMONS,
+    FEES,
+    REVENUE,
+    Purpose,
+    Transfer,
+    collective_account,
+    fold,
+    held_account,
+    owner_of,
+    paid_account,
+    payment_transfers,
+    platform_account,
+    revenue_transfers,
+)
+from ledger.leaves import PaymentContent, RevenueContent
+
+
+def test_accounts_have_the_names_of_design_section_4() -> None:
+    assert (REVENUE, FEES, COMMONS) == ("revenue", "fees", "commons")
+    assert platform_account("acme") == "platform/acme"
+    assert collective_account("eire") == "collective/eire"
+    assert held_account("eire") == "held/eire"
+    assert paid_account("eire") == "paid/eire"
+
+
+def test_an_account_tells_its_owner() -> None:
+    assert [owner_of(account) for account in (REVENUE, FEES, COMMONS)] == [None, None, None]
+    for account in (platform_account, collective_account, held_account, paid_account):
+        assert owner_of(account("a-1")) == "a-1"
+
+
+@pytest.mark.parametrize(
+    "account",
+    ["", "/", "revenue/", "revenue/x", "fees/x", "commons/x", "collective", "collective/", "/eire", "Collective/eire",
+     "operator/olive", "collective /eire", "collectives/eire", "platform", " revenue", "paid/Eire", "held/a/b",
+     "collective/eire/", "collective/\0", "platform/" + "x" * 64],
+)  # fmt: skip
+def test_what_is_no_account_has_no_owner(account: str) -> None:
+    with pytest.raises(InvalidInputError) as refused:
+        owner_of(account, "name")
+    assert [violation.field for violation in refused.value.violations] == ["name"]
+
+
+@pytest.mark.parametrize(("amount_minor", "to_account"), [(0, FEES), (-1, FEES), (1, REVENUE)])
+def test_nothing_less_than_nothing_and_to_itself_are_no_transfers(amount_minor: int, to_account: str) -> None:
+    with pytest.raises(ValueError, match=r"^not a transfer: Transfer\("):
+        Transfer(REVENUE, to_account, amount_minor, Purpose.FEE)
+
+
+def test_revenue_moves_from_the_platform_into_the_pool() -> None:
+    content = RevenueContent(platform="acme", request_id="r", amount_minor=500, currency="EUR", note="")
+    assert revenue_transfers(content) == [Transfer("platform/acme", "revenue", 500, Purpose.REVENUE)]
+
+
+def test_a_payment_moves_from_payable_to_paid() -> None:
+    content = PaymentContent(collective="eire", request_id="p", amount_minor=7, reference="", recorded_by="operators/o")
+    assert payment_transfers(content) == [Transfer("collective/eire", "paid/eire", 7, Purpose.PAYMENT)]
+
+
+def test_balances_after_transfers_are_those_of_the_accounts_that_they_touch() -> None:
+    before = {"revenue": 100, "platform/acme": -100, "fees": 3}
+    transfers = [
+        Transfer("revenue", "collective/eire", 60, Purpose.ATTRIBUTED),
+        Transfer("revenue", "collective/eire", 10, Purpose.COMMONS),
+        Transfer("collective/eire", "paid/eire", 70, Purpose.PAYMENT),
+    ]
+    assert fold(before, transfers) == {"revenue": 30, "collective/eire": 0, "paid/eire": 70}
+    assert before == {"revenue": 100, "platform/acme": -100, "fees": 3}
+    assert fold(before, []) == {}

@@ -1,0 +1,398 @@
+"""Log entries by example: their exact bytes, and everything that is not one of them."""
+
+import json
+from datetime import UTC, datetime, timedelta, timezone
+from hashlib import sha256
+from typing import Any
+
+import pytest
+
+from ledger.errors import LedgerCorruptError
+from ledger.leaves import (
+    MAX_ENTRY_BYTES,
+    Content,
+    Leaf,
+    MethodContent,
+    ModeTotals,
+    PaymentContent,
+    RevenueContent,
+    UsageContent,
+    decode,
+    decode_positions,
+    encode,
+    encode_positions,
+)
+from payout.policy import CommonsRule, Policy, PolicyContent, PoolContent, Tempering, UnattributedRule
+from payout.replay import CONTENTS
+from payout.rounds import DecisionContent, FireTimes, PostingContent, RoundContent
+
+TIME = datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC)
+DIGEST = "0123456789abcdef" * 4
+
+# One of each type with its canonical entry, written out by hand: keys in order, no spaces, and amounts and weights as
+# strings. These bytes are hashed into every log; a change here is a change of the format.
+POOL = (
+    PoolContent(
+        display_name="Folk, é",
+        currency="EUR",
+        policy=Policy(
+            fee_ppm=50_000,
+            fee_cap_minor=10_000,
+            commons_ppm=100_000,
+            unattributed=UnattributedRule.PRO_RATA,
+            commons_rule=CommonsRule.PER_CAPITA,
+            tempering=Tempering.SQRT,
+            floor_minor=5,
+            cap_minor=10**15,
+            ai_only_ppm=900_000,
+            human_ai_ppm=1_100_000,
+            review_seconds=3600,
+        ),
+    ),
+    (
+        '{"currency":"EUR","display_name":"Folk, é","index":7,"policy":{"ai_only_ppm":900000,'
+        '"cap_minor":"1000000000000000","commons_ppm":100000,"commons_rule":"PER_CAPITA","fee_cap_minor":"10000",'
+        '"fee_ppm":50000,"floor_minor":"5","human_ai_ppm":1100000,"review_seconds":3600,"tempering":"SQRT",'
+        '"unattributed":"PRO_RATA"},"pool":"folk","time":"2026-01-02T03:04:05.000006Z","type":"pool.v1"}'
+    ),
+)
+POLICY = (
+    PolicyContent(version=2, policy=Policy()),
+    (
+        '{"index":7,"policy":{"ai_only_ppm":1000000,"cap_minor":null,"commons_ppm":0,"commons_rule":"EQUAL",'
+        '"fee_cap_minor":null,"fee_ppm":0,"floor_minor":"0","human_ai_ppm":1000000,"review_seconds":0,'
+        '"tempering":"PROPORTIONAL","unattributed":"COMMONS"},"pool":"folk","time":"2026-01-02T03:04:05.000006Z",'
+        '"type":"policy.v1","version":2}'
+    ),
+)
+METHOD = (
+    MethodContent(
+        method="melody-ngram", version=1, display_name="Melody", confidence_ppm=850_000, evidence_uri="https://x.org"
+    ),
+    (
+        '{"confidence_ppm":850000,"display_name":"Melody","evidence_uri":"https://x.org","index":7,'
+        '"method":"melody-ngram","pool":"folk","time":"2026-01-02T03:04:05.000006Z","type":"method.v1","version":1}'
+    ),
+)
+USAGE = (
+    UsageContent(
+        platform="acme",
+        batch_id="b-1",
+        body_sha256=DIGEST,
+        body_bytes=1_536,
+        method="melody-ngram",
+        method_version=1,
+        accepted=3,
+        duplicates="BA==",
+        ai_only=ModeTotals(events=2, attributed=2**70, unattributed=0),
+        human_ai=ModeTotals(events=1, attributed=0, unattributed=10**9),
+    ),
+    (
+        '{"accepted":3,"ai_only":{"attributed":"1180591620717411303424","events":2,"unattributed":"0"},"batch_id":"b-1",'
+        f'"body_bytes":1536,"body_sha256":"{DIGEST}","duplicates":"BA==",'
+        '"human_ai":{"attributed":"0","events":1,"unattributed":"1000000000"},"index":7,"method":"melody-ngram",'
+        '"method_version":1,"platform":"acme","pool":"folk","time":"2026-01-02T03:04:05.000006Z","type":"usage.v1"}'
+    ),
+)
+REVENUE = (
+    RevenueContent(platform="acme", request_id="r-1", amount_minor=10**15, currency="EUR", note='May, "net"'),
+    (
+        '{"amount_minor":"1000000000000000","currency":"EUR","index":7,"note":"May, \\"net\\"","platform":"acme",'
+        '"pool":"folk","request_id":"r-1","time":"2026-01-02T03:04:05.000006Z","type":"revenue.v1"}'
+    ),
+)
+PAYMENT = (
+    PaymentContent(collective="eire", request_id="p-1", amount_minor=12, reference="", recorded_by="operators/olive"),
+    (
+        '{"amount_minor":"12","collective":"eire","index":7,"pool":"folk","recorded_by":"operators/olive",'
+        '"reference":"","request_id":"p-1","time":"2026-01-02T03:04:05.000006Z","type":"payment.v1"}'
+    ),
+)
+ROUND = (
+    RoundContent(
+        number=2,
+        previous=1,
+        start=3,
+        end=7,
+        root=DIGEST,
+        policy_leaf=0,
+        policy_version=1,
+        registry_sha256=DIGEST,
+        statement_sha256=DIGEST,
+        events=4,
+        weight=2**90,
+        weight_unattributed=0,
+        pot_minor=100,
+        fee_minor=5,
+        attributed_minor=80,
+        commons_minor=10,
+        commons_kept_minor=0,
+        carried_minor=5,
+        calculated_by="scheduler",
+        request_id="fire:2026-01-01T00:00:00Z",
+        fire_times=FireTimes(first="2025-12-01T00:00:00Z", last="2026-01-01T00:00:00Z", count=2),
+    ),
+    (
+        '{"attributed_minor":"80","calculated_by":"scheduler","carried_minor":"5","commons_kept_minor":"0",'
+        '"commons_minor":"10","end":7,"events":4,"fee_minor":"5",'
+        '"fire_times":{"count":2,"first":"2025-12-01T00:00:00Z","last":"2026-01-01T00:00:00Z"},"index":7,"number":2,'
+        f'"policy_leaf":0,"policy_version":1,"pool":"folk","pot_minor":"100","previous":1,"registry_sha256":"{DIGEST}",'
+        f'"request_id":"fire:2026-01-01T00:00:00Z","root":"{DIGEST}","start":3,"statement_sha256":"{DIGEST}",'
+        '"time":"2026-01-02T03:04:05.000006Z","type":"round.v1","weight":"1237940039285380274899124224",'
+        '"weight_unattributed":"0"}'
+    ),
+)
+DECISION = (
+    DecisionContent(round=2, decision="REJECTED", decided_by="operators/olive", reason="late"),
+    (
+        '{"decided_by":"operators/olive","decision":"REJECTED","index":7,"pool":"folk","reason":"late","round":2,'
+        '"time":"2026-01-02T03:04:05.000006Z","type":"decision.v1"}'
+    ),
+)
+POSTING = (
+    PostingContent(round=2, transfers=5, amount_minor=95),
+    (
+        '{"amount_minor":"95","index":7,"pool":"folk","round":2,"time":"2026-01-02T03:04:05.000006Z","transfers":5,'
+        '"type":"posting.v1"}'
+    ),
+)
+ALL = [POOL, POLICY, METHOD, USAGE, REVENUE, PAYMENT, ROUND, DECISION, POSTING]
+TYPES = [content.type for content, _ in ALL]
+by_type = pytest.mark.parametrize(("content", "entry"), ALL, ids=TYPES)
+each_entry = pytest.mark.parametrize("entry", [entry for _, entry in ALL], ids=TYPES)
+
+
+def rewritten(entry: str, **changes: Any) -> bytes:
+    """The entry with other fields, in canonical form; a change to `...` leaves the field out."""
+    document = {**json.loads(entry), **changes}
+    kept = {name: value for name, value in document.items() if value is not ...}
+    return json.dumps(kept, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def refused(entry: bytes) -> LedgerCorruptError:
+    with pytest.raises(LedgerCorruptError) as error:
+        decode(entry, CONTENTS)
+    return error.value
+
+
+def test_every_type_is_here() -> None:
+    assert {content.type for content, _ in ALL} == set(CONTENTS)
+
+
+@by_type
+def test_an_entry_is_its_canonical_bytes_and_their_leaf_hash(content: Content, entry: str) -> None:
+    encoded = encode(Leaf("folk", 7, TIME, content))
+    assert encoded.index == 7
+    assert encoded.entry.decode() == entry
+    assert encoded.hash == sha256(b"\x00" + entry.encode()).digest()
+    assert decode(encoded.entry, CONTENTS) == Leaf("folk", 7, TIME, content)
+
+
+@by_type
+def test_a_field_too_many_or_too_few_is_refused(content: Content, entry: str) -> None:
+    assert decode(rewritten(entry), CONTENTS).content == content
+    refused(rewritten(entry, another=1))
+    for name in json.loads(entry):
+        refused(rewritten(entry, **{name: ...}))
+
+
+@each_entry
+def test_a_field_too_many_or_too_few_inside_is_refused(entry: str) -> None:
+    for name, value in json.loads(entry).items():
+        if isinstance(value, dict):
+            refused(rewritten(entry, **{name: {**value, "another": 1}}))
+            for inner in value:
+                less = {key: kept for key, kept in value.items() if key != inner}
+                refused(rewritten(entry, **{name: less}))
+                refused(rewritten(entry, **{name: {**value, inner: 1.5}}))
+
+
+@each_entry
+def test_a_field_of_another_type_is_refused(entry: str) -> None:
+    for name, value in json.loads(entry).items():
+        for wrong in (None, True, 1, 1.5, "x", [], {}, [value], {"value": value}):
+            if type(wrong) is not type(value) and (name, wrong) != ("fire_times", None):
+                refused(rewritten(entry, **{name: wrong}))
+
+
+@each_entry
+def test_any_other_spelling_is_refused(entry: str) -> None:
+    document = json.loads(entry)
+    backwards = dict(sorted(document.items(), reverse=True))
+    for spelling in (
+        entry + "\n",
+        " " + entry,
+        "\ufeff" + entry,
+        entry.replace(":", ": ", 1),
+        entry.replace(",", ", ", 1),
+        json.dumps(document),
+        json.dumps(backwards, separators=(",", ":"), ensure_ascii=False),
+        entry.replace("2026-", "\\u0032026-", 1),
+        entry.replace('"index":7', '"index":7.0'),
+        entry.replace('"index":7', '"index":7e0'),
+        entry.replace('"index":7', '"index":"7"'),
+        entry.replace('"index":7', '"index":07'),
+        entry.replace('"index":7', '"index":-7.0'),
+        entry.replace(":04:05.000006Z", ":04:05.6Z"),
+        entry.replace("05.000006Z", "5.000006Z"),
+    ):
+        assert spelling != entry
+        refused(spelling.encode())
+    refused(entry.encode("utf-16"))
+    refused(entry.encode("utf-32-le"))
+
+
+@each_entry
+def test_a_field_that_stands_twice_is_refused(entry: str) -> None:
+    for name, value in json.loads(entry).items():
+        twice = json.dumps({name: value}, separators=(",", ":"), ensure_ascii=False)[1:-1]
+        refused(("{" + twice + "," + entry[1:]).encode())
+        other = json.dumps({name: "other"}, separators=(",", ":"))[1:-1]
+        refused(("{" + other + "," + entry[1:]).encode())
+
+
+@pytest.mark.parametrize(
+    "text", ["-0", "01", "+1", "1e3", "1.0", " 1", "1 ", "1_000", "", "x", "0x1", "\u0661", "²", "--1"]
+)
+def test_an_amount_that_is_not_in_plain_decimal_is_refused(text: str) -> None:
+    for (_, entry), field in ((REVENUE, "amount_minor"), (ROUND, "weight"), (POSTING, "amount_minor")):
+        refused(rewritten(entry, **{field: text}))
+    document = json.loads(USAGE[1])
+    refused(rewritten(USAGE[1], ai_only={**document["ai_only"], "attributed": text}))
+    refused(rewritten(POOL[1], policy={**json.loads(POOL[1])["policy"], "cap_minor": text}))
+
+
+def test_an_amount_may_be_of_any_size_and_sign_but_not_of_any_length() -> None:
+    for amount in (0, -1, 2**53, 2**64, -(10**100)):
+        entry = rewritten(POSTING[1], amount_minor=str(amount))
+        content = decode(entry, CONTENTS).content
+        assert isinstance(content, PostingContent)
+        assert content.amount_minor == amount
+    refused(rewritten(POSTING[1], amount_minor="9" * 5000))
+
+
+def test_an_amount_as_a_number_is_refused_even_where_it_would_fit() -> None:
+    assert b'"amount_minor":95' in rewritten(POSTING[1], amount_minor=95)
+    refused(rewritten(POSTING[1], amount_minor=95))
+
+
+@pytest.mark.parametrize("digest", ["", DIGEST[:-1], DIGEST + "0", DIGEST.upper(), DIGEST[:-1] + "g", DIGEST + "\n"])
+def test_a_digest_that_is_not_64_small_hexadecimal_digits_is_refused(digest: str) -> None:
+    refused(rewritten(USAGE[1], body_sha256=digest))
+    for field in ("root", "registry_sha256", "statement_sha256"):
+        refused(rewritten(ROUND[1], **{field: digest}))
+
+
+def test_an_unknown_rule_or_type_is_refused() -> None:
+    for rule in ("unattributed", "commons_rule", "tempering"):
+        refused(rewritten(POOL[1], policy={**json.loads(POOL[1])["policy"], rule: "OTHER"}))
+    assert refused(rewritten(POSTING[1], type="posting.v2")).detail == "unknown type 'posting.v2'"
+    assert refused(rewritten(POSTING[1], type="")).detail == "unknown type ''"
+    with pytest.raises(LedgerCorruptError):
+        decode(POSTING[1].encode(), {DecisionContent.type: DecisionContent})
+
+
+@pytest.mark.parametrize(
+    "number", ["NaN", "Infinity", "-Infinity", "1e999", "9007199254740993", "1" + "0" * 400, "1" + "0" * 5000, "-1.5"]
+)
+def test_a_number_that_no_reader_of_json_can_trust_is_refused(number: str) -> None:
+    """RFC 8785 has the numbers of IEEE 754: beyond 2^53 an integer may change on its way."""
+    refused(POSTING[1].replace('"index":7', f'"index":{number}').encode())
+    refused(POSTING[1].replace('"round":2', f'"round":{number}').encode())
+
+
+def test_the_last_safe_integer_is_taken() -> None:
+    entry = POSTING[1].replace('"round":2', f'"round":{2**53 - 1}').encode()
+    assert decode(entry, CONTENTS).content == PostingContent(round=2**53 - 1, transfers=5, amount_minor=95)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        b"",
+        b"null",
+        b"[]",
+        b"7",
+        b'"posting.v1"',
+        b"{}",
+        b'{"type":"posting.v1"}',
+        b"\xff",
+        b"{" * 100_000,
+        b"[" * 100_000,
+        POSTING[1].encode()[:-1],
+        POSTING[1].replace("folk", "\ud800").encode("utf-8", "surrogatepass"),
+        POSTING[1].replace("folk", "\\ud800").encode(),
+        DECISION[1].replace("late", "\\udfff").encode(),
+        DECISION[1].replace('"late"', "[" * 900 + "]" * 900).encode(),
+        DECISION[1].replace('"round"', '"\\ud800":1,"round"').encode(),
+    ],
+)
+def test_what_is_no_entry_at_all_is_refused(entry: bytes) -> None:
+    str(refused(entry)).encode()  # what is said of it can be sent to whoever asked
+
+
+def test_an_entry_of_more_than_65535_bytes_is_neither_made_nor_read() -> None:
+    def rejection(reason: str) -> Leaf[DecisionContent]:
+        return Leaf("folk", 7, TIME, DecisionContent(round=1, decision="REJECTED", decided_by="x", reason=reason))
+
+    most = "r" * (MAX_ENTRY_BYTES - len(encode(rejection("")).entry))
+    encoded = encode(rejection(most))
+    assert len(encoded.entry) == 65_535
+    assert decode(encoded.entry, CONTENTS) == rejection(most)
+    with pytest.raises(ValueError, match=r"^a decision\.v1 entry of 65536 bytes passes 65535$"):
+        encode(rejection(most + "r"))
+    refused(encoded.entry.replace(b"rrr", b"rrrr", 1))
+
+
+def test_a_time_is_logged_in_utc_to_the_microsecond() -> None:
+    lisbon_summer = datetime(2026, 7, 1, 0, 30, tzinfo=timezone(timedelta(hours=1)))
+    entry = encode(Leaf("folk", 0, lisbon_summer, POSTING[0])).entry
+    assert json.loads(entry)["time"] == "2026-06-30T23:30:00.000000Z"
+    assert decode(entry, CONTENTS).time == lisbon_summer
+
+
+def test_a_refusal_names_the_leaf() -> None:
+    assert refused(rewritten(POSTING[1], another=1)).subject == "leaf 7 of 'folk'"
+
+
+def test_positions_are_a_bitmap_that_ends_with_the_last_one() -> None:
+    assert encode_positions([]) == ""
+    assert encode_positions([0]) == "AQ=="
+    assert encode_positions([7]) == "gA=="
+    assert encode_positions([8]) == "AAE="
+    assert encode_positions([9, 0, 1]) == "AwI="  # 0b011, 0b10
+    assert decode_positions("AwI=") == [0, 1, 9]
+    assert decode_positions("") == []
+
+
+def test_every_position_of_the_largest_batch_fits_an_entry_with_room_to_spare() -> None:
+    everywhere = list(range(65_536))
+    text = encode_positions(everywhere)
+    assert len(text) == 10_924
+    assert decode_positions(text) == everywhere
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "AQ",
+        "AQ=",
+        "AQ===",
+        "A",
+        "=",
+        "AQ==\n",
+        " AQ==",
+        "AQ==AQ==",
+        "AR==",
+        "AQA=",
+        "AA==",
+        "AwI=AA==",
+        "é",
+        "-_==",
+        "A Q==",
+    ],
+)
+def test_another_spelling_of_positions_is_refused(text: str) -> None:
+    with pytest.raises(LedgerCorruptError) as error:
+        decode_positions(text)
+    assert error.value.subject == "duplicates"

@@ -1,0 +1,662 @@
+"""Replay by example: a pool with a history, and everything that could be wrong with it."""
+
+from copy import deepcopy
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from ledger.errors import LedgerCorruptError
+from ledger.journal import Purpose, Transfer
+from ledger.leaves import EncodedLeaf, Leaf, MethodContent, ModeTotals, encode
+from ledger.merkle import EMPTY_ROOT, leaf_hash
+from ledger.registry import Collective, CollectiveStatus
+from ledger.usage import AI_ONLY, HUMAN_AI, NANO
+from payout.policy import CommonsRule, Policy, PolicyContent, PoolContent, Tempering
+from payout.replay import Divergence, Progress, replay_round
+from payout.rounds import Decision, DecisionContent, FireTimes, PostingContent
+from payout.statement import parse_statement, render_registry, render_statement
+from tests.batches import Event, body_of, event_id
+from tests.pool_log import START, PoolLog
+
+# The leaves of the history below.
+POOL, METHOD, REVENUE, BATCH, REPEATS, POLICY = range(6)
+LATE, ROUND_1, APPROVAL_1, POSTING_1 = range(6, 10)
+ZEN_REVENUE, METHOD_2, ZEN_BATCH, ROUND_2, REJECTION = range(10, 15)
+FOURTH_BATCH, ROUND_3, APPROVAL_3, POSTING_3, PAYMENT, LAST_REVENUE = range(15, 21)
+
+ALONE = Policy(fee_ppm=50_000, commons_ppm=100_000)
+REVIEWED = Policy(fee_ppm=100_000, tempering=Tempering.SQRT, commons_rule=CommonsRule.PER_CAPITA, review_seconds=3600)
+
+
+def history() -> PoolLog:
+    """Three rounds: approved by itself, rejected, and approved by a second operator under a later policy."""
+    log = PoolLog(
+        collectives=[Collective("eire", "Éire", 300), Collective("han", "汉", 100), Collective("quebec", "Q", 50)]
+    )
+    log.open(ALONE)
+    log.method(900_000)
+    log.revenue(10_000)
+    log.usage(
+        [
+            Event(event_id(1), "urn:1", 0, 3, AI_ONLY, (("eire", 300_000_000), ("han", 500_000_000))),
+            Event(event_id(2), None, 0, 2, HUMAN_AI, (("han", NANO),)),
+            Event(event_id(3), None, 0, 7, AI_ONLY, ()),
+        ]
+    )
+    log.usage(
+        [
+            Event(event_id(2), None, 0, 1000, AI_ONLY, (("eire", NANO),)),
+            Event(event_id(4), None, 0, 5, HUMAN_AI, (("eire", 250_000_000),)),
+            Event(event_id(4), None, 0, 1000, HUMAN_AI, (("han", NANO),)),
+        ]
+    )
+    log.policy(REVIEWED)
+    log.calculate("scheduler", fire_times=FIRE_TIMES, late=[Event(event_id(5), None, 0, 4, AI_ONLY, (("han", NANO),))])
+    log.decide(Decision.APPROVED, "policy")
+    log.post()
+    log.revenue(5_000, "zen")
+    log.method(500_000)
+    log.usage([Event(event_id(1), None, 0, 9, AI_ONLY, (("eire", NANO),))], platform="zen")
+    log.collectives[1] = replace(log.collectives[1], status=CollectiveStatus.SUSPENDED)
+    log.calculate("operators/olive")
+    log.decide(Decision.REJECTED, "operators/oscar")
+    log.usage([Event(event_id(6), None, 0, 1, HUMAN_AI, (("han", 1),))])
+    log.calculate("operators/olive")
+    log.decide(Decision.APPROVED, "operators/oscar")
+    log.post()
+    log.payment("eire", 100)
+    log.revenue(1)
+    return log
+
+
+FIRE_TIMES = FireTimes(first="2026-01-01T00:00:00Z", last="2026-02-01T00:00:00Z", count=2)
+
+
+HISTORY = history()
+
+
+@pytest.fixture
+def log() -> PoolLog:
+    """The history, to be tampered with."""
+    return deepcopy(HISTORY)
+
+
+def divergence(log: PoolLog, round_leaf: int) -> Divergence:
+    found = log.replay(round_leaf).divergence
+    assert found is not None, "the replay matched"
+    return found
+
+
+def place(log: PoolLog, round_leaf: int) -> tuple[int, str]:
+    found = divergence(log, round_leaf)
+    assert found.line == 0
+    return found.leaf_index, found.figure
+
+
+# Without tampering.
+
+
+def test_the_history_has_the_leaves_that_these_tests_name(log: PoolLog) -> None:
+    assert [log.content(index).type.removesuffix(".v1") for index in range(log.size())] == [
+        "pool", "method", "revenue", "usage", "usage", "policy", "usage", "round", "decision", "posting", "revenue",
+        "method", "usage", "round", "decision", "usage", "round", "decision", "posting", "payment", "revenue",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("round_leaf", "events", "shares"),
+    # Round 1: of two batches, 4 events accepted and 6 shares in their bodies. Rounds 2 and 3: from where round 1 ended.
+    [(ROUND_1, 4, 6), (ROUND_2, 2, 2), (ROUND_3, 3, 3)],
+)
+def test_every_round_of_a_pool_replays_to_a_match(log: PoolLog, round_leaf: int, events: int, shares: int) -> None:
+    verdict = log.replay(round_leaf)
+    assert verdict.divergence is None
+    assert verdict.progress == Progress(leaves=21, leaf_total=21, events=events, shares=shares)
+
+
+def test_progress_is_told_leaf_by_leaf(log: PoolLog) -> None:
+    steps = list(replay_round(log, ROUND_1))
+    assert [step.leaves for step in steps] == list(range(1, 22))
+    assert {step.leaf_total for step in steps} == {21}
+    assert [step.events for step in steps[:6]] == [0, 0, 0, 3, 4, 4]
+
+
+def test_the_amounts_of_the_first_round_are_those_worked_out_by_hand(log: PoolLog) -> None:
+    # In units of 0.9 (the confidence): Éire 3 * 0.3 + 5 * 0.25 = 2.15, Han 3 * 0.5 + 2 = 3.5; so 5.085 attributed, and
+    # 17 - 5.085 = 11.915 not. Fee 500, commons share 950, and 8550 over 5.085 : 11.915 = 2557.455... and 5992.544...
+    # Attributed 2557 over 2.15 : 3.5 = 973.02 and 1583.98. Commons 950 + 5993 = 6943 = 3 * 2314 + 1.
+    lines = parse_statement(log.bodies[bytes.fromhex(log.content(ROUND_1).statement_sha256)])
+    assert [(line.attributed_minor, line.commons_minor) for line in lines] == [(973, 2315), (1584, 2314), (0, 2314)]
+    assert log.content(ROUND_1).fee_minor == 500
+
+
+def test_a_round_that_is_not_decided_or_not_posted_replays_as_well(log: PoolLog) -> None:
+    for size in (ROUND_3 + 1, APPROVAL_3 + 1):
+        log.entries, journal = log.entries[:size], log.journal
+        log.journal = {index: moved for index, moved in journal.items() if index < size}
+        assert log.replay(ROUND_3).divergence is None
+
+
+# An entry, its hash, its place.
+
+
+@pytest.mark.parametrize("index", range(21))
+def test_a_changed_entry_or_hash_is_found_at_its_leaf(log: PoolLog, index: int) -> None:
+    leaf = log.entries[index]
+    for entry, digest in (
+        (leaf.entry.replace(b"folk", b"funk"), leaf.hash),
+        (leaf.entry + b" ", leaf.hash),
+        (b"", leaf.hash),
+        (leaf.entry, bytes(32)),
+        (leaf.entry, leaf.hash[:31]),
+        (leaf.entry, b""),
+    ):
+        log.entries[index] = EncodedLeaf(index, entry, digest)
+        for round_leaf in (ROUND_1, ROUND_3):
+            assert place(log, round_leaf) == (index, "leaf_hash")
+
+
+@pytest.mark.parametrize("index", range(21))
+def test_what_is_no_entry_is_found_at_its_leaf(log: PoolLog, index: int) -> None:
+    for entry in (b"", b"{}", b"\xff", log.entries[index].entry + b"\n", log.entries[index].entry[:-1]):
+        log.entries[index] = EncodedLeaf(index, entry, leaf_hash(entry))
+        assert place(log, ROUND_1) == (index, "entry")
+
+
+@pytest.mark.parametrize("index", range(21))
+def test_the_entry_of_another_pool_or_place_is_found_at_its_leaf(log: PoolLog, index: int) -> None:
+    content = log.content(index)
+    log.entries[index] = encode(Leaf("other", index, START, content))
+    assert place(log, ROUND_1) == (index, "pool")
+    other = encode(Leaf("folk", index + 1, START, content))
+    log.entries[index] = EncodedLeaf(index, other.entry, other.hash)
+    assert place(log, ROUND_1) == (index, "index")
+
+
+@pytest.mark.parametrize("index", range(20))
+def test_a_dropped_leaf_is_found_where_it_stood(log: PoolLog, index: int) -> None:
+    """The next one stands where it should not; or there is none before the round's end."""
+    del log.entries[index]
+    for round_leaf, end in ((ROUND_1, LATE), (ROUND_3, ROUND_3)):
+        at_the_end = index in (round_leaf, end - 1)
+        assert place(log, round_leaf) == ((index, "leaf") if at_the_end else (index + 1, "index"))
+
+
+def test_a_dropped_last_leaf_is_found_where_the_log_says_that_it_is_longer(log: PoolLog) -> None:
+    size = log.size()
+    log.size = lambda: size  # type: ignore[method-assign]  # a head that still counts it
+    del log.entries[-1]
+    assert place(log, ROUND_3) == (LAST_REVENUE, "leaf")
+
+
+def test_a_hole_that_the_reader_finds_is_a_divergence(log: PoolLog) -> None:
+    intact = log.leaves
+
+    def leaves(start: int, end: int) -> Any:
+        for leaf in intact(start, end):
+            if leaf.index == BATCH:
+                raise LedgerCorruptError("pools/folk/leaves/3", "is missing from the log")
+            yield leaf
+
+    log.leaves = leaves  # type: ignore[method-assign]  # as the store does
+    assert place(log, ROUND_1) == (BATCH, "leaf")
+
+
+@pytest.mark.parametrize("first", range(20))
+def test_swapped_leaves_are_found(log: PoolLog, first: int) -> None:
+    """Handed over in the wrong order, or each under the other's index."""
+    one, other = log.entries[first : first + 2]
+    round_leaf = ROUND_1 if first > ROUND_1 else ROUND_3
+    log.entries[first : first + 2] = [other, one]
+    assert place(log, round_leaf) == (first + 1, "index")
+    log.entries[first : first + 2] = [replace(other, index=first), replace(one, index=first + 1)]
+    assert place(log, round_leaf) == (round_leaf if round_leaf in (first, first + 1) else first, "index")
+
+
+def test_an_additional_leaf_is_found_by_the_root(log: PoolLog) -> None:
+    """Every later leaf renumbered, so that only the root, which the round committed to, tells."""
+    contents = [log.content(index) for index in range(log.size())]
+    contents.insert(REVENUE + 1, contents[METHOD].model_copy(update={"version": 2, "confidence_ppm": 0}))
+    log.entries = [encode(Leaf("folk", index, START, content)) for index, content in enumerate(contents)]
+    log.journal = {index + (index > REVENUE): moved for index, moved in log.journal.items()}
+    assert place(log, ROUND_1 + 1) == (ROUND_1 + 1, "root")
+
+
+def test_a_round_leaf_that_is_none_or_is_not_there_is_a_divergence(log: PoolLog) -> None:
+    assert place(log, BATCH) == (BATCH, "type")
+    assert place(log, 21) == (21, "leaf")
+    assert place(log, 10**12) == (10**12, "leaf")
+    assert place(PoolLog(), 0) == (0, "leaf")
+
+
+@pytest.mark.parametrize("index", [POOL, METHOD, REVENUE, BATCH, REPEATS, POLICY])
+def test_a_leaf_with_another_content_and_the_right_hash_is_found_by_the_root(log: PoolLog, index: int) -> None:
+    harmless: dict[int, dict[str, Any]] = {
+        POOL: {"display_name": "Folk!"},
+        METHOD: {"display_name": "M"},
+        REVENUE: {"note": "x"},
+        BATCH: {"batch_id": "x"},
+        REPEATS: {"batch_id": "x"},
+        POLICY: {"policy": ALONE},
+    }
+    log.change(index, seal=False, **harmless[index])
+    assert place(log, ROUND_1) == (ROUND_1, "root")
+
+
+# Usage, sealed: hashes and roots are right, and only what the entry says is not.
+
+
+@pytest.mark.parametrize(
+    ("fields", "figure"),
+    [
+        ({"accepted": 2}, "accepted"),
+        ({"accepted": 4}, "accepted"),
+        ({"duplicates": "AQ=="}, "accepted"),
+        ({"duplicates": "AQ==", "accepted": 2}, "mode 1 events"),
+        ({"duplicates": "CA=="}, "duplicates"),  # position 3 of three events
+        ({"duplicates": "AAAAAAAAAAAB"}, "duplicates"),
+        ({"duplicates": "not base64"}, "duplicates"),
+        ({"duplicates": "AA=="}, "duplicates"),
+        ({"body_bytes": 0}, "body_bytes"),
+        ({"body_sha256": "0" * 64}, "body_sha256"),
+        ({"method": "other"}, "method_version"),
+        ({"method_version": 2}, "method_version"),
+        ({"method_version": 0}, "method_version"),
+        ({"ai_only": ModeTotals(events=1, attributed=2_400_000_000, unattributed=7_600_000_000)}, "mode 1 events"),
+        ({"ai_only": ModeTotals(events=2, attributed=2_400_000_001, unattributed=7_600_000_000)}, "mode 1 attributed"),
+        (
+            {"ai_only": ModeTotals(events=2, attributed=2_400_000_000, unattributed=7_599_999_999)},
+            "mode 1 unattributed",
+        ),
+        ({"human_ai": ModeTotals(events=0, attributed=0, unattributed=0)}, "mode 2 events"),
+        ({"human_ai": ModeTotals(events=1, attributed=0, unattributed=2_000_000_000)}, "mode 2 attributed"),
+        ({"human_ai": ModeTotals(events=1, attributed=2_000_000_000, unattributed=1)}, "mode 2 unattributed"),
+    ],
+)
+def test_a_batch_that_says_what_its_body_does_not_is_found(log: PoolLog, fields: dict[str, Any], figure: str) -> None:
+    assert log.content(BATCH).ai_only == ModeTotals(events=2, attributed=2_400_000_000, unattributed=7_600_000_000)
+    log.change(BATCH, **fields)
+    assert place(log, ROUND_1) == (BATCH, figure)
+
+
+def test_a_repeat_that_is_counted_is_found(log: PoolLog) -> None:
+    """Position 2 of the second batch has the id of position 1."""
+    assert log.content(REPEATS).duplicates == "BQ=="  # positions 0 and 2
+    log.change(REPEATS, duplicates="AQ==", accepted=2)
+    assert divergence(log, ROUND_1) == Divergence(REPEATS, "duplicates", "[]", "[2]")
+
+
+@pytest.mark.parametrize("index", [BATCH, REPEATS])
+def test_a_changed_or_missing_body_is_found_at_its_leaf(log: PoolLog, index: int) -> None:
+    digest = bytes.fromhex(log.content(index).body_sha256)
+    body = log.bodies[digest]
+    for changed in (body + b"\x00", body[:-1] + b"\x01", b"", body_of([Event(event_id(1))])):
+        log.bodies[digest] = changed
+        assert place(log, ROUND_1) == (index, "body_sha256")
+    del log.bodies[digest]
+    assert place(log, ROUND_1) == (index, "body_sha256")
+
+
+def test_a_body_that_is_no_batch_is_found_at_its_leaf(log: PoolLog) -> None:
+    for body in (b"", b"\xff" * 100, body_of([Event(event_id(1), units=0)])):
+        log.change(BATCH, body_sha256=log.put(body), body_bytes=len(body))
+        assert place(log, ROUND_1) == (BATCH, "body")
+
+
+def test_a_body_with_other_shares_is_found_by_the_totals(log: PoolLog) -> None:
+    body = body_of([
+        Event(event_id(1), "urn:1", 0, 3, AI_ONLY, (("eire", 500_000_000), ("han", 300_000_001))),
+        Event(event_id(2), None, 0, 2, HUMAN_AI, (("han", NANO),)),
+        Event(event_id(3), None, 0, 7, AI_ONLY, ()),
+    ])  # fmt: skip
+    log.change(BATCH, body_sha256=log.put(body), body_bytes=len(body))
+    assert place(log, ROUND_1) == (BATCH, "mode 1 attributed")
+
+
+def test_a_body_with_the_same_totals_and_other_collectives_is_found_in_the_statement(log: PoolLog) -> None:
+    body = body_of([
+        Event(event_id(1), "urn:1", 0, 3, AI_ONLY, (("eire", 500_000_000), ("han", 300_000_000))),
+        Event(event_id(2), None, 0, 2, HUMAN_AI, (("han", NANO),)),
+        Event(event_id(3), None, 0, 7, AI_ONLY, ()),
+    ])  # fmt: skip
+    log.change(BATCH, body_sha256=log.put(body), body_bytes=len(body))
+    assert divergence(log, ROUND_1) == Divergence(ROUND_1, "weight_ai_only", "900000000", "1500000000", line=2)
+
+
+def test_usage_of_a_collective_that_the_snapshot_lacks_is_found(log: PoolLog) -> None:
+    snapshot = render_registry([Collective("han", "汉", 100), Collective("quebec", "Q", 50)])
+    log.change(ROUND_1, registry_sha256=log.put(snapshot))
+    assert divergence(log, ROUND_1) == Divergence(ROUND_1, "registry", "[]", "['eire']")
+
+
+def test_late_usage_is_of_the_next_round(log: PoolLog) -> None:
+    """It stands before the first round's leaf, and at that round's end."""
+    assert log.content(ROUND_1).end == LATE
+    log.change(LATE, accepted=0)
+    assert log.replay(ROUND_1).divergence is None
+    assert place(log, ROUND_3) == (LATE, "accepted")
+
+
+# Policies, methods and money, sealed.
+
+
+@pytest.mark.parametrize(
+    ("fields", "line", "figure"),
+    [
+        ({"fee_ppm": 51_000}, 2, "attributed_minor"),
+        ({"commons_ppm": 200_000}, 2, "attributed_minor"),
+        ({"commons_rule": CommonsRule.PER_CAPITA}, 2, "commons_minor"),
+        ({"tempering": Tempering.EQUAL}, 2, "attributed_minor"),
+        ({"ai_only_ppm": 999_999}, 2, "weight"),
+        ({"cap_minor": 1583}, 2, "attributed_minor"),
+        ({"floor_minor": 974}, 2, "attributed_minor"),
+        ({"fee_cap_minor": 0}, 2, "attributed_minor"),
+    ],
+)
+def test_another_policy_is_found_in_the_statement(log: PoolLog, fields: dict[str, Any], line: int, figure: str) -> None:
+    log.change(POOL, policy=ALONE.model_copy(update=fields))
+    found = divergence(log, ROUND_1)
+    assert (found.leaf_index, found.line, found.figure) == (ROUND_1, line, figure)
+
+
+def test_the_policy_of_a_round_is_the_last_before_its_start(log: PoolLog) -> None:
+    assert (log.content(ROUND_1).policy_leaf, log.content(ROUND_3).policy_leaf) == (POOL, POLICY)
+    for round_leaf, policy_leaf, version in ((ROUND_1, POLICY, 2), (ROUND_3, POOL, 1)):
+        right = log.content(round_leaf)
+        log.change(round_leaf, policy_version=version)
+        assert place(log, round_leaf) == (round_leaf, "policy_version")
+        log.change(round_leaf, policy_leaf=policy_leaf)
+        assert place(log, round_leaf) == (round_leaf, "policy_leaf")
+        log.rewrite(round_leaf, right)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"fee_ppm": -1}, {"fee_ppm": 1_000_001}, {"commons_ppm": 1_000_001}, {"floor_minor": 5, "cap_minor": 4},
+     {"floor_minor": -1}, {"cap_minor": -1}, {"ai_only_ppm": -1}, {"fee_cap_minor": -1}],
+)  # fmt: skip
+def test_a_policy_that_the_service_would_not_take_is_found_at_its_leaf(log: PoolLog, fields: dict[str, Any]) -> None:
+    log.change(POLICY, policy=REVIEWED.model_copy(update=fields))
+    assert place(log, ROUND_3) == (POLICY, "policy.v1")
+    log.change(POOL, policy=ALONE.model_copy(update=fields))
+    assert place(log, ROUND_1) == (POOL, "pool.v1")
+
+
+@pytest.mark.parametrize("confidence_ppm", [-1, 1_000_001])
+def test_a_confidence_past_its_bounds_is_found_at_its_leaf(log: PoolLog, confidence_ppm: int) -> None:
+    log.change(METHOD, confidence_ppm=confidence_ppm)
+    assert place(log, ROUND_1) == (METHOD, "method.v1")
+
+
+def test_another_confidence_is_found_in_the_statement(log: PoolLog) -> None:
+    log.change(METHOD, confidence_ppm=900_001)
+    found = divergence(log, ROUND_1)
+    assert (found.leaf_index, found.line, found.figure) == (ROUND_1, 2, "weight")
+
+
+@pytest.mark.parametrize("index", [REVENUE, ZEN_REVENUE, PAYMENT, LAST_REVENUE, POSTING_1, POSTING_3])
+def test_a_changed_dropped_or_additional_transfer_is_found_at_its_leaf(log: PoolLog, index: int) -> None:
+    moved = log.journal[index]
+    for number, transfer in enumerate(moved):
+        for changed in (
+            replace(transfer, amount_minor=transfer.amount_minor + 1),
+            replace(transfer, to_account="collective/mallory"),
+            replace(transfer, from_account="platform/mallory"),
+            replace(transfer, purpose=Purpose.FEE if transfer.purpose is not Purpose.FEE else Purpose.COMMONS),
+        ):
+            log.journal[index] = [*moved[:number], changed, *moved[number + 1 :]]
+            assert place(log, ROUND_3) == (index, "transfer")
+    for changed_list in (moved[:-1], [*moved, moved[-1]], []):
+        log.journal[index] = changed_list
+        assert place(log, ROUND_3) == (index, "transfers")
+    if len(moved) > 1:
+        log.journal[index] = [moved[1], moved[0], *moved[2:]]
+        assert place(log, ROUND_3) == (index, "transfer")
+
+
+@pytest.mark.parametrize("index", [REVENUE, ZEN_REVENUE, PAYMENT, LAST_REVENUE])
+def test_another_amount_than_was_moved_is_found_at_its_leaf(log: PoolLog, index: int) -> None:
+    amount = log.content(index).amount_minor
+    log.change(index, amount_minor=amount + 1)
+    assert place(log, ROUND_3) == (index, "transfer")
+    for wrong in (0, -amount):
+        log.change(index, amount_minor=wrong)
+        assert place(log, ROUND_3) == (index, log.content(index).type)
+
+
+def test_a_payment_of_more_than_there_is_is_found_at_its_leaf(log: PoolLog) -> None:
+    held = log.balance("collective/eire") + 100
+    log.change(PAYMENT, amount_minor=held)
+    log.journal[PAYMENT] = [Transfer("collective/eire", "paid/eire", held, Purpose.PAYMENT)]
+    assert log.replay(ROUND_3).divergence is None
+    log.change(PAYMENT, amount_minor=held + 1)
+    log.journal[PAYMENT] = [Transfer("collective/eire", "paid/eire", held + 1, Purpose.PAYMENT)]
+    assert divergence(log, ROUND_3) == Divergence(PAYMENT, "balance of collective/eire", "-1", "zero or more")
+
+
+# The round's own entry and statement.
+
+
+@pytest.mark.parametrize(
+    "figure",
+    ["events", "weight", "weight_unattributed", "pot_minor", "fee_minor", "attributed_minor", "commons_minor",
+     "commons_kept_minor", "carried_minor"],
+)  # fmt: skip
+@pytest.mark.parametrize("round_leaf", [ROUND_2, ROUND_3])
+def test_every_figure_of_a_round_is_held_against_the_replay(log: PoolLog, round_leaf: int, figure: str) -> None:
+    right = getattr(log.content(round_leaf), figure)
+    for wrong in (right + 1, right - 1, -right - 1, right + 2**52):
+        log.change(round_leaf, **{figure: wrong})
+        assert divergence(log, round_leaf) == Divergence(round_leaf, figure, str(wrong), str(right))
+
+
+@pytest.mark.parametrize(
+    ("fields", "figure"),
+    [
+        ({"start": 0}, "start"),
+        ({"start": LATE + 1}, "start"),
+        ({"previous": 0}, "previous"),
+        ({"previous": 2}, "previous"),
+        ({"root": "0" * 64}, "root"),
+        ({"registry_sha256": "0" * 64}, "registry_sha256"),
+        ({"statement_sha256": "0" * 64}, "statement_sha256"),
+        ({"end": ROUND_3 + 1}, "end"),
+        ({"end": 10**9}, "end"),
+        ({"end": 0}, "end"),
+        ({"end": -1}, "end"),
+        ({"end": ROUND_3 - 1}, "root"),
+    ],
+)
+def test_what_a_round_follows_from_is_held_against_the_replay(
+    log: PoolLog, fields: dict[str, Any], figure: str
+) -> None:
+    log.change(ROUND_3, seal=False, **fields)
+    assert place(log, ROUND_3) == (ROUND_3, figure)
+
+
+def test_a_round_of_nothing_is_a_divergence(log: PoolLog) -> None:
+    log.change(ROUND_1, seal=False, start=0, end=0, root=EMPTY_ROOT.hex())
+    assert place(log, ROUND_1) == (ROUND_1, "end")
+
+
+def test_a_number_out_of_turn_is_found_at_the_next_replay_step(log: PoolLog) -> None:
+    for number in (0, 1, 3, 100):
+        log.change(ROUND_2, number=number)
+        assert place(log, ROUND_3) == (ROUND_2, "number")
+
+
+@pytest.mark.parametrize(
+    ("line", "figure", "at"),
+    [(2, "weight_ai_only", 2), (3, "weight_human_ai", 3), (2, "weight", 4), (4, "attributed_minor", 5),
+     (3, "commons_minor", 6), (2, "amount_minor", 7)],
+)  # fmt: skip
+def test_a_changed_figure_of_the_statement_is_named_with_its_line(
+    log: PoolLog, line: int, figure: str, at: int
+) -> None:
+    statement = log.bodies[bytes.fromhex(log.content(ROUND_1).statement_sha256)]
+    rows = [row.split(b",") for row in statement.split(b"\n")]
+    right = rows[line - 1][at].decode()
+    rows[line - 1][at] = b"%d" % (int(right) + 1)
+    log.restate(ROUND_1, b"\n".join(b",".join(row) for row in rows))
+    assert divergence(log, ROUND_1) == Divergence(ROUND_1, figure, str(int(right) + 1), right, line)
+
+
+def test_a_statement_that_says_who_is_held_otherwise_is_named_with_its_line(log: PoolLog) -> None:
+    statement = log.bodies[bytes.fromhex(log.content(ROUND_3).statement_sha256)]
+    log.restate(ROUND_3, statement.replace(b"SUSPENDED", b"ACTIVE"))
+    assert divergence(log, ROUND_3) == Divergence(ROUND_3, "status", "ACTIVE", "SUSPENDED", line=3)
+
+
+def test_any_other_statement_is_a_divergence_of_its_round(log: PoolLog) -> None:
+    statement = log.bodies[bytes.fromhex(log.content(ROUND_1).statement_sha256)]
+    for changed in (
+        statement + b"x",
+        statement[:-1],
+        statement + b"zz,ACTIVE,0,0,0,0,0,0\n",
+        b"".join(statement.splitlines(keepends=True)[:-1]),
+        statement.replace(b"\n", b"\r\n"),
+        statement.replace(b"quebec", b"qu\xffebec"),
+        statement.replace(b"eire,ACTIVE", b"eire,ACTIVE,ACTIVE"),
+        b"",
+        b"\xff",
+        b"\n" * 50,
+    ):
+        log.restate(ROUND_1, changed)
+        assert divergence(log, ROUND_1).leaf_index == ROUND_1
+
+
+def test_the_statement_of_a_round_before_is_read_where_it_is_posted(log: PoolLog) -> None:
+    statement = log.bodies[bytes.fromhex(log.content(ROUND_1).statement_sha256)]
+    for changed in (statement + b"x", statement[:-1], statement.replace(b"eire,", b"zz,"), b"", b"\xff"):
+        log.restate(ROUND_1, changed)
+        assert place(log, ROUND_3) == (POSTING_1, "statement")
+    log.restate(ROUND_1, statement.replace(b"eire,", b"dodo,"))
+    assert place(log, ROUND_3) == (POSTING_1, "transfer")
+
+
+def test_a_body_behind_a_round_that_was_changed_or_is_gone_is_found(log: PoolLog) -> None:
+    for figure in ("statement_sha256", "registry_sha256"):
+        tampered = deepcopy(HISTORY)
+        digest = bytes.fromhex(getattr(log.content(ROUND_3), figure))
+        tampered.bodies[digest] += b"\n"
+        assert place(tampered, ROUND_3) == (ROUND_3, figure)
+        del tampered.bodies[digest]
+        assert place(tampered, ROUND_3) == (ROUND_3, figure)
+
+
+@pytest.mark.parametrize(
+    ("collectives", "line", "figure"),
+    [
+        (
+            [Collective("eire", "É", 301), Collective("han", "汉", 100), Collective("quebec", "Q", 50)],
+            2,
+            "commons_minor",
+        ),
+        ([Collective("eire", "É", 300), Collective("han", "汉", 100)], 0, "lines"),
+    ],
+)
+def test_another_snapshot_of_the_registry_is_found(
+    log: PoolLog, collectives: list[Collective], line: int, figure: str
+) -> None:
+    collectives[1] = replace(collectives[1], status=CollectiveStatus.SUSPENDED)
+    log.change(ROUND_3, registry_sha256=log.put(render_registry(collectives)))
+    found = divergence(log, ROUND_3)
+    assert found.leaf_index == ROUND_3
+    assert (found.line, found.figure) == (line, figure) or (figure == "lines" and found.line == 2)
+
+
+def test_a_snapshot_that_is_not_canonical_is_found(log: PoolLog) -> None:
+    for snapshot in (b"", b"\xff", render_registry(log.collectives[::-1]), render_registry(log.collectives)[:-1]):
+        log.change(ROUND_3, registry_sha256=log.put(snapshot))
+        assert place(log, ROUND_3) == (ROUND_3, "registry")
+
+
+# Decisions and postings.
+
+
+@pytest.mark.parametrize("decided_by", ["operators/olive", "policy"])
+def test_an_approval_by_the_one_who_calculated_or_by_nobody_is_found(log: PoolLog, decided_by: str) -> None:
+    log.change(APPROVAL_3, decided_by=decided_by)
+    assert place(log, ROUND_3) == (APPROVAL_3, "decided_by")
+    assert divergence(log, ROUND_3).logged == decided_by
+
+
+def test_a_round_without_review_is_approved_by_its_policy_and_nobody_else(log: PoolLog) -> None:
+    log.change(APPROVAL_1, decided_by="operators/oscar")
+    assert divergence(log, ROUND_1) == Divergence(APPROVAL_1, "decided_by", "operators/oscar", "policy")
+
+
+def test_a_rejection_may_be_by_the_one_who_calculated(log: PoolLog) -> None:
+    log.change(REJECTION, decided_by="operators/olive")
+    assert log.replay(ROUND_2).divergence is None
+
+
+def test_a_posting_of_what_was_not_approved_is_found(log: PoolLog) -> None:
+    for decision in ("REJECTED", "APPROVE", ""):
+        log.change(APPROVAL_3, decision=decision)
+        assert divergence(log, ROUND_3) == Divergence(POSTING_3, "decision", decision, "APPROVED")
+    log.rewrite(APPROVAL_3, PolicyContent(version=3, policy=ALONE))
+    assert divergence(log, ROUND_3) == Divergence(POSTING_3, "decision", "", "APPROVED")
+
+
+def test_a_second_decision_on_a_round_is_found(log: PoolLog) -> None:
+    for number in (1, 2, 3):
+        log.rewrite(
+            LAST_REVENUE, DecisionContent(round=number, decision="APPROVED", decided_by="operators/x", reason="")
+        )
+        assert place(log, ROUND_3) == (LAST_REVENUE, "round")
+    for number in (0, 4, -1):
+        log.rewrite(
+            LAST_REVENUE, DecisionContent(round=number, decision="APPROVED", decided_by="operators/x", reason="")
+        )
+        assert place(log, ROUND_3) == (LAST_REVENUE, "round")
+
+
+def test_a_second_posting_of_a_round_is_found(log: PoolLog) -> None:
+    for number, posting in ((1, POSTING_1), (3, POSTING_3)):
+        log.rewrite(LAST_REVENUE, log.content(posting))
+        log.journal[LAST_REVENUE] = log.journal[posting]
+        assert divergence(log, ROUND_3) == Divergence(
+            LAST_REVENUE, "round", str(number), "one that was not posted before"
+        )
+
+
+def test_a_posting_of_a_round_that_does_not_stand_before_it_is_found(log: PoolLog) -> None:
+    for number in (0, 4, -1):
+        log.rewrite(LAST_REVENUE, PostingContent(round=number, transfers=0, amount_minor=0))
+        assert place(log, ROUND_3) == (LAST_REVENUE, "round")
+
+
+@pytest.mark.parametrize("posting", [POSTING_1, POSTING_3])
+def test_a_posting_that_says_another_number_or_amount_is_found(log: PoolLog, posting: int) -> None:
+    content = log.content(posting)
+    log.change(posting, transfers=content.transfers + 1)
+    assert place(log, ROUND_3) == (posting, "transfers")
+    log.change(posting, transfers=content.transfers, amount_minor=content.amount_minor - 1)
+    assert place(log, ROUND_3) == (posting, "amount_minor")
+
+
+def test_a_posting_of_more_than_there_is_is_found_even_if_round_statement_and_journal_agree(log: PoolLog) -> None:
+    """An earlier round is not calculated again, but its money must have been there."""
+    content = log.content(ROUND_1)
+    lines = parse_statement(log.bodies[bytes.fromhex(content.statement_sha256)])
+    lines[0] = replace(lines[0], attributed_minor=lines[0].attributed_minor + 1)
+    log.restate(ROUND_1, render_statement(lines))
+    moved = log.journal[POSTING_1]
+    (first,) = [number for number, transfer in enumerate(moved) if transfer.amount_minor == 973]
+    moved[first] = replace(moved[first], amount_minor=974)
+    log.change(POSTING_1, amount_minor=log.content(POSTING_1).amount_minor + 1)
+    assert divergence(log, ROUND_3) == Divergence(POSTING_1, "balance of revenue", "-1", "zero or more")
+
+
+def test_a_negative_fee_in_a_round_before_is_found_where_it_is_posted(log: PoolLog) -> None:
+    log.change(ROUND_1, fee_minor=-500)
+    assert place(log, ROUND_3) == (POSTING_1, "posting.v1")
+
+
+def test_a_pool_is_opened_first_and_once(log: PoolLog) -> None:
+    log.rewrite(POLICY, PoolContent(display_name="Folk", currency="EUR", policy=REVIEWED))
+    assert place(log, ROUND_1) == (POLICY, "type")
+    log.rewrite(POOL, MethodContent(method="n", version=1, display_name="N", confidence_ppm=1, evidence_uri=""))
+    assert place(log, ROUND_1) == (POOL, "type")

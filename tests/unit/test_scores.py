@@ -1,0 +1,501 @@
+"""Score batches and their rule by example: figures that can be worked by hand, and hostile bytes."""
+
+import struct
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from hashlib import sha256
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from ledger import scores as rules
+from ledger.errors import InvalidInputError, LedgerCorruptError
+from ledger.membership import is_source_id, parse_membership, render_membership
+from ledger.scores import (
+    MAX_SOURCES,
+    SCORE_TYPES,
+    ScoreBatch,
+    ScoreKind,
+    ScoreOrder,
+    ScoreRule,
+    parse_score_batch,
+    shares_of,
+)
+from ledger.usage import HUMAN_AI, MAX_BODY_BYTES, MAX_EVENTS, MAX_SHARES, NANO, USAGE_TYPES, parse_batch
+from tests.batches import Event, body_of, event_id, events_in, record_batch, replaced, some_events, stream
+from tests.scores import plain_batch, score_batch, score_body, score_record_batch, scored, shares, shares_in
+
+SIGNED = ScoreRule(ScoreKind.SIGNED_INFLUENCE)
+CLIPPED_FIRST = ScoreRule(ScoreKind.SIGNED_INFLUENCE, ScoreOrder.CLIP_THEN_SUM)
+SIMILARITY = ScoreRule(ScoreKind.SIMILARITY)
+COUNT = ScoreRule(ScoreKind.COUNT)
+SHARE = ScoreRule(ScoreKind.SHARE)
+RULES = [ScoreRule(kind, order) for kind in ScoreKind for order in ScoreOrder]
+
+MEMBERSHIP = {"reel-1": "irish", "reel-2": "irish", "strathspey": "scottish"}
+FOUR = [scored((("reel-1", 4.0), ("strathspey", 1.0)), number) for number in range(4)]
+
+
+def violations(body: bytes) -> list[tuple[str, str]]:
+    with pytest.raises(InvalidInputError) as refused:
+        parse_score_batch(body)
+    assert refused.value.total == len(refused.value.violations)
+    return [(violation.field, violation.reason) for violation in refused.value.violations]
+
+
+# The rule, in figures.
+
+
+def test_summing_then_clipping_and_clipping_then_summing_pay_differently() -> None:
+    """Irish has 4 - 2 = 2 of 2 + 1 + 1, or 4 of 4 + 1 + 1; the source of nobody stays in the total."""
+    event = [("reel-1", 4.0), ("reel-2", -2.0), ("strathspey", 1.0), ("unclaimed", 1.0)]
+    assert shares([event], SIGNED, MEMBERSHIP) == [{"irish": 500_000_000, "scottish": 250_000_000}]
+    assert shares([event], CLIPPED_FIRST, MEMBERSHIP) == [{"irish": 666_666_666, "scottish": 166_666_666}]
+
+
+def test_a_collective_whose_scores_sum_below_zero_gets_nothing_and_takes_nothing() -> None:
+    event = [("reel-1", 1.0), ("reel-2", -3.0), ("strathspey", 0.5), ("unclaimed", -9.0)]
+    assert shares([event], SIGNED, MEMBERSHIP) == [{"scottish": NANO}]
+    assert shares([event], CLIPPED_FIRST, MEMBERSHIP) == [{"irish": 666_666_666, "scottish": 333_333_333}]
+
+
+def test_counts_are_shared_in_proportion_up_to_the_declared_coverage() -> None:
+    """3, 1 and 2 of 6 citations, of a method that explains nine tenths of a work; the last are nobody's."""
+    event = [("reel-1", 2.0), ("reel-2", 1.0), ("strathspey", 1.0), ("unclaimed", 2.0)]
+    rule = replace(COUNT, coverage_nano=900_000_000)
+    assert shares([event], rule, MEMBERSHIP) == [{"irish": 450_000_000, "scottish": 150_000_000}]
+
+
+def test_counts_keep_their_exact_proportions() -> None:
+    """Divided by the largest, 1 of 3 and 1 would be a little less than a third of it, and lose a billionth."""
+    for largest in (3, 7, 9, 99, 24_999):
+        membership = {"most": "x", "one": "y"}
+        expected = {"x": NANO * largest // (largest + 1), "y": NANO // (largest + 1)}
+        assert shares([[("most", largest), ("one", 1)]], COUNT, membership) == [expected]
+
+
+def test_similarities_are_rounded_down_and_what_is_left_stays_unattributed() -> None:
+    membership = {"a": "x", "b": "y", "c": "z"}
+    thirds = {"x": 333_333_333, "y": 333_333_333, "z": 333_333_333}
+    assert shares([[("a", 0.7), ("b", 0.7), ("c", 0.7)]], SIMILARITY, membership) == [thirds]
+
+
+def test_fractions_are_taken_as_they_are_and_not_made_to_sum_to_one() -> None:
+    fractions = [("reel-1", 0.1), ("reel-2", 0.2), ("strathspey", 0.3), ("unclaimed", 0.05)]
+    assert shares([fractions], SHARE, MEMBERSHIP) == [{"irish": 300_000_000, "scottish": 300_000_000}]
+    half = replace(SHARE, coverage_nano=NANO // 2)
+    assert shares([fractions], half, MEMBERSHIP) == [{"irish": 150_000_000, "scottish": 150_000_000}]
+
+
+def test_a_fraction_of_up_to_nine_decimals_is_just_that_many_billionths() -> None:
+    """0.3 is a little less than three tenths as a float64, and its owner would lose a billionth."""
+    numbers = [*range(1, 1000), *(number * 1_000_003 % NANO for number in range(1, 1000)), 1, NANO - 1, NANO]
+    found = shares([[("reel-1", number / NANO)] for number in numbers], SHARE, MEMBERSHIP)
+    assert found == [{"irish": number} for number in numbers]
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3, 6, 7, 10, 49, 1000])
+def test_equal_fractions_of_a_whole_are_taken_whatever_their_rounding(parts: int) -> None:
+    membership = {f"s{number}": f"c{number:04}" for number in range(parts)}
+    (found,) = shares([[(source, 1 / parts) for source in membership]], SHARE, membership)
+    assert list(found.values()) == [NANO // parts] * parts
+
+
+def test_shares_below_a_billionth_are_left_out() -> None:
+    event = [("reel-1", 1.0), ("strathspey", 0.9e-9)]
+    assert shares([event], SIMILARITY, MEMBERSHIP) == [{"irish": 999_999_999}]
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_an_event_with_nothing_to_share_is_wholly_unattributed(rule: ScoreRule) -> None:
+    nothing = [[], [("reel-1", 0.0)], [("reel-1", 0.0), ("strathspey", -0.0)], [("unclaimed", 0.5)]]
+    assert shares(nothing, rule, MEMBERSHIP) == [{}, {}, {}, {}]
+
+
+@pytest.mark.parametrize("order", ScoreOrder)
+def test_an_event_with_negative_scores_alone_is_wholly_unattributed(order: ScoreOrder) -> None:
+    event = [("reel-1", -1.0), ("strathspey", -2.0)]
+    assert shares([event], replace(SIGNED, order=order), MEMBERSHIP) == [{}]
+
+
+@pytest.mark.parametrize(
+    "factor", [1.0, 2.0**-1074, 2.0**-1030, 2.0**-1000, 2.0**-961, 2.0**-960, 2.0**-959, 2.0**-958, 2.0**1022]
+)
+def test_scores_of_any_magnitude_are_shared_alike(factor: float) -> None:
+    """1, -1 and 2 are exact even as the smallest numbers that a float64 holds."""
+    event = [("reel-1", 2 * factor), ("reel-2", -factor), ("strathspey", factor)]
+    assert shares([event], SIGNED, MEMBERSHIP) == [{"irish": 500_000_000, "scottish": 500_000_000}]
+
+
+def test_the_largest_and_the_smallest_numbers_may_meet_in_one_event() -> None:
+    event = [("reel-1", 1.7e308), ("reel-2", -5e-324), ("strathspey", 1.7e308), ("unclaimed", 2.3e-308)]
+    assert shares([event], SIGNED, MEMBERSHIP) == [{"irish": 500_000_000, "scottish": 500_000_000}]
+
+
+def test_events_do_not_touch_each_other() -> None:
+    events = [[("reel-1", 2.0**-1000), ("strathspey", 3 * 2.0**-1000)], [], [("reel-1", 1e300)], [("strathspey", -1.0)]]
+    expected = [{"irish": 250_000_000, "scottish": 750_000_000}, {}, {"irish": NANO}, {}]
+    assert shares(events, SIGNED, MEMBERSHIP) == expected
+
+
+def test_collectives_may_be_the_sources_themselves() -> None:
+    event = [("scottish", 1.0), ("irish", 3.0)]
+    identity = {name: name for name in ("irish", "scottish")}
+    assert shares([event], COUNT, identity) == [{"irish": 750_000_000, "scottish": 250_000_000}]
+
+
+def test_splitting_off_what_counts_against_a_collective_gains_under_sum_then_clip() -> None:
+    """The known way to game SUM_THEN_CLIP: docs/distribution.md tells operators to log memberships for it."""
+    event = [("reel-1", 4.0), ("reel-2", -2.0), ("strathspey", 2.0)]
+    split = {**MEMBERSHIP, "reel-2": "irish-two"}
+    assert shares([event], SIGNED, MEMBERSHIP) == [{"irish": 500_000_000, "scottish": 500_000_000}]
+    assert shares([event], SIGNED, split) == [{"irish": 666_666_666, "scottish": 333_333_333}]
+    assert shares([event], CLIPPED_FIRST, split) == shares([event], CLIPPED_FIRST, MEMBERSHIP)
+
+
+# What the result is.
+
+
+def test_events_pass_into_the_usage_batch_as_they_are() -> None:
+    events = [
+        Event(bytes(range(16)), "urn:iscc:1", 1_767_225_600_000_000, 7, HUMAN_AI, (("strathspey", 1), ("reel-2", 1))),
+        Event(bytes(16), None, 0, 1, HUMAN_AI, ()),
+        Event(b"\xff" * 16, "", 5, 10**9, 1, (("reel-1", 1),)),
+    ]
+    batch = shares_of(parse_score_batch(score_body(events)), COUNT, {**MEMBERSHIP, "elsewhere": "breton"})
+    halves = (("irish", 500_000_000), ("scottish", 500_000_000))
+    assert events_in(batch) == [
+        replace(events[0], shares=halves),
+        events[1],
+        replace(events[2], shares=(("irish", NANO),)),
+    ]
+    assert batch.collectives == ("irish", "scottish")
+    assert events_in(parse_batch(body_of(events_in(batch)))) == events_in(batch)
+
+
+def test_collectives_are_sorted_by_the_bytes_of_their_ids() -> None:
+    names = ["b", "a-b", "a", "a0", "z", "ab"]
+    batch = shares_of(score_batch([[(name, 1.0) for name in names]]), COUNT, {name: name for name in names})
+    assert batch.collectives == ("a", "a-b", "a0", "ab", "b", "z")
+    assert batch.collective_index.tolist() == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_collective_that_gets_nothing_is_not_named() -> None:
+    batch = shares_of(score_batch([[("reel-1", -1.0), ("strathspey", 1.0)]]), SIGNED, MEMBERSHIP)
+    assert batch.collectives == ("scottish",)
+
+
+def test_the_largest_batch_sums_without_overflow() -> None:
+    """2^22 scores of one event, all the largest: 2^62 in all, a third of it the first collective's."""
+    source_index = np.arange(MAX_SHARES) % 3
+    offsets = [0, MAX_SHARES]
+    alike = plain_batch(np.full(MAX_SHARES, 1e308), source_index, offsets, ("a", "b", "c"))
+    expected = [NANO * count // MAX_SHARES for count in (1_398_102, 1_398_101, 1_398_101)]
+    for rule in (SIGNED, CLIPPED_FIRST, COUNT):
+        assert shares_of(alike, rule, {"a": "x", "b": "y", "c": "z"}).shares.tolist() == expected
+        assert shares_of(alike, rule, dict.fromkeys("abc", "x")).shares.tolist() == [NANO]
+    negative = plain_batch(np.full(MAX_SHARES, -1e308), source_index, offsets, ("a", "b", "c"))
+    assert not len(shares_of(negative, SIGNED, dict.fromkeys("abc", "x")).shares)
+    fractions = plain_batch(np.full(MAX_SHARES, 1e308), source_index, offsets, ("a", "b", "c"))
+    with pytest.raises(InvalidInputError, match="must sum to at most 1"):
+        shares_of(fractions, SHARE, {})
+
+
+def many_scores(seed: int, events: int, per_event: int) -> ScoreBatch:
+    """Scores of every magnitude, from integers that are the same on every machine."""
+    state, numbers = seed, []
+    for number in range(events * per_event):
+        state = (state * 6364136223846793005 + 1442695040888963407) % 2**64
+        smallest = 0 if number // per_event % 5 == 0 else 1000  # every fifth event holds subnormals and not much more
+        numbers.append((state >> 63) << 63 | (smallest + (state >> 56) % 40) << 52 | (state >> 4) % 2**52)
+    scores = np.array(numbers, dtype=np.uint64).view(np.float64)
+    source_index = np.tile(np.arange(per_event), events)
+    offsets = np.arange(events + 1) * per_event
+    return plain_batch(scores, source_index, offsets, tuple(f"s{number}" for number in range(per_event)))
+
+
+def digest(batch: Any) -> str:
+    content = [batch.offsets.astype("<i8"), batch.collective_index.astype("<i4"), batch.shares.astype("<i4")]
+    return sha256(b"".join(part.tobytes() for part in content)).hexdigest()[:16]
+
+
+THIRDS = {f"s{number}": f"c{number % 5}" for number in range(40) if number % 3}
+
+
+def test_the_result_is_this_one_on_every_machine_and_with_every_numpy() -> None:
+    batch = many_scores(7, 500, 40)
+    assert digest(shares_of(batch, SIGNED, THIRDS)) == "ec9750201869a7a5"
+    assert digest(shares_of(batch, CLIPPED_FIRST, THIRDS)) == "5340deac0ce45eb5"
+
+
+def test_the_result_is_the_same_on_any_number_of_threads() -> None:
+    batches = [many_scores(seed, 200, 40) for seed in range(4)] * 4
+    alone = [digest(shares_of(batch, SIGNED, THIRDS)) for batch in batches]
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(lambda batch: digest(shares_of(batch, SIGNED, THIRDS)), batches))
+    assert together == alone
+
+
+@pytest.mark.parametrize("dense_cells", [0, 2**23])
+def test_the_result_is_the_same_however_integers_are_summed(dense_cells: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rules, "_MAX_DENSE_CELLS", dense_cells)
+    batch = many_scores(7, 500, 40)
+    assert digest(shares_of(batch, SIGNED, THIRDS)) == "ec9750201869a7a5"
+    test_summing_then_clipping_and_clipping_then_summing_pay_differently()
+    test_an_event_with_nothing_to_share_is_wholly_unattributed(SIGNED)
+
+
+def test_a_caller_that_makes_floating_point_errors_fatal_does_not_see_any() -> None:
+    with np.errstate(all="raise"):
+        test_the_largest_and_the_smallest_numbers_may_meet_in_one_event()
+        test_scores_of_any_magnitude_are_shared_alike(2.0**-1074)
+        assert shares([[("reel-1", 5e-324), ("strathspey", 1.0)]], SHARE, MEMBERSHIP) == [{"scottish": NANO}]
+
+
+# What a rule refuses.
+
+
+def test_a_negative_score_is_named_with_its_position_where_there_can_be_none() -> None:
+    events = [[("reel-1", 1.0)], [("reel-1", 0.5), ("strathspey", -0.5)], [("reel-1", -0.0)], [("reel-1", -5e-324)]]
+    for rule in (SIMILARITY, COUNT, SHARE):
+        with pytest.raises(InvalidInputError) as refused:
+            shares(events, rule, MEMBERSHIP)
+        reason = f"must not be negative where the scores are {rule.kind}"
+        found = [(violation.field, violation.reason) for violation in refused.value.violations]
+        assert found == [("events[1].scores", reason), ("events[3].scores", reason)]
+
+
+@pytest.mark.parametrize(
+    "too_much", [[("reel-1", 1.000001)], [("reel-1", 0.5), ("other", 0.500000000001)], [("reel-1", 1.7e308)]]
+)
+def test_fractions_of_more_than_a_whole_are_refused(too_much: list[tuple[str, float]]) -> None:
+    with pytest.raises(InvalidInputError) as refused:
+        shares([[("reel-1", 1.0)], too_much], SHARE, MEMBERSHIP)
+    (violation,) = refused.value.violations
+    assert violation.field == "events[1].scores"
+    assert violation.reason == "must sum to at most 1 where the scores are SHARE"
+
+
+@pytest.mark.parametrize("coverage_nano", [-1, 0, NANO + 1])
+def test_a_coverage_out_of_range_is_refused(coverage_nano: int) -> None:
+    with pytest.raises(InvalidInputError, match="coverage_nano"):
+        ScoreRule(ScoreKind.COUNT, coverage_nano=coverage_nano)
+
+
+# The format.
+
+
+def test_a_score_batch_is_read_as_it_was_sent() -> None:
+    events = [
+        Event(bytes(range(16)), "urn:iscc:1", 1_767_225_600_000_000, 7, HUMAN_AI, (("b", 1), ("a", 2))),
+        Event(bytes(16), None, 0, 10**9, 1, ()),
+        scored((("a", -0.0), ("c", -1.7e308), ("b", 5e-324)), 3),
+    ]
+    for compression in (None, "lz4", "zstd"):
+        batch = parse_score_batch(score_body(events, compression=compression))
+        assert batch.event_ids.tobytes() == bytes(range(16)) + bytes(16) + bytes(15) + b"\x03"
+        assert batch.work_ids.to_pylist() == ["urn:iscc:1", None, None]
+        assert batch.occurred_at.tolist() == [1_767_225_600_000_000, 0, 0]
+        assert batch.units.tolist() == [7, 10**9, 1]
+        assert batch.modes.tolist() == [2, 1, 1]
+        assert batch.offsets.tolist() == [0, 2, 2, 5]
+        assert batch.event_of_score().tolist() == [0, 0, 2, 2, 2]
+        assert [batch.sources[place] for place in batch.source_index] == ["b", "a", "a", "c", "b"]
+        assert batch.scores.tobytes() == struct.pack("<5d", 1, 2, -0.0, -1.7e308, 5e-324)
+        assert len(batch) == 3
+
+
+def test_a_slice_of_a_larger_batch_is_read_as_what_it_holds() -> None:
+    events = [scored((("a", number), ("b", 1.0)), number) for number in range(9)]
+    batch = parse_score_batch(stream(score_record_batch(events).slice(4, 3)))
+    assert batch.scores.tolist() == [4, 1, 5, 1, 6, 1]
+
+
+def test_a_usage_batch_is_no_score_batch_and_the_other_way_round() -> None:
+    assert violations(body_of(some_events(1)))[0][1].startswith(f"must have the columns {', '.join(SCORE_TYPES)}; has")
+    with pytest.raises(InvalidInputError) as refused:
+        parse_batch(score_body(FOUR))
+    assert f"must have the columns {', '.join(USAGE_TYPES)}; has" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("column", "values"),
+    [
+        ("scores", pa.array([[1.0, 1.0]] * 4, pa.list_(pa.float32()))),
+        ("scores", pa.array([[1, 1]] * 4, pa.list_(pa.int64()))),
+        ("scores", pa.array([1.0] * 4)),
+        ("sources", pa.array([["a", "b"]] * 4, pa.list_(pa.dictionary(pa.int8(), pa.utf8())))),
+        ("units", pa.array([1] * 4, pa.int32())),
+    ],
+)
+def test_another_type_is_refused(column: str, values: pa.Array) -> None:
+    body = stream(replaced(score_record_batch(FOUR), column, values))
+    assert violations(body) == [(column, f"must be {SCORE_TYPES[column]}, is {values.type}")]
+
+
+@pytest.mark.parametrize("score", [float("nan"), float("inf"), -float("inf")])
+def test_a_score_that_is_not_finite_is_named_with_its_position(score: float) -> None:
+    events = [FOUR[0], scored((("a", 1.0), ("b", score)), 1), scored((), 2), scored((("c", score), ("d", score)), 3)]
+    expected = [("events[1].scores", "must be finite"), ("events[3].scores", "must be finite")]
+    assert violations(score_body(events)) == expected
+
+
+def test_nulls_are_named_with_their_positions() -> None:
+    assert violations(score_body([FOUR[0], scored((("a", None),), 1)])) == [("events[1].scores", "must not hold nulls")]
+    assert violations(score_body([FOUR[0], scored(((None, 1),), 1)])) == [("events[1].sources", "must not hold nulls")]
+    assert violations(score_body([FOUR[0], scored(None, 1)])) == [("events[1].sources", "must not be null")]
+    dictionary = score_record_batch([scored((), 0)], dictionary=["a", None])
+    assert violations(stream(dictionary)) == [("sources", "the dictionary must not hold nulls")]
+
+
+def test_lists_of_unequal_lengths_are_named_with_their_positions() -> None:
+    longer = score_record_batch([FOUR[0], scored((("a", 1.0),), 1), *FOUR[2:]]).column("scores")
+    body = stream(replaced(score_record_batch(FOUR), "scores", longer))
+    assert violations(body) == [("events[1].scores", "must be as many as sources")]
+
+
+def test_a_source_that_stands_twice_in_an_event_is_refused() -> None:
+    events = [FOUR[0], scored((("a", 1.0), ("b", 1.0), ("a", 1.0)), 1)]
+    assert violations(score_body(events)) == [("events[1].sources", "must not repeat in one event")]
+
+
+@pytest.mark.parametrize("source", ["", "a,b", 'a"b', "a\nb", "\x00", "a\x7f", "\x85", "\u2028", "é" * 128 + "x"])
+def test_an_id_that_no_membership_could_hold_is_named_with_its_position(source: str) -> None:
+    events = [FOUR[0], scored((("a", 1.0), (source, 1.0)), 1)]
+    ((field, reason),) = violations(score_body(events))
+    assert field == "events[1].sources"
+    assert reason.startswith("must be 1 to 256 bytes, without commas")
+    unused = score_record_batch(FOUR, dictionary=[source, "reel-1", "strathspey"])
+    assert len(parse_score_batch(stream(unused))) == 4
+
+
+@pytest.mark.parametrize("source", ["a", "é" * 128, "https://example.org/a?b=c#d", "l'accordéon 🪗", " ", "\u00a0"])
+def test_an_id_that_a_membership_can_hold_is_taken(source: str) -> None:
+    assert is_source_id(source)
+    assert shares([[(source, 1.0)]], COUNT, {source: "irish"}) == [{"irish": NANO}]
+
+
+def test_every_breach_is_named_in_the_order_of_the_events() -> None:
+    events = [
+        scored((("a", 1.0),), 0, units=0),
+        scored((("a,b", float("nan")), ("c", 1.0), ("c", 1.0)), 1, mode=9),
+        scored((), 2, occurred_at=-1, work_id="x" * 257),
+    ]
+    assert [field for field, _ in violations(score_body(events))] == [
+        "events[0].units",
+        "events[1].mode",
+        "events[1].sources",
+        "events[1].scores",
+        "events[1].sources",
+        "events[2].occurred_at",
+        "events[2].work_id",
+    ]
+
+
+def test_the_first_hundred_breaches_are_listed_and_all_are_counted() -> None:
+    events = [scored((("a", float("nan")),), number) for number in range(150)]
+    with pytest.raises(InvalidInputError) as refused:
+        parse_score_batch(score_body(events))
+    assert [v.field for v in refused.value.violations] == [f"events[{number}].scores" for number in range(100)]
+    assert refused.value.total == 150
+
+
+def test_the_limits_of_a_batch() -> None:
+    events = record_batch(some_events(MAX_EVENTS)).columns[:5]
+    names = pa.array([f"s{number}" for number in range(MAX_SOURCES)])
+
+    def with_scores(count: int, sources: pa.Array) -> bytes:
+        lengths = np.full(MAX_EVENTS, count // MAX_EVENTS)
+        lengths[-1] += count % MAX_EVENTS
+        offsets = pa.array(np.concatenate(([0], np.cumsum(lengths))), pa.int32())
+        indices = pa.array(np.concatenate([np.arange(length, dtype=np.int32) for length in lengths]))
+        encoded = pa.DictionaryArray.from_arrays(indices, sources)
+        scores = pa.array(np.ones(count))
+        lists = [pa.ListArray.from_arrays(offsets, values) for values in (encoded, scores)]
+        return stream(pa.record_batch([*events, *lists], names=list(SCORE_TYPES)), compression="zstd")
+
+    assert len(parse_score_batch(with_scores(MAX_SHARES, names)).scores) == 4_194_304
+    ((field, reason),) = violations(with_scores(MAX_SHARES + 1, names))
+    assert (field, reason) == ("scores", "must be at most 4194304 in a batch, are 4194305")
+    ((field, reason),) = violations(with_scores(1, pa.concat_arrays([names, pa.array(["one more"])])))
+    assert (field, reason) == ("sources", "the dictionary must hold at most 262144 ids, holds 262145")
+    assert violations(bytes(MAX_BODY_BYTES + 1))[0][0] == "arrow_stream"
+    assert violations(b"") == [("arrow_stream", "must hold one schema, one dictionary and one record batch")]
+    assert violations(score_body([])) == [("events", "must be 1 to 65536, are 0")]
+
+
+def test_columns_of_the_event_are_judged_as_in_a_usage_batch() -> None:
+    changes: list[dict[str, Any]] = [{"units": 0}, {"mode": 3}, {"occurred_at": -1}, {"work_id": "x" * 257}]
+    for change in changes:
+        events = [Event(event_id(1)), Event(event_id(2), **change)]
+        with pytest.raises(InvalidInputError) as refused:
+            parse_batch(body_of(events))
+        expected = [(violation.field, violation.reason) for violation in refused.value.violations]
+        assert violations(score_body(events)) == expected
+
+
+# Memberships.
+
+
+def test_a_membership_is_canonical_csv_by_the_bytes_of_the_sources() -> None:
+    membership = {"ü": "irish", "z": "scottish", "Z": "irish", "🪗": "breton", "\uff5e": "breton", "a b": "irish"}
+    body = render_membership(membership)
+    assert body.decode() == ("source,collective\nZ,irish\na b,irish\nz,scottish\nü,irish\n\uff5e,breton\n🪗,breton\n")
+    assert parse_membership(body) == membership
+    assert list(parse_membership(body)) == sorted(membership, key=str.encode)
+
+
+def test_a_membership_may_be_empty() -> None:
+    assert render_membership({}) == b"source,collective\n"
+    assert parse_membership(b"source,collective\n") == {}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"source,collective",
+        b"source,collective\r\na,irish\r\n",
+        b"\xef\xbb\xbfsource,collective\na,irish\n",
+        b"source,collective\na,irish",
+        b"source,collective\n\na,irish\n",
+        b"source,collective\na,irish\n\n",
+        b"source,collective\nb,irish\na,irish\n",
+        b"source,collective\na,irish\na,irish\n",
+        b"source,collective\na,irish\na,scottish\n",
+        b'source,collective\n"a",irish\n',
+        b"source,collective\na,b,irish\n",
+        b"source,collective\na\n",
+        b"source,collective\n,irish\n",
+        b"source,collective\na,\n",
+        b"source,collective\na,Irish\n",
+        b"source,collective\na, irish\n",
+        b"source,collective\na\x00,irish\n",
+        b"source,collective\n\xff,irish\n",
+        b"source,collective\n\xed\xa0\x80,irish\n",
+        b"collective,source\na,irish\n",
+        b"source,collective\n" + b"x" * 257 + b",irish\n",
+    ],
+)
+def test_anything_but_the_one_spelling_is_refused(body: bytes) -> None:
+    with pytest.raises(LedgerCorruptError, match="membership"):
+        parse_membership(body)
+
+
+def test_ids_that_cannot_stand_in_a_membership_are_named_before_it_is_written() -> None:
+    with pytest.raises(InvalidInputError) as refused:
+        render_membership({"a,b": "irish", "ok": "Irish", "\ud800": "irish", "x": "Irish"})
+    fields = [violation.field for violation in refused.value.violations]
+    assert fields == ["membership.source", "membership.source", "membership.collective"]
+    with pytest.raises(InvalidInputError) as refused:
+        render_membership({f"{number},": "irish" for number in range(150)})
+    assert len(refused.value.violations) == 100
+    assert refused.value.total == 150
+
+
+def test_shares_are_taken_apart_in_order() -> None:
+    """The helper that the other tests lean on."""
+    batch = shares_of(score_batch([[("reel-1", 1.0)], [], [("strathspey", 1.0), ("reel-1", 3.0)]]), COUNT, MEMBERSHIP)
+    assert shares_in(batch) == [{"irish": NANO}, {}, {"irish": 750_000_000, "scottish": 250_000_000}]

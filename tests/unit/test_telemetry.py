@@ -1,0 +1,780 @@
+import copy
+import gzip
+import io
+import json
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from moiety import (
+    Client,
+    DomainMap,
+    InvalidDomainError,
+    Mode,
+    RefusedSession,
+    ShareBasis,
+    TelemetrySession,
+    UsageEvent,
+    UsageFileError,
+    event_id_of,
+    read_telemetry,
+    usage_events_of,
+)
+from moiety.batches import decode
+from moiety.telemetry import reading
+from moiety.telemetry.schema import violations
+from moiety.telemetry.sessions import VIOLATIONS_MAX, session_of
+from moiety.v1 import usage_pb2, usage_pb2_grpc
+from services.cli.app import main
+from services.cli.exits import Exit, InputError
+from services.cli.telemetry import read_domains
+
+EXAMPLE = Path(__file__).parents[2] / "docs/examples/telemetry.ndjson"
+DOCUMENTS: list[dict[str, Any]] = [json.loads(line) for line in EXAMPLE.read_text("utf-8").splitlines()]
+SESSION_ID = "3f1c8a52-9b0e-4a57-8d63-1d7e0c2b9a01"
+DOMAINS = DomainMap(
+    {"irish": ["irish-music.example"], "scottish": ["scots-fiddle.example"], "bavarian": ["volksmusik-bayern.example"]}
+)
+IRISH = "https://irish-music.example/1"
+SCOTTISH = "https://scots-fiddle.example/1"
+BAVARIAN = "https://volksmusik-bayern.example/1"
+NOBODY = "https://encyclopedia.example.org/1"
+MILLIARD = 1_000_000_000
+
+
+def at(second: int) -> str:
+    return f"2026-06-15T10:{second // 60:02}:{second % 60:02}Z"
+
+
+def grounded(second: int, url: str | None, tokens: int | None = None, **more: Any) -> dict[str, Any]:
+    data: dict[str, Any] = {name: more.pop(name) for name in ("scope", "chars_ingested") if name in more}
+    data |= {} if tokens is None else {"tokens_ingested": tokens}
+    location = {"content_id": "x"} if url is None else {"content_url": url}
+    return {"type": "content_grounded", "timestamp": at(second), **location, "data": data, **more}
+
+
+def cited(second: int, url: str, turn_id: str | None = None, kind: str = "reference") -> dict[str, Any]:
+    data = {"citation_type": kind}
+    return {"type": "content_cited", "timestamp": at(second), "content_url": url, "turn_id": turn_id, "data": data}
+
+
+def completed(second: int, turn_id: str | None = None) -> dict[str, Any]:
+    return {"type": "turn_completed", "timestamp": at(second), "turn_id": turn_id}
+
+
+def session(*events: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {
+        "schema_version": "0.1",
+        "session_id": SESSION_ID,
+        "started_at": "2026-06-15T10:00:00Z",
+        "events": list(events),
+        **more,
+    }
+
+
+def usage(document: object, by: str = "grounded-tokens", domains: DomainMap = DOMAINS) -> list[UsageEvent]:
+    found = session_of(document, 0)
+    assert isinstance(found, TelemetrySession), str(found)
+    return usage_events_of(found, by=by, domains=domains)
+
+
+def shares(*events: dict[str, Any], by: str = "grounded-tokens") -> list[dict[str, int]]:
+    return [dict(event.shares) for event in usage(session(*events), by)]
+
+
+# What applies to a turn, and how it is shared.
+
+
+def test_shares_are_floors_of_the_tokens_and_the_rest_is_unattributed() -> None:
+    found = shares(
+        grounded(1, IRISH, 1, turn_id="1", scope="turn"),
+        grounded(1, SCOTTISH, 1, turn_id="1", scope="turn"),
+        grounded(1, NOBODY, 1, turn_id="1", scope="turn"),
+        completed(2, "1"),
+    )
+    assert found == [{"irish": 333_333_333, "scottish": 333_333_333}]
+
+
+def test_several_pieces_of_one_collective_are_added_before_they_are_divided() -> None:
+    pieces = [grounded(1, f"https://a{place}.irish-music.example/", 1) for place in range(3)]
+    assert shares(*pieces, grounded(1, NOBODY, 4), completed(2, "1")) == [{"irish": 428_571_428}]
+
+
+def test_grounding_for_the_session_informs_every_turn_after_it_and_for_a_turn_only_that() -> None:
+    found = shares(
+        completed(1, "1"),
+        grounded(2, IRISH, 300, scope="session", turn_id="2"),
+        grounded(2, SCOTTISH, 100, scope="turn", turn_id="2"),
+        completed(3, "2"),
+        completed(4, "3"),
+    )
+    assert found == [{}, {"irish": 750_000_000, "scottish": 250_000_000}, {"irish": MILLIARD}]
+
+
+def test_without_a_scope_grounding_is_for_its_turn_or_else_for_the_session() -> None:
+    found = shares(
+        grounded(1, IRISH, 1),
+        grounded(1, SCOTTISH, 1, turn_id="1"),
+        completed(2, "1"),
+        completed(3, "2"),
+    )
+    assert found == [{"irish": 500_000_000, "scottish": 500_000_000}, {"irish": MILLIARD}]
+
+
+def test_without_a_turn_id_a_turn_takes_what_was_reported_since_the_last() -> None:
+    found = shares(
+        cited(1, IRISH),
+        completed(2),
+        cited(3, SCOTTISH),
+        cited(4, IRISH),
+        completed(5, "named"),
+        cited(6, BAVARIAN),
+        by="citations",
+    )
+    assert found == [{"irish": MILLIARD}, {"irish": 500_000_000, "scottish": 500_000_000}]
+
+
+def test_times_order_the_events_and_equal_times_are_in_the_order_of_the_document() -> None:
+    late, early = grounded(9, IRISH, 1, scope="session"), grounded(1, SCOTTISH, 1, scope="session")
+    assert shares(late, completed(5, "1"), early) == [{"scottish": MILLIARD}]
+    same = [completed(5, "1"), grounded(5, IRISH, 1, scope="session"), completed(5, "2")]
+    assert shares(*same) == [{}, {"irish": MILLIARD}]
+
+
+def test_a_citation_may_be_reported_after_its_turn() -> None:
+    assert shares(completed(1, "1"), cited(2, IRISH, "1"), completed(3, "2"), by="citations") == [
+        {"irish": MILLIARD},
+        {},
+    ]
+
+
+def test_a_contradicting_citation_counts_and_is_credited_to_nobody() -> None:
+    events = [cited(1, IRISH, "1"), cited(1, SCOTTISH, "1", "contradiction"), completed(2, "1")]
+    assert shares(*events, by="citations") == [{"irish": 500_000_000}]
+
+
+def test_only_the_events_of_the_basis_count() -> None:
+    events = [grounded(1, IRISH, 5), cited(1, SCOTTISH, "1"), completed(2, "1")]
+    assert shares(*events) == [{"irish": MILLIARD}]
+    assert shares(*events, by="citations") == [{"scottish": MILLIARD}]
+
+
+@pytest.mark.parametrize(
+    ("irish", "scottish", "expected"),
+    [
+        ((3, 100), (1, 900), {"irish": 750_000_000, "scottish": 250_000_000}),  # both complete: tokens
+        ((3, 100), (None, 300), {"irish": 250_000_000, "scottish": 750_000_000}),  # only characters are complete
+        ((3, None), (1, 900), {"irish": 750_000_000, "scottish": 250_000_000}),  # only tokens are complete
+        ((3, None), (None, 900), {"irish": MILLIARD}),  # neither: tokens, and the other weighs nothing
+        ((None, 100), (None, None), {"irish": MILLIARD}),  # neither, and no tokens at all: characters
+        ((None, None), (None, None), {}),
+        ((0, 10), (0, 10), {}),
+    ],
+)
+def test_tokens_and_characters_are_never_mixed_in_a_turn(
+    irish: tuple[int | None, int | None], scottish: tuple[int | None, int | None], expected: dict[str, int]
+) -> None:
+    events = [
+        grounded(1, url, tokens, **({} if characters is None else {"chars_ingested": characters}))
+        for url, (tokens, characters) in ((IRISH, irish), (SCOTTISH, scottish))
+    ]
+    assert shares(*events, completed(2, "1")) == [expected]
+
+
+def test_a_share_below_a_billionth_is_left_out() -> None:
+    assert shares(grounded(1, IRISH, 1), grounded(1, NOBODY, 2 * 10**9), completed(2, "1")) == [{}]
+
+
+def test_content_known_by_its_id_alone_is_nobodys() -> None:
+    assert shares(grounded(1, None, 3), grounded(1, IRISH, 1), completed(2, "1")) == [{"irish": 250_000_000}]
+
+
+def test_numbers_of_any_size_are_exact() -> None:
+    most = 10**30
+    assert shares(grounded(1, IRISH, most), grounded(1, SCOTTISH, 2 * most), completed(2, "1")) == [
+        {"irish": 333_333_333, "scottish": 666_666_666}
+    ]
+
+
+def test_an_unknown_basis_is_refused() -> None:
+    with pytest.raises(ValueError, match="retrievals"):
+        usage(session(), by="retrievals")
+
+
+# The usage event.
+
+
+def test_a_turn_is_one_unit_of_ai_only_use_at_its_completion() -> None:
+    (event,) = usage(session(completed(61, "a"), session_id=SESSION_ID.upper()))
+    assert event.occurred_at == datetime(2026, 6, 15, 10, 1, 1, tzinfo=UTC)
+    assert (event.units, event.mode, event.shares) == (1, Mode.AI_ONLY, {})
+    assert event.work_id == f"urn:content-telemetry:{SESSION_ID}:a"
+    assert event.event_id == event_id_of(event.work_id, event.occurred_at)
+
+
+def test_a_session_that_has_grown_repeats_its_events_and_adds_to_them() -> None:
+    events = [completed(1, "1"), completed(2), grounded(3, IRISH, 5), completed(4, "2"), completed(5)]
+    whole = usage(session(*events))
+    assert [event.event_id for event in usage(session(*events[:3]))] == [event.event_id for event in whole[:2]]
+    assert len({event.event_id for event in whole}) == 4
+    assert [event.event_id for event in whole] == sorted(event.event_id for event in whole)
+
+
+def test_a_turn_counts_once_at_its_first_completion() -> None:
+    found = usage(session(completed(3, "1"), completed(1, "1"), completed(2, "2")))
+    assert [event.occurred_at.second for event in found] == [1, 2]
+
+
+@pytest.mark.parametrize("turn_id", ["", "1", "a b/ü", "#1", ":1", "x" * 150, "\ud800", "é" * 300, "x" * 10_000])
+def test_a_work_id_fits_whatever_the_turn_is_called(turn_id: str) -> None:
+    (named,) = usage(session(completed(1, turn_id)))
+    (unnamed,) = usage(session(completed(1)))
+    assert named.work_id is not None
+    assert len(named.work_id.encode()) <= 256
+    assert named.work_id.startswith(f"urn:content-telemetry:{SESSION_ID}:")
+    assert named.work_id != unnamed.work_id
+    assert named.event_id != unnamed.event_id
+
+
+def test_long_turn_ids_stay_apart() -> None:
+    first, second = usage(session(completed(1, "x" * 500 + "1"), completed(1, "x" * 500 + "2")))
+    assert first.work_id != second.work_id
+    assert first.event_id != second.event_id
+
+
+# The schema.
+
+
+@pytest.mark.parametrize("document", [item for item in DOCUMENTS if not item["session_id"].endswith("03")])
+def test_sessions_of_the_first_and_the_last_draft_are_valid(document: dict[str, Any]) -> None:
+    assert violations(document) == []
+
+
+def test_a_session_needs_no_more_than_its_three_fields() -> None:
+    document = session()
+    del document["events"]
+    assert violations(document) == []
+    assert usage(document) == []
+
+
+def test_unknown_fields_and_null_are_tolerated_where_the_standard_says_so() -> None:
+    document = session(
+        completed(1) | {"turn": None, "content_url": None, "novelty": [1], "data": {"novelty": 1}},
+        agent_id=None,
+        ended_at=None,
+        data=None,
+        attribution={"reports": []},
+    )
+    assert violations(document) == []
+
+
+def test_text_above_the_privacy_level_is_tolerated_and_not_kept() -> None:
+    turn = {"privacy_level": "minimal", "query_text": "the secret question"}
+    found = session_of(session(completed(1) | {"turn": turn}), 0)
+    assert isinstance(found, TelemetrySession)
+    assert "secret" not in repr(found)
+
+
+def changed(path: str, value: object) -> dict[str, Any]:
+    """A session with each kind of event, with another value at a path; `...` takes it away."""
+    document = copy.deepcopy(DOCUMENTS[4])
+    document["events"][0]["turn"] |= {"topics": ["a"], "query_tokens": 1}
+    *way, last = path.split(".")
+    inner: Any = document
+    for step in way:
+        inner = inner[int(step)] if step.isdigit() else inner[step]
+    if value is ...:
+        del inner[last]
+    else:
+        inner[int(last) if last.isdigit() else last] = value
+    return document
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "field", "reason"),
+    [
+        ("schema_version", ..., "$.schema_version", "is missing"),
+        ("schema_version", "1.0", "$.schema_version", "must be 0.1, is '1.0'"),
+        ("schema_version", 0.1, "$.schema_version", "must be 0.1, is 0.1"),
+        ("document_type", "event_batch", "$.document_type", "must be session, is 'event_batch'"),
+        ("session_id", ..., "$.session_id", "is missing"),
+        ("session_id", "session-1", "$.session_id", "must be a UUID, is 'session-1'"),
+        ("session_id", None, "$.session_id", "must be a UUID, is null"),
+        ("started_at", ..., "$.started_at", "is missing"),
+        ("started_at", "2026-06-15", "$.started_at", "must be an RFC 3339 time, is '2026-06-15'"),
+        ("started_at", "2026-02-30T00:00:00Z", "$.started_at", "must be an RFC 3339 time"),
+        ("started_at", "2026-06-15T24:00:00Z", "$.started_at", "must be an RFC 3339 time"),
+        ("started_at", "0001-01-01T00:00:00+14:00", "$.started_at", "must be an RFC 3339 time"),
+        ("conformance_level", "gold", "$.conformance_level", "must be one of retrieval, grounding"),
+        ("agent_id", 5, "$.agent_id", "must be text, is 5"),
+        ("events", None, "$.events", "must be a list, is null"),
+        ("events.1", "x", "$.events[1]", "must be an object, is 'x'"),
+        ("events.1.type", ..., "$.events[1].type", "is missing"),
+        ("events.1.type", "content_eaten", "$.events[1].type", "must be one of content_retrieved, "),
+        ("events.1.timestamp", ..., "$.events[1].timestamp", "is missing"),
+        ("events.1.timestamp", "2026-06-15T10:00:00", "$.events[1].timestamp", "must be an RFC 3339 time, 1970"),
+        ("events.1.timestamp", "1969-12-31T23:59:59Z", "$.events[1].timestamp", "must be an RFC 3339 time, 1970"),
+        ("events.1.turn_id", 1, "$.events[1].turn_id", "must be text, is 1"),
+        ("events.1.content_url", ..., "$.events[1]", "has neither content_url nor content_id"),
+        ("events.1.content_url", "no uri", "$.events[1].content_url", "must be a URI"),
+        ("events.1.source_role", "guest", "$.events[1].source_role", "must be one of origin, edge, index, agent"),
+        ("events.1.data", [], "$.events[1].data", "must be an object, is a list"),
+        ("events.1.data.scope", "forever", "$.events[1].data.scope", "must be one of session, turn"),
+        ("events.1.data.chars_ingested", -1, "$.events[1].data.chars_ingested", "must be an integer of at least 0"),
+        ("events.1.data.tokens_ingested", 0.5, "$.events[1].data.tokens_ingested", "must be an integer of at least 0"),
+        ("events.1.data.tokens_ingested", True, "$.events[1].data.tokens_ingested", "at least 0, is true"),
+        ("events.1.data.content_hash", "sha256:00", "$.events[1].data.content_hash", "must be sha256: and 64"),
+        ("events.1.data.content_fingerprint", {"scheme": "x"}, "$.events[1].data.content_fingerprint.detected", "is m"),
+        ("events.3.data.citation_type", "gossip", "$.events[3].data.citation_type", "must be one of direct_quote, "),
+        ("events.4.data", ..., "$.events[4].data", "is missing"),
+        ("events.4.data.reproduction_type", ..., "$.events[4].data.reproduction_type", "is missing"),
+        ("events.6.id", ..., "$.events[6].id", "is missing"),
+        ("events.6.data.presentation_kind", "dance", "$.events[6].data.presentation_kind", "must be one of content, "),
+        ("events.0.turn.privacy_level", ..., "$.events[0].turn.privacy_level", "is missing"),
+        ("events.0.turn.privacy_level", "secret", "$.events[0].turn.privacy_level", "must be one of full, summary"),
+        ("events.0.turn.topics.0", 7, "$.events[0].turn.topics[0]", "must be text, is 7"),
+        ("events.0.turn.query_tokens", "many", "$.events[0].turn.query_tokens", "must be an integer of at least 0"),
+    ],
+)
+def test_a_violation_is_named_by_json_path_and_reason(path: str, value: object, field: str, reason: str) -> None:
+    (found,) = violations(changed(path, value))
+    assert found.field == field
+    assert found.description.startswith(reason) or reason in found.description
+
+
+def test_an_integer_may_be_written_with_a_point() -> None:
+    assert violations(changed("events.1.data.chars_ingested", 9000.0)) == []
+    assert shares(grounded(1, IRISH, 1), grounded(1, SCOTTISH, 3.0), completed(2)) == [  # type: ignore[arg-type]
+        {"irish": 250_000_000, "scottish": 750_000_000}
+    ]
+
+
+def test_a_refused_session_tells_what_it_is_and_the_first_reasons() -> None:
+    found = session_of(session(*[{} for _ in range(50)]), 7, 9)
+    assert isinstance(found, RefusedSession)
+    assert (found.position, found.line, found.session_id) == (7, 9, SESSION_ID)
+    assert len(found.violations) == VIOLATIONS_MAX
+    assert str(found).startswith("line 9: $.events[0].type: is missing; ")
+
+
+# Reading.
+
+
+def read(data: bytes) -> list[str]:
+    """What was found: the end of the session id, or why it was refused."""
+    found = read_telemetry(io.BytesIO(data))
+    return [str(item) if isinstance(item, RefusedSession) else item.session_id[-2:] for item in found]
+
+
+VALID = [item for item in DOCUMENTS if not item["session_id"].endswith("03")]
+IDS = [item["session_id"][-2:] for item in VALID]
+LINES = "".join(json.dumps(item) + "\n" for item in VALID).encode()
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (LINES, IDS),
+        (LINES.replace(b"\n", b"\r\n\r\n"), IDS),
+        (b"\xef\xbb\xbf" + LINES.rstrip(), IDS),
+        (json.dumps(VALID).encode(), IDS),
+        (json.dumps(VALID, indent=2).encode(), IDS),
+        (b"\xef\xbb\xbf \n" + json.dumps(VALID, indent="\t").encode() + b"\n", IDS),
+        (json.dumps(VALID[0]).encode(), IDS[:1]),
+        (json.dumps(VALID[0], indent=2).encode() + b"\n \n", IDS[:1]),
+        (b'{"schema_version": "0.1",\n' + json.dumps(VALID[0]).encode()[1:], IDS[:1]),
+        (b"", []),
+        (b"\n \n", []),
+        (b"[]", []),
+        (b"[ \n]\n", []),
+    ],
+)
+def test_one_document_and_lines_give_the_same_sessions(data: bytes, expected: list[str]) -> None:
+    assert read(data) == expected
+
+
+def test_a_bad_line_is_refused_and_the_others_go_on() -> None:
+    first, second, *_ = LINES.splitlines(keepends=True)
+    data = b"{broken\n" + first + b"\n5\n" + b'{"a": "\xff"}\n' + b'{"a": NaN}\n' + second + b"[" * 200_000
+    assert read(data) == [
+        "line 1: $: is not JSON: Expecting property name enclosed in double quotes at character 1",
+        "01",
+        "line 4: $: must be an object, is 5",
+        "line 5: $: is not UTF-8",
+        "line 6: $: is not JSON: it has no NaN",
+        "02",
+        "line 8: $: is nested too deeply",
+    ]
+
+
+def test_what_is_before_a_break_in_a_document_is_given() -> None:
+    first, second = (json.dumps(item).encode() for item in VALID[:2])
+    rest = "; nothing from here on can be read"
+    assert read(b"[" + first + b", 5, " + second + b"]") == ["01", "sessions[1]: $: must be an object, is 5", "02"]
+    assert read(b"[" + first + b", " + second[:-1]) == [
+        "01",
+        f"sessions[1]: $: is not JSON: Expecting ',' delimiter at character {len(second) - 1}{rest}",
+    ]
+    assert read(b"[" + first + b", \xff" + second) == ["01", f"sessions[1]: $: is not UTF-8{rest}"]
+    no_comma = "is not JSON: no comma and no end of the array before it"
+    assert read(b"[" + first + b" " + second + b"]") == ["01", f"sessions[1]: $: {no_comma}{rest}"]
+    no_value = "is not JSON: Expecting value at character 0"
+    assert read(b"[" + first + b",]") == ["01", f"sessions[1]: $: {no_value}{rest}"]
+    after = "stands after the end of the document"
+    assert read(b"[" + first + b"]" + second) == ["01", f"sessions[1]: $: {after}{rest}"]
+    assert read(b"[" * 200_000) == [f"sessions[0]: $: is nested too deeply{rest}"]
+
+
+def test_a_session_that_is_too_long_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "SESSION_BYTES_MAX", 200_000)
+    long = json.dumps(session(agent_id="x" * 400_000)).encode()
+    first, second, *_ = LINES.splitlines()
+    assert [item[:34] for item in read(b"\n".join([first, long, second]))] == [
+        "01",
+        "line 2: $: is longer than 16777216",
+        "02",
+    ]
+    assert "is longer than" in read(b"[" + first + b"," + long)[1]
+
+
+def test_numbers_at_the_edge_of_what_was_read_are_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "_PIECE_BYTES", 1)
+    monkeypatch.setattr(reading, "_HEAD_BYTES", 3)
+    assert read(b"[12, 34 ]") == [
+        "sessions[0]: $: must be an object, is 12",
+        "sessions[1]: $: must be an object, is 34",
+    ]
+
+
+class Endless(io.RawIOBase):
+    """An array of sessions without an end; counts what was read of it."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self.element = json.dumps(VALID[0]).encode() + b","
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        assert size > 0
+        data = b"".join(
+            b"[" if place == 0 else self.element[(place - 1) % len(self.element)].to_bytes()
+            for place in range(self.size, self.size + size)
+        )
+        self.size += size
+        return data
+
+
+def test_sessions_are_given_as_they_are_read() -> None:
+    stream = Endless()
+    found = read_telemetry(stream)  # type: ignore[arg-type]
+    for _ in range(100):
+        assert isinstance(next(found), TelemetrySession)
+    assert stream.size < 100 * len(stream.element) + 200_000
+
+
+def test_a_stream_is_left_open() -> None:
+    stream = io.BytesIO(LINES)
+    assert len(list(read_telemetry(stream))) == len(VALID)
+    assert not stream.closed
+
+
+@pytest.mark.parametrize("name", ["sessions.ndjson", "sessions.json", "sessions"])
+def test_a_file_may_have_any_name_and_be_compressed(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(LINES)
+    (tmp_path / f"{name}.gz").write_bytes(gzip.compress(json.dumps(VALID, indent=1).encode()))
+    assert len(list(read_telemetry(tmp_path / name))) == len(VALID)
+    assert len(list(read_telemetry(str(tmp_path / f"{name}.gz")))) == len(VALID)
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageFileError, match="does not exist"):
+        read_telemetry(tmp_path / "none.json")
+    with pytest.raises(UsageFileError, match="is not a file"):
+        read_telemetry(tmp_path)
+    (tmp_path / "bad.gz").write_bytes(b"not compressed")
+    with pytest.raises(UsageFileError, match=r"bad\.gz"):
+        list(read_telemetry(tmp_path / "bad.gz"))
+
+
+# Domains.
+
+
+MAP = DomainMap(
+    {
+        "one": ["example.org", "Bücher.example."],
+        "two": ["news.example.org"],
+        "three": ["co.uk", "localhost", "faß.example".encode("punycode").decode().join(("xn--", ""))],
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("url", "collective"),
+    [
+        ("https://example.org/a?b#c", "one"),
+        ("https://www.example.org", "one"),
+        ("https://EXAMPLE.Org./", "one"),
+        ("https://user:secret@example.org:8443/x", "one"),
+        ("https://news.example.org/x", "two"),
+        ("https://sport.news.example.org/x", "two"),
+        ("https://oldnews.example.org/x", "one"),
+        ("https://badexample.org/", None),
+        ("https://example.org.evil.example/", None),
+        ("https://example.org@evil.example/", None),
+        ("https://evil.example/?https://example.org/", None),
+        ("https://evil.example\\@example.org/", None),
+        ("https://evil.example\\.example.org/", None),
+        ("https://bücher.example/x", "one"),
+        ("https://BÜCHER.example/x", "one"),
+        ("https://laden.xn--bcher-kva.example/x", "one"),
+        ("https://bücher。example/x", "one"),
+        ("https://strasse.co.uk/", "three"),
+        ("https://straße.co.uk/", None),  # two readings: nobody's
+        ("ftp://localhost/x", "three"),
+        ("https://192.0.2.1/", None),
+        ("https://[2001:db8::1]/", None),
+        ("https://[broken/", None),
+        ("https://a..example.org/", None),
+        (f"https://{'a' * 64}.example.org/", None),
+        (f"https://{'a.' * 200}example.org/", None),
+        ("https:///path", None),
+        ("urn:isbn:9780141036144", None),
+        ("example.org", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_the_longest_domain_decides_label_by_label(url: str | None, collective: str | None) -> None:
+    assert MAP.collective_of(url) == collective
+
+
+@pytest.mark.parametrize(
+    ("domain", "reason"),
+    [
+        ("https://example.org", "must be a domain alone"),
+        ("example.org:443", "must be a domain alone"),
+        ("*.example.org", "without a wildcard"),
+        ("straße.example", "A-labels"),
+        ("192.0.2.1", "is not a domain"),
+        ("", "is not a domain"),
+        (".", "is not a domain"),
+        ("a..b", "is not a domain"),
+        ("exa mple.org", "is not a domain"),
+    ],
+)
+def test_what_is_no_domain_is_refused(domain: str, reason: str) -> None:
+    with pytest.raises(InvalidDomainError, match="irish") as caught:
+        DomainMap({"irish": [domain]})
+    assert reason in caught.value.reason
+    assert (caught.value.collective, caught.value.domain) == ("irish", domain)
+
+
+def test_a_domain_belongs_to_one_collective() -> None:
+    assert len(DomainMap({"a": ["example.org", "EXAMPLE.org."], "b": "example.com"})) == 2
+    with pytest.raises(InvalidDomainError, match="is declared by 'a' too"):
+        DomainMap({"a": ["example.org"], "b": ["Example.Org"]})
+
+
+# The client and the command.
+
+
+class Intake(usage_pb2_grpc.UsageServiceServicer):
+    """Accepts every batch, and counts as a service does."""
+
+    def __init__(self) -> None:
+        self.methods: list[str] = []
+        self.events: dict[bytes, dict[str, Any]] = {}
+
+    def AppendUsage(self, request_iterator: Any, _: Any) -> Iterator[usage_pb2.AppendUsageResponse]:  # noqa: N802
+        for request in request_iterator:
+            self.methods.append(request.method_id)
+            rows = decode(request.arrow_stream).to_pylist()
+            new = {row["event_id"]: row for row in rows if row["event_id"] not in self.events}
+            self.events |= new
+            receipt = usage_pb2.Receipt(
+                name=f"{request.parent}/batches/melodia~{request.batch_id}",
+                accepted_count=len(new),
+                duplicate_count=len(rows) - len(new),
+            )
+            yield usage_pb2.AppendUsageResponse(batch_id=request.batch_id, receipt=receipt)
+
+
+@pytest.fixture
+def intake() -> Intake:
+    return Intake()  # type: ignore[abstract]  # it takes usage only
+
+
+@pytest.fixture
+def address(intake: Intake) -> Iterator[str]:
+    server = grpc.server(ThreadPoolExecutor(2))
+    usage_pb2_grpc.add_UsageServiceServicer_to_server(intake, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    yield f"127.0.0.1:{port}"
+    server.stop(None).wait()
+
+
+SOURCES: dict[str, Callable[[], Any]] = {
+    "path": lambda: EXAMPLE,
+    "text": lambda: str(EXAMPLE),
+    "stream": lambda: io.BytesIO(EXAMPLE.read_bytes()),
+    "documents": lambda: iter(DOCUMENTS),
+}
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_the_client_records_turns_and_gives_what_was_refused(source: str, address: str, intake: Intake) -> None:
+    with Client(address, "secret") as client:
+        found = client.submit_telemetry(
+            "folk", SOURCES[source](), "tokens", by="grounded-tokens", domains=DOMAINS, events_per_batch=4
+        )
+    assert [receipt.accepted_count for receipt in found.receipts] == [4, 2]
+    assert (found.session_count, found.event_count) == (5, 6)
+    (refused,) = found.refused
+    assert (refused.position, refused.session_id) == (2, DOCUMENTS[2]["session_id"])
+    assert [item.field for item in refused.violations] == [
+        "$.events[0].data.tokens_ingested",
+        "$.events[1].timestamp",
+        "$.events[1].turn.privacy_level",
+    ]
+    rows = [(row["work_id"][-4:], row["units"], row["mode"], *_pairs(row)) for row in intake.events.values()]
+    assert rows == [
+        ("01:1", 1, 1, ("irish", 525_000_000), ("scottish", 225_000_000)),
+        ("02:1", 1, 1, ("bavarian", MILLIARD)),
+        ("02:2", 1, 1, ("bavarian", 750_000_000), ("irish", 250_000_000)),
+        ("02:3", 1, 1, ("bavarian", MILLIARD)),
+        ("04:a", 1, 1),
+        ("05:1", 1, 1, ("irish", 250_000_000), ("scottish", 750_000_000)),
+    ]
+
+
+def _pairs(row: dict[str, Any]) -> list[tuple[str, int]]:
+    return list(zip(row["collectives"], row["shares"], strict=True))
+
+
+def test_one_session_document_is_submitted_as_it_is_and_again_without_effect(address: str, intake: Intake) -> None:
+    grown = copy.deepcopy(DOCUMENTS[0])
+    grown["events"].append(completed(0, "2") | {"timestamp": "2026-06-15T09:20:00Z"})
+    with Client(address, "secret") as client:
+        counts = []
+        for document in (DOCUMENTS[0], grown):
+            found = client.submit_telemetry(
+                "folk", document, "citations", by=ShareBasis.CITATIONS, domains=DOMAINS
+            ).receipts
+            counts += [(receipt.accepted_count, receipt.duplicate_count) for receipt in found]
+    assert counts == [(1, 0), (1, 1)]
+    assert [_pairs(row) for row in intake.events.values()] == [[("irish", 666_666_666)], []]
+
+
+def test_nothing_valid_is_nothing_sent(address: str, intake: Intake) -> None:
+    with Client(address, "secret") as client:
+        found = client.submit_telemetry("folk", [{}, 5], "m", by="citations", domains=DOMAINS)
+        assert (found.receipts, found.session_count, len(found.refused)) == ([], 0, 2)
+        with pytest.raises(ValueError, match="retrievals"):
+            client.submit_telemetry("folk", [], "m", by="retrievals", domains=DOMAINS)
+        with pytest.raises(UsageFileError, match="does not exist"):
+            client.submit_telemetry("folk", Path("none.json"), "m", by="citations", domains=DOMAINS)
+    assert intake.methods == []
+
+
+DECLARATION = """
+platforms:
+  melodia: {display_name: Melodia}
+collectives:
+  irish:
+    display_name: Irish folk tradition
+    members: 4200
+    domains: [irish-music.example]
+  scottish:
+    domains: [scots-fiddle.example]
+  bavarian:
+    domains: [volksmusik-bayern.example]
+  breton:
+    display_name: Breton folk tradition
+"""
+
+
+@pytest.fixture
+def declaration(tmp_path: Path) -> Path:
+    path = tmp_path / "pool.yaml"
+    path.write_text(DECLARATION, "utf-8")
+    return path
+
+
+def run(*arguments: object) -> int:
+    with pytest.raises(SystemExit) as caught:
+        main(["usage", "submit", "folk", *map(str, arguments)])
+    assert isinstance(caught.value.code, int)
+    return caught.value.code
+
+
+def test_the_command_records_the_valid_sessions_and_ends_with_bad_input(
+    address: str, intake: Intake, declaration: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    connection = ["--address", address, "--api-key", "secret"]
+    arguments = [EXAMPLE, "--method", "tokens", "--telemetry", "--domains", declaration, *connection]
+    assert run(*arguments) == Exit.BAD_INPUT
+    people = capsys.readouterr()
+    assert "5 sessions with 6 completed turns, shares by grounded-tokens; 1 refused." in people.out
+    assert "6 events accepted, 0 duplicates left out; 1 batch." in people.out
+    assert "$.events[0].data.tokens_ingested" in people.out
+    assert "must be an integer of at least 0, is -5" in people.out
+    assert people.err == ""
+    assert run(*arguments, "--by", "citations", "--json") == Exit.BAD_INPUT
+    data = json.loads(capsys.readouterr().out)
+    assert (data["by"], data["session_count"], data["turn_count"]) == ("citations", 5, 6)
+    assert (data["accepted_count"], data["duplicate_count"]) == (0, 6)
+    assert (data["refused"][0]["line"], data["refused"][0]["position"]) == (3, 2)
+    assert data["refused"][0]["violations"][0]["field"] == "$.events[0].data.tokens_ingested"
+    assert len(intake.events) == 6
+
+
+def test_the_command_ends_well_when_every_session_is_valid(
+    address: str, intake: Intake, declaration: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "sessions.json").write_text(json.dumps(DOCUMENTS[0], indent=2), "utf-8")
+    options = ["--method", "citations", "--telemetry", "--domains", declaration, "--batch-id", "june"]
+    assert run(tmp_path / "sessions.json", *options, "--address", address, "--api-key", "secret") == Exit.OK
+    assert "1 session with 1 completed turn, shares by citations; 0 refused." in capsys.readouterr().out
+    assert [_pairs(row) for row in intake.events.values()] == [[("irish", 666_666_666)]]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--telemetry"], "domains: is missing; --telemetry needs to know whose content is whose\n"),
+        (["--by", "citations"], "by: needs --telemetry\n"),
+        (["--domains", "x.yaml"], "domains: needs --telemetry\n"),
+    ],
+)
+def test_the_options_go_together(options: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(EXAMPLE, "--method", "m", "--api-key", "secret", *options) == Exit.BAD_INPUT
+    assert capsys.readouterr().err == message
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("collectives: {irish: {display_name: Irish}}", "declares no domains of collectives"),
+        ("", "declares no domains of collectives"),
+        ("collectives: {irish: {domains: irish.example}}", "collectives.irish.domains: Input should be a valid list"),
+        (
+            "collectives: {irish: {domains: ['*.x.example']}}",
+            "collectives.irish.domains: '*.x.example' must be written",
+        ),
+        ("collectives: {a: {domains: [x.example]}, b: {domains: [X.example]}}", "is declared by 'a' too"),
+        ("a: [", "line "),
+    ],
+)
+def test_a_file_that_declares_no_map_is_refused(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "map.yaml").write_text(text, "utf-8")
+    with pytest.raises(InputError) as caught:
+        read_domains(tmp_path / "map.yaml")
+    assert message in str(caught.value)
