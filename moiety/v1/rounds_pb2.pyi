@@ -306,6 +306,195 @@ class Allocation(_message.Message):
 Global___Allocation: _TypeAlias = Allocation  # noqa: Y015
 
 @_typing.final
+class LorenzPoint(_message.Message):
+    """A point of a Lorenz curve: what the worst paid get together."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTIVES_FIELD_NUMBER: _builtins.int
+    AMOUNT_MINOR_FIELD_NUMBER: _builtins.int
+    collectives: _builtins.int
+    """How many of them."""
+    amount_minor: _builtins.int
+    """What they get, minor units."""
+    def __init__(
+        self,
+        *,
+        collectives: _builtins.int = ...,
+        amount_minor: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "collectives", b"collectives"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LorenzPoint: _TypeAlias = LorenzPoint  # noqa: Y015
+
+@_typing.final
+class Concentration(_message.Message):
+    """How an amount is spread over collectives. Indices are in millionths."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTIVES_FIELD_NUMBER: _builtins.int
+    AMOUNT_MINOR_FIELD_NUMBER: _builtins.int
+    GINI_PPM_FIELD_NUMBER: _builtins.int
+    TOP_PERCENT_COLLECTIVES_FIELD_NUMBER: _builtins.int
+    TOP_PERCENT_PPM_FIELD_NUMBER: _builtins.int
+    HERFINDAHL_PPM_FIELD_NUMBER: _builtins.int
+    JAIN_PPM_FIELD_NUMBER: _builtins.int
+    LORENZ_FIELD_NUMBER: _builtins.int
+    collectives: _builtins.int
+    """How many collectives."""
+    amount_minor: _builtins.int
+    """What they get together, minor units."""
+    gini_ppm: _builtins.int
+    """Gini coefficient: 0 where all get the same."""
+    top_percent_collectives: _builtins.int
+    """How many are the best paid hundredth, rounded up."""
+    top_percent_ppm: _builtins.int
+    """What these get of the whole."""
+    herfindahl_ppm: _builtins.int
+    """Herfindahl-Hirschman index: 1,000,000 where one gets all."""
+    jain_ppm: _builtins.int
+    """Jain's index: 1,000,000 where all get the same."""
+    @_builtins.property
+    def lorenz(self) -> _containers.RepeatedCompositeFieldContainer[Global___LorenzPoint]:
+        """The Lorenz curve, at most 101 points, from nobody to everybody."""
+
+    def __init__(
+        self,
+        *,
+        collectives: _builtins.int = ...,
+        amount_minor: _builtins.int = ...,
+        gini_ppm: _builtins.int = ...,
+        top_percent_collectives: _builtins.int = ...,
+        top_percent_ppm: _builtins.int = ...,
+        herfindahl_ppm: _builtins.int = ...,
+        jain_ppm: _builtins.int = ...,
+        lorenz: _abc.Iterable[Global___LorenzPoint] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "collectives", b"collectives", "gini_ppm", b"gini_ppm", "herfindahl_ppm", b"herfindahl_ppm", "jain_ppm", b"jain_ppm", "lorenz", b"lorenz", "top_percent_collectives", b"top_percent_collectives", "top_percent_ppm", b"top_percent_ppm"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Concentration: _TypeAlias = Concentration  # noqa: Y015
+
+@_typing.final
+class ByMode(_message.Message):
+    """A whole number by mode; integers in decimal, since weights pass 2^63."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AI_ONLY_FIELD_NUMBER: _builtins.int
+    HUMAN_AI_FIELD_NUMBER: _builtins.int
+    HUMAN_AI_PPM_FIELD_NUMBER: _builtins.int
+    ai_only: _builtins.str
+    """AI_ONLY."""
+    human_ai: _builtins.str
+    """HUMAN_AI."""
+    human_ai_ppm: _builtins.int
+    """HUMAN_AI's part of both, in millionths; unset where both are zero."""
+    def __init__(
+        self,
+        *,
+        ai_only: _builtins.str = ...,
+        human_ai: _builtins.str = ...,
+        human_ai_ppm: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_human_ai_ppm", b"_human_ai_ppm", "human_ai_ppm", b"human_ai_ppm"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_human_ai_ppm", b"_human_ai_ppm", "ai_only", b"ai_only", "human_ai", b"human_ai", "human_ai_ppm", b"human_ai_ppm"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__human_ai_ppm: _TypeAlias = _typing.Literal["human_ai_ppm"]  # noqa: Y015
+    _WhichOneofArgType__human_ai_ppm: _TypeAlias = _typing.Literal["_human_ai_ppm", b"_human_ai_ppm"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__human_ai_ppm) -> _WhichOneofReturnType__human_ai_ppm | None: ...
+
+Global___ByMode: _TypeAlias = ByMode  # noqa: Y015
+
+@_typing.final
+class Fairness(_message.Message):
+    """How evenly a round's money is spread."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REGISTERED_FIELD_NUMBER: _builtins.int
+    PAID_FIELD_NUMBER: _builtins.int
+    FEE_PPM_FIELD_NUMBER: _builtins.int
+    COMMONS_PPM_FIELD_NUMBER: _builtins.int
+    USAGE_FIELD_NUMBER: _builtins.int
+    ATTRIBUTED_MINOR_FIELD_NUMBER: _builtins.int
+    fee_ppm: _builtins.int
+    """The fee's part of the pot, in millionths; unset where the pot is zero."""
+    commons_ppm: _builtins.int
+    """The commons' part of the pot, paid out and kept, in millionths; unset where the pot is zero."""
+    @_builtins.property
+    def registered(self) -> Global___Concentration:
+        """Over all registered collectives; unset where nobody is paid."""
+
+    @_builtins.property
+    def paid(self) -> Global___Concentration:
+        """Over those that are paid anything; unset where nobody is."""
+
+    @_builtins.property
+    def usage(self) -> Global___ByMode:
+        """Attributed usage as raw weight."""
+
+    @_builtins.property
+    def attributed_minor(self) -> Global___ByMode:
+        """Attributed money, minor units."""
+
+    def __init__(
+        self,
+        *,
+        registered: Global___Concentration | None = ...,
+        paid: Global___Concentration | None = ...,
+        fee_ppm: _builtins.int | None = ...,
+        commons_ppm: _builtins.int | None = ...,
+        usage: Global___ByMode | None = ...,
+        attributed_minor: Global___ByMode | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_commons_ppm", b"_commons_ppm", "_fee_ppm", b"_fee_ppm", "attributed_minor", b"attributed_minor", "commons_ppm", b"commons_ppm", "fee_ppm", b"fee_ppm", "paid", b"paid", "registered", b"registered", "usage", b"usage"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_commons_ppm", b"_commons_ppm", "_fee_ppm", b"_fee_ppm", "attributed_minor", b"attributed_minor", "commons_ppm", b"commons_ppm", "fee_ppm", b"fee_ppm", "paid", b"paid", "registered", b"registered", "usage", b"usage"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__commons_ppm: _TypeAlias = _typing.Literal["commons_ppm"]  # noqa: Y015
+    _WhichOneofArgType__commons_ppm: _TypeAlias = _typing.Literal["_commons_ppm", b"_commons_ppm"]  # noqa: Y015
+    _WhichOneofReturnType__fee_ppm: _TypeAlias = _typing.Literal["fee_ppm"]  # noqa: Y015
+    _WhichOneofArgType__fee_ppm: _TypeAlias = _typing.Literal["_fee_ppm", b"_fee_ppm"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__commons_ppm) -> _WhichOneofReturnType__commons_ppm | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__fee_ppm) -> _WhichOneofReturnType__fee_ppm | None: ...
+
+Global___Fairness: _TypeAlias = Fairness  # noqa: Y015
+
+@_typing.final
+class GetFairnessRequest(_message.Message):
+    """Asks how evenly a round's money is spread."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`pools/{pool}/rounds/{number}`."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetFairnessRequest: _TypeAlias = GetFairnessRequest  # noqa: Y015
+
+@_typing.final
 class PreviewRoundRequest(_message.Message):
     """Asks what a calculation would give."""
 

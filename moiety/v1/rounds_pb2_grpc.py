@@ -76,6 +76,11 @@ class RoundsServiceStub:
                 request_serializer=moiety_dot_v1_dot_rounds__pb2.GetStatementRequest.SerializeToString,
                 response_deserializer=moiety_dot_v1_dot_rounds__pb2.GetStatementResponse.FromString,
                 _registered_method=True)
+        self.GetFairness = channel.unary_unary(
+                '/moiety.v1.RoundsService/GetFairness',
+                request_serializer=moiety_dot_v1_dot_rounds__pb2.GetFairnessRequest.SerializeToString,
+                response_deserializer=moiety_dot_v1_dot_rounds__pb2.Fairness.FromString,
+                _registered_method=True)
 
 
 class RoundsServiceServicer:
@@ -143,6 +148,13 @@ class RoundsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetFairness(self, request, context):
+        """Tells how evenly a round's money is spread. docs/distribution.md defines the measures.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RoundsServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -185,6 +197,11 @@ def add_RoundsServiceServicer_to_server(servicer, server):
                     servicer.GetStatement,
                     request_deserializer=moiety_dot_v1_dot_rounds__pb2.GetStatementRequest.FromString,
                     response_serializer=moiety_dot_v1_dot_rounds__pb2.GetStatementResponse.SerializeToString,
+            ),
+            'GetFairness': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetFairness,
+                    request_deserializer=moiety_dot_v1_dot_rounds__pb2.GetFairnessRequest.FromString,
+                    response_serializer=moiety_dot_v1_dot_rounds__pb2.Fairness.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -405,6 +422,33 @@ class RoundsService:
             '/moiety.v1.RoundsService/GetStatement',
             moiety_dot_v1_dot_rounds__pb2.GetStatementRequest.SerializeToString,
             moiety_dot_v1_dot_rounds__pb2.GetStatementResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetFairness(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/moiety.v1.RoundsService/GetFairness',
+            moiety_dot_v1_dot_rounds__pb2.GetFairnessRequest.SerializeToString,
+            moiety_dot_v1_dot_rounds__pb2.Fairness.FromString,
             options,
             channel_credentials,
             insecure,

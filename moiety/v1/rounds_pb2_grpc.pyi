@@ -59,6 +59,8 @@ class RoundsServiceStub:
     """Lists a round's allocations by collective id. A collective sees its own."""
     GetStatement: _grpc.UnaryStreamMultiCallable[_rounds_pb2.GetStatementRequest, _rounds_pb2.GetStatementResponse]
     """Gives a round's statement, or the tables that explain it, canonical CSV as logged, in pieces."""
+    GetFairness: _grpc.UnaryUnaryMultiCallable[_rounds_pb2.GetFairnessRequest, _rounds_pb2.Fairness]
+    """Tells how evenly a round's money is spread. docs/distribution.md defines the measures."""
 
 @_typing.type_check_only
 class RoundsServiceAsyncStub(RoundsServiceStub):
@@ -91,6 +93,8 @@ class RoundsServiceAsyncStub(RoundsServiceStub):
     """Lists a round's allocations by collective id. A collective sees its own."""
     GetStatement: _aio.UnaryStreamMultiCallable[_rounds_pb2.GetStatementRequest, _rounds_pb2.GetStatementResponse]  # type: ignore[assignment]
     """Gives a round's statement, or the tables that explain it, canonical CSV as logged, in pieces."""
+    GetFairness: _aio.UnaryUnaryMultiCallable[_rounds_pb2.GetFairnessRequest, _rounds_pb2.Fairness]  # type: ignore[assignment]
+    """Tells how evenly a round's money is spread. docs/distribution.md defines the measures."""
 
 class RoundsServiceServicer(metaclass=_abc_1.ABCMeta):
     """Calculates, decides and shows rounds. Operators act; auditors read all; a collective sees totals and its own
@@ -168,5 +172,13 @@ class RoundsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_rounds_pb2.GetStatementResponse], _abc.AsyncIterator[_rounds_pb2.GetStatementResponse]]:
         """Gives a round's statement, or the tables that explain it, canonical CSV as logged, in pieces."""
+
+    @_abc_1.abstractmethod
+    def GetFairness(
+        self,
+        request: _rounds_pb2.GetFairnessRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_rounds_pb2.Fairness, _abc.Awaitable[_rounds_pb2.Fairness]]:
+        """Tells how evenly a round's money is spread. docs/distribution.md defines the measures."""
 
 def add_RoundsServiceServicer_to_server(servicer: RoundsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -76,6 +76,11 @@ class RoundsVerbs(Verbs):
         request = pb.GetStatementRequest(name=round_name(pool, number), part=part)
         return self._connection.read_stream(self._rounds.GetStatement, request, _joined)
 
+    def get_fairness(self, pool: str, number: int) -> pb.Fairness:
+        """Tell how evenly a round's money is spread."""
+        request = pb.GetFairnessRequest(name=round_name(pool, number))
+        return self._connection.unary(self._rounds.GetFairness, request, repeat=True)
+
 
 def _preview(answers: Iterator[pb.PreviewRoundResponse]) -> Preview:
     found = pb.Round()

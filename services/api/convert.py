@@ -14,6 +14,7 @@ from ledger.store.registry import PoolRecord
 from ledger.store.retractions import RecordedRetraction
 from ledger.store.usage import RecordedBatch
 from moiety.v1 import accounts_pb2, registry_pb2, revenue_pb2, rounds_pb2, usage_pb2
+from payout.fairness import ByMode, Concentration, FairnessReport
 from payout.policy import CommonsRule, Policy, Tempering, UnattributedRule
 from payout.rounds import Line, RoundContent
 from payout.schedule import next_fire_time
@@ -316,3 +317,33 @@ def allocation_to_proto(line: Line) -> rounds_pb2.Allocation:
         event_count=line.events,
         deficit=str(line.deficit_after),
     )
+
+
+def fairness_to_proto(report: FairnessReport) -> rounds_pb2.Fairness:
+    return rounds_pb2.Fairness(
+        registered=_concentration(report.registered),
+        paid=_concentration(report.paid),
+        fee_ppm=report.fee_ppm,
+        commons_ppm=report.commons_ppm,
+        usage=_by_mode(report.usage),
+        attributed_minor=_by_mode(report.attributed_minor),
+    )
+
+
+def _concentration(found: Concentration | None) -> rounds_pb2.Concentration | None:
+    if found is None:
+        return None
+    return rounds_pb2.Concentration(
+        collectives=found.collectives,
+        amount_minor=found.amount_minor,
+        gini_ppm=found.gini_ppm,
+        top_percent_collectives=found.top_percent_collectives,
+        top_percent_ppm=found.top_percent_ppm,
+        herfindahl_ppm=found.herfindahl_ppm,
+        jain_ppm=found.jain_ppm,
+        lorenz=[rounds_pb2.LorenzPoint(collectives=n, amount_minor=amount) for n, amount in found.lorenz],
+    )
+
+
+def _by_mode(found: ByMode) -> rounds_pb2.ByMode:
+    return rounds_pb2.ByMode(ai_only=str(found.ai_only), human_ai=str(found.human_ai), human_ai_ppm=found.human_ai_ppm)

@@ -12,6 +12,7 @@ from ledger.store import log
 from ledger.store.log import PoolRef
 from moiety.v1 import rounds_pb2 as pb
 from moiety.v1 import rounds_pb2_grpc
+from payout.fairness import fairness_report
 from payout.settlement import require_round_number
 from payout.statement import parse_statement
 from payout.store import pools, rounds
@@ -119,6 +120,17 @@ class RoundsService(rounds_pb2_grpc.RoundsServiceServicer):
     ) -> Iterator[pb.GetStatementResponse]:
         for chunk in chunks(self._statement(request.name, "name", request.part)):
             yield pb.GetStatementResponse(chunk=chunk)
+
+    def GetFairness(self, request: pb.GetFairnessRequest, context: grpc.ServicerContext) -> pb.Fairness:
+        with self._database.transaction() as connection:
+            pool, number = round_of(connection, request.name, "name")
+            content = rounds.get_round(connection, pool, number).content
+            policy = self._policy(connection, pool, content.policy_version).policy
+            statement = log.checked_body(connection, pool, bytes.fromhex(content.statement_sha256))
+        report = fairness_report(
+            content, parse_statement(statement), ai_only_ppm=policy.ai_only_ppm, human_ai_ppm=policy.human_ai_ppm
+        )
+        return convert.fairness_to_proto(report)
 
     def _statement(self, name: str, field: str, part: pb.StatementPart.ValueType = pb.STATEMENT_PART_LINES) -> bytes:
         with self._database.transaction() as connection:

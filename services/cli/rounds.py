@@ -18,6 +18,7 @@ from services.cli.connection import Session, client_command
 from services.cli.declaration import read_policy
 from services.cli.documents import document, identity, message_of
 from services.cli.exits import Exit, InputError
+from services.cli.fairness import draw, fairness_tables
 from services.cli.money import major
 from services.cli.output import details, table
 
@@ -162,6 +163,25 @@ def statement(
     session.output.show(
         {"round": found.name, "sha256": sha256(content).hexdigest(), "lines": lines},
         _statement(lines, found.currency),
+    )
+
+
+@app.command("fairness")
+@client_command
+def fairness(
+    session: Session,
+    pool: Pool,
+    number: Number,
+    lorenz: Annotated[Path | None, typer.Option(metavar="FILE.svg", help="Draw the Lorenz curve.")] = None,
+    flow: Annotated[Path | None, typer.Option(metavar="FILE.svg", help="Draw the flow from pot to payees.")] = None,
+) -> None:
+    """Tell how evenly a round's money is spread, and draw it."""
+    found = session.client.get_fairness(pool, number)
+    drawn = draw(session.client, pool, number, lorenz=lorenz, flow=flow) if lorenz or flow else []
+    session.output.show(
+        {"fairness": document(found), "drawn": [str(path) for path in drawn]},
+        *fairness_tables(found),
+        *(f"Drew {path}." for path in drawn),
     )
 
 

@@ -1,0 +1,70 @@
+"""How evenly a round paid: as tables, and as pictures drawn from its statement."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ledger.money import minor_unit_exponent
+from moiety import Client
+from moiety.v1 import rounds_pb2 as pb
+from payout.fairness import fairness_report
+from payout.pictures import flow_svg, lorenz_svg
+from payout.statement import parse_statement
+from services.cli.documents import identity
+from services.cli.exits import InputError
+from services.cli.output import details, table
+
+_MEASURES = (
+    ("Gini", "gini_ppm"),
+    ("best paid 1 %", "top_percent_ppm"),
+    ("Herfindahl", "herfindahl_ppm"),
+    ("Jain", "jain_ppm"),
+)
+
+
+def fairness_tables(found: pb.Fairness) -> tuple[object, ...]:
+    """The report for people."""
+    rows = [
+        (label, percent(getattr(found.registered, name)), percent(getattr(found.paid, name)))
+        for label, name in _MEASURES
+    ]
+    counts = (f"All {found.registered.collectives}", f"Paid {found.paid.collectives}")
+    shares = [
+        ("fee of the pot", percent(found.fee_ppm) if found.HasField("fee_ppm") else None),
+        ("commons of the pot", percent(found.commons_ppm) if found.HasField("commons_ppm") else None),
+        ("human and AI, of usage", _human_ai(found.usage)),
+        ("human and AI, of attributed money", _human_ai(found.attributed_minor)),
+    ]
+    if not found.HasField("paid"):
+        return "Nobody is paid.", details(shares)
+    return table(["Measure", *counts], rows, right=counts), details(shares)
+
+
+def percent(ppm: int) -> str:
+    """Millionths as a percentage: 12.34 %."""
+    return f"{ppm // 10_000}.{ppm % 10_000 // 100:02d} %"
+
+
+def _human_ai(found: pb.ByMode) -> str | None:
+    return percent(found.human_ai_ppm) if found.HasField("human_ai_ppm") else None
+
+
+def draw(client: Client, pool: str, number: int, *, lorenz: Path | None, flow: Path | None) -> list[Path]:
+    """Write the pictures that are asked for, and give their paths. The caller must be allowed to read statements."""
+    found = client.get_round(pool, number)
+    lines = parse_statement(client.get_statement(pool, number))
+    pictures: list[tuple[Path, str]] = []
+    if lorenz:
+        policy = found.policy
+        report = fairness_report(found, lines, ai_only_ppm=policy.ai_only_ppm, human_ai_ppm=policy.human_ai_ppm)
+        pictures.append((lorenz, lorenz_svg(report, subtitle=f"{pool}, round {number}")))
+    if flow:
+        names = {identity(each.name): each.display_name for each in client.list_collectives()}
+        exponent = minor_unit_exponent(found.currency)
+        pictures.append((flow, flow_svg(found, lines, currency=found.currency, exponent=exponent, names=names)))
+    for path, picture in pictures:
+        try:
+            path.write_text(picture, encoding="utf-8")
+        except OSError as error:
+            raise InputError.of(str(path), error.strerror or "cannot be written") from None
+    return [path for path, _ in pictures]
