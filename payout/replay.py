@@ -400,8 +400,8 @@ def _check_round(log: LogReader, state: _Fold, leaf: Leaf[Any]) -> tuple[Distrib
     weights = sha256(render_weights(usage)).hexdigest()
     _require_same(leaf.index, "weights_sha256", content.weights_sha256, weights)
     for figure in (
-        "events", "retracted", "weight", "weight_unattributed", "deficit_unattributed", "pot_minor", "fee_minor", "attributed_minor", "commons_minor",
-        "commons_kept_minor", "carried_minor",
+        "events", "retracted", "weight", "weight_unattributed", "deficit_unattributed", "pot_minor", "fee_minor",
+        "attributed_minor", "commons_minor", "commons_kept_minor", "carried_minor",
     ):  # fmt: skip
         _require_same(leaf.index, figure, getattr(content, figure), getattr(distribution, figure))
     return distribution, policy
