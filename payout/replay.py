@@ -273,8 +273,6 @@ class _Fold:
 
     def _weigh(self, leaf: Leaf[Any]) -> None:
         content: UsageContent = leaf.content
-        declared = (content.method, content.method_version) in self.confidence_ppm
-        _require(declared, leaf.index, "method_version", content.method_version, "a version declared before")
         batch, accepted = self._batch(leaf.index, content)
         self._require_weights(leaf.index, content, weigh(batch, accepted), content, batch, sign=1)
         self.events += content.accepted
@@ -282,6 +280,8 @@ class _Fold:
 
     def _batch(self, leaf_index: int, content: UsageContent) -> tuple[UsageBatch, BoolArray]:
         """The batch in a usage leaf's body, and which of its events were accepted."""
+        declared = (content.method, content.method_version) in self.confidence_ppm
+        _require(declared, leaf_index, "method_version", content.method_version, "a version declared before")
         body = _body(self.log, leaf_index, "body_sha256", content.body_sha256)
         _require_same(leaf_index, "body_bytes", content.body_bytes, len(body))
         try:
@@ -297,9 +297,9 @@ class _Fold:
 
     def _retract(self, leaf: Leaf[Any], *, counts: bool) -> None:
         content: RetractionContent = leaf.content
-        if not content.batch_leaf < leaf.index:
-            raise _DivergedError(Divergence(leaf.index, "batch_leaf", str(content.batch_leaf), "a leaf before it"))
-        encoded = next(iter(self.log.leaves(content.batch_leaf, content.batch_leaf + 1)))
+        before = 0 <= content.batch_leaf < leaf.index
+        _require(before, leaf.index, "batch_leaf", content.batch_leaf, "a leaf before it")
+        (encoded,) = self.log.leaves(content.batch_leaf, content.batch_leaf + 1)
         _require_same(content.batch_leaf, "leaf_hash", encoded.hash.hex(), self.hashes[content.batch_leaf].hex())
         original = self.read(encoded).content
         if not isinstance(original, UsageContent):

@@ -4,7 +4,7 @@ from typing import Any, Final
 
 from hypothesis import strategies as st
 
-from ledger.leaves import Content, ModeTotals
+from ledger.leaves import Content, ModeTotals, encode_positions
 from payout.policy import CommonsRule, Policy, Tempering, UnattributedRule
 from payout.replay import CONTENTS
 from payout.rounds import FireTimes
@@ -34,15 +34,16 @@ policies = st.builds(
 STRATEGIES: Final[dict[Any, st.SearchStrategy[Any]]] = {
     str: texts,
     int: counts,
+    bool: st.booleans(),
     ModeTotals: totals,
     Policy: policies,
     FireTimes | None: st.none() | st.builds(FireTimes, first=texts, last=texts, count=counts),
 }
 DECIMALS: Final = {
     "amount_minor", "weight", "weight_unattributed", "pot_minor", "fee_minor", "attributed_minor", "commons_minor",
-    "commons_kept_minor", "carried_minor",
+    "commons_kept_minor", "carried_minor", "deficit_unattributed",
 }  # fmt: skip
-DIGESTS: Final = {"body_sha256", "root", "registry_sha256", "statement_sha256"}
+DIGESTS: Final = {"body_sha256", "root", "registry_sha256", "statement_sha256", "weights_sha256"}
 
 
 def contents_of(kind: type[Content]) -> st.SearchStrategy[Content]:
@@ -54,6 +55,10 @@ def values_of(kind: type[Content], name: str) -> st.SearchStrategy[Any]:
     """Any value of a field."""
     if name in DECIMALS:
         return decimals
+    if name == "batch_leaf":
+        return counts | st.integers(-1, 20)
+    if name == "positions":
+        return texts | st.lists(st.integers(0, 9), unique=True).map(encode_positions)
     return digests if name in DIGESTS else STRATEGIES[kind.model_fields[name].annotation]
 
 

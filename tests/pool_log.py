@@ -5,6 +5,7 @@ Usage is summed in plain Python integers here, so that a replay that matches has
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -13,14 +14,17 @@ from hashlib import sha256
 from typing import Any, Final, TypeVar
 
 from ledger.errors import NotFoundError
-from ledger.journal import REVENUE, Transfer, payment_transfers, revenue_transfers
+from ledger.journal import REVENUE, Movement, Transfer, movement_transfers, revenue_transfers
 from ledger.leaves import (
     Content,
     EncodedLeaf,
+    GrantContent,
     Leaf,
     MethodContent,
     ModeTotals,
     PaymentContent,
+    ReleaseContent,
+    RetractionContent,
     RevenueContent,
     UsageContent,
     decode,
@@ -35,13 +39,14 @@ from payout.replay import CONTENTS, Verdict, replay_round
 from payout.rounds import (
     Decision,
     DecisionContent,
+    Deficits,
     FireTimes,
     PostingContent,
     RoundContent,
     distribute,
     posting_transfers,
 )
-from payout.statement import parse_statement, render_registry, render_statement
+from payout.statement import deficits_of, parse_statement, render_registry, render_statement, render_weights
 from payout.weights import UsageKey, UsageSum
 from tests.batches import Event, body_of
 
@@ -141,7 +146,26 @@ class PoolLog:
             collective=collective, request_id=f"p-{self.size()}", amount_minor=amount_minor, reference="",
             recorded_by="operators/olive",
         )  # fmt: skip
-        return self.append(content, payment_transfers(content))
+        return self.move(content)
+
+    def release(self, collective: str, amount_minor: int, *, to_commons: bool = False) -> int:
+        return self.move(
+            ReleaseContent(
+                collective=collective, request_id=f"p-{self.size()}", amount_minor=amount_minor, to_commons=to_commons,
+                reason="settled", decided_by="operators/olive",
+            )
+        )  # fmt: skip
+
+    def grant(self, collective: str, amount_minor: int) -> int:
+        return self.move(
+            GrantContent(
+                collective=collective, request_id=f"p-{self.size()}", amount_minor=amount_minor, reason="a school",
+                decided_by="operators/olive",
+            )
+        )  # fmt: skip
+
+    def move(self, content: Movement) -> int:
+        return self.append(content, movement_transfers(content))
 
     def usage(self, events: Sequence[Event], platform: str = "acme", method: str = "ngram") -> int:
         body = body_of(events)
@@ -166,6 +190,27 @@ class PoolLog:
         )
         index = self.append(content)
         self._accepted[index] = accepted
+        self._positions[index] = [position for position in range(len(events)) if position not in duplicates]
+        return index
+
+    def retractable(self, batch_leaf: int) -> list[int]:
+        """Positions of a batch that were accepted and not taken back."""
+        return [at for at in self._positions[batch_leaf] if at not in self._retracted.get(batch_leaf, ())]
+
+    def retract(self, batch_leaf: int, positions: Sequence[int] | None = None) -> int:
+        """Take back events of a batch; all that are left unless told otherwise."""
+        taken = sorted(self.retractable(batch_leaf) if positions is None else positions)
+        content = self.content(batch_leaf)
+        events = self._at(batch_leaf, taken)
+        index = self.append(
+            RetractionContent(
+                platform=content.platform, request_id=f"t-{self.size()}", batch_leaf=batch_leaf,
+                positions=encode_positions(taken), reason="counted twice", ai_only=totals(events, AI_ONLY),
+                human_ai=totals(events, HUMAN_AI),
+            )
+        )  # fmt: skip
+        self._retracted.setdefault(batch_leaf, []).extend(taken)
+        self._taken_back[index] = events
         return index
 
     def calculate(
@@ -180,7 +225,8 @@ class PoolLog:
         rounds = {content.number: content for _, content in self.placed(RoundContent)}
         start = rounds[posted[-1]].end if posted else 0
         policy_leaf, version, policy = self.policy_at(start)
-        found = distribute(policy, self.balance(REVENUE), self.usage_since(start), self.confidence(), self.collectives)
+        usage, deficits = self.usage_since(start), self.deficits()
+        found = distribute(policy, self.balance(REVENUE), usage, self.confidence(), self.collectives, deficits)
         content = RoundContent(
             number=len(rounds) + 1,
             previous=posted[-1] if posted else 0,
@@ -191,9 +237,12 @@ class PoolLog:
             policy_version=version,
             registry_sha256=self.put(render_registry(self.collectives)),
             statement_sha256=self.put(render_statement(found.lines)),
+            weights_sha256=self.put(render_weights(usage)),
             events=found.events,
+            retracted=found.retracted,
             weight=found.weight,
             weight_unattributed=found.weight_unattributed,
+            deficit_unattributed=found.deficit_unattributed,
             pot_minor=found.pot_minor,
             fee_minor=found.fee_minor,
             attributed_minor=found.attributed_minor,
@@ -222,18 +271,39 @@ class PoolLog:
     # What it comes to, in plain integers.
 
     _accepted: dict[int, list[Event]] = field(default_factory=dict)
+    _positions: dict[int, list[int]] = field(default_factory=dict)
+    """Of the accepted events, in their batch."""
+    _retracted: dict[int, list[int]] = field(default_factory=dict)
+    """By batch, the positions taken back."""
+    _taken_back: dict[int, list[Event]] = field(default_factory=dict)
+    """By retraction."""
+
+    def _at(self, batch_leaf: int, positions: Sequence[int]) -> list[Event]:
+        return [self._accepted[batch_leaf][self._positions[batch_leaf].index(at)] for at in positions]
 
     def events_of(self, platform: str) -> set[bytes | None]:
         mine = [index for index, content in self.placed(UsageContent) if content.platform == platform]
         return {event.event_id for index in mine for event in self._accepted[index]}
 
     def usage_since(self, start: int) -> dict[UsageKey, UsageSum]:
-        events: dict[UsageKey, list[Event]] = {}
+        given, taken = dict[UsageKey, list[Event]](), dict[UsageKey, list[Event]]()
         for index, content in self.placed(UsageContent):
             for event in self._accepted[index] if index >= start else ():
-                key = UsageKey(content.method, content.method_version, event.mode or 0)
-                events.setdefault(key, []).append(event)
-        return {key: UsageSum(len(some), unattributed(some), attributed(some)) for key, some in events.items()}
+                given.setdefault(UsageKey(content.method, content.method_version, event.mode or 0), []).append(event)
+        for index, retraction in self.placed(RetractionContent):
+            batch: UsageContent = self.content(retraction.batch_leaf)
+            for event in self._taken_back[index] if index >= start else ():
+                taken.setdefault(UsageKey(batch.method, batch.method_version, event.mode or 0), []).append(event)
+        return {key: usage_sum(given.get(key, []), taken.get(key, [])) for key in {**given, **taken}}
+
+    def deficits(self) -> Deficits:
+        """What the last posted round left to subtract."""
+        posted = [content.round for _, content in self.placed(PostingContent)]
+        if not posted:
+            return Deficits()
+        (last,) = [content for _, content in self.placed(RoundContent) if content.number == posted[-1]]
+        statement = self.bodies[bytes.fromhex(last.statement_sha256)]
+        return deficits_of(parse_statement(statement), last.deficit_unattributed)
 
     def confidence(self) -> dict[tuple[str, int], int]:
         return {(content.method, content.version): content.confidence_ppm for _, content in self.placed(MethodContent)}
@@ -276,6 +346,23 @@ class PoolLog:
 @cache
 def _content(entry: bytes) -> Content:
     return decode(entry, CONTENTS).content
+
+
+def usage_sum(given: Sequence[Event], taken: Sequence[Event]) -> UsageSum:
+    """Both, one less the other; whoever either names is there, if only with zero."""
+    names = {**attributed(given), **attributed(taken)}
+    return UsageSum(
+        len(given),
+        len(taken),
+        unattributed(given) - unattributed(taken),
+        {name: attributed(given).get(name, 0) - attributed(taken).get(name, 0) for name in names},
+        {name: counts(given).get(name, 0) - counts(taken).get(name, 0) for name in names},
+    )
+
+
+def counts(events: Sequence[Event]) -> dict[str, int]:
+    """Events that name each collective."""
+    return Counter(name or "" for event in events for name, _ in event.shares or ())
 
 
 def attributed(events: Sequence[Event]) -> dict[str, int]:

@@ -1,5 +1,6 @@
 """Platforms, collectives, pools and methods in Postgres."""
 
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -127,15 +128,18 @@ class CollectiveNumbers:
         self._database = database
         self._numbers: dict[str, int] = {}
 
-    def of(self, names: tuple[str, ...]) -> Int64Array:
-        """(c,) the number of each name; 0 for one that is not registered."""
+    def of(self, names: tuple[str, ...], *, connection: sa.Connection | None = None) -> Int64Array:
+        """(c,) the number of each name; 0 for one that is not registered.
+
+        connection: the caller's, where it has one: whoever waits for a second one may wait for themselves.
+        """
         # A text of Postgres holds no NUL, so no collective is called that, and asking for one is an error.
         missing = [name for name in names if name not in self._numbers and "\0" not in name]
         if missing:
             among = t.collective.c.name == sa.any_(sa.literal(missing, sa.ARRAY(sa.Text)))
             query = sa.select(t.collective.c.name, t.collective.c.collective_id).where(among)
-            with self._database.transaction() as connection:
-                self._numbers.update((row.name, row.collective_id) for row in connection.execute(query))
+            with nullcontext(connection) if connection else self._database.transaction() as asked:
+                self._numbers.update((row.name, row.collective_id) for row in asked.execute(query))
         return np.fromiter((self._numbers.get(name, 0) for name in names), dtype=np.int64, count=len(names))
 
 

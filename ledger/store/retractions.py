@@ -80,7 +80,7 @@ def retract(
     weights_numbers = [connection.execute(sa.select(t.batch_number.next_value())).scalar_one() for _ in chosen]
     for each, weights_number in zip(chosen, weights_numbers, strict=True):
         method = Method(each.batch.content.method, "-", 0, version=each.batch.content.method_version)
-        of_batch = numbers.of(each.parsed.collectives)
+        of_batch = numbers.of(each.parsed.collectives, connection=connection)
         usage.put_weights(connection, pool, weights_number, method, each.weights, of_batch)
     leaves = log.append(connection, pool, [_content(request, each) for each in chosen], now)
     for each, weights_number, leaf in zip(chosen, weights_numbers, leaves, strict=True):

@@ -97,7 +97,7 @@ def test_a_rejected_round_and_one_that_waits_replay_too(settled: Scene) -> None:
     assert settled.operator.replay_round(POOL, 3).outcome == REPLAY_OUTCOME_MATCH
 
 
-STATEMENT, SNAPSHOT = "bytes LIKE 'collective,status,weight%'", "bytes LIKE 'collective,status,members%'"
+STATEMENT, SNAPSHOT = "bytes LIKE 'collective,status,events%'", "bytes LIKE 'collective,status,members%'"
 
 TAMPERED: list[tuple[str, int, str]] = [
     # An entry, with its hash as it was and with one that fits.
@@ -241,7 +241,8 @@ def test_a_statement_that_was_forged_with_its_round_is_named_by_line_and_figure(
     standing: Scene, auditor: Client, intruder: sa.Engine
 ) -> None:
     lines = [line.split(",") for line in standing.operator.get_statement(POOL, 1).decode().split("\n")]
-    lines[2][5], lines[3][5] = str(int(lines[2][5]) + 1), str(int(lines[3][5]) - 1)
+    at = lines[0].index("attributed_minor")
+    lines[2][at], lines[3][at] = str(int(lines[2][at]) + 1), str(int(lines[3][at]) - 1)
     forged = "\n".join(map(",".join, lines)).encode()
     execute(intruder, "INSERT INTO body SELECT pool_id, sha256(:forged), :forged FROM pool", forged=forged)
     forge(intruder, {ROUND_LEAF: setting(statement_sha256=sha256(forged).hexdigest())})

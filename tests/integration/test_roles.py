@@ -41,13 +41,18 @@ MAY_CALL: Final[dict[str, frozenset[str]]] = {
             "RegistryService/CreatePlatform", "RegistryService/CreateCollective", "RegistryService/UpdateCollective",
             "RegistryService/CreatePool", "RegistryService/CreatePolicy", "RegistryService/CreateMethod",
             "RegistryService/UpdateSchedule", "RegistryService/CreateApiKey", "RegistryService/ListApiKeys",
-            "RegistryService/RevokeApiKey", "AccountsService/RecordPayment", "RoundsService/CalculateRound",
-            "RoundsService/ApproveRound", "RoundsService/RejectRound",
+            "RegistryService/RevokeApiKey", "AccountsService/RecordPayment", "AccountsService/ReleaseHeld",
+            "AccountsService/GrantFromCommons", "RoundsService/CalculateRound", "RoundsService/ApproveRound",
+            "RoundsService/RejectRound",
         ),
         OPERATORS_ONLY,
     ),
     **dict.fromkeys(
-        ("UsageService/SubmitUsage", "UsageService/AppendUsage", "RevenueService/RecordRevenue"), PLATFORMS_ONLY
+        (
+            "UsageService/SubmitUsage", "UsageService/AppendUsage", "UsageService/RetractUsage",
+            "RevenueService/RecordRevenue",
+        ),
+        PLATFORMS_ONLY,
     ),
     **dict.fromkeys(
         (

@@ -40,17 +40,18 @@ def batches(draw: st.DrawFn) -> tuple[list[Event], list[bool]]:
     return events, draw(st.just([True] * len(rows)) | st.just([accepted for *_, accepted in rows]))
 
 
-def naive(events: list[Event], accepted: list[bool], mode: int) -> tuple[int, Counter[str], int]:
-    """How many events, the weight of each collective, and the unattributed weight."""
-    counted, weights, unattributed = 0, Counter[str](), 0
+def naive(events: list[Event], accepted: list[bool], mode: int) -> tuple[int, Counter[str], Counter[str], int]:
+    """How many events, how many name each collective and its weight, and the unattributed weight."""
+    counted, named, weights, unattributed = 0, Counter[str](), Counter[str](), 0
     for event, counts in zip(events, accepted, strict=True):
         if counts and event.mode == mode:
             counted += 1
             unattributed += (event.units or 0) * NANO
             for name, share in event.shares or ():
+                named[name or ""] += 1
                 weights[name or ""] += (event.units or 0) * (share or 0)
                 unattributed -= (event.units or 0) * (share or 0)
-    return counted, weights, unattributed
+    return counted, named, weights, unattributed
 
 
 @given(batches())
@@ -61,11 +62,13 @@ def test_weights_are_those_of_plain_integers(case: tuple[list[Event], list[bool]
     weights = weigh(batch, np.array(accepted))
     assert set(weights) == {AI_ONLY, HUMAN_AI}
     for mode in MODES:
-        counted, expected, unattributed = naive(events, accepted, mode)
+        counted, named, expected, unattributed = naive(events, accepted, mode)
         found = weights[mode]
         limbs = zip(found.index.tolist(), found.low.tolist(), found.high.tolist(), strict=True)
         assert {batch.collectives[index]: low + (high << LIMB_BITS) for index, low, high in limbs} == dict(expected)
         assert found.index.tolist() == sorted(found.index.tolist())
+        counts = zip(found.index.tolist(), found.count.tolist(), strict=True)
+        assert {batch.collectives[index]: count for index, count in counts} == dict(named)
         assert all(0 <= low < 2**LIMB_BITS for low in found.low.tolist())
         totals = found.totals()
         assert (totals.events, totals.attributed, totals.unattributed) == (
@@ -102,15 +105,17 @@ def test_the_order_of_events_does_not_matter(case: tuple[list[Event], list[bool]
 
 @given(batches(), st.permutations([1, 2, 300, 70_000, 2**31, 2**32 - 1]))
 def test_what_is_packed_is_unpacked(case: tuple[list[Event], list[bool]], numbers: list[int]) -> None:
-    """Rule: storage is by batch; 16 bytes hold a collective's weight exactly."""
+    """Rule: storage is by batch; 20 bytes hold a collective's count and weight exactly."""
     events, accepted = case
     for found in weigh(parse_batch(body_of(events)), np.array(accepted)).values():
         registry_numbers = np.array(numbers)
         stored = pack(found, registry_numbers)
-        assert len(stored) == 16 * len(found.index)
+        assert len(stored) == 20 * len(found.index)
         by_number = {
-            numbers[index]: (low, high)
-            for index, low, high in zip(found.index.tolist(), found.low.tolist(), found.high.tolist(), strict=True)
+            numbers[index]: limbs
+            for index, *limbs in zip(
+                found.index.tolist(), found.count.tolist(), found.low.tolist(), found.high.tolist(), strict=True
+            )
         }
         unpacked = zip(*(part.tolist() for part in unpack(stored)), strict=True)
-        assert [(number, (low, high)) for number, low, high in unpacked] == sorted(by_number.items())
+        assert [(number, limbs) for number, *limbs in unpacked] == sorted(by_number.items())

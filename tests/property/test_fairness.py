@@ -27,9 +27,12 @@ def statements(draw: st.DrawFn) -> list[Line]:
         Line(
             collective=f"c{number}",
             status=CollectiveStatus.ACTIVE,
+            events=1,
             weight_ai_only=ai_only,
             weight_human_ai=human_ai,
+            deficit_before=0,
             weight=0,
+            deficit_after=0,
             attributed_minor=attributed,
             commons_minor=commons,
         )
@@ -50,8 +53,10 @@ def report_of(
     attributed, commons = sum(line.attributed_minor for line in lines), sum(line.commons_minor for line in lines)
     figures = Distribution(
         events=0,
+        retracted=0,
         weight=0,
         weight_unattributed=0,
+        deficit_unattributed=0,
         pot_minor=fee + attributed + commons + kept + carried,
         fee_minor=fee,
         attributed_minor=attributed,

@@ -11,9 +11,12 @@ from hypothesis import strategies as st
 from ledger.errors import LedgerCorruptError
 from ledger.leaves import (
     Content,
+    GrantContent,
     Leaf,
     MethodContent,
     PaymentContent,
+    ReleaseContent,
+    RetractionContent,
     RevenueContent,
     UsageContent,
     decode,
@@ -39,6 +42,7 @@ leaves = st.builds(
 def test_every_type_of_entry_is_tried() -> None:
     kinds = {
         PoolContent, PolicyContent, MethodContent, UsageContent, RevenueContent, PaymentContent, RoundContent,
+            RetractionContent, ReleaseContent, GrantContent,
         DecisionContent, PostingContent,
     }  # fmt: skip
     assert set(CONTENTS.values()) == kinds

@@ -1,6 +1,7 @@
 """Rounds by their rules: conservation above all, under any policy and any usage."""
 
 from dataclasses import dataclass, fields, replace
+from itertools import pairwise
 
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -10,7 +11,8 @@ from ledger.registry import Collective, CollectiveStatus
 from ledger.usage import AI_ONLY, HUMAN_AI
 from payout.apportionment import apportion
 from payout.policy import CommonsRule, Policy, Tempering, UnattributedRule
-from payout.rounds import Distribution, RoundContent, distribute, posting_transfers
+from payout.rounds import Deficits, Distribution, RoundContent, distribute, posting_transfers
+from payout.statement import deficits_of, parse_statement, render_statement, render_weights
 from payout.weights import UsageKey, UsageSum
 
 NAMES = ["a", "b-1", "c", "d", "e2"]
@@ -49,20 +51,31 @@ class Case:
     usage: dict[UsageKey, UsageSum]
     confidence_ppm: dict[tuple[str, int], int]
     collectives: list[Collective]
+    deficits: Deficits
 
     def distribution(self) -> Distribution:
-        return distribute(self.policy, self.pot_minor, self.usage, self.confidence_ppm, self.collectives)
+        return distribute(self.policy, self.pot_minor, self.usage, self.confidence_ppm, self.collectives, self.deficits)
+
+
+def usage_of(events: int, retracted: int, unattributed: int, claims: dict[str, tuple[int, int]]) -> UsageSum:
+    """Claims: weight and count by collective."""
+    attributed = {name: weight for name, (weight, _) in claims.items()}
+    return UsageSum(events, retracted, unattributed, attributed, {name: count for name, (_, count) in claims.items()})
 
 
 @st.composite
-def cases(draw: st.DrawFn, policy: st.SearchStrategy[Policy] | None = None) -> Case:
+def cases(draw: st.DrawFn, *, retractions: bool = True) -> Case:
+    """Any round; without retractions no weight is negative and nothing is owed from before."""
     names = sorted(draw(st.sets(st.sampled_from(NAMES))))
-    claims = st.dictionaries(st.sampled_from(names), weights) if names else st.just({})
-    sums = st.builds(UsageSum, events=st.integers(0, 10**6), unattributed=weights, attributed=claims)
+    events = st.integers(0, 10**6)
+    net = (weights | weights.map(int.__neg__)) if retractions else weights
+    claims = st.dictionaries(st.sampled_from(names), st.tuples(net, net)) if names else st.just({})
+    sums = st.builds(usage_of, events, events if retractions else st.just(0), net, claims)
+    owed = st.dictionaries(st.sampled_from(names), weights) if names else st.just({})
     keys = st.builds(UsageKey, st.just("ngram"), st.sampled_from([1, 2]), st.sampled_from([AI_ONLY, HUMAN_AI]))
     keys |= st.builds(UsageKey, st.just("other"), st.just(1), st.sampled_from([AI_ONLY, HUMAN_AI]))
     return Case(
-        policy=draw(policies() if policy is None else policy),
+        policy=draw(policies()),
         pot_minor=draw(amounts | st.integers(0, 2**63 - 1)),
         usage=draw(st.dictionaries(keys, sums)),
         confidence_ppm={method: draw(ppm) for method in METHODS},
@@ -76,6 +89,7 @@ def cases(draw: st.DrawFn, policy: st.SearchStrategy[Policy] | None = None) -> C
             )
             for name in names
         ],
+        deficits=draw(st.builds(Deficits, weights, owed)) if retractions else Deficits(),
     )
 
 
@@ -83,8 +97,8 @@ def content_of(found: Distribution) -> RoundContent:
     figures = {field.name: getattr(found, field.name) for field in fields(found) if field.name != "lines"}
     return RoundContent(
         number=1, previous=0, start=0, end=5, root="0" * 64, policy_leaf=0, policy_version=1,
-        registry_sha256="0" * 64, statement_sha256="0" * 64, calculated_by="operators/o", request_id="r",
-        fire_times=None, **figures,
+        registry_sha256="0" * 64, statement_sha256="0" * 64, weights_sha256="0" * 64, calculated_by="operators/o",
+        request_id="r", fire_times=None, **figures,
     )  # fmt: skip
 
 
@@ -133,7 +147,12 @@ def test_the_figures_follow_the_formulas(case: Case) -> None:
             claimed[name] += factor[mode] * sure * total.attributed.get(name, 0)
         doubted = (PPM - sure) * sum(total.attributed.values())
         unclaimed += factor[mode] * (PPM * total.unattributed + doubted)
-    assert [line.weight for line in found.lines] == list(claimed.values())
+    unclaimed -= case.deficits.unattributed
+    claimed = {name: weight - case.deficits.by_collective.get(name, 0) for name, weight in claimed.items()}
+    assert [line.weight - line.deficit_after for line in found.lines] == list(claimed.values())
+    assert all(line.weight == 0 or line.deficit_after == 0 for line in found.lines)
+    assert [line.deficit_before for line in found.lines] == [case.deficits.by_collective.get(name, 0) for name in names]
+    claimed, unclaimed = {name: max(0, weight) for name, weight in claimed.items()}, max(0, unclaimed)
     assert (found.weight, found.weight_unattributed) == (sum(claimed.values()), unclaimed)
     if not found.weight + unclaimed:
         assert found.carried_minor == case.pot_minor
@@ -181,7 +200,8 @@ def test_the_order_of_the_usage_does_not_matter(case: Case, data: st.DataObject)
     for key in data.draw(st.permutations(list(case.usage))):
         total = case.usage[key]
         names = data.draw(st.permutations(list(total.attributed)))
-        reordered[key] = replace(total, attributed={name: total.attributed[name] for name in names})
+        attributed = {name: total.attributed[name] for name in names}
+        reordered[key] = replace(total, attributed=attributed, counts={name: total.counts[name] for name in names})
     assert replace(case, usage=reordered).distribution() == case.distribution()
 
 
@@ -194,9 +214,12 @@ def test_splitting_usage_over_keys_that_count_alike_changes_no_amount(case: Case
         confidence[f"{key.method}-too", key.method_version] = confidence[key.method, key.method_version]
         halves = {name: weight // 2 for name, weight in total.attributed.items()}
         rest = {name: weight - halves[name] for name, weight in total.attributed.items()}
-        split[key] = UsageSum(total.events, total.unattributed // 2, halves)
+        some = {name: count // 3 for name, count in total.counts.items()}
+        others = {name: count - some[name] for name, count in total.counts.items()}
+        half = total.unattributed // 2
+        split[key] = UsageSum(total.events, 0, half, halves, some)
         split[key._replace(method=f"{key.method}-too")] = UsageSum(
-            0, total.unattributed - total.unattributed // 2, rest
+            0, total.retracted, total.unattributed - half, rest, others
         )
     assert replace(case, usage=split, confidence_ppm=confidence).distribution() == case.distribution()
 
@@ -206,14 +229,16 @@ def test_the_unit_of_usage_does_not_matter(case: Case, factor: int) -> None:
     """Rule: only the ratios of weights count, where claims are in proportion or equal."""
     assume(case.policy.tempering is not Tempering.SQRT)
     scaled = {
-        key: UsageSum(
-            total.events,
-            total.unattributed * factor,
-            {name: weight * factor for name, weight in total.attributed.items()},
+        key: replace(
+            total,
+            unattributed=total.unattributed * factor,
+            attributed={name: weight * factor for name, weight in total.attributed.items()},
         )
         for key, total in case.usage.items()
     }
-    ours, theirs = case.distribution(), replace(case, usage=scaled).distribution()
+    owed = {name: weight * factor for name, weight in case.deficits.by_collective.items()}
+    deficits = Deficits(case.deficits.unattributed * factor, owed)
+    ours, theirs = case.distribution(), replace(case, usage=scaled, deficits=deficits).distribution()
     assert [(line.attributed_minor, line.commons_minor) for line in ours.lines] == [
         (line.attributed_minor, line.commons_minor) for line in theirs.lines
     ]
@@ -227,7 +252,7 @@ def test_a_method_that_is_not_trusted_at_all_attributes_nothing(case: Case) -> N
     assert found.attributed_minor == found.weight == 0
 
 
-@given(cases(), st.sampled_from(METHODS))
+@given(cases(retractions=False), st.sampled_from(METHODS))
 def test_more_confidence_never_makes_the_commons_larger(case: Case, method: tuple[str, int]) -> None:
     """Rule: doubted weight goes to the commons, so the attributed pot grows with confidence."""
     sure = replace(case, confidence_ppm=case.confidence_ppm | {method: PPM})
@@ -277,3 +302,111 @@ def test_what_posting_moves_is_what_leaves_the_revenue(case: Case) -> None:
     }
     assert by_purpose[Purpose.ATTRIBUTED] == found.attributed_minor
     assert by_purpose[Purpose.COMMONS] == found.commons_minor
+
+
+def taken_back(usage: dict[UsageKey, UsageSum]) -> dict[UsageKey, UsageSum]:
+    """The same usage as retractions and nothing else."""
+    return {
+        key: UsageSum(
+            0,
+            total.events,
+            -total.unattributed,
+            {name: -weight for name, weight in total.attributed.items()},
+            {name: -count for name, count in total.counts.items()},
+        )
+        for key, total in usage.items()
+    }
+
+
+def together(ours: dict[UsageKey, UsageSum], theirs: dict[UsageKey, UsageSum]) -> dict[UsageKey, UsageSum]:
+    """Both in one round."""
+    none = UsageSum(0, 0, 0, {}, {})
+    sums = {}
+    for key in {**ours, **theirs}:
+        one, other = ours.get(key, none), theirs.get(key, none)
+        names = {**one.attributed, **other.attributed}
+        sums[key] = UsageSum(
+            one.events + other.events,
+            one.retracted + other.retracted,
+            one.unattributed + other.unattributed,
+            {name: one.attributed.get(name, 0) + other.attributed.get(name, 0) for name in names},
+            {name: one.counts.get(name, 0) + other.counts.get(name, 0) for name in names},
+        )
+    return sums
+
+
+@given(cases(retractions=False))
+def test_retracting_everything_leaves_every_weight_at_zero_and_pays_nobody(case: Case) -> None:
+    """Rule: "retracting everything leaves every weight at zero"; without usage the pot carries over."""
+    found = replace(case, usage=together(case.usage, taken_back(case.usage))).distribution()
+    assert found.events == found.retracted
+    assert (found.weight, found.weight_unattributed, found.deficit_unattributed) == (0, 0, 0)
+    assert found.carried_minor == case.pot_minor
+    for line in found.lines:
+        figures = (line.events, line.weight_ai_only, line.weight_human_ai, line.weight, line.deficit_after)
+        assert figures == (0, 0, 0, 0, 0)
+        assert line.amount_minor == 0
+
+
+@given(cases(retractions=False), st.data())
+def test_what_is_taken_back_rounds_later_is_subtracted_once_in_all(case: Case, data: st.DataObject) -> None:
+    """Rule: deficits are carried, so that over all rounds each has the weight that it would have had."""
+    first = case.distribution()
+    more = data.draw(cases(retractions=False)).usage
+    known = {collective.name for collective in case.collectives}
+    more = {key: total for key, total in more.items() if total.attributed.keys() <= known}
+    rounds = [together(taken_back(case.usage), {}), more, more]
+    paid, deficits = [], deficits_of(first.lines, first.deficit_unattributed)
+    assert deficits == Deficits()
+    for usage in rounds:
+        found = replace(case, usage=usage, deficits=deficits).distribution()
+        deficits = deficits_of(found.lines, found.deficit_unattributed)
+        paid.append(found)
+    # First and last deficits aside, the weights that were paid for are those of all the usage that stands.
+    stands = replace(case, usage=together(more, more)).distribution()
+    unattributed = first.weight_unattributed + sum(found.weight_unattributed for found in paid)
+    assert unattributed - deficits.unattributed == stands.weight_unattributed
+    for place, line in enumerate(stands.lines):
+        weight = first.lines[place].weight + sum(found.lines[place].weight for found in paid)
+        assert weight - deficits.by_collective.get(line.collective, 0) == line.weight
+    for before, after in pairwise([first, *paid]):
+        assert [line.deficit_before for line in after.lines] == [line.deficit_after for line in before.lines]
+
+
+@given(cases())
+def test_deficits_survive_the_statement(case: Case) -> None:
+    """Rule: the statement carries the deficits; replay has them from nowhere else."""
+    found = case.distribution()
+    read = parse_statement(render_statement(found.lines))
+    assert read == list(found.lines)
+    deficits = deficits_of(read, found.deficit_unattributed)
+    assert deficits.by_collective == {line.collective: line.deficit_after for line in found.lines if line.deficit_after}
+    assert all(weight > 0 for weight in deficits.by_collective.values())
+
+
+@given(cases(), st.data())
+def test_the_table_of_weights_has_one_spelling_and_adds_up_to_the_statement(case: Case, data: st.DataObject) -> None:
+    """Rule: canonical; a line per collective, method version and mode, and one of each for nobody."""
+    table = render_weights(case.usage)
+    shuffled = {}
+    for key in data.draw(st.permutations(list(case.usage))):
+        total = case.usage[key]
+        names = data.draw(st.permutations(list(total.attributed)))
+        shuffled[key] = replace(total, attributed={name: total.attributed[name] for name in names})
+    assert render_weights(shuffled) == table
+    header, *rows = table.decode().removesuffix("\n").split("\n")
+    assert header == "collective,method,method_version,mode,events,weight"
+    read = [row.split(",") for row in rows]
+    places = [(name, method, int(version), int(mode)) for name, method, version, mode, _, _ in read]
+    assert places == sorted(set(places))
+    found = case.distribution()
+    assert sum(int(row[4]) for row in read if not row[0]) == found.events - found.retracted
+    for line in found.lines:
+        mine = [
+            (int(mode), int(events), int(weight))
+            for name, _, _, mode, events, weight in read
+            if name == line.collective
+        ]
+        assert sum(events for _, events, _ in mine) == line.events
+        assert sum(weight for mode, _, weight in mine if mode == AI_ONLY) == line.weight_ai_only
+        assert sum(weight for mode, _, weight in mine if mode == HUMAN_AI) == line.weight_human_ai

@@ -11,8 +11,9 @@ from payout.statement import parse_registry, parse_statement, render_registry, r
 names = st.from_regex(r"[a-z]([a-z0-9-]{0,6}[a-z0-9])?", fullmatch=True)
 statuses = st.sampled_from(CollectiveStatus)
 figures = st.integers(0, 10) | st.integers(0, 2**130)
+net = st.integers(-10, 10) | st.integers(-(2**130), 2**130)
 lines = st.lists(
-    st.builds(Line, names, statuses, figures, figures, figures, figures, figures),
+    st.builds(Line, names, statuses, net, net, net, figures, figures, figures, figures, figures),
     max_size=8,
     unique_by=lambda line: line.collective,
 ).map(lambda found: sorted(found, key=lambda line: line.collective.encode()))

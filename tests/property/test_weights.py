@@ -1,6 +1,5 @@
 """Weights of many batches against the same sums in plain Python integers."""
 
-from collections import Counter, defaultdict
 from typing import NamedTuple
 
 import numpy as np
@@ -8,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger.batch_weights import LIMB_BITS
+from ledger.batch_weights import LIMB_BITS, ModeWeights
 from ledger.usage import AI_ONLY, HUMAN_AI
 from payout.weights import UsageKey, UsageSum, WeightSum
 
@@ -20,23 +19,26 @@ keys = st.builds(UsageKey, st.sampled_from(["ngram", "other"]), st.integers(1, 2
 
 
 class Added(NamedTuple):
-    """One mode of one batch."""
+    """One mode of one batch, or of a retraction with sign -1."""
 
     key: UsageKey
     events: int
     unattributed: int
-    weights: dict[int, int]
+    weights: dict[int, tuple[int, int]]
+    """Count and weight by collective."""
+    sign: int = 1
 
     def to(self, running: WeightSum) -> None:
-        weights = [self.weights[number] for number in self.weights]
-        running.add(
-            self.key,
+        weights = [weight for _, weight in self.weights.values()]
+        of_mode = ModeWeights(
             events=self.events,
-            unattributed=self.unattributed,
-            numbers=np.array(list(self.weights), dtype=np.int64),
+            index=np.array(list(self.weights), dtype=np.int64),
+            count=np.array([count for count, _ in self.weights.values()], dtype=np.int64),
             low=np.array([weight & LARGEST_LOW for weight in weights], dtype=np.int64),
             high=np.array([weight >> LIMB_BITS for weight in weights], dtype=np.int64),
+            unattributed=self.unattributed,
         )
+        running.add(self.key, of_mode, sign=self.sign)
 
 
 weights = st.integers(0, 10) | st.integers(0, 2**76 - 1) | st.sampled_from([LARGEST_LOW, 2**LIMB_BITS, 2**76 - 1])
@@ -45,23 +47,28 @@ added = st.builds(
     keys,
     st.integers(0, 65_536),
     st.integers(0, 2**76 - 1),
-    st.dictionaries(st.integers(0, 5) | st.integers(0, 199), weights, max_size=6),
+    st.dictionaries(st.integers(0, 5) | st.integers(0, 199), st.tuples(st.integers(1, 65_536), weights), max_size=6),
+    st.sampled_from([1, 1, -1]),
 )
 
 
 def naive(batches: list[Added]) -> dict[UsageKey, UsageSum]:
-    events, unattributed = Counter[UsageKey](), Counter[UsageKey]()
-    attributed = defaultdict[UsageKey, Counter[str]](Counter)
+    totals: dict[UsageKey, UsageSum] = {}
     for batch in batches:
-        events[batch.key] += batch.events
-        unattributed[batch.key] += batch.unattributed
-        attributed[batch.key].update({NAMES[number]: weight for number, weight in batch.weights.items()})
-    return {
-        key: UsageSum(
-            events[key], unattributed[key], {name: weight for name, weight in attributed[key].items() if weight}
+        found = totals.get(batch.key, UsageSum(0, 0, 0, {}, {}))
+        attributed, counts = dict(found.attributed), dict(found.counts)
+        for number, (count, weight) in batch.weights.items():
+            name = NAMES[number]
+            attributed[name] = attributed.get(name, 0) + batch.sign * weight
+            counts[name] = counts.get(name, 0) + batch.sign * count
+        totals[batch.key] = UsageSum(
+            found.events + (batch.events if batch.sign > 0 else 0),
+            found.retracted + (batch.events if batch.sign < 0 else 0),
+            found.unattributed + batch.sign * batch.unattributed,
+            attributed,
+            counts,
         )
-        for key in sorted(events)
-    }
+    return dict(sorted(totals.items()))
 
 
 @given(st.lists(added, max_size=30), st.integers(1, 7))
@@ -76,7 +83,8 @@ def test_sums_are_those_of_plain_integers(batches: list[Added], normalise_every:
         assert totals == naive(batches)
         assert list(totals) == sorted(totals)
         for total in totals.values():
-            assert {type(weight) for weight in [total.unattributed, *total.attributed.values()]} == {int}
+            figures = [total.events, total.retracted, total.unattributed]
+            assert {type(f) for f in [*figures, *total.attributed.values(), *total.counts.values()]} == {int}
 
 
 @given(st.lists(added, max_size=20), st.data())
@@ -90,43 +98,71 @@ def test_the_order_of_batches_does_not_matter(batches: list[Added], data: st.Dat
     assert ours.totals(NAMES) == theirs.totals(NAMES)
 
 
+@given(st.lists(added, max_size=15), st.integers(1, 7), st.data())
+def test_taking_back_all_that_was_added_leaves_every_weight_at_zero(
+    batches: list[Added], normalise_every: int, data: st.DataObject
+) -> None:
+    """Rule: "retracting everything leaves every weight at zero", whichever came first."""
+    given_ = [batch._replace(sign=1) for batch in batches]
+    running = WeightSum()
+    running.NORMALISE_EVERY = normalise_every  # of this one sum alone
+    for batch in data.draw(st.permutations([*given_, *(batch._replace(sign=-1) for batch in given_)])):
+        batch.to(running)
+    for total in running.totals(NAMES).values():
+        assert total.events == total.retracted
+        assert total.unattributed == 0
+        assert {*total.attributed.values(), *total.counts.values()} <= {0}
+
+
+@pytest.mark.parametrize("sign", [1, -1])
 @pytest.mark.parametrize("count", [1, 2, 100, 5_000])
-def test_many_batches_of_the_largest_weights_are_exact(count: int) -> None:
-    """Rule: as above, with carries on the way and without."""
-    largest = Added(UsageKey("ngram", 1, AI_ONLY), 65_536, 2**76 - 1, {0: 2**76 - 1, 3: LARGEST_LOW, 7: 2**LIMB_BITS})
+def test_many_batches_of_the_largest_weights_are_exact(count: int, sign: int) -> None:
+    """Rule: as above, with carries on the way and without; a retraction borrows where a batch carries."""
+    heaviest = {0: (1, 2**76 - 1), 3: (2, LARGEST_LOW), 7: (65_536, 2**LIMB_BITS)}
+    largest = Added(UsageKey("ngram", 1, AI_ONLY), 65_536, 2**76 - 1, heaviest, sign)
     for every in (WeightSum.NORMALISE_EVERY, 64):
         running = WeightSum()
         running.NORMALISE_EVERY = every  # of this one sum alone
         for _ in range(count):
             largest.to(running)
-        expected = {"c0": count * (2**76 - 1), "c3": count * LARGEST_LOW, "c7": count * 2**LIMB_BITS}
-        assert running.totals(NAMES)[largest.key] == UsageSum(count * 65_536, count * (2**76 - 1), expected)
+        times = sign * count
+        assert running.totals(NAMES)[largest.key] == UsageSum(
+            events=count * 65_536 if sign > 0 else 0,
+            retracted=count * 65_536 if sign < 0 else 0,
+            unattributed=times * (2**76 - 1),
+            attributed={"c0": times * (2**76 - 1), "c3": times * LARGEST_LOW, "c7": times * 2**LIMB_BITS},
+            counts={"c0": times, "c3": times * 2, "c7": times * 65_536},
+        )
+
+
+def one(number: int, low: int, high: int, *, unattributed: int = 0) -> ModeWeights:
+    index, count = np.array([number]), np.array([1])
+    return ModeWeights(1, index, count, np.array([low]), np.array([high]), unattributed)
 
 
 def test_limbs_are_carried_before_they_can_overflow() -> None:
     """Rule: 63 bits hold what is added between two carries. Here limbs of 2^62 stand in for 2^18 batches."""
     assert WeightSum.NORMALISE_EVERY * LARGEST_LOW + LARGEST_LOW < 2**63
-    running = WeightSum()
-    running.NORMALISE_EVERY = 2  # of this one sum alone
-    key = UsageKey("ngram", 1, AI_ONLY)
-    for _ in range(20):
-        running.add(
-            key,
-            events=1,
-            unattributed=0,
-            numbers=np.array([1]),
-            low=np.array([2**61 + 1]),
-            high=np.array([LARGEST_HIGH]),
-        )
-    assert running.totals(NAMES)[key].attributed == {"c1": 20 * (2**61 + 1) + (20 * LARGEST_HIGH << LIMB_BITS)}
+    for sign in (1, -1):
+        running = WeightSum()
+        running.NORMALISE_EVERY = 2  # of this one sum alone
+        key = UsageKey("ngram", 1, AI_ONLY)
+        for _ in range(20):
+            running.add(key, one(1, 2**61 + 1, LARGEST_HIGH), sign=sign)
+        expected = sign * (20 * (2**61 + 1) + (20 * LARGEST_HIGH << LIMB_BITS))
+        assert running.totals(NAMES)[key].attributed == {"c1": expected}
 
 
 def test_a_long_run_of_batches_passes_a_carry_of_the_real_size() -> None:
     """Rule: as above, with nothing stood in for."""
-    running = WeightSum()
     key = UsageKey("ngram", 1, AI_ONLY)
-    one = (np.array([0]), np.array([LARGEST_LOW]), np.array([LARGEST_HIGH]))
+    weights = one(0, LARGEST_LOW, LARGEST_HIGH, unattributed=1)
     count = WeightSum.NORMALISE_EVERY + 5
-    for _ in range(count):
-        running.add(key, events=1, unattributed=1, numbers=one[0], low=one[1], high=one[2])
-    assert running.totals(NAMES)[key] == UsageSum(count, count, {"c0": count * (2**76 - 1)})
+    for sign in (1, -1):
+        running = WeightSum()
+        for _ in range(count):
+            running.add(key, weights, sign=sign)
+        events, retracted = (count, 0) if sign > 0 else (0, count)
+        assert running.totals(NAMES)[key] == UsageSum(
+            events, retracted, sign * count, {"c0": sign * count * (2**76 - 1)}, {"c0": sign * count}
+        )

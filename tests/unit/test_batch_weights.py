@@ -12,14 +12,18 @@ from ledger.usage import AI_ONLY, HUMAN_AI, MAX_EVENTS, MAX_UNITS, NANO, parse_b
 from tests.batches import Event, body_of, event_id, some_events
 
 
-def row(collective: int, weight: int) -> bytes:
-    """16 bytes: the number and the high limb in 32 bits each, the low limb in 64, all little-endian."""
-    return struct.pack("<IIQ", collective, weight >> 44, weight & (2**44 - 1))
+def row(collective: int, weight: int, *, count: int = 1) -> bytes:
+    """20 bytes: the number, the count and the high limb in 32 bits each, the low limb in 64, all little-endian."""
+    return struct.pack("<IIIQ", collective, count, weight >> 44, weight & (2**44 - 1))
 
 
 def weights_of(of_mode: ModeWeights) -> dict[int, int]:
     limbs = zip(of_mode.index.tolist(), of_mode.low.tolist(), of_mode.high.tolist(), strict=True)
     return {index: low + (high << LIMB_BITS) for index, low, high in limbs}
+
+
+def counts_of(of_mode: ModeWeights) -> dict[int, int]:
+    return dict(zip(of_mode.index.tolist(), of_mode.count.tolist(), strict=True))
 
 
 def test_a_weight_is_units_times_share_summed_per_mode_and_collective() -> None:
@@ -33,8 +37,10 @@ def test_a_weight_is_units_times_share_summed_per_mode_and_collective() -> None:
     # AI_ONLY: alpha 3 * 0.2, beta 3 * 0.3 + 7 nano; unclaimed 3 * 0.5 and 7 less 7 nano. In nano-units:
     assert weights_of(weights[AI_ONLY]) == {0: 600_000_000, 1: 900_000_007}
     assert weights[AI_ONLY].totals() == ModeTotals(events=2, attributed=1_500_000_007, unattributed=8_499_999_993)
+    assert counts_of(weights[AI_ONLY]) == {0: 1, 1: 2}
     # HUMAN_AI: beta 5; unclaimed 11.
     assert weights_of(weights[HUMAN_AI]) == {1: 5_000_000_000}
+    assert counts_of(weights[HUMAN_AI]) == {1: 1}
     assert weights[HUMAN_AI].totals() == ModeTotals(events=2, attributed=5_000_000_000, unattributed=11_000_000_000)
 
 
@@ -42,6 +48,7 @@ def test_events_left_out_weigh_nothing() -> None:
     events = some_events(3, units=2, shares=(("alpha", 1),))
     weights = weigh(parse_batch(body_of(events)), np.array([False, True, False]))
     assert weights_of(weights[AI_ONLY]) == {0: 2}
+    assert counts_of(weights[AI_ONLY]) == {0: 1}
     assert weights[AI_ONLY].totals() == ModeTotals(events=1, attributed=2, unattributed=2 * NANO - 2)
     nothing = weigh(parse_batch(body_of(events)), np.array([False] * 3))
     assert weights_of(nothing[AI_ONLY]) == {}
@@ -78,27 +85,29 @@ def test_limbs_are_normalised_whichever_way_they_were_summed() -> None:
         assert weights_of(weights) == {0: count * 10**9 * (10**9 - 1), 1: count * 10**9}
 
 
-def test_the_stored_form_is_16_bytes_a_collective_by_registry_number() -> None:
+def test_the_stored_form_is_20_bytes_a_collective_by_registry_number() -> None:
     weights = ModeWeights(
         events=1,
         index=np.array([0, 1, 3]),
+        count=np.array([1, 65_536, 2]),
         low=np.array([5, 2**44 - 1, 0]),
         high=np.array([0, 2**32 - 1, 1]),
         unattributed=0,
     )
     registry_numbers = np.array([7, 2**31, 99, 4])
     stored = pack(weights, registry_numbers)
-    assert stored == row(4, 2**44) + row(7, 5) + row(2**31, 2**76 - 1)
-    numbers, low, high = unpack(stored)
+    assert stored == row(4, 2**44, count=2) + row(7, 5) + row(2**31, 2**76 - 1, count=65_536)
+    numbers, count, low, high = unpack(stored)
     assert numbers.tolist() == [4, 7, 2**31]
+    assert count.tolist() == [2, 1, 65_536]
     assert low.tolist() == [0, 5, 2**44 - 1]
     assert high.tolist() == [1, 0, 2**32 - 1]
 
 
 def test_nothing_is_stored_as_nothing() -> None:
     empty = np.zeros(0, dtype=np.int64)
-    assert pack(ModeWeights(0, empty, empty, empty, 0), np.array([1, 2])) == b""
-    assert [part.tolist() for part in unpack(b"")] == [[], [], []]
+    assert pack(ModeWeights(0, empty, empty, empty, empty, 0), np.array([1, 2])) == b""
+    assert [part.tolist() for part in unpack(b"")] == [[], [], [], []]
 
 
 @pytest.mark.parametrize(
@@ -109,10 +118,10 @@ def test_nothing_is_stored_as_nothing() -> None:
         row(2, 5) + row(1, 5),
         row(1, 5) + row(1, 5),
         row(1, 5) + row(3, 5) + row(2, 5),
-        struct.pack("<IIQ", 1, 0, 2**44),
-        struct.pack("<IIQ", 1, 0, 2**63 - 1),
-        struct.pack("<IIQ", 1, 0, 2**63),
-        struct.pack("<IIQ", 1, 0, 2**64 - 1),
+        struct.pack("<IIIQ", 1, 1, 0, 2**44),
+        struct.pack("<IIIQ", 1, 1, 0, 2**63 - 1),
+        struct.pack("<IIIQ", 1, 1, 0, 2**63),
+        struct.pack("<IIIQ", 1, 1, 0, 2**64 - 1),
     ],
 )
 def test_what_pack_cannot_have_made_is_refused(stored: bytes) -> None:

@@ -62,7 +62,7 @@ def test_roles_have_the_rights_of_design_section_8() -> None:
         name for name in PERMITTED if name.rpartition("/")[2].startswith(reads) and not name.endswith("/ListApiKeys")
     }
     writes = {name.rpartition("/")[2] for name, roles in PERMITTED.items() if roles == {Role.PLATFORM}}
-    assert writes == {"SubmitUsage", "AppendUsage", "RecordRevenue"}
+    assert writes == {"SubmitUsage", "AppendUsage", "RetractUsage", "RecordRevenue"}
     platforms = {name.split("/")[1] for name, roles in PERMITTED.items() if Role.PLATFORM in roles}
     assert platforms == {"moiety.v1.RegistryService", "moiety.v1.UsageService", "moiety.v1.RevenueService"}
     collectives = {name.split("/")[1] for name, roles in PERMITTED.items() if Role.COLLECTIVE in roles}

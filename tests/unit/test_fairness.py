@@ -11,9 +11,12 @@ def line(collective: str, attributed: int, commons: int = 0, *, ai_only: int = 0
     return Line(
         collective=collective,
         status=CollectiveStatus.ACTIVE,
+        events=1,
         weight_ai_only=ai_only,
         weight_human_ai=human_ai,
+        deficit_before=0,
         weight=ai_only + human_ai,
+        deficit_after=0,
         attributed_minor=attributed,
         commons_minor=commons,
     )
@@ -23,8 +26,10 @@ def a_round(*lines: Line, fee: int = 0, kept: int = 0, carried: int = 0) -> Dist
     attributed, commons = sum(of.attributed_minor for of in lines), sum(of.commons_minor for of in lines)
     return Distribution(
         events=1,
+        retracted=0,
         weight=1,
         weight_unattributed=0,
+        deficit_unattributed=0,
         pot_minor=fee + attributed + commons + kept + carried,
         fee_minor=fee,
         attributed_minor=attributed,

@@ -12,13 +12,13 @@ from ledger.journal import (
     collective_account,
     fold,
     held_account,
+    movement_transfers,
     owner_of,
     paid_account,
-    payment_transfers,
     platform_account,
     revenue_transfers,
 )
-from ledger.leaves import PaymentContent, RevenueContent
+from ledger.leaves import GrantContent, PaymentContent, ReleaseContent, RevenueContent
 
 
 def test_accounts_have_the_names_of_design_section_4() -> None:
@@ -60,7 +60,25 @@ def test_revenue_moves_from_the_platform_into_the_pool() -> None:
 
 def test_a_payment_moves_from_payable_to_paid() -> None:
     content = PaymentContent(collective="eire", request_id="p", amount_minor=7, reference="", recorded_by="operators/o")
-    assert payment_transfers(content) == [Transfer("collective/eire", "paid/eire", 7, Purpose.PAYMENT)]
+    assert movement_transfers(content) == [Transfer("collective/eire", "paid/eire", 7, Purpose.PAYMENT)]
+
+
+@pytest.mark.parametrize(
+    ("to_commons", "target", "purpose"),
+    [(False, "collective/eire", Purpose.RELEASE), (True, "commons", Purpose.RETURN)],
+)
+def test_a_release_moves_from_held_to_payable_or_to_the_commons(
+    to_commons: bool, target: str, purpose: Purpose
+) -> None:
+    content = ReleaseContent(
+        collective="eire", request_id="p", amount_minor=7, to_commons=to_commons, reason="x", decided_by="operators/o"
+    )
+    assert movement_transfers(content) == [Transfer("held/eire", target, 7, purpose)]
+
+
+def test_a_grant_moves_from_the_commons_to_payable() -> None:
+    content = GrantContent(collective="eire", request_id="p", amount_minor=7, reason="x", decided_by="operators/o")
+    assert movement_transfers(content) == [Transfer("commons", "collective/eire", 7, Purpose.GRANT)]
 
 
 def test_balances_after_transfers_are_those_of_the_accounts_that_they_touch() -> None:

@@ -11,10 +11,13 @@ from ledger.errors import LedgerCorruptError
 from ledger.leaves import (
     MAX_ENTRY_BYTES,
     Content,
+    GrantContent,
     Leaf,
     MethodContent,
     ModeTotals,
     PaymentContent,
+    ReleaseContent,
+    RetractionContent,
     RevenueContent,
     UsageContent,
     decode,
@@ -108,6 +111,43 @@ PAYMENT = (
         '"reference":"","request_id":"p-1","time":"2026-01-02T03:04:05.000006Z","type":"payment.v1"}'
     ),
 )
+RETRACTION = (
+    RetractionContent(
+        platform="acme",
+        request_id="t-1",
+        batch_leaf=3,
+        positions="BQ==",
+        reason="counted twice",
+        ai_only=ModeTotals(events=2, attributed=2**70, unattributed=0),
+        human_ai=ModeTotals(events=0, attributed=0, unattributed=0),
+    ),
+    (
+        '{"ai_only":{"attributed":"1180591620717411303424","events":2,"unattributed":"0"},"batch_leaf":3,'
+        '"human_ai":{"attributed":"0","events":0,"unattributed":"0"},"index":7,"platform":"acme","pool":"folk",'
+        '"positions":"BQ==","reason":"counted twice","request_id":"t-1","time":"2026-01-02T03:04:05.000006Z",'
+        '"type":"retraction.v1"}'
+    ),
+)
+RELEASE = (
+    ReleaseContent(
+        collective="eire", request_id="p-2", amount_minor=12, to_commons=True, reason="claimed by nobody",
+        decided_by="operators/olive",
+    ),
+    (
+        '{"amount_minor":"12","collective":"eire","decided_by":"operators/olive","index":7,"pool":"folk",'
+        '"reason":"claimed by nobody","request_id":"p-2","time":"2026-01-02T03:04:05.000006Z","to_commons":true,'
+        '"type":"release.v1"}'
+    ),
+)  # fmt: skip
+GRANT = (
+    GrantContent(
+        collective="eire", request_id="p-3", amount_minor=10**15, reason="a school", decided_by="operators/olive"
+    ),
+    (
+        '{"amount_minor":"1000000000000000","collective":"eire","decided_by":"operators/olive","index":7,"pool":"folk",'
+        '"reason":"a school","request_id":"p-3","time":"2026-01-02T03:04:05.000006Z","type":"grant.v1"}'
+    ),
+)
 ROUND = (
     RoundContent(
         number=2,
@@ -119,9 +159,12 @@ ROUND = (
         policy_version=1,
         registry_sha256=DIGEST,
         statement_sha256=DIGEST,
+        weights_sha256=DIGEST,
         events=4,
+        retracted=3,
         weight=2**90,
         weight_unattributed=0,
+        deficit_unattributed=2**70,
         pot_minor=100,
         fee_minor=5,
         attributed_minor=80,
@@ -134,12 +177,13 @@ ROUND = (
     ),
     (
         '{"attributed_minor":"80","calculated_by":"scheduler","carried_minor":"5","commons_kept_minor":"0",'
-        '"commons_minor":"10","end":7,"events":4,"fee_minor":"5",'
+        '"commons_minor":"10","deficit_unattributed":"1180591620717411303424","end":7,"events":4,"fee_minor":"5",'
         '"fire_times":{"count":2,"first":"2025-12-01T00:00:00Z","last":"2026-01-01T00:00:00Z"},"index":7,"number":2,'
         f'"policy_leaf":0,"policy_version":1,"pool":"folk","pot_minor":"100","previous":1,"registry_sha256":"{DIGEST}",'
-        f'"request_id":"fire:2026-01-01T00:00:00Z","root":"{DIGEST}","start":3,"statement_sha256":"{DIGEST}",'
+        f'"request_id":"fire:2026-01-01T00:00:00Z","retracted":3,"root":"{DIGEST}","start":3,'
+        f'"statement_sha256":"{DIGEST}",'
         '"time":"2026-01-02T03:04:05.000006Z","type":"round.v1","weight":"1237940039285380274899124224",'
-        '"weight_unattributed":"0"}'
+        f'"weight_unattributed":"0","weights_sha256":"{DIGEST}"}}'
     ),
 )
 DECISION = (
@@ -156,7 +200,7 @@ POSTING = (
         '"type":"posting.v1"}'
     ),
 )
-ALL = [POOL, POLICY, METHOD, USAGE, REVENUE, PAYMENT, ROUND, DECISION, POSTING]
+ALL = [POOL, POLICY, METHOD, USAGE, RETRACTION, REVENUE, PAYMENT, RELEASE, GRANT, ROUND, DECISION, POSTING]
 TYPES = [content.type for content, _ in ALL]
 by_type = pytest.mark.parametrize(("content", "entry"), ALL, ids=TYPES)
 each_entry = pytest.mark.parametrize("entry", [entry for _, entry in ALL], ids=TYPES)

@@ -42,9 +42,12 @@ def line(collective: str, attributed: int, commons: int = 0) -> Line:
     return Line(
         collective=collective,
         status=CollectiveStatus.ACTIVE,
+        events=1,
         weight_ai_only=attributed,
         weight_human_ai=0,
+        deficit_before=0,
         weight=attributed,
+        deficit_after=0,
         attributed_minor=attributed,
         commons_minor=commons,
     )
@@ -53,7 +56,7 @@ def line(collective: str, attributed: int, commons: int = 0) -> Line:
 def a_round(lines: list[Line], fee: int = 0, kept: int = 0, carried: int = 0) -> Distribution:
     attributed, commons = sum(of.attributed_minor for of in lines), sum(of.commons_minor for of in lines)
     pot = fee + attributed + commons + kept + carried
-    return Distribution(1, 1, 0, pot, fee, attributed, commons, kept, carried, tuple(lines))
+    return Distribution(1, 0, 1, 0, 0, pot, fee, attributed, commons, kept, carried, tuple(lines))
 
 
 def flow(

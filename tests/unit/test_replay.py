@@ -8,7 +8,7 @@ import pytest
 
 from ledger.errors import LedgerCorruptError
 from ledger.journal import Purpose, Transfer
-from ledger.leaves import EncodedLeaf, Leaf, MethodContent, ModeTotals, encode
+from ledger.leaves import EncodedLeaf, Leaf, MethodContent, ModeTotals, decode_positions, encode, encode_positions
 from ledger.merkle import EMPTY_ROOT, leaf_hash
 from ledger.registry import Collective, CollectiveStatus
 from ledger.usage import AI_ONLY, HUMAN_AI, NANO
@@ -25,6 +25,7 @@ LATE, ROUND_1, APPROVAL_1, POSTING_1 = range(6, 10)
 ZEN_REVENUE, METHOD_2, ZEN_BATCH, ROUND_2, REJECTION = range(10, 15)
 FOURTH_BATCH, ROUND_3, APPROVAL_3, POSTING_3, PAYMENT, LAST_REVENUE = range(15, 21)
 
+PPM = 10**6
 ALONE = Policy(fee_ppm=50_000, commons_ppm=100_000)
 REVIEWED = Policy(fee_ppm=100_000, tempering=Tempering.SQRT, commons_rule=CommonsRule.PER_CAPITA, review_seconds=3600)
 
@@ -440,8 +441,8 @@ def test_a_payment_of_more_than_there_is_is_found_at_its_leaf(log: PoolLog) -> N
 
 @pytest.mark.parametrize(
     "figure",
-    ["events", "weight", "weight_unattributed", "pot_minor", "fee_minor", "attributed_minor", "commons_minor",
-     "commons_kept_minor", "carried_minor"],
+    ["events", "retracted", "weight", "weight_unattributed", "deficit_unattributed", "pot_minor", "fee_minor",
+     "attributed_minor", "commons_minor", "commons_kept_minor", "carried_minor"],
 )  # fmt: skip
 @pytest.mark.parametrize("round_leaf", [ROUND_2, ROUND_3])
 def test_every_figure_of_a_round_is_held_against_the_replay(log: PoolLog, round_leaf: int, figure: str) -> None:
@@ -461,6 +462,7 @@ def test_every_figure_of_a_round_is_held_against_the_replay(log: PoolLog, round_
         ({"root": "0" * 64}, "root"),
         ({"registry_sha256": "0" * 64}, "registry_sha256"),
         ({"statement_sha256": "0" * 64}, "statement_sha256"),
+        ({"weights_sha256": "0" * 64}, "weights_sha256"),
         ({"end": ROUND_3 + 1}, "end"),
         ({"end": 10**9}, "end"),
         ({"end": 0}, "end"),
@@ -488,8 +490,8 @@ def test_a_number_out_of_turn_is_found_at_the_next_replay_step(log: PoolLog) -> 
 
 @pytest.mark.parametrize(
     ("line", "figure", "at"),
-    [(2, "weight_ai_only", 2), (3, "weight_human_ai", 3), (2, "weight", 4), (4, "attributed_minor", 5),
-     (3, "commons_minor", 6), (2, "amount_minor", 7)],
+    [(2, "events", 2), (2, "weight_ai_only", 3), (3, "weight_human_ai", 4), (4, "deficit_before", 5), (2, "weight", 6),
+     (3, "deficit_after", 7), (4, "attributed_minor", 8), (3, "commons_minor", 9), (2, "amount_minor", 10)],
 )  # fmt: skip
 def test_a_changed_figure_of_the_statement_is_named_with_its_line(
     log: PoolLog, line: int, figure: str, at: int
@@ -513,7 +515,7 @@ def test_any_other_statement_is_a_divergence_of_its_round(log: PoolLog) -> None:
     for changed in (
         statement + b"x",
         statement[:-1],
-        statement + b"zz,ACTIVE,0,0,0,0,0,0\n",
+        statement + b"zz,ACTIVE,0,0,0,0,0,0,0,0,0\n",
         b"".join(statement.splitlines(keepends=True)[:-1]),
         statement.replace(b"\n", b"\r\n"),
         statement.replace(b"quebec", b"qu\xffebec"),
@@ -660,3 +662,215 @@ def test_a_pool_is_opened_first_and_once(log: PoolLog) -> None:
     assert place(log, ROUND_1) == (POLICY, "type")
     log.rewrite(POOL, MethodContent(method="n", version=1, display_name="N", confidence_ppm=1, evidence_uri=""))
     assert place(log, ROUND_1) == (POOL, "type")
+
+
+# Retractions, releases and grants: a second history.
+
+R_POOL, R_METHOD, R_REVENUE, R_BATCH, R_REPEATS, R_ROUND_1, R_APPROVAL_1, R_POSTING_1 = range(8)
+R_NEW, TAKEN, TAKEN_NEW, R_REVENUE_2, R_ROUND_2, R_APPROVAL_2, R_POSTING_2 = range(8, 15)
+RELEASE, RETURN, GRANT, R_BATCH_3, R_ROUND_3 = range(15, 20)
+
+
+def corrected_history() -> PoolLog:
+    """What a first round paid is taken back in a second, which leaves deficits for a third; han is suspended."""
+    log = PoolLog(collectives=[Collective("eire", "É"), Collective("han", "汉", status=CollectiveStatus.SUSPENDED)])
+    log.open(Policy(commons_rule=CommonsRule.FUND))
+    log.method(PPM)
+    log.revenue(1_000)
+    log.usage(
+        [
+            Event(event_id(1), None, 0, 3, AI_ONLY, (("eire", NANO),)),
+            Event(event_id(2), None, 0, 5, HUMAN_AI, (("han", NANO // 2),)),
+            Event(event_id(3), None, 0, 2, AI_ONLY, (("han", NANO),)),
+        ]
+    )
+    log.usage(
+        [
+            Event(event_id(1), None, 0, 9, AI_ONLY, (("eire", NANO),)),
+            Event(event_id(4), None, 0, 1, AI_ONLY, (("eire", NANO),)),
+        ]
+    )
+    settle(log)
+    log.usage([Event(event_id(5), None, 0, 4, AI_ONLY, (("eire", NANO // 4), ("han", NANO // 4)))])
+    log.retract(R_BATCH, [0, 1])
+    log.retract(R_NEW)
+    log.revenue(500)
+    settle(log)
+    log.release("han", 100)
+    log.release("han", 50, to_commons=True)
+    log.grant("eire", 30)
+    log.usage([Event(event_id(7), None, 0, 7, AI_ONLY, (("eire", NANO),))])
+    log.calculate()
+    return log
+
+
+def settle(log: PoolLog) -> None:
+    log.calculate()
+    log.decide(Decision.APPROVED, "policy")
+    log.post()
+
+
+CORRECTED = corrected_history()
+
+
+@pytest.fixture
+def corrected() -> PoolLog:
+    """The second history, to be tampered with."""
+    return deepcopy(CORRECTED)
+
+
+def test_the_corrected_history_has_the_leaves_that_these_tests_name(corrected: PoolLog) -> None:
+    assert [corrected.content(index).type.removesuffix(".v1") for index in range(corrected.size())] == [
+        "pool", "method", "revenue", "usage", "usage", "round", "decision", "posting", "usage", "retraction",
+        "retraction", "revenue", "round", "decision", "posting", "release", "release", "grant", "usage", "round",
+    ]  # fmt: skip
+
+
+def test_rounds_with_retractions_releases_and_grants_replay_to_a_match(corrected: PoolLog) -> None:
+    for index, events in ((R_ROUND_1, 4), (R_ROUND_2, 1), (R_ROUND_3, 1)):
+        verdict = corrected.replay(index)
+        assert verdict.divergence is None
+        assert (verdict.progress.leaves, verdict.progress.events) == (20, events)
+
+
+def test_the_deficits_of_a_round_are_those_worked_out_by_hand(corrected: PoolLog) -> None:
+    # Taken back from round 1: Éire 3, Han 2.5 and 2.5 of nobody's; the new event is taken back in its own round.
+    second, third = (corrected.content(index) for index in (R_ROUND_2, R_ROUND_3))
+    unit = NANO * PPM * PPM
+    assert (second.events, second.retracted, second.weight, second.weight_unattributed) == (1, 3, 0, 0)
+    assert second.deficit_unattributed == 5 * unit // 2
+    lines = parse_statement(corrected.bodies[bytes.fromhex(second.statement_sha256)])
+    assert [(line.events, line.deficit_before, line.deficit_after) for line in lines] == [
+        (-1, 0, 3 * unit),
+        (-1, 0, 5 * unit // 2),
+    ]
+    assert (second.carried_minor, second.attributed_minor) == (500, 0)
+    # Éire's 7 of the third round pay for it first; the others still owe.
+    lines = parse_statement(corrected.bodies[bytes.fromhex(third.statement_sha256)])
+    assert [(line.deficit_before, line.weight, line.deficit_after) for line in lines] == [
+        (3 * unit, 4 * unit, 0),
+        (5 * unit // 2, 0, 5 * unit // 2),
+    ]
+    assert third.deficit_unattributed == 5 * unit // 2
+    assert third.attributed_minor == 500
+
+
+@pytest.mark.parametrize(
+    ("positions", "figure", "replayed"),
+    [
+        ([0], "mode 2 events", "0"),
+        ([0, 2], "mode 1 events", "2"),
+        ([], "mode 1 events", "0"),
+        ([0, 1, 3], "positions", "positions below 3"),
+    ],
+)
+def test_a_retraction_of_other_events_than_it_says_is_found(
+    corrected: PoolLog, positions: list[int], figure: str, replayed: str
+) -> None:
+    assert decode_positions(corrected.content(TAKEN).positions) == [0, 1]
+    corrected.change(TAKEN, positions=encode_positions(positions))
+    found = divergence(corrected, R_ROUND_2)
+    assert (found.leaf_index, found.figure, found.replayed) == (TAKEN, figure, replayed)
+
+
+@pytest.mark.parametrize("text", ["not base64", "AA==", "/", "AwA="])
+def test_positions_that_are_no_canonical_bitmap_are_found(corrected: PoolLog, text: str) -> None:
+    corrected.change(TAKEN, positions=text)
+    for round_leaf in (R_ROUND_1, R_ROUND_2, R_ROUND_3):
+        assert place(corrected, round_leaf) == (TAKEN, "positions")
+
+
+def test_an_event_that_was_taken_back_twice_is_found_in_any_round(corrected: PoolLog) -> None:
+    again = corrected.content(TAKEN)
+    corrected.rewrite(TAKEN_NEW, again)
+    for round_leaf in (R_ROUND_2, R_ROUND_3):
+        found = divergence(corrected, round_leaf)
+        assert found == Divergence(TAKEN_NEW, "positions retracted before", "[]", "[0, 1]")
+
+
+def test_a_retraction_of_an_event_that_was_never_accepted_is_found(corrected: PoolLog) -> None:
+    """Position 0 of the second batch repeats an event of the first."""
+    taken: dict[str, Any] = {
+        "batch_leaf": R_REPEATS,
+        "ai_only": ModeTotals(events=1, attributed=9 * NANO, unattributed=0),
+    }
+    nothing = ModeTotals(events=0, attributed=0, unattributed=0)
+    corrected.change(TAKEN, positions=encode_positions([0]), human_ai=nothing, **taken)
+    assert divergence(corrected, R_ROUND_2) == Divergence(TAKEN, "positions never accepted", "[]", "[0]")
+
+
+@pytest.mark.parametrize(
+    ("batch_leaf", "logged", "replayed"),
+    [
+        (R_REVENUE, "revenue.v1", "usage.v1"),
+        (R_ROUND_1, "round.v1", "usage.v1"),
+        (TAKEN, str(TAKEN), "a leaf before it"),
+        (R_BATCH_3, str(R_BATCH_3), "a leaf before it"),
+        (10**9, str(10**9), "a leaf before it"),
+        (-1, "-1", "a leaf before it"),
+    ],
+)
+def test_a_retraction_of_what_is_no_batch_before_it_is_found(
+    corrected: PoolLog, batch_leaf: int, logged: str, replayed: str
+) -> None:
+    corrected.change(TAKEN, batch_leaf=batch_leaf)
+    for round_leaf in (R_ROUND_2, R_ROUND_3):
+        assert divergence(corrected, round_leaf) == Divergence(TAKEN, "batch_leaf", logged, replayed)
+
+
+def test_a_retraction_by_another_platform_is_found(corrected: PoolLog) -> None:
+    corrected.change(TAKEN, platform="zen")
+    assert divergence(corrected, R_ROUND_2) == Divergence(TAKEN, "platform", "zen", "acme")
+
+
+@pytest.mark.parametrize(
+    ("mode", "figure"), [("ai_only", "events"), ("ai_only", "attributed"), ("human_ai", "unattributed")]
+)
+def test_totals_of_a_retraction_that_are_not_its_events_are_found(corrected: PoolLog, mode: str, figure: str) -> None:
+    right = getattr(corrected.content(TAKEN), mode)
+    corrected.change(TAKEN, **{mode: right.model_copy(update={figure: getattr(right, figure) + 1})})
+    assert place(corrected, R_ROUND_2) == (TAKEN, f"mode {1 if mode == 'ai_only' else 2} {figure}")
+
+
+def test_the_body_of_a_batch_of_an_earlier_round_is_checked_where_it_is_taken_back(corrected: PoolLog) -> None:
+    del corrected.bodies[bytes.fromhex(corrected.content(R_BATCH).body_sha256)]
+    assert place(corrected, R_ROUND_2) == (R_BATCH, "body_sha256")
+    assert corrected.replay(R_ROUND_3).divergence is None
+
+
+def test_a_batch_of_an_earlier_round_by_an_undeclared_method_is_found_where_it_is_taken_back(
+    corrected: PoolLog,
+) -> None:
+    corrected.change(R_BATCH, method_version=9)
+    assert place(corrected, R_ROUND_2) == (R_BATCH, "method_version")
+
+
+def test_deficits_that_a_posted_round_did_not_leave_are_found(corrected: PoolLog) -> None:
+    statement = corrected.bodies[bytes.fromhex(corrected.content(R_ROUND_3).statement_sha256)]
+    lines = parse_statement(statement)
+    lines[0] = replace(lines[0], deficit_before=0)
+    corrected.restate(R_ROUND_3, render_statement(lines))
+    found = divergence(corrected, R_ROUND_3)
+    assert (found.leaf_index, found.figure, found.logged, found.line) == (R_ROUND_3, "deficit_before", "0", 2)
+
+
+@pytest.mark.parametrize("leaf", [RELEASE, RETURN, GRANT])
+def test_another_movement_than_was_made_is_found_at_its_leaf(corrected: PoolLog, leaf: int) -> None:
+    amount = corrected.content(leaf).amount_minor
+    corrected.change(leaf, amount_minor=amount - 1)
+    assert place(corrected, R_ROUND_3) == (leaf, "transfer")
+    corrected.change(leaf, amount_minor=-amount)
+    assert place(corrected, R_ROUND_3) == (leaf, corrected.content(leaf).type)
+
+
+def test_a_release_to_the_other_side_is_found_at_its_leaf(corrected: PoolLog) -> None:
+    corrected.change(RELEASE, to_commons=True)
+    assert place(corrected, R_ROUND_1) == (RELEASE, "transfer")
+
+
+@pytest.mark.parametrize(("leaf", "account"), [(RELEASE, "held/han"), (RETURN, "held/han"), (GRANT, "commons")])
+def test_a_movement_of_more_than_there_is_is_found_at_its_leaf(corrected: PoolLog, leaf: int, account: str) -> None:
+    corrected.change(leaf, amount_minor=10**6)
+    corrected.journal[leaf] = [replace(corrected.journal[leaf][0], amount_minor=10**6)]
+    found = divergence(corrected, R_ROUND_3)
+    assert (found.leaf_index, found.figure) == (leaf, f"balance of {account}")

@@ -8,7 +8,8 @@ from ledger.journal import Purpose, Transfer
 from ledger.registry import Collective, CollectiveStatus
 from ledger.usage import AI_ONLY, HUMAN_AI
 from payout.policy import CommonsRule, Policy, Tempering, UnattributedRule
-from payout.rounds import Distribution, RoundContent, distribute, posting_transfers
+from payout.rounds import Deficits, Distribution, RoundContent, distribute, posting_transfers
+from payout.statement import deficits_of
 from payout.weights import UsageKey, UsageSum
 
 EIRE = Collective("eire", "Éire", members=300)
@@ -19,8 +20,15 @@ ALL = [EIRE, HAN, QUEBEC]
 SURE = {("ngram", 1): 1_000_000}
 AI = UsageKey("ngram", 1, AI_ONLY)
 HUMAN = UsageKey("ngram", 1, HUMAN_AI)
+
+
+def usage_of(events: int, unattributed: int, attributed: dict[str, int]) -> UsageSum:
+    """Usage of which nothing was taken back, and in which every event names everyone."""
+    return UsageSum(events, 0, unattributed, attributed, dict.fromkeys(attributed, events))
+
+
 # One unit of usage, in nano-units: Éire 0.3, Han 0.5, and 0.2 that nobody claims.
-ONE_UNIT = {AI: UsageSum(events=1, unattributed=200_000_000, attributed={"eire": 300_000_000, "han": 500_000_000})}
+ONE_UNIT = {AI: usage_of(1, 200_000_000, {"eire": 300_000_000, "han": 500_000_000})}
 
 
 def attributed(distribution: Distribution) -> list[int]:
@@ -84,8 +92,8 @@ def test_doubt_moves_weight_to_the_commons() -> None:
 def test_each_version_of_a_method_counts_with_its_own_confidence() -> None:
     # Version 1 at 50%: Éire 0.5, unattributed 0.5. Version 2 at 100%: Han 1. Together 0.5 : 1 : 0.5 of 400.
     usage = {
-        UsageKey("ngram", 1, AI_ONLY): UsageSum(1, 0, {"eire": 10**9}),
-        UsageKey("ngram", 2, AI_ONLY): UsageSum(1, 0, {"han": 10**9}),
+        UsageKey("ngram", 1, AI_ONLY): usage_of(1, 0, {"eire": 10**9}),
+        UsageKey("ngram", 2, AI_ONLY): usage_of(1, 0, {"han": 10**9}),
     }
     found = distribute(Policy(), 400, usage, {("ngram", 1): 500_000, ("ngram", 2): 1_000_000}, ALL)
     assert attributed(found) == [100, 200, 0]
@@ -94,19 +102,19 @@ def test_each_version_of_a_method_counts_with_its_own_confidence() -> None:
 
 def test_each_mode_counts_with_its_own_factor() -> None:
     # AI_ONLY at 0.5, HUMAN_AI at 1.5: Éire 0.5 * 1, Han 1.5 * 1; nothing is unattributed. 1000 over 1 : 3.
-    usage = {AI: UsageSum(1, 0, {"eire": 10**9}), HUMAN: UsageSum(1, 0, {"han": 10**9})}
+    usage = {AI: usage_of(1, 0, {"eire": 10**9}), HUMAN: usage_of(1, 0, {"han": 10**9})}
     found = distribute(Policy(ai_only_ppm=500_000, human_ai_ppm=1_500_000), 1000, usage, SURE, ALL)
     assert attributed(found) == [250, 750, 0]
     assert [(line.weight_ai_only, line.weight_human_ai) for line in found.lines] == [(10**9, 0), (0, 10**9), (0, 0)]
     assert [line.weight for line in found.lines] == [5 * 10**20, 15 * 10**20, 0]
     # The factor holds for what is unattributed too: 0.5 * 1 against 1.5 * 1.
-    usage = {AI: UsageSum(1, 10**9, {}), HUMAN: UsageSum(1, 0, {"han": 10**9})}
+    usage = {AI: usage_of(1, 10**9, {}), HUMAN: usage_of(1, 0, {"han": 10**9})}
     found = distribute(Policy(ai_only_ppm=500_000, human_ai_ppm=1_500_000), 1000, usage, SURE, ALL)
     assert (attributed(found), found.commons_minor) == ([0, 750, 0], 250)
 
 
 def test_a_mode_that_the_policy_does_not_count_moves_nothing() -> None:
-    usage = {AI: UsageSum(3, 10**9, {"eire": 10**9}), HUMAN: UsageSum(1, 0, {"han": 1})}
+    usage = {AI: usage_of(3, 10**9, {"eire": 10**9}), HUMAN: usage_of(1, 0, {"han": 1})}
     found = distribute(Policy(ai_only_ppm=0), 1000, usage, SURE, ALL)
     assert attributed(found) == [0, 1000, 0]
     assert found.events == 4
@@ -114,10 +122,10 @@ def test_a_mode_that_the_policy_does_not_count_moves_nothing() -> None:
 
 def test_raw_weights_sum_over_the_versions_of_all_methods() -> None:
     usage = {
-        UsageKey("ngram", 1, AI_ONLY): UsageSum(1, 0, {"eire": 5}),
-        UsageKey("ngram", 2, AI_ONLY): UsageSum(1, 0, {"eire": 6}),
-        UsageKey("other", 1, AI_ONLY): UsageSum(1, 0, {"eire": 7, "han": 1}),
-        UsageKey("other", 1, HUMAN_AI): UsageSum(1, 0, {"eire": 100}),
+        UsageKey("ngram", 1, AI_ONLY): usage_of(1, 0, {"eire": 5}),
+        UsageKey("ngram", 2, AI_ONLY): usage_of(1, 0, {"eire": 6}),
+        UsageKey("other", 1, AI_ONLY): usage_of(1, 0, {"eire": 7, "han": 1}),
+        UsageKey("other", 1, HUMAN_AI): usage_of(1, 0, {"eire": 100}),
     }
     confidence = {("ngram", 1): 1, ("ngram", 2): 2, ("other", 1): 3}
     found = distribute(Policy(), 0, usage, confidence, ALL)
@@ -159,7 +167,7 @@ def test_a_commons_by_members_without_any_carries_over() -> None:
     ],
 )
 def test_tempering_decides_how_weights_become_claims(tempering: Tempering, amounts: list[int]) -> None:
-    usage = {AI: UsageSum(1, 0, {"eire": 10**8, "han": 9 * 10**8})}
+    usage = {AI: usage_of(1, 0, {"eire": 10**8, "han": 9 * 10**8})}
     assert attributed(distribute(Policy(tempering=tempering), 1000, usage, SURE, ALL)) == amounts
 
 
@@ -180,7 +188,7 @@ def test_floors_that_the_pot_cannot_cover_leave_it_for_the_next_round() -> None:
 
 
 def test_without_usage_nothing_is_distributed_and_nobody_takes_a_fee() -> None:
-    for usage in ({}, {AI: UsageSum(0, 0, {})}):
+    for usage in ({}, {AI: usage_of(0, 0, {})}):
         found = distribute(Policy(fee_ppm=500_000, commons_ppm=500_000), 1000, usage, SURE, ALL)
         assert (attributed(found), commons(found)) == ([0, 0, 0], [0, 0, 0])
         assert (found.fee_minor, found.commons_kept_minor, found.carried_minor) == (0, 0, 1000)
@@ -191,24 +199,24 @@ def test_without_usage_nothing_is_distributed_and_nobody_takes_a_fee() -> None:
 
 
 def test_usage_that_nobody_claims_at_all_is_all_commons() -> None:
-    found = distribute(Policy(), 100, {AI: UsageSum(1, 10**9, {})}, SURE, ALL)
+    found = distribute(Policy(), 100, {AI: usage_of(1, 10**9, {})}, SURE, ALL)
     assert (attributed(found), commons(found)) == ([0, 0, 0], [34, 33, 33])
     pro_rata = Policy(unattributed=UnattributedRule.PRO_RATA)
-    found = distribute(pro_rata, 100, {AI: UsageSum(1, 10**9, {})}, SURE, ALL)
+    found = distribute(pro_rata, 100, {AI: usage_of(1, 10**9, {})}, SURE, ALL)
     assert (attributed(found), commons(found), found.carried_minor) == ([0, 0, 0], [0, 0, 0], 100)
 
 
 def test_an_empty_pot_and_a_pool_without_collectives_distribute_nothing() -> None:
     empty = distribute(Policy(fee_ppm=50_000), 0, ONE_UNIT, SURE, ALL)
     assert (attributed(empty), commons(empty), empty.fee_minor, empty.carried_minor) == ([0] * 3, [0] * 3, 0, 0)
-    nobody = distribute(Policy(fee_ppm=50_000), 1000, {AI: UsageSum(1, 10**9, {})}, SURE, [])
+    nobody = distribute(Policy(fee_ppm=50_000), 1000, {AI: usage_of(1, 10**9, {})}, SURE, [])
     assert (nobody.lines, nobody.fee_minor, nobody.carried_minor) == ((), 50, 950)
 
 
 def test_the_largest_pool_is_exact() -> None:
     """Weights of a thousand batches at every limit, under the largest factors, and all the revenue a balance holds."""
     heavy = 1000 * 65_536 * 10**18
-    usage = {HUMAN: UsageSum(1000 * 65_536, heavy, {"eire": heavy, "han": heavy + 1})}
+    usage = {HUMAN: usage_of(1000 * 65_536, heavy, {"eire": heavy, "han": heavy + 1})}
     found = distribute(Policy(human_ai_ppm=10_000_000), 2**63 - 1, usage, SURE, ALL)
     assert found.weight == 10**7 * 10**6 * (2 * heavy + 1)
     # 2^63 - 1 = 9223372036854775807 over 2 : 1 (and a hair more) is ...204 and 2/3, and 3074457345618258602 and 1/3.
@@ -218,11 +226,52 @@ def test_the_largest_pool_is_exact() -> None:
     assert found.carried_minor == 0
 
 
+def test_what_was_taken_back_beyond_what_there_is_is_carried_and_shown() -> None:
+    # One unit is used, and two that were paid before are taken back: Éire 0.3 - 0.6, Han 0.5 + 0.5, nobody 0.2 - 0.6.
+    taken = {
+        AI: UsageSum(1, 2, -400_000_000, {"eire": -300_000_000, "han": 500_000_000}, {"eire": -1, "han": 1}),
+        HUMAN: UsageSum(1, 0, 0, {"han": 500_000_000}, {"han": 1}),
+    }
+    found = distribute(Policy(), 1000, taken, SURE, ALL)
+    assert (attributed(found), commons(found)) == ([0, 1000, 0], [0, 0, 0])
+    assert (found.events, found.retracted) == (2, 2)
+    assert [(line.events, line.weight_ai_only) for line in found.lines] == [(-1, -3 * 10**8), (2, 5 * 10**8), (0, 0)]
+    assert [(line.deficit_before, line.weight, line.deficit_after) for line in found.lines] == [
+        (0, 0, 3 * 10**20),
+        (0, 10**21, 0),
+        (0, 0, 0),
+    ]
+    assert (found.weight_unattributed, found.deficit_unattributed) == (0, 4 * 10**20)
+    # The next round's unit pays for it first: Éire 0.3 - 0.3, Han 0.5, nobody 0.2 - 0.4.
+    deficits = deficits_of(found.lines, found.deficit_unattributed)
+    assert deficits == Deficits(4 * 10**20, {"eire": 3 * 10**20})
+    after = distribute(Policy(), 1000, ONE_UNIT, SURE, ALL, deficits)
+    assert attributed(after) == [0, 1000, 0]
+    assert [(line.deficit_before, line.weight, line.deficit_after) for line in after.lines] == [
+        (3 * 10**20, 0, 0),
+        (0, 5 * 10**20, 0),
+        (0, 0, 0),
+    ]
+    assert (after.weight_unattributed, after.deficit_unattributed) == (0, 2 * 10**20)
+    # And the one after that has nothing of it left but what nobody claims: 0.2 - 0.2.
+    last = distribute(Policy(), 1000, ONE_UNIT, SURE, ALL, deficits_of(after.lines, after.deficit_unattributed))
+    assert (attributed(last), last.commons_minor) == ([375, 625, 0], 0)
+    assert deficits_of(last.lines, last.deficit_unattributed) == Deficits()
+
+
+def test_without_usage_deficits_are_carried_as_they_are() -> None:
+    deficits = Deficits(7, {"eire": 5})
+    found = distribute(Policy(fee_ppm=500_000), 1000, {}, SURE, ALL, deficits)
+    assert (found.fee_minor, found.carried_minor) == (0, 1000)
+    assert deficits_of(found.lines, found.deficit_unattributed) == deficits
+
+
 def content_of(found: Distribution) -> RoundContent:
     return RoundContent(
         number=1, previous=0, start=0, end=5, root="0" * 64, policy_leaf=0, policy_version=1,
-        registry_sha256="0" * 64, statement_sha256="0" * 64, events=found.events, weight=found.weight,
-        weight_unattributed=found.weight_unattributed, pot_minor=found.pot_minor, fee_minor=found.fee_minor,
+        registry_sha256="0" * 64, statement_sha256="0" * 64, weights_sha256="0" * 64, events=found.events,
+        retracted=found.retracted, weight=found.weight, weight_unattributed=found.weight_unattributed,
+        deficit_unattributed=found.deficit_unattributed, pot_minor=found.pot_minor, fee_minor=found.fee_minor,
         attributed_minor=found.attributed_minor, commons_minor=found.commons_minor,
         commons_kept_minor=found.commons_kept_minor, carried_minor=found.carried_minor, calculated_by="operators/o",
         request_id="r", fire_times=None,

@@ -8,15 +8,17 @@ from payout.rounds import Line
 from payout.statement import parse_registry, parse_statement, render_registry, render_statement
 
 LINES = [
-    Line("eire", CollectiveStatus.ACTIVE, 5, 0, 5_000_000, 12, 3),
-    Line("han", CollectiveStatus.SUSPENDED, 0, 2**80, 2**100, 10**15, 0),
-    Line("q-1", CollectiveStatus.ACTIVE, 0, 0, 0, 0, 3),
+    Line("eire", CollectiveStatus.ACTIVE, 5, 7, 0, 0, 5_000_000, 0, 12, 3),
+    Line("han", CollectiveStatus.SUSPENDED, 1, 0, 2**80, 2**70, 2**100, 0, 10**15, 0),
+    Line("q-1", CollectiveStatus.ACTIVE, -2, -9, -(2**80), 4, 0, 2**90, 0, 3),
 ]
 STATEMENT = b"""\
-collective,status,weight_ai_only,weight_human_ai,weight,attributed_minor,commons_minor,amount_minor
-eire,ACTIVE,5,0,5000000,12,3,15
-han,SUSPENDED,0,1208925819614629174706176,1267650600228229401496703205376,1000000000000000,0,1000000000000000
-q-1,ACTIVE,0,0,0,0,3,3
+collective,status,events,weight_ai_only,weight_human_ai,deficit_before,weight,deficit_after,attributed_minor,\
+commons_minor,amount_minor
+eire,ACTIVE,5,7,0,0,5000000,0,12,3,15
+han,SUSPENDED,1,0,1208925819614629174706176,1180591620717411303424,1267650600228229401496703205376,0,1000000000000000,\
+0,1000000000000000
+q-1,ACTIVE,-2,-9,-1208925819614629174706176,4,0,1237940039285380274899124224,0,3,3
 """
 COLLECTIVES = [
     Collective("eire", "Éire", 300),
@@ -45,7 +47,15 @@ def test_a_statement_of_nobody_is_its_header() -> None:
     [
         (b"eire,ACTIVE,5", b"eire,ACTIVE,05"),
         (b"eire,ACTIVE,5", b"eire,ACTIVE,+5"),
-        (b"eire,ACTIVE,5", b"eire,ACTIVE,-5"),
+        (b"eire,ACTIVE,5", b"eire,ACTIVE,--5"),
+        (b"eire,ACTIVE,5,7,0", b"eire,ACTIVE,5,7,-0"),
+        (b"q-1,ACTIVE,-2", b"q-1,ACTIVE,-02"),
+        (b"q-1,ACTIVE,-2", b"q-1,ACTIVE,- 2"),
+        (b"q-1,ACTIVE,-2", b"q-1,ACTIVE,-"),
+        (b"q-1,ACTIVE,-2", b"q-1,ACTIVE,\xe2\x88\x922"),
+        (b"eire,ACTIVE,5,7,0,0,", b"eire,ACTIVE,5,7,0,-1,"),
+        (b"0,0,5000000,0,", b"0,0,-5000000,0,"),
+        (b"0,0,5000000,0,", b"0,0,5000000,-1,"),
         (b"eire,ACTIVE,5", b"eire,ACTIVE, 5"),
         (b"eire,ACTIVE,5", b"eire,ACTIVE,5 "),
         (b"eire,ACTIVE,5", b"eire,ACTIVE,5.0"),
@@ -55,7 +65,7 @@ def test_a_statement_of_nobody_is_its_header() -> None:
         (b"eire,ACTIVE,5", b"eire,ACTIVE,"),
         (b"eire,ACTIVE,5", b"eire,ACTIVE,0x5"),
         (b"eire,ACTIVE,5", b"eire,ACTIVE," + b"9" * 5000),
-        (b"eire,ACTIVE,5,0,5000000", b"eire,ACTIVE,5,0,5_000_000"),
+        (b"eire,ACTIVE,5,7,0,0,5000000", b"eire,ACTIVE,5,7,0,0,5_000_000"),
         (b"eire,ACTIVE", b'"eire",ACTIVE'),
         (b"eire,ACTIVE", b"eire ,ACTIVE"),
         (b"eire,ACTIVE", b"Eire,ACTIVE"),
@@ -72,9 +82,9 @@ def test_a_statement_of_nobody_is_its_header() -> None:
         (b"12,3,15\n", b"-3,18,15\n"),
         (b"eire,", b"han,"),
         (b"eire,", b"zz,"),
-        (b"q-1,ACTIVE,0,0,0,0,3,3\n", b"q-1,ACTIVE,0,0,0,0,3,3"),
-        (b"q-1,ACTIVE,0,0,0,0,3,3\n", b"q-1,ACTIVE,0,0,0,0,3,3\n\n"),
-        (b"q-1,ACTIVE,0,0,0,0,3,3\n", b"q-1,ACTIVE,0,0,0,0,3,3\n\x00"),
+        (b"9124224,0,3,3\n", b"9124224,0,3,3"),
+        (b"9124224,0,3,3\n", b"9124224,0,3,3\n\n"),
+        (b"9124224,0,3,3\n", b"9124224,0,3,3\n\x00"),
         (b"weight_ai_only", b"weight_human_ai"),
         (b"collective,status", b"\xef\xbb\xbfcollective,status"),
         (b"collective,status", b"status,collective"),
@@ -88,7 +98,7 @@ def test_any_other_spelling_of_a_statement_is_refused(canonical: bytes, other: b
     assert refused.value.subject == "statement"
 
 
-@pytest.mark.parametrize("statement", [b"", b"\n", b"eire,ACTIVE,5,0,5,1,1,2\n", REGISTRY])
+@pytest.mark.parametrize("statement", [b"", b"\n", b"eire,ACTIVE,5,0,5,0,5,0,1,1,2\n", REGISTRY])
 def test_what_is_no_statement_at_all_is_refused(statement: bytes) -> None:
     with pytest.raises(LedgerCorruptError):
         parse_statement(statement)
