@@ -76,7 +76,14 @@ def histories(draw: st.DrawFn) -> PoolLog:
 
 def round_of(log: PoolLog, draw: st.DrawFn) -> None:
     """A round that is posted, rejected, or left as it is only where nothing follows."""
-    index = log.calculate(late=draw(st.just(()) | batches))
+    meanwhile: list[Callable[[], object]] = [
+        int,
+        lambda: log.usage(draw(batches)),
+        lambda: log.revenue(5),
+        lambda: log.policy(draw(policies)),
+        lambda: log.method(draw(st.integers(0, PPM))),
+    ]
+    index = log.calculate(meanwhile=draw(st.sampled_from(meanwhile)))
     _, _, policy = log.policy_at(log.content(index).start)
     if not policy.review_seconds:
         log.decide(Decision.APPROVED, "policy")
