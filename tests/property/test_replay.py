@@ -106,7 +106,7 @@ def verdicts(log: PoolLog) -> list[tuple[int, Verdict]]:
     return [(index, log.replay(index)) for index, _ in log.placed(RoundContent)]
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(histories())
 def test_every_round_of_any_history_replays_to_a_match(log: PoolLog) -> None:
     """Rule: "Replay is the same pure function that made the round, run over the same bytes"."""
@@ -153,7 +153,7 @@ def test_neither_the_order_of_batches_nor_their_cut_reaches_an_amount(
     assert len(statements) == 1
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(batches, batches)
 def test_a_batch_that_comes_again_under_another_id_changes_nothing(first: list[Event], second: list[Event]) -> None:
     """Rule: exactly once; a duplicate is counted and left out of the weights."""
@@ -180,7 +180,7 @@ transfers = st.builds(
 )
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(histories(), st.data())
 def test_a_changed_byte_of_an_entry_is_found_at_its_leaf(log: PoolLog, data: st.DataObject) -> None:
     """Rule: the leaf hash covers every byte."""
@@ -195,7 +195,7 @@ def test_a_changed_byte_of_an_entry_is_found_at_its_leaf(log: PoolLog, data: st.
         assert (found.leaf_index, found.figure) == (leaf.index, "leaf_hash")
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(histories(), st.data())
 def test_a_leaf_in_a_round_that_was_changed_with_its_hash_is_found_by_the_root(
     log: PoolLog, data: st.DataObject
@@ -222,7 +222,7 @@ MATTERS: Final[dict[type[Content], list[str]]] = {
 """What a round cannot replay to a match with, where it is in the round and is not what was logged."""
 
 
-@settings(max_examples=150)
+@settings(max_examples=80)
 @given(histories(), st.data())
 def test_a_changed_field_that_matters_is_found_though_hashes_and_roots_are_right(
     log: PoolLog, data: st.DataObject
@@ -243,7 +243,7 @@ def test_a_changed_field_that_matters_is_found_though_hashes_and_roots_are_right
     assert found.leaf_index in (index, subject)
 
 
-@settings(max_examples=150)
+@settings(max_examples=80)
 @given(histories(), st.data())
 def test_whatever_stands_in_a_log_a_replay_ends_with_a_verdict(log: PoolLog, data: st.DataObject) -> None:
     """Rule: a replay ends with a match or a divergence. Contents, journal and bodies here say anything at all."""
@@ -264,7 +264,7 @@ def test_whatever_stands_in_a_log_a_replay_ends_with_a_verdict(log: PoolLog, dat
             assert verdict.divergence is not None
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(st.lists(contents, max_size=6), st.data())
 def test_a_log_of_anything_at_all_replays_to_a_verdict(made: list[Content], data: st.DataObject) -> None:
     """Rule: as above."""
