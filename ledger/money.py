@@ -13,17 +13,18 @@ MAX_BALANCE_MINOR: Final = 2**63 - 1
 """The most that an account may hold: what a Postgres bigint holds."""
 
 
-def minor_unit_exponent(currency: str) -> int:
+def minor_unit_exponent(currency: str, field: str = "currency") -> int:
     """How many decimal digits the currency's minor unit has: 2 for EUR, 0 for JPY, 3 for BHD.
 
-    Raises InvalidInputError for a code that ISO 4217 does not list, or lists without a minor unit (XAU, XDR).
+    Raises InvalidInputError, which names `field`, for a code that ISO 4217 does not list, or lists without a minor unit
+    (XAU, XDR).
     """
     try:
         exponent = Currency(currency).exponent
     except ValueError:
-        raise InvalidInputError.of("currency", f"{currency!r} is not an ISO 4217 code") from None
+        raise InvalidInputError.of(field, f"{currency[:20]!r} is not an ISO 4217 code") from None
     if exponent is None:
-        raise InvalidInputError.of("currency", f"{currency} has no minor unit")
+        raise InvalidInputError.of(field, f"{currency} has no minor unit")
     return exponent
 
 

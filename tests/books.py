@@ -71,7 +71,7 @@ def waiting_backends(owner: sa.Engine) -> list[int]:
         return list(connection.execute(sa.text(query)).scalars())
 
 
-def wait_until(holds: Callable[[], Any], *, seconds: float = 20) -> Any:
+def wait_until(holds: Callable[[], Any], *, seconds: float = 60) -> Any:
     """What `holds` gives as soon as it is true."""
     end = time.monotonic() + seconds
     while not (found := holds()):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import count
+from pathlib import Path
 
 import fasteners
 import hypothesis
@@ -50,15 +52,21 @@ def clock() -> SteppedClock:
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sa.Engine]:
+def data_folder() -> Iterator[Path]:
+    """A folder for an embedded Postgres. Pytest's own are closed to its user whenever another run of pytest begins."""
+    with tempfile.TemporaryDirectory(prefix="moiety-test-") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture(scope="session")
+def postgres(data_folder: Path) -> Iterator[sa.Engine]:
     """A Postgres with a migrated template: the one of MOIETY_TEST_POSTGRES_URL, or an embedded one for this run."""
     with ExitStack() as stack:
         url = os.environ.get("MOIETY_TEST_POSTGRES_URL")
         if not url:
-            folder = tmp_path_factory.mktemp("data")
             # The first embedded Postgres that root starts on a machine adds a user, and two at once would collide.
-            with fasteners.InterProcessLock(tmp_path_factory.getbasetemp().parent / "postgres.lock"):
-                url = stack.enter_context(embedded_postgres(folder))
+            with fasteners.InterProcessLock(Path(tempfile.gettempdir()) / "moiety-test.lock"):
+                url = stack.enter_context(embedded_postgres(data_folder / "run"))
         engine = sa.create_engine(as_driver_url(url), isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
         name = f"{TEMPLATE}_{os.getpid()}"
         with engine.connect() as connection:

@@ -6,7 +6,7 @@ Usage is summed in plain Python integers here, so that a replay that matches has
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -218,9 +218,10 @@ class PoolLog:
         calculated_by: str = "operators/olive",
         *,
         fire_times: FireTimes | None = None,
-        late: Sequence[Event] = (),
+        meanwhile: Callable[[], object] = int,
     ) -> int:
-        """A round over everything since the last posted one. Late events get in after it was cut, before its leaf."""
+        """A round over everything since the last posted one. What happens meanwhile comes after it was cut and before
+        its leaf."""
         posted = [content.round for _, content in self.placed(PostingContent)]
         rounds = {content.number: content for _, content in self.placed(RoundContent)}
         start = rounds[posted[-1]].end if posted else 0
@@ -253,8 +254,7 @@ class PoolLog:
             request_id=f"q-{self.size()}",
             fire_times=fire_times,
         )
-        if late:
-            self.usage(late)
+        meanwhile()
         return self.append(content)
 
     def decide(self, decision: Decision, decided_by: str) -> int:

@@ -34,7 +34,7 @@ _DETAILS: Final = (
 )
 
 
-def request_of(method: str, **fields: Any) -> Any:
+def request_of(method: str, /, **fields: Any) -> Any:
     """A request of a method."""
     return message_factory.GetMessageClass(METHODS[method].input_type)(**fields)
 
@@ -95,13 +95,13 @@ class Wire:
     def __exit__(self, *_: object) -> None:
         self.channel.close()
 
-    def call(self, method: str, request: Message | None = None, *, timeout: float = 20, **fields: Any) -> Any:
+    def call(self, method: str, request: Message | None = None, /, **fields: Any) -> Any:
         """The response, or the list of them where they stream. Fields make a request where none is given."""
-        requests = request_of(method, **fields) if request is None else request
-        opened = self.open(method, [requests] if METHODS[method].client_streaming else requests, timeout=timeout)
+        asked = request_of(method, **fields) if request is None else request
+        opened = self.open(method, [asked] if METHODS[method].client_streaming else asked)
         return list(opened) if METHODS[method].server_streaming else opened.result()
 
-    def open(self, method: str, requests: Message | Iterable[Message], *, timeout: float = 20) -> Any:
+    def open(self, method: str, requests: Message | Iterable[Message], *, timeout: float = 60) -> Any:
         """The call under way: a future of the response, or an iterator of them."""
         descriptor = METHODS[method]
         path = f"/{descriptor.containing_service.full_name}/{descriptor.name}"

@@ -32,7 +32,7 @@ class PoolRecord:
 def create_platform(connection: sa.Connection, platform: Platform, now: datetime) -> Platform:
     """Register a platform. The same again is a no-op; AlreadyExistsError with other content."""
     values = {"name": platform.name, "display_name": platform.display_name, "created_at": now}
-    if connection.execute(insert(t.platform).values(values).on_conflict_do_nothing()).rowcount:
+    if _inserted(connection, t.platform.c.platform_id, values):
         return replace(platform, created_at=now)
     existing = get_platform(connection, platform.name)
     if replace(existing, created_at=None) != replace(platform, created_at=None):
@@ -66,7 +66,7 @@ def platform_number(connection: sa.Connection, name: str) -> int:
 def create_collective(connection: sa.Connection, collective: Collective, now: datetime) -> Collective:
     """Register a collective. The same again is a no-op; AlreadyExistsError with other content."""
     values = {"name": collective.name, "created_at": now, **_details(collective)}
-    if connection.execute(insert(t.collective).values(values).on_conflict_do_nothing()).rowcount:
+    if _inserted(connection, t.collective.c.collective_id, values):
         return replace(collective, created_at=now)
     existing = get_collective(connection, collective.name)
     if _details(existing) != _details(collective):
@@ -148,8 +148,7 @@ def insert_pool(
 ) -> PoolRef | None:
     """Open a pool with an empty log; None where one has that name already."""
     values = {"name": name, "display_name": display_name, "currency": currency, "created_at": now}
-    query = insert(t.pool).values(values).on_conflict_do_nothing().returning(t.pool.c.pool_id)
-    pool_id = connection.execute(query).scalar()
+    pool_id = _inserted(connection, t.pool.c.pool_id, values)
     if pool_id is None:
         return None
     log.open_log(connection, pool_id)
@@ -173,6 +172,12 @@ def list_pools(
         PoolRecord(PoolRef(row.pool_id, row.name, row.currency), row.display_name, row.size, row.created_at)
         for row in connection.execute(query)
     ]
+
+
+def _inserted(connection: sa.Connection, number: sa.Column[int], values: dict[str, Any]) -> int | None:
+    """The store's own number of the new row; None where one has its name already."""
+    query = insert(number.table).values(values).on_conflict_do_nothing().returning(number)
+    return connection.execute(query).scalar()
 
 
 def _page(table: sa.Table, after: str, limit: int | None, only: str | None) -> sa.Select[Any]:

@@ -91,7 +91,7 @@ class RegistryService(registry_pb2_grpc.RegistryServiceServicer):
 
     def CreatePool(self, request: pb.CreatePoolRequest, context: grpc.ServicerContext) -> pb.Pool:
         pool_id = require_resource_id(request.pool_id, "pool_id")
-        minor_unit_exponent(request.pool.currency)
+        minor_unit_exponent(request.pool.currency, "pool.currency")
         content = PoolContent(
             display_name=require_text(request.pool.display_name, "pool.display_name", least=1, most=MAX_DISPLAY_NAME),
             currency=request.pool.currency,

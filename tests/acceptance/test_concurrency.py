@@ -252,7 +252,7 @@ def test_rounds_calculated_while_usage_comes_in_hold_every_event_once_and_replay
 
     def settle() -> list[Round]:
         rounds: list[Round] = []
-        while not done.wait(0.1):
+        while len(rounds) < 10 and not done.wait(0.1):
             rounds.append(operators[0].calculate_round(POOL, request_id=f"q-{len(rounds)}"))
         return rounds
 

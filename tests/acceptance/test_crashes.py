@@ -7,10 +7,13 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from threading import Event
+from threading import enumerate as enumerate_threads
 from typing import Any, Self
 
 import grpc
@@ -22,7 +25,7 @@ from moiety.v1 import usage_pb2 as pb
 from moiety.v1.audit_pb2 import REPLAY_OUTCOME_MATCH
 from moiety.v1.rounds_pb2 import ROUND_STATE_CALCULATED, ROUND_STATE_POSTED
 from tests.books import execute, head_held, require_sound_log, row_counts, wait_until, waiting_backends
-from tests.conftest import Deployment
+from tests.conftest import Deployment, SteppedClock, deployed
 from tests.scene import METHOD, POOL, Scene, event, events, open_scene
 from tests.wire import Refusal, Wire, refused, request_of
 
@@ -336,3 +339,60 @@ def test_after_a_restart_of_the_database_the_service_finds_it_again(
     assert failures in ([], [grpc.StatusCode.UNAVAILABLE])
     terminate_backends(owner)
     assert scene.submit([event(1)], "b").accepted_count == 1
+
+
+def test_a_call_whose_caller_stopped_waiting_is_recorded_once_all_the_same(
+    scene: Scene, owner: sa.Engine, threads: ThreadPoolExecutor
+) -> None:
+    (request,) = append_requests(1, 50)
+    with Wire(scene.deployment.address, scene.deployment.key("platforms/tunesmith")) as wire:
+
+        def impatient() -> Refusal:
+            return refused(lambda: list(wire.open(APPEND, [request], timeout=0.5)))
+
+        with stopped_halfway(owner, lambda: threads.submit(impatient)) as call:
+            assert call.result().code is grpc.StatusCode.DEADLINE_EXCEEDED
+        wait_until(lambda: row_counts(owner)["batch"] == 1)
+        (answer,) = wire.call(APPEND, request)
+    assert (answer.receipt.accepted_count, answer.receipt.duplicate_count) == (50, 0)
+    assert row_counts(owner)["batch"] == 1
+    require_sound_log(owner, POOL)
+
+
+def test_clients_that_go_away_in_the_middle_of_their_streams_leave_the_service_free(
+    deploy: Callable[..., Deployment], owner: sa.Engine
+) -> None:
+    scene = open_scene(deploy(threads=4))
+    requests = append_requests(12, 20)
+    key = scene.deployment.key("platforms/tunesmith")
+    for _ in range(8):
+        with Wire(scene.deployment.address, key) as wire:
+            call = wire.open(APPEND, requests)
+            assert next(call).HasField("receipt")
+            call.cancel()
+    with Wire(scene.deployment.address, key) as wire:
+        assert len(list(wire.open(APPEND, requests))) == len(requests)
+    wait_until(lambda: not [thread for thread in enumerate_threads() if thread.name == "reader"])
+    assert row_counts(owner)["event"] == 240
+    require_sound_log(owner, POOL)
+
+
+def test_a_stream_that_nobody_uses_does_not_keep_a_service_from_stopping(
+    database_url: str, clock: SteppedClock
+) -> None:
+    done = Event()
+
+    def nothing() -> Iterator[pb.AppendUsageRequest]:
+        done.wait(30)
+        yield from ()
+
+    with ExitStack() as stack:
+        with deployed(database_url, clock, drain_seconds=0.3) as deployment:
+            scene = open_scene(deployment)
+            wire = stack.enter_context(Wire(deployment.address, deployment.key("platforms/tunesmith")))
+            idle = wire.open(APPEND, nothing())
+            assert scene.operator.get_pool(POOL).log_size == 2
+            began = time.monotonic()
+        assert time.monotonic() - began < 20
+        assert refused(lambda: next(idle)).code is grpc.StatusCode.UNAVAILABLE
+        done.set()

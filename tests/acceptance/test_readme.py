@@ -32,10 +32,10 @@ def require_lines(shown: list[str], printed: str) -> None:
 
 
 @pytest.fixture
-def moiety_up(tmp_path: Path) -> Iterator[str]:
+def moiety_up(data_folder: Path) -> Iterator[str]:
     """What `moiety up` prints, while it runs."""
     environment = {**os.environ, "MOIETY_LISTEN": "127.0.0.1:0"}
-    command = [sys.executable, "-m", "moiety", "up", "--data", str(tmp_path / "data")]
+    command = [sys.executable, "-m", "moiety", "up", "--data", str(data_folder / "readme")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, cwd=ROOT) as process:
         assert process.stdout
         printed = "".join(iter(process.stdout.readline, "Ctrl-C stops.\n"))

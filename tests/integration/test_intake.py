@@ -405,6 +405,18 @@ def test_a_message_beyond_the_largest_batch_is_refused_and_the_service_goes_on(w
     assert scene.submit([event(1)], "b").accepted_count == 1
 
 
+def test_the_largest_batch_is_recorded_and_fits_its_entry_with_every_event_a_duplicate(
+    scene: Scene, owner: sa.Engine
+) -> None:
+    usage = batch_of(events(range(MAX_EVENTS)))
+    (first,) = scene.platform.submit_usage(POOL, usage, METHOD, events_per_batch=MAX_EVENTS, batch_id="first")
+    (again,) = scene.platform.submit_usage(POOL, usage, METHOD, events_per_batch=MAX_EVENTS, batch_id="again")
+    assert (first.accepted_count, again.accepted_count) == (MAX_EVENTS, 0)
+    assert again.duplicate_positions == list(range(MAX_EVENTS))
+    assert scene.operator.preview_round(POOL).round.event_count == MAX_EVENTS
+    require_sound_log(owner, POOL)
+
+
 def test_a_compressed_batch_counts_like_a_plain_one(wire: Wire, scene: Scene) -> None:
     table = batch_of(events(range(200)))
     sink = pa.BufferOutputStream()

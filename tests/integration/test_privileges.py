@@ -68,7 +68,6 @@ def test_what_is_updated_is_never_deleted_or_truncated(service: Database, name: 
         "UPDATE alembic_version SET version_num = 'x'",
         "ALTER SEQUENCE batch_number RESTART",
         "SELECT setval('batch_number', 1)",
-        "GRANT DELETE ON leaf TO moiety_app",
         "COPY leaf TO PROGRAM 'true'",
         "CREATE ROLE mallory SUPERUSER",
         "INSERT INTO leaf SELECT * FROM leaf ON CONFLICT (pool_id, leaf_index) DO UPDATE SET entry = ''",

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from moiety import InvalidArgumentError, NotFoundError, Policy, Round, Schedule
 from moiety.v1.rounds_pb2 import ROUND_STATE_CALCULATED, ROUND_STATE_POSTED, ROUND_STATE_REJECTED
+from payout.store.rounds import _LOCK_CLASS as LOCK_CLASS
 from services.host import scheduling
 from tests.books import execute, row_counts, wait_until
 from tests.conftest import Deployment, SteppedClock
@@ -144,10 +145,12 @@ def test_a_new_cron_or_zone_counts_from_the_moment_it_is_set(scene: Scene, clock
     clock.now = at(11, 6)
     assert look(scene) == 1
     assert answered(last_round(scene)) == (at(11, 6), at(11, 6), 1)
+    clock.now = at(14, 12)
     set_schedule(scene, "0 6 * * *", "Asia/Tokyo")
     assert look(scene) == 0
-    clock.now = at(11, 21)
+    clock.now = at(14, 21)
     assert look(scene) == 1
+    assert answered(last_round(scene)) == (at(14, 21), at(14, 21), 1)
 
 
 def test_setting_the_same_schedule_again_forgets_nothing(scene: Scene, clock: SteppedClock) -> None:
@@ -198,6 +201,18 @@ def test_one_pool_s_trouble_does_not_keep_another_from_its_round(
     assert look(scene) == 1
     assert [found.number for found in scene.operator.list_rounds("sea")] == [1]
     assert not list(scene.operator.list_rounds(POOL))
+
+
+def test_a_pool_that_another_process_acts_on_is_left_for_the_next_look(
+    scene: Scene, clock: SteppedClock, owner: sa.Engine
+) -> None:
+    set_schedule(scene, "0 0 * * *")
+    clock.now = at(2)
+    with owner.connect() as other:
+        other.execute(sa.text("SELECT pg_advisory_xact_lock(:kind, pool_id) FROM pool"), {"kind": LOCK_CLASS})
+        assert look(scene) == 0
+        other.rollback()
+    assert look(scene) == 1
 
 
 def test_a_running_scheduler_answers_what_was_missed_while_none_ran(scene: Scene, clock: SteppedClock) -> None:

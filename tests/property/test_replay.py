@@ -90,7 +90,14 @@ def histories(draw: st.DrawFn) -> PoolLog:
 
 def round_of(log: PoolLog, draw: st.DrawFn) -> None:
     """A round that is posted, rejected, or left as it is only where nothing follows."""
-    index = log.calculate(late=draw(st.just(()) | batches))
+    meanwhile: list[Callable[[], object]] = [
+        int,
+        lambda: log.usage(draw(batches)),
+        lambda: log.revenue(5),
+        lambda: log.policy(draw(policies)),
+        lambda: log.method(draw(st.integers(0, PPM))),
+    ]
+    index = log.calculate(meanwhile=draw(st.sampled_from(meanwhile)))
     _, _, policy = log.policy_at(log.content(index).start)
     if not policy.review_seconds:
         log.decide(Decision.APPROVED, "policy")
@@ -132,7 +139,7 @@ def verdicts(log: PoolLog) -> list[tuple[int, Verdict]]:
     return [(index, log.replay(index)) for index, _ in log.placed(RoundContent)]
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(histories())
 def test_every_round_of_any_history_replays_to_a_match(log: PoolLog) -> None:
     """Rule: "Replay is the same pure function that made the round, run over the same bytes"."""
@@ -161,7 +168,7 @@ def statement_of(log: PoolLog) -> bytes:
     return log.bodies[bytes.fromhex(content.statement_sha256)] + repr(figures).encode()
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(policies, registries, st.lists(events, max_size=12, unique_by=lambda event: event.event_id), st.data())
 def test_neither_the_order_of_batches_nor_their_cut_reaches_an_amount(
     policy: Policy, registry: list[Collective], some: list[Event], data: st.DataObject
@@ -187,7 +194,7 @@ def test_neither_the_order_of_batches_nor_their_cut_reaches_an_amount(
     assert len(statements) == 1
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(policies, registries, st.lists(events, min_size=1, max_size=12, unique_by=lambda one: one.event_id), st.data())
 def test_neither_the_order_nor_the_cut_of_retractions_reaches_an_amount(
     policy: Policy, registry: list[Collective], some: list[Event], data: st.DataObject
@@ -223,7 +230,7 @@ def take_back(log: PoolLog, taken: dict[int, list[int]], data: st.DataObject) ->
         taken[index] = taken[index][size:]
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(policies, registries, st.lists(batches, max_size=4), st.data())
 def test_retracting_everything_in_the_same_round_distributes_nothing(
     policy: Policy, registry: list[Collective], some: list[list[Event]], data: st.DataObject
@@ -246,7 +253,7 @@ def test_retracting_everything_in_the_same_round_distributes_nothing(
         assert (line.events, line.weight_ai_only, line.weight_human_ai, line.deficit_after) == (0, 0, 0, 0)
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(batches, batches)
 def test_a_batch_that_comes_again_under_another_id_changes_nothing(first: list[Event], second: list[Event]) -> None:
     """Rule: exactly once; a duplicate is counted and left out of the weights."""
@@ -273,7 +280,7 @@ transfers = st.builds(
 )
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(histories(), st.data())
 def test_a_changed_byte_of_an_entry_is_found_at_its_leaf(log: PoolLog, data: st.DataObject) -> None:
     """Rule: the leaf hash covers every byte."""
@@ -288,7 +295,7 @@ def test_a_changed_byte_of_an_entry_is_found_at_its_leaf(log: PoolLog, data: st.
         assert (found.leaf_index, found.figure) == (leaf.index, "leaf_hash")
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(histories(), st.data())
 def test_a_leaf_in_a_round_that_was_changed_with_its_hash_is_found_by_the_root(
     log: PoolLog, data: st.DataObject
@@ -320,7 +327,7 @@ MATTERS: Final[dict[type[Content], list[str]]] = {
 """What a round cannot replay to a match with, where it is in the round and is not what was logged."""
 
 
-@settings(max_examples=150)
+@settings(max_examples=80)
 @given(histories(), st.data())
 def test_a_changed_field_that_matters_is_found_though_hashes_and_roots_are_right(
     log: PoolLog, data: st.DataObject
@@ -343,7 +350,7 @@ def test_a_changed_field_that_matters_is_found_though_hashes_and_roots_are_right
     assert found.leaf_index in (index, subject)
 
 
-@settings(max_examples=150)
+@settings(max_examples=80)
 @given(histories(), st.data())
 def test_whatever_stands_in_a_log_a_replay_ends_with_a_verdict(log: PoolLog, data: st.DataObject) -> None:
     """Rule: a replay ends with a match or a divergence. Contents, journal and bodies here say anything at all."""
@@ -364,7 +371,7 @@ def test_whatever_stands_in_a_log_a_replay_ends_with_a_verdict(log: PoolLog, dat
             assert verdict.divergence is not None
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(st.lists(contents, max_size=6), st.data())
 def test_a_log_of_anything_at_all_replays_to_a_verdict(made: list[Content], data: st.DataObject) -> None:
     """Rule: as above."""

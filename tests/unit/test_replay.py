@@ -14,7 +14,7 @@ from ledger.registry import Collective, CollectiveStatus
 from ledger.usage import AI_ONLY, HUMAN_AI, NANO
 from payout.policy import CommonsRule, Policy, PolicyContent, PoolContent, Tempering
 from payout.replay import Divergence, Progress, replay_round
-from payout.rounds import Decision, DecisionContent, FireTimes, PostingContent
+from payout.rounds import Decision, DecisionContent, FireTimes, PostingContent, RoundContent
 from payout.statement import parse_statement, render_registry, render_statement
 from tests.batches import Event, body_of, event_id
 from tests.pool_log import START, PoolLog
@@ -53,7 +53,8 @@ def history() -> PoolLog:
         ]
     )
     log.policy(REVIEWED)
-    log.calculate("scheduler", fire_times=FIRE_TIMES, late=[Event(event_id(5), None, 0, 4, AI_ONLY, (("han", NANO),))])
+    late = [Event(event_id(5), None, 0, 4, AI_ONLY, (("han", NANO),))]
+    log.calculate("scheduler", fire_times=FIRE_TIMES, meanwhile=lambda: log.usage(late))
     log.decide(Decision.APPROVED, "policy")
     log.post()
     log.revenue(5_000, "zen")
@@ -370,6 +371,25 @@ def test_the_policy_of_a_round_is_the_last_before_its_start(log: PoolLog) -> Non
         log.change(round_leaf, policy_leaf=policy_leaf)
         assert place(log, round_leaf) == (round_leaf, "policy_leaf")
         log.rewrite(round_leaf, right)
+
+
+def test_a_policy_logged_at_the_start_of_a_round_is_in_force_in_the_next() -> None:
+    """The rules of a round are in the log before its first event."""
+    log = PoolLog(collectives=HISTORY.collectives)
+    log.open(ALONE)
+    for _ in range(3):
+        log.revenue(1_000)
+        log.calculate(meanwhile=lambda: log.policy(ALONE))
+        log.decide(Decision.APPROVED, "policy")
+        log.post()
+    rounds = log.placed(RoundContent)
+    policies = [index for index, _ in log.placed(PolicyContent)]
+    assert [content.start for _, content in rounds] == [0, policies[0], policies[1]]
+    assert [content.policy_leaf for _, content in rounds] == [0, 0, policies[0]]
+    assert [log.replay(index).divergence for index, _ in rounds] == [None] * 3
+    last, content = rounds[-1]
+    log.change(last, policy_leaf=policies[1], policy_version=content.policy_version + 1)
+    assert place(log, last) == (last, "policy_leaf")
 
 
 @pytest.mark.parametrize(

@@ -46,13 +46,20 @@ def upgrade() -> None:
 
 
 def grant_privileges() -> None:
+    # Roles belong to the whole Postgres: another of its databases may have this one, or be migrated at this moment.
     op.execute("""
         DO $$ BEGIN
             CREATE ROLE moiety_app NOLOGIN;
-        EXCEPTION WHEN duplicate_object THEN NULL;
+        EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL;
         END $$
     """)
-    op.execute("GRANT moiety_app TO CURRENT_USER")
+    op.execute("""
+        DO $$ BEGIN
+            IF NOT pg_has_role(CURRENT_USER, 'moiety_app', 'SET') THEN
+                GRANT moiety_app TO CURRENT_USER;
+            END IF;
+        END $$
+    """)
     op.execute("GRANT USAGE ON SCHEMA public TO moiety_app")
     op.execute(f"GRANT SELECT, INSERT ON {', '.join(APPEND_ONLY)} TO moiety_app".replace("round", '"round"'))
     op.execute(f"GRANT SELECT, INSERT, UPDATE ON {', '.join(UPDATABLE)} TO moiety_app")
@@ -262,7 +269,7 @@ def create_tables() -> None:
         sa.Column("to_account", sa.Text(), nullable=False),
         sa.Column("amount_minor", sa.BigInteger(), nullable=False),
         sa.Column("purpose", sa.Text(), nullable=False),
-        sa.CheckConstraint("amount_minor > 0", name="transfer_amount_check"),
+        sa.CheckConstraint("amount_minor > 0", name=op.f("transfer_amount_check")),
         sa.PrimaryKeyConstraint("pool_id", "leaf_index", "ordinal", name="transfer_pkey"),
     )
     op.create_index(
