@@ -163,7 +163,7 @@ def required_fields(message: Message, path: str = "") -> Iterator[str]:
 
 @pytest.mark.parametrize("method", [name for name in METHODS if list(required_fields(request_of(name)))])
 def test_every_required_field_that_is_missing_is_named(operator: Wire, platform: Wire, method: str) -> None:
-    wire = platform if method.endswith(("SubmitUsage", "AppendUsage", "RecordRevenue")) else operator
+    wire = platform if method.endswith(("SubmitUsage", "AppendUsage", "RetractUsage", "RecordRevenue")) else operator
     wanted = list(required_fields(request_of(method)))
     if method == "UsageService/AppendUsage":
         (answer,) = wire.call(method)

@@ -21,7 +21,8 @@ def service(shared_deployment: Deployment) -> Database:
     """The service's own way to a database in which every table has something."""
     scene = open_scene(shared_deployment)
     scene.pay_in(1000, "r")
-    scene.submit([event(1)], "b")
+    scene.submit([event(1), event(2)], "b")
+    scene.platform.retract_usage(POOL, request_id="t", reason="wrong", event_ids=[event(2).event_id])
     scene.cut("q")
     scene.operator.record_payment(POOL, "irish", 1, request_id="p")
     return shared_deployment.running.parts.database

@@ -73,6 +73,7 @@ MAY_CALL: Final[dict[str, frozenset[str]]] = {
         (
             "AccountsService/GetBalance", "AccountsService/ListBalances", "AccountsService/ListTransfers",
             "RoundsService/GetRound", "RoundsService/ListRounds", "RoundsService/ListAllocations",
+            "RoundsService/GetFairness",
         ),
         READERS | {COLLECTIVE},
     ),
