@@ -1,40 +1,32 @@
 """Replay: a round recomputed from the log and its bodies alone, by the function that made it.
 
-Nothing here knows where the log lies: a `LogReader` hands it over, and every byte of it is checked before it is used.
+Nothing here knows where the log lies: a `LogReader` hands it over, and `payout.pool_fold` checks every byte of it.
 """
 
-from collections.abc import Generator, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Generator
+from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any, Final, Protocol
+from typing import Any
 
-import numpy as np
-
-from ledger.batch_weights import BatchWeights, weigh
-from ledger.errors import InvalidInputError, LedgerCorruptError, NotFoundError
-from ledger.journal import REVENUE, Transfer, fold, movement_transfers, platform_account, revenue_transfers
+from ledger.errors import LedgerCorruptError
+from ledger.journal import REVENUE
 from ledger.leaves import (
-    Content,
-    EncodedLeaf,
-    GrantContent,
     Leaf,
-    MethodContent,
-    PaymentContent,
-    ReleaseContent,
-    RetractionContent,
-    RevenueContent,
-    UsageContent,
-    decode,
-    decode_positions,
 )
-from ledger.merkle import Frontier, leaf_hash
-from ledger.registry import PPM, require_range
-from ledger.usage import AI_ONLY, HUMAN_AI, BoolArray, UsageBatch, first_occurrences, parse_batch
-from payout.policy import Policy, PolicyContent, PoolContent
+from payout.policy import Policy
+from payout.pool_fold import (
+    DivergedError,
+    Divergence,
+    LogReader,
+    PoolFold,
+    Progress,
+    checked_body,
+    require,
+    require_same,
+)
 from payout.rounds import (
     Decision,
     DecisionContent,
-    Deficits,
     Distribution,
     Line,
     PostingContent,
@@ -44,59 +36,10 @@ from payout.rounds import (
 )
 from payout.statement import (
     STATEMENT_COLUMNS,
-    deficits_of,
     parse_registry,
-    parse_statement,
     render_statement,
     render_weights,
 )
-from payout.weights import UsageKey, WeightSum
-
-_KINDS: Final[tuple[type[Content], ...]] = (
-    PoolContent, PolicyContent, MethodContent, UsageContent, RetractionContent, RevenueContent, RoundContent,
-    DecisionContent, PostingContent, PaymentContent, ReleaseContent, GrantContent,
-)  # fmt: skip
-CONTENTS: Final[Mapping[str, type[Content]]] = {kind.type: kind for kind in _KINDS}
-"""Every type of entry that a pool's log may hold."""
-
-
-class LogReader(Protocol):
-    """Where a replay reads from."""
-
-    pool: str
-
-    def size(self) -> int:
-        """Leaves in the log."""
-
-    def leaves(self, start: int, end: int) -> Iterator[EncodedLeaf]:
-        """The leaves in [start, end), in order."""
-
-    def body(self, sha256: bytes) -> bytes:
-        """The body under a hash, or NotFoundError."""
-
-    def transfers(self, leaf_index: int) -> list[Transfer]:
-        """What the journal says that a leaf moved, in order."""
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a replay has come."""
-
-    leaves: int
-    leaf_total: int
-    events: int
-    shares: int
-
-
-@dataclass(frozen=True, slots=True)
-class Divergence:
-    """The first thing that is not as the replay has it: the leaf, the statement's line (from 1, else 0), the figure."""
-
-    leaf_index: int
-    figure: str
-    logged: str
-    replayed: str
-    line: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,22 +50,6 @@ class Verdict:
     divergence: Divergence | None
 
 
-class _DivergedError(Exception):
-    def __init__(self, divergence: Divergence) -> None:
-        super().__init__(divergence)
-        self.divergence = divergence
-
-
-def _require_same(leaf_index: int, figure: str, logged: object, replayed: object, line: int = 0) -> None:
-    if logged != replayed:
-        raise _DivergedError(Divergence(leaf_index, figure, str(logged), str(replayed), line))
-
-
-def _require(holds: bool, leaf_index: int, figure: str, logged: object, wanted: str) -> None:
-    if not holds:
-        raise _DivergedError(Divergence(leaf_index, figure, str(logged), wanted))
-
-
 def replay_round(log: LogReader, round_leaf: int) -> Generator[Progress, None, Verdict]:
     """Replay the round whose `round.v1` entry stands at `round_leaf`; yields progress, returns the verdict.
 
@@ -131,17 +58,17 @@ def replay_round(log: LogReader, round_leaf: int) -> Generator[Progress, None, V
     3. The round is distributed again and held against its entry and its statement, figure by figure.
     4. Decisions after it keep to the policy, and its posting moved what its statement says.
     """
-    fold_so_far = _Fold(log)
+    fold_so_far = PoolFold(log)
     total = log.size()
     try:
         found = next(iter(log.leaves(round_leaf, round_leaf + 1)), None)
         if found is None:
-            raise _DivergedError(Divergence(round_leaf, "leaf", "nothing", f"a {RoundContent.type} entry"))
+            raise DivergedError(Divergence(round_leaf, "leaf", "nothing", f"a {RoundContent.type} entry"))
         subject = fold_so_far.read(found)
         if not isinstance(subject.content, RoundContent):
-            raise _DivergedError(Divergence(round_leaf, "type", subject.content.type, RoundContent.type))
+            raise DivergedError(Divergence(round_leaf, "type", subject.content.type, RoundContent.type))
         content = subject.content
-        _require(0 < content.end <= round_leaf, round_leaf, "end", content.end, "1 to the round's own index")
+        require(0 < content.end <= round_leaf, round_leaf, "end", content.end, "1 to the round's own index")
         for encoded in log.leaves(0, content.end):
             fold_so_far.fold(encoded, weigh_from=content.start)
             yield fold_so_far.progress(total)
@@ -152,7 +79,7 @@ def replay_round(log: LogReader, round_leaf: int) -> Generator[Progress, None, V
             _check_aftermath(log, fold_so_far.read(encoded), subject, policy, distribution.lines)
             yield fold_so_far.progress(total)
         fold_so_far.require_size(total)
-    except _DivergedError as diverged:
+    except DivergedError as diverged:
         return Verdict(fold_so_far.progress(total), diverged.divergence)
     except LedgerCorruptError as error:
         missing = Divergence(fold_so_far.frontier.size, "leaf", str(error), "a log without holes")
@@ -160,265 +87,54 @@ def replay_round(log: LogReader, round_leaf: int) -> Generator[Progress, None, V
     return Verdict(fold_so_far.progress(total), None)
 
 
-@dataclass(slots=True)
-class _Fold:
-    """The state of a pool so far, as a fold of its leaves."""
-
-    log: LogReader
-    frontier: Frontier = field(default_factory=Frontier)
-    policies: list[tuple[int, int, Policy]] = field(default_factory=list)
-    """(leaf index, version, terms), oldest first."""
-    confidence_ppm: dict[tuple[str, int], int] = field(default_factory=dict)
-    balances: dict[str, int] = field(default_factory=dict)
-    rounds: dict[int, RoundContent] = field(default_factory=dict)
-    decisions: dict[int, str] = field(default_factory=dict)
-    posted_end: int = 0
-    posted_number: int = 0
-    deficits: Deficits = field(default_factory=Deficits)
-    retracted: dict[int, set[int]] = field(default_factory=dict)
-    """By the batch's leaf, the positions taken back so far."""
-    hashes: list[bytes] = field(default_factory=list)
-    numbers: dict[str, int] = field(default_factory=dict)
-    weights: WeightSum = field(default_factory=WeightSum)
-    events: int = 0
-    shares: int = 0
-
-    def progress(self, total: int) -> Progress:
-        return Progress(self.frontier.size, total, self.events, self.shares)
-
-    def require_size(self, size: int) -> None:
-        """A divergence at the next leaf where the log ended before this many."""
-        _require(self.frontier.size == size, self.frontier.size, "leaf", "nothing", f"a log of {size} leaves")
-
-    def read(self, encoded: EncodedLeaf) -> Leaf[Any]:
-        """The leaf of an entry, or a divergence where it is not what its hash and place say."""
-        _require_same(encoded.index, "leaf_hash", encoded.hash.hex(), leaf_hash(encoded.entry).hex())
-        try:
-            leaf = decode(encoded.entry, CONTENTS)
-        except LedgerCorruptError as error:
-            raise _DivergedError(Divergence(encoded.index, "entry", str(error), "a canonical entry")) from None
-        _require_same(encoded.index, "index", leaf.index, encoded.index)
-        _require_same(encoded.index, "pool", leaf.pool, self.log.pool)
-        return leaf
-
-    def fold(self, encoded: EncodedLeaf, *, weigh_from: int) -> None:
-        """Take in the next leaf; usage from `weigh_from` on is weighed again from its body."""
-        leaf = self.read(encoded)
-        _require_same(encoded.index, "index", encoded.index, self.frontier.size)
-        first, kind = leaf.index == 0, leaf.content.type
-        _require(
-            first == (kind == PoolContent.type), leaf.index, "type", kind, f"{PoolContent.type} first and only there"
-        )
-        self.frontier.append(encoded.hash)
-        self.hashes.append(encoded.hash)
-        try:
-            self._take_in(leaf, weigh_from)
-        except (InvalidInputError, LedgerCorruptError, ValueError) as error:
-            # An entry can be canonical and still say what the service never would, such as a rate above one.
-            raise _DivergedError(Divergence(leaf.index, leaf.content.type, str(error), "a sound entry")) from None
-
-    def _take_in(self, leaf: Leaf[Any], weigh_from: int) -> None:
-        match leaf.content:
-            case PoolContent(policy=policy):
-                self.policies.append((leaf.index, 1, policy.require_sound()))
-            case PolicyContent(version=version, policy=policy):
-                self.policies.append((leaf.index, version, policy.require_sound()))
-            case MethodContent(method=method, version=version, confidence_ppm=confidence):
-                self.confidence_ppm[method, version] = require_range(confidence, "confidence_ppm", 0, PPM)
-            case UsageContent() if leaf.index >= weigh_from:
-                self._weigh(leaf)
-            case RetractionContent():
-                self._retract(leaf, counts=leaf.index >= weigh_from)
-            case RevenueContent():
-                self._move(leaf.index, revenue_transfers(leaf.content))
-            case PaymentContent() | ReleaseContent() | GrantContent():
-                self._move(leaf.index, movement_transfers(leaf.content))
-            case RoundContent(number=number):
-                _require_same(leaf.index, "number", number, len(self.rounds) + 1)
-                self.rounds[number] = leaf.content
-            case DecisionContent(round=number, decision=decision):
-                undecided = number in self.rounds and number not in self.decisions
-                _require(undecided, leaf.index, "round", number, "one that waits for its decision")
-                self.decisions[number] = decision
-            case PostingContent():
-                self._post(leaf)
-
-    def _move(self, leaf_index: int, transfers: list[Transfer]) -> None:
-        journal = self.log.transfers(leaf_index)
-        _require_same(leaf_index, "transfers", len(journal), len(transfers))
-        for logged, replayed in zip(journal, transfers, strict=True):
-            _require_same(leaf_index, "transfer", logged, replayed)
-        after = fold(self.balances, transfers)
-        for account, amount in after.items():
-            may_owe = account.startswith(platform_account(""))
-            _require(may_owe or amount >= 0, leaf_index, f"balance of {account}", amount, "zero or more")
-        self.balances.update(after)
-
-    def _post(self, leaf: Leaf[Any]) -> None:
-        number = leaf.content.round
-        content = self.rounds.get(number)
-        if content is None:
-            raise _DivergedError(Divergence(leaf.index, "round", str(number), "a round that stands before it"))
-        _require_same(leaf.index, "decision", self.decisions.get(number, ""), Decision.APPROVED)
-        _require(number > self.posted_number, leaf.index, "round", number, "one that was not posted before")
-        statement = _body(self.log, leaf.index, "statement_sha256", content.statement_sha256)
-        lines = _lines(leaf.index, statement)
-        transfers = posting_transfers(content, lines)
-        _require_same(leaf.index, "transfers", leaf.content.transfers, len(transfers))
-        amount = sum(transfer.amount_minor for transfer in transfers)
-        _require_same(leaf.index, "amount_minor", leaf.content.amount_minor, amount)
-        self._move(leaf.index, transfers)
-        self.posted_end, self.posted_number = content.end, content.number
-        self.deficits = deficits_of(lines, content.deficit_unattributed)
-
-    def _weigh(self, leaf: Leaf[Any]) -> None:
-        content: UsageContent = leaf.content
-        batch, accepted = self._batch(leaf.index, content)
-        self._require_weights(leaf.index, content, weigh(batch, accepted), content, batch, sign=1)
-        self.events += content.accepted
-        self.shares += len(batch.shares)
-
-    def _batch(self, leaf_index: int, content: UsageContent) -> tuple[UsageBatch, BoolArray]:
-        """The batch in a usage leaf's body, and which of its events were accepted."""
-        declared = (content.method, content.method_version) in self.confidence_ppm
-        _require(declared, leaf_index, "method_version", content.method_version, "a version declared before")
-        body = _body(self.log, leaf_index, "body_sha256", content.body_sha256)
-        _require_same(leaf_index, "body_bytes", content.body_bytes, len(body))
-        try:
-            batch = parse_batch(body)
-        except InvalidInputError as error:
-            raise _DivergedError(Divergence(leaf_index, "body", "a valid batch", str(error))) from None
-        first, _ = first_occurrences(batch)
-        accepted = ~_mask(leaf_index, "duplicates", content.duplicates, len(batch))
-        repeated = np.flatnonzero(accepted & ~first)
-        _require_same(leaf_index, "duplicates", "[]", str(repeated.tolist()))
-        _require_same(leaf_index, "accepted", content.accepted, int(np.count_nonzero(accepted)))
-        return batch, accepted
-
-    def _retract(self, leaf: Leaf[Any], *, counts: bool) -> None:
-        content: RetractionContent = leaf.content
-        before = 0 <= content.batch_leaf < leaf.index
-        _require(before, leaf.index, "batch_leaf", content.batch_leaf, "a leaf before it")
-        (encoded,) = self.log.leaves(content.batch_leaf, content.batch_leaf + 1)
-        _require_same(content.batch_leaf, "leaf_hash", encoded.hash.hex(), self.hashes[content.batch_leaf].hex())
-        original = self.read(encoded).content
-        if not isinstance(original, UsageContent):
-            raise _DivergedError(Divergence(leaf.index, "batch_leaf", original.type, UsageContent.type))
-        _require_same(leaf.index, "platform", content.platform, original.platform)
-        positions = set(_positions(leaf.index, "positions", content.positions))
-        again = positions & self.retracted.setdefault(content.batch_leaf, set())
-        _require_same(leaf.index, "positions retracted before", "[]", str(sorted(again)))
-        self.retracted[content.batch_leaf] |= positions
-        if counts:
-            batch, accepted = self._batch(content.batch_leaf, original)
-            taken_back = _mask(leaf.index, "positions", content.positions, len(batch))
-            never = np.flatnonzero(taken_back & ~accepted)
-            _require_same(leaf.index, "positions never accepted", "[]", str(never.tolist()))
-            self._require_weights(leaf.index, content, weigh(batch, taken_back), original, batch, sign=-1)
-            self.shares += len(batch.shares)
-
-    def _require_weights(
-        self,
-        leaf_index: int,
-        logged: UsageContent | RetractionContent,
-        weights: BatchWeights,
-        usage: UsageContent,
-        batch: UsageBatch,
-        *,
-        sign: int,
-    ) -> None:
-        """Hold the totals of a leaf against its weights, and take the weights in under the batch's method."""
-        for mode, totals in ((AI_ONLY, logged.ai_only), (HUMAN_AI, logged.human_ai)):
-            of_mode, replayed = weights[mode], weights[mode].totals()
-            for figure in ("events", "attributed", "unattributed"):
-                _require_same(leaf_index, f"mode {mode} {figure}", getattr(totals, figure), getattr(replayed, figure))
-            if of_mode.events:
-                names = [batch.collectives[place] for place in of_mode.index]
-                numbers = [self.numbers.setdefault(name, len(self.numbers)) for name in names]
-                numbered = replace(of_mode, index=np.array(numbers, dtype=np.int64))
-                self.weights.add(UsageKey(usage.method, usage.method_version, mode), numbered, sign=sign)
-
-
-def _positions(leaf_index: int, figure: str, logged: str) -> list[int]:
-    try:
-        return decode_positions(logged)
-    except LedgerCorruptError as error:
-        raise _DivergedError(Divergence(leaf_index, figure, logged, str(error))) from None
-
-
-def _mask(leaf_index: int, figure: str, logged: str, events: int) -> BoolArray:
-    positions = _positions(leaf_index, figure, logged)
-    if positions and positions[-1] >= events:
-        raise _DivergedError(Divergence(leaf_index, figure, str(positions[-1]), f"positions below {events}"))
-    mask = np.zeros(events, dtype=np.bool_)
-    mask[positions] = True
-    return mask
-
-
-def _body(log: LogReader, leaf_index: int, figure: str, digest: str) -> bytes:
-    try:
-        body = log.body(bytes.fromhex(digest))
-    except NotFoundError:
-        raise _DivergedError(Divergence(leaf_index, figure, digest, "no body has this hash")) from None
-    _require_same(leaf_index, figure, digest, sha256(body).hexdigest())
-    return body
-
-
-def _lines(leaf_index: int, statement: bytes) -> list[Line]:
-    try:
-        return parse_statement(statement)
-    except LedgerCorruptError as error:
-        raise _DivergedError(Divergence(leaf_index, "statement", str(error), "a canonical statement")) from None
-
-
 def policy_in_force(policies: list[tuple[int, int, Policy]], start: int) -> tuple[int, int, Policy]:
     """The last policy logged before `start`; for a pool's first round the one of its first leaf."""
     return [found for found in policies if found[0] < start or found[0] == 0][-1]
 
 
-def _check_round(log: LogReader, state: _Fold, leaf: Leaf[Any]) -> tuple[Distribution, Policy]:
+def _check_round(log: LogReader, state: PoolFold, leaf: Leaf[Any]) -> tuple[Distribution, Policy]:
     """Hold the round's entry and statement against a new distribution of what was folded."""
     content: RoundContent = leaf.content
-    _require_same(leaf.index, "start", content.start, state.posted_end)
-    _require_same(leaf.index, "previous", content.previous, state.posted_number)
-    _require_same(leaf.index, "root", content.root, state.frontier.root().hex())
+    require_same(leaf.index, "start", content.start, state.posted_end)
+    require_same(leaf.index, "previous", content.previous, state.posted_number)
+    require_same(leaf.index, "root", content.root, state.frontier.root().hex())
     policy_leaf, version, policy = policy_in_force(state.policies, content.start)
-    _require_same(leaf.index, "policy_leaf", content.policy_leaf, policy_leaf)
-    _require_same(leaf.index, "policy_version", content.policy_version, version)
-    snapshot = _body(log, leaf.index, "registry_sha256", content.registry_sha256)
+    require_same(leaf.index, "policy_leaf", content.policy_leaf, policy_leaf)
+    require_same(leaf.index, "policy_version", content.policy_version, version)
+    snapshot = checked_body(log, leaf.index, "registry_sha256", content.registry_sha256)
     try:
         collectives = parse_registry(snapshot)
     except LedgerCorruptError as error:
-        raise _DivergedError(Divergence(leaf.index, "registry", str(error), "a canonical snapshot")) from None
+        raise DivergedError(Divergence(leaf.index, "registry", str(error), "a canonical snapshot")) from None
     usage = state.weights.totals({number: name for name, number in state.numbers.items()})
     absent = {name for total in usage.values() for name in total.attributed} - {c.name for c in collectives}
-    _require_same(leaf.index, "registry", "[]", str(sorted(absent)))
+    require_same(leaf.index, "registry", "[]", str(sorted(absent)))
     distribution = distribute(
         policy, state.balances.get(REVENUE, 0), usage, state.confidence_ppm, collectives, state.deficits
     )
     _check_statement(log, leaf.index, content, distribution)
     weights = sha256(render_weights(usage)).hexdigest()
-    _require_same(leaf.index, "weights_sha256", content.weights_sha256, weights)
+    require_same(leaf.index, "weights_sha256", content.weights_sha256, weights)
     for figure in (
         "events", "retracted", "weight", "weight_unattributed", "deficit_unattributed", "pot_minor", "fee_minor",
         "attributed_minor", "commons_minor", "commons_kept_minor", "carried_minor",
     ):  # fmt: skip
-        _require_same(leaf.index, figure, getattr(content, figure), getattr(distribution, figure))
+        require_same(leaf.index, figure, getattr(content, figure), getattr(distribution, figure))
     return distribution, policy
 
 
 def _check_statement(log: LogReader, leaf_index: int, content: RoundContent, distribution: Distribution) -> None:
     """Compare byte for byte; where that fails, name the first line and figure."""
-    logged = _body(log, leaf_index, "statement_sha256", content.statement_sha256)
+    logged = checked_body(log, leaf_index, "statement_sha256", content.statement_sha256)
     replayed = render_statement(distribution.lines)
     if logged == replayed:
         return
     logged_lines, replayed_lines = logged.decode(errors="replace").split("\n"), replayed.decode().split("\n")
     for line, (ours, theirs) in enumerate(zip(replayed_lines, logged_lines, strict=False), 1):
         for figure, one, other in zip(STATEMENT_COLUMNS, theirs.split(","), ours.split(","), strict=False):
-            _require_same(leaf_index, figure, one, other, line)
-        _require_same(leaf_index, "line", theirs, ours, line)
-    _require_same(leaf_index, "lines", len(logged_lines), len(replayed_lines))
+            require_same(leaf_index, figure, one, other, line)
+        require_same(leaf_index, "line", theirs, ours, line)
+    require_same(leaf_index, "lines", len(logged_lines), len(replayed_lines))
 
 
 def _check_aftermath(
@@ -431,9 +147,9 @@ def _check_aftermath(
             if policy.review_seconds:
                 replayed = "someone other than who calculated"
                 if decided_by in (content.calculated_by, "policy"):
-                    raise _DivergedError(Divergence(leaf.index, "decided_by", decided_by, replayed))
+                    raise DivergedError(Divergence(leaf.index, "decided_by", decided_by, replayed))
             else:
-                _require_same(leaf.index, "decided_by", decided_by, "policy")
+                require_same(leaf.index, "decided_by", decided_by, "policy")
         case PostingContent(round=content.number):
             journal = log.transfers(leaf.index)
-            _require_same(leaf.index, "transfers", journal, posting_transfers(content, lines))
+            require_same(leaf.index, "transfers", journal, posting_transfers(content, lines))

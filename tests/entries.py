@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from ledger.leaves import Content, ModeTotals, encode_positions
 from payout.policy import CommonsRule, Policy, Tempering, UnattributedRule
-from payout.replay import CONTENTS
+from payout.pool_fold import CONTENTS
 from payout.rounds import FireTimes
 
 SAFE: Final = 2**53 - 1

@@ -35,7 +35,8 @@ from ledger.merkle import root
 from ledger.registry import Collective
 from ledger.usage import AI_ONLY, HUMAN_AI, NANO
 from payout.policy import Policy, PolicyContent, PoolContent
-from payout.replay import CONTENTS, Verdict, replay_round
+from payout.pool_fold import CONTENTS
+from payout.replay import Verdict, replay_round
 from payout.rounds import (
     Decision,
     DecisionContent,

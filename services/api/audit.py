@@ -12,7 +12,8 @@ from ledger.registry import require_range
 from ledger.store import log
 from moiety.v1 import audit_pb2 as pb
 from moiety.v1 import audit_pb2_grpc
-from payout.replay import Progress, Verdict, replay_round
+from payout.pool_fold import Progress
+from payout.replay import Verdict, replay_round
 from payout.store import rounds
 from payout.store.rounds import StoredLog
 from services.api.names import page_limit, page_token, place_in

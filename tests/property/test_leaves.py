@@ -26,7 +26,7 @@ from ledger.leaves import (
 )
 from ledger.merkle import leaf_hash
 from payout.policy import PolicyContent, PoolContent
-from payout.replay import CONTENTS
+from payout.pool_fold import CONTENTS
 from payout.rounds import DecisionContent, PostingContent, RoundContent
 from tests.entries import SAFE, contents, texts
 

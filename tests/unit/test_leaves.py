@@ -26,7 +26,7 @@ from ledger.leaves import (
     encode_positions,
 )
 from payout.policy import CommonsRule, Policy, PolicyContent, PoolContent, Tempering, UnattributedRule
-from payout.replay import CONTENTS
+from payout.pool_fold import CONTENTS
 from payout.rounds import DecisionContent, FireTimes, PostingContent, RoundContent
 
 TIME = datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC)

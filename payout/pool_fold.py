@@ -1,0 +1,326 @@
+"""A pool as its log has it: the state that follows from its leaves, each of them checked before it is used.
+
+What does not hold is raised as a divergence, which names the leaf and the figure.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+from typing import Any, Final, Protocol
+
+import numpy as np
+
+from ledger.batch_weights import BatchWeights, weigh
+from ledger.errors import InvalidInputError, LedgerCorruptError, NotFoundError
+from ledger.journal import Transfer, fold, movement_transfers, platform_account, revenue_transfers
+from ledger.leaves import (
+    Content,
+    EncodedLeaf,
+    GrantContent,
+    Leaf,
+    MethodContent,
+    PaymentContent,
+    ReleaseContent,
+    RetractionContent,
+    RevenueContent,
+    UsageContent,
+    decode,
+    decode_positions,
+)
+from ledger.merkle import Frontier, leaf_hash
+from ledger.registry import PPM, require_range
+from ledger.usage import AI_ONLY, HUMAN_AI, BoolArray, UsageBatch, first_occurrences, parse_batch
+from payout.policy import Policy, PolicyContent, PoolContent
+from payout.rounds import (
+    Decision,
+    DecisionContent,
+    Deficits,
+    Line,
+    PostingContent,
+    RoundContent,
+    posting_transfers,
+)
+from payout.statement import (
+    deficits_of,
+    parse_statement,
+)
+from payout.weights import UsageKey, WeightSum
+
+_KINDS: Final[tuple[type[Content], ...]] = (
+    PoolContent, PolicyContent, MethodContent, UsageContent, RetractionContent, RevenueContent, RoundContent,
+    DecisionContent, PostingContent, PaymentContent, ReleaseContent, GrantContent,
+)  # fmt: skip
+CONTENTS: Final[Mapping[str, type[Content]]] = {kind.type: kind for kind in _KINDS}
+"""Every type of entry that a pool's log may hold."""
+
+
+class LogReader(Protocol):
+    """Where a replay reads from."""
+
+    pool: str
+
+    def size(self) -> int:
+        """Leaves in the log."""
+
+    def leaves(self, start: int, end: int) -> Iterator[EncodedLeaf]:
+        """The leaves in [start, end), in order."""
+
+    def body(self, sha256: bytes) -> bytes:
+        """The body under a hash, or NotFoundError."""
+
+    def transfers(self, leaf_index: int) -> list[Transfer]:
+        """What the journal says that a leaf moved, in order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a replay has come."""
+
+    leaves: int
+    leaf_total: int
+    events: int
+    shares: int
+
+
+@dataclass(frozen=True, slots=True)
+class Divergence:
+    """The first thing that is not as the replay has it: the leaf, the statement's line (from 1, else 0), the figure."""
+
+    leaf_index: int
+    figure: str
+    logged: str
+    replayed: str
+    line: int = 0
+
+
+class DivergedError(Exception):
+    """What is logged is not what follows from the log."""
+
+    def __init__(self, divergence: Divergence) -> None:
+        super().__init__(divergence)
+        self.divergence = divergence
+
+
+def require_same(leaf_index: int, figure: str, logged: object, replayed: object, line: int = 0) -> None:
+    """Diverge where the figure is not what the replay gives; `line` is the statement's, from 1."""
+    if logged != replayed:
+        raise DivergedError(Divergence(leaf_index, figure, str(logged), str(replayed), line))
+
+
+def require(holds: bool, leaf_index: int, figure: str, logged: object, wanted: str) -> None:
+    """Diverge where the logged figure is not what it must be, which `wanted` says in words."""
+    if not holds:
+        raise DivergedError(Divergence(leaf_index, figure, str(logged), wanted))
+
+
+@dataclass(slots=True)
+class PoolFold:
+    """The state of a pool so far, as a fold of its leaves."""
+
+    log: LogReader
+    frontier: Frontier = field(default_factory=Frontier)
+    policies: list[tuple[int, int, Policy]] = field(default_factory=list)
+    """(leaf index, version, terms), oldest first."""
+    confidence_ppm: dict[tuple[str, int], int] = field(default_factory=dict)
+    balances: dict[str, int] = field(default_factory=dict)
+    rounds: dict[int, RoundContent] = field(default_factory=dict)
+    decisions: dict[int, str] = field(default_factory=dict)
+    posted_end: int = 0
+    posted_number: int = 0
+    deficits: Deficits = field(default_factory=Deficits)
+    retracted: dict[int, set[int]] = field(default_factory=dict)
+    """By the batch's leaf, the positions taken back so far."""
+    hashes: list[bytes] = field(default_factory=list)
+    numbers: dict[str, int] = field(default_factory=dict)
+    weights: WeightSum = field(default_factory=WeightSum)
+    events: int = 0
+    shares: int = 0
+
+    def progress(self, total: int) -> Progress:
+        return Progress(self.frontier.size, total, self.events, self.shares)
+
+    def require_size(self, size: int) -> None:
+        """A divergence at the next leaf where the log ended before this many."""
+        require(self.frontier.size == size, self.frontier.size, "leaf", "nothing", f"a log of {size} leaves")
+
+    def read(self, encoded: EncodedLeaf) -> Leaf[Any]:
+        """The leaf of an entry, or a divergence where it is not what its hash and place say."""
+        require_same(encoded.index, "leaf_hash", encoded.hash.hex(), leaf_hash(encoded.entry).hex())
+        try:
+            leaf = decode(encoded.entry, CONTENTS)
+        except LedgerCorruptError as error:
+            raise DivergedError(Divergence(encoded.index, "entry", str(error), "a canonical entry")) from None
+        require_same(encoded.index, "index", leaf.index, encoded.index)
+        require_same(encoded.index, "pool", leaf.pool, self.log.pool)
+        return leaf
+
+    def fold(self, encoded: EncodedLeaf, *, weigh_from: int) -> None:
+        """Take in the next leaf; usage from `weigh_from` on is weighed again from its body."""
+        leaf = self.read(encoded)
+        require_same(encoded.index, "index", encoded.index, self.frontier.size)
+        first, kind = leaf.index == 0, leaf.content.type
+        require(
+            first == (kind == PoolContent.type), leaf.index, "type", kind, f"{PoolContent.type} first and only there"
+        )
+        self.frontier.append(encoded.hash)
+        self.hashes.append(encoded.hash)
+        try:
+            self._take_in(leaf, weigh_from)
+        except (InvalidInputError, LedgerCorruptError, ValueError) as error:
+            # An entry can be canonical and still say what the service never would, such as a rate above one.
+            raise DivergedError(Divergence(leaf.index, leaf.content.type, str(error), "a sound entry")) from None
+
+    def _take_in(self, leaf: Leaf[Any], weigh_from: int) -> None:
+        match leaf.content:
+            case PoolContent(policy=policy):
+                self.policies.append((leaf.index, 1, policy.require_sound()))
+            case PolicyContent(version=version, policy=policy):
+                self.policies.append((leaf.index, version, policy.require_sound()))
+            case MethodContent(method=method, version=version, confidence_ppm=confidence):
+                self.confidence_ppm[method, version] = require_range(confidence, "confidence_ppm", 0, PPM)
+            case UsageContent() if leaf.index >= weigh_from:
+                self._weigh(leaf)
+            case RetractionContent():
+                self._retract(leaf, counts=leaf.index >= weigh_from)
+            case RevenueContent():
+                self._move(leaf.index, revenue_transfers(leaf.content))
+            case PaymentContent() | ReleaseContent() | GrantContent():
+                self._move(leaf.index, movement_transfers(leaf.content))
+            case RoundContent(number=number):
+                require_same(leaf.index, "number", number, len(self.rounds) + 1)
+                self.rounds[number] = leaf.content
+            case DecisionContent(round=number, decision=decision):
+                undecided = number in self.rounds and number not in self.decisions
+                require(undecided, leaf.index, "round", number, "one that waits for its decision")
+                self.decisions[number] = decision
+            case PostingContent():
+                self._post(leaf)
+
+    def _move(self, leaf_index: int, transfers: list[Transfer]) -> None:
+        journal = self.log.transfers(leaf_index)
+        require_same(leaf_index, "transfers", len(journal), len(transfers))
+        for logged, replayed in zip(journal, transfers, strict=True):
+            require_same(leaf_index, "transfer", logged, replayed)
+        after = fold(self.balances, transfers)
+        for account, amount in after.items():
+            may_owe = account.startswith(platform_account(""))
+            require(may_owe or amount >= 0, leaf_index, f"balance of {account}", amount, "zero or more")
+        self.balances.update(after)
+
+    def _post(self, leaf: Leaf[Any]) -> None:
+        number = leaf.content.round
+        content = self.rounds.get(number)
+        if content is None:
+            raise DivergedError(Divergence(leaf.index, "round", str(number), "a round that stands before it"))
+        require_same(leaf.index, "decision", self.decisions.get(number, ""), Decision.APPROVED)
+        require(number > self.posted_number, leaf.index, "round", number, "one that was not posted before")
+        statement = checked_body(self.log, leaf.index, "statement_sha256", content.statement_sha256)
+        lines = checked_lines(leaf.index, statement)
+        transfers = posting_transfers(content, lines)
+        require_same(leaf.index, "transfers", leaf.content.transfers, len(transfers))
+        amount = sum(transfer.amount_minor for transfer in transfers)
+        require_same(leaf.index, "amount_minor", leaf.content.amount_minor, amount)
+        self._move(leaf.index, transfers)
+        self.posted_end, self.posted_number = content.end, content.number
+        self.deficits = deficits_of(lines, content.deficit_unattributed)
+
+    def _weigh(self, leaf: Leaf[Any]) -> None:
+        content: UsageContent = leaf.content
+        batch, accepted = self._batch(leaf.index, content)
+        self._require_weights(leaf.index, content, weigh(batch, accepted), content, batch, sign=1)
+        self.events += content.accepted
+        self.shares += len(batch.shares)
+
+    def _batch(self, leaf_index: int, content: UsageContent) -> tuple[UsageBatch, BoolArray]:
+        """The batch in a usage leaf's body, and which of its events were accepted."""
+        declared = (content.method, content.method_version) in self.confidence_ppm
+        require(declared, leaf_index, "method_version", content.method_version, "a version declared before")
+        body = checked_body(self.log, leaf_index, "body_sha256", content.body_sha256)
+        require_same(leaf_index, "body_bytes", content.body_bytes, len(body))
+        try:
+            batch = parse_batch(body)
+        except InvalidInputError as error:
+            raise DivergedError(Divergence(leaf_index, "body", "a valid batch", str(error))) from None
+        first, _ = first_occurrences(batch)
+        accepted = ~_mask(leaf_index, "duplicates", content.duplicates, len(batch))
+        repeated = np.flatnonzero(accepted & ~first)
+        require_same(leaf_index, "duplicates", "[]", str(repeated.tolist()))
+        require_same(leaf_index, "accepted", content.accepted, int(np.count_nonzero(accepted)))
+        return batch, accepted
+
+    def _retract(self, leaf: Leaf[Any], *, counts: bool) -> None:
+        content: RetractionContent = leaf.content
+        before = 0 <= content.batch_leaf < leaf.index
+        require(before, leaf.index, "batch_leaf", content.batch_leaf, "a leaf before it")
+        (encoded,) = self.log.leaves(content.batch_leaf, content.batch_leaf + 1)
+        require_same(content.batch_leaf, "leaf_hash", encoded.hash.hex(), self.hashes[content.batch_leaf].hex())
+        original = self.read(encoded).content
+        if not isinstance(original, UsageContent):
+            raise DivergedError(Divergence(leaf.index, "batch_leaf", original.type, UsageContent.type))
+        require_same(leaf.index, "platform", content.platform, original.platform)
+        positions = set(_positions(leaf.index, "positions", content.positions))
+        again = positions & self.retracted.setdefault(content.batch_leaf, set())
+        require_same(leaf.index, "positions retracted before", "[]", str(sorted(again)))
+        self.retracted[content.batch_leaf] |= positions
+        if counts:
+            batch, accepted = self._batch(content.batch_leaf, original)
+            taken_back = _mask(leaf.index, "positions", content.positions, len(batch))
+            never = np.flatnonzero(taken_back & ~accepted)
+            require_same(leaf.index, "positions never accepted", "[]", str(never.tolist()))
+            self._require_weights(leaf.index, content, weigh(batch, taken_back), original, batch, sign=-1)
+            self.shares += len(batch.shares)
+
+    def _require_weights(
+        self,
+        leaf_index: int,
+        logged: UsageContent | RetractionContent,
+        weights: BatchWeights,
+        usage: UsageContent,
+        batch: UsageBatch,
+        *,
+        sign: int,
+    ) -> None:
+        """Hold the totals of a leaf against its weights, and take the weights in under the batch's method."""
+        for mode, totals in ((AI_ONLY, logged.ai_only), (HUMAN_AI, logged.human_ai)):
+            of_mode, replayed = weights[mode], weights[mode].totals()
+            for figure in ("events", "attributed", "unattributed"):
+                require_same(leaf_index, f"mode {mode} {figure}", getattr(totals, figure), getattr(replayed, figure))
+            if of_mode.events:
+                names = [batch.collectives[place] for place in of_mode.index]
+                numbers = [self.numbers.setdefault(name, len(self.numbers)) for name in names]
+                numbered = replace(of_mode, index=np.array(numbers, dtype=np.int64))
+                self.weights.add(UsageKey(usage.method, usage.method_version, mode), numbered, sign=sign)
+
+
+def _positions(leaf_index: int, figure: str, logged: str) -> list[int]:
+    try:
+        return decode_positions(logged)
+    except LedgerCorruptError as error:
+        raise DivergedError(Divergence(leaf_index, figure, logged, str(error))) from None
+
+
+def _mask(leaf_index: int, figure: str, logged: str, events: int) -> BoolArray:
+    positions = _positions(leaf_index, figure, logged)
+    if positions and positions[-1] >= events:
+        raise DivergedError(Divergence(leaf_index, figure, str(positions[-1]), f"positions below {events}"))
+    mask = np.zeros(events, dtype=np.bool_)
+    mask[positions] = True
+    return mask
+
+
+def checked_body(log: LogReader, leaf_index: int, figure: str, digest: str) -> bytes:
+    """The body that a leaf commits to, which has that hash."""
+    try:
+        body = log.body(bytes.fromhex(digest))
+    except NotFoundError:
+        raise DivergedError(Divergence(leaf_index, figure, digest, "no body has this hash")) from None
+    require_same(leaf_index, figure, digest, sha256(body).hexdigest())
+    return body
+
+
+def checked_lines(leaf_index: int, statement: bytes) -> list[Line]:
+    """The lines of a canonical statement."""
+    try:
+        return parse_statement(statement)
+    except LedgerCorruptError as error:
+        raise DivergedError(Divergence(leaf_index, "statement", str(error), "a canonical statement")) from None
