@@ -116,7 +116,7 @@ def for_trailers(status: status_pb2.Status) -> status_pb2.Status:
     while _trailer_bytes(status) > MAX_TRAILER_BYTES:
         for detail in status.details:
             bad_request = error_details_pb2.BadRequest()
-            if detail.Unpack(bad_request):
+            if detail.Unpack(bad_request) and bad_request.field_violations:
                 kept = len(bad_request.field_violations) * 3 // 4
                 del bad_request.field_violations[kept:]
                 detail.Pack(bad_request)
