@@ -300,6 +300,15 @@ def test_a_null_in_a_list_is_named_with_the_position_of_its_event() -> None:
     assert violations(body_of(events)) == [("events[2].shares", "must not hold nulls")]
 
 
+def test_a_null_in_a_list_that_does_not_begin_at_offset_zero_is_named_all_the_same() -> None:
+    nulls = [replace(FOUR[1], shares=(("alpha", 1), ("beta", None))), replace(FOUR[2], shares=(("alpha", None),))]
+    body = body_of([replace(FOUR[0], shares=()), *nulls])
+    offsets, shifted = struct.pack("<4i", 0, 0, 2, 3), struct.pack("<4i", 1, 1, 2, 3)
+    assert body.count(offsets) == 2
+    expected = [("events[1].shares", "must not hold nulls"), ("events[2].shares", "must not hold nulls")]
+    assert violations(body.replace(offsets, shifted)) == expected
+
+
 def test_the_first_hundred_nulls_are_listed_and_all_are_counted() -> None:
     for column in ("units", "shares"):
         nulls = some_events(150, **{column: (("alpha", None),) if column == "shares" else None})
