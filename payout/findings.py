@@ -14,6 +14,7 @@ from ledger.leaves import (
     RevenueContent,
     UsageContent,
 )
+from ledger.static_files import JOURNAL, body_path
 from payout.divergence import Divergence
 from payout.rounds import DecisionContent, PostingContent, RoundContent
 
@@ -144,7 +145,8 @@ def finding_of(divergence: Divergence, leaf: Leaf[Any] | None, *, journal_line: 
             body = content.statement_sha256 if divergence.line else ""
     if figure in ("leaf_hash", "entry", "index", "pool", "leaf", "type"):
         step, body = Step.ENTRIES, ""
-    line = journal_line if figure in ("transfer", "transfers") else divergence.line
+    in_journal = bool(journal_line) and figure in ("transfer", "transfers")
+    file = body_path(bytes.fromhex(body)) if body else ""
     return Finding(
         step=step,
         figure=figure,
@@ -152,8 +154,8 @@ def finding_of(divergence: Divergence, leaf: Leaf[Any] | None, *, journal_line: 
         recomputed=divergence.replayed,
         leaf_index=divergence.leaf_index,
         body=body,
-        file="journal.csv" if journal_line and figure in ("transfer", "transfers") else "",
-        line=line,
+        file=JOURNAL if in_journal else file,
+        line=journal_line if in_journal else divergence.line,
     )
 
 

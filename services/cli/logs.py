@@ -12,11 +12,14 @@ import typer
 from services.cli.connection import Session, client_command
 from services.cli.documents import document
 from services.cli.exits import InputError
+from services.cli.exports import export
 from services.cli.output import details, table
 
 app = typer.Typer(help="A pool's log and its bodies, for auditors.", no_args_is_help=True)
 
 Pool = Annotated[str, typer.Argument(metavar="POOL", help="The pool's id.")]
+
+app.command("export")(export)
 
 
 @app.command("head")
