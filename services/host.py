@@ -21,7 +21,7 @@ from services.keys import Principal, Role
 from services.schema import pending_revisions, upgrade
 from services.server import Server
 from services.settings import Settings
-from services.wiring import Clock, Parts, system_clock, wire, wire_signing
+from services.wiring import Clock, Parts, SigningParts, system_clock, wire, wire_signing
 
 logger: Final = structlog.get_logger("moiety.host")
 
@@ -57,6 +57,19 @@ def scheduling(settings: Settings, *, clock: Clock = system_clock) -> Iterator[N
     """Scheduler and signer on the settings' database; what they are doing is finished at the end."""
     with _parts(settings, clock) as parts, _scheduler(parts), _signer(parts):
         yield
+
+
+@contextmanager
+def signing_parts(settings: Settings, *, clock: Clock = system_clock) -> Iterator[tuple[Database, SigningParts]]:
+    """The signing parts on the settings' database, for an operator's own hands; nothing is started.
+
+    InvalidInputError where the settings name no signing key.
+    """
+    with _parts(settings, clock) as parts:
+        signing = wire_signing(parts)
+        if signing is None:
+            raise InvalidInputError.of("MOIETY_SIGNING_KEY_FILE", "is not set")
+        yield parts.database, signing
 
 
 @contextmanager
