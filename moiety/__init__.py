@@ -55,20 +55,23 @@ if TYPE_CHECKING:
         usage_events_of,
     )
     from moiety.v1.accounts_pb2 import Balance, Payment, Transfer
-    from moiety.v1.audit_pb2 import Leaf, LogHead, ReplayProgress, ReplayVerdict
+    from moiety.v1.audit_pb2 import (
+        Checkpoint,
+        ConsistencyProof,
+        InclusionProof,
+        Leaf,
+        LogHead,
+        ReplayProgress,
+        ReplayVerdict,
+    )
     from moiety.v1.registry_pb2 import ApiKey, Collective, Method, Platform, Policy, Pool, Schedule
     from moiety.v1.revenue_pb2 import Revenue
     from moiety.v1.rounds_pb2 import Allocation, Round
-    from moiety.v1.usage_pb2 import Receipt
+    from moiety.v1.usage_pb2 import BatchProof, Receipt
     from moiety.verbs.rounds import Preview
 
 _NAMES: Final = {
-    "moiety.batches": (
-        "USAGE_SCHEMA",
-        "ArrowTable",
-        "record_batches",
-        "usage_batches",
-    ),
+    "moiety.batches": ("USAGE_SCHEMA", "ArrowTable", "record_batches", "usage_batches"),
     "moiety.client": ("Client",),
     "moiety.errors": (
         "AbortedError",
@@ -96,19 +99,9 @@ _NAMES: Final = {
         "UsageFileError",
         "Violation",
     ),
-    "moiety.events": (
-        "Mode",
-        "UsageEvent",
-        "batch_of",
-    ),
-    "moiety.files": (
-        "count_events",
-        "read_usage",
-    ),
-    "moiety.ids": (
-        "event_id_of",
-        "uuid7",
-    ),
+    "moiety.events": ("Mode", "UsageEvent", "batch_of"),
+    "moiety.files": ("count_events", "read_usage"),
+    "moiety.ids": ("event_id_of", "uuid7"),
     "moiety.telemetry": (
         "DomainMap",
         "RefusedSession",
@@ -118,32 +111,20 @@ _NAMES: Final = {
         "read_telemetry",
         "usage_events_of",
     ),
-    "moiety.v1.accounts_pb2": (
-        "Balance",
-        "Payment",
-        "Transfer",
-    ),
+    "moiety.v1.accounts_pb2": ("Balance", "Payment", "Transfer"),
     "moiety.v1.audit_pb2": (
+        "Checkpoint",
+        "ConsistencyProof",
+        "InclusionProof",
         "Leaf",
         "LogHead",
         "ReplayProgress",
         "ReplayVerdict",
     ),
-    "moiety.v1.registry_pb2": (
-        "ApiKey",
-        "Collective",
-        "Method",
-        "Platform",
-        "Policy",
-        "Pool",
-        "Schedule",
-    ),
+    "moiety.v1.registry_pb2": ("ApiKey", "Collective", "Method", "Platform", "Policy", "Pool", "Schedule"),
     "moiety.v1.revenue_pb2": ("Revenue",),
-    "moiety.v1.rounds_pb2": (
-        "Allocation",
-        "Round",
-    ),
-    "moiety.v1.usage_pb2": ("Receipt",),
+    "moiety.v1.rounds_pb2": ("Allocation", "Round"),
+    "moiety.v1.usage_pb2": ("BatchProof", "Receipt"),
     "moiety.verbs.rounds": ("Preview",),
 }
 """Where each public name is at home. A module is imported when it is asked for: `moiety verify` runs without gRPC."""
@@ -159,16 +140,20 @@ __all__ = [
     "ApiKey",
     "ArrowTable",
     "Balance",
+    "BatchProof",
     "BatchRefusal",
     "BatchRefusedError",
     "CancelledError",
+    "Checkpoint",
     "Client",
     "Collective",
+    "ConsistencyProof",
     "DataLossError",
     "DeadlineExceededError",
     "DomainMap",
     "EventViolation",
     "FailedPreconditionError",
+    "InclusionProof",
     "InternalError",
     "InvalidArgumentError",
     "InvalidDomainError",
