@@ -172,7 +172,7 @@ class PoolFold:
             case MethodContent(method=method, version=version, confidence_ppm=confidence):
                 self.confidence_ppm[method, version] = require_range(confidence, "confidence_ppm", 0, PPM)
             case UsageContent() if leaf.index >= weigh_from:
-                self._weigh(leaf)
+                self.weigh_batch(leaf)
             case RetractionContent():
                 self._retract(leaf, counts=leaf.index >= weigh_from)
             case RevenueContent():
@@ -219,7 +219,8 @@ class PoolFold:
         if self.weights_since_cut is not None:
             self.weights, self.weights_since_cut = self.weights_since_cut, None
 
-    def _weigh(self, leaf: Leaf[Any]) -> None:
+    def weigh_batch(self, leaf: Leaf[Any]) -> None:
+        """Weigh a usage leaf again from its body, and hold its totals against that."""
         self._under_way.append((leaf, self.submit(partial(self._weighed, leaf.index, leaf.content))))
         while len(self._under_way) > self.ahead:
             self._settle_oldest()

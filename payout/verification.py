@@ -8,7 +8,7 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from ledger.checkpoint import Checkpoint, open_checkpoint, read_checkpoint
+from ledger.checkpoint import Checkpoint, open_checkpoint
 from ledger.errors import FormatError, LedgerCorruptError, NotFoundError, SignatureError
 from ledger.leaves import decode
 from ledger.merkle import HASH_BYTES, leaf_hash
@@ -31,7 +31,7 @@ _ROUND_MARK: Final = b'"type":"round.v1"'
 class Asked:
     """What to hold a bundle against.
 
-    key: the log's own; its name is the log's origin or that of its deployment. since: older checkpoints, as notes.
+    key: the log's own; its name is the log's origin. since: older checkpoints, as notes.
     witnesses: keys whose cosignatures are told. rounds: the rounds to recompute, None for all of them.
     """
 
@@ -68,15 +68,15 @@ def verify(files: Files, asked: Asked, means: Means) -> Generator[Headway, None,
 
 def _signed_checkpoint(files: Files, asked: Asked, report: Report) -> Checkpoint:
     note = files.read(CHECKPOINT, bytes_max=MAX_NOTE_BYTES)
-    claimed, _ = read_checkpoint(note)
     try:
-        opened = open_checkpoint(note, asked.key, origin=_origin(claimed, asked.key), witnesses=asked.witnesses)
+        opened = open_checkpoint(note, asked.key, witnesses=asked.witnesses)
     except SignatureError as error:
         raise FoundError(
             Finding(Step.SIGNATURES, "signature", ", ".join(error.keys), error.reason, file=CHECKPOINT)
         ) from None
-    if not claimed.origin.rpartition(_POOLS)[2] or _POOLS not in claimed.origin:
-        raise FoundError(Finding(Step.SIGNATURES, "origin", claimed.origin, "one that names a pool", file=CHECKPOINT))
+    origin = opened.checkpoint.origin
+    if _POOLS not in origin:
+        raise FoundError(Finding(Step.SIGNATURES, "origin", origin, "one that names a pool", file=CHECKPOINT))
     report.checkpoint = opened.checkpoint
     report.signers = [verified.key.name for verified in opened.note.verified]
     report.count(Step.SIGNATURES, "signatures", len(opened.note.verified))
@@ -85,14 +85,9 @@ def _signed_checkpoint(files: Files, asked: Asked, report: Report) -> Checkpoint
     return opened.checkpoint
 
 
-def _origin(claimed: Checkpoint, key: VerifierKey) -> str:
-    """The origin that a key may sign for: its own name, or a pool of the deployment that it names."""
-    return claimed.origin if claimed.origin.startswith(key.name + _POOLS) else key.name
-
-
 def _older_checkpoint(note: bytes, checkpoint: Checkpoint, key: VerifierKey) -> Checkpoint:
     try:
-        older = open_checkpoint(note, key, origin=checkpoint.origin).checkpoint
+        older = open_checkpoint(note, key).checkpoint
     except SignatureError as error:
         raise FoundError(Finding(Step.CONSISTENCY, "signature", ", ".join(error.keys), error.reason)) from None
     if older.size > checkpoint.size:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Final
+from typing import Any, Final
 
 from moiety.roots import MoietyError, Violation
 
@@ -67,6 +68,16 @@ class DoesNotHoldError(InputError):
     """What was asked about does not hold."""
 
     code = Exit.DOES_NOT_HOLD
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What is told of an error: its code, its reason, what is wrong with which field, and more for machines."""
+
+    code: str
+    reason: str
+    violations: Sequence[Violation]
+    more: Mapping[str, Any] = field(default_factory=dict)
 
 
 def exit_code(error: MoietyError) -> Exit:

@@ -13,7 +13,7 @@ from moiety.errors import (
     Violation,
 )
 from services.cli.documents import document
-from services.cli.output import Failure
+from services.cli.exits import Failure
 
 
 def failure_of(error: MoietyError) -> Failure:

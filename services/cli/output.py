@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from moiety.roots import MoietyError, Violation
-from services.cli.exits import Exit, InputError, exit_code
+from services.cli.exits import Exit, Failure, InputError, exit_code
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -114,16 +113,6 @@ def report(error: MoietyError, *, as_json: bool) -> Exit:
         lines = [f"{item.field}: {item.description}" for item in violations] or [f"error: {error}"]
         sys.stderr.write("\n".join(lines) + "\n")
     return code
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """What is told of an error: its code, its reason, what is wrong with which field, and more for machines."""
-
-    code: str
-    reason: str
-    violations: Sequence[Violation]
-    more: Mapping[str, Any] = field(default_factory=dict)
 
 
 def _failure(error: MoietyError) -> Failure:

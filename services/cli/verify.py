@@ -60,9 +60,7 @@ def verify(
     try:
         verifier_key = parse_key(key, "key")
         if only_batch is not None:
-            from services.cli.receipt import check_receipt
-
-            holds = check_receipt(output, bundle, only_batch, verifier_key)
+            holds = _check_receipt(output, bundle, only_batch, verifier_key)
         else:
             witnesses = tuple(parse_key(text, "witness") for text in witness or ())
             notes = tuple(read_file(path, "since", _MAX_NOTE_BYTES) for path in since or ())
@@ -102,6 +100,17 @@ def _check_bundle(
         found = _run(verify(files, asked, means), lambda step: bar.set(step.leaves, step.leaf_total))
     files.close()
     return show(output, found)
+
+
+def _check_receipt(output: Output, proof: Path, body: Path, key: VerifierKey) -> bool:
+    from ledger.usage import MAX_BODY_BYTES
+    from payout.receipt import check_receipt
+    from services.cli.verdict import show
+
+    report, _ = check_receipt(
+        read_file(proof, "bundle", _MAX_NOTE_BYTES), read_file(body, "only-batch", MAX_BODY_BYTES), key
+    )
+    return show(output, report)
 
 
 def _run(steps: Generator[Headway, None, Report], progress: Callable[[Headway], None]) -> Report:
