@@ -83,12 +83,12 @@ class RoundSummary:
     """What a verification tells of a round: what it distributed, who asked for it and who decided."""
 
     number: int
+    leaf_index: int
     start: int
     end: int
     pot_minor: int
     calculated_by: str
     recomputed: bool
-    leaf_index: int = -1
     state: str = "CALCULATED"
     decided_by: str = ""
 

@@ -40,6 +40,10 @@ class RoundPlace:
     start: int
     end: int
 
+    def can_be(self) -> bool:
+        """Whether the interval ends at the round's leaf or before."""
+        return 0 <= self.start <= self.end <= self.leaf_index and self.end > 0
+
 
 def check_leaves(
     log: StaticLog, rounds: list[RoundPlace], chosen: frozenset[int] | None, means: Means, report: Report
@@ -78,7 +82,7 @@ class _LeafPass:
 
     def run(self) -> Generator[Headway, None, None]:
         ends: dict[int, list[RoundPlace]] = {}
-        for place in self.rounds:
+        for place in filter(RoundPlace.can_be, self.rounds):
             ends.setdefault(place.end, []).append(place)
         wanted = sorted(
             (place.start, place.end) for place in self.rounds if self.chosen and place.number in self.chosen
@@ -123,12 +127,17 @@ class _LeafPass:
                 self.report.count(Step.BATCHES, "retractions")
             case RevenueContent(currency=currency):
                 require_same(leaf.index, "currency", currency, self.currency)
-            case RoundContent(number=number):
-                self.report.rounds[number].leaf_index = leaf.index
+            case RoundContent():
+                self._calculated(leaf.index, leaf.content)
             case DecisionContent():
                 self._decide(leaf.index, leaf.content)
             case PostingContent():
                 self._posted(leaf.index, leaf.content)
+
+    def _calculated(self, leaf_index: int, content: RoundContent) -> None:
+        # Where it could be, it was checked at its end, before this leaf.
+        interval = f"[{content.start}, {content.end})"
+        require(self.latest == content, leaf_index, "interval", interval, "one that ends at the round's leaf or before")
 
     def _decide(self, leaf_index: int, content: DecisionContent) -> None:
         latest, policy = self._latest(leaf_index, content.round)
@@ -171,7 +180,13 @@ class _LeafPass:
         self._check_conservation(leaf.index, content)
         self.latest, self.policy = content, policy
         self.report.rounds[content.number] = RoundSummary(
-            content.number, content.start, content.end, content.pot_minor, content.calculated_by, recomputed=recomputed
+            content.number,
+            place.leaf_index,
+            content.start,
+            content.end,
+            content.pot_minor,
+            content.calculated_by,
+            recomputed=recomputed,
         )
         self.fold.cut()
 

@@ -16,6 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import IO, Final, Self
 
 import numpy as np
+import numpy.typing as npt
 
 from ledger.errors import FormatError, NotFoundError
 from ledger.static_files import MAX_FILE_BYTES, digest_at, require_known_path
@@ -25,6 +26,8 @@ _CHUNK_BYTES: Final = 2**20
 _END: Final = bytes(2 * _BLOCK)
 _MAX_NAME: Final = 100
 _ARCHIVE: Final = "archive"
+
+UInt64Array = npt.NDArray[np.uint64]
 
 
 class FolderFiles:
@@ -64,21 +67,28 @@ class ArchiveFiles:
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("rb")
-        self._size = path.stat().st_size
-        self._places: dict[str, int] = {}
+        try:
+            self._size = path.stat().st_size
+            self._places, self._prefixes, self._offsets = self._index()
+            self._require_no_body_twice()
+        except BaseException:
+            self._file.close()
+            raise
+
+    def _index(self) -> tuple[dict[str, int], UInt64Array, UInt64Array]:
+        """Where headers are: of files by path; of bodies by the first eight bytes of their hashes, in order."""
+        places: dict[str, int] = {}
         prefixes, offsets = array("Q"), array("Q")
         for name, offset in self._scan():
             digest = digest_at(name)
-            if digest is None:
-                if self._places.setdefault(name, offset) != offset:
-                    raise FormatError(name, "is in the archive twice")
-            else:
+            if digest is not None:
                 prefixes.append(_prefix(digest))
                 offsets.append(offset)
-        order = np.argsort(np.frombuffer(prefixes, dtype=np.uint64), kind="stable")
-        self._prefixes = np.frombuffer(prefixes, dtype=np.uint64)[order]
-        self._offsets = np.frombuffer(offsets, dtype=np.uint64)[order]
-        self._require_no_body_twice()
+            elif places.setdefault(name, offset) != offset:
+                raise FormatError(name, "is in the archive twice")
+        found = np.frombuffer(prefixes, dtype=np.uint64)
+        order = np.argsort(found, kind="stable")
+        return places, found[order], np.frombuffer(offsets, dtype=np.uint64)[order]
 
     def read(self, path: str, *, bytes_max: int = MAX_FILE_BYTES) -> bytes:
         """A whole file; NotFoundError where there is none, FormatError where it is longer."""

@@ -74,9 +74,14 @@ def steps_of(
     files: Files | Path, key: VerifierKey = KEY.verifier_key, *, means: Means | None = None, **asked: Any
 ) -> tuple[list[Headway], Report]:
     """How verification goes, and what it says."""
+    if isinstance(files, Path):
+        opened = open_files(files)
+        try:
+            return steps_of(opened, key, means=means, **asked)
+        finally:
+            opened.close()
     with SpillFolder() as spills:
-        opened = open_files(files) if isinstance(files, Path) else files
-        steps = verify(opened, Asked(key, **asked), means or Means(spills.new))
+        steps = verify(files, Asked(key, **asked), means or Means(spills.new))
         told = []
         while True:
             try:

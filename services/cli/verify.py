@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, TypeVar
 
@@ -95,10 +95,14 @@ def _check_bundle(
         found = Report(finding=Finding(Step.ENTRIES, "form", error.reason, "as it is specified", file=error.subject))
         return show(output, found)
     asked = Asked(key, since=since, witnesses=witnesses, rounds=rounds)
-    with SpillFolder() as spills, _workers(threads) as submit, output.progress("Verifying", None, "leaves") as bar:
+    with (
+        closing(files),
+        SpillFolder() as spills,
+        _workers(threads) as submit,
+        output.progress("Verifying", None, "leaves") as bar,
+    ):
         means = Means(spills.new, submit, ahead=threads, salt=secrets.randbits(64))
         found = _run(verify(files, asked, means), lambda step: bar.set(step.leaves, step.leaf_total))
-    files.close()
     return show(output, found)
 
 
