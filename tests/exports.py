@@ -48,7 +48,7 @@ class PoolSource:
                     yield leaf_index, ordinal, transfer
 
     def balances(self, size: int) -> dict[str, int]:
-        moved = [transfer for index, _, transfer in self.transfers(0, size)]
+        moved = [transfer for _, _, transfer in PoolSource.transfers(self, 0, size)]
         accounts = {account for transfer in moved for account in (transfer.from_account, transfer.to_account)}
         return {
             account: sum(
