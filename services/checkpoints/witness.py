@@ -47,8 +47,7 @@ class Witness:
         found = []
         for item in filter(None, (part.strip() for part in text.split(","))):
             url, _, vkey = item.partition(" ")
-            address = urlsplit(url)
-            if address.scheme not in ("http", "https") or not address.hostname or address.query or address.fragment:
+            if not _is_prefix(url):
                 raise InvalidInputError.of(field, f"must be `URL VKEY` with commas between, has {item[:200]!r}")
             try:
                 key = VerifierKey.parse(vkey.strip())
@@ -58,6 +57,17 @@ class Witness:
                 raise InvalidInputError.of(field, f"{key.name} is no witness's key, which is of type 0x04")
             found.append(cls(url.rstrip("/"), key))
         return tuple(found)
+
+
+def _is_prefix(url: str) -> bool:
+    """Whether paths can be put after it to ask over HTTP."""
+    try:
+        address = urlsplit(url)
+        port = address.port
+    except ValueError:
+        return False
+    plain = not (address.query or address.fragment or address.username)
+    return address.scheme in ("http", "https") and bool(address.hostname) and plain and port != 0
 
 
 class WitnessRefusedError(MoietyError):

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from ledger.checkpoint import Checkpoint, open_checkpoint, read_checkpoint, sign_checkpoint
 from ledger.errors import FormatError, MoietyError
+from ledger.forks import ForkEvidence
 from ledger.log_proofs import LogProof
 from ledger.merkle import consistency_coordinates, consistency_proof, inclusion_coordinates, leaf_hash, root
 from ledger.note_keys import Signature, SignatureType, SigningKey, VerifierKey
@@ -135,6 +136,13 @@ FORMATS: dict[str, tuple[st.SearchStrategy[bytes], Callable[[bytes], object], Ca
     "request": (
         requests().map(AddCheckpoint.to_bytes),
         AddCheckpoint.parse,
+        lambda found: found.to_bytes(),
+    ),
+    "fork evidence": (
+        st.builds(ForkEvidence.of, checkpoint_notes, checkpoint_notes, st.lists(hashes, max_size=4).map(tuple)).map(
+            ForkEvidence.to_bytes
+        ),
+        ForkEvidence.parse,
         lambda found: found.to_bytes(),
     ),
     "size": (sizes.map(lambda size: f"{size}\n".encode()), parse_size, lambda found: f"{found}\n".encode()),
