@@ -106,14 +106,18 @@ class ArchiveFiles:
         self._file.close()
 
     def _scan(self) -> Iterator[tuple[str, int]]:
-        place = 0
+        """Name of each file and place of its header. Nothing may stand between and behind them."""
+        place, padding = 0, 0
         while True:
-            block = self._read_at(place, _BLOCK)
-            if not any(block):
+            read = self._read_at(place - padding, padding + _BLOCK)
+            if any(read[:padding]):
+                raise FormatError(_ARCHIVE, f"holds something before byte {place}")
+            if not any(read):
                 break
-            name, size = parse_header(block)
+            name, size = parse_header(read[padding:])
             yield require_known_path(name), place
-            place += _BLOCK + _padded(size)
+            padding = -size % _BLOCK
+            place += _BLOCK + size + padding
             if place > self._size:
                 raise FormatError(name, "is cut off")
         while rest := self._read_at(place, min(_CHUNK_BYTES, self._size - place)):
@@ -161,7 +165,7 @@ class ArchiveWriter:
         """Add a file."""
         self._file.write(header(path, len(data)))
         self._file.write(data)
-        self._file.write(bytes(_padded(len(data)) - len(data)))
+        self._file.write(bytes(-len(data) % _BLOCK))
 
     def write_from(self, path: str, source: IO[bytes]) -> None:
         """Add a file of any size from what was written to another one."""
@@ -169,7 +173,7 @@ class ArchiveWriter:
         source.seek(0)
         self._file.write(header(path, size))
         copyfileobj(source, self._file, _CHUNK_BYTES)
-        self._file.write(bytes(_padded(size) - size))
+        self._file.write(bytes(-size % _BLOCK))
 
     def finish(self) -> None:
         """End the archive."""
@@ -246,10 +250,6 @@ class SpillFolder:
 
 def _prefix(digest: bytes) -> int:
     return int.from_bytes(digest[:8], "big")
-
-
-def _padded(size: int) -> int:
-    return -(-size // _BLOCK) * _BLOCK
 
 
 def _bounded(data: bytes, path: str, bytes_max: int) -> bytes:

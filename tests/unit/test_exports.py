@@ -258,6 +258,21 @@ def test_an_archive_that_is_cut_off_or_goes_on_is_refused(tmp_path: Path) -> Non
             ArchiveFiles(path)
 
 
+def test_every_byte_of_an_archive_counts(tmp_path: Path) -> None:
+    whole = archive_of(tmp_path, ("journal.csv", b"j" * 700), ("checkpoint", b"note")).read_bytes()
+    files = ArchiveFiles(tmp_path / "archive.tar")
+    before = files.read("journal.csv"), files.read("checkpoint")
+    files.close()
+    for place in range(0, len(whole), 7):
+        (tmp_path / "archive.tar").write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        try:
+            files = ArchiveFiles(tmp_path / "archive.tar")
+        except FormatError:
+            continue
+        assert (files.read("journal.csv"), files.read("checkpoint")) != before
+        files.close()
+
+
 def test_what_else_lies_in_a_folder_is_left_alone(log: PoolLog, tmp_path: Path) -> None:
     export_folder(PoolSource(log), tmp_path)
     (tmp_path / "readme.txt").write_text("hello")

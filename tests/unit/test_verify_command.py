@@ -58,7 +58,8 @@ REFUSED = {
 }  # fmt: skip
 ALLOWED = {
     "moiety", "moiety.__main__", "moiety.roots", "services", "services.archives", "services.cli", "services.cli.app",
-    "services.cli.exits", "services.cli.output", "services.cli.verdict", "services.cli.verify",
+    "services.cli.exits", "services.cli.output", "services.cli.verdict", "services.cli.verification",
+    "services.cli.verify",
 }  # fmt: skip
 
 
