@@ -7,7 +7,7 @@ text; integers may have any width; `mode` may be in words; `collectives` may be 
 column is an error, so that a misspelt one is not lost.
 
 The same rows give the same bytes, whatever library made the table: the dictionary of collectives holds just
-the ids that occur, sorted by bytes, and nothing is compressed. (Another release of pyarrow may write other
+the ids that occur, sorted by bytes, and the compression is fixed. (Another release of pyarrow may write other
 bytes.)
 """
 
@@ -42,7 +42,8 @@ USAGE_SCHEMA = pa.schema(
 """The exact columns of a batch; docs/concepts.md says what they mean."""
 
 _PANDAS_INDEX = re.compile(r"__index_level_\d+__")
-_IPC = pa.ipc.IpcWriteOptions(compression=None, emit_dictionary_deltas=False)
+# A batch is kept as it is sent, for ever: two thirds of the size for a tenth of the time that taking it in costs.
+_IPC = pa.ipc.IpcWriteOptions(compression=pa.Codec("zstd", compression_level=1), emit_dictionary_deltas=False)
 
 
 class ArrowStreamable(Protocol):
