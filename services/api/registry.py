@@ -31,6 +31,7 @@ class RegistryService(registry_pb2_grpc.RegistryServiceServicer):
 
     def __init__(self, parts: Parts) -> None:
         self._database = parts.database
+        self._keyring = parts.keyring
         self._clock = parts.clock
 
     def CreatePlatform(self, request: pb.CreatePlatformRequest, context: grpc.ServicerContext) -> pb.Platform:
@@ -193,4 +194,6 @@ class RegistryService(registry_pb2_grpc.RegistryServiceServicer):
         if not keys.is_key_id(key_id):
             raise NotFoundError(request.name[:100])
         with self._database.transaction() as connection:
-            return convert.api_key_to_proto(keys.revoke_key(connection, key_id, self._clock()))
+            revoked = keys.revoke_key(connection, key_id, self._clock())
+        self._keyring.forget()
+        return convert.api_key_to_proto(revoked)
