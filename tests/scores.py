@@ -9,7 +9,8 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
-from ledger.scores import SCORE_TYPES, ScoreBatch, ScoreRule, parse_score_batch, shares_of
+from ledger.methods import ScoreRule
+from ledger.scores import SCORE_TYPES, ScoreBatch, parse_score_batch, shares_of
 from ledger.usage import UsageBatch
 from tests.batches import Event, list_array, record_batch, stream
 

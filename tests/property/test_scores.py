@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from ledger import scores as rules
 from ledger.errors import InvalidInputError, LedgerCorruptError
 from ledger.membership import is_source_id, parse_membership, render_membership
-from ledger.scores import ScoreKind, ScoreOrder, ScoreRule, parse_score_batch, shares_of
+from ledger.methods import ScoreKind, ScoreOrder, ScoreRule
+from ledger.scores import parse_score_batch, shares_of
 from ledger.usage import NANO, parse_batch
 from tests.batches import body_of, events_in, stream
 from tests.scores import score_batch, score_body, score_record_batch, scored, shares, shares_in

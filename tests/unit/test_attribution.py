@@ -13,12 +13,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import pytest
 
+from ledger import methods
 from ledger import scores as rules
 from ledger.scores import SCORE_TYPES, parse_score_batch, shares_of
 from ledger.usage import NANO, parse_batch
 from moiety import InvalidUsageError, Mode, event_id_of, usage_batches
 from moiety import attribution as sdk
-from moiety.attribution import SCORE_SCHEMA, ScoreKind, ScoreOrder, ScoreRule, score_batches, shares_table
+from moiety.attribution import ScoreKind, ScoreOrder, ScoreRule, score_batches, shares_table
 from tests.batches import stream
 from tests.scores import shares_in
 
@@ -169,7 +170,7 @@ def test_the_shares_are_those_that_the_service_makes_of_the_scores(rule: ScoreRu
     if rule.kind is ScoreKind.SHARE:
         matrix = matrix / np.maximum(matrix.max(axis=0), 1e-300) / len(matrix)
     batches = score_batches(matrix, **named(matrix), events_per_batch=13)
-    same = rules.ScoreRule(rules.ScoreKind(rule.kind), rules.ScoreOrder(rule.order), rule.coverage_nano)
+    same = methods.ScoreRule(methods.ScoreKind(rule.kind), methods.ScoreOrder(rule.order), rule.coverage_nano)
     by_service = [
         shares
         for batch in batches
@@ -182,8 +183,8 @@ def test_the_shares_are_those_that_the_service_makes_of_the_scores(rule: ScoreRu
 
 
 def test_the_terms_of_a_rule_are_the_service_s_own() -> None:
-    assert [*ScoreKind] == [*rules.ScoreKind]
-    assert [*ScoreOrder] == [*rules.ScoreOrder]
+    assert [*ScoreKind] == [*methods.ScoreKind]
+    assert [*ScoreOrder] == [*methods.ScoreOrder]
     assert {field.name: field.type for field in SCORE_SCHEMA} == SCORE_TYPES
     assert sdk.SOURCES_PER_BATCH == rules.MAX_SOURCES
 

@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 
 from ledger.errors import InvalidInputError
+from ledger.methods import Method
 from ledger.registry import (
     MAX_EQUITY_PPM,
     MAX_MEMBERS,
     PPM,
     Collective,
     CollectiveStatus,
-    Method,
     Platform,
     require_range,
     require_request_id,
