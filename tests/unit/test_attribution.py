@@ -20,6 +20,7 @@ from ledger.usage import NANO, parse_batch
 from moiety import InvalidUsageError, Mode, event_id_of, usage_batches
 from moiety import attribution as sdk
 from moiety.attribution import ScoreKind, ScoreOrder, ScoreRule, score_batches, shares_table
+from moiety.batches import SCORE_SCHEMA
 from tests.batches import stream
 from tests.scores import shares_in
 
