@@ -56,4 +56,5 @@ class Declared:
             except LedgerCorruptError as error:
                 raise DivergedError(Divergence(leaf_index, "body", str(error), "a canonical membership")) from None
         require_same(leaf_index, "sources", content.sources, len(membership))
+        require_same(leaf_index, "collectives", content.collectives, len(set(membership.values())))
         return membership
