@@ -132,7 +132,7 @@ def test_influence_goes_to_the_right_collective_and_more_of_it_when_summed_befor
     assert matrix.shape == (200, 40)
     assert 0.25 < np.mean(matrix < 0) < 0.75
     own = {
-        order: example.part_to_own_label(example.shares_by_label(matrix, labels[items], 40, order), labels[works])
+        order: example.part_to_own_label(example.shares_by_label(matrix, labels[items], order), labels[works])
         for order in ScoreOrder
     }
     assert own[ScoreOrder.SUM_THEN_CLIP] > own[ScoreOrder.CLIP_THEN_SUM] + 0.1 > 0.5
@@ -207,7 +207,7 @@ def test_a_sparse_matrix_gives_what_the_dense_one_gives(layout: str, dtype: str)
 
 
 def test_scipy_s_matrices_give_what_the_dense_one_gives() -> None:
-    scipy_sparse = pytest.importorskip("scipy.sparse")
+    scipy_sparse = importlib.import_module("scipy.sparse")
     matrix = a_matrix(40, 30)
     dense = rows(score_batches(matrix, **named(matrix)))
     for make in ("csc_array", "csr_array", "csc_matrix", "csr_matrix"):
