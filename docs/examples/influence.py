@@ -4,8 +4,8 @@
     pip install moiety scikit-learn
     python docs/examples/influence.py
 
-With MOIETY_ADDRESS and a platform's MOIETY_API_KEY set, the raw scores are submitted too, to the pool `digits` under the
-method `influence`. An operator has declared both before, with the membership of the images (`membership_of`):
+With MOIETY_ADDRESS and a platform's MOIETY_API_KEY set, the raw scores are submitted too, to the pool `digits` under
+the method `influence`. An operator has declared both before, with the membership of the images (`membership_of`):
 
     method:      score_kind SIGNED_INFLUENCE, membership training-images
     membership:  image-0000,digit-0 and so on
@@ -42,6 +42,9 @@ RIDGE = 1.0
 NEWTON_STEPS = 20
 """At the most; the slope is as good as zero after about eight."""
 
+FLAT = 1e-9
+"""A slope that is as good as zero."""
+
 WHEN = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -74,7 +77,7 @@ def fit(features: Floats, labels: Labels) -> Floats:
     weights = np.zeros((int(labels.max()) + 1, features.shape[1]))
     for _ in range(NEWTON_STEPS):
         slope = gradients(weights, features, labels).sum(axis=0) + RIDGE * weights.ravel()
-        if np.abs(slope).max() < 1e-9:
+        if np.abs(slope).max() < FLAT:
             break
         weights -= np.linalg.solve(hessian(weights, features), slope).reshape(weights.shape)
     return weights

@@ -20,10 +20,10 @@ from ledger.store.registry import CollectiveNumbers
 
 @dataclass(frozen=True, slots=True)
 class RecordedMembership:
-    """A version of a membership that is in the log."""
+    """A version of a membership that is in the log; `time` is None, and the version 0, until it is."""
 
     leaf_index: int
-    time: datetime
+    time: datetime | None
     content: MembershipContent
 
 

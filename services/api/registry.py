@@ -11,6 +11,7 @@ from ledger.money import minor_unit_exponent
 from ledger.registry import MAX_DISPLAY_NAME, require_range, require_resource_id, require_text
 from ledger.store import log, memberships, registry
 from ledger.store.log import PoolRef
+from ledger.store.memberships import RecordedMembership
 from moiety.v1 import registry_pb2 as pb
 from moiety.v1 import registry_pb2_grpc
 from payout.policy import PoolContent
@@ -171,8 +172,9 @@ class RegistryService(registry_pb2_grpc.RegistryServiceServicer):
             pool = pool_of(connection, request.parent, "parent")
             if request.validate_only:
                 memberships.require_registered(connection, new, self._collectives)
-                return pb.Membership()
-            recorded = memberships.declare_membership(connection, pool, new, self._collectives, self._clock())
+                recorded = RecordedMembership(0, None, new.content(0))
+            else:
+                recorded = memberships.declare_membership(connection, pool, new, self._collectives, self._clock())
         return convert.membership_to_proto(pool.name, recorded)
 
     def ListMemberships(

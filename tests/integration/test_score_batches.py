@@ -302,7 +302,8 @@ def test_a_membership_names_registered_collectives_only(scene: Scene, owner: sa.
         assert [violation.description for violation in caught.value.violations] == [
             "the collective 'norse' is not registered", "the collective 'welsh' is not registered",
         ]  # fmt: skip
-    scene.operator.create_membership(POOL, ITEMS, {"a": "breton"}, validate_only=True)
+    checked = scene.operator.create_membership(POOL, ITEMS, {"a": "breton"}, validate_only=True)
+    assert (checked.version, checked.source_count, checked.HasField("create_time")) == (0, 1, False)
     assert row_counts(owner) == before
 
 
