@@ -8,7 +8,7 @@ text; numbers may have any width; `mode` may be in words; `collectives` and `sou
 other column is an error, so that a misspelt one is not lost.
 
 The same rows give the same bytes, whatever library made the table: the dictionary of collectives or sources holds just
-the ids that occur, sorted by bytes, and nothing is compressed. (Another release of pyarrow may write other
+the ids that occur, sorted by bytes, and the compression is fixed. (Another release of pyarrow may write other
 bytes.)
 """
 
@@ -56,7 +56,8 @@ SCORES_PER_BATCH = 1_500_000
 """The most scores in a batch. At twelve bytes each they leave room for the ids in the 32 MiB that the service takes."""
 
 _PANDAS_INDEX = re.compile(r"__index_level_\d+__")
-_IPC = pa.ipc.IpcWriteOptions(compression=None, emit_dictionary_deltas=False)
+# A batch is kept as it is sent, for ever: two thirds of the size for a tenth of the time that taking it in costs.
+_IPC = pa.ipc.IpcWriteOptions(compression=pa.Codec("zstd", compression_level=1), emit_dictionary_deltas=False)
 
 
 class ArrowStreamable(Protocol):

@@ -57,11 +57,14 @@ def list_platforms(
 
 
 def platform_number(connection: sa.Connection, name: str) -> int:
-    """The store's own number of a platform, or NotFoundError."""
-    found = connection.execute(sa.select(t.platform.c.platform_id).where(t.platform.c.name == name)).scalar()
-    if found is None:
-        raise NotFoundError(f"platforms/{name}")
-    return int(found)
+    """The store's own number of a platform, or NotFoundError. Connections remember it: no platform is ever removed."""
+    known: dict[str, int] = connection.info.setdefault(platform_number, {})
+    if name not in known:
+        found = connection.execute(sa.select(t.platform.c.platform_id).where(t.platform.c.name == name)).scalar()
+        if found is None:
+            raise NotFoundError(f"platforms/{name}")
+        known[name] = int(found)
+    return known[name]
 
 
 def create_collective(connection: sa.Connection, collective: Collective, now: datetime) -> Collective:
@@ -128,12 +131,17 @@ class CollectiveNumbers:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._numbers: dict[str, int] = {}
+        self._last: tuple[tuple[str, ...], Int64Array] = ((), np.zeros(0, dtype=np.int64))
 
     def of(self, names: tuple[str, ...], *, connection: sa.Connection | None = None) -> Int64Array:
         """(c,) the number of each name; 0 for one that is not registered.
 
         connection: the caller's, where it has one: whoever waits for a second one may wait for themselves.
         """
+        # The batches of a stream mostly have the same dictionary.
+        last_names, last_numbers = self._last
+        if names == last_names:
+            return last_numbers
         # A text of Postgres holds no NUL, so no collective is called that, and asking for one is an error.
         missing = [name for name in names if name not in self._numbers and "\0" not in name]
         if missing:
@@ -141,7 +149,10 @@ class CollectiveNumbers:
             query = sa.select(t.collective.c.name, t.collective.c.collective_id).where(among)
             with nullcontext(connection) if connection else self._database.transaction() as asked:
                 self._numbers.update((row.name, row.collective_id) for row in asked.execute(query))
-        return np.fromiter((self._numbers.get(name, 0) for name in names), dtype=np.int64, count=len(names))
+        numbers = np.fromiter((self._numbers.get(name, 0) for name in names), dtype=np.int64, count=len(names))
+        if numbers.all():
+            self._last = names, numbers
+        return numbers
 
 
 def insert_pool(
@@ -161,6 +172,14 @@ def get_pool(connection: sa.Connection, name: str) -> PoolRecord:
     for found in list_pools(connection, only=name, limit=1):
         return found
     raise NotFoundError(f"pools/{name}")
+
+
+def pool_ref(connection: sa.Connection, name: str) -> PoolRef:
+    """The pool as the store knows it, or NotFoundError. Connections remember it: none of it ever changes."""
+    known: dict[str, PoolRef] = connection.info.setdefault(pool_ref, {})
+    if name not in known:
+        known[name] = get_pool(connection, name).ref
+    return known[name]
 
 
 def list_pools(

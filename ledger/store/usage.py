@@ -88,7 +88,7 @@ class UsageStore:
         NotFoundError for an unknown method or platform; nothing is kept then.
         """
         digest = sha256(body).digest()
-        with self._database.transaction() as connection:
+        with self._database.reading() as connection:
             if recorded := _first_record(connection, identity, digest):
                 return recorded
             method = _method(connection, identity.pool, method_id)
@@ -100,14 +100,14 @@ class UsageStore:
             try:
                 return self._record(prepared, optimistic=optimistic)
             except (_EventsKnownError, LostRaceError):
-                with self._database.transaction() as connection:
+                with self._database.reading() as connection:
                     if recorded := _first_record(connection, identity, digest):
                         return recorded
         raise LostRaceError(f"batch {identity.batch_id}")
 
     def validate(self, pool: PoolRef, method_id: str, body: bytes) -> tuple[Method, BoolArray]:
         """The checks of `accept` alone: the method, and which events are first with their id in the batch."""
-        with self._database.transaction() as connection:
+        with self._database.reading() as connection:
             method = _method(connection, pool, method_id)
             reading = self.readings.now(connection, pool, method)
         batch, _ = self._parsed(reading, body)
@@ -122,17 +122,17 @@ class UsageStore:
     def _record(self, prepared: _Prepared, *, optimistic: bool) -> RecordedBatch:
         pool, batch = prepared.identity.pool, prepared.batch
         first, ascending = first_occurrences(batch)
+        accepted, weights = first, weigh(batch, first)
         with self._database.transaction() as connection:
             batch_number = connection.execute(sa.select(t.batch_number.next_value())).scalar_one()
             claim = _EventClaim(pool.pool_id, prepared.platform_id, batch_number)
             if optimistic:
                 claim.copy(connection, batch.event_ids[ascending])
-                accepted = first
             else:
                 free = claim.insert_free(connection, batch.event_ids[ascending])
                 accepted = np.zeros(len(batch), dtype=np.bool_)
                 accepted[ascending[free]] = True
-            weights = weigh(batch, accepted)
+                weights = weigh(batch, accepted)
             log.put_body(connection, pool, prepared.digest, prepared.body)
             put_weights(connection, pool, batch_number, prepared.method, weights, prepared.collective_numbers)
             content = _content(prepared, accepted, weights)

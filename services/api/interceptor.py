@@ -131,7 +131,7 @@ class _Call:
         scheme, _, key = self._metadata.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer":
             raise UnauthenticatedError
-        with self._database.transaction() as connection:
+        with self._database.reading() as connection:
             return authenticate(connection, key)
 
     def _fail(self, error: Exception, context: grpc.ServicerContext) -> None:

@@ -31,7 +31,7 @@ MAX_VERSION: Final = 2**31 - 1
 
 def pool_of(connection: sa.Connection, name: str, field: str) -> PoolRef:
     """The pool named `pools/{pool}`."""
-    return registry.get_pool(connection, only_id(name, "pools", field)).ref
+    return registry.pool_ref(connection, only_id(name, "pools", field))
 
 
 class RegistryService(registry_pb2_grpc.RegistryServiceServicer):

@@ -101,7 +101,7 @@ class UsageService(usage_pb2_grpc.UsageServiceServicer):
 
     def _identity(self, principal: Principal, parent: str, batch_id: str) -> BatchIdentity:
         require_request_id(batch_id, "batch_id")
-        with self._database.transaction() as connection:
+        with self._database.reading() as connection:
             return BatchIdentity(pool_of(connection, parent, "parent"), principal.id, batch_id)
 
     def RetractUsage(self, request: pb.RetractUsageRequest, context: grpc.ServicerContext) -> pb.RetractUsageResponse:
