@@ -233,10 +233,11 @@ cosignature = sa.Table(
     metadata,
     pool_id(),
     sa.Column("log_vkey", sa.Text, primary_key=True),
-    sa.Column("vkey", sa.Text, primary_key=True),
     sa.Column("size", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("vkey", sa.Text, primary_key=True),
     sa.Column("signature", sa.LargeBinary, nullable=False),
     sa.Column("time_seconds", sa.BigInteger, nullable=False),
+    sa.Index(None, "pool_id", "log_vkey", "vkey", "size"),
     comment="What a witness signed of a checkpoint, verified before it was kept.",
 )
 

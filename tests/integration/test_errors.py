@@ -227,6 +227,7 @@ LISTS: Final[dict[str, dict[str, str]]] = {
     "RegistryService/ListApiKeys": {},
     "RegistryService/ListPolicies": {"parent": f"pools/{POOL}"},
     "RegistryService/ListMethods": {"parent": f"pools/{POOL}"},
+    "RegistryService/ListMemberships": {"parent": f"pools/{POOL}"},
     "UsageService/ListBatches": {"parent": f"pools/{POOL}"},
     "RevenueService/ListRevenues": {"parent": f"pools/{POOL}"},
     "AccountsService/ListBalances": {"parent": f"pools/{POOL}"},
