@@ -109,6 +109,15 @@ method = sa.Table(
     leaf_index(),
 )
 
+membership = sa.Table(
+    "membership",
+    metadata,
+    pool_id(),
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("version", sa.Integer, primary_key=True, autoincrement=False),
+    leaf_index(),
+)
+
 batch_number = sa.Sequence("batch_number", metadata=metadata, data_type=sa.BigInteger, cache=32)
 """Names a batch before its place in the log is known."""
 
@@ -224,16 +233,17 @@ cosignature = sa.Table(
     metadata,
     pool_id(),
     sa.Column("log_vkey", sa.Text, primary_key=True),
-    sa.Column("vkey", sa.Text, primary_key=True),
     sa.Column("size", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("vkey", sa.Text, primary_key=True),
     sa.Column("signature", sa.LargeBinary, nullable=False),
     sa.Column("time_seconds", sa.BigInteger, nullable=False),
+    sa.Index(None, "pool_id", "log_vkey", "vkey", "size"),
     comment="What a witness signed of a checkpoint, verified before it was kept.",
 )
 
 APPEND_ONLY: Final = (
-    platform, pool, leaf, node, body, method, event, batch_weights, batch, retraction, revenue, movement, transfer,
-    balance, checkpoint, cosignature,
+    platform, pool, leaf, node, body, method, membership, event, batch_weights, batch, retraction, revenue, movement,
+    transfer, balance, checkpoint, cosignature,
 )  # fmt: skip
 """What the service may insert and read, and nothing else."""
 

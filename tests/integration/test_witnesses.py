@@ -11,14 +11,16 @@ from typing import Any
 import pytest
 import structlog
 
-from ledger.checkpoint import Checkpoint, open_checkpoint
+from ledger.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
 from ledger.errors import InvalidInputError
+from ledger.forks import ForkEvidence
 from ledger.note_keys import SignatureType, SigningKey
 from ledger.witnessing import AddCheckpoint
 from services.checkpoints.folder import CheckpointFolder
 from services.checkpoints.key_file import generate_key
 from services.checkpoints.signer import Signer
 from services.checkpoints.witness import Cosigner, Witness
+from services.cli.app import main
 from services.host import scheduling
 from tests import witness as third_party
 from tests.books import wait_until
@@ -131,6 +133,7 @@ def test_a_witness_of_another_history_is_heard_and_the_request_is_kept_as_eviden
     latest: Checkpoint,
     said: str,
     statuses: list[int],
+    tmp_path: Path,
 ) -> None:
     scene.submit([event(1)], "b")
     signer.run_once()
@@ -145,7 +148,15 @@ def test_a_witness_of_another_history_is_heard_and_the_request_is_kept_as_eviden
     for path in kept:
         request = AddCheckpoint.parse(path.read_bytes())
         assert request.old_size == latest.size
-        open_checkpoint(request.checkpoint, POOL_KEY.verifier_key)
+        # With the witness's own checkpoint, what is kept makes evidence that convinces anyone.
+        files = [tmp_path / name for name in ("ours", "theirs", "evidence")]
+        files[0].write_bytes(request.checkpoint)
+        files[1].write_bytes(sign_checkpoint(latest, POOL_KEY).to_bytes())
+        command = ["log", "fork", *map(str, files[:2]), "--key", str(POOL_KEY.verifier_key), "--out", str(files[2])]
+        with pytest.raises(SystemExit) as ended:
+            main([*command, "--consistency", str(path.with_suffix(".json"))])
+        assert not ended.value.code
+        ForkEvidence.parse(files[2].read_bytes()).verify(POOL_KEY.verifier_key)
     assert not scene.operator.get_checkpoint(POOL).cosignatures
     scene.submit([event(2)], "b-2")
     assert len(signer.run_once()) == 1
@@ -261,3 +272,22 @@ def test_the_background_process_has_its_checkpoints_cosigned(scene: Scene, tmp_p
         scene.operator.get_checkpoint(POOL).note, key.verifier_key, witnesses=[third.key.verifier_key]
     )
     assert opened.note.signed_by(third.key.verifier_key)
+
+
+def test_a_cosigner_that_is_told_to_stop_asks_nobody_else(
+    scene: Scene, signer: Signer, folder: CheckpointFolder, witness: third_party.Witness
+) -> None:
+    signer.run_once()
+    cosigner = cosigner_of(scene, signer, folder, witness)
+    cosigner.stop()
+    assert cosigner.run_once() == 0
+    assert witness.statuses == []
+
+
+def test_what_another_process_had_cosigned_is_not_asked_for_again(
+    scene: Scene, signer: Signer, folder: CheckpointFolder, witness: third_party.Witness
+) -> None:
+    signer.run_once()
+    assert cosigner_of(scene, signer, folder, witness).run_once() == 1
+    assert cosigner_of(scene, signer, folder, witness).run_once() == 0
+    assert witness.statuses == [200]
