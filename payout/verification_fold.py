@@ -4,7 +4,9 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from ledger.leaves import Leaf, RetractionContent, RevenueContent, UsageContent
+from ledger.errors import LedgerCorruptError
+from ledger.leaves import Leaf, MembershipContent, RetractionContent, RevenueContent, UsageContent
+from ledger.membership import parse_membership
 from ledger.static_files import BALANCES, body_path, render_balances
 from ledger.static_log import StaticLog
 from ledger.unique_events import Conflict, Spill, UniqueEvents
@@ -107,8 +109,7 @@ class _LeafPass:
 
     def _observe(self, leaf: Leaf[Any], weighed: WeighedBatch) -> None:
         content: UsageContent = leaf.content
-        self.report.count(Step.BODIES, "bodies")
-        self.report.count(Step.BODIES, "bytes", content.body_bytes)
+        self._count_body(content.body_bytes)
         self.report.count(Step.BATCHES, "batches")
         self.report.count(Step.BATCHES, "events", len(weighed.batch))
         self.report.count(Step.WEIGHTS, "shares", len(weighed.batch.shares))
@@ -121,6 +122,8 @@ class _LeafPass:
         match leaf.content:
             case PoolContent(currency=currency):
                 self.currency = currency
+            case MembershipContent():
+                self._membership(leaf.index, leaf.content)
             case UsageContent() if not weighed:
                 self.report.count(Step.BODIES, "batches left out")
             case RetractionContent() if weighed:
@@ -133,6 +136,22 @@ class _LeafPass:
                 self._decide(leaf.index, leaf.content)
             case PostingContent():
                 self._posted(leaf.index, leaf.content)
+
+    def _membership(self, leaf_index: int, content: MembershipContent) -> None:
+        body = checked_body(self.log, leaf_index, "body_sha256", content.body_sha256)
+        require_same(leaf_index, "body_bytes", content.body_bytes, len(body))
+        try:
+            membership = parse_membership(body)
+        except LedgerCorruptError as error:
+            raise DivergedError(Divergence(leaf_index, "body", str(error), "a canonical membership")) from None
+        require_same(leaf_index, "sources", content.sources, len(membership))
+        require_same(leaf_index, "collectives", content.collectives, len(set(membership.values())))
+        self._count_body(len(body))
+        self.report.count(Step.BATCHES, "memberships")
+
+    def _count_body(self, size: int) -> None:
+        self.report.count(Step.BODIES, "bodies")
+        self.report.count(Step.BODIES, "bytes", size)
 
     def _calculated(self, leaf_index: int, content: RoundContent) -> None:
         # Where it could be, it was checked at its end, before this leaf.
@@ -206,8 +225,7 @@ class _LeafPass:
                 body = checked_body(self.log, leaf_index, figure, digest)
             except DivergedError as diverged:
                 raise FoundError(_body_finding(diverged.divergence, digest)) from None
-            self.report.count(Step.BODIES, "bodies")
-            self.report.count(Step.BODIES, "bytes", len(body))
+            self._count_body(len(body))
 
     def _check_place(self, leaf_index: int, content: RoundContent) -> Policy:
         """What can be said of a round whose usage is not here."""

@@ -17,6 +17,7 @@ from typing import Any, Final
 from ledger.leaves import UsageContent
 from ledger.log_proofs import LogProof
 from ledger.merkle import inclusion_proof
+from ledger.methods import ScoreKind, ScoreRule
 from ledger.registry import Collective, CollectiveStatus
 from ledger.usage import AI_ONLY, HUMAN_AI, NANO
 from payout.policy import CommonsRule, Policy, Tempering, UnattributedRule
@@ -27,7 +28,7 @@ from tests.pool_log import PoolLog
 
 FOLDER: Final = Path(__file__).parent
 OLDER_SIZE: Final = 130
-RECEIPT_LEAF: Final = 4
+RECEIPT_LEAF: Final = 6
 ROOT_SIZES: Final = (0, 1, 2, 3, 7, 8, 130, 255, 256, 257)
 
 
@@ -43,7 +44,9 @@ def history() -> PoolLog:
     log.open(Policy(fee_ppm=33_333, fee_cap_minor=4_000, commons_ppm=100_000, human_ai_ppm=700_000))
     log.method(900_000)
     log.method(400_001, "embedding")
+    log.method(800_000, "influence", rule=RULE, membership="items")
     log.revenue(100_003)
+    log.membership({"song-1": "eire", "song-2": "han", "song-3": "quebec", "song-4": "eire"})
     first = log.usage(_events(1, 40))
     log.usage([*_events(30, 45), *_events(44, 50)], "zen", "embedding")
     log.usage(_events(35, 60))
@@ -57,6 +60,12 @@ def history() -> PoolLog:
     log.calculate("scheduler", fire_times=FIRE_TIMES, meanwhile=lambda: log.usage(late))
     log.decide(Decision.APPROVED, "policy")
     log.post()
+    _later(log, first)
+    return log
+
+
+def _later(log: PoolLog, first: int) -> None:
+    """What comes after the first round; `first` is the first batch."""
     log.retract(first, [0, 5, 38])
     log.retract(first, [1, 2, 3])
     log.collectives[1] = replace(log.collectives[1], status=CollectiveStatus.SUSPENDED)
@@ -73,6 +82,7 @@ def history() -> PoolLog:
     log.release("han", 10)
     log.release("han", 5, to_commons=True)
     log.grant("quebec", 3)
+    log.scores(_scored(200, 230), "acme")
     # Everything of a batch is taken back after it was paid for: deficits for the round after.
     log.retract(taken_back)
     settle(log)
@@ -82,7 +92,21 @@ def history() -> PoolLog:
         log.revenue(log.size() * 997, ("acme", "zen")[log.size() % 2])
     settle(log)
     log.revenue(1)
-    return log
+
+
+RULE: Final = ScoreRule(ScoreKind.SIGNED_INFLUENCE, coverage_nano=900_000_000)
+
+
+def _scored(first: int, end: int) -> list[Event]:
+    """Events with scores by source; of song-9 nobody knows whose it is."""
+    sources = ("song-1", "song-2", "song-3", "song-4", "song-9")
+    return [
+        Event(
+            event_id(number), None, number, number, AI_ONLY,
+            tuple((source, ((number * (7 + at)) % 11 - 3) / 7) for at, source in enumerate(sources[: number % 6])),  # type: ignore[misc]
+        )
+        for number in range(first, end)
+    ]  # fmt: skip
 
 
 def settle(log: PoolLog) -> None:
