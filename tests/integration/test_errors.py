@@ -298,6 +298,7 @@ def test_a_hostile_name_is_refused_wherever_it_stands(operator: Wire, hostile: s
         ("RegistryService/RevokeApiKey", "name", f"keys/{hostile}"),
         ("RegistryService/CreateApiKey", "principal", f"platforms/{hostile}"),
         ("RegistryService/ListPolicies", "parent", f"pools/{hostile}"),
+        ("RegistryService/GetMembership", "name", f"pools/{POOL}/memberships/{hostile}"),
         ("UsageService/GetBatch", "name", f"pools/{POOL}/batches/{hostile}"),
         ("UsageService/GetBatch", "name", f"pools/{POOL}/batches/tunesmith~{hostile}"),
         ("AccountsService/GetBalance", "name", f"pools/{hostile}/accounts/revenue"),
