@@ -7,6 +7,7 @@ from enum import IntEnum
 from typing import Final
 
 from moiety import errors
+from services.export.errors import ExportFolderError, ExportValueError
 
 
 class Exit(IntEnum):
@@ -48,11 +49,12 @@ _CODES: Final[Sequence[tuple[tuple[type[errors.MoietyError], ...], Exit]]] = (
             errors.NotFoundError,
             errors.OutOfRangeError,
             errors.ResourceExhaustedError,
+            ExportFolderError,
         ),
         Exit.BAD_INPUT,
     ),
     (
-        (errors.FailedPreconditionError, errors.AlreadyExistsError, errors.AbortedError),
+        (errors.FailedPreconditionError, errors.AlreadyExistsError, errors.AbortedError, ExportValueError),
         Exit.REFUSED_BY_STATE,
     ),
     ((errors.UnauthenticatedError, errors.PermissionDeniedError), Exit.NOT_ALLOWED),
