@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import pyarrow as pa
+from pydantic import BaseModel
 
 from ledger.errors import LedgerCorruptError
 from ledger.leaves import EncodedLeaf, Leaf, MethodContent, RetractionContent, UsageContent, decode_positions
 from moiety.errors import DataLossError
-from payout.policy import Policy, PolicyContent, PoolContent
+from payout.policy import PolicyContent, PoolContent
 from payout.rounds import DecisionContent, PostingContent, RoundContent
 from payout.statement import STATEMENT_COLUMNS, parse_registry
 from services.export.errors import ExportValueError
@@ -21,8 +22,6 @@ from services.export.schema import SCHEMAS, TABLES
 from services.export.source import PoolSource
 
 Row = dict[str, Any]
-
-_ROUND_FIGURES: Final = [name for name in TABLES["rounds"] if name in RoundContent.model_fields]
 
 
 @dataclass(slots=True)
@@ -50,24 +49,25 @@ class LeafRows:
         match content:
             case PoolContent(policy=policy):
                 yield "pools", [{**place, "display_name": content.display_name, "currency": content.currency}]
-                yield "policies", [{**place, "version": 1, **_terms(policy)}]
+                yield "policies", [{**place, "version": 1, **_figures("policies", policy)}]
             case PolicyContent(version=version, policy=policy):
-                yield "policies", [{**place, "version": version, **_terms(policy)}]
+                yield "policies", [{**place, "version": version, **_figures("policies", policy)}]
             case MethodContent():
-                yield "methods", [{**place, **content.model_dump()}]
+                yield "methods", [{**place, **_figures("methods", content)}]
             case UsageContent():
                 yield "batches", [{**place, **_batch(content)}]
                 yield "events", events_table(leaf.index, content, self.source.body(content.body_sha256))
             case RetractionContent():
                 yield "retractions", list(_retractions(leaf, content))
             case RoundContent():
-                figures = {name: getattr(content, name) for name in _ROUND_FIGURES}
-                yield "rounds", [{**place, **figures, "start_leaf": content.start, "end_leaf": content.end}]
+                interval = {"start_leaf": content.start, "end_leaf": content.end}
+                yield "rounds", [{**place, **interval, **_figures("rounds", content)}]
+                yield "registry", list(self._registry(leaf.index, content))
                 yield "allocations", list(self._allocations(leaf.index, content))
             case DecisionContent():
-                yield "decisions", [{**place, **content.model_dump()}]
+                yield "decisions", [{**place, **_figures("decisions", content)}]
             case PostingContent():
-                yield "postings", [{**place, **content.model_dump()}]
+                yield "postings", [{**place, **_figures("postings", content)}]
         moved = self.transfers.of(leaf)
         yield (
             "transfers",
@@ -84,40 +84,35 @@ class LeafRows:
             ],
         )
 
-    def _allocations(self, leaf_index: int, content: RoundContent) -> Iterator[Row]:
+    def _registry(self, leaf_index: int, content: RoundContent) -> Iterator[Row]:
         try:
             snapshot = parse_registry(self.source.body(content.registry_sha256))
         except LedgerCorruptError as error:
             raise DataLossError(str(error)) from None
-        members = {each.name: each for each in snapshot}
-        for line in statement_lines(self.source, content):
-            collective = members.get(line.collective)
-            if collective is None:
-                raise DataLossError(f"leaf {leaf_index}: {line.collective} is in the statement, not in the registry")
+        for each in snapshot:
             yield {
                 "leaf_index": leaf_index,
                 "round": content.number,
-                **{name: getattr(line, name) for name in STATEMENT_COLUMNS},
-                "status": line.status.value,
-                "members": collective.members,
-                "equity_ppm": collective.equity_ppm,
+                "collective": each.name,
+                "status": each.status.value,
+                "members": each.members,
+                "equity_ppm": each.equity_ppm,
             }
 
+    def _allocations(self, leaf_index: int, content: RoundContent) -> Iterator[Row]:
+        for line in statement_lines(self.source, content):
+            figures = {name: getattr(line, name) for name in STATEMENT_COLUMNS}
+            yield {"leaf_index": leaf_index, "round": content.number, **figures, "status": line.status.value}
 
-def _terms(policy: Policy) -> Row:
-    # model_dump would make the amounts text, as they are in the log's entries.
-    return {name: getattr(policy, name) for name in Policy.model_fields}
+
+def _figures(table: str, values: BaseModel) -> Row:
+    """The values that a table has columns for; `model_dump` would make text of the larger integers."""
+    return {name: getattr(values, name) for name in TABLES[table] if name in type(values).model_fields}
 
 
 def _batch(content: UsageContent) -> Row:
     return {
-        "platform": content.platform,
-        "batch_id": content.batch_id,
-        "method": content.method,
-        "method_version": content.method_version,
-        "body_sha256": content.body_sha256,
-        "body_bytes": content.body_bytes,
-        "accepted": content.accepted,
+        **_figures("batches", content),
         "duplicates": len(_positions(content.duplicates)),
         "attributed_ai_only": content.ai_only.attributed,
         "attributed_human_ai": content.human_ai.attributed,

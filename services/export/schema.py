@@ -125,6 +125,14 @@ TABLES: Final[Mapping[str, Mapping[str, pa.DataType]]] = {
         "carried_minor": AMOUNT,
         "calculated_by": pa.utf8(),
     },
+    "registry": {
+        "leaf_index": LEAF,
+        "round": pa.int32(),
+        "collective": pa.utf8(),
+        "status": pa.utf8(),
+        "members": pa.int64(),
+        "equity_ppm": PPM,
+    },
     "decisions": {
         "leaf_index": LEAF,
         "time": MOMENT,
@@ -145,8 +153,6 @@ TABLES: Final[Mapping[str, Mapping[str, pa.DataType]]] = {
         "round": pa.int32(),
         "collective": pa.utf8(),
         "status": pa.utf8(),
-        "members": pa.int64(),
-        "equity_ppm": PPM,
         "events": pa.int64(),
         "weight_ai_only": WEIGHT,
         "weight_human_ai": WEIGHT,
