@@ -68,7 +68,7 @@ def open_history(deployment: Deployment) -> Scene:
 
 
 def live_round(scene: Scene, number: int, *, events: int = 60, units_max: int = 1000) -> None:
-    """Usage by both platforms and methods with duplicates, revenue, retractions into the past, and the cut."""
+    """Usage by both platforms and methods with duplicates, revenue, a retraction, and the cut."""
     deployment, songbird = scene.deployment, scene.deployment.client("platforms/songbird")
     deployment.clock.advance(days=31)
     usage = some_usage(number, events, first_id=number * 10**6, units_max=units_max)
@@ -83,10 +83,6 @@ def live_round(scene: Scene, number: int, *, events: int = 60, units_max: int = 
     scene.platform.record_revenue(POOL, 100_003 + 7 * number, "EUR", request_id=f"r-{number}", note='say "what" ; a:b')
     songbird.record_revenue(POOL, 9_999, "EUR", request_id=f"s-{number}")
     retract(scene, number, usage[:3])
-    if number > 1:
-        # Much of the round before: deficits follow.
-        earlier = some_usage(number - 1, events, first_id=(number - 1) * 10**6, units_max=units_max)
-        retract(scene, 100 + number, [each for each in earlier[3 : half - 5] if "irish" in each.shares])
     scene.cut(f"q-{number}")
 
 
@@ -96,12 +92,15 @@ def retract(scene: Scene, number: int, usage: Sequence[UsageEvent]) -> None:
 
 
 def live(scene: Scene, *, events: int = 60) -> None:
-    """A round under each policy; one rejected; collectives suspended, paid, released and granted; a round under way."""
+    """A round under each policy, with one between each two that only takes back; then what operators move by hand."""
     for number, policy in enumerate(POLICIES, 1):
         if number == len(POLICIES):
             suspended = Collective(display_name="Z", members=42, status=COLLECTIVE_STATUS_SUSPENDED)
             scene.operator.update_collective("z9", suspended)
         live_round(scene, number, events=events)
+        # So the next round has more taken back than added, and the one after it has deficits to make up for.
+        usage = some_usage(number, events, first_id=number * 10**6)
+        retract(scene, 100 + number, [each for each in usage[3:] if "irish" in each.shares or not each.shares])
         following = POLICIES[number] if number < len(POLICIES) else policy
         scene.operator.create_policy(POOL, following)
         scene.cut(f"policy-{number}")  # the policy is in force from the next round that starts after it

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
@@ -12,11 +11,6 @@ import ibis
 from ibis.expr.types import Table, Value
 
 from moiety.errors import MoietyError
-
-TABLES: Final = (
-    "pools", "policies", "methods", "batches", "events", "retractions", "rounds", "registry", "decisions", "postings",
-    "allocations", "transfers", "leaves",
-)  # fmt: skip
 
 WHOLE: Final = "decimal(38, 0)"
 """The type of whole numbers beyond 2^63, which every engine has and none of them rounds."""
@@ -41,19 +35,30 @@ class AnalysisError(MoietyError):
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """The tables of an export, of one pool or of several: `export.events` is the table of that name."""
+    """The tables of an export, of one pool or of several. docs/analysis.md has their columns."""
 
-    tables: Mapping[str, Table]
-
-    def __getattr__(self, name: str) -> Table:
-        try:
-            return self.tables[name]
-        except KeyError:
-            raise AttributeError(name) from None
+    pools: Table
+    policies: Table
+    methods: Table
+    batches: Table
+    events: Table
+    retractions: Table
+    rounds: Table
+    registry: Table
+    allocations: Table
+    decisions: Table
+    postings: Table
+    transfers: Table
+    leaves: Table
 
     def of(self, pool: str) -> Export:
         """Its tables for one pool."""
-        return Export({name: table.filter(table["pool"] == pool) for name, table in self.tables.items()})
+        tables = {name: getattr(self, name) for name in TABLES}
+        return Export(**{name: table.filter(table["pool"] == pool) for name, table in tables.items()})
+
+
+TABLES: Final = tuple(field.name for field in fields(Export))
+"""The names of the tables."""
 
 
 def open_export(folder: str | Path, connection: Any = None) -> Export:
@@ -63,7 +68,7 @@ def open_export(folder: str | Path, connection: Any = None) -> Export:
     this process. Nothing is read before an expression is asked for its rows.
     """
     backend = ibis.duckdb.connect() if connection is None else connection
-    return Export({name: _read(backend, f"{folder}/{name}") for name in TABLES})
+    return Export(**{name: _read(backend, f"{folder}/{name}") for name in TABLES})
 
 
 def _read(backend: Any, folder: str) -> Table:
