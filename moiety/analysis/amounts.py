@@ -12,7 +12,7 @@ from fractions import Fraction
 from math import isqrt
 
 from moiety.analysis.export import Export, Row, rows, total
-from moiety.analysis.weights import PPM, RoundTerms, round_terms, round_unattributed, round_weights
+from moiety.analysis.weights import PPM, RoundTerms, require_fit, round_terms, unattributed_of, weights_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +30,10 @@ def recompute_round(export: Export, number: int) -> RecomputedRound:
         AnalysisError: the export has no such round, or its weights do not fit a DECIMAL(38, 0).
     """
     terms = round_terms(export, number)
+    require_fit(export, terms)
     policy = terms.policy
-    lines = rows(round_weights(export, number))
-    (unattributed,) = rows(round_unattributed(export, number))
+    lines = rows(weights_of(export, terms))
+    (unattributed,) = rows(unattributed_of(export, terms))
     weights = [line["weight"] for line in lines]
     pot = _pot(export, terms)
     fee = kept = 0

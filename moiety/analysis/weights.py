@@ -53,6 +53,11 @@ def round_weights(export: Export, number: int) -> Table:
     """
     terms = round_terms(export, number)
     require_fit(export, terms)
+    return weights_of(export, terms)
+
+
+def weights_of(export: Export, terms: RoundTerms) -> Table:
+    """What `round_weights` gives, of a round whose weights are known to fit."""
     shares = _with_rates(export, terms, usage_shares(_in_round(export, terms)))
     # First by method, so that the rates multiply sums rather than every share.
     raw = shares.group_by(["collective", "mode", "mode_ppm", "confidence_ppm"]).agg(
@@ -66,7 +71,7 @@ def round_weights(export: Export, number: int) -> Table:
         earned=total(whole(raw["raw"] * whole(raw["mode_ppm"] * raw["confidence_ppm"]))),
     )
     lines = (
-        _of_round(export.registry, terms, number)
+        _of_round(export.registry, terms, terms.round["number"])
         .select("collective", "status", "members", "equity_ppm")
         .left_join(earned, "collective")
         .drop("collective_right")
@@ -91,6 +96,11 @@ def round_unattributed(export: Export, number: int) -> Table:
     """
     terms = round_terms(export, number)
     require_fit(export, terms)
+    return unattributed_of(export, terms)
+
+
+def unattributed_of(export: Export, terms: RoundTerms) -> Table:
+    """What `round_unattributed` gives, of a round whose weights are known to fit."""
     events = _with_rates(export, terms, _in_round(export, terms))
     counted = events["sign"] * events["units"]
     claimed = events["share_sum_nano"].cast("int64")
