@@ -32,14 +32,14 @@ class Beancount:
             f'  hash: "{found.leaf_hash}"',
         ]
         for posting in found.postings:
-            lines.append(f"  {_account(posting.place)}  {posting.amount} {title.currency}")
+            lines.append(f"  {self.account(posting.place)}  {posting.amount} {title.currency}")
             if posting.purpose:
                 lines.append(f'    purpose: "{posting.purpose}"')
         return "\n".join(lines) + "\n"
 
     def closing(self, title: Title, accounts: Mapping[str, int], first: date, last: date) -> str:
         # The order of directives in the file means nothing: Beancount sorts them by day, and opens accounts first.
-        names = {account: _account(place_of(account)) for account in sorted(accounts)}
+        names = {account: self.account(place_of(account)) for account in sorted(accounts)}
         opened = [f"{first} open {name} {title.currency}" for name in names.values()]
         # A balance is that of the morning. Without a tolerance of its own it would let a minor unit pass.
         morning = last + timedelta(days=1)
@@ -49,9 +49,10 @@ class Beancount:
         ]
         return "\n".join(["", *opened, "", *asserted, ""])
 
-
-def _account(place: tuple[str, ...]) -> str:
-    return ":".join(part[0].upper() + part[1:] for part in place)
+    @staticmethod
+    def account(place: tuple[str, ...]) -> str:
+        """The name of an account."""
+        return ":".join(part[0].upper() + part[1:] for part in place)
 
 
 def _quoted(text: str) -> str:

@@ -27,11 +27,11 @@ class Hledger:
         ]
         for posting in found.postings:
             tag = f"  ; purpose:{posting.purpose}" if posting.purpose else ""
-            lines.append(f"    {_account(posting.place)}  {posting.amount} {title.currency}{tag}")
+            lines.append(f"    {self.account(posting.place)}  {posting.amount} {title.currency}{tag}")
         return "\n".join(lines) + "\n"
 
     def closing(self, title: Title, accounts: Mapping[str, int], first: date, last: date) -> str:  # noqa: ARG002 - Dialect
-        names = {account: _account(place_of(account)) for account in sorted(accounts)}
+        names = {account: self.account(place_of(account)) for account in sorted(accounts)}
         declared = [f"account {name}" for name in names.values()]
         nothing = title.amount(0)
         asserted = [
@@ -41,6 +41,7 @@ class Hledger:
         balances = [f"{last} * balances at {title.log_size} leaves", *asserted] if asserted else []
         return "\n".join(["", *declared, "", *balances, ""])
 
-
-def _account(place: tuple[str, ...]) -> str:
-    return ":".join(place)
+    @staticmethod
+    def account(place: tuple[str, ...]) -> str:
+        """The name of an account."""
+        return ":".join(place)
