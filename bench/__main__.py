@@ -1,28 +1,53 @@
-"""`make bench`: measures intake against its peer, and prints one JSON document."""
+"""`make bench`: measures what the service exists for, each figure against a peer or a limit in the same run."""
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
-from dataclasses import replace
+from collections.abc import Callable
 
-from bench.intake import compare, declare
-from bench.service import service
-from bench.workload import Workload
-from moiety import Client
+from bench import calls, footprint, intake, report, rounds
+from bench.figures import Figure
+from bench.stage import Stage, staged
 
-RUNS = 5
+Part = Callable[[Stage, int, bool], list[Figure]]
+
+PARTS: dict[str, Part] = {
+    "footprint": lambda stage, runs, quick: footprint.measure(stage, runs, batches=8 if quick else 40),
+    "intake": lambda stage, runs, quick: intake.measure(stage, runs, batches=4 if quick else 40),
+    "calls": lambda stage, runs, quick: calls.measure(
+        stage, runs, submits=20 if quick else 400, balances=50 if quick else 2_000
+    ),
+    "calculation": lambda stage, runs, quick: rounds.measure_calculation(stage, runs, batches=20 if quick else 10_000),
+    "replay": lambda stage, runs, quick: rounds.measure_replay(stage, runs, batches=4 if quick else 50),
+}
+"""Each begins with a service and a Postgres of its own, so that none measures what another left behind."""
 
 
 def main() -> int:
-    workload = Workload(batches=20)
-    with service() as measured:
-        with Client(measured.address, measured.operator_key) as operator:
-            keys = declare(operator, workload, platforms=1)
-        runs = [replace(workload, seed=seed) for seed in range(RUNS)]
-        intake = compare(measured.database_url, measured.address, keys, runs)
-    document = {"runs": RUNS, "events_per_run": workload.events, "intake": intake}
-    sys.stdout.write(json.dumps(document, indent=2) + "\n")
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"which parts to run: {', '.join(PARTS)}; all if none")
+    parser.add_argument("--runs", type=int, help="runs of each figure (5, or 1 with --quick)")
+    parser.add_argument("--quick", action="store_true", help="small and short: shows that it works, judges nothing")
+    asked = parser.parse_args()
+    if unknown := set(asked.parts) - set(PARTS):
+        parser.error(f"no such part: {', '.join(sorted(unknown))}")
+    runs = asked.runs or (1 if asked.quick else 5)
+    figures: list[Figure] = []
+    ran_on = {}
+    for name in asked.parts or PARTS:
+        with staged() as stage:
+            ran_on = report.machine(stage.database_url)
+            for figure in PARTS[name](stage, runs, asked.quick):
+                figures.append(figure)
+                print(
+                    f"{figure.name}: {figure.document()['judged']['median']:.3g} ({figure.reached()})", file=sys.stderr
+                )
+    results = report.document(figures, ran_on, runs=runs)
+    if not asked.quick and not asked.parts:
+        report.write(results)
+    print(json.dumps(results, indent=2))
     return 0
 
 

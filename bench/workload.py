@@ -19,6 +19,8 @@ class Workload:
     shares_per_event: int = 16
     collectives: int = 5_000
     seed: int = 2025
+    covering: bool = False
+    """Whether the events of a batch share all collectives among them, each once, and are all AI_ONLY."""
 
     @property
     def events(self) -> int:
@@ -36,6 +38,8 @@ class Workload:
         events, shares = self.events_per_batch, self.shares_per_event
         # A random start and an odd stride give each event distinct collectives without a draw for each.
         starts, strides = rng.integers(0, self.collectives, events), 2 * rng.integers(0, 50, events) + 1
+        if self.covering:
+            starts, strides = shares * np.arange(events), np.ones(events, dtype=np.int64)
         drawn = (starts[:, None] + strides[:, None] * np.arange(shares)) % self.collectives
         offsets = pa.array(np.arange(0, events * shares + 1, shares, dtype=np.int32))
         names = pa.array(self.collective_ids())
@@ -47,7 +51,7 @@ class Workload:
                 pa.nulls(events, pa.utf8()),
                 pa.array(np.full(events, 1_767_225_600_000_000)).cast(pa.timestamp("us", tz="UTC")),
                 pa.array(rng.integers(1, 1000, events)),
-                pa.array(rng.integers(1, 3, events).astype(np.uint8)),
+                pa.array(rng.integers(1, 2 if self.covering else 3, events).astype(np.uint8)),
                 pa.ListArray.from_arrays(offsets, pa.DictionaryArray.from_arrays(indices, names)),
                 pa.ListArray.from_arrays(offsets, pa.array(nanos)),
             ],

@@ -102,10 +102,11 @@ _STORED: Final = np.dtype([("collective", "<u4"), ("count", "<u4"), ("high", "<u
 
 def pack(weights: ModeWeights, registry_numbers: npt.NDArray[np.int64]) -> bytes:
     """The stored form: 20 bytes a collective, ascending by registry number; `registry_numbers` maps `index` to them."""
-    rows = np.empty(len(weights.index), dtype=_STORED)
-    rows["collective"] = registry_numbers[weights.index]
-    rows["count"], rows["high"], rows["low"] = weights.count, weights.high, weights.low
-    rows.sort(order="collective")
+    numbers = registry_numbers[weights.index]
+    ascending = np.argsort(numbers)
+    rows = np.empty(len(numbers), dtype=_STORED)
+    rows["collective"], rows["count"] = numbers[ascending], weights.count[ascending]
+    rows["high"], rows["low"] = weights.high[ascending], weights.low[ascending]
     return rows.tobytes()
 
 

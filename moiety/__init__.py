@@ -6,8 +6,8 @@
         receipts = client.submit_usage("folk", table, "melody-ngram")
 
 `Client` has every verb of the service. `usage_batches` and `batch_of` make batches, `read_usage` reads usage
-files, `moiety.telemetry` takes Content Telemetry sessions, `moiety.errors` says what can go wrong, and `moiety.v1`
-holds the contract's messages and stubs.
+files, `moiety.attribution` takes matrices of raw scores, `moiety.telemetry` takes Content Telemetry sessions,
+`moiety.errors` says what can go wrong, and `moiety.v1` holds the contract's messages and stubs.
 """
 
 from moiety.batches import USAGE_SCHEMA, ArrowTable, record_batches, usage_batches
@@ -41,6 +41,7 @@ from moiety.errors import (
 from moiety.events import Mode, UsageEvent, batch_of
 from moiety.files import count_events, read_usage
 from moiety.ids import event_id_of, uuid7
+from moiety.memberships import read_membership
 from moiety.telemetry import (
     DomainMap,
     RefusedSession,
@@ -52,7 +53,7 @@ from moiety.telemetry import (
 )
 from moiety.v1.accounts_pb2 import Balance, Payment, Transfer
 from moiety.v1.audit_pb2 import Leaf, LogHead, ReplayProgress, ReplayVerdict
-from moiety.v1.registry_pb2 import ApiKey, Collective, Method, Platform, Policy, Pool, Schedule
+from moiety.v1.registry_pb2 import ApiKey, Collective, Membership, Method, Platform, Policy, Pool, Schedule
 from moiety.v1.revenue_pb2 import Revenue
 from moiety.v1.rounds_pb2 import Allocation, Round
 from moiety.v1.usage_pb2 import Receipt
@@ -82,6 +83,7 @@ __all__ = [
     "InvalidUsageError",
     "Leaf",
     "LogHead",
+    "Membership",
     "Method",
     "Mode",
     "MoietyError",
@@ -115,6 +117,7 @@ __all__ = [
     "batch_of",
     "count_events",
     "event_id_of",
+    "read_membership",
     "read_telemetry",
     "read_usage",
     "record_batches",

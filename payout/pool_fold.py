@@ -3,21 +3,21 @@
 What does not hold is raised as a divergence, which names the leaf and the figure.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from hashlib import sha256
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import numpy as np
 
 from ledger.batch_weights import BatchWeights, weigh
-from ledger.errors import InvalidInputError, LedgerCorruptError, NotFoundError
+from ledger.errors import InvalidInputError, LedgerCorruptError
 from ledger.journal import Transfer, fold, movement_transfers, platform_account, revenue_transfers
 from ledger.leaves import (
     Content,
     EncodedLeaf,
     GrantContent,
     Leaf,
+    MembershipContent,
     MethodContent,
     PaymentContent,
     ReleaseContent,
@@ -29,7 +29,9 @@ from ledger.leaves import (
 )
 from ledger.merkle import Frontier, leaf_hash
 from ledger.registry import PPM, require_range
-from ledger.usage import AI_ONLY, HUMAN_AI, BoolArray, UsageBatch, first_occurrences, parse_batch
+from ledger.usage import AI_ONLY, HUMAN_AI, BoolArray, UsageBatch, first_occurrences
+from payout.declared import Declared
+from payout.divergence import DivergedError, Divergence, LogReader, checked_body, require, require_same
 from payout.policy import Policy, PolicyContent, PoolContent
 from payout.rounds import (
     Decision,
@@ -47,29 +49,11 @@ from payout.statement import (
 from payout.weights import UsageKey, WeightSum
 
 _KINDS: Final[tuple[type[Content], ...]] = (
-    PoolContent, PolicyContent, MethodContent, UsageContent, RetractionContent, RevenueContent, RoundContent,
-    DecisionContent, PostingContent, PaymentContent, ReleaseContent, GrantContent,
+    PoolContent, PolicyContent, MethodContent, MembershipContent, UsageContent, RetractionContent, RevenueContent,
+    RoundContent, DecisionContent, PostingContent, PaymentContent, ReleaseContent, GrantContent,
 )  # fmt: skip
 CONTENTS: Final[Mapping[str, type[Content]]] = {kind.type: kind for kind in _KINDS}
 """Every type of entry that a pool's log may hold."""
-
-
-class LogReader(Protocol):
-    """Where a replay reads from."""
-
-    pool: str
-
-    def size(self) -> int:
-        """Leaves in the log."""
-
-    def leaves(self, start: int, end: int) -> Iterator[EncodedLeaf]:
-        """The leaves in [start, end), in order."""
-
-    def body(self, sha256: bytes) -> bytes:
-        """The body under a hash, or NotFoundError."""
-
-    def transfers(self, leaf_index: int) -> list[Transfer]:
-        """What the journal says that a leaf moved, in order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,37 +66,6 @@ class Progress:
     shares: int
 
 
-@dataclass(frozen=True, slots=True)
-class Divergence:
-    """The first thing that is not as the replay has it: the leaf, the statement's line (from 1, else 0), the figure."""
-
-    leaf_index: int
-    figure: str
-    logged: str
-    replayed: str
-    line: int = 0
-
-
-class DivergedError(Exception):
-    """What is logged is not what follows from the log."""
-
-    def __init__(self, divergence: Divergence) -> None:
-        super().__init__(divergence)
-        self.divergence = divergence
-
-
-def require_same(leaf_index: int, figure: str, logged: object, replayed: object, line: int = 0) -> None:
-    """Diverge where the figure is not what the replay gives; `line` is the statement's, from 1."""
-    if logged != replayed:
-        raise DivergedError(Divergence(leaf_index, figure, str(logged), str(replayed), line))
-
-
-def require(holds: bool, leaf_index: int, figure: str, logged: object, wanted: str) -> None:
-    """Diverge where the logged figure is not what it must be, which `wanted` says in words."""
-    if not holds:
-        raise DivergedError(Divergence(leaf_index, figure, str(logged), wanted))
-
-
 @dataclass(slots=True)
 class PoolFold:
     """The state of a pool so far, as a fold of its leaves."""
@@ -122,6 +75,7 @@ class PoolFold:
     policies: list[tuple[int, int, Policy]] = field(default_factory=list)
     """(leaf index, version, terms), oldest first."""
     confidence_ppm: dict[tuple[str, int], int] = field(default_factory=dict)
+    declared: Declared = field(default_factory=Declared)
     balances: dict[str, int] = field(default_factory=dict)
     rounds: dict[int, RoundContent] = field(default_factory=dict)
     decisions: dict[int, str] = field(default_factory=dict)
@@ -178,6 +132,9 @@ class PoolFold:
                 self.policies.append((leaf.index, version, policy.require_sound()))
             case MethodContent(method=method, version=version, confidence_ppm=confidence):
                 self.confidence_ppm[method, version] = require_range(confidence, "confidence_ppm", 0, PPM)
+                self.declared.method(leaf.index, leaf.content)
+            case MembershipContent():
+                self.declared.membership(leaf.index, leaf.content)
             case UsageContent() if leaf.index >= weigh_from:
                 self._weigh(leaf)
             case RetractionContent():
@@ -233,12 +190,11 @@ class PoolFold:
 
     def _batch(self, leaf_index: int, content: UsageContent) -> tuple[UsageBatch, BoolArray]:
         """The batch in a usage leaf's body, and which of its events were accepted."""
-        declared = (content.method, content.method_version) in self.confidence_ppm
-        require(declared, leaf_index, "method_version", content.method_version, "a version declared before")
+        reading = self.declared.reading(self.log, leaf_index, content)
         body = checked_body(self.log, leaf_index, "body_sha256", content.body_sha256)
         require_same(leaf_index, "body_bytes", content.body_bytes, len(body))
         try:
-            batch = parse_batch(body)
+            batch = reading.usage(body)
         except InvalidInputError as error:
             raise DivergedError(Divergence(leaf_index, "body", "a valid batch", str(error))) from None
         first, _ = first_occurrences(batch)
@@ -306,16 +262,6 @@ def _mask(leaf_index: int, figure: str, logged: str, events: int) -> BoolArray:
     mask = np.zeros(events, dtype=np.bool_)
     mask[positions] = True
     return mask
-
-
-def checked_body(log: LogReader, leaf_index: int, figure: str, digest: str) -> bytes:
-    """The body that a leaf commits to, which has that hash."""
-    try:
-        body = log.body(bytes.fromhex(digest))
-    except NotFoundError:
-        raise DivergedError(Divergence(leaf_index, figure, digest, "no body has this hash")) from None
-    require_same(leaf_index, figure, digest, sha256(body).hexdigest())
-    return body
 
 
 def checked_lines(leaf_index: int, statement: bytes) -> list[Line]:

@@ -13,17 +13,9 @@ from ledger.journal import REVENUE
 from ledger.leaves import (
     Leaf,
 )
+from payout.divergence import DivergedError, Divergence, LogReader, checked_body, require, require_same
 from payout.policy import Policy
-from payout.pool_fold import (
-    DivergedError,
-    Divergence,
-    LogReader,
-    PoolFold,
-    Progress,
-    checked_body,
-    require,
-    require_same,
-)
+from payout.pool_fold import PoolFold, Progress
 from payout.rounds import (
     Decision,
     DecisionContent,

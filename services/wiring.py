@@ -8,6 +8,7 @@ from ledger.store.database import Database
 from ledger.store.usage import UsageStore
 from payout.schedule import Scheduler
 from payout.settlement import Settlement
+from services.keyring import KeyRing
 from services.settings import Settings
 
 Clock = Callable[[], datetime]
@@ -25,6 +26,7 @@ class Parts:
     settings: Settings
     clock: Clock
     database: Database
+    keyring: KeyRing
     usage: UsageStore
     settlement: Settlement
     scheduler: Scheduler
@@ -43,6 +45,7 @@ def wire(settings: Settings, *, clock: Clock = system_clock) -> Parts:
         settings=settings,
         clock=clock,
         database=database,
+        keyring=KeyRing(database),
         usage=UsageStore(database, clock),
         settlement=settlement,
         scheduler=Scheduler(database, settlement, clock, poll_interval=poll_interval),

@@ -28,6 +28,7 @@ class Database:
                 "connect_timeout": CONNECT_SECONDS,
             },
         )
+        self._reading = self.engine.execution_options(isolation_level="AUTOCOMMIT")
 
     @contextmanager
     def transaction(self) -> Iterator[sa.Connection]:
@@ -35,11 +36,17 @@ class Database:
 
         Raises StoreUnavailableError where Postgres is away, LostRaceError on a deadlock or serialization failure.
         """
-        try:
-            with self.engine.begin() as connection:
-                yield connection
-        except (sa.exc.DBAPIError, psycopg.Error, sa.exc.TimeoutError) as error:
-            raise _translated(error) from error
+        with _translating(), self.engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def reading(self) -> Iterator[sa.Connection]:
+        """For single reads: each sees what is committed when it begins, and costs one round trip and no transaction.
+
+        Raises StoreUnavailableError where Postgres is away.
+        """
+        with _translating(), self._reading.connect() as connection:
+            yield connection
 
     @contextmanager
     def snapshot(self) -> Iterator[sa.Connection]:
@@ -62,6 +69,14 @@ def as_driver_url(url: str) -> str:
 def driver_connection(connection: sa.Connection) -> psycopg.Connection[tuple[object, ...]]:
     """The psycopg connection below, for COPY; it is in the same transaction."""
     return cast("psycopg.Connection[tuple[object, ...]]", connection.connection.driver_connection)
+
+
+@contextmanager
+def _translating() -> Iterator[None]:
+    try:
+        yield
+    except (sa.exc.DBAPIError, psycopg.Error, sa.exc.TimeoutError) as error:
+        raise _translated(error) from error
 
 
 def _translated(error: Exception) -> Exception:

@@ -4,12 +4,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
+from typing import Final
 
 import sqlalchemy as sa
 
 from ledger.errors import LedgerCorruptError, NotFoundError
 from ledger.leaves import Content, EncodedLeaf, Leaf, encode
-from ledger.merkle import Frontier
+from ledger.merkle import Coordinate, Frontier
 from ledger.store import tables as t
 
 
@@ -43,30 +44,49 @@ def append(connection: sa.Connection, pool: PoolRef, contents: Sequence[Content]
     Callers do their heavy work before, and only insert projections of these leaves after.
     """
     frontier = _frontier(connection, pool, lock=True)
-    appended, nodes = [], []
+    leaves: list[EncodedLeaf] = []
+    nodes: dict[Coordinate, bytes] = {}
     for content in contents:
         leaf = encode(Leaf(pool.name, frontier.size, time, content))
-        completed = frontier.append(leaf.hash)
-        nodes += [
-            {"pool_id": pool.pool_id, "level": place.level, "node_index": place.index, "hash": node_hash}
-            for place, node_hash in completed.items()
-        ]
-        appended.append(leaf)
+        nodes |= frontier.append(leaf.hash)
+        leaves.append(leaf)
     connection.execute(
-        sa.insert(t.leaf),
-        [
-            {"pool_id": pool.pool_id, "leaf_index": leaf.index, "entry": leaf.entry, "hash": leaf.hash}
-            for leaf in appended
-        ],
+        _APPEND,
+        {
+            "pool_id": pool.pool_id,
+            "leaf_indices": [leaf.index for leaf in leaves],
+            "entries": [leaf.entry for leaf in leaves],
+            "leaf_hashes": [leaf.hash for leaf in leaves],
+            "levels": [place.level for place in nodes],
+            "node_indices": [place.index for place in nodes],
+            "node_hashes": list(nodes.values()),
+            "size": frontier.size,
+            "frontier": frontier.to_bytes(),
+        },
     )
-    if nodes:
-        connection.execute(sa.insert(t.node), nodes)
-    connection.execute(
-        sa.update(t.head)
-        .where(t.head.c.pool_id == pool.pool_id)
-        .values(size=frontier.size, frontier=frontier.to_bytes())
-    )
-    return appended
+    return leaves
+
+
+# One statement, because every round trip here is one that all others who append wait for.
+_APPEND: Final = sa.text("""
+WITH appended AS (
+    INSERT INTO leaf (pool_id, leaf_index, entry, hash)
+    SELECT :pool_id, *
+    FROM unnest(CAST(:leaf_indices AS bigint[]), CAST(:entries AS bytea[]), CAST(:leaf_hashes AS bytea[]))
+), completed AS (
+    INSERT INTO node (pool_id, level, node_index, hash)
+    SELECT :pool_id, *
+    FROM unnest(CAST(:levels AS smallint[]), CAST(:node_indices AS bigint[]), CAST(:node_hashes AS bytea[]))
+)
+UPDATE head SET size = :size, frontier = :frontier WHERE pool_id = :pool_id
+""").bindparams(
+    sa.bindparam("pool_id", type_=sa.Integer),
+    *(sa.bindparam(name, type_=sa.ARRAY(sa.BigInteger)) for name in ("leaf_indices", "node_indices")),
+    *(sa.bindparam(name, type_=sa.ARRAY(sa.LargeBinary)) for name in ("entries", "leaf_hashes", "node_hashes")),
+    sa.bindparam("levels", type_=sa.ARRAY(sa.SmallInteger)),
+    sa.bindparam("size", type_=sa.BigInteger),
+    sa.bindparam("frontier", type_=sa.LargeBinary),
+)
 
 
 def _frontier(connection: sa.Connection, pool: PoolRef, *, lock: bool) -> Frontier:

@@ -43,7 +43,7 @@ MAY_CALL: Final[dict[str, frozenset[str]]] = {
             "RegistryService/UpdateSchedule", "RegistryService/CreateApiKey", "RegistryService/ListApiKeys",
             "RegistryService/RevokeApiKey", "AccountsService/RecordPayment", "AccountsService/ReleaseHeld",
             "AccountsService/GrantFromCommons", "RoundsService/CalculateRound", "RoundsService/ApproveRound",
-            "RoundsService/RejectRound",
+            "RoundsService/RejectRound", "RegistryService/CreateMembership",
         ),
         OPERATORS_ONLY,
     ),
@@ -58,7 +58,7 @@ MAY_CALL: Final[dict[str, frozenset[str]]] = {
         (
             "RegistryService/GetCollective", "RegistryService/ListCollectives", "RegistryService/GetPool",
             "RegistryService/ListPools", "RegistryService/ListPolicies", "RegistryService/ListMethods",
-            "RegistryService/GetSchedule",
+            "RegistryService/GetSchedule", "RegistryService/ListMemberships", "RegistryService/GetMembership",
         ),
         EVERYONE,
     ),
@@ -120,11 +120,11 @@ def sound_request(method: str) -> Any:
     """A request that says something of every field it needs, about what there is."""
     pool = f"pools/{POOL}"
     names = {"parent": pool, "request_id": "r", "batch_id": "b", "method_id": METHOD, "platform_id": "p"}
-    names |= {"collective_id": "c", "pool_id": "q", "reason": "because", "principal": AUDITOR}
+    names |= {"collective_id": "c", "pool_id": "q", "reason": "because", "principal": AUDITOR, "membership_id": "items"}
     named = {
         "GetPlatform": PLATFORM, "GetCollective": COLLECTIVE, "GetPool": pool, "GetSchedule": f"{pool}/schedule",
         "RevokeApiKey": "keys/0123456789abcdef", "GetBatch": f"{pool}/batches/tunesmith~b",
-        "GetBalance": f"{pool}/accounts/collective/irish",
+        "GetBalance": f"{pool}/accounts/collective/irish", "GetMembership": f"{pool}/memberships/items",
     }  # fmt: skip
     request = request_of(method)
     for field in request.DESCRIPTOR.fields:

@@ -1,0 +1,78 @@
+"""A figure: what was measured of ours and of its peer in turn, and what it must reach."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One row of the table.
+
+    name: a word for it. what, against: what is measured, and its peer, or "" where the limit is absolute.
+    unit: of `ours` and `peer`, one value a run. must, aim: for the ratio, or for ours where there is no peer.
+    lower: whether less is better. notes: other figures of the same runs.
+    """
+
+    name: str
+    what: str
+    against: str
+    unit: str
+    ours: list[float]
+    peer: list[float]
+    must: float
+    aim: float
+    lower: bool = False
+    notes: dict[str, Any] = field(default_factory=dict)
+
+    def judged(self) -> list[float]:
+        """What is held against `must` and `aim`, one value a run."""
+        if not self.peer:
+            return self.ours
+        return [one / other for one, other in zip(self.ours, self.peer, strict=True)]
+
+    def reached(self) -> str:
+        """`aim`, `must` or `not`: the median of the runs."""
+        value = median(self.judged())
+        for word, bound in (("aim", self.aim), ("must", self.must)):
+            if value <= bound if self.lower else value >= bound:
+                return word
+        return "not"
+
+    def document(self) -> dict[str, Any]:
+        """The figure as JSON has it."""
+        return {
+            "name": self.name,
+            "what": self.what,
+            "against": self.against,
+            "unit": self.unit,
+            "ours": spread(self.ours),
+            "peer": spread(self.peer) if self.peer else None,
+            "judged": spread(self.judged()),
+            "must": self.must,
+            "aim": self.aim,
+            "lower_is_better": self.lower,
+            "reached": self.reached(),
+            "notes": self.notes,
+        }
+
+
+def spread(values: list[float]) -> dict[str, Any]:
+    """Smallest, median and largest, and each run."""
+    return {"min": min(values), "median": median(values), "max": max(values), "runs": values}
+
+
+@contextmanager
+def timed() -> Iterator[Callable[[], float]]:
+    """A function that gives the seconds from here to the end of the block."""
+    began = perf_counter()
+    ended: list[float] = []
+    try:
+        yield lambda: (ended[0] if ended else perf_counter()) - began
+    finally:
+        ended.append(perf_counter())

@@ -1,0 +1,32 @@
+"""What the service takes: bytes on disk for an event, and memory under many streams."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from bench.figures import Figure
+from bench.intake import append_usage
+from bench.stage import Stage
+from bench.workload import Workload
+
+STREAMS = 8
+MEGABYTE = 10**6
+
+
+def measure(stage: Stage, runs: int, *, batches: int) -> list[Figure]:
+    """Both of the same submissions: eight platforms at once, to one pool."""
+    base = Workload(batches=batches)
+    pool, keys = stage.new_pool(base), stage.platform_keys(STREAMS)
+    sizes, memory = [], []
+    for seed in range(runs):
+        before = stage.bytes_on_disk()
+        append_usage(stage, pool, keys, replace(base, seed=seed).tables())
+        sizes.append((stage.bytes_on_disk() - before) / base.events)
+        memory.append(stage.server_memory_bytes_max() / MEGABYTE)
+    stored = "stored, with all indexes, at 16 shares an event"
+    return [
+        Figure("storage", stored, "", "bytes/event", sizes, [], 250, 150, lower=True),
+        Figure(
+            "memory", f"the server's most memory under {STREAMS} streams", "", "MB", memory, [], 400, 250, lower=True
+        ),
+    ]

@@ -1,0 +1,140 @@
+"""Rounds: calculating one against reading the same weight vectors, and replaying one against DuckDB."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import psycopg
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from bench.figures import Figure, timed
+from bench.intake import append_usage
+from bench.stage import CURRENCY, Stage
+from bench.workload import Workload
+from moiety import Client
+from payout.replay import replay_round
+from payout.store.rounds import StoredLog
+
+SHARES_PER_EVENT = 1_000
+REVENUE_MINOR = 100_000_000
+
+
+def measure_calculation(stage: Stage, runs: int, *, batches: int) -> list[Figure]:
+    """A round over batches that each name 5,000 collectives; and over batches with ten times the events."""
+    few = Workload(batches=batches, events_per_batch=5, shares_per_event=SHARES_PER_EVENT, covering=True)
+    many = replace(few, batches=max(1, batches // 10), events_per_batch=50)
+    (key,) = stage.platform_keys(1)
+    pool, fuller = (_filled(stage, key, workload) for workload in (few, many))
+    ours = [_calculation_seconds(stage, pool) for _ in range(runs)]
+    fuller_seconds = [_calculation_seconds(stage, fuller) for _ in range(runs)]
+    peer = [_bare_read_seconds(stage, pool) for _ in range(runs)]
+    per_batch = [one / few.batches for one in ours], [one / many.batches for one in fuller_seconds]
+    notes = {
+        "batches": few.batches,
+        "ten_times_the_events_per_batch": min(per_batch[1]) / min(per_batch[0]),
+    }
+    what = f"calculate a round of {batches:,} batches that each name 5,000 collectives"
+    return [
+        Figure("calculate", what, "a bare query for the vectors", "s", ours, peer, 3.0, 1.5, lower=True, notes=notes)
+    ]
+
+
+def _filled(stage: Stage, key: str, workload: Workload) -> str:
+    pool = stage.new_pool(workload)
+    step = replace(workload, batches=min(200, workload.batches))
+    for place in range(workload.batches // step.batches):
+        append_usage(stage, pool, [key], replace(step, seed=place).tables())
+    with Client(stage.address, key) as platform:
+        platform.record_revenue(pool, REVENUE_MINOR, CURRENCY, request_id="revenue")
+    return pool
+
+
+def _calculation_seconds(stage: Stage, pool: str) -> float:
+    with Client(stage.address, stage.operator_key, timeout_seconds=600) as operator, timed() as seconds:
+        preview = operator.preview_round(pool)
+    if not preview.round.attributed_minor:
+        raise AssertionError("the round distributes nothing")
+    return seconds()
+
+
+def _bare_read_seconds(stage: Stage, pool: str) -> float:
+    pool_id = stage.ref(pool).pool_id
+    with psycopg.connect(stage.database_url) as connection, timed() as seconds:
+        cursor = connection.cursor("peer", binary=True)
+        cursor.itersize = 500
+        read = sum(
+            len(row[0]) for row in cursor.execute("SELECT packed FROM batch_weights WHERE pool_id = %s", [pool_id])
+        )
+    if not read:
+        raise AssertionError("no vectors were read")
+    return seconds()
+
+
+def measure_replay(stage: Stage, runs: int, *, batches: int) -> list[Figure]:
+    """A round replayed from Postgres, hashing included, against DuckDB summing the same shares; a thread each."""
+    workload = Workload(batches=batches)
+    tables = workload.tables()
+    pool, (key,) = stage.new_pool(workload), stage.platform_keys(1)
+    append_usage(stage, pool, [key], tables)
+    with Client(stage.address, key) as platform:
+        platform.record_revenue(pool, REVENUE_MINOR, CURRENCY, request_id="revenue")
+    stage.operator.calculate_round(pool, request_id="round")
+    shares = workload.events * workload.shares_per_event
+    round_leaf = stage.operator.get_log_head(pool).size - 3  # the round, its approval and its posting come last
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "shares.parquet"
+        weight = _write_parquet(tables, path)
+        ours, peer = [], []
+        for _ in range(runs):
+            ours.append(shares / _replay_seconds(stage, pool, round_leaf, shares))
+            peer.append(shares / _duckdb_seconds(path, weight))
+    what = "replay of a round's stored batches, hashing included"
+    return [Figure("replay", what, "DuckDB's sum of the same shares from Parquet", "shares/s", ours, peer, 0.5, 1.0)]
+
+
+def _replay_seconds(stage: Stage, pool: str, round_leaf: int, shares: int) -> float:
+    with timed() as seconds:
+        replay = replay_round(StoredLog(stage.parts.database, stage.ref(pool)), round_leaf)
+        try:
+            while True:
+                next(replay)
+        except StopIteration as end:
+            verdict = end.value
+    if verdict.divergence or verdict.progress.shares != shares:
+        raise AssertionError(f"the replay says {verdict}")
+    return seconds()
+
+
+def _write_parquet(batches: list[pa.RecordBatch], path: Path) -> int:
+    """A row per share, with its event's units and mode; gives the sum of units times share."""
+    schema = pa.schema(
+        [("collective", pa.dictionary(pa.int32(), pa.utf8())), ("share", pa.int32()), ("units", pa.int64()),
+         ("mode", pa.uint8())]
+    )  # fmt: skip
+    total = 0
+    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+        for batch in batches:
+            names, shares = batch.column("collectives").values, batch.column("shares").values
+            width = len(shares) // len(batch)
+            units = np.repeat(batch.column("units").to_numpy(), width)
+            modes = np.repeat(batch.column("mode").to_numpy(), width)
+            writer.write_batch(pa.record_batch([names, shares, pa.array(units), pa.array(modes)], schema=schema))
+            total += int((units.astype(object) * shares.to_numpy().astype(object)).sum())
+    return total
+
+
+def _duckdb_seconds(path: Path, weight: int) -> float:
+    query = """
+        SELECT collective, mode, sum(units::HUGEINT * share) AS weight, count(*) AS named
+        FROM read_parquet(?) GROUP BY ALL ORDER BY ALL
+    """
+    with duckdb.connect(config={"threads": 1}) as connection, timed() as seconds:
+        rows = connection.execute(query, [str(path)]).fetchall()
+    if sum(row[2] for row in rows) != weight:
+        raise AssertionError("DuckDB sums to something else")
+    return seconds()

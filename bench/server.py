@@ -1,0 +1,59 @@
+"""The service under measurement, and beside it in the same process gRPC handlers that do nothing: the limit for calls.
+
+Prints one JSON line with both addresses, and runs until SIGTERM.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import grpc
+
+from moiety.v1 import accounts_pb2, usage_pb2
+from services.host import serving, until_stopped
+from services.logs import configure_logs
+from services.settings import load_settings
+
+EMPTY_SERVICE = "bench.Empty"
+
+
+def empty_server(threads: int) -> tuple[grpc.Server, str]:
+    """Handlers that parse the message of a call of ours and answer with an empty one."""
+    server = grpc.server(ThreadPoolExecutor(threads))
+    handlers = {
+        name: grpc.unary_unary_rpc_method_handler(
+            lambda _request, _context, answer=answer: answer(),
+            request_deserializer=asked.FromString,
+            response_serializer=answer.SerializeToString,
+        )
+        for name, asked, answer in _messages()
+    }
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(EMPTY_SERVICE, handlers),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    return server, f"127.0.0.1:{port}"
+
+
+def _messages() -> list[tuple[str, Any, Any]]:
+    return [
+        ("SubmitUsage", usage_pb2.SubmitUsageRequest, usage_pb2.Receipt),
+        ("GetBalance", accounts_pb2.GetBalanceRequest, accounts_pb2.Balance),
+    ]
+
+
+def main() -> int:
+    settings = load_settings()
+    configure_logs(settings)
+    empty, empty_address = empty_server(settings.threads)
+    with serving(settings) as running, until_stopped() as stopped:
+        print(json.dumps({"address": running.address, "empty_address": empty_address}), flush=True)
+        stopped.wait()
+    empty.stop(None)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
