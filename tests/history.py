@@ -4,26 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 import numpy as np
 
 from moiety import Collective, Method, Mode, Platform, Policy, Pool, UsageEvent
+from moiety.attribution import score_batches
 from moiety.v1.registry_pb2 import (
     COLLECTIVE_STATUS_SUSPENDED,
     COMMONS_RULE_EQUITY,
     COMMONS_RULE_FUND,
     COMMONS_RULE_PER_CAPITA,
+    SCORE_KIND_SIGNED_INFLUENCE,
     TEMPERING_EQUAL,
     TEMPERING_SQRT,
     UNATTRIBUTED_RULE_PRO_RATA,
 )
 from tests.conftest import Deployment
-from tests.scene import NANO, PLATFORMS, POOL, Scene
+from tests.scene import NANO, NOON, PLATFORMS, POOL, Scene
 
 COLLECTIVES: Final = ("a", "breton-1", "irish", "nan", "nobody", "scots-2", "z9")
 METHODS: Final = {"ngram": 1_000_000, "influence": 350_000}
+SCORED: Final = "scored"
+"""A method of raw scores, of items that a membership says the collectives of."""
+
+ITEMS: Final = {f"item-{number}": COLLECTIVES[number % 5] for number in range(9)}
 
 POLICIES: Final = (
     Policy(fee_ppm=50_000, fee_cap_minor=700, review_seconds=60),
@@ -53,6 +59,19 @@ def some_usage(seed: int, count: int, *, first_id: int, units_max: int = 1000) -
     return found
 
 
+def some_scores(seed: int) -> Any:
+    """A batch of eight works with signed scores."""
+    return score_batches(
+        np.random.default_rng(seed).normal(size=(len(ITEMS), 8)),
+        items=list(ITEMS),
+        works=[f"urn:scored:{number}" for number in range(8)],
+        occurred_at=NOON,
+        units=300,
+        mode=Mode.AI_ONLY,
+        event_ids=[UUID(int=seed * 10**6 + 900_000 + number) for number in range(8)],
+    )
+
+
 def open_history(deployment: Deployment) -> Scene:
     """Everyone registered, the pool open under the first policy, and both methods declared."""
     operator = deployment.client("operators/olive")
@@ -64,6 +83,11 @@ def open_history(deployment: Deployment) -> Scene:
     operator.create_pool(POOL, Pool(display_name='Folk "tunes" \\ more', currency="EUR", policy=POLICIES[0]))
     for name, confidence in METHODS.items():
         operator.create_method(POOL, name, Method(display_name=name, confidence_ppm=confidence))
+    operator.create_membership(POOL, "items", ITEMS)
+    scored = Method(
+        display_name=SCORED, confidence_ppm=800_000, score_kind=SCORE_KIND_SIGNED_INFLUENCE, membership="items"
+    )
+    operator.create_method(POOL, SCORED, scored)
     return Scene(deployment, operator, deployment.client("operators/otto"), deployment.client("platforms/tunesmith"))
 
 
@@ -80,6 +104,7 @@ def live_round(scene: Scene, number: int, *, events: int = 60, units_max: int = 
         ("ngram", usage[::2], songbird),
     ):
         by.submit_events(POOL, part, name, batch_id=f"{name}-{number}")
+    songbird.submit_scores(POOL, some_scores(number), SCORED)
     scene.platform.record_revenue(POOL, 100_003 + 7 * number, "EUR", request_id=f"r-{number}", note='say "what" ; a:b')
     songbird.record_revenue(POOL, 9_999, "EUR", request_id=f"s-{number}")
     retract(scene, number, usage[:3])

@@ -40,6 +40,7 @@ class Export:
     pools: Table
     policies: Table
     methods: Table
+    memberships: Table
     batches: Table
     events: Table
     retractions: Table

@@ -7,7 +7,6 @@ from enum import IntEnum
 from typing import Final
 
 from moiety import errors
-from services.export.errors import ExportFolderError, ExportValueError
 
 
 class Exit(IntEnum):
@@ -49,12 +48,11 @@ _CODES: Final[Sequence[tuple[tuple[type[errors.MoietyError], ...], Exit]]] = (
             errors.NotFoundError,
             errors.OutOfRangeError,
             errors.ResourceExhaustedError,
-            ExportFolderError,
         ),
         Exit.BAD_INPUT,
     ),
     (
-        (errors.FailedPreconditionError, errors.AlreadyExistsError, errors.AbortedError, ExportValueError),
+        (errors.FailedPreconditionError, errors.AlreadyExistsError, errors.AbortedError),
         Exit.REFUSED_BY_STATE,
     ),
     ((errors.UnauthenticatedError, errors.PermissionDeniedError), Exit.NOT_ALLOWED),

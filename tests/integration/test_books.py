@@ -22,12 +22,12 @@ from beancount.core.realization import realize
 
 from ledger.money import minor_unit_exponent
 from moiety import Policy, Pool
-from services.export.beancount import Beancount
-from services.export.books import export_books, place_of
-from services.export.hledger import Hledger
-from services.export.source import PoolSource
+from services.exporting.beancount import Beancount
+from services.exporting.books import export_books, place_of
+from services.exporting.hledger import Hledger
+from services.exporting.source import PoolSource
 from tests.conftest import Deployment
-from tests.exports import run_export
+from tests.exporting import run_export
 from tests.history import live, open_history
 from tests.scene import POOL, Scene
 

@@ -17,11 +17,11 @@ from moiety.analysis import (
     rows,
     usage_by,
 )
-from services.export import parquet
-from services.export.parquet import export_parquet
-from services.export.source import PoolSource
+from services.exporting import parquet
+from services.exporting.parquet import export_parquet
+from services.exporting.source import PoolSource
 from tests.conftest import Deployment
-from tests.exports import IBIS_ON_DUCKDB, read_table
+from tests.exporting import IBIS_ON_DUCKDB, read_table
 from tests.history import live, open_history
 from tests.scene import POOL
 

@@ -9,10 +9,9 @@ import pytest
 
 from ledger.leaves import Leaf, encode
 from payout.rounds import RoundContent
-from services.cli.exits import Exit, exit_code
-from services.export.errors import ExportFolderError, ExportValueError
-from services.export.journal import LeafTransfers
-from services.export.rows import LeafRows
+from services.exporting.errors import ExportValueError
+from services.exporting.past import Past
+from services.exporting.rows import LeafRows
 
 
 class NoSource:
@@ -36,7 +35,7 @@ def rows_of(leaf: Leaf[Any]) -> dict[str, Any]:
     """The tables that come before a body is asked for."""
     source: Any = NoSource()
     found = {}
-    for table, rows in LeafRows(source, LeafTransfers(source)).of(encode(leaf), leaf):
+    for table, rows in LeafRows(source, Past(source)).of(encode(leaf), leaf):
         found[table] = rows.to_pylist()
         if table == "rounds":
             break
@@ -52,10 +51,3 @@ def test_a_weight_beyond_38_digits_is_refused_with_its_leaf() -> None:
         rows_of(round_leaf(10**38))
     assert (caught.value.leaf_index, caught.value.table) == (3, "rounds")
     assert str(caught.value).startswith("leaf 3, table rounds: ")
-    assert exit_code(caught.value) is Exit.REFUSED_BY_STATE
-
-
-def test_a_folder_error_names_the_path(tmp_path: Any) -> None:
-    error = ExportFolderError(tmp_path, "is full")
-    assert str(error) == f"{tmp_path}: is full"
-    assert exit_code(error) is Exit.BAD_INPUT

@@ -10,16 +10,24 @@ import pyarrow as pa
 from pydantic import BaseModel
 
 from ledger.errors import LedgerCorruptError
-from ledger.leaves import EncodedLeaf, Leaf, MethodContent, RetractionContent, UsageContent, decode_positions
+from ledger.leaves import (
+    EncodedLeaf,
+    Leaf,
+    MembershipContent,
+    MethodContent,
+    RetractionContent,
+    UsageContent,
+    decode_positions,
+)
 from moiety.errors import DataLossError
 from payout.policy import PolicyContent, PoolContent
 from payout.rounds import DecisionContent, PostingContent, RoundContent
 from payout.statement import STATEMENT_COLUMNS, parse_registry
-from services.export.errors import ExportValueError
-from services.export.events import events_table
-from services.export.journal import LeafTransfers, statement_lines
-from services.export.schema import SCHEMAS, TABLES
-from services.export.source import PoolSource
+from services.exporting.errors import ExportValueError
+from services.exporting.events import events_table
+from services.exporting.past import Past, statement_lines
+from services.exporting.schema import SCHEMAS, TABLES
+from services.exporting.source import PoolSource
 
 Row = dict[str, Any]
 
@@ -29,10 +37,11 @@ class LeafRows:
     """The rows of leaves taken in order."""
 
     source: PoolSource
-    transfers: LeafTransfers
+    past: Past
 
     def of(self, encoded: EncodedLeaf, leaf: Leaf[Any]) -> Iterator[tuple[str, pa.Table]]:
         """The rows of a leaf by table. ExportValueError where a figure does not fit its column."""
+        self.past.take_in(leaf)
         for name, found in self._rows(encoded, leaf):
             if isinstance(found, pa.Table):
                 yield name, found
@@ -54,9 +63,11 @@ class LeafRows:
                 yield "policies", [{**place, "version": version, **_figures("policies", policy)}]
             case MethodContent():
                 yield "methods", [{**place, **_figures("methods", content)}]
+            case MembershipContent():
+                yield "memberships", [{**place, **_figures("memberships", content)}]
             case UsageContent():
                 yield "batches", [{**place, **_batch(content)}]
-                yield "events", events_table(leaf.index, content, self.source.body(content.body_sha256))
+                yield "events", events_table(leaf.index, content, self.past.usage(leaf.index, content))
             case RetractionContent():
                 yield "retractions", list(_retractions(leaf, content))
             case RoundContent():
@@ -68,7 +79,7 @@ class LeafRows:
                 yield "decisions", [{**place, **_figures("decisions", content)}]
             case PostingContent():
                 yield "postings", [{**place, **_figures("postings", content)}]
-        moved = self.transfers.of(leaf)
+        moved = self.past.transfers(leaf)
         yield (
             "transfers",
             [
@@ -86,7 +97,7 @@ class LeafRows:
 
     def _registry(self, leaf_index: int, content: RoundContent) -> Iterator[Row]:
         try:
-            snapshot = parse_registry(self.source.body(content.registry_sha256))
+            snapshot = parse_registry(self.source.body(bytes.fromhex(content.registry_sha256)))
         except LedgerCorruptError as error:
             raise DataLossError(str(error)) from None
         for each in snapshot:

@@ -1,4 +1,4 @@
-"""From a usage leaf and its body to the rows of `events`."""
+"""From a usage leaf and its batch to the rows of `events`."""
 
 from __future__ import annotations
 
@@ -7,27 +7,21 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
-from ledger.errors import InvalidInputError, LedgerCorruptError
+from ledger.errors import LedgerCorruptError
 from ledger.leaves import UsageContent, decode_positions
-from ledger.usage import UsageBatch, parse_batch
+from ledger.usage import UsageBatch
 from moiety.errors import DataLossError
-from services.export.schema import MOMENT, SCHEMAS, SHARES
+from services.exporting.schema import MOMENT, SCHEMAS, SHARES
 
 MODE_NAMES: Final = pa.array(["AI_ONLY", "HUMAN_AI"])
 """The names of modes 1 and 2."""
 
 
-def usage_batch(content: UsageContent, body: bytes) -> UsageBatch:  # noqa: ARG001 - what the body is may depend on it
-    """The batch in a usage leaf's body."""
-    return parse_batch(body)
-
-
-def events_table(leaf_index: int, content: UsageContent, body: bytes) -> pa.Table:
-    """The rows of `events` for a usage leaf, duplicates too. DataLossError where the body is not what the leaf says."""
+def events_table(leaf_index: int, content: UsageContent, batch: UsageBatch) -> pa.Table:
+    """The rows of `events` for a usage leaf, duplicates too. DataLossError where it counts other events."""
     try:
-        batch = usage_batch(content, body)
         duplicates = decode_positions(content.duplicates)
-    except (InvalidInputError, LedgerCorruptError) as error:
+    except LedgerCorruptError as error:
         raise DataLossError(f"leaf {leaf_index}: {error}") from None
     count = len(batch)
     if len(duplicates) + content.accepted != count or (duplicates and duplicates[-1] >= count):

@@ -21,11 +21,11 @@ import pyarrow.parquet as pq
 
 from ledger.merkle import Frontier
 from moiety.errors import DataLossError
-from services.export.errors import ExportFolderError
-from services.export.journal import LeafTransfers
-from services.export.rows import LeafRows
-from services.export.schema import SCHEMAS
-from services.export.source import PoolSource
+from services.exporting.errors import ExportFolderError
+from services.exporting.past import REFERRED_TO, Past
+from services.exporting.rows import LeafRows
+from services.exporting.schema import SCHEMAS
+from services.exporting.source import PoolSource
 
 EVENTS_PER_FILE: Final = 2**20
 LEAVES_PER_FILE: Final = 2**16
@@ -57,11 +57,11 @@ def export_parquet(source: PoolSource, folder: Path, progress: Callable[[int], N
         DataLossError: the service's log does not hang together, or no longer has the leaves that were exported.
         ExportValueError: a figure does not fit its column.
     """
-    frontier, transfers = _resume(source, folder)
+    frontier, past = _resume(source, folder)
     start = frontier.size
     progress(start)
     rows: Counter[str] = Counter()
-    maker = LeafRows(source, transfers)
+    maker = LeafRows(source, past)
     chunk = _Chunk(folder, source.pool, start)
     try:
         for encoded, leaf in source.leaves(start):
@@ -79,9 +79,9 @@ def export_parquet(source: PoolSource, folder: Path, progress: Callable[[int], N
     return Exported(start, frontier.size, frontier.root(), dict(rows))
 
 
-def _resume(source: PoolSource, folder: Path) -> tuple[Frontier, LeafTransfers]:
+def _resume(source: PoolSource, folder: Path) -> tuple[Frontier, Past]:
     """Where the folder's export ended; what lies beyond is deleted."""
-    frontier, transfers = Frontier(), LeafTransfers(source)
+    frontier, past = Frontier(), Past(source)
     for file in _files(folder, _MARK, source.pool):
         first, end = _range(file)
         if first != frontier.size:
@@ -91,6 +91,8 @@ def _resume(source: PoolSource, folder: Path) -> tuple[Frontier, LeafTransfers]:
             raise ExportFolderError(file, "does not hold the leaves that its name says")
         for leaf_hash in found["hash"].to_pylist():
             frontier.append(bytes.fromhex(leaf_hash))
+        for entry in pq.read_table(file, columns=["entry"], filters=[("type", "in", REFERRED_TO)])["entry"].to_pylist():
+            past.take_in(source.decoded(entry.encode()))
     if frontier.size > source.size:
         raise DataLossError(f"{folder} has {frontier.size} leaves of pools/{source.pool}, its log only {source.size}")
     for table in SCHEMAS:
@@ -98,10 +100,7 @@ def _resume(source: PoolSource, folder: Path) -> tuple[Frontier, LeafTransfers]:
         leftovers = [file for file in _files(folder, table, source.pool) if _range(file)[0] >= frontier.size]
         for file in [*leftovers, *home.glob(".*.partial")]:
             file.unlink()
-    for file in _files(folder, "rounds", source.pool):
-        found = pq.read_table(file, columns=["number", "leaf_index"])
-        transfers.rounds.update(zip(found["number"].to_pylist(), found["leaf_index"].to_pylist(), strict=True))
-    return frontier, transfers
+    return frontier, past
 
 
 def _home(folder: Path, table: str, pool: str) -> Path:

@@ -29,7 +29,7 @@ class PoolSource:
             if found.index != wanted or leaf_hash(found.entry) != found.hash:
                 raise DataLossError(f"leaf {wanted} of pools/{self.pool} is not what its hash says, or is missing")
             encoded = EncodedLeaf(found.index, found.entry, found.hash)
-            yield encoded, self._decoded(encoded)
+            yield encoded, self._placed(encoded)
             wanted += 1
             if wanted == self.size:
                 return
@@ -41,9 +41,9 @@ class PoolSource:
         _, leaf = next(self.leaves(index))
         return leaf
 
-    def body(self, digest: str) -> bytes:
-        """The body with this SHA-256, in hexadecimal; the client checks it."""
-        return self._client.get_body(self.pool, bytes.fromhex(digest))
+    def body(self, sha256: bytes) -> bytes:
+        """The body with this hash; the client checks it."""
+        return self._client.get_body(self.pool, sha256)
 
     def require_root(self, frontier: Frontier) -> None:
         """DataLossError where the leaves read so far are all and do not have the log's root."""
@@ -53,11 +53,16 @@ class PoolSource:
                 f"the service says {self.root.hex()}"
             )
 
-    def _decoded(self, encoded: EncodedLeaf) -> Leaf[Any]:
+    @staticmethod
+    def decoded(entry: bytes) -> Leaf[Any]:
+        """The leaf of an entry. DataLossError where it is not canonical."""
         try:
-            leaf = decode(encoded.entry, CONTENTS)
+            return decode(entry, CONTENTS)
         except LedgerCorruptError as error:
             raise DataLossError(str(error)) from None
+
+    def _placed(self, encoded: EncodedLeaf) -> Leaf[Any]:
+        leaf = self.decoded(encoded.entry)
         if (leaf.pool, leaf.index) != (self.pool, encoded.index):
             raise DataLossError(f"leaf {encoded.index} of pools/{self.pool} says that it is another one")
         return leaf

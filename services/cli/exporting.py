@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from services.cli.connection import Session, client_command
-from services.cli.exits import InputError
+from services.cli.exits import ConflictError, InputError
 from services.cli.output import details
 
 
@@ -25,11 +27,11 @@ def export(
     hledger: Annotated[bool, typer.Option("--hledger", help="The books for hledger.")] = False,
 ) -> None:
     """Write a pool's tables or books to files, from its log alone; for operators and auditors."""
-    from services.export.beancount import Beancount
-    from services.export.books import Dialect, export_books
-    from services.export.hledger import Hledger
-    from services.export.parquet import export_parquet
-    from services.export.source import PoolSource
+    from services.exporting.beancount import Beancount
+    from services.exporting.books import Dialect, export_books
+    from services.exporting.hledger import Hledger
+    from services.exporting.parquet import export_parquet
+    from services.exporting.source import PoolSource
 
     dialects: list[Dialect] = []
     dialects += [Beancount()] if beancount else []
@@ -40,7 +42,7 @@ def export(
     new_rows: dict[str, int] = {}
     new_leaves: int | None = None
     if parquet:
-        with session.output.progress("tables", source.size, "leaves") as bar:
+        with session.output.progress("tables", source.size, "leaves") as bar, _own_errors():
             tables = export_parquet(source, folder, bar.advance)
         new_leaves, new_rows = tables.end - tables.start, tables.rows
     paths: list[str] = []
@@ -49,7 +51,7 @@ def export(
             balance.name.partition("/accounts/")[2]: balance.amount_minor
             for balance in session.client.list_balances(pool, log_size=source.size)
         }
-        with session.output.progress("books", source.size, "leaves") as bar:
+        with session.output.progress("books", source.size, "leaves") as bar, _own_errors():
             books = export_books(source, balances, folder, tuple(dialects), bar.advance)
         paths = [str(each.path) for each in books]
     session.output.show(
@@ -69,3 +71,15 @@ def export(
             ]
         ),
     )
+
+
+@contextmanager
+def _own_errors() -> Iterator[None]:
+    from services.exporting.errors import ExportFolderError, ExportValueError
+
+    try:
+        yield
+    except ExportFolderError as error:
+        raise InputError.of(str(error.path), error.reason) from None
+    except ExportValueError as error:
+        raise ConflictError.of(f"leaf {error.leaf_index}, table {error.table}", error.reason) from None

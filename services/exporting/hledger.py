@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import date
 
-from services.export.books import Title, Transaction, place_of
+from services.exporting.books import Title, Transaction, place_of
 
 
 class Hledger:

@@ -21,9 +21,9 @@ from ledger.leaves import EncodedLeaf, Leaf
 from ledger.money import decimal_text, minor_unit_exponent
 from moiety.errors import DataLossError
 from payout.policy import PoolContent
-from services.export.errors import ExportFolderError
-from services.export.journal import LeafTransfers
-from services.export.source import PoolSource
+from services.exporting.errors import ExportFolderError
+from services.exporting.past import Past
+from services.exporting.source import PoolSource
 
 PLACES: Final[Mapping[str, tuple[str, ...]]] = {
     "platform": ("assets", "received"),
@@ -128,7 +128,7 @@ def export_books(
         ExportFolderError: the folder cannot be written to.
         DataLossError: the service's log does not hang together.
     """
-    moved = LeafTransfers(source)
+    past = Past(source)
     days, count = _Days(), 0
     files: list[_BookFile] = []
     try:
@@ -137,7 +137,8 @@ def export_books(
         for file in files:
             file.write(file.dialect.opening(title))
         for encoded, leaf in source.leaves(0):
-            transfers = moved.of(leaf)
+            past.take_in(leaf)
+            transfers = past.transfers(leaf)
             days.take(leaf.time.astimezone(UTC).date())
             if transfers:
                 count += 1

@@ -7,6 +7,7 @@ from collections import Counter
 from datetime import UTC
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pyarrow.parquet as pq
 import pytest
@@ -18,14 +19,14 @@ from moiety.v1.rounds_pb2 import STATEMENT_PART_REGISTRY, RoundState
 from payout import policy as terms
 from payout.statement import parse_registry, parse_statement
 from services.cli.exits import Exit
-from services.export import parquet
-from services.export.errors import ExportFolderError
-from services.export.parquet import export_parquet
-from services.export.schema import SCHEMAS, TABLES
-from services.export.source import PoolSource
+from services.exporting import parquet
+from services.exporting.errors import ExportFolderError
+from services.exporting.parquet import export_parquet
+from services.exporting.schema import SCHEMAS, TABLES
+from services.exporting.source import PoolSource
 from tests.conftest import Deployment
-from tests.exports import all_tables, files_of, printed_by_export, read_table, run_export
-from tests.history import live, open_history, some_usage
+from tests.exporting import all_tables, files_of, printed_by_export, read_table, run_export
+from tests.history import ITEMS, POLICIES, SCORED, live, open_history, some_usage
 from tests.scene import POOL, Scene
 
 
@@ -66,11 +67,11 @@ class Breaking(PoolSource):
 
     bodies = 5
 
-    def body(self, digest: str) -> bytes:
+    def body(self, sha256: bytes) -> bytes:
         self.bodies -= 1
         if self.bodies < 0:
             raise DataLossError("away")
-        return super().body(digest)
+        return super().body(sha256)
 
 
 def test_the_tables_have_what_the_contract_says(scene: Scene, exported: Path) -> None:
@@ -153,6 +154,18 @@ def test_every_event_is_there_as_it_was_sent_and_duplicates_are_marked(exported:
     assert (second["accepted"], second["duplicates"]) == (30, 6)
 
 
+def test_scores_are_exported_as_the_shares_that_they_became(auditor: Client, exported: Path) -> None:
+    rows = [row for row in read_table(exported, "events") if row["method"] == SCORED]
+    assert len(rows) == 8 * len(POLICIES)
+    assert {row["membership_version"] for row in read_table(exported, "batches") if row["method"] == SCORED} == {1}
+    for row in rows[:8]:
+        found = auditor.find_event(POOL, str(UUID(bytes=row["event_id"])), platform="songbird").event
+        assert {share["collective"]: share["share_nano"] for share in row["shares"]} == {
+            share.collective_id: share.share_nano for share in found.shares
+        }
+    assert any(row["shares"] for row in rows[:8])
+
+
 def test_what_was_taken_back_is_in_a_table_of_its_own(exported: Path) -> None:
     events = {(row["leaf_index"], row["position"]): row for row in read_table(exported, "events")}
     taken = read_table(exported, "retractions")
@@ -176,7 +189,12 @@ def test_policies_and_methods_are_there_with_all_their_terms(auditor: Client, ex
         assert row["fee_cap_minor"] == (policy.fee_cap_minor if policy.HasField("fee_cap_minor") else None)
         assert row["cap_minor"] == (policy.cap_minor if policy.HasField("cap_minor") else None)
     methods = [(row["method"], row["version"], row["confidence_ppm"]) for row in read_table(exported, "methods")]
-    assert methods == [("ngram", 1, 1_000_000), ("influence", 1, 350_000)]
+    assert methods == [("ngram", 1, 1_000_000), ("influence", 1, 350_000), (SCORED, 1, 800_000)]
+    scored = read_table(exported, "methods")[-1]
+    assert (scored["score_kind"], scored["membership"]) == ("SIGNED_INFLUENCE", "items")
+    assert {row["score_kind"] for row in read_table(exported, "methods")[:2]} == {None}
+    (membership,) = read_table(exported, "memberships")
+    assert (membership["membership"], membership["version"], membership["sources"]) == ("items", 1, len(ITEMS))
 
 
 def test_every_leaf_is_there_and_files_say_which_log_they_are_of(auditor: Client, exported: Path) -> None:
