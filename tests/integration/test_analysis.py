@@ -314,6 +314,15 @@ def test_a_round_of_some_size_is_the_same_in_all_three(deployment: Deployment, t
     ]
 
 
+def test_the_pages_example_runs(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "analysis.md").read_text()
+    example = page.partition("```python\n")[2].partition("\nimport ibis")[0]
+    assert "recompute_round" in example
+    (tmp_path / "exported").symlink_to(folder)
+    monkeypatch.chdir(tmp_path)
+    exec(compile(example, "docs/analysis.md", "exec"), {})
+
+
 def test_the_expressions_can_be_said_in_sparks_sql(folder: Path) -> None:
     sql = ibis.to_sql(usage_by(open_export(folder), "collective"), dialect="pyspark")
     assert "EXPLODE" in sql
