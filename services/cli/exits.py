@@ -42,6 +42,7 @@ _CODES: Final[Sequence[tuple[tuple[type[errors.MoietyError], ...], Exit]]] = (
     (
         (
             errors.InvalidUsageError,
+            errors.NoDomainsError,
             errors.UsageFileError,
             errors.BatchRefusedError,
             errors.InvalidArgumentError,

@@ -28,7 +28,7 @@ from services.settings import load_settings
 from tests.conftest import Deployment, SteppedClock, fresh_database
 from tests.scene import POOL, event, open_scene
 
-REFERENCE_TABLES: Final = {"platform", "collective", "api_key", "alembic_version"}
+REFERENCE_TABLES: Final = {"platform", "collective", "collective_domain", "api_key", "alembic_version"}
 """Small, and in every place where a pool is."""
 
 VERSIONS: Final = Path(services.schema.__file__).parent / "migrations" / "versions"
