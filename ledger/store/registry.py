@@ -13,7 +13,7 @@ from ledger.errors import AlreadyExistsError, InvalidInputError, NotFoundError
 from ledger.leaves import MethodContent, decode
 from ledger.methods import Method, content_of, method_of
 from ledger.registry import Collective, CollectiveStatus, Platform
-from ledger.store import log
+from ledger.store import domains, log
 from ledger.store import tables as t
 from ledger.store.database import Database
 from ledger.store.log import PoolRef
@@ -68,20 +68,30 @@ def platform_number(connection: sa.Connection, name: str) -> int:
 
 
 def create_collective(connection: sa.Connection, collective: Collective, now: datetime) -> Collective:
-    """Register a collective. The same again is a no-op; AlreadyExistsError with other content."""
+    """Register a collective. The same again is a no-op; AlreadyExistsError with other content.
+
+    Raises StateError where another collective has one of its domains.
+    """
     values = {"name": collective.name, "created_at": now, **_details(collective)}
-    if _inserted(connection, t.collective.c.collective_id, values):
+    number = _inserted(connection, t.collective.c.collective_id, values)
+    if number is not None:
+        domains.claim(connection, number, collective)
         return replace(collective, created_at=now)
     existing = get_collective(connection, collective.name)
-    if _details(existing) != _details(collective):
+    if replace(existing, created_at=None) != replace(collective, created_at=None):
         raise AlreadyExistsError(f"collectives/{collective.name}")
     return existing
 
 
 def update_collective(connection: sa.Connection, collective: Collective) -> Collective:
-    """Replace a collective's details, or NotFoundError."""
+    """Replace a collective's details, or NotFoundError.
+
+    Raises StateError where another collective has one of its domains.
+    """
     query = sa.update(t.collective).where(t.collective.c.name == collective.name).values(_details(collective))
-    connection.execute(query)
+    number = connection.execute(query.returning(t.collective.c.collective_id)).scalar()
+    if number is not None:
+        domains.claim(connection, number, collective)
     return get_collective(connection, collective.name)
 
 
@@ -96,7 +106,7 @@ def list_collectives(
     connection: sa.Connection, *, after: str = "", limit: int | None = None, only: str | None = None
 ) -> list[Collective]:
     """Collectives by the bytes of their name; all of them without a limit."""
-    query = _page(t.collective, after, limit, only)
+    query = _page(t.collective, after, limit, only).add_columns(domains.of_collective())
     return [
         Collective(
             row.name,
@@ -104,6 +114,7 @@ def list_collectives(
             row.members,
             row.equity_ppm,
             CollectiveStatus(row.status),
+            tuple(sorted(row.domains or ())),
             row.created_at,
         )
         for row in connection.execute(query)

@@ -38,6 +38,13 @@ MAX_ANSWER_BYTES: Final = 2**16
 """The longest answer that is read: a few signature lines."""
 
 
+MAX_TIME_SECONDS: Final = 253_402_300_799
+"""The end of the year 9999, beyond which calendars here do not go."""
+
+MAX_WITNESSES: Final = 64
+"""A note with this many cosignatures is still read by everyone who reads a hundred signatures."""
+
+
 @dataclass(frozen=True, slots=True)
 class Witness:
     """Where a witness is, and the key with which it cosigns."""
@@ -61,6 +68,8 @@ class Witness:
             if key.type is not SignatureType.COSIGNATURE:
                 raise InvalidInputError.of(field, f"{key.name} is no witness's key, which is of type 0x04")
             found.append(cls(url.rstrip("/"), key))
+        if len(found) > MAX_WITNESSES:
+            raise InvalidInputError.of(field, f"must be at most {MAX_WITNESSES}, are {len(found)}")
         return tuple(found)
 
 
@@ -155,7 +164,8 @@ def read_cosignature(witness: Witness, note: Note, answer: bytes) -> StoredCosig
             witness.key.name, HTTPStatus.OK, f"answers no cosignature of its own: {error}"
         ) from None
     found = opened.verified[0]
-    assert found.time_seconds is not None  # noqa: S101  # a witness's key is of type 0x04
+    if found.time_seconds is None or found.time_seconds > MAX_TIME_SECONDS:
+        raise WitnessRefusedError(witness.key.name, HTTPStatus.OK, "states a time past the year 9999")
     return StoredCosignature(witness.key, found.signature, found.time_seconds)
 
 

@@ -34,6 +34,7 @@ COMMANDS: Final = {
     "log": "services.cli.logs:app",
     "bundle": "services.cli.exports:bundle",
     "verify": "services.cli.verify:verify",
+    "export": "services.cli.exporting:export",
     "demo": "services.cli.demo:demo",
 }
 """Where each command is: a function, or a `typer.Typer` with commands of its own."""

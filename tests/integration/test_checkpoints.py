@@ -6,7 +6,9 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
+from typing import Any
 
+import psycopg
 import pymerkle
 import pytest
 import structlog
@@ -16,7 +18,7 @@ from ledger.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
 from ledger.log_proofs import LogProof
 from ledger.merkle import leaf_hash, verify_consistency, verify_inclusion
 from ledger.note_keys import SignatureType, SigningKey, VerifierKey
-from ledger.store import checkpoints, registry
+from ledger.store import checkpoints, proofs, registry
 from ledger.store.checkpoints import StoredCosignature
 from ledger.tiles import tiles
 from moiety import FailedPreconditionError, InvalidArgumentError, NotFoundError
@@ -103,6 +105,27 @@ def test_any_two_sizes_are_proved_consistent(scene: Scene) -> None:
         assert (proof.old_root, proof.new_root) == roots
         verify_consistency(old_size, new_size, *roots, list(proof.hashes))
     assert scene.platform.get_consistency_proof(POOL, 2).new_size == 88
+
+
+def test_each_proof_is_one_query(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    executed: list[object] = []
+    execute = psycopg.Cursor.execute
+
+    def counted(cursor: Any, query: Any, *arguments: Any, **options: Any) -> Any:
+        executed.append(query)
+        return execute(cursor, query, *arguments, **options)
+
+    database = scene.deployment.running.parts.database
+    with database.transaction() as connection:
+        pool = registry.get_pool(connection, POOL).ref
+        monkeypatch.setattr(psycopg.Cursor, "execute", counted)
+        for prove in (
+            lambda: proofs.inclusion_proof(connection, pool, 37, 88),
+            lambda: proofs.consistency_proof(connection, pool, 37, 88),
+        ):
+            executed.clear()
+            prove()
+            assert len(executed) == 1
 
 
 def test_a_peer_comes_to_the_same_roots_and_paths(scene: Scene) -> None:

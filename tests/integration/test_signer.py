@@ -372,6 +372,12 @@ def test_a_key_file_is_its_owners_and_is_made_once(tmp_path: Path) -> None:
         read_key(tmp_path / "none")
 
 
+def test_a_folder_that_cannot_be_is_refused_by_its_setting(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InvalidInputError, match="MOIETY_CHECKPOINT_FOLDER"):
+        CheckpointFolder(tmp_path / "file" / "checkpoints")
+
+
 def test_the_background_process_signs(scene: Scene, tmp_path: Path, clock: SteppedClock) -> None:
     path = tmp_path / "signing-key"
     key = generate_key(path, "log.example")

@@ -163,6 +163,7 @@ def test_a_witness_of_another_history_is_heard_and_the_request_is_kept_as_eviden
 
 
 OTHER = SigningKey("witness.example/w1", b"\x55" * 32, SignatureType.COSIGNATURE)
+TIMELESS = b"its own, signed for a time that no calendar has"
 FORGED = OTHER.sign("not the checkpoint\n", 5)
 
 
@@ -174,6 +175,7 @@ FORGED = OTHER.sign("not the checkpoint\n", 5)
         ((200, "text/plain", f"{FORGED.line()}\n".encode()), "answers no cosignature of its own"),
         ((200, "text/plain", f"{stranger().key.sign('other text', 5).line()}\n".encode()), "not its signature"),
         ((200, "text/plain", b"a" * 70_000), "does not answer"),
+        ((200, "text/plain", TIMELESS), "past the year 9999"),
         ((409, "text/x.tlog.size", b"03\n"), "answers a conflict without a size"),
         ((409, "text/plain", b"3\n"), "answers with status 409"),
         ((500, "text/plain", b""), "answers with status 500"),
@@ -190,8 +192,10 @@ def test_an_answer_that_breaks_the_rules_is_not_kept(
     answer: third_party.Answer,
     said: str,
 ) -> None:
+    (checkpoint,) = signer.run_once()
+    if answer[2] == TIMELESS:
+        answer = 200, "text/plain", f"{witness.key.sign(checkpoint.text(), 2**62).line()}\n".encode()
     witness.instead = answer
-    signer.run_once()
     cosigner = cosigner_of(scene, signer, folder, witness)
     with structlog.testing.capture_logs() as logged:
         assert cosigner.run_once() == 0
@@ -246,6 +250,7 @@ def test_witnesses_are_read_from_their_setting() -> None:
         f"https://w1.example:port {first}",
         f"https://[::1 {first}",
         f"https://user@w1.example {first}",
+        ",".join([f"https://w1.example {first}"] * 65),
     ):
         with pytest.raises(InvalidInputError, match="MOIETY_WITNESSES"):
             Witness.parse_all(wrong)
