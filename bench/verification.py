@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -30,7 +30,7 @@ from ledger.merkle import Frontier
 from ledger.note_keys import SigningKey
 from ledger.usage import parse_batch
 from payout.policy import Policy, PoolContent
-from services.bundle import write_bundle
+from services.static_files.bundles import write_bundle
 
 KEY = SigningKey("bench.example/pools/bench", bytes(32))
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -96,14 +96,10 @@ def make(folder: Path, workload: Workload, repeat: int) -> Source:
         MethodContent(method="bench", version=1, display_name="Bench", confidence_ppm=900_000, evidence_uri="")
     )
     for seed in range(repeat):
-        for table in Workload(**{**vars_of(workload), "seed": seed}).tables():
+        for table in replace(workload, seed=seed).tables():
             source.submit(table)
     write_bundle(source, folder / "bench.tar")
     return source
-
-
-def vars_of(workload: Workload) -> dict[str, int]:
-    return {name: getattr(workload, name) for name in workload.__slots__}
 
 
 def verify(bundle: Path, threads: int) -> tuple[float, int]:

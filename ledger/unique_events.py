@@ -93,8 +93,9 @@ class UniqueEvents:
 
     def _spill_to(self, spill: Spill, records: Records, *, depth: int) -> None:
         part = ((self._hash(records) >> np.uint64(64 - _PART_BITS * (depth + 1))) % np.uint64(PARTS)).astype(np.uint8)
-        # Stable, so that each part stays in the order of the log.
-        ordered = records[np.argsort(part, kind="stable")]
+        # Stable, so that each part stays in the order of the log. Whole rows move faster as plain numbers.
+        words = records.view(np.uint64).reshape(-1, _RECORD.itemsize // 8)
+        ordered = words[np.argsort(part, kind="stable")]
         ends = np.cumsum(np.bincount(part, minlength=PARTS)).tolist()
         for number, (begin, end) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):
             if end > begin:

@@ -32,7 +32,7 @@ from ledger.leaves import (
 from ledger.merkle import HASH_BYTES, Frontier, leaf_hash
 from ledger.readings import Reading
 from ledger.registry import PPM, require_range
-from ledger.usage import AI_ONLY, HUMAN_AI, BoolArray, UsageBatch, first_occurrences
+from ledger.usage import AI_ONLY, HUMAN_AI, BoolArray, Int64Array, UsageBatch, first_occurrences
 from payout.declared import Declared
 from payout.divergence import DivergedError, Divergence, LogReader, checked_body, require, require_same
 from payout.policy import Policy, PolicyContent, PoolContent
@@ -115,6 +115,8 @@ class PoolFold:
     hashes: bytearray = field(default_factory=bytearray)
     """Of all leaves, one after the other: a list of them would take three times the memory."""
     numbers: dict[str, int] = field(default_factory=dict)
+    _numbered: tuple[tuple[str, ...], Int64Array] = ((), np.zeros(0, dtype=np.int64))
+    """The collectives of the batch before, and their numbers where they were looked up, else -1."""
     weights: WeightSum = field(default_factory=WeightSum)
     weights_since_cut: WeightSum | None = None
     """What was weighed since the last `cut`, until the round that ended there is posted."""
@@ -285,6 +287,16 @@ class PoolFold:
             self._require_weights(leaf.index, content, weigh(batch, taken_back), original, batch, sign=-1)
             self.shares += len(batch.shares)
 
+    def _numbers_of(self, collectives: tuple[str, ...], index: Int64Array) -> Int64Array:
+        """Our numbers of those at `index`. A platform's batches mostly have one dictionary, which is looked up once."""
+        known, found = self._numbered
+        if known != collectives:
+            found = np.full(len(collectives), -1, dtype=np.int64)
+            self._numbered = collectives, found
+        for place in index[found[index] < 0].tolist():
+            found[place] = self.numbers.setdefault(collectives[place], len(self.numbers))
+        return found[index]
+
     def _require_weights(
         self,
         leaf_index: int,
@@ -301,9 +313,7 @@ class PoolFold:
             for figure in ("events", "attributed", "unattributed"):
                 require_same(leaf_index, f"mode {mode} {figure}", getattr(totals, figure), getattr(replayed, figure))
             if of_mode.events:
-                names = [batch.collectives[place] for place in of_mode.index]
-                numbers = [self.numbers.setdefault(name, len(self.numbers)) for name in names]
-                numbered = replace(of_mode, index=np.array(numbers, dtype=np.int64))
+                numbered = replace(of_mode, index=self._numbers_of(batch.collectives, of_mode.index))
                 key = UsageKey(usage.method, usage.method_version, mode)
                 self.weights.add(key, numbered, sign=sign)
                 if self.weights_since_cut is not None:

@@ -14,8 +14,8 @@ from ledger.static_files import Files
 from payout.findings import Headway, Report
 from payout.verification import Asked, verify
 from payout.verification_fold import Means
-from services.archives import SpillFolder, open_files
-from services.bundle import write_bundle
+from services.static_files.archives import SpillFolder, open_files
+from services.static_files.bundles import write_bundle
 from tests.pool_log import PoolLog
 
 ORIGIN: Final = "moiety.example/pools/folk"

@@ -32,7 +32,7 @@ COMMANDS: Final = {
     "held": "services.cli.payments:held_app",
     "commons": "services.cli.payments:commons_app",
     "log": "services.cli.logs:app",
-    "bundle": "services.cli.exports:bundle",
+    "bundle": "services.cli.bundles:bundle",
     "verify": "services.cli.verify:verify",
     "export": "services.cli.exporting:export",
     "demo": "services.cli.demo:demo",

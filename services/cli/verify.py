@@ -82,8 +82,8 @@ def _check_bundle(
     from payout.findings import Finding, Report, Step
     from payout.verification import Asked, verify
     from payout.verification_fold import Means
-    from services.archives import SpillFolder, open_files
     from services.cli.verdict import show
+    from services.static_files.archives import SpillFolder, open_files
 
     try:
         files = open_files(bundle)

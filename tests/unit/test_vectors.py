@@ -21,7 +21,7 @@ from payout.apportionment import apportion
 from payout.findings import Step
 from payout.pool_fold import CONTENTS
 from payout.receipt import check_receipt
-from services.archives import open_files
+from services.static_files.archives import open_files
 from tests.exports import report_of
 from tests.independent import verifier
 from tests.vectors.make import FOLDER, ROOT_SIZES, write

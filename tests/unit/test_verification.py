@@ -24,8 +24,8 @@ from payout.findings import Finding, Step
 from payout.rounds import Decision, RoundContent
 from payout.statement import parse_statement, render_statement
 from payout.verification_fold import Means
-from services.archives import SpillFolder
-from services.bundle import write_bundle
+from services.static_files.archives import SpillFolder
+from services.static_files.bundles import write_bundle
 from tests.batches import Event, event_id
 from tests.exports import KEY, ORIGIN, PoolSource, bundle_of, report_of, steps_of
 from tests.pool_log import PoolLog, totals

