@@ -13,13 +13,13 @@ import numpy.typing as npt
 
 from ledger.usage import BoolArray
 
-PARTS: Final = 256
+PARTS: Final = 64
 
 MAX_RECORDS: Final = 2**20
 """Records that are held at once, of 32 bytes: more are spilled, and a part of more is parted again."""
 
-_PART_BITS: Final = 8
-_MAX_DEPTH: Final = 3
+_PART_BITS: Final = 6
+_MAX_DEPTH: Final = 4
 _ACCEPTED: Final = 1 << 31
 
 _RECORD: Final = np.dtype([("high", "<u8"), ("low", "<u8"), ("leaf", "<u8"), ("platform", "<u4"), ("place", "<u4")])

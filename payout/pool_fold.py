@@ -32,7 +32,7 @@ from ledger.leaves import (
 from ledger.merkle import HASH_BYTES, Frontier, leaf_hash
 from ledger.readings import Reading
 from ledger.registry import PPM, require_range
-from ledger.usage import AI_ONLY, HUMAN_AI, BoolArray, Int64Array, UsageBatch, first_occurrences
+from ledger.usage import AI_ONLY, HUMAN_AI, BoolArray, Int64Array, UsageBatch, are_distinct, first_occurrences
 from payout.declared import Declared
 from payout.divergence import DivergedError, Divergence, LogReader, checked_body, require, require_same
 from payout.policy import Policy, PolicyContent, PoolContent
@@ -256,10 +256,11 @@ class PoolFold:
             batch = reading.usage(body)
         except InvalidInputError as error:
             raise DivergedError(Divergence(leaf_index, "body", "a valid batch", str(error))) from None
-        first, _ = first_occurrences(batch)
         accepted = ~_mask(leaf_index, "duplicates", content.duplicates, len(batch))
-        repeated = np.flatnonzero(accepted & ~first)
-        require_same(leaf_index, "duplicates", "[]", str(repeated.tolist()))
+        if not are_distinct(batch):
+            first, _ = first_occurrences(batch)
+            repeated = np.flatnonzero(accepted & ~first)
+            require_same(leaf_index, "duplicates", "[]", str(repeated.tolist()))
         require_same(leaf_index, "accepted", content.accepted, int(np.count_nonzero(accepted)))
         return batch, accepted
 
