@@ -53,11 +53,19 @@ from moiety.telemetry import (
     usage_events_of,
 )
 from moiety.v1.accounts_pb2 import Balance, Payment, Transfer
-from moiety.v1.audit_pb2 import Leaf, LogHead, ReplayProgress, ReplayVerdict
+from moiety.v1.audit_pb2 import (
+    Checkpoint,
+    ConsistencyProof,
+    InclusionProof,
+    Leaf,
+    LogHead,
+    ReplayProgress,
+    ReplayVerdict,
+)
 from moiety.v1.registry_pb2 import ApiKey, Collective, Membership, Method, Platform, Policy, Pool, Schedule
 from moiety.v1.revenue_pb2 import Revenue
 from moiety.v1.rounds_pb2 import Allocation, Round
-from moiety.v1.usage_pb2 import Receipt
+from moiety.v1.usage_pb2 import BatchProof, Receipt
 from moiety.verbs.rounds import Preview
 
 __all__ = [
@@ -68,16 +76,20 @@ __all__ = [
     "ApiKey",
     "ArrowTable",
     "Balance",
+    "BatchProof",
     "BatchRefusal",
     "BatchRefusedError",
     "CancelledError",
+    "Checkpoint",
     "Client",
     "Collective",
+    "ConsistencyProof",
     "DataLossError",
     "DeadlineExceededError",
     "DomainMap",
     "EventViolation",
     "FailedPreconditionError",
+    "InclusionProof",
     "InternalError",
     "InvalidArgumentError",
     "InvalidDomainError",

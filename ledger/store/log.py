@@ -33,6 +33,19 @@ def read_head(connection: sa.Connection, pool: PoolRef) -> Frontier:
     return _frontier(connection, pool, lock=False)
 
 
+def read_heads(connection: sa.Connection) -> list[tuple[PoolRef, int, bytes]]:
+    """Every pool with the size of its log and the bytes of its right edge, in the order of the pools."""
+    query = (
+        sa.select(t.pool.c.pool_id, t.pool.c.name, t.pool.c.currency, t.head.c.size, t.head.c.frontier)
+        .join_from(t.pool, t.head, t.pool.c.pool_id == t.head.c.pool_id)
+        .order_by(t.pool.c.pool_id)
+    )
+    return [
+        (PoolRef(row.pool_id, row.name, row.currency), row.size, bytes(row.frontier))
+        for row in connection.execute(query)
+    ]
+
+
 def lock_head(connection: sa.Connection, pool: PoolRef) -> None:
     """Hold the log's head from here to the commit: nobody else appends, and what is read next is the latest."""
     _frontier(connection, pool, lock=True)
@@ -89,9 +102,12 @@ UPDATE head SET size = :size, frontier = :frontier WHERE pool_id = :pool_id
 )
 
 
+_READ_HEAD: Final = sa.select(t.head.c.size, t.head.c.frontier).where(t.head.c.pool_id == sa.bindparam("pool_id"))
+_LOCK_HEAD: Final = _READ_HEAD.with_for_update()
+
+
 def _frontier(connection: sa.Connection, pool: PoolRef, *, lock: bool) -> Frontier:
-    query = sa.select(t.head.c.size, t.head.c.frontier).where(t.head.c.pool_id == pool.pool_id)
-    row = connection.execute(query.with_for_update() if lock else query).one()
+    row = connection.execute(_LOCK_HEAD if lock else _READ_HEAD, {"pool_id": pool.pool_id}).one()
     try:
         return Frontier.from_bytes(row.size, row.frontier)
     except ValueError as error:
@@ -125,13 +141,12 @@ def read_leaves(
             start += 1
 
 
+_INSERT_BODY: Final = sa.dialects.postgresql.insert(t.body).on_conflict_do_nothing()
+
+
 def put_body(connection: sa.Connection, pool: PoolRef, digest: bytes, content: bytes) -> None:
     """Keep a body under its hash; one that is there already stays."""
-    connection.execute(
-        sa.dialects.postgresql.insert(t.body)
-        .values(pool_id=pool.pool_id, sha256=digest, bytes=content)
-        .on_conflict_do_nothing()
-    )
+    connection.execute(_INSERT_BODY, {"pool_id": pool.pool_id, "sha256": digest, "bytes": content})
 
 
 def read_body(connection: sa.Connection, pool: PoolRef, digest: bytes) -> bytes:

@@ -3,7 +3,7 @@
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import sqlalchemy as sa
@@ -239,10 +239,19 @@ def declare_method(connection: sa.Connection, pool: PoolRef, method: Method, now
     return replace(declared, leaf_index=leaf.index)
 
 
+_METHODS: Final = sa.select(t.leaf.c.entry).join_from(
+    t.method, t.leaf, (t.leaf.c.pool_id == t.method.c.pool_id) & (t.leaf.c.leaf_index == t.method.c.leaf_index)
+)
+_LATEST_METHOD: Final = (
+    _METHODS.where(t.method.c.pool_id == sa.bindparam("pool_id"), t.method.c.name == sa.bindparam("name"))
+    .order_by(t.method.c.version.desc())
+    .limit(1)
+)
+
+
 def latest_method(connection: sa.Connection, pool: PoolRef, name: str) -> Method | None:
     """The latest version of a method, if it was declared."""
-    query = _methods(pool).where(t.method.c.name == name).order_by(t.method.c.version.desc()).limit(1)
-    row = connection.execute(query).first()
+    row = connection.execute(_LATEST_METHOD, {"pool_id": pool.pool_id, "name": name}).first()
     return _method(row.entry) if row else None
 
 
@@ -261,8 +270,7 @@ def list_methods(connection: sa.Connection, pool: PoolRef, *, after: int = -1, l
 
 
 def _methods(pool: PoolRef) -> sa.Select[Any]:
-    on = (t.leaf.c.pool_id == t.method.c.pool_id) & (t.leaf.c.leaf_index == t.method.c.leaf_index)
-    return sa.select(t.leaf.c.entry).join_from(t.method, t.leaf, on).where(t.method.c.pool_id == pool.pool_id)
+    return _METHODS.where(t.method.c.pool_id == pool.pool_id)
 
 
 def _method(entry: bytes) -> Method:

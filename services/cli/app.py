@@ -32,6 +32,7 @@ COMMANDS: Final = {
     "held": "services.cli.payments:held_app",
     "commons": "services.cli.payments:commons_app",
     "log": "services.cli.logs:app",
+    "export": "services.cli.exporting:export",
     "demo": "services.cli.demo:demo",
 }
 """Where each command is: a function, or a `typer.Typer` with commands of its own."""

@@ -29,7 +29,7 @@ class Exit(IntEnum):
 
 MEANINGS: Final = {
     Exit.OK: "done",
-    Exit.DOES_NOT_HOLD: "what was asked about does not hold (a replay diverged)",
+    Exit.DOES_NOT_HOLD: "what was asked about does not hold (a replay diverged, a proof fails)",
     Exit.BAD_INPUT: "the input is wrong, or names what does not exist",
     Exit.REFUSED_BY_STATE: "the state does not allow it, or the id is taken",
     Exit.NOT_ALLOWED: "the API key is missing, unknown, revoked or may not do this",
@@ -83,6 +83,12 @@ class ConflictError(InputError):
     """What is asked for contradicts what is there and cannot be changed; nothing was changed."""
 
     code = Exit.REFUSED_BY_STATE
+
+
+class DoesNotHoldError(InputError):
+    """What was asked about does not hold."""
+
+    code = Exit.DOES_NOT_HOLD
 
 
 def exit_code(error: errors.MoietyError) -> Exit:
