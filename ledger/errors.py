@@ -123,3 +123,27 @@ class ProofError(MoietyError):
 
     def __str__(self) -> str:
         return f"proof refused: {self.reason}"
+
+
+class FormatError(MoietyError):
+    """Bytes are not of the published format that they claim. `subject` is which part, `reason` the rule it breaks."""
+
+    def __init__(self, subject: str, reason: str) -> None:
+        super().__init__(subject, reason)
+        self.subject = subject
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.subject}: {self.reason}"
+
+
+class SignatureError(MoietyError):
+    """A signature of a known key does not hold, or no known key has signed. `keys` are the names concerned."""
+
+    def __init__(self, keys: Sequence[str], reason: str) -> None:
+        super().__init__(keys, reason)
+        self.keys = tuple(keys)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"signature refused: {', '.join(self.keys)} {self.reason}"

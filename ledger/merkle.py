@@ -148,6 +148,11 @@ def consistency_coordinates(old_size: int, size: int) -> list[tuple[Coordinate, 
     return path[::-1]
 
 
+def perfect_subtrees(size: int) -> tuple[Coordinate, ...]:
+    """Gives the perfect subtrees that a tree of `size` leaves consists of, largest first; they `fold` into its root."""
+    return _perfect_subtrees(0, size)
+
+
 def assemble_proof(path: Iterable[Sequence[Coordinate]], hashes: Mapping[Coordinate, bytes]) -> list[bytes]:
     """Gives the proof along `path`, the coordinates from one of the above, out of the hashes that it names.
 
@@ -225,24 +230,39 @@ def verify_consistency(old_size: int, new_size: int, old_root: bytes, new_root: 
         return
 
     # 3. Start from the largest perfect subtree that ends the old tree: the old root, if that is all of it.
-    place, last = old_size - 1, new_size - 1
-    while place & 1:
-        place, last = place >> 1, last >> 1
-    path = list(proof) if place else [old_root, *proof]
-    if not path:
-        raise ProofError("the path is too short")
+    path = [old_root, *proof] if old_size.bit_count() == 1 else list(proof)
 
-    # 4. Climb to the top of both trees. What is on the left is in both, on the right only in the new one.
-    old_computed = new_computed = path[0]
-    for sibling, on_left in _climb(place, last, path[1:]):
-        old_computed = node_hash(sibling, old_computed) if on_left else old_computed
-        new_computed = node_hash(sibling, new_computed) if on_left else node_hash(new_computed, sibling)
+    # 4. Climb to the top of both trees.
+    old_computed, new_computed = consistency_roots(old_size, new_size, path)
 
     # 5. What is there are the roots.
     if old_computed != old_root:
         raise ProofError("the path does not lead to the old root")
     if new_computed != new_root:
         raise ProofError("the path does not lead to the new root")
+
+
+def consistency_roots(old_size: int, new_size: int, path: Sequence[bytes]) -> tuple[bytes, bytes]:
+    """Gives the roots of both trees that a consistency path leads to, for 0 < old_size < new_size.
+
+    `path` is the proof; where the old tree is one perfect subtree, which a proof leaves out, its hash comes first.
+    A path that leads to a known new root shows what the root of its first `old_size` leaves must have been: by the
+    collision resistance of SHA-256 no other path leads there.
+
+    Raises:
+        ProofError: the path has too few or too many hashes.
+    """
+    if not path:
+        raise ProofError("the path is too short")
+    place, last = old_size - 1, new_size - 1
+    while place & 1:
+        place, last = place >> 1, last >> 1
+    # What is on the left is in both trees, on the right only in the new one.
+    old_computed = new_computed = path[0]
+    for sibling, on_left in _climb(place, last, path[1:]):
+        old_computed = node_hash(sibling, old_computed) if on_left else old_computed
+        new_computed = node_hash(sibling, new_computed) if on_left else node_hash(new_computed, sibling)
+    return old_computed, new_computed
 
 
 def _climb(place: int, last: int, path: Sequence[bytes]) -> Iterator[tuple[bytes, bool]]:

@@ -10,53 +10,127 @@ files, `moiety.telemetry` takes Content Telemetry sessions, `moiety.errors` says
 holds the contract's messages and stubs.
 """
 
-from moiety.batches import USAGE_SCHEMA, ArrowTable, record_batches, usage_batches
-from moiety.client import Client
-from moiety.errors import (
-    AbortedError,
-    AlreadyExistsError,
-    BatchRefusal,
-    BatchRefusedError,
-    CancelledError,
-    DataLossError,
-    DeadlineExceededError,
-    EventViolation,
-    FailedPreconditionError,
-    InternalError,
-    InvalidArgumentError,
-    InvalidDomainError,
-    InvalidUsageError,
-    MoietyError,
-    NotFoundError,
-    OutOfRangeError,
-    PermissionDeniedError,
-    ResourceExhaustedError,
-    ServiceError,
-    UnauthenticatedError,
-    UnavailableError,
-    UnimplementedError,
-    UsageFileError,
-    Violation,
-)
-from moiety.events import Mode, UsageEvent, batch_of
-from moiety.files import count_events, read_usage
-from moiety.ids import event_id_of, uuid7
-from moiety.telemetry import (
-    DomainMap,
-    RefusedSession,
-    ShareBasis,
-    TelemetrySession,
-    TelemetrySubmission,
-    read_telemetry,
-    usage_events_of,
-)
-from moiety.v1.accounts_pb2 import Balance, Payment, Transfer
-from moiety.v1.audit_pb2 import Leaf, LogHead, ReplayProgress, ReplayVerdict
-from moiety.v1.registry_pb2 import ApiKey, Collective, Method, Platform, Policy, Pool, Schedule
-from moiety.v1.revenue_pb2 import Revenue
-from moiety.v1.rounds_pb2 import Allocation, Round
-from moiety.v1.usage_pb2 import Receipt
-from moiety.verbs.rounds import Preview
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from moiety.batches import USAGE_SCHEMA, ArrowTable, record_batches, usage_batches
+    from moiety.client import Client
+    from moiety.errors import (
+        AbortedError,
+        AlreadyExistsError,
+        BatchRefusal,
+        BatchRefusedError,
+        CancelledError,
+        DataLossError,
+        DeadlineExceededError,
+        EventViolation,
+        FailedPreconditionError,
+        InternalError,
+        InvalidArgumentError,
+        InvalidDomainError,
+        InvalidUsageError,
+        MoietyError,
+        NotFoundError,
+        OutOfRangeError,
+        PermissionDeniedError,
+        ResourceExhaustedError,
+        ServiceError,
+        UnauthenticatedError,
+        UnavailableError,
+        UnimplementedError,
+        UsageFileError,
+        Violation,
+    )
+    from moiety.events import Mode, UsageEvent, batch_of
+    from moiety.files import count_events, read_usage
+    from moiety.ids import event_id_of, uuid7
+    from moiety.telemetry import (
+        DomainMap,
+        RefusedSession,
+        ShareBasis,
+        TelemetrySession,
+        TelemetrySubmission,
+        read_telemetry,
+        usage_events_of,
+    )
+    from moiety.v1.accounts_pb2 import Balance, Payment, Transfer
+    from moiety.v1.audit_pb2 import (
+        Checkpoint,
+        ConsistencyProof,
+        InclusionProof,
+        Leaf,
+        LogHead,
+        ReplayProgress,
+        ReplayVerdict,
+    )
+    from moiety.v1.registry_pb2 import ApiKey, Collective, Method, Platform, Policy, Pool, Schedule
+    from moiety.v1.revenue_pb2 import Revenue
+    from moiety.v1.rounds_pb2 import Allocation, Round
+    from moiety.v1.usage_pb2 import BatchProof, Receipt
+    from moiety.verbs.rounds import Preview
+
+_NAMES: Final = {
+    "moiety.batches": ("USAGE_SCHEMA", "ArrowTable", "record_batches", "usage_batches"),
+    "moiety.client": ("Client",),
+    "moiety.errors": (
+        "AbortedError",
+        "AlreadyExistsError",
+        "BatchRefusal",
+        "BatchRefusedError",
+        "CancelledError",
+        "DataLossError",
+        "DeadlineExceededError",
+        "EventViolation",
+        "FailedPreconditionError",
+        "InternalError",
+        "InvalidArgumentError",
+        "InvalidDomainError",
+        "InvalidUsageError",
+        "MoietyError",
+        "NotFoundError",
+        "OutOfRangeError",
+        "PermissionDeniedError",
+        "ResourceExhaustedError",
+        "ServiceError",
+        "UnauthenticatedError",
+        "UnavailableError",
+        "UnimplementedError",
+        "UsageFileError",
+        "Violation",
+    ),
+    "moiety.events": ("Mode", "UsageEvent", "batch_of"),
+    "moiety.files": ("count_events", "read_usage"),
+    "moiety.ids": ("event_id_of", "uuid7"),
+    "moiety.telemetry": (
+        "DomainMap",
+        "RefusedSession",
+        "ShareBasis",
+        "TelemetrySession",
+        "TelemetrySubmission",
+        "read_telemetry",
+        "usage_events_of",
+    ),
+    "moiety.v1.accounts_pb2": ("Balance", "Payment", "Transfer"),
+    "moiety.v1.audit_pb2": (
+        "Checkpoint",
+        "ConsistencyProof",
+        "InclusionProof",
+        "Leaf",
+        "LogHead",
+        "ReplayProgress",
+        "ReplayVerdict",
+    ),
+    "moiety.v1.registry_pb2": ("ApiKey", "Collective", "Method", "Platform", "Policy", "Pool", "Schedule"),
+    "moiety.v1.revenue_pb2": ("Revenue",),
+    "moiety.v1.rounds_pb2": ("Allocation", "Round"),
+    "moiety.v1.usage_pb2": ("BatchProof", "Receipt"),
+    "moiety.verbs.rounds": ("Preview",),
+}
+"""Where each public name is at home. A module is imported when it is asked for: `moiety verify` runs without gRPC."""
+
+_HOMES: Final = {name: module for module, names in _NAMES.items() for name in names}
+_MODULES: Final = ("attribution", "errors", "telemetry", "v1")
 
 __all__ = [
     "USAGE_SCHEMA",
@@ -66,16 +140,20 @@ __all__ = [
     "ApiKey",
     "ArrowTable",
     "Balance",
+    "BatchProof",
     "BatchRefusal",
     "BatchRefusedError",
     "CancelledError",
+    "Checkpoint",
     "Client",
     "Collective",
+    "ConsistencyProof",
     "DataLossError",
     "DeadlineExceededError",
     "DomainMap",
     "EventViolation",
     "FailedPreconditionError",
+    "InclusionProof",
     "InternalError",
     "InvalidArgumentError",
     "InvalidDomainError",
@@ -122,3 +200,17 @@ __all__ = [
     "usage_events_of",
     "uuid7",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(f"moiety.{name}")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'moiety' has no attribute {name!r}")
+    found = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_MODULES})

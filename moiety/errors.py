@@ -15,14 +15,15 @@ from typing import TYPE_CHECKING, ClassVar
 
 import grpc
 
+from moiety import roots
+
 if TYPE_CHECKING:
     from moiety.v1.usage_pb2 import Receipt
 
+MoietyError = roots.MoietyError
+Violation = roots.Violation
+
 _EVENT_FIELD = re.compile(r"events\[(\d{1,9})\](?:\.(.+))?")
-
-
-class MoietyError(Exception):
-    """The root of the errors that this package raises on purpose."""
 
 
 class InvalidUsageError(MoietyError):
@@ -70,14 +71,6 @@ class InvalidDomainError(MoietyError):
 
     def __str__(self) -> str:
         return f"{self.collective}: {self.domain!r} {self.reason}"
-
-
-@dataclass(frozen=True, slots=True)
-class Violation:
-    """One thing wrong with a request: the field (or the resource) as the contract names it, and what is wrong."""
-
-    field: str
-    description: str
 
 
 class ServiceError(MoietyError):

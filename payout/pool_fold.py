@@ -3,15 +3,16 @@
 What does not hold is raised as a divergence, which names the leaf and the figure.
 """
 
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from hashlib import sha256
-from typing import Any, Final, Protocol
+from functools import partial
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
 from ledger.batch_weights import BatchWeights, weigh
-from ledger.errors import InvalidInputError, LedgerCorruptError, NotFoundError
+from ledger.errors import InvalidInputError, LedgerCorruptError
 from ledger.journal import Transfer, fold, movement_transfers, platform_account, revenue_transfers
 from ledger.leaves import (
     Content,
@@ -27,9 +28,10 @@ from ledger.leaves import (
     decode,
     decode_positions,
 )
-from ledger.merkle import Frontier, leaf_hash
+from ledger.merkle import HASH_BYTES, Frontier, leaf_hash
 from ledger.registry import PPM, require_range
 from ledger.usage import AI_ONLY, HUMAN_AI, BoolArray, UsageBatch, first_occurrences, parse_batch
+from payout.divergence import DivergedError, Divergence, LogReader, checked_body, require, require_same
 from payout.policy import Policy, PolicyContent, PoolContent
 from payout.rounds import (
     Decision,
@@ -54,24 +56,6 @@ CONTENTS: Final[Mapping[str, type[Content]]] = {kind.type: kind for kind in _KIN
 """Every type of entry that a pool's log may hold."""
 
 
-class LogReader(Protocol):
-    """Where a replay reads from."""
-
-    pool: str
-
-    def size(self) -> int:
-        """Leaves in the log."""
-
-    def leaves(self, start: int, end: int) -> Iterator[EncodedLeaf]:
-        """The leaves in [start, end), in order."""
-
-    def body(self, sha256: bytes) -> bytes:
-        """The body under a hash, or NotFoundError."""
-
-    def transfers(self, leaf_index: int) -> list[Transfer]:
-        """What the journal says that a leaf moved, in order."""
-
-
 @dataclass(frozen=True, slots=True)
 class Progress:
     """How far a replay has come."""
@@ -82,42 +66,36 @@ class Progress:
     shares: int
 
 
-@dataclass(frozen=True, slots=True)
-class Divergence:
-    """The first thing that is not as the replay has it: the leaf, the statement's line (from 1, else 0), the figure."""
+class WeighedBatch(NamedTuple):
+    """A usage leaf's batch: its events, which of them were accepted, and the weights of these."""
 
-    leaf_index: int
-    figure: str
-    logged: str
-    replayed: str
-    line: int = 0
+    batch: UsageBatch
+    accepted: BoolArray
+    weights: BatchWeights
 
 
-class DivergedError(Exception):
-    """What is logged is not what follows from the log."""
-
-    def __init__(self, divergence: Divergence) -> None:
-        super().__init__(divergence)
-        self.divergence = divergence
+def _at_once(work: Callable[[], WeighedBatch]) -> Callable[[], WeighedBatch]:
+    done = work()
+    return lambda: done
 
 
-def require_same(leaf_index: int, figure: str, logged: object, replayed: object, line: int = 0) -> None:
-    """Diverge where the figure is not what the replay gives; `line` is the statement's, from 1."""
-    if logged != replayed:
-        raise DivergedError(Divergence(leaf_index, figure, str(logged), str(replayed), line))
-
-
-def require(holds: bool, leaf_index: int, figure: str, logged: object, wanted: str) -> None:
-    """Diverge where the logged figure is not what it must be, which `wanted` says in words."""
-    if not holds:
-        raise DivergedError(Divergence(leaf_index, figure, str(logged), wanted))
+def _nobody(leaf: Leaf[Any], weighed: WeighedBatch) -> None:
+    """Look at nothing."""
 
 
 @dataclass(slots=True)
 class PoolFold:
-    """The state of a pool so far, as a fold of its leaves."""
+    """The state of a pool so far, as a fold of its leaves.
+
+    `submit` begins work and gives what waits for its result; `ahead` is how many batches may be under way before the
+    oldest is waited for. Their results are taken in by the order of the log, whatever the order of the work.
+    """
 
     log: LogReader
+    submit: Callable[[Callable[[], WeighedBatch]], Callable[[], WeighedBatch]] = _at_once
+    ahead: int = 0
+    observe: Callable[[Leaf[Any], WeighedBatch], None] = _nobody
+    """Sees each batch that was taken in."""
     frontier: Frontier = field(default_factory=Frontier)
     policies: list[tuple[int, int, Policy]] = field(default_factory=list)
     """(leaf index, version, terms), oldest first."""
@@ -130,11 +108,15 @@ class PoolFold:
     deficits: Deficits = field(default_factory=Deficits)
     retracted: dict[int, set[int]] = field(default_factory=dict)
     """By the batch's leaf, the positions taken back so far."""
-    hashes: list[bytes] = field(default_factory=list)
+    hashes: bytearray = field(default_factory=bytearray)
+    """Of all leaves, one after the other: a list of them would take three times the memory."""
     numbers: dict[str, int] = field(default_factory=dict)
     weights: WeightSum = field(default_factory=WeightSum)
+    weights_since_cut: WeightSum | None = None
+    """What was weighed since the last `cut`, until the round that ended there is posted."""
     events: int = 0
     shares: int = 0
+    _under_way: deque[tuple[Leaf[Any], Callable[[], WeighedBatch]]] = field(default_factory=deque)
 
     def progress(self, total: int) -> Progress:
         return Progress(self.frontier.size, total, self.events, self.shares)
@@ -154,8 +136,18 @@ class PoolFold:
         require_same(encoded.index, "pool", leaf.pool, self.log.pool)
         return leaf
 
-    def fold(self, encoded: EncodedLeaf, *, weigh_from: int) -> None:
-        """Take in the next leaf; usage from `weigh_from` on is weighed again from its body."""
+    def cut(self) -> None:
+        """A round ends here. Once it is posted, `weights` are those from here on."""
+        self.settle()
+        self.weights_since_cut = WeightSum()
+
+    def settle(self) -> None:
+        """Take in all batches that are under way."""
+        while self._under_way:
+            self._settle_oldest()
+
+    def fold(self, encoded: EncodedLeaf, *, weigh_from: int) -> Leaf[Any]:
+        """Take in the next leaf, and give it; usage from `weigh_from` on is weighed again from its body."""
         leaf = self.read(encoded)
         require_same(encoded.index, "index", encoded.index, self.frontier.size)
         first, kind = leaf.index == 0, leaf.content.type
@@ -163,12 +155,13 @@ class PoolFold:
             first == (kind == PoolContent.type), leaf.index, "type", kind, f"{PoolContent.type} first and only there"
         )
         self.frontier.append(encoded.hash)
-        self.hashes.append(encoded.hash)
+        self.hashes += encoded.hash
         try:
             self._take_in(leaf, weigh_from)
         except (InvalidInputError, LedgerCorruptError, ValueError) as error:
             # An entry can be canonical and still say what the service never would, such as a rate above one.
             raise DivergedError(Divergence(leaf.index, leaf.content.type, str(error), "a sound entry")) from None
+        return leaf
 
     def _take_in(self, leaf: Leaf[Any], weigh_from: int) -> None:
         match leaf.content:
@@ -179,7 +172,7 @@ class PoolFold:
             case MethodContent(method=method, version=version, confidence_ppm=confidence):
                 self.confidence_ppm[method, version] = require_range(confidence, "confidence_ppm", 0, PPM)
             case UsageContent() if leaf.index >= weigh_from:
-                self._weigh(leaf)
+                self.weigh_batch(leaf)
             case RetractionContent():
                 self._retract(leaf, counts=leaf.index >= weigh_from)
             case RevenueContent():
@@ -223,13 +216,26 @@ class PoolFold:
         self._move(leaf.index, transfers)
         self.posted_end, self.posted_number = content.end, content.number
         self.deficits = deficits_of(lines, content.deficit_unattributed)
+        if self.weights_since_cut is not None:
+            self.weights, self.weights_since_cut = self.weights_since_cut, None
 
-    def _weigh(self, leaf: Leaf[Any]) -> None:
-        content: UsageContent = leaf.content
-        batch, accepted = self._batch(leaf.index, content)
-        self._require_weights(leaf.index, content, weigh(batch, accepted), content, batch, sign=1)
+    def weigh_batch(self, leaf: Leaf[Any]) -> None:
+        """Weigh a usage leaf again from its body, and hold its totals against that."""
+        self._under_way.append((leaf, self.submit(partial(self._weighed, leaf.index, leaf.content))))
+        while len(self._under_way) > self.ahead:
+            self._settle_oldest()
+
+    def _weighed(self, leaf_index: int, content: UsageContent) -> WeighedBatch:
+        batch, accepted = self._batch(leaf_index, content)
+        return WeighedBatch(batch, accepted, weigh(batch, accepted))
+
+    def _settle_oldest(self) -> None:
+        leaf, wait = self._under_way.popleft()
+        content, weighed = leaf.content, wait()
+        self._require_weights(leaf.index, content, weighed.weights, content, weighed.batch, sign=1)
         self.events += content.accepted
-        self.shares += len(batch.shares)
+        self.shares += len(weighed.batch.shares)
+        self.observe(leaf, weighed)
 
     def _batch(self, leaf_index: int, content: UsageContent) -> tuple[UsageBatch, BoolArray]:
         """The batch in a usage leaf's body, and which of its events were accepted."""
@@ -253,7 +259,8 @@ class PoolFold:
         before = 0 <= content.batch_leaf < leaf.index
         require(before, leaf.index, "batch_leaf", content.batch_leaf, "a leaf before it")
         (encoded,) = self.log.leaves(content.batch_leaf, content.batch_leaf + 1)
-        require_same(content.batch_leaf, "leaf_hash", encoded.hash.hex(), self.hashes[content.batch_leaf].hex())
+        folded = self.hashes[HASH_BYTES * content.batch_leaf : HASH_BYTES * (content.batch_leaf + 1)]
+        require_same(content.batch_leaf, "leaf_hash", encoded.hash.hex(), folded.hex())
         original = self.read(encoded).content
         if not isinstance(original, UsageContent):
             raise DivergedError(Divergence(leaf.index, "batch_leaf", original.type, UsageContent.type))
@@ -289,7 +296,10 @@ class PoolFold:
                 names = [batch.collectives[place] for place in of_mode.index]
                 numbers = [self.numbers.setdefault(name, len(self.numbers)) for name in names]
                 numbered = replace(of_mode, index=np.array(numbers, dtype=np.int64))
-                self.weights.add(UsageKey(usage.method, usage.method_version, mode), numbered, sign=sign)
+                key = UsageKey(usage.method, usage.method_version, mode)
+                self.weights.add(key, numbered, sign=sign)
+                if self.weights_since_cut is not None:
+                    self.weights_since_cut.add(key, numbered, sign=sign)
 
 
 def _positions(leaf_index: int, figure: str, logged: str) -> list[int]:
@@ -306,16 +316,6 @@ def _mask(leaf_index: int, figure: str, logged: str, events: int) -> BoolArray:
     mask = np.zeros(events, dtype=np.bool_)
     mask[positions] = True
     return mask
-
-
-def checked_body(log: LogReader, leaf_index: int, figure: str, digest: str) -> bytes:
-    """The body that a leaf commits to, which has that hash."""
-    try:
-        body = log.body(bytes.fromhex(digest))
-    except NotFoundError:
-        raise DivergedError(Divergence(leaf_index, figure, digest, "no body has this hash")) from None
-    require_same(leaf_index, figure, digest, sha256(body).hexdigest())
-    return body
 
 
 def checked_lines(leaf_index: int, statement: bytes) -> list[Line]:

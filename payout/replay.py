@@ -13,17 +13,9 @@ from ledger.journal import REVENUE
 from ledger.leaves import (
     Leaf,
 )
+from payout.divergence import DivergedError, Divergence, LogReader, checked_body, require, require_same
 from payout.policy import Policy
-from payout.pool_fold import (
-    DivergedError,
-    Divergence,
-    LogReader,
-    PoolFold,
-    Progress,
-    checked_body,
-    require,
-    require_same,
-)
+from payout.pool_fold import PoolFold, Progress
 from payout.rounds import (
     Decision,
     DecisionContent,
@@ -73,10 +65,10 @@ def replay_round(log: LogReader, round_leaf: int) -> Generator[Progress, None, V
             fold_so_far.fold(encoded, weigh_from=content.start)
             yield fold_so_far.progress(total)
         fold_so_far.require_size(content.end)
-        distribution, policy = _check_round(log, fold_so_far, subject)
+        distribution, policy = check_round(log, fold_so_far, subject)
         for encoded in log.leaves(content.end, total):
-            fold_so_far.fold(encoded, weigh_from=total)
-            _check_aftermath(log, fold_so_far.read(encoded), subject, policy, distribution.lines)
+            leaf = fold_so_far.fold(encoded, weigh_from=total)
+            _check_aftermath(log, leaf, subject, policy, distribution.lines)
             yield fold_so_far.progress(total)
         fold_so_far.require_size(total)
     except DivergedError as diverged:
@@ -92,7 +84,7 @@ def policy_in_force(policies: list[tuple[int, int, Policy]], start: int) -> tupl
     return [found for found in policies if found[0] < start or found[0] == 0][-1]
 
 
-def _check_round(log: LogReader, state: PoolFold, leaf: Leaf[Any]) -> tuple[Distribution, Policy]:
+def check_round(log: LogReader, state: PoolFold, leaf: Leaf[Any]) -> tuple[Distribution, Policy]:
     """Hold the round's entry and statement against a new distribution of what was folded."""
     content: RoundContent = leaf.content
     require_same(leaf.index, "start", content.start, state.posted_end)
@@ -143,13 +135,19 @@ def _check_aftermath(
     """What was decided and posted of the round after it was calculated."""
     content: RoundContent = round_leaf.content
     match leaf.content:
-        case DecisionContent(round=content.number, decision=Decision.APPROVED, decided_by=decided_by):
-            if policy.review_seconds:
-                replayed = "someone other than who calculated"
-                if decided_by in (content.calculated_by, "policy"):
-                    raise DivergedError(Divergence(leaf.index, "decided_by", decided_by, replayed))
-            else:
-                require_same(leaf.index, "decided_by", decided_by, "policy")
+        case DecisionContent(round=content.number):
+            check_decision(leaf.index, leaf.content, content, policy)
         case PostingContent(round=content.number):
             journal = log.transfers(leaf.index)
             require_same(leaf.index, "transfers", journal, posting_transfers(content, lines))
+
+
+def check_decision(leaf_index: int, decision: DecisionContent, content: RoundContent, policy: Policy) -> None:
+    """Four eyes: who approves a round with review time did not ask for it; without, the policy approves it."""
+    if decision.decision != Decision.APPROVED:
+        return
+    if policy.review_seconds:
+        others = decision.decided_by not in (content.calculated_by, "policy")
+        require(others, leaf_index, "decided_by", decision.decided_by, "someone other than who calculated")
+    else:
+        require_same(leaf_index, "decided_by", decision.decided_by, "policy")

@@ -14,12 +14,14 @@ import structlog
 from ledger.errors import InvalidInputError, StateError
 from ledger.store.database import Database
 from services import keys
+from services.checkpoints.key_file import DEFAULT_ORIGIN, generate_key
+from services.checkpoints.timer import every
 from services.embedded import embedded_postgres
 from services.keys import Principal, Role
 from services.schema import pending_revisions, upgrade
 from services.server import Server
 from services.settings import Settings
-from services.wiring import Clock, Parts, system_clock, wire
+from services.wiring import Clock, Parts, SigningParts, system_clock, wire, wire_signing
 
 logger: Final = structlog.get_logger("moiety.host")
 
@@ -52,20 +54,34 @@ def serving(settings: Settings, *, clock: Clock = system_clock) -> Iterator[Runn
 
 @contextmanager
 def scheduling(settings: Settings, *, clock: Clock = system_clock) -> Iterator[None]:
-    """The scheduler on the settings' database; what it is doing is finished at the end."""
-    with _parts(settings, clock) as parts, _scheduler(parts):
+    """Scheduler and signer on the settings' database; what they are doing is finished at the end."""
+    with _parts(settings, clock) as parts, _scheduler(parts), _signer(parts):
         yield
 
 
 @contextmanager
+def signing_parts(settings: Settings, *, clock: Clock = system_clock) -> Iterator[tuple[Database, SigningParts]]:
+    """The signing parts on the settings' database, for an operator's own hands; nothing is started.
+
+    InvalidInputError where the settings name no signing key.
+    """
+    with _parts(settings, clock) as parts:
+        signing = wire_signing(parts)
+        if signing is None:
+            raise InvalidInputError.of("MOIETY_SIGNING_KEY_FILE", "is not set")
+        yield parts.database, signing
+
+
+@contextmanager
 def everything(settings: Settings, data_folder: Path, *, clock: Clock = system_clock) -> Iterator[Running]:
-    """Services and scheduler in one process, on an embedded Postgres whose files are in `data_folder`."""
+    """Services, scheduler and signer in one process, on an embedded Postgres whose files are in `data_folder`."""
     with ExitStack() as stack:
         url = stack.enter_context(embedded_postgres(data_folder))
         upgrade(url)
-        here = settings.model_copy(update={"database_url": url})
+        here = _with_signing_key(settings, data_folder).model_copy(update={"database_url": url})
         running = stack.enter_context(serving(here, clock=clock))
         stack.enter_context(_scheduler(running.parts))
+        stack.enter_context(_signer(running.parts))
         yield Running(running.address, running.parts, _first_key(running.parts.database, clock))
 
 
@@ -92,6 +108,29 @@ def _scheduler(parts: Parts) -> Iterator[None]:
         yield
     finally:
         parts.scheduler.stop()
+
+
+@contextmanager
+def _signer(parts: Parts) -> Iterator[None]:
+    signing = wire_signing(parts)
+    if signing is None:
+        logger.warning("no checkpoints are signed: MOIETY_SIGNING_KEY_FILE is not set")
+        yield
+        return
+    seconds = parts.settings.checkpoint_seconds
+    with every(seconds, signing.signer.run_once, signing.cosigner.run_once):
+        logger.info("signing", every_seconds=seconds)
+        yield
+
+
+def _with_signing_key(settings: Settings, data_folder: Path) -> Settings:
+    """The settings with a signing key in the data folder, made at the first start, unless they name one."""
+    if settings.signing_key_file is not None:
+        return settings
+    path = data_folder / "signing-key"
+    if not path.exists():
+        generate_key(path, DEFAULT_ORIGIN)
+    return settings.model_copy(update={"signing_key_file": path, "checkpoint_folder": data_folder / "checkpoints"})
 
 
 def _first_key(database: Database, clock: Clock) -> str | None:

@@ -51,6 +51,18 @@ class Settings(BaseSettings):
     schedule_poll_seconds: float = Field(default=1.0, ge=0.05, le=3600)
     """How often schedules are looked at."""
 
+    signing_key_file: Path | None = None
+    """The key that signs checkpoints, from `moiety log key`; its name is the deployment's origin."""
+
+    checkpoint_folder: Path | None = None
+    """Where the last checkpoint of each pool is kept outside the database; shared by all signers."""
+
+    checkpoint_seconds: float = Field(default=5.0, ge=0.05, le=3600)
+    """How often logs that have grown are signed, and witnesses asked."""
+
+    witnesses: str = ""
+    """Who cosigns checkpoints: `URL VKEY`, and a comma before the next."""
+
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """The least severe line that is logged."""
 
@@ -58,12 +70,16 @@ class Settings(BaseSettings):
     """One JSON object per line, or lines for people."""
 
     @model_validator(mode="after")
-    def _sound_listener(self) -> "Settings":
+    def _sound_together(self) -> "Settings":
         host, _, port = self.listen.rpartition(":")
         if not host or not (port.isascii() and port.isdigit()) or int(port) > MAX_PORT:
             raise ValueError("listen: must be an address and a port, such as 127.0.0.1:50051")
         if (self.tls_certificate_file is None) != (self.tls_key_file is None):
             raise ValueError("tls_key_file: goes with tls_certificate_file, and neither without the other")
+        if (self.signing_key_file is None) != (self.checkpoint_folder is None):
+            raise ValueError("checkpoint_folder: goes with signing_key_file, and neither without the other")
+        if self.witnesses and self.signing_key_file is None:
+            raise ValueError("witnesses: cosign what signing_key_file signs, which is not set")
         if self.tls_certificate_file is None and not is_loopback(host):
             raise ValueError(f"tls_certificate_file: is required to listen on {host}, which is not a loopback address")
         return self

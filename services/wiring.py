@@ -8,6 +8,10 @@ from ledger.store.database import Database
 from ledger.store.usage import UsageStore
 from payout.schedule import Scheduler
 from payout.settlement import Settlement
+from services.checkpoints.folder import CheckpointFolder
+from services.checkpoints.key_file import read_key
+from services.checkpoints.signer import Signer
+from services.checkpoints.witness import Cosigner, Witness
 from services.settings import Settings
 
 Clock = Callable[[], datetime]
@@ -47,3 +51,25 @@ def wire(settings: Settings, *, clock: Clock = system_clock) -> Parts:
         settlement=settlement,
         scheduler=Scheduler(database, settlement, clock, poll_interval=poll_interval),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class SigningParts:
+    """What signs checkpoints and has them cosigned."""
+
+    signer: Signer
+    cosigner: Cosigner
+
+
+def wire_signing(parts: Parts) -> SigningParts | None:
+    """The signing parts; None where the settings name no signing key.
+
+    InvalidInputError where the key, the folder or the witnesses are not what they must be.
+    """
+    settings = parts.settings
+    if settings.signing_key_file is None or settings.checkpoint_folder is None:
+        return None
+    key, folder = read_key(settings.signing_key_file), CheckpointFolder(settings.checkpoint_folder)
+    witnesses = Witness.parse_all(settings.witnesses)
+    signer = Signer(parts.database, parts.clock, key, folder)
+    return SigningParts(signer, Cosigner(parts.database, signer, folder, witnesses))

@@ -33,6 +33,19 @@ def read_head(connection: sa.Connection, pool: PoolRef) -> Frontier:
     return _frontier(connection, pool, lock=False)
 
 
+def read_heads(connection: sa.Connection) -> list[tuple[PoolRef, int, bytes]]:
+    """Every pool with the size of its log and the bytes of its right edge, in the order of the pools."""
+    query = (
+        sa.select(t.pool.c.pool_id, t.pool.c.name, t.pool.c.currency, t.head.c.size, t.head.c.frontier)
+        .join_from(t.pool, t.head, t.pool.c.pool_id == t.head.c.pool_id)
+        .order_by(t.pool.c.pool_id)
+    )
+    return [
+        (PoolRef(row.pool_id, row.name, row.currency), row.size, bytes(row.frontier))
+        for row in connection.execute(query)
+    ]
+
+
 def lock_head(connection: sa.Connection, pool: PoolRef) -> None:
     """Hold the log's head from here to the commit: nobody else appends, and what is read next is the latest."""
     _frontier(connection, pool, lock=True)

@@ -207,9 +207,33 @@ balance = sa.Table(
     comment="An account's balance after each leaf that touched it: a balance as of a log size is one index seek.",
 )
 
+checkpoint = sa.Table(
+    "checkpoint",
+    metadata,
+    pool_id(),
+    sa.Column("vkey", sa.Text, primary_key=True),
+    sa.Column("size", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("note", sa.LargeBinary, nullable=False),
+    created_at(),
+    sa.Index(None, "pool_id", "created_at", "size"),
+    comment="What the log's key signed of the log; the signer has the last one outside the database too.",
+)
+
+cosignature = sa.Table(
+    "cosignature",
+    metadata,
+    pool_id(),
+    sa.Column("log_vkey", sa.Text, primary_key=True),
+    sa.Column("vkey", sa.Text, primary_key=True),
+    sa.Column("size", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("signature", sa.LargeBinary, nullable=False),
+    sa.Column("time_seconds", sa.BigInteger, nullable=False),
+    comment="What a witness signed of a checkpoint, verified before it was kept.",
+)
+
 APPEND_ONLY: Final = (
     platform, pool, leaf, node, body, method, event, batch_weights, batch, retraction, revenue, movement, transfer,
-    balance,
+    balance, checkpoint, cosignature,
 )  # fmt: skip
 """What the service may insert and read, and nothing else."""
 

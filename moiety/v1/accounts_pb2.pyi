@@ -460,6 +460,7 @@ class ListTransfersRequest(_message.Message):
     ACCOUNT_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    START_FIELD_NUMBER: _builtins.int
     parent: _builtins.str
     """`pools/{pool}`."""
     account: _builtins.str
@@ -468,6 +469,8 @@ class ListTransfersRequest(_message.Message):
     """At most this many, 1 to 1,000; 0 is 100."""
     page_token: _builtins.str
     """From the previous page."""
+    start: _builtins.int
+    """The first leaf whose transfers are wanted on the first page."""
     def __init__(
         self,
         *,
@@ -475,10 +478,11 @@ class ListTransfersRequest(_message.Message):
         account: _builtins.str = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        start: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "page_size", b"page_size", "page_token", b"page_token", "parent", b"parent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "page_size", b"page_size", "page_token", b"page_token", "parent", b"parent", "start", b"start"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

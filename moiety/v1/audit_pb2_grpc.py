@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class AuditServiceStub:
-    """Gives auditors and operators the log with its bodies, and replays rounds from it.
+    """Gives auditors and operators the log with its bodies, and replays rounds from it. Checkpoints and proofs, which hold
+    only hashes, are for everyone with a key.
     """
 
     def __init__(self, channel):
@@ -50,6 +51,26 @@ class AuditServiceStub:
                 request_serializer=moiety_dot_v1_dot_audit__pb2.GetBodyRequest.SerializeToString,
                 response_deserializer=moiety_dot_v1_dot_audit__pb2.GetBodyResponse.FromString,
                 _registered_method=True)
+        self.GetCheckpoint = channel.unary_unary(
+                '/moiety.v1.AuditService/GetCheckpoint',
+                request_serializer=moiety_dot_v1_dot_audit__pb2.GetCheckpointRequest.SerializeToString,
+                response_deserializer=moiety_dot_v1_dot_audit__pb2.Checkpoint.FromString,
+                _registered_method=True)
+        self.ListCheckpoints = channel.unary_unary(
+                '/moiety.v1.AuditService/ListCheckpoints',
+                request_serializer=moiety_dot_v1_dot_audit__pb2.ListCheckpointsRequest.SerializeToString,
+                response_deserializer=moiety_dot_v1_dot_audit__pb2.ListCheckpointsResponse.FromString,
+                _registered_method=True)
+        self.GetInclusionProof = channel.unary_unary(
+                '/moiety.v1.AuditService/GetInclusionProof',
+                request_serializer=moiety_dot_v1_dot_audit__pb2.GetInclusionProofRequest.SerializeToString,
+                response_deserializer=moiety_dot_v1_dot_audit__pb2.InclusionProof.FromString,
+                _registered_method=True)
+        self.GetConsistencyProof = channel.unary_unary(
+                '/moiety.v1.AuditService/GetConsistencyProof',
+                request_serializer=moiety_dot_v1_dot_audit__pb2.GetConsistencyProofRequest.SerializeToString,
+                response_deserializer=moiety_dot_v1_dot_audit__pb2.ConsistencyProof.FromString,
+                _registered_method=True)
         self.ReplayRound = channel.unary_stream(
                 '/moiety.v1.AuditService/ReplayRound',
                 request_serializer=moiety_dot_v1_dot_audit__pb2.ReplayRoundRequest.SerializeToString,
@@ -58,7 +79,8 @@ class AuditServiceStub:
 
 
 class AuditServiceServicer:
-    """Gives auditors and operators the log with its bodies, and replays rounds from it.
+    """Gives auditors and operators the log with its bodies, and replays rounds from it. Checkpoints and proofs, which hold
+    only hashes, are for everyone with a key.
     """
 
     def GetLogHead(self, request, context):
@@ -77,6 +99,34 @@ class AuditServiceServicer:
 
     def GetBody(self, request, context):
         """Gives a body that a leaf commits to, in pieces.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetCheckpoint(self, request, context):
+        """Gives the last checkpoint that was signed of a pool's log, or the first of at least some size.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListCheckpoints(self, request, context):
+        """Lists the checkpoints that were signed of a pool's log, by size.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetInclusionProof(self, request, context):
+        """Proves that a leaf is in the log that a checkpoint states. FAILED_PRECONDITION while no checkpoint has it yet.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetConsistencyProof(self, request, context):
+        """Proves that the log of one size extends the log of another.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -107,6 +157,26 @@ def add_AuditServiceServicer_to_server(servicer, server):
                     request_deserializer=moiety_dot_v1_dot_audit__pb2.GetBodyRequest.FromString,
                     response_serializer=moiety_dot_v1_dot_audit__pb2.GetBodyResponse.SerializeToString,
             ),
+            'GetCheckpoint': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetCheckpoint,
+                    request_deserializer=moiety_dot_v1_dot_audit__pb2.GetCheckpointRequest.FromString,
+                    response_serializer=moiety_dot_v1_dot_audit__pb2.Checkpoint.SerializeToString,
+            ),
+            'ListCheckpoints': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListCheckpoints,
+                    request_deserializer=moiety_dot_v1_dot_audit__pb2.ListCheckpointsRequest.FromString,
+                    response_serializer=moiety_dot_v1_dot_audit__pb2.ListCheckpointsResponse.SerializeToString,
+            ),
+            'GetInclusionProof': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetInclusionProof,
+                    request_deserializer=moiety_dot_v1_dot_audit__pb2.GetInclusionProofRequest.FromString,
+                    response_serializer=moiety_dot_v1_dot_audit__pb2.InclusionProof.SerializeToString,
+            ),
+            'GetConsistencyProof': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetConsistencyProof,
+                    request_deserializer=moiety_dot_v1_dot_audit__pb2.GetConsistencyProofRequest.FromString,
+                    response_serializer=moiety_dot_v1_dot_audit__pb2.ConsistencyProof.SerializeToString,
+            ),
             'ReplayRound': grpc.unary_stream_rpc_method_handler(
                     servicer.ReplayRound,
                     request_deserializer=moiety_dot_v1_dot_audit__pb2.ReplayRoundRequest.FromString,
@@ -121,7 +191,8 @@ def add_AuditServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class AuditService:
-    """Gives auditors and operators the log with its bodies, and replays rounds from it.
+    """Gives auditors and operators the log with its bodies, and replays rounds from it. Checkpoints and proofs, which hold
+    only hashes, are for everyone with a key.
     """
 
     @staticmethod
@@ -195,6 +266,114 @@ class AuditService:
             '/moiety.v1.AuditService/GetBody',
             moiety_dot_v1_dot_audit__pb2.GetBodyRequest.SerializeToString,
             moiety_dot_v1_dot_audit__pb2.GetBodyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetCheckpoint(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/moiety.v1.AuditService/GetCheckpoint',
+            moiety_dot_v1_dot_audit__pb2.GetCheckpointRequest.SerializeToString,
+            moiety_dot_v1_dot_audit__pb2.Checkpoint.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListCheckpoints(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/moiety.v1.AuditService/ListCheckpoints',
+            moiety_dot_v1_dot_audit__pb2.ListCheckpointsRequest.SerializeToString,
+            moiety_dot_v1_dot_audit__pb2.ListCheckpointsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetInclusionProof(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/moiety.v1.AuditService/GetInclusionProof',
+            moiety_dot_v1_dot_audit__pb2.GetInclusionProofRequest.SerializeToString,
+            moiety_dot_v1_dot_audit__pb2.InclusionProof.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetConsistencyProof(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/moiety.v1.AuditService/GetConsistencyProof',
+            moiety_dot_v1_dot_audit__pb2.GetConsistencyProofRequest.SerializeToString,
+            moiety_dot_v1_dot_audit__pb2.ConsistencyProof.FromString,
             options,
             channel_credentials,
             insecure,

@@ -27,7 +27,9 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class AuditServiceStub:
-    """Gives auditors and operators the log with its bodies, and replays rounds from it."""
+    """Gives auditors and operators the log with its bodies, and replays rounds from it. Checkpoints and proofs, which hold
+    only hashes, are for everyone with a key.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -39,12 +41,22 @@ class AuditServiceStub:
     """Lists a pool's leaves in order."""
     GetBody: _grpc.UnaryStreamMultiCallable[_audit_pb2.GetBodyRequest, _audit_pb2.GetBodyResponse]
     """Gives a body that a leaf commits to, in pieces."""
+    GetCheckpoint: _grpc.UnaryUnaryMultiCallable[_audit_pb2.GetCheckpointRequest, _audit_pb2.Checkpoint]
+    """Gives the last checkpoint that was signed of a pool's log, or the first of at least some size."""
+    ListCheckpoints: _grpc.UnaryUnaryMultiCallable[_audit_pb2.ListCheckpointsRequest, _audit_pb2.ListCheckpointsResponse]
+    """Lists the checkpoints that were signed of a pool's log, by size."""
+    GetInclusionProof: _grpc.UnaryUnaryMultiCallable[_audit_pb2.GetInclusionProofRequest, _audit_pb2.InclusionProof]
+    """Proves that a leaf is in the log that a checkpoint states. FAILED_PRECONDITION while no checkpoint has it yet."""
+    GetConsistencyProof: _grpc.UnaryUnaryMultiCallable[_audit_pb2.GetConsistencyProofRequest, _audit_pb2.ConsistencyProof]
+    """Proves that the log of one size extends the log of another."""
     ReplayRound: _grpc.UnaryStreamMultiCallable[_audit_pb2.ReplayRoundRequest, _audit_pb2.ReplayRoundResponse]
     """Recomputes a round from the log and its bodies alone, streams progress, and ends with the verdict."""
 
 @_typing.type_check_only
 class AuditServiceAsyncStub(AuditServiceStub):
-    """Gives auditors and operators the log with its bodies, and replays rounds from it."""
+    """Gives auditors and operators the log with its bodies, and replays rounds from it. Checkpoints and proofs, which hold
+    only hashes, are for everyone with a key.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetLogHead: _aio.UnaryUnaryMultiCallable[_audit_pb2.GetLogHeadRequest, _audit_pb2.LogHead]  # type: ignore[assignment]
@@ -53,11 +65,21 @@ class AuditServiceAsyncStub(AuditServiceStub):
     """Lists a pool's leaves in order."""
     GetBody: _aio.UnaryStreamMultiCallable[_audit_pb2.GetBodyRequest, _audit_pb2.GetBodyResponse]  # type: ignore[assignment]
     """Gives a body that a leaf commits to, in pieces."""
+    GetCheckpoint: _aio.UnaryUnaryMultiCallable[_audit_pb2.GetCheckpointRequest, _audit_pb2.Checkpoint]  # type: ignore[assignment]
+    """Gives the last checkpoint that was signed of a pool's log, or the first of at least some size."""
+    ListCheckpoints: _aio.UnaryUnaryMultiCallable[_audit_pb2.ListCheckpointsRequest, _audit_pb2.ListCheckpointsResponse]  # type: ignore[assignment]
+    """Lists the checkpoints that were signed of a pool's log, by size."""
+    GetInclusionProof: _aio.UnaryUnaryMultiCallable[_audit_pb2.GetInclusionProofRequest, _audit_pb2.InclusionProof]  # type: ignore[assignment]
+    """Proves that a leaf is in the log that a checkpoint states. FAILED_PRECONDITION while no checkpoint has it yet."""
+    GetConsistencyProof: _aio.UnaryUnaryMultiCallable[_audit_pb2.GetConsistencyProofRequest, _audit_pb2.ConsistencyProof]  # type: ignore[assignment]
+    """Proves that the log of one size extends the log of another."""
     ReplayRound: _aio.UnaryStreamMultiCallable[_audit_pb2.ReplayRoundRequest, _audit_pb2.ReplayRoundResponse]  # type: ignore[assignment]
     """Recomputes a round from the log and its bodies alone, streams progress, and ends with the verdict."""
 
 class AuditServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Gives auditors and operators the log with its bodies, and replays rounds from it."""
+    """Gives auditors and operators the log with its bodies, and replays rounds from it. Checkpoints and proofs, which hold
+    only hashes, are for everyone with a key.
+    """
 
     @_abc_1.abstractmethod
     def GetLogHead(
@@ -82,6 +104,38 @@ class AuditServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_audit_pb2.GetBodyResponse], _abc.AsyncIterator[_audit_pb2.GetBodyResponse]]:
         """Gives a body that a leaf commits to, in pieces."""
+
+    @_abc_1.abstractmethod
+    def GetCheckpoint(
+        self,
+        request: _audit_pb2.GetCheckpointRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_audit_pb2.Checkpoint, _abc.Awaitable[_audit_pb2.Checkpoint]]:
+        """Gives the last checkpoint that was signed of a pool's log, or the first of at least some size."""
+
+    @_abc_1.abstractmethod
+    def ListCheckpoints(
+        self,
+        request: _audit_pb2.ListCheckpointsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_audit_pb2.ListCheckpointsResponse, _abc.Awaitable[_audit_pb2.ListCheckpointsResponse]]:
+        """Lists the checkpoints that were signed of a pool's log, by size."""
+
+    @_abc_1.abstractmethod
+    def GetInclusionProof(
+        self,
+        request: _audit_pb2.GetInclusionProofRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_audit_pb2.InclusionProof, _abc.Awaitable[_audit_pb2.InclusionProof]]:
+        """Proves that a leaf is in the log that a checkpoint states. FAILED_PRECONDITION while no checkpoint has it yet."""
+
+    @_abc_1.abstractmethod
+    def GetConsistencyProof(
+        self,
+        request: _audit_pb2.GetConsistencyProofRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_audit_pb2.ConsistencyProof, _abc.Awaitable[_audit_pb2.ConsistencyProof]]:
+        """Proves that the log of one size extends the log of another."""
 
     @_abc_1.abstractmethod
     def ReplayRound(

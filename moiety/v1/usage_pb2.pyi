@@ -422,6 +422,62 @@ class GetBatchRequest(_message.Message):
 Global___GetBatchRequest: _TypeAlias = GetBatchRequest  # noqa: Y015
 
 @_typing.final
+class GetBatchProofRequest(_message.Message):
+    """Asks for the proof that a batch is logged."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`pools/{pool}/batches/{platform}~{batch_id}`."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetBatchProofRequest: _TypeAlias = GetBatchProofRequest  # noqa: Y015
+
+@_typing.final
+class BatchProof(_message.Message):
+    """The proof that a batch is logged."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TLOG_PROOF_FIELD_NUMBER: _builtins.int
+    ENTRY_FIELD_NUMBER: _builtins.int
+    LEAF_INDEX_FIELD_NUMBER: _builtins.int
+    CHECKPOINT_SIZE_FIELD_NUMBER: _builtins.int
+    tlog_proof: _builtins.bytes
+    """A file in the form of C2SP tlog-proof; its extra data are the batch's entry."""
+    entry: _builtins.bytes
+    """The entry itself, whose RFC 6962 hash is that of the leaf and of the receipt. It has the body's SHA-256."""
+    leaf_index: _builtins.int
+    """Where the entry stands in the log."""
+    checkpoint_size: _builtins.int
+    """The size of the checkpoint that the proof leads to."""
+    def __init__(
+        self,
+        *,
+        tlog_proof: _builtins.bytes = ...,
+        entry: _builtins.bytes = ...,
+        leaf_index: _builtins.int = ...,
+        checkpoint_size: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint_size", b"checkpoint_size", "entry", b"entry", "leaf_index", b"leaf_index", "tlog_proof", b"tlog_proof"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchProof: _TypeAlias = BatchProof  # noqa: Y015
+
+@_typing.final
 class ListBatchesRequest(_message.Message):
     """Asks for a page of batches."""
 

@@ -55,6 +55,11 @@ class UsageServiceStub:
                 request_serializer=moiety_dot_v1_dot_usage__pb2.GetBatchRequest.SerializeToString,
                 response_deserializer=moiety_dot_v1_dot_usage__pb2.Receipt.FromString,
                 _registered_method=True)
+        self.GetBatchProof = channel.unary_unary(
+                '/moiety.v1.UsageService/GetBatchProof',
+                request_serializer=moiety_dot_v1_dot_usage__pb2.GetBatchProofRequest.SerializeToString,
+                response_deserializer=moiety_dot_v1_dot_usage__pb2.BatchProof.FromString,
+                _registered_method=True)
         self.ListBatches = channel.unary_unary(
                 '/moiety.v1.UsageService/ListBatches',
                 request_serializer=moiety_dot_v1_dot_usage__pb2.ListBatchesRequest.SerializeToString,
@@ -103,6 +108,14 @@ class UsageServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetBatchProof(self, request, context):
+        """Gives the proof, to be verified offline, that a batch is in the log that a signed checkpoint states.
+        FAILED_PRECONDITION while no checkpoint has it yet, which takes a few seconds.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListBatches(self, request, context):
         """Lists a pool's batches in the order of the log. A platform sees its own.
         """
@@ -139,6 +152,11 @@ def add_UsageServiceServicer_to_server(servicer, server):
                     servicer.GetBatch,
                     request_deserializer=moiety_dot_v1_dot_usage__pb2.GetBatchRequest.FromString,
                     response_serializer=moiety_dot_v1_dot_usage__pb2.Receipt.SerializeToString,
+            ),
+            'GetBatchProof': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetBatchProof,
+                    request_deserializer=moiety_dot_v1_dot_usage__pb2.GetBatchProofRequest.FromString,
+                    response_serializer=moiety_dot_v1_dot_usage__pb2.BatchProof.SerializeToString,
             ),
             'ListBatches': grpc.unary_unary_rpc_method_handler(
                     servicer.ListBatches,
@@ -260,6 +278,33 @@ class UsageService:
             '/moiety.v1.UsageService/GetBatch',
             moiety_dot_v1_dot_usage__pb2.GetBatchRequest.SerializeToString,
             moiety_dot_v1_dot_usage__pb2.Receipt.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetBatchProof(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/moiety.v1.UsageService/GetBatchProof',
+            moiety_dot_v1_dot_usage__pb2.GetBatchProofRequest.SerializeToString,
+            moiety_dot_v1_dot_usage__pb2.BatchProof.FromString,
             options,
             channel_credentials,
             insecure,

@@ -48,6 +48,10 @@ class UsageServiceStub:
     """
     GetBatch: _grpc.UnaryUnaryMultiCallable[_usage_pb2.GetBatchRequest, _usage_pb2.Receipt]
     """Gives one batch's receipt."""
+    GetBatchProof: _grpc.UnaryUnaryMultiCallable[_usage_pb2.GetBatchProofRequest, _usage_pb2.BatchProof]
+    """Gives the proof, to be verified offline, that a batch is in the log that a signed checkpoint states.
+    FAILED_PRECONDITION while no checkpoint has it yet, which takes a few seconds.
+    """
     ListBatches: _grpc.UnaryUnaryMultiCallable[_usage_pb2.ListBatchesRequest, _usage_pb2.ListBatchesResponse]
     """Lists a pool's batches in the order of the log. A platform sees its own."""
     FindEvent: _grpc.UnaryUnaryMultiCallable[_usage_pb2.FindEventRequest, _usage_pb2.FindEventResponse]
@@ -73,6 +77,10 @@ class UsageServiceAsyncStub(UsageServiceStub):
     """
     GetBatch: _aio.UnaryUnaryMultiCallable[_usage_pb2.GetBatchRequest, _usage_pb2.Receipt]  # type: ignore[assignment]
     """Gives one batch's receipt."""
+    GetBatchProof: _aio.UnaryUnaryMultiCallable[_usage_pb2.GetBatchProofRequest, _usage_pb2.BatchProof]  # type: ignore[assignment]
+    """Gives the proof, to be verified offline, that a batch is in the log that a signed checkpoint states.
+    FAILED_PRECONDITION while no checkpoint has it yet, which takes a few seconds.
+    """
     ListBatches: _aio.UnaryUnaryMultiCallable[_usage_pb2.ListBatchesRequest, _usage_pb2.ListBatchesResponse]  # type: ignore[assignment]
     """Lists a pool's batches in the order of the log. A platform sees its own."""
     FindEvent: _aio.UnaryUnaryMultiCallable[_usage_pb2.FindEventRequest, _usage_pb2.FindEventResponse]  # type: ignore[assignment]
@@ -119,6 +127,16 @@ class UsageServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_usage_pb2.Receipt, _abc.Awaitable[_usage_pb2.Receipt]]:
         """Gives one batch's receipt."""
+
+    @_abc_1.abstractmethod
+    def GetBatchProof(
+        self,
+        request: _usage_pb2.GetBatchProofRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_usage_pb2.BatchProof, _abc.Awaitable[_usage_pb2.BatchProof]]:
+        """Gives the proof, to be verified offline, that a batch is in the log that a signed checkpoint states.
+        FAILED_PRECONDITION while no checkpoint has it yet, which takes a few seconds.
+        """
 
     @_abc_1.abstractmethod
     def ListBatches(

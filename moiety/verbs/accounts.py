@@ -28,9 +28,9 @@ class AccountsVerbs(Verbs):
         request = pb.ListBalancesRequest(parent=pool_name(pool), log_size=log_size, page_size=PAGE_SIZE)
         return self._connection.pages(self._accounts.ListBalances, request, lambda page: page.balances)
 
-    def list_transfers(self, pool: str, *, account: str = "") -> Iterator[pb.Transfer]:
-        """Give transfers in the order of the log, all or those from or to one account."""
-        request = pb.ListTransfersRequest(parent=pool_name(pool), account=account, page_size=PAGE_SIZE)
+    def list_transfers(self, pool: str, *, account: str = "", start: int = 0) -> Iterator[pb.Transfer]:
+        """Give transfers in the order of the log, all or those from or to one account, from leaf `start` on."""
+        request = pb.ListTransfersRequest(parent=pool_name(pool), account=account, start=start, page_size=PAGE_SIZE)
         return self._connection.pages(self._accounts.ListTransfers, request, lambda page: page.transfers)
 
     def record_payment(

@@ -14,7 +14,10 @@ from moiety.verbs.base import Verbs, pool_name, round_name
 
 
 class AuditVerbs(Verbs):
-    """A pool's log with its bodies, and the replay of rounds from it. For auditors and operators."""
+    """A pool's log with its bodies, and the replay of rounds from it, for auditors and operators.
+
+    Checkpoints and proofs are for everyone with a key.
+    """
 
     @cached_property
     def _audit(self) -> AuditServiceStub:
@@ -41,6 +44,34 @@ class AuditVerbs(Verbs):
         if sha256(body).digest() != digest:
             raise DataLossError(f"the body sent for SHA-256 {digest.hex()} has another one")
         return body
+
+    def get_checkpoint(self, pool: str, *, min_size: int = 0) -> pb.Checkpoint:
+        """Give the last checkpoint that was signed of a pool's log, or the first of at least `min_size` leaves.
+
+        Its note is not verified here: that takes a key that you had from elsewhere (`moiety log checkpoint --key`).
+        """
+        request = pb.GetCheckpointRequest(parent=pool_name(pool), min_size=min_size)
+        return self._connection.unary(self._audit.GetCheckpoint, request, repeat=True)
+
+    def list_checkpoints(self, pool: str) -> Iterator[pb.Checkpoint]:
+        """Give the checkpoints that were signed of a pool's log, by size."""
+        request = pb.ListCheckpointsRequest(parent=pool_name(pool), page_size=PAGE_SIZE)
+        return self._connection.pages(self._audit.ListCheckpoints, request, lambda page: page.checkpoints)
+
+    def get_inclusion_proof(self, pool: str, leaf_index: int, *, checkpoint_size: int = 0) -> pb.InclusionProof:
+        """Give the path from a leaf to the root of a checkpoint, by default the last one signed. Not verified here."""
+        request = pb.GetInclusionProofRequest(
+            parent=pool_name(pool), leaf_index=leaf_index, checkpoint_size=checkpoint_size
+        )
+        return self._connection.unary(self._audit.GetInclusionProof, request, repeat=True)
+
+    def get_consistency_proof(self, pool: str, old_size: int, new_size: int = 0) -> pb.ConsistencyProof:
+        """Give the proof that the log of `new_size` leaves extends that of `old_size`. Not verified here.
+
+        By default the new size is that of the last checkpoint signed.
+        """
+        request = pb.GetConsistencyProofRequest(parent=pool_name(pool), old_size=old_size, new_size=new_size)
+        return self._connection.unary(self._audit.GetConsistencyProof, request, repeat=True)
 
     def replay_round(
         self, pool: str, number: int, *, progress: Callable[[pb.ReplayProgress], None] | None = None

@@ -142,6 +142,17 @@ class UsageVerbs(Verbs):
         request = pb.GetBatchRequest(name=f"pools/{pool}/batches/{platform}~{batch_id}")
         return self._connection.unary(self._usage.GetBatch, request, repeat=True)
 
+    def get_batch_proof(self, pool: str, platform: str, batch_id: str) -> pb.BatchProof:
+        """Give the proof, to be verified offline, that a batch is in the log that a signed checkpoint states.
+
+        Its `tlog_proof` is a file in the form of C2SP tlog-proof. Not verified here (`moiety usage proof --key`).
+
+        Raises:
+            FailedPreconditionError: no checkpoint has the batch yet; the next is signed within seconds.
+        """
+        request = pb.GetBatchProofRequest(name=f"pools/{pool}/batches/{platform}~{batch_id}")
+        return self._connection.unary(self._usage.GetBatchProof, request, repeat=True)
+
     def list_batches(self, pool: str) -> Iterator[pb.Receipt]:
         """Give a pool's receipts in the order of the log, without duplicate positions. A platform sees its
         own.

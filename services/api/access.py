@@ -37,6 +37,7 @@ PERMITTED: Final[dict[str, frozenset[Role]]] = {
     "/moiety.v1.UsageService/AppendUsage": _PLATFORM,
     "/moiety.v1.UsageService/RetractUsage": _PLATFORM,
     "/moiety.v1.UsageService/GetBatch": _PLATFORM_READERS,
+    "/moiety.v1.UsageService/GetBatchProof": _PLATFORM_READERS,
     "/moiety.v1.UsageService/ListBatches": _PLATFORM_READERS,
     "/moiety.v1.UsageService/FindEvent": _PLATFORM_READERS,
     "/moiety.v1.RevenueService/RecordRevenue": _PLATFORM,
@@ -59,6 +60,10 @@ PERMITTED: Final[dict[str, frozenset[Role]]] = {
     "/moiety.v1.AuditService/GetLogHead": _READERS,
     "/moiety.v1.AuditService/ListLeaves": _READERS,
     "/moiety.v1.AuditService/GetBody": _READERS,
+    "/moiety.v1.AuditService/GetCheckpoint": _EVERYONE,
+    "/moiety.v1.AuditService/ListCheckpoints": _EVERYONE,
+    "/moiety.v1.AuditService/GetInclusionProof": _EVERYONE,
+    "/moiety.v1.AuditService/GetConsistencyProof": _EVERYONE,
     "/moiety.v1.AuditService/ReplayRound": _READERS,
 }
 """The roles that may call each method of the contract; a method that is not here may be called by nobody."""

@@ -55,7 +55,9 @@ class AccountsService(accounts_pb2_grpc.AccountsServiceServicer):
     def ListTransfers(
         self, request: pb.ListTransfersRequest, context: grpc.ServicerContext
     ) -> pb.ListTransfersResponse:
-        limit, after = page_limit(request.page_size), place_in(request.page_token, -1, 0)
+        start = require_range(request.start, "start", 0, 2**62)
+        # Beyond the last transfer of the leaf before, whichever it is.
+        limit, after = page_limit(request.page_size), place_in(request.page_token, start - 1, 2**31)
         if request.account or own_id(Role.COLLECTIVE):
             self._require_own_account(request.account, "account")
         with self._database.transaction() as connection:

@@ -1,4 +1,4 @@
-"""The audit service: the log with its bodies, and replay."""
+"""The audit service: the log with its bodies, and replay; what is signed and proved of it is in `checkpoints`."""
 
 import time
 from collections.abc import Iterator
@@ -16,6 +16,7 @@ from payout.pool_fold import Progress
 from payout.replay import Verdict, replay_round
 from payout.store import rounds
 from payout.store.rounds import StoredLog
+from services.api.checkpoints import CheckpointMethods
 from services.api.names import page_limit, page_token, place_in
 from services.api.registry import pool_of
 from services.api.rounds import chunks, round_of
@@ -28,7 +29,7 @@ PROGRESS_SECONDS: Final = 0.2
 """How often a replay reports."""
 
 
-class AuditService(audit_pb2_grpc.AuditServiceServicer):
+class AuditService(CheckpointMethods, audit_pb2_grpc.AuditServiceServicer):
     """What auditors read."""
 
     def __init__(self, parts: Parts) -> None:

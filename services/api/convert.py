@@ -9,11 +9,12 @@ from ledger.errors import InvalidInputError
 from ledger.journal import Purpose
 from ledger.leaves import GrantContent, PaymentContent, ReleaseContent, RevenueContent, decode_positions
 from ledger.registry import PPM, Collective, CollectiveStatus, Method, Platform
+from ledger.store.checkpoints import StoredCheckpoint
 from ledger.store.journal import PlacedTransfer, RecordedLeaf
 from ledger.store.registry import PoolRecord
 from ledger.store.retractions import RecordedRetraction
 from ledger.store.usage import RecordedBatch
-from moiety.v1 import accounts_pb2, registry_pb2, revenue_pb2, rounds_pb2, usage_pb2
+from moiety.v1 import accounts_pb2, audit_pb2, registry_pb2, revenue_pb2, rounds_pb2, usage_pb2
 from payout.fairness import ByMode, Concentration, FairnessReport
 from payout.policy import CommonsRule, Policy, Tempering, UnattributedRule
 from payout.rounds import Line, RoundContent
@@ -31,6 +32,20 @@ def timestamp(moment: datetime | None) -> Timestamp | None:
     message = Timestamp()
     message.FromDatetime(moment)
     return message
+
+
+def checkpoint_to_proto(pool: str, checkpoint: StoredCheckpoint) -> audit_pb2.Checkpoint:
+    return audit_pb2.Checkpoint(
+        name=f"pools/{pool}/checkpoints/{checkpoint.size}",
+        size=checkpoint.size,
+        note=checkpoint.cosigned_note(),
+        verifier_key=str(checkpoint.key),
+        cosignatures=[
+            audit_pb2.Cosignature(verifier_key=str(found.key), cosign_time=Timestamp(seconds=found.time_seconds))
+            for found in checkpoint.cosignatures
+        ],
+        create_time=timestamp(checkpoint.created_at),
+    )
 
 
 def platform_to_proto(platform: Platform) -> registry_pb2.Platform:

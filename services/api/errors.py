@@ -13,12 +13,14 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from ledger.errors import (
     AlreadyExistsError,
+    FormatError,
     IdentityReusedError,
     InvalidInputError,
     LedgerCorruptError,
     LostRaceError,
     NotFoundError,
     ProofError,
+    SignatureError,
     StateError,
     StoreUnavailableError,
 )
@@ -76,6 +78,8 @@ _TABLE: Final[tuple[tuple[type[Exception], int, str, Details], ...]] = (
     (LostRaceError, code_pb2.ABORTED, "LOST_RACE", _retry),
     (LedgerCorruptError, code_pb2.DATA_LOSS, "LEDGER_CORRUPT", _nothing),
     (ProofError, code_pb2.DATA_LOSS, "PROOF_REFUSED", _nothing),
+    (FormatError, code_pb2.DATA_LOSS, "FORMAT_REFUSED", _nothing),
+    (SignatureError, code_pb2.DATA_LOSS, "SIGNATURE_REFUSED", _nothing),
     (StoreUnavailableError, code_pb2.UNAVAILABLE, "DATABASE_AWAY", _retry),
     (UnauthenticatedError, code_pb2.UNAUTHENTICATED, "UNAUTHENTICATED", _nothing),
     (PermissionDeniedError, code_pb2.PERMISSION_DENIED, "PERMISSION_DENIED", _nothing),

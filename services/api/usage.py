@@ -22,6 +22,7 @@ from moiety.v1 import usage_pb2 as pb
 from moiety.v1 import usage_pb2_grpc
 from services.api import convert
 from services.api.access import caller, own_id, require_own
+from services.api.checkpoints import entry_proof
 from services.api.errors import is_expected, status_of
 from services.api.interceptor import authenticated_again, logger, request_id, require_fields
 from services.api.names import only_id, page_limit, page_token, parse_batch_name, place_in
@@ -132,6 +133,17 @@ class UsageService(usage_pb2_grpc.UsageServiceServicer):
             pool = pool_of(connection, f"pools/{pool_id}", "name")
             batch = store.find_batch(connection, BatchIdentity(pool, platform, batch_id))
         return convert.receipt_to_proto(pool.name, batch)
+
+    def GetBatchProof(self, request: pb.GetBatchProofRequest, context: grpc.ServicerContext) -> pb.BatchProof:
+        pool_id, platform, batch_id = parse_batch_name(request.name, "name")
+        require_own(Role.PLATFORM, platform, request.name)
+        with self._database.transaction() as connection:
+            pool = pool_of(connection, f"pools/{pool_id}", "name")
+            batch = store.find_batch(connection, BatchIdentity(pool, platform, batch_id))
+            proof, entry, checkpoint = entry_proof(connection, pool, batch.leaf_index)
+        return pb.BatchProof(
+            tlog_proof=proof.to_bytes(), entry=entry, leaf_index=batch.leaf_index, checkpoint_size=checkpoint.size
+        )
 
     def ListBatches(self, request: pb.ListBatchesRequest, context: grpc.ServicerContext) -> pb.ListBatchesResponse:
         limit, (after,) = page_limit(request.page_size), place_in(request.page_token, -1)

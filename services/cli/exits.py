@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Final
+from typing import Any, Final
 
-from moiety import errors
+from moiety.roots import MoietyError, Violation
 
 
 class Exit(IntEnum):
@@ -29,7 +30,7 @@ class Exit(IntEnum):
 
 MEANINGS: Final = {
     Exit.OK: "done",
-    Exit.DOES_NOT_HOLD: "what was asked about does not hold (a replay diverged)",
+    Exit.DOES_NOT_HOLD: "what was asked about does not hold (a replay diverged, a proof fails)",
     Exit.BAD_INPUT: "the input is wrong, or names what does not exist",
     Exit.REFUSED_BY_STATE: "the state does not allow it, or the id is taken",
     Exit.NOT_ALLOWED: "the API key is missing, unknown, revoked or may not do this",
@@ -38,41 +39,20 @@ MEANINGS: Final = {
     Exit.INTERRUPTED: "interrupted",
 }
 
-_CODES: Final[Sequence[tuple[tuple[type[errors.MoietyError], ...], Exit]]] = (
-    (
-        (
-            errors.InvalidUsageError,
-            errors.UsageFileError,
-            errors.BatchRefusedError,
-            errors.InvalidArgumentError,
-            errors.NotFoundError,
-            errors.OutOfRangeError,
-            errors.ResourceExhaustedError,
-        ),
-        Exit.BAD_INPUT,
-    ),
-    (
-        (errors.FailedPreconditionError, errors.AlreadyExistsError, errors.AbortedError),
-        Exit.REFUSED_BY_STATE,
-    ),
-    ((errors.UnauthenticatedError, errors.PermissionDeniedError), Exit.NOT_ALLOWED),
-    ((errors.UnavailableError, errors.DeadlineExceededError, errors.CancelledError), Exit.SERVICE_AWAY),
-)
 
-
-class InputError(errors.MoietyError):
+class InputError(MoietyError):
     """What the command was given is wrong; `violations` say where. `code` is the exit code."""
 
     code = Exit.BAD_INPUT
 
-    def __init__(self, violations: Sequence[errors.Violation]) -> None:
+    def __init__(self, violations: Sequence[Violation]) -> None:
         super().__init__(violations)
         self.violations = tuple(violations)
 
     @classmethod
     def of(cls, field: str, description: str) -> InputError:
         """The error with one violation."""
-        return cls([errors.Violation(field, description)])
+        return cls([Violation(field, description)])
 
     def __str__(self) -> str:
         return "; ".join(f"{violation.field}: {violation.description}" for violation in self.violations)
@@ -84,8 +64,50 @@ class ConflictError(InputError):
     code = Exit.REFUSED_BY_STATE
 
 
-def exit_code(error: errors.MoietyError) -> Exit:
+class DoesNotHoldError(InputError):
+    """What was asked about does not hold."""
+
+    code = Exit.DOES_NOT_HOLD
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What is told of an error: its code, its reason, what is wrong with which field, and more for machines."""
+
+    code: str
+    reason: str
+    violations: Sequence[Violation]
+    more: Mapping[str, Any] = field(default_factory=dict)
+
+
+def exit_code(error: MoietyError) -> Exit:
     """The exit code for an error."""
     if isinstance(error, InputError):
         return error.code
-    return next((code for kinds, code in _CODES if isinstance(error, kinds)), Exit.FAULT)
+    return next((code for kinds, code in _codes() if isinstance(error, kinds)), Exit.FAULT)
+
+
+def _codes() -> Sequence[tuple[tuple[type[MoietyError], ...], Exit]]:
+    """The codes by kinds of error. They come with gRPC, which a command that talks to no service does not need."""
+    from moiety import errors
+
+    return (
+        (
+            (
+                errors.InvalidUsageError,
+                errors.UsageFileError,
+                errors.BatchRefusedError,
+                errors.InvalidArgumentError,
+                errors.NotFoundError,
+                errors.OutOfRangeError,
+                errors.ResourceExhaustedError,
+            ),
+            Exit.BAD_INPUT,
+        ),
+        (
+            (errors.FailedPreconditionError, errors.AlreadyExistsError, errors.AbortedError),
+            Exit.REFUSED_BY_STATE,
+        ),
+        ((errors.UnauthenticatedError, errors.PermissionDeniedError), Exit.NOT_ALLOWED),
+        ((errors.UnavailableError, errors.DeadlineExceededError, errors.CancelledError), Exit.SERVICE_AWAY),
+    )

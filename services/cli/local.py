@@ -37,6 +37,8 @@ def local_command(run: Callable[Concatenate[Output, P], None]) -> Callable[..., 
             run(Output(as_json), *args, **kwargs)
         except ours.MoietyError as error:
             raise typer.Exit(report(_explained(error), as_json=as_json)) from None
+        except InputError as error:
+            raise typer.Exit(report(error, as_json=as_json)) from None
 
     own = list(inspect.signature(run, eval_str=True).parameters.values())[1:]
     option: Any = inspect.Parameter("as_json", inspect.Parameter.KEYWORD_ONLY, annotation=JSON_OPTION, default=False)

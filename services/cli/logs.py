@@ -1,4 +1,4 @@
-"""`moiety log`: a pool's log and its bodies, for auditors."""
+"""`moiety log`: a pool's log and its bodies, for auditors, and what is signed and proved of it, for all."""
 
 from __future__ import annotations
 
@@ -9,14 +9,18 @@ from typing import Annotated
 
 import typer
 
+from services.cli import checkpoints, forks
 from services.cli.connection import Session, client_command
 from services.cli.documents import document
 from services.cli.exits import InputError
+from services.cli.exports import export
 from services.cli.output import details, table
 
-app = typer.Typer(help="A pool's log and its bodies, for auditors.", no_args_is_help=True)
+app = typer.Typer(help="A pool's log: what is in it, what was signed of it, and proofs.", no_args_is_help=True)
 
 Pool = Annotated[str, typer.Argument(metavar="POOL", help="The pool's id.")]
+
+app.command("export")(export)
 
 
 @app.command("head")
@@ -60,3 +64,15 @@ def body(
         raise InputError.of("sha256", "is not hexadecimal") from None
     sys.stdout.buffer.write(session.client.get_body(pool, wanted))
     sys.stdout.buffer.flush()
+
+
+app.command("checkpoint")(checkpoints.checkpoint)
+app.command("checkpoints")(checkpoints.checkpoints)
+app.command("proof")(checkpoints.proof)
+app.command("verify-proof")(checkpoints.verify_proof)
+app.command("consistency")(checkpoints.consistency)
+app.command("fork")(forks.fork)
+app.command("verify-fork")(forks.verify_fork)
+app.command("key")(forks.key)
+app.command("vkey")(forks.vkey)
+app.command("adopt")(checkpoints.adopt)

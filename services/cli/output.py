@@ -8,16 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from moiety.errors import (
-    BatchRefusedError,
-    InvalidUsageError,
-    MoietyError,
-    ServiceError,
-    UsageFileError,
-    Violation,
-)
-from services.cli.documents import document
-from services.cli.exits import Exit, exit_code
+from moiety.roots import MoietyError, Violation
+from services.cli.exits import Exit, Failure, InputError, exit_code
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -103,20 +95,19 @@ def report(error: MoietyError, *, as_json: bool) -> Exit:
     document.
     """
     code = exit_code(error)
-    violations = list(_violations(error))
+    failure = _failure(error)
+    violations = failure.violations
     if as_json:
-        service = error if isinstance(error, ServiceError) else None
         found: dict[str, Any] = {
             "error": {
-                "code": service.code.name if service else type(error).__name__,
-                "reason": service.reason if service else "",
+                "code": failure.code,
+                "reason": failure.reason,
                 "message": str(error),
                 "exit_code": int(code),
                 "violations": [{"field": item.field, "description": item.description} for item in violations],
-            }
+            },
+            **failure.more,
         }
-        if isinstance(error, BatchRefusedError):
-            found["receipts"] = [document(receipt) for receipt in error.receipts]
         sys.stderr.write(json.dumps(found, indent=2, ensure_ascii=False) + "\n")
     else:
         lines = [f"{item.field}: {item.description}" for item in violations] or [f"error: {error}"]
@@ -124,19 +115,12 @@ def report(error: MoietyError, *, as_json: bool) -> Exit:
     return code
 
 
-def _violations(error: MoietyError) -> Iterator[Violation]:
-    if isinstance(error, InvalidUsageError):
-        yield Violation(error.path, error.reason)
-    elif isinstance(error, UsageFileError):
-        yield Violation(str(error.path), error.reason)
-    elif isinstance(error, BatchRefusedError):
-        for refusal in error.refusals:
-            for event in refusal.events:
-                yield Violation(f"events[{event.position}].{event.field}", event.description)
-            if not refusal.events:
-                yield from refusal.error.violations
-    else:
-        yield from getattr(error, "violations", ())
+def _failure(error: MoietyError) -> Failure:
+    if isinstance(error, InputError):
+        return Failure(type(error).__name__, "", error.violations)
+    from services.cli.failures import failure_of
+
+    return failure_of(error)
 
 
 def _console(*, stderr: bool) -> Console:

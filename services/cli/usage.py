@@ -14,6 +14,7 @@ from services.cli.connection import Session, client_command
 from services.cli.documents import document, identity
 from services.cli.exits import Exit, InputError
 from services.cli.output import details, table
+from services.cli.verification import OptionalKey, Out, holding, verifier_key, write_file
 
 app = typer.Typer(help="Usage of generated works.", no_args_is_help=True)
 
@@ -151,6 +152,29 @@ def retract(
         *([table(["Batch", "Leaf", "Events"], rows, right=["Leaf", "Events"])] if found else []),
         f"{count} events taken back." if found else "All of it was taken back before.",
     )
+
+
+@app.command("proof")
+@client_command
+def proof(
+    session: Session,
+    pool: Pool,
+    batch: Annotated[str, typer.Argument(metavar="PLATFORM~BATCH_ID", help="The batch, as its receipt names it.")],
+    out: Out,
+    key: OptionalKey = None,
+) -> None:
+    """Write the proof that a batch is in the log of the last checkpoint signed: a C2SP tlog-proof with its entry."""
+    from ledger.log_proofs import LogProof
+    from ledger.merkle import leaf_hash
+
+    platform, _, batch_id = batch.partition("~")
+    found = session.client.get_batch_proof(pool, platform, batch_id)
+    if key:
+        with holding("proof"):
+            LogProof.parse(found.tlog_proof).verify(leaf_hash(found.entry), verifier_key(key))
+    write_file(out, found.tlog_proof)
+    shown = [("leaf", found.leaf_index), ("leaf hash", leaf_hash(found.entry).hex())]
+    session.output.show(document(found), details([*shown, ("checkpoint", found.checkpoint_size), ("proof in", out)]))
 
 
 @app.command("find")

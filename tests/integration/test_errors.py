@@ -66,6 +66,8 @@ CLASSES: list[tuple[Exception, grpc.StatusCode, str, set[str]]] = [
     (errors.LostRaceError("the pool"), grpc.StatusCode.ABORTED, "LOST_RACE", {"RetryInfo"}),
     (errors.LedgerCorruptError("leaf 1", "torn"), grpc.StatusCode.DATA_LOSS, "LEDGER_CORRUPT", set()),
     (errors.ProofError("too short"), grpc.StatusCode.DATA_LOSS, "PROOF_REFUSED", set()),
+    (errors.FormatError("note", "is cut"), grpc.StatusCode.DATA_LOSS, "FORMAT_REFUSED", set()),
+    (errors.SignatureError(["log"], "did not sign"), grpc.StatusCode.DATA_LOSS, "SIGNATURE_REFUSED", set()),
     (errors.StoreUnavailableError(), grpc.StatusCode.UNAVAILABLE, "DATABASE_AWAY", {"RetryInfo"}),
     (RuntimeError("password=hunter2"), grpc.StatusCode.INTERNAL, "INTERNAL", set()),
 ]
@@ -232,6 +234,7 @@ LISTS: Final[dict[str, dict[str, str]]] = {
     "RoundsService/ListRounds": {"parent": f"pools/{POOL}"},
     "RoundsService/ListAllocations": {"parent": f"pools/{POOL}/rounds/1"},
     "AuditService/ListLeaves": {"parent": f"pools/{POOL}"},
+    "AuditService/ListCheckpoints": {"parent": f"pools/{POOL}"},
 }
 
 
@@ -302,6 +305,8 @@ def test_a_hostile_name_is_refused_wherever_it_stands(operator: Wire, hostile: s
         ("RoundsService/GetRound", "name", f"pools/{hostile}/rounds/1"),
         ("RoundsService/GetRound", "name", f"pools/{POOL}/rounds/{hostile}"),
         ("AuditService/GetLogHead", "parent", f"pools/{hostile}"),
+        ("AuditService/GetCheckpoint", "parent", f"pools/{hostile}"),
+        ("UsageService/GetBatchProof", "name", f"pools/{POOL}/batches/{hostile}"),
     ):
         refusal = refused(partial(operator.call, method, request_of(method, **{field: name})))
         assert refusal.code in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND), (method, refusal)

@@ -58,14 +58,16 @@ MAY_CALL: Final[dict[str, frozenset[str]]] = {
         (
             "RegistryService/GetCollective", "RegistryService/ListCollectives", "RegistryService/GetPool",
             "RegistryService/ListPools", "RegistryService/ListPolicies", "RegistryService/ListMethods",
-            "RegistryService/GetSchedule",
+            "RegistryService/GetSchedule", "AuditService/GetCheckpoint", "AuditService/ListCheckpoints",
+            "AuditService/GetInclusionProof", "AuditService/GetConsistencyProof",
         ),
         EVERYONE,
     ),
     **dict.fromkeys(
         (
             "RegistryService/GetPlatform", "RegistryService/ListPlatforms", "UsageService/GetBatch",
-            "UsageService/ListBatches", "UsageService/FindEvent", "RevenueService/ListRevenues",
+            "UsageService/GetBatchProof", "UsageService/ListBatches", "UsageService/FindEvent",
+            "RevenueService/ListRevenues",
         ),
         READERS | {PLATFORM},
     ),
@@ -124,6 +126,7 @@ def sound_request(method: str) -> Any:
     named = {
         "GetPlatform": PLATFORM, "GetCollective": COLLECTIVE, "GetPool": pool, "GetSchedule": f"{pool}/schedule",
         "RevokeApiKey": "keys/0123456789abcdef", "GetBatch": f"{pool}/batches/tunesmith~b",
+        "GetBatchProof": f"{pool}/batches/tunesmith~b",
         "GetBalance": f"{pool}/accounts/collective/irish",
     }  # fmt: skip
     request = request_of(method)
@@ -229,6 +232,7 @@ def test_a_platform_sees_its_own_batches_revenue_and_events_only(theirs: Scene) 
     denied(lambda: songbird.find_event(POOL, str(event(1).event_id), platform="tunesmith"))
     denied(lambda: songbird.get_batch(POOL, "tunesmith", "b-0"))
     denied(lambda: songbird.get_batch(POOL, "tunesmith", "not-there"))
+    denied(lambda: songbird.get_batch_proof(POOL, "tunesmith", "b-0"))
     denied(lambda: songbird.get_platform("tunesmith"))
     denied(lambda: songbird.get_balance(POOL, "platform/songbird"))
 

@@ -18,6 +18,7 @@ import payout
 import services.api
 from ledger.errors import (
     AlreadyExistsError,
+    FormatError,
     IdentityReusedError,
     InvalidInputError,
     LedgerCorruptError,
@@ -25,6 +26,7 @@ from ledger.errors import (
     MoietyError,
     NotFoundError,
     ProofError,
+    SignatureError,
     StateError,
     StoreUnavailableError,
     Violation,
@@ -50,6 +52,8 @@ EXAMPLES: list[tuple[MoietyError, int, str, list[type[Message]]]] = [
     (LostRaceError("round 3"), code_pb2.ABORTED, "LOST_RACE", [error_details_pb2.RetryInfo]),
     (LedgerCorruptError("leaf 3", "a hash does not hold"), code_pb2.DATA_LOSS, "LEDGER_CORRUPT", []),
     (ProofError("the path is too long"), code_pb2.DATA_LOSS, "PROOF_REFUSED", []),
+    (FormatError("note", "is not UTF-8"), code_pb2.DATA_LOSS, "FORMAT_REFUSED", []),
+    (SignatureError(["log.example"], "did not sign"), code_pb2.DATA_LOSS, "SIGNATURE_REFUSED", []),
     (StoreUnavailableError(), code_pb2.UNAVAILABLE, "DATABASE_AWAY", [error_details_pb2.RetryInfo]),
     (UnauthenticatedError(), code_pb2.UNAUTHENTICATED, "UNAUTHENTICATED", []),
     (

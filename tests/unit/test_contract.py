@@ -49,6 +49,9 @@ def test_every_method_says_who_may_call_it_and_nothing_else_does() -> None:
     assert not any(method.startswith(OPEN_PREFIXES) for method in PERMITTED)
 
 
+HASHES = ("GetCheckpoint", "ListCheckpoints", "GetInclusionProof", "GetConsistencyProof")
+
+
 def test_roles_have_the_rights_of_design_section_8() -> None:
     reads = ("Get", "List", "Find", "Preview", "Replay")
     for method, roles in PERMITTED.items():
@@ -63,9 +66,13 @@ def test_roles_have_the_rights_of_design_section_8() -> None:
     }
     writes = {name.rpartition("/")[2] for name, roles in PERMITTED.items() if roles == {Role.PLATFORM}}
     assert writes == {"SubmitUsage", "AppendUsage", "RetractUsage", "RecordRevenue"}
-    platforms = {name.split("/")[1] for name, roles in PERMITTED.items() if Role.PLATFORM in roles}
+    # Checkpoints and proofs tell hashes and no more.
+    hashes = {f"/moiety.v1.AuditService/{name}" for name in HASHES}
+    assert all(PERMITTED[name] == set(Role) for name in hashes)
+    narrow = {name: roles for name, roles in PERMITTED.items() if name not in hashes}
+    platforms = {name.split("/")[1] for name, roles in narrow.items() if Role.PLATFORM in roles}
     assert platforms == {"moiety.v1.RegistryService", "moiety.v1.UsageService", "moiety.v1.RevenueService"}
-    collectives = {name.split("/")[1] for name, roles in PERMITTED.items() if Role.COLLECTIVE in roles}
+    collectives = {name.split("/")[1] for name, roles in narrow.items() if Role.COLLECTIVE in roles}
     assert collectives == {"moiety.v1.RegistryService", "moiety.v1.AccountsService", "moiety.v1.RoundsService"}
 
 

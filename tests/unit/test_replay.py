@@ -12,8 +12,9 @@ from ledger.leaves import EncodedLeaf, Leaf, MethodContent, ModeTotals, decode_p
 from ledger.merkle import EMPTY_ROOT, leaf_hash
 from ledger.registry import Collective, CollectiveStatus
 from ledger.usage import AI_ONLY, HUMAN_AI, NANO
+from payout.divergence import Divergence
 from payout.policy import CommonsRule, Policy, PolicyContent, PoolContent, Tempering
-from payout.pool_fold import Divergence, Progress
+from payout.pool_fold import Progress
 from payout.replay import replay_round
 from payout.rounds import Decision, DecisionContent, FireTimes, PostingContent, RoundContent
 from payout.statement import parse_statement, render_registry, render_statement

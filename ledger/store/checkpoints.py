@@ -1,0 +1,155 @@
+"""The checkpoints that were signed of a pool's log, and what witnesses cosigned, in Postgres. Rows are only added."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+
+from ledger.errors import NotFoundError
+from ledger.note_keys import Signature, VerifierKey
+from ledger.notes import parse_note
+from ledger.store import tables as t
+from ledger.store.log import PoolRef
+
+_SIGNER_LOCK: Final = 0x7369676E
+"""The class of the advisory locks that let one signer at a time act on a pool."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredCosignature:
+    """A witness's cosignature of a checkpoint."""
+
+    key: VerifierKey
+    signature: Signature
+    time_seconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredCheckpoint:
+    """A checkpoint as the log's key signed it, and who cosigned it since."""
+
+    size: int
+    key: VerifierKey
+    note: bytes
+    created_at: datetime
+    cosignatures: tuple[StoredCosignature, ...] = ()
+
+    def cosigned_note(self) -> bytes:
+        """The note with the cosignatures after the log's own signature."""
+        return parse_note(self.note).with_signatures(found.signature for found in self.cosignatures).to_bytes()
+
+
+def try_lock(connection: sa.Connection, pool: PoolRef) -> bool:
+    """Be the pool's only signer from here to the end of the transaction; False where another is."""
+    query = sa.select(sa.func.pg_try_advisory_xact_lock(_SIGNER_LOCK, pool.pool_id))
+    return bool(connection.execute(query).scalar_one())
+
+
+def insert_checkpoint(connection: sa.Connection, pool: PoolRef, checkpoint: StoredCheckpoint) -> None:
+    """Keep a signed checkpoint."""
+    connection.execute(
+        sa.insert(t.checkpoint).values(
+            pool_id=pool.pool_id,
+            vkey=str(checkpoint.key),
+            size=checkpoint.size,
+            note=checkpoint.note,
+            created_at=checkpoint.created_at,
+        )
+    )
+
+
+def insert_cosignature(
+    connection: sa.Connection, pool: PoolRef, checkpoint: StoredCheckpoint, found: StoredCosignature
+) -> None:
+    """Keep a cosignature, which must have been verified; the first of a witness on a checkpoint stays."""
+    row = {
+        "pool_id": pool.pool_id,
+        "log_vkey": str(checkpoint.key),
+        "size": checkpoint.size,
+        "vkey": str(found.key),
+        "signature": found.signature.data,
+        "time_seconds": found.time_seconds,
+    }
+    connection.execute(insert(t.cosignature).values(row).on_conflict_do_nothing())
+
+
+def latest_checkpoint(
+    connection: sa.Connection, pool: PoolRef, *, key: VerifierKey | None = None
+) -> StoredCheckpoint | None:
+    """The last checkpoint signed, by one key if one is given."""
+    query = _select(pool).order_by(t.checkpoint.c.created_at.desc(), t.checkpoint.c.size.desc())
+    if key:
+        query = _select(pool).where(t.checkpoint.c.vkey == str(key)).order_by(t.checkpoint.c.size.desc())
+    return next(iter(_with_cosignatures(connection, pool, query.limit(1))), None)
+
+
+def get_checkpoint(connection: sa.Connection, pool: PoolRef, *, size: int = 0, min_size: int = 0) -> StoredCheckpoint:
+    """The checkpoint of a size, or the smallest of at least `min_size`, or else the last one signed.
+
+    Of those with the key that signed last. NotFoundError where there is none.
+    """
+    latest = latest_checkpoint(connection, pool)
+    if latest and (size or min_size):
+        query = _select(pool).where(t.checkpoint.c.vkey == str(latest.key))
+        wanted = t.checkpoint.c.size == size if size else t.checkpoint.c.size >= min_size
+        query = query.where(wanted).order_by(t.checkpoint.c.size).limit(1)
+        latest = next(iter(_with_cosignatures(connection, pool, query)), None)
+    if latest is None:
+        raise NotFoundError(f"pools/{pool.name}/checkpoints/{size or min_size or 'latest'}")
+    return latest
+
+
+def list_checkpoints(
+    connection: sa.Connection, pool: PoolRef, *, after: int = -1, limit: int | None = None
+) -> list[StoredCheckpoint]:
+    """The checkpoints of the key that signed last, by size, from beyond `after`."""
+    latest = latest_checkpoint(connection, pool)
+    if latest is None:
+        return []
+    query = _select(pool).where(t.checkpoint.c.vkey == str(latest.key), t.checkpoint.c.size > after)
+    return _with_cosignatures(connection, pool, query.order_by(t.checkpoint.c.size).limit(limit))
+
+
+def last_cosigned_size(connection: sa.Connection, pool: PoolRef, key: VerifierKey, witness: VerifierKey) -> int:
+    """The largest size that a witness is known to have cosigned of the log with this key; 0 where none is."""
+    query = sa.select(sa.func.max(t.cosignature.c.size)).where(
+        t.cosignature.c.pool_id == pool.pool_id,
+        t.cosignature.c.log_vkey == str(key),
+        t.cosignature.c.vkey == str(witness),
+    )
+    return int(connection.execute(query).scalar() or 0)
+
+
+def _select(pool: PoolRef) -> sa.Select[Any]:
+    return sa.select(t.checkpoint).where(t.checkpoint.c.pool_id == pool.pool_id)
+
+
+def _with_cosignatures(connection: sa.Connection, pool: PoolRef, query: sa.Select[Any]) -> list[StoredCheckpoint]:
+    rows = connection.execute(query).all()
+    cosigned = _cosignatures(connection, pool, [(row.vkey, row.size) for row in rows])
+    return [
+        StoredCheckpoint(
+            row.size,
+            VerifierKey.parse(row.vkey),
+            bytes(row.note),
+            row.created_at,
+            tuple(cosigned.get((row.vkey, row.size), ())),
+        )
+        for row in rows
+    ]
+
+
+def _cosignatures(
+    connection: sa.Connection, pool: PoolRef, checkpoints: Sequence[tuple[str, int]]
+) -> dict[tuple[str, int], list[StoredCosignature]]:
+    of_checkpoint = sa.tuple_(t.cosignature.c.log_vkey, t.cosignature.c.size).in_(checkpoints)
+    query = sa.select(t.cosignature).where(t.cosignature.c.pool_id == pool.pool_id, of_checkpoint)
+    found: dict[tuple[str, int], list[StoredCosignature]] = {}
+    for row in connection.execute(query.order_by(t.cosignature.c.vkey)):
+        key = VerifierKey.parse(row.vkey)
+        signature = Signature(key.name, key.key_id, bytes(row.signature))
+        found.setdefault((row.log_vkey, row.size), []).append(StoredCosignature(key, signature, row.time_seconds))
+    return found

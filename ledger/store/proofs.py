@@ -1,0 +1,94 @@
+"""Proofs about a pool's log, each out of one query by key: a path has at most 63 hashes, whatever the size."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+import sqlalchemy as sa
+
+from ledger.errors import InvalidInputError, LedgerCorruptError
+from ledger.merkle import (
+    EMPTY_ROOT,
+    Coordinate,
+    Frontier,
+    assemble_proof,
+    consistency_coordinates,
+    fold,
+    inclusion_coordinates,
+    perfect_subtrees,
+)
+from ledger.store.log import PoolRef
+
+_HASHES: Final = sa.text("""
+    SELECT 0 AS level, leaf_index AS place, hash
+      FROM leaf WHERE pool_id = :pool_id AND leaf_index = ANY(CAST(:leaves AS bigint[]))
+    UNION ALL
+    SELECT node.level, node.node_index, node.hash
+      FROM unnest(CAST(:levels AS smallint[]), CAST(:places AS bigint[])) AS wanted (level, node_index)
+      JOIN node ON node.pool_id = :pool_id AND node.level = wanted.level AND node.node_index = wanted.node_index
+""")
+
+
+def inclusion_proof(connection: sa.Connection, pool: PoolRef, index: int, size: int) -> list[bytes]:
+    """Proves that the leaf at an index is in the log of this size, which the log must have.
+
+    Raises:
+        InvalidInputError: the index is not below the size.
+    """
+    if not 0 <= index < size:
+        raise InvalidInputError.of("leaf_index", f"must be below the log's size of {size}, is {index}")
+    path = inclusion_coordinates(index, size)
+    return assemble_proof(path, read_hashes(connection, pool, [place for places in path for place in places]))
+
+
+@dataclass(frozen=True, slots=True)
+class ConsistencyProof:
+    """That a log only grew: the hashes of the proof, and the roots that the log has at both sizes."""
+
+    old_root: bytes
+    root: bytes
+    hashes: tuple[bytes, ...]
+
+
+def consistency_proof(connection: sa.Connection, pool: PoolRef, old_size: int, size: int) -> ConsistencyProof:
+    """Proves that the log of this size, which the log must have, extends that of the old one.
+
+    Raises:
+        InvalidInputError: the old size is above the size.
+    """
+    if not 0 <= old_size <= size:
+        raise InvalidInputError.of("old_size", f"must be at most {size}, is {old_size}")
+    path = consistency_coordinates(old_size, size)
+    frontiers = [perfect_subtrees(old_size), perfect_subtrees(size)]
+    hashes = read_hashes(connection, pool, [place for places in [*path, *frontiers] for place in places])
+    old_root, root = (fold([hashes[place] for place in places]) if places else EMPTY_ROOT for places in frontiers)
+    return ConsistencyProof(old_root, root, tuple(assemble_proof(path, hashes)))
+
+
+def frontier_at(connection: sa.Connection, pool: PoolRef, size: int) -> Frontier:
+    """The log's right edge when it had this size, from its leaves and nodes."""
+    places = perfect_subtrees(size)
+    hashes = read_hashes(connection, pool, places)
+    return Frontier(size, tuple(hashes[place] for place in places))
+
+
+def read_hashes(connection: sa.Connection, pool: PoolRef, places: Iterable[Coordinate]) -> dict[Coordinate, bytes]:
+    """The hashes of perfect subtrees. LedgerCorruptError where one that the log must have is missing."""
+    wanted = set(places)
+    if not wanted:
+        return {}
+    nodes = [place for place in wanted if place.level]
+    rows = connection.execute(
+        _HASHES,
+        {
+            "pool_id": pool.pool_id,
+            "leaves": [place.index for place in wanted if not place.level],
+            "levels": [place.level for place in nodes],
+            "places": [place.index for place in nodes],
+        },
+    )
+    found = {Coordinate(row.level, row.place): bytes(row.hash) for row in rows}
+    if missing := wanted - found.keys():
+        first = min(missing)
+        raise LedgerCorruptError(f"pools/{pool.name}", f"lacks the hash at level {first.level}, place {first.index}")
+    return found

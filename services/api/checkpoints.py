@@ -1,0 +1,94 @@
+"""Checkpoints and proofs of the audit service: hashes and signatures, for everyone with a key."""
+
+import grpc
+import sqlalchemy as sa
+
+from ledger.errors import StateError
+from ledger.log_proofs import LogProof
+from ledger.registry import require_range
+from ledger.store import checkpoints, log, proofs
+from ledger.store.checkpoints import StoredCheckpoint
+from ledger.store.database import Database
+from ledger.store.log import PoolRef
+from moiety.v1 import audit_pb2 as pb
+from services.api import convert
+from services.api.names import page_limit, page_token, place_in
+from services.api.registry import pool_of
+
+MAX_LOG_SIZE = 2**62
+
+
+class CheckpointMethods:
+    """The part of the audit service that tells what was signed, and proves what follows from it."""
+
+    _database: Database
+
+    def GetCheckpoint(self, request: pb.GetCheckpointRequest, context: grpc.ServicerContext) -> pb.Checkpoint:
+        min_size = require_range(request.min_size, "min_size", 0, MAX_LOG_SIZE)
+        with self._database.transaction() as connection:
+            pool = pool_of(connection, request.parent, "parent")
+            found = checkpoints.get_checkpoint(connection, pool, min_size=min_size)
+        return convert.checkpoint_to_proto(pool.name, found)
+
+    def ListCheckpoints(
+        self, request: pb.ListCheckpointsRequest, context: grpc.ServicerContext
+    ) -> pb.ListCheckpointsResponse:
+        limit, (after,) = page_limit(request.page_size), place_in(request.page_token, -1)
+        with self._database.transaction() as connection:
+            pool = pool_of(connection, request.parent, "parent")
+            found = checkpoints.list_checkpoints(connection, pool, after=after, limit=limit)
+        return pb.ListCheckpointsResponse(
+            checkpoints=[convert.checkpoint_to_proto(pool.name, checkpoint) for checkpoint in found],
+            next_page_token=page_token(found[-1].size) if len(found) == limit else "",
+        )
+
+    def GetInclusionProof(
+        self, request: pb.GetInclusionProofRequest, context: grpc.ServicerContext
+    ) -> pb.InclusionProof:
+        index = require_range(request.leaf_index, "leaf_index", 0, MAX_LOG_SIZE)
+        size = require_range(request.checkpoint_size, "checkpoint_size", 0, MAX_LOG_SIZE)
+        with self._database.transaction() as connection:
+            pool = pool_of(connection, request.parent, "parent")
+            leaf_hash = log.read_leaf(connection, pool, index).hash
+            hashes, checkpoint = inclusion(connection, pool, index, size)
+        return pb.InclusionProof(
+            leaf_index=index,
+            leaf_hash=leaf_hash,
+            hashes=hashes,
+            checkpoint=convert.checkpoint_to_proto(pool.name, checkpoint),
+        )
+
+    def GetConsistencyProof(
+        self, request: pb.GetConsistencyProofRequest, context: grpc.ServicerContext
+    ) -> pb.ConsistencyProof:
+        with self._database.transaction() as connection:
+            pool = pool_of(connection, request.parent, "parent")
+            most = log.read_head(connection, pool).size
+            size = require_range(request.new_size, "new_size", 0, most)
+            size = size or checkpoints.get_checkpoint(connection, pool).size
+            old_size = require_range(request.old_size, "old_size", 0, size)
+            proof = proofs.consistency_proof(connection, pool, old_size, size)
+        return pb.ConsistencyProof(
+            old_size=old_size, new_size=size, old_root=proof.old_root, new_root=proof.root, hashes=proof.hashes
+        )
+
+
+def inclusion(
+    connection: sa.Connection, pool: PoolRef, index: int, checkpoint_size: int = 0
+) -> tuple[list[bytes], StoredCheckpoint]:
+    """The path from a leaf to a checkpoint's root, and that checkpoint; by default the last one signed.
+
+    StateError where that checkpoint does not have the leaf yet, NotFoundError where there is no such checkpoint.
+    """
+    checkpoint = checkpoints.get_checkpoint(connection, pool, size=checkpoint_size)
+    if index >= checkpoint.size:
+        detail = f"is not in the checkpoint of {checkpoint.size} leaves; the next is signed within seconds"
+        raise StateError(f"pools/{pool.name}/leaves/{index}", "NOT_IN_CHECKPOINT", detail)
+    return proofs.inclusion_proof(connection, pool, index, checkpoint.size), checkpoint
+
+
+def entry_proof(connection: sa.Connection, pool: PoolRef, index: int) -> tuple[LogProof, bytes, StoredCheckpoint]:
+    """The proof that an entry is logged, with the entry as its extra data; the entry; and the checkpoint."""
+    entry = log.read_leaf(connection, pool, index).entry
+    hashes, checkpoint = inclusion(connection, pool, index)
+    return LogProof(index, tuple(hashes), checkpoint.cosigned_note(), entry), entry, checkpoint

@@ -1,0 +1,1 @@
+"""Signing checkpoints of the pools' logs, and having witnesses cosign them."""

@@ -1,0 +1,236 @@
+"""Witnesses: having others cosign that a log only grew (C2SP tlog-witness, as client).
+
+A witness that is away, slow or of another mind never holds up signing: it is asked by a timer of its own, and again at
+the next look. What it gives is kept only after its key has verified it.
+"""
+
+import http.client
+import time
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Final
+from urllib.parse import urlsplit
+
+import structlog
+
+from ledger.errors import FormatError, InvalidInputError, MoietyError, SignatureError
+from ledger.note_keys import SignatureType, VerifierKey
+from ledger.notes import Note, parse_note, parse_signatures, verify_signatures
+from ledger.store import checkpoints, proofs, registry
+from ledger.store.checkpoints import StoredCheckpoint, StoredCosignature
+from ledger.store.database import Database
+from ledger.store.log import PoolRef
+from ledger.witnessing import SIZE_CONTENT_TYPE, AddCheckpoint, parse_size
+from services.checkpoints.folder import CheckpointFolder
+from services.checkpoints.signer import Signer
+
+logger: Final = structlog.get_logger("moiety.witness")
+
+ANSWER_SECONDS: Final = 5.0
+"""How long a witness has to answer."""
+
+MAX_ANSWER_BYTES: Final = 2**16
+"""The longest answer that is read: a few signature lines."""
+
+
+@dataclass(frozen=True, slots=True)
+class Witness:
+    """Where a witness is, and the key with which it cosigns."""
+
+    url: str
+    key: VerifierKey
+
+    @classmethod
+    def parse_all(cls, text: str) -> tuple["Witness", ...]:
+        """The witnesses of a setting: `URL VKEY`, and a comma before the next. InvalidInputError where it is not so."""
+        field = "MOIETY_WITNESSES"
+        found = []
+        for item in filter(None, (part.strip() for part in text.split(","))):
+            url, _, vkey = item.partition(" ")
+            address = urlsplit(url)
+            if address.scheme not in ("http", "https") or not address.hostname or address.query or address.fragment:
+                raise InvalidInputError.of(field, f"must be `URL VKEY` with commas between, has {item[:200]!r}")
+            try:
+                key = VerifierKey.parse(vkey.strip())
+            except FormatError as error:
+                raise InvalidInputError.of(field, str(error)) from None
+            if key.type is not SignatureType.COSIGNATURE:
+                raise InvalidInputError.of(field, f"{key.name} is no witness's key, which is of type 0x04")
+            found.append(cls(url.rstrip("/"), key))
+        return tuple(found)
+
+
+class WitnessRefusedError(MoietyError):
+    """A witness does not cosign. `status` is the HTTP status, 0 where there was no answer worth the name."""
+
+    def __init__(self, witness: str, status: int, reason: str) -> None:
+        super().__init__(witness, status, reason)
+        self.witness = witness
+        self.status = status
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.witness}: {self.reason}"
+
+
+class ConflictError(WitnessRefusedError):
+    """The witness has cosigned another size than the request builds on. `size` is that one."""
+
+    def __init__(self, witness: str, size: int) -> None:
+        super().__init__(witness, HTTPStatus.CONFLICT, f"has cosigned {size} leaves")
+        self.size = size
+
+
+_REASONS: Final[dict[int, str]] = {
+    HTTPStatus.FORBIDDEN: "knows the log, and trusts another key for it",
+    HTTPStatus.NOT_FOUND: "does not know the log",
+    HTTPStatus.UNPROCESSABLE_ENTITY: "has cosigned a log that this one does not extend",
+    HTTPStatus.BAD_REQUEST: "does not understand the request",
+}
+
+
+def ask(witness: Witness, request: AddCheckpoint) -> bytes:
+    """Ask a witness for its cosignature and give its answer's signature lines.
+
+    Raises ConflictError where it has seen another size, WitnessRefusedError where it answers anything but 200.
+    """
+    name = witness.key.name
+    address = urlsplit(witness.url)
+    kind = http.client.HTTPSConnection if address.scheme == "https" else http.client.HTTPConnection
+    connection = kind(address.hostname or "", address.port, timeout=ANSWER_SECONDS)
+    try:
+        connection.request("POST", f"{address.path}/add-checkpoint", body=request.to_bytes())
+        response = connection.getresponse()
+        status, content_type = response.status, response.getheader("Content-Type", "")
+        body = _read(response, time.monotonic() + ANSWER_SECONDS)
+    except (OSError, http.client.HTTPException) as error:
+        raise WitnessRefusedError(name, 0, f"does not answer: {error}") from None
+    finally:
+        connection.close()
+    if status == HTTPStatus.OK:
+        return body
+    if status == HTTPStatus.CONFLICT and content_type.partition(";")[0].strip() == SIZE_CONTENT_TYPE:
+        try:
+            raise ConflictError(name, parse_size(body))
+        except FormatError as error:
+            raise WitnessRefusedError(name, status, f"answers a conflict without a size: {error}") from None
+    raise WitnessRefusedError(name, status, _REASONS.get(status, f"answers with status {status}"))
+
+
+def _read(response: http.client.HTTPResponse, deadline: float) -> bytes:
+    """The body, if it is short and all there by the deadline; a witness that trickles is one that does not answer."""
+    body = b""
+    while piece := response.read1(MAX_ANSWER_BYTES):
+        body += piece
+        if len(body) > MAX_ANSWER_BYTES or time.monotonic() > deadline:
+            raise http.client.HTTPException(f"more than {MAX_ANSWER_BYTES} bytes or {ANSWER_SECONDS:g} seconds")
+    return body
+
+
+def read_cosignature(witness: Witness, note: Note, answer: bytes) -> StoredCosignature:
+    """The witness's cosignature among the lines of its answer, verified; others are ignored.
+
+    Raises WitnessRefusedError where there is none that holds.
+    """
+    try:
+        lines = parse_signatures(answer.decode("utf-8"))
+        opened = verify_signatures(Note(note.text, lines), [witness.key])
+    except (UnicodeDecodeError, FormatError, SignatureError) as error:
+        raise WitnessRefusedError(
+            witness.key.name, HTTPStatus.OK, f"answers no cosignature of its own: {error}"
+        ) from None
+    found = opened.verified[0]
+    assert found.time_seconds is not None  # noqa: S101  # a witness's key is of type 0x04
+    return StoredCosignature(witness.key, found.signature, found.time_seconds)
+
+
+class Cosigner:
+    """Has every witness cosign the last checkpoint of each pool."""
+
+    def __init__(
+        self, database: Database, signer: Signer, folder: CheckpointFolder, witnesses: tuple[Witness, ...]
+    ) -> None:
+        self._database = database
+        self._signer = signer
+        self._folder = folder
+        self._witnesses = witnesses
+        self._said: dict[tuple[str, str], str] = {}
+
+    def run_once(self) -> int:
+        """Ask for what is missing once, and give how many cosignatures came."""
+        try:
+            with self._database.transaction() as connection:
+                pools = [record.ref for record in registry.list_pools(connection)]
+        except MoietyError as error:
+            logger.warning("pools not read", reason=str(error))
+            return 0
+        return sum(self._ask_about(witness, pools) for witness in self._witnesses)
+
+    def _ask_about(self, witness: Witness, pools: list[PoolRef]) -> int:
+        came = 0
+        for pool in pools:
+            try:
+                came += self.cosign(witness, pool)
+            except WitnessRefusedError as error:
+                self._report(witness, pool, str(error))
+                if not error.status:
+                    break  # it is away, and would be for the next pool
+            except Exception:
+                logger.exception("not cosigned", pool=pool.name, witness=witness.key.name)
+            else:
+                self._said.pop((witness.key.name, pool.name), None)
+        return came
+
+    def cosign(self, witness: Witness, pool: PoolRef) -> bool:
+        """Have a witness cosign the pool's last checkpoint, if it has not; True where a cosignature was kept.
+
+        Raises WitnessRefusedError where it does not.
+        """
+        key = self._signer.pool_key(pool.name).verifier_key
+        with self._database.transaction() as connection:
+            latest = checkpoints.latest_checkpoint(connection, pool, key=key)
+            if latest is None or any(found.key == witness.key for found in latest.cosignatures):
+                return False
+            old_size = checkpoints.last_cosigned_size(connection, pool, key, witness.key)
+        try:
+            answer = self._ask_from(witness, pool, latest, old_size)
+        except ConflictError as conflict:
+            answer = self._ask_from(witness, pool, latest, conflict.size)
+        found = read_cosignature(witness, parse_note(latest.note), answer)
+        with self._database.transaction() as connection:
+            checkpoints.insert_cosignature(connection, pool, latest, found)
+        logger.info("cosigned", pool=pool.name, size=latest.size, witness=witness.key.name)
+        return True
+
+    def _ask_from(self, witness: Witness, pool: PoolRef, latest: StoredCheckpoint, old_size: int) -> bytes:
+        name = witness.key.name
+        if old_size > latest.size:
+            reason = (
+                f"has cosigned {old_size} leaves, and the last checkpoint here has {latest.size}: "
+                "either another signer is ahead, or an old backup was restored"
+            )
+            raise WitnessRefusedError(name, HTTPStatus.CONFLICT, reason)
+        with self._database.transaction() as connection:
+            proof = proofs.consistency_proof(connection, pool, old_size, latest.size)
+        request = AddCheckpoint(old_size, proof.hashes if old_size else (), latest.note)
+        try:
+            return ask(witness, request)
+        except ConflictError as conflict:
+            if conflict.size != old_size:
+                raise
+            # It has seen this very size, and so with another root: what it cosigned is the other half of the evidence.
+            kept = self._folder.keep_request(pool.name, latest.size, name, request.to_bytes())
+            reason = f"has cosigned another log of {old_size} leaves; the request is kept in {kept}"
+            raise WitnessRefusedError(name, HTTPStatus.CONFLICT, reason) from None
+        except WitnessRefusedError as refusal:
+            if refusal.status != HTTPStatus.UNPROCESSABLE_ENTITY:
+                raise
+            kept = self._folder.keep_request(pool.name, latest.size, name, request.to_bytes())
+            reason = f"{refusal.reason}; the request is kept in {kept}"
+            raise WitnessRefusedError(name, refusal.status, reason) from None
+
+    def _report(self, witness: Witness, pool: PoolRef, text: str) -> None:
+        place = (witness.key.name, pool.name)
+        if self._said.get(place) != text:
+            self._said[place] = text
+            logger.warning("not cosigned", pool=pool.name, witness=witness.key.name, reason=text)

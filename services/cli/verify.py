@@ -1,0 +1,172 @@
+"""`moiety verify`: a bundle checked offline. What it imports beside this command line is pure, and talks to nobody."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final, TypeVar
+
+import typer
+
+from moiety.roots import MoietyError
+from services.cli.exits import Exit, InputError
+from services.cli.output import Output, report
+
+if TYPE_CHECKING:
+    from ledger.note_keys import VerifierKey
+    from payout.findings import Headway, Report
+
+T = TypeVar("T")
+
+_ROUNDS: Final = "3,5-7"
+_MAX_NOTE_BYTES: Final = 2**20
+
+
+def verify(
+    bundle: Annotated[
+        Path, typer.Argument(metavar="BUNDLE", help="A bundle, or the folder of an export; with --only-batch a proof.")
+    ],
+    key: Annotated[
+        str, typer.Option(metavar="VKEY", help="The log's public key, or a file that holds it. Get it from elsewhere.")
+    ],
+    since: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="CHECKPOINT", help="An older checkpoint that you kept: the log must extend it."),
+    ] = None,
+    rounds: Annotated[
+        str, typer.Option(metavar="LIST", help=f"Recompute these rounds only, such as {_ROUNDS}; all unless told.")
+    ] = "",
+    witness: Annotated[
+        list[str] | None, typer.Option(metavar="VKEY", help="The key of a witness whose cosignature must hold.")
+    ] = None,
+    only_batch: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="BODY", help="Check your own receipt: the batch that you sent, against BUNDLE, its proof."
+        ),
+    ] = None,
+    threads: Annotated[int, typer.Option(metavar="N", min=1, max=16, help="How many batches to weigh at once.")] = 2,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document, for machines.")] = False,
+) -> None:
+    """Check a bundle offline, with nothing but a public key: the log only grew, nothing was left out, and every
+    round and balance follows from it.
+
+    Exit code 0 only if all held; 1 where something does not, which is named.
+    """
+    output = Output(as_json)
+    try:
+        verifier_key = parse_key(key, "key")
+        if only_batch is not None:
+            holds = _check_receipt(output, bundle, only_batch, verifier_key)
+        else:
+            witnesses = tuple(parse_key(text, "witness") for text in witness or ())
+            notes = tuple(read_file(path, "since", _MAX_NOTE_BYTES) for path in since or ())
+            chosen = parse_rounds(rounds) if rounds else None
+            holds = _check_bundle(output, bundle, verifier_key, notes, witnesses, chosen, threads)
+    except MoietyError as error:
+        raise typer.Exit(report(error, as_json=as_json)) from None
+    raise typer.Exit(Exit.OK if holds else Exit.DOES_NOT_HOLD)
+
+
+def _check_bundle(
+    output: Output,
+    bundle: Path,
+    key: VerifierKey,
+    since: tuple[bytes, ...],
+    witnesses: tuple[VerifierKey, ...],
+    rounds: frozenset[int] | None,
+    threads: int,
+) -> bool:
+    from ledger.errors import FormatError
+    from payout.findings import Finding, Report, Step
+    from payout.verification import Asked, verify
+    from payout.verification_fold import Means
+    from services.archives import SpillFolder, open_files
+    from services.cli.verdict import show
+
+    try:
+        files = open_files(bundle)
+    except OSError as error:
+        raise InputError.of("bundle", f"{bundle}: {error.strerror}") from None
+    except FormatError as error:
+        found = Report(finding=Finding(Step.ENTRIES, "form", error.reason, "as it is specified", file=error.subject))
+        return show(output, found)
+    asked = Asked(key, since=since, witnesses=witnesses, rounds=rounds)
+    with SpillFolder() as spills, _workers(threads) as submit, output.progress("Verifying", None, "leaves") as bar:
+        means = Means(spills.new, submit, ahead=threads, salt=secrets.randbits(64))
+        found = _run(verify(files, asked, means), lambda step: bar.set(step.leaves, step.leaf_total))
+    files.close()
+    return show(output, found)
+
+
+def _check_receipt(output: Output, proof: Path, body: Path, key: VerifierKey) -> bool:
+    from ledger.usage import MAX_BODY_BYTES
+    from payout.receipt import check_receipt
+    from services.cli.verdict import show
+
+    report, _ = check_receipt(
+        read_file(proof, "bundle", _MAX_NOTE_BYTES), read_file(body, "only-batch", MAX_BODY_BYTES), key
+    )
+    return show(output, report)
+
+
+def _run(steps: Generator[Headway, None, Report], progress: Callable[[Headway], None]) -> Report:
+    while True:
+        try:
+            progress(next(steps))
+        except StopIteration as end:
+            found: Report = end.value
+            return found
+
+
+@contextmanager
+def _workers(threads: int) -> Iterator[Callable[[Callable[[], T]], Callable[[], T]] | None]:
+    """Begins work in threads; parsing, hashing and weighing let go of the interpreter most of the time."""
+    if threads == 1:
+        yield None
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        yield lambda work: pool.submit(work).result
+
+
+def parse_key(text: str, option: str) -> VerifierKey:
+    """A vkey, given as it is or as the file that holds it."""
+    from ledger.errors import FormatError
+    from ledger.note_keys import VerifierKey
+
+    path = Path(text)
+    try:
+        given = path.read_text().strip() if "+" not in text or path.is_file() else text
+        return VerifierKey.parse(given)
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError.of(option, f"{text}: {getattr(error, 'strerror', None) or 'is not a vkey'}") from None
+    except FormatError as error:
+        raise InputError.of(option, error.reason) from None
+
+
+def read_file(path: Path, option: str, bytes_max: int) -> bytes:
+    """A small file that was named on the command line."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(bytes_max + 1)
+    except OSError as error:
+        raise InputError.of(option, f"{path}: {error.strerror}") from None
+    if len(data) > bytes_max:
+        raise InputError.of(option, f"{path}: has more than {bytes_max} bytes")
+    return data
+
+
+def parse_rounds(text: str) -> frozenset[int]:
+    """Numbers and ranges of them: `3,5-7`."""
+    chosen: set[int] = set()
+    for part in text.split(","):
+        first, _, last = part.strip().partition("-")
+        if not (first.isdecimal() and (last or first).isdecimal() and 0 < int(first) <= int(last or first) < 10**9):
+            raise InputError.of("rounds", f"must be numbers and ranges such as {_ROUNDS}, is {text[:80]!r}")
+        if int(last or first) - int(first) > 100_000:  # noqa: PLR2004
+            raise InputError.of("rounds", "names too many rounds")
+        chosen.update(range(int(first), int(last or first) + 1))
+    return frozenset(chosen)

@@ -1,0 +1,86 @@
+"""Bundles and folders of a pool that was built in memory, signed with a key of the test's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from ledger.checkpoint import Checkpoint, sign_checkpoint
+from ledger.journal import Transfer
+from ledger.note_keys import SigningKey, VerifierKey
+from ledger.static_files import Files
+from payout.findings import Headway, Report
+from payout.verification import Asked, verify
+from payout.verification_fold import Means
+from services.archives import SpillFolder, open_files
+from services.bundle import write_bundle
+from tests.pool_log import PoolLog
+
+ORIGIN: Final = "moiety.example/pools/folk"
+KEY: Final = SigningKey(ORIGIN, bytes(range(32)))
+
+
+@dataclass
+class PoolSource:
+    """What the service would give of a pool, at the log's size or at an earlier one."""
+
+    log: PoolLog
+    key: SigningKey = KEY
+    size: int | None = None
+
+    def checkpoint(self) -> bytes:
+        size = self.log.size() if self.size is None else self.size
+        checkpoint = Checkpoint(ORIGIN, size, bytes.fromhex(self.log.root_at(size)))
+        return sign_checkpoint(checkpoint, self.key).to_bytes()
+
+    def entries(self, start: int, end: int) -> Iterable[bytes]:
+        return [leaf.entry for leaf in self.log.entries[start:end]]
+
+    def body(self, digest: bytes) -> bytes:
+        return self.log.bodies[digest]
+
+    def transfers(self, start: int, end: int) -> Iterator[tuple[int, int, Transfer]]:
+        for leaf_index in sorted(self.log.journal):
+            if start <= leaf_index < end:
+                for ordinal, transfer in enumerate(self.log.journal[leaf_index]):
+                    yield leaf_index, ordinal, transfer
+
+    def balances(self, size: int) -> dict[str, int]:
+        moved = [transfer for index, _, transfer in self.transfers(0, size)]
+        accounts = {account for transfer in moved for account in (transfer.from_account, transfer.to_account)}
+        return {
+            account: sum(
+                ((account == transfer.to_account) - (account == transfer.from_account)) * transfer.amount_minor
+                for transfer in moved
+            )
+            for account in accounts
+        }
+
+
+def bundle_of(log: PoolLog, file: Path, **choices: Any) -> Path:
+    """The pool's bundle in a file."""
+    write_bundle(PoolSource(log), file, **choices)
+    return file
+
+
+def report_of(files: Files | Path, key: VerifierKey = KEY.verifier_key, **asked: Any) -> Report:
+    """What verification says."""
+    return steps_of(files, key, **asked)[1]
+
+
+def steps_of(
+    files: Files | Path, key: VerifierKey = KEY.verifier_key, *, means: Means | None = None, **asked: Any
+) -> tuple[list[Headway], Report]:
+    """How verification goes, and what it says."""
+    with SpillFolder() as spills:
+        opened = open_files(files) if isinstance(files, Path) else files
+        steps = verify(opened, Asked(key, **asked), means or Means(spills.new))
+        told = []
+        while True:
+            try:
+                told.append(next(steps))
+            except StopIteration as end:
+                report: Report = end.value
+                return told, report
