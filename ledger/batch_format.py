@@ -49,6 +49,9 @@ EVENT_TYPES: Final[dict[str, pa.DataType]] = {
 }
 NAMES_TYPE: Final = pa.list_(pa.dictionary(pa.int32(), pa.utf8()))
 
+_AMOUNTS: Final = {"shares", "scores"}
+"""The last column of each kind of batch."""
+
 Int64Array = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 EventViolation = tuple[int, str, str]
@@ -106,6 +109,25 @@ def repeated_names(columns: BatchColumns, events: Int64Array) -> BoolArray:
     order = np.argsort(key, kind="stable")
     repeated[order[1:]] = key[order[1:]] == key[order[:-1]]
     return repeated
+
+
+def require_known_names(
+    names: tuple[str, ...], name_index: npt.NDArray[np.int32], offsets: Int64Array, known: BoolArray, *, column: str
+) -> None:
+    """InvalidInputError with the positions of events that name what is not registered.
+
+    known: (c,) whether each of `names` is a registered collective.
+    """
+    if known.all():
+        return
+    unknown = np.flatnonzero(~known[name_index])
+    events = event_of_amount(offsets)
+    listed = [
+        Violation(f"events[{events[place]}].{column}", f"{names[name_index[place]][:80]!r} is not registered")
+        for place in unknown[:MAX_VIOLATIONS].tolist()
+    ]
+    if listed:
+        raise InvalidInputError(listed, total=len(unknown))
 
 
 def where(breach: BoolArray, column: str, reason: str) -> Iterator[EventViolation]:
@@ -167,6 +189,10 @@ def _one_line(error: BaseException) -> str:
 
 def _require_schema(schema: pa.Schema, types: dict[str, pa.DataType]) -> None:
     if schema.names != list(types):
+        held, wanted = (schema.names or [""])[-1], list(types)[-1]
+        if held in _AMOUNTS - {wanted}:
+            # It is the same for every batch that is sent under this method.
+            raise _refuse("method_id", f"takes {wanted}, and the batch holds {held}")
         raise _refuse("arrow_stream", f"must have the columns {', '.join(types)}; has {', '.join(schema.names)[:500]}")
     for name, wanted in types.items():
         # Arrow compares list types by value type alone, so the child may be called `item` or `element`.

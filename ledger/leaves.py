@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, ClassVar, Final, Generic, TypeVar
 
 import rfc8785
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, StringConstraints
 
 from ledger.errors import LedgerCorruptError
 from ledger.merkle import leaf_hash
@@ -40,8 +40,20 @@ Sha256Hex = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 """A SHA-256 in lower-case hexadecimal."""
 
 
+def _is_none(value: object) -> bool:
+    return value is None
+
+
+def _is_empty(value: object) -> bool:
+    return value == ""
+
+
 class Content(BaseModel):
-    """What happened. Frozen, strict and closed: a field that is not named is refused."""
+    """What happened. Frozen, strict and closed: a field that is not named is refused.
+
+    A field that a type gained later is left out of the entry where there is nothing to say, so that there is one
+    spelling of every content, and entries from before are canonical still. Older code refuses entries that have it.
+    """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
@@ -49,7 +61,7 @@ class Content(BaseModel):
 
 
 class MethodContent(Content):
-    """A method was declared, or its next version."""
+    """A method was declared, or its next version. One without `score_kind` is of shares, and has no field after it."""
 
     type: ClassVar[str] = "method.v1"
 
@@ -58,6 +70,24 @@ class MethodContent(Content):
     display_name: str
     confidence_ppm: int
     evidence_uri: str
+    covers: str = Field(default="", exclude_if=_is_empty)
+    score_kind: str | None = Field(default=None, exclude_if=_is_none)
+    score_order: str | None = Field(default=None, exclude_if=_is_none)
+    coverage_nano: int | None = Field(default=None, exclude_if=_is_none)
+    membership: str = Field(default="", exclude_if=_is_empty)
+
+
+class MembershipContent(Content):
+    """Which collective each source belongs to, as a body that says it (`ledger.membership`); or its next version."""
+
+    type: ClassVar[str] = "membership.v1"
+
+    membership: str
+    version: int
+    body_sha256: Sha256Hex
+    body_bytes: int
+    sources: int
+    collectives: int
 
 
 class ModeTotals(BaseModel):
@@ -81,6 +111,9 @@ class UsageContent(Content):
     body_bytes: int
     method: str
     method_version: int
+    membership: str = Field(default="", exclude_if=_is_empty)
+    """The method's; this and its version only where the body holds scores of its sources."""
+    membership_version: int | None = Field(default=None, exclude_if=_is_none)
     accepted: int
     duplicates: str
     """Positions left out: `encode_positions`."""

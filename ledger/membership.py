@@ -12,6 +12,9 @@ from ledger.batch_format import MAX_VIOLATIONS
 from ledger.errors import InvalidInputError, LedgerCorruptError, Violation
 from ledger.registry import require_resource_id
 
+MAX_MEMBERSHIP_BYTES: Final = 32 * 2**20
+"""Bytes of a membership: what one message carries, as of a batch. Room for about a million sources."""
+
 MAX_SOURCE_BYTES: Final = 256
 """Bytes of a source's id in UTF-8; as long as a work's."""
 
@@ -51,18 +54,58 @@ def parse_membership(body: bytes) -> dict[str, str]:
     try:
         header, *lines = body.decode().split("\n")
     except UnicodeDecodeError:
-        raise LedgerCorruptError("membership", "is not UTF-8") from None
-    rows = [line.split(",") for line in lines[:-1]]
-    if header != _HEADER or lines[-1:] != [""] or any(len(row) != len(_COLUMNS) for row in rows):
-        raise LedgerCorruptError("membership", f"is not lines of {_HEADER}")
-    membership: dict[str, str] = dict(rows)
-    try:
-        canonical = render_membership(membership)
-    except InvalidInputError as error:
-        raise LedgerCorruptError("membership", str(error)) from None
-    if canonical != body:
-        raise LedgerCorruptError("membership", "is not sorted by source, or repeats one")
+        raise _not_canonical("is not UTF-8") from None
+    if header != _HEADER or lines[-1:] != [""]:
+        raise _not_canonical(f"does not begin with the line {_HEADER}, or its last line does not end")
+    # Many sources share few collectives: one text for each collective instead of one for each source.
+    collectives: dict[str, str] = {}
+    membership: dict[str, str] = {}
+    before = ""
+    for number, line in enumerate(lines[:-1], 2):
+        source, _, collective = line.partition(",")
+        if not source > before:
+            raise _not_canonical(f"line {number}: {source[:80]!r} does not come after the source before it")
+        if not is_source_id(source):
+            raise _not_canonical(f"line {number}: the source {source[:80]!r} {SOURCE_RULE}")
+        if collective not in collectives:
+            for fault in _collective_faults(collective):
+                raise _not_canonical(f"line {number}: the collective {fault.reason}")
+            collectives[collective] = collective
+        membership[source] = collectives[collective]
+        before = source
     return membership
+
+
+def _not_canonical(detail: str) -> LedgerCorruptError:
+    return LedgerCorruptError("membership", detail)
+
+
+class ParsedMemberships:
+    """Memberships by the SHA-256 of their bodies, each parsed once while it is remembered.
+
+    The one that was not asked for the longest is forgotten first. Not safe for several threads at once.
+    """
+
+    def __init__(self, bytes_max: int = 2 * MAX_MEMBERSHIP_BYTES) -> None:
+        """bytes_max: of the bodies of those remembered; in memory a membership takes about three times as much."""
+        self._bytes_max = bytes_max
+        self._parsed: dict[str, tuple[int, Mapping[str, str]]] = {}
+
+    def get(self, body_sha256: str) -> Mapping[str, str] | None:
+        """The membership with this body, where it is remembered."""
+        found = self._parsed.pop(body_sha256, None)
+        if found is None:
+            return None
+        self._parsed[body_sha256] = found
+        return found[1]
+
+    def parse(self, body_sha256: str, body: bytes) -> Mapping[str, str]:
+        """The membership in a body, remembered from here on. The caller has checked the hash."""
+        membership = parse_membership(body)
+        self._parsed[body_sha256] = (len(body), membership)
+        while len(self._parsed) > 1 and sum(size for size, _ in self._parsed.values()) > self._bytes_max:
+            del self._parsed[next(iter(self._parsed))]
+        return membership
 
 
 def _collective_faults(collective: str) -> tuple[Violation, ...]:

@@ -1,4 +1,4 @@
-"""Who takes part: the registered platforms, collectives and methods, and the form of their ids."""
+"""Who takes part: the registered platforms and collectives, and the form of ids."""
 
 import re
 import unicodedata
@@ -92,23 +92,3 @@ class Collective:
         require_text(self.display_name, "collective.display_name", least=1, most=MAX_DISPLAY_NAME)
         require_range(self.members, "collective.members", 0, MAX_MEMBERS)
         require_range(self.equity_ppm, "collective.equity_ppm", 0, MAX_EQUITY_PPM)
-
-
-@dataclass(frozen=True, slots=True)
-class Method:
-    """A declared way of computing attribution; `version` and `leaf_index` are 0 until it is logged."""
-
-    name: str
-    display_name: str
-    confidence_ppm: int
-    evidence_uri: str = ""
-    version: int = 0
-    leaf_index: int = 0
-
-    def __post_init__(self) -> None:
-        require_resource_id(self.name, "method_id")
-        require_text(self.display_name, "method.display_name", least=1, most=MAX_DISPLAY_NAME)
-        require_range(self.confidence_ppm, "method.confidence_ppm", 0, PPM)
-        require_text(self.evidence_uri, "method.evidence_uri", most=MAX_URI)
-        if self.evidence_uri and not self.evidence_uri.startswith(("http://", "https://")):
-            raise InvalidInputError.of("method.evidence_uri", "must be an http or https address")

@@ -13,7 +13,6 @@ The result is the same on every machine, with every numpy and on any number of t
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any, Final
 
 import numpy as np
@@ -24,6 +23,7 @@ from ledger.batch_format import (
     EVENT_TYPES,
     NAMES_TYPE,
     BatchColumns,
+    BoolArray,
     EventViolation,
     Int64Array,
     event_of_amount,
@@ -31,11 +31,12 @@ from ledger.batch_format import (
     raise_violations,
     read_columns,
     repeated_names,
+    require_known_names,
     where,
     where_amount,
 )
 from ledger.membership import SOURCE_RULE, is_source_id
-from ledger.registry import require_range
+from ledger.methods import ScoreKind, ScoreOrder, ScoreRule
 from ledger.usage import NANO, UsageBatch
 
 MAX_SOURCES: Final = 262_144
@@ -71,34 +72,6 @@ _DENSE_CELLS_PER_SCORE: Final = 16
 """A table with more cells than this for each score costs more to clear and to search than sorting does."""
 
 FloatArray = npt.NDArray[np.float64]
-
-
-class ScoreKind(StrEnum):
-    """What a method's scores are. Only SIGNED_INFLUENCE may be negative; only SHARE is not normalised."""
-
-    SIGNED_INFLUENCE = "SIGNED_INFLUENCE"
-    SIMILARITY = "SIMILARITY"
-    COUNT = "COUNT"
-    SHARE = "SHARE"
-
-
-class ScoreOrder(StrEnum):
-    """Whether negative scores are cut off after they are summed per collective, or before."""
-
-    SUM_THEN_CLIP = "SUM_THEN_CLIP"
-    CLIP_THEN_SUM = "CLIP_THEN_SUM"
-
-
-@dataclass(frozen=True, slots=True)
-class ScoreRule:
-    """How a method's scores become shares. `coverage_nano`: the part of a work that it claims to explain, 1 to 10^9."""
-
-    kind: ScoreKind
-    order: ScoreOrder = ScoreOrder.SUM_THEN_CLIP
-    coverage_nano: int = NANO
-
-    def __post_init__(self) -> None:
-        require_range(self.coverage_nano, "method.coverage_nano", 1, NANO)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +117,15 @@ def parse_score_batch(body: bytes) -> ScoreBatch:
     return batch
 
 
-def shares_of(batch: ScoreBatch, rule: ScoreRule, membership: Mapping[str, str]) -> UsageBatch:
+def require_known_sources(batch: ScoreBatch, known: BoolArray) -> None:
+    """Refuse the batch, with the positions, where an event names a source that is not a registered collective.
+
+    known: (s,) whether each of `batch.sources` is. One that no event names may be unknown.
+    """
+    require_known_names(batch.sources, batch.source_index, batch.offsets, known, column="sources")
+
+
+def shares_of(batch: ScoreBatch, rule: ScoreRule, membership: Mapping[str, str] | None) -> UsageBatch:
     """The shares that a rule makes of a batch's scores; `membership` gives the collective of each source that has one.
 
     1. Each score becomes an integer: times the power of two that brings the event's largest magnitude to 2^39 to 2^40,
@@ -154,7 +135,7 @@ def shares_of(batch: ScoreBatch, rule: ScoreRule, membership: Mapping[str, str])
     3. What is negative counts as zero: each sum, or under CLIP_THEN_SUM each integer before it is summed.
     4. `share_nano = coverage_nano * sum // total` of the event; of a whole for SHARE. Zero shares are left out.
 
-    What rounding and nobody leave is unattributed. Where the sources are collectives, `membership` is the identity.
+    What rounding and nobody leave is unattributed. Where `membership` is None, the sources are collectives.
     Raises InvalidInputError, with positions, where scores are not what `rule.kind` allows.
     """
     events = batch.event_of_score()
@@ -162,7 +143,7 @@ def shares_of(batch: ScoreBatch, rule: ScoreRule, membership: Mapping[str, str])
     integers = _pico(batch.scores) if rule.kind is ScoreKind.SHARE else _scaled(batch, events)
     if rule.order is ScoreOrder.CLIP_THEN_SUM:
         np.maximum(integers, 0, out=integers)
-    collective_of = [membership.get(source) for source in batch.sources]
+    collective_of = [source if membership is None else membership.get(source) for source in batch.sources]
     # Python orders text by code point, which is the order of its UTF-8 bytes. Nobody, None, comes last.
     collectives = sorted({collective for collective in collective_of if collective is not None})
     nobody = len(collectives)

@@ -35,10 +35,10 @@ from ledger.batch_format import (
     raise_violations,
     read_columns,
     repeated_names,
+    require_known_names,
     where,
     where_amount,
 )
-from ledger.errors import InvalidInputError, Violation
 
 __all__ = [
     "AI_ONLY",
@@ -134,19 +134,7 @@ def require_known(batch: UsageBatch, known: BoolArray) -> None:
 
     known: (c,) whether each of `batch.collectives` is registered. One that no event names may be unknown.
     """
-    if known.all():
-        return
-    unknown = np.flatnonzero(~known[batch.collective_index])
-    event_of_share = batch.event_of_share()
-    listed = [
-        Violation(
-            f"events[{event_of_share[share]}].collectives",
-            f"{batch.collectives[batch.collective_index[share]][:80]!r} is not registered",
-        )
-        for share in unknown[:MAX_VIOLATIONS].tolist()
-    ]
-    if listed:
-        raise InvalidInputError(listed, total=len(unknown))
+    require_known_names(batch.collectives, batch.collective_index, batch.offsets, known, column="collectives")
 
 
 def first_occurrences(batch: UsageBatch) -> tuple[BoolArray, Int64Array]:

@@ -6,8 +6,8 @@
         receipts = client.submit_usage("folk", table, "melody-ngram")
 
 `Client` has every verb of the service. `usage_batches` and `batch_of` make batches, `read_usage` reads usage
-files, `moiety.telemetry` takes Content Telemetry sessions, `moiety.errors` says what can go wrong, and `moiety.v1`
-holds the contract's messages and stubs.
+files, `moiety.attribution` takes matrices of raw scores, `moiety.telemetry` takes Content Telemetry sessions,
+`moiety.errors` says what can go wrong, and `moiety.v1` holds the contract's messages and stubs.
 """
 
 from importlib import import_module
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from moiety.events import Mode, UsageEvent, batch_of
     from moiety.files import count_events, read_usage
     from moiety.ids import event_id_of, uuid7
+    from moiety.memberships import read_membership
     from moiety.telemetry import (
         DomainMap,
         RefusedSession,
@@ -64,7 +65,7 @@ if TYPE_CHECKING:
         ReplayProgress,
         ReplayVerdict,
     )
-    from moiety.v1.registry_pb2 import ApiKey, Collective, Method, Platform, Policy, Pool, Schedule
+    from moiety.v1.registry_pb2 import ApiKey, Collective, Membership, Method, Platform, Policy, Pool, Schedule
     from moiety.v1.revenue_pb2 import Revenue
     from moiety.v1.rounds_pb2 import Allocation, Round
     from moiety.v1.usage_pb2 import BatchProof, Receipt
@@ -102,6 +103,7 @@ _NAMES: Final = {
     "moiety.events": ("Mode", "UsageEvent", "batch_of"),
     "moiety.files": ("count_events", "read_usage"),
     "moiety.ids": ("event_id_of", "uuid7"),
+    "moiety.memberships": ("read_membership",),
     "moiety.telemetry": (
         "DomainMap",
         "RefusedSession",
@@ -121,7 +123,16 @@ _NAMES: Final = {
         "ReplayProgress",
         "ReplayVerdict",
     ),
-    "moiety.v1.registry_pb2": ("ApiKey", "Collective", "Method", "Platform", "Policy", "Pool", "Schedule"),
+    "moiety.v1.registry_pb2": (
+        "ApiKey",
+        "Collective",
+        "Membership",
+        "Method",
+        "Platform",
+        "Policy",
+        "Pool",
+        "Schedule",
+    ),
     "moiety.v1.revenue_pb2": ("Revenue",),
     "moiety.v1.rounds_pb2": ("Allocation", "Round"),
     "moiety.v1.usage_pb2": ("BatchProof", "Receipt"),
@@ -160,6 +171,7 @@ __all__ = [
     "InvalidUsageError",
     "Leaf",
     "LogHead",
+    "Membership",
     "Method",
     "Mode",
     "MoietyError",
@@ -193,6 +205,7 @@ __all__ = [
     "batch_of",
     "count_events",
     "event_id_of",
+    "read_membership",
     "read_telemetry",
     "read_usage",
     "record_batches",

@@ -23,16 +23,13 @@ from uuid import UUID
 import pyarrow as pa
 
 from moiety import columns
-from moiety.batches import EVENTS_PER_BATCH, EVENTS_PER_BATCH_MAX, USAGE_SCHEMA
+from moiety.batches import EVENTS_PER_BATCH, EVENTS_PER_BATCH_MAX, SCORE_SCHEMA, SCORES_PER_BATCH, USAGE_SCHEMA
 from moiety.errors import InvalidUsageError
 from moiety.events import Mode
 from moiety.matrices import Entries, Matrix, cuts, entries_of, require_finite
 
 NANO = 10**9
 """One whole share."""
-
-SCORES_PER_BATCH = 1_500_000
-"""The most scores in a batch. At twelve bytes each they leave room for the ids in the 32 MiB that the service takes."""
 
 SCORES_PER_BATCH_OF_LONG_IDS = 100_000
 """The most where the sources' ids alone might pass that: each score may then need a source of 256 bytes."""
@@ -42,15 +39,6 @@ SOURCES_PER_BATCH = 262_144
 
 SOURCE_BYTES_PER_BATCH = 8 * 2**20
 """Bytes of all sources' ids, up to which a batch may name any of them."""
-
-SCORE_SCHEMA = pa.schema(
-    [
-        *(USAGE_SCHEMA.field(name) for name in ("event_id", "work_id", "occurred_at", "units", "mode")),
-        pa.field("sources", pa.list_(pa.dictionary(pa.int32(), pa.utf8())), nullable=False),
-        pa.field("scores", pa.list_(pa.float64()), nullable=False),
-    ]
-)
-"""The exact columns of a batch of raw scores; docs/concepts.md says what they mean."""
 
 _SCALE_BITS = 40
 _FEMTO = 10**15
@@ -213,7 +201,7 @@ def _score_batches(
         yield pa.RecordBatch.from_arrays(
             [
                 *(_cut(column, start, end) for column in events),
-                columns.collectives(named, start),
+                columns.names(named, "sources", start),
                 pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), scores),
             ],
             schema=SCORE_SCHEMA,

@@ -1,12 +1,13 @@
 """Usage batches: any Arrow-capable table made into the record batches and bytes that the service takes.
 
-A table has a row per usage event and the columns of `USAGE_SCHEMA`, in any order, with some leniency:
+A table has a row per usage event and the columns of `USAGE_SCHEMA`, or for raw attribution scores those of
+`SCORE_SCHEMA`, in any order, with some leniency:
 `event_id` as 16 bytes or UUID text, or a text column `id` instead of it, from which event ids are derived
 (`moiety.event_id_of`); `work_id` may be left out; `occurred_at` is any timestamp with a zone, or ISO 8601
-text; integers may have any width; `mode` may be in words; `collectives` may be encoded in any way. Any other
-column is an error, so that a misspelt one is not lost.
+text; numbers may have any width; `mode` may be in words; `collectives` and `sources` may be encoded in any way. Any
+other column is an error, so that a misspelt one is not lost.
 
-The same rows give the same bytes, whatever library made the table: the dictionary of collectives holds just
+The same rows give the same bytes, whatever library made the table: the dictionary of collectives or sources holds just
 the ids that occur, sorted by bytes, and the compression is fixed. (Another release of pyarrow may write other
 bytes.)
 """
@@ -21,6 +22,7 @@ import pyarrow as pa
 
 from moiety import columns
 from moiety.errors import InvalidUsageError
+from moiety.matrices import cuts
 
 EVENTS_PER_BATCH = 10_000
 """Default events per batch: enough that a batch's fixed costs do not count, and a few hundred kilobytes."""
@@ -40,6 +42,18 @@ USAGE_SCHEMA = pa.schema(
     ]
 )
 """The exact columns of a batch; docs/concepts.md says what they mean."""
+
+SCORE_SCHEMA = pa.schema(
+    [
+        *(USAGE_SCHEMA.field(name) for name in ("event_id", "work_id", "occurred_at", "units", "mode")),
+        pa.field("sources", pa.list_(pa.dictionary(pa.int32(), pa.utf8())), nullable=False),
+        pa.field("scores", pa.list_(pa.float64()), nullable=False),
+    ]
+)
+"""The exact columns of a batch of raw scores; docs/concepts.md says what they mean."""
+
+SCORES_PER_BATCH = 1_500_000
+"""The most scores in a batch. At twelve bytes each they leave room for the ids in the 32 MiB that the service takes."""
 
 _PANDAS_INDEX = re.compile(r"__index_level_\d+__")
 # A batch is kept as it is sent, for ever: two thirds of the size for a tenth of the time that taking it in costs.
@@ -75,7 +89,8 @@ def usage_batches(table: ArrowTable, *, events_per_batch: int = EVENTS_PER_BATCH
 
 
 def record_batches(table: ArrowTable, *, events_per_batch: int = EVENTS_PER_BATCH) -> Iterator[pa.RecordBatch]:
-    """Give the batches of a table of usage events as record batches of exactly `USAGE_SCHEMA`.
+    """Give the batches of a table of usage events as record batches of exactly `USAGE_SCHEMA`, or of `SCORE_SCHEMA`
+    where it has scores. A batch of scores ends before it has more of them than the service takes.
 
     Raises:
         ValueError: `events_per_batch` is not 1 to 65,536.
@@ -85,14 +100,15 @@ def record_batches(table: ArrowTable, *, events_per_batch: int = EVENTS_PER_BATC
     if not 1 <= events_per_batch <= EVENTS_PER_BATCH_MAX:
         raise ValueError(f"events_per_batch must be 1 to {EVENTS_PER_BATCH_MAX}, is {events_per_batch}")
     reader = _reader(table)
-    _require_columns(reader.schema)
-    return _converted(reader, events_per_batch)
+    schema = SCORE_SCHEMA if {"sources", "scores"} & set(reader.schema.names) else USAGE_SCHEMA
+    _require_columns(reader.schema, schema)
+    return _converted(reader, schema, events_per_batch)
 
 
 def encode(batch: pa.RecordBatch) -> bytes:
-    """Give a record batch of `USAGE_SCHEMA` as the bytes of an Arrow IPC stream."""
+    """Give a record batch of `USAGE_SCHEMA` or `SCORE_SCHEMA` as the bytes of an Arrow IPC stream."""
     sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, USAGE_SCHEMA, options=_IPC) as writer:
+    with pa.ipc.new_stream(sink, batch.schema, options=_IPC) as writer:
         writer.write_batch(batch)
     encoded: bytes = sink.getvalue().to_pybytes()
     return encoded
@@ -123,16 +139,16 @@ def _reader(table: ArrowTable) -> pa.RecordBatchReader:
     raise TypeError(f"{type(table).__name__} is not an Arrow-capable table (it has no __arrow_c_stream__)")
 
 
-def _require_columns(schema: pa.Schema) -> None:
+def _require_columns(schema: pa.Schema, wanted: pa.Schema) -> None:
     names = _names(schema)
     for name in names:
         if names.count(name) > 1:
             raise InvalidUsageError(name, None, "stands twice in the table")
-        if name not in USAGE_SCHEMA.names and name != "id":
-            raise InvalidUsageError(name, None, f"is not a column of usage; these are {', '.join(USAGE_SCHEMA.names)}")
+        if name not in wanted.names and name != "id":
+            raise InvalidUsageError(name, None, f"is not a column of usage; these are {', '.join(wanted.names)}")
     if "id" in names and "event_id" in names:
         raise InvalidUsageError("id", None, "stands beside event_id; give one of them")
-    for name in USAGE_SCHEMA.names:
+    for name in wanted.names:
         if name not in names and name != "work_id" and not (name == "event_id" and "id" in names):
             raise InvalidUsageError(name, None, "is missing from the table")
 
@@ -141,11 +157,22 @@ def _names(schema: pa.Schema) -> list[str]:
     return [name for name in schema.names if not _PANDAS_INDEX.fullmatch(name)]
 
 
-def _converted(reader: pa.RecordBatchReader, events_per_batch: int) -> Iterator[pa.RecordBatch]:
+def _converted(reader: pa.RecordBatchReader, schema: pa.Schema, events_per_batch: int) -> Iterator[pa.RecordBatch]:
     position = 0
     for table in _slices(reader, events_per_batch):
-        yield _record_batch(table, position)
-        position += table.num_rows
+        for part in _by_scores(table, position) if schema is SCORE_SCHEMA else [table]:
+            yield _record_batch(part, schema, position)
+            position += part.num_rows
+
+
+def _by_scores(table: pa.Table, first_position: int) -> Iterator[pa.Table]:
+    """The rows in runs of at most `SCORES_PER_BATCH` scores."""
+    counts = columns.list_lengths(table.column("scores").combine_chunks(), "scores")
+    for start, end in cuts(counts, table.num_rows, SCORES_PER_BATCH):
+        if counts[start] > SCORES_PER_BATCH:
+            reason = f"are {counts[start]}, more than {SCORES_PER_BATCH} for a batch"
+            raise InvalidUsageError("scores", first_position + start, reason)
+        yield table.slice(start, end - start)
 
 
 def _slices(reader: pa.RecordBatchReader, rows: int) -> Iterator[pa.Table]:
@@ -166,13 +193,19 @@ def _slices(reader: pa.RecordBatchReader, rows: int) -> Iterator[pa.Table]:
         yield pa.Table.from_batches(held)
 
 
-def _record_batch(table: pa.Table, first_position: int) -> pa.RecordBatch:
+def _record_batch(table: pa.Table, schema: pa.Schema, first_position: int) -> pa.RecordBatch:
     column = {name: table.column(name).combine_chunks() for name in _names(table.schema)}
     occurred_at = columns.times(column["occurred_at"], first_position)
     if "event_id" in column:
         event_id = columns.event_ids(column["event_id"], first_position)
     else:
         event_id = columns.derived_event_ids(column["id"], occurred_at, first_position)
+    if schema is SCORE_SCHEMA:
+        lists = [columns.names(column["sources"], "sources", first_position)]
+        lists.append(columns.scores(column["scores"], first_position))
+    else:
+        lists = [columns.names(column["collectives"], "collectives", first_position)]
+        lists.append(columns.shares(column["shares"], first_position))
     return pa.RecordBatch.from_arrays(
         [
             event_id,
@@ -180,8 +213,7 @@ def _record_batch(table: pa.Table, first_position: int) -> pa.RecordBatch:
             occurred_at,
             columns.units(column["units"], first_position),
             columns.modes(column["mode"], first_position),
-            columns.collectives(column["collectives"], first_position),
-            columns.shares(column["shares"], first_position),
+            *lists,
         ],
-        schema=USAGE_SCHEMA,
+        schema=schema,
     )

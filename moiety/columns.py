@@ -13,6 +13,7 @@ from __future__ import annotations
 from binascii import unhexlify
 from bisect import bisect_right
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import pyarrow as pa
@@ -106,13 +107,13 @@ def modes(column: pa.Array, first_position: int) -> pa.Array:
     return _exact(_cast(column, pa.uint8(), "mode", first_position, "must be 1 (AI_ONLY) or 2 (HUMAN_AI)"))
 
 
-def collectives(column: pa.Array, first_position: int) -> pa.Array:
-    """Collective ids per event, over a dictionary of just those that occur, sorted by bytes. A null list is
-    empty.
+def names(column: pa.Array, field: str, first_position: int) -> pa.Array:
+    """The ids of collectives or sources per event, over a dictionary of just those that occur, sorted by bytes. A null
+    list is empty.
     """
-    offsets, flat = _lists(column, "collectives")
+    offsets, flat = _lists(column, field)
     if pa.types.is_dictionary(flat.type):
-        _require_elements(flat.indices.is_valid(), offsets, "collectives", first_position)
+        _require_elements(flat.indices.is_valid(), offsets, field, first_position)
         encoded = flat.indices.dictionary_encode()
         codes, distinct = encoded.indices, _plain(flat.dictionary).take(encoded.dictionary)
     else:
@@ -120,10 +121,10 @@ def collectives(column: pa.Array, first_position: int) -> pa.Array:
         encoded = flat.dictionary_encode()
         codes, distinct = encoded.indices, encoded.dictionary
     if not (_is_text(distinct.type) or len(flat) == 0):
-        raise InvalidUsageError("collectives", None, f"must be lists of text, is {column.type}")
+        raise InvalidUsageError(field, None, f"must be lists of text, is {column.type}")
     if codes.null_count or distinct.null_count:
         named = pc.and_(codes.is_valid(), distinct.is_valid().take(codes))
-        _require_elements(pc.fill_null(named, False), offsets, "collectives", first_position)
+        _require_elements(pc.fill_null(named, False), offsets, field, first_position)
     # The dictionary of the input may repeat a value; that of a batch may not.
     codes, dictionary = _sorted_codes(codes, distinct.cast(pa.utf8()))
     indexed = pa.DictionaryArray.from_arrays(_exact(codes.cast(pa.int32())), dictionary)
@@ -144,6 +145,23 @@ def shares(column: pa.Array, first_position: int) -> pa.Array:
         position = _event_of(at, offsets, first_position)
         raise InvalidUsageError("shares", position, f"{flat[at]} does not fit 32 bits") from None
     return pa.ListArray.from_arrays(offsets, _exact(flat))
+
+
+def scores(column: pa.Array, first_position: int) -> pa.Array:
+    """Scores per event as 64-bit floating-point numbers, from lists of any numbers. A null list is empty."""
+    offsets, flat = _lists(column, "scores")
+    flat = _plain(flat)
+    if not (_is_integer(flat.type) or pa.types.is_floating(flat.type) or len(flat) == 0):
+        raise InvalidUsageError("scores", None, f"must be lists of numbers, is {column.type}")
+    _require_elements(flat.is_valid(), offsets, "scores", first_position)
+    # An integer beyond 2^53 becomes the nearest of these numbers, as in any language that has only them.
+    return pa.ListArray.from_arrays(offsets, _exact(flat.cast(pa.float64(), safe=False)))
+
+
+def list_lengths(column: pa.Array, field: str) -> list[int]:
+    """How many elements each list of a column has."""
+    offsets, _ = _lists(column, field)
+    return [end - start for start, end in pairwise(offsets.to_pylist())]
 
 
 def _sorted_codes(codes: pa.Array, values: pa.Array) -> tuple[pa.Array, pa.Array]:

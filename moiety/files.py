@@ -1,8 +1,8 @@
 """Usage files: Arrow IPC (file or stream), Parquet, CSV and NDJSON, read piece by piece in bounded memory.
 
-The columns are those of `moiety.batches`. In CSV, `collectives` and `shares` are lists separated by `;`, an
-empty cell is an empty list (or no work id), and the first line names the columns. In NDJSON each line is an
-object. Text formats give UUIDs and times as text; CSV and NDJSON may be compressed (`.gz`, `.bz2`, `.zst`).
+The columns are those of `moiety.batches`. In CSV, `collectives` and `shares` (or `sources` and `scores`) are lists
+separated by `;`, an empty cell is an empty list (or no work id), and the first line names the columns. In NDJSON each
+line is an object. Text formats give UUIDs and times as text; CSV and NDJSON may be compressed (`.gz`, `.bz2`, `.zst`).
 """
 
 from __future__ import annotations
@@ -37,7 +37,12 @@ _TEXT_TYPES = {
     "units": pa.int64(),
     "mode": pa.utf8(),
 }
-_JSON_TYPES = _TEXT_TYPES | {"collectives": pa.list_(pa.utf8()), "shares": pa.list_(pa.int64())}
+_JSON_TYPES = _TEXT_TYPES | {
+    "collectives": pa.list_(pa.utf8()),
+    "shares": pa.list_(pa.int64()),
+    "sources": pa.list_(pa.utf8()),
+    "scores": pa.list_(pa.float64()),
+}
 _CSV_TYPES = dict.fromkeys(_JSON_TYPES, pa.utf8())
 
 
@@ -149,10 +154,17 @@ def _cast(values: pa.Array, cells: pa.Array, field: pa.Field, first_position: in
             try:
                 values.slice(at, 1).cast(field.type)
             except pa.ArrowInvalid:
-                expected = f"integers separated by {LIST_SEPARATOR}" if pa.types.is_list(field.type) else "an integer"
+                expected = _expected(field.type)
                 reason = f"must be {expected}, is {cells[at].as_py()[:80]!r}"
                 raise InvalidUsageError(field.name, first_position + at, reason) from None
         raise
+
+
+def _expected(data_type: pa.DataType) -> str:
+    if not pa.types.is_list(data_type):
+        return "an integer"
+    numbers = "integers" if pa.types.is_integer(data_type.value_type) else "numbers"
+    return f"{numbers} separated by {LIST_SEPARATOR}"
 
 
 def _mode_words(column: pa.Array) -> pa.Array:

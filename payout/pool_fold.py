@@ -19,6 +19,7 @@ from ledger.leaves import (
     EncodedLeaf,
     GrantContent,
     Leaf,
+    MembershipContent,
     MethodContent,
     PaymentContent,
     ReleaseContent,
@@ -30,7 +31,8 @@ from ledger.leaves import (
 )
 from ledger.merkle import HASH_BYTES, Frontier, leaf_hash
 from ledger.registry import PPM, require_range
-from ledger.usage import AI_ONLY, HUMAN_AI, BoolArray, UsageBatch, first_occurrences, parse_batch
+from ledger.usage import AI_ONLY, HUMAN_AI, BoolArray, UsageBatch, first_occurrences
+from payout.declared import Declared
 from payout.divergence import DivergedError, Divergence, LogReader, checked_body, require, require_same
 from payout.policy import Policy, PolicyContent, PoolContent
 from payout.rounds import (
@@ -49,8 +51,8 @@ from payout.statement import (
 from payout.weights import UsageKey, WeightSum
 
 _KINDS: Final[tuple[type[Content], ...]] = (
-    PoolContent, PolicyContent, MethodContent, UsageContent, RetractionContent, RevenueContent, RoundContent,
-    DecisionContent, PostingContent, PaymentContent, ReleaseContent, GrantContent,
+    PoolContent, PolicyContent, MethodContent, MembershipContent, UsageContent, RetractionContent, RevenueContent,
+    RoundContent, DecisionContent, PostingContent, PaymentContent, ReleaseContent, GrantContent,
 )  # fmt: skip
 CONTENTS: Final[Mapping[str, type[Content]]] = {kind.type: kind for kind in _KINDS}
 """Every type of entry that a pool's log may hold."""
@@ -100,6 +102,7 @@ class PoolFold:
     policies: list[tuple[int, int, Policy]] = field(default_factory=list)
     """(leaf index, version, terms), oldest first."""
     confidence_ppm: dict[tuple[str, int], int] = field(default_factory=dict)
+    declared: Declared = field(default_factory=Declared)
     balances: dict[str, int] = field(default_factory=dict)
     rounds: dict[int, RoundContent] = field(default_factory=dict)
     decisions: dict[int, str] = field(default_factory=dict)
@@ -171,6 +174,9 @@ class PoolFold:
                 self.policies.append((leaf.index, version, policy.require_sound()))
             case MethodContent(method=method, version=version, confidence_ppm=confidence):
                 self.confidence_ppm[method, version] = require_range(confidence, "confidence_ppm", 0, PPM)
+                self.declared.method(leaf.index, leaf.content)
+            case MembershipContent():
+                self.declared.membership(leaf.index, leaf.content)
             case UsageContent() if leaf.index >= weigh_from:
                 self.weigh_batch(leaf)
             case RetractionContent():
@@ -239,12 +245,11 @@ class PoolFold:
 
     def _batch(self, leaf_index: int, content: UsageContent) -> tuple[UsageBatch, BoolArray]:
         """The batch in a usage leaf's body, and which of its events were accepted."""
-        declared = (content.method, content.method_version) in self.confidence_ppm
-        require(declared, leaf_index, "method_version", content.method_version, "a version declared before")
+        reading = self.declared.reading(self.log, leaf_index, content)
         body = checked_body(self.log, leaf_index, "body_sha256", content.body_sha256)
         require_same(leaf_index, "body_bytes", content.body_bytes, len(body))
         try:
-            batch = parse_batch(body)
+            batch = reading.usage(body)
         except InvalidInputError as error:
             raise DivergedError(Divergence(leaf_index, "body", "a valid batch", str(error))) from None
         first, _ = first_occurrences(batch)

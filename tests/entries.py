@@ -34,6 +34,8 @@ policies = st.builds(
 STRATEGIES: Final[dict[Any, st.SearchStrategy[Any]]] = {
     str: texts,
     int: counts,
+    str | None: st.none() | texts,
+    int | None: st.none() | counts,
     bool: st.booleans(),
     ModeTotals: totals,
     Policy: policies,

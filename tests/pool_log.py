@@ -6,8 +6,8 @@ Usage is summed in plain Python integers here, so that a replay that matches has
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from hashlib import sha256
@@ -20,6 +20,7 @@ from ledger.leaves import (
     EncodedLeaf,
     GrantContent,
     Leaf,
+    MembershipContent,
     MethodContent,
     ModeTotals,
     PaymentContent,
@@ -31,7 +32,9 @@ from ledger.leaves import (
     encode,
     encode_positions,
 )
+from ledger.membership import parse_membership, render_membership
 from ledger.merkle import root
+from ledger.methods import Method, ScoreRule, content_of, method_of
 from ledger.registry import Collective
 from ledger.usage import AI_ONLY, HUMAN_AI, NANO
 from payout.policy import Policy, PolicyContent, PoolContent
@@ -50,6 +53,7 @@ from payout.rounds import (
 from payout.statement import deficits_of, parse_statement, render_registry, render_statement, render_weights
 from payout.weights import UsageKey, UsageSum
 from tests.batches import Event, body_of
+from tests.scores import score_body, shares_by_hand
 
 START: Final = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -128,13 +132,29 @@ class PoolLog:
     def policy(self, policy: Policy) -> int:
         return self.append(PolicyContent(version=len(self.placed(PolicyContent)) + 2, policy=policy))
 
-    def method(self, confidence_ppm: int, method: str = "ngram") -> int:
-        version = sum(content.method == method for _, content in self.placed(MethodContent)) + 1
-        return self.append(
-            MethodContent(
-                method=method, version=version, display_name="N", confidence_ppm=confidence_ppm, evidence_uri=""
-            )
+    def method(
+        self, confidence_ppm: int, method: str = "ngram", rule: ScoreRule | None = None, membership: str = ""
+    ) -> int:
+        version = len(self.versions(method)) + 1
+        declared = Method(
+            method, "N", confidence_ppm, score_rule=rule, membership=membership if rule else "", version=version
         )
+        return self.append(content_of(declared))
+
+    def versions(self, method: str) -> list[MethodContent]:
+        return [content for _, content in self.placed(MethodContent) if content.method == method]
+
+    def membership(self, collectives: Mapping[str, str], name: str = "items") -> int:
+        body = render_membership(collectives)
+        return self.append(
+            MembershipContent(
+                membership=name, version=len(self.memberships(name)) + 1, body_sha256=self.put(body),
+                body_bytes=len(body), sources=len(collectives), collectives=len(set(collectives.values())),
+            )
+        )  # fmt: skip
+
+    def memberships(self, name: str) -> list[MembershipContent]:
+        return [content for _, content in self.placed(MembershipContent) if content.membership == name]
 
     def revenue(self, amount_minor: int, platform: str = "acme") -> int:
         content = RevenueContent(
@@ -169,7 +189,24 @@ class PoolLog:
         return self.append(content, movement_transfers(content))
 
     def usage(self, events: Sequence[Event], platform: str = "acme", method: str = "ngram") -> int:
-        body = body_of(events)
+        return self._usage(body_of(events), events, platform, method)
+
+    def scores(self, events: Sequence[Event], platform: str = "acme", method: str = "influence") -> int:
+        """A batch of events with scores by source, where others have shares by collective."""
+        declared = method_of(self.versions(method)[-1], 0)
+        assert declared.score_rule
+        versions = self.memberships(declared.membership)
+        whose = parse_membership(self.bodies[bytes.fromhex(versions[-1].body_sha256)]) if versions else None
+        with_shares = []
+        for event in events:
+            scores = [(source or "", score or 0.0) for source, score in event.shares or ()]
+            mapping = {source: source for source, _ in scores} if whose is None else whose
+            shares = shares_by_hand(scores, declared.score_rule, mapping)
+            with_shares.append(replace(event, shares=tuple(shares.items())))
+        named = {"membership": declared.membership, "membership_version": len(versions)} if versions else {}
+        return self._usage(score_body(events), with_shares, platform, method, **named)
+
+    def _usage(self, body: bytes, events: Sequence[Event], platform: str, method: str, **membership: Any) -> int:
         known = self.events_of(platform)
         duplicates = []
         for position, event in enumerate(events):
@@ -183,7 +220,8 @@ class PoolLog:
             body_sha256=self.put(body),
             body_bytes=len(body),
             method=method,
-            method_version=sum(content.method == method for _, content in self.placed(MethodContent)),
+            method_version=len(self.versions(method)),
+            **membership,
             accepted=len(accepted),
             duplicates=encode_positions(duplicates),
             ai_only=totals(accepted, AI_ONLY),

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 
-from ledger.scores import SCORE_TYPES, ScoreBatch, ScoreRule, parse_score_batch, shares_of
+from ledger.methods import ScoreKind, ScoreOrder, ScoreRule
+from ledger.scores import SCORE_TYPES, ScoreBatch, parse_score_batch, shares_of
 from ledger.usage import UsageBatch
 from tests.batches import Event, list_array, record_batch, stream
 
@@ -75,3 +77,37 @@ def shares_in(batch: UsageBatch) -> list[dict[str, int]]:
 def shares(events: Sequence[Scores], rule: ScoreRule, membership: Mapping[str, str]) -> list[dict[str, int]]:
     """What a rule makes of the scores of each event."""
     return shares_in(shares_of(score_batch(events), rule, membership))
+
+
+def exponent_of(number: Fraction) -> int:
+    """The least e for which the number is below 2^e."""
+    exponent = 0
+    while Fraction(2) ** exponent <= number:
+        exponent += 64
+    while Fraction(2) ** (exponent - 1) > number:
+        exponent -= 1
+    return exponent
+
+
+def shares_by_hand(
+    event: Sequence[tuple[str, float]], rule: ScoreRule, membership: Mapping[str, str]
+) -> dict[str, int]:
+    """The rule as docs/distribution.md has it, in fractions and without any of the ledger's own arithmetic."""
+    exact = {source: Fraction(score) for source, score in event}
+    largest = max(map(abs, exact.values()), default=Fraction(0))
+    if rule.kind is ScoreKind.SHARE:
+        femto = {source: round(Fraction(float(score * 10**15))) for source, score in exact.items()}
+        integers = {source: value // 1000 for source, value in femto.items()}
+    elif largest:
+        scale = Fraction(2) ** (40 - exponent_of(largest))
+        integers = {source: round(score * scale) for source, score in exact.items()}
+    else:
+        return {}
+    if rule.order is ScoreOrder.CLIP_THEN_SUM:
+        integers = {source: max(0, value) for source, value in integers.items()}
+    names = {membership.get(source, "") for source in integers}
+    sums = {name: sum(v for s, v in integers.items() if membership.get(s, "") == name) for name in names}
+    claims = {name: value for name, value in sums.items() if value > 0}
+    total = 10**12 if rule.kind is ScoreKind.SHARE else sum(claims.values())
+    shares = {name: int(Fraction(rule.coverage_nano * claims[name], total)) for name in sorted(claims) if name}
+    return {name: share for name, share in shares.items() if share}

@@ -4,6 +4,12 @@
     pip install moiety scikit-learn
     python docs/examples/influence.py
 
+With MOIETY_ADDRESS and a platform's MOIETY_API_KEY set, the raw scores are submitted too, to the pool `digits` under
+the method `influence`. An operator has declared both before, with the membership of the images (`membership_of`):
+
+    method:      score_kind SIGNED_INFLUENCE, membership training-images
+    membership:  image-0000,digit-0 and so on
+
 A softmax regression is trained on images of handwritten digits that ten collectives contributed, one for each digit. A
 held-out image stands for a generated work. The influence of a training image on it is how much the model's loss there
 would fall if that training image weighed more (Koh and Liang 2017, arXiv 1703.04730):
@@ -16,14 +22,16 @@ the negative ones are cut off, or after; the end of the output shows it.
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+import moiety
 from moiety import Mode
-from moiety.attribution import ScoreKind, ScoreOrder, ScoreRule, shares_table
+from moiety.attribution import ScoreKind, ScoreOrder, ScoreRule, score_batches, shares_table
 
 Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int64]
@@ -32,6 +40,12 @@ RIDGE = 1.0
 """Strength of the penalty on the weights, which keeps the Hessian invertible."""
 
 NEWTON_STEPS = 20
+"""At the most; the slope is as good as zero after about eight."""
+
+FLAT = 1e-9
+"""A slope that is as good as zero."""
+
+WHEN = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def probabilities(weights: Floats, features: Floats) -> Floats:
@@ -63,6 +77,8 @@ def fit(features: Floats, labels: Labels) -> Floats:
     weights = np.zeros((int(labels.max()) + 1, features.shape[1]))
     for _ in range(NEWTON_STEPS):
         slope = gradients(weights, features, labels).sum(axis=0) + RIDGE * weights.ravel()
+        if np.abs(slope).max() < FLAT:
+            break
         weights -= np.linalg.solve(hessian(weights, features), slope).reshape(weights.shape)
     return weights
 
@@ -74,21 +90,44 @@ def influences(features: Floats, labels: Labels, work_features: Floats, work_lab
     return gradients(weights, features, labels) @ np.linalg.solve(hessian(weights, features), of_works.T)
 
 
-def shares_by_label(matrix: Floats, labels: Labels, works: int, order: ScoreOrder) -> list[dict[str, int]]:
-    """For each work, the share in billionths of each collective; an item's collective is named after its label."""
-    items = [f"image-{number:04d}" for number in range(len(labels))]
+def membership_of(labels: Labels) -> dict[str, str]:
+    """The collective of each training image, which is named after its label."""
+    return {f"image-{number:04d}": f"digit-{label}" for number, label in enumerate(labels.tolist())}
+
+
+def works_of(matrix: Floats) -> list[str]:
+    """An id for each work."""
+    return [f"urn:example:work-{number}" for number in range(matrix.shape[1])]
+
+
+def shares_by_label(matrix: Floats, labels: Labels, order: ScoreOrder) -> list[dict[str, int]]:
+    """For each work, the share in billionths of each collective, computed here."""
+    membership = membership_of(labels)
     table = shares_table(
         matrix,
-        {item: f"digit-{label}" for item, label in zip(items, labels.tolist(), strict=True)},
+        membership,
         ScoreRule(ScoreKind.SIGNED_INFLUENCE, order),
-        items=items,
-        works=[f"urn:example:work-{number}" for number in range(works)],
-        occurred_at=datetime(2026, 1, 1, tzinfo=UTC),
+        items=list(membership),
+        works=works_of(matrix),
+        occurred_at=WHEN,
         units=1,
         mode=Mode.AI_ONLY,
     )
     pairs: list[dict[str, Any]] = table.select(["collectives", "shares"]).to_pylist()
     return [dict(zip(row["collectives"], row["shares"], strict=True)) for row in pairs]
+
+
+def submit(client: moiety.Client, matrix: Floats, labels: Labels) -> list[moiety.Receipt]:
+    """The same with raw scores: the service computes the shares, by the rule that its log has of the method."""
+    batches = score_batches(
+        matrix,
+        items=list(membership_of(labels)),
+        works=works_of(matrix),
+        occurred_at=WHEN,
+        units=1,
+        mode=Mode.AI_ONLY,
+    )
+    return client.submit_scores("digits", batches, "influence")
 
 
 def part_to_own_label(shares: list[dict[str, int]], work_labels: Labels) -> float:
@@ -109,8 +148,12 @@ def main() -> None:
         f"{matrix.shape[0]} items by {matrix.shape[1]} works; {np.mean(matrix < 0):.0%} of the influences are negative"
     )
     for order in ScoreOrder:
-        shares = shares_by_label(matrix, labels[items], matrix.shape[1], order)
+        shares = shares_by_label(matrix, labels[items], order)
         print(f"{order}: {part_to_own_label(shares, labels[works]):.1%} to the collective of the work's own digit")
+    if {"MOIETY_ADDRESS", "MOIETY_API_KEY"} <= os.environ.keys():
+        with moiety.Client(os.environ["MOIETY_ADDRESS"], os.environ["MOIETY_API_KEY"]) as client:
+            receipts = submit(client, matrix, labels[items])
+        print(f"{sum(receipt.accepted_count for receipt in receipts)} works submitted with raw scores")
 
 
 if __name__ == "__main__":

@@ -9,9 +9,10 @@ import numpy as np
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
-from ledger.errors import AlreadyExistsError, NotFoundError
+from ledger.errors import AlreadyExistsError, InvalidInputError, NotFoundError
 from ledger.leaves import MethodContent, decode
-from ledger.registry import Collective, CollectiveStatus, Method, Platform
+from ledger.methods import Method, content_of, method_of
+from ledger.registry import Collective, CollectiveStatus, Platform
 from ledger.store import log
 from ledger.store import tables as t
 from ledger.store.database import Database
@@ -206,25 +207,25 @@ def _page(table: sa.Table, after: str, limit: int | None, only: str | None) -> s
     return query if only is None else query.where(table.c.name == only)
 
 
+def require_declarable(connection: sa.Connection, pool: PoolRef, method: Method) -> None:
+    """InvalidInputError where a method takes its sources from a membership that the pool does not have."""
+    here = (t.membership.c.pool_id == pool.pool_id) & (t.membership.c.name == method.membership)
+    if method.membership and not connection.execute(sa.select(sa.exists().where(here))).scalar_one():
+        raise InvalidInputError.of("method.membership", f"pools/{pool.name} has no {method.membership!r}")
+
+
 def declare_method(connection: sa.Connection, pool: PoolRef, method: Method, now: datetime) -> Method:
     """Log a method or its next version; the same as its latest is a no-op."""
     log.lock_head(connection, pool)
     latest = latest_method(connection, pool, method.name)
     if latest and replace(latest, version=0, leaf_index=0) == replace(method, version=0, leaf_index=0):
         return latest
-    version = latest.version + 1 if latest else 1
-    content = MethodContent(
-        method=method.name,
-        version=version,
-        display_name=method.display_name,
-        confidence_ppm=method.confidence_ppm,
-        evidence_uri=method.evidence_uri,
-    )
-    (leaf,) = log.append(connection, pool, [content], now)
-    connection.execute(
-        sa.insert(t.method).values(pool_id=pool.pool_id, name=method.name, version=version, leaf_index=leaf.index)
-    )
-    return replace(method, version=version, leaf_index=leaf.index)
+    require_declarable(connection, pool, method)
+    declared = replace(method, version=latest.version + 1 if latest else 1)
+    (leaf,) = log.append(connection, pool, [content_of(declared)], now)
+    row = {"name": declared.name, "version": declared.version, "leaf_index": leaf.index}
+    connection.execute(sa.insert(t.method).values(pool_id=pool.pool_id, **row))
+    return replace(declared, leaf_index=leaf.index)
 
 
 def latest_method(connection: sa.Connection, pool: PoolRef, name: str) -> Method | None:
@@ -232,6 +233,14 @@ def latest_method(connection: sa.Connection, pool: PoolRef, name: str) -> Method
     query = _methods(pool).where(t.method.c.name == name).order_by(t.method.c.version.desc()).limit(1)
     row = connection.execute(query).first()
     return _method(row.entry) if row else None
+
+
+def get_method(connection: sa.Connection, pool: PoolRef, name: str, version: int) -> Method:
+    """A version of a method, or NotFoundError."""
+    row = connection.execute(_methods(pool).where(t.method.c.name == name, t.method.c.version == version)).first()
+    if row is None:
+        raise NotFoundError(f"pools/{pool.name}/methods/{name}")
+    return _method(row.entry)
 
 
 def list_methods(connection: sa.Connection, pool: PoolRef, *, after: int = -1, limit: int = 1000) -> list[Method]:
@@ -247,15 +256,7 @@ def _methods(pool: PoolRef) -> sa.Select[Any]:
 
 def _method(entry: bytes) -> Method:
     leaf = decode(bytes(entry), {MethodContent.type: MethodContent})
-    content = leaf.content
-    return Method(
-        content.method,
-        content.display_name,
-        content.confidence_ppm,
-        content.evidence_uri,
-        content.version,
-        leaf.index,
-    )
+    return method_of(leaf.content, leaf.index)
 
 
 def confidences(connection: sa.Connection, pool: PoolRef) -> dict[tuple[str, int], int]:

@@ -13,13 +13,13 @@ import sqlalchemy as sa
 from ledger.batch_weights import BatchWeights, weigh
 from ledger.errors import IdentityReusedError, InvalidInputError, Violation
 from ledger.leaves import RetractionContent, decode, decode_positions, encode_positions
-from ledger.registry import Method
+from ledger.methods import Method
 from ledger.store import log, registry, usage
 from ledger.store import tables as t
 from ledger.store.log import PoolRef
-from ledger.store.registry import CollectiveNumbers
-from ledger.store.usage import BatchIdentity, RecordedBatch
-from ledger.usage import AI_ONLY, HUMAN_AI, UsageBatch, parse_batch
+from ledger.store.readings import Readings
+from ledger.store.usage import BatchIdentity, RecordedBatch, UsageStore
+from ledger.usage import AI_ONLY, HUMAN_AI, UsageBatch
 
 _LOCK_CLASS: Final = 0x4D6F6967
 """Retractions of a pool take turns, so that an event is taken back once."""
@@ -62,7 +62,7 @@ class _Chosen:
 
 
 def retract(
-    connection: sa.Connection, pool: PoolRef, request: RetractionRequest, numbers: CollectiveNumbers, now: datetime
+    connection: sa.Connection, pool: PoolRef, request: RetractionRequest, store: UsageStore, now: datetime
 ) -> list[RecordedRetraction]:
     """Take events back, a leaf for each batch that they are in. What was taken back before is left out.
 
@@ -74,13 +74,13 @@ def retract(
     if recorded := _recorded(connection, pool, platform_id, request):
         return recorded
     wanted = _whole_batch(connection, pool, request) if request.batch_id else _by_events(connection, pool, request)
-    chosen = [found for each in wanted if (found := _choose(connection, pool, *each)).positions]
+    chosen = [found for each in wanted if (found := _choose(connection, pool, store.readings, *each)).positions]
     if not chosen:
         return []
     weights_numbers = [connection.execute(sa.select(t.batch_number.next_value())).scalar_one() for _ in chosen]
     for each, weights_number in zip(chosen, weights_numbers, strict=True):
         method = Method(each.batch.content.method, "-", 0, version=each.batch.content.method_version)
-        of_batch = numbers.of(each.parsed.collectives, connection=connection)
+        of_batch = store.collectives.of(each.parsed.collectives, connection=connection)
         usage.put_weights(connection, pool, weights_number, method, each.weights, of_batch)
     leaves = log.append(connection, pool, [_content(request, each) for each in chosen], now)
     for each, weights_number, leaf in zip(chosen, weights_numbers, leaves, strict=True):
@@ -167,11 +167,13 @@ def _by_events(connection: sa.Connection, pool: PoolRef, request: RetractionRequ
 def _choose(
     connection: sa.Connection,
     pool: PoolRef,
+    readings: Readings,
     batch: RecordedBatch,
     batch_number: int,
     event_ids: Sequence[UUID] | None,
 ) -> _Chosen:
-    parsed = parse_batch(log.checked_body(connection, pool, bytes.fromhex(batch.content.body_sha256)))
+    body = log.checked_body(connection, pool, bytes.fromhex(batch.content.body_sha256))
+    parsed = readings.then(connection, pool, batch.content).usage(body)
     taken = np.ones(len(parsed), dtype=np.bool_)
     taken[batch.duplicate_positions()] = False
     if event_ids is not None:

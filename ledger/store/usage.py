@@ -17,11 +17,13 @@ import sqlalchemy as sa
 from ledger.batch_weights import BatchWeights, pack, weigh
 from ledger.errors import IdentityReusedError, LostRaceError, NotFoundError
 from ledger.leaves import UsageContent, decode, decode_positions, encode_positions
-from ledger.registry import Method
+from ledger.methods import Method
+from ledger.readings import Reading
 from ledger.store import log, registry
 from ledger.store import tables as t
 from ledger.store.database import Database, driver_connection
 from ledger.store.log import PoolRef
+from ledger.store.readings import Readings
 from ledger.usage import (
     AI_ONLY,
     HUMAN_AI,
@@ -29,7 +31,6 @@ from ledger.usage import (
     Int64Array,
     UsageBatch,
     first_occurrences,
-    parse_batch,
     require_known,
 )
 
@@ -66,6 +67,7 @@ class _Prepared:
     digest: bytes
     body: bytes
     method: Method
+    membership_version: int | None
     batch: UsageBatch
     collective_numbers: Int64Array
 
@@ -77,6 +79,7 @@ class UsageStore:
         self._database = database
         self._clock = clock
         self.collectives = registry.CollectiveNumbers(database)
+        self.readings = Readings()
 
     def accept(self, identity: BatchIdentity, method_id: str, body: bytes) -> RecordedBatch:
         """Record a batch; when this returns it is durable. The same batch again gives its first record.
@@ -89,9 +92,10 @@ class UsageStore:
             if recorded := _first_record(connection, identity, digest):
                 return recorded
             method = _method(connection, identity.pool, method_id)
+            reading = self.readings.now(connection, identity.pool, method)
             platform_id = registry.platform_number(connection, identity.platform)
-        batch, numbers = self._parsed(body)
-        prepared = _Prepared(identity, platform_id, digest, body, method, batch, numbers)
+        batch, numbers = self._parsed(reading, body)
+        prepared = _Prepared(identity, platform_id, digest, body, method, reading.membership_version, batch, numbers)
         for optimistic in (True, False):
             try:
                 return self._record(prepared, optimistic=optimistic)
@@ -105,11 +109,12 @@ class UsageStore:
         """The checks of `accept` alone: the method, and which events are first with their id in the batch."""
         with self._database.reading() as connection:
             method = _method(connection, pool, method_id)
-        batch, _ = self._parsed(body)
+            reading = self.readings.now(connection, pool, method)
+        batch, _ = self._parsed(reading, body)
         return method, first_occurrences(batch)[0]
 
-    def _parsed(self, body: bytes) -> tuple[UsageBatch, Int64Array]:
-        batch = parse_batch(body)
+    def _parsed(self, reading: Reading, body: bytes) -> tuple[UsageBatch, Int64Array]:
+        batch = reading.usage(body, registered=lambda names: self.collectives.of(names) > 0)
         numbers = self.collectives.of(batch.collectives)
         require_known(batch, numbers > 0)
         return batch, numbers
@@ -289,6 +294,8 @@ def _content(prepared: _Prepared, accepted: BoolArray, weights: BatchWeights) ->
         body_bytes=len(prepared.body),
         method=prepared.method.name,
         method_version=prepared.method.version,
+        membership=prepared.method.membership,
+        membership_version=prepared.membership_version,
         accepted=int(np.count_nonzero(accepted)),
         duplicates=encode_positions(np.flatnonzero(~accepted).tolist()),
         ai_only=weights[AI_ONLY].totals(),

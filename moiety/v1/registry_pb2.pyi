@@ -128,6 +128,62 @@ TEMPERING_EQUAL: Tempering.ValueType  # 3
 """One for every collective with weight."""
 Global___Tempering: _TypeAlias = Tempering  # noqa: Y015
 
+class _ScoreKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ScoreKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ScoreKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SCORE_KIND_UNSPECIFIED: _ScoreKind.ValueType  # 0
+    """The method's batches carry shares."""
+    SCORE_KIND_SIGNED_INFLUENCE: _ScoreKind.ValueType  # 1
+    """How much an item helped or harmed; the only scores that may be negative."""
+    SCORE_KIND_SIMILARITY: _ScoreKind.ValueType  # 2
+    """How alike an item and the work are."""
+    SCORE_KIND_COUNT: _ScoreKind.ValueType  # 3
+    """How often an item was used or cited."""
+    SCORE_KIND_SHARE: _ScoreKind.ValueType  # 4
+    """Fractions of the work, which sum to at most 1 in an event and are not normalised."""
+
+class ScoreKind(_ScoreKind, metaclass=_ScoreKindEnumTypeWrapper):
+    """What a method's raw scores are."""
+
+SCORE_KIND_UNSPECIFIED: ScoreKind.ValueType  # 0
+"""The method's batches carry shares."""
+SCORE_KIND_SIGNED_INFLUENCE: ScoreKind.ValueType  # 1
+"""How much an item helped or harmed; the only scores that may be negative."""
+SCORE_KIND_SIMILARITY: ScoreKind.ValueType  # 2
+"""How alike an item and the work are."""
+SCORE_KIND_COUNT: ScoreKind.ValueType  # 3
+"""How often an item was used or cited."""
+SCORE_KIND_SHARE: ScoreKind.ValueType  # 4
+"""Fractions of the work, which sum to at most 1 in an event and are not normalised."""
+Global___ScoreKind: _TypeAlias = ScoreKind  # noqa: Y015
+
+class _ScoreOrder:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ScoreOrderEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ScoreOrder.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SCORE_ORDER_UNSPECIFIED: _ScoreOrder.ValueType  # 0
+    """Taken as SUM_THEN_CLIP."""
+    SCORE_ORDER_SUM_THEN_CLIP: _ScoreOrder.ValueType  # 1
+    """After the scores are summed per collective."""
+    SCORE_ORDER_CLIP_THEN_SUM: _ScoreOrder.ValueType  # 2
+    """Before."""
+
+class ScoreOrder(_ScoreOrder, metaclass=_ScoreOrderEnumTypeWrapper):
+    """When negative scores are cut off."""
+
+SCORE_ORDER_UNSPECIFIED: ScoreOrder.ValueType  # 0
+"""Taken as SUM_THEN_CLIP."""
+SCORE_ORDER_SUM_THEN_CLIP: ScoreOrder.ValueType  # 1
+"""After the scores are summed per collective."""
+SCORE_ORDER_CLIP_THEN_SUM: ScoreOrder.ValueType  # 2
+"""Before."""
+Global___ScoreOrder: _TypeAlias = ScoreOrder  # noqa: Y015
+
 @_typing.final
 class Platform(_message.Message):
     """Runs generative models; submits usage and revenue."""
@@ -353,6 +409,11 @@ class Method(_message.Message):
     CONFIDENCE_PPM_FIELD_NUMBER: _builtins.int
     EVIDENCE_URI_FIELD_NUMBER: _builtins.int
     LEAF_INDEX_FIELD_NUMBER: _builtins.int
+    COVERS_FIELD_NUMBER: _builtins.int
+    SCORE_KIND_FIELD_NUMBER: _builtins.int
+    SCORE_ORDER_FIELD_NUMBER: _builtins.int
+    COVERAGE_NANO_FIELD_NUMBER: _builtins.int
+    MEMBERSHIP_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`pools/{pool}/methods/{method}`."""
     version: _builtins.int
@@ -365,6 +426,20 @@ class Method(_message.Message):
     """Where its evidence can be read; empty or an http(s) address of at most 2,000 characters."""
     leaf_index: _builtins.int
     """Where it stands in the pool's log."""
+    covers: _builtins.str
+    """What it covers, for people: which works, which sources, which model; at most 1,000 characters."""
+    score_kind: Global___ScoreKind.ValueType
+    """What the scores in its batches are; unset where they carry shares. The rest is for methods with a score kind."""
+    score_order: Global___ScoreOrder.ValueType
+    """When negative scores are cut off."""
+    coverage_nano: _builtins.int
+    """The part of a work that its scores claim to explain, in billionths, 1 to 1,000,000,000, which is what unset means.
+    The rest is unattributed.
+    """
+    membership: _builtins.str
+    """The id of the pool's membership that says which collective each source belongs to. A batch uses its latest version
+    at acceptance. Empty where the sources are the ids of registered collectives.
+    """
     def __init__(
         self,
         *,
@@ -374,16 +449,78 @@ class Method(_message.Message):
         confidence_ppm: _builtins.int | None = ...,
         evidence_uri: _builtins.str = ...,
         leaf_index: _builtins.int = ...,
+        covers: _builtins.str = ...,
+        score_kind: Global___ScoreKind.ValueType = ...,
+        score_order: Global___ScoreOrder.ValueType = ...,
+        coverage_nano: _builtins.int | None = ...,
+        membership: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_confidence_ppm", b"_confidence_ppm", "confidence_ppm", b"confidence_ppm"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_confidence_ppm", b"_confidence_ppm", "_coverage_nano", b"_coverage_nano", "confidence_ppm", b"confidence_ppm", "coverage_nano", b"coverage_nano"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_confidence_ppm", b"_confidence_ppm", "confidence_ppm", b"confidence_ppm", "display_name", b"display_name", "evidence_uri", b"evidence_uri", "leaf_index", b"leaf_index", "name", b"name", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_confidence_ppm", b"_confidence_ppm", "_coverage_nano", b"_coverage_nano", "confidence_ppm", b"confidence_ppm", "coverage_nano", b"coverage_nano", "covers", b"covers", "display_name", b"display_name", "evidence_uri", b"evidence_uri", "leaf_index", b"leaf_index", "membership", b"membership", "name", b"name", "score_kind", b"score_kind", "score_order", b"score_order", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__confidence_ppm: _TypeAlias = _typing.Literal["confidence_ppm"]  # noqa: Y015
     _WhichOneofArgType__confidence_ppm: _TypeAlias = _typing.Literal["_confidence_ppm", b"_confidence_ppm"]  # noqa: Y015
+    _WhichOneofReturnType__coverage_nano: _TypeAlias = _typing.Literal["coverage_nano"]  # noqa: Y015
+    _WhichOneofArgType__coverage_nano: _TypeAlias = _typing.Literal["_coverage_nano", b"_coverage_nano"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__confidence_ppm) -> _WhichOneofReturnType__confidence_ppm | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__coverage_nano) -> _WhichOneofReturnType__coverage_nano | None: ...
 
 Global___Method: _TypeAlias = Method  # noqa: Y015
+
+@_typing.final
+class Membership(_message.Message):
+    """Which collective each source of a pool's scores belongs to: a version of it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    BODY_SHA256_FIELD_NUMBER: _builtins.int
+    BODY_BYTES_FIELD_NUMBER: _builtins.int
+    SOURCE_COUNT_FIELD_NUMBER: _builtins.int
+    COLLECTIVE_COUNT_FIELD_NUMBER: _builtins.int
+    LEAF_INDEX_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`pools/{pool}/memberships/{membership}`."""
+    version: _builtins.int
+    """1 for the membership's first, counting up."""
+    body_sha256: _builtins.bytes
+    """SHA-256 of its body, 32 bytes."""
+    body_bytes: _builtins.int
+    """Bytes of its body."""
+    source_count: _builtins.int
+    """Sources in it."""
+    collective_count: _builtins.int
+    """Collectives that have sources in it."""
+    leaf_index: _builtins.int
+    """Where it stands in the pool's log."""
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was logged."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        version: _builtins.int = ...,
+        body_sha256: _builtins.bytes = ...,
+        body_bytes: _builtins.int = ...,
+        source_count: _builtins.int = ...,
+        collective_count: _builtins.int = ...,
+        leaf_index: _builtins.int = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body_bytes", b"body_bytes", "body_sha256", b"body_sha256", "collective_count", b"collective_count", "create_time", b"create_time", "leaf_index", b"leaf_index", "name", b"name", "source_count", b"source_count", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Membership: _TypeAlias = Membership  # noqa: Y015
 
 @_typing.final
 class Schedule(_message.Message):
@@ -1004,6 +1141,149 @@ class ListMethodsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListMethodsResponse: _TypeAlias = ListMethodsResponse  # noqa: Y015
+
+@_typing.final
+class CreateMembershipRequest(_message.Message):
+    """Asks to log a membership or its next version."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    MEMBERSHIP_ID_FIELD_NUMBER: _builtins.int
+    BODY_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """`pools/{pool}`."""
+    membership_id: _builtins.str
+    """Its id: 1 to 63 of a-z, 0-9 and hyphen, beginning with a letter and not ending with a hyphen."""
+    body: _builtins.bytes
+    """Canonical CSV of at most 32 MiB: UTF-8, the line `source,collective`, then a line for each source in the order of
+    their bytes, each once; a line feed after every line and no quotes. A source has 1 to 256 bytes without commas,
+    double quotes, control characters or line separators; a collective is the id of a registered one.
+    """
+    validate_only: _builtins.bool
+    """Check only, change nothing."""
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+        membership_id: _builtins.str = ...,
+        body: _builtins.bytes = ...,
+        validate_only: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "membership_id", b"membership_id", "parent", b"parent", "validate_only", b"validate_only"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateMembershipRequest: _TypeAlias = CreateMembershipRequest  # noqa: Y015
+
+@_typing.final
+class ListMembershipsRequest(_message.Message):
+    """Asks for a page of memberships."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """`pools/{pool}`."""
+    page_size: _builtins.int
+    """At most this many, 1 to 1,000; 0 is 100."""
+    page_token: _builtins.str
+    """From the previous page."""
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "parent", b"parent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListMembershipsRequest: _TypeAlias = ListMembershipsRequest  # noqa: Y015
+
+@_typing.final
+class ListMembershipsResponse(_message.Message):
+    """A page of memberships."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MEMBERSHIPS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """For the next page; empty on the last."""
+    @_builtins.property
+    def memberships(self) -> _containers.RepeatedCompositeFieldContainer[Global___Membership]:
+        """The page."""
+
+    def __init__(
+        self,
+        *,
+        memberships: _abc.Iterable[Global___Membership] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["memberships", b"memberships", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListMembershipsResponse: _TypeAlias = ListMembershipsResponse  # noqa: Y015
+
+@_typing.final
+class GetMembershipRequest(_message.Message):
+    """Asks for the body of a membership."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`pools/{pool}/memberships/{membership}`."""
+    version: _builtins.int
+    """Which version; 0 is the latest."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        version: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetMembershipRequest: _TypeAlias = GetMembershipRequest  # noqa: Y015
+
+@_typing.final
+class GetMembershipResponse(_message.Message):
+    """A piece of a membership's body."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHUNK_FIELD_NUMBER: _builtins.int
+    chunk: _builtins.bytes
+    """The next bytes."""
+    def __init__(
+        self,
+        *,
+        chunk: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetMembershipResponse: _TypeAlias = GetMembershipResponse  # noqa: Y015
 
 @_typing.final
 class UpdateScheduleRequest(_message.Message):

@@ -26,8 +26,8 @@ if _version_not_supported:
 
 
 class RegistryServiceStub:
-    """Registers platforms, collectives, pools, policies, methods, schedules and API keys.
-    Everyone may read pools, policies, methods, schedules and collectives; only operators write.
+    """Registers platforms, collectives, pools, policies, methods, memberships, schedules and API keys.
+    Everyone may read pools, policies, methods, memberships, schedules and collectives; only operators write.
     Creating what exists already, with the same content, returns what exists; with other content it is ALREADY_EXISTS.
     """
 
@@ -107,6 +107,21 @@ class RegistryServiceStub:
                 request_serializer=moiety_dot_v1_dot_registry__pb2.ListMethodsRequest.SerializeToString,
                 response_deserializer=moiety_dot_v1_dot_registry__pb2.ListMethodsResponse.FromString,
                 _registered_method=True)
+        self.CreateMembership = channel.unary_unary(
+                '/moiety.v1.RegistryService/CreateMembership',
+                request_serializer=moiety_dot_v1_dot_registry__pb2.CreateMembershipRequest.SerializeToString,
+                response_deserializer=moiety_dot_v1_dot_registry__pb2.Membership.FromString,
+                _registered_method=True)
+        self.ListMemberships = channel.unary_unary(
+                '/moiety.v1.RegistryService/ListMemberships',
+                request_serializer=moiety_dot_v1_dot_registry__pb2.ListMembershipsRequest.SerializeToString,
+                response_deserializer=moiety_dot_v1_dot_registry__pb2.ListMembershipsResponse.FromString,
+                _registered_method=True)
+        self.GetMembership = channel.unary_stream(
+                '/moiety.v1.RegistryService/GetMembership',
+                request_serializer=moiety_dot_v1_dot_registry__pb2.GetMembershipRequest.SerializeToString,
+                response_deserializer=moiety_dot_v1_dot_registry__pb2.GetMembershipResponse.FromString,
+                _registered_method=True)
         self.UpdateSchedule = channel.unary_unary(
                 '/moiety.v1.RegistryService/UpdateSchedule',
                 request_serializer=moiety_dot_v1_dot_registry__pb2.UpdateScheduleRequest.SerializeToString,
@@ -135,8 +150,8 @@ class RegistryServiceStub:
 
 
 class RegistryServiceServicer:
-    """Registers platforms, collectives, pools, policies, methods, schedules and API keys.
-    Everyone may read pools, policies, methods, schedules and collectives; only operators write.
+    """Registers platforms, collectives, pools, policies, methods, memberships, schedules and API keys.
+    Everyone may read pools, policies, methods, memberships, schedules and collectives; only operators write.
     Creating what exists already, with the same content, returns what exists; with other content it is ALREADY_EXISTS.
     """
 
@@ -227,6 +242,7 @@ class RegistryServiceServicer:
 
     def CreateMethod(self, request, context):
         """Logs a method, or the next version of one. The same content as its latest version is a no-op.
+        An operator enters what a platform declares of its method, and the confidence that the pool grants it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -234,6 +250,27 @@ class RegistryServiceServicer:
 
     def ListMethods(self, request, context):
         """Lists every version of a pool's methods, in the order of the log.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateMembership(self, request, context):
+        """Logs a membership, or the next version of one. The same bytes as its latest version's are a no-op.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListMemberships(self, request, context):
+        """Lists every version of a pool's memberships, in the order of the log.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetMembership(self, request, context):
+        """Gives the body of a membership's version, canonical CSV as logged, in pieces.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -347,6 +384,21 @@ def add_RegistryServiceServicer_to_server(servicer, server):
                     request_deserializer=moiety_dot_v1_dot_registry__pb2.ListMethodsRequest.FromString,
                     response_serializer=moiety_dot_v1_dot_registry__pb2.ListMethodsResponse.SerializeToString,
             ),
+            'CreateMembership': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateMembership,
+                    request_deserializer=moiety_dot_v1_dot_registry__pb2.CreateMembershipRequest.FromString,
+                    response_serializer=moiety_dot_v1_dot_registry__pb2.Membership.SerializeToString,
+            ),
+            'ListMemberships': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListMemberships,
+                    request_deserializer=moiety_dot_v1_dot_registry__pb2.ListMembershipsRequest.FromString,
+                    response_serializer=moiety_dot_v1_dot_registry__pb2.ListMembershipsResponse.SerializeToString,
+            ),
+            'GetMembership': grpc.unary_stream_rpc_method_handler(
+                    servicer.GetMembership,
+                    request_deserializer=moiety_dot_v1_dot_registry__pb2.GetMembershipRequest.FromString,
+                    response_serializer=moiety_dot_v1_dot_registry__pb2.GetMembershipResponse.SerializeToString,
+            ),
             'UpdateSchedule': grpc.unary_unary_rpc_method_handler(
                     servicer.UpdateSchedule,
                     request_deserializer=moiety_dot_v1_dot_registry__pb2.UpdateScheduleRequest.FromString,
@@ -381,8 +433,8 @@ def add_RegistryServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class RegistryService:
-    """Registers platforms, collectives, pools, policies, methods, schedules and API keys.
-    Everyone may read pools, policies, methods, schedules and collectives; only operators write.
+    """Registers platforms, collectives, pools, policies, methods, memberships, schedules and API keys.
+    Everyone may read pools, policies, methods, memberships, schedules and collectives; only operators write.
     Creating what exists already, with the same content, returns what exists; with other content it is ALREADY_EXISTS.
     """
 
@@ -754,6 +806,87 @@ class RegistryService:
             '/moiety.v1.RegistryService/ListMethods',
             moiety_dot_v1_dot_registry__pb2.ListMethodsRequest.SerializeToString,
             moiety_dot_v1_dot_registry__pb2.ListMethodsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateMembership(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/moiety.v1.RegistryService/CreateMembership',
+            moiety_dot_v1_dot_registry__pb2.CreateMembershipRequest.SerializeToString,
+            moiety_dot_v1_dot_registry__pb2.Membership.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListMemberships(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/moiety.v1.RegistryService/ListMemberships',
+            moiety_dot_v1_dot_registry__pb2.ListMembershipsRequest.SerializeToString,
+            moiety_dot_v1_dot_registry__pb2.ListMembershipsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetMembership(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/moiety.v1.RegistryService/GetMembership',
+            moiety_dot_v1_dot_registry__pb2.GetMembershipRequest.SerializeToString,
+            moiety_dot_v1_dot_registry__pb2.GetMembershipResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -27,8 +27,8 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class RegistryServiceStub:
-    """Registers platforms, collectives, pools, policies, methods, schedules and API keys.
-    Everyone may read pools, policies, methods, schedules and collectives; only operators write.
+    """Registers platforms, collectives, pools, policies, methods, memberships, schedules and API keys.
+    Everyone may read pools, policies, methods, memberships, schedules and collectives; only operators write.
     Creating what exists already, with the same content, returns what exists; with other content it is ALREADY_EXISTS.
     """
 
@@ -63,9 +63,17 @@ class RegistryServiceStub:
     ListPolicies: _grpc.UnaryUnaryMultiCallable[_registry_pb2.ListPoliciesRequest, _registry_pb2.ListPoliciesResponse]
     """Lists a pool's policies, oldest first."""
     CreateMethod: _grpc.UnaryUnaryMultiCallable[_registry_pb2.CreateMethodRequest, _registry_pb2.Method]
-    """Logs a method, or the next version of one. The same content as its latest version is a no-op."""
+    """Logs a method, or the next version of one. The same content as its latest version is a no-op.
+    An operator enters what a platform declares of its method, and the confidence that the pool grants it.
+    """
     ListMethods: _grpc.UnaryUnaryMultiCallable[_registry_pb2.ListMethodsRequest, _registry_pb2.ListMethodsResponse]
     """Lists every version of a pool's methods, in the order of the log."""
+    CreateMembership: _grpc.UnaryUnaryMultiCallable[_registry_pb2.CreateMembershipRequest, _registry_pb2.Membership]
+    """Logs a membership, or the next version of one. The same bytes as its latest version's are a no-op."""
+    ListMemberships: _grpc.UnaryUnaryMultiCallable[_registry_pb2.ListMembershipsRequest, _registry_pb2.ListMembershipsResponse]
+    """Lists every version of a pool's memberships, in the order of the log."""
+    GetMembership: _grpc.UnaryStreamMultiCallable[_registry_pb2.GetMembershipRequest, _registry_pb2.GetMembershipResponse]
+    """Gives the body of a membership's version, canonical CSV as logged, in pieces."""
     UpdateSchedule: _grpc.UnaryUnaryMultiCallable[_registry_pb2.UpdateScheduleRequest, _registry_pb2.Schedule]
     """Sets when a pool's rounds are cut. Fire times count from this moment on."""
     GetSchedule: _grpc.UnaryUnaryMultiCallable[_registry_pb2.GetScheduleRequest, _registry_pb2.Schedule]
@@ -79,8 +87,8 @@ class RegistryServiceStub:
 
 @_typing.type_check_only
 class RegistryServiceAsyncStub(RegistryServiceStub):
-    """Registers platforms, collectives, pools, policies, methods, schedules and API keys.
-    Everyone may read pools, policies, methods, schedules and collectives; only operators write.
+    """Registers platforms, collectives, pools, policies, methods, memberships, schedules and API keys.
+    Everyone may read pools, policies, methods, memberships, schedules and collectives; only operators write.
     Creating what exists already, with the same content, returns what exists; with other content it is ALREADY_EXISTS.
     """
 
@@ -112,9 +120,17 @@ class RegistryServiceAsyncStub(RegistryServiceStub):
     ListPolicies: _aio.UnaryUnaryMultiCallable[_registry_pb2.ListPoliciesRequest, _registry_pb2.ListPoliciesResponse]  # type: ignore[assignment]
     """Lists a pool's policies, oldest first."""
     CreateMethod: _aio.UnaryUnaryMultiCallable[_registry_pb2.CreateMethodRequest, _registry_pb2.Method]  # type: ignore[assignment]
-    """Logs a method, or the next version of one. The same content as its latest version is a no-op."""
+    """Logs a method, or the next version of one. The same content as its latest version is a no-op.
+    An operator enters what a platform declares of its method, and the confidence that the pool grants it.
+    """
     ListMethods: _aio.UnaryUnaryMultiCallable[_registry_pb2.ListMethodsRequest, _registry_pb2.ListMethodsResponse]  # type: ignore[assignment]
     """Lists every version of a pool's methods, in the order of the log."""
+    CreateMembership: _aio.UnaryUnaryMultiCallable[_registry_pb2.CreateMembershipRequest, _registry_pb2.Membership]  # type: ignore[assignment]
+    """Logs a membership, or the next version of one. The same bytes as its latest version's are a no-op."""
+    ListMemberships: _aio.UnaryUnaryMultiCallable[_registry_pb2.ListMembershipsRequest, _registry_pb2.ListMembershipsResponse]  # type: ignore[assignment]
+    """Lists every version of a pool's memberships, in the order of the log."""
+    GetMembership: _aio.UnaryStreamMultiCallable[_registry_pb2.GetMembershipRequest, _registry_pb2.GetMembershipResponse]  # type: ignore[assignment]
+    """Gives the body of a membership's version, canonical CSV as logged, in pieces."""
     UpdateSchedule: _aio.UnaryUnaryMultiCallable[_registry_pb2.UpdateScheduleRequest, _registry_pb2.Schedule]  # type: ignore[assignment]
     """Sets when a pool's rounds are cut. Fire times count from this moment on."""
     GetSchedule: _aio.UnaryUnaryMultiCallable[_registry_pb2.GetScheduleRequest, _registry_pb2.Schedule]  # type: ignore[assignment]
@@ -127,8 +143,8 @@ class RegistryServiceAsyncStub(RegistryServiceStub):
     """Ends an API key at once and for ever. Repeating it is a no-op."""
 
 class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Registers platforms, collectives, pools, policies, methods, schedules and API keys.
-    Everyone may read pools, policies, methods, schedules and collectives; only operators write.
+    """Registers platforms, collectives, pools, policies, methods, memberships, schedules and API keys.
+    Everyone may read pools, policies, methods, memberships, schedules and collectives; only operators write.
     Creating what exists already, with the same content, returns what exists; with other content it is ALREADY_EXISTS.
     """
 
@@ -236,7 +252,9 @@ class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _registry_pb2.CreateMethodRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_registry_pb2.Method, _abc.Awaitable[_registry_pb2.Method]]:
-        """Logs a method, or the next version of one. The same content as its latest version is a no-op."""
+        """Logs a method, or the next version of one. The same content as its latest version is a no-op.
+        An operator enters what a platform declares of its method, and the confidence that the pool grants it.
+        """
 
     @_abc_1.abstractmethod
     def ListMethods(
@@ -245,6 +263,30 @@ class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_registry_pb2.ListMethodsResponse, _abc.Awaitable[_registry_pb2.ListMethodsResponse]]:
         """Lists every version of a pool's methods, in the order of the log."""
+
+    @_abc_1.abstractmethod
+    def CreateMembership(
+        self,
+        request: _registry_pb2.CreateMembershipRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registry_pb2.Membership, _abc.Awaitable[_registry_pb2.Membership]]:
+        """Logs a membership, or the next version of one. The same bytes as its latest version's are a no-op."""
+
+    @_abc_1.abstractmethod
+    def ListMemberships(
+        self,
+        request: _registry_pb2.ListMembershipsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registry_pb2.ListMembershipsResponse, _abc.Awaitable[_registry_pb2.ListMembershipsResponse]]:
+        """Lists every version of a pool's memberships, in the order of the log."""
+
+    @_abc_1.abstractmethod
+    def GetMembership(
+        self,
+        request: _registry_pb2.GetMembershipRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_registry_pb2.GetMembershipResponse], _abc.AsyncIterator[_registry_pb2.GetMembershipResponse]]:
+        """Gives the body of a membership's version, canonical CSV as logged, in pieces."""
 
     @_abc_1.abstractmethod
     def UpdateSchedule(

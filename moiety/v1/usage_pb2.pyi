@@ -135,6 +135,8 @@ class Receipt(_message.Message):
     METHOD_FIELD_NUMBER: _builtins.int
     METHOD_VERSION_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    MEMBERSHIP_FIELD_NUMBER: _builtins.int
+    MEMBERSHIP_VERSION_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`pools/{pool}/batches/{platform}~{batch_id}`."""
     leaf_index: _builtins.int
@@ -151,6 +153,12 @@ class Receipt(_message.Message):
     """`pools/{pool}/methods/{method}`: how the shares were computed."""
     method_version: _builtins.int
     """The version of the method in force when the batch was accepted."""
+    membership: _builtins.str
+    """`pools/{pool}/memberships/{membership}`: whose the sources of its scores are; empty where it came with shares, or
+    with scores of collectives.
+    """
+    membership_version: _builtins.int
+    """The version of the membership in force when the batch was accepted."""
     @_builtins.property
     def duplicate_positions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Their positions in the batch, counting from 0, ascending."""
@@ -172,10 +180,12 @@ class Receipt(_message.Message):
         method: _builtins.str = ...,
         method_version: _builtins.int = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        membership: _builtins.str = ...,
+        membership_version: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_count", b"accepted_count", "body_sha256", b"body_sha256", "create_time", b"create_time", "duplicate_count", b"duplicate_count", "duplicate_positions", b"duplicate_positions", "leaf_hash", b"leaf_hash", "leaf_index", b"leaf_index", "method", b"method", "method_version", b"method_version", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_count", b"accepted_count", "body_sha256", b"body_sha256", "create_time", b"create_time", "duplicate_count", b"duplicate_count", "duplicate_positions", b"duplicate_positions", "leaf_hash", b"leaf_hash", "leaf_index", b"leaf_index", "membership", b"membership", "membership_version", b"membership_version", "method", b"method", "method_version", b"method_version", "name", b"name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -197,7 +207,7 @@ class SubmitUsageRequest(_message.Message):
     batch_id: _builtins.str
     """The platform's own id for the batch: 1 to 128 of A-Z, a-z, 0-9 and `._-`."""
     method_id: _builtins.str
-    """The id of a method declared in the pool."""
+    """The id of a method declared in the pool, one without a score kind."""
     validate_only: _builtins.bool
     """Check only, record nothing; the receipt then has no leaf."""
     @_builtins.property
@@ -239,7 +249,8 @@ class AppendUsageRequest(_message.Message):
     """The id of a method declared in the pool."""
     arrow_stream: _builtins.bytes
     """One record batch of 1 to 65,536 events in the Arrow IPC stream format, at most 32 MiB; columns event_id, work_id,
-    occurred_at, units, mode, collectives and shares as docs/concepts.md gives them.
+    occurred_at, units, mode, collectives and shares as docs/concepts.md gives them; under a method with a score kind,
+    sources and scores instead of the last two.
     """
     def __init__(
         self,
@@ -583,7 +594,7 @@ class FindEventResponse(_message.Message):
     """The event's position in the batch, counting from 0."""
     @_builtins.property
     def event(self) -> Global___UsageEvent:
-        """The event as it was recorded."""
+        """The event as it was recorded, with shares computed where it came with scores."""
 
     def __init__(
         self,

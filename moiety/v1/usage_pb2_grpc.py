@@ -79,6 +79,7 @@ class UsageServiceServicer:
     def SubmitUsage(self, request, context):
         """Records up to 1,000 events as one batch. The server encodes the same Arrow batch as AppendUsage takes.
         Repeating a batch id with the same events returns the first receipt; with others it is INVALID_ARGUMENT.
+        The events carry shares: a method of raw scores takes its batches by AppendUsage alone.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -124,7 +125,8 @@ class UsageServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def FindEvent(self, request, context):
-        """Finds the batch that recorded an event, and the event in it.
+        """Finds the batch that recorded an event, and the event in it; with the shares that were made of it, where it came
+        with scores.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -36,6 +36,7 @@ class UsageServiceStub:
     SubmitUsage: _grpc.UnaryUnaryMultiCallable[_usage_pb2.SubmitUsageRequest, _usage_pb2.Receipt]
     """Records up to 1,000 events as one batch. The server encodes the same Arrow batch as AppendUsage takes.
     Repeating a batch id with the same events returns the first receipt; with others it is INVALID_ARGUMENT.
+    The events carry shares: a method of raw scores takes its batches by AppendUsage alone.
     """
     AppendUsage: _grpc.StreamStreamMultiCallable[_usage_pb2.AppendUsageRequest, _usage_pb2.AppendUsageResponse]
     """Records Arrow batches as they come, and answers each in order with its receipt or the reason it was refused.
@@ -55,7 +56,9 @@ class UsageServiceStub:
     ListBatches: _grpc.UnaryUnaryMultiCallable[_usage_pb2.ListBatchesRequest, _usage_pb2.ListBatchesResponse]
     """Lists a pool's batches in the order of the log. A platform sees its own."""
     FindEvent: _grpc.UnaryUnaryMultiCallable[_usage_pb2.FindEventRequest, _usage_pb2.FindEventResponse]
-    """Finds the batch that recorded an event, and the event in it."""
+    """Finds the batch that recorded an event, and the event in it; with the shares that were made of it, where it came
+    with scores.
+    """
 
 @_typing.type_check_only
 class UsageServiceAsyncStub(UsageServiceStub):
@@ -65,6 +68,7 @@ class UsageServiceAsyncStub(UsageServiceStub):
     SubmitUsage: _aio.UnaryUnaryMultiCallable[_usage_pb2.SubmitUsageRequest, _usage_pb2.Receipt]  # type: ignore[assignment]
     """Records up to 1,000 events as one batch. The server encodes the same Arrow batch as AppendUsage takes.
     Repeating a batch id with the same events returns the first receipt; with others it is INVALID_ARGUMENT.
+    The events carry shares: a method of raw scores takes its batches by AppendUsage alone.
     """
     AppendUsage: _aio.StreamStreamMultiCallable[_usage_pb2.AppendUsageRequest, _usage_pb2.AppendUsageResponse]  # type: ignore[assignment]
     """Records Arrow batches as they come, and answers each in order with its receipt or the reason it was refused.
@@ -84,7 +88,9 @@ class UsageServiceAsyncStub(UsageServiceStub):
     ListBatches: _aio.UnaryUnaryMultiCallable[_usage_pb2.ListBatchesRequest, _usage_pb2.ListBatchesResponse]  # type: ignore[assignment]
     """Lists a pool's batches in the order of the log. A platform sees its own."""
     FindEvent: _aio.UnaryUnaryMultiCallable[_usage_pb2.FindEventRequest, _usage_pb2.FindEventResponse]  # type: ignore[assignment]
-    """Finds the batch that recorded an event, and the event in it."""
+    """Finds the batch that recorded an event, and the event in it; with the shares that were made of it, where it came
+    with scores.
+    """
 
 class UsageServiceServicer(metaclass=_abc_1.ABCMeta):
     """Takes usage events, each exactly once. Only platforms write, each for itself."""
@@ -97,6 +103,7 @@ class UsageServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_usage_pb2.Receipt, _abc.Awaitable[_usage_pb2.Receipt]]:
         """Records up to 1,000 events as one batch. The server encodes the same Arrow batch as AppendUsage takes.
         Repeating a batch id with the same events returns the first receipt; with others it is INVALID_ARGUMENT.
+        The events carry shares: a method of raw scores takes its batches by AppendUsage alone.
         """
 
     @_abc_1.abstractmethod
@@ -152,6 +159,8 @@ class UsageServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _usage_pb2.FindEventRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_usage_pb2.FindEventResponse, _abc.Awaitable[_usage_pb2.FindEventResponse]]:
-        """Finds the batch that recorded an event, and the event in it."""
+        """Finds the batch that recorded an event, and the event in it; with the shares that were made of it, where it came
+        with scores.
+        """
 
 def add_UsageServiceServicer_to_server(servicer: UsageServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 
 from moiety.connection import PAGE_SIZE
+from moiety.memberships import parse_membership, render_membership
 from moiety.v1 import registry_pb2 as pb
 from moiety.v1.registry_pb2_grpc import RegistryServiceStub
 from moiety.verbs.base import Verbs, pool_name
 
 
 class RegistryVerbs(Verbs):
-    """Platforms, collectives, pools, policies, methods, schedules and API keys.
+    """Platforms, collectives, pools, policies, methods, memberships, schedules and API keys.
 
     Creating what exists already with the same content gives what exists. With `validate_only` nothing
     changes.
@@ -102,6 +103,37 @@ class RegistryVerbs(Verbs):
         """Give every version of a pool's methods, in the order of the log."""
         request = pb.ListMethodsRequest(parent=pool_name(pool), page_size=PAGE_SIZE)
         return self._connection.pages(self._registry.ListMethods, request, lambda page: page.methods)
+
+    def create_membership(
+        self, pool: str, membership_id: str, membership: Mapping[str, str], *, validate_only: bool = False
+    ) -> pb.Membership:
+        """Log which collective each source belongs to, or the next version of it.
+
+        Methods of raw scores name a membership; a batch uses its latest version at acceptance, whole: a source that
+        is not in that version is nobody's.
+
+        Raises: InvalidUsageError: an id cannot stand in a membership.
+        """
+        request = pb.CreateMembershipRequest(
+            parent=pool_name(pool),
+            membership_id=membership_id,
+            body=render_membership(membership),
+            validate_only=validate_only,
+        )
+        return self._connection.unary(self._registry.CreateMembership, request, repeat=True)
+
+    def list_memberships(self, pool: str) -> Iterator[pb.Membership]:
+        """Give every version of a pool's memberships, in the order of the log."""
+        request = pb.ListMembershipsRequest(parent=pool_name(pool), page_size=PAGE_SIZE)
+        return self._connection.pages(self._registry.ListMemberships, request, lambda page: page.memberships)
+
+    def get_membership(self, pool: str, membership_id: str, *, version: int = 0) -> dict[str, str]:
+        """Give the collective of each source in a membership; in its latest version unless told otherwise."""
+        request = pb.GetMembershipRequest(name=f"pools/{pool}/memberships/{membership_id}", version=version)
+        body = self._connection.read_stream(
+            self._registry.GetMembership, request, lambda answers: b"".join(answer.chunk for answer in answers)
+        )
+        return parse_membership(body)
 
     def update_schedule(self, pool: str, schedule: pb.Schedule, *, validate_only: bool = False) -> pb.Schedule:
         """Set when a pool's rounds are cut. Fire times count from now on."""

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import BinaryIO
 from uuid import UUID
 
+import pyarrow as pa
+
 from moiety.batches import EVENTS_PER_BATCH, ArrowTable, encode, record_batches
 from moiety.connection import PAGE_SIZE
 from moiety.events import UsageEvent, event_to_message
@@ -46,7 +48,8 @@ class UsageVerbs(Verbs):
         way leaves the batches before it recorded.
 
         Args: pool: the pool's id. table: any Arrow-capable table with the columns that `moiety.batches`
-            describes. method: the id of the method that computed the shares, declared in the pool.
+            describes, of shares or of raw scores. method: the id of the method that computed them, declared in the
+            pool.
             events_per_batch: how many events go into a batch, 1 to 65,536. batch_id: the beginning of the
             batch ids, which then go on with `-` and the batch's position. By default a batch is named after
             the SHA-256 of its bytes, so that the same table has the same batch ids. progress: is told the
@@ -56,10 +59,43 @@ class UsageVerbs(Verbs):
             refused some batches; it names the events, and the others are recorded. ServiceError: the service
             refused the submission as such, or was away for too long.
         """
-        batches = _prepare(pool, table, method, events_per_batch, batch_id)
+        batches = record_batches(table, events_per_batch=events_per_batch)
+        return self._submit(pool, batches, method, batch_id, progress)
+
+    def submit_scores(
+        self,
+        pool: str,
+        batches: Iterable[pa.RecordBatch],
+        method: str,
+        *,
+        batch_id: str | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> list[pb.Receipt]:
+        """Record a matrix of raw attribution scores and give a receipt for each batch of it.
+
+        The service makes shares of the scores by the method's rule. Safe to repeat, as `submit_usage` is; that one is
+        for scores in a table.
+
+        Args: batches: what `moiety.attribution.score_batches` makes of the matrix. method: the id of a method with a
+            score kind. The others are those of `submit_usage`.
+
+        Raises: InvalidUsageError: what `score_batches` found wrong. BatchRefusedError, ServiceError: as
+            `submit_usage`.
+        """
+        return self._submit(pool, iter(batches), method, batch_id, progress)
+
+    def _submit(
+        self,
+        pool: str,
+        batches: Iterator[pa.RecordBatch],
+        method: str,
+        batch_id: str | None,
+        progress: Callable[[int], None] | None,
+    ) -> list[pb.Receipt]:
+        prepared = _prepare(pool, batches, method, batch_id)
         open_stream = partial(self._connection.open_stream, self._usage.AppendUsage)
         patience = self._connection.patience()
-        return Submission(open_stream, batches, patience=patience, progress=progress).run()
+        return Submission(open_stream, prepared, patience=patience, progress=progress).run()
 
     def submit_telemetry(
         self,
@@ -169,10 +205,10 @@ class UsageVerbs(Verbs):
 
 
 def _prepare(
-    pool: str, table: ArrowTable, method: str, events_per_batch: int, batch_id: str | None
+    pool: str, batches: Iterator[pa.RecordBatch], method: str, batch_id: str | None
 ) -> Iterator[PreparedBatch]:
     position = 0
-    for index, batch in enumerate(record_batches(table, events_per_batch=events_per_batch)):
+    for index, batch in enumerate(batches):
         data = encode(batch)
         own_id = f"sha256-{sha256(data).hexdigest()[:_BATCH_ID_DIGITS]}"
         request = pb.AppendUsageRequest(

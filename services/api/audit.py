@@ -17,9 +17,10 @@ from payout.replay import Verdict, replay_round
 from payout.store import rounds
 from payout.store.rounds import StoredLog
 from services.api.checkpoints import CheckpointMethods
+from services.api.chunks import chunks
 from services.api.names import page_limit, page_token, place_in
 from services.api.registry import pool_of
-from services.api.rounds import chunks, round_of
+from services.api.rounds import round_of
 from services.wiring import Parts
 
 PAGE_BYTES: Final = 2 * 2**20

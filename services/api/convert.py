@@ -8,12 +8,15 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from ledger.errors import InvalidInputError
 from ledger.journal import Purpose
 from ledger.leaves import GrantContent, PaymentContent, ReleaseContent, RevenueContent, decode_positions
-from ledger.registry import PPM, Collective, CollectiveStatus, Method, Platform
+from ledger.methods import Method, ScoreKind, ScoreOrder, ScoreRule
+from ledger.registry import PPM, Collective, CollectiveStatus, Platform
 from ledger.store.checkpoints import StoredCheckpoint
 from ledger.store.journal import PlacedTransfer, RecordedLeaf
+from ledger.store.memberships import RecordedMembership
 from ledger.store.registry import PoolRecord
 from ledger.store.retractions import RecordedRetraction
 from ledger.store.usage import RecordedBatch
+from ledger.usage import NANO
 from moiety.v1 import accounts_pb2, audit_pb2, registry_pb2, revenue_pb2, rounds_pb2, usage_pb2
 from payout.fairness import ByMode, Concentration, FairnessReport
 from payout.policy import CommonsRule, Policy, Tempering, UnattributedRule
@@ -143,6 +146,7 @@ def _enum(kind: Any, number: int, unspecified: str, field: str) -> str:
 
 
 def method_to_proto(pool: str, method: Method) -> registry_pb2.Method:
+    rule = method.score_rule
     return registry_pb2.Method(
         name=f"pools/{pool}/methods/{method.name}",
         version=method.version,
@@ -150,11 +154,51 @@ def method_to_proto(pool: str, method: Method) -> registry_pb2.Method:
         confidence_ppm=method.confidence_ppm,
         evidence_uri=method.evidence_uri,
         leaf_index=method.leaf_index,
+        covers=method.covers,
+        score_kind=registry_pb2.ScoreKind.Value(f"SCORE_KIND_{rule.kind.value if rule else 'UNSPECIFIED'}"),
+        score_order=registry_pb2.ScoreOrder.Value(f"SCORE_ORDER_{rule.order.value if rule else 'UNSPECIFIED'}"),
+        coverage_nano=rule.coverage_nano if rule else None,
+        membership=method.membership,
     )
 
 
 def method_from_proto(method_id: str, message: registry_pb2.Method) -> Method:
-    return Method(method_id, message.display_name, message.confidence_ppm, message.evidence_uri)
+    """The method, or InvalidInputError with the field that is out of bounds. What is unset takes its default."""
+    return Method(
+        method_id,
+        message.display_name,
+        message.confidence_ppm,
+        message.evidence_uri,
+        covers=message.covers,
+        score_rule=_score_rule(message),
+        membership=message.membership,
+    )
+
+
+def _score_rule(message: registry_pb2.Method) -> ScoreRule | None:
+    kind = _enum(registry_pb2.ScoreKind, message.score_kind, "", "method.score_kind")
+    order = _enum(registry_pb2.ScoreOrder, message.score_order, "", "method.score_order")
+    if kind:
+        coverage_nano = message.coverage_nano if message.HasField("coverage_nano") else NANO
+        return ScoreRule(ScoreKind(kind), ScoreOrder(order or ScoreOrder.SUM_THEN_CLIP), coverage_nano)
+    for field, is_set in (("score_order", order), ("coverage_nano", message.HasField("coverage_nano"))):
+        if is_set:
+            raise InvalidInputError.of(f"method.{field}", "is for methods with a score_kind")
+    return None
+
+
+def membership_to_proto(pool: str, recorded: RecordedMembership) -> registry_pb2.Membership:
+    content = recorded.content
+    return registry_pb2.Membership(
+        name=f"pools/{pool}/memberships/{content.membership}",
+        version=content.version,
+        body_sha256=bytes.fromhex(content.body_sha256),
+        body_bytes=content.body_bytes,
+        source_count=content.sources,
+        collective_count=content.collectives,
+        leaf_index=recorded.leaf_index,
+        create_time=timestamp(recorded.time),
+    )
 
 
 def schedule_to_proto(schedule: PoolSchedule) -> registry_pb2.Schedule:
@@ -191,6 +235,8 @@ def receipt_to_proto(pool: str, batch: RecordedBatch, *, with_positions: bool = 
         method=f"pools/{pool}/methods/{content.method}",
         method_version=content.method_version,
         create_time=timestamp(batch.time),
+        membership=f"pools/{pool}/memberships/{content.membership}" if content.membership else "",
+        membership_version=content.membership_version or 0,
     )
 
 

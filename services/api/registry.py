@@ -1,13 +1,17 @@
 """The registry service."""
 
+from collections.abc import Iterator
+from typing import Final
+
 import grpc
 import sqlalchemy as sa
 
 from ledger.errors import NotFoundError
 from ledger.money import minor_unit_exponent
-from ledger.registry import MAX_DISPLAY_NAME, require_resource_id, require_text
-from ledger.store import registry
+from ledger.registry import MAX_DISPLAY_NAME, require_range, require_resource_id, require_text
+from ledger.store import log, memberships, registry
 from ledger.store.log import PoolRef
+from ledger.store.memberships import RecordedMembership
 from moiety.v1 import registry_pb2 as pb
 from moiety.v1 import registry_pb2_grpc
 from payout.policy import PoolContent
@@ -16,9 +20,13 @@ from payout.store import pools
 from services import keys
 from services.api import convert
 from services.api.access import own_id, require_own
+from services.api.chunks import chunks
 from services.api.names import ids_in, only_id, page_limit, page_token, place_in
 from services.keys import Principal, Role
 from services.wiring import Parts
+
+MAX_VERSION: Final = 2**31 - 1
+"""The highest number that the contract and the tables have room for."""
 
 
 def pool_of(connection: sa.Connection, name: str, field: str) -> PoolRef:
@@ -27,10 +35,11 @@ def pool_of(connection: sa.Connection, name: str, field: str) -> PoolRef:
 
 
 class RegistryService(registry_pb2_grpc.RegistryServiceServicer):
-    """Platforms, collectives, pools, policies, methods, schedules and API keys."""
+    """Platforms, collectives, pools, policies, methods, memberships, schedules and API keys."""
 
     def __init__(self, parts: Parts) -> None:
         self._database = parts.database
+        self._collectives = parts.usage.collectives
         self._clock = parts.clock
 
     def CreatePlatform(self, request: pb.CreatePlatformRequest, context: grpc.ServicerContext) -> pb.Platform:
@@ -141,7 +150,9 @@ class RegistryService(registry_pb2_grpc.RegistryServiceServicer):
         method = convert.method_from_proto(request.method_id, request.method)
         with self._database.transaction() as connection:
             pool = pool_of(connection, request.parent, "parent")
-            if not request.validate_only:
+            if request.validate_only:
+                registry.require_declarable(connection, pool, method)
+            else:
                 method = registry.declare_method(connection, pool, method, self._clock())
         return convert.method_to_proto(pool.name, method)
 
@@ -154,6 +165,42 @@ class RegistryService(registry_pb2_grpc.RegistryServiceServicer):
             methods=[convert.method_to_proto(pool.name, method) for method in found],
             next_page_token=page_token(found[-1].leaf_index) if len(found) == limit else "",
         )
+
+    def CreateMembership(self, request: pb.CreateMembershipRequest, context: grpc.ServicerContext) -> pb.Membership:
+        new = memberships.new_membership(request.membership_id, request.body)
+        with self._database.transaction() as connection:
+            pool = pool_of(connection, request.parent, "parent")
+            if request.validate_only:
+                memberships.require_registered(connection, new, self._collectives)
+                recorded = RecordedMembership(0, None, new.content(0))
+            else:
+                recorded = memberships.declare_membership(connection, pool, new, self._collectives, self._clock())
+        return convert.membership_to_proto(pool.name, recorded)
+
+    def ListMemberships(
+        self, request: pb.ListMembershipsRequest, context: grpc.ServicerContext
+    ) -> pb.ListMembershipsResponse:
+        limit, (after,) = page_limit(request.page_size), place_in(request.page_token, -1)
+        with self._database.transaction() as connection:
+            pool = pool_of(connection, request.parent, "parent")
+            found = memberships.list_memberships(connection, pool, after=after, limit=limit)
+        return pb.ListMembershipsResponse(
+            memberships=[convert.membership_to_proto(pool.name, recorded) for recorded in found],
+            next_page_token=page_token(found[-1].leaf_index) if len(found) == limit else "",
+        )
+
+    def GetMembership(
+        self, request: pb.GetMembershipRequest, context: grpc.ServicerContext
+    ) -> Iterator[pb.GetMembershipResponse]:
+        pool_id, name = ids_in(request.name, "pools/*/memberships/*", "name")
+        require_resource_id(name, "name")
+        version = require_range(request.version, "version", 0, MAX_VERSION)
+        with self._database.transaction() as connection:
+            pool = pool_of(connection, f"pools/{pool_id}", "name")
+            recorded = memberships.get_membership(connection, pool, name, version)
+            body = log.checked_body(connection, pool, bytes.fromhex(recorded.content.body_sha256))
+        for chunk in chunks(body):
+            yield pb.GetMembershipResponse(chunk=chunk)
 
     def UpdateSchedule(self, request: pb.UpdateScheduleRequest, context: grpc.ServicerContext) -> pb.Schedule:
         schedule = request.schedule

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Final
 
 import grpc
 import sqlalchemy as sa
@@ -20,19 +19,11 @@ from payout.store.pools import LoggedPolicy
 from payout.store.rounds import RoundRecord
 from services.api import convert
 from services.api.access import caller, own_id
+from services.api.chunks import chunks
 from services.api.names import ids_in, page_limit, page_token, place_in
 from services.api.registry import pool_of
 from services.keys import Role
 from services.wiring import Parts
-
-CHUNK_BYTES: Final = 256 * 1024
-"""Bytes of a statement or body in one message: far below gRPC's default limit of 4 MiB."""
-
-
-def chunks(content: bytes) -> Iterator[bytes]:
-    """The content in pieces; nothing of nothing."""
-    for place in range(0, len(content), CHUNK_BYTES):
-        yield content[place : place + CHUNK_BYTES]
 
 
 def round_of(connection: sa.Connection, name: str, field: str) -> tuple[PoolRef, int]:

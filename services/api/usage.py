@@ -17,7 +17,6 @@ from ledger.store import log, registry
 from ledger.store import usage as store
 from ledger.store.retractions import RetractionRequest, retract
 from ledger.store.usage import BatchIdentity, RecordedBatch
-from ledger.usage import parse_batch
 from moiety.v1 import usage_pb2 as pb
 from moiety.v1 import usage_pb2_grpc
 from services.api import convert
@@ -121,7 +120,7 @@ class UsageService(usage_pb2_grpc.UsageServiceServicer):
         )
         with self._database.transaction() as connection:
             pool = pool_of(connection, request.parent, "parent")
-            found = retract(connection, pool, asked, self._usage.collectives, self._clock())
+            found = retract(connection, pool, asked, self._usage, self._clock())
         return pb.RetractUsageResponse(
             retractions=[convert.retraction_to_proto(pool.name, retraction) for retraction in found]
         )
@@ -163,7 +162,8 @@ class UsageService(usage_pb2_grpc.UsageServiceServicer):
             registry.get_platform(connection, platform)
             found: RecordedBatch = store.find_event(connection, pool, platform, event_id)
             body = log.checked_body(connection, pool, bytes.fromhex(found.content.body_sha256))
-        batch = parse_batch(body)
+            reading = self._usage.readings.then(connection, pool, found.content)
+        batch = reading.usage(body)
         position = _position(batch.event_ids, event_id.bytes, set(found.duplicate_positions()))
         if position is None:
             raise NotFoundError(f"{request.parent}/events/{platform}~{event_id}")

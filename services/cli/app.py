@@ -21,6 +21,7 @@ COMMANDS: Final = {
     "schedule": "services.cli.server:schedule",
     "db": "services.cli.database:app",
     "apply": "services.cli.apply:apply",
+    "membership": "services.cli.memberships:app",
     "key": "services.cli.keys:app",
     "usage": "services.cli.usage:app",
     "revenue": "services.cli.revenue:app",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -21,11 +22,13 @@ from moiety import (
     Pool,
     Schedule,
     Violation,
+    read_membership,
 )
+from moiety.memberships import render_membership
 from services.cli import declaration
 from services.cli.connection import Session, client_command
 from services.cli.declaration import Declaration, read_declaration, validated
-from services.cli.differences import Change, Kind, conflicts, differences
+from services.cli.differences import Action, Change, Kind, conflicts, differences
 from services.cli.documents import document, identity, message_of
 from services.cli.exits import ConflictError, InputError
 from services.cli.output import table
@@ -41,24 +44,56 @@ def apply(
         bool, typer.Option("--dry-run", help="Show what would change and have it checked; change nothing.")
     ] = False,
 ) -> None:
-    """Declare platforms, collectives, pools, policies, methods and schedules. Safe to repeat."""
-    declared = read_declaration(file)
+    """Declare platforms, collectives, pools, policies, memberships, methods and schedules. Safe to repeat."""
+    declared, memberships = with_memberships(read_declaration(file), file.parent)
     current = current_state(session.client, declared)
     if found := conflicts(declared, current):
         raise ConflictError(found)
     changes = differences(declared, current)
-    # Everything is checked before anything is changed. What belongs to a pool that is not there yet cannot be.
+    # Everything is checked before anything is changed, but for what names something that is not there yet.
+    new = {change.resource for change in changes if change.action is Action.CREATE}
     for change in changes:
-        if change.kind is Kind.POOL or not change.new_pool:
-            _make(session.client, declared, change, validate_only=True)
+        is_there = change.kind is Kind.POOL or not change.new_pool
+        if is_there and not new & _named(declared, memberships, change):
+            _make(session.client, declared, memberships, change, validate_only=True)
     if not dry_run:
         for change in changes:
-            _make(session.client, declared, change, validate_only=False)
+            _make(session.client, declared, memberships, change, validate_only=False)
     session.output.show(
         {"dry_run": dry_run, "changes": [_change_document(change) for change in changes]},
         *([_table(changes)] if changes else []),
         _summary(len(changes), dry_run),
     )
+
+
+Memberships = dict[str, dict[str, str]]
+"""By resource name, the collective of each source."""
+
+
+def with_memberships(declared: Declaration, folder: Path) -> tuple[Declaration, Memberships]:
+    """Give the declaration with the SHA-256 of each membership in the place of its file, and the memberships."""
+    found: Memberships = {}
+    pools = {}
+    for name, pool in declared.pools.items():
+        digests = {}
+        for membership_id, file in pool.memberships.items():
+            membership = read_membership(folder / file)
+            found[f"pools/{name}/memberships/{membership_id}"] = membership
+            digests[membership_id] = sha256(render_membership(membership)).hexdigest()
+        pools[name] = pool.model_copy(update={"memberships": digests})
+    return declared.model_copy(update={"pools": pools}), found
+
+
+def _named(declared: Declaration, memberships: Memberships, change: Change) -> set[str]:
+    """The resource names that a change names beside its pool."""
+    match change.kind:
+        case Kind.MEMBERSHIP:
+            return {f"collectives/{name}" for name in memberships[change.resource].values()}
+        case Kind.METHOD:
+            method = declared.pools[change.pool].methods[change.id]
+            return {f"pools/{change.pool}/memberships/{method.membership}"}
+        case _:
+            return set()
 
 
 def current_state(client: Client, declared: Declaration) -> Declaration:
@@ -90,6 +125,7 @@ def _pool(client: Client, name: str, pool: Pool) -> declaration.Pool:
         display_name=pool.display_name,
         currency=pool.currency,
         policy=_model(payout.policy.Policy, document(pool.policy)),
+        memberships={identity(found.name): found.body_sha256.hex() for found in client.list_memberships(name)},
         methods=methods,
         schedule=schedule,
     )
@@ -100,9 +136,15 @@ def _model(kind: type[M], found: Mapping[str, Any]) -> M:
     return validated(kind, known)
 
 
-def _make(client: Client, declared: Declaration, change: Change, *, validate_only: bool) -> None:
+def _make(
+    client: Client, declared: Declaration, memberships: Memberships, change: Change, *, validate_only: bool
+) -> None:
     try:
-        _call(client, declared, change, validate_only=validate_only)
+        if change.kind is Kind.MEMBERSHIP:
+            membership = memberships[change.resource]
+            client.create_membership(change.pool, change.id, membership, validate_only=validate_only)
+        else:
+            _call(client, declared, change, validate_only=validate_only)
     except InvalidArgumentError as error:
         found = [Violation(f"{change.resource} ({item.field})", item.description) for item in error.violations]
         raise InputError(found or [Violation(change.resource, error.message)]) from None
@@ -127,7 +169,10 @@ def _call(client: Client, declared: Declaration, change: Change, *, validate_onl
             policy = message_of(Policy, _values(declared.pools[change.pool].policy))
             client.create_policy(change.pool, policy, validate_only=validate_only)
         case Kind.METHOD:
-            method = message_of(Method, _values(declared.pools[change.pool].methods[name]))
+            values = _values(declared.pools[change.pool].methods[name])
+            if values["score_kind"] is None:  # then there is no rule, of which the others are parts
+                values |= {"score_order": None, "coverage_nano": None}
+            method = message_of(Method, values)
             client.create_method(change.pool, name, method, validate_only=validate_only)
         case Kind.SCHEDULE:
             schedule = message_of(Schedule, _values(declared.pools[change.pool].schedule))

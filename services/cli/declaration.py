@@ -1,4 +1,4 @@
-"""What `moiety apply` declares: platforms, collectives and pools with their policies, methods and schedules.
+"""What `moiety apply` declares: platforms, collectives and pools with their policies, memberships, methods, schedules.
 
 A declaration states the whole content of each thing that it names; what it leaves out has its default. Things
 that it does not name are left as they are. docs/examples/pool.yaml is one, with every field.
@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from moiety.errors import Violation
 from payout.policy import Policy
@@ -47,6 +47,18 @@ class Method(_Declared):
     display_name: str
     confidence_ppm: int
     evidence_uri: str = ""
+    covers: str = ""
+    score_kind: Literal["SIGNED_INFLUENCE", "SIMILARITY", "COUNT", "SHARE"] | None = None
+    score_order: Literal["SUM_THEN_CLIP", "CLIP_THEN_SUM"] = "SUM_THEN_CLIP"
+    coverage_nano: int = 1_000_000_000
+    membership: str = ""
+
+    @model_validator(mode="after")
+    def _has_a_kind(self) -> Self:
+        for name in ("score_order", "coverage_nano", "membership"):
+            if self.score_kind is None and getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"{name} is for methods with a score_kind")
+        return self
 
 
 class Schedule(_Declared):
@@ -63,6 +75,8 @@ class Pool(_Declared):
     display_name: str
     currency: str
     policy: Policy
+    memberships: dict[str, str] = Field(default_factory=dict)
+    """By id the CSV file that says it, whose name is relative to that of the declaration."""
     methods: dict[str, Method] = Field(default_factory=dict)
     schedule: Schedule | None = None
 

@@ -20,6 +20,7 @@ class Kind(StrEnum):
     COLLECTIVE = "collective"
     POOL = "pool"
     POLICY = "policy"
+    MEMBERSHIP = "membership"
     METHOD = "method"
     SCHEDULE = "schedule"
 
@@ -45,7 +46,7 @@ class FieldChange:
 class Change:
     """One call to make.
 
-    `id` is that of the platform, collective, pool or method; `pool` that of the pool it belongs to, or its
+    `id` is that of the platform, collective, pool, membership or method; `pool` that of the pool it belongs to, or its
     own; `new_pool` is true where that pool has to be created first.
     """
 
@@ -62,14 +63,17 @@ class Change:
         match self.kind:
             case Kind.PLATFORM | Kind.COLLECTIVE | Kind.POOL:
                 return f"{self.kind.value}s/{self.id}"
-            case Kind.METHOD:
-                return f"pools/{self.pool}/methods/{self.id}"
+            case Kind.METHOD | Kind.MEMBERSHIP:
+                return f"pools/{self.pool}/{self.kind.value}s/{self.id}"
             case _:
                 return f"pools/{self.pool}/{self.kind.value}"
 
 
 def differences(declared: Declaration, current: Declaration) -> list[Change]:
-    """Give the changes that make `current` as `declared`, in an order in which they can be made."""
+    """Give the changes that make `current` as `declared`, in an order in which they can be made.
+
+    Memberships are told by the SHA-256 of their bodies, in both.
+    """
     return [*_platforms(declared, current), *_collectives(declared, current), *_pools(declared, current)]
 
 
@@ -120,6 +124,12 @@ def _pools(declared: Declaration, current: Declaration) -> Iterator[Change]:
 
 def _belongings(name: str, pool: Pool, before: Pool | None) -> Iterator[Change]:
     new_pool = before is None
+    for membership_id, digest in pool.memberships.items():
+        digest_before = before.memberships.get(membership_id) if before else None
+        if digest != digest_before:
+            action = Action.NEW_VERSION if digest_before else Action.CREATE
+            changed = (FieldChange("body_sha256", digest_before, digest),)
+            yield Change(Kind.MEMBERSHIP, action, membership_id, changed, pool=name, new_pool=new_pool)
     for method_id, method in pool.methods.items():
         method_before = before.methods.get(method_id) if before else None
         if fields := _fields(method_before, method):

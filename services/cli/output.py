@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from moiety.roots import MoietyError, Violation
+from moiety.roots import MoietyError
 from services.cli.exits import Exit, Failure, InputError, exit_code
 
 if TYPE_CHECKING:

@@ -43,7 +43,7 @@ MAY_CALL: Final[dict[str, frozenset[str]]] = {
             "RegistryService/UpdateSchedule", "RegistryService/CreateApiKey", "RegistryService/ListApiKeys",
             "RegistryService/RevokeApiKey", "AccountsService/RecordPayment", "AccountsService/ReleaseHeld",
             "AccountsService/GrantFromCommons", "RoundsService/CalculateRound", "RoundsService/ApproveRound",
-            "RoundsService/RejectRound",
+            "RoundsService/RejectRound", "RegistryService/CreateMembership",
         ),
         OPERATORS_ONLY,
     ),
@@ -60,6 +60,7 @@ MAY_CALL: Final[dict[str, frozenset[str]]] = {
             "RegistryService/ListPools", "RegistryService/ListPolicies", "RegistryService/ListMethods",
             "RegistryService/GetSchedule", "AuditService/GetCheckpoint", "AuditService/ListCheckpoints",
             "AuditService/GetInclusionProof", "AuditService/GetConsistencyProof",
+            "RegistryService/GetSchedule", "RegistryService/ListMemberships", "RegistryService/GetMembership",
         ),
         EVERYONE,
     ),
@@ -122,11 +123,11 @@ def sound_request(method: str) -> Any:
     """A request that says something of every field it needs, about what there is."""
     pool = f"pools/{POOL}"
     names = {"parent": pool, "request_id": "r", "batch_id": "b", "method_id": METHOD, "platform_id": "p"}
-    names |= {"collective_id": "c", "pool_id": "q", "reason": "because", "principal": AUDITOR}
+    names |= {"collective_id": "c", "pool_id": "q", "reason": "because", "principal": AUDITOR, "membership_id": "items"}
     named = {
         "GetPlatform": PLATFORM, "GetCollective": COLLECTIVE, "GetPool": pool, "GetSchedule": f"{pool}/schedule",
         "RevokeApiKey": "keys/0123456789abcdef", "GetBatch": f"{pool}/batches/tunesmith~b",
-        "GetBatchProof": f"{pool}/batches/tunesmith~b",
+        "GetBatchProof": f"{pool}/batches/tunesmith~b", "GetMembership": f"{pool}/memberships/items",
         "GetBalance": f"{pool}/accounts/collective/irish",
     }  # fmt: skip
     request = request_of(method)

@@ -1,6 +1,7 @@
 """Replay by its rules: from any history it gives what was logged, and from anything else a verdict, never an error."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from hypothesis import given, settings
@@ -18,6 +19,7 @@ from ledger.leaves import (
     UsageContent,
 )
 from ledger.merkle import leaf_hash
+from ledger.methods import ScoreKind, ScoreOrder, ScoreRule
 from ledger.registry import Collective, CollectiveStatus
 from ledger.usage import AI_ONLY, HUMAN_AI, NANO
 from payout.policy import CommonsRule, Policy, Tempering, UnattributedRule
@@ -43,6 +45,23 @@ events = st.builds(
     ).map(tuple),
 )
 batches = st.lists(events, min_size=1, max_size=6)
+ITEMS: Final = ["i1", "i2", "i3", "i4", "i5"]
+scored_events = st.builds(
+    Event,
+    event_id=st.integers(0, 30).map(event_id),
+    units=st.sampled_from([1, 10**9]) | st.integers(1, 10**9),
+    mode=st.sampled_from([AI_ONLY, HUMAN_AI]),
+    shares=st.dictionaries(
+        st.sampled_from([*ITEMS, *NAMES]), st.floats(-1e3, 1e3) | st.integers(-3, 3).map(float), max_size=5
+    ).map(lambda scores: tuple(scores.items())),
+)
+score_batches = st.lists(scored_events, min_size=1, max_size=6)
+score_rules = st.builds(
+    ScoreRule, st.just(ScoreKind.SIGNED_INFLUENCE), st.sampled_from(ScoreOrder), st.sampled_from([NANO, NANO // 3])
+)
+memberships = st.dictionaries(st.sampled_from(ITEMS), st.sampled_from(NAMES))
+memberships_named = st.sampled_from(["", "items"])
+"""What a method of scores may name: none, where the sources are collectives."""
 policies = st.builds(
     Policy,
     fee_ppm=st.integers(0, PPM),
@@ -68,10 +87,18 @@ def histories(draw: st.DrawFn) -> PoolLog:
     log = PoolLog(collectives=draw(registries))
     log.open(draw(policies))
     log.method(draw(st.integers(0, PPM)))
+    log.membership(draw(memberships))
+    log.method(draw(st.integers(0, PPM)), "influence", draw(score_rules), "items")
     happenings: list[Callable[[], object]] = [
         lambda: log.revenue(draw(st.integers(1, 10**6) | st.just(10**15))),
         lambda: log.usage(draw(batches), platform=draw(st.sampled_from(["acme", "zen"]))),
         lambda: log.usage(draw(batches)),
+        lambda: scores_of(log, draw),
+        lambda: scores_of(log, draw),
+        lambda: log.membership(draw(memberships)),
+        lambda: log.method(
+            draw(st.integers(0, PPM)), "influence", draw(score_rules), draw(st.sampled_from(["", "items"]))
+        ),
         lambda: log.policy(draw(policies)),
         lambda: log.method(draw(st.integers(0, PPM))),
         lambda: round_of(log, draw),
@@ -86,6 +113,14 @@ def histories(draw: st.DrawFn) -> PoolLog:
         happening()
     round_of(log, draw)
     return log
+
+
+def scores_of(log: PoolLog, draw: st.DrawFn) -> None:
+    """A batch of scores: of items and of what nobody knows, or where the sources are collectives of these alone."""
+    some = draw(score_batches)
+    if not log.versions("influence")[-1].membership:
+        some = [replace(one, shares=[pair for pair in one.shares or () if pair[0] in NAMES]) for one in some]
+    log.scores(some)
 
 
 def round_of(log: PoolLog, draw: st.DrawFn) -> None:
@@ -190,6 +225,33 @@ def test_neither_the_order_of_batches_nor_their_cut_reaches_an_amount(
             queue = queue[size:]
         if not paid:
             log.revenue(10_007)
+        statements.add(statement_of(log))
+    assert len(statements) == 1
+
+
+@settings(max_examples=25)
+@given(
+    policies, registries, score_rules, memberships,
+    st.lists(scored_events, max_size=12, unique_by=lambda event: event.event_id), st.data(),
+)  # fmt: skip
+def test_neither_the_order_nor_the_cut_of_batches_of_scores_reaches_an_amount(
+    policy: Policy, registry: list[Collective], rule: ScoreRule, whose: dict[str, str], some: list[Event],
+    data: st.DataObject,
+) -> None:  # fmt: skip
+    """Rule: no path leads from raw scores to money through a floating-point sum."""
+    statements = set()
+    for _ in range(3):
+        log = PoolLog(collectives=registry)
+        log.open(policy)
+        log.membership(whose)
+        log.method(900_000, "influence", rule, "items")
+        log.revenue(10_007)
+        queue = [replace(event, shares=data.draw(st.permutations(event.shares or ()))) for event in some]
+        queue = data.draw(st.permutations(queue))
+        while queue:
+            size = data.draw(st.integers(1, len(queue)))
+            log.scores(queue[:size])
+            queue = queue[size:]
         statements.add(statement_of(log))
     assert len(statements) == 1
 
@@ -316,7 +378,9 @@ MATTERS: Final[dict[type[Content], list[str]]] = {
     GrantContent: ["collective", "amount_minor"],
     # Not the positions: two events of a batch may be alike in all that counts.
     RetractionContent: ["platform", "ai_only", "human_ai"],
-    UsageContent: ["body_sha256", "body_bytes", "method", "method_version", "accepted", "ai_only", "human_ai"],
+    UsageContent: [
+        "body_sha256", "body_bytes", "method", "method_version", "membership", "accepted", "ai_only", "human_ai",
+    ],
     RoundContent: [
         "number", "previous", "start", "end", "root", "policy_leaf", "policy_version", "registry_sha256",
         "statement_sha256", "weights_sha256", "events", "retracted", "weight", "weight_unattributed",

@@ -1,7 +1,6 @@
 """The rule from raw scores to shares: an oracle in exact fractions, and what must not change a share."""
 
 from collections.abc import Sequence
-from fractions import Fraction
 from itertools import pairwise
 from typing import Final
 
@@ -13,10 +12,11 @@ from hypothesis import strategies as st
 from ledger import scores as rules
 from ledger.errors import InvalidInputError, LedgerCorruptError
 from ledger.membership import is_source_id, parse_membership, render_membership
-from ledger.scores import ScoreKind, ScoreOrder, ScoreRule, parse_score_batch, shares_of
+from ledger.methods import ScoreKind, ScoreOrder, ScoreRule
+from ledger.scores import parse_score_batch, shares_of
 from ledger.usage import NANO, parse_batch
 from tests.batches import body_of, events_in, stream
-from tests.scores import score_batch, score_body, score_record_batch, scored, shares, shares_in
+from tests.scores import score_batch, score_body, score_record_batch, scored, shares, shares_by_hand, shares_in
 
 Event = Sequence[tuple[str, float]]
 
@@ -51,43 +51,11 @@ def suited(events: list[Event], kind: ScoreKind) -> list[Event]:
     return [[(source, score % 1.0 / len(event)) for source, score in event] for event in positive]
 
 
-def exponent_of(number: Fraction) -> int:
-    """The least e for which the number is below 2^e."""
-    exponent = 0
-    while Fraction(2) ** exponent <= number:
-        exponent += 64
-    while Fraction(2) ** (exponent - 1) > number:
-        exponent -= 1
-    return exponent
-
-
-def oracle(event: Event, rule: ScoreRule, membership: dict[str, str]) -> dict[str, int]:
-    """The rule as docs/distribution.md has it, in fractions and without any of the ledger's own arithmetic."""
-    exact = {source: Fraction(score) for source, score in event}
-    largest = max(map(abs, exact.values()), default=Fraction(0))
-    if rule.kind is ScoreKind.SHARE:
-        femto = {source: round(Fraction(float(score * 10**15))) for source, score in exact.items()}
-        integers = {source: value // 1000 for source, value in femto.items()}
-    elif largest:
-        scale = Fraction(2) ** (40 - exponent_of(largest))
-        integers = {source: round(score * scale) for source, score in exact.items()}
-    else:
-        return {}
-    if rule.order is ScoreOrder.CLIP_THEN_SUM:
-        integers = {source: max(0, value) for source, value in integers.items()}
-    names = {membership.get(source, "") for source in integers}
-    sums = {name: sum(v for s, v in integers.items() if membership.get(s, "") == name) for name in names}
-    claims = {name: value for name, value in sums.items() if value > 0}
-    total = 10**12 if rule.kind is ScoreKind.SHARE else sum(claims.values())
-    shares = {name: int(Fraction(rule.coverage_nano * claims[name], total)) for name in sorted(claims) if name}
-    return {name: share for name, share in shares.items() if share}
-
-
 @given(events_of(scores_of_any_kind), rules_of_any_kind, memberships)
 def test_the_rule_is_that_of_exact_fractions(events: list[Event], rule: ScoreRule, membership: dict[str, str]) -> None:
     """Rule: scale, round, sum per collective, clip, normalise to the coverage by floor."""
     events = suited(events, rule.kind)
-    assert shares(events, rule, membership) == [oracle(event, rule, membership) for event in events]
+    assert shares(events, rule, membership) == [shares_by_hand(event, rule, membership) for event in events]
 
 
 @given(events_of(scores_of_any_kind), rules_of_any_kind, memberships)

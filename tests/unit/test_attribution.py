@@ -13,12 +13,14 @@ import numpy.typing as npt
 import pyarrow as pa
 import pytest
 
+from ledger import methods
 from ledger import scores as rules
 from ledger.scores import SCORE_TYPES, parse_score_batch, shares_of
 from ledger.usage import NANO, parse_batch
 from moiety import InvalidUsageError, Mode, event_id_of, usage_batches
 from moiety import attribution as sdk
-from moiety.attribution import SCORE_SCHEMA, ScoreKind, ScoreOrder, ScoreRule, score_batches, shares_table
+from moiety.attribution import ScoreKind, ScoreOrder, ScoreRule, score_batches, shares_table
+from moiety.batches import SCORE_SCHEMA
 from tests.batches import stream
 from tests.scores import shares_in
 
@@ -130,7 +132,7 @@ def test_influence_goes_to_the_right_collective_and_more_of_it_when_summed_befor
     assert matrix.shape == (200, 40)
     assert 0.25 < np.mean(matrix < 0) < 0.75
     own = {
-        order: example.part_to_own_label(example.shares_by_label(matrix, labels[items], 40, order), labels[works])
+        order: example.part_to_own_label(example.shares_by_label(matrix, labels[items], order), labels[works])
         for order in ScoreOrder
     }
     assert own[ScoreOrder.SUM_THEN_CLIP] > own[ScoreOrder.CLIP_THEN_SUM] + 0.1 > 0.5
@@ -169,7 +171,7 @@ def test_the_shares_are_those_that_the_service_makes_of_the_scores(rule: ScoreRu
     if rule.kind is ScoreKind.SHARE:
         matrix = matrix / np.maximum(matrix.max(axis=0), 1e-300) / len(matrix)
     batches = score_batches(matrix, **named(matrix), events_per_batch=13)
-    same = rules.ScoreRule(rules.ScoreKind(rule.kind), rules.ScoreOrder(rule.order), rule.coverage_nano)
+    same = methods.ScoreRule(methods.ScoreKind(rule.kind), methods.ScoreOrder(rule.order), rule.coverage_nano)
     by_service = [
         shares
         for batch in batches
@@ -182,8 +184,8 @@ def test_the_shares_are_those_that_the_service_makes_of_the_scores(rule: ScoreRu
 
 
 def test_the_terms_of_a_rule_are_the_service_s_own() -> None:
-    assert [*ScoreKind] == [*rules.ScoreKind]
-    assert [*ScoreOrder] == [*rules.ScoreOrder]
+    assert [*ScoreKind] == [*methods.ScoreKind]
+    assert [*ScoreOrder] == [*methods.ScoreOrder]
     assert {field.name: field.type for field in SCORE_SCHEMA} == SCORE_TYPES
     assert sdk.SOURCES_PER_BATCH == rules.MAX_SOURCES
 
@@ -205,7 +207,7 @@ def test_a_sparse_matrix_gives_what_the_dense_one_gives(layout: str, dtype: str)
 
 
 def test_scipy_s_matrices_give_what_the_dense_one_gives() -> None:
-    scipy_sparse = pytest.importorskip("scipy.sparse")
+    scipy_sparse = importlib.import_module("scipy.sparse")
     matrix = a_matrix(40, 30)
     dense = rows(score_batches(matrix, **named(matrix)))
     for make in ("csc_array", "csr_array", "csc_matrix", "csr_matrix"):

@@ -62,7 +62,9 @@ def test_all_is_created_in_an_order_in_which_it_can_be() -> None:
         (Kind.COLLECTIVE, "collectives/scottish"),
         (Kind.COLLECTIVE, "collectives/bavarian"),
         (Kind.POOL, "pools/folk"),
+        (Kind.MEMBERSHIP, "pools/folk/memberships/recordings"),
         (Kind.METHOD, "pools/folk/methods/melody-ngram"),
+        (Kind.METHOD, "pools/folk/methods/melody-influence"),
         (Kind.SCHEDULE, "pools/folk/schedule"),
     ]
 

@@ -12,7 +12,8 @@ from google.protobuf.descriptor import FileDescriptor, MethodDescriptor
 
 import moiety
 import moiety.v1
-from ledger import journal, money, registry, usage
+from ledger import journal, membership, money, registry, usage
+from ledger import methods as methods_
 from moiety import batches, events
 from moiety.v1 import accounts_pb2, registry_pb2, rounds_pb2, usage_pb2
 from payout import policy, settlement
@@ -96,6 +97,8 @@ def test_both_ends_have_the_same_limits_and_modes() -> None:
         (registry_pb2.UnattributedRule, "UNATTRIBUTED_RULE_", policy.UnattributedRule),
         (registry_pb2.CommonsRule, "COMMONS_RULE_", policy.CommonsRule),
         (registry_pb2.Tempering, "TEMPERING_", policy.Tempering),
+        (registry_pb2.ScoreKind, "SCORE_KIND_", methods_.ScoreKind),
+        (registry_pb2.ScoreOrder, "SCORE_ORDER_", methods_.ScoreOrder),
         (rounds_pb2.RoundState, "ROUND_STATE_", RoundState),
         (accounts_pb2.TransferPurpose, "TRANSFER_PURPOSE_", journal.Purpose),
     ],
@@ -150,6 +153,15 @@ PAGES = [
         ("registry.proto", "Policy", "human_ai_ppm", f"0 to {policy.MAX_MODE_PPM}; unset is {registry.PPM}"),
         ("registry.proto", "Method", "confidence_ppm", f"0 to {registry.PPM}"),
         ("registry.proto", "Method", "evidence_uri", f"at most {registry.MAX_URI} characters"),
+        ("registry.proto", "Method", "covers", f"at most {registry.MAX_NOTE} characters"),
+        ("registry.proto", "Method", "coverage_nano", f"1 to {usage.NANO}"),
+        (
+            "registry.proto",
+            "CreateMembershipRequest",
+            "body",
+            f"at most {membership.MAX_MEMBERSHIP_BYTES // 2**20} MiB",
+        ),
+        ("registry.proto", "CreateMembershipRequest", "body", f"1 to {membership.MAX_SOURCE_BYTES} bytes"),
     ],
 )
 def test_the_limits_that_the_contract_tells_are_those_of_the_code(

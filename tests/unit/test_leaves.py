@@ -13,6 +13,7 @@ from ledger.leaves import (
     Content,
     GrantContent,
     Leaf,
+    MembershipContent,
     MethodContent,
     ModeTotals,
     PaymentContent,
@@ -111,6 +112,33 @@ PAYMENT = (
         '"reference":"","request_id":"p-1","time":"2026-01-02T03:04:05.000006Z","type":"payment.v1"}'
     ),
 )
+SCORED = (
+    MethodContent(
+        method="influence",
+        version=2,
+        display_name="Influence",
+        confidence_ppm=850_000,
+        evidence_uri="",
+        covers="works of 2026",
+        score_kind="SIGNED_INFLUENCE",
+        score_order="SUM_THEN_CLIP",
+        coverage_nano=900_000_000,
+        membership="items",
+    ),
+    (
+        '{"confidence_ppm":850000,"coverage_nano":900000000,"covers":"works of 2026","display_name":"Influence",'
+        '"evidence_uri":"","index":7,"membership":"items","method":"influence","pool":"folk",'
+        '"score_kind":"SIGNED_INFLUENCE","score_order":"SUM_THEN_CLIP","time":"2026-01-02T03:04:05.000006Z",'
+        '"type":"method.v1","version":2}'
+    ),
+)
+MEMBERSHIP = (
+    MembershipContent(membership="items", version=3, body_sha256=DIGEST, body_bytes=1_000, sources=50, collectives=4),
+    (
+        f'{{"body_bytes":1000,"body_sha256":"{DIGEST}","collectives":4,"index":7,"membership":"items","pool":"folk",'
+        '"sources":50,"time":"2026-01-02T03:04:05.000006Z","type":"membership.v1","version":3}'
+    ),
+)
 RETRACTION = (
     RetractionContent(
         platform="acme",
@@ -200,7 +228,7 @@ POSTING = (
         '"type":"posting.v1"}'
     ),
 )
-ALL = [POOL, POLICY, METHOD, USAGE, RETRACTION, REVENUE, PAYMENT, RELEASE, GRANT, ROUND, DECISION, POSTING]
+ALL = [POOL, POLICY, METHOD, MEMBERSHIP, USAGE, RETRACTION, REVENUE, PAYMENT, RELEASE, GRANT, ROUND, DECISION, POSTING]
 TYPES = [content.type for content, _ in ALL]
 by_type = pytest.mark.parametrize(("content", "entry"), ALL, ids=TYPES)
 each_entry = pytest.mark.parametrize("entry", [entry for _, entry in ALL], ids=TYPES)
@@ -217,6 +245,23 @@ def refused(entry: bytes) -> LedgerCorruptError:
     with pytest.raises(LedgerCorruptError) as error:
         decode(entry, CONTENTS)
     return error.value
+
+
+def test_a_method_of_scores_has_fields_that_one_of_shares_does_not() -> None:
+    content, entry = SCORED
+    assert encode(Leaf("folk", 7, TIME, content)).entry.decode() == entry
+    assert decode(entry.encode(), CONTENTS).content == content
+
+
+@pytest.mark.parametrize("spelt", [{"covers": ""}, {"score_kind": None}, {"coverage_nano": None}, {"membership": ""}])
+def test_what_is_absent_is_left_out_and_not_spelt(spelt: dict[str, Any]) -> None:
+    """So that a content has one entry, and entries from before these fields are still canonical."""
+    refused(rewritten(METHOD[1], **spelt))
+
+
+@pytest.mark.parametrize("spelt", [{"membership_version": None}, {"membership": ""}])
+def test_a_batch_of_shares_says_nothing_of_a_membership(spelt: dict[str, Any]) -> None:
+    refused(rewritten(USAGE[1], **spelt))
 
 
 def test_every_type_is_here() -> None:

@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 
-from ledger.errors import InvalidInputError
+from ledger.errors import InvalidInputError, LedgerCorruptError
+from ledger.methods import Method, ScoreKind, ScoreOrder, ScoreRule, content_of, method_of
 from ledger.registry import (
     MAX_EQUITY_PPM,
     MAX_MEMBERS,
     PPM,
     Collective,
     CollectiveStatus,
-    Method,
     Platform,
     require_range,
     require_request_id,
@@ -119,3 +119,28 @@ def test_a_method_has_confidence_and_evidence_within_bounds() -> None:
         "https://\n",
     ):
         assert field_refused(Method, "ngram", "N", 1, uri) == "method.evidence_uri"
+
+
+def test_a_method_of_scores_may_name_a_membership_and_one_of_shares_may_not() -> None:
+    rule = ScoreRule(ScoreKind.COUNT)
+    assert Method("m", "M", 1, score_rule=rule, membership="items").membership == "items"
+    assert field_refused(Method, "m", "M", 1, membership="items") == "method.membership"
+    assert field_refused(Method, "m", "M", 1, score_rule=rule, membership="Items") == "method.membership"
+    assert field_refused(Method, "m", "M", 1, covers="c" * 1_001) == "method.covers"
+    for coverage_nano in (0, 10**9 + 1):
+        assert field_refused(ScoreRule, ScoreKind.COUNT, coverage_nano=coverage_nano) == "method.coverage_nano"
+
+
+@pytest.mark.parametrize("rule", [None, ScoreRule(ScoreKind.SHARE, ScoreOrder.CLIP_THEN_SUM, 5)])
+def test_a_method_is_what_the_log_says_of_it(rule: ScoreRule | None) -> None:
+    method = Method("m", "M", 1, "https://x.org", "all", rule, "items" if rule else "", version=3, leaf_index=7)
+    assert method_of(content_of(method), 7) == method
+
+
+@pytest.mark.parametrize(
+    "fields", [{"score_kind": None}, {"score_order": None}, {"coverage_nano": None}, {"score_kind": "LUCK"}]
+)
+def test_a_rule_in_the_log_is_whole_or_not_there(fields: dict[str, Any]) -> None:
+    content = content_of(Method("m", "M", 1, score_rule=ScoreRule(ScoreKind.COUNT)))
+    with pytest.raises(LedgerCorruptError):
+        method_of(content.model_copy(update=fields), 7)

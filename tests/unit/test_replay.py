@@ -10,6 +10,7 @@ from ledger.errors import LedgerCorruptError
 from ledger.journal import Purpose, Transfer
 from ledger.leaves import EncodedLeaf, Leaf, MethodContent, ModeTotals, decode_positions, encode, encode_positions
 from ledger.merkle import EMPTY_ROOT, leaf_hash
+from ledger.methods import ScoreKind, ScoreRule
 from ledger.registry import Collective, CollectiveStatus
 from ledger.usage import AI_ONLY, HUMAN_AI, NANO
 from payout.divergence import Divergence
@@ -896,3 +897,90 @@ def test_a_movement_of_more_than_there_is_is_found_at_its_leaf(corrected: PoolLo
     corrected.journal[leaf] = [replace(corrected.journal[leaf][0], amount_minor=10**6)]
     found = divergence(corrected, R_ROUND_3)
     assert (found.leaf_index, found.figure) == (leaf, f"balance of {account}")
+
+
+# Scores: a third history.
+
+S_POOL, S_ITEMS, S_INFLUENCE, S_CITATIONS, S_REVENUE, S_SCORES, S_ITEMS_2, S_SCORES_2, S_COUNTS, S_ROUND = range(10)
+
+
+@pytest.fixture
+def scored_log() -> PoolLog:
+    log = PoolLog(collectives=[Collective(name, name, 1) for name in ("eire", "han")])
+    log.open(Policy())
+    log.membership({"i1": "eire", "i2": "han"})
+    log.method(900_000, "influence", ScoreRule(ScoreKind.SIGNED_INFLUENCE), "items")
+    log.method(900_000, "citations", ScoreRule(ScoreKind.COUNT, coverage_nano=NANO // 2))
+    log.revenue(1_000)
+    scores = (("i1", 3.0), ("i2", 1.0), ("i3", -2.0))
+    log.scores([Event(event_id(1), shares=scores)])  # type: ignore[arg-type]
+    log.membership({"i1": "han", "i3": "eire"})
+    log.scores([Event(event_id(2), shares=scores)])  # type: ignore[arg-type]
+    log.scores([Event(event_id(3), shares=(("eire", 2.0),))], method="citations")  # type: ignore[arg-type]
+    log.calculate()
+    return log
+
+
+def test_each_batch_of_scores_is_weighed_by_the_rule_and_the_membership_that_it_names(scored_log: PoolLog) -> None:
+    assert scored_log.replay(S_ROUND).divergence is None
+    statement = parse_statement(scored_log.bodies[bytes.fromhex(scored_log.content(S_ROUND).statement_sha256)])
+    assert {line.collective: line.weight_ai_only for line in statement} == {"eire": NANO * 5 // 4, "han": NANO}
+
+
+@pytest.mark.parametrize(
+    ("index", "fields", "figure"),
+    [
+        (S_SCORES, {"membership_version": 2}, "membership_version"),  # declared later
+        (S_SCORES_2, {"membership_version": 3}, "membership_version"),
+        (S_SCORES_2, {"membership_version": None}, "membership_version"),
+        (S_SCORES_2, {"membership_version": 1}, "mode 1 attributed"),
+        (S_SCORES, {"membership": "others"}, "membership"),
+        (S_SCORES, {"membership": ""}, "membership"),
+        (S_COUNTS, {"membership": "items", "membership_version": 1}, "membership"),
+        (S_COUNTS, {"membership_version": 1}, "membership_version"),
+        (S_COUNTS, {"method_version": 2}, "method_version"),
+        (S_ITEMS, {"version": 2}, "version"),
+        (S_ITEMS, {"sources": 3}, "sources"),
+        (S_ITEMS, {"collectives": 3}, "collectives"),
+        (S_ITEMS, {"body_bytes": 3}, "body_bytes"),
+        (S_INFLUENCE, {"score_kind": "LUCK"}, "method.v1"),
+        (S_INFLUENCE, {"coverage_nano": 0}, "method.v1"),
+        (S_CITATIONS, {"score_order": None}, "method.v1"),
+    ],
+)
+def test_a_leaf_about_scores_that_says_something_else_is_named(
+    scored_log: PoolLog, index: int, fields: dict[str, Any], figure: str
+) -> None:
+    scored_log.change(index, **fields)
+    assert place(scored_log, S_ROUND) == (index, figure)
+
+
+def test_a_method_s_rule_decides_what_its_batches_come_to(scored_log: PoolLog) -> None:
+    scored_log.change(S_CITATIONS, coverage_nano=NANO)
+    assert place(scored_log, S_ROUND) == (S_COUNTS, "mode 1 attributed")
+
+
+@pytest.mark.parametrize("rule", [{"score_kind": None, "score_order": None, "coverage_nano": None}])
+def test_a_body_of_scores_under_a_method_of_shares_is_no_valid_batch(scored_log: PoolLog, rule: dict[str, Any]) -> None:
+    scored_log.change(S_CITATIONS, **rule)
+    assert place(scored_log, S_ROUND) == (S_COUNTS, "body")
+
+
+def test_a_membership_s_body_is_held_against_its_hash_and_its_form(scored_log: PoolLog) -> None:
+    digest = bytes.fromhex(scored_log.content(S_ITEMS).body_sha256)
+    kept = scored_log.bodies[digest]
+    scored_log.bodies[digest] = kept.replace(b"i1,eire", b"i1,han")
+    assert place(scored_log, S_ROUND) == (S_ITEMS, "body_sha256")
+    del scored_log.bodies[digest]
+    assert place(scored_log, S_ROUND) == (S_ITEMS, "body_sha256")
+    unsorted = b"source,collective\ni2,han\ni1,eire\n"
+    scored_log.change(S_ITEMS, body_sha256=scored_log.put(unsorted), body_bytes=len(unsorted))
+    assert place(scored_log, S_ROUND) == (S_ITEMS, "body")
+
+
+def test_a_membership_that_no_batch_needs_is_not_read(scored_log: PoolLog) -> None:
+    """As no batch before the round is: its leaf is covered by the root, and nothing is paid by it."""
+    scored_log.membership({"i9": "eire"})
+    index = scored_log.calculate()
+    del scored_log.bodies[bytes.fromhex(scored_log.content(index - 1).body_sha256)]
+    assert scored_log.replay(index).divergence is None

@@ -1,10 +1,14 @@
 """Score batches and their rule by example: figures that can be worked by hand, and hostile bytes."""
 
+import os
 import struct
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from hashlib import sha256
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -12,21 +16,20 @@ import pytest
 
 from ledger import scores as rules
 from ledger.errors import InvalidInputError, LedgerCorruptError
-from ledger.membership import is_source_id, parse_membership, render_membership
+from ledger.membership import ParsedMemberships, is_source_id, parse_membership, render_membership
+from ledger.methods import ScoreKind, ScoreOrder, ScoreRule
 from ledger.scores import (
     MAX_SOURCES,
     SCORE_TYPES,
     ScoreBatch,
-    ScoreKind,
-    ScoreOrder,
-    ScoreRule,
     parse_score_batch,
     shares_of,
 )
-from ledger.usage import HUMAN_AI, MAX_BODY_BYTES, MAX_EVENTS, MAX_SHARES, NANO, USAGE_TYPES, parse_batch
+from ledger.usage import HUMAN_AI, MAX_BODY_BYTES, MAX_EVENTS, MAX_SHARES, NANO, parse_batch
 from tests.batches import Event, body_of, event_id, events_in, record_batch, replaced, some_events, stream
 from tests.scores import plain_batch, score_batch, score_body, score_record_batch, scored, shares, shares_in
 
+ROOT = Path(__file__).parents[2]
 SIGNED = ScoreRule(ScoreKind.SIGNED_INFLUENCE)
 CLIPPED_FIRST = ScoreRule(ScoreKind.SIGNED_INFLUENCE, ScoreOrder.CLIP_THEN_SUM)
 SIMILARITY = ScoreRule(ScoreKind.SIMILARITY)
@@ -314,10 +317,10 @@ def test_a_slice_of_a_larger_batch_is_read_as_what_it_holds() -> None:
 
 
 def test_a_usage_batch_is_no_score_batch_and_the_other_way_round() -> None:
-    assert violations(body_of(some_events(1)))[0][1].startswith(f"must have the columns {', '.join(SCORE_TYPES)}; has")
+    assert violations(body_of(some_events(1))) == [("method_id", "takes scores, and the batch holds shares")]
     with pytest.raises(InvalidInputError) as refused:
         parse_batch(score_body(FOUR))
-    assert f"must have the columns {', '.join(USAGE_TYPES)}; has" in str(refused.value)
+    assert str(refused.value) == "method_id: takes shares, and the batch holds scores"
 
 
 @pytest.mark.parametrize(
@@ -499,3 +502,66 @@ def test_shares_are_taken_apart_in_order() -> None:
     """The helper that the other tests lean on."""
     batch = shares_of(score_batch([[("reel-1", 1.0)], [], [("strathspey", 1.0), ("reel-1", 3.0)]]), COUNT, MEMBERSHIP)
     assert shares_in(batch) == [{"irish": NANO}, {}, {"irish": 750_000_000, "scottish": 250_000_000}]
+
+
+def test_memberships_are_parsed_once_while_their_bodies_fit_and_the_least_asked_for_goes_first() -> None:
+    bodies = {name: render_membership({name * 100: "irish"}) for name in "abc"}
+    remembered = ParsedMemberships(bytes_max=2 * len(bodies["a"]))
+    first = {name: remembered.parse(name, bodies[name]) for name in "ab"}
+    assert remembered.get("a") is first["a"]
+    remembered.parse("c", bodies["c"])
+    assert remembered.get("b") is None
+    assert remembered.get("a") is first["a"]
+    large = render_membership({str(number): "irish" for number in range(1_000)})
+    assert remembered.parse("large", large) is remembered.get("large")
+    assert remembered.get("a") is remembered.get("c") is None
+
+
+def test_sources_without_a_membership_are_collectives() -> None:
+    batch = score_batch([[("irish", 3.0), ("breton", 1.0)]])
+    assert shares_in(shares_of(batch, COUNT, None)) == [{"breton": 250_000_000, "irish": 750_000_000}]
+
+
+# What must not reach a share.
+
+_DIGEST_OF_SHARES: Final = """
+import hashlib
+import numpy as np
+from ledger.methods import ScoreKind, ScoreOrder, ScoreRule
+from ledger.scores import shares_of
+from tests.scores import plain_batch
+
+random = np.random.Generator(np.random.PCG64(1))
+lengths = random.integers(0, 400, 500)
+offsets = np.concatenate(([0], np.cumsum(lengths)))
+scores = random.standard_normal(offsets[-1]) * 10.0 ** random.integers(-300, 300, offsets[-1])
+sources = tuple(f"s{number}" for number in range(400))
+index = np.concatenate([random.permutation(400)[:length] for length in lengths])
+batch = plain_batch(scores, index, offsets, sources)
+digest = hashlib.sha256()
+for order in ScoreOrder:
+    found = shares_of(batch, ScoreRule(ScoreKind.SIGNED_INFLUENCE, order), {name: f"c{name[1]}" for name in sources})
+    digest.update(found.offsets.tobytes() + found.collective_index.tobytes() + found.shares.tobytes())
+print(digest.hexdigest(), len(found.shares))
+"""
+
+
+def test_neither_threads_nor_a_processor_s_features_reach_a_share() -> None:
+    """Another numpy, or another machine, sums and multiplies with other instructions."""
+    from numpy._core._multiarray_umath import __cpu_dispatch__, __cpu_features__  # type: ignore[import-not-found] # noqa: PLC0415
+
+    without = " ".join(name for name in __cpu_dispatch__ if __cpu_features__[name])
+    variants: list[dict[str, str]] = [
+        {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+        {"OMP_NUM_THREADS": "4", "OPENBLAS_NUM_THREADS": "4"},
+        {"NPY_DISABLE_CPU_FEATURES": without},
+    ]
+    found = set()
+    for variant in variants:
+        done = subprocess.run(
+            [sys.executable, "-c", _DIGEST_OF_SHARES], env={**os.environ, **variant}, cwd=ROOT, capture_output=True,
+            text=True, check=True,
+        )  # fmt: skip
+        found.add(done.stdout)
+    (same,) = found
+    assert int(same.split()[1]) > 500

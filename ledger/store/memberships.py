@@ -1,0 +1,120 @@
+"""Memberships in Postgres: a version is a leaf, and the body that it commits to."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import sha256
+from typing import Any
+
+import sqlalchemy as sa
+
+from ledger.batch_format import MAX_VIOLATIONS
+from ledger.errors import InvalidInputError, LedgerCorruptError, NotFoundError, Violation
+from ledger.leaves import MembershipContent, decode
+from ledger.membership import MAX_MEMBERSHIP_BYTES, parse_membership
+from ledger.registry import require_resource_id
+from ledger.store import log
+from ledger.store import tables as t
+from ledger.store.log import PoolRef
+from ledger.store.registry import CollectiveNumbers
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedMembership:
+    """A version of a membership that is in the log; `time` is None, and the version 0, until it is."""
+
+    leaf_index: int
+    time: datetime | None
+    content: MembershipContent
+
+
+@dataclass(frozen=True, slots=True)
+class NewMembership:
+    """A membership that is fit to be logged, if its collectives are registered."""
+
+    name: str
+    body: bytes
+    digest: bytes
+    sources: int
+    collectives: tuple[str, ...]
+
+    def content(self, version: int) -> MembershipContent:
+        """What the log says of it."""
+        return MembershipContent(
+            membership=self.name,
+            version=version,
+            body_sha256=self.digest.hex(),
+            body_bytes=len(self.body),
+            sources=self.sources,
+            collectives=len(self.collectives),
+        )
+
+
+def new_membership(name: str, body: bytes) -> NewMembership:
+    """The membership in a body, or InvalidInputError with the line that is not canonical."""
+    require_resource_id(name, "membership_id")
+    if len(body) > MAX_MEMBERSHIP_BYTES:
+        raise InvalidInputError.of("body", f"has {len(body)} bytes, more than {MAX_MEMBERSHIP_BYTES}")
+    try:
+        parsed = parse_membership(body)
+    except LedgerCorruptError as error:
+        raise InvalidInputError.of("body", error.detail) from None
+    return NewMembership(name, body, sha256(body).digest(), len(parsed), tuple(sorted(set(parsed.values()))))
+
+
+def require_registered(connection: sa.Connection, new: NewMembership, numbers: CollectiveNumbers) -> None:
+    """InvalidInputError naming each collective that is not registered."""
+    known = numbers.of(new.collectives, connection=connection) > 0
+    unknown = [name for name, is_known in zip(new.collectives, known.tolist(), strict=True) if not is_known]
+    if unknown:
+        listed = [Violation("body", f"the collective {name!r} is not registered") for name in unknown[:MAX_VIOLATIONS]]
+        raise InvalidInputError(listed, total=len(unknown))
+
+
+def declare_membership(
+    connection: sa.Connection, pool: PoolRef, new: NewMembership, numbers: CollectiveNumbers, now: datetime
+) -> RecordedMembership:
+    """Log a membership or its next version; the same bytes as its latest are a no-op."""
+    require_registered(connection, new, numbers)
+    log.put_body(connection, pool, new.digest, new.body)
+    log.lock_head(connection, pool)
+    latest = _find(connection, pool, new.name)
+    if latest and latest.content.body_sha256 == new.digest.hex():
+        return latest
+    content = new.content(latest.content.version + 1 if latest else 1)
+    (leaf,) = log.append(connection, pool, [content], now)
+    row = {"name": new.name, "version": content.version, "leaf_index": leaf.index}
+    connection.execute(sa.insert(t.membership).values(pool_id=pool.pool_id, **row))
+    return RecordedMembership(leaf.index, now, content)
+
+
+def get_membership(connection: sa.Connection, pool: PoolRef, name: str, version: int = 0) -> RecordedMembership:
+    """A version of a membership, 0 being the latest; or NotFoundError."""
+    found = _find(connection, pool, name, version)
+    if found is None:
+        raise NotFoundError(f"pools/{pool.name}/memberships/{name}")
+    return found
+
+
+def _find(connection: sa.Connection, pool: PoolRef, name: str, version: int = 0) -> RecordedMembership | None:
+    query = _memberships(pool).where(t.membership.c.name == name).order_by(t.membership.c.version.desc()).limit(1)
+    row = connection.execute(query.where(t.membership.c.version == version) if version else query).first()
+    return _recorded(row) if row else None
+
+
+def list_memberships(
+    connection: sa.Connection, pool: PoolRef, *, after: int = -1, limit: int = 1000
+) -> list[RecordedMembership]:
+    """Every version of every membership of the pool, in the order of the log, from beyond the leaf `after`."""
+    query = _memberships(pool).where(t.membership.c.leaf_index > after).order_by(t.membership.c.leaf_index)
+    return [_recorded(row) for row in connection.execute(query.limit(limit))]
+
+
+def _memberships(pool: PoolRef) -> sa.Select[Any]:
+    on = (t.leaf.c.pool_id == t.membership.c.pool_id) & (t.leaf.c.leaf_index == t.membership.c.leaf_index)
+    query = sa.select(t.leaf.c.entry).join_from(t.membership, t.leaf, on)
+    return query.where(t.membership.c.pool_id == pool.pool_id)
+
+
+def _recorded(row: Any) -> RecordedMembership:
+    leaf = decode(bytes(row.entry), {MembershipContent.type: MembershipContent})
+    return RecordedMembership(leaf.index, leaf.time, leaf.content)

@@ -1,0 +1,13 @@
+"""Large contents in pieces that fit into messages."""
+
+from collections.abc import Iterator
+from typing import Final
+
+CHUNK_BYTES: Final = 256 * 1024
+"""Bytes of a statement or body in one message: far below gRPC's default limit of 4 MiB."""
+
+
+def chunks(content: bytes) -> Iterator[bytes]:
+    """The content in pieces; nothing of nothing."""
+    for place in range(0, len(content), CHUNK_BYTES):
+        yield content[place : place + CHUNK_BYTES]
