@@ -66,12 +66,14 @@ def build(deployment: Deployment) -> Scene:
     return scene
 
 
-def check(connection: sa.Connection) -> list[CheckReport]:
-    """What a check of the whole database says, in the connection's transaction: of each pool, and of rows of none."""
+def check(connection: sa.Connection, *names: str) -> list[CheckReport]:
+    """What a check says in the connection's transaction: of these pools or all of them, and of rows of none."""
     registry = read_registry(connection)
     reports = []
     with SpillFolder() as spills:
         for pool in registry.pools:
+            if names and pool.name not in names:
+                continue
             steps = check_pool(connection, pool, registry, spills.new)
             while True:
                 try:
@@ -85,5 +87,5 @@ def check(connection: sa.Connection) -> list[CheckReport]:
 
 
 def findings(connection: sa.Connection) -> list[tuple[str, str, str]]:
-    """(table, key, figure) of everything that a check finds."""
-    return [(each.table, each.key, each.figure) for report in check(connection) for each in report.findings]
+    """(table, key, figure) of everything that a check finds in the pool, and of rows of no pool."""
+    return [(each.table, each.key, each.figure) for report in check(connection, POOL) for each in report.findings]

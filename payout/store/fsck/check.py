@@ -7,6 +7,7 @@
 """
 
 from collections.abc import Callable, Generator
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -29,7 +30,7 @@ from payout.store.fsck.projections import PROJECTIONS, Followed
 from payout.store.fsck.registry import Registry, check_pool_row
 from payout.store.fsck.report import CheckProgress, CheckReport, shown_row
 from payout.store.fsck.rounds import Rounds
-from payout.store.fsck.rows import LeafRows, Row, add_extra, compare, key_of
+from payout.store.fsck.rows import LeafRows, Row, add_extra, compare, find_row, key_of
 from payout.store.fsck.snapshot_log import SnapshotLog
 from payout.store.fsck.tree import Tree
 from payout.store.fsck.weights import Owner, WeightRows
@@ -65,6 +66,7 @@ class _PoolCheck:
         self._events = EventRows(connection, pool_id, self.report)
         self._weights = WeightRows(connection, pool_id, registry.collective_ids, self.report)
         self._unique = UniqueEvents(new_spill)
+        self._find = partial(find_row, connection, pool_id)
         self._doubtful: list[int] = []
         """Leaves whose weights could not be recomputed."""
         self._weighed: WeighedBatch | None = None
@@ -127,7 +129,7 @@ class _PoolCheck:
         )
         for projection in PROJECTIONS:
             name = projection.table.name
-            compare(self.report, projection.table, stored[name], projection.rows(followed))
+            compare(self.report, projection.table, stored[name], projection.rows(followed), self._find)
 
     def _folded(self, encoded: EncodedLeaf) -> Leaf[Any] | None:
         """The leaf, taken in; None where it cannot be said what follows from it and from those after it."""
@@ -167,8 +169,7 @@ class _PoolCheck:
             if platform_id is not None:
                 number = self._events.check(weighed.batch.event_ids[weighed.accepted], platform_id, number)
             if number is not None:
-                owner = Owner(lt.batch.name, f"leaf_index={leaf.index}", "batch_number")
-                self._weights.check(owner, content, weighed, number)
+                self._weights.check(None, content, weighed, number)
         if number is not None:
             self._numbers.add_batch(leaf.index, number)
 

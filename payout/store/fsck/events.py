@@ -70,7 +70,10 @@ class EventRows:
         return {row.batch_number: row.events for row in rows}
 
     def _is_taken(self, number: int | None) -> bool:
-        here = (lt.batch.c.pool_id == self._pool_id) & (lt.batch.c.batch_number == number)
+        in_log = sa.exists().where(
+            lt.leaf.c.pool_id == lt.batch.c.pool_id, lt.leaf.c.leaf_index == lt.batch.c.leaf_index
+        )
+        here = (lt.batch.c.pool_id == self._pool_id) & (lt.batch.c.batch_number == number) & in_log
         return bool(self._connection.execute(sa.select(sa.exists().where(here))).scalar_one())
 
     def _rows_of(self, number: int) -> int:

@@ -74,10 +74,11 @@ def _memberships(at: Followed) -> Iterator[Row]:
 def _batches(at: Followed) -> Iterator[Row]:
     match at.leaf.content:
         case UsageContent(platform=platform, batch_id=batch_id, body_sha256=digest):
+            number = at.batch_number(at.leaf.index)
             yield {
                 "platform_id": at.platform_id(platform),
                 "batch_id": batch_id,
-                "batch_number": UNSAID,
+                "batch_number": UNSAID if number is None else number,
                 "body_sha256": bytes.fromhex(digest),
                 "leaf_index": at.leaf.index,
             }

@@ -58,6 +58,10 @@ class CheckReport:
             self._found.add(place)
             self.findings.append(RowFinding(table, key, figure, shown(stored), shown(follows)))
 
+    def has(self, table: str, key: str, figure: str) -> bool:
+        """Whether this is among the findings that are listed."""
+        return (table, key, figure) in self._found
+
     def count(self, table: str, rows: int = 1) -> None:
         """Count rows that were read."""
         self.rows[table] = self.rows.get(table, 0) + rows

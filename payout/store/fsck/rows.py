@@ -1,6 +1,6 @@
 """Rows of a table in the order of the log, and holding them against those that follow from a leaf."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal
 from typing import Any, Final
 
@@ -73,10 +73,17 @@ class LeafRows:
             yield row.pop(_PLACE), row
 
 
-def compare(report: CheckReport, table: sa.Table, stored: list[Row], following: Iterable[Row]) -> None:
+Find = Callable[[sa.Table, Row], Row | None]
+"""Finds a row by the key of another, wherever in the log it is."""
+
+
+def compare(
+    report: CheckReport, table: sa.Table, stored: list[Row], following: Iterable[Row], find: Find | None = None
+) -> None:
     """Hold a leaf's stored rows of a table against those that follow from it.
 
-    Rows are paired by their key; what is left on both sides is paired in order, as rows whose key was edited.
+    Rows are paired by their key; what is left on both sides is paired in order, as rows whose key was edited. One that
+    is missing may name another leaf, where there is a way to `find` it.
     """
     report.count(table.name, len(stored))
     key = key_of(table)
@@ -94,13 +101,28 @@ def compare(report: CheckReport, table: sa.Table, stored: list[Row], following: 
     for row in unpaired[len(missing) :]:
         add_extra(report, table, row)
     for row in missing[len(unpaired) :]:
+        elsewhere = find(table, row) if find else None
+        if elsewhere is not None:
+            _differences(report, table, elsewhere, row)
+            continue
         said = {name: value for name, value in row.items() if value is not UNSAID}
         report.add(table.name, shown_row(said, [name for name in key if name in said]), "row", "none", shown_row(said))
 
 
 def add_extra(report: CheckReport, table: sa.Table, row: Row) -> None:
     """A row that follows from nothing."""
-    report.add(table.name, shown_row(row, key_of(table)), "row", shown_row(row), "none")
+    key = shown_row(row, key_of(table))
+    if not any(report.has(table.name, key, moved) for moved in ("leaf_index", "batch_number")):
+        report.add(table.name, key, "row", shown_row(row), "none")
+
+
+def find_row(connection: sa.Connection, pool_id: int, table: sa.Table, like: Row) -> Row | None:
+    """The pool's row with the same key, if there is one and the key is known in full."""
+    key = {name: like[name] for name in key_of(table)}
+    if UNSAID in key.values():
+        return None
+    query = sa.select(*columns_of(table)).where(table.c.pool_id == pool_id).filter_by(**key)
+    return next(iter(list(stored_rows(connection, query))), None)
 
 
 def _differences(report: CheckReport, table: sa.Table, stored: Row, following: Row) -> None:

@@ -37,12 +37,15 @@ class WeightRows:
         self._absent: list[tuple[Owner, int, list[Row]]] = []
         """Weights of which there is no row at all under their number: it may be the number that is wrong."""
 
-    def check(self, owner: Owner, usage: UsageContent, weighed: WeighedBatch, number: int) -> None:
-        """A row for each mode that has events, with the weights of these."""
+    def check(self, owner: Owner | None, usage: UsageContent, weighed: WeighedBatch, number: int) -> None:
+        """A row for each mode that has events, with the weights of these.
+
+        `owner` is what alone says that they are under this number; None where others say so too.
+        """
         under = lt.batch_weights.c.batch_number == number
         stored = list(stored_rows(self._connection, self._all.where(under)))
         following = list(self._following(usage, weighed, number))
-        if following and not stored and len(self._absent) < LISTED_MAX:
+        if owner is not None and following and not stored and len(self._absent) < LISTED_MAX:
             self._absent.append((owner, number, following))
         else:
             compare(self._report, lt.batch_weights, stored, following)
@@ -86,14 +89,13 @@ class WeightRows:
                 add_extra(self._report, lt.batch_weights, row)
 
     def _settle_absent(self, orphans: dict[int, list[Row]]) -> None:
-        """Where orphaned rows are just the weights that are absent, it is the owner's number that was edited."""
+        """Where orphaned rows are just the weights that are absent, one of the two numbers is wrong: both are named."""
         for owner, number, following in self._absent:
             found = next((other for other, rows in orphans.items() if _same_weights(rows, following)), None)
             if found is None:
                 compare(self._report, lt.batch_weights, [], following)
             else:
                 self._report.add(owner.table, owner.key, owner.figure, number, found)
-                del orphans[found]
 
 
 _NUMBER_AND_MODE = (lt.batch_weights.c.batch_number, lt.batch_weights.c.mode)
