@@ -27,13 +27,13 @@ NOT_IN_THE_LOG: Final = {"retraction.request_sha256"}
 """Which bytes of a request were hashed is not for anyone else to know."""
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", autouse=True)
 def scene(shared_deployment: Deployment) -> Scene:
     return build(shared_deployment)
 
 
 @pytest.fixture
-def tampering(scene: Scene, shared_owner: sa.Engine) -> Iterator[sa.Connection]:
+def tampering(shared_owner: sa.Engine) -> Iterator[sa.Connection]:
     """A transaction of the database's owner, of which nothing stays."""
     with shared_owner.connect() as connection:
         yield connection
