@@ -11,7 +11,8 @@ RUN hatchling build --target wheel --directory /dist \
     && cp docker/health.py /opt/moiety/
 
 FROM python:3.13-slim
-RUN useradd --system --uid 10001 --no-create-home moiety
+RUN useradd --system --uid 10001 --no-create-home moiety \
+    && install --directory --owner=moiety /var/lib/moiety/checkpoints
 COPY --from=build /opt/moiety /opt/moiety
 ENV PATH=/opt/moiety/bin:$PATH PYTHONUNBUFFERED=1 MOIETY_LISTEN=0.0.0.0:50051
 USER 10001

@@ -12,7 +12,7 @@ COMPILE = $(BIN)/uv --no-config pip compile --quiet --universal --python-version
 	--custom-compile-command "make lock" $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test lint format proto migrate bench lock clean
+.PHONY: help demo up test spark lint format proto migrate bench lock clean
 
 help:  ## Show this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,6 +25,9 @@ up: $(VENV)/.demo-stamp  ## Run the whole service on an embedded Postgres, until
 
 test: $(VENV)/.dev-stamp  ## Run all tests (ARGS="-k receipt" for some of them)
 	$(BIN)/pytest $(ARGS)
+
+spark: $(VENV)/.spark-stamp  ## Run the analyses on a Spark of this machine too (needs Java 17 or 21)
+	$(BIN)/pytest --numprocesses=0 $(ARGS) tests/spark
 
 lint: $(VENV)/.dev-stamp  ## Check style, types, module boundaries, the contract and the containers
 	$(BIN)/ruff check
@@ -54,6 +57,7 @@ lock: $(VENV)/.dev-stamp  ## Pin pyproject.toml's dependencies again (ARGS=--upg
 	$(COMPILE) pyproject.toml --extra server --extra embedded --extra demo --constraints requirements/dev.txt --output-file requirements/demo.txt
 	$(COMPILE) pyproject.toml --extra server --constraints requirements/dev.txt --output-file requirements/server.txt
 	$(COMPILE) --group build --constraints requirements/dev.txt --output-file requirements/build.txt
+	$(COMPILE) --group spark --constraints requirements/dev.txt --output-file requirements/spark.txt
 
 clean:  ## Delete .venv, caches and build output
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
@@ -74,3 +78,9 @@ $(VENV)/.dev-stamp: requirements/dev.txt pyproject.toml | $(BIN)/python
 	$(LOCKED) -r requirements/dev.txt
 	$(INSTALL) --no-deps --no-build-isolation --editable .
 	@touch $(VENV)/.demo-stamp $@
+
+# PySpark comes as a source distribution alone; the setuptools that makes a wheel of it is pinned in build.txt.
+$(VENV)/.spark-stamp: requirements/spark.txt $(VENV)/.dev-stamp
+	$(INSTALL) --require-hashes -r requirements/build.txt
+	$(LOCKED) --no-binary pyspark --no-build-isolation -r requirements/spark.txt
+	@touch $@

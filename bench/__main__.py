@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Callable
 
-from bench import calls, footprint, intake, report, rounds
+from bench import calls, footprint, intake, proofs, report, rounds
 from bench.figures import Figure
 from bench.stage import Stage, staged
 
@@ -20,6 +20,7 @@ PARTS: dict[str, Part] = {
         stage, runs, submits=20 if quick else 400, balances=50 if quick else 2_000
     ),
     "calculation": lambda stage, runs, quick: rounds.measure_calculation(stage, runs, batches=20 if quick else 10_000),
+    "proofs": lambda stage, runs, quick: proofs.measure(stage, runs, leaves=3_000 if quick else 300_000),
     "replay": lambda stage, runs, quick: rounds.measure_replay(stage, runs, batches=4 if quick else 50),
 }
 """Each begins with a service and a Postgres of its own, so that none measures what another left behind."""

@@ -7,6 +7,7 @@ say what the names and amounts are, and add the rules for them.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -237,10 +238,30 @@ def _names(dictionary: pa.StringArray, column: str, max_names: int) -> tuple[str
         raise _refuse(column, f"the dictionary must hold at most {max_names} ids, holds {len(dictionary)}")
     if dictionary.null_count:
         raise _refuse(column, "the dictionary must not hold nulls")
-    names = tuple(dictionary.to_pylist())
-    if len(set(names)) != len(names):
+    _, offsets, text = dictionary.buffers()
+    if text is None or text.size > _REMEMBERED_BYTES:
+        names, distinct = _texts(dictionary)
+    else:
+        names, distinct = _remembered(len(dictionary), dictionary.offset, offsets.to_pybytes(), text.to_pybytes())
+    if not distinct:
         raise _refuse(column, "the dictionary must not repeat an id")
     return names
+
+
+_REMEMBERED_BYTES: Final = 2**20
+"""The text of a dictionary that is remembered; ten thousand ids have about a tenth of it."""
+
+
+@lru_cache(maxsize=4)
+def _remembered(length: int, offset: int, offsets: bytes, text: bytes) -> tuple[tuple[str, ...], bool]:
+    """`_texts` of a dictionary's buffers. The batches of a platform mostly have one dictionary."""
+    return _texts(pa.StringArray.from_buffers(length, pa.py_buffer(offsets), pa.py_buffer(text), offset=offset))
+
+
+def _texts(dictionary: pa.StringArray) -> tuple[tuple[str, ...], bool]:
+    """The names, and whether no two are the same."""
+    names = tuple(dictionary.to_pylist())
+    return names, len(set(names)) == len(names)
 
 
 def _offsets(column: pa.ListArray) -> Int64Array:

@@ -4,7 +4,7 @@ A weight is below 2^60 and a batch's sum below 2^76, so sums are kept in two lim
 never holds one.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -50,31 +50,33 @@ BatchWeights = dict[int, ModeWeights]
 
 def weigh(batch: UsageBatch, accepted: BoolArray) -> BatchWeights:
     """The weights of the accepted events; `accepted` is (n,)."""
-    lengths = np.diff(batch.offsets)
-    units = np.where(accepted, batch.units, 0)
-    claimed = np.repeat(units, lengths) * batch.shares.astype(np.int64)
-    mode_of_share = np.repeat(batch.modes, lengths)
-    unclaimed = units * (NANO - batch.share_sums())
     width = len(batch.collectives)
-    key = batch.collective_index + (mode_of_share.astype(np.int64) - 1) * width
-    low, high = _grouped_sums(key, claimed, 2 * width, fits_one_limb=int(units.sum()) * NANO < 2**63)
-    count = np.bincount(key[np.repeat(accepted, lengths)], minlength=2 * width).astype(np.int64)
-    return {
-        mode: _mode_weights(
-            int(np.count_nonzero(accepted & (batch.modes == mode))),
-            count[(mode - 1) * width : mode * width],
-            low[(mode - 1) * width : mode * width],
-            high[(mode - 1) * width : mode * width],
-            _sum_limbs(unclaimed[batch.modes == mode]),
-        )
-        for mode in MODES
-    }
+    # Groups of shares: those of each mode by collective, and at the end those of events that do not count.
+    first_group = np.where(accepted, (batch.modes.astype(np.int64) - 1) * width, 2 * width)
+    lengths = np.diff(batch.offsets)
+    group = np.repeat(first_group, lengths)
+    group += batch.collective_index
+    claimed = np.repeat(batch.units, lengths)
+    claimed *= batch.shares
+    fits_one_limb = int(batch.units.sum()) * NANO < 2**63
+    low, high = _grouped_sums(group, claimed, 3 * width, fits_one_limb=fits_one_limb)
+    count = np.bincount(group, minlength=3 * width).astype(np.int64)
+    return {mode: _mode_weights(batch, accepted, mode, width, count, low, high) for mode in MODES}
 
 
-def _mode_weights(events: int, count: Int64Array, low: Int64Array, high: Int64Array, unattributed: int) -> ModeWeights:
+def _mode_weights(
+    batch: UsageBatch, accepted: BoolArray, mode: int, width: int, count: Int64Array, low: Int64Array, high: Int64Array
+) -> ModeWeights:
+    own = slice((mode - 1) * width, mode * width)
     # Shares and units are at least 1, so whoever is named has weight.
-    present = np.flatnonzero(count)
-    return ModeWeights(events, present, count[present], low[present], high[present], unattributed)
+    present = np.flatnonzero(count[own])
+    counted = accepted & (batch.modes == mode)
+    found = ModeWeights(
+        int(np.count_nonzero(counted)), present, count[own][present], low[own][present], high[own][present], 0
+    )
+    # Of every unit a whole is claimed by someone or by nobody; 65,536 times 10^9 units fit.
+    units = int(batch.units[counted].sum())
+    return replace(found, unattributed=units * NANO - found.attributed())
 
 
 def _grouped_sums(

@@ -33,3 +33,10 @@ def require_amount(amount_minor: int, field: str) -> int:
     if not 1 <= amount_minor <= MAX_AMOUNT_MINOR:
         raise InvalidInputError.of(field, f"must be 1 to {MAX_AMOUNT_MINOR}, is {amount_minor}")
     return amount_minor
+
+
+def decimal_text(amount_minor: int, exponent: int) -> str:
+    """An amount in major units with all its decimals: `-0.05` for -5 and an exponent of 2."""
+    sign, digits = "-" * (amount_minor < 0), str(abs(amount_minor)).rjust(exponent + 1, "0")
+    whole, fraction = digits[: len(digits) - exponent], digits[len(digits) - exponent :]
+    return f"{sign}{whole}{'.' * bool(exponent)}{fraction}"

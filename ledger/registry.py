@@ -15,6 +15,9 @@ PPM: Final = 10**6
 MAX_MEMBERS: Final = 10**10
 MAX_EQUITY_PPM: Final = 10**8
 MAX_DISPLAY_NAME: Final = 200
+MAX_DOMAINS: Final = 1_000
+"""Of one collective: all of them fit one message."""
+
 MAX_NOTE: Final = 1_000
 MAX_URI: Final = 2_000
 
@@ -78,13 +81,14 @@ class Platform:
 
 @dataclass(frozen=True, slots=True)
 class Collective:
-    """A collective: how many contributors it stands for, and its equity factor in millionths."""
+    """A collective: how many contributors it stands for, its equity factor in millionths, and its domains, sorted."""
 
     name: str
     display_name: str
     members: int = 0
     equity_ppm: int = PPM
     status: CollectiveStatus = CollectiveStatus.ACTIVE
+    domains: tuple[str, ...] = ()
     created_at: datetime | None = None
 
     def __post_init__(self) -> None:
@@ -92,3 +96,5 @@ class Collective:
         require_text(self.display_name, "collective.display_name", least=1, most=MAX_DISPLAY_NAME)
         require_range(self.members, "collective.members", 0, MAX_MEMBERS)
         require_range(self.equity_ppm, "collective.equity_ppm", 0, MAX_EQUITY_PPM)
+        if len(self.domains) > MAX_DOMAINS:
+            raise InvalidInputError.of("collective.domains", f"must be at most {MAX_DOMAINS}, are {len(self.domains)}")

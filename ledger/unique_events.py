@@ -13,13 +13,13 @@ import numpy.typing as npt
 
 from ledger.usage import BoolArray
 
-PARTS: Final = 256
+PARTS: Final = 64
 
 MAX_RECORDS: Final = 2**20
 """Records that are held at once, of 32 bytes: more are spilled, and a part of more is parted again."""
 
-_PART_BITS: Final = 8
-_MAX_DEPTH: Final = 3
+_PART_BITS: Final = 6
+_MAX_DEPTH: Final = 4
 _ACCEPTED: Final = 1 << 31
 
 _RECORD: Final = np.dtype([("high", "<u8"), ("low", "<u8"), ("leaf", "<u8"), ("platform", "<u4"), ("place", "<u4")])
@@ -93,8 +93,9 @@ class UniqueEvents:
 
     def _spill_to(self, spill: Spill, records: Records, *, depth: int) -> None:
         part = ((self._hash(records) >> np.uint64(64 - _PART_BITS * (depth + 1))) % np.uint64(PARTS)).astype(np.uint8)
-        # Stable, so that each part stays in the order of the log.
-        ordered = records[np.argsort(part, kind="stable")]
+        # Stable, so that each part stays in the order of the log. Whole rows move faster as plain numbers.
+        words = records.view(np.uint64).reshape(-1, _RECORD.itemsize // 8)
+        ordered = words[np.argsort(part, kind="stable")]
         ends = np.cumsum(np.bincount(part, minlength=PARTS)).tolist()
         for number, (begin, end) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):
             if end > begin:

@@ -58,6 +58,7 @@ __all__ = [
     "BoolArray",
     "Int64Array",
     "UsageBatch",
+    "are_distinct",
     "first_occurrences",
     "parse_batch",
     "require_known",
@@ -104,10 +105,10 @@ class UsageBatch:
 
     def share_sums(self) -> Int64Array:
         """(n,) the sum of each event's shares."""
-        # At most 2^22 shares below 2^31 each: the running sum stays below 2^53.
-        running = np.zeros(len(self.shares) + 1, dtype=np.int64)
-        np.cumsum(self.shares, out=running[1:])
-        sums: Int64Array = running[self.offsets[1:]] - running[self.offsets[:-1]]
+        sums = np.zeros(len(self), dtype=np.int64)
+        with_shares = np.flatnonzero(np.diff(self.offsets))
+        if len(with_shares):
+            sums[with_shares] = np.add.reduceat(self.shares, self.offsets[with_shares], dtype=np.int64)
         return sums
 
 
@@ -135,6 +136,16 @@ def require_known(batch: UsageBatch, known: BoolArray) -> None:
     known: (c,) whether each of `batch.collectives` is registered. One that no event names may be unknown.
     """
     require_known_names(batch.collectives, batch.collective_index, batch.offsets, known, column="collectives")
+
+
+def are_distinct(batch: UsageBatch) -> bool:
+    """Whether all ids in the batch are different; False may also mean that this cannot be told at once.
+
+    Sorting numbers that are made of the ids takes a tenth of the time of `first_occurrences`.
+    """
+    halves = batch.event_ids.view("<u8").reshape(-1, 2)
+    mixed = np.sort((halves[:, 0] * np.uint64(0x9E3779B97F4A7C15)) ^ halves[:, 1])
+    return bool((mixed[1:] != mixed[:-1]).all())
 
 
 def first_occurrences(batch: UsageBatch) -> tuple[BoolArray, Int64Array]:

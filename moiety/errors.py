@@ -73,6 +73,13 @@ class InvalidDomainError(MoietyError):
         return f"{self.collective}: {self.domain!r} {self.reason}"
 
 
+class NoDomainsError(MoietyError):
+    """No collective has a domain, so that every share would be lost for good: an event is recorded once."""
+
+    def __str__(self) -> str:
+        return "no collective has a domain; an operator declares them, or a domain map is given"
+
+
 class ServiceError(MoietyError):
     """The service answered with a status other than OK.
 

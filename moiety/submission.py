@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from queue import SimpleQueue
 from typing import Final, Self
 
@@ -96,6 +97,11 @@ class Submission:
         return receipts
 
     def _send_what_is_left(self) -> None:
+        if not self._unanswered:
+            # Made before a stream is opened: what cannot be made into a batch troubles nobody else.
+            self._unanswered.extend(islice(self._batches, 1))
+        if not self._unanswered:
+            return
         with _Stream(self._open_stream) as stream:
             for batch in self._unanswered:
                 stream.send(batch.request)

@@ -8,7 +8,7 @@ from ledger.leaves import MembershipContent, MethodContent, UsageContent
 from ledger.membership import ParsedMemberships
 from ledger.methods import Method, method_of
 from ledger.readings import Reading
-from payout.divergence import DivergedError, Divergence, LogReader, checked_body, require_same
+from payout.divergence import BodyReader, DivergedError, Divergence, checked_body, require_same
 
 
 @dataclass(slots=True)
@@ -30,7 +30,7 @@ class Declared:
         require_same(leaf_index, "version", content.version, latest + 1)
         self._memberships[content.membership, content.version] = (leaf_index, content)
 
-    def reading(self, log: LogReader, leaf_index: int, content: UsageContent) -> Reading:
+    def reading(self, log: BodyReader, leaf_index: int, content: UsageContent) -> Reading:
         """How the body of a usage leaf is read: by the versions that it names, both declared before it."""
         method = self._methods.get((content.method, content.method_version))
         if method is None:
@@ -46,7 +46,7 @@ class Declared:
             raise DivergedError(Divergence(leaf_index, "membership_version", version, "a version declared before"))
         return Reading(method.score_rule, self._membership(log, *found), content.membership_version)
 
-    def _membership(self, log: LogReader, leaf_index: int, content: MembershipContent) -> Mapping[str, str]:
+    def _membership(self, log: BodyReader, leaf_index: int, content: MembershipContent) -> Mapping[str, str]:
         membership = self._parsed.get(content.body_sha256)
         if membership is None:
             body = checked_body(log, leaf_index, "body_sha256", content.body_sha256)

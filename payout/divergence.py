@@ -10,7 +10,14 @@ from ledger.journal import Transfer
 from ledger.leaves import EncodedLeaf
 
 
-class LogReader(Protocol):
+class BodyReader(Protocol):
+    """Where bodies are read from."""
+
+    def body(self, sha256: bytes) -> bytes:
+        """The body under a hash, or NotFoundError."""
+
+
+class LogReader(BodyReader, Protocol):
     """Where a replay reads from."""
 
     pool: str
@@ -20,9 +27,6 @@ class LogReader(Protocol):
 
     def leaves(self, start: int, end: int) -> Iterator[EncodedLeaf]:
         """The leaves in [start, end), in order."""
-
-    def body(self, sha256: bytes) -> bytes:
-        """The body under a hash, or NotFoundError."""
 
     def transfers(self, leaf_index: int) -> list[Transfer]:
         """What the journal says that a leaf moved, in order."""
@@ -59,7 +63,7 @@ def require(holds: bool, leaf_index: int, figure: str, logged: object, wanted: s
         raise DivergedError(Divergence(leaf_index, figure, str(logged), wanted))
 
 
-def checked_body(log: LogReader, leaf_index: int, figure: str, digest: str) -> bytes:
+def checked_body(log: BodyReader, leaf_index: int, figure: str, digest: str) -> bytes:
     """The body that a leaf commits to, which has that hash."""
     try:
         body = log.body(bytes.fromhex(digest))

@@ -8,6 +8,7 @@ from ledger.checkpoint import Checkpoint
 from ledger.leaves import (
     GrantContent,
     Leaf,
+    MembershipContent,
     PaymentContent,
     ReleaseContent,
     RetractionContent,
@@ -83,12 +84,12 @@ class RoundSummary:
     """What a verification tells of a round: what it distributed, who asked for it and who decided."""
 
     number: int
+    leaf_index: int
     start: int
     end: int
     pot_minor: int
     calculated_by: str
     recomputed: bool
-    leaf_index: int = -1
     state: str = "CALCULATED"
     decided_by: str = ""
 
@@ -131,9 +132,10 @@ def finding_of(divergence: Divergence, leaf: Leaf[Any] | None, *, journal_line: 
     step, body = Step.ENTRIES, ""
     figure = divergence.figure
     match content:
-        case UsageContent() | RetractionContent():
+        case UsageContent() | MembershipContent():
+            step, body = _usage_step(figure), content.body_sha256
+        case RetractionContent():
             step = _usage_step(figure)
-            body = content.body_sha256 if isinstance(content, UsageContent) else ""
         case RevenueContent() | PaymentContent() | ReleaseContent() | GrantContent():
             step = Step.BALANCES
         case PostingContent():

@@ -30,8 +30,9 @@ from ledger.leaves import (
     decode_positions,
 )
 from ledger.merkle import HASH_BYTES, Frontier, leaf_hash
+from ledger.readings import Reading
 from ledger.registry import PPM, require_range
-from ledger.usage import AI_ONLY, HUMAN_AI, BoolArray, UsageBatch, first_occurrences
+from ledger.usage import AI_ONLY, HUMAN_AI, BoolArray, Int64Array, UsageBatch, are_distinct, first_occurrences
 from payout.declared import Declared
 from payout.divergence import DivergedError, Divergence, LogReader, checked_body, require, require_same
 from payout.policy import Policy, PolicyContent, PoolContent
@@ -118,6 +119,8 @@ class PoolFold:
     hashes: bytearray = field(default_factory=bytearray)
     """Of all leaves, one after the other: a list of them would take three times the memory."""
     numbers: dict[str, int] = field(default_factory=dict)
+    _numbered: tuple[tuple[str, ...], Int64Array] = ((), np.zeros(0, dtype=np.int64))
+    """The collectives of the batch before, and their numbers where they were looked up, else -1."""
     weights: WeightSum = field(default_factory=WeightSum)
     weights_since_cut: WeightSum | None = None
     """What was weighed since the last `cut`, until the round that ended there is posted."""
@@ -237,12 +240,14 @@ class PoolFold:
 
     def weigh_batch(self, leaf: Leaf[Any]) -> None:
         """Weigh a usage leaf again from its body, and hold its totals against that."""
-        self._under_way.append((leaf, self.submit(partial(self._weighed, leaf.index, leaf.content))))
+        # How it is read is looked up here, where there is one thread; the body is read by whoever does the work.
+        reading = self.declared.reading(self.log, leaf.index, leaf.content)
+        self._under_way.append((leaf, self.submit(partial(self._weighed, leaf.index, leaf.content, reading))))
         while len(self._under_way) > self.ahead:
             self._settle_oldest()
 
-    def _weighed(self, leaf_index: int, content: UsageContent) -> WeighedBatch:
-        batch, accepted = self._batch(leaf_index, content)
+    def _weighed(self, leaf_index: int, content: UsageContent, reading: Reading) -> WeighedBatch:
+        batch, accepted = self._batch(leaf_index, content, reading)
         return WeighedBatch(batch, accepted, weigh(batch, accepted))
 
     def _settle_oldest(self) -> None:
@@ -253,19 +258,19 @@ class PoolFold:
         self.shares += len(weighed.batch.shares)
         self.observe(leaf, weighed)
 
-    def _batch(self, leaf_index: int, content: UsageContent) -> tuple[UsageBatch, BoolArray]:
+    def _batch(self, leaf_index: int, content: UsageContent, reading: Reading) -> tuple[UsageBatch, BoolArray]:
         """The batch in a usage leaf's body, and which of its events were accepted."""
-        reading = self.declared.reading(self.log, leaf_index, content)
         body = checked_body(self.log, leaf_index, "body_sha256", content.body_sha256)
         require_same(leaf_index, "body_bytes", content.body_bytes, len(body))
         try:
             batch = reading.usage(body)
         except InvalidInputError as error:
             raise DivergedError(Divergence(leaf_index, "body", "a valid batch", str(error))) from None
-        first, _ = first_occurrences(batch)
         accepted = ~_mask(leaf_index, "duplicates", content.duplicates, len(batch))
-        repeated = np.flatnonzero(accepted & ~first)
-        require_same(leaf_index, "duplicates", "[]", str(repeated.tolist()))
+        if not are_distinct(batch):
+            first, _ = first_occurrences(batch)
+            repeated = np.flatnonzero(accepted & ~first)
+            require_same(leaf_index, "duplicates", "[]", str(repeated.tolist()))
         require_same(leaf_index, "accepted", content.accepted, int(np.count_nonzero(accepted)))
         return batch, accepted
 
@@ -285,7 +290,8 @@ class PoolFold:
         require_same(leaf.index, "positions retracted before", "[]", str(sorted(again)))
         self.retracted[content.batch_leaf] |= positions
         if counts:
-            batch, accepted = self._batch(content.batch_leaf, original)
+            reading = self.declared.reading(self.log, content.batch_leaf, original)
+            batch, accepted = self._batch(content.batch_leaf, original, reading)
             taken_back = _mask(leaf.index, "positions", content.positions, len(batch))
             never = np.flatnonzero(taken_back & ~accepted)
             require_same(leaf.index, "positions never accepted", "[]", str(never.tolist()))
@@ -293,6 +299,16 @@ class PoolFold:
             self._require_weights(leaf.index, content, weights, original, batch, sign=-1)
             self.shares += len(batch.shares)
             self.observe_retraction(leaf, WeighedBatch(batch, taken_back, weights))
+
+    def _numbers_of(self, collectives: tuple[str, ...], index: Int64Array) -> Int64Array:
+        """Our numbers of those at `index`. A platform's batches mostly have one dictionary, which is looked up once."""
+        known, found = self._numbered
+        if known != collectives:
+            found = np.full(len(collectives), -1, dtype=np.int64)
+            self._numbered = collectives, found
+        for place in index[found[index] < 0].tolist():
+            found[place] = self.numbers.setdefault(collectives[place], len(self.numbers))
+        return found[index]
 
     def _require_weights(
         self,
@@ -310,9 +326,7 @@ class PoolFold:
             for figure in ("events", "attributed", "unattributed"):
                 require_same(leaf_index, f"mode {mode} {figure}", getattr(totals, figure), getattr(replayed, figure))
             if of_mode.events:
-                names = [batch.collectives[place] for place in of_mode.index]
-                numbers = [self.numbers.setdefault(name, len(self.numbers)) for name in names]
-                numbered = replace(of_mode, index=np.array(numbers, dtype=np.int64))
+                numbered = replace(of_mode, index=self._numbers_of(batch.collectives, of_mode.index))
                 key = UsageKey(usage.method, usage.method_version, mode)
                 self.weights.add(key, numbered, sign=sign)
                 if self.weights_since_cut is not None:

@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 
-from ledger.errors import FormatError, LedgerCorruptError, NotFoundError, ProofError, SignatureError
+from ledger.errors import FormatError, InvalidInputError, LedgerCorruptError, NotFoundError, ProofError, SignatureError
 from ledger.journal import Transfer
-from ledger.leaves import EncodedLeaf, Leaf, UsageContent
+from ledger.leaves import EncodedLeaf, Leaf, MethodContent, UsageContent
 from ledger.log_proofs import LogProof
 from ledger.merkle import leaf_hash
 from ledger.note_keys import VerifierKey
-from payout.divergence import DivergedError
+from ledger.scores import parse_score_batch
+from payout.divergence import DivergedError, checked_body
 from payout.findings import Finding, FoundError, Report, Step, finding_of
 from payout.pool_fold import PoolFold, WeighedBatch
 
@@ -84,16 +85,35 @@ def _checked(report: Report, proof_file: bytes, body: bytes, key: VerifierKey) -
         if not isinstance(leaf.content, UsageContent):
             raise FoundError(Finding(Step.ENTRIES, "type", str(leaf.content), UsageContent.type, proof.index))
         report.count(Step.ENTRIES, "entries")
-        # The version was declared before, or the entry would not be in a log that anyone has verified.
-        fold.confidence_ppm[leaf.content.method, leaf.content.method_version] = 0
-        fold.weigh_batch(leaf)
+        if _holds_scores(body):
+            report.skipped[Step.BATCHES] = report.skipped[Step.WEIGHTS] = "scores become shares by the log's own rule"
+            checked_body(fold.log, proof.index, "body_sha256", leaf.content.body_sha256)
+        else:
+            # The version was declared before, or nobody who verifies the log would have its checkpoint.
+            fold.declared.method(proof.index, _declared(leaf.content))
+            fold.weigh_batch(leaf)
     except DivergedError as diverged:
         raise FoundError(finding_of(diverged.divergence, leaf, journal_line=0)) from None
-    except LedgerCorruptError as error:
+    except (InvalidInputError, LedgerCorruptError) as error:
         raise FoundError(Finding(Step.BATCHES, "entry", str(error), "a sound entry", proof.index)) from None
     report.count(Step.BODIES, "bodies")
     report.count(Step.BODIES, "bytes", len(body))
     return leaf.content
+
+
+def _holds_scores(body: bytes) -> bool:
+    """Whether this is a sound batch of scores: its shares take the method's rule, and a membership."""
+    try:
+        parse_score_batch(body)
+    except InvalidInputError:
+        return False
+    return True
+
+
+def _declared(content: UsageContent) -> MethodContent:
+    """A method of shares that the entry may name."""
+    name, version = content.method, content.method_version
+    return MethodContent(method=name, version=version, display_name=name, confidence_ppm=0, evidence_uri="")
 
 
 def _count(report: Report, weighed: WeighedBatch) -> None:

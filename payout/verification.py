@@ -103,7 +103,8 @@ class _EntryPass:
     checkpoint: Checkpoint
     older: list[Checkpoint]
     report: Report
-    rounds: list[RoundPlace] = field(default_factory=list)
+    rounds: list[tuple[int, bytes]] = field(default_factory=list)
+    """Index and entry of each: they are read once the root vouches for them."""
     builder: TileBuilder = field(default_factory=TileBuilder)
     doubt: Finding | None = None
     """The first hash in a tile that is not the one of the entries; the root says which of them is wrong."""
@@ -120,13 +121,13 @@ class _EntryPass:
         self._require_root()
         if not self.older:
             self.report.skipped[Step.CONSISTENCY] = "no older checkpoint was given"
-        return self.rounds
+        return [_round_place(index, entry) for index, entry in self.rounds]
 
     def _take_in(self, index: int, entry: bytes) -> None:
         for tile, data in self.builder.append(leaf_hash(entry)):
             self._compare(tile, data)
         if _ROUND_MARK in entry:
-            self.rounds.append(_round_place(index, entry))
+            self.rounds.append((index, entry))
         self._hold_against_older()
 
     def _hold_against_older(self) -> None:
@@ -177,9 +178,6 @@ def _round_place(index: int, entry: bytes) -> RoundPlace:
         raise FoundError(Finding(Step.ENTRIES, "entry", str(error), "a canonical entry", index)) from None
     if not isinstance(content, RoundContent):
         raise FoundError(Finding(Step.ENTRIES, "type", str(content.type), RoundContent.type, index))
-    if not 0 <= content.start <= content.end <= index or not content.end:
-        figure = f"[{content.start}, {content.end})"
-        raise FoundError(Finding(Step.ROUNDS, "interval", figure, "one that ends at the round's leaf or before", index))
     return RoundPlace(index, content.number, content.start, content.end)
 
 

@@ -4,7 +4,9 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from ledger.leaves import Leaf, RetractionContent, RevenueContent, UsageContent
+from ledger.errors import LedgerCorruptError
+from ledger.leaves import Leaf, MembershipContent, RetractionContent, RevenueContent, UsageContent
+from ledger.membership import parse_membership
 from ledger.static_files import BALANCES, body_path, render_balances
 from ledger.static_log import StaticLog
 from ledger.unique_events import Conflict, Spill, UniqueEvents
@@ -39,6 +41,10 @@ class RoundPlace:
     number: int
     start: int
     end: int
+
+    def can_be(self) -> bool:
+        """Whether the interval ends at the round's leaf or before."""
+        return 0 <= self.start <= self.end <= self.leaf_index and self.end > 0
 
 
 def check_leaves(
@@ -78,7 +84,7 @@ class _LeafPass:
 
     def run(self) -> Generator[Headway, None, None]:
         ends: dict[int, list[RoundPlace]] = {}
-        for place in self.rounds:
+        for place in filter(RoundPlace.can_be, self.rounds):
             ends.setdefault(place.end, []).append(place)
         wanted = sorted(
             (place.start, place.end) for place in self.rounds if self.chosen and place.number in self.chosen
@@ -103,8 +109,7 @@ class _LeafPass:
 
     def _observe(self, leaf: Leaf[Any], weighed: WeighedBatch) -> None:
         content: UsageContent = leaf.content
-        self.report.count(Step.BODIES, "bodies")
-        self.report.count(Step.BODIES, "bytes", content.body_bytes)
+        self._count_body(content.body_bytes)
         self.report.count(Step.BATCHES, "batches")
         self.report.count(Step.BATCHES, "events", len(weighed.batch))
         self.report.count(Step.WEIGHTS, "shares", len(weighed.batch.shares))
@@ -117,18 +122,41 @@ class _LeafPass:
         match leaf.content:
             case PoolContent(currency=currency):
                 self.currency = currency
+            case MembershipContent():
+                self._membership(leaf.index, leaf.content)
             case UsageContent() if not weighed:
                 self.report.count(Step.BODIES, "batches left out")
             case RetractionContent() if weighed:
                 self.report.count(Step.BATCHES, "retractions")
             case RevenueContent(currency=currency):
                 require_same(leaf.index, "currency", currency, self.currency)
-            case RoundContent(number=number):
-                self.report.rounds[number].leaf_index = leaf.index
+            case RoundContent():
+                self._calculated(leaf.index, leaf.content)
             case DecisionContent():
                 self._decide(leaf.index, leaf.content)
             case PostingContent():
                 self._posted(leaf.index, leaf.content)
+
+    def _membership(self, leaf_index: int, content: MembershipContent) -> None:
+        body = checked_body(self.log, leaf_index, "body_sha256", content.body_sha256)
+        require_same(leaf_index, "body_bytes", content.body_bytes, len(body))
+        try:
+            membership = parse_membership(body)
+        except LedgerCorruptError as error:
+            raise DivergedError(Divergence(leaf_index, "body", str(error), "a canonical membership")) from None
+        require_same(leaf_index, "sources", content.sources, len(membership))
+        require_same(leaf_index, "collectives", content.collectives, len(set(membership.values())))
+        self._count_body(len(body))
+        self.report.count(Step.BATCHES, "memberships")
+
+    def _count_body(self, size: int) -> None:
+        self.report.count(Step.BODIES, "bodies")
+        self.report.count(Step.BODIES, "bytes", size)
+
+    def _calculated(self, leaf_index: int, content: RoundContent) -> None:
+        # Where it could be, it was checked at its end, before this leaf.
+        interval = f"[{content.start}, {content.end})"
+        require(self.latest == content, leaf_index, "interval", interval, "one that ends at the round's leaf or before")
 
     def _decide(self, leaf_index: int, content: DecisionContent) -> None:
         latest, policy = self._latest(leaf_index, content.round)
@@ -171,7 +199,13 @@ class _LeafPass:
         self._check_conservation(leaf.index, content)
         self.latest, self.policy = content, policy
         self.report.rounds[content.number] = RoundSummary(
-            content.number, content.start, content.end, content.pot_minor, content.calculated_by, recomputed=recomputed
+            content.number,
+            place.leaf_index,
+            content.start,
+            content.end,
+            content.pot_minor,
+            content.calculated_by,
+            recomputed=recomputed,
         )
         self.fold.cut()
 
@@ -191,8 +225,7 @@ class _LeafPass:
                 body = checked_body(self.log, leaf_index, figure, digest)
             except DivergedError as diverged:
                 raise FoundError(_body_finding(diverged.divergence, digest)) from None
-            self.report.count(Step.BODIES, "bodies")
-            self.report.count(Step.BODIES, "bytes", len(body))
+            self._count_body(len(body))
 
     def _check_place(self, leaf_index: int, content: RoundContent) -> Policy:
         """What can be said of a round whose usage is not here."""

@@ -120,7 +120,10 @@ def _signer(parts: Parts) -> Iterator[None]:
     seconds = parts.settings.checkpoint_seconds
     with every(seconds, signing.signer.run_once, signing.cosigner.run_once):
         logger.info("signing", every_seconds=seconds)
-        yield
+        try:
+            yield
+        finally:
+            signing.cosigner.stop()
 
 
 def _with_signing_key(settings: Settings, data_folder: Path) -> Settings:

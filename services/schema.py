@@ -1,6 +1,6 @@
 """The database's schema: bringing it up to date, and saying whether it is.
 
-Postgres enforces immutability by privileges alone: the service's role may insert and read, and update four tables.
+Postgres enforces immutability by privileges alone: the service's role may insert and read, and update five tables.
 """
 
 from pathlib import Path

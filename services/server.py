@@ -65,7 +65,7 @@ class Server:
         self._health = _Health()
         self._server = grpc.server(
             ThreadPoolExecutor(parts.settings.threads, thread_name_prefix="call"),
-            interceptors=[Gatekeeper(parts.database)],
+            interceptors=[Gatekeeper(parts.keyring)],
             options=[("grpc.max_receive_message_length", MESSAGE_BYTES), ("grpc.so_reuseport", 0)],
         )
         registry_pb2_grpc.add_RegistryServiceServicer_to_server(RegistryService(parts), self._server)

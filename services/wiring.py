@@ -12,6 +12,7 @@ from services.checkpoints.folder import CheckpointFolder
 from services.checkpoints.key_file import read_key
 from services.checkpoints.signer import Signer
 from services.checkpoints.witness import Cosigner, Witness
+from services.keyring import KeyRing
 from services.settings import Settings
 
 Clock = Callable[[], datetime]
@@ -29,6 +30,7 @@ class Parts:
     settings: Settings
     clock: Clock
     database: Database
+    keyring: KeyRing
     usage: UsageStore
     settlement: Settlement
     scheduler: Scheduler
@@ -47,6 +49,7 @@ def wire(settings: Settings, *, clock: Clock = system_clock) -> Parts:
         settings=settings,
         clock=clock,
         database=database,
+        keyring=KeyRing(database),
         usage=UsageStore(database, clock),
         settlement=settlement,
         scheduler=Scheduler(database, settlement, clock, poll_interval=poll_interval),

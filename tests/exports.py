@@ -14,8 +14,8 @@ from ledger.static_files import Files
 from payout.findings import Headway, Report
 from payout.verification import Asked, verify
 from payout.verification_fold import Means
-from services.archives import SpillFolder, open_files
-from services.bundle import write_bundle
+from services.static_files.archives import SpillFolder, open_files
+from services.static_files.bundles import write_bundle
 from tests.pool_log import PoolLog
 
 ORIGIN: Final = "moiety.example/pools/folk"
@@ -48,7 +48,7 @@ class PoolSource:
                     yield leaf_index, ordinal, transfer
 
     def balances(self, size: int) -> dict[str, int]:
-        moved = [transfer for index, _, transfer in self.transfers(0, size)]
+        moved = [transfer for _, _, transfer in PoolSource.transfers(self, 0, size)]
         accounts = {account for transfer in moved for account in (transfer.from_account, transfer.to_account)}
         return {
             account: sum(
@@ -74,9 +74,14 @@ def steps_of(
     files: Files | Path, key: VerifierKey = KEY.verifier_key, *, means: Means | None = None, **asked: Any
 ) -> tuple[list[Headway], Report]:
     """How verification goes, and what it says."""
+    if isinstance(files, Path):
+        opened = open_files(files)
+        try:
+            return steps_of(opened, key, means=means, **asked)
+        finally:
+            opened.close()
     with SpillFolder() as spills:
-        opened = open_files(files) if isinstance(files, Path) else files
-        steps = verify(opened, Asked(key, **asked), means or Means(spills.new))
+        steps = verify(files, Asked(key, **asked), means or Means(spills.new))
         told = []
         while True:
             try:

@@ -7,7 +7,7 @@ from typing import Final, cast
 import psycopg
 import sqlalchemy as sa
 
-from ledger.errors import LostRaceError, StoreUnavailableError
+from ledger.errors import LostRaceError, StateError, StoreUnavailableError
 
 SERVICE_ROLE: Final = "moiety_app"
 """The database role that the service takes on every connection. Migrations create it and say what it may do."""
@@ -34,7 +34,8 @@ class Database:
     def transaction(self) -> Iterator[sa.Connection]:
         """A READ COMMITTED transaction: committed at the end, rolled back on any exception.
 
-        Raises StoreUnavailableError where Postgres is away, LostRaceError on a deadlock or serialization failure.
+        Raises StoreUnavailableError where Postgres is away, StateError where it was never migrated, LostRaceError on a
+        deadlock or serialization failure.
         """
         with _translating(), self.engine.begin() as connection:
             yield connection
@@ -83,6 +84,10 @@ def _translated(error: Exception) -> Exception:
     cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
     if isinstance(cause, psycopg.errors.DeadlockDetected | psycopg.errors.SerializationFailure):
         return LostRaceError("the pool")
+    # The connection is refused before there is an SQLSTATE; the role's name is what the message always holds.
+    if isinstance(cause, psycopg.OperationalError) and f'"{SERVICE_ROLE}"' in str(cause):
+        detail = f"has no role {SERVICE_ROLE} that this login may take; run `moiety db upgrade`"
+        return StateError("the database", "ROLE_MISSING", detail)
     if isinstance(cause, psycopg.OperationalError | psycopg.InterfaceError | sa.exc.TimeoutError):
         return StoreUnavailableError()
     return error

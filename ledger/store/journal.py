@@ -93,6 +93,23 @@ def balances_of(connection: sa.Connection, pool: PoolRef, accounts: Sequence[str
     return {row.account: row.amount_minor for row in connection.execute(query)}
 
 
+_LATEST_BALANCE: Final = sa.select(
+    t.head.c.size,
+    sa.select(t.balance.c.amount_minor)
+    .where(t.balance.c.pool_id == t.head.c.pool_id, t.balance.c.account == sa.bindparam("account"))
+    .order_by(t.balance.c.leaf_index.desc())
+    .limit(1)
+    .scalar_subquery()
+    .label("amount_minor"),
+).where(t.head.c.pool_id == sa.bindparam("pool_id"))
+
+
+def latest_balance(connection: sa.Connection, pool: PoolRef, account: str) -> tuple[int | None, int]:
+    """An account's balance, None where it was never touched, and the log size that it is as of; in one query."""
+    row = connection.execute(_LATEST_BALANCE, {"pool_id": pool.pool_id, "account": account}).one()
+    return row.amount_minor, row.size
+
+
 def list_balances(
     connection: sa.Connection, pool: PoolRef, *, log_size: int, owner: str | None, after: str, limit: int
 ) -> list[tuple[str, int]]:

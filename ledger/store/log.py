@@ -102,9 +102,12 @@ UPDATE head SET size = :size, frontier = :frontier WHERE pool_id = :pool_id
 )
 
 
+_READ_HEAD: Final = sa.select(t.head.c.size, t.head.c.frontier).where(t.head.c.pool_id == sa.bindparam("pool_id"))
+_LOCK_HEAD: Final = _READ_HEAD.with_for_update()
+
+
 def _frontier(connection: sa.Connection, pool: PoolRef, *, lock: bool) -> Frontier:
-    query = sa.select(t.head.c.size, t.head.c.frontier).where(t.head.c.pool_id == pool.pool_id)
-    row = connection.execute(query.with_for_update() if lock else query).one()
+    row = connection.execute(_LOCK_HEAD if lock else _READ_HEAD, {"pool_id": pool.pool_id}).one()
     try:
         return Frontier.from_bytes(row.size, row.frontier)
     except ValueError as error:
@@ -138,13 +141,12 @@ def read_leaves(
             start += 1
 
 
+_INSERT_BODY: Final = sa.dialects.postgresql.insert(t.body).on_conflict_do_nothing()
+
+
 def put_body(connection: sa.Connection, pool: PoolRef, digest: bytes, content: bytes) -> None:
     """Keep a body under its hash; one that is there already stays."""
-    connection.execute(
-        sa.dialects.postgresql.insert(t.body)
-        .values(pool_id=pool.pool_id, sha256=digest, bytes=content)
-        .on_conflict_do_nothing()
-    )
+    connection.execute(_INSERT_BODY, {"pool_id": pool.pool_id, "sha256": digest, "bytes": content})
 
 
 def read_body(connection: sa.Connection, pool: PoolRef, digest: bytes) -> bytes:

@@ -3,7 +3,7 @@
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import sqlalchemy as sa
@@ -13,7 +13,7 @@ from ledger.errors import AlreadyExistsError, InvalidInputError, NotFoundError
 from ledger.leaves import MethodContent, decode
 from ledger.methods import Method, content_of, method_of
 from ledger.registry import Collective, CollectiveStatus, Platform
-from ledger.store import log
+from ledger.store import domains, log
 from ledger.store import tables as t
 from ledger.store.database import Database
 from ledger.store.log import PoolRef
@@ -68,20 +68,30 @@ def platform_number(connection: sa.Connection, name: str) -> int:
 
 
 def create_collective(connection: sa.Connection, collective: Collective, now: datetime) -> Collective:
-    """Register a collective. The same again is a no-op; AlreadyExistsError with other content."""
+    """Register a collective. The same again is a no-op; AlreadyExistsError with other content.
+
+    Raises StateError where another collective has one of its domains.
+    """
     values = {"name": collective.name, "created_at": now, **_details(collective)}
-    if _inserted(connection, t.collective.c.collective_id, values):
+    number = _inserted(connection, t.collective.c.collective_id, values)
+    if number is not None:
+        domains.claim(connection, number, collective)
         return replace(collective, created_at=now)
     existing = get_collective(connection, collective.name)
-    if _details(existing) != _details(collective):
+    if replace(existing, created_at=None) != replace(collective, created_at=None):
         raise AlreadyExistsError(f"collectives/{collective.name}")
     return existing
 
 
 def update_collective(connection: sa.Connection, collective: Collective) -> Collective:
-    """Replace a collective's details, or NotFoundError."""
+    """Replace a collective's details, or NotFoundError.
+
+    Raises StateError where another collective has one of its domains.
+    """
     query = sa.update(t.collective).where(t.collective.c.name == collective.name).values(_details(collective))
-    connection.execute(query)
+    number = connection.execute(query.returning(t.collective.c.collective_id)).scalar()
+    if number is not None:
+        domains.claim(connection, number, collective)
     return get_collective(connection, collective.name)
 
 
@@ -96,7 +106,7 @@ def list_collectives(
     connection: sa.Connection, *, after: str = "", limit: int | None = None, only: str | None = None
 ) -> list[Collective]:
     """Collectives by the bytes of their name; all of them without a limit."""
-    query = _page(t.collective, after, limit, only)
+    query = _page(t.collective, after, limit, only).add_columns(domains.of_collective())
     return [
         Collective(
             row.name,
@@ -104,6 +114,7 @@ def list_collectives(
             row.members,
             row.equity_ppm,
             CollectiveStatus(row.status),
+            tuple(sorted(row.domains or ())),
             row.created_at,
         )
         for row in connection.execute(query)
@@ -228,10 +239,19 @@ def declare_method(connection: sa.Connection, pool: PoolRef, method: Method, now
     return replace(declared, leaf_index=leaf.index)
 
 
+_METHODS: Final = sa.select(t.leaf.c.entry).join_from(
+    t.method, t.leaf, (t.leaf.c.pool_id == t.method.c.pool_id) & (t.leaf.c.leaf_index == t.method.c.leaf_index)
+)
+_LATEST_METHOD: Final = (
+    _METHODS.where(t.method.c.pool_id == sa.bindparam("pool_id"), t.method.c.name == sa.bindparam("name"))
+    .order_by(t.method.c.version.desc())
+    .limit(1)
+)
+
+
 def latest_method(connection: sa.Connection, pool: PoolRef, name: str) -> Method | None:
     """The latest version of a method, if it was declared."""
-    query = _methods(pool).where(t.method.c.name == name).order_by(t.method.c.version.desc()).limit(1)
-    row = connection.execute(query).first()
+    row = connection.execute(_LATEST_METHOD, {"pool_id": pool.pool_id, "name": name}).first()
     return _method(row.entry) if row else None
 
 
@@ -250,8 +270,7 @@ def list_methods(connection: sa.Connection, pool: PoolRef, *, after: int = -1, l
 
 
 def _methods(pool: PoolRef) -> sa.Select[Any]:
-    on = (t.leaf.c.pool_id == t.method.c.pool_id) & (t.leaf.c.leaf_index == t.method.c.leaf_index)
-    return sa.select(t.leaf.c.entry).join_from(t.method, t.leaf, on).where(t.method.c.pool_id == pool.pool_id)
+    return _METHODS.where(t.method.c.pool_id == pool.pool_id)
 
 
 def _method(entry: bytes) -> Method:

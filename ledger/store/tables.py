@@ -1,8 +1,9 @@
 """The ledger's tables.
 
 Every pool-scoped table has `pool_id` first in every primary and unique key, so that Citus can distribute it by pool;
-`platform`, `collective` and `pool` are small and become reference tables. An `..._id` is the store's own integer; the
-id that people use is `name`. Tables in APPEND_ONLY are never updated: the service's role has no right to.
+`platform`, `collective`, `collective_domain` and `pool` are small and become reference tables. An `..._id` is the
+store's own integer; the id that people use is `name`. Tables in APPEND_ONLY are never updated: the service's role has
+no right to.
 """
 
 from typing import Final
@@ -54,6 +55,14 @@ collective = sa.Table(
     sa.Column("equity_ppm", sa.Integer, nullable=False),
     sa.Column("status", sa.Text, nullable=False),
     created_at(),
+)
+
+collective_domain = sa.Table(
+    "collective_domain",
+    metadata,
+    sa.Column("domain", sa.Text, primary_key=True),
+    sa.Column("collective_id", sa.Integer, nullable=True, index=True),
+    comment="Whose content is found at a domain. A row is never deleted: a domain that was let go is nobody's.",
 )
 
 pool = sa.Table(
@@ -233,10 +242,11 @@ cosignature = sa.Table(
     metadata,
     pool_id(),
     sa.Column("log_vkey", sa.Text, primary_key=True),
-    sa.Column("vkey", sa.Text, primary_key=True),
     sa.Column("size", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("vkey", sa.Text, primary_key=True),
     sa.Column("signature", sa.LargeBinary, nullable=False),
     sa.Column("time_seconds", sa.BigInteger, nullable=False),
+    sa.Index(None, "pool_id", "log_vkey", "vkey", "size"),
     comment="What a witness signed of a checkpoint, verified before it was kept.",
 )
 
@@ -246,5 +256,5 @@ APPEND_ONLY: Final = (
 )  # fmt: skip
 """What the service may insert and read, and nothing else."""
 
-UPDATABLE: Final = (head, collective)
+UPDATABLE: Final = (head, collective, collective_domain)
 """What the service may also update: the log's head, and what a collective says of itself."""

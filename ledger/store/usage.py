@@ -11,17 +11,17 @@ from typing import Any, Final
 from uuid import UUID
 
 import numpy as np
-import psycopg
 import sqlalchemy as sa
 
 from ledger.batch_weights import BatchWeights, pack, weigh
-from ledger.errors import IdentityReusedError, LostRaceError, NotFoundError
+from ledger.errors import IdentityReusedError, InvalidInputError, LostRaceError, NotFoundError
 from ledger.leaves import UsageContent, decode, decode_positions, encode_positions
 from ledger.methods import Method
 from ledger.readings import Reading
 from ledger.store import log, registry
 from ledger.store import tables as t
-from ledger.store.database import Database, driver_connection
+from ledger.store.claims import BatchNumbers, EventClaim, EventsKnownError
+from ledger.store.database import Database
 from ledger.store.log import PoolRef
 from ledger.store.readings import Readings
 from ledger.usage import (
@@ -80,6 +80,7 @@ class UsageStore:
         self._clock = clock
         self.collectives = registry.CollectiveNumbers(database)
         self.readings = Readings()
+        self._batch_numbers = BatchNumbers()
 
     def accept(self, identity: BatchIdentity, method_id: str, body: bytes) -> RecordedBatch:
         """Record a batch; when this returns it is durable. The same batch again gives its first record.
@@ -88,22 +89,41 @@ class UsageStore:
         NotFoundError for an unknown method or platform; nothing is kept then.
         """
         digest = sha256(body).digest()
-        with self._database.reading() as connection:
-            if recorded := _first_record(connection, identity, digest):
+        try:
+            prepared = self._prepared(identity, method_id, digest, body)
+        except (InvalidInputError, NotFoundError):
+            if recorded := self._recorded_before(identity, digest):
                 return recorded
+            raise
+        for optimistic in (True, False):
+            try:
+                return self._record(prepared, optimistic=optimistic)
+            except (EventsKnownError, LostRaceError):
+                if recorded := self._recorded_before(identity, digest):
+                    return recorded
+        raise LostRaceError(f"batch {identity.batch_id}")
+
+    def _prepared(self, identity: BatchIdentity, method_id: str, digest: bytes, body: bytes) -> _Prepared:
+        with self._database.reading() as connection:
             method = _method(connection, identity.pool, method_id)
             reading = self.readings.now(connection, identity.pool, method)
             platform_id = registry.platform_number(connection, identity.platform)
         batch, numbers = self._parsed(reading, body)
-        prepared = _Prepared(identity, platform_id, digest, body, method, reading.membership_version, batch, numbers)
-        for optimistic in (True, False):
-            try:
-                return self._record(prepared, optimistic=optimistic)
-            except (_EventsKnownError, LostRaceError):
-                with self._database.reading() as connection:
-                    if recorded := _first_record(connection, identity, digest):
-                        return recorded
-        raise LostRaceError(f"batch {identity.batch_id}")
+        return _Prepared(identity, platform_id, digest, body, method, reading.membership_version, batch, numbers)
+
+    def _recorded_before(self, identity: BatchIdentity, digest: bytes) -> RecordedBatch | None:
+        """The first record of the batch, if there is one. Asked only when something stands in its way: it rarely is.
+
+        Raises IdentityReusedError where it was recorded with other bytes.
+        """
+        try:
+            with self._database.reading() as connection:
+                recorded = find_batch(connection, identity)
+        except NotFoundError:
+            return None
+        if recorded.content.body_sha256 != digest.hex():
+            raise IdentityReusedError.of("batch_id", f"{identity.batch_id} was recorded with other events")
+        return recorded
 
     def validate(self, pool: PoolRef, method_id: str, body: bytes) -> tuple[Method, BoolArray]:
         """The checks of `accept` alone: the method, and which events are first with their id in the batch."""
@@ -124,8 +144,8 @@ class UsageStore:
         first, ascending = first_occurrences(batch)
         accepted, weights = first, weigh(batch, first)
         with self._database.transaction() as connection:
-            batch_number = connection.execute(sa.select(t.batch_number.next_value())).scalar_one()
-            claim = _EventClaim(pool.pool_id, prepared.platform_id, batch_number)
+            batch_number = self._batch_numbers.take(connection)
+            claim = EventClaim(pool.pool_id, prepared.platform_id, batch_number)
             if optimistic:
                 claim.copy(connection, batch.event_ids[ascending])
             else:
@@ -147,16 +167,6 @@ def _method(connection: sa.Connection, pool: PoolRef, method_id: str) -> Method:
     if method is None:
         raise NotFoundError(f"pools/{pool.name}/methods/{method_id}")
     return method
-
-
-def _first_record(connection: sa.Connection, identity: BatchIdentity, digest: bytes) -> RecordedBatch | None:
-    try:
-        recorded = find_batch(connection, identity)
-    except NotFoundError:
-        return None
-    if recorded.content.body_sha256 != digest.hex():
-        raise IdentityReusedError.of("batch_id", f"{identity.batch_id} was recorded with other events")
-    return recorded
 
 
 def find_batch(connection: sa.Connection, identity: BatchIdentity) -> RecordedBatch:
@@ -206,86 +216,6 @@ def _recorded(row: Any) -> RecordedBatch:
     return RecordedBatch(leaf.index, bytes(row.hash), leaf.time, leaf.content)
 
 
-class _EventsKnownError(Exception):
-    """An event of the batch is recorded already; the transaction is rolled back."""
-
-
-_COPY_ROW: Final = np.dtype(
-    [
-        ("fields", ">i2"),
-        ("pool_bytes", ">i4"), ("pool_id", ">i4"),
-        ("platform_bytes", ">i4"), ("platform_id", ">i4"),
-        ("event_bytes", ">i4"), ("event_id", "V16"),
-        ("batch_bytes", ">i4"), ("batch_number", ">i8"),
-    ]
-)  # fmt: skip
-_COPY_HEADER: Final = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
-_COPY_TRAILER: Final = b"\xff\xff"
-
-
-@dataclass(frozen=True, slots=True)
-class _EventClaim:
-    """Claims event ids for a batch. Ids come ascending, so that two claims of the same ids cannot deadlock, and
-    because Postgres fills an index fastest in its order.
-    """
-
-    pool_id: int
-    platform_id: int
-    batch_number: int
-
-    def copy(self, connection: sa.Connection, event_ids: Any) -> None:
-        """Claim all of them, by COPY. Raises _EventsKnownError where one is taken."""
-        rows = np.empty(len(event_ids), dtype=_COPY_ROW)
-        rows["fields"] = 4
-        rows["pool_bytes"], rows["pool_id"] = 4, self.pool_id
-        rows["platform_bytes"], rows["platform_id"] = 4, self.platform_id
-        rows["event_bytes"], rows["event_id"] = 16, event_ids
-        rows["batch_bytes"], rows["batch_number"] = 8, self.batch_number
-        statement = "COPY event (pool_id, platform_id, event_id, batch_number) FROM STDIN (FORMAT BINARY)"
-        try:
-            with driver_connection(connection).cursor() as cursor, cursor.copy(statement) as copy:
-                copy.write(_COPY_HEADER + rows.tobytes() + _COPY_TRAILER)
-        except psycopg.errors.UniqueViolation:
-            raise _EventsKnownError from None
-
-    def insert_free(self, connection: sa.Connection, event_ids: Any) -> BoolArray:
-        """Claim those that are free, and tell which: (n,) in the order given. Waits for a claim under way elsewhere."""
-        inserted = connection.execute(
-            _INSERT_FREE,
-            {
-                "pool_id": self.pool_id,
-                "platform_id": self.platform_id,
-                "batch_number": self.batch_number,
-                "ids": event_ids.tobytes(),
-                "count": len(event_ids),
-            },
-        )
-        places = np.fromiter(inserted.scalars(), dtype=np.int64)
-        taken = np.zeros(len(event_ids), dtype=np.bool_)
-        taken[places] = True
-        return taken
-
-
-_INSERT_FREE: Final = sa.text("""
-WITH offered AS MATERIALIZED (
-    SELECT place, encode(substring(:ids FROM 16 * place + 1 FOR 16), 'hex')::uuid AS event_id
-    FROM generate_series(0, :count - 1) AS place
-), inserted AS (
-    INSERT INTO event (pool_id, platform_id, event_id, batch_number)
-    SELECT :pool_id, :platform_id, event_id, :batch_number FROM offered ORDER BY place
-    ON CONFLICT DO NOTHING
-    RETURNING event_id
-)
-SELECT place FROM offered JOIN inserted USING (event_id)
-""").bindparams(
-    sa.bindparam("ids", type_=sa.LargeBinary),
-    sa.bindparam("count", type_=sa.Integer),
-    sa.bindparam("pool_id", type_=sa.Integer),
-    sa.bindparam("platform_id", type_=sa.Integer),
-    sa.bindparam("batch_number", type_=sa.BigInteger),
-)
-
-
 def _content(prepared: _Prepared, accepted: BoolArray, weights: BatchWeights) -> UsageContent:
     return UsageContent(
         platform=prepared.identity.platform,
@@ -301,6 +231,10 @@ def _content(prepared: _Prepared, accepted: BoolArray, weights: BatchWeights) ->
         ai_only=weights[AI_ONLY].totals(),
         human_ai=weights[HUMAN_AI].totals(),
     )
+
+
+_INSERT_WEIGHTS: Final = sa.insert(t.batch_weights)
+_INSERT_BATCH: Final = sa.insert(t.batch)
 
 
 def put_weights(
@@ -327,7 +261,7 @@ def put_weights(
         if of_mode.events
     ]
     if rows:
-        connection.execute(sa.insert(t.batch_weights), rows)
+        connection.execute(_INSERT_WEIGHTS, rows)
 
 
 def _put_batch(connection: sa.Connection, batch_number: int, prepared: _Prepared, leaf_index: int) -> None:
@@ -340,7 +274,7 @@ def _put_batch(connection: sa.Connection, batch_number: int, prepared: _Prepared
         "leaf_index": leaf_index,
     }
     try:
-        connection.execute(sa.insert(t.batch).values(row))
+        connection.execute(_INSERT_BATCH, row)
     except sa.exc.IntegrityError:
         # The same batch came twice at once, and the other one was first; nothing of this one is kept.
         raise LostRaceError(f"batch {prepared.identity.batch_id}") from None

@@ -52,6 +52,10 @@ class DomainMap:
     def __len__(self) -> int:
         return len(self._collectives)
 
+    def domains_of(self, collective: str) -> list[str]:
+        """Give a collective's domains in the form in which they are compared, sorted: A-labels in lower case."""
+        return sorted(domain for domain, owner in self._collectives.items() if owner == collective)
+
     def collective_of(self, url: str | None) -> str | None:
         """Give the collective that content at a URL belongs to; None where it is nobody's, or not a URL with a
         host.

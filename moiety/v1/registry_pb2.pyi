@@ -228,6 +228,7 @@ class Collective(_message.Message):
     EQUITY_PPM_FIELD_NUMBER: _builtins.int
     STATUS_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    DOMAINS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`collectives/{collective}`."""
     display_name: _builtins.str
@@ -242,6 +243,13 @@ class Collective(_message.Message):
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was registered."""
 
+    @_builtins.property
+    def domains(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The domains at which its content is found, for platforms that report content by address: at most 1,000, each a host
+        name in lower-case ASCII (A-labels) without the dot of the root. A domain covers itself and its subdomains, the
+        longest that covers a host decides, and no two collectives have the same one. When read they are sorted.
+        """
+
     def __init__(
         self,
         *,
@@ -251,10 +259,11 @@ class Collective(_message.Message):
         equity_ppm: _builtins.int | None = ...,
         status: Global___CollectiveStatus.ValueType = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        domains: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_equity_ppm", b"_equity_ppm", "create_time", b"create_time", "equity_ppm", b"equity_ppm"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_equity_ppm", b"_equity_ppm", "create_time", b"create_time", "display_name", b"display_name", "equity_ppm", b"equity_ppm", "members", b"members", "name", b"name", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_equity_ppm", b"_equity_ppm", "create_time", b"create_time", "display_name", b"display_name", "domains", b"domains", "equity_ppm", b"equity_ppm", "members", b"members", "name", b"name", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__equity_ppm: _TypeAlias = _typing.Literal["equity_ppm"]  # noqa: Y015
     _WhichOneofArgType__equity_ppm: _TypeAlias = _typing.Literal["_equity_ppm", b"_equity_ppm"]  # noqa: Y015

@@ -184,7 +184,8 @@ class RegistryServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateCollective(self, request, context):
-        """Replaces a collective's display name, members, equity factor and status. The next round uses them.
+        """Replaces a collective's display name, members, equity factor, status and domains. The next round uses them; domains
+        are for usage that is yet to be submitted.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

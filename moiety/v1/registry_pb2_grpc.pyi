@@ -45,7 +45,9 @@ class RegistryServiceStub:
     CreateCollective: _grpc.UnaryUnaryMultiCallable[_registry_pb2.CreateCollectiveRequest, _registry_pb2.Collective]
     """Registers a collective."""
     UpdateCollective: _grpc.UnaryUnaryMultiCallable[_registry_pb2.UpdateCollectiveRequest, _registry_pb2.Collective]
-    """Replaces a collective's display name, members, equity factor and status. The next round uses them."""
+    """Replaces a collective's display name, members, equity factor, status and domains. The next round uses them; domains
+    are for usage that is yet to be submitted.
+    """
     GetCollective: _grpc.UnaryUnaryMultiCallable[_registry_pb2.GetCollectiveRequest, _registry_pb2.Collective]
     """Gives one collective."""
     ListCollectives: _grpc.UnaryUnaryMultiCallable[_registry_pb2.ListCollectivesRequest, _registry_pb2.ListCollectivesResponse]
@@ -102,7 +104,9 @@ class RegistryServiceAsyncStub(RegistryServiceStub):
     CreateCollective: _aio.UnaryUnaryMultiCallable[_registry_pb2.CreateCollectiveRequest, _registry_pb2.Collective]  # type: ignore[assignment]
     """Registers a collective."""
     UpdateCollective: _aio.UnaryUnaryMultiCallable[_registry_pb2.UpdateCollectiveRequest, _registry_pb2.Collective]  # type: ignore[assignment]
-    """Replaces a collective's display name, members, equity factor and status. The next round uses them."""
+    """Replaces a collective's display name, members, equity factor, status and domains. The next round uses them; domains
+    are for usage that is yet to be submitted.
+    """
     GetCollective: _aio.UnaryUnaryMultiCallable[_registry_pb2.GetCollectiveRequest, _registry_pb2.Collective]  # type: ignore[assignment]
     """Gives one collective."""
     ListCollectives: _aio.UnaryUnaryMultiCallable[_registry_pb2.ListCollectivesRequest, _registry_pb2.ListCollectivesResponse]  # type: ignore[assignment]
@@ -186,7 +190,9 @@ class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _registry_pb2.UpdateCollectiveRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_registry_pb2.Collective, _abc.Awaitable[_registry_pb2.Collective]]:
-        """Replaces a collective's display name, members, equity factor and status. The next round uses them."""
+        """Replaces a collective's display name, members, equity factor, status and domains. The next round uses them; domains
+        are for usage that is yet to be submitted.
+        """
 
     @_abc_1.abstractmethod
     def GetCollective(

@@ -7,6 +7,7 @@ from functools import cached_property
 
 from moiety.connection import PAGE_SIZE
 from moiety.memberships import parse_membership, render_membership
+from moiety.telemetry import DomainMap
 from moiety.v1 import registry_pb2 as pb
 from moiety.v1.registry_pb2_grpc import RegistryServiceStub
 from moiety.verbs.base import Verbs, pool_name
@@ -50,7 +51,7 @@ class RegistryVerbs(Verbs):
     def update_collective(
         self, collective_id: str, collective: pb.Collective, *, validate_only: bool = False
     ) -> pb.Collective:
-        """Replace a collective's display name, members, equity factor and status."""
+        """Replace a collective's display name, members, equity factor, status and domains."""
         content = pb.Collective()
         content.CopyFrom(collective)
         content.name = f"collectives/{collective_id}"
@@ -66,6 +67,10 @@ class RegistryVerbs(Verbs):
         """Give all collectives by id."""
         request = pb.ListCollectivesRequest(page_size=PAGE_SIZE)
         return self._connection.pages(self._registry.ListCollectives, request, lambda page: page.collectives)
+
+    def domain_map(self) -> DomainMap:
+        """Give whose content is whose, as all collectives' domains say."""
+        return DomainMap({found.name.removeprefix("collectives/"): found.domains for found in self.list_collectives()})
 
     def create_pool(self, pool_id: str, pool: pb.Pool, *, validate_only: bool = False) -> pb.Pool:
         """Open a pool, with its currency and first policy."""

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from moiety.batches import EVENTS_PER_BATCH, ArrowTable, encode, record_batches
 from moiety.connection import PAGE_SIZE
+from moiety.errors import NoDomainsError
 from moiety.events import UsageEvent, event_to_message
 from moiety.submission import PreparedBatch, Submission
 from moiety.telemetry import DomainMap, ShareBasis, TelemetrySubmission
@@ -20,6 +21,7 @@ from moiety.telemetry.intake import TelemetryIntake
 from moiety.v1 import usage_pb2 as pb
 from moiety.v1.usage_pb2_grpc import UsageServiceStub
 from moiety.verbs.base import Verbs, pool_name
+from moiety.verbs.registry import RegistryVerbs
 
 _BATCH_ID_DIGITS = 32
 
@@ -104,7 +106,7 @@ class UsageVerbs(Verbs):
         method: str,
         *,
         by: ShareBasis | str,
-        domains: DomainMap,
+        domains: DomainMap | None = None,
         events_per_batch: int = EVENTS_PER_BATCH,
         batch_id: str | None = None,
         progress: Callable[[int], None] | None = None,
@@ -117,13 +119,15 @@ class UsageVerbs(Verbs):
 
         Args: sessions: a path or binary stream of one JSON document or of NDJSON, or parsed documents (one, or any
             number). method: the id of the declared method that is `by`. by: what shares are computed from,
-            `grounded-tokens` or `citations`. domains: whose content is whose. The others are those of
-            `submit_usage`.
+            `grounded-tokens` or `citations`. domains: whose content is whose; by default the service's `domain_map`,
+            as it is now. The others are those of `submit_usage`.
 
-        Raises: ValueError: `by` is no share basis. UsageFileError: the file is not there or cannot be read.
-            BatchRefusedError, ServiceError: as `submit_usage`; batches before the error are recorded.
+        Raises: ValueError: `by` is no share basis. NoDomainsError: the service's map is empty. UsageFileError: the file
+            is not there or cannot be read. BatchRefusedError, ServiceError: as `submit_usage`; batches before the
+            error are recorded.
         """
-        intake = TelemetryIntake(sessions, ShareBasis(by), domains)
+        basis = ShareBasis(by)
+        intake = TelemetryIntake(sessions, basis, self._declared_domains() if domains is None else domains)
         receipts = self.submit_usage(
             pool,
             intake.table(events_per_batch),
@@ -133,6 +137,12 @@ class UsageVerbs(Verbs):
             progress=progress,
         )
         return TelemetrySubmission(receipts, intake.refused, intake.session_count, intake.event_count)
+
+    def _declared_domains(self) -> DomainMap:
+        domains = RegistryVerbs(self._connection).domain_map()
+        if not len(domains):
+            raise NoDomainsError
+        return domains
 
     def submit_events(
         self, pool: str, events: Iterable[UsageEvent], method: str, *, batch_id: str, validate_only: bool = False

@@ -31,10 +31,13 @@ class AccountsService(accounts_pb2_grpc.AccountsServiceServicer):
     def GetBalance(self, request: pb.GetBalanceRequest, context: grpc.ServicerContext) -> pb.Balance:
         pool_id, account = parse_account_name(request.name, "name")
         self._require_own_account(account, "name")
-        with self._database.transaction() as connection:
+        with self._database.reading() as connection:
             pool = pool_of(connection, f"pools/{pool_id}", "name")
-            log_size = _log_size(connection, pool, request.log_size if request.HasField("log_size") else None)
-            amount = journal.balances_of(connection, pool, [account], log_size=log_size).get(account)
+            if request.HasField("log_size"):
+                log_size = _log_size(connection, pool, request.log_size)
+                amount = journal.balances_of(connection, pool, [account], log_size=log_size).get(account)
+            else:
+                amount, log_size = journal.latest_balance(connection, pool, account)
             if amount is None:
                 _require_owner_exists(connection, account)
         return _balance(pool, account, amount or 0, log_size)

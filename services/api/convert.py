@@ -1,5 +1,6 @@
 """Between the contract's messages and our own values: one name each way, and nowhere else."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -17,6 +18,7 @@ from ledger.store.registry import PoolRecord
 from ledger.store.retractions import RecordedRetraction
 from ledger.store.usage import RecordedBatch
 from ledger.usage import NANO
+from moiety import DomainMap, InvalidDomainError
 from moiety.v1 import accounts_pb2, audit_pb2, registry_pb2, revenue_pb2, rounds_pb2, usage_pb2
 from payout.fairness import ByMode, Concentration, FairnessReport
 from payout.policy import CommonsRule, Policy, Tempering, UnattributedRule
@@ -70,6 +72,7 @@ def collective_to_proto(collective: Collective) -> registry_pb2.Collective:
         members=collective.members,
         equity_ppm=collective.equity_ppm,
         status=registry_pb2.CollectiveStatus.Value(f"COLLECTIVE_STATUS_{collective.status.value}"),
+        domains=collective.domains,
         create_time=timestamp(collective.created_at),
     )
 
@@ -82,7 +85,21 @@ def collective_from_proto(collective_id: str, message: registry_pb2.Collective) 
         members=message.members,
         equity_ppm=message.equity_ppm if message.HasField("equity_ppm") else PPM,
         status=CollectiveStatus(status),
+        domains=_domains(collective_id, message.domains),
     )
+
+
+def _domains(collective_id: str, declared: Sequence[str]) -> tuple[str, ...]:
+    """Domains, sorted and each once, or InvalidInputError where one is none or is written in another way."""
+    for place, domain in enumerate(declared):
+        field = f"collective.domains[{place}]"
+        try:
+            (canonical,) = DomainMap({collective_id: [domain]}).domains_of(collective_id)
+        except InvalidDomainError as error:
+            raise InvalidInputError.of(field, f"{domain[:80]!r} {error.reason}") from None
+        if domain != canonical:
+            raise InvalidInputError.of(field, f"must be written {canonical!r}, is {domain!r}")
+    return tuple(sorted(set(declared)))
 
 
 def pool_to_proto(pool: PoolRecord, policy: LoggedPolicy) -> registry_pb2.Pool:

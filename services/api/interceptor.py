@@ -15,10 +15,10 @@ from google.protobuf.message import Message
 from grpc_status import rpc_status
 
 from ledger.errors import InvalidInputError, Violation
-from ledger.store.database import Database
 from services.api.access import OPEN_PREFIXES, admit
 from services.api.errors import GRPC_CODES, for_trailers, is_expected, status_of
-from services.keys import Principal, UnauthenticatedError, authenticate
+from services.keyring import KeyRing
+from services.keys import Principal, UnauthenticatedError
 
 logger: Final = structlog.get_logger("moiety.api")
 
@@ -42,8 +42,8 @@ def authenticated_again() -> Principal:
 class Gatekeeper(grpc.ServerInterceptor):
     """Authenticates, authorises, checks required fields, logs and translates errors, in this order, for every call."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, keyring: KeyRing) -> None:
+        self._keyring = keyring
         self._reflections = BoundedSemaphore(REFLECTIONS_AT_ONCE)
 
     def intercept_service(
@@ -53,7 +53,7 @@ class Gatekeeper(grpc.ServerInterceptor):
         handler = continuation(details)
         if handler is None or details.method.startswith(OPEN_PREFIXES):
             return self._bounded(handler) if handler and handler.stream_stream else handler
-        call = _Call(self._database, details)
+        call = _Call(self._keyring, details)
         for kind, wrap, rewrapped in (
             ("unary_unary", call.unary, grpc.unary_unary_rpc_method_handler),
             ("unary_stream", call.streamed, grpc.unary_stream_rpc_method_handler),
@@ -81,8 +81,8 @@ class Gatekeeper(grpc.ServerInterceptor):
 class _Call:
     """One call under way."""
 
-    def __init__(self, database: Database, details: grpc.HandlerCallDetails) -> None:
-        self._database = database
+    def __init__(self, keyring: KeyRing, details: grpc.HandlerCallDetails) -> None:
+        self._keyring = keyring
         self._method = details.method
         self._metadata = {key: value for key, value in details.invocation_metadata if isinstance(value, str)}
         asked = self._metadata.get("x-request-id", "")
@@ -131,8 +131,7 @@ class _Call:
         scheme, _, key = self._metadata.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer":
             raise UnauthenticatedError
-        with self._database.reading() as connection:
-            return authenticate(connection, key)
+        return self._keyring.principal(key)
 
     def _fail(self, error: Exception, context: grpc.ServicerContext) -> None:
         if not context.is_active() and not is_expected(error):

@@ -1,6 +1,6 @@
 """The registry service."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import grpc
@@ -8,8 +8,8 @@ import sqlalchemy as sa
 
 from ledger.errors import NotFoundError
 from ledger.money import minor_unit_exponent
-from ledger.registry import MAX_DISPLAY_NAME, require_range, require_resource_id, require_text
-from ledger.store import log, memberships, registry
+from ledger.registry import MAX_DISPLAY_NAME, Collective, require_range, require_resource_id, require_text
+from ledger.store import domains, log, memberships, registry
 from ledger.store.log import PoolRef
 from ledger.store.memberships import RecordedMembership
 from moiety.v1 import registry_pb2 as pb
@@ -28,10 +28,23 @@ from services.wiring import Parts
 MAX_VERSION: Final = 2**31 - 1
 """The highest number that the contract and the tables have room for."""
 
+MAX_DOMAINS_IN_PAGE: Final = 10_000
+"""Of 253 characters each they stay, with the longest names, below the 4 MiB that gRPC clients take by default."""
+
 
 def pool_of(connection: sa.Connection, name: str, field: str) -> PoolRef:
     """The pool named `pools/{pool}`."""
     return registry.pool_ref(connection, only_id(name, "pools", field))
+
+
+def _fitting(collectives: Iterable[Collective]) -> Iterator[Collective]:
+    """The first of them, as many as fit a page: at least one."""
+    total = 0
+    for place, collective in enumerate(collectives):
+        total += len(collective.domains)
+        if place and total > MAX_DOMAINS_IN_PAGE:
+            return
+        yield collective
 
 
 class RegistryService(registry_pb2_grpc.RegistryServiceServicer):
@@ -39,6 +52,7 @@ class RegistryService(registry_pb2_grpc.RegistryServiceServicer):
 
     def __init__(self, parts: Parts) -> None:
         self._database = parts.database
+        self._keyring = parts.keyring
         self._collectives = parts.usage.collectives
         self._clock = parts.clock
 
@@ -68,9 +82,10 @@ class RegistryService(registry_pb2_grpc.RegistryServiceServicer):
 
     def CreateCollective(self, request: pb.CreateCollectiveRequest, context: grpc.ServicerContext) -> pb.Collective:
         collective = convert.collective_from_proto(request.collective_id, request.collective)
-        if request.validate_only:
-            return convert.collective_to_proto(collective)
         with self._database.transaction() as connection:
+            if request.validate_only:
+                domains.require_free(connection, collective)
+                return convert.collective_to_proto(collective)
             return convert.collective_to_proto(registry.create_collective(connection, collective, self._clock()))
 
     def UpdateCollective(self, request: pb.UpdateCollectiveRequest, context: grpc.ServicerContext) -> pb.Collective:
@@ -79,6 +94,7 @@ class RegistryService(registry_pb2_grpc.RegistryServiceServicer):
         with self._database.transaction() as connection:
             if request.validate_only:
                 registry.get_collective(connection, collective_id)
+                domains.require_free(connection, collective)
                 return convert.collective_to_proto(collective)
             return convert.collective_to_proto(registry.update_collective(connection, collective))
 
@@ -93,9 +109,11 @@ class RegistryService(registry_pb2_grpc.RegistryServiceServicer):
         limit, (after,) = page_limit(request.page_size), place_in(request.page_token, "")
         with self._database.transaction() as connection:
             found = registry.list_collectives(connection, after=after, limit=limit)
+        fitting = list(_fitting(found))
+        is_last = len(found) < limit and len(fitting) == len(found)
         return pb.ListCollectivesResponse(
-            collectives=map(convert.collective_to_proto, found),
-            next_page_token=page_token(found[-1].name) if len(found) == limit else "",
+            collectives=map(convert.collective_to_proto, fitting),
+            next_page_token="" if is_last else page_token(fitting[-1].name),
         )
 
     def CreatePool(self, request: pb.CreatePoolRequest, context: grpc.ServicerContext) -> pb.Pool:
@@ -240,4 +258,6 @@ class RegistryService(registry_pb2_grpc.RegistryServiceServicer):
         if not keys.is_key_id(key_id):
             raise NotFoundError(request.name[:100])
         with self._database.transaction() as connection:
-            return convert.api_key_to_proto(keys.revoke_key(connection, key_id, self._clock()))
+            revoked = keys.revoke_key(connection, key_id, self._clock())
+        self._keyring.forget()
+        return convert.api_key_to_proto(revoked)

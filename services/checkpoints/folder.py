@@ -55,10 +55,10 @@ class CheckpointFolder:
         content = evidence.to_bytes()
         return self._keep(f"{pool}-{sha256(content).hexdigest()[:16]}{FILE_EXTENSION}", content)
 
-    def keep_request(self, pool: str, size: int, witness: str, request: bytes) -> Path:
-        """Keep a request that a witness refused as contradicting what it saw, and say where."""
+    def keep_refused(self, pool: str, size: int, witness: str, kind: str, content: bytes) -> Path:
+        """Keep what a witness refused as contradicting what it saw, and say where."""
         name = "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in witness)
-        return self._keep(f"{pool}-{size}-{name}.add-checkpoint", request)
+        return self._keep(f"{pool}-{size}-{name}.{kind}", content)
 
     def _keep(self, name: str, content: bytes) -> Path:
         path = self._evidence / name

@@ -5,21 +5,26 @@ the next look. What it gives is kept only after its key has verified it.
 """
 
 import http.client
+import json
 import time
 from dataclasses import dataclass
 from http import HTTPStatus
+from pathlib import Path
+from threading import Event
 from typing import Final
 from urllib.parse import urlsplit
 
 import structlog
 
+from ledger.checkpoint import read_checkpoint
 from ledger.errors import FormatError, InvalidInputError, MoietyError, SignatureError
 from ledger.note_keys import SignatureType, VerifierKey
 from ledger.notes import Note, parse_note, parse_signatures, verify_signatures
-from ledger.store import checkpoints, proofs, registry
+from ledger.store import checkpoints, log, proofs
 from ledger.store.checkpoints import StoredCheckpoint, StoredCosignature
 from ledger.store.database import Database
 from ledger.store.log import PoolRef
+from ledger.store.proofs import ConsistencyProof
 from ledger.witnessing import SIZE_CONTENT_TYPE, AddCheckpoint, parse_size
 from services.checkpoints.folder import CheckpointFolder
 from services.checkpoints.signer import Signer
@@ -31,6 +36,13 @@ ANSWER_SECONDS: Final = 5.0
 
 MAX_ANSWER_BYTES: Final = 2**16
 """The longest answer that is read: a few signature lines."""
+
+
+MAX_TIME_SECONDS: Final = 253_402_300_799
+"""The end of the year 9999, beyond which calendars here do not go."""
+
+MAX_WITNESSES: Final = 64
+"""A note with this many cosignatures is still read by everyone who reads a hundred signatures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +59,7 @@ class Witness:
         found = []
         for item in filter(None, (part.strip() for part in text.split(","))):
             url, _, vkey = item.partition(" ")
-            address = urlsplit(url)
-            if address.scheme not in ("http", "https") or not address.hostname or address.query or address.fragment:
+            if not _is_prefix(url):
                 raise InvalidInputError.of(field, f"must be `URL VKEY` with commas between, has {item[:200]!r}")
             try:
                 key = VerifierKey.parse(vkey.strip())
@@ -57,7 +68,20 @@ class Witness:
             if key.type is not SignatureType.COSIGNATURE:
                 raise InvalidInputError.of(field, f"{key.name} is no witness's key, which is of type 0x04")
             found.append(cls(url.rstrip("/"), key))
+        if len(found) > MAX_WITNESSES:
+            raise InvalidInputError.of(field, f"must be at most {MAX_WITNESSES}, are {len(found)}")
         return tuple(found)
+
+
+def _is_prefix(url: str) -> bool:
+    """Whether paths can be put after it to ask over HTTP."""
+    try:
+        address = urlsplit(url)
+        port = address.port
+    except ValueError:
+        return False
+    plain = not (address.query or address.fragment or address.username)
+    return address.scheme in ("http", "https") and bool(address.hostname) and plain and port != 0
 
 
 class WitnessRefusedError(MoietyError):
@@ -140,7 +164,8 @@ def read_cosignature(witness: Witness, note: Note, answer: bytes) -> StoredCosig
             witness.key.name, HTTPStatus.OK, f"answers no cosignature of its own: {error}"
         ) from None
     found = opened.verified[0]
-    assert found.time_seconds is not None  # noqa: S101  # a witness's key is of type 0x04
+    if found.time_seconds is None or found.time_seconds > MAX_TIME_SECONDS:
+        raise WitnessRefusedError(witness.key.name, HTTPStatus.OK, "states a time past the year 9999")
     return StoredCosignature(witness.key, found.signature, found.time_seconds)
 
 
@@ -155,22 +180,35 @@ class Cosigner:
         self._folder = folder
         self._witnesses = witnesses
         self._said: dict[tuple[str, str], str] = {}
+        self._cosigned: dict[tuple[str, str], int] = {}
+        self._stopped = Event()
+
+    def stop(self) -> None:
+        """Ask no further witness; one that is being asked has its time to answer."""
+        self._stopped.set()
 
     def run_once(self) -> int:
         """Ask for what is missing once, and give how many cosignatures came."""
+        if not self._witnesses:
+            return 0
         try:
             with self._database.transaction() as connection:
-                pools = [record.ref for record in registry.list_pools(connection)]
+                sizes = [(pool, size) for pool, size, _ in log.read_heads(connection)]
         except MoietyError as error:
-            logger.warning("pools not read", reason=str(error))
+            logger.warning("logs not read", reason=str(error))
             return 0
-        return sum(self._ask_about(witness, pools) for witness in self._witnesses)
+        return sum(self._ask_about(witness, sizes) for witness in self._witnesses)
 
-    def _ask_about(self, witness: Witness, pools: list[PoolRef]) -> int:
+    def _ask_about(self, witness: Witness, sizes: list[tuple[PoolRef, int]]) -> int:
         came = 0
-        for pool in pools:
+        for pool, size in sizes:
+            place = (witness.key.name, pool.name)
+            if self._stopped.is_set():
+                break
+            if self._cosigned.get(place) == size:
+                continue
             try:
-                came += self.cosign(witness, pool)
+                asked, cosigned = self.cosign(witness, pool)
             except WitnessRefusedError as error:
                 self._report(witness, pool, str(error))
                 if not error.status:
@@ -178,19 +216,25 @@ class Cosigner:
             except Exception:
                 logger.exception("not cosigned", pool=pool.name, witness=witness.key.name)
             else:
-                self._said.pop((witness.key.name, pool.name), None)
+                self._said.pop(place, None)
+                self._cosigned[place] = cosigned
+                came += asked
         return came
 
-    def cosign(self, witness: Witness, pool: PoolRef) -> bool:
-        """Have a witness cosign the pool's last checkpoint, if it has not; True where a cosignature was kept.
+    def cosign(self, witness: Witness, pool: PoolRef) -> tuple[bool, int]:
+        """Have a witness cosign the pool's last checkpoint, if it has not.
+
+        Gives whether it was asked, and the size up to which all is cosigned; 0 where nothing is signed.
 
         Raises WitnessRefusedError where it does not.
         """
         key = self._signer.pool_key(pool.name).verifier_key
         with self._database.transaction() as connection:
             latest = checkpoints.latest_checkpoint(connection, pool, key=key)
-            if latest is None or any(found.key == witness.key for found in latest.cosignatures):
-                return False
+            if latest is None:
+                return False, 0
+            if any(found.key == witness.key for found in latest.cosignatures):
+                return False, latest.size
             old_size = checkpoints.last_cosigned_size(connection, pool, key, witness.key)
         try:
             answer = self._ask_from(witness, pool, latest, old_size)
@@ -200,7 +244,7 @@ class Cosigner:
         with self._database.transaction() as connection:
             checkpoints.insert_cosignature(connection, pool, latest, found)
         logger.info("cosigned", pool=pool.name, size=latest.size, witness=witness.key.name)
-        return True
+        return True, latest.size
 
     def _ask_from(self, witness: Witness, pool: PoolRef, latest: StoredCheckpoint, old_size: int) -> bytes:
         name = witness.key.name
@@ -219,15 +263,31 @@ class Cosigner:
             if conflict.size != old_size:
                 raise
             # It has seen this very size, and so with another root: what it cosigned is the other half of the evidence.
-            kept = self._folder.keep_request(pool.name, latest.size, name, request.to_bytes())
+            kept = self._keep(pool, name, request, proof)
             reason = f"has cosigned another log of {old_size} leaves; the request is kept in {kept}"
             raise WitnessRefusedError(name, HTTPStatus.CONFLICT, reason) from None
         except WitnessRefusedError as refusal:
             if refusal.status != HTTPStatus.UNPROCESSABLE_ENTITY:
                 raise
-            kept = self._folder.keep_request(pool.name, latest.size, name, request.to_bytes())
+            kept = self._keep(pool, name, request, proof)
             reason = f"{refusal.reason}; the request is kept in {kept}"
             raise WitnessRefusedError(name, refusal.status, reason) from None
+
+    def _keep(self, pool: PoolRef, witness: str, request: AddCheckpoint, proof: ConsistencyProof) -> Path:
+        """Keep our half of the evidence: with the checkpoint that the witness has cosigned, it shows the fork.
+
+        The proof beside the request is in the form that `moiety log fork --consistency` reads.
+        """
+        size = read_checkpoint(request.checkpoint)[0].size
+        shown = {
+            "old_size": request.old_size,
+            "new_size": size,
+            "old_root": proof.old_root.hex(),
+            "new_root": proof.root.hex(),
+            "hashes": [each.hex() for each in proof.hashes],
+        }
+        self._folder.keep_refused(pool.name, size, witness, "json", json.dumps(shown, indent=2).encode())
+        return self._folder.keep_refused(pool.name, size, witness, "add-checkpoint", request.to_bytes())
 
     def _report(self, witness: Witness, pool: PoolRef, text: str) -> None:
         place = (witness.key.name, pool.name)

@@ -32,8 +32,9 @@ COMMANDS: Final = {
     "held": "services.cli.payments:held_app",
     "commons": "services.cli.payments:commons_app",
     "log": "services.cli.logs:app",
-    "bundle": "services.cli.exports:bundle",
+    "bundle": "services.cli.bundles:bundle",
     "verify": "services.cli.verify:verify",
+    "export": "services.cli.exporting:export",
     "demo": "services.cli.demo:demo",
 }
 """Where each command is: a function, or a `typer.Typer` with commands of its own."""

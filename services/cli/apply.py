@@ -157,7 +157,10 @@ def _call(client: Client, declared: Declaration, change: Change, *, validate_onl
             platform = message_of(Platform, _values(declared.platforms[name]))
             client.create_platform(name, platform, validate_only=validate_only)
         case Kind.COLLECTIVE:
-            collective = message_of(Collective, _values(declared.collectives[name]))
+            values = _values(declared.collectives[name])
+            if validate_only:  # others still have these
+                values["domains"] = [domain for domain in values["domains"] if domain not in change.moving_domains]
+            collective = message_of(Collective, values)
             send = client.update_collective if change.action == "update" else client.create_collective
             send(name, collective, validate_only=validate_only)
         case Kind.POOL:

@@ -84,7 +84,7 @@ def consistency(
     old_size: Annotated[int, typer.Argument(metavar="OLD", min=0, help="The smaller size.")],
     new_size: Annotated[
         int,
-        typer.Argument(metavar="NEW", min=0, help="The larger size; that of the last checkpoint signed if left out."),
+        typer.Argument(metavar="NEW", min=0, help="The larger size; by default that of the last checkpoint."),
     ] = 0,
 ) -> None:
     """Give the proof that a pool's log of one size extends that of another, and check it."""

@@ -6,14 +6,14 @@ that it does not name are left as they are. docs/examples/pool.yaml is one, with
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from moiety.errors import Violation
+from moiety import DomainMap, InvalidDomainError, Violation
 from payout.policy import Policy
 from services.cli.exits import InputError
 
@@ -39,6 +39,7 @@ class Collective(_Declared):
     members: int = 0
     equity_ppm: int = 1_000_000
     status: Literal["ACTIVE", "SUSPENDED"] = "ACTIVE"
+    domains: list[str] = Field(default=[])
 
 
 class Method(_Declared):
@@ -90,12 +91,12 @@ class Declaration(_Declared):
 
 
 def read_declaration(path: Path) -> Declaration:
-    """Give what a YAML file declares.
+    """Give what a YAML file declares, with domains as the service has them.
 
     Raises:
         InputError: the file cannot be read, or is no declaration; names each field that is wrong.
     """
-    return validated(Declaration, read_yaml(path))
+    return _declaration(read_yaml(path))
 
 
 def read_policy(path: Path) -> Policy:
@@ -108,12 +109,34 @@ def read_policy(path: Path) -> Policy:
 
 
 def parse_declaration(text: str) -> Declaration:
-    """Give what a YAML text declares.
+    """Give what a YAML text declares, with domains as the service has them.
 
     Raises:
         InputError: it is no declaration; names each field that is wrong.
     """
-    return validated(Declaration, parse_yaml(text))
+    return _declaration(parse_yaml(text))
+
+
+def _declaration(content: Any) -> Declaration:
+    declared = validated(Declaration, content)
+    domains = domain_map({name: collective.domains for name, collective in declared.collectives.items()})
+    collectives = {
+        name: collective.model_copy(update={"domains": domains.domains_of(name)})
+        for name, collective in declared.collectives.items()
+    }
+    return declared.model_copy(update={"collectives": collectives})
+
+
+def domain_map(domains: Mapping[str, Iterable[str]]) -> DomainMap:
+    """Give the map that the domains of each collective make.
+
+    Raises:
+        InputError: a domain is none, or two collectives declare it; names the collective.
+    """
+    try:
+        return DomainMap(domains)
+    except InvalidDomainError as error:
+        raise InputError.of(f"collectives.{error.collective}.domains", f"{error.domain!r} {error.reason}") from None
 
 
 def read_yaml(path: Path) -> Any:

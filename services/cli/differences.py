@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 from pydantic import BaseModel
@@ -47,7 +48,8 @@ class Change:
     """One call to make.
 
     `id` is that of the platform, collective, pool, membership or method; `pool` that of the pool it belongs to, or its
-    own; `new_pool` is true where that pool has to be created first.
+    own; `new_pool` is true where that pool has to be created first; `moving_domains` are those that another collective
+    lets go in a change before.
     """
 
     kind: Kind
@@ -56,6 +58,7 @@ class Change:
     fields: tuple[FieldChange, ...]
     pool: str = ""
     new_pool: bool = False
+    moving_domains: frozenset[str] = frozenset()
 
     @property
     def resource(self) -> str:
@@ -79,7 +82,7 @@ def differences(declared: Declaration, current: Declaration) -> list[Change]:
 
 def conflicts(declared: Declaration, current: Declaration) -> list[Violation]:
     """Give what is declared otherwise than it is and cannot be changed: a platform's name, a pool's name and
-    currency.
+    currency; domains that collectives take over from each other in a circle.
     """
     found = []
     for kind, fields in (("platforms", ("display_name",)), ("pools", ("display_name", "currency"))):
@@ -89,6 +92,11 @@ def conflicts(declared: Declaration, current: Declaration) -> list[Violation]:
                 is_now = getattr(there.get(name, wanted), field)
                 if is_now != getattr(wanted, field):
                     found.append(Violation(f"{kind}.{name}.{field}", f"is {is_now!r} and cannot be changed"))
+    try:
+        _givers_first(declared, _moving_domains(declared, current))
+    except CycleError as error:
+        reason = f"domains go round {' -> '.join(error.args[1])}; leave some out first, then declare them"
+        found.append(Violation("collectives", reason))
     return found
 
 
@@ -99,10 +107,30 @@ def _platforms(declared: Declaration, current: Declaration) -> Iterator[Change]:
 
 
 def _collectives(declared: Declaration, current: Declaration) -> Iterator[Change]:
-    for name, collective in declared.collectives.items():
-        before = current.collectives.get(name)
+    moving = _moving_domains(declared, current)
+    for name in _givers_first(declared, moving):
+        collective, before = declared.collectives[name], current.collectives.get(name)
         if fields := _fields(before, collective):
-            yield Change(Kind.COLLECTIVE, Action.UPDATE if before else Action.CREATE, name, fields)
+            action = Action.UPDATE if before else Action.CREATE
+            yield Change(Kind.COLLECTIVE, action, name, fields, moving_domains=frozenset(moving[name]))
+
+
+def _moving_domains(declared: Declaration, current: Declaration) -> dict[str, dict[str, str]]:
+    """The domains that each collective takes over from another that is declared without them, and from which."""
+    owners = {domain: name for name, collective in current.collectives.items() for domain in collective.domains}
+    return {
+        name: {
+            domain: owners[domain]
+            for domain in collective.domains
+            if owners.get(domain, name) != name and owners[domain] in declared.collectives
+        }
+        for name, collective in declared.collectives.items()
+    }
+
+
+def _givers_first(declared: Declaration, moving: dict[str, dict[str, str]]) -> list[str]:
+    """The declared collectives, each after those that it takes domains from; CycleError where that is a circle."""
+    return list(TopologicalSorter({name: moving[name].values() for name in declared.collectives}).static_order())
 
 
 def _pools(declared: Declaration, current: Declaration) -> Iterator[Change]:

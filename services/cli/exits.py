@@ -95,6 +95,7 @@ def _codes() -> Sequence[tuple[tuple[type[MoietyError], ...], Exit]]:
         (
             (
                 errors.InvalidUsageError,
+                errors.NoDomainsError,
                 errors.UsageFileError,
                 errors.BatchRefusedError,
                 errors.InvalidArgumentError,

@@ -74,7 +74,7 @@ def fork(
     from ledger.forks import ForkEvidence, gather_path
     from ledger.tiles import subtree_hash
 
-    notes = [read_file(path, "checkpoint") for path in (one, other)]
+    notes = read_file(one, "checkpoint"), read_file(other, "checkpoint")
     with holding("fork"):
         old_size, size = sorted(read_checkpoint(note)[0].size for note in notes)
         path: tuple[bytes, ...] = ()

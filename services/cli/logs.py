@@ -10,10 +10,10 @@ from typing import Annotated
 import typer
 
 from services.cli import checkpoints, forks
+from services.cli.bundles import export
 from services.cli.connection import Session, client_command
 from services.cli.documents import document
 from services.cli.exits import InputError
-from services.cli.exports import export
 from services.cli.output import details, table
 
 app = typer.Typer(help="A pool's log: what is in it, what was signed of it, and proofs.", no_args_is_help=True)

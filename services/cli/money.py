@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from ledger.errors import InvalidInputError
-from ledger.money import minor_unit_exponent
+from ledger.money import decimal_text, minor_unit_exponent
 from services.cli.exits import InputError
 
 _AMOUNT = re.compile(r"([0-9]+)(?:\.([0-9]+))?")
@@ -13,10 +13,7 @@ _AMOUNT = re.compile(r"([0-9]+)(?:\.([0-9]+))?")
 
 def major(amount_minor: int, currency: str) -> str:
     """An amount for people: `12.50 EUR` for 1250 and EUR."""
-    exponent = _exponent(currency)
-    sign, digits = "-" * (amount_minor < 0), str(abs(amount_minor)).rjust(exponent + 1, "0")
-    whole, fraction = digits[: len(digits) - exponent], digits[len(digits) - exponent :]
-    return f"{sign}{whole}{'.' * bool(exponent)}{fraction} {currency}"
+    return f"{decimal_text(amount_minor, _exponent(currency))} {currency}"
 
 
 def amount_in_minor(amount: str | None, amount_minor: int | None, currency: str) -> int:

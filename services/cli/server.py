@@ -61,7 +61,7 @@ def serve(output: Output) -> None:
 
 @local_command
 def schedule(output: Output) -> None:
-    """Run the scheduler on MOIETY_DATABASE_URL; any number of processes may."""
+    """Run the scheduler, and the signer where MOIETY_SIGNING_KEY_FILE is set; any number of processes may."""
     from services.host import scheduling
 
     with _stoppable() as (settings, stopped), scheduling(settings):

@@ -7,8 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from moiety import DomainMap, InvalidDomainError, RefusedSession, ShareBasis, TelemetrySubmission
-from services.cli.declaration import read_yaml, validated
+from moiety import DomainMap, RefusedSession, ShareBasis, TelemetrySubmission
+from services.cli.declaration import domain_map, read_yaml, validated
 from services.cli.exits import InputError
 from services.cli.output import table
 
@@ -37,10 +37,7 @@ def read_domains(path: Path) -> DomainMap:
         InputError: the file cannot be read, declares no domains, or something that is none.
     """
     owners = validated(_Owners, read_yaml(path)).collectives
-    try:
-        domains = DomainMap({name: owner.domains for name, owner in owners.items()})
-    except InvalidDomainError as error:
-        raise InputError.of(f"collectives.{error.collective}.domains", f"{error.domain!r} {error.reason}") from None
+    domains = domain_map({name: owner.domains for name, owner in owners.items()})
     if not len(domains):
         raise InputError.of(str(path), "declares no domains of collectives")
     return domains

@@ -48,7 +48,10 @@ def submit(
     domains: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE.yaml", help="Whose content is whose: the domains of each collective.", rich_help_panel=_PANEL
+            metavar="FILE.yaml",
+            help="Whose content is whose: the domains of each collective. By default those that the service has.",
+            show_default=False,
+            rich_help_panel=_PANEL,
         ),
     ] = None,
     by: Annotated[
@@ -97,8 +100,6 @@ def _submit_telemetry(
 ) -> None:
     from services.cli import telemetry
 
-    if domains is None:
-        raise InputError.of("domains", "is missing; --telemetry needs to know whose content is whose")
     batch_id, events_per_batch = batches
     basis = telemetry.basis_of(by, method)
     with session.output.progress(file.name, None, "turns") as bar:
@@ -107,7 +108,7 @@ def _submit_telemetry(
             file,
             method,
             by=basis,
-            domains=telemetry.read_domains(domains),
+            domains=telemetry.read_domains(domains) if domains else None,
             events_per_batch=events_per_batch,
             batch_id=batch_id,
             progress=bar.advance,

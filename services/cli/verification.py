@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 Key = Annotated[
     str,
-    typer.Option(metavar="VKEY", help="The public key of the pool's log, as `moiety log vkey` prints it."),
+    typer.Option(
+        metavar="VKEY",
+        help="The public key of the pool's log, or a file with it: see `moiety log vkey`.",
+    ),
 ]
 OptionalKey = Annotated[
     str | None,
@@ -27,15 +30,21 @@ OptionalKey = Annotated[
 Out = Annotated[Path, typer.Option(metavar="FILE", help="Where to write it.")]
 
 
-def verifier_key(text: str) -> VerifierKey:
-    """A public key from the command line, or InputError."""
+def verifier_key(text: str, field: str = "key") -> VerifierKey:
+    """A public key from the command line, as it is or in a file; or InputError."""
     from ledger.errors import FormatError
     from ledger.note_keys import VerifierKey
 
+    given = text
+    if "+" not in text:  # no vkey is without
+        try:
+            given = read_file(Path(text), field).decode().removesuffix("\n")
+        except UnicodeDecodeError:
+            raise InputError.of(field, f"{text}: holds no public key") from None
     try:
-        return VerifierKey.parse(text)
+        return VerifierKey.parse(given)
     except FormatError as error:
-        raise InputError.of("key", error.reason) from None
+        raise InputError.of(field, error.reason) from None
 
 
 @contextmanager

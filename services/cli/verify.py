@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, TypeVar
 
@@ -14,6 +14,7 @@ import typer
 from moiety.roots import MoietyError
 from services.cli.exits import Exit, InputError
 from services.cli.output import Output, report
+from services.cli.verification import Key, read_file, verifier_key
 
 if TYPE_CHECKING:
     from ledger.note_keys import VerifierKey
@@ -22,16 +23,13 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _ROUNDS: Final = "3,5-7"
-_MAX_NOTE_BYTES: Final = 2**20
 
 
 def verify(
     bundle: Annotated[
         Path, typer.Argument(metavar="BUNDLE", help="A bundle, or the folder of an export; with --only-batch a proof.")
     ],
-    key: Annotated[
-        str, typer.Option(metavar="VKEY", help="The log's public key, or a file that holds it. Get it from elsewhere.")
-    ],
+    key: Key,
     since: Annotated[
         list[Path] | None,
         typer.Option(metavar="CHECKPOINT", help="An older checkpoint that you kept: the log must extend it."),
@@ -58,14 +56,14 @@ def verify(
     """
     output = Output(as_json)
     try:
-        verifier_key = parse_key(key, "key")
+        trusted = verifier_key(key)
         if only_batch is not None:
-            holds = _check_receipt(output, bundle, only_batch, verifier_key)
+            holds = _check_receipt(output, bundle, only_batch, trusted)
         else:
-            witnesses = tuple(parse_key(text, "witness") for text in witness or ())
-            notes = tuple(read_file(path, "since", _MAX_NOTE_BYTES) for path in since or ())
+            witnesses = tuple(verifier_key(text, "witness") for text in witness or ())
+            notes = tuple(read_file(path, "since") for path in since or ())
             chosen = parse_rounds(rounds) if rounds else None
-            holds = _check_bundle(output, bundle, verifier_key, notes, witnesses, chosen, threads)
+            holds = _check_bundle(output, bundle, trusted, notes, witnesses, chosen, threads)
     except MoietyError as error:
         raise typer.Exit(report(error, as_json=as_json)) from None
     raise typer.Exit(Exit.OK if holds else Exit.DOES_NOT_HOLD)
@@ -84,8 +82,8 @@ def _check_bundle(
     from payout.findings import Finding, Report, Step
     from payout.verification import Asked, verify
     from payout.verification_fold import Means
-    from services.archives import SpillFolder, open_files
     from services.cli.verdict import show
+    from services.static_files.archives import SpillFolder, open_files
 
     try:
         files = open_files(bundle)
@@ -95,21 +93,22 @@ def _check_bundle(
         found = Report(finding=Finding(Step.ENTRIES, "form", error.reason, "as it is specified", file=error.subject))
         return show(output, found)
     asked = Asked(key, since=since, witnesses=witnesses, rounds=rounds)
-    with SpillFolder() as spills, _workers(threads) as submit, output.progress("Verifying", None, "leaves") as bar:
+    with (
+        closing(files),
+        SpillFolder() as spills,
+        _workers(threads) as submit,
+        output.progress("Verifying", None, "leaves") as bar,
+    ):
         means = Means(spills.new, submit, ahead=threads, salt=secrets.randbits(64))
         found = _run(verify(files, asked, means), lambda step: bar.set(step.leaves, step.leaf_total))
-    files.close()
     return show(output, found)
 
 
 def _check_receipt(output: Output, proof: Path, body: Path, key: VerifierKey) -> bool:
-    from ledger.usage import MAX_BODY_BYTES
     from payout.receipt import check_receipt
     from services.cli.verdict import show
 
-    report, _ = check_receipt(
-        read_file(proof, "bundle", _MAX_NOTE_BYTES), read_file(body, "only-batch", MAX_BODY_BYTES), key
-    )
+    report, _ = check_receipt(read_file(proof, "bundle"), read_file(body, "only-batch"), key)
     return show(output, report)
 
 
@@ -130,33 +129,6 @@ def _workers(threads: int) -> Iterator[Callable[[Callable[[], T]], Callable[[], 
         return
     with ThreadPoolExecutor(threads) as pool:
         yield lambda work: pool.submit(work).result
-
-
-def parse_key(text: str, option: str) -> VerifierKey:
-    """A vkey, given as it is or as the file that holds it."""
-    from ledger.errors import FormatError
-    from ledger.note_keys import VerifierKey
-
-    path = Path(text)
-    try:
-        given = path.read_text().strip() if "+" not in text or path.is_file() else text
-        return VerifierKey.parse(given)
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError.of(option, f"{text}: {getattr(error, 'strerror', None) or 'is not a vkey'}") from None
-    except FormatError as error:
-        raise InputError.of(option, error.reason) from None
-
-
-def read_file(path: Path, option: str, bytes_max: int) -> bytes:
-    """A small file that was named on the command line."""
-    try:
-        with path.open("rb") as file:
-            data = file.read(bytes_max + 1)
-    except OSError as error:
-        raise InputError.of(option, f"{path}: {error.strerror}") from None
-    if len(data) > bytes_max:
-        raise InputError.of(option, f"{path}: has more than {bytes_max} bytes")
-    return data
 
 
 def parse_rounds(text: str) -> frozenset[int]:

@@ -58,9 +58,9 @@ MAY_CALL: Final[dict[str, frozenset[str]]] = {
         (
             "RegistryService/GetCollective", "RegistryService/ListCollectives", "RegistryService/GetPool",
             "RegistryService/ListPools", "RegistryService/ListPolicies", "RegistryService/ListMethods",
-            "RegistryService/GetSchedule", "AuditService/GetCheckpoint", "AuditService/ListCheckpoints",
-            "AuditService/GetInclusionProof", "AuditService/GetConsistencyProof",
             "RegistryService/GetSchedule", "RegistryService/ListMemberships", "RegistryService/GetMembership",
+            "AuditService/GetCheckpoint", "AuditService/ListCheckpoints", "AuditService/GetInclusionProof",
+            "AuditService/GetConsistencyProof",
         ),
         EVERYONE,
     ),
@@ -127,8 +127,8 @@ def sound_request(method: str) -> Any:
     named = {
         "GetPlatform": PLATFORM, "GetCollective": COLLECTIVE, "GetPool": pool, "GetSchedule": f"{pool}/schedule",
         "RevokeApiKey": "keys/0123456789abcdef", "GetBatch": f"{pool}/batches/tunesmith~b",
-        "GetBatchProof": f"{pool}/batches/tunesmith~b", "GetMembership": f"{pool}/memberships/items",
-        "GetBalance": f"{pool}/accounts/collective/irish",
+        "GetBatchProof": f"{pool}/batches/tunesmith~b",
+        "GetBalance": f"{pool}/accounts/collective/irish", "GetMembership": f"{pool}/memberships/items",
     }  # fmt: skip
     request = request_of(method)
     for field in request.DESCRIPTOR.fields:

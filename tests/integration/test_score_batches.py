@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, Final
 from uuid import UUID
@@ -283,6 +284,21 @@ def test_a_membership_is_logged_once_for_the_same_bytes_and_read_back(scene: Sce
     for name, version in ((ITEMS, 4), ("absent", 0)):
         with pytest.raises(NotFoundError):
             scene.operator.get_membership(POOL, name, version=version)
+
+
+def test_the_same_membership_from_several_at_once_is_one_version(scene: Scene) -> None:
+    whose = {f"tune-{number}": "irish" for number in range(1_000)}
+    size = scene.operator.get_log_head(POOL).size
+    with ThreadPoolExecutor(4) as pool:
+        made = list(pool.map(lambda _: scene.operator.create_membership(POOL, ITEMS, whose), range(8)))
+    assert {(found.version, found.leaf_index) for found in made} == {(2, size)}
+    assert scene.operator.get_log_head(POOL).size == size + 1
+
+
+@pytest.mark.parametrize("version", [-1, 2**31 - 1])
+def test_a_version_that_is_none_is_refused_or_not_there(scene: Scene, version: int) -> None:
+    with pytest.raises((InvalidArgumentError, NotFoundError)):
+        scene.operator.get_membership(POOL, ITEMS, version=version)
 
 
 def test_a_membership_may_be_larger_than_one_message_of_the_usual_limit(scene: Scene) -> None:

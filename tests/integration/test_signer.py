@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
@@ -146,6 +148,48 @@ def test_a_copy_without_a_commit_is_the_last_one_signed(
     scene.submit([event(1)], "b")
     signer.run_once()
     assert require_chain(scene) == [copy[0].size, copy[0].size + 1]
+
+
+DIES = """
+import os, sys
+from datetime import UTC, datetime
+from pathlib import Path
+from ledger.note_keys import SigningKey
+from ledger.store.database import Database
+from services.checkpoints import folder
+from services.checkpoints.signer import Signer
+
+url, path, moment = sys.argv[1:]
+
+class Dying(folder.CheckpointFolder):
+    def write(self, pool, note):
+        if moment == "before":
+            os._exit(9)
+        if moment == "amid":
+            os.replace = Path.replace = lambda *_: os._exit(9)
+        super().write(pool, note)
+        os._exit(9)
+
+key = SigningKey("log.example", bytes(range(32)))
+Signer(Database(url), lambda: datetime.now(UTC), key, Dying(Path(path))).run_once()
+"""
+
+
+@pytest.mark.parametrize(("moment", "sizes"), [("before", [2, 4]), ("amid", [2, 4]), ("after", [2, 3, 4])])
+def test_a_signer_that_is_killed_at_its_copy_loses_and_forks_nothing(
+    scene: Scene, signer: Signer, folder: CheckpointFolder, database_url: str, moment: str, sizes: list[int]
+) -> None:
+    signer.run_once()
+    scene.submit([event(1)], "b")
+    command = [sys.executable, "-c", DIES, database_url, str(folder.path), moment]
+    assert subprocess.run(command, check=False).returncode == 9
+    assert [found.size for found in stored(scene)] == [2]
+    copy = folder.read(POOL, POOL_KEY.verifier_key)
+    assert copy is not None
+    assert copy[0].size == (3 if moment == "after" else 2)
+    scene.submit([event(2)], "b-2")
+    assert [checkpoint.size for checkpoint in signer_on(scene, folder).run_once()] == [4]
+    assert require_chain(scene) == sizes
 
 
 def test_after_restoring_an_old_backup_nothing_is_signed_and_the_service_goes_on(
@@ -326,6 +370,12 @@ def test_a_key_file_is_its_owners_and_is_made_once(tmp_path: Path) -> None:
             read_key(path)
     with pytest.raises(InvalidInputError, match="MOIETY_SIGNING_KEY_FILE"):
         read_key(tmp_path / "none")
+
+
+def test_a_folder_that_cannot_be_is_refused_by_its_setting(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InvalidInputError, match="MOIETY_CHECKPOINT_FOLDER"):
+        CheckpointFolder(tmp_path / "file" / "checkpoints")
 
 
 def test_the_background_process_signs(scene: Scene, tmp_path: Path, clock: SteppedClock) -> None:

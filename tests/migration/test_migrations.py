@@ -21,13 +21,14 @@ import services.schema
 from ledger.errors import StateError
 from ledger.store.database import Database, as_driver_url
 from ledger.store.tables import metadata
+from services.embedded import embedded_postgres
 from services.host import serving
 from services.schema import APPEND_ONLY, UPDATABLE, differences, excess_privileges, pending_revisions, upgrade
 from services.settings import load_settings
 from tests.conftest import Deployment, SteppedClock, fresh_database
 from tests.scene import POOL, event, open_scene
 
-REFERENCE_TABLES: Final = {"platform", "collective", "api_key", "alembic_version"}
+REFERENCE_TABLES: Final = {"platform", "collective", "collective_domain", "api_key", "alembic_version"}
 """Small, and in every place where a pool is."""
 
 VERSIONS: Final = Path(services.schema.__file__).parent / "migrations" / "versions"
@@ -132,6 +133,16 @@ def test_a_service_does_not_start_on_a_schema_that_is_behind(blank: str, clock: 
     assert caught.value.kind == "SCHEMA_OLD"
     with as_owner(blank) as connection:
         assert pending_revisions(connection) == MIGRATIONS
+
+
+def test_a_service_on_a_postgres_that_was_never_migrated_says_what_to_do(
+    data_folder: Path, clock: SteppedClock
+) -> None:
+    with embedded_postgres(data_folder / "blank") as url:
+        settings = load_settings(database_url=url, listen="127.0.0.1:0")
+        with pytest.raises(StateError, match="run `moiety db upgrade`") as caught, serving(settings, clock=clock):
+            pass
+    assert caught.value.kind == "ROLE_MISSING"
 
 
 def test_every_table_of_a_pool_has_its_number_first_in_every_key(database_url: str) -> None:

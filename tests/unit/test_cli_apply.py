@@ -118,6 +118,50 @@ def test_a_schedule_is_made_changed_and_left_alone() -> None:
     assert differences(without, current) == []
 
 
+def owners(**domains: str) -> Declaration:
+    """Collectives with these domains, separated by spaces."""
+    lines = [
+        f"  {name}: {{display_name: {name}, domains: [{', '.join(own.split())}]}}" for name, own in domains.items()
+    ]
+    return parse_declaration("collectives:\n" + "\n".join(lines))
+
+
+def test_domains_are_declared_as_the_service_has_them() -> None:
+    declared = owners(irish="WWW.Irish.example. irish.example irish.example")
+    assert declared.collectives["irish"].domains == ["irish.example", "www.irish.example"]
+    assert differences(declared, owners(irish="irish.example www.irish.example")) == []
+    (change,) = differences(declared, owners(irish=""))
+    assert change.fields == (FieldChange("domains", [], ["irish.example", "www.irish.example"]),)
+
+
+def test_a_collective_lets_a_domain_go_before_another_takes_it_over() -> None:
+    current = owners(irish="a.example", scottish="b.example", breton="", welsh="w.example")
+    declared = owners(breton="b.example", scottish="a.example c.example", irish="", welsh="w.example v.example")
+    changes = differences(declared, current)
+    assert conflicts(declared, current) == []
+    assert [change.id for change in changes].index("irish") < [change.id for change in changes].index("scottish")
+    assert [change.id for change in changes].index("scottish") < [change.id for change in changes].index("breton")
+    assert {change.id: set(change.moving_domains) for change in changes} == {
+        "irish": set(),
+        "scottish": {"a.example"},
+        "breton": {"b.example"},
+        "welsh": set(),
+    }
+
+
+def test_a_domain_of_a_collective_that_is_not_declared_does_not_move() -> None:
+    (change,) = differences(owners(irish="a.example"), owners(irish="", scottish="a.example"))
+    assert change.moving_domains == frozenset()
+
+
+def test_domains_that_go_round_in_a_circle_are_a_conflict() -> None:
+    current = owners(irish="a.example", scottish="b.example")
+    (found,) = conflicts(owners(irish="b.example", scottish="a.example"), current)
+    assert found.field == "collectives"
+    assert found.description.startswith("domains go round ")
+    assert {"irish", "scottish"} <= set(found.description.split())
+
+
 def test_what_is_not_declared_is_left_alone() -> None:
     assert differences(NOTHING, read_declaration(EXAMPLE)) == []
 
@@ -162,6 +206,21 @@ def test_what_cannot_be_changed_is_a_conflict() -> None:
         (POOL.replace("fee_ppm", "fee"), "pools.folk.policy.fee", "is not a known field"),
         (POOL.replace("900000", "true"), "pools.folk.methods.ngram.confidence_ppm", "Input should be a valid integer"),
         ("collectives: {a: {display_name: A, status: GONE}}", "collectives.a.status", "Input should be 'ACTIVE' or"),
+        (
+            "collectives: {a: {display_name: A, domains: ['*.x.example']}}",
+            "collectives.a.domains",
+            "'*.x.example' must be written without a wildcard",
+        ),
+        (
+            "collectives: {a: {display_name: A, domains: [x.org]}, b: {display_name: B, domains: [X.org]}}",
+            "collectives.b.domains",
+            "'X.org' is declared by 'a' too",
+        ),
+        (
+            "collectives: {a: {display_name: A, domains: x.org}}",
+            "collectives.a.domains",
+            "Input should be a valid list",
+        ),
         (POOL + "pools: {}", "line 10", "'pools' stands twice"),
         ("a: [", "line 1", "expected the node content"),
         ("- 1", "file", "Input should be a valid dictionary"),

@@ -270,6 +270,14 @@ def test_an_error_in_the_table_ends_the_submission(client: Client, far_end: FarE
     assert len(far_end.received) <= 2
 
 
+def test_no_stream_is_opened_before_there_is_a_batch_to_send(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client._connection, "open_stream", lambda *_: pytest.fail("a stream was opened"))
+    faulty = pa.Table.from_batches([table(2)]).set_column(3, "units", pa.array([None, 1], pa.int64()))
+    with pytest.raises(InvalidUsageError):
+        client.submit_usage("folk", faulty, "ngram", events_per_batch=1)
+    assert client.submit_usage("folk", table(0), "ngram") == []
+
+
 def test_a_submission_runs_only_a_few_batches_ahead_of_its_answers(client: Client, far_end: FarEnd) -> None:
     read = 0
 

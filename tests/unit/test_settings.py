@@ -60,6 +60,7 @@ def test_what_is_given_goes_before_the_environment(monkeypatch: pytest.MonkeyPat
         ("intake_threads", 1, 64),
         ("drain_seconds", 0, 600),
         ("schedule_poll_seconds", 0.05, 3600),
+        ("checkpoint_seconds", 0.05, 3600),
     ],
 )
 def test_a_number_past_its_bounds_is_refused_by_its_variable(name: str, least: float, most: float) -> None:
@@ -107,6 +108,16 @@ def test_certificate_and_key_go_together() -> None:
     for one in ("tls_certificate_file", "tls_key_file"):
         expected = [("MOIETY_TLS_KEY_FILE", "goes with tls_certificate_file, and neither without the other")]
         assert violations(**{one: "x.pem"}) == expected
+
+
+def test_a_signing_key_goes_with_its_folder_and_witnesses_with_a_key() -> None:
+    for one in ("signing_key_file", "checkpoint_folder"):
+        expected = [("MOIETY_CHECKPOINT_FOLDER", "goes with signing_key_file, and neither without the other")]
+        assert violations(**{one: "x"}) == expected
+    expected = [("MOIETY_WITNESSES", "cosign what signing_key_file signs, which is not set")]
+    assert violations(witnesses="https://w.example w.example+00000000+BA") == expected
+    settings = load_settings(signing_key_file="key", checkpoint_folder="folder", witnesses="https://w.example x")
+    assert (settings.signing_key_file, settings.checkpoint_folder) == (Path("key"), Path("folder"))
 
 
 def test_only_this_machine_is_loopback() -> None:

@@ -576,6 +576,13 @@ def test_what_is_no_domain_is_refused(domain: str, reason: str) -> None:
     assert (caught.value.collective, caught.value.domain) == ("irish", domain)
 
 
+def test_a_collective_s_domains_are_given_as_they_are_compared() -> None:
+    domains = DomainMap({"a": ["www.Example.org.", "EXAMPLE.org", "example.org"], "b": ["münchen.example"]})
+    assert domains.domains_of("a") == ["example.org", "www.example.org"]
+    assert domains.domains_of("b") == ["xn--mnchen-3ya.example"]
+    assert domains.domains_of("c") == []
+
+
 def test_a_domain_belongs_to_one_collective() -> None:
     assert len(DomainMap({"a": ["example.org", "EXAMPLE.org."], "b": "example.com"})) == 2
     with pytest.raises(InvalidDomainError, match="is declared by 'a' too"):
@@ -749,7 +756,6 @@ def test_the_command_ends_well_when_every_session_is_valid(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--telemetry"], "domains: is missing; --telemetry needs to know whose content is whose\n"),
         (["--by", "citations"], "by: needs --telemetry\n"),
         (["--domains", "x.yaml"], "domains: needs --telemetry\n"),
     ],

@@ -25,11 +25,14 @@ def upgrade() -> None:
         "cosignature",
         sa.Column("pool_id", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("log_vkey", sa.Text(), nullable=False),
-        sa.Column("vkey", sa.Text(), nullable=False),
         sa.Column("size", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("vkey", sa.Text(), nullable=False),
         sa.Column("signature", sa.LargeBinary(), nullable=False),
         sa.Column("time_seconds", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("pool_id", "log_vkey", "vkey", "size", name="cosignature_pkey"),
+        sa.PrimaryKeyConstraint("pool_id", "log_vkey", "size", "vkey", name="cosignature_pkey"),
         comment="What a witness signed of a checkpoint, verified before it was kept.",
+    )
+    op.create_index(
+        "cosignature_pool_id_log_vkey_vkey_size_idx", "cosignature", ["pool_id", "log_vkey", "vkey", "size"]
     )
     op.execute("GRANT SELECT, INSERT ON checkpoint, cosignature TO moiety_app")

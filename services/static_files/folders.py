@@ -31,7 +31,7 @@ from ledger.static_files import (
     render_balances,
 )
 from ledger.tiles import TILE_HEIGHT, TILE_WIDTH, Bundle, Tile, bundles, encode_bundle, parse_path, parse_tile
-from services.archives import FolderFiles
+from services.static_files.archives import FolderFiles
 
 _REFERENCE: Final = "_sha256"
 """A field of an entry whose name ends so names a body."""

@@ -15,7 +15,7 @@ from services.cli.output import details
 from services.cli.verify import parse_rounds
 
 if TYPE_CHECKING:
-    from services.export import Exported
+    from services.static_files.folders import Exported
 
 Pool = Annotated[str, typer.Argument(metavar="POOL", help="The pool's id.")]
 
@@ -31,8 +31,8 @@ def bundle(
     ] = "",
 ) -> None:
     """Write all that an audit of a pool needs into one archive, for `moiety verify`."""
-    from services.bundle import write_bundle
-    from services.export_source import ServiceSource
+    from services.static_files.bundles import write_bundle
+    from services.static_files.source import ServiceSource
 
     chosen = parse_rounds(rounds) if rounds else None
     with _told_plainly(file), session.output.progress("Bundling", None, "leaves") as bar:
@@ -48,8 +48,8 @@ def export(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder to bring up to date.")],
 ) -> None:
     """Write a pool's log as static files: tiles, entries, bodies, checkpoint. Again later, only what is new."""
-    from services.export import export_folder
-    from services.export_source import ServiceSource
+    from services.static_files.folders import export_folder
+    from services.static_files.source import ServiceSource
 
     with _told_plainly(folder), session.output.progress("Exporting", None, "leaves") as bar:
         found = export_folder(ServiceSource(session.client, pool), folder, bar.set)

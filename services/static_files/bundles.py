@@ -27,8 +27,8 @@ from ledger.static_files import (
     render_balances,
 )
 from ledger.tiles import bundles, encode_bundle
-from services.archives import ArchiveWriter
-from services.export import (
+from services.static_files.archives import ArchiveWriter
+from services.static_files.folders import (
     Exported,
     LogSource,
     Progress,

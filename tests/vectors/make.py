@@ -1,0 +1,199 @@
+"""Writes the test vectors of docs/verification.md: `python -m tests.vectors.make`. The same bytes every time.
+
+folk.tar       a bundle with an entry of every type, of more leaves than a tile is wide
+folk.vkey      the public key that it is to be verified with
+older          a checkpoint of the same log at an earlier size
+receipt.tlog-proof, batch.arrow   a platform's own receipt
+figures.json   what a verifier should find
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+from ledger.leaves import UsageContent
+from ledger.log_proofs import LogProof
+from ledger.merkle import inclusion_proof
+from ledger.methods import ScoreKind, ScoreRule
+from ledger.registry import Collective, CollectiveStatus
+from ledger.usage import AI_ONLY, HUMAN_AI, NANO
+from payout.policy import CommonsRule, Policy, Tempering, UnattributedRule
+from payout.rounds import Decision, FireTimes, RoundContent
+from tests.batches import Event, event_id
+from tests.exports import KEY, PoolSource, bundle_of
+from tests.pool_log import PoolLog
+
+FOLDER: Final = Path(__file__).parent
+OLDER_SIZE: Final = 130
+RECEIPT_LEAF: Final = 6
+ROOT_SIZES: Final = (0, 1, 2, 3, 7, 8, 130, 255, 256, 257)
+
+
+def history() -> PoolLog:
+    """A pool in which everything happens that can."""
+    log = PoolLog(
+        collectives=[
+            Collective("eire", "Éire", 300),
+            Collective("han", "汉", 100, 1_500_000),
+            Collective("quebec", "Q"),
+        ]
+    )
+    log.open(Policy(fee_ppm=33_333, fee_cap_minor=4_000, commons_ppm=100_000, human_ai_ppm=700_000))
+    log.method(900_000)
+    log.method(400_001, "embedding")
+    log.method(800_000, "influence", rule=RULE, membership="items")
+    log.revenue(100_003)
+    log.membership({"song-1": "eire", "song-2": "han", "song-3": "quebec", "song-4": "eire"})
+    first = log.usage(_events(1, 40))
+    log.usage([*_events(30, 45), *_events(44, 50)], "zen", "embedding")
+    log.usage(_events(35, 60))
+    log.policy(
+        Policy(
+            tempering=Tempering.SQRT, floor_minor=7, cap_minor=9_000, commons_rule=CommonsRule.EQUITY, review_seconds=60
+        )
+    )
+    # Their weights pass 2^63.
+    late = [Event(event_id(80 + at), "urn:late", at, 10**9, AI_ONLY, (("han", NANO - at),)) for at in range(12)]
+    log.calculate("scheduler", fire_times=FIRE_TIMES, meanwhile=lambda: log.usage(late))
+    log.decide(Decision.APPROVED, "policy")
+    log.post()
+    _later(log, first)
+    return log
+
+
+def _later(log: PoolLog, first: int) -> None:
+    """What comes after the first round; `first` is the first batch."""
+    log.retract(first, [0, 5, 38])
+    log.retract(first, [1, 2, 3])
+    log.collectives[1] = replace(log.collectives[1], status=CollectiveStatus.SUSPENDED)
+    log.revenue(30_017, "zen")
+    log.calculate("operators/olive")
+    log.decide(Decision.REJECTED, "operators/oscar")
+    log.method(1_000_000)
+    taken_back = log.usage(_events(100, 130), "zen")
+    log.policy(Policy(unattributed=UnattributedRule.PRO_RATA, commons_rule=CommonsRule.FUND, commons_ppm=250_000))
+    log.calculate("operators/olive")
+    log.decide(Decision.APPROVED, "operators/oscar")
+    log.post()
+    log.payment("eire", 1_000)
+    log.release("han", 10)
+    log.release("han", 5, to_commons=True)
+    log.grant("quebec", 3)
+    log.scores(_scored(200, 230), "acme")
+    # Everything of a batch is taken back after it was paid for: deficits for the round after.
+    log.retract(taken_back)
+    settle(log)
+    log.usage(_events(130, 150), "zen", "embedding")
+    log.usage(_events(150, 190))
+    while log.size() < 300:
+        log.revenue(log.size() * 997, ("acme", "zen")[log.size() % 2])
+    settle(log)
+    log.revenue(1)
+
+
+RULE: Final = ScoreRule(ScoreKind.SIGNED_INFLUENCE, coverage_nano=900_000_000)
+
+
+def _scored(first: int, end: int) -> list[Event]:
+    """Events with scores by source; of song-9 nobody knows whose it is."""
+    sources = ("song-1", "song-2", "song-3", "song-4", "song-9")
+    return [
+        Event(
+            event_id(number), None, number, number, AI_ONLY,
+            tuple((source, ((number * (7 + at)) % 11 - 3) / 7) for at, source in enumerate(sources[: number % 6])),  # type: ignore[misc]
+        )
+        for number in range(first, end)
+    ]  # fmt: skip
+
+
+def settle(log: PoolLog) -> None:
+    """A round that no one reviews."""
+    log.calculate("operators/olive")
+    log.decide(Decision.APPROVED, "policy")
+    log.post()
+
+
+FIRE_TIMES: Final = FireTimes(first="2026-01-01T00:00:00Z", last="2026-02-01T00:00:00Z", count=2)
+
+
+def _events(first: int, end: int) -> list[Event]:
+    """Events of all shapes, by their numbers alone."""
+    names = ("eire", "han", "quebec")
+    return [
+        Event(
+            event_id(number),
+            None if number % 5 == 0 else f"urn:tune:{number}",
+            1_767_225_600_000_000 + number,
+            1 + number * number * 7919 % 10**9,
+            HUMAN_AI if number % 3 == 0 else AI_ONLY,
+            tuple(
+                (name, 1 + number * 104_729 * (place + 1) % (NANO // 3))
+                for place, name in enumerate(names[: number % 4])
+            ),
+        )
+        for number in range(first, end)
+    ]
+
+
+def figures(log: PoolLog) -> dict[str, Any]:
+    """What a verifier should find, as the log was built and not as our verifier finds it."""
+    usage = log.placed(UsageContent)
+    rounds = log.placed(RoundContent)
+    balances = PoolSource(log).balances(log.size())
+    return {
+        "vkey": str(KEY.verifier_key),
+        "size": log.size(),
+        "root": log.root_at(log.size()),
+        "roots": {str(size): log.root_at(size) for size in ROOT_SIZES},
+        "leaf_hashes": {str(index): log.entries[index].hash.hex() for index in (0, 1, log.size() - 1)},
+        "entries_by_type": {
+            kind: sum(log.content(index).type == kind for index in range(log.size()))
+            for kind in sorted({log.content(index).type for index in range(log.size())})
+        },
+        "batches": {
+            str(index): {
+                "accepted": content.accepted,
+                **{
+                    mode: getattr(content, mode).model_dump(mode="json") for mode in ("ai_only", "human_ai")
+                },
+            }
+            for index, content in usage
+        },
+        "rounds": {
+            str(content.number): {
+                "leaf": index,
+                "statement": log.bodies[bytes.fromhex(content.statement_sha256)].decode(),
+                "weights": log.bodies[bytes.fromhex(content.weights_sha256)].decode(),
+                **{name: str(getattr(content, name)) for name in FIGURES},
+            }
+            for index, content in rounds
+        },
+        "balances": dict(sorted(balances.items())),
+    }  # fmt: skip
+
+
+FIGURES: Final = (
+    "events", "retracted", "weight", "weight_unattributed", "deficit_unattributed", "pot_minor", "fee_minor",
+    "attributed_minor", "commons_minor", "commons_kept_minor", "carried_minor",
+)  # fmt: skip
+
+
+def write(folder: Path) -> None:
+    """Write them all."""
+    log = history()
+    bundle_of(log, folder / "folk.tar")
+    (folder / "folk.vkey").write_text(f"{KEY.verifier_key}\n")
+    (folder / "older").write_bytes(PoolSource(log, size=OLDER_SIZE).checkpoint())
+    hashes = tuple(inclusion_proof(RECEIPT_LEAF, [leaf.hash for leaf in log.entries]))
+    proof = LogProof(RECEIPT_LEAF, hashes, PoolSource(log).checkpoint(), log.entries[RECEIPT_LEAF].entry)
+    (folder / "receipt.tlog-proof").write_bytes(proof.to_bytes())
+    body = log.bodies[bytes.fromhex(log.content(RECEIPT_LEAF).body_sha256)]
+    (folder / "batch.arrow").write_bytes(body)
+    (folder / "figures.json").write_text(json.dumps(figures(log), indent=1, ensure_ascii=False) + "\n")
+
+
+if __name__ == "__main__":
+    write(FOLDER)
