@@ -12,7 +12,7 @@ from moiety import Collective, Method, Mode, Policy, Pool
 from moiety.attribution import score_batches
 from moiety.v1.registry_pb2 import COLLECTIVE_STATUS_SUSPENDED, COMMONS_RULE_FUND, SCORE_KIND_SIGNED_INFLUENCE
 from payout.store.fsck import CheckReport, check_pool, check_strays, read_registry
-from services.archives import SpillFolder
+from services.static_files.archives import SpillFolder
 from tests.conftest import Deployment
 from tests.scene import NANO, NOON, POOL, Scene, event, open_scene
 

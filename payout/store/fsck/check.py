@@ -6,6 +6,7 @@
 4. What is left in the tables then follows from nothing.
 """
 
+import secrets
 from collections.abc import Callable, Generator
 from functools import partial
 from typing import Any
@@ -24,6 +25,7 @@ from payout.policy import PoolContent
 from payout.pool_fold import CONTENTS, PoolFold, WeighedBatch
 from payout.rounds import DecisionContent
 from payout.store.fsck.bodies import BodyRows
+from payout.store.fsck.checkpoints import CheckpointRows
 from payout.store.fsck.events import EventRows
 from payout.store.fsck.numbers import Numbers
 from payout.store.fsck.projections import PROJECTIONS, Followed
@@ -58,6 +60,7 @@ class _PoolCheck:
         self._leaves = LeafRows(connection, pool_id, lt.leaf)
         self._tables = {each.table.name: LeafRows(connection, pool_id, each.table) for each in PROJECTIONS}
         self._tree = Tree(connection, pool_id, self.report)
+        self._checkpoints = CheckpointRows(connection, pool_id, self.report)
         self._log = SnapshotLog(connection, PoolRef(pool_id, _name_in_log(connection, pool), pool.currency))
         self._fold = PoolFold(self._log, observe=self._see, observe_retraction=self._see, move=self._move)
         self._rounds = Rounds(connection, pool_id, self._log, self._fold, self._diverged)
@@ -65,7 +68,7 @@ class _PoolCheck:
         self._numbers = Numbers()
         self._events = EventRows(connection, pool_id, self.report)
         self._weights = WeightRows(connection, pool_id, registry.collective_ids, self.report)
-        self._unique = UniqueEvents(new_spill)
+        self._unique = UniqueEvents(new_spill, secrets.randbits(64))
         self._find = partial(find_row, connection, pool_id)
         self._doubtful: list[int] = []
         """Leaves whose weights could not be recomputed."""
@@ -76,6 +79,7 @@ class _PoolCheck:
         """Take in all leaves, then see what is left."""
         while (row := self._next_leaf()) is not None:
             sound = self._tree.take(row)
+            self._checkpoints.check(self._tree.frontier)
             if self.report.unfollowed_from is None:
                 if sound:
                     self._follow(row)
@@ -188,6 +192,7 @@ class _PoolCheck:
     def _finish(self) -> None:
         whole, size = self._end_of_log()
         self._tree.finish(whole=whole)
+        self._checkpoints.finish(size)
         unfollowed = self.report.unfollowed_from
         for projection in PROJECTIONS:
             table = projection.table

@@ -45,7 +45,7 @@ class CheckReport:
     """The first LISTED_MAX of them."""
     finding_count: int = 0
     unfollowed_from: int | None = None
-    """The leaf from which on it cannot be said what follows, so that only the tree was checked."""
+    """The leaf from which on it cannot be said what follows: rows of it and of later ones were not checked."""
     _found: set[tuple[str, str, str]] = field(default_factory=set)
 
     def add(self, table: str, key: str, figure: str, stored: object, follows: object, *, count: int = 1) -> None:
