@@ -90,6 +90,10 @@ class PoolFold:
     ahead: int = 0
     observe: Callable[[Leaf[Any], WeighedBatch], None] = _nobody
     """Sees each batch that was taken in."""
+    observe_retraction: Callable[[Leaf[Any], WeighedBatch], None] = _nobody
+    """Sees each retraction that was taken in: its batch, which events it takes back, and the weights of these."""
+    move: Callable[[int, list[Transfer]], None] | None = None
+    """Takes what each leaf moves. Where there is none, the log's journal is held against it."""
     frontier: Frontier = field(default_factory=Frontier)
     policies: list[tuple[int, int, Policy]] = field(default_factory=list)
     """(leaf index, version, terms), oldest first."""
@@ -190,15 +194,21 @@ class PoolFold:
                 self._post(leaf)
 
     def _move(self, leaf_index: int, transfers: list[Transfer]) -> None:
-        journal = self.log.transfers(leaf_index)
-        require_same(leaf_index, "transfers", len(journal), len(transfers))
-        for logged, replayed in zip(journal, transfers, strict=True):
-            require_same(leaf_index, "transfer", logged, replayed)
+        if self.move is None:
+            self._require_journal(leaf_index, transfers)
+        else:
+            self.move(leaf_index, transfers)
         after = fold(self.balances, transfers)
         for account, amount in after.items():
             may_owe = account.startswith(platform_account(""))
             require(may_owe or amount >= 0, leaf_index, f"balance of {account}", amount, "zero or more")
         self.balances.update(after)
+
+    def _require_journal(self, leaf_index: int, transfers: list[Transfer]) -> None:
+        journal = self.log.transfers(leaf_index)
+        require_same(leaf_index, "transfers", len(journal), len(transfers))
+        for logged, replayed in zip(journal, transfers, strict=True):
+            require_same(leaf_index, "transfer", logged, replayed)
 
     def _post(self, leaf: Leaf[Any]) -> None:
         number = leaf.content.round
@@ -256,8 +266,10 @@ class PoolFold:
             taken_back = mask_of(leaf.index, "positions", content.positions, len(batch))
             never = np.flatnonzero(taken_back & ~accepted)
             require_same(leaf.index, "positions never accepted", "[]", str(never.tolist()))
-            self._require_weights(leaf.index, content, weigh(batch, taken_back), original, batch, sign=-1)
+            weights = weigh(batch, taken_back)
+            self._require_weights(leaf.index, content, weights, original, batch, sign=-1)
             self.shares += len(batch.shares)
+            self.observe_retraction(leaf, WeighedBatch(batch, taken_back, weights))
 
     def _numbers_of(self, collectives: tuple[str, ...], index: Int64Array) -> Int64Array:
         """Our numbers of those at `index`. A platform's batches mostly have one dictionary, which is looked up once."""

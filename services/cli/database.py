@@ -50,6 +50,27 @@ def check(output: Output) -> None:
         raise typer.Exit(Exit.DOES_NOT_HOLD)
 
 
+@app.command("fsck")
+@local_command
+def fsck(
+    output: Output,
+    pools: Annotated[
+        list[str] | None, typer.Argument(metavar="[POOL]...", help="The pools to check; all of them unless told.")
+    ] = None,
+) -> None:
+    """Check that every row in the database follows from its pool's log, from bodies upward, while the service runs.
+
+    Exit code 1 where one does not; the first 100 of a pool are listed, and all are counted.
+    """
+    from services.cli.fsck import check_pools, show
+    from services.settings import load_settings
+
+    with _database(load_settings().owner_url) as database:
+        reports = check_pools(output, database, pools or [])
+    if not show(output, reports):
+        raise typer.Exit(Exit.DOES_NOT_HOLD)
+
+
 @app.command("first-key")
 @local_command
 def first_key(

@@ -1,0 +1,83 @@
+"""What a check of the database says: each row that is not what follows from the log, and how much was checked."""
+
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any, Final
+
+LISTED_MAX: Final = 100
+"""Findings that are listed; the others are counted."""
+
+_SHOWN_BYTES_MAX: Final = 64
+_SHOWN_TEXT_MAX: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class RowFinding:
+    """A row that is not what follows from the log. `figure` is the column, or `row` where it is missing or too many."""
+
+    table: str
+    key: str
+    figure: str
+    stored: str
+    follows: str
+
+
+@dataclass(frozen=True, slots=True)
+class CheckProgress:
+    """How far the check of a pool has come."""
+
+    pool: str
+    leaves: int
+    leaf_total: int
+    shares: int
+
+
+@dataclass(slots=True)
+class CheckReport:
+    """What was found in a pool, or in the tables as a whole where `pool` is empty."""
+
+    pool: str = ""
+    leaves: int = 0
+    events: int = 0
+    rows: dict[str, int] = field(default_factory=dict)
+    """Rows that were read, by table."""
+    findings: list[RowFinding] = field(default_factory=list)
+    """The first LISTED_MAX of them."""
+    finding_count: int = 0
+    unfollowed_from: int | None = None
+    """The leaf from which on it cannot be said what follows: rows of it and of later ones were not checked."""
+    _found: set[tuple[str, str, str]] = field(default_factory=set)
+
+    def add(self, table: str, key: str, figure: str, stored: object, follows: object, *, count: int = 1) -> None:
+        """Add a finding, once for a figure of a row; `count` where it stands for several rows."""
+        place = (table, key, figure)
+        if place in self._found:
+            return
+        self.finding_count += count
+        if len(self.findings) < LISTED_MAX:
+            self._found.add(place)
+            self.findings.append(RowFinding(table, key, figure, shown(stored), shown(follows)))
+
+    def has(self, table: str, key: str, figure: str) -> bool:
+        """Whether this is among the findings that are listed."""
+        return (table, key, figure) in self._found
+
+    def count(self, table: str, rows: int = 1) -> None:
+        """Count rows that were read."""
+        self.rows[table] = self.rows.get(table, 0) + rows
+
+
+def shown(value: object) -> str:
+    """A value for people: bytes in hexadecimal, or their length and hash where they are long."""
+    if value is None:
+        return "null"
+    if isinstance(value, bytes):
+        long = len(value) > _SHOWN_BYTES_MAX
+        return f"{len(value)} bytes, SHA-256 {sha256(value).hexdigest()}" if long else value.hex() or "no bytes"
+    text = str(value)
+    return text if len(text) <= _SHOWN_TEXT_MAX else f"{text[:_SHOWN_TEXT_MAX]}..."
+
+
+def shown_row(row: dict[str, Any], columns: list[str] | None = None) -> str:
+    """Columns with their values, such as `leaf_index=3 ordinal=0`."""
+    return " ".join(f"{name}={shown(row[name])}" for name in (row if columns is None else columns))
