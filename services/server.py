@@ -63,13 +63,15 @@ class Server:
     def __init__(self, parts: Parts) -> None:
         self._settings = parts.settings
         self._health = _Health()
+        self._threads = ThreadPoolExecutor(parts.settings.threads, thread_name_prefix="call")
+        self._usage = UsageService(parts)
         self._server = grpc.server(
-            ThreadPoolExecutor(parts.settings.threads, thread_name_prefix="call"),
+            self._threads,
             interceptors=[Gatekeeper(parts.keyring)],
             options=[("grpc.max_receive_message_length", MESSAGE_BYTES), ("grpc.so_reuseport", 0)],
         )
         registry_pb2_grpc.add_RegistryServiceServicer_to_server(RegistryService(parts), self._server)
-        usage_pb2_grpc.add_UsageServiceServicer_to_server(UsageService(parts), self._server)
+        usage_pb2_grpc.add_UsageServiceServicer_to_server(self._usage, self._server)
         revenue_pb2_grpc.add_RevenueServiceServicer_to_server(RevenueService(parts), self._server)
         accounts_pb2_grpc.add_AccountsServiceServicer_to_server(AccountsService(parts), self._server)
         rounds_pb2_grpc.add_RoundsServiceServicer_to_server(RoundsService(parts), self._server)
@@ -105,3 +107,6 @@ class Server:
         """Take no more calls, tell health checks so, and wait for those under way as long as the settings say."""
         self._health.enter_graceful_shutdown()
         self._server.stop(self._settings.drain_seconds).wait()
+        # A call that was cut off has ended for gRPC, and its thread may still be about to use the database.
+        self._threads.shutdown()
+        self._usage.close()

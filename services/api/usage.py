@@ -43,6 +43,10 @@ class UsageService(usage_pb2_grpc.UsageServiceServicer):
         self._clock = parts.clock
         self._intake = ThreadPoolExecutor(parts.settings.intake_threads, thread_name_prefix="intake")
 
+    def close(self) -> None:
+        """Finish the batches under way."""
+        self._intake.shutdown()
+
     def SubmitUsage(self, request: pb.SubmitUsageRequest, context: grpc.ServicerContext) -> pb.Receipt:
         identity = self._identity(caller(), request.parent, request.batch_id)
         method_id = require_resource_id(request.method_id, "method_id")

@@ -8,9 +8,10 @@ from ledger.journal import Purpose, Transfer
 from ledger.registry import Collective, CollectiveStatus
 from ledger.usage import AI_ONLY, HUMAN_AI
 from payout.policy import CommonsRule, Policy, Tempering, UnattributedRule
-from payout.rounds import Deficits, Distribution, RoundContent, distribute, posting_transfers
+from payout.rounds import Deficits, Distribution, distribute, posting_transfers
 from payout.statement import deficits_of
 from payout.weights import UsageKey, UsageSum
+from tests.rounds import round_content_of
 
 EIRE = Collective("eire", "Éire", members=300)
 HAN = Collective("han", "汉", members=100, equity_ppm=3_000_000)
@@ -266,21 +267,9 @@ def test_without_usage_deficits_are_carried_as_they_are() -> None:
     assert deficits_of(found.lines, found.deficit_unattributed) == deficits
 
 
-def content_of(found: Distribution) -> RoundContent:
-    return RoundContent(
-        number=1, previous=0, start=0, end=5, root="0" * 64, policy_leaf=0, policy_version=1,
-        registry_sha256="0" * 64, statement_sha256="0" * 64, weights_sha256="0" * 64, events=found.events,
-        retracted=found.retracted, weight=found.weight, weight_unattributed=found.weight_unattributed,
-        deficit_unattributed=found.deficit_unattributed, pot_minor=found.pot_minor, fee_minor=found.fee_minor,
-        attributed_minor=found.attributed_minor, commons_minor=found.commons_minor,
-        commons_kept_minor=found.commons_kept_minor, carried_minor=found.carried_minor, calculated_by="operators/o",
-        request_id="r", fire_times=None,
-    )  # fmt: skip
-
-
 def posted(policy: Policy, collectives: Sequence[Collective]) -> list[Transfer]:
     found = distribute(policy, 1000, ONE_UNIT, SURE, collectives)
-    return posting_transfers(content_of(found), found.lines)
+    return posting_transfers(round_content_of(found), found.lines)
 
 
 def test_posting_moves_the_fee_then_both_parts_of_each_line_then_the_fund() -> None:

@@ -1,0 +1,16 @@
+"""Rounds that no log has: what an example needs of one."""
+
+from payout.rounds import Distribution, RoundContent
+
+
+def round_content_of(found: Distribution) -> RoundContent:
+    """The entry of a round with these figures; whatever else an entry says is made up."""
+    return RoundContent(
+        number=1, previous=0, start=0, end=5, root="0" * 64, policy_leaf=0, policy_version=1,
+        registry_sha256="0" * 64, statement_sha256="0" * 64, weights_sha256="0" * 64, events=found.events,
+        retracted=found.retracted, weight=found.weight, weight_unattributed=found.weight_unattributed,
+        deficit_unattributed=found.deficit_unattributed, pot_minor=found.pot_minor, fee_minor=found.fee_minor,
+        attributed_minor=found.attributed_minor, commons_minor=found.commons_minor,
+        commons_kept_minor=found.commons_kept_minor, carried_minor=found.carried_minor, calculated_by="operators/o",
+        request_id="r", fire_times=None,
+    )  # fmt: skip

@@ -1,0 +1,260 @@
+"""The worked examples of docs/distribution.md: every figure in them follows from the input that stands above it."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import yaml
+
+from ledger.journal import REVENUE, fold
+from ledger.registry import Collective, CollectiveStatus
+from ledger.usage import AI_ONLY, HUMAN_AI
+from payout.apportionment import apportion
+from payout.policy import Policy
+from payout.rounds import Deficits, Distribution, distribute, posting_transfers
+from payout.statement import deficits_of
+from payout.weights import UsageKey, UsageSum
+from tests.rounds import round_content_of
+
+PAGE: Final = Path(__file__).parents[2] / "docs" / "distribution.md"
+NANO: Final = 10**9
+UNIT: Final = NANO * 10**12
+"""The weight of one unit: its billionths, times the millionths of a mode and of a confidence."""
+
+MODES: Final = {"AI_ONLY": AI_ONLY, "HUMAN_AI": HUMAN_AI}
+WEIGHTS: Final = {"weight", "weight_unattributed", "deficit_before", "deficit_after"}
+FUND: Final = "The constraints of a real fund"
+
+Row = dict[str, str]
+
+
+@dataclass(frozen=True)
+class Example:
+    """A heading of the section, the input under it, and the rows of its tables by column."""
+
+    title: str
+    given: Mapping[str, Any]
+    tables: tuple[tuple[Row, ...], ...]
+
+
+def examples_in(page: str) -> list[Example]:
+    (section,) = re.findall(r"^## Worked examples\n(.*?)(?=^## |\Z)", page, re.DOTALL | re.MULTILINE)
+    found = []
+    for part in re.split(r"^### ", section, flags=re.MULTILINE)[1:]:
+        (given,) = re.findall(r"^```yaml\n(.*?)^```$", part, re.DOTALL | re.MULTILINE)
+        tables = re.findall(r"(?:^\|.*\|\n)+", part, re.MULTILINE)
+        found.append(Example(part.splitlines()[0], yaml.safe_load(given), tuple(tuple(rows_of(t)) for t in tables)))
+    return found
+
+
+def rows_of(table: str) -> Iterator[Row]:
+    header, _, *rows = ([cell.strip(" `") for cell in line.strip("|").split("|")] for line in table.splitlines())
+    for row in rows:
+        yield dict(zip(header, row, strict=True))
+
+
+def number(cell: str) -> Fraction:
+    return Fraction(cell.replace(",", ""))
+
+
+EXAMPLES: Final = examples_in(PAGE.read_text("utf-8"))
+ROUNDS: Final = [example for example in EXAMPLES if "collectives" in example.given]
+
+
+def usage_of(used: list[dict[str, Any]], retracted: list[dict[str, Any]]) -> dict[UsageKey, UsageSum]:
+    """One event a line, those retracted with the sign turned."""
+    found: dict[UsageKey, UsageSum] = {}
+    for sign, line in [*((1, line) for line in used), *((-1, line) for line in retracted)]:
+        assert line.keys() == {"method", "mode", "units", "shares"}
+        units, shares = line["units"], line["shares"]
+        assert sum(shares.values()) <= NANO
+        key = UsageKey(line["method"], 1, MODES[line["mode"]])
+        old = found.get(key, UsageSum(0, 0, 0, {}, {}))
+        found[key] = UsageSum(
+            old.events + (sign > 0),
+            old.retracted + (sign < 0),
+            old.unattributed + sign * units * (NANO - sum(shares.values())),
+            dict(old.attributed) | {c: old.attributed.get(c, 0) + sign * units * share for c, share in shares.items()},
+            dict(old.counts) | {c: old.counts.get(c, 0) + sign for c in shares},
+        )
+    return found
+
+
+def distributions_of(given: Mapping[str, Any]) -> dict[str, Distribution]:
+    """The rounds by name, each after the deficits of the one before. What a round does not say, the example does."""
+    assert given.keys() <= {"collectives", "methods", "policy", "pot_minor", "usage", "rounds"}
+    collectives = [
+        Collective(name, name, **{**said, "status": CollectiveStatus(said.get("status", "ACTIVE"))})
+        for name, said in sorted(given["collectives"].items())
+    ]
+    confidence_ppm = {(method, 1): ppm for method, ppm in given["methods"].items()}
+    assert max(confidence_ppm.values()) <= 10**6
+    found: dict[str, Distribution] = {}
+    deficits = Deficits()
+    for cut in given.get("rounds", [{"name": ""}]):
+        assert cut.keys() <= {"name", "policy", "usage", "retracted"}
+        policy = Policy(**{**given.get("policy", {}), **cut.get("policy", {})}).require_sound()
+        usage = usage_of(cut.get("usage", given.get("usage", [])), cut.get("retracted", []))
+        distribution = distribute(policy, given["pot_minor"], usage, confidence_ppm, collectives, deficits)
+        deficits = deficits_of(distribution.lines, distribution.deficit_unattributed)
+        found[cut["name"]] = distribution
+    return found
+
+
+def figure(of: object, column: str) -> Fraction:
+    return Fraction(getattr(of, column), UNIT if column in WEIGHTS else 1)
+
+
+def line_figure(distribution: Distribution, collective: str, column: str) -> Fraction:
+    (line,) = (line for line in distribution.lines if line.collective == collective)
+    return figure(line, column)
+
+
+def balances_after_posting(distribution: Distribution) -> dict[str, int]:
+    before = {REVENUE: distribution.pot_minor}
+    return before | fold(before, posting_transfers(round_content_of(distribution), distribution.lines))
+
+
+def recomputed(row: Row, rounds: Mapping[str, Distribution]) -> Iterator[tuple[str, Fraction, Fraction]]:
+    """Each figure in a row: its column, as it stands on the page, and as it is."""
+    first = next(iter(row))
+    alone = next(iter(rounds.values()))
+    match first:
+        case "figure":
+            yield row["figure"], number(row["value"]), figure(alone, row["figure"])
+        case "collective" | "round":
+            distribution = rounds[row["round"]] if first == "round" else alone
+            for column in row.keys() - {"round", "collective"}:
+                yield column, number(row[column]), line_figure(distribution, row["collective"], column)
+        case "account":
+            after = balances_after_posting(alone)
+            pot = alone.pot_minor if row["account"] == REVENUE else 0
+            yield "balance before", number(row["balance before"]), Fraction(pot)
+            yield "balance after", number(row["balance after"]), Fraction(after.get(row["account"], 0))
+        case _:  # a figure of every collective, with a round in each row
+            distribution = rounds[row[first]]
+            names = {line.collective for line in distribution.lines}
+            assert names <= row.keys()
+            for column in row.keys() - {first}:
+                is_now = line_figure(distribution, column, first) if column in names else figure(distribution, column)
+                yield column, number(row[column]), is_now
+
+
+def test_the_section_has_examples_and_each_has_figures() -> None:
+    assert len(EXAMPLES) == 7
+    assert [example.title for example in EXAMPLES if example not in ROUNDS] == [FUND]
+    assert all(example.tables for example in EXAMPLES)
+
+
+@pytest.mark.parametrize("example", ROUNDS, ids=lambda example: example.title)
+def test_every_figure_is_what_distribute_makes_of_the_input(example: Example) -> None:
+    rounds = distributions_of(example.given)
+    for table in example.tables:
+        for row in table:
+            for column, shown, found in recomputed(row, rounds):
+                assert shown == found, (row, column)
+
+
+@pytest.mark.parametrize("example", ROUNDS, ids=lambda example: example.title)
+def test_nothing_is_lost_in_an_example(example: Example) -> None:
+    for distribution in distributions_of(example.given).values():
+        assert (
+            sum(line.amount_minor for line in distribution.lines)
+            + distribution.fee_minor
+            + (distribution.commons_kept_minor + distribution.carried_minor)
+            == (example.given["pot_minor"])
+        )
+
+
+def test_the_accounts_of_an_example_are_all_that_posting_touches() -> None:
+    tables = [(example, table) for example in ROUNDS for table in example.tables if "account" in table[0]]
+    assert tables
+    for example, table in tables:
+        (distribution,) = distributions_of(example.given).values()
+        after = balances_after_posting(distribution)
+        assert {row["account"] for row in table} == after.keys()
+        assert sum(number(row["balance after"]) for row in table) == distribution.pot_minor
+
+
+# The real fund, against water-filling in exact fractions that knows nothing of how `apportion` finds its answer.
+
+
+def fund() -> tuple[Mapping[str, Any], list[int], list[int]]:
+    """The example's input, the scores and the amounts."""
+    (given,) = (example.given for example in EXAMPLES if example.title == FUND)
+    assert given.keys() == {"pot_minor", "cap_ppm", "policy", "payees", "score"}
+    scores = [eval(given["score"], {"__builtins__": {}}, {"i": i}) for i in range(1, given["payees"] + 1)]
+    names = [f"p{i:03}" for i in range(1, given["payees"] + 1)]
+    usage = {UsageKey("score", 1, AI_ONLY): UsageSum(len(names), 0, 0, dict(zip(names, scores, strict=True)), {})}
+    collectives = [Collective(name, name) for name in names]
+    policy = Policy(**given["policy"]).require_sound()
+    found = distribute(policy, given["pot_minor"], usage, {("score", 1): 10**6}, collectives)
+    assert found.carried_minor == found.fee_minor == found.commons_minor == found.commons_kept_minor == 0
+    return given, scores, [line.attributed_minor for line in found.lines]
+
+
+def water_filled(total: int, weights: list[int], floor: int, cap: int) -> list[Fraction]:
+    """`clamp(k * weight, floor, cap)` for the `k` at which the sum is the total; it grows with k, in straight lines."""
+
+    def amounts(k: Fraction) -> list[Fraction]:
+        return [min(max(k * weight, Fraction(floor)), Fraction(cap)) for weight in weights]
+
+    breaks = sorted({Fraction(bound, weight) for weight in weights for bound in (floor, cap)})
+    place = bisect_left(breaks, Fraction(total), key=lambda k: sum(amounts(k), Fraction()))
+    low, high = breaks[place - 1], breaks[place]
+    below, above = sum(amounts(low)), sum(amounts(high))
+    return amounts(low + (high - low) * (total - below) / (above - below))
+
+
+def test_the_fund_s_constraints_hold_to_the_last_unit() -> None:
+    given, scores, amounts = fund()
+    total, floor, cap = given["pot_minor"], given["policy"]["floor_minor"], given["policy"]["cap_minor"]
+    assert (total, floor, cap) == (1_333_333, 200, total * given["cap_ppm"] // 10**6)
+    assert sum(amounts) == total
+    assert min(amounts) >= floor
+    assert max(amounts) <= cap
+    assert max(scores) > 10**6 * min(scores) > 0
+    assert all(more >= less for more, less in pairwise(amounts))
+    assert all(more > less for more, less in pairwise(scores))
+
+
+def test_the_fund_s_amounts_are_the_largest_remainders_of_water_filling() -> None:
+    given, scores, amounts = fund()
+    exact = water_filled(given["pot_minor"], scores, given["policy"]["floor_minor"], given["policy"]["cap_minor"])
+    assert sum(exact) == given["pot_minor"]
+    whole = [share.__floor__() for share in exact]
+    left = given["pot_minor"] - sum(whole)
+    by_remainder = sorted(range(len(exact)), key=lambda i: (whole[i] - exact[i], i))
+    assert amounts == [whole[i] + (i in by_remainder[:left]) for i in range(len(exact))]
+    assert amounts == apportion(given["pot_minor"], scores, floor=200, cap=66_666)
+
+
+def test_the_fund_s_figures_are_what_the_page_shows() -> None:
+    given, scores, amounts = fund()
+    (example,) = (example for example in EXAMPLES if example.title == FUND)
+    exact = water_filled(given["pot_minor"], scores, given["policy"]["floor_minor"], given["policy"]["cap_minor"])
+    bounds = [given["policy"]["cap_minor"], given["policy"]["floor_minor"]]
+    at_cap, at_floor = ([share == bound for share in exact].count(True) for bound in bounds)
+    totals, payees = example.tables
+    assert {row["figure"]: number(row["value"]) for row in totals} == {
+        "payees at the cap": at_cap,
+        "payees at the floor": at_floor,
+        "payees in between": len(amounts) - at_cap - at_floor,
+        "total of the amounts": sum(amounts),
+    }
+    without_bounds = apportion(given["pot_minor"], scores)
+    shown = [int(row["payee"].removeprefix("p")) for row in payees]
+    assert shown[0] == 1
+    assert shown[-1] == len(amounts)
+    for row, i in zip(payees, shown, strict=True):
+        assert number(row["score"]) == scores[i - 1], row
+        assert number(row["without bounds"]) == without_bounds[i - 1], row
+        assert number(row["amount"]) == amounts[i - 1], row
