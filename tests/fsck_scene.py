@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from typing import Final
 from uuid import UUID
 
 import numpy as np
 import sqlalchemy as sa
 
-from moiety import Collective, Method, Mode, Policy, Pool
+from ledger.checkpoint import Checkpoint, sign_checkpoint
+from ledger.note_keys import SignatureType, SigningKey
+from ledger.store import checkpoints, log, registry
+from ledger.store.checkpoints import StoredCheckpoint, StoredCosignature
+from moiety import Collective, Method, Mode, Policy, Pool, Schedule
 from moiety.attribution import score_batches
 from moiety.v1.registry_pb2 import COLLECTIVE_STATUS_SUSPENDED, COMMONS_RULE_FUND, SCORE_KIND_SIGNED_INFLUENCE
-from payout.store.fsck import CheckReport, check_pool, check_strays, read_registry
+from payout.store.fsck import CheckProgress, CheckReport, check_pool, check_strays, read_registry
 from services.static_files.archives import SpillFolder
 from tests.conftest import Deployment
 from tests.scene import NANO, NOON, POOL, Scene, event, open_scene
 
 OTHER: Final = "jazz"
+LOG_KEY: Final = SigningKey(f"log.example/pools/{POOL}", bytes(range(32)))
+WITNESS_KEY: Final = SigningKey("witness.example", bytes(range(1, 33)), SignatureType.COSIGNATURE)
 _WHOSE: Final = {"tune-1": "irish", "tune-2": "scottish"}
 
 
@@ -63,27 +70,47 @@ def build(deployment: Deployment) -> Scene:
     scene.submit([event(7)], "third")
     scene.pay_in(500, "money-2")
     scene.cut("round-3")
+    operator.update_schedule(POOL, Schedule(cron="30 6 * * *", time_zone="UTC"))
+    deployment.clock.advance(hours=7)
+    assert deployment.running.parts.scheduler.run_once()
+    sign(deployment)
     return scene
+
+
+def sign(deployment: Deployment) -> None:
+    """A checkpoint of the log as it is, and a witness's cosignature of it."""
+    with deployment.running.parts.database.transaction() as connection:
+        pool = registry.pool_ref(connection, POOL)
+        head = log.read_head(connection, pool)
+        note = sign_checkpoint(Checkpoint(LOG_KEY.name, head.size, head.root()), LOG_KEY)
+        row = StoredCheckpoint(head.size, LOG_KEY.verifier_key, note.to_bytes(), deployment.clock())
+        checkpoints.insert_checkpoint(connection, pool, row)
+        cosignature = StoredCosignature(WITNESS_KEY.verifier_key, WITNESS_KEY.sign(note.text, 77), 77)
+        checkpoints.insert_cosignature(connection, pool, row, cosignature)
 
 
 def check(connection: sa.Connection, *names: str) -> list[CheckReport]:
     """What a check says in the connection's transaction: of these pools or all of them, and of rows of none."""
-    registry = read_registry(connection)
+    found = read_registry(connection)
     reports = []
     with SpillFolder() as spills:
-        for pool in registry.pools:
+        for pool in found.pools:
             if names and pool.name not in names:
                 continue
-            steps = check_pool(connection, pool, registry, spills.new)
-            while True:
-                try:
-                    next(steps)
-                except StopIteration as end:
-                    reports.append(end.value)
-                    break
+            reports.append(report_of(check_pool(connection, pool, found, spills.new)))
     strays = CheckReport()
-    list(check_strays(connection, registry.pools, strays))
+    list(check_strays(connection, found.pools, strays))
     return [*reports, strays]
+
+
+def report_of(steps: Generator[CheckProgress, None, CheckReport]) -> CheckReport:
+    """What a check says at its end."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            report: CheckReport = end.value
+            return report
 
 
 def findings(connection: sa.Connection) -> list[tuple[str, str, str]]:

@@ -118,7 +118,8 @@ def take_it_away(moiety: Commands, operator: str, people: dict[str, str]) -> int
     moiety.run("log", "export", "folk", folder / "log", key=auditor)
     moiety.run("bundle", "folk", folder / "folk.tar", key=auditor)
     moiety.run("bundle", "folk", folder / "third.tar", "--rounds", "3", key=auditor)
-    entry = moiety.run("log", "list", "folk", key=auditor)[2]["entry"]
+    entries = [leaf["entry"] for leaf in moiety.run("log", "list", "folk", key=auditor)]
+    entry = next(entry for entry in entries if entry["type"] == "usage.v1")
     batch, digest = f"tunesmith~{entry['batch_id']}", entry["body_sha256"]
     moiety.run("usage", "proof", "folk", batch, "--out", folder / "receipt.tlog-proof", key=platform)
     (folder / "batch.arrow").write_bytes((folder / "log" / "body" / digest[:2] / digest).read_bytes())

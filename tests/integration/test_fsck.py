@@ -9,22 +9,29 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
+from ledger.merkle import Frontier, leaf_hash
 from ledger.store import tables as lt
+from ledger.store.database import Database
 from payout.store import tables as t
+from payout.store.fsck import LISTED_MAX, check_pool, read_registry
+from services.static_files.archives import SpillFolder
 from tests.conftest import Deployment
-from tests.fsck_scene import build, check, findings
-from tests.scene import Scene
+from tests.fsck_scene import build, check, findings, report_of
+from tests.scene import POOL, Scene, event
 
 FOLK: Final = 1
 """The store's number of the pool: the first that was made."""
 
 TABLES: Final = (
     lt.leaf, lt.node, lt.head, lt.body, lt.method, lt.membership, lt.event, lt.batch_weights, lt.batch, lt.retraction,
-    lt.revenue, lt.movement, lt.transfer, lt.balance, t.policy, t.round_, t.decision, t.posting,
+    lt.revenue, lt.movement, lt.transfer, lt.balance, t.policy, t.round_, t.decision, t.posting, lt.checkpoint,
+    lt.cosignature,
 )  # fmt: skip
 
-NOT_IN_THE_LOG: Final = {"retraction.request_sha256"}
-"""Which bytes of a request were hashed is not for anyone else to know."""
+FOLLOW_FROM_LEAVES: Final = TABLES[:-2]
+"""Rows that must be there. When to sign a checkpoint is the signer's choice, and so a lost one is not missed."""
+
+NOT_IN_THE_LOG: Final = {"retraction.request_sha256", "checkpoint.created_at"}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -85,15 +92,13 @@ def test_an_edited_row_is_found_and_its_table_named(tampering: sa.Connection, ta
     edit = sa.update(table).values({column: another(table.c[column])}).where(middle_row(tampering, table))
     assert tampering.execute(edit).rowcount == 1
     found = findings(tampering)
-    print(*found, sep="\n")
     assert table.name in {name for name, _, _ in found}
 
 
-@pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
+@pytest.mark.parametrize("table", FOLLOW_FROM_LEAVES, ids=lambda table: table.name)
 def test_a_deleted_row_is_found_and_its_table_named(tampering: sa.Connection, table: sa.Table) -> None:
     assert tampering.execute(sa.delete(table).where(middle_row(tampering, table))).rowcount == 1
     found = findings(tampering)
-    print(*found, sep="\n")
     assert (table.name, "row") in {(name, figure) for name, _, figure in found}
 
 
@@ -106,5 +111,124 @@ def test_an_inserted_row_is_found_and_its_table_named(tampering: sa.Connection, 
     rows = sa.select(*copied).where(middle_row(tampering, table))
     tampering.execute(sa.insert(table).from_select([each.name for each in table.columns], rows))
     found = findings(tampering)
-    print(*found, sep="\n")
-    assert (table.name, "row") in {(name, figure) for name, _, figure in found}
+    figures = {figure for name, _, figure in found if name == table.name}
+    assert figures & {"row", "note"}
+
+
+def test_every_body_that_is_edited_is_named(tampering: sa.Connection) -> None:
+    digests = tampering.execute(sa.select(lt.body.c.sha256).where(lt.body.c.pool_id == FOLK)).scalars().all()
+    for digest in digests:
+        savepoint = tampering.begin_nested()
+        edit = sa.update(lt.body).where(lt.body.c.sha256 == digest).values(bytes=another(lt.body.c.bytes))
+        tampering.execute(edit)
+        assert ("body", f"sha256={digest.hex()}", "bytes") in findings(tampering)
+        savepoint.rollback()
+    assert len(digests) > 10
+
+
+def test_a_leaf_that_is_edited_or_deleted_is_named_wherever_it_stands(tampering: sa.Connection) -> None:
+    size = tampering.execute(sa.select(lt.head.c.size).where(lt.head.c.pool_id == FOLK)).scalar_one()
+    for index in (0, 1, size // 2, size - 2, size - 1):
+        here = (lt.leaf.c.pool_id == FOLK) & (lt.leaf.c.leaf_index == index)
+        for change, figure in (
+            (sa.update(lt.leaf).values(entry=another(lt.leaf.c.entry)), "entry"),
+            (sa.update(lt.leaf).values(hash=another(lt.leaf.c.hash)), "hash"),
+            (sa.delete(lt.leaf), "row"),
+        ):
+            savepoint = tampering.begin_nested()
+            tampering.execute(change.where(here))
+            assert findings(tampering) == [("leaf", f"leaf_index={index}", figure)]
+            savepoint.rollback()
+
+
+def test_an_entry_that_was_edited_with_its_hash_does_not_fit_the_tree(tampering: sa.Connection) -> None:
+    entry, _ = revenue_leaf(tampering)
+    forged = entry.replace(b'"amount_minor":"500"', b'"amount_minor":"900"')
+    assert forged != entry
+    tampering.execute(sa.update(lt.leaf).where(lt.leaf.c.entry == entry).values(entry=forged, hash=leaf_hash(forged)))
+    found = findings(tampering)
+    assert {"node", "head", "checkpoint", "transfer", "balance"} <= {table for table, _, _ in found}
+
+
+def test_a_log_that_was_forged_to_its_head_has_another_root_than_its_checkpoint(tampering: sa.Connection) -> None:
+    """Whoever rewrites every table still cannot sign; and the checkpoint lies elsewhere too."""
+    entry, index = revenue_leaf(tampering)
+    forged = entry.replace(b'"note":""', b'"note":"forged"')
+    assert forged != entry
+    tampering.execute(sa.update(lt.leaf).where(lt.leaf.c.entry == entry).values(entry=forged, hash=leaf_hash(forged)))
+    hashes = tampering.execute(
+        sa.select(lt.leaf.c.hash).where(lt.leaf.c.pool_id == FOLK).order_by(lt.leaf.c.leaf_index)
+    ).scalars()
+    frontier, nodes = Frontier(), lt.node.c.pool_id == FOLK
+    for digest in hashes.all():
+        for place, node in frontier.append(digest).items():
+            here = (lt.node.c.level == place.level) & (lt.node.c.node_index == place.index)
+            tampering.execute(sa.update(lt.node).where(nodes & here).values(hash=node))
+    tampering.execute(sa.update(lt.head).where(lt.head.c.pool_id == FOLK).values(frontier=frontier.to_bytes()))
+    found = findings(tampering)
+    assert {(table, figure) for table, _, figure in found if table == "checkpoint"} == {("checkpoint", "root")}
+    # A round names the root of the log that it was cut from.
+    assert {table for table, _, _ in found} <= {"checkpoint", "leaf"}
+    assert index < frontier.size
+
+
+def revenue_leaf(connection: sa.Connection) -> tuple[bytes, int]:
+    """The entry and index of the last revenue."""
+    on = (lt.leaf.c.pool_id == lt.revenue.c.pool_id) & (lt.leaf.c.leaf_index == lt.revenue.c.leaf_index)
+    query = sa.select(lt.leaf.c.entry, lt.leaf.c.leaf_index).join_from(lt.leaf, lt.revenue, on)
+    row = connection.execute(query.order_by(lt.leaf.c.leaf_index.desc()).limit(1)).one()
+    return bytes(row.entry), row.leaf_index
+
+
+@pytest.mark.parametrize("column", ["name", "display_name", "currency", "created_at"])
+def test_what_a_pool_is_called_follows_from_its_first_leaf(tampering: sa.Connection, column: str) -> None:
+    tampering.execute(sa.update(lt.pool).where(lt.pool.c.pool_id == FOLK).values({column: another(lt.pool.c[column])}))
+    found = [(each.table, each.figure) for report in check(tampering) for each in report.findings]
+    assert found == [("pool", column)]
+
+
+def test_a_pool_that_was_deleted_leaves_rows_of_no_pool(tampering: sa.Connection) -> None:
+    tampering.execute(sa.delete(lt.pool).where(lt.pool.c.pool_id == FOLK))
+    found = [(each.table, each.key) for report in check(tampering) for each in report.findings]
+    assert set(found) == {(table.name, f"pool_id={FOLK}") for table in (*TABLES, t.schedule)}
+
+
+@pytest.mark.parametrize("table", [lt.platform, lt.collective], ids=lambda table: table.name)
+@pytest.mark.parametrize("change", [sa.update, sa.delete])
+def test_a_name_that_a_log_uses_must_be_registered(tampering: sa.Connection, table: sa.Table, change: Any) -> None:
+    name = "tunesmith" if table is lt.platform else "irish"
+    statement = change(table).where(table.c.name == name)
+    tampering.execute(statement.values(name="another") if change is sa.update else statement)
+    assert findings(tampering) == [(table.name, f"name={name}", "row")]
+
+
+def test_two_platforms_that_changed_places_are_found(tampering: sa.Connection) -> None:
+    for name, other in (("tunesmith", "?"), ("songbird", "tunesmith"), ("?", "songbird")):
+        tampering.execute(sa.update(lt.platform).where(lt.platform.c.name == name).values(name=other))
+    assert {"batch", "event", "revenue", "retraction"} <= {table for table, _, _ in findings(tampering)}
+
+
+def test_all_findings_are_counted_and_the_first_are_listed(tampering: sa.Connection) -> None:
+    tampering.execute(
+        sa.text("INSERT INTO event SELECT 1, 2, gen_random_uuid(), number % 7 FROM generate_series(1, 1000) AS number")
+    )
+    report, _ = check(tampering, POOL)
+    assert (len(report.findings), report.finding_count) == (LISTED_MAX, 1000)
+    assert {finding.table for finding in report.findings} == {"event"}
+
+
+def test_what_is_written_while_a_check_goes_on_does_not_disturb_it(scene: Scene, shared_database_url: str) -> None:
+    """Last of all, because it adds to what the others share."""
+    database = Database(shared_database_url, connections=1)
+    with database.snapshot() as connection, SpillFolder() as spills:
+        registry = read_registry(connection)
+        steps = check_pool(connection, registry.pools[0], registry, spills.new)
+        size = next(steps).leaf_total
+        scene.submit([event(number) for number in range(100, 103)], "meanwhile")
+        scene.pay_in(100, "meanwhile")
+        report = report_of(steps)
+    assert (report.findings, report.leaves) == ([], size)
+    with database.snapshot() as connection:
+        after, _ = check(connection, POOL)
+    assert (after.findings, after.leaves) == ([], size + 2)
+    database.close()
