@@ -12,10 +12,10 @@ COMPILE = $(BIN)/uv --no-config pip compile --quiet --universal --python-version
 	--custom-compile-command "make lock" $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test spark lint format proto migrate bench lock clean
+.PHONY: help demo up test bench-quick spark lint format proto migrate bench lock clean
 
 help:  ## Show this list
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.demo-stamp  ## Run the main job on real input: usage in, rounds out, replayed
 	$(BIN)/moiety demo $(ARGS)
@@ -49,8 +49,11 @@ proto: $(VENV)/.dev-stamp  ## Regenerate moiety/v1 from proto/
 migrate: $(VENV)/.demo-stamp  ## Bring the schema of MOIETY_DATABASE_OWNER_URL up to date
 	$(BIN)/moiety db upgrade $(ARGS)
 
-bench: $(VENV)/.dev-stamp  ## Run the benchmarks
+bench: $(VENV)/.dev-stamp  ## Run the benchmarks, and bring docs/performance.md in line with them
 	$(BIN)/python -m bench $(ARGS)
+
+bench-quick: $(VENV)/.dev-stamp  ## Run a small version of each benchmark, and judge nothing
+	$(BIN)/python -m bench --quick $(ARGS)
 
 lock: $(VENV)/.dev-stamp  ## Pin pyproject.toml's dependencies again (ARGS=--upgrade for newer versions)
 	$(COMPILE) pyproject.toml --all-extras --group build --output-file requirements/dev.txt

@@ -15,7 +15,8 @@ from ledger.leaves import (
     RevenueContent,
     UsageContent,
 )
-from ledger.static_files import JOURNAL, body_path
+from ledger.static_files import BALANCES, JOURNAL, body_path
+from ledger.unique_events import Conflict
 from payout.divergence import Divergence
 from payout.rounds import DecisionContent, PostingContent, RoundContent
 
@@ -165,3 +166,34 @@ def _usage_step(figure: str) -> Step:
     if figure in ("body_sha256", "body_bytes"):
         return Step.BODIES
     return Step.WEIGHTS if figure.startswith("mode ") else Step.BATCHES
+
+
+def body_finding(divergence: Divergence, digest: str) -> Finding:
+    """What is wrong with a body itself."""
+    return Finding(
+        Step.BODIES, divergence.figure, divergence.logged, divergence.replayed, divergence.leaf_index, body=digest,
+        file=body_path(bytes.fromhex(digest)),
+    )  # fmt: skip
+
+
+def conflict_finding(conflict: Conflict) -> Finding:
+    """An event that does not count as it should."""
+    logged = "accepted" if conflict.accepted else "a duplicate"
+    if conflict.earlier is None:
+        recomputed = "the first with its id"
+    else:
+        leaf_index, position = conflict.earlier
+        recomputed = f"a duplicate of event {position} in leaf {leaf_index}"
+    figure = f"event {conflict.position}, {conflict.event_id.hex()}"
+    return Finding(Step.EVENTS, figure, logged, recomputed, conflict.leaf_index)
+
+
+def line_finding(claimed: bytes, replayed: bytes) -> Finding:
+    """The first line of the balances that is not the one that follows."""
+    theirs, ours = claimed.decode(errors="replace").split("\n"), replayed.decode().split("\n")
+    length = max(len(theirs), len(ours))
+    padded = zip(theirs + ["nothing"] * (length - len(theirs)), ours + ["nothing"] * (length - len(ours)), strict=True)
+    for line, (one, other) in enumerate(padded, 1):
+        if one != other:
+            return Finding(Step.BALANCES, "balance", one[:200], other[:200], file=BALANCES, line=line)
+    raise AssertionError("two different texts have the same lines")

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
 
@@ -27,12 +27,11 @@ from ledger.leaves import (
     RevenueContent,
     UsageContent,
     decode,
-    decode_positions,
 )
 from ledger.merkle import HASH_BYTES, Frontier, leaf_hash
-from ledger.readings import Reading
 from ledger.registry import PPM, require_range
-from ledger.usage import AI_ONLY, HUMAN_AI, BoolArray, Int64Array, UsageBatch, are_distinct, first_occurrences
+from ledger.usage import AI_ONLY, HUMAN_AI, Int64Array, UsageBatch
+from payout.batch_check import WeighedBatch, accepted_batch, mask_of, positions_of, weighed_batch
 from payout.declared import Declared
 from payout.divergence import DivergedError, Divergence, LogReader, checked_body, require, require_same
 from payout.policy import Policy, PolicyContent, PoolContent
@@ -67,14 +66,6 @@ class Progress:
     leaf_total: int
     events: int
     shares: int
-
-
-class WeighedBatch(NamedTuple):
-    """A usage leaf's batch: its events, which of them were accepted, and the weights of these."""
-
-    batch: UsageBatch
-    accepted: BoolArray
-    weights: BatchWeights
 
 
 def _at_once(work: Callable[[], WeighedBatch]) -> Callable[[], WeighedBatch]:
@@ -242,13 +233,9 @@ class PoolFold:
         """Weigh a usage leaf again from its body, and hold its totals against that."""
         # How it is read is looked up here, where there is one thread; the body is read by whoever does the work.
         reading = self.declared.reading(self.log, leaf.index, leaf.content)
-        self._under_way.append((leaf, self.submit(partial(self._weighed, leaf.index, leaf.content, reading))))
+        self._under_way.append((leaf, self.submit(partial(weighed_batch, self.log, leaf.index, leaf.content, reading))))
         while len(self._under_way) > self.ahead:
             self._settle_oldest()
-
-    def _weighed(self, leaf_index: int, content: UsageContent, reading: Reading) -> WeighedBatch:
-        batch, accepted = self._batch(leaf_index, content, reading)
-        return WeighedBatch(batch, accepted, weigh(batch, accepted))
 
     def _settle_oldest(self) -> None:
         leaf, wait = self._under_way.popleft()
@@ -257,22 +244,6 @@ class PoolFold:
         self.events += content.accepted
         self.shares += len(weighed.batch.shares)
         self.observe(leaf, weighed)
-
-    def _batch(self, leaf_index: int, content: UsageContent, reading: Reading) -> tuple[UsageBatch, BoolArray]:
-        """The batch in a usage leaf's body, and which of its events were accepted."""
-        body = checked_body(self.log, leaf_index, "body_sha256", content.body_sha256)
-        require_same(leaf_index, "body_bytes", content.body_bytes, len(body))
-        try:
-            batch = reading.usage(body)
-        except InvalidInputError as error:
-            raise DivergedError(Divergence(leaf_index, "body", "a valid batch", str(error))) from None
-        accepted = ~_mask(leaf_index, "duplicates", content.duplicates, len(batch))
-        if not are_distinct(batch):
-            first, _ = first_occurrences(batch)
-            repeated = np.flatnonzero(accepted & ~first)
-            require_same(leaf_index, "duplicates", "[]", str(repeated.tolist()))
-        require_same(leaf_index, "accepted", content.accepted, int(np.count_nonzero(accepted)))
-        return batch, accepted
 
     def _retract(self, leaf: Leaf[Any], *, counts: bool) -> None:
         content: RetractionContent = leaf.content
@@ -285,14 +256,14 @@ class PoolFold:
         if not isinstance(original, UsageContent):
             raise DivergedError(Divergence(leaf.index, "batch_leaf", original.type, UsageContent.type))
         require_same(leaf.index, "platform", content.platform, original.platform)
-        positions = set(_positions(leaf.index, "positions", content.positions))
+        positions = set(positions_of(leaf.index, "positions", content.positions))
         again = positions & self.retracted.setdefault(content.batch_leaf, set())
         require_same(leaf.index, "positions retracted before", "[]", str(sorted(again)))
         self.retracted[content.batch_leaf] |= positions
         if counts:
             reading = self.declared.reading(self.log, content.batch_leaf, original)
-            batch, accepted = self._batch(content.batch_leaf, original, reading)
-            taken_back = _mask(leaf.index, "positions", content.positions, len(batch))
+            batch, accepted = accepted_batch(self.log, content.batch_leaf, original, reading)
+            taken_back = mask_of(leaf.index, "positions", content.positions, len(batch))
             never = np.flatnonzero(taken_back & ~accepted)
             require_same(leaf.index, "positions never accepted", "[]", str(never.tolist()))
             weights = weigh(batch, taken_back)
@@ -331,22 +302,6 @@ class PoolFold:
                 self.weights.add(key, numbered, sign=sign)
                 if self.weights_since_cut is not None:
                     self.weights_since_cut.add(key, numbered, sign=sign)
-
-
-def _positions(leaf_index: int, figure: str, logged: str) -> list[int]:
-    try:
-        return decode_positions(logged)
-    except LedgerCorruptError as error:
-        raise DivergedError(Divergence(leaf_index, figure, logged, str(error))) from None
-
-
-def _mask(leaf_index: int, figure: str, logged: str, events: int) -> BoolArray:
-    positions = _positions(leaf_index, figure, logged)
-    if positions and positions[-1] >= events:
-        raise DivergedError(Divergence(leaf_index, figure, str(positions[-1]), f"positions below {events}"))
-    mask = np.zeros(events, dtype=np.bool_)
-    mask[positions] = True
-    return mask
 
 
 def checked_lines(leaf_index: int, statement: bytes) -> list[Line]:

@@ -14,9 +14,10 @@ from ledger.log_proofs import LogProof
 from ledger.merkle import leaf_hash
 from ledger.note_keys import VerifierKey
 from ledger.scores import parse_score_batch
+from payout.batch_check import WeighedBatch
 from payout.divergence import DivergedError, checked_body
 from payout.findings import Finding, FoundError, Report, Step, finding_of
-from payout.pool_fold import PoolFold, WeighedBatch
+from payout.pool_fold import PoolFold
 
 _ALONE = "takes the whole bundle"
 

@@ -7,13 +7,25 @@ from typing import Any, Final
 from ledger.errors import LedgerCorruptError
 from ledger.leaves import Leaf, MembershipContent, RetractionContent, RevenueContent, UsageContent
 from ledger.membership import parse_membership
-from ledger.static_files import BALANCES, body_path, render_balances
+from ledger.static_files import BALANCES, render_balances
 from ledger.static_log import StaticLog
-from ledger.unique_events import Conflict, Spill, UniqueEvents
+from ledger.unique_events import Spill, UniqueEvents
+from payout.batch_check import WeighedBatch
 from payout.divergence import DivergedError, Divergence, checked_body, require, require_same
-from payout.findings import Finding, FoundError, Headway, Report, RoundSummary, Step, finding_of
+from payout.findings import (
+    Finding,
+    FoundError,
+    Headway,
+    Report,
+    RoundSummary,
+    Step,
+    body_finding,
+    conflict_finding,
+    finding_of,
+    line_finding,
+)
 from payout.policy import Policy, PoolContent
-from payout.pool_fold import PoolFold, WeighedBatch, checked_lines
+from payout.pool_fold import PoolFold, checked_lines
 from payout.replay import check_decision, check_round, policy_in_force
 from payout.rounds import Decision, DecisionContent, PostingContent, RoundContent
 
@@ -224,7 +236,7 @@ class _LeafPass:
             try:
                 body = checked_body(self.log, leaf_index, figure, digest)
             except DivergedError as diverged:
-                raise FoundError(_body_finding(diverged.divergence, digest)) from None
+                raise FoundError(body_finding(diverged.divergence, digest)) from None
             self._count_body(len(body))
 
     def _check_place(self, leaf_index: int, content: RoundContent) -> Policy:
@@ -269,14 +281,14 @@ class _LeafPass:
             return
         conflict = self.unique.first_conflict()
         if conflict is not None:
-            raise FoundError(_conflict_finding(conflict))
+            raise FoundError(conflict_finding(conflict))
 
     def _check_books(self) -> None:
         self.log.journal.finish()
         self.report.count(Step.BALANCES, "transfers", self.log.journal.transfers)
         claimed, replayed = self.log.files.read(BALANCES), render_balances(self.fold.balances)
         if claimed != replayed:
-            raise FoundError(_line_finding(claimed, replayed))
+            raise FoundError(line_finding(claimed, replayed))
         self.report.count(Step.BALANCES, "balances", len(self.fold.balances))
         total = sum(self.fold.balances.values())
         if total:
@@ -302,31 +314,3 @@ def _earliest(fold: PoolFold, divergence: Divergence) -> Divergence:
     except DivergedError as other:
         return min(divergence, other.divergence, key=lambda each: each.leaf_index)
     return divergence
-
-
-def _body_finding(divergence: Divergence, digest: str) -> Finding:
-    return Finding(
-        Step.BODIES, divergence.figure, divergence.logged, divergence.replayed, divergence.leaf_index, body=digest,
-        file=body_path(bytes.fromhex(digest)),
-    )  # fmt: skip
-
-
-def _conflict_finding(conflict: Conflict) -> Finding:
-    logged = "accepted" if conflict.accepted else "a duplicate"
-    if conflict.earlier is None:
-        recomputed = "the first with its id"
-    else:
-        leaf_index, position = conflict.earlier
-        recomputed = f"a duplicate of event {position} in leaf {leaf_index}"
-    figure = f"event {conflict.position}, {conflict.event_id.hex()}"
-    return Finding(Step.EVENTS, figure, logged, recomputed, conflict.leaf_index)
-
-
-def _line_finding(claimed: bytes, replayed: bytes) -> Finding:
-    theirs, ours = claimed.decode(errors="replace").split("\n"), replayed.decode().split("\n")
-    length = max(len(theirs), len(ours))
-    padded = zip(theirs + ["nothing"] * (length - len(theirs)), ours + ["nothing"] * (length - len(ours)), strict=True)
-    for line, (one, other) in enumerate(padded, 1):
-        if one != other:
-            return Finding(Step.BALANCES, "balance", one[:200], other[:200], file=BALANCES, line=line)
-    raise AssertionError("two different texts have the same lines")

@@ -61,9 +61,7 @@ def _check_strays(output: Output, connection: sa.Connection, pools: list[PoolRef
 def show(output: Output, reports: Sequence[CheckReport]) -> bool:
     """Print what was checked and found; True where nothing was."""
     found = sum(report.finding_count for report in reports)
-    summary = (
-        "Every row follows from its log." if not found else f"Findings: {found:,}."
-    )
+    summary = "Every row follows from its log." if not found else f"Findings: {found:,}."
     document = {"holds": not found, "finding_count": found, "reports": [_document(report) for report in reports]}
     output.show(document, "\n".join([*(line for report in reports for line in _lines(report)), summary]))
     return not found

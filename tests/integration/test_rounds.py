@@ -423,6 +423,16 @@ def test_balances_are_the_sums_of_transfers(paid_up: Scene) -> None:
     ]
 
 
+def test_transfers_are_listed_from_a_leaf_on(paid_up: Scene) -> None:
+    listed = list(paid_up.operator.list_transfers(POOL))
+    for start in (0, listed[0].leaf_index, listed[-1].leaf_index, listed[-1].leaf_index + 1):
+        from_there = [transfer for transfer in listed if transfer.leaf_index >= start]
+        assert list(paid_up.operator.list_transfers(POOL, start=start)) == from_there
+    with pytest.raises(InvalidArgumentError) as caught:
+        list(paid_up.operator.list_transfers(POOL, start=-1))
+    assert [violation.field for violation in caught.value.violations] == ["start"]
+
+
 def test_revenue_of_another_currency_or_beyond_the_bounds_is_refused(scene: Scene, owner: sa.Engine) -> None:
     before = row_counts(owner)
     record = scene.platform.record_revenue

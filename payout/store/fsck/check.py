@@ -20,9 +20,10 @@ from ledger.merkle import leaf_hash
 from ledger.store import tables as lt
 from ledger.store.log import PoolRef
 from ledger.unique_events import Spill, UniqueEvents
+from payout.batch_check import WeighedBatch
 from payout.divergence import DivergedError, Divergence
 from payout.policy import PoolContent
-from payout.pool_fold import CONTENTS, PoolFold, WeighedBatch
+from payout.pool_fold import CONTENTS, PoolFold
 from payout.rounds import DecisionContent
 from payout.store.fsck.bodies import BodyRows
 from payout.store.fsck.checkpoints import CheckpointRows

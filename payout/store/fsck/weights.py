@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from ledger.batch_weights import pack
 from ledger.leaves import UsageContent
 from ledger.store import tables as lt
-from payout.pool_fold import WeighedBatch
+from payout.batch_check import WeighedBatch
 from payout.store.fsck.report import LISTED_MAX, CheckReport
 from payout.store.fsck.rows import Row, add_extra, columns_of, compare, stored_rows
 
