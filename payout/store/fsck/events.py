@@ -105,15 +105,20 @@ class EventRows:
 
 
 def _over_offered(query: str) -> sa.TextClause:
-    """A query over the events that are offered as one string of bytes, with the number of each one's row."""
+    """A query over the events that are offered as one string of bytes, with the number of each one's row.
+
+    A subquery for each, not a join: that would read the whole table for every batch where the planner thinks it small.
+    """
     numbered = f"""
         WITH offered AS MATERIALIZED (
             SELECT encode(substring(:ids FROM 16 * place + 1 FOR 16), 'hex')::uuid AS event_id
             FROM generate_series(0, :count - 1) AS place
         ), numbered AS (
-            SELECT offered.event_id, event.batch_number
-            FROM offered LEFT JOIN event
-            ON event.event_id = offered.event_id AND event.pool_id = :pool_id AND event.platform_id = :platform_id
+            SELECT event_id, (
+                SELECT batch_number FROM event
+                WHERE pool_id = :pool_id AND platform_id = :platform_id AND event.event_id = offered.event_id
+            ) AS batch_number
+            FROM offered
         )
         {query}
     """  # noqa: S608  # both queries are written below
