@@ -21,7 +21,7 @@ PARTS: dict[str, Part] = {
     ),
     "calculation": lambda stage, runs, quick: rounds.measure_calculation(stage, runs, batches=20 if quick else 10_000),
     "proofs": lambda stage, runs, quick: proofs.measure(stage, runs, leaves=3_000 if quick else 300_000),
-    "replay": lambda stage, runs, quick: rounds.measure_replay(stage, runs, batches=4 if quick else 50),
+    "replay": lambda stage, runs, quick: rounds.measure_replay(stage, runs, batches=4 if quick else 200),
 }
 """Each begins with a service and a Postgres of its own, so that none measures what another left behind."""
 

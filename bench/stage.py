@@ -23,6 +23,7 @@ from services import keys
 from services.api.registry import pool_of
 from services.embedded import embedded_postgres
 from services.host import FIRST_OPERATOR
+from services.memory import keep_freed_memory
 from services.schema import upgrade
 from services.settings import load_settings
 from services.wiring import Parts, system_clock, wire
@@ -95,6 +96,7 @@ def staged() -> Iterator[Stage]:
         process = subprocess.Popen(
             [sys.executable, "-m", "bench.server"], stdout=subprocess.PIPE, text=True, env={**os.environ, **chosen}
         )
+        keep_freed_memory()
         parts = wire(load_settings(database_url=url))
         try:
             assert process.stdout is not None

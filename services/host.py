@@ -18,6 +18,7 @@ from services.checkpoints.key_file import DEFAULT_ORIGIN, generate_key
 from services.checkpoints.timer import every
 from services.embedded import embedded_postgres
 from services.keys import Principal, Role
+from services.memory import keep_freed_memory
 from services.schema import pending_revisions, upgrade
 from services.server import Server
 from services.settings import Settings
@@ -89,6 +90,7 @@ def everything(settings: Settings, data_folder: Path, *, clock: Clock = system_c
 def _parts(settings: Settings, clock: Clock) -> Iterator[Parts]:
     if not settings.database_url:
         raise InvalidInputError.of("MOIETY_DATABASE_URL", "is not set; `moiety up` needs no database of yours")
+    keep_freed_memory()
     parts = wire(settings, clock=clock)
     try:
         with parts.database.transaction() as connection:

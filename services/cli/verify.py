@@ -83,6 +83,7 @@ def _check_bundle(
     from payout.verification import Asked, verify
     from payout.verification_fold import Means
     from services.cli.verdict import show
+    from services.memory import keep_freed_memory
     from services.static_files.archives import SpillFolder, open_files
 
     try:
@@ -92,6 +93,7 @@ def _check_bundle(
     except FormatError as error:
         found = Report(finding=Finding(Step.ENTRIES, "form", error.reason, "as it is specified", file=error.subject))
         return show(output, found)
+    keep_freed_memory()
     asked = Asked(key, since=since, witnesses=witnesses, rounds=rounds)
     with (
         closing(files),
