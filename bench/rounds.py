@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +23,8 @@ from payout.store.rounds import StoredLog
 
 SHARES_PER_EVENT = 1_000
 REVENUE_MINOR = 100_000_000
+THREADS = 2
+"""Of a replay, and of DuckDB."""
 
 
 def measure_calculation(stage: Stage, runs: int, *, batches: int) -> list[Figure]:
@@ -76,7 +79,7 @@ def _bare_read_seconds(stage: Stage, pool: str) -> float:
 
 
 def measure_replay(stage: Stage, runs: int, *, batches: int) -> list[Figure]:
-    """A round replayed from Postgres, hashing included, against DuckDB summing the same shares; a thread each."""
+    """A round replayed from Postgres, hashing included, against DuckDB summing the same shares, on as many threads."""
     workload = Workload(batches=batches)
     tables = workload.tables()
     pool, (key,) = stage.new_pool(workload), stage.platform_keys(1)
@@ -98,8 +101,9 @@ def measure_replay(stage: Stage, runs: int, *, batches: int) -> list[Figure]:
 
 
 def _replay_seconds(stage: Stage, pool: str, round_leaf: int, shares: int) -> float:
-    with timed() as seconds:
-        replay = replay_round(StoredLog(stage.parts.database, stage.ref(pool)), round_leaf)
+    with ThreadPoolExecutor(THREADS) as threads, timed() as seconds:
+        log = StoredLog(stage.parts.database, stage.ref(pool))
+        replay = replay_round(log, round_leaf, submit=lambda work: threads.submit(work).result, ahead=THREADS)
         try:
             while True:
                 next(replay)
@@ -133,7 +137,7 @@ def _duckdb_seconds(path: Path, weight: int) -> float:
         SELECT collective, mode, sum(units::HUGEINT * share) AS weight, count(*) AS named
         FROM read_parquet(?) GROUP BY ALL ORDER BY ALL
     """
-    with duckdb.connect(config={"threads": 1}) as connection, timed() as seconds:
+    with duckdb.connect(config={"threads": THREADS}) as connection, timed() as seconds:
         rows = connection.execute(query, [str(path)]).fetchall()
     if sum(row[2] for row in rows) != weight:
         raise AssertionError("DuckDB sums to something else")

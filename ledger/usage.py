@@ -151,7 +151,10 @@ def are_distinct(batch: UsageBatch) -> bool:
 def first_occurrences(batch: UsageBatch) -> tuple[BoolArray, Int64Array]:
     """Which events are the first with their id in the batch, and the positions of these in ascending order of id."""
     halves = batch.event_ids.view(">u8").reshape(-1, 2).astype(np.uint64)
-    order = np.lexsort((halves[:, 1], halves[:, 0]))
+    order = np.argsort(halves[:, 0])
+    ascending = halves[order, 0]
+    if (ascending[1:] == ascending[:-1]).any():  # rare but for duplicates; the other half decides
+        order = np.lexsort((halves[:, 1], halves[:, 0]))
     ordered = batch.event_ids[order]
     fresh = np.ones(len(order), dtype=np.bool_)
     fresh[1:] = ordered[1:] != ordered[:-1]

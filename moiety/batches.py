@@ -57,7 +57,7 @@ SCORES_PER_BATCH = 1_500_000
 
 _PANDAS_INDEX = re.compile(r"__index_level_\d+__")
 # A batch is kept as it is sent, for ever: two thirds of the size for a tenth of the time that taking it in costs.
-_IPC = pa.ipc.IpcWriteOptions(compression=pa.Codec("zstd", compression_level=1), emit_dictionary_deltas=False)
+_IPC = pa.ipc.IpcWriteOptions(compression=pa.Codec("zstd", compression_level=3), emit_dictionary_deltas=False)
 
 
 class ArrowStreamable(Protocol):

@@ -68,7 +68,12 @@ class Progress:
     shares: int
 
 
-def _at_once(work: Callable[[], WeighedBatch]) -> Callable[[], WeighedBatch]:
+Submit = Callable[[Callable[[], WeighedBatch]], Callable[[], WeighedBatch]]
+"""Begins work, and gives what waits for its result."""
+
+
+def at_once(work: Callable[[], WeighedBatch]) -> Callable[[], WeighedBatch]:
+    """Do the work before going on."""
     done = work()
     return lambda: done
 
@@ -81,12 +86,12 @@ def _nobody(leaf: Leaf[Any], weighed: WeighedBatch) -> None:
 class PoolFold:
     """The state of a pool so far, as a fold of its leaves.
 
-    `submit` begins work and gives what waits for its result; `ahead` is how many batches may be under way before the
-    oldest is waited for. Their results are taken in by the order of the log, whatever the order of the work.
+    `submit` begins the work on a batch; `ahead` is how many may be under way before the oldest is waited for. Their
+    results are taken in by the order of the log, whatever the order of the work.
     """
 
     log: LogReader
-    submit: Callable[[Callable[[], WeighedBatch]], Callable[[], WeighedBatch]] = _at_once
+    submit: Submit = at_once
     ahead: int = 0
     observe: Callable[[Leaf[Any], WeighedBatch], None] = _nobody
     """Sees each batch that was taken in."""
@@ -146,6 +151,14 @@ class PoolFold:
         """Take in all batches that are under way."""
         while self._under_way:
             self._settle_oldest()
+
+    def earliest(self, divergence: Divergence) -> Divergence:
+        """Of a divergence and those of the batches that are under way, the first in the log."""
+        try:
+            self.settle()
+        except DivergedError as other:
+            return min(divergence, other.divergence, key=lambda each: each.leaf_index)
+        return divergence
 
     def fold(self, encoded: EncodedLeaf, *, weigh_from: int) -> Leaf[Any]:
         """Take in the next leaf, and give it; usage from `weigh_from` on is weighed again from its body."""

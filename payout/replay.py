@@ -15,7 +15,7 @@ from ledger.leaves import (
 )
 from payout.divergence import DivergedError, Divergence, LogReader, checked_body, require, require_same
 from payout.policy import Policy
-from payout.pool_fold import PoolFold, Progress
+from payout.pool_fold import PoolFold, Progress, Submit, at_once
 from payout.rounds import (
     Decision,
     DecisionContent,
@@ -42,15 +42,19 @@ class Verdict:
     divergence: Divergence | None
 
 
-def replay_round(log: LogReader, round_leaf: int) -> Generator[Progress, None, Verdict]:
+def replay_round(
+    log: LogReader, round_leaf: int, *, submit: Submit = at_once, ahead: int = 0
+) -> Generator[Progress, None, Verdict]:
     """Replay the round whose `round.v1` entry stands at `round_leaf`; yields progress, returns the verdict.
+
+    `submit` and `ahead` are those of `PoolFold`.
 
     1. The round's own entry gives its interval.
     2. Every leaf below its end is folded: hashes, index, transfers; bodies of its usage are weighed again.
     3. The round is distributed again and held against its entry and its statement, figure by figure.
     4. Decisions after it keep to the policy, and its posting moved what its statement says.
     """
-    fold_so_far = PoolFold(log)
+    fold_so_far = PoolFold(log, submit=submit, ahead=ahead)
     total = log.size()
     try:
         found = next(iter(log.leaves(round_leaf, round_leaf + 1)), None)
@@ -65,6 +69,7 @@ def replay_round(log: LogReader, round_leaf: int) -> Generator[Progress, None, V
             fold_so_far.fold(encoded, weigh_from=content.start)
             yield fold_so_far.progress(total)
         fold_so_far.require_size(content.end)
+        fold_so_far.settle()
         distribution, policy = check_round(log, fold_so_far, subject)
         for encoded in log.leaves(content.end, total):
             leaf = fold_so_far.fold(encoded, weigh_from=total)
@@ -72,10 +77,10 @@ def replay_round(log: LogReader, round_leaf: int) -> Generator[Progress, None, V
             yield fold_so_far.progress(total)
         fold_so_far.require_size(total)
     except DivergedError as diverged:
-        return Verdict(fold_so_far.progress(total), diverged.divergence)
+        return Verdict(fold_so_far.progress(total), fold_so_far.earliest(diverged.divergence))
     except LedgerCorruptError as error:
         missing = Divergence(fold_so_far.frontier.size, "leaf", str(error), "a log without holes")
-        return Verdict(fold_so_far.progress(total), missing)
+        return Verdict(fold_so_far.progress(total), fold_so_far.earliest(missing))
     return Verdict(fold_so_far.progress(total), None)
 
 

@@ -25,7 +25,7 @@ from payout.findings import (
     line_finding,
 )
 from payout.policy import Policy, PoolContent
-from payout.pool_fold import PoolFold, checked_lines
+from payout.pool_fold import PoolFold, Submit, at_once, checked_lines
 from payout.replay import check_decision, check_round, policy_in_force
 from payout.rounds import Decision, DecisionContent, PostingContent, RoundContent
 
@@ -40,7 +40,7 @@ class Means:
     """
 
     new_spill: Callable[[], Spill]
-    submit: Callable[[Callable[[], WeighedBatch]], Callable[[], WeighedBatch]] | None = None
+    submit: Submit = at_once
     ahead: int = 0
     salt: int = 0
 
@@ -89,9 +89,7 @@ class _LeafPass:
     """Those of the round that was calculated last."""
 
     def __post_init__(self) -> None:
-        self.fold = PoolFold(self.log, observe=self._observe, ahead=self.means.ahead)
-        if self.means.submit is not None:
-            self.fold.submit = self.means.submit
+        self.fold = PoolFold(self.log, submit=self.means.submit, observe=self._observe, ahead=self.means.ahead)
         self.unique = UniqueEvents(self.means.new_spill, self.means.salt)
 
     def run(self) -> Generator[Headway, None, None]:
@@ -113,7 +111,7 @@ class _LeafPass:
                 yield Headway("leaves", encoded.index + 1, size, self.fold.shares)
             self.fold.settle()
         except DivergedError as diverged:
-            raise FoundError(self._finding(_earliest(self.fold, diverged.divergence))) from None
+            raise FoundError(self._finding(self.fold.earliest(diverged.divergence))) from None
         self._check_events()
         self._check_books()
 
@@ -305,12 +303,3 @@ class _LeafPass:
                 leaf = None
         read = self.log.journal.leaf == divergence.leaf_index
         return finding_of(divergence, leaf, journal_line=self.log.journal.line if read else 0)
-
-
-def _earliest(fold: PoolFold, divergence: Divergence) -> Divergence:
-    """Of a divergence and those of the batches that are under way, the first in the log."""
-    try:
-        fold.settle()
-    except DivergedError as other:
-        return min(divergence, other.divergence, key=lambda each: each.leaf_index)
-    return divergence

@@ -1,7 +1,8 @@
 """The audit service: the log with its bodies, and replay; what is signed and proved of it is in `checkpoints`."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 import grpc
@@ -25,6 +26,9 @@ from services.wiring import Parts
 
 PAGE_BYTES: Final = 2 * 2**20
 """A page of leaves ends here: entries may have 64 KiB each, and gRPC messages 4 MiB."""
+
+REPLAY_THREADS: Final = 2
+"""One reads a body while the other parses and weighs one."""
 
 PROGRESS_SECONDS: Final = 0.2
 """How often a replay reports."""
@@ -72,17 +76,23 @@ class AuditService(CheckpointMethods, audit_pb2_grpc.AuditServiceServicer):
         with self._database.transaction() as connection:
             pool, number = round_of(connection, request.name, "name")
             round_leaf = rounds.leaf_of(connection, pool, number)
-        replay = replay_round(StoredLog(self._database, pool), round_leaf)
-        reported = 0.0
-        while True:
-            try:
-                progress = next(replay)
-            except StopIteration as end:
-                yield pb.ReplayRoundResponse(verdict=_verdict(end.value))
-                return
-            if time.monotonic() - reported >= PROGRESS_SECONDS:
-                reported = time.monotonic()
-                yield pb.ReplayRoundResponse(progress=_progress(progress))
+        with ThreadPoolExecutor(REPLAY_THREADS, thread_name_prefix="replay") as threads:
+            stored = StoredLog(self._database, pool)
+            submit = lambda work: threads.submit(work).result  # noqa: E731  # its type is that of the argument
+            yield from _steps(replay_round(stored, round_leaf, submit=submit, ahead=REPLAY_THREADS))
+
+
+def _steps(replay: Generator[Progress, None, Verdict]) -> Iterator[pb.ReplayRoundResponse]:
+    reported = 0.0
+    while True:
+        try:
+            progress = next(replay)
+        except StopIteration as end:
+            yield pb.ReplayRoundResponse(verdict=_verdict(end.value))
+            return
+        if time.monotonic() - reported >= PROGRESS_SECONDS:
+            reported = time.monotonic()
+            yield pb.ReplayRoundResponse(progress=_progress(progress))
 
 
 def _progress(progress: Progress) -> pb.ReplayProgress:

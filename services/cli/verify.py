@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, TypeVar
 
@@ -98,10 +98,10 @@ def _check_bundle(
     with (
         closing(files),
         SpillFolder() as spills,
-        _workers(threads) as submit,
+        ThreadPoolExecutor(threads) as pool,
         output.progress("Verifying", None, "leaves") as bar,
     ):
-        means = Means(spills.new, submit, ahead=threads, salt=secrets.randbits(64))
+        means = Means(spills.new, lambda work: pool.submit(work).result, ahead=threads, salt=secrets.randbits(64))
         found = _run(verify(files, asked, means), lambda step: bar.set(step.leaves, step.leaf_total))
     return show(output, found)
 
@@ -121,16 +121,6 @@ def _run(steps: Generator[Headway, None, Report], progress: Callable[[Headway], 
         except StopIteration as end:
             found: Report = end.value
             return found
-
-
-@contextmanager
-def _workers(threads: int) -> Iterator[Callable[[Callable[[], T]], Callable[[], T]] | None]:
-    """Begins work in threads; parsing, hashing and weighing let go of the interpreter most of the time."""
-    if threads == 1:
-        yield None
-        return
-    with ThreadPoolExecutor(threads) as pool:
-        yield lambda work: pool.submit(work).result
 
 
 def parse_rounds(text: str) -> frozenset[int]:
