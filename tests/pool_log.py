@@ -6,7 +6,7 @@ Usage is summed in plain Python integers here, so that a replay that matches has
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -38,7 +38,7 @@ from ledger.methods import Method, ScoreRule, content_of, method_of
 from ledger.registry import Collective
 from ledger.usage import AI_ONLY, HUMAN_AI, NANO
 from payout.policy import Policy, PolicyContent, PoolContent
-from payout.pool_fold import CONTENTS
+from payout.pool_fold import CONTENTS, Progress
 from payout.replay import Verdict, replay_round
 from payout.rounds import (
     Decision,
@@ -88,8 +88,14 @@ class PoolLog:
         return self.journal.get(leaf_index, [])
 
     def replay(self, round_leaf: int) -> Verdict:
-        """The verdict at the end of a replay."""
-        steps = replay_round(self, round_leaf)
+        """The verdict at the end of a replay, which is the same where the work on batches is put off."""
+        verdict = self._replayed(replay_round(self, round_leaf))
+        put_off = self._replayed(replay_round(self, round_leaf, submit=lambda work: work, ahead=3))
+        assert put_off.divergence == verdict.divergence
+        return verdict
+
+    @staticmethod
+    def _replayed(steps: Generator[Progress, None, Verdict]) -> Verdict:
         while True:
             try:
                 next(steps)
