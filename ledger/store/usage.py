@@ -85,21 +85,21 @@ class UsageStore:
     def accept(self, identity: BatchIdentity, method_id: str, body: bytes) -> RecordedBatch:
         """Record a batch; when this returns it is durable. The same batch again gives its first record.
 
-        Raises IdentityReusedError where the id is known with other bytes, InvalidInputError where an event is refused,
-        NotFoundError for an unknown method or platform; nothing is kept then.
+        Raises IdentityReusedError where the id is known with other bytes or under another method, InvalidInputError
+        where an event is refused, NotFoundError for an unknown method or platform; nothing is kept then.
         """
         digest = sha256(body).digest()
         try:
             prepared = self._prepared(identity, method_id, digest, body)
         except (InvalidInputError, NotFoundError):
-            if recorded := self._recorded_before(identity, digest):
+            if recorded := self._recorded_before(identity, method_id, digest):
                 return recorded
             raise
         for optimistic in (True, False):
             try:
                 return self._record(prepared, optimistic=optimistic)
             except (EventsKnownError, LostRaceError):
-                if recorded := self._recorded_before(identity, digest):
+                if recorded := self._recorded_before(identity, method_id, digest):
                     return recorded
         raise LostRaceError(f"batch {identity.batch_id}")
 
@@ -111,10 +111,10 @@ class UsageStore:
         batch, numbers = self._parsed(reading, body)
         return _Prepared(identity, platform_id, digest, body, method, reading.membership_version, batch, numbers)
 
-    def _recorded_before(self, identity: BatchIdentity, digest: bytes) -> RecordedBatch | None:
+    def _recorded_before(self, identity: BatchIdentity, method_id: str, digest: bytes) -> RecordedBatch | None:
         """The first record of the batch, if there is one. Asked only when something stands in its way: it rarely is.
 
-        Raises IdentityReusedError where it was recorded with other bytes.
+        Raises IdentityReusedError where it was recorded with other bytes, or under another method.
         """
         try:
             with self._database.reading() as connection:
@@ -123,6 +123,9 @@ class UsageStore:
             return None
         if recorded.content.body_sha256 != digest.hex():
             raise IdentityReusedError.of("batch_id", f"{identity.batch_id} was recorded with other events")
+        if recorded.content.method != method_id:
+            reason = f"{identity.batch_id} was recorded under the method {recorded.content.method}"
+            raise IdentityReusedError.of("batch_id", reason)
         return recorded
 
     def validate(self, pool: PoolRef, method_id: str, body: bytes) -> tuple[Method, BoolArray]:

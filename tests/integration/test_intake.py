@@ -137,6 +137,15 @@ def test_a_batch_id_with_other_events_is_refused_and_nothing_of_it_is_kept(
     assert row_counts(owner) == before
 
 
+def test_a_batch_comes_again_under_its_own_method_only(scene: Scene) -> None:
+    scene.operator.create_method(POOL, "other", Method(display_name="Other", confidence_ppm=1_000_000))
+    first = scene.submit([event(1)], "b")
+    with pytest.raises(InvalidArgumentError, match=f"recorded under the method {METHOD}") as caught:
+        scene.platform.submit_events(POOL, [event(1)], "other", batch_id="b")
+    assert caught.value.reason == "ID_REUSED"
+    assert scene.submit([event(1)], "b") == first
+
+
 def test_a_batch_id_belongs_to_one_platform_in_one_pool(scene: Scene) -> None:
     songbird = scene.deployment.client("platforms/songbird")
     scene.operator.create_pool("sea", Pool(display_name="Sea songs", currency="EUR", policy=Policy()))
