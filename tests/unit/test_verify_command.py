@@ -59,6 +59,7 @@ REFUSED = {
 ALLOWED = {
     "moiety", "moiety.__main__", "moiety.roots", "services", "services.cli", "services.cli.app", "services.cli.exits",
     "services.cli.output", "services.cli.verdict", "services.cli.verification", "services.cli.verify",
+    "services.memory",
     "services.static_files", "services.static_files.archives",
 }  # fmt: skip
 
