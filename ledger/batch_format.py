@@ -94,7 +94,9 @@ def event_of_amount(offsets: Int64Array) -> Int64Array:
 def event_violations(columns: BatchColumns) -> Iterator[EventViolation]:
     """Breaches of the rules on an event's own columns."""
     yield from where((columns.units < 1) | (columns.units > MAX_UNITS), "units", f"must be 1 to {MAX_UNITS}")
-    yield from where(~np.isin(columns.modes, MODES), "mode", "must be 1 (AI_ONLY) or 2 (HUMAN_AI)")
+    yield from where(
+        (columns.modes != AI_ONLY) & (columns.modes != HUMAN_AI), "mode", "must be 1 (AI_ONLY) or 2 (HUMAN_AI)"
+    )
     too_far = (columns.occurred_at < 0) | (columns.occurred_at > MAX_OCCURRED_AT)
     yield from where(too_far, "occurred_at", "must be in the years 1970 to 9999")
     too_long = _work_id_bytes(columns.work_ids) > MAX_WORK_ID_BYTES

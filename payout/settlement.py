@@ -124,7 +124,7 @@ class Settlement:
     ) -> RoundRecord:
         content = calculation.content
         for body in calculation.bodies():
-            log.put_body(connection, pool, sha256(body).digest(), body)
+            log.put_bodies(connection, pool, {sha256(body).digest(): body})
         (leaf,) = log.append(connection, pool, [content], self._clock())
         rounds.insert_round(connection, pool, content, leaf.index, last_fire_time)
         if not calculation.policy.review_seconds:

@@ -1,16 +1,21 @@
 """Claims on event ids: a row per event, which makes an event count once."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 import psycopg
 import sqlalchemy as sa
 
 from ledger.store import tables as t
 from ledger.store.database import driver_connection
 from ledger.usage import BoolArray
+
+EventIds = npt.NDArray[np.void]
+"""(n,) of 16 bytes each (`V16`)."""
 
 
 class EventsKnownError(Exception):
@@ -40,22 +45,7 @@ class EventClaim:
     platform_id: int
     batch_number: int
 
-    def copy(self, connection: sa.Connection, event_ids: Any) -> None:
-        """Claim all of them, by COPY. Raises EventsKnownError where one is taken."""
-        rows = np.empty(len(event_ids), dtype=_COPY_ROW)
-        rows["fields"] = 4
-        rows["pool_bytes"], rows["pool_id"] = 4, self.pool_id
-        rows["platform_bytes"], rows["platform_id"] = 4, self.platform_id
-        rows["event_bytes"], rows["event_id"] = 16, event_ids
-        rows["batch_bytes"], rows["batch_number"] = 8, self.batch_number
-        statement = "COPY event (pool_id, platform_id, event_id, batch_number) FROM STDIN (FORMAT BINARY)"
-        try:
-            with driver_connection(connection).cursor() as cursor, cursor.copy(statement) as copy:
-                copy.write(_COPY_HEADER + rows.tobytes() + _COPY_TRAILER)
-        except psycopg.errors.UniqueViolation:
-            raise EventsKnownError from None
-
-    def insert_free(self, connection: sa.Connection, event_ids: Any) -> BoolArray:
+    def insert_free(self, connection: sa.Connection, event_ids: EventIds) -> BoolArray:
         """Claim those that are free, and tell which: (n,) in the order given. Waits for a claim under way elsewhere."""
         inserted = connection.execute(
             _INSERT_FREE,
@@ -71,6 +61,30 @@ class EventClaim:
         taken = np.zeros(len(event_ids), dtype=np.bool_)
         taken[places] = True
         return taken
+
+
+def claim_all(connection: sa.Connection, claims: Sequence[EventClaim], event_ids: Sequence[EventIds]) -> None:
+    """Claim the ids of each claim, all of one pool, by COPY. Raises EventsKnownError where one is taken or repeated."""
+    rows = _copy_rows(claims, [len(ids) for ids in event_ids], np.concatenate(event_ids))
+    if len(claims) > 1:
+        halves = rows["event_id"].copy().view(">u8").reshape(-1, 2)
+        rows = rows[np.lexsort((halves[:, 1], halves[:, 0], rows["platform_id"]))]
+    statement = "COPY event (pool_id, platform_id, event_id, batch_number) FROM STDIN (FORMAT BINARY)"
+    try:
+        with driver_connection(connection).cursor() as cursor, cursor.copy(statement) as copy:
+            copy.write(_COPY_HEADER + rows.tobytes() + _COPY_TRAILER)
+    except psycopg.errors.UniqueViolation:
+        raise EventsKnownError from None
+
+
+def _copy_rows(claims: Sequence[EventClaim], lengths: list[int], event_ids: EventIds) -> npt.NDArray[np.void]:
+    rows = np.empty(len(event_ids), dtype=_COPY_ROW)
+    rows["fields"] = 4
+    rows["pool_bytes"], rows["pool_id"] = 4, claims[0].pool_id
+    rows["platform_bytes"], rows["platform_id"] = 4, np.repeat([claim.platform_id for claim in claims], lengths)
+    rows["event_bytes"], rows["event_id"] = 16, event_ids
+    rows["batch_bytes"], rows["batch_number"] = 8, np.repeat([claim.batch_number for claim in claims], lengths)
+    return rows
 
 
 _INSERT_FREE: Final = sa.text("""

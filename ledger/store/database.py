@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final, cast
+from typing import Any, Final, cast
 
 import psycopg
 import sqlalchemy as sa
@@ -16,19 +16,15 @@ CONNECT_SECONDS: Final = 5
 
 
 class Database:
-    """A pool of connections to one Postgres, as the service's role."""
+    """Connections to one Postgres, as the service's role: at most `connections` (2 or more), a quarter to read on."""
 
     def __init__(self, url: str, *, connections: int = 16) -> None:
-        self.engine = sa.create_engine(
-            as_driver_url(url),
-            pool_size=connections,
-            max_overflow=0,
-            connect_args={
-                "options": f"-c role={SERVICE_ROLE} -c timezone=UTC",
-                "connect_timeout": CONNECT_SECONDS,
-            },
+        readers = max(1, connections // 4)
+        self.engine = _engine(url, connections - readers)
+        # On connections of their own, so that no call switches one to autocommit and back.
+        self._reading = _engine(
+            url, readers, isolation_level="AUTOCOMMIT", pool_reset_on_return=None, skip_autocommit_rollback=True
         )
-        self._reading = self.engine.execution_options(isolation_level="AUTOCOMMIT")
 
     @contextmanager
     def transaction(self) -> Iterator[sa.Connection]:
@@ -37,7 +33,7 @@ class Database:
         Raises StoreUnavailableError where Postgres is away, StateError where it was never migrated, LostRaceError on a
         deadlock or serialization failure.
         """
-        with _translating(), self.engine.begin() as connection:
+        with self._translating(), self.engine.begin() as connection:
             yield connection
 
     @contextmanager
@@ -46,7 +42,7 @@ class Database:
 
         Raises StoreUnavailableError where Postgres is away.
         """
-        with _translating(), self._reading.connect() as connection:
+        with self._translating(), self._reading.connect() as connection:
             yield connection
 
     @contextmanager
@@ -56,9 +52,30 @@ class Database:
             connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
             yield connection
 
+    @contextmanager
+    def _translating(self) -> Iterator[None]:
+        try:
+            yield
+        except (sa.exc.DBAPIError, psycopg.Error, sa.exc.TimeoutError) as error:
+            translated = _translated(error)
+            if isinstance(translated, StoreUnavailableError) and not isinstance(error, sa.exc.TimeoutError):
+                self.close()  # where one is lost the others are, and SQLAlchemy sees only what it said itself
+            raise translated from error
+
     def close(self) -> None:
         """Close every idle connection."""
         self.engine.dispose()
+        self._reading.dispose()
+
+
+def _engine(url: str, connections: int, **options: Any) -> sa.Engine:
+    return sa.create_engine(
+        as_driver_url(url),
+        pool_size=connections,
+        max_overflow=0,
+        connect_args={"options": f"-c role={SERVICE_ROLE} -c timezone=UTC", "connect_timeout": CONNECT_SECONDS},
+        **options,
+    )
 
 
 def as_driver_url(url: str) -> str:
@@ -73,11 +90,13 @@ def driver_connection(connection: sa.Connection) -> psycopg.Connection[tuple[obj
 
 
 @contextmanager
-def _translating() -> Iterator[None]:
-    try:
+def pipelined(connection: sa.Connection) -> Iterator[None]:
+    """What is said to the driver within goes out together, and waits for an answer only where one is fetched.
+
+    An error of a statement may then be raised by a later one, or at the end.
+    """
+    with driver_connection(connection).pipeline():
         yield
-    except (sa.exc.DBAPIError, psycopg.Error, sa.exc.TimeoutError) as error:
-        raise _translated(error) from error
 
 
 def _translated(error: Exception) -> Exception:

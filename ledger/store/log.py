@@ -1,10 +1,10 @@
 """A pool's log in Postgres: appending to it, and reading it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
-from typing import Final
+from typing import Final, cast
 
 import sqlalchemy as sa
 
@@ -12,6 +12,7 @@ from ledger.errors import LedgerCorruptError, NotFoundError
 from ledger.leaves import Content, EncodedLeaf, Leaf, encode
 from ledger.merkle import Coordinate, Frontier
 from ledger.store import tables as t
+from ledger.store.database import driver_connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ def append(connection: sa.Connection, pool: PoolRef, contents: Sequence[Content]
         leaf = encode(Leaf(pool.name, frontier.size, time, content))
         nodes |= frontier.append(leaf.hash)
         leaves.append(leaf)
-    connection.execute(
+    driver_connection(connection).execute(
         _APPEND,
         {
             "pool_id": pool.pool_id,
@@ -80,36 +81,29 @@ def append(connection: sa.Connection, pool: PoolRef, contents: Sequence[Content]
     return leaves
 
 
-# One statement, because every round trip here is one that all others who append wait for.
-_APPEND: Final = sa.text("""
+# One statement, because every round trip here is one that all others who append wait for; and said to the driver, as
+# all that every batch says is: composing a statement takes longer than carrying it out.
+_APPEND: Final = """
 WITH appended AS (
     INSERT INTO leaf (pool_id, leaf_index, entry, hash)
-    SELECT :pool_id, *
-    FROM unnest(CAST(:leaf_indices AS bigint[]), CAST(:entries AS bytea[]), CAST(:leaf_hashes AS bytea[]))
+    SELECT %(pool_id)s, * FROM unnest(%(leaf_indices)b::bigint[], %(entries)b::bytea[], %(leaf_hashes)b::bytea[])
 ), completed AS (
     INSERT INTO node (pool_id, level, node_index, hash)
-    SELECT :pool_id, *
-    FROM unnest(CAST(:levels AS smallint[]), CAST(:node_indices AS bigint[]), CAST(:node_hashes AS bytea[]))
+    SELECT %(pool_id)s, * FROM unnest(%(levels)b::smallint[], %(node_indices)b::bigint[], %(node_hashes)b::bytea[])
 )
-UPDATE head SET size = :size, frontier = :frontier WHERE pool_id = :pool_id
-""").bindparams(
-    sa.bindparam("pool_id", type_=sa.Integer),
-    *(sa.bindparam(name, type_=sa.ARRAY(sa.BigInteger)) for name in ("leaf_indices", "node_indices")),
-    *(sa.bindparam(name, type_=sa.ARRAY(sa.LargeBinary)) for name in ("entries", "leaf_hashes", "node_hashes")),
-    sa.bindparam("levels", type_=sa.ARRAY(sa.SmallInteger)),
-    sa.bindparam("size", type_=sa.BigInteger),
-    sa.bindparam("frontier", type_=sa.LargeBinary),
-)
+UPDATE head SET size = %(size)s, frontier = %(frontier)b WHERE pool_id = %(pool_id)s
+"""
 
 
-_READ_HEAD: Final = sa.select(t.head.c.size, t.head.c.frontier).where(t.head.c.pool_id == sa.bindparam("pool_id"))
-_LOCK_HEAD: Final = _READ_HEAD.with_for_update()
+_READ_HEAD: Final = "SELECT size, frontier FROM head WHERE pool_id = %s"
+_LOCK_HEAD: Final = "SELECT size, frontier FROM head WHERE pool_id = %s FOR UPDATE"
 
 
 def _frontier(connection: sa.Connection, pool: PoolRef, *, lock: bool) -> Frontier:
-    row = connection.execute(_LOCK_HEAD if lock else _READ_HEAD, {"pool_id": pool.pool_id}).one()
+    asked = driver_connection(connection).execute(_LOCK_HEAD if lock else _READ_HEAD, (pool.pool_id,), prepare=True)
+    size, frontier = cast("tuple[int, bytes]", asked.fetchone())
     try:
-        return Frontier.from_bytes(row.size, row.frontier)
+        return Frontier.from_bytes(size, frontier)
     except ValueError as error:
         raise LedgerCorruptError(f"the head of pools/{pool.name}", str(error)) from None
 
@@ -141,12 +135,19 @@ def read_leaves(
             start += 1
 
 
-_INSERT_BODY: Final = sa.dialects.postgresql.insert(t.body).on_conflict_do_nothing()
+_INSERT_BODIES: Final = """
+INSERT INTO body (pool_id, sha256, bytes) SELECT %s, * FROM unnest(%b::bytea[], %b::bytea[]) ON CONFLICT DO NOTHING
+"""
 
 
-def put_body(connection: sa.Connection, pool: PoolRef, digest: bytes, content: bytes) -> None:
-    """Keep a body under its hash; one that is there already stays."""
-    connection.execute(_INSERT_BODY, {"pool_id": pool.pool_id, "sha256": digest, "bytes": content})
+def put_bodies(connection: sa.Connection, pool: PoolRef, bodies: Mapping[bytes, bytes]) -> None:
+    """Keep bodies, each under its hash; one that is there already stays.
+
+    They go in by ascending hash, so that two callers with the same ones cannot deadlock.
+    """
+    digests = sorted(bodies)
+    contents = [bodies[digest] for digest in digests]
+    driver_connection(connection).execute(_INSERT_BODIES, (pool.pool_id, digests, contents))
 
 
 def read_body(connection: sa.Connection, pool: PoolRef, digest: bytes) -> bytes:

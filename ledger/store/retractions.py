@@ -14,11 +14,12 @@ from ledger.batch_weights import BatchWeights, weigh
 from ledger.errors import IdentityReusedError, InvalidInputError, Violation
 from ledger.leaves import RetractionContent, decode, decode_positions, encode_positions
 from ledger.methods import Method
-from ledger.store import log, registry, usage
+from ledger.store import batches, log, registry
 from ledger.store import tables as t
+from ledger.store.batches import BatchIdentity, NewWeights, RecordedBatch
 from ledger.store.log import PoolRef
 from ledger.store.readings import Readings
-from ledger.store.usage import BatchIdentity, RecordedBatch, UsageStore
+from ledger.store.usage import UsageStore
 from ledger.usage import AI_ONLY, HUMAN_AI, UsageBatch
 
 _LOCK_CLASS: Final = 0x4D6F6967
@@ -81,7 +82,7 @@ def retract(
     for each, weights_number in zip(chosen, weights_numbers, strict=True):
         method = Method(each.batch.content.method, "-", 0, version=each.batch.content.method_version)
         of_batch = store.collectives.of(each.parsed.collectives, connection=connection)
-        usage.put_weights(connection, pool, weights_number, method, each.weights, of_batch)
+        batches.put_weights(connection, pool, [NewWeights(weights_number, method, each.weights, of_batch)])
     leaves = log.append(connection, pool, [_content(request, each) for each in chosen], now)
     for each, weights_number, leaf in zip(chosen, weights_numbers, leaves, strict=True):
         row = {
@@ -129,7 +130,7 @@ Wanted = tuple[RecordedBatch, int, Sequence[UUID] | None]
 
 
 def _whole_batch(connection: sa.Connection, pool: PoolRef, request: RetractionRequest) -> list[Wanted]:
-    batch = usage.find_batch(connection, BatchIdentity(pool, request.platform, request.batch_id or ""))
+    batch = batches.find_batch(connection, BatchIdentity(pool, request.platform, request.batch_id or ""))
     query = sa.select(t.batch.c.batch_number).where(
         t.batch.c.pool_id == pool.pool_id, t.batch.c.leaf_index == batch.leaf_index
     )
@@ -159,7 +160,7 @@ def _by_events(connection: sa.Connection, pool: PoolRef, request: RetractionRequ
     for row in rows:
         events.setdefault((row.batch_number, row.batch_id), []).append(row.event_id)
     return [
-        (usage.find_batch(connection, BatchIdentity(pool, request.platform, batch_id)), number, of_batch)
+        (batches.find_batch(connection, BatchIdentity(pool, request.platform, batch_id)), number, of_batch)
         for (number, batch_id), of_batch in events.items()
     ]
 

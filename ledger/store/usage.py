@@ -1,27 +1,25 @@
-"""Usage batches in Postgres: each batch and each event exactly once.
+"""Usage into the ledger: each batch and each event exactly once."""
 
-By batch, not by score: the body as bytes, a packed weight vector per mode, and one narrow row per event.
-"""
-
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from hashlib import sha256
-from typing import Any, Final
-from uuid import UUID
+from typing import Final
 
 import numpy as np
+import psycopg
 import sqlalchemy as sa
 
-from ledger.batch_weights import BatchWeights, pack, weigh
+from ledger.batch_weights import BatchWeights, weigh
 from ledger.errors import IdentityReusedError, InvalidInputError, LostRaceError, NotFoundError
-from ledger.leaves import UsageContent, decode, decode_positions, encode_positions
+from ledger.leaves import UsageContent, encode_positions
 from ledger.methods import Method
 from ledger.readings import Reading
-from ledger.store import log, registry
-from ledger.store import tables as t
-from ledger.store.claims import BatchNumbers, EventClaim, EventsKnownError
-from ledger.store.database import Database
+from ledger.store import batches, log, registry
+from ledger.store.batches import BatchIdentity, NewBatch, NewWeights, RecordedBatch, find_batch
+from ledger.store.claims import BatchNumbers, EventClaim, EventsKnownError, claim_all
+from ledger.store.database import Database, pipelined
+from ledger.store.groups import Groups
 from ledger.store.log import PoolRef
 from ledger.store.readings import Readings
 from ledger.usage import (
@@ -34,33 +32,16 @@ from ledger.usage import (
     require_known,
 )
 
-
-@dataclass(frozen=True, slots=True)
-class BatchIdentity:
-    """What makes a batch the same batch when it comes again."""
-
-    pool: PoolRef
-    platform: str
-    batch_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class RecordedBatch:
-    """A batch that is in the log."""
-
-    leaf_index: int
-    leaf_hash: bytes
-    time: datetime
-    content: UsageContent
-
-    def duplicate_positions(self) -> list[int]:
-        """Positions of the events that were left out, ascending."""
-        return decode_positions(self.content.duplicates)
+GROUPED_EVENTS: Final = 1_000
+"""Batches of up to so many events share a transaction: the sync to disk is most of what one of them costs."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Prepared:
-    """A batch that is fit to be recorded."""
+    """A batch that is fit to be recorded, as it will be if none of its events is known.
+
+    accepted: (n,) the events that count; claimed: their positions, ascending by id.
+    """
 
     identity: BatchIdentity
     platform_id: int
@@ -70,10 +51,36 @@ class _Prepared:
     membership_version: int | None
     batch: UsageBatch
     collective_numbers: Int64Array
+    accepted: BoolArray
+    claimed: Int64Array
+    weights: BatchWeights
+
+    def of_free(self, free: BoolArray) -> "_Prepared":
+        """With those alone of the claimed events that are free."""
+        accepted = np.zeros(len(self.batch), dtype=np.bool_)
+        accepted[self.claimed[free]] = True
+        return replace(self, accepted=accepted, claimed=self.claimed[free], weights=weigh(self.batch, accepted))
+
+    def content(self) -> UsageContent:
+        """What the log says of it."""
+        return UsageContent(
+            platform=self.identity.platform,
+            batch_id=self.identity.batch_id,
+            body_sha256=self.digest.hex(),
+            body_bytes=len(self.body),
+            method=self.method.name,
+            method_version=self.method.version,
+            membership=self.method.membership,
+            membership_version=self.membership_version,
+            accepted=int(np.count_nonzero(self.accepted)),
+            duplicates=encode_positions(np.flatnonzero(~self.accepted).tolist()),
+            ai_only=self.weights[AI_ONLY].totals(),
+            human_ai=self.weights[HUMAN_AI].totals(),
+        )
 
 
 class UsageStore:
-    """Takes batches in and finds them again."""
+    """Takes batches in."""
 
     def __init__(self, database: Database, clock: Callable[[], datetime]) -> None:
         self._database = database
@@ -81,6 +88,7 @@ class UsageStore:
         self.collectives = registry.CollectiveNumbers(database)
         self.readings = Readings()
         self._batch_numbers = BatchNumbers()
+        self._groups = Groups(self._record_new, (EventsKnownError, LostRaceError))
 
     def accept(self, identity: BatchIdentity, method_id: str, body: bytes) -> RecordedBatch:
         """Record a batch; when this returns it is durable. The same batch again gives its first record.
@@ -95,9 +103,9 @@ class UsageStore:
             if recorded := self._recorded_before(identity, method_id, digest):
                 return recorded
             raise
-        for optimistic in (True, False):
+        for record in (self._record_with_others, self._record_what_is_new):
             try:
-                return self._record(prepared, optimistic=optimistic)
+                return record(prepared)
             except (EventsKnownError, LostRaceError):
                 if recorded := self._recorded_before(identity, method_id, digest):
                     return recorded
@@ -109,7 +117,20 @@ class UsageStore:
             reading = self.readings.now(connection, identity.pool, method)
             platform_id = registry.platform_number(connection, identity.platform)
         batch, numbers = self._parsed(reading, body)
-        return _Prepared(identity, platform_id, digest, body, method, reading.membership_version, batch, numbers)
+        first, ascending = first_occurrences(batch)
+        return _Prepared(
+            identity=identity,
+            platform_id=platform_id,
+            digest=digest,
+            body=body,
+            method=method,
+            membership_version=reading.membership_version,
+            batch=batch,
+            collective_numbers=numbers,
+            accepted=first,
+            claimed=ascending,
+            weights=weigh(batch, first),
+        )
 
     def _recorded_before(self, identity: BatchIdentity, method_id: str, digest: bytes) -> RecordedBatch | None:
         """The first record of the batch, if there is one. Asked only when something stands in its way: it rarely is.
@@ -142,27 +163,60 @@ class UsageStore:
         require_known(batch, numbers > 0)
         return batch, numbers
 
-    def _record(self, prepared: _Prepared, *, optimistic: bool) -> RecordedBatch:
-        pool, batch = prepared.identity.pool, prepared.batch
-        first, ascending = first_occurrences(batch)
-        accepted, weights = first, weigh(batch, first)
+    def _record_with_others(self, prepared: _Prepared) -> RecordedBatch:
+        if len(prepared.batch) <= GROUPED_EVENTS:
+            return self._groups.do(prepared.identity.pool.pool_id, prepared)
+        (recorded,) = self._record_new([prepared])
+        return recorded
+
+    def _record_new(self, group: Sequence[_Prepared]) -> list[RecordedBatch]:
+        """Record batches of one pool in one transaction. EventsKnownError or LostRaceError where one of them or of
+        their events is known, and then nothing is kept.
+        """
         with self._database.transaction() as connection:
-            batch_number = self._batch_numbers.take(connection)
-            claim = EventClaim(pool.pool_id, prepared.platform_id, batch_number)
-            if optimistic:
-                claim.copy(connection, batch.event_ids[ascending])
-            else:
-                free = claim.insert_free(connection, batch.event_ids[ascending])
-                accepted = np.zeros(len(batch), dtype=np.bool_)
-                accepted[ascending[free]] = True
-                weights = weigh(batch, accepted)
-            log.put_body(connection, pool, prepared.digest, prepared.body)
-            put_weights(connection, pool, batch_number, prepared.method, weights, prepared.collective_numbers)
-            content = _content(prepared, accepted, weights)
-            now = self._clock()
-            (leaf,) = log.append(connection, pool, [content], now)
-            _put_batch(connection, batch_number, prepared, leaf.index)
-        return RecordedBatch(leaf.index, leaf.hash, now, content)
+            numbers = [self._batch_numbers.take(connection) for _ in group]
+            claims = [_claim(each, number) for each, number in zip(group, numbers, strict=True)]
+            claim_all(connection, claims, [each.batch.event_ids[each.claimed] for each in group])
+            return self._put(connection, group, numbers)
+
+    def _record_what_is_new(self, prepared: _Prepared) -> RecordedBatch:
+        """Record a batch without those of its events that are known."""
+        with self._database.transaction() as connection:
+            number = self._batch_numbers.take(connection)
+            free = _claim(prepared, number).insert_free(connection, prepared.batch.event_ids[prepared.claimed])
+            (recorded,) = self._put(connection, [prepared.of_free(free)], [number])
+            return recorded
+
+    def _put(
+        self, connection: sa.Connection, group: Sequence[_Prepared], numbers: Sequence[int]
+    ) -> list[RecordedBatch]:
+        pool = group[0].identity.pool
+        contents = [each.content() for each in group]
+        weights = [
+            NewWeights(number, each.method, each.weights, each.collective_numbers)
+            for each, number in zip(group, numbers, strict=True)
+        ]
+        new = [
+            NewBatch(each.identity, each.platform_id, number, each.digest)
+            for each, number in zip(group, numbers, strict=True)
+        ]
+        now = self._clock()
+        try:
+            with pipelined(connection):
+                log.put_bodies(connection, pool, {each.digest: each.body for each in group})
+                batches.put_weights(connection, pool, weights)
+                leaves = log.append(connection, pool, contents, now)
+                batches.put_batches(connection, pool, new, [leaf.index for leaf in leaves])
+        except psycopg.errors.UniqueViolation:
+            # A batch came twice at once, and the other one was first.
+            raise LostRaceError("a batch") from None
+        return [
+            RecordedBatch(leaf.index, leaf.hash, now, content) for leaf, content in zip(leaves, contents, strict=True)
+        ]
+
+
+def _claim(prepared: _Prepared, batch_number: int) -> EventClaim:
+    return EventClaim(prepared.identity.pool.pool_id, prepared.platform_id, batch_number)
 
 
 def _method(connection: sa.Connection, pool: PoolRef, method_id: str) -> Method:
@@ -170,114 +224,3 @@ def _method(connection: sa.Connection, pool: PoolRef, method_id: str) -> Method:
     if method is None:
         raise NotFoundError(f"pools/{pool.name}/methods/{method_id}")
     return method
-
-
-def find_batch(connection: sa.Connection, identity: BatchIdentity) -> RecordedBatch:
-    """The batch with this identity, or NotFoundError."""
-    query = _batches(identity.pool).where(
-        t.platform.c.name == identity.platform, t.batch.c.batch_id == identity.batch_id
-    )
-    row = connection.execute(query).first()
-    if row is None:
-        raise NotFoundError(f"pools/{identity.pool.name}/batches/{identity.platform}~{identity.batch_id}")
-    return _recorded(row)
-
-
-def list_batches(
-    connection: sa.Connection, pool: PoolRef, *, platform: str | None, after: int, limit: int
-) -> list[RecordedBatch]:
-    """Batches in the order of the log, from beyond the leaf `after`; of one platform or of all."""
-    query = _batches(pool).where(t.batch.c.leaf_index > after).order_by(t.batch.c.leaf_index).limit(limit)
-    if platform is not None:
-        query = query.where(t.platform.c.name == platform)
-    return [_recorded(row) for row in connection.execute(query)]
-
-
-def find_event(connection: sa.Connection, pool: PoolRef, platform: str, event_id: UUID) -> RecordedBatch:
-    """The batch that recorded an event, or NotFoundError."""
-    on = (t.event.c.pool_id == t.batch.c.pool_id) & (t.event.c.batch_number == t.batch.c.batch_number)
-    query = _batches(pool).join(t.event, on).where(t.platform.c.name == platform, t.event.c.event_id == event_id)
-    row = connection.execute(query.where(t.event.c.platform_id == t.platform.c.platform_id)).first()
-    if row is None:
-        raise NotFoundError(f"pools/{pool.name}/events/{platform}~{event_id}")
-    return _recorded(row)
-
-
-def _batches(pool: PoolRef) -> sa.Select[Any]:
-    leaf_of_batch = (t.leaf.c.pool_id == t.batch.c.pool_id) & (t.leaf.c.leaf_index == t.batch.c.leaf_index)
-    return (
-        sa.select(t.leaf.c.entry, t.leaf.c.hash)
-        .select_from(t.batch)
-        .join(t.platform, t.platform.c.platform_id == t.batch.c.platform_id)
-        .join(t.leaf, leaf_of_batch)
-        .where(t.batch.c.pool_id == pool.pool_id)
-    )
-
-
-def _recorded(row: Any) -> RecordedBatch:
-    leaf = decode(bytes(row.entry), {UsageContent.type: UsageContent})
-    return RecordedBatch(leaf.index, bytes(row.hash), leaf.time, leaf.content)
-
-
-def _content(prepared: _Prepared, accepted: BoolArray, weights: BatchWeights) -> UsageContent:
-    return UsageContent(
-        platform=prepared.identity.platform,
-        batch_id=prepared.identity.batch_id,
-        body_sha256=prepared.digest.hex(),
-        body_bytes=len(prepared.body),
-        method=prepared.method.name,
-        method_version=prepared.method.version,
-        membership=prepared.method.membership,
-        membership_version=prepared.membership_version,
-        accepted=int(np.count_nonzero(accepted)),
-        duplicates=encode_positions(np.flatnonzero(~accepted).tolist()),
-        ai_only=weights[AI_ONLY].totals(),
-        human_ai=weights[HUMAN_AI].totals(),
-    )
-
-
-_INSERT_WEIGHTS: Final = sa.insert(t.batch_weights)
-_INSERT_BATCH: Final = sa.insert(t.batch)
-
-
-def put_weights(
-    connection: sa.Connection,
-    pool: PoolRef,
-    batch_number: int,
-    method: Method,
-    weights: BatchWeights,
-    collective_numbers: Int64Array,
-) -> None:
-    """Keep weights under a batch number, a row per mode that has events."""
-    rows = [
-        {
-            "pool_id": pool.pool_id,
-            "batch_number": batch_number,
-            "mode": mode,
-            "method": method.name,
-            "method_version": method.version,
-            "events": of_mode.events,
-            "unattributed": of_mode.unattributed,
-            "packed": pack(of_mode, collective_numbers),
-        }
-        for mode, of_mode in weights.items()
-        if of_mode.events
-    ]
-    if rows:
-        connection.execute(_INSERT_WEIGHTS, rows)
-
-
-def _put_batch(connection: sa.Connection, batch_number: int, prepared: _Prepared, leaf_index: int) -> None:
-    row = {
-        "pool_id": prepared.identity.pool.pool_id,
-        "platform_id": prepared.platform_id,
-        "batch_id": prepared.identity.batch_id,
-        "batch_number": batch_number,
-        "body_sha256": prepared.digest,
-        "leaf_index": leaf_index,
-    }
-    try:
-        connection.execute(_INSERT_BATCH, row)
-    except sa.exc.IntegrityError:
-        # The same batch came twice at once, and the other one was first; nothing of this one is kept.
-        raise LostRaceError(f"batch {prepared.identity.batch_id}") from None

@@ -11,12 +11,12 @@ from ledger.journal import Purpose
 from ledger.leaves import GrantContent, PaymentContent, ReleaseContent, RevenueContent, decode_positions
 from ledger.methods import Method, ScoreKind, ScoreOrder, ScoreRule
 from ledger.registry import PPM, Collective, CollectiveStatus, Platform
+from ledger.store.batches import RecordedBatch
 from ledger.store.checkpoints import StoredCheckpoint
 from ledger.store.journal import PlacedTransfer, RecordedLeaf
 from ledger.store.memberships import RecordedMembership
 from ledger.store.registry import PoolRecord
 from ledger.store.retractions import RecordedRetraction
-from ledger.store.usage import RecordedBatch
 from ledger.usage import NANO
 from moiety import DomainMap, InvalidDomainError
 from moiety.v1 import accounts_pb2, audit_pb2, registry_pb2, revenue_pb2, rounds_pb2, usage_pb2

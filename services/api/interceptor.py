@@ -5,12 +5,14 @@ import secrets
 import time
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
+from functools import cache
 from threading import BoundedSemaphore
 from typing import Any, Final
 
 import grpc
 import structlog
 from google.api import field_behavior_pb2
+from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 from grpc_status import rpc_status
 
@@ -163,17 +165,25 @@ def require_fields(request: Message) -> None:
 
 
 def _missing(message: Message, path: str) -> Iterator[str]:
-    field: Any  # the stubs know two kinds of descriptors, of which there is one at a time
-    for field in message.DESCRIPTOR.fields:
+    for field, is_required, is_nested in _fields(message.DESCRIPTOR):
         is_set = _is_set(message, field)
-        if not is_set and _is_required(field):
+        if is_required and not is_set:
             yield path + field.name
-        elif is_set and field.message_type and not field.is_repeated and field.file.package == "moiety.v1":
+        elif is_nested and is_set:
             yield from _missing(getattr(message, field.name), f"{path}{field.name}.")
 
 
-def _is_required(field: Any) -> bool:
-    return field_behavior_pb2.REQUIRED in field.GetOptions().Extensions[field_behavior_pb2.field_behavior]
+@cache
+def _fields(descriptor: Descriptor) -> tuple[tuple[Any, bool, bool], ...]:
+    """Each field that can be missing or hold one that is, whether it is REQUIRED, and whether it holds a message."""
+    looked_at = []
+    field: Any  # the stubs know two kinds of descriptors, of which there is one at a time
+    for field in descriptor.fields:
+        is_required = field_behavior_pb2.REQUIRED in field.GetOptions().Extensions[field_behavior_pb2.field_behavior]
+        is_nested = bool(field.message_type) and not field.is_repeated and field.file.package == "moiety.v1"
+        if is_required or is_nested:
+            looked_at.append((field, is_required, is_nested))
+    return tuple(looked_at)
 
 
 def _is_set(message: Message, field: Any) -> bool:

@@ -13,10 +13,9 @@ import numpy.typing as npt
 
 from ledger.errors import InvalidInputError, NotFoundError
 from ledger.registry import MAX_NOTE, require_request_id, require_resource_id, require_text
-from ledger.store import log, registry
-from ledger.store import usage as store
+from ledger.store import batches, log, registry
+from ledger.store.batches import BatchIdentity, RecordedBatch
 from ledger.store.retractions import RetractionRequest, retract
-from ledger.store.usage import BatchIdentity, RecordedBatch
 from moiety.v1 import usage_pb2 as pb
 from moiety.v1 import usage_pb2_grpc
 from services.api import convert
@@ -134,7 +133,7 @@ class UsageService(usage_pb2_grpc.UsageServiceServicer):
         require_own(Role.PLATFORM, platform, request.name)
         with self._database.transaction() as connection:
             pool = pool_of(connection, f"pools/{pool_id}", "name")
-            batch = store.find_batch(connection, BatchIdentity(pool, platform, batch_id))
+            batch = batches.find_batch(connection, BatchIdentity(pool, platform, batch_id))
         return convert.receipt_to_proto(pool.name, batch)
 
     def GetBatchProof(self, request: pb.GetBatchProofRequest, context: grpc.ServicerContext) -> pb.BatchProof:
@@ -142,7 +141,7 @@ class UsageService(usage_pb2_grpc.UsageServiceServicer):
         require_own(Role.PLATFORM, platform, request.name)
         with self._database.transaction() as connection:
             pool = pool_of(connection, f"pools/{pool_id}", "name")
-            batch = store.find_batch(connection, BatchIdentity(pool, platform, batch_id))
+            batch = batches.find_batch(connection, BatchIdentity(pool, platform, batch_id))
             proof, entry, checkpoint = entry_proof(connection, pool, batch.leaf_index)
         return pb.BatchProof(
             tlog_proof=proof.to_bytes(), entry=entry, leaf_index=batch.leaf_index, checkpoint_size=checkpoint.size
@@ -152,7 +151,7 @@ class UsageService(usage_pb2_grpc.UsageServiceServicer):
         limit, (after,) = page_limit(request.page_size), place_in(request.page_token, -1)
         with self._database.transaction() as connection:
             pool = pool_of(connection, request.parent, "parent")
-            found = store.list_batches(connection, pool, platform=own_id(Role.PLATFORM), after=after, limit=limit)
+            found = batches.list_batches(connection, pool, platform=own_id(Role.PLATFORM), after=after, limit=limit)
         return pb.ListBatchesResponse(
             batches=[convert.receipt_to_proto(pool.name, batch, with_positions=False) for batch in found],
             next_page_token=page_token(found[-1].leaf_index) if len(found) == limit else "",
@@ -164,7 +163,7 @@ class UsageService(usage_pb2_grpc.UsageServiceServicer):
         with self._database.transaction() as connection:
             pool = pool_of(connection, request.parent, "parent")
             registry.get_platform(connection, platform)
-            found: RecordedBatch = store.find_event(connection, pool, platform, event_id)
+            found: RecordedBatch = batches.find_event(connection, pool, platform, event_id)
             body = log.checked_body(connection, pool, bytes.fromhex(found.content.body_sha256))
             reading = self._usage.readings.then(connection, pool, found.content)
         batch = reading.usage(body)

@@ -60,7 +60,7 @@ def test_a_remembered_key_costs_no_query(database: Database) -> None:
     _, secret = issued(database)
     ring = KeyRing(database, Seconds())
     queries: list[str] = []
-    sa.event.listen(database.engine, "before_cursor_execute", lambda _c, _u, statement, *_: queries.append(statement))
+    sa.event.listen(database._reading, "before_cursor_execute", lambda _c, _u, statement, *_: queries.append(statement))
     assert [ring.principal(secret) for _ in range(3)] == [KIM] * 3
     assert sum("api_key" in query for query in queries) == 1
 

@@ -1,0 +1,156 @@
+"""Batches in Postgres: the rows that a recorded batch leaves, and finding it again.
+
+By batch, not by score: the body as bytes, a packed weight vector per mode, and one narrow row per event.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from ledger.batch_weights import BatchWeights, pack
+from ledger.errors import NotFoundError
+from ledger.leaves import UsageContent, decode, decode_positions
+from ledger.methods import Method
+from ledger.store import tables as t
+from ledger.store.database import driver_connection
+from ledger.store.log import PoolRef
+from ledger.usage import Int64Array
+
+
+@dataclass(frozen=True, slots=True)
+class BatchIdentity:
+    """What makes a batch the same batch when it comes again."""
+
+    pool: PoolRef
+    platform: str
+    batch_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedBatch:
+    """A batch that is in the log."""
+
+    leaf_index: int
+    leaf_hash: bytes
+    time: datetime
+    content: UsageContent
+
+    def duplicate_positions(self) -> list[int]:
+        """Positions of the events that were left out, ascending."""
+        return decode_positions(self.content.duplicates)
+
+
+def find_batch(connection: sa.Connection, identity: BatchIdentity) -> RecordedBatch:
+    """The batch with this identity, or NotFoundError."""
+    query = _batches(identity.pool).where(
+        t.platform.c.name == identity.platform, t.batch.c.batch_id == identity.batch_id
+    )
+    row = connection.execute(query).first()
+    if row is None:
+        raise NotFoundError(f"pools/{identity.pool.name}/batches/{identity.platform}~{identity.batch_id}")
+    return _recorded(row)
+
+
+def list_batches(
+    connection: sa.Connection, pool: PoolRef, *, platform: str | None, after: int, limit: int
+) -> list[RecordedBatch]:
+    """Batches in the order of the log, from beyond the leaf `after`; of one platform or of all."""
+    query = _batches(pool).where(t.batch.c.leaf_index > after).order_by(t.batch.c.leaf_index).limit(limit)
+    if platform is not None:
+        query = query.where(t.platform.c.name == platform)
+    return [_recorded(row) for row in connection.execute(query)]
+
+
+def find_event(connection: sa.Connection, pool: PoolRef, platform: str, event_id: UUID) -> RecordedBatch:
+    """The batch that recorded an event, or NotFoundError."""
+    on = (t.event.c.pool_id == t.batch.c.pool_id) & (t.event.c.batch_number == t.batch.c.batch_number)
+    query = _batches(pool).join(t.event, on).where(t.platform.c.name == platform, t.event.c.event_id == event_id)
+    row = connection.execute(query.where(t.event.c.platform_id == t.platform.c.platform_id)).first()
+    if row is None:
+        raise NotFoundError(f"pools/{pool.name}/events/{platform}~{event_id}")
+    return _recorded(row)
+
+
+def _batches(pool: PoolRef) -> sa.Select[Any]:
+    leaf_of_batch = (t.leaf.c.pool_id == t.batch.c.pool_id) & (t.leaf.c.leaf_index == t.batch.c.leaf_index)
+    return (
+        sa.select(t.leaf.c.entry, t.leaf.c.hash)
+        .select_from(t.batch)
+        .join(t.platform, t.platform.c.platform_id == t.batch.c.platform_id)
+        .join(t.leaf, leaf_of_batch)
+        .where(t.batch.c.pool_id == pool.pool_id)
+    )
+
+
+def _recorded(row: Any) -> RecordedBatch:
+    leaf = decode(bytes(row.entry), {UsageContent.type: UsageContent})
+    return RecordedBatch(leaf.index, bytes(row.hash), leaf.time, leaf.content)
+
+
+@dataclass(frozen=True, slots=True)
+class NewBatch:
+    """What a batch leaves beside its leaf, body and events."""
+
+    identity: BatchIdentity
+    platform_id: int
+    batch_number: int
+    body_sha256: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class NewWeights:
+    """Weights to be kept under a batch number; `collective_numbers` maps their `index` to the registry's numbers."""
+
+    batch_number: int
+    method: Method
+    weights: BatchWeights
+    collective_numbers: Int64Array
+
+
+_INSERT_WEIGHTS: Final = """
+INSERT INTO batch_weights (pool_id, batch_number, mode, method, method_version, events, unattributed, packed)
+SELECT %s, * FROM unnest(
+    %b::bigint[], %b::smallint[], %s::text[], %b::int[], %b::int[], %s::numeric[], %b::bytea[]
+)
+"""
+
+
+def put_weights(connection: sa.Connection, pool: PoolRef, all_weights: Sequence[NewWeights]) -> None:
+    """Keep weights, a row per mode that has events."""
+    rows = [
+        (
+            new.batch_number,
+            mode,
+            new.method.name,
+            new.method.version,
+            of_mode.events,
+            of_mode.unattributed,
+            pack(of_mode, new.collective_numbers),
+        )
+        for new in all_weights
+        for mode, of_mode in new.weights.items()
+        if of_mode.events
+    ]
+    if rows:
+        driver_connection(connection).execute(_INSERT_WEIGHTS, (pool.pool_id, *map(list, zip(*rows, strict=True))))
+
+
+_INSERT_BATCHES: Final = """
+INSERT INTO batch (pool_id, platform_id, batch_id, batch_number, body_sha256, leaf_index)
+SELECT %s, * FROM unnest(%b::int[], %s::text[], %b::bigint[], %b::bytea[], %b::bigint[])
+"""
+
+
+def put_batches(
+    connection: sa.Connection, pool: PoolRef, batches: Sequence[NewBatch], leaf_indices: Sequence[int]
+) -> None:
+    """Keep batches with the leaves that they have become."""
+    rows = [
+        (new.platform_id, new.identity.batch_id, new.batch_number, new.body_sha256, leaf_index)
+        for new, leaf_index in zip(batches, leaf_indices, strict=True)
+    ]
+    driver_connection(connection).execute(_INSERT_BATCHES, (pool.pool_id, *map(list, zip(*rows, strict=True))))
