@@ -79,7 +79,7 @@ def everything(settings: Settings, data_folder: Path, *, clock: Clock = system_c
     with ExitStack() as stack:
         url = stack.enter_context(embedded_postgres(data_folder))
         upgrade(url)
-        here = _with_signing_key(settings, data_folder).model_copy(update={"database_url": url})
+        here = _with_signing_key(settings, data_folder).model_copy(update={"database_url": url, "workers": 1})
         running = stack.enter_context(serving(here, clock=clock))
         stack.enter_context(_scheduler(running.parts))
         stack.enter_context(_signer(running.parts))

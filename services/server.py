@@ -68,7 +68,10 @@ class Server:
         self._server = grpc.server(
             self._threads,
             interceptors=[Gatekeeper(parts.keyring)],
-            options=[("grpc.max_receive_message_length", MESSAGE_BYTES), ("grpc.so_reuseport", 0)],
+            options=[
+                ("grpc.max_receive_message_length", MESSAGE_BYTES),
+                ("grpc.so_reuseport", int(parts.settings.workers > 1)),
+            ],
         )
         registry_pb2_grpc.add_RegistryServiceServicer_to_server(RegistryService(parts), self._server)
         usage_pb2_grpc.add_UsageServiceServicer_to_server(self._usage, self._server)

@@ -39,6 +39,9 @@ class Settings(BaseSettings):
     tls_key_file: Path | None = None
     """The certificate's key in PEM."""
 
+    workers: int = Field(default=1, ge=1, le=64)
+    """Processes in which `moiety serve` listens on one port. Connections, threads and batches are each one's own."""
+
     threads: int = Field(default=32, ge=4, le=1000)
     """Calls that one process handles at a time; an open stream is one."""
 

@@ -10,8 +10,15 @@ from typing import Annotated, Any
 
 import typer
 
+from services.cli.exits import Exit, InputError
 from services.cli.local import local_command
 from services.cli.output import Output, details
+
+
+class WorkerEndedError(InputError):
+    """A worker ended that nobody told to."""
+
+    code = Exit.FAULT
 
 
 @local_command
@@ -53,10 +60,22 @@ def up(
 def serve(output: Output) -> None:
     """Run the gRPC services on MOIETY_DATABASE_URL."""
     from services.host import serving
+    from services.workers import working
 
-    with _stoppable() as (settings, stopped), serving(settings) as running:
-        output.show({"address": running.address}, f"listening on {running.address}")
-        stopped.wait()
+    with _stoppable() as (settings, stopped):
+        if settings.workers == 1:
+            with serving(settings) as running:
+                _show_until(stopped, output, running.address)
+            return
+        with working(settings, stopped) as workers:
+            _show_until(stopped, output, workers.address)
+        if workers.ended:
+            raise WorkerEndedError.of("workers", f"one ended with code {workers.ended[0]}; the others were stopped")
+
+
+def _show_until(stopped: Event, output: Output, address: str) -> None:
+    output.show({"address": address}, f"listening on {address}")
+    stopped.wait()
 
 
 @local_command

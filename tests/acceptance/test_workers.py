@@ -1,0 +1,118 @@
+"""`moiety serve` in several processes on one port."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+import sqlalchemy as sa
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from moiety import Client
+from tests.books import require_sound_log, row_counts, wait_until
+from tests.conftest import Deployment
+from tests.scene import METHOD, POOL, Scene, events, open_scene
+
+WORKERS = 2
+
+
+@pytest.fixture
+def scene(deployment: Deployment) -> Scene:
+    return open_scene(deployment)
+
+
+@contextmanager
+def serving(database_url: str, listen: str = "127.0.0.1:0") -> Iterator[subprocess.Popen[str]]:
+    chosen = {"MOIETY_DATABASE_URL": database_url, "MOIETY_LISTEN": listen, "MOIETY_WORKERS": str(WORKERS)}
+    command = [sys.executable, "-m", "moiety", "serve"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, env={**os.environ, **chosen}, stdout=pipe, stderr=pipe, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def address_of(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    assert line, process.communicate()[1]
+    return line.removeprefix("listening on ").strip()
+
+
+def children(process: subprocess.Popen[str]) -> list[int]:
+    return [int(number) for number in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+
+
+def is_alive(number: int) -> bool:
+    try:
+        return Path(f"/proc/{number}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_all_workers_take_usage_in_and_drain_when_told_to(scene: Scene, database_url: str, owner: sa.Engine) -> None:
+    key = scene.deployment.key("platforms/tunesmith")
+    with serving(database_url) as process:
+        address = address_of(process)
+        workers = children(process)
+        assert len(workers) == WORKERS
+
+        def submit(place: int) -> int:
+            with Client(address, key) as client:
+                usage = events(range(10 * place, 10 * place + 10))
+                return client.submit_events(POOL, usage, METHOD, batch_id=f"b-{place}").accepted_count
+
+        with ThreadPoolExecutor(4) as threads:
+            assert list(threads.map(submit, range(24))) == [10] * 24
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=30) == 0
+        assert not any(map(is_alive, workers))
+    counts = row_counts(owner)
+    assert (counts["batch"], counts["event"]) == (24, 240)
+    require_sound_log(owner, POOL)
+
+
+def test_where_a_worker_ends_all_end_and_the_exit_code_says_so(database_url: str) -> None:
+    with serving(database_url) as process:
+        address_of(process)
+        first, second = children(process)
+        os.kill(first, signal.SIGKILL)
+        assert process.wait(timeout=30) == 6
+        assert not is_alive(second)
+        assert process.stderr is not None
+        assert "one ended with code -9" in process.stderr.read()
+
+
+def test_workers_do_not_outlive_a_killed_parent(database_url: str) -> None:
+    with serving(database_url) as process:
+        address_of(process)
+        workers = children(process)
+        process.kill()
+        wait_until(lambda: not any(map(is_alive, workers)))
+
+
+def test_a_taken_port_is_named(database_url: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        listen = f"127.0.0.1:{taken.getsockname()[1]}"
+        with serving(database_url, listen) as process:
+            out, err = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert "MOIETY_LISTEN" in out + err
+
+
+def test_health_is_answered_on_the_shared_port(database_url: str) -> None:
+    with serving(database_url) as process, grpc.insecure_channel(address_of(process)) as channel:
+        health: Any = health_pb2_grpc.HealthStub(channel)
+        answer = health.Check(health_pb2.HealthCheckRequest(), timeout=10)
+    assert answer.status == health_pb2.HealthCheckResponse.SERVING
