@@ -68,7 +68,7 @@ def claim_all(connection: sa.Connection, claims: Sequence[EventClaim], event_ids
     rows = _copy_rows(claims, [len(ids) for ids in event_ids], np.concatenate(event_ids))
     if len(claims) > 1:
         halves = rows["event_id"].copy().view(">u8").reshape(-1, 2)
-        rows = rows[np.lexsort((halves[:, 1], halves[:, 0], rows["platform_id"]))]
+        rows = rows[np.lexsort((rows["platform_id"], halves[:, 1], halves[:, 0]))]
     statement = "COPY event (pool_id, platform_id, event_id, batch_number) FROM STDIN (FORMAT BINARY)"
     try:
         with driver_connection(connection).cursor() as cursor, cursor.copy(statement) as copy:

@@ -133,10 +133,12 @@ batch_number = sa.Sequence("batch_number", metadata=metadata, data_type=sa.BigIn
 event = sa.Table(
     "event",
     metadata,
-    pool_id(),
-    sa.Column("platform_id", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("event_id", pg.UUID, primary_key=True),
+    sa.Column("pool_id", sa.Integer, autoincrement=False),
+    sa.Column("platform_id", sa.Integer, autoincrement=False),
+    sa.Column("event_id", pg.UUID),
     sa.Column("batch_number", sa.BigInteger, nullable=False),
+    # The id before the platform: a search compares keys until they differ, and ids do so at once.
+    sa.PrimaryKeyConstraint("pool_id", "event_id", "platform_id"),
 )
 
 batch_weights = sa.Table(

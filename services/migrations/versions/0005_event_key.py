@@ -1,0 +1,15 @@
+"""The key of events has the id before the platform."""
+
+from alembic import op
+
+revision = "0005"
+down_revision = "0004"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.execute(
+        "ALTER TABLE event DROP CONSTRAINT event_pkey,"
+        " ADD CONSTRAINT event_pkey PRIMARY KEY (pool_id, event_id, platform_id)"
+    )
