@@ -40,7 +40,7 @@ class Settings(BaseSettings):
     """The certificate's key in PEM."""
 
     threads: int = Field(default=32, ge=4, le=1000)
-    """Calls that one process handles at a time; an open stream is one."""
+    """Calls that one process handles at a time. An open stream is one; `services.api.streams` bounds these."""
 
     intake_threads: int = Field(default=4, ge=1, le=64)
     """Usage batches that one process takes in at a time."""
