@@ -18,8 +18,8 @@ class Client(RegistryVerbs, UsageVerbs, RevenueVerbs, AccountsVerbs, RoundsVerbs
 
     Verbs take ids (`"folk"`, not `"pools/folk"`) and give the messages of the contract, which `moiety` hands
     on by name. Lists are iterators that ask for pages as they go. Every verb raises `moiety.ServiceError`, or
-    the subclass for its status. A call that fails with UNAVAILABLE or ABORTED is made again, with growing
-    pauses, where that is safe.
+    the subclass for its status. A call that fails with UNAVAILABLE or ABORTED, or with
+    RESOURCE_EXHAUSTED and a time to wait, is made again, with growing pauses, where that is safe.
 
     Args: address: `host:port`. api_key: the secret of an API key, which says who is calling. ca_certificate:
         PEM certificates to trust instead of the machine's own. insecure: without TLS; allowed to loopback

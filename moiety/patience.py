@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from moiety.errors import AbortedError, ServiceError, UnavailableError
+from moiety.errors import AbortedError, ResourceExhaustedError, ServiceError, UnavailableError
 
 ATTEMPTS_MAX: Final = 6
 """Calls made before giving up: some three seconds of waiting, which outlasts a restart of the service."""
@@ -19,7 +19,12 @@ _RETRIED = (UnavailableError, AbortedError)
 
 
 def may_pass(error: ServiceError) -> bool:
-    """Whether the same call may succeed when repeated (AIP-194: UNAVAILABLE; AIP-193: ABORTED)."""
+    """Whether the same call may succeed when repeated (AIP-194: UNAVAILABLE; AIP-193: ABORTED).
+
+    So may RESOURCE_EXHAUSTED where the service says when: too many streams are open. A message too large stays so.
+    """
+    if isinstance(error, ResourceExhaustedError):
+        return error.retry_after_seconds is not None
     return isinstance(error, _RETRIED)
 
 

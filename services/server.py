@@ -30,6 +30,7 @@ from services.api.interceptor import Gatekeeper
 from services.api.registry import RegistryService
 from services.api.revenue import RevenueService
 from services.api.rounds import RoundsService
+from services.api.streams import StreamLimit
 from services.api.usage import UsageService
 from services.wiring import Parts
 
@@ -67,7 +68,7 @@ class Server:
         self._usage = UsageService(parts)
         self._server = grpc.server(
             self._threads,
-            interceptors=[Gatekeeper(parts.keyring)],
+            interceptors=[Gatekeeper(parts.keyring, StreamLimit(parts.settings.threads))],
             options=[
                 ("grpc.max_receive_message_length", MESSAGE_BYTES),
                 ("grpc.so_reuseport", int(parts.settings.workers > 1)),

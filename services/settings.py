@@ -43,7 +43,7 @@ class Settings(BaseSettings):
     """Processes in which `moiety serve` listens on one port. Connections, threads and batches are each one's own."""
 
     threads: int = Field(default=32, ge=4, le=1000)
-    """Calls that one process handles at a time; an open stream is one."""
+    """Calls that one process handles at a time. An open stream is one; `services.api.streams` bounds these."""
 
     intake_threads: int = Field(default=4, ge=1, le=64)
     """Usage batches that one process takes in at a time."""

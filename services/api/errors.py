@@ -25,6 +25,7 @@ from ledger.errors import (
     StoreUnavailableError,
 )
 from services.api.access import PermissionDeniedError
+from services.api.streams import TooManyStreamsError
 from services.keys import UnauthenticatedError
 
 DOMAIN: Final = "moiety.dev"
@@ -81,6 +82,7 @@ _TABLE: Final[tuple[tuple[type[Exception], int, str, Details], ...]] = (
     (FormatError, code_pb2.DATA_LOSS, "FORMAT_REFUSED", _nothing),
     (SignatureError, code_pb2.DATA_LOSS, "SIGNATURE_REFUSED", _nothing),
     (StoreUnavailableError, code_pb2.UNAVAILABLE, "DATABASE_AWAY", _retry),
+    (TooManyStreamsError, code_pb2.RESOURCE_EXHAUSTED, "TOO_MANY_STREAMS", _retry),
     (UnauthenticatedError, code_pb2.UNAUTHENTICATED, "UNAUTHENTICATED", _nothing),
     (PermissionDeniedError, code_pb2.PERMISSION_DENIED, "PERMISSION_DENIED", _nothing),
 )

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from functools import cache
-from threading import BoundedSemaphore
 from typing import Any, Final
 
 import grpc
@@ -19,13 +18,11 @@ from grpc_status import rpc_status
 from ledger.errors import InvalidInputError, Violation
 from services.api.access import OPEN_PREFIXES, admit
 from services.api.errors import GRPC_CODES, for_trailers, is_expected, status_of
+from services.api.streams import ANYONE, StreamLimit, TooManyStreamsError
 from services.keyring import KeyRing
 from services.keys import Principal, UnauthenticatedError
 
 logger: Final = structlog.get_logger("moiety.api")
-
-REFLECTIONS_AT_ONCE: Final = 2
-"""Reflection streams open at a time: they need no key, and each holds one of the threads that calls are handled on."""
 
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _call: Final[ContextVar["_Call"]] = ContextVar("call")
@@ -44,9 +41,9 @@ def authenticated_again() -> Principal:
 class Gatekeeper(grpc.ServerInterceptor):
     """Authenticates, authorises, checks required fields, logs and translates errors, in this order, for every call."""
 
-    def __init__(self, keyring: KeyRing) -> None:
+    def __init__(self, keyring: KeyRing, streams: StreamLimit) -> None:
         self._keyring = keyring
-        self._reflections = BoundedSemaphore(REFLECTIONS_AT_ONCE)
+        self._streams = streams
 
     def intercept_service(
         self, continuation: Callable[[grpc.HandlerCallDetails], Any], details: grpc.HandlerCallDetails
@@ -55,7 +52,7 @@ class Gatekeeper(grpc.ServerInterceptor):
         handler = continuation(details)
         if handler is None or details.method.startswith(OPEN_PREFIXES):
             return self._bounded(handler) if handler and handler.stream_stream else handler
-        call = _Call(self._keyring, details)
+        call = _Call(self._keyring, self._streams, details)
         for kind, wrap, rewrapped in (
             ("unary_unary", call.unary, grpc.unary_unary_rpc_method_handler),
             ("unary_stream", call.streamed, grpc.unary_stream_rpc_method_handler),
@@ -67,15 +64,14 @@ class Gatekeeper(grpc.ServerInterceptor):
         raise NotImplementedError(f"{details.method} is of a kind that the contract does not have")
 
     def _bounded(self, handler: Any) -> Any:
-        """The handler of reflection, for a few callers at a time."""
+        """The handler of reflection, which needs no key."""
 
         def wrapped(requests: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:
-            if not self._reflections.acquire(blocking=False):
-                context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many reflection streams are open")
             try:
-                yield from handler.stream_stream(requests, context)
-            finally:
-                self._reflections.release()
+                with self._streams.one(ANYONE):
+                    yield from handler.stream_stream(requests, context)
+            except TooManyStreamsError as error:
+                context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
 
         return grpc.stream_stream_rpc_method_handler(wrapped, handler.request_deserializer, handler.response_serializer)
 
@@ -83,8 +79,9 @@ class Gatekeeper(grpc.ServerInterceptor):
 class _Call:
     """One call under way."""
 
-    def __init__(self, keyring: KeyRing, details: grpc.HandlerCallDetails) -> None:
+    def __init__(self, keyring: KeyRing, streams: StreamLimit, details: grpc.HandlerCallDetails) -> None:
         self._keyring = keyring
+        self._streams = streams
         self._method = details.method
         self._metadata = {key: value for key, value in details.invocation_metadata if isinstance(value, str)}
         asked = self._metadata.get("x-request-id", "")
@@ -112,7 +109,8 @@ class _Call:
         def wrapped(request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
             try:
                 self._enter(request, context)
-                yield from behavior(request, context)
+                with self._streams.one(self._principal):
+                    yield from behavior(request, context)
             except Exception as error:  # noqa: BLE001  # everything that leaves here is translated
                 self._fail(error, context)
             self._log("OK")

@@ -84,7 +84,10 @@ def exit_code(error: MoietyError) -> Exit:
     """The exit code for an error."""
     if isinstance(error, InputError):
         return error.code
-    return next((code for kinds, code in _codes() if isinstance(error, kinds)), Exit.FAULT)
+    code = next((code for kinds, code in _codes() if isinstance(error, kinds)), Exit.FAULT)
+    if code is Exit.BAD_INPUT and getattr(error, "retry_after_seconds", None) is not None:
+        return Exit.SERVICE_AWAY  # exhausted for now, and not for being too large
+    return code
 
 
 def _codes() -> Sequence[tuple[tuple[type[MoietyError], ...], Exit]]:

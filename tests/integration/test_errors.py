@@ -22,7 +22,6 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from ledger import errors
 from moiety import Policy
 from services import logs
-from services.api.interceptor import REFLECTIONS_AT_ONCE
 from services.server import service_names
 from tests.conftest import Deployment
 from tests.scene import METHOD, POOL, Scene, open_scene
@@ -441,24 +440,6 @@ def test_reflection_answers_without_a_key(scene: Scene) -> None:
         reflection: Any = reflection_pb2_grpc.ServerReflectionStub(channel)
         (answer,) = reflection.ServerReflectionInfo(listing(done))
     assert {found.name for found in answer.list_services_response.service} >= set(service_names())
-
-
-def test_strangers_who_keep_reflection_open_do_not_keep_others_out(deploy: Callable[..., Deployment]) -> None:
-    deployment = deploy(threads=REFLECTIONS_AT_ONCE + 2)
-    done = threading.Event()
-    with grpc.insecure_channel(deployment.address) as channel:
-        reflection: Any = reflection_pb2_grpc.ServerReflectionStub(channel)
-        health: Any = health_pb2_grpc.HealthStub(channel)
-        held = [reflection.ServerReflectionInfo(listing(done)) for _ in range(REFLECTIONS_AT_ONCE)]
-        assert all(next(call) for call in held)
-        turned_away = [reflection.ServerReflectionInfo(listing(done)) for _ in range(20)]
-        for call in turned_away:
-            assert refused(partial(next, call)).code is grpc.StatusCode.RESOURCE_EXHAUSTED
-        assert health.Check(health_pb2.HealthCheckRequest(), timeout=10).status == 1
-        assert list(deployment.client().list_pools()) == []
-        done.set()
-        assert all(list(call) == [] for call in held)
-        assert next(reflection.ServerReflectionInfo(listing(done)))
 
 
 def test_a_watcher_of_health_cannot_keep_the_service_from_stopping(deploy: Callable[..., Deployment]) -> None:
