@@ -65,9 +65,10 @@ def entries_of(matrix: Any, items: int, works: int) -> Entries:
         ValueError: it is not of real numbers, items by works, or sparse in another form than CSC or CSR.
         InvalidUsageError: a work holds an item twice.
     """
-    sparse = hasattr(matrix, "indptr")
+    sparse = hasattr(matrix, "format")
+    # The others may hold a cell in parts, whose sum would be one of floating-point numbers.
     if sparse and matrix.format not in ("csc", "csr"):
-        raise ValueError(f"a sparse matrix must be in CSC or CSR form, is {matrix.format}")
+        raise ValueError(f"a sparse matrix must be in CSC or CSR form, is {matrix.format.upper()}")
     if tuple(matrix.shape) != (items, works):
         raise ValueError(f"the matrix must be {items} items by {works} works, is {tuple(matrix.shape)}")
     dtype = matrix.data.dtype if sparse else matrix.dtype

@@ -112,6 +112,12 @@ def parse_registry(snapshot: bytes) -> list[Collective]:
     return collectives
 
 
+def lines_of(table: bytes, collective: str) -> bytes:
+    """The header of one of a round's tables, and its lines for one collective."""
+    header, *lines = table.splitlines(keepends=True)
+    return header + b"".join(line for line in lines if line.startswith(f"{collective},".encode()))
+
+
 def _render(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:
     text = [",".join(columns)]
     text += [",".join(map(str, row)) for row in rows]

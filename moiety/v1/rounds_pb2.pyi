@@ -774,19 +774,23 @@ class GetStatementRequest(_message.Message):
 
     NAME_FIELD_NUMBER: _builtins.int
     PART_FIELD_NUMBER: _builtins.int
+    COLLECTIVE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`pools/{pool}/rounds/{number}`."""
     part: Global___StatementPart.ValueType
     """Which table."""
+    collective: _builtins.str
+    """Only the header and the lines of `collectives/{collective}`; empty is all of it. A collective has its own lines only."""
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         part: Global___StatementPart.ValueType = ...,
+        collective: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "part", b"part"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collective", b"collective", "name", b"name", "part", b"part"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

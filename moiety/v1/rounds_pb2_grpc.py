@@ -142,7 +142,8 @@ class RoundsServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetStatement(self, request, context):
-        """Gives a round's statement, or the tables that explain it, canonical CSV as logged, in pieces.
+        """Gives a round's statement, or the tables that explain it, canonical CSV as logged, in pieces. A collective sees its own
+        lines.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -58,7 +58,9 @@ class RoundsServiceStub:
     ListAllocations: _grpc.UnaryUnaryMultiCallable[_rounds_pb2.ListAllocationsRequest, _rounds_pb2.ListAllocationsResponse]
     """Lists a round's allocations by collective id. A collective sees its own."""
     GetStatement: _grpc.UnaryStreamMultiCallable[_rounds_pb2.GetStatementRequest, _rounds_pb2.GetStatementResponse]
-    """Gives a round's statement, or the tables that explain it, canonical CSV as logged, in pieces."""
+    """Gives a round's statement, or the tables that explain it, canonical CSV as logged, in pieces. A collective sees its own
+    lines.
+    """
     GetFairness: _grpc.UnaryUnaryMultiCallable[_rounds_pb2.GetFairnessRequest, _rounds_pb2.Fairness]
     """Tells how evenly a round's money is spread. docs/distribution.md defines the measures."""
 
@@ -92,7 +94,9 @@ class RoundsServiceAsyncStub(RoundsServiceStub):
     ListAllocations: _aio.UnaryUnaryMultiCallable[_rounds_pb2.ListAllocationsRequest, _rounds_pb2.ListAllocationsResponse]  # type: ignore[assignment]
     """Lists a round's allocations by collective id. A collective sees its own."""
     GetStatement: _aio.UnaryStreamMultiCallable[_rounds_pb2.GetStatementRequest, _rounds_pb2.GetStatementResponse]  # type: ignore[assignment]
-    """Gives a round's statement, or the tables that explain it, canonical CSV as logged, in pieces."""
+    """Gives a round's statement, or the tables that explain it, canonical CSV as logged, in pieces. A collective sees its own
+    lines.
+    """
     GetFairness: _aio.UnaryUnaryMultiCallable[_rounds_pb2.GetFairnessRequest, _rounds_pb2.Fairness]  # type: ignore[assignment]
     """Tells how evenly a round's money is spread. docs/distribution.md defines the measures."""
 
@@ -171,7 +175,9 @@ class RoundsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _rounds_pb2.GetStatementRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_rounds_pb2.GetStatementResponse], _abc.AsyncIterator[_rounds_pb2.GetStatementResponse]]:
-        """Gives a round's statement, or the tables that explain it, canonical CSV as logged, in pieces."""
+        """Gives a round's statement, or the tables that explain it, canonical CSV as logged, in pieces. A collective sees its own
+        lines.
+        """
 
     @_abc_1.abstractmethod
     def GetFairness(

@@ -22,7 +22,7 @@ class Preview:
 
 
 class RoundsVerbs(Verbs):
-    """Rounds. Operators act, auditors read all, a collective sees totals and its own allocations."""
+    """Rounds. Operators act, auditors read all, a collective sees totals and what is its own."""
 
     @cached_property
     def _rounds(self) -> RoundsServiceStub:
@@ -70,10 +70,19 @@ class RoundsVerbs(Verbs):
         return self._connection.pages(self._rounds.ListAllocations, request, lambda page: page.allocations)
 
     def get_statement(
-        self, pool: str, number: int, *, part: pb.StatementPart.ValueType = pb.STATEMENT_PART_LINES
+        self,
+        pool: str,
+        number: int,
+        *,
+        part: pb.StatementPart.ValueType = pb.STATEMENT_PART_LINES,
+        collective: str | None = None,
     ) -> bytes:
-        """Give a round's statement, or another of its tables: canonical CSV, exactly as logged."""
-        request = pb.GetStatementRequest(name=round_name(pool, number), part=part)
+        """Give a round's statement, or another of its tables: canonical CSV, exactly as logged.
+
+        collective: give the header and this collective's lines only, which is all that a collective is given.
+        """
+        named = f"collectives/{collective}" if collective else ""
+        request = pb.GetStatementRequest(name=round_name(pool, number), part=part, collective=named)
         return self._connection.read_stream(self._rounds.GetStatement, request, _joined)
 
     def get_fairness(self, pool: str, number: int) -> pb.Fairness:

@@ -58,7 +58,7 @@ PERMITTED: Final[dict[str, frozenset[Role]]] = {
     "/moiety.v1.RoundsService/GetRound": _COLLECTIVE_READERS,
     "/moiety.v1.RoundsService/ListRounds": _COLLECTIVE_READERS,
     "/moiety.v1.RoundsService/ListAllocations": _COLLECTIVE_READERS,
-    "/moiety.v1.RoundsService/GetStatement": _READERS,
+    "/moiety.v1.RoundsService/GetStatement": _COLLECTIVE_READERS,
     "/moiety.v1.RoundsService/GetFairness": _COLLECTIVE_READERS,
     "/moiety.v1.AuditService/GetLogHead": _READERS,
     "/moiety.v1.AuditService/ListLeaves": _READERS,

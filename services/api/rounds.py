@@ -13,14 +13,14 @@ from moiety.v1 import rounds_pb2 as pb
 from moiety.v1 import rounds_pb2_grpc
 from payout.fairness import fairness_report
 from payout.settlement import require_round_number
-from payout.statement import parse_statement
+from payout.statement import lines_of, parse_statement
 from payout.store import pools, rounds
 from payout.store.pools import LoggedPolicy
 from payout.store.rounds import RoundRecord
 from services.api import convert
-from services.api.access import caller, own_id
+from services.api.access import caller, own_id, require_own
 from services.api.chunks import chunks
-from services.api.names import ids_in, page_limit, page_token, place_in
+from services.api.names import ids_in, only_id, page_limit, page_token, place_in
 from services.api.registry import pool_of
 from services.keys import Role
 from services.wiring import Parts
@@ -109,7 +109,11 @@ class RoundsService(rounds_pb2_grpc.RoundsServiceServicer):
     def GetStatement(
         self, request: pb.GetStatementRequest, context: grpc.ServicerContext
     ) -> Iterator[pb.GetStatementResponse]:
-        for chunk in chunks(self._statement(request.name, "name", request.part)):
+        own = own_id(Role.COLLECTIVE)
+        wanted = only_id(request.collective, "collectives", "collective") if request.collective else own
+        require_own(Role.COLLECTIVE, wanted, request.collective)
+        content = self._statement(request.name, "name", request.part)
+        for chunk in chunks(content if wanted is None else lines_of(content, wanted)):
             yield pb.GetStatementResponse(chunk=chunk)
 
     def GetFairness(self, request: pb.GetFairnessRequest, context: grpc.ServicerContext) -> pb.Fairness:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import sys
 from hashlib import sha256
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -18,6 +16,7 @@ from services.cli.connection import Session, client_command
 from services.cli.declaration import read_policy
 from services.cli.documents import document, identity, message_of
 from services.cli.exits import Exit, InputError
+from services.cli.explanation import explain, policy_terms, statement_lines, statement_table
 from services.cli.fairness import draw, fairness_tables
 from services.cli.money import major
 from services.cli.output import details, table
@@ -52,11 +51,11 @@ def preview(
     """Show the round that a calculation would make now, or past rounds under another policy. Nothing is kept."""
     if policy is None:
         found = session.client.preview_round(pool)
-        lines = _lines(found.statement)
+        lines = statement_lines(found.statement)
         session.output.show(
             {"round": document(found.round), "lines": lines},
             _round(found.round),
-            _statement(lines, found.round.currency),
+            statement_table(lines, found.round.currency),
         )
         return
     other = message_of(registry_pb2.Policy, dict(read_policy(policy)))
@@ -148,21 +147,30 @@ def statement(
     weights: Annotated[
         bool, typer.Option("--weights", help="Where the weights come from: by collective, method version and mode.")
     ] = False,
+    collective: Annotated[
+        str | None, typer.Option(metavar="ID", help="Only this collective's: all that its amount comes from.")
+    ] = None,
 ) -> None:
-    """Show a round's statement, a line per collective: why each amount."""
+    """Show a round's statement, a line per collective: why each amount. A collective sees its own."""
     if as_csv and session.output.as_json:
         raise InputError.of("csv", "goes without --json")
     part = rounds_pb2.STATEMENT_PART_WEIGHTS if weights else rounds_pb2.STATEMENT_PART_LINES
-    content = session.client.get_statement(pool, number, part=part)
+    if collective and not (as_csv or weights):
+        found = session.client.get_round(pool, number)
+        why, shown = explain(session.client, pool, found, collective)
+        session.output.show({"round": found.name, **why}, *shown)
+        return
+    content = session.client.get_statement(pool, number, part=part, collective=collective)
     if as_csv:
         sys.stdout.buffer.write(content)
         sys.stdout.buffer.flush()
         return
     found = session.client.get_round(pool, number)
-    lines = _lines(content)
+    lines = statement_lines(content)
     session.output.show(
         {"round": found.name, "sha256": sha256(content).hexdigest(), "lines": lines},
-        _statement(lines, found.currency),
+        statement_table(lines, found.currency),
+        policy_terms(found),
     )
 
 
@@ -228,23 +236,3 @@ def _round(found: Round) -> object:
             ("statement", item["statement_sha256"]),
         ]
     )
-
-
-def _lines(content: bytes) -> list[dict[str, Any]]:
-    """The lines of a statement; amounts are integers, weights stay text because they pass 2^53."""
-    reader = csv.DictReader(io.StringIO(content.decode()))
-    return [{name: int(cell) if name.endswith("_minor") else cell for name, cell in line.items()} for line in reader]
-
-
-def _statement(lines: list[dict[str, Any]], currency: str) -> object:
-    names = list(lines[0]) if lines else []
-    numbers = [name for name in names if name.endswith("_minor") or name.startswith(("weight", "deficit", "event"))]
-    rows = [
-        [major(cell, currency) if name.endswith("_minor") else cell for name, cell in line.items()] for line in lines
-    ]
-    columns = [_title(name) for name in names]
-    return table(columns, rows, right=[_title(name) for name in numbers]) if lines else "No collectives."
-
-
-def _title(name: str) -> str:
-    return name.removesuffix("_minor").replace("_", " ").capitalize()

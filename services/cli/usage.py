@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from moiety import ShareBasis, count_events, read_usage
+from moiety import ShareBasis, count_events, event_id_of, read_usage
 from moiety.batches import EVENTS_PER_BATCH, EVENTS_PER_BATCH_MAX
 from moiety.v1.usage_pb2 import Receipt
 from services.cli.connection import Session, client_command
@@ -19,6 +20,8 @@ from services.cli.verification import OptionalKey, Out, holding, verifier_key, w
 app = typer.Typer(help="Usage of generated works.", no_args_is_help=True)
 
 _PANEL = "Content Telemetry"
+
+_EVENT = "its UUID or ID@TIME: the id in your file and its occurred_at"
 
 Pool = Annotated[str, typer.Argument(metavar="POOL", help="The pool's id.")]
 
@@ -139,12 +142,13 @@ def retract(
     reason: Annotated[str, typer.Option(metavar="TEXT", help="Why.")],
     batch: Annotated[str, typer.Option(metavar="BATCH_ID", help="A batch of yours to take back whole.")] = "",
     event: Annotated[
-        list[str] | None, typer.Option(metavar="EVENT_ID", help="An event to take back; may be given more than once.")
+        list[str] | None,
+        typer.Option(metavar="EVENT", help=f"An event to take back, {_EVENT}; may be given more than once."),
     ] = None,
 ) -> None:
     """Take back a batch, or single events. Their weight is subtracted in the round that this falls in."""
     found = session.client.retract_usage(
-        pool, request_id=request_id, reason=reason, batch_id=batch, event_ids=event or ()
+        pool, request_id=request_id, reason=reason, batch_id=batch, event_ids=[_event_id(text) for text in event or ()]
     )
     rows = [(identity(each.batch), each.leaf_index, len(each.positions)) for each in found]
     count = sum(len(each.positions) for each in found)
@@ -183,14 +187,14 @@ def proof(
 def find(
     session: Session,
     pool: Pool,
-    event_id: Annotated[str, typer.Argument(metavar="EVENT_ID", help="The event's UUID.")],
+    event: Annotated[str, typer.Argument(metavar="EVENT", help=f"The event, {_EVENT}.")],
     platform: Annotated[
         str | None, typer.Option(metavar="PLATFORM", help="Whose event; a platform may leave itself unnamed.")
     ] = None,
 ) -> None:
     """Find the batch that recorded an event, and the event in it."""
-    found = session.client.find_event(pool, event_id, platform=platform)
-    event = document(found.event)
+    found = session.client.find_event(pool, _event_id(event), platform=platform)
+    shown = document(found.event)
     shares = [(share.collective_id, share.share_nano) for share in found.event.shares]
     session.output.show(
         document(found),
@@ -199,7 +203,7 @@ def find(
                 ("batch", identity(found.batch)),
                 ("leaf", found.leaf_index),
                 ("position", found.position),
-                *((name, event[name]) for name in ("event_id", "work_id", "occurred_at", "units", "mode")),
+                *((name, shown[name]) for name in ("event_id", "work_id", "occurred_at", "units", "mode")),
             ]
         ),
         table(["Collective", "Share (billionths)"], shares, right=["Share (billionths)"]),
@@ -212,6 +216,17 @@ def list_(session: Session, pool: Pool) -> None:
     """List a pool's batches in the order of the log. A platform sees its own."""
     receipts = list(session.client.list_batches(pool))
     session.output.show([document(receipt) for receipt in receipts], _receipts(receipts))
+
+
+def _event_id(text: str) -> str:
+    """The id that the service knows an event by, from `_EVENT`; what is neither is the service's to refuse."""
+    own_id, _, time = text.rpartition("@")
+    if not own_id:
+        return text
+    try:
+        return str(event_id_of(own_id, datetime.fromisoformat(time)))
+    except ValueError as error:
+        raise InputError.of("event", f"{text!r} is no ID@TIME: {error}") from None
 
 
 def _receipts_document(receipts: list[Receipt]) -> dict[str, Any]:

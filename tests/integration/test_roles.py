@@ -18,6 +18,7 @@ from moiety import (
     ServiceError,
     UnauthenticatedError,
 )
+from moiety.v1.rounds_pb2 import STATEMENT_PART_LINES, STATEMENT_PART_REGISTRY, STATEMENT_PART_WEIGHTS
 from services.api.access import PERMITTED
 from services.keys import Role
 from tests.books import row_counts
@@ -76,14 +77,14 @@ MAY_CALL: Final[dict[str, frozenset[str]]] = {
         (
             "AccountsService/GetBalance", "AccountsService/ListBalances", "AccountsService/ListTransfers",
             "RoundsService/GetRound", "RoundsService/ListRounds", "RoundsService/ListAllocations",
-            "RoundsService/GetFairness",
+            "RoundsService/GetFairness", "RoundsService/GetStatement",
         ),
         READERS | {COLLECTIVE},
     ),
     **dict.fromkeys(
         (
-            "RoundsService/PreviewRound", "RoundsService/GetStatement", "AuditService/GetLogHead",
-            "AuditService/ListLeaves", "AuditService/GetBody", "AuditService/ReplayRound",
+            "RoundsService/PreviewRound", "AuditService/GetLogHead", "AuditService/ListLeaves",
+            "AuditService/GetBody", "AuditService/ReplayRound",
         ),
         READERS,
     ),
@@ -255,7 +256,13 @@ def test_a_collective_sees_its_own_balances_transfers_and_allocations_and_every_
         denied(lambda account=account: list(irish.list_transfers(POOL, account=account)))  # type: ignore[misc]
     with pytest.raises(ServiceError):
         list(irish.list_transfers(POOL))
-    denied(lambda: irish.get_statement(POOL, 1))
+    for part in (STATEMENT_PART_LINES, STATEMENT_PART_WEIGHTS, STATEMENT_PART_REGISTRY):
+        header, *lines = theirs.operator.get_statement(POOL, 1, part=part).splitlines()
+        own = [header, *(line for line in lines if line.startswith(b"irish,"))]
+        assert irish.get_statement(POOL, 1, part=part).splitlines() == own
+        assert irish.get_statement(POOL, 1, part=part, collective="irish").splitlines() == own
+        assert len(own) > 1
+    denied(lambda: irish.get_statement(POOL, 1, collective="breton"))
 
 
 def test_an_auditor_reads_everything_and_changes_nothing(theirs: Scene, owner: sa.Engine) -> None:

@@ -212,8 +212,9 @@ def test_scipy_s_matrices_give_what_the_dense_one_gives() -> None:
     dense = rows(score_batches(matrix, **named(matrix)))
     for make in ("csc_array", "csr_array", "csc_matrix", "csr_matrix"):
         assert rows(score_batches(getattr(scipy_sparse, make)(matrix), **named(matrix))) == dense
-    with pytest.raises(ValueError, match="CSC or CSR"):
-        score_batches(scipy_sparse.bsr_array(matrix), **named(matrix))
+    for form in ("bsr", "coo", "dia", "dok", "lil"):
+        with pytest.raises(ValueError, match=f"must be in CSC or CSR form, is {form.upper()}"):
+            score_batches(getattr(scipy_sparse, f"{form}_array")(matrix), **named(matrix))
 
 
 def test_any_memory_layout_and_any_way_of_cutting_gives_the_same_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
