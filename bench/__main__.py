@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from time import perf_counter
 
-from bench import calls, footprint, intake, proofs, report, rounds
+from bench import calls, footprint, intake, proofs, report, rounds, verification
 from bench.figures import Figure, Series
 from bench.stage import Stage, staged
 
@@ -23,6 +23,7 @@ PARTS: dict[str, Part] = {
     "calculation": lambda stage, runs, quick: rounds.measure_calculation(stage, runs, batches=20 if quick else 10_000),
     "proofs": lambda stage, runs, quick: proofs.measure(stage, runs, leaves=3_000 if quick else 300_000),
     "replay": lambda stage, runs, quick: rounds.measure_replay(stage, runs, batches=4 if quick else 200),
+    "verification": lambda _, runs, quick: verification.measure(runs, shares=10**6 if quick else 10**8),
 }
 """Each begins with a service and a Postgres of its own, so that none measures what another left behind."""
 
