@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from time import perf_counter
 
-from bench import calls, footprint, intake, proofs, report, rounds
-from bench.figures import Figure
+from bench import calls, footprint, intake, proofs, report, rounds, verification
+from bench.figures import Figure, Series
 from bench.stage import Stage, staged
 
-Part = Callable[[Stage, int, bool], list[Figure]]
+Part = Callable[[Stage, int, bool], Sequence[Figure | Series]]
 
 PARTS: dict[str, Part] = {
     "footprint": lambda stage, runs, quick: footprint.measure(stage, runs, batches=8 if quick else 40),
@@ -22,6 +23,7 @@ PARTS: dict[str, Part] = {
     "calculation": lambda stage, runs, quick: rounds.measure_calculation(stage, runs, batches=20 if quick else 10_000),
     "proofs": lambda stage, runs, quick: proofs.measure(stage, runs, leaves=3_000 if quick else 300_000),
     "replay": lambda stage, runs, quick: rounds.measure_replay(stage, runs, batches=4 if quick else 200),
+    "verification": lambda _, runs, quick: verification.measure(runs, shares=10**6 if quick else 10**8),
 }
 """Each begins with a service and a Postgres of its own, so that none measures what another left behind."""
 
@@ -30,25 +32,23 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"which parts to run: {', '.join(PARTS)}; all if none")
     parser.add_argument("--runs", type=int, help="runs of each figure (5, or 1 with --quick)")
-    parser.add_argument("--quick", action="store_true", help="small and short: shows that it works, judges nothing")
+    parser.add_argument("--quick", action="store_true", help="small and short: shows that it works, keeps nothing")
     asked = parser.parse_args()
     if unknown := set(asked.parts) - set(PARTS):
         parser.error(f"no such part: {', '.join(sorted(unknown))}")
     runs = asked.runs or (1 if asked.quick else 5)
-    figures: list[Figure] = []
-    ran_on = {}
     for name in asked.parts or PARTS:
+        began = perf_counter()
         with staged() as stage:
-            ran_on = report.machine(stage.database_url)
-            for figure in PARTS[name](stage, runs, asked.quick):
-                figures.append(figure)
-                print(
-                    f"{figure.name}: {figure.document()['judged']['median']:.3g} ({figure.reached()})", file=sys.stderr
-                )
-    results = report.document(figures, ran_on, runs=runs)
-    if not asked.quick and not asked.parts:
-        report.write(results)
-    print(json.dumps(results, indent=2))
+            measured = PARTS[name](stage, runs, asked.quick)
+            found = report.section(measured, report.machine(stage.database_url), runs=runs)
+        for one in measured:
+            print(f"{name}: {one.summary()}", file=sys.stderr)
+        print(f"{name}: took {perf_counter() - began:.0f} s", file=sys.stderr)
+        if asked.quick:
+            print(json.dumps({name: found}, indent=2))
+        else:
+            report.keep(name, found, PARTS)
     return 0
 
 

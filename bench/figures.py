@@ -1,4 +1,4 @@
-"""A figure: what was measured of ours and of its peer in turn, and what it must reach."""
+"""What is measured: figures, each of ours and of its peer in turn and with what it must reach, and how things grow."""
 
 from __future__ import annotations
 
@@ -44,6 +44,10 @@ class Figure:
                 return word
         return "not"
 
+    def summary(self) -> str:
+        """The figure in a line."""
+        return f"{self.name}: {median(self.judged()):.3g} ({self.reached()})"
+
     def document(self) -> dict[str, Any]:
         """The figure as JSON has it."""
         return {
@@ -60,6 +64,31 @@ class Figure:
             "reached": self.reached(),
             "notes": self.notes,
         }
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """How something grows: a picture of its own, with a line for each case.
+
+    name: a word for it. what: the picture's title. x, y: what the axes are, with their units. lines: for each case its
+    points, an x and the y of each run.
+    """
+
+    name: str
+    what: str
+    x: str
+    y: str
+    lines: dict[str, list[tuple[float, list[float]]]]
+
+    def summary(self) -> str:
+        """The medians of each line, in a line."""
+        said = (f"{name}: {', '.join(f'{median(y):.3g}' for _, y in points)}" for name, points in self.lines.items())
+        return f"{self.name} ({self.y}): {'; '.join(said)}"
+
+    def document(self) -> dict[str, Any]:
+        """The series as JSON has it."""
+        lines = {name: [{"x": x, **spread(values)} for x, values in points] for name, points in self.lines.items()}
+        return {"name": self.name, "what": self.what, "x": self.x, "y": self.y, "lines": lines}
 
 
 def spread(values: list[float]) -> dict[str, Any]:

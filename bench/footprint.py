@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from bench.figures import Figure
-from bench.intake import append_usage
-from bench.stage import Stage
+from bench.intake import append_usage, require_recorded
+from bench.stage import Stage, Stream
 from bench.workload import Workload
 
 STREAMS = 8
@@ -14,15 +14,17 @@ MEGABYTE = 10**6
 
 
 def measure(stage: Stage, runs: int, *, batches: int) -> list[Figure]:
-    """Both of the same submissions: eight platforms at once, to one pool."""
+    """Both of the same submissions: eight platforms at once, to one pool, which is empty at first."""
     base = Workload(batches=batches)
-    pool, keys = stage.new_pool(base), stage.platform_keys(STREAMS)
+    keys = stage.platform_keys(STREAMS)
     sizes, memory = [], []
     for seed in range(runs):
+        tables, pool = replace(base, seed=seed).tables(), stage.new_pool(base)
         before = stage.bytes_on_disk()
-        append_usage(stage, pool, keys, replace(base, seed=seed).tables())
+        append_usage([Stream(stage.address, pool, key) for key in keys], tables)
         sizes.append((stage.bytes_on_disk() - before) / base.events)
         memory.append(stage.server_memory_bytes_max() / MEGABYTE)
+        require_recorded(stage, pool, tables)
     stored = "stored, with all indexes, at 16 shares an event"
     return [
         Figure("storage", stored, "", "bytes/event", sizes, [], 250, 150, lower=True),

@@ -2,46 +2,86 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
+import psycopg
 import pyarrow as pa
 
 from bench import peers
 from bench.figures import Figure, timed
-from bench.stage import METHOD, Stage
-from bench.workload import Workload
+from bench.stage import METHOD, Stage, Stream
+from bench.workload import Workload, claimed
+from ledger.batch_weights import ModeWeights, unpack
+from ledger.usage import NANO
 from moiety import Client
 
 WARM_UP_BATCHES = 4
 
 
-def append_usage(stage: Stage, pool: str, keys: list[str], batches: list[pa.RecordBatch]) -> float:
-    """Events per second with one stream per key. Every event must be accepted, and every weight be there."""
-    parts = [batches[place :: len(keys)] for place in range(len(keys))]
+def append_usage(streams: Sequence[Stream], batches: list[pa.RecordBatch]) -> float:
+    """Events per second, the batches dealt out to the streams in turn. Every event must be accepted."""
+    parts = dealt(batches, len(streams))
 
-    def submit(key: str, part: list[pa.RecordBatch]) -> int:
-        with Client(stage.address, key) as client:
-            receipts = client.submit_usage(pool, pa.Table.from_batches(part), METHOD, events_per_batch=len(part[0]))
+    def submit(stream: Stream, part: list[pa.RecordBatch]) -> int:
+        with Client(stream.address, stream.key) as client:
+            table = pa.Table.from_batches(part)
+            receipts = client.submit_usage(stream.pool, table, METHOD, events_per_batch=len(part[0]))
         return sum(receipt.accepted_count for receipt in receipts)
 
-    with ThreadPoolExecutor(len(keys)) as threads, timed() as seconds:
-        accepted = sum(threads.map(submit, keys, parts))
+    with ThreadPoolExecutor(len(streams)) as threads, timed() as seconds:
+        accepted = sum(threads.map(submit, streams, parts))
     events = sum(map(len, batches))
     if accepted != events:
         raise AssertionError(f"{accepted} events accepted of {events}")
     return events / seconds()
 
 
+def dealt(batches: list[pa.RecordBatch], hands: int) -> list[list[pa.RecordBatch]]:
+    """The batches of each of so many streams."""
+    return [batches[place::hands] for place in range(hands)]
+
+
+def require_recorded(stage: Stage, pool: str, batches: list[pa.RecordBatch], *, claims: bool = True) -> None:
+    """That a pool's events and weights in Postgres are those of these batches, and of nothing else."""
+    units = sum(int(batch.column("units").to_numpy().sum()) for batch in batches)
+    require_sums(
+        stage, pool, events=sum(map(len, batches)), units=units, claimed=sum(map(claimed, batches)), claims=claims
+    )
+
+
+def require_sums(stage: Stage, pool: str, *, events: int, units: int, claimed: int, claims: bool = True) -> None:
+    """That a pool's events and weights in Postgres come to these sums. `claims`: whether events have rows."""
+    found, attributed, unattributed = 0, 0, 0
+    where = "WHERE pool_id = %s"
+    with psycopg.connect(stage.database_url) as connection:
+        ref = [stage.ref(pool).pool_id]
+        (rows,) = connection.execute(f"SELECT count(*) FROM event {where}", ref).fetchone() or (0,)
+        cursor = connection.cursor("weights", binary=True)
+        cursor.itersize = 500
+        for mode_events, rest, packed in cursor.execute(
+            f"SELECT events, unattributed, packed FROM batch_weights {where}", ref
+        ):
+            weights = ModeWeights(mode_events, *unpack(packed), int(rest))
+            found, attributed = found + mode_events, attributed + weights.attributed()
+            unattributed += weights.unattributed
+    wanted = (events if claims else 0, events, claimed, units * NANO - claimed)
+    if (rows, found, attributed, unattributed) != wanted:
+        raise AssertionError(f"{pool} has {(rows, found, attributed, unattributed)}, not {wanted}")
+
+
 def measure(stage: Stage, runs: int, *, batches: int) -> list[Figure]:
-    """One stream of random ids, against each of three peers, in turn."""
+    """One stream of random ids, into an empty pool as its peers into an empty table, against each of them in turn."""
     base = Workload(batches=batches)
-    pool, (key,) = stage.new_pool(base), stage.platform_keys(1)
-    append_usage(stage, pool, [key], replace(base, batches=WARM_UP_BATCHES, seed=-1 % 2**32).tables())
+    (key,) = stage.platform_keys(1)
+    warm_up = replace(base, batches=WARM_UP_BATCHES, seed=2**32 - 1).tables()
+    append_usage([Stream(stage.address, stage.new_pool(base), key)], warm_up)
     ours, events, scores, transfers = [], [], [], []
     for seed in range(runs):
-        tables = replace(base, seed=seed).tables()
-        ours.append(append_usage(stage, pool, [key], tables))
+        tables, pool = replace(base, seed=seed).tables(), stage.new_pool(base)
+        ours.append(append_usage([Stream(stage.address, pool, key)], tables))
+        require_recorded(stage, pool, tables)
         events.append(peers.copy_events(stage.database_url, tables))
         scores.append(peers.copy_scores(stage.database_url, tables[: max(1, batches // 8)]))
         transfers.append(peers.plain_ledger(stage.database_url, tables[0], collectives=base.collectives, events=200))

@@ -1,26 +1,28 @@
-"""What came out: a JSON document, and the table and the picture in docs/performance.md."""
+"""What came out: a JSON document with a section for each part, and what docs/performance.md makes of it."""
 
 from __future__ import annotations
 
 import json
 import os
 import platform
+from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import psycopg
 
-from bench.figures import Figure
+from bench import pictures
+from bench.figures import Figure, Series
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "bench" / "results" / "latest.json"
 PAGE = ROOT / "docs" / "performance.md"
-PICTURE = ROOT / "docs" / "pictures" / "performance.svg"
-BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
+
+Document = dict[str, Any]
 
 
-def machine(database_url: str) -> dict[str, Any]:
+def machine(database_url: str) -> Document:
     """What it ran on."""
     with psycopg.connect(database_url) as connection:
         names = ("server_version", "fsync", "synchronous_commit", "shared_buffers", "full_page_writes")
@@ -36,29 +38,57 @@ def machine(database_url: str) -> dict[str, Any]:
     }
 
 
-def document(figures: list[Figure], ran_on: dict[str, Any], *, runs: int) -> dict[str, Any]:
-    """Everything, as it is kept."""
-    return {"runs": runs, "machine": ran_on, "figures": [figure.document() for figure in figures]}
+def section(measured: Sequence[Figure | Series], ran_on: Document, *, runs: int) -> Document:
+    """What one part found, as it is kept."""
+    return {
+        "runs": runs,
+        "machine": ran_on,
+        "figures": [found.document() for found in measured if isinstance(found, Figure)],
+        "series": [found.document() for found in measured if isinstance(found, Series)],
+    }
 
 
-def write(results: dict[str, Any]) -> None:
-    """Keep the document, and bring the page and its picture in line with it."""
+def keep(part: str, found: Document, parts: Iterable[str]) -> None:
+    """Put a part's section in the place of its last one, and bring the page and its pictures in line with all.
+
+    `parts`: all that there are, in the order of the document; a section of any other is dropped.
+    """
+    kept = json.loads(RESULTS.read_text())["parts"] if RESULTS.exists() else {}
+    kept[part] = found
+    sections = {name: kept[name] for name in parts if name in kept}
     RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(results, indent=2) + "\n")
-    page = PAGE.read_text()
-    before, _, rest = page.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    PAGE.write_text(f"{before}{BEGIN}\n{table(results)}{END}{after}")
-    _draw(results)
+    RESULTS.write_text(json.dumps({"parts": sections}, indent=2) + "\n")
+    render(sections)
 
 
-def table(results: dict[str, Any]) -> str:
-    """The figures as a Markdown table: medians, and the spread of what is judged."""
+def render(sections: dict[str, Document]) -> None:
+    """Bring the page and its pictures in line with the document."""
+    figures = [figure for found in sections.values() for figure in found["figures"]]
+    page = _replaced(PAGE.read_text(), "figures", f"{_table(figures)}\n{_conditions(sections)}")
+    pictures.draw_figures(figures)
+    for series in (series for found in sections.values() for series in found["series"]):
+        page = _replaced(page, series["name"], _picture(series))
+        pictures.draw_series(series)
+    PAGE.write_text(page)
+
+
+def _replaced(page: str, name: str, text: str) -> str:
+    """The page with the text between a name's two marks. ValueError where they are not there."""
+    begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->"
+    before, found, rest = page.partition(begin)
+    _, ended, after = rest.partition(end)
+    if not (found and ended):
+        raise ValueError(f"{PAGE.name} has no marks for {name}")
+    return f"{before}{begin}{text}{end}{after}"
+
+
+def _table(figures: list[Document]) -> str:
+    """Medians, and the spread of what is judged."""
     lines = [
         "| measure | ours | peer | judged: median (spread) | must | aim | |",
         "| --- | ---: | ---: | ---: | ---: | ---: | --- |",
     ]
-    for found in results["figures"]:
+    for found in figures:
         judged, times = found["judged"], "x" if found["peer"] else ""
         peer = f"{_number(found['peer']['median'])} ({found['against']})" if found["peer"] else ""
         lines.append(
@@ -66,13 +96,36 @@ def table(results: dict[str, Any]) -> str:
             f"| **{_number(judged['median'])}{times}** ({_number(judged['min'])} to {_number(judged['max'])}) "
             f"| {_number(found['must'])}{times} | {_number(found['aim'])}{times} | {found['reached']} |"
         )
-    ran_on = results["machine"]
-    lines.append("")
-    lines.append(
-        f"{results['runs']} runs of each, in turn with its peer. {ran_on['processors']} processors, "
-        f"Python {ran_on['python']}, Postgres {ran_on['postgres']['server_version']} with "
-        f"fsync {ran_on['postgres']['fsync']} and synchronous_commit {ran_on['postgres']['synchronous_commit']}."
-    )
+    return "\n".join(lines) + "\n"
+
+
+def _conditions(sections: dict[str, Document]) -> str:
+    """On what, and how often: a sentence for all parts that have these in common."""
+    named: dict[str, list[str]] = {}
+    for name, found in sections.items():
+        ran_on, postgres = found["machine"], found["machine"]["postgres"]
+        said = (
+            f"{ran_on['processors']} processors, {ran_on['memory_bytes'] / 2**30:.0f} GiB of memory, "
+            f"Python {ran_on['python']}, Postgres {postgres['server_version']} with fsync {postgres['fsync']}, "
+            f"synchronous_commit {postgres['synchronous_commit']} and {postgres['shared_buffers']} of shared buffers; "
+            f"runs of each: {found['runs']}."
+        )
+        named.setdefault(said, []).append(name)
+    return "\n".join(f"{', '.join(names)}: {said}" for said, names in named.items()) + "\n"
+
+
+def _picture(series: Document) -> str:
+    """The picture, and its points as a table: a row for each x."""
+    cases = {name: {point["x"]: point["median"] for point in points} for name, points in series["lines"].items()}
+    lines = [
+        f"![{series['what']}]({pictures.path_of(series['name']).relative_to(PAGE.parent)})",
+        "",
+        f"| {series['x']} | {' | '.join(cases)} |",
+        f"| ---: |{' ---: |' * len(cases)}",
+    ]
+    for x in sorted({x for points in cases.values() for x in points}):
+        values = (_number(points[x]) if x in points else "" for points in cases.values())
+        lines.append(f"| {x:,.0f} | {' | '.join(values)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -80,31 +133,3 @@ def _number(value: float) -> str:
     if value >= 1000:
         return f"{value:,.0f}"
     return f"{value:.3g}"
-
-
-def _draw(results: dict[str, Any]) -> None:
-    """A bar for each figure: how far its median is beyond what it must reach, on a logarithmic axis."""
-    import matplotlib as mpl  # noqa: PLC0415  # slow to import, and not needed for a quick run
-
-    mpl.use("svg")
-    mpl.rcParams["svg.hashsalt"] = "moiety"
-    from matplotlib import pyplot as plt  # noqa: PLC0415
-
-    found = results["figures"][::-1]
-    beyond = [_beyond(figure, figure["judged"]["median"]) for figure in found]
-    figure, axes = plt.subplots(figsize=(8, 0.45 * len(found) + 1))
-    axes.barh([one["name"] for one in found], [value - 1 for value in beyond], left=1, color="#4477aa")
-    for place, one in enumerate(found):
-        axes.plot(_beyond(one, one["aim"]), place, marker="|", markersize=14, color="#222222")
-    axes.axvline(1, color="#cc3311", linewidth=1)
-    axes.set_xscale("log")
-    axes.set_xlabel("median over what it must reach (red line); the tick is the aim")
-    figure.tight_layout()
-    PICTURE.parent.mkdir(exist_ok=True)
-    figure.savefig(PICTURE, metadata={"Date": None})
-    plt.close(figure)
-
-
-def _beyond(figure: dict[str, Any], value: float) -> float:
-    ratio = figure["must"] / value if figure["lower_is_better"] else value / figure["must"]
-    return float(ratio)

@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 
 from bench.figures import Figure, timed
 from bench.intake import append_usage
-from bench.stage import CURRENCY, Stage
-from bench.workload import Workload
+from bench.stage import CURRENCY, Stage, Stream
+from bench.workload import Workload, claimed
 from moiety import Client
 from payout.replay import replay_round
 from payout.store.rounds import StoredLog
@@ -51,7 +51,7 @@ def _filled(stage: Stage, key: str, workload: Workload) -> str:
     pool = stage.new_pool(workload)
     step = replace(workload, batches=min(200, workload.batches))
     for place in range(workload.batches // step.batches):
-        append_usage(stage, pool, [key], replace(step, seed=place).tables())
+        append_usage([Stream(stage.address, pool, key)], replace(step, seed=place).tables())
     with Client(stage.address, key) as platform:
         platform.record_revenue(pool, REVENUE_MINOR, CURRENCY, request_id="revenue")
     return pool
@@ -83,7 +83,7 @@ def measure_replay(stage: Stage, runs: int, *, batches: int) -> list[Figure]:
     workload = Workload(batches=batches)
     tables = workload.tables()
     pool, (key,) = stage.new_pool(workload), stage.platform_keys(1)
-    append_usage(stage, pool, [key], tables)
+    append_usage([Stream(stage.address, pool, key)], tables)
     with Client(stage.address, key) as platform:
         platform.record_revenue(pool, REVENUE_MINOR, CURRENCY, request_id="revenue")
     stage.operator.calculate_round(pool, request_id="round")
@@ -120,7 +120,6 @@ def _write_parquet(batches: list[pa.RecordBatch], path: Path) -> int:
         [("collective", pa.dictionary(pa.int32(), pa.utf8())), ("share", pa.int32()), ("units", pa.int64()),
          ("mode", pa.uint8())]
     )  # fmt: skip
-    total = 0
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
         for batch in batches:
             names, shares = batch.column("collectives").values, batch.column("shares").values
@@ -128,8 +127,7 @@ def _write_parquet(batches: list[pa.RecordBatch], path: Path) -> int:
             units = np.repeat(batch.column("units").to_numpy(), width)
             modes = np.repeat(batch.column("mode").to_numpy(), width)
             writer.write_batch(pa.record_batch([names, shares, pa.array(units), pa.array(modes)], schema=schema))
-            total += int((units.astype(object) * shares.to_numpy().astype(object)).sum())
-    return total
+    return sum(map(claimed, batches))
 
 
 def _duckdb_seconds(path: Path, weight: int) -> float:

@@ -8,10 +8,11 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import psycopg
 
@@ -34,11 +35,23 @@ CURRENCY = "EUR"
 _pools = count()
 
 
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """The service, its Postgres, and what a measurement needs of both; `parts` is another set, in this process."""
+class Stream(NamedTuple):
+    """Where a stream of usage goes, and whose it is."""
 
     address: str
+    pool: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """The service, its Postgres, and what a measurement needs of both; `parts` is another set, in this process.
+
+    address: of the one server, or the first; addresses: of all of them.
+    """
+
+    address: str
+    addresses: tuple[str, ...]
     empty_address: str
     server_id: int
     database_url: str
@@ -49,14 +62,21 @@ class Stage:
     def new_pool(self, workload: Workload) -> str:
         """A new pool with the method and the collectives of a workload."""
         pool = f"bench-{next(_pools)}"
-        known = {found.name.removeprefix("collectives/") for found in self.operator.list_collectives()}
-        for collective_id in workload.collective_ids():
-            if collective_id not in known:
-                self.operator.create_collective(collective_id, moiety.Collective(display_name=collective_id))
+        self._register(workload.collective_ids())
         policy = moiety.Policy(fee_ppm=50_000)
         self.operator.create_pool(pool, moiety.Pool(display_name=pool, currency=CURRENCY, policy=policy))
         self.operator.create_method(pool, METHOD, moiety.Method(display_name="Bench", confidence_ppm=900_000))
         return pool
+
+    def _register(self, collective_ids: list[str]) -> None:
+        """In bulk: the same rows that the service writes one by one."""
+        with psycopg.connect(self.database_url) as connection:
+            connection.execute(
+                "INSERT INTO collective (name, display_name, members, equity_ppm, status, created_at)"
+                " SELECT name, name, 1, 1000000, 'ACTIVE', now() FROM unnest(%s::text[]) AS name"
+                " ON CONFLICT DO NOTHING",
+                [collective_ids],
+            )
 
     def platform_keys(self, platforms: int) -> list[str]:
         """A key for each of so many platforms."""
@@ -88,24 +108,36 @@ class Stage:
 
 
 @contextmanager
-def staged() -> Iterator[Stage]:
-    """Start all of it, and stop it at the end. Postgres runs with its defaults: fsync and synchronous_commit are on."""
-    with tempfile.TemporaryDirectory() as folder, embedded_postgres(Path(folder) / "data") as url:
+def staged(*, servers: int = 1, claims: bool = True) -> Iterator[Stage]:
+    """Start all of it, and stop it at the end. Postgres runs with its defaults: fsync and synchronous_commit are on.
+
+    claims: False is for the one measurement of what a row per event costs; events then count as often as they come.
+    """
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        url = stack.enter_context(embedded_postgres(Path(folder) / "data"))
         upgrade(url)
-        chosen = {"MOIETY_DATABASE_URL": url, "MOIETY_LISTEN": "127.0.0.1:0", "MOIETY_LOG_LEVEL": "WARNING"}
-        process = subprocess.Popen(
-            [sys.executable, "-m", "bench.server"], stdout=subprocess.PIPE, text=True, env={**os.environ, **chosen}
-        )
+        started = [stack.enter_context(_server(url, claims=claims)) for _ in range(servers)]
+        process, said = started[0]
         keep_freed_memory()
         parts = wire(load_settings(database_url=url))
-        try:
-            assert process.stdout is not None
-            said = json.loads(process.stdout.readline())
-            with parts.database.transaction() as connection:
-                operator_key = keys.issue_key(connection, FIRST_OPERATOR, system_clock())[1]
-            with Client(said["address"], operator_key) as operator:
-                yield Stage(said["address"], said["empty_address"], process.pid, url, operator_key, operator, parts)
-        finally:
-            parts.close()
-            process.terminate()
-            process.wait()
+        stack.callback(parts.close)
+        with parts.database.transaction() as connection:
+            operator_key = keys.issue_key(connection, FIRST_OPERATOR, system_clock())[1]
+        operator = stack.enter_context(Client(said["address"], operator_key))
+        addresses = tuple(found["address"] for _, found in started)
+        yield Stage(said["address"], addresses, said["empty_address"], process.pid, url, operator_key, operator, parts)
+
+
+@contextmanager
+def _server(url: str, *, claims: bool) -> Iterator[tuple[subprocess.Popen[str], dict[str, Any]]]:
+    """A server's process, and the line that it says."""
+    chosen = {"MOIETY_DATABASE_URL": url, "MOIETY_LISTEN": "127.0.0.1:0", "MOIETY_LOG_LEVEL": "WARNING"}
+    command = [sys.executable, "-m", "bench.server", *([] if claims else ["--no-claims"])]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, **chosen})
+    try:
+        assert process.stdout is not None
+        yield process, json.loads(process.stdout.readline())
+    finally:
+        process.terminate()
+        process.wait()

@@ -1,19 +1,13 @@
-"""`python -m bench.verification`: how fast `moiety verify` reads a bundle, and in how much memory.
-
-Beside it, in the same run: the SHA-256 of the same bodies, which nobody who checks them can do without.
-"""
+"""How fast `moiety verify` reads a bundle, and in how much memory."""
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -21,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from bench.figures import Figure, timed
 from bench.workload import Workload
 from ledger.batch_weights import weigh
 from ledger.checkpoint import Checkpoint, sign_checkpoint
@@ -29,8 +24,12 @@ from ledger.leaves import Content, Leaf, MethodContent, UsageContent, encode
 from ledger.merkle import Frontier
 from ledger.note_keys import SigningKey
 from ledger.usage import parse_batch
+from moiety import batches as sdk
 from payout.policy import Policy, PoolContent
 from services.static_files.bundles import write_bundle
+
+KEPT_BATCHES = 5
+"""Of which the bundle is made, over and over with new ids."""
 
 KEY = SigningKey("bench.example/pools/bench", bytes(32))
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -52,10 +51,7 @@ class Source:
         self.logged.append(leaf.entry)
 
     def submit(self, table: pa.RecordBatch) -> None:
-        sink = pa.BufferOutputStream()
-        with pa.ipc.new_stream(sink, table.schema) as writer:
-            writer.write_batch(table)
-        body = sink.getvalue().to_pybytes()
+        body = sdk.encode(table)
         batch = parse_batch(body)
         weights = weigh(batch, np.ones(len(batch), dtype=np.bool_))
         digest = sha256(body)
@@ -88,67 +84,49 @@ class Source:
         return {}
 
 
-def make(folder: Path, workload: Workload, repeat: int) -> Source:
-    """A bundle of so many workloads, each with other events."""
+def make(folder: Path, workload: Workload, batches: int) -> Source:
+    """A bundle of so many batches of a workload, each with other events."""
     source = Source(folder)
     source.append(PoolContent(display_name="Bench", currency="EUR", policy=Policy()))
     source.append(
         MethodContent(method="bench", version=1, display_name="Bench", confidence_ppm=900_000, evidence_uri="")
     )
-    for seed in range(repeat):
-        for table in replace(workload, seed=seed).tables():
-            source.submit(table)
+    for table in sdk.record_batches(pa.RecordBatchReader.from_batches(sdk.USAGE_SCHEMA, workload.repeated(batches))):
+        source.submit(table)
     write_bundle(source, folder / "bench.tar")
     return source
 
 
-def verify(bundle: Path, threads: int) -> tuple[float, int]:
-    """Seconds and peak bytes of a process of its own."""
+_TOLD = """
+import resource, subprocess, sys
+ended = subprocess.call(sys.argv[1:])
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, file=sys.stderr)
+sys.exit(ended)
+"""
+"""Run in a small process between: a process begins with the peak memory of the one that started it."""
+
+
+def verify(bundle: Path) -> tuple[float, int]:
+    """Seconds and peak bytes of a process of its own, as anyone would start it. It must find that all holds."""
     command = [sys.executable, "-m", "moiety", "verify", str(bundle), "--key", str(KEY.verifier_key), "--json"]
-    began = time.perf_counter()
-    process = subprocess.Popen([*command, "--threads", str(threads)], stdout=subprocess.PIPE)
-    assert process.stdout
-    told = json.loads(process.stdout.read())
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
+    with timed() as seconds:
+        ended = subprocess.run([sys.executable, "-c", _TOLD, *command], capture_output=True, text=True, check=True)
+    told = json.loads(ended.stdout)
     assert told["holds"], told["finding"]
-    return time.perf_counter() - began, usage.ru_maxrss * 1024
+    return seconds(), int(ended.stderr.split()[-1]) * 1024
 
 
-def hashed(bundle: Path) -> float:
-    """Seconds for the SHA-256 of all of it."""
-    began = time.perf_counter()
-    with bundle.open("rb") as file:
-        digest = sha256()
-        while chunk := file.read(2**20):
-            digest.update(chunk)
-    return time.perf_counter() - began
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m bench.verification", description=__doc__)
-    parser.add_argument("--batches", type=int, default=125, help="batches of 10,000 events (125)")
-    parser.add_argument("--threads", type=int, nargs="*", default=[1, 2], help="runs, one for each (1 2)")
-    parser.add_argument("--events", type=int, default=10_000, help="events in a batch (10,000)")
-    parser.add_argument("--shares", type=int, default=16, help="shares in an event (16)")
-    asked = parser.parse_args()
+def measure(runs: int, *, shares: int) -> list[Figure]:
+    """A bundle of about so many shares, in the batches that the SDK makes."""
+    workload = Workload(batches=KEPT_BATCHES)
+    batches = -(-shares // (workload.events_per_batch * workload.shares_per_event))
     with tempfile.TemporaryDirectory() as folder:
-        workload = Workload(batches=min(5, asked.batches), events_per_batch=asked.events, shares_per_event=asked.shares)
-        source = make(Path(folder), workload, -(-asked.batches // workload.batches))
+        source = make(Path(folder), workload, batches)
         bundle = Path(folder) / "bench.tar"
-        results = {
-            "shares": source.shares,
-            "bytes": bundle.stat().st_size,
-            "sha256_shares_per_second": round(source.shares / hashed(bundle)),
-        }
-        for threads in asked.threads:
-            seconds, peak = verify(bundle, threads)
-            results |= {
-                f"shares_per_second_{threads}": round(source.shares / seconds),
-                f"peak_megabytes_{threads}": round(peak / 1e6),
-            }
-        print(json.dumps(results, indent=2))
-
-
-if __name__ == "__main__":
-    main()
+        seconds, peaks = zip(*(verify(bundle) for _ in range(runs)), strict=True)
+    rates, megabytes = [source.shares / each for each in seconds], [peak / 10**6 for peak in peaks]
+    what = f"verify a bundle of {source.shares:,} shares"
+    return [
+        Figure("verify", what, "", "shares/s", rates, [], 30e6, 60e6),
+        Figure("verify-memory", "its most memory", "", "MB", megabytes, [], 500, 250, lower=True),
+    ]
