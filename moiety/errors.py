@@ -257,4 +257,5 @@ class BatchRefusedError(MoietyError):
     def __str__(self) -> str:
         shown = "; ".join(f"{refusal.batch_id}: {refusal.error}" for refusal in self.refusals[: self.count_shown])
         more = "; ..." if len(self.refusals) > self.count_shown else ""
-        return f"{len(self.refusals)} batches refused, {len(self.receipts)} recorded: {shown}{more}"
+        count = "1 batch" if len(self.refusals) == 1 else f"{len(self.refusals)} batches"
+        return f"{count} refused, {len(self.receipts)} recorded: {shown}{more}"

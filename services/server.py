@@ -1,5 +1,6 @@
 """The gRPC server: built, started, drained."""
 
+import ssl
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
@@ -103,6 +104,10 @@ class Server:
             return self._server.add_insecure_port(address)
         try:
             pair = key.read_bytes(), certificate.read_bytes()
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password="")
+        except ssl.SSLError:
+            reason = "and MOIETY_TLS_KEY_FILE must be a certificate chain and its key, in PEM"
+            raise InvalidInputError.of("MOIETY_TLS_CERTIFICATE_FILE", reason) from None
         except OSError as error:
             raise InvalidInputError.of("MOIETY_TLS_CERTIFICATE_FILE", f"cannot be read: {error}") from None
         return self._server.add_secure_port(address, grpc.ssl_server_credentials([pair]))

@@ -4,10 +4,13 @@ import ipaddress
 from pathlib import Path
 from typing import Final, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
 
 from ledger.errors import InvalidInputError, Violation
+from ledger.store.database import as_driver_url
 
 PREFIX: Final = "MOIETY_"
 MAX_PORT: Final = 65_535
@@ -71,6 +74,17 @@ class Settings(BaseSettings):
 
     log_format: Literal["json", "text"] = "json"
     """One JSON object per line, or lines for people."""
+
+    @field_validator("database_url", "database_owner_url")
+    @classmethod
+    def _names_a_postgres(cls, url: str) -> str:
+        try:
+            sound = not url or make_url(as_driver_url(url)).drivername == "postgresql+psycopg"
+        except (ArgumentError, ValueError):
+            sound = False
+        if not sound:  # and it is not repeated: it may hold a password
+            raise ValueError("must be a URL such as postgresql://user:password@host:5432/database")
+        return url
 
     @model_validator(mode="after")
     def _sound_together(self) -> "Settings":

@@ -61,7 +61,10 @@ class AccountsService(accounts_pb2_grpc.AccountsServiceServicer):
         start = require_range(request.start, "start", 0, 2**62)
         # Beyond the last transfer of the leaf before, whichever it is.
         limit, after = page_limit(request.page_size), place_in(request.page_token, start - 1, 2**31)
-        if request.account or own_id(Role.COLLECTIVE):
+        own = own_id(Role.COLLECTIVE)
+        if own and not request.account:
+            raise InvalidInputError.of("account", f"is required; yours are {', '.join(journal.own_accounts(own))}")
+        if request.account:
             self._require_own_account(request.account, "account")
         with self._database.transaction() as connection:
             pool = pool_of(connection, request.parent, "parent")

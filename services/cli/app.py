@@ -5,6 +5,7 @@ explained.
 from __future__ import annotations
 
 import sys
+import traceback
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Any, Final
@@ -77,6 +78,15 @@ def moiety() -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its code (`services.cli.exits`)."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        code = _run(given)
+    except Exception:  # noqa: BLE001  # a fault has a code of its own; Python's 1 would say that something does not hold
+        traceback.print_exc()
+        code = Exit.FAULT
+    sys.exit(code)
+
+
+def _run(given: list[str]) -> int:
     if "--json" not in given:
         app(given, prog_name="moiety")
     try:
@@ -85,4 +95,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
         code = report(InputError.of("command line", error.format_message()), as_json=True)
     except typer.Abort:
         code = Exit.INTERRUPTED
-    sys.exit(code or Exit.OK)
+    return int(code or Exit.OK)

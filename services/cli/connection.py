@@ -14,10 +14,13 @@ from typing import Annotated, Any, Concatenate, ParamSpec
 import typer
 
 from moiety import Client, MoietyError
-from services.cli.exits import InputError
+from services.cli.exits import InputError, NotAllowedError
 from services.cli.output import Output, report
 
 P = ParamSpec("P")
+
+_TOO_LARGE = "Value out of range"
+"""How protobuf's ValueError begins for a number that its field cannot hold."""
 
 _PANEL = "Connection and output"
 _OPTIONS: dict[str, tuple[Any, Any]] = {
@@ -86,6 +89,11 @@ def client_command(run: Callable[Concatenate[Session, P], None]) -> Callable[...
                 run(Session(client, output), *args, **kwargs)
         except MoietyError as error:
             raise typer.Exit(report(error, as_json=output.as_json)) from None
+        except ValueError as error:
+            if not str(error).startswith(_TOO_LARGE):
+                raise
+            wrong = InputError.of("command line or file", str(error))
+            raise typer.Exit(report(wrong, as_json=output.as_json)) from None
 
     own = list(inspect.signature(run, eval_str=True).parameters.values())[1:]
     options = [
@@ -99,7 +107,7 @@ def client_command(run: Callable[Concatenate[Session, P], None]) -> Callable[...
 
 def _connect(address: str, api_key: str, ca_certificate: Path | None) -> Client:
     if not api_key:
-        raise InputError.of("api-key", "is missing; give --api-key or set MOIETY_API_KEY")
+        raise NotAllowedError.of("api-key", "is missing; give --api-key or set MOIETY_API_KEY")
     try:
         certificate = ca_certificate.read_bytes() if ca_certificate else None
     except OSError as error:

@@ -64,6 +64,12 @@ class ConflictError(InputError):
     code = Exit.REFUSED_BY_STATE
 
 
+class NotAllowedError(InputError):
+    """Nobody said who is calling."""
+
+    code = Exit.NOT_ALLOWED
+
+
 class DoesNotHoldError(InputError):
     """What was asked about does not hold."""
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 
 from ledger.errors import InvalidInputError
-from ledger.money import decimal_text, minor_unit_exponent
+from ledger.money import MAX_AMOUNT_MINOR, decimal_text, minor_unit_exponent
 from services.cli.exits import InputError
 
-_AMOUNT = re.compile(r"([0-9]+)(?:\.([0-9]+))?")
+_AMOUNT = re.compile(r"([0-9]{1,30})(?:\.([0-9]+))?")
 
 
 def major(amount_minor: int, currency: str) -> str:
@@ -21,12 +21,20 @@ def amount_in_minor(amount: str | None, amount_minor: int | None, currency: str)
     given.
 
     Raises: InputError: both or none are given, or the amount is no plain decimal, or has more decimals than
-        the currency.
+        the currency, or is none that one transfer may move.
     """
     if amount is None and amount_minor is not None:
-        return amount_minor
-    if amount is None or amount_minor is not None:
+        found = amount_minor
+    elif amount is not None and amount_minor is None:
+        found = _parsed(amount, currency)
+    else:
         raise InputError.of("amount", "give either --amount (like 12.50) or --amount-minor (like 1250)")
+    if not 1 <= found <= MAX_AMOUNT_MINOR:
+        raise InputError.of("amount", f"must be 1 to {MAX_AMOUNT_MINOR} in minor units, is {found}")
+    return found
+
+
+def _parsed(amount: str, currency: str) -> int:
     match = _AMOUNT.fullmatch(amount)
     if not match:
         raise InputError.of("amount", f"must be a plain decimal like 12.50, is {amount!r}")

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from moiety import (
     Client,
     Collective,
+    InvalidArgumentError,
     NotFoundError,
     PermissionDeniedError,
     Policy,
@@ -246,6 +247,8 @@ def test_a_collective_sees_its_own_balances_transfers_and_allocations_and_every_
     assert irish.get_balance(POOL, "collective/irish") == theirs.operator.get_balance(POOL, "collective/irish")
     assert irish.get_balance(POOL, "held/irish").amount_minor == 0
     assert [found.collective for found in irish.list_allocations(POOL, 1)] == ["collectives/irish"]
+    with pytest.raises(InvalidArgumentError, match="yours are collective/irish, held/irish, paid/irish"):
+        list(irish.list_transfers(POOL))
     transfers = list(irish.list_transfers(POOL, account="collective/irish"))
     assert transfers
     assert all("collective/irish" in (found.from_account, found.to_account) for found in transfers)

@@ -103,6 +103,9 @@ def test_files_that_are_no_certificate_are_refused_before_anything_is_served(
         (pair.certificate, tmp_path),
         (garbage, pair.key),
         (pair.certificate, garbage),
+        (pair.key, pair.certificate),
+        (pair.certificate, make_pair(tmp_path, "other").key),
     ):
-        with pytest.raises(InvalidInputError):
+        with pytest.raises(InvalidInputError) as caught:
             deploy(tls_certificate_file=certificate, tls_key_file=key)
+        assert [violation.field for violation in caught.value.violations] == ["MOIETY_TLS_CERTIFICATE_FILE"]

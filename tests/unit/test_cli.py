@@ -10,6 +10,7 @@ import grpc
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from ledger.money import MAX_AMOUNT_MINOR
 from moiety import (
     BatchRefusal,
     BatchRefusedError,
@@ -70,7 +71,7 @@ def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_amounts_for_people_are_in_major_units(amount_minor: int, currency: str, text: str) -> None:
     assert major(amount_minor, currency) == text
-    if amount_minor >= 0:
+    if 0 < amount_minor <= MAX_AMOUNT_MINOR:
         assert amount_in_minor(text.removesuffix(f" {currency}"), None, currency) == amount_minor
 
 
@@ -78,6 +79,15 @@ def test_amounts_for_people_are_in_major_units(amount_minor: int, currency: str,
 def test_an_amount_that_is_no_plain_decimal_is_refused(amount: str) -> None:
     with pytest.raises(InputError):
         amount_in_minor(amount, None, "EUR")
+
+
+@pytest.mark.parametrize("amount_minor", [0, -1, MAX_AMOUNT_MINOR + 1, 10**29])
+def test_an_amount_that_no_transfer_may_move_is_refused(amount_minor: int) -> None:
+    with pytest.raises(InputError, match="in minor units"):
+        amount_in_minor(None, amount_minor, "EUR")
+    if amount_minor >= 0:
+        with pytest.raises(InputError, match="in minor units"):
+            amount_in_minor(str(amount_minor), None, "JPY")
 
 
 def test_an_amount_is_given_once() -> None:
@@ -170,8 +180,24 @@ def test_a_table_in_a_pipe_is_not_cut(capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_an_api_key_is_needed(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["round", "list", "folk"]) == Exit.BAD_INPUT
+    assert run(["round", "list", "folk"]) == Exit.NOT_ALLOWED
     assert capsys.readouterr().err == "api-key: is missing; give --api-key or set MOIETY_API_KEY\n"
+
+
+@pytest.mark.parametrize("option", [[], ["--json"]])
+def test_a_number_that_no_field_can_hold_is_bad_input(option: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    balance = ["balance", "folk", "--log-size", str(10**30), "--api-key", "x", "--address", "127.0.0.1:1"]
+    assert run([*balance, *option]) == Exit.BAD_INPUT
+    assert str(10**30) in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", [[], ["--json"]])
+def test_a_fault_of_ours_is_not_taken_for_a_finding(
+    option: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(COMMANDS, "balance", "services.cli.nowhere:balance")
+    assert run(["balance", "folk", *option]) == Exit.FAULT
+    assert "services.cli.nowhere" in capsys.readouterr().err
 
 
 def test_a_certificate_that_is_not_there_is_named(capsys: pytest.CaptureFixture[str]) -> None:

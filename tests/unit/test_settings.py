@@ -46,6 +46,17 @@ def test_the_environment_sets_what_is_typed(monkeypatch: pytest.MonkeyPatch) -> 
     assert (settings.tls_certificate_file, settings.tls_key_file) == (Path("/chain.pem"), Path("/key.pem"))
 
 
+@pytest.mark.parametrize(
+    "url", ["hunter2", "postgresql://app:hunter2@db:x/moiety", "sqlite:///hunter2", "mysql://hunter2@db/m"]
+)
+@pytest.mark.parametrize("name", ["database_url", "database_owner_url"])
+def test_what_is_no_url_of_a_postgres_is_refused_and_not_repeated(name: str, url: str) -> None:
+    ((field, reason),) = violations(**{name: url})
+    assert field == f"MOIETY_{name}".upper()
+    assert "postgresql://" in reason
+    assert "hunter2" not in reason
+
+
 def test_what_is_given_goes_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MOIETY_THREADS", "8")
     assert load_settings().threads == 8
@@ -131,8 +142,9 @@ def test_settings_do_not_change() -> None:
 
 
 def test_migrations_go_to_the_owner_if_there_is_one() -> None:
-    assert Settings(database_url="a").owner_url == "a"
-    assert Settings(database_url="a", database_owner_url="b").owner_url == "b"
+    service, owner = "postgresql://a/moiety", "postgresql://b/moiety"
+    assert Settings(database_url=service).owner_url == service
+    assert Settings(database_url=service, database_owner_url=owner).owner_url == owner
 
 
 def test_a_refusal_quotes_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
