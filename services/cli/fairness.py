@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 from ledger.money import minor_unit_exponent
+from ledger.registry import PPM
 from moiety import Client
 from moiety.v1 import rounds_pb2 as pb
 from payout.fairness import fairness_report
@@ -24,20 +26,24 @@ _MEASURES = (
 
 def fairness_tables(found: pb.Fairness) -> tuple[object, ...]:
     """The report for people."""
-    rows = [
-        (label, percent(getattr(found.registered, name)), percent(getattr(found.paid, name)))
-        for label, name in _MEASURES
+    shares = details(
+        [
+            ("fee of the pot", percent(found.fee_ppm) if found.HasField("fee_ppm") else None),
+            ("commons of the pot", percent(found.commons_ppm) if found.HasField("commons_ppm") else None),
+            ("usage", _by_mode(found.usage)),
+            ("attributed money", _by_mode(found.attributed_minor)),
+        ]
+    )
+    if not found.HasField("paid"):
+        return "Nobody is paid.", shares
+    both = (found.registered, found.paid)
+    rows = [(label, *(percent(getattr(each, name)) for each in both)) for label, name in _MEASURES]
+    curve = [
+        (f"worst paid {tenths} in 10", *(percent(_lorenz_ppm(each, tenths)) for each in both))
+        for tenths in range(1, 10)
     ]
     counts = (f"All {found.registered.collectives}", f"Paid {found.paid.collectives}")
-    shares = [
-        ("fee of the pot", percent(found.fee_ppm) if found.HasField("fee_ppm") else None),
-        ("commons of the pot", percent(found.commons_ppm) if found.HasField("commons_ppm") else None),
-        ("human and AI, of usage", _human_ai(found.usage)),
-        ("human and AI, of attributed money", _human_ai(found.attributed_minor)),
-    ]
-    if not found.HasField("paid"):
-        return "Nobody is paid.", details(shares)
-    return table(["Measure", *counts], rows, right=counts), details(shares)
+    return table(["Measure", *counts], rows + curve, right=counts), shares
 
 
 def percent(ppm: int) -> str:
@@ -45,8 +51,21 @@ def percent(ppm: int) -> str:
     return f"{ppm // 10_000}.{ppm % 10_000 // 100:02d} %"
 
 
-def _human_ai(found: pb.ByMode) -> str | None:
-    return percent(found.human_ai_ppm) if found.HasField("human_ai_ppm") else None
+def _lorenz_ppm(found: pb.Concentration, tenths: int) -> int:
+    """What so many tenths of the collectives get, the worst paid first: the curve read off between its points."""
+    tenth_parts = tenths * found.collectives
+    before, after = next(
+        (before, after) for before, after in pairwise(found.lorenz) if tenth_parts <= 10 * after.collectives
+    )
+    width = 10 * (after.collectives - before.collectives)
+    rise = (after.amount_minor - before.amount_minor) * (tenth_parts - 10 * before.collectives)
+    return (before.amount_minor * width + rise) * PPM // (width * found.amount_minor)
+
+
+def _by_mode(found: pb.ByMode) -> str | None:
+    if not found.HasField("human_ai_ppm"):
+        return None
+    return f"{percent(found.human_ai_ppm)} human and AI, {percent(PPM - found.human_ai_ppm)} AI only"
 
 
 def draw(client: Client, pool: str, number: int, *, lorenz: Path | None, flow: Path | None) -> list[Path]:
