@@ -78,7 +78,11 @@ class Transfer:
 
     def __post_init__(self) -> None:
         if self.amount_minor <= 0 or self.from_account == self.to_account:
-            raise ValueError(f"not a transfer: {self}")
+            raise ValueError(f"not a transfer: {self!r}")
+
+    def __str__(self) -> str:
+        """As the journal's lines have it, after leaf and ordinal."""
+        return f"{self.from_account},{self.to_account},{self.amount_minor},{self.purpose.value}"
 
 
 def revenue_transfers(content: RevenueContent) -> list[Transfer]:

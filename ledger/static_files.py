@@ -107,8 +107,7 @@ def full_path(place: Tile | Bundle) -> str:
 
 def journal_line(leaf_index: int, ordinal: int, transfer: Transfer) -> str:
     """A transfer's line, without its line feed."""
-    moved = f"{transfer.from_account},{transfer.to_account},{transfer.amount_minor},{transfer.purpose.value}"
-    return f"{leaf_index},{ordinal},{moved}"
+    return f"{leaf_index},{ordinal},{transfer}"
 
 
 def parse_journal_line(line: str, number: int) -> tuple[int, int, Transfer]:

@@ -95,8 +95,6 @@ class Settings(BaseSettings):
             raise ValueError("tls_key_file: goes with tls_certificate_file, and neither without the other")
         if (self.signing_key_file is None) != (self.checkpoint_folder is None):
             raise ValueError("checkpoint_folder: goes with signing_key_file, and neither without the other")
-        if self.witnesses and self.signing_key_file is None:
-            raise ValueError("witnesses: cosign what signing_key_file signs, which is not set")
         if self.tls_certificate_file is None and not is_loopback(host):
             raise ValueError(f"tls_certificate_file: is required to listen on {host}, which is not a loopback address")
         return self

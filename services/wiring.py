@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from ledger.errors import InvalidInputError
 from ledger.store.database import Database
 from ledger.store.usage import UsageStore
 from payout.schedule import Scheduler
@@ -67,10 +68,13 @@ class SigningParts:
 def wire_signing(parts: Parts) -> SigningParts | None:
     """The signing parts; None where the settings name no signing key.
 
-    InvalidInputError where the key, the folder or the witnesses are not what they must be.
+    InvalidInputError where the key, the folder or the witnesses are not what they must be, or witnesses have no key's
+    checkpoints to cosign.
     """
     settings = parts.settings
     if settings.signing_key_file is None or settings.checkpoint_folder is None:
+        if settings.witnesses:
+            raise InvalidInputError.of("MOIETY_WITNESSES", "cosign what signing_key_file signs, which is not set")
         return None
     key, folder = read_key(settings.signing_key_file), CheckpointFolder(settings.checkpoint_folder)
     witnesses = Witness.parse_all(settings.witnesses)

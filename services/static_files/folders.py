@@ -81,13 +81,17 @@ def export_folder(source: LogSource, folder: Path, progress: Progress = no_progr
     after everything, so what is there is complete up to its checkpoint, whenever this stops.
 
     Raises:
-        LedgerCorruptError: what is there is of another log, or the service sent what does not fit its hashes.
+        LedgerCorruptError: what is there is of another log or of a longer one, or the service sent what does not fit
+            its hashes. The checkpoint that is there stays: with the service's it may be evidence.
         FormatError: a file that is there is malformed.
     """
     note = source.checkpoint()
     checkpoint, _ = read_checkpoint(note)
     target = Folder(folder)
-    run = _FolderExport(source, target, checkpoint)
+    before = read_checkpoint((folder / CHECKPOINT).read_bytes())[0] if target.has(CHECKPOINT) else None
+    if before and before.size > checkpoint.size:
+        raise _another_log(folder / CHECKPOINT, f"states {before.size} leaves, and the service's {checkpoint.size}")
+    run = _FolderExport(source, target, checkpoint, before)
     run.write_entries(progress)
     require_root(run.builder, checkpoint)
     target.write_lines(JOURNAL, _journal(source, target, checkpoint.size))
@@ -104,6 +108,7 @@ class _FolderExport:
     source: LogSource
     folder: Folder
     checkpoint: Checkpoint
+    before: Checkpoint | None
     builder: TileBuilder = field(default_factory=TileBuilder)
     fetched: int = 0
     bodies: int = 0
@@ -126,8 +131,16 @@ class _FolderExport:
 
     def _take_in(self, hashes: list[bytes]) -> None:
         for found in hashes:
-            for tile, data in self.builder.append(found):
+            filled = self.builder.append(found)
+            self._require_extension()
+            for tile, data in filled:
                 self.folder.write_once(tile.path(), data)
+
+    def _require_extension(self) -> None:
+        """What was exported before is the beginning of this log: partial tiles alone would not tell."""
+        frontier = self.builder.frontier
+        if self.before and frontier.size == self.before.size and frontier.root() != self.before.root:
+            raise _another_log(self.folder.root / CHECKPOINT, f"states another root of {self.before.size} leaves")
 
     def _write_partial_tiles(self) -> None:
         for tile, data in self.builder.partial():
@@ -159,7 +172,7 @@ class Folder:
         if not target.exists():
             self.write(path, data)
         elif target.read_bytes() != data:
-            raise LedgerCorruptError(str(target), "is of another log than the service's: keep both, and ask why")
+            raise _another_log(target, "has other hashes")
 
     def write_lines(self, path: str, pieces: Iterable[bytes]) -> None:
         """Put a file of many pieces in its place at once."""
@@ -189,6 +202,10 @@ class Folder:
                     file.unlink()
             if not any(folder.iterdir()):
                 folder.rmdir()
+
+
+def _another_log(path: Path, what: str) -> LedgerCorruptError:
+    return LedgerCorruptError(str(path), f"is of another log than the service's: keep both, and ask why ({what})")
 
 
 def fetch_entries(source: LogSource, bundle: Bundle) -> list[bytes]:

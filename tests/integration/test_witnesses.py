@@ -16,12 +16,14 @@ from ledger.errors import InvalidInputError
 from ledger.forks import ForkEvidence
 from ledger.note_keys import SignatureType, SigningKey
 from ledger.witnessing import AddCheckpoint
+from moiety import Client, Policy, Pool
 from services.checkpoints.folder import CheckpointFolder
 from services.checkpoints.key_file import generate_key
 from services.checkpoints.signer import Signer
 from services.checkpoints.witness import Cosigner, Witness
 from services.cli.app import main
-from services.host import scheduling
+from services.host import everything, scheduling
+from services.settings import load_settings
 from tests import witness as third_party
 from tests.books import wait_until
 from tests.conftest import Deployment, SteppedClock
@@ -277,6 +279,34 @@ def test_the_background_process_has_its_checkpoints_cosigned(scene: Scene, tmp_p
         scene.operator.get_checkpoint(POOL).note, key.verifier_key, witnesses=[third.key.verifier_key]
     )
     assert opened.note.signed_by(third.key.verifier_key)
+
+
+def test_everything_in_one_process_has_what_its_own_key_signs_cosigned(tmp_path: Path, clock: SteppedClock) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    third = stranger()
+    name = f"localhost/moiety/pools/{POOL}"
+    third.logs = {name: generate_key(data / "signing-key", "localhost/moiety").named(name).verifier_key}
+    with third_party.listening(third):
+        settings = load_settings(
+            listen="127.0.0.1:0", checkpoint_seconds=0.05, witnesses=f"{third.url} {third.key.verifier_key}"
+        )
+        with (
+            everything(settings, data, clock=clock) as running,
+            Client(running.address, running.first_key or "") as client,
+        ):
+            client.create_pool(POOL, Pool(display_name="Folk tunes", currency="EUR", policy=Policy()))
+            wait_until(lambda: third.latest)
+    assert third.latest[name].size == 1
+
+
+def test_witnesses_without_a_key_are_refused_by_their_setting(scene: Scene) -> None:
+    chosen = {"witnesses": f"https://w.example {stranger().key.verifier_key}"}
+    with (
+        pytest.raises(InvalidInputError, match="MOIETY_WITNESSES"),
+        scheduling(scene.deployment.settings.model_copy(update=chosen)),
+    ):
+        pass
 
 
 def test_a_cosigner_that_is_told_to_stop_asks_nobody_else(

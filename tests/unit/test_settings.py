@@ -121,13 +121,11 @@ def test_certificate_and_key_go_together() -> None:
         assert violations(**{one: "x.pem"}) == expected
 
 
-def test_a_signing_key_goes_with_its_folder_and_witnesses_with_a_key() -> None:
+def test_a_signing_key_goes_with_its_folder() -> None:
     for one in ("signing_key_file", "checkpoint_folder"):
         expected = [("MOIETY_CHECKPOINT_FOLDER", "goes with signing_key_file, and neither without the other")]
         assert violations(**{one: "x"}) == expected
-    expected = [("MOIETY_WITNESSES", "cosign what signing_key_file signs, which is not set")]
-    assert violations(witnesses="https://w.example w.example+00000000+BA") == expected
-    settings = load_settings(signing_key_file="key", checkpoint_folder="folder", witnesses="https://w.example x")
+    settings = load_settings(signing_key_file="key", checkpoint_folder="folder")
     assert (settings.signing_key_file, settings.checkpoint_folder) == (Path("key"), Path("folder"))
 
 

@@ -147,6 +147,28 @@ def test_a_folder_of_another_history_is_not_written_over(log: PoolLog, tmp_path:
     assert report_of(tmp_path).finding is None
 
 
+@pytest.mark.parametrize("grown", [0, 1, 300])
+def test_a_history_that_parts_in_a_partial_tile_is_not_written_over(log: PoolLog, grown: int, tmp_path: Path) -> None:
+    export_folder(PoolSource(log, size=520), tmp_path)
+    note = (tmp_path / "checkpoint").read_bytes()
+    other = deepcopy(log)
+    other.change(515, note="another history")
+    for amount in range(1, grown + 1):
+        other.revenue(amount)
+    with pytest.raises(LedgerCorruptError, match="root"):
+        export_folder(PoolSource(other, size=520 if grown == 0 else None), tmp_path)
+    assert (tmp_path / "checkpoint").read_bytes() == note
+    assert report_of(tmp_path).finding is None
+
+
+def test_a_log_that_shrank_is_not_written_over(log: PoolLog, tmp_path: Path) -> None:
+    export_folder(PoolSource(log), tmp_path)
+    before = contents(tmp_path)
+    with pytest.raises(LedgerCorruptError, match="states 601 leaves, and the service's 520"):
+        export_folder(PoolSource(log, size=520), tmp_path)
+    assert contents(tmp_path) == before
+
+
 def test_a_service_that_gives_other_entries_than_it_signs_is_found_out(log: PoolLog, tmp_path: Path) -> None:
     source = PoolSource(log, size=520)
     note = source.checkpoint()
