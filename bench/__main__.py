@@ -10,6 +10,9 @@ from time import perf_counter
 
 from bench import calls, footprint, intake, proofs, report, rounds, verification
 from bench.figures import Figure, Series
+from bench.growth import proofs as growing_proofs
+from bench.growth import recording, streams
+from bench.growth import rounds as growing_rounds
 from bench.stage import Stage, staged
 
 Part = Callable[[Stage, int, bool], Sequence[Figure | Series]]
@@ -24,8 +27,31 @@ PARTS: dict[str, Part] = {
     "proofs": lambda stage, runs, quick: proofs.measure(stage, runs, leaves=3_000 if quick else 300_000),
     "replay": lambda stage, runs, quick: rounds.measure_replay(stage, runs, batches=4 if quick else 200),
     "verification": lambda _, runs, quick: verification.measure(runs, shares=10**6 if quick else 10**8),
+    "growth-intake": lambda _, __, quick: recording.measure(
+        _marks(10**4, 10**5) if quick else _marks(10**5, 5 * 10**7)
+    ),
+    "growth-claims": lambda stage, runs, quick: recording.measure_claims(
+        stage, runs, marks=_marks(10**4, 10**5) if quick else _marks(10**5, 10**6)
+    ),
+    "growth-rounds": lambda stage, runs, quick: growing_rounds.measure(
+        stage,
+        runs,
+        batches=(10, 20) if quick else (100, 300, 1_000, 3_000, 10_000),
+        collectives=(100, 1_000) if quick else (10**2, 10**3, 10**4, 10**5, 10**6),
+    ),
+    "growth-proofs": lambda stage, runs, quick: growing_proofs.measure(
+        stage, runs, leaves=(100, 1_000) if quick else (10**3, 10**4, 10**5, 10**6)
+    ),
+    "growth-streams": lambda stage, runs, quick: streams.measure(
+        stage, runs, streams=(1, 2) if quick else (1, 2, 4, 8), batches=4 if quick else 40
+    ),
 }
 """Each begins with a service and a Postgres of its own, so that none measures what another left behind."""
+
+
+def _marks(first: int, last: int) -> list[int]:
+    """Three numbers of events for each power of ten."""
+    return [each for power in range(9) for each in (10**power, 2 * 10**power, 5 * 10**power) if first <= each <= last]
 
 
 def main() -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from statistics import median
@@ -66,19 +66,22 @@ class Figure:
         }
 
 
+Points = Sequence[tuple[float, Sequence[float]]]
+"""Of a line: an x, and the y of each run."""
+
+
 @dataclass(frozen=True, slots=True)
 class Series:
     """How something grows: a picture of its own, with a line for each case.
 
-    name: a word for it. what: the picture's title. x, y: what the axes are, with their units. lines: for each case its
-    points, an x and the y of each run.
+    name: a word for it. what: the picture's title. x, y: what the axes are, with their units.
     """
 
     name: str
     what: str
     x: str
     y: str
-    lines: dict[str, list[tuple[float, list[float]]]]
+    lines: Mapping[str, Points]
 
     def summary(self) -> str:
         """The medians of each line, in a line."""
@@ -91,9 +94,9 @@ class Series:
         return {"name": self.name, "what": self.what, "x": self.x, "y": self.y, "lines": lines}
 
 
-def spread(values: list[float]) -> dict[str, Any]:
+def spread(values: Sequence[float]) -> dict[str, Any]:
     """Smallest, median and largest, and each run."""
-    return {"min": min(values), "median": median(values), "max": max(values), "runs": values}
+    return {"min": min(values), "median": median(values), "max": max(values), "runs": list(values)}
 
 
 @contextmanager

@@ -38,6 +38,12 @@ def append_usage(streams: Sequence[Stream], batches: list[pa.RecordBatch]) -> fl
     return events / seconds()
 
 
+def warm_up(stage: Stage, key: str, workload: Workload) -> None:
+    """A few batches to another pool, so that connections are open and statements planned."""
+    tables = replace(workload, batches=WARM_UP_BATCHES, seed=2**32 - 1).tables()
+    append_usage([Stream(stage.address, stage.new_pool(workload), key)], tables)
+
+
 def dealt(batches: list[pa.RecordBatch], hands: int) -> list[list[pa.RecordBatch]]:
     """The batches of each of so many streams."""
     return [batches[place::hands] for place in range(hands)]
@@ -75,8 +81,7 @@ def measure(stage: Stage, runs: int, *, batches: int) -> list[Figure]:
     """One stream of random ids, into an empty pool as its peers into an empty table, against each of them in turn."""
     base = Workload(batches=batches)
     (key,) = stage.platform_keys(1)
-    warm_up = replace(base, batches=WARM_UP_BATCHES, seed=2**32 - 1).tables()
-    append_usage([Stream(stage.address, stage.new_pool(base), key)], warm_up)
+    warm_up(stage, key, base)
     ours, events, scores, transfers = [], [], [], []
     for seed in range(runs):
         tables, pool = replace(base, seed=seed).tables(), stage.new_pool(base)

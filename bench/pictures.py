@@ -38,7 +38,7 @@ def _beyond(figure: dict[str, Any], value: float) -> float:
 def draw_series(series: dict[str, Any]) -> None:
     """A line for each case, through the medians, with the spread of the runs. Times grow on two logarithmic axes."""
     with _drawn(series["name"], height=3.6) as axes:
-        for (name, points), colour in zip(series["lines"].items(), COLOURS, strict=False):
+        for (name, points), colour in zip(series["lines"].items(), COLOURS[: len(series["lines"])], strict=True):
             x, medians = [point["x"] for point in points], [point["median"] for point in points]
             below = [point["median"] - point["min"] for point in points]
             above = [point["max"] - point["median"] for point in points]

@@ -33,9 +33,9 @@ def measure_calculation(stage: Stage, runs: int, *, batches: int) -> list[Figure
     many = replace(few, batches=max(1, batches // 10), events_per_batch=50)
     (key,) = stage.platform_keys(1)
     pool, fuller = (_filled(stage, key, workload) for workload in (few, many))
-    ours = [_calculation_seconds(stage, pool) for _ in range(runs)]
-    fuller_seconds = [_calculation_seconds(stage, fuller) for _ in range(runs)]
-    peer = [_bare_read_seconds(stage, pool) for _ in range(runs)]
+    ours = [calculation_seconds(stage, pool) for _ in range(runs)]
+    fuller_seconds = [calculation_seconds(stage, fuller) for _ in range(runs)]
+    peer = [bare_read_seconds(stage, pool) for _ in range(runs)]
     per_batch = [one / few.batches for one in ours], [one / many.batches for one in fuller_seconds]
     notes = {
         "batches": few.batches,
@@ -57,7 +57,8 @@ def _filled(stage: Stage, key: str, workload: Workload) -> str:
     return pool
 
 
-def _calculation_seconds(stage: Stage, pool: str) -> float:
+def calculation_seconds(stage: Stage, pool: str) -> float:
+    """A preview over loopback gRPC: everything that calculating a round is, but to log it."""
     with Client(stage.address, stage.operator_key, timeout_seconds=600) as operator, timed() as seconds:
         preview = operator.preview_round(pool)
     if not preview.round.attributed_minor:
@@ -65,7 +66,8 @@ def _calculation_seconds(stage: Stage, pool: str) -> float:
     return seconds()
 
 
-def _bare_read_seconds(stage: Stage, pool: str) -> float:
+def bare_read_seconds(stage: Stage, pool: str) -> float:
+    """The packed vectors of all batches of a pool, over a connection of its own."""
     pool_id = stage.ref(pool).pool_id
     with psycopg.connect(stage.database_url) as connection, timed() as seconds:
         cursor = connection.cursor("peer", binary=True)

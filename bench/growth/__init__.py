@@ -1,0 +1,1 @@
+"""How it grows: each module gives series of points, one picture each."""
