@@ -33,6 +33,7 @@ from ledger.errors import (
 )
 from services.api.access import PermissionDeniedError
 from services.api.errors import for_trailers, is_expected, status_of
+from services.api.streams import TooManyStreamsError
 from services.keys import Principal, Role, UnauthenticatedError
 
 TWO = InvalidInputError([Violation("events[3].units", "must be 1 to 10"), Violation("parent", "is required")], total=7)
@@ -55,6 +56,12 @@ EXAMPLES: list[tuple[MoietyError, int, str, list[type[Message]]]] = [
     (FormatError("note", "is not UTF-8"), code_pb2.DATA_LOSS, "FORMAT_REFUSED", []),
     (SignatureError(["log.example"], "did not sign"), code_pb2.DATA_LOSS, "SIGNATURE_REFUSED", []),
     (StoreUnavailableError(), code_pb2.UNAVAILABLE, "DATABASE_AWAY", [error_details_pb2.RetryInfo]),
+    (
+        TooManyStreamsError("platforms/acme"),
+        code_pb2.RESOURCE_EXHAUSTED,
+        "TOO_MANY_STREAMS",
+        [error_details_pb2.RetryInfo],
+    ),
     (UnauthenticatedError(), code_pb2.UNAUTHENTICATED, "UNAUTHENTICATED", []),
     (
         PermissionDeniedError(Principal(Role.PLATFORM, "acme"), "/moiety.v1.RoundsService/ApproveRound"),
