@@ -12,12 +12,10 @@ from typing import Any
 
 import psycopg
 
-from bench import pictures
+from bench import pictures, scale
 from bench.figures import Figure, Series
 
-ROOT = Path(__file__).parent.parent
-RESULTS = ROOT / "bench" / "results" / "latest.json"
-PAGE = ROOT / "docs" / "performance.md"
+PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
 
 Document = dict[str, Any]
 
@@ -53,12 +51,12 @@ def keep(part: str, found: Document, parts: Iterable[str]) -> None:
 
     `parts`: all that there are, in the order of the document; a section of any other is dropped.
     """
-    kept = json.loads(RESULTS.read_text())["parts"] if RESULTS.exists() else {}
-    kept[part] = found
+    kept = {**scale.latest(), part: found}
     sections = {name: kept[name] for name in parts if name in kept}
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps({"parts": sections}, indent=2) + "\n")
+    scale.RESULTS.parent.mkdir(exist_ok=True)
+    scale.RESULTS.write_text(json.dumps({"parts": sections}, indent=2) + "\n")
     render(sections)
+    scale.write(sections)
 
 
 def render(sections: dict[str, Document]) -> None:
@@ -118,7 +116,7 @@ def _picture(series: Document) -> str:
     """The picture, and its points as a table: a row for each x."""
     cases = {name: {point["x"]: point["median"] for point in points} for name, points in series["lines"].items()}
     lines = [
-        f"![{series['what']}]({pictures.path_of(series['name']).relative_to(PAGE.parent)})",
+        f"![{series['what']}](pictures/{pictures.path_of(series['name']).name})",
         "",
         f"| {series['x']} | {' | '.join(cases)} |",
         f"| ---: |{' ---: |' * len(cases)}",

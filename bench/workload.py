@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import cycle, islice
 
 import numpy as np
 import pyarrow as pa
@@ -59,12 +60,12 @@ class Workload:
         return [self._table(rng, number, names) for number in range(self.batches)]
 
     def repeated(self, batches: int, ids: Ids = random_ids) -> Iterator[pa.RecordBatch]:
-        """So many batches, made as they are needed: the workload's own over and over, with new ids each time."""
+        """So many batches: the workload's own, made at once, over and over, each time with ids of their own."""
         tables, rng = self.tables(), np.random.default_rng([self.seed, 1])
-        for number in range(batches):
-            table = tables[number % len(tables)]
-            new = _id_array(ids(rng, len(table), number * len(table)), len(table))
-            yield table.set_column(0, table.schema.field(0), new)
+        return (
+            table.set_column(0, table.schema.field(0), _id_array(ids(rng, len(table), number * len(table)), len(table)))
+            for number, table in enumerate(islice(cycle(tables), batches))
+        )
 
     def _table(self, rng: np.random.Generator, number: int, names: pa.Array) -> pa.RecordBatch:
         events, shares = self.events_per_batch, self.shares_per_event

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -18,6 +19,9 @@ from moiety import Client
 
 KEPT_BATCHES = 20
 """Of which all usage is made, over and over with new ids: making shares would take longer than recording them."""
+
+SECONDS_AT_MOST = 1_200
+"""Where it gets so slow that the last mark would take longer, the series ends where it is."""
 
 KINDS: dict[str, Ids] = {"random ids": random_ids, "UUIDv7": uuid7_ids}
 
@@ -53,9 +57,9 @@ def measure(marks: Sequence[int]) -> list[Series]:
         }
 
     sizes = {}
-    for kind, readings in found.items():
-        sizes[f"{kind}, rows"] = [(at.events, [at.heap_bytes / at.events]) for at in readings[1:]]
-        sizes[f"{kind}, index"] = [(at.events, [at.index_bytes / at.events]) for at in readings[1:]]
+    for kind, (first, *others) in found.items():
+        sizes[f"{kind}, rows"] = [(at.events, [(at.heap_bytes - first.heap_bytes) / at.events]) for at in others]
+        sizes[f"{kind}, index"] = [(at.events, [(at.index_bytes - first.index_bytes) / at.events]) for at in others]
     return [
         Series("growth-intake", "AppendUsage, one stream to one pool", events, "events/s", between(_rate)),
         Series(
@@ -98,13 +102,18 @@ def record(stage: Stage, ids: Ids, marks: Sequence[int], *, claims: bool = True)
     workload = Workload(batches=KEPT_BATCHES)
     pool, (key,) = stage.new_pool(workload), stage.platform_keys(1)
     warm_up(stage, key, workload)
+    batches = workload.repeated(marks[-1] // workload.events_per_batch, ids)
     readings: list[Reading] = []
-    recorded = units = shares = 0
+    recorded = sent = units = shares = 0
 
     def usage() -> Iterator[pa.RecordBatch]:
-        nonlocal units, shares
-        for batch in workload.repeated(marks[-1] // workload.events_per_batch, ids):
-            units, shares = units + int(batch.column("units").to_numpy().sum()), shares + claimed(batch)
+        nonlocal sent, units, shares
+        for batch in batches:
+            if seconds() > SECONDS_AT_MOST:
+                return
+            sent += len(batch)
+            units += int(batch.column("units").to_numpy().sum())
+            shares += claimed(batch)
             yield batch
 
     with (
@@ -113,16 +122,22 @@ def record(stage: Stage, ids: Ids, marks: Sequence[int], *, claims: bool = True)
         timed() as seconds,
     ):
 
+        def read() -> None:
+            readings.append(_read(connection, recorded, seconds()))
+            print(f"{recorded:,} events after {seconds():.0f} s", file=sys.stderr)
+
         def progress(events: int) -> None:
             nonlocal recorded
             recorded += events
             if recorded in marks:
-                readings.append(_read(connection, recorded, seconds()))
+                read()
 
-        readings.append(_read(connection, 0, 0))
+        read()
         table = pa.RecordBatchReader.from_batches(moiety.USAGE_SCHEMA, usage())
         client.submit_usage(pool, table, METHOD, events_per_batch=workload.events_per_batch, progress=progress)
-    require_sums(stage, pool, events=marks[-1], units=units, claimed=shares, claims=claims)
+        if recorded not in marks:
+            read()
+    require_sums(stage, pool, events=sent, units=units, claimed=shares, claims=claims)
     return readings
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+
+import pyarrow as pa
 
 from bench.figures import Points, Series
 from bench.intake import append_usage, dealt, require_recorded, warm_up
@@ -13,35 +14,23 @@ from bench.workload import Workload
 
 def measure(stage: Stage, runs: int, *, streams: Sequence[int], batches: int) -> list[Series]:
     """Each stream is a platform's own; two servers share one Postgres, and every other stream goes to the second."""
-    lines = _lines(stage, "one server", runs, streams, batches)
+    workload = Workload(batches)
+    tables = workload.tables()
+    lines: dict[str, Points] = {}
     with staged(servers=2) as two:
-        lines |= _lines(two, "two servers", runs, streams, batches)
+        for servers, on in (("one server", stage), ("two servers", two)):
+            keys = on.platform_keys(max(streams))
+            warm_up(on, keys[0], workload)
+            for name, shared in (("one pool", True), ("a pool each", False)):
+                lines[f"{servers}, {name}"] = [
+                    (count, [_rate(on, keys[:count], workload, tables, shared=shared) for _ in range(runs)])
+                    for count in streams
+                ]
     return [Series("growth-streams", "AppendUsage, all streams together", "streams", "events/s", lines)]
 
 
-def _lines(stage: Stage, servers: str, runs: int, streams: Sequence[int], batches: int) -> dict[str, Points]:
-    keys = stage.platform_keys(max(streams))
-    lines: dict[str, Points] = {}
-    warm_up(stage, keys[0], _BASE)
-    for name, shared in (("one pool", True), ("a pool each", False)):
-        lines[f"{servers}, {name}"] = [
-            (
-                count,
-                [
-                    _rate(stage, keys[:count], replace(_BASE, batches=batches, seed=seed), shared)
-                    for seed in range(runs)
-                ],
-            )
-            for count in streams
-        ]
-    return lines
-
-
-_BASE = Workload(batches=0)
-
-
-def _rate(stage: Stage, keys: list[str], workload: Workload, shared: bool) -> float:
-    tables = workload.tables()
+def _rate(stage: Stage, keys: list[str], workload: Workload, tables: list[pa.RecordBatch], *, shared: bool) -> float:
+    """Events per second into new pools, in which every event is new."""
     pools = [stage.new_pool(workload) for _ in keys[: 1 if shared else None]]
     streams = [
         Stream(stage.addresses[place % len(stage.addresses)], pools[place % len(pools)], key)
