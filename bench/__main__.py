@@ -67,7 +67,7 @@ def main() -> int:
         began = perf_counter()
         with staged() as stage:
             measured = PARTS[name](stage, runs, asked.quick)
-            found = report.section(measured, report.machine(stage.database_url), runs=runs)
+            found = report.section(measured, report.machine(stage.database_url))
         for one in measured:
             print(f"{name}: {one.summary()}", file=sys.stderr)
         print(f"{name}: took {perf_counter() - began:.0f} s", file=sys.stderr)

@@ -30,6 +30,10 @@ class Figure:
     lower: bool = False
     notes: dict[str, Any] = field(default_factory=dict)
 
+    def runs(self) -> int:
+        """How often it was measured."""
+        return len(self.ours)
+
     def judged(self) -> list[float]:
         """What is held against `must` and `aim`, one value a run."""
         if not self.peer:
@@ -82,6 +86,10 @@ class Series:
     x: str
     y: str
     lines: Mapping[str, Points]
+
+    def runs(self) -> int:
+        """How often its points were measured, or the least often measured one."""
+        return min(len(values) for points in self.lines.values() for _, values in points)
 
     def summary(self) -> str:
         """The medians of each line, in a line."""

@@ -39,9 +39,10 @@ def append_usage(streams: Sequence[Stream], batches: list[pa.RecordBatch]) -> fl
 
 
 def warm_up(stage: Stage, key: str, workload: Workload) -> None:
-    """A few batches to another pool, so that connections are open and statements planned."""
-    tables = replace(workload, batches=WARM_UP_BATCHES, seed=2**32 - 1).tables()
-    append_usage([Stream(stage.address, stage.new_pool(workload), key)], tables)
+    """A few batches to another pool by each server, so that it has its connections and knows the collectives."""
+    for address in stage.addresses:
+        tables = replace(workload, batches=WARM_UP_BATCHES, seed=2**32 - 1).tables()
+        append_usage([Stream(address, stage.new_pool(workload), key)], tables)
 
 
 def dealt(batches: list[pa.RecordBatch], hands: int) -> list[list[pa.RecordBatch]]:

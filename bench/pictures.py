@@ -11,6 +11,9 @@ FOLDER = Path(__file__).parent.parent / "docs" / "pictures"
 COLOURS = ("#4477aa", "#cc6677", "#228833", "#aa7711")
 """Told apart by people who see colours differently too, after Paul Tol's bright scheme."""
 
+FEW = 100
+"""Below this a logarithmic axis names its points, and not the powers of ten."""
+
 
 def path_of(name: str) -> Path:
     """Where a picture is kept."""
@@ -46,10 +49,14 @@ def draw_series(series: dict[str, Any]) -> None:
                 x, medians, yerr=[below, above], label=name, color=colour, marker="o", markersize=3, capsize=2
             )
         axes.set_xscale("log")
+        if max(x) < FEW:
+            axes.set_xticks(x, [f"{value:g}" for value in x], minor=False)
+            axes.set_xticks([], minor=True)
         if series["y"] in ("s", "ms"):
             axes.set_yscale("log")
         else:
             axes.set_ylim(bottom=0)
+            axes.yaxis.set_major_formatter("{x:,.6g}")
         axes.set_title(series["what"], fontsize=10)
         axes.set_xlabel(series["x"])
         axes.set_ylabel(series["y"])

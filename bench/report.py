@@ -36,10 +36,10 @@ def machine(database_url: str) -> Document:
     }
 
 
-def section(measured: Sequence[Figure | Series], ran_on: Document, *, runs: int) -> Document:
+def section(measured: Sequence[Figure | Series], ran_on: Document) -> Document:
     """What one part found, as it is kept."""
     return {
-        "runs": runs,
+        "runs": min(found.runs() for found in measured),
         "machine": ran_on,
         "figures": [found.document() for found in measured if isinstance(found, Figure)],
         "series": [found.document() for found in measured if isinstance(found, Series)],

@@ -60,7 +60,7 @@ class Workload:
         return [self._table(rng, number, names) for number in range(self.batches)]
 
     def repeated(self, batches: int, ids: Ids = random_ids) -> Iterator[pa.RecordBatch]:
-        """So many batches: the workload's own, made at once, over and over, with new ids made as they are needed."""
+        """So many batches: the workload's own, made at once, over and over, each time with ids of their own."""
         tables, rng = self.tables(), np.random.default_rng([self.seed, 1])
         return (
             table.set_column(0, table.schema.field(0), _id_array(ids(rng, len(table), number * len(table)), len(table)))

@@ -29,7 +29,7 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def _figure(rate: float) -> Figure:
-    return Figure("intake", "rows in", "COPY", "events/s", [rate, rate], [100.0, 100.0], 1.0, 1.5)
+    return Figure("intake", "rows in", "COPY", "events/s", [rate] * 3, [100.0] * 3, 1.0, 1.5)
 
 
 def _series() -> Series:
@@ -37,10 +37,10 @@ def _series() -> Series:
 
 
 def test_a_part_that_is_measured_again_replaces_itself_alone(kept: Path) -> None:
-    report.keep("proofs", report.section([_series()], MACHINE, runs=2), PARTS)
-    report.keep("intake", report.section([_figure(90.0)], MACHINE, runs=5), PARTS)
+    report.keep("proofs", report.section([_series()], MACHINE), PARTS)
+    report.keep("intake", report.section([_figure(90.0)], MACHINE), PARTS)
     proofs = scale.latest()["proofs"]
-    report.keep("intake", report.section([_figure(160.0)], MACHINE, runs=3), PARTS)
+    report.keep("intake", report.section([_figure(160.0)], MACHINE), PARTS)
     assert list(scale.latest()) == ["intake", "proofs"]
     assert scale.latest()["proofs"] == proofs
     assert scale.latest()["intake"]["runs"] == 3
@@ -55,7 +55,7 @@ def test_the_same_results_give_the_same_files(kept: Path) -> None:
     def files() -> dict[str, bytes]:
         return {str(path): path.read_bytes() for path in kept.rglob("*") if path.is_file()}
 
-    found = report.section([_series(), _figure(90.0)], MACHINE, runs=2)
+    found = report.section([_series(), _figure(90.0)], MACHINE)
     report.keep("proofs", found, PARTS)
     first = files()
     report.keep("proofs", found, PARTS)
@@ -63,6 +63,6 @@ def test_the_same_results_give_the_same_files(kept: Path) -> None:
 
 
 def test_a_part_that_there_is_no_more_is_dropped() -> None:
-    report.keep("gone-tomorrow", report.section([_figure(90.0)], MACHINE, runs=2), PARTS)
-    report.keep("intake", report.section([_figure(90.0)], MACHINE, runs=2), PARTS[:2])
+    report.keep("gone-tomorrow", report.section([_figure(90.0)], MACHINE), PARTS)
+    report.keep("intake", report.section([_figure(90.0)], MACHINE), PARTS[:2])
     assert list(scale.latest()) == ["intake"]
