@@ -18,4 +18,11 @@ def test_every_constant_that_the_arithmetic_names_is_on_the_page_and_used() -> N
 def test_a_measured_constant_is_shown_to_three_digits() -> None:
     figure = {"name": "storage", "ours": {"median": 187.654}}
     page = scale.brought_in_line(scale.PAGE.read_text(), {"footprint": {"figures": [figure], "series": []}})
-    assert "| `stored_bytes_per_event` | 188 |" in page
+    assert scale.constants(page)["stored_bytes_per_event"] == 188
+
+
+def test_a_small_constant_keeps_its_digits() -> None:
+    points = [{"x": 1, "median": 0.0}, {"x": 10**6, "median": 23.46}]
+    series = [{"name": f"growth-round-{over}", "lines": {"preview": points}} for over in ("batches", "collectives")]
+    page = scale.brought_in_line(scale.PAGE.read_text(), {"growth-rounds": {"figures": [], "series": series}})
+    assert scale.constants(page)["round_seconds_per_collective"] == 0.0000235
