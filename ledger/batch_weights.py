@@ -118,6 +118,6 @@ def unpack(stored: bytes) -> tuple[Int64Array, Int64Array, Int64Array, Int64Arra
         raise LedgerCorruptError("stored weights", f"{len(stored)} bytes are no whole rows")
     rows = np.frombuffer(stored, dtype=_STORED)
     collective, count, low, high = (rows[name].astype(np.int64) for name in ("collective", "count", "low", "high"))
-    if (np.diff(collective) <= 0).any() or (rows["low"] > _LOW_MASK).any():
+    if not (collective[1:] > collective[:-1]).all() or (rows["low"] > _LOW_MASK).any():
         raise LedgerCorruptError("stored weights", "rows are not ascending or not normalised")
     return collective, count, low, high

@@ -66,9 +66,10 @@ class WeightSum:
         if len(weights.index):
             _widen(running, int(weights.index.max()) + 1)
             running.present[weights.index] = 1
-            running.count[weights.index] += sign * weights.count
-            running.low[weights.index] += sign * weights.low
-            running.high[weights.index] += sign * weights.high
+            limbs = (running.count, weights.count), (running.low, weights.low), (running.high, weights.high)
+            for total, part in limbs:
+                if part.any():  # few batches reach the high limb
+                    total[weights.index] += part if sign > 0 else -part
         self._added += 1
         if self._added % self.NORMALISE_EVERY == 0:
             self._normalise()

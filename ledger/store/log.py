@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
-from typing import Final
+from typing import Final, cast
 
 import sqlalchemy as sa
 
@@ -12,6 +12,7 @@ from ledger.errors import LedgerCorruptError, NotFoundError
 from ledger.leaves import Content, EncodedLeaf, Leaf, encode
 from ledger.merkle import Coordinate, Frontier
 from ledger.store import tables as t
+from ledger.store.database import driver_connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,14 +150,17 @@ def put_body(connection: sa.Connection, pool: PoolRef, digest: bytes, content: b
     connection.execute(_INSERT_BODY, {"pool_id": pool.pool_id, "sha256": digest, "bytes": content})
 
 
+_BODY: Final = "SELECT bytes FROM body WHERE pool_id = %s AND sha256 = %s"
+
+
 def read_body(connection: sa.Connection, pool: PoolRef, digest: bytes) -> bytes:
     """The body under a hash; whether it has that hash is for the reader to check. NotFoundError where there is none."""
-    found = connection.execute(
-        sa.select(t.body.c.bytes).where(t.body.c.pool_id == pool.pool_id, t.body.c.sha256 == digest)
-    ).scalar()
+    # In binary, by the driver itself: as text it is twice as long, and half of the time of a replay.
+    cursor = driver_connection(connection).cursor(binary=True)
+    found = cursor.execute(_BODY, (pool.pool_id, digest)).fetchone()
     if found is None:
         raise NotFoundError(f"pools/{pool.name}/bodies/{digest.hex()}")
-    return bytes(found)
+    return cast("bytes", found[0])
 
 
 def checked_body(connection: sa.Connection, pool: PoolRef, digest: bytes) -> bytes:

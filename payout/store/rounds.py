@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import sqlalchemy as sa
 
@@ -14,7 +15,7 @@ from ledger.journal import Transfer
 from ledger.leaves import EncodedLeaf, decode
 from ledger.store import journal, log, registry
 from ledger.store import tables as lt
-from ledger.store.database import Database
+from ledger.store.database import Database, driver_connection
 from ledger.store.log import PoolRef
 from payout.rounds import Decision, DecisionContent, PostingContent, RoundContent
 from payout.store import tables as t
@@ -22,6 +23,16 @@ from payout.weights import UsageKey, UsageSum, WeightSum
 
 _LOCK_CLASS: Final = 0x4D6F6965
 """Keeps our advisory locks apart from other people's: "Moie" in ASCII."""
+
+
+_WEIGHTS: Final = """
+    SELECT method, method_version, mode, events, unattributed, packed
+    FROM batch_weights JOIN {table} ON {table}.pool_id = batch_weights.pool_id
+        AND {table}.{number} = batch_weights.batch_number
+    WHERE {table}.pool_id = %s AND {table}.leaf_index >= %s AND {table}.leaf_index < %s
+"""
+_WEIGHTS_OF_BATCHES: Final = _WEIGHTS.format(table="batch", number="batch_number")
+_WEIGHTS_OF_RETRACTIONS: Final = _WEIGHTS.format(table="retraction", number="weights_number")
 
 
 class RoundState(StrEnum):
@@ -66,19 +77,13 @@ def lock_pool(connection: sa.Connection, pool: PoolRef, *, wait: bool) -> bool:
 def usage_sums(connection: sa.Connection, pool: PoolRef, start: int, end: int) -> dict[UsageKey, UsageSum]:
     """The weights of every batch in [start, end), less those of every retraction in it."""
     running = WeightSum()
-    for table, number, sign in (
-        (lt.batch, lt.batch.c.batch_number, 1),
-        (lt.retraction, lt.retraction.c.weights_number, -1),
-    ):
-        on = (lt.batch_weights.c.pool_id == table.c.pool_id) & (lt.batch_weights.c.batch_number == number)
-        query = (
-            sa.select(lt.batch_weights)
-            .join(table, on)
-            .where(table.c.pool_id == pool.pool_id, table.c.leaf_index >= start, table.c.leaf_index < end)
-        )
-        for row in connection.execute(query.execution_options(yield_per=200)):
-            weights = ModeWeights(row.events, *unpack(bytes(row.packed)), int(row.unattributed))
-            running.add(UsageKey(row.method, row.method_version, row.mode), weights, sign=sign)
+    for query, sign in ((_WEIGHTS_OF_BATCHES, 1), (_WEIGHTS_OF_RETRACTIONS, -1)):
+        # In binary, and row by row: Postgres reads the next one while this one is added.
+        rows = driver_connection(connection).cursor(binary=True).stream(query, (pool.pool_id, start, end), binary=True)
+        for row in rows:
+            method, version, mode, events, unattributed, packed = cast("tuple[str, int, int, int, Decimal, bytes]", row)
+            weights = ModeWeights(events, *unpack(packed), int(unattributed))
+            running.add(UsageKey(method, version, mode), weights, sign=sign)
     return running.totals(registry.collective_names(connection))
 
 
@@ -228,7 +233,7 @@ class StoredLog:
 
     def body(self, sha256: bytes) -> bytes:
         """The body under a hash, or NotFoundError."""
-        with self._database.transaction() as connection:
+        with self._database.reading() as connection:
             return log.read_body(connection, self._pool, sha256)
 
     def transfers(self, leaf_index: int) -> list[Transfer]:
