@@ -150,14 +150,17 @@ def put_bodies(connection: sa.Connection, pool: PoolRef, bodies: Mapping[bytes, 
     driver_connection(connection).execute(_INSERT_BODIES, (pool.pool_id, digests, contents))
 
 
+_BODY: Final = "SELECT bytes FROM body WHERE pool_id = %s AND sha256 = %s"
+
+
 def read_body(connection: sa.Connection, pool: PoolRef, digest: bytes) -> bytes:
     """The body under a hash; whether it has that hash is for the reader to check. NotFoundError where there is none."""
-    found = connection.execute(
-        sa.select(t.body.c.bytes).where(t.body.c.pool_id == pool.pool_id, t.body.c.sha256 == digest)
-    ).scalar()
+    # In binary, by the driver itself: as text it is twice as long, and half of the time of a replay.
+    cursor = driver_connection(connection).cursor(binary=True)
+    found = cursor.execute(_BODY, (pool.pool_id, digest)).fetchone()
     if found is None:
         raise NotFoundError(f"pools/{pool.name}/bodies/{digest.hex()}")
-    return bytes(found)
+    return cast("bytes", found[0])
 
 
 def checked_body(connection: sa.Connection, pool: PoolRef, digest: bytes) -> bytes:

@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import sqlalchemy as sa
-from psycopg import sql
 
 from ledger.batch_weights import ModeWeights, unpack
 from ledger.errors import LedgerCorruptError, LostRaceError, NotFoundError
@@ -23,6 +23,16 @@ from payout.weights import UsageKey, UsageSum, WeightSum
 
 _LOCK_CLASS: Final = 0x4D6F6965
 """Keeps our advisory locks apart from other people's: "Moie" in ASCII."""
+
+
+_WEIGHTS: Final = """
+    SELECT method, method_version, mode, events, unattributed, packed
+    FROM batch_weights JOIN {table} ON {table}.pool_id = batch_weights.pool_id
+        AND {table}.{number} = batch_weights.batch_number
+    WHERE {table}.pool_id = %s AND {table}.leaf_index >= %s AND {table}.leaf_index < %s
+"""
+_WEIGHTS_OF_BATCHES: Final = _WEIGHTS.format(table="batch", number="batch_number")
+_WEIGHTS_OF_RETRACTIONS: Final = _WEIGHTS.format(table="retraction", number="weights_number")
 
 
 class RoundState(StrEnum):
@@ -64,28 +74,16 @@ def lock_pool(connection: sa.Connection, pool: PoolRef, *, wait: bool) -> bool:
     return bool(connection.execute(query).scalar_one())
 
 
-_WEIGHTS: Final = """
-SELECT method, method_version, mode, events, unattributed, packed
-FROM {table} AS weighed
-JOIN batch_weights ON batch_weights.pool_id = weighed.pool_id AND batch_weights.batch_number = weighed.{number}
-WHERE weighed.pool_id = %s AND leaf_index >= %s AND leaf_index < %s
-"""
-_WEIGHTS_AT_ONCE: Final = 200
-"""Rows: some 20 MB where each names 5,000 collectives."""
-
-
 def usage_sums(connection: sa.Connection, pool: PoolRef, start: int, end: int) -> dict[UsageKey, UsageSum]:
     """The weights of every batch in [start, end), less those of every retraction in it."""
     running = WeightSum()
-    for table, number, sign in (("batch", "batch_number", 1), ("retraction", "weights_number", -1)):
-        query = sql.SQL(_WEIGHTS).format(table=sql.Identifier(table), number=sql.Identifier(number))
-        # Said to the driver, which gives the vectors as the bytes that they are; SQLAlchemy has it give them as text.
-        with driver_connection(connection).cursor("weights", binary=True) as cursor:
-            cursor.itersize = _WEIGHTS_AT_ONCE
-            found: Iterator[Any] = cursor.execute(query, (pool.pool_id, start, end))
-            for *key, events, unattributed, packed in found:
-                weights = ModeWeights(events, *unpack(packed), int(unattributed))
-                running.add(UsageKey(*key), weights, sign=sign)
+    for query, sign in ((_WEIGHTS_OF_BATCHES, 1), (_WEIGHTS_OF_RETRACTIONS, -1)):
+        # In binary, and row by row: Postgres reads the next one while this one is added.
+        rows = driver_connection(connection).cursor(binary=True).stream(query, (pool.pool_id, start, end), binary=True)
+        for row in rows:
+            method, version, mode, events, unattributed, packed = cast("tuple[str, int, int, int, Decimal, bytes]", row)
+            weights = ModeWeights(events, *unpack(packed), int(unattributed))
+            running.add(UsageKey(method, version, mode), weights, sign=sign)
     return running.totals(registry.collective_names(connection))
 
 
@@ -235,7 +233,7 @@ class StoredLog:
 
     def body(self, sha256: bytes) -> bytes:
         """The body under a hash, or NotFoundError."""
-        with self._database.transaction() as connection:
+        with self._database.reading() as connection:
             return log.read_body(connection, self._pool, sha256)
 
     def transfers(self, leaf_index: int) -> list[Transfer]:
