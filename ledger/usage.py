@@ -165,9 +165,7 @@ def first_occurrences(batch: UsageBatch) -> tuple[BoolArray, Int64Array]:
 
 def _violations(columns: BatchColumns, batch: UsageBatch) -> Iterator[EventViolation]:
     """Every rule on single events: (position, column, reason) of each breach."""
-    event_of_share = batch.event_of_share()
     yield from event_violations(columns)
-    yield from where_amount(batch.shares < 1, event_of_share, "shares", "must each be at least 1")
+    yield from where_amount(batch.shares < 1, batch.offsets, "shares", "must each be at least 1")
     yield from where(batch.share_sums() > NANO, "shares", f"must sum to at most {NANO}")
-    repeated = repeated_names(columns, event_of_share)
-    yield from where_amount(repeated, event_of_share, "collectives", "must not repeat in one event")
+    yield from where_amount(repeated_names(columns), batch.offsets, "collectives", "must not repeat in one event")
