@@ -105,10 +105,9 @@ class UsageBatch:
 
     def share_sums(self) -> Int64Array:
         """(n,) the sum of each event's shares."""
-        sums = np.zeros(len(self), dtype=np.int64)
-        with_shares = np.flatnonzero(np.diff(self.offsets))
-        if len(with_shares):
-            sums[with_shares] = np.add.reduceat(self.shares, self.offsets[with_shares], dtype=np.int64)
+        until = np.zeros(len(self.shares) + 1, dtype=np.int64)
+        np.cumsum(self.shares, dtype=np.int64, out=until[1:])
+        sums: Int64Array = np.diff(until[self.offsets])
         return sums
 
 
