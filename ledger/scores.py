@@ -165,19 +165,18 @@ def shares_of(batch: ScoreBatch, rule: ScoreRule, membership: Mapping[str, str] 
 
 def _violations(columns: BatchColumns, batch: ScoreBatch) -> Iterator[EventViolation]:
     """Every rule on single events, whatever the kind of scores: (position, column, reason) of each breach."""
-    events = batch.event_of_score()
     yield from event_violations(columns)
     malformed = np.array([not is_source_id(source) for source in batch.sources], dtype=np.bool_)
-    yield from where_amount(malformed[batch.source_index], events, "sources", SOURCE_RULE)
-    yield from where_amount(_magnitudes(batch.scores) >= _INFINITY, events, "scores", "must be finite")
-    yield from where_amount(repeated_names(columns, events), events, "sources", "must not repeat in one event")
+    yield from where_amount(malformed[batch.source_index], batch.offsets, "sources", SOURCE_RULE)
+    yield from where_amount(_magnitudes(batch.scores) >= _INFINITY, batch.offsets, "scores", "must be finite")
+    yield from where_amount(repeated_names(columns), batch.offsets, "sources", "must not repeat in one event")
 
 
 def _kind_violations(batch: ScoreBatch, events: Int64Array, kind: ScoreKind) -> Iterator[EventViolation]:
     if kind is ScoreKind.SIGNED_INFLUENCE:
         return
     negative = (batch.scores.view(np.int64) < 0) & (_magnitudes(batch.scores) > 0)
-    yield from where_amount(negative, events, "scores", f"must not be negative where the scores are {kind}")
+    yield from where_amount(negative, batch.offsets, "scores", f"must not be negative where the scores are {kind}")
     if kind is ScoreKind.SHARE:
         sums = np.zeros(len(batch), dtype=np.int64)
         np.add.at(sums, events, _pico(np.clip(batch.scores, 0.0, 2.0)))

@@ -105,10 +105,9 @@ class UsageBatch:
 
     def share_sums(self) -> Int64Array:
         """(n,) the sum of each event's shares."""
-        sums = np.zeros(len(self), dtype=np.int64)
-        with_shares = np.flatnonzero(np.diff(self.offsets))
-        if len(with_shares):
-            sums[with_shares] = np.add.reduceat(self.shares, self.offsets[with_shares], dtype=np.int64)
+        until = np.zeros(len(self.shares) + 1, dtype=np.int64)
+        np.cumsum(self.shares, dtype=np.int64, out=until[1:])
+        sums: Int64Array = np.diff(until[self.offsets])
         return sums
 
 
@@ -165,9 +164,7 @@ def first_occurrences(batch: UsageBatch) -> tuple[BoolArray, Int64Array]:
 
 def _violations(columns: BatchColumns, batch: UsageBatch) -> Iterator[EventViolation]:
     """Every rule on single events: (position, column, reason) of each breach."""
-    event_of_share = batch.event_of_share()
     yield from event_violations(columns)
-    yield from where_amount(batch.shares < 1, event_of_share, "shares", "must each be at least 1")
+    yield from where_amount(batch.shares < 1, batch.offsets, "shares", "must each be at least 1")
     yield from where(batch.share_sums() > NANO, "shares", f"must sum to at most {NANO}")
-    repeated = repeated_names(columns, event_of_share)
-    yield from where_amount(repeated, event_of_share, "collectives", "must not repeat in one event")
+    yield from where_amount(repeated_names(columns), batch.offsets, "collectives", "must not repeat in one event")

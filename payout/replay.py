@@ -20,11 +20,8 @@ from payout.rounds import (
     Decision,
     DecisionContent,
     Distribution,
-    Line,
-    PostingContent,
     RoundContent,
     distribute,
-    posting_transfers,
 )
 from payout.statement import (
     STATEMENT_COLUMNS,
@@ -52,7 +49,7 @@ def replay_round(
     1. The round's own entry gives its interval.
     2. Every leaf below its end is folded: hashes, index, transfers; bodies of its usage are weighed again.
     3. The round is distributed again and held against its entry and its statement, figure by figure.
-    4. Decisions after it keep to the policy, and its posting moved what its statement says.
+    4. Decisions after it keep to the policy. (That its posting moved what its statement says is part of the fold.)
     """
     fold_so_far = PoolFold(log, submit=submit, ahead=ahead)
     total = log.size()
@@ -70,10 +67,11 @@ def replay_round(
             yield fold_so_far.progress(total)
         fold_so_far.require_size(content.end)
         fold_so_far.settle()
-        distribution, policy = check_round(log, fold_so_far, subject)
+        _, policy = check_round(log, fold_so_far, subject)
         for encoded in log.leaves(content.end, total):
             leaf = fold_so_far.fold(encoded, weigh_from=total)
-            _check_aftermath(log, leaf, subject, policy, distribution.lines)
+            if isinstance(leaf.content, DecisionContent) and leaf.content.round == content.number:
+                check_decision(leaf.index, leaf.content, content, policy)
             yield fold_so_far.progress(total)
         fold_so_far.require_size(total)
     except DivergedError as diverged:
@@ -132,19 +130,6 @@ def _check_statement(log: LogReader, leaf_index: int, content: RoundContent, dis
             require_same(leaf_index, figure, one, other, line)
         require_same(leaf_index, "line", theirs, ours, line)
     require_same(leaf_index, "lines", len(logged_lines), len(replayed_lines))
-
-
-def _check_aftermath(
-    log: LogReader, leaf: Leaf[Any], round_leaf: Leaf[Any], policy: Policy, lines: tuple[Line, ...]
-) -> None:
-    """What was decided and posted of the round after it was calculated."""
-    content: RoundContent = round_leaf.content
-    match leaf.content:
-        case DecisionContent(round=content.number):
-            check_decision(leaf.index, leaf.content, content, policy)
-        case PostingContent(round=content.number):
-            journal = log.transfers(leaf.index)
-            require_same(leaf.index, "transfers", journal, posting_transfers(content, lines))
 
 
 def check_decision(leaf_index: int, decision: DecisionContent, content: RoundContent, policy: Policy) -> None:
