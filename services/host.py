@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Event
+from threading import Event, Thread
 from types import FrameType
 from typing import Final
 
@@ -145,14 +145,31 @@ def _first_key(database: Database, clock: Clock) -> str | None:
         return keys.issue_key(connection, FIRST_OPERATOR, clock())[1]
 
 
+_LOOK_SECONDS: Final = 0.5
+
+
+class _Stopped(Event):
+    """An event that a signal may set while the main thread waits for it."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait for the event, without end unless told otherwise."""
+        if timeout is not None:
+            return super().wait(timeout)
+        # Python sees a signal that comes just before its main thread goes to sleep only when that wakes up.
+        while not super().wait(_LOOK_SECONDS):
+            pass
+        return True
+
+
 @contextmanager
 def until_stopped() -> Iterator[Event]:
     """An event that SIGINT and SIGTERM set; a second signal is left to do what it always does."""
-    stopped = Event()
+    stopped = _Stopped()
     before: dict[signal.Signals, object] = {}
 
     def stop(number: int, _: FrameType | None) -> None:
-        stopped.set()
+        # Not here: this may have interrupted the main thread where it holds the event's own lock.
+        Thread(target=stopped.set).start()
         restore(signal.Signals(number))
 
     def restore(number: signal.Signals) -> None:
