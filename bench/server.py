@@ -51,7 +51,7 @@ def main(*options: str) -> int:
     settings = load_settings()
     configure_logs(settings)
     if "--no-claims" in options:
-        mock.patch.object(ledger.store.usage, "claim_all", return_value=None).start()
+        mock.patch.object(ledger.store.usage, "copy_claims", return_value=None).start()
     empty, empty_address = empty_server(settings.threads)
     with serving(settings) as running, until_stopped() as stopped:
         print(json.dumps({"address": running.address, "empty_address": empty_address}), flush=True)

@@ -143,12 +143,14 @@ def require_known_names(
 
 def where(breach: BoolArray, column: str, reason: str) -> Iterator[EventViolation]:
     """A violation for each event of (n,) breaches."""
-    yield from ((position, column, reason) for position in np.flatnonzero(breach).tolist())
+    if breach.any():
+        yield from ((position, column, reason) for position in np.flatnonzero(breach).tolist())
 
 
 def where_amount(breach: BoolArray, offsets: Int64Array, column: str, reason: str) -> Iterator[EventViolation]:
     """A violation for each event with any of (k,) breaches."""
-    yield from ((position, column, reason) for position in events_at(np.flatnonzero(breach), offsets).tolist())
+    if breach.any():
+        yield from ((position, column, reason) for position in events_at(np.flatnonzero(breach), offsets).tolist())
 
 
 def raise_violations(found: Iterable[EventViolation]) -> None:

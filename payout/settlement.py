@@ -7,7 +7,6 @@ step on. Approval and posting are one step: an approved round is a posted one.
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
-from hashlib import sha256
 from typing import Final
 
 import sqlalchemy as sa
@@ -124,7 +123,7 @@ class Settlement:
     ) -> RoundRecord:
         content = calculation.content
         for body in calculation.bodies():
-            log.put_bodies(connection, pool, {sha256(body).digest(): body})
+            log.put_body(connection, pool, body)
         (leaf,) = log.append(connection, pool, [content], self._clock())
         rounds.insert_round(connection, pool, content, leaf.index, last_fire_time)
         if not calculation.policy.review_seconds:

@@ -3,7 +3,7 @@
 By batch, not by score: the body as bytes, a packed weight vector per mode, and one narrow row per event.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -16,6 +16,8 @@ from ledger.errors import NotFoundError
 from ledger.leaves import UsageContent, decode, decode_positions
 from ledger.methods import Method
 from ledger.store import tables as t
+from ledger.store.arrays import bytea_array, int4_array, int8_array, text_array, uuid_array
+from ledger.store.claims import EventClaim, ascending
 from ledger.store.database import driver_connection
 from ledger.store.log import PoolRef
 from ledger.usage import Int64Array
@@ -111,37 +113,59 @@ class NewWeights:
     collective_numbers: Int64Array
 
 
-_INSERT_WEIGHTS: Final = """
+# One statement, said to the driver: each of its parts alone would take as long as all of it.
+_PUT_CONTENTS: Final = """
+WITH claimed AS (
+    INSERT INTO event (pool_id, platform_id, event_id, batch_number)
+    SELECT %(pool_id)s, * FROM unnest(%(claiming_platform_ids)b, %(event_ids)b, %(claiming_batch_numbers)b)
+), kept AS (
+    INSERT INTO body (pool_id, sha256, bytes) SELECT %(pool_id)s, * FROM unnest(%(digests)b, %(bodies)b)
+    ON CONFLICT DO NOTHING
+)
 INSERT INTO batch_weights (pool_id, batch_number, mode, method, method_version, events, unattributed, packed)
-SELECT %s, * FROM unnest(
-    %b::bigint[], %b::smallint[], %s::text[], %b::int[], %b::int[], %s::numeric[], %b::bytea[]
+SELECT %(pool_id)s, * FROM unnest(
+    %(batch_numbers)b, %(modes)b, %(methods)b, %(versions)b, %(events)b, %(unattributed)b::numeric[], %(packed)b
 )
 """
 
 
-def put_weights(connection: sa.Connection, pool: PoolRef, all_weights: Sequence[NewWeights]) -> None:
-    """Keep weights, a row per mode that has events."""
-    rows = [
-        (
-            new.batch_number,
-            mode,
-            new.method.name,
-            new.method.version,
-            of_mode.events,
-            of_mode.unattributed,
-            pack(of_mode, new.collective_numbers),
-        )
-        for new in all_weights
-        for mode, of_mode in new.weights.items()
-        if of_mode.events
-    ]
-    if rows:
-        driver_connection(connection).execute(_INSERT_WEIGHTS, (pool.pool_id, *map(list, zip(*rows, strict=True))))
+def put_contents(
+    connection: sa.Connection,
+    pool: PoolRef,
+    all_weights: Sequence[NewWeights],
+    bodies: Mapping[bytes, bytes] | None = None,
+    claims: Sequence[EventClaim] = (),
+) -> None:
+    """Keep what batches hold: weights, a row per mode that has events; bodies by their hashes, of which one that is
+    there already stays; and claims on their events.
+
+    Everything goes in by ascending key, so that two callers with the same things cannot deadlock. Where an event is
+    taken it ends in an error that `is_known_event` tells; in a pipeline a later statement may raise it.
+    """
+    rows = [(new, mode, of_mode) for new in all_weights for mode, of_mode in new.weights.items() if of_mode.events]
+    digests = sorted(bodies or {})
+    platform_ids, event_ids, claiming = ascending(claims)
+    values = {
+        "pool_id": pool.pool_id,
+        "claiming_platform_ids": int4_array(platform_ids),
+        "event_ids": uuid_array(event_ids),
+        "claiming_batch_numbers": int8_array(claiming),
+        "digests": bytea_array(digests),
+        "bodies": bytea_array([bodies[digest] for digest in digests] if bodies else []),
+        "batch_numbers": int8_array([new.batch_number for new, _, _ in rows]),
+        "modes": int4_array([mode for _, mode, _ in rows]),
+        "methods": text_array(new.method.name for new, _, _ in rows),
+        "versions": int4_array([new.method.version for new, _, _ in rows]),
+        "events": int4_array([of_mode.events for _, _, of_mode in rows]),
+        "unattributed": text_array(str(of_mode.unattributed) for _, _, of_mode in rows),
+        "packed": bytea_array([pack(of_mode, new.collective_numbers) for new, _, of_mode in rows]),
+    }
+    driver_connection(connection).execute(_PUT_CONTENTS, values, prepare=True)
 
 
-_INSERT_BATCHES: Final = """
+_PUT_BATCHES: Final = """
 INSERT INTO batch (pool_id, platform_id, batch_id, batch_number, body_sha256, leaf_index)
-SELECT %s, * FROM unnest(%b::int[], %s::text[], %b::bigint[], %b::bytea[], %b::bigint[])
+SELECT %s, * FROM unnest(%b, %b, %b, %b, %b)
 """
 
 
@@ -149,8 +173,11 @@ def put_batches(
     connection: sa.Connection, pool: PoolRef, batches: Sequence[NewBatch], leaf_indices: Sequence[int]
 ) -> None:
     """Keep batches with the leaves that they have become."""
-    rows = [
-        (new.platform_id, new.identity.batch_id, new.batch_number, new.body_sha256, leaf_index)
-        for new, leaf_index in zip(batches, leaf_indices, strict=True)
-    ]
-    driver_connection(connection).execute(_INSERT_BATCHES, (pool.pool_id, *map(list, zip(*rows, strict=True))))
+    columns = (
+        int4_array([new.platform_id for new in batches]),
+        text_array(new.identity.batch_id for new in batches),
+        int8_array([new.batch_number for new in batches]),
+        bytea_array([new.body_sha256 for new in batches]),
+        int8_array(leaf_indices),
+    )
+    driver_connection(connection).execute(_PUT_BATCHES, (pool.pool_id, *columns), prepare=True)

@@ -12,7 +12,8 @@ import sqlalchemy as sa
 
 from ledger.store import tables as t
 from ledger.store.database import driver_connection
-from ledger.usage import BoolArray
+from ledger.store.log import PoolRef
+from ledger.usage import BoolArray, Int64Array
 
 EventIds = npt.NDArray[np.void]
 """(n,) of 16 bytes each (`V16`)."""
@@ -41,50 +42,63 @@ class EventClaim:
     because Postgres fills an index fastest in its order.
     """
 
-    pool_id: int
     platform_id: int
     batch_number: int
+    event_ids: EventIds
 
-    def insert_free(self, connection: sa.Connection, event_ids: EventIds) -> BoolArray:
+    def insert_free(self, connection: sa.Connection, pool: PoolRef) -> BoolArray:
         """Claim those that are free, and tell which: (n,) in the order given. Waits for a claim under way elsewhere."""
         inserted = connection.execute(
             _INSERT_FREE,
             {
-                "pool_id": self.pool_id,
+                "pool_id": pool.pool_id,
                 "platform_id": self.platform_id,
                 "batch_number": self.batch_number,
-                "ids": event_ids.tobytes(),
-                "count": len(event_ids),
+                "ids": self.event_ids.tobytes(),
+                "count": len(self.event_ids),
             },
         )
         places = np.fromiter(inserted.scalars(), dtype=np.int64)
-        taken = np.zeros(len(event_ids), dtype=np.bool_)
+        taken = np.zeros(len(self.event_ids), dtype=np.bool_)
         taken[places] = True
         return taken
 
 
-def claim_all(connection: sa.Connection, claims: Sequence[EventClaim], event_ids: Sequence[EventIds]) -> None:
-    """Claim the ids of each claim, all of one pool, by COPY. Raises EventsKnownError where one is taken or repeated."""
-    rows = _copy_rows(claims, [len(ids) for ids in event_ids], np.concatenate(event_ids))
-    if len(claims) > 1:
-        halves = rows["event_id"].copy().view(">u8").reshape(-1, 2)
-        rows = rows[np.lexsort((rows["platform_id"], halves[:, 1], halves[:, 0]))]
-    statement = "COPY event (pool_id, platform_id, event_id, batch_number) FROM STDIN (FORMAT BINARY)"
+_COPY: Final = "COPY event (pool_id, platform_id, event_id, batch_number) FROM STDIN (FORMAT BINARY)"
+
+
+def copy_claims(connection: sa.Connection, pool: PoolRef, claims: Sequence[EventClaim]) -> None:
+    """Claim the ids of each claim, many at once. Raises EventsKnownError where one is taken or repeated."""
+    platform_ids, event_ids, batch_numbers = ascending(claims)
+    rows = np.empty(len(event_ids), dtype=_COPY_ROW)
+    rows["fields"] = 4
+    rows["pool_bytes"], rows["pool_id"] = 4, pool.pool_id
+    rows["platform_bytes"], rows["platform_id"] = 4, platform_ids
+    rows["event_bytes"], rows["event_id"] = 16, event_ids
+    rows["batch_bytes"], rows["batch_number"] = 8, batch_numbers
     try:
-        with driver_connection(connection).cursor() as cursor, cursor.copy(statement) as copy:
+        with driver_connection(connection).cursor() as cursor, cursor.copy(_COPY) as copy:
             copy.write(_COPY_HEADER + rows.tobytes() + _COPY_TRAILER)
     except psycopg.errors.UniqueViolation:
         raise EventsKnownError from None
 
 
-def _copy_rows(claims: Sequence[EventClaim], lengths: list[int], event_ids: EventIds) -> npt.NDArray[np.void]:
-    rows = np.empty(len(event_ids), dtype=_COPY_ROW)
-    rows["fields"] = 4
-    rows["pool_bytes"], rows["pool_id"] = 4, claims[0].pool_id
-    rows["platform_bytes"], rows["platform_id"] = 4, np.repeat([claim.platform_id for claim in claims], lengths)
-    rows["event_bytes"], rows["event_id"] = 16, event_ids
-    rows["batch_bytes"], rows["batch_number"] = 8, np.repeat([claim.batch_number for claim in claims], lengths)
-    return rows
+def is_known_event(error: psycopg.errors.UniqueViolation) -> bool:
+    """Whether the error says that an event is recorded already, and not something else."""
+    return error.diag.table_name == t.event.name
+
+
+def ascending(claims: Sequence[EventClaim]) -> tuple[Int64Array, EventIds, Int64Array]:
+    """(n,) platform numbers, ids and batch numbers of all claims, ascending by id and platform."""
+    lengths = [len(claim.event_ids) for claim in claims]
+    platform_ids = np.repeat(np.array([claim.platform_id for claim in claims], dtype=np.int64), lengths)
+    batch_numbers = np.repeat(np.array([claim.batch_number for claim in claims], dtype=np.int64), lengths)
+    event_ids = np.concatenate([np.empty(0, dtype="V16"), *(claim.event_ids for claim in claims)])
+    if len(claims) == 1:
+        return platform_ids, event_ids, batch_numbers
+    halves = event_ids.view(">u8").reshape(-1, 2)
+    order = np.lexsort((platform_ids, halves[:, 1], halves[:, 0]))
+    return platform_ids[order], event_ids[order], batch_numbers[order]
 
 
 _INSERT_FREE: Final = sa.text("""

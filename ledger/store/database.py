@@ -90,13 +90,16 @@ def driver_connection(connection: sa.Connection) -> psycopg.Connection[tuple[obj
 
 
 @contextmanager
-def pipelined(connection: sa.Connection) -> Iterator[None]:
-    """What is said to the driver within goes out together, and waits for an answer only where one is fetched.
+def pipelined_to_commit(connection: sa.Connection) -> Iterator[None]:
+    """The last part of a transaction: what is said to the driver within goes out together and with the commit, and
+    waits for an answer only where one is fetched.
 
     An error of a statement may then be raised by a later one, or at the end.
     """
-    with driver_connection(connection).pipeline():
+    driver = driver_connection(connection)
+    with driver.pipeline():
         yield
+        driver.commit()
 
 
 def _translated(error: Exception) -> Exception:

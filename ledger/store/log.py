@@ -1,6 +1,6 @@
 """A pool's log in Postgres: appending to it, and reading it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
@@ -12,6 +12,7 @@ from ledger.errors import LedgerCorruptError, NotFoundError
 from ledger.leaves import Content, EncodedLeaf, Leaf, encode
 from ledger.merkle import Coordinate, Frontier
 from ledger.store import tables as t
+from ledger.store.arrays import bytea_array, int4_array, int8_array
 from ledger.store.database import driver_connection
 
 
@@ -68,15 +69,16 @@ def append(connection: sa.Connection, pool: PoolRef, contents: Sequence[Content]
         _APPEND,
         {
             "pool_id": pool.pool_id,
-            "leaf_indices": [leaf.index for leaf in leaves],
-            "entries": [leaf.entry for leaf in leaves],
-            "leaf_hashes": [leaf.hash for leaf in leaves],
-            "levels": [place.level for place in nodes],
-            "node_indices": [place.index for place in nodes],
-            "node_hashes": list(nodes.values()),
+            "leaf_indices": int8_array([leaf.index for leaf in leaves]),
+            "entries": bytea_array([leaf.entry for leaf in leaves]),
+            "leaf_hashes": bytea_array([leaf.hash for leaf in leaves]),
+            "levels": int4_array([place.level for place in nodes]),
+            "node_indices": int8_array([place.index for place in nodes]),
+            "node_hashes": bytea_array(list(nodes.values())),
             "size": frontier.size,
             "frontier": frontier.to_bytes(),
         },
+        prepare=True,
     )
     return leaves
 
@@ -86,10 +88,10 @@ def append(connection: sa.Connection, pool: PoolRef, contents: Sequence[Content]
 _APPEND: Final = """
 WITH appended AS (
     INSERT INTO leaf (pool_id, leaf_index, entry, hash)
-    SELECT %(pool_id)s, * FROM unnest(%(leaf_indices)b::bigint[], %(entries)b::bytea[], %(leaf_hashes)b::bytea[])
+    SELECT %(pool_id)s, * FROM unnest(%(leaf_indices)b, %(entries)b, %(leaf_hashes)b)
 ), completed AS (
     INSERT INTO node (pool_id, level, node_index, hash)
-    SELECT %(pool_id)s, * FROM unnest(%(levels)b::smallint[], %(node_indices)b::bigint[], %(node_hashes)b::bytea[])
+    SELECT %(pool_id)s, * FROM unnest(%(levels)b, %(node_indices)b, %(node_hashes)b)
 )
 UPDATE head SET size = %(size)s, frontier = %(frontier)b WHERE pool_id = %(pool_id)s
 """
@@ -135,19 +137,12 @@ def read_leaves(
             start += 1
 
 
-_INSERT_BODIES: Final = """
-INSERT INTO body (pool_id, sha256, bytes) SELECT %s, * FROM unnest(%b::bytea[], %b::bytea[]) ON CONFLICT DO NOTHING
-"""
+_INSERT_BODY: Final = "INSERT INTO body (pool_id, sha256, bytes) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING"
 
 
-def put_bodies(connection: sa.Connection, pool: PoolRef, bodies: Mapping[bytes, bytes]) -> None:
-    """Keep bodies, each under its hash; one that is there already stays.
-
-    They go in by ascending hash, so that two callers with the same ones cannot deadlock.
-    """
-    digests = sorted(bodies)
-    contents = [bodies[digest] for digest in digests]
-    driver_connection(connection).execute(_INSERT_BODIES, (pool.pool_id, digests, contents))
+def put_body(connection: sa.Connection, pool: PoolRef, body: bytes) -> None:
+    """Keep a body, unless it is there already."""
+    driver_connection(connection).execute(_INSERT_BODY, (pool.pool_id, sha256(body).digest(), body))
 
 
 _BODY: Final = "SELECT bytes FROM body WHERE pool_id = %s AND sha256 = %s"

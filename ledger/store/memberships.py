@@ -75,7 +75,7 @@ def declare_membership(
 ) -> RecordedMembership:
     """Log a membership or its next version; the same bytes as its latest are a no-op."""
     require_registered(connection, new, numbers)
-    log.put_bodies(connection, pool, {new.digest: new.body})
+    log.put_body(connection, pool, new.body)
     log.lock_head(connection, pool)
     latest = _find(connection, pool, new.name)
     if latest and latest.content.body_sha256 == new.digest.hex():

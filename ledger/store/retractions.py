@@ -82,7 +82,7 @@ def retract(
     for each, weights_number in zip(chosen, weights_numbers, strict=True):
         method = Method(each.batch.content.method, "-", 0, version=each.batch.content.method_version)
         of_batch = store.collectives.of(each.parsed.collectives, connection=connection)
-        batches.put_weights(connection, pool, [NewWeights(weights_number, method, each.weights, of_batch)])
+        batches.put_contents(connection, pool, [NewWeights(weights_number, method, each.weights, of_batch)])
     leaves = log.append(connection, pool, [_content(request, each) for each in chosen], now)
     for each, weights_number, leaf in zip(chosen, weights_numbers, leaves, strict=True):
         row = {

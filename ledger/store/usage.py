@@ -17,8 +17,14 @@ from ledger.methods import Method
 from ledger.readings import Reading
 from ledger.store import batches, log, registry
 from ledger.store.batches import BatchIdentity, NewBatch, NewWeights, RecordedBatch, find_batch
-from ledger.store.claims import BatchNumbers, EventClaim, EventsKnownError, claim_all
-from ledger.store.database import Database, pipelined
+from ledger.store.claims import (
+    BatchNumbers,
+    EventClaim,
+    EventsKnownError,
+    copy_claims,
+    is_known_event,
+)
+from ledger.store.database import Database, pipelined_to_commit
 from ledger.store.groups import Groups
 from ledger.store.log import PoolRef
 from ledger.store.readings import Readings
@@ -34,6 +40,9 @@ from ledger.usage import (
 
 GROUPED_EVENTS: Final = 1_000
 """Batches of up to so many events share a transaction: the sync to disk is most of what one of them costs."""
+
+INSERTED_CLAIMS: Final = 2_000
+"""Up to so many ids go in with the statements around them, which saves more than COPY does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +69,10 @@ class _Prepared:
         accepted = np.zeros(len(self.batch), dtype=np.bool_)
         accepted[self.claimed[free]] = True
         return replace(self, accepted=accepted, claimed=self.claimed[free], weights=weigh(self.batch, accepted))
+
+    def claim(self, batch_number: int) -> EventClaim:
+        """The claim on its events, for its number."""
+        return EventClaim(self.platform_id, batch_number, self.batch.event_ids[self.claimed])
 
     def content(self) -> UsageContent:
         """What the log says of it."""
@@ -173,50 +186,53 @@ class UsageStore:
         """Record batches of one pool in one transaction. EventsKnownError or LostRaceError where one of them or of
         their events is known, and then nothing is kept.
         """
+        pool = group[0].identity.pool
         with self._database.transaction() as connection:
             numbers = [self._batch_numbers.take(connection) for _ in group]
-            claims = [_claim(each, number) for each, number in zip(group, numbers, strict=True)]
-            claim_all(connection, claims, [each.batch.event_ids[each.claimed] for each in group])
-            return self._put(connection, group, numbers)
+            claims = [each.claim(number) for each, number in zip(group, numbers, strict=True)]
+            if sum(len(each.claimed) for each in group) > INSERTED_CLAIMS:
+                copy_claims(connection, pool, claims)
+                claims = []
+            return self._put(connection, group, numbers, claims)
 
     def _record_what_is_new(self, prepared: _Prepared) -> RecordedBatch:
         """Record a batch without those of its events that are known."""
         with self._database.transaction() as connection:
             number = self._batch_numbers.take(connection)
-            free = _claim(prepared, number).insert_free(connection, prepared.batch.event_ids[prepared.claimed])
+            free = prepared.claim(number).insert_free(connection, prepared.identity.pool)
             (recorded,) = self._put(connection, [prepared.of_free(free)], [number])
             return recorded
 
     def _put(
-        self, connection: sa.Connection, group: Sequence[_Prepared], numbers: Sequence[int]
+        self,
+        connection: sa.Connection,
+        group: Sequence[_Prepared],
+        numbers: Sequence[int],
+        claims: Sequence[EventClaim] = (),
     ) -> list[RecordedBatch]:
+        """Record prepared batches of one pool under these numbers, with the claims that are still to be made; and
+        commit.
+        """
         pool = group[0].identity.pool
         contents = [each.content() for each in group]
-        weights = [
-            NewWeights(number, each.method, each.weights, each.collective_numbers)
-            for each, number in zip(group, numbers, strict=True)
-        ]
-        new = [
-            NewBatch(each.identity, each.platform_id, number, each.digest)
-            for each, number in zip(group, numbers, strict=True)
-        ]
+        bodies = {each.digest: each.body for each in group}
+        numbered = list(zip(group, numbers, strict=True))
+        weights = [NewWeights(number, each.method, each.weights, each.collective_numbers) for each, number in numbered]
+        new = [NewBatch(each.identity, each.platform_id, number, each.digest) for each, number in numbered]
         now = self._clock()
         try:
-            with pipelined(connection):
-                log.put_bodies(connection, pool, {each.digest: each.body for each in group})
-                batches.put_weights(connection, pool, weights)
+            with pipelined_to_commit(connection):
+                batches.put_contents(connection, pool, weights, bodies, claims)
                 leaves = log.append(connection, pool, contents, now)
                 batches.put_batches(connection, pool, new, [leaf.index for leaf in leaves])
-        except psycopg.errors.UniqueViolation:
+        except psycopg.errors.UniqueViolation as error:
+            if is_known_event(error):
+                raise EventsKnownError from None
             # A batch came twice at once, and the other one was first.
             raise LostRaceError("a batch") from None
         return [
             RecordedBatch(leaf.index, leaf.hash, now, content) for leaf, content in zip(leaves, contents, strict=True)
         ]
-
-
-def _claim(prepared: _Prepared, batch_number: int) -> EventClaim:
-    return EventClaim(prepared.identity.pool.pool_id, prepared.platform_id, batch_number)
 
 
 def _method(connection: sa.Connection, pool: PoolRef, method_id: str) -> Method:

@@ -86,6 +86,7 @@ class _Call:
         self._metadata = {key: value for key, value in details.invocation_metadata if isinstance(value, str)}
         asked = self._metadata.get("x-request-id", "")
         self.request_id = asked if _REQUEST_ID.fullmatch(asked) else secrets.token_hex(8)
+        self._told = (("x-request-id", self.request_id),)
         self._began = time.monotonic()
         self._principal = "-"
 
@@ -119,7 +120,8 @@ class _Call:
 
     def _enter(self, request: Any, context: grpc.ServicerContext) -> None:
         _call.set(self)
-        context.send_initial_metadata((("x-request-id", self.request_id),))
+        # Behind the answer: metadata before it would be a message of its own, and is a tenth of a small call.
+        context.set_trailing_metadata(self._told)
         principal = self.authenticated()
         self._principal = principal.name
         admit(principal, self._method)
@@ -142,7 +144,8 @@ class _Call:
             self._log(GRPC_CODES[status.code].name, reason=str(error)[:500])
         else:
             logger.error("call failed", method=self._method, request_id=self.request_id, exc_info=error)
-        context.abort_with_status(rpc_status.to_status(for_trailers(status)))
+        told: Any = rpc_status.to_status(for_trailers(status))  # a named tuple, which its type does not say
+        context.abort_with_status(told._replace(trailing_metadata=(*told.trailing_metadata, *self._told)))
 
     def _log(self, code: str, **more: str) -> None:
         logger.info(

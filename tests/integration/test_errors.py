@@ -149,7 +149,7 @@ def test_a_caller_s_request_id_comes_back_and_a_bad_one_is_replaced(scene: Scene
             wire.metadata = metadata
             call = wire.open("RegistryService/GetPool", request)
             refusal = refused(call.result)
-            told = dict(call.initial_metadata())["x-request-id"]
+            told = dict(call.trailing_metadata())["x-request-id"]
         assert refusal.details["RequestInfo"].request_id == told
         assert (told == asked) is kept
 
