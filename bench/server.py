@@ -18,6 +18,7 @@ import ledger.store.usage
 from moiety.v1 import accounts_pb2, usage_pb2
 from services.host import serving, until_stopped
 from services.logs import configure_logs
+from services.memory import collect_less_often
 from services.settings import load_settings
 
 EMPTY_SERVICE = "bench.Empty"
@@ -54,6 +55,7 @@ def main(*options: str) -> int:
         mock.patch.object(ledger.store.usage, "copy_claims", return_value=None).start()
     empty, empty_address = empty_server(settings.threads)
     with serving(settings) as running, until_stopped() as stopped:
+        collect_less_often()
         print(json.dumps({"address": running.address, "empty_address": empty_address}), flush=True)
         stopped.wait()
     empty.stop(None)

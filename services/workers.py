@@ -19,6 +19,7 @@ import structlog
 from ledger.errors import InvalidInputError
 from services.host import serving, until_stopped
 from services.logs import configure_logs
+from services.memory import collect_less_often
 from services.settings import PREFIX, Settings, load_settings
 
 logger: Final = structlog.get_logger("moiety.workers")
@@ -104,6 +105,7 @@ def main() -> None:
     settings = load_settings()
     configure_logs(settings)
     with until_stopped() as stopped, serving(settings) as running:
+        collect_less_often()
         print(running.address, flush=True)  # noqa: T201  # it is for the process that waits for it
         Thread(target=_at_end_of_input, args=(stopped.set,), daemon=True).start()
         stopped.wait()

@@ -53,7 +53,7 @@ def up(
             "The key is shown this once: export it as MOIETY_API_KEY." if running.first_key else "",
             "Ctrl-C stops.",
         )
-        stopped.wait()
+        _wait(stopped)
 
 
 @local_command
@@ -75,6 +75,13 @@ def serve(output: Output) -> None:
 
 def _show_until(stopped: Event, output: Output, address: str) -> None:
     output.show({"address": address}, f"listening on {address}")
+    _wait(stopped)
+
+
+def _wait(stopped: Event) -> None:
+    from services.memory import collect_less_often
+
+    collect_less_often()
     stopped.wait()
 
 
