@@ -39,6 +39,7 @@ from ledger.batch_format import (
     where,
     where_amount,
 )
+from ledger.repeats import repeated_places
 
 __all__ = [
     "AI_ONLY",
@@ -140,11 +141,10 @@ def require_known(batch: UsageBatch, known: BoolArray) -> None:
 def are_distinct(batch: UsageBatch) -> bool:
     """Whether all ids in the batch are different; False may also mean that this cannot be told at once.
 
-    Sorting numbers that are made of the ids takes a tenth of the time of `first_occurrences`.
+    Numbers that are made of the ids take a fifth of the time of `first_occurrences`.
     """
     halves = batch.event_ids.view("<u8").reshape(-1, 2)
-    mixed = np.sort((halves[:, 0] * np.uint64(0x9E3779B97F4A7C15)) ^ halves[:, 1])
-    return bool((mixed[1:] != mixed[:-1]).all())
+    return not len(repeated_places((halves[:, 0] * np.uint64(0x9E3779B97F4A7C15)) ^ halves[:, 1]))
 
 
 def first_occurrences(batch: UsageBatch) -> tuple[BoolArray, Int64Array]:

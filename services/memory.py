@@ -1,4 +1,4 @@
-"""Memory of the process: what is freed is kept for what comes next, and what stays is not looked through for garbage."""
+"""Memory of the process: what is freed is kept for what comes next, and what stays is not searched for garbage."""
 
 import ctypes
 import gc

@@ -22,6 +22,7 @@ def test_a_conflict_is_the_first_that_a_plain_set_finds(
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(unique_events, "MAX_RECORDS", room)
+        patch.setattr(unique_events, "SPILLED_RECORDS", room)
         events, seen, placed = UniqueEvents(MemorySpill, salt), set[tuple[str, int]](), 0
         expected = None
         for leaf, (platform, numbers) in enumerate(batches):

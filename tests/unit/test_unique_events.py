@@ -62,6 +62,7 @@ def test_what_memory_has_no_room_for_is_spilled_and_checked_all_the_same(
 ) -> None:
     # One event again and again is parted to the last depth, many events fill every part.
     monkeypatch.setattr(unique_events, "MAX_RECORDS", 1000)
+    monkeypatch.setattr(unique_events, "SPILLED_RECORDS", 1000)
     for wrong in (False, True):
         events, seen = unique(), set[int]()
         for leaf in range(60):
