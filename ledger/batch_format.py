@@ -215,8 +215,7 @@ def _columns(record_batch: pa.RecordBatch, names: str, amounts: str, *, max_name
     """The columns as numpy views, once it is clear that nothing is null and lists and dictionary are sound."""
     for column in record_batch.schema.names:
         if column != "work_id" and record_batch.column(column).null_count:
-            positions = np.flatnonzero(record_batch.column(column).is_null().to_numpy(zero_copy_only=False))
-            raise _violations_at(positions, column, "must not be null")
+            raise _violations_at(_null_places(record_batch.column(column)), column, "must not be null")
     name_lists, amount_lists = record_batch.column(names), record_batch.column(amounts)
     offsets = _offsets(name_lists)
     unequal = np.flatnonzero(np.diff(offsets) != np.diff(_offsets(amount_lists)))
@@ -227,17 +226,17 @@ def _columns(record_batch: pa.RecordBatch, names: str, amounts: str, *, max_name
         raise _refuse(amounts, f"must be at most {MAX_SHARES} in a batch, are {len(values)}")
     for column, flat in ((names, encoded.indices), (amounts, values)):
         if flat.null_count:
-            nulls = np.flatnonzero(flat.is_null().to_numpy(zero_copy_only=False)) + offsets[0]
-            raise _violations_at(events_at(nulls, offsets), column, "must not hold nulls")
+            nulls = events_at(_null_places(flat) + offsets[0], offsets)
+            raise _violations_at(nulls, column, "must not hold nulls")
     return BatchColumns(
-        event_ids=_fixed_bytes(record_batch.column("event_id")),
+        event_ids=_values(record_batch.column("event_id"), "V16"),
         work_ids=record_batch.column("work_id"),
-        occurred_at=record_batch.column("occurred_at").view(pa.int64()).to_numpy(),
-        units=record_batch.column("units").to_numpy(),
-        modes=record_batch.column("mode").to_numpy(),
+        occurred_at=_values(record_batch.column("occurred_at"), np.int64),
+        units=_values(record_batch.column("units"), np.int64),
+        modes=_values(record_batch.column("mode"), np.uint8),
         offsets=offsets - offsets[0],
-        name_index=encoded.indices.to_numpy(),
-        amounts=values.to_numpy(),
+        name_index=_values(encoded.indices, np.int32),
+        amounts=_values(values, values.type.to_pandas_dtype()),
         names=_names(encoded.dictionary, names, max_names),
     )
 
@@ -274,8 +273,7 @@ def _texts(dictionary: pa.StringArray) -> tuple[tuple[str, ...], bool]:
 
 
 def _offsets(column: pa.ListArray) -> Int64Array:
-    offsets: Int64Array = column.offsets.to_numpy().astype(np.int64)
-    return offsets
+    return _values(column.offsets, np.int32).astype(np.int64)
 
 
 def _flat(column: pa.ListArray) -> Any:
@@ -283,9 +281,18 @@ def _flat(column: pa.ListArray) -> Any:
     return column.values.slice(first, last - first)
 
 
-def _fixed_bytes(column: pa.FixedSizeBinaryArray) -> npt.NDArray[np.void]:
-    data = column.buffers()[1]
-    return np.frombuffer(data, dtype="V16", count=len(column), offset=16 * column.offset)
+def _values(column: pa.Array, kind: npt.DTypeLike) -> npt.NDArray[Any]:
+    """The values of a column without nulls, all of one size, as a view. Arrow's own way would import pandas."""
+    dtype = np.dtype(kind)
+    if not len(column):
+        return np.empty(0, dtype=dtype)
+    return np.frombuffer(column.buffers()[1], dtype=dtype, count=len(column), offset=dtype.itemsize * column.offset)
+
+
+def _null_places(column: pa.Array) -> Int64Array:
+    """The positions of the nulls of a column that has any."""
+    bits = np.unpackbits(np.frombuffer(column.buffers()[0], dtype=np.uint8), bitorder="little")
+    return np.flatnonzero(bits[column.offset : column.offset + len(column)] == 0)
 
 
 def _violations_at(positions: Int64Array, column: str, reason: str) -> InvalidInputError:
@@ -299,5 +306,5 @@ def _work_id_bytes(work_ids: Any) -> Int64Array:
     offsets = np.frombuffer(work_ids.buffers()[1], dtype=np.int32, count=len(work_ids) + 1, offset=start)
     lengths: Int64Array = np.diff(offsets).astype(np.int64)
     if work_ids.null_count:
-        lengths[work_ids.is_null().to_numpy(zero_copy_only=False)] = 0
+        lengths[_null_places(work_ids)] = 0
     return lengths
