@@ -75,7 +75,7 @@ def _mode_weights(
         int(np.count_nonzero(counted)), present, count[own][present], low[own][present], high[own][present], 0
     )
     # Of every unit a whole is claimed by someone or by nobody; 65,536 times 10^9 units fit.
-    units = int(batch.units[counted].sum())
+    units = int((batch.units * counted).sum())
     return replace(found, unattributed=units * NANO - found.attributed())
 
 

@@ -6,6 +6,7 @@ event, and each part, which holds all records of its events in the order of the 
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
@@ -13,6 +14,7 @@ import numpy.typing as npt
 
 from ledger.repeats import UInt64Array, repeated_places
 from ledger.usage import BoolArray
+from ledger.work import Submit, at_once
 
 PARTS: Final = 64
 
@@ -27,6 +29,7 @@ _MAX_DEPTH: Final = 4
 _ACCEPTED: Final = 1 << 31
 
 _RECORD: Final = np.dtype([("high", "<u8"), ("low", "<u8"), ("leaf", "<u8"), ("platform", "<u4"), ("place", "<u4")])
+_WORDS: Final = _RECORD.itemsize // 8
 
 Records = npt.NDArray[Any]
 
@@ -56,11 +59,12 @@ class Conflict(NamedTuple):
 class UniqueEvents:
     """Takes in every event of a pool in the order of its log, and says at the end whether each counted once.
 
-    `salt` keeps who chooses event ids from choosing where their records fall.
+    `salt` keeps who chooses event ids from choosing where their records fall; `submit` begins the work on a part.
     """
 
     new_spill: Callable[[], Spill]
     salt: int = 0
+    submit: Submit = at_once
     records: int = 0
     _platforms: dict[str, int] = field(default_factory=dict)
     _buffer: list[Records] = field(default_factory=list)
@@ -69,14 +73,16 @@ class UniqueEvents:
 
     def add(self, platform: str, leaf_index: int, event_ids: npt.NDArray[np.void], accepted: BoolArray) -> None:
         """Take in a batch; event_ids: (n,) of 16 bytes each, accepted: (n,)."""
-        halves = event_ids.view("<u8").reshape(-1, 2)
-        records = np.empty(len(event_ids), dtype=_RECORD)
-        records["high"], records["low"], records["leaf"] = halves[:, 0], halves[:, 1], leaf_index
-        records["platform"] = self._platforms.setdefault(platform, len(self._platforms))
-        records["place"] = np.arange(len(event_ids), dtype=np.uint32) | np.where(accepted, _ACCEPTED, 0).astype("<u4")
-        self._buffer.append(records)
-        self._buffered += len(records)
-        self.records += len(records)
+        count = len(event_ids)
+        place = np.arange(count, dtype=np.uint64) | np.where(accepted, np.uint64(_ACCEPTED), np.uint64(0))
+        # Column by column the records take twice as long.
+        words = np.empty((count, _WORDS), dtype="<u8")
+        words[:, :2] = event_ids.view("<u8").reshape(-1, 2)
+        words[:, 2] = leaf_index
+        words[:, 3] = place << np.uint64(32) | np.uint64(self._platforms.setdefault(platform, len(self._platforms)))
+        self._buffer.append(words.view(_RECORD).reshape(-1))
+        self._buffered += count
+        self.records += count
         if self._buffered >= SPILLED_RECORDS:
             self._spill = self._spill or self.new_spill()
             self._spill_to(self._spill, self._taken(), depth=0)
@@ -87,7 +93,8 @@ class UniqueEvents:
         if self._spill is None:
             return _earliest([self._check([rest])])
         self._spill_to(self._spill, rest, depth=0)
-        return _earliest(self._parts(self._spill, depth=0))
+        waits = [self.submit(partial(self._part, self._spill, part, depth=0)) for part in range(PARTS)]
+        return _earliest([wait() for wait in waits])
 
     def _taken(self) -> Records:
         taken = np.concatenate(self._buffer) if self._buffer else np.empty(0, dtype=_RECORD)
@@ -97,30 +104,29 @@ class UniqueEvents:
     def _spill_to(self, spill: Spill, records: Records, *, depth: int) -> None:
         part = ((self._hash(records) >> np.uint64(64 - _PART_BITS * (depth + 1))) % np.uint64(PARTS)).astype(np.uint8)
         # Stable, so that each part stays in the order of the log. Whole rows move faster as plain numbers.
-        words = records.view(np.uint64).reshape(-1, _RECORD.itemsize // 8)
+        words = records.view(np.uint64).reshape(-1, _WORDS)
         ordered = words[np.argsort(part, kind="stable")]
         ends = np.cumsum(np.bincount(part, minlength=PARTS)).tolist()
         for number, (begin, end) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):
             if end > begin:
                 spill.append(number, ordered[begin:end].tobytes())
 
-    def _parts(self, spill: Spill, *, depth: int) -> Iterator[Conflict | None]:
-        for part in range(PARTS):
-            pieces = (np.frombuffer(data, dtype=_RECORD) for data in spill.read(part, MAX_RECORDS * _RECORD.itemsize))
-            first = next(pieces, None)
-            if first is None:
-                continue
-            second = next(pieces, None)
-            if second is None:
-                yield self._check([first])
-            elif depth + 1 < _MAX_DEPTH:
-                deeper = self.new_spill()
-                for piece in _chained(first, second, pieces):
-                    self._spill_to(deeper, piece, depth=depth + 1)
-                yield from self._parts(deeper, depth=depth + 1)
-            else:
-                # After so many partings it is few events that come again and again.
-                yield self._check(_chained(first, second, pieces))
+    def _part(self, spill: Spill, part: int, *, depth: int) -> Conflict | None:
+        """The first conflict in a part. Threads may look at several parts."""
+        pieces = (np.frombuffer(data, dtype=_RECORD) for data in spill.read(part, MAX_RECORDS * _RECORD.itemsize))
+        first = next(pieces, None)
+        if first is None:
+            return None
+        second = next(pieces, None)
+        if second is None:
+            return self._check([first])
+        if depth + 1 == _MAX_DEPTH:
+            # After so many partings it is few events that come again and again.
+            return self._check(_chained(first, second, pieces))
+        deeper = self.new_spill()
+        for piece in _chained(first, second, pieces):
+            self._spill_to(deeper, piece, depth=depth + 1)
+        return _earliest([self._part(deeper, number, depth=depth + 1) for number in range(PARTS)])
 
     def _check(self, pieces: "Iterator[Records] | list[Records]") -> Conflict | None:
         """The first conflict in a part, of which no more is held than a piece and the first record of each event."""
@@ -169,7 +175,7 @@ def _check_exactly(records: Records) -> tuple[Conflict | None, Records]:
     return Conflict(int(record["leaf"]), place % _ACCEPTED, event_id, place >= _ACCEPTED, earlier), firsts
 
 
-def _earliest(found: "Iterator[Conflict | None] | list[Conflict | None]") -> Conflict | None:
+def _earliest(found: list[Conflict | None]) -> Conflict | None:
     return min((conflict for conflict in found if conflict), key=lambda each: each[:2], default=None)
 
 

@@ -31,6 +31,7 @@ from ledger.leaves import (
 from ledger.merkle import HASH_BYTES, Frontier, leaf_hash
 from ledger.registry import PPM, require_range
 from ledger.usage import AI_ONLY, HUMAN_AI, Int64Array, UsageBatch
+from ledger.work import Submit, at_once
 from payout.batch_check import WeighedBatch, accepted_batch, mask_of, positions_of, weighed_batch
 from payout.declared import Declared
 from payout.divergence import DivergedError, Divergence, LogReader, checked_body, require, require_same
@@ -66,16 +67,6 @@ class Progress:
     leaf_total: int
     events: int
     shares: int
-
-
-Submit = Callable[[Callable[[], WeighedBatch]], Callable[[], WeighedBatch]]
-"""Begins work, and gives what waits for its result."""
-
-
-def at_once(work: Callable[[], WeighedBatch]) -> Callable[[], WeighedBatch]:
-    """Do the work before going on."""
-    done = work()
-    return lambda: done
 
 
 def _nobody(leaf: Leaf[Any], weighed: WeighedBatch) -> None:

@@ -13,9 +13,10 @@ from ledger.journal import REVENUE
 from ledger.leaves import (
     Leaf,
 )
+from ledger.work import Submit, at_once
 from payout.divergence import DivergedError, Divergence, LogReader, checked_body, require, require_same
 from payout.policy import Policy
-from payout.pool_fold import PoolFold, Progress, Submit, at_once
+from payout.pool_fold import PoolFold, Progress
 from payout.rounds import (
     Decision,
     DecisionContent,

@@ -10,6 +10,7 @@ from ledger.membership import parse_membership
 from ledger.static_files import BALANCES, render_balances
 from ledger.static_log import StaticLog
 from ledger.unique_events import Spill, UniqueEvents
+from ledger.work import Submit, at_once
 from payout.batch_check import WeighedBatch
 from payout.divergence import DivergedError, Divergence, checked_body, require, require_same
 from payout.findings import (
@@ -25,7 +26,7 @@ from payout.findings import (
     line_finding,
 )
 from payout.policy import Policy, PoolContent
-from payout.pool_fold import PoolFold, Submit, at_once, checked_lines
+from payout.pool_fold import PoolFold, checked_lines
 from payout.replay import check_decision, check_round, policy_in_force
 from payout.rounds import Decision, DecisionContent, PostingContent, RoundContent
 
@@ -36,7 +37,7 @@ _DECISIONS: Final = ", ".join(Decision)
 class Means:
     """What a verification needs of the machine: room for records, and threads or what does as one.
 
-    `submit` and `ahead` are those of `PoolFold`; `salt` is that of `UniqueEvents`.
+    `submit` is how work is begun; `ahead` is that of `PoolFold`; `salt` is that of `UniqueEvents`.
     """
 
     new_spill: Callable[[], Spill]
@@ -90,7 +91,7 @@ class _LeafPass:
 
     def __post_init__(self) -> None:
         self.fold = PoolFold(self.log, submit=self.means.submit, observe=self._observe, ahead=self.means.ahead)
-        self.unique = UniqueEvents(self.means.new_spill, self.means.salt)
+        self.unique = UniqueEvents(self.means.new_spill, self.means.salt, self.means.submit)
 
     def run(self) -> Generator[Headway, None, None]:
         ends: dict[int, list[RoundPlace]] = {}

@@ -10,6 +10,7 @@ import os
 import struct
 from array import array
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from shutil import copyfileobj
 from tempfile import TemporaryDirectory
@@ -232,7 +233,7 @@ class SpillFolder:
 
     def __init__(self, inside: Path | None = None) -> None:
         self._folder = TemporaryDirectory(prefix="moiety-verify-", dir=inside)
-        self._count = 0
+        self._numbers = count()
 
     def __enter__(self) -> Self:
         return self
@@ -241,9 +242,8 @@ class SpillFolder:
         self._folder.cleanup()
 
     def new(self) -> DiskSpill:
-        """A spill of its own."""
-        self._count += 1
-        folder = Path(self._folder.name) / str(self._count)
+        """A spill of its own; threads may ask for one."""
+        folder = Path(self._folder.name) / str(next(self._numbers))
         folder.mkdir()
         return DiskSpill(folder)
 
