@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from itertools import count
 from typing import Any
-from uuid import uuid4
 
 import grpc
 
@@ -15,7 +14,7 @@ from bench.figures import Figure, timed
 from bench.server import EMPTY_SERVICE
 from bench.stage import CURRENCY, METHOD, Stage
 from bench.workload import Workload
-from moiety import Client, Mode, UsageEvent
+from moiety import Client, Mode, UsageEvent, uuid7
 from moiety.events import event_to_message
 from moiety.v1 import accounts_pb2, accounts_pb2_grpc, usage_pb2, usage_pb2_grpc
 
@@ -71,7 +70,7 @@ def _submit_request(pool: str, workload: Workload) -> usage_pb2.SubmitUsageReque
     ids = workload.collective_ids()
     noon = datetime(2026, 1, 1, 12, tzinfo=UTC)
     events = [
-        UsageEvent(uuid4(), noon, 1, Mode.AI_ONLY, {ids[(8 * place + at) % len(ids)]: 100_000_000 for at in range(8)})
+        UsageEvent(uuid7(), noon, 1, Mode.AI_ONLY, {ids[(8 * place + at) % len(ids)]: 100_000_000 for at in range(8)})
         for place in range(100)
     ]
     return usage_pb2.SubmitUsageRequest(
