@@ -100,6 +100,12 @@ class Stage:
             (size,) = connection.execute(query).fetchone() or (0,)
         return int(size)
 
+    def settle(self) -> None:
+        """Have written to disk what was filled in, so that writing it does not go on while something is measured."""
+        with psycopg.connect(self.database_url, autocommit=True) as connection:
+            connection.execute("CHECKPOINT")
+        os.sync()
+
     def server_memory_bytes_max(self) -> int:
         """The most memory that the server's process has held at once."""
         status = Path(f"/proc/{self.server_id}/status").read_text()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -94,6 +95,7 @@ def make(folder: Path, workload: Workload, batches: int) -> Source:
     for table in sdk.record_batches(pa.RecordBatchReader.from_batches(sdk.USAGE_SCHEMA, workload.repeated(batches))):
         source.submit(table)
     write_bundle(source, folder / "bench.tar")
+    os.sync()  # or writing it back to disk is measured too
     return source
 
 

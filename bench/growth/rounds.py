@@ -37,6 +37,7 @@ def _by_batches(stage: Stage, runs: int, batches: Sequence[int]) -> Series:
             step = [next(usage) for _ in range(min(kept, mark - recorded))]
             append_usage([Stream(stage.address, pool, key)], step)
             recorded += len(step)
+        stage.settle()
         for name, seconds in zip(lines, (calculation_seconds, bare_read_seconds), strict=True):
             lines[name].append((mark, [seconds(stage, pool) for _ in range(runs)]))
     what = f"A round of batches that each name {workload.collectives:,} collectives"
@@ -52,6 +53,7 @@ def _by_collectives(stage: Stage, runs: int, collectives: Sequence[int]) -> Seri
         workload = Workload(BATCHES_OF_ALL, named // shares, shares, count, covering=True)
         pool = _paid_pool(stage, key, workload)
         append_usage([Stream(stage.address, pool, key)], workload.tables())
+        stage.settle()
         points.append((count, [calculation_seconds(stage, pool) for _ in range(runs)]))
     what = f"A round of {BATCHES_OF_ALL} batches that name every collective once"
     return Series("growth-round-collectives", what, "collectives", "s", {"preview": points})
