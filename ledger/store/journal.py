@@ -150,22 +150,32 @@ def list_transfers(
     return [_placed(row) for row in connection.execute(query)]
 
 
+# Said to the driver: a posting has two for each collective, and a replay reads them all.
+_TRANSFERS_OF_LEAF: Final = """
+SELECT leaf_index, ordinal, from_account, to_account, amount_minor, purpose FROM transfer
+WHERE pool_id = %s AND leaf_index = %s ORDER BY ordinal
+"""
+
+
 def transfers_of_leaf(connection: sa.Connection, pool: PoolRef, leaf_index: int) -> list[Transfer]:
     """What a leaf moved, in order."""
-    query = (
-        sa.select(t.transfer)
-        .where(t.transfer.c.pool_id == pool.pool_id, t.transfer.c.leaf_index == leaf_index)
-        .order_by(t.transfer.c.ordinal)
-    )
-    return [_placed(row).transfer for row in connection.execute(query)]
+    cursor = driver_connection(connection).cursor(binary=True)
+    found = cursor.execute(_TRANSFERS_OF_LEAF, (pool.pool_id, leaf_index)).fetchall()
+    return [_transfer(*row) for row in cast("list[tuple[int, int, str, str, int, str]]", found)]
 
 
 def _placed(row: Any) -> PlacedTransfer:
-    try:
-        transfer = Transfer(row.from_account, row.to_account, row.amount_minor, Purpose(row.purpose))
-    except ValueError as error:
-        raise LedgerCorruptError(f"transfer {row.ordinal} of leaf {row.leaf_index}", str(error)) from None
+    transfer = _transfer(row.leaf_index, row.ordinal, row.from_account, row.to_account, row.amount_minor, row.purpose)
     return PlacedTransfer(row.leaf_index, row.ordinal, transfer)
+
+
+def _transfer(
+    leaf_index: int, ordinal: int, from_account: str, to_account: str, amount_minor: int, purpose: str
+) -> Transfer:
+    try:
+        return Transfer(from_account, to_account, amount_minor, Purpose(purpose))
+    except ValueError as error:
+        raise LedgerCorruptError(f"transfer {ordinal} of leaf {leaf_index}", str(error)) from None
 
 
 def record_revenue(connection: sa.Connection, pool: PoolRef, content: RevenueContent, now: datetime) -> RecordedLeaf:
