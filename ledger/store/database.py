@@ -1,7 +1,7 @@
 """Connections and transactions: where a driver's exception becomes one of ours."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Final, cast
 
 import psycopg
@@ -97,9 +97,15 @@ def pipelined_to_commit(connection: sa.Connection) -> Iterator[None]:
     An error of a statement may then be raised by a later one, or at the end.
     """
     driver = driver_connection(connection)
-    with driver.pipeline():
-        yield
-        driver.commit()
+    with driver.pipeline() as pipeline:
+        try:
+            yield
+            driver.commit()
+        except psycopg.Error:
+            # All that was sent behind it failed too. Fetched here, it is not warned of as something unforeseen.
+            with suppress(psycopg.Error):
+                pipeline.sync()
+            raise
 
 
 def _translated(error: Exception) -> Exception:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from time import monotonic, sleep
@@ -98,3 +99,11 @@ def test_one_that_is_refused_leaves_the_others_be(scene: Scene, owner: sa.Engine
     assert [future.result().accepted_count for future in found[1:]] == [10, 10]
     assert row_counts(owner)["event"] == 21
     require_sound_log(owner, POOL)
+
+
+def test_what_is_known_already_is_no_warning(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
+    scene.submit(events(range(10)), "b-0")
+    with caplog.at_level(logging.WARNING):
+        assert scene.submit(events(range(5, 15)), "b-1").duplicate_count == 5
+        assert scene.submit(events(range(10)), "b-0").accepted_count == 10
+    assert not caplog.records
