@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from time import sleep
 from typing import Any, NamedTuple
 
 import psycopg
@@ -31,6 +32,9 @@ from services.wiring import Parts, system_clock, wire
 
 METHOD = "bench"
 CURRENCY = "EUR"
+
+REST_SECONDS = 5
+"""After the last write: a disk that is shared or has a cache is busy for a while after it said that it is done."""
 
 _pools = count()
 
@@ -105,6 +109,7 @@ class Stage:
         with psycopg.connect(self.database_url, autocommit=True) as connection:
             connection.execute("CHECKPOINT")
         os.sync()
+        sleep(REST_SECONDS)
 
     def server_memory_bytes_max(self) -> int:
         """The most memory that the server's process has held at once."""

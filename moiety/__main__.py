@@ -6,9 +6,11 @@ import sys
 
 
 def main() -> None:
-    """Run the command line; exit code 2 where the server's packages are missing."""
+    """Run the command line; exit code 2 where the server's packages are missing, 130 on Ctrl-C before it began."""
     try:
         from services.cli import main as command
+    except KeyboardInterrupt:
+        sys.exit(130)
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] in ("services", "moiety"):
             raise

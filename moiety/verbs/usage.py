@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from moiety.batches import EVENTS_PER_BATCH, ArrowTable, encode, record_batches
 from moiety.connection import PAGE_SIZE
-from moiety.errors import NoDomainsError
+from moiety.errors import InvalidUsageError, NoDomainsError
 from moiety.events import UsageEvent, event_to_message
 from moiety.submission import PreparedBatch, Submission
 from moiety.telemetry import DomainMap, ShareBasis, TelemetrySubmission
@@ -219,6 +219,9 @@ def _prepare(
 ) -> Iterator[PreparedBatch]:
     position = 0
     for index, batch in enumerate(batches):
+        if not isinstance(batch, pa.RecordBatch):
+            reason = f"must be record batches, as moiety.attribution.score_batches gives; holds {type(batch).__name__}"
+            raise InvalidUsageError("batches", None, reason)
         data = encode(batch)
         own_id = f"sha256-{sha256(data).hexdigest()[:_BATCH_ID_DIGITS]}"
         request = pb.AppendUsageRequest(

@@ -31,7 +31,7 @@ from services.cli.declaration import Declaration, read_declaration, validated
 from services.cli.differences import Action, Change, Kind, conflicts, differences
 from services.cli.documents import document, identity, message_of
 from services.cli.exits import ConflictError, InputError
-from services.cli.output import table
+from services.cli.output import counted, table
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -203,5 +203,5 @@ def _table(changes: list[Change]) -> object:
 def _summary(count: int, dry_run: bool) -> str:
     if count == 0:
         return "Nothing changes."
-    changes = "1 change" if count == 1 else f"{count} changes"
+    changes = counted(count, "change")
     return f"{changes} to make; nothing was changed." if dry_run else f"{changes} made."

@@ -40,28 +40,33 @@ class Output:
     @contextmanager
     def progress(self, label: str, total: int | None, unit: str) -> Iterator[_Bar]:
         """A progress bar on stderr; none with `--json` or where stderr is no terminal."""
+        if self.as_json or not sys.stderr.isatty():
+            yield _Bar(None, total)
+            return
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-        console = _console(stderr=True)
         columns = (TextColumn(label), BarColumn(), MofNCompleteColumn(), TextColumn(unit), TimeElapsedColumn())
-        with Progress(*columns, console=console, disable=self.as_json or not console.is_terminal) as progress:
+        with Progress(*columns, console=_console(stderr=True)) as progress:
             yield _Bar(progress, total)
 
 
 class _Bar:
-    """A progress bar under way."""
+    """A progress bar under way, or nothing."""
 
-    def __init__(self, progress: Progress, total: int | None) -> None:
-        self._progress = progress
-        self._task = progress.add_task("", total=total)
+    def __init__(self, progress: Progress | None, total: int | None) -> None:
+        self._shown = (progress, progress.add_task("", total=total)) if progress else None
 
     def advance(self, count: int) -> None:
         """Go on by `count`."""
-        self._progress.advance(self._task, count)
+        if self._shown:
+            progress, task = self._shown
+            progress.advance(task, count)
 
     def set(self, completed: int, total: int) -> None:
         """Go to `completed` of `total`."""
-        self._progress.update(self._task, completed=completed, total=total)
+        if self._shown:
+            progress, task = self._shown
+            progress.update(task, completed=completed, total=total)
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Sequence[str] = ()) -> Table:
@@ -76,6 +81,11 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Se
     for row in rows:
         found.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
     return found
+
+
+def counted(count: int, one: str, more: str = "") -> str:
+    """A count and what is counted, as people say it: `1 event`, `2 events`."""
+    return f"{count:,} {one if count == 1 else more or one + 's'}"
 
 
 def details(pairs: Iterable[tuple[str, object]]) -> Table:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from moiety import DomainMap, RefusedSession, ShareBasis, TelemetrySubmission
 from services.cli.declaration import domain_map, read_yaml, validated
 from services.cli.exits import InputError
-from services.cli.output import table
+from services.cli.output import counted, table
 
 REFUSED_SHOWN_MAX = 20
 """How many refused sessions people are shown; `--json` has them all."""
@@ -73,8 +73,8 @@ def refused_table(refused: list[RefusedSession]) -> object:
 
 def summary(submission: TelemetrySubmission, basis: ShareBasis) -> str:
     """What became of the sessions, in a sentence."""
-    sessions = "1 session" if submission.session_count == 1 else f"{submission.session_count} sessions"
-    turns = "1 completed turn" if submission.event_count == 1 else f"{submission.event_count} completed turns"
+    sessions = counted(submission.session_count, "session")
+    turns = counted(submission.event_count, "completed turn")
     refused = len(submission.refused)
     shown = f" (the first {REFUSED_SHOWN_MAX} are shown)" if refused > REFUSED_SHOWN_MAX else ""
     return f"{sessions} with {turns}, shares by {basis}; {refused} refused{shown}."

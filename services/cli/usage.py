@@ -14,7 +14,7 @@ from moiety.v1.usage_pb2 import Receipt
 from services.cli.connection import Session, client_command
 from services.cli.documents import document, identity
 from services.cli.exits import Exit, InputError
-from services.cli.output import details, table
+from services.cli.output import counted, details, table
 from services.cli.verification import OptionalKey, Out, holding, verifier_key, write_file
 
 app = typer.Typer(help="Usage of generated works.", no_args_is_help=True)
@@ -238,10 +238,12 @@ def _receipts_document(receipts: list[Receipt]) -> dict[str, Any]:
 
 
 def _receipts_summary(receipts: list[Receipt]) -> str:
-    batches = "1 batch" if len(receipts) == 1 else f"{len(receipts)} batches"
     accepted = sum(receipt.accepted_count for receipt in receipts)
     duplicates = sum(receipt.duplicate_count for receipt in receipts)
-    return f"{accepted} events accepted, {duplicates} duplicates left out; {batches}."
+    return (
+        f"{counted(accepted, 'event')} accepted, {counted(duplicates, 'duplicate')} left out;"
+        f" {counted(len(receipts), 'batch', 'batches')}."
+    )
 
 
 def _receipts(receipts: list[Receipt]) -> object:

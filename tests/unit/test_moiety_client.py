@@ -261,6 +261,13 @@ def test_a_wrong_method_ends_the_submission_at_once(client: Client, far_end: Far
     assert len(far_end.received) < 20
 
 
+@pytest.mark.parametrize("scores", [pa.Table.from_batches([table(4)]), table(4)])
+def test_scores_in_a_table_are_refused_with_what_they_must_be(client: Client, far_end: FarEnd, scores: Any) -> None:
+    with pytest.raises(InvalidUsageError, match="batches: must be record batches"):
+        client.submit_scores("folk", scores, "influence")
+    assert not far_end.received
+
+
 def test_an_error_in_the_table_ends_the_submission(client: Client, far_end: FarEnd) -> None:
     units = pa.array([1, 2, None, 4], pa.int64())
     faulty = pa.Table.from_batches([table(4)]).set_column(3, "units", units)
