@@ -6,10 +6,10 @@ from typing import Any
 from uuid import UUID
 
 import numpy as np
-import psycopg
 import pytest
 
 from ledger.store.arrays import BinaryArray, bytea_array, int4_array, int8_array, text_array, uuid_array
+from ledger.store.database import Database, driver_connection
 
 IDS = [UUID(int=1), UUID(int=2**128 - 1), UUID("01890a5d-ac96-774b-bcce-b302099a8057")]
 
@@ -30,14 +30,14 @@ IDS = [UUID(int=1), UUID(int=2**128 - 1), UUID("01890a5d-ac96-774b-bcce-b302099a
         (text_array([]), "text[]", []),
     ],
 )
-def test_an_array_arrives_as_it_is(database_url: str, array: BinaryArray, kind: str, values: list[Any]) -> None:
-    with psycopg.connect(database_url) as connection:
-        found = connection.execute("SELECT %b, pg_typeof(%b)::text", (array, array)).fetchone()
+def test_an_array_arrives_as_it_is(database: Database, array: BinaryArray, kind: str, values: list[Any]) -> None:
+    with database.reading() as connection:
+        found = driver_connection(connection).execute("SELECT %b, pg_typeof(%b)::text", (array, array)).fetchone()
     assert found == (values, kind)
 
 
-def test_arrays_of_one_statement_are_rows_together(database_url: str) -> None:
+def test_arrays_of_one_statement_are_rows_together(database: Database) -> None:
     columns = int8_array([3, 4]), text_array(["c", "d"]), bytea_array([b"3", b"4"])
-    with psycopg.connect(database_url) as connection:
-        found = connection.execute("SELECT * FROM unnest(%b, %b, %b)", columns).fetchall()
+    with database.reading() as connection:
+        found = driver_connection(connection).execute("SELECT * FROM unnest(%b, %b, %b)", columns).fetchall()
     assert found == [(3, "c", b"3"), (4, "d", b"4")]
