@@ -4,7 +4,7 @@ What does not hold is raised as a divergence, which names the leaf and the figur
 """
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Final
@@ -113,6 +113,8 @@ class PoolFold:
     """What was weighed since the last `cut`, until the round that ended there is posted."""
     events: int = 0
     shares: int = 0
+    _statement: tuple[str, Sequence[Line]] = ("", ())
+    """The statement that was looked at last: its SHA-256 and its lines."""
     _under_way: deque[tuple[Leaf[Any], Callable[[], WeighedBatch]]] = field(default_factory=deque)
 
     def progress(self, total: int) -> Progress:
@@ -221,8 +223,7 @@ class PoolFold:
             raise DivergedError(Divergence(leaf.index, "round", str(number), "a round that stands before it"))
         require_same(leaf.index, "decision", self.decisions.get(number, ""), Decision.APPROVED)
         require(number > self.posted_number, leaf.index, "round", number, "one that was not posted before")
-        statement = checked_body(self.log, leaf.index, "statement_sha256", content.statement_sha256)
-        lines = checked_lines(leaf.index, statement)
+        lines = self.statement_lines(leaf.index, content)
         transfers = posting_transfers(content, lines)
         require_same(leaf.index, "transfers", leaf.content.transfers, len(transfers))
         amount = sum(transfer.amount_minor for transfer in transfers)
@@ -232,6 +233,19 @@ class PoolFold:
         self.deficits = deficits_of(lines, content.deficit_unattributed)
         if self.weights_since_cut is not None:
             self.weights, self.weights_since_cut = self.weights_since_cut, None
+
+    def statement_lines(self, leaf_index: int, content: RoundContent) -> Sequence[Line]:
+        """The lines of a round's logged statement. They are asked for several times, and parsed once."""
+        sha256, lines = self._statement
+        if sha256 != content.statement_sha256:
+            statement = checked_body(self.log, leaf_index, "statement_sha256", content.statement_sha256)
+            lines = _parsed_lines(leaf_index, statement)
+            self.know_statement(content, lines)
+        return lines
+
+    def know_statement(self, content: RoundContent, lines: Sequence[Line]) -> None:
+        """These are the lines of a round's logged statement: its bytes were compared with what they render to."""
+        self._statement = content.statement_sha256, lines
 
     def weigh_batch(self, leaf: Leaf[Any]) -> None:
         """Weigh a usage leaf again from its body, and hold its totals against that."""
@@ -308,7 +322,7 @@ class PoolFold:
                     self.weights_since_cut.add(key, numbered, sign=sign)
 
 
-def checked_lines(leaf_index: int, statement: bytes) -> list[Line]:
+def _parsed_lines(leaf_index: int, statement: bytes) -> list[Line]:
     """The lines of a canonical statement."""
     try:
         return parse_statement(statement)

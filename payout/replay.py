@@ -109,6 +109,7 @@ def check_round(log: LogReader, state: PoolFold, leaf: Leaf[Any]) -> tuple[Distr
         policy, state.balances.get(REVENUE, 0), usage, state.confidence_ppm, collectives, state.deficits
     )
     _check_statement(log, leaf.index, content, distribution)
+    state.know_statement(content, distribution.lines)
     weights = sha256(render_weights(usage)).hexdigest()
     require_same(leaf.index, "weights_sha256", content.weights_sha256, weights)
     for figure in (

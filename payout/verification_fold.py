@@ -26,7 +26,7 @@ from payout.findings import (
     line_finding,
 )
 from payout.policy import Policy, PoolContent
-from payout.pool_fold import PoolFold, checked_lines
+from payout.pool_fold import PoolFold
 from payout.replay import check_decision, check_round, policy_in_force
 from payout.rounds import Decision, DecisionContent, PostingContent, RoundContent
 
@@ -203,7 +203,7 @@ class _LeafPass:
         if recomputed:
             _, policy = check_round(self.log, self.fold, leaf)
             self.report.count(Step.ROUNDS, "rounds")
-            self.report.count(Step.ROUNDS, "statement lines", len(self._lines(leaf.index, content)))
+            self.report.count(Step.ROUNDS, "statement lines", len(self.fold.statement_lines(leaf.index, content)))
         else:
             policy = self._check_place(leaf.index, content)
             self.report.count(Step.ROUNDS, "rounds not recomputed")
@@ -253,7 +253,7 @@ class _LeafPass:
         return policy
 
     def _check_conservation(self, leaf_index: int, content: RoundContent) -> None:
-        lines = self._lines(leaf_index, content)
+        lines = self.fold.statement_lines(leaf_index, content)
         parts = {
             "attributed_minor": sum(line.attributed_minor for line in lines),
             "commons_minor": sum(line.commons_minor for line in lines),
@@ -266,11 +266,6 @@ class _LeafPass:
         if content.pot_minor != whole or min(content.fee_minor, content.commons_kept_minor, content.carried_minor) < 0:
             raise FoundError(Finding(Step.CONSERVATION, "pot_minor", str(content.pot_minor), str(whole), leaf_index))
         self.report.count(Step.CONSERVATION, "rounds")
-
-    def _lines(self, leaf_index: int, content: RoundContent) -> list[Any]:
-        return checked_lines(
-            leaf_index, checked_body(self.log, leaf_index, "statement_sha256", content.statement_sha256)
-        )
 
     # What can be said at the end.
 

@@ -155,7 +155,7 @@ def retract(
     session.output.show(
         [document(each) for each in found],
         *([table(["Batch", "Leaf", "Events"], rows, right=["Leaf", "Events"])] if found else []),
-        f"{count} events taken back." if found else "All of it was taken back before.",
+        f"{counted(count, 'event')} taken back." if found else "All of it was taken back before.",
     )
 
 

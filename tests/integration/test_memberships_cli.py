@@ -99,7 +99,7 @@ def test_a_declaration_brings_a_membership_and_the_method_that_names_it_and_a_fi
     usage.write_text(json.dumps(EVENT) + "\n")
     arguments = ("usage", "submit", POOL, str(usage), "--method", "citations")
     assert cli(scene, *arguments, principal="platforms/tunesmith") == Exit.OK
-    assert "1 events accepted" in said(capsys)
+    assert "1 event accepted" in said(capsys)
     found = scene.platform.find_event(POOL, str(EVENT["event_id"])).event.shares
     assert {share.collective_id: share.share_nano for share in found} == {"norse": NANO * 5 // 8}
 

@@ -256,4 +256,4 @@ def test_the_command_line_takes_an_event_by_the_id_in_its_file(
         assert cli(scene, *retract, wrong, principal=me) == Exit.BAD_INPUT
         assert f"event: '{wrong}' is no ID@TIME" in capsys.readouterr().err
     assert cli(scene, *retract, "play@home@2026-01-05T10:00:00Z", principal=me) == Exit.OK
-    assert "1 events taken back." in said(capsys)
+    assert "1 event taken back." in said(capsys)
