@@ -20,9 +20,7 @@ Part = Callable[[Stage, int, bool], Sequence[Figure | Series]]
 PARTS: dict[str, Part] = {
     "footprint": lambda stage, runs, quick: footprint.measure(stage, runs, batches=8 if quick else 40),
     "intake": lambda stage, runs, quick: intake.measure(stage, runs, batches=4 if quick else 40),
-    "calls": lambda stage, runs, quick: calls.measure(
-        stage, runs, submits=20 if quick else 400, balances=50 if quick else 2_000
-    ),
+    "calls": lambda _, runs, quick: calls.measure(runs, submits=20 if quick else 800, balances=50 if quick else 4_000),
     "calculation": lambda stage, runs, quick: rounds.measure_calculation(stage, runs, batches=20 if quick else 10_000),
     "proofs": lambda stage, runs, quick: proofs.measure(stage, runs, leaves=3_000 if quick else 300_000),
     "replay": lambda stage, runs, quick: rounds.measure_replay(stage, runs, batches=4 if quick else 200),

@@ -2,67 +2,93 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from datetime import UTC, datetime
-from itertools import count
-from typing import Any
+from itertools import count, cycle
+from typing import Any, cast
 
 import grpc
 
-from bench.figures import Figure, timed
+from bench.figures import Figure, spread, timed
 from bench.server import EMPTY_SERVICE
-from bench.stage import CURRENCY, METHOD, Stage
+from bench.stage import CURRENCY, METHOD, staged
 from bench.workload import Workload
 from moiety import Client, Mode, UsageEvent, uuid7
 from moiety.events import event_to_message
 from moiety.v1 import accounts_pb2, accounts_pb2_grpc, usage_pb2, usage_pb2_grpc
 
-CALLERS = 4
-"""Calls under way at a time."""
+WORKERS = 2
+"""Servers that callers are spread over, one for each processor, as MOIETY_WORKERS spreads them over one port."""
+
+CALLERS_EACH = 4
+"""Calls under way at a time for each of them."""
 
 _batch_ids = count()
 
+Call = Callable[..., Any]
+Metadata = tuple[tuple[str, str], ...]
 
-def measure(stage: Stage, runs: int, *, submits: int, balances: int) -> list[Figure]:
+
+def measure(runs: int, *, submits: int, balances: int) -> list[Figure]:
     """SubmitUsage of 100 events of 8 shares, and GetBalance."""
     workload = Workload(batches=1, collectives=200)
-    pool, (key,) = stage.new_pool(workload), stage.platform_keys(1)
-    payee = workload.collective_ids()[0]
-    platform = _bearer(key)
-    collective = _bearer(stage.operator.create_api_key(f"collectives/{payee}").secret)
-    submit, get_balance = [], []
-    empty_submit, empty_balance = [], []
-    with grpc.insecure_channel(stage.address) as ours, grpc.insecure_channel(stage.empty_address) as theirs:
-        usage, accounts = usage_pb2_grpc.UsageServiceStub(ours), accounts_pb2_grpc.AccountsServiceStub(ours)
-        empty = {
-            name: theirs.unary_unary(f"/{EMPTY_SERVICE}/{name}", asked.SerializeToString, answer.FromString)
-            for name, asked, answer in (
-                ("SubmitUsage", usage_pb2.SubmitUsageRequest, usage_pb2.Receipt),
-                ("GetBalance", accounts_pb2.GetBalanceRequest, accounts_pb2.Balance),
-            )
-        }
-        usage.SubmitUsage(_submit_request(pool, workload), metadata=platform)
+    with staged(servers=WORKERS) as stage, ExitStack() as stack:
+        pool, (key,) = stage.new_pool(workload), stage.platform_keys(1)
+        payee = workload.collective_ids()[0]
+        platform = _bearer(key)
+        collective = _bearer(stage.operator.create_api_key(f"collectives/{payee}").secret)
+        ours = [stack.enter_context(grpc.insecure_channel(address)) for address in stage.addresses]
+        theirs = [stack.enter_context(grpc.insecure_channel(address)) for address in stage.empty_addresses]
+        submit = [usage_pb2_grpc.UsageServiceStub(each).SubmitUsage for each in ours]
+        get_balance = [accounts_pb2_grpc.AccountsServiceStub(each).GetBalance for each in ours]
+        empty_submit = [_empty(each, "SubmitUsage", usage_pb2.SubmitUsageRequest, usage_pb2.Receipt) for each in theirs]
+        empty_balance = [
+            _empty(each, "GetBalance", accounts_pb2.GetBalanceRequest, accounts_pb2.Balance) for each in theirs
+        ]
+
+        for submit_to_one in submit:
+            submit_to_one(_submit_request(pool, workload), metadata=platform)
         with Client(stage.address, key) as payer:
             payer.record_revenue(pool, 1_000_000, CURRENCY, request_id="revenue")
         stage.operator.calculate_round(pool, request_id="round")
         balance = accounts_pb2.GetBalanceRequest(name=f"pools/{pool}/accounts/collective/{payee}")
-        if not accounts.GetBalance(balance, metadata=collective).amount_minor:
-            raise AssertionError("nothing was paid")
+        for ask_one in get_balance:
+            if not ask_one(balance, metadata=collective).amount_minor:
+                raise AssertionError("nothing was paid")
+
+        rates: dict[str, list[float]] = defaultdict(list)
         for _ in range(runs):
             requests = [_submit_request(pool, workload) for _ in range(submits)]
-            submit.append(_rate(usage.SubmitUsage, requests, platform))
-            empty_submit.append(_rate(empty["SubmitUsage"], requests, platform))
-            get_balance.append(_rate(accounts.GetBalance, [balance] * balances, collective))
-            empty_balance.append(_rate(empty["GetBalance"], [balance] * balances, collective))
+            rates["submit"].append(_rate(submit, requests, platform))
+            rates["empty submit"].append(_rate(empty_submit, requests, platform))
+            rates["balance"].append(_rate(get_balance, [balance] * balances, collective))
+            rates["empty balance"].append(_rate(empty_balance, [balance] * balances, collective))
+            alone = [_submit_request(pool, workload) for _ in range(submits // WORKERS)]
+            rates["submit alone"].append(
+                _rate(submit[:1], alone, platform) / _rate(empty_submit[:1], requests, platform)
+            )
     handler = "an empty handler that parses the same message"
+    what = f"SubmitUsage, 100 events of 8 shares, to {WORKERS} workers"
     return [
-        Figure("submit", "SubmitUsage, 100 events of 8 shares", handler, "calls/s", submit, empty_submit, 0.15, 0.3),
-        Figure("balance", "GetBalance", handler, "calls/s", get_balance, empty_balance, 0.4, 0.7),
-    ]
+        Figure(
+            "submit", what, handler, "calls/s", rates["submit"], rates["empty submit"], 0.15, 0.3,
+            notes={"callers": CALLERS_EACH * WORKERS, "ratio_of_one_worker": spread(rates["submit alone"])},
+        ),
+        Figure(
+            "balance", f"GetBalance, from {WORKERS} workers", handler, "calls/s",
+            rates["balance"], rates["empty balance"], 0.4, 0.7,
+        ),
+    ]  # fmt: skip
 
 
-def _bearer(key: str) -> tuple[tuple[str, str], ...]:
+def _empty(channel: grpc.Channel, name: str, asked: Any, answer: Any) -> Call:
+    return cast("Call", channel.unary_unary(f"/{EMPTY_SERVICE}/{name}", asked.SerializeToString, answer.FromString))
+
+
+def _bearer(key: str) -> Metadata:
     return (("authorization", f"Bearer {key}"),)
 
 
@@ -81,9 +107,10 @@ def _submit_request(pool: str, workload: Workload) -> usage_pb2.SubmitUsageReque
     )
 
 
-def _rate(call: Callable[..., Any], requests: list[Any], metadata: tuple[tuple[str, str], ...]) -> float:
-    """Calls per second. Any that fails raises."""
-    with ThreadPoolExecutor(CALLERS) as callers, timed() as seconds:
-        for _ in callers.map(lambda request: call(request, metadata=metadata), requests):
+def _rate(calls: Sequence[Call], requests: Sequence[Any], metadata: Metadata) -> float:
+    """Calls per second, one to each in turn. Any that fails raises."""
+    asked = zip(cycle(calls), requests)  # the calls have no end
+    with ThreadPoolExecutor(CALLERS_EACH * len(calls)) as callers, timed() as seconds:
+        for _ in callers.map(lambda each: each[0](each[1], metadata=metadata), asked):
             pass
     return len(requests) / seconds()

@@ -51,12 +51,13 @@ class Stream(NamedTuple):
 class Stage:
     """The service, its Postgres, and what a measurement needs of both; `parts` is another set, in this process.
 
-    address: of the one server, or the first; addresses: of all of them.
+    address: of the one server, or the first; addresses: of all of them; empty_addresses: of the handlers in each of
+    them that do nothing.
     """
 
     address: str
     addresses: tuple[str, ...]
-    empty_address: str
+    empty_addresses: tuple[str, ...]
     server_id: int
     database_url: str
     operator_key: str
@@ -137,7 +138,8 @@ def staged(*, servers: int = 1, claims: bool = True) -> Iterator[Stage]:
             operator_key = keys.issue_key(connection, FIRST_OPERATOR, system_clock())[1]
         operator = stack.enter_context(Client(said["address"], operator_key))
         addresses = tuple(found["address"] for _, found in started)
-        yield Stage(said["address"], addresses, said["empty_address"], process.pid, url, operator_key, operator, parts)
+        empty = tuple(found["empty_address"] for _, found in started)
+        yield Stage(said["address"], addresses, empty, process.pid, url, operator_key, operator, parts)
 
 
 @contextmanager
