@@ -143,15 +143,15 @@ def put_contents(
     taken it ends in an error that `is_known_event` tells; in a pipeline a later statement may raise it.
     """
     rows = [(new, mode, of_mode) for new in all_weights for mode, of_mode in new.weights.items() if of_mode.events]
-    digests = sorted(bodies or {})
+    kept = sorted((bodies or {}).items())
     platform_ids, event_ids, claiming = ascending(claims)
     values = {
         "pool_id": pool.pool_id,
         "claiming_platform_ids": int4_array(platform_ids),
         "event_ids": uuid_array(event_ids),
         "claiming_batch_numbers": int8_array(claiming),
-        "digests": bytea_array(digests),
-        "bodies": bytea_array([bodies[digest] for digest in digests] if bodies else []),
+        "digests": bytea_array([digest for digest, _ in kept]),
+        "bodies": bytea_array([body for _, body in kept]),
         "batch_numbers": int8_array([new.batch_number for new, _, _ in rows]),
         "modes": int4_array([mode for _, mode, _ in rows]),
         "methods": text_array(new.method.name for new, _, _ in rows),
