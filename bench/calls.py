@@ -23,8 +23,11 @@ from moiety.v1 import accounts_pb2, accounts_pb2_grpc, usage_pb2, usage_pb2_grpc
 WORKERS = 2
 """Servers that callers are spread over, one for each processor, as MOIETY_WORKERS spreads them over one port."""
 
-CALLERS_EACH = 4
-"""Calls under way at a time for each of them."""
+CALLERS_EACH = 16
+"""Calls under way at a time for each of them: half of the threads that a server has by default."""
+
+FEW_CALLERS_EACH = 4
+"""For the note on what so few see: the fewer come at a time, the fewer share a transaction."""
 
 _batch_ids = count()
 
@@ -70,12 +73,21 @@ def measure(runs: int, *, submits: int, balances: int) -> list[Figure]:
             rates["submit alone"].append(
                 _rate(submit[:1], alone, platform) / _rate(empty_submit[:1], requests, platform)
             )
+            few = [_submit_request(pool, workload) for _ in range(submits)]
+            rates["submit few"].append(
+                _rate(submit, few, platform, each=FEW_CALLERS_EACH)
+                / _rate(empty_submit, requests, platform, each=FEW_CALLERS_EACH)
+            )
     handler = "an empty handler that parses the same message"
     what = f"SubmitUsage, 100 events of 8 shares, to {WORKERS} workers"
     return [
         Figure(
             "submit", what, handler, "calls/s", rates["submit"], rates["empty submit"], 0.15, 0.3,
-            notes={"callers": CALLERS_EACH * WORKERS, "ratio_of_one_worker": spread(rates["submit alone"])},
+            notes={
+                "callers": CALLERS_EACH * WORKERS,
+                "ratio_of_one_worker": spread(rates["submit alone"]),
+                f"ratio_with_{FEW_CALLERS_EACH * WORKERS}_callers": spread(rates["submit few"]),
+            },
         ),
         Figure(
             "balance", f"GetBalance, from {WORKERS} workers", handler, "calls/s",
@@ -107,10 +119,10 @@ def _submit_request(pool: str, workload: Workload) -> usage_pb2.SubmitUsageReque
     )
 
 
-def _rate(calls: Sequence[Call], requests: Sequence[Any], metadata: Metadata) -> float:
-    """Calls per second, one to each in turn. Any that fails raises."""
+def _rate(calls: Sequence[Call], requests: Sequence[Any], metadata: Metadata, *, each: int = CALLERS_EACH) -> float:
+    """Calls per second, one to each in turn, `each` under way at a time. Any that fails raises."""
     asked = zip(cycle(calls), requests)  # the calls have no end
-    with ThreadPoolExecutor(CALLERS_EACH * len(calls)) as callers, timed() as seconds:
-        for _ in callers.map(lambda each: each[0](each[1], metadata=metadata), asked):
+    with ThreadPoolExecutor(each * len(calls)) as callers, timed() as seconds:
+        for _ in callers.map(lambda one: one[0](one[1], metadata=metadata), asked):
             pass
     return len(requests) / seconds()

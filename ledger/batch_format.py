@@ -61,10 +61,11 @@ EventViolation = tuple[int, str, str]
 
 @dataclass(frozen=True, slots=True)
 class BatchColumns:
-    """The columns of a batch as views of its body: no nulls, sound lists and dictionary; values not yet judged.
+    """The columns of a batch, read as views of its body or yet to be written as one.
 
-    event_ids: (n,) of 16 bytes each (`V16`); work_ids: the nullable Arrow column; occurred_at: (n,) microseconds since
-    1970; units, modes: (n,); offsets: (n + 1,) into the next two; name_index: (k,) into `names`; amounts: (k,).
+    There are no nulls, and lists and dictionary are sound; values are not yet judged. event_ids: (n,) of 16 bytes each
+    (`V16`); work_ids: the nullable Arrow column; occurred_at: (n,) microseconds since 1970; units, modes: (n,);
+    offsets: (n + 1,) into the next two; name_index: (k,) into `names`; amounts: (k,).
     """
 
     event_ids: npt.NDArray[np.void]
@@ -84,6 +85,15 @@ def read_columns(body: bytes, types: dict[str, pa.DataType], *, max_names: int) 
     InvalidInputError where the bytes are no such batch; the rules on single events are still to be held.
     """
     return _columns(_decode(body, types), *list(types)[-2:], max_names=max_names)
+
+
+def require_sizes(body: bytes, columns: BatchColumns, types: dict[str, pa.DataType], *, max_names: int) -> None:
+    """InvalidInputError where a body, or the columns that it was written from, pass what `read_columns` would take."""
+    names, amounts = list(types)[-2:]
+    _require_body_size(body)
+    _require_events(len(columns.units))
+    _require_amounts(len(columns.amounts), amounts)
+    _require_names(len(columns.names), names, max_names)
 
 
 def event_of_amount(offsets: Int64Array) -> Int64Array:
@@ -167,8 +177,7 @@ _refuse: Final = InvalidInputError.of
 def _decode(body: bytes, types: dict[str, pa.DataType]) -> pa.RecordBatch:
     """Steps from hostile bytes to a fully validated record batch of the exact schema."""
     # 1. Size as sent.
-    if len(body) > MAX_BODY_BYTES:
-        raise _refuse("arrow_stream", f"has {len(body)} bytes, more than {MAX_BODY_BYTES}")
+    _require_body_size(body)
     # 2. Framing: a schema, a dictionary, a record batch; and the size that decoding would take.
     try:
         found = list(messages(body))
@@ -189,9 +198,28 @@ def _decode(body: bytes, types: dict[str, pa.DataType]) -> pa.RecordBatch:
     except (pa.ArrowException, StopIteration, OSError, UnicodeDecodeError) as error:
         raise _refuse("arrow_stream", f"is not valid Arrow: {_one_line(error)}") from None
     # 4. Size in events.
-    if not 1 <= record_batch.num_rows <= MAX_EVENTS:
-        raise _refuse("events", f"must be 1 to {MAX_EVENTS}, are {record_batch.num_rows}")
+    _require_events(record_batch.num_rows)
     return record_batch
+
+
+def _require_body_size(body: bytes) -> None:
+    if len(body) > MAX_BODY_BYTES:
+        raise _refuse("arrow_stream", f"has {len(body)} bytes, more than {MAX_BODY_BYTES}")
+
+
+def _require_events(count: int) -> None:
+    if not 1 <= count <= MAX_EVENTS:
+        raise _refuse("events", f"must be 1 to {MAX_EVENTS}, are {count}")
+
+
+def _require_amounts(count: int, column: str) -> None:
+    if count > MAX_SHARES:
+        raise _refuse(column, f"must be at most {MAX_SHARES} in a batch, are {count}")
+
+
+def _require_names(count: int, column: str, max_names: int) -> None:
+    if count > max_names:
+        raise _refuse(column, f"the dictionary must hold at most {max_names} ids, holds {count}")
 
 
 def _one_line(error: BaseException) -> str:
@@ -222,8 +250,7 @@ def _columns(record_batch: pa.RecordBatch, names: str, amounts: str, *, max_name
     if len(unequal):
         raise _violations_at(unequal, amounts, f"must be as many as {names}")
     encoded, values = _flat(name_lists), _flat(amount_lists)
-    if len(values) > MAX_SHARES:
-        raise _refuse(amounts, f"must be at most {MAX_SHARES} in a batch, are {len(values)}")
+    _require_amounts(len(values), amounts)
     for column, flat in ((names, encoded.indices), (amounts, values)):
         if flat.null_count:
             nulls = events_at(_null_places(flat) + offsets[0], offsets)
@@ -242,8 +269,7 @@ def _columns(record_batch: pa.RecordBatch, names: str, amounts: str, *, max_name
 
 
 def _names(dictionary: pa.StringArray, column: str, max_names: int) -> tuple[str, ...]:
-    if len(dictionary) > max_names:
-        raise _refuse(column, f"the dictionary must hold at most {max_names} ids, holds {len(dictionary)}")
+    _require_names(len(dictionary), column, max_names)
     if dictionary.null_count:
         raise _refuse(column, "the dictionary must not hold nulls")
     _, offsets, text = dictionary.buffers()

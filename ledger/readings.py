@@ -6,6 +6,7 @@ Intake, retraction, the finding of an event and replay all read a body by this o
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from ledger.batch_format import BatchColumns
 from ledger.methods import ScoreRule
 from ledger.scores import parse_score_batch, require_known_sources, shares_of
 from ledger.usage import BoolArray, UsageBatch, parse_batch
@@ -23,15 +24,21 @@ class Reading:
     membership: Mapping[str, str] | None = None
     membership_version: int | None = None
 
-    def usage(self, body: bytes, registered: Callable[[tuple[str, ...]], BoolArray] | None = None) -> UsageBatch:
+    def usage(
+        self,
+        body: bytes,
+        registered: Callable[[tuple[str, ...]], BoolArray] | None = None,
+        written: BatchColumns | None = None,
+    ) -> UsageBatch:
         """The batch in a body with its shares, or InvalidInputError with the first 100 positions and reasons.
 
         registered: which of some names are collectives that may be paid; asked of a new batch whose sources are
         collectives, for one with a wrong name would lose its score unseen. That those with shares are registered is
         left to the caller.
+        written: as for `parse_batch`.
         """
         if self.rule is None:
-            return parse_batch(body)
+            return parse_batch(body, written)
         scores = parse_score_batch(body)
         if registered and self.membership is None:
             require_known_sources(scores, registered(scores.sources))

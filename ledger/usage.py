@@ -36,6 +36,7 @@ from ledger.batch_format import (
     read_columns,
     repeated_names,
     require_known_names,
+    require_sizes,
     where,
     where_amount,
 )
@@ -112,9 +113,16 @@ class UsageBatch:
         return sums
 
 
-def parse_batch(body: bytes) -> UsageBatch:
-    """The batch in an Arrow stream, or InvalidInputError with the first 100 positions and reasons."""
-    columns = read_columns(body, USAGE_TYPES, max_names=MAX_COLLECTIVES)
+def parse_batch(body: bytes, written: BatchColumns | None = None) -> UsageBatch:
+    """The batch in an Arrow stream, or InvalidInputError with the first 100 positions and reasons.
+
+    written: the columns that the body was written from, where that was done here: they are not read from it again.
+    """
+    if written is None:
+        columns = read_columns(body, USAGE_TYPES, max_names=MAX_COLLECTIVES)
+    else:
+        columns = written
+        require_sizes(body, columns, USAGE_TYPES, max_names=MAX_COLLECTIVES)
     batch = UsageBatch(
         event_ids=columns.event_ids,
         work_ids=columns.work_ids,

@@ -10,6 +10,7 @@ import numpy as np
 import psycopg
 import sqlalchemy as sa
 
+from ledger.batch_format import BatchColumns
 from ledger.batch_weights import BatchWeights, weigh
 from ledger.errors import IdentityReusedError, InvalidInputError, LostRaceError, NotFoundError
 from ledger.leaves import UsageContent, encode_positions
@@ -103,15 +104,19 @@ class UsageStore:
         self._batch_numbers = BatchNumbers()
         self._groups = Groups(self._record_new, (EventsKnownError, LostRaceError))
 
-    def accept(self, identity: BatchIdentity, method_id: str, body: bytes) -> RecordedBatch:
+    def accept(
+        self, identity: BatchIdentity, method_id: str, body: bytes, written: BatchColumns | None = None
+    ) -> RecordedBatch:
         """Record a batch; when this returns it is durable. The same batch again gives its first record.
+
+        written: the columns that the body was written from, where the caller did it.
 
         Raises IdentityReusedError where the id is known with other bytes or under another method, InvalidInputError
         where an event is refused, NotFoundError for an unknown method or platform; nothing is kept then.
         """
         digest = sha256(body).digest()
         try:
-            prepared = self._prepared(identity, method_id, digest, body)
+            prepared = self._prepared(identity, method_id, digest, body, written)
         except (InvalidInputError, NotFoundError):
             if recorded := self._recorded_before(identity, method_id, digest):
                 return recorded
@@ -124,12 +129,14 @@ class UsageStore:
                     return recorded
         raise LostRaceError(f"batch {identity.batch_id}")
 
-    def _prepared(self, identity: BatchIdentity, method_id: str, digest: bytes, body: bytes) -> _Prepared:
+    def _prepared(
+        self, identity: BatchIdentity, method_id: str, digest: bytes, body: bytes, written: BatchColumns | None
+    ) -> _Prepared:
         with self._database.reading() as connection:
             method = _method(connection, identity.pool, method_id)
             reading = self.readings.now(connection, identity.pool, method)
             platform_id = registry.platform_number(connection, identity.platform)
-        batch, numbers = self._parsed(reading, body)
+        batch, numbers = self._parsed(reading, body, written)
         first, ascending = first_occurrences(batch)
         return _Prepared(
             identity=identity,
@@ -162,16 +169,18 @@ class UsageStore:
             raise IdentityReusedError.of("batch_id", reason)
         return recorded
 
-    def validate(self, pool: PoolRef, method_id: str, body: bytes) -> tuple[Method, BoolArray]:
+    def validate(
+        self, pool: PoolRef, method_id: str, body: bytes, written: BatchColumns | None = None
+    ) -> tuple[Method, BoolArray]:
         """The checks of `accept` alone: the method, and which events are first with their id in the batch."""
         with self._database.reading() as connection:
             method = _method(connection, pool, method_id)
             reading = self.readings.now(connection, pool, method)
-        batch, _ = self._parsed(reading, body)
+        batch, _ = self._parsed(reading, body, written)
         return method, first_occurrences(batch)[0]
 
-    def _parsed(self, reading: Reading, body: bytes) -> tuple[UsageBatch, Int64Array]:
-        batch = reading.usage(body, registered=lambda names: self.collectives.of(names) > 0)
+    def _parsed(self, reading: Reading, body: bytes, written: BatchColumns | None) -> tuple[UsageBatch, Int64Array]:
+        batch = reading.usage(body, lambda names: self.collectives.of(names) > 0, written)
         numbers = self.collectives.of(batch.collectives)
         require_known(batch, numbers > 0)
         return batch, numbers

@@ -25,7 +25,7 @@ from services.api.errors import is_expected, status_of
 from services.api.interceptor import authenticated_again, logger, request_id, require_fields
 from services.api.names import only_id, page_limit, page_token, parse_batch_name, place_in
 from services.api.registry import pool_of
-from services.api.usage_events import MAX_ROW_EVENTS, encode_events, event_at, parse_event_id
+from services.api.usage_events import MAX_ROW_EVENTS, body_of, columns_of, event_at, parse_event_id
 from services.keys import Principal, Role
 from services.wiring import Parts
 
@@ -51,10 +51,12 @@ class UsageService(usage_pb2_grpc.UsageServiceServicer):
         method_id = require_resource_id(request.method_id, "method_id")
         if len(request.events) > MAX_ROW_EVENTS:
             raise InvalidInputError.of("events", f"must be 1 to {MAX_ROW_EVENTS}, are {len(request.events)}")
-        body = encode_events(request.events)
+        columns = columns_of(request.events)
+        body = body_of(columns)
         if not request.validate_only:
-            return convert.receipt_to_proto(identity.pool.name, self._usage.accept(identity, method_id, body))
-        method, first = self._usage.validate(identity.pool, method_id, body)
+            batch = self._usage.accept(identity, method_id, body, columns)
+            return convert.receipt_to_proto(identity.pool.name, batch)
+        method, first = self._usage.validate(identity.pool, method_id, body, columns)
         duplicates = np.flatnonzero(~first).tolist()
         return pb.Receipt(
             accepted_count=len(first) - len(duplicates),

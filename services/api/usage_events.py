@@ -2,14 +2,15 @@
 
 import re
 from collections.abc import Sequence
-from itertools import accumulate
+from itertools import accumulate, chain
 from typing import Any, Final
 from uuid import UUID
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
-from ledger.batch_format import EventViolation, raise_violations, where
+from ledger.batch_format import BatchColumns, EventViolation, raise_violations, where
 from ledger.errors import InvalidInputError
 from ledger.usage import MAX_OCCURRED_AT, USAGE_TYPES, Int64Array, UsageBatch
 from moiety.v1 import usage_pb2 as pb
@@ -38,55 +39,76 @@ def _not_a_uuid(text: str) -> str:
     return f"must be a UUID such as 01890a5d-ac96-774b-bcce-b302099a8057, is {text[:80]!r}"
 
 
-def encode_events(events: Sequence[pb.UsageEvent]) -> bytes:
-    """The events as the Arrow stream that AppendUsage would take: the same events always give the same bytes.
+def columns_of(events: Sequence[pb.UsageEvent]) -> BatchColumns:
+    """The events as the columns of a batch, not yet judged.
 
     InvalidInputError where an event cannot be put into the columns at all; every other rule is `parse_batch`'s.
     """
-    columns = _columns(list(events))
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, _SCHEMA, options=_IPC) as writer:
-        writer.write_batch(pa.record_batch(columns, schema=_SCHEMA))
-    body: bytes = sink.getvalue().to_pybytes()
-    return body
-
-
-def _columns(events: list[pb.UsageEvent]) -> list[Any]:
     # A field of a message is read once, and all that is made of it is made of a column: reading is most of the time.
+    events = list(events)
     violations: list[EventViolation] = []
     event_ids = _event_ids([event.event_id for event in events], violations)
     occurred_at = _microseconds(events, violations)
     modes = np.array([event.mode for event in events], dtype=np.int64)
     violations += where((modes < 0) | (modes > _MODE_MAX), "mode", "must be 1 (AI_ONLY) or 2 (HUMAN_AI)")
     raise_violations(violations)
-    shares = [share for event in events for share in event.shares]
+    work_ids = [event.work_id if event.HasField("work_id") else None for event in events]
+    lists = [event.shares for event in events]
+    shares = list(chain.from_iterable(lists))
     collectives = [share.collective_id for share in shares]
     names = sorted(set(collectives))
     number = {name: place for place, name in enumerate(names)}
-    indices = pa.array([number[name] for name in collectives], pa.int32())
-    bounds = pa.array([0, *accumulate([len(event.shares) for event in events])], pa.int32())
-    return [
-        event_ids,
-        pa.array([event.work_id if event.HasField("work_id") else None for event in events], pa.utf8()),
-        pa.Array.from_buffers(USAGE_TYPES["occurred_at"], len(events), [None, pa.py_buffer(occurred_at)]),
-        pa.array([event.units for event in events], pa.int64()),
-        pa.array(modes.astype(np.uint8)),
-        pa.ListArray.from_arrays(bounds, pa.DictionaryArray.from_arrays(indices, pa.array(names, pa.utf8()))),
-        pa.ListArray.from_arrays(bounds, pa.array([share.share_nano for share in shares], pa.int32())),
+    return BatchColumns(
+        event_ids=event_ids,
+        work_ids=pa.array(work_ids, pa.utf8()),
+        occurred_at=occurred_at,
+        units=np.array([event.units for event in events], dtype=np.int64),
+        modes=modes.astype(np.uint8),
+        offsets=np.array([0, *accumulate(map(len, lists))], dtype=np.int64),
+        name_index=np.fromiter(map(number.__getitem__, collectives), np.int32, len(shares)),
+        amounts=np.array([share.share_nano for share in shares], dtype=np.int32),
+        names=tuple(names),
+    )
+
+
+def body_of(columns: BatchColumns) -> bytes:
+    """The columns as the Arrow stream that AppendUsage would take: the same columns always give the same bytes."""
+    bounds = _arrow(pa.int32(), columns.offsets.astype(np.int32))
+    names = pa.DictionaryArray.from_arrays(
+        _arrow(pa.int32(), columns.name_index), pa.array(columns.names, pa.utf8()), safe=False
+    )
+    arrays = [
+        _arrow(USAGE_TYPES["event_id"], columns.event_ids),
+        columns.work_ids,
+        _arrow(USAGE_TYPES["occurred_at"], columns.occurred_at),
+        _arrow(USAGE_TYPES["units"], columns.units),
+        _arrow(USAGE_TYPES["mode"], columns.modes),
+        pa.ListArray.from_arrays(bounds, names),
+        pa.ListArray.from_arrays(bounds, _arrow(pa.int32(), columns.amounts)),
     ]
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, _SCHEMA, options=_IPC) as writer:
+        writer.write_batch(pa.record_batch(arrays, schema=_SCHEMA))
+    body: bytes = sink.getvalue().to_pybytes()
+    return body
 
 
-def _event_ids(texts: list[str], violations: list[EventViolation]) -> Any:
+def _arrow(kind: pa.DataType, values: npt.NDArray[Any]) -> Any:
+    """Values without nulls, all of one size, as an Arrow array that shares their memory."""
+    return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(values)])
+
+
+def _event_ids(texts: list[str], violations: list[EventViolation]) -> npt.NDArray[np.void]:
+    """(n,) of 16 bytes; nothing where there is a violation."""
     if not _UUIDS.fullmatch("".join(texts)) or any(len(text) != _UUID_LENGTH for text in texts):
         violations += [
             (place, "event_id", _not_a_uuid(text)) for place, text in enumerate(texts) if not _UUID.fullmatch(text)
         ]
-        return None
-    data = pa.py_buffer(bytes.fromhex("".join(texts).replace("-", "")))
-    return pa.FixedSizeBinaryArray.from_buffers(USAGE_TYPES["event_id"], len(texts), [None, data])
+        return np.empty(0, dtype="V16")
+    return np.frombuffer(bytes.fromhex("".join(texts).replace("-", "")), dtype="V16")
 
 
-def _microseconds(events: list[pb.UsageEvent], violations: list[EventViolation]) -> Int64Array:
+def _microseconds(events: Sequence[pb.UsageEvent], violations: list[EventViolation]) -> Int64Array:
     """(n,) since 1970; anything where there is a violation."""
     missing = np.array([not event.HasField("occurred_at") for event in events], dtype=np.bool_)
     violations += where(missing, "occurred_at", "is required")

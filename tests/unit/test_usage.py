@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 from ledger.arrow_stream import messages
+from ledger.batch_format import read_columns
 from ledger.errors import InvalidInputError
 from ledger.usage import (
     AI_ONLY,
@@ -347,6 +348,23 @@ def test_a_dictionary_may_hold_65536_ids_and_no_more() -> None:
     assert len(parse_batch(stream(record_batch(FOUR, dictionary=names))).collectives) == 65_536
     field, reason = only_violation(stream(record_batch(FOUR, dictionary=[*names, "another"])))
     assert (field, reason) == ("collectives", "the dictionary must hold at most 65536 ids, holds 65537")
+
+
+def test_columns_that_are_written_here_have_the_bounds_of_those_that_are_read() -> None:
+    body = body_of(FOUR)
+    columns = read_columns(body, USAGE_TYPES, max_names=MAX_COLLECTIVES)
+    assert events_in(parse_batch(body, columns)) == FOUR
+    names = tuple(f"c{number}" for number in range(MAX_COLLECTIVES + 1))
+    for sent, written, field in (
+        (bytes(MAX_BODY_BYTES + 1), columns, "arrow_stream"),
+        (body, replace(columns, units=np.ones(MAX_EVENTS + 1, dtype=np.int64)), "events"),
+        (body, replace(columns, units=np.ones(0, dtype=np.int64)), "events"),
+        (body, replace(columns, amounts=np.ones(MAX_SHARES + 1, dtype=np.int32)), "shares"),
+        (body, replace(columns, names=names), "collectives"),
+    ):
+        with pytest.raises(InvalidInputError) as refused:
+            parse_batch(sent, written)
+        assert [violation.field for violation in refused.value.violations] == [field]
 
 
 def test_an_index_outside_the_dictionary_is_refused() -> None:

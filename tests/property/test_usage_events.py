@@ -1,0 +1,64 @@
+"""A batch sent as messages is the batch that the same events make as an Arrow stream."""
+
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ledger.errors import InvalidInputError, Violation
+from ledger.usage import MAX_OCCURRED_AT, UsageBatch, parse_batch
+from moiety.v1 import usage_pb2 as pb
+from services.api.usage_events import body_of, columns_of
+from tests.batches import Event, events_in
+from tests.property.test_usage import near_the_bounds, sound_events
+
+batches_of_events = st.lists(sound_events | near_the_bounds, min_size=1, max_size=12)
+
+
+def message_of(event: Event) -> pb.UsageEvent:
+    message = pb.UsageEvent(event_id=str(UUID(bytes=event.event_id)), work_id=event.work_id, units=event.units or 0)
+    message.mode = event.mode  # type: ignore[assignment]  # numbers that the contract does not name travel too
+    seconds, microseconds = divmod(event.occurred_at or 0, 1_000_000)
+    message.occurred_at.seconds, message.occurred_at.nanos = seconds, microseconds * 1_000
+    for collective, share in event.shares or ():
+        message.shares.add(collective_id=collective, share_nano=share)
+    return message
+
+
+def outcome(body: bytes, *written: Any) -> UsageBatch | tuple[tuple[Violation, ...], int]:
+    try:
+        return parse_batch(body, *written)
+    except InvalidInputError as error:
+        return tuple(error.violations), error.total
+
+
+@given(batches_of_events)
+def test_what_is_written_is_judged_as_what_is_read(events: list[Event]) -> None:
+    messages = [message_of(event) for event in events]
+    if any(not 0 <= (event.occurred_at or 0) <= MAX_OCCURRED_AT for event in events):  # no column could hold it
+        with pytest.raises(InvalidInputError):
+            columns_of(messages)
+        return
+    columns = columns_of(messages)
+    body = body_of(columns)
+    written, read = outcome(body, columns), outcome(body)
+    if isinstance(read, tuple):
+        assert written == read
+        return
+    assert isinstance(written, UsageBatch)
+    assert events_in(written) == events_in(read) == events
+    assert written.collectives == read.collectives == tuple(sorted(written.collectives))
+    for column in ("event_ids", "occurred_at", "units", "modes", "offsets", "collective_index", "shares"):
+        ours, theirs = getattr(written, column), getattr(read, column)
+        assert ours.dtype == theirs.dtype
+        assert np.array_equal(ours, theirs)
+
+
+@given(st.lists(sound_events, min_size=1, max_size=12))
+def test_the_same_events_are_the_same_bytes(events: list[Event]) -> None:
+    messages = [message_of(event) for event in events]
+    again = [pb.UsageEvent.FromString(message.SerializeToString()) for message in messages]
+    assert body_of(columns_of(messages)) == body_of(columns_of(again))
