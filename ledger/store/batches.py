@@ -25,9 +25,9 @@ from ledger.usage import Int64Array
 
 @dataclass(frozen=True, slots=True)
 class BatchIdentity:
-    """What makes a batch the same batch when it comes again."""
+    """What makes a batch the same batch when it comes again: the names of its pool and platform, and its own."""
 
-    pool: PoolRef
+    pool: str
     platform: str
     batch_id: str
 
@@ -46,14 +46,12 @@ class RecordedBatch:
         return decode_positions(self.content.duplicates)
 
 
-def find_batch(connection: sa.Connection, identity: BatchIdentity) -> RecordedBatch:
-    """The batch with this identity, or NotFoundError."""
-    query = _batches(identity.pool).where(
-        t.platform.c.name == identity.platform, t.batch.c.batch_id == identity.batch_id
-    )
+def find_batch(connection: sa.Connection, pool: PoolRef, platform: str, batch_id: str) -> RecordedBatch:
+    """A platform's batch, or NotFoundError."""
+    query = _batches(pool).where(t.platform.c.name == platform, t.batch.c.batch_id == batch_id)
     row = connection.execute(query).first()
     if row is None:
-        raise NotFoundError(f"pools/{identity.pool.name}/batches/{identity.platform}~{identity.batch_id}")
+        raise NotFoundError(f"pools/{pool.name}/batches/{platform}~{batch_id}")
     return _recorded(row)
 
 
@@ -97,8 +95,8 @@ def _recorded(row: Any) -> RecordedBatch:
 class NewBatch:
     """What a batch leaves beside its leaf, body and events."""
 
-    identity: BatchIdentity
     platform_id: int
+    batch_id: str
     batch_number: int
     body_sha256: bytes
 
@@ -175,7 +173,7 @@ def put_batches(
     """Keep batches with the leaves that they have become."""
     columns = (
         int4_array([new.platform_id for new in batches]),
-        text_array(new.identity.batch_id for new in batches),
+        text_array(new.batch_id for new in batches),
         int8_array([new.batch_number for new in batches]),
         bytea_array([new.body_sha256 for new in batches]),
         int8_array(leaf_indices),

@@ -16,7 +16,7 @@ from ledger.leaves import RetractionContent, decode, decode_positions, encode_po
 from ledger.methods import Method
 from ledger.store import batches, log, registry
 from ledger.store import tables as t
-from ledger.store.batches import BatchIdentity, NewWeights, RecordedBatch
+from ledger.store.batches import NewWeights, RecordedBatch
 from ledger.store.log import PoolRef
 from ledger.store.readings import Readings
 from ledger.store.usage import UsageStore
@@ -130,7 +130,7 @@ Wanted = tuple[RecordedBatch, int, Sequence[UUID] | None]
 
 
 def _whole_batch(connection: sa.Connection, pool: PoolRef, request: RetractionRequest) -> list[Wanted]:
-    batch = batches.find_batch(connection, BatchIdentity(pool, request.platform, request.batch_id or ""))
+    batch = batches.find_batch(connection, pool, request.platform, request.batch_id or "")
     query = sa.select(t.batch.c.batch_number).where(
         t.batch.c.pool_id == pool.pool_id, t.batch.c.leaf_index == batch.leaf_index
     )
@@ -160,7 +160,7 @@ def _by_events(connection: sa.Connection, pool: PoolRef, request: RetractionRequ
     for row in rows:
         events.setdefault((row.batch_number, row.batch_id), []).append(row.event_id)
     return [
-        (batches.find_batch(connection, BatchIdentity(pool, request.platform, batch_id)), number, of_batch)
+        (batches.find_batch(connection, pool, request.platform, batch_id), number, of_batch)
         for (number, batch_id), of_batch in events.items()
     ]
 

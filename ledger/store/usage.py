@@ -54,6 +54,7 @@ class _Prepared:
     """
 
     identity: BatchIdentity
+    pool: PoolRef
     platform_id: int
     digest: bytes
     body: bytes
@@ -133,13 +134,15 @@ class UsageStore:
         self, identity: BatchIdentity, method_id: str, digest: bytes, body: bytes, written: BatchColumns | None
     ) -> _Prepared:
         with self._database.reading() as connection:
-            method = _method(connection, identity.pool, method_id)
-            reading = self.readings.now(connection, identity.pool, method)
+            pool = registry.pool_ref(connection, identity.pool)
+            method = _method(connection, pool, method_id)
+            reading = self.readings.now(connection, pool, method)
             platform_id = registry.platform_number(connection, identity.platform)
         batch, numbers = self._parsed(reading, body, written)
         first, ascending = first_occurrences(batch)
         return _Prepared(
             identity=identity,
+            pool=pool,
             platform_id=platform_id,
             digest=digest,
             body=body,
@@ -159,7 +162,8 @@ class UsageStore:
         """
         try:
             with self._database.reading() as connection:
-                recorded = find_batch(connection, identity)
+                pool = registry.pool_ref(connection, identity.pool)
+                recorded = find_batch(connection, pool, identity.platform, identity.batch_id)
         except NotFoundError:
             return None
         if recorded.content.body_sha256 != digest.hex():
@@ -170,10 +174,11 @@ class UsageStore:
         return recorded
 
     def validate(
-        self, pool: PoolRef, method_id: str, body: bytes, written: BatchColumns | None = None
+        self, pool_name: str, method_id: str, body: bytes, written: BatchColumns | None = None
     ) -> tuple[Method, BoolArray]:
         """The checks of `accept` alone: the method, and which events are first with their id in the batch."""
         with self._database.reading() as connection:
+            pool = registry.pool_ref(connection, pool_name)
             method = _method(connection, pool, method_id)
             reading = self.readings.now(connection, pool, method)
         batch, _ = self._parsed(reading, body, written)
@@ -187,7 +192,7 @@ class UsageStore:
 
     def _record_with_others(self, prepared: _Prepared) -> RecordedBatch:
         if len(prepared.batch) <= GROUPED_EVENTS:
-            return self._groups.do(prepared.identity.pool.pool_id, prepared)
+            return self._groups.do(prepared.pool.pool_id, prepared)
         (recorded,) = self._record_new([prepared])
         return recorded
 
@@ -195,7 +200,7 @@ class UsageStore:
         """Record batches of one pool in one transaction. EventsKnownError or LostRaceError where one of them or of
         their events is known, and then nothing is kept.
         """
-        pool = group[0].identity.pool
+        pool = group[0].pool
         with self._database.transaction() as connection:
             numbers = [self._batch_numbers.take(connection) for _ in group]
             claims = [each.claim(number) for each, number in zip(group, numbers, strict=True)]
@@ -208,7 +213,7 @@ class UsageStore:
         """Record a batch without those of its events that are known."""
         with self._database.transaction() as connection:
             number = self._batch_numbers.take(connection)
-            free = prepared.claim(number).insert_free(connection, prepared.identity.pool)
+            free = prepared.claim(number).insert_free(connection, prepared.pool)
             (recorded,) = self._put(connection, [prepared.of_free(free)], [number])
             return recorded
 
@@ -222,12 +227,12 @@ class UsageStore:
         """Record prepared batches of one pool under these numbers, with the claims that are still to be made; and
         commit.
         """
-        pool = group[0].identity.pool
+        pool = group[0].pool
         contents = [each.content() for each in group]
         bodies = {each.digest: each.body for each in group}
         numbered = list(zip(group, numbers, strict=True))
         weights = [NewWeights(number, each.method, each.weights, each.collective_numbers) for each, number in numbered]
-        new = [NewBatch(each.identity, each.platform_id, number, each.digest) for each, number in numbered]
+        new = [NewBatch(each.platform_id, each.identity.batch_id, number, each.digest) for each, number in numbered]
         now = self._clock()
         try:
             with pipelined_to_commit(connection):

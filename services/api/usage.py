@@ -47,7 +47,7 @@ class UsageService(usage_pb2_grpc.UsageServiceServicer):
         self._intake.shutdown()
 
     def SubmitUsage(self, request: pb.SubmitUsageRequest, context: grpc.ServicerContext) -> pb.Receipt:
-        identity = self._identity(caller(), request.parent, request.batch_id)
+        identity = _identity(caller(), request.parent, request.batch_id)
         method_id = require_resource_id(request.method_id, "method_id")
         if len(request.events) > MAX_ROW_EVENTS:
             raise InvalidInputError.of("events", f"must be 1 to {MAX_ROW_EVENTS}, are {len(request.events)}")
@@ -55,7 +55,7 @@ class UsageService(usage_pb2_grpc.UsageServiceServicer):
         body = body_of(columns)
         if not request.validate_only:
             batch = self._usage.accept(identity, method_id, body, columns)
-            return convert.receipt_to_proto(identity.pool.name, batch)
+            return convert.receipt_to_proto(identity.pool, batch)
         method, first = self._usage.validate(identity.pool, method_id, body, columns)
         duplicates = np.flatnonzero(~first).tolist()
         return pb.Receipt(
@@ -95,20 +95,15 @@ class UsageService(usage_pb2_grpc.UsageServiceServicer):
         try:
             principal = authenticated_again()
             require_fields(request)
-            identity = self._identity(principal, request.parent, request.batch_id)
+            identity = _identity(principal, request.parent, request.batch_id)
             method_id = require_resource_id(request.method_id, "method_id")
             batch = self._usage.accept(identity, method_id, request.arrow_stream)
         except Exception as error:  # noqa: BLE001  # one batch's failure is its own answer, and the stream goes on
             if not is_expected(error):
                 logger.error("batch failed", batch_id=request.batch_id, request_id=request_id(), exc_info=error)
             return pb.AppendUsageResponse(batch_id=request.batch_id, error=status_of(error, request_id()))
-        receipt = convert.receipt_to_proto(identity.pool.name, batch)
+        receipt = convert.receipt_to_proto(identity.pool, batch)
         return pb.AppendUsageResponse(batch_id=request.batch_id, receipt=receipt)
-
-    def _identity(self, principal: Principal, parent: str, batch_id: str) -> BatchIdentity:
-        require_request_id(batch_id, "batch_id")
-        with self._database.reading() as connection:
-            return BatchIdentity(pool_of(connection, parent, "parent"), principal.id, batch_id)
 
     def RetractUsage(self, request: pb.RetractUsageRequest, context: grpc.ServicerContext) -> pb.RetractUsageResponse:
         if bool(request.batch_id) == bool(request.event_ids):
@@ -135,7 +130,7 @@ class UsageService(usage_pb2_grpc.UsageServiceServicer):
         require_own(Role.PLATFORM, platform, request.name)
         with self._database.transaction() as connection:
             pool = pool_of(connection, f"pools/{pool_id}", "name")
-            batch = batches.find_batch(connection, BatchIdentity(pool, platform, batch_id))
+            batch = batches.find_batch(connection, pool, platform, batch_id)
         return convert.receipt_to_proto(pool.name, batch)
 
     def GetBatchProof(self, request: pb.GetBatchProofRequest, context: grpc.ServicerContext) -> pb.BatchProof:
@@ -143,7 +138,7 @@ class UsageService(usage_pb2_grpc.UsageServiceServicer):
         require_own(Role.PLATFORM, platform, request.name)
         with self._database.transaction() as connection:
             pool = pool_of(connection, f"pools/{pool_id}", "name")
-            batch = batches.find_batch(connection, BatchIdentity(pool, platform, batch_id))
+            batch = batches.find_batch(connection, pool, platform, batch_id)
             proof, entry, checkpoint = entry_proof(connection, pool, batch.leaf_index)
         return pb.BatchProof(
             tlog_proof=proof.to_bytes(), entry=entry, leaf_index=batch.leaf_index, checkpoint_size=checkpoint.size
@@ -186,6 +181,10 @@ class UsageService(usage_pb2_grpc.UsageServiceServicer):
         platform = only_id(name, "platforms", "platform")
         require_own(Role.PLATFORM, platform, name)
         return platform
+
+
+def _identity(principal: Principal, parent: str, batch_id: str) -> BatchIdentity:
+    return BatchIdentity(only_id(parent, "pools", "parent"), principal.id, require_request_id(batch_id, "batch_id"))
 
 
 def _position(event_ids: npt.NDArray[np.void], event_id: bytes, duplicates: set[int]) -> int | None:
