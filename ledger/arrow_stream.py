@@ -32,8 +32,32 @@ class Message:
     decoded_bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class Framed:
+    """One message as it lies in a stream: its metadata, a flatbuffer, and its body."""
+
+    metadata: "Table"
+    body: memoryview
+
+    @property
+    def kind(self) -> int:
+        return self.metadata.scalar(1, "<B", 0)
+
+    def batch(self) -> "Table | None":
+        """What tells of the buffers in the body: a dictionary batch holds a record batch's."""
+        header = self.metadata.table(2)
+        if header is None:
+            raise FramingError("a message has no header")
+        return header.table(1) if self.kind == DICTIONARY_BATCH else header
+
+
 def messages(stream: bytes) -> Iterator[Message]:
     """The messages of a stream, up to its end mark or its end. Raises FramingError where one is not well framed."""
+    return (Message(each.kind, _decoded_bytes(each)) for each in framed(stream))
+
+
+def framed(stream: bytes) -> Iterator[Framed]:
+    """The same, as they lie in the stream."""
     place = 0
     while place < len(stream):
         mark, metadata_bytes = _unpack("<Ii", stream, place)
@@ -44,30 +68,25 @@ def messages(stream: bytes) -> Iterator[Message]:
             break
         if metadata_bytes < 0 or place + metadata_bytes > len(stream):
             raise FramingError("a message's metadata passes the end")
-        root = _Table.root(stream[place : place + metadata_bytes])
-        if root.scalar(0, "<h", 0) != VERSION_5:
+        metadata = Table.root(stream[place : place + metadata_bytes])
+        if metadata.scalar(0, "<h", 0) != VERSION_5:
             raise FramingError("a message is not of metadata version 5")
-        body_bytes = root.scalar(3, "<q", 0)
+        body_bytes = metadata.scalar(3, "<q", 0)
         body_start = place + metadata_bytes
         if body_bytes < 0 or body_start + body_bytes > len(stream):
             raise FramingError("a message's body passes the end")
-        body = memoryview(stream)[body_start : body_start + body_bytes]
-        yield Message(root.scalar(1, "<B", 0), _decoded_bytes(root, body))
+        yield Framed(metadata, memoryview(stream)[body_start : body_start + body_bytes])
         place = body_start + body_bytes
     if place != len(stream):
         raise FramingError("bytes follow the end of the stream")
 
 
-def _decoded_bytes(root: "_Table", body: memoryview) -> int:
-    header = root.table(2)
-    if header is None:
-        raise FramingError("a message has no header")
-    if root.scalar(1, "<B", 0) == DICTIONARY_BATCH:
-        header = header.table(1)
-    if header is None or header.table(3) is None:
+def _decoded_bytes(message: Framed) -> int:
+    body, batch = message.body, message.batch()
+    if batch is None or batch.table(3) is None:
         return len(body)
     total = 0
-    for offset, length in header.structs(2, "<qq"):
+    for offset, length in batch.structs(2, "<qq"):
         if length:
             if not 0 <= offset <= offset + length <= len(body):
                 raise FramingError("a buffer passes the end of its body")
@@ -79,14 +98,14 @@ def _decoded_bytes(root: "_Table", body: memoryview) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class _Table:
+class Table:
     """A flatbuffer table at a position of its buffer; fields are addressed by their number in the schema."""
 
     data: bytes
     position: int
 
     @classmethod
-    def root(cls, data: bytes) -> "_Table":
+    def root(cls, data: bytes) -> "Table":
         (position,) = _unpack("<I", data, 0)
         return cls(data, position)
 
@@ -103,15 +122,19 @@ class _Table:
         position = self.field(number)
         return default if position is None else int(_unpack(layout, self.data, position)[0])
 
-    def table(self, number: int) -> "_Table | None":
+    def table(self, number: int) -> "Table | None":
         position = self.field(number)
-        return None if position is None else _Table(self.data, self._indirect(position))
+        return None if position is None else Table(self.data, self._indirect(position))
+
+    def vector(self, number: int) -> int | None:
+        """Where the count of a vector is; its items follow."""
+        position = self.field(number)
+        return None if position is None else self._indirect(position)
 
     def structs(self, number: int, layout: str) -> Iterator[tuple[int, ...]]:
-        position = self.field(number)
-        if position is None:
+        vector = self.vector(number)
+        if vector is None:
             return
-        vector = self._indirect(position)
         (count,) = _unpack("<I", self.data, vector)
         size = struct.calcsize(layout)
         if vector + 4 + count * size > len(self.data):

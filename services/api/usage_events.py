@@ -3,13 +3,14 @@
 import re
 from collections.abc import Sequence
 from itertools import accumulate, chain
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from ledger.arrow_template import StreamTemplate, built, fixed, lists, texts
 from ledger.batch_format import BatchColumns, EventViolation, raise_violations, where
 from ledger.errors import InvalidInputError
 from ledger.usage import MAX_OCCURRED_AT, USAGE_TYPES, Int64Array, UsageBatch
@@ -25,7 +26,6 @@ _UUID_TEXT: Final = "-".join(f"[0-9a-fA-F]{{{digits}}}" for digits in (8, 4, 4, 
 _UUID: Final = re.compile(_UUID_TEXT)
 _UUIDS: Final = re.compile(f"(?:{_UUID_TEXT})*")
 _UUID_LENGTH: Final = 36
-_IPC: Final = pa.ipc.IpcWriteOptions(compression=None)
 
 
 def parse_event_id(text: str, field: str) -> UUID:
@@ -73,29 +73,35 @@ def columns_of(events: Sequence[pb.UsageEvent]) -> BatchColumns:
 
 def body_of(columns: BatchColumns) -> bytes:
     """The columns as the Arrow stream that AppendUsage would take: the same columns always give the same bytes."""
-    bounds = _arrow(pa.int32(), columns.offsets.astype(np.int32))
-    names = pa.DictionaryArray.from_arrays(
-        _arrow(pa.int32(), columns.name_index), pa.array(columns.names, pa.utf8()), safe=False
+    bounds = columns.offsets.astype(np.int32)
+    return (_SHARED if columns.names else _UNSHARED).stream(
+        texts(columns.names),
+        [
+            fixed(columns.event_ids),
+            built(columns.work_ids),
+            fixed(columns.occurred_at),
+            fixed(columns.units),
+            fixed(columns.modes),
+            lists(bounds, fixed(columns.name_index)),
+            lists(bounds, fixed(columns.amounts)),
+        ],
     )
-    arrays = [
-        _arrow(USAGE_TYPES["event_id"], columns.event_ids),
-        columns.work_ids,
-        _arrow(USAGE_TYPES["occurred_at"], columns.occurred_at),
-        _arrow(USAGE_TYPES["units"], columns.units),
-        _arrow(USAGE_TYPES["mode"], columns.modes),
-        pa.ListArray.from_arrays(bounds, names),
-        pa.ListArray.from_arrays(bounds, _arrow(pa.int32(), columns.amounts)),
-    ]
+
+
+def _template(collectives: list[str]) -> StreamTemplate:
+    """That of an event in which these have shares."""
+    event = {
+        "event_id": bytes(16), "work_id": None, "occurred_at": 0, "units": 1, "mode": 1,
+        "collectives": collectives, "shares": [1] * len(collectives),
+    }  # fmt: skip
     sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, _SCHEMA, options=_IPC) as writer:
-        writer.write_batch(pa.record_batch(arrays, schema=_SCHEMA))
-    body: bytes = sink.getvalue().to_pybytes()
-    return body
+    with pa.ipc.new_stream(sink, _SCHEMA) as writer:
+        writer.write_batch(pa.RecordBatch.from_pylist([event], schema=_SCHEMA))
+    return StreamTemplate(sink.getvalue().to_pybytes())
 
 
-def _arrow(kind: pa.DataType, values: npt.NDArray[Any]) -> Any:
-    """Values without nulls, all of one size, as an Arrow array that shares their memory."""
-    return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(values)])
+_SHARED: Final = _template(["a"])
+_UNSHARED: Final = _template([])
 
 
 def _event_ids(texts: list[str], violations: list[EventViolation]) -> npt.NDArray[np.void]:
