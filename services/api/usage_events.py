@@ -53,7 +53,7 @@ def columns_of(events: Sequence[pb.UsageEvent]) -> BatchColumns:
     violations += where((modes < 0) | (modes > _MODE_MAX), "mode", "must be 1 (AI_ONLY) or 2 (HUMAN_AI)")
     raise_violations(violations)
     work_ids = [event.work_id if event.HasField("work_id") else None for event in events]
-    lists = [event.shares for event in events]
+    lists = [event.shares[:] for event in events]  # a slice reads faster than an iterator
     shares = list(chain.from_iterable(lists))
     collectives = [share.collective_id for share in shares]
     names = sorted(set(collectives))
