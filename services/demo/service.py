@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -69,8 +68,6 @@ def service(clock: DemoClock, interruptions: Interruptions) -> Iterator[Running]
         tls_key_file=None,
     )
     configure_logs(settings)
-    # It would warn of every look at the schedules that finds the one before still at work, on a busy machine.
-    logging.getLogger("apscheduler").setLevel(logging.ERROR)
     with ExitStack() as stack:
         try:
             with interruptions.held():

@@ -6,8 +6,11 @@ import base64
 import io
 import json
 import logging
+import os
+import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
@@ -118,27 +121,53 @@ def test_what_nobody_expected_leaks_nothing(
         assert "Traceback" not in shown
 
 
-def test_logs_keep_what_went_wrong_and_no_secrets(scene: Scene) -> None:
+@pytest.fixture
+def configured_again() -> Iterator[None]:
+    """Logs as they were, after a test that configures them otherwise."""
+    root, before, configured = logging.getLogger(), logging.getLogger().handlers, structlog.get_config()
+    yield
+    root.handlers = before
+    structlog.configure(**configured)
+
+
+@pytest.mark.usefixtures("configured_again")
+@pytest.mark.parametrize("log_format", ["json", "text"])
+def test_logs_keep_what_went_wrong_and_no_secrets(
+    scene: Scene, log_format: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(secret: str) -> None:
         raise RuntimeError("it broke", len(secret))
 
     hidden = "hunter" + str(7 - 5)
-    root, before, configured = logging.getLogger(), logging.getLogger().handlers, structlog.get_config()
+    monkeypatch.setattr(sys, "stderr", written := io.StringIO())
+    logs.configure_logs(scene.deployment.settings.model_copy(update={"log_format": log_format}))
+    ours, theirs = structlog.get_logger("moiety.api"), logging.getLogger("some.library")
     try:
-        for log_format in ("json", "text"):
-            logs.configure_logs(scene.deployment.settings.model_copy(update={"log_format": log_format}))
-            written = io.StringIO()
-            handler: Any = root.handlers[0]
-            handler.setStream(written)
-            try:
-                fail(hidden)
-            except RuntimeError as error:
-                structlog.get_logger("moiety.api").error("call failed", request_id="r-1", exc_info=error)
-            assert all(told in written.getvalue() for told in ("it broke", "r-1", "call failed"))
-            assert hidden not in written.getvalue()
+        fail(hidden)
+    except RuntimeError as error:
+        ours.error("call failed", request_id="r-1", exc_info=error)
+        theirs.error("it could not", exc_info=error)
+    ours.debug("less than is asked for")
+    said = written.getvalue()
+    assert all(told in said for told in ("moiety.api", "r-1", "call failed", "some.library", "it could not"))
+    assert said.count("it broke") >= 2
+    assert hidden not in said
+    assert "less than" not in said
+
+
+@pytest.mark.usefixtures("configured_again")
+def test_nothing_fails_because_nobody_reads_the_logs(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    unread = os.fdopen(write, "w", buffering=1)
+    monkeypatch.setattr(sys, "stderr", unread)
+    try:
+        logs.configure_logs(scene.deployment.settings)
+        for _ in range(1_000):
+            structlog.get_logger("moiety.api").error("call failed")
     finally:
-        root.handlers = before
-        structlog.configure(**configured)
+        with suppress(BrokenPipeError):
+            unread.close()
 
 
 def test_a_caller_s_request_id_comes_back_and_a_bad_one_is_replaced(scene: Scene, operator: Wire) -> None:
