@@ -88,9 +88,9 @@ def issue_key(connection: sa.Connection, principal: Principal, now: datetime) ->
     Raises NotFoundError for a platform or collective that is not registered.
     """
     if principal.role is Role.PLATFORM:
-        registry.get_platform(connection, principal.id)
+        registry.platform_number(connection, principal.id)
     if principal.role is Role.COLLECTIVE:
-        registry.get_collective(connection, principal.id)
+        registry.require_collective(connection, principal.id)
     key_id, secret = secrets.token_hex(8), secrets.token_urlsafe(32)
     row = {"key_id": key_id, "principal": principal.name, "secret_sha256": _digest(secret), "created_at": now}
     connection.execute(sa.insert(api_key).values(row))

@@ -215,7 +215,7 @@ def record_movement(connection: sa.Connection, pool: PoolRef, content: Movement,
     log.lock_head(connection, pool)
     if recorded := _recorded(connection, pool, t.movement, key, *MOVEMENTS):
         return _same(recorded, content)
-    registry.get_collective(connection, content.collective)
+    registry.require_collective(connection, content.collective)
     transfers = movement_transfers(content)
     (leaf,) = log.append(connection, pool, [content], now)
     for transfer in transfers:

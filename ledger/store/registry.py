@@ -103,6 +103,16 @@ def get_collective(connection: sa.Connection, name: str) -> Collective:
     raise NotFoundError(f"collectives/{name}")
 
 
+# Said to the driver: whoever has no balance yet is asked for in a call that costs little else.
+_COLLECTIVE: Final = "SELECT FROM collective WHERE name = %s"
+
+
+def require_collective(connection: sa.Connection, name: str) -> None:
+    """NotFoundError where no collective is called that."""
+    if not driver_connection(connection).execute(_COLLECTIVE, (name,), prepare=True).rowcount:
+        raise NotFoundError(f"collectives/{name}")
+
+
 def list_collectives(
     connection: sa.Connection, *, after: str = "", limit: int | None = None, only: str | None = None
 ) -> list[Collective]:

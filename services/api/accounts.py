@@ -134,9 +134,12 @@ def _log_size(connection: sa.Connection, pool: PoolRef, asked: int | None) -> in
 
 def _require_owner_exists(connection: sa.Connection, account: str) -> None:
     owner = owner_of(account)
-    if owner is not None:
-        known = registry.get_platform if account.startswith("platform/") else registry.get_collective
-        known(connection, owner)
+    if owner is None:
+        return
+    if account.startswith("platform/"):
+        registry.platform_number(connection, owner)
+    else:
+        registry.require_collective(connection, owner)
 
 
 def _balance(pool: PoolRef, account: str, amount_minor: int, log_size: int) -> pb.Balance:
