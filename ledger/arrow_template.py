@@ -2,7 +2,7 @@
 
 Two streams of one schema differ in numbers at fixed places of their metadata, and in their buffers. To put these into a
 copy takes a small batch a few steps where Arrow's writer takes dozens of calls. Each of those lets go of the
-interpreter, and where many threads want it, having it back is most of what writing costs.
+interpreter, and where many threads want it, may have to wait to have it back (docs/decisions/small-bodies.md).
 Source: Arrow columnar format, "IPC Streaming Format", `Message.fbs` and `Schema.fbs`.
 """
 
