@@ -349,6 +349,14 @@ def test_a_hostile_name_is_refused_wherever_it_stands(operator: Wire, hostile: s
             assert refusal.fields == ["account"]
 
 
+@pytest.mark.parametrize("account", ["collective/nobody", "held/nobody", "paid/nobody", "platform/nobody"])
+def test_the_balance_of_somebody_unknown_is_not_found_rather_than_nothing(operator: Wire, account: str) -> None:
+    request = request_of("AccountsService/GetBalance", name=f"pools/{POOL}/accounts/{account}")
+    refusal = refused(lambda: operator.call("AccountsService/GetBalance", request))
+    assert refusal.code is grpc.StatusCode.NOT_FOUND
+    assert refusal.details["ResourceInfo"].resource_name.endswith("s/nobody")
+
+
 IN_FOLK: Final = {"parent": f"pools/{POOL}"}
 
 OUT_OF_BOUNDS: list[tuple[str, dict[str, Any], str, dict[str, Any], str]] = [
