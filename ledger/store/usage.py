@@ -113,7 +113,7 @@ class UsageStore:
         written: the columns that the body was written from, where the caller did it.
 
         Raises IdentityReusedError where the id is known with other bytes or under another method, InvalidInputError
-        where an event is refused, NotFoundError for an unknown method or platform; nothing is kept then.
+        where an event is refused, NotFoundError for an unknown pool, method or platform; nothing is kept then.
         """
         digest = sha256(body).digest()
         try:
