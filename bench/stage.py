@@ -144,15 +144,14 @@ def staged(*, servers: int = 1, claims: bool = True) -> Iterator[Stage]:
 
 @contextmanager
 def _server(url: str, *, claims: bool) -> Iterator[tuple[subprocess.Popen[str], dict[str, Any]]]:
-    """A server's process, and the line that it says. It logs to a file, of which what is no line on a call is shown."""
-    chosen = {"MOIETY_DATABASE_URL": url, "MOIETY_LISTEN": "127.0.0.1:0"}
+    """A server's process, and the line that it says. It logs to a file; at the end warnings and errors are shown."""
+    chosen = {"MOIETY_DATABASE_URL": url, "MOIETY_LISTEN": "127.0.0.1:0", "MOIETY_LOG_FORMAT": "json"}
     command = [sys.executable, "-m", "bench.server", *([] if claims else ["--no-claims"])]
     with tempfile.TemporaryFile("w+") as log:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env={**os.environ, **chosen})
         try:
             assert process.stdout is not None
-            said = process.stdout.readline()
-            yield process, json.loads(said)
+            yield process, json.loads(process.stdout.readline())
         finally:
             process.terminate()
             process.wait()

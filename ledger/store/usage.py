@@ -134,9 +134,7 @@ class UsageStore:
         self, identity: BatchIdentity, method_id: str, digest: bytes, body: bytes, written: BatchColumns | None
     ) -> _Prepared:
         with self._database.reading() as connection:
-            pool = registry.pool_ref(connection, identity.pool)
-            method = _method(connection, pool, method_id)
-            reading = self.readings.now(connection, pool, method)
+            pool, method, reading = self._asked(connection, identity.pool, method_id)
             platform_id = registry.platform_number(connection, identity.platform)
         batch, numbers = self._parsed(reading, body, written)
         first, ascending = first_occurrences(batch)
@@ -178,11 +176,17 @@ class UsageStore:
     ) -> tuple[Method, BoolArray]:
         """The checks of `accept` alone: the method, and which events are first with their id in the batch."""
         with self._database.reading() as connection:
-            pool = registry.pool_ref(connection, pool_name)
-            method = _method(connection, pool, method_id)
-            reading = self.readings.now(connection, pool, method)
+            _, method, reading = self._asked(connection, pool_name, method_id)
         batch, _ = self._parsed(reading, body, written)
         return method, first_occurrences(batch)[0]
+
+    def _asked(self, connection: sa.Connection, pool_name: str, method_id: str) -> tuple[PoolRef, Method, Reading]:
+        """The pool and the method of these names, and how a batch of them is read, as of now."""
+        pool = registry.pool_ref(connection, pool_name)
+        method = registry.latest_method(connection, pool, method_id)
+        if method is None:
+            raise NotFoundError(f"pools/{pool.name}/methods/{method_id}")
+        return pool, method, self.readings.now(connection, pool, method)
 
     def _parsed(self, reading: Reading, body: bytes, written: BatchColumns | None) -> tuple[UsageBatch, Int64Array]:
         batch = reading.usage(body, lambda names: self.collectives.of(names) > 0, written)
@@ -247,10 +251,3 @@ class UsageStore:
         return [
             RecordedBatch(leaf.index, leaf.hash, now, content) for leaf, content in zip(leaves, contents, strict=True)
         ]
-
-
-def _method(connection: sa.Connection, pool: PoolRef, method_id: str) -> Method:
-    method = registry.latest_method(connection, pool, method_id)
-    if method is None:
-        raise NotFoundError(f"pools/{pool.name}/methods/{method_id}")
-    return method

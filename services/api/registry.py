@@ -93,7 +93,7 @@ class RegistryService(registry_pb2_grpc.RegistryServiceServicer):
         collective = convert.collective_from_proto(collective_id, request.collective)
         with self._database.transaction() as connection:
             if request.validate_only:
-                registry.get_collective(connection, collective_id)
+                registry.require_collective(connection, collective_id)
                 domains.require_free(connection, collective)
                 return convert.collective_to_proto(collective)
             return convert.collective_to_proto(registry.update_collective(connection, collective))

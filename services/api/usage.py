@@ -159,7 +159,7 @@ class UsageService(usage_pb2_grpc.UsageServiceServicer):
         event_id = parse_event_id(request.event_id, "event_id")
         with self._database.transaction() as connection:
             pool = pool_of(connection, request.parent, "parent")
-            registry.get_platform(connection, platform)
+            registry.platform_number(connection, platform)
             found: RecordedBatch = batches.find_event(connection, pool, platform, event_id)
             body = log.checked_body(connection, pool, bytes.fromhex(found.content.body_sha256))
             reading = self._usage.readings.then(connection, pool, found.content)

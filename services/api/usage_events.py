@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from ledger.arrow_template import StreamTemplate, built, fixed, lists, texts
-from ledger.batch_format import BatchColumns, EventViolation, raise_violations, where
+from ledger.batch_format import NAMES_TYPE, BatchColumns, EventViolation, raise_violations, where
 from ledger.errors import InvalidInputError
 from ledger.usage import MAX_OCCURRED_AT, USAGE_TYPES, Int64Array, UsageBatch
 from moiety.v1 import usage_pb2 as pb
@@ -53,8 +53,8 @@ def columns_of(events: Sequence[pb.UsageEvent]) -> BatchColumns:
     violations += where((modes < 0) | (modes > _MODE_MAX), "mode", "must be 1 (AI_ONLY) or 2 (HUMAN_AI)")
     raise_violations(violations)
     work_ids = [event.work_id if event.HasField("work_id") else None for event in events]
-    lists = [event.shares[:] for event in events]  # a slice reads faster than an iterator
-    shares = list(chain.from_iterable(lists))
+    share_lists = [event.shares[:] for event in events]  # a slice reads faster than an iterator
+    shares = list(chain.from_iterable(share_lists))
     collectives = [share.collective_id for share in shares]
     names = sorted(set(collectives))
     number = {name: place for place, name in enumerate(names)}
@@ -64,7 +64,7 @@ def columns_of(events: Sequence[pb.UsageEvent]) -> BatchColumns:
         occurred_at=occurred_at,
         units=np.array([event.units for event in events], dtype=np.int64),
         modes=modes.astype(np.uint8),
-        offsets=np.array([0, *accumulate(map(len, lists))], dtype=np.int64),
+        offsets=np.array([0, *accumulate(map(len, share_lists))], dtype=np.int64),
         name_index=np.fromiter(map(number.__getitem__, collectives), np.int32, len(shares)),
         amounts=np.array([share.share_nano for share in shares], dtype=np.int32),
         names=tuple(names),
@@ -88,30 +88,31 @@ def body_of(columns: BatchColumns) -> bytes:
     )
 
 
-def _template(collectives: list[str]) -> StreamTemplate:
-    """That of an event in which these have shares."""
-    event = {
-        "event_id": bytes(16), "work_id": None, "occurred_at": 0, "units": 1, "mode": 1,
-        "collectives": collectives, "shares": [1] * len(collectives),
-    }  # fmt: skip
+def _template(names: int) -> StreamTemplate:
+    """That of a batch with a dictionary of so many names."""
+    # Without a Python list among them: Arrow imports pandas, where it is, to look at one.
+    dictionary = pa.StringArray.from_buffers(names, pa.py_buffer(bytes(4 * (names + 1))), pa.py_buffer(b""))
+    named = pa.DictionaryArray.from_arrays(pa.nulls(0, pa.int32()), dictionary)
+    columns = {name: pa.nulls(1, kind) for name, kind in USAGE_TYPES.items()}
+    columns["collectives"] = pa.Array.from_buffers(NAMES_TYPE, 1, [None, pa.py_buffer(bytes(8))], children=[named])
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, _SCHEMA) as writer:
-        writer.write_batch(pa.RecordBatch.from_pylist([event], schema=_SCHEMA))
+        writer.write_batch(pa.record_batch(list(columns.values()), schema=_SCHEMA))
     return StreamTemplate(sink.getvalue().to_pybytes())
 
 
-_SHARED: Final = _template(["a"])
-_UNSHARED: Final = _template([])
+_SHARED: Final = _template(1)
+_UNSHARED: Final = _template(0)
 
 
-def _event_ids(texts: list[str], violations: list[EventViolation]) -> npt.NDArray[np.void]:
+def _event_ids(spelled: list[str], violations: list[EventViolation]) -> npt.NDArray[np.void]:
     """(n,) of 16 bytes; nothing where there is a violation."""
-    if not _UUIDS.fullmatch("".join(texts)) or any(len(text) != _UUID_LENGTH for text in texts):
+    if not _UUIDS.fullmatch("".join(spelled)) or any(len(text) != _UUID_LENGTH for text in spelled):
         violations += [
-            (place, "event_id", _not_a_uuid(text)) for place, text in enumerate(texts) if not _UUID.fullmatch(text)
+            (place, "event_id", _not_a_uuid(text)) for place, text in enumerate(spelled) if not _UUID.fullmatch(text)
         ]
         return np.empty(0, dtype="V16")
-    return np.frombuffer(bytes.fromhex("".join(texts).replace("-", "")), dtype="V16")
+    return np.frombuffer(bytes.fromhex("".join(spelled).replace("-", "")), dtype="V16")
 
 
 def _microseconds(events: Sequence[pb.UsageEvent], violations: list[EventViolation]) -> Int64Array:
