@@ -13,8 +13,8 @@ from bench import peers
 from bench.figures import Figure, timed
 from bench.stage import METHOD, Stage, Stream
 from bench.workload import Workload, claimed
-from ledger.batch_weights import ModeWeights, unpack
-from ledger.usage import NANO
+from ledger.usage.shares import NANO
+from ledger.usage.weights import ModeWeights, unpack
 from moiety import Client
 
 WARM_UP_BATCHES = 4

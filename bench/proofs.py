@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from bench.figures import Figure
 from bench.stage import Stage
-from ledger.merkle import Frontier, leaf_hash, verify_consistency, verify_inclusion
+from ledger.log.merkle import Frontier, leaf_hash, verify_consistency, verify_inclusion
 from ledger.store import proofs
 from ledger.store.log import PoolRef
 

@@ -14,13 +14,13 @@ import psycopg
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from audit.replay import replay_round
+from audit.store.stored_log import StoredLog
 from bench.figures import Figure, timed
 from bench.intake import append_usage
 from bench.stage import CURRENCY, Stage, Stream
 from bench.workload import Workload, claimed
 from moiety import Client
-from payout.replay import replay_round
-from payout.store.rounds import StoredLog
 
 SHARES_PER_EVENT = 1_000
 REVENUE_MINOR = 100_000_000

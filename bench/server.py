@@ -14,11 +14,11 @@ from unittest import mock
 
 import grpc
 
-import ledger.store.usage
+import ledger.store.usage.intake
 from moiety.v1 import accounts_pb2, usage_pb2
-from services.host import serving, until_stopped
-from services.logs import configure_logs
-from services.memory import collect_less_often
+from services.process.host import serving, until_stopped
+from services.process.logs import configure_logs
+from services.process.memory import collect_less_often
 from services.settings import load_settings
 
 EMPTY_SERVICE = "bench.Empty"
@@ -52,7 +52,7 @@ def main(*options: str) -> int:
     settings = load_settings()
     configure_logs(settings)
     if "--no-claims" in options:
-        mock.patch.object(ledger.store.usage, "copy_claims", return_value=None).start()
+        mock.patch.object(ledger.store.usage.intake, "copy_claims", return_value=None).start()
     empty, empty_address = empty_server(settings.threads)
     with serving(settings) as running, until_stopped() as stopped:
         collect_less_often()

@@ -21,11 +21,11 @@ import moiety
 from bench.workload import Workload
 from ledger.store.log import PoolRef
 from moiety import Client
-from services import keys
+from services.access import keys
 from services.api.registry import pool_of
-from services.embedded import embedded_postgres
-from services.host import FIRST_OPERATOR
-from services.memory import keep_freed_memory
+from services.process.embedded import embedded_postgres
+from services.process.host import FIRST_OPERATOR
+from services.process.memory import keep_freed_memory
 from services.schema import upgrade
 from services.settings import load_settings
 from services.wiring import Parts, system_clock, wire

@@ -18,16 +18,16 @@ import pyarrow as pa
 
 from bench.figures import Figure, timed
 from bench.workload import Workload
-from ledger.batch_weights import weigh
-from ledger.checkpoint import Checkpoint, sign_checkpoint
 from ledger.journal import Transfer
-from ledger.leaves import Content, Leaf, MethodContent, UsageContent, encode
-from ledger.merkle import Frontier
-from ledger.note_keys import SigningKey
-from ledger.usage import parse_batch
+from ledger.log.checkpoint import Checkpoint, sign_checkpoint
+from ledger.log.leaves import Content, Leaf, MethodContent, UsageContent, encode
+from ledger.log.merkle import Frontier
+from ledger.log.note_keys import SigningKey
+from ledger.usage.shares import parse_batch
+from ledger.usage.weights import weigh
 from moiety import batches as sdk
 from payout.policy import Policy, PoolContent
-from services.static_files.bundles import write_bundle
+from services.exports.tiles.bundles import write_bundle
 
 KEPT_BATCHES = 5
 """Of which the bundle is made, over and over with new ids."""

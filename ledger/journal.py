@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Final
 
 from ledger.errors import InvalidInputError
-from ledger.leaves import GrantContent, PaymentContent, ReleaseContent, RevenueContent
+from ledger.log.leaves import GrantContent, PaymentContent, ReleaseContent, RevenueContent
 from ledger.registry import require_resource_id
 
 REVENUE: Final = "revenue"

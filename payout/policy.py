@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Final
 from pydantic import BaseModel, ConfigDict, Field
 
 from ledger.errors import InvalidInputError
-from ledger.leaves import Content, DecimalInt
+from ledger.log.leaves import Content, DecimalInt
 from ledger.money import MAX_AMOUNT_MINOR
 from ledger.registry import PPM, require_range
 
@@ -104,3 +104,8 @@ class PolicyContent(Content):
 
     version: int
     policy: Policy
+
+
+def policy_in_force(policies: list[tuple[int, int, Policy]], start: int) -> tuple[int, int, Policy]:
+    """The last policy logged before `start`; for a pool's first round the one of its first leaf."""
+    return [found for found in policies if found[0] < start or found[0] == 0][-1]

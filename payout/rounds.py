@@ -20,9 +20,9 @@ from ledger.journal import (
     collective_account,
     held_account,
 )
-from ledger.leaves import Content, DecimalInt, Sha256Hex
+from ledger.log.leaves import Content, DecimalInt, Sha256Hex
 from ledger.registry import PPM, Collective, CollectiveStatus
-from ledger.usage import AI_ONLY, HUMAN_AI, MODES
+from ledger.usage.shares import AI_ONLY, HUMAN_AI, MODES
 from payout.apportionment import apportion
 from payout.policy import CommonsRule, Policy, UnattributedRule
 from payout.weights import UsageKey, UsageSum

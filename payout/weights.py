@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ledger.batch_weights import LIMB_BITS, ModeWeights
-from ledger.usage import Int64Array
+from ledger.usage.shares import Int64Array
+from ledger.usage.weights import LIMB_BITS, ModeWeights
 
 
 class UsageKey(NamedTuple):

@@ -17,7 +17,7 @@ import ledger.store.tables
 import payout.store.tables
 from ledger.store.database import SERVICE_ROLE, as_driver_url
 from ledger.store.tables import metadata
-from services.keys import api_key
+from services.access.keys import api_key
 
 APPEND_ONLY: Final = (*ledger.store.tables.APPEND_ONLY, *payout.store.tables.APPEND_ONLY)
 UPDATABLE: Final = (*ledger.store.tables.UPDATABLE, *payout.store.tables.UPDATABLE, api_key)

@@ -6,15 +6,15 @@ from datetime import UTC, datetime, timedelta
 
 from ledger.errors import InvalidInputError
 from ledger.store.database import Database
-from ledger.store.usage import UsageStore
+from ledger.store.usage.intake import UsageStore
 from payout.schedule import Scheduler
 from payout.settlement import Settlement
-from services.checkpoints.folder import CheckpointFolder
-from services.checkpoints.key_file import read_key
-from services.checkpoints.signer import Signer
-from services.checkpoints.witness import Cosigner, Witness
-from services.keyring import KeyRing
+from services.access.keyring import KeyRing
 from services.settings import Settings
+from services.signing.folder import CheckpointFolder
+from services.signing.key_file import read_key
+from services.signing.signer import Signer
+from services.signing.witness import Cosigner, Witness
 
 Clock = Callable[[], datetime]
 

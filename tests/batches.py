@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from ledger.usage import AI_ONLY, USAGE_TYPES, UsageBatch
+from ledger.usage.shares import AI_ONLY, USAGE_TYPES, UsageBatch
 
 SCHEMA: Final = pa.schema(list(USAGE_TYPES.items()))
 

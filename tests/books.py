@@ -9,10 +9,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from ledger.merkle import Coordinate, Frontier, leaf_hash, root
+from ledger.log.merkle import Coordinate, Frontier, leaf_hash, root
 from ledger.store import tables as t
 from ledger.store.tables import metadata
-from services.keys import api_key
+from services.access.keys import api_key
 
 
 def row_counts(owner: sa.Engine) -> dict[str, int]:

@@ -18,10 +18,10 @@ import sqlalchemy as sa
 
 from ledger.store.database import Database, as_driver_url
 from moiety import Client
-from services import keys
-from services.embedded import embedded_postgres
-from services.host import Running, serving
-from services.keys import Principal
+from services.access import keys
+from services.access.keys import Principal
+from services.process.embedded import embedded_postgres
+from services.process.host import Running, serving
 from services.schema import upgrade
 from services.settings import Settings, load_settings
 

@@ -4,9 +4,9 @@ from typing import Any, Final
 
 from hypothesis import strategies as st
 
-from ledger.leaves import Content, ModeTotals, encode_positions
+from audit.pool_fold import CONTENTS
+from ledger.log.leaves import Content, ModeTotals, encode_positions
 from payout.policy import CommonsRule, Policy, Tempering, UnattributedRule
-from payout.pool_fold import CONTENTS
 from payout.rounds import FireTimes
 
 SAFE: Final = 2**53 - 1

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from services.cli.app import main
-from services.exporting.schema import SCHEMAS
+from services.exports.parquet.schema import SCHEMAS
 from tests.conftest import Deployment
 from tests.scene import POOL
 

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from ledger.checkpoint import Checkpoint, sign_checkpoint
+from audit.files import SpillFolder, open_files
+from audit.findings import Headway, Report
+from audit.verification import Asked, verify
+from audit.verification_fold import Means
+from ledger.files.layout import Files
 from ledger.journal import Transfer
-from ledger.note_keys import SigningKey, VerifierKey
-from ledger.static_files import Files
-from payout.findings import Headway, Report
-from payout.verification import Asked, verify
-from payout.verification_fold import Means
-from services.static_files.archives import SpillFolder, open_files
-from services.static_files.bundles import write_bundle
+from ledger.log.checkpoint import Checkpoint, sign_checkpoint
+from ledger.log.note_keys import SigningKey, VerifierKey
+from services.exports.tiles.bundles import write_bundle
 from tests.pool_log import PoolLog
 
 ORIGIN: Final = "moiety.example/pools/folk"

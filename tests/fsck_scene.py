@@ -9,15 +9,15 @@ from uuid import UUID
 import numpy as np
 import sqlalchemy as sa
 
-from ledger.checkpoint import Checkpoint, sign_checkpoint
-from ledger.note_keys import SignatureType, SigningKey
+from audit.files import SpillFolder
+from audit.fsck import CheckProgress, CheckReport, check_pool, check_strays, read_registry
+from ledger.log.checkpoint import Checkpoint, sign_checkpoint
+from ledger.log.note_keys import SignatureType, SigningKey
 from ledger.store import checkpoints, log, registry
 from ledger.store.checkpoints import StoredCheckpoint, StoredCosignature
 from moiety import Collective, Method, Mode, Policy, Pool, Schedule
 from moiety.attribution import score_batches
 from moiety.v1.registry_pb2 import COLLECTIVE_STATUS_SUSPENDED, COMMONS_RULE_FUND, SCORE_KIND_SIGNED_INFLUENCE
-from payout.store.fsck import CheckProgress, CheckReport, check_pool, check_strays, read_registry
-from services.static_files.archives import SpillFolder
 from tests.conftest import Deployment
 from tests.scene import NANO, NOON, POOL, Scene, event, open_scene
 

@@ -13,9 +13,11 @@ from functools import cache
 from hashlib import sha256
 from typing import Any, Final, TypeVar
 
+from audit.pool_fold import CONTENTS, Progress
+from audit.replay import Verdict, replay_round
 from ledger.errors import NotFoundError
 from ledger.journal import REVENUE, Movement, Transfer, movement_transfers, revenue_transfers
-from ledger.leaves import (
+from ledger.log.leaves import (
     Content,
     EncodedLeaf,
     GrantContent,
@@ -32,14 +34,12 @@ from ledger.leaves import (
     encode,
     encode_positions,
 )
-from ledger.membership import parse_membership, render_membership
-from ledger.merkle import root
-from ledger.methods import Method, ScoreRule, content_of, method_of
+from ledger.log.merkle import root
 from ledger.registry import Collective
-from ledger.usage import AI_ONLY, HUMAN_AI, NANO
+from ledger.usage.membership import parse_membership, render_membership
+from ledger.usage.methods import Method, ScoreRule, content_of, method_of
+from ledger.usage.shares import AI_ONLY, HUMAN_AI, NANO
 from payout.policy import Policy, PolicyContent, PoolContent
-from payout.pool_fold import CONTENTS, Progress
-from payout.replay import Verdict, replay_round
 from payout.rounds import (
     Decision,
     DecisionContent,

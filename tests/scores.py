@@ -10,9 +10,9 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
-from ledger.methods import ScoreKind, ScoreOrder, ScoreRule
-from ledger.scores import SCORE_TYPES, ScoreBatch, parse_score_batch, shares_of
-from ledger.usage import UsageBatch
+from ledger.usage.methods import ScoreKind, ScoreOrder, ScoreRule
+from ledger.usage.scores import SCORE_TYPES, ScoreBatch, parse_score_batch, shares_of
+from ledger.usage.shares import UsageBatch
 from tests.batches import Event, list_array, record_batch, stream
 
 SCHEMA: Final = pa.schema(list(SCORE_TYPES.items()))

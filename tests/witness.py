@@ -9,12 +9,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Lock, Thread
 from typing import Any
 
-from ledger.checkpoint import Checkpoint, read_checkpoint
 from ledger.errors import FormatError, ProofError, SignatureError
-from ledger.merkle import EMPTY_ROOT, verify_consistency
-from ledger.note_keys import SigningKey, VerifierKey
-from ledger.notes import verify_signatures
-from ledger.witnessing import SIZE_CONTENT_TYPE, AddCheckpoint
+from ledger.log.checkpoint import Checkpoint, read_checkpoint
+from ledger.log.merkle import EMPTY_ROOT, verify_consistency
+from ledger.log.note_keys import SigningKey, VerifierKey
+from ledger.log.notes import verify_signatures
+from ledger.log.witnessing import SIZE_CONTENT_TYPE, AddCheckpoint
 
 Answer = tuple[int, str, bytes]
 

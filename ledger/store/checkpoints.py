@@ -9,8 +9,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from ledger.errors import NotFoundError
-from ledger.note_keys import Signature, VerifierKey
-from ledger.notes import parse_note
+from ledger.log.note_keys import Signature, VerifierKey
+from ledger.log.notes import parse_note
 from ledger.store import tables as t
 from ledger.store.log import PoolRef
 

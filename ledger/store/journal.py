@@ -17,7 +17,15 @@ from ledger.journal import (
     movement_transfers,
     revenue_transfers,
 )
-from ledger.leaves import Content, GrantContent, Leaf, PaymentContent, ReleaseContent, RevenueContent, decode
+from ledger.log.leaves import (
+    Content,
+    GrantContent,
+    Leaf,
+    PaymentContent,
+    ReleaseContent,
+    RevenueContent,
+    decode,
+)
 from ledger.money import MAX_BALANCE_MINOR
 from ledger.store import log, registry
 from ledger.store import tables as t

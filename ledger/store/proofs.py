@@ -7,7 +7,7 @@ from typing import Final, cast
 import sqlalchemy as sa
 
 from ledger.errors import InvalidInputError, LedgerCorruptError
-from ledger.merkle import (
+from ledger.log.merkle import (
     EMPTY_ROOT,
     Coordinate,
     assemble_proof,

@@ -11,14 +11,14 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from ledger.errors import AlreadyExistsError, InvalidInputError, NotFoundError
-from ledger.leaves import MethodContent, decode
-from ledger.methods import Method, content_of, method_of
+from ledger.log.leaves import MethodContent, decode
 from ledger.registry import Collective, CollectiveStatus, Platform
 from ledger.store import domains, log
 from ledger.store import tables as t
 from ledger.store.database import Database, driver_connection
 from ledger.store.log import PoolRef
-from ledger.usage import Int64Array
+from ledger.usage.methods import Method, content_of, method_of
+from ledger.usage.shares import Int64Array
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from ledger.errors import AlreadyExistsError, NotFoundError
-from ledger.leaves import decode
+from ledger.log.leaves import decode
 from ledger.store import log, registry
 from ledger.store import tables as lt
 from ledger.store.log import PoolRef

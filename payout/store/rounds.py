@@ -9,14 +9,13 @@ from typing import Any, Final, cast
 
 import sqlalchemy as sa
 
-from ledger.batch_weights import ModeWeights, unpack
-from ledger.errors import LedgerCorruptError, LostRaceError, NotFoundError
-from ledger.journal import Transfer
-from ledger.leaves import EncodedLeaf, decode
-from ledger.store import journal, log, registry
+from ledger.errors import LostRaceError, NotFoundError
+from ledger.log.leaves import decode
+from ledger.store import registry
 from ledger.store import tables as lt
-from ledger.store.database import Database, driver_connection
+from ledger.store.database import driver_connection
 from ledger.store.log import PoolRef
+from ledger.usage.weights import ModeWeights, unpack
 from payout.rounds import Decision, DecisionContent, PostingContent, RoundContent
 from payout.store import tables as t
 from payout.weights import UsageKey, UsageSum, WeightSum
@@ -195,48 +194,3 @@ def _records(connection: sa.Connection, query: sa.Select[Any]) -> Iterator[Round
             decided.time if decided else None,
             posted.time if posted else None,
         )
-
-
-class StoredLog:
-    """A pool's log as a replay reads it: each call its own short transaction."""
-
-    def __init__(self, database: Database, pool: PoolRef) -> None:
-        self.pool = pool.name
-        self._database = database
-        self._pool = pool
-
-    def size(self) -> int:
-        """Leaves in the log."""
-        with self._database.transaction() as connection:
-            return log.read_head(connection, self._pool).size
-
-    def leaves(self, start: int, end: int) -> Iterator[EncodedLeaf]:
-        """The leaves in [start, end), in order. LedgerCorruptError at a hole, after those before it."""
-        while start < end:
-            chunk, hole = self._chunk(start, min(start + 1000, end))
-            yield from chunk
-            if hole:
-                raise hole
-            if not chunk:
-                return
-            start += len(chunk)
-
-    def _chunk(self, start: int, end: int) -> tuple[list[EncodedLeaf], LedgerCorruptError | None]:
-        chunk = []
-        with self._database.transaction() as connection:
-            try:
-                for leaf in log.read_leaves(connection, self._pool, start, end):
-                    chunk.append(leaf)  # noqa: PERF402  # what was read is kept when the next one is missing
-            except LedgerCorruptError as hole:
-                return chunk, hole
-        return chunk, None
-
-    def body(self, sha256: bytes) -> bytes:
-        """The body under a hash, or NotFoundError."""
-        with self._database.reading() as connection:
-            return log.read_body(connection, self._pool, sha256)
-
-    def transfers(self, leaf_index: int) -> list[Transfer]:
-        """What the journal says that a leaf moved, in order."""
-        with self._database.transaction() as connection:
-            return journal.transfers_of_leaf(connection, self._pool, leaf_index)

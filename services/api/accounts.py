@@ -5,7 +5,7 @@ import sqlalchemy as sa
 
 from ledger.errors import InvalidInputError
 from ledger.journal import Movement, owner_of
-from ledger.leaves import GrantContent, PaymentContent, ReleaseContent
+from ledger.log.leaves import GrantContent, PaymentContent, ReleaseContent
 from ledger.money import require_amount
 from ledger.registry import MAX_NOTE, require_range, require_request_id, require_text
 from ledger.store import journal, log, registry
@@ -13,11 +13,11 @@ from ledger.store.journal import RecordedLeaf
 from ledger.store.log import PoolRef
 from moiety.v1 import accounts_pb2 as pb
 from moiety.v1 import accounts_pb2_grpc
+from services.access.keys import Role
+from services.access.permissions import PermissionDeniedError, caller, own_id
 from services.api import convert
-from services.api.access import PermissionDeniedError, caller, own_id
 from services.api.names import only_id, page_limit, page_token, parse_account_name, place_in
 from services.api.registry import pool_of
-from services.keys import Role
 from services.wiring import Parts
 
 

@@ -7,16 +7,16 @@ from typing import Final
 
 import grpc
 
+from audit.pool_fold import Progress
+from audit.replay import Verdict, replay_round
+from audit.store.stored_log import StoredLog
 from ledger.errors import InvalidInputError
-from ledger.merkle import HASH_BYTES
+from ledger.log.merkle import HASH_BYTES
 from ledger.registry import require_range
 from ledger.store import log
 from moiety.v1 import audit_pb2 as pb
 from moiety.v1 import audit_pb2_grpc
-from payout.pool_fold import Progress
-from payout.replay import Verdict, replay_round
 from payout.store import rounds
-from payout.store.rounds import StoredLog
 from services.api.checkpoints import CheckpointMethods
 from services.api.chunks import chunks
 from services.api.names import page_limit, page_token, place_in

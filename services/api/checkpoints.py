@@ -4,7 +4,7 @@ import grpc
 import sqlalchemy as sa
 
 from ledger.errors import StateError
-from ledger.log_proofs import LogProof
+from ledger.log.proof_files import LogProof
 from ledger.registry import require_range
 from ledger.store import checkpoints, log, proofs
 from ledger.store.checkpoints import StoredCheckpoint

@@ -8,16 +8,16 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from ledger.errors import InvalidInputError
 from ledger.journal import Purpose
-from ledger.leaves import GrantContent, PaymentContent, ReleaseContent, RevenueContent, decode_positions
-from ledger.methods import Method, ScoreKind, ScoreOrder, ScoreRule
+from ledger.log.leaves import GrantContent, PaymentContent, ReleaseContent, RevenueContent, decode_positions
 from ledger.registry import PPM, Collective, CollectiveStatus, Platform
-from ledger.store.batches import RecordedBatch
 from ledger.store.checkpoints import StoredCheckpoint
 from ledger.store.journal import PlacedTransfer, RecordedLeaf
 from ledger.store.memberships import RecordedMembership
 from ledger.store.registry import PoolRecord
-from ledger.store.retractions import RecordedRetraction
-from ledger.usage import NANO
+from ledger.store.usage.batches import RecordedBatch
+from ledger.store.usage.retractions import RecordedRetraction
+from ledger.usage.methods import Method, ScoreKind, ScoreOrder, ScoreRule
+from ledger.usage.shares import NANO
 from moiety import DomainMap, InvalidDomainError
 from moiety.v1 import accounts_pb2, audit_pb2, registry_pb2, revenue_pb2, rounds_pb2, usage_pb2
 from payout.fairness import ByMode, Concentration, FairnessReport
@@ -26,8 +26,8 @@ from payout.rounds import Line, RoundContent
 from payout.schedule import next_fire_time
 from payout.store.pools import LoggedPolicy, PoolSchedule
 from payout.store.rounds import RoundRecord
+from services.access.keys import ApiKey
 from services.api.names import batch_name
-from services.keys import ApiKey
 
 
 def timestamp(moment: datetime | None) -> Timestamp | None:

@@ -24,9 +24,9 @@ from ledger.errors import (
     StateError,
     StoreUnavailableError,
 )
-from services.api.access import PermissionDeniedError
+from services.access.keys import UnauthenticatedError
+from services.access.permissions import PermissionDeniedError
 from services.api.streams import TooManyStreamsError
-from services.keys import UnauthenticatedError
 
 DOMAIN: Final = "moiety.dev"
 

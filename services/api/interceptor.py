@@ -16,11 +16,11 @@ from google.protobuf.message import Message
 from grpc_status import rpc_status
 
 from ledger.errors import InvalidInputError, Violation
-from services.api.access import OPEN_PREFIXES, admit
+from services.access.keyring import KeyRing
+from services.access.keys import Principal, UnauthenticatedError
+from services.access.permissions import OPEN_PREFIXES, admit
 from services.api.errors import GRPC_CODES, for_trailers, is_expected, status_of
 from services.api.streams import ANYONE, StreamLimit, TooManyStreamsError
-from services.keyring import KeyRing
-from services.keys import Principal, UnauthenticatedError
 
 logger: Final = structlog.get_logger("moiety.api")
 

@@ -17,12 +17,12 @@ from moiety.v1 import registry_pb2_grpc
 from payout.policy import PoolContent
 from payout.schedule import require_cron
 from payout.store import pools
-from services import keys
+from services.access import keys
+from services.access.keys import Principal, Role
+from services.access.permissions import own_id, require_own
 from services.api import convert
-from services.api.access import own_id, require_own
 from services.api.chunks import chunks
 from services.api.names import ids_in, only_id, page_limit, page_token, place_in
-from services.keys import Principal, Role
 from services.wiring import Parts
 
 MAX_VERSION: Final = 2**31 - 1

@@ -3,17 +3,17 @@
 import grpc
 
 from ledger.errors import InvalidInputError
-from ledger.leaves import RevenueContent
+from ledger.log.leaves import RevenueContent
 from ledger.money import require_amount
 from ledger.registry import MAX_NOTE, require_request_id, require_text
 from ledger.store import journal
 from moiety.v1 import revenue_pb2 as pb
 from moiety.v1 import revenue_pb2_grpc
+from services.access.keys import Role
+from services.access.permissions import caller, own_id
 from services.api import convert
-from services.api.access import caller, own_id
 from services.api.names import page_limit, page_token, place_in
 from services.api.registry import pool_of
-from services.keys import Role
 from services.wiring import Parts
 
 

@@ -17,12 +17,12 @@ from payout.statement import lines_of, parse_statement
 from payout.store import pools, rounds
 from payout.store.pools import LoggedPolicy
 from payout.store.rounds import RoundRecord
+from services.access.keys import Role
+from services.access.permissions import caller, own_id, require_own
 from services.api import convert
-from services.api.access import caller, own_id, require_own
 from services.api.chunks import chunks
 from services.api.names import ids_in, only_id, page_limit, page_token, place_in
 from services.api.registry import pool_of
-from services.keys import Role
 from services.wiring import Parts
 
 

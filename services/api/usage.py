@@ -13,20 +13,21 @@ import numpy.typing as npt
 
 from ledger.errors import InvalidInputError, NotFoundError
 from ledger.registry import MAX_NOTE, require_request_id, require_resource_id, require_text
-from ledger.store import batches, log, registry
-from ledger.store.batches import BatchIdentity, RecordedBatch
-from ledger.store.retractions import RetractionRequest, retract
+from ledger.store import log, registry
+from ledger.store.usage import batches
+from ledger.store.usage.batches import BatchIdentity, RecordedBatch
+from ledger.store.usage.retractions import RetractionRequest, retract
 from moiety.v1 import usage_pb2 as pb
 from moiety.v1 import usage_pb2_grpc
+from services.access.keys import Principal, Role
+from services.access.permissions import caller, own_id, require_own
 from services.api import convert
-from services.api.access import caller, own_id, require_own
 from services.api.checkpoints import entry_proof
 from services.api.errors import is_expected, status_of
 from services.api.interceptor import authenticated_again, logger, request_id, require_fields
 from services.api.names import only_id, page_limit, page_token, parse_batch_name, place_in
 from services.api.registry import pool_of
 from services.api.usage_events import MAX_ROW_EVENTS, body_of, columns_of, event_at, parse_event_id
-from services.keys import Principal, Role
 from services.wiring import Parts
 
 IN_FLIGHT: Final = 2

@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from ledger.arrow_template import StreamTemplate, built, fixed, lists, texts
-from ledger.batch_format import NAMES_TYPE, BatchColumns, EventViolation, raise_violations, where
 from ledger.errors import InvalidInputError
-from ledger.usage import MAX_OCCURRED_AT, USAGE_TYPES, Int64Array, UsageBatch
+from ledger.usage.arrow_template import StreamTemplate, built, fixed, lists, texts
+from ledger.usage.format import NAMES_TYPE, BatchColumns, EventViolation, raise_violations, where
+from ledger.usage.shares import MAX_OCCURRED_AT, USAGE_TYPES, Int64Array, UsageBatch
 from moiety.v1 import usage_pb2 as pb
 
 MAX_ROW_EVENTS: Final = 1_000

@@ -13,30 +13,30 @@ from typing import Any, Final
 import typer
 from typer.core import TyperGroup
 
-from services.cli.exits import Exit, InputError
-from services.cli.output import report
+from services.cli.base.exits import Exit, InputError
+from services.cli.base.output import report
 
 COMMANDS: Final = {
-    "up": "services.cli.server:up",
-    "serve": "services.cli.server:serve",
-    "schedule": "services.cli.server:schedule",
-    "db": "services.cli.database:app",
-    "apply": "services.cli.apply:apply",
-    "membership": "services.cli.memberships:app",
-    "key": "services.cli.keys:app",
-    "usage": "services.cli.usage:app",
-    "revenue": "services.cli.revenue:app",
-    "round": "services.cli.rounds:app",
-    "balance": "services.cli.accounts:balance",
-    "transfers": "services.cli.accounts:transfers",
-    "payment": "services.cli.payments:payment_app",
-    "held": "services.cli.payments:held_app",
-    "commons": "services.cli.payments:commons_app",
-    "log": "services.cli.logs:app",
-    "bundle": "services.cli.bundles:bundle",
-    "verify": "services.cli.verify:verify",
-    "export": "services.cli.exporting:export",
-    "demo": "services.cli.demo:demo",
+    "up": "services.cli.local.server:up",
+    "serve": "services.cli.local.server:serve",
+    "schedule": "services.cli.local.server:schedule",
+    "db": "services.cli.local.database:app",
+    "apply": "services.cli.apply.command:apply",
+    "membership": "services.cli.pools.memberships:app",
+    "key": "services.cli.pools.keys:app",
+    "usage": "services.cli.pools.usage:app",
+    "revenue": "services.cli.pools.revenue:app",
+    "round": "services.cli.rounds.commands:app",
+    "balance": "services.cli.pools.accounts:balance",
+    "transfers": "services.cli.pools.accounts:transfers",
+    "payment": "services.cli.pools.payments:payment_app",
+    "held": "services.cli.pools.payments:held_app",
+    "commons": "services.cli.pools.payments:commons_app",
+    "log": "services.cli.audit.logs:app",
+    "bundle": "services.cli.audit.bundles:bundle",
+    "verify": "services.cli.audit.verify:verify",
+    "export": "services.cli.audit.export:export",
+    "demo": "demo.cli:demo",
 }
 """Where each command is: a function, or a `typer.Typer` with commands of its own."""
 
@@ -76,7 +76,7 @@ def moiety() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and exit with its code (`services.cli.exits`)."""
+    """Run the command line and exit with its code (`services.cli.base.exits`)."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
         code = _run(given)

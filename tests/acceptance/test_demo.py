@@ -19,14 +19,14 @@ from typing import Any
 
 import pytest
 
+from demo.corpus import Tradition
+from demo.interruptions import Interruptions
+from demo.months import Retransmission, SettledRound
+from demo.outcome import Outcome
+from demo.plays import MONTHS, PLAYS_MAX, Platform, count_plays, most_played, platforms_of, usage_table
+from demo.works import Work, work_of_melody
 from moiety import Allocation, Mode, ReplayVerdict, Round
 from moiety.v1 import audit_pb2, rounds_pb2
-from services.demo.corpus import Tradition
-from services.demo.interruptions import Interruptions
-from services.demo.months import Retransmission, SettledRound
-from services.demo.outcome import Outcome
-from services.demo.plays import MONTHS, PLAYS_MAX, Platform, count_plays, most_played, platforms_of, usage_table
-from services.demo.works import Work, work_of_melody
 
 # The first embedded Postgres that root starts on a machine adds a user for it, and several at once would collide.
 pytestmark = [pytest.mark.usefixtures("postgres"), pytest.mark.timeout(240)]

@@ -25,8 +25,8 @@ from moiety.analysis import (
 )
 from moiety.v1.rounds_pb2 import ROUND_STATE_POSTED, STATEMENT_PART_WEIGHTS
 from payout.statement import STATEMENT_COLUMNS, parse_statement
-from services.exporting.parquet import export_parquet
-from services.exporting.source import PoolSource
+from services.exports.parquet.folder import export_parquet
+from services.exports.source import PoolSource
 from tests.conftest import Deployment
 from tests.exporting import IBIS_ON_DUCKDB, read_table
 from tests.history import COLLECTIVES, live, open_history, some_usage

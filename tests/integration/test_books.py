@@ -22,10 +22,10 @@ from beancount.core.realization import realize
 
 from ledger.money import minor_unit_exponent
 from moiety import Policy, Pool
-from services.exporting.beancount import Beancount
-from services.exporting.books import export_books, place_of
-from services.exporting.hledger import Hledger
-from services.exporting.source import PoolSource
+from services.exports.books.beancount import Beancount
+from services.exports.books.books import export_books, place_of
+from services.exports.books.hledger import Hledger
+from services.exports.source import PoolSource
 from tests.conftest import Deployment
 from tests.exporting import run_export
 from tests.history import live, open_history

@@ -13,20 +13,20 @@ import pymerkle
 import pytest
 import structlog
 
-from ledger import merkle
-from ledger.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
-from ledger.log_proofs import LogProof
-from ledger.merkle import leaf_hash, verify_consistency, verify_inclusion
-from ledger.note_keys import SignatureType, SigningKey, VerifierKey
+from ledger.files.tiles import tiles
+from ledger.log import merkle
+from ledger.log.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
+from ledger.log.merkle import leaf_hash, verify_consistency, verify_inclusion
+from ledger.log.note_keys import SignatureType, SigningKey, VerifierKey
+from ledger.log.proof_files import LogProof
 from ledger.store import checkpoints, proofs, registry
 from ledger.store.checkpoints import StoredCosignature
-from ledger.tiles import tiles
 from moiety import FailedPreconditionError, InvalidArgumentError, NotFoundError
-from services.checkpoints.folder import CheckpointFolder
-from services.checkpoints.key_file import generate_key, read_key
-from services.checkpoints.signer import Signer
 from services.cli.app import main
-from services.cli.exits import Exit
+from services.cli.base.exits import Exit
+from services.signing.folder import CheckpointFolder
+from services.signing.key_file import generate_key, read_key
+from services.signing.signer import Signer
 from tests.conftest import Deployment
 from tests.scene import POOL, Scene, event, open_scene
 

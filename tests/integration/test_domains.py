@@ -20,7 +20,7 @@ from moiety import (
 )
 from moiety.batches import decode
 from services.cli.app import main
-from services.cli.exits import Exit
+from services.cli.base.exits import Exit
 from tests.conftest import Deployment
 from tests.scene import METHOD, NANO, POOL, Scene, open_scene
 

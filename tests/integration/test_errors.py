@@ -24,8 +24,8 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from ledger import errors
 from moiety import Policy
-from services import logs
-from services.server import service_names
+from services.process import logs
+from services.process.server import service_names
 from tests.conftest import Deployment
 from tests.scene import METHOD, POOL, Scene, open_scene
 from tests.wire import METHODS, Refusal, Wire, refused, request_of

@@ -10,7 +10,7 @@ import pytest
 
 from moiety import Client, Method, Mode, Policy
 from services.cli.app import main
-from services.cli.exits import Exit
+from services.cli.base.exits import Exit
 from tests.conftest import Deployment
 from tests.scene import METHOD, POOL, Scene, event, open_scene
 

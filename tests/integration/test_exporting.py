@@ -12,18 +12,18 @@ from uuid import UUID
 import pyarrow.parquet as pq
 import pytest
 
-from ledger.leaves import UsageContent
+from ledger.log.leaves import UsageContent
 from moiety import Client, DataLossError, Policy, Pool
 from moiety.v1.accounts_pb2 import TransferPurpose
 from moiety.v1.rounds_pb2 import STATEMENT_PART_REGISTRY, RoundState
 from payout import policy as terms
 from payout.statement import parse_registry, parse_statement
-from services.cli.exits import Exit
-from services.exporting import parquet
-from services.exporting.errors import ExportFolderError
-from services.exporting.parquet import export_parquet
-from services.exporting.schema import SCHEMAS, TABLES
-from services.exporting.source import PoolSource
+from services.cli.base.exits import Exit
+from services.exports.errors import ExportFolderError
+from services.exports.parquet import folder as parquet
+from services.exports.parquet.folder import export_parquet
+from services.exports.parquet.schema import SCHEMAS, TABLES
+from services.exports.source import PoolSource
 from tests.conftest import Deployment
 from tests.exporting import all_tables, files_of, printed_by_export, read_table, run_export
 from tests.history import ITEMS, POLICIES, SCORED, live, open_history, some_usage

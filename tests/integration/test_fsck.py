@@ -9,12 +9,12 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
-from ledger.merkle import Frontier, leaf_hash
+from audit.files import SpillFolder
+from audit.fsck import LISTED_MAX, check_pool, read_registry
+from ledger.log.merkle import Frontier, leaf_hash
 from ledger.store import tables as lt
 from ledger.store.database import Database
 from payout.store import tables as t
-from payout.store.fsck import LISTED_MAX, check_pool, read_registry
-from services.static_files.archives import SpillFolder
 from tests.conftest import Deployment
 from tests.fsck_scene import build, check, findings, report_of
 from tests.scene import POOL, Scene, event

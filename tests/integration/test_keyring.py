@@ -6,9 +6,9 @@ import pytest
 import sqlalchemy as sa
 
 from ledger.store.database import Database
-from services import keys
-from services.keyring import MAX_REMEMBERED, REMEMBERED_SECONDS, KeyRing
-from services.keys import Principal, Role, UnauthenticatedError
+from services.access import keys
+from services.access.keyring import MAX_REMEMBERED, REMEMBERED_SECONDS, KeyRing
+from services.access.keys import Principal, Role, UnauthenticatedError
 from tests.conftest import START
 
 KIM = Principal(Role.AUDITOR, "kim")

@@ -12,7 +12,7 @@ import pytest
 from moiety import Method
 from moiety.v1.registry_pb2 import SCORE_KIND_COUNT
 from services.cli.app import main
-from services.cli.exits import Exit
+from services.cli.base.exits import Exit
 from tests.conftest import Deployment
 from tests.scene import NANO, POOL, Scene, open_scene
 

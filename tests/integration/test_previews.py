@@ -18,7 +18,7 @@ from moiety.v1.registry_pb2 import (
     UNATTRIBUTED_RULE_PRO_RATA,
 )
 from services.cli.app import main
-from services.cli.exits import Exit
+from services.cli.base.exits import Exit
 from tests.books import row_counts
 from tests.conftest import Deployment
 from tests.scene import METHOD, NANO, POOL, Scene, event, open_scene

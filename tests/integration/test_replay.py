@@ -11,7 +11,7 @@ import pytest
 import rfc8785
 import sqlalchemy as sa
 
-from ledger.merkle import Frontier, leaf_hash, root
+from ledger.log.merkle import Frontier, leaf_hash, root
 from ledger.store import tables as t
 from moiety import Client, DataLossError, Mode, Policy, ReplayProgress, ReplayVerdict, ServiceError, batch_of
 from moiety.v1.audit_pb2 import REPLAY_OUTCOME_DIVERGED, REPLAY_OUTCOME_MATCH

@@ -20,8 +20,8 @@ from moiety import (
     UnauthenticatedError,
 )
 from moiety.v1.rounds_pb2 import STATEMENT_PART_LINES, STATEMENT_PART_REGISTRY, STATEMENT_PART_WEIGHTS
-from services.api.access import PERMITTED
-from services.keys import Role
+from services.access.keys import Role
+from services.access.permissions import PERMITTED
 from tests.books import row_counts
 from tests.conftest import Deployment
 from tests.scene import METHOD, POOL, Scene, event, events, open_scene

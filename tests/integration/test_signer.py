@@ -13,21 +13,21 @@ import pytest
 import sqlalchemy as sa
 import structlog
 
-from ledger.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
 from ledger.errors import InvalidInputError, LedgerCorruptError, StateError
-from ledger.forks import ForkEvidence
-from ledger.merkle import verify_consistency
-from ledger.note_keys import SigningKey
+from ledger.log.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
+from ledger.log.forks import ForkEvidence
+from ledger.log.merkle import verify_consistency
+from ledger.log.note_keys import SigningKey
 from ledger.store import checkpoints, proofs, registry
 from ledger.store.checkpoints import StoredCheckpoint
 from ledger.store.database import Database
 from ledger.store.log import PoolRef
 from moiety import Client, Policy, Pool
-from services.checkpoints.folder import CheckpointFolder
-from services.checkpoints.key_file import generate_key, read_key
-from services.checkpoints.signer import Signer
-from services.host import everything, scheduling
+from services.process.host import everything, scheduling
 from services.settings import load_settings
+from services.signing.folder import CheckpointFolder
+from services.signing.key_file import generate_key, read_key
+from services.signing.signer import Signer
 from tests.books import execute, wait_until
 from tests.conftest import Deployment, SteppedClock, deployed, fresh_database
 from tests.scene import POOL, Scene, event, open_scene
@@ -154,10 +154,10 @@ DIES = """
 import os, sys
 from datetime import UTC, datetime
 from pathlib import Path
-from ledger.note_keys import SigningKey
+from ledger.log.note_keys import SigningKey
 from ledger.store.database import Database
-from services.checkpoints import folder
-from services.checkpoints.signer import Signer
+from services.signing import folder
+from services.signing.signer import Signer
 
 url, path, moment = sys.argv[1:]
 

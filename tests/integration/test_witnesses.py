@@ -11,19 +11,19 @@ from typing import Any
 import pytest
 import structlog
 
-from ledger.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
 from ledger.errors import InvalidInputError
-from ledger.forks import ForkEvidence
-from ledger.note_keys import SignatureType, SigningKey
-from ledger.witnessing import AddCheckpoint
+from ledger.log.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
+from ledger.log.forks import ForkEvidence
+from ledger.log.note_keys import SignatureType, SigningKey
+from ledger.log.witnessing import AddCheckpoint
 from moiety import Client, Policy, Pool
-from services.checkpoints.folder import CheckpointFolder
-from services.checkpoints.key_file import generate_key
-from services.checkpoints.signer import Signer
-from services.checkpoints.witness import Cosigner, Witness
 from services.cli.app import main
-from services.host import everything, scheduling
+from services.process.host import everything, scheduling
 from services.settings import load_settings
+from services.signing.folder import CheckpointFolder
+from services.signing.key_file import generate_key
+from services.signing.signer import Signer
+from services.signing.witness import Cosigner, Witness
 from tests import witness as third_party
 from tests.books import wait_until
 from tests.conftest import Deployment, SteppedClock

@@ -21,8 +21,8 @@ import services.schema
 from ledger.errors import StateError
 from ledger.store.database import Database, as_driver_url
 from ledger.store.tables import metadata
-from services.embedded import embedded_postgres
-from services.host import serving
+from services.process.embedded import embedded_postgres
+from services.process.host import serving
 from services.schema import APPEND_ONLY, UPDATABLE, differences, excess_privileges, pending_revisions, upgrade
 from services.settings import load_settings
 from tests.conftest import Deployment, SteppedClock, fresh_database

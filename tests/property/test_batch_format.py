@@ -5,8 +5,8 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger.batch_format import BatchColumns, events_at, repeated_names
-from ledger.usage import UsageBatch
+from ledger.usage.format import BatchColumns, events_at, repeated_names
+from ledger.usage.shares import UsageBatch
 
 LARGEST = 2**31 - 1
 

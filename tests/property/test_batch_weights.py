@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger.batch_weights import LIMB_BITS, pack, unpack, weigh
-from ledger.usage import AI_ONLY, HUMAN_AI, MODES, NANO, parse_batch
+from ledger.usage.shares import AI_ONLY, HUMAN_AI, MODES, NANO, parse_batch
+from ledger.usage.weights import LIMB_BITS, pack, unpack, weigh
 from tests.batches import Event, body_of, event_id
 
 NAMES = [f"c{number}" for number in range(6)]

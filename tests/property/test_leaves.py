@@ -8,8 +8,9 @@ import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
+from audit.pool_fold import CONTENTS
 from ledger.errors import LedgerCorruptError
-from ledger.leaves import (
+from ledger.log.leaves import (
     Content,
     GrantContent,
     Leaf,
@@ -25,9 +26,8 @@ from ledger.leaves import (
     encode,
     encode_positions,
 )
-from ledger.merkle import leaf_hash
+from ledger.log.merkle import leaf_hash
 from payout.policy import PolicyContent, PoolContent
-from payout.pool_fold import CONTENTS
 from payout.rounds import DecisionContent, PostingContent, RoundContent
 from tests.entries import SAFE, contents, texts
 

@@ -11,14 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger.checkpoint import Checkpoint, open_checkpoint, read_checkpoint, sign_checkpoint
 from ledger.errors import FormatError, MoietyError
-from ledger.forks import ForkEvidence
-from ledger.log_proofs import LogProof
-from ledger.merkle import consistency_coordinates, consistency_proof, inclusion_coordinates, leaf_hash, root
-from ledger.note_keys import Signature, SignatureType, SigningKey, VerifierKey
-from ledger.notes import Note, open_note, parse_note, parse_signatures
-from ledger.tiles import (
+from ledger.files.tiles import (
     Bundle,
     Tile,
     bundles,
@@ -30,7 +24,13 @@ from ledger.tiles import (
     subtree_hash,
     tiles,
 )
-from ledger.witnessing import AddCheckpoint, parse_size
+from ledger.log.checkpoint import Checkpoint, open_checkpoint, read_checkpoint, sign_checkpoint
+from ledger.log.forks import ForkEvidence
+from ledger.log.merkle import consistency_coordinates, consistency_proof, inclusion_coordinates, leaf_hash, root
+from ledger.log.note_keys import Signature, SignatureType, SigningKey, VerifierKey
+from ledger.log.notes import Note, open_note, parse_note, parse_signatures
+from ledger.log.proof_files import LogProof
+from ledger.log.witnessing import AddCheckpoint, parse_size
 
 hashes = st.binary(min_size=32, max_size=32)
 seeds = hashes

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ledger.errors import ProofError
-from ledger.merkle import (
+from ledger.log.merkle import (
     Coordinate,
     Frontier,
     assemble_proof,

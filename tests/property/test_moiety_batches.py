@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger.usage import parse_batch
+from ledger.usage.shares import parse_batch
 from moiety import event_id_of, usage_batches
 from moiety.batches import decode
 

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger.repeats import repeated_places
+from ledger.usage.repeats import repeated_places
 
 few = st.integers(0, 6)
 any_key = st.integers(0, 2**64 - 1)

@@ -7,8 +7,9 @@ from typing import Final
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from audit.replay import Verdict
 from ledger.journal import COMMONS, Purpose, Transfer, collective_account, held_account
-from ledger.leaves import (
+from ledger.log.leaves import (
     Content,
     EncodedLeaf,
     GrantContent,
@@ -18,12 +19,11 @@ from ledger.leaves import (
     RevenueContent,
     UsageContent,
 )
-from ledger.merkle import leaf_hash
-from ledger.methods import ScoreKind, ScoreOrder, ScoreRule
+from ledger.log.merkle import leaf_hash
 from ledger.registry import Collective, CollectiveStatus
-from ledger.usage import AI_ONLY, HUMAN_AI, NANO
+from ledger.usage.methods import ScoreKind, ScoreOrder, ScoreRule
+from ledger.usage.shares import AI_ONLY, HUMAN_AI, NANO
 from payout.policy import CommonsRule, Policy, Tempering, UnattributedRule
-from payout.replay import Verdict
 from payout.rounds import Decision, RoundContent
 from payout.statement import parse_statement
 from tests.batches import Event, event_id

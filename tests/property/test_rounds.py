@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from ledger.journal import COMMONS, FEES, REVENUE, Purpose, fold
 from ledger.registry import Collective, CollectiveStatus
-from ledger.usage import AI_ONLY, HUMAN_AI
+from ledger.usage.shares import AI_ONLY, HUMAN_AI
 from payout.apportionment import apportion
 from payout.policy import CommonsRule, Policy, Tempering, UnattributedRule
 from payout.rounds import Deficits, Distribution, RoundContent, distribute, posting_transfers

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from ledger import scores as rules
 from ledger.errors import InvalidInputError, LedgerCorruptError
-from ledger.membership import is_source_id, parse_membership, render_membership
-from ledger.methods import ScoreKind, ScoreOrder, ScoreRule
-from ledger.scores import parse_score_batch, shares_of
-from ledger.usage import NANO, parse_batch
+from ledger.usage import scores as rules
+from ledger.usage.membership import is_source_id, parse_membership, render_membership
+from ledger.usage.methods import ScoreKind, ScoreOrder, ScoreRule
+from ledger.usage.scores import parse_score_batch, shares_of
+from ledger.usage.shares import NANO, parse_batch
 from tests.batches import body_of, events_in, stream
 from tests.scores import score_batch, score_body, score_record_batch, scored, shares, shares_by_hand, shares_in
 

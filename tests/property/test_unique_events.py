@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger import unique_events
-from ledger.unique_events import UniqueEvents
+from audit import unique_events
+from audit.unique_events import UniqueEvents
 from tests.memory_spill import MemorySpill
 
 batches = st.lists(

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ledger.errors import InvalidInputError
-from ledger.usage import UsageBatch, first_occurrences, parse_batch, require_known
+from ledger.usage.shares import UsageBatch, first_occurrences, parse_batch, require_known
 from tests.batches import Event, body_of, event_id, events_in, framed, joined, record_batch, some_events, stream
 
 LAST_MICROSECOND = 253_402_300_799_999_999

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ledger.errors import InvalidInputError, Violation
-from ledger.usage import MAX_OCCURRED_AT, UsageBatch, parse_batch
+from ledger.usage.shares import MAX_OCCURRED_AT, UsageBatch, parse_batch
 from moiety.v1 import usage_pb2 as pb
 from services.api.usage_events import body_of, columns_of
 from tests.batches import Event, events_in, record_batch, stream

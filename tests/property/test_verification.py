@@ -8,9 +8,9 @@ from tempfile import TemporaryDirectory
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ledger.leaves import EncodedLeaf
-from ledger.merkle import leaf_hash
-from payout.findings import Report
+from audit.findings import Report
+from ledger.log.leaves import EncodedLeaf
+from ledger.log.merkle import leaf_hash
 from tests.entries import contents
 from tests.exports import bundle_of, report_of
 from tests.pool_log import PoolLog

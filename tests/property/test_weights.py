@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger.batch_weights import LIMB_BITS, ModeWeights
-from ledger.usage import AI_ONLY, HUMAN_AI
+from ledger.usage.shares import AI_ONLY, HUMAN_AI
+from ledger.usage.weights import LIMB_BITS, ModeWeights
 from payout.weights import UsageKey, UsageSum, WeightSum
 
 LARGEST_LOW = 2**LIMB_BITS - 1

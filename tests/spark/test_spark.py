@@ -17,9 +17,9 @@ from moiety.analysis import (
     rows,
     usage_by,
 )
-from services.exporting import parquet
-from services.exporting.parquet import export_parquet
-from services.exporting.source import PoolSource
+from services.exports.parquet import folder as parquet
+from services.exports.parquet.folder import export_parquet
+from services.exports.source import PoolSource
 from tests.conftest import Deployment
 from tests.exporting import IBIS_ON_DUCKDB, read_table
 from tests.history import live, open_history

@@ -13,8 +13,10 @@ from google.protobuf.message import Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
+import audit
 import ledger
 import payout
+import services.access
 import services.api
 from ledger.errors import (
     AlreadyExistsError,
@@ -31,10 +33,10 @@ from ledger.errors import (
     StoreUnavailableError,
     Violation,
 )
-from services.api.access import PermissionDeniedError
+from services.access.keys import Principal, Role, UnauthenticatedError
+from services.access.permissions import PermissionDeniedError
 from services.api.errors import for_trailers, is_expected, status_of
 from services.api.streams import TooManyStreamsError
-from services.keys import Principal, Role, UnauthenticatedError
 
 TWO = InvalidInputError([Violation("events[3].units", "must be 1 to 10"), Violation("parent", "is required")], total=7)
 
@@ -96,12 +98,11 @@ def unpacked(status: status_pb2.Status, kind: type[Message]) -> Any:
 
 
 def test_every_error_of_ours_is_in_the_table() -> None:
-    for package in (ledger, payout, services.api):
+    for package in (ledger, payout, audit, services.access, services.api):
         for name in every_module(package):
             importlib.import_module(name)
-    ours = {
-        kind for kind in kinds_of(MoietyError) if kind.__module__.startswith(("ledger.", "payout.", "services.api."))
-    } | {UnauthenticatedError}
+    rooms = ("ledger.", "payout.", "audit.", "services.access.", "services.api.")
+    ours = {kind for kind in kinds_of(MoietyError) if kind.__module__.startswith(rooms)}
     assert ours == {type(error) for error, *_ in EXAMPLES}
 
 

@@ -5,10 +5,10 @@ import struct
 import numpy as np
 import pytest
 
-from ledger.batch_weights import LIMB_BITS, ModeWeights, pack, unpack, weigh
 from ledger.errors import LedgerCorruptError
-from ledger.leaves import ModeTotals
-from ledger.usage import AI_ONLY, HUMAN_AI, MAX_EVENTS, MAX_UNITS, NANO, parse_batch
+from ledger.log.leaves import ModeTotals
+from ledger.usage.shares import AI_ONLY, HUMAN_AI, MAX_EVENTS, MAX_UNITS, NANO, parse_batch
+from ledger.usage.weights import LIMB_BITS, ModeWeights, pack, unpack, weigh
 from tests.batches import Event, body_of, event_id, some_events
 
 

@@ -24,10 +24,10 @@ from moiety import (
 )
 from moiety.v1 import audit_pb2, audit_pb2_grpc, rounds_pb2
 from services.cli.app import COMMANDS, main
-from services.cli.documents import document
-from services.cli.exits import Exit, InputError, exit_code
-from services.cli.money import amount_in_minor, major
-from services.cli.output import Output, report, table
+from services.cli.base.documents import document
+from services.cli.base.exits import Exit, InputError, exit_code
+from services.cli.base.money import amount_in_minor, major
+from services.cli.base.output import Output, report, table
 
 REFUSED = BatchRefusedError(
     [

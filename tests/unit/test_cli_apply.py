@@ -5,10 +5,10 @@ import pytest
 
 from moiety import Violation
 from moiety.v1 import registry_pb2
-from services.cli.declaration import Declaration, parse_declaration, read_declaration
-from services.cli.differences import Action, Change, FieldChange, Kind, conflicts, differences
-from services.cli.documents import document, message_of
-from services.cli.exits import InputError
+from services.cli.apply.declaration import Declaration, parse_declaration, read_declaration
+from services.cli.apply.differences import Action, Change, FieldChange, Kind, conflicts, differences
+from services.cli.base.documents import document, message_of
+from services.cli.base.exits import InputError
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "pool.yaml"
 NOTHING = Declaration()

@@ -6,8 +6,8 @@ import pytest
 
 from moiety.v1 import rounds_pb2 as pb
 from payout.fairness import concentration
-from services.cli.fairness import fairness_tables
-from services.cli.output import Output
+from services.cli.base.output import Output
+from services.cli.rounds.fairness import fairness_tables
 
 
 def spread(*amounts: int) -> pb.Concentration:

@@ -12,15 +12,17 @@ from google.protobuf.descriptor import FileDescriptor, MethodDescriptor
 
 import moiety
 import moiety.v1
-from ledger import journal, membership, money, registry, usage
-from ledger import methods as methods_
+from ledger import journal, money, registry
+from ledger.usage import membership
+from ledger.usage import methods as methods_
+from ledger.usage import shares as usage
 from moiety import batches, events
 from moiety.v1 import accounts_pb2, registry_pb2, rounds_pb2, usage_pb2
 from payout import policy, settlement
 from payout.store.rounds import RoundState
+from services.access.keys import Role
+from services.access.permissions import OPEN_PREFIXES, PERMITTED
 from services.api import names, usage_events
-from services.api.access import OPEN_PREFIXES, PERMITTED
-from services.keys import Role
 
 PROTO = Path(__file__).parents[2] / "proto" / "moiety" / "v1"
 

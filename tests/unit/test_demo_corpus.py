@@ -9,10 +9,10 @@ from importlib.util import find_spec
 
 import pytest
 
-from services.demo.abc_notation import AbcError, parse_key, read_tune, split_tunes
-from services.demo.corpus import Tune, build_corpus, corpus_folder, read_file
-from services.demo.melodies import END, abc_of_melody, melody_of_notes, notes_of_melody, until_last_tonic
-from services.demo.traditions import TRADITION_NAMES, is_book, tradition_of_place, tradition_of_tune
+from demo.abc_notation import AbcError, parse_key, read_tune, split_tunes
+from demo.corpus import Tune, build_corpus, corpus_folder, read_file
+from demo.melodies import END, abc_of_melody, melody_of_notes, notes_of_melody, until_last_tonic
+from demo.traditions import TRADITION_NAMES, is_book, tradition_of_place, tradition_of_tune
 
 with_music21 = pytest.mark.skipif(find_spec("music21") is None, reason="music21 is not installed")
 

@@ -11,11 +11,11 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from services.demo.corpus import Corpus, Tune, build_corpus
-from services.demo.instability import Instability, Movement, measure_instability
-from services.demo.melodies import END, START, VOCABULARY_SIZE
-from services.demo.melody_model import NOTES_MAX, NOTES_MIN, ORDER, MelodyModel, train
-from services.demo.works import nano_shares, work_of_melody
+from demo.corpus import Corpus, Tune, build_corpus
+from demo.instability import Instability, Movement, measure_instability
+from demo.melodies import END, START, VOCABULARY_SIZE
+from demo.melody_model import NOTES_MAX, NOTES_MIN, ORDER, MelodyModel, train
+from demo.works import nano_shares, work_of_melody
 
 A, B, C = 10, 20, 30
 CHANCE = Fraction(2, 100)

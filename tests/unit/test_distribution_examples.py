@@ -16,7 +16,7 @@ import yaml
 
 from ledger.journal import REVENUE, fold
 from ledger.registry import Collective, CollectiveStatus
-from ledger.usage import AI_ONLY, HUMAN_AI
+from ledger.usage.shares import AI_ONLY, HUMAN_AI
 from payout.apportionment import apportion
 from payout.policy import Policy
 from payout.rounds import Deficits, Distribution, distribute, posting_transfers

@@ -8,12 +8,20 @@ from typing import Any
 
 import pytest
 
-from ledger.leaves import Content, Leaf, MethodContent, ModeTotals, RevenueContent, UsageContent, encode_positions
-from ledger.usage import parse_batch
+from ledger.log.leaves import (
+    Content,
+    Leaf,
+    MethodContent,
+    ModeTotals,
+    RevenueContent,
+    UsageContent,
+    encode_positions,
+)
+from ledger.usage.shares import parse_batch
 from moiety.errors import DataLossError
 from payout.rounds import PostingContent
-from services.exporting.events import events_table
-from services.exporting.past import Past
+from services.exports.parquet.events import events_table
+from services.exports.past import Past
 from tests.batches import body_of, some_events
 
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from ledger.leaves import Leaf, encode
+from ledger.log.leaves import Leaf, encode
 from payout.rounds import RoundContent
-from services.exporting.errors import ExportValueError
-from services.exporting.past import Past
-from services.exporting.rows import LeafRows
+from services.exports.errors import ExportValueError
+from services.exports.parquet.rows import LeafRows
+from services.exports.past import Past
 
 
 class NoSource:

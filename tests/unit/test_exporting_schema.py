@@ -11,10 +11,10 @@ import pytest
 
 from moiety.analysis import USAGE_KEYS, Export
 from moiety.analysis.export import TABLES as ANALYSED
-from services.exporting.beancount import Beancount
-from services.exporting.books import PLACES, place_of
-from services.exporting.hledger import Hledger
-from services.exporting.schema import SHARES, TABLES, WEIGHT
+from services.exports.books.beancount import Beancount
+from services.exports.books.books import PLACES, place_of
+from services.exports.books.hledger import Hledger
+from services.exports.parquet.schema import SHARES, TABLES, WEIGHT
 
 PAGE = (Path(__file__).parents[2] / "docs" / "analysis.md").read_text()
 WORDS = {

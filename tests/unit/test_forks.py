@@ -2,11 +2,11 @@
 
 import pytest
 
-from ledger.checkpoint import Checkpoint, sign_checkpoint
 from ledger.errors import FormatError, ProofError, SignatureError
-from ledger.forks import Fork, ForkEvidence, contradiction_path, gather_path
-from ledger.merkle import EMPTY_ROOT, Coordinate, consistency_proof, leaf_hash, root
-from ledger.note_keys import SigningKey
+from ledger.log.checkpoint import Checkpoint, sign_checkpoint
+from ledger.log.forks import Fork, ForkEvidence, contradiction_path, gather_path
+from ledger.log.merkle import EMPTY_ROOT, Coordinate, consistency_proof, leaf_hash, root
+from ledger.log.note_keys import SigningKey
 
 LOG = SigningKey("log.example/pools/folk", bytes(32))
 HONEST = [leaf_hash(b"honest %d" % number) for number in range(9)]

@@ -9,7 +9,7 @@ from time import monotonic, sleep
 
 import pytest
 
-from ledger.store.groups import GROUP_MAX, Groups
+from ledger.store.usage.groups import GROUP_MAX, Groups
 
 KEY = 1
 

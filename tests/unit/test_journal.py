@@ -18,7 +18,7 @@ from ledger.journal import (
     platform_account,
     revenue_transfers,
 )
-from ledger.leaves import GrantContent, PaymentContent, ReleaseContent, RevenueContent
+from ledger.log.leaves import GrantContent, PaymentContent, ReleaseContent, RevenueContent
 
 
 def test_accounts_have_the_names_of_design_section_4() -> None:

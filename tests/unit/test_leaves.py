@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from audit.pool_fold import CONTENTS
 from ledger.errors import LedgerCorruptError
-from ledger.leaves import (
+from ledger.log.leaves import (
     MAX_ENTRY_BYTES,
     Content,
     GrantContent,
@@ -27,7 +28,6 @@ from ledger.leaves import (
     encode_positions,
 )
 from payout.policy import CommonsRule, Policy, PolicyContent, PoolContent, Tempering, UnattributedRule
-from payout.pool_fold import CONTENTS
 from payout.rounds import DecisionContent, FireTimes, PostingContent, RoundContent
 
 TIME = datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC)

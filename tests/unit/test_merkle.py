@@ -8,7 +8,7 @@ from hashlib import sha256
 import pytest
 
 from ledger.errors import MoietyError, ProofError
-from ledger.merkle import (
+from ledger.log.merkle import (
     EMPTY_ROOT,
     Coordinate,
     Frontier,

@@ -10,7 +10,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from ledger.usage import parse_batch
+from ledger.usage.shares import parse_batch
 from moiety import InvalidUsageError, Mode, UsageEvent, batch_of, event_id_of, usage_batches, uuid7
 from moiety.batches import USAGE_SCHEMA, decode
 from moiety.events import event_to_message

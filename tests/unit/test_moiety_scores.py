@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ledger import membership as rules
-from ledger.scores import parse_score_batch
+from ledger.usage import membership as rules
+from ledger.usage.scores import parse_score_batch
 from moiety import InvalidUsageError, Mode, UsageFileError, batches, read_membership, read_usage, usage_batches
 from moiety.attribution import score_batches
 from moiety.batches import SCORE_SCHEMA, decode, encode

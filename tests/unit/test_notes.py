@@ -5,12 +5,20 @@ The Go vectors are those of golang.org/x/mod/sumdb/note's documentation; the oth
 
 import pytest
 
-from ledger.checkpoint import Checkpoint, open_checkpoint, read_checkpoint, sign_checkpoint
-from ledger.cosignature import cosigned_message, split_timestamped
 from ledger.errors import FormatError, MoietyError, SignatureError
-from ledger.merkle import EMPTY_ROOT
-from ledger.note_keys import Signature, SignatureType, SigningKey, VerifierKey
-from ledger.notes import MAX_NOTE_BYTES, MAX_SIGNATURES, Note, open_note, parse_note, parse_signatures, sign_note
+from ledger.log.checkpoint import Checkpoint, open_checkpoint, read_checkpoint, sign_checkpoint
+from ledger.log.cosignature import cosigned_message, split_timestamped
+from ledger.log.merkle import EMPTY_ROOT
+from ledger.log.note_keys import Signature, SignatureType, SigningKey, VerifierKey
+from ledger.log.notes import (
+    MAX_NOTE_BYTES,
+    MAX_SIGNATURES,
+    Note,
+    open_note,
+    parse_note,
+    parse_signatures,
+    sign_note,
+)
 
 GO_SIGNING_KEY = "PRIVATE+KEY+PeterNeumann+c74f20a3+AYEKFALVFGyNhPJEMzD1QIDr+Y7hfZx09iUvxdXHKDFz"
 GO_VERIFIER_KEY = "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW"

@@ -12,8 +12,8 @@ import pytest
 
 from ledger.registry import CollectiveStatus
 from payout.fairness import fairness_report
-from payout.pictures import MAX_NAME_WIDTH, SHOWN_PAYEES, flow_svg, lorenz_svg
 from payout.rounds import Distribution, Line
+from services.cli.rounds.pictures import MAX_NAME_WIDTH, SHOWN_PAYEES, flow_svg, lorenz_svg
 
 SVG = "{http://www.w3.org/2000/svg}"
 POT_HEIGHT = 360

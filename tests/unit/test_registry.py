@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from ledger.errors import InvalidInputError, LedgerCorruptError
-from ledger.methods import Method, ScoreKind, ScoreOrder, ScoreRule, content_of, method_of
 from ledger.registry import (
     MAX_EQUITY_PPM,
     MAX_MEMBERS,
@@ -19,6 +18,7 @@ from ledger.registry import (
     require_resource_id,
     require_text,
 )
+from ledger.usage.methods import Method, ScoreKind, ScoreOrder, ScoreRule, content_of, method_of
 
 
 def field_refused(kind: Callable[..., object], *values: Any, **more: Any) -> str:

@@ -6,17 +6,25 @@ from typing import Any
 
 import pytest
 
+from audit.divergence import Divergence
+from audit.pool_fold import Progress
+from audit.replay import replay_round
 from ledger.errors import LedgerCorruptError
 from ledger.journal import Purpose, Transfer
-from ledger.leaves import EncodedLeaf, Leaf, MethodContent, ModeTotals, decode_positions, encode, encode_positions
-from ledger.merkle import EMPTY_ROOT, leaf_hash
-from ledger.methods import ScoreKind, ScoreRule
+from ledger.log.leaves import (
+    EncodedLeaf,
+    Leaf,
+    MethodContent,
+    ModeTotals,
+    decode_positions,
+    encode,
+    encode_positions,
+)
+from ledger.log.merkle import EMPTY_ROOT, leaf_hash
 from ledger.registry import Collective, CollectiveStatus
-from ledger.usage import AI_ONLY, HUMAN_AI, NANO
-from payout.divergence import Divergence
+from ledger.usage.methods import ScoreKind, ScoreRule
+from ledger.usage.shares import AI_ONLY, HUMAN_AI, NANO
 from payout.policy import CommonsRule, Policy, PolicyContent, PoolContent, Tempering
-from payout.pool_fold import Progress
-from payout.replay import replay_round
 from payout.rounds import Decision, DecisionContent, FireTimes, PostingContent, RoundContent
 from payout.statement import parse_statement, render_registry, render_statement
 from tests.batches import Event, body_of, event_id

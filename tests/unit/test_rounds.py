@@ -6,7 +6,7 @@ import pytest
 
 from ledger.journal import Purpose, Transfer
 from ledger.registry import Collective, CollectiveStatus
-from ledger.usage import AI_ONLY, HUMAN_AI
+from ledger.usage.shares import AI_ONLY, HUMAN_AI
 from payout.policy import CommonsRule, Policy, Tempering, UnattributedRule
 from payout.rounds import Deficits, Distribution, distribute, posting_transfers
 from payout.statement import deficits_of

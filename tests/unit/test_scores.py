@@ -14,18 +14,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from ledger import scores as rules
 from ledger.errors import InvalidInputError, LedgerCorruptError
-from ledger.membership import ParsedMemberships, is_source_id, parse_membership, render_membership
-from ledger.methods import ScoreKind, ScoreOrder, ScoreRule
-from ledger.scores import (
-    MAX_SOURCES,
-    SCORE_TYPES,
-    ScoreBatch,
-    parse_score_batch,
-    shares_of,
-)
-from ledger.usage import HUMAN_AI, MAX_BODY_BYTES, MAX_EVENTS, MAX_SHARES, NANO, parse_batch
+from ledger.usage import scores as rules
+from ledger.usage.membership import ParsedMemberships, is_source_id, parse_membership, render_membership
+from ledger.usage.methods import ScoreKind, ScoreOrder, ScoreRule
+from ledger.usage.scores import MAX_SOURCES, SCORE_TYPES, ScoreBatch, parse_score_batch, shares_of
+from ledger.usage.shares import HUMAN_AI, MAX_BODY_BYTES, MAX_EVENTS, MAX_SHARES, NANO, parse_batch
 from tests.batches import Event, body_of, event_id, events_in, record_batch, replaced, some_events, stream
 from tests.scores import plain_batch, score_batch, score_body, score_record_batch, scored, shares, shares_in
 
@@ -527,8 +521,8 @@ def test_sources_without_a_membership_are_collectives() -> None:
 _DIGEST_OF_SHARES: Final = """
 import hashlib
 import numpy as np
-from ledger.methods import ScoreKind, ScoreOrder, ScoreRule
-from ledger.scores import shares_of
+from ledger.usage.methods import ScoreKind, ScoreOrder, ScoreRule
+from ledger.usage.scores import shares_of
 from tests.scores import plain_batch
 
 random = np.random.Generator(np.random.PCG64(1))

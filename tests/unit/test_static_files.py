@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from audit.files import ArchiveFiles, ArchiveWriter, FolderFiles, header, parse_header
+from audit.findings import Step
 from ledger.errors import FormatError, InvalidInputError, LedgerCorruptError, NotFoundError
+from ledger.files.layout import body_path
 from ledger.journal import Transfer
-from ledger.static_files import body_path
-from payout.findings import Step
-from services.static_files.archives import ArchiveFiles, ArchiveWriter, FolderFiles, header, parse_header
-from services.static_files.bundles import write_bundle
-from services.static_files.folders import export_folder
+from services.exports.tiles.bundles import write_bundle
+from services.exports.tiles.folders import export_folder
 from tests.exports import KEY, PoolSource, bundle_of, report_of
 from tests.pool_log import PoolLog
 from tests.unit.test_replay import HISTORY

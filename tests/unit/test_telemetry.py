@@ -31,8 +31,8 @@ from moiety.telemetry.schema import violations
 from moiety.telemetry.sessions import VIOLATIONS_MAX, session_of
 from moiety.v1 import usage_pb2, usage_pb2_grpc
 from services.cli.app import main
-from services.cli.exits import Exit, InputError
-from services.cli.telemetry import read_domains
+from services.cli.base.exits import Exit, InputError
+from services.cli.pools.telemetry import read_domains
 
 EXAMPLE = Path(__file__).parents[2] / "docs/examples/telemetry.ndjson"
 DOCUMENTS: list[dict[str, Any]] = [json.loads(line) for line in EXAMPLE.read_text("utf-8").splitlines()]

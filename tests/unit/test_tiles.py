@@ -4,12 +4,8 @@ from collections import Counter
 
 import pytest
 
-from ledger.checkpoint import Checkpoint, sign_checkpoint
 from ledger.errors import FormatError, ProofError, SignatureError
-from ledger.log_proofs import LogProof
-from ledger.merkle import Coordinate, inclusion_proof, leaf_hash, root
-from ledger.note_keys import SigningKey
-from ledger.tiles import (
+from ledger.files.tiles import (
     Bundle,
     Tile,
     bundles,
@@ -22,7 +18,11 @@ from ledger.tiles import (
     tile_of,
     tiles,
 )
-from ledger.witnessing import AddCheckpoint, parse_size
+from ledger.log.checkpoint import Checkpoint, sign_checkpoint
+from ledger.log.merkle import Coordinate, inclusion_proof, leaf_hash, root
+from ledger.log.note_keys import SigningKey
+from ledger.log.proof_files import LogProof
+from ledger.log.witnessing import AddCheckpoint, parse_size
 
 LOG = SigningKey("log.example/pools/folk", bytes(32))
 LEAVES = [leaf_hash(bytes([number])) for number in range(5)]

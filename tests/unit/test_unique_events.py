@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ledger import unique_events
-from ledger.unique_events import Conflict, UniqueEvents
+from audit import unique_events
+from audit.unique_events import Conflict, UniqueEvents
 from tests.memory_spill import MemorySpill
 
 

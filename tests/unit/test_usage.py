@@ -9,10 +9,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from ledger.arrow_stream import messages
-from ledger.batch_format import read_columns
 from ledger.errors import InvalidInputError
-from ledger.usage import (
+from ledger.usage.arrow_stream import messages
+from ledger.usage.format import read_columns
+from ledger.usage.shares import (
     AI_ONLY,
     HUMAN_AI,
     MAX_BODY_BYTES,

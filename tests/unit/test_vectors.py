@@ -13,15 +13,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger.leaves import UsageContent
-from ledger.merkle import root
-from ledger.note_keys import VerifierKey
-from ledger.static_log import StaticLog
+from audit.files import open_files
+from audit.findings import Step
+from audit.pool_fold import CONTENTS
+from audit.receipt import check_receipt
+from audit.static_log import StaticLog
+from ledger.log.leaves import UsageContent
+from ledger.log.merkle import root
+from ledger.log.note_keys import VerifierKey
 from payout.apportionment import apportion
-from payout.findings import Step
-from payout.pool_fold import CONTENTS
-from payout.receipt import check_receipt
-from services.static_files.archives import open_files
 from tests.exports import report_of
 from tests.independent import verifier
 from tests.vectors.make import FOLDER, ROOT_SIZES, write

@@ -13,19 +13,19 @@ from typing import Any
 
 import pytest
 
-from ledger.checkpoint import Checkpoint, sign_checkpoint
+from audit.files import SpillFolder
+from audit.findings import Finding, Step
+from audit.verification_fold import Means
 from ledger.errors import NotFoundError
-from ledger.leaves import UsageContent, decode_positions, encode_positions
-from ledger.merkle import EMPTY_ROOT
-from ledger.note_keys import SigningKey
-from ledger.static_files import BALANCES, CHECKPOINT, JOURNAL, MAX_FILE_BYTES, body_path, digest_at
-from ledger.usage import AI_ONLY
-from payout.findings import Finding, Step
+from ledger.files.layout import BALANCES, CHECKPOINT, JOURNAL, MAX_FILE_BYTES, body_path, digest_at
+from ledger.log.checkpoint import Checkpoint, sign_checkpoint
+from ledger.log.leaves import UsageContent, decode_positions, encode_positions
+from ledger.log.merkle import EMPTY_ROOT
+from ledger.log.note_keys import SigningKey
+from ledger.usage.shares import AI_ONLY
 from payout.rounds import Decision, RoundContent
 from payout.statement import parse_statement, render_statement
-from payout.verification_fold import Means
-from services.static_files.archives import SpillFolder
-from services.static_files.bundles import write_bundle
+from services.exports.tiles.bundles import write_bundle
 from tests.batches import Event, event_id
 from tests.exports import KEY, ORIGIN, PoolSource, bundle_of, report_of, steps_of
 from tests.pool_log import PoolLog, totals

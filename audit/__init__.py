@@ -1,0 +1,1 @@
+"""Whether what a log says follows: replay, verification, and the check of the database."""

@@ -1,0 +1,63 @@
+"""The body of a usage leaf, held against its entry: which events of it were accepted, and what they weigh."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from audit.divergence import DivergedError, Divergence, LogReader, checked_body, require_same
+from ledger.errors import InvalidInputError, LedgerCorruptError
+from ledger.log.leaves import UsageContent, decode_positions
+from ledger.usage.reading import Reading
+from ledger.usage.shares import BoolArray, UsageBatch, are_distinct, first_occurrences
+from ledger.usage.weights import BatchWeights, weigh
+
+
+class WeighedBatch(NamedTuple):
+    """A usage leaf's batch: its events, which of them were accepted, and the weights of these."""
+
+    batch: UsageBatch
+    accepted: BoolArray
+    weights: BatchWeights
+
+
+def weighed_batch(log: LogReader, leaf_index: int, content: UsageContent, reading: Reading) -> WeighedBatch:
+    """The batch in a usage leaf's body, weighed. It reads nothing else, so threads may do it."""
+    batch, accepted = accepted_batch(log, leaf_index, content, reading)
+    return WeighedBatch(batch, accepted, weigh(batch, accepted))
+
+
+def accepted_batch(
+    log: LogReader, leaf_index: int, content: UsageContent, reading: Reading
+) -> tuple[UsageBatch, BoolArray]:
+    """The batch in a usage leaf's body, and which of its events were accepted."""
+    body = checked_body(log, leaf_index, "body_sha256", content.body_sha256)
+    require_same(leaf_index, "body_bytes", content.body_bytes, len(body))
+    try:
+        batch = reading.usage(body)
+    except InvalidInputError as error:
+        raise DivergedError(Divergence(leaf_index, "body", "a valid batch", str(error))) from None
+    accepted = ~mask_of(leaf_index, "duplicates", content.duplicates, len(batch))
+    if not are_distinct(batch):
+        first, _ = first_occurrences(batch)
+        repeated = np.flatnonzero(accepted & ~first)
+        require_same(leaf_index, "duplicates", "[]", str(repeated.tolist()))
+    require_same(leaf_index, "accepted", content.accepted, int(np.count_nonzero(accepted)))
+    return batch, accepted
+
+
+def positions_of(leaf_index: int, figure: str, logged: str) -> list[int]:
+    """The positions that a leaf names, or a divergence."""
+    try:
+        return decode_positions(logged)
+    except LedgerCorruptError as error:
+        raise DivergedError(Divergence(leaf_index, figure, logged, str(error))) from None
+
+
+def mask_of(leaf_index: int, figure: str, logged: str, events: int) -> BoolArray:
+    """(events,) whether a leaf names each position, or a divergence where it names one beyond."""
+    positions = positions_of(leaf_index, figure, logged)
+    if positions and positions[-1] >= events:
+        raise DivergedError(Divergence(leaf_index, figure, str(positions[-1]), f"positions below {events}"))
+    mask = np.zeros(events, dtype=np.bool_)
+    mask[positions] = True
+    return mask

@@ -1,0 +1,258 @@
+"""Where a pool's static files lie on this machine: in a folder, or in one uncompressed tar archive of the same paths.
+
+An archive is POSIX ustar with nothing in it but files and nothing said of them but name and size, so the same log gives
+the same bytes.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from array import array
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+from shutil import copyfileobj
+from tempfile import TemporaryDirectory
+from typing import IO, Final, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from ledger.errors import FormatError, NotFoundError
+from ledger.files.layout import MAX_FILE_BYTES, digest_at, require_known_path
+
+_BLOCK: Final = 512
+_CHUNK_BYTES: Final = 2**20
+_END: Final = bytes(2 * _BLOCK)
+_MAX_NAME: Final = 100
+_ARCHIVE: Final = "archive"
+
+UInt64Array = npt.NDArray[np.uint64]
+
+
+class FolderFiles:
+    """The static files in a folder. What else lies there is left alone."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def read(self, path: str, *, bytes_max: int = MAX_FILE_BYTES) -> bytes:
+        """A whole file; NotFoundError where there is none, FormatError where it is longer."""
+        try:
+            with (self._folder / path).open("rb") as file:
+                data = file.read(bytes_max + 1)
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            raise NotFoundError(path) from None
+        return _bounded(data, path, bytes_max)
+
+    def chunks(self, path: str) -> Iterator[bytes]:
+        """A file in pieces; NotFoundError where there is none."""
+        try:
+            with (self._folder / path).open("rb") as file:
+                while chunk := file.read(_CHUNK_BYTES):
+                    yield chunk
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            raise NotFoundError(path) from None
+
+    def close(self) -> None:
+        """Nothing is kept open."""
+
+
+class ArchiveFiles:
+    """The static files in an archive: 16 bytes of memory for each body. Reads from several threads do not disturb.
+
+    Raises:
+        FormatError: it is no such archive, holds a file twice, or one that is no part of a log.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("rb")
+        try:
+            self._size = path.stat().st_size
+            self._places, self._prefixes, self._offsets = self._index()
+            self._require_no_body_twice()
+        except BaseException:
+            self._file.close()
+            raise
+
+    def _index(self) -> tuple[dict[str, int], UInt64Array, UInt64Array]:
+        """Where headers are: of files by path; of bodies by the first eight bytes of their hashes, in order."""
+        places: dict[str, int] = {}
+        prefixes, offsets = array("Q"), array("Q")
+        for name, offset in self._scan():
+            digest = digest_at(name)
+            if digest is not None:
+                prefixes.append(_prefix(digest))
+                offsets.append(offset)
+            elif places.setdefault(name, offset) != offset:
+                raise FormatError(name, "is in the archive twice")
+        found = np.frombuffer(prefixes, dtype=np.uint64)
+        order = np.argsort(found, kind="stable")
+        return places, found[order], np.frombuffer(offsets, dtype=np.uint64)[order]
+
+    def read(self, path: str, *, bytes_max: int = MAX_FILE_BYTES) -> bytes:
+        """A whole file; NotFoundError where there is none, FormatError where it is longer."""
+        start, size = self._find(path)
+        return _bounded(self._read_at(start, min(size, bytes_max + 1)), path, bytes_max)
+
+    def chunks(self, path: str) -> Iterator[bytes]:
+        """A file in pieces; NotFoundError where there is none."""
+        start, size = self._find(path)
+        for place in range(start, start + size, _CHUNK_BYTES):
+            yield self._read_at(place, min(_CHUNK_BYTES, start + size - place))
+
+    def close(self) -> None:
+        """Close the archive."""
+        self._file.close()
+
+    def _scan(self) -> Iterator[tuple[str, int]]:
+        """Name of each file and place of its header. Nothing may stand between and behind them."""
+        place, padding = 0, 0
+        while True:
+            read = self._read_at(place - padding, padding + _BLOCK)
+            if any(read[:padding]):
+                raise FormatError(_ARCHIVE, f"holds something before byte {place}")
+            if not any(read):
+                break
+            name, size = parse_header(read[padding:])
+            yield require_known_path(name), place
+            padding = -size % _BLOCK
+            place += _BLOCK + size + padding
+            if place > self._size:
+                raise FormatError(name, "is cut off")
+        while rest := self._read_at(place, min(_CHUNK_BYTES, self._size - place)):
+            if any(rest):
+                raise FormatError(_ARCHIVE, "goes on after its end")
+            place += len(rest)
+
+    def _find(self, path: str) -> tuple[int, int]:
+        """Where a file's content begins, and its size."""
+        for offset in self._candidates(path):
+            name, size = parse_header(self._read_at(offset, _BLOCK))
+            if name == path:
+                return offset + _BLOCK, size
+        raise NotFoundError(path)
+
+    def _candidates(self, path: str) -> list[int]:
+        digest = digest_at(path)
+        if digest is None:
+            return [self._places[path]] if path in self._places else []
+        prefix = np.uint64(_prefix(digest))
+        first, last = (int(np.searchsorted(self._prefixes, prefix, side)) for side in ("left", "right"))
+        found: list[int] = self._offsets[first:last].tolist()
+        return found
+
+    def _require_no_body_twice(self) -> None:
+        for at in np.flatnonzero(self._prefixes[1:] == self._prefixes[:-1]).tolist():
+            one, other = (parse_header(self._read_at(int(self._offsets[place]), _BLOCK))[0] for place in (at, at + 1))
+            if one == other:
+                raise FormatError(one, "is in the archive twice")
+
+    def _read_at(self, place: int, size: int) -> bytes:
+        data = os.pread(self._file.fileno(), size, place) if size > 0 else b""
+        if len(data) < size:
+            raise FormatError(_ARCHIVE, f"is cut off at byte {place + len(data)}")
+        return data
+
+
+class ArchiveWriter:
+    """Writes files one after the other into an archive."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+
+    def write(self, path: str, data: bytes) -> None:
+        """Add a file."""
+        self._file.write(header(path, len(data)))
+        self._file.write(data)
+        self._file.write(bytes(-len(data) % _BLOCK))
+
+    def write_from(self, path: str, source: IO[bytes]) -> None:
+        """Add a file of any size from what was written to another one."""
+        size = source.tell()
+        source.seek(0)
+        self._file.write(header(path, size))
+        copyfileobj(source, self._file, _CHUNK_BYTES)
+        self._file.write(bytes(-size % _BLOCK))
+
+    def finish(self) -> None:
+        """End the archive."""
+        self._file.write(_END)
+
+
+def open_files(path: Path) -> FolderFiles | ArchiveFiles:
+    """The static files at a path: a folder's, or an archive's."""
+    return FolderFiles(path) if path.is_dir() else ArchiveFiles(path)
+
+
+def header(name: str, size: int) -> bytes:
+    """The ustar header of a file."""
+    unsigned = struct.pack(
+        "100s8s8s8s12s12s8s1s100s6s2s247x", name.encode("ascii"), b"0000644\0", b"0000000\0", b"0000000\0",
+        b"%011o\0" % size, b"00000000000\0", b" " * 8, b"0", b"", b"ustar\0", b"00",
+    )  # fmt: skip
+    return unsigned[:148] + b"%06o\0 " % sum(unsigned) + unsigned[156:]
+
+
+def parse_header(block: bytes) -> tuple[str, int]:
+    """Name and size of the file under a header; FormatError where it is not one that `header` gives."""
+    try:
+        name = block[:_MAX_NAME].rstrip(b"\0").decode("ascii")
+        size = int(block[124:135], 8)
+    except ValueError:
+        raise FormatError(_ARCHIVE, "holds a header that is not of a file") from None
+    if size < 0 or header(name, size) != block:
+        raise FormatError(_ARCHIVE, f"holds a header that is not of a file: {name!r}")
+    return name, size
+
+
+class DiskSpill:
+    """Records in files of a folder, one for each part."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def append(self, part: int, data: bytes) -> None:
+        """Add to a part."""
+        with (self._folder / str(part)).open("ab") as file:
+            file.write(data)
+
+    def read(self, part: int, chunk_bytes: int) -> Iterator[bytes]:
+        """A part again, in pieces of this many bytes and a last one."""
+        path = self._folder / str(part)
+        if not path.exists():
+            return
+        with path.open("rb") as file:
+            while chunk := file.read(chunk_bytes):
+                yield chunk
+
+
+class SpillFolder:
+    """A temporary folder for spills, deleted with all that they hold when it is left."""
+
+    def __init__(self, inside: Path | None = None) -> None:
+        self._folder = TemporaryDirectory(prefix="moiety-verify-", dir=inside)
+        self._numbers = count()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._folder.cleanup()
+
+    def new(self) -> DiskSpill:
+        """A spill of its own; threads may ask for one."""
+        folder = Path(self._folder.name) / str(next(self._numbers))
+        folder.mkdir()
+        return DiskSpill(folder)
+
+
+def _prefix(digest: bytes) -> int:
+    return int.from_bytes(digest[:8], "big")
+
+
+def _bounded(data: bytes, path: str, bytes_max: int) -> bytes:
+    if len(data) > bytes_max:
+        raise FormatError(path, f"has more than {bytes_max} bytes")
+    return data

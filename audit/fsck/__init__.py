@@ -1,0 +1,20 @@
+"""A check of the live database: every row of every pool held against what follows from the pool's log.
+
+`read_registry` gives the pools, `check_pool` checks one of them, `check_strays` finds rows of none. All are to be
+called in one transaction that sees one state, such as `Database.snapshot`.
+"""
+
+from audit.fsck.check import check_pool
+from audit.fsck.registry import Registry, check_strays, read_registry
+from audit.fsck.report import LISTED_MAX, CheckProgress, CheckReport, RowFinding
+
+__all__ = [
+    "LISTED_MAX",
+    "CheckProgress",
+    "CheckReport",
+    "Registry",
+    "RowFinding",
+    "check_pool",
+    "check_strays",
+    "read_registry",
+]

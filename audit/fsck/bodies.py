@@ -1,0 +1,96 @@
+"""Bodies: each that a leaf names is there and has its hash, and there is none that no leaf names."""
+
+from hashlib import sha256
+from typing import Any
+
+import numpy as np
+import sqlalchemy as sa
+
+from audit.divergence import Divergence
+from audit.fsck.report import CheckReport
+from audit.fsck.rows import stored_rows
+from audit.store.snapshot_log import SnapshotLog
+from ledger.errors import NotFoundError
+from ledger.log.leaves import Content, MembershipContent, UsageContent
+from ledger.log.merkle import HASH_BYTES
+from ledger.store import tables as lt
+from payout.rounds import RoundContent
+
+
+class BodyRows:
+    """A pool's rows of `body`. It holds the hashes that leaves name, 32 bytes each."""
+
+    def __init__(self, log: SnapshotLog, report: CheckReport) -> None:
+        self._log, self._report = log, report
+        self._named = bytearray()
+
+    def follow(self, content: Content) -> None:
+        """Take in which bodies a leaf names, and check those that the fold does not read itself."""
+        for digest in named_by(content):
+            self._named += digest
+            if not isinstance(content, UsageContent):
+                self._check(digest)
+
+    def _check(self, digest: bytes) -> None:
+        try:
+            body = self._log.body(digest)
+        except NotFoundError:
+            self.add_missing(digest)
+            return
+        if sha256(body).digest() != digest:
+            self.add_other(digest, sha256(body).hexdigest())
+
+    def add_missing(self, digest: bytes) -> None:
+        """A body that a leaf names is not there."""
+        self._report.add(lt.body.name, f"sha256={digest.hex()}", "row", "none", "a leaf names it")
+
+    def add_other(self, digest: bytes, actual: str) -> None:
+        """What is stored under a hash has another."""
+        self._report.add(
+            lt.body.name, f"sha256={digest.hex()}", "bytes", f"SHA-256 {actual}", f"SHA-256 {digest.hex()}"
+        )
+
+    def takes(self, divergence: Divergence) -> bool:
+        """Whether a divergence of the fold is about a body, which is then added as a finding."""
+        try:
+            digest = bytes.fromhex(divergence.logged)
+        except ValueError:
+            return False
+        if not divergence.figure.endswith("_sha256") or len(digest) != HASH_BYTES:
+            return False
+        if divergence.figure == "weights_sha256":
+            # That is what a round says of its weights; whether the body has this hash was checked apart.
+            return False
+        try:
+            self.add_other(digest, bytes.fromhex(divergence.replayed).hex())
+        except ValueError:
+            self.add_missing(digest)
+        return True
+
+    def finish(self, connection: sa.Connection, pool_id: int) -> None:
+        """Bodies that no leaf names."""
+        named = np.unique(np.frombuffer(bytes(self._named), dtype=f"S{HASH_BYTES}")) if self._named else None
+        query = sa.select(lt.body.c.sha256).where(lt.body.c.pool_id == pool_id)
+        for row in stored_rows(connection, query):
+            self._report.count(lt.body.name)
+            digest = row["sha256"]
+            if named is None or not _is_among(digest, named):
+                self._report.add(lt.body.name, f"sha256={digest.hex()}", "row", "there", "no leaf names it")
+
+
+def _is_among(digest: bytes, named: Any) -> bool:
+    wanted = np.array([digest], dtype=named.dtype)
+    place = int(np.searchsorted(named, wanted)[0])
+    return len(digest) == HASH_BYTES and place < len(named) and bool(named[place] == wanted[0])
+
+
+def named_by(content: Content) -> list[bytes]:
+    """The hashes of the bodies that a leaf's content commits to."""
+    match content:
+        case UsageContent(body_sha256=digest) | MembershipContent(body_sha256=digest):
+            return [bytes.fromhex(digest)]
+        case RoundContent():
+            digests = (content.registry_sha256, content.statement_sha256, content.weights_sha256)
+            return [bytes.fromhex(digest) for digest in digests]
+        case _:
+            return []

@@ -1,0 +1,259 @@
+"""The check of a pool: its log folded from entries and bodies, and every table held against what follows.
+
+1. Each leaf's hash, the nodes that it completes, and at the end the head, are recomputed from the entries.
+2. The entries are folded; bodies have their hashes, batches are weighed again, rounds distributed again.
+3. After each leaf, the rows that name it are held against those that follow from it.
+4. What is left in the tables then follows from nothing.
+"""
+
+import secrets
+from collections.abc import Callable, Generator
+from functools import partial
+from typing import Any
+
+import sqlalchemy as sa
+
+from audit.batch_check import WeighedBatch
+from audit.divergence import DivergedError, Divergence
+from audit.fsck.bodies import BodyRows
+from audit.fsck.checkpoints import CheckpointRows
+from audit.fsck.events import EventRows
+from audit.fsck.numbers import Numbers
+from audit.fsck.projections import PROJECTIONS, Followed
+from audit.fsck.registry import Registry, check_pool_row
+from audit.fsck.report import CheckProgress, CheckReport, shown_row
+from audit.fsck.rounds import Rounds
+from audit.fsck.rows import LeafRows, Row, add_extra, compare, find_row, key_of
+from audit.fsck.tree import Tree
+from audit.fsck.weights import Owner, WeightRows
+from audit.pool_fold import CONTENTS, PoolFold
+from audit.store.snapshot_log import SnapshotLog
+from audit.unique_events import Spill, UniqueEvents
+from ledger.errors import LedgerCorruptError
+from ledger.journal import Transfer
+from ledger.log.leaves import Content, EncodedLeaf, Leaf, RetractionContent, UsageContent, decode
+from ledger.log.merkle import leaf_hash
+from ledger.store import tables as lt
+from ledger.store.log import PoolRef
+from payout.policy import PoolContent
+from payout.rounds import DecisionContent
+
+
+def check_pool(
+    connection: sa.Connection, pool: PoolRef, registry: Registry, new_spill: Callable[[], Spill]
+) -> Generator[CheckProgress, None, CheckReport]:
+    """Check every table of a pool; yields progress, returns the report.
+
+    The connection's transaction must see one state throughout. `new_spill` makes room for records of events.
+    """
+    check = _PoolCheck(connection, pool, registry, new_spill)
+    yield from check.run()
+    return check.report
+
+
+class _PoolCheck:
+    def __init__(
+        self, connection: sa.Connection, pool: PoolRef, registry: Registry, new_spill: Callable[[], Spill]
+    ) -> None:
+        self._connection, self._pool, self._registry = connection, pool, registry
+        self.report = CheckReport(pool.name)
+        pool_id = pool.pool_id
+        self._leaves = LeafRows(connection, pool_id, lt.leaf)
+        self._tables = {each.table.name: LeafRows(connection, pool_id, each.table) for each in PROJECTIONS}
+        self._tree = Tree(connection, pool_id, self.report)
+        self._checkpoints = CheckpointRows(connection, pool_id, self.report)
+        self._log = SnapshotLog(connection, PoolRef(pool_id, _name_in_log(connection, pool), pool.currency))
+        self._fold = PoolFold(self._log, observe=self._see, observe_retraction=self._see, move=self._move)
+        self._rounds = Rounds(connection, pool_id, self._log, self._fold, self._diverged)
+        self._bodies = BodyRows(self._log, self.report)
+        self._numbers = Numbers()
+        self._events = EventRows(connection, pool_id, self.report)
+        self._weights = WeightRows(connection, pool_id, registry.collective_ids, self.report)
+        self._unique = UniqueEvents(new_spill, secrets.randbits(64))
+        self._find = partial(find_row, connection, pool_id)
+        self._doubtful: list[int] = []
+        """Leaves whose weights could not be recomputed."""
+        self._weighed: WeighedBatch | None = None
+        self._transfers: list[Transfer] = []
+
+    def run(self) -> Generator[CheckProgress, None, None]:
+        """Take in all leaves, then see what is left."""
+        while (row := self._next_leaf()) is not None:
+            sound = self._tree.take(row)
+            self._checkpoints.check(self._tree.frontier)
+            if self.report.unfollowed_from is None:
+                if sound:
+                    self._follow(row)
+                else:
+                    self.report.unfollowed_from = row["leaf_index"]
+            self.report.leaves += 1
+            total = self._tree.head["size"] if self._tree.head else self.report.leaves
+            yield CheckProgress(self._pool.name, self.report.leaves, total, self._fold.shares)
+        self._finish()
+
+    def _next_leaf(self) -> Row | None:
+        if self._tree.ends_here():
+            return None
+        found = None
+        for row in self._leaves.take(self._tree.frontier.size):
+            if row["leaf_index"] == self._tree.frontier.size:
+                found = row
+            else:
+                add_extra(self.report, lt.leaf, row)
+        self.report.count(lt.leaf.name, int(found is not None))
+        return found
+
+    # What follows from a leaf.
+
+    def _follow(self, row: Row) -> None:
+        index, entry = row["leaf_index"], row["entry"]
+        self._weighed, self._transfers = None, []
+        self._rounds.end_at(index, self._doubtful)
+        leaf = self._folded(EncodedLeaf(index, entry, leaf_hash(entry)))
+        if leaf is None:
+            self.report.unfollowed_from = index
+            return
+        stored = {name: rows.take(index) for name, rows in self._tables.items()}
+        self._bodies.follow(leaf.content)
+        match leaf.content:
+            case PoolContent():
+                check_pool_row(self._connection, self._pool, leaf, self.report)
+            case UsageContent():
+                self._follow_batch(leaf, stored[lt.batch.name])
+            case RetractionContent():
+                self._follow_retraction(leaf, stored[lt.retraction.name])
+            case DecisionContent():
+                self._rounds.follow(leaf)
+        touched = {account for each in self._transfers for account in (each.from_account, each.to_account)}
+        followed = Followed(
+            leaf,
+            self._registry.platform_ids,
+            self._numbers.of_batch,
+            self._transfers,
+            {account: self._fold.balances[account] for account in sorted(touched)},
+        )
+        for projection in PROJECTIONS:
+            name = projection.table.name
+            compare(self.report, projection.table, stored[name], projection.rows(followed), self._find)
+
+    def _folded(self, encoded: EncodedLeaf) -> Leaf[Any] | None:
+        """The leaf, taken in; None where it cannot be said what follows from it and from those after it."""
+        try:
+            return self._fold.fold(encoded, weigh_from=0)
+        except DivergedError as diverged:
+            content = _content(encoded.entry)
+            self._diverged(diverged.divergence)
+            if self._fold.frontier.size == encoded.index or not isinstance(
+                content, UsageContent | RetractionContent | DecisionContent
+            ):
+                return None
+            if not isinstance(content, DecisionContent):
+                self._doubtful.append(encoded.index)
+            return self._fold.read(encoded)
+
+    def _diverged(self, divergence: Divergence) -> None:
+        if not self._bodies.takes(divergence):
+            line = f" line={divergence.line}" if divergence.line else ""
+            key = f"leaf_index={divergence.leaf_index}{line}"
+            self.report.add(lt.leaf.name, key, divergence.figure, divergence.logged, divergence.replayed)
+
+    def _see(self, _leaf: Leaf[Any], weighed: WeighedBatch) -> None:
+        self._weighed = weighed
+
+    def _move(self, _leaf_index: int, transfers: list[Transfer]) -> None:
+        self._transfers = transfers
+
+    def _follow_batch(self, leaf: Leaf[UsageContent], rows: list[Row]) -> None:
+        content, weighed = leaf.content, self._weighed
+        number: int | None = rows[0]["batch_number"] if len(rows) == 1 else None
+        platform_id = self._registry.require_platform(content.platform, leaf.index, self.report)
+        if weighed is not None:
+            self.report.events += len(weighed.batch)
+            self._unique.add(content.platform, leaf.index, weighed.batch.event_ids, weighed.accepted)
+            self._registry.require_collectives(weighed.batch.collectives, leaf.index, self.report)
+            if platform_id is not None:
+                number = self._events.check(weighed.batch.event_ids[weighed.accepted], platform_id, number)
+            if number is not None:
+                self._weights.check(None, content, weighed, number)
+        if number is not None:
+            self._numbers.add_batch(leaf.index, number)
+
+    def _follow_retraction(self, leaf: Leaf[RetractionContent], rows: list[Row]) -> None:
+        self._registry.require_platform(leaf.content.platform, leaf.index, self.report)
+        for row in rows:
+            self._numbers.add_retraction(row["weights_number"])
+        if len(rows) == 1 and self._weighed is not None:
+            (encoded,) = self._log.leaves(leaf.content.batch_leaf, leaf.content.batch_leaf + 1)
+            usage: UsageContent = self._fold.read(encoded).content
+            owner = Owner(lt.retraction.name, shown_row(rows[0], key_of(lt.retraction)), "weights_number")
+            self._weights.check(owner, usage, self._weighed, rows[0]["weights_number"])
+
+    # What is left.
+
+    def _finish(self) -> None:
+        whole, size = self._end_of_log()
+        self._tree.finish(whole=whole)
+        self._checkpoints.finish(size)
+        unfollowed = self.report.unfollowed_from
+        for projection in PROJECTIONS:
+            table = projection.table
+            for place, row in self._tables[table.name].rest():
+                if unfollowed is None or not unfollowed <= place < size:
+                    compare(self.report, table, [row], [])
+                elif table is lt.batch:
+                    self._numbers.add_unfollowed(row["batch_number"])
+                elif table is lt.retraction:
+                    self._numbers.add_retraction(row["weights_number"])
+        self._events.finish(self._numbers.of_batches())
+        self._weights.finish(self._numbers.of_all())
+        if unfollowed is None:
+            self._bodies.finish(self._connection, self._pool.pool_id)
+        if unfollowed is None and not self._doubtful:
+            self._check_unique()
+
+    def _end_of_log(self) -> tuple[bool, int]:
+        """Whether the log has no hole, and how many leaves it has, or had."""
+        index, head, ended = self._tree.frontier.size, self._tree.head, self._tree.ends_here()
+        beyond = 0
+        for place, row in self._leaves.rest():
+            beyond = place + 1
+            if ended:
+                add_extra(self.report, lt.leaf, row)
+        if ended:
+            return True, index
+        lost = head is not None and head["size"] > index and head["frontier"] != self._tree.frontier.to_bytes()
+        if not beyond and not lost:
+            return True, index
+        size = max(beyond, head["size"] if head else 0)
+        self.report.add(lt.leaf.name, f"leaf_index={index}", "row", "none", f"a leaf: the log has {size}")
+        self.report.unfollowed_from = index if self.report.unfollowed_from is None else self.report.unfollowed_from
+        return False, size
+
+    def _check_unique(self) -> None:
+        conflict = self._unique.first_conflict()
+        if conflict is None:
+            return
+        follows = "the first with its id"
+        if conflict.earlier is not None:
+            leaf_index, position = conflict.earlier
+            follows = f"a duplicate of event {position} in leaf {leaf_index}"
+        figure = f"event {conflict.position}, {conflict.event_id.hex()}"
+        said = "accepted" if conflict.accepted else "a duplicate"
+        self.report.add(lt.leaf.name, f"leaf_index={conflict.leaf_index}", figure, said, follows)
+
+
+def _content(entry: bytes) -> Content | None:
+    try:
+        return decode(entry, CONTENTS).content
+    except LedgerCorruptError:
+        return None
+
+
+def _name_in_log(connection: sa.Connection, pool: PoolRef) -> str:
+    """The pool's name by its first leaf, so that another one in its row is a finding and no end of the check."""
+    query = sa.select(lt.leaf.c.entry).where(lt.leaf.c.pool_id == pool.pool_id, lt.leaf.c.leaf_index == 0)
+    entry = connection.execute(query).scalar()
+    try:
+        return pool.name if entry is None else decode(bytes(entry), CONTENTS).pool
+    except LedgerCorruptError:
+        return pool.name

@@ -1,0 +1,170 @@
+"""Which rows follow from a leaf. A table that projects leaves is added here, as one more `Projection`."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from audit.fsck.rows import UNSAID, Row
+from ledger.journal import Transfer
+from ledger.log.leaves import (
+    GrantContent,
+    Leaf,
+    MembershipContent,
+    MethodContent,
+    PaymentContent,
+    ReleaseContent,
+    RetractionContent,
+    RevenueContent,
+    UsageContent,
+)
+from ledger.store import tables as lt
+from payout.policy import PolicyContent, PoolContent
+from payout.rounds import DecisionContent, PostingContent, RoundContent
+from payout.store import tables as t
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """A leaf that the fold took in, and what followed from it."""
+
+    leaf: Leaf[Any]
+    platform_ids: dict[str, int]
+    batch_number: Callable[[int], int | None]
+    """The number of the batch at a leaf, where it is known."""
+    transfers: list[Transfer] = field(default_factory=list)
+    balances: dict[str, int] = field(default_factory=dict)
+    """After the leaf, of the accounts that it touched."""
+
+    def platform_id(self, name: str) -> object:
+        """A platform's number; a platform that is not registered is a finding of its own."""
+        return self.platform_ids.get(name, UNSAID)
+
+
+@dataclass(frozen=True, slots=True)
+class Projection:
+    """A table, each row of which follows from the leaf that its `leaf_index` names."""
+
+    table: sa.Table
+    rows: Callable[[Followed], Iterator[Row]]
+
+
+def _policies(at: Followed) -> Iterator[Row]:
+    match at.leaf.content:
+        case PoolContent():
+            yield {"version": 1, "leaf_index": at.leaf.index}
+        case PolicyContent(version=version):
+            yield {"version": version, "leaf_index": at.leaf.index}
+
+
+def _methods(at: Followed) -> Iterator[Row]:
+    match at.leaf.content:
+        case MethodContent(method=name, version=version):
+            yield {"name": name, "version": version, "leaf_index": at.leaf.index}
+
+
+def _memberships(at: Followed) -> Iterator[Row]:
+    match at.leaf.content:
+        case MembershipContent(membership=name, version=version):
+            yield {"name": name, "version": version, "leaf_index": at.leaf.index}
+
+
+def _batches(at: Followed) -> Iterator[Row]:
+    match at.leaf.content:
+        case UsageContent(platform=platform, batch_id=batch_id, body_sha256=digest):
+            number = at.batch_number(at.leaf.index)
+            yield {
+                "platform_id": at.platform_id(platform),
+                "batch_id": batch_id,
+                "batch_number": UNSAID if number is None else number,
+                "body_sha256": bytes.fromhex(digest),
+                "leaf_index": at.leaf.index,
+            }
+
+
+def _retractions(at: Followed) -> Iterator[Row]:
+    match at.leaf.content:
+        case RetractionContent(platform=platform, request_id=request_id, batch_leaf=batch_leaf):
+            number = at.batch_number(batch_leaf)
+            yield {
+                "platform_id": at.platform_id(platform),
+                "request_id": request_id,
+                "batch_number": UNSAID if number is None else number,
+                "request_sha256": UNSAID,
+                "weights_number": UNSAID,
+                "leaf_index": at.leaf.index,
+            }
+
+
+def _revenues(at: Followed) -> Iterator[Row]:
+    match at.leaf.content:
+        case RevenueContent(platform=platform, request_id=request_id):
+            row = {"request_id": request_id, "leaf_index": at.leaf.index}
+            yield {"platform_id": at.platform_id(platform), **row}
+
+
+def _movements(at: Followed) -> Iterator[Row]:
+    match at.leaf.content:
+        case PaymentContent() | ReleaseContent() | GrantContent():
+            yield {"request_id": at.leaf.content.request_id, "leaf_index": at.leaf.index}
+
+
+def _rounds(at: Followed) -> Iterator[Row]:
+    match at.leaf.content:
+        case RoundContent(number=number, request_id=request_id, end=end, fire_times=fire_times):
+            yield {
+                "number": number,
+                "request_id": request_id,
+                "end_size": end,
+                "last_fire_time": None
+                if fire_times is None
+                else datetime.fromisoformat(fire_times.last).astimezone(UTC),
+                "leaf_index": at.leaf.index,
+            }
+
+
+def _decisions(at: Followed) -> Iterator[Row]:
+    match at.leaf.content:
+        case DecisionContent(round=number):
+            yield {"number": number, "leaf_index": at.leaf.index}
+
+
+def _postings(at: Followed) -> Iterator[Row]:
+    match at.leaf.content:
+        case PostingContent(round=number):
+            yield {"number": number, "leaf_index": at.leaf.index}
+
+
+def _transfers(at: Followed) -> Iterator[Row]:
+    for ordinal, transfer in enumerate(at.transfers):
+        yield {
+            "leaf_index": at.leaf.index,
+            "ordinal": ordinal,
+            "from_account": transfer.from_account,
+            "to_account": transfer.to_account,
+            "amount_minor": transfer.amount_minor,
+            "purpose": transfer.purpose.value,
+        }
+
+
+def _balances(at: Followed) -> Iterator[Row]:
+    for account, amount_minor in at.balances.items():
+        yield {"account": account, "leaf_index": at.leaf.index, "amount_minor": amount_minor}
+
+
+PROJECTIONS: Final = (
+    Projection(t.policy, _policies),
+    Projection(lt.method, _methods),
+    Projection(lt.membership, _memberships),
+    Projection(lt.batch, _batches),
+    Projection(lt.retraction, _retractions),
+    Projection(lt.revenue, _revenues),
+    Projection(lt.movement, _movements),
+    Projection(t.round_, _rounds),
+    Projection(t.decision, _decisions),
+    Projection(t.posting, _postings),
+    Projection(lt.transfer, _transfers),
+    Projection(lt.balance, _balances),
+)

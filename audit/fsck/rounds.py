@@ -1,0 +1,69 @@
+"""Rounds: each is distributed again from what was folded, and its decision keeps to its policy."""
+
+from collections.abc import Callable
+from typing import Any
+
+import sqlalchemy as sa
+
+from audit.divergence import DivergedError, Divergence, LogReader
+from audit.fsck.rows import stored_rows
+from audit.pool_fold import CONTENTS, PoolFold
+from audit.replay import check_decision, check_round
+from ledger.errors import InvalidInputError, LedgerCorruptError
+from ledger.log.leaves import Leaf, decode
+from ledger.store import tables as lt
+from payout.policy import Policy, policy_in_force
+from payout.rounds import DecisionContent, RoundContent
+
+
+class Rounds:
+    """Checks the rounds of a pool as the fold comes to where each ends."""
+
+    def __init__(
+        self,
+        connection: sa.Connection,
+        pool_id: int,
+        log: LogReader,
+        fold: PoolFold,
+        diverged: Callable[[Divergence], None],
+    ) -> None:
+        self._log, self._fold, self._diverged = log, fold, diverged
+        self._ends: dict[int, list[Leaf[RoundContent]]] = {}
+        self._policies: dict[int, Policy] = {}
+        is_round = sa.func.position(
+            sa.literal(f'"type":"{RoundContent.type}"'.encode(), sa.LargeBinary).op("in")(lt.leaf.c.entry)
+        )
+        query = sa.select(lt.leaf.c.leaf_index, lt.leaf.c.entry).where(lt.leaf.c.pool_id == pool_id, is_round > 0)
+        for row in stored_rows(connection, query.order_by(lt.leaf.c.leaf_index)):
+            try:
+                leaf: Leaf[Any] = decode(row["entry"], CONTENTS)
+            except LedgerCorruptError:
+                continue  # The fold says so when it comes to the leaf.
+            if isinstance(leaf.content, RoundContent):
+                self._ends.setdefault(leaf.content.end, []).append(leaf)
+
+    def end_at(self, leaf_index: int, doubtful: list[int]) -> None:
+        """Check the rounds that end before this leaf, unless one of the `doubtful` batches falls in them."""
+        for leaf in self._ends.pop(leaf_index, []):
+            content = leaf.content
+            policies = [found for found in self._fold.policies if found[0] < leaf.index]
+            self._policies[content.number] = policy_in_force(policies, content.start)[2]
+            if not any(content.start <= place < content.end for place in doubtful):
+                try:
+                    check_round(self._log, self._fold, leaf)
+                except DivergedError as diverged:
+                    self._diverged(diverged.divergence)
+                except (InvalidInputError, LedgerCorruptError, ValueError, KeyError) as error:
+                    self._diverged(Divergence(leaf.index, "round", str(error), "a sound round"))
+            self._fold.cut()
+
+    def follow(self, leaf: Leaf[DecisionContent]) -> None:
+        """A round with review time is approved by someone other than who asked for it."""
+        content = self._fold.rounds.get(leaf.content.round)
+        policy = self._policies.get(leaf.content.round)
+        if content is None or policy is None:
+            return
+        try:
+            check_decision(leaf.index, leaf.content, content, policy)
+        except DivergedError as diverged:
+            self._diverged(diverged.divergence)

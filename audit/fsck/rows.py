@@ -1,0 +1,135 @@
+"""Rows of a table in the order of the log, and holding them against those that follow from a leaf."""
+
+from collections.abc import Callable, Iterable, Iterator
+from decimal import Decimal
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from audit.fsck.report import CheckReport, shown_row
+
+Row = dict[str, Any]
+"""Values by column, without the pool's number."""
+
+UNSAID: Final = object()
+"""In a row that follows from the log: what the log does not say."""
+
+_CHUNK_ROWS: Final = 1000
+
+
+def stored_rows(connection: sa.Connection, query: sa.Select[Any]) -> Iterator[Row]:
+    """The rows of a query, read a chunk at a time."""
+    chunked = {"stream_results": True, "yield_per": _CHUNK_ROWS}
+    with connection.execute(query, execution_options=chunked) as result:
+        for row in result.mappings():
+            yield {name: _plain(value) for name, value in row.items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, memoryview | bytearray):
+        return bytes(value)
+    if isinstance(value, Decimal) and value == value.to_integral_value():
+        return int(value)
+    return value
+
+
+def columns_of(table: sa.Table) -> list[sa.Column[Any]]:
+    """Every column but the pool's number."""
+    return [column for column in table.columns if column.name != "pool_id"]
+
+
+def key_of(table: sa.Table) -> list[str]:
+    """The names of the primary key's columns, without the pool's number."""
+    return [column.name for column in table.primary_key.columns if column.name != "pool_id"]
+
+
+_PLACE: Final = "place_in_log"
+
+
+class LeafRows:
+    """A pool's rows of a table, handed out leaf by leaf."""
+
+    def __init__(
+        self, connection: sa.Connection, pool_id: int, table: sa.Table, place: sa.ColumnElement[int] | None = None
+    ) -> None:
+        self.table = table
+        at = (table.c.leaf_index if place is None else place).label(_PLACE)
+        query = sa.select(*columns_of(table), at).where(table.c.pool_id == pool_id)
+        self._rows = stored_rows(connection, query.order_by(at, *(table.c[name] for name in key_of(table))))
+        self._next = next(self._rows, None)
+
+    def take(self, leaf_index: int) -> list[Row]:
+        """The rows of this leaf, after those of no leaf or of one before it that were not taken."""
+        return [row for _, row in self._until(leaf_index)]
+
+    def rest(self) -> Iterator[tuple[int, Row]]:
+        """All other rows, with the leaf that each names."""
+        return self._until(None)
+
+    def _until(self, leaf_index: int | None) -> Iterator[tuple[int, Row]]:
+        while self._next is not None and (leaf_index is None or self._next[_PLACE] <= leaf_index):
+            row = self._next
+            self._next = next(self._rows, None)
+            yield row.pop(_PLACE), row
+
+
+Find = Callable[[sa.Table, Row], Row | None]
+"""Finds a row by the key of another, wherever in the log it is."""
+
+
+def compare(
+    report: CheckReport, table: sa.Table, stored: list[Row], following: Iterable[Row], find: Find | None = None
+) -> None:
+    """Hold a leaf's stored rows of a table against those that follow from it.
+
+    Rows are paired by their key; what is left on both sides is paired in order, as rows whose key was edited. One that
+    is missing may name another leaf, where there is a way to `find` it.
+    """
+    report.count(table.name, len(stored))
+    key = key_of(table)
+    wanted = {_values(row, key): row for row in following}
+    unpaired = []
+    for row in stored:
+        match = wanted.pop(_values(row, key), None)
+        if match is None:
+            unpaired.append(row)
+        else:
+            _differences(report, table, row, match)
+    missing = list(wanted.values())
+    for row, match in zip(unpaired, missing, strict=False):
+        _differences(report, table, row, match)
+    for row in unpaired[len(missing) :]:
+        add_extra(report, table, row)
+    for row in missing[len(unpaired) :]:
+        elsewhere = find(table, row) if find else None
+        if elsewhere is not None:
+            _differences(report, table, elsewhere, row)
+            continue
+        said = {name: value for name, value in row.items() if value is not UNSAID}
+        report.add(table.name, shown_row(said, [name for name in key if name in said]), "row", "none", shown_row(said))
+
+
+def add_extra(report: CheckReport, table: sa.Table, row: Row) -> None:
+    """A row that follows from nothing."""
+    key = shown_row(row, key_of(table))
+    if not any(report.has(table.name, key, moved) for moved in ("leaf_index", "batch_number")):
+        report.add(table.name, key, "row", shown_row(row), "none")
+
+
+def find_row(connection: sa.Connection, pool_id: int, table: sa.Table, like: Row) -> Row | None:
+    """The pool's row with the same key, if there is one and the key is known in full."""
+    key = {name: like[name] for name in key_of(table)}
+    if UNSAID in key.values():
+        return None
+    query = sa.select(*columns_of(table)).where(table.c.pool_id == pool_id).filter_by(**key)
+    return next(iter(list(stored_rows(connection, query))), None)
+
+
+def _differences(report: CheckReport, table: sa.Table, stored: Row, following: Row) -> None:
+    for name, value in following.items():
+        if value is not UNSAID and stored[name] != value:
+            report.add(table.name, shown_row(stored, key_of(table)), name, stored[name], value)
+
+
+def _values(row: Row, names: list[str]) -> tuple[Any, ...]:
+    return tuple(row[name] for name in names)

@@ -1,0 +1,330 @@
+"""A pool as its log has it: the state that follows from its leaves, each of them checked before it is used.
+
+What does not hold is raised as a divergence, which names the leaf and the figure.
+"""
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, Final
+
+import numpy as np
+
+from audit.batch_check import WeighedBatch, accepted_batch, mask_of, positions_of, weighed_batch
+from audit.declared import Declared
+from audit.divergence import DivergedError, Divergence, LogReader, checked_body, require, require_same
+from ledger.errors import InvalidInputError, LedgerCorruptError
+from ledger.journal import Transfer, fold, movement_transfers, platform_account, revenue_transfers
+from ledger.log.leaves import (
+    Content,
+    EncodedLeaf,
+    GrantContent,
+    Leaf,
+    MembershipContent,
+    MethodContent,
+    PaymentContent,
+    ReleaseContent,
+    RetractionContent,
+    RevenueContent,
+    UsageContent,
+    decode,
+)
+from ledger.log.merkle import HASH_BYTES, Frontier, leaf_hash
+from ledger.registry import PPM, require_range
+from ledger.usage.shares import AI_ONLY, HUMAN_AI, Int64Array, UsageBatch
+from ledger.usage.weights import BatchWeights, weigh
+from ledger.work import Submit, at_once
+from payout.policy import Policy, PolicyContent, PoolContent
+from payout.rounds import (
+    Decision,
+    DecisionContent,
+    Deficits,
+    Line,
+    PostingContent,
+    RoundContent,
+    posting_transfers,
+)
+from payout.statement import (
+    deficits_of,
+    parse_statement,
+)
+from payout.weights import UsageKey, WeightSum
+
+_KINDS: Final[tuple[type[Content], ...]] = (
+    PoolContent, PolicyContent, MethodContent, MembershipContent, UsageContent, RetractionContent, RevenueContent,
+    RoundContent, DecisionContent, PostingContent, PaymentContent, ReleaseContent, GrantContent,
+)  # fmt: skip
+CONTENTS: Final[Mapping[str, type[Content]]] = {kind.type: kind for kind in _KINDS}
+"""Every type of entry that a pool's log may hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a replay has come."""
+
+    leaves: int
+    leaf_total: int
+    events: int
+    shares: int
+
+
+def _nobody(leaf: Leaf[Any], weighed: WeighedBatch) -> None:
+    """Look at nothing."""
+
+
+@dataclass(slots=True)
+class PoolFold:
+    """The state of a pool so far, as a fold of its leaves.
+
+    `submit` begins the work on a batch; `ahead` is how many may be under way before the oldest is waited for. Their
+    results are taken in by the order of the log, whatever the order of the work.
+    """
+
+    log: LogReader
+    submit: Submit = at_once
+    ahead: int = 0
+    observe: Callable[[Leaf[Any], WeighedBatch], None] = _nobody
+    """Sees each batch that was taken in."""
+    observe_retraction: Callable[[Leaf[Any], WeighedBatch], None] = _nobody
+    """Sees each retraction that was taken in: its batch, which events it takes back, and the weights of these."""
+    move: Callable[[int, list[Transfer]], None] | None = None
+    """Takes what each leaf moves. Where there is none, the log's journal is held against it."""
+    frontier: Frontier = field(default_factory=Frontier)
+    policies: list[tuple[int, int, Policy]] = field(default_factory=list)
+    """(leaf index, version, terms), oldest first."""
+    confidence_ppm: dict[tuple[str, int], int] = field(default_factory=dict)
+    declared: Declared = field(default_factory=Declared)
+    balances: dict[str, int] = field(default_factory=dict)
+    rounds: dict[int, RoundContent] = field(default_factory=dict)
+    decisions: dict[int, str] = field(default_factory=dict)
+    posted_end: int = 0
+    posted_number: int = 0
+    deficits: Deficits = field(default_factory=Deficits)
+    retracted: dict[int, set[int]] = field(default_factory=dict)
+    """By the batch's leaf, the positions taken back so far."""
+    hashes: bytearray = field(default_factory=bytearray)
+    """Of all leaves, one after the other: a list of them would take three times the memory."""
+    numbers: dict[str, int] = field(default_factory=dict)
+    _numbered: tuple[tuple[str, ...], Int64Array] = ((), np.zeros(0, dtype=np.int64))
+    """The collectives of the batch before, and their numbers where they were looked up, else -1."""
+    weights: WeightSum = field(default_factory=WeightSum)
+    weights_since_cut: WeightSum | None = None
+    """What was weighed since the last `cut`, until the round that ended there is posted."""
+    events: int = 0
+    shares: int = 0
+    _statement: tuple[str, Sequence[Line]] = ("", ())
+    """The statement that was looked at last: its SHA-256 and its lines."""
+    _under_way: deque[tuple[Leaf[Any], Callable[[], WeighedBatch]]] = field(default_factory=deque)
+
+    def progress(self, total: int) -> Progress:
+        return Progress(self.frontier.size, total, self.events, self.shares)
+
+    def require_size(self, size: int) -> None:
+        """A divergence at the next leaf where the log ended before this many."""
+        require(self.frontier.size == size, self.frontier.size, "leaf", "nothing", f"a log of {size} leaves")
+
+    def read(self, encoded: EncodedLeaf) -> Leaf[Any]:
+        """The leaf of an entry, or a divergence where it is not what its hash and place say."""
+        require_same(encoded.index, "leaf_hash", encoded.hash.hex(), leaf_hash(encoded.entry).hex())
+        try:
+            leaf = decode(encoded.entry, CONTENTS)
+        except LedgerCorruptError as error:
+            raise DivergedError(Divergence(encoded.index, "entry", str(error), "a canonical entry")) from None
+        require_same(encoded.index, "index", leaf.index, encoded.index)
+        require_same(encoded.index, "pool", leaf.pool, self.log.pool)
+        return leaf
+
+    def cut(self) -> None:
+        """A round ends here. Once it is posted, `weights` are those from here on."""
+        self.settle()
+        self.weights_since_cut = WeightSum()
+
+    def settle(self) -> None:
+        """Take in all batches that are under way."""
+        while self._under_way:
+            self._settle_oldest()
+
+    def earliest(self, divergence: Divergence) -> Divergence:
+        """Of a divergence and those of the batches that are under way, the first in the log."""
+        try:
+            self.settle()
+        except DivergedError as other:
+            return min(divergence, other.divergence, key=lambda each: each.leaf_index)
+        return divergence
+
+    def fold(self, encoded: EncodedLeaf, *, weigh_from: int) -> Leaf[Any]:
+        """Take in the next leaf, and give it; usage from `weigh_from` on is weighed again from its body."""
+        leaf = self.read(encoded)
+        require_same(encoded.index, "index", encoded.index, self.frontier.size)
+        first, kind = leaf.index == 0, leaf.content.type
+        require(
+            first == (kind == PoolContent.type), leaf.index, "type", kind, f"{PoolContent.type} first and only there"
+        )
+        self.frontier.append(encoded.hash)
+        self.hashes += encoded.hash
+        try:
+            self._take_in(leaf, weigh_from)
+        except (InvalidInputError, LedgerCorruptError, ValueError) as error:
+            # An entry can be canonical and still say what the service never would, such as a rate above one.
+            raise DivergedError(Divergence(leaf.index, leaf.content.type, str(error), "a sound entry")) from None
+        return leaf
+
+    def _take_in(self, leaf: Leaf[Any], weigh_from: int) -> None:
+        match leaf.content:
+            case PoolContent(policy=policy):
+                self.policies.append((leaf.index, 1, policy.require_sound()))
+            case PolicyContent(version=version, policy=policy):
+                self.policies.append((leaf.index, version, policy.require_sound()))
+            case MethodContent(method=method, version=version, confidence_ppm=confidence):
+                self.confidence_ppm[method, version] = require_range(confidence, "confidence_ppm", 0, PPM)
+                self.declared.method(leaf.index, leaf.content)
+            case MembershipContent():
+                self.declared.membership(leaf.index, leaf.content)
+            case UsageContent() if leaf.index >= weigh_from:
+                self.weigh_batch(leaf)
+            case RetractionContent():
+                self._retract(leaf, counts=leaf.index >= weigh_from)
+            case RevenueContent():
+                self._move(leaf.index, revenue_transfers(leaf.content))
+            case PaymentContent() | ReleaseContent() | GrantContent():
+                self._move(leaf.index, movement_transfers(leaf.content))
+            case RoundContent(number=number):
+                require_same(leaf.index, "number", number, len(self.rounds) + 1)
+                self.rounds[number] = leaf.content
+            case DecisionContent(round=number, decision=decision):
+                undecided = number in self.rounds and number not in self.decisions
+                require(undecided, leaf.index, "round", number, "one that waits for its decision")
+                self.decisions[number] = decision
+            case PostingContent():
+                self._post(leaf)
+
+    def _move(self, leaf_index: int, transfers: list[Transfer]) -> None:
+        if self.move is None:
+            self._require_journal(leaf_index, transfers)
+        else:
+            self.move(leaf_index, transfers)
+        after = fold(self.balances, transfers)
+        for account, amount in after.items():
+            may_owe = account.startswith(platform_account(""))
+            require(may_owe or amount >= 0, leaf_index, f"balance of {account}", amount, "zero or more")
+        self.balances.update(after)
+
+    def _require_journal(self, leaf_index: int, transfers: list[Transfer]) -> None:
+        journal = self.log.transfers(leaf_index)
+        require_same(leaf_index, "transfers", len(journal), len(transfers))
+        for logged, replayed in zip(journal, transfers, strict=True):
+            require_same(leaf_index, "transfer", logged, replayed)
+
+    def _post(self, leaf: Leaf[Any]) -> None:
+        number = leaf.content.round
+        content = self.rounds.get(number)
+        if content is None:
+            raise DivergedError(Divergence(leaf.index, "round", str(number), "a round that stands before it"))
+        require_same(leaf.index, "decision", self.decisions.get(number, ""), Decision.APPROVED)
+        require(number > self.posted_number, leaf.index, "round", number, "one that was not posted before")
+        lines = self.statement_lines(leaf.index, content)
+        transfers = posting_transfers(content, lines)
+        require_same(leaf.index, "transfers", leaf.content.transfers, len(transfers))
+        amount = sum(transfer.amount_minor for transfer in transfers)
+        require_same(leaf.index, "amount_minor", leaf.content.amount_minor, amount)
+        self._move(leaf.index, transfers)
+        self.posted_end, self.posted_number = content.end, content.number
+        self.deficits = deficits_of(lines, content.deficit_unattributed)
+        if self.weights_since_cut is not None:
+            self.weights, self.weights_since_cut = self.weights_since_cut, None
+
+    def statement_lines(self, leaf_index: int, content: RoundContent) -> Sequence[Line]:
+        """The lines of a round's logged statement. They are asked for several times, and parsed once."""
+        sha256, lines = self._statement
+        if sha256 != content.statement_sha256:
+            statement = checked_body(self.log, leaf_index, "statement_sha256", content.statement_sha256)
+            lines = _parsed_lines(leaf_index, statement)
+            self.know_statement(content, lines)
+        return lines
+
+    def know_statement(self, content: RoundContent, lines: Sequence[Line]) -> None:
+        """These are the lines of a round's logged statement: its bytes were compared with what they render to."""
+        self._statement = content.statement_sha256, lines
+
+    def weigh_batch(self, leaf: Leaf[Any]) -> None:
+        """Weigh a usage leaf again from its body, and hold its totals against that."""
+        # How it is read is looked up here, where there is one thread; the body is read by whoever does the work.
+        reading = self.declared.reading(self.log, leaf.index, leaf.content)
+        self._under_way.append((leaf, self.submit(partial(weighed_batch, self.log, leaf.index, leaf.content, reading))))
+        while len(self._under_way) > self.ahead:
+            self._settle_oldest()
+
+    def _settle_oldest(self) -> None:
+        leaf, wait = self._under_way.popleft()
+        content, weighed = leaf.content, wait()
+        self._require_weights(leaf.index, content, weighed.weights, content, weighed.batch, sign=1)
+        self.events += content.accepted
+        self.shares += len(weighed.batch.shares)
+        self.observe(leaf, weighed)
+
+    def _retract(self, leaf: Leaf[Any], *, counts: bool) -> None:
+        content: RetractionContent = leaf.content
+        before = 0 <= content.batch_leaf < leaf.index
+        require(before, leaf.index, "batch_leaf", content.batch_leaf, "a leaf before it")
+        (encoded,) = self.log.leaves(content.batch_leaf, content.batch_leaf + 1)
+        folded = self.hashes[HASH_BYTES * content.batch_leaf : HASH_BYTES * (content.batch_leaf + 1)]
+        require_same(content.batch_leaf, "leaf_hash", encoded.hash.hex(), folded.hex())
+        original = self.read(encoded).content
+        if not isinstance(original, UsageContent):
+            raise DivergedError(Divergence(leaf.index, "batch_leaf", original.type, UsageContent.type))
+        require_same(leaf.index, "platform", content.platform, original.platform)
+        positions = set(positions_of(leaf.index, "positions", content.positions))
+        again = positions & self.retracted.setdefault(content.batch_leaf, set())
+        require_same(leaf.index, "positions retracted before", "[]", str(sorted(again)))
+        self.retracted[content.batch_leaf] |= positions
+        if counts:
+            reading = self.declared.reading(self.log, content.batch_leaf, original)
+            batch, accepted = accepted_batch(self.log, content.batch_leaf, original, reading)
+            taken_back = mask_of(leaf.index, "positions", content.positions, len(batch))
+            never = np.flatnonzero(taken_back & ~accepted)
+            require_same(leaf.index, "positions never accepted", "[]", str(never.tolist()))
+            weights = weigh(batch, taken_back)
+            self._require_weights(leaf.index, content, weights, original, batch, sign=-1)
+            self.shares += len(batch.shares)
+            self.observe_retraction(leaf, WeighedBatch(batch, taken_back, weights))
+
+    def _numbers_of(self, collectives: tuple[str, ...], index: Int64Array) -> Int64Array:
+        """Our numbers of those at `index`. A platform's batches mostly have one dictionary, which is looked up once."""
+        known, found = self._numbered
+        if known != collectives:
+            found = np.full(len(collectives), -1, dtype=np.int64)
+            self._numbered = collectives, found
+        for place in index[found[index] < 0].tolist():
+            found[place] = self.numbers.setdefault(collectives[place], len(self.numbers))
+        return found[index]
+
+    def _require_weights(
+        self,
+        leaf_index: int,
+        logged: UsageContent | RetractionContent,
+        weights: BatchWeights,
+        usage: UsageContent,
+        batch: UsageBatch,
+        *,
+        sign: int,
+    ) -> None:
+        """Hold the totals of a leaf against its weights, and take the weights in under the batch's method."""
+        for mode, totals in ((AI_ONLY, logged.ai_only), (HUMAN_AI, logged.human_ai)):
+            of_mode, replayed = weights[mode], weights[mode].totals()
+            for figure in ("events", "attributed", "unattributed"):
+                require_same(leaf_index, f"mode {mode} {figure}", getattr(totals, figure), getattr(replayed, figure))
+            if of_mode.events:
+                numbered = replace(of_mode, index=self._numbers_of(batch.collectives, of_mode.index))
+                key = UsageKey(usage.method, usage.method_version, mode)
+                self.weights.add(key, numbered, sign=sign)
+                if self.weights_since_cut is not None:
+                    self.weights_since_cut.add(key, numbered, sign=sign)
+
+
+def _parsed_lines(leaf_index: int, statement: bytes) -> list[Line]:
+    """The lines of a canonical statement."""
+    try:
+        return parse_statement(statement)
+    except LedgerCorruptError as error:
+        raise DivergedError(Divergence(leaf_index, "statement", str(error), "a canonical statement")) from None

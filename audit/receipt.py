@@ -1,0 +1,124 @@
+"""A platform's own receipt, checked with what it has: the batch that it sent, and the proof that it was given.
+
+What other batches say cannot be told from one: whether an event marked a duplicate came before is for the whole bundle.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+
+from audit.batch_check import WeighedBatch
+from audit.divergence import DivergedError, checked_body
+from audit.findings import Finding, FoundError, Report, Step, finding_of
+from audit.pool_fold import PoolFold
+from ledger.errors import FormatError, InvalidInputError, LedgerCorruptError, NotFoundError, ProofError, SignatureError
+from ledger.journal import Transfer
+from ledger.log.leaves import EncodedLeaf, Leaf, MethodContent, UsageContent
+from ledger.log.merkle import leaf_hash
+from ledger.log.note_keys import VerifierKey
+from ledger.log.proof_files import LogProof
+from ledger.usage.scores import parse_score_batch
+
+_ALONE = "takes the whole bundle"
+
+
+@dataclass(slots=True)
+class _OneBody:
+    """A log of which nothing is known but one body."""
+
+    pool: str
+    data: bytes
+
+    def size(self) -> int:
+        return 0
+
+    def leaves(self, start: int, end: int) -> Iterator[EncodedLeaf]:  # noqa: ARG002 - the protocol's
+        return iter(())
+
+    def body(self, digest: bytes) -> bytes:
+        if sha256(self.data).digest() != digest:
+            raise NotFoundError(f"bodies/{digest.hex()}")
+        return self.data
+
+    def transfers(self, leaf_index: int) -> list[Transfer]:  # noqa: ARG002 - the protocol's
+        return []
+
+
+def check_receipt(proof_file: bytes, body: bytes, key: VerifierKey) -> tuple[Report, UsageContent | None]:
+    """Check a proof that holds its entry (C2SP tlog-proof, extra data) against the batch that was sent.
+
+    1. The checkpoint in the proof is signed. 2. The entry is in the log that it states. 3. The entry names this body.
+    4. The batch is valid, and what the entry says of it follows.
+    """
+    report = Report(skipped={step: _ALONE for step in Step if step not in _STEPS})
+    try:
+        return report, _checked(report, proof_file, body, key)
+    except FoundError as found:
+        report.finding = found.finding
+    except FormatError as error:
+        report.finding = Finding(Step.SIGNATURES, error.subject, error.reason, "as it is specified")
+    return report, None
+
+
+_STEPS = (Step.SIGNATURES, Step.ENTRIES, Step.BODIES, Step.BATCHES, Step.WEIGHTS)
+
+
+def _checked(report: Report, proof_file: bytes, body: bytes, key: VerifierKey) -> UsageContent:
+    proof = LogProof.parse(proof_file)
+    if not proof.extra:
+        raise FormatError("proof.extra", "is missing: a receipt's proof holds its entry")
+    hashed = leaf_hash(proof.extra)
+    try:
+        signed = proof.verify(hashed, key)
+    except SignatureError as error:
+        raise FoundError(Finding(Step.SIGNATURES, "signature", ", ".join(error.keys), error.reason)) from None
+    except ProofError as error:
+        raise FoundError(Finding(Step.ENTRIES, "leaf_hash", hashed.hex(), error.reason, proof.index)) from None
+    report.checkpoint = signed.checkpoint
+    report.signers = [verified.key.name for verified in signed.note.verified]
+    report.count(Step.SIGNATURES, "signatures", len(signed.note.verified))
+
+    pool = signed.checkpoint.origin.rpartition("/pools/")[2]
+    fold = PoolFold(_OneBody(pool, body), observe=lambda _, weighed: _count(report, weighed))
+    leaf: Leaf[UsageContent] | None = None
+    try:
+        leaf = fold.read(EncodedLeaf(proof.index, proof.extra, hashed))
+        if not isinstance(leaf.content, UsageContent):
+            raise FoundError(Finding(Step.ENTRIES, "type", str(leaf.content), UsageContent.type, proof.index))
+        report.count(Step.ENTRIES, "entries")
+        if _holds_scores(body):
+            report.skipped[Step.BATCHES] = report.skipped[Step.WEIGHTS] = "scores become shares by the log's own rule"
+            checked_body(fold.log, proof.index, "body_sha256", leaf.content.body_sha256)
+        else:
+            # The version was declared before, or nobody who verifies the log would have its checkpoint.
+            fold.declared.method(proof.index, _declared(leaf.content))
+            fold.weigh_batch(leaf)
+    except DivergedError as diverged:
+        raise FoundError(finding_of(diverged.divergence, leaf, journal_line=0)) from None
+    except (InvalidInputError, LedgerCorruptError) as error:
+        raise FoundError(Finding(Step.BATCHES, "entry", str(error), "a sound entry", proof.index)) from None
+    report.count(Step.BODIES, "bodies")
+    report.count(Step.BODIES, "bytes", len(body))
+    return leaf.content
+
+
+def _holds_scores(body: bytes) -> bool:
+    """Whether this is a sound batch of scores: its shares take the method's rule, and a membership."""
+    try:
+        parse_score_batch(body)
+    except InvalidInputError:
+        return False
+    return True
+
+
+def _declared(content: UsageContent) -> MethodContent:
+    """A method of shares that the entry may name."""
+    name, version = content.method, content.method_version
+    return MethodContent(method=name, version=version, display_name=name, confidence_ppm=0, evidence_uri="")
+
+
+def _count(report: Report, weighed: WeighedBatch) -> None:
+    report.count(Step.BATCHES, "batches")
+    report.count(Step.BATCHES, "events", len(weighed.batch))
+    report.count(Step.BATCHES, "accepted", int(weighed.accepted.sum()))
+    report.count(Step.WEIGHTS, "shares", len(weighed.batch.shares))

@@ -1,0 +1,138 @@
+"""Replay: a round recomputed from the log and its bodies alone, by the function that made it.
+
+Nothing here knows where the log lies: a `LogReader` hands it over, and `audit.pool_fold` checks every byte of it.
+"""
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+from audit.divergence import DivergedError, Divergence, LogReader, checked_body, require, require_same
+from audit.pool_fold import PoolFold, Progress
+from ledger.errors import LedgerCorruptError
+from ledger.journal import REVENUE
+from ledger.log.leaves import Leaf
+from ledger.work import Submit, at_once
+from payout.policy import Policy, policy_in_force
+from payout.rounds import (
+    Decision,
+    DecisionContent,
+    Distribution,
+    RoundContent,
+    distribute,
+)
+from payout.statement import (
+    STATEMENT_COLUMNS,
+    parse_registry,
+    render_statement,
+    render_weights,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """How a replay ended: a match where there is no divergence."""
+
+    progress: Progress
+    divergence: Divergence | None
+
+
+def replay_round(
+    log: LogReader, round_leaf: int, *, submit: Submit = at_once, ahead: int = 0
+) -> Generator[Progress, None, Verdict]:
+    """Replay the round whose `round.v1` entry stands at `round_leaf`; yields progress, returns the verdict.
+
+    `submit` and `ahead` are those of `PoolFold`.
+
+    1. The round's own entry gives its interval.
+    2. Every leaf below its end is folded: hashes, index, transfers; bodies of its usage are weighed again.
+    3. The round is distributed again and held against its entry and its statement, figure by figure.
+    4. Decisions after it keep to the policy. (That its posting moved what its statement says is part of the fold.)
+    """
+    fold_so_far = PoolFold(log, submit=submit, ahead=ahead)
+    total = log.size()
+    try:
+        found = next(iter(log.leaves(round_leaf, round_leaf + 1)), None)
+        if found is None:
+            raise DivergedError(Divergence(round_leaf, "leaf", "nothing", f"a {RoundContent.type} entry"))
+        subject = fold_so_far.read(found)
+        if not isinstance(subject.content, RoundContent):
+            raise DivergedError(Divergence(round_leaf, "type", subject.content.type, RoundContent.type))
+        content = subject.content
+        require(0 < content.end <= round_leaf, round_leaf, "end", content.end, "1 to the round's own index")
+        for encoded in log.leaves(0, content.end):
+            fold_so_far.fold(encoded, weigh_from=content.start)
+            yield fold_so_far.progress(total)
+        fold_so_far.require_size(content.end)
+        fold_so_far.settle()
+        _, policy = check_round(log, fold_so_far, subject)
+        for encoded in log.leaves(content.end, total):
+            leaf = fold_so_far.fold(encoded, weigh_from=total)
+            if isinstance(leaf.content, DecisionContent) and leaf.content.round == content.number:
+                check_decision(leaf.index, leaf.content, content, policy)
+            yield fold_so_far.progress(total)
+        fold_so_far.require_size(total)
+    except DivergedError as diverged:
+        return Verdict(fold_so_far.progress(total), fold_so_far.earliest(diverged.divergence))
+    except LedgerCorruptError as error:
+        missing = Divergence(fold_so_far.frontier.size, "leaf", str(error), "a log without holes")
+        return Verdict(fold_so_far.progress(total), fold_so_far.earliest(missing))
+    return Verdict(fold_so_far.progress(total), None)
+
+
+def check_round(log: LogReader, state: PoolFold, leaf: Leaf[Any]) -> tuple[Distribution, Policy]:
+    """Hold the round's entry and statement against a new distribution of what was folded."""
+    content: RoundContent = leaf.content
+    require_same(leaf.index, "start", content.start, state.posted_end)
+    require_same(leaf.index, "previous", content.previous, state.posted_number)
+    require_same(leaf.index, "root", content.root, state.frontier.root().hex())
+    policy_leaf, version, policy = policy_in_force(state.policies, content.start)
+    require_same(leaf.index, "policy_leaf", content.policy_leaf, policy_leaf)
+    require_same(leaf.index, "policy_version", content.policy_version, version)
+    snapshot = checked_body(log, leaf.index, "registry_sha256", content.registry_sha256)
+    try:
+        collectives = parse_registry(snapshot)
+    except LedgerCorruptError as error:
+        raise DivergedError(Divergence(leaf.index, "registry", str(error), "a canonical snapshot")) from None
+    usage = state.weights.totals({number: name for name, number in state.numbers.items()})
+    absent = {name for total in usage.values() for name in total.attributed} - {c.name for c in collectives}
+    require_same(leaf.index, "registry", "[]", str(sorted(absent)))
+    distribution = distribute(
+        policy, state.balances.get(REVENUE, 0), usage, state.confidence_ppm, collectives, state.deficits
+    )
+    _check_statement(log, leaf.index, content, distribution)
+    state.know_statement(content, distribution.lines)
+    weights = sha256(render_weights(usage)).hexdigest()
+    require_same(leaf.index, "weights_sha256", content.weights_sha256, weights)
+    for figure in (
+        "events", "retracted", "weight", "weight_unattributed", "deficit_unattributed", "pot_minor", "fee_minor",
+        "attributed_minor", "commons_minor", "commons_kept_minor", "carried_minor",
+    ):  # fmt: skip
+        require_same(leaf.index, figure, getattr(content, figure), getattr(distribution, figure))
+    return distribution, policy
+
+
+def _check_statement(log: LogReader, leaf_index: int, content: RoundContent, distribution: Distribution) -> None:
+    """Compare byte for byte; where that fails, name the first line and figure."""
+    logged = checked_body(log, leaf_index, "statement_sha256", content.statement_sha256)
+    replayed = render_statement(distribution.lines)
+    if logged == replayed:
+        return
+    logged_lines, replayed_lines = logged.decode(errors="replace").split("\n"), replayed.decode().split("\n")
+    for line, (ours, theirs) in enumerate(zip(replayed_lines, logged_lines, strict=False), 1):
+        for figure, one, other in zip(STATEMENT_COLUMNS, theirs.split(","), ours.split(","), strict=False):
+            require_same(leaf_index, figure, one, other, line)
+        require_same(leaf_index, "line", theirs, ours, line)
+    require_same(leaf_index, "lines", len(logged_lines), len(replayed_lines))
+
+
+def check_decision(leaf_index: int, decision: DecisionContent, content: RoundContent, policy: Policy) -> None:
+    """Four eyes: who approves a round with review time did not ask for it; without, the policy approves it."""
+    if decision.decision != Decision.APPROVED:
+        return
+    if policy.review_seconds:
+        others = decision.decided_by not in (content.calculated_by, "policy")
+        require(others, leaf_index, "decided_by", decision.decided_by, "someone other than who calculated")
+    else:
+        require_same(leaf_index, "decided_by", decision.decided_by, "policy")

@@ -1,0 +1,145 @@
+"""A pool's log read from static files, as a replay reads one. Nothing read here is verified before it is used."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from ledger.errors import FormatError, NotFoundError
+from ledger.files.layout import (
+    JOURNAL,
+    JOURNAL_HEADER,
+    Files,
+    body_path,
+    full_path,
+    lines_of,
+    parse_journal_line,
+)
+from ledger.files.tiles import TILE_WIDTH, Bundle, Tile, bundles, parse_bundle
+from ledger.journal import Transfer
+from ledger.log.leaves import EncodedLeaf
+from ledger.log.merkle import leaf_hash
+
+
+@dataclass(slots=True)
+class StaticLog:
+    """The first `leaf_count` leaves of a pool's log, with their bodies and transfers.
+
+    Transfers are read once, in the order of the log.
+    """
+
+    pool: str
+    files: Files
+    leaf_count: int
+    journal: "JournalReader" = field(init=False)
+    _kept: tuple[int, list[bytes]] = (-1, [])
+    """The entry bundle that was read last by a single leaf's index: retractions come in runs."""
+
+    def __post_init__(self) -> None:
+        self.journal = JournalReader(self.files)
+
+    def size(self) -> int:
+        """Leaves in the log."""
+        return self.leaf_count
+
+    def leaves(self, start: int, end: int) -> Iterator[EncodedLeaf]:
+        """The leaves in [start, end), in order. Raises FormatError where an entry bundle is missing or malformed."""
+        end = min(end, self.leaf_count)
+        alone = end - start == 1
+        for bundle in bundles(self.leaf_count, grown_from=start // TILE_WIDTH * TILE_WIDTH) if start < end else ():
+            if bundle.start >= end:
+                return
+            entries = self._kept[1] if alone and self._kept[0] == bundle.index else self.entries(bundle)
+            if alone:
+                self._kept = (bundle.index, entries)
+            for index in range(max(start, bundle.start), min(end, bundle.end)):
+                entry = entries[index - bundle.start]
+                yield EncodedLeaf(index, entry, leaf_hash(entry))
+
+    def entries(self, bundle: Bundle) -> list[bytes]:
+        """The entries of a bundle; FormatError where it is missing or malformed."""
+        data, width = self._read(bundle)
+        try:
+            return parse_bundle(data, width)[: bundle.width]
+        except FormatError as error:
+            raise FormatError(bundle.path(), error.reason) from None
+
+    def tile(self, tile: Tile) -> bytes:
+        """A tile's bytes; FormatError where it is missing."""
+        data, _ = self._read(tile)
+        return data[: 32 * tile.width]
+
+    def _read(self, place: Tile | Bundle) -> tuple[bytes, int]:
+        # Where a log has grown since, the full file may have taken the partial one's place.
+        for path, width in ((place.path(), place.width), (full_path(place), TILE_WIDTH)):
+            try:
+                return self.files.read(path), width
+            except NotFoundError:
+                continue
+        raise FormatError(place.path(), "is missing")
+
+    def body(self, sha256: bytes) -> bytes:
+        """The body under a hash, or NotFoundError."""
+        return self.files.read(body_path(sha256))
+
+    def transfers(self, leaf_index: int) -> list[Transfer]:
+        """What the journal says that a leaf moved, in order; each leaf's once, later leaves later."""
+        return self.journal.take(leaf_index)
+
+
+@dataclass(slots=True)
+class JournalReader:
+    """The journal's lines, leaf by leaf. `line` is the number of the last one that was read, `leaf` who asked."""
+
+    files: Files
+    line: int = 0
+    leaf: int = -1
+    transfers: int = 0
+    _lines: Iterator[str] | None = None
+    _next: tuple[int, int, Transfer] | None = None
+
+    def take(self, leaf_index: int) -> list[Transfer]:
+        """The transfers of a leaf. Raises FormatError where a line is not in its place."""
+        self.leaf = leaf_index
+        if self._lines is None:
+            self._open()
+        found: list[Transfer] = []
+        while self._next is not None and self._next[0] <= leaf_index:
+            index, ordinal, transfer = self._next
+            if (index, ordinal) != (leaf_index, len(found)):
+                place = f"transfer {len(found)} of leaf {leaf_index}"
+                raise FormatError(
+                    f"{JOURNAL} line {self.line}", f"is transfer {ordinal} of leaf {index} where {place} may stand"
+                )
+            found.append(transfer)
+            self._advance()
+        self.transfers += len(found)
+        return found
+
+    def finish(self) -> None:
+        """Raises FormatError where lines are left that no leaf asked for."""
+        if self._lines is None:
+            self._open()
+        if self._next is not None:
+            index, ordinal, _ = self._next
+            raise FormatError(
+                f"{JOURNAL} line {self.line}", f"is transfer {ordinal} of leaf {index}, which moves nothing"
+            )
+
+    def _open(self) -> None:
+        try:
+            self._lines = lines_of(self.files.chunks(JOURNAL), JOURNAL)
+            header = next(self._lines, None)
+        except NotFoundError:
+            raise FormatError(JOURNAL, "is missing") from None
+        self.line = 1
+        if header != JOURNAL_HEADER:
+            raise FormatError(f"{JOURNAL} line 1", f"must be {JOURNAL_HEADER}")
+        self._advance()
+
+    def _advance(self) -> None:
+        assert self._lines is not None  # noqa: S101 - opened before
+        line = next(self._lines, None)
+        if line is None:
+            self._next = None
+            return
+        self.line += 1
+        self._next = parse_journal_line(line, self.line)

@@ -1,0 +1,1 @@
+"""Postgres, as an audit reads it."""

@@ -1,0 +1,36 @@
+"""A pool's log for the fold that a check makes: entries and bodies, in the transaction of the check."""
+
+from collections.abc import Iterator
+
+import sqlalchemy as sa
+
+from ledger.journal import Transfer
+from ledger.log.leaves import EncodedLeaf
+from ledger.log.merkle import leaf_hash
+from ledger.store import journal, log
+from ledger.store.log import PoolRef
+
+
+class SnapshotLog:
+    """Reads like `StoredLog`, but in one transaction, and hashes each entry itself: stored hashes are checked apart."""
+
+    def __init__(self, connection: sa.Connection, pool: PoolRef) -> None:
+        self.pool = pool.name
+        self._connection, self._pool = connection, pool
+
+    def size(self) -> int:
+        """Leaves in the log, by its head."""
+        return log.read_head(self._connection, self._pool).size
+
+    def leaves(self, start: int, end: int) -> Iterator[EncodedLeaf]:
+        """The leaves in [start, end), in order."""
+        for leaf in log.read_leaves(self._connection, self._pool, start, end):
+            yield EncodedLeaf(leaf.index, leaf.entry, leaf_hash(leaf.entry))
+
+    def body(self, sha256: bytes) -> bytes:
+        """The body under a hash, or NotFoundError."""
+        return log.read_body(self._connection, self._pool, sha256)
+
+    def transfers(self, leaf_index: int) -> list[Transfer]:
+        """What the journal says that a leaf moved, in order."""
+        return journal.transfers_of_leaf(self._connection, self._pool, leaf_index)

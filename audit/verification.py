@@ -1,0 +1,193 @@
+"""Verification: everything that a bundle claims, checked against one public key and nothing else.
+
+The entries are read first, for the root and for where rounds end. Then one fold over them checks all the rest: the body
+of a batch is read once, and once more for each retraction from it. Nothing here opens a file: `Files` hands them over.
+"""
+
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from audit.findings import Finding, FoundError, Headway, Report, Step
+from audit.pool_fold import CONTENTS
+from audit.static_log import StaticLog
+from audit.verification_fold import Means, RoundPlace, check_leaves
+from ledger.errors import FormatError, LedgerCorruptError, NotFoundError, SignatureError
+from ledger.files.layout import CHECKPOINT, JOURNAL, Files, TileBuilder
+from ledger.files.tiles import Bundle, Tile, bundles
+from ledger.log.checkpoint import Checkpoint, open_checkpoint
+from ledger.log.leaves import decode
+from ledger.log.merkle import HASH_BYTES, leaf_hash
+from ledger.log.note_keys import VerifierKey
+from ledger.log.notes import MAX_NOTE_BYTES
+from payout.rounds import RoundContent
+
+_POOLS: Final = "/pools/"
+_ROUND_MARK: Final = b'"type":"round.v1"'
+"""Stands in every round's entry and in no other: within a JSON string its quotes would be escaped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What to hold a bundle against.
+
+    key: the log's own; its name is the log's origin. since: older checkpoints, as notes.
+    witnesses: keys whose cosignatures are told. rounds: the rounds to recompute, None for all of them.
+    """
+
+    key: VerifierKey
+    since: tuple[bytes, ...] = ()
+    witnesses: tuple[VerifierKey, ...] = ()
+    rounds: frozenset[int] | None = None
+
+
+def verify(files: Files, asked: Asked, means: Means) -> Generator[Headway, None, Report]:
+    """Check a bundle step by step (`Step`); yields how far it has come, and returns what was checked and found."""
+    report = Report()
+    reading = Step.SIGNATURES
+    try:
+        # 1. The checkpoint is the log's.
+        checkpoint = _signed_checkpoint(files, asked, report)
+        pool = checkpoint.origin.rpartition(_POOLS)[2]
+
+        # 2. and 3. It extends the older ones, and its root is that of the entries: none is missing, none was changed.
+        reading = Step.CONSISTENCY
+        older = [_older_checkpoint(note, checkpoint, asked.key) for note in asked.since]
+        reading = Step.ENTRIES
+        log = StaticLog(pool, files, checkpoint.size)
+        rounds = yield from _EntryPass(log, checkpoint, older, report).run()
+
+        # 4. to 12. What they say, leaf by leaf.
+        yield from check_leaves(log, rounds, asked.rounds, means, report)
+    except FoundError as found:
+        report.finding = found.finding
+    except (FormatError, NotFoundError) as error:
+        report.finding = _file_finding(error, reading)
+    return report
+
+
+def _signed_checkpoint(files: Files, asked: Asked, report: Report) -> Checkpoint:
+    note = files.read(CHECKPOINT, bytes_max=MAX_NOTE_BYTES)
+    try:
+        opened = open_checkpoint(note, asked.key, witnesses=asked.witnesses)
+    except SignatureError as error:
+        raise FoundError(
+            Finding(Step.SIGNATURES, "signature", ", ".join(error.keys), error.reason, file=CHECKPOINT)
+        ) from None
+    origin = opened.checkpoint.origin
+    if _POOLS not in origin:
+        raise FoundError(Finding(Step.SIGNATURES, "origin", origin, "one that names a pool", file=CHECKPOINT))
+    report.checkpoint = opened.checkpoint
+    report.signers = [verified.key.name for verified in opened.note.verified]
+    report.count(Step.SIGNATURES, "signatures", len(opened.note.verified))
+    if opened.note.unknown:
+        report.count(Step.SIGNATURES, "unknown signatures", len(opened.note.unknown))
+    return opened.checkpoint
+
+
+def _older_checkpoint(note: bytes, checkpoint: Checkpoint, key: VerifierKey) -> Checkpoint:
+    try:
+        older = open_checkpoint(note, key).checkpoint
+    except SignatureError as error:
+        raise FoundError(Finding(Step.CONSISTENCY, "signature", ", ".join(error.keys), error.reason)) from None
+    if older.size > checkpoint.size:
+        raise FoundError(Finding(Step.CONSISTENCY, "size", str(checkpoint.size), f"{older.size} or more"))
+    return older
+
+
+@dataclass(slots=True)
+class _EntryPass:
+    """Reads every entry once: the root, the tiles, and where rounds are."""
+
+    log: StaticLog
+    checkpoint: Checkpoint
+    older: list[Checkpoint]
+    report: Report
+    rounds: list[tuple[int, bytes]] = field(default_factory=list)
+    """Index and entry of each: they are read once the root vouches for them."""
+    builder: TileBuilder = field(default_factory=TileBuilder)
+    doubt: Finding | None = None
+    """The first hash in a tile that is not the one of the entries; the root says which of them is wrong."""
+
+    def run(self) -> Generator[Headway, None, list[RoundPlace]]:
+        self._hold_against_older()
+        for bundle in bundles(self.log.leaf_count):
+            for index, entry in enumerate(self.log.entries(bundle), bundle.start):
+                self._take_in(index, entry)
+            self.report.count(Step.ENTRIES, "entries", bundle.width)
+            yield Headway("entries", bundle.end, self.log.leaf_count, 0)
+        for tile, data in self.builder.partial():
+            self._compare(tile, data)
+        self._require_root()
+        if not self.older:
+            self.report.skipped[Step.CONSISTENCY] = "no older checkpoint was given"
+        return [_round_place(index, entry) for index, entry in self.rounds]
+
+    def _take_in(self, index: int, entry: bytes) -> None:
+        for tile, data in self.builder.append(leaf_hash(entry)):
+            self._compare(tile, data)
+        if _ROUND_MARK in entry:
+            self.rounds.append((index, entry))
+        self._hold_against_older()
+
+    def _hold_against_older(self) -> None:
+        for older in self.older:
+            if older.size == self.builder.frontier.size:
+                root = self.builder.frontier.root()
+                if older.root != root:
+                    figure = f"root at {older.size}"
+                    raise FoundError(Finding(Step.CONSISTENCY, figure, older.root.hex(), root.hex()))
+                self.report.count(Step.CONSISTENCY, "older checkpoints")
+
+    def _compare(self, tile: Tile, data: bytes) -> None:
+        stored = self.log.tile(tile)
+        self.report.count(Step.ENTRIES, "tiles")
+        if stored == data or self.doubt is not None:
+            return
+        at = next((at for at in _hash_places(data) if stored[at : at + HASH_BYTES] != data[at : at + HASH_BYTES]), 0)
+        ours, theirs = data[at : at + HASH_BYTES], stored[at : at + HASH_BYTES]
+        subtree = tile.coordinates()[at // HASH_BYTES]
+        leaf_index = subtree.index if subtree.level == 0 else -1
+        figure = "leaf_hash" if subtree.level == 0 else f"hash of subtree {subtree.index} at level {subtree.level}"
+        self.doubt = Finding(Step.ENTRIES, figure, theirs.hex(), ours.hex(), leaf_index, file=tile.path())
+
+    def _require_root(self) -> None:
+        root = self.builder.frontier.root()
+        if root == self.checkpoint.root:
+            if self.doubt is not None:
+                raise FoundError(self.doubt)
+            return
+        if self.doubt is not None and self.doubt.leaf_index >= 0:
+            index = self.doubt.leaf_index
+            width = min(self.log.leaf_count - index // 256 * 256, 256)
+            file = Bundle(index // 256, width).path()
+            raise FoundError(
+                Finding(Step.ENTRIES, "leaf_hash", self.doubt.logged, self.doubt.recomputed, index, file=file)
+            )
+        raise FoundError(Finding(Step.ENTRIES, "root", self.checkpoint.root.hex(), root.hex()))
+
+
+def _hash_places(data: bytes) -> Iterator[int]:
+    yield from range(0, len(data), HASH_BYTES)
+
+
+def _round_place(index: int, entry: bytes) -> RoundPlace:
+    try:
+        content: Any = decode(entry, CONTENTS).content
+    except LedgerCorruptError as error:
+        raise FoundError(Finding(Step.ENTRIES, "entry", str(error), "a canonical entry", index)) from None
+    if not isinstance(content, RoundContent):
+        raise FoundError(Finding(Step.ENTRIES, "type", str(content.type), RoundContent.type, index))
+    return RoundPlace(index, content.number, content.start, content.end)
+
+
+def _file_finding(error: FormatError | NotFoundError, reading: Step) -> Finding:
+    """What is wrong with a file itself."""
+    if isinstance(error, NotFoundError):
+        return Finding(reading, "file", "missing", "there", file=error.resource)
+    file, _, line = error.subject.partition(" line ")
+    if file == JOURNAL:
+        reading = Step.BALANCES
+    elif file.startswith("body/"):
+        reading = Step.BODIES
+    return Finding(reading, "form", error.reason, "as it is specified", file=file, line=int(line) if line else 0)

@@ -1,0 +1,301 @@
+"""The part of a verification that follows the leaves: bodies, batches, rounds, decisions, postings and the books."""
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from audit.batch_check import WeighedBatch
+from audit.divergence import DivergedError, Divergence, checked_body, require, require_same
+from audit.findings import (
+    Finding,
+    FoundError,
+    Headway,
+    Report,
+    RoundSummary,
+    Step,
+    body_finding,
+    conflict_finding,
+    finding_of,
+    line_finding,
+)
+from audit.pool_fold import PoolFold
+from audit.replay import check_decision, check_round
+from audit.static_log import StaticLog
+from audit.unique_events import Spill, UniqueEvents
+from ledger.errors import LedgerCorruptError
+from ledger.files.layout import BALANCES, render_balances
+from ledger.log.leaves import Leaf, MembershipContent, RetractionContent, RevenueContent, UsageContent
+from ledger.usage.membership import parse_membership
+from ledger.work import Submit, at_once
+from payout.policy import Policy, PoolContent, policy_in_force
+from payout.rounds import Decision, DecisionContent, PostingContent, RoundContent
+
+_DECISIONS: Final = ", ".join(Decision)
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What a verification needs of the machine: room for records, and threads or what does as one.
+
+    `submit` is how work is begun; `ahead` is that of `PoolFold`; `salt` is that of `UniqueEvents`.
+    """
+
+    new_spill: Callable[[], Spill]
+    submit: Submit = at_once
+    ahead: int = 0
+    salt: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RoundPlace:
+    """Where a round's entry stands, and its interval."""
+
+    leaf_index: int
+    number: int
+    start: int
+    end: int
+
+    def can_be(self) -> bool:
+        """Whether the interval ends at the round's leaf or before."""
+        return 0 <= self.start <= self.end <= self.leaf_index and self.end > 0
+
+
+def check_leaves(
+    log: StaticLog, rounds: list[RoundPlace], chosen: frozenset[int] | None, means: Means, report: Report
+) -> Generator[Headway, None, None]:
+    """Fold all leaves and check what follows; `chosen` are the rounds to recompute, None for all.
+
+    Raises:
+        FoundError: something does not hold.
+        FormatError: a file is malformed.
+    """
+    missing = sorted((chosen or frozenset()) - {place.number for place in rounds})
+    if missing:
+        raise FoundError(Finding(Step.ROUNDS, "round", "not in the log", str(missing[0])))
+    yield from _LeafPass(log, rounds, chosen, means, report).run()
+
+
+@dataclass(slots=True)
+class _LeafPass:
+    log: StaticLog
+    rounds: list[RoundPlace]
+    chosen: frozenset[int] | None
+    means: Means
+    report: Report
+    fold: PoolFold = field(init=False)
+    unique: UniqueEvents = field(init=False)
+    currency: str = ""
+    latest: RoundContent | None = None
+    policy: Policy | None = None
+    """Those of the round that was calculated last."""
+
+    def __post_init__(self) -> None:
+        self.fold = PoolFold(self.log, submit=self.means.submit, observe=self._observe, ahead=self.means.ahead)
+        self.unique = UniqueEvents(self.means.new_spill, self.means.salt, self.means.submit)
+
+    def run(self) -> Generator[Headway, None, None]:
+        ends: dict[int, list[RoundPlace]] = {}
+        for place in filter(RoundPlace.can_be, self.rounds):
+            ends.setdefault(place.end, []).append(place)
+        wanted = sorted(
+            (place.start, place.end) for place in self.rounds if self.chosen and place.number in self.chosen
+        )
+        size = self.log.leaf_count
+        try:
+            for encoded in self.log.leaves(0, size):
+                for place in ends.get(encoded.index, ()):
+                    self._cut(place)
+                while wanted and wanted[0][1] <= encoded.index:
+                    wanted.pop(0)
+                weighed = self.chosen is None or any(start <= encoded.index < end for start, end in wanted[:1])
+                self._follow(self.fold.fold(encoded, weigh_from=0 if weighed else size), weighed=weighed)
+                yield Headway("leaves", encoded.index + 1, size, self.fold.shares)
+            self.fold.settle()
+        except DivergedError as diverged:
+            raise FoundError(self._finding(self.fold.earliest(diverged.divergence))) from None
+        self._check_events()
+        self._check_books()
+
+    # What each leaf asks for beyond the fold.
+
+    def _observe(self, leaf: Leaf[Any], weighed: WeighedBatch) -> None:
+        content: UsageContent = leaf.content
+        self._count_body(content.body_bytes)
+        self.report.count(Step.BATCHES, "batches")
+        self.report.count(Step.BATCHES, "events", len(weighed.batch))
+        self.report.count(Step.WEIGHTS, "shares", len(weighed.batch.shares))
+        if self.chosen is None:
+            self.unique.add(content.platform, leaf.index, weighed.batch.event_ids, weighed.accepted)
+            self.report.count(Step.EVENTS, "events", len(weighed.batch))
+            self.report.count(Step.EVENTS, "duplicates", len(weighed.batch) - content.accepted)
+
+    def _follow(self, leaf: Leaf[Any], *, weighed: bool) -> None:
+        match leaf.content:
+            case PoolContent(currency=currency):
+                self.currency = currency
+            case MembershipContent():
+                self._membership(leaf.index, leaf.content)
+            case UsageContent() if not weighed:
+                self.report.count(Step.BODIES, "batches left out")
+            case RetractionContent() if weighed:
+                self.report.count(Step.BATCHES, "retractions")
+            case RevenueContent(currency=currency):
+                require_same(leaf.index, "currency", currency, self.currency)
+            case RoundContent():
+                self._calculated(leaf.index, leaf.content)
+            case DecisionContent():
+                self._decide(leaf.index, leaf.content)
+            case PostingContent():
+                self._posted(leaf.index, leaf.content)
+
+    def _membership(self, leaf_index: int, content: MembershipContent) -> None:
+        body = checked_body(self.log, leaf_index, "body_sha256", content.body_sha256)
+        require_same(leaf_index, "body_bytes", content.body_bytes, len(body))
+        try:
+            membership = parse_membership(body)
+        except LedgerCorruptError as error:
+            raise DivergedError(Divergence(leaf_index, "body", str(error), "a canonical membership")) from None
+        require_same(leaf_index, "sources", content.sources, len(membership))
+        require_same(leaf_index, "collectives", content.collectives, len(set(membership.values())))
+        self._count_body(len(body))
+        self.report.count(Step.BATCHES, "memberships")
+
+    def _count_body(self, size: int) -> None:
+        self.report.count(Step.BODIES, "bodies")
+        self.report.count(Step.BODIES, "bytes", size)
+
+    def _calculated(self, leaf_index: int, content: RoundContent) -> None:
+        # Where it could be, it was checked at its end, before this leaf.
+        interval = f"[{content.start}, {content.end})"
+        require(self.latest == content, leaf_index, "interval", interval, "one that ends at the round's leaf or before")
+
+    def _decide(self, leaf_index: int, content: DecisionContent) -> None:
+        latest, policy = self._latest(leaf_index, content.round)
+        require(content.decision in list(Decision), leaf_index, "decision", content.decision, _DECISIONS)
+        check_decision(leaf_index, content, latest, policy)
+        self.report.count(Step.DECISIONS, content.decision.lower())
+        summary = self.report.rounds[content.round]
+        summary.state, summary.decided_by = content.decision, content.decided_by
+
+    def _posted(self, leaf_index: int, content: PostingContent) -> None:
+        self._latest(leaf_index, content.round)
+        self.report.count(Step.POSTINGS, "postings")
+        self.report.count(Step.POSTINGS, "transfers", content.transfers)
+        self.report.rounds[content.round].state = "POSTED"
+
+    def _latest(self, leaf_index: int, number: int) -> tuple[RoundContent, Policy]:
+        """The round that was calculated last, which alone may be decided and posted."""
+        if self.latest is None or self.policy is None or self.latest.number != number:
+            found = "none" if self.latest is None else str(self.latest.number)
+            raise DivergedError(Divergence(leaf_index, "round", str(number), found))
+        return self.latest, self.policy
+
+    # What a round's end asks for.
+
+    def _cut(self, place: RoundPlace) -> None:
+        self.fold.settle()
+        (encoded,) = self.log.leaves(place.leaf_index, place.leaf_index + 1)
+        leaf = self.fold.read(encoded)
+        content: RoundContent = leaf.content
+        self._require_no_open_round(leaf.index, content)
+        self._check_bodies(leaf.index, content)
+        recomputed = self.chosen is None or content.number in self.chosen
+        if recomputed:
+            _, policy = check_round(self.log, self.fold, leaf)
+            self.report.count(Step.ROUNDS, "rounds")
+            self.report.count(Step.ROUNDS, "statement lines", len(self.fold.statement_lines(leaf.index, content)))
+        else:
+            policy = self._check_place(leaf.index, content)
+            self.report.count(Step.ROUNDS, "rounds not recomputed")
+        self._check_conservation(leaf.index, content)
+        self.latest, self.policy = content, policy
+        self.report.rounds[content.number] = RoundSummary(
+            content.number,
+            place.leaf_index,
+            content.start,
+            content.end,
+            content.pot_minor,
+            content.calculated_by,
+            recomputed=recomputed,
+        )
+        self.fold.cut()
+
+    def _require_no_open_round(self, leaf_index: int, content: RoundContent) -> None:
+        require_same(leaf_index, "number", content.number, len(self.fold.rounds) + 1)
+        if self.latest is None:
+            return
+        number = self.latest.number
+        decision = self.fold.decisions.get(number, "")
+        closed = decision == Decision.REJECTED or self.fold.posted_number == number
+        require(closed, leaf_index, "end", content.end, f"a place after round {number} was posted or rejected")
+
+    def _check_bodies(self, leaf_index: int, content: RoundContent) -> None:
+        for figure in ("registry_sha256", "statement_sha256", "weights_sha256"):
+            digest = getattr(content, figure)
+            try:
+                body = checked_body(self.log, leaf_index, figure, digest)
+            except DivergedError as diverged:
+                raise FoundError(body_finding(diverged.divergence, digest)) from None
+            self._count_body(len(body))
+
+    def _check_place(self, leaf_index: int, content: RoundContent) -> Policy:
+        """What can be said of a round whose usage is not here."""
+        policy_leaf, version, policy = policy_in_force(self.fold.policies, content.start)
+        for figure, replayed in (
+            ("start", self.fold.posted_end),
+            ("previous", self.fold.posted_number),
+            ("root", self.fold.frontier.root().hex()),
+            ("policy_leaf", policy_leaf),
+            ("policy_version", version),
+            ("pot_minor", self.fold.balances.get("revenue", 0)),
+        ):
+            require_same(leaf_index, figure, getattr(content, figure), replayed)
+        return policy
+
+    def _check_conservation(self, leaf_index: int, content: RoundContent) -> None:
+        lines = self.fold.statement_lines(leaf_index, content)
+        parts = {
+            "attributed_minor": sum(line.attributed_minor for line in lines),
+            "commons_minor": sum(line.commons_minor for line in lines),
+        }
+        for figure, total in parts.items():
+            if getattr(content, figure) != total:
+                logged = str(getattr(content, figure))
+                raise FoundError(Finding(Step.CONSERVATION, figure, logged, str(total), leaf_index))
+        whole = content.fee_minor + sum(parts.values()) + content.commons_kept_minor + content.carried_minor
+        if content.pot_minor != whole or min(content.fee_minor, content.commons_kept_minor, content.carried_minor) < 0:
+            raise FoundError(Finding(Step.CONSERVATION, "pot_minor", str(content.pot_minor), str(whole), leaf_index))
+        self.report.count(Step.CONSERVATION, "rounds")
+
+    # What can be said at the end.
+
+    def _check_events(self) -> None:
+        if self.chosen is not None:
+            self.report.skipped[Step.EVENTS] = "takes the batches of all rounds"
+            return
+        conflict = self.unique.first_conflict()
+        if conflict is not None:
+            raise FoundError(conflict_finding(conflict))
+
+    def _check_books(self) -> None:
+        self.log.journal.finish()
+        self.report.count(Step.BALANCES, "transfers", self.log.journal.transfers)
+        claimed, replayed = self.log.files.read(BALANCES), render_balances(self.fold.balances)
+        if claimed != replayed:
+            raise FoundError(line_finding(claimed, replayed))
+        self.report.count(Step.BALANCES, "balances", len(self.fold.balances))
+        total = sum(self.fold.balances.values())
+        if total:
+            raise FoundError(Finding(Step.CONSERVATION, "sum of all balances", str(total), "0"))
+        self.report.count(Step.CONSERVATION, "balances that sum to zero", len(self.fold.balances))
+
+    def _finding(self, divergence: Divergence) -> Finding:
+        leaf = None
+        if 0 <= divergence.leaf_index < self.log.leaf_count:
+            (encoded,) = self.log.leaves(divergence.leaf_index, divergence.leaf_index + 1)
+            try:
+                leaf = self.fold.read(encoded)
+            except DivergedError:
+                leaf = None
+        read = self.log.journal.leaf == divergence.leaf_index
+        return finding_of(divergence, leaf, journal_line=self.log.journal.line if read else 0)

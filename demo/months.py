@@ -1,0 +1,157 @@
+"""A month of the demo: platforms report usage and revenue, the scheduler cuts the round, an operator approves it.
+
+Everything goes through the public API, each step with the key of someone who may do it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import pyarrow as pa
+
+from demo.clock import DemoClock
+from demo.plays import Month, Platform, count_plays, count_shares
+from demo.service import CURRENCY, METHOD, POOL, REVIEW_TIME, Cast
+from moiety import Allocation, Client, Mode, MoietyError, Receipt, Round, UsageEvent, event_id_of
+
+EVENTS_PER_CALL: Final = 1_000
+"""The most events that one row-wise call takes."""
+
+ROUND_SECONDS_MAX: Final = 60.0
+"""How long to wait for the scheduler, which takes a fraction of a second."""
+
+POLL_SECONDS: Final = 0.05
+
+Progress = Callable[[int], None]  # called with how many more events are recorded
+
+
+class RoundMissingError(MoietyError):
+    """The scheduler did not cut the round `number` within `seconds` of its time."""
+
+    def __init__(self, number: int, seconds: float) -> None:
+        super().__init__(number, seconds)
+        self.number = number
+        self.seconds = seconds
+
+    def __str__(self) -> str:
+        return f"round {self.number} was due, and the scheduler did not cut it in {self.seconds:g} s"
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a platform reported for a month: the plays, the revenue, and the receipts that it got."""
+
+    platform: Platform
+    receipts: tuple[Receipt, ...]
+    plays: int
+    shares: int
+    revenue_minor: int
+
+    @property
+    def events(self) -> int:
+        """Events that the service accepted."""
+        return sum(receipt.accepted_count for receipt in self.receipts)
+
+
+@dataclass(frozen=True, slots=True)
+class Retransmission:
+    """What became of a month's usage sent twice more: in the same batches, and cut into other ones.
+
+    `same_receipts` says whether the same batches got their first receipts again. The counts are of the other cut.
+    """
+
+    platform: Platform
+    same_receipts: bool
+    accepted: int
+    duplicates: int
+
+
+@dataclass(frozen=True, slots=True)
+class SettledRound:
+    """A posted round with its allocations and its statement."""
+
+    round: Round
+    allocations: tuple[Allocation, ...]
+    statement: bytes
+
+
+def report_in_bulk(client: Client, platform: Platform, month: Month, table: pa.Table, progress: Progress) -> Report:
+    """Report a month as one Arrow table."""
+    receipts = client.submit_usage(POOL, table, METHOD, progress=progress)
+    return _with_revenue(client, platform, month, table, receipts)
+
+
+def report_in_rows(client: Client, platform: Platform, month: Month, table: pa.Table, progress: Progress) -> Report:
+    """Report a month in ordinary messages, up to a thousand events to a call."""
+    receipts = []
+    for start in range(0, table.num_rows, EVENTS_PER_CALL):
+        events = list(_events(table.slice(start, EVENTS_PER_CALL)))
+        batch_id = f"{month.name.lower()}-{start // EVENTS_PER_CALL}"
+        receipts.append(client.submit_events(POOL, events, METHOD, batch_id=batch_id))
+        progress(len(events))
+    return _with_revenue(client, platform, month, table, receipts)
+
+
+def send_again(client: Client, report: Report, table: pa.Table) -> Retransmission:
+    """Send what was reported in bulk twice more, as a platform does that is not sure what arrived."""
+    same = client.submit_usage(POOL, table, METHOD)
+    others = client.submit_usage(POOL, table, METHOD, events_per_batch=table.num_rows // 3 + 1)
+    return Retransmission(
+        platform=report.platform,
+        same_receipts=tuple(same) == report.receipts,
+        accepted=sum(receipt.accepted_count for receipt in others),
+        duplicates=sum(receipt.duplicate_count for receipt in others),
+    )
+
+
+def settle(cast: Cast, clock: DemoClock, month: Month, number: int, while_waiting: Callable[[], None]) -> SettledRound:
+    """Let the month's fire time come, wait for the scheduler's round, and have it approved, which posts it."""
+    clock.move_to(month.fires_at)
+    _await_round(cast.auditor, number, while_waiting)
+    clock.move_to(month.fires_at + REVIEW_TIME)
+    posted = cast.reviewer.approve_round(POOL, number)
+    allocations = tuple(cast.auditor.list_allocations(POOL, number))
+    return SettledRound(posted, allocations, cast.auditor.get_statement(POOL, number))
+
+
+def balances(auditor: Client) -> dict[str, int]:
+    """Give every account's balance in minor units, by account."""
+    return {each.name.partition("/accounts/")[2]: each.amount_minor for each in auditor.list_balances(POOL)}
+
+
+def _with_revenue(
+    client: Client, platform: Platform, month: Month, table: pa.Table, receipts: Sequence[Receipt]
+) -> Report:
+    plays = count_plays(table)
+    revenue = client.record_revenue(
+        POOL,
+        plays * platform.price_minor,
+        CURRENCY,
+        request_id=f"plays-{month.name.lower()}",
+        note=f"{plays} plays in {month.name}",
+    )
+    return Report(platform, tuple(receipts), plays, count_shares(table), revenue.amount_minor)
+
+
+def _events(table: pa.Table) -> Iterator[UsageEvent]:
+    for row in table.to_pylist():
+        yield UsageEvent(
+            event_id=event_id_of(row["id"], row["occurred_at"]),
+            occurred_at=row["occurred_at"],
+            units=row["units"],
+            mode=Mode(row["mode"]),
+            shares=dict(zip(row["collectives"], row["shares"], strict=True)),
+            work_id=row["work_id"],
+        )
+
+
+def _await_round(auditor: Client, number: int, while_waiting: Callable[[], None]) -> None:
+    give_up = time.monotonic() + ROUND_SECONDS_MAX
+    while not any(found.number == number for found in auditor.list_rounds(POOL)):
+        if time.monotonic() > give_up:
+            raise RoundMissingError(number, ROUND_SECONDS_MAX)
+        while_waiting()
+        time.sleep(POLL_SECONDS)

@@ -1,0 +1,161 @@
+"""A pool's log as static files: what lies where, so that a folder, an archive and a web server can hold the same.
+
+    checkpoint              the signed checkpoint that the rest belongs to
+    tile/, tile/entries/    hashes and entries (`ledger.files.tiles`)
+    journal.csv             every transfer below the checkpoint's size, in the order of the log
+    balances.csv            every account's balance at that size, by account
+    body/<2>/<64>           a body, under its SHA-256 in hexadecimal
+
+Journal and balances are what the service's database claims; they follow from the log, and that is how they are checked.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from ledger.errors import FormatError
+from ledger.files.tiles import TILE_HEIGHT, TILE_WIDTH, Bundle, Tile, encode_tile, parse_path
+from ledger.journal import Purpose, Transfer
+from ledger.log.merkle import Frontier
+
+CHECKPOINT: Final = "checkpoint"
+JOURNAL: Final = "journal.csv"
+BALANCES: Final = "balances.csv"
+
+MAX_FILE_BYTES: Final = 2**27
+"""The longest file that is read whole: four times the largest batch or membership."""
+
+JOURNAL_COLUMNS: Final = ("leaf_index", "ordinal", "from_account", "to_account", "amount_minor", "purpose")
+BALANCES_COLUMNS: Final = ("account", "amount_minor")
+JOURNAL_HEADER: Final = ",".join(JOURNAL_COLUMNS)
+BALANCES_HEADER: Final = ",".join(BALANCES_COLUMNS)
+
+_BODY_PATH: Final = re.compile(r"body/([0-9a-f]{2})/(\1[0-9a-f]{62})")
+
+
+class Files(Protocol):
+    """Where static files are read from."""
+
+    def read(self, path: str, *, bytes_max: int = MAX_FILE_BYTES) -> bytes:
+        """A whole file; NotFoundError where there is none, FormatError where it is longer."""
+
+    def chunks(self, path: str) -> Iterator[bytes]:
+        """A file in pieces, however long it is; NotFoundError where there is none."""
+
+
+def body_path(digest: bytes) -> str:
+    """Where the body with this SHA-256 lies."""
+    name = digest.hex()
+    return f"body/{name[:2]}/{name}"
+
+
+def digest_at(path: str) -> bytes | None:
+    """The SHA-256 of the body that belongs at a path; None where the path is of no body."""
+    found = _BODY_PATH.fullmatch(path)
+    return bytes.fromhex(found[2]) if found else None
+
+
+def require_known_path(path: str) -> str:
+    """The path, if something of a log lies there.
+
+    Raises:
+        FormatError: nothing does.
+    """
+    if path not in (CHECKPOINT, JOURNAL, BALANCES) and digest_at(path) is None:
+        parse_path(path)
+    return path
+
+
+@dataclass(slots=True)
+class TileBuilder:
+    """The tiles of a log, from its leaves' hashes one by one; `frontier` has its root."""
+
+    frontier: Frontier = field(default_factory=Frontier)
+    _rows: dict[int, list[bytes]] = field(default_factory=dict)
+    _done: dict[int, int] = field(default_factory=dict)
+    """By level, how many tiles were full."""
+
+    def append(self, leaf_hash: bytes) -> list[tuple[Tile, bytes]]:
+        """Take in a leaf, and give the tiles that it fills."""
+        self._rows.setdefault(0, []).append(leaf_hash)
+        for subtree, found in self.frontier.append(leaf_hash).items():
+            if subtree.level % TILE_HEIGHT == 0:
+                self._rows.setdefault(subtree.level // TILE_HEIGHT, []).append(found)
+        if len(self._rows[0]) < TILE_WIDTH:
+            return []
+        return [self._filled(level) for level in sorted(self._rows) if len(self._rows[level]) == TILE_WIDTH]
+
+    def partial(self) -> list[tuple[Tile, bytes]]:
+        """The tiles at the right edge that are not full."""
+        return [
+            (Tile(level, self._done.get(level, 0), len(row)), encode_tile(row))
+            for level, row in sorted(self._rows.items())
+            if row
+        ]
+
+    def _filled(self, level: int) -> tuple[Tile, bytes]:
+        index, row = self._done.get(level, 0), self._rows[level]
+        self._done[level], self._rows[level] = index + 1, []
+        return Tile(level, index), encode_tile(row)
+
+
+def full_path(place: Tile | Bundle) -> str:
+    """Where a tile or an entry bundle lies once it is full; a partial one may then be gone."""
+    return (Tile(place.level, place.index) if isinstance(place, Tile) else Bundle(place.index)).path()
+
+
+def journal_line(leaf_index: int, ordinal: int, transfer: Transfer) -> str:
+    """A transfer's line, without its line feed."""
+    return f"{leaf_index},{ordinal},{transfer}"
+
+
+def parse_journal_line(line: str, number: int) -> tuple[int, int, Transfer]:
+    """(leaf index, ordinal, transfer) of line `number`, counting from 1.
+
+    Raises:
+        FormatError: the line is not what `journal_line` gives.
+    """
+    subject = f"{JOURNAL} line {number}"
+    try:
+        leaf_index, ordinal, from_account, to_account, amount_minor, purpose = line.split(",")
+        found = int(leaf_index), int(ordinal), Transfer(from_account, to_account, int(amount_minor), Purpose(purpose))
+    except ValueError:
+        raise FormatError(subject, f"is no transfer: {line[:200]!r}") from None
+    if journal_line(*found) != line:
+        raise FormatError(subject, f"is not canonical: {line[:200]!r}")
+    return found
+
+
+def render_balances(balances: Mapping[str, int]) -> bytes:
+    """The balances file."""
+    lines = [BALANCES_HEADER, *(f"{account},{amount}" for account, amount in sorted(balances.items()))]
+    return "".join(f"{line}\n" for line in lines).encode()
+
+
+def lines_of(chunks: Iterable[bytes], subject: str) -> Iterator[str]:
+    """The lines of a file, without their line feeds, whatever the pieces it comes in.
+
+    Raises:
+        FormatError: a line is not ASCII, is longer than any of ours, or does not end.
+    """
+    rest = b""
+    for chunk in chunks:
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in lines:
+            yield _text(line, subject)
+        if len(rest) > _MAX_LINE_BYTES:
+            raise FormatError(subject, f"has a line of more than {_MAX_LINE_BYTES} bytes")
+    if rest:
+        raise FormatError(subject, "ends within a line")
+
+
+_MAX_LINE_BYTES: Final = 1_000
+"""Two accounts of up to 75 characters, three numbers of up to 20, and a word."""
+
+
+def _text(line: bytes, subject: str) -> str:
+    try:
+        return line.decode("ascii")
+    except UnicodeDecodeError:
+        raise FormatError(subject, "is not ASCII") from None

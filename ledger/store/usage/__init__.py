@@ -1,0 +1,1 @@
+"""Usage in Postgres: intake, claims of event ids, batches, retractions."""

@@ -1,0 +1,181 @@
+"""Batches in Postgres: the rows that a recorded batch leaves, and finding it again.
+
+By batch, not by score: the body as bytes, a packed weight vector per mode, and one narrow row per event.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from ledger.errors import NotFoundError
+from ledger.log.leaves import UsageContent, decode, decode_positions
+from ledger.store import tables as t
+from ledger.store.arrays import bytea_array, int4_array, int8_array, text_array, uuid_array
+from ledger.store.database import driver_connection
+from ledger.store.log import PoolRef
+from ledger.store.usage.claims import EventClaim, ascending
+from ledger.usage.methods import Method
+from ledger.usage.shares import Int64Array
+from ledger.usage.weights import BatchWeights, pack
+
+
+@dataclass(frozen=True, slots=True)
+class BatchIdentity:
+    """What makes a batch the same batch when it comes again: the names of its pool and platform, and its own."""
+
+    pool: str
+    platform: str
+    batch_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedBatch:
+    """A batch that is in the log."""
+
+    leaf_index: int
+    leaf_hash: bytes
+    time: datetime
+    content: UsageContent
+
+    def duplicate_positions(self) -> list[int]:
+        """Positions of the events that were left out, ascending."""
+        return decode_positions(self.content.duplicates)
+
+
+def find_batch(connection: sa.Connection, pool: PoolRef, platform: str, batch_id: str) -> RecordedBatch:
+    """A platform's batch, or NotFoundError."""
+    query = _batches(pool).where(t.platform.c.name == platform, t.batch.c.batch_id == batch_id)
+    row = connection.execute(query).first()
+    if row is None:
+        raise NotFoundError(f"pools/{pool.name}/batches/{platform}~{batch_id}")
+    return _recorded(row)
+
+
+def list_batches(
+    connection: sa.Connection, pool: PoolRef, *, platform: str | None, after: int, limit: int
+) -> list[RecordedBatch]:
+    """Batches in the order of the log, from beyond the leaf `after`; of one platform or of all."""
+    query = _batches(pool).where(t.batch.c.leaf_index > after).order_by(t.batch.c.leaf_index).limit(limit)
+    if platform is not None:
+        query = query.where(t.platform.c.name == platform)
+    return [_recorded(row) for row in connection.execute(query)]
+
+
+def find_event(connection: sa.Connection, pool: PoolRef, platform: str, event_id: UUID) -> RecordedBatch:
+    """The batch that recorded an event, or NotFoundError."""
+    on = (t.event.c.pool_id == t.batch.c.pool_id) & (t.event.c.batch_number == t.batch.c.batch_number)
+    query = _batches(pool).join(t.event, on).where(t.platform.c.name == platform, t.event.c.event_id == event_id)
+    row = connection.execute(query.where(t.event.c.platform_id == t.platform.c.platform_id)).first()
+    if row is None:
+        raise NotFoundError(f"pools/{pool.name}/events/{platform}~{event_id}")
+    return _recorded(row)
+
+
+def _batches(pool: PoolRef) -> sa.Select[Any]:
+    leaf_of_batch = (t.leaf.c.pool_id == t.batch.c.pool_id) & (t.leaf.c.leaf_index == t.batch.c.leaf_index)
+    return (
+        sa.select(t.leaf.c.entry, t.leaf.c.hash)
+        .select_from(t.batch)
+        .join(t.platform, t.platform.c.platform_id == t.batch.c.platform_id)
+        .join(t.leaf, leaf_of_batch)
+        .where(t.batch.c.pool_id == pool.pool_id)
+    )
+
+
+def _recorded(row: Any) -> RecordedBatch:
+    leaf = decode(bytes(row.entry), {UsageContent.type: UsageContent})
+    return RecordedBatch(leaf.index, bytes(row.hash), leaf.time, leaf.content)
+
+
+@dataclass(frozen=True, slots=True)
+class NewBatch:
+    """What a batch leaves beside its leaf, body and events."""
+
+    platform_id: int
+    batch_id: str
+    batch_number: int
+    body_sha256: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class NewWeights:
+    """Weights to be kept under a batch number; `collective_numbers` maps their `index` to the registry's numbers."""
+
+    batch_number: int
+    method: Method
+    weights: BatchWeights
+    collective_numbers: Int64Array
+
+
+# One statement, said to the driver: each of its parts alone would take as long as all of it.
+_PUT_CONTENTS: Final = """
+WITH claimed AS (
+    INSERT INTO event (pool_id, platform_id, event_id, batch_number)
+    SELECT %(pool_id)s, * FROM unnest(%(claiming_platform_ids)b, %(event_ids)b, %(claiming_batch_numbers)b)
+), kept AS (
+    INSERT INTO body (pool_id, sha256, bytes) SELECT %(pool_id)s, * FROM unnest(%(digests)b, %(bodies)b)
+    ON CONFLICT DO NOTHING
+)
+INSERT INTO batch_weights (pool_id, batch_number, mode, method, method_version, events, unattributed, packed)
+SELECT %(pool_id)s, * FROM unnest(
+    %(batch_numbers)b, %(modes)b, %(methods)b, %(versions)b, %(events)b, %(unattributed)b::numeric[], %(packed)b
+)
+"""
+
+
+def put_contents(
+    connection: sa.Connection,
+    pool: PoolRef,
+    all_weights: Sequence[NewWeights],
+    bodies: Mapping[bytes, bytes] | None = None,
+    claims: Sequence[EventClaim] = (),
+) -> None:
+    """Keep what batches hold: weights, a row per mode that has events; bodies by their hashes, of which one that is
+    there already stays; and claims on their events.
+
+    Everything goes in by ascending key, so that two callers with the same things cannot deadlock. Where an event is
+    taken it ends in an error that `is_known_event` tells; in a pipeline a later statement may raise it.
+    """
+    rows = [(new, mode, of_mode) for new in all_weights for mode, of_mode in new.weights.items() if of_mode.events]
+    kept = sorted((bodies or {}).items())
+    platform_ids, event_ids, claiming = ascending(claims)
+    values = {
+        "pool_id": pool.pool_id,
+        "claiming_platform_ids": int4_array(platform_ids),
+        "event_ids": uuid_array(event_ids),
+        "claiming_batch_numbers": int8_array(claiming),
+        "digests": bytea_array([digest for digest, _ in kept]),
+        "bodies": bytea_array([body for _, body in kept]),
+        "batch_numbers": int8_array([new.batch_number for new, _, _ in rows]),
+        "modes": int4_array([mode for _, mode, _ in rows]),
+        "methods": text_array(new.method.name for new, _, _ in rows),
+        "versions": int4_array([new.method.version for new, _, _ in rows]),
+        "events": int4_array([of_mode.events for _, _, of_mode in rows]),
+        "unattributed": text_array(str(of_mode.unattributed) for _, _, of_mode in rows),
+        "packed": bytea_array([pack(of_mode, new.collective_numbers) for new, _, of_mode in rows]),
+    }
+    driver_connection(connection).execute(_PUT_CONTENTS, values, prepare=True)
+
+
+_PUT_BATCHES: Final = """
+INSERT INTO batch (pool_id, platform_id, batch_id, batch_number, body_sha256, leaf_index)
+SELECT %s, * FROM unnest(%b, %b, %b, %b, %b)
+"""
+
+
+def put_batches(
+    connection: sa.Connection, pool: PoolRef, batches: Sequence[NewBatch], leaf_indices: Sequence[int]
+) -> None:
+    """Keep batches with the leaves that they have become."""
+    columns = (
+        int4_array([new.platform_id for new in batches]),
+        text_array(new.batch_id for new in batches),
+        int8_array([new.batch_number for new in batches]),
+        bytea_array([new.body_sha256 for new in batches]),
+        int8_array(leaf_indices),
+    )
+    driver_connection(connection).execute(_PUT_BATCHES, (pool.pool_id, *columns), prepare=True)

@@ -1,0 +1,146 @@
+"""Claims on event ids: a row per event, which makes an event count once."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import psycopg
+import sqlalchemy as sa
+
+from ledger.store import tables as t
+from ledger.store.database import driver_connection
+from ledger.store.log import PoolRef
+from ledger.usage.shares import BoolArray, Int64Array
+
+EventIds = npt.NDArray[np.void]
+"""(n,) of 16 bytes each (`V16`)."""
+
+
+class EventsKnownError(Exception):
+    """An event of the batch is recorded already; the transaction is rolled back."""
+
+
+_COPY_ROW: Final = np.dtype(
+    [
+        ("fields", ">i2"),
+        ("pool_bytes", ">i4"), ("pool_id", ">i4"),
+        ("platform_bytes", ">i4"), ("platform_id", ">i4"),
+        ("event_bytes", ">i4"), ("event_id", "V16"),
+        ("batch_bytes", ">i4"), ("batch_number", ">i8"),
+    ]
+)  # fmt: skip
+_COPY_HEADER: Final = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
+_COPY_TRAILER: Final = b"\xff\xff"
+
+
+@dataclass(frozen=True, slots=True)
+class EventClaim:
+    """Claims event ids for a batch. Ids come ascending, so that two claims of the same ids cannot deadlock, and
+    because Postgres fills an index fastest in its order.
+    """
+
+    platform_id: int
+    batch_number: int
+    event_ids: EventIds
+
+    def insert_free(self, connection: sa.Connection, pool: PoolRef) -> BoolArray:
+        """Claim those that are free, and tell which: (n,) in the order given. Waits for a claim under way elsewhere."""
+        inserted = connection.execute(
+            _INSERT_FREE,
+            {
+                "pool_id": pool.pool_id,
+                "platform_id": self.platform_id,
+                "batch_number": self.batch_number,
+                "ids": self.event_ids.tobytes(),
+                "count": len(self.event_ids),
+            },
+        )
+        places = np.fromiter(inserted.scalars(), dtype=np.int64)
+        taken = np.zeros(len(self.event_ids), dtype=np.bool_)
+        taken[places] = True
+        return taken
+
+
+_COPY: Final = "COPY event (pool_id, platform_id, event_id, batch_number) FROM STDIN (FORMAT BINARY)"
+
+
+def copy_claims(connection: sa.Connection, pool: PoolRef, claims: Sequence[EventClaim]) -> None:
+    """Claim the ids of each claim, many at once. Raises EventsKnownError where one is taken or repeated."""
+    platform_ids, event_ids, batch_numbers = ascending(claims)
+    rows = np.empty(len(event_ids), dtype=_COPY_ROW)
+    rows["fields"] = 4
+    rows["pool_bytes"], rows["pool_id"] = 4, pool.pool_id
+    rows["platform_bytes"], rows["platform_id"] = 4, platform_ids
+    rows["event_bytes"], rows["event_id"] = 16, event_ids
+    rows["batch_bytes"], rows["batch_number"] = 8, batch_numbers
+    try:
+        with driver_connection(connection).cursor() as cursor, cursor.copy(_COPY) as copy:
+            copy.write(_COPY_HEADER + rows.tobytes() + _COPY_TRAILER)
+    except psycopg.errors.UniqueViolation:
+        raise EventsKnownError from None
+
+
+def is_known_event(error: psycopg.errors.UniqueViolation) -> bool:
+    """Whether the error says that an event is recorded already, and not something else."""
+    return error.diag.table_name == t.event.name
+
+
+def ascending(claims: Sequence[EventClaim]) -> tuple[Int64Array, EventIds, Int64Array]:
+    """(n,) platform numbers, ids and batch numbers of all claims, ascending by id and platform."""
+    lengths = [len(claim.event_ids) for claim in claims]
+    platform_ids = np.repeat(np.array([claim.platform_id for claim in claims], dtype=np.int64), lengths)
+    batch_numbers = np.repeat(np.array([claim.batch_number for claim in claims], dtype=np.int64), lengths)
+    event_ids = np.concatenate([np.empty(0, dtype="V16"), *(claim.event_ids for claim in claims)])
+    if len(claims) == 1:
+        return platform_ids, event_ids, batch_numbers
+    halves = event_ids.view(">u8").reshape(-1, 2)
+    order = np.lexsort((platform_ids, halves[:, 1], halves[:, 0]))
+    return platform_ids[order], event_ids[order], batch_numbers[order]
+
+
+_INSERT_FREE: Final = sa.text("""
+WITH offered AS MATERIALIZED (
+    SELECT place, encode(substring(:ids FROM 16 * place + 1 FOR 16), 'hex')::uuid AS event_id
+    FROM generate_series(0, :count - 1) AS place
+), inserted AS (
+    INSERT INTO event (pool_id, platform_id, event_id, batch_number)
+    SELECT :pool_id, :platform_id, event_id, :batch_number FROM offered ORDER BY place
+    ON CONFLICT DO NOTHING
+    RETURNING event_id
+)
+SELECT place FROM offered JOIN inserted USING (event_id)
+""").bindparams(
+    sa.bindparam("ids", type_=sa.LargeBinary),
+    sa.bindparam("count", type_=sa.Integer),
+    sa.bindparam("pool_id", type_=sa.Integer),
+    sa.bindparam("platform_id", type_=sa.Integer),
+    sa.bindparam("batch_number", type_=sa.BigInteger),
+)
+
+
+BATCH_NUMBERS_AT_ONCE: Final = 32
+"""Taken from the database together. What a process leaves stays unused: they only have to differ."""
+
+_TAKE_NUMBERS: Final = sa.select(t.batch_number.next_value()).select_from(
+    sa.func.generate_series(1, BATCH_NUMBERS_AT_ONCE).table_valued()
+)
+
+
+class BatchNumbers:
+    """Numbers for batches, each given once."""
+
+    def __init__(self) -> None:
+        self._free: SimpleQueue[int] = SimpleQueue()
+
+    def take(self, connection: sa.Connection) -> int:
+        """The next free number."""
+        try:
+            return self._free.get_nowait()
+        except Empty:
+            first, *others = connection.execute(_TAKE_NUMBERS).scalars()
+        for number in others:
+            self._free.put(number)
+        return int(first)

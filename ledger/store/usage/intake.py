@@ -1,0 +1,248 @@
+"""Usage into the ledger: each batch and each event exactly once."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from hashlib import sha256
+from typing import Final
+
+import numpy as np
+import psycopg
+import sqlalchemy as sa
+
+from ledger.errors import IdentityReusedError, InvalidInputError, LostRaceError, NotFoundError
+from ledger.log.leaves import UsageContent, encode_positions
+from ledger.store import log, registry
+from ledger.store.database import Database, pipelined_to_commit
+from ledger.store.log import PoolRef
+from ledger.store.usage import batches
+from ledger.store.usage.batches import BatchIdentity, NewBatch, NewWeights, RecordedBatch, find_batch
+from ledger.store.usage.claims import BatchNumbers, EventClaim, EventsKnownError, copy_claims, is_known_event
+from ledger.store.usage.groups import Groups
+from ledger.store.usage.readings import Readings
+from ledger.usage.format import BatchColumns
+from ledger.usage.methods import Method
+from ledger.usage.reading import Reading
+from ledger.usage.shares import (
+    AI_ONLY,
+    HUMAN_AI,
+    BoolArray,
+    Int64Array,
+    UsageBatch,
+    first_occurrences,
+    require_known,
+)
+from ledger.usage.weights import BatchWeights, weigh
+
+GROUPED_EVENTS: Final = 1_000
+"""Batches of up to so many events share a transaction: the sync to disk is most of what one of them costs."""
+
+INSERTED_CLAIMS: Final = 2_000
+"""Up to so many ids go in with the statements around them, which saves more than COPY does."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """A batch that is fit to be recorded, as it will be if none of its events is known.
+
+    accepted: (n,) the events that count; claimed: their positions, ascending by id.
+    """
+
+    identity: BatchIdentity
+    pool: PoolRef
+    platform_id: int
+    digest: bytes
+    body: bytes
+    method: Method
+    membership_version: int | None
+    batch: UsageBatch
+    collective_numbers: Int64Array
+    accepted: BoolArray
+    claimed: Int64Array
+    weights: BatchWeights
+
+    def of_free(self, free: BoolArray) -> "_Prepared":
+        """With those alone of the claimed events that are free."""
+        accepted = np.zeros(len(self.batch), dtype=np.bool_)
+        accepted[self.claimed[free]] = True
+        return replace(self, accepted=accepted, claimed=self.claimed[free], weights=weigh(self.batch, accepted))
+
+    def claim(self, batch_number: int) -> EventClaim:
+        """The claim on its events, for its number."""
+        return EventClaim(self.platform_id, batch_number, self.batch.event_ids[self.claimed])
+
+    def content(self) -> UsageContent:
+        """What the log says of it."""
+        return UsageContent(
+            platform=self.identity.platform,
+            batch_id=self.identity.batch_id,
+            body_sha256=self.digest.hex(),
+            body_bytes=len(self.body),
+            method=self.method.name,
+            method_version=self.method.version,
+            membership=self.method.membership,
+            membership_version=self.membership_version,
+            accepted=int(np.count_nonzero(self.accepted)),
+            duplicates=encode_positions(np.flatnonzero(~self.accepted).tolist()),
+            ai_only=self.weights[AI_ONLY].totals(),
+            human_ai=self.weights[HUMAN_AI].totals(),
+        )
+
+
+class UsageStore:
+    """Takes batches in."""
+
+    def __init__(self, database: Database, clock: Callable[[], datetime]) -> None:
+        self._database = database
+        self._clock = clock
+        self.collectives = registry.CollectiveNumbers(database)
+        self.readings = Readings()
+        self._batch_numbers = BatchNumbers()
+        self._groups = Groups(self._record_new, (EventsKnownError, LostRaceError))
+
+    def accept(
+        self, identity: BatchIdentity, method_id: str, body: bytes, written: BatchColumns | None = None
+    ) -> RecordedBatch:
+        """Record a batch; when this returns it is durable. The same batch again gives its first record.
+
+        written: the columns that the body was written from, where the caller did it.
+
+        Raises IdentityReusedError where the id is known with other bytes or under another method, InvalidInputError
+        where an event is refused, NotFoundError for an unknown pool, method or platform; nothing is kept then.
+        """
+        digest = sha256(body).digest()
+        try:
+            prepared = self._prepared(identity, method_id, digest, body, written)
+        except (InvalidInputError, NotFoundError):
+            if recorded := self._recorded_before(identity, method_id, digest):
+                return recorded
+            raise
+        for record in (self._record_with_others, self._record_what_is_new):
+            try:
+                return record(prepared)
+            except (EventsKnownError, LostRaceError):
+                if recorded := self._recorded_before(identity, method_id, digest):
+                    return recorded
+        raise LostRaceError(f"batch {identity.batch_id}")
+
+    def _prepared(
+        self, identity: BatchIdentity, method_id: str, digest: bytes, body: bytes, written: BatchColumns | None
+    ) -> _Prepared:
+        with self._database.reading() as connection:
+            pool, method, reading = self._asked(connection, identity.pool, method_id)
+            platform_id = registry.platform_number(connection, identity.platform)
+        batch, numbers = self._parsed(reading, body, written)
+        first, ascending = first_occurrences(batch)
+        return _Prepared(
+            identity=identity,
+            pool=pool,
+            platform_id=platform_id,
+            digest=digest,
+            body=body,
+            method=method,
+            membership_version=reading.membership_version,
+            batch=batch,
+            collective_numbers=numbers,
+            accepted=first,
+            claimed=ascending,
+            weights=weigh(batch, first),
+        )
+
+    def _recorded_before(self, identity: BatchIdentity, method_id: str, digest: bytes) -> RecordedBatch | None:
+        """The first record of the batch, if there is one. Asked only when something stands in its way: it rarely is.
+
+        Raises IdentityReusedError where it was recorded with other bytes, or under another method.
+        """
+        try:
+            with self._database.reading() as connection:
+                pool = registry.pool_ref(connection, identity.pool)
+                recorded = find_batch(connection, pool, identity.platform, identity.batch_id)
+        except NotFoundError:
+            return None
+        if recorded.content.body_sha256 != digest.hex():
+            raise IdentityReusedError.of("batch_id", f"{identity.batch_id} was recorded with other events")
+        if recorded.content.method != method_id:
+            reason = f"{identity.batch_id} was recorded under the method {recorded.content.method}"
+            raise IdentityReusedError.of("batch_id", reason)
+        return recorded
+
+    def validate(
+        self, pool_name: str, method_id: str, body: bytes, written: BatchColumns | None = None
+    ) -> tuple[Method, BoolArray]:
+        """The checks of `accept` alone: the method, and which events are first with their id in the batch."""
+        with self._database.reading() as connection:
+            _, method, reading = self._asked(connection, pool_name, method_id)
+        batch, _ = self._parsed(reading, body, written)
+        return method, first_occurrences(batch)[0]
+
+    def _asked(self, connection: sa.Connection, pool_name: str, method_id: str) -> tuple[PoolRef, Method, Reading]:
+        """The pool and the method of these names, and how a batch of them is read, as of now."""
+        pool = registry.pool_ref(connection, pool_name)
+        method = registry.latest_method(connection, pool, method_id)
+        if method is None:
+            raise NotFoundError(f"pools/{pool.name}/methods/{method_id}")
+        return pool, method, self.readings.now(connection, pool, method)
+
+    def _parsed(self, reading: Reading, body: bytes, written: BatchColumns | None) -> tuple[UsageBatch, Int64Array]:
+        batch = reading.usage(body, lambda names: self.collectives.of(names) > 0, written)
+        numbers = self.collectives.of(batch.collectives)
+        require_known(batch, numbers > 0)
+        return batch, numbers
+
+    def _record_with_others(self, prepared: _Prepared) -> RecordedBatch:
+        if len(prepared.batch) <= GROUPED_EVENTS:
+            return self._groups.do(prepared.pool.pool_id, prepared)
+        (recorded,) = self._record_new([prepared])
+        return recorded
+
+    def _record_new(self, group: Sequence[_Prepared]) -> list[RecordedBatch]:
+        """Record batches of one pool in one transaction. EventsKnownError or LostRaceError where one of them or of
+        their events is known, and then nothing is kept.
+        """
+        pool = group[0].pool
+        with self._database.transaction() as connection:
+            numbers = [self._batch_numbers.take(connection) for _ in group]
+            claims = [each.claim(number) for each, number in zip(group, numbers, strict=True)]
+            if sum(len(each.claimed) for each in group) > INSERTED_CLAIMS:
+                copy_claims(connection, pool, claims)
+                claims = []
+            return self._put(connection, group, numbers, claims)
+
+    def _record_what_is_new(self, prepared: _Prepared) -> RecordedBatch:
+        """Record a batch without those of its events that are known."""
+        with self._database.transaction() as connection:
+            number = self._batch_numbers.take(connection)
+            free = prepared.claim(number).insert_free(connection, prepared.pool)
+            (recorded,) = self._put(connection, [prepared.of_free(free)], [number])
+            return recorded
+
+    def _put(
+        self,
+        connection: sa.Connection,
+        group: Sequence[_Prepared],
+        numbers: Sequence[int],
+        claims: Sequence[EventClaim] = (),
+    ) -> list[RecordedBatch]:
+        """Record prepared batches of one pool under these numbers, with the claims that are still to be made; and
+        commit.
+        """
+        pool = group[0].pool
+        contents = [each.content() for each in group]
+        bodies = {each.digest: each.body for each in group}
+        numbered = list(zip(group, numbers, strict=True))
+        weights = [NewWeights(number, each.method, each.weights, each.collective_numbers) for each, number in numbered]
+        new = [NewBatch(each.platform_id, each.identity.batch_id, number, each.digest) for each, number in numbered]
+        now = self._clock()
+        try:
+            with pipelined_to_commit(connection):
+                batches.put_contents(connection, pool, weights, bodies, claims)
+                leaves = log.append(connection, pool, contents, now)
+                batches.put_batches(connection, pool, new, [leaf.index for leaf in leaves])
+        except psycopg.errors.UniqueViolation as error:
+            if is_known_event(error):
+                raise EventsKnownError from None
+            # A batch came twice at once, and the other one was first.
+            raise LostRaceError("a batch") from None
+        return [
+            RecordedBatch(leaf.index, leaf.hash, now, content) for leaf, content in zip(leaves, contents, strict=True)
+        ]

@@ -1,0 +1,46 @@
+"""How the bodies of a pool's batches are read, from what the database says of their methods and memberships."""
+
+from collections.abc import Mapping
+from threading import Lock
+
+import sqlalchemy as sa
+
+from ledger.log.leaves import MembershipContent, UsageContent
+from ledger.store import log, memberships, registry
+from ledger.store.log import PoolRef
+from ledger.usage.membership import ParsedMemberships
+from ledger.usage.methods import Method
+from ledger.usage.reading import Reading
+
+
+class Readings:
+    """Gives the reading of a batch. Memberships are remembered, and one thread at a time parses one."""
+
+    def __init__(self) -> None:
+        self._parsed = ParsedMemberships()
+        self._lock = Lock()
+
+    def now(self, connection: sa.Connection, pool: PoolRef, method: Method) -> Reading:
+        """The reading of a new batch under a method: its membership is the latest version."""
+        if not method.membership:
+            return Reading(method.score_rule)
+        latest = memberships.get_membership(connection, pool, method.membership)
+        membership = self._membership(connection, pool, latest.content)
+        return Reading(method.score_rule, membership, latest.content.version)
+
+    def then(self, connection: sa.Connection, pool: PoolRef, content: UsageContent) -> Reading:
+        """The reading of a batch that is in the log, as at its acceptance."""
+        method = registry.get_method(connection, pool, content.method, content.method_version)
+        if content.membership_version is None:
+            return Reading(method.score_rule)
+        found = memberships.get_membership(connection, pool, content.membership, content.membership_version)
+        membership = self._membership(connection, pool, found.content)
+        return Reading(method.score_rule, membership, content.membership_version)
+
+    def _membership(self, connection: sa.Connection, pool: PoolRef, content: MembershipContent) -> Mapping[str, str]:
+        with self._lock:
+            remembered = self._parsed.get(content.body_sha256)
+            if remembered is not None:
+                return remembered
+            body = log.checked_body(connection, pool, bytes.fromhex(content.body_sha256))
+            return self._parsed.parse(content.body_sha256, body)

@@ -1,0 +1,208 @@
+"""Taking back usage: events of a batch, or all of it, each at most once."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import sha256
+from typing import Any, Final
+from uuid import UUID
+
+import numpy as np
+import sqlalchemy as sa
+
+from ledger.errors import IdentityReusedError, InvalidInputError, Violation
+from ledger.log.leaves import RetractionContent, decode, decode_positions, encode_positions
+from ledger.store import log, registry
+from ledger.store import tables as t
+from ledger.store.log import PoolRef
+from ledger.store.usage import batches
+from ledger.store.usage.batches import NewWeights, RecordedBatch
+from ledger.store.usage.intake import UsageStore
+from ledger.store.usage.readings import Readings
+from ledger.usage.methods import Method
+from ledger.usage.shares import AI_ONLY, HUMAN_AI, UsageBatch
+from ledger.usage.weights import BatchWeights, weigh
+
+_LOCK_CLASS: Final = 0x4D6F6967
+"""Retractions of a pool take turns, so that an event is taken back once."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetractionRequest:
+    """What a platform takes back: a whole batch by its id, or events by theirs."""
+
+    platform: str
+    request_id: str
+    batch_id: str | None
+    event_ids: tuple[UUID, ...]
+    reason: str
+
+    def digest(self) -> bytes:
+        """What makes the request the same request when it comes again."""
+        parts = [self.batch_id or "", *map(str, self.event_ids), self.reason]
+        return sha256("\n".join(parts).encode()).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedRetraction:
+    """A retraction that is in the log, of events of one batch."""
+
+    leaf_index: int
+    leaf_hash: bytes
+    time: datetime
+    batch_id: str
+    content: RetractionContent
+
+
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    batch: RecordedBatch
+    batch_number: int
+    positions: list[int]
+    parsed: UsageBatch
+    weights: BatchWeights
+
+
+def retract(
+    connection: sa.Connection, pool: PoolRef, request: RetractionRequest, store: UsageStore, now: datetime
+) -> list[RecordedRetraction]:
+    """Take events back, a leaf for each batch that they are in. What was taken back before is left out.
+
+    Raises IdentityReusedError where the request id is known with other content, NotFoundError for an unknown batch,
+    InvalidInputError naming each event id that was never recorded.
+    """
+    connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK_CLASS, pool.pool_id)))
+    platform_id = registry.platform_number(connection, request.platform)
+    if recorded := _recorded(connection, pool, platform_id, request):
+        return recorded
+    wanted = _whole_batch(connection, pool, request) if request.batch_id else _by_events(connection, pool, request)
+    chosen = [found for each in wanted if (found := _choose(connection, pool, store.readings, *each)).positions]
+    if not chosen:
+        return []
+    weights_numbers = [connection.execute(sa.select(t.batch_number.next_value())).scalar_one() for _ in chosen]
+    for each, weights_number in zip(chosen, weights_numbers, strict=True):
+        method = Method(each.batch.content.method, "-", 0, version=each.batch.content.method_version)
+        of_batch = store.collectives.of(each.parsed.collectives, connection=connection)
+        batches.put_contents(connection, pool, [NewWeights(weights_number, method, each.weights, of_batch)])
+    leaves = log.append(connection, pool, [_content(request, each) for each in chosen], now)
+    for each, weights_number, leaf in zip(chosen, weights_numbers, leaves, strict=True):
+        row = {
+            "pool_id": pool.pool_id,
+            "platform_id": platform_id,
+            "request_id": request.request_id,
+            "batch_number": each.batch_number,
+            "request_sha256": request.digest(),
+            "weights_number": weights_number,
+            "leaf_index": leaf.index,
+        }
+        connection.execute(sa.insert(t.retraction).values(row))
+    return _recorded(connection, pool, platform_id, request)
+
+
+def _recorded(
+    connection: sa.Connection, pool: PoolRef, platform_id: int, request: RetractionRequest
+) -> list[RecordedRetraction]:
+    of_batch = (t.batch.c.pool_id == t.retraction.c.pool_id) & (t.batch.c.batch_number == t.retraction.c.batch_number)
+    of_leaf = (t.leaf.c.pool_id == t.retraction.c.pool_id) & (t.leaf.c.leaf_index == t.retraction.c.leaf_index)
+    rows = connection.execute(
+        sa.select(t.leaf.c.entry, t.leaf.c.hash, t.batch.c.batch_id, t.retraction.c.request_sha256)
+        .select_from(t.retraction)
+        .join(t.batch, of_batch)
+        .join(t.leaf, of_leaf)
+        .where(
+            t.retraction.c.pool_id == pool.pool_id,
+            t.retraction.c.platform_id == platform_id,
+            t.retraction.c.request_id == request.request_id,
+        )
+        .order_by(t.retraction.c.leaf_index)
+    ).all()
+    if any(bytes(row.request_sha256) != request.digest() for row in rows):
+        raise IdentityReusedError.of("request_id", "was recorded with other content")
+    return [_retraction(row) for row in rows]
+
+
+def _retraction(row: Any) -> RecordedRetraction:
+    leaf = decode(bytes(row.entry), {RetractionContent.type: RetractionContent})
+    return RecordedRetraction(leaf.index, bytes(row.hash), leaf.time, row.batch_id, leaf.content)
+
+
+Wanted = tuple[RecordedBatch, int, Sequence[UUID] | None]
+"""A batch, its number, and the events wanted of it; None is all."""
+
+
+def _whole_batch(connection: sa.Connection, pool: PoolRef, request: RetractionRequest) -> list[Wanted]:
+    batch = batches.find_batch(connection, pool, request.platform, request.batch_id or "")
+    query = sa.select(t.batch.c.batch_number).where(
+        t.batch.c.pool_id == pool.pool_id, t.batch.c.leaf_index == batch.leaf_index
+    )
+    return [(batch, connection.execute(query).scalar_one(), None)]
+
+
+def _by_events(connection: sa.Connection, pool: PoolRef, request: RetractionRequest) -> list[Wanted]:
+    platform_id = registry.platform_number(connection, request.platform)
+    of_batch = (t.batch.c.pool_id == t.event.c.pool_id) & (t.batch.c.batch_number == t.event.c.batch_number)
+    query = (
+        sa.select(t.event.c.event_id, t.batch.c.batch_number, t.batch.c.batch_id, t.batch.c.leaf_index)
+        .join_from(t.event, t.batch, of_batch)
+        .where(
+            t.event.c.pool_id == pool.pool_id,
+            t.event.c.platform_id == platform_id,
+            t.event.c.event_id == sa.any_(sa.literal(list(request.event_ids), sa.ARRAY(sa.Uuid))),
+        )
+        .order_by(t.batch.c.leaf_index)
+    )
+    rows = connection.execute(query).all()
+    known = {row.event_id for row in rows}
+    unknown = [place for place, event_id in enumerate(request.event_ids) if event_id not in known]
+    if unknown:
+        violations = [Violation(f"event_ids[{place}]", "was never recorded") for place in unknown[:100]]
+        raise InvalidInputError(violations, total=len(unknown))
+    events: dict[tuple[int, str], list[UUID]] = {}
+    for row in rows:
+        events.setdefault((row.batch_number, row.batch_id), []).append(row.event_id)
+    return [
+        (batches.find_batch(connection, pool, request.platform, batch_id), number, of_batch)
+        for (number, batch_id), of_batch in events.items()
+    ]
+
+
+def _choose(
+    connection: sa.Connection,
+    pool: PoolRef,
+    readings: Readings,
+    batch: RecordedBatch,
+    batch_number: int,
+    event_ids: Sequence[UUID] | None,
+) -> _Chosen:
+    body = log.checked_body(connection, pool, bytes.fromhex(batch.content.body_sha256))
+    parsed = readings.then(connection, pool, batch.content).usage(body)
+    taken = np.ones(len(parsed), dtype=np.bool_)
+    taken[batch.duplicate_positions()] = False
+    if event_ids is not None:
+        wanted = np.frombuffer(b"".join(event_id.bytes for event_id in event_ids), dtype="V16")
+        taken &= np.isin(parsed.event_ids, wanted)
+    taken[_taken_before(connection, pool, batch_number)] = False
+    return _Chosen(batch, batch_number, np.flatnonzero(taken).tolist(), parsed, weigh(parsed, taken))
+
+
+def _taken_before(connection: sa.Connection, pool: PoolRef, batch_number: int) -> list[int]:
+    of_leaf = (t.leaf.c.pool_id == t.retraction.c.pool_id) & (t.leaf.c.leaf_index == t.retraction.c.leaf_index)
+    entries = connection.execute(
+        sa.select(t.leaf.c.entry)
+        .join_from(t.retraction, t.leaf, of_leaf)
+        .where(t.retraction.c.pool_id == pool.pool_id, t.retraction.c.batch_number == batch_number)
+    ).scalars()
+    kinds: Mapping[str, type[RetractionContent]] = {RetractionContent.type: RetractionContent}
+    return [at for entry in entries for at in decode_positions(decode(bytes(entry), kinds).content.positions)]
+
+
+def _content(request: RetractionRequest, chosen: _Chosen) -> RetractionContent:
+    return RetractionContent(
+        platform=request.platform,
+        request_id=request.request_id,
+        batch_leaf=chosen.batch.leaf_index,
+        positions=encode_positions(chosen.positions),
+        reason=request.reason,
+        ai_only=chosen.weights[AI_ONLY].totals(),
+        human_ai=chosen.weights[HUMAN_AI].totals(),
+    )

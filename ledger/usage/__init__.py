@@ -1,0 +1,1 @@
+"""Usage batches: their bytes, what they say, and the weights that follow."""

@@ -1,0 +1,116 @@
+"""Memberships: which collective each source item belongs to, as canonical CSV that a log entry commits to.
+
+Canonical means one spelling only: UTF-8, the header `source,collective`, a line feed after every line, no quotes, one
+line per source by the bytes of its id.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+from ledger.errors import InvalidInputError, LedgerCorruptError, Violation
+from ledger.registry import require_resource_id
+from ledger.usage.format import MAX_VIOLATIONS
+
+MAX_MEMBERSHIP_BYTES: Final = 32 * 2**20
+"""Bytes of a membership: what one message carries, as of a batch. Room for about a million sources."""
+
+MAX_SOURCE_BYTES: Final = 256
+"""Bytes of a source's id in UTF-8; as long as a work's."""
+
+SOURCE_RULE: Final = (
+    f"must be 1 to {MAX_SOURCE_BYTES} bytes, without commas, double quotes, control characters or line separators"
+)
+
+_COLUMNS: Final = ("source", "collective")
+_HEADER: Final = ",".join(_COLUMNS)
+
+# Surrogates have no UTF-8; U+2028 and U+2029 end a line for some readers of CSV, as U+0085 among the controls does.
+_SOURCE: Final = re.compile(r'[^,"\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+')
+
+
+def is_source_id(text: str) -> bool:
+    """Whether a text may be the id of a source: `SOURCE_RULE`."""
+    return bool(_SOURCE.fullmatch(text)) and len(text.encode()) <= MAX_SOURCE_BYTES
+
+
+def render_membership(membership: Mapping[str, str]) -> bytes:
+    """The canonical bytes of collectives by source. InvalidInputError with the first 100 ids that cannot be one."""
+    # Python orders text by code point, which is the order of its UTF-8 bytes.
+    rows = sorted(membership.items())
+    faults = [
+        Violation("membership.source", f"{source[:80]!r} {SOURCE_RULE}")
+        for source, _ in rows
+        if not is_source_id(source)
+    ]
+    faults += [fault for collective in sorted(set(membership.values())) for fault in _collective_faults(collective)]
+    if faults:
+        raise InvalidInputError(faults[:MAX_VIOLATIONS], total=len(faults))
+    return "".join([f"{_HEADER}\n", *(f"{source},{collective}\n" for source, collective in rows)]).encode()
+
+
+def parse_membership(body: bytes) -> dict[str, str]:
+    """The collectives by source, in the order of the sources. LedgerCorruptError where the body is not canonical."""
+    try:
+        header, *lines = body.decode().split("\n")
+    except UnicodeDecodeError:
+        raise _not_canonical("is not UTF-8") from None
+    if header != _HEADER or lines[-1:] != [""]:
+        raise _not_canonical(f"does not begin with the line {_HEADER}, or its last line does not end")
+    # Many sources share few collectives: one text for each collective instead of one for each source.
+    collectives: dict[str, str] = {}
+    membership: dict[str, str] = {}
+    before = ""
+    for number, line in enumerate(lines[:-1], 2):
+        source, _, collective = line.partition(",")
+        if not source > before:
+            raise _not_canonical(f"line {number}: {source[:80]!r} does not come after the source before it")
+        if not is_source_id(source):
+            raise _not_canonical(f"line {number}: the source {source[:80]!r} {SOURCE_RULE}")
+        if collective not in collectives:
+            for fault in _collective_faults(collective):
+                raise _not_canonical(f"line {number}: the collective {fault.reason}")
+            collectives[collective] = collective
+        membership[source] = collectives[collective]
+        before = source
+    return membership
+
+
+def _not_canonical(detail: str) -> LedgerCorruptError:
+    return LedgerCorruptError("membership", detail)
+
+
+class ParsedMemberships:
+    """Memberships by the SHA-256 of their bodies, each parsed once while it is remembered.
+
+    The one that was not asked for the longest is forgotten first. Not safe for several threads at once.
+    """
+
+    def __init__(self, bytes_max: int = 2 * MAX_MEMBERSHIP_BYTES) -> None:
+        """bytes_max: of the bodies of those remembered; in memory a membership takes about three times as much."""
+        self._bytes_max = bytes_max
+        self._parsed: dict[str, tuple[int, Mapping[str, str]]] = {}
+
+    def get(self, body_sha256: str) -> Mapping[str, str] | None:
+        """The membership with this body, where it is remembered."""
+        found = self._parsed.pop(body_sha256, None)
+        if found is None:
+            return None
+        self._parsed[body_sha256] = found
+        return found[1]
+
+    def parse(self, body_sha256: str, body: bytes) -> Mapping[str, str]:
+        """The membership in a body, remembered from here on. The caller has checked the hash."""
+        membership = parse_membership(body)
+        self._parsed[body_sha256] = (len(body), membership)
+        while len(self._parsed) > 1 and sum(size for size, _ in self._parsed.values()) > self._bytes_max:
+            del self._parsed[next(iter(self._parsed))]
+        return membership
+
+
+def _collective_faults(collective: str) -> tuple[Violation, ...]:
+    try:
+        require_resource_id(collective, "membership.collective")
+    except InvalidInputError as error:
+        return error.violations
+    return ()

@@ -1,0 +1,111 @@
+"""Methods: declared, versioned ways of computing attribution, and how the scores of one become shares."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from ledger.errors import InvalidInputError, LedgerCorruptError
+from ledger.log.leaves import MethodContent
+from ledger.registry import MAX_DISPLAY_NAME, MAX_NOTE, MAX_URI, PPM, require_range, require_resource_id, require_text
+from ledger.usage.shares import NANO
+
+
+class ScoreKind(StrEnum):
+    """What a method's scores are. Only SIGNED_INFLUENCE may be negative; only SHARE is not normalised."""
+
+    SIGNED_INFLUENCE = "SIGNED_INFLUENCE"
+    SIMILARITY = "SIMILARITY"
+    COUNT = "COUNT"
+    SHARE = "SHARE"
+
+
+class ScoreOrder(StrEnum):
+    """Whether negative scores are cut off after they are summed per collective, or before."""
+
+    SUM_THEN_CLIP = "SUM_THEN_CLIP"
+    CLIP_THEN_SUM = "CLIP_THEN_SUM"
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreRule:
+    """How a method's scores become shares. `coverage_nano`: the part of a work that it claims to explain, 1 to 10^9."""
+
+    kind: ScoreKind
+    order: ScoreOrder = ScoreOrder.SUM_THEN_CLIP
+    coverage_nano: int = NANO
+
+    def __post_init__(self) -> None:
+        require_range(self.coverage_nano, "method.coverage_nano", 1, NANO)
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """A declared way of computing attribution; `version` and `leaf_index` are 0 until it is logged.
+
+    Its batches carry shares, or where it has a `score_rule` raw scores: of the sources that `membership` assigns to
+    collectives, or where that is empty of collectives themselves.
+    """
+
+    name: str
+    display_name: str
+    confidence_ppm: int
+    evidence_uri: str = ""
+    covers: str = ""
+    score_rule: ScoreRule | None = None
+    membership: str = ""
+    version: int = 0
+    leaf_index: int = 0
+
+    def __post_init__(self) -> None:
+        require_resource_id(self.name, "method_id")
+        require_text(self.display_name, "method.display_name", least=1, most=MAX_DISPLAY_NAME)
+        require_range(self.confidence_ppm, "method.confidence_ppm", 0, PPM)
+        require_text(self.evidence_uri, "method.evidence_uri", most=MAX_URI)
+        if self.evidence_uri and not self.evidence_uri.startswith(("http://", "https://")):
+            raise InvalidInputError.of("method.evidence_uri", "must be an http or https address")
+        require_text(self.covers, "method.covers", most=MAX_NOTE)
+        if self.membership:
+            require_resource_id(self.membership, "method.membership")
+            if self.score_rule is None:
+                raise InvalidInputError.of("method.membership", "is for methods with a score_kind")
+
+
+def content_of(method: Method) -> MethodContent:
+    """What the log says of a method."""
+    rule = method.score_rule
+    return MethodContent(
+        method=method.name,
+        version=method.version,
+        display_name=method.display_name,
+        confidence_ppm=method.confidence_ppm,
+        evidence_uri=method.evidence_uri,
+        covers=method.covers,
+        score_kind=rule.kind.value if rule else None,
+        score_order=rule.order.value if rule else None,
+        coverage_nano=rule.coverage_nano if rule else None,
+        membership=method.membership,
+    )
+
+
+def method_of(content: MethodContent, leaf_index: int) -> Method:
+    """The method of which the log says this. InvalidInputError or LedgerCorruptError where it can be none."""
+    return Method(
+        content.method,
+        content.display_name,
+        content.confidence_ppm,
+        content.evidence_uri,
+        content.covers,
+        _score_rule(content),
+        content.membership,
+        content.version,
+        leaf_index,
+    )
+
+
+def _score_rule(content: MethodContent) -> ScoreRule | None:
+    """All three of a rule's fields stand in an entry, or none."""
+    kind, order, coverage_nano = content.score_kind, content.score_order, content.coverage_nano
+    if kind is None and order is None and coverage_nano is None:
+        return None
+    if kind not in set(ScoreKind) or order not in set(ScoreOrder) or coverage_nano is None:
+        raise LedgerCorruptError(f"method {content.method} version {content.version}", "its score rule is not one")
+    return ScoreRule(ScoreKind(kind), ScoreOrder(order), coverage_nano)

@@ -1,0 +1,45 @@
+"""How the bodies of a method's batches are read: as shares, or as scores that its rule makes into shares.
+
+Intake, retraction, the finding of an event and replay all read a body by this one function.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from ledger.usage.format import BatchColumns
+from ledger.usage.methods import ScoreRule
+from ledger.usage.scores import parse_score_batch, require_known_sources, shares_of
+from ledger.usage.shares import BoolArray, UsageBatch, parse_batch
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a method's version and a membership's version say of a body.
+
+    Without a `rule` it holds shares. With one it holds scores, of the sources of `membership`, whose version is
+    `membership_version`; where that is None, the sources are collectives.
+    """
+
+    rule: ScoreRule | None = None
+    membership: Mapping[str, str] | None = None
+    membership_version: int | None = None
+
+    def usage(
+        self,
+        body: bytes,
+        registered: Callable[[tuple[str, ...]], BoolArray] | None = None,
+        written: BatchColumns | None = None,
+    ) -> UsageBatch:
+        """The batch in a body with its shares, or InvalidInputError with the first 100 positions and reasons.
+
+        registered: which of some names are collectives that may be paid; asked of a new batch whose sources are
+        collectives, for one with a wrong name would lose its score unseen. That those with shares are registered is
+        left to the caller.
+        written: as for `parse_batch`.
+        """
+        if self.rule is None:
+            return parse_batch(body, written)
+        scores = parse_score_batch(body)
+        if registered and self.membership is None:
+            require_known_sources(scores, registered(scores.sources))
+        return shares_of(scores, self.rule, self.membership)

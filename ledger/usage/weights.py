@@ -1,0 +1,124 @@
+"""A batch's weights: for event e and collective c, `weight(e, c) = units * share`, summed per mode.
+
+A weight is below 2^60 and a batch's sum below 2^76, so sums are kept in two limbs of LIMB_BITS; a floating-point number
+never holds one.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from ledger.errors import LedgerCorruptError
+from ledger.log.leaves import ModeTotals
+from ledger.usage.shares import MODES, NANO, BoolArray, Int64Array, UsageBatch
+
+LIMB_BITS: Final = 44
+"""65,536 low limbs then sum below 2^60, and a batch's high limb below 2^32."""
+
+_LOW_MASK: Final = (1 << LIMB_BITS) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class ModeWeights:
+    """One mode's weights in a batch: `low + high * 2^LIMB_BITS` for each collective with any, by ascending index.
+
+    index: (c,) into the batch's collectives, or the registry's numbers once stored; count: (c,) events that name each;
+    low, high: (c,).
+    """
+
+    events: int
+    index: Int64Array
+    count: Int64Array
+    low: Int64Array
+    high: Int64Array
+    unattributed: int
+
+    def attributed(self) -> int:
+        """The sum over all collectives, exact."""
+        return _sum_limbs(self.low) + (_sum_limbs(self.high) << LIMB_BITS)
+
+    def totals(self) -> ModeTotals:
+        """What the batch's leaf says of this mode."""
+        return ModeTotals(events=self.events, attributed=self.attributed(), unattributed=self.unattributed)
+
+
+BatchWeights = dict[int, ModeWeights]
+"""By mode, both modes always present."""
+
+
+def weigh(batch: UsageBatch, accepted: BoolArray) -> BatchWeights:
+    """The weights of the accepted events; `accepted` is (n,)."""
+    width = len(batch.collectives)
+    # Groups of shares: those of each mode by collective, and at the end those of events that do not count.
+    first_group = np.where(accepted, (batch.modes.astype(np.int64) - 1) * width, 2 * width)
+    lengths = np.diff(batch.offsets)
+    group = np.repeat(first_group, lengths)
+    group += batch.collective_index
+    claimed = np.repeat(batch.units, lengths)
+    claimed *= batch.shares
+    fits_one_limb = int(batch.units.sum()) * NANO < 2**63
+    low, high = _grouped_sums(group, claimed, 3 * width, fits_one_limb=fits_one_limb)
+    count = np.bincount(group, minlength=3 * width).astype(np.int64)
+    return {mode: _mode_weights(batch, accepted, mode, width, count, low, high) for mode in MODES}
+
+
+def _mode_weights(
+    batch: UsageBatch, accepted: BoolArray, mode: int, width: int, count: Int64Array, low: Int64Array, high: Int64Array
+) -> ModeWeights:
+    own = slice((mode - 1) * width, mode * width)
+    # Shares and units are at least 1, so whoever is named has weight.
+    present = np.flatnonzero(count[own])
+    counted = accepted & (batch.modes == mode)
+    found = ModeWeights(
+        int(np.count_nonzero(counted)), present, count[own][present], low[own][present], high[own][present], 0
+    )
+    # Of every unit a whole is claimed by someone or by nobody; 65,536 times 10^9 units fit.
+    units = int((batch.units * counted).sum())
+    return replace(found, unattributed=units * NANO - found.attributed())
+
+
+def _grouped_sums(
+    key: Int64Array, values: Int64Array, groups: int, *, fits_one_limb: bool
+) -> tuple[Int64Array, Int64Array]:
+    """Sums of non-negative values per group, as normalised limbs of (groups,)."""
+    low, high = np.zeros(groups, dtype=np.int64), np.zeros(groups, dtype=np.int64)
+    if fits_one_limb:
+        np.add.at(low, key, values)
+    else:
+        np.add.at(low, key, values & _LOW_MASK)
+        np.add.at(high, key, values >> LIMB_BITS)
+    high += low >> LIMB_BITS
+    low &= _LOW_MASK
+    return low, high
+
+
+def _sum_limbs(values: Int64Array) -> int:
+    """The exact sum of up to 2^31 non-negative 63-bit integers, taken in halves of 32 bits."""
+    return int((values & 0xFFFFFFFF).sum()) + (int((values >> 32).sum()) << 32)
+
+
+_STORED: Final = np.dtype([("collective", "<u4"), ("count", "<u4"), ("high", "<u4"), ("low", "<u8")])
+
+
+def pack(weights: ModeWeights, registry_numbers: npt.NDArray[np.int64]) -> bytes:
+    """The stored form: 20 bytes a collective, ascending by registry number; `registry_numbers` maps `index` to them."""
+    numbers = registry_numbers[weights.index]
+    ascending = np.argsort(numbers)
+    rows = np.empty(len(numbers), dtype=_STORED)
+    rows["collective"], rows["count"] = numbers[ascending], weights.count[ascending]
+    rows["high"], rows["low"] = weights.high[ascending], weights.low[ascending]
+    return rows.tobytes()
+
+
+def unpack(stored: bytes) -> tuple[Int64Array, Int64Array, Int64Array, Int64Array]:
+    """Registry numbers, counts, low and high limbs, (c,) each, of the stored form. LedgerCorruptError for any other."""
+    if len(stored) % _STORED.itemsize:
+        raise LedgerCorruptError("stored weights", f"{len(stored)} bytes are no whole rows")
+    rows = np.frombuffer(stored, dtype=_STORED)
+    collective, count, low, high = (rows[name].astype(np.int64) for name in ("collective", "count", "low", "high"))
+    # A stored limb of 2^63 or more has become negative.
+    if (collective[1:] <= collective[:-1]).any() or (low.view(np.uint64) > _LOW_MASK).any():
+        raise LedgerCorruptError("stored weights", "rows are not ascending or not normalised")
+    return collective, count, low, high

@@ -1,0 +1,1 @@
+"""Principals, their keys, and who may call what."""

@@ -1,0 +1,113 @@
+"""Who may call what. Handlers then narrow it to a caller's own: nobody writes for another."""
+
+from contextvars import ContextVar
+from typing import Final
+
+from ledger.errors import MoietyError
+from services.access.keys import Principal, Role
+
+_OPERATOR: Final = frozenset({Role.OPERATOR})
+_PLATFORM: Final = frozenset({Role.PLATFORM})
+_READERS: Final = frozenset({Role.OPERATOR, Role.AUDITOR})
+_PLATFORM_READERS: Final = _READERS | {Role.PLATFORM}
+_COLLECTIVE_READERS: Final = _READERS | {Role.COLLECTIVE}
+_EVERYONE: Final = frozenset(Role)
+
+PERMITTED: Final[dict[str, frozenset[Role]]] = {
+    "/moiety.v1.RegistryService/CreatePlatform": _OPERATOR,
+    "/moiety.v1.RegistryService/GetPlatform": _PLATFORM_READERS,
+    "/moiety.v1.RegistryService/ListPlatforms": _PLATFORM_READERS,
+    "/moiety.v1.RegistryService/CreateCollective": _OPERATOR,
+    "/moiety.v1.RegistryService/UpdateCollective": _OPERATOR,
+    "/moiety.v1.RegistryService/GetCollective": _EVERYONE,
+    "/moiety.v1.RegistryService/ListCollectives": _EVERYONE,
+    "/moiety.v1.RegistryService/CreatePool": _OPERATOR,
+    "/moiety.v1.RegistryService/GetPool": _EVERYONE,
+    "/moiety.v1.RegistryService/ListPools": _EVERYONE,
+    "/moiety.v1.RegistryService/CreatePolicy": _OPERATOR,
+    "/moiety.v1.RegistryService/ListPolicies": _EVERYONE,
+    "/moiety.v1.RegistryService/CreateMethod": _OPERATOR,
+    "/moiety.v1.RegistryService/ListMethods": _EVERYONE,
+    "/moiety.v1.RegistryService/CreateMembership": _OPERATOR,
+    "/moiety.v1.RegistryService/ListMemberships": _EVERYONE,
+    "/moiety.v1.RegistryService/GetMembership": _EVERYONE,
+    "/moiety.v1.RegistryService/UpdateSchedule": _OPERATOR,
+    "/moiety.v1.RegistryService/GetSchedule": _EVERYONE,
+    "/moiety.v1.RegistryService/CreateApiKey": _OPERATOR,
+    "/moiety.v1.RegistryService/ListApiKeys": _OPERATOR,
+    "/moiety.v1.RegistryService/RevokeApiKey": _OPERATOR,
+    "/moiety.v1.UsageService/SubmitUsage": _PLATFORM,
+    "/moiety.v1.UsageService/AppendUsage": _PLATFORM,
+    "/moiety.v1.UsageService/RetractUsage": _PLATFORM,
+    "/moiety.v1.UsageService/GetBatch": _PLATFORM_READERS,
+    "/moiety.v1.UsageService/GetBatchProof": _PLATFORM_READERS,
+    "/moiety.v1.UsageService/ListBatches": _PLATFORM_READERS,
+    "/moiety.v1.UsageService/FindEvent": _PLATFORM_READERS,
+    "/moiety.v1.RevenueService/RecordRevenue": _PLATFORM,
+    "/moiety.v1.RevenueService/ListRevenues": _PLATFORM_READERS,
+    "/moiety.v1.AccountsService/GetBalance": _COLLECTIVE_READERS,
+    "/moiety.v1.AccountsService/ListBalances": _COLLECTIVE_READERS,
+    "/moiety.v1.AccountsService/ListTransfers": _COLLECTIVE_READERS,
+    "/moiety.v1.AccountsService/RecordPayment": _OPERATOR,
+    "/moiety.v1.AccountsService/ReleaseHeld": _OPERATOR,
+    "/moiety.v1.AccountsService/GrantFromCommons": _OPERATOR,
+    "/moiety.v1.RoundsService/PreviewRound": _READERS,
+    "/moiety.v1.RoundsService/CalculateRound": _OPERATOR,
+    "/moiety.v1.RoundsService/ApproveRound": _OPERATOR,
+    "/moiety.v1.RoundsService/RejectRound": _OPERATOR,
+    "/moiety.v1.RoundsService/GetRound": _COLLECTIVE_READERS,
+    "/moiety.v1.RoundsService/ListRounds": _COLLECTIVE_READERS,
+    "/moiety.v1.RoundsService/ListAllocations": _COLLECTIVE_READERS,
+    "/moiety.v1.RoundsService/GetStatement": _COLLECTIVE_READERS,
+    "/moiety.v1.RoundsService/GetFairness": _COLLECTIVE_READERS,
+    "/moiety.v1.AuditService/GetLogHead": _READERS,
+    "/moiety.v1.AuditService/ListLeaves": _READERS,
+    "/moiety.v1.AuditService/GetBody": _READERS,
+    "/moiety.v1.AuditService/GetCheckpoint": _EVERYONE,
+    "/moiety.v1.AuditService/ListCheckpoints": _EVERYONE,
+    "/moiety.v1.AuditService/GetInclusionProof": _EVERYONE,
+    "/moiety.v1.AuditService/GetConsistencyProof": _EVERYONE,
+    "/moiety.v1.AuditService/ReplayRound": _READERS,
+}
+"""The roles that may call each method of the contract; a method that is not here may be called by nobody."""
+
+OPEN_PREFIXES: Final = ("/grpc.health.v1.", "/grpc.reflection.")
+"""Services that need no key: they tell nothing that the contract does not."""
+
+_caller: Final[ContextVar[Principal]] = ContextVar("caller")
+
+
+class PermissionDeniedError(MoietyError):
+    """The caller is known, and may not do this. `action` is the method or the resource."""
+
+    def __init__(self, principal: Principal, action: str) -> None:
+        super().__init__(principal, action)
+        self.principal = principal
+        self.action = action
+
+    def __str__(self) -> str:
+        return f"{self.principal.name} may not use {self.action}"
+
+
+def admit(principal: Principal, method: str) -> None:
+    """Let the principal call the method for the rest of this call, or raise PermissionDeniedError."""
+    if principal.role not in PERMITTED.get(method, frozenset()):
+        raise PermissionDeniedError(principal, method)
+    _caller.set(principal)
+
+
+def caller() -> Principal:
+    """Who is calling."""
+    return _caller.get()
+
+
+def own_id(role: Role) -> str | None:
+    """The caller's own id where it has this role, which narrows what it sees; None where it sees all."""
+    principal = caller()
+    return principal.id if principal.role is role else None
+
+
+def require_own(role: Role, identity: str | None, resource: str) -> None:
+    """PermissionDeniedError where the caller has this role and the resource belongs to another."""
+    if own_id(role) not in (None, identity):
+        raise PermissionDeniedError(caller(), resource)

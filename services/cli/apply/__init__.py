@@ -1,0 +1,1 @@
+"""`moiety apply`: a declaration, and what differs from it."""

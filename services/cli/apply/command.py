@@ -1,0 +1,207 @@
+"""`moiety apply`: make the service as a file declares."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+from pydantic import BaseModel
+
+import payout.policy
+from moiety import (
+    Client,
+    Collective,
+    InvalidArgumentError,
+    Method,
+    NotFoundError,
+    Platform,
+    Policy,
+    Pool,
+    Schedule,
+    Violation,
+    read_membership,
+)
+from moiety.memberships import render_membership
+from services.cli.apply import declaration
+from services.cli.apply.declaration import Declaration, read_declaration, validated
+from services.cli.apply.differences import Action, Change, Kind, conflicts, differences
+from services.cli.base.connection import Session, client_command
+from services.cli.base.documents import document, identity, message_of
+from services.cli.base.exits import ConflictError, InputError
+from services.cli.base.output import counted, table
+
+M = TypeVar("M", bound=BaseModel)
+
+
+@client_command
+def apply(
+    session: Session,
+    file: Annotated[Path, typer.Argument(metavar="FILE.yaml", help="What to declare; see docs/examples/pool.yaml.")],
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would change and have it checked; change nothing.")
+    ] = False,
+) -> None:
+    """Declare platforms, collectives, pools, policies, memberships, methods and schedules. Safe to repeat."""
+    declared, memberships = with_memberships(read_declaration(file), file.parent)
+    current = current_state(session.client, declared)
+    if found := conflicts(declared, current):
+        raise ConflictError(found)
+    changes = differences(declared, current)
+    # Everything is checked before anything is changed, but for what names something that is not there yet.
+    new = {change.resource for change in changes if change.action is Action.CREATE}
+    for change in changes:
+        is_there = change.kind is Kind.POOL or not change.new_pool
+        if is_there and not new & _named(declared, memberships, change):
+            _make(session.client, declared, memberships, change, validate_only=True)
+    if not dry_run:
+        for change in changes:
+            _make(session.client, declared, memberships, change, validate_only=False)
+    session.output.show(
+        {"dry_run": dry_run, "changes": [_change_document(change) for change in changes]},
+        *([_table(changes)] if changes else []),
+        _summary(len(changes), dry_run),
+    )
+
+
+Memberships = dict[str, dict[str, str]]
+"""By resource name, the collective of each source."""
+
+
+def with_memberships(declared: Declaration, folder: Path) -> tuple[Declaration, Memberships]:
+    """Give the declaration with the SHA-256 of each membership in the place of its file, and the memberships."""
+    found: Memberships = {}
+    pools = {}
+    for name, pool in declared.pools.items():
+        digests = {}
+        for membership_id, file in pool.memberships.items():
+            membership = read_membership(folder / file)
+            found[f"pools/{name}/memberships/{membership_id}"] = membership
+            digests[membership_id] = sha256(render_membership(membership)).hexdigest()
+        pools[name] = pool.model_copy(update={"memberships": digests})
+    return declared.model_copy(update={"pools": pools}), found
+
+
+def _named(declared: Declaration, memberships: Memberships, change: Change) -> set[str]:
+    """The resource names that a change names beside its pool."""
+    match change.kind:
+        case Kind.MEMBERSHIP:
+            return {f"collectives/{name}" for name in memberships[change.resource].values()}
+        case Kind.METHOD:
+            method = declared.pools[change.pool].methods[change.id]
+            return {f"pools/{change.pool}/memberships/{method.membership}"}
+        case _:
+            return set()
+
+
+def current_state(client: Client, declared: Declaration) -> Declaration:
+    """Give what the service has of what is declared."""
+    pools = {identity(pool.name): pool for pool in client.list_pools()}
+    return Declaration(
+        platforms={
+            identity(item.name): _model(declaration.Platform, document(item))
+            for item in (client.list_platforms() if declared.platforms else ())
+        },
+        collectives={
+            identity(item.name): _model(declaration.Collective, document(item))
+            for item in (client.list_collectives() if declared.collectives else ())
+        },
+        pools={name: _pool(client, name, pools[name]) for name in declared.pools if name in pools},
+    )
+
+
+def _pool(client: Client, name: str, pool: Pool) -> declaration.Pool:
+    methods = {
+        identity(method.name): _model(declaration.Method, document(method))  # the latest version comes last
+        for method in client.list_methods(name)
+    }
+    try:
+        schedule = _model(declaration.Schedule, document(client.get_schedule(name)))
+    except NotFoundError:
+        schedule = None
+    return declaration.Pool(
+        display_name=pool.display_name,
+        currency=pool.currency,
+        policy=_model(payout.policy.Policy, document(pool.policy)),
+        memberships={identity(found.name): found.body_sha256.hex() for found in client.list_memberships(name)},
+        methods=methods,
+        schedule=schedule,
+    )
+
+
+def _model(kind: type[M], found: Mapping[str, Any]) -> M:
+    known = {name: found[name] for name in kind.model_fields if found.get(name) is not None}
+    return validated(kind, known)
+
+
+def _make(
+    client: Client, declared: Declaration, memberships: Memberships, change: Change, *, validate_only: bool
+) -> None:
+    try:
+        if change.kind is Kind.MEMBERSHIP:
+            membership = memberships[change.resource]
+            client.create_membership(change.pool, change.id, membership, validate_only=validate_only)
+        else:
+            _call(client, declared, change, validate_only=validate_only)
+    except InvalidArgumentError as error:
+        found = [Violation(f"{change.resource} ({item.field})", item.description) for item in error.violations]
+        raise InputError(found or [Violation(change.resource, error.message)]) from None
+
+
+def _call(client: Client, declared: Declaration, change: Change, *, validate_only: bool) -> None:
+    name = change.id
+    match change.kind:
+        case Kind.PLATFORM:
+            platform = message_of(Platform, _values(declared.platforms[name]))
+            client.create_platform(name, platform, validate_only=validate_only)
+        case Kind.COLLECTIVE:
+            values = _values(declared.collectives[name])
+            if validate_only:  # others still have these
+                values["domains"] = [domain for domain in values["domains"] if domain not in change.moving_domains]
+            collective = message_of(Collective, values)
+            send = client.update_collective if change.action == "update" else client.create_collective
+            send(name, collective, validate_only=validate_only)
+        case Kind.POOL:
+            pool = declared.pools[name]
+            policy = message_of(Policy, _values(pool.policy))
+            opened = Pool(display_name=pool.display_name, currency=pool.currency, policy=policy)
+            client.create_pool(name, opened, validate_only=validate_only)
+        case Kind.POLICY:
+            policy = message_of(Policy, _values(declared.pools[change.pool].policy))
+            client.create_policy(change.pool, policy, validate_only=validate_only)
+        case Kind.METHOD:
+            values = _values(declared.pools[change.pool].methods[name])
+            if values["score_kind"] is None:  # then there is no rule, of which the others are parts
+                values |= {"score_order": None, "coverage_nano": None}
+            method = message_of(Method, values)
+            client.create_method(change.pool, name, method, validate_only=validate_only)
+        case Kind.SCHEDULE:
+            schedule = message_of(Schedule, _values(declared.pools[change.pool].schedule))
+            client.update_schedule(change.pool, schedule, validate_only=validate_only)
+
+
+def _values(model: BaseModel | None) -> dict[str, Any]:
+    return {} if model is None else {name: getattr(model, name) for name in type(model).model_fields}
+
+
+def _change_document(change: Change) -> dict[str, Any]:
+    fields = [{"field": item.field, "before": item.before, "after": item.after} for item in change.fields]
+    return {"resource": change.resource, "action": change.action, "fields": fields}
+
+
+def _table(changes: list[Change]) -> object:
+    rows: list[tuple[object, ...]] = []
+    for change in changes:
+        for place, item in enumerate(change.fields):
+            head = (change.resource, change.action) if place == 0 else ("", "")
+            rows.append((*head, item.field, item.before, item.after))
+    return table(["Resource", "Change", "Field", "Before", "After"], rows)
+
+
+def _summary(count: int, dry_run: bool) -> str:
+    if count == 0:
+        return "Nothing changes."
+    changes = counted(count, "change")
+    return f"{changes} to make; nothing was changed." if dry_run else f"{changes} made."

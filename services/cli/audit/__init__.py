@@ -1,0 +1,1 @@
+"""Commands for auditors: logs, bundles, verification, exports."""

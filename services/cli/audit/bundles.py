@@ -1,0 +1,84 @@
+"""`moiety bundle` and `moiety log export`: a pool's log as files that anyone can check."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from services.cli.audit.verify import parse_rounds
+from services.cli.base.connection import Session, client_command
+from services.cli.base.exits import InputError
+from services.cli.base.output import details
+
+if TYPE_CHECKING:
+    from services.exports.tiles.folders import Exported
+
+Pool = Annotated[str, typer.Argument(metavar="POOL", help="The pool's id.")]
+
+
+@client_command
+def bundle(
+    session: Session,
+    pool: Pool,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The archive to write.")],
+    rounds: Annotated[
+        str,
+        typer.Option(metavar="LIST", help="Leave out batches that none of these rounds counts, such as 3,5-7."),
+    ] = "",
+) -> None:
+    """Write all that an audit of a pool needs into one archive, for `moiety verify`."""
+    from services.exports.tiles.bundles import write_bundle
+    from services.exports.tiles.source import ServiceSource
+
+    chosen = parse_rounds(rounds) if rounds else None
+    with _told_plainly(file), session.output.progress("Bundling", None, "leaves") as bar:
+        found = write_bundle(ServiceSource(session.client, pool), file, chosen, bar.set)
+    told = {**_told(found), "file": str(file), "bytes": file.stat().st_size}
+    session.output.show(told, details(told.items()))
+
+
+@client_command
+def export(
+    session: Session,
+    pool: Pool,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder to bring up to date.")],
+) -> None:
+    """Write a pool's log as static files: tiles, entries, bodies, checkpoint. Again later, only what is new."""
+    from services.exports.tiles.folders import export_folder
+    from services.exports.tiles.source import ServiceSource
+
+    with _told_plainly(folder), session.output.progress("Exporting", None, "leaves") as bar:
+        found = export_folder(ServiceSource(session.client, pool), folder, bar.set)
+    told = {**_told(found), "folder": str(folder), "entries_before": found.entries_before}
+    session.output.show(told, details(told.items()))
+
+
+def _told(found: Exported) -> dict[str, Any]:
+    checkpoint = found.checkpoint
+    return {
+        "origin": checkpoint.origin,
+        "size": checkpoint.size,
+        "root": checkpoint.root.hex(),
+        "entries": found.entries,
+        "bodies": found.bodies,
+    }
+
+
+@contextmanager
+def _told_plainly(path: Path) -> Iterator[None]:
+    """What goes wrong with files and with what they hold, as errors of the command."""
+    from ledger.errors import FormatError, InvalidInputError, LedgerCorruptError
+    from moiety.errors import DataLossError
+
+    try:
+        yield
+    except OSError as error:
+        raise InputError.of("path", f"{error.filename or path}: {error.strerror}") from None
+    except InvalidInputError as error:
+        raise InputError.of(error.violations[0].field, error.violations[0].reason) from None
+    except (FormatError, LedgerCorruptError) as error:
+        raise DataLossError(str(error)) from None

@@ -1,0 +1,144 @@
+"""Commands of `moiety log` about keys and forks, all offline."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from services.cli.audit.options import Key, Out, holding, read_file, verifier_key, write_file
+from services.cli.base.exits import InputError
+from services.cli.base.local import local_command
+from services.cli.base.output import Output, details
+
+
+@local_command
+def key(
+    output: Output,
+    origin: Annotated[
+        str,
+        typer.Argument(metavar="ORIGIN", help="The deployment's name for ever, like a URL: example.com/moiety."),
+    ],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="A new file for the secret key.")],
+) -> None:
+    """Make the key that signs checkpoints, in a new file for MOIETY_SIGNING_KEY_FILE."""
+    from services.signing.key_file import generate_key
+
+    made = generate_key(out, origin)
+    output.show(
+        {"origin": origin, "file": str(out), "verifier_key": str(made.verifier_key)},
+        details([("origin", origin), ("secret key in", out)]),
+        "Keep the file secret and back it up. `moiety log vkey FILE POOL` prints the public key of a pool's log.",
+    )
+
+
+@local_command
+def vkey(
+    output: Output,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The file with the secret key.")],
+    pool: Annotated[str, typer.Argument(metavar="POOL", help="The pool's id.")],
+) -> None:
+    """Print the public key of a pool's log, to be published where others trust it."""
+    from ledger.registry import require_resource_id
+    from services.signing.key_file import pool_origin, read_key
+
+    secret = read_key(file)
+    public = secret.named(pool_origin(secret.name, require_resource_id(pool, "pool"))).verifier_key
+    output.show({"origin": public.name, "verifier_key": str(public)}, str(public))
+
+
+@local_command
+def fork(
+    output: Output,
+    one: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="A checkpoint of the log.")],
+    other: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="Another that contradicts it.")],
+    key: Key,
+    out: Out,
+    consistency: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.json",
+            help="What `moiety log consistency POOL OLD NEW --json` gave where the newer checkpoint is from; "
+            "needed if the sizes differ.",
+        ),
+    ] = None,
+    tiles: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Instead: the tiles of the log that the newer checkpoint is of."),
+    ] = None,
+) -> None:
+    """Make a file that convinces anyone that a log signed two checkpoints that contradict each other."""
+    from ledger.files.tiles import subtree_hash
+    from ledger.log.checkpoint import read_checkpoint
+    from ledger.log.forks import ForkEvidence, gather_path
+
+    notes = read_file(one, "checkpoint"), read_file(other, "checkpoint")
+    with holding("fork"):
+        old_size, size = sorted(read_checkpoint(note)[0].size for note in notes)
+        path: tuple[bytes, ...] = ()
+        if 0 < old_size < size:
+            if tiles:
+                folder = tiles
+                path = gather_path(
+                    old_size,
+                    size,
+                    lambda place: subtree_hash(place, size, lambda tile: read_file(folder / tile.path(), "tiles")),
+                )
+            elif consistency:
+                path = _path_in(consistency, old_size, size)
+            else:
+                reason = "or --tiles is needed: of two sizes, the notes alone are a question to the log, not evidence"
+                raise InputError.of("consistency", reason)
+        evidence = ForkEvidence.of(*notes, path)
+        evidence.verify(verifier_key(key))
+    write_file(out, evidence.to_bytes())
+    output.show({"file": str(out), "old_size": old_size, "new_size": size}, f"FORKED: the evidence is in {out}.")
+
+
+@local_command
+def verify_fork(
+    output: Output,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Evidence of a fork.")],
+    key: Key,
+) -> None:
+    """Check evidence of a fork, offline. It ends with 0 where the log did sign two histories."""
+    from ledger.log.forks import ForkEvidence
+
+    with holding(str(file)):
+        found = ForkEvidence.parse(read_file(file, "file")).verify(verifier_key(key))
+    older, newer = found.older, found.newer
+    output.show(
+        {
+            "origin": older.origin,
+            "old_size": older.size,
+            "old_root": older.root.hex(),
+            "new_size": newer.size,
+            "new_root": newer.root.hex(),
+            "old_root_in_new": found.older_root_in_newer.hex(),
+        },
+        f"FORKED: {older.origin} signed two histories.",
+        details(
+            [
+                (f"signed of {older.size} leaves", older.root.hex()),
+                (f"signed of {newer.size} leaves", newer.root.hex()),
+                (f"the latter's root at {older.size}", found.older_root_in_newer.hex()),
+            ]
+        ),
+    )
+
+
+def _path_in(file: Path, old_size: int, size: int) -> tuple[bytes, ...]:
+    from ledger.log.forks import contradiction_path
+
+    try:
+        found = json.loads(read_file(file, "consistency"))
+        sizes = found["old_size"], found["new_size"]
+        hashes = tuple(bytes.fromhex(each) for each in found["hashes"])
+        old_root = bytes.fromhex(found["old_root"])
+    except (ValueError, TypeError, KeyError, RecursionError):
+        raise InputError.of("consistency", f"{file} is not what `moiety log consistency --json` gives") from None
+    if sizes != (old_size, size):
+        raise InputError.of("consistency", f"is from {sizes[0]} to {sizes[1]}, not from {old_size} to {size}")
+    return contradiction_path(old_size, hashes, old_root)

@@ -1,0 +1,96 @@
+"""`moiety db fsck`: the check of the live database, in one snapshot, and how its outcome is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import sqlalchemy as sa
+
+from audit.files import SpillFolder
+from audit.fsck import CheckProgress, CheckReport, RowFinding, check_pool, check_strays, read_registry
+from ledger.errors import NotFoundError
+from ledger.store.database import Database
+from ledger.store.log import PoolRef
+from services.cli.base.output import Output
+
+
+def check_pools(output: Output, database: Database, names: Sequence[str]) -> list[CheckReport]:
+    """A report of each of these pools; where none is named, of all of them, and of rows that are of no pool.
+
+    Raises NotFoundError for a pool that is not there.
+    """
+    with database.snapshot() as connection, SpillFolder() as spills:
+        registry = read_registry(connection)
+        reports = []
+        for pool in _chosen(registry.pools, names):
+            with output.progress(f"Checking {pool.name}", None, "leaves") as bar:
+                steps = check_pool(connection, pool, registry, spills.new)
+                reports.append(_run(steps, lambda step, bar=bar: bar.set(step.leaves, step.leaf_total)))
+        if not names:
+            reports.append(_check_strays(output, connection, registry.pools))
+    return reports
+
+
+def _chosen(pools: Sequence[PoolRef], names: Sequence[str]) -> list[PoolRef]:
+    known = {pool.name: pool for pool in pools}
+    for name in names:
+        if name not in known:
+            raise NotFoundError(f"pools/{name}")
+    return [known[name] for name in names] if names else list(pools)
+
+
+def _run(steps: Generator[CheckProgress, None, CheckReport], progress: Any) -> CheckReport:
+    while True:
+        try:
+            progress(next(steps))
+        except StopIteration as end:
+            report: CheckReport = end.value
+            return report
+
+
+def _check_strays(output: Output, connection: sa.Connection, pools: list[PoolRef]) -> CheckReport:
+    report = CheckReport()
+    with output.progress("Looking for rows of no pool", None, "tables") as bar:
+        for _ in check_strays(connection, pools, report):
+            bar.advance(1)
+    return report
+
+
+def show(output: Output, reports: Sequence[CheckReport]) -> bool:
+    """Print what was checked and found; True where nothing was."""
+    found = sum(report.finding_count for report in reports)
+    summary = "Every row follows from its log." if not found else f"Findings: {found:,}."
+    document = {"holds": not found, "finding_count": found, "reports": [_document(report) for report in reports]}
+    output.show(document, "\n".join([*(line for report in reports for line in _lines(report)), summary]))
+    return not found
+
+
+def _document(report: CheckReport) -> dict[str, Any]:
+    return {
+        "pool": report.pool,
+        "leaves": report.leaves,
+        "events": report.events,
+        "rows": report.rows,
+        "finding_count": report.finding_count,
+        "unfollowed_from": report.unfollowed_from,
+        "findings": [asdict(finding) for finding in report.findings],
+    }
+
+
+def _lines(report: CheckReport) -> Iterator[str]:
+    if report.pool:
+        rows = sum(report.rows.values())
+        yield f"{report.pool}: {report.leaves:,} leaves, {report.events:,} events, {rows:,} rows"
+    for finding in report.findings:
+        yield from _finding_lines(finding)
+    if unlisted := report.finding_count - len(report.findings):
+        yield f"  and {unlisted:,} more"
+    if report.unfollowed_from is not None:
+        yield f"  From leaf {report.unfollowed_from} on it cannot be said what follows: rows of these were not checked."
+
+
+def _finding_lines(finding: RowFinding) -> Iterator[str]:
+    yield f"  {finding.table} {finding.key}".rstrip()
+    yield f"    {finding.figure}: stored {finding.stored}; follows {finding.follows}"

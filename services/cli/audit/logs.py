@@ -1,0 +1,78 @@
+"""`moiety log`: a pool's log and its bodies, for auditors, and what is signed and proved of it, for all."""
+
+from __future__ import annotations
+
+import json
+import sys
+from itertools import islice
+from typing import Annotated
+
+import typer
+
+from services.cli.audit import checkpoints, forks
+from services.cli.audit.bundles import export
+from services.cli.base.connection import Session, client_command
+from services.cli.base.documents import document
+from services.cli.base.exits import InputError
+from services.cli.base.output import details, table
+
+app = typer.Typer(help="A pool's log: what is in it, what was signed of it, and proofs.", no_args_is_help=True)
+
+Pool = Annotated[str, typer.Argument(metavar="POOL", help="The pool's id.")]
+
+app.command("export")(export)
+
+
+@app.command("head")
+@client_command
+def head(session: Session, pool: Pool) -> None:
+    """Show the size and root of a pool's log."""
+    found = document(session.client.get_log_head(pool))
+    session.output.show(found, details(found.items()))
+
+
+@app.command("list")
+@client_command
+def list_(
+    session: Session,
+    pool: Pool,
+    start: Annotated[int, typer.Option(metavar="INDEX", help="The first leaf.")] = 0,
+    count: Annotated[int, typer.Option(metavar="N", min=1, help="At most this many leaves.")] = 1_000,
+) -> None:
+    """List a pool's leaves in order."""
+    leaves = [
+        {"index": leaf.index, "hash": leaf.hash.hex(), "entry": json.loads(leaf.entry)}
+        for leaf in islice(session.client.list_leaves(pool, start=start), count)
+    ]
+    rows = [(leaf["index"], leaf["entry"].get("type"), leaf["entry"].get("time"), leaf["hash"]) for leaf in leaves]
+    session.output.show(leaves, table(["Leaf", "Type", "Time", "Hash"], rows, right=["Leaf"]))
+
+
+@app.command("body")
+@client_command
+def body(
+    session: Session,
+    pool: Pool,
+    digest: Annotated[str, typer.Argument(metavar="SHA256", help="The body's SHA-256, in hexadecimal.")],
+) -> None:
+    """Write a body that a leaf commits to on stdout, byte for byte; its SHA-256 is checked."""
+    if session.output.as_json:
+        raise InputError.of("json", "a body is bytes; leave --json out")
+    try:
+        wanted = bytes.fromhex(digest)
+    except ValueError:
+        raise InputError.of("sha256", "is not hexadecimal") from None
+    sys.stdout.buffer.write(session.client.get_body(pool, wanted))
+    sys.stdout.buffer.flush()
+
+
+app.command("checkpoint")(checkpoints.checkpoint)
+app.command("checkpoints")(checkpoints.checkpoints)
+app.command("proof")(checkpoints.proof)
+app.command("verify-proof")(checkpoints.verify_proof)
+app.command("consistency")(checkpoints.consistency)
+app.command("fork")(forks.fork)
+app.command("verify-fork")(forks.verify_fork)
+app.command("key")(forks.key)
+app.command("vkey")(forks.vkey)
+app.command("adopt")(checkpoints.adopt)

@@ -1,0 +1,136 @@
+"""`moiety verify`: a bundle checked offline. What it imports beside this command line is pure, and talks to nobody."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final, TypeVar
+
+import typer
+
+from moiety.roots import MoietyError
+from services.cli.audit.options import Key, read_file, verifier_key
+from services.cli.base.exits import Exit, InputError
+from services.cli.base.output import Output, report
+
+if TYPE_CHECKING:
+    from audit.findings import Headway, Report
+    from ledger.log.note_keys import VerifierKey
+
+T = TypeVar("T")
+
+_ROUNDS: Final = "3,5-7"
+
+
+def verify(
+    bundle: Annotated[
+        Path, typer.Argument(metavar="BUNDLE", help="A bundle, or the folder of an export; with --only-batch a proof.")
+    ],
+    key: Key,
+    since: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="CHECKPOINT", help="An older checkpoint that you kept: the log must extend it."),
+    ] = None,
+    rounds: Annotated[
+        str, typer.Option(metavar="LIST", help=f"Recompute these rounds only, such as {_ROUNDS}; all unless told.")
+    ] = "",
+    witness: Annotated[
+        list[str] | None, typer.Option(metavar="VKEY", help="The key of a witness whose cosignature must hold.")
+    ] = None,
+    only_batch: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="BODY", help="Check your own receipt: the batch that you sent, against BUNDLE, its proof."
+        ),
+    ] = None,
+    threads: Annotated[int, typer.Option(metavar="N", min=1, max=16, help="How many batches to weigh at once.")] = 2,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document, for machines.")] = False,
+) -> None:
+    """Check a bundle offline, with nothing but a public key: the log only grew, nothing was left out, and every
+    round and balance follows from it.
+
+    Exit code 0 only if all held; 1 where something does not, which is named.
+    """
+    output = Output(as_json)
+    try:
+        trusted = verifier_key(key)
+        if only_batch is not None:
+            holds = _check_receipt(output, bundle, only_batch, trusted)
+        else:
+            witnesses = tuple(verifier_key(text, "witness") for text in witness or ())
+            notes = tuple(read_file(path, "since") for path in since or ())
+            chosen = parse_rounds(rounds) if rounds else None
+            holds = _check_bundle(output, bundle, trusted, notes, witnesses, chosen, threads)
+    except MoietyError as error:
+        raise typer.Exit(report(error, as_json=as_json)) from None
+    raise typer.Exit(Exit.OK if holds else Exit.DOES_NOT_HOLD)
+
+
+def _check_bundle(
+    output: Output,
+    bundle: Path,
+    key: VerifierKey,
+    since: tuple[bytes, ...],
+    witnesses: tuple[VerifierKey, ...],
+    rounds: frozenset[int] | None,
+    threads: int,
+) -> bool:
+    from audit.files import SpillFolder, open_files
+    from audit.findings import Finding, Report, Step
+    from audit.verification import Asked, verify
+    from audit.verification_fold import Means
+    from ledger.errors import FormatError
+    from services.cli.audit.verdict import show
+    from services.process.memory import keep_freed_memory
+
+    try:
+        files = open_files(bundle)
+    except OSError as error:
+        raise InputError.of("bundle", f"{bundle}: {error.strerror}") from None
+    except FormatError as error:
+        found = Report(finding=Finding(Step.ENTRIES, "form", error.reason, "as it is specified", file=error.subject))
+        return show(output, found)
+    keep_freed_memory()
+    asked = Asked(key, since=since, witnesses=witnesses, rounds=rounds)
+    with (
+        closing(files),
+        SpillFolder() as spills,
+        ThreadPoolExecutor(threads) as pool,
+        output.progress("Verifying", None, "leaves") as bar,
+    ):
+        means = Means(spills.new, lambda work: pool.submit(work).result, ahead=threads, salt=secrets.randbits(64))
+        found = _run(verify(files, asked, means), lambda step: bar.set(step.leaves, step.leaf_total))
+    return show(output, found)
+
+
+def _check_receipt(output: Output, proof: Path, body: Path, key: VerifierKey) -> bool:
+    from audit.receipt import check_receipt
+    from services.cli.audit.verdict import show
+
+    report, _ = check_receipt(read_file(proof, "bundle"), read_file(body, "only-batch"), key)
+    return show(output, report)
+
+
+def _run(steps: Generator[Headway, None, Report], progress: Callable[[Headway], None]) -> Report:
+    while True:
+        try:
+            progress(next(steps))
+        except StopIteration as end:
+            found: Report = end.value
+            return found
+
+
+def parse_rounds(text: str) -> frozenset[int]:
+    """Numbers and ranges of them: `3,5-7`."""
+    chosen: set[int] = set()
+    for part in text.split(","):
+        first, _, last = part.strip().partition("-")
+        if not (first.isdecimal() and (last or first).isdecimal() and 0 < int(first) <= int(last or first) < 10**9):
+            raise InputError.of("rounds", f"must be numbers and ranges such as {_ROUNDS}, is {text[:80]!r}")
+        if int(last or first) - int(first) > 100_000:  # noqa: PLR2004
+            raise InputError.of("rounds", "names too many rounds")
+        chosen.update(range(int(first), int(last or first) + 1))
+    return frozenset(chosen)

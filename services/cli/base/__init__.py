@@ -1,0 +1,1 @@
+"""What every command shares: connection, output, exit codes."""

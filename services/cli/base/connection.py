@@ -1,0 +1,118 @@
+"""How a command reaches the service: the options that every client command has, and what becomes of
+errors.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any, Concatenate, ParamSpec
+
+import typer
+
+from moiety import Client, MoietyError
+from services.cli.base.exits import InputError, NotAllowedError
+from services.cli.base.output import Output, report
+
+P = ParamSpec("P")
+
+_TOO_LARGE = "Value out of range"
+"""How protobuf's ValueError begins for a number that its field cannot hold."""
+
+_PANEL = "Connection and output"
+_OPTIONS: dict[str, tuple[Any, Any]] = {
+    "address": (
+        Annotated[
+            str,
+            typer.Option(
+                envvar="MOIETY_ADDRESS", metavar="HOST:PORT", help="Where the service is.", rich_help_panel=_PANEL
+            ),
+        ],
+        "127.0.0.1:50051",
+    ),
+    "api_key": (
+        Annotated[
+            str,
+            typer.Option(
+                envvar="MOIETY_API_KEY",
+                metavar="SECRET",
+                help="Who is calling. Better set in the environment: a command line can be seen by others.",
+                show_default=False,
+                rich_help_panel=_PANEL,
+            ),
+        ],
+        "",
+    ),
+    "ca_certificate": (
+        Annotated[
+            Path | None,
+            typer.Option(
+                envvar="MOIETY_CA_CERTIFICATE_FILE",
+                metavar="FILE",
+                help="PEM certificates to trust instead of the machine's own.",
+                rich_help_panel=_PANEL,
+            ),
+        ],
+        None,
+    ),
+    "as_json": (
+        Annotated[bool, typer.Option("--json", help="Print one JSON document, for machines.", rich_help_panel=_PANEL)],
+        False,
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What a client command works with."""
+
+    client: Client
+    output: Output
+
+
+def client_command(run: Callable[Concatenate[Session, P], None]) -> Callable[..., None]:
+    """Make a command of a function whose first argument is a session.
+
+    The command has the connection's options besides its own. An error of Moiety's ends it with the code of
+    `services.cli.base.exits` and is printed by `services.cli.base.output`.
+    """
+
+    @wraps(run)
+    def command(*args: P.args, **kwargs: P.kwargs) -> None:
+        given: dict[str, Any] = {name: kwargs.pop(name) for name in _OPTIONS}
+        output = Output(given.pop("as_json"))
+        try:
+            with _connect(**given) as client:
+                run(Session(client, output), *args, **kwargs)
+        except MoietyError as error:
+            raise typer.Exit(report(error, as_json=output.as_json)) from None
+        except ValueError as error:
+            if not str(error).startswith(_TOO_LARGE):
+                raise
+            wrong = InputError.of("command line or file", str(error))
+            raise typer.Exit(report(wrong, as_json=output.as_json)) from None
+
+    own = list(inspect.signature(run, eval_str=True).parameters.values())[1:]
+    options = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
+        for name, (annotation, default) in _OPTIONS.items()
+    ]
+    # Typer reads a command's options from its signature.
+    command.__signature__ = inspect.Signature([*own, *options], return_annotation=None)  # type: ignore[attr-defined]
+    return command
+
+
+def _connect(address: str, api_key: str, ca_certificate: Path | None) -> Client:
+    if not api_key:
+        raise NotAllowedError.of("api-key", "is missing; give --api-key or set MOIETY_API_KEY")
+    try:
+        certificate = ca_certificate.read_bytes() if ca_certificate else None
+    except OSError as error:
+        raise InputError.of("ca-certificate", f"{ca_certificate}: {error.strerror}") from None
+    try:
+        return Client(address, api_key, ca_certificate=certificate)
+    except ValueError as error:
+        raise InputError.of("connection", str(error)) from None

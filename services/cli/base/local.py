@@ -1,0 +1,57 @@
+"""What the commands that run the service, or work on its database, have in common: settings, and what becomes of
+errors.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import wraps
+from typing import Annotated, Any, Concatenate, Final, ParamSpec
+
+import typer
+
+from ledger import errors as ours
+from moiety.errors import Violation
+from services.cli.base.exits import ConflictError, Exit, InputError
+from services.cli.base.output import Output, report
+
+P = ParamSpec("P")
+
+JSON_OPTION: Final = Annotated[bool, typer.Option("--json", help="Print one JSON document, for machines.")]
+
+
+class DatabaseAwayError(InputError):
+    """The database cannot be reached."""
+
+    code = Exit.SERVICE_AWAY
+
+
+def local_command(run: Callable[Concatenate[Output, P], None]) -> Callable[..., None]:
+    """Make a command of a function whose first argument is an output; it has `--json` besides its own options."""
+
+    @wraps(run)
+    def command(*args: P.args, **kwargs: P.kwargs) -> None:
+        as_json = bool(kwargs.pop("as_json"))
+        try:
+            run(Output(as_json), *args, **kwargs)
+        except ours.MoietyError as error:
+            raise typer.Exit(report(_explained(error), as_json=as_json)) from None
+        except InputError as error:
+            raise typer.Exit(report(error, as_json=as_json)) from None
+
+    own = list(inspect.signature(run, eval_str=True).parameters.values())[1:]
+    option: Any = inspect.Parameter("as_json", inspect.Parameter.KEYWORD_ONLY, annotation=JSON_OPTION, default=False)
+    # Typer reads a command's options from its signature.
+    command.__signature__ = inspect.Signature([*own, option], return_annotation=None)  # type: ignore[attr-defined]
+    return command
+
+
+def _explained(error: ours.MoietyError) -> InputError:
+    if isinstance(error, ours.InvalidInputError):
+        return InputError([Violation(found.field, found.reason) for found in error.violations])
+    if isinstance(error, ours.StateError):
+        return ConflictError([Violation(error.subject, error.detail)])
+    if isinstance(error, ours.StoreUnavailableError):
+        return DatabaseAwayError.of("database", str(error))
+    return InputError.of("database", str(error))

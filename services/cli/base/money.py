@@ -1,0 +1,52 @@
+"""Amounts as people write them: major units with as many decimals as the currency has. No floats anywhere."""
+
+from __future__ import annotations
+
+import re
+
+from ledger.errors import InvalidInputError
+from ledger.money import MAX_AMOUNT_MINOR, decimal_text, minor_unit_exponent
+from services.cli.base.exits import InputError
+
+_AMOUNT = re.compile(r"([0-9]{1,30})(?:\.([0-9]+))?")
+
+
+def major(amount_minor: int, currency: str) -> str:
+    """An amount for people: `12.50 EUR` for 1250 and EUR."""
+    return f"{decimal_text(amount_minor, _exponent(currency))} {currency}"
+
+
+def amount_in_minor(amount: str | None, amount_minor: int | None, currency: str) -> int:
+    """Minor units from what was given: an amount in major units (`12.50`), or minor units. Exactly one is
+    given.
+
+    Raises: InputError: both or none are given, or the amount is no plain decimal, or has more decimals than
+        the currency, or is none that one transfer may move.
+    """
+    if amount is None and amount_minor is not None:
+        found = amount_minor
+    elif amount is not None and amount_minor is None:
+        found = _parsed(amount, currency)
+    else:
+        raise InputError.of("amount", "give either --amount (like 12.50) or --amount-minor (like 1250)")
+    if not 1 <= found <= MAX_AMOUNT_MINOR:
+        raise InputError.of("amount", f"must be 1 to {MAX_AMOUNT_MINOR} in minor units, is {found}")
+    return found
+
+
+def _parsed(amount: str, currency: str) -> int:
+    match = _AMOUNT.fullmatch(amount)
+    if not match:
+        raise InputError.of("amount", f"must be a plain decimal like 12.50, is {amount!r}")
+    exponent = _exponent(currency)
+    fraction = match[2] or ""
+    if len(fraction) > exponent:
+        raise InputError.of("amount", f"{currency} has {exponent} decimals, {amount} has {len(fraction)}")
+    return int(match[1] + fraction.ljust(exponent, "0"))
+
+
+def _exponent(currency: str) -> int:
+    try:
+        return minor_unit_exponent(currency)
+    except InvalidInputError as error:
+        raise InputError.of("currency", error.violations[0].reason) from None

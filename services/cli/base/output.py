@@ -1,0 +1,140 @@
+"""The one home of printing: tables for people on stdout, one JSON document for machines, errors on stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+from moiety.roots import MoietyError
+from services.cli.base.exits import Exit, Failure, InputError, exit_code
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
+    from rich.table import Table
+
+_PIPE_COLUMNS: Final = 10_000
+"""The width of what is no terminal: a table there is never folded or cut."""
+
+
+class Output:
+    """What a command has to say. With `as_json`, one JSON document on stdout and nothing else."""
+
+    def __init__(self, as_json: bool) -> None:
+        self.as_json = as_json
+
+    def show(self, data: Any, *people: object) -> None:
+        """Print `data` as JSON, or `people` (text and rich tables) one after the other."""
+        if self.as_json:
+            sys.stdout.write(json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+            sys.stdout.flush()  # a process that runs on, such as `moiety up`, is read through a pipe too
+            return
+        console = _console(stderr=False)
+        for item in people:
+            console.print(item, markup=False, highlight=False, soft_wrap=isinstance(item, str))
+        console.file.flush()
+
+    @contextmanager
+    def progress(self, label: str, total: int | None, unit: str) -> Iterator[_Bar]:
+        """A progress bar on stderr; none with `--json` or where stderr is no terminal."""
+        if self.as_json or not sys.stderr.isatty():
+            yield _Bar(None, total)
+            return
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+        columns = (TextColumn(label), BarColumn(), MofNCompleteColumn(), TextColumn(unit), TimeElapsedColumn())
+        with Progress(*columns, console=_console(stderr=True)) as progress:
+            yield _Bar(progress, total)
+
+
+class _Bar:
+    """A progress bar under way, or nothing."""
+
+    def __init__(self, progress: Progress | None, total: int | None) -> None:
+        self._shown = (progress, progress.add_task("", total=total)) if progress else None
+
+    def advance(self, count: int) -> None:
+        """Go on by `count`."""
+        if self._shown:
+            progress, task = self._shown
+            progress.advance(task, count)
+
+    def set(self, completed: int, total: int) -> None:
+        """Go to `completed` of `total`."""
+        if self._shown:
+            progress, task = self._shown
+            progress.update(task, completed=completed, total=total)
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Sequence[str] = ()) -> Table:
+    """A table for people. The columns in `right` hold numbers and are aligned to the right."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    found = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        found.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    for row in rows:
+        found.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
+    return found
+
+
+def counted(count: int, one: str, more: str = "") -> str:
+    """A count and what is counted, as people say it: `1 event`, `2 events`."""
+    return f"{count:,} {one if count == 1 else more or one + 's'}"
+
+
+def details(pairs: Iterable[tuple[str, object]]) -> Table:
+    """Names and values, one pair a line, for people."""
+    from rich.table import Table
+    from rich.text import Text
+
+    found = Table.grid(padding=(0, 2))
+    for name, value in pairs:
+        if value not in (None, ""):
+            found.add_row(Text(name, style="bold"), Text(str(value), overflow="fold"))
+    return found
+
+
+def report(error: MoietyError, *, as_json: bool) -> Exit:
+    """Print an error on stderr and give the exit code: a line `field: reason` for each field, or one JSON
+    document.
+    """
+    code = exit_code(error)
+    failure = _failure(error)
+    violations = failure.violations
+    if as_json:
+        found: dict[str, Any] = {
+            "error": {
+                "code": failure.code,
+                "reason": failure.reason,
+                "message": str(error),
+                "exit_code": int(code),
+                "violations": [{"field": item.field, "description": item.description} for item in violations],
+            },
+            **failure.more,
+        }
+        sys.stderr.write(json.dumps(found, indent=2, ensure_ascii=False) + "\n")
+    else:
+        lines = [f"{item.field}: {item.description}" for item in violations] or [f"error: {error}"]
+        sys.stderr.write("\n".join(lines) + "\n")
+    return code
+
+
+def _failure(error: MoietyError) -> Failure:
+    if isinstance(error, InputError):
+        return Failure(type(error).__name__, "", error.violations)
+    from services.cli.base.failures import failure_of
+
+    return failure_of(error)
+
+
+def _console(*, stderr: bool) -> Console:
+    from rich.console import Console
+
+    console = Console(stderr=stderr)
+    return console if console.is_terminal else Console(stderr=stderr, width=_PIPE_COLUMNS)

@@ -1,0 +1,1 @@
+"""Commands that run on the service's machine: servers and the database."""

@@ -1,0 +1,108 @@
+"""`moiety up`, `moiety serve` and `moiety schedule`: the processes, until Ctrl-C or SIGTERM."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Event
+from typing import Annotated, Any
+
+import typer
+
+from services.cli.base.exits import Exit, InputError
+from services.cli.base.local import local_command
+from services.cli.base.output import Output, details
+
+
+class WorkerEndedError(InputError):
+    """A worker ended that nobody told to."""
+
+    code = Exit.FAULT
+
+
+@local_command
+def up(
+    output: Output,
+    data: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Where the data are kept; a folder of the user's own by default."),
+    ] = None,
+    listen: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Where to listen, instead of MOIETY_LISTEN.")
+    ] = None,
+) -> None:
+    """Run everything in one process, on an embedded Postgres in a data folder."""
+    from services.process.embedded import default_data_folder
+    from services.process.host import FIRST_OPERATOR, everything
+
+    folder = data or default_data_folder()
+    settings: dict[str, Any] = {"listen": listen} if listen else {}
+    with _stoppable(log_format="text", **settings) as (chosen, stopped), everything(chosen, folder) as running:
+        shown = [("listening on", running.address), ("data in", str(folder.resolve()))]
+        if running.first_key:
+            shown.append((f"key of {FIRST_OPERATOR.name}", running.first_key))
+        output.show(
+            {
+                "address": running.address,
+                "data": str(folder.resolve()),
+                "principal": FIRST_OPERATOR.name if running.first_key else None,
+                "secret": running.first_key,
+            },
+            details(shown),
+            "The key is shown this once: export it as MOIETY_API_KEY." if running.first_key else "",
+            "Ctrl-C stops.",
+        )
+        _wait(stopped)
+
+
+@local_command
+def serve(output: Output) -> None:
+    """Run the gRPC services on MOIETY_DATABASE_URL."""
+    from services.process.host import serving
+    from services.process.workers import working
+
+    with _stoppable() as (settings, stopped):
+        if settings.workers == 1:
+            with serving(settings) as running:
+                _show_until(stopped, output, running.address)
+            return
+        with working(settings, stopped) as workers:
+            _show_until(stopped, output, workers.address)
+        if workers.ended:
+            raise WorkerEndedError.of("workers", f"one ended with code {workers.ended[0]}; the others were stopped")
+
+
+def _show_until(stopped: Event, output: Output, address: str) -> None:
+    output.show({"address": address}, f"listening on {address}")
+    _wait(stopped)
+
+
+def _wait(stopped: Event) -> None:
+    from services.process.memory import collect_less_often
+
+    collect_less_often()
+    stopped.wait()
+
+
+@local_command
+def schedule(output: Output) -> None:
+    """Run the scheduler, and the signer where MOIETY_SIGNING_KEY_FILE is set; any number of processes may."""
+    from services.process.host import scheduling
+
+    with _stoppable() as (settings, stopped), scheduling(settings):
+        poll_seconds = settings.schedule_poll_seconds
+        output.show({"poll_seconds": poll_seconds}, f"looking at schedules every {poll_seconds:g} s")
+        stopped.wait()
+
+
+@contextmanager
+def _stoppable(**overrides: Any) -> Iterator[tuple[Any, Event]]:
+    from services.process.host import until_stopped
+    from services.process.logs import configure_logs
+    from services.settings import load_settings
+
+    settings = load_settings(**overrides)
+    configure_logs(settings)
+    with until_stopped() as stopped:
+        yield settings, stopped

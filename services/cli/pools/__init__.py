@@ -1,0 +1,1 @@
+"""Commands about pools: usage, revenue, accounts, payments, keys, memberships."""

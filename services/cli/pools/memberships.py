@@ -1,0 +1,62 @@
+"""`moiety membership`: which collective each source of a pool's scores belongs to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from moiety import read_membership
+from moiety.memberships import render_membership
+from services.cli.base.connection import Session, client_command
+from services.cli.base.documents import document, identity
+from services.cli.base.output import table
+
+app = typer.Typer(help="Memberships: which collective each source of scores belongs to.", no_args_is_help=True)
+
+Pool = Annotated[str, typer.Argument(metavar="POOL", help="The pool's id.")]
+Membership = Annotated[str, typer.Argument(metavar="MEMBERSHIP", help="The membership's id, which methods name.")]
+
+
+@app.command("set")
+@client_command
+def set_(
+    session: Session,
+    pool: Pool,
+    membership: Membership,
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE.csv", help="CSV with the columns source and collective, in any order.")
+    ],
+) -> None:
+    """Log a membership, or its next version. Safe to repeat: the same file changes nothing."""
+    logged = session.client.create_membership(pool, membership, read_membership(file))
+    session.output.show(
+        document(logged),
+        f"Version {logged.version} of {membership}: {logged.source_count} sources of {logged.collective_count} "
+        f"collectives; leaf {logged.leaf_index}.",
+    )
+
+
+@app.command("list")
+@client_command
+def list_(session: Session, pool: Pool) -> None:
+    """List every version of a pool's memberships, in the order of the log."""
+    found = [document(membership) for membership in session.client.list_memberships(pool)]
+    shown = ("version", "source_count", "collective_count", "leaf_index", "create_time")
+    rows = [(identity(membership["name"]), *(membership[name] for name in shown)) for membership in found]
+    columns = ["Membership", "Version", "Sources", "Collectives", "Leaf", "Logged"]
+    session.output.show(found, table(columns, rows, right=columns[1:5]))
+
+
+@app.command("show")
+@client_command
+def show(
+    session: Session,
+    pool: Pool,
+    membership: Membership,
+    version: Annotated[int, typer.Option(metavar="N", min=0, help="Which version; by default the latest.")] = 0,
+) -> None:
+    """Print a membership as CSV, as it is logged; with --json, the collectives by source."""
+    found = session.client.get_membership(pool, membership, version=version)
+    session.output.show(found, render_membership(found).decode().removesuffix("\n"))

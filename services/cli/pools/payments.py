@@ -1,0 +1,95 @@
+"""`moiety payment`, `moiety held` and `moiety commons`: what operators move by hand."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from services.cli.base.connection import Session, client_command
+from services.cli.base.documents import document
+from services.cli.base.money import amount_in_minor, major
+
+payment_app = typer.Typer(help="Payments to collectives.", no_args_is_help=True)
+held_app = typer.Typer(help="What is held for suspended collectives.", no_args_is_help=True)
+commons_app = typer.Typer(help="The commons fund.", no_args_is_help=True)
+
+Pool = Annotated[str, typer.Argument(metavar="POOL", help="The pool's id.")]
+Collective = Annotated[str, typer.Argument(metavar="COLLECTIVE", help="The collective's id.")]
+RequestId = Annotated[str, typer.Option(metavar="ID", help="Your own id for it; a repeat changes nothing.")]
+Amount = Annotated[
+    str | None, typer.Option(metavar="AMOUNT", help="In major units, with the currency's decimals: 12.50.")
+]
+AmountMinor = Annotated[int | None, typer.Option(metavar="AMOUNT", help="In minor units: 1250 for 12.50 EUR.")]
+Reason = Annotated[str, typer.Option(metavar="TEXT", help="Why.")]
+
+
+@payment_app.command("record")
+@client_command
+def record(
+    session: Session,
+    pool: Pool,
+    collective: Collective,
+    request_id: RequestId,
+    amount: Amount = None,
+    amount_minor: AmountMinor = None,
+    reference: Annotated[str, typer.Option(metavar="TEXT", help="What the bank or the collective calls it.")] = "",
+) -> None:
+    """Record that a collective was paid outside the system."""
+    currency = session.client.get_pool(pool).currency
+    paid = session.client.record_payment(
+        pool,
+        collective,
+        amount_in_minor(amount, amount_minor, currency),
+        request_id=request_id,
+        reference=reference,
+    )
+    said = f"{major(paid.amount_minor, currency)} to {collective} recorded in {pool}, leaf {paid.leaf_index}."
+    session.output.show(document(paid), said)
+
+
+@held_app.command("release")
+@client_command
+def release(
+    session: Session,
+    pool: Pool,
+    collective: Collective,
+    request_id: RequestId,
+    reason: Reason,
+    amount: Amount = None,
+    amount_minor: AmountMinor = None,
+    to_commons: Annotated[bool, typer.Option("--to-commons", help="Return it to the commons fund instead.")] = False,
+) -> None:
+    """Release what is held for a collective, to it or back to the commons fund."""
+    currency = session.client.get_pool(pool).currency
+    released = session.client.release_held(
+        pool,
+        collective,
+        amount_in_minor(amount, amount_minor, currency),
+        request_id=request_id,
+        reason=reason,
+        to_commons=to_commons,
+    )
+    target = "returned to the commons fund" if to_commons else f"released to {collective}"
+    said = f"{major(released.amount_minor, currency)} {target} in {pool}, leaf {released.leaf_index}."
+    session.output.show(document(released), said)
+
+
+@commons_app.command("grant")
+@client_command
+def grant(
+    session: Session,
+    pool: Pool,
+    collective: Collective,
+    request_id: RequestId,
+    reason: Reason,
+    amount: Amount = None,
+    amount_minor: AmountMinor = None,
+) -> None:
+    """Grant a collective an amount from the commons fund."""
+    currency = session.client.get_pool(pool).currency
+    granted = session.client.grant_from_commons(
+        pool, collective, amount_in_minor(amount, amount_minor, currency), request_id=request_id, reason=reason
+    )
+    said = f"{major(granted.amount_minor, currency)} granted to {collective} in {pool}, leaf {granted.leaf_index}."
+    session.output.show(document(granted), said)

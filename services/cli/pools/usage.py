@@ -1,0 +1,262 @@
+"""`moiety usage`: submitting usage files, and finding what became of an event."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from moiety import ShareBasis, count_events, event_id_of, read_usage
+from moiety.batches import EVENTS_PER_BATCH, EVENTS_PER_BATCH_MAX
+from moiety.v1.usage_pb2 import Receipt
+from services.cli.audit.options import OptionalKey, Out, holding, verifier_key, write_file
+from services.cli.base.connection import Session, client_command
+from services.cli.base.documents import document, identity
+from services.cli.base.exits import Exit, InputError
+from services.cli.base.output import counted, details, table
+
+app = typer.Typer(help="Usage of generated works.", no_args_is_help=True)
+
+_PANEL = "Content Telemetry"
+
+_EVENT = "its UUID or ID@TIME: the id in your file and its occurred_at"
+
+Pool = Annotated[str, typer.Argument(metavar="POOL", help="The pool's id.")]
+
+
+@app.command("submit")
+@client_command
+def submit(
+    session: Session,
+    pool: Pool,
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE", help="Arrow, Parquet, CSV or NDJSON; its name says which. With --telemetry: JSON or NDJSON."
+        ),
+    ],
+    method: Annotated[str, typer.Option(metavar="METHOD", help="The id of the method that computed the shares.")],
+    batch_id: Annotated[
+        str | None, typer.Option(metavar="PREFIX", help="Name batches PREFIX-0, PREFIX-1 and so on.")
+    ] = None,
+    events_per_batch: Annotated[
+        int, typer.Option(metavar="N", min=1, max=EVENTS_PER_BATCH_MAX, help="Events in a batch.")
+    ] = EVENTS_PER_BATCH,
+    *,
+    telemetry: Annotated[
+        bool, typer.Option("--telemetry", help="The file holds Content Telemetry sessions.", rich_help_panel=_PANEL)
+    ] = False,
+    domains: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.yaml",
+            help="Whose content is whose: the domains of each collective. By default those that the service has.",
+            show_default=False,
+            rich_help_panel=_PANEL,
+        ),
+    ] = None,
+    by: Annotated[
+        ShareBasis | None,
+        typer.Option(
+            help="What shares are computed from. By default what METHOD is named after, or grounded-tokens.",
+            show_default=False,
+            rich_help_panel=_PANEL,
+        ),
+    ] = None,
+) -> None:
+    """Submit a file of usage events in batches. Safe to repeat: nothing is recorded twice.
+
+    With --telemetry, a file of Content Telemetry sessions (schema version 0.1): a usage event for each completed
+    turn. Invalid sessions are refused and the others recorded; the command then ends with 2.
+    """
+    if telemetry:
+        _submit_telemetry(session, pool, file, method, (batch_id, events_per_batch), domains, by)
+        return
+    for name, value in (("domains", domains), ("by", by)):
+        if value is not None:
+            raise InputError.of(name, "needs --telemetry")
+    total = count_events(file)
+    with session.output.progress(file.name, total, "events") as bar:
+        receipts = session.client.submit_usage(
+            pool,
+            read_usage(file),
+            method,
+            events_per_batch=events_per_batch,
+            batch_id=batch_id,
+            progress=bar.advance,
+        )
+    session.output.show(
+        _receipts_document(receipts), *([_receipts(receipts)] if receipts else []), _receipts_summary(receipts)
+    )
+
+
+def _submit_telemetry(
+    session: Session,
+    pool: str,
+    file: Path,
+    method: str,
+    batches: tuple[str | None, int],
+    domains: Path | None,
+    by: ShareBasis | None,
+) -> None:
+    from services.cli.pools import telemetry
+
+    batch_id, events_per_batch = batches
+    basis = telemetry.basis_of(by, method)
+    with session.output.progress(file.name, None, "turns") as bar:
+        submitted = session.client.submit_telemetry(
+            pool,
+            file,
+            method,
+            by=basis,
+            domains=telemetry.read_domains(domains) if domains else None,
+            events_per_batch=events_per_batch,
+            batch_id=batch_id,
+            progress=bar.advance,
+        )
+    session.output.show(
+        {
+            "by": basis.value,
+            "session_count": submitted.session_count,
+            "turn_count": submitted.event_count,
+            "refused": [telemetry.refused_document(item) for item in submitted.refused],
+            **_receipts_document(submitted.receipts),
+        },
+        *([_receipts(submitted.receipts)] if submitted.receipts else []),
+        *([telemetry.refused_table(submitted.refused)] if submitted.refused else []),
+        telemetry.summary(submitted, basis),
+        _receipts_summary(submitted.receipts),
+    )
+    if submitted.refused:
+        raise typer.Exit(Exit.BAD_INPUT)
+
+
+@app.command("retract")
+@client_command
+def retract(
+    session: Session,
+    pool: Pool,
+    request_id: Annotated[str, typer.Option(metavar="ID", help="Your own id for it; a repeat changes nothing.")],
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why.")],
+    batch: Annotated[str, typer.Option(metavar="BATCH_ID", help="A batch of yours to take back whole.")] = "",
+    event: Annotated[
+        list[str] | None,
+        typer.Option(metavar="EVENT", help=f"An event to take back, {_EVENT}; may be given more than once."),
+    ] = None,
+) -> None:
+    """Take back a batch, or single events. Their weight is subtracted in the round that this falls in."""
+    found = session.client.retract_usage(
+        pool, request_id=request_id, reason=reason, batch_id=batch, event_ids=[_event_id(text) for text in event or ()]
+    )
+    rows = [(identity(each.batch), each.leaf_index, len(each.positions)) for each in found]
+    count = sum(len(each.positions) for each in found)
+    session.output.show(
+        [document(each) for each in found],
+        *([table(["Batch", "Leaf", "Events"], rows, right=["Leaf", "Events"])] if found else []),
+        f"{counted(count, 'event')} taken back." if found else "All of it was taken back before.",
+    )
+
+
+@app.command("proof")
+@client_command
+def proof(
+    session: Session,
+    pool: Pool,
+    batch: Annotated[str, typer.Argument(metavar="PLATFORM~BATCH_ID", help="The batch, as its receipt names it.")],
+    out: Out,
+    key: OptionalKey = None,
+) -> None:
+    """Write the proof that a batch is in the log of the last checkpoint signed: a C2SP tlog-proof with its entry."""
+    from ledger.log.merkle import leaf_hash
+    from ledger.log.proof_files import LogProof
+
+    platform, _, batch_id = batch.partition("~")
+    found = session.client.get_batch_proof(pool, platform, batch_id)
+    if key:
+        with holding("proof"):
+            LogProof.parse(found.tlog_proof).verify(leaf_hash(found.entry), verifier_key(key))
+    write_file(out, found.tlog_proof)
+    shown = [("leaf", found.leaf_index), ("leaf hash", leaf_hash(found.entry).hex())]
+    session.output.show(document(found), details([*shown, ("checkpoint", found.checkpoint_size), ("proof in", out)]))
+
+
+@app.command("find")
+@client_command
+def find(
+    session: Session,
+    pool: Pool,
+    event: Annotated[str, typer.Argument(metavar="EVENT", help=f"The event, {_EVENT}.")],
+    platform: Annotated[
+        str | None, typer.Option(metavar="PLATFORM", help="Whose event; a platform may leave itself unnamed.")
+    ] = None,
+) -> None:
+    """Find the batch that recorded an event, and the event in it."""
+    found = session.client.find_event(pool, _event_id(event), platform=platform)
+    shown = document(found.event)
+    shares = [(share.collective_id, share.share_nano) for share in found.event.shares]
+    session.output.show(
+        document(found),
+        details(
+            [
+                ("batch", identity(found.batch)),
+                ("leaf", found.leaf_index),
+                ("position", found.position),
+                *((name, shown[name]) for name in ("event_id", "work_id", "occurred_at", "units", "mode")),
+            ]
+        ),
+        table(["Collective", "Share (billionths)"], shares, right=["Share (billionths)"]),
+    )
+
+
+@app.command("list")
+@client_command
+def list_(session: Session, pool: Pool) -> None:
+    """List a pool's batches in the order of the log. A platform sees its own."""
+    receipts = list(session.client.list_batches(pool))
+    session.output.show([document(receipt) for receipt in receipts], _receipts(receipts))
+
+
+def _event_id(text: str) -> str:
+    """The id that the service knows an event by, from `_EVENT`; what is neither is the service's to refuse."""
+    own_id, _, time = text.rpartition("@")
+    if not own_id:
+        return text
+    try:
+        return str(event_id_of(own_id, datetime.fromisoformat(time)))
+    except ValueError as error:
+        raise InputError.of("event", f"{text!r} is no ID@TIME: {error}") from None
+
+
+def _receipts_document(receipts: list[Receipt]) -> dict[str, Any]:
+    return {
+        "accepted_count": sum(receipt.accepted_count for receipt in receipts),
+        "duplicate_count": sum(receipt.duplicate_count for receipt in receipts),
+        "batches": [document(receipt) for receipt in receipts],
+    }
+
+
+def _receipts_summary(receipts: list[Receipt]) -> str:
+    accepted = sum(receipt.accepted_count for receipt in receipts)
+    duplicates = sum(receipt.duplicate_count for receipt in receipts)
+    return (
+        f"{counted(accepted, 'event')} accepted, {counted(duplicates, 'duplicate')} left out;"
+        f" {counted(len(receipts), 'batch', 'batches')}."
+    )
+
+
+def _receipts(receipts: list[Receipt]) -> object:
+    rows = [
+        (
+            identity(receipt.name),
+            receipt.leaf_index,
+            receipt.accepted_count,
+            receipt.duplicate_count,
+            f"{identity(receipt.method)} v{receipt.method_version}",
+            document(receipt)["create_time"],
+        )
+        for receipt in receipts
+    ]
+    columns = ["Batch", "Leaf", "Accepted", "Duplicates", "Method", "Logged"]
+    return table(columns, rows, right=["Leaf", "Accepted", "Duplicates"])

@@ -1,0 +1,93 @@
+"""A round's statement for people: of the round, or why one collective has its amount."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import Any
+
+from moiety import Client, Mode, Round
+from moiety.v1 import rounds_pb2 as pb
+from payout.policy import Policy
+from services.cli.base.documents import document, identity
+from services.cli.base.exits import InputError
+from services.cli.base.money import major
+from services.cli.base.output import details, table
+
+Line = dict[str, Any]
+
+
+def statement_lines(content: bytes) -> list[Line]:
+    """The lines of a statement; amounts are integers, weights stay text because they pass 2^53."""
+    reader = csv.DictReader(io.StringIO(content.decode()))
+    return [{name: int(cell) if name.endswith("_minor") else cell for name, cell in line.items()} for line in reader]
+
+
+def statement_table(lines: list[Line], currency: str) -> object:
+    """The lines of a statement, or of another of a round's tables, for people."""
+    if not lines:
+        return "No collectives."
+    names = list(lines[0])
+    numbers = [name for name in names if name.endswith("_minor") or name.startswith(("weight", "deficit", "event"))]
+    rows = [[_shown(name, cell, currency) for name, cell in line.items()] for line in lines]
+    return table([_title(name) for name in names], rows, right=[_title(name) for name in numbers])
+
+
+def policy_terms(found: Round) -> object:
+    """The policy in force in a round, in the words of a declaration."""
+    terms = document(found.policy)
+    return details(
+        [("policy", f"version {found.policy.version}"), *((f"  {name}", terms[name]) for name in Policy.model_fields)]
+    )
+
+
+def explain(client: Client, pool: str, found: Round, collective: str) -> tuple[Line, tuple[object, ...]]:
+    """Why a collective has its amount in a round: for machines, and for people.
+
+    Raises:
+        InputError: the round has no line of this collective.
+    """
+
+    def lines(part: pb.StatementPart.ValueType) -> list[Line]:
+        return statement_lines(client.get_statement(pool, found.number, part=part, collective=collective))
+
+    own = lines(pb.STATEMENT_PART_LINES)
+    if not own:
+        raise InputError.of("collective", f"{collective} has no line in round {found.number}")
+    (registered,) = lines(pb.STATEMENT_PART_REGISTRY)
+    methods = {(identity(each.name), str(each.version)): each.confidence_ppm for each in client.list_methods(pool)}
+    mode_ppm = {Mode.AI_ONLY: found.policy.ai_only_ppm, Mode.HUMAN_AI: found.policy.human_ai_ppm}
+    weights = []
+    for line in lines(pb.STATEMENT_PART_WEIGHTS):
+        mode = Mode(int(line["mode"]))
+        confidence_ppm = methods[line["method"], line["method_version"]]
+        counted = str(int(line["weight"]) * mode_ppm[mode] * confidence_ppm)
+        terms = {"mode": mode.name, "mode_ppm": mode_ppm[mode], "confidence_ppm": confidence_ppm, "counted": counted}
+        weights.append({**line, **terms})
+    line = registered | own[0]
+    people = (
+        details(
+            [("round", found.number), *((_title(name), _shown(name, line[name], found.currency)) for name in line)]
+        ),
+        _weights_table(weights),
+        policy_terms(found),
+    )
+    return {"line": line, "weights": weights, "policy": document(found.policy)}, people
+
+
+def _weights_table(weights: list[Line]) -> object:
+    if not weights:
+        return "No usage names it."
+    names = ("method", "method_version", "mode", "events", "weight", "mode_ppm", "confidence_ppm", "counted")
+    columns = [name.replace("_", " ").capitalize() for name in names]
+    return table(columns, [[line[name] for name in names] for line in weights], right=columns[3:])
+
+
+def _shown(name: str, cell: Any, currency: str) -> object:
+    if name == "mode":
+        return Mode(int(cell)).name
+    return major(cell, currency) if name.endswith("_minor") else cell
+
+
+def _title(name: str) -> str:
+    return name.removesuffix("_minor").replace("_", " ").capitalize()

@@ -1,0 +1,1 @@
+"""A pool's transfers as accountants keep them."""

@@ -1,0 +1,202 @@
+"""A pool's books as other people's tools keep them: a transaction for each leaf that moved money.
+
+The transactions follow from the log; the balances that they are held against at the end are the service's own, so a
+tool that accepts the books has compared the two.
+
+These tools count debits as positive, where Moiety's balances are credits less debits: every sign is the other. What
+platforms paid in and collectives were paid out are the two sides of the cash that the pool holds, what is owed is a
+liability, and the fee is the operator's income.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any, Final, Protocol, TextIO
+
+from ledger.journal import COMMONS, FEES, REVENUE, Transfer
+from ledger.log.leaves import EncodedLeaf, Leaf
+from ledger.money import decimal_text, minor_unit_exponent
+from moiety.errors import DataLossError
+from payout.policy import PoolContent
+from services.exports.errors import ExportFolderError
+from services.exports.past import Past
+from services.exports.source import PoolSource
+
+PLACES: Final[Mapping[str, tuple[str, ...]]] = {
+    "platform": ("assets", "received"),
+    "paid": ("assets", "paid"),
+    REVENUE: ("liabilities", "revenue"),
+    COMMONS: ("liabilities", "commons"),
+    "collective": ("liabilities", "collective"),
+    "held": ("liabilities", "held"),
+    FEES: ("income", "fees"),
+}
+"""Where each kind of account stands in a chart of accounts."""
+
+
+def place_of(account: str) -> tuple[str, ...]:
+    """The account's name in a chart of accounts, part by part: `collective/irish` is liabilities, collective, irish."""
+    kind, _, owner = account.partition("/")
+    return (*PLACES[kind], owner) if owner else PLACES[kind]
+
+
+@dataclass(frozen=True, slots=True)
+class Posting:
+    """An amount debited to an account, or credited where it is below zero."""
+
+    place: tuple[str, ...]
+    amount: str
+    purpose: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """What a leaf moved. The postings sum to zero."""
+
+    day: date
+    time: datetime
+    leaf_index: int
+    leaf_hash: str
+    kind: str
+    postings: tuple[Posting, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Title:
+    """Whose books these are, and of when."""
+
+    pool: str
+    display_name: str
+    currency: str
+    exponent: int
+    log_size: int
+    log_root: str
+
+    def amount(self, balance_minor: int) -> str:
+        """A balance of Moiety's as a debit."""
+        return decimal_text(-balance_minor, self.exponent)
+
+
+class Dialect(Protocol):
+    """How a tool writes books down."""
+
+    suffix: str
+
+    def opening(self, title: Title) -> str:
+        """What comes before the transactions."""
+
+    def transaction(self, title: Title, found: Transaction) -> str:
+        """A transaction."""
+
+    def closing(self, title: Title, accounts: Mapping[str, int], first: date, last: date) -> str:
+        """The accounts with their balances; transactions lie between the two days, both included."""
+
+
+@dataclass(slots=True)
+class _Days:
+    first: date = date.max
+    last: date = date.min
+
+    def take(self, day: date) -> None:
+        self.first, self.last = min(self.first, day), max(self.last, day)
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What became of the books: the file, its transactions, and the balances it asserts."""
+
+    path: Path
+    transactions: int
+    balances: int
+
+
+def export_books(
+    source: PoolSource,
+    balances: Mapping[str, int],
+    folder: Path,
+    dialects: tuple[Dialect, ...],
+    progress: Callable[[int], None] = lambda _: None,
+) -> list[Written]:
+    """Write a pool's books in each dialect, as `<pool><suffix>` in the folder, in one pass over the log.
+
+    balances: those of the service at the log's size, by account. `progress` is told each number of leaves taken in.
+
+    Raises:
+        ExportFolderError: the folder cannot be written to.
+        DataLossError: the service's log does not hang together.
+    """
+    past = Past(source)
+    days, count = _Days(), 0
+    files: list[_BookFile] = []
+    try:
+        title = _title(source)
+        files += [_BookFile(folder, source.pool, dialect) for dialect in dialects]
+        for file in files:
+            file.write(file.dialect.opening(title))
+        for encoded, leaf in source.leaves(0):
+            past.take_in(leaf)
+            transfers = past.transfers(leaf)
+            days.take(leaf.time.astimezone(UTC).date())
+            if transfers:
+                count += 1
+                found = _transaction(title, encoded, leaf, transfers)
+                for file in files:
+                    file.write(file.dialect.transaction(title, found))
+            progress(1)
+        for file in files:
+            file.write(file.dialect.closing(title, balances, days.first, days.last))
+        return [Written(file.close(), count, len(balances)) for file in files]
+    finally:
+        for file in files:
+            file.abandon()
+
+
+def _title(source: PoolSource) -> Title:
+    content = source.leaf(0).content
+    if not isinstance(content, PoolContent):
+        raise DataLossError(f"the log of pools/{source.pool} does not begin with its pool")
+    return Title(
+        source.pool, content.display_name, content.currency, minor_unit_exponent(content.currency),
+        source.size, source.root.hex(),
+    )  # fmt: skip
+
+
+def _transaction(title: Title, encoded: EncodedLeaf, leaf: Leaf[Any], transfers: list[Transfer]) -> Transaction:
+    given: dict[str, int] = {}
+    for transfer in transfers:
+        given[transfer.from_account] = given.get(transfer.from_account, 0) - transfer.amount_minor
+    taken = ((transfer.to_account, transfer.amount_minor, transfer.purpose.value) for transfer in transfers)
+    postings = [Posting(place_of(account), title.amount(amount)) for account, amount in given.items()]
+    postings += [Posting(place_of(account), title.amount(amount), purpose) for account, amount, purpose in taken]
+    time = leaf.time.astimezone(UTC)
+    return Transaction(time.date(), time, leaf.index, encoded.hash.hex(), leaf.content.type, tuple(postings))
+
+
+class _BookFile:
+    """A file of books under way: under another name until it is whole."""
+
+    def __init__(self, folder: Path, pool: str, dialect: Dialect) -> None:
+        self.dialect = dialect
+        self._path = folder / f"{pool}{dialect.suffix}"
+        self._partial = folder / f".{pool}{dialect.suffix}.partial"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._file: TextIO = self._partial.open("w", encoding="utf-8", newline="\n")
+        except OSError as error:
+            raise ExportFolderError(folder, error.strerror or "cannot be written to") from None
+
+    def write(self, text: str) -> None:
+        self._file.write(text)
+
+    def close(self) -> Path:
+        """Give the file its name."""
+        self._file.close()
+        return self._partial.replace(self._path)
+
+    def abandon(self) -> None:
+        """Leave nothing of a file that is not whole."""
+        self._file.close()
+        self._partial.unlink(missing_ok=True)

@@ -1,0 +1,271 @@
+"""A pool's log as static files in a folder, brought up to date as often as one likes.
+
+It goes by what an auditor may read. Every body is held against its hash, and the entries against the checkpoint's root,
+as they are written; the rest is for `moiety verify` to say.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from audit.files import FolderFiles
+from ledger.errors import FormatError, LedgerCorruptError
+from ledger.files.layout import (
+    BALANCES,
+    CHECKPOINT,
+    JOURNAL,
+    JOURNAL_HEADER,
+    TileBuilder,
+    body_path,
+    journal_line,
+    lines_of,
+    parse_journal_line,
+    render_balances,
+)
+from ledger.files.tiles import (
+    TILE_HEIGHT,
+    TILE_WIDTH,
+    Bundle,
+    Tile,
+    bundles,
+    encode_bundle,
+    parse_path,
+    parse_tile,
+)
+from ledger.journal import Transfer
+from ledger.log.checkpoint import Checkpoint, read_checkpoint
+from ledger.log.merkle import leaf_hash
+
+_REFERENCE: Final = "_sha256"
+"""A field of an entry whose name ends so names a body."""
+
+
+class LogSource(Protocol):
+    """Where a log is exported from."""
+
+    def checkpoint(self) -> bytes:
+        """The latest checkpoint's note."""
+
+    def entries(self, start: int, end: int) -> Iterable[bytes]:
+        """The entries in [start, end), in order."""
+
+    def body(self, digest: bytes) -> bytes:
+        """The body with this SHA-256."""
+
+    def transfers(self, start: int, end: int) -> Iterable[tuple[int, int, Transfer]]:
+        """(leaf index, ordinal, transfer) of the leaves in [start, end), in order."""
+
+    def balances(self, size: int) -> dict[str, int]:
+        """Every account's balance at a log size."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What an export wrote, and what was there before."""
+
+    checkpoint: Checkpoint
+    entries: int
+    bodies: int
+    entries_before: int
+
+
+Progress = Callable[[int, int], None]
+"""Told how many entries are done, and of how many."""
+
+
+def no_progress(done: int, total: int) -> None:
+    """Tell nobody."""
+
+
+def export_folder(source: LogSource, folder: Path, progress: Progress = no_progress) -> Exported:
+    """Bring a folder up to the latest checkpoint: only what is missing is fetched.
+
+    Files are written whole or not at all. A bundle of entries comes after the bodies that it names and the checkpoint
+    after everything, so what is there is complete up to its checkpoint, whenever this stops.
+
+    Raises:
+        LedgerCorruptError: what is there is of another log or of a longer one, or the service sent what does not fit
+            its hashes. The checkpoint that is there stays: with the service's it may be evidence.
+        FormatError: a file that is there is malformed.
+    """
+    note = source.checkpoint()
+    checkpoint, _ = read_checkpoint(note)
+    target = Folder(folder)
+    before = read_checkpoint((folder / CHECKPOINT).read_bytes())[0] if target.has(CHECKPOINT) else None
+    if before and before.size > checkpoint.size:
+        raise _another_log(folder / CHECKPOINT, f"states {before.size} leaves, and the service's {checkpoint.size}")
+    run = _FolderExport(source, target, checkpoint, before)
+    run.write_entries(progress)
+    require_root(run.builder, checkpoint)
+    target.write_lines(JOURNAL, _journal(source, target, checkpoint.size))
+    target.write(BALANCES, render_balances(source.balances(checkpoint.size)))
+    target.write(CHECKPOINT, note)
+    target.drop_partial(checkpoint.size)
+    return Exported(checkpoint, run.fetched, run.bodies, checkpoint.size - run.fetched)
+
+
+@dataclass(slots=True)
+class _FolderExport:
+    """Entries, tiles and bodies, bundle by bundle."""
+
+    source: LogSource
+    folder: Folder
+    checkpoint: Checkpoint
+    before: Checkpoint | None
+    builder: TileBuilder = field(default_factory=TileBuilder)
+    fetched: int = 0
+    bodies: int = 0
+
+    def write_entries(self, progress: Progress) -> None:
+        for bundle in bundles(self.checkpoint.size):
+            if known := self.folder.leaf_hashes(bundle):
+                self._take_in(known)
+            else:
+                entries = fetch_entries(self.source, bundle)
+                for entry in entries:
+                    self._write_bodies(entry)
+                self._take_in([leaf_hash(entry) for entry in entries])
+                if bundle.width < TILE_WIDTH:
+                    self._write_partial_tiles()
+                self.folder.write(bundle.path(), encode_bundle(entries))
+                self.fetched += len(entries)
+            progress(bundle.end, self.checkpoint.size)
+        self._write_partial_tiles()
+
+    def _take_in(self, hashes: list[bytes]) -> None:
+        for found in hashes:
+            filled = self.builder.append(found)
+            self._require_extension()
+            for tile, data in filled:
+                self.folder.write_once(tile.path(), data)
+
+    def _require_extension(self) -> None:
+        """What was exported before is the beginning of this log: partial tiles alone would not tell."""
+        frontier = self.builder.frontier
+        if self.before and frontier.size == self.before.size and frontier.root() != self.before.root:
+            raise _another_log(self.folder.root / CHECKPOINT, f"states another root of {self.before.size} leaves")
+
+    def _write_partial_tiles(self) -> None:
+        for tile, data in self.builder.partial():
+            self.folder.write_once(tile.path(), data)
+
+    def _write_bodies(self, entry: bytes) -> None:
+        for digest in bodies_named(entry):
+            if not self.folder.has(body_path(digest)):
+                self.folder.write(body_path(digest), fetch_body(self.source, digest))
+                self.bodies += 1
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """A folder that files appear in whole."""
+
+    root: Path
+
+    def has(self, path: str) -> bool:
+        return (self.root / path).exists()
+
+    def write(self, path: str, data: bytes) -> None:
+        """Put a file in its place at once, whatever was there."""
+        self.write_lines(path, [data])
+
+    def write_once(self, path: str, data: bytes) -> None:
+        """Put a file in its place; LedgerCorruptError where another one is there already."""
+        target = self.root / path
+        if not target.exists():
+            self.write(path, data)
+        elif target.read_bytes() != data:
+            raise _another_log(target, "has other hashes")
+
+    def write_lines(self, path: str, pieces: Iterable[bytes]) -> None:
+        """Put a file of many pieces in its place at once."""
+        target = self.root / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = target.with_name(f".{target.name}.part")
+        with part.open("wb") as file:
+            file.writelines(pieces)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(target)
+
+    def leaf_hashes(self, bundle: Bundle) -> list[bytes]:
+        """Those of a bundle that was exported with its tile; none where either is missing."""
+        tile = Tile(0, bundle.index, bundle.width)
+        if not self.has(bundle.path()) or not self.has(tile.path()):
+            return []
+        return parse_tile((self.root / tile.path()).read_bytes(), tile.width)
+
+    def drop_partial(self, size: int) -> None:
+        """Delete partial tiles and entry bundles that a log of this size has outgrown."""
+        for folder in self.root.glob("tile/**/*.p"):
+            for file in folder.iterdir():
+                place = parse_path(file.relative_to(self.root).as_posix())
+                height = 0 if isinstance(place, Bundle) else TILE_HEIGHT * place.level
+                if (size >> height) > place.index * TILE_WIDTH + place.width:
+                    file.unlink()
+            if not any(folder.iterdir()):
+                folder.rmdir()
+
+
+def _another_log(path: Path, what: str) -> LedgerCorruptError:
+    return LedgerCorruptError(str(path), f"is of another log than the service's: keep both, and ask why ({what})")
+
+
+def fetch_entries(source: LogSource, bundle: Bundle) -> list[bytes]:
+    """A bundle's entries."""
+    entries = list(source.entries(bundle.start, bundle.end))
+    if len(entries) != bundle.width:
+        raise LedgerCorruptError(bundle.path(), f"the service gave {len(entries)} entries of {bundle.width}")
+    return entries
+
+
+def fetch_body(source: LogSource, digest: bytes) -> bytes:
+    """A body, which has that hash."""
+    body = source.body(digest)
+    if sha256(body).digest() != digest:
+        raise LedgerCorruptError(body_path(digest), "what the service gave has another SHA-256")
+    return body
+
+
+def require_root(builder: TileBuilder, checkpoint: Checkpoint) -> None:
+    """LedgerCorruptError where the entries are not those of the checkpoint."""
+    root = builder.frontier.root()
+    if root != checkpoint.root:
+        detail = f"states the root {checkpoint.root.hex()}, and the entries have {root.hex()}"
+        raise LedgerCorruptError(f"the checkpoint at {checkpoint.size}", detail)
+
+
+def bodies_named(entry: bytes) -> list[bytes]:
+    """The SHA-256 of each body that an entry names, in the order of its fields."""
+    content: dict[str, Any] = json.loads(entry)
+    return [bytes.fromhex(value) for name, value in content.items() if name.endswith(_REFERENCE)]
+
+
+def _journal(source: LogSource, folder: Folder, size: int) -> Iterator[bytes]:
+    """The journal's lines up to a size: those that are there already, then those of later leaves."""
+    yield f"{JOURNAL_HEADER}\n".encode()
+    start = 0
+    if folder.has(JOURNAL):
+        start, kept = _known_journal(folder, size)
+        yield from kept
+    for moved in source.transfers(start, size):
+        yield f"{journal_line(*moved)}\n".encode()
+
+
+def _known_journal(folder: Folder, size: int) -> tuple[int, Iterator[bytes]]:
+    """The last leaf that the journal there has, below a size; and its lines before that leaf."""
+
+    def rows() -> Iterator[tuple[int, str]]:
+        lines = lines_of(FolderFiles(folder.root).chunks(JOURNAL), JOURNAL)
+        if next(lines, None) != JOURNAL_HEADER:
+            raise FormatError(JOURNAL, f"does not begin with {JOURNAL_HEADER}")
+        return ((parse_journal_line(line, number)[0], line) for number, line in enumerate(lines, 2))
+
+    last = max((leaf for leaf, _ in rows() if leaf < size), default=0)
+    return last, (f"{line}\n".encode() for leaf, line in rows() if leaf < last)

@@ -1,0 +1,1 @@
+"""The processes: server, workers, scheduler, embedded Postgres, logs."""

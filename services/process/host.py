@@ -1,0 +1,184 @@
+"""Processes: what `moiety up`, `moiety serve` and `moiety schedule` run until they are told to stop."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event, Thread
+from types import FrameType
+from typing import Final
+
+import structlog
+
+from ledger.errors import InvalidInputError, StateError
+from ledger.store.database import Database
+from services.access import keys
+from services.access.keys import Principal, Role
+from services.process.embedded import embedded_postgres
+from services.process.memory import keep_freed_memory
+from services.process.server import Server
+from services.schema import pending_revisions, upgrade
+from services.settings import Settings
+from services.signing.key_file import DEFAULT_ORIGIN, generate_key
+from services.signing.timer import every
+from services.wiring import Clock, Parts, SigningParts, system_clock, wire, wire_signing
+
+logger: Final = structlog.get_logger("moiety.host")
+
+FIRST_OPERATOR: Final = Principal(Role.OPERATOR, "first")
+"""Whom the first key of an embedded deployment stands for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """What a started process tells: where it listens, and the operator's key if this made the first one."""
+
+    address: str
+    parts: Parts
+    first_key: str | None = None
+
+
+@contextmanager
+def serving(settings: Settings, *, clock: Clock = system_clock) -> Iterator[Running]:
+    """The gRPC services on the settings' database; drained at the end."""
+    with _parts(settings, clock) as parts:
+        server = Server(parts)
+        address = server.start()
+        logger.info("serving", address=address)
+        try:
+            yield Running(address, parts)
+        finally:
+            logger.info("draining", seconds=settings.drain_seconds)
+            server.drain()
+
+
+@contextmanager
+def scheduling(settings: Settings, *, clock: Clock = system_clock) -> Iterator[None]:
+    """Scheduler and signer on the settings' database; what they are doing is finished at the end."""
+    with _parts(settings, clock) as parts, _scheduler(parts), _signer(parts):
+        yield
+
+
+@contextmanager
+def signing_parts(settings: Settings, *, clock: Clock = system_clock) -> Iterator[tuple[Database, SigningParts]]:
+    """The signing parts on the settings' database, for an operator's own hands; nothing is started.
+
+    InvalidInputError where the settings name no signing key.
+    """
+    with _parts(settings, clock) as parts:
+        signing = wire_signing(parts)
+        if signing is None:
+            raise InvalidInputError.of("MOIETY_SIGNING_KEY_FILE", "is not set")
+        yield parts.database, signing
+
+
+@contextmanager
+def everything(settings: Settings, data_folder: Path, *, clock: Clock = system_clock) -> Iterator[Running]:
+    """Services, scheduler and signer in one process, on an embedded Postgres whose files are in `data_folder`."""
+    with ExitStack() as stack:
+        url = stack.enter_context(embedded_postgres(data_folder))
+        upgrade(url)
+        here = _with_signing_key(settings, data_folder).model_copy(update={"database_url": url, "workers": 1})
+        running = stack.enter_context(serving(here, clock=clock))
+        stack.enter_context(_scheduler(running.parts))
+        stack.enter_context(_signer(running.parts))
+        yield Running(running.address, running.parts, _first_key(running.parts.database, clock))
+
+
+@contextmanager
+def _parts(settings: Settings, clock: Clock) -> Iterator[Parts]:
+    if not settings.database_url:
+        raise InvalidInputError.of("MOIETY_DATABASE_URL", "is not set; `moiety up` needs no database of yours")
+    keep_freed_memory()
+    parts = wire(settings, clock=clock)
+    try:
+        with parts.database.transaction() as connection:
+            if pending := pending_revisions(connection):
+                detail = f"lacks {', '.join(pending)}; run `moiety db upgrade`"
+                raise StateError("the database's schema", "SCHEMA_OLD", detail)
+        yield parts
+    finally:
+        parts.close()
+
+
+@contextmanager
+def _scheduler(parts: Parts) -> Iterator[None]:
+    parts.scheduler.start()
+    logger.info("scheduling", poll_seconds=parts.settings.schedule_poll_seconds)
+    try:
+        yield
+    finally:
+        parts.scheduler.stop()
+
+
+@contextmanager
+def _signer(parts: Parts) -> Iterator[None]:
+    signing = wire_signing(parts)
+    if signing is None:
+        logger.warning("no checkpoints are signed: MOIETY_SIGNING_KEY_FILE is not set")
+        yield
+        return
+    seconds = parts.settings.checkpoint_seconds
+    with every(seconds, signing.signer.run_once, signing.cosigner.run_once):
+        logger.info("signing", every_seconds=seconds)
+        try:
+            yield
+        finally:
+            signing.cosigner.stop()
+
+
+def _with_signing_key(settings: Settings, data_folder: Path) -> Settings:
+    """The settings with a signing key in the data folder, made at the first start, unless they name one."""
+    if settings.signing_key_file is not None:
+        return settings
+    path = data_folder / "signing-key"
+    if not path.exists():
+        generate_key(path, DEFAULT_ORIGIN)
+    return settings.model_copy(update={"signing_key_file": path, "checkpoint_folder": data_folder / "checkpoints"})
+
+
+def _first_key(database: Database, clock: Clock) -> str | None:
+    with database.transaction() as connection:
+        if keys.any_key(connection):
+            return None
+        return keys.issue_key(connection, FIRST_OPERATOR, clock())[1]
+
+
+_LOOK_SECONDS: Final = 0.5
+
+
+class _Stopped(Event):
+    """An event that a signal may set while the main thread waits for it."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait for the event, without end unless told otherwise."""
+        if timeout is not None:
+            return super().wait(timeout)
+        # Python sees a signal that comes just before its main thread goes to sleep only when that wakes up.
+        while not super().wait(_LOOK_SECONDS):
+            pass
+        return True
+
+
+@contextmanager
+def until_stopped() -> Iterator[Event]:
+    """An event that SIGINT and SIGTERM set; a second signal is left to do what it always does."""
+    stopped = _Stopped()
+    before: dict[signal.Signals, object] = {}
+
+    def stop(number: int, _: FrameType | None) -> None:
+        # Not here: this may have interrupted the main thread where it holds the event's own lock.
+        Thread(target=stopped.set).start()
+        restore(signal.Signals(number))
+
+    def restore(number: signal.Signals) -> None:
+        signal.signal(number, before[number])  # type: ignore[arg-type]  # it is what signal.signal gave us
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        before[number] = signal.signal(number, stop)
+    try:
+        yield stopped
+    finally:
+        for number in before:
+            restore(number)

@@ -1,0 +1,86 @@
+"""The folder outside the database with a copy of the last checkpoint that was signed of each pool.
+
+A copy is on disk before its row is in the database. So a database that comes back from an old backup meets a copy that
+it does not extend, and is found out.
+"""
+
+import os
+from hashlib import sha256
+from pathlib import Path
+from typing import Final
+
+from ledger.errors import FormatError, InvalidInputError, SignatureError, StateError
+from ledger.log.checkpoint import Checkpoint, open_checkpoint
+from ledger.log.forks import FILE_EXTENSION, ForkEvidence
+from ledger.log.note_keys import VerifierKey
+
+COPY_EXTENSION: Final = ".checkpoint"
+
+
+class CheckpointFolder:
+    """Copies by pool, and the evidence of forks. InvalidInputError where the folder cannot be made."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._evidence = path / "evidence"
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InvalidInputError.of("MOIETY_CHECKPOINT_FOLDER", f"cannot be used: {error}") from None
+
+    def read(self, pool: str, key: VerifierKey) -> tuple[Checkpoint, bytes] | None:
+        """The last checkpoint signed of a pool, and its note; None where there is no copy.
+
+        Raises StateError where the copy cannot be read, or this key has not signed it.
+        """
+        path = self._copy(pool)
+        try:
+            note = path.read_bytes()
+            return open_checkpoint(note, key).checkpoint, note
+        except FileNotFoundError:
+            return None
+        except (OSError, FormatError, SignatureError) as error:
+            detail = (
+                f"the copy in {path} is not a checkpoint that {key} signed ({error}). Put the right copy back; "
+                "a new key begins with an empty folder of its own"
+            )
+            raise StateError(f"pools/{pool}/checkpoints", "COPY_UNREADABLE", detail) from None
+
+    def write(self, pool: str, note: bytes) -> None:
+        """Replace the copy, at once and durably."""
+        _write(self._copy(pool), note)
+
+    def keep_fork(self, pool: str, evidence: ForkEvidence) -> Path:
+        """Keep evidence of a fork, and say where. The same again is the same file."""
+        content = evidence.to_bytes()
+        return self._keep(f"{pool}-{sha256(content).hexdigest()[:16]}{FILE_EXTENSION}", content)
+
+    def keep_refused(self, pool: str, size: int, witness: str, kind: str, content: bytes) -> Path:
+        """Keep what a witness refused as contradicting what it saw, and say where."""
+        name = "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in witness)
+        return self._keep(f"{pool}-{size}-{name}.{kind}", content)
+
+    def _keep(self, name: str, content: bytes) -> Path:
+        path = self._evidence / name
+        self._evidence.mkdir(exist_ok=True)
+        if not path.exists():
+            _write(path, content)
+        return path
+
+    def _copy(self, pool: str) -> Path:
+        return self.path / f"{pool}{COPY_EXTENSION}"
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Put a whole file in its place: what is there is the old one or the new one, and the new one stays."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    with beside.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -1,0 +1,248 @@
+"""The signer: one checkpoint after another of each pool's log, each an extension of the one before it.
+
+It extends nothing but the last checkpoint that was signed, of which a copy lies outside the database. The copy is
+written first, then the row. So there are three ways to find things:
+
+- The row is the copy's: the log must extend it.
+- The row is behind the copy: the process ended between the two, and the row is made up for from the copy; or the
+  database is older than the copy, and then the log does not extend it.
+- The copy is missing or behind the row: this folder is not the last signer's, which nobody but an operator can mend.
+
+Where the log does not extend the copy, nothing is signed for the pool, and the error says what happened.
+"""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+import sqlalchemy as sa
+import structlog
+
+from ledger.errors import InvalidInputError, LedgerCorruptError, MoietyError, ProofError, StateError
+from ledger.log.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
+from ledger.log.forks import ForkEvidence, contradiction_path
+from ledger.log.merkle import verify_consistency
+from ledger.log.note_keys import SigningKey, VerifierKey
+from ledger.store import checkpoints, log, proofs
+from ledger.store.checkpoints import StoredCheckpoint
+from ledger.store.database import Database
+from ledger.store.log import PoolRef
+from services.signing.folder import CheckpointFolder
+from services.signing.key_file import pool_origin
+
+logger: Final = structlog.get_logger("moiety.signer")
+
+REPEAT: Final = timedelta(minutes=5)
+"""How often a refusal that stands is logged again."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Last:
+    """The last checkpoint signed, as the copy has it."""
+
+    checkpoint: Checkpoint
+    note: bytes
+
+
+class Signer:
+    """Signs the log of every pool that has grown. Any number of processes may run one on one folder."""
+
+    def __init__(
+        self, database: Database, clock: Callable[[], datetime], key: SigningKey, folder: CheckpointFolder
+    ) -> None:
+        self._database = database
+        self._clock = clock
+        self._key = key
+        self._folder = folder
+        self._seen: dict[int, bytes] = {}
+        self._refused: dict[str, tuple[str, datetime]] = {}
+
+    def pool_key(self, pool: str) -> SigningKey:
+        """The key that signs a pool's checkpoints: the deployment's, named after the pool's log."""
+        return self._key.named(pool_origin(self._key.name, pool))
+
+    def run_once(self) -> list[Checkpoint]:
+        """Look at every pool once, and give the checkpoints signed. One pool's refusal is not another's."""
+        try:
+            with self._database.transaction() as connection:
+                heads = log.read_heads(connection)
+        except MoietyError as error:
+            logger.warning("logs not read", reason=str(error))
+            return []
+        signed = []
+        for pool, size, frontier in heads:
+            seen = hashlib.sha256(size.to_bytes(8, "big") + frontier).digest()
+            if size == 0 or self._seen.get(pool.pool_id) == seen:
+                continue
+            try:
+                checkpoint, settled = self.sign(pool)
+            except (StateError, LedgerCorruptError) as error:
+                self._report(pool, error)
+                continue
+            except Exception:
+                logger.exception("checkpoint not signed", pool=pool.name)
+                continue
+            self._refused.pop(pool.name, None)
+            if settled == size:
+                self._seen[pool.pool_id] = seen
+            if checkpoint:
+                logger.info("checkpoint signed", pool=pool.name, size=checkpoint.size)
+                signed.append(checkpoint)
+        return signed
+
+    def sign(self, pool: PoolRef) -> tuple[Checkpoint | None, int]:
+        """Sign the pool's log if it has grown. Gives the checkpoint, if any, and the size up to which all is signed.
+
+        Another process that signs the same pool at this moment is left to it: the size is then 0.
+
+        Raises StateError where the log does not extend the last checkpoint signed, or the copy of that is not to be
+        trusted; LedgerCorruptError where the log contradicts itself. Nothing is signed then.
+        """
+        key = self.pool_key(pool.name)
+        with self._database.transaction() as connection:
+            # 1. Be the only signer of this pool.
+            if not checkpoints.try_lock(connection, pool):
+                return None, 0
+
+            # 2. Find the last checkpoint signed: the copy's, and what the database says of it.
+            stored = checkpoints.latest_checkpoint(connection, pool, key=key.verifier_key)
+            last = self._last(connection, pool, key.verifier_key, stored)
+
+            # 3. The log extends it, and its head is that of its leaves.
+            head = log.read_head(connection, pool)
+            require_extension(connection, pool, head.size, head.root(), last.checkpoint if last else None)
+
+            # 4. Make up for a row that was lost between copy and commit.
+            if last and (stored is None or stored.size < last.checkpoint.size):
+                self._insert(connection, pool, key.verifier_key, last.checkpoint, last.note)
+
+            # 5. Sign what is new: the copy first, then the row.
+            if last and last.checkpoint.size == head.size:
+                return None, head.size
+            checkpoint = Checkpoint(key.name, head.size, head.root())
+            note = sign_checkpoint(checkpoint, key).to_bytes()
+            self._folder.write(pool.name, note)
+            self._insert(connection, pool, key.verifier_key, checkpoint, note)
+        return checkpoint, head.size
+
+    def adopt(self, pool: PoolRef) -> Checkpoint:
+        """Make the database's last checkpoint the last one signed, where the folder has none or an older one.
+
+        It is for an operator who knows that nothing newer was ever signed. Raises StateError where the folder has a
+        newer one or a contradictory one, or there is nothing to adopt.
+        """
+        key = self.pool_key(pool.name).verifier_key
+        name = f"pools/{pool.name}/checkpoints"
+        with self._database.transaction() as connection:
+            if not checkpoints.try_lock(connection, pool):
+                raise StateError(name, "SIGNER_ACTIVE", "a signer is at work on the pool; try again")
+            stored = checkpoints.latest_checkpoint(connection, pool, key=key)
+            if stored is None:
+                raise StateError(name, "NOTHING_SIGNED", f"the database has no checkpoint that {key} signed")
+            checkpoint = _opened(pool, stored)
+            head = log.read_head(connection, pool)
+            require_extension(connection, pool, head.size, head.root(), checkpoint)
+            copy = self._folder.read(pool.name, key)
+            if copy and copy[0].size > checkpoint.size:
+                raise StateError(name, "COPY_NEWER", "the copy in the folder is newer than the database's checkpoint")
+            if copy:
+                require_extension(connection, pool, head.size, head.root(), copy[0])
+            self._folder.write(pool.name, stored.note)
+        return checkpoint
+
+    def _last(
+        self, connection: sa.Connection, pool: PoolRef, key: VerifierKey, stored: StoredCheckpoint | None
+    ) -> _Last | None:
+        """The last checkpoint signed. Raises StateError where the copy is not that."""
+        copy = self._folder.read(pool.name, key)
+        if stored is None:
+            return _Last(*copy) if copy else None
+        in_database = _opened(pool, stored)
+        name = f"pools/{pool.name}/checkpoints"
+        if copy is None:
+            detail = (
+                f"a checkpoint of {stored.size} leaves was signed, and its copy is missing in {self._folder.path}. "
+                f"Nothing is signed. Put the folder back. If it is lost, and nothing newer was signed: "
+                f"`moiety log adopt {pool.name}`"
+            )
+            raise StateError(name, "COPY_MISSING", detail)
+        if copy[0].size < stored.size or (copy[0].size == stored.size and copy[0].root != in_database.root):
+            self._keep_evidence(connection, pool, key, copy[1], stored)
+            detail = (
+                f"the database has a checkpoint of {stored.size} leaves that is not the copy's of {copy[0].size} in "
+                f"{self._folder.path}: another folder or machine signs with this key. Nothing is signed. Let all "
+                f"signers share one folder; then `moiety log adopt {pool.name}`"
+            )
+            raise StateError(name, "COPY_BEHIND", detail)
+        return _Last(*copy)
+
+    def _keep_evidence(
+        self, connection: sa.Connection, pool: PoolRef, key: VerifierKey, copy: bytes, stored: StoredCheckpoint
+    ) -> None:
+        """Keep the evidence, if the two checkpoints contradict each other and the log can show it."""
+        try:
+            old_size = open_checkpoint(copy, key).checkpoint.size
+            path: tuple[bytes, ...] = ()
+            if old_size < stored.size:
+                proof = proofs.consistency_proof(connection, pool, old_size, stored.size)
+                path = contradiction_path(old_size, proof.hashes, proof.old_root)
+            evidence = ForkEvidence.of(copy, stored.note, path)
+            evidence.verify(key)
+        except (ProofError, LedgerCorruptError, InvalidInputError):
+            return
+        kept = self._folder.keep_fork(pool.name, evidence)
+        logger.error("this key has signed two logs that contradict each other", pool=pool.name, evidence=str(kept))
+
+    def _insert(
+        self, connection: sa.Connection, pool: PoolRef, key: VerifierKey, checkpoint: Checkpoint, note: bytes
+    ) -> None:
+        row = StoredCheckpoint(checkpoint.size, key, note, self._clock())
+        checkpoints.insert_checkpoint(connection, pool, row)
+
+    def _report(self, pool: PoolRef, error: MoietyError) -> None:
+        text, now = str(error), self._clock()
+        said, when = self._refused.get(pool.name, ("", now))
+        if said != text or now - when >= REPEAT:
+            self._refused[pool.name] = (text, now)
+            logger.error("nothing is signed", pool=pool.name, reason=text)
+
+
+def require_extension(
+    connection: sa.Connection, pool: PoolRef, size: int, root: bytes, last: Checkpoint | None
+) -> None:
+    """Check that the log of this size and root extends a checkpoint, by a consistency proof out of its own nodes.
+
+    Raises StateError where it does not, LedgerCorruptError where its head is not that of its leaves and nodes.
+    """
+    old_size = last.size if last else 0
+    if last and size < old_size:
+        raise _contradiction(pool, last, f"the log has only {size} leaves")
+    proof = proofs.consistency_proof(connection, pool, old_size, size)
+    if proof.root != root:
+        raise LedgerCorruptError(f"the head of pools/{pool.name}", "is not that of its leaves and nodes")
+    try:
+        verify_consistency(old_size, size, last.root if last else proof.old_root, root, proof.hashes)
+    except ProofError as error:
+        assert last is not None  # noqa: S101  # every log extends the empty one
+        raise _contradiction(pool, last, f"the log has other leaves ({error.reason})") from None
+
+
+def _contradiction(pool: PoolRef, last: Checkpoint, what: str) -> StateError:
+    detail = (
+        f"a checkpoint of {last.size} leaves was signed, and {what}: an old backup was restored, or leaves were "
+        f"deleted or changed. Nothing is signed, since others hold that checkpoint. Restore a backup that has all "
+        f"{last.size} leaves; if there is none, say so in public and go on under a new origin with an empty folder"
+    )
+    return StateError(f"pools/{pool.name}/checkpoints", "LOG_CONTRADICTS_CHECKPOINT", detail)
+
+
+def _opened(pool: PoolRef, stored: StoredCheckpoint) -> Checkpoint:
+    try:
+        checkpoint = open_checkpoint(stored.note, stored.key).checkpoint
+    except MoietyError as error:
+        raise LedgerCorruptError(f"pools/{pool.name}/checkpoints/{stored.size}", str(error)) from None
+    if checkpoint.size != stored.size:
+        raise LedgerCorruptError(f"pools/{pool.name}/checkpoints/{stored.size}", f"states {checkpoint.size} leaves")
+    return checkpoint

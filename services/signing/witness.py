@@ -1,0 +1,296 @@
+"""Witnesses: having others cosign that a log only grew (C2SP tlog-witness, as client).
+
+A witness that is away, slow or of another mind never holds up signing: it is asked by a timer of its own, and again at
+the next look. What it gives is kept only after its key has verified it.
+"""
+
+import http.client
+import json
+import time
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+from threading import Event
+from typing import Final
+from urllib.parse import urlsplit
+
+import structlog
+
+from ledger.errors import FormatError, InvalidInputError, MoietyError, SignatureError
+from ledger.log.checkpoint import read_checkpoint
+from ledger.log.note_keys import SignatureType, VerifierKey
+from ledger.log.notes import Note, parse_note, parse_signatures, verify_signatures
+from ledger.log.witnessing import SIZE_CONTENT_TYPE, AddCheckpoint, parse_size
+from ledger.store import checkpoints, log, proofs
+from ledger.store.checkpoints import StoredCheckpoint, StoredCosignature
+from ledger.store.database import Database
+from ledger.store.log import PoolRef
+from ledger.store.proofs import ConsistencyProof
+from services.signing.folder import CheckpointFolder
+from services.signing.signer import Signer
+
+logger: Final = structlog.get_logger("moiety.witness")
+
+ANSWER_SECONDS: Final = 5.0
+"""How long a witness has to answer."""
+
+MAX_ANSWER_BYTES: Final = 2**16
+"""The longest answer that is read: a few signature lines."""
+
+
+MAX_TIME_SECONDS: Final = 253_402_300_799
+"""The end of the year 9999, beyond which calendars here do not go."""
+
+MAX_WITNESSES: Final = 64
+"""A note with this many cosignatures is still read by everyone who reads a hundred signatures."""
+
+
+@dataclass(frozen=True, slots=True)
+class Witness:
+    """Where a witness is, and the key with which it cosigns."""
+
+    url: str
+    key: VerifierKey
+
+    @classmethod
+    def parse_all(cls, text: str) -> tuple["Witness", ...]:
+        """The witnesses of a setting: `URL VKEY`, and a comma before the next. InvalidInputError where it is not so."""
+        field = "MOIETY_WITNESSES"
+        found = []
+        for item in filter(None, (part.strip() for part in text.split(","))):
+            url, _, vkey = item.partition(" ")
+            if not _is_prefix(url):
+                raise InvalidInputError.of(field, f"must be `URL VKEY` with commas between, has {item[:200]!r}")
+            try:
+                key = VerifierKey.parse(vkey.strip())
+            except FormatError as error:
+                raise InvalidInputError.of(field, str(error)) from None
+            if key.type is not SignatureType.COSIGNATURE:
+                raise InvalidInputError.of(field, f"{key.name} is no witness's key, which is of type 0x04")
+            found.append(cls(url.rstrip("/"), key))
+        if len(found) > MAX_WITNESSES:
+            raise InvalidInputError.of(field, f"must be at most {MAX_WITNESSES}, are {len(found)}")
+        return tuple(found)
+
+
+def _is_prefix(url: str) -> bool:
+    """Whether paths can be put after it to ask over HTTP."""
+    try:
+        address = urlsplit(url)
+        port = address.port
+    except ValueError:
+        return False
+    plain = not (address.query or address.fragment or address.username)
+    return address.scheme in ("http", "https") and bool(address.hostname) and plain and port != 0
+
+
+class WitnessRefusedError(MoietyError):
+    """A witness does not cosign. `status` is the HTTP status, 0 where there was no answer worth the name."""
+
+    def __init__(self, witness: str, status: int, reason: str) -> None:
+        super().__init__(witness, status, reason)
+        self.witness = witness
+        self.status = status
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.witness}: {self.reason}"
+
+
+class ConflictError(WitnessRefusedError):
+    """The witness has cosigned another size than the request builds on. `size` is that one."""
+
+    def __init__(self, witness: str, size: int) -> None:
+        super().__init__(witness, HTTPStatus.CONFLICT, f"has cosigned {size} leaves")
+        self.size = size
+
+
+_REASONS: Final[dict[int, str]] = {
+    HTTPStatus.FORBIDDEN: "knows the log, and trusts another key for it",
+    HTTPStatus.NOT_FOUND: "does not know the log",
+    HTTPStatus.UNPROCESSABLE_ENTITY: "has cosigned a log that this one does not extend",
+    HTTPStatus.BAD_REQUEST: "does not understand the request",
+}
+
+
+def ask(witness: Witness, request: AddCheckpoint) -> bytes:
+    """Ask a witness for its cosignature and give its answer's signature lines.
+
+    Raises ConflictError where it has seen another size, WitnessRefusedError where it answers anything but 200.
+    """
+    name = witness.key.name
+    address = urlsplit(witness.url)
+    kind = http.client.HTTPSConnection if address.scheme == "https" else http.client.HTTPConnection
+    connection = kind(address.hostname or "", address.port, timeout=ANSWER_SECONDS)
+    try:
+        connection.request("POST", f"{address.path}/add-checkpoint", body=request.to_bytes())
+        response = connection.getresponse()
+        status, content_type = response.status, response.getheader("Content-Type", "")
+        body = _read(response, time.monotonic() + ANSWER_SECONDS)
+    except (OSError, http.client.HTTPException) as error:
+        raise WitnessRefusedError(name, 0, f"does not answer: {error}") from None
+    finally:
+        connection.close()
+    if status == HTTPStatus.OK:
+        return body
+    if status == HTTPStatus.CONFLICT and content_type.partition(";")[0].strip() == SIZE_CONTENT_TYPE:
+        try:
+            raise ConflictError(name, parse_size(body))
+        except FormatError as error:
+            raise WitnessRefusedError(name, status, f"answers a conflict without a size: {error}") from None
+    raise WitnessRefusedError(name, status, _REASONS.get(status, f"answers with status {status}"))
+
+
+def _read(response: http.client.HTTPResponse, deadline: float) -> bytes:
+    """The body, if it is short and all there by the deadline; a witness that trickles is one that does not answer."""
+    body = b""
+    while piece := response.read1(MAX_ANSWER_BYTES):
+        body += piece
+        if len(body) > MAX_ANSWER_BYTES or time.monotonic() > deadline:
+            raise http.client.HTTPException(f"more than {MAX_ANSWER_BYTES} bytes or {ANSWER_SECONDS:g} seconds")
+    return body
+
+
+def read_cosignature(witness: Witness, note: Note, answer: bytes) -> StoredCosignature:
+    """The witness's cosignature among the lines of its answer, verified; others are ignored.
+
+    Raises WitnessRefusedError where there is none that holds.
+    """
+    try:
+        lines = parse_signatures(answer.decode("utf-8"))
+        opened = verify_signatures(Note(note.text, lines), [witness.key])
+    except (UnicodeDecodeError, FormatError, SignatureError) as error:
+        raise WitnessRefusedError(
+            witness.key.name, HTTPStatus.OK, f"answers no cosignature of its own: {error}"
+        ) from None
+    found = opened.verified[0]
+    if found.time_seconds is None or found.time_seconds > MAX_TIME_SECONDS:
+        raise WitnessRefusedError(witness.key.name, HTTPStatus.OK, "states a time past the year 9999")
+    return StoredCosignature(witness.key, found.signature, found.time_seconds)
+
+
+class Cosigner:
+    """Has every witness cosign the last checkpoint of each pool."""
+
+    def __init__(
+        self, database: Database, signer: Signer, folder: CheckpointFolder, witnesses: tuple[Witness, ...]
+    ) -> None:
+        self._database = database
+        self._signer = signer
+        self._folder = folder
+        self._witnesses = witnesses
+        self._said: dict[tuple[str, str], str] = {}
+        self._cosigned: dict[tuple[str, str], int] = {}
+        self._stopped = Event()
+
+    def stop(self) -> None:
+        """Ask no further witness; one that is being asked has its time to answer."""
+        self._stopped.set()
+
+    def run_once(self) -> int:
+        """Ask for what is missing once, and give how many cosignatures came."""
+        if not self._witnesses:
+            return 0
+        try:
+            with self._database.transaction() as connection:
+                sizes = [(pool, size) for pool, size, _ in log.read_heads(connection)]
+        except MoietyError as error:
+            logger.warning("logs not read", reason=str(error))
+            return 0
+        return sum(self._ask_about(witness, sizes) for witness in self._witnesses)
+
+    def _ask_about(self, witness: Witness, sizes: list[tuple[PoolRef, int]]) -> int:
+        came = 0
+        for pool, size in sizes:
+            place = (witness.key.name, pool.name)
+            if self._stopped.is_set():
+                break
+            if self._cosigned.get(place) == size:
+                continue
+            try:
+                asked, cosigned = self.cosign(witness, pool)
+            except WitnessRefusedError as error:
+                self._report(witness, pool, str(error))
+                if not error.status:
+                    break  # it is away, and would be for the next pool
+            except Exception:
+                logger.exception("not cosigned", pool=pool.name, witness=witness.key.name)
+            else:
+                self._said.pop(place, None)
+                self._cosigned[place] = cosigned
+                came += asked
+        return came
+
+    def cosign(self, witness: Witness, pool: PoolRef) -> tuple[bool, int]:
+        """Have a witness cosign the pool's last checkpoint, if it has not.
+
+        Gives whether it was asked, and the size up to which all is cosigned; 0 where nothing is signed.
+
+        Raises WitnessRefusedError where it does not.
+        """
+        key = self._signer.pool_key(pool.name).verifier_key
+        with self._database.transaction() as connection:
+            latest = checkpoints.latest_checkpoint(connection, pool, key=key)
+            if latest is None:
+                return False, 0
+            if any(found.key == witness.key for found in latest.cosignatures):
+                return False, latest.size
+            old_size = checkpoints.last_cosigned_size(connection, pool, key, witness.key)
+        try:
+            answer = self._ask_from(witness, pool, latest, old_size)
+        except ConflictError as conflict:
+            answer = self._ask_from(witness, pool, latest, conflict.size)
+        found = read_cosignature(witness, parse_note(latest.note), answer)
+        with self._database.transaction() as connection:
+            checkpoints.insert_cosignature(connection, pool, latest, found)
+        logger.info("cosigned", pool=pool.name, size=latest.size, witness=witness.key.name)
+        return True, latest.size
+
+    def _ask_from(self, witness: Witness, pool: PoolRef, latest: StoredCheckpoint, old_size: int) -> bytes:
+        name = witness.key.name
+        if old_size > latest.size:
+            reason = (
+                f"has cosigned {old_size} leaves, and the last checkpoint here has {latest.size}: "
+                "either another signer is ahead, or an old backup was restored"
+            )
+            raise WitnessRefusedError(name, HTTPStatus.CONFLICT, reason)
+        with self._database.transaction() as connection:
+            proof = proofs.consistency_proof(connection, pool, old_size, latest.size)
+        request = AddCheckpoint(old_size, proof.hashes if old_size else (), latest.note)
+        try:
+            return ask(witness, request)
+        except ConflictError as conflict:
+            if conflict.size != old_size:
+                raise
+            # It has seen this very size, and so with another root: what it cosigned is the other half of the evidence.
+            kept = self._keep(pool, name, request, proof)
+            reason = f"has cosigned another log of {old_size} leaves; the request is kept in {kept}"
+            raise WitnessRefusedError(name, HTTPStatus.CONFLICT, reason) from None
+        except WitnessRefusedError as refusal:
+            if refusal.status != HTTPStatus.UNPROCESSABLE_ENTITY:
+                raise
+            kept = self._keep(pool, name, request, proof)
+            reason = f"{refusal.reason}; the request is kept in {kept}"
+            raise WitnessRefusedError(name, refusal.status, reason) from None
+
+    def _keep(self, pool: PoolRef, witness: str, request: AddCheckpoint, proof: ConsistencyProof) -> Path:
+        """Keep our half of the evidence: with the checkpoint that the witness has cosigned, it shows the fork.
+
+        The proof beside the request is in the form that `moiety log fork --consistency` reads.
+        """
+        size = read_checkpoint(request.checkpoint)[0].size
+        shown = {
+            "old_size": request.old_size,
+            "new_size": size,
+            "old_root": proof.old_root.hex(),
+            "new_root": proof.root.hex(),
+            "hashes": [each.hex() for each in proof.hashes],
+        }
+        self._folder.keep_refused(pool.name, size, witness, "json", json.dumps(shown, indent=2).encode())
+        return self._folder.keep_refused(pool.name, size, witness, "add-checkpoint", request.to_bytes())
+
+    def _report(self, witness: Witness, pool: PoolRef, text: str) -> None:
+        place = (witness.key.name, pool.name)
+        if self._said.get(place) != text:
+            self._said[place] = text
+            logger.warning("not cosigned", pool=pool.name, witness=witness.key.name, reason=text)
