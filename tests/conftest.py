@@ -5,10 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from itertools import count
+from contextlib import ExitStack
 from pathlib import Path
 
 import fasteners
@@ -17,33 +14,13 @@ import pytest
 import sqlalchemy as sa
 
 from ledger.store.database import Database, as_driver_url
-from moiety import Client
-from services.access import keys
-from services.access.keys import Principal
 from services.process.embedded import embedded_postgres
-from services.process.host import Running, serving
 from services.schema import upgrade
-from services.settings import Settings, load_settings
+from tests.support.deployment import START, TEMPLATE, Deployment, SteppedClock, deployed, fresh_database
 
 # Hypothesis would fail an example that takes long, which on a busy machine says nothing about the code.
 hypothesis.settings.register_profile("moiety", deadline=None)
 hypothesis.settings.load_profile("moiety")
-
-TEMPLATE = "moiety_template"
-START = datetime(2026, 1, 1, tzinfo=UTC)
-
-
-class SteppedClock:
-    """A clock that stands still until it is told."""
-
-    def __init__(self, start: datetime) -> None:
-        self.now = start
-
-    def __call__(self) -> datetime:
-        return self.now
-
-    def advance(self, **by: float) -> None:
-        self.now += timedelta(**by)
 
 
 @pytest.fixture
@@ -78,20 +55,6 @@ def postgres(data_folder: Path) -> Iterator[sa.Engine]:
             connection.exec_driver_sql(f"DROP DATABASE {name}")
 
 
-_numbers = count()
-
-
-@contextmanager
-def fresh_database(postgres: sa.Engine, *, template: str = f"{TEMPLATE}_{os.getpid()}") -> Iterator[str]:
-    """A database of its own, migrated like the template, as its owner reaches it."""
-    name = f"moiety_test_{os.getpid()}_{next(_numbers)}"
-    with postgres.connect() as connection:
-        connection.exec_driver_sql(f"CREATE DATABASE {name} TEMPLATE {template}")
-    yield postgres.url.set(database=name).render_as_string(hide_password=False)
-    with postgres.connect() as connection:
-        connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
-
-
 @pytest.fixture
 def database_url(postgres: sa.Engine) -> Iterator[str]:
     """A fresh, migrated database, as its owner reaches it; the service takes its own role on it."""
@@ -113,38 +76,6 @@ def owner(database_url: str) -> Iterator[sa.Engine]:
     engine = sa.create_engine(as_driver_url(database_url), poolclass=sa.NullPool)
     yield engine
     engine.dispose()
-
-
-@dataclass
-class Deployment:
-    """A running service, and clients of it."""
-
-    running: Running
-    settings: Settings
-    clock: SteppedClock
-    _stack: ExitStack
-
-    @property
-    def address(self) -> str:
-        return self.running.address
-
-    def key(self, principal: str) -> str:
-        """A new key for a principal."""
-        with self.running.parts.database.transaction() as connection:
-            return keys.issue_key(connection, Principal.parse(principal), self.clock())[1]
-
-    def client(self, principal: str = "operators/olive") -> Client:
-        """A client with a new key of the principal's."""
-        return self._stack.enter_context(Client(self.address, self.key(principal)))
-
-
-@contextmanager
-def deployed(database_url: str, clock: SteppedClock, **overrides: object) -> Iterator[Deployment]:
-    """The service running on a database."""
-    chosen = {"database_url": database_url, "listen": "127.0.0.1:0", "drain_seconds": 2.0, **overrides}
-    settings = load_settings(**chosen)
-    with serving(settings, clock=clock) as running, ExitStack() as clients:
-        yield Deployment(running, settings, clock, clients)
 
 
 @pytest.fixture

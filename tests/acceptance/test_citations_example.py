@@ -14,7 +14,7 @@ import pytest
 from moiety import Collective, Method, Platform, Policy, Pool
 from moiety.v1.audit_pb2 import REPLAY_OUTCOME_MATCH
 from moiety.v1.registry_pb2 import SCORE_KIND_COUNT
-from tests.conftest import Deployment
+from tests.support.deployment import Deployment
 
 ROOT: Final = Path(__file__).parents[2]
 

@@ -20,9 +20,9 @@ from moiety.v1.audit_pb2 import REPLAY_OUTCOME_MATCH
 from moiety.v1.rounds_pb2 import ROUND_STATE_POSTED
 from payout.store import rounds as round_store
 from services.process.host import scheduling
-from tests.books import require_sound_log, row_counts, wait_until
-from tests.conftest import Deployment
-from tests.scene import METHOD, POOL, Scene, event, events, open_scene
+from tests.support.books import require_sound_log, row_counts, wait_until
+from tests.support.deployment import Deployment
+from tests.support.scene import METHOD, POOL, Scene, event, events, open_scene
 
 T = TypeVar("T")
 

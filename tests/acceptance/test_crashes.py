@@ -24,10 +24,10 @@ from moiety import Client, Policy, Receipt, batch_of, patience, usage_batches
 from moiety.v1 import usage_pb2 as pb
 from moiety.v1.audit_pb2 import REPLAY_OUTCOME_MATCH
 from moiety.v1.rounds_pb2 import ROUND_STATE_CALCULATED, ROUND_STATE_POSTED
-from tests.books import execute, head_held, require_sound_log, row_counts, wait_until, waiting_backends
-from tests.conftest import Deployment, SteppedClock, deployed
-from tests.scene import METHOD, POOL, Scene, event, events, open_scene
-from tests.wire import Refusal, Wire, refused, request_of
+from tests.support.books import execute, head_held, require_sound_log, row_counts, wait_until, waiting_backends
+from tests.support.deployment import Deployment, SteppedClock, deployed
+from tests.support.scene import METHOD, POOL, Scene, event, events, open_scene
+from tests.support.wire import Refusal, Wire, refused, request_of
 
 APPEND = "UsageService/AppendUsage"
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from moiety import Collective, Method, Platform, Policy, Pool
 from moiety.v1.audit_pb2 import REPLAY_OUTCOME_MATCH
 from moiety.v1.registry_pb2 import SCORE_KIND_SIGNED_INFLUENCE
-from tests.conftest import Deployment
+from tests.support.deployment import Deployment
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "distribution.md").read_text(encoding="utf-8")

@@ -19,9 +19,9 @@ import sqlalchemy as sa
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from moiety import Client
-from tests.books import require_sound_log, row_counts, wait_until
-from tests.conftest import Deployment
-from tests.scene import METHOD, POOL, Scene, events, open_scene
+from tests.support.books import require_sound_log, row_counts, wait_until
+from tests.support.deployment import Deployment
+from tests.support.scene import METHOD, POOL, Scene, events, open_scene
 
 WORKERS = 2
 

@@ -27,10 +27,10 @@ from moiety.v1.rounds_pb2 import ROUND_STATE_POSTED, STATEMENT_PART_WEIGHTS
 from payout.statement import STATEMENT_COLUMNS, parse_statement
 from services.exports.parquet.folder import export_parquet
 from services.exports.source import PoolSource
-from tests.conftest import Deployment
-from tests.exporting import IBIS_ON_DUCKDB, read_table
-from tests.history import COLLECTIVES, live, open_history, some_usage
-from tests.scene import NANO, POOL, Scene, event, open_scene
+from tests.support.deployment import Deployment
+from tests.support.history import COLLECTIVES, live, open_history, some_usage
+from tests.support.parquet_folder import IBIS_ON_DUCKDB, read_table
+from tests.support.scene import NANO, POOL, Scene, event, open_scene
 
 pytestmark = pytest.mark.filterwarnings(IBIS_ON_DUCKDB)
 

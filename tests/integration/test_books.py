@@ -26,10 +26,10 @@ from services.exports.books.beancount import Beancount
 from services.exports.books.books import export_books, place_of
 from services.exports.books.hledger import Hledger
 from services.exports.source import PoolSource
-from tests.conftest import Deployment
-from tests.exporting import run_export
-from tests.history import live, open_history
-from tests.scene import POOL, Scene
+from tests.support.deployment import Deployment
+from tests.support.history import live, open_history
+from tests.support.parquet_folder import run_export
+from tests.support.scene import POOL, Scene
 
 HLEDGER = shutil.which("hledger")
 REQUIRED = os.environ.get("MOIETY_REQUIRE_PEERS") == "1"

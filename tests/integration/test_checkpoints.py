@@ -27,8 +27,8 @@ from services.cli.base.exits import Exit
 from services.signing.folder import CheckpointFolder
 from services.signing.key_file import generate_key, read_key
 from services.signing.signer import Signer
-from tests.conftest import Deployment
-from tests.scene import POOL, Scene, event, open_scene
+from tests.support.deployment import Deployment
+from tests.support.scene import POOL, Scene, event, open_scene
 
 KEY = SigningKey("log.example", bytes(range(32)))
 POOL_KEY = KEY.named(f"log.example/pools/{POOL}")

@@ -21,8 +21,8 @@ from moiety import (
 from moiety.batches import decode
 from services.cli.app import main
 from services.cli.base.exits import Exit
-from tests.conftest import Deployment
-from tests.scene import METHOD, NANO, POOL, Scene, open_scene
+from tests.support.deployment import Deployment
+from tests.support.scene import METHOD, NANO, POOL, Scene, open_scene
 
 EXAMPLE: Final = Path(__file__).parents[2] / "docs" / "examples" / "telemetry.ndjson"
 

@@ -26,9 +26,9 @@ from ledger import errors
 from moiety import Policy
 from services.process import logs
 from services.process.server import service_names
-from tests.conftest import Deployment
-from tests.scene import METHOD, POOL, Scene, open_scene
-from tests.wire import METHODS, Refusal, Wire, refused, request_of
+from tests.support.deployment import Deployment
+from tests.support.scene import METHOD, POOL, Scene, open_scene
+from tests.support.wire import METHODS, Refusal, Wire, refused, request_of
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ import pytest
 from moiety import Client, Method, Mode, Policy
 from services.cli.app import main
 from services.cli.base.exits import Exit
-from tests.conftest import Deployment
-from tests.scene import METHOD, POOL, Scene, event, open_scene
+from tests.support.deployment import Deployment
+from tests.support.scene import METHOD, POOL, Scene, event, open_scene
 
 POLICY = Policy(fee_ppm=50_000, commons_ppm=100_000, human_ai_ppm=1_500_000, floor_minor=1)
 

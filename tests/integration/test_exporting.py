@@ -24,10 +24,10 @@ from services.exports.parquet import folder as parquet
 from services.exports.parquet.folder import export_parquet
 from services.exports.parquet.schema import SCHEMAS, TABLES
 from services.exports.source import PoolSource
-from tests.conftest import Deployment
-from tests.exporting import all_tables, files_of, printed_by_export, read_table, run_export
-from tests.history import ITEMS, POLICIES, SCORED, live, open_history, some_usage
-from tests.scene import POOL, Scene
+from tests.support.deployment import Deployment
+from tests.support.history import ITEMS, POLICIES, SCORED, live, open_history, some_usage
+from tests.support.parquet_folder import all_tables, files_of, printed_by_export, read_table, run_export
+from tests.support.scene import POOL, Scene
 
 
 @pytest.fixture(scope="module")

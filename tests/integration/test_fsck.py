@@ -15,9 +15,9 @@ from ledger.log.merkle import Frontier, leaf_hash
 from ledger.store import tables as lt
 from ledger.store.database import Database
 from payout.store import tables as t
-from tests.conftest import Deployment
-from tests.fsck_scene import build, check, findings, report_of
-from tests.scene import POOL, Scene, event
+from tests.support.deployment import Deployment
+from tests.support.fsck_scene import build, check, findings, report_of
+from tests.support.scene import POOL, Scene, event
 
 FOLK: Final = 1
 """The store's number of the pool: the first that was made."""

@@ -11,10 +11,10 @@ import sqlalchemy as sa
 from ledger.store.database import Database
 from moiety import Policy, Pool
 from services.cli.app import main
-from tests.books import execute
-from tests.conftest import Deployment
-from tests.fsck_scene import check
-from tests.scene import POOL, Scene, event, open_scene
+from tests.support.books import execute
+from tests.support.deployment import Deployment
+from tests.support.fsck_scene import check
+from tests.support.scene import POOL, Scene, event, open_scene
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ import sqlalchemy as sa
 
 from ledger.store import tables as t
 from moiety import Client, InvalidArgumentError, Receipt
-from tests.books import require_sound_log, row_counts
-from tests.conftest import Deployment
-from tests.scene import POOL, Scene, event, events, open_scene
+from tests.support.books import require_sound_log, row_counts
+from tests.support.deployment import Deployment
+from tests.support.scene import POOL, Scene, event, events, open_scene
 
 
 @pytest.fixture

@@ -29,11 +29,11 @@ from moiety import (
     usage_batches,
 )
 from moiety.v1 import usage_pb2 as pb
-from tests.batches import Event, body_of, event_id, some_events
-from tests.books import require_sound_log, row_counts
-from tests.conftest import Deployment
-from tests.scene import METHOD, NANO, NOON, POOL, Scene, event, events, open_scene
-from tests.wire import Refusal, Wire, refusal_of, refused, request_of
+from tests.support.batches import Event, body_of, event_id, some_events
+from tests.support.books import require_sound_log, row_counts
+from tests.support.deployment import Deployment
+from tests.support.scene import METHOD, NANO, NOON, POOL, Scene, event, events, open_scene
+from tests.support.wire import Refusal, Wire, refusal_of, refused, request_of
 
 APPEND = "UsageService/AppendUsage"
 

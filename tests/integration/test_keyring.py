@@ -9,7 +9,7 @@ from ledger.store.database import Database
 from services.access import keys
 from services.access.keyring import MAX_REMEMBERED, REMEMBERED_SECONDS, KeyRing
 from services.access.keys import Principal, Role, UnauthenticatedError
-from tests.conftest import START
+from tests.support.deployment import START
 
 KIM = Principal(Role.AUDITOR, "kim")
 

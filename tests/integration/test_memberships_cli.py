@@ -13,8 +13,8 @@ from moiety import Method
 from moiety.v1.registry_pb2 import SCORE_KIND_COUNT
 from services.cli.app import main
 from services.cli.base.exits import Exit
-from tests.conftest import Deployment
-from tests.scene import NANO, POOL, Scene, open_scene
+from tests.support.deployment import Deployment
+from tests.support.scene import NANO, POOL, Scene, open_scene
 
 DECLARED: Final = """
 collectives:

@@ -17,9 +17,9 @@ from moiety.v1.accounts_pb2 import (
 )
 from moiety.v1.audit_pb2 import REPLAY_OUTCOME_MATCH
 from moiety.v1.registry_pb2 import COLLECTIVE_STATUS_SUSPENDED, COMMONS_RULE_FUND
-from tests.books import require_sound_log, row_counts
-from tests.conftest import Deployment
-from tests.scene import NANO, POOL, Scene, event, open_scene
+from tests.support.books import require_sound_log, row_counts
+from tests.support.deployment import Deployment
+from tests.support.scene import NANO, POOL, Scene, event, open_scene
 
 
 @pytest.fixture

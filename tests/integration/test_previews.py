@@ -19,9 +19,9 @@ from moiety.v1.registry_pb2 import (
 )
 from services.cli.app import main
 from services.cli.base.exits import Exit
-from tests.books import row_counts
-from tests.conftest import Deployment
-from tests.scene import METHOD, NANO, POOL, Scene, event, open_scene
+from tests.support.books import row_counts
+from tests.support.deployment import Deployment
+from tests.support.scene import METHOD, NANO, POOL, Scene, event, open_scene
 
 PLAIN = Policy(fee_ppm=50_000)
 OTHER = Policy(

@@ -9,8 +9,8 @@ import sqlalchemy as sa
 from ledger.store.database import Database
 from ledger.store.tables import metadata
 from services.schema import APPEND_ONLY, UPDATABLE, excess_privileges
-from tests.conftest import Deployment
-from tests.scene import POOL, event, open_scene
+from tests.support.deployment import Deployment
+from tests.support.scene import POOL, event, open_scene
 
 APPENDED = sorted(table.name for table in APPEND_ONLY)
 UPDATED = sorted(table.name for table in UPDATABLE)

@@ -17,9 +17,9 @@ from moiety import Client, DataLossError, Mode, Policy, ReplayProgress, ReplayVe
 from moiety.v1.audit_pb2 import REPLAY_OUTCOME_DIVERGED, REPLAY_OUTCOME_MATCH
 from payout.store.tables import round_
 from services.api import audit
-from tests.books import execute
-from tests.conftest import Deployment
-from tests.scene import METHOD, POOL, Scene, event, events, open_scene
+from tests.support.books import execute
+from tests.support.deployment import Deployment
+from tests.support.scene import METHOD, POOL, Scene, event, events, open_scene
 
 POOL_LEAF, METHOD_LEAF, REVENUE_LEAF, USAGE_LEAF, ROUND_LEAF, DECISION_LEAF, POSTING_LEAF = range(7)
 """The log of `settled`: a round over the first four leaves, then two more batches and a second round."""

@@ -16,9 +16,9 @@ from moiety.v1.audit_pb2 import REPLAY_OUTCOME_MATCH
 from moiety.v1.registry_pb2 import COMMONS_RULE_FUND
 from moiety.v1.rounds_pb2 import STATEMENT_PART_REGISTRY, STATEMENT_PART_UNSPECIFIED, STATEMENT_PART_WEIGHTS
 from payout.statement import parse_registry, parse_statement
-from tests.books import require_sound_log, row_counts
-from tests.conftest import Deployment
-from tests.scene import COLLECTIVES, METHOD, NANO, POOL, Scene, event, events, open_scene
+from tests.support.books import require_sound_log, row_counts
+from tests.support.deployment import Deployment
+from tests.support.scene import COLLECTIVES, METHOD, NANO, POOL, Scene, event, events, open_scene
 
 UNIT = NANO * 10**6 * 10**6
 """The weight of one unit under a policy and a method that count in full."""

@@ -22,10 +22,10 @@ from moiety import (
 from moiety.v1.rounds_pb2 import STATEMENT_PART_LINES, STATEMENT_PART_REGISTRY, STATEMENT_PART_WEIGHTS
 from services.access.keys import Role
 from services.access.permissions import PERMITTED
-from tests.books import row_counts
-from tests.conftest import Deployment
-from tests.scene import METHOD, POOL, Scene, event, events, open_scene
-from tests.wire import METHODS, Wire, refusal_of, request_of
+from tests.support.books import row_counts
+from tests.support.deployment import Deployment
+from tests.support.scene import METHOD, POOL, Scene, event, events, open_scene
+from tests.support.wire import METHODS, Wire, refusal_of, request_of
 
 KEEPERS_OUT: Final = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
 

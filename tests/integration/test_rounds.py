@@ -30,10 +30,10 @@ from moiety.v1.registry_pb2 import (
 )
 from moiety.v1.rounds_pb2 import ROUND_STATE_CALCULATED, ROUND_STATE_POSTED, ROUND_STATE_REJECTED
 from payout.statement import parse_statement
-from tests.books import execute, require_sound_log, row_counts
-from tests.conftest import Deployment
-from tests.scene import METHOD, NANO, POOL, Scene, event, events, open_scene
-from tests.wire import Wire, refused
+from tests.support.books import execute, require_sound_log, row_counts
+from tests.support.deployment import Deployment
+from tests.support.scene import METHOD, NANO, POOL, Scene, event, events, open_scene
+from tests.support.wire import Wire, refused
 
 REVIEWED = Policy(review_seconds=3600)
 

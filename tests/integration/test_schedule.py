@@ -11,9 +11,9 @@ from moiety import InvalidArgumentError, NotFoundError, Policy, Round, Schedule
 from moiety.v1.rounds_pb2 import ROUND_STATE_CALCULATED, ROUND_STATE_POSTED, ROUND_STATE_REJECTED
 from payout.store.rounds import _LOCK_CLASS as LOCK_CLASS
 from services.process.host import scheduling
-from tests.books import execute, row_counts, wait_until
-from tests.conftest import Deployment, SteppedClock
-from tests.scene import POOL, Scene, event, open_scene
+from tests.support.books import execute, row_counts, wait_until
+from tests.support.deployment import Deployment, SteppedClock
+from tests.support.scene import POOL, Scene, event, open_scene
 
 
 @pytest.fixture

@@ -35,11 +35,11 @@ from moiety.v1.registry_pb2 import (
     SCORE_ORDER_CLIP_THEN_SUM,
     SCORE_ORDER_SUM_THEN_CLIP,
 )
-from tests.books import row_counts
-from tests.conftest import Deployment
-from tests.scene import METHOD, NANO, NOON, POOL, Scene, event, open_scene
-from tests.scores import score_body, scored
-from tests.wire import Wire, refusal_of, refused
+from tests.support.books import row_counts
+from tests.support.deployment import Deployment
+from tests.support.scene import METHOD, NANO, NOON, POOL, Scene, event, open_scene
+from tests.support.scores import score_body, scored
+from tests.support.wire import Wire, refusal_of, refused
 
 INFLUENCE: Final = "influence"
 CITATIONS: Final = "citations"

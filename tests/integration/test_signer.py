@@ -28,9 +28,9 @@ from services.settings import load_settings
 from services.signing.folder import CheckpointFolder
 from services.signing.key_file import generate_key, read_key
 from services.signing.signer import Signer
-from tests.books import execute, wait_until
-from tests.conftest import Deployment, SteppedClock, deployed, fresh_database
-from tests.scene import POOL, Scene, event, open_scene
+from tests.support.books import execute, wait_until
+from tests.support.deployment import Deployment, SteppedClock, deployed, fresh_database
+from tests.support.scene import POOL, Scene, event, open_scene
 
 KEY = SigningKey("log.example", bytes(range(32)))
 POOL_KEY = KEY.named(f"log.example/pools/{POOL}")

@@ -16,9 +16,9 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from moiety import Platform
 from services.api.streams import StreamLimit
-from tests.conftest import Deployment
-from tests.scene import METHOD, NOON, POOL, Scene, open_scene
-from tests.wire import Wire, refused
+from tests.support.deployment import Deployment
+from tests.support.scene import METHOD, NOON, POOL, Scene, open_scene
+from tests.support.wire import Wire, refused
 
 
 def usage(count: int) -> pa.Table:

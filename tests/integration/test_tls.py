@@ -14,8 +14,8 @@ import pytest
 from ledger.errors import InvalidInputError
 from moiety import Client, UnavailableError, patience
 from services.settings import load_settings
-from tests.conftest import Deployment
-from tests.wire import Wire, refused
+from tests.support.deployment import Deployment
+from tests.support.wire import Wire, refused
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="makes its certificates with openssl")
 

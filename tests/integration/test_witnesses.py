@@ -24,10 +24,10 @@ from services.signing.folder import CheckpointFolder
 from services.signing.key_file import generate_key
 from services.signing.signer import Signer
 from services.signing.witness import Cosigner, Witness
-from tests import witness as third_party
-from tests.books import wait_until
-from tests.conftest import Deployment, SteppedClock
-from tests.scene import POOL, Scene, event, open_scene
+from tests.support import witness as third_party
+from tests.support.books import wait_until
+from tests.support.deployment import Deployment, SteppedClock
+from tests.support.scene import POOL, Scene, event, open_scene
 
 KEY = SigningKey("log.example", bytes(range(32)))
 POOL_KEY = KEY.named(f"log.example/pools/{POOL}")

@@ -25,8 +25,8 @@ from services.process.embedded import embedded_postgres
 from services.process.host import serving
 from services.schema import APPEND_ONLY, UPDATABLE, differences, excess_privileges, pending_revisions, upgrade
 from services.settings import load_settings
-from tests.conftest import Deployment, SteppedClock, fresh_database
-from tests.scene import POOL, event, open_scene
+from tests.support.deployment import Deployment, SteppedClock, fresh_database
+from tests.support.scene import POOL, event, open_scene
 
 REFERENCE_TABLES: Final = {"platform", "collective", "collective_domain", "api_key", "alembic_version"}
 """Small, and in every place where a pool is."""

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from ledger.usage.shares import AI_ONLY, HUMAN_AI, MODES, NANO, parse_batch
 from ledger.usage.weights import LIMB_BITS, pack, unpack, weigh
-from tests.batches import Event, body_of, event_id
+from tests.support.batches import Event, body_of, event_id
 
 NAMES = [f"c{number}" for number in range(6)]
 

@@ -29,7 +29,7 @@ from ledger.log.leaves import (
 from ledger.log.merkle import leaf_hash
 from payout.policy import PolicyContent, PoolContent
 from payout.rounds import DecisionContent, PostingContent, RoundContent
-from tests.entries import SAFE, contents, texts
+from tests.support.entries import SAFE, contents, texts
 
 leaves = st.builds(
     Leaf,

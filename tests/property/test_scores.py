@@ -15,8 +15,16 @@ from ledger.usage.membership import is_source_id, parse_membership, render_membe
 from ledger.usage.methods import ScoreKind, ScoreOrder, ScoreRule
 from ledger.usage.scores import parse_score_batch, shares_of
 from ledger.usage.shares import NANO, parse_batch
-from tests.batches import body_of, events_in, stream
-from tests.scores import score_batch, score_body, score_record_batch, scored, shares, shares_by_hand, shares_in
+from tests.support.batches import body_of, events_in, stream
+from tests.support.scores import (
+    score_batch,
+    score_body,
+    score_record_batch,
+    scored,
+    shares,
+    shares_by_hand,
+    shares_in,
+)
 
 Event = Sequence[tuple[str, float]]
 
@@ -142,7 +150,7 @@ def test_splitting_a_collective_gains_nothing_where_no_sum_can_be_negative(
 ) -> None:
     """Rule: splitting one collective in two must gain nothing. A floor each may cost it a billionth.
 
-    Not so for signed scores that are summed and then clipped: tests/unit/test_scores.py has the example.
+    Not so for signed scores that are summed and then clipped: tests/unit/ledger/test_scores.py has the example.
     """
     assume(rule.kind is not SIGNED or rule.order is ScoreOrder.CLIP_THEN_SUM)
     events = suited(events, rule.kind)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from audit import unique_events
 from audit.unique_events import UniqueEvents
-from tests.memory_spill import MemorySpill
+from tests.support.memory_spill import MemorySpill
 
 batches = st.lists(
     st.tuples(st.sampled_from(["acme", "zen"]), st.lists(st.integers(0, 12), min_size=1, max_size=8)), max_size=12

@@ -13,8 +13,8 @@ from ledger.errors import InvalidInputError, Violation
 from ledger.usage.shares import MAX_OCCURRED_AT, UsageBatch, parse_batch
 from moiety.v1 import usage_pb2 as pb
 from services.api.usage_events import body_of, columns_of
-from tests.batches import Event, events_in, record_batch, stream
-from tests.property.test_usage import near_the_bounds, sound_events
+from tests.support.batches import Event, events_in, record_batch, stream
+from tests.support.usage_strategies import near_the_bounds, sound_events
 
 
 def fits_a_column(event: Event) -> bool:

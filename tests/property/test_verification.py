@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from audit.findings import Report
 from ledger.log.leaves import EncodedLeaf
 from ledger.log.merkle import leaf_hash
-from tests.entries import contents
-from tests.exports import bundle_of, report_of
-from tests.pool_log import PoolLog
-from tests.property.test_replay import histories
+from tests.support.entries import contents
+from tests.support.exports import bundle_of, report_of
+from tests.support.histories import histories
+from tests.support.pool_log import PoolLog
 
 
 def verified(log: PoolLog) -> Report:

@@ -20,10 +20,10 @@ from moiety.analysis import (
 from services.exports.parquet import folder as parquet
 from services.exports.parquet.folder import export_parquet
 from services.exports.source import PoolSource
-from tests.conftest import Deployment
-from tests.exporting import IBIS_ON_DUCKDB, read_table
-from tests.history import live, open_history
-from tests.scene import POOL
+from tests.support.deployment import Deployment
+from tests.support.history import live, open_history
+from tests.support.parquet_folder import IBIS_ON_DUCKDB, read_table
+from tests.support.scene import POOL
 
 spark_sql = pytest.importorskip("pyspark.sql", reason="pyspark is not installed; `make spark` does it")
 

@@ -22,9 +22,9 @@ from ledger.usage.methods import ScoreKind, ScoreRule
 from ledger.usage.shares import AI_ONLY, HUMAN_AI, NANO
 from payout.policy import CommonsRule, Policy, Tempering, UnattributedRule
 from payout.rounds import Decision, FireTimes, RoundContent
-from tests.batches import Event, event_id
-from tests.exports import KEY, PoolSource, bundle_of
-from tests.pool_log import PoolLog
+from tests.support.batches import Event, event_id
+from tests.support.exports import KEY, PoolSource, bundle_of
+from tests.support.pool_log import PoolLog
 
 FOLDER: Final = Path(__file__).parent
 OLDER_SIZE: Final = 130

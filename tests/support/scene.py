@@ -9,7 +9,7 @@ from typing import Final
 from uuid import UUID
 
 from moiety import Client, Collective, Method, Mode, Platform, Policy, Pool, Receipt, Round, UsageEvent
-from tests.conftest import Deployment
+from tests.support.deployment import Deployment
 
 POOL: Final = "folk"
 METHOD: Final = "ngram"

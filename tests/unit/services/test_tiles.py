@@ -18,9 +18,9 @@ from ledger.files.layout import body_path
 from ledger.journal import Transfer
 from services.exports.tiles.bundles import write_bundle
 from services.exports.tiles.folders import export_folder
-from tests.exports import KEY, PoolSource, bundle_of, report_of
-from tests.pool_log import PoolLog
-from tests.unit.test_replay import HISTORY
+from tests.support.exports import KEY, PoolSource, bundle_of, report_of
+from tests.support.pool_log import PoolLog
+from tests.support.replay_history import HISTORY
 
 
 @dataclass

@@ -13,7 +13,7 @@ import pyarrow as pa
 from ledger.usage.methods import ScoreKind, ScoreOrder, ScoreRule
 from ledger.usage.scores import SCORE_TYPES, ScoreBatch, parse_score_batch, shares_of
 from ledger.usage.shares import UsageBatch
-from tests.batches import Event, list_array, record_batch, stream
+from tests.support.batches import Event, list_array, record_batch, stream
 
 SCHEMA: Final = pa.schema(list(SCORE_TYPES.items()))
 

@@ -21,8 +21,8 @@ from moiety import InvalidUsageError, Mode, event_id_of, usage_batches
 from moiety import attribution as sdk
 from moiety.attribution import ScoreKind, ScoreOrder, ScoreRule, score_batches, shares_table
 from moiety.batches import SCORE_SCHEMA
-from tests.batches import stream
-from tests.scores import shares_in
+from tests.support.batches import stream
+from tests.support.scores import shares_in
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 USED = {"occurred_at": NOON, "units": 3, "mode": Mode.HUMAN_AI}
@@ -111,7 +111,7 @@ def test_citation_counts_become_shares() -> None:
 
 
 def the_example() -> ModuleType:
-    path = Path(__file__).parents[2] / "docs" / "examples" / "influence.py"
+    path = Path(__file__).parents[3] / "docs" / "examples" / "influence.py"
     spec = importlib.util.spec_from_file_location("influence_example", path)
     assert spec is not None
     assert spec.loader is not None

@@ -22,9 +22,9 @@ from payout.policy import Policy
 from payout.rounds import Deficits, Distribution, distribute, posting_transfers
 from payout.statement import deficits_of
 from payout.weights import UsageKey, UsageSum
-from tests.rounds import round_content_of
+from tests.support.rounds import round_content_of
 
-PAGE: Final = Path(__file__).parents[2] / "docs" / "distribution.md"
+PAGE: Final = Path(__file__).parents[3] / "docs" / "distribution.md"
 NANO: Final = 10**9
 UNIT: Final = NANO * 10**12
 """The weight of one unit: its billionths, times the millionths of a mode and of a confidence."""

@@ -16,7 +16,7 @@ from services.exports.books.books import PLACES, place_of
 from services.exports.books.hledger import Hledger
 from services.exports.parquet.schema import SHARES, TABLES, WEIGHT
 
-PAGE = (Path(__file__).parents[2] / "docs" / "analysis.md").read_text()
+PAGE = (Path(__file__).parents[3] / "docs" / "analysis.md").read_text()
 WORDS = {
     pa.int64(): "int64",
     pa.int32(): "int32",

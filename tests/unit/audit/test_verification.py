@@ -26,10 +26,10 @@ from ledger.usage.shares import AI_ONLY
 from payout.rounds import Decision, RoundContent
 from payout.statement import parse_statement, render_statement
 from services.exports.tiles.bundles import write_bundle
-from tests.batches import Event, event_id
-from tests.exports import KEY, ORIGIN, PoolSource, bundle_of, report_of, steps_of
-from tests.pool_log import PoolLog, totals
-from tests.unit.test_replay import (
+from tests.support.batches import Event, event_id
+from tests.support.exports import KEY, ORIGIN, PoolSource, bundle_of, report_of, steps_of
+from tests.support.pool_log import PoolLog, totals
+from tests.support.replay_history import (
     APPROVAL_3,
     BATCH,
     HISTORY,

@@ -14,8 +14,8 @@ import pytest
 
 from services.cli.app import main
 from services.exports.parquet.schema import SCHEMAS
-from tests.conftest import Deployment
-from tests.scene import POOL
+from tests.support.deployment import Deployment
+from tests.support.scene import POOL
 
 IBIS_ON_DUCKDB = "ignore:fetch_arrow_table:DeprecationWarning"
 """Ibis 12 asks DuckDB 2 for Arrow under a name that is going away."""

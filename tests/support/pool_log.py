@@ -52,8 +52,8 @@ from payout.rounds import (
 )
 from payout.statement import deficits_of, parse_statement, render_registry, render_statement, render_weights
 from payout.weights import UsageKey, UsageSum
-from tests.batches import Event, body_of
-from tests.scores import score_body, shares_by_hand
+from tests.support.batches import Event, body_of
+from tests.support.scores import score_body, shares_by_hand
 
 START: Final = datetime(2026, 1, 1, tzinfo=UTC)
 

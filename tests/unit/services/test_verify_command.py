@@ -20,10 +20,10 @@ from ledger.log.note_keys import SigningKey
 from ledger.log.proof_files import LogProof
 from services.cli.app import main
 from services.exports.tiles.bundles import write_bundle
-from tests.exports import KEY, ORIGIN, PoolSource, bundle_of
-from tests.unit.test_replay import BATCH, HISTORY, PAYMENT, REPEATS
+from tests.support.exports import KEY, ORIGIN, PoolSource, bundle_of
+from tests.support.replay_history import BATCH, HISTORY, PAYMENT, REPEATS
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 VKEY = str(KEY.verifier_key)
 
 HOOK = """

@@ -22,7 +22,7 @@ from moiety.errors import DataLossError
 from payout.rounds import PostingContent
 from services.exports.parquet.events import events_table
 from services.exports.past import Past
-from tests.batches import body_of, some_events
+from tests.support.batches import body_of, some_events
 
 
 class Bodies:

@@ -24,7 +24,7 @@ from services.access.keys import Role
 from services.access.permissions import OPEN_PREFIXES, PERMITTED
 from services.api import names, usage_events
 
-PROTO = Path(__file__).parents[2] / "proto" / "moiety" / "v1"
+PROTO = Path(__file__).parents[3] / "proto" / "moiety" / "v1"
 
 
 def files() -> Iterator[FileDescriptor]:

@@ -20,10 +20,27 @@ from ledger.usage.membership import ParsedMemberships, is_source_id, parse_membe
 from ledger.usage.methods import ScoreKind, ScoreOrder, ScoreRule
 from ledger.usage.scores import MAX_SOURCES, SCORE_TYPES, ScoreBatch, parse_score_batch, shares_of
 from ledger.usage.shares import HUMAN_AI, MAX_BODY_BYTES, MAX_EVENTS, MAX_SHARES, NANO, parse_batch
-from tests.batches import Event, body_of, event_id, events_in, record_batch, replaced, some_events, stream
-from tests.scores import plain_batch, score_batch, score_body, score_record_batch, scored, shares, shares_in
+from tests.support.batches import (
+    Event,
+    body_of,
+    event_id,
+    events_in,
+    record_batch,
+    replaced,
+    some_events,
+    stream,
+)
+from tests.support.scores import (
+    plain_batch,
+    score_batch,
+    score_body,
+    score_record_batch,
+    scored,
+    shares,
+    shares_in,
+)
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SIGNED = ScoreRule(ScoreKind.SIGNED_INFLUENCE)
 CLIPPED_FIRST = ScoreRule(ScoreKind.SIGNED_INFLUENCE, ScoreOrder.CLIP_THEN_SUM)
 SIMILARITY = ScoreRule(ScoreKind.SIMILARITY)
@@ -523,7 +540,7 @@ import hashlib
 import numpy as np
 from ledger.usage.methods import ScoreKind, ScoreOrder, ScoreRule
 from ledger.usage.scores import shares_of
-from tests.scores import plain_batch
+from tests.support.scores import plain_batch
 
 random = np.random.Generator(np.random.PCG64(1))
 lengths = random.integers(0, 400, 500)

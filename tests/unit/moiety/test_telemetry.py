@@ -34,7 +34,7 @@ from services.cli.app import main
 from services.cli.base.exits import Exit, InputError
 from services.cli.pools.telemetry import read_domains
 
-EXAMPLE = Path(__file__).parents[2] / "docs/examples/telemetry.ndjson"
+EXAMPLE = Path(__file__).parents[3] / "docs/examples/telemetry.ndjson"
 DOCUMENTS: list[dict[str, Any]] = [json.loads(line) for line in EXAMPLE.read_text("utf-8").splitlines()]
 SESSION_ID = "3f1c8a52-9b0e-4a57-8d63-1d7e0c2b9a01"
 DOMAINS = DomainMap(

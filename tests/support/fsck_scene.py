@@ -18,8 +18,8 @@ from ledger.store.checkpoints import StoredCheckpoint, StoredCosignature
 from moiety import Collective, Method, Mode, Policy, Pool, Schedule
 from moiety.attribution import score_batches
 from moiety.v1.registry_pb2 import COLLECTIVE_STATUS_SUSPENDED, COMMONS_RULE_FUND, SCORE_KIND_SIGNED_INFLUENCE
-from tests.conftest import Deployment
-from tests.scene import NANO, NOON, POOL, Scene, event, open_scene
+from tests.support.deployment import Deployment
+from tests.support.scene import NANO, NOON, POOL, Scene, event, open_scene
 
 OTHER: Final = "jazz"
 LOG_KEY: Final = SigningKey(f"log.example/pools/{POOL}", bytes(range(32)))

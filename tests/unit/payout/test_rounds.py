@@ -11,7 +11,7 @@ from payout.policy import CommonsRule, Policy, Tempering, UnattributedRule
 from payout.rounds import Deficits, Distribution, distribute, posting_transfers
 from payout.statement import deficits_of
 from payout.weights import UsageKey, UsageSum
-from tests.rounds import round_content_of
+from tests.support.rounds import round_content_of
 
 EIRE = Collective("eire", "Éire", members=300)
 HAN = Collective("han", "汉", members=100, equity_ppm=3_000_000)

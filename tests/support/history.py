@@ -21,8 +21,8 @@ from moiety.v1.registry_pb2 import (
     TEMPERING_SQRT,
     UNATTRIBUTED_RULE_PRO_RATA,
 )
-from tests.conftest import Deployment
-from tests.scene import NANO, NOON, PLATFORMS, POOL, Scene
+from tests.support.deployment import Deployment
+from tests.support.scene import NANO, NOON, PLATFORMS, POOL, Scene
 
 COLLECTIVES: Final = ("a", "breton-1", "irish", "nan", "nobody", "scots-2", "z9")
 METHODS: Final = {"ngram": 1_000_000, "influence": 350_000}

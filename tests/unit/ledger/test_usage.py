@@ -29,7 +29,7 @@ from ledger.usage.shares import (
     parse_batch,
     require_known,
 )
-from tests.batches import (
+from tests.support.batches import (
     SCHEMA,
     Event,
     body_of,

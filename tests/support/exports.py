@@ -16,7 +16,7 @@ from ledger.journal import Transfer
 from ledger.log.checkpoint import Checkpoint, sign_checkpoint
 from ledger.log.note_keys import SigningKey, VerifierKey
 from services.exports.tiles.bundles import write_bundle
-from tests.pool_log import PoolLog
+from tests.support.pool_log import PoolLog
 
 ORIGIN: Final = "moiety.example/pools/folk"
 KEY: Final = SigningKey(ORIGIN, bytes(range(32)))

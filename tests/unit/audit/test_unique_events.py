@@ -7,7 +7,7 @@ import pytest
 
 from audit import unique_events
 from audit.unique_events import Conflict, UniqueEvents
-from tests.memory_spill import MemorySpill
+from tests.support.memory_spill import MemorySpill
 
 
 def unique() -> UniqueEvents:

@@ -22,8 +22,8 @@ from ledger.log.leaves import UsageContent
 from ledger.log.merkle import root
 from ledger.log.note_keys import VerifierKey
 from payout.apportionment import apportion
-from tests.exports import report_of
-from tests.independent import verifier
+from tests.support.exports import report_of
+from tests.support.independent import verifier
 from tests.vectors.make import FOLDER, ROOT_SIZES, write
 
 FIGURES: Final[dict[str, Any]] = json.loads((FOLDER / "figures.json").read_text())

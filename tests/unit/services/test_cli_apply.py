@@ -10,7 +10,7 @@ from services.cli.apply.differences import Action, Change, FieldChange, Kind, co
 from services.cli.base.documents import document, message_of
 from services.cli.base.exits import InputError
 
-EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "pool.yaml"
+EXAMPLE = Path(__file__).parents[3] / "docs" / "examples" / "pool.yaml"
 NOTHING = Declaration()
 
 POOL = """

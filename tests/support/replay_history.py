@@ -1,0 +1,109 @@
+"""Pools with a history, to be replayed and tampered with; and the places of their leaves."""
+
+from dataclasses import replace
+
+from ledger.registry import Collective, CollectiveStatus
+from ledger.usage.shares import AI_ONLY, HUMAN_AI, NANO
+from payout.policy import CommonsRule, Policy, Tempering
+from payout.rounds import Decision, FireTimes
+from tests.support.batches import Event, event_id
+from tests.support.pool_log import PoolLog
+
+# The leaves of the history below.
+POOL, METHOD, REVENUE, BATCH, REPEATS, POLICY = range(6)
+LATE, ROUND_1, APPROVAL_1, POSTING_1 = range(6, 10)
+ZEN_REVENUE, METHOD_2, ZEN_BATCH, ROUND_2, REJECTION = range(10, 15)
+FOURTH_BATCH, ROUND_3, APPROVAL_3, POSTING_3, PAYMENT, LAST_REVENUE = range(15, 21)
+PPM = 10**6
+ALONE = Policy(fee_ppm=50_000, commons_ppm=100_000)
+REVIEWED = Policy(fee_ppm=100_000, tempering=Tempering.SQRT, commons_rule=CommonsRule.PER_CAPITA, review_seconds=3600)
+
+
+def history() -> PoolLog:
+    """Three rounds: approved by itself, rejected, and approved by a second operator under a later policy."""
+    log = PoolLog(
+        collectives=[Collective("eire", "Éire", 300), Collective("han", "汉", 100), Collective("quebec", "Q", 50)]
+    )
+    log.open(ALONE)
+    log.method(900_000)
+    log.revenue(10_000)
+    log.usage(
+        [
+            Event(event_id(1), "urn:1", 0, 3, AI_ONLY, (("eire", 300_000_000), ("han", 500_000_000))),
+            Event(event_id(2), None, 0, 2, HUMAN_AI, (("han", NANO),)),
+            Event(event_id(3), None, 0, 7, AI_ONLY, ()),
+        ]
+    )
+    log.usage(
+        [
+            Event(event_id(2), None, 0, 1000, AI_ONLY, (("eire", NANO),)),
+            Event(event_id(4), None, 0, 5, HUMAN_AI, (("eire", 250_000_000),)),
+            Event(event_id(4), None, 0, 1000, HUMAN_AI, (("han", NANO),)),
+        ]
+    )
+    log.policy(REVIEWED)
+    late = [Event(event_id(5), None, 0, 4, AI_ONLY, (("han", NANO),))]
+    log.calculate("scheduler", fire_times=FIRE_TIMES, meanwhile=lambda: log.usage(late))
+    log.decide(Decision.APPROVED, "policy")
+    log.post()
+    log.revenue(5_000, "zen")
+    log.method(500_000)
+    log.usage([Event(event_id(1), None, 0, 9, AI_ONLY, (("eire", NANO),))], platform="zen")
+    log.collectives[1] = replace(log.collectives[1], status=CollectiveStatus.SUSPENDED)
+    log.calculate("operators/olive")
+    log.decide(Decision.REJECTED, "operators/oscar")
+    log.usage([Event(event_id(6), None, 0, 1, HUMAN_AI, (("han", 1),))])
+    log.calculate("operators/olive")
+    log.decide(Decision.APPROVED, "operators/oscar")
+    log.post()
+    log.payment("eire", 100)
+    log.revenue(1)
+    return log
+
+
+FIRE_TIMES = FireTimes(first="2026-01-01T00:00:00Z", last="2026-02-01T00:00:00Z", count=2)
+HISTORY = history()
+R_POOL, R_METHOD, R_REVENUE, R_BATCH, R_REPEATS, R_ROUND_1, R_APPROVAL_1, R_POSTING_1 = range(8)
+R_NEW, TAKEN, TAKEN_NEW, R_REVENUE_2, R_ROUND_2, R_APPROVAL_2, R_POSTING_2 = range(8, 15)
+
+
+def corrected_history() -> PoolLog:
+    """What a first round paid is taken back in a second, which leaves deficits for a third; han is suspended."""
+    log = PoolLog(collectives=[Collective("eire", "É"), Collective("han", "汉", status=CollectiveStatus.SUSPENDED)])
+    log.open(Policy(commons_rule=CommonsRule.FUND))
+    log.method(PPM)
+    log.revenue(1_000)
+    log.usage(
+        [
+            Event(event_id(1), None, 0, 3, AI_ONLY, (("eire", NANO),)),
+            Event(event_id(2), None, 0, 5, HUMAN_AI, (("han", NANO // 2),)),
+            Event(event_id(3), None, 0, 2, AI_ONLY, (("han", NANO),)),
+        ]
+    )
+    log.usage(
+        [
+            Event(event_id(1), None, 0, 9, AI_ONLY, (("eire", NANO),)),
+            Event(event_id(4), None, 0, 1, AI_ONLY, (("eire", NANO),)),
+        ]
+    )
+    settle(log)
+    log.usage([Event(event_id(5), None, 0, 4, AI_ONLY, (("eire", NANO // 4), ("han", NANO // 4)))])
+    log.retract(R_BATCH, [0, 1])
+    log.retract(R_NEW)
+    log.revenue(500)
+    settle(log)
+    log.release("han", 100)
+    log.release("han", 50, to_commons=True)
+    log.grant("eire", 30)
+    log.usage([Event(event_id(7), None, 0, 7, AI_ONLY, (("eire", NANO),))])
+    log.calculate()
+    return log
+
+
+def settle(log: PoolLog) -> None:
+    log.calculate()
+    log.decide(Decision.APPROVED, "policy")
+    log.post()
+
+
+CORRECTED = corrected_history()
