@@ -6,7 +6,7 @@ import numpy as np
 
 from audit.divergence import DivergedError, Divergence, LogReader, checked_body, require_same
 from ledger.errors import InvalidInputError, LedgerCorruptError
-from ledger.log.leaves import UsageContent, decode_positions
+from ledger.usage.entries import UsageContent, decode_positions
 from ledger.usage.reading import Reading
 from ledger.usage.shares import BoolArray, UsageBatch, are_distinct, first_occurrences
 from ledger.usage.weights import BatchWeights, weigh

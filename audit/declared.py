@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from audit.divergence import BodyReader, DivergedError, Divergence, checked_body, require_same
 from ledger.errors import LedgerCorruptError
-from ledger.log.leaves import MembershipContent, MethodContent, UsageContent
+from ledger.usage.entries import MembershipContent, MethodContent, UsageContent
 from ledger.usage.membership import ParsedMemberships
 from ledger.usage.methods import Method, method_of
 from ledger.usage.reading import Reading

@@ -6,19 +6,17 @@ from typing import Any, Final
 
 from audit.divergence import Divergence
 from audit.unique_events import Conflict
-from ledger.files.layout import BALANCES, JOURNAL, body_path
-from ledger.log.checkpoint import Checkpoint
-from ledger.log.leaves import (
+from ledger.entries import (
     GrantContent,
-    Leaf,
-    MembershipContent,
     PaymentContent,
     ReleaseContent,
-    RetractionContent,
     RevenueContent,
-    UsageContent,
 )
-from payout.rounds import DecisionContent, PostingContent, RoundContent
+from ledger.files.layout import BALANCES, JOURNAL, body_path
+from ledger.log.checkpoint import Checkpoint
+from ledger.log.leaves import Leaf
+from ledger.usage.entries import MembershipContent, RetractionContent, UsageContent
+from payout.entries import DecisionContent, PostingContent, RoundContent
 
 
 class Step(IntEnum):

@@ -4,10 +4,10 @@ What does not hold is raised as a divergence, which names the leaf and the figur
 """
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Final
+from typing import Any, cast
 
 import numpy as np
 
@@ -15,48 +15,35 @@ from audit.batch_check import WeighedBatch, accepted_batch, mask_of, positions_o
 from audit.declared import Declared
 from audit.divergence import DivergedError, Divergence, LogReader, checked_body, require, require_same
 from ledger.errors import InvalidInputError, LedgerCorruptError
-from ledger.journal import Transfer, fold, movement_transfers, platform_account, revenue_transfers
-from ledger.log.leaves import (
-    Content,
-    EncodedLeaf,
-    GrantContent,
-    Leaf,
-    MembershipContent,
-    MethodContent,
-    PaymentContent,
-    ReleaseContent,
-    RetractionContent,
-    RevenueContent,
-    UsageContent,
-    decode,
-)
+from ledger.journal import Transfer, fold, may_be_below_zero
+from ledger.log.leaves import C, Content, EncodedLeaf, Leaf, T, decode
 from ledger.log.merkle import HASH_BYTES, Frontier, leaf_hash
 from ledger.registry import PPM, require_range
+from ledger.usage.entries import (
+    MembershipContent,
+    MethodContent,
+    RetractionContent,
+    UsageContent,
+)
 from ledger.usage.shares import AI_ONLY, HUMAN_AI, Int64Array, UsageBatch
 from ledger.usage.weights import BatchWeights, weigh
 from ledger.work import Submit, at_once
-from payout.policy import Policy, PolicyContent, PoolContent
-from payout.rounds import (
+from payout.entries import (
+    CONTENTS,
     Decision,
     DecisionContent,
-    Deficits,
-    Line,
+    PolicyContent,
+    PoolContent,
     PostingContent,
     RoundContent,
-    posting_transfers,
 )
+from payout.policy import Policy
+from payout.rounds import Deficits, Line
 from payout.statement import (
     deficits_of,
     parse_statement,
 )
 from payout.weights import UsageKey, WeightSum
-
-_KINDS: Final[tuple[type[Content], ...]] = (
-    PoolContent, PolicyContent, MethodContent, MembershipContent, UsageContent, RetractionContent, RevenueContent,
-    RoundContent, DecisionContent, PostingContent, PaymentContent, ReleaseContent, GrantContent,
-)  # fmt: skip
-CONTENTS: Final[Mapping[str, type[Content]]] = {kind.type: kind for kind in _KINDS}
-"""Every type of entry that a pool's log may hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +75,7 @@ class PoolFold:
     """Sees each batch that was taken in."""
     observe_retraction: Callable[[Leaf[Any], WeighedBatch], None] = _nobody
     """Sees each retraction that was taken in: its batch, which events it takes back, and the weights of these."""
-    move: Callable[[int, list[Transfer]], None] | None = None
+    move: Callable[[int, Sequence[Transfer]], None] | None = None
     """Takes what each leaf moves. Where there is none, the log's journal is held against it."""
     frontier: Frontier = field(default_factory=Frontier)
     policies: list[tuple[int, int, Policy]] = field(default_factory=list)
@@ -113,8 +100,10 @@ class PoolFold:
     """What was weighed since the last `cut`, until the round that ended there is posted."""
     events: int = 0
     shares: int = 0
-    _statement: tuple[str, Sequence[Line]] = ("", ())
-    """The statement that was looked at last: its SHA-256 and its lines."""
+    _keyed: dict[tuple[str, Hashable], Content] = field(default_factory=dict)
+    """What later entries may refer to, by type and key."""
+    _parsed: tuple[str, Any] = ("", None)
+    """The body that was parsed last: its SHA-256 and what it says. A statement is asked for several times."""
     _under_way: deque[tuple[Leaf[Any], Callable[[], WeighedBatch]]] = field(default_factory=deque)
 
     def progress(self, total: int) -> Progress:
@@ -170,7 +159,24 @@ class PoolFold:
             raise DivergedError(Divergence(leaf.index, leaf.content.type, str(error), "a sound entry")) from None
         return leaf
 
+    def entry(self, kind: type[C], key: Hashable) -> C:
+        """The latest entry of a kind with this key, as `Past` has it."""
+        found = self._keyed.get((kind.type, key))
+        if not isinstance(found, kind):
+            raise LedgerCorruptError(f"{kind.type} {key}", "does not stand before the entry that names it")
+        return found
+
+    def parsed(self, digest: str, parse: Callable[[bytes], T]) -> T:
+        """What a body says, as `Past` has it."""
+        known, value = self._parsed
+        if known != digest:
+            value = parse(checked_body(self.log, self.frontier.size - 1, "body_sha256", digest))
+            self._parsed = digest, value
+        return cast("T", value)
+
     def _take_in(self, leaf: Leaf[Any], weigh_from: int) -> None:
+        if leaf.content.key is not None:
+            self._keyed[leaf.content.type, leaf.content.key] = leaf.content
         match leaf.content:
             case PoolContent(policy=policy):
                 self.policies.append((leaf.index, 1, policy.require_sound()))
@@ -185,10 +191,6 @@ class PoolFold:
                 self.weigh_batch(leaf)
             case RetractionContent():
                 self._retract(leaf, counts=leaf.index >= weigh_from)
-            case RevenueContent():
-                self._move(leaf.index, revenue_transfers(leaf.content))
-            case PaymentContent() | ReleaseContent() | GrantContent():
-                self._move(leaf.index, movement_transfers(leaf.content))
             case RoundContent(number=number):
                 require_same(leaf.index, "number", number, len(self.rounds) + 1)
                 self.rounds[number] = leaf.content
@@ -198,19 +200,23 @@ class PoolFold:
                 self.decisions[number] = decision
             case PostingContent():
                 self._post(leaf)
+            case content:
+                if moved := content.transfers(self):
+                    self._move(leaf.index, moved)
 
-    def _move(self, leaf_index: int, transfers: list[Transfer]) -> None:
+    def _move(self, leaf_index: int, transfers: Sequence[Transfer]) -> None:
         if self.move is None:
             self._require_journal(leaf_index, transfers)
         else:
             self.move(leaf_index, transfers)
         after = fold(self.balances, transfers)
         for account, amount in after.items():
-            may_owe = account.startswith(platform_account(""))
-            require(may_owe or amount >= 0, leaf_index, f"balance of {account}", amount, "zero or more")
+            require(
+                may_be_below_zero(account) or amount >= 0, leaf_index, f"balance of {account}", amount, "zero or more"
+            )
         self.balances.update(after)
 
-    def _require_journal(self, leaf_index: int, transfers: list[Transfer]) -> None:
+    def _require_journal(self, leaf_index: int, transfers: Sequence[Transfer]) -> None:
         journal = self.log.transfers(leaf_index)
         require_same(leaf_index, "transfers", len(journal), len(transfers))
         for logged, replayed in zip(journal, transfers, strict=True):
@@ -224,8 +230,8 @@ class PoolFold:
         require_same(leaf.index, "decision", self.decisions.get(number, ""), Decision.APPROVED)
         require(number > self.posted_number, leaf.index, "round", number, "one that was not posted before")
         lines = self.statement_lines(leaf.index, content)
-        transfers = posting_transfers(content, lines)
-        require_same(leaf.index, "transfers", leaf.content.transfers, len(transfers))
+        transfers = leaf.content.transfers(self)
+        require_same(leaf.index, "transfer_count", leaf.content.transfer_count, len(transfers))
         amount = sum(transfer.amount_minor for transfer in transfers)
         require_same(leaf.index, "amount_minor", leaf.content.amount_minor, amount)
         self._move(leaf.index, transfers)
@@ -236,16 +242,16 @@ class PoolFold:
 
     def statement_lines(self, leaf_index: int, content: RoundContent) -> Sequence[Line]:
         """The lines of a round's logged statement. They are asked for several times, and parsed once."""
-        sha256, lines = self._statement
-        if sha256 != content.statement_sha256:
+        known, lines = self._parsed
+        if known != content.statement_sha256:
             statement = checked_body(self.log, leaf_index, "statement_sha256", content.statement_sha256)
             lines = _parsed_lines(leaf_index, statement)
             self.know_statement(content, lines)
-        return lines
+        return cast("Sequence[Line]", lines)
 
     def know_statement(self, content: RoundContent, lines: Sequence[Line]) -> None:
         """These are the lines of a round's logged statement: its bytes were compared with what they render to."""
-        self._statement = content.statement_sha256, lines
+        self._parsed = content.statement_sha256, lines
 
     def weigh_batch(self, leaf: Leaf[Any]) -> None:
         """Weigh a usage leaf again from its body, and hold its totals against that."""

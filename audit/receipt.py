@@ -13,10 +13,11 @@ from audit.findings import Finding, FoundError, Report, Step, finding_of
 from audit.pool_fold import PoolFold
 from ledger.errors import FormatError, InvalidInputError, LedgerCorruptError, NotFoundError, ProofError, SignatureError
 from ledger.journal import Transfer
-from ledger.log.leaves import EncodedLeaf, Leaf, MethodContent, UsageContent
+from ledger.log.leaves import EncodedLeaf, Leaf
 from ledger.log.merkle import leaf_hash
 from ledger.log.note_keys import VerifierKey
 from ledger.log.proof_files import LogProof
+from ledger.usage.entries import MethodContent, UsageContent
 from ledger.usage.scores import parse_score_batch
 
 _ALONE = "takes the whole bundle"

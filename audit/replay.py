@@ -14,14 +14,9 @@ from ledger.errors import LedgerCorruptError
 from ledger.journal import REVENUE
 from ledger.log.leaves import Leaf
 from ledger.work import Submit, at_once
+from payout.entries import Decision, DecisionContent, RoundContent
 from payout.policy import Policy, policy_in_force
-from payout.rounds import (
-    Decision,
-    DecisionContent,
-    Distribution,
-    RoundContent,
-    distribute,
-)
+from payout.rounds import Distribution, distribute
 from payout.statement import (
     STATEMENT_COLUMNS,
     parse_registry,

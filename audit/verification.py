@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from audit.findings import Finding, FoundError, Headway, Report, Step
-from audit.pool_fold import CONTENTS
 from audit.static_log import StaticLog
 from audit.verification_fold import Means, RoundPlace, check_leaves
 from ledger.errors import FormatError, LedgerCorruptError, NotFoundError, SignatureError
@@ -20,7 +19,7 @@ from ledger.log.leaves import decode
 from ledger.log.merkle import HASH_BYTES, leaf_hash
 from ledger.log.note_keys import VerifierKey
 from ledger.log.notes import MAX_NOTE_BYTES
-from payout.rounds import RoundContent
+from payout.entries import CONTENTS, RoundContent
 
 _POOLS: Final = "/pools/"
 _ROUND_MARK: Final = b'"type":"round.v1"'

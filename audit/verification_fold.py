@@ -22,13 +22,21 @@ from audit.pool_fold import PoolFold
 from audit.replay import check_decision, check_round
 from audit.static_log import StaticLog
 from audit.unique_events import Spill, UniqueEvents
+from ledger.entries import RevenueContent
 from ledger.errors import LedgerCorruptError
 from ledger.files.layout import BALANCES, render_balances
-from ledger.log.leaves import Leaf, MembershipContent, RetractionContent, RevenueContent, UsageContent
+from ledger.log.leaves import Leaf
+from ledger.usage.entries import MembershipContent, RetractionContent, UsageContent
 from ledger.usage.membership import parse_membership
 from ledger.work import Submit, at_once
-from payout.policy import Policy, PoolContent, policy_in_force
-from payout.rounds import Decision, DecisionContent, PostingContent, RoundContent
+from payout.entries import (
+    Decision,
+    DecisionContent,
+    PoolContent,
+    PostingContent,
+    RoundContent,
+)
+from payout.policy import Policy, policy_in_force
 
 _DECISIONS: Final = ", ".join(Decision)
 
@@ -180,7 +188,7 @@ class _LeafPass:
     def _posted(self, leaf_index: int, content: PostingContent) -> None:
         self._latest(leaf_index, content.round)
         self.report.count(Step.POSTINGS, "postings")
-        self.report.count(Step.POSTINGS, "transfers", content.transfers)
+        self.report.count(Step.POSTINGS, "transfers", content.transfer_count)
         self.report.rounds[content.round].state = "POSTED"
 
     def _latest(self, leaf_index: int, number: int) -> tuple[RoundContent, Policy]:

@@ -20,13 +20,15 @@ from bench.figures import Figure, timed
 from bench.workload import Workload
 from ledger.journal import Transfer
 from ledger.log.checkpoint import Checkpoint, sign_checkpoint
-from ledger.log.leaves import Content, Leaf, MethodContent, UsageContent, encode
+from ledger.log.leaves import Content, Leaf, encode
 from ledger.log.merkle import Frontier
 from ledger.log.note_keys import SigningKey
+from ledger.usage.entries import MethodContent, UsageContent
 from ledger.usage.shares import parse_batch
 from ledger.usage.weights import weigh
 from moiety import batches as sdk
-from payout.policy import Policy, PoolContent
+from payout.entries import PoolContent
+from payout.policy import Policy
 from services.exports.tiles.bundles import write_bundle
 
 KEPT_BATCHES = 5

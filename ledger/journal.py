@@ -9,7 +9,6 @@ from enum import StrEnum
 from typing import Final
 
 from ledger.errors import InvalidInputError
-from ledger.log.leaves import GrantContent, PaymentContent, ReleaseContent, RevenueContent
 from ledger.registry import require_resource_id
 
 REVENUE: Final = "revenue"
@@ -85,28 +84,9 @@ class Transfer:
         return f"{self.from_account},{self.to_account},{self.amount_minor},{self.purpose.value}"
 
 
-def revenue_transfers(content: RevenueContent) -> list[Transfer]:
-    """What a revenue leaf moves: from the platform into the pool's revenue."""
-    return [Transfer(platform_account(content.platform), REVENUE, content.amount_minor, Purpose.REVENUE)]
-
-
-Movement = PaymentContent | ReleaseContent | GrantContent
-"""What an operator moves by hand."""
-
-
-def movement_transfers(content: Movement) -> list[Transfer]:
-    """What an operator's leaf moves."""
-    collective, amount_minor = content.collective, content.amount_minor
-    match content:
-        case PaymentContent():
-            source, target, purpose = collective_account(collective), paid_account(collective), Purpose.PAYMENT
-        case ReleaseContent(to_commons=True):
-            source, target, purpose = held_account(collective), COMMONS, Purpose.RETURN
-        case ReleaseContent():
-            source, target, purpose = held_account(collective), collective_account(collective), Purpose.RELEASE
-        case GrantContent():
-            source, target, purpose = COMMONS, collective_account(collective), Purpose.GRANT
-    return [Transfer(source, target, amount_minor, purpose)]
+def may_be_below_zero(account: str) -> bool:
+    """Whether an account may owe: only what a platform has paid in is counted below zero."""
+    return account.startswith(platform_account(""))
 
 
 def fold(balances: Mapping[str, int], transfers: Iterable[Transfer]) -> dict[str, int]:

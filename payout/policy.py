@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from enum import StrEnum
 from math import isqrt
-from typing import Annotated, ClassVar, Final
+from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from ledger.errors import InvalidInputError
-from ledger.log.leaves import Content, DecimalInt
+from ledger.log.leaves import DecimalInt
 from ledger.money import MAX_AMOUNT_MINOR
 from ledger.registry import PPM, require_range
 
@@ -85,25 +85,6 @@ class Policy(BaseModel):
                 return [isqrt(weight) for weight in weights]
             case Tempering.EQUAL:
                 return [1 if weight else 0 for weight in weights]
-
-
-class PoolContent(Content):
-    """A pool was opened, with its first policy: the first leaf of its log."""
-
-    type: ClassVar[str] = "pool.v1"
-
-    display_name: str
-    currency: str
-    policy: Policy
-
-
-class PolicyContent(Content):
-    """A pool's next policy was logged. It is in force in the rounds that start after it."""
-
-    type: ClassVar[str] = "policy.v1"
-
-    version: int
-    policy: Policy
 
 
 def policy_in_force(policies: list[tuple[int, int, Policy]], start: int) -> tuple[int, int, Policy]:

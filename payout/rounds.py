@@ -6,21 +6,7 @@ no floating-point number and no unordered iteration reaches it.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
-from typing import ClassVar
 
-from pydantic import BaseModel, ConfigDict
-
-from ledger.journal import (
-    COMMONS,
-    FEES,
-    REVENUE,
-    Purpose,
-    Transfer,
-    collective_account,
-    held_account,
-)
-from ledger.log.leaves import Content, DecimalInt, Sha256Hex
 from ledger.registry import PPM, Collective, CollectiveStatus
 from ledger.usage.shares import AI_ONLY, HUMAN_AI, MODES
 from payout.apportionment import apportion
@@ -191,90 +177,3 @@ def _commons_weights(rule: CommonsRule, collectives: Sequence[Collective]) -> li
             return [collective.members * collective.equity_ppm for collective in collectives]
         case CommonsRule.EQUAL | CommonsRule.FUND:
             return [1] * len(collectives)
-
-
-class FireTimes(BaseModel):
-    """The scheduled times that a round answers, in RFC 3339."""
-
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
-
-    first: str
-    last: str
-    count: int
-
-
-class RoundContent(Content):
-    """A round was calculated. Everything that it follows from is named by hash or by place in the log."""
-
-    type: ClassVar[str] = "round.v1"
-
-    number: int
-    previous: int
-    start: int
-    end: int
-    root: Sha256Hex
-    policy_leaf: int
-    policy_version: int
-    registry_sha256: Sha256Hex
-    statement_sha256: Sha256Hex
-    weights_sha256: Sha256Hex
-    events: int
-    retracted: int
-    weight: DecimalInt
-    weight_unattributed: DecimalInt
-    deficit_unattributed: DecimalInt
-    pot_minor: DecimalInt
-    fee_minor: DecimalInt
-    attributed_minor: DecimalInt
-    commons_minor: DecimalInt
-    commons_kept_minor: DecimalInt
-    carried_minor: DecimalInt
-    calculated_by: str
-    request_id: str
-    fire_times: FireTimes | None
-
-
-class Decision(StrEnum):
-    """What people, or the policy, said of a round."""
-
-    APPROVED = "APPROVED"
-    REJECTED = "REJECTED"
-
-
-class DecisionContent(Content):
-    """A round was approved or rejected."""
-
-    type: ClassVar[str] = "decision.v1"
-
-    round: int
-    decision: str
-    decided_by: str
-    reason: str
-
-
-class PostingContent(Content):
-    """A round's transfers were written; they follow from its statement."""
-
-    type: ClassVar[str] = "posting.v1"
-
-    round: int
-    transfers: int
-    amount_minor: DecimalInt
-
-
-def posting_transfers(content: RoundContent, lines: Sequence[Line]) -> list[Transfer]:
-    """What posting a round moves: the fee, each collective's two parts in the statement's order, the fund's part."""
-    transfers: list[Transfer] = []
-
-    def move(to_account: str, amount_minor: int, purpose: Purpose) -> None:
-        if amount_minor:
-            transfers.append(Transfer(REVENUE, to_account, amount_minor, purpose))
-
-    move(FEES, content.fee_minor, Purpose.FEE)
-    for line in lines:
-        suspended = line.status is CollectiveStatus.SUSPENDED
-        account = (held_account if suspended else collective_account)(line.collective)
-        move(account, line.attributed_minor, Purpose.ATTRIBUTED)
-        move(account, line.commons_minor, Purpose.COMMONS)
-    move(COMMONS, content.commons_kept_minor, Purpose.COMMONS_FUND)
-    return transfers

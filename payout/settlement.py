@@ -16,8 +16,7 @@ from ledger.registry import require_text
 from ledger.store import journal, log
 from ledger.store.database import Database
 from ledger.store.log import PoolRef
-from payout.policy import Policy
-from payout.rounds import (
+from payout.entries import (
     Decision,
     DecisionContent,
     FireTimes,
@@ -25,6 +24,7 @@ from payout.rounds import (
     RoundContent,
     posting_transfers,
 )
+from payout.policy import Policy
 from payout.schedule import due_fire_times
 from payout.statement import parse_statement
 from payout.store import pools, rounds
@@ -137,7 +137,7 @@ class Settlement:
         transfers = posting_transfers(content, lines)
         self._decide(connection, pool, content.number, Decision.APPROVED, decided_by, "")
         amount = sum(transfer.amount_minor for transfer in transfers)
-        posting = PostingContent(round=content.number, transfers=len(transfers), amount_minor=amount)
+        posting = PostingContent(round=content.number, transfer_count=len(transfers), amount_minor=amount)
         (leaf,) = log.append(connection, pool, [posting], self._clock())
         rounds.insert_posting(connection, pool, content.number, leaf.index)
         if transfers:

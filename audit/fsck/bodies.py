@@ -11,10 +11,11 @@ from audit.fsck.report import CheckReport
 from audit.fsck.rows import stored_rows
 from audit.store.snapshot_log import SnapshotLog
 from ledger.errors import NotFoundError
-from ledger.log.leaves import Content, MembershipContent, UsageContent
+from ledger.log.leaves import Content
 from ledger.log.merkle import HASH_BYTES
 from ledger.store import tables as lt
-from payout.rounds import RoundContent
+from ledger.usage.entries import MembershipContent, UsageContent
+from payout.entries import RoundContent
 
 
 class BodyRows:

@@ -7,7 +7,7 @@
 """
 
 import secrets
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from functools import partial
 from typing import Any
 
@@ -26,17 +26,22 @@ from audit.fsck.rounds import Rounds
 from audit.fsck.rows import LeafRows, Row, add_extra, compare, find_row, key_of
 from audit.fsck.tree import Tree
 from audit.fsck.weights import Owner, WeightRows
-from audit.pool_fold import CONTENTS, PoolFold
+from audit.pool_fold import PoolFold
 from audit.store.snapshot_log import SnapshotLog
 from audit.unique_events import Spill, UniqueEvents
 from ledger.errors import LedgerCorruptError
 from ledger.journal import Transfer
-from ledger.log.leaves import Content, EncodedLeaf, Leaf, RetractionContent, UsageContent, decode
+from ledger.log.leaves import (
+    Content,
+    EncodedLeaf,
+    Leaf,
+    decode,
+)
 from ledger.log.merkle import leaf_hash
 from ledger.store import tables as lt
 from ledger.store.log import PoolRef
-from payout.policy import PoolContent
-from payout.rounds import DecisionContent
+from ledger.usage.entries import RetractionContent, UsageContent
+from payout.entries import CONTENTS, DecisionContent, PoolContent
 
 
 def check_pool(
@@ -74,7 +79,7 @@ class _PoolCheck:
         self._doubtful: list[int] = []
         """Leaves whose weights could not be recomputed."""
         self._weighed: WeighedBatch | None = None
-        self._transfers: list[Transfer] = []
+        self._transfers: Sequence[Transfer] = ()
 
     def run(self) -> Generator[CheckProgress, None, None]:
         """Take in all leaves, then see what is left."""
@@ -160,7 +165,7 @@ class _PoolCheck:
     def _see(self, _leaf: Leaf[Any], weighed: WeighedBatch) -> None:
         self._weighed = weighed
 
-    def _move(self, _leaf_index: int, transfers: list[Transfer]) -> None:
+    def _move(self, _leaf_index: int, transfers: Sequence[Transfer]) -> None:
         self._transfers = transfers
 
     def _follow_batch(self, leaf: Leaf[UsageContent], rows: list[Row]) -> None:

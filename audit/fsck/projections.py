@@ -1,6 +1,6 @@
 """Which rows follow from a leaf. A table that projects leaves is added here, as one more `Projection`."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -8,21 +8,22 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from audit.fsck.rows import UNSAID, Row
-from ledger.journal import Transfer
-from ledger.log.leaves import (
+from ledger.entries import (
     GrantContent,
-    Leaf,
-    MembershipContent,
-    MethodContent,
     PaymentContent,
     ReleaseContent,
-    RetractionContent,
     RevenueContent,
+)
+from ledger.journal import Transfer
+from ledger.log.leaves import Leaf
+from ledger.store import tables as lt
+from ledger.usage.entries import (
+    MembershipContent,
+    MethodContent,
+    RetractionContent,
     UsageContent,
 )
-from ledger.store import tables as lt
-from payout.policy import PolicyContent, PoolContent
-from payout.rounds import DecisionContent, PostingContent, RoundContent
+from payout.entries import DecisionContent, PolicyContent, PoolContent, PostingContent, RoundContent
 from payout.store import tables as t
 
 
@@ -34,7 +35,7 @@ class Followed:
     platform_ids: dict[str, int]
     batch_number: Callable[[int], int | None]
     """The number of the batch at a leaf, where it is known."""
-    transfers: list[Transfer] = field(default_factory=list)
+    transfers: Sequence[Transfer] = ()
     balances: dict[str, int] = field(default_factory=dict)
     """After the leaf, of the accounts that it touched."""
 

@@ -11,7 +11,7 @@ from ledger.log.leaves import Leaf
 from ledger.store import tables as lt
 from ledger.store.log import PoolRef
 from ledger.store.tables import metadata
-from payout.policy import PoolContent
+from payout.entries import PoolContent
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,13 +7,13 @@ import sqlalchemy as sa
 
 from audit.divergence import DivergedError, Divergence, LogReader
 from audit.fsck.rows import stored_rows
-from audit.pool_fold import CONTENTS, PoolFold
+from audit.pool_fold import PoolFold
 from audit.replay import check_decision, check_round
 from ledger.errors import InvalidInputError, LedgerCorruptError
 from ledger.log.leaves import Leaf, decode
 from ledger.store import tables as lt
+from payout.entries import CONTENTS, DecisionContent, RoundContent
 from payout.policy import Policy, policy_in_force
-from payout.rounds import DecisionContent, RoundContent
 
 
 class Rounds:

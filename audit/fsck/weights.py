@@ -11,8 +11,8 @@ import sqlalchemy as sa
 from audit.batch_check import WeighedBatch
 from audit.fsck.report import LISTED_MAX, CheckReport
 from audit.fsck.rows import Row, add_extra, columns_of, compare, stored_rows
-from ledger.log.leaves import UsageContent
 from ledger.store import tables as lt
+from ledger.usage.entries import UsageContent
 from ledger.usage.weights import pack
 
 

@@ -1,21 +1,21 @@
 """The entries of a pool's log: small JSON documents in RFC 8785 canonical form.
 
-A *content* says what happened; the *leaf* around it says in which pool, at which index and when. Contents that only
-the ledger knows are defined here; those about distribution are defined with their nouns in `payout`.
+A *content* says what happened; the *leaf* around it says in which pool, at which index and when. Contents are defined
+with their nouns: in `ledger.entries`, `ledger.usage.entries` and `payout.entries`.
 """
 
-import base64
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Any, ClassVar, Final, Generic, TypeVar
+from typing import Annotated, Any, ClassVar, Final, Generic, Protocol, TypeVar
 
 import rfc8785
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, StringConstraints
 
 from ledger.errors import LedgerCorruptError
+from ledger.journal import Transfer
 from ledger.log.merkle import leaf_hash
 
 MAX_ENTRY_BYTES: Final = 65_535
@@ -40,16 +40,43 @@ Sha256Hex = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 """A SHA-256 in lower-case hexadecimal."""
 
 
-def _is_none(value: object) -> bool:
+def is_none(value: object) -> bool:
+    """Whether an optional field is left out of its entry."""
     return value is None
 
 
-def _is_empty(value: object) -> bool:
+def is_empty(value: object) -> bool:
+    """Whether a text that may be missing is left out of its entry."""
     return value == ""
+
+
+BODY_SUFFIX: Final = "_sha256"
+"""A field whose name ends so holds the SHA-256 of a body, and no other field does."""
+
+
+class Past(Protocol):
+    """What an entry may ask of the log before it, to say what it moves."""
+
+    def entry(self, kind: "type[C]", key: Hashable) -> "C":
+        """The latest entry of a kind that has this key.
+
+        Raises:
+            LedgerCorruptError: there is none.
+        """
+
+    def parsed(self, digest: str, parse: Callable[[bytes], "T"]) -> "T":
+        """What a body says, by the SHA-256 in hexadecimal that an earlier entry commits to.
+
+        Raises:
+            LedgerCorruptError: there is no such body, or `parse` refuses it.
+        """
 
 
 class Content(BaseModel):
     """What happened. Frozen, strict and closed: a field that is not named is refused.
+
+    A content knows itself: which bodies it commits to, what it moves, who did it, and how later entries refer to it.
+    Whatever folds, exports or verifies a log asks the content, and knows no kinds of its own.
 
     A field that a type gained later is left out of the entry where there is nothing to say, so that there is one
     spelling of every content, and entries from before are canonical still. Older code refuses entries that have it.
@@ -59,132 +86,31 @@ class Content(BaseModel):
 
     type: ClassVar[str]
 
+    @property
+    def key(self) -> Hashable:
+        """What later entries call this one by, such as a round's number; None where they never do."""
+        return None
 
-class MethodContent(Content):
-    """A method was declared, or its next version. One without `score_kind` is of shares, and has no field after it."""
+    @property
+    def actor(self) -> str | None:
+        """The principal that did it, such as `operators/alice`; None for what follows from other entries."""
+        return None
 
-    type: ClassVar[str] = "method.v1"
+    def bodies(self) -> Mapping[str, str]:
+        """The bodies that it commits to: field name to SHA-256 in hexadecimal, in the order of the fields."""
+        return {name: getattr(self, name) for name in type(self).model_fields if name.endswith(BODY_SUFFIX)}
 
-    method: str
-    version: int
-    display_name: str
-    confidence_ppm: int
-    evidence_uri: str
-    covers: str = Field(default="", exclude_if=_is_empty)
-    score_kind: str | None = Field(default=None, exclude_if=_is_none)
-    score_order: str | None = Field(default=None, exclude_if=_is_none)
-    coverage_nano: int | None = Field(default=None, exclude_if=_is_none)
-    membership: str = Field(default="", exclude_if=_is_empty)
+    def transfers(self, past: Past) -> Sequence[Transfer]:
+        """What it moves between the pool's accounts, in order.
 
-
-class MembershipContent(Content):
-    """Which collective each source belongs to, in a body (`ledger.usage.membership`); or its next version."""
-
-    type: ClassVar[str] = "membership.v1"
-
-    membership: str
-    version: int
-    body_sha256: Sha256Hex
-    body_bytes: int
-    sources: int
-    collectives: int
+        Raises:
+            LedgerCorruptError: it refers to something that the log before it does not have.
+        """
+        return ()
 
 
-class ModeTotals(BaseModel):
-    """A batch's accepted events of one mode: how many, and their weights in nano-units."""
-
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
-
-    events: int
-    attributed: DecimalInt
-    unattributed: DecimalInt
-
-
-class UsageContent(Content):
-    """A platform's batch was accepted. The body is exactly the bytes that it sent; this is what was made of it."""
-
-    type: ClassVar[str] = "usage.v1"
-
-    platform: str
-    batch_id: str
-    body_sha256: Sha256Hex
-    body_bytes: int
-    method: str
-    method_version: int
-    membership: str = Field(default="", exclude_if=_is_empty)
-    """The method's; this and its version only where the body holds scores of its sources."""
-    membership_version: int | None = Field(default=None, exclude_if=_is_none)
-    accepted: int
-    duplicates: str
-    """Positions left out: `encode_positions`."""
-    ai_only: ModeTotals
-    human_ai: ModeTotals
-
-
-class RetractionContent(Content):
-    """A platform took back events of one of its batches. Their weight is subtracted in the round that this falls in."""
-
-    type: ClassVar[str] = "retraction.v1"
-
-    platform: str
-    request_id: str
-    batch_leaf: int
-    positions: str
-    """Which events of the batch: `encode_positions`."""
-    reason: str
-    ai_only: ModeTotals
-    human_ai: ModeTotals
-
-
-class RevenueContent(Content):
-    """A platform put money into the pool."""
-
-    type: ClassVar[str] = "revenue.v1"
-
-    platform: str
-    request_id: str
-    amount_minor: DecimalInt
-    currency: str
-    note: str
-
-
-class ReleaseContent(Content):
-    """What was held for a collective was released to it, or returned to the commons fund, by an operator's decision."""
-
-    type: ClassVar[str] = "release.v1"
-
-    collective: str
-    request_id: str
-    amount_minor: DecimalInt
-    to_commons: bool
-    reason: str
-    decided_by: str
-
-
-class GrantContent(Content):
-    """A collective was granted an amount from the commons fund, by an operator's decision."""
-
-    type: ClassVar[str] = "grant.v1"
-
-    collective: str
-    request_id: str
-    amount_minor: DecimalInt
-    reason: str
-    decided_by: str
-
-
-class PaymentContent(Content):
-    """A collective was paid outside the system."""
-
-    type: ClassVar[str] = "payment.v1"
-
-    collective: str
-    request_id: str
-    amount_minor: DecimalInt
-    reference: str
-    recorded_by: str
-
-
+C = TypeVar("C", bound=Content)
+T = TypeVar("T")
 C_co = TypeVar("C_co", bound=Content, covariant=True)
 
 
@@ -257,26 +183,3 @@ def _decode_json(entry: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
     if not isinstance(content, dict) or not content.keys() >= {"type", "pool", "index", "time"}:
         raise LedgerCorruptError("a log entry", "lacks type, pool, index or time")
     return {key: content.pop(key) for key in ("type", "pool", "index", "time")}, content
-
-
-def encode_positions(positions: list[int]) -> str:
-    """Positions in a batch as a base64 bitmap: position p is bit p % 8 (least significant first) of byte p // 8.
-
-    The bitmap ends with the last set bit's byte, so none is the empty string, and 65,536 take 11 kB at the most.
-    """
-    bitmap = bytearray((max(positions) // 8 + 1) if positions else 0)
-    for position in positions:
-        bitmap[position // 8] |= 1 << position % 8
-    return base64.b64encode(bitmap).decode()
-
-
-def decode_positions(text: str) -> list[int]:
-    """The positions of `encode_positions`, ascending. Raises LedgerCorruptError for anything else's output."""
-    try:
-        bitmap = base64.b64decode(text, validate=True)
-    except ValueError:
-        raise LedgerCorruptError("duplicates", "not base64") from None
-    positions = [8 * place + bit for place, byte in enumerate(bitmap) for bit in range(8) if byte >> bit & 1]
-    if encode_positions(positions) != text:
-        raise LedgerCorruptError("duplicates", "not a canonical bitmap")
-    return positions

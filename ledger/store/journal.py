@@ -1,6 +1,6 @@
 """Transfers and balances in Postgres, and the leaves of the ledger's own that move money."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, cast
@@ -8,24 +8,16 @@ from typing import Any, Final, cast
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import distinct_on
 
-from ledger.errors import IdentityReusedError, InvalidInputError, LedgerCorruptError, LostRaceError, StateError
-from ledger.journal import (
-    Movement,
-    Purpose,
-    Transfer,
-    fold,
-    movement_transfers,
-    revenue_transfers,
-)
-from ledger.log.leaves import (
-    Content,
+from ledger.entries import (
     GrantContent,
-    Leaf,
+    Movement,
     PaymentContent,
     ReleaseContent,
     RevenueContent,
-    decode,
 )
+from ledger.errors import IdentityReusedError, InvalidInputError, LedgerCorruptError, LostRaceError, StateError
+from ledger.journal import Purpose, Transfer, fold, may_be_below_zero
+from ledger.log.leaves import C, Content, Leaf, T, decode
 from ledger.money import MAX_BALANCE_MINOR
 from ledger.store import log, registry
 from ledger.store import tables as t
@@ -53,12 +45,20 @@ class RecordedLeaf:
 def post(connection: sa.Connection, pool: PoolRef, leaf_index: int, transfers: Sequence[Transfer]) -> None:
     """Write a leaf's transfers and the balances after it. The transaction must hold the log's head.
 
-    Raises InvalidInputError where a balance would pass what 64 bits hold.
+    Raises:
+        InvalidInputError: a balance would pass what 64 bits hold.
+        StateError: an account that may not owe has less than it is to give.
     """
     touched = sorted({account for move in transfers for account in (move.from_account, move.to_account)})
-    after = fold(balances_of(connection, pool, touched, log_size=leaf_index), transfers)
-    if any(abs(amount) > MAX_BALANCE_MINOR for amount in after.values()):
-        raise InvalidInputError.of("amount_minor", "would take a balance past 2^63 - 1 minor units")
+    before = balances_of(connection, pool, touched, log_size=leaf_index)
+    after = fold(before, transfers)
+    for account, amount in after.items():
+        if abs(amount) > MAX_BALANCE_MINOR:
+            raise InvalidInputError.of("amount_minor", "would take a balance past 2^63 - 1 minor units")
+        if amount < 0 and not may_be_below_zero(account):
+            there = before.get(account, 0)
+            detail = f"has {there} minor units, fewer than {there - amount}"
+            raise StateError(f"pools/{pool.name}/accounts/{account}", "BALANCE_TOO_LOW", detail)
     connection.execute(
         sa.insert(t.transfer),
         [
@@ -186,6 +186,45 @@ def _transfer(
         raise LedgerCorruptError(f"transfer {ordinal} of leaf {leaf_index}", str(error)) from None
 
 
+@dataclass(frozen=True, slots=True)
+class _StoredPast:
+    """The log before an entry, as `Past` has it: the bodies are the store's, the entries those at hand."""
+
+    connection: sa.Connection
+    pool: PoolRef
+    at_hand: Sequence[Content]
+
+    def entry(self, kind: type[C], key: Hashable) -> C:
+        """The entry of a kind with this key."""
+        for content in self.at_hand:
+            if isinstance(content, kind) and content.key == key:
+                return content
+        raise LedgerCorruptError(f"{kind.type} {key}", "is not at hand")
+
+    def parsed(self, digest: str, parse: Callable[[bytes], T]) -> T:
+        """What a body says."""
+        return parse(log.checked_body(self.connection, self.pool, bytes.fromhex(digest)))
+
+
+def transfers_of(connection: sa.Connection, pool: PoolRef, content: Content, *at_hand: Content) -> Sequence[Transfer]:
+    """What an entry moves; `at_hand` are the earlier ones that it refers to."""
+    return content.transfers(_StoredPast(connection, pool, at_hand))
+
+
+def append_moving(
+    connection: sa.Connection, pool: PoolRef, content: Content, now: datetime, *at_hand: Content
+) -> RecordedLeaf:
+    """Append a leaf and write what it moves; `at_hand` are the earlier entries that it refers to.
+
+    Raises:
+        InvalidInputError, StateError: as `post` does.
+    """
+    (leaf,) = log.append(connection, pool, [content], now)
+    if transfers := transfers_of(connection, pool, content, *at_hand):
+        post(connection, pool, leaf.index, transfers)
+    return RecordedLeaf(Leaf(pool.name, leaf.index, now, content), leaf.hash)
+
+
 def record_revenue(connection: sa.Connection, pool: PoolRef, content: RevenueContent, now: datetime) -> RecordedLeaf:
     """Record revenue exactly once by (platform, request_id). The same again gives the first record.
 
@@ -196,11 +235,10 @@ def record_revenue(connection: sa.Connection, pool: PoolRef, content: RevenueCon
     log.lock_head(connection, pool)
     if recorded := _recorded(connection, pool, t.revenue, key, RevenueContent):
         return _same(recorded, content)
-    (leaf,) = log.append(connection, pool, [content], now)
+    recorded = append_moving(connection, pool, content, now)
     row = {"platform_id": platform_id, "request_id": content.request_id}
-    _claim(connection, pool, t.revenue, row, leaf.index)
-    post(connection, pool, leaf.index, revenue_transfers(content))
-    return RecordedLeaf(Leaf(pool.name, leaf.index, now, content), leaf.hash)
+    _claim(connection, pool, t.revenue, row, recorded.leaf.index)
+    return recorded
 
 
 def list_revenues(
@@ -224,17 +262,9 @@ def record_movement(connection: sa.Connection, pool: PoolRef, content: Movement,
     if recorded := _recorded(connection, pool, t.movement, key, *MOVEMENTS):
         return _same(recorded, content)
     registry.require_collective(connection, content.collective)
-    transfers = movement_transfers(content)
-    (leaf,) = log.append(connection, pool, [content], now)
-    for transfer in transfers:
-        account = transfer.from_account
-        there = balances_of(connection, pool, [account], log_size=leaf.index).get(account, 0)
-        if there < transfer.amount_minor:
-            detail = f"has {there} minor units, fewer than {transfer.amount_minor}"
-            raise StateError(f"pools/{pool.name}/accounts/{account}", "BALANCE_TOO_LOW", detail)
-    _claim(connection, pool, t.movement, {"request_id": content.request_id}, leaf.index)
-    post(connection, pool, leaf.index, transfers)
-    return RecordedLeaf(Leaf(pool.name, leaf.index, now, content), leaf.hash)
+    recorded = append_moving(connection, pool, content, now)
+    _claim(connection, pool, t.movement, {"request_id": content.request_id}, recorded.leaf.index)
+    return recorded
 
 
 MOVEMENTS: Final[tuple[type[Content], ...]] = (PaymentContent, ReleaseContent, GrantContent)

@@ -9,7 +9,12 @@ from typing import Final, cast
 import sqlalchemy as sa
 
 from ledger.errors import LedgerCorruptError, NotFoundError
-from ledger.log.leaves import Content, EncodedLeaf, Leaf, encode
+from ledger.log.leaves import (
+    Content,
+    EncodedLeaf,
+    Leaf,
+    encode,
+)
 from ledger.log.merkle import Coordinate, Frontier
 from ledger.store import tables as t
 from ledger.store.arrays import bytea_array, int4_array, int8_array

@@ -8,12 +8,13 @@ from typing import Any
 import sqlalchemy as sa
 
 from ledger.errors import InvalidInputError, LedgerCorruptError, NotFoundError, Violation
-from ledger.log.leaves import MembershipContent, decode
+from ledger.log.leaves import decode
 from ledger.registry import require_resource_id
 from ledger.store import log
 from ledger.store import tables as t
 from ledger.store.log import PoolRef
 from ledger.store.registry import CollectiveNumbers
+from ledger.usage.entries import MembershipContent
 from ledger.usage.format import MAX_VIOLATIONS
 from ledger.usage.membership import MAX_MEMBERSHIP_BYTES, parse_membership
 

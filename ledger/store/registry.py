@@ -11,12 +11,13 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from ledger.errors import AlreadyExistsError, InvalidInputError, NotFoundError
-from ledger.log.leaves import MethodContent, decode
+from ledger.log.leaves import decode
 from ledger.registry import Collective, CollectiveStatus, Platform
 from ledger.store import domains, log
 from ledger.store import tables as t
 from ledger.store.database import Database, driver_connection
 from ledger.store.log import PoolRef
+from ledger.usage.entries import MethodContent
 from ledger.usage.methods import Method, content_of, method_of
 from ledger.usage.shares import Int64Array
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ledger.errors import LedgerCorruptError
-from ledger.log.leaves import ModeTotals
+from ledger.usage.entries import ModeTotals
 from ledger.usage.shares import MODES, NANO, BoolArray, Int64Array, UsageBatch
 
 LIMB_BITS: Final = 44

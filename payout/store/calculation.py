@@ -10,8 +10,9 @@ from ledger.journal import REVENUE
 from ledger.registry import Collective
 from ledger.store import journal, log, registry
 from ledger.store.log import PoolRef
+from payout.entries import FireTimes, RoundContent
 from payout.policy import Policy, policy_in_force
-from payout.rounds import Deficits, Distribution, FireTimes, RoundContent, distribute
+from payout.rounds import Deficits, Distribution, distribute
 from payout.statement import (
     deficits_of,
     parse_registry,

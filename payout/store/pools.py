@@ -12,7 +12,8 @@ from ledger.log.leaves import decode
 from ledger.store import log, registry
 from ledger.store import tables as lt
 from ledger.store.log import PoolRef
-from payout.policy import Policy, PolicyContent, PoolContent
+from payout.entries import PolicyContent, PoolContent
+from payout.policy import Policy
 from payout.store import tables as t
 
 

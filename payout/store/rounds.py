@@ -16,7 +16,12 @@ from ledger.store import tables as lt
 from ledger.store.database import driver_connection
 from ledger.store.log import PoolRef
 from ledger.usage.weights import ModeWeights, unpack
-from payout.rounds import Decision, DecisionContent, PostingContent, RoundContent
+from payout.entries import (
+    Decision,
+    DecisionContent,
+    PostingContent,
+    RoundContent,
+)
 from payout.store import tables as t
 from payout.weights import UsageKey, UsageSum, WeightSum
 

@@ -3,9 +3,9 @@
 import grpc
 import sqlalchemy as sa
 
+from ledger.entries import GrantContent, Movement, PaymentContent, ReleaseContent
 from ledger.errors import InvalidInputError
-from ledger.journal import Movement, owner_of
-from ledger.log.leaves import GrantContent, PaymentContent, ReleaseContent
+from ledger.journal import owner_of
 from ledger.money import require_amount
 from ledger.registry import MAX_NOTE, require_range, require_request_id, require_text
 from ledger.store import journal, log, registry

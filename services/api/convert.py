@@ -6,9 +6,14 @@ from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from ledger.entries import (
+    GrantContent,
+    PaymentContent,
+    ReleaseContent,
+    RevenueContent,
+)
 from ledger.errors import InvalidInputError
 from ledger.journal import Purpose
-from ledger.log.leaves import GrantContent, PaymentContent, ReleaseContent, RevenueContent, decode_positions
 from ledger.registry import PPM, Collective, CollectiveStatus, Platform
 from ledger.store.checkpoints import StoredCheckpoint
 from ledger.store.journal import PlacedTransfer, RecordedLeaf
@@ -16,13 +21,20 @@ from ledger.store.memberships import RecordedMembership
 from ledger.store.registry import PoolRecord
 from ledger.store.usage.batches import RecordedBatch
 from ledger.store.usage.retractions import RecordedRetraction
+from ledger.usage.entries import decode_positions
 from ledger.usage.methods import Method, ScoreKind, ScoreOrder, ScoreRule
 from ledger.usage.shares import NANO
 from moiety import DomainMap, InvalidDomainError
 from moiety.v1 import accounts_pb2, audit_pb2, registry_pb2, revenue_pb2, rounds_pb2, usage_pb2
+from payout.entries import RoundContent
 from payout.fairness import ByMode, Concentration, FairnessReport
-from payout.policy import CommonsRule, Policy, Tempering, UnattributedRule
-from payout.rounds import Line, RoundContent
+from payout.policy import (
+    CommonsRule,
+    Policy,
+    Tempering,
+    UnattributedRule,
+)
+from payout.rounds import Line
 from payout.schedule import next_fire_time
 from payout.store.pools import LoggedPolicy, PoolSchedule
 from payout.store.rounds import RoundRecord

@@ -14,7 +14,7 @@ from ledger.store.log import PoolRef
 from ledger.store.memberships import RecordedMembership
 from moiety.v1 import registry_pb2 as pb
 from moiety.v1 import registry_pb2_grpc
-from payout.policy import PoolContent
+from payout.entries import PoolContent
 from payout.schedule import require_cron
 from payout.store import pools
 from services.access import keys

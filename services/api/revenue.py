@@ -2,8 +2,8 @@
 
 import grpc
 
+from ledger.entries import RevenueContent
 from ledger.errors import InvalidInputError
-from ledger.log.leaves import RevenueContent
 from ledger.money import require_amount
 from ledger.registry import MAX_NOTE, require_request_id, require_text
 from ledger.store import journal

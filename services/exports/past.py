@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from audit.declared import Declared
 from audit.divergence import DivergedError
 from ledger.errors import InvalidInputError, LedgerCorruptError
-from ledger.journal import Transfer, movement_transfers, revenue_transfers
-from ledger.log.leaves import (
-    GrantContent,
-    Leaf,
-    MembershipContent,
-    MethodContent,
-    PaymentContent,
-    ReleaseContent,
-    RevenueContent,
-    UsageContent,
-)
+from ledger.journal import Transfer
+from ledger.log.leaves import C, Content, Leaf, T
+from ledger.usage.entries import MembershipContent, MethodContent, UsageContent
 from ledger.usage.shares import UsageBatch
 from moiety.errors import DataLossError
-from payout.rounds import Line, PostingContent, RoundContent, posting_transfers
+from payout.entries import CONTENTS, RoundContent
+from payout.rounds import Line
 from payout.statement import parse_statement
 from services.exports.source import PoolSource
 
-REFERRED_TO: Final = (MethodContent.type, MembershipContent.type, RoundContent.type)
+REFERRED_TO: Final = tuple(kind.type for kind in CONTENTS.values() if kind.key is not Content.key)
 """The types of leaf that later ones refer to."""
 
 
@@ -34,34 +28,46 @@ class Past:
     """What the leaves so far say that later ones refer to. Take every leaf in, in order, before asking about it."""
 
     source: PoolSource
-    _rounds: dict[int, int] = field(default_factory=dict)
-    """The leaf of each round, by number."""
+    _places: dict[tuple[str, Hashable], int] = field(default_factory=dict)
+    """The leaf of each entry that later ones refer to, by type and key."""
     _declared: Declared = field(default_factory=Declared)
 
     def take_in(self, leaf: Leaf[Any]) -> None:
         """Keep what of the next leaf is referred to. DataLossError where it cannot be."""
+        if leaf.content.key is not None:
+            self._places[leaf.content.type, leaf.content.key] = leaf.index
         try:
             match leaf.content:
                 case MethodContent():
                     self._declared.method(leaf.index, leaf.content)
                 case MembershipContent():
                     self._declared.membership(leaf.index, leaf.content)
-                case RoundContent(number=number):
-                    self._rounds[number] = leaf.index
         except (DivergedError, InvalidInputError, LedgerCorruptError) as error:
             raise _loss(leaf.index, error) from None
 
-    def transfers(self, leaf: Leaf[Any]) -> list[Transfer]:
-        """What a leaf moved, in order; nothing for most."""
-        match leaf.content:
-            case RevenueContent():
-                return revenue_transfers(leaf.content)
-            case PaymentContent() | ReleaseContent() | GrantContent():
-                return movement_transfers(leaf.content)
-            case PostingContent(round=number):
-                content = self._round(leaf.index, number)
-                return posting_transfers(content, statement_lines(self.source, content))
-        return []
+    def transfers(self, leaf: Leaf[Any]) -> Sequence[Transfer]:
+        """What a leaf moved, in order; nothing for most.
+
+        Raises:
+            DataLossError: it refers to something that does not stand before it.
+        """
+        try:
+            moved: Sequence[Transfer] = leaf.content.transfers(self)
+        except LedgerCorruptError as error:
+            raise _loss(leaf.index, error) from None
+        return moved
+
+    def entry(self, kind: type[C], key: Hashable) -> C:
+        """The latest entry of a kind with this key, as `ledger.log.leaves.Past` has it."""
+        place = self._places.get((kind.type, key))
+        content = None if place is None else self.source.leaf(place).content
+        if not isinstance(content, kind):
+            raise LedgerCorruptError(f"{kind.type} {key}", "does not stand before the entry that names it")
+        return content
+
+    def parsed(self, digest: str, parse: Callable[[bytes], T]) -> T:
+        """What a body says, as `ledger.log.leaves.Past` has it."""
+        return parse(self.source.body(bytes.fromhex(digest)))
 
     def usage(self, leaf_index: int, content: UsageContent) -> UsageBatch:
         """The batch of a usage leaf. DataLossError where its body is none."""
@@ -70,12 +76,6 @@ class Past:
             return reading.usage(self.source.body(bytes.fromhex(content.body_sha256)))
         except (DivergedError, InvalidInputError) as error:
             raise _loss(leaf_index, error) from None
-
-    def _round(self, leaf_index: int, number: int) -> RoundContent:
-        content = self.source.leaf(self._rounds[number]).content if number in self._rounds else None
-        if not isinstance(content, RoundContent):
-            raise DataLossError(f"leaf {leaf_index} posts round {number}, which does not stand before it")
-        return content
 
 
 def statement_lines(source: PoolSource, content: RoundContent) -> list[Line]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from audit.pool_fold import CONTENTS
 from ledger.errors import LedgerCorruptError
 from ledger.log.leaves import EncodedLeaf, Leaf, decode
 from ledger.log.merkle import Frontier, leaf_hash
 from moiety import Client
 from moiety.errors import DataLossError
+from payout.entries import CONTENTS
 
 
 class PoolSource:

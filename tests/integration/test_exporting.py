@@ -12,7 +12,7 @@ from uuid import UUID
 import pyarrow.parquet as pq
 import pytest
 
-from ledger.log.leaves import UsageContent
+from ledger.usage.entries import UsageContent
 from moiety import Client, DataLossError, Policy, Pool
 from moiety.v1.accounts_pb2 import TransferPurpose
 from moiety.v1.rounds_pb2 import STATEMENT_PART_REGISTRY, RoundState

@@ -219,7 +219,7 @@ FORGED: list[tuple[dict[int, Callable[[dict[str, Any]], None]], int, str, int]] 
     ({DECISION_LEAF: setting(decision="REJECTED")}, POSTING_LEAF, "decision", 0),
     ({DECISION_LEAF: setting(round=2)}, DECISION_LEAF, "round", 0),
     ({POSTING_LEAF: setting(round=2)}, POSTING_LEAF, "round", 0),
-    ({POSTING_LEAF: setting(transfers=1)}, POSTING_LEAF, "transfers", 0),
+    ({POSTING_LEAF: setting(transfer_count=1)}, POSTING_LEAF, "transfer_count", 0),
     ({POSTING_LEAF: setting(amount_minor="1")}, POSTING_LEAF, "amount_minor", 0),
 ]  # fmt: skip
 

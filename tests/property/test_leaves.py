@@ -8,27 +8,29 @@ import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audit.pool_fold import CONTENTS
+from ledger.entries import (
+    GrantContent,
+    PaymentContent,
+    ReleaseContent,
+    RevenueContent,
+)
 from ledger.errors import LedgerCorruptError
 from ledger.log.leaves import (
     Content,
-    GrantContent,
     Leaf,
-    MembershipContent,
-    MethodContent,
-    PaymentContent,
-    ReleaseContent,
-    RetractionContent,
-    RevenueContent,
-    UsageContent,
     decode,
-    decode_positions,
     encode,
-    encode_positions,
 )
 from ledger.log.merkle import leaf_hash
-from payout.policy import PolicyContent, PoolContent
-from payout.rounds import DecisionContent, PostingContent, RoundContent
+from ledger.usage.entries import (
+    MembershipContent,
+    MethodContent,
+    RetractionContent,
+    UsageContent,
+    decode_positions,
+    encode_positions,
+)
+from payout.entries import CONTENTS, DecisionContent, PolicyContent, PoolContent, PostingContent, RoundContent
 from tests.support.entries import SAFE, contents, texts
 
 leaves = st.builds(

@@ -7,22 +7,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audit.replay import Verdict
-from ledger.journal import Purpose, Transfer
-from ledger.log.leaves import (
-    Content,
-    EncodedLeaf,
+from ledger.entries import (
     GrantContent,
     PaymentContent,
     ReleaseContent,
-    RetractionContent,
     RevenueContent,
-    UsageContent,
 )
+from ledger.journal import Purpose, Transfer
+from ledger.log.leaves import Content, EncodedLeaf
 from ledger.log.merkle import leaf_hash
 from ledger.registry import Collective
+from ledger.usage.entries import RetractionContent, UsageContent
 from ledger.usage.methods import ScoreRule
+from payout.entries import RoundContent
 from payout.policy import Policy
-from payout.rounds import RoundContent
 from payout.statement import parse_statement
 from tests.support.batches import Event
 from tests.support.entries import contents, values_of

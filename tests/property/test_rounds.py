@@ -6,12 +6,24 @@ from itertools import pairwise
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from ledger.journal import COMMONS, FEES, REVENUE, Purpose, fold
+from ledger.journal import (
+    COMMONS,
+    FEES,
+    REVENUE,
+    Purpose,
+    fold,
+)
 from ledger.registry import Collective, CollectiveStatus
 from ledger.usage.shares import AI_ONLY, HUMAN_AI
 from payout.apportionment import apportion
-from payout.policy import CommonsRule, Policy, Tempering, UnattributedRule
-from payout.rounds import Deficits, Distribution, RoundContent, distribute, posting_transfers
+from payout.entries import RoundContent, posting_transfers
+from payout.policy import (
+    CommonsRule,
+    Policy,
+    Tempering,
+    UnattributedRule,
+)
+from payout.rounds import Deficits, Distribution, distribute
 from payout.statement import deficits_of, parse_statement, render_statement, render_weights
 from payout.weights import UsageKey, UsageSum
 

@@ -1,13 +1,33 @@
 """Strategies for log entries: any content of any type, sensible or not."""
 
+from collections.abc import Callable, Hashable
 from typing import Any, Final
 
 from hypothesis import strategies as st
 
-from audit.pool_fold import CONTENTS
-from ledger.log.leaves import Content, ModeTotals, encode_positions
-from payout.policy import CommonsRule, Policy, Tempering, UnattributedRule
-from payout.rounds import FireTimes
+from ledger.errors import LedgerCorruptError
+from ledger.log.leaves import C, Content, T
+from ledger.usage.entries import ModeTotals, encode_positions
+from payout.entries import CONTENTS, FireTimes
+from payout.policy import (
+    CommonsRule,
+    Policy,
+    Tempering,
+    UnattributedRule,
+)
+
+
+class _Nothing:
+    """A log with nothing in it, as `Past` has it."""
+
+    def entry(self, kind: type[C], key: Hashable) -> C:
+        raise LedgerCorruptError(f"{kind.type} {key}", "there is nothing before it")
+
+    def parsed(self, digest: str, parse: Callable[[bytes], T]) -> T:  # noqa: ARG002
+        raise LedgerCorruptError(digest, "there is nothing before it")
+
+
+NOTHING_BEFORE: Final = _Nothing()
 
 SAFE: Final = 2**53 - 1
 """The last integer of which every reader of JSON gets the right one."""

@@ -7,14 +7,17 @@ from typing import Final
 from hypothesis import strategies as st
 
 from ledger.journal import COMMONS, collective_account, held_account
-from ledger.log.leaves import (
-    UsageContent,
-)
 from ledger.registry import Collective, CollectiveStatus
+from ledger.usage.entries import UsageContent
 from ledger.usage.methods import ScoreKind, ScoreOrder, ScoreRule
 from ledger.usage.shares import AI_ONLY, HUMAN_AI, NANO
-from payout.policy import CommonsRule, Policy, Tempering, UnattributedRule
-from payout.rounds import Decision
+from payout.entries import Decision
+from payout.policy import (
+    CommonsRule,
+    Policy,
+    Tempering,
+    UnattributedRule,
+)
 from tests.support.batches import Event, event_id
 from tests.support.pool_log import PoolLog
 

@@ -13,46 +13,57 @@ from functools import cache
 from hashlib import sha256
 from typing import Any, Final, TypeVar
 
-from audit.pool_fold import CONTENTS, Progress
+from audit.pool_fold import Progress
 from audit.replay import Verdict, replay_round
+from ledger.entries import (
+    GrantContent,
+    Movement,
+    PaymentContent,
+    ReleaseContent,
+    RevenueContent,
+)
 from ledger.errors import NotFoundError
-from ledger.journal import REVENUE, Movement, Transfer, movement_transfers, revenue_transfers
+from ledger.journal import (
+    REVENUE,
+    Transfer,
+)
 from ledger.log.leaves import (
     Content,
     EncodedLeaf,
-    GrantContent,
     Leaf,
-    MembershipContent,
-    MethodContent,
-    ModeTotals,
-    PaymentContent,
-    ReleaseContent,
-    RetractionContent,
-    RevenueContent,
-    UsageContent,
     decode,
     encode,
-    encode_positions,
 )
 from ledger.log.merkle import root
 from ledger.registry import Collective
+from ledger.usage.entries import (
+    MembershipContent,
+    MethodContent,
+    ModeTotals,
+    RetractionContent,
+    UsageContent,
+    encode_positions,
+)
 from ledger.usage.membership import parse_membership, render_membership
 from ledger.usage.methods import Method, ScoreRule, content_of, method_of
 from ledger.usage.shares import AI_ONLY, HUMAN_AI, NANO
-from payout.policy import Policy, PolicyContent, PoolContent
-from payout.rounds import (
+from payout.entries import (
+    CONTENTS,
     Decision,
     DecisionContent,
-    Deficits,
     FireTimes,
+    PolicyContent,
+    PoolContent,
     PostingContent,
     RoundContent,
-    distribute,
     posting_transfers,
 )
+from payout.policy import Policy
+from payout.rounds import Deficits, distribute
 from payout.statement import deficits_of, parse_statement, render_registry, render_statement, render_weights
 from payout.weights import UsageKey, UsageSum
 from tests.support.batches import Event, body_of
+from tests.support.entries import NOTHING_BEFORE
 from tests.support.scores import score_body, shares_by_hand
 
 START: Final = datetime(2026, 1, 1, tzinfo=UTC)
@@ -166,7 +177,7 @@ class PoolLog:
         content = RevenueContent(
             platform=platform, request_id=f"r-{self.size()}", amount_minor=amount_minor, currency="EUR", note=""
         )
-        return self.append(content, revenue_transfers(content))
+        return self.move(content)
 
     def payment(self, collective: str, amount_minor: int) -> int:
         content = PaymentContent(
@@ -191,8 +202,8 @@ class PoolLog:
             )
         )  # fmt: skip
 
-    def move(self, content: Movement) -> int:
-        return self.append(content, movement_transfers(content))
+    def move(self, content: RevenueContent | Movement) -> int:
+        return self.append(content, content.transfers(NOTHING_BEFORE))
 
     def usage(self, events: Sequence[Event], platform: str = "acme", method: str = "ngram") -> int:
         return self._usage(body_of(events), events, platform, method)
@@ -311,7 +322,7 @@ class PoolLog:
         content = self.placed(RoundContent)[-1][1]
         moved = posting_transfers(content, parse_statement(self.bodies[bytes.fromhex(content.statement_sha256)]))
         amount = sum(transfer.amount_minor for transfer in moved)
-        return self.append(PostingContent(round=content.number, transfers=len(moved), amount_minor=amount), moved)
+        return self.append(PostingContent(round=content.number, transfer_count=len(moved), amount_minor=amount), moved)
 
     # What it comes to, in plain integers.
 

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 from ledger.registry import Collective, CollectiveStatus
 from ledger.usage.shares import AI_ONLY, HUMAN_AI, NANO
+from payout.entries import Decision, FireTimes
 from payout.policy import CommonsRule, Policy, Tempering
-from payout.rounds import Decision, FireTimes
 from tests.support.batches import Event, event_id
 from tests.support.pool_log import PoolLog
 

@@ -1,6 +1,7 @@
 """Rounds that no log has: what an example needs of one."""
 
-from payout.rounds import Distribution, RoundContent
+from payout.entries import RoundContent
+from payout.rounds import Distribution
 
 
 def round_content_of(found: Distribution) -> RoundContent:

@@ -14,14 +14,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from ledger.log.leaves import UsageContent
 from ledger.log.merkle import inclusion_proof
 from ledger.log.proof_files import LogProof
 from ledger.registry import Collective, CollectiveStatus
+from ledger.usage.entries import UsageContent
 from ledger.usage.methods import ScoreKind, ScoreRule
 from ledger.usage.shares import AI_ONLY, HUMAN_AI, NANO
-from payout.policy import CommonsRule, Policy, Tempering, UnattributedRule
-from payout.rounds import Decision, FireTimes, RoundContent
+from payout.entries import Decision, FireTimes, RoundContent
+from payout.policy import (
+    CommonsRule,
+    Policy,
+    Tempering,
+    UnattributedRule,
+)
 from tests.support.batches import Event, event_id
 from tests.support.exports import KEY, PoolSource, bundle_of
 from tests.support.pool_log import PoolLog

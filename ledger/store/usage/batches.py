@@ -12,12 +12,13 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from ledger.errors import NotFoundError
-from ledger.log.leaves import UsageContent, decode, decode_positions
+from ledger.log.leaves import decode
 from ledger.store import tables as t
 from ledger.store.arrays import bytea_array, int4_array, int8_array, text_array, uuid_array
 from ledger.store.database import driver_connection
 from ledger.store.log import PoolRef
 from ledger.store.usage.claims import EventClaim, ascending
+from ledger.usage.entries import UsageContent, decode_positions
 from ledger.usage.methods import Method
 from ledger.usage.shares import Int64Array
 from ledger.usage.weights import BatchWeights, pack

@@ -11,7 +11,6 @@ import psycopg
 import sqlalchemy as sa
 
 from ledger.errors import IdentityReusedError, InvalidInputError, LostRaceError, NotFoundError
-from ledger.log.leaves import UsageContent, encode_positions
 from ledger.store import log, registry
 from ledger.store.database import Database, pipelined_to_commit
 from ledger.store.log import PoolRef
@@ -20,6 +19,7 @@ from ledger.store.usage.batches import BatchIdentity, NewBatch, NewWeights, Reco
 from ledger.store.usage.claims import BatchNumbers, EventClaim, EventsKnownError, copy_claims, is_known_event
 from ledger.store.usage.groups import Groups
 from ledger.store.usage.readings import Readings
+from ledger.usage.entries import UsageContent, encode_positions
 from ledger.usage.format import BatchColumns
 from ledger.usage.methods import Method
 from ledger.usage.reading import Reading

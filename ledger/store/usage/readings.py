@@ -5,9 +5,9 @@ from threading import Lock
 
 import sqlalchemy as sa
 
-from ledger.log.leaves import MembershipContent, UsageContent
 from ledger.store import log, memberships, registry
 from ledger.store.log import PoolRef
+from ledger.usage.entries import MembershipContent, UsageContent
 from ledger.usage.membership import ParsedMemberships
 from ledger.usage.methods import Method
 from ledger.usage.reading import Reading

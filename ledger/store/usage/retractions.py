@@ -11,7 +11,7 @@ import numpy as np
 import sqlalchemy as sa
 
 from ledger.errors import IdentityReusedError, InvalidInputError, Violation
-from ledger.log.leaves import RetractionContent, decode, decode_positions, encode_positions
+from ledger.log.leaves import decode
 from ledger.store import log, registry
 from ledger.store import tables as t
 from ledger.store.log import PoolRef
@@ -19,6 +19,7 @@ from ledger.store.usage import batches
 from ledger.store.usage.batches import NewWeights, RecordedBatch
 from ledger.store.usage.intake import UsageStore
 from ledger.store.usage.readings import Readings
+from ledger.usage.entries import RetractionContent, decode_positions, encode_positions
 from ledger.usage.methods import Method
 from ledger.usage.shares import AI_ONLY, HUMAN_AI, UsageBatch
 from ledger.usage.weights import BatchWeights, weigh

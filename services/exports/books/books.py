@@ -10,17 +10,22 @@ liability, and the fee is the operator's income.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Final, Protocol, TextIO
 
-from ledger.journal import COMMONS, FEES, REVENUE, Transfer
+from ledger.journal import (
+    COMMONS,
+    FEES,
+    REVENUE,
+    Transfer,
+)
 from ledger.log.leaves import EncodedLeaf, Leaf
 from ledger.money import decimal_text, minor_unit_exponent
 from moiety.errors import DataLossError
-from payout.policy import PoolContent
+from payout.entries import PoolContent
 from services.exports.errors import ExportFolderError
 from services.exports.past import Past
 from services.exports.source import PoolSource
@@ -164,7 +169,7 @@ def _title(source: PoolSource) -> Title:
     )  # fmt: skip
 
 
-def _transaction(title: Title, encoded: EncodedLeaf, leaf: Leaf[Any], transfers: list[Transfer]) -> Transaction:
+def _transaction(title: Title, encoded: EncodedLeaf, leaf: Leaf[Any], transfers: Sequence[Transfer]) -> Transaction:
     given: dict[str, int] = {}
     for transfer in transfers:
         given[transfer.from_account] = given.get(transfer.from_account, 0) - transfer.amount_minor

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from ledger.errors import LedgerCorruptError
-from ledger.log.leaves import UsageContent, decode_positions
+from ledger.usage.entries import UsageContent, decode_positions
 from ledger.usage.shares import UsageBatch
 from moiety.errors import DataLossError
 from services.exports.parquet.schema import MOMENT, SCHEMAS, SHARES

@@ -10,9 +10,8 @@ import pyarrow as pa
 from pydantic import BaseModel
 
 from ledger.errors import LedgerCorruptError
-from ledger.log.leaves import (
-    EncodedLeaf,
-    Leaf,
+from ledger.log.leaves import EncodedLeaf, Leaf
+from ledger.usage.entries import (
     MembershipContent,
     MethodContent,
     RetractionContent,
@@ -20,8 +19,7 @@ from ledger.log.leaves import (
     decode_positions,
 )
 from moiety.errors import DataLossError
-from payout.policy import PolicyContent, PoolContent
-from payout.rounds import DecisionContent, PostingContent, RoundContent
+from payout.entries import DecisionContent, PolicyContent, PoolContent, PostingContent, RoundContent
 from payout.statement import STATEMENT_COLUMNS, parse_registry
 from services.exports.errors import ExportValueError
 from services.exports.parquet.events import events_table

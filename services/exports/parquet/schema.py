@@ -162,7 +162,7 @@ TABLES: Final[Mapping[str, Mapping[str, pa.DataType]]] = {
         "leaf_index": LEAF,
         "time": MOMENT,
         "round": pa.int32(),
-        "transfers": pa.int32(),
+        "transfer_count": pa.int32(),
         "amount_minor": AMOUNT,
     },
     "allocations": {

@@ -302,7 +302,7 @@ class Fold:
             ]
         transfers.append(("revenue", "commons", int(last["commons_kept_minor"]), "COMMONS_FUND"))
         transfers = [moved for moved in transfers if moved[2]]
-        assert entry["transfers"] == len(transfers)
+        assert entry["transfer_count"] == len(transfers)
         assert int(entry["amount_minor"]) == sum(moved[2] for moved in transfers)
         self.move(entry["index"], transfers)
         self.state, self.posted_end, self.posted_number = "POSTED", last["end"], last["number"]

@@ -11,21 +11,26 @@ from audit.pool_fold import Progress
 from audit.replay import replay_round
 from ledger.errors import LedgerCorruptError
 from ledger.journal import Purpose, Transfer
-from ledger.log.leaves import (
-    EncodedLeaf,
-    Leaf,
+from ledger.log.leaves import EncodedLeaf, Leaf, encode
+from ledger.log.merkle import EMPTY_ROOT, leaf_hash
+from ledger.registry import Collective, CollectiveStatus
+from ledger.usage.entries import (
     MethodContent,
     ModeTotals,
     decode_positions,
-    encode,
     encode_positions,
 )
-from ledger.log.merkle import EMPTY_ROOT, leaf_hash
-from ledger.registry import Collective, CollectiveStatus
 from ledger.usage.methods import ScoreKind, ScoreRule
 from ledger.usage.shares import AI_ONLY, HUMAN_AI, NANO
-from payout.policy import CommonsRule, Policy, PolicyContent, PoolContent, Tempering
-from payout.rounds import Decision, DecisionContent, PostingContent, RoundContent
+from payout.entries import (
+    Decision,
+    DecisionContent,
+    PolicyContent,
+    PoolContent,
+    PostingContent,
+    RoundContent,
+)
+from payout.policy import CommonsRule, Policy, Tempering
 from payout.statement import parse_statement, render_registry, render_statement
 from tests.support.batches import Event, body_of, event_id
 from tests.support.pool_log import START, PoolLog
@@ -631,16 +636,16 @@ def test_a_second_posting_of_a_round_is_found(log: PoolLog) -> None:
 
 def test_a_posting_of_a_round_that_does_not_stand_before_it_is_found(log: PoolLog) -> None:
     for number in (0, 4, -1):
-        log.rewrite(LAST_REVENUE, PostingContent(round=number, transfers=0, amount_minor=0))
+        log.rewrite(LAST_REVENUE, PostingContent(round=number, transfer_count=0, amount_minor=0))
         assert place(log, ROUND_3) == (LAST_REVENUE, "round")
 
 
 @pytest.mark.parametrize("posting", [POSTING_1, POSTING_3])
 def test_a_posting_that_says_another_number_or_amount_is_found(log: PoolLog, posting: int) -> None:
     content = log.content(posting)
-    log.change(posting, transfers=content.transfers + 1)
-    assert place(log, ROUND_3) == (posting, "transfers")
-    log.change(posting, transfers=content.transfers, amount_minor=content.amount_minor - 1)
+    log.change(posting, transfer_count=content.transfer_count + 1)
+    assert place(log, ROUND_3) == (posting, "transfer_count")
+    log.change(posting, transfer_count=content.transfer_count, amount_minor=content.amount_minor - 1)
     assert place(log, ROUND_3) == (posting, "amount_minor")
 
 

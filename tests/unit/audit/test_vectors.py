@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 
 from audit.files import open_files
 from audit.findings import Step
-from audit.pool_fold import CONTENTS
 from audit.receipt import check_receipt
 from audit.static_log import StaticLog
-from ledger.log.leaves import UsageContent
 from ledger.log.merkle import root
 from ledger.log.note_keys import VerifierKey
+from ledger.usage.entries import UsageContent
 from payout.apportionment import apportion
+from payout.entries import CONTENTS
 from tests.support.exports import report_of
 from tests.support.independent import verifier
 from tests.vectors.make import FOLDER, ROOT_SIZES, write

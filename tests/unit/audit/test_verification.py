@@ -19,11 +19,11 @@ from audit.verification_fold import Means
 from ledger.errors import NotFoundError
 from ledger.files.layout import BALANCES, CHECKPOINT, JOURNAL, MAX_FILE_BYTES, body_path, digest_at
 from ledger.log.checkpoint import Checkpoint, sign_checkpoint
-from ledger.log.leaves import UsageContent, decode_positions, encode_positions
 from ledger.log.merkle import EMPTY_ROOT
 from ledger.log.note_keys import SigningKey
+from ledger.usage.entries import UsageContent, decode_positions, encode_positions
 from ledger.usage.shares import AI_ONLY
-from payout.rounds import Decision, RoundContent
+from payout.entries import Decision, RoundContent
 from payout.statement import parse_statement, render_statement
 from services.exports.tiles.bundles import write_bundle
 from tests.support.batches import Event, event_id
@@ -445,7 +445,7 @@ def test_a_posting_of_a_rejected_round_is_found(log: PoolLog, tmp_path: Path) ->
     assert (finding.step, finding.leaf_index, finding.figure) == (Step.POSTINGS, POSTING_3, "decision")
 
 
-@pytest.mark.parametrize("figure", ["transfers", "amount_minor"])
+@pytest.mark.parametrize("figure", ["transfer_count", "amount_minor"])
 def test_a_postings_figure_that_does_not_follow_is_found(log: PoolLog, figure: str, tmp_path: Path) -> None:
     log.change(POSTING_1, **{figure: getattr(log.content(POSTING_1), figure) + 1})
     finding = resigned(log, tmp_path)

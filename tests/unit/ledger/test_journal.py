@@ -2,6 +2,12 @@
 
 import pytest
 
+from ledger.entries import (
+    GrantContent,
+    PaymentContent,
+    ReleaseContent,
+    RevenueContent,
+)
 from ledger.errors import InvalidInputError
 from ledger.journal import (
     COMMONS,
@@ -12,13 +18,12 @@ from ledger.journal import (
     collective_account,
     fold,
     held_account,
-    movement_transfers,
     owner_of,
     paid_account,
     platform_account,
-    revenue_transfers,
 )
-from ledger.log.leaves import GrantContent, PaymentContent, ReleaseContent, RevenueContent
+from ledger.log.leaves import Content
+from tests.support.entries import NOTHING_BEFORE
 
 
 def test_accounts_have_the_names_of_design_section_4() -> None:
@@ -53,14 +58,18 @@ def test_nothing_less_than_nothing_and_to_itself_are_no_transfers(amount_minor: 
         Transfer(REVENUE, to_account, amount_minor, Purpose.FEE)
 
 
+def moved(content: Content) -> list[Transfer]:
+    return list(content.transfers(NOTHING_BEFORE))
+
+
 def test_revenue_moves_from_the_platform_into_the_pool() -> None:
     content = RevenueContent(platform="acme", request_id="r", amount_minor=500, currency="EUR", note="")
-    assert revenue_transfers(content) == [Transfer("platform/acme", "revenue", 500, Purpose.REVENUE)]
+    assert moved(content) == [Transfer("platform/acme", "revenue", 500, Purpose.REVENUE)]
 
 
 def test_a_payment_moves_from_payable_to_paid() -> None:
     content = PaymentContent(collective="eire", request_id="p", amount_minor=7, reference="", recorded_by="operators/o")
-    assert movement_transfers(content) == [Transfer("collective/eire", "paid/eire", 7, Purpose.PAYMENT)]
+    assert moved(content) == [Transfer("collective/eire", "paid/eire", 7, Purpose.PAYMENT)]
 
 
 @pytest.mark.parametrize(
@@ -73,12 +82,12 @@ def test_a_release_moves_from_held_to_payable_or_to_the_commons(
     content = ReleaseContent(
         collective="eire", request_id="p", amount_minor=7, to_commons=to_commons, reason="x", decided_by="operators/o"
     )
-    assert movement_transfers(content) == [Transfer("held/eire", target, 7, purpose)]
+    assert moved(content) == [Transfer("held/eire", target, 7, purpose)]
 
 
 def test_a_grant_moves_from_the_commons_to_payable() -> None:
     content = GrantContent(collective="eire", request_id="p", amount_minor=7, reason="x", decided_by="operators/o")
-    assert movement_transfers(content) == [Transfer("commons", "collective/eire", 7, Purpose.GRANT)]
+    assert moved(content) == [Transfer("commons", "collective/eire", 7, Purpose.GRANT)]
 
 
 def test_balances_after_transfers_are_those_of_the_accounts_that_they_touch() -> None:

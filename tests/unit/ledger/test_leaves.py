@@ -7,28 +7,44 @@ from typing import Any
 
 import pytest
 
-from audit.pool_fold import CONTENTS
+from ledger.entries import (
+    GrantContent,
+    PaymentContent,
+    ReleaseContent,
+    RevenueContent,
+)
 from ledger.errors import LedgerCorruptError
 from ledger.log.leaves import (
     MAX_ENTRY_BYTES,
     Content,
-    GrantContent,
     Leaf,
+    decode,
+    encode,
+)
+from ledger.usage.entries import (
     MembershipContent,
     MethodContent,
     ModeTotals,
-    PaymentContent,
-    ReleaseContent,
     RetractionContent,
-    RevenueContent,
     UsageContent,
-    decode,
     decode_positions,
-    encode,
     encode_positions,
 )
-from payout.policy import CommonsRule, Policy, PolicyContent, PoolContent, Tempering, UnattributedRule
-from payout.rounds import DecisionContent, FireTimes, PostingContent, RoundContent
+from payout.entries import (
+    CONTENTS,
+    DecisionContent,
+    FireTimes,
+    PolicyContent,
+    PoolContent,
+    PostingContent,
+    RoundContent,
+)
+from payout.policy import (
+    CommonsRule,
+    Policy,
+    Tempering,
+    UnattributedRule,
+)
 
 TIME = datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC)
 DIGEST = "0123456789abcdef" * 4
@@ -222,9 +238,9 @@ DECISION = (
     ),
 )
 POSTING = (
-    PostingContent(round=2, transfers=5, amount_minor=95),
+    PostingContent(round=2, transfer_count=5, amount_minor=95),
     (
-        '{"amount_minor":"95","index":7,"pool":"folk","round":2,"time":"2026-01-02T03:04:05.000006Z","transfers":5,'
+        '{"amount_minor":"95","index":7,"pool":"folk","round":2,"time":"2026-01-02T03:04:05.000006Z","transfer_count":5,'
         '"type":"posting.v1"}'
     ),
 )
@@ -392,7 +408,7 @@ def test_a_number_that_no_reader_of_json_can_trust_is_refused(number: str) -> No
 
 def test_the_last_safe_integer_is_taken() -> None:
     entry = POSTING[1].replace('"round":2', f'"round":{2**53 - 1}').encode()
-    assert decode(entry, CONTENTS).content == PostingContent(round=2**53 - 1, transfers=5, amount_minor=95)
+    assert decode(entry, CONTENTS).content == PostingContent(round=2**53 - 1, transfer_count=5, amount_minor=95)
 
 
 @pytest.mark.parametrize(

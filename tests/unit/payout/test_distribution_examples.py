@@ -18,8 +18,9 @@ from ledger.journal import REVENUE, fold
 from ledger.registry import Collective, CollectiveStatus
 from ledger.usage.shares import AI_ONLY, HUMAN_AI
 from payout.apportionment import apportion
+from payout.entries import posting_transfers
 from payout.policy import Policy
-from payout.rounds import Deficits, Distribution, distribute, posting_transfers
+from payout.rounds import Deficits, Distribution, distribute
 from payout.statement import deficits_of
 from payout.weights import UsageKey, UsageSum
 from tests.support.rounds import round_content_of

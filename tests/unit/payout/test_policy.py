@@ -6,7 +6,12 @@ import pytest
 from pydantic import ValidationError
 
 from ledger.errors import InvalidInputError
-from payout.policy import CommonsRule, Policy, Tempering, UnattributedRule
+from payout.policy import (
+    CommonsRule,
+    Policy,
+    Tempering,
+    UnattributedRule,
+)
 
 SOUND = Policy()
 LARGEST = 10**15

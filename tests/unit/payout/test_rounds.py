@@ -7,8 +7,14 @@ import pytest
 from ledger.journal import Purpose, Transfer
 from ledger.registry import Collective, CollectiveStatus
 from ledger.usage.shares import AI_ONLY, HUMAN_AI
-from payout.policy import CommonsRule, Policy, Tempering, UnattributedRule
-from payout.rounds import Deficits, Distribution, distribute, posting_transfers
+from payout.entries import posting_transfers
+from payout.policy import (
+    CommonsRule,
+    Policy,
+    Tempering,
+    UnattributedRule,
+)
+from payout.rounds import Deficits, Distribution, distribute
 from payout.statement import deficits_of
 from payout.weights import UsageKey, UsageSum
 from tests.support.rounds import round_content_of

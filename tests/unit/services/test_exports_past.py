@@ -8,18 +8,17 @@ from typing import Any
 
 import pytest
 
-from ledger.log.leaves import (
-    Content,
-    Leaf,
+from ledger.entries import RevenueContent
+from ledger.log.leaves import Content, Leaf
+from ledger.usage.entries import (
     MethodContent,
     ModeTotals,
-    RevenueContent,
     UsageContent,
     encode_positions,
 )
 from ledger.usage.shares import parse_batch
 from moiety.errors import DataLossError
-from payout.rounds import PostingContent
+from payout.entries import PostingContent
 from services.exports.parquet.events import events_table
 from services.exports.past import Past
 from tests.support.batches import body_of, some_events
@@ -77,13 +76,13 @@ def test_a_body_that_is_no_batch_is_named() -> None:
 
 
 def test_a_posting_of_a_round_that_is_not_there_is_named() -> None:
-    posting = leaf(7, PostingContent(round=3, transfers=0, amount_minor=0))
-    with pytest.raises(DataLossError, match="leaf 7 posts round 3, which does not stand before it"):
+    posting = leaf(7, PostingContent(round=3, transfer_count=0, amount_minor=0))
+    with pytest.raises(DataLossError, match=r"leaf 7: round\.v1 3: does not stand before the entry that names it"):
         past_of().transfers(posting)
 
 
 def test_what_moves_nothing_has_no_transfers() -> None:
-    assert past_of().transfers(leaf(1, METHOD)) == []
+    assert past_of().transfers(leaf(1, METHOD)) == ()
     content = RevenueContent(platform="acme", request_id="r", amount_minor=5, currency="EUR", note="")
     (moved,) = past_of().transfers(leaf(2, content))
     assert (moved.from_account, moved.to_account, moved.amount_minor) == ("platform/acme", "revenue", 5)

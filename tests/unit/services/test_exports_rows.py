@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ledger.log.leaves import Leaf, encode
-from payout.rounds import RoundContent
+from payout.entries import RoundContent
 from services.exports.errors import ExportValueError
 from services.exports.parquet.rows import LeafRows
 from services.exports.past import Past

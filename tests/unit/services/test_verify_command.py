@@ -14,10 +14,10 @@ import pytest
 from audit.findings import Step
 from audit.receipt import check_receipt
 from ledger.log.checkpoint import Checkpoint, sign_checkpoint
-from ledger.log.leaves import UsageContent
 from ledger.log.merkle import inclusion_proof
 from ledger.log.note_keys import SigningKey
 from ledger.log.proof_files import LogProof
+from ledger.usage.entries import UsageContent
 from services.cli.app import main
 from services.exports.tiles.bundles import write_bundle
 from tests.support.exports import KEY, ORIGIN, PoolSource, bundle_of

@@ -1,0 +1,109 @@
+"""What a pool's log says about money that is not a round's: paid in, paid out, released, granted."""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from ledger.journal import (
+    COMMONS,
+    REVENUE,
+    Purpose,
+    Transfer,
+    collective_account,
+    held_account,
+    paid_account,
+    platform_account,
+)
+from ledger.log.leaves import Content, DecimalInt, Past
+
+
+class RevenueContent(Content):
+    """A platform put money into the pool."""
+
+    type: ClassVar[str] = "revenue.v1"
+
+    platform: str
+    request_id: str
+    amount_minor: DecimalInt
+    currency: str
+    note: str
+
+    @property
+    def actor(self) -> str:
+        """The platform."""
+        return f"platforms/{self.platform}"
+
+    def transfers(self, past: Past) -> Sequence[Transfer]:
+        """From the platform into the pool's revenue."""
+        return (Transfer(platform_account(self.platform), REVENUE, self.amount_minor, Purpose.REVENUE),)
+
+
+class ReleaseContent(Content):
+    """What was held for a collective was released to it, or returned to the commons fund, by an operator's decision."""
+
+    type: ClassVar[str] = "release.v1"
+
+    collective: str
+    request_id: str
+    amount_minor: DecimalInt
+    to_commons: bool
+    reason: str
+    decided_by: str
+
+    @property
+    def actor(self) -> str:
+        """The operator who decided it."""
+        return self.decided_by
+
+    def transfers(self, past: Past) -> Sequence[Transfer]:
+        """From what is held to the collective, or to the commons fund."""
+        held = held_account(self.collective)
+        if self.to_commons:
+            return (Transfer(held, COMMONS, self.amount_minor, Purpose.RETURN),)
+        return (Transfer(held, collective_account(self.collective), self.amount_minor, Purpose.RELEASE),)
+
+
+class GrantContent(Content):
+    """A collective was granted an amount from the commons fund, by an operator's decision."""
+
+    type: ClassVar[str] = "grant.v1"
+
+    collective: str
+    request_id: str
+    amount_minor: DecimalInt
+    reason: str
+    decided_by: str
+
+    @property
+    def actor(self) -> str:
+        """The operator who decided it."""
+        return self.decided_by
+
+    def transfers(self, past: Past) -> Sequence[Transfer]:
+        """From the commons fund to the collective."""
+        return (Transfer(COMMONS, collective_account(self.collective), self.amount_minor, Purpose.GRANT),)
+
+
+class PaymentContent(Content):
+    """A collective was paid outside the system."""
+
+    type: ClassVar[str] = "payment.v1"
+
+    collective: str
+    request_id: str
+    amount_minor: DecimalInt
+    reference: str
+    recorded_by: str
+
+    @property
+    def actor(self) -> str:
+        """The operator who recorded it."""
+        return self.recorded_by
+
+    def transfers(self, past: Past) -> Sequence[Transfer]:
+        """From what the collective is owed to what it was paid."""
+        owed, paid = collective_account(self.collective), paid_account(self.collective)
+        return (Transfer(owed, paid, self.amount_minor, Purpose.PAYMENT),)
+
+
+Movement = PaymentContent | ReleaseContent | GrantContent
+"""What an operator moves by hand."""

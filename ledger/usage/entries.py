@@ -1,0 +1,135 @@
+"""What a pool's log says about usage: methods, memberships, batches, and events taken back."""
+
+import base64
+from collections.abc import Hashable
+from typing import ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from ledger.errors import LedgerCorruptError
+from ledger.log.leaves import (
+    Content,
+    DecimalInt,
+    Sha256Hex,
+    is_empty,
+    is_none,
+)
+
+
+class MethodContent(Content):
+    """A method was declared, or its next version. One without `score_kind` is of shares, and has no field after it."""
+
+    type: ClassVar[str] = "method.v1"
+
+    method: str
+    version: int
+    display_name: str
+    confidence_ppm: int
+    evidence_uri: str
+    covers: str = Field(default="", exclude_if=is_empty)
+    score_kind: str | None = Field(default=None, exclude_if=is_none)
+    score_order: str | None = Field(default=None, exclude_if=is_none)
+    coverage_nano: int | None = Field(default=None, exclude_if=is_none)
+    membership: str = Field(default="", exclude_if=is_empty)
+
+    @property
+    def key(self) -> Hashable:
+        """Its name and version."""
+        return self.method, self.version
+
+
+class MembershipContent(Content):
+    """Which collective each source belongs to, in a body (`ledger.usage.membership`); or its next version."""
+
+    type: ClassVar[str] = "membership.v1"
+
+    membership: str
+    version: int
+    body_sha256: Sha256Hex
+    body_bytes: int
+    sources: int
+    collectives: int
+
+    @property
+    def key(self) -> Hashable:
+        """Its name and version."""
+        return self.membership, self.version
+
+
+class ModeTotals(BaseModel):
+    """A batch's accepted events of one mode: how many, and their weights in nano-units."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+    events: int
+    attributed: DecimalInt
+    unattributed: DecimalInt
+
+
+class UsageContent(Content):
+    """A platform's batch was accepted. The body is exactly the bytes that it sent; this is what was made of it."""
+
+    type: ClassVar[str] = "usage.v1"
+
+    platform: str
+    batch_id: str
+    body_sha256: Sha256Hex
+    body_bytes: int
+    method: str
+    method_version: int
+    membership: str = Field(default="", exclude_if=is_empty)
+    """The method's; this and its version only where the body holds scores of its sources."""
+    membership_version: int | None = Field(default=None, exclude_if=is_none)
+    accepted: int
+    duplicates: str
+    """Positions left out: `encode_positions`."""
+    ai_only: ModeTotals
+    human_ai: ModeTotals
+
+    @property
+    def actor(self) -> str:
+        """The platform."""
+        return f"platforms/{self.platform}"
+
+
+class RetractionContent(Content):
+    """A platform took back events of one of its batches. Their weight is subtracted in the round that this falls in."""
+
+    type: ClassVar[str] = "retraction.v1"
+
+    platform: str
+    request_id: str
+    batch_leaf: int
+    positions: str
+    """Which events of the batch: `encode_positions`."""
+    reason: str
+    ai_only: ModeTotals
+    human_ai: ModeTotals
+
+    @property
+    def actor(self) -> str:
+        """The platform."""
+        return f"platforms/{self.platform}"
+
+
+def encode_positions(positions: list[int]) -> str:
+    """Positions in a batch as a base64 bitmap: position p is bit p % 8 (least significant first) of byte p // 8.
+
+    The bitmap ends with the last set bit's byte, so none is the empty string, and 65,536 take 11 kB at the most.
+    """
+    bitmap = bytearray((max(positions) // 8 + 1) if positions else 0)
+    for position in positions:
+        bitmap[position // 8] |= 1 << position % 8
+    return base64.b64encode(bitmap).decode()
+
+
+def decode_positions(text: str) -> list[int]:
+    """The positions of `encode_positions`, ascending. Raises LedgerCorruptError for anything else's output."""
+    try:
+        bitmap = base64.b64decode(text, validate=True)
+    except ValueError:
+        raise LedgerCorruptError("duplicates", "not base64") from None
+    positions = [8 * place + bit for place, byte in enumerate(bitmap) for bit in range(8) if byte >> bit & 1]
+    if encode_positions(positions) != text:
+        raise LedgerCorruptError("duplicates", "not a canonical bitmap")
+    return positions

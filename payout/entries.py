@@ -1,0 +1,163 @@
+"""What a pool's log says about distribution: its terms, rounds, decisions and postings; and every kind of entry."""
+
+from collections.abc import Hashable, Sequence
+from enum import StrEnum
+from typing import ClassVar, Final
+
+from pydantic import BaseModel, ConfigDict
+
+from ledger.entries import GrantContent, PaymentContent, ReleaseContent, RevenueContent
+from ledger.journal import (
+    COMMONS,
+    FEES,
+    REVENUE,
+    Purpose,
+    Transfer,
+    collective_account,
+    held_account,
+)
+from ledger.log.leaves import (
+    Content,
+    DecimalInt,
+    Past,
+    Sha256Hex,
+)
+from ledger.registry import CollectiveStatus
+from ledger.usage.entries import MembershipContent, MethodContent, RetractionContent, UsageContent
+from payout.policy import Policy
+from payout.rounds import Line
+from payout.statement import parse_statement
+
+
+class PoolContent(Content):
+    """A pool was opened, with its first policy: the first leaf of its log."""
+
+    type: ClassVar[str] = "pool.v1"
+
+    display_name: str
+    currency: str
+    policy: Policy
+
+
+class PolicyContent(Content):
+    """A pool's next policy was logged. It is in force in the rounds that start after it."""
+
+    type: ClassVar[str] = "policy.v1"
+
+    version: int
+    policy: Policy
+
+
+class FireTimes(BaseModel):
+    """The scheduled times that a round answers, in RFC 3339."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+    first: str
+    last: str
+    count: int
+
+
+class RoundContent(Content):
+    """A round was calculated. Everything that it follows from is named by hash or by place in the log."""
+
+    type: ClassVar[str] = "round.v1"
+
+    number: int
+    previous: int
+    start: int
+    end: int
+    root: Sha256Hex
+    policy_leaf: int
+    policy_version: int
+    registry_sha256: Sha256Hex
+    statement_sha256: Sha256Hex
+    weights_sha256: Sha256Hex
+    events: int
+    retracted: int
+    weight: DecimalInt
+    weight_unattributed: DecimalInt
+    deficit_unattributed: DecimalInt
+    pot_minor: DecimalInt
+    fee_minor: DecimalInt
+    attributed_minor: DecimalInt
+    commons_minor: DecimalInt
+    commons_kept_minor: DecimalInt
+    carried_minor: DecimalInt
+    calculated_by: str
+    request_id: str
+    fire_times: FireTimes | None
+
+    @property
+    def key(self) -> Hashable:
+        """Its number."""
+        return self.number
+
+    @property
+    def actor(self) -> str:
+        """Who asked for it."""
+        return self.calculated_by
+
+
+class Decision(StrEnum):
+    """What people, or the policy, said of a round."""
+
+    APPROVED = "APPROVED"
+    REJECTED = "REJECTED"
+
+
+class DecisionContent(Content):
+    """A round was approved or rejected."""
+
+    type: ClassVar[str] = "decision.v1"
+
+    round: int
+    decision: str
+    decided_by: str
+    reason: str
+
+    @property
+    def actor(self) -> str:
+        """Who decided it."""
+        return self.decided_by
+
+
+class PostingContent(Content):
+    """A round's transfers were written; they follow from its statement."""
+
+    type: ClassVar[str] = "posting.v1"
+
+    round: int
+    transfer_count: int
+    amount_minor: DecimalInt
+
+    def transfers(self, past: Past) -> Sequence[Transfer]:
+        """What its round's statement gives to whom."""
+        content = past.entry(RoundContent, self.round)
+        return posting_transfers(content, past.parsed(content.statement_sha256, parse_statement))
+
+
+def posting_transfers(content: RoundContent, lines: Sequence[Line]) -> list[Transfer]:
+    """What posting a round moves: the fee, each collective's two parts in the statement's order, the fund's part."""
+    transfers: list[Transfer] = []
+
+    def move(to_account: str, amount_minor: int, purpose: Purpose) -> None:
+        if amount_minor:
+            transfers.append(Transfer(REVENUE, to_account, amount_minor, purpose))
+
+    move(FEES, content.fee_minor, Purpose.FEE)
+    for line in lines:
+        suspended = line.status is CollectiveStatus.SUSPENDED
+        account = (held_account if suspended else collective_account)(line.collective)
+        move(account, line.attributed_minor, Purpose.ATTRIBUTED)
+        move(account, line.commons_minor, Purpose.COMMONS)
+    move(COMMONS, content.commons_kept_minor, Purpose.COMMONS_FUND)
+    return transfers
+
+
+_KINDS: Final[tuple[type[Content], ...]] = (
+    PoolContent, PolicyContent, MethodContent, MembershipContent, UsageContent, RetractionContent, RevenueContent,
+    RoundContent, DecisionContent, PostingContent, PaymentContent, ReleaseContent, GrantContent,
+)  # fmt: skip
+CONTENTS: Final[dict[str, type[Content]]] = {kind.type: kind for kind in _KINDS}
+"""Every type of entry that a pool's log may hold."""
