@@ -5,7 +5,6 @@ Nothing here knows where the log lies: a `LogReader` hands it over, and `audit.p
 
 from collections.abc import Generator
 from dataclasses import dataclass
-from hashlib import sha256
 from typing import Any
 
 from audit.divergence import DivergedError, Divergence, LogReader, checked_body, require, require_same
@@ -14,14 +13,13 @@ from ledger.errors import LedgerCorruptError
 from ledger.journal import REVENUE
 from ledger.log.leaves import Leaf
 from ledger.work import Submit, at_once
+from payout.calculation import Asked, Calculation, RoundInputs, calculate
 from payout.entries import Decision, DecisionContent, RoundContent
 from payout.policy import Policy, policy_in_force
-from payout.rounds import Distribution, distribute
+from payout.rounds import Distribution
 from payout.statement import (
     STATEMENT_COLUMNS,
     parse_registry,
-    render_statement,
-    render_weights,
 )
 
 
@@ -77,14 +75,9 @@ def replay_round(
 
 
 def check_round(log: LogReader, state: PoolFold, leaf: Leaf[Any]) -> tuple[Distribution, Policy]:
-    """Hold the round's entry and statement against a new distribution of what was folded."""
+    """Hold the round's entry and statement against a new calculation from what was folded."""
     content: RoundContent = leaf.content
-    require_same(leaf.index, "start", content.start, state.posted_end)
-    require_same(leaf.index, "previous", content.previous, state.posted_number)
-    require_same(leaf.index, "root", content.root, state.frontier.root().hex())
     policy_leaf, version, policy = policy_in_force(state.policies, content.start)
-    require_same(leaf.index, "policy_leaf", content.policy_leaf, policy_leaf)
-    require_same(leaf.index, "policy_version", content.policy_version, version)
     snapshot = checked_body(log, leaf.index, "registry_sha256", content.registry_sha256)
     try:
         collectives = parse_registry(snapshot)
@@ -93,25 +86,41 @@ def check_round(log: LogReader, state: PoolFold, leaf: Leaf[Any]) -> tuple[Distr
     usage = state.weights.totals({number: name for name, number in state.numbers.items()})
     absent = {name for total in usage.values() for name in total.attributed} - {c.name for c in collectives}
     require_same(leaf.index, "registry", "[]", str(sorted(absent)))
-    distribution = distribute(
-        policy, state.balances.get(REVENUE, 0), usage, state.confidence_ppm, collectives, state.deficits
+    calculation = calculate(
+        RoundInputs(
+            number=len(state.rounds) + 1,
+            previous=state.posted_number,
+            start=state.posted_end,
+            end=content.end,
+            root=state.frontier.root(),
+            policy_leaf=policy_leaf,
+            policy_version=version,
+            policy=policy,
+            pot_minor=state.balances.get(REVENUE, 0),
+            usage=usage,
+            confidence_ppm=state.confidence_ppm,
+            collectives=collectives,
+            deficits=state.deficits,
+            asked=Asked(content.calculated_by, content.request_id, content.fire_times),
+        )
     )
-    _check_statement(log, leaf.index, content, distribution)
-    state.know_statement(content, distribution.lines)
-    weights = sha256(render_weights(usage)).hexdigest()
-    require_same(leaf.index, "weights_sha256", content.weights_sha256, weights)
-    for figure in (
-        "events", "retracted", "weight", "weight_unattributed", "deficit_unattributed", "pot_minor", "fee_minor",
-        "attributed_minor", "commons_minor", "commons_kept_minor", "carried_minor",
-    ):  # fmt: skip
-        require_same(leaf.index, figure, getattr(content, figure), getattr(distribution, figure))
-    return distribution, policy
+    _check_content(log, leaf.index, content, calculation)
+    state.know_statement(content, calculation.distribution.lines)
+    return calculation.distribution, policy
 
 
-def _check_statement(log: LogReader, leaf_index: int, content: RoundContent, distribution: Distribution) -> None:
+def _check_content(log: LogReader, leaf_index: int, content: RoundContent, calculation: Calculation) -> None:
+    """Compare field by field, in the order of the entry."""
+    for figure in RoundContent.model_fields:
+        if figure == "statement_sha256":
+            _check_statement(log, leaf_index, content, calculation.statement)
+        else:
+            require_same(leaf_index, figure, getattr(content, figure), getattr(calculation.content, figure))
+
+
+def _check_statement(log: LogReader, leaf_index: int, content: RoundContent, replayed: bytes) -> None:
     """Compare byte for byte; where that fails, name the first line and figure."""
     logged = checked_body(log, leaf_index, "statement_sha256", content.statement_sha256)
-    replayed = render_statement(distribution.lines)
     if logged == replayed:
         return
     logged_lines, replayed_lines = logged.decode(errors="replace").split("\n"), replayed.decode().split("\n")

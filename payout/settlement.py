@@ -16,6 +16,7 @@ from ledger.registry import require_text
 from ledger.store import journal, log
 from ledger.store.database import Database
 from ledger.store.log import PoolRef
+from payout.calculation import Asked, Calculation
 from payout.entries import (
     Decision,
     DecisionContent,
@@ -28,7 +29,7 @@ from payout.policy import Policy
 from payout.schedule import due_fire_times
 from payout.statement import parse_statement
 from payout.store import pools, rounds
-from payout.store.calculation import Asked, Calculation, next_round, past_round
+from payout.store.calculation import next_round, past_round
 from payout.store.rounds import RoundRecord, RoundState
 
 SCHEDULER: Final = "scheduler"

@@ -1,0 +1,101 @@
+"""Calculating a round: from everything that it follows from to the entry that says so, with its bodies.
+
+The same function makes a round and checks one: whoever has the inputs can say what the entry must be, field by field.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+
+from ledger.registry import Collective
+from payout.entries import FireTimes, RoundContent
+from payout.policy import Policy
+from payout.rounds import Deficits, Distribution, distribute
+from payout.statement import render_registry, render_statement, render_weights
+from payout.weights import UsageKey, UsageSum
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Who asked for a round, and why now; empty for a preview."""
+
+    calculated_by: str = ""
+    request_id: str = ""
+    fire_times: FireTimes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Calculation:
+    """A round as it would be logged, with the bodies that it commits to."""
+
+    content: RoundContent
+    policy: Policy
+    distribution: Distribution
+    statement: bytes
+    weights: bytes
+    registry: bytes
+
+    def bodies(self) -> tuple[bytes, ...]:
+        """What the entry names by hash."""
+        return self.statement, self.weights, self.registry
+
+
+@dataclass(frozen=True, slots=True)
+class RoundInputs:
+    """Everything that a round follows from."""
+
+    number: int
+    previous: int
+    start: int
+    end: int
+    root: bytes
+    policy_leaf: int
+    policy_version: int
+    policy: Policy
+    pot_minor: int
+    usage: Mapping[UsageKey, UsageSum]
+    confidence_ppm: Mapping[tuple[str, int], int]
+    collectives: Sequence[Collective]
+    deficits: Deficits
+    asked: Asked = field(default_factory=Asked)
+
+
+def calculate(inputs: RoundInputs) -> Calculation:
+    """The round that follows from its inputs."""
+    distribution = distribute(
+        inputs.policy,
+        inputs.pot_minor,
+        inputs.usage,
+        inputs.confidence_ppm,
+        inputs.collectives,
+        inputs.deficits,
+    )
+    statement, weights = render_statement(distribution.lines), render_weights(inputs.usage)
+    snapshot = render_registry(inputs.collectives)
+    content = round_content(inputs, distribution, statement=statement, weights=weights, registry=snapshot)
+    return Calculation(content, inputs.policy, distribution, statement, weights, snapshot)
+
+
+def round_content(
+    inputs: RoundInputs, distribution: Distribution, *, statement: bytes, weights: bytes, registry: bytes
+) -> RoundContent:
+    """The entry of a round: its inputs by hash or place in the log, and the figures of its distribution."""
+    figures = {
+        name: getattr(distribution, name) for name in RoundContent.model_fields if name in Distribution.__slots__
+    }
+    return RoundContent(
+        number=inputs.number,
+        previous=inputs.previous,
+        start=inputs.start,
+        end=inputs.end,
+        root=inputs.root.hex(),
+        policy_leaf=inputs.policy_leaf,
+        policy_version=inputs.policy_version,
+        registry_sha256=sha256(registry).hexdigest(),
+        statement_sha256=sha256(statement).hexdigest(),
+        weights_sha256=sha256(weights).hexdigest(),
+        calculated_by=inputs.asked.calculated_by,
+        request_id=inputs.asked.request_id,
+        fire_times=inputs.asked.fire_times,
+        **figures,
+    )
