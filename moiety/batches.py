@@ -100,7 +100,7 @@ def record_batches(table: ArrowTable, *, events_per_batch: int = EVENTS_PER_BATC
     if not 1 <= events_per_batch <= EVENTS_PER_BATCH_MAX:
         raise ValueError(f"events_per_batch must be 1 to {EVENTS_PER_BATCH_MAX}, is {events_per_batch}")
     reader = _reader(table)
-    schema = SCORE_SCHEMA if {"sources", "scores"} & set(reader.schema.names) else USAGE_SCHEMA
+    schema = SCORE_SCHEMA if {"sources", "scores"} & set(_names(reader.schema)) else USAGE_SCHEMA
     _require_columns(reader.schema, schema)
     return _converted(reader, schema, events_per_batch)
 
@@ -154,7 +154,10 @@ def _require_columns(schema: pa.Schema, wanted: pa.Schema) -> None:
 
 
 def _names(schema: pa.Schema) -> list[str]:
-    return [name for name in schema.names if not _PANDAS_INDEX.fullmatch(name)]
+    try:
+        return [name for name in schema.names if not _PANDAS_INDEX.fullmatch(name)]
+    except UnicodeDecodeError:
+        raise InvalidUsageError("table", None, "has a column whose name is not UTF-8") from None
 
 
 def _converted(reader: pa.RecordBatchReader, schema: pa.Schema, events_per_batch: int) -> Iterator[pa.RecordBatch]:
@@ -180,6 +183,7 @@ def _slices(reader: pa.RecordBatchReader, rows: int) -> Iterator[pa.Table]:
     held: list[pa.RecordBatch] = []
     held_rows = 0
     for batch in reader:
+        _validate(batch)
         start = 0
         while start < batch.num_rows:
             part = batch.slice(start, rows - held_rows)
@@ -191,6 +195,15 @@ def _slices(reader: pa.RecordBatchReader, rows: int) -> Iterator[pa.Table]:
                 held, held_rows = [], 0
     if held:
         yield pa.Table.from_batches(held)
+
+
+def _validate(batch: pa.RecordBatch) -> None:
+    """Check what a batch says of itself, which Arrow believes: an offset out of bounds ends the process."""
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        try:
+            column.validate(full=True)
+        except pa.ArrowException as error:
+            raise InvalidUsageError(name, None, f"is damaged: {error}") from None
 
 
 def _record_batch(table: pa.Table, schema: pa.Schema, first_position: int) -> pa.RecordBatch:

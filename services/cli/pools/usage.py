@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, BinaryIO
 
 import typer
 
@@ -19,6 +20,7 @@ from services.cli.base.output import counted, details, table
 
 app = typer.Typer(help="Usage of generated works.", no_args_is_help=True)
 
+_STANDARD_INPUT = Path("-")
 _PANEL = "Content Telemetry"
 
 _EVENT = "its UUID or ID@TIME: the id in your file and its occurred_at"
@@ -34,7 +36,8 @@ def submit(
     file: Annotated[
         Path,
         typer.Argument(
-            metavar="FILE", help="Arrow, Parquet, CSV or NDJSON; its name says which. With --telemetry: JSON or NDJSON."
+            metavar="FILE",
+            help="Arrow, Parquet, CSV, NDJSON or JSON; text may be compressed (gz, bz2, zst). - is standard input.",
         ),
     ],
     method: Annotated[str, typer.Option(metavar="METHOD", help="The id of the method that computed the shares.")],
@@ -77,11 +80,11 @@ def submit(
     for name, value in (("domains", domains), ("by", by)):
         if value is not None:
             raise InputError.of(name, "needs --telemetry")
-    total = count_events(file)
+    total = count_events(file) if file.is_file() else None  # of a pipe, looking would take the beginning away
     with session.output.progress(file.name, total, "events") as bar:
         receipts = session.client.submit_usage(
             pool,
-            read_usage(file),
+            read_usage(_input(file)),
             method,
             events_per_batch=events_per_batch,
             batch_id=batch_id,
@@ -108,7 +111,7 @@ def _submit_telemetry(
     with session.output.progress(file.name, None, "turns") as bar:
         submitted = session.client.submit_telemetry(
             pool,
-            file,
+            _input(file),
             method,
             by=basis,
             domains=telemetry.read_domains(domains) if domains else None,
@@ -227,6 +230,11 @@ def _event_id(text: str) -> str:
         return str(event_id_of(own_id, datetime.fromisoformat(time)))
     except ValueError as error:
         raise InputError.of("event", f"{text!r} is no ID@TIME: {error}") from None
+
+
+def _input(file: Path) -> Path | BinaryIO:
+    """The file that is named, or standard input for `-`."""
+    return sys.stdin.buffer if file == _STANDARD_INPUT else file
 
 
 def _receipts_document(receipts: list[Receipt]) -> dict[str, Any]:

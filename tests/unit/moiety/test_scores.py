@@ -149,7 +149,7 @@ def test_a_cell_of_a_csv_file_that_is_no_list_of_numbers_is_named(tmp_path: Path
     path.write_text(path.read_text().replace("0.25", "a quarter"))
     with pytest.raises(InvalidUsageError) as caught:
         list(usage_batches(read_usage(path)))
-    assert str(caught.value).startswith("events[0].scores: must be numbers separated by ;, is 'a quarter")
+    assert str(caught.value).startswith("events[0].scores: must be numbers, is 'a quarter")
 
 
 # Memberships.

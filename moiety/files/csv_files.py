@@ -1,0 +1,166 @@
+"""Reading usage from CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from moiety.errors import InvalidUsageError, UsageFileError
+from moiety.files.cells import (
+    EXPECTED,
+    INTEGERS,
+    LIST_SEPARATOR,
+    MODES,
+    NUMBER_PATTERN,
+    ROW_BYTES_MAX,
+    TYPES,
+    WHOLE_PATTERN,
+    shown,
+    whole_of,
+)
+
+_ROWS_PER_PIECE: Final = 10_000
+_PIECE_CHARACTERS: Final = 8 << 20
+"""Rows are counted and measured: a piece ends with the first row that makes it larger than this."""
+
+
+class CsvUsage:
+    """A CSV file of usage: its columns, and its rows as they are read.
+
+    Raises:
+        UsageFileError: the file has no header, or one that is not UTF-8.
+    """
+
+    def __init__(self, path: Path, stream: BinaryIO) -> None:
+        self._path = path
+        csv.field_size_limit(max(csv.field_size_limit(), ROW_BYTES_MAX))  # one for the process; the default is 128 KiB
+        text = io.TextIOWrapper(stream, "utf-8-sig", errors="surrogateescape", newline="")
+        self._lines = _Lines(path, text)
+        self._reader = csv.reader(self._lines, strict=True)
+        self._names = self._header()
+        self.schema = pa.schema([pa.field(name, TYPES.get(name, pa.utf8())) for name in self._names])
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        position = 0
+        while rows := self._piece(position):
+            columns = zip(self.schema, zip(*rows, strict=True), strict=True)
+            arrays = [_column(field, cells, position) for field, cells in columns]
+            yield pa.RecordBatch.from_arrays(arrays, schema=self.schema)
+            position += len(rows)
+
+    def _header(self) -> list[str]:
+        names = self._next_row("the header")
+        if names is None:
+            raise UsageFileError(self._path, "is empty; its first line must name the columns")
+        if any(not _is_unicode(name) for name in names):
+            raise UsageFileError(self._path, "its header is not UTF-8")
+        return names
+
+    def _piece(self, first_position: int) -> list[list[str]]:
+        rows: list[list[str]] = []
+        size = 0
+        while len(rows) < _ROWS_PER_PIECE and size < _PIECE_CHARACTERS:
+            where = f"row {first_position + len(rows) + 1:,}"
+            row = self._next_row(where)
+            if row is None:
+                break
+            if len(row) != len(self._names):
+                reason = f"{where} (line {self._reader.line_num:,}) has {len(row)} cells, not {len(self._names)}"
+                raise UsageFileError(self._path, reason)
+            size += self._lines.taken
+            rows.append(row)
+        return rows
+
+    def _next_row(self, where: str) -> list[str] | None:
+        """The next row that is not blank; None at the end."""
+        self._lines.taken = 0
+        try:
+            return next((row for row in self._reader if row), None)
+        except csv.Error as error:
+            raise UsageFileError(self._path, f"{where} (line {self._reader.line_num:,}) is not CSV: {error}") from None
+
+
+class _Lines:
+    """The lines of a text, each with its end. `taken` is how many characters were given since it was set to 0."""
+
+    def __init__(self, path: Path, text: io.TextIOWrapper) -> None:
+        self._path = path
+        self._text = text
+        self.taken = 0
+
+    def __iter__(self) -> Iterator[str]:
+        while line := self._text.readline(ROW_BYTES_MAX):
+            self.taken += len(line)
+            if self.taken >= ROW_BYTES_MAX:
+                raise UsageFileError(self._path, f"holds a row of more than {ROW_BYTES_MAX:,} bytes")
+            yield line
+
+
+def _column(field: pa.Field, cells: Sequence[str], first_position: int) -> pa.Array:
+    """A column of cells as its type. An empty cell is null, or an empty list."""
+    column = _texts(field.name, cells, first_position)
+    if field.name == "mode":
+        return _modes(column, first_position)
+    if pa.types.is_string(field.type):
+        return column
+    if not pa.types.is_list(field.type):
+        return _numbers(column, field, lambda at: first_position + at)
+    lists = pc.split_pattern(column, LIST_SEPARATOR)
+    elements = lists.flatten()
+    if not pa.types.is_string(field.type.value_type):
+        parents = pc.list_parent_indices(lists)
+        elements = _numbers(
+            elements, pa.field(field.name, field.type.value_type), lambda at: first_position + parents[at].as_py()
+        )
+    return pa.ListArray.from_arrays(lists.offsets, elements)
+
+
+def _texts(name: str, cells: Sequence[str], first_position: int) -> pa.Array:
+    try:
+        return pa.array([cell or None for cell in cells], pa.utf8())
+    except UnicodeEncodeError:
+        at = next(at for at, cell in enumerate(cells) if not _is_unicode(cell))
+        raise InvalidUsageError(name, first_position + at, "is not UTF-8") from None
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether a text was UTF-8; what was not holds surrogates."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _numbers(column: pa.Array, field: pa.Field, position_of: Callable[[int], int]) -> pa.Array:
+    """Numbers from text; null stays null."""
+    whole = pa.types.is_integer(field.type)
+    ok = pc.match_substring_regex(column, f"^(?:{WHOLE_PATTERN if whole else NUMBER_PATTERN})$")
+    at = pc.index(ok, False).as_py()
+    if at >= 0:
+        reason = f"must be {EXPECTED[field.name]}, is {shown(column[at].as_py())}"
+        raise InvalidUsageError(field.name, position_of(at), reason)
+    if not whole:
+        return column.cast(field.type)
+    try:
+        return pc.replace_substring_regex(column, r"\.0+$", "").cast(field.type)
+    except pa.ArrowInvalid:
+        at = next(at for at, text in enumerate(column.to_pylist()) if text and whole_of(text) not in INTEGERS)
+        raise InvalidUsageError(field.name, position_of(at), f"{shown(column[at].as_py())} is too large") from None
+
+
+def _modes(column: pa.Array, first_position: int) -> pa.Array:
+    """Modes as numbers, from words or numbers."""
+    texts = pc.replace_substring_regex(column, r"^([12])\.0+$", r"\1")
+    known = pa.array(MODES, pa.utf8())
+    at = pc.index(pc.or_(pc.is_in(texts, value_set=known), texts.is_null()), False).as_py()
+    if at >= 0:
+        reason = f"must be {EXPECTED['mode']}, is {shown(column[at].as_py())}"
+        raise InvalidUsageError("mode", first_position + at, reason)
+    return pa.array(MODES.values(), pa.int64()).take(pc.index_in(texts, value_set=known))
