@@ -1,6 +1,6 @@
-"""Exports of a pool, made from its log and bodies alone: tables in Parquet, and books for Beancount and hledger.
+"""Exports of a pool, made from its log and bodies alone: static files, tables in Parquet, and books.
 
-`source` reads the log, `past` knows what later leaves refer to, `schema` names the tables, `rows` makes a leaf into
-rows, `parquet` keeps a folder of files up to date; `books` makes leaves into transactions, which `beancount` and
-`hledger` write down.
+`source` reads the log and `past` knows what later leaves refer to, for all three: `tiles/` writes static files and
+bundles, `parquet/` keeps a folder of tables up to date, and `books/` makes leaves into transactions for Beancount and
+hledger.
 """

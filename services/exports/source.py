@@ -1,38 +1,64 @@
-"""A pool's log as a client reads it: every leaf and body held against its hash, and the whole against the root."""
+"""Where every export comes from: a pool's log, bodies and books, as the service shows them to an auditor.
+
+Each leaf is checked against its hash and its place as it comes, and each body against its hash. Whether the whole has
+the log's root is for the export to check once it has read that far.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from itertools import islice
+from typing import Any, Final
 
 from ledger.errors import LedgerCorruptError
+from ledger.journal import Purpose, Transfer
 from ledger.log.leaves import EncodedLeaf, Leaf, decode
 from ledger.log.merkle import Frontier, leaf_hash
 from moiety import Client
 from moiety.errors import DataLossError
+from moiety.v1 import accounts_pb2
 from payout.entries import CONTENTS
+
+_PURPOSE: Final = "TRANSFER_PURPOSE_"
 
 
 class PoolSource:
-    """A pool's log up to the size that it had when this was made."""
+    """A pool's log over a client; `size` and `root` are those that it had when this was made."""
 
     def __init__(self, client: Client, pool: str) -> None:
         self._client = client
         self.pool = pool
         head = client.get_log_head(pool)
         self.size, self.root = head.size, head.root
+        self._encoded: Iterator[EncodedLeaf] = iter(())
+        self._next = -1
+
+    def checkpoint(self) -> bytes:
+        """The latest checkpoint's note. Its size may be beyond `size`."""
+        return self._client.get_checkpoint(self.pool).note
+
+    def entries(self, start: int, end: int) -> Iterator[bytes]:
+        """The entries in [start, end), in order. To continue where the last call ended asks for no page twice.
+
+        Raises:
+            DataLossError: a leaf is missing, or is not what its hash says.
+        """
+        if start != self._next:
+            self._encoded = self._leaves_from(start)
+        self._next = end
+        for encoded in islice(self._encoded, end - start):
+            yield encoded.entry
 
     def leaves(self, start: int) -> Iterator[tuple[EncodedLeaf, Leaf[Any]]]:
-        """The leaves from `start` on, in order. DataLossError where one is missing, or is not what its hash says."""
+        """The leaves from `start` up to `size`, in order.
+
+        Raises:
+            DataLossError: a leaf is missing, is not what its hash says, or says that it is another one.
+        """
         wanted = start
-        for found in self._client.list_leaves(self.pool, start=start) if start < self.size else ():
-            if found.index != wanted or leaf_hash(found.entry) != found.hash:
-                raise DataLossError(f"leaf {wanted} of pools/{self.pool} is not what its hash says, or is missing")
-            encoded = EncodedLeaf(found.index, found.entry, found.hash)
+        for encoded in islice(self._leaves_from(start), max(0, self.size - start)):
             yield encoded, self._placed(encoded)
             wanted += 1
-            if wanted == self.size:
-                return
         if wanted < self.size:
             raise DataLossError(f"the log of pools/{self.pool} ends at {wanted} leaves, not {self.size}")
 
@@ -42,8 +68,32 @@ class PoolSource:
         return leaf
 
     def body(self, sha256: bytes) -> bytes:
-        """The body with this hash; the client checks it."""
+        """The body with this SHA-256; the client checks it."""
         return self._client.get_body(self.pool, sha256)
+
+    def transfers(self, start: int, end: int) -> Iterator[tuple[int, int, Transfer]]:
+        """(leaf index, ordinal, transfer) of the leaves in [start, end), in order.
+
+        Raises:
+            LedgerCorruptError: a transfer has a purpose that this version does not know, or no amount.
+        """
+        for moved in self._client.list_transfers(self.pool, start=start):
+            if moved.leaf_index >= end:
+                return
+            purpose = accounts_pb2.TransferPurpose.Name(moved.purpose).removeprefix(_PURPOSE)
+            try:
+                transfer = Transfer(moved.from_account, moved.to_account, moved.amount_minor, Purpose(purpose))
+            except ValueError as error:
+                subject = f"transfer {moved.ordinal} of leaf {moved.leaf_index}"
+                raise LedgerCorruptError(subject, str(error)) from None
+            yield moved.leaf_index, moved.ordinal, transfer
+
+    def balances(self, size: int) -> dict[str, int]:
+        """Each account's balance, in minor units, at a log size."""
+        return {
+            balance.name.partition("/accounts/")[2]: balance.amount_minor
+            for balance in self._client.list_balances(self.pool, log_size=size)
+        }
 
     def require_root(self, frontier: Frontier) -> None:
         """DataLossError where the leaves read so far are all and do not have the log's root."""
@@ -60,6 +110,12 @@ class PoolSource:
             return decode(entry, CONTENTS)
         except LedgerCorruptError as error:
             raise DataLossError(str(error)) from None
+
+    def _leaves_from(self, start: int) -> Iterator[EncodedLeaf]:
+        for wanted, found in enumerate(self._client.list_leaves(self.pool, start=start), start):
+            if found.index != wanted or leaf_hash(found.entry) != found.hash:
+                raise DataLossError(f"leaf {wanted} of pools/{self.pool} is not what its hash says, or is missing")
+            yield EncodedLeaf(found.index, found.entry, found.hash)
 
     def _placed(self, encoded: EncodedLeaf) -> Leaf[Any]:
         leaf = self.decoded(encoded.entry)

@@ -19,7 +19,6 @@ from services.exports.books.books import export_books
 from services.exports.parquet.folder import export_parquet
 from services.exports.source import PoolSource
 from services.exports.tiles.bundles import write_bundle
-from services.exports.tiles.source import ServiceSource
 from tests.support.deployment import Deployment
 from tests.support.exports import report_of
 from tests.support.fsck_scene import LOG_KEY, findings, sign
@@ -88,7 +87,7 @@ def test_rounds_around_it_replay(place: int, auditor: Client) -> None:
 
 
 def test_it_is_verified_in_a_bundle(place: int, auditor: Client, tmp_path: Path) -> None:
-    write_bundle(ServiceSource(auditor, POOL), tmp_path / "folk.tar")
+    write_bundle(PoolSource(auditor, POOL), tmp_path / "folk.tar")
     report = report_of(tmp_path / "folk.tar", LOG_KEY.verifier_key)
     assert report.finding is None
     assert report.checkpoint

@@ -31,12 +31,12 @@ def bundle(
     ] = "",
 ) -> None:
     """Write all that an audit of a pool needs into one archive, for `moiety verify`."""
+    from services.exports.source import PoolSource
     from services.exports.tiles.bundles import write_bundle
-    from services.exports.tiles.source import ServiceSource
 
     chosen = parse_rounds(rounds) if rounds else None
     with _told_plainly(file), session.output.progress("Bundling", None, "leaves") as bar:
-        found = write_bundle(ServiceSource(session.client, pool), file, chosen, bar.set)
+        found = write_bundle(PoolSource(session.client, pool), file, chosen, bar.set)
     told = {**_told(found), "file": str(file), "bytes": file.stat().st_size}
     session.output.show(told, details(told.items()))
 
@@ -48,11 +48,11 @@ def export(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder to bring up to date.")],
 ) -> None:
     """Write a pool's log as static files: tiles, entries, bodies, checkpoint. Again later, only what is new."""
+    from services.exports.source import PoolSource
     from services.exports.tiles.folders import export_folder
-    from services.exports.tiles.source import ServiceSource
 
     with _told_plainly(folder), session.output.progress("Exporting", None, "leaves") as bar:
-        found = export_folder(ServiceSource(session.client, pool), folder, bar.set)
+        found = export_folder(PoolSource(session.client, pool), folder, bar.set)
     told = {**_told(found), "folder": str(folder), "entries_before": found.entries_before}
     session.output.show(told, details(told.items()))
 

@@ -47,12 +47,8 @@ def export(
         new_leaves, new_rows = tables.end - tables.start, tables.rows
     paths: list[str] = []
     if dialects:
-        balances = {
-            balance.name.partition("/accounts/")[2]: balance.amount_minor
-            for balance in session.client.list_balances(pool, log_size=source.size)
-        }
         with session.output.progress("books", source.size, "leaves") as bar, _own_errors():
-            books = export_books(source, balances, folder, tuple(dialects), bar.advance)
+            books = export_books(source, source.balances(source.size), folder, tuple(dialects), bar.advance)
         paths = [str(each.path) for each in books]
     session.output.show(
         {
