@@ -23,12 +23,13 @@ from ledger.store.log import PoolRef
 from moiety import Client
 from services.access import keys
 from services.api.registry import pool_of
+from services.parts import Parts
 from services.process.embedded import embedded_postgres
 from services.process.host import FIRST_OPERATOR
 from services.process.memory import keep_freed_memory
 from services.schema import upgrade
 from services.settings import load_settings
-from services.wiring import Parts, system_clock, wire
+from services.wiring import system_clock, wire
 
 METHOD = "bench"
 CURRENCY = "EUR"

@@ -7,11 +7,10 @@ answered, because the service was down or a round was open, are answered togethe
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Final, Protocol
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from apscheduler.schedulers.background import BackgroundScheduler
 from cronsim import CronSim, CronSimError
 
 from ledger.errors import InvalidInputError, MoietyError
@@ -80,40 +79,15 @@ class CalculatesDueRounds(Protocol):
 
 
 class Scheduler:
-    """Looks at every schedule every few seconds and has the rounds that are due calculated.
+    """Looks at every schedule, whenever it is asked to, and has the rounds that are due calculated.
 
     Any number of processes may run one: the pool's lock and the round's keys let each fire time be answered once.
     """
 
-    def __init__(
-        self,
-        database: Database,
-        settlement: CalculatesDueRounds,
-        clock: Callable[[], datetime],
-        *,
-        poll_interval: timedelta,
-    ) -> None:
+    def __init__(self, database: Database, settlement: CalculatesDueRounds, clock: Callable[[], datetime]) -> None:
         self._database = database
         self._settlement = settlement
         self._clock = clock
-        self._timer = BackgroundScheduler(timezone=UTC)
-        self._timer.add_job(
-            self.run_once,
-            "interval",
-            seconds=poll_interval.total_seconds(),
-            next_run_time=datetime.now(UTC),
-            coalesce=True,
-            max_instances=1,
-            misfire_grace_time=None,
-        )
-
-    def start(self) -> None:
-        """Begin, in a thread of its own, with what was missed while nobody ran."""
-        self._timer.start()
-
-    def stop(self) -> None:
-        """Finish the look under way, and look no more."""
-        self._timer.shutdown(wait=True)
 
     def run_once(self) -> list[RoundRecord]:
         """Look at every schedule once, and give the rounds calculated. One pool's failure is not another's."""

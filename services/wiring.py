@@ -1,8 +1,6 @@
 """The one place where the parts are put together."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from ledger.errors import InvalidInputError
 from ledger.store.database import Database
@@ -10,13 +8,12 @@ from ledger.store.usage.intake import UsageStore
 from payout.schedule import Scheduler
 from payout.settlement import Settlement
 from services.access.keyring import KeyRing
+from services.parts import Clock, Parts, SigningParts
 from services.settings import Settings
 from services.signing.folder import CheckpointFolder
 from services.signing.key_file import read_key
 from services.signing.signer import Signer
 from services.signing.witness import Cosigner, Witness
-
-Clock = Callable[[], datetime]
 
 
 def system_clock() -> datetime:
@@ -24,28 +21,10 @@ def system_clock() -> datetime:
     return datetime.now(UTC)
 
 
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What the services are made of."""
-
-    settings: Settings
-    clock: Clock
-    database: Database
-    keyring: KeyRing
-    usage: UsageStore
-    settlement: Settlement
-    scheduler: Scheduler
-
-    def close(self) -> None:
-        """Let go of the database."""
-        self.database.close()
-
-
 def wire(settings: Settings, *, clock: Clock = system_clock) -> Parts:
     """The parts, on the database of the settings. Nothing is started, and nothing connects yet."""
     database = Database(settings.database_url, connections=settings.database_connections)
     settlement = Settlement(database, clock)
-    poll_interval = timedelta(seconds=settings.schedule_poll_seconds)
     return Parts(
         settings=settings,
         clock=clock,
@@ -53,23 +32,16 @@ def wire(settings: Settings, *, clock: Clock = system_clock) -> Parts:
         keyring=KeyRing(database),
         usage=UsageStore(database, clock),
         settlement=settlement,
-        scheduler=Scheduler(database, settlement, clock, poll_interval=poll_interval),
+        scheduler=Scheduler(database, settlement, clock),
     )
-
-
-@dataclass(frozen=True, slots=True)
-class SigningParts:
-    """What signs checkpoints and has them cosigned."""
-
-    signer: Signer
-    cosigner: Cosigner
 
 
 def wire_signing(parts: Parts) -> SigningParts | None:
     """The signing parts; None where the settings name no signing key.
 
-    InvalidInputError where the key, the folder or the witnesses are not what they must be, or witnesses have no key's
-    checkpoints to cosign.
+    Raises:
+        InvalidInputError: the key, the folder or the witnesses are not what they must be, or witnesses are set without
+            a key whose checkpoints they could cosign.
     """
     settings = parts.settings
     if settings.signing_key_file is None or settings.checkpoint_folder is None:

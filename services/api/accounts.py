@@ -18,7 +18,7 @@ from services.access.permissions import PermissionDeniedError, caller, own_id
 from services.api import convert
 from services.api.names import only_id, page_limit, page_token, parse_account_name, place_in
 from services.api.registry import pool_of
-from services.wiring import Parts
+from services.parts import Parts
 
 
 class AccountsService(accounts_pb2_grpc.AccountsServiceServicer):

@@ -22,7 +22,7 @@ from services.api.chunks import chunks
 from services.api.names import page_limit, page_token, place_in
 from services.api.registry import pool_of
 from services.api.rounds import round_of
-from services.wiring import Parts
+from services.parts import Parts
 
 PAGE_BYTES: Final = 2 * 2**20
 """A page of leaves ends here: entries may have 64 KiB each, and gRPC messages 4 MiB."""

@@ -14,7 +14,7 @@ from services.access.permissions import caller, own_id
 from services.api import convert
 from services.api.names import page_limit, page_token, place_in
 from services.api.registry import pool_of
-from services.wiring import Parts
+from services.parts import Parts
 
 
 class RevenueService(revenue_pb2_grpc.RevenueServiceServicer):

@@ -23,7 +23,7 @@ from services.api import convert
 from services.api.chunks import chunks
 from services.api.names import ids_in, only_id, page_limit, page_token, place_in
 from services.api.registry import pool_of
-from services.wiring import Parts
+from services.parts import Parts
 
 
 def round_of(connection: sa.Connection, name: str, field: str) -> tuple[PoolRef, int]:

@@ -28,7 +28,7 @@ from services.api.interceptor import authenticated_again, logger, request_id, re
 from services.api.names import only_id, page_limit, page_token, parse_batch_name, place_in
 from services.api.registry import pool_of
 from services.api.usage_events import MAX_ROW_EVENTS, body_of, columns_of, event_at, parse_event_id
-from services.wiring import Parts
+from services.parts import Parts
 
 IN_FLIGHT: Final = 2
 """Batches of one stream under way at a time: one is copied in while the one before it is synced to disk."""

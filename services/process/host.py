@@ -15,14 +15,15 @@ from ledger.errors import InvalidInputError, StateError
 from ledger.store.database import Database
 from services.access import keys
 from services.access.keys import Principal, Role
+from services.parts import Clock, Parts, SigningParts
 from services.process.embedded import embedded_postgres
 from services.process.memory import keep_freed_memory
 from services.process.server import Server
+from services.process.timer import every
 from services.schema import pending_revisions, upgrade
 from services.settings import Settings
 from services.signing.key_file import DEFAULT_ORIGIN, generate_key
-from services.signing.timer import every
-from services.wiring import Clock, Parts, SigningParts, system_clock, wire, wire_signing
+from services.wiring import system_clock, wire, wire_signing
 
 logger: Final = structlog.get_logger("moiety.host")
 
@@ -104,12 +105,10 @@ def _parts(settings: Settings, clock: Clock) -> Iterator[Parts]:
 
 @contextmanager
 def _scheduler(parts: Parts) -> Iterator[None]:
-    parts.scheduler.start()
-    logger.info("scheduling", poll_seconds=parts.settings.schedule_poll_seconds)
-    try:
+    seconds = parts.settings.schedule_poll_seconds
+    with every(seconds, parts.scheduler.run_once):
+        logger.info("scheduling", poll_seconds=seconds)
         yield
-    finally:
-        parts.scheduler.stop()
 
 
 @contextmanager

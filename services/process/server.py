@@ -33,7 +33,7 @@ from services.api.revenue import RevenueService
 from services.api.rounds import RoundsService
 from services.api.streams import StreamLimit
 from services.api.usage import UsageService
-from services.wiring import Parts
+from services.parts import Parts
 
 MESSAGE_BYTES: Final = MAX_BODY_BYTES + 2**20
 """The largest message: a batch's body and what stands around it."""

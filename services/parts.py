@@ -1,0 +1,42 @@
+"""What the services are made of. `wiring` puts it together; handlers and processes take it as it is."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from ledger.store.database import Database
+from ledger.store.usage.intake import UsageStore
+from payout.schedule import Scheduler
+from payout.settlement import Settlement
+from services.access.keyring import KeyRing
+from services.settings import Settings
+from services.signing.signer import Signer
+from services.signing.witness import Cosigner
+
+Clock = Callable[[], datetime]
+"""Returns the time, in UTC."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The parts of a deployment, on one database."""
+
+    settings: Settings
+    clock: Clock
+    database: Database
+    keyring: KeyRing
+    usage: UsageStore
+    settlement: Settlement
+    scheduler: Scheduler
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self.database.close()
+
+
+@dataclass(frozen=True, slots=True)
+class SigningParts:
+    """What signs checkpoints and has them cosigned."""
+
+    signer: Signer
+    cosigner: Cosigner
