@@ -1,24 +1,20 @@
-"""Platforms, collectives, pools and methods in Postgres."""
+"""Platforms, collectives and pools in Postgres."""
 
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import lru_cache
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import numpy as np
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
-from ledger.errors import AlreadyExistsError, InvalidInputError, NotFoundError
-from ledger.log.leaves import decode
+from ledger.errors import AlreadyExistsError, NotFoundError
 from ledger.registry import Collective, CollectiveStatus, Platform
 from ledger.store import domains, log
 from ledger.store import tables as t
 from ledger.store.database import Database, driver_connection
 from ledger.store.log import PoolRef
-from ledger.usage.entries import MethodContent
-from ledger.usage.methods import Method, content_of, method_of
 from ledger.usage.shares import Int64Array
 
 
@@ -228,74 +224,3 @@ def _page(table: sa.Table, after: str, limit: int | None, only: str | None) -> s
     name = table.c.name.collate("C")
     query = sa.select(table).where(name > after).order_by(name).limit(limit)
     return query if only is None else query.where(table.c.name == only)
-
-
-def require_declarable(connection: sa.Connection, pool: PoolRef, method: Method) -> None:
-    """InvalidInputError where a method takes its sources from a membership that the pool does not have."""
-    here = (t.membership.c.pool_id == pool.pool_id) & (t.membership.c.name == method.membership)
-    if method.membership and not connection.execute(sa.select(sa.exists().where(here))).scalar_one():
-        raise InvalidInputError.of("method.membership", f"pools/{pool.name} has no {method.membership!r}")
-
-
-def declare_method(connection: sa.Connection, pool: PoolRef, method: Method, now: datetime) -> Method:
-    """Log a method or its next version; the same as its latest is a no-op."""
-    log.lock_head(connection, pool)
-    latest = latest_method(connection, pool, method.name)
-    if latest and replace(latest, version=0, leaf_index=0) == replace(method, version=0, leaf_index=0):
-        return latest
-    require_declarable(connection, pool, method)
-    declared = replace(method, version=latest.version + 1 if latest else 1)
-    (leaf,) = log.append(connection, pool, [content_of(declared)], now)
-    row = {"name": declared.name, "version": declared.version, "leaf_index": leaf.index}
-    connection.execute(sa.insert(t.method).values(pool_id=pool.pool_id, **row))
-    return replace(declared, leaf_index=leaf.index)
-
-
-_METHODS: Final = sa.select(t.leaf.c.entry).join_from(
-    t.method, t.leaf, (t.leaf.c.pool_id == t.method.c.pool_id) & (t.leaf.c.leaf_index == t.method.c.leaf_index)
-)
-# Said to the driver: every batch asks it, and composing it takes longer than asking it.
-_LATEST_METHOD: Final = """
-SELECT entry FROM method JOIN leaf USING (pool_id, leaf_index)
-WHERE pool_id = %s AND method.name = %s ORDER BY version DESC LIMIT 1
-"""
-
-
-def latest_method(connection: sa.Connection, pool: PoolRef, name: str) -> Method | None:
-    """The latest version of a method, if it was declared."""
-    found = driver_connection(connection).execute(_LATEST_METHOD, (pool.pool_id, name), prepare=True).fetchone()
-    return _method(cast("bytes", found[0])) if found else None
-
-
-def get_method(connection: sa.Connection, pool: PoolRef, name: str, version: int) -> Method:
-    """A version of a method, or NotFoundError."""
-    row = connection.execute(_methods(pool).where(t.method.c.name == name, t.method.c.version == version)).first()
-    if row is None:
-        raise NotFoundError(f"pools/{pool.name}/methods/{name}")
-    return _method(bytes(row.entry))
-
-
-def list_methods(connection: sa.Connection, pool: PoolRef, *, after: int = -1, limit: int = 1000) -> list[Method]:
-    """Every version of every method of the pool, in the order of the log, from beyond the leaf `after`."""
-    query = _methods(pool).where(t.method.c.leaf_index > after).order_by(t.method.c.leaf_index).limit(limit)
-    return [_method(bytes(row.entry)) for row in connection.execute(query)]
-
-
-def _methods(pool: PoolRef) -> sa.Select[Any]:
-    return _METHODS.where(t.method.c.pool_id == pool.pool_id)
-
-
-@lru_cache(maxsize=1024)
-def _method(entry: bytes) -> Method:
-    leaf = decode(entry, {MethodContent.type: MethodContent})
-    return method_of(leaf.content, leaf.index)
-
-
-def confidences(connection: sa.Connection, pool: PoolRef) -> dict[tuple[str, int], int]:
-    """The confidence, in millionths, of each (method, version) of the pool."""
-    found: dict[tuple[str, int], int] = {}
-    after = -1
-    while page := list_methods(connection, pool, after=after):
-        found.update({(method.name, method.version): method.confidence_ppm for method in page})
-        after = page[-1].leaf_index
-    return found

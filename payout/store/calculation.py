@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 
 from ledger.journal import REVENUE
-from ledger.store import journal, log, registry
+from ledger.store import journal, log, methods, registry
 from ledger.store.log import PoolRef
 from payout.calculation import Asked, Calculation, RoundInputs, calculate
 from payout.policy import Policy, policy_in_force
@@ -39,7 +39,7 @@ def next_round(connection: sa.Connection, pool: PoolRef, asked: Asked, *, policy
             policy=policy or in_force,
             pot_minor=journal.balances_of(connection, pool, [REVENUE], log_size=head.size).get(REVENUE, 0),
             usage=rounds.usage_sums(connection, pool, start, head.size),
-            confidence_ppm=registry.confidences(connection, pool),
+            confidence_ppm=methods.confidences(connection, pool),
             collectives=registry.list_collectives(connection),
             deficits=_deficits(connection, pool, previous),
             asked=asked,
@@ -64,7 +64,7 @@ def past_round(connection: sa.Connection, pool: PoolRef, number: int, *, policy:
             policy=policy or logged.policy,
             pot_minor=content.pot_minor,
             usage=rounds.usage_sums(connection, pool, content.start, content.end),
-            confidence_ppm=registry.confidences(connection, pool),
+            confidence_ppm=methods.confidences(connection, pool),
             collectives=parse_registry(snapshot),
             deficits=_deficits(connection, pool, content.previous),
         )

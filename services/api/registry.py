@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from ledger.errors import NotFoundError
 from ledger.money import minor_unit_exponent
 from ledger.registry import MAX_DISPLAY_NAME, Collective, require_range, require_resource_id, require_text
-from ledger.store import domains, log, memberships, registry
+from ledger.store import domains, log, memberships, methods, registry
 from ledger.store.log import PoolRef
 from ledger.store.memberships import RecordedMembership
 from moiety.v1 import registry_pb2 as pb
@@ -23,7 +23,7 @@ from services.access.permissions import own_id, require_own
 from services.api import convert
 from services.api.chunks import chunks
 from services.api.names import ids_in, only_id, page_limit, page_token, place_in
-from services.wiring import Parts
+from services.parts import Parts
 
 MAX_VERSION: Final = 2**31 - 1
 """The highest number that the contract and the tables have room for."""
@@ -169,16 +169,16 @@ class RegistryService(registry_pb2_grpc.RegistryServiceServicer):
         with self._database.transaction() as connection:
             pool = pool_of(connection, request.parent, "parent")
             if request.validate_only:
-                registry.require_declarable(connection, pool, method)
+                methods.require_declarable(connection, pool, method)
             else:
-                method = registry.declare_method(connection, pool, method, self._clock())
+                method = methods.declare_method(connection, pool, method, self._clock())
         return convert.method_to_proto(pool.name, method)
 
     def ListMethods(self, request: pb.ListMethodsRequest, context: grpc.ServicerContext) -> pb.ListMethodsResponse:
         limit, (after,) = page_limit(request.page_size), place_in(request.page_token, -1)
         with self._database.transaction() as connection:
             pool = pool_of(connection, request.parent, "parent")
-            found = registry.list_methods(connection, pool, after=after, limit=limit)
+            found = methods.list_methods(connection, pool, after=after, limit=limit)
         return pb.ListMethodsResponse(
             methods=[convert.method_to_proto(pool.name, method) for method in found],
             next_page_token=page_token(found[-1].leaf_index) if len(found) == limit else "",

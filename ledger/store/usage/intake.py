@@ -11,7 +11,7 @@ import psycopg
 import sqlalchemy as sa
 
 from ledger.errors import IdentityReusedError, InvalidInputError, LostRaceError, NotFoundError
-from ledger.store import log, registry
+from ledger.store import log, methods, registry
 from ledger.store.database import Database, pipelined_to_commit
 from ledger.store.log import PoolRef
 from ledger.store.usage import batches
@@ -178,7 +178,7 @@ class UsageStore:
     def _asked(self, connection: sa.Connection, pool_name: str, method_id: str) -> tuple[PoolRef, Method, Reading]:
         """The pool and the method of these names, and how a batch of them is read, as of now."""
         pool = registry.pool_ref(connection, pool_name)
-        method = registry.latest_method(connection, pool, method_id)
+        method = methods.latest_method(connection, pool, method_id)
         if method is None:
             raise NotFoundError(f"pools/{pool.name}/methods/{method_id}")
         return pool, method, self.readings.now(connection, pool, method)

@@ -5,7 +5,7 @@ from threading import Lock
 
 import sqlalchemy as sa
 
-from ledger.store import log, memberships, registry
+from ledger.store import log, memberships, methods
 from ledger.store.log import PoolRef
 from ledger.usage.entries import MembershipContent, UsageContent
 from ledger.usage.membership import ParsedMemberships
@@ -30,7 +30,7 @@ class Readings:
 
     def then(self, connection: sa.Connection, pool: PoolRef, content: UsageContent) -> Reading:
         """The reading of a batch that is in the log, as at its acceptance."""
-        method = registry.get_method(connection, pool, content.method, content.method_version)
+        method = methods.get_method(connection, pool, content.method, content.method_version)
         if content.membership_version is None:
             return Reading(method.score_rule)
         found = memberships.get_membership(connection, pool, content.membership, content.membership_version)

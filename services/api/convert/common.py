@@ -1,0 +1,27 @@
+"""What every conversion needs: times, and enums that are open on the wire."""
+
+from datetime import datetime
+from typing import Any
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from ledger.errors import InvalidInputError
+
+
+def timestamp(moment: datetime | None) -> Timestamp | None:
+    """A moment as protobuf has it; None stays None, which leaves a field unset."""
+    if moment is None:
+        return None
+    message = Timestamp()
+    message.FromDatetime(moment)
+    return message
+
+
+def enum_name(kind: Any, number: int, unspecified: str, field: str) -> str:
+    """A value's name without the prefix that all values of its enum share, or InvalidInputError: enums are open."""
+    if number not in kind.values():
+        raise InvalidInputError.of(field, f"{number} is not a value of {kind.DESCRIPTOR.name}")
+    if not number:
+        return unspecified
+    name: str = kind.Name(number)
+    return name.removeprefix(kind.Name(0).removesuffix("UNSPECIFIED"))

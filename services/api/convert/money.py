@@ -1,0 +1,75 @@
+"""Revenue, transfers and what operators move by hand as messages."""
+
+from ledger.entries import GrantContent, PaymentContent, ReleaseContent, RevenueContent
+from ledger.journal import Purpose
+from ledger.store.journal import PlacedTransfer, RecordedLeaf
+from moiety.v1 import accounts_pb2, revenue_pb2
+from services.api.convert.common import timestamp
+
+
+def revenue_to_proto(recorded: RecordedLeaf) -> revenue_pb2.Revenue:
+    content: RevenueContent = recorded.leaf.content
+    return revenue_pb2.Revenue(
+        name=f"pools/{recorded.leaf.pool}/revenues/{content.platform}~{content.request_id}",
+        platform=f"platforms/{content.platform}",
+        amount_minor=content.amount_minor,
+        currency=content.currency,
+        note=content.note,
+        leaf_index=recorded.leaf.index,
+        leaf_hash=recorded.hash,
+        create_time=timestamp(recorded.leaf.time),
+    )
+
+
+def payment_to_proto(recorded: RecordedLeaf) -> accounts_pb2.Payment:
+    content: PaymentContent = recorded.leaf.content
+    return accounts_pb2.Payment(
+        name=f"pools/{recorded.leaf.pool}/payments/{content.request_id}",
+        collective=f"collectives/{content.collective}",
+        amount_minor=content.amount_minor,
+        reference=content.reference,
+        leaf_index=recorded.leaf.index,
+        create_time=timestamp(recorded.leaf.time),
+    )
+
+
+def release_to_proto(recorded: RecordedLeaf) -> accounts_pb2.Release:
+    content: ReleaseContent = recorded.leaf.content
+    return accounts_pb2.Release(
+        name=f"pools/{recorded.leaf.pool}/releases/{content.request_id}",
+        collective=f"collectives/{content.collective}",
+        amount_minor=content.amount_minor,
+        to_commons=content.to_commons,
+        reason=content.reason,
+        decided_by=content.decided_by,
+        leaf_index=recorded.leaf.index,
+        create_time=timestamp(recorded.leaf.time),
+    )
+
+
+def grant_to_proto(recorded: RecordedLeaf) -> accounts_pb2.Grant:
+    content: GrantContent = recorded.leaf.content
+    return accounts_pb2.Grant(
+        name=f"pools/{recorded.leaf.pool}/grants/{content.request_id}",
+        collective=f"collectives/{content.collective}",
+        amount_minor=content.amount_minor,
+        reason=content.reason,
+        decided_by=content.decided_by,
+        leaf_index=recorded.leaf.index,
+        create_time=timestamp(recorded.leaf.time),
+    )
+
+
+def transfer_to_proto(placed: PlacedTransfer) -> accounts_pb2.Transfer:
+    return accounts_pb2.Transfer(
+        leaf_index=placed.leaf_index,
+        ordinal=placed.ordinal,
+        from_account=placed.transfer.from_account,
+        to_account=placed.transfer.to_account,
+        amount_minor=placed.transfer.amount_minor,
+        purpose=purpose_to_proto(placed.transfer.purpose),
+    )
+
+
+def purpose_to_proto(purpose: Purpose) -> accounts_pb2.TransferPurpose.ValueType:
+    return accounts_pb2.TransferPurpose.Value(f"TRANSFER_PURPOSE_{purpose.value}")

@@ -1,0 +1,130 @@
+"""A pool and what it goes by as messages, and back: policies, methods, memberships, the schedule."""
+
+from ledger.errors import InvalidInputError
+from ledger.registry import PPM
+from ledger.store.memberships import RecordedMembership
+from ledger.store.registry import PoolRecord
+from ledger.usage.methods import Method, ScoreKind, ScoreOrder, ScoreRule
+from ledger.usage.shares import NANO
+from moiety.v1 import registry_pb2
+from payout.policy import CommonsRule, Policy, Tempering, UnattributedRule
+from payout.schedule import next_fire_time
+from payout.store.pools import LoggedPolicy, PoolSchedule
+from services.api.convert.common import enum_name, timestamp
+
+
+def pool_to_proto(pool: PoolRecord, policy: LoggedPolicy) -> registry_pb2.Pool:
+    return registry_pb2.Pool(
+        name=f"pools/{pool.ref.name}",
+        display_name=pool.display_name,
+        currency=pool.ref.currency,
+        policy=policy_to_proto(policy),
+        log_size=pool.log_size,
+        create_time=timestamp(pool.created_at),
+    )
+
+
+def policy_to_proto(logged: LoggedPolicy) -> registry_pb2.Policy:
+    policy = logged.policy
+    return registry_pb2.Policy(
+        version=logged.version,
+        fee_ppm=policy.fee_ppm,
+        fee_cap_minor=policy.fee_cap_minor,
+        commons_ppm=policy.commons_ppm,
+        unattributed=registry_pb2.UnattributedRule.Value(f"UNATTRIBUTED_RULE_{policy.unattributed.value}"),
+        commons_rule=registry_pb2.CommonsRule.Value(f"COMMONS_RULE_{policy.commons_rule.value}"),
+        tempering=registry_pb2.Tempering.Value(f"TEMPERING_{policy.tempering.value}"),
+        floor_minor=policy.floor_minor,
+        cap_minor=policy.cap_minor,
+        ai_only_ppm=policy.ai_only_ppm,
+        human_ai_ppm=policy.human_ai_ppm,
+        review_seconds=policy.review_seconds,
+        leaf_index=logged.leaf_index,
+    )
+
+
+def policy_from_proto(message: registry_pb2.Policy) -> Policy:
+    """The policy, or InvalidInputError with the field that is out of bounds. What is unset takes its default."""
+    unattributed = enum_name(registry_pb2.UnattributedRule, message.unattributed, "COMMONS", "policy.unattributed")
+    commons_rule = enum_name(registry_pb2.CommonsRule, message.commons_rule, "EQUAL", "policy.commons_rule")
+    tempering = enum_name(registry_pb2.Tempering, message.tempering, "PROPORTIONAL", "policy.tempering")
+    return Policy(
+        fee_ppm=message.fee_ppm,
+        fee_cap_minor=message.fee_cap_minor if message.HasField("fee_cap_minor") else None,
+        commons_ppm=message.commons_ppm,
+        unattributed=UnattributedRule(unattributed),
+        commons_rule=CommonsRule(commons_rule),
+        tempering=Tempering(tempering),
+        floor_minor=message.floor_minor,
+        cap_minor=message.cap_minor if message.HasField("cap_minor") else None,
+        ai_only_ppm=message.ai_only_ppm if message.HasField("ai_only_ppm") else PPM,
+        human_ai_ppm=message.human_ai_ppm if message.HasField("human_ai_ppm") else PPM,
+        review_seconds=message.review_seconds,
+    ).require_sound()
+
+
+def method_to_proto(pool: str, method: Method) -> registry_pb2.Method:
+    rule = method.score_rule
+    return registry_pb2.Method(
+        name=f"pools/{pool}/methods/{method.name}",
+        version=method.version,
+        display_name=method.display_name,
+        confidence_ppm=method.confidence_ppm,
+        evidence_uri=method.evidence_uri,
+        leaf_index=method.leaf_index,
+        covers=method.covers,
+        score_kind=registry_pb2.ScoreKind.Value(f"SCORE_KIND_{rule.kind.value if rule else 'UNSPECIFIED'}"),
+        score_order=registry_pb2.ScoreOrder.Value(f"SCORE_ORDER_{rule.order.value if rule else 'UNSPECIFIED'}"),
+        coverage_nano=rule.coverage_nano if rule else None,
+        membership=method.membership,
+    )
+
+
+def method_from_proto(method_id: str, message: registry_pb2.Method) -> Method:
+    """The method, or InvalidInputError with the field that is out of bounds. What is unset takes its default."""
+    return Method(
+        method_id,
+        message.display_name,
+        message.confidence_ppm,
+        message.evidence_uri,
+        covers=message.covers,
+        score_rule=_score_rule(message),
+        membership=message.membership,
+    )
+
+
+def _score_rule(message: registry_pb2.Method) -> ScoreRule | None:
+    kind = enum_name(registry_pb2.ScoreKind, message.score_kind, "", "method.score_kind")
+    order = enum_name(registry_pb2.ScoreOrder, message.score_order, "", "method.score_order")
+    if kind:
+        coverage_nano = message.coverage_nano if message.HasField("coverage_nano") else NANO
+        return ScoreRule(ScoreKind(kind), ScoreOrder(order or ScoreOrder.SUM_THEN_CLIP), coverage_nano)
+    for field, is_set in (("score_order", order), ("coverage_nano", message.HasField("coverage_nano"))):
+        if is_set:
+            raise InvalidInputError.of(f"method.{field}", "is for methods with a score_kind")
+    return None
+
+
+def membership_to_proto(pool: str, recorded: RecordedMembership) -> registry_pb2.Membership:
+    content = recorded.content
+    return registry_pb2.Membership(
+        name=f"pools/{pool}/memberships/{content.membership}",
+        version=content.version,
+        body_sha256=bytes.fromhex(content.body_sha256),
+        body_bytes=content.body_bytes,
+        source_count=content.sources,
+        collective_count=content.collectives,
+        leaf_index=recorded.leaf_index,
+        create_time=timestamp(recorded.time),
+    )
+
+
+def schedule_to_proto(schedule: PoolSchedule) -> registry_pb2.Schedule:
+    return registry_pb2.Schedule(
+        name=f"pools/{schedule.pool.name}/schedule",
+        cron=schedule.cron,
+        time_zone=schedule.time_zone,
+        paused=schedule.paused,
+        update_time=timestamp(schedule.updated_at),
+        next_fire_time=timestamp(next_fire_time(schedule)),
+    )

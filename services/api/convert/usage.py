@@ -1,0 +1,37 @@
+"""Receipts of usage and retractions as messages."""
+
+from ledger.store.usage.batches import RecordedBatch
+from ledger.store.usage.retractions import RecordedRetraction
+from ledger.usage.entries import decode_positions
+from moiety.v1 import usage_pb2
+from services.api.convert.common import timestamp
+from services.api.names import batch_name
+
+
+def receipt_to_proto(pool: str, batch: RecordedBatch, *, with_positions: bool = True) -> usage_pb2.Receipt:
+    content = batch.content
+    positions = batch.duplicate_positions()
+    return usage_pb2.Receipt(
+        name=batch_name(pool, content.platform, content.batch_id),
+        leaf_index=batch.leaf_index,
+        leaf_hash=batch.leaf_hash,
+        body_sha256=bytes.fromhex(content.body_sha256),
+        accepted_count=content.accepted,
+        duplicate_count=len(positions),
+        duplicate_positions=positions if with_positions else (),
+        method=f"pools/{pool}/methods/{content.method}",
+        method_version=content.method_version,
+        create_time=timestamp(batch.time),
+        membership=f"pools/{pool}/memberships/{content.membership}" if content.membership else "",
+        membership_version=content.membership_version or 0,
+    )
+
+
+def retraction_to_proto(pool: str, recorded: RecordedRetraction) -> usage_pb2.Retraction:
+    return usage_pb2.Retraction(
+        batch=batch_name(pool, recorded.content.platform, recorded.batch_id),
+        leaf_index=recorded.leaf_index,
+        leaf_hash=recorded.leaf_hash,
+        positions=decode_positions(recorded.content.positions),
+        create_time=timestamp(recorded.time),
+    )
