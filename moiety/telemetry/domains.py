@@ -1,13 +1,15 @@
-"""Which collective a piece of content belongs to, by the domain that it was found at.
+"""Which collective a piece of content belongs to: by the domain that it was found at, and by the prefix of its id.
 
-Content Telemetry (version 0.1, section 7.3) resolves content owners by the domain of `content_url`. So do we: a
-collective declares domains, and a domain covers itself and its subdomains.
+Content Telemetry (1.0, section 7.3) resolves content owners in these two ways, of equal rank. Of content for which they
+give two owners it asks that neither gets it.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
 from urllib.parse import urlsplit
 
 from moiety.errors import InvalidDomainError
@@ -22,39 +24,75 @@ with them the name of one owner would become that of another.
 """
 
 
+CONTENT_ID: Final = "content-id:"
+"""What stands before the prefix of content ids among a collective's domains."""
+
+_PREFIX_BYTES_MAX: Final = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Whose a piece of content is.
+
+    Attributes: collective: its id; None where it is nobody's. is_contested: whether the domain is one collective's and
+        the content id another's, so that it is nobody's.
+    """
+
+    collective: str | None
+    is_contested: bool = False
+
+
 class DomainMap:
-    """Collectives by domain.
+    """Collectives by domain and by prefix of content ids.
 
     The longest domain that is a suffix of a host, label by label, decides: `example.org` covers
     `news.example.org` and not `badexample.org`. Case, ports, user names and the dot of the root make no difference,
     and international names are compared as A-labels (`xn--...`). Anything may be declared, a single label too;
     a public suffix such as `co.uk` covers everybody under it, so declare none that is not yours.
 
-    Args: domains: the domains of each collective, by collective id.
+    `content-id:` and a prefix, such as `content-id:mkt:irish:`, stands for all content whose id begins with the prefix,
+    byte for byte. The longest prefix decides.
+
+    Args: domains: the domains and prefixes of each collective, by collective id.
 
     Raises:
         InvalidDomainError: a domain is none (a URL, a wildcard, an IP address), or two collectives declare it.
     """
 
-    __slots__ = ("_collectives",)
+    __slots__ = ("_collectives", "_lengths")
 
     def __init__(self, domains: Mapping[str, Iterable[str]]) -> None:
         self._collectives: dict[str, str] = {}
         for collective, declared in domains.items():
             for domain in [declared] if isinstance(declared, str) else declared:
-                host = _host(domain)
-                if host is None:
+                canonical = _prefix(domain) if domain.startswith(CONTENT_ID) else _host(domain)
+                if canonical is None:
                     raise InvalidDomainError(collective, domain, _reason(domain))
-                other = self._collectives.setdefault(host, collective)
+                other = self._collectives.setdefault(canonical, collective)
                 if other != collective:
                     raise InvalidDomainError(collective, domain, f"is declared by {other!r} too")
+        prefixes = [domain for domain in self._collectives if domain.startswith(CONTENT_ID)]
+        self._lengths = sorted({len(prefix) for prefix in prefixes}, reverse=True)
 
     def __len__(self) -> int:
         return len(self._collectives)
 
     def domains_of(self, collective: str) -> list[str]:
-        """Give a collective's domains in the form in which they are compared, sorted: A-labels in lower case."""
+        """Give a collective's domains and prefixes as they are compared, sorted: domains as A-labels in lower case."""
         return sorted(domain for domain, owner in self._collectives.items() if owner == collective)
+
+    def owner_of(self, url: str | None, content_id: str | None) -> Owner:
+        """Give whose content is, by its URL and its id, either of which may be unknown."""
+        by_url = self.collective_of(url)
+        by_id = self._by_id(content_id)
+        if by_url and by_id and by_url != by_id:
+            return Owner(None, is_contested=True)
+        return Owner(by_url or by_id)
+
+    def _by_id(self, content_id: str | None) -> str | None:
+        text = f"{CONTENT_ID}{content_id}" if content_id else ""
+        prefixes = (text[:length] for length in self._lengths if length <= len(text))
+        return next((self._collectives[prefix] for prefix in prefixes if prefix in self._collectives), None)
 
     def collective_of(self, url: str | None) -> str | None:
         """Give the collective that content at a URL belongs to; None where it is nobody's, or not a URL with a
@@ -77,6 +115,13 @@ def _host_of(url: str) -> str | None:
         return None
 
 
+def _prefix(declared: str) -> str | None:
+    """A prefix of content ids as it is declared; None where it is none: empty, too long, or with what is not seen."""
+    prefix = declared.removeprefix(CONTENT_ID)
+    size = len(prefix.encode("utf-8", "replace"))
+    return declared if 0 < size <= _PREFIX_BYTES_MAX and prefix.isprintable() and " " not in prefix else None
+
+
 def _host(name: str) -> str | None:
     """A host name as A-labels in lower case without the dot of the root; None where it is none."""
     if len(name) > _HOST_CHARACTERS_MAX or not _DEVIATIONS.isdisjoint(name):
@@ -89,6 +134,8 @@ def _host(name: str) -> str | None:
 
 
 def _reason(domain: str) -> str:
+    if domain.startswith(CONTENT_ID):
+        return f"must be {CONTENT_ID} and 1 to {_PREFIX_BYTES_MAX} bytes of visible characters"
     if not _DEVIATIONS.isdisjoint(domain):
         return "must be written with A-labels (xn--...), since its letters are read in two ways"
     if "*" in domain:

@@ -1,11 +1,8 @@
-"""What a session document must look like: Content Telemetry, schema version 0.1, as tables.
+"""What a telemetry document must look like: Content Telemetry 1.0 (2 September 2026), as tables.
 
-The preview went through several drafts under that one number, from the published one of June 2026 to the last of
-August 2026 (github.com/SPUR-Coalition/telemetry, `telemetry-session.json`), and a session does not say which it
-follows. A session written to any of them is valid here: what later drafts renamed stands beside the older name, and
-what they came to require of events that the first had too stays optional. Unknown fields are tolerated, as section
-5.7.4 asks. Of the rules beyond the JSON Schema (section 5.7.5) one is held, as it is in all drafts: a content event
-names its content. Text above a turn's privacy level is no reason to refuse (that section again); nothing of it is kept.
+A document is a session, a standalone event or an event batch. Any 1.x is accepted (section 5.7.4): unknown fields pass,
+and so do unknown event types of a later minor, and in 1.0 event types with a namespace (section 5.3), such as
+`com.example.checkout_completed`. The rules that a JSON schema cannot express are in `rules.py`.
 """
 
 from __future__ import annotations
@@ -27,59 +24,42 @@ from moiety.telemetry.checks import (
     time_of,
 )
 
-VERSION: Final = "0.1"
+SESSION: Final = "session"
+EVENT: Final = "event"
+BATCH: Final = "event_batch"
 
+_VERSION = re.compile(r"1\.(?:0|[1-9][0-9]{0,3})")
+_FIRST_VERSION: Final = "1.0"
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s\x00-\x20\x7f\\]*")
 _SHA256 = re.compile(r"sha256:[a-f0-9]{64}")
 _COUNTRY = re.compile(r"[A-Z]{2}")
+_TOKEN = re.compile(r"ct_[A-Za-z0-9_-]{16,240}")
 _FIRST_YEAR = 1970
 
-
-def violations(document: object) -> list[Violation]:
-    """Give what is wrong with a session document; nothing where it is valid. Fields are JSON paths (`$` is the
-    session).
-    """
-    found: list[Violation] = []
-    # Of another version or kind of document nothing else is known, and a list of its differences would hide the reason.
-    _KIND(document, "$", found)
-    if not found:
-        _SESSION(document, "$", found)
-    return found
-
-
-def _event(value: object, path: str, found: list[Violation]) -> None:
-    """An event: what all have in common, then what its type asks for."""
-    _COMMON(value, path, found)
-    if not isinstance(value, dict) or not isinstance(kind := value.get("type"), str):
-        return
-    if kind in _BY_TYPE:
-        _BY_TYPE[kind](value, path, found)
-    if kind.startswith("content_") and not any(
-        isinstance(value.get(name), str) for name in ("content_url", "content_id")
-    ):
-        found.append(Violation(path, "has neither content_url nor content_id"))
-
-
 _TEXT = test(lambda value: isinstance(value, str), "must be text")
+_NAME = test(lambda value: isinstance(value, str) and value != "", "must be text, and not empty")
 _BOOLEAN = test(lambda value: isinstance(value, bool), "must be true or false")
 _COUNT = integer(0)
 _IDENTIFIER = matching(_UUID, "must be a UUID")
 _HASH = matching(_SHA256, "must be sha256: and 64 hexadecimal digits")
 _LOCATION = matching(_URI, "must be a URI")
+_CLICK_TOKEN = matching(_TOKEN, "must be ct_ and 16 to 240 letters, digits, - or _")
 _MOMENT = test(lambda value: time_of(value) is not None, "must be an RFC 3339 time")
 _OCCURRENCE = test(
     lambda value: (time := time_of(value)) is not None and time.year >= _FIRST_YEAR,
     "must be an RFC 3339 time, 1970 or later",
 )
 _NULLABLE_TEXT = or_null(_TEXT)
+_SCHEMED = object_of({"scheme": _NAME, "ref": _LOCATION, "digest": _HASH}, ("scheme",))
 
 _DATA: Final[Mapping[str, tuple[Mapping[str, Check], Sequence[str]]]] = {
     "content_retrieved": (
         {
             "media_type": _TEXT,
+            "content_depth": _TEXT,
             "user_agent": _TEXT,
-            "bot_category": _TEXT,
+            "purpose": _TEXT,
             "bot_name": _TEXT,
             "verified": _BOOLEAN,
             "cache_status": _TEXT,
@@ -89,7 +69,6 @@ _DATA: Final[Mapping[str, tuple[Mapping[str, Check], Sequence[str]]]] = {
             "asn": integer(),
             "asn_org": _TEXT,
             "country": matching(_COUNTRY, "must be two capital letters"),
-            "ip_hash": _HASH,
         },
         (),
     ),
@@ -98,15 +77,17 @@ _DATA: Final[Mapping[str, tuple[Mapping[str, Check], Sequence[str]]]] = {
             "scope": one_of("session", "turn"),
             "cached": _BOOLEAN,
             "provenance": one_of("agent_fetched", "agent_cached", "third_party_sourced"),
-            "tokens_ingested": _COUNT,
             "chars_ingested": _COUNT,
+            "tokens_ingested": _COUNT,
             "content_version": _TEXT,
             "content_last_modified": _MOMENT,
             "content_hash": _HASH,
             "media_type": _TEXT,
-            "content_fingerprint": object_of({"scheme": _TEXT, "detected": _BOOLEAN}, ("scheme", "detected")),
+            "content_fingerprint": object_of(
+                {"scheme": _NAME, "detected": _BOOLEAN, "value": _NAME}, ("scheme", "detected")
+            ),
         },
-        (),
+        ("scope",),
     ),
     "content_cited": (
         {
@@ -119,20 +100,8 @@ _DATA: Final[Mapping[str, tuple[Mapping[str, Check], Sequence[str]]]] = {
             "content_hash": _HASH,
             "url_verified": _BOOLEAN,
         },
-        (),
+        ("citation_type",),
     ),
-    "content_reproduced": (
-        {
-            "reproduction_type": one_of("verbatim", "near_verbatim", "unclassified"),
-            "media_type": _TEXT,
-            "reproduced_chars": _COUNT,
-            "reproduced_tokens": _COUNT,
-            "reproduced_hash": _HASH,
-            "content_hash": _HASH,
-        },
-        ("reproduction_type",),
-    ),
-    "content_displayed": ({"display_type": _TEXT, "media_type": _TEXT}, ()),
     "content_presented": (
         {"presentation_kind": one_of("content", "source_reference"), "presentation_type": _TEXT, "media_type": _TEXT},
         ("presentation_kind", "presentation_type"),
@@ -144,13 +113,15 @@ _DATA: Final[Mapping[str, tuple[Mapping[str, Check], Sequence[str]]]] = {
 """What an event's `data` may hold, by the event's type, and what of it is required."""
 
 _REQUIRED: Final[Mapping[str, Sequence[str]]] = {
-    "content_reproduced": ("id", "output_id", "data"),
+    "content_grounded": ("data",),
+    "content_cited": ("id", "output_id", "data"),
     "content_presented": ("id", "output_id", "data"),
 }
 """What an event of a type needs besides `type` and `timestamp`."""
 
+_OTHER: Final = object_of({"data": object_of({"evidence": list_of(_SCHEMED)})})
 _BY_TYPE: Final = {
-    kind: object_of({"data": object_of(fields, required)}, _REQUIRED.get(kind, ()))
+    kind: object_of({"data": object_of({"evidence": list_of(_SCHEMED), **fields}, required)}, _REQUIRED.get(kind, ()))
     for kind, (fields, required) in _DATA.items()
 }
 
@@ -171,17 +142,23 @@ _TURN: Final = object_of(
     ("privacy_level",),
 )
 
+_TYPE_OF_FIRST: Final = test(
+    lambda value: isinstance(value, str) and (value in _DATA or "." in value.strip(".")),
+    f"must be one of {', '.join(_DATA)}, or a type with a namespace",
+)
+"""The types of events in 1.0; in later minors there may be more."""
+
 _COMMON: Final = object_of(
     {
         "id": _IDENTIFIER,
-        "type": one_of(*_DATA),
+        "type": _NAME,
         "timestamp": _OCCURRENCE,
         "turn_id": _NULLABLE_TEXT,
-        "output_id": _TEXT,
-        "output_element_id": _TEXT,
+        "output_id": _NAME,
+        "output_element_id": _NAME,
         "citation_id": _IDENTIFIER,
         "presentation_id": _IDENTIFIER,
-        "ctx_token": _TEXT,
+        "ctx_token": _CLICK_TOKEN,
         "source_role": one_of("origin", "edge", "index", "agent"),
         "content_telemetry_id": or_null(_IDENTIFIER),
         "content_url": or_null(_LOCATION),
@@ -193,24 +170,88 @@ _COMMON: Final = object_of(
     ("type", "timestamp"),
 )
 
+
+def _event(value: object, path: str, found: list[Violation]) -> None:
+    """Check an event: what all have in common, then what its type asks for."""
+    _COMMON(value, path, found)
+    if isinstance(value, dict) and isinstance(kind := value.get("type"), str):
+        _BY_TYPE.get(kind, _OTHER)(value, path, found)
+
+
+def _first_event(value: object, path: str, found: list[Violation]) -> None:
+    """Check an event of 1.0."""
+    _event(value, path, found)
+    if isinstance(value, dict) and isinstance(kind := value.get("type"), str):
+        _TYPE_OF_FIRST(kind, f"{path}.type", found)
+
+
+def _some(check: Check) -> Check:
+    """Make a check of a list that is not empty."""
+
+    def each(value: object, path: str, found: list[Violation]) -> None:
+        list_of(check)(value, path, found)
+        if value == []:
+            found.append(Violation(path, "must have at least one event"))
+
+    return each
+
+
 _ACCESS_CONTEXT: Final = object_of(
     {"identifiers": list_of(object_of({"scheme": _TEXT, "value": _TEXT}, ("scheme", "value")))}
 )
 
-_KIND: Final = object_of({"document_type": one_of("session"), "schema_version": one_of(VERSION)})
+_CONTEXT: Final = {
+    "session_id": _IDENTIFIER,
+    "parent_session_id": _IDENTIFIER,
+    "manifest_ref": or_null(_LOCATION),
+    "started_at": _MOMENT,
+}
+"""What every document may say of its session."""
 
-_SESSION: Final = object_of(
+
+def _documents(event: Check) -> Mapping[str, Check]:
+    envelope = {**_CONTEXT, "ctx_token": _CLICK_TOKEN, "agent_id": _TEXT}
+    return {
+        SESSION: object_of(
+            {
+                **_CONTEXT,
+                "conformance_level": one_of("retrieval", "grounding", "citation"),
+                "agent_id": _NULLABLE_TEXT,
+                "content_scope": _NULLABLE_TEXT,
+                "ended_at": or_null(_MOMENT),
+                "data": or_null(object_of({"access_context": _ACCESS_CONTEXT})),
+                "events": list_of(event),
+            },
+            ("session_id", "started_at"),
+        ),
+        EVENT: object_of({**envelope, "event": event}, ("event",)),
+        BATCH: object_of({**envelope, "events": _some(event)}, ("events",)),
+    }
+
+
+_FIRST: Final = _documents(_first_event)
+_LATER: Final = _documents(_event)
+
+_KIND: Final = object_of(
     {
-        "conformance_level": one_of("retrieval", "grounding", "citation", "attribution"),
-        "session_id": _IDENTIFIER,
-        "parent_session_id": _IDENTIFIER,
-        "agent_id": _NULLABLE_TEXT,
-        "content_scope": _NULLABLE_TEXT,
-        "manifest_ref": _NULLABLE_TEXT,
-        "started_at": _MOMENT,
-        "ended_at": or_null(_MOMENT),
-        "data": or_null(object_of({"access_context": _ACCESS_CONTEXT})),
-        "events": list_of(_event),
+        "document_type": one_of(SESSION, EVENT, BATCH),
+        "schema_version": matching(_VERSION, "must be 1.0 or a later 1.x"),
     },
-    ("schema_version", "session_id", "started_at"),
+    ("schema_version",),
 )
+
+
+def kind_of(document: Mapping[str, object]) -> str:
+    """Give what kind of document one is; without a word of its own it is a session."""
+    return str(document.get("document_type", SESSION))
+
+
+def shape_violations(document: object) -> list[Violation]:
+    """Give where a document has not the form that its schema asks for. Fields are JSON paths (`$` is the document)."""
+    found: list[Violation] = []
+    # Of another version or kind of document nothing else is known, and a list of its differences would hide the reason.
+    _KIND(document, "$", found)
+    if not found and isinstance(document, dict):
+        checks = _FIRST if document["schema_version"] == _FIRST_VERSION else _LATER
+        checks[kind_of(document)](document, "$", found)
+    return found

@@ -1,18 +1,26 @@
 """From sessions to usage: one usage event for each completed turn.
 
 **What applies to a turn.** Grounding of scope `session` informs every turn that is completed after it (section 6.4 of
-the standard); so does grounding that states neither scope nor turn (section 5.2.1). Grounding of scope `turn`, and a
-citation, belongs to the turn that its `turn_id` names, or without one to the turn under way: the next to be
-completed. Order is that of the timestamps, and of the document where these are equal.
+the standard). Grounding of scope `turn`, a citation and a presentation belong to the turn that their `turn_id` names,
+or without one to the turn under way: the next to be completed. Order is that of the timestamps, and of the document
+where these are equal.
+
+**What counts.** Occurrences, as section 4.3 draws them, however many events report one:
+
+- grounding: a content item, in one version, in its scope. A content item is its `content_id`, or without one its
+  `content_url`. Pieces of it are told apart by `content_hash`; of what has none the largest report counts.
+- a citation: a content item and an element of an output.
+- a presentation: an event id.
 
 **Shares.** An owner's share is its part of everything that applies to the turn, floor(10^9 * part / whole), in exact
-integers. What maps to no collective stays in the whole, and so does a citation that contradicts its source, which is
-not to be credited (section 6.5): both end up unattributed. The two bases are two methods, to be declared as such:
+integers. What is nobody's stays in the whole, and so does a citation that contradicts its source, which is not to be
+credited (section 6.5): both end up unattributed. The bases are methods of their own, to be declared as such:
 
-- `grounded-tokens`: tokens ingested. Where a turn's grounding is not all counted in tokens but all in characters
-  (the later drafts prefer these), characters; where neither is complete, tokens, or else characters, and what was
-  not counted weighs nothing. The two are never mixed within a turn.
-- `citations`: each citation event weighs one.
+- `grounded-characters`: characters ingested, the measure that reporters have in common. Where a turn's grounding is not
+  all counted in characters but all in tokens, tokens; where neither is complete, characters, or else tokens, and what
+  was not counted weighs nothing. The two are never mixed within a turn.
+- `citations`: each citation weighs one.
+- `presentations`: each presentation weighs one.
 
 **The event.** Its id comes from session, turn and time of completion, so a session submitted again, perhaps grown,
 gives the same events again, and these are duplicates. A turn counts once, at its first completion. Units are 1: the
@@ -23,6 +31,7 @@ a turn is what an agent answers, and the standard has no way to say that a perso
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import sha256
 from typing import Final
@@ -31,55 +40,147 @@ from urllib.parse import quote
 from moiety.events import Mode, UsageEvent
 from moiety.ids import event_id_of
 from moiety.telemetry.domains import DomainMap
-from moiety.telemetry.sessions import CITED, GROUNDED, TURN_COMPLETED, TelemetryEvent, TelemetrySession
+from moiety.telemetry.sessions import (
+    CITED,
+    GROUNDED,
+    PRESENTED,
+    TURN_COMPLETED,
+    TelemetryEvent,
+    TelemetrySession,
+)
 
 _WHOLE_NANO: Final = 1_000_000_000
 _WORK_ID_BYTES_MAX: Final = 256
+_NOBODY: Final = ""
+"""The owner of what may be credited to nobody; no collective's id is empty."""
 
+_Key = tuple[str | None, ...]
 _Measure = Callable[[TelemetryEvent], int | None]
 
 
 class ShareBasis(StrEnum):
     """What shares are computed from."""
 
-    GROUNDED_TOKENS = "grounded-tokens"
+    GROUNDED_CHARACTERS = "grounded-characters"
     CITATIONS = "citations"
+    PRESENTATIONS = "presentations"
 
 
-_EVIDENCE: Final[Mapping[ShareBasis, tuple[str, Sequence[_Measure]]]] = {
-    ShareBasis.GROUNDED_TOKENS: (GROUNDED, (lambda event: event.tokens, lambda event: event.characters)),
-    ShareBasis.CITATIONS: (CITED, (lambda _: 1,)),
+class Attribution(StrEnum):
+    """How much of a turn is some collective's."""
+
+    WHOLLY = "wholly"
+    PARTLY = "partly"
+    NOT = "not"
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A completed turn as a usage event, and how much of it is attributed."""
+
+    event: UsageEvent
+    attribution: Attribution
+
+
+@dataclass(frozen=True, slots=True)
+class _Basis:
+    """Which events count; what occurrence one reports, and what piece of it; in what measures, the preferred first."""
+
+    kind: str
+    occurrence: Callable[[TelemetryEvent], _Key]
+    piece: Callable[[TelemetryEvent], str | None]
+    measures: Sequence[_Measure]
+
+
+def _content(event: TelemetryEvent) -> _Key:
+    return ("id", event.content_id) if event.content_id else ("url", event.content_url)
+
+
+_BASES: Final[Mapping[ShareBasis, _Basis]] = {
+    ShareBasis.GROUNDED_CHARACTERS: _Basis(
+        GROUNDED,
+        lambda event: (*_content(event), event.content_version),
+        lambda event: event.content_hash,
+        (lambda event: event.characters, lambda event: event.tokens),
+    ),
+    ShareBasis.CITATIONS: _Basis(
+        CITED,
+        lambda event: (*_content(event), event.output_id, event.output_element_id),
+        lambda _: None,
+        (lambda _: 1,),
+    ),
+    ShareBasis.PRESENTATIONS: _Basis(PRESENTED, lambda event: (event.id,), lambda _: None, (lambda _: 1,)),
 }
-"""Which events count, and in what measures, the preferred one first."""
+
+
+class _Occurrence:
+    """What was reported of one occurrence: whose it is, and how much by piece and measure."""
+
+    __slots__ = ("owners", "pieces")
+
+    def __init__(self) -> None:
+        self.owners: set[str] = set()
+        self.pieces: dict[str | None, list[int | None]] = {}
+
+    @property
+    def owner(self) -> str | None:
+        """The one collective that every report of it names or leaves open; None where it is nobody's."""
+        (owner,) = self.owners if len(self.owners) == 1 else (_NOBODY,)
+        return owner or None
+
+    def add(self, piece: str | None, amounts: Sequence[int | None], owner: str | None) -> None:
+        if owner is not None:
+            self.owners.add(owner)
+        known = self.pieces.get(piece, [None] * len(amounts))
+        self.pieces[piece] = [_larger(*pair) for pair in zip(known, amounts, strict=True)]
+
+    def amount(self, measure: int) -> int | None:
+        """How much of it there is; None where a piece of it was not counted."""
+        amounts = [amounts[measure] for amounts in self.pieces.values()]
+        counted = [amount for amount in amounts if amount is not None]
+        return sum(counted) if len(counted) == len(amounts) else None
+
+
+def _larger(one: int | None, other: int | None) -> int | None:
+    return max((amount for amount in (one, other) if amount is not None), default=None)
 
 
 class _Tally:
-    """What applies to a turn, by owner, in one measure. None owns what is nobody's."""
+    """Occurrences summed by owner in one measure. None owns what is nobody's."""
 
-    def __init__(self, measure: _Measure) -> None:
-        self.measure = measure
+    def __init__(self) -> None:
         self.amounts: dict[str | None, int] = {}
         self.counted = 0
         self.uncounted = 0
 
-    def add(self, event: TelemetryEvent, owner: str | None) -> None:
-        amount = self.measure(event)
+    def change(self, owner: str | None, amount: int | None, times: int) -> None:
+        """Add an occurrence, or with -1 take one away."""
         if amount is None:
-            self.uncounted += 1
+            self.uncounted += times
             return
-        self.counted += 1
-        self.amounts[owner] = self.amounts.get(owner, 0) + amount
+        self.counted += times
+        self.amounts[owner] = self.amounts.get(owner, 0) + times * amount
 
 
 class _Evidence:
-    """What applies to a turn, in every measure."""
+    """The occurrences that apply to a turn, or to all turns from some time on; a tally of them in every measure."""
 
-    def __init__(self, measures: Sequence[_Measure]) -> None:
-        self.tallies = [_Tally(measure) for measure in measures]
+    def __init__(self, basis: _Basis) -> None:
+        self._basis = basis
+        self._occurrences: dict[_Key, _Occurrence] = {}
+        self.tallies = [_Tally() for _ in basis.measures]
 
     def add(self, event: TelemetryEvent, owner: str | None) -> None:
-        for tally in self.tallies:
-            tally.add(event, owner)
+        key = self._basis.occurrence(event)
+        if key in self._occurrences:
+            self._change(self._occurrences[key], -1)
+        found = self._occurrences.setdefault(key, _Occurrence())
+        found.add(self._basis.piece(event), [measure(event) for measure in self._basis.measures], owner)
+        self._change(found, 1)
+
+    def _change(self, occurrence: _Occurrence, times: int) -> None:
+        for measure, tally in enumerate(self.tallies):
+            tally.change(occurrence.owner, occurrence.amount(measure), times)
 
 
 def usage_events_of(session: TelemetrySession, *, by: ShareBasis | str, domains: DomainMap) -> list[UsageEvent]:
@@ -88,22 +189,31 @@ def usage_events_of(session: TelemetrySession, *, by: ShareBasis | str, domains:
     Raises:
         ValueError: `by` is no share basis.
     """
-    kind, measures = _EVIDENCE[ShareBasis(by)]
+    return [turn.event for turn in turns_of(session, by=by, domains=domains)]
+
+
+def turns_of(session: TelemetrySession, *, by: ShareBasis | str, domains: DomainMap) -> list[Turn]:
+    """Give the completed turns of a session, in the order of completion.
+
+    Raises:
+        ValueError: `by` is no share basis.
+    """
+    basis = _BASES[ShareBasis(by)]
     in_order = sorted(session.events, key=lambda event: event.timestamp)
-    lasting = _Evidence(measures)
-    under_way = _Evidence(measures)
+    lasting = _Evidence(basis)
+    under_way = _Evidence(basis)
     by_turn: dict[str, _Evidence] = {}
     for event in in_order:
-        if event.type == kind and event.turn_id is not None and not _lasts(event):
-            by_turn.setdefault(event.turn_id, _Evidence(measures)).add(event, _owner(event, domains))
+        if event.type == basis.kind and event.turn_id is not None and event.scope != "session":
+            by_turn.setdefault(event.turn_id, _Evidence(basis)).add(event, _owner(event, domains))
 
-    found: list[UsageEvent] = []
+    found: list[Turn] = []
     completed: set[str] = set()
     unnamed_count = 0
     for event in in_order:
-        if event.type == kind and _lasts(event):
+        if event.type == basis.kind and event.scope == "session":
             lasting.add(event, _owner(event, domains))
-        elif event.type == kind and event.turn_id is None:
+        elif event.type == basis.kind and event.turn_id is None:
             under_way.add(event, _owner(event, domains))
         elif event.type == TURN_COMPLETED and event.turn_id not in completed:
             parts = [lasting, under_way]
@@ -114,36 +224,39 @@ def usage_events_of(session: TelemetrySession, *, by: ShareBasis | str, domains:
                 completed.add(event.turn_id)
                 parts += [by_turn[event.turn_id]] if event.turn_id in by_turn else []
                 name = f"{session.session_id}:{quote(event.turn_id, safe='', errors='surrogatepass')}"
-            found.append(_usage_event(name, event, _shares(parts)))
-            under_way = _Evidence(measures)
+            found.append(_turn(name, event, parts))
+            under_way = _Evidence(basis)
     return found
 
 
-def _lasts(event: TelemetryEvent) -> bool:
-    """Whether something informs every turn from now on."""
-    if event.type != GROUNDED:
-        return False
-    return event.scope == "session" or (event.scope is None and event.turn_id is None)
-
-
 def _owner(event: TelemetryEvent, domains: DomainMap) -> str | None:
-    return None if event.citation_type == "contradiction" else domains.collective_of(event.content_url)
+    """Whose the content is, `_NOBODY` where it must not be credited, None where it is not known."""
+    if event.citation_type == "contradiction":
+        return _NOBODY
+    owner = domains.owner_of(event.content_url, event.content_id)
+    return _NOBODY if owner.is_contested else owner.collective
 
 
-def _shares(parts: Sequence[_Evidence]) -> dict[str, int]:
-    """Billionths by collective, in the order of their ids."""
+def _turn(name: str, completion: TelemetryEvent, parts: Sequence[_Evidence]) -> Turn:
+    amounts = _amounts(parts)
+    whole = sum(amounts.values())
+    owned = sorted((owner, amount) for owner, amount in amounts.items() if owner is not None)
+    floors = {owner: _WHOLE_NANO * amount // whole for owner, amount in owned if amount}
+    shares = {owner: share for owner, share in floors.items() if share}
+    owned_at_all = Attribution.PARTLY if amounts.get(None) else Attribution.WHOLLY
+    return Turn(_usage_event(name, completion, shares), owned_at_all if shares else Attribution.NOT)
+
+
+def _amounts(parts: Sequence[_Evidence]) -> dict[str | None, int]:
+    """What applies to a turn by owner, in the first measure that has all of it, or else the first that has any."""
     measures = list(zip(*(part.tallies for part in parts), strict=True))
     complete = [tallies for tallies in measures if not any(tally.uncounted for tally in tallies)]
     begun = [tallies for tallies in measures if any(tally.counted for tally in tallies)]
-    whole = 0
-    amounts: dict[str, int] = {}
+    amounts: dict[str | None, int] = {}
     for tally in next(iter(complete or begun), ()):
         for owner, amount in tally.amounts.items():
-            whole += amount
-            if owner is not None:
-                amounts[owner] = amounts.get(owner, 0) + amount
-    shares = {owner: _WHOLE_NANO * amount // whole for owner, amount in sorted(amounts.items()) if amount}
-    return {owner: share for owner, share in shares.items() if share}
+            amounts[owner] = amounts.get(owner, 0) + amount
+    return amounts
 
 
 def _usage_event(name: str, completion: TelemetryEvent, shares: Mapping[str, int]) -> UsageEvent:

@@ -247,7 +247,8 @@ class Collective(_message.Message):
     def domains(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The domains at which its content is found, for platforms that report content by address: at most 1,000, each a host
         name in lower-case ASCII (A-labels) without the dot of the root. A domain covers itself and its subdomains, the
-        longest that covers a host decides, and no two collectives have the same one. When read they are sorted.
+        longest that covers a host decides, and no two collectives have the same one. When read they are sorted. One may
+        also be "content-id:" and the prefix of its content's ids, of which the longest decides.
         """
 
     def __init__(

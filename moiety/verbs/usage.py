@@ -102,7 +102,7 @@ class UsageVerbs(Verbs):
     def submit_telemetry(
         self,
         pool: str,
-        sessions: Path | str | BinaryIO | Iterable[object],
+        documents: Path | str | BinaryIO | Iterable[object],
         method: str,
         *,
         by: ShareBasis | str,
@@ -111,23 +111,24 @@ class UsageVerbs(Verbs):
         batch_id: str | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> TelemetrySubmission:
-        """Record the completed turns of Content Telemetry sessions, and give the receipts and what was refused.
+        """Record the completed turns of Content Telemetry (1.0), and give the receipts and what was refused.
 
-        An invalid session is refused and the others go on. Safe to repeat, as `submit_usage` is; a session that has
+        An invalid document is refused and the others go on. Safe to repeat, as `submit_usage` is; a session that has
         grown since gives its new turns, and the others are duplicates. `moiety.telemetry` says how a turn
         becomes a usage event.
 
-        Args: sessions: a path or binary stream of one JSON document or of NDJSON, or parsed documents (one, or any
-            number). method: the id of the declared method that is `by`. by: what shares are computed from,
-            `grounded-tokens` or `citations`. domains: whose content is whose; by default the service's `domain_map`,
-            as it is now. The others are those of `submit_usage`.
+        Args: documents: sessions, standalone events and event batches: a path or binary stream of one JSON document, of
+            an array or of NDJSON, or parsed documents (one, or any number). method: the id of the declared method that
+            is `by`. by: what shares are computed from, `grounded-characters`, `citations` or `presentations`. domains:
+            whose content is whose; by default the service's `domain_map`, as it is now. The others are those of
+            `submit_usage`.
 
         Raises: ValueError: `by` is no share basis. NoDomainsError: the service's map is empty. UsageFileError: the file
             is not there or cannot be read. BatchRefusedError, ServiceError: as `submit_usage`; batches before the
             error are recorded.
         """
         basis = ShareBasis(by)
-        intake = TelemetryIntake(sessions, basis, self._declared_domains() if domains is None else domains)
+        intake = TelemetryIntake(documents, basis, self._declared_domains() if domains is None else domains)
         receipts = self.submit_usage(
             pool,
             intake.table(events_per_batch),
@@ -136,7 +137,7 @@ class UsageVerbs(Verbs):
             batch_id=batch_id,
             progress=progress,
         )
-        return TelemetrySubmission(receipts, intake.refused, intake.session_count, intake.event_count)
+        return intake.result(receipts)
 
     def _declared_domains(self) -> DomainMap:
         domains = RegistryVerbs(self._connection).domain_map()

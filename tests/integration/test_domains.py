@@ -29,7 +29,7 @@ EXAMPLE: Final = Path(__file__).parents[2] / "docs" / "examples" / "telemetry.nd
 DECLARED: Final = """
 collectives:
   irish: {display_name: irish, members: 10, domains: [irish-music.example]}
-  scottish: {display_name: scottish, members: 10, domains: [SCOTS-fiddle.example.]}
+  scottish: {display_name: scottish, members: 10, domains: [SCOTS-fiddle.example., "content-id:mkt:scots-fiddle:"]}
   breton: {display_name: breton, members: 10}
 """
 
@@ -179,14 +179,14 @@ def test_declaring_domains_again_changes_nothing_and_they_move_from_one_to_anoth
     scene: Scene, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert apply(scene, tmp_path, DECLARED) == Exit.OK
-    assert "['scots-fiddle.example']" in capsys.readouterr().out
+    assert "['content-id:mkt:scots-fiddle:', 'scots-fiddle.example']" in capsys.readouterr().out
     assert apply(scene, tmp_path, DECLARED) == Exit.OK
     assert "Nothing changes." in capsys.readouterr().out
     # The one who takes it over stands first in the file.
-    moved = DECLARED.replace("[irish-music.example]", "[scots-fiddle.example]").replace("[SCOTS-fiddle.example.]", "[]")
+    moved = DECLARED.replace("[irish-music.example]", "[scots-fiddle.example]").replace("[SCOTS-fiddle.example.,", "[")
     assert apply(scene, tmp_path, moved) == Exit.OK
     assert domains_of(scene.operator, "irish") == ["scots-fiddle.example"]
-    assert domains_of(scene.operator, "scottish") == []
+    assert domains_of(scene.operator, "scottish") == ["content-id:mkt:scots-fiddle:"]
 
 
 def test_a_domain_of_a_collective_that_is_not_declared_is_refused_before_anything_changes(
@@ -202,7 +202,7 @@ def test_a_domain_of_a_collective_that_is_not_declared_is_refused_before_anythin
 def test_telemetry_is_attributed_by_the_declared_domains(scene: Scene, tmp_path: Path) -> None:
     assert apply(scene, tmp_path, DECLARED) == Exit.OK
     submit = ["usage", "submit", POOL, str(EXAMPLE), "--method", METHOD, "--telemetry"]
-    # One session of the example is invalid, so the command ends with 2 though the others are recorded.
+    # One document of the example is invalid, so the command exits with 2 though the others are recorded.
     assert cli(scene, *submit, principal="platforms/tunesmith") == Exit.BAD_INPUT
     assert list(recorded_shares(scene)) == [
         {"irish": 525_000_000, "scottish": 225_000_000},
@@ -211,9 +211,10 @@ def test_telemetry_is_attributed_by_the_declared_domains(scene: Scene, tmp_path:
         {},
         {},
         {"irish": 250_000_000, "scottish": 750_000_000},
+        {"irish": 750_000_000, "scottish": 250_000_000},
     ]
-    found = scene.platform.submit_telemetry(POOL, EXAMPLE, METHOD, by="grounded-tokens")
-    assert [(receipt.accepted_count, receipt.duplicate_count) for receipt in found.receipts] == [(6, 0)]
+    found = scene.platform.submit_telemetry(POOL, EXAMPLE, METHOD, by="grounded-characters")
+    assert [(receipt.accepted_count, receipt.duplicate_count) for receipt in found.receipts] == [(7, 0)]
 
 
 def test_a_file_of_domains_takes_the_place_of_the_declared_ones(scene: Scene, tmp_path: Path) -> None:
@@ -222,7 +223,7 @@ def test_a_file_of_domains_takes_the_place_of_the_declared_ones(scene: Scene, tm
     own.write_text("collectives: {breton: {domains: [volksmusik-bayern.example]}}", "utf-8")
     submit = ["usage", "submit", POOL, str(EXAMPLE), "--method", METHOD, "--telemetry", "--domains", str(own)]
     assert cli(scene, *submit, principal="platforms/tunesmith") == Exit.BAD_INPUT
-    assert [shares.get("breton", 0) for shares in recorded_shares(scene)] == [0, NANO, 750_000_000, NANO, 0, 0]
+    assert [shares.get("breton", 0) for shares in recorded_shares(scene)] == [0, NANO, 750_000_000, NANO, 0, 0, 0]
 
 
 def test_without_any_domain_telemetry_is_refused_rather_than_lost(

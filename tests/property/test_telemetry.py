@@ -5,41 +5,54 @@ import json
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any
 from unittest import mock
 from urllib.parse import urlsplit
+from uuid import UUID
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moiety import DomainMap, RefusedSession, TelemetrySession, UsageEvent, batch_of, read_telemetry, usage_events_of
-from moiety.telemetry import reading
-from moiety.telemetry.sessions import session_of
+from moiety import (
+    DomainMap,
+    RefusedDocument,
+    TelemetrySession,
+    UsageEvent,
+    batch_of,
+    json_text,
+    read_telemetry,
+    usage_events_of,
+)
+from moiety.files import sources
+from moiety.telemetry import Telemetry
+from moiety.telemetry.sessions import Documents
 
 START = datetime(2026, 6, 15, tzinfo=UTC)
 SESSION_ID = "3f1c8a52-9b0e-4a57-8d63-1d7e0c2b9a01"
 OWNERS = {"a": "a.example", "b": "b.example", "c": "sub.a.example"}
 DOMAINS = DomainMap({name: [domain] for name, domain in OWNERS.items()})
 URLS = [f"https://{domain}/x" for domain in (*OWNERS.values(), "nobody.example")]
-BASES = st.sampled_from(["grounded-tokens", "citations"])
+BASES = st.sampled_from(["grounded-characters", "citations", "presentations"])
 TURNS = st.none() | st.sampled_from(["1", "2", "3"])
 
 EVENTS = st.one_of(
     st.builds(
-        lambda turn, url, tokens, scope: {
+        lambda turn, url, characters, scope: {
             "type": "content_grounded",
             "turn_id": turn,
             "content_url": url,
-            "data": ({"tokens_ingested": tokens} if tokens is not None else {}) | ({"scope": scope} if scope else {}),
+            "data": {"chars_ingested": characters, "scope": scope} if characters is not None else {"scope": scope},
         },
         TURNS,
         st.sampled_from(URLS),
         st.none() | st.integers(0, 10**6) | st.integers(0, 10**20),
-        st.sampled_from([None, "session", "turn"]),
+        st.sampled_from(["session", "turn"]),
     ),
     st.builds(
-        lambda turn, url, kind: {
+        lambda turn, url, kind, number: {
             "type": "content_cited",
+            "output_id": f"answer {number}",
             "turn_id": turn,
             "content_url": url,
             "data": {"citation_type": kind},
@@ -47,6 +60,18 @@ EVENTS = st.one_of(
         TURNS,
         st.sampled_from(URLS),
         st.sampled_from(["reference", "paraphrase", "contradiction"]),
+        st.integers(1, 2),
+    ),
+    st.builds(
+        lambda turn, url: {
+            "type": "content_presented",
+            "output_id": "answer",
+            "turn_id": turn,
+            "content_url": url,
+            "data": {"presentation_kind": "content", "presentation_type": "link"},
+        },
+        TURNS,
+        st.sampled_from(URLS),
     ),
     st.builds(lambda turn: {"type": "turn_completed", "turn_id": turn}, TURNS),
     st.builds(lambda turn: {"type": "turn_started", "turn_id": turn}, TURNS),
@@ -54,9 +79,11 @@ EVENTS = st.one_of(
 
 
 def timed(events: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The events, each a second after the one before."""
+    """The events, each a second after the one before, and with an id where they need one."""
     return [
-        event | {"timestamp": (START + timedelta(seconds=place)).isoformat().replace("+00:00", "Z")}
+        event
+        | {"timestamp": (START + timedelta(seconds=place)).isoformat().replace("+00:00", "Z")}
+        | ({"id": str(UUID(int=place))} if "output_id" in event else {})
         for place, event in enumerate(events)
     ]
 
@@ -66,15 +93,19 @@ SESSIONS = st.lists(EVENTS, max_size=15).map(timed)
 
 def document(events: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {
-        "schema_version": "0.1",
+        "schema_version": "1.0",
         "session_id": SESSION_ID,
         "started_at": "2026-06-15T00:00:00Z",
         "events": list(events),
     }
 
 
+def take(value: object, position: int = 0) -> TelemetrySession | RefusedDocument | None:
+    return Documents().take(value, position)
+
+
 def usage(events: Sequence[dict[str, Any]], by: str) -> list[UsageEvent]:
-    session = session_of(document(events), 0)
+    session = take(document(events))
     assert isinstance(session, TelemetrySession), str(session)
     return usage_events_of(session, by=by, domains=DOMAINS)
 
@@ -105,19 +136,38 @@ def test_a_session_that_grows_keeps_the_events_that_it_gave(events: list[dict[st
     assert [event.event_id for event in usage(events, by)][: len(before)] == before
 
 
+@given(SESSIONS, st.lists(st.integers(0, 15), max_size=4), st.booleans(), BASES)
+def test_a_session_cut_in_any_parts_some_of_them_twice_gives_the_same(
+    events: list[dict[str, Any]], cuts: list[int], twice: bool, by: str
+) -> None:
+    ends = sorted({0, len(events), *(cut for cut in cuts if cut < len(events))})
+    parts = [events[start:end] for start, end in pairwise(ends)]
+    envelope = {"document_type": "event_batch", "schema_version": "1.0", "session_id": SESSION_ID}
+    batches = [envelope | {"events": part} for part in parts]
+    found = list(Telemetry(batches + (batches[:2] if twice else [])))
+    expected = usage(events, by) if events else []
+    assert [event for item in found for event in usage_events_of(item, by=by, domains=DOMAINS)] == expected  # type: ignore[arg-type]
+
+
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 10**20)), max_size=12))
 def test_a_share_is_the_floor_of_its_part_of_the_whole(pieces: list[tuple[int, int]]) -> None:
     events = timed(
         [
-            *({"type": "content_grounded", "content_url": URLS[owner], "data": {"tokens_ingested": tokens}}
-              for owner, tokens in pieces),
+            *(
+                {
+                    "type": "content_grounded",
+                    "content_url": f"{URLS[owner]}{place}",
+                    "data": {"chars_ingested": characters, "scope": "session"},
+                }
+                for place, (owner, characters) in enumerate(pieces)
+            ),
             {"type": "turn_completed"},
         ]
-    )  # fmt: skip
-    (found,) = usage(events, "grounded-tokens")
-    whole = sum(tokens for _, tokens in pieces)
+    )
+    (found,) = usage(events, "grounded-characters")
+    whole = sum(characters for _, characters in pieces)
     expected = {
-        name: int(Fraction(10**9 * sum(tokens for owner, tokens in pieces if owner == place), whole))
+        name: int(Fraction(10**9 * sum(characters for owner, characters in pieces if owner == place), whole))
         for place, name in enumerate(OWNERS)
         if whole
     }
@@ -135,13 +185,13 @@ def test_a_document_of_any_layout_read_in_pieces_of_any_size_gives_what_lines_gi
     lines = "".join(json.dumps(item) + "\n" for item in documents).encode()
     array = json.dumps(documents, indent=indent, ensure_ascii=False).encode()
     expected = [kept(item) for item in read_telemetry(io.BytesIO(lines))]
-    with mock.patch.object(reading, "_PIECE_BYTES", size), mock.patch.object(reading, "_HEAD_BYTES", size):
+    with mock.patch.object(json_text, "_PIECE_BYTES", size), mock.patch.object(sources, "HEAD_BYTES", size + 3):
         assert [kept(item) for item in read_telemetry(io.BytesIO(array))] == expected
-    assert [kept(session_of(item, place)) for place, item in enumerate(documents)] == expected
+    assert [kept(take(item, place)) for place, item in enumerate(documents)] == expected
 
 
-def kept(found: TelemetrySession | RefusedSession) -> object:
-    return found if isinstance(found, TelemetrySession) else (found.position, found.violations)
+def kept(found: TelemetrySession | RefusedDocument | None) -> object:
+    return (found.position, found.violations) if isinstance(found, RefusedDocument) else found
 
 
 JSON = st.recursive(
@@ -163,18 +213,18 @@ def test_no_document_is_anything_but_valid_or_refused(
             inner[key] = value
             break
         inner = inner[key]
-    found = session_of(whole, 0)
+    found = take(whole)
     if isinstance(found, TelemetrySession):
-        for by in ("grounded-tokens", "citations"):
+        for by in ("grounded-characters", "citations", "presentations"):
             batch_of(usage_events_of(found, by=by, domains=DOMAINS))
-    else:
+    elif found is not None:
         assert found.violations
         assert str(found)
 
 
 @given(st.binary(max_size=200) | st.text(alphabet='[]{}",: \n01ü', max_size=60).map(str.encode))
 def test_bytes_that_are_no_sessions_are_refused_and_nothing_is_raised(data: bytes) -> None:
-    assert all(isinstance(found, RefusedSession) for found in read_telemetry(io.BytesIO(data)))
+    assert all(isinstance(found, RefusedDocument) for found in read_telemetry(io.BytesIO(data)))
 
 
 LABELS = st.lists(st.sampled_from(["a", "b", "ab", "B", "ü"]), min_size=1, max_size=4)

@@ -1,4 +1,4 @@
-"""What `moiety usage submit --telemetry` does: Content Telemetry sessions in, a summary out."""
+"""What `moiety usage submit --telemetry` does: Content Telemetry in, a summary out."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from moiety import DomainMap, RefusedSession, ShareBasis, TelemetrySubmission
+from moiety import DomainMap, RefusedDocument, ShareBasis, TelemetrySubmission
 from services.cli.apply.declaration import domain_map, read_yaml, validated
 from services.cli.base.exits import InputError
 from services.cli.base.output import counted, table
 
 REFUSED_SHOWN_MAX = 20
-"""How many refused sessions people are shown; `--json` has them all."""
+"""How many refused documents people are shown; `--json` has them all."""
 
 
 class _Owner(BaseModel):
@@ -44,14 +44,14 @@ def read_domains(path: Path) -> DomainMap:
 
 
 def basis_of(by: ShareBasis | None, method: str) -> ShareBasis:
-    """Give what shares are computed from: what is asked for, or what the method is named after, or tokens."""
+    """Give what shares are computed from: what is asked for, or what the method is named after, or characters."""
     if by is not None:
         return by
-    return ShareBasis(method) if method in list(ShareBasis) else ShareBasis.GROUNDED_TOKENS
+    return ShareBasis(method) if method in list(ShareBasis) else ShareBasis.GROUNDED_CHARACTERS
 
 
-def refused_document(refused: RefusedSession) -> dict[str, Any]:
-    """A refused session as plain data."""
+def refused_document(refused: RefusedDocument) -> dict[str, Any]:
+    """A refused document as plain data."""
     return {
         "position": refused.position,
         "line": refused.line,
@@ -60,21 +60,47 @@ def refused_document(refused: RefusedSession) -> dict[str, Any]:
     }
 
 
-def refused_table(refused: list[RefusedSession]) -> object:
-    """The first refused sessions, for people: a line for each thing that is wrong."""
+def refused_table(refused: list[RefusedDocument]) -> object:
+    """The first refused documents, for people: a line for each thing that is wrong."""
     rows = [
         (item.position if item.line is None else item.line, item.session_id, violation.field, violation.description)
         for item in refused[:REFUSED_SHOWN_MAX]
         for violation in item.violations
     ]
     place = "Line" if refused[0].line is not None else "Position"
-    return table([place, "Refused session", "Field", "Reason"], rows, right=[place])
+    return table([place, "Session of the refused", "Field", "Reason"], rows, right=[place])
+
+
+def summary_document(submission: TelemetrySubmission, basis: ShareBasis) -> dict[str, Any]:
+    """What became of the documents, as plain data."""
+    return {
+        "by": basis.value,
+        "document_count": submission.document_count,
+        "session_count": submission.session_count,
+        "turn_count": submission.event_count,
+        "attributed_count": submission.attributed_count,
+        "partly_count": submission.partly_count,
+        "unattributed_count": submission.unattributed_count,
+        "conflict_count": submission.conflict_count,
+        "refused": [refused_document(item) for item in submission.refused],
+    }
 
 
 def summary(submission: TelemetrySubmission, basis: ShareBasis) -> str:
-    """What became of the sessions, in a sentence."""
+    """What became of the documents, in a few sentences."""
+    documents = counted(submission.document_count, "document")
     sessions = counted(submission.session_count, "session")
     turns = counted(submission.event_count, "completed turn")
     refused = len(submission.refused)
     shown = f" (the first {REFUSED_SHOWN_MAX} are shown)" if refused > REFUSED_SHOWN_MAX else ""
-    return f"{sessions} with {turns}, shares by {basis}; {refused} refused{shown}."
+    lines = [
+        f"{documents} taken, {refused:,} refused{shown}: {sessions} with {turns}.",
+        (
+            f"By {basis}, {submission.attributed_count:,} attributed, {submission.partly_count:,} in part,"
+            f" {submission.unattributed_count:,} not at all."
+        ),
+    ]
+    if submission.conflict_count:
+        claimed = counted(submission.conflict_count, "piece")
+        lines.append(f"{claimed} of content nobody's: its domain is one collective's and its content id another's.")
+    return "\n".join(lines)

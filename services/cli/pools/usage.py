@@ -49,7 +49,7 @@ def submit(
     ] = EVENTS_PER_BATCH,
     *,
     telemetry: Annotated[
-        bool, typer.Option("--telemetry", help="The file holds Content Telemetry sessions.", rich_help_panel=_PANEL)
+        bool, typer.Option("--telemetry", help="The file holds Content Telemetry.", rich_help_panel=_PANEL)
     ] = False,
     domains: Annotated[
         Path | None,
@@ -63,7 +63,7 @@ def submit(
     by: Annotated[
         ShareBasis | None,
         typer.Option(
-            help="What shares are computed from. By default what METHOD is named after, or grounded-tokens.",
+            help="What shares are computed from. By default what METHOD is named after, or grounded-characters.",
             show_default=False,
             rich_help_panel=_PANEL,
         ),
@@ -71,8 +71,8 @@ def submit(
 ) -> None:
     """Submit a file of usage events in batches. Safe to repeat: nothing is recorded twice.
 
-    With --telemetry, a file of Content Telemetry sessions (schema version 0.1): a usage event for each completed
-    turn. Invalid sessions are refused and the others recorded; the command then ends with 2.
+    With --telemetry, a file of Content Telemetry 1.0 (sessions, events, event batches): a usage event for each
+    completed turn. Invalid documents are refused and the others recorded; the command then exits with status 2.
     """
     if telemetry:
         _submit_telemetry(session, pool, file, method, (batch_id, events_per_batch), domains, by)
@@ -121,10 +121,7 @@ def _submit_telemetry(
         )
     session.output.show(
         {
-            "by": basis.value,
-            "session_count": submitted.session_count,
-            "turn_count": submitted.event_count,
-            "refused": [telemetry.refused_document(item) for item in submitted.refused],
+            **telemetry.summary_document(submitted, basis),
             **_receipts_document(submitted.receipts),
         },
         *([_receipts(submitted.receipts)] if submitted.receipts else []),
