@@ -223,13 +223,14 @@ class EventViolation:
 class BatchRefusal:
     """A batch that the service refused whole; nothing of it was recorded.
 
-    `batch_index` counts the batches of the submission from 0, and `first_position` the events before this
-    one. `error` is the answer as it came; its violations count events within the batch.
+    `batch_index` counts the batches of the submission from 0, `first_position` the events before this one, and
+    `event_count` its own. `error` is the answer as it came; its violations count events within the batch.
     """
 
     batch_id: str
     batch_index: int
     first_position: int
+    event_count: int
     error: ServiceError
 
     @property

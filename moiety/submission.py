@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import islice
 from queue import SimpleQueue
 from typing import Final, Self
 
@@ -20,6 +19,7 @@ from moiety.errors import (
     BatchRefusal,
     BatchRefusedError,
     InvalidArgumentError,
+    MoietyError,
     ServiceError,
     UnavailableError,
 )
@@ -74,14 +74,25 @@ class Submission:
         self._unanswered: deque[PreparedBatch] = deque()
         self._receipts: dict[int, usage_pb2.Receipt] = {}
         self._refusals: dict[int, BatchRefusal] = {}
+        self._broken: MoietyError | None = None
 
     def run(self) -> list[usage_pb2.Receipt]:
         """Send everything and give the receipts, in the order of the batches.
 
         Raises: BatchRefusedError: some batches were refused; the others are recorded. ServiceError: the
-            service refused the submission as such, or was away for too long. Batches answered before are
-            recorded.
+            service refused the submission as such, or was away for too long. What `batches` raises, once the
+            batches before are answered. Each has the `receipts` of what is recorded, and the `refusals`.
         """
+        try:
+            self._run()
+            self._raise_what_broke()
+        except MoietyError as error:
+            error.receipts = self._receipts_in_order()
+            error.refusals = self._refusals_in_order()
+            raise
+        return list(self._receipts_in_order())
+
+    def _run(self) -> None:
         while True:
             try:
                 self._send_what_is_left()
@@ -91,17 +102,36 @@ class Submission:
             except _StreamEndedError:
                 failure = UnavailableError("the stream ended before every batch was answered")
             self._patience.wait(failure)
-        receipts = [self._receipts[index] for index in sorted(self._receipts)]
+
+    def _raise_what_broke(self) -> None:
+        if self._broken:
+            raise self._broken
         if self._refusals:
-            raise BatchRefusedError([self._refusals[index] for index in sorted(self._refusals)], receipts)
-        return receipts
+            raise BatchRefusedError(self._refusals_in_order(), self._receipts_in_order())
+
+    def _receipts_in_order(self) -> tuple[usage_pb2.Receipt, ...]:
+        return tuple(self._receipts[index] for index in sorted(self._receipts))
+
+    def _refusals_in_order(self) -> tuple[BatchRefusal, ...]:
+        return tuple(self._refusals[index] for index in sorted(self._refusals))
+
+    def _next_batch(self) -> PreparedBatch | None:
+        """The next batch; None where there is none, or where what comes next cannot be made into one."""
+        if self._broken:
+            return None
+        try:
+            return next(self._batches, None)
+        except MoietyError as error:
+            self._broken = error
+            return None
 
     def _send_what_is_left(self) -> None:
         if not self._unanswered:
             # Made before a stream is opened: what cannot be made into a batch troubles nobody else.
-            self._unanswered.extend(islice(self._batches, 1))
-        if not self._unanswered:
-            return
+            first = self._next_batch()
+            if first is None:
+                return
+            self._unanswered.append(first)
         with _Stream(self._open_stream) as stream:
             for batch in self._unanswered:
                 stream.send(batch.request)
@@ -111,7 +141,7 @@ class Submission:
     def _fill(self, stream: _Stream) -> bool:
         """Send until as many as allowed are in flight; tell whether there is an answer to wait for."""
         while len(self._unanswered) < BATCHES_IN_FLIGHT:
-            batch = next(self._batches, None)
+            batch = self._next_batch()
             if batch is None:
                 break
             self._unanswered.append(batch)
@@ -134,7 +164,7 @@ class Submission:
         self._patience.reset()
         if error:
             batch_id = batch.request.batch_id
-            self._refusals[batch.index] = BatchRefusal(batch_id, batch.index, batch.first_position, error)
+            self._refusals[batch.index] = BatchRefusal(batch_id, batch.index, batch.first_position, batch.events, error)
         else:
             self._receipts[batch.index] = answer.receipt
         if self._progress:

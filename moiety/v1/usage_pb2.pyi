@@ -209,7 +209,7 @@ class SubmitUsageRequest(_message.Message):
     method_id: _builtins.str
     """The id of a method declared in the pool, one without a score kind."""
     validate_only: _builtins.bool
-    """Check only, record nothing; the receipt then has no leaf."""
+    """Check only, record nothing; the receipt then has no leaf. Events recorded before count as duplicates."""
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___UsageEvent]:
         """1 to 1,000 events."""
@@ -241,6 +241,7 @@ class AppendUsageRequest(_message.Message):
     BATCH_ID_FIELD_NUMBER: _builtins.int
     METHOD_ID_FIELD_NUMBER: _builtins.int
     ARROW_STREAM_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     parent: _builtins.str
     """`pools/{pool}`."""
     batch_id: _builtins.str
@@ -252,6 +253,8 @@ class AppendUsageRequest(_message.Message):
     occurred_at, units, mode, collectives and shares as docs/concepts.md gives them; under a method with a score kind,
     sources and scores instead of the last two.
     """
+    validate_only: _builtins.bool
+    """Check only, record nothing; the receipt then has no leaf. Events recorded before count as duplicates."""
     def __init__(
         self,
         *,
@@ -259,10 +262,11 @@ class AppendUsageRequest(_message.Message):
         batch_id: _builtins.str = ...,
         method_id: _builtins.str = ...,
         arrow_stream: _builtins.bytes = ...,
+        validate_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrow_stream", b"arrow_stream", "batch_id", b"batch_id", "method_id", b"method_id", "parent", b"parent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrow_stream", b"arrow_stream", "batch_id", b"batch_id", "method_id", b"method_id", "parent", b"parent", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

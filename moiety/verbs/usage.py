@@ -41,6 +41,7 @@ class UsageVerbs(Verbs):
         *,
         events_per_batch: int = EVENTS_PER_BATCH,
         batch_id: str | None = None,
+        validate_only: bool = False,
         progress: Callable[[int], None] | None = None,
     ) -> list[pb.Receipt]:
         """Record a table of usage events and give a receipt for each batch of it.
@@ -54,15 +55,17 @@ class UsageVerbs(Verbs):
             pool.
             events_per_batch: how many events go into a batch, 1 to 65,536. batch_id: the beginning of the
             batch ids, which then go on with `-` and the batch's position. By default a batch is named after
-            the SHA-256 of its bytes, so that the same table has the same batch ids. progress: is told the
-            number of events of each batch that is answered.
+            the SHA-256 of its bytes, so that the same table has the same batch ids. validate_only: the service checks
+            every batch and records nothing; the receipts then have no leaf. progress: is told the number of events of
+            each batch that is answered.
 
         Raises: InvalidUsageError: the table cannot be made into batches. BatchRefusedError: the service
             refused some batches; it names the events, and the others are recorded. ServiceError: the service
-            refused the submission as such, or was away for too long.
+            refused the submission as such, or was away for too long. Each has `receipts` of what is recorded
+            nevertheless.
         """
         batches = record_batches(table, events_per_batch=events_per_batch)
-        return self._submit(pool, batches, method, batch_id, progress)
+        return self._submit(pool, batches, method, batch_id, progress, validate_only)
 
     def submit_scores(
         self,
@@ -93,13 +96,14 @@ class UsageVerbs(Verbs):
         method: str,
         batch_id: str | None,
         progress: Callable[[int], None] | None,
+        validate_only: bool = False,
     ) -> list[pb.Receipt]:
-        prepared = _prepare(pool, batches, method, batch_id)
+        prepared = _prepare(pool, batches, method, batch_id, validate_only)
         open_stream = partial(self._connection.open_stream, self._usage.AppendUsage)
         patience = self._connection.patience()
         return Submission(open_stream, prepared, patience=patience, progress=progress).run()
 
-    def submit_telemetry(
+    def submit_telemetry(  # noqa: PLR0913 - those of submit_usage, and whose content is whose
         self,
         pool: str,
         documents: Path | str | BinaryIO | Iterable[object],
@@ -109,6 +113,7 @@ class UsageVerbs(Verbs):
         domains: DomainMap | None = None,
         events_per_batch: int = EVENTS_PER_BATCH,
         batch_id: str | None = None,
+        validate_only: bool = False,
         progress: Callable[[int], None] | None = None,
     ) -> TelemetrySubmission:
         """Record the completed turns of Content Telemetry (1.0), and give the receipts and what was refused.
@@ -135,6 +140,7 @@ class UsageVerbs(Verbs):
             method,
             events_per_batch=events_per_batch,
             batch_id=batch_id,
+            validate_only=validate_only,
             progress=progress,
         )
         return intake.result(receipts)
@@ -216,7 +222,7 @@ class UsageVerbs(Verbs):
 
 
 def _prepare(
-    pool: str, batches: Iterator[pa.RecordBatch], method: str, batch_id: str | None
+    pool: str, batches: Iterator[pa.RecordBatch], method: str, batch_id: str | None, validate_only: bool
 ) -> Iterator[PreparedBatch]:
     position = 0
     for index, batch in enumerate(batches):
@@ -230,6 +236,7 @@ def _prepare(
             batch_id=own_id if batch_id is None else f"{batch_id}-{index}",
             method_id=method,
             arrow_stream=data,
+            validate_only=validate_only,
         )
         yield PreparedBatch(index, position, batch.num_rows, request)
         position += batch.num_rows

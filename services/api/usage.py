@@ -17,6 +17,7 @@ from ledger.store import log, registry
 from ledger.store.usage import batches
 from ledger.store.usage.batches import BatchIdentity, RecordedBatch
 from ledger.store.usage.retractions import RetractionRequest, retract
+from ledger.usage.format import BatchColumns
 from moiety.v1 import usage_pb2 as pb
 from moiety.v1 import usage_pb2_grpc
 from services.access.keys import Principal, Role
@@ -54,18 +55,7 @@ class UsageService(usage_pb2_grpc.UsageServiceServicer):
             raise InvalidInputError.of("events", f"must be 1 to {MAX_ROW_EVENTS}, are {len(request.events)}")
         columns = columns_of(request.events)
         body = body_of(columns)
-        if not request.validate_only:
-            batch = self._usage.accept(identity, method_id, body, columns)
-            return convert.receipt_to_proto(identity.pool, batch)
-        method, first = self._usage.validate(identity.pool, method_id, body, columns)
-        duplicates = np.flatnonzero(~first).tolist()
-        return pb.Receipt(
-            accepted_count=len(first) - len(duplicates),
-            duplicate_count=len(duplicates),
-            duplicate_positions=duplicates,
-            method=f"{request.parent}/methods/{method.name}",
-            method_version=method.version,
-        )
+        return self._receipt(identity, method_id, body, columns, validate_only=request.validate_only)
 
     def AppendUsage(
         self, request_iterator: Iterator[pb.AppendUsageRequest], context: grpc.ServicerContext
@@ -98,13 +88,27 @@ class UsageService(usage_pb2_grpc.UsageServiceServicer):
             require_fields(request)
             identity = _identity(principal, request.parent, request.batch_id)
             method_id = require_resource_id(request.method_id, "method_id")
-            batch = self._usage.accept(identity, method_id, request.arrow_stream)
+            body = request.arrow_stream
+            receipt = self._receipt(identity, method_id, body, validate_only=request.validate_only)
         except Exception as error:  # noqa: BLE001  # one batch's failure is its own answer, and the stream goes on
             if not is_expected(error):
                 logger.error("batch failed", batch_id=request.batch_id, request_id=request_id(), exc_info=error)
             return pb.AppendUsageResponse(batch_id=request.batch_id, error=status_of(error, request_id()))
-        receipt = convert.receipt_to_proto(identity.pool, batch)
         return pb.AppendUsageResponse(batch_id=request.batch_id, receipt=receipt)
+
+    def _receipt(
+        self,
+        identity: BatchIdentity,
+        method_id: str,
+        body: bytes,
+        written: BatchColumns | None = None,
+        *,
+        validate_only: bool,
+    ) -> pb.Receipt:
+        """Record a batch, or only check it."""
+        if validate_only:
+            return convert.validated_to_proto(identity.pool, self._usage.validate(identity, method_id, body, written))
+        return convert.receipt_to_proto(identity.pool, self._usage.accept(identity, method_id, body, written))
 
     def RetractUsage(self, request: pb.RetractUsageRequest, context: grpc.ServicerContext) -> pb.RetractUsageResponse:
         if bool(request.batch_id) == bool(request.event_ids):

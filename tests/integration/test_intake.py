@@ -66,7 +66,7 @@ def arrow(usage: list[UsageEvent]) -> bytes:
     return body
 
 
-def append_request(body: bytes, batch_id: str, **fields: str) -> pb.AppendUsageRequest:
+def append_request(body: bytes, batch_id: str, **fields: Any) -> pb.AppendUsageRequest:
     named = {"parent": f"pools/{POOL}", "method_id": METHOD, **fields}
     request: pb.AppendUsageRequest = request_of(APPEND, batch_id=batch_id, arrow_stream=body, **named)
     return request
@@ -379,6 +379,22 @@ def test_validating_only_reports_what_recording_would_and_keeps_nothing(scene: S
         scene.platform.submit_events(POOL, [event(1, units=0)], METHOD, batch_id="march", validate_only=True)
     assert row_counts(owner) == before
     assert scene.submit(events([1, 2, 1]), "march").accepted_count == 2
+
+
+def test_an_arrow_batch_is_checked_against_what_is_recorded_and_nothing_of_it_is_kept(
+    scene: Scene, wire: Wire, owner: sa.Engine
+) -> None:
+    scene.submit(events([1, 2]), "march")
+    before = row_counts(owner)
+    (answer,) = wire.call(APPEND, append_request(arrow(events([2, 3, 4, 3])), "april", validate_only=True))
+    receipt = answer.receipt
+    assert (receipt.accepted_count, list(receipt.duplicate_positions)) == (2, [0, 3])
+    assert (receipt.name, receipt.leaf_hash, receipt.HasField("create_time")) == ("", b"", False)
+    (answer,) = wire.call(APPEND, append_request(arrow(events([5])), "march", validate_only=True))
+    assert "was recorded with other events" in str(answer.error)
+    assert row_counts(owner) == before
+    recorded = append(wire, arrow(events([2, 3, 4, 3])), "april")
+    assert (recorded.accepted_count, list(recorded.duplicate_positions)) == (2, [0, 3])
 
 
 @pytest.mark.parametrize(

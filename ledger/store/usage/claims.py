@@ -63,6 +63,21 @@ class EventClaim:
         taken[places] = True
         return taken
 
+    def find_free(self, connection: sa.Connection, pool: PoolRef) -> BoolArray:
+        """Tell which are free now, and claim none: (n,) in the order given."""
+        known = connection.execute(
+            _FIND_KNOWN,
+            {
+                "pool_id": pool.pool_id,
+                "platform_id": self.platform_id,
+                "ids": self.event_ids.tobytes(),
+                "count": len(self.event_ids),
+            },
+        )
+        free = np.ones(len(self.event_ids), dtype=np.bool_)
+        free[np.fromiter(known.scalars(), dtype=np.int64)] = False
+        return free
+
 
 _COPY: Final = "COPY event (pool_id, platform_id, event_id, batch_number) FROM STDIN (FORMAT BINARY)"
 
@@ -118,6 +133,20 @@ SELECT place FROM offered JOIN inserted USING (event_id)
     sa.bindparam("pool_id", type_=sa.Integer),
     sa.bindparam("platform_id", type_=sa.Integer),
     sa.bindparam("batch_number", type_=sa.BigInteger),
+)
+
+
+_FIND_KNOWN: Final = sa.text("""
+WITH offered AS MATERIALIZED (
+    SELECT place, encode(substring(:ids FROM 16 * place + 1 FOR 16), 'hex')::uuid AS event_id
+    FROM generate_series(0, :count - 1) AS place
+)
+SELECT place FROM offered JOIN event USING (event_id) WHERE pool_id = :pool_id AND platform_id = :platform_id
+""").bindparams(
+    sa.bindparam("ids", type_=sa.LargeBinary),
+    sa.bindparam("count", type_=sa.Integer),
+    sa.bindparam("pool_id", type_=sa.Integer),
+    sa.bindparam("platform_id", type_=sa.Integer),
 )
 
 

@@ -167,13 +167,18 @@ class UsageStore:
         return recorded
 
     def validate(
-        self, pool_name: str, method_id: str, body: bytes, written: BatchColumns | None = None
-    ) -> tuple[Method, BoolArray]:
-        """The checks of `accept` alone: the method, and which events are first with their id in the batch."""
+        self, identity: BatchIdentity, method_id: str, body: bytes, written: BatchColumns | None = None
+    ) -> UsageContent:
+        """The checks of `accept` alone: what the log would say of the batch, were it recorded now. Nothing is kept.
+
+        Raises as `accept` does.
+        """
+        digest = sha256(body).digest()
+        self._recorded_before(identity, method_id, digest)
+        prepared = self._prepared(identity, method_id, digest, body, written)
         with self._database.reading() as connection:
-            _, method, reading = self._asked(connection, pool_name, method_id)
-        batch, _ = self._parsed(reading, body, written)
-        return method, first_occurrences(batch)[0]
+            free = prepared.claim(batch_number=0).find_free(connection, prepared.pool)
+        return prepared.of_free(free).content()
 
     def _asked(self, connection: sa.Connection, pool_name: str, method_id: str) -> tuple[PoolRef, Method, Reading]:
         """The pool and the method of these names, and how a batch of them is read, as of now."""

@@ -30,7 +30,7 @@ from services.api.convert.pools import (
     schedule_to_proto,
 )
 from services.api.convert.rounds import allocation_to_proto, fairness_to_proto, preview_to_proto, round_to_proto
-from services.api.convert.usage import receipt_to_proto, retraction_to_proto
+from services.api.convert.usage import receipt_to_proto, retraction_to_proto, validated_to_proto
 
 __all__ = [
     "allocation_to_proto",
@@ -59,4 +59,5 @@ __all__ = [
     "schedule_to_proto",
     "timestamp",
     "transfer_to_proto",
+    "validated_to_proto",
 ]

@@ -1,8 +1,10 @@
 """Receipts of usage and retractions as messages."""
 
+from datetime import UTC, datetime
+
 from ledger.store.usage.batches import RecordedBatch
 from ledger.store.usage.retractions import RecordedRetraction
-from ledger.usage.entries import decode_positions
+from ledger.usage.entries import UsageContent, decode_positions
 from moiety.v1 import usage_pb2
 from services.api.convert.common import timestamp
 from services.api.names import batch_name
@@ -25,6 +27,15 @@ def receipt_to_proto(pool: str, batch: RecordedBatch, *, with_positions: bool = 
         membership=f"pools/{pool}/memberships/{content.membership}" if content.membership else "",
         membership_version=content.membership_version or 0,
     )
+
+
+def validated_to_proto(pool: str, content: UsageContent) -> usage_pb2.Receipt:
+    """The receipt of a batch that was checked and not recorded: it has no name, no leaf and no time."""
+    recorded = RecordedBatch(0, b"", datetime.fromtimestamp(0, UTC), content)
+    receipt = receipt_to_proto(pool, recorded)
+    receipt.name = ""
+    receipt.ClearField("create_time")
+    return receipt
 
 
 def retraction_to_proto(pool: str, recorded: RecordedRetraction) -> usage_pb2.Retraction:

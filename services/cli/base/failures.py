@@ -20,7 +20,7 @@ def failure_of(error: MoietyError) -> Failure:
     """The code, reason and violations of an error; the receipts too, where some batches were accepted."""
     service = error if isinstance(error, ServiceError) else None
     more = {}
-    if isinstance(error, BatchRefusedError):
+    if isinstance(error, BatchRefusedError) or error.receipts:
         more["receipts"] = [document(receipt) for receipt in error.receipts]
     return Failure(
         code=service.code.name if service else type(error).__name__,

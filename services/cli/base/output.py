@@ -100,9 +100,9 @@ def details(pairs: Iterable[tuple[str, object]]) -> Table:
     return found
 
 
-def report(error: MoietyError, *, as_json: bool) -> Exit:
-    """Print an error on stderr and give the exit code: a line `field: reason` for each field, or one JSON
-    document.
+def report(error: MoietyError, *, as_json: bool, people: Sequence[str] | None = None) -> Exit:
+    """Print an error on stderr and give the exit code: `people`, or else a line `field: reason` for each field; or one
+    JSON document.
     """
     code = exit_code(error)
     failure = _failure(error)
@@ -120,7 +120,7 @@ def report(error: MoietyError, *, as_json: bool) -> Exit:
         }
         sys.stderr.write(json.dumps(found, indent=2, ensure_ascii=False) + "\n")
     else:
-        lines = [f"{item.field}: {item.description}" for item in violations] or [f"error: {error}"]
+        lines = people or [f"{item.field}: {item.description}" for item in violations] or [f"error: {error}"]
         sys.stderr.write("\n".join(lines) + "\n")
     return code
 

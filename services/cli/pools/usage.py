@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO
 
 import typer
 
-from moiety import ShareBasis, count_events, event_id_of, read_usage
+from moiety import MoietyError, ShareBasis, count_events, event_id_of, read_usage
 from moiety.batches import EVENTS_PER_BATCH, EVENTS_PER_BATCH_MAX
 from moiety.v1.usage_pb2 import Receipt
 from services.cli.audit.options import OptionalKey, Out, holding, verifier_key, write_file
 from services.cli.base.connection import Session, client_command
 from services.cli.base.documents import document, identity
 from services.cli.base.exits import Exit, InputError
-from services.cli.base.output import counted, details, table
+from services.cli.base.output import counted, details, report, table
+from services.cli.pools.submissions import failure_lines
 
 app = typer.Typer(help="Usage of generated works.", no_args_is_help=True)
 
@@ -48,6 +51,9 @@ def submit(
         int, typer.Option(metavar="N", min=1, max=EVENTS_PER_BATCH_MAX, help="Events in a batch.")
     ] = EVENTS_PER_BATCH,
     *,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Have the service check all of it, and record nothing.")
+    ] = False,
     telemetry: Annotated[
         bool, typer.Option("--telemetry", help="The file holds Content Telemetry.", rich_help_panel=_PANEL)
     ] = False,
@@ -75,23 +81,27 @@ def submit(
     completed turn. Invalid documents are refused and the others recorded; the command then exits with status 2.
     """
     if telemetry:
-        _submit_telemetry(session, pool, file, method, (batch_id, events_per_batch), domains, by)
+        _submit_telemetry(session, pool, file, method, (batch_id, events_per_batch, dry_run), domains, by)
         return
     for name, value in (("domains", domains), ("by", by)):
         if value is not None:
             raise InputError.of(name, "needs --telemetry")
-    total = count_events(file) if file.is_file() else None  # of a pipe, looking would take the beginning away
-    with session.output.progress(file.name, total, "events") as bar:
-        receipts = session.client.submit_usage(
-            pool,
-            read_usage(_input(file)),
-            method,
-            events_per_batch=events_per_batch,
-            batch_id=batch_id,
-            progress=bar.advance,
-        )
+    with _reported(session, "row"):
+        total = count_events(file) if file.is_file() else None  # of a pipe, looking would take the beginning away
+        with session.output.progress(file.name, total, "events") as bar:
+            receipts = session.client.submit_usage(
+                pool,
+                read_usage(_input(file)),
+                method,
+                events_per_batch=events_per_batch,
+                batch_id=batch_id,
+                validate_only=dry_run,
+                progress=bar.advance,
+            )
     session.output.show(
-        _receipts_document(receipts), *([_receipts(receipts)] if receipts else []), _receipts_summary(receipts)
+        _receipts_document(receipts, dry_run),
+        *([_receipts(receipts)] if receipts and not dry_run else []),
+        _receipts_summary(receipts, dry_run),
     )
 
 
@@ -100,15 +110,15 @@ def _submit_telemetry(
     pool: str,
     file: Path,
     method: str,
-    batches: tuple[str | None, int],
+    batches: tuple[str | None, int, bool],
     domains: Path | None,
     by: ShareBasis | None,
 ) -> None:
     from services.cli.pools import telemetry
 
-    batch_id, events_per_batch = batches
+    batch_id, events_per_batch, dry_run = batches
     basis = telemetry.basis_of(by, method)
-    with session.output.progress(file.name, None, "turns") as bar:
+    with _reported(session, "turn"), session.output.progress(file.name, None, "turns") as bar:
         submitted = session.client.submit_telemetry(
             pool,
             _input(file),
@@ -117,17 +127,18 @@ def _submit_telemetry(
             domains=telemetry.read_domains(domains) if domains else None,
             events_per_batch=events_per_batch,
             batch_id=batch_id,
+            validate_only=dry_run,
             progress=bar.advance,
         )
     session.output.show(
         {
             **telemetry.summary_document(submitted, basis),
-            **_receipts_document(submitted.receipts),
+            **_receipts_document(submitted.receipts, dry_run),
         },
-        *([_receipts(submitted.receipts)] if submitted.receipts else []),
+        *([_receipts(submitted.receipts)] if submitted.receipts and not dry_run else []),
         *([telemetry.refused_table(submitted.refused)] if submitted.refused else []),
         telemetry.summary(submitted, basis),
-        _receipts_summary(submitted.receipts),
+        _receipts_summary(submitted.receipts, dry_run),
     )
     if submitted.refused:
         raise typer.Exit(Exit.BAD_INPUT)
@@ -234,21 +245,35 @@ def _input(file: Path) -> Path | BinaryIO:
     return sys.stdin.buffer if file == _STANDARD_INPUT else file
 
 
-def _receipts_document(receipts: list[Receipt]) -> dict[str, Any]:
+@contextmanager
+def _reported(session: Session, unit: str) -> Iterator[None]:
+    """Say of a submission that fails what is recorded of it, and what is wrong in which row."""
+    try:
+        yield
+    except MoietyError as error:
+        lines = failure_lines(error, unit)
+        raise typer.Exit(report(error, as_json=session.output.as_json, people=lines)) from None
+
+
+def _receipts_document(receipts: list[Receipt], dry_run: bool) -> dict[str, Any]:
     return {
+        "dry_run": dry_run,
         "accepted_count": sum(receipt.accepted_count for receipt in receipts),
         "duplicate_count": sum(receipt.duplicate_count for receipt in receipts),
         "batches": [document(receipt) for receipt in receipts],
     }
 
 
-def _receipts_summary(receipts: list[Receipt]) -> str:
+def _receipts_summary(receipts: list[Receipt], dry_run: bool) -> str:
     accepted = sum(receipt.accepted_count for receipt in receipts)
     duplicates = sum(receipt.duplicate_count for receipt in receipts)
-    return (
-        f"{counted(accepted, 'event')} accepted, {counted(duplicates, 'duplicate')} left out;"
-        f" {counted(len(receipts), 'batch', 'batches')}."
-    )
+    batches = counted(len(receipts), "batch", "batches")
+    if dry_run:
+        return (
+            f"{counted(accepted, 'event')} would be accepted, {counted(duplicates, 'duplicate')} left out; {batches}."
+            " Nothing was recorded."
+        )
+    return f"{counted(accepted, 'event')} accepted, {counted(duplicates, 'duplicate')} left out; {batches}."
 
 
 def _receipts(receipts: list[Receipt]) -> object:

@@ -76,7 +76,7 @@ def test_a_refused_batch_names_events_by_their_place_in_the_submission() -> None
             Violation("arrow_stream", "is too large"),
         ],
     )
-    assert BatchRefusal("b-3", 3, 30_000, found).events == (
+    assert BatchRefusal("b-3", 3, 30_000, 10_000, found).events == (
         EventViolation(30_000, "units", "must be 1 to 1000000000"),
         EventViolation(30_009, "shares[2]", "must be at least 1"),
     )

@@ -35,6 +35,7 @@ REFUSED = BatchRefusedError(
             "b-1",
             1,
             10,
+            10,
             InvalidArgumentError("no", violations=[Violation("events[2].units", "must be 1 to 1000000000")]),
         )
     ],
