@@ -1,6 +1,6 @@
 """Settlement: calculating, deciding and posting rounds, one actor at a time.
 
-Every step is one transaction under the pool's advisory lock, so a crash leaves a round either where it was or one whole
+Every step is one transaction in the pool's turn for rounds, so a crash leaves a round either where it was or one whole
 step on. Approval and posting are one step: an approved round is a posted one.
 """
 
@@ -13,9 +13,10 @@ import sqlalchemy as sa
 
 from ledger.errors import IdentityReusedError, InvalidInputError, StateError
 from ledger.registry import require_text
-from ledger.store import journal, log
+from ledger.store import journal, log, turns
 from ledger.store.database import Database
 from ledger.store.log import PoolRef
+from ledger.store.turns import Turn
 from payout.calculation import Asked, Calculation
 from payout.entries import (
     Decision,
@@ -63,7 +64,7 @@ class Settlement:
     def calculate(self, pool: PoolRef, calculated_by: str, request_id: str) -> RoundRecord:
         """Calculate the next round; the same request again gives the same round. StateError while a round is open."""
         with self._database.transaction() as connection:
-            rounds.lock_pool(connection, pool, wait=True)
+            turns.take(connection, pool, Turn.ROUNDS)
             if existing := rounds.find_request(connection, pool, request_id):
                 if existing.content.calculated_by != calculated_by:
                     raise IdentityReusedError.of("request_id", "was used by someone else")
@@ -78,7 +79,7 @@ class Settlement:
         None where none is due, the schedule is paused, a round is open, or another process acts on the pool.
         """
         with self._database.transaction() as connection:
-            if not rounds.lock_pool(connection, pool, wait=False):
+            if not turns.try_take(connection, pool, Turn.ROUNDS):
                 return None
             schedule = pools.get_schedule(connection, pool)
             due = due_fire_times(schedule, self._clock())
@@ -96,7 +97,7 @@ class Settlement:
         StateError where it is decided already, or where the one who asked for it approves.
         """
         with self._database.transaction() as connection:
-            rounds.lock_pool(connection, pool, wait=True)
+            turns.take(connection, pool, Turn.ROUNDS)
             record = rounds.get_round(connection, pool, number)
             if _decided_as(record, Decision.APPROVED, decided_by):
                 return record
@@ -111,7 +112,7 @@ class Settlement:
         """Reject a calculated round, with a reason. The same again by the same operator is a no-op."""
         require_text(reason, "reason", least=1, most=MAX_REASON)
         with self._database.transaction() as connection:
-            rounds.lock_pool(connection, pool, wait=True)
+            turns.take(connection, pool, Turn.ROUNDS)
             record = rounds.get_round(connection, pool, number)
             if _decided_as(record, Decision.REJECTED, decided_by):
                 return record

@@ -20,7 +20,7 @@ from audit.fsck.checkpoints import CheckpointRows
 from audit.fsck.events import EventRows
 from audit.fsck.numbers import Numbers
 from audit.fsck.projections import PROJECTIONS, Followed
-from audit.fsck.registry import Registry, check_pool_row
+from audit.fsck.registry import Registry, check_pool_row, check_turns
 from audit.fsck.report import CheckProgress, CheckReport, shown_row
 from audit.fsck.rounds import Rounds
 from audit.fsck.rows import LeafRows, Row, add_extra, compare, find_row, key_of
@@ -196,6 +196,7 @@ class _PoolCheck:
     # What is left.
 
     def _finish(self) -> None:
+        check_turns(self._connection, self._pool.pool_id, self.report)
         whole, size = self._end_of_log()
         self._tree.finish(whole=whole)
         self._checkpoints.finish(size)

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from audit.fsck.report import CheckReport
-from audit.fsck.rows import stored_rows
+from audit.fsck.rows import compare, stored_rows
 from ledger.log.leaves import Leaf
 from ledger.store import tables as lt
 from ledger.store.log import PoolRef
 from ledger.store.tables import metadata
+from ledger.store.turns import Turn
 from payout.entries import PoolContent
 
 
@@ -59,6 +60,13 @@ def check_pool_row(connection: sa.Connection, pool: PoolRef, first: Leaf[PoolCon
         for column, value in following.items():
             if row[column] != value:
                 report.add(lt.pool.name, f"pool_id={pool.pool_id}", column, row[column], value)
+
+
+def check_turns(connection: sa.Connection, pool_id: int, report: CheckReport) -> None:
+    """A pool has a row for each turn, and no other: without its row a turn keeps nobody out."""
+    query = sa.select(lt.turn.c.kind).where(lt.turn.c.pool_id == pool_id).order_by(lt.turn.c.kind)
+    stored = [{"kind": row["kind"]} for row in stored_rows(connection, query)]
+    compare(report, lt.turn, stored, [{"kind": turn.value} for turn in Turn])
 
 
 def check_strays(connection: sa.Connection, pools: list[PoolRef], report: CheckReport) -> Iterator[str]:

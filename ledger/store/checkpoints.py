@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
@@ -13,9 +13,6 @@ from ledger.log.note_keys import Signature, VerifierKey
 from ledger.log.notes import parse_note
 from ledger.store import tables as t
 from ledger.store.log import PoolRef
-
-_SIGNER_LOCK: Final = 0x7369676E
-"""The class of the advisory locks that let one signer at a time act on a pool."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +37,6 @@ class StoredCheckpoint:
     def cosigned_note(self) -> bytes:
         """The note with the cosignatures after the log's own signature."""
         return parse_note(self.note).with_signatures(found.signature for found in self.cosignatures).to_bytes()
-
-
-def try_lock(connection: sa.Connection, pool: PoolRef) -> bool:
-    """Be the pool's only signer from here to the end of the transaction; False where another is."""
-    query = sa.select(sa.func.pg_try_advisory_xact_lock(_SIGNER_LOCK, pool.pool_id))
-    return bool(connection.execute(query).scalar_one())
 
 
 def insert_checkpoint(connection: sa.Connection, pool: PoolRef, checkpoint: StoredCheckpoint) -> None:

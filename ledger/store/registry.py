@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from ledger.errors import AlreadyExistsError, NotFoundError
 from ledger.registry import Collective, CollectiveStatus, Platform
-from ledger.store import domains, log
+from ledger.store import domains, log, turns
 from ledger.store import tables as t
 from ledger.store.database import Database, driver_connection
 from ledger.store.log import PoolRef
@@ -183,6 +183,7 @@ def insert_pool(
     if pool_id is None:
         return None
     log.open_log(connection, pool_id)
+    turns.open_turns(connection, pool_id)
     return PoolRef(pool_id, name, currency)
 
 

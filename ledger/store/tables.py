@@ -252,11 +252,19 @@ cosignature = sa.Table(
     comment="What a witness signed of a checkpoint, verified before it was kept.",
 )
 
+turn = sa.Table(
+    "turn",
+    metadata,
+    pool_id(),
+    sa.Column("kind", sa.Text, primary_key=True),
+    comment="Whoever locks a row acts alone on its pool, for one kind of act.",
+)
+
 APPEND_ONLY: Final = (
     platform, pool, leaf, node, body, method, membership, event, batch_weights, batch, retraction, revenue, movement,
     transfer, balance, checkpoint, cosignature,
 )  # fmt: skip
 """What the service may insert and read, and nothing else."""
 
-UPDATABLE: Final = (head, collective, collective_domain)
-"""What the service may also update: the log's head, and what a collective says of itself."""
+UPDATABLE: Final = (head, collective, collective_domain, turn)
+"""What the service may also update: the log's head, what a collective says of itself, and turns, which it locks."""

@@ -25,10 +25,6 @@ from payout.entries import (
 from payout.store import tables as t
 from payout.weights import UsageKey, UsageSum, WeightSum
 
-_LOCK_CLASS: Final = 0x4D6F6965
-"""Keeps our advisory locks apart from other people's: "Moie" in ASCII."""
-
-
 _WEIGHTS: Final = """
     SELECT method, method_version, mode, events, unattributed, packed
     FROM batch_weights JOIN {table} ON {table}.pool_id = batch_weights.pool_id
@@ -67,15 +63,6 @@ class RoundRecord:
         if self.decision.decision == Decision.REJECTED:
             return RoundState.REJECTED
         return RoundState.POSTED if self.posted_at else RoundState.APPROVED
-
-
-def lock_pool(connection: sa.Connection, pool: PoolRef, *, wait: bool) -> bool:
-    """Become the one that acts on the pool until the transaction ends; False where another is, and not to `wait`."""
-    if wait:
-        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK_CLASS, pool.pool_id)))
-        return True
-    query = sa.select(sa.func.pg_try_advisory_xact_lock(_LOCK_CLASS, pool.pool_id))
-    return bool(connection.execute(query).scalar_one())
 
 
 def usage_sums(connection: sa.Connection, pool: PoolRef, start: int, end: int) -> dict[UsageKey, UsageSum]:

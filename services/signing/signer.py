@@ -25,10 +25,11 @@ from ledger.log.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
 from ledger.log.forks import ForkEvidence, contradiction_path
 from ledger.log.merkle import verify_consistency
 from ledger.log.note_keys import SigningKey, VerifierKey
-from ledger.store import checkpoints, log, proofs
+from ledger.store import checkpoints, log, proofs, turns
 from ledger.store.checkpoints import StoredCheckpoint
 from ledger.store.database import Database
 from ledger.store.log import PoolRef
+from ledger.store.turns import Turn
 from services.signing.folder import CheckpointFolder
 from services.signing.key_file import pool_origin
 
@@ -103,7 +104,7 @@ class Signer:
         key = self.pool_key(pool.name)
         with self._database.transaction() as connection:
             # 1. Be the only signer of this pool.
-            if not checkpoints.try_lock(connection, pool):
+            if not turns.try_take(connection, pool, Turn.SIGNING):
                 return None, 0
 
             # 2. Find the last checkpoint signed: the copy's, and what the database says of it.
@@ -136,7 +137,7 @@ class Signer:
         key = self.pool_key(pool.name).verifier_key
         name = f"pools/{pool.name}/checkpoints"
         with self._database.transaction() as connection:
-            if not checkpoints.try_lock(connection, pool):
+            if not turns.try_take(connection, pool, Turn.SIGNING):
                 raise StateError(name, "SIGNER_ACTIVE", "a signer is at work on the pool; try again")
             stored = checkpoints.latest_checkpoint(connection, pool, key=key)
             if stored is None:

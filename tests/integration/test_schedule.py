@@ -9,7 +9,6 @@ import sqlalchemy as sa
 
 from moiety import InvalidArgumentError, NotFoundError, Policy, Round, Schedule
 from moiety.v1.rounds_pb2 import ROUND_STATE_CALCULATED, ROUND_STATE_POSTED, ROUND_STATE_REJECTED
-from payout.store.rounds import _LOCK_CLASS as LOCK_CLASS
 from services.process.host import scheduling
 from tests.support.books import execute, row_counts, wait_until
 from tests.support.deployment import Deployment, SteppedClock
@@ -209,7 +208,7 @@ def test_a_pool_that_another_process_acts_on_is_left_for_the_next_look(
     set_schedule(scene, "0 0 * * *")
     clock.now = at(2)
     with owner.connect() as other:
-        other.execute(sa.text("SELECT pg_advisory_xact_lock(:kind, pool_id) FROM pool"), {"kind": LOCK_CLASS})
+        other.execute(sa.text("SELECT FROM turn WHERE kind = 'ROUNDS' FOR UPDATE"))
         assert look(scene) == 0
         other.rollback()
     assert look(scene) == 1

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
-from typing import Any, Final
+from typing import Any
 from uuid import UUID
 
 import numpy as np
@@ -12,9 +12,10 @@ import sqlalchemy as sa
 
 from ledger.errors import IdentityReusedError, InvalidInputError, Violation
 from ledger.log.leaves import decode
-from ledger.store import log, registry
+from ledger.store import log, registry, turns
 from ledger.store import tables as t
 from ledger.store.log import PoolRef
+from ledger.store.turns import Turn
 from ledger.store.usage import batches
 from ledger.store.usage.batches import NewWeights, RecordedBatch
 from ledger.store.usage.intake import UsageStore
@@ -23,9 +24,6 @@ from ledger.usage.entries import RetractionContent, decode_positions, encode_pos
 from ledger.usage.methods import Method
 from ledger.usage.shares import AI_ONLY, HUMAN_AI, UsageBatch
 from ledger.usage.weights import BatchWeights, weigh
-
-_LOCK_CLASS: Final = 0x4D6F6967
-"""Retractions of a pool take turns, so that an event is taken back once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +70,7 @@ def retract(
     Raises IdentityReusedError where the request id is known with other content, NotFoundError for an unknown batch,
     InvalidInputError naming each event id that was never recorded.
     """
-    connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK_CLASS, pool.pool_id)))
+    turns.take(connection, pool, Turn.RETRACTIONS)
     platform_id = registry.platform_number(connection, request.platform)
     if recorded := _recorded(connection, pool, platform_id, request):
         return recorded
