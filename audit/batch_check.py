@@ -1,5 +1,7 @@
 """The body of a usage leaf, held against its entry: which events of it were accepted, and what they weigh."""
 
+from __future__ import annotations
+
 from typing import NamedTuple
 
 import numpy as np

@@ -1,5 +1,7 @@
 """The methods and memberships that a pool's log has declared so far: how the body of each batch is to be read."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 

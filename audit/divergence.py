@@ -1,5 +1,7 @@
 """Where a replay reads from, and how it says what does not hold: by a divergence, which names leaf and figure."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256

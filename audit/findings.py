@@ -1,5 +1,7 @@
 """What a verification says: its numbered steps, how much each checked, and the first thing that does not hold."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, Final

@@ -3,6 +3,8 @@
 What does not hold is raised as a divergence, which names the leaf and the figure.
 """
 
+from __future__ import annotations
+
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field, replace

@@ -3,6 +3,8 @@
 What other batches say cannot be told from one: whether an event marked a duplicate came before is for the whole bundle.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256

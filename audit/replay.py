@@ -3,6 +3,8 @@
 Nothing here knows where the log lies: a `LogReader` hands it over, and `audit.pool_fold` checks every byte of it.
 """
 
+from __future__ import annotations
+
 from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any

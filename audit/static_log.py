@@ -1,5 +1,7 @@
 """A pool's log read from static files, as a replay reads one. Nothing read here is verified before it is used."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -29,7 +31,7 @@ class StaticLog:
     pool: str
     files: Files
     leaf_count: int
-    journal: "JournalReader" = field(init=False)
+    journal: JournalReader = field(init=False)
     _kept: tuple[int, list[bytes]] = (-1, [])
     """The entry bundle that was read last by a single leaf's index: retractions come in runs."""
 

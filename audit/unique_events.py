@@ -4,6 +4,8 @@ Exact, and in bounded memory however many events there are: fixed records are pa
 event, and each part, which holds all records of its events in the order of the log, is checked alone.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -128,7 +130,7 @@ class UniqueEvents:
             self._spill_to(deeper, piece, depth=depth + 1)
         return _earliest([self._part(deeper, number, depth=depth + 1) for number in range(PARTS)])
 
-    def _check(self, pieces: "Iterator[Records] | list[Records]") -> Conflict | None:
+    def _check(self, pieces: Iterator[Records] | list[Records]) -> Conflict | None:
         """The first conflict in a part, of which no more is held than a piece and the first record of each event."""
         firsts = np.empty(0, dtype=_RECORD)
         found: list[Conflict | None] = []

@@ -4,6 +4,8 @@ The entries are read first, for the root and for where rounds end. Then one fold
 of a batch is read once, and once more for each retraction from it. Nothing here opens a file: `Files` hands them over.
 """
 
+from __future__ import annotations
+
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final

@@ -1,5 +1,7 @@
 """The part of a verification that follows the leaves: bodies, batches, rounds, decisions, postings and the books."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from typing import Any, Final

@@ -1,5 +1,7 @@
 """What a pool's log says about money that is not a round's: paid in, paid out, released, granted."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import ClassVar
 

@@ -3,6 +3,8 @@
 `services.api.errors` is the one table that maps these to gRPC status and details.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -31,7 +33,7 @@ class InvalidInputError(MoietyError):
         self.total = len(self.violations) if total is None else total
 
     @classmethod
-    def of(cls, field: str, reason: str) -> "InvalidInputError":
+    def of(cls, field: str, reason: str) -> InvalidInputError:
         """The error with one violation."""
         return cls([Violation(field, reason)])
 

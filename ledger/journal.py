@@ -3,6 +3,8 @@
 A transfer takes from one account what it gives to another, so a pool's balances sum to zero by construction.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum

@@ -1,5 +1,7 @@
 """Money: an integer count of minor units with an ISO 4217 code."""
 
+from __future__ import annotations
+
 from typing import Final
 
 from iso4217 import Currency

@@ -1,5 +1,7 @@
 """Who takes part: the registered platforms and collectives, and the form of ids."""
 
+from __future__ import annotations
+
 import re
 from dataclasses import dataclass
 from datetime import datetime

@@ -1,5 +1,7 @@
 """Work that may be begun before its result is waited for: by threads, where a caller has them."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 

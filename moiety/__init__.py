@@ -10,6 +10,8 @@ files, `moiety.attribution` takes matrices of raw scores, `moiety.telemetry` tak
 `moiety.errors` says what can go wrong, and `moiety.v1` holds the contract's messages and stubs.
 """
 
+from __future__ import annotations
+
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 

@@ -2,6 +2,8 @@
 install.
 """
 
+from __future__ import annotations
+
 import sys
 
 

@@ -4,6 +4,8 @@ together.
 The layouts are those of RFC 9562 sections 5.7 (version 7) and 5.8 (version 8).
 """
 
+from __future__ import annotations
+
 import os
 import time
 from datetime import UTC, datetime, timedelta

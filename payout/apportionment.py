@@ -5,6 +5,8 @@ are left go one each to the largest fractional parts (M. L. Balinski and H. P. Y
 1982, chapter 2). A floor and a cap are met by water-filling first, and the method divides what is left.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 
 

@@ -3,6 +3,8 @@
 The same function makes a round and checks one: whoever has the inputs can say what the entry must be, field by field.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256

@@ -1,5 +1,7 @@
 """What a pool's log says about distribution: its terms, rounds, decisions and postings; and every kind of entry."""
 
+from __future__ import annotations
+
 from collections.abc import Hashable, Sequence
 from enum import StrEnum
 from typing import ClassVar, Final

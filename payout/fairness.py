@@ -7,6 +7,8 @@ The measures look at what a round allocates, both parts together; what is held f
 its own. They are taken twice: over all registered collectives, and over the paid ones, whose amount is above zero.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate

@@ -1,5 +1,7 @@
 """Policies: the terms under which a pool is distributed."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from enum import StrEnum
 from math import isqrt
@@ -57,7 +59,7 @@ class Policy(BaseModel):
     human_ai_ppm: int = PPM
     review_seconds: int = 0
 
-    def require_sound(self) -> "Policy":
+    def require_sound(self) -> Policy:
         """The policy itself, or InvalidInputError with the field that is out of bounds."""
         require_range(self.fee_ppm, "policy.fee_ppm", 0, PPM)
         require_range(self.fee_cap_minor or 0, "policy.fee_cap_minor", 0, MAX_AMOUNT_MINOR)

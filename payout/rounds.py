@@ -4,6 +4,8 @@
 no floating-point number and no unordered iteration reaches it.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 

@@ -4,6 +4,8 @@ The schedule says when; the log says what. A fire time is answered by a round th
 answered, because the service was down or a round was open, are answered together by the next.
 """
 
+from __future__ import annotations
+
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -4,6 +4,8 @@ Every step is one transaction in the pool's turn for rounds, so a crash leaves a
 step on. Approval and posting are one step: an approved round is a posted one.
 """
 
+from __future__ import annotations
+
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime

@@ -4,6 +4,8 @@ Canonical means one spelling only: UTF-8, a header, a line feed after every line
 none), one line per collective by the bytes of its id.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 

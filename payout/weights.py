@@ -1,5 +1,7 @@
 """Weights of many batches, summed exactly."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple

@@ -1,5 +1,7 @@
 """What the services are made of. `wiring` puts it together; handlers and processes take it as it is."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime

@@ -3,6 +3,8 @@
 Postgres enforces immutability by privileges alone: the service's role may insert and read, and update five tables.
 """
 
+from __future__ import annotations
+
 from pathlib import Path
 from typing import Final
 

@@ -1,5 +1,7 @@
 """Settings from the environment, typed: `MOIETY_LISTEN` sets `listen`, and so on."""
 
+from __future__ import annotations
+
 import ipaddress
 from pathlib import Path
 from typing import Final, Literal
@@ -87,7 +89,7 @@ class Settings(BaseSettings):
         return url
 
     @model_validator(mode="after")
-    def _sound_together(self) -> "Settings":
+    def _sound_together(self) -> Settings:
         host, _, port = self.listen.rpartition(":")
         if not host or not (port.isascii() and port.isdigit()) or int(port) > MAX_PORT:
             raise ValueError("listen: must be an address and a port, such as 127.0.0.1:50051")

@@ -1,5 +1,7 @@
 """The one place where the parts are put together."""
 
+from __future__ import annotations
+
 from datetime import UTC, datetime
 
 from ledger.errors import InvalidInputError

@@ -4,6 +4,8 @@
 called in one transaction that sees one state, such as `Database.snapshot`.
 """
 
+from __future__ import annotations
+
 from audit.fsck.check import check_pool
 from audit.fsck.registry import Registry, check_strays, read_registry
 from audit.fsck.report import LISTED_MAX, CheckProgress, CheckReport, RowFinding

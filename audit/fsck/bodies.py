@@ -1,5 +1,7 @@
 """Bodies: each that a leaf names is there and has its hash, and there is none that no leaf names."""
 
+from __future__ import annotations
+
 from hashlib import sha256
 from typing import Any
 

@@ -6,6 +6,8 @@
 4. What is left in the tables then follows from nothing.
 """
 
+from __future__ import annotations
+
 import secrets
 from collections.abc import Callable, Generator, Sequence
 from functools import partial

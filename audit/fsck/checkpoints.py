@@ -3,6 +3,8 @@
 A row that is missing cannot be told: when to sign is the signer's choice. Who has the note still has it.
 """
 
+from __future__ import annotations
+
 import sqlalchemy as sa
 from cryptography.exceptions import InvalidSignature
 

@@ -3,6 +3,8 @@
 The number is the store's own choice, which the log does not know; but a batch and its events must have the same one.
 """
 
+from __future__ import annotations
+
 from array import array
 from collections.abc import Iterator
 from typing import Any, Final

@@ -1,5 +1,7 @@
 """The numbers of a pool's batches and retractions, 8 bytes each: which leaf has which, and which are anyone's."""
 
+from __future__ import annotations
+
 from array import array
 from bisect import bisect_left
 from dataclasses import dataclass, field
@@ -8,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 
-def _integers() -> "array[int]":
+def _integers() -> array[int]:
     return array("q")
 
 
@@ -16,10 +18,10 @@ def _integers() -> "array[int]":
 class Numbers:
     """Takes in the number of each batch in the order of the log, and those under which retractions have weights."""
 
-    _leaves: "array[int]" = field(default_factory=_integers)
-    _batches: "array[int]" = field(default_factory=_integers)
-    _others: "array[int]" = field(default_factory=_integers)
-    _retractions: "array[int]" = field(default_factory=_integers)
+    _leaves: array[int] = field(default_factory=_integers)
+    _batches: array[int] = field(default_factory=_integers)
+    _others: array[int] = field(default_factory=_integers)
+    _retractions: array[int] = field(default_factory=_integers)
 
     def add_batch(self, leaf_index: int, number: int) -> None:
         """The number of the batch at the next leaf that has one."""

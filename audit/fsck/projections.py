@@ -1,5 +1,7 @@
 """Which rows follow from a leaf. A table that projects leaves is added here, as one more `Projection`."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime

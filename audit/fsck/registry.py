@@ -1,5 +1,7 @@
 """What can be checked of the registry, which is no projection of any log: pools, and names that logs use."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from dataclasses import dataclass
 

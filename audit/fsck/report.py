@@ -1,5 +1,7 @@
 """What a check of the database says: each row that is not what follows from the log, and how much was checked."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any, Final

@@ -1,5 +1,7 @@
 """Rounds: each is distributed again from what was folded, and its decision keeps to its policy."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import Any
 

@@ -1,5 +1,7 @@
 """Rows of a table in the order of the log, and holding them against those that follow from a leaf."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal
 from typing import Any, Final

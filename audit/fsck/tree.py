@@ -1,5 +1,7 @@
 """The tree of a pool's log: hashes of leaves, nodes and the head, each recomputed from the entries."""
 
+from __future__ import annotations
+
 from typing import Any, Final
 
 import sqlalchemy as sa

@@ -1,5 +1,7 @@
 """Weights: the packed vectors of batches and retractions, recomputed from bodies."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any

@@ -1,5 +1,7 @@
 """A pool's log for the fold that a check makes: entries and bodies, in the transaction of the check."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 
 import sqlalchemy as sa

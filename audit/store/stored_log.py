@@ -1,5 +1,7 @@
 """A pool's log in Postgres, as a replay reads it."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 
 from ledger.errors import LedgerCorruptError

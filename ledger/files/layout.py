@@ -9,6 +9,8 @@
 Journal and balances are what the service's database claims; they follow from the log, and that is how they are checked.
 """
 
+from __future__ import annotations
+
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field

@@ -4,6 +4,8 @@ A tile at level L holds up to 256 hashes, those of perfect subtrees of 2^(8L) le
 partial, until the log has grown over it.
 """
 
+from __future__ import annotations
+
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass

@@ -1,5 +1,7 @@
 """Checkpoints: a log's signed statement of its size and root (C2SP tlog-checkpoint)."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -43,7 +45,7 @@ class Checkpoint:
         )
 
     @classmethod
-    def parse(cls, text: str) -> "Checkpoint":
+    def parse(cls, text: str) -> Checkpoint:
         """Reads the text of a note; `text` gives it back.
 
         Raises:

@@ -3,6 +3,8 @@
 A witness signs a checkpoint's text together with the time. The time travels with the signature, in front of it.
 """
 
+from __future__ import annotations
+
 from typing import Final
 
 from ledger.errors import FormatError

@@ -7,6 +7,8 @@ between the two can exist. The path comes from whoever has the newer tree. Two n
 question to the log, not evidence.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -53,7 +55,7 @@ class ForkEvidence:
     path: tuple[bytes, ...] = ()
 
     @classmethod
-    def of(cls, one: bytes, other: bytes, path: tuple[bytes, ...] = ()) -> "ForkEvidence":
+    def of(cls, one: bytes, other: bytes, path: tuple[bytes, ...] = ()) -> ForkEvidence:
         """Puts two notes in the order of their sizes.
 
         Raises:
@@ -68,7 +70,7 @@ class ForkEvidence:
         return "\n".join(lines).encode() + self.older + self.newer
 
     @classmethod
-    def parse(cls, data: bytes) -> "ForkEvidence":
+    def parse(cls, data: bytes) -> ForkEvidence:
         """Reads a file without verifying it; `to_bytes` gives it back.
 
         Raises:

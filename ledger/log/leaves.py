@@ -4,6 +4,8 @@ A *content* says what happened; the *leaf* around it says in which pool, at whic
 with their nouns: in `ledger.entries`, `ledger.usage.entries` and `payout.entries`.
 """
 
+from __future__ import annotations
+
 import json
 import re
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -57,14 +59,14 @@ BODY_SUFFIX: Final = "_sha256"
 class Past(Protocol):
     """What an entry may ask of the log before it, to say what it moves."""
 
-    def entry(self, kind: "type[C]", key: Hashable) -> "C":
+    def entry(self, kind: type[C], key: Hashable) -> C:
         """The latest entry of a kind that has this key.
 
         Raises:
             LedgerCorruptError: there is none.
         """
 
-    def parsed(self, digest: str, parse: Callable[[bytes], "T"]) -> "T":
+    def parsed(self, digest: str, parse: Callable[[bytes], T]) -> T:
         """What a body says, by the SHA-256 in hexadecimal that an earlier entry commits to.
 
         Raises:

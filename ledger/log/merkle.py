@@ -7,6 +7,8 @@ last leaf is in, so it is what a store keeps, under its `Coordinate`. Every othe
 and is folded from a few perfect ones. So a proof is worked out as coordinates first, then looked up at once.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -106,7 +108,7 @@ class Frontier:
         return b"".join(self.hashes)
 
     @classmethod
-    def from_bytes(cls, size: int, data: bytes) -> "Frontier":
+    def from_bytes(cls, size: int, data: bytes) -> Frontier:
         """Reads back what `to_bytes` gave at this size.
 
         Raises:

@@ -4,6 +4,8 @@ Two signature types are known: Ed25519 over the text (0x01), with which a log si
 cosignatures with a time (0x04), with which witnesses do.
 """
 
+from __future__ import annotations
+
 import re
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -46,7 +48,7 @@ class Signature:
         return f"— {self.name} {encode_base64(self.key_id + self.data)}"
 
     @classmethod
-    def parse(cls, line: str) -> "Signature":
+    def parse(cls, line: str) -> Signature:
         """Reads a line, without its newline.
 
         Raises:
@@ -89,7 +91,7 @@ class VerifierKey:
         return f"{self.name}+{self.key_id.hex()}+{encode_base64(bytes([self.type]) + self.public_key)}"
 
     @classmethod
-    def parse(cls, text: str) -> "VerifierKey":
+    def parse(cls, text: str) -> VerifierKey:
         """Reads a vkey.
 
         Raises:
@@ -153,7 +155,7 @@ class SigningKey:
         return f"{_PRIVATE}{self.name}+{self.verifier_key.key_id.hex()}+{encoded}"
 
     @classmethod
-    def parse(cls, text: str) -> "SigningKey":
+    def parse(cls, text: str) -> SigningKey:
         """Reads the secret text form.
 
         Raises:
@@ -168,7 +170,7 @@ class SigningKey:
             raise FormatError("signing key", "has an id that is not that of its key")
         return key
 
-    def named(self, name: str) -> "SigningKey":
+    def named(self, name: str) -> SigningKey:
         """Gives the same key under another name, and so with another id."""
         return SigningKey(name, self.seed, self.type)
 

@@ -3,6 +3,8 @@
 What a note says counts only once `open_note` has verified a signature of a key that the reader trusts.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -31,7 +33,7 @@ class Note:
         """Gives the note's bytes."""
         return "".join([self.text, "\n", *(signature.line() + "\n" for signature in self.signatures)]).encode()
 
-    def with_signatures(self, more: Iterable[Signature]) -> "Note":
+    def with_signatures(self, more: Iterable[Signature]) -> Note:
         """Gives the note with more signatures after its own; one that it has already is not repeated."""
         return Note(self.text, tuple(dict.fromkeys([*self.signatures, *more])))
 

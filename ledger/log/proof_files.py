@@ -1,5 +1,7 @@
 """Proofs as files: that an entry is in a log, to be verified offline (C2SP tlog-proof)."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
@@ -41,7 +43,7 @@ class LogProof:
         return "\n".join(lines).encode() + self.checkpoint
 
     @classmethod
-    def parse(cls, data: bytes) -> "LogProof":
+    def parse(cls, data: bytes) -> LogProof:
         """Reads a file without verifying it; `to_bytes` gives it back.
 
         Raises:

@@ -1,5 +1,7 @@
 """The spellings that the C2SP formats share: base64, decimals, UTF-8. Each value has one, and no other is read."""
 
+from __future__ import annotations
+
 import base64
 import binascii
 import re

@@ -1,5 +1,7 @@
 """What a log asks of a witness: to cosign a checkpoint that extends the last it saw (C2SP tlog-witness)."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from typing import Final
 
@@ -28,7 +30,7 @@ class AddCheckpoint:
         return "\n".join(lines).encode() + self.checkpoint
 
     @classmethod
-    def parse(cls, data: bytes) -> "AddCheckpoint":
+    def parse(cls, data: bytes) -> AddCheckpoint:
         """Reads the body of a request without verifying it; `to_bytes` gives it back.
 
         Raises:

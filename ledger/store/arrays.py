@@ -3,6 +3,8 @@
 Source: `array_recv` of PostgreSQL, and the type numbers in its catalog `pg_type`.
 """
 
+from __future__ import annotations
+
 import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

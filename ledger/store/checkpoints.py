@@ -1,5 +1,7 @@
 """The checkpoints that were signed of a pool's log, and what witnesses cosigned, in Postgres. Rows are only added."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime

@@ -1,5 +1,7 @@
 """Connections and transactions: where a driver's exception becomes one of ours."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Final, cast

@@ -1,5 +1,7 @@
 """Collectives' domains in Postgres: each belongs to at most one of them."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 from typing import Any
 

@@ -1,5 +1,7 @@
 """Transfers and balances in Postgres, and the leaves of the ledger's own that move money."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from datetime import datetime

@@ -1,5 +1,7 @@
 """A pool's log in Postgres: appending to it, and reading it."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime

@@ -1,5 +1,7 @@
 """Memberships in Postgres: a version is a leaf, and the body that it commits to."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256

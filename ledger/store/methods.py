@@ -1,5 +1,7 @@
 """Methods of attribution in Postgres: every version that a pool has declared."""
 
+from __future__ import annotations
+
 from dataclasses import replace
 from datetime import datetime
 from functools import lru_cache

@@ -1,5 +1,7 @@
 """Proofs about a pool's log, each out of one query by key: a path has at most 63 hashes, whatever the size."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, cast

@@ -1,5 +1,7 @@
 """Platforms, collectives and pools in Postgres."""
 
+from __future__ import annotations
+
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime

@@ -6,6 +6,8 @@ store's own integer; the id that people use is `name`. Tables in APPEND_ONLY are
 no right to.
 """
 
+from __future__ import annotations
+
 from typing import Final
 
 import sqlalchemy as sa

@@ -5,6 +5,8 @@ the framing is walked here first, on bounded reads of the flatbuffer metadata, w
 Source: Arrow columnar format, "IPC Streaming Format" and `Message.fbs`.
 """
 
+from __future__ import annotations
+
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -36,14 +38,14 @@ class Message:
 class Framed:
     """One message as it lies in a stream: its metadata, a flatbuffer, and its body."""
 
-    metadata: "Table"
+    metadata: Table
     body: memoryview
 
     @property
     def kind(self) -> int:
         return self.metadata.scalar(1, "<B", 0)
 
-    def batch(self) -> "Table | None":
+    def batch(self) -> Table | None:
         """What tells of the buffers in the body: a dictionary batch holds a record batch's."""
         header = self.metadata.table(2)
         if header is None:
@@ -105,7 +107,7 @@ class Table:
     position: int
 
     @classmethod
-    def root(cls, data: bytes) -> "Table":
+    def root(cls, data: bytes) -> Table:
         (position,) = _unpack("<I", data, 0)
         return cls(data, position)
 
@@ -122,7 +124,7 @@ class Table:
         position = self.field(number)
         return default if position is None else int(_unpack(layout, self.data, position)[0])
 
-    def table(self, number: int) -> "Table | None":
+    def table(self, number: int) -> Table | None:
         position = self.field(number)
         return None if position is None else Table(self.data, self._indirect(position))
 

@@ -6,6 +6,8 @@ interpreter, and where many threads want it, may have to wait to have it back (d
 Source: Arrow columnar format, "IPC Streaming Format", `Message.fbs` and `Schema.fbs`.
 """
 
+from __future__ import annotations
+
 import struct
 from collections.abc import Sequence
 from itertools import accumulate, chain

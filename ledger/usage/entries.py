@@ -1,5 +1,7 @@
 """What a pool's log says about usage: methods, memberships, batches, and events taken back."""
 
+from __future__ import annotations
+
 import base64
 from collections.abc import Hashable
 from typing import ClassVar

@@ -5,6 +5,8 @@ equal length in each event: names, over one dictionary, and an amount for each n
 `ledger.usage.scores` say what the names and amounts are, and add the rules for them.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache

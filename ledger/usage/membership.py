@@ -4,6 +4,8 @@ Canonical means one spelling only: UTF-8, the header `source,collective`, a line
 line per source by the bytes of its id.
 """
 
+from __future__ import annotations
+
 import re
 from collections.abc import Mapping
 from typing import Final

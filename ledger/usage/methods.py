@@ -1,5 +1,7 @@
 """Methods: declared, versioned ways of computing attribution, and how the scores of one become shares."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from enum import StrEnum
 

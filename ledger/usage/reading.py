@@ -3,6 +3,8 @@
 Intake, retraction, the finding of an event and replay all read a body by this one function.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 

@@ -1,5 +1,7 @@
 """Which numbers of many are there more than once, in a fifth of the time that it takes to sort them."""
 
+from __future__ import annotations
+
 from typing import Final
 
 import numpy as np

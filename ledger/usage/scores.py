@@ -12,6 +12,8 @@ The result is the same on every machine, with every numpy and on any number of t
 - subnormal numbers, which some libraries switch off for a whole process, are read from their bits.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final

@@ -4,6 +4,8 @@ A batch is one Arrow record batch in the IPC stream format (docs/concepts.md giv
 taken whole. Everything from outside is hostile until `parse_batch` has returned.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final

@@ -4,6 +4,8 @@ A weight is below 2^60 and a batch's sum below 2^76, so sums are kept in two lim
 never holds one.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass, replace
 from typing import Final
 

@@ -10,6 +10,8 @@
 `moiety export POOL DIR --parquet` makes the files; docs/analysis.md says what is in them, and what fits in a column.
 """
 
+from __future__ import annotations
+
 from moiety.analysis.amounts import RecomputedRound, apportion, recompute_round
 from moiety.analysis.export import AnalysisError, Export, open_export, rows
 from moiety.analysis.money import money_by

@@ -13,6 +13,8 @@ A file's name says its format; the content says it where the name does not, and 
 and Arrow streams may be compressed with gzip, bzip2 or zstd, which the content says.
 """
 
+from __future__ import annotations
+
 from moiety.files.reading import count_events, read_usage
 
 __all__ = ["count_events", "read_usage"]

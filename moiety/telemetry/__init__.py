@@ -5,6 +5,8 @@ together and refuses what is invalid, `usage_events_of` makes a session's usage 
 collective content belongs to; `Client.submit_telemetry` does all of it. README.md says what the rules are.
 """
 
+from __future__ import annotations
+
 from moiety.telemetry.domains import DomainMap, Owner
 from moiety.telemetry.reading import Telemetry, read_telemetry
 from moiety.telemetry.sessions import RefusedDocument, TelemetryEvent, TelemetrySession, TelemetrySubmission

@@ -1,5 +1,7 @@
 """Everything that a round follows from, read from Postgres."""
 
+from __future__ import annotations
+
 import sqlalchemy as sa
 
 from ledger.journal import REVENUE

@@ -1,5 +1,7 @@
 """Pools with their policies, and their schedules, in Postgres."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any

@@ -1,5 +1,7 @@
 """Rounds in Postgres: reading what a round is made of, and recording what became of it."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime

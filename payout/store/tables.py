@@ -1,5 +1,7 @@
 """The payout house's tables; the rules of `ledger.store.tables` hold for them too."""
 
+from __future__ import annotations
+
 from typing import Final
 
 import sqlalchemy as sa

@@ -1,5 +1,7 @@
 """API keys that were just looked up."""
 
+from __future__ import annotations
+
 import time
 from collections.abc import Callable
 from typing import Final

@@ -4,6 +4,8 @@ A key is `moiety_<id>_<secret>`. The secret has 256 random bits, so its plain SH
 all that is stored.
 """
 
+from __future__ import annotations
+
 import hmac
 import re
 import secrets
@@ -56,7 +58,7 @@ class Principal:
         return f"{self.role.value}/{self.id}"
 
     @classmethod
-    def parse(cls, name: str) -> "Principal":
+    def parse(cls, name: str) -> Principal:
         """The principal of a resource name, or InvalidInputError."""
         collection, slash, identity = name.partition("/")
         if not slash or collection not in tuple(Role):

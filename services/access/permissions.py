@@ -1,5 +1,7 @@
 """Who may call what. Handlers then narrow it to a caller's own: nobody writes for another."""
 
+from __future__ import annotations
+
 from contextvars import ContextVar
 from typing import Final
 

@@ -1,5 +1,7 @@
 """The accounts service: balances, transfers and payments."""
 
+from __future__ import annotations
+
 import grpc
 import sqlalchemy as sa
 

@@ -1,5 +1,7 @@
 """The audit service: the log with its bodies, and replay; what is signed and proved of it is in `checkpoints`."""
 
+from __future__ import annotations
+
 import time
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor

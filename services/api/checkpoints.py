@@ -1,5 +1,7 @@
 """Checkpoints and proofs of the audit service: hashes and signatures, for everyone with a key."""
 
+from __future__ import annotations
+
 import grpc
 import sqlalchemy as sa
 

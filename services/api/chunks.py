@@ -1,5 +1,7 @@
 """Large contents in pieces that fit into messages."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from typing import Final
 

@@ -3,6 +3,8 @@
 Only what the table names reaches a caller; anything else is INTERNAL, with the request's id and no more.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import Any, Final
 

@@ -1,5 +1,7 @@
 """What happens around every call: who it is, whether they may, what is required, what is logged, how errors travel."""
 
+from __future__ import annotations
+
 import re
 import secrets
 import time
@@ -25,7 +27,7 @@ from services.api.streams import ANYONE, StreamLimit, TooManyStreamsError
 logger: Final = structlog.get_logger("moiety.api")
 
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_call: Final[ContextVar["_Call"]] = ContextVar("call")
+_call: Final[ContextVar[_Call]] = ContextVar("call")
 
 
 def request_id() -> str:

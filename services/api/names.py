@@ -1,5 +1,7 @@
 """Resource names (AIP-122) taken apart and put together, and the tokens of pages (AIP-158)."""
 
+from __future__ import annotations
+
 import base64
 import json
 from typing import Any, Final

@@ -1,5 +1,7 @@
 """The registry service."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Iterator
 from typing import Final
 

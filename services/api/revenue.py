@@ -1,5 +1,7 @@
 """The revenue service."""
 
+from __future__ import annotations
+
 import grpc
 
 from ledger.entries import RevenueContent

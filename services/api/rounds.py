@@ -1,5 +1,7 @@
 """The rounds service."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from dataclasses import replace
 

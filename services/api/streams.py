@@ -1,5 +1,7 @@
 """Open streams, counted: each holds one of the threads that calls are handled on for as long as its caller likes."""
 
+from __future__ import annotations
+
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,5 +1,7 @@
 """The usage service: batches in, receipts out."""
 
+from __future__ import annotations
+
 import queue
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor

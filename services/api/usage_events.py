@@ -1,5 +1,7 @@
 """Between usage events as messages and as an Arrow batch."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Sequence
 from itertools import accumulate, chain

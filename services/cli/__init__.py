@@ -2,6 +2,8 @@
 one.
 """
 
+from __future__ import annotations
+
 from services.cli.app import app, main
 
 __all__ = ["app", "main"]

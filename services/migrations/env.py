@@ -1,5 +1,7 @@
 """Runs migrations on the connection that `services.schema` hands over."""
 
+from __future__ import annotations
+
 from alembic import context
 
 from ledger.store.tables import metadata

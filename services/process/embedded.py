@@ -1,5 +1,7 @@
 """An embedded Postgres in a data folder, for trying Moiety and for its tests."""
 
+from __future__ import annotations
+
 import fcntl
 import os
 import signal

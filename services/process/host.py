@@ -1,5 +1,7 @@
 """Processes: what `moiety up`, `moiety serve` and `moiety schedule` run until they are told to stop."""
 
+from __future__ import annotations
+
 import signal
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager

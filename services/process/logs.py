@@ -1,5 +1,7 @@
 """Structured logs on standard error: one line an event, with its request id where it has one."""
 
+from __future__ import annotations
+
 import logging
 import sys
 from contextlib import suppress

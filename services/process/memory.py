@@ -1,5 +1,7 @@
 """Memory of the process: what is freed is kept for what comes next, and what stays is not searched for garbage."""
 
+from __future__ import annotations
+
 import ctypes
 import gc
 import sys

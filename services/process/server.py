@@ -1,5 +1,7 @@
 """The gRPC server: built, started, drained."""
 
+from __future__ import annotations
+
 import ssl
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final

@@ -1,5 +1,7 @@
 """Calling something again and again, in a thread of its own, until told to stop."""
 
+from __future__ import annotations
+
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

@@ -4,6 +4,8 @@ Python runs one thread at a time, so one process serves small calls on one proce
 share nothing but the port, over which the kernel spreads connections (SO_REUSEPORT), and the database.
 """
 
+from __future__ import annotations
+
 import os
 import socket
 import subprocess

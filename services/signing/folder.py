@@ -4,6 +4,8 @@ A copy is on disk before its row is in the database. So a database that comes ba
 it does not extend, and is found out.
 """
 
+from __future__ import annotations
+
 import os
 from hashlib import sha256
 from pathlib import Path

@@ -1,5 +1,7 @@
 """The file with the deployment's signing key: one line, the secret text form of C2SP signed-note."""
 
+from __future__ import annotations
+
 import os
 import secrets
 from pathlib import Path

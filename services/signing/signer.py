@@ -11,6 +11,8 @@ written first, then the row. So there are three ways to find things:
 Where the log does not extend the copy, nothing is signed for the pool, and the error says what happened.
 """
 
+from __future__ import annotations
+
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -4,6 +4,8 @@ A witness that is away, slow or of another mind never holds up signing: it is as
 the next look. What it gives is kept only after its key has verified it.
 """
 
+from __future__ import annotations
+
 import http.client
 import json
 import time
@@ -53,7 +55,7 @@ class Witness:
     key: VerifierKey
 
     @classmethod
-    def parse_all(cls, text: str) -> tuple["Witness", ...]:
+    def parse_all(cls, text: str) -> tuple[Witness, ...]:
         """The witnesses of a setting: `URL VKEY`, and a comma before the next. InvalidInputError where it is not so."""
         field = "MOIETY_WITNESSES"
         found = []

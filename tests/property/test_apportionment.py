@@ -1,5 +1,7 @@
 """Apportionment by its rules, against a brute-force oracle and the `apportionment` package."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise

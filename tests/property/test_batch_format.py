@@ -1,5 +1,7 @@
 """The rules on names and amounts within events, against the same rules in plain Python."""
 
+from __future__ import annotations
+
 import numpy as np
 import pyarrow as pa
 from hypothesis import given

@@ -1,5 +1,7 @@
 """A batch's weights against the same sums in plain Python integers."""
 
+from __future__ import annotations
+
 from collections import Counter
 
 import numpy as np

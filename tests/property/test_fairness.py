@@ -1,5 +1,7 @@
 """The fairness report by what its measures are known to hold, and against numpy in floating point."""
 
+from __future__ import annotations
+
 from fractions import Fraction
 from itertools import pairwise
 

@@ -1,5 +1,7 @@
 """Double entry by its rules."""
 
+from __future__ import annotations
+
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -1,5 +1,7 @@
 """Log entries by their rules: one spelling for each leaf, and nothing else is one."""
 
+from __future__ import annotations
+
 import json
 from datetime import UTC
 

@@ -3,6 +3,8 @@
 Only `FormatError` may come out of a parser, and what a parser accepts is spelled again byte for byte.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any

@@ -1,5 +1,7 @@
 """The Merkle tree by its rules, against RFC 6962's recursive definitions written out naively."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from hashlib import sha256
 from itertools import chain

@@ -1,5 +1,7 @@
 """What goes into a batch comes out of it, however the table was made."""
 
+from __future__ import annotations
+
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any

@@ -1,5 +1,7 @@
 """Replay by its rules: from any history it gives what was logged, and from anything else a verdict, never an error."""
 
+from __future__ import annotations
+
 from dataclasses import replace
 from typing import Final
 

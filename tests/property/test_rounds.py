@@ -1,5 +1,7 @@
 """Rounds by their rules: conservation above all, under any policy and any usage."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 

@@ -1,5 +1,7 @@
 """The rule from raw scores to shares: an oracle in exact fractions, and what must not change a share."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Final

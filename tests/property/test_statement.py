@@ -1,5 +1,7 @@
 """Statements by their rules: one spelling for each, and nothing else is one."""
 
+from __future__ import annotations
+
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -1,5 +1,7 @@
 """Sessions become usage in one way only, whatever they look like and however they arrive."""
 
+from __future__ import annotations
+
 import io
 import json
 from collections.abc import Sequence

@@ -1,5 +1,7 @@
 """Usage batches by their rules: an oracle that checks event by event, and bytes that nobody meant."""
 
+from __future__ import annotations
+
 import struct
 from collections.abc import Iterator
 from typing import Final

@@ -1,5 +1,7 @@
 """A batch sent as messages is the batch that the same events make as an Arrow stream."""
 
+from __future__ import annotations
+
 from hashlib import sha256
 from typing import Any
 from uuid import UUID

@@ -1,5 +1,7 @@
 """Weights of many batches against the same sums in plain Python integers."""
 
+from __future__ import annotations
+
 from typing import NamedTuple
 
 import numpy as np

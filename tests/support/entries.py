@@ -1,5 +1,7 @@
 """Strategies for log entries: any content of any type, sensible or not."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Hashable
 from typing import Any, Final
 

@@ -1,5 +1,7 @@
 """Strategies for whole histories of a pool."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Final

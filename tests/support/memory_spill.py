@@ -1,5 +1,7 @@
 """Records spilled to memory, which is as good as a disk for a test."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 
 

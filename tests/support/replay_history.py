@@ -1,5 +1,7 @@
 """Pools with a history, to be replayed and tampered with; and the places of their leaves."""
 
+from __future__ import annotations
+
 from dataclasses import replace
 
 from ledger.registry import Collective, CollectiveStatus

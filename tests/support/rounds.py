@@ -1,5 +1,7 @@
 """Rounds that no log has: what an example needs of one."""
 
+from __future__ import annotations
+
 from payout.entries import RoundContent
 from payout.rounds import Distribution
 

@@ -1,5 +1,7 @@
 """Strategies for usage events: sound ones, and ones near the bounds."""
 
+from __future__ import annotations
+
 from typing import Final
 
 from hypothesis import strategies as st

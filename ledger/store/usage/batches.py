@@ -3,6 +3,8 @@
 By batch, not by score: the body as bytes, a packed weight vector per mode, and one narrow row per event.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime

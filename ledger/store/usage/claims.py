@@ -1,5 +1,7 @@
 """Claims on event ids: a row per event, which makes an event count once."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue

@@ -1,5 +1,7 @@
 """Group commit: what many callers ask for at the same time is done together, and waits for the disk once."""
 
+from __future__ import annotations
+
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future

@@ -1,5 +1,7 @@
 """Usage into the ledger: each batch and each event exactly once."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -61,7 +63,7 @@ class _Prepared:
     claimed: Int64Array
     weights: BatchWeights
 
-    def of_free(self, free: BoolArray) -> "_Prepared":
+    def of_free(self, free: BoolArray) -> _Prepared:
         """With those alone of the claimed events that are free."""
         accepted = np.zeros(len(self.batch), dtype=np.bool_)
         accepted[self.claimed[free]] = True

@@ -1,5 +1,7 @@
 """How the bodies of a pool's batches are read, from what the database says of their methods and memberships."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from threading import Lock
 

@@ -1,5 +1,7 @@
 """Taking back usage: events of a batch, or all of it, each at most once."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime

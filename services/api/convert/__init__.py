@@ -3,6 +3,8 @@
 A module for each part of the contract; handlers take the functions from here.
 """
 
+from __future__ import annotations
+
 from services.api.convert.checkpoints import checkpoint_to_proto
 from services.api.convert.common import timestamp
 from services.api.convert.money import (

@@ -1,5 +1,7 @@
 """Checkpoints as messages."""
 
+from __future__ import annotations
+
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from ledger.store.checkpoints import StoredCheckpoint

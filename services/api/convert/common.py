@@ -1,5 +1,7 @@
 """What every conversion needs: times, and enums that are open on the wire."""
 
+from __future__ import annotations
+
 from datetime import datetime
 from typing import Any
 

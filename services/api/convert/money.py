@@ -1,5 +1,7 @@
 """Revenue, transfers and what operators move by hand as messages."""
 
+from __future__ import annotations
+
 from ledger.entries import GrantContent, PaymentContent, ReleaseContent, RevenueContent
 from ledger.journal import Purpose
 from ledger.store.journal import PlacedTransfer, RecordedLeaf

@@ -1,5 +1,7 @@
 """Platforms, collectives and API keys as messages, and back."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 
 from ledger.errors import InvalidInputError

@@ -1,5 +1,7 @@
 """A pool and what it goes by as messages, and back: policies, methods, memberships, the schedule."""
 
+from __future__ import annotations
+
 from ledger.errors import InvalidInputError
 from ledger.registry import PPM
 from ledger.store.memberships import RecordedMembership

@@ -1,5 +1,7 @@
 """Rounds, allocations and fairness as messages."""
 
+from __future__ import annotations
+
 from datetime import datetime
 
 from moiety.v1 import rounds_pb2

@@ -1,5 +1,7 @@
 """Receipts of usage and retractions as messages."""
 
+from __future__ import annotations
+
 from datetime import UTC, datetime
 
 from ledger.store.usage.batches import RecordedBatch

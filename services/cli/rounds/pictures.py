@@ -6,6 +6,8 @@ The colours are those of M. Okabe and K. Ito for all kinds of colour vision (*Co
 line is told from another by its colour alone.
 """
 
+from __future__ import annotations
+
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence

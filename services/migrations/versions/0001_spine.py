@@ -1,5 +1,7 @@
 """The spine: registry, log, usage, revenue, journal, policies, rounds, schedules and keys."""
 
+from __future__ import annotations
+
 import sqlalchemy as sa
 from alembic import op
 

@@ -1,5 +1,7 @@
 """Checkpoints: what was signed of each pool's log, and what witnesses cosigned."""
 
+from __future__ import annotations
+
 import sqlalchemy as sa
 from alembic import op
 

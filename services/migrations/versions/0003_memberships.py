@@ -1,5 +1,7 @@
 """Memberships: which collective each source of a pool's scores belongs to."""
 
+from __future__ import annotations
+
 import sqlalchemy as sa
 from alembic import op
 

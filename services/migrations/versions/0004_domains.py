@@ -1,5 +1,7 @@
 """Domains: whose content is found where."""
 
+from __future__ import annotations
+
 import sqlalchemy as sa
 from alembic import op
 

@@ -1,5 +1,7 @@
 """The key of events has the id before the platform."""
 
+from __future__ import annotations
+
 from alembic import op
 
 revision = "0005"

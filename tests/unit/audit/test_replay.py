@@ -1,5 +1,7 @@
 """Replay by example: a pool with a history, and everything that could be wrong with it."""
 
+from __future__ import annotations
+
 from copy import deepcopy
 from dataclasses import replace
 from typing import Any

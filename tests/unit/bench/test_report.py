@@ -1,5 +1,7 @@
 """Results are kept by part, and what is drawn and written of them follows from them alone."""
 
+from __future__ import annotations
+
 from pathlib import Path
 from typing import Any
 

@@ -1,5 +1,7 @@
 """docs/scale.md says what its own constants give, and the constants are those that were measured."""
 
+from __future__ import annotations
+
 from bench import scale
 
 

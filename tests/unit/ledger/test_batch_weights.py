@@ -1,5 +1,7 @@
 """A batch's weights by example: sums past 2^63, and the stored form down to its bytes."""
 
+from __future__ import annotations
+
 import struct
 
 import numpy as np

@@ -1,5 +1,7 @@
 """Evidence of forks by example: what convicts a log, and what does not."""
 
+from __future__ import annotations
+
 import pytest
 
 from ledger.errors import FormatError, ProofError, SignatureError

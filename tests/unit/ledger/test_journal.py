@@ -1,5 +1,7 @@
 """Double entry by example: the accounts, and what each kind of leaf moves."""
 
+from __future__ import annotations
+
 import pytest
 
 from ledger.entries import (

@@ -1,5 +1,7 @@
 """Log entries by example: their exact bytes, and everything that is not one of them."""
 
+from __future__ import annotations
+
 import json
 from datetime import UTC, datetime, timedelta, timezone
 from hashlib import sha256

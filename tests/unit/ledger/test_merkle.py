@@ -3,6 +3,8 @@
 The leaves, roots and proofs are those of the CT reference implementation's own tests.
 """
 
+from __future__ import annotations
+
 from hashlib import sha256
 
 import pytest

@@ -1,5 +1,7 @@
 """Money by example: ISO 4217 codes with their minor units, and the bounds of amounts."""
 
+from __future__ import annotations
+
 import pytest
 
 from ledger.errors import InvalidInputError

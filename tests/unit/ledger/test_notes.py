@@ -3,6 +3,8 @@
 The Go vectors are those of golang.org/x/mod/sumdb/note's documentation; the others stand in the C2SP specifications.
 """
 
+from __future__ import annotations
+
 import pytest
 
 from ledger.errors import FormatError, MoietyError, SignatureError

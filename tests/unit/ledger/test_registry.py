@@ -1,5 +1,7 @@
 """Who takes part, by example: the form of ids, and the bounds of everything else."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import Any
 

@@ -1,5 +1,7 @@
 """Score batches and their rule by example: figures that can be worked by hand, and hostile bytes."""
 
+from __future__ import annotations
+
 import os
 import struct
 import subprocess

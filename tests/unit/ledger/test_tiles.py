@@ -1,5 +1,7 @@
 """Tiles, bundles and proof files by example: what the specifications say of them, and what is refused."""
 
+from __future__ import annotations
+
 from collections import Counter
 
 import pytest

@@ -1,5 +1,7 @@
 """Usage batches by example: design section 6 rule by rule, and hostile bytes."""
 
+from __future__ import annotations
+
 import struct
 from dataclasses import replace
 from hashlib import sha256

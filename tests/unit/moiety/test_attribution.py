@@ -1,5 +1,7 @@
 """Matrices of scores made into batches and shares: worked examples, and the service's rule as the oracle."""
 
+from __future__ import annotations
+
 import importlib.util
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta

@@ -1,5 +1,7 @@
 """The client against a real gRPC server on the loopback that plays the far end of the contract."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime

@@ -1,3 +1,5 @@
+from __future__ import annotations
+
 import grpc
 import pytest
 from google.protobuf.any_pb2 import Any

@@ -1,5 +1,7 @@
 """Tables and files of raw scores made into batches, and memberships in files."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime

@@ -1,5 +1,7 @@
 """Apportionment by example: the rules of docs/distribution.md, one at a time."""
 
+from __future__ import annotations
+
 import pytest
 
 from payout.apportionment import apportion

@@ -1,5 +1,7 @@
 """The fairness report on rounds small enough to do by hand."""
 
+from __future__ import annotations
+
 import pytest
 
 from ledger.registry import CollectiveStatus

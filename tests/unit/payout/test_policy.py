@@ -1,5 +1,7 @@
 """Policies by example: bounds, fees and claims."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import pytest

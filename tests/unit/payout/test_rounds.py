@@ -1,5 +1,7 @@
 """Rounds by example: who gets what, worked out by hand beside each figure."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 
 import pytest

@@ -1,5 +1,7 @@
 """Schedules by example: crontab(5), time zones that change their clocks, and fire times that nobody answered."""
 
+from __future__ import annotations
+
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest

@@ -1,5 +1,7 @@
 """Statements and registry snapshots by example: their exact bytes, and everything that is not one of them."""
 
+from __future__ import annotations
+
 import pytest
 
 from ledger.errors import LedgerCorruptError

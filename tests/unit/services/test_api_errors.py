@@ -1,5 +1,7 @@
 """The table from errors to statuses: every error of ours is in it, what travels fits, and nothing internal leaks."""
 
+from __future__ import annotations
+
 import importlib
 import pkgutil
 from collections.abc import Callable, Iterator

@@ -1,5 +1,7 @@
 """The contract against the code: what one says of the other must be so."""
 
+from __future__ import annotations
+
 import importlib
 import pkgutil
 import re

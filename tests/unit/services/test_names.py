@@ -1,5 +1,7 @@
 """Resource names and page tokens by example."""
 
+from __future__ import annotations
+
 import base64
 import json
 from typing import Any

@@ -1,5 +1,7 @@
 """Pictures are well-formed, drawn to scale, the same every time, and show names without running them."""
 
+from __future__ import annotations
+
 import re
 from collections import Counter
 from dataclasses import dataclass

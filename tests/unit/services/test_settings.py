@@ -1,5 +1,7 @@
 """Settings by example: from the environment, typed, and refused by the variable's name."""
 
+from __future__ import annotations
+
 import os
 from pathlib import Path
 

@@ -1,5 +1,7 @@
 """What people are told of a submission that failed."""
 
+from __future__ import annotations
+
 from moiety import (
     BatchRefusal,
     BatchRefusedError,
