@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import Final
 
 from audit.batch_check import WeighedBatch
 from audit.divergence import DivergedError, checked_body
@@ -22,7 +23,7 @@ from ledger.log.proof_files import LogProof
 from ledger.usage.entries import MethodContent, UsageContent
 from ledger.usage.scores import parse_score_batch
 
-_ALONE = "takes the whole bundle"
+_ALONE: Final = "takes the whole bundle"
 
 
 @dataclass(slots=True)
@@ -63,7 +64,7 @@ def check_receipt(proof_file: bytes, body: bytes, key: VerifierKey) -> tuple[Rep
     return report, None
 
 
-_STEPS = (Step.SIGNATURES, Step.ENTRIES, Step.BODIES, Step.BATCHES, Step.WEIGHTS)
+_STEPS: Final = (Step.SIGNATURES, Step.ENTRIES, Step.BODIES, Step.BATCHES, Step.WEIGHTS)
 
 
 def _checked(report: Report, proof_file: bytes, body: bytes, key: VerifierKey) -> UsageContent:

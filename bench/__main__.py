@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from time import perf_counter
+from typing import Final
 
 from bench import calls, footprint, intake, proofs, report, rounds, verification
 from bench.figures import Figure, Series
@@ -17,7 +18,7 @@ from bench.stage import Stage, staged
 
 Part = Callable[[Stage, int, bool], Sequence[Figure | Series]]
 
-PARTS: dict[str, Part] = {
+PARTS: Final[dict[str, Part]] = {
     "footprint": lambda stage, runs, quick: footprint.measure(stage, runs, batches=8 if quick else 40),
     "intake": lambda stage, runs, quick: intake.measure(stage, runs, batches=4 if quick else 40),
     "calls": lambda _, runs, quick: calls.measure(runs, submits=20 if quick else 800, balances=50 if quick else 4_000),

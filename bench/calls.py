@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from itertools import count, cycle
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import grpc
 
@@ -20,19 +20,19 @@ from moiety import Client, Mode, UsageEvent, uuid7
 from moiety.events import event_to_message
 from moiety.v1 import accounts_pb2, accounts_pb2_grpc, usage_pb2, usage_pb2_grpc
 
-WORKERS = 2
+WORKERS: Final = 2
 """Servers that callers are spread over, one for each processor, as MOIETY_WORKERS spreads them over one port."""
 
-CALLERS_EACH = 16
+CALLERS_EACH: Final = 16
 """Calls under way at a time for each of them: half of the threads that a server has by default."""
 
-FEW_CALLERS_EACH = 4
+FEW_CALLERS_EACH: Final = 4
 """For the note on what so few see: the fewer come at a time, the fewer share a transaction."""
 
-TURNS = 4
+TURNS: Final = 4
 """In which a handler and its peer are called by turns, for the machine is not the same from one second to the next."""
 
-EMPTY_AGAIN = 4
+EMPTY_AGAIN: Final = 4
 """How often the empty handler gets a batch of ours: so both are called for about as long."""
 
 _batch_ids = count()

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Final
 
 from bench.figures import Figure
 from bench.intake import append_usage, require_recorded
 from bench.stage import Stage, Stream
 from bench.workload import Workload
 
-STREAMS = 8
-MEGABYTE = 10**6
+STREAMS: Final = 8
+MEGABYTE: Final = 10**6
 
 
 def measure(stage: Stage, runs: int, *, batches: int) -> list[Figure]:

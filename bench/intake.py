@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import Final
 
 import psycopg
 import pyarrow as pa
@@ -17,7 +18,7 @@ from ledger.usage.shares import NANO
 from ledger.usage.weights import ModeWeights, unpack
 from moiety import Client
 
-WARM_UP_BATCHES = 4
+WARM_UP_BATCHES: Final = 4
 
 
 def append_usage(streams: Sequence[Stream], batches: list[pa.RecordBatch]) -> float:

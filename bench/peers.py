@@ -6,6 +6,7 @@ Each writes over one connection of its own, one transaction a batch, and counts 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 import numpy as np
 import psycopg
@@ -87,7 +88,7 @@ def _arrays(batch: pa.RecordBatch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return np.frombuffer(batch.column("event_id").buffers()[1], dtype="V16", count=events), indices, shares
 
 
-_LEDGER = """
+_LEDGER: Final = """
 CREATE TABLE peer_account (
     id bigint PRIMARY KEY, balance numeric NOT NULL DEFAULT 0, version bigint NOT NULL DEFAULT 0,
     created_at timestamptz NOT NULL DEFAULT now(), updated_at timestamptz NOT NULL DEFAULT now()

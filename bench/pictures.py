@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-FOLDER = Path(__file__).parent.parent / "docs" / "pictures"
-COLOURS = ("#4477aa", "#cc6677", "#228833", "#aa7711")
+FOLDER: Final = Path(__file__).parent.parent / "docs" / "pictures"
+COLOURS: Final = ("#4477aa", "#cc6677", "#228833", "#aa7711")
 """Told apart by people who see colours differently too, after Paul Tol's bright scheme."""
 
-FEW = 100
+FEW: Final = 100
 """Below this a logarithmic axis names its points, and not the powers of ten."""
 
 

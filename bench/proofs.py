@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from random import Random
 from statistics import median
 from time import perf_counter
+from typing import Final
 
 import psycopg
 import sqlalchemy as sa
@@ -17,11 +18,11 @@ from ledger.log.merkle import Frontier, leaf_hash, verify_consistency, verify_in
 from ledger.store import proofs
 from ledger.store.log import PoolRef
 
-POOL = PoolRef(2**30, "proofs", "EUR")
+POOL: Final = PoolRef(2**30, "proofs", "EUR")
 """A log without a pool: only its leaves and nodes are read."""
 
-PROOFS = 1_000
-ENTRY = b"x" * 400
+PROOFS: Final = 1_000
+ENTRY: Final = b"x" * 400
 
 
 @dataclass(frozen=True, slots=True)

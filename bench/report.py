@@ -8,14 +8,14 @@ import platform
 from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import psycopg
 
 from bench import pictures, scale
 from bench.figures import Figure, Series
 
-PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
+PAGE: Final = Path(__file__).parent.parent / "docs" / "performance.md"
 
 Document = dict[str, Any]
 

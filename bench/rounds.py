@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
+from typing import Final
 
 import duckdb
 import numpy as np
@@ -22,9 +23,9 @@ from bench.stage import CURRENCY, Stage, Stream
 from bench.workload import Workload, claimed
 from moiety import Client
 
-SHARES_PER_EVENT = 1_000
-REVENUE_MINOR = 100_000_000
-THREADS = 2
+SHARES_PER_EVENT: Final = 1_000
+REVENUE_MINOR: Final = 100_000_000
+THREADS: Final = 2
 """Of a replay, and of DuckDB."""
 
 

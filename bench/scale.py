@@ -6,12 +6,12 @@ import json
 import re
 from math import ceil
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-RESULTS = Path(__file__).parent / "results" / "latest.json"
-PAGE = Path(__file__).parent.parent / "docs" / "scale.md"
+RESULTS: Final = Path(__file__).parent / "results" / "latest.json"
+PAGE: Final = Path(__file__).parent.parent / "docs" / "scale.md"
 BEGIN, END = "<!-- arithmetic: begin -->\n", "<!-- arithmetic: end -->"
-EVENTS_PER_DAY = (10**9, 10**11)
+EVENTS_PER_DAY: Final = (10**9, 10**11)
 
 SECONDS_PER_DAY, HOURS_PER_MONTH, DAYS_PER_YEAR = 86_400, 730, 365
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, Final
 from unittest import mock
 
 import grpc
@@ -21,7 +21,7 @@ from services.process.logs import configure_logs
 from services.process.memory import collect_less_often
 from services.settings import load_settings
 
-EMPTY_SERVICE = "bench.Empty"
+EMPTY_SERVICE: Final = "bench.Empty"
 
 
 def empty_server(threads: int) -> tuple[grpc.Server, str]:

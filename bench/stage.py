@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from time import sleep
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import psycopg
 
@@ -31,10 +31,10 @@ from services.schema import upgrade
 from services.settings import load_settings
 from services.wiring import system_clock, wire
 
-METHOD = "bench"
-CURRENCY = "EUR"
+METHOD: Final = "bench"
+CURRENCY: Final = "EUR"
 
-REST_SECONDS = 5
+REST_SECONDS: Final = 5
 """After the last write: a disk that is shared or has a cache is busy for a while after it said that it is done."""
 
 _pools = count()

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -31,14 +32,14 @@ from payout.entries import PoolContent
 from payout.policy import Policy
 from services.exports.tiles.bundles import write_bundle
 
-KEPT_BATCHES = 5
+KEPT_BATCHES: Final = 5
 """Of which the bundle is made, over and over with new ids."""
 
-MEMORY_FREE_BYTES = 4 * 2**30
+MEMORY_FREE_BYTES: Final = 4 * 2**30
 """A bundle of 10^8 shares and the bodies that it is made of are 1.4 GB."""
 
-KEY = SigningKey("bench.example/pools/bench", bytes(32))
-BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
+KEY: Final = SigningKey("bench.example/pools/bench", bytes(32))
+BEGIN: Final = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 @dataclass
@@ -103,7 +104,7 @@ def make(folder: Path, workload: Workload, batches: int) -> Source:
     return source
 
 
-_TOLD = """
+_TOLD: Final = """
 import resource, subprocess, sys
 ended = subprocess.call(sys.argv[1:])
 print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, file=sys.stderr)

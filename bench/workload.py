@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import cycle, islice
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
 
 import moiety
 
-OCCURRED_AT_US = 1_767_225_600_000_000
+OCCURRED_AT_US: Final = 1_767_225_600_000_000
 """All at the beginning of 2026."""
 
 Ids = Callable[[np.random.Generator, int, int], bytes]

@@ -11,22 +11,41 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Final
 
 __all__ = ["AbcError", "AbcTune", "Note", "parse_key", "read_tune", "split_tunes"]
 
-SEMITONES = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
-FIFTHS = {"F": -1, "C": 0, "G": 1, "D": 2, "A": 3, "E": 4, "B": 5}
-ACCIDENTALS = {"^^": 2, "^": 1, "=": 0, "_": -1, "__": -2}
+SEMITONES: Final = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
+FIFTHS: Final = {"F": -1, "C": 0, "G": 1, "D": 2, "A": 3, "E": 4, "B": 5}
+ACCIDENTALS: Final = {"^^": 2, "^": 1, "=": 0, "_": -1, "__": -2}
 # Steps along the circle of fifths from the major key of the same tonic.
-MODES = {"": 0, "maj": 0, "ion": 0, "m": -3, "min": -3, "aeo": -3, "mix": -1, "dor": -2, "phr": -4, "lyd": 1, "loc": -5}
-TUPLET_TIME = {2: 3, 3: 2, 4: 3, 6: 2, 8: 3}  # p notes in the time of q (standard, 4.13); 5, 7, 9 depend on the metre
+MODES: Final = {
+    "": 0,
+    "maj": 0,
+    "ion": 0,
+    "m": -3,
+    "min": -3,
+    "aeo": -3,
+    "mix": -1,
+    "dor": -2,
+    "phr": -4,
+    "lyd": 1,
+    "loc": -5,
+}
+TUPLET_TIME: Final = {
+    2: 3,
+    3: 2,
+    4: 3,
+    6: 2,
+    8: 3,
+}  # p notes in the time of q (standard, 4.13); 5, 7, 9 depend on the metre
 
-KEY = re.compile(r"([A-G])([#b]?)\s*([A-Za-z]*)")
-KEY_ACCIDENTAL = re.compile(r"(\^\^|\^|__|_|=)([A-Ga-g])")
+KEY: Final = re.compile(r"([A-G])([#b]?)\s*([A-Za-z]*)")
+KEY_ACCIDENTAL: Final = re.compile(r"(\^\^|\^|__|_|=)([A-Ga-g])")
 # A to G, x and z begin music as often as they begin a field, so in the body they are music.
-BODY_FIELD = re.compile(r"[H-WYZh-wy]:")
-NOTE = r"(?P<accidental>\^\^|\^|__|_|=)?(?P<letter>[A-Ga-gxzZ])(?P<octave>[,']*)(?P<length>\d*/*\d*)"
-MUSIC = re.compile(
+BODY_FIELD: Final = re.compile(r"[H-WYZh-wy]:")
+NOTE: Final = r"(?P<accidental>\^\^|\^|__|_|=)?(?P<letter>[A-Ga-gxzZ])(?P<octave>[,']*)(?P<length>\d*/*\d*)"
+MUSIC: Final = re.compile(
     r"(?P<tuplet>\((?P<p>\d)(?::(?P<q>\d*))?(?::(?P<r>\d*))?)"
     r"|(?P<skip>\"[^\"]*\"|!(?:[^!]*!)?|\{[^}]*\}|[\s().~`$*\\H-WYh-wy])"
     rf"|(?P<note>{NOTE})"
@@ -37,7 +56,7 @@ MUSIC = re.compile(
     r"|(?P<broken>>+|<+)"
     r"|(?P<unknown>.)"
 )
-CHORD_NOTE = re.compile(NOTE)
+CHORD_NOTE: Final = re.compile(NOTE)
 
 
 class AbcError(ValueError):

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Final
 
 from demo.abc_notation import AbcError, read_tune, split_tunes
 from demo.melodies import melody_of_notes
@@ -30,7 +31,7 @@ __all__ = [
 ]
 
 Progress = Callable[[int, int], None]  # called with how much is done, and of how much
-NOTES_MIN = 8  # what is shorter is a fragment or a misreading
+NOTES_MIN: Final = 8  # what is shorter is a fragment or a misreading
 
 
 class CorpusMissingError(ModuleNotFoundError):

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
@@ -30,7 +31,7 @@ from demo.works import Work
 
 __all__ = ["Instability", "Movement", "measure_instability"]
 
-PPM = 1_000_000
+PPM: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)

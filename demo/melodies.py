@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
 from math import sqrt
+from typing import Final
 
 from demo.abc_notation import Note
 
@@ -19,18 +20,18 @@ __all__ = ["END", "START", "VOCABULARY_SIZE", "abc_of_melody", "melody_of_notes"
 # Three octaves hold all but a thousandth of the notes; the others are moved into them by octaves.
 DEGREE_MIN, DEGREE_MAX = -17, 19
 # Multiples of the commonest length; any other is rounded to the one that is nearest by ratio.
-LENGTHS = (1 / 4, 1 / 3, 1 / 2, 2 / 3, 3 / 4, 1.0, 4 / 3, 3 / 2, 2.0, 3.0, 4.0, 6.0)
-_LENGTH_BOUNDS = tuple(sqrt(low * high) for low, high in pairwise(LENGTHS))
-_ABC_LENGTHS = ("/4", "/3", "/", "2/3", "3/4", "", "4/3", "3/2", "2", "3", "4", "6")
-_ABC_PITCHES = ("C", "^C", "D", "_E", "E", "F", "^F", "G", "_A", "A", "_B", "B")
+LENGTHS: Final = (1 / 4, 1 / 3, 1 / 2, 2 / 3, 3 / 4, 1.0, 4 / 3, 3 / 2, 2.0, 3.0, 4.0, 6.0)
+_LENGTH_BOUNDS: Final = tuple(sqrt(low * high) for low, high in pairwise(LENGTHS))
+_ABC_LENGTHS: Final = ("/4", "/3", "/", "2/3", "3/4", "", "4/3", "3/2", "2", "3", "4", "6")
+_ABC_PITCHES: Final = ("C", "^C", "D", "_E", "E", "F", "^F", "G", "_A", "A", "_B", "B")
 
-END = (DEGREE_MAX - DEGREE_MIN + 1) * len(LENGTHS)
-VOCABULARY_SIZE = END + 1  # what the model can predict: every note token, and the end
-START = VOCABULARY_SIZE  # fills the context before the first note; never predicted
+END: Final = (DEGREE_MAX - DEGREE_MIN + 1) * len(LENGTHS)
+VOCABULARY_SIZE: Final = END + 1  # what the model can predict: every note token, and the end
+START: Final = VOCABULARY_SIZE  # fills the context before the first note; never predicted
 
-MIDDLE_C = 60
-TONIC_PITCH = 67  # melodies are written with the G above it as tonic
-UNIT = 1 / 8  # and an eighth as the commonest length
+MIDDLE_C: Final = 60
+TONIC_PITCH: Final = 67  # melodies are written with the G above it as tonic
+UNIT: Final = 1 / 8  # and an eighth as the commonest length
 
 
 def melody_of_notes(notes: Sequence[Note], tonic: int) -> tuple[int, ...]:

@@ -22,6 +22,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Final
 
 import numpy as np
 
@@ -32,13 +33,13 @@ from demo.works import Work, nano_shares, work_of_melody
 
 __all__ = ["CHANCE", "NOTES_MAX", "NOTES_MIN", "ORDER", "MelodyModel", "train"]
 
-ORDER = 5
+ORDER: Final = 5
 # How often a note is drawn evenly from all there are: about once in a melody. It lets a melody be more than the sum
 # of what the traditions have done, and what it adds is nobody's.
-CHANCE = 0.02
+CHANCE: Final = 0.02
 NOTES_MIN, NOTES_MAX = 24, 64  # of a generated melody
-DRAWS_MAX = 50  # rounds of drawing before giving up on a corpus that yields no melodies of that length
-MELODIES_PER_STEP = 20  # bounds the memory: single notes are voted for by thousands of tunes each
+DRAWS_MAX: Final = 50  # rounds of drawing before giving up on a corpus that yields no melodies of that length
+MELODIES_PER_STEP: Final = 20  # bounds the memory: single notes are voted for by thousands of tunes each
 
 
 @dataclass(frozen=True, slots=True)

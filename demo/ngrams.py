@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ __all__ = ["TOKEN_BITS", "Counts", "Floats", "Grams", "Ints", "Voters", "index_g
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
-TOKEN_BITS = 9  # every token, START among them, is below 512; so seven fit in an int64
+TOKEN_BITS: Final = 9  # every token, START among them, is below 512; so seven fit in an int64
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC
+from typing import Final
 from zoneinfo import ZoneInfo
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -18,9 +19,9 @@ from demo.service import CONFIDENCE_PPM, CURRENCY, POLICY
 from demo.works import SHARE_TOTAL_NANO, Work
 from moiety import Round
 
-TRADITIONS_SHOWN = 5  # in a work's attribution
-EARNINGS_SHOWN = 15
-STATEMENT_LINES_SHOWN = 3
+TRADITIONS_SHOWN: Final = 5  # in a work's attribution
+EARNINGS_SHOWN: Final = 15
+STATEMENT_LINES_SHOWN: Final = 3
 
 
 def tell_model(screen: Screen, corpus: Corpus, works: Sequence[Work]) -> None:

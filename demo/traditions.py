@@ -11,14 +11,15 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from functools import lru_cache
+from typing import Final
 
 __all__ = ["BOOKS", "TRADITION_NAMES", "is_book", "tradition_of_place", "tradition_of_tune"]
 
-BY_PLACE = ""  # in BOOKS: the book is of many traditions, and each tune names its place
+BY_PLACE: Final = ""  # in BOOKS: the book is of many traditions, and each tune names its place
 
 # The files read, by the beginning of their path in music21's corpus; the first that fits counts.
 # The Essen files called "test" are left out: they repeat tunes of the others under places changed to try things out.
-BOOKS: Mapping[str, str | None] = {
+BOOKS: Final[Mapping[str, str | None]] = {
     "airdsAirs/": "scottish",  # "Scotch, English, Irish and Foreign Airs", Glasgow, 1778 to 1801
     "essenFolksong/folkHaydn": "scottish",  # Haydn's Scottish songs, which the file puts in Germany
     "essenFolksong/test": None,
@@ -29,9 +30,9 @@ BOOKS: Mapping[str, str | None] = {
     "ryansMammoth/": "new-england",  # Ryan's Mammoth Collection, Boston, 1883
 }
 # What Aird and Ryan print over single tunes, in the origin or composer field.
-_MARKS: Mapping[str, str] = {"irish": "irish", "scotch": "scottish", "highland": "scottish"}
+_MARKS: Final[Mapping[str, str]] = {"irish": "irish", "scotch": "scottish", "highland": "scottish"}
 
-TRADITION_NAMES: Mapping[str, str] = {
+TRADITION_NAMES: Final[Mapping[str, str]] = {
     "alsace": "Alsace",
     "american-fife": "American fife music",
     "austria": "Austria and Tyrol",
@@ -73,7 +74,7 @@ TRADITION_NAMES: Mapping[str, str] = {
 
 # Patterns of place names as the collections write them. Regions are looked for before countries, because the
 # collections write "Deutschland / Polen, Schlesien"; of several, the one named first counts.
-_REGIONS: Mapping[str, str] = {
+_REGIONS: Final[Mapping[str, str]] = {
     "alsace": "Elsass|Strassburg|Sundgau|Wasgau",
     "austria": "Oesterreich|[Tt]irol|Steiermark|Kaernten|Salzburg|Burgenland|Vorarlberg",
     "bavaria-franconia": "Bayer|bayern|Oberpfalz|Regensburg|[Ff]ranken|Spessart|Nuernberg|Wuerzburg|Schweinfurt|Coburg",
@@ -109,7 +110,7 @@ _REGIONS: Mapping[str, str] = {
     "|Rheinpfalz|Rheinbayern|Pfalz|Kaiserslautern",
     "westphalia": "Westfalen|Muenster|Paderborn|Soest|Siegen|Lippe|Ruhr",
 }
-_COUNTRIES: Mapping[str, str] = {
+_COUNTRIES: Final[Mapping[str, str]] = {
     "bohemia-moravia": "Tschechoslowakei",
     "danube": "Ungarn|Rumaenien|Jugoslawien",
     "eastern-europe": "Polen|UdSSR|Russland",

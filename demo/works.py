@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import Final
 
 from demo.melodies import abc_of_melody
 
 __all__ = ["SHARE_TOTAL_NANO", "Work", "nano_shares", "work_of_melody"]
 
-SHARE_TOTAL_NANO = 1_000_000_000
+SHARE_TOTAL_NANO: Final = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)

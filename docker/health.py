@@ -7,11 +7,12 @@ import socket
 import ssl
 import sys
 from pathlib import Path
+from typing import Final
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-TIMEOUT_S = 3
+TIMEOUT_S: Final = 3
 
 
 def main() -> int:

@@ -17,7 +17,7 @@ from datetime import datetime
 from enum import StrEnum
 from itertools import accumulate, pairwise
 from math import frexp, ldexp
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 import pyarrow as pa
@@ -28,21 +28,21 @@ from moiety.errors import InvalidUsageError
 from moiety.events import Mode
 from moiety.matrices import Entries, Matrix, cuts, entries_of, require_finite
 
-NANO = 10**9
+NANO: Final = 10**9
 """One whole share."""
 
-SCORES_PER_BATCH_OF_LONG_IDS = 100_000
+SCORES_PER_BATCH_OF_LONG_IDS: Final = 100_000
 """The most where the sources' ids alone might pass that: each score may then need a source of 256 bytes."""
 
-SOURCES_PER_BATCH = 262_144
+SOURCES_PER_BATCH: Final = 262_144
 """The most distinct sources that the service takes in a batch."""
 
-SOURCE_BYTES_PER_BATCH = 8 * 2**20
+SOURCE_BYTES_PER_BATCH: Final = 8 * 2**20
 """Bytes of all sources' ids, up to which a batch may name any of them."""
 
-_SCALE_BITS = 40
-_FEMTO = 10**15
-_PICO = 10**12
+_SCALE_BITS: Final = 40
+_FEMTO: Final = 10**15
+_PICO: Final = 10**12
 
 
 class ScoreKind(StrEnum):

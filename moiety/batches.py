@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Final, Protocol
 
 import pyarrow as pa
 
@@ -24,13 +24,13 @@ from moiety import columns
 from moiety.errors import InvalidUsageError
 from moiety.matrices import cuts
 
-EVENTS_PER_BATCH = 10_000
+EVENTS_PER_BATCH: Final = 10_000
 """Default events per batch: enough that a batch's fixed costs do not count, and a few hundred kilobytes."""
 
-EVENTS_PER_BATCH_MAX = 65_536
+EVENTS_PER_BATCH_MAX: Final = 65_536
 """The most events that the service takes in a batch."""
 
-USAGE_SCHEMA = pa.schema(
+USAGE_SCHEMA: Final = pa.schema(
     [
         pa.field("event_id", pa.binary(16), nullable=False),
         pa.field("work_id", pa.utf8(), nullable=True),
@@ -43,7 +43,7 @@ USAGE_SCHEMA = pa.schema(
 )
 """The exact columns of a batch; docs/concepts.md says what they mean."""
 
-SCORE_SCHEMA = pa.schema(
+SCORE_SCHEMA: Final = pa.schema(
     [
         *(USAGE_SCHEMA.field(name) for name in ("event_id", "work_id", "occurred_at", "units", "mode")),
         pa.field("sources", pa.list_(pa.dictionary(pa.int32(), pa.utf8())), nullable=False),
@@ -52,12 +52,12 @@ SCORE_SCHEMA = pa.schema(
 )
 """The exact columns of a batch of raw scores; docs/concepts.md says what they mean."""
 
-SCORES_PER_BATCH = 1_500_000
+SCORES_PER_BATCH: Final = 1_500_000
 """The most scores in a batch. At twelve bytes each they leave room for the ids in the 32 MiB that the service takes."""
 
-_PANDAS_INDEX = re.compile(r"__index_level_\d+__")
+_PANDAS_INDEX: Final = re.compile(r"__index_level_\d+__")
 # A batch is kept as it is sent, for ever: two thirds of the size for a tenth of the time that taking it in costs.
-_IPC = pa.ipc.IpcWriteOptions(compression=pa.Codec("zstd", compression_level=3), emit_dictionary_deltas=False)
+_IPC: Final = pa.ipc.IpcWriteOptions(compression=pa.Codec("zstd", compression_level=3), emit_dictionary_deltas=False)
 
 
 class ArrowStreamable(Protocol):

@@ -14,7 +14,7 @@ from binascii import unhexlify
 from bisect import bisect_right
 from collections.abc import Callable
 from itertools import pairwise
-from typing import Any
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -22,13 +22,13 @@ import pyarrow.compute as pc
 from moiety.errors import InvalidUsageError
 from moiety.ids import event_id_bytes
 
-MODES = ("AI_ONLY", "HUMAN_AI")
+MODES: Final = ("AI_ONLY", "HUMAN_AI")
 """The modes in words; the first is 1."""
 
-_EVENT_ID = pa.binary(16)
-_TIME = pa.timestamp("us", tz="UTC")
-_UUID = r"^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$"
-_COLLECTIVE = pa.dictionary(pa.int32(), pa.utf8())
+_EVENT_ID: Final = pa.binary(16)
+_TIME: Final = pa.timestamp("us", tz="UTC")
+_UUID: Final = r"^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$"
+_COLLECTIVE: Final = pa.dictionary(pa.int32(), pa.utf8())
 
 
 def event_ids(column: pa.Array, first_position: int) -> pa.Array:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import ipaddress
 import ssl
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 import grpc
 
@@ -44,10 +44,10 @@ Page = TypeVar("Page", bound=_Page)
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-PAGE_SIZE = 1_000
+PAGE_SIZE: Final = 1_000
 """Items asked for per page: the most that the service gives."""
 
-_OPTIONS = (
+_OPTIONS: Final = (
     # A service that restarts is back within a second; gRPC would wait that long before its first second look.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 5_000),

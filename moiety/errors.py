@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Final
 
 import grpc
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 MoietyError = roots.MoietyError
 Violation = roots.Violation
 
-_EVENT_FIELD = re.compile(r"events\[(\d{1,9})\](?:\.(.+))?")
+_EVENT_FIELD: Final = re.compile(r"events\[(\d{1,9})\](?:\.(.+))?")
 
 
 class InvalidUsageError(MoietyError):

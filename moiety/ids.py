@@ -10,10 +10,11 @@ import os
 import time
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
+from typing import Final
 from uuid import UUID
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MILLISECONDS_END = 1 << 48
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECONDS_END: Final = 1 << 48
 
 
 def uuid7() -> UUID:

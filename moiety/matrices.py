@@ -9,14 +9,14 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterator
 from itertools import accumulate
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from moiety.errors import InvalidUsageError
 
-_CELLS_AT_ONCE = 4_000_000
+_CELLS_AT_ONCE: Final = 4_000_000
 """Cells of a dense matrix that are copied at a time."""
 
 

@@ -11,11 +11,12 @@ import csv
 import io
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
 from moiety.errors import InvalidUsageError, UsageFileError
 
-_COLUMNS = ["source", "collective"]
-_NEVER = (",", '"', "\n", "\r")
+_COLUMNS: Final = ["source", "collective"]
+_NEVER: Final = (",", '"', "\n", "\r")
 """What would need quotes; the service refuses these and names whatever else it does not take."""
 
 

@@ -15,7 +15,7 @@ ATTEMPTS_MAX: Final = 6
 DELAY_SECONDS_FIRST: Final = 0.2
 DELAY_SECONDS_MAX: Final = 5.0
 
-_RETRIED = (UnavailableError, AbortedError)
+_RETRIED: Final = (UnavailableError, AbortedError)
 
 
 def may_pass(error: ServiceError) -> bool:

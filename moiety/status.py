@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import cast
+from typing import Final, cast
 
 import grpc
 from google.protobuf.any_pb2 import Any
@@ -31,7 +31,7 @@ from moiety.errors import (
     Violation,
 )
 
-_ERRORS: Mapping[grpc.StatusCode, type[ServiceError]] = {
+_ERRORS: Final[Mapping[grpc.StatusCode, type[ServiceError]]] = {
     error.code: error
     for error in (
         InvalidArgumentError,
@@ -51,7 +51,7 @@ _ERRORS: Mapping[grpc.StatusCode, type[ServiceError]] = {
         DataLossError,
     )
 }
-_CODES: Mapping[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
+_CODES: Final[Mapping[int, grpc.StatusCode]] = {code.value[0]: code for code in grpc.StatusCode}
 
 
 def from_rpc(error: grpc.RpcError) -> ServiceError:

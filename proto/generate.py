@@ -13,21 +13,22 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Final
 
 import grpc_tools
 from google.api import field_behavior_pb2
 
-ROOT = Path(__file__).resolve().parent.parent
-SOURCES = ROOT / "proto"
-PACKAGE = Path("moiety/v1")
+ROOT: Final = Path(__file__).resolve().parent.parent
+SOURCES: Final = ROOT / "proto"
+PACKAGE: Final = Path("moiety/v1")
 # The .proto files of google.api and google.rpc come with googleapis-common-protos, those of google.protobuf
 # with grpcio-tools: nothing is vendored and nothing is fetched.
-INCLUDES = (
+INCLUDES: Final = (
     SOURCES,
     Path(field_behavior_pb2.__file__).parents[2],
     Path(grpc_tools.__file__).parent / "_proto",
 )
-INIT = '"""The messages and gRPC stubs of `proto/moiety/v1`. Generated: `make proto` writes this folder."""\n'
+INIT: Final = '"""The messages and gRPC stubs of `proto/moiety/v1`. Generated: `make proto` writes this folder."""\n'
 
 
 def main() -> int:

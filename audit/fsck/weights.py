@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -100,7 +100,7 @@ class WeightRows:
                 self._report.add(owner.table, owner.key, owner.figure, number, found)
 
 
-_NUMBER_AND_MODE = (lt.batch_weights.c.batch_number, lt.batch_weights.c.mode)
+_NUMBER_AND_MODE: Final = (lt.batch_weights.c.batch_number, lt.batch_weights.c.mode)
 
 
 def _same_weights(rows: list[Row], following: list[Row]) -> bool:

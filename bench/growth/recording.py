@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Final
 
 import psycopg
 import pyarrow as pa
@@ -17,13 +18,13 @@ from bench.stage import METHOD, Stage, staged
 from bench.workload import Ids, Workload, claimed, random_ids, uuid7_ids
 from moiety import Client
 
-KEPT_BATCHES = 20
+KEPT_BATCHES: Final = 20
 """Of which all usage is made, over and over with new ids: making shares would take longer than recording them."""
 
-SECONDS_AT_MOST = 1_200
+SECONDS_AT_MOST: Final = 1_200
 """Where it gets so slow that the last mark would take longer, the series ends where it is."""
 
-KINDS: dict[str, Ids] = {"random ids": random_ids, "UUIDv7": uuid7_ids}
+KINDS: Final[dict[str, Ids]] = {"random ids": random_ids, "UUIDv7": uuid7_ids}
 
 
 @dataclass(frozen=True, slots=True)

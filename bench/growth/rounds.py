@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from bench.figures import Series
 from bench.intake import append_usage
@@ -11,9 +12,9 @@ from bench.stage import CURRENCY, Stage, Stream, staged
 from bench.workload import Workload
 from moiety import Client
 
-KEPT_BATCHES = 200
-SHARES_AT_MOST = 50
-BATCHES_OF_ALL = 20
+KEPT_BATCHES: Final = 200
+SHARES_AT_MOST: Final = 50
+BATCHES_OF_ALL: Final = 20
 """That name all collectives between them: a batch may name 65,536."""
 
 

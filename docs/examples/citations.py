@@ -21,13 +21,13 @@ import os
 import re
 from collections import Counter
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 import moiety
 from moiety import DomainMap, Mode
 from moiety.attribution import ScoreKind, ScoreRule, score_batches, shares_table
 
-PUBLISHERS = DomainMap(
+PUBLISHERS: Final = DomainMap(
     {
         "arxiv": ["arxiv.org"],
         "encyclopedists": ["wikipedia.org"],
@@ -37,13 +37,13 @@ PUBLISHERS = DomainMap(
     }
 )
 
-CITATION = re.compile(r"(?P<url>https?://[^\s<>`\"']+)|:(?P<role>doi|arxiv):`(?:[^`<]*<)?(?P<id>[^`>]+)")
-PREFIX = {"doi": "https://doi.org/", "arxiv": "https://arxiv.org/abs/"}
+CITATION: Final = re.compile(r"(?P<url>https?://[^\s<>`\"']+)|:(?P<role>doi|arxiv):`(?:[^`<]*<)?(?P<id>[^`>]+)")
+PREFIX: Final = {"doi": "https://doi.org/", "arxiv": "https://arxiv.org/abs/"}
 
-ADDRESS_MAX = 256
+ADDRESS_MAX: Final = 256
 """Longer ids of sources are refused."""
 
-WHEN = datetime(2026, 1, 1, tzinfo=UTC)
+WHEN: Final = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def citations_in(text: str) -> Counter[str]:

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import os
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -36,16 +36,16 @@ from moiety.attribution import ScoreKind, ScoreOrder, ScoreRule, score_batches, 
 Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int64]
 
-RIDGE = 1.0
+RIDGE: Final = 1.0
 """Strength of the penalty on the weights, which keeps the Hessian invertible."""
 
-NEWTON_STEPS = 20
+NEWTON_STEPS: Final = 20
 """At the most; the slope is as good as zero after about eight."""
 
-FLAT = 1e-9
+FLAT: Final = 1e-9
 """A slope that is as good as zero."""
 
-WHEN = datetime(2026, 1, 1, tzinfo=UTC)
+WHEN: Final = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def probabilities(weights: Floats, features: Floats) -> Floats:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
 
 from ledger.errors import FormatError, SignatureError
 from ledger.log.merkle import HASH_BYTES
@@ -11,7 +12,7 @@ from ledger.log.note_keys import SigningKey, VerifierKey
 from ledger.log.notes import Note, OpenedNote, parse_note, sign_note, verify_signatures
 from ledger.log.text import MAX_SIZE, decode_decimal, decode_hash, encode_base64, is_printable
 
-_LINES = 3
+_LINES: Final = 3
 """Origin, size and root; what follows are extensions."""
 
 

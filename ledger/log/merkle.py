@@ -12,11 +12,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import Final
 
 from ledger.errors import ProofError
 
-HASH_BYTES = 32
-EMPTY_ROOT = sha256(b"").digest()
+HASH_BYTES: Final = 32
+EMPTY_ROOT: Final = sha256(b"").digest()
 
 
 @dataclass(frozen=True, slots=True, order=True)

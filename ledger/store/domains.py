@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
@@ -12,7 +12,7 @@ from ledger.errors import StateError
 from ledger.registry import Collective
 from ledger.store import tables as t
 
-_MAPPED = t.collective_domain.c
+_MAPPED: Final = t.collective_domain.c
 
 
 def of_collective() -> sa.Label[Any]:

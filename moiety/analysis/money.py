@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import pyarrow as pa
 from ibis.expr.types import Table
@@ -13,10 +13,10 @@ from moiety.analysis.export import WHOLE_LIMIT, AnalysisError, Export, Row, rows
 from moiety.analysis.usage import NANO, require_keys, usage_movements, usage_shares
 from moiety.analysis.weights import PPM
 
-_LINE = ("pool", "round", "collective")
-_AMOUNTS = ("attributed_minor", "commons_minor")
+_LINE: Final = ("pool", "round", "collective")
+_AMOUNTS: Final = ("attributed_minor", "commons_minor")
 
-_TYPES: Mapping[str, pa.DataType] = {
+_TYPES: Final[Mapping[str, pa.DataType]] = {
     "method_version": pa.int32(),
     "month": pa.date32(),
     **dict.fromkeys(_AMOUNTS, pa.int64()),

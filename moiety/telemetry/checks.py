@@ -8,16 +8,17 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Final
 
 from moiety.errors import Violation
 
 Check = Callable[[object, str, list[Violation]], None]
 
-_TIME = re.compile(
+_TIME: Final = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt](?:[01][0-9]|2[0-3]):[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?(?:[Zz]|[+-][0-9]{2}:[0-9]{2})"
 )
-_SHOWN_CHARACTERS_MAX = 60
-_SHOWN_NUMBER_MAX = 10**18
+_SHOWN_CHARACTERS_MAX: Final = 60
+_SHOWN_NUMBER_MAX: Final = 10**18
 
 
 def time_of(text: object) -> datetime | None:

@@ -14,11 +14,11 @@ from urllib.parse import urlsplit
 
 from moiety.errors import InvalidDomainError
 
-_HOST_CHARACTERS_MAX = 254  # 253 by RFC 1035, and the dot of the root
-_HOST = re.compile(r"(?=.{1,253}\Z)(?:[a-z0-9_-]{1,63}\.)*(?![0-9]+\Z)[a-z0-9_-]{1,63}")
+_HOST_CHARACTERS_MAX: Final = 254  # 253 by RFC 1035, and the dot of the root
+_HOST: Final = re.compile(r"(?=.{1,253}\Z)(?:[a-z0-9_-]{1,63}\.)*(?![0-9]+\Z)[a-z0-9_-]{1,63}")
 """Labels of letters, digits, hyphen and underscore. The last is no number, so that an IP address is no domain."""
 
-_DEVIATIONS = frozenset("ßẞς\u200c\u200d")
+_DEVIATIONS: Final = frozenset("ßẞς\u200c\u200d")
 """Letters that IDNA 2003, the codec of Python, takes for others, and today's registries do not (UTS 46, section 7):
 with them the name of one owner would become that of another.
 """

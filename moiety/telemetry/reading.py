@@ -23,10 +23,10 @@ from moiety.telemetry.sessions import Documents, RefusedDocument, TelemetrySessi
 DOCUMENT_BYTES_MAX: Final = 16 << 20
 """The longest document that is read: some hundred thousand events, where a real one has tens."""
 
-_PIECE_BYTES = 64 << 10
+_PIECE_BYTES: Final = 64 << 10
 _BOM: Final = b"\xef\xbb\xbf"
 _DECODER: Final = json.JSONDecoder(parse_constant=no_constant)
-_GOES_ON = (b"{", b"[", b",", b":")
+_GOES_ON: Final = (b"{", b"[", b",", b":")
 """How the first line ends of a document that is spread over lines."""
 
 Found = TelemetrySession | RefusedDocument

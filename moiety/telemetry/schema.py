@@ -28,30 +28,30 @@ SESSION: Final = "session"
 EVENT: Final = "event"
 BATCH: Final = "event_batch"
 
-_VERSION = re.compile(r"1\.(?:0|[1-9][0-9]{0,3})")
+_VERSION: Final = re.compile(r"1\.(?:0|[1-9][0-9]{0,3})")
 _FIRST_VERSION: Final = "1.0"
-_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
-_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s\x00-\x20\x7f\\]*")
-_SHA256 = re.compile(r"sha256:[a-f0-9]{64}")
-_COUNTRY = re.compile(r"[A-Z]{2}")
-_TOKEN = re.compile(r"ct_[A-Za-z0-9_-]{16,240}")
-_FIRST_YEAR = 1970
+_UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+_URI: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s\x00-\x20\x7f\\]*")
+_SHA256: Final = re.compile(r"sha256:[a-f0-9]{64}")
+_COUNTRY: Final = re.compile(r"[A-Z]{2}")
+_TOKEN: Final = re.compile(r"ct_[A-Za-z0-9_-]{16,240}")
+_FIRST_YEAR: Final = 1970
 
-_TEXT = test(lambda value: isinstance(value, str), "must be text")
-_NAME = test(lambda value: isinstance(value, str) and value != "", "must be text, and not empty")
-_BOOLEAN = test(lambda value: isinstance(value, bool), "must be true or false")
-_COUNT = integer(0)
-_IDENTIFIER = matching(_UUID, "must be a UUID")
-_HASH = matching(_SHA256, "must be sha256: and 64 hexadecimal digits")
-_LOCATION = matching(_URI, "must be a URI")
-_CLICK_TOKEN = matching(_TOKEN, "must be ct_ and 16 to 240 letters, digits, - or _")
-_MOMENT = test(lambda value: time_of(value) is not None, "must be an RFC 3339 time")
-_OCCURRENCE = test(
+_TEXT: Final = test(lambda value: isinstance(value, str), "must be text")
+_NAME: Final = test(lambda value: isinstance(value, str) and value != "", "must be text, and not empty")
+_BOOLEAN: Final = test(lambda value: isinstance(value, bool), "must be true or false")
+_COUNT: Final = integer(0)
+_IDENTIFIER: Final = matching(_UUID, "must be a UUID")
+_HASH: Final = matching(_SHA256, "must be sha256: and 64 hexadecimal digits")
+_LOCATION: Final = matching(_URI, "must be a URI")
+_CLICK_TOKEN: Final = matching(_TOKEN, "must be ct_ and 16 to 240 letters, digits, - or _")
+_MOMENT: Final = test(lambda value: time_of(value) is not None, "must be an RFC 3339 time")
+_OCCURRENCE: Final = test(
     lambda value: (time := time_of(value)) is not None and time.year >= _FIRST_YEAR,
     "must be an RFC 3339 time, 1970 or later",
 )
-_NULLABLE_TEXT = or_null(_TEXT)
-_SCHEMED = object_of({"scheme": _NAME, "ref": _LOCATION, "digest": _HASH}, ("scheme",))
+_NULLABLE_TEXT: Final = or_null(_TEXT)
+_SCHEMED: Final = object_of({"scheme": _NAME, "ref": _LOCATION, "digest": _HASH}, ("scheme",))
 
 _DATA: Final[Mapping[str, tuple[Mapping[str, Check], Sequence[str]]]] = {
     "content_retrieved": (

@@ -29,8 +29,8 @@ VIOLATIONS_MAX: Final = 10
 EVENTS_HELD_MAX: Final = 1_000_000
 """How many standalone events are held at a time until their sessions are whole: some hundred megabytes."""
 
-_KEPT = frozenset({TURN_COMPLETED, GROUNDED, CITED, PRESENTED})
-_ID_CHARACTERS = 36
+_KEPT: Final = frozenset({TURN_COMPLETED, GROUNDED, CITED, PRESENTED})
+_ID_CHARACTERS: Final = 36
 
 
 @dataclass(frozen=True, slots=True)

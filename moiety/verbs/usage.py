@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property, partial
 from hashlib import sha256
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Final
 from uuid import UUID
 
 import pyarrow as pa
@@ -23,7 +23,7 @@ from moiety.v1.usage_pb2_grpc import UsageServiceStub
 from moiety.verbs.base import Verbs, pool_name
 from moiety.verbs.registry import RegistryVerbs
 
-_BATCH_ID_DIGITS = 32
+_BATCH_ID_DIGITS: Final = 32
 
 
 class UsageVerbs(Verbs):

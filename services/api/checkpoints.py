@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import grpc
 import sqlalchemy as sa
 
@@ -17,7 +19,7 @@ from services.api import convert
 from services.api.names import page_limit, page_token, place_in
 from services.api.registry import pool_of
 
-MAX_LOG_SIZE = 2**62
+MAX_LOG_SIZE: Final = 2**62
 
 
 class CheckpointMethods:

@@ -40,7 +40,7 @@ COMMANDS: Final = {
 }
 """Where each command is: a function, or a `typer.Typer` with commands of its own."""
 
-_USAGE_ERROR: type[Any] = typer.BadParameter.__mro__[1]
+_USAGE_ERROR: Final[type[Any]] = typer.BadParameter.__mro__[1]
 """What Typer raises for a command line that it cannot read; it has no public name for it."""
 
 

@@ -12,12 +12,12 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-KEY = re.compile(r"moiety_[0-9a-f]{16}_[A-Za-z0-9_-]{43}")
+ROOT: Final = Path(__file__).parents[2]
+KEY: Final = re.compile(r"moiety_[0-9a-f]{16}_[A-Za-z0-9_-]{43}")
 
 
 @dataclass
@@ -86,7 +86,7 @@ def test_a_bundle_outlives_the_service_and_is_verified_without_it(
     assert not moiety.run("verify", tmp_path / "altered.tar", "--key", vkey, code=1)["holds"]
 
 
-PAY = ("revenue", "record", "folk", "--currency", "EUR", "--amount")
+PAY: Final = ("revenue", "record", "folk", "--currency", "EUR", "--amount")
 
 
 def use_the_service(moiety: Commands, operator: str) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from threading import Event
 from threading import enumerate as enumerate_threads
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import grpc
 import pytest
@@ -29,7 +29,7 @@ from tests.support.deployment import Deployment, SteppedClock, deployed
 from tests.support.scene import METHOD, POOL, Scene, event, events, open_scene
 from tests.support.wire import Refusal, Wire, refused, request_of
 
-APPEND = "UsageService/AppendUsage"
+APPEND: Final = "UsageService/AppendUsage"
 
 
 class Process:
@@ -107,7 +107,7 @@ def terminate_backends(owner: sa.Engine, condition: str = "TRUE") -> None:
     assert execute(owner, query)
 
 
-WAITING = "wait_event_type = 'Lock'"
+WAITING: Final = "wait_event_type = 'Lock'"
 
 
 def append_requests(count: int, size: int) -> list[pb.AppendUsageRequest]:

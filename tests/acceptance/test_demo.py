@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
@@ -31,9 +31,9 @@ from moiety.v1 import audit_pb2, rounds_pb2
 # The first embedded Postgres that root starts on a machine adds a user for it, and several at once would collide.
 pytestmark = [pytest.mark.usefixtures("postgres"), pytest.mark.timeout(240)]
 
-WORKS = 60
-COMMAND = [sys.executable, "-m", "moiety", "demo", "--works", str(WORKS)]
-SECONDS_MAX = 120
+WORKS: Final = 60
+COMMAND: Final = [sys.executable, "-m", "moiety", "demo", "--works", str(WORKS)]
+SECONDS_MAX: Final = 120
 
 
 @pytest.fixture

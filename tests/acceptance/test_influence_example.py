@@ -6,14 +6,15 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Final
 
 from moiety import Collective, Method, Platform, Policy, Pool
 from moiety.v1.audit_pb2 import REPLAY_OUTCOME_MATCH
 from moiety.v1.registry_pb2 import SCORE_KIND_SIGNED_INFLUENCE
 from tests.support.deployment import Deployment
 
-ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs" / "distribution.md").read_text(encoding="utf-8")
+ROOT: Final = Path(__file__).parents[2]
+PAGE: Final = (ROOT / "docs" / "distribution.md").read_text(encoding="utf-8")
 
 
 def test_the_example_submits_raw_scores_and_prints_the_figures_that_the_page_tells(deployment: Deployment) -> None:

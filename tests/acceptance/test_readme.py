@@ -8,12 +8,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text()
-KEY = re.compile(r"moiety_[0-9a-f]{16}_[A-Za-z0-9_-]{43}")
+ROOT: Final = Path(__file__).parents[2]
+README: Final = (ROOT / "README.md").read_text()
+KEY: Final = re.compile(r"moiety_[0-9a-f]{16}_[A-Za-z0-9_-]{43}")
 
 
 def block(mark: str) -> list[str]:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import grpc
 import pytest
@@ -23,7 +23,7 @@ from tests.support.books import require_sound_log, row_counts, wait_until
 from tests.support.deployment import Deployment
 from tests.support.scene import METHOD, POOL, Scene, events, open_scene
 
-WORKERS = 2
+WORKERS: Final = 2
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import duckdb
 import ibis
@@ -34,7 +34,7 @@ from tests.support.scene import NANO, POOL, Scene, event, open_scene
 
 pytestmark = pytest.mark.filterwarnings(IBIS_ON_DUCKDB)
 
-ROUND_SQL = Path(__file__).parents[2] / "docs" / "examples" / "round.sql"
+ROUND_SQL: Final = Path(__file__).parents[2] / "docs" / "examples" / "round.sql"
 
 
 @pytest.fixture(scope="module")

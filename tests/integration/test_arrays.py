@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 import numpy as np
@@ -11,7 +11,7 @@ import pytest
 from ledger.store.arrays import BinaryArray, bytea_array, int4_array, int8_array, text_array, uuid_array
 from ledger.store.database import Database, driver_connection
 
-IDS = [UUID(int=1), UUID(int=2**128 - 1), UUID("01890a5d-ac96-774b-bcce-b302099a8057")]
+IDS: Final = [UUID(int=1), UUID(int=2**128 - 1), UUID("01890a5d-ac96-774b-bcce-b302099a8057")]
 
 
 @pytest.mark.parametrize(

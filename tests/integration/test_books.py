@@ -12,7 +12,7 @@ from collections.abc import Callable
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from beancount import loader
@@ -31,8 +31,8 @@ from tests.support.history import live, open_history
 from tests.support.parquet_folder import run_export
 from tests.support.scene import POOL, Scene
 
-HLEDGER = shutil.which("hledger")
-REQUIRED = os.environ.get("MOIETY_REQUIRE_PEERS") == "1"
+HLEDGER: Final = shutil.which("hledger")
+REQUIRED: Final = os.environ.get("MOIETY_REQUIRE_PEERS") == "1"
 
 needs_hledger = pytest.mark.skipif(
     HLEDGER is None and not REQUIRED, reason="hledger is not installed (Debian and Homebrew call it hledger)"

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, Final
 
 import psycopg
 import pymerkle
@@ -30,10 +30,10 @@ from services.signing.signer import Signer
 from tests.support.deployment import Deployment
 from tests.support.scene import POOL, Scene, event, open_scene
 
-KEY = SigningKey("log.example", bytes(range(32)))
-POOL_KEY = KEY.named(f"log.example/pools/{POOL}")
-VKEY = str(POOL_KEY.verifier_key)
-LEAVES = 90
+KEY: Final = SigningKey("log.example", bytes(range(32)))
+POOL_KEY: Final = KEY.named(f"log.example/pools/{POOL}")
+VKEY: Final = str(POOL_KEY.verifier_key)
+LEAVES: Final = 90
 
 
 @pytest.fixture(scope="module")

@@ -59,7 +59,7 @@ def failing(scene: Scene, error: Exception, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(type(scene.deployment.running.parts.settlement), "calculate", fail)
 
 
-CLASSES: list[tuple[Exception, grpc.StatusCode, str, set[str]]] = [
+CLASSES: Final[list[tuple[Exception, grpc.StatusCode, str, set[str]]]] = [
     (errors.InvalidInputError.of("a.b", "is wrong"), grpc.StatusCode.INVALID_ARGUMENT, "INVALID_INPUT", {"BadRequest"}),
     (errors.IdentityReusedError.of("a", "again"), grpc.StatusCode.INVALID_ARGUMENT, "ID_REUSED", {"BadRequest"}),
     (errors.NotFoundError("pools/x"), grpc.StatusCode.NOT_FOUND, "NOT_FOUND", {"ResourceInfo"}),
@@ -359,7 +359,7 @@ def test_the_balance_of_somebody_unknown_is_not_found_rather_than_nothing(operat
 
 IN_FOLK: Final = {"parent": f"pools/{POOL}"}
 
-OUT_OF_BOUNDS: list[tuple[str, dict[str, Any], str, dict[str, Any], str]] = [
+OUT_OF_BOUNDS: Final[list[tuple[str, dict[str, Any], str, dict[str, Any], str]]] = [
     ("CreateCollective", {"collective_id": "C"}, "collective", {"display_name": "c"}, "collective_id"),
     ("CreatePlatform", {"platform_id": "p"}, "platform", {"display_name": "a\0b"}, "platform.display_name"),
     ("CreatePlatform", {"platform_id": "p"}, "platform", {"display_name": "x" * 201}, "platform.display_name"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
@@ -14,7 +14,7 @@ from services.cli.base.exits import Exit
 from tests.support.deployment import Deployment
 from tests.support.scene import METHOD, POOL, Scene, event, open_scene
 
-POLICY = Policy(fee_ppm=50_000, commons_ppm=100_000, human_ai_ppm=1_500_000, floor_minor=1)
+POLICY: Final = Policy(fee_ppm=50_000, commons_ppm=100_000, human_ai_ppm=1_500_000, floor_minor=1)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 import grpc
@@ -35,7 +35,7 @@ from tests.support.deployment import Deployment
 from tests.support.scene import METHOD, NANO, NOON, POOL, Scene, event, events, open_scene
 from tests.support.wire import Refusal, Wire, refusal_of, refused, request_of
 
-APPEND = "UsageService/AppendUsage"
+APPEND: Final = "UsageService/AppendUsage"
 
 
 @pytest.fixture
@@ -93,7 +93,7 @@ def by_arrow(_: Scene, wire: Wire, usage: list[UsageEvent], batch_id: str) -> Re
     return append(wire, arrow(usage), batch_id)
 
 
-WAYS = pytest.mark.parametrize("submit", [by_rows, by_arrow])
+WAYS: Final = pytest.mark.parametrize("submit", [by_rows, by_arrow])
 Submit = Callable[[Scene, Wire, list[UsageEvent], str], Receipt]
 
 
@@ -282,7 +282,7 @@ def test_the_sdk_reports_refused_batches_and_records_the_others(scene: Scene) ->
     assert scene.operator.preview_round(POOL).round.event_count == 20
 
 
-REFUSED: list[tuple[Any, str]] = [
+REFUSED: Final[list[tuple[Any, str]]] = [
     (b"", "arrow_stream"),
     (b"\xff" * 100, "arrow_stream"),
     (body_of(some_events(3))[:-40], "arrow_stream"),
@@ -319,7 +319,7 @@ def test_one_bad_event_among_many_keeps_the_good_ones_out_too(refusing: Scene, s
     assert row_counts(shared_owner) == before
 
 
-ROWS: list[tuple[dict[str, Any], str]] = [
+ROWS: Final[list[tuple[dict[str, Any], str]]] = [
     ({"event_id": "7"}, "event_id"),
     ({"event_id": str(UUID(int=1)).replace("-", "")}, "event_id"),
     ({"event_id": "{" + str(UUID(int=1)) + "}"}, "event_id"),

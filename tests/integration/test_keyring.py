@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import pytest
 import sqlalchemy as sa
 
@@ -11,7 +13,7 @@ from services.access.keyring import MAX_REMEMBERED, REMEMBERED_SECONDS, KeyRing
 from services.access.keys import Principal, Role, UnauthenticatedError
 from tests.support.deployment import START
 
-KIM = Principal(Role.AUDITOR, "kim")
+KIM: Final = Principal(Role.AUDITOR, "kim")
 
 
 class Seconds:

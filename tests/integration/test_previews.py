@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 import sqlalchemy as sa
@@ -23,15 +23,15 @@ from tests.support.books import row_counts
 from tests.support.deployment import Deployment
 from tests.support.scene import METHOD, NANO, POOL, Scene, event, open_scene
 
-PLAIN = Policy(fee_ppm=50_000)
-OTHER = Policy(
+PLAIN: Final = Policy(fee_ppm=50_000)
+OTHER: Final = Policy(
     fee_ppm=200_000,
     commons_ppm=100_000,
     tempering=TEMPERING_SQRT,
     unattributed=UNATTRIBUTED_RULE_PRO_RATA,
     human_ai_ppm=3_000_000,
 )
-OTHER_YAML = """\
+OTHER_YAML: Final = """\
 fee_ppm: 200000
 commons_ppm: 100000
 tempering: SQRT

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import psycopg
 import pytest
 import sqlalchemy as sa
@@ -12,8 +14,8 @@ from services.schema import APPEND_ONLY, UPDATABLE, excess_privileges
 from tests.support.deployment import Deployment
 from tests.support.scene import POOL, event, open_scene
 
-APPENDED = sorted(table.name for table in APPEND_ONLY)
-UPDATED = sorted(table.name for table in UPDATABLE)
+APPENDED: Final = sorted(table.name for table in APPEND_ONLY)
+UPDATED: Final = sorted(table.name for table in UPDATABLE)
 
 
 @pytest.fixture(scope="module")

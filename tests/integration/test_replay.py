@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from hashlib import sha256
-from typing import Any
+from typing import Any, Final
 
 import pytest
 import rfc8785
@@ -99,7 +99,7 @@ def test_a_rejected_round_and_one_that_waits_replay_too(settled: Scene) -> None:
 
 STATEMENT, SNAPSHOT = "bytes LIKE 'collective,status,events%'", "bytes LIKE 'collective,status,members%'"
 
-TAMPERED: list[tuple[str, int, str]] = [
+TAMPERED: Final[list[tuple[str, int, str]]] = [
     # An entry, with its hash as it was and with one that fits.
     ("UPDATE leaf SET entry = set_byte(entry, 20, 0) WHERE leaf_index = 2", REVENUE_LEAF, "leaf_hash"),
     ("UPDATE leaf SET entry = set_byte(entry, 20, 0) WHERE leaf_index = 4", ROUND_LEAF, "leaf_hash"),
@@ -176,7 +176,7 @@ def in_policy(**values: Any) -> Callable[[dict[str, Any]], None]:
     return lambda entry: entry["policy"].update(values)
 
 
-FORGED: list[tuple[dict[int, Callable[[dict[str, Any]], None]], int, str, int]] = [
+FORGED: Final[list[tuple[dict[int, Callable[[dict[str, Any]], None]], int, str, int]]] = [
     ({REVENUE_LEAF: setting(amount_minor="2000")}, REVENUE_LEAF, "transfer", 0),
     ({REVENUE_LEAF: setting(amount_minor="-2000")}, REVENUE_LEAF, "revenue.v1", 0),
     ({REVENUE_LEAF: setting(index=7)}, REVENUE_LEAF, "index", 0),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 import pytest
@@ -20,7 +20,7 @@ from tests.support.books import require_sound_log, row_counts
 from tests.support.deployment import Deployment
 from tests.support.scene import COLLECTIVES, METHOD, NANO, POOL, Scene, event, events, open_scene
 
-UNIT = NANO * 10**6 * 10**6
+UNIT: Final = NANO * 10**6 * 10**6
 """The weight of one unit under a policy and a method that count in full."""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from hashlib import sha256
+from typing import Final
 
 import grpc
 import pytest
@@ -35,7 +36,7 @@ from tests.support.deployment import Deployment
 from tests.support.scene import METHOD, NANO, POOL, Scene, event, events, open_scene
 from tests.support.wire import Wire, refused
 
-REVIEWED = Policy(review_seconds=3600)
+REVIEWED: Final = Policy(review_seconds=3600)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
+from typing import Final
 
 import pytest
 import sqlalchemy as sa
@@ -32,8 +33,8 @@ from tests.support.books import execute, wait_until
 from tests.support.deployment import Deployment, SteppedClock, deployed, fresh_database
 from tests.support.scene import POOL, Scene, event, open_scene
 
-KEY = SigningKey("log.example", bytes(range(32)))
-POOL_KEY = KEY.named(f"log.example/pools/{POOL}")
+KEY: Final = SigningKey("log.example", bytes(range(32)))
+POOL_KEY: Final = KEY.named(f"log.example/pools/{POOL}")
 
 
 @pytest.fixture
@@ -150,7 +151,7 @@ def test_a_copy_without_a_commit_is_the_last_one_signed(
     assert require_chain(scene) == [copy[0].size, copy[0].size + 1]
 
 
-DIES = """
+DIES: Final = """
 import os, sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -322,7 +323,7 @@ def test_two_contradictory_checkpoints_of_this_key_leave_evidence(
     assert len(list((folder.path / "evidence").iterdir())) == 1
 
 
-OF_ANOTHER_LOG = sign_checkpoint(Checkpoint("x", 1, bytes(32)), KEY).to_bytes()
+OF_ANOTHER_LOG: Final = sign_checkpoint(Checkpoint("x", 1, bytes(32)), KEY).to_bytes()
 
 
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint\n", OF_ANOTHER_LOG])

@@ -6,7 +6,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 import structlog
@@ -29,8 +29,8 @@ from tests.support.books import wait_until
 from tests.support.deployment import Deployment, SteppedClock
 from tests.support.scene import POOL, Scene, event, open_scene
 
-KEY = SigningKey("log.example", bytes(range(32)))
-POOL_KEY = KEY.named(f"log.example/pools/{POOL}")
+KEY: Final = SigningKey("log.example", bytes(range(32)))
+POOL_KEY: Final = KEY.named(f"log.example/pools/{POOL}")
 
 
 @pytest.fixture
@@ -164,9 +164,9 @@ def test_a_witness_of_another_history_is_heard_and_the_request_is_kept_as_eviden
     assert len(signer.run_once()) == 1
 
 
-OTHER = SigningKey("witness.example/w1", b"\x55" * 32, SignatureType.COSIGNATURE)
-TIMELESS = b"its own, signed for a time that no calendar has"
-FORGED = OTHER.sign("not the checkpoint\n", 5)
+OTHER: Final = SigningKey("witness.example/w1", b"\x55" * 32, SignatureType.COSIGNATURE)
+TIMELESS: Final = b"its own, signed for a time that no calendar has"
+FORGED: Final = OTHER.sign("not the checkpoint\n", 5)
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from moiety.analysis import apportion as recomputed
 from payout.apportionment import apportion
 
-CLAIMS = st.lists(st.one_of(st.integers(0, 5), st.integers(0, 10**37)), max_size=12)
+CLAIMS: Final = st.lists(st.one_of(st.integers(0, 5), st.integers(0, 10**37)), max_size=12)
 
 
 @given(pot=st.one_of(st.integers(0, 200), st.integers(0, 10**18)), claims=CLAIMS)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 import pyarrow as pa
 from hypothesis import given
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 from ledger.usage.format import BatchColumns, events_at, repeated_names
 from ledger.usage.shares import UsageBatch
 
-LARGEST = 2**31 - 1
+LARGEST: Final = 2**31 - 1
 
 events = st.lists(
     st.lists(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Final
 
 import numpy as np
 from hypothesis import given
@@ -12,7 +13,7 @@ from ledger.usage.shares import AI_ONLY, HUMAN_AI, MODES, NANO, parse_batch
 from ledger.usage.weights import LIMB_BITS, pack, unpack, weigh
 from tests.support.batches import Event, body_of, event_id
 
-NAMES = [f"c{number}" for number in range(6)]
+NAMES: Final = [f"c{number}" for number in range(6)]
 
 # Often at the limits: ten events of 10^9 units are past what one limb holds.
 many_units = st.sampled_from([1, 10**9 - 1, 10**9]) | st.integers(1, 10**9)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ledger.journal import Purpose, Transfer, fold
 
-ACCOUNTS = ["revenue", "fees", "commons", "platform/acme", "collective/eire", "held/eire", "paid/eire"]
+ACCOUNTS: Final = ["revenue", "fees", "commons", "platform/acme", "collective/eire", "held/eire", "paid/eire"]
 
 transfers = st.builds(
     lambda accounts, amount, purpose: Transfer(accounts[0], accounts[1], amount, purpose),

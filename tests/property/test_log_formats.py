@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from hypothesis import given
@@ -116,7 +116,7 @@ def signature_lines(found: Sequence[Signature]) -> bytes:
 tile_places = st.builds(Tile, st.integers(0, 63), st.integers(0, 2**55 - 1), st.integers(1, 256))
 bundle_places = st.builds(Bundle, st.integers(0, 2**55 - 1), st.integers(1, 256))
 
-FORMATS: dict[str, tuple[st.SearchStrategy[bytes], Callable[[bytes], object], Callable[[Any], bytes]]] = {
+FORMATS: Final[dict[str, tuple[st.SearchStrategy[bytes], Callable[[bytes], object], Callable[[Any], bytes]]]] = {
     "note": (notes.map(Note.to_bytes), parse_note, lambda found: found.to_bytes()),
     "checkpoint": (
         checkpoints.map(lambda found: found.text().encode()),
@@ -245,7 +245,7 @@ def test_a_log_grows_into_the_tiles_that_it_has(size: int, grown: int) -> None:
     assert sum(bundle.width for bundle in bundles(after)) == after
 
 
-LEAVES = [leaf_hash(number.to_bytes(2)) for number in range(1_500)]
+LEAVES: Final = [leaf_hash(number.to_bytes(2)) for number in range(1_500)]
 
 
 @given(st.integers(1, len(LEAVES)), st.data())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from hashlib import sha256
 from itertools import chain
+from typing import Final
 
 import pytest
 from hypothesis import given
@@ -26,13 +27,13 @@ from ledger.log.merkle import (
     verify_inclusion,
 )
 
-LARGEST_SIZE = 70  # past 64, so that every shape of right edge up to six levels is met
-ENTRIES = [position.to_bytes(2) for position in range(LARGEST_SIZE)]
-LEAVES = [leaf_hash(entry) for entry in ENTRIES]
-ROOTS = [root(LEAVES[:size]) for size in range(LARGEST_SIZE + 1)]
-WRONG = sha256(b"of nothing in the tree").digest()
+LARGEST_SIZE: Final = 70  # past 64, so that every shape of right edge up to six levels is met
+ENTRIES: Final = [position.to_bytes(2) for position in range(LARGEST_SIZE)]
+LEAVES: Final = [leaf_hash(entry) for entry in ENTRIES]
+ROOTS: Final = [root(LEAVES[:size]) for size in range(LARGEST_SIZE + 1)]
+WRONG: Final = sha256(b"of nothing in the tree").digest()
 
-ALIKE_LEVELS = [LEAVES[0]]
+ALIKE_LEVELS: Final = [LEAVES[0]]
 for _ in range(62):
     ALIKE_LEVELS.append(node_hash(ALIKE_LEVELS[-1], ALIKE_LEVELS[-1]))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
-from typing import Any
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -15,9 +15,9 @@ from ledger.usage.shares import parse_batch
 from moiety import event_id_of, usage_batches
 from moiety.batches import decode
 
-COLLECTIVES = st.text(alphabet="abcß-ж", min_size=1, max_size=4)
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-TIMES = st.integers(0, 2**52).map(lambda microseconds: EPOCH + timedelta(microseconds=microseconds))
+COLLECTIVES: Final = st.text(alphabet="abcß-ж", min_size=1, max_size=4)
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+TIMES: Final = st.integers(0, 2**52).map(lambda microseconds: EPOCH + timedelta(microseconds=microseconds))
 
 
 @st.composite
@@ -49,7 +49,7 @@ def table_of(rows: list[dict[str, Any]], collectives: pa.DataType) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=schema)
 
 
-TEXT_TYPES = st.sampled_from([pa.utf8(), pa.large_utf8(), pa.dictionary(pa.int8(), pa.utf8())])
+TEXT_TYPES: Final = st.sampled_from([pa.utf8(), pa.large_utf8(), pa.dictionary(pa.int8(), pa.utf8())])
 
 
 @given(st.lists(events(), max_size=20), st.integers(1, 7), TEXT_TYPES)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 from itertools import pairwise
+from typing import Final
 
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -29,9 +30,9 @@ from payout.rounds import Deficits, Distribution, distribute
 from payout.statement import deficits_of, parse_statement, render_statement, render_weights
 from payout.weights import UsageKey, UsageSum
 
-NAMES = ["a", "b-1", "c", "e2"]
-METHODS = [("ngram", 1), ("ngram", 2), ("other", 1)]
-PPM = 10**6
+NAMES: Final = ["a", "b-1", "c", "e2"]
+METHODS: Final = [("ngram", 1), ("ngram", 2), ("other", 1)]
+PPM: Final = 10**6
 
 ppm = st.sampled_from([0, 1, PPM // 3, PPM - 1, PPM]) | st.integers(0, PPM)
 mode_ppm = st.sampled_from([0, 1, PPM, 10 * PPM]) | st.integers(0, 10 * PPM)

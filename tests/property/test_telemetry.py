@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from itertools import pairwise
-from typing import Any
+from typing import Any, Final
 from unittest import mock
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -30,15 +30,15 @@ from moiety.files import sources
 from moiety.telemetry import Telemetry
 from moiety.telemetry.sessions import Documents
 
-START = datetime(2026, 6, 15, tzinfo=UTC)
-SESSION_ID = "3f1c8a52-9b0e-4a57-8d63-1d7e0c2b9a01"
-OWNERS = {"a": "a.example", "b": "b.example", "c": "sub.a.example"}
-DOMAINS = DomainMap({name: [domain] for name, domain in OWNERS.items()})
-URLS = [f"https://{domain}/x" for domain in (*OWNERS.values(), "nobody.example")]
-BASES = st.sampled_from(["grounded-characters", "citations", "presentations"])
-TURNS = st.none() | st.sampled_from(["1", "2", "3"])
+START: Final = datetime(2026, 6, 15, tzinfo=UTC)
+SESSION_ID: Final = "3f1c8a52-9b0e-4a57-8d63-1d7e0c2b9a01"
+OWNERS: Final = {"a": "a.example", "b": "b.example", "c": "sub.a.example"}
+DOMAINS: Final = DomainMap({name: [domain] for name, domain in OWNERS.items()})
+URLS: Final = [f"https://{domain}/x" for domain in (*OWNERS.values(), "nobody.example")]
+BASES: Final = st.sampled_from(["grounded-characters", "citations", "presentations"])
+TURNS: Final = st.none() | st.sampled_from(["1", "2", "3"])
 
-EVENTS = st.one_of(
+EVENTS: Final = st.one_of(
     st.builds(
         lambda turn, url, characters, scope: {
             "type": "content_grounded",
@@ -90,7 +90,7 @@ def timed(events: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-SESSIONS = st.lists(EVENTS, max_size=15).map(timed)
+SESSIONS: Final = st.lists(EVENTS, max_size=15).map(timed)
 
 
 def document(events: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -196,7 +196,7 @@ def kept(found: TelemetrySession | RefusedDocument | None) -> object:
     return (found.position, found.violations) if isinstance(found, RefusedDocument) else found
 
 
-JSON = st.recursive(
+JSON: Final = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
     max_leaves=12,
@@ -229,7 +229,7 @@ def test_bytes_that_are_no_sessions_are_refused_and_nothing_is_raised(data: byte
     assert all(isinstance(found, RefusedDocument) for found in read_telemetry(io.BytesIO(data)))
 
 
-LABELS = st.lists(st.sampled_from(["a", "b", "ab", "B", "ü"]), min_size=1, max_size=4)
+LABELS: Final = st.lists(st.sampled_from(["a", "b", "ab", "B", "ü"]), min_size=1, max_size=4)
 
 
 @given(st.lists(LABELS, max_size=6), LABELS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from hypothesis import given
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from moiety import InvalidUsageError, MoietyError, read_usage
 from moiety.files import json_files
 
-BASE = {
+BASE: Final = {
     "id": "a",
     "occurred_at": "2026-01-05T10:00:00Z",
     "units": 1,
@@ -21,7 +21,7 @@ BASE = {
     "collectives": ["x"],
     "shares": [1],
 }
-NUMBERS = [
+NUMBERS: Final = [
     "1",
     "0",
     "-1",
@@ -39,7 +39,7 @@ NUMBERS = [
     "1e400",
     '"x"',
 ]
-LISTS = [
+LISTS: Final = [
     "[]",
     "null",
     "[1]",
@@ -54,7 +54,7 @@ LISTS = [
     '["\\ud800"]',
     '["{}"]',
 ]
-VALUES = {
+VALUES: Final = {
     "id": ['"a"', '"2026-01-01"', "5", "null", '"a\\u0000"', '"\u00fc"', '"}{"', '"NaN"'],
     "work_id": ['"a"', '"2026-01-01"', "5", "null", "{}", '"Inf"'],
     "occurred_at": ['"2026-01-05T10:00:00Z"', '"never"', "1767607200"],
@@ -91,7 +91,7 @@ def rows_of(text: str) -> list[dict[str, Any]] | tuple[type[MoietyError], str]:
         return type(error), str(error).partition(") ")[2] or str(error).partition("row ")[2].partition(" ")[2]
 
 
-FIRST = json.dumps(BASE | {"id": "first"})
+FIRST: Final = json.dumps(BASE | {"id": "first"})
 
 
 @given(st.lists(lines(), min_size=1, max_size=5), st.booleans())

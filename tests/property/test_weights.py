@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 import pytest
@@ -13,9 +13,9 @@ from ledger.usage.shares import AI_ONLY, HUMAN_AI
 from ledger.usage.weights import LIMB_BITS, ModeWeights
 from payout.weights import UsageKey, UsageSum, WeightSum
 
-LARGEST_LOW = 2**LIMB_BITS - 1
-LARGEST_HIGH = 2**32 - 1
-NAMES = {number: f"c{number}" for number in range(200)}
+LARGEST_LOW: Final = 2**LIMB_BITS - 1
+LARGEST_HIGH: Final = 2**32 - 1
+NAMES: Final = {number: f"c{number}" for number in range(200)}
 
 keys = st.builds(UsageKey, st.sampled_from(["ngram", "other"]), st.integers(1, 2), st.sampled_from([AI_ONLY, HUMAN_AI]))
 

@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import count
+from typing import Final
 
 import sqlalchemy as sa
 
@@ -17,8 +18,8 @@ from services.access.keys import Principal
 from services.process.host import Running, serving
 from services.settings import Settings, load_settings
 
-TEMPLATE = "moiety_template"
-START = datetime(2026, 1, 1, tzinfo=UTC)
+TEMPLATE: Final = "moiety_template"
+START: Final = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class SteppedClock:

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,7 +17,7 @@ from services.exports.parquet.schema import SCHEMAS
 from tests.support.deployment import Deployment
 from tests.support.scene import POOL
 
-IBIS_ON_DUCKDB = "ignore:fetch_arrow_table:DeprecationWarning"
+IBIS_ON_DUCKDB: Final = "ignore:fetch_arrow_table:DeprecationWarning"
 """Ibis 12 asks DuckDB 2 for Arrow under a name that is going away."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Final
 
 from ledger.registry import Collective, CollectiveStatus
 from ledger.usage.shares import AI_ONLY, HUMAN_AI, NANO
@@ -16,9 +17,11 @@ POOL, METHOD, REVENUE, BATCH, REPEATS, POLICY = range(6)
 LATE, ROUND_1, APPROVAL_1, POSTING_1 = range(6, 10)
 ZEN_REVENUE, METHOD_2, ZEN_BATCH, ROUND_2, REJECTION = range(10, 15)
 FOURTH_BATCH, ROUND_3, APPROVAL_3, POSTING_3, PAYMENT, LAST_REVENUE = range(15, 21)
-PPM = 10**6
-ALONE = Policy(fee_ppm=50_000, commons_ppm=100_000)
-REVIEWED = Policy(fee_ppm=100_000, tempering=Tempering.SQRT, commons_rule=CommonsRule.PER_CAPITA, review_seconds=3600)
+PPM: Final = 10**6
+ALONE: Final = Policy(fee_ppm=50_000, commons_ppm=100_000)
+REVIEWED: Final = Policy(
+    fee_ppm=100_000, tempering=Tempering.SQRT, commons_rule=CommonsRule.PER_CAPITA, review_seconds=3600
+)
 
 
 def history() -> PoolLog:
@@ -63,8 +66,8 @@ def history() -> PoolLog:
     return log
 
 
-FIRE_TIMES = FireTimes(first="2026-01-01T00:00:00Z", last="2026-02-01T00:00:00Z", count=2)
-HISTORY = history()
+FIRE_TIMES: Final = FireTimes(first="2026-01-01T00:00:00Z", last="2026-02-01T00:00:00Z", count=2)
+HISTORY: Final = history()
 R_POOL, R_METHOD, R_REVENUE, R_BATCH, R_REPEATS, R_ROUND_1, R_APPROVAL_1, R_POSTING_1 = range(8)
 R_NEW, TAKEN, TAKEN_NEW, R_REVENUE_2, R_ROUND_2, R_APPROVAL_2, R_POSTING_2 = range(8, 15)
 
@@ -108,4 +111,4 @@ def settle(log: PoolLog) -> None:
     log.post()
 
 
-CORRECTED = corrected_history()
+CORRECTED: Final = corrected_history()

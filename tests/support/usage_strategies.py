@@ -10,7 +10,7 @@ from tests.support.batches import (
     Event,
 )
 
-LAST_MICROSECOND = 253_402_300_799_999_999
+LAST_MICROSECOND: Final = 253_402_300_799_999_999
 NAMES: Final = ("alpha", "beta", "gamma", "délta")
 event_ids = st.binary(min_size=16, max_size=16) | st.sampled_from([bytes(16), bytes(15) + b"\x01", b"\x01" + bytes(15)])
 compressions = st.sampled_from([None, "lz4", "zstd"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Final
 
 from audit.findings import TITLES, Finding, Report, Step
 from services.cli.base.output import Output
@@ -51,7 +51,7 @@ def outcome(report: Report, step: Step) -> str:
     return "LEFT_OUT" if step in report.skipped and step not in report.counts else "HELD"
 
 
-_MARKS = {"HELD": "✓", "FAILED": "✗", "LEFT_OUT": "-", "NOT_REACHED": "·"}
+_MARKS: Final = {"HELD": "✓", "FAILED": "✗", "LEFT_OUT": "-", "NOT_REACHED": "·"}
 
 
 def _lines(report: Report) -> Iterator[str]:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, Concatenate, ParamSpec
+from typing import Annotated, Any, Concatenate, Final, ParamSpec
 
 import typer
 
@@ -19,11 +19,11 @@ from services.cli.base.output import Output, report
 
 P = ParamSpec("P")
 
-_TOO_LARGE = "Value out of range"
+_TOO_LARGE: Final = "Value out of range"
 """How protobuf's ValueError begins for a number that its field cannot hold."""
 
-_PANEL = "Connection and output"
-_OPTIONS: dict[str, tuple[Any, Any]] = {
+_PANEL: Final = "Connection and output"
+_OPTIONS: Final[dict[str, tuple[Any, Any]]] = {
     "address": (
         Annotated[
             str,

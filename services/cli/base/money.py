@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from typing import Final
 
 from ledger.errors import InvalidInputError
 from ledger.money import MAX_AMOUNT_MINOR, decimal_text, minor_unit_exponent
 from services.cli.base.exits import InputError
 
-_AMOUNT = re.compile(r"([0-9]{1,30})(?:\.([0-9]+))?")
+_AMOUNT: Final = re.compile(r"([0-9]{1,30})(?:\.([0-9]+))?")
 
 
 def major(amount_minor: int, currency: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -12,7 +12,7 @@ from services.cli.apply.declaration import domain_map, read_yaml, validated
 from services.cli.base.exits import InputError
 from services.cli.base.output import counted, table
 
-REFUSED_SHOWN_MAX = 20
+REFUSED_SHOWN_MAX: Final = 20
 """How many refused documents people are shown; `--json` has them all."""
 
 

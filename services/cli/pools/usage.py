@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO
+from typing import Annotated, Any, BinaryIO, Final
 
 import typer
 
@@ -23,10 +23,10 @@ from services.cli.pools.submissions import failure_lines
 
 app = typer.Typer(help="Usage of generated works.", no_args_is_help=True)
 
-_STANDARD_INPUT = Path("-")
-_PANEL = "Content Telemetry"
+_STANDARD_INPUT: Final = Path("-")
+_PANEL: Final = "Content Telemetry"
 
-_EVENT = "its UUID or ID@TIME: the id in your file and its occurred_at"
+_EVENT: Final = "its UUID or ID@TIME: the id in your file and its occurred_at"
 
 Pool = Annotated[str, typer.Argument(metavar="POOL", help="The pool's id.")]
 

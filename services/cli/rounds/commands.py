@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from hashlib import sha256
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -26,7 +26,7 @@ app = typer.Typer(help="Rounds: who gets what, and who agreed to it.", no_args_i
 Pool = Annotated[str, typer.Argument(metavar="POOL", help="The pool's id.")]
 Number = Annotated[int, typer.Argument(metavar="NUMBER", help="The round's number, 1 for the pool's first.")]
 
-_TOTALS = (
+_TOTALS: Final = (
     ("pot", "pot_minor"),
     ("fee", "fee_minor"),
     ("allocated", "allocated_minor"),

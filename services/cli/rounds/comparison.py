@@ -5,14 +5,14 @@ from __future__ import annotations
 import csv
 import io
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from moiety import Client, Policy, Round
 from services.cli.base.documents import document
 from services.cli.base.money import major
 from services.cli.base.output import table
 
-_TOTALS = ("pot", "fee", "attributed", "commons", "commons_kept", "carried")
+_TOTALS: Final = ("pot", "fee", "attributed", "commons", "commons_kept", "carried")
 
 
 @dataclass(frozen=True, slots=True)

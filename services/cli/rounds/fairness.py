@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 from pathlib import Path
+from typing import Final
 
 from ledger.money import minor_unit_exponent
 from ledger.registry import PPM
@@ -16,7 +17,7 @@ from services.cli.base.exits import InputError
 from services.cli.base.output import details, table
 from services.cli.rounds.pictures import flow_svg, lorenz_svg
 
-_MEASURES = (
+_MEASURES: Final = (
     ("Gini", "gini_ppm"),
     ("best paid 1 %", "top_percent_ppm"),
     ("Herfindahl", "herfindahl_ppm"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -10,7 +12,7 @@ down_revision = None
 branch_labels = None
 depends_on = None
 
-APPEND_ONLY = (
+APPEND_ONLY: Final = (
     "platform",
     "pool",
     "leaf",
@@ -30,7 +32,7 @@ APPEND_ONLY = (
     "decision",
     "posting",
 )
-UPDATABLE = (
+UPDATABLE: Final = (
     "head",
     "collective",
     "schedule",

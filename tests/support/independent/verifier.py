@@ -17,7 +17,7 @@ from fractions import Fraction
 from hashlib import sha256
 from math import frexp, isqrt
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pyarrow as pa
 
@@ -338,7 +338,7 @@ class Fold:
         self.figures[str(entry["number"])] = {"statement": statement, **{name: str(found[name]) for name in found}}
 
 
-STATEMENT = (
+STATEMENT: Final = (
     "collective,status,events,weight_ai_only,weight_human_ai,deficit_before,weight,deficit_after,"
     "attributed_minor,commons_minor,amount_minor"
 )

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
 from bench import pictures, report, scale
 from bench.figures import Figure, Series
 
-PARTS = ("intake", "proofs", "gone-tomorrow")
-MACHINE: dict[str, Any] = {
+PARTS: Final = ("intake", "proofs", "gone-tomorrow")
+MACHINE: Final[dict[str, Any]] = {
     "processors": 2,
     "memory_bytes": 2**34,
     "python": "3.11.0",

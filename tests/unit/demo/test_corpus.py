@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from importlib import import_module
 from importlib.util import find_spec
+from typing import Final
 
 import pytest
 
@@ -235,7 +236,7 @@ def test_the_real_books_are_read(name: str, tunes: int, traditions: dict[str, in
 
 # What music21 10.5 reads otherwise than it is written: ties, fermatas and broken rhythm beside a slur; and chords,
 # which it keeps whole.
-NOT_COMPARED = re.compile(r"[-H]|\[[A-Ga-g]|[<>] *\(|\) *[<>]|[<>] *[^A-Ga-gz=^_ ]")
+NOT_COMPARED: Final = re.compile(r"[-H]|\[[A-Ga-g]|[<>] *\(|\) *[<>]|[<>] *[^A-Ga-gz=^_ ]")
 
 
 @with_music21

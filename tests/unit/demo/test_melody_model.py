@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from fractions import Fraction
+from typing import Final
 
 import numpy as np
 import pytest
@@ -18,8 +19,8 @@ from demo.melody_model import NOTES_MAX, NOTES_MIN, ORDER, MelodyModel, train
 from demo.works import nano_shares, work_of_melody
 
 A, B, C = 10, 20, 30
-CHANCE = Fraction(2, 100)
-NOBODYS = CHANCE / 445
+CHANCE: Final = Fraction(2, 100)
+NOBODYS: Final = CHANCE / 445
 
 
 def corpus_of(**melodies: Sequence[Sequence[int]]) -> Corpus:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import pytest
 
 from ledger.errors import FormatError, ProofError, SignatureError
@@ -10,9 +12,9 @@ from ledger.log.forks import Fork, ForkEvidence, contradiction_path, gather_path
 from ledger.log.merkle import EMPTY_ROOT, Coordinate, consistency_proof, leaf_hash, root
 from ledger.log.note_keys import SigningKey
 
-LOG = SigningKey("log.example/pools/folk", bytes(32))
-HONEST = [leaf_hash(b"honest %d" % number) for number in range(9)]
-FORKED = [*HONEST[:2], leaf_hash(b"forged"), *HONEST[3:]]
+LOG: Final = SigningKey("log.example/pools/folk", bytes(32))
+HONEST: Final = [leaf_hash(b"honest %d" % number) for number in range(9)]
+FORKED: Final = [*HONEST[:2], leaf_hash(b"forged"), *HONEST[3:]]
 
 
 def signed(leaves: list[bytes], key: SigningKey = LOG) -> bytes:
@@ -105,7 +107,7 @@ def test_both_must_be_the_logs_own() -> None:
         verify(ForkEvidence(elsewhere, signed(HONEST)))
 
 
-GOOD = ForkEvidence.of(signed(HONEST[:5]), signed(FORKED), path_from(5, FORKED)).to_bytes()
+GOOD: Final = ForkEvidence.of(signed(HONEST[:5]), signed(FORKED), path_from(5, FORKED)).to_bytes()
 
 
 @pytest.mark.parametrize(

@@ -6,12 +6,13 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Event
 from time import monotonic, sleep
+from typing import Final
 
 import pytest
 
 from ledger.store.usage.groups import GROUP_MAX, Groups
 
-KEY = 1
+KEY: Final = 1
 
 
 class ConflictError(Exception):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta, timezone
 from hashlib import sha256
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
@@ -48,12 +48,12 @@ from payout.policy import (
     UnattributedRule,
 )
 
-TIME = datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC)
-DIGEST = "0123456789abcdef" * 4
+TIME: Final = datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC)
+DIGEST: Final = "0123456789abcdef" * 4
 
 # One of each type with its canonical entry, written out by hand: keys in order, no spaces, and amounts and weights as
 # strings. These bytes are hashed into every log; a change here is a change of the format.
-POOL = (
+POOL: Final = (
     PoolContent(
         display_name="Folk, é",
         currency="EUR",
@@ -78,7 +78,7 @@ POOL = (
         '"unattributed":"PRO_RATA"},"pool":"folk","time":"2026-01-02T03:04:05.000006Z","type":"pool.v1"}'
     ),
 )
-POLICY = (
+POLICY: Final = (
     PolicyContent(version=2, policy=Policy()),
     (
         '{"index":7,"policy":{"ai_only_ppm":1000000,"cap_minor":null,"commons_ppm":0,"commons_rule":"EQUAL",'
@@ -87,7 +87,7 @@ POLICY = (
         '"type":"policy.v1","version":2}'
     ),
 )
-METHOD = (
+METHOD: Final = (
     MethodContent(
         method="melody-ngram", version=1, display_name="Melody", confidence_ppm=850_000, evidence_uri="https://x.org"
     ),
@@ -96,7 +96,7 @@ METHOD = (
         '"method":"melody-ngram","pool":"folk","time":"2026-01-02T03:04:05.000006Z","type":"method.v1","version":1}'
     ),
 )
-USAGE = (
+USAGE: Final = (
     UsageContent(
         platform="acme",
         batch_id="b-1",
@@ -116,21 +116,21 @@ USAGE = (
         '"method_version":1,"platform":"acme","pool":"folk","time":"2026-01-02T03:04:05.000006Z","type":"usage.v1"}'
     ),
 )
-REVENUE = (
+REVENUE: Final = (
     RevenueContent(platform="acme", request_id="r-1", amount_minor=10**15, currency="EUR", note='May, "net"'),
     (
         '{"amount_minor":"1000000000000000","currency":"EUR","index":7,"note":"May, \\"net\\"","platform":"acme",'
         '"pool":"folk","request_id":"r-1","time":"2026-01-02T03:04:05.000006Z","type":"revenue.v1"}'
     ),
 )
-PAYMENT = (
+PAYMENT: Final = (
     PaymentContent(collective="eire", request_id="p-1", amount_minor=12, reference="", recorded_by="operators/olive"),
     (
         '{"amount_minor":"12","collective":"eire","index":7,"pool":"folk","recorded_by":"operators/olive",'
         '"reference":"","request_id":"p-1","time":"2026-01-02T03:04:05.000006Z","type":"payment.v1"}'
     ),
 )
-SCORED = (
+SCORED: Final = (
     MethodContent(
         method="influence",
         version=2,
@@ -150,14 +150,14 @@ SCORED = (
         '"type":"method.v1","version":2}'
     ),
 )
-MEMBERSHIP = (
+MEMBERSHIP: Final = (
     MembershipContent(membership="items", version=3, body_sha256=DIGEST, body_bytes=1_000, sources=50, collectives=4),
     (
         f'{{"body_bytes":1000,"body_sha256":"{DIGEST}","collectives":4,"index":7,"membership":"items","pool":"folk",'
         '"sources":50,"time":"2026-01-02T03:04:05.000006Z","type":"membership.v1","version":3}'
     ),
 )
-RETRACTION = (
+RETRACTION: Final = (
     RetractionContent(
         platform="acme",
         request_id="t-1",
@@ -174,7 +174,7 @@ RETRACTION = (
         '"type":"retraction.v1"}'
     ),
 )
-RELEASE = (
+RELEASE: Final = (
     ReleaseContent(
         collective="eire", request_id="p-2", amount_minor=12, to_commons=True, reason="claimed by nobody",
         decided_by="operators/olive",
@@ -185,7 +185,7 @@ RELEASE = (
         '"type":"release.v1"}'
     ),
 )  # fmt: skip
-GRANT = (
+GRANT: Final = (
     GrantContent(
         collective="eire", request_id="p-3", amount_minor=10**15, reason="a school", decided_by="operators/olive"
     ),
@@ -194,7 +194,7 @@ GRANT = (
         '"reason":"a school","request_id":"p-3","time":"2026-01-02T03:04:05.000006Z","type":"grant.v1"}'
     ),
 )
-ROUND = (
+ROUND: Final = (
     RoundContent(
         number=2,
         previous=1,
@@ -232,22 +232,36 @@ ROUND = (
         f'"weight_unattributed":"0","weights_sha256":"{DIGEST}"}}'
     ),
 )
-DECISION = (
+DECISION: Final = (
     DecisionContent(round=2, decision="REJECTED", decided_by="operators/olive", reason="late"),
     (
         '{"decided_by":"operators/olive","decision":"REJECTED","index":7,"pool":"folk","reason":"late","round":2,'
         '"time":"2026-01-02T03:04:05.000006Z","type":"decision.v1"}'
     ),
 )
-POSTING = (
+POSTING: Final = (
     PostingContent(round=2, transfer_count=5, amount_minor=95),
     (
         '{"amount_minor":"95","index":7,"pool":"folk","round":2,"time":"2026-01-02T03:04:05.000006Z","transfer_count":5,'
         '"type":"posting.v1"}'
     ),
 )
-ALL = [POOL, POLICY, METHOD, MEMBERSHIP, USAGE, RETRACTION, REVENUE, PAYMENT, RELEASE, GRANT, ROUND, DECISION, POSTING]
-TYPES = [content.type for content, _ in ALL]
+ALL: Final = [
+    POOL,
+    POLICY,
+    METHOD,
+    MEMBERSHIP,
+    USAGE,
+    RETRACTION,
+    REVENUE,
+    PAYMENT,
+    RELEASE,
+    GRANT,
+    ROUND,
+    DECISION,
+    POSTING,
+]
+TYPES: Final = [content.type for content, _ in ALL]
 by_type = pytest.mark.parametrize(("content", "entry"), ALL, ids=TYPES)
 each_entry = pytest.mark.parametrize("entry", [entry for _, entry in ALL], ids=TYPES)
 

@@ -6,6 +6,7 @@ The leaves, roots and proofs are those of the CT reference implementation's own 
 from __future__ import annotations
 
 from hashlib import sha256
+from typing import Final
 
 import pytest
 
@@ -27,7 +28,7 @@ from ledger.log.merkle import (
     verify_inclusion,
 )
 
-ENTRIES = [
+ENTRIES: Final = [
     bytes.fromhex(entry)
     for entry in (
         "",
@@ -40,8 +41,8 @@ ENTRIES = [
         "606162636465666768696a6b6c6d6e6f",
     )
 ]
-LEAVES = [leaf_hash(entry) for entry in ENTRIES]
-ROOTS = [
+LEAVES: Final = [leaf_hash(entry) for entry in ENTRIES]
+ROOTS: Final = [
     bytes.fromhex(known)
     for known in (
         "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
@@ -55,14 +56,14 @@ ROOTS = [
         "5dc9da79a70659a9ad559cb701ded9a2ab9d823aad2f4960cfe370eff4604328",
     )
 ]
-LEAF_1 = "96a296d224f285c67bee93c30f8a309157f0daa35dc5b87e410b78630a09cfc7"
-LEAF_4 = "bc1a0643b12e4d2d7c77918f44e0f4f79a838b6cf9ec5b5c283e1f4d88599e6b"
-LEAF_6 = "b08693ec2e721597130641e8211e7eedccb4c26413963eee6c1e2ed16ffb1a5f"
-LEAVES_2_TO_3 = "5f083f0a1a33ca076a95279832580db3e0ef4584bdff1f54c8a360f50de3031e"
-LEAVES_4_TO_5 = "0ebc5d3437fbe2db158b9f126a1d118e308181031d0a949f8dededebc558ef6a"
-LEAVES_6_TO_7 = "ca854ea128ed050b41b35ffc1b87b8eb2bde461e9e3b5596ece6b9d5975a0ae0"
-LEAVES_0_TO_3 = "d37ee418976dd95753c1c73862b9398fa2a2cf9b4ff0fdfe8b30cd95209614b7"
-LEAVES_4_TO_7 = "6b47aaf29ee3c2af9af889bc1fb9254dabd31177f16232dd6aab035ca39bf6e4"
+LEAF_1: Final = "96a296d224f285c67bee93c30f8a309157f0daa35dc5b87e410b78630a09cfc7"
+LEAF_4: Final = "bc1a0643b12e4d2d7c77918f44e0f4f79a838b6cf9ec5b5c283e1f4d88599e6b"
+LEAF_6: Final = "b08693ec2e721597130641e8211e7eedccb4c26413963eee6c1e2ed16ffb1a5f"
+LEAVES_2_TO_3: Final = "5f083f0a1a33ca076a95279832580db3e0ef4584bdff1f54c8a360f50de3031e"
+LEAVES_4_TO_5: Final = "0ebc5d3437fbe2db158b9f126a1d118e308181031d0a949f8dededebc558ef6a"
+LEAVES_6_TO_7: Final = "ca854ea128ed050b41b35ffc1b87b8eb2bde461e9e3b5596ece6b9d5975a0ae0"
+LEAVES_0_TO_3: Final = "d37ee418976dd95753c1c73862b9398fa2a2cf9b4ff0fdfe8b30cd95209614b7"
+LEAVES_4_TO_7: Final = "6b47aaf29ee3c2af9af889bc1fb9254dabd31177f16232dd6aab035ca39bf6e4"
 
 
 @pytest.mark.parametrize("size", range(9))

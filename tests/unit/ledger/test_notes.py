@@ -5,6 +5,8 @@ The Go vectors are those of golang.org/x/mod/sumdb/note's documentation; the oth
 
 from __future__ import annotations
 
+from typing import Final
+
 import pytest
 
 from ledger.errors import FormatError, MoietyError, SignatureError
@@ -22,15 +24,15 @@ from ledger.log.notes import (
     sign_note,
 )
 
-GO_SIGNING_KEY = "PRIVATE+KEY+PeterNeumann+c74f20a3+AYEKFALVFGyNhPJEMzD1QIDr+Y7hfZx09iUvxdXHKDFz"
-GO_VERIFIER_KEY = "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW"
-GO_TEXT = "If you think cryptography is the answer to your problem,\nthen you don't know what your problem is.\n"
-GO_SIGNATURE = (
+GO_SIGNING_KEY: Final = "PRIVATE+KEY+PeterNeumann+c74f20a3+AYEKFALVFGyNhPJEMzD1QIDr+Y7hfZx09iUvxdXHKDFz"
+GO_VERIFIER_KEY: Final = "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW"
+GO_TEXT: Final = "If you think cryptography is the answer to your problem,\nthen you don't know what your problem is.\n"
+GO_SIGNATURE: Final = (
     "— PeterNeumann x08go/ZJkuBS9UG/SffcvIAQxVBtiFupLLr8pAcElZInNIuGUgYN1FFYC2pZSNXgKvqfqdngotpRZb6KE6RyyBwJnAM="
 )
-GO_NOTE = f"{GO_TEXT}\n{GO_SIGNATURE}\n".encode()
+GO_NOTE: Final = f"{GO_TEXT}\n{GO_SIGNATURE}\n".encode()
 
-SALVATORE = """Ognuno sta solo sul cuor della terra
+SALVATORE: Final = """Ognuno sta solo sul cuor della terra
 trafitto da un raggio di sole:
 
 ed è subito sera.
@@ -39,22 +41,22 @@ ed è subito sera.
 NnugSzTjtVAewIS+Z/iJhUPeFDkO/5QQ2i5ddnGITLlC+EhfLW9oJKONrMouFSQU0xMcXxj99ihAQwaqP3ZekRwNtIc=
 """.encode()
 
-SOFA_TEXT = "example.com/behind-the-sofa\n20852163\nCsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=\n"
-SOFA_SIGNATURE = (
+SOFA_TEXT: Final = "example.com/behind-the-sofa\n20852163\nCsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=\n"
+SOFA_SIGNATURE: Final = (
     "— example.com/behind-the-sofa "
     "Az3grlgtzPICa5OS8npVmf1Myq/5IZniMp+ZJurmRDeOoRDe4URYN7u5/Zhcyv2q1gGzGku9nTo+zyWE+xeMcTOAYQ8="
 )
-SOFA_COSIGNATURE = (
+SOFA_COSIGNATURE: Final = (
     "— witness.example.com/w1 jWbPPwAAAABkGFDLEZMHwSRaJNiIDoe9DYn/"
     "zXcrtPHeolMI5OWXEhZCB9dlrDJsX3b2oyin1nPZqhf5nNo0xUe+mbIUBkBIfZ+qnA=="
 )
-SOFA = f"{SOFA_TEXT}\n{SOFA_SIGNATURE}\n{SOFA_COSIGNATURE}\n".encode()
+SOFA: Final = f"{SOFA_TEXT}\n{SOFA_SIGNATURE}\n{SOFA_COSIGNATURE}\n".encode()
 
-LOG = SigningKey("log.example/pools/folk", bytes(range(32)))
-WITNESSES = [
+LOG: Final = SigningKey("log.example/pools/folk", bytes(range(32)))
+WITNESSES: Final = [
     SigningKey(f"witness.example/{number}", bytes([number] * 32), SignatureType.COSIGNATURE) for number in range(20)
 ]
-CHECKPOINT = Checkpoint(LOG.name, 7, bytes(range(32)))
+CHECKPOINT: Final = Checkpoint(LOG.name, 7, bytes(range(32)))
 
 
 def test_the_published_key_signs_the_published_note() -> None:

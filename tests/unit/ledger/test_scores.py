@@ -42,16 +42,16 @@ from tests.support.scores import (
     shares_in,
 )
 
-ROOT = Path(__file__).parents[3]
-SIGNED = ScoreRule(ScoreKind.SIGNED_INFLUENCE)
-CLIPPED_FIRST = ScoreRule(ScoreKind.SIGNED_INFLUENCE, ScoreOrder.CLIP_THEN_SUM)
-SIMILARITY = ScoreRule(ScoreKind.SIMILARITY)
-COUNT = ScoreRule(ScoreKind.COUNT)
-SHARE = ScoreRule(ScoreKind.SHARE)
-RULES = [ScoreRule(kind, order) for kind in ScoreKind for order in ScoreOrder]
+ROOT: Final = Path(__file__).parents[3]
+SIGNED: Final = ScoreRule(ScoreKind.SIGNED_INFLUENCE)
+CLIPPED_FIRST: Final = ScoreRule(ScoreKind.SIGNED_INFLUENCE, ScoreOrder.CLIP_THEN_SUM)
+SIMILARITY: Final = ScoreRule(ScoreKind.SIMILARITY)
+COUNT: Final = ScoreRule(ScoreKind.COUNT)
+SHARE: Final = ScoreRule(ScoreKind.SHARE)
+RULES: Final = [ScoreRule(kind, order) for kind in ScoreKind for order in ScoreOrder]
 
-MEMBERSHIP = {"reel-1": "irish", "reel-2": "irish", "strathspey": "scottish"}
-FOUR = [scored((("reel-1", 4.0), ("strathspey", 1.0)), number) for number in range(4)]
+MEMBERSHIP: Final = {"reel-1": "irish", "reel-2": "irish", "strathspey": "scottish"}
+FOUR: Final = [scored((("reel-1", 4.0), ("strathspey", 1.0)), number) for number in range(4)]
 
 
 def violations(body: bytes) -> list[tuple[str, str]]:
@@ -237,7 +237,7 @@ def digest(batch: Any) -> str:
     return sha256(b"".join(part.tobytes() for part in content)).hexdigest()[:16]
 
 
-THIRDS = {f"s{number}": f"c{number % 5}" for number in range(40) if number % 3}
+THIRDS: Final = {f"s{number}": f"c{number % 5}" for number in range(40) if number % 3}
 
 
 def test_the_result_is_this_one_on_every_machine_and_with_every_numpy() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Final
 
 import pytest
 
@@ -26,12 +27,12 @@ from ledger.log.note_keys import SigningKey
 from ledger.log.proof_files import LogProof
 from ledger.log.witnessing import AddCheckpoint, parse_size
 
-LOG = SigningKey("log.example/pools/folk", bytes(32))
-LEAVES = [leaf_hash(bytes([number])) for number in range(5)]
-CHECKPOINT = sign_checkpoint(Checkpoint(LOG.name, 5, root(LEAVES)), LOG).to_bytes()
-PROOF = LogProof(3, tuple(inclusion_proof(3, LEAVES)), CHECKPOINT)
+LOG: Final = SigningKey("log.example/pools/folk", bytes(32))
+LEAVES: Final = [leaf_hash(bytes([number])) for number in range(5)]
+CHECKPOINT: Final = sign_checkpoint(Checkpoint(LOG.name, 5, root(LEAVES)), LOG).to_bytes()
+PROOF: Final = LogProof(3, tuple(inclusion_proof(3, LEAVES)), CHECKPOINT)
 
-SPECIFIED_REQUEST = """old 20852014
+SPECIFIED_REQUEST: Final = """old 20852014
 PlRNCrwHpqhGrupue0L7gxbjbMiKA9temvuZZDDpkaw=
 jrJZDmY8Y7SyJE0MWLpLozkIVMSMZcD5kvuKxPC3swk=
 5+pKlUdi2LeF/BcMHBn+Ku6yhPGNCswZZD1X/6QgPd8=

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from dataclasses import replace
 from hashlib import sha256
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -46,12 +46,12 @@ from tests.support.batches import (
     stream,
 )
 
-FOUR = some_events(4, shares=(("alpha", 1), ("beta", 2)))
-DENSE = [replace(event, event_id=sha256(b"%d" % number).digest()[:16]) for number, event in enumerate(FOUR)]
+FOUR: Final = some_events(4, shares=(("alpha", 1), ("beta", 2)))
+DENSE: Final = [replace(event, event_id=sha256(b"%d" % number).digest()[:16]) for number, event in enumerate(FOUR)]
 """With ids that do not compress."""
 
-V4 = pa.ipc.MetadataVersion.V4
-LAST_MICROSECOND = 253_402_300_799_999_999  # 9999-12-31T23:59:59.999999Z
+V4: Final = pa.ipc.MetadataVersion.V4
+LAST_MICROSECOND: Final = 253_402_300_799_999_999  # 9999-12-31T23:59:59.999999Z
 
 
 def refusal(body: bytes) -> InvalidInputError:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 import numpy as np
@@ -26,9 +26,9 @@ from moiety.batches import SCORE_SCHEMA
 from tests.support.batches import stream
 from tests.support.scores import shares_in
 
-NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
-USED = {"occurred_at": NOON, "units": 3, "mode": Mode.HUMAN_AI}
-RULES = [
+NOON: Final = datetime(2026, 3, 1, 12, tzinfo=UTC)
+USED: Final = {"occurred_at": NOON, "units": 3, "mode": Mode.HUMAN_AI}
+RULES: Final = [
     ScoreRule(kind, order, coverage) for kind in ScoreKind for order in ScoreOrder for coverage in (NANO, 123_456_789)
 ]
 

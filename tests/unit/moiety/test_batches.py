@@ -3,7 +3,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from hashlib import sha256
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 import duckdb
@@ -17,8 +17,8 @@ from moiety import InvalidUsageError, Mode, UsageEvent, batch_of, event_id_of, u
 from moiety.batches import USAGE_SCHEMA, decode
 from moiety.events import event_to_message
 
-NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
-COLUMNS: dict[str, list[Any]] = {
+NOON: Final = datetime(2026, 3, 1, 12, tzinfo=UTC)
+COLUMNS: Final[dict[str, list[Any]]] = {
     "event_id": [bytes([number]) * 16 for number in range(3)],
     "work_id": ["urn:iscc:a", None, "urn:iscc:ü"],
     "occurred_at": [NOON + timedelta(microseconds=number) for number in range(3)],
@@ -27,9 +27,9 @@ COLUMNS: dict[str, list[Any]] = {
     "collectives": [["scottish", "irish"], [], ["irish"]],
     "shares": [[400_000_000, 600_000_000], [], [1]],
 }
-TABLE = pa.table(COLUMNS)
-PARTS = (slice(0, 1), slice(1, 3))
-SCHEMA = pl.DataFrame(COLUMNS).schema
+TABLE: Final = pa.table(COLUMNS)
+PARTS: Final = (slice(0, 1), slice(1, 3))
+SCHEMA: Final = pl.DataFrame(COLUMNS).schema
 
 
 def batches(table: Any, events_per_batch: int = 10_000) -> list[bytes]:
@@ -282,7 +282,7 @@ def test_columns_are_checked_before_a_row_is_read(table: Any, field: str, reason
     assert caught.value.reason.startswith(reason)
 
 
-EVENTS = [
+EVENTS: Final = [
     UsageEvent(UUID(bytes=COLUMNS["event_id"][0]), NOON, 1, Mode.AI_ONLY, {"irish": 7, "scottish": 5}, "urn:a"),
     UsageEvent(UUID(bytes=COLUMNS["event_id"][1]), NOON, 2, Mode.HUMAN_AI, {}),
 ]

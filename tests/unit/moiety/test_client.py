@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 import grpc
@@ -32,7 +32,7 @@ from moiety import (
 from moiety.submission import BATCHES_IN_FLIGHT
 from moiety.v1 import registry_pb2, registry_pb2_grpc, rounds_pb2, rounds_pb2_grpc, usage_pb2, usage_pb2_grpc
 
-NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+NOON: Final = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
 def status(code: int, message: str, *details: Message) -> status_pb2.Status:
@@ -50,7 +50,7 @@ def bad_request(*violations: tuple[str, str]) -> error_details_pb2.BadRequest:
     )
 
 
-UNAVAILABLE = status(code_pb2.UNAVAILABLE, "away")
+UNAVAILABLE: Final = status(code_pb2.UNAVAILABLE, "away")
 
 
 class FarEnd(

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 import pyarrow as pa
@@ -21,8 +21,8 @@ from moiety import InvalidUsageError, MoietyError, UsageFileError, count_events,
 from moiety.batches import record_batches
 from moiety.files import csv_files, json_files
 
-IDS = [UUID(int=number) for number in range(5)]
-TABLE = pa.table(
+IDS: Final = [UUID(int=number) for number in range(5)]
+TABLE: Final = pa.table(
     {
         "event_id": [value.bytes for value in IDS],
         "work_id": ["a", None, "b", "ü", None],
@@ -33,7 +33,7 @@ TABLE = pa.table(
         "shares": [[1, 2], [], [3], [4], [5]],
     }
 )
-ROWS = TABLE.to_pylist()
+ROWS: Final = TABLE.to_pylist()
 
 
 def csv_text(mode: Callable[[int], object] = int) -> str:
@@ -78,7 +78,7 @@ def write_arrow_stream(path: Path) -> None:
         writer.write_table(TABLE, max_chunksize=2)
 
 
-FILES: dict[str, tuple[Callable[[Path], Any], int | None]] = {
+FILES: Final[dict[str, tuple[Callable[[Path], Any], int | None]]] = {
     "usage.arrow": (write_arrow_file, 5),
     "usage.feather": (write_arrow_file, 5),
     "stream.arrow": (write_arrow_stream, None),
@@ -150,7 +150,7 @@ def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
     assert "is not a file" in str(refusal(tmp_path))
 
 
-NOT_WHOLE = ["many", "0x10", "050", "-050", "1e2", "1,000", "1_000", " 3", "+3", "3.5", "\uff13", "3."]
+NOT_WHOLE: Final = ["many", "0x10", "050", "-050", "1e2", "1,000", "1_000", " 3", "+3", "3.5", "\uff13", "3."]
 
 
 @pytest.mark.parametrize(
@@ -355,7 +355,7 @@ def test_compression_is_told_by_the_content(name: str, codec: str, tmp_path: Pat
     assert "cannot be read" in str(refusal(tmp_path / "usage"))
 
 
-ALIGNED = 8
+ALIGNED: Final = 8
 
 
 def hostile() -> bytes:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 import duckdb
@@ -24,8 +24,8 @@ from moiety.attribution import score_batches
 from moiety.batches import SCORE_SCHEMA, decode, encode
 from moiety.memberships import parse_membership, render_membership
 
-NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
-COLUMNS: dict[str, list[Any]] = {
+NOON: Final = datetime(2026, 3, 1, 12, tzinfo=UTC)
+COLUMNS: Final[dict[str, list[Any]]] = {
     "event_id": [bytes([number]) * 16 for number in range(3)],
     "work_id": ["urn:w:a", None, "urn:w:ü"],
     "occurred_at": [NOON] * 3,
@@ -34,7 +34,7 @@ COLUMNS: dict[str, list[Any]] = {
     "sources": [["reel-2", "reel-1"], [], ["reel-2"]],
     "scores": [[0.25, -1e-300], [], [5.0]],
 }
-TABLE = pa.table(COLUMNS)
+TABLE: Final = pa.table(COLUMNS)
 
 
 def with_column(name: str, values: Any) -> pa.Table:

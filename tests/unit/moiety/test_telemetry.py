@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import grpc
 import pytest
@@ -39,21 +39,21 @@ from services.cli.app import main
 from services.cli.base.exits import Exit, InputError
 from services.cli.pools.telemetry import read_domains
 
-EXAMPLE = Path(__file__).parents[3] / "docs/examples/telemetry.ndjson"
-DOCUMENTS: list[dict[str, Any]] = [json.loads(line) for line in EXAMPLE.read_text("utf-8").splitlines()]
-SESSION_ID = "3f1c8a52-9b0e-4a57-8d63-1d7e0c2b9a01"
-DOMAINS = DomainMap(
+EXAMPLE: Final = Path(__file__).parents[3] / "docs/examples/telemetry.ndjson"
+DOCUMENTS: Final[list[dict[str, Any]]] = [json.loads(line) for line in EXAMPLE.read_text("utf-8").splitlines()]
+SESSION_ID: Final = "3f1c8a52-9b0e-4a57-8d63-1d7e0c2b9a01"
+DOMAINS: Final = DomainMap(
     {
         "irish": ["irish-music.example"],
         "scottish": ["scots-fiddle.example", "content-id:mkt:scots-fiddle:"],
         "bavarian": ["volksmusik-bayern.example"],
     }
 )
-IRISH = "https://irish-music.example/1"
-SCOTTISH = "https://scots-fiddle.example/1"
-BAVARIAN = "https://volksmusik-bayern.example/1"
-NOBODY = "https://encyclopedia.example.org/1"
-MILLIARD = 1_000_000_000
+IRISH: Final = "https://irish-music.example/1"
+SCOTTISH: Final = "https://scots-fiddle.example/1"
+BAVARIAN: Final = "https://volksmusik-bayern.example/1"
+NOBODY: Final = "https://encyclopedia.example.org/1"
+MILLIARD: Final = 1_000_000_000
 
 
 def at(second: int) -> str:
@@ -69,7 +69,7 @@ def grounded(second: int, url: str | None, characters: int | None = None, **more
     return {"type": "content_grounded", "timestamp": at(second), **location, "data": data, **more}
 
 
-PIECE = ("content_hash", "content_version", "evidence")
+PIECE: Final = ("content_hash", "content_version", "evidence")
 _numbers = count(1)
 
 
@@ -395,7 +395,7 @@ def test_what_names_terms_and_evidence_is_kept_as_it_was_reported() -> None:
 # Sessions that come in parts.
 
 
-ENVELOPE = {"schema_version": "1.0", "session_id": SESSION_ID}
+ENVELOPE: Final = {"schema_version": "1.0", "session_id": SESSION_ID}
 
 
 def alone(event: dict[str, Any], **more: Any) -> dict[str, Any]:
@@ -412,7 +412,7 @@ def put_together(*documents: dict[str, Any]) -> list[TelemetrySession]:
     return [item for item in found if isinstance(item, TelemetrySession)]
 
 
-EVENTS = [
+EVENTS: Final = [
     grounded(1, IRISH, 300),
     grounded(2, SCOTTISH, 100, turn_id="1"),
     cited(3, IRISH, "1"),
@@ -563,9 +563,9 @@ def read(data: bytes) -> list[str]:
     return [str(item) if isinstance(item, RefusedDocument) else item.session_id[-2:] for item in found]
 
 
-VALID = [item for item in DOCUMENTS[:5] if item["session_id"][-2:] != "03"]
-IDS = [item["session_id"][-2:] for item in VALID]
-LINES = "".join(json.dumps(item) + "\n" for item in VALID).encode()
+VALID: Final = [item for item in DOCUMENTS[:5] if item["session_id"][-2:] != "03"]
+IDS: Final = [item["session_id"][-2:] for item in VALID]
+LINES: Final = "".join(json.dumps(item) + "\n" for item in VALID).encode()
 
 
 @pytest.mark.parametrize(
@@ -694,7 +694,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 # Domains.
 
 
-MAP = DomainMap(
+MAP: Final = DomainMap(
     {
         "one": ["example.org", "Bücher.example."],
         "two": ["news.example.org"],
@@ -852,7 +852,7 @@ def address(intake: Intake) -> Iterator[str]:
     server.stop(None).wait()
 
 
-SOURCES: dict[str, Callable[[], Any]] = {
+SOURCES: Final[dict[str, Callable[[], Any]]] = {
     "path": lambda: EXAMPLE,
     "text": lambda: str(EXAMPLE),
     "stream": lambda: io.BytesIO(EXAMPLE.read_bytes()),
@@ -917,7 +917,7 @@ def test_nothing_valid_is_nothing_sent(address: str, intake: Intake) -> None:
     assert intake.methods == []
 
 
-DECLARATION = """
+DECLARATION: Final = """
 platforms:
   melodia: {display_name: Melodia}
 collectives:

@@ -9,7 +9,7 @@ the document. Left out are manifests, which are not usage, and the documents of 
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
@@ -17,11 +17,11 @@ from moiety import RefusedDocument, Telemetry, TelemetrySession
 
 Document = dict[str, Any]
 
-SESSION_ID = "5b7a1f7e-6a0c-4d0e-9a55-0c9d3d7f1e01"
-URL = "https://tunes.example/1"
-OTHER_URL = "https://tunes.example/2"
-HASH = "sha256:" + "0a" * 32
-TOKEN = "ct_0123456789abcdef"
+SESSION_ID: Final = "5b7a1f7e-6a0c-4d0e-9a55-0c9d3d7f1e01"
+URL: Final = "https://tunes.example/1"
+OTHER_URL: Final = "https://tunes.example/2"
+HASH: Final = "sha256:" + "0a" * 32
+TOKEN: Final = "ct_0123456789abcdef"
 
 
 def uuid(number: int) -> str:
@@ -97,10 +97,10 @@ def without(document: Document, path: str) -> Document:
     return found
 
 
-FUNNEL = (started(), retrieved(), grounded(), cited(), presented(citation_id=uuid(1)), completed(), engaged())
-EDGE = {"purpose": "inference", "verified": True, "response_status": 200, "country": "IE", "cache_status": "hit"}
+FUNNEL: Final = (started(), retrieved(), grounded(), cited(), presented(citation_id=uuid(1)), completed(), engaged())
+EDGE: Final = {"purpose": "inference", "verified": True, "response_status": 200, "country": "IE", "cache_status": "hit"}
 
-VALID: dict[str, Document] = {
+VALID: Final[dict[str, Document]] = {
     "event-batch-agent": batch(retrieved(), cited(), agent_id="a", started_at="2026-09-10T10:00:00Z"),
     "event-batch-destination-engagements": without(batch(engaged(None), engaged(None), ctx_token=TOKEN), "session_id"),
     "event-batch-edge": without(batch(retrieved(source_role="edge", data=EDGE)), "session_id"),
@@ -166,7 +166,7 @@ VALID: dict[str, Document] = {
 }
 """What is taken."""
 
-STRIPPED: dict[str, Document] = {
+STRIPPED: Final[dict[str, Document]] = {
     "privacy-violation-ad-rendered-at-minimal": session(completed(privacy_level="minimal", ad_rendered=True)),
     "privacy-violation-model-id-at-minimal": session(completed(privacy_level="minimal", model_id="secret")),
     "privacy-violation-query-at-intent": session(completed(query_text="secret")),
@@ -182,9 +182,9 @@ STRIPPED: dict[str, Document] = {
 }
 """What the suite has as invalid, and a consumer takes without the field that is too much."""
 
-FIRST = "$.events[0]"
+FIRST: Final = "$.events[0]"
 
-REFUSED: dict[str, tuple[Document, str]] = {
+REFUSED: Final[dict[str, tuple[Document, str]]] = {
     "access-context-identifier-missing-value": (
         session(data={"access_context": {"identifiers": [{"scheme": "ror"}]}}),
         "$.data.access_context.identifiers[0].value",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from pydantic import ValidationError
@@ -15,8 +15,8 @@ from payout.policy import (
     UnattributedRule,
 )
 
-SOUND = Policy()
-LARGEST = 10**15
+SOUND: Final = Policy()
+LARGEST: Final = 10**15
 
 
 def test_a_policy_takes_nothing_and_counts_everything_unless_told() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import pytest
 
@@ -21,14 +22,14 @@ from payout.statement import deficits_of
 from payout.weights import UsageKey, UsageSum
 from tests.support.rounds import round_content_of
 
-EIRE = Collective("eire", "Éire", members=300)
-HAN = Collective("han", "汉", members=100, equity_ppm=3_000_000)
-QUEBEC = Collective("quebec", "Québec", members=0)
-ALL = [EIRE, HAN, QUEBEC]
+EIRE: Final = Collective("eire", "Éire", members=300)
+HAN: Final = Collective("han", "汉", members=100, equity_ppm=3_000_000)
+QUEBEC: Final = Collective("quebec", "Québec", members=0)
+ALL: Final = [EIRE, HAN, QUEBEC]
 
-SURE = {("ngram", 1): 1_000_000}
-AI = UsageKey("ngram", 1, AI_ONLY)
-HUMAN = UsageKey("ngram", 1, HUMAN_AI)
+SURE: Final = {("ngram", 1): 1_000_000}
+AI: Final = UsageKey("ngram", 1, AI_ONLY)
+HUMAN: Final = UsageKey("ngram", 1, HUMAN_AI)
 
 
 def usage_of(events: int, unattributed: int, attributed: dict[str, int]) -> UsageSum:
@@ -37,7 +38,7 @@ def usage_of(events: int, unattributed: int, attributed: dict[str, int]) -> Usag
 
 
 # One unit of usage, in nano-units: Éire 0.3, Han 0.5, and 0.2 that nobody claims.
-ONE_UNIT = {AI: usage_of(1, 200_000_000, {"eire": 300_000_000, "han": 500_000_000})}
+ONE_UNIT: Final = {AI: usage_of(1, 200_000_000, {"eire": 300_000_000, "han": 500_000_000})}
 
 
 def attributed(distribution: Distribution) -> list[int]:

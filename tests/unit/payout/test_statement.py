@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import pytest
 
 from ledger.errors import LedgerCorruptError
@@ -9,12 +11,12 @@ from ledger.registry import Collective, CollectiveStatus
 from payout.rounds import Line
 from payout.statement import parse_registry, parse_statement, render_registry, render_statement
 
-LINES = [
+LINES: Final = [
     Line("eire", CollectiveStatus.ACTIVE, 5, 7, 0, 0, 5_000_000, 0, 12, 3),
     Line("han", CollectiveStatus.SUSPENDED, 1, 0, 2**80, 2**70, 2**100, 0, 10**15, 0),
     Line("q-1", CollectiveStatus.ACTIVE, -2, -9, -(2**80), 4, 0, 2**90, 0, 3),
 ]
-STATEMENT = b"""\
+STATEMENT: Final = b"""\
 collective,status,events,weight_ai_only,weight_human_ai,deficit_before,weight,deficit_after,attributed_minor,\
 commons_minor,amount_minor
 eire,ACTIVE,5,7,0,0,5000000,0,12,3,15
@@ -22,11 +24,11 @@ han,SUSPENDED,1,0,1208925819614629174706176,1180591620717411303424,1267650600228
 0,1000000000000000
 q-1,ACTIVE,-2,-9,-1208925819614629174706176,4,0,1237940039285380274899124224,0,3,3
 """
-COLLECTIVES = [
+COLLECTIVES: Final = [
     Collective("eire", "Éire", 300),
     Collective("han", "汉", 10**10, 10**8, CollectiveStatus.SUSPENDED),
 ]
-REGISTRY = b"""\
+REGISTRY: Final = b"""\
 collective,status,members,equity_ppm
 eire,ACTIVE,300,1000000
 han,SUSPENDED,10000000000,100000000

@@ -7,7 +7,7 @@ import pkgutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from types import ModuleType
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import grpc
 import pytest
@@ -40,10 +40,12 @@ from services.access.permissions import PermissionDeniedError
 from services.api.errors import for_trailers, is_expected, status_of
 from services.api.streams import TooManyStreamsError
 
-TWO = InvalidInputError([Violation("events[3].units", "must be 1 to 10"), Violation("parent", "is required")], total=7)
+TWO: Final = InvalidInputError(
+    [Violation("events[3].units", "must be 1 to 10"), Violation("parent", "is required")], total=7
+)
 
 # (error, code, reason, types of the details between ErrorInfo and RequestInfo)
-EXAMPLES: list[tuple[MoietyError, int, str, list[type[Message]]]] = [
+EXAMPLES: Final[list[tuple[MoietyError, int, str, list[type[Message]]]]] = [
     (TWO, code_pb2.INVALID_ARGUMENT, "INVALID_INPUT", [error_details_pb2.BadRequest]),
     (IdentityReusedError.of("batch_id", "x"), code_pb2.INVALID_ARGUMENT, "ID_REUSED", [error_details_pb2.BadRequest]),
     (NotFoundError("pools/folk"), code_pb2.NOT_FOUND, "NOT_FOUND", [error_details_pb2.ResourceInfo]),
@@ -224,7 +226,7 @@ def violations(count: int, field: str, reason: str) -> InvalidInputError:
     return InvalidInputError([Violation(field, reason)] * count, total=100_000)
 
 
-LONG = [
+LONG: Final = [
     violations(100, "events[65535].collectives", "'" + "x" * 80 + "' is not registered"),
     violations(100, "events[65535].collectives", "'" + "é" * 80 + "' is not registered"),
     violations(100, "events[65535].event_id", "must be a UUID, is '" + "🎵" * 80 + "'"),

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import grpc
 import pytest
@@ -31,7 +31,7 @@ from services.cli.base.exits import Exit, InputError, exit_code
 from services.cli.base.money import amount_in_minor, major
 from services.cli.base.output import Output, report, table
 
-REFUSED = BatchRefusedError(
+REFUSED: Final = BatchRefusedError(
     [
         BatchRefusal(
             "b-1",

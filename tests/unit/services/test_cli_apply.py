@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
@@ -12,10 +12,10 @@ from services.cli.apply.differences import Action, Change, FieldChange, Kind, co
 from services.cli.base.documents import document, message_of
 from services.cli.base.exits import InputError
 
-EXAMPLE = Path(__file__).parents[3] / "docs" / "examples" / "pool.yaml"
-NOTHING = Declaration()
+EXAMPLE: Final = Path(__file__).parents[3] / "docs" / "examples" / "pool.yaml"
+NOTHING: Final = Declaration()
 
-POOL = """
+POOL: Final = """
 pools:
   folk:
     display_name: Folk

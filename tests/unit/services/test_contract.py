@@ -7,7 +7,7 @@ import pkgutil
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from google.protobuf.descriptor import FileDescriptor, MethodDescriptor
@@ -26,7 +26,7 @@ from services.access.keys import Role
 from services.access.permissions import OPEN_PREFIXES, PERMITTED
 from services.api import names, usage_events
 
-PROTO = Path(__file__).parents[3] / "proto" / "moiety" / "v1"
+PROTO: Final = Path(__file__).parents[3] / "proto" / "moiety" / "v1"
 
 
 def files() -> Iterator[FileDescriptor]:
@@ -54,7 +54,7 @@ def test_every_method_says_who_may_call_it_and_nothing_else_does() -> None:
     assert not any(method.startswith(OPEN_PREFIXES) for method in PERMITTED)
 
 
-HASHES = ("GetCheckpoint", "ListCheckpoints", "GetInclusionProof", "GetConsistencyProof")
+HASHES: Final = ("GetCheckpoint", "ListCheckpoints", "GetInclusionProof", "GetConsistencyProof")
 
 
 def test_roles_have_the_rights_of_design_section_8() -> None:
@@ -125,7 +125,7 @@ def comment_on(file: str, message: str, field: str) -> str:
     return re.sub(r"10\^(\d+)", lambda power: str(10 ** int(power[1])), plain)
 
 
-PAGES = [
+PAGES: Final = [
     (file.name.rpartition("/")[2], message.name, "page_size", f"1 to {names.MAX_PAGE}; 0 is {names.DEFAULT_PAGE}")
     for file in files()
     for message in file.message_types_by_name.values()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from hashlib import sha256
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
@@ -40,7 +40,7 @@ def leaf(index: int, content: Content) -> Leaf[Any]:
     return Leaf("folk", index, datetime(2026, 1, 1, tzinfo=UTC), content)
 
 
-METHOD = MethodContent(method="ngram", version=1, display_name="N", confidence_ppm=10**6, evidence_uri="")
+METHOD: Final = MethodContent(method="ngram", version=1, display_name="N", confidence_ppm=10**6, evidence_uri="")
 
 
 def usage(body: bytes, *, accepted: int = 3, duplicates: tuple[int, ...] = (), version: int = 1) -> UsageContent:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import fields
 from pathlib import Path
+from typing import Final
 
 import pyarrow as pa
 import pytest
@@ -16,8 +17,8 @@ from services.exports.books.books import PLACES, place_of
 from services.exports.books.hledger import Hledger
 from services.exports.parquet.schema import SHARES, TABLES, WEIGHT
 
-PAGE = (Path(__file__).parents[3] / "docs" / "analysis.md").read_text()
-WORDS = {
+PAGE: Final = (Path(__file__).parents[3] / "docs" / "analysis.md").read_text()
+WORDS: Final = {
     pa.int64(): "int64",
     pa.int32(): "int32",
     pa.utf8(): "text",

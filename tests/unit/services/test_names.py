@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
@@ -92,9 +92,25 @@ def encoded(text: bytes) -> str:
     return base64.urlsafe_b64encode(text).decode()
 
 
-OTHERS = [[], [1, 2], ["1"], [True], [1.0], [None], [[1]], 1, "1", None, {"1": 1}, [2**63], [2**70], [-2], [-(2**63)]]
-BROKEN = [b"[" * 100_000, b"[NaN]", b"[1" + b"0" * 5000 + b"]", b"\xff", b"[1"]
-TOKENS = ["x", "é", "====", "\0", "AAAA", "W10", *map(made, OTHERS), *map(encoded, BROKEN)]
+OTHERS: Final = [
+    [],
+    [1, 2],
+    ["1"],
+    [True],
+    [1.0],
+    [None],
+    [[1]],
+    1,
+    "1",
+    None,
+    {"1": 1},
+    [2**63],
+    [2**70],
+    [-2],
+    [-(2**63)],
+]
+BROKEN: Final = [b"[" * 100_000, b"[NaN]", b"[1" + b"0" * 5000 + b"]", b"\xff", b"[1"]
+TOKENS: Final = ["x", "é", "====", "\0", "AAAA", "W10", *map(made, OTHERS), *map(encoded, BROKEN)]
 
 
 @pytest.mark.parametrize("token", TOKENS, ids=range(len(TOKENS)))

@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Final, NamedTuple
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -17,9 +17,9 @@ from payout.fairness import fairness_report
 from payout.rounds import Distribution, Line
 from services.cli.rounds.pictures import MAX_NAME_WIDTH, SHOWN_PAYEES, flow_svg, lorenz_svg
 
-SVG = "{http://www.w3.org/2000/svg}"
-POT_HEIGHT = 360
-THOUSANDTH = Fraction(1, 1000)
+SVG: Final = "{http://www.w3.org/2000/svg}"
+POT_HEIGHT: Final = 360
+THOUSANDTH: Final = Fraction(1, 1000)
 
 BLUE, ORANGE, GREEN, CARRIED, FEE = "#0072b2", "#e69f00", "#009e73", "#b4bcc5", "#8a929c"
 
@@ -102,7 +102,7 @@ def bars(svg: str) -> list[Bar]:
     return [Bar(of["fill"], Fraction(of["x"]), Fraction(of["y"]), Fraction(of["height"])) for of in rects]
 
 
-MANY = [line(f"c{number:02}", 3 ** (number % 9) * 100_000, number * 1_000_000) for number in range(40)]
+MANY: Final = [line(f"c{number:02}", 3 ** (number % 9) * 100_000, number * 1_000_000) for number in range(40)]
 
 
 def test_a_flow_is_drawn_to_the_scale_of_the_pot() -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Final
 
 import pytest
 
 from ledger.errors import InvalidInputError
 from services.settings import Settings, is_loopback, load_settings
 
-SECRET = "postgresql://app:hunter2@db/moiety"
+SECRET: Final = "postgresql://app:hunter2@db/moiety"
 
 
 @pytest.fixture(autouse=True)

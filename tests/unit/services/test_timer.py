@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from threading import Barrier, Event
+from typing import Final
 
 import pytest
 
 from services.process.timer import every
 
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS: Final = 20.0
 """How long a test waits for something that must happen."""
 
 

