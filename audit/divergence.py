@@ -16,7 +16,11 @@ class BodyReader(Protocol):
     """Where bodies are read from."""
 
     def body(self, sha256: bytes) -> bytes:
-        """The body under a hash, or NotFoundError."""
+        """The body under a hash.
+
+        Raises:
+            NotFoundError: there is none.
+        """
 
 
 class LogReader(BodyReader, Protocol):

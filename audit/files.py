@@ -38,7 +38,12 @@ class FolderFiles:
         self._folder = folder
 
     def read(self, path: str, *, bytes_max: int = MAX_FILE_BYTES) -> bytes:
-        """A whole file; NotFoundError where there is none, FormatError where it is longer."""
+        """A whole file.
+
+        Raises:
+            NotFoundError: there is no such file.
+            FormatError: the file is longer than `limit`.
+        """
         try:
             with (self._folder / path).open("rb") as file:
                 data = file.read(bytes_max + 1)
@@ -47,7 +52,11 @@ class FolderFiles:
         return _bounded(data, path, bytes_max)
 
     def chunks(self, path: str) -> Iterator[bytes]:
-        """A file in pieces; NotFoundError where there is none."""
+        """A file in pieces.
+
+        Raises:
+            NotFoundError: there is no such file.
+        """
         try:
             with (self._folder / path).open("rb") as file:
                 while chunk := file.read(_CHUNK_BYTES):
@@ -92,12 +101,21 @@ class ArchiveFiles:
         return places, found[order], np.frombuffer(offsets, dtype=np.uint64)[order]
 
     def read(self, path: str, *, bytes_max: int = MAX_FILE_BYTES) -> bytes:
-        """A whole file; NotFoundError where there is none, FormatError where it is longer."""
+        """A whole file.
+
+        Raises:
+            NotFoundError: there is no such file.
+            FormatError: the file is longer than `limit`.
+        """
         start, size = self._find(path)
         return _bounded(self._read_at(start, min(size, bytes_max + 1)), path, bytes_max)
 
     def chunks(self, path: str) -> Iterator[bytes]:
-        """A file in pieces; NotFoundError where there is none."""
+        """A file in pieces.
+
+        Raises:
+            NotFoundError: there is no such file.
+        """
         start, size = self._find(path)
         for place in range(start, start + size, _CHUNK_BYTES):
             yield self._read_at(place, min(_CHUNK_BYTES, start + size - place))
@@ -196,7 +214,11 @@ def header(name: str, size: int) -> bytes:
 
 
 def parse_header(block: bytes) -> tuple[str, int]:
-    """Name and size of the file under a header; FormatError where it is not one that `header` gives."""
+    """Name and size of the file under a header.
+
+    Raises:
+        FormatError: it is not a header that `header` makes.
+    """
     try:
         name = block[:_MAX_NAME].rstrip(b"\0").decode("ascii")
         size = int(block[124:135], 8)

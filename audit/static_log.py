@@ -43,7 +43,11 @@ class StaticLog:
         return self.leaf_count
 
     def leaves(self, start: int, end: int) -> Iterator[EncodedLeaf]:
-        """The leaves in [start, end), in order. Raises FormatError where an entry bundle is missing or malformed."""
+        """The leaves in [start, end), in order.
+
+        Raises:
+            FormatError: an entry bundle is missing or malformed.
+        """
         end = min(end, self.leaf_count)
         alone = end - start == 1
         for bundle in bundles(self.leaf_count, grown_from=start // TILE_WIDTH * TILE_WIDTH) if start < end else ():
@@ -57,7 +61,11 @@ class StaticLog:
                 yield EncodedLeaf(index, entry, leaf_hash(entry))
 
     def entries(self, bundle: Bundle) -> list[bytes]:
-        """The entries of a bundle; FormatError where it is missing or malformed."""
+        """The entries of a bundle.
+
+        Raises:
+            FormatError: the bundle is missing or malformed.
+        """
         data, width = self._read(bundle)
         try:
             return parse_bundle(data, width)[: bundle.width]
@@ -65,7 +73,11 @@ class StaticLog:
             raise FormatError(bundle.path(), error.reason) from None
 
     def tile(self, tile: Tile) -> bytes:
-        """A tile's bytes; FormatError where it is missing."""
+        """A tile's bytes.
+
+        Raises:
+            FormatError: the tile is missing.
+        """
         data, _ = self._read(tile)
         return data[: 32 * tile.width]
 
@@ -79,7 +91,11 @@ class StaticLog:
         raise FormatError(place.path(), "is missing")
 
     def body(self, sha256: bytes) -> bytes:
-        """The body under a hash, or NotFoundError."""
+        """The body under a hash.
+
+        Raises:
+            NotFoundError: there is none.
+        """
         return self.files.read(body_path(sha256))
 
     def transfers(self, leaf_index: int) -> list[Transfer]:
@@ -99,7 +115,11 @@ class JournalReader:
     _next: tuple[int, int, Transfer] | None = None
 
     def take(self, leaf_index: int) -> list[Transfer]:
-        """The transfers of a leaf. Raises FormatError where a line is not in its place."""
+        """The transfers of a leaf.
+
+        Raises:
+            FormatError: a line is not in its place.
+        """
         self.leaf = leaf_index
         if self._lines is None:
             self._open()
@@ -117,7 +137,11 @@ class JournalReader:
         return found
 
     def finish(self) -> None:
-        """Raises FormatError where lines are left that no leaf asked for."""
+        """Check that nothing is left.
+
+        Raises:
+            FormatError: lines are left that no leaf asked for.
+        """
         if self._lines is None:
             self._open()
         if self._next is not None:

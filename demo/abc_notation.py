@@ -95,7 +95,11 @@ def split_tunes(text: str) -> Iterator[str]:
 
 
 def read_tune(text: str) -> AbcTune:
-    """Read one tune. Raises AbcError for no or an unknown key, an unknown symbol, or no notes."""
+    """Read one tune.
+
+    Raises:
+        AbcError: the key is missing or unknown, a symbol is unknown, or there are no notes.
+    """
     header, body = _header_and_body(text)
     voice = _Voice(header["K"], header.get("L", ""), header.get("M", ""))
     for line in body:
@@ -112,7 +116,9 @@ def read_tune(text: str) -> AbcTune:
 def parse_key(text: str) -> tuple[int, Mapping[str, int]]:
     """Give, for the value of a `K:` field, the tonic's pitch class and each altered letter's alteration in semitones.
 
-    Raises AbcError for what does not begin with a tonic (`none` among it: without one, melodies cannot be compared).
+    Raises:
+        AbcError: the value does not begin with a tonic; `none` is among these, since melodies without one cannot be
+            compared.
     """
     if text[:2].lower() == "hp":  # Highland pipes: A mixolydian, whether or not the sharps are printed
         text = "Amix"

@@ -18,7 +18,11 @@ class DemoClock:
             return self._now
 
     def move_to(self, moment: datetime) -> None:
-        """Go on to a moment. Raises ValueError for one that is past: time does not run backwards."""
+        """Go on to a moment.
+
+        Raises:
+            ValueError: the moment is past: time does not run backwards.
+        """
         with self._lock:
             if moment < self._now:
                 raise ValueError(f"{moment} is before {self._now}")

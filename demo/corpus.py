@@ -69,7 +69,10 @@ class Corpus:
 def read_corpus(progress: Progress | None = None) -> Corpus:
     """Read every tune of every book that `traditions.BOOKS` names: some 12,600 tunes, in 3 s.
 
-    `progress` is called after each file, with the number of files read and of all. Raises CorpusMissingError.
+    `progress` is called after each file, with the number of files read and of all.
+
+    Raises:
+        CorpusMissingError: music21 or its corpus is not installed.
     """
     root = corpus_folder()
     named = ((path.relative_to(root).as_posix(), path) for path in sorted(root.glob("*/*.abc")))
@@ -122,7 +125,11 @@ def build_corpus(tunes: Iterable[Tune], skipped: Mapping[str, int] | None = None
 
 
 def corpus_folder() -> Path:
-    """Give the folder of the corpus of the installed music21. Raises CorpusMissingError."""
+    """Give the folder of the corpus of the installed music21.
+
+    Raises:
+        CorpusMissingError: music21 or its corpus is not installed.
+    """
     spec = find_spec("music21")
     for location in (spec.submodule_search_locations or ()) if spec else ():
         if (folder := Path(location, "corpus")).is_dir():

@@ -83,7 +83,10 @@ class MelodyModel:
     def generate(self, works: int, seed: int, progress: Progress | None = None) -> list[Work]:
         """Generate so many different works of NOTES_MIN to NOTES_MAX notes, with their shares.
 
-        `progress` is called with the works attributed and all. Raises ValueError if the corpus yields no such works.
+        `progress` is called with the works attributed and all.
+
+        Raises:
+            ValueError: the corpus yields no such works.
         """
         rng = np.random.Generator(np.random.PCG64(seed))
         melodies: dict[tuple[int, ...], None] = {}

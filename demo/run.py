@@ -49,7 +49,11 @@ def run(screen: Screen, *, works: int = WORKS, every: bool = False) -> tuple[Out
 
     works: how many to generate, at least 10; every: whether to list all traditions. Gives what came of it, of which
     `Outcome.breaches` says what does not hold, and how far the works' attribution moves under other training data.
-    Raises CorpusMissingError, RoundMissingError, and whatever the service or its client raises.
+
+    Raises:
+        CorpusMissingError: music21 or its corpus is not installed.
+        RoundMissingError: a month's round was not cut.
+        ServiceError: the service refused a call.
     """
     began = time.monotonic()
     model, made = _made(screen, works)

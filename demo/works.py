@@ -41,7 +41,10 @@ def work_of_melody(melody: Sequence[int], shares: tuple[tuple[str, int], ...]) -
 def nano_shares(traditions: Sequence[str], parts: Sequence[float]) -> tuple[tuple[str, int], ...]:
     """Round each tradition's part of one (at least 0, together at most 1) down to nano; leave out what comes to 0.
 
-    The remainders stay unattributed. Raises ValueError for parts that come to more than one.
+    The remainders stay unattributed.
+
+    Raises:
+        ValueError: the parts sum to more than one.
     """
     shares = [int(part * SHARE_TOTAL_NANO) for part in parts]
     if min(shares, default=0) < 0 or sum(shares) > SHARE_TOTAL_NANO:

@@ -44,7 +44,8 @@ OWNED_KINDS: Final = ("platform", "collective", "held", "paid")
 def owner_of(account: str, field: str = "account") -> str | None:
     """The platform or collective whose account this is; None for the pool's own three.
 
-    Raises InvalidInputError, which names `field`, for what is no account name.
+    Raises:
+        InvalidInputError: it is not an account name; the error names `field`.
     """
     if account in (REVENUE, FEES, COMMONS):
         return None

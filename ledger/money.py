@@ -18,8 +18,9 @@ MAX_BALANCE_MINOR: Final = 2**63 - 1
 def minor_unit_exponent(currency: str, field: str = "currency") -> int:
     """How many decimal digits the currency's minor unit has: 2 for EUR, 0 for JPY, 3 for BHD.
 
-    Raises InvalidInputError, which names `field`, for a code that ISO 4217 does not list, or lists without a minor unit
-    (XAU, XDR).
+    Raises:
+        InvalidInputError: ISO 4217 does not list the code, or lists it without a minor unit (XAU, XDR); the error names
+            `field`.
     """
     try:
         exponent = Currency(currency).exponent
@@ -31,7 +32,11 @@ def minor_unit_exponent(currency: str, field: str = "currency") -> int:
 
 
 def require_amount(amount_minor: int, field: str) -> int:
-    """The amount, if it is 1 to 10^15 minor units; InvalidInputError names `field` otherwise."""
+    """The amount, if it is 1 to 10^15 minor units.
+
+    Raises:
+        InvalidInputError: it is not; the error names `field`.
+    """
     if not 1 <= amount_minor <= MAX_AMOUNT_MINOR:
         raise InvalidInputError.of(field, f"must be 1 to {MAX_AMOUNT_MINOR}, is {amount_minor}")
     return amount_minor

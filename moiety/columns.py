@@ -48,8 +48,10 @@ def event_ids(column: pa.Array, first_position: int) -> pa.Array:
 
 
 def derived_event_ids(column: pa.Array, occurred_at: pa.Array, first_position: int) -> pa.Array:
-    """Event ids from the platform's own ids (`moiety.ids.event_id_of`). `occurred_at` is `times` of the same
-    table.
+    """Event ids from the platform's own ids (`moiety.ids.event_id_of`). `occurred_at` is `times` of the same table.
+
+    Raises:
+        InvalidUsageError: the column is not text, or an id or its time makes none; it names the first such row.
     """
     column = _present(_plain(column), "id", first_position)
     if not _is_text(column.type):
@@ -110,6 +112,9 @@ def modes(column: pa.Array, first_position: int) -> pa.Array:
 def names(column: pa.Array, field: str, first_position: int) -> pa.Array:
     """The ids of collectives or sources per event, over a dictionary of just those that occur, sorted by bytes. A null
     list is empty.
+
+    Raises:
+        InvalidUsageError: the column is not one of lists of text, or a list has a null in it.
     """
     offsets, flat = _lists(column, field)
     if pa.types.is_dictionary(flat.type):

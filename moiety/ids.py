@@ -35,8 +35,8 @@ def event_id_of(platform_id: str, occurred_at: datetime) -> UUID:
     SHA-256 of the id in UTF-8. The time is part of it, so a resubmission must give the same time, to the
     millisecond.
 
-    Raises: ValueError: `platform_id` is empty, or `occurred_at` has no time zone, or is before 1970 or after
-        10889.
+    Raises:
+        ValueError: `platform_id` is empty, or `occurred_at` has no time zone, or is before 1970 or after 10889.
     """
     if occurred_at.tzinfo is None:
         raise ValueError("occurred_at has no time zone")

@@ -79,9 +79,11 @@ class Submission:
     def run(self) -> list[usage_pb2.Receipt]:
         """Send everything and give the receipts, in the order of the batches.
 
-        Raises: BatchRefusedError: some batches were refused; the others are recorded. ServiceError: the
-            service refused the submission as such, or was away for too long. What `batches` raises, once the
-            batches before are answered. Each has the `receipts` of what is recorded, and the `refusals`.
+        Raises:
+            BatchRefusedError: some batches were refused; the others are recorded.
+            ServiceError: the service refused the submission as such, or was away for too long.
+            MoietyError: what `batches` raises, once the batches before are answered. Each of these has the `receipts`
+                of what is recorded, and the `refusals`.
         """
         try:
             self._run()

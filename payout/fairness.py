@@ -137,8 +137,10 @@ def fairness_report(
 
     ai_only_ppm, human_ai_ppm: the mode multipliers of the round's policy.
 
-    The order of the lines does not matter. A negative weight, as corrections may leave it, counts as zero. Raises
-    ValueError where the lines do not add up to the figures, as those of another round would not.
+    The order of the lines does not matter. A negative weight, as corrections may leave it, counts as zero.
+
+    Raises:
+        ValueError: the lines do not add up to the figures, as those of another round would not.
     """
     require_matching(figures, lines)
     amounts = sorted(line.amount_minor for line in lines)
@@ -163,7 +165,8 @@ def fairness_report(
 def concentration(amounts_minor: Iterable[int]) -> Concentration | None:
     """How amounts are spread, in any order; None where they add up to nothing. O(n log n).
 
-    Raises ValueError where one is negative: the measures would leave their bounds.
+    Raises:
+        ValueError: an amount is negative: the measures would leave their bounds.
     """
     amounts = sorted(amounts_minor)
     count = len(amounts)
@@ -200,7 +203,11 @@ def _rounded(numerator: int, denominator: int) -> int:
 
 
 def require_matching(figures: RoundFigures, lines: Sequence[Line]) -> None:
-    """ValueError where the lines do not add up to the figures."""
+    """Check that a round's lines add up to its figures.
+
+    Raises:
+        ValueError: the lines do not add up to the figures.
+    """
     attributed = sum(line.attributed_minor for line in lines)
     commons = sum(line.commons_minor for line in lines)
     if (attributed, commons) != (figures.attributed_minor, figures.commons_minor):

@@ -60,7 +60,11 @@ class Policy(BaseModel):
     review_seconds: int = 0
 
     def require_sound(self) -> Policy:
-        """The policy itself, or InvalidInputError with the field that is out of bounds."""
+        """The policy itself.
+
+        Raises:
+            InvalidInputError: a field is out of bounds; the error names it.
+        """
         require_range(self.fee_ppm, "policy.fee_ppm", 0, PPM)
         require_range(self.fee_cap_minor or 0, "policy.fee_cap_minor", 0, MAX_AMOUNT_MINOR)
         require_range(self.commons_ppm, "policy.commons_ppm", 0, PPM)

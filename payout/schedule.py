@@ -40,7 +40,12 @@ class DueFireTimes:
 
 
 def require_cron(cron: str, time_zone: str) -> None:
-    """InvalidInputError where the expression has no five fields of crontab(5), never fires, or the zone is unknown."""
+    """Check a schedule's expression and zone.
+
+    Raises:
+        InvalidInputError: the expression does not have the five fields of crontab(5), never fires, or the zone is
+            unknown.
+    """
     try:
         zone = ZoneInfo(time_zone)
     except (ZoneInfoNotFoundError, ValueError, OSError):

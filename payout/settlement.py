@@ -64,7 +64,12 @@ class Settlement:
             return next_round(connection, pool, Asked(), policy=policy)
 
     def calculate(self, pool: PoolRef, calculated_by: str, request_id: str) -> RoundRecord:
-        """Calculate the next round; the same request again gives the same round. StateError while a round is open."""
+        """Calculate the next round; the same request again gives the same round.
+
+        Raises:
+            StateError: a round is open.
+            IdentityReusedError: the request id was used by someone else.
+        """
         with self._database.transaction() as connection:
             turns.take(connection, pool, Turn.ROUNDS)
             if existing := rounds.find_request(connection, pool, request_id):
@@ -96,7 +101,8 @@ class Settlement:
     def approve(self, pool: PoolRef, number: int, decided_by: str) -> RoundRecord:
         """Approve a calculated round and post it. The same again by the same operator is a no-op.
 
-        StateError where it is decided already, or where the one who asked for it approves.
+        Raises:
+            StateError: the round is decided already, or the one who asked for it approves.
         """
         with self._database.transaction() as connection:
             turns.take(connection, pool, Turn.ROUNDS)
@@ -186,7 +192,11 @@ def _rfc3339(moment: datetime) -> str:
 
 
 def require_round_number(text: str, field: str) -> int:
-    """The number in a round's resource name, or InvalidInputError."""
+    """The number in a round's resource name.
+
+    Raises:
+        InvalidInputError: the text is not a round number.
+    """
     if not _ROUND_NUMBER.fullmatch(text):
         raise InvalidInputError.of(field, f"must end in a round number, ends in {text[:20]!r}")
     return int(text)

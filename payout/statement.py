@@ -55,7 +55,11 @@ def render_statement(lines: Iterable[Line]) -> bytes:
 
 
 def parse_statement(statement: bytes) -> list[Line]:
-    """The lines of a statement. LedgerCorruptError where it is not canonical, or an amount is not its parts' sum."""
+    """The lines of a statement.
+
+    Raises:
+        LedgerCorruptError: the statement is not canonical, or an amount is not its parts' sum.
+    """
     rows = _parse(statement, STATEMENT_COLUMNS, "statement")
     try:
         lines = [
@@ -99,7 +103,11 @@ def render_registry(collectives: Iterable[Collective]) -> bytes:
 
 
 def parse_registry(snapshot: bytes) -> list[Collective]:
-    """The collectives of a snapshot, which has no display names. LedgerCorruptError where it is not canonical."""
+    """The collectives of a snapshot, which has no display names.
+
+    Raises:
+        LedgerCorruptError: the snapshot is not canonical.
+    """
     rows = _parse(snapshot, REGISTRY_COLUMNS, "registry snapshot")
     try:
         collectives = [

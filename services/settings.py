@@ -116,7 +116,11 @@ def is_loopback(host: str) -> bool:
 
 
 def load_settings(**overrides: object) -> Settings:
-    """The settings of this process. InvalidInputError names each variable that is wrong, and why."""
+    """The settings of this process.
+
+    Raises:
+        InvalidInputError: variables are wrong; the error names each, and why.
+    """
     try:
         return Settings(**overrides)  # type: ignore[arg-type]  # checked by pydantic, which is the point
     except ValidationError as error:

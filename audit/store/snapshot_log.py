@@ -30,7 +30,11 @@ class SnapshotLog:
             yield EncodedLeaf(leaf.index, leaf.entry, leaf_hash(leaf.entry))
 
     def body(self, sha256: bytes) -> bytes:
-        """The body under a hash, or NotFoundError."""
+        """The body under a hash.
+
+        Raises:
+            NotFoundError: there is none.
+        """
         return log.read_body(self._connection, self._pool, sha256)
 
     def transfers(self, leaf_index: int) -> list[Transfer]:

@@ -26,7 +26,11 @@ class StoredLog:
             return log.read_head(connection, self._pool).size
 
     def leaves(self, start: int, end: int) -> Iterator[EncodedLeaf]:
-        """The leaves in [start, end), in order. LedgerCorruptError at a hole, after those before it."""
+        """The leaves in [start, end), in order.
+
+        Raises:
+            LedgerCorruptError: the log has a hole; the leaves before it have been given.
+        """
         while start < end:
             chunk, hole = self._chunk(start, min(start + 1000, end))
             yield from chunk
@@ -47,7 +51,11 @@ class StoredLog:
         return chunk, None
 
     def body(self, sha256: bytes) -> bytes:
-        """The body under a hash, or NotFoundError."""
+        """The body under a hash.
+
+        Raises:
+            NotFoundError: there is none.
+        """
         with self._database.reading() as connection:
             return log.read_body(connection, self._pool, sha256)
 

@@ -40,10 +40,19 @@ class Files(Protocol):
     """Where static files are read from."""
 
     def read(self, path: str, *, bytes_max: int = MAX_FILE_BYTES) -> bytes:
-        """A whole file; NotFoundError where there is none, FormatError where it is longer."""
+        """A whole file.
+
+        Raises:
+            NotFoundError: there is no such file.
+            FormatError: the file is longer than `limit`.
+        """
 
     def chunks(self, path: str) -> Iterator[bytes]:
-        """A file in pieces, however long it is; NotFoundError where there is none."""
+        """A file in pieces, however long it is.
+
+        Raises:
+            NotFoundError: there is no such file.
+        """
 
 
 def body_path(digest: bytes) -> str:

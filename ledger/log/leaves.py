@@ -138,7 +138,8 @@ class EncodedLeaf:
 def encode(leaf: Leaf[Content]) -> EncodedLeaf:
     """The leaf's entry in RFC 8785 form, with its hash.
 
-    Raises ValueError where the entry passes MAX_ENTRY_BYTES: callers bound every free text long before.
+    Raises:
+        ValueError: the entry passes MAX_ENTRY_BYTES: callers bound every free text long before.
     """
     document = {
         "type": leaf.content.type,
@@ -156,7 +157,8 @@ def encode(leaf: Leaf[Content]) -> EncodedLeaf:
 def decode(entry: bytes, contents: Mapping[str, type[C_co]]) -> Leaf[C_co]:
     """The leaf of an entry; `contents` maps each known `type` to its class.
 
-    Raises LedgerCorruptError where it is not canonical, lacks a field, has one too many, or has an unknown type.
+    Raises:
+        LedgerCorruptError: the entry is not canonical, lacks a field, has one too many, or has an unknown type.
     """
     envelope, content = _decode_json(entry)
     subject = f"leaf {envelope['index']!r} of {envelope['pool']!r}"

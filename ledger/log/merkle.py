@@ -271,7 +271,8 @@ def consistency_roots(old_size: int, new_size: int, path: Sequence[bytes]) -> tu
 def _climb(place: int, last: int, path: Sequence[bytes]) -> Iterator[tuple[bytes, bool]]:
     """Gives each sibling on the way up from `place`, in a row that ends at `last`, and if it is on the left.
 
-    Raises ProofError where `path` goes on above the top or ends below it.
+    Raises:
+        ProofError: `path` goes on above the top or ends below it.
     """
     for sibling in path:
         if last == 0:

@@ -82,7 +82,10 @@ def latest_checkpoint(
 def get_checkpoint(connection: sa.Connection, pool: PoolRef, *, size: int = 0, min_size: int = 0) -> StoredCheckpoint:
     """The checkpoint of a size, or the smallest of at least `min_size`, or else the last one signed.
 
-    Of those with the key that signed last. NotFoundError where there is none.
+    Only checkpoints of the key that signed last are considered.
+
+    Raises:
+        NotFoundError: there is no such checkpoint.
     """
     latest = latest_checkpoint(connection, pool)
     if latest and (size or min_size):

@@ -32,8 +32,10 @@ class Database:
     def transaction(self) -> Iterator[sa.Connection]:
         """A READ COMMITTED transaction: committed at the end, rolled back on any exception.
 
-        Raises StoreUnavailableError where Postgres is away, StateError where it was never migrated, LostRaceError on a
-        deadlock or serialization failure.
+        Raises:
+            StoreUnavailableError: Postgres is away.
+            StateError: the database was never migrated.
+            LostRaceError: Postgres reports a deadlock or a serialization failure.
         """
         with self._translating(), self.engine.begin() as connection:
             yield connection
@@ -42,7 +44,8 @@ class Database:
     def reading(self) -> Iterator[sa.Connection]:
         """For single reads: each sees what is committed when it begins, and costs one round trip and no transaction.
 
-        Raises StoreUnavailableError where Postgres is away.
+        Raises:
+            StoreUnavailableError: Postgres is away.
         """
         with self._translating(), self._reading.connect() as connection:
             yield connection

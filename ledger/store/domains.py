@@ -22,7 +22,11 @@ def of_collective() -> sa.Label[Any]:
 
 
 def require_free(connection: sa.Connection, collective: Collective) -> None:
-    """StateError where another collective has one of its domains."""
+    """Check that no other collective has one of its domains.
+
+    Raises:
+        StateError: another collective has one of its domains.
+    """
     if not collective.domains:
         return
     query = sa.select(_MAPPED.domain, t.collective.c.name).where(
@@ -36,9 +40,12 @@ def require_free(connection: sa.Connection, collective: Collective) -> None:
 
 
 def claim(connection: sa.Connection, number: int, collective: Collective) -> None:
-    """Make its domains those of the collective with this number, and no others; StateError where another has one.
+    """Make its domains those of the collective with this number, and no others.
 
     The caller holds the lock on the collective's row.
+
+    Raises:
+        StateError: another collective has one of its domains.
     """
     let_go = sa.update(t.collective_domain).where(_MAPPED.collective_id == number, ~_is_among(collective.domains))
     connection.execute(let_go.values(collective_id=None))

@@ -230,7 +230,8 @@ def append_moving(
 def record_revenue(connection: sa.Connection, pool: PoolRef, content: RevenueContent, now: datetime) -> RecordedLeaf:
     """Record revenue exactly once by (platform, request_id). The same again gives the first record.
 
-    Raises IdentityReusedError for another content under a known request id.
+    Raises:
+        IdentityReusedError: the request id is known with other content.
     """
     platform_id = registry.platform_number(connection, content.platform)
     key = (t.revenue.c.platform_id == platform_id) & (t.revenue.c.request_id == content.request_id)
@@ -257,7 +258,9 @@ def list_revenues(
 def record_movement(connection: sa.Connection, pool: PoolRef, content: Movement, now: datetime) -> RecordedLeaf:
     """Record what an operator moves, exactly once by request id, as `record_revenue` does.
 
-    Raises StateError where the account that gives has less, NotFoundError where there is no such collective.
+    Raises:
+        StateError: the account that gives has less.
+        NotFoundError: there is no such collective.
     """
     key = t.movement.c.request_id == content.request_id
     log.lock_head(connection, pool)

@@ -118,7 +118,11 @@ def _frontier(connection: sa.Connection, pool: PoolRef, *, lock: bool) -> Fronti
 
 
 def read_leaf(connection: sa.Connection, pool: PoolRef, index: int) -> EncodedLeaf:
-    """The leaf at an index. Raises NotFoundError at or beyond the log's size."""
+    """The leaf at an index.
+
+    Raises:
+        NotFoundError: the index is at or beyond the log's size.
+    """
     for leaf in read_leaves(connection, pool, index, index + 1):
         return leaf
     raise NotFoundError(f"pools/{pool.name}/leaves/{index}")
@@ -127,7 +131,11 @@ def read_leaf(connection: sa.Connection, pool: PoolRef, index: int) -> EncodedLe
 def read_leaves(
     connection: sa.Connection, pool: PoolRef, start: int, end: int, *, chunk: int = 1000
 ) -> Iterator[EncodedLeaf]:
-    """The leaves in [start, end) in order, read in chunks. A hole in the log is a LedgerCorruptError."""
+    """The leaves in [start, end) in order, read in chunks.
+
+    Raises:
+        LedgerCorruptError: the log has a hole.
+    """
     while start < end:
         rows = connection.execute(
             sa.select(t.leaf.c.leaf_index, t.leaf.c.entry, t.leaf.c.hash)
@@ -156,7 +164,11 @@ _BODY: Final = "SELECT bytes FROM body WHERE pool_id = %s AND sha256 = %s"
 
 
 def read_body(connection: sa.Connection, pool: PoolRef, digest: bytes) -> bytes:
-    """The body under a hash; whether it has that hash is for the reader to check. NotFoundError where there is none."""
+    """The body under a hash; whether it has that hash is for the reader to check.
+
+    Raises:
+        NotFoundError: there is no such body.
+    """
     # In binary, by the driver itself: as text it is twice as long, and half of the time of a replay.
     cursor = driver_connection(connection).cursor(binary=True)
     found = cursor.execute(_BODY, (pool.pool_id, digest)).fetchone()
@@ -166,7 +178,11 @@ def read_body(connection: sa.Connection, pool: PoolRef, digest: bytes) -> bytes:
 
 
 def checked_body(connection: sa.Connection, pool: PoolRef, digest: bytes) -> bytes:
-    """The body under a hash, which it has. LedgerCorruptError where it has another, or where there is none."""
+    """The body under a hash, which it has.
+
+    Raises:
+        LedgerCorruptError: the body has another hash, or there is none.
+    """
     subject = f"pools/{pool.name}/bodies/{digest.hex()}"
     try:
         body = read_body(connection, pool, digest)

@@ -53,7 +53,11 @@ class NewMembership:
 
 
 def new_membership(name: str, body: bytes) -> NewMembership:
-    """The membership in a body, or InvalidInputError with the line that is not canonical."""
+    """The membership in a body.
+
+    Raises:
+        InvalidInputError: a line of the body is not canonical; the error names it.
+    """
     require_resource_id(name, "membership_id")
     if len(body) > MAX_MEMBERSHIP_BYTES:
         raise InvalidInputError.of("body", f"has {len(body)} bytes, more than {MAX_MEMBERSHIP_BYTES}")
@@ -65,7 +69,11 @@ def new_membership(name: str, body: bytes) -> NewMembership:
 
 
 def require_registered(connection: sa.Connection, new: NewMembership, numbers: CollectiveNumbers) -> None:
-    """InvalidInputError naming each collective that is not registered."""
+    """Check that every collective of a membership is registered.
+
+    Raises:
+        InvalidInputError: some are not; the error names each.
+    """
     known = numbers.of(new.collectives, connection=connection) > 0
     unknown = [name for name, is_known in zip(new.collectives, known.tolist(), strict=True) if not is_known]
     if unknown:
@@ -91,7 +99,11 @@ def declare_membership(
 
 
 def get_membership(connection: sa.Connection, pool: PoolRef, name: str, version: int = 0) -> RecordedMembership:
-    """A version of a membership, 0 being the latest; or NotFoundError."""
+    """A version of a membership, 0 being the latest.
+
+    Raises:
+        NotFoundError: there is no such version.
+    """
     found = _find(connection, pool, name, version)
     if found is None:
         raise NotFoundError(f"pools/{pool.name}/memberships/{name}")

@@ -20,7 +20,11 @@ from ledger.usage.methods import Method, content_of, method_of
 
 
 def require_declarable(connection: sa.Connection, pool: PoolRef, method: Method) -> None:
-    """InvalidInputError where a method takes its sources from a membership that the pool does not have."""
+    """Check that the pool has the membership that a method takes its sources from.
+
+    Raises:
+        InvalidInputError: it does not.
+    """
     here = (t.membership.c.pool_id == pool.pool_id) & (t.membership.c.name == method.membership)
     if method.membership and not connection.execute(sa.select(sa.exists().where(here))).scalar_one():
         raise InvalidInputError.of("method.membership", f"pools/{pool.name} has no {method.membership!r}")
@@ -57,7 +61,11 @@ def latest_method(connection: sa.Connection, pool: PoolRef, name: str) -> Method
 
 
 def get_method(connection: sa.Connection, pool: PoolRef, name: str, version: int) -> Method:
-    """A version of a method, or NotFoundError."""
+    """A version of a method.
+
+    Raises:
+        NotFoundError: there is no such version.
+    """
     row = connection.execute(_methods(pool).where(t.method.c.name == name, t.method.c.version == version)).first()
     if row is None:
         raise NotFoundError(f"pools/{pool.name}/methods/{name}")

@@ -68,7 +68,11 @@ def consistency_proof(connection: sa.Connection, pool: PoolRef, old_size: int, s
 
 
 def read_hashes(connection: sa.Connection, pool: PoolRef, places: Iterable[Coordinate]) -> dict[Coordinate, bytes]:
-    """The hashes of perfect subtrees. LedgerCorruptError where one that the log must have is missing."""
+    """The hashes of perfect subtrees.
+
+    Raises:
+        LedgerCorruptError: one that the log must have is missing.
+    """
     wanted = set(places)
     if not wanted:
         return {}

@@ -31,7 +31,11 @@ class PoolRecord:
 
 
 def create_platform(connection: sa.Connection, platform: Platform, now: datetime) -> Platform:
-    """Register a platform. The same again is a no-op; AlreadyExistsError with other content."""
+    """Register a platform. The same again is a no-op.
+
+    Raises:
+        AlreadyExistsError: the platform exists with other content.
+    """
     values = {"name": platform.name, "display_name": platform.display_name, "created_at": now}
     if _inserted(connection, t.platform.c.platform_id, values):
         return replace(platform, created_at=now)
@@ -42,7 +46,11 @@ def create_platform(connection: sa.Connection, platform: Platform, now: datetime
 
 
 def get_platform(connection: sa.Connection, name: str) -> Platform:
-    """The platform, or NotFoundError."""
+    """The platform.
+
+    Raises:
+        NotFoundError: no platform has this id.
+    """
     for found in list_platforms(connection, only=name, limit=1):
         return found
     raise NotFoundError(f"platforms/{name}")
@@ -57,7 +65,11 @@ def list_platforms(
 
 
 def platform_number(connection: sa.Connection, name: str) -> int:
-    """The store's own number of a platform, or NotFoundError. Connections remember it: no platform is ever removed."""
+    """The store's own number of a platform. Connections remember it: no platform is ever removed.
+
+    Raises:
+        NotFoundError: no platform has this id.
+    """
     known: dict[str, int] = connection.info.setdefault(platform_number, {})
     if name not in known:
         found = connection.execute(sa.select(t.platform.c.platform_id).where(t.platform.c.name == name)).scalar()
@@ -68,9 +80,11 @@ def platform_number(connection: sa.Connection, name: str) -> int:
 
 
 def create_collective(connection: sa.Connection, collective: Collective, now: datetime) -> Collective:
-    """Register a collective. The same again is a no-op; AlreadyExistsError with other content.
+    """Register a collective. The same again is a no-op.
 
-    Raises StateError where another collective has one of its domains.
+    Raises:
+        AlreadyExistsError: the collective exists with other content.
+        StateError: another collective has one of its domains.
     """
     values = {"name": collective.name, "created_at": now, **_details(collective)}
     number = _inserted(connection, t.collective.c.collective_id, values)
@@ -84,9 +98,11 @@ def create_collective(connection: sa.Connection, collective: Collective, now: da
 
 
 def update_collective(connection: sa.Connection, collective: Collective) -> Collective:
-    """Replace a collective's details, or NotFoundError.
+    """Replace a collective's details.
 
-    Raises StateError where another collective has one of its domains.
+    Raises:
+        NotFoundError: no collective has this id.
+        StateError: another collective has one of its domains.
     """
     query = sa.update(t.collective).where(t.collective.c.name == collective.name).values(_details(collective))
     number = connection.execute(query.returning(t.collective.c.collective_id)).scalar()
@@ -96,7 +112,11 @@ def update_collective(connection: sa.Connection, collective: Collective) -> Coll
 
 
 def get_collective(connection: sa.Connection, name: str) -> Collective:
-    """The collective, or NotFoundError."""
+    """The collective.
+
+    Raises:
+        NotFoundError: no collective has this id.
+    """
     for found in list_collectives(connection, only=name, limit=1):
         return found
     raise NotFoundError(f"collectives/{name}")
@@ -107,7 +127,11 @@ _COLLECTIVE: Final = "SELECT FROM collective WHERE name = %s"
 
 
 def require_collective(connection: sa.Connection, name: str) -> None:
-    """NotFoundError where no collective is called that."""
+    """Check that a collective is registered.
+
+    Raises:
+        NotFoundError: no collective has this id.
+    """
     if not driver_connection(connection).execute(_COLLECTIVE, (name,), prepare=True).rowcount:
         raise NotFoundError(f"collectives/{name}")
 
@@ -190,14 +214,22 @@ def insert_pool(
 
 
 def get_pool(connection: sa.Connection, name: str) -> PoolRecord:
-    """The pool, or NotFoundError."""
+    """The pool.
+
+    Raises:
+        NotFoundError: no pool has this id.
+    """
     for found in list_pools(connection, only=name, limit=1):
         return found
     raise NotFoundError(f"pools/{name}")
 
 
 def pool_ref(connection: sa.Connection, name: str) -> PoolRef:
-    """The pool as the store knows it, or NotFoundError. Connections remember it: none of it ever changes."""
+    """The pool as the store knows it. Connections remember it: none of it ever changes.
+
+    Raises:
+        NotFoundError: no pool has this id.
+    """
     known: dict[str, PoolRef] = connection.info.setdefault(pool_ref, {})
     if name not in known:
         known[name] = get_pool(connection, name).ref

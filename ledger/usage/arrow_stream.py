@@ -54,7 +54,11 @@ class Framed:
 
 
 def messages(stream: bytes) -> Iterator[Message]:
-    """The messages of a stream, up to its end mark or its end. Raises FramingError where one is not well framed."""
+    """The messages of a stream, up to its end mark or its end.
+
+    Raises:
+        FramingError: a message is not well framed.
+    """
     return (Message(each.kind, _decoded_bytes(each)) for each in framed(stream))
 
 

@@ -126,7 +126,11 @@ def encode_positions(positions: list[int]) -> str:
 
 
 def decode_positions(text: str) -> list[int]:
-    """The positions of `encode_positions`, ascending. Raises LedgerCorruptError for anything else's output."""
+    """The positions of `encode_positions`, ascending.
+
+    Raises:
+        LedgerCorruptError: `encode_positions` does not write this.
+    """
     try:
         bitmap = base64.b64decode(text, validate=True)
     except ValueError:

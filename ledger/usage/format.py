@@ -84,13 +84,20 @@ class BatchColumns:
 def read_columns(body: bytes, types: dict[str, pa.DataType], *, max_names: int) -> BatchColumns:
     """The columns in an Arrow stream of exactly `types`, of which the last two are the names and the amounts.
 
-    InvalidInputError where the bytes are no such batch; the rules on single events are still to be held.
+    The rules on single events are still to be checked.
+
+    Raises:
+        InvalidInputError: the bytes are not such a batch.
     """
     return _columns(_decode(body, types), *list(types)[-2:], max_names=max_names)
 
 
 def require_sizes(body: bytes, columns: BatchColumns, types: dict[str, pa.DataType], *, max_names: int) -> None:
-    """InvalidInputError where a body, or the columns that it was written from, pass what `read_columns` would take."""
+    """Check the sizes of a body that was written from columns, which is not read again.
+
+    Raises:
+        InvalidInputError: the body, or the columns, pass what `read_columns` would take.
+    """
     names, amounts = list(types)[-2:]
     _require_body_size(body)
     _require_events(len(columns.units))
@@ -137,9 +144,12 @@ def repeated_names(columns: BatchColumns) -> BoolArray:
 def require_known_names(
     names: tuple[str, ...], name_index: npt.NDArray[np.int32], offsets: Int64Array, known: BoolArray, *, column: str
 ) -> None:
-    """InvalidInputError with the positions of events that name what is not registered.
+    """Check that whatever an event names is registered.
 
     known: (c,) whether each of `names` is a registered collective.
+
+    Raises:
+        InvalidInputError: events name what is not registered; the error gives their positions.
     """
     if known.all():
         return
@@ -166,7 +176,11 @@ def where_amount(breach: BoolArray, offsets: Int64Array, column: str, reason: st
 
 
 def raise_violations(found: Iterable[EventViolation]) -> None:
-    """InvalidInputError with the first 100 violations by position, if there are any."""
+    """Raise if there are violations.
+
+    Raises:
+        InvalidInputError: there are; it holds the first 100 by position.
+    """
     ordered = sorted(found, key=lambda violation: violation[0])
     if ordered:
         listed = [Violation(f"events[{at}].{column}", reason) for at, column, reason in ordered[:MAX_VIOLATIONS]]

@@ -37,7 +37,11 @@ def is_source_id(text: str) -> bool:
 
 
 def render_membership(membership: Mapping[str, str]) -> bytes:
-    """The canonical bytes of collectives by source. InvalidInputError with the first 100 ids that cannot be one."""
+    """The canonical bytes of collectives by source.
+
+    Raises:
+        InvalidInputError: ids cannot stand in a membership; the error holds the first 100.
+    """
     # Python orders text by code point, which is the order of its UTF-8 bytes.
     rows = sorted(membership.items())
     faults = [
@@ -52,7 +56,11 @@ def render_membership(membership: Mapping[str, str]) -> bytes:
 
 
 def parse_membership(body: bytes) -> dict[str, str]:
-    """The collectives by source, in the order of the sources. LedgerCorruptError where the body is not canonical."""
+    """The collectives by source, in the order of the sources.
+
+    Raises:
+        LedgerCorruptError: the body is not canonical.
+    """
     try:
         header, *lines = body.decode().split("\n")
     except UnicodeDecodeError:

@@ -89,7 +89,12 @@ def content_of(method: Method) -> MethodContent:
 
 
 def method_of(content: MethodContent, leaf_index: int) -> Method:
-    """The method of which the log says this. InvalidInputError or LedgerCorruptError where it can be none."""
+    """The method of which the log says this.
+
+    Raises:
+        InvalidInputError: a field is out of bounds.
+        LedgerCorruptError: the name of a kind or an order is unknown.
+    """
     return Method(
         content.method,
         content.display_name,

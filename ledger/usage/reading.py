@@ -32,12 +32,14 @@ class Reading:
         registered: Callable[[tuple[str, ...]], BoolArray] | None = None,
         written: BatchColumns | None = None,
     ) -> UsageBatch:
-        """The batch in a body with its shares, or InvalidInputError with the first 100 positions and reasons.
+        """The batch in a body with its shares.
 
         registered: which of some names are collectives that may be paid; asked of a new batch whose sources are
         collectives, for one with a wrong name would lose its score unseen. That those with shares are registered is
-        left to the caller.
-        written: as for `parse_batch`.
+        left to the caller. written: as for `parse_batch`.
+
+        Raises:
+            InvalidInputError: the batch is refused; the error holds the first 100 positions and reasons.
         """
         if self.rule is None:
             return parse_batch(body, written)

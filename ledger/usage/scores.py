@@ -103,7 +103,11 @@ class ScoreBatch:
 
 
 def parse_score_batch(body: bytes) -> ScoreBatch:
-    """The batch in an Arrow stream, or InvalidInputError with the first 100 positions and reasons."""
+    """The batch in an Arrow stream.
+
+    Raises:
+        InvalidInputError: the batch is refused; the error holds the first 100 positions and reasons.
+    """
     columns = read_columns(body, SCORE_TYPES, max_names=MAX_SOURCES)
     batch = ScoreBatch(
         event_ids=columns.event_ids,
@@ -132,14 +136,16 @@ def shares_of(batch: ScoreBatch, rule: ScoreRule, membership: Mapping[str, str] 
     """The shares that a rule makes of a batch's scores; `membership` gives the collective of each source that has one.
 
     1. Each score becomes an integer: times the power of two that brings the event's largest magnitude to 2^39 to 2^40,
-       rounded half to even. (A power of two, so that counts of 3 and 1 stay 3 to 1.)
-       A SHARE becomes trillionths: it is read to 15 decimals and cut to 12.
+       rounded half to even. (A power of two, so that counts of 3 and 1 stay 3 to 1.) A SHARE becomes trillionths: it is
+       read to 15 decimals and cut to 12.
     2. Integers are summed per collective. Sources without one are summed as if they had one, nobody.
     3. What is negative counts as zero: each sum, or under CLIP_THEN_SUM each integer before it is summed.
     4. `share_nano = coverage_nano * sum // total` of the event; of a whole for SHARE. Zero shares are left out.
 
     What rounding and nobody leave is unattributed. Where `membership` is None, the sources are collectives.
-    Raises InvalidInputError, with positions, where scores are not what `rule.kind` allows.
+
+    Raises:
+        InvalidInputError: scores are not what `rule.kind` allows; the error holds the first 100 positions.
     """
     events = batch.event_of_score()
     raise_violations(_kind_violations(batch, events, rule.kind))

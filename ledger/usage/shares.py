@@ -116,9 +116,12 @@ class UsageBatch:
 
 
 def parse_batch(body: bytes, written: BatchColumns | None = None) -> UsageBatch:
-    """The batch in an Arrow stream, or InvalidInputError with the first 100 positions and reasons.
+    """The batch in an Arrow stream.
 
     written: the columns that the body was written from, where that was done here: they are not read from it again.
+
+    Raises:
+        InvalidInputError: the batch is refused; the error holds the first 100 positions and reasons.
     """
     if written is None:
         columns = read_columns(body, USAGE_TYPES, max_names=MAX_COLLECTIVES)

@@ -115,7 +115,11 @@ def pack(weights: ModeWeights, registry_numbers: npt.NDArray[np.int64]) -> bytes
 
 
 def unpack(stored: bytes) -> tuple[Int64Array, Int64Array, Int64Array, Int64Array]:
-    """Registry numbers, counts, low and high limbs, (c,) each, of the stored form. LedgerCorruptError for any other."""
+    """Registry numbers, counts, low and high limbs, (c,) each, of the stored form.
+
+    Raises:
+        LedgerCorruptError: the bytes are not that form.
+    """
     if len(stored) % _STORED.itemsize:
         raise LedgerCorruptError("stored weights", f"{len(stored)} bytes are no whole rows")
     rows = np.frombuffer(stored, dtype=_STORED)

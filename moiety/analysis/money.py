@@ -101,7 +101,11 @@ def _policy_weights(export: Export, posted: Table, inner: Sequence[str]) -> Tabl
 
 
 def _require_fit(rated: Table) -> None:
-    """AnalysisError where a weight of a round might not fit a DECIMAL(38, 0)."""
+    """Check that no weight of a round can pass a DECIMAL(38, 0).
+
+    Raises:
+        AnalysisError: a weight of a round might not fit a DECIMAL(38, 0).
+    """
     units = rated.group_by(["pool", "round", "sign"]).agg(units=total(rated["units"]), mode_ppm=rated["mode_ppm"].max())
     for row in rows(units):
         most = row["units"] * NANO * PPM * row["mode_ppm"]

@@ -70,7 +70,11 @@ def usage_shares(movements: Table) -> Table:
 
 
 def require_keys(keys: tuple[str, ...]) -> None:
-    """AnalysisError where a key is none, or stands twice."""
+    """Check that keys are given, each once.
+
+    Raises:
+        AnalysisError: a key is missing, or given twice.
+    """
     unknown = [key for key in keys if key not in USAGE_KEYS]
     if unknown or len(set(keys)) != len(keys):
         raise AnalysisError("keys", f"must be some of {', '.join(USAGE_KEYS)}, each once; are {', '.join(keys)}")

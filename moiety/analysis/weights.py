@@ -29,7 +29,11 @@ class RoundTerms:
 
 
 def round_terms(export: Export, number: int) -> RoundTerms:
-    """The terms of a round. AnalysisError where the export has no such round, or has it of several pools."""
+    """The terms of a round.
+
+    Raises:
+        AnalysisError: the export has no such round, or has it of several pools.
+    """
     subject = f"round {number}"
     found = rows(export.rounds.filter(export.rounds["number"] == number))
     if len(found) != 1:
@@ -92,7 +96,8 @@ def weights_of(export: Export, terms: RoundTerms) -> Table:
 def round_unattributed(export: Export, number: int) -> Table:
     """The unattributed part of a round, in one row: `weight_unattributed` and `deficit_unattributed`.
 
-    Raises: AnalysisError, as `round_weights`.
+    Raises:
+        AnalysisError: as `round_weights`.
     """
     terms = round_terms(export, number)
     require_fit(export, terms)
@@ -119,7 +124,11 @@ def unattributed_of(export: Export, terms: RoundTerms) -> Table:
 
 
 def require_fit(export: Export, terms: RoundTerms) -> None:
-    """AnalysisError where a weight of the round, or a sum on the way to it, might not fit a DECIMAL(38, 0)."""
+    """Check that no sum on the way to a round's weights can pass a DECIMAL(38, 0).
+
+    Raises:
+        AnalysisError: a weight of the round, or a sum on the way to it, might not fit a DECIMAL(38, 0).
+    """
     events = _in_round(export, terms)
     found = rows(events.group_by(["mode", "sign"]).agg(units=total(events["units"])))
     most = {1: 0, -1: _unattributed_deficit(export, terms)}

@@ -31,9 +31,11 @@ _Contents = tuple[pa.Schema, Iterator[pa.RecordBatch]]
 def read_usage(file: Path | str | BinaryIO) -> pa.RecordBatchReader:
     """Give the usage events in a file or a binary stream as an Arrow stream, read as it is consumed.
 
-    Raises: UsageFileError: the file is not there, is of no known format, or is not what its name says. What is found
-        wrong later on is raised by the stream. InvalidUsageError: a row of a text file is not an event; raised by the
-        stream too. Positions count the rows from 0, without a header and blank lines.
+    Raises:
+        UsageFileError: the file is not there, is of no known format, or is not what its name says. What is found wrong
+            later on is raised by the stream.
+        InvalidUsageError: a row of a text file is not an event; raised by the stream too. Positions count the rows from
+            0, without a header and blank lines.
     """
     source = _open(file)
     try:

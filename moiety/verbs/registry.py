@@ -117,7 +117,8 @@ class RegistryVerbs(Verbs):
         Methods of raw scores name a membership; a batch uses its latest version at acceptance, whole: a source that
         is not in that version is nobody's.
 
-        Raises: InvalidUsageError: an id cannot stand in a membership.
+        Raises:
+            InvalidUsageError: an id cannot stand in a membership.
         """
         request = pb.CreateMembershipRequest(
             parent=pool_name(pool),
@@ -149,7 +150,11 @@ class RegistryVerbs(Verbs):
         return self._connection.unary(self._registry.UpdateSchedule, request, repeat=False)
 
     def get_schedule(self, pool: str) -> pb.Schedule:
-        """Give a pool's schedule; NotFoundError where it has none."""
+        """Give a pool's schedule.
+
+        Raises:
+            NotFoundError: the pool has no schedule.
+        """
         request = pb.GetScheduleRequest(name=f"pools/{pool}/schedule")
         return self._connection.unary(self._registry.GetSchedule, request, repeat=True)
 

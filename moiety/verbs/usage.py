@@ -59,10 +59,11 @@ class UsageVerbs(Verbs):
             every batch and records nothing; the receipts then have no leaf. progress: is told the number of events of
             each batch that is answered.
 
-        Raises: InvalidUsageError: the table cannot be made into batches. BatchRefusedError: the service
-            refused some batches; it names the events, and the others are recorded. ServiceError: the service
-            refused the submission as such, or was away for too long. Each has `receipts` of what is recorded
-            nevertheless.
+        Raises:
+            InvalidUsageError: the table cannot be made into batches.
+            BatchRefusedError: the service refused some batches; it names the events, and the others are recorded.
+            ServiceError: the service refused the submission as such, or was away for too long. Each of these has
+                `receipts` of what is recorded nevertheless.
         """
         batches = record_batches(table, events_per_batch=events_per_batch)
         return self._submit(pool, batches, method, batch_id, progress, validate_only)
@@ -84,8 +85,10 @@ class UsageVerbs(Verbs):
         Args: batches: what `moiety.attribution.score_batches` makes of the matrix. method: the id of a method with a
             score kind. The others are those of `submit_usage`.
 
-        Raises: InvalidUsageError: what `score_batches` found wrong. BatchRefusedError, ServiceError: as
-            `submit_usage`.
+        Raises:
+            InvalidUsageError: what `score_batches` found wrong.
+            BatchRefusedError: as `submit_usage`.
+            ServiceError: as `submit_usage`.
         """
         return self._submit(pool, iter(batches), method, batch_id, progress)
 
@@ -128,9 +131,12 @@ class UsageVerbs(Verbs):
             whose content is whose; by default the service's `domain_map`, as it is now. The others are those of
             `submit_usage`.
 
-        Raises: ValueError: `by` is no share basis. NoDomainsError: the service's map is empty. UsageFileError: the file
-            is not there or cannot be read. BatchRefusedError, ServiceError: as `submit_usage`; batches before the
-            error are recorded.
+        Raises:
+            ValueError: `by` is not a share basis.
+            NoDomainsError: the service's map is empty.
+            UsageFileError: the file is not there or cannot be read.
+            BatchRefusedError: as `submit_usage`; batches before the error are recorded.
+            ServiceError: as `submit_usage`; batches before the error are recorded.
         """
         basis = ShareBasis(by)
         intake = TelemetryIntake(documents, basis, self._declared_domains() if domains is None else domains)

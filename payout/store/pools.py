@@ -41,7 +41,11 @@ class PoolSchedule:
 
 
 def create_pool(connection: sa.Connection, name: str, content: PoolContent, now: datetime) -> registry.PoolRecord:
-    """Open a pool. The same again is a no-op; AlreadyExistsError with another name for people, currency or policy."""
+    """Open a pool. The same again is a no-op.
+
+    Raises:
+        AlreadyExistsError: the pool exists with another display name, currency or policy.
+    """
     pool = registry.insert_pool(connection, name, content.display_name, content.currency, now)
     if pool is None:
         existing = registry.get_pool(connection, name)
@@ -108,7 +112,11 @@ def put_schedule(
 
 
 def get_schedule(connection: sa.Connection, pool: PoolRef) -> PoolSchedule:
-    """The pool's schedule, or NotFoundError."""
+    """The pool's schedule.
+
+    Raises:
+        NotFoundError: the pool has no schedule.
+    """
     for found in list_schedules(connection, only=pool.pool_id):
         return found
     raise NotFoundError(f"pools/{pool.name}/schedule")

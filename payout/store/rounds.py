@@ -83,7 +83,11 @@ def usage_sums(connection: sa.Connection, pool: PoolRef, start: int, end: int) -
 def insert_round(
     connection: sa.Connection, pool: PoolRef, content: RoundContent, leaf_index: int, last_fire_time: datetime | None
 ) -> None:
-    """Record a calculated round; LostRaceError where its number or request id exists."""
+    """Record a calculated round.
+
+    Raises:
+        LostRaceError: its number or request id exists.
+    """
     _insert(
         connection,
         t.round_,
@@ -97,12 +101,20 @@ def insert_round(
 
 
 def insert_decision(connection: sa.Connection, pool: PoolRef, number: int, leaf_index: int) -> None:
-    """Record that a round was decided; LostRaceError where it was before."""
+    """Record that a round was decided.
+
+    Raises:
+        LostRaceError: it was decided before.
+    """
     _insert(connection, t.decision, pool_id=pool.pool_id, number=number, leaf_index=leaf_index)
 
 
 def insert_posting(connection: sa.Connection, pool: PoolRef, number: int, leaf_index: int) -> None:
-    """Record that a round was posted; LostRaceError where it was before."""
+    """Record that a round was posted.
+
+    Raises:
+        LostRaceError: it was posted before.
+    """
     _insert(connection, t.posting, pool_id=pool.pool_id, number=number, leaf_index=leaf_index)
 
 
@@ -114,14 +126,22 @@ def _insert(connection: sa.Connection, table: sa.Table, **row: Any) -> None:
 
 
 def get_round(connection: sa.Connection, pool: PoolRef, number: int) -> RoundRecord:
-    """The round, or NotFoundError."""
+    """The round.
+
+    Raises:
+        NotFoundError: the pool has no round of this number.
+    """
     for found in _records(connection, _rounds(pool).where(t.round_.c.number == number)):
         return found
     raise NotFoundError(f"pools/{pool.name}/rounds/{number}")
 
 
 def leaf_of(connection: sa.Connection, pool: PoolRef, number: int) -> int:
-    """Where the round stands in the log, whatever its entry says there; or NotFoundError."""
+    """Where the round stands in the log, whatever its entry says there.
+
+    Raises:
+        NotFoundError: the pool has no round of this number.
+    """
     query = sa.select(t.round_.c.leaf_index).where(t.round_.c.pool_id == pool.pool_id, t.round_.c.number == number)
     found = connection.execute(query).scalar()
     if found is None:

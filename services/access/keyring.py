@@ -25,7 +25,11 @@ class KeyRing:
         self._known: dict[str, tuple[Principal, float]] = {}
 
     def principal(self, key: str) -> Principal:
-        """Whom the key stands for, or UnauthenticatedError. Only keys that hold are remembered."""
+        """Whom the key stands for. Only keys that hold are remembered.
+
+        Raises:
+            UnauthenticatedError: the key is unknown or revoked.
+        """
         now = self._monotonic()
         principal, until = self._known.get(key, (None, now))
         if principal is None or now >= until:

@@ -59,7 +59,11 @@ class Principal:
 
     @classmethod
     def parse(cls, name: str) -> Principal:
-        """The principal of a resource name, or InvalidInputError."""
+        """The principal of a resource name.
+
+        Raises:
+            InvalidInputError: the name is not a principal's.
+        """
         collection, slash, identity = name.partition("/")
         if not slash or collection not in tuple(Role):
             known = ", ".join(f"{role.value}/..." for role in Role)
@@ -87,7 +91,8 @@ class ApiKey:
 def issue_key(connection: sa.Connection, principal: Principal, now: datetime) -> tuple[ApiKey, str]:
     """Make a key for a principal, and give its text, which cannot be had again.
 
-    Raises NotFoundError for a platform or collective that is not registered.
+    Raises:
+        NotFoundError: the platform or collective is not registered.
     """
     if principal.role is Role.PLATFORM:
         registry.platform_number(connection, principal.id)
@@ -100,7 +105,11 @@ def issue_key(connection: sa.Connection, principal: Principal, now: datetime) ->
 
 
 def authenticate(connection: sa.Connection, key: str) -> Principal:
-    """Whom the key stands for, or UnauthenticatedError."""
+    """Whom the key stands for.
+
+    Raises:
+        UnauthenticatedError: the key is unknown or revoked.
+    """
     matched = _KEY.fullmatch(key)
     if not matched:
         raise UnauthenticatedError
@@ -118,7 +127,11 @@ def is_key_id(text: str) -> bool:
 
 
 def revoke_key(connection: sa.Connection, key_id: str, now: datetime) -> ApiKey:
-    """End a key; NotFoundError where there is none. Revoking it again changes nothing."""
+    """End a key. Revoking it again changes nothing.
+
+    Raises:
+        NotFoundError: there is no such key.
+    """
     still_valid = (api_key.c.key_id == key_id) & api_key.c.revoked_at.is_(None)
     connection.execute(sa.update(api_key).where(still_valid).values(revoked_at=now))
     row = connection.execute(sa.select(api_key).where(api_key.c.key_id == key_id)).first()

@@ -92,7 +92,11 @@ class PermissionDeniedError(MoietyError):
 
 
 def admit(principal: Principal, method: str) -> None:
-    """Let the principal call the method for the rest of this call, or raise PermissionDeniedError."""
+    """Let the principal call the method for the rest of this call.
+
+    Raises:
+        PermissionDeniedError: the principal's role may not call the method.
+    """
     if principal.role not in PERMITTED.get(method, frozenset()):
         raise PermissionDeniedError(principal, method)
     _caller.set(principal)
@@ -110,6 +114,10 @@ def own_id(role: Role) -> str | None:
 
 
 def require_own(role: Role, identity: str | None, resource: str) -> None:
-    """PermissionDeniedError where the caller has this role and the resource belongs to another."""
+    """Check that a resource is not another's.
+
+    Raises:
+        PermissionDeniedError: the caller has this role and the resource belongs to another.
+    """
     if own_id(role) not in (None, identity):
         raise PermissionDeniedError(caller(), resource)

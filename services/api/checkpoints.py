@@ -82,7 +82,9 @@ def inclusion(
 ) -> tuple[list[bytes], StoredCheckpoint]:
     """The path from a leaf to a checkpoint's root, and that checkpoint; by default the last one signed.
 
-    StateError where that checkpoint does not have the leaf yet, NotFoundError where there is no such checkpoint.
+    Raises:
+        StateError: that checkpoint does not have the leaf yet.
+        NotFoundError: there is no such checkpoint.
     """
     checkpoint = checkpoints.get_checkpoint(connection, pool, size=checkpoint_size)
     if index >= checkpoint.size:

@@ -162,7 +162,13 @@ class _Call:
 
 
 def require_fields(request: Message) -> None:
-    """InvalidInputError naming every REQUIRED field that is not set; repeated messages are left to who reads them."""
+    """Check that every field that the contract marks REQUIRED is set.
+
+    Repeated messages are left to whoever reads them.
+
+    Raises:
+        InvalidInputError: some are not; the error names each.
+    """
     if missing := list(_missing(request, "")):
         raise InvalidInputError([Violation(field, "is required") for field in missing])
 

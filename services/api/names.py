@@ -16,7 +16,8 @@ MAX_PAGE: Final = 1_000
 def ids_in(name: str, pattern: str, field: str) -> tuple[str, ...]:
     """The ids in a resource name: `ids_in("pools/a/rounds/3", "pools/*/rounds/*", ...)` is ("a", "3").
 
-    InvalidInputError where the name is not of the pattern.
+    Raises:
+        InvalidInputError: the name is not of the pattern.
     """
     parts, wanted = name.split("/"), pattern.split("/")
     fits = len(parts) == len(wanted) and all(want in ("*", part) for part, want in zip(parts, wanted, strict=False))

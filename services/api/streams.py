@@ -39,7 +39,11 @@ class StreamLimit:
 
     @contextmanager
     def one(self, holder: str) -> Iterator[None]:
-        """Count one stream as the holder's while it is open, or raise TooManyStreamsError."""
+        """Count one stream as the holder's while it is open.
+
+        Raises:
+            TooManyStreamsError: the holder, or all together, have as many open as they may.
+        """
         with self._lock:
             if self._open[holder] >= self.each or self._open.total() >= self.all:
                 raise TooManyStreamsError(holder)

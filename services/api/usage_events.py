@@ -31,7 +31,11 @@ _UUID_LENGTH: Final = 36
 
 
 def parse_event_id(text: str, field: str) -> UUID:
-    """The UUID in its usual text form, or InvalidInputError."""
+    """The UUID in its usual text form.
+
+    Raises:
+        InvalidInputError: the text is not a UUID in that form.
+    """
     if not _UUID.fullmatch(text):
         raise InvalidInputError.of(field, _not_a_uuid(text))
     return UUID(text)
@@ -44,7 +48,8 @@ def _not_a_uuid(text: str) -> str:
 def columns_of(events: Sequence[pb.UsageEvent]) -> BatchColumns:
     """The events as the columns of a batch, not yet judged.
 
-    InvalidInputError where an event cannot be put into the columns at all; every other rule is `parse_batch`'s.
+    Raises:
+        InvalidInputError: an event cannot be put into the columns at all; every other rule is `parse_batch`'s.
     """
     # A field of a message is read once, and all that is made of it is made of a column: reading is most of the time.
     events = list(events)

@@ -33,7 +33,11 @@ class Past:
     _declared: Declared = field(default_factory=Declared)
 
     def take_in(self, leaf: Leaf[Any]) -> None:
-        """Keep what of the next leaf is referred to. DataLossError where it cannot be."""
+        """Keep what of the next leaf is referred to.
+
+        Raises:
+            DataLossError: what the leaf says cannot be read.
+        """
         if leaf.content.key is not None:
             self._places[leaf.content.type, leaf.content.key] = leaf.index
         try:
@@ -70,7 +74,11 @@ class Past:
         return parse(self.source.body(bytes.fromhex(digest)))
 
     def usage(self, leaf_index: int, content: UsageContent) -> UsageBatch:
-        """The batch of a usage leaf. DataLossError where its body is none."""
+        """The batch of a usage leaf.
+
+        Raises:
+            DataLossError: the leaf's body is not a batch.
+        """
         try:
             reading = self._declared.reading(self.source, leaf_index, content)
             return reading.usage(self.source.body(bytes.fromhex(content.body_sha256)))
@@ -79,7 +87,11 @@ class Past:
 
 
 def statement_lines(source: PoolSource, content: RoundContent) -> list[Line]:
-    """The lines of a round's statement. DataLossError where it is not canonical."""
+    """The lines of a round's statement.
+
+    Raises:
+        DataLossError: the statement is not canonical.
+    """
     try:
         return parse_statement(source.body(bytes.fromhex(content.statement_sha256)))
     except LedgerCorruptError as error:

@@ -96,7 +96,11 @@ class PoolSource:
         }
 
     def require_root(self, frontier: Frontier) -> None:
-        """DataLossError where the leaves read so far are all and do not have the log's root."""
+        """Check the leaves that were read against the log's root.
+
+        Raises:
+            DataLossError: the leaves read so far are all and do not have the log's root.
+        """
         if frontier.size == self.size and frontier.root() != self.root:
             raise DataLossError(
                 f"the {self.size} leaves of pools/{self.pool} have the root {frontier.root().hex()}, "
@@ -105,7 +109,11 @@ class PoolSource:
 
     @staticmethod
     def decoded(entry: bytes) -> Leaf[Any]:
-        """The leaf of an entry. DataLossError where it is not canonical."""
+        """The leaf of an entry.
+
+        Raises:
+            DataLossError: the entry is not canonical.
+        """
         try:
             return decode(entry, CONTENTS)
         except LedgerCorruptError as error:

@@ -23,8 +23,8 @@ SHUTDOWN_SECONDS: Final = 60.0
 def embedded_postgres(data_folder: Path) -> Iterator[str]:
     """A running Postgres with its files in `data_folder`: gives its URL, and stops it at the end.
 
-    Raises InvalidInputError where the extra `embedded` is not installed, the folder cannot be made, or another process
-    uses it.
+    Raises:
+        InvalidInputError: the extra `embedded` is not installed, the folder cannot be made, or another process uses it.
     """
     try:
         with warnings.catch_warnings():

@@ -67,7 +67,8 @@ def scheduling(settings: Settings, *, clock: Clock = system_clock) -> Iterator[N
 def signing_parts(settings: Settings, *, clock: Clock = system_clock) -> Iterator[tuple[Database, SigningParts]]:
     """The signing parts on the settings' database, for an operator's own hands; nothing is started.
 
-    InvalidInputError where the settings name no signing key.
+    Raises:
+        InvalidInputError: the settings name no signing key.
     """
     with _parts(settings, clock) as parts:
         signing = wire_signing(parts)

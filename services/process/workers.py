@@ -39,7 +39,8 @@ class Workers:
 def working(settings: Settings, stopped: Event) -> Iterator[Workers]:
     """The settings' number of workers, all of which serve. `stopped` is set where one ends; at the end all drain.
 
-    InvalidInputError where the address cannot be listened on or a worker does not start; it has logged why.
+    Raises:
+        InvalidInputError: the address cannot be listened on or a worker does not start, which has logged why.
     """
     with ExitStack() as stack:
         workers = Workers(stack.enter_context(_held_port(settings.listen)))

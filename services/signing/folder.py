@@ -33,7 +33,8 @@ class CheckpointFolder:
     def read(self, pool: str, key: VerifierKey) -> tuple[Checkpoint, bytes] | None:
         """The last checkpoint signed of a pool, and its note; None where there is no copy.
 
-        Raises StateError where the copy cannot be read, or this key has not signed it.
+        Raises:
+            StateError: the copy cannot be read, or this key has not signed it.
         """
         path = self._copy(pool)
         try:

@@ -24,7 +24,8 @@ def pool_origin(origin: str, pool: str) -> str:
 def generate_key(path: Path, origin: str) -> SigningKey:
     """Make a signing key for a deployment with this origin, in a new file that only its owner reads.
 
-    Raises InvalidInputError where the origin is none, or the file exists or cannot be written.
+    Raises:
+        InvalidInputError: the origin is not valid, or the file exists or cannot be written.
     """
     try:
         key = SigningKey(origin, secrets.token_bytes(KEY_BYTES))
@@ -42,7 +43,11 @@ def generate_key(path: Path, origin: str) -> SigningKey:
 
 
 def read_key(path: Path) -> SigningKey:
-    """The signing key in a file. InvalidInputError, which does not quote it, where there is none."""
+    """The signing key in a file.
+
+    Raises:
+        InvalidInputError: the file does not hold a key; the error does not quote it.
+    """
     try:
         return SigningKey.parse(path.read_text(encoding="utf-8").removesuffix("\n"))
     except (OSError, UnicodeDecodeError) as error:

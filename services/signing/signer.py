@@ -99,9 +99,11 @@ class Signer:
         """Sign the pool's log if it has grown. Gives the checkpoint, if any, and the size up to which all is signed.
 
         Another process that signs the same pool at this moment is left to it: the size is then 0.
+        Nothing is signed when this raises.
 
-        Raises StateError where the log does not extend the last checkpoint signed, or the copy of that is not to be
-        trusted; LedgerCorruptError where the log contradicts itself. Nothing is signed then.
+        Raises:
+            StateError: the log does not extend the last checkpoint signed, or the copy of that is not to be trusted.
+            LedgerCorruptError: the log contradicts itself.
         """
         key = self.pool_key(pool.name)
         with self._database.transaction() as connection:
@@ -133,8 +135,10 @@ class Signer:
     def adopt(self, pool: PoolRef) -> Checkpoint:
         """Make the database's last checkpoint the last one signed, where the folder has none or an older one.
 
-        It is for an operator who knows that nothing newer was ever signed. Raises StateError where the folder has a
-        newer one or a contradictory one, or there is nothing to adopt.
+        It is for an operator who knows that nothing newer was ever signed.
+
+        Raises:
+            StateError: the folder has a newer one or a contradictory one, or there is nothing to adopt.
         """
         key = self.pool_key(pool.name).verifier_key
         name = f"pools/{pool.name}/checkpoints"
@@ -158,7 +162,11 @@ class Signer:
     def _last(
         self, connection: sa.Connection, pool: PoolRef, key: VerifierKey, stored: StoredCheckpoint | None
     ) -> _Last | None:
-        """The last checkpoint signed. Raises StateError where the copy is not that."""
+        """The last checkpoint signed.
+
+        Raises:
+            StateError: the folder's copy is not that checkpoint.
+        """
         copy = self._folder.read(pool.name, key)
         if stored is None:
             return _Last(*copy) if copy else None
@@ -217,7 +225,9 @@ def require_extension(
 ) -> None:
     """Check that the log of this size and root extends a checkpoint, by a consistency proof out of its own nodes.
 
-    Raises StateError where it does not, LedgerCorruptError where its head is not that of its leaves and nodes.
+    Raises:
+        StateError: the log does not extend it.
+        LedgerCorruptError: the log's head is not that of its leaves and nodes.
     """
     old_size = last.size if last else 0
     if last and size < old_size:

@@ -56,7 +56,11 @@ class Witness:
 
     @classmethod
     def parse_all(cls, text: str) -> tuple[Witness, ...]:
-        """The witnesses of a setting: `URL VKEY`, and a comma before the next. InvalidInputError where it is not so."""
+        """The witnesses of a setting: `URL VKEY`, and a comma before the next.
+
+        Raises:
+            InvalidInputError: the setting is not in this form.
+        """
         field = "MOIETY_WITNESSES"
         found = []
         for item in filter(None, (part.strip() for part in text.split(","))):
@@ -118,7 +122,9 @@ _REASONS: Final[dict[int, str]] = {
 def ask(witness: Witness, request: AddCheckpoint) -> bytes:
     """Ask a witness for its cosignature and give its answer's signature lines.
 
-    Raises ConflictError where it has seen another size, WitnessRefusedError where it answers anything but 200.
+    Raises:
+        ConflictError: the witness has seen another size.
+        WitnessRefusedError: the witness answers anything but 200.
     """
     name = witness.key.name
     address = urlsplit(witness.url)
@@ -156,7 +162,8 @@ def _read(response: http.client.HTTPResponse, deadline: float) -> bytes:
 def read_cosignature(witness: Witness, note: Note, answer: bytes) -> StoredCosignature:
     """The witness's cosignature among the lines of its answer, verified; others are ignored.
 
-    Raises WitnessRefusedError where there is none that holds.
+    Raises:
+        WitnessRefusedError: no line is a valid cosignature of the witness.
     """
     try:
         lines = parse_signatures(answer.decode("utf-8"))
@@ -228,7 +235,8 @@ class Cosigner:
 
         Gives whether it was asked, and the size up to which all is cosigned; 0 where nothing is signed.
 
-        Raises WitnessRefusedError where it does not.
+        Raises:
+            WitnessRefusedError: the witness does not cosign.
         """
         key = self._signer.pool_key(pool.name).verifier_key
         with self._database.transaction() as connection:

@@ -50,7 +50,11 @@ class RecordedBatch:
 
 
 def find_batch(connection: sa.Connection, pool: PoolRef, platform: str, batch_id: str) -> RecordedBatch:
-    """A platform's batch, or NotFoundError."""
+    """A platform's batch.
+
+    Raises:
+        NotFoundError: the platform has no such batch in the pool.
+    """
     query = _batches(pool).where(t.platform.c.name == platform, t.batch.c.batch_id == batch_id)
     row = connection.execute(query).first()
     if row is None:
@@ -69,7 +73,11 @@ def list_batches(
 
 
 def find_event(connection: sa.Connection, pool: PoolRef, platform: str, event_id: UUID) -> RecordedBatch:
-    """The batch that recorded an event, or NotFoundError."""
+    """The batch that recorded an event.
+
+    Raises:
+        NotFoundError: the platform has no such event in the pool.
+    """
     on = (t.event.c.pool_id == t.batch.c.pool_id) & (t.event.c.batch_number == t.batch.c.batch_number)
     query = _batches(pool).join(t.event, on).where(t.platform.c.name == platform, t.event.c.event_id == event_id)
     row = connection.execute(query.where(t.event.c.platform_id == t.platform.c.platform_id)).first()

@@ -85,7 +85,11 @@ _COPY: Final = "COPY event (pool_id, platform_id, event_id, batch_number) FROM S
 
 
 def copy_claims(connection: sa.Connection, pool: PoolRef, claims: Sequence[EventClaim]) -> None:
-    """Claim the ids of each claim, many at once. Raises EventsKnownError where one is taken or repeated."""
+    """Claim the ids of each claim, many at once.
+
+    Raises:
+        EventsKnownError: one is taken or repeated.
+    """
     platform_ids, event_ids, batch_numbers = ascending(claims)
     rows = np.empty(len(event_ids), dtype=_COPY_ROW)
     rows["fields"] = 4

@@ -109,8 +109,13 @@ class UsageStore:
 
         written: the columns that the body was written from, where the caller did it.
 
-        Raises IdentityReusedError where the id is known with other bytes or under another method, InvalidInputError
-        where an event is refused, NotFoundError for an unknown pool, method or platform; nothing is kept then.
+        Nothing is kept when this raises.
+
+        Raises:
+            IdentityReusedError: the id is known with other bytes or under another method.
+            InvalidInputError: an event is refused.
+            NotFoundError: the pool, method or platform is unknown.
+            LostRaceError: other batches with the same events won every race; the same call may succeed later.
         """
         digest = sha256(body).digest()
         try:
@@ -153,7 +158,8 @@ class UsageStore:
     def _recorded_before(self, identity: BatchIdentity, method_id: str, digest: bytes) -> RecordedBatch | None:
         """The first record of the batch, if there is one. Asked only when something stands in its way: it rarely is.
 
-        Raises IdentityReusedError where it was recorded with other bytes, or under another method.
+        Raises:
+            IdentityReusedError: it was recorded with other bytes, or under another method.
         """
         try:
             with self._database.reading() as connection:
@@ -203,8 +209,11 @@ class UsageStore:
         return recorded
 
     def _record_new(self, group: Sequence[_Prepared]) -> list[RecordedBatch]:
-        """Record batches of one pool in one transaction. EventsKnownError or LostRaceError where one of them or of
-        their events is known, and then nothing is kept.
+        """Record batches of one pool in one transaction, or none of them.
+
+        Raises:
+            EventsKnownError: an event of theirs is known.
+            LostRaceError: one of them, or an event of theirs, was recorded meanwhile.
         """
         pool = group[0].pool
         with self._database.transaction() as connection:
@@ -232,6 +241,9 @@ class UsageStore:
     ) -> list[RecordedBatch]:
         """Record prepared batches of one pool under these numbers, with the claims that are still to be made; and
         commit.
+
+        Raises:
+            LostRaceError: one of the batches was recorded meanwhile.
         """
         pool = group[0].pool
         contents = [each.content() for each in group]

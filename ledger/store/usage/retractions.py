@@ -69,8 +69,10 @@ def retract(
 ) -> list[RecordedRetraction]:
     """Take events back, a leaf for each batch that they are in. What was taken back before is left out.
 
-    Raises IdentityReusedError where the request id is known with other content, NotFoundError for an unknown batch,
-    InvalidInputError naming each event id that was never recorded.
+    Raises:
+        IdentityReusedError: the request id is known with other content.
+        NotFoundError: a batch is unknown.
+        InvalidInputError: event ids were never recorded; the error names each.
     """
     turns.take(connection, pool, Turn.RETRACTIONS)
     platform_id = registry.platform_number(connection, request.platform)

@@ -20,7 +20,11 @@ def timestamp(moment: datetime | None) -> Timestamp | None:
 
 
 def enum_name(kind: Any, number: int, unspecified: str, field: str) -> str:
-    """A value's name without the prefix that all values of its enum share, or InvalidInputError: enums are open."""
+    """A value's name without the prefix that all values of its enum share.
+
+    Raises:
+        InvalidInputError: the enum has no such value: enums are open.
+    """
     if number not in kind.values():
         raise InvalidInputError.of(field, f"{number} is not a value of {kind.DESCRIPTOR.name}")
     if not number:

@@ -49,7 +49,11 @@ def collective_from_proto(collective_id: str, message: registry_pb2.Collective) 
 
 
 def _domains(collective_id: str, declared: Sequence[str]) -> tuple[str, ...]:
-    """Domains, sorted and each once, or InvalidInputError where one is none or is written in another way."""
+    """Domains, sorted and each once.
+
+    Raises:
+        InvalidInputError: one is not a domain, or is not written in its one way.
+    """
     for place, domain in enumerate(declared):
         field = f"collective.domains[{place}]"
         try:

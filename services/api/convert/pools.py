@@ -46,7 +46,11 @@ def policy_to_proto(logged: LoggedPolicy) -> registry_pb2.Policy:
 
 
 def policy_from_proto(message: registry_pb2.Policy) -> Policy:
-    """The policy, or InvalidInputError with the field that is out of bounds. What is unset takes its default."""
+    """The policy. What is unset takes its default.
+
+    Raises:
+        InvalidInputError: a field is out of bounds; the error names it.
+    """
     unattributed = enum_name(registry_pb2.UnattributedRule, message.unattributed, "COMMONS", "policy.unattributed")
     commons_rule = enum_name(registry_pb2.CommonsRule, message.commons_rule, "EQUAL", "policy.commons_rule")
     tempering = enum_name(registry_pb2.Tempering, message.tempering, "PROPORTIONAL", "policy.tempering")
@@ -83,7 +87,11 @@ def method_to_proto(pool: str, method: Method) -> registry_pb2.Method:
 
 
 def method_from_proto(method_id: str, message: registry_pb2.Method) -> Method:
-    """The method, or InvalidInputError with the field that is out of bounds. What is unset takes its default."""
+    """The method. What is unset takes its default.
+
+    Raises:
+        InvalidInputError: a field is out of bounds; the error names it.
+    """
     return Method(
         method_id,
         message.display_name,

@@ -129,7 +129,11 @@ def _moving_domains(declared: Declaration, current: Declaration) -> dict[str, di
 
 
 def _givers_first(declared: Declaration, moving: dict[str, dict[str, str]]) -> list[str]:
-    """The declared collectives, each after those that it takes domains from; CycleError where that is a circle."""
+    """The declared collectives, each after those that it takes domains from.
+
+    Raises:
+        CycleError: collectives take domains from each other in a circle.
+    """
     return list(TopologicalSorter({name: moving[name].values() for name in declared.collectives}).static_order())
 
 

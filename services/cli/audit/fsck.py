@@ -19,7 +19,8 @@ from services.cli.base.output import Output
 def check_pools(output: Output, database: Database, names: Sequence[str]) -> list[CheckReport]:
     """A report of each of these pools; where none is named, of all of them, and of rows that are of no pool.
 
-    Raises NotFoundError for a pool that is not there.
+    Raises:
+        NotFoundError: a named pool does not exist.
     """
     with database.snapshot() as connection, SpillFolder() as spills:
         registry = read_registry(connection)

@@ -31,7 +31,11 @@ Out = Annotated[Path, typer.Option(metavar="FILE", help="Where to write it.")]
 
 
 def verifier_key(text: str, field: str = "key") -> VerifierKey:
-    """A public key from the command line, as it is or in a file; or InputError."""
+    """A public key from the command line, as it is or in a file.
+
+    Raises:
+        InputError: it is not a public key, and no file that holds one.
+    """
     from ledger.errors import FormatError
     from ledger.log.note_keys import VerifierKey
 
@@ -59,7 +63,11 @@ def holding(subject: str) -> Iterator[None]:
 
 
 def read_file(path: Path, field: str) -> bytes:
-    """A file's bytes, or InputError."""
+    """A file's bytes.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
     try:
         return path.read_bytes()
     except OSError as error:
@@ -67,7 +75,11 @@ def read_file(path: Path, field: str) -> bytes:
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Write a file, or InputError."""
+    """Write a file.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
     try:
         path.write_bytes(content)
     except OSError as error:

@@ -21,8 +21,9 @@ def amount_in_minor(amount: str | None, amount_minor: int | None, currency: str)
     """Minor units from what was given: an amount in major units (`12.50`), or minor units. Exactly one is
     given.
 
-    Raises: InputError: both or none are given, or the amount is no plain decimal, or has more decimals than
-        the currency, or is none that one transfer may move.
+    Raises:
+        InputError: both or none are given, or the amount is not a plain decimal, has more decimals than the currency,
+            or is not one that a transfer may move.
     """
     if amount is None and amount_minor is not None:
         found = amount_minor

@@ -150,7 +150,10 @@ def flow_svg(
     its part of the pot, to a thousandth of a pixel, and the bands on either side of a bar add up to it exactly.
 
     currency, exponent: what stands behind an amount, and how many decimals it has. names: display names by collective;
-    one without is called by its id. Raises ValueError where the lines do not add up to the figures.
+    one without is called by its id.
+
+    Raises:
+        ValueError: the lines do not add up to the figures.
     """
     require_matching(figures, lines)
     pot = _Node("Pot", _INK, figures.pot_minor, height=_POT_HEIGHT if figures.pot_minor else 0)

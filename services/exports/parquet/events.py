@@ -18,7 +18,11 @@ MODE_NAMES: Final = pa.array(["AI_ONLY", "HUMAN_AI"])
 
 
 def events_table(leaf_index: int, content: UsageContent, batch: UsageBatch) -> pa.Table:
-    """The rows of `events` for a usage leaf, duplicates too. DataLossError where it counts other events."""
+    """The rows of `events` for a usage leaf, duplicates too.
+
+    Raises:
+        DataLossError: the leaf counts other events than its body has.
+    """
     try:
         duplicates = decode_positions(content.duplicates)
     except LedgerCorruptError as error:

@@ -38,7 +38,11 @@ class LeafRows:
     past: Past
 
     def of(self, encoded: EncodedLeaf, leaf: Leaf[Any]) -> Iterator[tuple[str, pa.Table]]:
-        """The rows of a leaf by table. ExportValueError where a figure does not fit its column."""
+        """The rows of a leaf by table.
+
+        Raises:
+            ExportValueError: a figure does not fit its column.
+        """
         self.past.take_in(leaf)
         for name, found in self._rows(encoded, leaf):
             if isinstance(found, pa.Table):

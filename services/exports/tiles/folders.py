@@ -176,7 +176,11 @@ class Folder:
         self.write_lines(path, [data])
 
     def write_once(self, path: str, data: bytes) -> None:
-        """Put a file in its place; LedgerCorruptError where another one is there already."""
+        """Put a file in its place.
+
+        Raises:
+            LedgerCorruptError: a different file is there already.
+        """
         target = self.root / path
         if not target.exists():
             self.write(path, data)
@@ -234,7 +238,11 @@ def fetch_body(source: LogSource, digest: bytes) -> bytes:
 
 
 def require_root(builder: TileBuilder, checkpoint: Checkpoint) -> None:
-    """LedgerCorruptError where the entries are not those of the checkpoint."""
+    """Check entries against a checkpoint.
+
+    Raises:
+        LedgerCorruptError: the entries are not those of the checkpoint.
+    """
     root = builder.frontier.root()
     if root != checkpoint.root:
         detail = f"states the root {checkpoint.root.hex()}, and the entries have {root.hex()}"
