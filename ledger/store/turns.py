@@ -4,6 +4,8 @@ A turn is the lock on a row of the pool's own. An advisory lock would do the sam
 the node that a connection enters by, so where servers enter by several nodes it keeps nobody out.
 """
 
+from __future__ import annotations
+
 from enum import StrEnum
 from typing import Final
 

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from threading import Barrier, Event
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import pytest
 import sqlalchemy as sa
@@ -28,7 +28,7 @@ from tests.support.scene import POOL, events, open_scene
 
 T = TypeVar("T")
 
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS: Final = 60.0
 
 
 def opened(database: Database, name: str) -> PoolRef:

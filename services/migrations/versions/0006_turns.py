@@ -1,5 +1,7 @@
 """Turns: whoever locks a row acts alone on its pool."""
 
+from __future__ import annotations
+
 import sqlalchemy as sa
 from alembic import op
 
