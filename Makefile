@@ -12,7 +12,7 @@ COMPILE = $(BIN)/uv --no-config pip compile --quiet --universal --python-version
 	--custom-compile-command "make lock" $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test bench-quick spark lint format proto migrate bench lock clean
+.PHONY: help demo up test bench-quick spark lint format proto contract node migrate bench lock clean
 
 help:  ## Show this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +36,7 @@ lint: $(VENV)/.dev-stamp  ## Check style, types, module boundaries, the contract
 	$(BIN)/lint-imports
 	$(BIN)/python proto/generate.py --check --descriptors $(VENV)/contract.binpb
 	$(BIN)/buf lint $(VENV)/contract.binpb --path moiety/v1
+	$(BIN)/buf breaking $(VENV)/contract.binpb --against proto/contract.binpb --path moiety/v1
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
 	$(BIN)/hadolint Dockerfile
 
@@ -45,6 +46,14 @@ format: $(VENV)/.dev-stamp  ## Sort imports and format the code
 
 proto: $(VENV)/.dev-stamp  ## Regenerate moiety/v1 from proto/
 	$(BIN)/python proto/generate.py
+
+contract: $(VENV)/.dev-stamp  ## Release the contract as it is: what `make lint` holds later changes against
+	$(BIN)/python proto/generate.py --check --descriptors proto/contract.binpb
+
+node: docs/examples/node/node_modules/.package-lock.json  ## Install the packages of the Node.js example, for its test
+
+docs/examples/node/node_modules/.package-lock.json: docs/examples/node/package-lock.json
+	npm ci --prefix docs/examples/node --ignore-scripts --no-audit --no-fund
 
 migrate: $(VENV)/.demo-stamp  ## Bring the schema of MOIETY_DATABASE_OWNER_URL up to date
 	$(BIN)/moiety db upgrade $(ARGS)

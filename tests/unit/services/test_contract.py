@@ -5,12 +5,17 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import re
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
+import yaml
 from google.protobuf.descriptor import FileDescriptor, MethodDescriptor
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
 import moiety
 import moiety.v1
@@ -26,7 +31,9 @@ from services.access.keys import Role
 from services.access.permissions import OPEN_PREFIXES, PERMITTED
 from services.api import names, usage_events
 
-PROTO: Final = Path(__file__).parents[3] / "proto" / "moiety" / "v1"
+ROOT: Final = Path(__file__).parents[3]
+BIN: Final = Path(sys.executable).parent
+PROTO: Final = ROOT / "proto" / "moiety" / "v1"
 
 
 def files() -> Iterator[FileDescriptor]:
@@ -172,3 +179,44 @@ def test_the_limits_that_the_contract_tells_are_those_of_the_code(
     file: str, message: str, field: str, limit: str
 ) -> None:
     assert limit in comment_on(file, message, field)
+
+
+IMAGE: Final = PROTO.parents[1] / "contract.binpb"
+
+
+def released() -> FileDescriptorSet:
+    return FileDescriptorSet.FromString(IMAGE.read_bytes())
+
+
+def test_the_released_contract_has_its_imports_and_its_comments() -> None:
+    named = {file.name: file for file in released().file}
+    assert {file.name for file in files()} >= {name for name in named if name.startswith("moiety/v1/")}
+    assert {dependency for file in named.values() for dependency in file.dependency} <= named.keys()
+    comments = [place.leading_comments for place in named["moiety/v1/usage.proto"].source_code_info.location]
+    assert any("Takes usage events, each exactly once." in comment for comment in comments)
+
+
+def test_code_is_generated_in_a_clone_without_a_network(tmp_path: Path) -> None:
+    clone = tmp_path / "clone"
+    for name in ("buf.yaml", "buf.gen.yaml"):
+        (clone / "proto").mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, clone)
+    shutil.copy(IMAGE, clone / "proto")
+    template = yaml.safe_load((clone / "buf.gen.yaml").read_text())
+    template["plugins"] = [{"local": str(BIN / "protoc-gen-mypy"), "out": "gen"}]
+    (clone / "own.gen.yaml").write_text(yaml.safe_dump(template))
+    environment = {"HOME": str(tmp_path), "PATH": str(BIN), "https_proxy": "http://127.0.0.1:9"}
+    command = [str(BIN / "buf"), "generate", "--template", "own.gen.yaml"]
+    subprocess.run(command, cwd=clone, env=environment, check=True, capture_output=True)
+    generated = {path.name for path in (clone / "gen").rglob("*.pyi")}
+    ours = [file.name for file in released().file if file.name.startswith("moiety/v1/")]
+    assert generated == {f"{Path(name).stem}_pb2.pyi" for name in ours}
+
+
+def test_the_arrow_layout_for_writers_is_what_a_batch_has() -> None:
+    page = (ROOT / "docs/languages.md").read_text("utf-8")
+    (shown,) = re.findall(r"```text\nschema\n(.*?)```", page, flags=re.DOTALL)
+    columns = [line for line in str(batches.USAGE_SCHEMA).splitlines() if not line.startswith(" ")]
+    assert [line.strip() for line in shown.splitlines()] == columns
+    rows = re.findall(r"^\| \d \| `(\w+)` \|", page, flags=re.MULTILINE)
+    assert rows == batches.USAGE_SCHEMA.names
