@@ -18,14 +18,17 @@ CONNECT_SECONDS: Final = 5
 
 
 class Database:
-    """Connections to one Postgres, as the service's role: at most `connections` (2 or more), a quarter to read on."""
+    """Connections to one Postgres: at most `connections` (2 or more), a quarter to read on.
 
-    def __init__(self, url: str, *, connections: int = 16) -> None:
+    role: the role that they take, the service's; None for the login's own, which is for the owner of the schema.
+    """
+
+    def __init__(self, url: str, *, connections: int = 16, role: str | None = SERVICE_ROLE) -> None:
         readers = max(1, connections // 4)
-        self.engine = _engine(url, connections - readers)
+        self.engine = _engine(url, connections - readers, role)
         # On connections of their own, so that no call switches one to autocommit and back.
         self._reading = _engine(
-            url, readers, isolation_level="AUTOCOMMIT", pool_reset_on_return=None, skip_autocommit_rollback=True
+            url, readers, role, isolation_level="AUTOCOMMIT", pool_reset_on_return=None, skip_autocommit_rollback=True
         )
 
     @contextmanager
@@ -73,12 +76,13 @@ class Database:
         self._reading.dispose()
 
 
-def _engine(url: str, connections: int, **options: Any) -> sa.Engine:
+def _engine(url: str, connections: int, role: str | None, **options: Any) -> sa.Engine:
+    taken = f"-c role={role} " if role else ""
     return sa.create_engine(
         as_driver_url(url),
         pool_size=connections,
         max_overflow=0,
-        connect_args={"options": f"-c role={SERVICE_ROLE} -c timezone=UTC", "connect_timeout": CONNECT_SECONDS},
+        connect_args={"options": f"{taken}-c timezone=UTC", "connect_timeout": CONNECT_SECONDS},
         **options,
     )
 

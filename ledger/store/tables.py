@@ -3,11 +3,12 @@
 Every pool-scoped table has `pool_id` first in every primary and unique key, so that Citus can distribute it by pool;
 `platform`, `collective`, `collective_domain` and `pool` are small and become reference tables. An `..._id` is the
 store's own integer; the id that people use is `name`. Tables in APPEND_ONLY are never updated: the service's role has
-no right to.
+no right to; of those in UPDATABLE it may update the columns named there.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 import sqlalchemy as sa
@@ -268,5 +269,11 @@ APPEND_ONLY: Final = (
 )  # fmt: skip
 """What the service may insert and read, and nothing else."""
 
-UPDATABLE: Final = (head, collective, collective_domain, turn)
-"""What the service may also update: the log's head, what a collective says of itself, and turns, which it locks."""
+UPDATABLE: Final[Mapping[sa.Table, tuple[str, ...]]] = {
+    head: ("size", "frontier"),
+    collective: ("display_name", "members", "equity_ppm", "status"),
+    collective_domain: ("collective_id",),
+    turn: ("kind",),
+}
+"""What the service may also update, and which columns: the log's head, what a collective says of itself, and turns, of
+which it changes nothing: to lock a row takes the right to update it."""

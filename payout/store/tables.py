@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 import sqlalchemy as sa
@@ -51,5 +52,5 @@ schedule = sa.Table(
 APPEND_ONLY: Final = (policy, round_, decision, posting)
 """What the service may insert and read, and nothing else."""
 
-UPDATABLE: Final = (schedule,)
+UPDATABLE: Final[Mapping[sa.Table, tuple[str, ...]]] = {schedule: ("cron", "time_zone", "paused", "updated_at")}
 """What the service may also update: when rounds are cut decides nobody's money."""

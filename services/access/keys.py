@@ -9,6 +9,7 @@ from __future__ import annotations
 import hmac
 import re
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -31,6 +32,9 @@ api_key = sa.Table(
     created_at(),
     sa.Column("revoked_at", sa.DateTime(timezone=True)),
 )
+
+UPDATABLE: Final[Mapping[sa.Table, tuple[str, ...]]] = {api_key: ("revoked_at",)}
+"""What the service may update: a key is revoked, and nothing else of it ever changes."""
 
 _KEY_ID: Final = re.compile(r"[0-9a-f]{16}")
 _KEY: Final = re.compile(rf"moiety_({_KEY_ID.pattern})_([A-Za-z0-9_-]{{43}})")

@@ -13,7 +13,7 @@ from typing import Final
 
 import structlog
 
-from ledger.errors import InvalidInputError, StateError
+from ledger.errors import InvalidInputError
 from ledger.store.database import Database
 from services.access import keys
 from services.access.keys import Principal, Role
@@ -22,7 +22,7 @@ from services.process.embedded import embedded_postgres
 from services.process.memory import keep_freed_memory
 from services.process.server import Server
 from services.process.timer import every
-from services.schema import pending_revisions, upgrade
+from services.schema import require_current, upgrade
 from services.settings import Settings
 from services.signing.key_file import DEFAULT_ORIGIN, generate_key
 from services.wiring import system_clock, wire, wire_signing
@@ -98,9 +98,7 @@ def _parts(settings: Settings, clock: Clock) -> Iterator[Parts]:
     parts = wire(settings, clock=clock)
     try:
         with parts.database.transaction() as connection:
-            if pending := pending_revisions(connection):
-                detail = f"lacks {', '.join(pending)}; run `moiety db upgrade`"
-                raise StateError("the database's schema", "SCHEMA_OLD", detail)
+            require_current(connection)
         yield parts
     finally:
         parts.close()

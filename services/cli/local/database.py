@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -17,34 +17,50 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="The database: its schema, and the first key.", no_args_is_help=True)
 
+_LISTED_MAX: Final = 8
+"""What an upgrade changed is named up to this many; --json has all."""
+
+_SAID: Final = {
+    "pending": "missing migration",
+    "unknown": "migration of a newer version of Moiety",
+    "differences": "difference",
+    "missing_privileges": "missing privilege",
+    "excess_privileges": "excess privilege",
+}
+
 
 @app.command("upgrade")
 @local_command
 def upgrade(output: Output) -> None:
-    """Bring the schema up to date, at MOIETY_DATABASE_OWNER_URL or else MOIETY_DATABASE_URL. Safe to repeat."""
+    """Bring schema, role and privileges up to date, at MOIETY_DATABASE_OWNER_URL or else MOIETY_DATABASE_URL.
+
+    Safe to repeat: it changes only what is not as it should be.
+    """
     from services import schema
     from services.settings import load_settings
 
     settings = load_settings()
     url = _required(settings.owner_url)
-    schema.upgrade(url, app_password=settings.database_app_password)
-    output.show({"schema": "up to date"}, "The schema is up to date.")
+    found = schema.upgrade(url, app_password=settings.database_app_password)
+    changes = {"migrated": found.revisions, "granted": found.granted, "revoked": found.revoked}
+    lines = [f"{kind}: {_listed(each)}" for kind, each in changes.items() if each]
+    output.show({"schema": "up to date", **changes}, *lines, "The schema is up to date.")
 
 
 @app.command("check")
 @local_command
 def check(output: Output) -> None:
-    """Say whether the schema is what this version needs, and the service's role may do no more than it should."""
+    """Check that the schema is what this version needs, and that the service's role may do what it needs and no more.
+
+    Run it as the schema's owner, at MOIETY_DATABASE_OWNER_URL or else MOIETY_DATABASE_URL. Exits with status 1 where
+    something is found.
+    """
     from services import schema
     from services.settings import load_settings
 
-    with _database(load_settings().owner_url) as database, database.transaction() as connection:
-        findings = {
-            "pending": schema.pending_revisions(connection),
-            "differences": schema.differences(connection),
-            "excess_privileges": schema.excess_privileges(connection),
-        }
-    lines = [f"{kind.replace('_', ' ')}: {found}" for kind, each in findings.items() for found in each]
+    with _database(load_settings().owner_url, as_owner=True) as database, database.transaction() as connection:
+        findings = schema.check(connection)
+    lines = [f"{_SAID[kind]}: {found}" for kind, each in findings.items() for found in each]
     output.show(findings, *(lines or ["The schema is as it should be."]))
     if lines:
         raise typer.Exit(Exit.DOES_NOT_HOLD)
@@ -95,6 +111,11 @@ def first_key(
     )
 
 
+def _listed(names: list[str]) -> str:
+    more = len(names) - _LISTED_MAX
+    return ", ".join(names[:_LISTED_MAX]) + (f", and {more} more" if more > 0 else "")
+
+
 def _required(url: str) -> str:
     from ledger.errors import InvalidInputError
 
@@ -104,10 +125,10 @@ def _required(url: str) -> str:
 
 
 @contextmanager
-def _database(url: str) -> Iterator[Database]:
-    from ledger.store.database import Database
+def _database(url: str, *, as_owner: bool = False) -> Iterator[Database]:
+    from ledger.store.database import SERVICE_ROLE, Database
 
-    database = Database(_required(url), connections=2)
+    database = Database(_required(url), connections=2, role=None if as_owner else SERVICE_ROLE)
     try:
         yield database
     finally:

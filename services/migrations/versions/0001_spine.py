@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 import sqlalchemy as sa
 from alembic import op
 
@@ -12,33 +10,6 @@ down_revision = None
 branch_labels = None
 depends_on = None
 
-APPEND_ONLY: Final = (
-    "platform",
-    "pool",
-    "leaf",
-    "node",
-    "body",
-    "method",
-    "event",
-    "batch_weights",
-    "batch",
-    "retraction",
-    "revenue",
-    "movement",
-    "transfer",
-    "balance",
-    "policy",
-    "round",
-    "decision",
-    "posting",
-)
-UPDATABLE: Final = (
-    "head",
-    "collective",
-    "schedule",
-    "api_key",
-)
-
 
 def upgrade() -> None:
     create_tables()
@@ -46,29 +17,6 @@ def upgrade() -> None:
     # Bodies and packed weights are nearly random bytes: trying to compress them costs time and saves nothing.
     op.execute("ALTER TABLE body ALTER COLUMN bytes SET STORAGE EXTERNAL")
     op.execute("ALTER TABLE batch_weights ALTER COLUMN packed SET STORAGE EXTERNAL")
-    grant_privileges()
-
-
-def grant_privileges() -> None:
-    # Roles belong to the whole Postgres: another of its databases may have this one, or be migrated at this moment.
-    op.execute("""
-        DO $$ BEGIN
-            CREATE ROLE moiety_app NOLOGIN;
-        EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL;
-        END $$
-    """)
-    op.execute("""
-        DO $$ BEGIN
-            IF NOT pg_has_role(CURRENT_USER, 'moiety_app', 'SET') THEN
-                GRANT moiety_app TO CURRENT_USER;
-            END IF;
-        END $$
-    """)
-    op.execute("GRANT USAGE ON SCHEMA public TO moiety_app")
-    op.execute(f"GRANT SELECT, INSERT ON {', '.join(APPEND_ONLY)} TO moiety_app".replace("round", '"round"'))
-    op.execute(f"GRANT SELECT, INSERT, UPDATE ON {', '.join(UPDATABLE)} TO moiety_app")
-    op.execute("GRANT SELECT ON alembic_version TO moiety_app")
-    op.execute("GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO moiety_app")
 
 
 def create_tables() -> None:

@@ -37,4 +37,3 @@ def upgrade() -> None:
     op.create_index(
         "cosignature_pool_id_log_vkey_vkey_size_idx", "cosignature", ["pool_id", "log_vkey", "vkey", "size"]
     )
-    op.execute("GRANT SELECT, INSERT ON checkpoint, cosignature TO moiety_app")

@@ -20,4 +20,3 @@ def upgrade() -> None:
         sa.Column("leaf_index", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.PrimaryKeyConstraint("pool_id", "name", "version", name="membership_pkey"),
     )
-    op.execute("GRANT SELECT, INSERT ON membership TO moiety_app")

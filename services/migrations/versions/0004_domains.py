@@ -20,4 +20,3 @@ def upgrade() -> None:
         comment="Whose content is found at a domain. A row is never deleted: a domain that was let go is nobody's.",
     )
     op.create_index("collective_domain_collective_id_idx", "collective_domain", ["collective_id"], unique=False)
-    op.execute("GRANT SELECT, INSERT, UPDATE ON collective_domain TO moiety_app")

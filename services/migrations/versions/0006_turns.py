@@ -23,4 +23,3 @@ def upgrade() -> None:
         "INSERT INTO turn (pool_id, kind)"
         " SELECT pool_id, kind FROM pool, unnest(ARRAY['RETRACTIONS', 'ROUNDS', 'SIGNING']) AS kind"
     )
-    op.execute("GRANT SELECT, INSERT, UPDATE ON turn TO moiety_app")

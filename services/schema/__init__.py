@@ -1,0 +1,51 @@
+"""The database's schema: bringing it up to date, and saying whether it is as it should be.
+
+`migrating` runs the migrations, `privileges` is what the service's role may do, and `comparison` compares a database
+with the tables that the code declares.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from services.schema.comparison import differences
+from services.schema.migrating import (
+    Upgraded,
+    pending_revisions,
+    refusals_told,
+    require_current,
+    unknown_revision,
+    upgrade,
+)
+from services.schema.privileges import APPEND_ONLY, UPDATABLE, excess_privileges, missing_privileges
+
+__all__ = [
+    "APPEND_ONLY",
+    "UPDATABLE",
+    "Upgraded",
+    "check",
+    "differences",
+    "excess_privileges",
+    "missing_privileges",
+    "pending_revisions",
+    "require_current",
+    "unknown_revision",
+    "upgrade",
+]
+
+
+def check(connection: sa.Connection) -> dict[str, list[str]]:
+    """Everything that is not as it should be, by kind.
+
+    Raises:
+        StateError: the login may not read which migrations the database has.
+    """
+    with refusals_told():
+        unknown = unknown_revision(connection)
+        return {
+            "pending": pending_revisions(connection),
+            "unknown": [unknown] if unknown else [],
+            "differences": differences(connection),
+            "missing_privileges": missing_privileges(connection),
+            "excess_privileges": excess_privileges(connection),
+        }

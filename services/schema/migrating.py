@@ -1,0 +1,132 @@
+"""Migrations: which a database has, and running those that it lacks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import psycopg
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from ledger.errors import StateError
+from ledger.store.database import SERVICE_ROLE, Database
+from services.schema import privileges
+
+_MIGRATION_LOCK: Final = 0x4D6F6966
+"""Two processes that migrate at once take turns. An advisory lock will do here: migrations enter by one node alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Upgraded:
+    """What an upgrade changed: migrations that it ran, and privileges that the service's role got or lost."""
+
+    revisions: list[str]
+    granted: list[str]
+    revoked: list[str]
+
+
+def upgrade(url: str, *, app_password: str = "") -> Upgraded:
+    """Bring schema, role and privileges up to date, as the schema's owner. Repeating it changes nothing.
+
+    With a password the service's role may log in; without, a login must be made a member of it by other means.
+
+    Raises:
+        StateError: the schema is newer than this version, or the owner may not do what it takes.
+        StoreUnavailableError: Postgres cannot be reached.
+    """
+    database = Database(url, connections=2, role=None)
+    try:
+        with database.transaction() as connection, refusals_told():
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
+            _require_known(connection)
+            privileges.ensure_role(connection)
+            pending = pending_revisions(connection)
+            if pending:
+                config = _config()
+                config.attributes["connection"] = connection
+                command.upgrade(config, "head")
+            granted, revoked = privileges.set_privileges(connection)
+            if app_password:
+                privileges.set_password(connection, app_password)
+            return Upgraded(pending, granted, revoked)
+    finally:
+        database.close()
+
+
+def pending_revisions(connection: sa.Connection) -> list[str]:
+    """The migrations that this database still lacks, oldest first."""
+    present, revisions = _present(connection), _revisions()
+    return revisions[revisions.index(present) + 1 :] if present in revisions else revisions if present is None else []
+
+
+def unknown_revision(connection: sa.Connection) -> str | None:
+    """The migration that this database is at, where this version does not know it: then a newer one made it."""
+    present = _present(connection)
+    return None if present is None or present in _revisions() else present
+
+
+def require_current(connection: sa.Connection) -> None:
+    """Check that the service can run on this database.
+
+    Raises:
+        StateError: the schema is behind or ahead of this version, or the connection is not the service's role or lacks
+            privileges.
+    """
+    role = connection.execute(sa.select(sa.func.current_user())).scalar_one()
+    if role != SERVICE_ROLE:
+        detail = (
+            f"gives the role {role} and not {SERVICE_ROLE}: something between here and Postgres drops the option "
+            f"`-c role={SERVICE_ROLE}`; connect to Postgres itself, or as {SERVICE_ROLE}"
+        )
+        raise StateError("the database", "ROLE_NOT_TAKEN", detail)
+    with refusals_told():
+        _require_known(connection)
+        if pending := pending_revisions(connection):
+            detail = f"lacks {', '.join(pending)}; run `moiety db upgrade`"
+            raise StateError("the database's schema", "SCHEMA_OLD", detail)
+    if missing := privileges.missing_privileges(connection):
+        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""  # noqa: PLR2004  # it names three
+        detail = f"does not let {SERVICE_ROLE} have {', '.join(missing[:3])}{more}; run `moiety db upgrade`"
+        raise StateError("the database", "PRIVILEGE_MISSING", detail)
+
+
+def _require_known(connection: sa.Connection) -> None:
+    if unknown := unknown_revision(connection):
+        detail = f"is at {unknown}, which a newer version of Moiety made; run that version, or restore a backup"
+        raise StateError("the database's schema", "SCHEMA_NEW", detail)
+
+
+@contextmanager
+def refusals_told() -> Iterator[None]:
+    """What Postgres does not let this login do, as an error that names it and repeats no statement."""
+    try:
+        yield
+    except sa.exc.DBAPIError as error:
+        if not isinstance(error.orig, psycopg.errors.InsufficientPrivilege):
+            raise
+        said = error.orig.diag.message_primary or "permission denied"
+        detail = f"says: {said}; run `moiety db upgrade` as the owner of the schema, who may create roles"
+        raise StateError("the database", "PRIVILEGE_MISSING", detail) from None
+
+
+def _present(connection: sa.Connection) -> str | None:
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+def _revisions() -> list[str]:
+    script = ScriptDirectory.from_config(_config())
+    return [revision.revision for revision in script.walk_revisions("base", "head")][::-1]
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent.parent / "migrations"))
+    config.set_main_option("path_separator", "os")
+    return config
