@@ -18,7 +18,8 @@ from moiety.v1 import accounts_pb2_grpc
 from services.access.keys import Role
 from services.access.permissions import PermissionDeniedError, caller, own_id
 from services.api import convert
-from services.api.names import only_id, page_limit, page_token, parse_account_name, place_in
+from services.api.names import only_id, page_limit, parse_account_name, place_in
+from services.api.pages import page_of
 from services.api.registry import pool_of
 from services.parts import Parts
 
@@ -52,10 +53,10 @@ class AccountsService(accounts_pb2_grpc.AccountsServiceServicer):
             log_size = _log_size(connection, pool, asked if kept < 0 else kept)
             owner = own_id(Role.COLLECTIVE)
             found = journal.list_balances(connection, pool, log_size=log_size, owner=owner, after=after, limit=limit)
-        return pb.ListBalancesResponse(
-            balances=[_balance(pool, account, amount, log_size) for account, amount in found],
-            next_page_token=page_token(found[-1][0], log_size) if len(found) == limit else "",
+        balances, token = page_of(
+            found, limit, lambda row: _balance(pool, *row, log_size), lambda row: (row[0], log_size)
         )
+        return pb.ListBalancesResponse(balances=balances, next_page_token=token)
 
     def ListTransfers(
         self, request: pb.ListTransfersRequest, context: grpc.ServicerContext
@@ -73,10 +74,10 @@ class AccountsService(accounts_pb2_grpc.AccountsServiceServicer):
             found = journal.list_transfers(
                 connection, pool, account=request.account or None, after=(after[0], after[1]), limit=limit
             )
-        return pb.ListTransfersResponse(
-            transfers=map(convert.transfer_to_proto, found),
-            next_page_token=page_token(found[-1].leaf_index, found[-1].ordinal) if len(found) == limit else "",
+        transfers, token = page_of(
+            found, limit, convert.transfer_to_proto, lambda transfer: (transfer.leaf_index, transfer.ordinal)
         )
+        return pb.ListTransfersResponse(transfers=transfers, next_page_token=token)
 
     def RecordPayment(self, request: pb.RecordPaymentRequest, context: grpc.ServicerContext) -> pb.Payment:
         payment = request.payment

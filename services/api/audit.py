@@ -22,12 +22,10 @@ from payout.store import rounds
 from services.api.checkpoints import CheckpointMethods
 from services.api.chunks import chunks
 from services.api.names import page_limit, page_token, place_in
+from services.api.pages import PAGE_BYTES
 from services.api.registry import pool_of
 from services.api.rounds import round_of
 from services.parts import Parts
-
-PAGE_BYTES: Final = 2 * 2**20
-"""A page of leaves ends here: entries may have 64 KiB each, and gRPC messages 4 MiB."""
 
 REPLAY_THREADS: Final = 2
 """One reads a body while the other parses and weighs one."""

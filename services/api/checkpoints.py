@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final
 
 import grpc
@@ -16,7 +17,8 @@ from ledger.store.database import Database
 from ledger.store.log import PoolRef
 from moiety.v1 import audit_pb2 as pb
 from services.api import convert
-from services.api.names import page_limit, page_token, place_in
+from services.api.names import page_limit, place_in
+from services.api.pages import page_of
 from services.api.registry import pool_of
 
 MAX_LOG_SIZE: Final = 2**62
@@ -41,10 +43,10 @@ class CheckpointMethods:
         with self._database.transaction() as connection:
             pool = pool_of(connection, request.parent, "parent")
             found = checkpoints.list_checkpoints(connection, pool, after=after, limit=limit)
-        return pb.ListCheckpointsResponse(
-            checkpoints=[convert.checkpoint_to_proto(pool.name, checkpoint) for checkpoint in found],
-            next_page_token=page_token(found[-1].size) if len(found) == limit else "",
+        listed, token = page_of(
+            found, limit, partial(convert.checkpoint_to_proto, pool.name), lambda checkpoint: (checkpoint.size,)
         )
+        return pb.ListCheckpointsResponse(checkpoints=listed, next_page_token=token)
 
     def GetInclusionProof(
         self, request: pb.GetInclusionProofRequest, context: grpc.ServicerContext

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from typing import Final
 
 import grpc
@@ -10,7 +11,7 @@ import sqlalchemy as sa
 
 from ledger.errors import NotFoundError
 from ledger.money import minor_unit_exponent
-from ledger.registry import MAX_DISPLAY_NAME, Collective, require_range, require_resource_id, require_text
+from ledger.registry import MAX_DISPLAY_NAME, require_range, require_resource_id, require_text
 from ledger.store import domains, log, memberships, methods, registry
 from ledger.store.log import PoolRef
 from ledger.store.memberships import RecordedMembership
@@ -24,29 +25,17 @@ from services.access.keys import Principal, Role
 from services.access.permissions import own_id, require_own
 from services.api import convert
 from services.api.chunks import chunks
-from services.api.names import ids_in, only_id, page_limit, page_token, place_in
+from services.api.names import ids_in, only_id, page_limit, place_in
+from services.api.pages import page_of
 from services.parts import Parts
 
 MAX_VERSION: Final = 2**31 - 1
 """The highest number that the contract and the tables have room for."""
 
-MAX_DOMAINS_IN_PAGE: Final = 10_000
-"""Of 253 characters each they stay, with the longest names, below the 4 MiB that gRPC clients take by default."""
-
 
 def pool_of(connection: sa.Connection, name: str, field: str) -> PoolRef:
     """The pool named `pools/{pool}`."""
     return registry.pool_ref(connection, only_id(name, "pools", field))
-
-
-def _fitting(collectives: Iterable[Collective]) -> Iterator[Collective]:
-    """The first of them, as many as fit a page: at least one."""
-    total = 0
-    for place, collective in enumerate(collectives):
-        total += len(collective.domains)
-        if place and total > MAX_DOMAINS_IN_PAGE:
-            return
-        yield collective
 
 
 class RegistryService(registry_pb2_grpc.RegistryServiceServicer):
@@ -77,10 +66,8 @@ class RegistryService(registry_pb2_grpc.RegistryServiceServicer):
         limit, (after,) = page_limit(request.page_size), place_in(request.page_token, "")
         with self._database.transaction() as connection:
             found = registry.list_platforms(connection, after=after, limit=limit, only=own_id(Role.PLATFORM))
-        return pb.ListPlatformsResponse(
-            platforms=map(convert.platform_to_proto, found),
-            next_page_token=page_token(found[-1].name) if len(found) == limit else "",
-        )
+        platforms, token = page_of(found, limit, convert.platform_to_proto, lambda platform: (platform.name,))
+        return pb.ListPlatformsResponse(platforms=platforms, next_page_token=token)
 
     def CreateCollective(self, request: pb.CreateCollectiveRequest, context: grpc.ServicerContext) -> pb.Collective:
         collective = convert.collective_from_proto(request.collective_id, request.collective)
@@ -111,12 +98,8 @@ class RegistryService(registry_pb2_grpc.RegistryServiceServicer):
         limit, (after,) = page_limit(request.page_size), place_in(request.page_token, "")
         with self._database.transaction() as connection:
             found = registry.list_collectives(connection, after=after, limit=limit)
-        fitting = list(_fitting(found))
-        is_last = len(found) < limit and len(fitting) == len(found)
-        return pb.ListCollectivesResponse(
-            collectives=map(convert.collective_to_proto, fitting),
-            next_page_token="" if is_last else page_token(fitting[-1].name),
-        )
+        collectives, token = page_of(found, limit, convert.collective_to_proto, lambda collective: (collective.name,))
+        return pb.ListCollectivesResponse(collectives=collectives, next_page_token=token)
 
     def CreatePool(self, request: pb.CreatePoolRequest, context: grpc.ServicerContext) -> pb.Pool:
         pool_id = require_resource_id(request.pool_id, "pool_id")
@@ -140,10 +123,8 @@ class RegistryService(registry_pb2_grpc.RegistryServiceServicer):
         limit, (after,) = page_limit(request.page_size), place_in(request.page_token, "")
         with self._database.transaction() as connection:
             found = registry.list_pools(connection, after=after, limit=limit)
-            messages = [self._pool(connection, pool) for pool in found]
-        return pb.ListPoolsResponse(
-            pools=messages, next_page_token=page_token(found[-1].ref.name) if len(found) == limit else ""
-        )
+            listed, token = page_of(found, limit, partial(self._pool, connection), lambda pool: (pool.ref.name,))
+        return pb.ListPoolsResponse(pools=listed, next_page_token=token)
 
     def _pool(self, connection: sa.Connection, pool: registry.PoolRecord) -> pb.Pool:
         return convert.pool_to_proto(pool, pools.list_policies(connection, pool.ref)[-1])
@@ -161,10 +142,8 @@ class RegistryService(registry_pb2_grpc.RegistryServiceServicer):
         with self._database.transaction() as connection:
             pool = pool_of(connection, request.parent, "parent")
             found = pools.list_policies(connection, pool, after=after, limit=limit)
-        return pb.ListPoliciesResponse(
-            policies=map(convert.policy_to_proto, found),
-            next_page_token=page_token(found[-1].version) if len(found) == limit else "",
-        )
+        policies, token = page_of(found, limit, convert.policy_to_proto, lambda policy: (policy.version,))
+        return pb.ListPoliciesResponse(policies=policies, next_page_token=token)
 
     def CreateMethod(self, request: pb.CreateMethodRequest, context: grpc.ServicerContext) -> pb.Method:
         method = convert.method_from_proto(request.method_id, request.method)
@@ -181,10 +160,10 @@ class RegistryService(registry_pb2_grpc.RegistryServiceServicer):
         with self._database.transaction() as connection:
             pool = pool_of(connection, request.parent, "parent")
             found = methods.list_methods(connection, pool, after=after, limit=limit)
-        return pb.ListMethodsResponse(
-            methods=[convert.method_to_proto(pool.name, method) for method in found],
-            next_page_token=page_token(found[-1].leaf_index) if len(found) == limit else "",
+        listed, token = page_of(
+            found, limit, partial(convert.method_to_proto, pool.name), lambda method: (method.leaf_index,)
         )
+        return pb.ListMethodsResponse(methods=listed, next_page_token=token)
 
     def CreateMembership(self, request: pb.CreateMembershipRequest, context: grpc.ServicerContext) -> pb.Membership:
         new = memberships.new_membership(request.membership_id, request.body)
@@ -204,10 +183,10 @@ class RegistryService(registry_pb2_grpc.RegistryServiceServicer):
         with self._database.transaction() as connection:
             pool = pool_of(connection, request.parent, "parent")
             found = memberships.list_memberships(connection, pool, after=after, limit=limit)
-        return pb.ListMembershipsResponse(
-            memberships=[convert.membership_to_proto(pool.name, recorded) for recorded in found],
-            next_page_token=page_token(found[-1].leaf_index) if len(found) == limit else "",
+        listed, token = page_of(
+            found, limit, partial(convert.membership_to_proto, pool.name), lambda recorded: (recorded.leaf_index,)
         )
+        return pb.ListMembershipsResponse(memberships=listed, next_page_token=token)
 
     def GetMembership(
         self, request: pb.GetMembershipRequest, context: grpc.ServicerContext
@@ -250,10 +229,8 @@ class RegistryService(registry_pb2_grpc.RegistryServiceServicer):
         limit, (after,) = page_limit(request.page_size), place_in(request.page_token, "")
         with self._database.transaction() as connection:
             found = keys.list_keys(connection, after=after, limit=limit)
-        return pb.ListApiKeysResponse(
-            api_keys=map(convert.api_key_to_proto, found),
-            next_page_token=page_token(found[-1].key_id) if len(found) == limit else "",
-        )
+        listed, token = page_of(found, limit, convert.api_key_to_proto, lambda key: (key.key_id,))
+        return pb.ListApiKeysResponse(api_keys=listed, next_page_token=token)
 
     def RevokeApiKey(self, request: pb.RevokeApiKeyRequest, context: grpc.ServicerContext) -> pb.ApiKey:
         (key_id,) = ids_in(request.name, "keys/*", "name")

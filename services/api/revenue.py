@@ -14,7 +14,8 @@ from moiety.v1 import revenue_pb2_grpc
 from services.access.keys import Role
 from services.access.permissions import caller, own_id
 from services.api import convert
-from services.api.names import page_limit, page_token, place_in
+from services.api.names import page_limit, place_in
+from services.api.pages import page_of
 from services.api.registry import pool_of
 from services.parts import Parts
 
@@ -48,7 +49,5 @@ class RevenueService(revenue_pb2_grpc.RevenueServiceServicer):
         with self._database.transaction() as connection:
             pool = pool_of(connection, request.parent, "parent")
             found = journal.list_revenues(connection, pool, platform=own_id(Role.PLATFORM), after=after, limit=limit)
-        return pb.ListRevenuesResponse(
-            revenues=map(convert.revenue_to_proto, found),
-            next_page_token=page_token(found[-1].leaf.index) if len(found) == limit else "",
-        )
+        revenues, token = page_of(found, limit, convert.revenue_to_proto, lambda revenue: (revenue.leaf.index,))
+        return pb.ListRevenuesResponse(revenues=revenues, next_page_token=token)

@@ -23,7 +23,8 @@ from services.access.keys import Role
 from services.access.permissions import caller, own_id, require_own
 from services.api import convert
 from services.api.chunks import chunks
-from services.api.names import ids_in, only_id, page_limit, page_token, place_in
+from services.api.names import ids_in, only_id, page_limit, place_in
+from services.api.pages import page_of
 from services.api.registry import pool_of
 from services.parts import Parts
 
@@ -86,13 +87,15 @@ class RoundsService(rounds_pb2_grpc.RoundsServiceServicer):
             pool = pool_of(connection, request.parent, "parent")
             found = rounds.list_rounds(connection, pool, after=after, limit=limit)
             policies = {logged.version: logged for logged in pools.list_policies(connection, pool)}
-        return pb.ListRoundsResponse(
-            rounds=[
-                convert.round_to_proto(pool.name, pool.currency, record, policies[record.content.policy_version])
-                for record in found
-            ],
-            next_page_token=page_token(found[-1].content.number) if len(found) == limit else "",
+        listed, token = page_of(
+            found,
+            limit,
+            lambda record: convert.round_to_proto(
+                pool.name, pool.currency, record, policies[record.content.policy_version]
+            ),
+            lambda record: (record.content.number,),
         )
+        return pb.ListRoundsResponse(rounds=listed, next_page_token=token)
 
     def ListAllocations(
         self, request: pb.ListAllocationsRequest, context: grpc.ServicerContext
@@ -102,11 +105,9 @@ class RoundsService(rounds_pb2_grpc.RoundsServiceServicer):
         own = own_id(Role.COLLECTIVE)
         if own is not None:
             lines = [line for line in lines if line.collective == own]
-        page = lines[max(place, 0) :][:limit]
-        return pb.ListAllocationsResponse(
-            allocations=map(convert.allocation_to_proto, page),
-            next_page_token=page_token(place + limit) if place + limit < len(lines) else "",
-        )
+        page = list(enumerate(lines, 1))[max(place, 0) :][:limit]
+        allocations, token = page_of(page, limit, lambda row: convert.allocation_to_proto(row[1]), lambda row: row[:1])
+        return pb.ListAllocationsResponse(allocations=allocations, next_page_token=token)
 
     def GetStatement(
         self, request: pb.GetStatementRequest, context: grpc.ServicerContext

@@ -28,7 +28,8 @@ from services.api import convert
 from services.api.checkpoints import entry_proof
 from services.api.errors import is_expected, status_of
 from services.api.interceptor import authenticated_again, logger, request_id, require_fields
-from services.api.names import only_id, page_limit, page_token, parse_batch_name, place_in
+from services.api.names import only_id, page_limit, parse_batch_name, place_in
+from services.api.pages import page_of
 from services.api.registry import pool_of
 from services.api.usage_events import MAX_ROW_EVENTS, body_of, columns_of, event_at, parse_event_id
 from services.parts import Parts
@@ -156,10 +157,13 @@ class UsageService(usage_pb2_grpc.UsageServiceServicer):
         with self._database.transaction() as connection:
             pool = pool_of(connection, request.parent, "parent")
             found = batches.list_batches(connection, pool, platform=own_id(Role.PLATFORM), after=after, limit=limit)
-        return pb.ListBatchesResponse(
-            batches=[convert.receipt_to_proto(pool.name, batch, with_positions=False) for batch in found],
-            next_page_token=page_token(found[-1].leaf_index) if len(found) == limit else "",
+        listed, token = page_of(
+            found,
+            limit,
+            lambda batch: convert.receipt_to_proto(pool.name, batch, with_positions=False),
+            lambda batch: (batch.leaf_index,),
         )
+        return pb.ListBatchesResponse(batches=listed, next_page_token=token)
 
     def FindEvent(self, request: pb.FindEventRequest, context: grpc.ServicerContext) -> pb.FindEventResponse:
         platform = self._platform_asked_for(request.platform)
