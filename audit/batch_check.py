@@ -8,16 +8,17 @@ import numpy as np
 
 from audit.divergence import DivergedError, Divergence, LogReader, checked_body, require_same
 from ledger.errors import InvalidInputError, LedgerCorruptError
+from ledger.usage.batch import Batch, BoolArray
 from ledger.usage.entries import UsageContent, decode_positions
 from ledger.usage.reading import Reading
-from ledger.usage.shares import BoolArray, UsageBatch, are_distinct, first_occurrences
+from ledger.usage.shares import are_distinct, first_occurrences
 from ledger.usage.weights import BatchWeights, weigh
 
 
 class WeighedBatch(NamedTuple):
     """A usage leaf's batch: its events, which of them were accepted, and the weights of these."""
 
-    batch: UsageBatch
+    batch: Batch
     accepted: BoolArray
     weights: BatchWeights
 
@@ -28,9 +29,7 @@ def weighed_batch(log: LogReader, leaf_index: int, content: UsageContent, readin
     return WeighedBatch(batch, accepted, weigh(batch, accepted))
 
 
-def accepted_batch(
-    log: LogReader, leaf_index: int, content: UsageContent, reading: Reading
-) -> tuple[UsageBatch, BoolArray]:
+def accepted_batch(log: LogReader, leaf_index: int, content: UsageContent, reading: Reading) -> tuple[Batch, BoolArray]:
     """The batch in a usage leaf's body, and which of its events were accepted."""
     body = checked_body(log, leaf_index, "body_sha256", content.body_sha256)
     require_same(leaf_index, "body_bytes", content.body_bytes, len(body))

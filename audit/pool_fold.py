@@ -21,13 +21,14 @@ from ledger.journal import Transfer, fold, may_be_below_zero
 from ledger.log.leaves import C, Content, EncodedLeaf, Leaf, T, decode
 from ledger.log.merkle import HASH_BYTES, Frontier, leaf_hash
 from ledger.registry import PPM, require_range
+from ledger.usage.batch import Batch, Int64Array
 from ledger.usage.entries import (
     MembershipContent,
     MethodContent,
     RetractionContent,
     UsageContent,
 )
-from ledger.usage.shares import AI_ONLY, HUMAN_AI, Int64Array, UsageBatch
+from ledger.usage.format import AI_ONLY, HUMAN_AI
 from ledger.usage.weights import BatchWeights, weigh
 from ledger.work import Submit, at_once
 from payout.entries import (
@@ -268,7 +269,7 @@ class PoolFold:
         content, weighed = leaf.content, wait()
         self._require_weights(leaf.index, content, weighed.weights, content, weighed.batch, sign=1)
         self.events += content.accepted
-        self.shares += len(weighed.batch.shares)
+        self.shares += len(weighed.batch.amounts)
         self.observe(leaf, weighed)
 
     def _retract(self, leaf: Leaf[Any], *, counts: bool) -> None:
@@ -294,7 +295,7 @@ class PoolFold:
             require_same(leaf.index, "positions never accepted", "[]", str(never.tolist()))
             weights = weigh(batch, taken_back)
             self._require_weights(leaf.index, content, weights, original, batch, sign=-1)
-            self.shares += len(batch.shares)
+            self.shares += len(batch.amounts)
             self.observe_retraction(leaf, WeighedBatch(batch, taken_back, weights))
 
     def _numbers_of(self, collectives: tuple[str, ...], index: Int64Array) -> Int64Array:
@@ -313,7 +314,7 @@ class PoolFold:
         logged: UsageContent | RetractionContent,
         weights: BatchWeights,
         usage: UsageContent,
-        batch: UsageBatch,
+        batch: Batch,
         *,
         sign: int,
     ) -> None:
@@ -323,7 +324,7 @@ class PoolFold:
             for figure in ("events", "attributed", "unattributed"):
                 require_same(leaf_index, f"mode {mode} {figure}", getattr(totals, figure), getattr(replayed, figure))
             if of_mode.events:
-                numbered = replace(of_mode, index=self._numbers_of(batch.collectives, of_mode.index))
+                numbered = replace(of_mode, index=self._numbers_of(batch.names, of_mode.index))
                 key = UsageKey(usage.method, usage.method_version, mode)
                 self.weights.add(key, numbered, sign=sign)
                 if self.weights_since_cut is not None:

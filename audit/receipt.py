@@ -125,4 +125,4 @@ def _count(report: Report, weighed: WeighedBatch) -> None:
     report.count(Step.BATCHES, "batches")
     report.count(Step.BATCHES, "events", len(weighed.batch))
     report.count(Step.BATCHES, "accepted", int(weighed.accepted.sum()))
-    report.count(Step.WEIGHTS, "shares", len(weighed.batch.shares))
+    report.count(Step.WEIGHTS, "shares", len(weighed.batch.amounts))

@@ -14,8 +14,8 @@ from typing import Any, Final, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from ledger.usage.batch import BoolArray
 from ledger.usage.repeats import UInt64Array, repeated_places
-from ledger.usage.shares import BoolArray
 from ledger.work import Submit, at_once
 
 PARTS: Final = 64

@@ -133,7 +133,7 @@ class _LeafPass:
         self._count_body(content.body_bytes)
         self.report.count(Step.BATCHES, "batches")
         self.report.count(Step.BATCHES, "events", len(weighed.batch))
-        self.report.count(Step.WEIGHTS, "shares", len(weighed.batch.shares))
+        self.report.count(Step.WEIGHTS, "shares", len(weighed.batch.amounts))
         if self.chosen is None:
             self.unique.add(content.platform, leaf.index, weighed.batch.event_ids, weighed.accepted)
             self.report.count(Step.EVENTS, "events", len(weighed.batch))

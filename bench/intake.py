@@ -14,7 +14,7 @@ from bench import peers
 from bench.figures import Figure, timed
 from bench.stage import METHOD, Stage, Stream
 from bench.workload import Workload, claimed
-from ledger.usage.shares import NANO
+from ledger.registry import NANO
 from ledger.usage.weights import ModeWeights, unpack
 from moiety import Client
 

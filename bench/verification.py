@@ -63,7 +63,7 @@ class Source:
         weights = weigh(batch, np.ones(len(batch), dtype=np.bool_))
         digest = sha256(body)
         (self.folder / digest.hexdigest()).write_bytes(body)
-        self.shares += len(batch.shares)
+        self.shares += len(batch.amounts)
         self.append(
             UsageContent(
                 platform="acme", batch_id=f"b-{len(self.logged)}", body_sha256=digest.hexdigest(),

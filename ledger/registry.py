@@ -13,6 +13,9 @@ from ledger.errors import InvalidInputError
 PPM: Final = 10**6
 """A whole, in millionths."""
 
+NANO: Final = 10**9
+"""A whole, in billionths."""
+
 MAX_MEMBERS: Final = 10**10
 MAX_EQUITY_PPM: Final = 10**8
 MAX_DISPLAY_NAME: Final = 200

@@ -93,6 +93,11 @@ class Policy(BaseModel):
                 return [1 if weight else 0 for weight in weights]
 
 
+def counted_weight(weight: int, mode_ppm: int, confidence_ppm: int) -> int:
+    """What a raw weight counts for: times the policy's multiplier of its mode and the confidence in its method."""
+    return weight * mode_ppm * confidence_ppm
+
+
 def policy_in_force(policies: list[tuple[int, int, Policy]], start: int) -> tuple[int, int, Policy]:
     """The last policy logged before `start`; for a pool's first round the one of its first leaf."""
     return [found for found in policies if found[0] < start or found[0] == 0][-1]

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ledger.registry import PPM, Collective, CollectiveStatus
-from ledger.usage.shares import AI_ONLY, HUMAN_AI, MODES
+from ledger.usage.format import AI_ONLY, HUMAN_AI, MODES
 from payout.apportionment import apportion
-from payout.policy import CommonsRule, Policy, UnattributedRule
+from payout.policy import CommonsRule, Policy, UnattributedRule, counted_weight
 from payout.weights import UsageKey, UsageSum
 
 
@@ -138,9 +138,9 @@ def _policy_weights(
     unattributed = 0
     for key, total in usage.items():
         confidence = confidence_ppm[key.method, key.method_version]
-        factor = mode_ppm[key.mode] * confidence
         for collective, weight in total.attributed.items():
-            weights[collective] = weights.get(collective, 0) + factor * weight
+            counted = counted_weight(weight, mode_ppm[key.mode], confidence)
+            weights[collective] = weights.get(collective, 0) + counted
         doubted = (PPM - confidence) * sum(total.attributed.values())
         unattributed += mode_ppm[key.mode] * (PPM * total.unattributed + doubted)
     return weights, unattributed

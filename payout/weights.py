@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ledger.usage.shares import Int64Array
+from ledger.usage.batch import Int64Array
 from ledger.usage.weights import LIMB_BITS, ModeWeights
 
 

@@ -177,7 +177,7 @@ class _PoolCheck:
         if weighed is not None:
             self.report.events += len(weighed.batch)
             self._unique.add(content.platform, leaf.index, weighed.batch.event_ids, weighed.accepted)
-            self._registry.require_collectives(weighed.batch.collectives, leaf.index, self.report)
+            self._registry.require_collectives(weighed.batch.names, leaf.index, self.report)
             if platform_id is not None:
                 number = self._events.check(weighed.batch.event_ids[weighed.accepted], platform_id, number)
             if number is not None:

@@ -53,7 +53,7 @@ class WeightRows:
             compare(self._report, lt.batch_weights, stored, following)
 
     def _following(self, usage: UsageContent, weighed: WeighedBatch, number: int) -> Iterator[Row]:
-        names = weighed.batch.collectives
+        names = weighed.batch.names
         ids: npt.NDArray[np.int64] = np.array([self._collective_ids.get(name, 0) for name in names], dtype=np.int64)
         for mode, of_mode in weighed.weights.items():
             if not of_mode.events:

@@ -17,7 +17,7 @@ from ledger.store import domains, log, turns
 from ledger.store import tables as t
 from ledger.store.database import Database, driver_connection
 from ledger.store.log import PoolRef
-from ledger.usage.shares import Int64Array
+from ledger.usage.batch import Int64Array
 
 
 @dataclass(frozen=True, slots=True)

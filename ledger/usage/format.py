@@ -8,7 +8,6 @@ equal length in each event: names, over one dictionary, and an amount for each n
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
@@ -18,6 +17,7 @@ import pyarrow as pa
 
 from ledger.errors import InvalidInputError, Violation
 from ledger.usage.arrow_stream import DICTIONARY_BATCH, RECORD_BATCH, SCHEMA, FramingError, messages
+from ledger.usage.batch import Batch, BoolArray, Int64Array, events_at
 
 MAX_EVENTS: Final = 65_536
 """Events in a batch: a leaf's duplicate bitmap stays in an entry, and a batch in memory."""
@@ -55,33 +55,11 @@ NAMES_TYPE: Final = pa.list_(pa.dictionary(pa.int32(), pa.utf8()))
 _AMOUNTS: Final = {"shares", "scores"}
 """The last column of each kind of batch."""
 
-Int64Array = npt.NDArray[np.int64]
-BoolArray = npt.NDArray[np.bool_]
 EventViolation = tuple[int, str, str]
 """An event's position, the column and the reason."""
 
 
-@dataclass(frozen=True, slots=True)
-class BatchColumns:
-    """The columns of a batch, read as views of its body or yet to be written as one.
-
-    There are no nulls, and lists and dictionary are sound; values are not yet judged. event_ids: (n,) of 16 bytes each
-    (`V16`); work_ids: the nullable Arrow column; occurred_at: (n,) microseconds since 1970; units, modes: (n,);
-    offsets: (n + 1,) into the next two; name_index: (k,) into `names`; amounts: (k,).
-    """
-
-    event_ids: npt.NDArray[np.void]
-    work_ids: Any
-    occurred_at: Int64Array
-    units: Int64Array
-    modes: npt.NDArray[np.uint8]
-    offsets: Int64Array
-    name_index: npt.NDArray[np.int32]
-    amounts: npt.NDArray[Any]
-    names: tuple[str, ...]
-
-
-def read_columns(body: bytes, types: dict[str, pa.DataType], *, max_names: int) -> BatchColumns:
+def read_columns(body: bytes, types: dict[str, pa.DataType], *, max_names: int) -> Batch:
     """The columns in an Arrow stream of exactly `types`, of which the last two are the names and the amounts.
 
     The rules on single events are still to be checked.
@@ -92,7 +70,7 @@ def read_columns(body: bytes, types: dict[str, pa.DataType], *, max_names: int) 
     return _columns(_decode(body, types), *list(types)[-2:], max_names=max_names)
 
 
-def require_sizes(body: bytes, columns: BatchColumns, types: dict[str, pa.DataType], *, max_names: int) -> None:
+def require_sizes(body: bytes, columns: Batch, types: dict[str, pa.DataType], *, max_names: int) -> None:
     """Check the sizes of a body that was written from columns, which is not read again.
 
     Raises:
@@ -105,17 +83,7 @@ def require_sizes(body: bytes, columns: BatchColumns, types: dict[str, pa.DataTy
     _require_names(len(columns.names), names, max_names)
 
 
-def event_of_amount(offsets: Int64Array) -> Int64Array:
-    """(k,) the position of the event that each amount belongs to."""
-    return np.repeat(np.arange(len(offsets) - 1, dtype=np.int64), np.diff(offsets))
-
-
-def events_at(places: Int64Array, offsets: Int64Array) -> Int64Array:
-    """The positions, each once and ascending, of the events that the amounts at `places` belong to."""
-    return np.unique(np.searchsorted(offsets, places, side="right") - 1)
-
-
-def event_violations(columns: BatchColumns) -> Iterator[EventViolation]:
+def event_violations(columns: Batch) -> Iterator[EventViolation]:
     """Breaches of the rules on an event's own columns."""
     yield from where((columns.units < 1) | (columns.units > MAX_UNITS), "units", f"must be 1 to {MAX_UNITS}")
     yield from where(
@@ -127,7 +95,7 @@ def event_violations(columns: BatchColumns) -> Iterator[EventViolation]:
     yield from where(too_long, "work_id", f"must be at most {MAX_WORK_ID_BYTES} bytes")
 
 
-def repeated_names(columns: BatchColumns) -> BoolArray:
+def repeated_names(columns: Batch) -> BoolArray:
     """(k,) which names stand earlier in the same event."""
     repeated = np.zeros(len(columns.name_index), dtype=np.bool_)
     ascending = np.ones(len(repeated) + 1, dtype=np.bool_)
@@ -135,28 +103,28 @@ def repeated_names(columns: BatchColumns) -> BoolArray:
     ascending[columns.offsets] = True
     if ascending.all():
         return repeated
-    key = event_of_amount(columns.offsets) * len(columns.names) + columns.name_index
+    key = columns.event_of_amount() * len(columns.names) + columns.name_index
     order = np.argsort(key, kind="stable")
     repeated[order[1:]] = key[order[1:]] == key[order[:-1]]
     return repeated
 
 
-def require_known_names(
-    names: tuple[str, ...], name_index: npt.NDArray[np.int32], offsets: Int64Array, known: BoolArray, *, column: str
-) -> None:
+def require_known_names(batch: Batch, known: BoolArray, *, column: str) -> None:
     """Check that whatever an event names is registered.
 
-    known: (c,) whether each of `names` is a registered collective.
+    known: (c,) whether each of `batch.names` is a registered collective. One that no event names may be unknown.
 
     Raises:
         InvalidInputError: events name what is not registered; the error gives their positions.
     """
     if known.all():
         return
-    unknown = np.flatnonzero(~known[name_index])
-    events = event_of_amount(offsets)
+    unknown = np.flatnonzero(~known[batch.name_index])
+    events = batch.event_of_amount()
     listed = [
-        Violation(f"events[{events[place]}].{column}", f"{names[name_index[place]][:80]!r} is not registered")
+        Violation(
+            f"events[{events[place]}].{column}", f"{batch.names[batch.name_index[place]][:80]!r} is not registered"
+        )
         for place in unknown[:MAX_VIOLATIONS].tolist()
     ]
     if listed:
@@ -255,7 +223,7 @@ def _require_schema(schema: pa.Schema, types: dict[str, pa.DataType]) -> None:
             raise _refuse(name, f"must be {wanted}, is {schema.field(name).type}")
 
 
-def _columns(record_batch: pa.RecordBatch, names: str, amounts: str, *, max_names: int) -> BatchColumns:
+def _columns(record_batch: pa.RecordBatch, names: str, amounts: str, *, max_names: int) -> Batch:
     """The columns as numpy views, once it is clear that nothing is null and lists and dictionary are sound."""
     for column in record_batch.schema.names:
         if column != "work_id" and record_batch.column(column).null_count:
@@ -271,7 +239,7 @@ def _columns(record_batch: pa.RecordBatch, names: str, amounts: str, *, max_name
         if flat.null_count:
             nulls = events_at(_null_places(flat) + offsets[0], offsets)
             raise _violations_at(nulls, column, "must not hold nulls")
-    return BatchColumns(
+    return Batch(
         event_ids=_values(record_batch.column("event_id"), "V16"),
         work_ids=record_batch.column("work_id"),
         occurred_at=_values(record_batch.column("occurred_at"), np.int64),

@@ -6,9 +6,17 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from ledger.errors import InvalidInputError, LedgerCorruptError
-from ledger.registry import MAX_DISPLAY_NAME, MAX_NOTE, MAX_URI, PPM, require_range, require_resource_id, require_text
+from ledger.registry import (
+    MAX_DISPLAY_NAME,
+    MAX_NOTE,
+    MAX_URI,
+    NANO,
+    PPM,
+    require_range,
+    require_resource_id,
+    require_text,
+)
 from ledger.usage.entries import MethodContent
-from ledger.usage.shares import NANO
 
 
 class ScoreKind(StrEnum):

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from ledger.usage.format import BatchColumns
+from ledger.usage.batch import Batch, BoolArray
 from ledger.usage.methods import ScoreRule
 from ledger.usage.scores import parse_score_batch, require_known_sources, shares_of
-from ledger.usage.shares import BoolArray, UsageBatch, parse_batch
+from ledger.usage.shares import parse_batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +30,8 @@ class Reading:
         self,
         body: bytes,
         registered: Callable[[tuple[str, ...]], BoolArray] | None = None,
-        written: BatchColumns | None = None,
-    ) -> UsageBatch:
+        written: Batch | None = None,
+    ) -> Batch:
         """The batch in a body with its shares.
 
         registered: which of some names are collectives that may be paid; asked of a new batch whose sources are
@@ -45,5 +45,5 @@ class Reading:
             return parse_batch(body, written)
         scores = parse_score_batch(body)
         if registered and self.membership is None:
-            require_known_sources(scores, registered(scores.sources))
+            require_known_sources(scores, registered(scores.names))
         return shares_of(scores, self.rule, self.membership)

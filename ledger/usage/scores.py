@@ -15,21 +15,18 @@ The result is the same on every machine, with every numpy and on any number of t
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from ledger.registry import NANO
+from ledger.usage.batch import Batch, BoolArray, Int64Array
 from ledger.usage.format import (
     EVENT_TYPES,
     NAMES_TYPE,
-    BatchColumns,
-    BoolArray,
     EventViolation,
-    Int64Array,
-    event_of_amount,
     event_violations,
     raise_violations,
     read_columns,
@@ -40,7 +37,6 @@ from ledger.usage.format import (
 )
 from ledger.usage.membership import SOURCE_RULE, is_source_id
 from ledger.usage.methods import ScoreKind, ScoreOrder, ScoreRule
-from ledger.usage.shares import NANO, UsageBatch
 
 MAX_SOURCES: Final = 262_144
 """Ids in a batch's dictionary, used or not: each becomes a Python string and a question to the membership. There are
@@ -77,62 +73,26 @@ _DENSE_CELLS_PER_SCORE: Final = 16
 FloatArray = npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True, slots=True)
-class ScoreBatch:
-    """A validated batch of n events with k finite scores in all. The arrays are views of the body.
-
-    As `UsageBatch`, but with source_index: (k,) into `sources`, and scores: (k,).
-    """
-
-    event_ids: npt.NDArray[np.void]
-    work_ids: Any
-    occurred_at: Int64Array
-    units: Int64Array
-    modes: npt.NDArray[np.uint8]
-    offsets: Int64Array
-    source_index: npt.NDArray[np.int32]
-    scores: FloatArray
-    sources: tuple[str, ...]
-
-    def __len__(self) -> int:
-        return len(self.units)
-
-    def event_of_score(self) -> Int64Array:
-        """(k,) the position of the event that each score belongs to."""
-        return event_of_amount(self.offsets)
-
-
-def parse_score_batch(body: bytes) -> ScoreBatch:
+def parse_score_batch(body: bytes) -> Batch:
     """The batch in an Arrow stream.
 
     Raises:
         InvalidInputError: the batch is refused; the error holds the first 100 positions and reasons.
     """
-    columns = read_columns(body, SCORE_TYPES, max_names=MAX_SOURCES)
-    batch = ScoreBatch(
-        event_ids=columns.event_ids,
-        work_ids=columns.work_ids,
-        occurred_at=columns.occurred_at,
-        units=columns.units,
-        modes=columns.modes,
-        offsets=columns.offsets,
-        source_index=columns.name_index,
-        scores=columns.amounts,
-        sources=columns.names,
-    )
-    raise_violations(_violations(columns, batch))
+    batch = read_columns(body, SCORE_TYPES, max_names=MAX_SOURCES)
+    raise_violations(_violations(batch))
     return batch
 
 
-def require_known_sources(batch: ScoreBatch, known: BoolArray) -> None:
+def require_known_sources(batch: Batch, known: BoolArray) -> None:
     """Refuse the batch, with the positions, where an event names a source that is not a registered collective.
 
-    known: (s,) whether each of `batch.sources` is. One that no event names may be unknown.
+    known: (s,) whether each of `batch.names` is. One that no event names may be unknown.
     """
-    require_known_names(batch.sources, batch.source_index, batch.offsets, known, column="sources")
+    require_known_names(batch, known, column="sources")
 
 
-def shares_of(batch: ScoreBatch, rule: ScoreRule, membership: Mapping[str, str] | None) -> UsageBatch:
+def shares_of(batch: Batch, rule: ScoreRule, membership: Mapping[str, str] | None) -> Batch:
     """The shares that a rule makes of a batch's scores; `membership` gives the collective of each source that has one.
 
     1. Each score becomes an integer: times the power of two that brings the event's largest magnitude to 2^39 to 2^40,
@@ -147,19 +107,19 @@ def shares_of(batch: ScoreBatch, rule: ScoreRule, membership: Mapping[str, str] 
     Raises:
         InvalidInputError: scores are not what `rule.kind` allows; the error holds the first 100 positions.
     """
-    events = batch.event_of_score()
+    events = batch.event_of_amount()
     raise_violations(_kind_violations(batch, events, rule.kind))
-    integers = _pico(batch.scores) if rule.kind is ScoreKind.SHARE else _scaled(batch, events)
+    integers = _pico(batch.amounts) if rule.kind is ScoreKind.SHARE else _scaled(batch, events)
     if rule.order is ScoreOrder.CLIP_THEN_SUM:
         np.maximum(integers, 0, out=integers)
-    collective_of = [source if membership is None else membership.get(source) for source in batch.sources]
+    collective_of = [source if membership is None else membership.get(source) for source in batch.names]
     # Python orders text by code point, which is the order of its UTF-8 bytes. Nobody, None, comes last.
     collectives = sorted({collective for collective in collective_of if collective is not None})
     nobody = len(collectives)
     number = {collective: place for place, collective in enumerate([*collectives, None])}
     group_of_source = np.array([number[collective] for collective in collective_of], dtype=np.int64)
     width = nobody + 1
-    cells, sums = _positive_sums(events * width + group_of_source[batch.source_index], integers, len(batch) * width)
+    cells, sums = _positive_sums(events * width + group_of_source[batch.name_index], integers, len(batch) * width)
     event, group = np.divmod(cells, width)
     totals = np.zeros(len(batch), dtype=np.int64)
     np.add.at(totals, event, sums)
@@ -172,23 +132,23 @@ def shares_of(batch: ScoreBatch, rule: ScoreRule, membership: Mapping[str, str] 
     return _usage_batch(batch, event[paid], group[paid], shares[paid], collectives)
 
 
-def _violations(columns: BatchColumns, batch: ScoreBatch) -> Iterator[EventViolation]:
+def _violations(batch: Batch) -> Iterator[EventViolation]:
     """Every rule on single events, whatever the kind of scores: (position, column, reason) of each breach."""
-    yield from event_violations(columns)
-    malformed = np.array([not is_source_id(source) for source in batch.sources], dtype=np.bool_)
-    yield from where_amount(malformed[batch.source_index], batch.offsets, "sources", SOURCE_RULE)
-    yield from where_amount(_magnitudes(batch.scores) >= _INFINITY, batch.offsets, "scores", "must be finite")
-    yield from where_amount(repeated_names(columns), batch.offsets, "sources", "must not repeat in one event")
+    yield from event_violations(batch)
+    malformed = np.array([not is_source_id(source) for source in batch.names], dtype=np.bool_)
+    yield from where_amount(malformed[batch.name_index], batch.offsets, "sources", SOURCE_RULE)
+    yield from where_amount(_magnitudes(batch.amounts) >= _INFINITY, batch.offsets, "scores", "must be finite")
+    yield from where_amount(repeated_names(batch), batch.offsets, "sources", "must not repeat in one event")
 
 
-def _kind_violations(batch: ScoreBatch, events: Int64Array, kind: ScoreKind) -> Iterator[EventViolation]:
+def _kind_violations(batch: Batch, events: Int64Array, kind: ScoreKind) -> Iterator[EventViolation]:
     if kind is ScoreKind.SIGNED_INFLUENCE:
         return
-    negative = (batch.scores.view(np.int64) < 0) & (_magnitudes(batch.scores) > 0)
+    negative = (batch.amounts.view(np.int64) < 0) & (_magnitudes(batch.amounts) > 0)
     yield from where_amount(negative, batch.offsets, "scores", f"must not be negative where the scores are {kind}")
     if kind is ScoreKind.SHARE:
         sums = np.zeros(len(batch), dtype=np.int64)
-        np.add.at(sums, events, _pico(np.clip(batch.scores, 0.0, 2.0)))
+        np.add.at(sums, events, _pico(np.clip(batch.amounts, 0.0, 2.0)))
         yield from where(sums > PICO, "scores", "must sum to at most 1 where the scores are SHARE")
 
 
@@ -203,13 +163,13 @@ def _pico(fractions: FloatArray) -> Int64Array:
         return np.rint(fractions * float(_FEMTO)).astype(np.int64) // (_FEMTO // PICO)
 
 
-def _scaled(batch: ScoreBatch, events: Int64Array) -> Int64Array:
+def _scaled(batch: Batch, events: Int64Array) -> Int64Array:
     """(k,) the scores as integers, scaled so that the largest magnitude of each event is 2^39 to 2^40."""
     largest = np.zeros(len(batch), dtype=np.int64)
     with_scores = np.flatnonzero(np.diff(batch.offsets))
     if len(with_scores):
-        largest[with_scores] = np.maximum.reduceat(_magnitudes(batch.scores), batch.offsets[with_scores])
-    scores, reference = batch.scores, largest.view(np.float64)
+        largest[with_scores] = np.maximum.reduceat(_magnitudes(batch.amounts), batch.offsets[with_scores])
+    scores, reference = batch.amounts, largest.view(np.float64)
     tiny = (largest > 0) & (largest < _TINY)
     if tiny.any():
         scores = np.where(tiny[events], _lifted(scores), scores)
@@ -267,22 +227,22 @@ def _floor_parts(parts: Int64Array, totals: Int64Array, coverage_nano: int) -> I
 
 
 def _usage_batch(
-    batch: ScoreBatch, event: Int64Array, group: Int64Array, shares: Int64Array, collectives: list[str]
-) -> UsageBatch:
+    batch: Batch, event: Int64Array, group: Int64Array, shares: Int64Array, collectives: list[str]
+) -> Batch:
     """The batch's events with shares, which come by event and then by collective; collectives with none are dropped."""
     named = np.zeros(len(collectives), dtype=np.bool_)
     named[group] = True
     index = np.cumsum(named) - 1
     offsets = np.zeros(len(batch) + 1, dtype=np.int64)
     np.cumsum(np.bincount(event, minlength=len(batch)), out=offsets[1:])
-    return UsageBatch(
+    return Batch(
         event_ids=batch.event_ids,
         work_ids=batch.work_ids,
         occurred_at=batch.occurred_at,
         units=batch.units,
         modes=batch.modes,
         offsets=offsets,
-        collective_index=index[group].astype(np.int32),
-        shares=shares.astype(np.int32),
-        collectives=tuple(collectives[place] for place in np.flatnonzero(named)),
+        name_index=index[group].astype(np.int32),
+        amounts=shares.astype(np.int32),
+        names=tuple(collectives[place] for place in np.flatnonzero(named)),
     )

@@ -13,8 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ledger.errors import LedgerCorruptError
+from ledger.registry import NANO
+from ledger.usage.batch import Batch, BoolArray, Int64Array
 from ledger.usage.entries import ModeTotals
-from ledger.usage.shares import MODES, NANO, BoolArray, Int64Array, UsageBatch
+from ledger.usage.format import MODES
 
 LIMB_BITS: Final = 44
 """65,536 low limbs then sum below 2^60, and a batch's high limb below 2^32."""
@@ -50,16 +52,16 @@ BatchWeights = dict[int, ModeWeights]
 """By mode, both modes always present."""
 
 
-def weigh(batch: UsageBatch, accepted: BoolArray) -> BatchWeights:
+def weigh(batch: Batch, accepted: BoolArray) -> BatchWeights:
     """The weights of the accepted events; `accepted` is (n,)."""
-    width = len(batch.collectives)
+    width = len(batch.names)
     # Groups of shares: those of each mode by collective, and at the end those of events that do not count.
     first_group = np.where(accepted, (batch.modes.astype(np.int64) - 1) * width, 2 * width)
     lengths = np.diff(batch.offsets)
     group = np.repeat(first_group, lengths)
-    group += batch.collective_index
+    group += batch.name_index
     claimed = np.repeat(batch.units, lengths)
-    claimed *= batch.shares
+    claimed *= batch.amounts
     fits_one_limb = int(batch.units.sum()) * NANO < 2**63
     low, high = _grouped_sums(group, claimed, 3 * width, fits_one_limb=fits_one_limb)
     count = np.bincount(group, minlength=3 * width).astype(np.int64)
@@ -67,7 +69,7 @@ def weigh(batch: UsageBatch, accepted: BoolArray) -> BatchWeights:
 
 
 def _mode_weights(
-    batch: UsageBatch, accepted: BoolArray, mode: int, width: int, count: Int64Array, low: Int64Array, high: Int64Array
+    batch: Batch, accepted: BoolArray, mode: int, width: int, count: Int64Array, low: Int64Array, high: Int64Array
 ) -> ModeWeights:
     own = slice((mode - 1) * width, mode * width)
     # Shares and units are at least 1, so whoever is named has weight.

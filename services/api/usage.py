@@ -10,8 +10,6 @@ from threading import Thread
 from typing import Final
 
 import grpc
-import numpy as np
-import numpy.typing as npt
 
 from ledger.errors import InvalidInputError, NotFoundError
 from ledger.registry import MAX_NOTE, require_request_id, require_resource_id, require_text
@@ -19,7 +17,8 @@ from ledger.store import log, registry
 from ledger.store.usage import batches
 from ledger.store.usage.batches import BatchIdentity, RecordedBatch
 from ledger.store.usage.retractions import RetractionRequest, retract
-from ledger.usage.format import BatchColumns
+from ledger.usage.batch import Batch
+from ledger.usage.encoding import body_of
 from moiety.v1 import usage_pb2 as pb
 from moiety.v1 import usage_pb2_grpc
 from services.access.keys import Principal, Role
@@ -31,7 +30,7 @@ from services.api.interceptor import authenticated_again, logger, request_id, re
 from services.api.names import only_id, page_limit, parse_batch_name, place_in
 from services.api.pages import page_of
 from services.api.registry import pool_of
-from services.api.usage_events import MAX_ROW_EVENTS, body_of, columns_of, event_at, parse_event_id
+from services.api.usage_events import MAX_ROW_EVENTS, columns_of, event_at, parse_event_id
 from services.parts import Parts
 
 IN_FLIGHT: Final = 2
@@ -104,7 +103,7 @@ class UsageService(usage_pb2_grpc.UsageServiceServicer):
         identity: BatchIdentity,
         method_id: str,
         body: bytes,
-        written: BatchColumns | None = None,
+        written: Batch | None = None,
         *,
         validate_only: bool,
     ) -> pb.Receipt:
@@ -175,7 +174,7 @@ class UsageService(usage_pb2_grpc.UsageServiceServicer):
             body = log.checked_body(connection, pool, bytes.fromhex(found.content.body_sha256))
             reading = self._usage.readings.then(connection, pool, found.content)
         batch = reading.usage(body)
-        position = _position(batch.event_ids, event_id.bytes, set(found.duplicate_positions()))
+        position = batch.position_of(event_id.bytes, set(found.duplicate_positions()))
         if position is None:
             raise NotFoundError(f"{request.parent}/events/{platform}~{event_id}")
         return pb.FindEventResponse(
@@ -196,11 +195,3 @@ class UsageService(usage_pb2_grpc.UsageServiceServicer):
 
 def _identity(principal: Principal, parent: str, batch_id: str) -> BatchIdentity:
     return BatchIdentity(only_id(parent, "pools", "parent"), principal.id, require_request_id(batch_id, "batch_id"))
-
-
-def _position(event_ids: npt.NDArray[np.void], event_id: bytes, duplicates: set[int]) -> int | None:
-    """Where the event was recorded in its batch; a duplicate of it there was not."""
-    for position in np.flatnonzero(event_ids == np.void(event_id)).tolist():
-        if position not in duplicates:
-            return int(position)
-    return None

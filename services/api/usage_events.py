@@ -13,15 +13,13 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from ledger.errors import InvalidInputError
-from ledger.usage.arrow_template import StreamTemplate, built, fixed, lists, texts
-from ledger.usage.format import NAMES_TYPE, BatchColumns, EventViolation, raise_violations, where
-from ledger.usage.shares import MAX_OCCURRED_AT, USAGE_TYPES, Int64Array, UsageBatch
+from ledger.usage.batch import Batch, Int64Array
+from ledger.usage.format import MAX_OCCURRED_AT, EventViolation, raise_violations, where
 from moiety.v1 import usage_pb2 as pb
 
 MAX_ROW_EVENTS: Final = 1_000
 """Events in one SubmitUsage; larger batches are better sent as Arrow."""
 
-_SCHEMA: Final = pa.schema(list(USAGE_TYPES.items()))
 _MODE_MAX: Final = 255
 _NANOS_END: Final = 10**9
 _UUID_TEXT: Final = "-".join(f"[0-9a-fA-F]{{{digits}}}" for digits in (8, 4, 4, 4, 12))
@@ -45,7 +43,7 @@ def _not_a_uuid(text: str) -> str:
     return f"must be a UUID such as 01890a5d-ac96-774b-bcce-b302099a8057, is {text[:80]!r}"
 
 
-def columns_of(events: Sequence[pb.UsageEvent]) -> BatchColumns:
+def columns_of(events: Sequence[pb.UsageEvent]) -> Batch:
     """The events as the columns of a batch, not yet judged.
 
     Raises:
@@ -65,7 +63,7 @@ def columns_of(events: Sequence[pb.UsageEvent]) -> BatchColumns:
     collectives = [share.collective_id for share in shares]
     names = sorted(set(collectives))
     number = {name: place for place, name in enumerate(names)}
-    return BatchColumns(
+    return Batch(
         event_ids=event_ids,
         work_ids=pa.array(work_ids, pa.utf8()),
         occurred_at=occurred_at,
@@ -76,40 +74,6 @@ def columns_of(events: Sequence[pb.UsageEvent]) -> BatchColumns:
         amounts=np.array([share.share_nano for share in shares], dtype=np.int32),
         names=tuple(names),
     )
-
-
-def body_of(columns: BatchColumns) -> bytes:
-    """The columns as the Arrow stream that AppendUsage would take: the same columns always give the same bytes."""
-    bounds = columns.offsets.astype(np.int32)
-    return (_SHARED if columns.names else _UNSHARED).stream(
-        texts(columns.names),
-        [
-            fixed(columns.event_ids),
-            built(columns.work_ids),
-            fixed(columns.occurred_at),
-            fixed(columns.units),
-            fixed(columns.modes),
-            lists(bounds, fixed(columns.name_index)),
-            lists(bounds, fixed(columns.amounts)),
-        ],
-    )
-
-
-def _template(names: int) -> StreamTemplate:
-    """That of a batch with a dictionary of so many names."""
-    # Without a Python list among them: Arrow imports pandas, where it is, to look at one.
-    dictionary = pa.StringArray.from_buffers(names, pa.py_buffer(bytes(4 * (names + 1))), pa.py_buffer(b""))
-    named = pa.DictionaryArray.from_arrays(pa.nulls(0, pa.int32()), dictionary)
-    columns = {name: pa.nulls(1, kind) for name, kind in USAGE_TYPES.items()}
-    columns["collectives"] = pa.Array.from_buffers(NAMES_TYPE, 1, [None, pa.py_buffer(bytes(8))], children=[named])
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, _SCHEMA) as writer:
-        writer.write_batch(pa.record_batch(list(columns.values()), schema=_SCHEMA))
-    return StreamTemplate(sink.getvalue().to_pybytes())
-
-
-_SHARED: Final = _template(1)
-_UNSHARED: Final = _template(0)
 
 
 def _event_ids(spelled: list[str], violations: list[EventViolation]) -> npt.NDArray[np.void]:
@@ -135,7 +99,7 @@ def _microseconds(events: Sequence[pb.UsageEvent], violations: list[EventViolati
     return microseconds
 
 
-def event_at(batch: UsageBatch, position: int) -> pb.UsageEvent:
+def event_at(batch: Batch, position: int) -> pb.UsageEvent:
     """The event at a position of a batch."""
     first, last = (int(batch.offsets[position + step]) for step in (0, 1))
     seconds, microseconds = divmod(int(batch.occurred_at[position]), 1_000_000)
@@ -145,9 +109,9 @@ def event_at(batch: UsageBatch, position: int) -> pb.UsageEvent:
         units=int(batch.units[position]),
         mode=pb.Mode.ValueType(int(batch.modes[position])),
         shares=[
-            pb.Share(collective_id=batch.collectives[index], share_nano=nano)
+            pb.Share(collective_id=batch.names[index], share_nano=nano)
             for index, nano in zip(
-                batch.collective_index[first:last].tolist(), batch.shares[first:last].tolist(), strict=True
+                batch.name_index[first:last].tolist(), batch.amounts[first:last].tolist(), strict=True
             )
         ],
     )

@@ -11,8 +11,8 @@ from audit.divergence import DivergedError
 from ledger.errors import InvalidInputError, LedgerCorruptError
 from ledger.journal import Transfer
 from ledger.log.leaves import C, Content, Leaf, T
+from ledger.usage.batch import Batch
 from ledger.usage.entries import MembershipContent, MethodContent, UsageContent
-from ledger.usage.shares import UsageBatch
 from moiety.errors import DataLossError
 from payout.entries import CONTENTS, RoundContent
 from payout.rounds import Line
@@ -73,7 +73,7 @@ class Past:
         """What a body says, as `ledger.log.leaves.Past` has it."""
         return parse(self.source.body(bytes.fromhex(digest)))
 
-    def usage(self, leaf_index: int, content: UsageContent) -> UsageBatch:
+    def usage(self, leaf_index: int, content: UsageContent) -> Batch:
         """The batch of a usage leaf.
 
         Raises:

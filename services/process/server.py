@@ -12,7 +12,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from ledger.errors import InvalidInputError
-from ledger.usage.shares import MAX_BODY_BYTES
+from ledger.usage.format import MAX_BODY_BYTES
 from moiety.v1 import (
     accounts_pb2,
     accounts_pb2_grpc,

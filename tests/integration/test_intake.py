@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 import sqlalchemy as sa
 
-from ledger.usage.shares import MAX_BODY_BYTES, MAX_EVENTS
+from ledger.usage.format import MAX_BODY_BYTES, MAX_EVENTS
 from moiety import (
     BatchRefusedError,
     InvalidArgumentError,

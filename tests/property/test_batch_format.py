@@ -9,8 +9,8 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger.usage.format import BatchColumns, events_at, repeated_names
-from ledger.usage.shares import UsageBatch
+from ledger.usage.batch import Batch, events_at
+from ledger.usage.format import repeated_names
 
 LARGEST: Final = 2**31 - 1
 
@@ -25,9 +25,9 @@ events = st.lists(
 """For each event the number of each name, in any order, and its amount."""
 
 
-def columns_of(rows: list[list[tuple[int, int]]]) -> BatchColumns:
+def columns_of(rows: list[list[tuple[int, int]]]) -> Batch:
     parts = [part for row in rows for part in row]
-    return BatchColumns(
+    return Batch(
         event_ids=np.zeros(len(rows), dtype="V16"),
         work_ids=pa.nulls(len(rows), pa.utf8()),
         occurred_at=np.zeros(len(rows), dtype=np.int64),
@@ -66,7 +66,7 @@ def test_amounts_are_found_in_their_events(rows: list[list[tuple[int, int]]], da
 def test_shares_are_summed_by_event_whatever_their_size(rows: list[list[tuple[int, int]]]) -> None:
     """Rule: an event's shares sum to at most 10^9, which is judged on sums that are exact beyond 2^31."""
     columns = columns_of(rows)
-    batch = UsageBatch(
+    batch = Batch(
         columns.event_ids, columns.work_ids, columns.occurred_at, columns.units, columns.modes, columns.offsets,
         columns.name_index, columns.amounts, columns.names,
     )  # fmt: skip

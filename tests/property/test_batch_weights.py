@@ -9,7 +9,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger.usage.shares import AI_ONLY, HUMAN_AI, MODES, NANO, parse_batch
+from ledger.registry import NANO
+from ledger.usage.format import AI_ONLY, HUMAN_AI, MODES
+from ledger.usage.shares import parse_batch
 from ledger.usage.weights import LIMB_BITS, pack, unpack, weigh
 from tests.support.batches import Event, body_of, event_id
 
@@ -68,10 +70,10 @@ def test_weights_are_those_of_plain_integers(case: tuple[list[Event], list[bool]
         counted, named, expected, unattributed = naive(events, accepted, mode)
         found = weights[mode]
         limbs = zip(found.index.tolist(), found.low.tolist(), found.high.tolist(), strict=True)
-        assert {batch.collectives[index]: low + (high << LIMB_BITS) for index, low, high in limbs} == dict(expected)
+        assert {batch.names[index]: low + (high << LIMB_BITS) for index, low, high in limbs} == dict(expected)
         assert found.index.tolist() == sorted(found.index.tolist())
         counts = zip(found.index.tolist(), found.count.tolist(), strict=True)
-        assert {batch.collectives[index]: count for index, count in counts} == dict(named)
+        assert {batch.names[index]: count for index, count in counts} == dict(named)
         assert all(0 <= low < 2**LIMB_BITS for low in found.low.tolist())
         totals = found.totals()
         assert (totals.events, totals.attributed, totals.unattributed) == (

@@ -17,7 +17,7 @@ from ledger.journal import (
     fold,
 )
 from ledger.registry import Collective, CollectiveStatus
-from ledger.usage.shares import AI_ONLY, HUMAN_AI
+from ledger.usage.format import AI_ONLY, HUMAN_AI
 from payout.apportionment import apportion
 from payout.entries import RoundContent, posting_transfers
 from payout.policy import (

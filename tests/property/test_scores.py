@@ -12,11 +12,12 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from ledger.errors import InvalidInputError, LedgerCorruptError
+from ledger.registry import NANO
 from ledger.usage import scores as rules
 from ledger.usage.membership import is_source_id, parse_membership, render_membership
 from ledger.usage.methods import ScoreKind, ScoreOrder, ScoreRule
 from ledger.usage.scores import parse_score_batch, shares_of
-from ledger.usage.shares import NANO, parse_batch
+from ledger.usage.shares import parse_batch
 from tests.support.batches import body_of, events_in, stream
 from tests.support.scores import (
     score_batch,
@@ -75,9 +76,9 @@ def test_the_result_is_a_usage_batch_like_any_other(
     """Rule: shares of at least 1 that sum to at most the coverage, collectives sorted, none twice."""
     batch = shares_of(score_batch(suited(events, rule.kind)), rule, membership)
     assert (batch.share_sums() <= rule.coverage_nano).all()
-    assert list(batch.collectives) == sorted(set(batch.collectives), key=str.encode)
+    assert list(batch.names) == sorted(set(batch.names), key=str.encode)
     for start, end in pairwise(batch.offsets.tolist()):
-        assert (np.diff(batch.collective_index[start:end]) > 0).all()
+        assert (np.diff(batch.name_index[start:end]) > 0).all()
     assert events_in(parse_batch(body_of(events_in(batch)))) == events_in(batch)
 
 
@@ -93,8 +94,8 @@ def test_the_order_of_sources_and_of_the_dictionary_changes_nothing(
     renumbered = dict(data.draw(st.permutations(sorted(membership.items()))))
     found = shares_of(parse_score_batch(body), rule, renumbered)
     expected = shares_of(score_batch(events), rule, membership)
-    assert found.collectives == expected.collectives
-    for column in ("offsets", "collective_index", "shares"):
+    assert found.names == expected.names
+    for column in ("offsets", "name_index", "amounts"):
         assert getattr(found, column).tolist() == getattr(expected, column).tolist()
 
 
@@ -193,7 +194,7 @@ def test_every_event_with_a_score_that_is_not_finite_is_named(events: list[Event
     wrong = [n for n, event in enumerate(events) if not all(abs(score) < float("inf") for _, score in event)]
     body = score_body([scored(event, number) for number, event in enumerate(events)])
     if not wrong:
-        assert parse_score_batch(body).scores.tolist() == [score for event in events for _, score in event]
+        assert parse_score_batch(body).amounts.tolist() == [score for event in events for _, score in event]
         return
     with pytest.raises(InvalidInputError) as refused:
         parse_score_batch(body)

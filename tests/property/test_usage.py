@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ledger.errors import InvalidInputError
-from ledger.usage.shares import UsageBatch, first_occurrences, parse_batch, require_known
+from ledger.usage.batch import Batch
+from ledger.usage.shares import first_occurrences, parse_batch, require_known
 from tests.support.batches import (
     Event,
     body_of,
@@ -85,7 +86,7 @@ def test_sums_and_owners_of_shares_are_those_of_the_events(events: list[Event]) 
     batch = parse_batch(body_of(events))
     assert batch.share_sums().tolist() == [sum(share or 0 for _, share in event.shares or ()) for event in events]
     owners = [position for position, event in enumerate(events) for _ in event.shares or ()]
-    assert batch.event_of_share().tolist() == owners
+    assert batch.event_of_amount().tolist() == owners
 
 
 @given(st.lists(st.lists(st.integers(0, 2), min_size=16, max_size=16).map(bytes) | event_ids, min_size=1, max_size=60))
@@ -101,7 +102,7 @@ def test_an_event_is_first_where_its_id_has_not_come_before(ids: list[bytes]) ->
 def test_every_share_of_an_unregistered_collective_is_named(events: list[Event], registered: set[str]) -> None:
     """Rule: collectives are ids of registered ones; what only the dictionary holds may be anything."""
     batch = parse_batch(stream(record_batch(events, dictionary=NAMES)))
-    known = np.array([name in registered for name in batch.collectives])
+    known = np.array([name in registered for name in batch.names])
     expected = [
         (f"events[{position}].collectives", f"{name!r} is not registered")
         for position, event in enumerate(events)
@@ -117,7 +118,7 @@ def test_every_share_of_an_unregistered_collective_is_named(events: list[Event],
     assert total == len(expected)
 
 
-def outcome(body: bytes) -> UsageBatch | InvalidInputError:
+def outcome(body: bytes) -> Batch | InvalidInputError:
     """The batch, or why it is refused. Any other exception fails the test that asks."""
     try:
         return parse_batch(body)
@@ -125,7 +126,7 @@ def outcome(body: bytes) -> UsageBatch | InvalidInputError:
         return error
 
 
-def taken(body: bytes) -> UsageBatch | None:
+def taken(body: bytes) -> Batch | None:
     """The batch, or None where it is refused as it should be."""
     batch = outcome(body)
     if isinstance(batch, InvalidInputError):
@@ -135,7 +136,7 @@ def taken(body: bytes) -> UsageBatch | None:
         return None
     # What is taken must bear use.
     assert len(batch.event_ids) == len(batch) == len(batch.modes) == len(batch.occurred_at) == len(batch.work_ids)
-    assert batch.offsets[-1] == len(batch.shares) == len(batch.collective_index)
+    assert batch.offsets[-1] == len(batch.amounts) == len(batch.name_index)
     assert not [column for event in events_in(batch) for column in breaches(event)]
     return batch
 

@@ -12,9 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ledger.errors import InvalidInputError, Violation
-from ledger.usage.shares import MAX_OCCURRED_AT, UsageBatch, parse_batch
+from ledger.usage.batch import Batch
+from ledger.usage.encoding import body_of
+from ledger.usage.format import MAX_OCCURRED_AT
+from ledger.usage.shares import parse_batch
 from moiety.v1 import usage_pb2 as pb
-from services.api.usage_events import body_of, columns_of
+from services.api.usage_events import columns_of
 from tests.support.batches import Event, events_in, record_batch, stream
 from tests.support.usage_strategies import near_the_bounds, sound_events
 
@@ -38,7 +41,7 @@ def message_of(event: Event) -> pb.UsageEvent:
     return message
 
 
-def outcome(body: bytes, *written: Any) -> UsageBatch | tuple[tuple[Violation, ...], int]:
+def outcome(body: bytes, *written: Any) -> Batch | tuple[tuple[Violation, ...], int]:
     try:
         return parse_batch(body, *written)
     except InvalidInputError as error:
@@ -58,10 +61,10 @@ def test_what_is_written_is_judged_as_what_is_read(events: list[Event]) -> None:
     if isinstance(read, tuple):
         assert written == read
         return
-    assert isinstance(written, UsageBatch)
+    assert isinstance(written, Batch)
     assert events_in(written) == events_in(read) == events
-    assert written.collectives == read.collectives == tuple(sorted(written.collectives))
-    for column in ("event_ids", "occurred_at", "units", "modes", "offsets", "collective_index", "shares"):
+    assert written.names == read.names == tuple(sorted(written.names))
+    for column in ("event_ids", "occurred_at", "units", "modes", "offsets", "name_index", "amounts"):
         ours, theirs = getattr(written, column), getattr(read, column)
         assert ours.dtype == theirs.dtype
         assert np.array_equal(ours, theirs)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger.usage.shares import AI_ONLY, HUMAN_AI
+from ledger.usage.format import AI_ONLY, HUMAN_AI
 from ledger.usage.weights import LIMB_BITS, ModeWeights
 from payout.weights import UsageKey, UsageSum, WeightSum
 

@@ -9,7 +9,9 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from ledger.usage.shares import AI_ONLY, USAGE_TYPES, UsageBatch
+from ledger.usage.batch import Batch
+from ledger.usage.format import AI_ONLY
+from ledger.usage.shares import USAGE_TYPES
 
 SCHEMA: Final = pa.schema(list(USAGE_TYPES.items()))
 
@@ -116,7 +118,7 @@ def joined(messages: Sequence[tuple[bytes, bytes]]) -> bytes:
     return b"".join(metadata + content for metadata, content in messages) + struct.pack("<Ii", 0xFFFFFFFF, 0)
 
 
-def events_in(batch: UsageBatch) -> list[Event]:
+def events_in(batch: Batch) -> list[Event]:
     """The events of a batch that was read."""
     return [
         Event(
@@ -126,7 +128,7 @@ def events_in(batch: UsageBatch) -> list[Event]:
             units=int(batch.units[position]),
             mode=int(batch.modes[position]),
             shares=tuple(
-                (batch.collectives[batch.collective_index[share]], int(batch.shares[share]))
+                (batch.names[batch.name_index[share]], int(batch.amounts[share]))
                 for share in range(batch.offsets[position], batch.offsets[position + 1])
             ),
         )

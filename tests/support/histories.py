@@ -9,10 +9,10 @@ from typing import Final
 from hypothesis import strategies as st
 
 from ledger.journal import COMMONS, collective_account, held_account
-from ledger.registry import Collective, CollectiveStatus
+from ledger.registry import NANO, Collective, CollectiveStatus
 from ledger.usage.entries import UsageContent
+from ledger.usage.format import AI_ONLY, HUMAN_AI
 from ledger.usage.methods import ScoreKind, ScoreOrder, ScoreRule
-from ledger.usage.shares import AI_ONLY, HUMAN_AI, NANO
 from payout.entries import Decision
 from payout.policy import (
     CommonsRule,

@@ -35,7 +35,7 @@ from ledger.log.leaves import (
     encode,
 )
 from ledger.log.merkle import root
-from ledger.registry import Collective
+from ledger.registry import NANO, Collective
 from ledger.usage.entries import (
     MembershipContent,
     MethodContent,
@@ -44,9 +44,9 @@ from ledger.usage.entries import (
     UsageContent,
     encode_positions,
 )
+from ledger.usage.format import AI_ONLY, HUMAN_AI
 from ledger.usage.membership import parse_membership, render_membership
 from ledger.usage.methods import Method, ScoreRule, content_of, method_of
-from ledger.usage.shares import AI_ONLY, HUMAN_AI, NANO
 from payout.entries import (
     CONTENTS,
     Decision,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from ledger.registry import Collective, CollectiveStatus
-from ledger.usage.shares import AI_ONLY, HUMAN_AI, NANO
+from ledger.registry import NANO, Collective, CollectiveStatus
+from ledger.usage.format import AI_ONLY, HUMAN_AI
 from payout.entries import Decision, FireTimes
 from payout.policy import CommonsRule, Policy, Tempering
 from tests.support.batches import Event, event_id

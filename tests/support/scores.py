@@ -10,9 +10,9 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
+from ledger.usage.batch import Batch
 from ledger.usage.methods import ScoreKind, ScoreOrder, ScoreRule
-from ledger.usage.scores import SCORE_TYPES, ScoreBatch, parse_score_batch, shares_of
-from ledger.usage.shares import UsageBatch
+from ledger.usage.scores import SCORE_TYPES, parse_score_batch, shares_of
 from tests.support.batches import Event, list_array, record_batch, stream
 
 SCHEMA: Final = pa.schema(list(SCORE_TYPES.items()))
@@ -44,33 +44,33 @@ def score_body(events: Sequence[Event], **options: Any) -> bytes:
     return stream(score_record_batch(events), **options)
 
 
-def score_batch(events: Sequence[Scores]) -> ScoreBatch:
+def score_batch(events: Sequence[Scores]) -> Batch:
     """A batch that was read, of events with these scores."""
     return parse_score_batch(score_body([scored(scores, number) for number, scores in enumerate(events)]))
 
 
-def plain_batch(scores: Any, source_index: Any, offsets: Any, sources: tuple[str, ...]) -> ScoreBatch:
+def plain_batch(scores: Any, source_index: Any, offsets: Any, sources: tuple[str, ...]) -> Batch:
     """A batch of arrays, for sizes that take long to send."""
     events = len(offsets) - 1
-    return ScoreBatch(
+    return Batch(
         event_ids=np.zeros(events, dtype="V16"),
         work_ids=pa.nulls(events, pa.utf8()),
         occurred_at=np.zeros(events, dtype=np.int64),
         units=np.ones(events, dtype=np.int64),
         modes=np.ones(events, dtype=np.uint8),
         offsets=np.asarray(offsets, dtype=np.int64),
-        source_index=np.asarray(source_index, dtype=np.int32),
-        scores=np.asarray(scores, dtype=np.float64),
-        sources=sources,
+        name_index=np.asarray(source_index, dtype=np.int32),
+        amounts=np.asarray(scores, dtype=np.float64),
+        names=sources,
     )
 
 
-def shares_in(batch: UsageBatch) -> list[dict[str, int]]:
+def shares_in(batch: Batch) -> list[dict[str, int]]:
     """The shares by collective of each event, in their order."""
-    owners = [batch.collectives[place] for place in batch.collective_index]
+    owners = [batch.names[place] for place in batch.name_index]
     ends = batch.offsets.tolist()
     return [
-        dict(zip(owners[start:end], batch.shares[start:end].tolist(), strict=True)) for start, end in pairwise(ends)
+        dict(zip(owners[start:end], batch.amounts[start:end].tolist(), strict=True)) for start, end in pairwise(ends)
     ]
 
 

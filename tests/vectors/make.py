@@ -16,10 +16,10 @@ from typing import Any, Final
 
 from ledger.log.merkle import inclusion_proof
 from ledger.log.proof_files import LogProof
-from ledger.registry import Collective, CollectiveStatus
+from ledger.registry import NANO, Collective, CollectiveStatus
 from ledger.usage.entries import UsageContent
+from ledger.usage.format import AI_ONLY, HUMAN_AI
 from ledger.usage.methods import ScoreKind, ScoreRule
-from ledger.usage.shares import AI_ONLY, HUMAN_AI, NANO
 from payout.entries import Decision, FireTimes, RoundContent
 from payout.policy import (
     CommonsRule,

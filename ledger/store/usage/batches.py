@@ -20,9 +20,9 @@ from ledger.store.arrays import bytea_array, int4_array, int8_array, text_array,
 from ledger.store.database import driver_connection
 from ledger.store.log import PoolRef
 from ledger.store.usage.claims import EventClaim, ascending
+from ledger.usage.batch import Int64Array
 from ledger.usage.entries import UsageContent, decode_positions
 from ledger.usage.methods import Method
-from ledger.usage.shares import Int64Array
 from ledger.usage.weights import BatchWeights, pack
 
 

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from ledger.store import tables as t
 from ledger.store.database import driver_connection
 from ledger.store.log import PoolRef
-from ledger.usage.shares import BoolArray, Int64Array
+from ledger.usage.batch import BoolArray, Int64Array
 
 EventIds = npt.NDArray[np.void]
 """(n,) of 16 bytes each (`V16`)."""

@@ -21,19 +21,12 @@ from ledger.store.usage.batches import BatchIdentity, NewBatch, NewWeights, Reco
 from ledger.store.usage.claims import BatchNumbers, EventClaim, EventsKnownError, copy_claims, is_known_event
 from ledger.store.usage.groups import Groups
 from ledger.store.usage.readings import Readings
+from ledger.usage.batch import Batch, BoolArray, Int64Array
 from ledger.usage.entries import UsageContent, encode_positions
-from ledger.usage.format import BatchColumns
+from ledger.usage.format import AI_ONLY, HUMAN_AI
 from ledger.usage.methods import Method
 from ledger.usage.reading import Reading
-from ledger.usage.shares import (
-    AI_ONLY,
-    HUMAN_AI,
-    BoolArray,
-    Int64Array,
-    UsageBatch,
-    first_occurrences,
-    require_known,
-)
+from ledger.usage.shares import first_occurrences, require_known
 from ledger.usage.weights import BatchWeights, weigh
 
 GROUPED_EVENTS: Final = 1_000
@@ -57,7 +50,7 @@ class _Prepared:
     body: bytes
     method: Method
     membership_version: int | None
-    batch: UsageBatch
+    batch: Batch
     collective_numbers: Int64Array
     accepted: BoolArray
     claimed: Int64Array
@@ -103,7 +96,7 @@ class UsageStore:
         self._groups = Groups(self._record_new, (EventsKnownError, LostRaceError))
 
     def accept(
-        self, identity: BatchIdentity, method_id: str, body: bytes, written: BatchColumns | None = None
+        self, identity: BatchIdentity, method_id: str, body: bytes, written: Batch | None = None
     ) -> RecordedBatch:
         """Record a batch; when this returns it is durable. The same batch again gives its first record.
 
@@ -133,7 +126,7 @@ class UsageStore:
         raise LostRaceError(f"batch {identity.batch_id}")
 
     def _prepared(
-        self, identity: BatchIdentity, method_id: str, digest: bytes, body: bytes, written: BatchColumns | None
+        self, identity: BatchIdentity, method_id: str, digest: bytes, body: bytes, written: Batch | None
     ) -> _Prepared:
         with self._database.reading() as connection:
             pool, method, reading = self._asked(connection, identity.pool, method_id)
@@ -175,7 +168,7 @@ class UsageStore:
         return recorded
 
     def validate(
-        self, identity: BatchIdentity, method_id: str, body: bytes, written: BatchColumns | None = None
+        self, identity: BatchIdentity, method_id: str, body: bytes, written: Batch | None = None
     ) -> UsageContent:
         """The checks of `accept` alone: what the log would say of the batch, were it recorded now. Nothing is kept.
 
@@ -196,9 +189,9 @@ class UsageStore:
             raise NotFoundError(f"pools/{pool.name}/methods/{method_id}")
         return pool, method, self.readings.now(connection, pool, method)
 
-    def _parsed(self, reading: Reading, body: bytes, written: BatchColumns | None) -> tuple[UsageBatch, Int64Array]:
+    def _parsed(self, reading: Reading, body: bytes, written: Batch | None) -> tuple[Batch, Int64Array]:
         batch = reading.usage(body, lambda names: self.collectives.of(names) > 0, written)
-        numbers = self.collectives.of(batch.collectives)
+        numbers = self.collectives.of(batch.names)
         require_known(batch, numbers > 0)
         return batch, numbers
 

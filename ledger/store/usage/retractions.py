@@ -22,9 +22,10 @@ from ledger.store.usage import batches
 from ledger.store.usage.batches import NewWeights, RecordedBatch
 from ledger.store.usage.intake import UsageStore
 from ledger.store.usage.readings import Readings
+from ledger.usage.batch import Batch
 from ledger.usage.entries import RetractionContent, decode_positions, encode_positions
+from ledger.usage.format import AI_ONLY, HUMAN_AI
 from ledger.usage.methods import Method
-from ledger.usage.shares import AI_ONLY, HUMAN_AI, UsageBatch
 from ledger.usage.weights import BatchWeights, weigh
 
 
@@ -60,7 +61,7 @@ class _Chosen:
     batch: RecordedBatch
     batch_number: int
     positions: list[int]
-    parsed: UsageBatch
+    parsed: Batch
     weights: BatchWeights
 
 
@@ -85,7 +86,7 @@ def retract(
     weights_numbers = [connection.execute(sa.select(t.batch_number.next_value())).scalar_one() for _ in chosen]
     for each, weights_number in zip(chosen, weights_numbers, strict=True):
         method = Method(each.batch.content.method, "-", 0, version=each.batch.content.method_version)
-        of_batch = store.collectives.of(each.parsed.collectives, connection=connection)
+        of_batch = store.collectives.of(each.parsed.names, connection=connection)
         batches.put_contents(connection, pool, [NewWeights(weights_number, method, each.weights, of_batch)])
     leaves = log.append(connection, pool, [_content(request, each) for each in chosen], now)
     for each, weights_number, leaf in zip(chosen, weights_numbers, leaves, strict=True):

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from ledger.errors import InvalidInputError
-from ledger.registry import PPM
+from ledger.registry import NANO, PPM
 from ledger.store.memberships import RecordedMembership
 from ledger.store.registry import PoolRecord
 from ledger.usage.methods import Method, ScoreKind, ScoreOrder, ScoreRule
-from ledger.usage.shares import NANO
 from moiety.v1 import registry_pb2
 from payout.policy import CommonsRule, Policy, Tempering, UnattributedRule
 from payout.schedule import next_fire_time

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationError, model_validator
 
+from ledger.registry import NANO, PPM
+from ledger.usage.methods import ScoreKind, ScoreOrder
 from moiety import DomainMap, InvalidDomainError, Violation
 from payout.policy import Policy
 from services.cli.base.exits import InputError
@@ -37,7 +39,7 @@ class Collective(_Declared):
 
     display_name: str
     members: int = 0
-    equity_ppm: int = 1_000_000
+    equity_ppm: int = PPM
     status: Literal["ACTIVE", "SUSPENDED"] = "ACTIVE"
     domains: list[str] = Field(default=[])
 
@@ -49,9 +51,9 @@ class Method(_Declared):
     confidence_ppm: int
     evidence_uri: str = ""
     covers: str = ""
-    score_kind: Literal["SIGNED_INFLUENCE", "SIMILARITY", "COUNT", "SHARE"] | None = None
-    score_order: Literal["SUM_THEN_CLIP", "CLIP_THEN_SUM"] = "SUM_THEN_CLIP"
-    coverage_nano: int = 1_000_000_000
+    score_kind: Annotated[ScoreKind, Strict(strict=False)] | None = None
+    score_order: Annotated[ScoreOrder, Strict(strict=False)] = ScoreOrder.SUM_THEN_CLIP
+    coverage_nano: int = NANO
     membership: str = ""
 
     @model_validator(mode="after")

@@ -8,7 +8,7 @@ from typing import Any
 
 from moiety import Client, Mode, Round
 from moiety.v1 import rounds_pb2 as pb
-from payout.policy import Policy
+from payout.policy import Policy, counted_weight
 from services.cli.base.documents import document, identity
 from services.cli.base.exits import InputError
 from services.cli.base.money import major
@@ -61,7 +61,7 @@ def explain(client: Client, pool: str, found: Round, collective: str) -> tuple[L
     for line in lines(pb.STATEMENT_PART_WEIGHTS):
         mode = Mode(int(line["mode"]))
         confidence_ppm = methods[line["method"], line["method_version"]]
-        counted = str(int(line["weight"]) * mode_ppm[mode] * confidence_ppm)
+        counted = str(counted_weight(int(line["weight"]), mode_ppm[mode], confidence_ppm))
         terms = {"mode": mode.name, "mode_ppm": mode_ppm[mode], "confidence_ppm": confidence_ppm, "counted": counted}
         weights.append({**line, **terms})
     line = registered | own[0]

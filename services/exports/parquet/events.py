@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 
 from ledger.errors import LedgerCorruptError
+from ledger.usage.batch import Batch
 from ledger.usage.entries import UsageContent, decode_positions
-from ledger.usage.shares import UsageBatch
 from moiety.errors import DataLossError
 from services.exports.parquet.schema import MOMENT, SCHEMAS, SHARES
 
@@ -17,7 +17,7 @@ MODE_NAMES: Final = pa.array(["AI_ONLY", "HUMAN_AI"])
 """The names of modes 1 and 2."""
 
 
-def events_table(leaf_index: int, content: UsageContent, batch: UsageBatch) -> pa.Table:
+def events_table(leaf_index: int, content: UsageContent, batch: Batch) -> pa.Table:
     """The rows of `events` for a usage leaf, duplicates too.
 
     Raises:
@@ -53,7 +53,7 @@ def events_table(leaf_index: int, content: UsageContent, batch: UsageBatch) -> p
     return pa.table(columns, schema=SCHEMAS["events"])
 
 
-def _shares(batch: UsageBatch) -> pa.ListArray:
-    names = pa.array(batch.collectives, pa.utf8()).take(pa.array(batch.collective_index))
-    pairs = pa.StructArray.from_arrays([names, pa.array(batch.shares)], fields=list(SHARES.value_type))
+def _shares(batch: Batch) -> pa.ListArray:
+    names = pa.array(batch.names, pa.utf8()).take(pa.array(batch.name_index))
+    pairs = pa.StructArray.from_arrays([names, pa.array(batch.amounts)], fields=list(SHARES.value_type))
     return pa.ListArray.from_arrays(pa.array(batch.offsets.astype(np.int32)), pairs)

@@ -15,15 +15,15 @@ from ledger.errors import LedgerCorruptError
 from ledger.journal import Purpose, Transfer
 from ledger.log.leaves import EncodedLeaf, Leaf, encode
 from ledger.log.merkle import EMPTY_ROOT, leaf_hash
-from ledger.registry import Collective, CollectiveStatus
+from ledger.registry import NANO, Collective, CollectiveStatus
 from ledger.usage.entries import (
     MethodContent,
     ModeTotals,
     decode_positions,
     encode_positions,
 )
+from ledger.usage.format import AI_ONLY, HUMAN_AI
 from ledger.usage.methods import ScoreKind, ScoreRule
-from ledger.usage.shares import AI_ONLY, HUMAN_AI, NANO
 from payout.entries import (
     Decision,
     DecisionContent,

@@ -22,7 +22,7 @@ from ledger.log.checkpoint import Checkpoint, sign_checkpoint
 from ledger.log.merkle import EMPTY_ROOT
 from ledger.log.note_keys import SigningKey
 from ledger.usage.entries import UsageContent, decode_positions, encode_positions
-from ledger.usage.shares import AI_ONLY
+from ledger.usage.format import AI_ONLY
 from payout.entries import Decision, RoundContent
 from payout.statement import parse_statement, render_statement
 from services.exports.tiles.bundles import write_bundle

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from ledger.errors import LedgerCorruptError
+from ledger.registry import NANO
 from ledger.usage.entries import ModeTotals
-from ledger.usage.shares import AI_ONLY, HUMAN_AI, MAX_EVENTS, MAX_UNITS, NANO, parse_batch
+from ledger.usage.format import AI_ONLY, HUMAN_AI, MAX_EVENTS, MAX_UNITS
+from ledger.usage.shares import parse_batch
 from ledger.usage.weights import LIMB_BITS, ModeWeights, pack, unpack, weigh
 from tests.support.batches import Event, body_of, event_id, some_events
 

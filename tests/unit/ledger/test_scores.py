@@ -17,11 +17,14 @@ import pyarrow as pa
 import pytest
 
 from ledger.errors import InvalidInputError, LedgerCorruptError
+from ledger.registry import NANO
 from ledger.usage import scores as rules
+from ledger.usage.batch import Batch
+from ledger.usage.format import HUMAN_AI, MAX_BODY_BYTES, MAX_EVENTS, MAX_SHARES
 from ledger.usage.membership import ParsedMemberships, is_source_id, parse_membership, render_membership
 from ledger.usage.methods import ScoreKind, ScoreOrder, ScoreRule
-from ledger.usage.scores import MAX_SOURCES, SCORE_TYPES, ScoreBatch, parse_score_batch, shares_of
-from ledger.usage.shares import HUMAN_AI, MAX_BODY_BYTES, MAX_EVENTS, MAX_SHARES, NANO, parse_batch
+from ledger.usage.scores import MAX_SOURCES, SCORE_TYPES, parse_score_batch, shares_of
+from ledger.usage.shares import parse_batch
 from tests.support.batches import (
     Event,
     body_of,
@@ -187,20 +190,20 @@ def test_events_pass_into_the_usage_batch_as_they_are() -> None:
         events[1],
         replace(events[2], shares=(("irish", NANO),)),
     ]
-    assert batch.collectives == ("irish", "scottish")
+    assert batch.names == ("irish", "scottish")
     assert events_in(parse_batch(body_of(events_in(batch)))) == events_in(batch)
 
 
 def test_collectives_are_sorted_by_the_bytes_of_their_ids() -> None:
     names = ["b", "a-b", "a", "a0", "z", "ab"]
     batch = shares_of(score_batch([[(name, 1.0) for name in names]]), COUNT, {name: name for name in names})
-    assert batch.collectives == ("a", "a-b", "a0", "ab", "b", "z")
-    assert batch.collective_index.tolist() == [0, 1, 2, 3, 4, 5]
+    assert batch.names == ("a", "a-b", "a0", "ab", "b", "z")
+    assert batch.name_index.tolist() == [0, 1, 2, 3, 4, 5]
 
 
 def test_a_collective_that_gets_nothing_is_not_named() -> None:
     batch = shares_of(score_batch([[("reel-1", -1.0), ("strathspey", 1.0)]]), SIGNED, MEMBERSHIP)
-    assert batch.collectives == ("scottish",)
+    assert batch.names == ("scottish",)
 
 
 def test_the_largest_batch_sums_without_overflow() -> None:
@@ -210,16 +213,16 @@ def test_the_largest_batch_sums_without_overflow() -> None:
     alike = plain_batch(np.full(MAX_SHARES, 1e308), source_index, offsets, ("a", "b", "c"))
     expected = [NANO * count // MAX_SHARES for count in (1_398_102, 1_398_101, 1_398_101)]
     for rule in (SIGNED, CLIPPED_FIRST, COUNT):
-        assert shares_of(alike, rule, {"a": "x", "b": "y", "c": "z"}).shares.tolist() == expected
-        assert shares_of(alike, rule, dict.fromkeys("abc", "x")).shares.tolist() == [NANO]
+        assert shares_of(alike, rule, {"a": "x", "b": "y", "c": "z"}).amounts.tolist() == expected
+        assert shares_of(alike, rule, dict.fromkeys("abc", "x")).amounts.tolist() == [NANO]
     negative = plain_batch(np.full(MAX_SHARES, -1e308), source_index, offsets, ("a", "b", "c"))
-    assert not len(shares_of(negative, SIGNED, dict.fromkeys("abc", "x")).shares)
+    assert not len(shares_of(negative, SIGNED, dict.fromkeys("abc", "x")).amounts)
     fractions = plain_batch(np.full(MAX_SHARES, 1e308), source_index, offsets, ("a", "b", "c"))
     with pytest.raises(InvalidInputError, match="must sum to at most 1"):
         shares_of(fractions, SHARE, {})
 
 
-def many_scores(seed: int, events: int, per_event: int) -> ScoreBatch:
+def many_scores(seed: int, events: int, per_event: int) -> Batch:
     """Scores of every magnitude, from integers that are the same on every machine."""
     state, numbers = seed, []
     for number in range(events * per_event):
@@ -233,7 +236,7 @@ def many_scores(seed: int, events: int, per_event: int) -> ScoreBatch:
 
 
 def digest(batch: Any) -> str:
-    content = [batch.offsets.astype("<i8"), batch.collective_index.astype("<i4"), batch.shares.astype("<i4")]
+    content = [batch.offsets.astype("<i8"), batch.name_index.astype("<i4"), batch.amounts.astype("<i4")]
     return sha256(b"".join(part.tobytes() for part in content)).hexdigest()[:16]
 
 
@@ -317,16 +320,16 @@ def test_a_score_batch_is_read_as_it_was_sent() -> None:
         assert batch.units.tolist() == [7, 10**9, 1]
         assert batch.modes.tolist() == [2, 1, 1]
         assert batch.offsets.tolist() == [0, 2, 2, 5]
-        assert batch.event_of_score().tolist() == [0, 0, 2, 2, 2]
-        assert [batch.sources[place] for place in batch.source_index] == ["b", "a", "a", "c", "b"]
-        assert batch.scores.tobytes() == struct.pack("<5d", 1, 2, -0.0, -1.7e308, 5e-324)
+        assert batch.event_of_amount().tolist() == [0, 0, 2, 2, 2]
+        assert [batch.names[place] for place in batch.name_index] == ["b", "a", "a", "c", "b"]
+        assert batch.amounts.tobytes() == struct.pack("<5d", 1, 2, -0.0, -1.7e308, 5e-324)
         assert len(batch) == 3
 
 
 def test_a_slice_of_a_larger_batch_is_read_as_what_it_holds() -> None:
     events = [scored((("a", number), ("b", 1.0)), number) for number in range(9)]
     batch = parse_score_batch(stream(score_record_batch(events).slice(4, 3)))
-    assert batch.scores.tolist() == [4, 1, 5, 1, 6, 1]
+    assert batch.amounts.tolist() == [4, 1, 5, 1, 6, 1]
 
 
 def test_a_usage_batch_is_no_score_batch_and_the_other_way_round() -> None:
@@ -432,7 +435,7 @@ def test_the_limits_of_a_batch() -> None:
         lists = [pa.ListArray.from_arrays(offsets, values) for values in (encoded, scores)]
         return stream(pa.record_batch([*events, *lists], names=list(SCORE_TYPES)), compression="zstd")
 
-    assert len(parse_score_batch(with_scores(MAX_SHARES, names)).scores) == 4_194_304
+    assert len(parse_score_batch(with_scores(MAX_SHARES, names)).amounts) == 4_194_304
     ((field, reason),) = violations(with_scores(MAX_SHARES + 1, names))
     assert (field, reason) == ("scores", "must be at most 4194304 in a batch, are 4194305")
     ((field, reason),) = violations(with_scores(1, pa.concat_arrays([names, pa.array(["one more"])])))
@@ -554,8 +557,8 @@ batch = plain_batch(scores, index, offsets, sources)
 digest = hashlib.sha256()
 for order in ScoreOrder:
     found = shares_of(batch, ScoreRule(ScoreKind.SIGNED_INFLUENCE, order), {name: f"c{name[1]}" for name in sources})
-    digest.update(found.offsets.tobytes() + found.collective_index.tobytes() + found.shares.tobytes())
-print(digest.hexdigest(), len(found.shares))
+    digest.update(found.offsets.tobytes() + found.name_index.tobytes() + found.amounts.tobytes())
+print(digest.hexdigest(), len(found.amounts))
 """
 
 

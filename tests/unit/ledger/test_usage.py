@@ -12,25 +12,21 @@ import pyarrow as pa
 import pytest
 
 from ledger.errors import InvalidInputError
+from ledger.registry import NANO
 from ledger.usage.arrow_stream import messages
-from ledger.usage.format import read_columns
-from ledger.usage.shares import (
+from ledger.usage.format import (
     AI_ONLY,
     HUMAN_AI,
     MAX_BODY_BYTES,
-    MAX_COLLECTIVES,
     MAX_DECODED_BYTES,
     MAX_EVENTS,
     MAX_OCCURRED_AT,
     MAX_SHARES,
     MAX_UNITS,
     MAX_VIOLATIONS,
-    NANO,
-    USAGE_TYPES,
-    first_occurrences,
-    parse_batch,
-    require_known,
+    read_columns,
 )
+from ledger.usage.shares import MAX_COLLECTIVES, USAGE_TYPES, first_occurrences, parse_batch, require_known
 from tests.support.batches import (
     SCHEMA,
     Event,
@@ -101,9 +97,9 @@ def test_a_batch_is_read_as_it_was_sent() -> None:
     batch = parse_batch(body_of(events))
     assert events_in(batch) == events
     assert len(batch) == 3
-    assert batch.collectives == ("beta", "alpha")
+    assert batch.names == ("beta", "alpha")
     assert batch.offsets.tolist() == [0, 2, 2, 3]
-    assert batch.event_of_share().tolist() == [0, 0, 2]
+    assert batch.event_of_amount().tolist() == [0, 0, 2]
     assert batch.share_sums().tolist() == [1000, 0, NANO]
 
 
@@ -161,7 +157,7 @@ def test_a_batch_may_hold_4194304_shares_and_no_more() -> None:
         ones = pa.array(np.ones(count, dtype=np.int32))
         return stream(replaced(batch, "shares", pa.ListArray.from_arrays(offsets, ones)), compression="zstd")
 
-    assert len(parse_batch(with_shares(MAX_SHARES)).shares) == 4_194_304
+    assert len(parse_batch(with_shares(MAX_SHARES)).amounts) == 4_194_304
     assert only_violation(with_shares(MAX_SHARES + 1))[0] == "shares"
 
 
@@ -173,7 +169,7 @@ def test_lists_need_not_begin_at_offset_zero() -> None:
     assert [event.shares for event in events_in(batch)] == [(), (("beta", 2),), (("alpha", 1), ("beta", 2))]
     assert batch.offsets.tolist() == [0, 0, 1, 3]
     assert batch.share_sums().tolist() == [0, 2, 3]
-    assert batch.event_of_share().tolist() == [1, 2, 2]
+    assert batch.event_of_amount().tolist() == [1, 2, 2]
 
 
 def test_lists_of_collectives_and_shares_may_begin_at_different_offsets() -> None:
@@ -347,7 +343,7 @@ def test_a_dictionary_that_holds_a_null_is_refused_even_unused() -> None:
 
 def test_a_dictionary_may_hold_65536_ids_and_no_more() -> None:
     names = ["alpha", "beta", *(f"unused-{number}" for number in range(MAX_COLLECTIVES - 2))]
-    assert len(parse_batch(stream(record_batch(FOUR, dictionary=names))).collectives) == 65_536
+    assert len(parse_batch(stream(record_batch(FOUR, dictionary=names))).names) == 65_536
     field, reason = only_violation(stream(record_batch(FOUR, dictionary=[*names, "another"])))
     assert (field, reason) == ("collectives", "the dictionary must hold at most 65536 ids, holds 65537")
 
@@ -680,6 +676,14 @@ def test_the_first_of_equal_ids_counts() -> None:
     assert ascending.tolist() == [1, 0, 3]
 
 
+def test_an_event_is_found_where_it_was_recorded_and_not_where_it_was_left_out() -> None:
+    batch = parse_batch(body_of([Event(event_id(number)) for number in (5, 3, 5, 9)]))
+    assert batch.position_of(event_id(5), {2}) == 0
+    assert batch.position_of(event_id(5), {0, 1}) == 2
+    assert batch.position_of(event_id(5), {0, 2}) is None
+    assert batch.position_of(event_id(4), set()) is None
+
+
 def test_ids_are_compared_by_all_their_bytes_and_ordered_as_bytes() -> None:
     ids = [b"\x80" + bytes(15), bytes(16), bytes(15) + b"\x01", bytes(7) + b"\x01" + bytes(8), b"\x7f" + b"\xff" * 15]
     batch = parse_batch(body_of([Event(identity) for identity in ids]))
@@ -698,7 +702,7 @@ def test_an_unregistered_collective_is_named_with_the_position_of_its_event() ->
     batch = parse_batch(body_of(events))
     require_known(batch, np.array([True, True, True]))
     with pytest.raises(InvalidInputError) as refused:
-        require_known(batch, np.array([name == "alpha" for name in batch.collectives]))
+        require_known(batch, np.array([name == "alpha" for name in batch.names]))
     assert [(violation.field, violation.reason) for violation in refused.value.violations] == [
         ("events[2].collectives", "'beta' is not registered"),
         ("events[2].collectives", f"'{'x' * 80}' is not registered"),

@@ -15,10 +15,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pytest
 
+from ledger.registry import NANO
 from ledger.usage import methods
 from ledger.usage import scores as rules
 from ledger.usage.scores import SCORE_TYPES, parse_score_batch, shares_of
-from ledger.usage.shares import NANO, parse_batch
+from ledger.usage.shares import parse_batch
 from moiety import InvalidUsageError, Mode, event_id_of, usage_batches
 from moiety import attribution as sdk
 from moiety.attribution import ScoreKind, ScoreOrder, ScoreRule, score_batches, shares_table

@@ -61,9 +61,9 @@ def test_a_batch_is_one_record_batch_of_the_exact_schema() -> None:
 def test_the_service_takes_what_this_makes() -> None:
     (data,) = batches(TABLE)
     batch = parse_batch(data)
-    assert batch.collectives == ("irish", "scottish")
-    assert batch.collective_index.tolist() == [1, 0, 0]
-    assert batch.shares.tolist() == [400_000_000, 600_000_000, 1]
+    assert batch.names == ("irish", "scottish")
+    assert batch.name_index.tolist() == [1, 0, 0]
+    assert batch.amounts.tolist() == [400_000_000, 600_000_000, 1]
 
 
 def test_tables_of_every_library_give_the_same_bytes() -> None:

@@ -53,7 +53,7 @@ def test_a_table_with_scores_gives_batches_of_scores_whatever_made_it() -> None:
     assert decode(data).to_pylist() == TABLE.to_pylist()
     assert decode(data).column("sources").values.dictionary.to_pylist() == ["reel-1", "reel-2"]
     batch = parse_score_batch(data)
-    assert (batch.sources, batch.scores.tolist()) == (("reel-1", "reel-2"), [0.25, -1e-300, 5.0])
+    assert (batch.names, batch.amounts.tolist()) == (("reel-1", "reel-2"), [0.25, -1e-300, 5.0])
     relation = duckdb.from_arrow(TABLE)
     for same in (pl.DataFrame(COLUMNS), pd.DataFrame(COLUMNS), relation, TABLE.to_batches()[0]):
         assert list(usage_batches(same)) == [data]

@@ -16,7 +16,7 @@ import yaml
 
 from ledger.journal import REVENUE, fold
 from ledger.registry import Collective, CollectiveStatus
-from ledger.usage.shares import AI_ONLY, HUMAN_AI
+from ledger.usage.format import AI_ONLY, HUMAN_AI
 from payout.apportionment import apportion
 from payout.entries import posting_transfers
 from payout.policy import Policy

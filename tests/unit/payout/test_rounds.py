@@ -9,7 +9,7 @@ import pytest
 
 from ledger.journal import Purpose, Transfer
 from ledger.registry import Collective, CollectiveStatus
-from ledger.usage.shares import AI_ONLY, HUMAN_AI
+from ledger.usage.format import AI_ONLY, HUMAN_AI
 from payout.entries import posting_transfers
 from payout.policy import (
     CommonsRule,

@@ -20,10 +20,10 @@ from google.protobuf.descriptor_pb2 import FileDescriptorSet
 import moiety
 import moiety.v1
 from ledger import journal, money, registry
-from ledger.usage import membership
+from ledger.usage import format as usage
+from ledger.usage import membership, scores, shares
 from ledger.usage import methods as methods_
-from ledger.usage import shares as usage
-from moiety import batches, events
+from moiety import attribution, batches, events
 from moiety.v1 import accounts_pb2, registry_pb2, rounds_pb2, usage_pb2
 from payout import policy, settlement
 from payout.store.rounds import RoundState
@@ -89,9 +89,11 @@ def test_roles_have_the_rights_of_design_section_8() -> None:
 
 
 def test_both_ends_have_the_same_usage_columns() -> None:
-    assert moiety.USAGE_SCHEMA.names == list(usage.USAGE_TYPES)
-    assert dict(zip(moiety.USAGE_SCHEMA.names, moiety.USAGE_SCHEMA.types, strict=True)) == usage.USAGE_TYPES
+    assert moiety.USAGE_SCHEMA.names == list(shares.USAGE_TYPES)
+    assert dict(zip(moiety.USAGE_SCHEMA.names, moiety.USAGE_SCHEMA.types, strict=True)) == shares.USAGE_TYPES
     assert [field.name for field in moiety.USAGE_SCHEMA if field.nullable] == ["work_id"]
+    assert batches.SCORE_SCHEMA.names == list(scores.SCORE_TYPES)
+    assert dict(zip(batches.SCORE_SCHEMA.names, batches.SCORE_SCHEMA.types, strict=True)) == scores.SCORE_TYPES
 
 
 def test_both_ends_have_the_same_limits_and_modes() -> None:
@@ -109,7 +111,9 @@ def test_both_ends_have_the_same_limits_and_modes() -> None:
         (registry_pb2.CommonsRule, "COMMONS_RULE_", policy.CommonsRule),
         (registry_pb2.Tempering, "TEMPERING_", policy.Tempering),
         (registry_pb2.ScoreKind, "SCORE_KIND_", methods_.ScoreKind),
+        (registry_pb2.ScoreKind, "SCORE_KIND_", attribution.ScoreKind),
         (registry_pb2.ScoreOrder, "SCORE_ORDER_", methods_.ScoreOrder),
+        (registry_pb2.ScoreOrder, "SCORE_ORDER_", attribution.ScoreOrder),
         (rounds_pb2.RoundState, "ROUND_STATE_", RoundState),
         (accounts_pb2.TransferPurpose, "TRANSFER_PURPOSE_", journal.Purpose),
     ],
@@ -144,7 +148,7 @@ PAGES: Final = [
     ("file", "message", "field", "limit"),
     [
         *PAGES,
-        ("usage.proto", "Share", "share_nano", f"1 to {usage.NANO}"),
+        ("usage.proto", "Share", "share_nano", f"1 to {registry.NANO}"),
         ("usage.proto", "UsageEvent", "work_id", f"at most {usage.MAX_WORK_ID_BYTES} bytes"),
         ("usage.proto", "UsageEvent", "units", f"1 to {usage.MAX_UNITS}"),
         ("usage.proto", "SubmitUsageRequest", "events", f"1 to {usage_events.MAX_ROW_EVENTS} events"),
@@ -165,7 +169,7 @@ PAGES: Final = [
         ("registry.proto", "Method", "confidence_ppm", f"0 to {registry.PPM}"),
         ("registry.proto", "Method", "evidence_uri", f"at most {registry.MAX_URI} characters"),
         ("registry.proto", "Method", "covers", f"at most {registry.MAX_NOTE} characters"),
-        ("registry.proto", "Method", "coverage_nano", f"1 to {usage.NANO}"),
+        ("registry.proto", "Method", "coverage_nano", f"1 to {registry.NANO}"),
         (
             "registry.proto",
             "CreateMembershipRequest",

@@ -1,0 +1,64 @@
+"""A batch in memory: the columns of its events, and of each event a list of names with an amount for each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Int64Array = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
+EventIds = npt.NDArray[np.void]
+"""(n,) of 16 bytes each (`V16`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """The columns of n events with k amounts in all: read as views of a body, or yet to be written as one.
+
+    Names are of collectives and amounts are their shares in nano, or names are of sources and amounts their scores;
+    which, says the method that the batch is sent under. There are no nulls, and lists and dictionary are sound. Values
+    are judged by `parse_batch` and `parse_score_batch`: what these give has passed every rule on single events.
+
+    event_ids: (n,) of 16 bytes each (`V16`); work_ids: the nullable Arrow column; occurred_at: (n,) microseconds since
+    1970; units: (n,) 1 to 10^9; modes: (n,) 1 or 2; offsets: (n + 1,) into the next two; name_index: (k,) int32 into
+    `names`; amounts: (k,) int32 for shares, float64 for scores.
+    """
+
+    event_ids: EventIds
+    work_ids: Any
+    occurred_at: Int64Array
+    units: Int64Array
+    modes: npt.NDArray[np.uint8]
+    offsets: Int64Array
+    name_index: npt.NDArray[np.int32]
+    amounts: npt.NDArray[Any]
+    names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.units)
+
+    def event_of_amount(self) -> Int64Array:
+        """(k,) the position of the event that each amount belongs to."""
+        return np.repeat(np.arange(len(self), dtype=np.int64), np.diff(self.offsets))
+
+    def share_sums(self) -> Int64Array:
+        """(n,) the sum of each event's amounts, which are shares."""
+        until = np.zeros(len(self.amounts) + 1, dtype=np.int64)
+        np.cumsum(self.amounts, dtype=np.int64, out=until[1:])
+        sums: Int64Array = np.diff(until[self.offsets])
+        return sums
+
+    def position_of(self, event_id: bytes, duplicates: set[int]) -> int | None:
+        """Where an event was recorded in the batch; None where it was not. A duplicate of it there was not recorded."""
+        for position in np.flatnonzero(self.event_ids == np.void(event_id)).tolist():
+            if position not in duplicates:
+                return int(position)
+        return None
+
+
+def events_at(places: Int64Array, offsets: Int64Array) -> Int64Array:
+    """The positions, each once and ascending, of the events that the amounts at `places` belong to."""
+    return np.unique(np.searchsorted(offsets, places, side="right") - 1)
