@@ -28,6 +28,7 @@ def demo(
     does not hold.
     """
     from demo.corpus import CorpusMissingError
+    from demo.months import RoundMissingError
     from demo.run import run
     from demo.screen import Screen
 
@@ -35,7 +36,7 @@ def demo(
         outcome, instability = run(Screen(quiet=output.as_json), works=works, every=every)
     except CorpusMissingError as error:
         raise typer.Exit(report(InputError.of("demo", str(error)), as_json=output.as_json)) from None
-    except MoietyError as error:
+    except (MoietyError, RoundMissingError) as error:
         raise typer.Exit(report(error, as_json=output.as_json)) from None
     except KeyboardInterrupt:
         raise typer.Exit(Exit.INTERRUPTED) from None

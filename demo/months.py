@@ -15,7 +15,8 @@ import pyarrow as pa
 from demo.clock import DemoClock
 from demo.plays import Month, Platform, count_plays, count_shares
 from demo.service import CURRENCY, METHOD, POOL, REVIEW_TIME, Cast
-from moiety import Allocation, Client, Mode, MoietyError, Receipt, Round, UsageEvent, event_id_of
+from ledger.errors import LedgerError
+from moiety import Allocation, Client, Mode, Receipt, Round, UsageEvent, event_id_of
 
 EVENTS_PER_CALL: Final = 1_000
 """The most events that one row-wise call takes."""
@@ -28,7 +29,7 @@ POLL_SECONDS: Final = 0.05
 Progress = Callable[[int], None]  # called with how many more events are recorded
 
 
-class RoundMissingError(MoietyError):
+class RoundMissingError(LedgerError):
     """The scheduler did not cut the round `number` within `seconds` of its time."""
 
     def __init__(self, number: int, seconds: float) -> None:

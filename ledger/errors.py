@@ -1,4 +1,4 @@
-"""What can go wrong in Moiety: every error it raises on purpose carries its facts as fields.
+"""What can go wrong in the ledger service: every error it raises on purpose carries its facts as fields.
 
 `services.api.errors` is the one table that maps these to gRPC status and details.
 """
@@ -17,11 +17,11 @@ class Violation:
     reason: str
 
 
-class MoietyError(Exception):
-    """The root of Moiety's own errors."""
+class LedgerError(Exception):
+    """The root of the errors that the service and its command raise on purpose. The SDK's is `moiety.MoietyError`."""
 
 
-class InvalidInputError(MoietyError):
+class InvalidInputError(LedgerError):
     """The input breaks a rule, whatever the state of the ledger.
 
     `violations` are the first findings, in order; `total` counts all of them.
@@ -47,7 +47,7 @@ class IdentityReusedError(InvalidInputError):
     """An id that identifies a request came again with other content. Nothing of the second is kept."""
 
 
-class NotFoundError(MoietyError):
+class NotFoundError(LedgerError):
     """What was named does not exist. `resource` is its resource name."""
 
     def __init__(self, resource: str) -> None:
@@ -58,7 +58,7 @@ class NotFoundError(MoietyError):
         return f"{self.resource} does not exist"
 
 
-class AlreadyExistsError(MoietyError):
+class AlreadyExistsError(LedgerError):
     """What was to be created exists with other content. `resource` is its resource name."""
 
     def __init__(self, resource: str) -> None:
@@ -69,7 +69,7 @@ class AlreadyExistsError(MoietyError):
         return f"{self.resource} exists with other content"
 
 
-class StateError(MoietyError):
+class StateError(LedgerError):
     """The request is sound but the ledger's state forbids it.
 
     `subject` is the resource name that it is about, `kind` a constant such as `ROUND_OPEN`, `detail` the sentence for
@@ -86,7 +86,7 @@ class StateError(MoietyError):
         return f"{self.subject}: {self.detail}"
 
 
-class LostRaceError(MoietyError):
+class LostRaceError(LedgerError):
     """Another writer was first; the same request may succeed when repeated. `subject` is what it was about."""
 
     def __init__(self, subject: str) -> None:
@@ -97,7 +97,7 @@ class LostRaceError(MoietyError):
         return f"{self.subject} was changed by another writer at the same time"
 
 
-class LedgerCorruptError(MoietyError):
+class LedgerCorruptError(LedgerError):
     """What is stored contradicts itself: a hash, a length or a sum does not hold. `subject` is what, `detail` how."""
 
     def __init__(self, subject: str, detail: str) -> None:
@@ -109,14 +109,14 @@ class LedgerCorruptError(MoietyError):
         return f"{self.subject}: {self.detail}"
 
 
-class StoreUnavailableError(MoietyError):
+class StoreUnavailableError(LedgerError):
     """The database cannot be reached or gave up the connection. Nothing was acknowledged."""
 
     def __str__(self) -> str:
         return "the database is not available"
 
 
-class ProofError(MoietyError):
+class ProofError(LedgerError):
     """A Merkle proof does not hold. `reason` says which check failed."""
 
     def __init__(self, reason: str) -> None:
@@ -127,7 +127,7 @@ class ProofError(MoietyError):
         return f"proof refused: {self.reason}"
 
 
-class FormatError(MoietyError):
+class FormatError(LedgerError):
     """Bytes are not of the published format that they claim. `subject` is which part, `reason` the rule it breaks."""
 
     def __init__(self, subject: str, reason: str) -> None:
@@ -139,7 +139,7 @@ class FormatError(MoietyError):
         return f"{self.subject}: {self.reason}"
 
 
-class SignatureError(MoietyError):
+class SignatureError(LedgerError):
     """A signature of a known key does not hold, or no known key has signed. `keys` are the names concerned."""
 
     def __init__(self, keys: Sequence[str], reason: str) -> None:

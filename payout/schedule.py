@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cronsim import CronSim, CronSimError
 
-from ledger.errors import InvalidInputError, MoietyError
+from ledger.errors import InvalidInputError, LedgerError
 from ledger.store.database import Database
 from ledger.store.log import PoolRef
 from payout.store import pools
@@ -101,7 +101,7 @@ class Scheduler:
         try:
             with self._database.transaction() as connection:
                 schedules = pools.list_schedules(connection)
-        except MoietyError as error:
+        except LedgerError as error:
             logger.warning("schedules not read: %s", error)
             return []
         calculated = []

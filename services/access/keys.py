@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from ledger.errors import InvalidInputError, MoietyError, NotFoundError
+from ledger.errors import InvalidInputError, LedgerError, NotFoundError
 from ledger.registry import require_resource_id
 from ledger.store import registry
 from ledger.store.tables import created_at, metadata
@@ -75,7 +75,7 @@ class Principal:
         return cls(Role(collection), require_resource_id(identity, "principal"))
 
 
-class UnauthenticatedError(MoietyError):
+class UnauthenticatedError(LedgerError):
     """No key, or none that holds. It does not say which, so that keys cannot be guessed piece by piece."""
 
     def __str__(self) -> str:

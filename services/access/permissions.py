@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextvars import ContextVar
 from typing import Final
 
-from ledger.errors import MoietyError
+from ledger.errors import LedgerError
 from services.access.keys import Principal, Role
 
 _OPERATOR: Final = frozenset({Role.OPERATOR})
@@ -79,7 +79,7 @@ OPEN_PREFIXES: Final = ("/grpc.health.v1.", "/grpc.reflection.")
 _caller: Final[ContextVar[Principal]] = ContextVar("caller")
 
 
-class PermissionDeniedError(MoietyError):
+class PermissionDeniedError(LedgerError):
     """The caller is known, and may not do this. `action` is the method or the resource."""
 
     def __init__(self, principal: Principal, action: str) -> None:

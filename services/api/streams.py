@@ -8,13 +8,13 @@ from contextlib import contextmanager
 from threading import Lock
 from typing import Final
 
-from ledger.errors import MoietyError
+from ledger.errors import LedgerError
 
 ANYONE: Final = "anyone"
 """The holder that all who call without a key are."""
 
 
-class TooManyStreamsError(MoietyError):
+class TooManyStreamsError(LedgerError):
     """As many streams are open as may be: `holder`'s own, or everyone's together."""
 
     def __init__(self, holder: str) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from moiety.errors import MoietyError
+from ledger.errors import LedgerError
 
 
-class ExportFolderError(MoietyError):
+class ExportFolderError(LedgerError):
     """A folder cannot take the export. `path` is where, `reason` what is wrong with it."""
 
     def __init__(self, path: Path, reason: str) -> None:
@@ -19,7 +19,7 @@ class ExportFolderError(MoietyError):
         return f"{self.path}: {self.reason}"
 
 
-class ExportValueError(MoietyError):
+class ExportValueError(LedgerError):
     """A figure does not fit its column. `leaf_index` is the leaf's, `table` the column's."""
 
     def __init__(self, leaf_index: int, table: str, reason: str) -> None:

@@ -22,7 +22,7 @@ from typing import Final
 import sqlalchemy as sa
 import structlog
 
-from ledger.errors import InvalidInputError, LedgerCorruptError, MoietyError, ProofError, StateError
+from ledger.errors import InvalidInputError, LedgerCorruptError, LedgerError, ProofError, StateError
 from ledger.log.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
 from ledger.log.forks import ForkEvidence, contradiction_path
 from ledger.log.merkle import verify_consistency
@@ -71,7 +71,7 @@ class Signer:
         try:
             with self._database.transaction() as connection:
                 heads = log.read_heads(connection)
-        except MoietyError as error:
+        except LedgerError as error:
             logger.warning("logs not read", reason=str(error))
             return []
         signed = []
@@ -212,7 +212,7 @@ class Signer:
         row = StoredCheckpoint(checkpoint.size, key, note, self._clock())
         checkpoints.insert_checkpoint(connection, pool, row)
 
-    def _report(self, pool: PoolRef, error: MoietyError) -> None:
+    def _report(self, pool: PoolRef, error: LedgerError) -> None:
         text, now = str(error), self._clock()
         said, when = self._refused.get(pool.name, ("", now))
         if said != text or now - when >= REPEAT:
@@ -254,7 +254,7 @@ def _contradiction(pool: PoolRef, last: Checkpoint, what: str) -> StateError:
 def _opened(pool: PoolRef, stored: StoredCheckpoint) -> Checkpoint:
     try:
         checkpoint = open_checkpoint(stored.note, stored.key).checkpoint
-    except MoietyError as error:
+    except LedgerError as error:
         raise LedgerCorruptError(f"pools/{pool.name}/checkpoints/{stored.size}", str(error)) from None
     if checkpoint.size != stored.size:
         raise LedgerCorruptError(f"pools/{pool.name}/checkpoints/{stored.size}", f"states {checkpoint.size} leaves")

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 import structlog
 
-from ledger.errors import FormatError, InvalidInputError, MoietyError, SignatureError
+from ledger.errors import FormatError, InvalidInputError, LedgerError, SignatureError
 from ledger.log.checkpoint import read_checkpoint
 from ledger.log.note_keys import SignatureType, VerifierKey
 from ledger.log.notes import Note, parse_note, parse_signatures, verify_signatures
@@ -90,7 +90,7 @@ def _is_prefix(url: str) -> bool:
     return address.scheme in ("http", "https") and bool(address.hostname) and plain and port != 0
 
 
-class WitnessRefusedError(MoietyError):
+class WitnessRefusedError(LedgerError):
     """A witness does not cosign. `status` is the HTTP status, 0 where there was no answer worth the name."""
 
     def __init__(self, witness: str, status: int, reason: str) -> None:
@@ -203,7 +203,7 @@ class Cosigner:
         try:
             with self._database.transaction() as connection:
                 sizes = [(pool, size) for pool, size, _ in log.read_heads(connection)]
-        except MoietyError as error:
+        except LedgerError as error:
             logger.warning("logs not read", reason=str(error))
             return 0
         return sum(self._ask_about(witness, sizes) for witness in self._witnesses)

@@ -79,8 +79,8 @@ def test_every_error_of_ours_has_a_class_in_this_test() -> None:
     def leaves(kind: type[Exception]) -> set[type[Exception]]:
         return {kind}.union(*map(leaves, kind.__subclasses__()))
 
-    ours = {kind for kind in leaves(errors.MoietyError) if kind.__module__ == "ledger.errors"}
-    assert {type(error) for error, *_ in CLASSES} >= ours - {errors.MoietyError}
+    ours = {kind for kind in leaves(errors.LedgerError) if kind.__module__ == "ledger.errors"}
+    assert {type(error) for error, *_ in CLASSES} >= ours - {errors.LedgerError}
 
 
 @pytest.mark.parametrize(("error", "code", "reason", "details"), CLASSES)

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger.errors import FormatError, MoietyError
+from ledger.errors import FormatError, LedgerError
 from ledger.files.tiles import (
     Bundle,
     Tile,
@@ -222,7 +222,7 @@ def test_a_note_opens_under_those_who_signed_and_a_changed_one_under_nobody(
     assert {found.key for found in opened.verified} == {key.verifier_key for key in known}
     assert len(opened.unknown) == len(signers) - len(known)
     other = data.draw(changed(text.encode()).filter(lambda found: found != text.encode()))
-    with pytest.raises(MoietyError):
+    with pytest.raises(LedgerError):
         open_note(other + note[len(text.encode()) :], [key.verifier_key for key in known])
 
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Final, TypeVar
 
 import typer
 
-from moiety.roots import MoietyError
 from services.cli.audit.options import Key, read_file, verifier_key
 from services.cli.base.exits import Exit, InputError
 from services.cli.base.output import Output, report
@@ -64,7 +63,7 @@ def verify(
             notes = tuple(read_file(path, "since") for path in since or ())
             chosen = parse_rounds(rounds) if rounds else None
             holds = _check_bundle(output, bundle, trusted, notes, witnesses, chosen, threads)
-    except MoietyError as error:
+    except InputError as error:
         raise typer.Exit(report(error, as_json=as_json)) from None
     raise typer.Exit(Exit.OK if holds else Exit.DOES_NOT_HOLD)
 

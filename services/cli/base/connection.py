@@ -13,6 +13,7 @@ from typing import Annotated, Any, Concatenate, Final, ParamSpec
 
 import typer
 
+from ledger.errors import LedgerError
 from moiety import Client, MoietyError
 from services.cli.base.exits import InputError, NotAllowedError
 from services.cli.base.output import Output, report
@@ -87,7 +88,7 @@ def client_command(run: Callable[Concatenate[Session, P], None]) -> Callable[...
         try:
             with _connect(**given) as client:
                 run(Session(client, output), *args, **kwargs)
-        except MoietyError as error:
+        except (MoietyError, LedgerError) as error:
             raise typer.Exit(report(error, as_json=output.as_json)) from None
         except ValueError as error:
             if not str(error).startswith(_TOO_LARGE):

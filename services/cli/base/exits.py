@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, Final
 
+from ledger.errors import LedgerError
 from moiety.roots import MoietyError, Violation
 
 
@@ -40,7 +41,7 @@ MEANINGS: Final = {
 }
 
 
-class InputError(MoietyError):
+class InputError(LedgerError):
     """What the command was given is wrong; `violations` say where. `code` is the exit code."""
 
     code = Exit.BAD_INPUT
@@ -86,7 +87,7 @@ class Failure:
     more: Mapping[str, Any] = field(default_factory=dict)
 
 
-def exit_code(error: MoietyError) -> Exit:
+def exit_code(error: MoietyError | LedgerError) -> Exit:
     """The exit code for an error."""
     if isinstance(error, InputError):
         return error.code

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Concatenate, Final, ParamSpec
 
 import typer
 
-from ledger import errors as ours
+from ledger.errors import InvalidInputError, LedgerError, StateError, StoreUnavailableError
 from moiety.errors import Violation
 from services.cli.base.exits import ConflictError, Exit, InputError
 from services.cli.base.output import Output, report
@@ -35,10 +35,8 @@ def local_command(run: Callable[Concatenate[Output, P], None]) -> Callable[..., 
         as_json = bool(kwargs.pop("as_json"))
         try:
             run(Output(as_json), *args, **kwargs)
-        except ours.MoietyError as error:
+        except LedgerError as error:
             raise typer.Exit(report(_explained(error), as_json=as_json)) from None
-        except InputError as error:
-            raise typer.Exit(report(error, as_json=as_json)) from None
 
     own = list(inspect.signature(run, eval_str=True).parameters.values())[1:]
     option: Any = inspect.Parameter("as_json", inspect.Parameter.KEYWORD_ONLY, annotation=JSON_OPTION, default=False)
@@ -47,11 +45,13 @@ def local_command(run: Callable[Concatenate[Output, P], None]) -> Callable[..., 
     return command
 
 
-def _explained(error: ours.MoietyError) -> InputError:
-    if isinstance(error, ours.InvalidInputError):
+def _explained(error: LedgerError) -> InputError:
+    if isinstance(error, InputError):
+        return error
+    if isinstance(error, InvalidInputError):
         return InputError([Violation(found.field, found.reason) for found in error.violations])
-    if isinstance(error, ours.StateError):
+    if isinstance(error, StateError):
         return ConflictError([Violation(error.subject, error.detail)])
-    if isinstance(error, ours.StoreUnavailableError):
+    if isinstance(error, StoreUnavailableError):
         return DatabaseAwayError.of("database", str(error))
     return InputError.of("database", str(error))

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
+from ledger.errors import LedgerError
 from moiety.roots import MoietyError
 from services.cli.base.exits import Exit, Failure, InputError, exit_code
 
@@ -100,7 +101,7 @@ def details(pairs: Iterable[tuple[str, object]]) -> Table:
     return found
 
 
-def report(error: MoietyError, *, as_json: bool, people: Sequence[str] | None = None) -> Exit:
+def report(error: MoietyError | LedgerError, *, as_json: bool, people: Sequence[str] | None = None) -> Exit:
     """Print an error on stderr and give the exit code: `people`, or else a line `field: reason` for each field; or one
     JSON document.
     """
@@ -125,9 +126,9 @@ def report(error: MoietyError, *, as_json: bool, people: Sequence[str] | None = 
     return code
 
 
-def _failure(error: MoietyError) -> Failure:
-    if isinstance(error, InputError):
-        return Failure(type(error).__name__, "", error.violations)
+def _failure(error: MoietyError | LedgerError) -> Failure:
+    if isinstance(error, LedgerError):
+        return Failure(type(error).__name__, "", error.violations if isinstance(error, InputError) else ())
     from services.cli.base.failures import failure_of
 
     return failure_of(error)

@@ -10,7 +10,7 @@ from typing import Final
 
 import pytest
 
-from ledger.errors import MoietyError, ProofError
+from ledger.errors import LedgerError, ProofError
 from ledger.log.merkle import (
     EMPTY_ROOT,
     Coordinate,
@@ -288,7 +288,7 @@ def test_a_node_does_not_pass_for_a_leaf() -> None:
 
 
 def test_the_reason_is_a_field_and_the_message_readable() -> None:
-    with pytest.raises(MoietyError) as caught:
+    with pytest.raises(LedgerError) as caught:
         verify_inclusion(LEAVES[0], 0, 8, [], ROOTS[8])
     assert isinstance(caught.value, ProofError)
     assert caught.value.reason == "the path is too short"

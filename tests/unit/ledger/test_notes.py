@@ -9,7 +9,7 @@ from typing import Final
 
 import pytest
 
-from ledger.errors import FormatError, MoietyError, SignatureError
+from ledger.errors import FormatError, LedgerError, SignatureError
 from ledger.log.checkpoint import Checkpoint, open_checkpoint, read_checkpoint, sign_checkpoint
 from ledger.log.cosignature import cosigned_message, split_timestamped
 from ledger.log.merkle import EMPTY_ROOT
@@ -274,5 +274,5 @@ def test_a_text_that_no_note_may_have_is_not_signed(text: str) -> None:
 
 
 def test_an_error_tells_what_and_why() -> None:
-    errors: list[MoietyError] = [FormatError("vkey", "is none"), SignatureError(["log.example"], "did not sign")]
+    errors: list[LedgerError] = [FormatError("vkey", "is none"), SignatureError(["log.example"], "did not sign")]
     assert [str(error) for error in errors] == ["vkey: is none", "signature refused: log.example did not sign"]

@@ -26,8 +26,8 @@ from ledger.errors import (
     IdentityReusedError,
     InvalidInputError,
     LedgerCorruptError,
+    LedgerError,
     LostRaceError,
-    MoietyError,
     NotFoundError,
     ProofError,
     SignatureError,
@@ -45,7 +45,7 @@ TWO: Final = InvalidInputError(
 )
 
 # (error, code, reason, types of the details between ErrorInfo and RequestInfo)
-EXAMPLES: Final[list[tuple[MoietyError, int, str, list[type[Message]]]]] = [
+EXAMPLES: Final[list[tuple[LedgerError, int, str, list[type[Message]]]]] = [
     (TWO, code_pb2.INVALID_ARGUMENT, "INVALID_INPUT", [error_details_pb2.BadRequest]),
     (IdentityReusedError.of("batch_id", "x"), code_pb2.INVALID_ARGUMENT, "ID_REUSED", [error_details_pb2.BadRequest]),
     (NotFoundError("pools/folk"), code_pb2.NOT_FOUND, "NOT_FOUND", [error_details_pb2.ResourceInfo]),
@@ -86,7 +86,7 @@ def every_module(package: ModuleType) -> Iterator[str]:
     yield from (module.name for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."))
 
 
-def kinds_of(root: type[MoietyError]) -> Iterator[type[MoietyError]]:
+def kinds_of(root: type[LedgerError]) -> Iterator[type[LedgerError]]:
     for kind in root.__subclasses__():
         yield kind
         yield from kinds_of(kind)
@@ -106,13 +106,13 @@ def test_every_error_of_ours_is_in_the_table() -> None:
         for name in every_module(package):
             importlib.import_module(name)
     rooms = ("ledger.", "payout.", "audit.", "services.access.", "services.api.")
-    ours = {kind for kind in kinds_of(MoietyError) if kind.__module__.startswith(rooms)}
+    ours = {kind for kind in kinds_of(LedgerError) if kind.__module__.startswith(rooms)}
     assert ours == {type(error) for error, *_ in EXAMPLES}
 
 
 @each
 def test_an_error_has_its_code_reason_and_details(
-    error: MoietyError, code: int, reason: str, details: list[type[Message]]
+    error: LedgerError, code: int, reason: str, details: list[type[Message]]
 ) -> None:
     assert is_expected(error)
     status = status_of(error, "request-1")
@@ -157,7 +157,7 @@ def test_other_details_carry_the_facts_of_their_error() -> None:
         ValueError("/srv/moiety/ledger.py line 3"),
         KeyError("hunter2"),
         RuntimeError("postgresql://app:hunter2@db/moiety"),
-        MoietyError("hunter2"),
+        LedgerError("hunter2"),
         MemoryError(),
         OSError(2, "No such file", "/etc/moiety/key.pem"),
     ],
@@ -244,7 +244,7 @@ LONG: Final = [
 
 @pytest.mark.parametrize("error", LONG, ids=range(len(LONG)))
 def test_the_longest_errors_reach_a_client_of_default_limits(
-    error: MoietyError, raised: Callable[[Exception], status_pb2.Status]
+    error: LedgerError, raised: Callable[[Exception], status_pb2.Status]
 ) -> None:
     expected = status_of(error, "f" * 64)
     status = raised(error)
