@@ -32,8 +32,11 @@ _ROUND_MARK: Final = b'"type":"round.v1"'
 class Asked:
     """What to hold a bundle against.
 
-    key: the log's own; its name is the log's origin. since: older checkpoints, as notes.
-    witnesses: keys whose cosignatures are told. rounds: the rounds to recompute, None for all of them.
+    Attributes:
+        key: the log's own; its name is the log's origin.
+        since: older checkpoints, as notes.
+        witnesses: keys whose cosignatures are told.
+        rounds: the rounds to recompute, None for all of them.
     """
 
     key: VerifierKey

@@ -47,8 +47,13 @@ Tables = Mapping[tuple[str, str], pa.Table]  # usage by platform and month
 def run(screen: Screen, *, works: int = WORKS, every: bool = False) -> tuple[Outcome, Instability]:
     """Run the demo and tell it on the screen; the same number of works gives the same figures on every run.
 
-    works: how many to generate, at least 10; every: whether to list all traditions. Gives what came of it, of which
-    `Outcome.breaches` says what does not hold, and how far the works' attribution moves under other training data.
+    It gives what came of it, of which `Outcome.breaches` says what does not hold, and how far the works' attribution
+    moves under other training data.
+
+    Args:
+        screen: where it is told.
+        works: how many to generate, at least 10.
+        every: whether to list all traditions.
 
     Raises:
         CorpusMissingError: music21 or its corpus is not installed.

@@ -21,9 +21,12 @@ class Client(RegistryVerbs, UsageVerbs, RevenueVerbs, AccountsVerbs, RoundsVerbs
     the subclass for its status. A call that fails with UNAVAILABLE or ABORTED, or with
     RESOURCE_EXHAUSTED and a time to wait, is made again, with growing pauses, where that is safe.
 
-    Args: address: `host:port`. api_key: the secret of an API key, which says who is calling. ca_certificate:
-        PEM certificates to trust instead of the machine's own. insecure: without TLS; allowed to loopback
-        addresses only. By default just where the address is loopback and no `ca_certificate` is given.
+    Args:
+        address: `host:port`.
+        api_key: the secret of an API key, which says who is calling.
+        ca_certificate: PEM certificates to trust instead of the machine's own.
+        insecure: without TLS; allowed to loopback addresses only. By default just where the address is loopback and no
+            `ca_certificate` is given.
         timeout_seconds: the most that a call may take, its repetitions included. Streams have no limit.
 
     Raises:

@@ -26,12 +26,14 @@ class Mode(IntEnum):
 class UsageEvent:
     """One use of a generated work.
 
-    Attributes: event_id: unique per platform and pool, for ever. `uuid7()` makes a new one, `event_id_of()`
-        the one that belongs to an id of your own. Keep it with the event: who sends the event again must send
-        the same id. occurred_at: when it was used, with a time zone; kept to the microsecond. units: how much
-        it was used, 1 to 10^9. mode: how the work came about. shares: billionths by collective id, each at
-        least 1; their sum is at most 10^9, and the rest is unattributed. work_id: the generated work: C2PA
-        instance id, ISCC or URI, at most 256 bytes; None where there is none.
+    Attributes:
+        event_id: unique per platform and pool, for ever. `uuid7()` makes a new one, `event_id_of()` the one that
+            belongs to an id of your own. Keep it with the event: who sends the event again must send the same id.
+        occurred_at: when it was used, with a time zone; kept to the microsecond.
+        units: how much it was used, 1 to 10^9.
+        mode: how the work came about.
+        shares: billionths by collective id, each at least 1; their sum is at most 10^9, and the rest is unattributed.
+        work_id: the generated work: C2PA instance id, ISCC or URI, at most 256 bytes; None where there is none.
     """
 
     event_id: UUID

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 class MoietyError(Exception):
     """The root of the errors that this package raises on purpose.
 
-    Attributes: receipts: where a submission failed on the way, the receipts of the batches that are recorded, in order.
+    Attributes:
+        receipts: where a submission failed on the way, the receipts of the batches that are recorded, in order.
         refusals: the batches of it that the service refused (`moiety.BatchRefusal`), in order.
     """
 

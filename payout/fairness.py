@@ -52,21 +52,23 @@ class LorenzPoint(NamedTuple):
 class Concentration:
     """How an amount S > 0 is spread over n collectives, x[1] <= ... <= x[n], the sum of which is S.
 
-    gini_ppm: the Gini coefficient, `sum over i, j of |x[i] - x[j]| / (2 n S)`, of a whole population (no correction for
-        small samples). 0 where all get the same, 1 - 1/n where one gets everything. C. Gini, *Variabilità e
-        mutabilità*, 1912.
-    lorenz: points of the Lorenz curve, from (0, 0) to (n, S): what the `n * p // 100` worst paid get, for each p from 0
-        to 100, or where n is at most 100, what the k worst paid get, for each k from 0 to n. Exact, so that the curve
-        is convex to the last unit. M. O. Lorenz, *Methods of Measuring the Concentration of Wealth*, 1905.
-    top_percent_ppm: the part of S that the `ceil(n / 100)` best paid get, who are `top_percent_collectives`; the
-        last step of the curve.
-    herfindahl_ppm: the Herfindahl-Hirschman index, `sum of (x[i] / S)^2`. A hundredth of it is the index in points,
-        where 10,000 is one payee; 1 over it is the number of equal payees that would be as concentrated.
-        A. O. Hirschman, *National Power and the Structure of Foreign Trade*, 1945; O. C. Herfindahl, *Concentration in
-        the U.S. Steel Industry*, 1950.
-    jain_ppm: Jain's fairness index, `S^2 / (n * sum of x[i]^2)`: 1 where all get the same, 1/n where one gets
-        everything. R. Jain, D. Chiu and W. Hawe, *A Quantitative Measure of Fairness and Discrimination for Resource
-        Allocation in Shared Computer Systems*, DEC-TR-301, 1984.
+    Attributes:
+        gini_ppm: the Gini coefficient, `sum over i, j of |x[i] - x[j]| / (2 n S)`, of a whole population (no correction
+            for small samples). 0 where all get the same, 1 - 1/n where one gets everything. C. Gini, *Variabilità e
+            mutabilità*, 1912.
+        lorenz: points of the Lorenz curve, from (0, 0) to (n, S): what the `n * p // 100` worst paid get, for each p
+            from 0 to 100, or where n is at most 100, what the k worst paid get, for each k from 0 to n. Exact, so that
+            the curve is convex to the last unit. M. O. Lorenz, *Methods of Measuring the Concentration of Wealth*,
+            1905.
+        top_percent_ppm: the part of S that the `ceil(n / 100)` best paid get, who are `top_percent_collectives`; the
+            last step of the curve.
+        herfindahl_ppm: the Herfindahl-Hirschman index, `sum of (x[i] / S)^2`. A hundredth of it is the index in points,
+            where 10,000 is one payee; 1 over it is the number of equal payees that would be as concentrated. A. O.
+            Hirschman, *National Power and the Structure of Foreign Trade*, 1945; O. C. Herfindahl, *Concentration in
+            the U.S. Steel Industry*, 1950.
+        jain_ppm: Jain's fairness index, `S^2 / (n * sum of x[i]^2)`: 1 where all get the same, 1/n where one gets
+            everything. R. Jain, D. Chiu and W. Hawe, *A Quantitative Measure of Fairness and Discrimination for
+            Resource Allocation in Shared Computer Systems*, DEC-TR-301, 1984.
     """
 
     collectives: int
@@ -103,20 +105,22 @@ class ByMode:
 class FairnessReport:
     """How evenly a round paid.
 
-    registered, paid: over all collectives, and over the payees; None where nobody is paid.
-    fee_ppm, commons_ppm: of the pot; the commons is what was paid out of it and what the fund kept. None where the pot
-        is empty.
-    usage: the attributed weight by mode, raw: nano-units, before confidence, mode multipliers and tempering. What is
-        not attributed is in no line of a statement, and so not in here.
-    attributed_minor: the attributed money by mode; the commons has none. A collective's attributed amount belongs to
-        the modes in proportion to `mode_ppm * raw weight`, whatever tempering, floor and cap made of its claim. These
-        parts are summed over the collectives, each HUMAN_AI part taken down to 10^-18 of a minor unit, and only the two
-        sums are rounded, by largest remainder, a tie to AI_ONLY: rounded line by line, a round of many small
-        amounts would lose its smaller mode. A line's weights are over all methods, so this is exact where a
-        collective's usage has one confidence, and an estimate where it has several.
-    undivided_minor: the attributed money of collectives without a weight that counts in any mode, which only
-        corrections under several methods can bring about. Always
-        `attributed_minor.ai_only + attributed_minor.human_ai + undivided_minor` is what the round attributed.
+    Attributes:
+        registered: over all collectives; None where nobody is paid.
+        paid: over the payees; None where nobody is paid.
+        fee_ppm: of the pot; None where the pot is empty.
+        commons_ppm: of the pot, what was paid out of the commons and what the fund kept; None where the pot is empty.
+        usage: the attributed weight by mode, raw: nano-units, before confidence, mode multipliers and tempering. What
+            is not attributed is in no line of a statement, and so not in here.
+        attributed_minor: the attributed money by mode; the commons has none. A collective's attributed amount belongs
+            to the modes in proportion to `mode_ppm * raw weight`, whatever tempering, floor and cap made of its claim.
+            These parts are summed over the collectives, each HUMAN_AI part taken down to 10^-18 of a minor unit, and
+            only the two sums are rounded, by largest remainder, a tie to AI_ONLY: rounded line by line, a round of many
+            small amounts would lose its smaller mode. A line's weights are over all methods, so this is exact where a
+            collective's usage has one confidence, and an estimate where it has several.
+        undivided_minor: the attributed money of collectives without a weight that counts in any mode, which only
+            corrections under several methods can bring about. Always `attributed_minor.ai_only +
+            attributed_minor.human_ai + undivided_minor` is what the round attributed.
     """
 
     collectives: int
@@ -135,9 +139,8 @@ def fairness_report(
 ) -> FairnessReport:
     """The report on a round, from its figures and its statement's lines.
 
-    ai_only_ppm, human_ai_ppm: the mode multipliers of the round's policy.
-
-    The order of the lines does not matter. A negative weight, as corrections may leave it, counts as zero.
+    `ai_only_ppm` and `human_ai_ppm` are the mode multipliers of the round's policy. The order of the lines does not
+    matter. A negative weight, as corrections may leave it, counts as zero.
 
     Raises:
         ValueError: the lines do not add up to the figures, as those of another round would not.

@@ -77,9 +77,15 @@ def distribute(
 ) -> Distribution:
     """Distribute a pot over the collectives, as docs/distribution.md says.
 
-    usage: sums by method version and mode; confidence_ppm: by method version; collectives: every registered one, by
-    the bytes of its name; deficits: those that the last posted round left. Where there is no usage, or none that the
-    policy counts, nothing is distributed and the pot carries over.
+    Where there is no usage, or none that the policy counts, nothing is distributed and the pot carries over.
+
+    Args:
+        policy: the terms in force.
+        pot_minor: what there is to distribute.
+        usage: sums by method version and mode.
+        confidence_ppm: by method version.
+        collectives: every registered one, by the bytes of its name.
+        deficits: those that the last posted round left.
     """
     earned, earned_unattributed = _policy_weights(policy, usage, confidence_ppm)
     net = [earned.get(c.name, 0) - deficits.by_collective.get(c.name, 0) for c in collectives]

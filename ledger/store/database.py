@@ -20,7 +20,8 @@ CONNECT_SECONDS: Final = 5
 class Database:
     """Connections to one Postgres: at most `connections` (2 or more), a quarter to read on.
 
-    role: the role that they take, the service's; None for the login's own, which is for the owner of the schema.
+    Args:
+        role: the role that they take, the service's; None for the login's own, which is for the owner of the schema.
     """
 
     def __init__(self, url: str, *, connections: int = 16, role: str | None = SERVICE_ROLE) -> None:

@@ -181,7 +181,9 @@ class CollectiveNumbers:
     def of(self, names: tuple[str, ...], *, connection: sa.Connection | None = None) -> Int64Array:
         """(c,) the number of each name; 0 for one that is not registered.
 
-        connection: the caller's, where it has one: whoever waits for a second one may wait for themselves.
+        Args:
+            names: ids, each once.
+            connection: the caller's, where it has one: whoever waits for a second one may wait for themselves.
         """
         # The batches of a stream mostly have the same dictionary.
         last_names, last_numbers = self._last

@@ -26,7 +26,9 @@ _PADDING: Final = bytes(_ALIGNMENT)
 class Column(NamedTuple):
     """A column as the format lays it out, each level before the one below.
 
-    nodes: the length and the number of nulls of each level; buffers: those of each level, none of them left out.
+    Attributes:
+        nodes: the length and the number of nulls of each level.
+        buffers: those of each level, none of them left out.
     """
 
     nodes: tuple[int, ...]

@@ -22,9 +22,15 @@ class Batch:
     which, says the method that the batch is sent under. There are no nulls, and lists and dictionary are sound. Values
     are judged by `parse_batch` and `parse_score_batch`: what these give has passed every rule on single events.
 
-    event_ids: (n,) of 16 bytes each (`V16`); work_ids: the nullable Arrow column; occurred_at: (n,) microseconds since
-    1970; units: (n,) 1 to 10^9; modes: (n,) 1 or 2; offsets: (n + 1,) into the next two; name_index: (k,) int32 into
-    `names`; amounts: (k,) int32 for shares, float64 for scores.
+    Attributes:
+        event_ids: (n,) of 16 bytes each (`V16`).
+        work_ids: the nullable Arrow column.
+        occurred_at: (n,) microseconds since 1970.
+        units: (n,) 1 to 10^9.
+        modes: (n,) 1 or 2.
+        offsets: (n + 1,) into the next two.
+        name_index: (k,) int32 into `names`.
+        amounts: (k,) int32 for shares, float64 for scores.
     """
 
     event_ids: EventIds

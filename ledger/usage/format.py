@@ -112,7 +112,7 @@ def repeated_names(columns: Batch) -> BoolArray:
 def require_known_names(batch: Batch, known: BoolArray, *, column: str) -> None:
     """Check that whatever an event names is registered.
 
-    known: (c,) whether each of `batch.names` is a registered collective. One that no event names may be unknown.
+    `known` is (c,): whether each of `batch.names` is a registered collective. One that no event names may be unknown.
 
     Raises:
         InvalidInputError: events name what is not registered; the error gives their positions.

@@ -94,10 +94,12 @@ class ParsedMemberships:
     """Memberships by the SHA-256 of their bodies, each parsed once while it is remembered.
 
     The one that was not asked for the longest is forgotten first. Not safe for several threads at once.
+
+    Args:
+        bytes_max: of the bodies of those remembered; in memory a membership takes about three times as much.
     """
 
     def __init__(self, bytes_max: int = 2 * MAX_MEMBERSHIP_BYTES) -> None:
-        """bytes_max: of the bodies of those remembered; in memory a membership takes about three times as much."""
         self._bytes_max = bytes_max
         self._parsed: dict[str, tuple[int, Mapping[str, str]]] = {}
 

@@ -34,9 +34,12 @@ class Reading:
     ) -> Batch:
         """The batch in a body with its shares.
 
-        registered: which of some names are collectives that may be paid; asked of a new batch whose sources are
-        collectives, for one with a wrong name would lose its score unseen. That those with shares are registered is
-        left to the caller. written: as for `parse_batch`.
+        Args:
+            body: the bytes, whoever made them.
+            registered: which of some names are collectives that may be paid; asked of a new batch whose sources are
+                collectives, for one with a wrong name would lose its score unseen. That those with shares are
+                registered is left to the caller.
+            written: as for `parse_batch`.
 
         Raises:
             InvalidInputError: the batch is refused; the error holds the first 100 positions and reasons.

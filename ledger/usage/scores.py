@@ -87,7 +87,7 @@ def parse_score_batch(body: bytes) -> Batch:
 def require_known_sources(batch: Batch, known: BoolArray) -> None:
     """Refuse the batch, with the positions, where an event names a source that is not a registered collective.
 
-    known: (s,) whether each of `batch.names` is. One that no event names may be unknown.
+    `known` is (s,): whether each of `batch.names` is. One that no event names may be unknown.
     """
     require_known_names(batch, known, column="sources")
 

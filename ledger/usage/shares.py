@@ -42,7 +42,7 @@ USAGE_TYPES: Final[dict[str, pa.DataType]] = {
 def parse_batch(body: bytes, written: Batch | None = None) -> Batch:
     """The batch in an Arrow stream.
 
-    written: the columns that the body was written from, where that was done here: they are not read from it again.
+    `written` are the columns that the body was written from, where that was done here: they are not read from it again.
 
     Raises:
         InvalidInputError: the batch is refused; the error holds the first 100 positions and reasons.
@@ -59,7 +59,7 @@ def parse_batch(body: bytes, written: Batch | None = None) -> Batch:
 def require_known(batch: Batch, known: BoolArray) -> None:
     """Refuse the batch, with the positions, where an event names a collective that is not registered.
 
-    known: (c,) whether each of `batch.names` is registered. One that no event names may be unknown.
+    `known` is (c,): whether each of `batch.names` is registered. One that no event names may be unknown.
     """
     require_known_names(batch, known, column="collectives")
 

@@ -28,8 +28,11 @@ _LOW_MASK: Final = (1 << LIMB_BITS) - 1
 class ModeWeights:
     """One mode's weights in a batch: `low + high * 2^LIMB_BITS` for each collective with any, by ascending index.
 
-    index: (c,) into the batch's collectives, or the registry's numbers once stored; count: (c,) events that name each;
-    low, high: (c,).
+    Attributes:
+        index: (c,) into the batch's collectives, or the registry's numbers once stored.
+        count: (c,) events that name each.
+        low: (c,) the lower LIMB_BITS bits of each weight.
+        high: (c,) what is above them.
     """
 
     events: int

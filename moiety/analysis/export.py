@@ -65,8 +65,12 @@ TABLES: Final = tuple(field.name for field in fields(Export))
 def open_export(folder: str | Path, connection: Any = None) -> Export:
     """The tables that `moiety export --parquet` wrote to a folder.
 
-    connection: an Ibis backend that can read the folder, such as `ibis.pyspark.connect(session)`; by default DuckDB in
-    this process. Nothing is read before an expression is asked for its rows.
+    Nothing is read before an expression is asked for its rows.
+
+    Args:
+        folder: where the export is.
+        connection: an Ibis backend that can read the folder, such as `ibis.pyspark.connect(session)`; by default DuckDB
+            in this process.
     """
     backend = ibis.duckdb.connect() if connection is None else connection
     return Export(**{name: _read(backend, f"{folder}/{name}") for name in TABLES})

@@ -50,7 +50,9 @@ DECODER: Final = json.JSONDecoder(object_pairs_hook=_object, parse_float=_Number
 class Rows:
     """What the objects of a file mean. The first says whether the file has `id` or `event_id`, shares or scores.
 
-    Attributes: schema: the columns. position: how many rows were taken.
+    Attributes:
+        schema: the columns.
+        position: how many rows were taken.
     """
 
     def __init__(self, path: Path, first: object) -> None:

@@ -19,8 +19,11 @@ _COMPRESSIONS: Final = ((b"\x1f\x8b", "gzip"), (b"BZh", "bz2"), (b"\x28\xb5\x2f\
 class Source:
     """A usage file, opened.
 
-    Attributes: path: what messages call it; `-` where it has no name. stream: its bytes, decompressed, from the
-        beginning. head: the first of them. seekable: whether it is an uncompressed file, readable at any place.
+    Attributes:
+        path: what messages call it; `-` where it has no name.
+        stream: its bytes, decompressed, from the beginning.
+        head: the first of them.
+        seekable: whether it is an uncompressed file, readable at any place.
 
     Raises:
         UsageFileError: there is no such file.

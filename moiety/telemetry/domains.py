@@ -34,8 +34,9 @@ _PREFIX_BYTES_MAX: Final = 256
 class Owner:
     """Whose a piece of content is.
 
-    Attributes: collective: its id; None where it is nobody's. is_contested: whether the domain is one collective's and
-        the content id another's, so that it is nobody's.
+    Attributes:
+        collective: its id; None where it is nobody's.
+        is_contested: whether the domain is one collective's and the content id another's, so that it is nobody's.
     """
 
     collective: str | None
@@ -53,7 +54,8 @@ class DomainMap:
     `content-id:` and a prefix, such as `content-id:mkt:irish:`, stands for all content whose id begins with the prefix,
     byte for byte. The longest prefix decides.
 
-    Args: domains: the domains and prefixes of each collective, by collective id.
+    Args:
+        domains: the domains and prefixes of each collective, by collective id.
 
     Raises:
         InvalidDomainError: a domain is none (a URL, a wildcard, an IP address), or two collectives declare it.

@@ -35,10 +35,12 @@ Found = TelemetrySession | RefusedDocument
 class Telemetry:
     """Telemetry documents, read as sessions are asked for. What standalone events were put together to comes last.
 
-    Args: documents: a file (perhaps compressed), a binary stream, or JSON documents that were read already (one, or any
-        number of them).
+    Args:
+        documents: a file (perhaps compressed), a binary stream, or JSON documents that were read already (one, or any
+            number of them).
 
-    Attributes: document_count: how many documents were taken so far, the refused ones not among them.
+    Attributes:
+        document_count: how many documents were taken so far, the refused ones not among them.
 
     Raises:
         UsageFileError: the file is not there or cannot be read; what is found later is raised by the iteration.

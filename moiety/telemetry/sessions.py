@@ -37,12 +37,24 @@ _ID_CHARACTERS: Final = 36
 class TelemetryEvent:
     """What was reported of a completed turn, of grounding, of a citation or of a presentation.
 
-    Attributes: type: `turn_completed`, `content_grounded`, `content_cited` or `content_presented`. timestamp: in UTC.
-        id: the event's own. turn_id: the turn it belongs to, within the session. content_url, content_id: which
-        content. output_id, output_element_id: what of the answer carries it. scope: `session` or `turn`, of grounding.
-        characters, tokens: how much of the content was ingested. content_version, content_hash: which state and which
-        piece of it. citation_type: of a citation. license_ref, terms_ref: the grant and the terms that the reporter
-        names. evidence: references to evidence, as reported. What was not reported is None.
+    Attributes:
+        type: `turn_completed`, `content_grounded`, `content_cited` or `content_presented`.
+        timestamp: in UTC.
+        id: the event's own.
+        turn_id: the turn it belongs to, within the session.
+        content_url: which content.
+        content_id: which content.
+        output_id: what of the answer carries it.
+        output_element_id: what of the answer carries it.
+        scope: `session` or `turn`, of grounding.
+        characters: how much of the content was ingested.
+        tokens: how much of the content was ingested.
+        content_version: which state and which piece of it.
+        content_hash: which state and which piece of it.
+        citation_type: of a citation.
+        license_ref: the grant and the terms that the reporter names.
+        terms_ref: the grant and the terms that the reporter names.
+        evidence: references to evidence, as reported. What was not reported is None.
     """
 
     type: str
@@ -76,9 +88,11 @@ class TelemetrySession:
 class RefusedDocument:
     """A document that was refused; nothing of it is recorded.
 
-    Attributes: position: which document it was, counting from 0. line: the line that it stands on, counting from
-        1; None where documents are not one a line. session_id: its session, where that could be read. violations: what
-        is wrong with it, by JSON path (`$` is the document); the first ten.
+    Attributes:
+        position: which document it was, counting from 0.
+        line: the line that it stands on, counting from 1; None where documents are not one a line.
+        session_id: its session, where that could be read.
+        violations: what is wrong with it, by JSON path (`$` is the document); the first ten.
     """
 
     position: int
@@ -95,10 +109,14 @@ class RefusedDocument:
 class TelemetrySubmission:
     """What became of submitted telemetry.
 
-    Attributes: receipts: of each batch, in order. refused: the documents that were refused. document_count: how many
-        were taken. session_count: how many sessions these were of. event_count: how many completed turns they had,
-        each a usage event; `attributed_count` of them are some collective's altogether, `partly_count` in part, and the
-        rest not at all. conflict_count: how many pieces of content two collectives claim, which are nobody's.
+    Attributes:
+        receipts: of each batch, in order.
+        refused: the documents that were refused.
+        document_count: how many were taken.
+        session_count: how many sessions these were of.
+        event_count: how many completed turns they had, each a usage event; `attributed_count` of them are some
+            collective's altogether, `partly_count` in part, and the rest not at all.
+        conflict_count: how many pieces of content two collectives claim, which are nobody's.
     """
 
     receipts: list[Receipt]
@@ -124,7 +142,8 @@ class Documents:
     other counts as often as the one document has it that has it most often. Events without a session, such as an edge's
     retrievals and the clicks that a shop reports by `ctx_token`, are valid and make no usage.
 
-    Attributes: count: how many documents were taken, the refused ones not among them.
+    Attributes:
+        count: how many documents were taken, the refused ones not among them.
     """
 
     def __init__(self) -> None:

@@ -31,7 +31,10 @@ class RoundsVerbs(Verbs):
     def preview_round(self, pool: str, *, number: int = 0, policy: Policy | None = None) -> Preview:
         """Give the round that a calculation would make now; nothing of it is kept.
 
-        number: a past round to compute again instead. policy: another one than the one in force.
+        Args:
+            pool: the pool's id.
+            number: a past round to compute again instead.
+            policy: another one than the one in force.
         """
         request = pb.PreviewRoundRequest(parent=pool_name(pool), number=number, policy=policy)
         return self._connection.read_stream(self._rounds.PreviewRound, request, _preview)
@@ -79,7 +82,11 @@ class RoundsVerbs(Verbs):
     ) -> bytes:
         """Give a round's statement, or another of its tables: canonical CSV, exactly as logged.
 
-        collective: give the header and this collective's lines only, which is all that a collective is given.
+        Args:
+            pool: the pool's id.
+            number: the round's.
+            part: which of its tables.
+            collective: give the header and this collective's lines only, which is all that a collective is given.
         """
         named = f"collectives/{collective}" if collective else ""
         request = pb.GetStatementRequest(name=round_name(pool, number), part=part, collective=named)

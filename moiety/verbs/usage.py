@@ -50,14 +50,15 @@ class UsageVerbs(Verbs):
         are the first ones. Where the connection is lost, unanswered batches are sent again; an error on the
         way leaves the batches before it recorded.
 
-        Args: pool: the pool's id. table: any Arrow-capable table with the columns that `moiety.batches`
-            describes, of shares or of raw scores. method: the id of the method that computed them, declared in the
-            pool.
-            events_per_batch: how many events go into a batch, 1 to 65,536. batch_id: the beginning of the
-            batch ids, which then go on with `-` and the batch's position. By default a batch is named after
-            the SHA-256 of its bytes, so that the same table has the same batch ids. validate_only: the service checks
-            every batch and records nothing; the receipts then have no leaf. progress: is told the number of events of
-            each batch that is answered.
+        Args:
+            pool: the pool's id.
+            table: any Arrow-capable table with the columns that `moiety.batches` describes, of shares or of raw scores.
+            method: the id of the method that computed them, declared in the pool.
+            events_per_batch: how many events go into a batch, 1 to 65,536.
+            batch_id: the beginning of the batch ids, which then go on with `-` and the batch's position. By default a
+                batch is named after the SHA-256 of its bytes, so that the same table has the same batch ids.
+            validate_only: the service checks every batch and records nothing; the receipts then have no leaf.
+            progress: is told the number of events of each batch that is answered.
 
         Raises:
             InvalidUsageError: the table cannot be made into batches.
@@ -82,8 +83,12 @@ class UsageVerbs(Verbs):
         The service makes shares of the scores by the method's rule. Safe to repeat, as `submit_usage` is; that one is
         for scores in a table.
 
-        Args: batches: what `moiety.attribution.score_batches` makes of the matrix. method: the id of a method with a
-            score kind. The others are those of `submit_usage`.
+        Args:
+            pool: the pool's id.
+            batches: what `moiety.attribution.score_batches` makes of the matrix.
+            method: the id of a method with a score kind.
+            batch_id: as in `submit_usage`.
+            progress: as in `submit_usage`.
 
         Raises:
             InvalidUsageError: what `score_batches` found wrong.
@@ -125,11 +130,17 @@ class UsageVerbs(Verbs):
         grown since gives its new turns, and the others are duplicates. `moiety.telemetry` says how a turn
         becomes a usage event.
 
-        Args: documents: sessions, standalone events and event batches: a path or binary stream of one JSON document, of
-            an array or of NDJSON, or parsed documents (one, or any number). method: the id of the declared method that
-            is `by`. by: what shares are computed from, `grounded-characters`, `citations` or `presentations`. domains:
-            whose content is whose; by default the service's `domain_map`, as it is now. The others are those of
-            `submit_usage`.
+        Args:
+            pool: the pool's id.
+            documents: sessions, standalone events and event batches: a path or binary stream of one JSON document, of
+                an array or of NDJSON, or parsed documents (one, or any number).
+            method: the id of the declared method that is `by`.
+            by: what shares are computed from, `grounded-characters`, `citations` or `presentations`.
+            domains: whose content is whose; by default the service's `domain_map`, as it is now.
+            events_per_batch: as in `submit_usage`.
+            batch_id: as in `submit_usage`.
+            validate_only: as in `submit_usage`.
+            progress: as in `submit_usage`.
 
         Raises:
             ValueError: `by` is not a share basis.

@@ -18,8 +18,10 @@ GROUP_MAX: Final = 32
 class Groups(Generic[Item, Result]):
     """Does items of one key together. Whose turn it is does the work of all who wait; meanwhile others gather.
 
-    do_all: gives a result for each item, or raises and has done nothing. conflicts: errors that say that an item stands
-    in the way of the others, or one of them in its own; then each is done alone. Any other error is everyone's.
+    Args:
+        do_all: gives a result for each item, or raises and has done nothing.
+        conflicts: errors that say that an item stands in the way of the others, or one of them in its own; then each is
+            done alone. Any other error is everyone's.
     """
 
     def __init__(

@@ -40,7 +40,9 @@ INSERTED_CLAIMS: Final = 2_000
 class _Prepared:
     """A batch that is fit to be recorded, as it will be if none of its events is known.
 
-    accepted: (n,) the events that count; claimed: their positions, ascending by id.
+    Attributes:
+        accepted: (n,) the events that count.
+        claimed: their positions, ascending by id.
     """
 
     identity: BatchIdentity
@@ -100,9 +102,8 @@ class UsageStore:
     ) -> RecordedBatch:
         """Record a batch; when this returns it is durable. The same batch again gives its first record.
 
-        written: the columns that the body was written from, where the caller did it.
-
-        Nothing is kept when this raises.
+        Nothing is kept when this raises. `written` are the columns that the body was written from, where the caller did
+        it.
 
         Raises:
             IdentityReusedError: the id is known with other bytes or under another method.

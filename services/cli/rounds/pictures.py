@@ -149,8 +149,14 @@ def flow_svg(
     The 12 best paid have bands of their own (of equals, the lower ids), the others share theirs. A band is as high as
     its part of the pot, to a thousandth of a pixel, and the bands on either side of a bar add up to it exactly.
 
-    currency, exponent: what stands behind an amount, and how many decimals it has. names: display names by collective;
-    one without is called by its id.
+    Args:
+        figures: the round's.
+        lines: those of its statement.
+        currency: what stands behind an amount.
+        exponent: how many decimals an amount has.
+        names: display names by collective; one without is called by its id.
+        title: what stands above the picture.
+        subtitle: what stands below the title.
 
     Raises:
         ValueError: the lines do not add up to the figures.

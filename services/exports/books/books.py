@@ -127,7 +127,8 @@ def export_books(
 ) -> list[Written]:
     """Write a pool's books in each dialect, as `<pool><suffix>` in the folder, in one pass over the log.
 
-    balances: those of the service at the log's size, by account. `progress` is told each number of leaves taken in.
+    `balances` are those of the service at the log's size, by account. `progress` is told each number of leaves taken
+    in.
 
     Raises:
         ExportFolderError: the folder cannot be written to.
