@@ -6,11 +6,10 @@ that it does not name are left as they are. docs/examples/pool.yaml is one, with
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Final, Literal, Self, TypeVar
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationError, model_validator
 
 from ledger.registry import NANO, PPM
@@ -18,6 +17,19 @@ from ledger.usage.methods import ScoreKind, ScoreOrder
 from moiety import DomainMap, InvalidDomainError, Violation
 from payout.policy import Policy
 from services.cli.base.exits import InputError
+from services.cli.base.plain_yaml import parse_yaml, read_yaml
+
+_PLAIN: Final = {
+    "bool_type": "must be true or false",
+    "dict_type": "must be a mapping",
+    "extra_forbidden": "is not a known field",
+    "int_type": "must be an integer in plain decimal, without quotes",
+    "list_type": "must be a list",
+    "missing": "is missing",
+    "model_type": "must be a mapping",
+    "string_type": "must be text; put it in quotes",
+}
+"""What is wrong with a field, by the kind of pydantic's error."""
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -141,37 +153,6 @@ def domain_map(domains: Mapping[str, Iterable[str]]) -> DomainMap:
         raise InputError.of(f"collectives.{error.collective}.domains", f"{error.domain!r} {error.reason}") from None
 
 
-def read_yaml(path: Path) -> Any:
-    """Give the content of a YAML file; an empty mapping where it has none.
-
-    Raises:
-        InputError: it cannot be read, or is not YAML.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise InputError.of(str(path), error.strerror or "cannot be read") from None
-    except UnicodeDecodeError:
-        raise InputError.of(str(path), "is not UTF-8") from None
-    return parse_yaml(text)
-
-
-def parse_yaml(text: str) -> Any:
-    """Give the content of a YAML text; an empty mapping where it has none.
-
-    Raises:
-        InputError: it is not YAML.
-    """
-    try:
-        content = yaml.load(text, Loader=_Loader)  # noqa: S506 - a safe loader that refuses repeated keys
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise InputError.of(f"line {line}", error.problem or "is not YAML") from None
-    except yaml.YAMLError as error:
-        raise InputError.of("file", f"is not YAML: {error}") from None
-    return {} if content is None else content
-
-
 def validated(model: type[Model], content: Any) -> Model:
     """Give the content as a model.
 
@@ -191,20 +172,4 @@ def _path(location: tuple[int | str, ...]) -> str:
 
 
 def _reason(kind: str, message: str) -> str:
-    plain = {"extra_forbidden": "is not a known field", "missing": "is missing"}
-    return plain.get(kind) or message.removeprefix("Value error, ")
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML without repeated keys: the second would silently win."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
-                if key.value in seen:
-                    raise yaml.constructor.ConstructorError(
-                        problem=f"{key.value!r} stands twice", problem_mark=key.start_mark
-                    )
-                seen.add(key.value)
-        return super().construct_mapping(node, deep=deep)
+    return _PLAIN.get(kind) or message.removeprefix("Value error, ")

@@ -8,9 +8,10 @@ from typing import Any, Final
 from pydantic import BaseModel, ConfigDict, Field
 
 from moiety import DomainMap, RefusedDocument, ShareBasis, TelemetrySubmission
-from services.cli.apply.declaration import domain_map, read_yaml, validated
+from services.cli.apply.declaration import domain_map, validated
 from services.cli.base.exits import InputError
 from services.cli.base.output import counted, table
+from services.cli.base.plain_yaml import read_yaml
 
 REFUSED_SHOWN_MAX: Final = 20
 """How many refused documents people are shown; `--json` has them all."""

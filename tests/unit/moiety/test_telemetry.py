@@ -998,7 +998,7 @@ def test_the_options_go_together(options: list[str], message: str, capsys: pytes
     [
         ("collectives: {irish: {display_name: Irish}}", "declares no domains of collectives"),
         ("", "declares no domains of collectives"),
-        ("collectives: {irish: {domains: irish.example}}", "collectives.irish.domains: Input should be a valid list"),
+        ("collectives: {irish: {domains: irish.example}}", "collectives.irish.domains: must be a list"),
         (
             "collectives: {irish: {domains: ['*.x.example']}}",
             "collectives.irish.domains: '*.x.example' must be written",

@@ -200,13 +200,14 @@ def test_what_cannot_be_changed_is_a_conflict() -> None:
         (
             "platforms: {tunesmith: {display_name: 7}}",
             "platforms.tunesmith.display_name",
-            "Input should be a valid string",
+            "must be text; put it in quotes",
         ),
-        ("platforms: {1: {display_name: One}}", "platforms.1", "Input should be a valid string"),
-        (POOL.replace("50000", "5e-2"), "pools.folk.policy.fee_ppm", "Input should be a valid integer"),
-        (POOL.replace("50000", "0.05"), "pools.folk.policy.fee_ppm", "Input should be a valid integer"),
+        (POOL.replace("50000", "5e-2"), "line 6", "5e-2 is not an integer in plain decimal"),
+        (POOL.replace("50000", "0.05"), "line 6", "0.05 is not an integer in plain decimal"),
+        (POOL.replace("50000", "050000"), "line 6", "050000 is not an integer in plain decimal"),
+        (POOL.replace("50000", "'50000'"), "pools.folk.policy.fee_ppm", "must be an integer in plain decimal"),
         (POOL.replace("fee_ppm", "fee"), "pools.folk.policy.fee", "is not a known field"),
-        (POOL.replace("900000", "true"), "pools.folk.methods.ngram.confidence_ppm", "Input should be a valid integer"),
+        (POOL.replace("900000", "true"), "pools.folk.methods.ngram.confidence_ppm", "must be an integer in plain"),
         ("collectives: {a: {display_name: A, status: GONE}}", "collectives.a.status", "Input should be 'ACTIVE' or"),
         (
             "collectives: {a: {display_name: A, domains: ['*.x.example']}}",
@@ -221,17 +222,23 @@ def test_what_cannot_be_changed_is_a_conflict() -> None:
         (
             "collectives: {a: {display_name: A, domains: x.org}}",
             "collectives.a.domains",
-            "Input should be a valid list",
+            "must be a list",
         ),
         (POOL + "pools: {}", "line 10", "'pools' stands twice"),
         ("a: [", "line 1", "expected the node content"),
-        ("- 1", "file", "Input should be a valid dictionary"),
+        ("- 1", "file", "must be a mapping"),
     ],
 )
 def test_a_wrong_field_is_named(text: str, field: str, reason: str) -> None:
     (found,) = violations(text)
     assert found.field == field
     assert found.description.startswith(reason)
+
+
+def test_an_id_may_be_a_word_or_a_number_that_yaml_would_make_something_else_of() -> None:
+    names = ["no", "on", "null", "true", "12", "0x10"]
+    declared = parse_declaration("collectives:\n" + "".join(f"  {name}: {{display_name: X}}\n" for name in names))
+    assert list(declared.collectives) == names
 
 
 def test_all_wrong_fields_are_named_at_once() -> None:
