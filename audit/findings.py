@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from audit.divergence import Divergence
 from audit.unique_events import Conflict
+from ledger.acts.entries import DecisionContent
 from ledger.entries import (
     GrantContent,
     PaymentContent,
@@ -18,7 +19,7 @@ from ledger.files.layout import BALANCES, JOURNAL, body_path
 from ledger.log.checkpoint import Checkpoint
 from ledger.log.leaves import Leaf
 from ledger.usage.entries import MembershipContent, RetractionContent, UsageContent
-from payout.entries import DecisionContent, PostingContent, RoundContent
+from payout.entries import PostingContent, RoundContent
 
 
 class Step(IntEnum):

@@ -16,6 +16,7 @@ import numpy as np
 from audit.batch_check import WeighedBatch, accepted_batch, mask_of, positions_of, weighed_batch
 from audit.declared import Declared
 from audit.divergence import DivergedError, Divergence, LogReader, checked_body, require, require_same
+from ledger.acts.entries import Decision, DecisionContent, ProposalContent
 from ledger.errors import InvalidInputError, LedgerCorruptError
 from ledger.journal import Transfer, fold, may_be_below_zero
 from ledger.log.leaves import C, Content, EncodedLeaf, Leaf, T, decode
@@ -33,8 +34,6 @@ from ledger.usage.weights import BatchWeights, weigh
 from ledger.work import Submit, at_once
 from payout.entries import (
     CONTENTS,
-    Decision,
-    DecisionContent,
     PolicyContent,
     PoolContent,
     PostingContent,
@@ -87,7 +86,14 @@ class PoolFold:
     declared: Declared = field(default_factory=Declared)
     balances: dict[str, int] = field(default_factory=dict)
     rounds: dict[int, RoundContent] = field(default_factory=dict)
+    round_at: dict[int, int] = field(default_factory=dict)
+    """The number of the round at a leaf."""
     decisions: dict[int, str] = field(default_factory=dict)
+    """What became of each round, by its number."""
+    proposals: dict[int, ProposalContent] = field(default_factory=dict)
+    """By leaf."""
+    decided: dict[int, str] = field(default_factory=dict)
+    """What became of each proposal and round, by its leaf."""
     posted_end: int = 0
     posted_number: int = 0
     deficits: Deficits = field(default_factory=Deficits)
@@ -197,10 +203,9 @@ class PoolFold:
             case RoundContent(number=number):
                 require_same(leaf.index, "number", number, len(self.rounds) + 1)
                 self.rounds[number] = leaf.content
-            case DecisionContent(round=number, decision=decision):
-                undecided = number in self.rounds and number not in self.decisions
-                require(undecided, leaf.index, "round", number, "one that waits for its decision")
-                self.decisions[number] = decision
+                self.round_at[leaf.index] = number
+            case ProposalContent() | DecisionContent():
+                self._follow_proposal(leaf.index, leaf.content)
             case PostingContent():
                 self._post(leaf)
             case content:
@@ -224,6 +229,19 @@ class PoolFold:
         require_same(leaf_index, "transfers", len(journal), len(transfers))
         for logged, replayed in zip(journal, transfers, strict=True):
             require_same(leaf_index, "transfer", logged, replayed)
+
+    def _follow_proposal(self, leaf_index: int, content: ProposalContent | DecisionContent) -> None:
+        if isinstance(content, ProposalContent):
+            self.proposals[leaf_index] = content
+            return
+        subject = content.subject
+        waits = (subject in self.round_at or subject in self.proposals) and subject not in self.decided
+        require(waits, leaf_index, "subject", subject, "a proposal or a round that waits for its decision")
+        folded = self.hashes[HASH_BYTES * subject : HASH_BYTES * (subject + 1)].hex()
+        require_same(leaf_index, "subject_hash", content.subject_hash, folded)
+        self.decided[subject] = content.decision
+        if subject in self.round_at:
+            self.decisions[self.round_at[subject]] = content.decision
 
     def _post(self, leaf: Leaf[Any]) -> None:
         number = leaf.content.round

@@ -11,12 +11,14 @@ from typing import Any
 
 from audit.divergence import DivergedError, Divergence, LogReader, checked_body, require, require_same
 from audit.pool_fold import PoolFold, Progress
+from ledger.acts.entries import POLICY, ActContent, Decision, DecisionContent
+from ledger.acts.people import OPERATORS
 from ledger.errors import LedgerCorruptError
 from ledger.journal import REVENUE
 from ledger.log.leaves import Leaf
 from ledger.work import Submit, at_once
 from payout.calculation import Asked, Calculation, RoundInputs, calculate
-from payout.entries import Decision, DecisionContent, RoundContent
+from payout.entries import RoundContent
 from payout.policy import Policy, policy_in_force
 from payout.rounds import Distribution
 from payout.statement import (
@@ -64,8 +66,8 @@ def replay_round(
         _, policy = check_round(log, fold_so_far, subject)
         for encoded in log.leaves(content.end, total):
             leaf = fold_so_far.fold(encoded, weigh_from=total)
-            if isinstance(leaf.content, DecisionContent) and leaf.content.round == content.number:
-                check_decision(leaf.index, leaf.content, content, policy)
+            if isinstance(leaf.content, DecisionContent) and leaf.content.subject == round_leaf:
+                check_decision(leaf.index, leaf.content, policy)
             yield fold_so_far.progress(total)
         fold_so_far.require_size(total)
     except DivergedError as diverged:
@@ -103,7 +105,7 @@ def check_round(log: LogReader, state: PoolFold, leaf: Leaf[Any]) -> tuple[Distr
             confidence_ppm=state.confidence_ppm,
             collectives=collectives,
             deficits=state.deficits,
-            asked=Asked(content.calculated_by, content.request_id, content.fire_times),
+            asked=Asked(content.request_id, content.fire_times),
         )
     )
     _check_content(log, leaf.index, content, calculation)
@@ -113,7 +115,7 @@ def check_round(log: LogReader, state: PoolFold, leaf: Leaf[Any]) -> tuple[Distr
 
 def _check_content(log: LogReader, leaf_index: int, content: RoundContent, calculation: Calculation) -> None:
     """Compare field by field, in the order of the entry."""
-    for figure in RoundContent.model_fields:
+    for figure in (name for name in RoundContent.model_fields if name not in ActContent.model_fields):
         if figure == "statement_sha256":
             _check_statement(log, leaf_index, content, calculation.statement)
         else:
@@ -133,12 +135,11 @@ def _check_statement(log: LogReader, leaf_index: int, content: RoundContent, rep
     require_same(leaf_index, "lines", len(logged_lines), len(replayed_lines))
 
 
-def check_decision(leaf_index: int, decision: DecisionContent, content: RoundContent, policy: Policy) -> None:
-    """Four eyes: who approves a round with review time did not ask for it; without, the policy approves it."""
+def check_decision(leaf_index: int, decision: DecisionContent, policy: Policy) -> None:
+    """A round with review time is approved by a person, and one without by its policy."""
     if decision.decision != Decision.APPROVED:
         return
     if policy.review_seconds:
-        others = decision.decided_by not in (content.calculated_by, "policy")
-        require(others, leaf_index, "decided_by", decision.decided_by, "someone other than who calculated")
+        require(decision.by.startswith(OPERATORS), leaf_index, "by", decision.by, "an operator")
     else:
-        require_same(leaf_index, "decided_by", decision.decided_by, "policy")
+        require_same(leaf_index, "by", decision.by, POLICY)

@@ -24,6 +24,7 @@ from audit.pool_fold import PoolFold
 from audit.replay import check_decision, check_round
 from audit.static_log import StaticLog
 from audit.unique_events import Spill, UniqueEvents
+from ledger.acts.entries import Decision, DecisionContent
 from ledger.entries import RevenueContent
 from ledger.errors import LedgerCorruptError
 from ledger.files.layout import BALANCES, render_balances
@@ -31,13 +32,7 @@ from ledger.log.leaves import Leaf
 from ledger.usage.entries import MembershipContent, RetractionContent, UsageContent
 from ledger.usage.membership import parse_membership
 from ledger.work import Submit, at_once
-from payout.entries import (
-    Decision,
-    DecisionContent,
-    PoolContent,
-    PostingContent,
-    RoundContent,
-)
+from payout.entries import PoolContent, PostingContent, RoundContent
 from payout.policy import Policy, policy_in_force
 
 _DECISIONS: Final = ", ".join(Decision)
@@ -180,12 +175,15 @@ class _LeafPass:
         require(self.latest == content, leaf_index, "interval", interval, "one that ends at the round's leaf or before")
 
     def _decide(self, leaf_index: int, content: DecisionContent) -> None:
-        latest, policy = self._latest(leaf_index, content.round)
+        number = self.fold.round_at.get(content.subject)
+        if number is None:
+            return
+        _, policy = self._latest(leaf_index, number)
         require(content.decision in list(Decision), leaf_index, "decision", content.decision, _DECISIONS)
-        check_decision(leaf_index, content, latest, policy)
+        check_decision(leaf_index, content, policy)
         self.report.count(Step.DECISIONS, content.decision.lower())
-        summary = self.report.rounds[content.round]
-        summary.state, summary.decided_by = content.decision, content.decided_by
+        summary = self.report.rounds[number]
+        summary.state, summary.decided_by = content.decision, content.by
 
     def _posted(self, leaf_index: int, content: PostingContent) -> None:
         self._latest(leaf_index, content.round)
@@ -225,7 +223,7 @@ class _LeafPass:
             content.start,
             content.end,
             content.pot_minor,
-            content.calculated_by,
+            content.by,
             recomputed=recomputed,
         )
         self.fold.cut()

@@ -18,6 +18,7 @@ from bench.stage import CURRENCY, METHOD, staged
 from bench.workload import Workload
 from moiety import Client, Mode, UsageEvent, uuid7
 from moiety.events import event_to_message
+from moiety.keys import make_key
 from moiety.v1 import accounts_pb2, accounts_pb2_grpc, usage_pb2, usage_pb2_grpc
 
 WORKERS: Final = 2
@@ -48,7 +49,9 @@ def measure(runs: int, *, submits: int, balances: int) -> list[Figure]:
         pool, (key,) = stage.new_pool(workload), stage.platform_keys(1)
         payee = workload.collective_ids()[0]
         platform = _bearer(key)
-        collective = _bearer(stage.operator.create_api_key(f"collectives/{payee}").secret)
+        made = make_key()
+        stage.operator.create_api_key(f"collectives/{payee}", made.hash)
+        collective = _bearer(made.text)
         ours = [stack.enter_context(grpc.insecure_channel(address)) for address in stage.addresses]
         theirs = [stack.enter_context(grpc.insecure_channel(address)) for address in stage.empty_addresses]
         submit = [usage_pb2_grpc.UsageServiceStub(each).SubmitUsage for each in ours]

@@ -21,7 +21,8 @@ import moiety
 from bench.workload import Workload
 from ledger.store.log import PoolRef
 from moiety import Client
-from services.access import keys
+from moiety.keys import make_key
+from services.access.founding import found_with_new_keys
 from services.api.registry import pool_of
 from services.parts import Parts
 from services.process.embedded import embedded_postgres
@@ -78,8 +79,8 @@ class Stage:
         """In bulk: the same rows that the service writes one by one."""
         with psycopg.connect(self.database_url) as connection:
             connection.execute(
-                "INSERT INTO collective (name, display_name, members, equity_ppm, status, created_at)"
-                " SELECT name, name, 1, 1000000, 'ACTIVE', now() FROM unnest(%s::text[]) AS name"
+                "INSERT INTO collective (name, display_name, members, equity_ppm, status, leaf_index, created_at)"
+                " SELECT name, name, 1, 1000000, 'ACTIVE', 0, now() FROM unnest(%s::text[]) AS name"
                 " ON CONFLICT DO NOTHING",
                 [collective_ids],
             )
@@ -90,7 +91,9 @@ class Stage:
         for number in range(platforms):
             name = f"platform-{number}"
             self.operator.create_platform(name, moiety.Platform(display_name=name))
-            made.append(self.operator.create_api_key(f"platforms/{name}").secret)
+            key = make_key()
+            self.operator.create_api_key(f"platforms/{name}", key.hash)
+            made.append(key.text)
         return made
 
     def ref(self, pool: str) -> PoolRef:
@@ -136,7 +139,8 @@ def staged(*, servers: int = 1, claims: bool = True) -> Iterator[Stage]:
         parts = wire(load_settings(database_url=url))
         stack.callback(parts.close)
         with parts.database.transaction() as connection:
-            operator_key = keys.issue_key(connection, FIRST_OPERATOR, system_clock())[1]
+            founded = found_with_new_keys(connection, "localhost/bench", [FIRST_OPERATOR], system_clock())
+            operator_key = founded[FIRST_OPERATOR]
         operator = stack.enter_context(Client(said["address"], operator_key))
         addresses = tuple(found["address"] for _, found in started)
         empty = tuple(found["empty_address"] for _, found in started)

@@ -14,10 +14,10 @@ from demo.clock import DemoClock
 from demo.corpus import Tradition
 from demo.interruptions import Interruptions
 from demo.plays import TIME_ZONE, Platform
-from moiety import Client, Collective, Method, Policy, Pool, Schedule
+from moiety import Client, Collective, Method, Policy, Pool, Schedule, make_key
 from moiety import Platform as PlatformMessage
 from moiety.v1 import registry_pb2
-from services.process.host import Running, everything
+from services.process.host import FIRST_OPERATOR, Running, everything
 from services.process.logs import configure_logs
 from services.settings import load_settings
 
@@ -26,7 +26,7 @@ CURRENCY: Final = "EUR"
 METHOD: Final = "melody-ngram"
 CRON: Final = "0 6 1 * *"
 REVIEWER: Final = "operators/second"
-REVIEW_TIME: Final = timedelta(hours=4)
+REVIEW_TIME: Final = timedelta(days=3)
 """How long the reviewer takes."""
 
 CONFIDENCE_PPM: Final = 880_000
@@ -41,7 +41,7 @@ POLICY: Final = Policy(
     commons_rule=registry_pb2.COMMONS_RULE_PER_CAPITA,
     tempering=registry_pb2.TEMPERING_PROPORTIONAL,
     human_ai_ppm=700_000,
-    review_seconds=3 * 24 * 3600,
+    review_seconds=int(REVIEW_TIME.total_seconds()),
 )
 
 
@@ -88,13 +88,20 @@ def cast(running: Running, traditions: Iterable[Tradition], platforms: Sequence[
         def client(key: str) -> Client:
             return stack.enter_context(Client(running.address, key))
 
-        operator = client(running.first_key or "")
+        def issued(principal: str) -> Client:
+            made = make_key()
+            if principal.startswith(("operators/", "auditors/")):
+                operator.update_principal(principal)
+            operator.create_api_key(principal, made.hash)
+            return client(made.text)
+
+        operator = client(running.founders_keys[FIRST_OPERATOR])
         _register(operator, traditions, platforms)
         yield Cast(
             operator=operator,
-            reviewer=client(operator.create_api_key(REVIEWER).secret),
-            auditor=client(operator.create_api_key("auditors/demo").secret),
-            platforms={each.id: client(operator.create_api_key(f"platforms/{each.id}").secret) for each in platforms},
+            reviewer=issued(REVIEWER),
+            auditor=issued("auditors/demo"),
+            platforms={each.id: issued(f"platforms/{each.id}") for each in platforms},
         )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
+from ledger.acts.controls import Kind
+from ledger.acts.entries import ActContent
 from ledger.journal import (
     COMMONS,
     REVENUE,
@@ -39,22 +41,17 @@ class RevenueContent(Content):
         return (Transfer(platform_account(self.platform), REVENUE, self.amount_minor, Purpose.REVENUE),)
 
 
-class ReleaseContent(Content):
+class ReleaseContent(ActContent):
     """What was held for a collective was released to it, or returned to the commons fund, by an operator's decision."""
 
     type: ClassVar[str] = "release.v1"
+    kind: ClassVar[Kind | None] = Kind.MONEY
 
     collective: str
     request_id: str
     amount_minor: DecimalInt
     to_commons: bool
     reason: str
-    decided_by: str
-
-    @property
-    def actor(self) -> str:
-        """The operator who decided it."""
-        return self.decided_by
 
     def transfers(self, past: Past) -> Sequence[Transfer]:
         """From what is held to the collective, or to the commons fund."""
@@ -64,42 +61,32 @@ class ReleaseContent(Content):
         return (Transfer(held, collective_account(self.collective), self.amount_minor, Purpose.RELEASE),)
 
 
-class GrantContent(Content):
+class GrantContent(ActContent):
     """A collective was granted an amount from the commons fund, by an operator's decision."""
 
     type: ClassVar[str] = "grant.v1"
+    kind: ClassVar[Kind | None] = Kind.MONEY
 
     collective: str
     request_id: str
     amount_minor: DecimalInt
     reason: str
-    decided_by: str
-
-    @property
-    def actor(self) -> str:
-        """The operator who decided it."""
-        return self.decided_by
 
     def transfers(self, past: Past) -> Sequence[Transfer]:
         """From the commons fund to the collective."""
         return (Transfer(COMMONS, collective_account(self.collective), self.amount_minor, Purpose.GRANT),)
 
 
-class PaymentContent(Content):
+class PaymentContent(ActContent):
     """A collective was paid outside the system."""
 
     type: ClassVar[str] = "payment.v1"
+    kind: ClassVar[Kind | None] = Kind.MONEY
 
     collective: str
     request_id: str
     amount_minor: DecimalInt
     reference: str
-    recorded_by: str
-
-    @property
-    def actor(self) -> str:
-        """The operator who recorded it."""
-        return self.recorded_by
 
     def transfers(self, past: Past) -> Sequence[Transfer]:
         """From what the collective is owed to what it was paid."""

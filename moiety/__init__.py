@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from moiety.events import Mode, UsageEvent, batch_of
     from moiety.files import count_events, read_usage
     from moiety.ids import event_id_of, uuid7
+    from moiety.keys import NewKey, make_key
     from moiety.memberships import read_membership
     from moiety.telemetry import (
         Attribution,
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
         usage_events_of,
     )
     from moiety.v1.accounts_pb2 import Balance, Payment, Transfer
+    from moiety.v1.acts_pb2 import Proposal
     from moiety.v1.audit_pb2 import (
         Checkpoint,
         ConsistencyProof,
@@ -73,7 +75,18 @@ if TYPE_CHECKING:
         ReplayProgress,
         ReplayVerdict,
     )
-    from moiety.v1.registry_pb2 import ApiKey, Collective, Membership, Method, Platform, Policy, Pool, Schedule
+    from moiety.v1.registry_pb2 import (
+        ApiKey,
+        Collective,
+        Controls,
+        Membership,
+        Method,
+        Platform,
+        Policy,
+        Pool,
+        Principal,
+        Schedule,
+    )
     from moiety.v1.revenue_pb2 import Revenue
     from moiety.v1.rounds_pb2 import Allocation, Round
     from moiety.v1.usage_pb2 import BatchProof, Receipt
@@ -112,6 +125,7 @@ _NAMES: Final = {
     "moiety.events": ("Mode", "UsageEvent", "batch_of"),
     "moiety.files": ("count_events", "read_usage"),
     "moiety.ids": ("event_id_of", "uuid7"),
+    "moiety.keys": ("NewKey", "make_key"),
     "moiety.memberships": ("read_membership",),
     "moiety.telemetry": (
         "Attribution",
@@ -128,6 +142,7 @@ _NAMES: Final = {
         "usage_events_of",
     ),
     "moiety.v1.accounts_pb2": ("Balance", "Payment", "Transfer"),
+    "moiety.v1.acts_pb2": ("Proposal",),
     "moiety.v1.audit_pb2": (
         "Checkpoint",
         "ConsistencyProof",
@@ -140,11 +155,13 @@ _NAMES: Final = {
     "moiety.v1.registry_pb2": (
         "ApiKey",
         "Collective",
+        "Controls",
         "Membership",
         "Method",
         "Platform",
         "Policy",
         "Pool",
+        "Principal",
         "Schedule",
     ),
     "moiety.v1.revenue_pb2": ("Revenue",),
@@ -174,6 +191,7 @@ __all__ = [
     "Client",
     "Collective",
     "ConsistencyProof",
+    "Controls",
     "DataLossError",
     "DeadlineExceededError",
     "DomainMap",
@@ -190,6 +208,7 @@ __all__ = [
     "Method",
     "Mode",
     "MoietyError",
+    "NewKey",
     "NoDomainsError",
     "NotFoundError",
     "OutOfRangeError",
@@ -200,6 +219,8 @@ __all__ = [
     "Policy",
     "Pool",
     "Preview",
+    "Principal",
+    "Proposal",
     "Receipt",
     "RefusedDocument",
     "ReplayProgress",
@@ -224,6 +245,7 @@ __all__ = [
     "batch_of",
     "count_events",
     "event_id_of",
+    "make_key",
     "read_membership",
     "read_telemetry",
     "read_usage",

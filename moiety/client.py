@@ -6,6 +6,7 @@ from typing import Self
 
 from moiety.connection import Connection
 from moiety.verbs.accounts import AccountsVerbs
+from moiety.verbs.acts import ActsVerbs
 from moiety.verbs.audit import AuditVerbs
 from moiety.verbs.registry import RegistryVerbs
 from moiety.verbs.revenue import RevenueVerbs
@@ -13,7 +14,7 @@ from moiety.verbs.rounds import RoundsVerbs
 from moiety.verbs.usage import UsageVerbs
 
 
-class Client(RegistryVerbs, UsageVerbs, RevenueVerbs, AccountsVerbs, RoundsVerbs, AuditVerbs):
+class Client(RegistryVerbs, ActsVerbs, UsageVerbs, RevenueVerbs, AccountsVerbs, RoundsVerbs, AuditVerbs):
     """A connection to a Moiety service, as one principal. Use it as a context manager, or `close` it.
 
     Verbs take ids (`"folk"`, not `"pools/folk"`) and give the messages of the contract, which `moiety` hands

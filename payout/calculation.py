@@ -19,9 +19,8 @@ from payout.weights import UsageKey, UsageSum
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """Who asked for a round, and why now; empty for a preview."""
+    """Which request a round answers, and which fire times; empty for a preview."""
 
-    calculated_by: str = ""
     request_id: str = ""
     fire_times: FireTimes | None = None
 
@@ -96,7 +95,6 @@ def round_content(
         registry_sha256=sha256(registry).hexdigest(),
         statement_sha256=sha256(statement).hexdigest(),
         weights_sha256=sha256(weights).hexdigest(),
-        calculated_by=inputs.asked.calculated_by,
         request_id=inputs.asked.request_id,
         fire_times=inputs.asked.fire_times,
         **figures,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from enum import StrEnum
 from typing import ClassVar, Final
 
 from pydantic import BaseModel, ConfigDict
 
+from ledger.acts.controls import Kind
+from ledger.acts.entries import ActContent, DecisionContent, ProposalContent
 from ledger.entries import GrantContent, PaymentContent, ReleaseContent, RevenueContent
 from ledger.journal import (
     COMMONS,
@@ -31,23 +32,47 @@ from payout.rounds import Line
 from payout.statement import parse_statement
 
 
-class PoolContent(Content):
-    """A pool was opened, with its first policy: the first leaf of its log."""
+class PoolContent(ActContent):
+    """A pool was opened, with its first policy: the first leaf of its log.
+
+    `opened_at` is the registry's leaf that opened it, which a second person's approval may stand before.
+    """
 
     type: ClassVar[str] = "pool.v1"
+    kind: ClassVar[Kind | None] = None
 
+    opened_at: int = 0
     display_name: str
     currency: str
     policy: Policy
 
 
-class PolicyContent(Content):
+class PolicyContent(ActContent):
     """A pool's next policy was logged. It is in force in the rounds that start after it."""
 
     type: ClassVar[str] = "policy.v1"
+    kind: ClassVar[Kind | None] = Kind.TERMS
 
     version: int
     policy: Policy
+
+
+class ScheduleContent(ActContent):
+    """When a pool's rounds are cut was set. Fire times count from the leaf's time where the times are other ones."""
+
+    type: ClassVar[str] = "schedule.v1"
+    kind: ClassVar[Kind | None] = Kind.TERMS
+
+    cron: str
+    time_zone: str
+    paused: bool
+
+
+class PauseContent(ActContent):
+    """A pool's schedule was paused, which one person may always do."""
+
+    type: ClassVar[str] = "pause.v1"
+    kind: ClassVar[Kind | None] = None
 
 
 class FireTimes(BaseModel):
@@ -60,10 +85,11 @@ class FireTimes(BaseModel):
     count: int
 
 
-class RoundContent(Content):
+class RoundContent(ActContent):
     """A round was calculated. Everything that it follows from is named by hash or by place in the log."""
 
     type: ClassVar[str] = "round.v1"
+    kind: ClassVar[Kind | None] = None
 
     number: int
     previous: int
@@ -86,7 +112,6 @@ class RoundContent(Content):
     commons_minor: DecimalInt
     commons_kept_minor: DecimalInt
     carried_minor: DecimalInt
-    calculated_by: str
     request_id: str
     fire_times: FireTimes | None
 
@@ -94,34 +119,6 @@ class RoundContent(Content):
     def key(self) -> Hashable:
         """Its number."""
         return self.number
-
-    @property
-    def actor(self) -> str:
-        """Who asked for it."""
-        return self.calculated_by
-
-
-class Decision(StrEnum):
-    """What people, or the policy, said of a round."""
-
-    APPROVED = "APPROVED"
-    REJECTED = "REJECTED"
-
-
-class DecisionContent(Content):
-    """A round was approved or rejected."""
-
-    type: ClassVar[str] = "decision.v1"
-
-    round: int
-    decision: str
-    decided_by: str
-    reason: str
-
-    @property
-    def actor(self) -> str:
-        """Who decided it."""
-        return self.decided_by
 
 
 class PostingContent(Content):
@@ -158,8 +155,9 @@ def posting_transfers(content: RoundContent, lines: Sequence[Line]) -> list[Tran
 
 
 _KINDS: Final[tuple[type[Content], ...]] = (
-    PoolContent, PolicyContent, MethodContent, MembershipContent, UsageContent, RetractionContent, RevenueContent,
-    RoundContent, DecisionContent, PostingContent, PaymentContent, ReleaseContent, GrantContent,
+    PoolContent, PolicyContent, ScheduleContent, PauseContent, MethodContent, MembershipContent, UsageContent,
+    RetractionContent, RevenueContent,
+    RoundContent, ProposalContent, DecisionContent, PostingContent, PaymentContent, ReleaseContent, GrantContent,
 )  # fmt: skip
 CONTENTS: Final[dict[str, type[Content]]] = {kind.type: kind for kind in _KINDS}
 """Every type of entry that a pool's log may hold."""

@@ -8,21 +8,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import sqlalchemy as sa
 
+from ledger.acts.controls import ONE, Kind
+from ledger.acts.entries import POLICY, SCHEDULER, Decision, DecisionContent
+from ledger.acts.people import Actor
 from ledger.errors import IdentityReusedError, InvalidInputError, StateError
 from ledger.registry import require_text
 from ledger.store import journal, log, turns
+from ledger.store.acts import MAX_REASON, Ruling, Subject, append_decision, read_people, record_decision
 from ledger.store.database import Database
 from ledger.store.log import PoolRef
 from ledger.store.turns import Turn
 from payout.calculation import Asked, Calculation
 from payout.entries import (
-    Decision,
-    DecisionContent,
     FireTimes,
     PostingContent,
     RoundContent,
@@ -34,14 +36,6 @@ from payout.statement import parse_statement
 from payout.store import pools, rounds
 from payout.store.calculation import next_round, past_round
 from payout.store.rounds import RoundRecord, RoundState
-
-SCHEDULER: Final = "scheduler"
-"""Who asks for scheduled rounds."""
-
-POLICY: Final = "policy"
-"""Who approves rounds that need no review."""
-
-MAX_REASON: Final = 1_000
 
 _ROUND_NUMBER: Final = re.compile(r"[1-9][0-9]{0,8}")
 
@@ -63,22 +57,22 @@ class Settlement:
                 return past_round(connection, pool, number, policy=policy)
             return next_round(connection, pool, Asked(), policy=policy)
 
-    def calculate(self, pool: PoolRef, calculated_by: str, request_id: str) -> RoundRecord:
+    def calculate(self, pool: PoolRef, actor: Actor, request_id: str) -> RoundRecord:
         """Calculate the next round; the same request again gives the same round.
 
         Raises:
-            StateError: a round is open.
-            IdentityReusedError: the request id was used by someone else.
+            StateError: a round is open, or the actor may not act.
+            IdentityReusedError: another operator used the request id.
         """
         with self._database.transaction() as connection:
             turns.take(connection, pool, Turn.ROUNDS)
             if existing := rounds.find_request(connection, pool, request_id):
-                if existing.content.calculated_by != calculated_by:
+                if existing.content.by != actor.name:
                     raise IdentityReusedError.of("request_id", "was used by someone else")
                 return existing
             _require_no_open_round(connection, pool)
-            calculation = next_round(connection, pool, Asked(calculated_by, request_id))
-            return self._record(connection, pool, calculation, None)
+            calculation = next_round(connection, pool, Asked(request_id))
+            return self._record(connection, pool, calculation, actor, None)
 
     def calculate_due(self, pool: PoolRef) -> RoundRecord | None:
         """Calculate the round that the schedule asks for, once for all fire times that no round has answered.
@@ -94,58 +88,73 @@ class Settlement:
                 return None
             fire_times = FireTimes(first=_rfc3339(due.first), last=_rfc3339(due.last), count=due.count)
             # A colon keeps these apart from every request id that a caller may choose.
-            request_id = f"fire:{fire_times.last}"
-            calculation = next_round(connection, pool, Asked(SCHEDULER, request_id, fire_times))
-            return self._record(connection, pool, calculation, due.last)
+            calculation = next_round(connection, pool, Asked(f"fire:{fire_times.last}", fire_times))
+            return self._record(connection, pool, calculation, _BY_SCHEDULE, due.last)
 
-    def approve(self, pool: PoolRef, number: int, decided_by: str) -> RoundRecord:
+    def approve(self, pool: PoolRef, number: int, actor: Actor) -> RoundRecord:
         """Approve a calculated round and post it. The same again by the same operator is a no-op.
 
         Raises:
-            StateError: the round is decided already, or the one who asked for it approves.
+            StateError: it is decided already; its review is not over; the actor may not act, or calculated it where
+                the controls ask for two people.
         """
-        with self._database.transaction() as connection:
-            turns.take(connection, pool, Turn.ROUNDS)
-            record = rounds.get_round(connection, pool, number)
-            if _decided_as(record, Decision.APPROVED, decided_by):
-                return record
-            _require_calculated(pool, record)
-            if record.content.calculated_by == decided_by:
-                detail = "whoever asked for the calculation cannot approve it"
-                raise StateError(_name(pool, number), "APPROVER_CALCULATED", detail)
-            self._approve_and_post(connection, pool, record.content, decided_by)
-            return rounds.get_round(connection, pool, number)
+        return self._rule(pool, number, Ruling(Decision.APPROVED, actor))
 
-    def reject(self, pool: PoolRef, number: int, decided_by: str, reason: str) -> RoundRecord:
-        """Reject a calculated round, with a reason. The same again by the same operator is a no-op."""
+    def reject(self, pool: PoolRef, number: int, actor: Actor, reason: str) -> RoundRecord:
+        """Reject a calculated round, with a reason. The same again by the same operator is a no-op.
+
+        Raises:
+            StateError: it is decided already, or the actor may not act.
+        """
         require_text(reason, "reason", least=1, most=MAX_REASON)
+        return self._rule(pool, number, Ruling(Decision.REJECTED, actor, reason))
+
+    def _rule(self, pool: PoolRef, number: int, ruling: Ruling) -> RoundRecord:
         with self._database.transaction() as connection:
             turns.take(connection, pool, Turn.ROUNDS)
             record = rounds.get_round(connection, pool, number)
-            if _decided_as(record, Decision.REJECTED, decided_by):
+            if _decided_as(record, ruling):
                 return record
             _require_calculated(pool, record)
-            self._decide(connection, pool, number, Decision.REJECTED, decided_by, reason)
+            log.lock_head(connection, pool)
+            people, now = read_people(connection), self._clock()
+            needed = ONE if record.content.by == SCHEDULER else people.controls.needed(Kind.ROUNDS)
+            subject = Subject(record.leaf_index, record.hash, record.content, needed)
+            if ruling.decision is Decision.APPROVED:
+                _require_reviewed(pool, record, _policy_of(connection, pool, record.content), now)
+            record_decision(connection, pool, people, subject, ruling, now)
+            if ruling.decision is Decision.APPROVED:
+                self._post(connection, pool, record.content)
             return rounds.get_round(connection, pool, number)
 
     def _record(
-        self, connection: sa.Connection, pool: PoolRef, calculation: Calculation, last_fire_time: datetime | None
+        self,
+        connection: sa.Connection,
+        pool: PoolRef,
+        calculation: Calculation,
+        actor: Actor,
+        last_fire_time: datetime | None,
     ) -> RoundRecord:
-        content = calculation.content
         for body in calculation.bodies():
             log.put_body(connection, pool, body)
-        (leaf,) = log.append(connection, pool, [content], self._clock())
+        log.lock_head(connection, pool)
+        people, now = read_people(connection), self._clock()
+        content = actor.stamp(calculation.content, people.size)
+        if actor != _BY_SCHEDULE:
+            people.require_actor(content, now, pool.name)
+        (leaf,) = log.append(connection, pool, [content], now)
         rounds.insert_round(connection, pool, content, leaf.index, last_fire_time)
         if not calculation.policy.review_seconds:
-            self._approve_and_post(connection, pool, content, POLICY)
+            approved = DecisionContent(
+                subject=leaf.index, subject_hash=leaf.hash.hex(), decision=Decision.APPROVED.value, reason=""
+            )
+            append_decision(connection, pool, _BY_POLICY.stamp(approved, people.size), now)
+            self._post(connection, pool, content)
         return rounds.get_round(connection, pool, content.number)
 
-    def _approve_and_post(
-        self, connection: sa.Connection, pool: PoolRef, content: RoundContent, decided_by: str
-    ) -> None:
+    def _post(self, connection: sa.Connection, pool: PoolRef, content: RoundContent) -> None:
         lines = parse_statement(log.checked_body(connection, pool, bytes.fromhex(content.statement_sha256)))
         transfers = posting_transfers(content, lines)
-        self._decide(connection, pool, content.number, Decision.APPROVED, decided_by, "")
         amount = sum(transfer.amount_minor for transfer in transfers)
         posting = PostingContent(round=content.number, transfer_count=len(transfers), amount_minor=amount)
         (leaf,) = log.append(connection, pool, [posting], self._clock())
@@ -153,12 +162,21 @@ class Settlement:
         if transfers:
             journal.post(connection, pool, leaf.index, transfers)
 
-    def _decide(
-        self, connection: sa.Connection, pool: PoolRef, number: int, decision: Decision, decided_by: str, reason: str
-    ) -> None:
-        content = DecisionContent(round=number, decision=decision.value, decided_by=decided_by, reason=reason)
-        (leaf,) = log.append(connection, pool, [content], self._clock())
-        rounds.insert_decision(connection, pool, number, leaf.index)
+
+_BY_SCHEDULE: Final = Actor(SCHEDULER, "")
+_BY_POLICY: Final = Actor(POLICY, "")
+
+
+def _policy_of(connection: sa.Connection, pool: PoolRef, content: RoundContent) -> Policy:
+    (logged,) = pools.list_policies(connection, pool, after=content.policy_version - 1, limit=1)
+    return logged.policy
+
+
+def _require_reviewed(pool: PoolRef, record: RoundRecord, policy: Policy, now: datetime) -> None:
+    ends = record.calculated_at + timedelta(seconds=policy.review_seconds)
+    if now < ends:
+        detail = f"can be approved from {_rfc3339(ends)} on, when its review is over"
+        raise StateError(_name(pool, record.content.number), "REVIEW_RUNS", detail)
 
 
 def _open_round(connection: sa.Connection, pool: PoolRef) -> RoundRecord | None:
@@ -178,9 +196,9 @@ def _require_calculated(pool: PoolRef, record: RoundRecord) -> None:
         raise StateError(name, "ROUND_DECIDED", f"is {record.state.value} already")
 
 
-def _decided_as(record: RoundRecord, decision: Decision, decided_by: str) -> bool:
+def _decided_as(record: RoundRecord, ruling: Ruling) -> bool:
     made = record.decision
-    return made is not None and (made.decision, made.decided_by) == (decision, decided_by)
+    return made is not None and (made.decision, made.by) == (ruling.decision, ruling.actor.name)
 
 
 def _name(pool: PoolRef, number: int) -> str:

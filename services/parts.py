@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
+from ledger.store.acts import Acts
 from ledger.store.database import Database
 from ledger.store.usage.intake import UsageStore
 from payout.schedule import Scheduler
@@ -27,6 +28,7 @@ class Parts:
     clock: Clock
     database: Database
     keyring: KeyRing
+    acts: Acts
     usage: UsageStore
     settlement: Settlement
     scheduler: Scheduler

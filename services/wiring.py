@@ -3,19 +3,34 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Final
 
 from ledger.errors import InvalidInputError
+from ledger.store.acts import Acts
 from ledger.store.database import Database
+from ledger.store.journal import GRANT_FROM_COMMONS, RECORD_PAYMENT, RELEASE_HELD
+from ledger.store.memberships import DECLARE_MEMBERSHIP
+from ledger.store.methods import DECLARE_METHOD
+from ledger.store.people import PUT_PRINCIPAL, SET_CONTROLS
+from ledger.store.registry import PUT_COLLECTIVE, REGISTER_PLATFORM
 from ledger.store.usage.intake import UsageStore
 from payout.schedule import Scheduler
 from payout.settlement import Settlement
+from payout.store.pools import LOG_POLICY, OPEN_POOL, PAUSE, SET_SCHEDULE
 from services.access.keyring import KeyRing
+from services.access.keys import ISSUE_KEY, REVOKE_KEY
 from services.parts import Clock, Parts, SigningParts
 from services.settings import Settings
 from services.signing.folder import CheckpointFolder
 from services.signing.key_file import read_key
 from services.signing.signer import Signer
 from services.signing.witness import Cosigner, Witness
+
+EFFECTS: Final = (
+    REGISTER_PLATFORM, PUT_COLLECTIVE, PUT_PRINCIPAL, SET_CONTROLS, ISSUE_KEY, REVOKE_KEY, OPEN_POOL, LOG_POLICY,
+    SET_SCHEDULE, PAUSE, DECLARE_METHOD, DECLARE_MEMBERSHIP, RECORD_PAYMENT, RELEASE_HELD, GRANT_FROM_COMMONS,
+)  # fmt: skip
+"""Everything that operators do."""
 
 
 def system_clock() -> datetime:
@@ -31,7 +46,8 @@ def wire(settings: Settings, *, clock: Clock = system_clock) -> Parts:
         settings=settings,
         clock=clock,
         database=database,
-        keyring=KeyRing(database),
+        keyring=KeyRing(database, clock),
+        acts=Acts(EFFECTS, clock),
         usage=UsageStore(database, clock),
         settlement=settlement,
         scheduler=Scheduler(database, settlement, clock),

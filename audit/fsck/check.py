@@ -31,6 +31,7 @@ from audit.fsck.weights import Owner, WeightRows
 from audit.pool_fold import PoolFold
 from audit.store.snapshot_log import SnapshotLog
 from audit.unique_events import Spill, UniqueEvents
+from ledger.acts.entries import DecisionContent
 from ledger.errors import LedgerCorruptError
 from ledger.journal import Transfer
 from ledger.log.leaves import (
@@ -43,7 +44,7 @@ from ledger.log.merkle import leaf_hash
 from ledger.store import tables as lt
 from ledger.store.log import PoolRef
 from ledger.usage.entries import RetractionContent, UsageContent
-from payout.entries import CONTENTS, DecisionContent, PoolContent
+from payout.entries import CONTENTS, PoolContent
 
 
 def check_pool(

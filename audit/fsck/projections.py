@@ -10,6 +10,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from audit.fsck.rows import UNSAID, Row
+from ledger.acts.entries import DecisionContent, ProposalContent
 from ledger.entries import (
     GrantContent,
     PaymentContent,
@@ -25,7 +26,12 @@ from ledger.usage.entries import (
     RetractionContent,
     UsageContent,
 )
-from payout.entries import DecisionContent, PolicyContent, PoolContent, PostingContent, RoundContent
+from payout.entries import (
+    PolicyContent,
+    PoolContent,
+    PostingContent,
+    RoundContent,
+)
 from payout.store import tables as t
 
 
@@ -130,8 +136,14 @@ def _rounds(at: Followed) -> Iterator[Row]:
 
 def _decisions(at: Followed) -> Iterator[Row]:
     match at.leaf.content:
-        case DecisionContent(round=number):
-            yield {"number": number, "leaf_index": at.leaf.index}
+        case DecisionContent(subject=subject):
+            yield {"subject": subject, "leaf_index": at.leaf.index}
+
+
+def _proposals(at: Followed) -> Iterator[Row]:
+    match at.leaf.content:
+        case ProposalContent():
+            yield {"leaf_index": at.leaf.index}
 
 
 def _postings(at: Followed) -> Iterator[Row]:
@@ -166,7 +178,8 @@ PROJECTIONS: Final = (
     Projection(lt.revenue, _revenues),
     Projection(lt.movement, _movements),
     Projection(t.round_, _rounds),
-    Projection(t.decision, _decisions),
+    Projection(lt.proposal, _proposals),
+    Projection(lt.decision, _decisions),
     Projection(t.posting, _postings),
     Projection(lt.transfer, _transfers),
     Projection(lt.balance, _balances),

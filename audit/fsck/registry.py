@@ -11,6 +11,7 @@ from audit.fsck.report import CheckReport
 from audit.fsck.rows import compare, stored_rows
 from ledger.log.leaves import Leaf
 from ledger.store import tables as lt
+from ledger.store.acts import REGISTRY
 from ledger.store.log import PoolRef
 from ledger.store.tables import metadata
 from ledger.store.turns import Turn
@@ -41,6 +42,7 @@ class Registry:
 def read_registry(connection: sa.Connection) -> Registry:
     """Everything that is registered."""
     pools = sa.select(lt.pool.c.pool_id, lt.pool.c.name, lt.pool.c.currency).order_by(lt.pool.c.pool_id)
+    pools = pools.where(lt.pool.c.pool_id != REGISTRY.pool_id)
     return Registry(
         [PoolRef(**row) for row in stored_rows(connection, pools)],
         {row["name"]: row["platform_id"] for row in stored_rows(connection, sa.select(lt.platform))},
@@ -73,7 +75,7 @@ def check_turns(connection: sa.Connection, pool_id: int, report: CheckReport) ->
 
 def check_strays(connection: sa.Connection, pools: list[PoolRef], report: CheckReport) -> Iterator[str]:
     """Rows of no pool, in every table that is parted by pool; gives each table's name before it is read."""
-    pool_ids = sa.literal([pool.pool_id for pool in pools], sa.ARRAY(sa.Integer))
+    pool_ids = sa.literal([REGISTRY.pool_id, *(pool.pool_id for pool in pools)], sa.ARRAY(sa.Integer))
     for table in metadata.sorted_tables:
         if "pool_id" not in table.columns or table is lt.pool:
             continue

@@ -11,10 +11,11 @@ from audit.divergence import DivergedError, Divergence, LogReader
 from audit.fsck.rows import stored_rows
 from audit.pool_fold import PoolFold
 from audit.replay import check_decision, check_round
+from ledger.acts.entries import DecisionContent
 from ledger.errors import InvalidInputError, LedgerCorruptError
 from ledger.log.leaves import Leaf, decode
 from ledger.store import tables as lt
-from payout.entries import CONTENTS, DecisionContent, RoundContent
+from payout.entries import CONTENTS, RoundContent
 from payout.policy import Policy, policy_in_force
 
 
@@ -61,11 +62,11 @@ class Rounds:
 
     def follow(self, leaf: Leaf[DecisionContent]) -> None:
         """A round with review time is approved by someone other than who asked for it."""
-        content = self._fold.rounds.get(leaf.content.round)
-        policy = self._policies.get(leaf.content.round)
+        content = self._fold.rounds.get(self._fold.round_at.get(leaf.content.subject, 0))
+        policy = self._policies.get(self._fold.round_at.get(leaf.content.subject, 0))
         if content is None or policy is None:
             return
         try:
-            check_decision(leaf.index, leaf.content, content, policy)
+            check_decision(leaf.index, leaf.content, policy)
         except DivergedError as diverged:
             self._diverged(diverged.divergence)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, cast
+from typing import Any, Final, TypeVar, cast
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import distinct_on
 
+from ledger.acts.entries import ActContent
 from ledger.entries import (
     GrantContent,
     Movement,
@@ -23,8 +24,11 @@ from ledger.log.leaves import C, Content, Leaf, T, decode
 from ledger.money import MAX_BALANCE_MINOR
 from ledger.store import log, registry
 from ledger.store import tables as t
+from ledger.store.acts import Effect
 from ledger.store.database import driver_connection
 from ledger.store.log import PoolRef
+
+M = TypeVar("M", PaymentContent, ReleaseContent, GrantContent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,24 +259,39 @@ def list_revenues(
     return [_recorded_leaf(row, RevenueContent) for row in connection.execute(query)]
 
 
-def record_movement(connection: sa.Connection, pool: PoolRef, content: Movement, now: datetime) -> RecordedLeaf:
-    """Record what an operator moves, exactly once by request id, as `record_revenue` does.
-
-    Raises:
-        StateError: the account that gives has less.
-        NotFoundError: there is no such collective.
-    """
-    key = t.movement.c.request_id == content.request_id
-    log.lock_head(connection, pool)
-    if recorded := _recorded(connection, pool, t.movement, key, *MOVEMENTS):
-        return _same(recorded, content)
+def _record_movement(connection: sa.Connection, pool: PoolRef, content: Movement, now: datetime) -> RecordedLeaf:
     registry.require_collective(connection, content.collective)
     recorded = append_moving(connection, pool, content, now)
     _claim(connection, pool, t.movement, {"request_id": content.request_id}, recorded.leaf.index)
     return recorded
 
 
-MOVEMENTS: Final[tuple[type[Content], ...]] = (PaymentContent, ReleaseContent, GrantContent)
+def _standing_movement(connection: sa.Connection, pool: PoolRef, content: Movement) -> RecordedLeaf | None:
+    key = t.movement.c.request_id == content.request_id
+    recorded = _recorded(connection, pool, t.movement, key, *MOVEMENTS)
+    return _same(recorded, content) if recorded else None
+
+
+def _giving_balance(connection: sa.Connection, pool: PoolRef, content: Movement) -> dict[str, str]:
+    (moved,) = transfers_of(connection, pool, content)
+    amount, _ = latest_balance(connection, pool, moved.from_account)
+    return {f"accounts/{moved.from_account}": str(amount or 0)}
+
+
+def _movement(kind: type[M]) -> Effect[M]:
+    return Effect(kind, _record_movement, _standing_movement, rests_on=_giving_balance)
+
+
+MOVEMENTS: Final = (PaymentContent, ReleaseContent, GrantContent)
+
+RECORD_PAYMENT: Final = _movement(PaymentContent)
+RELEASE_HELD: Final = _movement(ReleaseContent)
+GRANT_FROM_COMMONS: Final = _movement(GrantContent)
+"""What an operator moves, exactly once by request id. Each gives a `RecordedLeaf`.
+
+Raises IdentityReusedError for another content under a known request id, StateError where the account that gives has
+less, NotFoundError where there is no such collective.
+"""
 
 
 def _leaves_of(pool: PoolRef, table: sa.Table) -> sa.Select[Any]:
@@ -293,7 +312,14 @@ def _recorded_leaf(row: Any, *kinds: type[Content]) -> RecordedLeaf:
 
 
 def _same(recorded: RecordedLeaf, content: Content) -> RecordedLeaf:
-    if recorded.leaf.content != content:
+    """The record, where it says the same; who said it, and when, may differ in an act."""
+    logged = recorded.leaf.content
+    both_said = (
+        (logged.said(), content.said())
+        if isinstance(logged, ActContent) and isinstance(content, ActContent)
+        else (logged, content)
+    )
+    if type(logged) is not type(content) or both_said[0] != both_said[1]:
         raise IdentityReusedError.of("request_id", "was recorded with other content")
     return recorded
 

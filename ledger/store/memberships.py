@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 
 from ledger.errors import InvalidInputError, LedgerCorruptError, NotFoundError, Violation
 from ledger.log.leaves import decode
 from ledger.registry import require_resource_id
-from ledger.store import log
 from ledger.store import tables as t
+from ledger.store.acts import Effect, append_act
 from ledger.store.log import PoolRef
 from ledger.store.registry import CollectiveNumbers
 from ledger.usage.entries import MembershipContent
@@ -40,11 +40,11 @@ class NewMembership:
     sources: int
     collectives: tuple[str, ...]
 
-    def content(self, version: int) -> MembershipContent:
-        """What the log says of it."""
+    def content(self) -> MembershipContent:
+        """What the log says of it, but for its version."""
         return MembershipContent(
             membership=self.name,
-            version=version,
+            version=0,
             body_sha256=self.digest.hex(),
             body_bytes=len(self.body),
             sources=self.sources,
@@ -81,21 +81,36 @@ def require_registered(connection: sa.Connection, new: NewMembership, numbers: C
         raise InvalidInputError(listed, total=len(unknown))
 
 
-def declare_membership(
-    connection: sa.Connection, pool: PoolRef, new: NewMembership, numbers: CollectiveNumbers, now: datetime
-) -> RecordedMembership:
-    """Log a membership or its next version; the same bytes as its latest are a no-op."""
-    require_registered(connection, new, numbers)
-    log.put_body(connection, pool, new.body)
-    log.lock_head(connection, pool)
-    latest = _find(connection, pool, new.name)
-    if latest and latest.content.body_sha256 == new.digest.hex():
-        return latest
-    content = new.content(latest.content.version + 1 if latest else 1)
-    (leaf,) = log.append(connection, pool, [content], now)
-    row = {"name": new.name, "version": content.version, "leaf_index": leaf.index}
+def _declare(connection: sa.Connection, pool: PoolRef, content: MembershipContent, now: datetime) -> RecordedMembership:
+    leaf_index = append_act(connection, pool, content, now)
+    row = {"name": content.membership, "version": content.version, "leaf_index": leaf_index}
     connection.execute(sa.insert(t.membership).values(pool_id=pool.pool_id, **row))
-    return RecordedMembership(leaf.index, now, content)
+    return RecordedMembership(leaf_index, now, content)
+
+
+def _standing(connection: sa.Connection, pool: PoolRef, content: MembershipContent) -> RecordedMembership | None:
+    latest = _find(connection, pool, content.membership)
+    return latest if latest and latest.content.body_sha256 == content.body_sha256 else None
+
+
+def _latest_version(connection: sa.Connection, pool: PoolRef, name: str) -> int:
+    latest = _find(connection, pool, name)
+    return latest.content.version if latest else 0
+
+
+def _prepared(connection: sa.Connection, pool: PoolRef, content: MembershipContent) -> MembershipContent:
+    return content.model_copy(update={"version": _latest_version(connection, pool, content.membership) + 1})
+
+
+def _rests_on(connection: sa.Connection, pool: PoolRef, content: MembershipContent) -> dict[str, str]:
+    return {f"memberships/{content.membership}": str(_latest_version(connection, pool, content.membership))}
+
+
+DECLARE_MEMBERSHIP: Final = Effect(MembershipContent, _declare, _standing, _prepared, _rests_on)
+"""Declares a membership or its next version, whose body is kept already; the content's version is filled in.
+
+Gives a `RecordedMembership`.
+"""
 
 
 def get_membership(connection: sa.Connection, pool: PoolRef, name: str, version: int = 0) -> RecordedMembership:

@@ -11,12 +11,12 @@ import sqlalchemy as sa
 
 from ledger.errors import InvalidInputError, NotFoundError
 from ledger.log.leaves import decode
-from ledger.store import log
 from ledger.store import tables as t
+from ledger.store.acts import Effect, append_act
 from ledger.store.database import driver_connection
 from ledger.store.log import PoolRef
 from ledger.usage.entries import MethodContent
-from ledger.usage.methods import Method, content_of, method_of
+from ledger.usage.methods import Method, method_of
 
 
 def require_declarable(connection: sa.Connection, pool: PoolRef, method: Method) -> None:
@@ -28,20 +28,6 @@ def require_declarable(connection: sa.Connection, pool: PoolRef, method: Method)
     here = (t.membership.c.pool_id == pool.pool_id) & (t.membership.c.name == method.membership)
     if method.membership and not connection.execute(sa.select(sa.exists().where(here))).scalar_one():
         raise InvalidInputError.of("method.membership", f"pools/{pool.name} has no {method.membership!r}")
-
-
-def declare_method(connection: sa.Connection, pool: PoolRef, method: Method, now: datetime) -> Method:
-    """Log a method or its next version; the same as its latest is a no-op."""
-    log.lock_head(connection, pool)
-    latest = latest_method(connection, pool, method.name)
-    if latest and replace(latest, version=0, leaf_index=0) == replace(method, version=0, leaf_index=0):
-        return latest
-    require_declarable(connection, pool, method)
-    declared = replace(method, version=latest.version + 1 if latest else 1)
-    (leaf,) = log.append(connection, pool, [content_of(declared)], now)
-    row = {"name": declared.name, "version": declared.version, "leaf_index": leaf.index}
-    connection.execute(sa.insert(t.method).values(pool_id=pool.pool_id, **row))
-    return replace(declared, leaf_index=leaf.index)
 
 
 _METHODS: Final = sa.select(t.leaf.c.entry).join_from(
@@ -96,3 +82,32 @@ def confidences(connection: sa.Connection, pool: PoolRef) -> dict[tuple[str, int
         found.update({(method.name, method.version): method.confidence_ppm for method in page})
         after = page[-1].leaf_index
     return found
+
+
+def _declare_method(connection: sa.Connection, pool: PoolRef, content: MethodContent, now: datetime) -> Method:
+    require_declarable(connection, pool, method_of(content, 0))
+    leaf_index = append_act(connection, pool, content, now)
+    row = {"name": content.method, "version": content.version, "leaf_index": leaf_index}
+    connection.execute(sa.insert(t.method).values(pool_id=pool.pool_id, **row))
+    return method_of(content, leaf_index)
+
+
+def _standing_method(connection: sa.Connection, pool: PoolRef, content: MethodContent) -> Method | None:
+    method, latest = method_of(content, 0), latest_method(connection, pool, content.method)
+    if latest and replace(latest, version=0, leaf_index=0) == replace(method, version=0):
+        return latest
+    return None
+
+
+def _next_method(connection: sa.Connection, pool: PoolRef, content: MethodContent) -> MethodContent:
+    latest = latest_method(connection, pool, content.method)
+    return content.model_copy(update={"version": latest.version + 1 if latest else 1})
+
+
+def _method_version(connection: sa.Connection, pool: PoolRef, content: MethodContent) -> dict[str, str]:
+    latest = latest_method(connection, pool, content.method)
+    return {f"methods/{content.method}": str(latest.version if latest else 0)}
+
+
+DECLARE_METHOD: Final = Effect(MethodContent, _declare_method, _standing_method, _next_method, _method_version)
+"""Declares a method or its next version; the content's version is filled in. Gives a `Method`."""

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
+from hashlib import sha256
 from typing import Any, Final
 
 import numpy as np
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
-from ledger.errors import AlreadyExistsError, NotFoundError
+from ledger.acts.entries import CollectiveContent, PlatformContent
+from ledger.errors import AlreadyExistsError, InvalidInputError, NotFoundError
 from ledger.registry import Collective, CollectiveStatus, Platform
 from ledger.store import domains, log, turns
 from ledger.store import tables as t
+from ledger.store.acts import REGISTRY, Effect, append_act
 from ledger.store.database import Database, driver_connection
 from ledger.store.log import PoolRef
 from ledger.usage.batch import Int64Array
@@ -30,19 +34,28 @@ class PoolRecord:
     created_at: datetime
 
 
-def create_platform(connection: sa.Connection, platform: Platform, now: datetime) -> Platform:
-    """Register a platform. The same again is a no-op.
+def _register_platform(connection: sa.Connection, pool: PoolRef, content: PlatformContent, now: datetime) -> Platform:
+    leaf_index = append_act(connection, pool, content, now)
+    row = {"name": content.platform, "display_name": content.display_name}
+    connection.execute(sa.insert(t.platform).values(leaf_index=leaf_index, created_at=now, **row))
+    return Platform(content.platform, content.display_name, now)
+
+
+def _standing_platform(connection: sa.Connection, _: PoolRef, content: PlatformContent) -> Platform | None:
+    """The platform, where it is registered like this.
 
     Raises:
-        AlreadyExistsError: the platform exists with other content.
+        AlreadyExistsError: it is registered with other content.
     """
-    values = {"name": platform.name, "display_name": platform.display_name, "created_at": now}
-    if _inserted(connection, t.platform.c.platform_id, values):
-        return replace(platform, created_at=now)
-    existing = get_platform(connection, platform.name)
-    if replace(existing, created_at=None) != replace(platform, created_at=None):
-        raise AlreadyExistsError(f"platforms/{platform.name}")
-    return existing
+    for found in list_platforms(connection, only=content.platform, limit=1):
+        if found.display_name != content.display_name:
+            raise AlreadyExistsError(f"platforms/{content.platform}")
+        return found
+    return None
+
+
+REGISTER_PLATFORM: Final = Effect(PlatformContent, _register_platform, _standing_platform)
+"""Registers a platform. Gives a `Platform`."""
 
 
 def get_platform(connection: sa.Connection, name: str) -> Platform:
@@ -79,36 +92,71 @@ def platform_number(connection: sa.Connection, name: str) -> int:
     return known[name]
 
 
-def create_collective(connection: sa.Connection, collective: Collective, now: datetime) -> Collective:
-    """Register a collective. The same again is a no-op.
+def render_domains(names: Iterable[str]) -> bytes:
+    """A collective's domains as a body: a line for each, sorted."""
+    return "".join(f"{name}\n" for name in sorted(names)).encode()
+
+
+def collective_content(collective: Collective) -> CollectiveContent:
+    """What the registry's log says of a collective."""
+    return CollectiveContent(
+        collective=collective.name,
+        display_name=collective.display_name,
+        members=collective.members,
+        equity_ppm=collective.equity_ppm,
+        status=collective.status.value,
+        domains_sha256=sha256(render_domains(collective.domains)).hexdigest(),
+    )
+
+
+def collective_of(content: CollectiveContent, domains_body: bytes) -> Collective:
+    """The collective of which the registry's log says this; `domains_body` is the body that the content commits to.
 
     Raises:
-        AlreadyExistsError: the collective exists with other content.
-        StateError: another collective has one of its domains.
+        InvalidInputError: it can be none.
     """
-    values = {"name": collective.name, "created_at": now, **_details(collective)}
-    number = _inserted(connection, t.collective.c.collective_id, values)
-    if number is not None:
-        domains.claim(connection, number, collective)
-        return replace(collective, created_at=now)
-    existing = get_collective(connection, collective.name)
-    if replace(existing, created_at=None) != replace(collective, created_at=None):
-        raise AlreadyExistsError(f"collectives/{collective.name}")
-    return existing
+    if content.status not in set(CollectiveStatus):
+        raise InvalidInputError.of("collective.status", f"is not a status: {content.status[:80]!r}")
+    return Collective(
+        content.collective,
+        content.display_name,
+        content.members,
+        content.equity_ppm,
+        CollectiveStatus(content.status),
+        tuple(domains_body.decode().splitlines()),
+    )
 
 
-def update_collective(connection: sa.Connection, collective: Collective) -> Collective:
-    """Replace a collective's details.
-
-    Raises:
-        NotFoundError: no collective has this id.
-        StateError: another collective has one of its domains.
-    """
-    query = sa.update(t.collective).where(t.collective.c.name == collective.name).values(_details(collective))
-    number = connection.execute(query.returning(t.collective.c.collective_id)).scalar()
-    if number is not None:
-        domains.claim(connection, number, collective)
+def _put_collective(connection: sa.Connection, pool: PoolRef, content: CollectiveContent, now: datetime) -> Collective:
+    collective = collective_of(content, log.checked_body(connection, pool, bytes.fromhex(content.domains_sha256)))
+    leaf_index = append_act(connection, pool, content, now)
+    details = {**_details(collective), "leaf_index": leaf_index}
+    added = insert(t.collective).values(name=collective.name, created_at=now, **details)
+    upsert = added.on_conflict_do_update(index_elements=[t.collective.c.name], set_=details)
+    number = connection.execute(upsert.returning(t.collective.c.collective_id)).scalar_one()
+    domains.claim(connection, number, collective)
     return get_collective(connection, collective.name)
+
+
+def _standing_collective(connection: sa.Connection, _: PoolRef, content: CollectiveContent) -> Collective | None:
+    for found in list_collectives(connection, only=content.collective, limit=1):
+        if collective_content(found).said() == content.said():
+            return found
+    return None
+
+
+def _collective_version(connection: sa.Connection, _: PoolRef, content: CollectiveContent) -> dict[str, str]:
+    query = sa.select(t.collective.c.leaf_index).where(t.collective.c.name == content.collective)
+    return {f"collectives/{content.collective}": str(connection.execute(query).scalar())}
+
+
+PUT_COLLECTIVE: Final = Effect(CollectiveContent, _put_collective, _standing_collective, rests_on=_collective_version)
+"""Registers a collective, or replaces what is said of it; the body of its domains is kept already.
+
+Gives a `Collective`.
+
+Raises StateError where another collective has one of its domains.
+"""
 
 
 def get_collective(connection: sa.Connection, name: str) -> Collective:
@@ -202,14 +250,16 @@ class CollectiveNumbers:
         return numbers
 
 
-def insert_pool(
-    connection: sa.Connection, name: str, display_name: str, currency: str, now: datetime
-) -> PoolRef | None:
-    """Open a pool with an empty log; None where one has that name already."""
+def insert_pool(connection: sa.Connection, name: str, display_name: str, currency: str, now: datetime) -> PoolRef:
+    """A new pool with an empty log.
+
+    Raises:
+        AlreadyExistsError: one has that name, or it is the name of the registry's log.
+    """
     values = {"name": name, "display_name": display_name, "currency": currency, "created_at": now}
     pool_id = _inserted(connection, t.pool.c.pool_id, values)
     if pool_id is None:
-        return None
+        raise AlreadyExistsError(f"pools/{name}")
     log.open_log(connection, pool_id)
     turns.open_turns(connection, pool_id)
     return PoolRef(pool_id, name, currency)
@@ -243,6 +293,7 @@ def list_pools(
 ) -> list[PoolRecord]:
     """Pools by name."""
     query = _page(t.pool, after, limit, only).add_columns(t.head.c.size)
+    query = query.where(t.pool.c.pool_id != REGISTRY.pool_id)
     query = query.join(t.head, t.head.c.pool_id == t.pool.c.pool_id)
     return [
         PoolRecord(PoolRef(row.pool_id, row.name, row.currency), row.display_name, row.size, row.created_at)

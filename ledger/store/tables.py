@@ -46,6 +46,7 @@ platform = sa.Table(
     sa.Column("name", sa.Text, nullable=False, unique=True),
     sa.Column("display_name", sa.Text, nullable=False),
     created_at(),
+    leaf_index(),
 )
 
 collective = sa.Table(
@@ -58,6 +59,9 @@ collective = sa.Table(
     sa.Column("equity_ppm", sa.Integer, nullable=False),
     sa.Column("status", sa.Text, nullable=False),
     created_at(),
+    leaf_index(),
+    sa.CheckConstraint("status = ANY (ARRAY['ACTIVE'::text, 'SUSPENDED'::text])", name="status"),
+    comment="What the latest of its leaves in the registry's log says.",
 )
 
 collective_domain = sa.Table(
@@ -205,6 +209,32 @@ movement = sa.Table(
     comment="What operators moved by hand: payments, releases of what was held, grants from the commons fund.",
 )
 
+people = sa.Table(
+    "people",
+    metadata,
+    pool_id(),
+    leaf_index(primary_key=True),
+    comment="Which leaves of the registry's log say who may act: few of them, where collectives may be millions.",
+)
+
+proposal = sa.Table(
+    "proposal",
+    metadata,
+    pool_id(),
+    leaf_index(primary_key=True),
+    comment="Acts that wait, or waited, for a second person.",
+)
+
+decision = sa.Table(
+    "decision",
+    metadata,
+    pool_id(),
+    sa.Column("subject", sa.BigInteger, primary_key=True, autoincrement=False),
+    leaf_index(),
+    sa.UniqueConstraint("pool_id", "leaf_index"),
+    comment="What became of a proposal or a round, the subject, by its leaf.",
+)
+
 transfer = sa.Table(
     "transfer",
     metadata,
@@ -265,13 +295,13 @@ turn = sa.Table(
 
 APPEND_ONLY: Final = (
     platform, pool, leaf, node, body, method, membership, event, batch_weights, batch, retraction, revenue, movement,
-    transfer, balance, checkpoint, cosignature,
+    people, proposal, decision, transfer, balance, checkpoint, cosignature,
 )  # fmt: skip
 """What the service may insert and read, and nothing else."""
 
 UPDATABLE: Final[Mapping[sa.Table, tuple[str, ...]]] = {
     head: ("size", "frontier"),
-    collective: ("display_name", "members", "equity_ppm", "status"),
+    collective: ("display_name", "members", "equity_ppm", "status", "leaf_index"),
     collective_domain: ("collective_id",),
     turn: ("kind",),
 }

@@ -8,6 +8,8 @@ from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from ledger.acts.controls import Kind
+from ledger.acts.entries import ActContent
 from ledger.errors import LedgerCorruptError
 from ledger.log.leaves import (
     Content,
@@ -18,10 +20,11 @@ from ledger.log.leaves import (
 )
 
 
-class MethodContent(Content):
+class MethodContent(ActContent):
     """A method was declared, or its next version. One without `score_kind` is of shares, and has no field after it."""
 
     type: ClassVar[str] = "method.v1"
+    kind: ClassVar[Kind | None] = Kind.TERMS
 
     method: str
     version: int
@@ -40,10 +43,11 @@ class MethodContent(Content):
         return self.method, self.version
 
 
-class MembershipContent(Content):
+class MembershipContent(ActContent):
     """Which collective each source belongs to, in a body (`ledger.usage.membership`); or its next version."""
 
     type: ClassVar[str] = "membership.v1"
+    kind: ClassVar[Kind | None] = Kind.TERMS
 
     membership: str
     version: int

@@ -27,7 +27,7 @@ from google.api import resource_pb2 as google_dot_api_dot_resource__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18moiety/v1/accounts.proto\x12\tmoiety.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x94\x01\n\x07\x42\x61lance\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x14\n\x0c\x61mount_minor\x18\x02 \x01(\x03\x12\x10\n\x08\x63urrency\x18\x03 \x01(\t\x12\x10\n\x08log_size\x18\x04 \x01(\x03:;\xea\x41\x38\n\x12moiety.dev/Account\x12\"pools/{pool}/accounts/{account=**}\"\x9c\x01\n\x08Transfer\x12\x12\n\nleaf_index\x18\x01 \x01(\x03\x12\x0f\n\x07ordinal\x18\x02 \x01(\x05\x12\x14\n\x0c\x66rom_account\x18\x03 \x01(\t\x12\x12\n\nto_account\x18\x04 \x01(\t\x12\x14\n\x0c\x61mount_minor\x18\x05 \x01(\x03\x12+\n\x07purpose\x18\x06 \x01(\x0e\x32\x1a.moiety.v1.TransferPurpose\"\xf7\x01\n\x07Payment\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x18\n\ncollective\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x1a\n\x0c\x61mount_minor\x18\x03 \x01(\x03\x42\x04\xe2\x41\x01\x02\x12\x17\n\treference\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\x12\x18\n\nleaf_index\x18\x05 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03:8\xea\x41\x35\n\x12moiety.dev/Payment\x12\x1fpools/{pool}/payments/{payment}\"\xa8\x02\n\x07Release\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x18\n\ncollective\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x1a\n\x0c\x61mount_minor\x18\x03 \x01(\x03\x42\x04\xe2\x41\x01\x02\x12\x18\n\nto_commons\x18\x04 \x01(\x08\x42\x04\xe2\x41\x01\x01\x12\x14\n\x06reason\x18\x05 \x01(\tB\x04\xe2\x41\x01\x02\x12\x18\n\ndecided_by\x18\x06 \x01(\tB\x04\xe2\x41\x01\x03\x12\x18\n\nleaf_index\x18\x07 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03:8\xea\x41\x35\n\x12moiety.dev/Release\x12\x1fpools/{pool}/releases/{release}\"\x86\x02\n\x05Grant\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x18\n\ncollective\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x1a\n\x0c\x61mount_minor\x18\x03 \x01(\x03\x42\x04\xe2\x41\x01\x02\x12\x14\n\x06reason\x18\x04 \x01(\tB\x04\xe2\x41\x01\x02\x12\x18\n\ndecided_by\x18\x05 \x01(\tB\x04\xe2\x41\x01\x03\x12\x18\n\nleaf_index\x18\x06 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03:2\xea\x41/\n\x10moiety.dev/Grant\x12\x1bpools/{pool}/grants/{grant}\"o\n\x12ReleaseHeldRequest\x12\x14\n\x06parent\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12)\n\x07release\x18\x02 \x01(\x0b\x32\x12.moiety.v1.ReleaseB\x04\xe2\x41\x01\x02\x12\x18\n\nrequest_id\x18\x03 \x01(\tB\x04\xe2\x41\x01\x02\"p\n\x17GrantFromCommonsRequest\x12\x14\n\x06parent\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12%\n\x05grant\x18\x02 \x01(\x0b\x32\x10.moiety.v1.GrantB\x04\xe2\x41\x01\x02\x12\x18\n\nrequest_id\x18\x03 \x01(\tB\x04\xe2\x41\x01\x02\"Q\n\x11GetBalanceRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x1b\n\x08log_size\x18\x02 \x01(\x03\x42\x04\xe2\x41\x01\x01H\x00\x88\x01\x01\x42\x0b\n\t_log_size\"\x88\x01\n\x13ListBalancesRequest\x12\x14\n\x06parent\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x1b\n\x08log_size\x18\x02 \x01(\x03\x42\x04\xe2\x41\x01\x01H\x00\x88\x01\x01\x12\x17\n\tpage_size\x18\x03 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\x42\x0b\n\t_log_size\"U\n\x14ListBalancesResponse\x12$\n\x08\x62\x61lances\x18\x01 \x03(\x0b\x32\x12.moiety.v1.Balance\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x8b\x01\n\x14ListTransfersRequest\x12\x14\n\x06parent\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x15\n\x07\x61\x63\x63ount\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12\x17\n\tpage_size\x18\x03 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\x12\x13\n\x05start\x18\x05 \x01(\x03\x42\x04\xe2\x41\x01\x01\"X\n\x15ListTransfersResponse\x12&\n\ttransfers\x18\x01 \x03(\x0b\x32\x13.moiety.v1.Transfer\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"q\n\x14RecordPaymentRequest\x12\x14\n\x06parent\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12)\n\x07payment\x18\x02 \x01(\x0b\x32\x12.moiety.v1.PaymentB\x04\xe2\x41\x01\x02\x12\x18\n\nrequest_id\x18\x03 \x01(\tB\x04\xe2\x41\x01\x02*\xc2\x02\n\x0fTransferPurpose\x12 \n\x1cTRANSFER_PURPOSE_UNSPECIFIED\x10\x00\x12\x1c\n\x18TRANSFER_PURPOSE_REVENUE\x10\x01\x12\x18\n\x14TRANSFER_PURPOSE_FEE\x10\x02\x12\x1f\n\x1bTRANSFER_PURPOSE_ATTRIBUTED\x10\x03\x12\x1c\n\x18TRANSFER_PURPOSE_COMMONS\x10\x04\x12!\n\x1dTRANSFER_PURPOSE_COMMONS_FUND\x10\x05\x12\x1c\n\x18TRANSFER_PURPOSE_PAYMENT\x10\x06\x12\x1c\n\x18TRANSFER_PURPOSE_RELEASE\x10\x07\x12\x1b\n\x17TRANSFER_PURPOSE_RETURN\x10\x08\x12\x1a\n\x16TRANSFER_PURPOSE_GRANT\x10\t2\xc8\x03\n\x0f\x41\x63\x63ountsService\x12>\n\nGetBalance\x12\x1c.moiety.v1.GetBalanceRequest\x1a\x12.moiety.v1.Balance\x12O\n\x0cListBalances\x12\x1e.moiety.v1.ListBalancesRequest\x1a\x1f.moiety.v1.ListBalancesResponse\x12R\n\rListTransfers\x12\x1f.moiety.v1.ListTransfersRequest\x1a .moiety.v1.ListTransfersResponse\x12\x44\n\rRecordPayment\x12\x1f.moiety.v1.RecordPaymentRequest\x1a\x12.moiety.v1.Payment\x12@\n\x0bReleaseHeld\x12\x1d.moiety.v1.ReleaseHeldRequest\x1a\x12.moiety.v1.Release\x12H\n\x10GrantFromCommons\x12\".moiety.v1.GrantFromCommonsRequest\x1a\x10.moiety.v1.Grantb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18moiety/v1/accounts.proto\x12\tmoiety.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x94\x01\n\x07\x42\x61lance\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x14\n\x0c\x61mount_minor\x18\x02 \x01(\x03\x12\x10\n\x08\x63urrency\x18\x03 \x01(\t\x12\x10\n\x08log_size\x18\x04 \x01(\x03:;\xea\x41\x38\n\x12moiety.dev/Account\x12\"pools/{pool}/accounts/{account=**}\"\x9c\x01\n\x08Transfer\x12\x12\n\nleaf_index\x18\x01 \x01(\x03\x12\x0f\n\x07ordinal\x18\x02 \x01(\x05\x12\x14\n\x0c\x66rom_account\x18\x03 \x01(\t\x12\x12\n\nto_account\x18\x04 \x01(\t\x12\x14\n\x0c\x61mount_minor\x18\x05 \x01(\x03\x12+\n\x07purpose\x18\x06 \x01(\x0e\x32\x1a.moiety.v1.TransferPurpose\"\x8f\x02\n\x07Payment\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x18\n\ncollective\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x1a\n\x0c\x61mount_minor\x18\x03 \x01(\x03\x42\x04\xe2\x41\x01\x02\x12\x17\n\treference\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\x12\x18\n\nleaf_index\x18\x05 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x16\n\x08proposal\x18\x07 \x01(\tB\x04\xe2\x41\x01\x03:8\xea\x41\x35\n\x12moiety.dev/Payment\x12\x1fpools/{pool}/payments/{payment}\"\xc0\x02\n\x07Release\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x18\n\ncollective\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x1a\n\x0c\x61mount_minor\x18\x03 \x01(\x03\x42\x04\xe2\x41\x01\x02\x12\x18\n\nto_commons\x18\x04 \x01(\x08\x42\x04\xe2\x41\x01\x01\x12\x14\n\x06reason\x18\x05 \x01(\tB\x04\xe2\x41\x01\x02\x12\x18\n\ndecided_by\x18\x06 \x01(\tB\x04\xe2\x41\x01\x03\x12\x18\n\nleaf_index\x18\x07 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x16\n\x08proposal\x18\t \x01(\tB\x04\xe2\x41\x01\x03:8\xea\x41\x35\n\x12moiety.dev/Release\x12\x1fpools/{pool}/releases/{release}\"\x9e\x02\n\x05Grant\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x18\n\ncollective\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x1a\n\x0c\x61mount_minor\x18\x03 \x01(\x03\x42\x04\xe2\x41\x01\x02\x12\x14\n\x06reason\x18\x04 \x01(\tB\x04\xe2\x41\x01\x02\x12\x18\n\ndecided_by\x18\x05 \x01(\tB\x04\xe2\x41\x01\x03\x12\x18\n\nleaf_index\x18\x06 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x16\n\x08proposal\x18\x08 \x01(\tB\x04\xe2\x41\x01\x03:2\xea\x41/\n\x10moiety.dev/Grant\x12\x1bpools/{pool}/grants/{grant}\"o\n\x12ReleaseHeldRequest\x12\x14\n\x06parent\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12)\n\x07release\x18\x02 \x01(\x0b\x32\x12.moiety.v1.ReleaseB\x04\xe2\x41\x01\x02\x12\x18\n\nrequest_id\x18\x03 \x01(\tB\x04\xe2\x41\x01\x02\"p\n\x17GrantFromCommonsRequest\x12\x14\n\x06parent\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12%\n\x05grant\x18\x02 \x01(\x0b\x32\x10.moiety.v1.GrantB\x04\xe2\x41\x01\x02\x12\x18\n\nrequest_id\x18\x03 \x01(\tB\x04\xe2\x41\x01\x02\"Q\n\x11GetBalanceRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x1b\n\x08log_size\x18\x02 \x01(\x03\x42\x04\xe2\x41\x01\x01H\x00\x88\x01\x01\x42\x0b\n\t_log_size\"\x88\x01\n\x13ListBalancesRequest\x12\x14\n\x06parent\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x1b\n\x08log_size\x18\x02 \x01(\x03\x42\x04\xe2\x41\x01\x01H\x00\x88\x01\x01\x12\x17\n\tpage_size\x18\x03 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\x42\x0b\n\t_log_size\"U\n\x14ListBalancesResponse\x12$\n\x08\x62\x61lances\x18\x01 \x03(\x0b\x32\x12.moiety.v1.Balance\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x8b\x01\n\x14ListTransfersRequest\x12\x14\n\x06parent\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x15\n\x07\x61\x63\x63ount\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12\x17\n\tpage_size\x18\x03 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\x12\x13\n\x05start\x18\x05 \x01(\x03\x42\x04\xe2\x41\x01\x01\"X\n\x15ListTransfersResponse\x12&\n\ttransfers\x18\x01 \x03(\x0b\x32\x13.moiety.v1.Transfer\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"q\n\x14RecordPaymentRequest\x12\x14\n\x06parent\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12)\n\x07payment\x18\x02 \x01(\x0b\x32\x12.moiety.v1.PaymentB\x04\xe2\x41\x01\x02\x12\x18\n\nrequest_id\x18\x03 \x01(\tB\x04\xe2\x41\x01\x02*\xc2\x02\n\x0fTransferPurpose\x12 \n\x1cTRANSFER_PURPOSE_UNSPECIFIED\x10\x00\x12\x1c\n\x18TRANSFER_PURPOSE_REVENUE\x10\x01\x12\x18\n\x14TRANSFER_PURPOSE_FEE\x10\x02\x12\x1f\n\x1bTRANSFER_PURPOSE_ATTRIBUTED\x10\x03\x12\x1c\n\x18TRANSFER_PURPOSE_COMMONS\x10\x04\x12!\n\x1dTRANSFER_PURPOSE_COMMONS_FUND\x10\x05\x12\x1c\n\x18TRANSFER_PURPOSE_PAYMENT\x10\x06\x12\x1c\n\x18TRANSFER_PURPOSE_RELEASE\x10\x07\x12\x1b\n\x17TRANSFER_PURPOSE_RETURN\x10\x08\x12\x1a\n\x16TRANSFER_PURPOSE_GRANT\x10\t2\xc8\x03\n\x0f\x41\x63\x63ountsService\x12>\n\nGetBalance\x12\x1c.moiety.v1.GetBalanceRequest\x1a\x12.moiety.v1.Balance\x12O\n\x0cListBalances\x12\x1e.moiety.v1.ListBalancesRequest\x1a\x1f.moiety.v1.ListBalancesResponse\x12R\n\rListTransfers\x12\x1f.moiety.v1.ListTransfersRequest\x1a .moiety.v1.ListTransfersResponse\x12\x44\n\rRecordPayment\x12\x1f.moiety.v1.RecordPaymentRequest\x1a\x12.moiety.v1.Payment\x12@\n\x0bReleaseHeld\x12\x1d.moiety.v1.ReleaseHeldRequest\x1a\x12.moiety.v1.Release\x12H\n\x10GrantFromCommons\x12\".moiety.v1.GrantFromCommonsRequest\x1a\x10.moiety.v1.Grantb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -50,6 +50,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PAYMENT'].fields_by_name['leaf_index']._serialized_options = b'\342A\001\003'
   _globals['_PAYMENT'].fields_by_name['create_time']._loaded_options = None
   _globals['_PAYMENT'].fields_by_name['create_time']._serialized_options = b'\342A\001\003'
+  _globals['_PAYMENT'].fields_by_name['proposal']._loaded_options = None
+  _globals['_PAYMENT'].fields_by_name['proposal']._serialized_options = b'\342A\001\003'
   _globals['_PAYMENT']._loaded_options = None
   _globals['_PAYMENT']._serialized_options = b'\352A5\n\022moiety.dev/Payment\022\037pools/{pool}/payments/{payment}'
   _globals['_RELEASE'].fields_by_name['name']._loaded_options = None
@@ -68,6 +70,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RELEASE'].fields_by_name['leaf_index']._serialized_options = b'\342A\001\003'
   _globals['_RELEASE'].fields_by_name['create_time']._loaded_options = None
   _globals['_RELEASE'].fields_by_name['create_time']._serialized_options = b'\342A\001\003'
+  _globals['_RELEASE'].fields_by_name['proposal']._loaded_options = None
+  _globals['_RELEASE'].fields_by_name['proposal']._serialized_options = b'\342A\001\003'
   _globals['_RELEASE']._loaded_options = None
   _globals['_RELEASE']._serialized_options = b'\352A5\n\022moiety.dev/Release\022\037pools/{pool}/releases/{release}'
   _globals['_GRANT'].fields_by_name['name']._loaded_options = None
@@ -84,6 +88,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GRANT'].fields_by_name['leaf_index']._serialized_options = b'\342A\001\003'
   _globals['_GRANT'].fields_by_name['create_time']._loaded_options = None
   _globals['_GRANT'].fields_by_name['create_time']._serialized_options = b'\342A\001\003'
+  _globals['_GRANT'].fields_by_name['proposal']._loaded_options = None
+  _globals['_GRANT'].fields_by_name['proposal']._serialized_options = b'\342A\001\003'
   _globals['_GRANT']._loaded_options = None
   _globals['_GRANT']._serialized_options = b'\352A/\n\020moiety.dev/Grant\022\033pools/{pool}/grants/{grant}'
   _globals['_RELEASEHELDREQUEST'].fields_by_name['parent']._loaded_options = None
@@ -126,34 +132,34 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RECORDPAYMENTREQUEST'].fields_by_name['payment']._serialized_options = b'\342A\001\002'
   _globals['_RECORDPAYMENTREQUEST'].fields_by_name['request_id']._loaded_options = None
   _globals['_RECORDPAYMENTREQUEST'].fields_by_name['request_id']._serialized_options = b'\342A\001\002'
-  _globals['_TRANSFERPURPOSE']._serialized_start=2140
-  _globals['_TRANSFERPURPOSE']._serialized_end=2462
+  _globals['_TRANSFERPURPOSE']._serialized_start=2212
+  _globals['_TRANSFERPURPOSE']._serialized_end=2534
   _globals['_BALANCE']._serialized_start=133
   _globals['_BALANCE']._serialized_end=281
   _globals['_TRANSFER']._serialized_start=284
   _globals['_TRANSFER']._serialized_end=440
   _globals['_PAYMENT']._serialized_start=443
-  _globals['_PAYMENT']._serialized_end=690
-  _globals['_RELEASE']._serialized_start=693
-  _globals['_RELEASE']._serialized_end=989
-  _globals['_GRANT']._serialized_start=992
-  _globals['_GRANT']._serialized_end=1254
-  _globals['_RELEASEHELDREQUEST']._serialized_start=1256
-  _globals['_RELEASEHELDREQUEST']._serialized_end=1367
-  _globals['_GRANTFROMCOMMONSREQUEST']._serialized_start=1369
-  _globals['_GRANTFROMCOMMONSREQUEST']._serialized_end=1481
-  _globals['_GETBALANCEREQUEST']._serialized_start=1483
-  _globals['_GETBALANCEREQUEST']._serialized_end=1564
-  _globals['_LISTBALANCESREQUEST']._serialized_start=1567
-  _globals['_LISTBALANCESREQUEST']._serialized_end=1703
-  _globals['_LISTBALANCESRESPONSE']._serialized_start=1705
-  _globals['_LISTBALANCESRESPONSE']._serialized_end=1790
-  _globals['_LISTTRANSFERSREQUEST']._serialized_start=1793
-  _globals['_LISTTRANSFERSREQUEST']._serialized_end=1932
-  _globals['_LISTTRANSFERSRESPONSE']._serialized_start=1934
-  _globals['_LISTTRANSFERSRESPONSE']._serialized_end=2022
-  _globals['_RECORDPAYMENTREQUEST']._serialized_start=2024
-  _globals['_RECORDPAYMENTREQUEST']._serialized_end=2137
-  _globals['_ACCOUNTSSERVICE']._serialized_start=2465
-  _globals['_ACCOUNTSSERVICE']._serialized_end=2921
+  _globals['_PAYMENT']._serialized_end=714
+  _globals['_RELEASE']._serialized_start=717
+  _globals['_RELEASE']._serialized_end=1037
+  _globals['_GRANT']._serialized_start=1040
+  _globals['_GRANT']._serialized_end=1326
+  _globals['_RELEASEHELDREQUEST']._serialized_start=1328
+  _globals['_RELEASEHELDREQUEST']._serialized_end=1439
+  _globals['_GRANTFROMCOMMONSREQUEST']._serialized_start=1441
+  _globals['_GRANTFROMCOMMONSREQUEST']._serialized_end=1553
+  _globals['_GETBALANCEREQUEST']._serialized_start=1555
+  _globals['_GETBALANCEREQUEST']._serialized_end=1636
+  _globals['_LISTBALANCESREQUEST']._serialized_start=1639
+  _globals['_LISTBALANCESREQUEST']._serialized_end=1775
+  _globals['_LISTBALANCESRESPONSE']._serialized_start=1777
+  _globals['_LISTBALANCESRESPONSE']._serialized_end=1862
+  _globals['_LISTTRANSFERSREQUEST']._serialized_start=1865
+  _globals['_LISTTRANSFERSREQUEST']._serialized_end=2004
+  _globals['_LISTTRANSFERSRESPONSE']._serialized_start=2006
+  _globals['_LISTTRANSFERSRESPONSE']._serialized_end=2094
+  _globals['_RECORDPAYMENTREQUEST']._serialized_start=2096
+  _globals['_RECORDPAYMENTREQUEST']._serialized_end=2209
+  _globals['_ACCOUNTSSERVICE']._serialized_start=2537
+  _globals['_ACCOUNTSSERVICE']._serialized_end=2993
 # @@protoc_insertion_point(module_scope)

@@ -162,6 +162,7 @@ class Payment(_message.Message):
     REFERENCE_FIELD_NUMBER: _builtins.int
     LEAF_INDEX_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    PROPOSAL_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`pools/{pool}/payments/{request_id}`."""
     collective: _builtins.str
@@ -172,6 +173,8 @@ class Payment(_message.Message):
     """What the bank or the collective calls it; at most 1,000 characters."""
     leaf_index: _builtins.int
     """Where it stands in the pool's log."""
+    proposal: _builtins.str
+    """The proposal that waits for another operator, such as `pools/{pool}/proposals/{leaf}`; empty once this is in force."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was logged."""
@@ -185,10 +188,11 @@ class Payment(_message.Message):
         reference: _builtins.str = ...,
         leaf_index: _builtins.int = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        proposal: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "collective", b"collective", "create_time", b"create_time", "leaf_index", b"leaf_index", "name", b"name", "reference", b"reference"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "collective", b"collective", "create_time", b"create_time", "leaf_index", b"leaf_index", "name", b"name", "proposal", b"proposal", "reference", b"reference"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -208,6 +212,7 @@ class Release(_message.Message):
     DECIDED_BY_FIELD_NUMBER: _builtins.int
     LEAF_INDEX_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    PROPOSAL_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`pools/{pool}/releases/{request_id}`."""
     collective: _builtins.str
@@ -222,6 +227,8 @@ class Release(_message.Message):
     """`operators/{id}`: who decided."""
     leaf_index: _builtins.int
     """Where it stands in the pool's log."""
+    proposal: _builtins.str
+    """The proposal that waits for another operator, such as `pools/{pool}/proposals/{leaf}`; empty once this is in force."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was logged."""
@@ -237,10 +244,11 @@ class Release(_message.Message):
         decided_by: _builtins.str = ...,
         leaf_index: _builtins.int = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        proposal: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "collective", b"collective", "create_time", b"create_time", "decided_by", b"decided_by", "leaf_index", b"leaf_index", "name", b"name", "reason", b"reason", "to_commons", b"to_commons"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "collective", b"collective", "create_time", b"create_time", "decided_by", b"decided_by", "leaf_index", b"leaf_index", "name", b"name", "proposal", b"proposal", "reason", b"reason", "to_commons", b"to_commons"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -259,6 +267,7 @@ class Grant(_message.Message):
     DECIDED_BY_FIELD_NUMBER: _builtins.int
     LEAF_INDEX_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    PROPOSAL_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`pools/{pool}/grants/{request_id}`."""
     collective: _builtins.str
@@ -271,6 +280,8 @@ class Grant(_message.Message):
     """`operators/{id}`: who decided."""
     leaf_index: _builtins.int
     """Where it stands in the pool's log."""
+    proposal: _builtins.str
+    """The proposal that waits for another operator, such as `pools/{pool}/proposals/{leaf}`; empty once this is in force."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was logged."""
@@ -285,10 +296,11 @@ class Grant(_message.Message):
         decided_by: _builtins.str = ...,
         leaf_index: _builtins.int = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        proposal: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "collective", b"collective", "create_time", b"create_time", "decided_by", b"decided_by", "leaf_index", b"leaf_index", "name", b"name", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "collective", b"collective", "create_time", b"create_time", "decided_by", b"decided_by", "leaf_index", b"leaf_index", "name", b"name", "proposal", b"proposal", "reason", b"reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

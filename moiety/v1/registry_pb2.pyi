@@ -184,6 +184,30 @@ SCORE_ORDER_CLIP_THEN_SUM: ScoreOrder.ValueType  # 2
 """Before."""
 Global___ScoreOrder: _TypeAlias = ScoreOrder  # noqa: Y015
 
+class _PrincipalStatus:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PrincipalStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PrincipalStatus.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PRINCIPAL_STATUS_UNSPECIFIED: _PrincipalStatus.ValueType  # 0
+    """Taken as ACTIVE."""
+    PRINCIPAL_STATUS_ACTIVE: _PrincipalStatus.ValueType  # 1
+    """It may."""
+    PRINCIPAL_STATUS_SUSPENDED: _PrincipalStatus.ValueType  # 2
+    """It may not, whatever keys it has."""
+
+class PrincipalStatus(_PrincipalStatus, metaclass=_PrincipalStatusEnumTypeWrapper):
+    """Whether an operator or auditor may act."""
+
+PRINCIPAL_STATUS_UNSPECIFIED: PrincipalStatus.ValueType  # 0
+"""Taken as ACTIVE."""
+PRINCIPAL_STATUS_ACTIVE: PrincipalStatus.ValueType  # 1
+"""It may."""
+PRINCIPAL_STATUS_SUSPENDED: PrincipalStatus.ValueType  # 2
+"""It may not, whatever keys it has."""
+Global___PrincipalStatus: _TypeAlias = PrincipalStatus  # noqa: Y015
+
 @_typing.final
 class Platform(_message.Message):
     """Runs generative models; submits usage and revenue."""
@@ -193,10 +217,13 @@ class Platform(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     DISPLAY_NAME_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    PROPOSAL_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`platforms/{platform}`."""
     display_name: _builtins.str
     """What people call it; 1 to 200 characters."""
+    proposal: _builtins.str
+    """The proposal that waits for another operator, such as `registry/proposals/{leaf}`; empty once this is in force."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was registered."""
@@ -207,10 +234,11 @@ class Platform(_message.Message):
         name: _builtins.str = ...,
         display_name: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        proposal: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "display_name", b"display_name", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "display_name", b"display_name", "name", b"name", "proposal", b"proposal"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -229,6 +257,7 @@ class Collective(_message.Message):
     STATUS_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     DOMAINS_FIELD_NUMBER: _builtins.int
+    PROPOSAL_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`collectives/{collective}`."""
     display_name: _builtins.str
@@ -239,6 +268,8 @@ class Collective(_message.Message):
     """Factor on members under the EQUITY commons rule, in millionths, 0 to 10^8; unset is 1,000,000."""
     status: Global___CollectiveStatus.ValueType
     """Whether it is paid."""
+    proposal: _builtins.str
+    """The proposal that waits for another operator, such as `registry/proposals/{leaf}`; empty once this is in force."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was registered."""
@@ -261,10 +292,11 @@ class Collective(_message.Message):
         status: Global___CollectiveStatus.ValueType = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         domains: _abc.Iterable[_builtins.str] | None = ...,
+        proposal: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_equity_ppm", b"_equity_ppm", "create_time", b"create_time", "equity_ppm", b"equity_ppm"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_equity_ppm", b"_equity_ppm", "create_time", b"create_time", "display_name", b"display_name", "domains", b"domains", "equity_ppm", b"equity_ppm", "members", b"members", "name", b"name", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_equity_ppm", b"_equity_ppm", "create_time", b"create_time", "display_name", b"display_name", "domains", b"domains", "equity_ppm", b"equity_ppm", "members", b"members", "name", b"name", "proposal", b"proposal", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__equity_ppm: _TypeAlias = _typing.Literal["equity_ppm"]  # noqa: Y015
     _WhichOneofArgType__equity_ppm: _TypeAlias = _typing.Literal["_equity_ppm", b"_equity_ppm"]  # noqa: Y015
@@ -284,6 +316,7 @@ class Pool(_message.Message):
     POLICY_FIELD_NUMBER: _builtins.int
     LOG_SIZE_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    PROPOSAL_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`pools/{pool}`."""
     display_name: _builtins.str
@@ -292,6 +325,8 @@ class Pool(_message.Message):
     """ISO 4217 code of a currency that has a minor unit, for example EUR."""
     log_size: _builtins.int
     """Leaves in its log."""
+    proposal: _builtins.str
+    """The proposal that waits for another operator, such as `registry/proposals/{leaf}`; empty once this is in force."""
     @_builtins.property
     def policy(self) -> Global___Policy:
         """At creation the first policy; when read, the latest logged."""
@@ -309,10 +344,11 @@ class Pool(_message.Message):
         policy: Global___Policy | None = ...,
         log_size: _builtins.int = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        proposal: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "policy", b"policy"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "currency", b"currency", "display_name", b"display_name", "log_size", b"log_size", "name", b"name", "policy", b"policy"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "currency", b"currency", "display_name", b"display_name", "log_size", b"log_size", "name", b"name", "policy", b"policy", "proposal", b"proposal"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -337,6 +373,7 @@ class Policy(_message.Message):
     HUMAN_AI_PPM_FIELD_NUMBER: _builtins.int
     REVIEW_SECONDS_FIELD_NUMBER: _builtins.int
     LEAF_INDEX_FIELD_NUMBER: _builtins.int
+    PROPOSAL_FIELD_NUMBER: _builtins.int
     version: _builtins.int
     """1 for the pool's first, counting up."""
     fee_ppm: _builtins.int
@@ -367,6 +404,8 @@ class Policy(_message.Message):
     """
     leaf_index: _builtins.int
     """Where it stands in the pool's log."""
+    proposal: _builtins.str
+    """The proposal that waits for another operator, such as `pools/{pool}/proposals/{leaf}`; empty once this is in force."""
     def __init__(
         self,
         *,
@@ -383,10 +422,11 @@ class Policy(_message.Message):
         human_ai_ppm: _builtins.int | None = ...,
         review_seconds: _builtins.int = ...,
         leaf_index: _builtins.int = ...,
+        proposal: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_ai_only_ppm", b"_ai_only_ppm", "_cap_minor", b"_cap_minor", "_fee_cap_minor", b"_fee_cap_minor", "_human_ai_ppm", b"_human_ai_ppm", "ai_only_ppm", b"ai_only_ppm", "cap_minor", b"cap_minor", "fee_cap_minor", b"fee_cap_minor", "human_ai_ppm", b"human_ai_ppm"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ai_only_ppm", b"_ai_only_ppm", "_cap_minor", b"_cap_minor", "_fee_cap_minor", b"_fee_cap_minor", "_human_ai_ppm", b"_human_ai_ppm", "ai_only_ppm", b"ai_only_ppm", "cap_minor", b"cap_minor", "commons_ppm", b"commons_ppm", "commons_rule", b"commons_rule", "fee_cap_minor", b"fee_cap_minor", "fee_ppm", b"fee_ppm", "floor_minor", b"floor_minor", "human_ai_ppm", b"human_ai_ppm", "leaf_index", b"leaf_index", "review_seconds", b"review_seconds", "tempering", b"tempering", "unattributed", b"unattributed", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ai_only_ppm", b"_ai_only_ppm", "_cap_minor", b"_cap_minor", "_fee_cap_minor", b"_fee_cap_minor", "_human_ai_ppm", b"_human_ai_ppm", "ai_only_ppm", b"ai_only_ppm", "cap_minor", b"cap_minor", "commons_ppm", b"commons_ppm", "commons_rule", b"commons_rule", "fee_cap_minor", b"fee_cap_minor", "fee_ppm", b"fee_ppm", "floor_minor", b"floor_minor", "human_ai_ppm", b"human_ai_ppm", "leaf_index", b"leaf_index", "proposal", b"proposal", "review_seconds", b"review_seconds", "tempering", b"tempering", "unattributed", b"unattributed", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__ai_only_ppm: _TypeAlias = _typing.Literal["ai_only_ppm"]  # noqa: Y015
     _WhichOneofArgType__ai_only_ppm: _TypeAlias = _typing.Literal["_ai_only_ppm", b"_ai_only_ppm"]  # noqa: Y015
@@ -424,6 +464,7 @@ class Method(_message.Message):
     SCORE_ORDER_FIELD_NUMBER: _builtins.int
     COVERAGE_NANO_FIELD_NUMBER: _builtins.int
     MEMBERSHIP_FIELD_NUMBER: _builtins.int
+    PROPOSAL_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`pools/{pool}/methods/{method}`."""
     version: _builtins.int
@@ -450,6 +491,8 @@ class Method(_message.Message):
     """The id of the pool's membership that says which collective each source belongs to. A batch uses its latest version
     at acceptance. Empty where the sources are the ids of registered collectives.
     """
+    proposal: _builtins.str
+    """The proposal that waits for another operator, such as `pools/{pool}/proposals/{leaf}`; empty once this is in force."""
     def __init__(
         self,
         *,
@@ -464,10 +507,11 @@ class Method(_message.Message):
         score_order: Global___ScoreOrder.ValueType = ...,
         coverage_nano: _builtins.int | None = ...,
         membership: _builtins.str = ...,
+        proposal: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_confidence_ppm", b"_confidence_ppm", "_coverage_nano", b"_coverage_nano", "confidence_ppm", b"confidence_ppm", "coverage_nano", b"coverage_nano"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_confidence_ppm", b"_confidence_ppm", "_coverage_nano", b"_coverage_nano", "confidence_ppm", b"confidence_ppm", "coverage_nano", b"coverage_nano", "covers", b"covers", "display_name", b"display_name", "evidence_uri", b"evidence_uri", "leaf_index", b"leaf_index", "membership", b"membership", "name", b"name", "score_kind", b"score_kind", "score_order", b"score_order", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_confidence_ppm", b"_confidence_ppm", "_coverage_nano", b"_coverage_nano", "confidence_ppm", b"confidence_ppm", "coverage_nano", b"coverage_nano", "covers", b"covers", "display_name", b"display_name", "evidence_uri", b"evidence_uri", "leaf_index", b"leaf_index", "membership", b"membership", "name", b"name", "proposal", b"proposal", "score_kind", b"score_kind", "score_order", b"score_order", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__confidence_ppm: _TypeAlias = _typing.Literal["confidence_ppm"]  # noqa: Y015
     _WhichOneofArgType__confidence_ppm: _TypeAlias = _typing.Literal["_confidence_ppm", b"_confidence_ppm"]  # noqa: Y015
@@ -494,6 +538,7 @@ class Membership(_message.Message):
     COLLECTIVE_COUNT_FIELD_NUMBER: _builtins.int
     LEAF_INDEX_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    PROPOSAL_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`pools/{pool}/memberships/{membership}`."""
     version: _builtins.int
@@ -508,6 +553,8 @@ class Membership(_message.Message):
     """Collectives that have sources in it."""
     leaf_index: _builtins.int
     """Where it stands in the pool's log."""
+    proposal: _builtins.str
+    """The proposal that waits for another operator, such as `pools/{pool}/proposals/{leaf}`; empty once this is in force."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was logged."""
@@ -523,10 +570,11 @@ class Membership(_message.Message):
         collective_count: _builtins.int = ...,
         leaf_index: _builtins.int = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        proposal: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["body_bytes", b"body_bytes", "body_sha256", b"body_sha256", "collective_count", b"collective_count", "create_time", b"create_time", "leaf_index", b"leaf_index", "name", b"name", "source_count", b"source_count", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body_bytes", b"body_bytes", "body_sha256", b"body_sha256", "collective_count", b"collective_count", "create_time", b"create_time", "leaf_index", b"leaf_index", "name", b"name", "proposal", b"proposal", "source_count", b"source_count", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -544,6 +592,7 @@ class Schedule(_message.Message):
     PAUSED_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     NEXT_FIRE_TIME_FIELD_NUMBER: _builtins.int
+    PROPOSAL_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`pools/{pool}/schedule`."""
     cron: _builtins.str
@@ -552,6 +601,8 @@ class Schedule(_message.Message):
     """IANA time zone in which the expression is read, for example Europe/Lisbon."""
     paused: _builtins.bool
     """While true, no round is cut; fire times keep counting as missed."""
+    proposal: _builtins.str
+    """The proposal that waits for another operator, such as `pools/{pool}/proposals/{leaf}`; empty once this is in force."""
     @_builtins.property
     def update_time(self) -> _timestamp_pb2.Timestamp:
         """Fire times count after this."""
@@ -569,10 +620,11 @@ class Schedule(_message.Message):
         paused: _builtins.bool = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
         next_fire_time: _timestamp_pb2.Timestamp | None = ...,
+        proposal: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["next_fire_time", b"next_fire_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cron", b"cron", "name", b"name", "next_fire_time", b"next_fire_time", "paused", b"paused", "time_zone", b"time_zone", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cron", b"cron", "name", b"name", "next_fire_time", b"next_fire_time", "paused", b"paused", "proposal", b"proposal", "time_zone", b"time_zone", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -588,10 +640,16 @@ class ApiKey(_message.Message):
     PRINCIPAL_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     REVOKE_TIME_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    POOLS_FIELD_NUMBER: _builtins.int
+    BEGIN_TIME_FIELD_NUMBER: _builtins.int
+    PROPOSAL_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`keys/{key}`."""
     principal: _builtins.str
     """Whom it stands for: `operators/{id}`, `platforms/{platform}`, `collectives/{collective}` or `auditors/{id}`."""
+    proposal: _builtins.str
+    """The proposal that waits for another operator, such as `registry/proposals/{leaf}`; empty once this is in force."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was made."""
@@ -600,6 +658,18 @@ class ApiKey(_message.Message):
     def revoke_time(self) -> _timestamp_pb2.Timestamp:
         """When it was revoked; unset while it holds."""
 
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """When it ends; unset for a key without an end."""
+
+    @_builtins.property
+    def pools(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """`pools/{pool}`: the only pools that it opens; empty for all."""
+
+    @_builtins.property
+    def begin_time(self) -> _timestamp_pb2.Timestamp:
+        """When it begins to work, where a recovered key has to wait."""
+
     def __init__(
         self,
         *,
@@ -607,10 +677,14 @@ class ApiKey(_message.Message):
         principal: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         revoke_time: _timestamp_pb2.Timestamp | None = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
+        pools: _abc.Iterable[_builtins.str] | None = ...,
+        begin_time: _timestamp_pb2.Timestamp | None = ...,
+        proposal: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "revoke_time", b"revoke_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["begin_time", b"begin_time", "create_time", b"create_time", "expire_time", b"expire_time", "revoke_time", b"revoke_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "name", b"name", "principal", b"principal", "revoke_time", b"revoke_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["begin_time", b"begin_time", "create_time", b"create_time", "expire_time", b"expire_time", "name", b"name", "pools", b"pools", "principal", b"principal", "proposal", b"proposal", "revoke_time", b"revoke_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1347,53 +1421,31 @@ Global___GetScheduleRequest: _TypeAlias = GetScheduleRequest  # noqa: Y015
 
 @_typing.final
 class CreateApiKeyRequest(_message.Message):
-    """Asks for a new API key."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    PRINCIPAL_FIELD_NUMBER: _builtins.int
-    principal: _builtins.str
-    """Whom it stands for: `operators/{id}`, `platforms/{platform}`, `collectives/{collective}` or `auditors/{id}`."""
-    def __init__(
-        self,
-        *,
-        principal: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["principal", b"principal"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___CreateApiKeyRequest: _TypeAlias = CreateApiKeyRequest  # noqa: Y015
-
-@_typing.final
-class CreateApiKeyResponse(_message.Message):
-    """A new key, with its secret."""
+    """Asks to issue an API key. Its secret is made where it is used, and never sent."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     API_KEY_FIELD_NUMBER: _builtins.int
-    SECRET_FIELD_NUMBER: _builtins.int
-    secret: _builtins.str
-    """What to send as `authorization: Bearer ...`. It is shown this once and stored hashed."""
+    HASH_FIELD_NUMBER: _builtins.int
+    hash: _builtins.str
+    """The key's id and the SHA-256 of its secret, as `moiety key make` prints them: `{id}:{64 hexadecimal digits}`."""
     @_builtins.property
     def api_key(self) -> Global___ApiKey:
-        """The key."""
+        """The key to issue: its principal, and if wanted its end and its pools."""
 
     def __init__(
         self,
         *,
         api_key: Global___ApiKey | None = ...,
-        secret: _builtins.str = ...,
+        hash: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["api_key", b"api_key"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["api_key", b"api_key", "secret", b"secret"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["api_key", b"api_key", "hash", b"hash"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___CreateApiKeyResponse: _TypeAlias = CreateApiKeyResponse  # noqa: Y015
+Global___CreateApiKeyRequest: _TypeAlias = CreateApiKeyRequest  # noqa: Y015
 
 @_typing.final
 class ListApiKeysRequest(_message.Message):
@@ -1470,3 +1522,220 @@ class RevokeApiKeyRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RevokeApiKeyRequest: _TypeAlias = RevokeApiKeyRequest  # noqa: Y015
+
+@_typing.final
+class Principal(_message.Message):
+    """An operator or auditor."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    REGISTERED_ALONE_FIELD_NUMBER: _builtins.int
+    LEAF_INDEX_FIELD_NUMBER: _builtins.int
+    PROPOSAL_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`operators/{operator}` or `auditors/{auditor}`."""
+    status: Global___PrincipalStatus.ValueType
+    """Whether it may act."""
+    registered_alone: _builtins.bool
+    """Whether one person alone registered it: then it never counts as a second person."""
+    leaf_index: _builtins.int
+    """Where it was registered in the registry's log."""
+    proposal: _builtins.str
+    """The proposal that waits for another operator, such as `registry/proposals/{leaf}`; empty once this is in force."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        status: Global___PrincipalStatus.ValueType = ...,
+        registered_alone: _builtins.bool = ...,
+        leaf_index: _builtins.int = ...,
+        proposal: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["leaf_index", b"leaf_index", "name", b"name", "proposal", b"proposal", "registered_alone", b"registered_alone", "status", b"status"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Principal: _TypeAlias = Principal  # noqa: Y015
+
+@_typing.final
+class Controls(_message.Message):
+    """How many people each kind of act needs: 1 or 2."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PEOPLE_FIELD_NUMBER: _builtins.int
+    TERMS_FIELD_NUMBER: _builtins.int
+    WEIGHTS_FIELD_NUMBER: _builtins.int
+    MONEY_FIELD_NUMBER: _builtins.int
+    ROUNDS_FIELD_NUMBER: _builtins.int
+    REGISTRY_FIELD_NUMBER: _builtins.int
+    FOUNDERS_FIELD_NUMBER: _builtins.int
+    KEYS_MADE_TOGETHER_FIELD_NUMBER: _builtins.int
+    RECOVERIES_FIELD_NUMBER: _builtins.int
+    PROPOSAL_FIELD_NUMBER: _builtins.int
+    people: _builtins.int
+    """Operators and auditors, their keys, and these controls. No other kind may need more."""
+    terms: _builtins.int
+    """A pool's policy, methods, memberships and schedule."""
+    weights: _builtins.int
+    """Platforms and collectives, their keys, what counts of them, and admission to pools."""
+    money: _builtins.int
+    """Payments, releases and grants."""
+    rounds: _builtins.int
+    """Posting a round that an operator asked for."""
+    registry: _builtins.int
+    """Names that only people read."""
+    keys_made_together: _builtins.bool
+    """Whether one command made all founders' keys, so that one person may have seen them all."""
+    recoveries: _builtins.int
+    """How often the database's owner gave itself a key because all were lost."""
+    proposal: _builtins.str
+    """The proposal that waits for another operator, such as `registry/proposals/{leaf}`; empty once this is in force."""
+    @_builtins.property
+    def founders(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The operators by whom the deployment was founded."""
+
+    def __init__(
+        self,
+        *,
+        people: _builtins.int = ...,
+        terms: _builtins.int = ...,
+        weights: _builtins.int = ...,
+        money: _builtins.int = ...,
+        rounds: _builtins.int = ...,
+        registry: _builtins.int = ...,
+        founders: _abc.Iterable[_builtins.str] | None = ...,
+        keys_made_together: _builtins.bool = ...,
+        recoveries: _builtins.int = ...,
+        proposal: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["founders", b"founders", "keys_made_together", b"keys_made_together", "money", b"money", "people", b"people", "proposal", b"proposal", "recoveries", b"recoveries", "registry", b"registry", "rounds", b"rounds", "terms", b"terms", "weights", b"weights"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Controls: _TypeAlias = Controls  # noqa: Y015
+
+@_typing.final
+class UpdatePrincipalRequest(_message.Message):
+    """Asks to register an operator or auditor, or to change its status."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRINCIPAL_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def principal(self) -> Global___Principal:
+        """The whole new content, with its name."""
+
+    def __init__(
+        self,
+        *,
+        principal: Global___Principal | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["principal", b"principal"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["principal", b"principal"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdatePrincipalRequest: _TypeAlias = UpdatePrincipalRequest  # noqa: Y015
+
+@_typing.final
+class ListPrincipalsRequest(_message.Message):
+    """Asks for a page of operators and auditors."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """At most this many, 1 to 1,000; 0 is 100."""
+    page_token: _builtins.str
+    """From the previous page."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListPrincipalsRequest: _TypeAlias = ListPrincipalsRequest  # noqa: Y015
+
+@_typing.final
+class ListPrincipalsResponse(_message.Message):
+    """A page of operators and auditors."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRINCIPALS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """For the next page; empty on the last."""
+    @_builtins.property
+    def principals(self) -> _containers.RepeatedCompositeFieldContainer[Global___Principal]:
+        """The page."""
+
+    def __init__(
+        self,
+        *,
+        principals: _abc.Iterable[Global___Principal] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "principals", b"principals"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListPrincipalsResponse: _TypeAlias = ListPrincipalsResponse  # noqa: Y015
+
+@_typing.final
+class GetControlsRequest(_message.Message):
+    """Asks for the controls."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetControlsRequest: _TypeAlias = GetControlsRequest  # noqa: Y015
+
+@_typing.final
+class UpdateControlsRequest(_message.Message):
+    """Asks to change the controls."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTROLS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def controls(self) -> Global___Controls:
+        """The whole new content."""
+
+    def __init__(
+        self,
+        *,
+        controls: Global___Controls | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["controls", b"controls"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["controls", b"controls"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateControlsRequest: _TypeAlias = UpdateControlsRequest  # noqa: Y015

@@ -135,7 +135,7 @@ class RegistryServiceStub:
         self.CreateApiKey = channel.unary_unary(
                 '/moiety.v1.RegistryService/CreateApiKey',
                 request_serializer=moiety_dot_v1_dot_registry__pb2.CreateApiKeyRequest.SerializeToString,
-                response_deserializer=moiety_dot_v1_dot_registry__pb2.CreateApiKeyResponse.FromString,
+                response_deserializer=moiety_dot_v1_dot_registry__pb2.ApiKey.FromString,
                 _registered_method=True)
         self.ListApiKeys = channel.unary_unary(
                 '/moiety.v1.RegistryService/ListApiKeys',
@@ -146,6 +146,26 @@ class RegistryServiceStub:
                 '/moiety.v1.RegistryService/RevokeApiKey',
                 request_serializer=moiety_dot_v1_dot_registry__pb2.RevokeApiKeyRequest.SerializeToString,
                 response_deserializer=moiety_dot_v1_dot_registry__pb2.ApiKey.FromString,
+                _registered_method=True)
+        self.UpdatePrincipal = channel.unary_unary(
+                '/moiety.v1.RegistryService/UpdatePrincipal',
+                request_serializer=moiety_dot_v1_dot_registry__pb2.UpdatePrincipalRequest.SerializeToString,
+                response_deserializer=moiety_dot_v1_dot_registry__pb2.Principal.FromString,
+                _registered_method=True)
+        self.ListPrincipals = channel.unary_unary(
+                '/moiety.v1.RegistryService/ListPrincipals',
+                request_serializer=moiety_dot_v1_dot_registry__pb2.ListPrincipalsRequest.SerializeToString,
+                response_deserializer=moiety_dot_v1_dot_registry__pb2.ListPrincipalsResponse.FromString,
+                _registered_method=True)
+        self.GetControls = channel.unary_unary(
+                '/moiety.v1.RegistryService/GetControls',
+                request_serializer=moiety_dot_v1_dot_registry__pb2.GetControlsRequest.SerializeToString,
+                response_deserializer=moiety_dot_v1_dot_registry__pb2.Controls.FromString,
+                _registered_method=True)
+        self.UpdateControls = channel.unary_unary(
+                '/moiety.v1.RegistryService/UpdateControls',
+                request_serializer=moiety_dot_v1_dot_registry__pb2.UpdateControlsRequest.SerializeToString,
+                response_deserializer=moiety_dot_v1_dot_registry__pb2.Controls.FromString,
                 _registered_method=True)
 
 
@@ -292,14 +312,14 @@ class RegistryServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CreateApiKey(self, request, context):
-        """Makes an API key for a principal. Its secret is in this response and nowhere else.
+        """Issues an API key to a principal.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListApiKeys(self, request, context):
-        """Lists API keys without their secrets. Operators only.
+        """Lists API keys, whose secrets nobody has. Operators and auditors only.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -307,6 +327,34 @@ class RegistryServiceServicer:
 
     def RevokeApiKey(self, request, context):
         """Ends an API key at once and for ever. Repeating it is a no-op.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdatePrincipal(self, request, context):
+        """Registers an operator or auditor, or changes its status.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListPrincipals(self, request, context):
+        """Lists operators and auditors by name.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetControls(self, request, context):
+        """Gives how many people each kind of act needs, and by whom the deployment was founded.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateControls(self, request, context):
+        """Changes how many people acts need.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -413,7 +461,7 @@ def add_RegistryServiceServicer_to_server(servicer, server):
             'CreateApiKey': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateApiKey,
                     request_deserializer=moiety_dot_v1_dot_registry__pb2.CreateApiKeyRequest.FromString,
-                    response_serializer=moiety_dot_v1_dot_registry__pb2.CreateApiKeyResponse.SerializeToString,
+                    response_serializer=moiety_dot_v1_dot_registry__pb2.ApiKey.SerializeToString,
             ),
             'ListApiKeys': grpc.unary_unary_rpc_method_handler(
                     servicer.ListApiKeys,
@@ -424,6 +472,26 @@ def add_RegistryServiceServicer_to_server(servicer, server):
                     servicer.RevokeApiKey,
                     request_deserializer=moiety_dot_v1_dot_registry__pb2.RevokeApiKeyRequest.FromString,
                     response_serializer=moiety_dot_v1_dot_registry__pb2.ApiKey.SerializeToString,
+            ),
+            'UpdatePrincipal': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdatePrincipal,
+                    request_deserializer=moiety_dot_v1_dot_registry__pb2.UpdatePrincipalRequest.FromString,
+                    response_serializer=moiety_dot_v1_dot_registry__pb2.Principal.SerializeToString,
+            ),
+            'ListPrincipals': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPrincipals,
+                    request_deserializer=moiety_dot_v1_dot_registry__pb2.ListPrincipalsRequest.FromString,
+                    response_serializer=moiety_dot_v1_dot_registry__pb2.ListPrincipalsResponse.SerializeToString,
+            ),
+            'GetControls': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetControls,
+                    request_deserializer=moiety_dot_v1_dot_registry__pb2.GetControlsRequest.FromString,
+                    response_serializer=moiety_dot_v1_dot_registry__pb2.Controls.SerializeToString,
+            ),
+            'UpdateControls': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateControls,
+                    request_deserializer=moiety_dot_v1_dot_registry__pb2.UpdateControlsRequest.FromString,
+                    response_serializer=moiety_dot_v1_dot_registry__pb2.Controls.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -968,7 +1036,7 @@ class RegistryService:
             target,
             '/moiety.v1.RegistryService/CreateApiKey',
             moiety_dot_v1_dot_registry__pb2.CreateApiKeyRequest.SerializeToString,
-            moiety_dot_v1_dot_registry__pb2.CreateApiKeyResponse.FromString,
+            moiety_dot_v1_dot_registry__pb2.ApiKey.FromString,
             options,
             channel_credentials,
             insecure,
@@ -1023,6 +1091,114 @@ class RegistryService:
             '/moiety.v1.RegistryService/RevokeApiKey',
             moiety_dot_v1_dot_registry__pb2.RevokeApiKeyRequest.SerializeToString,
             moiety_dot_v1_dot_registry__pb2.ApiKey.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdatePrincipal(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/moiety.v1.RegistryService/UpdatePrincipal',
+            moiety_dot_v1_dot_registry__pb2.UpdatePrincipalRequest.SerializeToString,
+            moiety_dot_v1_dot_registry__pb2.Principal.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPrincipals(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/moiety.v1.RegistryService/ListPrincipals',
+            moiety_dot_v1_dot_registry__pb2.ListPrincipalsRequest.SerializeToString,
+            moiety_dot_v1_dot_registry__pb2.ListPrincipalsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetControls(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/moiety.v1.RegistryService/GetControls',
+            moiety_dot_v1_dot_registry__pb2.GetControlsRequest.SerializeToString,
+            moiety_dot_v1_dot_registry__pb2.Controls.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateControls(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/moiety.v1.RegistryService/UpdateControls',
+            moiety_dot_v1_dot_registry__pb2.UpdateControlsRequest.SerializeToString,
+            moiety_dot_v1_dot_registry__pb2.Controls.FromString,
             options,
             channel_credentials,
             insecure,

@@ -80,12 +80,20 @@ class RegistryServiceStub:
     """Sets when a pool's rounds are cut. Fire times count from this moment on."""
     GetSchedule: _grpc.UnaryUnaryMultiCallable[_registry_pb2.GetScheduleRequest, _registry_pb2.Schedule]
     """Gives a pool's schedule; NOT_FOUND where it has none."""
-    CreateApiKey: _grpc.UnaryUnaryMultiCallable[_registry_pb2.CreateApiKeyRequest, _registry_pb2.CreateApiKeyResponse]
-    """Makes an API key for a principal. Its secret is in this response and nowhere else."""
+    CreateApiKey: _grpc.UnaryUnaryMultiCallable[_registry_pb2.CreateApiKeyRequest, _registry_pb2.ApiKey]
+    """Issues an API key to a principal."""
     ListApiKeys: _grpc.UnaryUnaryMultiCallable[_registry_pb2.ListApiKeysRequest, _registry_pb2.ListApiKeysResponse]
-    """Lists API keys without their secrets. Operators only."""
+    """Lists API keys, whose secrets nobody has. Operators and auditors only."""
     RevokeApiKey: _grpc.UnaryUnaryMultiCallable[_registry_pb2.RevokeApiKeyRequest, _registry_pb2.ApiKey]
     """Ends an API key at once and for ever. Repeating it is a no-op."""
+    UpdatePrincipal: _grpc.UnaryUnaryMultiCallable[_registry_pb2.UpdatePrincipalRequest, _registry_pb2.Principal]
+    """Registers an operator or auditor, or changes its status."""
+    ListPrincipals: _grpc.UnaryUnaryMultiCallable[_registry_pb2.ListPrincipalsRequest, _registry_pb2.ListPrincipalsResponse]
+    """Lists operators and auditors by name."""
+    GetControls: _grpc.UnaryUnaryMultiCallable[_registry_pb2.GetControlsRequest, _registry_pb2.Controls]
+    """Gives how many people each kind of act needs, and by whom the deployment was founded."""
+    UpdateControls: _grpc.UnaryUnaryMultiCallable[_registry_pb2.UpdateControlsRequest, _registry_pb2.Controls]
+    """Changes how many people acts need."""
 
 @_typing.type_check_only
 class RegistryServiceAsyncStub(RegistryServiceStub):
@@ -139,12 +147,20 @@ class RegistryServiceAsyncStub(RegistryServiceStub):
     """Sets when a pool's rounds are cut. Fire times count from this moment on."""
     GetSchedule: _aio.UnaryUnaryMultiCallable[_registry_pb2.GetScheduleRequest, _registry_pb2.Schedule]  # type: ignore[assignment]
     """Gives a pool's schedule; NOT_FOUND where it has none."""
-    CreateApiKey: _aio.UnaryUnaryMultiCallable[_registry_pb2.CreateApiKeyRequest, _registry_pb2.CreateApiKeyResponse]  # type: ignore[assignment]
-    """Makes an API key for a principal. Its secret is in this response and nowhere else."""
+    CreateApiKey: _aio.UnaryUnaryMultiCallable[_registry_pb2.CreateApiKeyRequest, _registry_pb2.ApiKey]  # type: ignore[assignment]
+    """Issues an API key to a principal."""
     ListApiKeys: _aio.UnaryUnaryMultiCallable[_registry_pb2.ListApiKeysRequest, _registry_pb2.ListApiKeysResponse]  # type: ignore[assignment]
-    """Lists API keys without their secrets. Operators only."""
+    """Lists API keys, whose secrets nobody has. Operators and auditors only."""
     RevokeApiKey: _aio.UnaryUnaryMultiCallable[_registry_pb2.RevokeApiKeyRequest, _registry_pb2.ApiKey]  # type: ignore[assignment]
     """Ends an API key at once and for ever. Repeating it is a no-op."""
+    UpdatePrincipal: _aio.UnaryUnaryMultiCallable[_registry_pb2.UpdatePrincipalRequest, _registry_pb2.Principal]  # type: ignore[assignment]
+    """Registers an operator or auditor, or changes its status."""
+    ListPrincipals: _aio.UnaryUnaryMultiCallable[_registry_pb2.ListPrincipalsRequest, _registry_pb2.ListPrincipalsResponse]  # type: ignore[assignment]
+    """Lists operators and auditors by name."""
+    GetControls: _aio.UnaryUnaryMultiCallable[_registry_pb2.GetControlsRequest, _registry_pb2.Controls]  # type: ignore[assignment]
+    """Gives how many people each kind of act needs, and by whom the deployment was founded."""
+    UpdateControls: _aio.UnaryUnaryMultiCallable[_registry_pb2.UpdateControlsRequest, _registry_pb2.Controls]  # type: ignore[assignment]
+    """Changes how many people acts need."""
 
 class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
     """Registers platforms, collectives, pools, policies, methods, memberships, schedules and API keys.
@@ -315,8 +331,8 @@ class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _registry_pb2.CreateApiKeyRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_registry_pb2.CreateApiKeyResponse, _abc.Awaitable[_registry_pb2.CreateApiKeyResponse]]:
-        """Makes an API key for a principal. Its secret is in this response and nowhere else."""
+    ) -> _typing.Union[_registry_pb2.ApiKey, _abc.Awaitable[_registry_pb2.ApiKey]]:
+        """Issues an API key to a principal."""
 
     @_abc_1.abstractmethod
     def ListApiKeys(
@@ -324,7 +340,7 @@ class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _registry_pb2.ListApiKeysRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_registry_pb2.ListApiKeysResponse, _abc.Awaitable[_registry_pb2.ListApiKeysResponse]]:
-        """Lists API keys without their secrets. Operators only."""
+        """Lists API keys, whose secrets nobody has. Operators and auditors only."""
 
     @_abc_1.abstractmethod
     def RevokeApiKey(
@@ -333,5 +349,37 @@ class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_registry_pb2.ApiKey, _abc.Awaitable[_registry_pb2.ApiKey]]:
         """Ends an API key at once and for ever. Repeating it is a no-op."""
+
+    @_abc_1.abstractmethod
+    def UpdatePrincipal(
+        self,
+        request: _registry_pb2.UpdatePrincipalRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registry_pb2.Principal, _abc.Awaitable[_registry_pb2.Principal]]:
+        """Registers an operator or auditor, or changes its status."""
+
+    @_abc_1.abstractmethod
+    def ListPrincipals(
+        self,
+        request: _registry_pb2.ListPrincipalsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registry_pb2.ListPrincipalsResponse, _abc.Awaitable[_registry_pb2.ListPrincipalsResponse]]:
+        """Lists operators and auditors by name."""
+
+    @_abc_1.abstractmethod
+    def GetControls(
+        self,
+        request: _registry_pb2.GetControlsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registry_pb2.Controls, _abc.Awaitable[_registry_pb2.Controls]]:
+        """Gives how many people each kind of act needs, and by whom the deployment was founded."""
+
+    @_abc_1.abstractmethod
+    def UpdateControls(
+        self,
+        request: _registry_pb2.UpdateControlsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registry_pb2.Controls, _abc.Awaitable[_registry_pb2.Controls]]:
+        """Changes how many people acts need."""
 
 def add_RegistryServiceServicer_to_server(servicer: RegistryServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

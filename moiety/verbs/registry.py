@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
 from functools import cached_property
 
 from moiety.connection import PAGE_SIZE
@@ -158,12 +159,22 @@ class RegistryVerbs(Verbs):
         request = pb.GetScheduleRequest(name=f"pools/{pool}/schedule")
         return self._connection.unary(self._registry.GetSchedule, request, repeat=True)
 
-    def create_api_key(self, principal: str) -> pb.CreateApiKeyResponse:
-        """Make an API key for `operators/{id}`, `platforms/{platform}`, `collectives/{collective}` or
-        `auditors/{id}`. Its secret is in this answer and nowhere else.
+    def create_api_key(
+        self, principal: str, key_hash: str, *, expire_time: datetime | None = None, pools: Iterable[str] = ()
+    ) -> pb.ApiKey:
+        """Issue an API key to `operators/{id}`, `platforms/{platform}`, `collectives/{collective}` or `auditors/{id}`.
+
+        Args:
+            principal: whom the key stands for.
+            key_hash: `moiety.make_key().hash`, made where the key will be used; the secret stays there.
+            expire_time: when it ends.
+            pools: the ids of the only pools that it opens; all of them by default.
         """
-        request = pb.CreateApiKeyRequest(principal=principal)
-        return self._connection.unary(self._registry.CreateApiKey, request, repeat=False)
+        key = pb.ApiKey(principal=principal, pools=map(pool_name, pools))
+        if expire_time is not None:
+            key.expire_time.FromDatetime(expire_time)
+        request = pb.CreateApiKeyRequest(api_key=key, hash=key_hash)
+        return self._connection.unary(self._registry.CreateApiKey, request, repeat=True)
 
     def list_api_keys(self) -> Iterator[pb.ApiKey]:
         """Give all API keys, without their secrets."""
@@ -174,3 +185,23 @@ class RegistryVerbs(Verbs):
         """End an API key at once and for ever. Repeating it changes nothing."""
         request = pb.RevokeApiKeyRequest(name=f"keys/{key}")
         return self._connection.unary(self._registry.RevokeApiKey, request, repeat=True)
+
+    def update_principal(self, principal: str, *, suspended: bool = False) -> pb.Principal:
+        """Register `operators/{id}` or `auditors/{id}`, or suspend it, or let it act again."""
+        status = pb.PRINCIPAL_STATUS_SUSPENDED if suspended else pb.PRINCIPAL_STATUS_ACTIVE
+        request = pb.UpdatePrincipalRequest(principal=pb.Principal(name=principal, status=status))
+        return self._connection.unary(self._registry.UpdatePrincipal, request, repeat=True)
+
+    def list_principals(self) -> Iterator[pb.Principal]:
+        """Give operators and auditors by name."""
+        request = pb.ListPrincipalsRequest(page_size=PAGE_SIZE)
+        return self._connection.pages(self._registry.ListPrincipals, request, lambda page: page.principals)
+
+    def get_controls(self) -> pb.Controls:
+        """Give how many people each kind of act needs."""
+        return self._connection.unary(self._registry.GetControls, pb.GetControlsRequest(), repeat=True)
+
+    def update_controls(self, controls: pb.Controls) -> pb.Controls:
+        """Change how many people acts need."""
+        request = pb.UpdateControlsRequest(controls=controls)
+        return self._connection.unary(self._registry.UpdateControls, request, repeat=True)

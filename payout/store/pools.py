@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
+from ledger.acts.entries import PoolOpenedContent
 from ledger.errors import AlreadyExistsError, NotFoundError
 from ledger.log.leaves import decode
 from ledger.store import log, registry
 from ledger.store import tables as lt
+from ledger.store.acts import Effect, append_act
 from ledger.store.log import PoolRef
-from payout.entries import PolicyContent, PoolContent
+from payout.entries import PauseContent, PolicyContent, PoolContent, ScheduleContent
 from payout.policy import Policy
 from payout.store import tables as t
 
@@ -36,39 +38,73 @@ class PoolSchedule:
     cron: str
     time_zone: str
     paused: bool
+    leaf_index: int
     updated_at: datetime
     answered_until: datetime | None
 
 
-def create_pool(connection: sa.Connection, name: str, content: PoolContent, now: datetime) -> registry.PoolRecord:
-    """Open a pool. The same again is a no-op.
+def _open_pool(
+    connection: sa.Connection, pool: PoolRef, content: PoolOpenedContent, now: datetime
+) -> registry.PoolRecord:
+    opened_at = append_act(connection, pool, content, now)
+    ref = registry.insert_pool(connection, content.pool_id, content.display_name, content.currency, now)
+    policy = Policy.model_validate(content.policy)
+    first = PoolContent(
+        by=content.by,
+        by_key=content.by_key,
+        registry_size=opened_at + 1,
+        opened_at=opened_at,
+        display_name=content.display_name,
+        currency=content.currency,
+        policy=policy,
+    )
+    (leaf,) = log.append(connection, ref, [first], now)
+    connection.execute(sa.insert(t.policy).values(pool_id=ref.pool_id, version=1, leaf_index=leaf.index))
+    return registry.get_pool(connection, content.pool_id)
+
+
+def _standing_pool(connection: sa.Connection, _: PoolRef, content: PoolOpenedContent) -> registry.PoolRecord | None:
+    """The pool, where it was opened like this.
 
     Raises:
-        AlreadyExistsError: the pool exists with another display name, currency or policy.
+        AlreadyExistsError: it was opened with other content.
     """
-    pool = registry.insert_pool(connection, name, content.display_name, content.currency, now)
-    if pool is None:
-        existing = registry.get_pool(connection, name)
-        first = log.read_leaf(connection, existing.ref, 0)
-        if decode(first.entry, {PoolContent.type: PoolContent}).content != content:
-            raise AlreadyExistsError(f"pools/{name}")
+    for existing in registry.list_pools(connection, only=content.pool_id, limit=1):
+        leaf = decode(log.read_leaf(connection, existing.ref, 0).entry, {PoolContent.type: PoolContent})
+        first = leaf.content
+        opened = (first.display_name, first.currency, first.policy)
+        if opened != (content.display_name, content.currency, Policy.model_validate(content.policy)):
+            raise AlreadyExistsError(f"pools/{content.pool_id}")
         return existing
-    (leaf,) = log.append(connection, pool, [content], now)
-    connection.execute(sa.insert(t.policy).values(pool_id=pool.pool_id, version=1, leaf_index=leaf.index))
-    return registry.get_pool(connection, name)
+    return None
 
 
-def create_policy(connection: sa.Connection, pool: PoolRef, policy: Policy, now: datetime) -> LoggedPolicy:
-    """Log the pool's next policy; the same terms as the latest are a no-op."""
-    log.lock_head(connection, pool)
-    latest = list_policies(connection, pool)[-1]
-    if latest.policy == policy:
-        return latest
-    content = PolicyContent(version=latest.version + 1, policy=policy)
-    (leaf,) = log.append(connection, pool, [content], now)
-    row = {"pool_id": pool.pool_id, "version": content.version, "leaf_index": leaf.index}
+OPEN_POOL: Final = Effect(PoolOpenedContent, _open_pool, _standing_pool)
+"""Opens a pool, in the registry's log and in its own. Gives a `PoolRecord`."""
+
+
+def _log_policy(connection: sa.Connection, pool: PoolRef, content: PolicyContent, now: datetime) -> LoggedPolicy:
+    leaf_index = append_act(connection, pool, content, now)
+    row = {"pool_id": pool.pool_id, "version": content.version, "leaf_index": leaf_index}
     connection.execute(sa.insert(t.policy).values(row))
-    return LoggedPolicy(leaf.index, content.version, policy)
+    return LoggedPolicy(leaf_index, content.version, content.policy)
+
+
+def _standing_policy(connection: sa.Connection, pool: PoolRef, content: PolicyContent) -> LoggedPolicy | None:
+    latest = list_policies(connection, pool)[-1]
+    return latest if latest.policy == content.policy else None
+
+
+def _next_policy(connection: sa.Connection, pool: PoolRef, content: PolicyContent) -> PolicyContent:
+    return content.model_copy(update={"version": list_policies(connection, pool)[-1].version + 1})
+
+
+def _policy_version(connection: sa.Connection, pool: PoolRef, _: PolicyContent) -> dict[str, str]:
+    return {"policies": str(list_policies(connection, pool)[-1].version)}
+
+
+LOG_POLICY: Final = Effect(PolicyContent, _log_policy, _standing_policy, _next_policy, _policy_version)
+"""Logs the pool's next policy; the content's version is filled in. Gives a `LoggedPolicy`."""
 
 
 def list_policies(
@@ -92,23 +128,63 @@ def _logged(row: Any) -> LoggedPolicy:
     return LoggedPolicy(leaf.index, row.version, leaf.content.policy)
 
 
-def put_schedule(
-    connection: sa.Connection, pool: PoolRef, cron: str, time_zone: str, paused: bool, now: datetime
-) -> PoolSchedule:
-    """Set when a pool's rounds are cut. Fire times count from `now` where the times change."""
-    values = {"cron": cron, "time_zone": time_zone, "paused": paused, "updated_at": now}
-    try:
-        existing = get_schedule(connection, pool)
-        if (existing.cron, existing.time_zone) == (cron, time_zone):
-            values["updated_at"] = existing.updated_at
-    except NotFoundError:
-        pass
-    connection.execute(
-        insert(t.schedule)
-        .values(pool_id=pool.pool_id, **values)
-        .on_conflict_do_update(index_elements=["pool_id"], set_=values)
-    )
+def schedule_act(
+    connection: sa.Connection, pool: PoolRef, cron: str, time_zone: str, *, paused: bool
+) -> ScheduleContent | PauseContent:
+    """The act that sets a pool's schedule: one that pauses it and changes nothing else is `PauseContent`."""
+    existing = _find_schedule(connection, pool)
+    if paused and existing and (existing.cron, existing.time_zone) == (cron, time_zone):
+        return PauseContent()
+    return ScheduleContent(cron=cron, time_zone=time_zone, paused=paused)
+
+
+def _find_schedule(connection: sa.Connection, pool: PoolRef) -> PoolSchedule | None:
+    return next(iter(list_schedules(connection, only=pool.pool_id)), None)
+
+
+def _set_schedule(connection: sa.Connection, pool: PoolRef, content: ScheduleContent, now: datetime) -> PoolSchedule:
+    existing = _find_schedule(connection, pool)
+    same_times = existing and (existing.cron, existing.time_zone) == (content.cron, content.time_zone)
+    values = {
+        "cron": content.cron,
+        "time_zone": content.time_zone,
+        "paused": content.paused,
+        "leaf_index": append_act(connection, pool, content, now),
+        "updated_at": existing.updated_at if existing and same_times else now,
+    }
+    added = insert(t.schedule).values(pool_id=pool.pool_id, **values)
+    connection.execute(added.on_conflict_do_update(index_elements=["pool_id"], set_=values))
     return get_schedule(connection, pool)
+
+
+def _standing_schedule(connection: sa.Connection, pool: PoolRef, content: ScheduleContent) -> PoolSchedule | None:
+    found = _find_schedule(connection, pool)
+    wanted = (content.cron, content.time_zone, content.paused)
+    return found if found and (found.cron, found.time_zone, found.paused) == wanted else None
+
+
+def _schedule_version(connection: sa.Connection, pool: PoolRef, _: ScheduleContent) -> dict[str, str]:
+    found = _find_schedule(connection, pool)
+    return {"schedule": str(found.leaf_index if found else None)}
+
+
+SET_SCHEDULE: Final = Effect(ScheduleContent, _set_schedule, _standing_schedule, rests_on=_schedule_version)
+"""Sets when a pool's rounds are cut. Gives a `PoolSchedule`."""
+
+
+def _pause(connection: sa.Connection, pool: PoolRef, content: PauseContent, now: datetime) -> PoolSchedule:
+    values = {"paused": True, "leaf_index": append_act(connection, pool, content, now)}
+    connection.execute(sa.update(t.schedule).where(t.schedule.c.pool_id == pool.pool_id).values(values))
+    return get_schedule(connection, pool)
+
+
+def _standing_pause(connection: sa.Connection, pool: PoolRef, _: PauseContent) -> PoolSchedule | None:
+    found = get_schedule(connection, pool)
+    return found if found.paused else None
+
+
+PAUSE: Final = Effect(PauseContent, _pause, _standing_pause)
+"""Pauses a pool's schedule. Gives a `PoolSchedule`; raises NotFoundError where it has none."""
 
 
 def get_schedule(connection: sa.Connection, pool: PoolRef) -> PoolSchedule:
@@ -142,6 +218,7 @@ def list_schedules(connection: sa.Connection, *, only: int | None = None) -> lis
             row.cron,
             row.time_zone,
             row.paused,
+            row.leaf_index,
             row.updated_at,
             row.answered_until,
         )

@@ -11,6 +11,7 @@ from typing import Any, Final, cast
 
 import sqlalchemy as sa
 
+from ledger.acts.entries import Decision, DecisionContent
 from ledger.errors import LostRaceError, NotFoundError
 from ledger.log.leaves import decode
 from ledger.store import registry
@@ -18,12 +19,7 @@ from ledger.store import tables as lt
 from ledger.store.database import driver_connection
 from ledger.store.log import PoolRef
 from ledger.usage.weights import ModeWeights, unpack
-from payout.entries import (
-    Decision,
-    DecisionContent,
-    PostingContent,
-    RoundContent,
-)
+from payout.entries import PostingContent, RoundContent
 from payout.store import tables as t
 from payout.weights import UsageKey, UsageSum, WeightSum
 
@@ -51,6 +47,7 @@ class RoundRecord:
     """A round with what was decided of it."""
 
     leaf_index: int
+    hash: bytes
     calculated_at: datetime
     content: RoundContent
     decision: DecisionContent | None
@@ -98,15 +95,6 @@ def insert_round(
         last_fire_time=last_fire_time,
         leaf_index=leaf_index,
     )
-
-
-def insert_decision(connection: sa.Connection, pool: PoolRef, number: int, leaf_index: int) -> None:
-    """Record that a round was decided.
-
-    Raises:
-        LostRaceError: it was decided before.
-    """
-    _insert(connection, t.decision, pool_id=pool.pool_id, number=number, leaf_index=leaf_index)
 
 
 def insert_posting(connection: sa.Connection, pool: PoolRef, number: int, leaf_index: int) -> None:
@@ -181,14 +169,18 @@ def _rounds(pool: PoolRef) -> sa.Select[Any]:
     def same_round(table: sa.Table) -> Any:
         return (table.c.pool_id == t.round_.c.pool_id) & (table.c.number == t.round_.c.number)
 
+    of_round = (lt.decision.c.pool_id == t.round_.c.pool_id) & (lt.decision.c.subject == t.round_.c.leaf_index)
     return (
         sa.select(
-            calculated.c.entry.label("calculated"), decided.c.entry.label("decided"), posted.c.entry.label("posted")
+            calculated.c.entry.label("calculated"),
+            calculated.c.hash.label("hash"),
+            decided.c.entry.label("decided"),
+            posted.c.entry.label("posted"),
         )
         .select_from(t.round_)
         .join(calculated, at(calculated, t.round_))
-        .outerjoin(t.decision, same_round(t.decision))
-        .outerjoin(decided, at(decided, t.decision))
+        .outerjoin(lt.decision, of_round)
+        .outerjoin(decided, at(decided, lt.decision))
         .outerjoin(t.posting, same_round(t.posting))
         .outerjoin(posted, at(posted, t.posting))
         .where(t.round_.c.pool_id == pool.pool_id)
@@ -202,6 +194,7 @@ def _records(connection: sa.Connection, query: sa.Select[Any]) -> Iterator[Round
         posted = decode(bytes(row.posted), {PostingContent.type: PostingContent}) if row.posted else None
         yield RoundRecord(
             calculated.index,
+            bytes(row.hash),
             calculated.time,
             calculated.content,
             decided.content if decided else None,

@@ -35,8 +35,6 @@ round_ = sa.Table(
     sa.UniqueConstraint("pool_id", "request_id"),
 )
 
-decision = sa.Table("decision", metadata, pool_id(), round_number(), leaf_index())
-
 posting = sa.Table("posting", metadata, pool_id(), round_number(), leaf_index())
 
 schedule = sa.Table(
@@ -47,10 +45,13 @@ schedule = sa.Table(
     sa.Column("time_zone", sa.Text, nullable=False),
     sa.Column("paused", sa.Boolean, nullable=False),
     sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
+    leaf_index(),
 )
 
-APPEND_ONLY: Final = (policy, round_, decision, posting)
+APPEND_ONLY: Final = (policy, round_, posting)
 """What the service may insert and read, and nothing else."""
 
-UPDATABLE: Final[Mapping[sa.Table, tuple[str, ...]]] = {schedule: ("cron", "time_zone", "paused", "updated_at")}
+UPDATABLE: Final[Mapping[sa.Table, tuple[str, ...]]] = {
+    schedule: ("cron", "time_zone", "paused", "updated_at", "leaf_index")
+}
 """What the service may also update: when rounds are cut decides nobody's money."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from datetime import datetime
 from typing import Final
 
 from ledger.store.database import Database
-from services.access.keys import Principal, authenticate
+from services.access.keys import Caller, authenticate
 
 REMEMBERED_SECONDS: Final = 1.0
 """How long a key that was revoked by way of another server may still open this one."""
@@ -19,26 +20,29 @@ MAX_REMEMBERED: Final = 10_000
 class KeyRing:
     """Says whom a key stands for, and asks the database about each key at most once a second."""
 
-    def __init__(self, database: Database, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, database: Database, clock: Callable[[], datetime], monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
         self._database = database
+        self._clock = clock
         self._monotonic = monotonic
-        self._known: dict[str, tuple[Principal, float]] = {}
+        self._known: dict[str, tuple[Caller, float]] = {}
 
-    def principal(self, key: str) -> Principal:
+    def caller(self, key: str) -> Caller:
         """Whom the key stands for. Only keys that hold are remembered.
 
         Raises:
-            UnauthenticatedError: the key is unknown or revoked.
+            UnauthenticatedError: the key is unknown, revoked, or not valid now.
         """
         now = self._monotonic()
-        principal, until = self._known.get(key, (None, now))
-        if principal is None or now >= until:
+        caller, until = self._known.get(key, (None, now))
+        if caller is None or now >= until:
             with self._database.reading() as connection:
-                principal = authenticate(connection, key)
+                caller = authenticate(connection, key, self._clock())
             if len(self._known) >= MAX_REMEMBERED:
                 self.forget()
-            self._known[key] = principal, now + REMEMBERED_SECONDS
-        return principal
+            self._known[key] = caller, now + REMEMBERED_SECONDS
+        return caller
 
     def forget(self) -> None:
         """Look every key up again: one was revoked."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hmac
 import re
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,10 +17,14 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from ledger.errors import InvalidInputError, LedgerError, NotFoundError
+from ledger.acts.entries import KeyContent, KeyRevocationContent
+from ledger.acts.people import Actor
+from ledger.errors import AlreadyExistsError, InvalidInputError, LedgerError, NotFoundError
 from ledger.registry import require_resource_id
 from ledger.store import registry
-from ledger.store.tables import created_at, metadata
+from ledger.store.acts import Effect, append_act, read_people
+from ledger.store.log import PoolRef
+from ledger.store.tables import created_at, leaf_index, metadata
 
 api_key = sa.Table(
     "api_key",
@@ -31,11 +34,17 @@ api_key = sa.Table(
     sa.Column("secret_sha256", sa.LargeBinary, nullable=False),
     created_at(),
     sa.Column("revoked_at", sa.DateTime(timezone=True)),
+    leaf_index(),
+    sa.Column("begins_at", sa.DateTime(timezone=True)),
+    sa.Column("expires_at", sa.DateTime(timezone=True)),
+    sa.Column("pools", sa.ARRAY(sa.Text), nullable=False),
+    comment="What the registry's log says of keys; a secret itself is nowhere.",
 )
 
 UPDATABLE: Final[Mapping[sa.Table, tuple[str, ...]]] = {api_key: ("revoked_at",)}
 """What the service may update: a key is revoked, and nothing else of it ever changes."""
 
+_HASH: Final = re.compile(r"[0-9a-f]{64}")
 _KEY_ID: Final = re.compile(r"[0-9a-f]{16}")
 _KEY: Final = re.compile(rf"moiety_({_KEY_ID.pattern})_([A-Za-z0-9_-]{{43}})")
 
@@ -83,65 +92,132 @@ class UnauthenticatedError(LedgerError):
 
 
 @dataclass(frozen=True, slots=True)
+class Caller:
+    """Who is calling: a principal, and the key that it came with."""
+
+    principal: Principal
+    key_id: str
+    pools: frozenset[str] = frozenset()
+    """The only pools that the key opens; empty for all."""
+
+    @property
+    def actor(self) -> Actor:
+        """The caller as logs name it."""
+        return Actor(self.principal.name, self.key_id)
+
+
+@dataclass(frozen=True, slots=True)
 class ApiKey:
     """A key without its secret."""
 
     key_id: str
     principal: str
     created_at: datetime
-    revoked_at: datetime | None
+    revoked_at: datetime | None = None
+    begins_at: datetime | None = None
+    expires_at: datetime | None = None
+    pools: tuple[str, ...] = ()
 
 
-def issue_key(connection: sa.Connection, principal: Principal, now: datetime) -> tuple[ApiKey, str]:
-    """Make a key for a principal, and give its text, which cannot be had again.
+def parse_hash(text: str, field: str) -> tuple[str, str]:
+    """The key's id, and the hash of its secret, in a `moiety.keys.NewKey.hash`.
 
     Raises:
-        NotFoundError: the platform or collective is not registered.
+        InvalidInputError: it is none.
     """
+    key_id, _, digest = text.partition(":")
+    if not _KEY_ID.fullmatch(key_id) or not _HASH.fullmatch(digest):
+        raise InvalidInputError.of(field, "must be the hash that `moiety key make` printed")
+    return key_id, digest
+
+
+def _issue(connection: sa.Connection, pool: PoolRef, content: KeyContent, now: datetime) -> ApiKey:
+    principal = Principal.parse(content.principal)
     if principal.role is Role.PLATFORM:
         registry.platform_number(connection, principal.id)
     if principal.role is Role.COLLECTIVE:
         registry.require_collective(connection, principal.id)
-    key_id, secret = secrets.token_hex(8), secrets.token_urlsafe(32)
-    row = {"key_id": key_id, "principal": principal.name, "secret_sha256": _digest(secret), "created_at": now}
-    connection.execute(sa.insert(api_key).values(row))
-    return ApiKey(key_id, principal.name, now, None), f"moiety_{key_id}_{secret}"
+    if principal.role in (Role.OPERATOR, Role.AUDITOR) and principal.name not in read_people(connection).persons:
+        raise NotFoundError(principal.name)
+    for name in content.pools:
+        registry.get_pool(connection, name)
+    expires = datetime.fromisoformat(content.expires_at) if content.expires_at else None
+    leaf_index = append_act(connection, pool, content, now)
+    key = ApiKey(content.key_id, content.principal, now, expires_at=expires, pools=tuple(content.pools))
+    insert_key(connection, key, content.secret_hash, leaf_index)
+    return key
 
 
-def authenticate(connection: sa.Connection, key: str) -> Principal:
-    """Whom the key stands for.
+def _standing_key(connection: sa.Connection, _: PoolRef, content: KeyContent) -> ApiKey | None:
+    row = connection.execute(sa.select(api_key).where(api_key.c.key_id == content.key_id)).first()
+    if row is None:
+        return None
+    if (row.principal, bytes(row.secret_sha256).hex()) != (content.principal, content.secret_hash):
+        raise AlreadyExistsError(f"keys/{content.key_id}")
+    return _key(row)
+
+
+ISSUE_KEY: Final = Effect(KeyContent, _issue, _standing_key)
+"""Issues a key. Gives an `ApiKey`.
+
+Raises NotFoundError where the principal or a pool is not registered, AlreadyExistsError where another key has its id.
+"""
+
+
+def _revoke(connection: sa.Connection, pool: PoolRef, content: KeyRevocationContent, now: datetime) -> ApiKey:
+    _get_key(connection, content.key_id)
+    append_act(connection, pool, content, now)
+    connection.execute(sa.update(api_key).where(api_key.c.key_id == content.key_id).values(revoked_at=now))
+    return _get_key(connection, content.key_id)
+
+
+def _standing_revocation(connection: sa.Connection, _: PoolRef, content: KeyRevocationContent) -> ApiKey | None:
+    found = _get_key(connection, content.key_id)
+    return found if found.revoked_at else None
+
+
+REVOKE_KEY: Final = Effect(KeyRevocationContent, _revoke, _standing_revocation)
+"""Ends a key, which one person may always do. Gives an `ApiKey`; raises NotFoundError where there is none."""
+
+
+def insert_key(connection: sa.Connection, key: ApiKey, secret_hash: str, leaf_index: int) -> None:
+    """Write the row of a key whose leaf was just appended."""
+    connection.execute(
+        sa.insert(api_key).values(
+            key_id=key.key_id,
+            principal=key.principal,
+            secret_sha256=bytes.fromhex(secret_hash),
+            leaf_index=leaf_index,
+            created_at=key.created_at,
+            begins_at=key.begins_at,
+            expires_at=key.expires_at,
+            pools=list(key.pools),
+        )
+    )
+
+
+def authenticate(connection: sa.Connection, key: str, now: datetime) -> Caller:
+    """Whom the key stands for at this time.
 
     Raises:
-        UnauthenticatedError: the key is unknown or revoked.
+        UnauthenticatedError: the key is unknown, revoked, or not valid then.
     """
     matched = _KEY.fullmatch(key)
     if not matched:
         raise UnauthenticatedError
     key_id, secret = matched.groups()
-    query = sa.select(api_key.c.principal, api_key.c.secret_sha256)
-    row = connection.execute(query.where(api_key.c.key_id == key_id, api_key.c.revoked_at.is_(None))).first()
+    query = sa.select(api_key).where(api_key.c.key_id == key_id, api_key.c.revoked_at.is_(None))
+    row = connection.execute(query).first()
     if row is None or not hmac.compare_digest(bytes(row.secret_sha256), _digest(secret)):
         raise UnauthenticatedError
-    return Principal.parse(row.principal)
+    if (row.begins_at and now < row.begins_at) or (row.expires_at and now >= row.expires_at):
+        raise UnauthenticatedError
+    return Caller(Principal.parse(row.principal), key_id, frozenset(row.pools))
 
 
 def is_key_id(text: str) -> bool:
     """Whether a key may have this id."""
     return _KEY_ID.fullmatch(text) is not None
-
-
-def revoke_key(connection: sa.Connection, key_id: str, now: datetime) -> ApiKey:
-    """End a key. Revoking it again changes nothing.
-
-    Raises:
-        NotFoundError: there is no such key.
-    """
-    still_valid = (api_key.c.key_id == key_id) & api_key.c.revoked_at.is_(None)
-    connection.execute(sa.update(api_key).where(still_valid).values(revoked_at=now))
-    row = connection.execute(sa.select(api_key).where(api_key.c.key_id == key_id)).first()
-    if row is None:
-        raise NotFoundError(f"keys/{key_id}")
-    return _key(row)
 
 
 def list_keys(connection: sa.Connection, *, after: str = "", limit: int = 1000) -> list[ApiKey]:
@@ -150,13 +226,17 @@ def list_keys(connection: sa.Connection, *, after: str = "", limit: int = 1000) 
     return [_key(row) for row in connection.execute(query)]
 
 
-def any_key(connection: sa.Connection) -> bool:
-    """Whether a key was ever made."""
-    return connection.execute(sa.select(sa.exists().select_from(api_key))).scalar_one()
+def _get_key(connection: sa.Connection, key_id: str) -> ApiKey:
+    row = connection.execute(sa.select(api_key).where(api_key.c.key_id == key_id)).first()
+    if row is None:
+        raise NotFoundError(f"keys/{key_id}")
+    return _key(row)
 
 
 def _key(row: Any) -> ApiKey:
-    return ApiKey(row.key_id, row.principal, row.created_at, row.revoked_at)
+    return ApiKey(
+        row.key_id, row.principal, row.created_at, row.revoked_at, row.begins_at, row.expires_at, tuple(row.pools)
+    )
 
 
 def _digest(secret: str) -> bytes:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from contextvars import ContextVar
 from typing import Final
 
+from ledger.acts.people import Actor
 from ledger.errors import LedgerError
-from services.access.keys import Principal, Role
+from services.access.keys import Caller, Principal, Role
 
 _OPERATOR: Final = frozenset({Role.OPERATOR})
 _PLATFORM: Final = frozenset({Role.PLATFORM})
@@ -36,8 +37,17 @@ PERMITTED: Final[dict[str, frozenset[Role]]] = {
     "/moiety.v1.RegistryService/UpdateSchedule": _OPERATOR,
     "/moiety.v1.RegistryService/GetSchedule": _EVERYONE,
     "/moiety.v1.RegistryService/CreateApiKey": _OPERATOR,
-    "/moiety.v1.RegistryService/ListApiKeys": _OPERATOR,
+    "/moiety.v1.RegistryService/ListApiKeys": _READERS,
     "/moiety.v1.RegistryService/RevokeApiKey": _OPERATOR,
+    "/moiety.v1.RegistryService/UpdatePrincipal": _OPERATOR,
+    "/moiety.v1.RegistryService/ListPrincipals": _READERS,
+    "/moiety.v1.RegistryService/GetControls": _EVERYONE,
+    "/moiety.v1.RegistryService/UpdateControls": _OPERATOR,
+    "/moiety.v1.ActsService/GetProposal": _READERS,
+    "/moiety.v1.ActsService/ListProposals": _READERS,
+    "/moiety.v1.ActsService/ApproveProposal": _OPERATOR,
+    "/moiety.v1.ActsService/RejectProposal": _OPERATOR,
+    "/moiety.v1.ActsService/WithdrawProposal": _OPERATOR,
     "/moiety.v1.UsageService/SubmitUsage": _PLATFORM,
     "/moiety.v1.UsageService/AppendUsage": _PLATFORM,
     "/moiety.v1.UsageService/RetractUsage": _PLATFORM,
@@ -76,7 +86,7 @@ PERMITTED: Final[dict[str, frozenset[Role]]] = {
 OPEN_PREFIXES: Final = ("/grpc.health.v1.", "/grpc.reflection.")
 """Services that need no key: they tell nothing that the contract does not."""
 
-_caller: Final[ContextVar[Principal]] = ContextVar("caller")
+_caller: Final[ContextVar[Caller]] = ContextVar("caller")
 
 
 class PermissionDeniedError(LedgerError):
@@ -91,20 +101,36 @@ class PermissionDeniedError(LedgerError):
         return f"{self.principal.name} may not use {self.action}"
 
 
-def admit(principal: Principal, method: str) -> None:
-    """Let the principal call the method for the rest of this call.
+def admit(calling: Caller, method: str) -> None:
+    """Let the caller call the method for the rest of this call.
 
     Raises:
-        PermissionDeniedError: the principal's role may not call the method.
+        PermissionDeniedError: the caller's role may not call the method.
     """
-    if principal.role not in PERMITTED.get(method, frozenset()):
-        raise PermissionDeniedError(principal, method)
-    _caller.set(principal)
+    if calling.principal.role not in PERMITTED.get(method, frozenset()):
+        raise PermissionDeniedError(calling.principal, method)
+    _caller.set(calling)
 
 
 def caller() -> Principal:
     """Who is calling."""
-    return _caller.get()
+    return _caller.get().principal
+
+
+def actor() -> Actor:
+    """Who is calling, and with which key, as logs name it."""
+    return _caller.get().actor
+
+
+def require_pool(pool: str) -> None:
+    """Check that the caller's key opens a pool.
+
+    Raises:
+        PermissionDeniedError: it is narrowed to others.
+    """
+    pools = _caller.get().pools
+    if pools and pool not in pools:
+        raise PermissionDeniedError(caller(), f"pools/{pool}")
 
 
 def own_id(role: Role) -> str | None:

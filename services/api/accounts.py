@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import grpc
 import sqlalchemy as sa
 
@@ -16,9 +18,10 @@ from ledger.store.log import PoolRef
 from moiety.v1 import accounts_pb2 as pb
 from moiety.v1 import accounts_pb2_grpc
 from services.access.keys import Role
-from services.access.permissions import PermissionDeniedError, caller, own_id
+from services.access.permissions import PermissionDeniedError, actor, caller, own_id
 from services.api import convert
 from services.api.names import only_id, page_limit, parse_account_name, place_in
+from services.api.outcomes import M, told
 from services.api.pages import page_of
 from services.api.registry import pool_of
 from services.parts import Parts
@@ -29,7 +32,7 @@ class AccountsService(accounts_pb2_grpc.AccountsServiceServicer):
 
     def __init__(self, parts: Parts) -> None:
         self._database = parts.database
-        self._clock = parts.clock
+        self._acts = parts.acts
 
     def GetBalance(self, request: pb.GetBalanceRequest, context: grpc.ServicerContext) -> pb.Balance:
         pool_id, account = parse_account_name(request.name, "name")
@@ -86,9 +89,8 @@ class AccountsService(accounts_pb2_grpc.AccountsServiceServicer):
             request_id=require_request_id(request.request_id, "request_id"),
             amount_minor=require_amount(payment.amount_minor, "payment.amount_minor"),
             reference=require_text(payment.reference, "payment.reference", most=MAX_NOTE),
-            recorded_by=caller().name,
         )
-        return convert.payment_to_proto(self._moved(request.parent, content))
+        return self._moved(request.parent, content, convert.payment_to_proto, payment)
 
     def ReleaseHeld(self, request: pb.ReleaseHeldRequest, context: grpc.ServicerContext) -> pb.Release:
         release = request.release
@@ -98,9 +100,8 @@ class AccountsService(accounts_pb2_grpc.AccountsServiceServicer):
             amount_minor=require_amount(release.amount_minor, "release.amount_minor"),
             to_commons=release.to_commons,
             reason=require_text(release.reason, "release.reason", least=1, most=MAX_NOTE),
-            decided_by=caller().name,
         )
-        return convert.release_to_proto(self._moved(request.parent, content))
+        return self._moved(request.parent, content, convert.release_to_proto, release)
 
     def GrantFromCommons(self, request: pb.GrantFromCommonsRequest, context: grpc.ServicerContext) -> pb.Grant:
         grant = request.grant
@@ -109,14 +110,14 @@ class AccountsService(accounts_pb2_grpc.AccountsServiceServicer):
             request_id=require_request_id(request.request_id, "request_id"),
             amount_minor=require_amount(grant.amount_minor, "grant.amount_minor"),
             reason=require_text(grant.reason, "grant.reason", least=1, most=MAX_NOTE),
-            decided_by=caller().name,
         )
-        return convert.grant_to_proto(self._moved(request.parent, content))
+        return self._moved(request.parent, content, convert.grant_to_proto, grant)
 
-    def _moved(self, parent: str, content: Movement) -> RecordedLeaf:
+    def _moved(self, parent: str, content: Movement, to_proto: Callable[[RecordedLeaf], M], asked: M) -> M:
         with self._database.transaction() as connection:
             pool = pool_of(connection, parent, "parent")
-            return journal.record_movement(connection, pool, content, self._clock())
+            outcome = self._acts.perform(connection, pool, content, actor())
+        return told(outcome, to_proto, asked)
 
     def _require_own_account(self, account: str, field: str) -> None:
         owner, own = owner_of(account, field), own_id(Role.COLLECTIVE)

@@ -19,7 +19,7 @@ from grpc_status import rpc_status
 
 from ledger.errors import InvalidInputError, Violation
 from services.access.keyring import KeyRing
-from services.access.keys import Principal, UnauthenticatedError
+from services.access.keys import Caller, UnauthenticatedError
 from services.access.permissions import OPEN_PREFIXES, admit
 from services.api.errors import GRPC_CODES, for_trailers, is_expected, status_of
 from services.api.streams import ANYONE, StreamLimit, TooManyStreamsError
@@ -35,7 +35,7 @@ def request_id() -> str:
     return _call.get().request_id
 
 
-def authenticated_again() -> Principal:
+def authenticated_again() -> Caller:
     """Who is calling, if the key still holds: it may be revoked while a stream is open."""
     return _call.get().authenticated()
 
@@ -124,18 +124,18 @@ class _Call:
         _call.set(self)
         # Behind the answer: metadata before it would be a message of its own, and is a tenth of a small call.
         context.set_trailing_metadata(self._told)
-        principal = self.authenticated()
-        self._principal = principal.name
-        admit(principal, self._method)
+        calling = self.authenticated()
+        self._principal = calling.principal.name
+        admit(calling, self._method)
         if isinstance(request, Message):
             require_fields(request)
 
-    def authenticated(self) -> Principal:
+    def authenticated(self) -> Caller:
         """Whom the call's key stands for, as of now."""
         scheme, _, key = self._metadata.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer":
             raise UnauthenticatedError
-        return self._keyring.principal(key)
+        return self._keyring.caller(key)
 
     def _fail(self, error: Exception, context: grpc.ServicerContext) -> None:
         if not context.is_active() and not is_expected(error):

@@ -3,29 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
 import grpc
 import sqlalchemy as sa
 
-from ledger.errors import NotFoundError
+from ledger.acts.entries import (
+    ControlsContent,
+    KeyContent,
+    KeyRevocationContent,
+    PlatformContent,
+    PoolOpenedContent,
+    PrincipalContent,
+)
+from ledger.errors import AlreadyExistsError, InvalidInputError, NotFoundError
 from ledger.money import minor_unit_exponent
-from ledger.registry import MAX_DISPLAY_NAME, require_range, require_resource_id, require_text
+from ledger.registry import MAX_DISPLAY_NAME, Collective, require_range, require_resource_id, require_text
 from ledger.store import domains, log, memberships, methods, registry
+from ledger.store.acts import REGISTRY, read_people
 from ledger.store.log import PoolRef
 from ledger.store.memberships import RecordedMembership
+from ledger.usage.methods import content_of
 from moiety.v1 import registry_pb2 as pb
 from moiety.v1 import registry_pb2_grpc
-from payout.entries import PoolContent
+from payout.entries import PolicyContent
 from payout.schedule import require_cron
 from payout.store import pools
 from services.access import keys
 from services.access.keys import Principal, Role
-from services.access.permissions import own_id, require_own
+from services.access.permissions import actor, own_id, require_own, require_pool
 from services.api import convert
 from services.api.chunks import chunks
-from services.api.names import ids_in, only_id, page_limit, place_in
+from services.api.names import ids_in, only_id, page_limit, page_token, place_in
+from services.api.outcomes import told
 from services.api.pages import page_of
 from services.parts import Parts
 
@@ -34,8 +46,26 @@ MAX_VERSION: Final = 2**31 - 1
 
 
 def pool_of(connection: sa.Connection, name: str, field: str) -> PoolRef:
-    """The pool named `pools/{pool}`."""
-    return registry.pool_ref(connection, only_id(name, "pools", field))
+    """The pool named `pools/{pool}`, which the caller's key opens."""
+    pool_id = only_id(name, "pools", field)
+    require_pool(pool_id)
+    return registry.pool_ref(connection, pool_id)
+
+
+def log_of(connection: sa.Connection, name: str, field: str) -> PoolRef:
+    """What has the log named `pools/{pool}`, or `registry`."""
+    return REGISTRY if name == REGISTRY.name else pool_of(connection, name, field)
+
+
+def _require_new(connection: sa.Connection, collective: Collective) -> None:
+    """Check that a collective is not registered with other content.
+
+    Raises:
+        AlreadyExistsError: it is.
+    """
+    for found in registry.list_collectives(connection, only=collective.name, limit=1):
+        if replace(found, created_at=None) != replace(collective, created_at=None):
+            raise AlreadyExistsError(f"collectives/{collective.name}")
 
 
 class RegistryService(registry_pb2_grpc.RegistryServiceServicer):
@@ -45,14 +75,16 @@ class RegistryService(registry_pb2_grpc.RegistryServiceServicer):
         self._database = parts.database
         self._keyring = parts.keyring
         self._collectives = parts.usage.collectives
-        self._clock = parts.clock
+        self._acts = parts.acts
 
     def CreatePlatform(self, request: pb.CreatePlatformRequest, context: grpc.ServicerContext) -> pb.Platform:
         platform = convert.platform_from_proto(request.platform_id, request.platform)
         if request.validate_only:
             return convert.platform_to_proto(platform)
+        content = PlatformContent(platform=platform.name, display_name=platform.display_name)
         with self._database.transaction() as connection:
-            return convert.platform_to_proto(registry.create_platform(connection, platform, self._clock()))
+            outcome = self._acts.perform(connection, REGISTRY, content, actor())
+        return told(outcome, convert.platform_to_proto, platform)
 
     def GetPlatform(self, request: pb.GetPlatformRequest, context: grpc.ServicerContext) -> pb.Platform:
         platform_id = only_id(request.name, "platforms", "name")
@@ -75,17 +107,24 @@ class RegistryService(registry_pb2_grpc.RegistryServiceServicer):
             if request.validate_only:
                 domains.require_free(connection, collective)
                 return convert.collective_to_proto(collective)
-            return convert.collective_to_proto(registry.create_collective(connection, collective, self._clock()))
+            _require_new(connection, collective)
+            return self._put(connection, collective)
 
     def UpdateCollective(self, request: pb.UpdateCollectiveRequest, context: grpc.ServicerContext) -> pb.Collective:
         collective_id = only_id(request.collective.name, "collectives", "collective.name")
         collective = convert.collective_from_proto(collective_id, request.collective)
         with self._database.transaction() as connection:
+            registry.require_collective(connection, collective_id)
             if request.validate_only:
-                registry.require_collective(connection, collective_id)
                 domains.require_free(connection, collective)
                 return convert.collective_to_proto(collective)
-            return convert.collective_to_proto(registry.update_collective(connection, collective))
+            return self._put(connection, collective)
+
+    def _put(self, connection: sa.Connection, collective: Collective) -> pb.Collective:
+        content = registry.collective_content(collective)
+        log.put_body(connection, REGISTRY, registry.render_domains(collective.domains))
+        outcome = self._acts.perform(connection, REGISTRY, content, actor())
+        return told(outcome, convert.collective_to_proto, collective)
 
     def GetCollective(self, request: pb.GetCollectiveRequest, context: grpc.ServicerContext) -> pb.Collective:
         collective_id = only_id(request.name, "collectives", "name")
@@ -104,16 +143,17 @@ class RegistryService(registry_pb2_grpc.RegistryServiceServicer):
     def CreatePool(self, request: pb.CreatePoolRequest, context: grpc.ServicerContext) -> pb.Pool:
         pool_id = require_resource_id(request.pool_id, "pool_id")
         minor_unit_exponent(request.pool.currency, "pool.currency")
-        content = PoolContent(
+        content = PoolOpenedContent(
+            pool_id=pool_id,
             display_name=require_text(request.pool.display_name, "pool.display_name", least=1, most=MAX_DISPLAY_NAME),
             currency=request.pool.currency,
-            policy=convert.policy_from_proto(request.pool.policy),
+            policy=convert.policy_from_proto(request.pool.policy).model_dump(mode="json"),
         )
         if request.validate_only:
             return request.pool
         with self._database.transaction() as connection:
-            pool = pools.create_pool(connection, pool_id, content, self._clock())
-            return self._pool(connection, pool)
+            outcome = self._acts.perform(connection, REGISTRY, content, actor())
+            return told(outcome, lambda pool: self._pool(connection, pool), request.pool)
 
     def GetPool(self, request: pb.GetPoolRequest, context: grpc.ServicerContext) -> pb.Pool:
         with self._database.transaction() as connection:
@@ -135,7 +175,8 @@ class RegistryService(registry_pb2_grpc.RegistryServiceServicer):
             pool = pool_of(connection, request.parent, "parent")
             if request.validate_only:
                 return request.policy
-            return convert.policy_to_proto(pools.create_policy(connection, pool, policy, self._clock()))
+            outcome = self._acts.perform(connection, pool, PolicyContent(version=0, policy=policy), actor())
+        return told(outcome, convert.policy_to_proto, request.policy)
 
     def ListPolicies(self, request: pb.ListPoliciesRequest, context: grpc.ServicerContext) -> pb.ListPoliciesResponse:
         limit, (after,) = page_limit(request.page_size), place_in(request.page_token, 0)
@@ -151,9 +192,9 @@ class RegistryService(registry_pb2_grpc.RegistryServiceServicer):
             pool = pool_of(connection, request.parent, "parent")
             if request.validate_only:
                 methods.require_declarable(connection, pool, method)
-            else:
-                method = methods.declare_method(connection, pool, method, self._clock())
-        return convert.method_to_proto(pool.name, method)
+                return convert.method_to_proto(pool.name, method)
+            outcome = self._acts.perform(connection, pool, content_of(method), actor())
+        return told(outcome, partial(convert.method_to_proto, pool.name), method)
 
     def ListMethods(self, request: pb.ListMethodsRequest, context: grpc.ServicerContext) -> pb.ListMethodsResponse:
         limit, (after,) = page_limit(request.page_size), place_in(request.page_token, -1)
@@ -169,12 +210,13 @@ class RegistryService(registry_pb2_grpc.RegistryServiceServicer):
         new = memberships.new_membership(request.membership_id, request.body)
         with self._database.transaction() as connection:
             pool = pool_of(connection, request.parent, "parent")
+            memberships.require_registered(connection, new, self._collectives)
+            unlogged = RecordedMembership(0, None, new.content())
             if request.validate_only:
-                memberships.require_registered(connection, new, self._collectives)
-                recorded = RecordedMembership(0, None, new.content(0))
-            else:
-                recorded = memberships.declare_membership(connection, pool, new, self._collectives, self._clock())
-        return convert.membership_to_proto(pool.name, recorded)
+                return convert.membership_to_proto(pool.name, unlogged)
+            log.put_body(connection, pool, new.body)
+            outcome = self._acts.perform(connection, pool, new.content(), actor())
+        return told(outcome, partial(convert.membership_to_proto, pool.name), unlogged)
 
     def ListMemberships(
         self, request: pb.ListMembershipsRequest, context: grpc.ServicerContext
@@ -209,9 +251,9 @@ class RegistryService(registry_pb2_grpc.RegistryServiceServicer):
             pool = pool_of(connection, f"pools/{pool_id}", "schedule.name")
             if request.validate_only:
                 return schedule
-            return convert.schedule_to_proto(
-                pools.put_schedule(connection, pool, schedule.cron, schedule.time_zone, schedule.paused, self._clock())
-            )
+            act = pools.schedule_act(connection, pool, schedule.cron, schedule.time_zone, paused=schedule.paused)
+            outcome = self._acts.perform(connection, pool, act, actor())
+        return told(outcome, convert.schedule_to_proto, schedule)
 
     def GetSchedule(self, request: pb.GetScheduleRequest, context: grpc.ServicerContext) -> pb.Schedule:
         (pool_id,) = ids_in(request.name, "pools/*/schedule", "name")
@@ -219,11 +261,19 @@ class RegistryService(registry_pb2_grpc.RegistryServiceServicer):
             pool = pool_of(connection, f"pools/{pool_id}", "name")
             return convert.schedule_to_proto(pools.get_schedule(connection, pool))
 
-    def CreateApiKey(self, request: pb.CreateApiKeyRequest, context: grpc.ServicerContext) -> pb.CreateApiKeyResponse:
-        principal = Principal.parse(request.principal)
+    def CreateApiKey(self, request: pb.CreateApiKeyRequest, context: grpc.ServicerContext) -> pb.ApiKey:
+        key_id, secret_hash = keys.parse_hash(request.hash, "hash")
+        wanted = convert.api_key_from_proto(key_id, request.api_key)
+        content = KeyContent(
+            key_id=key_id,
+            principal=wanted.principal,
+            secret_hash=secret_hash,
+            expires_at=wanted.expires_at.isoformat() if wanted.expires_at else "",
+            pools=list(wanted.pools),
+        )
         with self._database.transaction() as connection:
-            key, secret = keys.issue_key(connection, principal, self._clock())
-        return pb.CreateApiKeyResponse(api_key=convert.api_key_to_proto(key), secret=secret)
+            outcome = self._acts.perform(connection, REGISTRY, content, actor())
+        return told(outcome, convert.api_key_to_proto, wanted)
 
     def ListApiKeys(self, request: pb.ListApiKeysRequest, context: grpc.ServicerContext) -> pb.ListApiKeysResponse:
         limit, (after,) = page_limit(request.page_size), place_in(request.page_token, "")
@@ -237,6 +287,37 @@ class RegistryService(registry_pb2_grpc.RegistryServiceServicer):
         if not keys.is_key_id(key_id):
             raise NotFoundError(request.name[:100])
         with self._database.transaction() as connection:
-            revoked = keys.revoke_key(connection, key_id, self._clock())
+            outcome = self._acts.perform(connection, REGISTRY, KeyRevocationContent(key_id=key_id), actor())
         self._keyring.forget()
-        return convert.api_key_to_proto(revoked)
+        return convert.api_key_to_proto(outcome.done)
+
+    def UpdatePrincipal(self, request: pb.UpdatePrincipalRequest, context: grpc.ServicerContext) -> pb.Principal:
+        principal = Principal.parse(request.principal.name)
+        if principal.role not in (Role.OPERATOR, Role.AUDITOR):
+            raise InvalidInputError.of("principal.name", "must be of an operator or auditor")
+        content = PrincipalContent(principal=principal.name, status=convert.status_of(request.principal).value)
+        with self._database.transaction() as connection:
+            outcome = self._acts.perform(connection, REGISTRY, content, actor())
+        return told(outcome, convert.person_to_proto, request.principal)
+
+    def ListPrincipals(
+        self, request: pb.ListPrincipalsRequest, context: grpc.ServicerContext
+    ) -> pb.ListPrincipalsResponse:
+        limit, (after,) = page_limit(request.page_size), place_in(request.page_token, "")
+        with self._database.transaction() as connection:
+            persons = read_people(connection).persons
+        found = [persons[name] for name in sorted(persons) if name > after][:limit]
+        return pb.ListPrincipalsResponse(
+            principals=map(convert.person_to_proto, found),
+            next_page_token=page_token(found[-1].name) if len(found) == limit else "",
+        )
+
+    def GetControls(self, request: pb.GetControlsRequest, context: grpc.ServicerContext) -> pb.Controls:
+        with self._database.transaction() as connection:
+            return convert.controls_to_proto(read_people(connection))
+
+    def UpdateControls(self, request: pb.UpdateControlsRequest, context: grpc.ServicerContext) -> pb.Controls:
+        controls = convert.controls_from_proto(request.controls).require_sound()
+        with self._database.transaction() as connection:
+            outcome = self._acts.perform(connection, REGISTRY, ControlsContent(controls=controls), actor())
+        return told(outcome, convert.controls_to_proto, request.controls)

@@ -20,7 +20,7 @@ from payout.store import pools, rounds
 from payout.store.pools import LoggedPolicy
 from payout.store.rounds import RoundRecord
 from services.access.keys import Role
-from services.access.permissions import caller, own_id, require_own
+from services.access.permissions import actor, own_id, require_own
 from services.api import convert
 from services.api.chunks import chunks
 from services.api.names import ids_in, only_id, page_limit, place_in
@@ -63,17 +63,17 @@ class RoundsService(rounds_pb2_grpc.RoundsServiceServicer):
         require_request_id(request.request_id, "request_id")
         with self._database.transaction() as connection:
             pool = pool_of(connection, request.parent, "parent")
-        return self._round(pool, self._settlement.calculate(pool, caller().name, request.request_id))
+        return self._round(pool, self._settlement.calculate(pool, actor(), request.request_id))
 
     def ApproveRound(self, request: pb.ApproveRoundRequest, context: grpc.ServicerContext) -> pb.Round:
         with self._database.transaction() as connection:
             pool, number = round_of(connection, request.name, "name")
-        return self._round(pool, self._settlement.approve(pool, number, caller().name))
+        return self._round(pool, self._settlement.approve(pool, number, actor()))
 
     def RejectRound(self, request: pb.RejectRoundRequest, context: grpc.ServicerContext) -> pb.Round:
         with self._database.transaction() as connection:
             pool, number = round_of(connection, request.name, "name")
-        return self._round(pool, self._settlement.reject(pool, number, caller().name, request.reason))
+        return self._round(pool, self._settlement.reject(pool, number, actor(), request.reason))
 
     def GetRound(self, request: pb.GetRoundRequest, context: grpc.ServicerContext) -> pb.Round:
         with self._database.transaction() as connection:

@@ -86,7 +86,7 @@ class UsageService(usage_pb2_grpc.UsageServiceServicer):
 
     def _append(self, request: pb.AppendUsageRequest) -> pb.AppendUsageResponse:
         try:
-            principal = authenticated_again()
+            principal = authenticated_again().principal
             require_fields(request)
             identity = _identity(principal, request.parent, request.batch_id)
             method_id = require_resource_id(request.method_id, "method_id")

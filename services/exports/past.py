@@ -30,6 +30,8 @@ class Past:
     source: PoolSource
     _places: dict[tuple[str, Hashable], int] = field(default_factory=dict)
     """The leaf of each entry that later ones refer to, by type and key."""
+    _rounds: dict[int, int] = field(default_factory=dict)
+    """The number of the round at each leaf that is one."""
     _declared: Declared = field(default_factory=Declared)
 
     def take_in(self, leaf: Leaf[Any]) -> None:
@@ -40,6 +42,8 @@ class Past:
         """
         if leaf.content.key is not None:
             self._places[leaf.content.type, leaf.content.key] = leaf.index
+        if isinstance(leaf.content, RoundContent):
+            self._rounds[leaf.index] = leaf.content.number
         try:
             match leaf.content:
                 case MethodContent():
@@ -60,6 +64,10 @@ class Past:
         except LedgerCorruptError as error:
             raise _loss(leaf.index, error) from None
         return moved
+
+    def round_at(self, leaf_index: int) -> int | None:
+        """The number of the round at a leaf; None where another entry is there."""
+        return self._rounds.get(leaf_index)
 
     def entry(self, kind: type[C], key: Hashable) -> C:
         """The latest entry of a kind with this key, as `ledger.log.leaves.Past` has it."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event, Thread
 from types import FrameType
@@ -14,9 +14,9 @@ from typing import Final
 import structlog
 
 from ledger.errors import InvalidInputError
+from ledger.store.acts import read_people
 from ledger.store.database import Database
-from services.access import keys
-from services.access.keys import Principal, Role
+from services.access.founding import found_with_new_keys, is_founded
 from services.parts import Clock, Parts, SigningParts
 from services.process.embedded import embedded_postgres
 from services.process.memory import keep_freed_memory
@@ -24,22 +24,23 @@ from services.process.server import Server
 from services.process.timer import every
 from services.schema import require_current, upgrade
 from services.settings import Settings
-from services.signing.key_file import DEFAULT_ORIGIN, generate_key
+from services.signing.key_file import DEFAULT_ORIGIN, generate_key, read_key
 from services.wiring import system_clock, wire, wire_signing
 
 logger: Final = structlog.get_logger("moiety.host")
 
-FIRST_OPERATOR: Final = Principal(Role.OPERATOR, "first")
-"""Whom the first key of an embedded deployment stands for."""
+FIRST_OPERATOR: Final = "operators/first"
+"""Who founds an embedded deployment where nobody is named."""
 
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """What a started process tells: where it listens, and the operator's key if this made the first one."""
+    """What a started process tells: where it listens, and the founders' keys if this founded the deployment."""
 
     address: str
     parts: Parts
-    first_key: str | None = None
+    founders_keys: dict[str, str] = field(default_factory=dict)
+    """By the operator's name."""
 
 
 @contextmanager
@@ -78,16 +79,26 @@ def signing_parts(settings: Settings, *, clock: Clock = system_clock) -> Iterato
 
 
 @contextmanager
-def everything(settings: Settings, data_folder: Path, *, clock: Clock = system_clock) -> Iterator[Running]:
-    """Services, scheduler and signer in one process, on an embedded Postgres whose files are in `data_folder`."""
+def everything(
+    settings: Settings,
+    data_folder: Path,
+    *,
+    operators: Sequence[str] = (FIRST_OPERATOR,),
+    clock: Clock = system_clock,
+) -> Iterator[Running]:
+    """Services, scheduler and signer in one process, on an embedded Postgres whose files are in `data_folder`.
+
+    At its first start it is founded by the operators.
+    """
     with ExitStack() as stack:
         url = stack.enter_context(embedded_postgres(data_folder))
         upgrade(url)
         here = _with_signing_key(settings, data_folder).model_copy(update={"database_url": url, "workers": 1})
+        founders_keys = _founded(here, operators, clock)
         running = stack.enter_context(serving(here, clock=clock))
         stack.enter_context(_scheduler(running.parts))
         stack.enter_context(_signer(running.parts))
-        yield Running(running.address, running.parts, _first_key(running.parts.database, clock))
+        yield Running(running.address, running.parts, founders_keys)
 
 
 @contextmanager
@@ -99,6 +110,7 @@ def _parts(settings: Settings, clock: Clock) -> Iterator[Parts]:
     try:
         with parts.database.transaction() as connection:
             require_current(connection)
+            read_people(connection)
         yield parts
     finally:
         parts.close()
@@ -138,11 +150,16 @@ def _with_signing_key(settings: Settings, data_folder: Path) -> Settings:
     return settings.model_copy(update={"signing_key_file": path, "checkpoint_folder": data_folder / "checkpoints"})
 
 
-def _first_key(database: Database, clock: Clock) -> str | None:
-    with database.transaction() as connection:
-        if keys.any_key(connection):
-            return None
-        return keys.issue_key(connection, FIRST_OPERATOR, clock())[1]
+def _founded(settings: Settings, operators: Sequence[str], clock: Clock) -> dict[str, str]:
+    """Found the deployment, unless it was; gives the keys of the founders by their names."""
+    assert settings.signing_key_file is not None  # noqa: S101  # `_with_signing_key` has set it
+    origin = read_key(settings.signing_key_file).name
+    database = Database(settings.database_url, connections=2)
+    try:
+        with database.transaction() as connection:
+            return {} if is_founded(connection) else found_with_new_keys(connection, origin, operators, clock())
+    finally:
+        database.close()
 
 
 _LOOK_SECONDS: Final = 0.5

@@ -16,6 +16,8 @@ from ledger.usage.format import MAX_BODY_BYTES
 from moiety.v1 import (
     accounts_pb2,
     accounts_pb2_grpc,
+    acts_pb2,
+    acts_pb2_grpc,
     audit_pb2,
     audit_pb2_grpc,
     registry_pb2,
@@ -28,6 +30,7 @@ from moiety.v1 import (
     usage_pb2_grpc,
 )
 from services.api.accounts import AccountsService
+from services.api.acts import ActsService
 from services.api.audit import AuditService
 from services.api.interceptor import Gatekeeper
 from services.api.registry import RegistryService
@@ -40,9 +43,8 @@ from services.parts import Parts
 MESSAGE_BYTES: Final = MAX_BODY_BYTES + 2**20
 """The largest message: a batch's body and what stands around it."""
 
-CONTRACT: Final[tuple[FileDescriptor, ...]] = tuple(
-    module.DESCRIPTOR for module in (registry_pb2, usage_pb2, revenue_pb2, accounts_pb2, rounds_pb2, audit_pb2)
-)
+_MODULES: Final = (registry_pb2, acts_pb2, usage_pb2, revenue_pb2, accounts_pb2, rounds_pb2, audit_pb2)
+CONTRACT: Final[tuple[FileDescriptor, ...]] = tuple(module.DESCRIPTOR for module in _MODULES)
 
 
 def service_names() -> list[str]:
@@ -81,6 +83,7 @@ class Server:
         usage_pb2_grpc.add_UsageServiceServicer_to_server(self._usage, self._server)
         revenue_pb2_grpc.add_RevenueServiceServicer_to_server(RevenueService(parts), self._server)
         accounts_pb2_grpc.add_AccountsServiceServicer_to_server(AccountsService(parts), self._server)
+        acts_pb2_grpc.add_ActsServiceServicer_to_server(ActsService(parts), self._server)
         rounds_pb2_grpc.add_RoundsServiceServicer_to_server(RoundsService(parts), self._server)
         audit_pb2_grpc.add_AuditServiceServicer_to_server(AuditService(parts), self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)

@@ -9,6 +9,7 @@ from typing import Final
 
 from ledger.errors import FormatError, InvalidInputError
 from ledger.log.note_keys import KEY_BYTES, SigningKey
+from ledger.store.acts import REGISTRY
 
 DEFAULT_ORIGIN: Final = "localhost/moiety"
 """The origin of a deployment that has not been given a name of its own."""
@@ -16,9 +17,9 @@ DEFAULT_ORIGIN: Final = "localhost/moiety"
 _OWNER_ONLY: Final = 0o600
 
 
-def pool_origin(origin: str, pool: str) -> str:
-    """The origin of a pool's log, from the deployment's; the name of the key that signs its checkpoints."""
-    return f"{origin}/pools/{pool}"
+def log_origin(origin: str, name: str) -> str:
+    """The origin of a pool's log, or of the registry's, from the deployment's: the name of the key that signs it."""
+    return f"{origin}/{name}" if name == REGISTRY.name else f"{origin}/pools/{name}"
 
 
 def generate_key(path: Path, origin: str) -> SigningKey:

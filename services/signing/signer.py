@@ -33,7 +33,7 @@ from ledger.store.database import Database
 from ledger.store.log import PoolRef
 from ledger.store.turns import Turn
 from services.signing.folder import CheckpointFolder
-from services.signing.key_file import pool_origin
+from services.signing.key_file import log_origin
 
 logger: Final = structlog.get_logger("moiety.signer")
 
@@ -64,7 +64,7 @@ class Signer:
 
     def pool_key(self, pool: str) -> SigningKey:
         """The key that signs a pool's checkpoints: the deployment's, named after the pool's log."""
-        return self._key.named(pool_origin(self._key.name, pool))
+        return self._key.named(log_origin(self._key.name, pool))
 
     def run_once(self) -> list[Checkpoint]:
         """Look at every pool once, and give the checkpoints signed. One pool's refusal is not another's."""

@@ -16,6 +16,9 @@ from typing import Any, Final
 
 import pytest
 
+REVIEW_SECONDS: Final = 1.0
+"""Those of docs/examples/pool.yaml."""
+
 ROOT: Final = Path(__file__).parents[2]
 KEY: Final = re.compile(r"moiety_[0-9a-f]{16}_[A-Za-z0-9_-]{43}")
 
@@ -93,11 +96,14 @@ def use_the_service(moiety: Commands, operator: str) -> tuple[str, ...]:
     """Usage, revenue, a round that is posted and one that is rejected; gives who takes part."""
     moiety.run("apply", "docs/examples/pool.yaml", key=operator)
     platform = moiety.run("key", "issue", "platforms/tunesmith", key=operator)["secret"]
+    moiety.run("operator", "add", "second", key=operator)
+    moiety.run("auditor", "add", "ada", key=operator)
     reviewer = moiety.run("key", "issue", "operators/second", key=operator)["secret"]
     usage = ("usage", "submit", "folk", "docs/examples/usage.ndjson", "--method", "melody-ngram")
     moiety.run(*usage, key=platform)
     moiety.run(*PAY, "1000.00", "--request-id", "january", key=platform)
     moiety.run("round", "calculate", "folk", key=operator)
+    time.sleep(REVIEW_SECONDS)
     moiety.run("round", "approve", "folk", 1, key=reviewer)
     moiety.run(*PAY, "17.31", "--request-id", "february", key=platform)
     moiety.run("round", "calculate", "folk", key=operator)
@@ -113,6 +119,7 @@ def take_it_away(moiety: Commands, operator: str, people: dict[str, str]) -> int
     (folder / "kept").write_bytes((folder / "log" / "checkpoint").read_bytes())
     moiety.run(*PAY, "0.01", "--request-id", "march", key=platform)
     moiety.run("round", "calculate", "folk", key=operator)
+    time.sleep(REVIEW_SECONDS)
     moiety.run("round", "approve", "folk", 3, key=people["operators/second"])
     size = wait_for_checkpoint(moiety, auditor)
     moiety.run("log", "export", "folk", folder / "log", key=auditor)

@@ -198,6 +198,7 @@ def test_a_round_is_decided_once_whoever_is_first(scene: Scene, owner: sa.Engine
         scene.pay_in(900, f"r-{number}")
         scene.submit([event(number)], f"b-{number}")
         scene.operator.calculate_round(POOL, request_id=f"q-{number}")
+        scene.after_review(number)
         outcomes = at_once(
             *(partial(outcome, client.approve_round, POOL, number) for client in operators),
             partial(outcome, scene.reviewer.reject_round, POOL, number, "no"),
@@ -285,6 +286,7 @@ def test_a_preview_sees_one_moment_even_where_a_round_is_posted_meanwhile(
     scene.pay_in(900, "r")
     scene.submit([event(1)], "b")
     waiting = scene.operator.calculate_round(POOL, request_id="q")
+    scene.after_review(waiting.number)
     expected = scene.operator.preview_round(POOL).round
     latest_posted = round_store.latest_posted
     posted: list[Round] = []

@@ -96,7 +96,7 @@ def test_the_tables_have_what_the_contract_says(scene: Scene, exported: Path) ->
         [each.number, each.leaf_index, each.start, each.end, *(getattr(each, name) for name in figures)]
         for each in operator.list_rounds(POOL)
     ]
-    decided = {row["round"]: (row["decision"], row["decided_by"]) for row in read_table(exported, "decisions")}
+    decided = {row["round"]: (row["decision"], row["by"]) for row in read_table(exported, "decisions")}
     words = {RoundState.ROUND_STATE_POSTED: "APPROVED", RoundState.ROUND_STATE_REJECTED: "REJECTED"}
     for each in operator.list_rounds(POOL):
         assert decided.get(each.number, (None, "")) == (words.get(each.state), each.decided_by)

@@ -35,7 +35,7 @@ def at_once(scene: Scene, asked: Sequence[tuple[range, str, Client | None]]) -> 
         return record_all(group)
 
     with scene.deployment.running.parts.database.transaction() as connection:
-        pool_id = connection.execute(sa.select(t.pool.c.pool_id)).scalar_one()
+        pool_id = connection.execute(sa.select(t.pool.c.pool_id).where(t.pool.c.pool_id > 0)).scalar_one()
     groups._do_all = counted
     with ThreadPoolExecutor(len(asked)) as threads, groups._turns[pool_id]:
         found = []

@@ -31,7 +31,7 @@ from moiety import (
 from moiety.v1 import usage_pb2 as pb
 from tests.support.batches import Event, body_of, event_id, some_events
 from tests.support.books import require_sound_log, row_counts
-from tests.support.deployment import Deployment
+from tests.support.deployment import Deployment, issue_key
 from tests.support.scene import METHOD, NANO, NOON, POOL, Scene, event, events, open_scene
 from tests.support.wire import Refusal, Wire, refusal_of, refused, request_of
 
@@ -513,13 +513,13 @@ def test_policies_and_methods_that_come_at_once_each_get_a_version_of_their_own(
 
 
 def test_a_revoked_key_ends_an_open_stream_s_writing_at_once(scene: Scene) -> None:
-    made = scene.operator.create_api_key("platforms/tunesmith")
+    key_id, key = issue_key(scene.operator, "platforms/tunesmith")
     requests: SimpleQueue[pb.AppendUsageRequest | None] = SimpleQueue()
-    with Wire(scene.deployment.address, made.secret) as wire:
+    with Wire(scene.deployment.address, key) as wire:
         answers = wire.open(APPEND, iter(requests.get, None))
         requests.put(append_request(arrow([event(1)]), "before"))
         assert next(answers).HasField("receipt")
-        scene.operator.revoke_api_key(made.api_key.name.removeprefix("keys/"))
+        scene.operator.revoke_api_key(key_id)
         requests.put(append_request(arrow([event(2)]), "after"))
         assert refusal_of(next(answers).error).code is grpc.StatusCode.UNAUTHENTICATED
         requests.put(None)

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from ledger.store.database import Database
 from ledger.store.tables import metadata
 from services.schema import APPEND_ONLY, UPDATABLE, excess_privileges
-from tests.support.deployment import Deployment
+from tests.support.deployment import Deployment, issue_key
 from tests.support.scene import POOL, event, open_scene
 
 APPENDED: Final = sorted(table.name for table in APPEND_ONLY)
@@ -104,7 +104,8 @@ def test_everything_that_the_service_does_it_may_do(deployment: Deployment) -> N
     scene.cut("q")
     scene.operator.record_payment(POOL, "irish", 1, request_id="p")
     scene.operator.update_collective("irish", scene.operator.get_collective("irish"))
-    key = scene.operator.create_api_key("auditors/ada")
-    scene.operator.revoke_api_key(key.api_key.name.removeprefix("keys/"))
+    scene.operator.update_principal("auditors/ada")
+    key_id, _ = issue_key(scene.operator, "auditors/ada")
+    scene.operator.revoke_api_key(key_id)
     with deployment.running.parts.database.transaction() as connection:
         assert connection.exec_driver_sql("SELECT current_user").scalar_one() == "moiety_app"

@@ -154,7 +154,7 @@ def test_what_was_changed_behind_the_log_s_back_is_named(
 def forge(owner: sa.Engine, changes: dict[int, Callable[[dict[str, Any]], None]]) -> None:
     """Rewrite entries as an operator with the database's password would: canonical, with hashes and roots that fit."""
     with owner.begin() as connection:
-        leaves = connection.execute(sa.select(t.leaf).order_by(t.leaf.c.leaf_index)).all()
+        leaves = connection.execute(sa.select(t.leaf).where(t.leaf.c.pool_id == 1).order_by(t.leaf.c.leaf_index)).all()
         entries = {leaf.leaf_index: json.loads(leaf.entry) for leaf in leaves}
         for leaf_index, change in changes.items():
             change(entries[leaf_index])
@@ -162,6 +162,8 @@ def forge(owner: sa.Engine, changes: dict[int, Callable[[dict[str, Any]], None]]
         for leaf_index, document in entries.items():
             if document["type"] == "round.v1" and leaf_index not in changes:
                 document["root"] = root(hashes[: document["end"]]).hex()
+            if document["type"] == "decision.v1" and leaf_index not in changes:
+                document["subject_hash"] = hashes[document["subject"]].hex()
             entry = rfc8785.dumps(document)
             hashes.append(leaf_hash(entry))
             place = (t.leaf.c.pool_id == 1) & (t.leaf.c.leaf_index == leaf_index)
@@ -188,7 +190,7 @@ FORGED: Final[list[tuple[dict[int, Callable[[dict[str, Any]], None]], int, str, 
     ({POOL_LEAF: in_policy(fee_ppm=2_000_000)}, POOL_LEAF, "pool.v1", 0),
     ({POOL_LEAF: in_policy(floor_minor="9", cap_minor="1")}, POOL_LEAF, "pool.v1", 0),
     ({POOL_LEAF: in_policy(ai_only_ppm=-5)}, POOL_LEAF, "pool.v1", 0),
-    ({POOL_LEAF: in_policy(review_seconds=0)}, DECISION_LEAF, "decided_by", 0),
+    ({POOL_LEAF: in_policy(review_seconds=0)}, DECISION_LEAF, "by", 0),
     ({METHOD_LEAF: setting(confidence_ppm=500_000)}, ROUND_LEAF, "weight", 2),
     ({METHOD_LEAF: setting(confidence_ppm=-1)}, METHOD_LEAF, "method.v1", 0),
     ({METHOD_LEAF: setting(version=2)}, USAGE_LEAF, "method_version", 0),
@@ -214,10 +216,11 @@ FORGED: Final[list[tuple[dict[int, Callable[[dict[str, Any]], None]], int, str, 
     ({ROUND_LEAF: setting(pot_minor="1001")}, ROUND_LEAF, "pot_minor", 0),
     ({ROUND_LEAF: setting(fee_minor="99")}, ROUND_LEAF, "fee_minor", 0),
     ({ROUND_LEAF: setting(carried_minor="-1")}, ROUND_LEAF, "carried_minor", 0),
-    ({DECISION_LEAF: setting(decided_by="operators/olive")}, DECISION_LEAF, "decided_by", 0),
-    ({DECISION_LEAF: setting(decided_by="policy")}, DECISION_LEAF, "decided_by", 0),
+    ({DECISION_LEAF: setting(by="collectives/irish")}, DECISION_LEAF, "by", 0),
+    ({DECISION_LEAF: setting(by="policy")}, DECISION_LEAF, "by", 0),
     ({DECISION_LEAF: setting(decision="REJECTED")}, POSTING_LEAF, "decision", 0),
-    ({DECISION_LEAF: setting(round=2)}, DECISION_LEAF, "round", 0),
+    ({DECISION_LEAF: setting(subject=2)}, DECISION_LEAF, "subject", 0),
+    ({DECISION_LEAF: setting(subject_hash="00" * 32)}, DECISION_LEAF, "subject_hash", 0),
     ({POSTING_LEAF: setting(round=2)}, POSTING_LEAF, "round", 0),
     ({POSTING_LEAF: setting(transfer_count=1)}, POSTING_LEAF, "transfer_count", 0),
     ({POSTING_LEAF: setting(amount_minor="1")}, POSTING_LEAF, "amount_minor", 0),
@@ -244,15 +247,17 @@ def test_a_statement_that_was_forged_with_its_round_is_named_by_line_and_figure(
     at = lines[0].index("attributed_minor")
     lines[2][at], lines[3][at] = str(int(lines[2][at]) + 1), str(int(lines[3][at]) - 1)
     forged = "\n".join(map(",".join, lines)).encode()
-    execute(intruder, "INSERT INTO body SELECT pool_id, sha256(:forged), :forged FROM pool", forged=forged)
+    execute(intruder, "INSERT INTO body VALUES (1, sha256(:forged), :forged)", forged=forged)
     forge(intruder, {ROUND_LEAF: setting(statement_sha256=sha256(forged).hexdigest())})
     require_diverged(auditor.replay_round(POOL, 1), ROUND_LEAF, "attributed_minor", line=3)
 
 
 def test_a_second_posting_of_a_round_is_named(auditor: Client, intruder: sa.Engine) -> None:
     with intruder.begin() as connection:
-        head = connection.execute(sa.select(t.head)).one()
-        posting = connection.execute(sa.select(t.leaf.c.entry).where(t.leaf.c.leaf_index == POSTING_LEAF)).scalar_one()
+        head = connection.execute(sa.select(t.head).where(t.head.c.pool_id == 1)).one()
+        posting = connection.execute(
+            sa.select(t.leaf.c.entry).where(t.leaf.c.pool_id == 1, t.leaf.c.leaf_index == POSTING_LEAF)
+        ).scalar_one()
         entry = rfc8785.dumps({**json.loads(posting), "index": head.size})
         growing = Frontier.from_bytes(head.size, head.frontier)
         growing.append(leaf_hash(entry))
@@ -283,7 +288,7 @@ def test_a_service_that_finds_its_books_changed_says_so_and_pays_nothing_by_them
         digest=waiting.statement_sha256,
     )
     calls: list[Callable[[], object]] = [
-        lambda: settled.reviewer.approve_round(POOL, 3),
+        lambda: settled.approve(3),
         lambda: settled.operator.get_statement(POOL, 3),
         lambda: list(settled.operator.list_allocations(POOL, 3)),
         lambda: settled.operator.get_body(POOL, waiting.statement_sha256),

@@ -290,7 +290,7 @@ def test_a_retraction_while_a_round_waits_falls_in_the_next(deployment: Deployme
     scene.pay_in(100, "r")
     waiting = scene.operator.calculate_round(POOL, request_id="q-1")
     taken(scene, "t", 1)
-    scene.reviewer.approve_round(POOL, 1)
+    scene.approve(1)
     assert (waiting.retracted_count, scene.cut("q-2").retracted_count) == (0, 1)
     require_replayed(scene)
 

@@ -11,6 +11,7 @@ import grpc
 import pytest
 import sqlalchemy as sa
 
+from ledger.acts.controls import Controls
 from moiety import (
     Allocation,
     Collective,
@@ -32,7 +33,7 @@ from moiety.v1.registry_pb2 import (
 from moiety.v1.rounds_pb2 import ROUND_STATE_CALCULATED, ROUND_STATE_POSTED, ROUND_STATE_REJECTED
 from payout.statement import parse_statement
 from tests.support.books import execute, require_sound_log, row_counts
-from tests.support.deployment import Deployment
+from tests.support.deployment import Deployment, SteppedClock
 from tests.support.scene import METHOD, NANO, POOL, Scene, event, events, open_scene
 from tests.support.wire import Wire, refused
 
@@ -69,7 +70,7 @@ def test_a_round_waits_for_another_operator_and_then_pays(reviewed: Scene, owner
     assert (calculated.state, calculated.number) == (ROUND_STATE_CALCULATED, 1)
     assert (calculated.calculated_by, calculated.decided_by) == ("operators/olive", "")
     assert reviewed.balances() == {"platform/tunesmith": -1000, "revenue": 1000}
-    posted = reviewed.reviewer.approve_round(POOL, 1)
+    posted = reviewed.approve(1)
     assert (posted.state, posted.decided_by) == (ROUND_STATE_POSTED, "operators/otto")
     assert reviewed.balances() == {"collective/irish": 1000, "platform/tunesmith": -1000, "revenue": 0}
     assert reviewed.operator.get_round(POOL, 1) == posted
@@ -77,12 +78,34 @@ def test_a_round_waits_for_another_operator_and_then_pays(reviewed: Scene, owner
     require_sound_log(owner, POOL)
 
 
-def test_whoever_asked_for_a_calculation_cannot_approve_it(reviewed: Scene, owner: sa.Engine) -> None:
+def test_whoever_asked_for_a_calculation_cannot_approve_it_where_two_are_needed(
+    deploy: Callable[..., Deployment], owner: sa.Engine
+) -> None:
+    of_two = Controls.of_one().model_copy(update={"people": 2, "rounds": 2})
+    reviewed = open_scene(deploy(controls=of_two), policy=Policy(review_seconds=3600))
     reviewed.operator.calculate_round(POOL, request_id="q")
+    reviewed.after_review(1)
     before = row_counts(owner)
-    assert refused_state(lambda: reviewed.operator.approve_round(POOL, 1)) == "APPROVER_CALCULATED"
+    assert refused_state(lambda: reviewed.operator.approve_round(POOL, 1)) == "PROPOSED_IT"
     assert row_counts(owner) == before
     assert reviewed.operator.get_round(POOL, 1).state == ROUND_STATE_CALCULATED
+
+
+def test_where_one_suffices_whoever_calculated_may_approve_after_the_review(reviewed: Scene) -> None:
+    reviewed.operator.calculate_round(POOL, request_id="q")
+    assert reviewed.approve(1, by=reviewed.operator).decided_by == "operators/olive"
+
+
+def test_nobody_approves_before_the_review_is_over(reviewed: Scene, clock: SteppedClock) -> None:
+    reviewed.pay_in(1000, "r")
+    reviewed.submit([event(1)], "b")
+    reviewed.operator.calculate_round(POOL, request_id="q")
+    clock.advance(seconds=3599)
+    for operator in (reviewed.operator, reviewed.reviewer):
+        assert refused_state(partial(operator.approve_round, POOL, 1)) == "REVIEW_RUNS"
+    assert reviewed.balances()["revenue"] == 1000
+    clock.advance(seconds=1)
+    assert reviewed.reviewer.approve_round(POOL, 1).state == ROUND_STATE_POSTED
 
 
 def test_a_rejected_round_pays_nothing_and_the_next_starts_again_from_the_last_posted_end(reviewed: Scene) -> None:
@@ -123,7 +146,7 @@ def test_a_rejection_needs_a_reason(reviewed: Scene, reason: str) -> None:
 def test_no_round_is_calculated_while_one_is_open(reviewed: Scene) -> None:
     reviewed.operator.calculate_round(POOL, request_id="q-1")
     assert refused_state(lambda: reviewed.operator.calculate_round(POOL, request_id="q-2")) == "ROUND_OPEN"
-    reviewed.reviewer.approve_round(POOL, 1)
+    reviewed.approve(1)
     assert reviewed.operator.calculate_round(POOL, request_id="q-2").number == 2
 
 
@@ -132,7 +155,7 @@ def test_a_request_to_calculate_that_comes_again_gets_the_same_round(reviewed: S
     reviewed.pay_in(1000, "r")
     counted = row_counts(owner)
     assert reviewed.operator.calculate_round(POOL, request_id="q") == first
-    posted = reviewed.reviewer.approve_round(POOL, 1)
+    posted = reviewed.approve(1)
     assert reviewed.operator.calculate_round(POOL, request_id="q") == posted
     assert row_counts(owner)["round"] == counted["round"]
     with pytest.raises(InvalidArgumentError) as caught:
@@ -144,18 +167,18 @@ def test_a_decision_that_comes_again_is_a_no_op_and_another_one_is_refused(revie
     reviewed.pay_in(1000, "r")
     reviewed.submit([event(1)], "b")
     reviewed.operator.calculate_round(POOL, request_id="q-1")
-    posted = reviewed.reviewer.approve_round(POOL, 1)
+    posted = reviewed.approve(1)
     before = row_counts(owner)
-    assert reviewed.reviewer.approve_round(POOL, 1) == posted
+    assert reviewed.approve(1) == posted
     third = reviewed.deployment.client("operators/third")
-    assert refused_state(lambda: third.approve_round(POOL, 1)) == "ROUND_DECIDED"
+    assert refused_state(lambda: reviewed.approve(1, by=third)) == "ROUND_DECIDED"
     assert refused_state(lambda: reviewed.reviewer.reject_round(POOL, 1, "too late")) == "ROUND_DECIDED"
     assert row_counts(owner) == before
     reviewed.operator.calculate_round(POOL, request_id="q-2")
     rejected = reviewed.reviewer.reject_round(POOL, 2, "no")
     before = row_counts(owner)
     assert reviewed.reviewer.reject_round(POOL, 2, "no") == rejected
-    assert refused_state(lambda: reviewed.reviewer.approve_round(POOL, 2)) == "ROUND_DECIDED"
+    assert refused_state(lambda: reviewed.approve(2)) == "ROUND_DECIDED"
     assert row_counts(owner) == before
 
 
@@ -165,7 +188,7 @@ def test_without_review_time_a_round_approves_by_itself(scene: Scene) -> None:
     posted = scene.operator.calculate_round(POOL, request_id="q")
     assert (posted.state, posted.decided_by) == (ROUND_STATE_POSTED, "policy")
     assert scene.balances()["revenue"] == 0
-    assert refused_state(lambda: scene.reviewer.approve_round(POOL, 1)) == "ROUND_DECIDED"
+    assert refused_state(lambda: scene.approve(1)) == "ROUND_DECIDED"
 
 
 def test_a_policy_is_in_force_from_the_next_round_that_starts_after_it(scene: Scene) -> None:
@@ -216,7 +239,7 @@ def test_an_event_that_comes_late_falls_in_the_next_round(reviewed: Scene) -> No
     first = reviewed.operator.calculate_round(POOL, request_id="q-1")
     reviewed.submit(events([3]), "b-2")
     reviewed.pay_in(77, "r-2")
-    reviewed.reviewer.approve_round(POOL, 1)
+    reviewed.approve(1)
     second = reviewed.cut("q-2")
     assert (first.event_count, second.event_count) == (2, 1)
     assert (first.pot_minor, second.pot_minor) == (1000, 77)
@@ -322,7 +345,7 @@ def test_the_registry_of_a_round_is_that_of_its_calculation(deployment: Deployme
     calculated = scene.operator.calculate_round(POOL, request_id="q")
     scene.operator.update_collective("irish", Collective(display_name="Irish", members=10**9))
     scene.operator.create_collective("welsh", Collective(display_name="Welsh", members=10**9))
-    scene.reviewer.approve_round(POOL, calculated.number)
+    scene.approve(calculated.number)
     assert scene.allocations(1) == {"breton": 300, "irish": 300, "scottish": 300}
     assert scene.operator.replay_round(POOL, 1).outcome == REPLAY_OUTCOME_MATCH
 

@@ -33,9 +33,7 @@ PATIENCE_SECONDS: Final = 60.0
 
 def opened(database: Database, name: str) -> PoolRef:
     with database.transaction() as connection:
-        pool = registry.insert_pool(connection, name, name, "EUR", START)
-    assert pool
-    return pool
+        return registry.insert_pool(connection, name, name, "EUR", START)
 
 
 @pytest.fixture

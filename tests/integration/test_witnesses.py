@@ -16,6 +16,8 @@ from ledger.log.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
 from ledger.log.forks import ForkEvidence
 from ledger.log.note_keys import SignatureType, SigningKey
 from ledger.log.witnessing import AddCheckpoint
+from ledger.store import log
+from ledger.store.acts import REGISTRY
 from moiety import Client, Policy, Pool
 from services.cli.app import main
 from services.process.host import everything, scheduling
@@ -31,6 +33,13 @@ from tests.support.scene import POOL, Scene, event, open_scene
 
 KEY: Final = SigningKey("log.example", bytes(range(32)))
 POOL_KEY: Final = KEY.named(f"log.example/pools/{POOL}")
+
+
+@pytest.fixture(autouse=True)
+def pools_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The registry's log is signed like any other; these tests are of a pool's."""
+    every = log.read_heads
+    monkeypatch.setattr(log, "read_heads", lambda connection: [one for one in every(connection) if one[0] != REGISTRY])
 
 
 @pytest.fixture
@@ -293,7 +302,7 @@ def test_everything_in_one_process_has_what_its_own_key_signs_cosigned(tmp_path:
         )
         with (
             everything(settings, data, clock=clock) as running,
-            Client(running.address, running.first_key or "") as client,
+            Client(running.address, running.founders_keys["operators/first"]) as client,
         ):
             client.create_pool(POOL, Pool(display_name="Folk tunes", currency="EUR", policy=Policy()))
             wait_until(lambda: third.latest)

@@ -33,7 +33,7 @@ from services.schema import (
     upgrade,
 )
 from services.settings import load_settings
-from tests.support.deployment import Deployment, SteppedClock, fresh_database
+from tests.support.deployment import Deployment, SteppedClock, found_for_tests, fresh_database
 from tests.support.scene import POOL, event, open_scene
 
 REFERENCE_TABLES: Final = {"platform", "collective", "collective_domain", "api_key", "alembic_version"}
@@ -233,6 +233,7 @@ def test_with_a_password_the_service_s_role_logs_in_and_without_it_does_not(
             assert found.exec_driver_sql("SELECT session_user").scalar_one() == "moiety_app"
             assert pending_revisions(found) == []
         database.close()
+        found_for_tests(own, clock)
         with serving(load_settings(database_url=own, listen="127.0.0.1:0"), clock=clock) as running:
             assert running.address
     finally:
@@ -252,7 +253,7 @@ def test_the_service_works_as_a_role_that_owns_nothing(
         database = Database(own, connections=2)
         with database.transaction() as found:
             assert (
-                found.exec_driver_sql("SELECT count(*) FROM leaf").scalar_one()
+                found.exec_driver_sql("SELECT count(*) FROM leaf WHERE pool_id = 1").scalar_one()
                 == scene.operator.get_log_head(POOL).size
             )
         with pytest.raises(sa.exc.ProgrammingError), database.transaction() as found:

@@ -21,7 +21,7 @@ from services.cli.app import main
 from services.process.embedded import embedded_postgres
 from services.process.host import serving
 from services.settings import load_settings
-from tests.support.deployment import SteppedClock
+from tests.support.deployment import SteppedClock, found_for_tests
 from tests.support.scene import POOL, event, open_scene
 
 SOUND: Final[dict[str, list[str]]] = {
@@ -254,6 +254,7 @@ def test_a_restored_database_is_mended_by_an_upgrade(
     assert {"INSERT on leaf", "SELECT on alembic_version", "UPDATE of size on head"} <= set(missing)
     assert run("upgrade") == 0
     assert run("check") == 0
+    found_for_tests(restored, clock)
     with serving(load_settings(database_url=restored, listen="127.0.0.1:0"), clock=clock) as running:
         assert running.address
 

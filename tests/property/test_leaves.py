@@ -10,6 +10,7 @@ import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ledger.acts.entries import DecisionContent
 from ledger.entries import (
     GrantContent,
     PaymentContent,
@@ -32,7 +33,13 @@ from ledger.usage.entries import (
     decode_positions,
     encode_positions,
 )
-from payout.entries import CONTENTS, DecisionContent, PolicyContent, PoolContent, PostingContent, RoundContent
+from payout.entries import (
+    CONTENTS,
+    PolicyContent,
+    PoolContent,
+    PostingContent,
+    RoundContent,
+)
 from tests.support.entries import SAFE, contents, texts
 
 leaves = st.builds(

@@ -12,9 +12,15 @@ from typing import Final
 
 import sqlalchemy as sa
 
+from ledger.acts.controls import Controls
+from ledger.acts.entries import ActContent, Decision, Founder, KeyContent, PrincipalContent
+from ledger.acts.people import Actor
+from ledger.store.acts import REGISTRY, Ruling
+from ledger.store.database import Database
 from moiety import Client
-from services.access import keys
-from services.access.keys import Principal
+from moiety.keys import NewKey, make_key
+from services.access.founding import Founding, found, is_founded
+from services.access.keys import parse_hash
 from services.process.host import Running, serving
 from services.settings import Settings, load_settings
 
@@ -49,6 +55,36 @@ def fresh_database(postgres: sa.Engine, *, template: str = f"{TEMPLATE}_{os.getp
         connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
 
 
+@dataclass(frozen=True)
+class FirstOperator:
+    """One of the two operators by whom every deployment of a test is founded, with a key that nobody has."""
+
+    name: str
+    key: NewKey
+
+    @property
+    def actor(self) -> Actor:
+        return Actor(self.name, self.key.key_id)
+
+    @property
+    def founder(self) -> Founder:
+        key_id, secret_hash = parse_hash(self.key.hash, "hash")
+        return Founder(operator=self.name, key_id=key_id, secret_hash=secret_hash)
+
+
+FOUNDERS: Final = (
+    FirstOperator("operators/olive", NewKey("1" * 16, "1" * 43)),
+    FirstOperator("operators/otto", NewKey("2" * 16, "2" * 43)),
+)
+
+
+def issue_key(operator: Client, principal: str) -> tuple[str, str]:
+    """The id and the text of a new key that an operator issues."""
+    made = make_key()
+    operator.create_api_key(principal, made.hash)
+    return made.key_id, made.text
+
+
 @dataclass
 class Deployment:
     """A running service, and clients of it."""
@@ -63,18 +99,44 @@ class Deployment:
         return self.running.address
 
     def key(self, principal: str) -> str:
-        """A new key for a principal."""
+        """A new key for a principal, which is registered if it is an operator or auditor that is not yet."""
+        key = make_key()
+        key_id, secret_hash = parse_hash(key.hash, "hash")
+        if principal.startswith(("operators/", "auditors/")):
+            self.act(PrincipalContent(principal=principal, status="ACTIVE"))
+        self.act(KeyContent(key_id=key_id, principal=principal, secret_hash=secret_hash))
+        return key.text
+
+    def act(self, content: ActContent) -> None:
+        """Have the founders do something about the registry: the first, or both where it needs two people."""
+        acts = self.running.parts.acts
         with self.running.parts.database.transaction() as connection:
-            return keys.issue_key(connection, Principal.parse(principal), self.clock())[1]
+            outcome = acts.perform(connection, REGISTRY, content, FOUNDERS[0].actor)
+            if outcome.proposal:
+                approved = Ruling(Decision.APPROVED, FOUNDERS[1].actor)
+                acts.decide(connection, REGISTRY, outcome.proposal.leaf_index, approved)
 
     def client(self, principal: str = "operators/olive") -> Client:
         """A client with a new key of the principal's."""
         return self._stack.enter_context(Client(self.address, self.key(principal)))
 
 
+def found_for_tests(database_url: str, clock: SteppedClock, controls: Controls | None = None) -> None:
+    """Found the deployment on a database by the two founders, unless it was."""
+    founding = Founding("localhost/moiety", [each.founder for each in FOUNDERS], controls or Controls.of_one())
+    database = Database(database_url, connections=2)
+    with database.transaction() as connection:
+        if not is_founded(connection):
+            found(connection, founding, clock())
+    database.close()
+
+
 @contextmanager
-def deployed(database_url: str, clock: SteppedClock, **overrides: object) -> Iterator[Deployment]:
-    """The service running on a database."""
+def deployed(
+    database_url: str, clock: SteppedClock, *, controls: Controls | None = None, **overrides: object
+) -> Iterator[Deployment]:
+    """The service running on a database, founded by two operators; one person may do anything unless told otherwise."""
+    found_for_tests(database_url, clock, controls)
     chosen = {"database_url": database_url, "listen": "127.0.0.1:0", "drain_seconds": 2.0, **overrides}
     settings = load_settings(**chosen)
     with serving(settings, clock=clock) as running, ExitStack() as clients:

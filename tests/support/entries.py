@@ -59,6 +59,8 @@ STRATEGIES: Final[dict[Any, st.SearchStrategy[Any]]] = {
     str | None: st.none() | texts,
     int | None: st.none() | counts,
     bool: st.booleans(),
+    dict[str, str]: st.dictionaries(texts, texts, max_size=3),
+    dict[str, Any]: st.dictionaries(texts, texts | counts | st.none(), max_size=3),
     ModeTotals: totals,
     Policy: policies,
     FireTimes | None: st.none() | st.builds(FireTimes, first=texts, last=texts, count=counts),

@@ -11,9 +11,10 @@ import sqlalchemy as sa
 
 from audit.files import SpillFolder
 from audit.fsck import CheckProgress, CheckReport, check_pool, check_strays, read_registry
+from ledger.acts.entries import ProposalContent
 from ledger.log.checkpoint import Checkpoint, sign_checkpoint
 from ledger.log.note_keys import SignatureType, SigningKey
-from ledger.store import checkpoints, log, registry
+from ledger.store import checkpoints, log, registry, tables
 from ledger.store.checkpoints import StoredCheckpoint, StoredCosignature
 from moiety import Collective, Method, Mode, Policy, Pool, Schedule
 from moiety.attribution import score_batches
@@ -73,8 +74,19 @@ def build(deployment: Deployment) -> Scene:
     operator.update_schedule(POOL, Schedule(cron="30 6 * * *", time_zone="UTC"))
     deployment.clock.advance(hours=7)
     assert deployment.running.parts.scheduler.run_once()
+    propose(deployment, 3)
     sign(deployment)
     return scene
+
+
+def propose(deployment: Deployment, times: int) -> None:
+    """Proposals that wait, as where the controls ask for two."""
+    with deployment.running.parts.database.transaction() as connection:
+        pool = registry.pool_ref(connection, POOL)
+        for number in range(times):
+            content = ProposalContent(effect="pause.v1", content={}, rests_on={}, reason=f"a test, {number}")
+            (leaf,) = log.append(connection, pool, [content], deployment.clock())
+            connection.execute(sa.insert(tables.proposal).values(pool_id=pool.pool_id, leaf_index=leaf.index))
 
 
 def sign(deployment: Deployment) -> None:

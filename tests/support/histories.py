@@ -8,12 +8,12 @@ from typing import Final
 
 from hypothesis import strategies as st
 
+from ledger.acts.entries import Decision
 from ledger.journal import COMMONS, collective_account, held_account
 from ledger.registry import NANO, Collective, CollectiveStatus
 from ledger.usage.entries import UsageContent
 from ledger.usage.format import AI_ONLY, HUMAN_AI
 from ledger.usage.methods import ScoreKind, ScoreOrder, ScoreRule
-from payout.entries import Decision
 from payout.policy import (
     CommonsRule,
     Policy,

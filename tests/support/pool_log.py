@@ -15,6 +15,7 @@ from typing import Any, Final, TypeVar
 
 from audit.pool_fold import Progress
 from audit.replay import Verdict, replay_round
+from ledger.acts.entries import Decision, DecisionContent, ProposalContent
 from ledger.entries import (
     GrantContent,
     Movement,
@@ -49,13 +50,13 @@ from ledger.usage.membership import parse_membership, render_membership
 from ledger.usage.methods import Method, ScoreRule, content_of, method_of
 from payout.entries import (
     CONTENTS,
-    Decision,
-    DecisionContent,
     FireTimes,
+    PauseContent,
     PolicyContent,
     PoolContent,
     PostingContent,
     RoundContent,
+    ScheduleContent,
     posting_transfers,
 )
 from payout.policy import Policy
@@ -182,7 +183,7 @@ class PoolLog:
     def payment(self, collective: str, amount_minor: int) -> int:
         content = PaymentContent(
             collective=collective, request_id=f"p-{self.size()}", amount_minor=amount_minor, reference="",
-            recorded_by="operators/olive",
+            by="operators/olive",
         )  # fmt: skip
         return self.move(content)
 
@@ -190,7 +191,7 @@ class PoolLog:
         return self.move(
             ReleaseContent(
                 collective=collective, request_id=f"p-{self.size()}", amount_minor=amount_minor, to_commons=to_commons,
-                reason="settled", decided_by="operators/olive",
+                reason="settled", by="operators/olive",
             )
         )  # fmt: skip
 
@@ -198,12 +199,30 @@ class PoolLog:
         return self.move(
             GrantContent(
                 collective=collective, request_id=f"p-{self.size()}", amount_minor=amount_minor, reason="a school",
-                decided_by="operators/olive",
+                by="operators/olive",
             )
         )  # fmt: skip
 
     def move(self, content: RevenueContent | Movement) -> int:
         return self.append(content, content.transfers(NOTHING_BEFORE))
+
+    def schedule(self, cron: str) -> int:
+        return self.append(ScheduleContent(cron=cron, time_zone="UTC", paused=False, by="operators/olive"))
+
+    def pause(self) -> int:
+        return self.append(PauseContent(by="operators/olive"))
+
+    def propose(self, effect: Content, by: str = "operators/olive") -> int:
+        said = effect.model_dump(mode="json")
+        return self.append(ProposalContent(effect=effect.type, content=said, rests_on={}, reason="", by=by))
+
+    def reject_proposal(self, by: str) -> int:
+        """Reject the latest proposal."""
+        subject, _ = self.placed(ProposalContent)[-1]
+        digest = self.entries[subject].hash.hex()
+        return self.append(
+            DecisionContent(subject=subject, subject_hash=digest, decision="REJECTED", reason="no", by=by)
+        )
 
     def usage(self, events: Sequence[Event], platform: str = "acme", method: str = "ngram") -> int:
         return self._usage(body_of(events), events, platform, method)
@@ -306,7 +325,7 @@ class PoolLog:
             commons_minor=found.commons_minor,
             commons_kept_minor=found.commons_kept_minor,
             carried_minor=found.carried_minor,
-            calculated_by=calculated_by,
+            by=calculated_by,
             request_id=f"q-{self.size()}",
             fire_times=fire_times,
         )
@@ -314,8 +333,14 @@ class PoolLog:
         return self.append(content)
 
     def decide(self, decision: Decision, decided_by: str) -> int:
-        number, reason = len(self.placed(RoundContent)), "" if decision is Decision.APPROVED else "late"
-        return self.append(DecisionContent(round=number, decision=decision.value, decided_by=decided_by, reason=reason))
+        """Decide the latest round."""
+        reason = "" if decision is Decision.APPROVED else "late"
+        subject, _ = self.placed(RoundContent)[-1]
+        content = DecisionContent(
+            subject=subject, subject_hash=self.entries[subject].hash.hex(), decision=decision.value, by=decided_by,
+            reason=reason,
+        )  # fmt: skip
+        return self.append(content)
 
     def post(self) -> int:
         """Post the latest round."""
@@ -378,7 +403,7 @@ class PoolLog:
     # What should not happen.
 
     def rewrite(self, index: int, content: Content, *, seal: bool = True, late_by: int = 0) -> None:
-        """Put another content in the place of one, with the right hash; and the right roots in all later rounds.
+        """Put another content in the place of one, with the right hash, also in rounds and decisions after it.
 
         What is left to find then is what the content says, not that it was changed.
         """
@@ -386,9 +411,13 @@ class PoolLog:
         for later in range(index + 1, self.size() if seal else 0):
             found = self.content(later)
             if isinstance(found, RoundContent) and 0 <= found.end <= later:
-                resealed = found.model_copy(update={"root": self.root_at(found.end)})
-                leaf = Leaf(self.pool, later, START + timedelta(seconds=later), resealed)
-                self.entries[later] = encode(leaf)
+                sealed = {"root": self.root_at(found.end)}
+            elif isinstance(found, DecisionContent) and 0 <= found.subject < later:
+                sealed = {"subject_hash": self.entries[found.subject].hash.hex()}
+            else:
+                continue
+            leaf = Leaf(self.pool, later, START + timedelta(seconds=later), found.model_copy(update=sealed))
+            self.entries[later] = encode(leaf)
 
     def change(self, index: int, *, seal: bool = True, **fields: Any) -> None:
         """`rewrite` with other values in some fields of the content that is there."""

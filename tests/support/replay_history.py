@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
+from ledger.acts.entries import Decision
 from ledger.registry import NANO, Collective, CollectiveStatus
 from ledger.usage.format import AI_ONLY, HUMAN_AI
-from payout.entries import Decision, FireTimes
+from payout.entries import FireTimes
 from payout.policy import CommonsRule, Policy, Tempering
 from tests.support.batches import Event, event_id
 from tests.support.pool_log import PoolLog

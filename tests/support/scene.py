@@ -50,8 +50,17 @@ class Scene:
         """The next round, calculated by one operator and, where it needs it, approved by the other."""
         calculated = self.operator.calculate_round(POOL, request_id=request_id)
         if calculated.policy.review_seconds:
-            return self.reviewer.approve_round(POOL, calculated.number)
+            return self.approve(calculated.number)
         return calculated
+
+    def approve(self, number: int, *, by: Client | None = None) -> Round:
+        """Have a round approved, by the other operator, once its review is over."""
+        self.after_review(number)
+        return (by or self.reviewer).approve_round(POOL, number)
+
+    def after_review(self, number: int) -> None:
+        """Let the time for a round's review pass."""
+        self.deployment.clock.advance(seconds=self.operator.get_round(POOL, number).policy.review_seconds)
 
     def balances(self, *, log_size: int | None = None) -> dict[str, int]:
         return {

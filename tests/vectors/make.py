@@ -14,13 +14,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
+from ledger.acts.entries import Decision
 from ledger.log.merkle import inclusion_proof
 from ledger.log.proof_files import LogProof
 from ledger.registry import NANO, Collective, CollectiveStatus
 from ledger.usage.entries import UsageContent
 from ledger.usage.format import AI_ONLY, HUMAN_AI
 from ledger.usage.methods import ScoreKind, ScoreRule
-from payout.entries import Decision, FireTimes, RoundContent
+from payout.entries import FireTimes, PolicyContent, RoundContent
 from payout.policy import (
     CommonsRule,
     Policy,
@@ -71,6 +72,10 @@ def history() -> PoolLog:
 
 def _later(log: PoolLog, first: int) -> None:
     """What comes after the first round; `first` is the first batch."""
+    log.schedule("0 6 1 * *")
+    log.pause()
+    log.propose(PolicyContent(version=3, policy=Policy()))
+    log.reject_proposal("operators/oscar")
     log.retract(first, [0, 5, 38])
     log.retract(first, [1, 2, 3])
     log.collectives[1] = replace(log.collectives[1], status=CollectiveStatus.SUSPENDED)

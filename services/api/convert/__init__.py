@@ -5,6 +5,7 @@ A module for each part of the contract; handlers take the functions from here.
 
 from __future__ import annotations
 
+from services.api.convert.acts import proposal_to_proto
 from services.api.convert.checkpoints import checkpoint_to_proto
 from services.api.convert.common import timestamp
 from services.api.convert.money import (
@@ -16,11 +17,16 @@ from services.api.convert.money import (
     transfer_to_proto,
 )
 from services.api.convert.parties import (
+    api_key_from_proto,
     api_key_to_proto,
     collective_from_proto,
     collective_to_proto,
+    controls_from_proto,
+    controls_to_proto,
+    person_to_proto,
     platform_from_proto,
     platform_to_proto,
+    status_of,
 )
 from services.api.convert.pools import (
     membership_to_proto,
@@ -36,22 +42,27 @@ from services.api.convert.usage import receipt_to_proto, retraction_to_proto, va
 
 __all__ = [
     "allocation_to_proto",
+    "api_key_from_proto",
     "api_key_to_proto",
     "checkpoint_to_proto",
     "collective_from_proto",
     "collective_to_proto",
+    "controls_from_proto",
+    "controls_to_proto",
     "fairness_to_proto",
     "grant_to_proto",
     "membership_to_proto",
     "method_from_proto",
     "method_to_proto",
     "payment_to_proto",
+    "person_to_proto",
     "platform_from_proto",
     "platform_to_proto",
     "policy_from_proto",
     "policy_to_proto",
     "pool_to_proto",
     "preview_to_proto",
+    "proposal_to_proto",
     "purpose_to_proto",
     "receipt_to_proto",
     "release_to_proto",
@@ -59,6 +70,7 @@ __all__ = [
     "revenue_to_proto",
     "round_to_proto",
     "schedule_to_proto",
+    "status_of",
     "timestamp",
     "transfer_to_proto",
     "validated_to_proto",

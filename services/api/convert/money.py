@@ -43,7 +43,7 @@ def release_to_proto(recorded: RecordedLeaf) -> accounts_pb2.Release:
         amount_minor=content.amount_minor,
         to_commons=content.to_commons,
         reason=content.reason,
-        decided_by=content.decided_by,
+        decided_by=content.by,
         leaf_index=recorded.leaf.index,
         create_time=timestamp(recorded.leaf.time),
     )
@@ -56,7 +56,7 @@ def grant_to_proto(recorded: RecordedLeaf) -> accounts_pb2.Grant:
         collective=f"collectives/{content.collective}",
         amount_minor=content.amount_minor,
         reason=content.reason,
-        decided_by=content.decided_by,
+        decided_by=content.by,
         leaf_index=recorded.leaf.index,
         create_time=timestamp(recorded.leaf.time),
     )

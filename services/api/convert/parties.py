@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Final
 
+from ledger.acts.controls import Controls
+from ledger.acts.entries import PrincipalStatus
+from ledger.acts.people import People, Person
 from ledger.errors import InvalidInputError
 from ledger.registry import PPM, Collective, CollectiveStatus, Platform
 from moiety import DomainMap, InvalidDomainError
 from moiety.v1 import registry_pb2
-from services.access.keys import ApiKey
+from services.access.keys import ApiKey, Principal
 from services.api.convert.common import enum_name, timestamp
+from services.api.names import only_id
 
 
 def platform_to_proto(platform: Platform) -> registry_pb2.Platform:
@@ -65,10 +71,56 @@ def _domains(collective_id: str, declared: Sequence[str]) -> tuple[str, ...]:
     return tuple(sorted(set(declared)))
 
 
+def api_key_from_proto(key_id: str, message: registry_pb2.ApiKey) -> ApiKey:
+    """The key that a caller asks for, with this id.
+
+    Raises:
+        InvalidInputError: the principal or a pool is not the name of one.
+    """
+    pools = tuple(only_id(name, "pools", "api_key.pools") for name in message.pools)
+    expires_at = message.expire_time.ToDatetime(UTC) if message.HasField("expire_time") else None
+    principal = Principal.parse(message.principal).name
+    return ApiKey(key_id, principal, datetime.fromtimestamp(0, UTC), expires_at=expires_at, pools=pools)
+
+
 def api_key_to_proto(key: ApiKey) -> registry_pb2.ApiKey:
     return registry_pb2.ApiKey(
         name=f"keys/{key.key_id}",
         principal=key.principal,
         create_time=timestamp(key.created_at),
         revoke_time=timestamp(key.revoked_at),
+        expire_time=timestamp(key.expires_at),
+        begin_time=timestamp(key.begins_at),
+        pools=[f"pools/{pool}" for pool in key.pools],
+    )
+
+
+_PRINCIPAL_STATUS: Final = "PRINCIPAL_STATUS_"
+
+
+def status_of(message: registry_pb2.Principal) -> PrincipalStatus:
+    """The status that a principal is to have; ACTIVE where none is said."""
+    name = registry_pb2.PrincipalStatus.Name(message.status).removeprefix(_PRINCIPAL_STATUS)
+    return PrincipalStatus.ACTIVE if name == "UNSPECIFIED" else PrincipalStatus(name)
+
+
+def person_to_proto(person: Person) -> registry_pb2.Principal:
+    return registry_pb2.Principal(
+        name=person.name,
+        status=registry_pb2.PrincipalStatus.Value(_PRINCIPAL_STATUS + person.status.value),
+        registered_alone=person.alone,
+        leaf_index=person.since,
+    )
+
+
+def controls_from_proto(message: registry_pb2.Controls) -> Controls:
+    return Controls(**{name: getattr(message, name) for name in Controls.model_fields})
+
+
+def controls_to_proto(people: People) -> registry_pb2.Controls:
+    return registry_pb2.Controls(
+        **people.controls.model_dump(),
+        founders=people.founders,
+        keys_made_together=people.keys_made_together,
+        recoveries=people.recoveries,
     )

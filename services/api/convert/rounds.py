@@ -19,10 +19,10 @@ def round_to_proto(pool: str, currency: str, record: RoundRecord, policy: Logged
     message.name = f"pools/{pool}/rounds/{record.content.number}"
     message.state = rounds_pb2.RoundState.Value(f"ROUND_STATE_{record.state.value}")
     message.leaf_index = record.leaf_index
-    message.calculated_by = record.content.calculated_by
+    message.calculated_by = record.content.by
     message.calculate_time.FromDatetime(record.calculated_at)
     if record.decision:
-        message.decided_by = record.decision.decided_by
+        message.decided_by = record.decision.by
         message.reason = record.decision.reason
     if record.decided_at:
         message.decide_time.FromDatetime(record.decided_at)

@@ -42,10 +42,10 @@ def vkey(
 ) -> None:
     """Print the public key of a pool's log, to be published where others trust it."""
     from ledger.registry import require_resource_id
-    from services.signing.key_file import pool_origin, read_key
+    from services.signing.key_file import log_origin, read_key
 
     secret = read_key(file)
-    public = secret.named(pool_origin(secret.name, require_resource_id(pool, "pool"))).verifier_key
+    public = secret.named(log_origin(secret.name, require_resource_id(pool, "pool"))).verifier_key
     output.show({"origin": public.name, "verifier_key": str(public)}, str(public))
 
 

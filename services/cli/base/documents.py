@@ -11,7 +11,9 @@ from datetime import UTC
 from typing import Any, TypeVar
 
 from google.protobuf.descriptor import EnumDescriptor
+from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
+from google.protobuf.struct_pb2 import Struct
 from google.protobuf.timestamp_pb2 import Timestamp
 
 Document = dict[str, Any]
@@ -36,6 +38,8 @@ def identity(name: str) -> str:
 
 
 def _field_value(message: Message, field: Any) -> Any:
+    if field.message_type and field.message_type.GetOptions().map_entry:
+        return dict(getattr(message, field.name))
     if field.is_repeated:
         return [_value(item, field) for item in getattr(message, field.name)]
     if field.has_presence and not message.HasField(field.name):
@@ -46,6 +50,8 @@ def _field_value(message: Message, field: Any) -> Any:
 def _value(value: Any, field: Any) -> Any:
     if isinstance(value, Timestamp):
         return value.ToDatetime(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    if isinstance(value, Struct):
+        return MessageToDict(value)
     if isinstance(value, Message):
         return document(value)
     if isinstance(value, bytes):

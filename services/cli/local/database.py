@@ -1,4 +1,4 @@
-"""`moiety db`: the database's schema, and the first key."""
+"""`moiety db`: the database's schema, and founding the deployment."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ import typer
 
 from services.cli.base.exits import Exit
 from services.cli.base.local import local_command
-from services.cli.base.output import Output, details
+from services.cli.base.output import Output
 
 if TYPE_CHECKING:
+    from ledger.acts.entries import Founder
     from ledger.store.database import Database
 
-app = typer.Typer(help="The database: its schema, and the first key.", no_args_is_help=True)
+app = typer.Typer(help="The database: its schema, and founding the deployment.", no_args_is_help=True)
 
 _LISTED_MAX: Final = 8
 """What an upgrade changed is named up to this many; --json has all."""
@@ -87,33 +88,75 @@ def fsck(
         raise typer.Exit(Exit.DOES_NOT_HOLD)
 
 
-@app.command("first-key")
+Founders = Annotated[
+    list[str], typer.Option(metavar="OPERATOR=HASH", help="A founder and the hash of their key; repeat it.")
+]
+
+
+@app.command("found")
 @local_command
-def first_key(
+def found(
     output: Output,
-    operator: Annotated[str, typer.Argument(metavar="OPERATOR", help="The operator's id, for example alice.")],
+    origin: Annotated[str, typer.Argument(metavar="ORIGIN", help="The deployment's name for ever, like a URL.")],
+    operator: Founders,
 ) -> None:
-    """Make the first operator's key, in the database itself; refused once there is any key."""
-    from ledger.errors import StateError
-    from services.access import keys
+    """Found a deployment: its first operators, who each made a key by `moiety key make`. Done once.
+
+    With two founders or more, whatever moves money or changes who may act needs two of them.
+    """
+    from services.access.founding import Founding
+    from services.access.founding import found as found_it
     from services.settings import load_settings
     from services.wiring import system_clock
 
-    principal = keys.Principal.parse(f"operators/{operator}")
+    founding = Founding(origin, [_founder(text) for text in operator])
     with _database(load_settings().owner_url) as database, database.transaction() as connection:
-        if keys.any_key(connection):
-            raise StateError("the first key", "KEY_EXISTS", "was made before; use `moiety key issue`")
-        key, secret = keys.issue_key(connection, principal, system_clock())
+        found_it(connection, founding, system_clock())
+    names = [founder.operator for founder in founding.founders]
+    controls = founding.content().controls
     output.show(
-        {"key": key.key_id, "principal": principal.name, "secret": secret},
-        details([("key", key.key_id), ("principal", principal.name), ("secret", secret)]),
-        "The secret is shown this once: export it as MOIETY_API_KEY.",
+        {"origin": origin, "founders": names, "controls": controls.model_dump()},
+        f"{origin} is founded by {', '.join(names)}.",
+        "Two people are needed for what moves money or changes who may act."
+        if controls.ask_for_two()
+        else "One person alone may do everything, and every verdict will say so.",
     )
 
 
 def _listed(names: list[str]) -> str:
     more = len(names) - _LISTED_MAX
     return ", ".join(names[:_LISTED_MAX]) + (f", and {more} more" if more > 0 else "")
+
+
+@app.command("recover-key")
+@local_command
+def recover_key(
+    output: Output,
+    operator: Annotated[str, typer.Argument(metavar="OPERATOR=HASH", help="An operator, and the hash of a new key.")],
+) -> None:
+    """Give an operator a key because all keys were lost. It works in seven days, and is warned of for ever."""
+    from services.access.founding import recover
+    from services.settings import load_settings
+    from services.wiring import system_clock
+
+    founder = _founder(operator)
+    with _database(load_settings().owner_url) as database, database.transaction() as connection:
+        begins = recover(connection, founder.operator, founder.key_id, founder.secret_hash, system_clock())
+    output.show(
+        {"operator": founder.operator, "key": founder.key_id, "begins": begins.isoformat()},
+        f"Key {founder.key_id} of {founder.operator} works from {begins:%Y-%m-%d %H:%M} UTC on.",
+    )
+
+
+def _founder(text: str) -> Founder:
+    """An operator with the hash of their key, in the form OPERATOR=HASH."""
+    from ledger.acts.entries import Founder
+    from services.access.keys import Principal, Role, parse_hash
+
+    operator, _, key_hash = text.partition("=")
+    key_id, secret_hash = parse_hash(key_hash, "operator")
+    name = Principal(Role.OPERATOR, operator.removeprefix("operators/")).name
+    return Founder(operator=Principal.parse(name).name, key_id=key_id, secret_hash=secret_hash)
 
 
 def _required(url: str) -> str:

@@ -28,32 +28,54 @@ def up(
         Path | None,
         typer.Option(metavar="FOLDER", help="Where the data are kept; a folder of the user's own by default."),
     ] = None,
+    operator: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="OPERATOR",
+            help="A founder, at the first start; repeat it for several (default: first).",
+        ),
+    ] = None,
     listen: Annotated[
         str | None, typer.Option(metavar="HOST:PORT", help="Where to listen, instead of MOIETY_LISTEN.")
     ] = None,
 ) -> None:
     """Run everything in one process, on an embedded Postgres in a data folder."""
+    from services.access.keys import Principal, Role
     from services.process.embedded import default_data_folder
     from services.process.host import FIRST_OPERATOR, everything
 
     folder = data or default_data_folder()
+    names = [Principal(Role.OPERATOR, identity).name for identity in operator or ()]
     settings: dict[str, Any] = {"listen": listen} if listen else {}
-    with _stoppable(log_format="text", **settings) as (chosen, stopped), everything(chosen, folder) as running:
+    with (
+        _stoppable(log_format="text", **settings) as (chosen, stopped),
+        everything(chosen, folder, operators=names or [FIRST_OPERATOR]) as running,
+    ):
         shown = [("listening on", running.address), ("data in", str(folder.resolve()))]
-        if running.first_key:
-            shown.append((f"key of {FIRST_OPERATOR.name}", running.first_key))
+        keys = running.founders_keys
+        shown += [(f"key of {name}", key) for name, key in keys.items()]
         output.show(
             {
                 "address": running.address,
                 "data": str(folder.resolve()),
-                "principal": FIRST_OPERATOR.name if running.first_key else None,
-                "secret": running.first_key,
+                "keys": keys,
             },
             details(shown),
-            "The key is shown this once: export it as MOIETY_API_KEY." if running.first_key else "",
+            *_founded(keys),
             "Ctrl-C stops.",
         )
         _wait(stopped)
+
+
+def _founded(keys: dict[str, str]) -> list[str]:
+    """What a founding says beside its keys."""
+    if not keys:
+        return []
+    if len(keys) == 1:
+        people = "Founded by one person, who alone may do everything."
+    else:
+        people = "Founded by several people: what moves money or changes who may needs two of them."
+    return [people, "Each key is shown this once. Export one as MOIETY_API_KEY."]
 
 
 @local_command

@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
 
+from services.cli.base.acts import outcome, waiting
 from services.cli.base.connection import Session, client_command
 from services.cli.base.documents import document, identity
-from services.cli.base.output import details, table
+from services.cli.base.local import local_command
+from services.cli.base.output import Output, details, table
 
 app = typer.Typer(help="API keys: who may call.", no_args_is_help=True)
+
+
+@app.command("make")
+@local_command
+def make(output: Output) -> None:
+    """Make a key on this machine: keep the secret, and give the hash to whoever issues the key."""
+    from moiety.keys import make_key
+
+    made = make_key()
+    output.show(
+        {"key": made.key_id, "secret": made.text, "hash": made.hash},
+        details([("secret", made.text), ("hash", made.hash)]),
+        "The secret is shown this once. Set it as MOIETY_API_KEY where it is used.",
+    )
 
 
 @app.command("issue")
@@ -23,13 +40,31 @@ def issue(
             metavar="PRINCIPAL", help="operators/ID, platforms/PLATFORM, collectives/COLLECTIVE or auditors/ID."
         ),
     ],
+    key_hash: Annotated[
+        str,
+        typer.Option("--hash", metavar="HASH", help="The hash that `moiety key make` printed for its owner."),
+    ] = "",
+    pool: Annotated[
+        list[str] | None, typer.Option(metavar="POOL", help="A pool that the key opens; repeat it (default: all).")
+    ] = None,
+    expires: Annotated[
+        datetime | None, typer.Option(metavar="TIME", help="When the key ends, in UTC (default: never).")
+    ] = None,
 ) -> None:
-    """Make an API key for a principal and print its secret, this once."""
-    made = session.client.create_api_key(principal)
+    """Issue an API key to a principal. Without --hash it is made here, and its secret is printed this once."""
+    from moiety.keys import make_key
+
+    made = None if key_hash else make_key()
+    ends = expires.replace(tzinfo=UTC) if expires else None
+    key_hash = made.hash if made else key_hash
+    issued = session.client.create_api_key(principal, key_hash, expire_time=ends, pools=pool or ())
+    key = identity(issued.name)
+    shown = [("key", key), ("principal", issued.principal), *([("secret", made.text)] if made else [])]
     session.output.show(
-        document(made),
-        details([("key", identity(made.api_key.name)), ("principal", made.api_key.principal), ("secret", made.secret)]),
-        "The secret is shown this once. Set it as MOIETY_API_KEY where it is used.",
+        {**outcome(issued), "secret": made.text if made else None},
+        details(shown),
+        *waiting(issued),
+        "The secret is shown this once. Set it as MOIETY_API_KEY where it is used." if made else "",
     )
 
 

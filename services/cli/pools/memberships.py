@@ -9,6 +9,7 @@ import typer
 
 from moiety import read_membership
 from moiety.memberships import render_membership
+from services.cli.base.acts import done_or_waits, outcome
 from services.cli.base.connection import Session, client_command
 from services.cli.base.documents import document, identity
 from services.cli.base.output import table
@@ -32,9 +33,12 @@ def set_(
     """Log a membership, or its next version. Safe to repeat: the same file changes nothing."""
     logged = session.client.create_membership(pool, membership, read_membership(file))
     session.output.show(
-        document(logged),
-        f"Version {logged.version} of {membership}: {logged.source_count} sources of {logged.collective_count} "
-        f"collectives; leaf {logged.leaf_index}.",
+        outcome(logged),
+        done_or_waits(
+            logged,
+            f"Version {logged.version} of {membership}: {logged.source_count} sources of {logged.collective_count} "
+            f"collectives; leaf {logged.leaf_index}.",
+        ),
     )
 
 

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
+from services.cli.base.acts import done_or_waits, outcome
 from services.cli.base.connection import Session, client_command
-from services.cli.base.documents import document
 from services.cli.base.money import amount_in_minor, major
 
 payment_app = typer.Typer(help="Payments to collectives.", no_args_is_help=True)
@@ -45,7 +45,7 @@ def record(
         reference=reference,
     )
     said = f"{major(paid.amount_minor, currency)} to {collective} recorded in {pool}, leaf {paid.leaf_index}."
-    session.output.show(document(paid), said)
+    session.output.show(outcome(paid), done_or_waits(paid, said))
 
 
 @held_app.command("release")
@@ -72,7 +72,7 @@ def release(
     )
     target = "returned to the commons fund" if to_commons else f"released to {collective}"
     said = f"{major(released.amount_minor, currency)} {target} in {pool}, leaf {released.leaf_index}."
-    session.output.show(document(released), said)
+    session.output.show(outcome(released), done_or_waits(released, said))
 
 
 @commons_app.command("grant")
@@ -92,4 +92,4 @@ def grant(
         pool, collective, amount_in_minor(amount, amount_minor, currency), request_id=request_id, reason=reason
     )
     said = f"{major(granted.amount_minor, currency)} granted to {collective} in {pool}, leaf {granted.leaf_index}."
-    session.output.show(document(granted), said)
+    session.output.show(outcome(granted), done_or_waits(granted, said))

@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 from pydantic import BaseModel
 
+from ledger.acts.entries import DecisionContent
 from ledger.errors import LedgerCorruptError
 from ledger.log.leaves import EncodedLeaf, Leaf
 from ledger.usage.entries import (
@@ -19,7 +20,12 @@ from ledger.usage.entries import (
     decode_positions,
 )
 from moiety.errors import DataLossError
-from payout.entries import DecisionContent, PolicyContent, PoolContent, PostingContent, RoundContent
+from payout.entries import (
+    PolicyContent,
+    PoolContent,
+    PostingContent,
+    RoundContent,
+)
 from payout.statement import STATEMENT_COLUMNS, parse_registry
 from services.exports.errors import ExportValueError
 from services.exports.parquet.events import events_table
@@ -78,7 +84,8 @@ class LeafRows:
                 yield "registry", list(self._registry(leaf.index, content))
                 yield "allocations", list(self._allocations(leaf.index, content))
             case DecisionContent():
-                yield "decisions", [{**place, **_figures("decisions", content)}]
+                number = self.past.round_at(content.subject)
+                yield "decisions", [{**place, "round": number, **_figures("decisions", content)}]
             case PostingContent():
                 yield "postings", [{**place, **_figures("postings", content)}]
         moved = self.past.transfers(leaf)

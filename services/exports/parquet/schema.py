@@ -140,7 +140,7 @@ TABLES: Final[Mapping[str, Mapping[str, pa.DataType]]] = {
         "commons_minor": AMOUNT,
         "commons_kept_minor": AMOUNT,
         "carried_minor": AMOUNT,
-        "calculated_by": pa.utf8(),
+        "by": pa.utf8(),
     },
     "registry": {
         "leaf_index": LEAF,
@@ -153,9 +153,10 @@ TABLES: Final[Mapping[str, Mapping[str, pa.DataType]]] = {
     "decisions": {
         "leaf_index": LEAF,
         "time": MOMENT,
+        "subject": LEAF,
         "round": pa.int32(),
         "decision": pa.utf8(),
-        "decided_by": pa.utf8(),
+        "by": pa.utf8(),
         "reason": pa.utf8(),
     },
     "postings": {

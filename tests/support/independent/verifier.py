@@ -168,6 +168,8 @@ class Fold:
     retracted: dict[int, set[int]] = field(default_factory=lambda: defaultdict(set))
     seen: set[tuple[str, bytes]] = field(default_factory=set)
     rounds: list[dict[str, Any]] = field(default_factory=list)
+    proposals: set[int] = field(default_factory=set)
+    """Those that wait, by leaf."""
     state: str = ""
     """Of the last round: CALCULATED, APPROVED, REJECTED or POSTED."""
     posted_end: int = 0
@@ -279,15 +281,29 @@ class Fold:
         to, amount = f"collective/{entry['collective']}", int(entry["amount_minor"])
         self.move(entry["index"], [("commons", to, amount, "GRANT")])
 
+    def proposal(self, entry: dict[str, Any]) -> None:
+        self.proposals.add(entry["index"])
+
+    def schedule(self, entry: dict[str, Any]) -> None:
+        """It moves nothing."""
+
+    def pause(self, entry: dict[str, Any]) -> None:
+        """It moves nothing."""
+
     def decision(self, entry: dict[str, Any]) -> None:
+        if entry["subject"] in self.proposals:
+            assert entry["subject_hash"] == self.hashes[entry["subject"]].hex()
+            self.proposals.remove(entry["subject"])
+            return
         last = self.rounds[-1]
-        assert (self.state, entry["round"]) == ("CALCULATED", last["number"])
+        assert (self.state, entry["subject"]) == ("CALCULATED", last["index"])
+        assert entry["subject_hash"] == self.hashes[last["index"]].hex()
         self.state = entry["decision"]
         if self.state == "APPROVED":
             if self.policy_at(last["start"])[2]["review_seconds"]:
-                assert entry["decided_by"] not in ("policy", last["calculated_by"])
+                assert entry["by"].startswith("operators/")
             else:
-                assert entry["decided_by"] == "policy"
+                assert entry["by"] == "policy"
 
     def posting(self, entry: dict[str, Any]) -> None:
         last = self.rounds[-1]

@@ -11,6 +11,7 @@ import pytest
 from audit.divergence import Divergence
 from audit.pool_fold import Progress
 from audit.replay import replay_round
+from ledger.acts.entries import Decision, DecisionContent
 from ledger.errors import LedgerCorruptError
 from ledger.journal import Purpose, Transfer
 from ledger.log.leaves import EncodedLeaf, Leaf, encode
@@ -25,8 +26,6 @@ from ledger.usage.entries import (
 from ledger.usage.format import AI_ONLY, HUMAN_AI
 from ledger.usage.methods import ScoreKind, ScoreRule
 from payout.entries import (
-    Decision,
-    DecisionContent,
     PolicyContent,
     PoolContent,
     PostingContent,
@@ -589,20 +588,19 @@ def test_a_snapshot_that_is_not_canonical_is_found(log: PoolLog) -> None:
 # Decisions and postings.
 
 
-@pytest.mark.parametrize("decided_by", ["operators/olive", "policy"])
-def test_an_approval_by_the_one_who_calculated_or_by_nobody_is_found(log: PoolLog, decided_by: str) -> None:
-    log.change(APPROVAL_3, decided_by=decided_by)
-    assert place(log, ROUND_3) == (APPROVAL_3, "decided_by")
-    assert divergence(log, ROUND_3).logged == decided_by
+@pytest.mark.parametrize("by", ["", "policy", "scheduler", "collectives/eire"])
+def test_an_approval_by_nobody_is_found(log: PoolLog, by: str) -> None:
+    log.change(APPROVAL_3, by=by)
+    assert divergence(log, ROUND_3) == Divergence(APPROVAL_3, "by", by, "an operator")
 
 
 def test_a_round_without_review_is_approved_by_its_policy_and_nobody_else(log: PoolLog) -> None:
-    log.change(APPROVAL_1, decided_by="operators/oscar")
-    assert divergence(log, ROUND_1) == Divergence(APPROVAL_1, "decided_by", "operators/oscar", "policy")
+    log.change(APPROVAL_1, by="operators/oscar")
+    assert divergence(log, ROUND_1) == Divergence(APPROVAL_1, "by", "operators/oscar", "policy")
 
 
 def test_a_rejection_may_be_by_the_one_who_calculated(log: PoolLog) -> None:
-    log.change(REJECTION, decided_by="operators/olive")
+    log.change(REJECTION, by="operators/olive")
     assert log.replay(ROUND_2).divergence is None
 
 
@@ -615,16 +613,23 @@ def test_a_posting_of_what_was_not_approved_is_found(log: PoolLog) -> None:
 
 
 def test_a_second_decision_on_a_round_is_found(log: PoolLog) -> None:
-    for number in (1, 2, 3):
-        log.rewrite(
-            LAST_REVENUE, DecisionContent(round=number, decision="APPROVED", decided_by="operators/x", reason="")
+    for subject in (ROUND_1, ROUND_2, ROUND_3):
+        again = DecisionContent(
+            subject=subject, subject_hash=log.entries[subject].hash.hex(), decision="APPROVED", reason=""
         )
-        assert place(log, ROUND_3) == (LAST_REVENUE, "round")
-    for number in (0, 4, -1):
-        log.rewrite(
-            LAST_REVENUE, DecisionContent(round=number, decision="APPROVED", decided_by="operators/x", reason="")
-        )
-        assert place(log, ROUND_3) == (LAST_REVENUE, "round")
+        log.rewrite(LAST_REVENUE, again)
+        assert place(log, ROUND_3) == (LAST_REVENUE, "subject")
+
+
+@pytest.mark.parametrize("subject", [-1, 0, BATCH, LAST_REVENUE, 10**9])
+def test_a_decision_of_what_is_no_round_is_found(log: PoolLog, subject: int) -> None:
+    log.rewrite(LAST_REVENUE, DecisionContent(subject=subject, subject_hash="", decision="APPROVED", reason=""))
+    assert place(log, ROUND_3) == (LAST_REVENUE, "subject")
+
+
+def test_a_decision_that_names_its_round_by_another_hash_is_found(log: PoolLog) -> None:
+    log.change(REJECTION, subject_hash="0" * 64)
+    assert place(log, ROUND_3) == (REJECTION, "subject_hash")
 
 
 def test_a_second_posting_of_a_round_is_found(log: PoolLog) -> None:

@@ -70,7 +70,7 @@ def test_revenue_moves_from_the_platform_into_the_pool() -> None:
 
 
 def test_a_payment_moves_from_payable_to_paid() -> None:
-    content = PaymentContent(collective="eire", request_id="p", amount_minor=7, reference="", recorded_by="operators/o")
+    content = PaymentContent(collective="eire", request_id="p", amount_minor=7, reference="", by="operators/o")
     assert moved(content) == [Transfer("collective/eire", "paid/eire", 7, Purpose.PAYMENT)]
 
 
@@ -82,13 +82,13 @@ def test_a_release_moves_from_held_to_payable_or_to_the_commons(
     to_commons: bool, target: str, purpose: Purpose
 ) -> None:
     content = ReleaseContent(
-        collective="eire", request_id="p", amount_minor=7, to_commons=to_commons, reason="x", decided_by="operators/o"
+        collective="eire", request_id="p", amount_minor=7, to_commons=to_commons, reason="x", by="operators/o"
     )
     assert moved(content) == [Transfer("held/eire", target, 7, purpose)]
 
 
 def test_a_grant_moves_from_the_commons_to_payable() -> None:
-    content = GrantContent(collective="eire", request_id="p", amount_minor=7, reason="x", decided_by="operators/o")
+    content = GrantContent(collective="eire", request_id="p", amount_minor=7, reason="x", by="operators/o")
     assert moved(content) == [Transfer("commons", "collective/eire", 7, Purpose.GRANT)]
 
 

@@ -86,9 +86,9 @@ class FarEnd(
             platforms=platforms, next_page_token=str(page + 1) if page < 2 else ""
         )
 
-    def CreateApiKey(self, _: Any, context: Any) -> registry_pb2.CreateApiKeyResponse:  # noqa: N802
+    def UpdateSchedule(self, request: Any, context: Any) -> registry_pb2.Schedule:  # noqa: N802
         self._begin(context)
-        return registry_pb2.CreateApiKeyResponse()
+        return registry_pb2.Schedule(name=request.schedule.name)
 
     def GetStatement(self, _: Any, context: Any) -> Iterator[rounds_pb2.GetStatementResponse]:  # noqa: N802
         yield rounds_pb2.GetStatementResponse(chunk=b"a,b\n")
@@ -156,10 +156,10 @@ def test_a_call_that_cannot_succeed_is_not_made_again(client: Client, far_end: F
     assert far_end.calls == 1
 
 
-def test_making_a_key_is_not_repeated_because_that_would_make_two(client: Client, far_end: FarEnd) -> None:
+def test_what_may_not_happen_twice_is_not_repeated(client: Client, far_end: FarEnd) -> None:
     far_end.failures = [UNAVAILABLE]
     with pytest.raises(UnavailableError):
-        client.create_api_key("platforms/tunesmith")
+        client.update_schedule("folk", registry_pb2.Schedule(cron="0 6 1 * *", time_zone="UTC"))
     assert far_end.calls == 1
 
 

@@ -269,6 +269,7 @@ def test_messages_and_plain_data_go_both_ways() -> None:
         "human_ai_ppm": 0,
         "review_seconds": 86_400,
         "leaf_index": 0,
+        "proposal": "",
     }
     message = message_of(registry_pb2.Policy, values)
     assert message.unattributed == registry_pb2.UNATTRIBUTED_RULE_PRO_RATA

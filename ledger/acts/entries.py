@@ -1,0 +1,236 @@
+"""What logs say about acts: who did what, proposals and decisions; and the entries of the registry's own log."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from enum import StrEnum
+from typing import Any, ClassVar, Final
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from ledger.acts.controls import ONE, Controls, Kind
+from ledger.log.leaves import Content, Sha256Hex, is_empty, is_none
+
+NOBODY: Final = ""
+"""The actor of an act that is not logged yet."""
+
+SCHEDULER: Final = "scheduler"
+"""Who calculates a round that a schedule asks for."""
+
+POLICY: Final = "policy"
+"""Who approves a round where its policy and the controls leave nothing to people."""
+
+
+class ActContent(Content):
+    """Something that an operator did.
+
+    It names the operator and the key that it came with, and the size of the registry's log that it was judged by. Where
+    it needed a second person, it also names the proposal that it carries out, in the same log.
+    """
+
+    kind: ClassVar[Kind | None]
+    """What it is about; None for what one person may always do."""
+
+    by: str = NOBODY
+    by_key: str = ""
+    registry_size: int = 0
+    proposal: int | None = Field(default=None, exclude_if=is_none)
+
+    @property
+    def actor(self) -> str:
+        """The operator; who proposed it, where it was proposed."""
+        return self.by
+
+    def needed(self, controls: Controls) -> int:
+        """How many people it needs under these controls."""
+        return ONE if self.kind is None else controls.needed(self.kind)
+
+    def said(self) -> dict[str, Any]:
+        """What it says, without who did it: the content of a proposal."""
+        return self.model_dump(mode="json", exclude=set(ActContent.model_fields))
+
+
+class ProposalContent(ActContent):
+    """An act that waits for a second person: its effect's type and whole content, and what it rests on."""
+
+    type: ClassVar[str] = "proposal.v1"
+    kind: ClassVar[Kind | None] = None
+
+    effect: str
+    content: dict[str, Any]
+    rests_on: dict[str, str]
+    """The version of each resource that the proposer saw: approving compares them again."""
+    reason: str
+
+
+class Decision(StrEnum):
+    """What became of a proposal or a round."""
+
+    APPROVED = "APPROVED"
+    REJECTED = "REJECTED"
+    WITHDRAWN = "WITHDRAWN"
+
+
+class DecisionContent(ActContent):
+    """A proposal or a round, the subject, was decided; it is named by its leaf and that leaf's hash."""
+
+    type: ClassVar[str] = "decision.v1"
+    kind: ClassVar[Kind | None] = None
+
+    subject: int
+    subject_hash: str
+    decision: str
+    reason: str
+
+
+class Founder(BaseModel):
+    """One of the first operators, and the key that they brought."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+    operator: str
+    key_id: str
+    secret_hash: str
+
+
+class DeploymentContent(Content):
+    """A deployment was founded: the first leaf of the registry's log."""
+
+    type: ClassVar[str] = "deployment.v1"
+
+    origin: str
+    controls: Controls
+    founders: list[Founder]
+    keys_made_together: bool
+    """Whether one command made all founders' keys, so that one person may have seen them all."""
+
+
+class ControlsContent(ActContent):
+    """How many people acts need was changed."""
+
+    type: ClassVar[str] = "controls.v1"
+    kind: ClassVar[Kind | None] = Kind.PEOPLE
+
+    controls: Controls
+
+    def needed(self, controls: Controls) -> int:
+        """Relaxing controls needs what the stricter of old and new ask for."""
+        return max(controls.people, self.controls.people)
+
+
+class PrincipalStatus(StrEnum):
+    """Whether an operator or auditor may act."""
+
+    ACTIVE = "ACTIVE"
+    SUSPENDED = "SUSPENDED"
+
+
+class PrincipalContent(ActContent):
+    """An operator or auditor was registered, or its status was changed."""
+
+    type: ClassVar[str] = "principal.v1"
+    kind: ClassVar[Kind | None] = Kind.PEOPLE
+
+    principal: str
+    status: str
+
+    @property
+    def key(self) -> Hashable:
+        """Its name."""
+        return self.principal
+
+
+class KeyContent(ActContent):
+    """A key was issued: its id and the hash of its secret, which nobody but its owner need ever see."""
+
+    type: ClassVar[str] = "key.v1"
+    kind: ClassVar[Kind | None] = Kind.PEOPLE
+
+    key_id: str
+    principal: str
+    secret_hash: str
+    expires_at: str = Field(default="", exclude_if=is_empty)
+    """In RFC 3339; empty for a key without an end."""
+    pools: list[str] = Field(default=[], exclude_if=lambda pools: not pools)
+    """The only pools that it opens; empty for all."""
+
+    @property
+    def key(self) -> Hashable:
+        """The key's id."""
+        return self.key_id
+
+    def needed(self, controls: Controls) -> int:
+        """A key of an operator or auditor makes people; one of a platform or collective makes weights."""
+        about_people = self.principal.startswith(("operators/", "auditors/"))
+        return controls.needed(Kind.PEOPLE if about_people else Kind.WEIGHTS)
+
+
+class KeyRevocationContent(ActContent):
+    """A key was ended."""
+
+    type: ClassVar[str] = "keyrevocation.v1"
+    kind: ClassVar[Kind | None] = None
+
+    key_id: str
+
+
+class RecoveryContent(Content):
+    """The database's owner gave an operator a key, because all keys were lost. It works seven days later."""
+
+    type: ClassVar[str] = "recovery.v1"
+
+    operator: str
+    key_id: str
+    secret_hash: str
+
+
+class PlatformContent(ActContent):
+    """A platform was registered."""
+
+    type: ClassVar[str] = "platform.v1"
+    kind: ClassVar[Kind | None] = Kind.WEIGHTS
+
+    platform: str
+    display_name: str
+
+    @property
+    def key(self) -> Hashable:
+        """Its id."""
+        return self.platform
+
+
+class CollectiveContent(ActContent):
+    """A collective was registered, or what is said of it was changed; all of it, each time."""
+
+    type: ClassVar[str] = "collective.v1"
+    kind: ClassVar[Kind | None] = Kind.WEIGHTS
+
+    collective: str
+    display_name: str
+    members: int
+    equity_ppm: int
+    status: str
+    domains_sha256: Sha256Hex
+    """Its domains: a body with a line for each, sorted, since a thousand of them pass what an entry holds."""
+
+    @property
+    def key(self) -> Hashable:
+        """Its id."""
+        return self.collective
+
+
+class PoolOpenedContent(ActContent):
+    """A pool was opened; the first leaf of its own log says the same, and names this one."""
+
+    type: ClassVar[str] = "poolopened.v1"
+    kind: ClassVar[Kind | None] = Kind.TERMS
+
+    pool_id: str
+    display_name: str
+    currency: str
+    policy: dict[str, Any]
+
+    @property
+    def key(self) -> Hashable:
+        """Its id."""
+        return self.pool_id

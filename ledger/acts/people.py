@@ -1,0 +1,204 @@
+"""Who may act, as of a size of the registry's log; and the rules by which one person does not count as two.
+
+`People` is a fold of the registry's leaves. The service judges acts by it, and so does whoever verifies a log.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any, Final, TypeVar
+
+from ledger.acts.controls import TWO, Controls
+from ledger.acts.entries import (
+    ActContent,
+    ControlsContent,
+    DeploymentContent,
+    KeyContent,
+    KeyRevocationContent,
+    PrincipalContent,
+    PrincipalStatus,
+    RecoveryContent,
+)
+from ledger.errors import StateError
+from ledger.log.leaves import Content, Leaf
+
+A = TypeVar("A", bound=ActContent)
+
+RECOVERY_DELAY: Final = timedelta(days=7)
+"""How long the others have to see that the database's owner gave itself a key."""
+
+PROPOSAL_LIFETIME: Final = timedelta(days=30)
+"""After this a proposal lapses; a round does not."""
+
+OPERATORS: Final = "operators/"
+
+PEOPLE_KINDS: Final[dict[str, type[Content]]] = {
+    kind.type: kind
+    for kind in (
+        DeploymentContent, ControlsContent, PrincipalContent, KeyContent, KeyRevocationContent, RecoveryContent,
+    )
+}  # fmt: skip
+"""The kinds of entry that `People` follows from; it ignores all others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who does something: a principal, and the key that it came with."""
+
+    name: str
+    key_id: str
+
+    def stamp(self, content: A, registry_size: int) -> A:
+        """The act as this actor's, judged by the registry's log at a size."""
+        return content.model_copy(update={"by": self.name, "by_key": self.key_id, "registry_size": registry_size})
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """An operator or auditor."""
+
+    name: str
+    since: int
+    """The registry's leaf that registered it."""
+    alone: bool
+    """Whether one person alone registered it: then it never counts as another."""
+    status: PrincipalStatus = PrincipalStatus.ACTIVE
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A key of anybody's."""
+
+    key_id: str
+    principal: str
+    since: int
+    alone: bool
+    """Whether one person alone issued it to somebody else: then its acts never count as another's."""
+    pools: frozenset[str] = frozenset()
+    """The only pools that it opens; empty for all."""
+    begins: datetime | None = None
+    expires: datetime | None = None
+    recovered: bool = False
+    revoked: int | None = None
+    """The registry's leaf that revoked it."""
+
+
+@dataclass(slots=True)
+class People:
+    """Operators, auditors, all keys and the controls, after the first `size` leaves of the registry's log."""
+
+    size: int = 0
+    origin: str = ""
+    controls: Controls = field(default_factory=Controls.of_one)
+    founders: tuple[str, ...] = ()
+    keys_made_together: bool = False
+    persons: dict[str, Person] = field(default_factory=dict)
+    keys: dict[str, Key] = field(default_factory=dict)
+    recoveries: int = 0
+
+    def take_in(self, leaf: Leaf[Any]) -> None:
+        """Take in the next leaf of the registry's log that says something of people; others may be left out."""
+        self.size = leaf.index + 1
+        match leaf.content:
+            case DeploymentContent() as content:
+                self._found(content)
+            case ControlsContent(controls=controls):
+                self.controls = controls
+            case PrincipalContent(principal=name, status=status):
+                known = self.persons.get(name)
+                person = known or Person(name, leaf.index, alone=leaf.content.proposal is None)
+                self.persons[name] = replace(person, status=PrincipalStatus(status))
+            case KeyContent() as content:
+                alone = content.proposal is None and content.by != content.principal
+                expires = datetime.fromisoformat(content.expires_at) if content.expires_at else None
+                self.keys[content.key_id] = Key(
+                    content.key_id, content.principal, leaf.index, alone, frozenset(content.pools), expires=expires
+                )
+            case KeyRevocationContent(key_id=key_id) if key_id in self.keys:
+                self.keys[key_id] = replace(self.keys[key_id], revoked=leaf.index)
+            case RecoveryContent() as content:
+                self._recover(leaf, content)
+
+    def _found(self, content: DeploymentContent) -> None:
+        self.origin, self.controls = content.origin, content.controls
+        self.founders = tuple(founder.operator for founder in content.founders)
+        self.keys_made_together = content.keys_made_together
+        for founder in content.founders:
+            self.persons[founder.operator] = Person(founder.operator, 0, alone=False)
+            self.keys[founder.key_id] = Key(founder.key_id, founder.operator, 0, alone=False)
+
+    def _recover(self, leaf: Leaf[Any], content: RecoveryContent) -> None:
+        self.recoveries += 1
+        self.persons.setdefault(content.operator, Person(content.operator, leaf.index, alone=True))
+        self.keys[content.key_id] = Key(
+            content.key_id, content.operator, leaf.index, alone=True, begins=leaf.time + RECOVERY_DELAY, recovered=True
+        )
+
+    def operators(self) -> list[Person]:
+        """The operators who may act."""
+        return [
+            person
+            for person in self.persons.values()
+            if person.name.startswith(OPERATORS) and person.status is PrincipalStatus.ACTIVE
+        ]
+
+    def require_actor(self, content: ActContent, at: datetime, pool: str | None = None) -> None:
+        """Check that an act's operator may act, with this key, at this time; `pool` is whose log the act is in.
+
+        Raises:
+            StateError: the operator is not registered or is suspended; or the key is another's, is revoked, has not
+                begun, has ended, or does not open this pool.
+        """
+        person, key = self.persons.get(content.by), self.keys.get(content.by_key)
+        if person is None or not content.by.startswith(OPERATORS):
+            raise _refused(content.by, "NOT_AN_OPERATOR", "is not a registered operator")
+        if person.status is not PrincipalStatus.ACTIVE:
+            raise _refused(content.by, "SUSPENDED", "is suspended")
+        if key is None or key.principal != content.by:
+            raise _refused(content.by, "KEY_OF_ANOTHER", f"has no key {content.by_key}")
+        if key.revoked is not None:
+            raise _refused(content.by, "KEY_REVOKED", f"used key {key.key_id}, which was revoked")
+        if (key.begins and at < key.begins) or (key.expires and at >= key.expires):
+            raise _refused(content.by, "KEY_NOT_VALID_NOW", f"used key {key.key_id} before it began or after it ended")
+        if key.pools and (pool is None or pool not in key.pools):
+            raise _refused(content.by, "KEY_OF_OTHER_POOLS", f"used key {key.key_id}, which does not open this log")
+
+    def require_second(self, first: ActContent, second: ActContent) -> None:
+        """Check that the operator of a decision is another person than the one who made what is decided.
+
+        `first` made it, and `second` decides it; both may act (`require_actor`).
+
+        Raises:
+            StateError: it is the same operator; or the second was registered after the first acted; or by one person
+                alone, or has its key from one person alone; or the key was recovered after the first acted.
+        """
+        person, key = self.persons[second.by], self.keys[second.by_key]
+        if second.by == first.by:
+            raise _refused(second.by, "PROPOSED_IT", "cannot decide what it proposed or calculated itself")
+        if person.since >= first.registry_size:
+            raise _refused(second.by, "REGISTERED_LATER", "was registered after what it decides was made")
+        if person.alone or key.alone:
+            raise _refused(second.by, "REGISTERED_ALONE", "was registered, or given this key, by one person alone")
+        if key.recovered and key.since >= first.registry_size:
+            raise _refused(second.by, "RECOVERED_LATER", "recovered this key after what it decides was made")
+
+    def require_enough_left(self, content: ActContent) -> None:
+        """Check that an act leaves two operators who may act, where the controls ask for two after it.
+
+        Raises:
+            StateError: it would leave fewer.
+        """
+        controls = content.controls if isinstance(content, ControlsContent) else self.controls
+        if not controls.ask_for_two():
+            return
+        left = {person.name for person in self.operators() if not person.alone}
+        if isinstance(content, PrincipalContent) and content.status != PrincipalStatus.ACTIVE:
+            left -= {content.principal}
+        if len(left) < TWO:
+            detail = "would leave fewer than two operators who count as different people"
+            raise _refused(content.by, "TOO_FEW_OPERATORS", detail)
+
+
+def _refused(who: str, reason: str, detail: str) -> StateError:
+    return StateError(who or "nobody", reason, detail)

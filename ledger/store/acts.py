@@ -1,0 +1,342 @@
+"""Acts in Postgres: one way for everything that an operator does, and for the second person's decision.
+
+An act that one person may do is its effect's leaf. One that needs two is a proposal's leaf, and the effect's leaf once
+another operator approves it. Both happen under the lock on the log's head, so that what an act rests on cannot change
+between being looked at and being relied on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Final, Generic, TypeVar
+
+import sqlalchemy as sa
+
+from ledger.acts.controls import ONE
+from ledger.acts.entries import ActContent, Decision, DecisionContent, ProposalContent
+from ledger.acts.people import PEOPLE_KINDS, PROPOSAL_LIFETIME, Actor, People
+from ledger.errors import LostRaceError, NotFoundError, StateError
+from ledger.log.leaves import Content, Leaf, decode
+from ledger.registry import require_text
+from ledger.store import log
+from ledger.store import tables as t
+from ledger.store.log import PoolRef
+
+REGISTRY: Final = PoolRef(0, "registry", "")
+"""The deployment's own log. It has the machinery of a pool's, under a name that no pool may have."""
+
+MAX_REASON: Final = 1_000
+
+A = TypeVar("A", bound=ActContent)
+
+
+@dataclass(frozen=True, slots=True)
+class Effect(Generic[A]):
+    """A kind of act: what it does, and what a second person's approval rests on.
+
+    carry_out: appends the act's leaf and writes what follows from it; gives what the caller gets to see.
+    standing: what there is already, where the act would change nothing; else None.
+    prepare: the content with what only the log knows, such as the next version.
+    rests_on: the version of each resource that the act would replace, or that decides what it means.
+    """
+
+    content: type[A]
+    carry_out: Callable[[sa.Connection, PoolRef, A, datetime], Any]
+    standing: Callable[[sa.Connection, PoolRef, A], Any | None] = lambda *_: None
+    prepare: Callable[[sa.Connection, PoolRef, A], A] = lambda _connection, _pool, content: content
+    rests_on: Callable[[sa.Connection, PoolRef, A], Mapping[str, str]] = lambda *_: {}
+
+
+class ProposalState(StrEnum):
+    """What has become of a proposal."""
+
+    OPEN = "OPEN"
+    APPROVED = "APPROVED"
+    REJECTED = "REJECTED"
+    WITHDRAWN = "WITHDRAWN"
+    LAPSED = "LAPSED"
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """A proposal with what became of it. `log` is the pool whose log it is in, or `registry`."""
+
+    log: PoolRef
+    leaf_index: int
+    hash: bytes
+    time: datetime
+    content: ProposalContent
+    state: ProposalState
+    decision: Leaf[DecisionContent] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of an act: what it did, or the proposal that waits for another operator."""
+
+    done: Any = None
+    proposal: Proposal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What is decided: a proposal or a round at its leaf, and how many people its effect needs."""
+
+    leaf_index: int
+    hash: bytes
+    made: ActContent
+    needed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """What an operator says of a proposal or a round."""
+
+    decision: Decision
+    actor: Actor
+    reason: str = ""
+
+
+def read_people(connection: sa.Connection) -> People:
+    """Who may act, as of now.
+
+    Raises:
+        StateError: the deployment was never founded.
+    """
+    size = _registry_size(connection)
+    if not size:
+        raise StateError("the deployment", "NOT_FOUNDED", "has no operators yet; run `moiety db found`")
+    people = People()
+    on = (t.leaf.c.pool_id == t.people.c.pool_id) & (t.leaf.c.leaf_index == t.people.c.leaf_index)
+    query = (
+        sa.select(t.leaf.c.entry)
+        .join_from(t.people, t.leaf, on)
+        .where(t.people.c.pool_id == REGISTRY.pool_id, t.people.c.leaf_index < size)
+        .order_by(t.people.c.leaf_index)
+    )
+    for row in connection.execute(query):
+        people.take_in(decode(bytes(row.entry), PEOPLE_KINDS))
+    people.size = size
+    return people
+
+
+def append_act(connection: sa.Connection, pool: PoolRef, content: Content, now: datetime) -> int:
+    """Append an act's leaf, and remember it where it says who may act. Gives its index."""
+    (leaf,) = log.append(connection, pool, [content], now)
+    if content.type in PEOPLE_KINDS:
+        connection.execute(sa.insert(t.people).values(pool_id=pool.pool_id, leaf_index=leaf.index))
+    return leaf.index
+
+
+class Acts:
+    """Carries out acts, or has them wait; and decides those that wait."""
+
+    def __init__(self, effects: Sequence[Effect[Any]], clock: Callable[[], datetime]) -> None:
+        self._effects = {effect.content.type: effect for effect in effects}
+        self._clock = clock
+
+    def perform(
+        self, connection: sa.Connection, pool: PoolRef, content: ActContent, actor: Actor, reason: str = ""
+    ) -> Outcome:
+        """Do something, or propose it where the controls ask for a second person. Repeating it changes nothing.
+
+        Raises:
+            StateError: the actor may not act, or what the act is about forbids it.
+            InvalidInputError, NotFoundError, AlreadyExistsError: as the effect does.
+        """
+        require_text(reason, "reason", most=MAX_REASON)
+        effect, now = self._effects[content.type], self._clock()
+        log.lock_head(connection, pool)
+        people = read_people(connection)
+        stamped = actor.stamp(content, people.size)
+        people.require_actor(stamped, now, _pool_name(pool))
+        if (standing := effect.standing(connection, pool, stamped)) is not None:
+            return Outcome(done=standing)
+        people.require_enough_left(stamped)
+        stamped = effect.prepare(connection, pool, stamped)
+        if stamped.needed(people.controls) == ONE:
+            return Outcome(done=effect.carry_out(connection, pool, stamped, now))
+        rests_on = dict(effect.rests_on(connection, pool, stamped))
+        said = stamped.said()
+        for waiting in self.list_proposals(connection, pool, only_open=True):
+            if (waiting.content.effect, waiting.content.content) == (content.type, said):
+                return Outcome(proposal=waiting)
+        _try_out(connection, pool, effect, stamped, now)
+        proposal = ProposalContent(effect=content.type, content=said, rests_on=rests_on, reason=reason)
+        (leaf,) = log.append(connection, pool, [actor.stamp(proposal, people.size)], now)
+        connection.execute(sa.insert(t.proposal).values(pool_id=pool.pool_id, leaf_index=leaf.index))
+        return Outcome(proposal=self.get_proposal(connection, pool, leaf.index))
+
+    def decide(self, connection: sa.Connection, pool: PoolRef, leaf_index: int, ruling: Ruling) -> Outcome:
+        """Approve, reject or withdraw a proposal; approving carries it out. The same again by the same is a no-op.
+
+        Raises:
+            StateError: it was decided otherwise or has lapsed; or the actor may not decide it.
+            LostRaceError: what it rests on has changed since: the proposal is stale.
+        """
+        require_text(ruling.reason, "reason", least=0 if ruling.decision is Decision.APPROVED else 1, most=MAX_REASON)
+        now = self._clock()
+        log.lock_head(connection, pool)
+        proposal = self.get_proposal(connection, pool, leaf_index)
+        if _says_the_same(proposal, ruling):
+            return Outcome(proposal=proposal)
+        if proposal.state is not ProposalState.OPEN:
+            name = proposal_name(pool, leaf_index)
+            raise StateError(name, "PROPOSAL_CLOSED", f"is {proposal.state.value} already")
+        people = read_people(connection)
+        act = self._act(proposal, people.size)
+        subject = Subject(leaf_index, proposal.hash, proposal.content, act.needed(people.controls))
+        record_decision(connection, pool, people, subject, ruling, now)
+        done = None
+        if ruling.decision is Decision.APPROVED:
+            people.require_actor(act, now, _pool_name(pool))
+            people.require_enough_left(act)
+            done = self._carry_out(connection, pool, proposal, act, now)
+        return Outcome(done=done, proposal=self.get_proposal(connection, pool, leaf_index))
+
+    def _carry_out(
+        self, connection: sa.Connection, pool: PoolRef, proposal: Proposal, act: ActContent, now: datetime
+    ) -> Any:
+        effect = self._effects[act.type]
+        if dict(effect.rests_on(connection, pool, act)) != proposal.content.rests_on:
+            raise LostRaceError(f"what {proposal_name(pool, proposal.leaf_index)} rests on")
+        return effect.carry_out(connection, pool, act, now)
+
+    def get_proposal(self, connection: sa.Connection, pool: PoolRef, leaf_index: int) -> Proposal:
+        """A proposal by its leaf.
+
+        Raises:
+            NotFoundError: the leaf is none.
+        """
+        for found in self.list_proposals(connection, pool, after=leaf_index - 1, limit=1):
+            if found.leaf_index == leaf_index:
+                return found
+        raise NotFoundError(proposal_name(pool, leaf_index))
+
+    def list_proposals(
+        self,
+        connection: sa.Connection,
+        pool: PoolRef,
+        *,
+        only_open: bool = False,
+        after: int = -1,
+        limit: int | None = None,
+    ) -> Iterator[Proposal]:
+        """A log's proposals in its order, from beyond the leaf `after`."""
+        now = self._clock()
+        proposed, decided = t.leaf.alias("proposed"), t.leaf.alias("decided")
+        query = (
+            sa.select(proposed.c.leaf_index, proposed.c.entry, proposed.c.hash, decided.c.entry.label("decision"))
+            .select_from(t.proposal)
+            .join(proposed, _at(proposed, t.proposal.c.pool_id, t.proposal.c.leaf_index))
+            .outerjoin(
+                t.decision,
+                (t.decision.c.pool_id == t.proposal.c.pool_id) & (t.decision.c.subject == t.proposal.c.leaf_index),
+            )
+            .outerjoin(decided, _at(decided, t.decision.c.pool_id, t.decision.c.leaf_index))
+            .where(t.proposal.c.pool_id == pool.pool_id, t.proposal.c.leaf_index > after)
+            .order_by(t.proposal.c.leaf_index)
+            .limit(limit)
+        )
+        if only_open:
+            query = query.where(t.decision.c.leaf_index.is_(None))
+        for row in connection.execute(query).all():
+            found = _proposal(pool, row, now)
+            if not only_open or found.state is ProposalState.OPEN:
+                yield found
+
+    def _act(self, proposal: Proposal, registry_size: int) -> ActContent:
+        """The act that a proposal is of, as its proposer's, judged now."""
+        content = proposal.content
+        act: ActContent = self._effects[content.effect].content.model_validate(content.content)
+        stamped = Actor(content.by, content.by_key).stamp(act, registry_size)
+        return stamped.model_copy(update={"proposal": proposal.leaf_index})
+
+
+def record_decision(
+    connection: sa.Connection, pool: PoolRef, people: People, subject: Subject, ruling: Ruling, now: datetime
+) -> None:
+    """Append the decision of a proposal or a round.
+
+    Raises:
+        StateError: the actor may not act; or it approves and is no other person than who made the subject, where it
+            must be; or it withdraws what another made.
+        LostRaceError: the subject was decided at the same time.
+    """
+    content = DecisionContent(
+        subject=subject.leaf_index,
+        subject_hash=subject.hash.hex(),
+        decision=ruling.decision.value,
+        reason=ruling.reason,
+    )
+    stamped = ruling.actor.stamp(content, people.size)
+    people.require_actor(stamped, now, _pool_name(pool))
+    if ruling.decision is Decision.APPROVED and subject.needed > ONE:
+        people.require_second(subject.made, stamped)
+    if ruling.decision is Decision.WITHDRAWN and subject.made.by != ruling.actor.name:
+        raise StateError(ruling.actor.name, "NOT_THE_PROPOSER", "may reject what another proposed, not withdraw it")
+    append_decision(connection, pool, stamped, now)
+
+
+def append_decision(connection: sa.Connection, pool: PoolRef, content: DecisionContent, now: datetime) -> None:
+    """Append a decision's leaf.
+
+    Raises:
+        LostRaceError: the subject was decided at the same time.
+    """
+    (leaf,) = log.append(connection, pool, [content], now)
+    row = {"pool_id": pool.pool_id, "subject": content.subject, "leaf_index": leaf.index}
+    try:
+        connection.execute(sa.insert(t.decision).values(row))
+    except sa.exc.IntegrityError:
+        raise LostRaceError(f"the decision of leaf {content.subject}") from None
+
+
+def proposal_name(pool: PoolRef, leaf_index: int) -> str:
+    """The resource name of a proposal."""
+    return f"{log_name(pool)}/proposals/{leaf_index}"
+
+
+def log_name(pool: PoolRef) -> str:
+    """The resource name of what has the log: a pool, or the registry."""
+    return pool.name if pool == REGISTRY else f"pools/{pool.name}"
+
+
+def _pool_name(pool: PoolRef) -> str | None:
+    return None if pool == REGISTRY else pool.name
+
+
+def _registry_size(connection: sa.Connection) -> int:
+    found = connection.execute(sa.select(t.head.c.size).where(t.head.c.pool_id == REGISTRY.pool_id)).scalar()
+    return int(found or 0)
+
+
+def _try_out(connection: sa.Connection, pool: PoolRef, effect: Effect[Any], content: ActContent, now: datetime) -> None:
+    """Carry an act out and take it back: whoever proposes what cannot be done hears of it at once."""
+    attempt = connection.begin_nested()
+    try:
+        effect.carry_out(connection, pool, content, now)
+    finally:
+        attempt.rollback()
+
+
+def _says_the_same(proposal: Proposal, ruling: Ruling) -> bool:
+    decided = proposal.decision.content if proposal.decision else None
+    return decided is not None and (decided.decision, decided.by) == (ruling.decision.value, ruling.actor.name)
+
+
+def _at(leaf: Any, pool_id: Any, index: Any) -> Any:
+    return (leaf.c.pool_id == pool_id) & (leaf.c.leaf_index == index)
+
+
+def _proposal(pool: PoolRef, row: Any, now: datetime) -> Proposal:
+    leaf = decode(bytes(row.entry), {ProposalContent.type: ProposalContent})
+    decision = decode(bytes(row.decision), {DecisionContent.type: DecisionContent}) if row.decision else None
+    if decision:
+        state = ProposalState(decision.content.decision)
+    else:
+        state = ProposalState.LAPSED if now - leaf.time > PROPOSAL_LIFETIME else ProposalState.OPEN
+    return Proposal(pool, leaf.index, bytes(row.hash), leaf.time, leaf.content, state, decision)

@@ -1,0 +1,118 @@
+"""Founding a deployment: its origin, its first operators with their keys, and how many people acts need.
+
+It is done once, by the database's owner, before anything else; everything after it is an act of an operator's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+import sqlalchemy as sa
+
+from ledger.acts.controls import TWO, Controls
+from ledger.acts.entries import DeploymentContent, Founder, RecoveryContent
+from ledger.acts.people import RECOVERY_DELAY
+from ledger.errors import InvalidInputError, StateError
+from ledger.store import log, turns
+from ledger.store import tables as t
+from ledger.store.acts import REGISTRY, append_act, read_people
+from moiety.keys import make_key
+from services.access.keys import ApiKey, Principal, Role, insert_key, parse_hash
+
+MAX_FOUNDERS: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Founding:
+    """What is founded. Where `controls` are None they follow from how many founders there are."""
+
+    origin: str
+    founders: Sequence[Founder]
+    controls: Controls | None = None
+    keys_made_together: bool = False
+
+    def content(self) -> DeploymentContent:
+        """The first leaf of the registry's log.
+
+        Raises:
+            InvalidInputError: there are too few or too many founders, or one twice, or a founder is no operator; or the
+                controls do not hold, or ask for two where there is one.
+        """
+        names = [founder.operator for founder in self.founders]
+        if not 1 <= len(names) <= MAX_FOUNDERS:
+            raise InvalidInputError.of("operators", f"must be 1 to {MAX_FOUNDERS}, got {len(names)}")
+        if len(set(names)) < len(names):
+            raise InvalidInputError.of("operators", "names an operator twice")
+        if any(Principal.parse(name).role is not Role.OPERATOR for name in names):
+            raise InvalidInputError.of("operators", "must all be operators")
+        controls = self.controls or (Controls.of_two() if len(names) >= TWO else Controls.of_one())
+        if controls.require_sound().ask_for_two() and len(names) < TWO:
+            raise InvalidInputError.of("controls", "ask for two people, and there is one founder")
+        return DeploymentContent(
+            origin=self.origin,
+            controls=controls,
+            founders=list(self.founders),
+            keys_made_together=self.keys_made_together,
+        )
+
+
+def is_founded(connection: sa.Connection) -> bool:
+    """Whether this deployment has a registry."""
+    return connection.execute(sa.select(sa.exists().where(t.pool.c.pool_id == REGISTRY.pool_id))).scalar_one()
+
+
+def found(connection: sa.Connection, founding: Founding, now: datetime) -> None:
+    """Begin the registry's log.
+
+    Raises:
+        InvalidInputError: as `Founding.content` does.
+        StateError: it was founded before.
+    """
+    content = founding.content()
+    if is_founded(connection):
+        raise StateError("the deployment", "FOUNDED", "was founded before")
+    row = {"pool_id": REGISTRY.pool_id, "name": REGISTRY.name, "display_name": "Registry", "currency": ""}
+    connection.execute(sa.insert(t.pool).values(created_at=now, **row))
+    log.open_log(connection, REGISTRY.pool_id)
+    turns.open_turns(connection, REGISTRY.pool_id)
+    leaf_index = append_act(connection, REGISTRY, content, now)
+    for founder in content.founders:
+        key = ApiKey(founder.key_id, founder.operator, now)
+        insert_key(connection, key, founder.secret_hash, leaf_index)
+
+
+def found_with_new_keys(
+    connection: sa.Connection, origin: str, operators: Sequence[str], now: datetime
+) -> dict[str, str]:
+    """Found a deployment by operators whose keys are made here, for trying; gives the keys by the operators' names.
+
+    Raises:
+        InvalidInputError, StateError: as `found` does.
+    """
+    made = {operator: make_key() for operator in operators}
+    founders = []
+    for operator, key in made.items():
+        key_id, secret_hash = parse_hash(key.hash, "operators")
+        founders.append(Founder(operator=operator, key_id=key_id, secret_hash=secret_hash))
+    found(connection, Founding(origin, founders, keys_made_together=len(founders) > 1), now)
+    return {operator: key.text for operator, key in made.items()}
+
+
+def recover(connection: sa.Connection, operator: str, key_id: str, secret_hash: str, now: datetime) -> datetime:
+    """Give an operator a key because all keys were lost; gives the time from which it works.
+
+    Raises:
+        InvalidInputError: the principal is no operator.
+    """
+    if Principal.parse(operator).role is not Role.OPERATOR:
+        raise InvalidInputError.of("operator", "must be an operator")
+    log.lock_head(connection, REGISTRY)
+    read_people(connection)
+    content = RecoveryContent(operator=operator, key_id=key_id, secret_hash=secret_hash)
+    leaf_index = append_act(connection, REGISTRY, content, now)
+    begins = now + RECOVERY_DELAY
+    insert_key(connection, ApiKey(key_id, operator, now, begins_at=begins), secret_hash, leaf_index)
+    return begins

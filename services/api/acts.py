@@ -1,0 +1,79 @@
+"""The acts service: what operators proposed, and what others decide of it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import grpc
+import sqlalchemy as sa
+
+from ledger.acts.entries import Decision
+from ledger.registry import require_range
+from ledger.store.acts import REGISTRY, Ruling
+from ledger.store.log import PoolRef
+from moiety.v1 import acts_pb2 as pb
+from moiety.v1 import acts_pb2_grpc
+from services.access.permissions import actor
+from services.api import convert
+from services.api.names import ids_in, page_limit, page_token, place_in
+from services.api.registry import log_of
+from services.parts import Parts
+
+MAX_LEAF: Final = 2**62
+
+
+class ActsService(acts_pb2_grpc.ActsServiceServicer):
+    """Proposals: looked at and decided."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._database = parts.database
+        self._acts = parts.acts
+        self._keyring = parts.keyring
+
+    def GetProposal(self, request: pb.GetProposalRequest, context: grpc.ServicerContext) -> pb.Proposal:
+        with self._database.transaction() as connection:
+            pool, leaf_index = _proposal_in(connection, request.name)
+            return convert.proposal_to_proto(self._acts.get_proposal(connection, pool, leaf_index))
+
+    def ListProposals(
+        self, request: pb.ListProposalsRequest, context: grpc.ServicerContext
+    ) -> pb.ListProposalsResponse:
+        limit, (after,) = page_limit(request.page_size), place_in(request.page_token, -1)
+        with self._database.transaction() as connection:
+            pool = log_of(connection, request.parent, "parent")
+            found = list(
+                self._acts.list_proposals(connection, pool, only_open=request.only_open, after=after, limit=limit)
+            )
+        return pb.ListProposalsResponse(
+            proposals=map(convert.proposal_to_proto, found),
+            next_page_token=page_token(found[-1].leaf_index) if len(found) == limit else "",
+        )
+
+    def ApproveProposal(self, request: pb.ApproveProposalRequest, context: grpc.ServicerContext) -> pb.Proposal:
+        return self._decide(request.name, Ruling(Decision.APPROVED, actor()))
+
+    def RejectProposal(self, request: pb.RejectProposalRequest, context: grpc.ServicerContext) -> pb.Proposal:
+        return self._decide(request.name, Ruling(Decision.REJECTED, actor(), request.reason))
+
+    def WithdrawProposal(self, request: pb.WithdrawProposalRequest, context: grpc.ServicerContext) -> pb.Proposal:
+        return self._decide(request.name, Ruling(Decision.WITHDRAWN, actor(), request.reason))
+
+    def _decide(self, name: str, ruling: Ruling) -> pb.Proposal:
+        with self._database.transaction() as connection:
+            pool, leaf_index = _proposal_in(connection, name)
+            self._acts.decide(connection, pool, leaf_index, ruling)
+            found = self._acts.get_proposal(connection, pool, leaf_index)
+        # What was decided may have been about keys.
+        self._keyring.forget()
+        return convert.proposal_to_proto(found)
+
+
+def _proposal_in(connection: sa.Connection, name: str) -> tuple[PoolRef, int]:
+    """The log and the leaf in a proposal's name."""
+    if name.startswith(f"{REGISTRY.name}/"):
+        (leaf,) = ids_in(name, f"{REGISTRY.name}/proposals/*", "name")
+        pool = REGISTRY
+    else:
+        pool_id, leaf = ids_in(name, "pools/*/proposals/*", "name")
+        pool = log_of(connection, f"pools/{pool_id}", "name")
+    return pool, require_range(int(leaf) if leaf.isdecimal() else -1, "name", 0, MAX_LEAF)

@@ -1,0 +1,81 @@
+"""`moiety operator`, `moiety auditor` and `moiety controls`: who may act, and how many people acts need."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from services.cli.base.acts import done_or_waits, outcome
+from services.cli.base.connection import Session, client_command
+from services.cli.base.documents import document, identity
+from services.cli.base.output import details, table
+
+Identity = Annotated[str, typer.Argument(metavar="ID", help="The id, for example alice.")]
+
+
+def _people(collection: str, one: str) -> typer.Typer:
+    """The commands about operators, or those about auditors."""
+    app = typer.Typer(help=f"{one.capitalize()}s: who they are, and whether they may act.", no_args_is_help=True)
+
+    @app.command("add", help=f"Register an {one}; its key is issued by `moiety key issue`.")
+    @client_command
+    def add(session: Session, name: Identity) -> None:
+        found = session.client.update_principal(f"{collection}/{name}")
+        session.output.show(outcome(found), done_or_waits(found, f"{found.name} may act."))
+
+    @app.command("suspend", help=f"Keep an {one} from acting, whatever keys it has; `add` lets it act again.")
+    @client_command
+    def suspend(session: Session, name: Identity) -> None:
+        found = session.client.update_principal(f"{collection}/{name}", suspended=True)
+        session.output.show(outcome(found), done_or_waits(found, f"{found.name} may not act."))
+
+    @app.command("list", help=f"List {one}s.")
+    @client_command
+    def list_(session: Session) -> None:
+        people = [document(each) for each in session.client.list_principals() if each.name.startswith(collection)]
+        rows = [
+            (identity(each["name"]), each["status"], "one person" if each["registered_alone"] else "two or founding")
+            for each in people
+        ]
+        session.output.show(people, table(["Id", "Status", "Registered by"], rows))
+
+    return app
+
+
+operator_app = _people("operators", "operator")
+auditor_app = _people("auditors", "auditor")
+
+controls_app = typer.Typer(help="How many people acts need.", no_args_is_help=True)
+
+Count = Annotated[int | None, typer.Option(metavar="1|2", help="People needed (default: as it is).")]
+
+
+@controls_app.command("show")
+@client_command
+def show(session: Session) -> None:
+    """Show how many people each kind of act needs, and who founded the deployment."""
+    found = document(session.client.get_controls())
+    session.output.show(found, details((name, value) for name, value in found.items() if name != "proposal"))
+
+
+@controls_app.command("set")
+@client_command
+def set_(
+    session: Session,
+    people: Count = None,
+    terms: Count = None,
+    weights: Count = None,
+    money: Count = None,
+    rounds: Count = None,
+    registry: Count = None,
+) -> None:
+    """Change how many people acts need. Relaxing them needs what the stricter of old and new ask for."""
+    wanted = {"people": people, "terms": terms, "weights": weights, "money": money, "rounds": rounds}
+    wanted["registry"] = registry
+    current = session.client.get_controls()
+    for name, count in wanted.items():
+        if count is not None:
+            setattr(current, name, count)
+    found = session.client.update_controls(current)
+    session.output.show(outcome(found), done_or_waits(found, "The controls are changed."))

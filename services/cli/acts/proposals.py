@@ -1,0 +1,77 @@
+"""`moiety proposal`: what waits for a second operator, and deciding it."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from moiety import Proposal
+from services.cli.base.connection import Session, client_command
+from services.cli.base.documents import document
+from services.cli.base.output import details, table
+
+app = typer.Typer(help="Proposals: acts that wait for another operator.", no_args_is_help=True)
+
+Name = Annotated[str, typer.Argument(metavar="PROPOSAL", help="Its name, for example pools/folk/proposals/3.")]
+Reason = Annotated[str, typer.Option(metavar="TEXT", help="Why, for everyone to read.")]
+
+
+@app.command("list")
+@client_command
+def list_(
+    session: Session,
+    pool: Annotated[
+        str | None,
+        typer.Option(metavar="POOL", help="Those about one pool (default: all pools and the registry)."),
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="Also those that were decided or have lapsed.")] = False,
+) -> None:
+    """List proposals that wait for another operator, oldest first in each log."""
+    logs = [pool] if pool else [None, *(each.name.removeprefix("pools/") for each in session.client.list_pools())]
+    found = [each for log in logs for each in session.client.list_proposals(log, only_open=not every)]
+    rows = [(each.name, _state(each), each.effect, each.proposed_by, each.reason) for each in found]
+    session.output.show(
+        [document(each) for each in found], table(["Proposal", "State", "Effect", "By", "Reason"], rows)
+    )
+
+
+@app.command("show")
+@client_command
+def show(session: Session, name: Name) -> None:
+    """Show what a proposal would log, what it rests on, and what became of it."""
+    found = session.client.get_proposal(name)
+    shown = document(found)
+    lines = [(key, json.dumps(value) if isinstance(value, dict) else value) for key, value in shown.items() if value]
+    session.output.show(shown, details(lines))
+
+
+@app.command("approve")
+@client_command
+def approve(session: Session, name: Name) -> None:
+    """Approve what another operator proposed, which carries it out."""
+    _decided(session, session.client.approve_proposal(name))
+
+
+@app.command("reject")
+@client_command
+def reject(session: Session, name: Name, reason: Reason) -> None:
+    """Reject a proposal."""
+    _decided(session, session.client.reject_proposal(name, reason))
+
+
+@app.command("withdraw")
+@client_command
+def withdraw(session: Session, name: Name, reason: Reason) -> None:
+    """Take back what you proposed."""
+    _decided(session, session.client.withdraw_proposal(name, reason))
+
+
+def _decided(session: Session, found: Proposal) -> None:
+    session.output.show(document(found), f"proposal {found.name} is {_state(found)}")
+
+
+def _state(found: Proposal) -> str:
+    state: str = document(found)["state"]
+    return state

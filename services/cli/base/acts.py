@@ -1,0 +1,26 @@
+"""What commands that act say: what they did, or which proposal waits for another operator."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from google.protobuf.message import Message
+
+from services.cli.base.documents import document
+
+
+def outcome(message: Message) -> dict[str, Any]:
+    """The message as JSON, with `state` DONE or PROPOSED beside its `proposal`."""
+    shown = document(message)
+    return {**shown, "state": "PROPOSED" if shown["proposal"] else "DONE"}
+
+
+def waiting(message: Message) -> list[str]:
+    """The sentence to print where the act waits; nothing where it was done."""
+    proposal: str = getattr(message, "proposal", "")
+    return [f"proposal {proposal} waits for another operator"] if proposal else []
+
+
+def done_or_waits(message: Message, done: str) -> str:
+    """What was done, or which proposal waits."""
+    return (waiting(message) or [done])[0]
