@@ -23,6 +23,7 @@ from ledger.log.leaves import Content, Leaf, decode
 from ledger.registry import require_text
 from ledger.store import log
 from ledger.store import tables as t
+from ledger.store.conflicts import taken_keys
 from ledger.store.log import PoolRef
 
 REGISTRY: Final = PoolRef(0, "registry", "")
@@ -289,10 +290,8 @@ def append_decision(connection: sa.Connection, pool: PoolRef, content: DecisionC
     """
     (leaf,) = log.append(connection, pool, [content], now)
     row = {"pool_id": pool.pool_id, "subject": content.subject, "leaf_index": leaf.index}
-    try:
+    with taken_keys(lambda _: LostRaceError(f"the decision of leaf {content.subject}")):
         connection.execute(sa.insert(t.decision).values(row))
-    except sa.exc.IntegrityError:
-        raise LostRaceError(f"the decision of leaf {content.subject}") from None
 
 
 def proposal_name(pool: PoolRef, leaf_index: int) -> str:

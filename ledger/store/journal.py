@@ -25,6 +25,7 @@ from ledger.money import MAX_BALANCE_MINOR
 from ledger.store import log, registry
 from ledger.store import tables as t
 from ledger.store.acts import Effect
+from ledger.store.conflicts import taken_keys
 from ledger.store.database import driver_connection
 from ledger.store.log import PoolRef
 
@@ -325,7 +326,5 @@ def _same(recorded: RecordedLeaf, content: Content) -> RecordedLeaf:
 
 
 def _claim(connection: sa.Connection, pool: PoolRef, table: sa.Table, row: dict[str, Any], leaf_index: int) -> None:
-    try:
+    with taken_keys(lambda _: LostRaceError(f"request {row['request_id']}")):
         connection.execute(sa.insert(table).values(pool_id=pool.pool_id, leaf_index=leaf_index, **row))
-    except sa.exc.IntegrityError:
-        raise LostRaceError(f"request {row['request_id']}") from None

@@ -19,8 +19,8 @@ from ledger.log.leaves import (
 )
 from ledger.log.merkle import Coordinate, Frontier
 from ledger.store import tables as t
-from ledger.store.arrays import bytea_array, int4_array, int8_array
 from ledger.store.database import driver_connection
+from ledger.store.rows import byteas, int2s, int8s, put_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,38 +72,32 @@ def append(connection: sa.Connection, pool: PoolRef, contents: Sequence[Content]
         leaf = encode(Leaf(pool.name, frontier.size, time, content))
         nodes |= frontier.append(leaf.hash)
         leaves.append(leaf)
-    driver_connection(connection).execute(
-        _APPEND,
+    put_rows(
+        connection,
+        t.leaf,
+        pool.pool_id,
         {
-            "pool_id": pool.pool_id,
-            "leaf_indices": int8_array([leaf.index for leaf in leaves]),
-            "entries": bytea_array([leaf.entry for leaf in leaves]),
-            "leaf_hashes": bytea_array([leaf.hash for leaf in leaves]),
-            "levels": int4_array([place.level for place in nodes]),
-            "node_indices": int8_array([place.index for place in nodes]),
-            "node_hashes": bytea_array(list(nodes.values())),
-            "size": frontier.size,
-            "frontier": frontier.to_bytes(),
+            "leaf_index": int8s([leaf.index for leaf in leaves]),
+            "entry": byteas([leaf.entry for leaf in leaves]),
+            "hash": byteas([leaf.hash for leaf in leaves]),
         },
-        prepare=True,
     )
+    put_rows(
+        connection,
+        t.node,
+        pool.pool_id,
+        {
+            "level": int2s([place.level for place in nodes]),
+            "node_index": int8s([place.index for place in nodes]),
+            "hash": byteas(list(nodes.values())),
+        },
+    )
+    moved = (frontier.size, frontier.to_bytes(), pool.pool_id)
+    driver_connection(connection).execute(_MOVE_HEAD, moved, prepare=True)
     return leaves
 
 
-# One statement, because every round trip here is one that all others who append wait for; and said to the driver, as
-# all that every batch says is: composing a statement takes longer than carrying it out.
-_APPEND: Final = """
-WITH appended AS (
-    INSERT INTO leaf (pool_id, leaf_index, entry, hash)
-    SELECT %(pool_id)s, * FROM unnest(%(leaf_indices)b, %(entries)b, %(leaf_hashes)b)
-), completed AS (
-    INSERT INTO node (pool_id, level, node_index, hash)
-    SELECT %(pool_id)s, * FROM unnest(%(levels)b, %(node_indices)b, %(node_hashes)b)
-)
-UPDATE head SET size = %(size)s, frontier = %(frontier)b WHERE pool_id = %(pool_id)s
-"""
-
-
+_MOVE_HEAD: Final = "UPDATE head SET size = %s::bigint, frontier = %b WHERE pool_id = %s"
 _READ_HEAD: Final = "SELECT size, frontier FROM head WHERE pool_id = %s"
 _LOCK_HEAD: Final = "SELECT size, frontier FROM head WHERE pool_id = %s FOR UPDATE"
 

@@ -16,6 +16,7 @@ from ledger.errors import LostRaceError, NotFoundError
 from ledger.log.leaves import decode
 from ledger.store import registry
 from ledger.store import tables as lt
+from ledger.store.conflicts import taken_keys
 from ledger.store.database import driver_connection
 from ledger.store.log import PoolRef
 from ledger.usage.weights import ModeWeights, unpack
@@ -107,10 +108,8 @@ def insert_posting(connection: sa.Connection, pool: PoolRef, number: int, leaf_i
 
 
 def _insert(connection: sa.Connection, table: sa.Table, **row: Any) -> None:
-    try:
+    with taken_keys(lambda _: LostRaceError(f"round {row['number']}")):
         connection.execute(sa.insert(table).values(row))
-    except sa.exc.IntegrityError:
-        raise LostRaceError(f"round {row['number']}") from None
 
 
 def get_round(connection: sa.Connection, pool: PoolRef, number: int) -> RoundRecord:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -16,9 +16,8 @@ import sqlalchemy as sa
 from ledger.errors import NotFoundError
 from ledger.log.leaves import decode
 from ledger.store import tables as t
-from ledger.store.arrays import bytea_array, int4_array, int8_array, text_array, uuid_array
-from ledger.store.database import driver_connection
 from ledger.store.log import PoolRef
+from ledger.store.rows import byteas, int2s, int4s, int8s, numerics, put_rows, texts, uuids
 from ledger.store.usage.claims import EventClaim, ascending
 from ledger.usage.batch import Int64Array
 from ledger.usage.entries import UsageContent, decode_positions
@@ -122,22 +121,6 @@ class NewWeights:
     collective_numbers: Int64Array
 
 
-# One statement, said to the driver: each of its parts alone would take as long as all of it.
-_PUT_CONTENTS: Final = """
-WITH claimed AS (
-    INSERT INTO event (pool_id, platform_id, event_id, batch_number)
-    SELECT %(pool_id)s, * FROM unnest(%(claiming_platform_ids)b, %(event_ids)b, %(claiming_batch_numbers)b)
-), kept AS (
-    INSERT INTO body (pool_id, sha256, bytes) SELECT %(pool_id)s, * FROM unnest(%(digests)b, %(bodies)b)
-    ON CONFLICT DO NOTHING
-)
-INSERT INTO batch_weights (pool_id, batch_number, mode, method, method_version, events, unattributed, packed)
-SELECT %(pool_id)s, * FROM unnest(
-    %(batch_numbers)b, %(modes)b, %(methods)b, %(versions)b, %(events)b, %(unattributed)b::numeric[], %(packed)b
-)
-"""
-
-
 def put_contents(
     connection: sa.Connection,
     pool: PoolRef,
@@ -149,44 +132,49 @@ def put_contents(
     there already stays; and claims on their events.
 
     Everything goes in by ascending key, so that two callers with the same things cannot deadlock. Where an event is
-    taken it ends in an error that `is_known_event` tells; in a pipeline a later statement may raise it.
+    taken it ends in an error that `taken_keys` tells; in a pipeline a later statement may raise it.
     """
     rows = [(new, mode, of_mode) for new in all_weights for mode, of_mode in new.weights.items() if of_mode.events]
     kept = sorted((bodies or {}).items())
     platform_ids, event_ids, claiming = ascending(claims)
-    values = {
-        "pool_id": pool.pool_id,
-        "claiming_platform_ids": int4_array(platform_ids),
-        "event_ids": uuid_array(event_ids),
-        "claiming_batch_numbers": int8_array(claiming),
-        "digests": bytea_array([digest for digest, _ in kept]),
-        "bodies": bytea_array([body for _, body in kept]),
-        "batch_numbers": int8_array([new.batch_number for new, _, _ in rows]),
-        "modes": int4_array([mode for _, mode, _ in rows]),
-        "methods": text_array(new.method.name for new, _, _ in rows),
-        "versions": int4_array([new.method.version for new, _, _ in rows]),
-        "events": int4_array([of_mode.events for _, _, of_mode in rows]),
-        "unattributed": text_array(str(of_mode.unattributed) for _, _, of_mode in rows),
-        "packed": bytea_array([pack(of_mode, new.collective_numbers) for new, _, of_mode in rows]),
-    }
-    driver_connection(connection).execute(_PUT_CONTENTS, values, prepare=True)
-
-
-_PUT_BATCHES: Final = """
-INSERT INTO batch (pool_id, platform_id, batch_id, batch_number, body_sha256, leaf_index)
-SELECT %s, * FROM unnest(%b, %b, %b, %b, %b)
-"""
+    put_rows(
+        connection,
+        t.event,
+        pool.pool_id,
+        {"platform_id": int4s(platform_ids), "event_id": uuids(event_ids), "batch_number": int8s(claiming)},
+    )
+    put_rows(
+        connection,
+        t.body,
+        pool.pool_id,
+        {"sha256": byteas([digest for digest, _ in kept]), "bytes": byteas([body for _, body in kept])},
+        unless_there=True,
+    )
+    put_rows(
+        connection,
+        t.batch_weights,
+        pool.pool_id,
+        {
+            "batch_number": int8s([new.batch_number for new, _, _ in rows]),
+            "mode": int2s([mode for _, mode, _ in rows]),
+            "method": texts(new.method.name for new, _, _ in rows),
+            "method_version": int4s([new.method.version for new, _, _ in rows]),
+            "events": int4s([of_mode.events for _, _, of_mode in rows]),
+            "unattributed": numerics(of_mode.unattributed for _, _, of_mode in rows),
+            "packed": byteas([pack(of_mode, new.collective_numbers) for new, _, of_mode in rows]),
+        },
+    )
 
 
 def put_batches(
     connection: sa.Connection, pool: PoolRef, batches: Sequence[NewBatch], leaf_indices: Sequence[int]
 ) -> None:
     """Keep batches with the leaves that they have become."""
-    columns = (
-        int4_array([new.platform_id for new in batches]),
-        text_array(new.batch_id for new in batches),
-        int8_array([new.batch_number for new in batches]),
-        bytea_array([new.body_sha256 for new in batches]),
-        int8_array(leaf_indices),
-    )
-    driver_connection(connection).execute(_PUT_BATCHES, (pool.pool_id, *columns), prepare=True)
+    columns = {
+        "platform_id": int4s([new.platform_id for new in batches]),
+        "batch_id": texts(new.batch_id for new in batches),
+        "batch_number": int8s([new.batch_number for new in batches]),
+        "body_sha256": byteas([new.body_sha256 for new in batches]),
+        "leaf_index": int8s(leaf_indices),
+    }
+    put_rows(connection, t.batch, pool.pool_id, columns)

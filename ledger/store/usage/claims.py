@@ -9,10 +9,10 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-import psycopg
 import sqlalchemy as sa
 
 from ledger.store import tables as t
+from ledger.store.conflicts import taken_keys
 from ledger.store.database import driver_connection
 from ledger.store.log import PoolRef
 from ledger.usage.batch import BoolArray, Int64Array
@@ -97,16 +97,12 @@ def copy_claims(connection: sa.Connection, pool: PoolRef, claims: Sequence[Event
     rows["platform_bytes"], rows["platform_id"] = 4, platform_ids
     rows["event_bytes"], rows["event_id"] = 16, event_ids
     rows["batch_bytes"], rows["batch_number"] = 8, batch_numbers
-    try:
-        with driver_connection(connection).cursor() as cursor, cursor.copy(_COPY) as copy:
-            copy.write(_COPY_HEADER + rows.tobytes() + _COPY_TRAILER)
-    except psycopg.errors.UniqueViolation:
-        raise EventsKnownError from None
-
-
-def is_known_event(error: psycopg.errors.UniqueViolation) -> bool:
-    """Whether the error says that an event is recorded already, and not something else."""
-    return error.diag.table_name == t.event.name
+    with (
+        taken_keys(lambda _: EventsKnownError()),
+        driver_connection(connection).cursor() as cursor,
+        cursor.copy(_COPY) as copy,
+    ):
+        copy.write(_COPY_HEADER + rows.tobytes() + _COPY_TRAILER)
 
 
 def ascending(claims: Sequence[EventClaim]) -> tuple[Int64Array, EventIds, Int64Array]:

@@ -9,16 +9,17 @@ from hashlib import sha256
 from typing import Final
 
 import numpy as np
-import psycopg
 import sqlalchemy as sa
 
 from ledger.errors import IdentityReusedError, InvalidInputError, LostRaceError, NotFoundError
 from ledger.store import log, methods, registry
+from ledger.store import tables as t
+from ledger.store.conflicts import taken_keys
 from ledger.store.database import Database, pipelined_to_commit
 from ledger.store.log import PoolRef
 from ledger.store.usage import batches
 from ledger.store.usage.batches import BatchIdentity, NewBatch, NewWeights, RecordedBatch, find_batch
-from ledger.store.usage.claims import BatchNumbers, EventClaim, EventsKnownError, copy_claims, is_known_event
+from ledger.store.usage.claims import BatchNumbers, EventClaim, EventsKnownError, copy_claims
 from ledger.store.usage.groups import Groups
 from ledger.store.usage.readings import Readings
 from ledger.usage.batch import Batch, BoolArray, Int64Array
@@ -246,16 +247,15 @@ class UsageStore:
         weights = [NewWeights(number, each.method, each.weights, each.collective_numbers) for each, number in numbered]
         new = [NewBatch(each.platform_id, each.identity.batch_id, number, each.digest) for each, number in numbered]
         now = self._clock()
-        try:
-            with pipelined_to_commit(connection):
-                batches.put_contents(connection, pool, weights, bodies, claims)
-                leaves = log.append(connection, pool, contents, now)
-                batches.put_batches(connection, pool, new, [leaf.index for leaf in leaves])
-        except psycopg.errors.UniqueViolation as error:
-            if is_known_event(error):
-                raise EventsKnownError from None
-            # A batch came twice at once, and the other one was first.
-            raise LostRaceError("a batch") from None
+        with taken_keys(_told), pipelined_to_commit(connection):
+            batches.put_contents(connection, pool, weights, bodies, claims)
+            leaves = log.append(connection, pool, contents, now)
+            batches.put_batches(connection, pool, new, [leaf.index for leaf in leaves])
         return [
             RecordedBatch(leaf.index, leaf.hash, now, content) for leaf, content in zip(leaves, contents, strict=True)
         ]
+
+
+def _told(table: str) -> Exception:
+    """An event is recorded already; or else a batch came twice at once, and the other one was first."""
+    return EventsKnownError() if table == t.event.name else LostRaceError("a batch")
