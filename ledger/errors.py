@@ -109,6 +109,24 @@ class LedgerCorruptError(LedgerError):
         return f"{self.subject}: {self.detail}"
 
 
+class QuotaError(LedgerError):
+    """A limit on how much may be sent is used up, and time gives more.
+
+    `subject` is the resource name of who sends, `limit` the limit's name and `most` its value; `wait_seconds` is how
+    long until there is room again.
+    """
+
+    def __init__(self, subject: str, limit: str, most: int, wait_seconds: int) -> None:
+        super().__init__(subject, limit, most, wait_seconds)
+        self.subject = subject
+        self.limit = limit
+        self.most = most
+        self.wait_seconds = wait_seconds
+
+    def __str__(self) -> str:
+        return f"{self.subject}: {self.limit} is {self.most:,}, and used up for {self.wait_seconds:,} seconds"
+
+
 class StoreUnavailableError(LedgerError):
     """The database cannot be reached or gave up the connection. Nothing was acknowledged."""
 

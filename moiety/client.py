@@ -8,13 +8,14 @@ from moiety.connection import Connection
 from moiety.verbs.accounts import AccountsVerbs
 from moiety.verbs.acts import ActsVerbs
 from moiety.verbs.audit import AuditVerbs
+from moiety.verbs.limits import LimitsVerbs
 from moiety.verbs.registry import RegistryVerbs
 from moiety.verbs.revenue import RevenueVerbs
 from moiety.verbs.rounds import RoundsVerbs
 from moiety.verbs.usage import UsageVerbs
 
 
-class Client(RegistryVerbs, ActsVerbs, UsageVerbs, RevenueVerbs, AccountsVerbs, RoundsVerbs, AuditVerbs):
+class Client(RegistryVerbs, ActsVerbs, LimitsVerbs, UsageVerbs, RevenueVerbs, AccountsVerbs, RoundsVerbs, AuditVerbs):
     """A connection to a Moiety service, as one principal. Use it as a context manager, or `close` it.
 
     Verbs take ids (`"folk"`, not `"pools/folk"`) and give the messages of the contract, which `moiety` hands

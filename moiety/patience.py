@@ -15,6 +15,11 @@ ATTEMPTS_MAX: Final = 6
 DELAY_SECONDS_FIRST: Final = 0.2
 DELAY_SECONDS_MAX: Final = 5.0
 
+WAIT_SECONDS_MAX: Final = 60.0
+"""The longest that a call waits because the service asks for it. What takes longer, such as a quota that is used up for
+the day, is for the caller to decide.
+"""
+
 _RETRIED: Final = (UnavailableError, AbortedError)
 
 
@@ -71,6 +76,8 @@ class Patience:
             raise error
         delay = min(DELAY_SECONDS_MAX, DELAY_SECONDS_FIRST * 2 ** (self._failures - 1)) * (0.5 + self._draw() / 2)
         delay = max(delay, error.retry_after_seconds or 0.0)
+        if delay > WAIT_SECONDS_MAX:
+            raise error
         if self._end is not None and self._clock() + delay >= self._end:
             raise error
         self._sleep(delay)

@@ -1,9 +1,9 @@
 """The ledger's tables.
 
 Every pool-scoped table has `pool_id` first in every primary and unique key, so that Citus can distribute it by pool;
-`platform`, `collective`, `collective_domain` and `pool` are small and become reference tables. An `..._id` is the
-store's own integer; the id that people use is `name`. Tables in APPEND_ONLY are never updated: the service's role has
-no right to; of those in UPDATABLE it may update the columns named there.
+`platform`, `collective`, `collective_domain`, `platform_limit` and `pool` are small and become reference tables. An
+`..._id` is the store's own integer; the id that people use is `name`. Tables in APPEND_ONLY are never updated: the
+service's role has no right to; of those in UPDATABLE it may update the columns named there.
 """
 
 from __future__ import annotations
@@ -293,6 +293,36 @@ turn = sa.Table(
     comment="Whoever locks a row acts alone on its pool, for one kind of act.",
 )
 
+pool_limit = sa.Table(
+    "pool_limit",
+    metadata,
+    pool_id(),
+    sa.Column("lead_seconds_max", sa.BigInteger, nullable=False),
+    sa.Column("age_seconds_max", sa.BigInteger, nullable=False),
+    comment="How far events may lie ahead of their acceptance, and behind. It only refuses, so no log has it.",
+)
+
+platform_limit = sa.Table(
+    "platform_limit",
+    metadata,
+    sa.Column("platform_id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("events_per_day", sa.BigInteger, nullable=True),
+    sa.Column("bytes_per_day", sa.BigInteger, nullable=True),
+    sa.Column("open_streams", sa.BigInteger, nullable=True),
+    comment="How much a platform may send; null is no limit.",
+)
+
+usage_day = sa.Table(
+    "usage_day",
+    metadata,
+    pool_id(),
+    sa.Column("platform_id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("day", sa.Date, primary_key=True),
+    sa.Column("events", sa.BigInteger, nullable=False),
+    sa.Column("batch_bytes", sa.BigInteger, nullable=False),
+    comment="What platforms with a quota sent to a pool each day (UTC), counted as batches are recorded.",
+)
+
 APPEND_ONLY: Final = (
     platform, pool, leaf, node, body, method, membership, event, batch_weights, batch, retraction, revenue, movement,
     people, proposal, decision, transfer, balance, checkpoint, cosignature,
@@ -304,6 +334,9 @@ UPDATABLE: Final[Mapping[sa.Table, tuple[str, ...]]] = {
     collective: ("display_name", "members", "equity_ppm", "status", "leaf_index"),
     collective_domain: ("collective_id",),
     turn: ("kind",),
+    pool_limit: ("lead_seconds_max", "age_seconds_max"),
+    platform_limit: ("events_per_day", "bytes_per_day", "open_streams"),
+    usage_day: ("events", "batch_bytes"),
 }
-"""What the service may also update, and which columns: the log's head, what a collective says of itself, and turns, of
-which it changes nothing: to lock a row takes the right to update it."""
+"""What the service may also update, and which columns: the log's head, what a collective says of itself, limits and
+what they count, and turns, of which it changes nothing: to lock a row takes the right to update it."""

@@ -15,7 +15,8 @@ from moiety.v1 import acts_pb2 as pb
 from moiety.v1 import acts_pb2_grpc
 from services.access.permissions import actor
 from services.api import convert
-from services.api.names import ids_in, page_limit, page_token, place_in
+from services.api.names import ids_in, page_limit, place_in
+from services.api.pages import page_of
 from services.api.registry import log_of
 from services.parts import Parts
 
@@ -44,10 +45,8 @@ class ActsService(acts_pb2_grpc.ActsServiceServicer):
             found = list(
                 self._acts.list_proposals(connection, pool, only_open=request.only_open, after=after, limit=limit)
             )
-        return pb.ListProposalsResponse(
-            proposals=map(convert.proposal_to_proto, found),
-            next_page_token=page_token(found[-1].leaf_index) if len(found) == limit else "",
-        )
+        listed, token = page_of(found, limit, convert.proposal_to_proto, lambda proposal: (proposal.leaf_index,))
+        return pb.ListProposalsResponse(proposals=listed, next_page_token=token)
 
     def ApproveProposal(self, request: pb.ApproveProposalRequest, context: grpc.ServicerContext) -> pb.Proposal:
         return self._decide(request.name, Ruling(Decision.APPROVED, actor()))

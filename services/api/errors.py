@@ -22,6 +22,7 @@ from ledger.errors import (
     LostRaceError,
     NotFoundError,
     ProofError,
+    QuotaError,
     SignatureError,
     StateError,
     StoreUnavailableError,
@@ -68,6 +69,12 @@ def _retry(_: Exception) -> list[Message]:
     return [error_details_pb2.RetryInfo(retry_delay=duration_pb2.Duration(seconds=RETRY_SECONDS))]
 
 
+def _quota(error: QuotaError) -> list[Message]:
+    violation = error_details_pb2.QuotaFailure.Violation(subject=error.subject, description=str(error))
+    wait = duration_pb2.Duration(seconds=error.wait_seconds)
+    return [error_details_pb2.QuotaFailure(violations=[violation]), error_details_pb2.RetryInfo(retry_delay=wait)]
+
+
 def _nothing(_: Exception) -> list[Message]:
     return []
 
@@ -84,6 +91,7 @@ _TABLE: Final[tuple[tuple[type[Exception], int, str, Details], ...]] = (
     (FormatError, code_pb2.DATA_LOSS, "FORMAT_REFUSED", _nothing),
     (SignatureError, code_pb2.DATA_LOSS, "SIGNATURE_REFUSED", _nothing),
     (StoreUnavailableError, code_pb2.UNAVAILABLE, "DATABASE_AWAY", _retry),
+    (QuotaError, code_pb2.RESOURCE_EXHAUSTED, "QUOTA_USED_UP", _quota),
     (TooManyStreamsError, code_pb2.RESOURCE_EXHAUSTED, "TOO_MANY_STREAMS", _retry),
     (UnauthenticatedError, code_pb2.UNAUTHENTICATED, "UNAUTHENTICATED", _nothing),
     (PermissionDeniedError, code_pb2.PERMISSION_DENIED, "PERMISSION_DENIED", _nothing),

@@ -36,7 +36,7 @@ from services.access.keys import Principal, Role
 from services.access.permissions import actor, own_id, require_own, require_pool
 from services.api import convert
 from services.api.chunks import chunks
-from services.api.names import ids_in, only_id, page_limit, page_token, place_in
+from services.api.names import ids_in, only_id, page_limit, place_in
 from services.api.outcomes import told
 from services.api.pages import page_of
 from services.parts import Parts
@@ -307,10 +307,8 @@ class RegistryService(registry_pb2_grpc.RegistryServiceServicer):
         with self._database.transaction() as connection:
             persons = read_people(connection).persons
         found = [persons[name] for name in sorted(persons) if name > after][:limit]
-        return pb.ListPrincipalsResponse(
-            principals=map(convert.person_to_proto, found),
-            next_page_token=page_token(found[-1].name) if len(found) == limit else "",
-        )
+        listed, token = page_of(found, limit, convert.person_to_proto, lambda person: (person.name,))
+        return pb.ListPrincipalsResponse(principals=listed, next_page_token=token)
 
     def GetControls(self, request: pb.GetControlsRequest, context: grpc.ServicerContext) -> pb.Controls:
         with self._database.transaction() as connection:

@@ -38,14 +38,15 @@ class StreamLimit:
         self._lock = Lock()
 
     @contextmanager
-    def one(self, holder: str) -> Iterator[None]:
-        """Count one stream as the holder's while it is open.
+    def one(self, holder: str, most: int | None = None) -> Iterator[None]:
+        """Count one stream as the holder's while it is open; `most` is a limit of the holder's own.
 
         Raises:
             TooManyStreamsError: the holder, or all together, have as many open as they may.
         """
+        each = self.each if most is None else min(most, self.each)
         with self._lock:
-            if self._open[holder] >= self.each or self._open.total() >= self.all:
+            if self._open[holder] >= each or self._open.total() >= self.all:
                 raise TooManyStreamsError(holder)
             self._open[holder] += 1
         try:

@@ -14,7 +14,7 @@ import grpc
 from ledger.errors import InvalidInputError, NotFoundError
 from ledger.registry import MAX_NOTE, require_request_id, require_resource_id, require_text
 from ledger.store import log, registry
-from ledger.store.usage import batches
+from ledger.store.usage import batches, limits
 from ledger.store.usage.batches import BatchIdentity, RecordedBatch
 from ledger.store.usage.retractions import RetractionRequest, retract
 from ledger.usage.batch import Batch
@@ -30,6 +30,7 @@ from services.api.interceptor import authenticated_again, logger, request_id, re
 from services.api.names import only_id, page_limit, parse_batch_name, place_in
 from services.api.pages import page_of
 from services.api.registry import pool_of
+from services.api.streams import StreamLimit
 from services.api.usage_events import MAX_ROW_EVENTS, columns_of, event_at, parse_event_id
 from services.parts import Parts
 
@@ -44,6 +45,7 @@ class UsageService(usage_pb2_grpc.UsageServiceServicer):
         self._database = parts.database
         self._usage = parts.usage
         self._clock = parts.clock
+        self._streams = StreamLimit(parts.settings.threads)
         self._intake = ThreadPoolExecutor(parts.settings.intake_threads, thread_name_prefix="intake")
 
     def close(self) -> None:
@@ -62,6 +64,13 @@ class UsageService(usage_pb2_grpc.UsageServiceServicer):
     def AppendUsage(
         self, request_iterator: Iterator[pb.AppendUsageRequest], context: grpc.ServicerContext
     ) -> Iterator[pb.AppendUsageResponse]:
+        platform = caller()
+        with self._database.reading() as connection:
+            own = limits.platform_limits(connection, registry.platform_number(connection, platform.id))
+        with self._streams.one(platform.name, own.open_streams):
+            yield from self._answers(request_iterator)
+
+    def _answers(self, request_iterator: Iterator[pb.AppendUsageRequest]) -> Iterator[pb.AppendUsageResponse]:
         under_way: queue.Queue[Future[pb.AppendUsageResponse] | None] = queue.Queue(maxsize=IN_FLIGHT)
         here = copy_context()
 

@@ -28,6 +28,7 @@ COMMANDS: Final = {
     "key": "services.cli.pools.keys:app",
     "controls": "services.cli.acts.people:controls_app",
     "proposal": "services.cli.acts.proposals:app",
+    "limits": "services.cli.pools.limits:app",
     "usage": "services.cli.pools.usage:app",
     "revenue": "services.cli.pools.revenue:app",
     "round": "services.cli.rounds.commands:app",

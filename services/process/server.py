@@ -20,6 +20,8 @@ from moiety.v1 import (
     acts_pb2_grpc,
     audit_pb2,
     audit_pb2_grpc,
+    limits_pb2,
+    limits_pb2_grpc,
     registry_pb2,
     registry_pb2_grpc,
     revenue_pb2,
@@ -33,6 +35,7 @@ from services.api.accounts import AccountsService
 from services.api.acts import ActsService
 from services.api.audit import AuditService
 from services.api.interceptor import Gatekeeper
+from services.api.limits import LimitsService
 from services.api.registry import RegistryService
 from services.api.revenue import RevenueService
 from services.api.rounds import RoundsService
@@ -43,7 +46,7 @@ from services.parts import Parts
 MESSAGE_BYTES: Final = MAX_BODY_BYTES + 2**20
 """The largest message: a batch's body and what stands around it."""
 
-_MODULES: Final = (registry_pb2, acts_pb2, usage_pb2, revenue_pb2, accounts_pb2, rounds_pb2, audit_pb2)
+_MODULES: Final = (registry_pb2, acts_pb2, limits_pb2, usage_pb2, revenue_pb2, accounts_pb2, rounds_pb2, audit_pb2)
 CONTRACT: Final[tuple[FileDescriptor, ...]] = tuple(module.DESCRIPTOR for module in _MODULES)
 
 
@@ -80,6 +83,7 @@ class Server:
             ],
         )
         registry_pb2_grpc.add_RegistryServiceServicer_to_server(RegistryService(parts), self._server)
+        limits_pb2_grpc.add_LimitsServiceServicer_to_server(LimitsService(parts), self._server)
         usage_pb2_grpc.add_UsageServiceServicer_to_server(self._usage, self._server)
         revenue_pb2_grpc.add_RevenueServiceServicer_to_server(RevenueService(parts), self._server)
         accounts_pb2_grpc.add_AccountsServiceServicer_to_server(AccountsService(parts), self._server)

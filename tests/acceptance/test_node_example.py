@@ -22,6 +22,7 @@ pytestmark = pytest.mark.skipif(not (READY or REQUIRED), reason="node is not ins
 
 @pytest.fixture
 def scene(deployment: Deployment) -> Scene:
+    deployment.clock.advance(days=5)  # to when the example's works were used
     return open_scene(deployment)
 
 

@@ -70,6 +70,12 @@ CLASSES: Final[list[tuple[Exception, grpc.StatusCode, str, set[str]]]] = [
     (errors.ProofError("too short"), grpc.StatusCode.DATA_LOSS, "PROOF_REFUSED", set()),
     (errors.FormatError("note", "is cut"), grpc.StatusCode.DATA_LOSS, "FORMAT_REFUSED", set()),
     (errors.SignatureError(["log"], "did not sign"), grpc.StatusCode.DATA_LOSS, "SIGNATURE_REFUSED", set()),
+    (
+        errors.QuotaError("platforms/x", "events_per_day", 1, 1),
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        "QUOTA_USED_UP",
+        {"RetryInfo", "QuotaFailure"},
+    ),
     (errors.StoreUnavailableError(), grpc.StatusCode.UNAVAILABLE, "DATABASE_AWAY", {"RetryInfo"}),
     (RuntimeError("password=hunter2"), grpc.StatusCode.INTERNAL, "INTERNAL", set()),
 ]
@@ -253,6 +259,8 @@ LISTS: Final[dict[str, dict[str, str]]] = {
     "RegistryService/ListCollectives": {},
     "RegistryService/ListPools": {},
     "RegistryService/ListApiKeys": {},
+    "RegistryService/ListPrincipals": {},
+    "ActsService/ListProposals": {"parent": f"pools/{POOL}"},
     "RegistryService/ListPolicies": {"parent": f"pools/{POOL}"},
     "RegistryService/ListMethods": {"parent": f"pools/{POOL}"},
     "RegistryService/ListMemberships": {"parent": f"pools/{POOL}"},

@@ -36,7 +36,14 @@ from services.settings import load_settings
 from tests.support.deployment import Deployment, SteppedClock, found_for_tests, fresh_database
 from tests.support.scene import POOL, event, open_scene
 
-REFERENCE_TABLES: Final = {"platform", "collective", "collective_domain", "api_key", "alembic_version"}
+REFERENCE_TABLES: Final = {
+    "platform",
+    "collective",
+    "collective_domain",
+    "platform_limit",
+    "api_key",
+    "alembic_version",
+}
 """Small, and in every place where a pool is."""
 
 VERSIONS: Final = Path(services.__file__).parent / "migrations" / "versions"

@@ -11,6 +11,7 @@ import numpy as np
 
 from moiety import Collective, Method, Mode, Platform, Policy, Pool, UsageEvent
 from moiety.attribution import score_batches
+from moiety.v1.limits_pb2 import PoolLimits
 from moiety.v1.registry_pb2 import (
     COLLECTIVE_STATUS_SUSPENDED,
     COMMONS_RULE_EQUITY,
@@ -81,6 +82,7 @@ def open_history(deployment: Deployment) -> Scene:
         body = Collective(display_name=name.upper(), members=7 * number, equity_ppm=1_000_000 + 123_457 * number)
         operator.create_collective(name, body)
     operator.create_pool(POOL, Pool(display_name='Folk "tunes" \\ more', currency="EUR", policy=POLICIES[0]))
+    operator.update_pool_limits(POOL, PoolLimits(lead_seconds_max=366 * 86_400))  # usage of the months to come
     for name, confidence in METHODS.items():
         operator.create_method(POOL, name, Method(display_name=name, confidence_ppm=confidence))
     operator.create_membership(POOL, "items", ITEMS)

@@ -28,6 +28,7 @@ _DETAILS: Final = (
     error_details_pb2.BadRequest,
     error_details_pb2.ErrorInfo,
     error_details_pb2.PreconditionFailure,
+    error_details_pb2.QuotaFailure,
     error_details_pb2.RequestInfo,
     error_details_pb2.ResourceInfo,
     error_details_pb2.RetryInfo,

@@ -11,13 +11,13 @@ from typing import Final
 import numpy as np
 import sqlalchemy as sa
 
-from ledger.errors import IdentityReusedError, InvalidInputError, LostRaceError, NotFoundError
+from ledger.errors import IdentityReusedError, InvalidInputError, LostRaceError, NotFoundError, QuotaError
 from ledger.store import log, methods, registry
 from ledger.store import tables as t
 from ledger.store.conflicts import taken_keys
 from ledger.store.database import Database, pipelined_to_commit
 from ledger.store.log import PoolRef
-from ledger.store.usage import batches
+from ledger.store.usage import batches, limits
 from ledger.store.usage.batches import BatchIdentity, NewBatch, NewWeights, RecordedBatch, find_batch
 from ledger.store.usage.claims import BatchNumbers, EventClaim, EventsKnownError, copy_claims
 from ledger.store.usage.groups import Groups
@@ -25,6 +25,7 @@ from ledger.store.usage.readings import Readings
 from ledger.usage.batch import Batch, BoolArray, Int64Array
 from ledger.usage.entries import UsageContent, encode_positions
 from ledger.usage.format import AI_ONLY, HUMAN_AI
+from ledger.usage.limits import DayOfUsage
 from ledger.usage.methods import Method
 from ledger.usage.reading import Reading
 from ledger.usage.shares import first_occurrences, require_known
@@ -44,6 +45,7 @@ class _Prepared:
     Attributes:
         accepted: (n,) the events that count.
         claimed: their positions, ascending by id.
+        is_counted: whether its platform has a quota that it counts for.
     """
 
     identity: BatchIdentity
@@ -58,6 +60,7 @@ class _Prepared:
     accepted: BoolArray
     claimed: Int64Array
     weights: BatchWeights
+    is_counted: bool
 
     def of_free(self, free: BoolArray) -> _Prepared:
         """With those alone of the claimed events that are free."""
@@ -115,7 +118,7 @@ class UsageStore:
         digest = sha256(body).digest()
         try:
             prepared = self._prepared(identity, method_id, digest, body, written)
-        except (InvalidInputError, NotFoundError):
+        except (InvalidInputError, NotFoundError, QuotaError):
             if recorded := self._recorded_before(identity, method_id, digest):
                 return recorded
             raise
@@ -133,7 +136,13 @@ class UsageStore:
         with self._database.reading() as connection:
             pool, method, reading = self._asked(connection, identity.pool, method_id)
             platform_id = registry.platform_number(connection, identity.platform)
+            in_time = limits.pool_limits(connection, pool)
+            quota = limits.platform_limits(connection, platform_id)
+            now = self._clock()
+            today = limits.day_of_usage(connection, platform_id, now.date()) if quota.is_counted else DayOfUsage()
         batch, numbers = self._parsed(reading, body, written)
+        in_time.require_in_time(batch.occurred_at, now)
+        quota.require_room(identity.platform, DayOfUsage(len(batch), len(body)), today, now)
         first, ascending = first_occurrences(batch)
         return _Prepared(
             identity=identity,
@@ -148,6 +157,7 @@ class UsageStore:
             accepted=first,
             claimed=ascending,
             weights=weigh(batch, first),
+            is_counted=quota.is_counted,
         )
 
     def _recorded_before(self, identity: BatchIdentity, method_id: str, digest: bytes) -> RecordedBatch | None:
@@ -250,6 +260,7 @@ class UsageStore:
         with taken_keys(_told), pipelined_to_commit(connection):
             batches.put_contents(connection, pool, weights, bodies, claims)
             leaves = log.append(connection, pool, contents, now)
+            limits.count_usage(connection, pool, now.date(), _sent(group))
             batches.put_batches(connection, pool, new, [leaf.index for leaf in leaves])
         return [
             RecordedBatch(leaf.index, leaf.hash, now, content) for leaf, content in zip(leaves, contents, strict=True)
@@ -259,3 +270,13 @@ class UsageStore:
 def _told(table: str) -> Exception:
     """An event is recorded already; or else a batch came twice at once, and the other one was first."""
     return EventsKnownError() if table == t.event.name else LostRaceError("a batch")
+
+
+def _sent(group: Sequence[_Prepared]) -> list[tuple[int, DayOfUsage]]:
+    """What the platforms that have a quota send with these batches, by their numbers."""
+    sent: dict[int, DayOfUsage] = {}
+    for each in group:
+        if each.is_counted:
+            before = sent.get(each.platform_id, DayOfUsage())
+            sent[each.platform_id] = DayOfUsage(before.events + len(each.batch), before.batch_bytes + len(each.body))
+    return list(sent.items())

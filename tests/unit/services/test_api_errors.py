@@ -30,6 +30,7 @@ from ledger.errors import (
     LostRaceError,
     NotFoundError,
     ProofError,
+    QuotaError,
     SignatureError,
     StateError,
     StoreUnavailableError,
@@ -61,6 +62,12 @@ EXAMPLES: Final[list[tuple[LedgerError, int, str, list[type[Message]]]]] = [
     (ProofError("the path is too long"), code_pb2.DATA_LOSS, "PROOF_REFUSED", []),
     (FormatError("note", "is not UTF-8"), code_pb2.DATA_LOSS, "FORMAT_REFUSED", []),
     (SignatureError(["log.example"], "did not sign"), code_pb2.DATA_LOSS, "SIGNATURE_REFUSED", []),
+    (
+        QuotaError("platforms/acme", "events_per_day", 10, 3600),
+        code_pb2.RESOURCE_EXHAUSTED,
+        "QUOTA_USED_UP",
+        [error_details_pb2.QuotaFailure, error_details_pb2.RetryInfo],
+    ),
     (StoreUnavailableError(), code_pb2.UNAVAILABLE, "DATABASE_AWAY", [error_details_pb2.RetryInfo]),
     (
         TooManyStreamsError("platforms/acme"),

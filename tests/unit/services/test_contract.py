@@ -82,9 +82,11 @@ def test_roles_have_the_rights_of_design_section_8() -> None:
     assert all(PERMITTED[name] == set(Role) for name in hashes)
     narrow = {name: roles for name, roles in PERMITTED.items() if name not in hashes}
     platforms = {name.split("/")[1] for name, roles in narrow.items() if Role.PLATFORM in roles}
-    assert platforms == {"moiety.v1.RegistryService", "moiety.v1.UsageService", "moiety.v1.RevenueService"}
+    services = ("Registry", "Limits", "Usage", "Revenue")
+    assert platforms == {f"moiety.v1.{name}Service" for name in services}
     collectives = {name.split("/")[1] for name, roles in narrow.items() if Role.COLLECTIVE in roles}
-    assert collectives == {"moiety.v1.RegistryService", "moiety.v1.AccountsService", "moiety.v1.RoundsService"}
+    services = ("Registry", "Limits", "Accounts", "Rounds")
+    assert collectives == {f"moiety.v1.{name}Service" for name in services}
 
 
 def test_both_ends_have_the_same_usage_columns() -> None:

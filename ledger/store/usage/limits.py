@@ -1,0 +1,76 @@
+"""Limits on usage in Postgres, and what platforms that have a quota have sent each day."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import date
+from typing import Any, Final, cast
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql as pg
+
+from ledger.store import tables as t
+from ledger.store.database import driver_connection
+from ledger.store.log import PoolRef
+from ledger.usage.limits import DayOfUsage, PlatformLimits, PoolLimits
+
+# Said to the driver: every batch asks these, and composing them takes longer than asking them.
+_POOL_LIMITS: Final = "SELECT lead_seconds_max, age_seconds_max FROM pool_limit WHERE pool_id = %s"
+_PLATFORM_LIMITS: Final = """
+SELECT events_per_day, bytes_per_day, open_streams FROM platform_limit WHERE platform_id = %s
+"""
+_DAY: Final = """
+SELECT coalesce(sum(events), 0)::bigint, coalesce(sum(batch_bytes), 0)::bigint
+FROM pool JOIN usage_day USING (pool_id) WHERE platform_id = %s AND day = %s
+"""
+_COUNT: Final = """
+INSERT INTO usage_day (pool_id, platform_id, day, events, batch_bytes) VALUES (%s, %s, %s, %s, %s)
+ON CONFLICT (pool_id, platform_id, day) DO UPDATE
+SET events = usage_day.events + excluded.events, batch_bytes = usage_day.batch_bytes + excluded.batch_bytes
+"""
+
+
+def pool_limits(connection: sa.Connection, pool: PoolRef) -> PoolLimits:
+    """From when a pool takes events; the defaults where nothing was set."""
+    found = driver_connection(connection).execute(_POOL_LIMITS, (pool.pool_id,), prepare=True).fetchone()
+    return PoolLimits(*cast("tuple[int, int]", found)) if found else PoolLimits()
+
+
+def set_pool_limits(connection: sa.Connection, pool: PoolRef, limits: PoolLimits) -> None:
+    """Replace them."""
+    row = {"lead_seconds_max": limits.lead_seconds_max, "age_seconds_max": limits.age_seconds_max}
+    _put(connection, t.pool_limit, {"pool_id": pool.pool_id}, row)
+
+
+def platform_limits(connection: sa.Connection, platform_id: int) -> PlatformLimits:
+    """How much a platform may send; no limits where nothing was set."""
+    found = driver_connection(connection).execute(_PLATFORM_LIMITS, (platform_id,), prepare=True).fetchone()
+    return PlatformLimits(*cast("tuple[int | None, int | None, int | None]", found)) if found else PlatformLimits()
+
+
+def set_platform_limits(connection: sa.Connection, platform_id: int, limits: PlatformLimits) -> None:
+    """Replace them. What is sent is counted from then on."""
+    row = {
+        "events_per_day": limits.events_per_day,
+        "bytes_per_day": limits.bytes_per_day,
+        "open_streams": limits.open_streams,
+    }
+    _put(connection, t.platform_limit, {"platform_id": platform_id}, row)
+
+
+def day_of_usage(connection: sa.Connection, platform_id: int, day: date) -> DayOfUsage:
+    """What a platform has sent in a day, as far as it was counted."""
+    found = driver_connection(connection).execute(_DAY, (platform_id, day), prepare=True).fetchone()
+    return DayOfUsage(*cast("tuple[int, int]", found))
+
+
+def count_usage(connection: sa.Connection, pool: PoolRef, day: date, sent: Iterable[tuple[int, DayOfUsage]]) -> None:
+    """Add what platforms sent to a pool, by their numbers. Ascending, so that two writers cannot deadlock."""
+    driver = driver_connection(connection)
+    for platform_id, usage in sorted(sent, key=lambda each: each[0]):
+        driver.execute(_COUNT, (pool.pool_id, platform_id, day, usage.events, usage.batch_bytes), prepare=True)
+
+
+def _put(connection: sa.Connection, table: sa.Table, key: dict[str, int], row: dict[str, Any]) -> None:
+    insert = pg.insert(table).values(**key, **row)
+    connection.execute(insert.on_conflict_do_update(index_elements=list(key), set_=row))

@@ -1,0 +1,117 @@
+"""Limits on usage: from when a pool takes events, and how much a platform may send.
+
+They only refuse, so nothing that is recorded depends on them, and a log does not hold them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from ledger.errors import InvalidInputError, QuotaError
+from ledger.registry import require_range
+from ledger.usage.batch import Int64Array
+from ledger.usage.format import raise_violations, where
+
+_DAY: Final = 86_400
+_SECONDS_MAX: Final = 3_650_000 * _DAY
+"""More than there is between 1970 and 9999: no limit."""
+
+COUNT_MAX: Final = 2**62
+
+
+@dataclass(frozen=True, slots=True)
+class PoolLimits:
+    """From when a pool takes events, in seconds: how far they may lie ahead of their acceptance, and how far behind.
+
+    The defaults let clocks and time zones be wrong and years of usage be brought in, and refuse times that were read in
+    another unit: seconds taken for milliseconds are in 1970.
+    """
+
+    lead_seconds_max: int = _DAY
+    age_seconds_max: int = 10 * 366 * _DAY
+
+    def require_sound(self) -> PoolLimits:
+        """Return the limits themselves.
+
+        Raises:
+            InvalidInputError: one is out of bounds; the error names it.
+        """
+        require_range(self.lead_seconds_max, "limits.lead_seconds_max", 0, _SECONDS_MAX)
+        require_range(self.age_seconds_max, "limits.age_seconds_max", 0, _SECONDS_MAX)
+        return self
+
+    def require_in_time(self, occurred_at: Int64Array, now: datetime) -> None:
+        """Check when the events of a batch occurred: (n,) microseconds since 1970.
+
+        Raises:
+            InvalidInputError: some are too far ahead or behind; it holds the first 100 by position.
+        """
+        at = round((now - datetime(1970, 1, 1, tzinfo=UTC)) / timedelta(microseconds=1))
+        ahead = occurred_at > at + self.lead_seconds_max * 1_000_000
+        behind = occurred_at < at - self.age_seconds_max * 1_000_000
+        shown = now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        reason = "must be at most {:,} seconds {} now, {}; is it in another unit, such as seconds for milliseconds?"
+        raise_violations(
+            [
+                *where(ahead, "occurred_at", reason.format(self.lead_seconds_max, "after", shown)),
+                *where(behind, "occurred_at", reason.format(self.age_seconds_max, "before", shown)),
+            ]
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class DayOfUsage:
+    """What a platform has sent in a day (UTC), in all pools: events and bytes of the batches that were recorded."""
+
+    events: int = 0
+    batch_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PlatformLimits:
+    """How much a platform may send: events and bytes of batches in a day (UTC), and open streams. None is no limit."""
+
+    events_per_day: int | None = None
+    bytes_per_day: int | None = None
+    open_streams: int | None = None
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether what is recorded has to be counted."""
+        return self.events_per_day is not None or self.bytes_per_day is not None
+
+    def require_sound(self) -> PlatformLimits:
+        """Return the limits themselves.
+
+        Raises:
+            InvalidInputError: one is out of bounds; the error names it.
+        """
+        for name in ("events_per_day", "bytes_per_day", "open_streams"):
+            value = getattr(self, name)
+            require_range(0 if value is None else value, f"limits.{name}", 0, COUNT_MAX)
+        return self
+
+    def require_room(self, platform: str, batch: DayOfUsage, today: DayOfUsage, now: datetime) -> None:
+        """Check that a batch fits what the platform may still send today.
+
+        Raises:
+            QuotaError: it does not today; it says how long until the next day.
+            InvalidInputError: it is larger than a whole day's quota.
+        """
+        for name, most, size, used in (
+            ("events_per_day", self.events_per_day, batch.events, today.events),
+            ("bytes_per_day", self.bytes_per_day, batch.batch_bytes, today.batch_bytes),
+        ):
+            if most is None or used + size <= most:
+                continue
+            if size > most:
+                reason = f"has {size:,}, more than platforms/{platform} may send in a whole day ({name} {most:,})"
+                raise InvalidInputError.of("arrow_stream", reason)
+            raise QuotaError(f"platforms/{platform}", name, most, _until_tomorrow(now))
+
+
+def _until_tomorrow(now: datetime) -> int:
+    today = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    return int((today + timedelta(days=1) - now).total_seconds()) + 1
