@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from audit.divergence import DivergedError, Divergence, LogReader, checked_body, require_same
+from audit.findings import at
+from audit.reader import LogReader, checked_body
 from ledger.errors import InvalidInputError, LedgerCorruptError
 from ledger.usage.batch import Batch, BoolArray
 from ledger.usage.entries import UsageContent, decode_positions
@@ -32,33 +33,41 @@ def weighed_batch(log: LogReader, leaf_index: int, content: UsageContent, readin
 def accepted_batch(log: LogReader, leaf_index: int, content: UsageContent, reading: Reading) -> tuple[Batch, BoolArray]:
     """The batch in a usage leaf's body, and which of its events were accepted."""
     body = checked_body(log, leaf_index, "body_sha256", content.body_sha256)
-    require_same(leaf_index, "body_bytes", content.body_bytes, len(body))
+    at(leaf_index).same("body_bytes", content.body_bytes, len(body))
     try:
         batch = reading.usage(body)
     except InvalidInputError as error:
-        raise DivergedError(Divergence(leaf_index, "body", "a valid batch", str(error))) from None
+        raise at(leaf_index).error("body", error, "a valid batch") from None
     accepted = ~mask_of(leaf_index, "duplicates", content.duplicates, len(batch))
     if not are_distinct(batch):
         first, _ = first_occurrences(batch)
         repeated = np.flatnonzero(accepted & ~first)
-        require_same(leaf_index, "duplicates", "[]", str(repeated.tolist()))
-    require_same(leaf_index, "accepted", content.accepted, int(np.count_nonzero(accepted)))
+        at(leaf_index).same("duplicates", [], repeated.tolist())
+    at(leaf_index).same("accepted", content.accepted, int(np.count_nonzero(accepted)))
     return batch, accepted
 
 
 def positions_of(leaf_index: int, figure: str, logged: str) -> list[int]:
-    """The positions that a leaf names, or a divergence."""
+    """The positions that a leaf names.
+
+    Raises:
+        FoundError: they are not written as they must be.
+    """
     try:
         return decode_positions(logged)
     except LedgerCorruptError as error:
-        raise DivergedError(Divergence(leaf_index, figure, logged, str(error))) from None
+        raise at(leaf_index).error(figure, logged, f"positions in canonical form: {error}") from None
 
 
 def mask_of(leaf_index: int, figure: str, logged: str, events: int) -> BoolArray:
-    """(events,) whether a leaf names each position, or a divergence where it names one beyond."""
+    """(events,) whether a leaf names each position.
+
+    Raises:
+        FoundError: it names one that the batch does not have.
+    """
     positions = positions_of(leaf_index, figure, logged)
     if positions and positions[-1] >= events:
-        raise DivergedError(Divergence(leaf_index, figure, str(positions[-1]), f"positions below {events}"))
+        raise at(leaf_index).error(figure, positions[-1], f"positions below {events}")
     mask = np.zeros(events, dtype=np.bool_)
     mask[positions] = True
     return mask

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from audit.divergence import BodyReader, DivergedError, Divergence, checked_body, require_same
+from audit.findings import at
+from audit.reader import BodyReader, checked_body
 from ledger.errors import LedgerCorruptError
 from ledger.usage.entries import MembershipContent, MethodContent, UsageContent
 from ledger.usage.membership import ParsedMemberships
@@ -29,34 +30,32 @@ class Declared:
     def membership(self, leaf_index: int, content: MembershipContent) -> None:
         """Take in a membership's version, which is the next."""
         latest = max((version for name, version in self._memberships if name == content.membership), default=0)
-        require_same(leaf_index, "version", content.version, latest + 1)
+        at(leaf_index).same("version", content.version, latest + 1)
         self._memberships[content.membership, content.version] = (leaf_index, content)
 
     def reading(self, log: BodyReader, leaf_index: int, content: UsageContent) -> Reading:
         """How the body of a usage leaf is read: by the versions that it names, both declared before it."""
         method = self._methods.get((content.method, content.method_version))
         if method is None:
-            version = str(content.method_version)
-            raise DivergedError(Divergence(leaf_index, "method_version", version, "a version declared before"))
-        require_same(leaf_index, "membership", content.membership, method.membership)
+            raise at(leaf_index).error("method_version", content.method_version, "a version declared before")
+        at(leaf_index).same("membership", content.membership, method.membership)
         if not method.membership:
-            require_same(leaf_index, "membership_version", content.membership_version, None)
+            at(leaf_index).same("membership_version", content.membership_version, None)
             return Reading(method.score_rule)
         found = self._memberships.get((method.membership, content.membership_version or 0))
         if found is None:
-            version = str(content.membership_version)
-            raise DivergedError(Divergence(leaf_index, "membership_version", version, "a version declared before"))
+            raise at(leaf_index).error("membership_version", content.membership_version, "a version declared before")
         return Reading(method.score_rule, self._membership(log, *found), content.membership_version)
 
     def _membership(self, log: BodyReader, leaf_index: int, content: MembershipContent) -> Mapping[str, str]:
         membership = self._parsed.get(content.body_sha256)
         if membership is None:
             body = checked_body(log, leaf_index, "body_sha256", content.body_sha256)
-            require_same(leaf_index, "body_bytes", content.body_bytes, len(body))
+            at(leaf_index).same("body_bytes", content.body_bytes, len(body))
             try:
                 membership = self._parsed.parse(content.body_sha256, body)
             except LedgerCorruptError as error:
-                raise DivergedError(Divergence(leaf_index, "body", str(error), "a canonical membership")) from None
-        require_same(leaf_index, "sources", content.sources, len(membership))
-        require_same(leaf_index, "collectives", content.collectives, len(set(membership.values())))
+                raise at(leaf_index).error("body", error, "a canonical membership") from None
+        at(leaf_index).same("sources", content.sources, len(membership))
+        at(leaf_index).same("collectives", content.collectives, len(set(membership.values())))
         return membership

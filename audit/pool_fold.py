@@ -1,6 +1,6 @@
 """A pool as its log has it: the state that follows from its leaves, each of them checked before it is used.
 
-What does not hold is raised as a divergence, which names the leaf and the figure.
+What does not hold is raised as a finding, which names the leaf and the figure.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ import numpy as np
 
 from audit.batch_check import WeighedBatch, accepted_batch, mask_of, positions_of, weighed_batch
 from audit.declared import Declared
-from audit.divergence import DivergedError, Divergence, LogReader, checked_body, require, require_same
+from audit.findings import Finding, FoundError, at
+from audit.progress import Progress
+from audit.reader import LogReader, checked_body
 from ledger.acts.entries import Decision, DecisionContent, ProposalContent
 from ledger.errors import InvalidInputError, LedgerCorruptError
 from ledger.journal import Transfer, fold, may_be_below_zero
@@ -46,16 +48,6 @@ from payout.statement import (
     parse_statement,
 )
 from payout.weights import UsageKey, WeightSum
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a replay has come."""
-
-    leaves: int
-    leaf_total: int
-    events: int
-    shares: int
 
 
 def _nobody(leaf: Leaf[Any], weighed: WeighedBatch) -> None:
@@ -119,18 +111,22 @@ class PoolFold:
         return Progress(self.frontier.size, total, self.events, self.shares)
 
     def require_size(self, size: int) -> None:
-        """A divergence at the next leaf where the log ended before this many."""
-        require(self.frontier.size == size, self.frontier.size, "leaf", "nothing", f"a log of {size} leaves")
+        """A finding at the next leaf where the log ended before this many."""
+        at(self.frontier.size).holds(self.frontier.size == size, "leaf", "nothing", f"a log of {size} leaves")
 
     def read(self, encoded: EncodedLeaf) -> Leaf[Any]:
-        """The leaf of an entry, or a divergence where it is not what its hash and place say."""
-        require_same(encoded.index, "leaf_hash", encoded.hash.hex(), leaf_hash(encoded.entry).hex())
+        """The leaf of an entry.
+
+        Raises:
+            FoundError: it is not what its hash and place say.
+        """
+        at(encoded.index).same("leaf_hash", encoded.hash.hex(), leaf_hash(encoded.entry).hex())
         try:
             leaf = decode(encoded.entry, CONTENTS)
         except LedgerCorruptError as error:
-            raise DivergedError(Divergence(encoded.index, "entry", str(error), "a canonical entry")) from None
-        require_same(encoded.index, "index", leaf.index, encoded.index)
-        require_same(encoded.index, "pool", leaf.pool, self.log.pool)
+            raise at(encoded.index).error("entry", error, "a canonical entry") from None
+        at(encoded.index).same("index", leaf.index, encoded.index)
+        at(encoded.index).same("pool", leaf.pool, self.log.pool)
         return leaf
 
     def cut(self) -> None:
@@ -143,21 +139,21 @@ class PoolFold:
         while self._under_way:
             self._settle_oldest()
 
-    def earliest(self, divergence: Divergence) -> Divergence:
-        """Of a divergence and those of the batches that are under way, the first in the log."""
+    def earliest(self, finding: Finding) -> Finding:
+        """The first in the log of a finding and of those of the batches that are under way."""
         try:
             self.settle()
-        except DivergedError as other:
-            return min(divergence, other.divergence, key=lambda each: each.leaf_index)
-        return divergence
+        except FoundError as other:
+            return min(finding, other.finding, key=lambda each: each.where.leaf_index)
+        return finding
 
     def fold(self, encoded: EncodedLeaf, *, weigh_from: int) -> Leaf[Any]:
         """Take in the next leaf, and give it; usage from `weigh_from` on is weighed again from its body."""
         leaf = self.read(encoded)
-        require_same(encoded.index, "index", encoded.index, self.frontier.size)
+        at(encoded.index).same("index", encoded.index, self.frontier.size)
         first, kind = leaf.index == 0, leaf.content.type
-        require(
-            first == (kind == PoolContent.type), leaf.index, "type", kind, f"{PoolContent.type} first and only there"
+        at(leaf.index).holds(
+            first == (kind == PoolContent.type), "type", kind, f"{PoolContent.type} first and only there"
         )
         self.frontier.append(encoded.hash)
         self.hashes += encoded.hash
@@ -165,7 +161,7 @@ class PoolFold:
             self._take_in(leaf, weigh_from)
         except (InvalidInputError, LedgerCorruptError, ValueError) as error:
             # An entry can be canonical and still say what the service never would, such as a rate above one.
-            raise DivergedError(Divergence(leaf.index, leaf.content.type, str(error), "a sound entry")) from None
+            raise at(leaf.index).error(leaf.content.type, error, "a sound entry") from None
         return leaf
 
     def entry(self, kind: type[C], key: Hashable) -> C:
@@ -201,7 +197,7 @@ class PoolFold:
             case RetractionContent():
                 self._retract(leaf, counts=leaf.index >= weigh_from)
             case RoundContent(number=number):
-                require_same(leaf.index, "number", number, len(self.rounds) + 1)
+                at(leaf.index).same("number", number, len(self.rounds) + 1)
                 self.rounds[number] = leaf.content
                 self.round_at[leaf.index] = number
             case ProposalContent() | DecisionContent():
@@ -219,16 +215,15 @@ class PoolFold:
             self.move(leaf_index, transfers)
         after = fold(self.balances, transfers)
         for account, amount in after.items():
-            require(
-                may_be_below_zero(account) or amount >= 0, leaf_index, f"balance of {account}", amount, "zero or more"
-            )
+            sound = may_be_below_zero(account) or amount >= 0
+            at(leaf_index).holds(sound, f"balance of {account}", amount, "zero or more")
         self.balances.update(after)
 
     def _require_journal(self, leaf_index: int, transfers: Sequence[Transfer]) -> None:
         journal = self.log.transfers(leaf_index)
-        require_same(leaf_index, "transfers", len(journal), len(transfers))
+        at(leaf_index).same("transfers", len(journal), len(transfers))
         for logged, replayed in zip(journal, transfers, strict=True):
-            require_same(leaf_index, "transfer", logged, replayed)
+            at(leaf_index).same("transfer", logged, replayed)
 
     def _follow_proposal(self, leaf_index: int, content: ProposalContent | DecisionContent) -> None:
         if isinstance(content, ProposalContent):
@@ -236,9 +231,9 @@ class PoolFold:
             return
         subject = content.subject
         waits = (subject in self.round_at or subject in self.proposals) and subject not in self.decided
-        require(waits, leaf_index, "subject", subject, "a proposal or a round that waits for its decision")
+        at(leaf_index).holds(waits, "subject", subject, "a proposal or a round that waits for its decision")
         folded = self.hashes[HASH_BYTES * subject : HASH_BYTES * (subject + 1)].hex()
-        require_same(leaf_index, "subject_hash", content.subject_hash, folded)
+        at(leaf_index).same("subject_hash", content.subject_hash, folded)
         self.decided[subject] = content.decision
         if subject in self.round_at:
             self.decisions[self.round_at[subject]] = content.decision
@@ -247,14 +242,14 @@ class PoolFold:
         number = leaf.content.round
         content = self.rounds.get(number)
         if content is None:
-            raise DivergedError(Divergence(leaf.index, "round", str(number), "a round that stands before it"))
-        require_same(leaf.index, "decision", self.decisions.get(number, ""), Decision.APPROVED)
-        require(number > self.posted_number, leaf.index, "round", number, "one that was not posted before")
+            raise at(leaf.index).error("round", number, "a round that stands before it")
+        at(leaf.index).same("decision", self.decisions.get(number, ""), Decision.APPROVED)
+        at(leaf.index).holds(number > self.posted_number, "round", number, "one that was not posted before")
         lines = self.statement_lines(leaf.index, content)
         transfers = leaf.content.transfers(self)
-        require_same(leaf.index, "transfer_count", leaf.content.transfer_count, len(transfers))
+        at(leaf.index).same("transfer_count", leaf.content.transfer_count, len(transfers))
         amount = sum(transfer.amount_minor for transfer in transfers)
-        require_same(leaf.index, "amount_minor", leaf.content.amount_minor, amount)
+        at(leaf.index).same("amount_minor", leaf.content.amount_minor, amount)
         self._move(leaf.index, transfers)
         self.posted_end, self.posted_number = content.end, content.number
         self.deficits = deficits_of(lines, content.deficit_unattributed)
@@ -293,24 +288,24 @@ class PoolFold:
     def _retract(self, leaf: Leaf[Any], *, counts: bool) -> None:
         content: RetractionContent = leaf.content
         before = 0 <= content.batch_leaf < leaf.index
-        require(before, leaf.index, "batch_leaf", content.batch_leaf, "a leaf before it")
+        at(leaf.index).holds(before, "batch_leaf", content.batch_leaf, "a leaf before it")
         (encoded,) = self.log.leaves(content.batch_leaf, content.batch_leaf + 1)
         folded = self.hashes[HASH_BYTES * content.batch_leaf : HASH_BYTES * (content.batch_leaf + 1)]
-        require_same(content.batch_leaf, "leaf_hash", encoded.hash.hex(), folded.hex())
+        at(content.batch_leaf).same("leaf_hash", encoded.hash.hex(), folded.hex())
         original = self.read(encoded).content
         if not isinstance(original, UsageContent):
-            raise DivergedError(Divergence(leaf.index, "batch_leaf", original.type, UsageContent.type))
-        require_same(leaf.index, "platform", content.platform, original.platform)
+            raise at(leaf.index).error("batch_leaf", original.type, UsageContent.type)
+        at(leaf.index).same("platform", content.platform, original.platform)
         positions = set(positions_of(leaf.index, "positions", content.positions))
         again = positions & self.retracted.setdefault(content.batch_leaf, set())
-        require_same(leaf.index, "positions retracted before", "[]", str(sorted(again)))
+        at(leaf.index).same("positions retracted before", sorted(again), [])
         self.retracted[content.batch_leaf] |= positions
         if counts:
             reading = self.declared.reading(self.log, content.batch_leaf, original)
             batch, accepted = accepted_batch(self.log, content.batch_leaf, original, reading)
             taken_back = mask_of(leaf.index, "positions", content.positions, len(batch))
             never = np.flatnonzero(taken_back & ~accepted)
-            require_same(leaf.index, "positions never accepted", "[]", str(never.tolist()))
+            at(leaf.index).same("positions never accepted", never.tolist(), [])
             weights = weigh(batch, taken_back)
             self._require_weights(leaf.index, content, weights, original, batch, sign=-1)
             self.shares += len(batch.amounts)
@@ -340,7 +335,7 @@ class PoolFold:
         for mode, totals in ((AI_ONLY, logged.ai_only), (HUMAN_AI, logged.human_ai)):
             of_mode, replayed = weights[mode], weights[mode].totals()
             for figure in ("events", "attributed", "unattributed"):
-                require_same(leaf_index, f"mode {mode} {figure}", getattr(totals, figure), getattr(replayed, figure))
+                at(leaf_index).same(f"mode {mode} {figure}", getattr(totals, figure), getattr(replayed, figure))
             if of_mode.events:
                 numbered = replace(of_mode, index=self._numbers_of(batch.names, of_mode.index))
                 key = UsageKey(usage.method, usage.method_version, mode)
@@ -354,4 +349,4 @@ def _parsed_lines(leaf_index: int, statement: bytes) -> list[Line]:
     try:
         return parse_statement(statement)
     except LedgerCorruptError as error:
-        raise DivergedError(Divergence(leaf_index, "statement", str(error), "a canonical statement")) from None
+        raise at(leaf_index).error("statement", error, "a canonical statement") from None

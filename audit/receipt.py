@@ -11,9 +11,11 @@ from hashlib import sha256
 from typing import Final
 
 from audit.batch_check import WeighedBatch
-from audit.divergence import DivergedError, checked_body
-from audit.findings import Finding, FoundError, Report, Step, finding_of
+from audit.findings import Finding, FoundError, Where, at
 from audit.pool_fold import PoolFold
+from audit.reader import checked_body
+from audit.report import Report, in_step
+from audit.steps import Step
 from ledger.errors import FormatError, InvalidInputError, LedgerCorruptError, NotFoundError, ProofError, SignatureError
 from ledger.journal import Transfer
 from ledger.log.leaves import EncodedLeaf, Leaf
@@ -60,7 +62,7 @@ def check_receipt(proof_file: bytes, body: bytes, key: VerifierKey) -> tuple[Rep
     except FoundError as found:
         report.finding = found.finding
     except FormatError as error:
-        report.finding = Finding(Step.SIGNATURES, error.subject, error.reason, "as it is specified")
+        report.finding = Finding(Where(), error.subject, error.reason, "as it is specified", Step.SIGNATURES)
     return report, None
 
 
@@ -75,9 +77,9 @@ def _checked(report: Report, proof_file: bytes, body: bytes, key: VerifierKey) -
     try:
         signed = proof.verify(hashed, key)
     except SignatureError as error:
-        raise FoundError(Finding(Step.SIGNATURES, "signature", ", ".join(error.keys), error.reason)) from None
+        raise at(-1, step=Step.SIGNATURES).error("signature", ", ".join(error.keys), error.reason) from None
     except ProofError as error:
-        raise FoundError(Finding(Step.ENTRIES, "leaf_hash", hashed.hex(), error.reason, proof.index)) from None
+        raise at(proof.index, step=Step.ENTRIES).error("leaf_hash", hashed.hex(), error.reason) from None
     report.checkpoint = signed.checkpoint
     report.signers = [verified.key.name for verified in signed.note.verified]
     report.count(Step.SIGNATURES, "signatures", len(signed.note.verified))
@@ -88,7 +90,7 @@ def _checked(report: Report, proof_file: bytes, body: bytes, key: VerifierKey) -
     try:
         leaf = fold.read(EncodedLeaf(proof.index, proof.extra, hashed))
         if not isinstance(leaf.content, UsageContent):
-            raise FoundError(Finding(Step.ENTRIES, "type", str(leaf.content), UsageContent.type, proof.index))
+            raise at(proof.index, step=Step.ENTRIES).error("type", leaf.content.type, UsageContent.type)
         report.count(Step.ENTRIES, "entries")
         if _holds_scores(body):
             report.skipped[Step.BATCHES] = report.skipped[Step.WEIGHTS] = "scores become shares by the log's own rule"
@@ -97,10 +99,10 @@ def _checked(report: Report, proof_file: bytes, body: bytes, key: VerifierKey) -
             # The version was declared before, or nobody who verifies the log would have its checkpoint.
             fold.declared.method(proof.index, _declared(leaf.content))
             fold.weigh_batch(leaf)
-    except DivergedError as diverged:
-        raise FoundError(finding_of(diverged.divergence, leaf, journal_line=0)) from None
+    except FoundError as found:
+        raise FoundError(in_step(found.finding, leaf)) from None
     except (InvalidInputError, LedgerCorruptError) as error:
-        raise FoundError(Finding(Step.BATCHES, "entry", str(error), "a sound entry", proof.index)) from None
+        raise at(proof.index, step=Step.BATCHES).error("entry", error, "a sound entry") from None
     report.count(Step.BODIES, "bodies")
     report.count(Step.BODIES, "bytes", len(body))
     return leaf.content

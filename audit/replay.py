@@ -9,8 +9,10 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any
 
-from audit.divergence import DivergedError, Divergence, LogReader, checked_body, require, require_same
-from audit.pool_fold import PoolFold, Progress
+from audit.findings import Finding, FoundError, at
+from audit.pool_fold import PoolFold
+from audit.progress import Progress
+from audit.reader import LogReader, checked_body
 from ledger.acts.entries import POLICY, ActContent, Decision, DecisionContent
 from ledger.acts.people import OPERATORS
 from ledger.errors import LedgerCorruptError
@@ -29,10 +31,10 @@ from payout.statement import (
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """How a replay ended: a match where there is no divergence."""
+    """How a replay ended: a match where there is no finding."""
 
     progress: Progress
-    divergence: Divergence | None
+    finding: Finding | None
 
 
 def replay_round(
@@ -52,12 +54,12 @@ def replay_round(
     try:
         found = next(iter(log.leaves(round_leaf, round_leaf + 1)), None)
         if found is None:
-            raise DivergedError(Divergence(round_leaf, "leaf", "nothing", f"a {RoundContent.type} entry"))
+            raise at(round_leaf).error("leaf", "nothing", f"a {RoundContent.type} entry")
         subject = fold_so_far.read(found)
         if not isinstance(subject.content, RoundContent):
-            raise DivergedError(Divergence(round_leaf, "type", subject.content.type, RoundContent.type))
+            raise at(round_leaf).error("type", subject.content.type, RoundContent.type)
         content = subject.content
-        require(0 < content.end <= round_leaf, round_leaf, "end", content.end, "1 to the round's own index")
+        at(round_leaf).holds(0 < content.end <= round_leaf, "end", content.end, "1 to the round's own index")
         for encoded in log.leaves(0, content.end):
             fold_so_far.fold(encoded, weigh_from=content.start)
             yield fold_so_far.progress(total)
@@ -70,10 +72,10 @@ def replay_round(
                 check_decision(leaf.index, leaf.content, policy)
             yield fold_so_far.progress(total)
         fold_so_far.require_size(total)
-    except DivergedError as diverged:
-        return Verdict(fold_so_far.progress(total), fold_so_far.earliest(diverged.divergence))
+    except FoundError as found:
+        return Verdict(fold_so_far.progress(total), fold_so_far.earliest(found.finding))
     except LedgerCorruptError as error:
-        missing = Divergence(fold_so_far.frontier.size, "leaf", str(error), "a log without holes")
+        missing = at(fold_so_far.frontier.size).error("leaf", error, "a log without holes").finding
         return Verdict(fold_so_far.progress(total), fold_so_far.earliest(missing))
     return Verdict(fold_so_far.progress(total), None)
 
@@ -86,10 +88,10 @@ def check_round(log: LogReader, state: PoolFold, leaf: Leaf[Any]) -> tuple[Distr
     try:
         collectives = parse_registry(snapshot)
     except LedgerCorruptError as error:
-        raise DivergedError(Divergence(leaf.index, "registry", str(error), "a canonical snapshot")) from None
+        raise at(leaf.index).error("registry", error, "a canonical snapshot") from None
     usage = state.weights.totals({number: name for name, number in state.numbers.items()})
     absent = {name for total in usage.values() for name in total.attributed} - {c.name for c in collectives}
-    require_same(leaf.index, "registry", "[]", str(sorted(absent)))
+    at(leaf.index).same("collectives not in the registry", sorted(absent), [])
     calculation = calculate(
         RoundInputs(
             number=len(state.rounds) + 1,
@@ -119,7 +121,7 @@ def _check_content(log: LogReader, leaf_index: int, content: RoundContent, calcu
         if figure == "statement_sha256":
             _check_statement(log, leaf_index, content, calculation.statement)
         else:
-            require_same(leaf_index, figure, getattr(content, figure), getattr(calculation.content, figure))
+            at(leaf_index).same(figure, getattr(content, figure), getattr(calculation.content, figure))
 
 
 def _check_statement(log: LogReader, leaf_index: int, content: RoundContent, replayed: bytes) -> None:
@@ -129,10 +131,11 @@ def _check_statement(log: LogReader, leaf_index: int, content: RoundContent, rep
         return
     logged_lines, replayed_lines = logged.decode(errors="replace").split("\n"), replayed.decode().split("\n")
     for line, (ours, theirs) in enumerate(zip(replayed_lines, logged_lines, strict=False), 1):
+        here = at(leaf_index, line=line)
         for figure, one, other in zip(STATEMENT_COLUMNS, theirs.split(","), ours.split(","), strict=False):
-            require_same(leaf_index, figure, one, other, line)
-        require_same(leaf_index, "line", theirs, ours, line)
-    require_same(leaf_index, "lines", len(logged_lines), len(replayed_lines))
+            here.same(figure, one, other)
+        here.same("line", theirs, ours)
+    at(leaf_index).same("lines", len(logged_lines), len(replayed_lines))
 
 
 def check_decision(leaf_index: int, decision: DecisionContent, policy: Policy) -> None:
@@ -140,6 +143,6 @@ def check_decision(leaf_index: int, decision: DecisionContent, policy: Policy) -
     if decision.decision != Decision.APPROVED:
         return
     if policy.review_seconds:
-        require(decision.by.startswith(OPERATORS), leaf_index, "by", decision.by, "an operator")
+        at(leaf_index).holds(decision.by.startswith(OPERATORS), "by", decision.by, "an operator")
     else:
-        require_same(leaf_index, "by", decision.by, POLICY)
+        at(leaf_index).same("by", decision.by, POLICY)

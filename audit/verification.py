@@ -7,11 +7,14 @@ of a batch is read once, and once more for each retraction from it. Nothing here
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from audit.findings import Finding, FoundError, Headway, Report, Step
-from audit.static_log import StaticLog
+from audit.files.static_log import StaticLog
+from audit.findings import Finding, FoundError, Where, at
+from audit.progress import Progress
+from audit.report import Report
+from audit.steps import Step
 from audit.verification_fold import Means, RoundPlace, check_leaves
 from ledger.errors import FormatError, LedgerCorruptError, NotFoundError, SignatureError
 from ledger.files.layout import CHECKPOINT, JOURNAL, Files, TileBuilder
@@ -45,7 +48,7 @@ class Asked:
     rounds: frozenset[int] | None = None
 
 
-def verify(files: Files, asked: Asked, means: Means) -> Generator[Headway, None, Report]:
+def verify(files: Files, asked: Asked, means: Means) -> Generator[Progress, None, Report]:
     """Check a bundle step by step (`Step`); yields how far it has come, and returns what was checked and found."""
     report = Report()
     reading = Step.SIGNATURES
@@ -75,12 +78,10 @@ def _signed_checkpoint(files: Files, asked: Asked, report: Report) -> Checkpoint
     try:
         opened = open_checkpoint(note, asked.key, witnesses=asked.witnesses)
     except SignatureError as error:
-        raise FoundError(
-            Finding(Step.SIGNATURES, "signature", ", ".join(error.keys), error.reason, file=CHECKPOINT)
-        ) from None
+        raise _checkpoint_error("signature", ", ".join(error.keys), error.reason) from None
     origin = opened.checkpoint.origin
     if _POOLS not in origin:
-        raise FoundError(Finding(Step.SIGNATURES, "origin", origin, "one that names a pool", file=CHECKPOINT))
+        raise _checkpoint_error("origin", origin, "one that names a pool")
     report.checkpoint = opened.checkpoint
     report.signers = [verified.key.name for verified in opened.note.verified]
     report.count(Step.SIGNATURES, "signatures", len(opened.note.verified))
@@ -89,13 +90,17 @@ def _signed_checkpoint(files: Files, asked: Asked, report: Report) -> Checkpoint
     return opened.checkpoint
 
 
+def _checkpoint_error(figure: str, claimed: str, expected: str) -> FoundError:
+    return FoundError(Finding(Where(file=CHECKPOINT), figure, claimed, expected, Step.SIGNATURES))
+
+
 def _older_checkpoint(note: bytes, checkpoint: Checkpoint, key: VerifierKey) -> Checkpoint:
+    here = at(-1, step=Step.CONSISTENCY)
     try:
         older = open_checkpoint(note, key).checkpoint
     except SignatureError as error:
-        raise FoundError(Finding(Step.CONSISTENCY, "signature", ", ".join(error.keys), error.reason)) from None
-    if older.size > checkpoint.size:
-        raise FoundError(Finding(Step.CONSISTENCY, "size", str(checkpoint.size), f"{older.size} or more"))
+        raise here.error("signature", ", ".join(error.keys), error.reason) from None
+    here.holds(older.size <= checkpoint.size, "size", checkpoint.size, f"{older.size} or more")
     return older
 
 
@@ -113,13 +118,13 @@ class _EntryPass:
     doubt: Finding | None = None
     """The first hash in a tile that is not the one of the entries; the root says which of them is wrong."""
 
-    def run(self) -> Generator[Headway, None, list[RoundPlace]]:
+    def run(self) -> Generator[Progress, None, list[RoundPlace]]:
         self._hold_against_older()
         for bundle in bundles(self.log.leaf_count):
             for index, entry in enumerate(self.log.entries(bundle), bundle.start):
                 self._take_in(index, entry)
             self.report.count(Step.ENTRIES, "entries", bundle.width)
-            yield Headway("entries", bundle.end, self.log.leaf_count, 0)
+            yield Progress(bundle.end, self.log.leaf_count)
         for tile, data in self.builder.partial():
             self._compare(tile, data)
         self._require_root()
@@ -138,9 +143,7 @@ class _EntryPass:
         for older in self.older:
             if older.size == self.builder.frontier.size:
                 root = self.builder.frontier.root()
-                if older.root != root:
-                    figure = f"root at {older.size}"
-                    raise FoundError(Finding(Step.CONSISTENCY, figure, older.root.hex(), root.hex()))
+                at(-1, step=Step.CONSISTENCY).same(f"root at {older.size}", older.root.hex(), root.hex())
                 self.report.count(Step.CONSISTENCY, "older checkpoints")
 
     def _compare(self, tile: Tile, data: bytes) -> None:
@@ -153,7 +156,7 @@ class _EntryPass:
         subtree = tile.coordinates()[at // HASH_BYTES]
         leaf_index = subtree.index if subtree.level == 0 else -1
         figure = "leaf_hash" if subtree.level == 0 else f"hash of subtree {subtree.index} at level {subtree.level}"
-        self.doubt = Finding(Step.ENTRIES, figure, theirs.hex(), ours.hex(), leaf_index, file=tile.path())
+        self.doubt = Finding(Where(leaf_index, file=tile.path()), figure, theirs.hex(), ours.hex(), Step.ENTRIES)
 
     def _require_root(self) -> None:
         root = self.builder.frontier.root()
@@ -161,14 +164,11 @@ class _EntryPass:
             if self.doubt is not None:
                 raise FoundError(self.doubt)
             return
-        if self.doubt is not None and self.doubt.leaf_index >= 0:
-            index = self.doubt.leaf_index
+        if self.doubt is not None and self.doubt.where.leaf_index >= 0:
+            index = self.doubt.where.leaf_index
             width = min(self.log.leaf_count - index // 256 * 256, 256)
-            file = Bundle(index // 256, width).path()
-            raise FoundError(
-                Finding(Step.ENTRIES, "leaf_hash", self.doubt.logged, self.doubt.recomputed, index, file=file)
-            )
-        raise FoundError(Finding(Step.ENTRIES, "root", self.checkpoint.root.hex(), root.hex()))
+            raise FoundError(replace(self.doubt, where=Where(index, file=Bundle(index // 256, width).path())))
+        raise at(-1, step=Step.ENTRIES).error("root", self.checkpoint.root.hex(), root.hex())
 
 
 def _hash_places(data: bytes) -> Iterator[int]:
@@ -179,19 +179,20 @@ def _round_place(index: int, entry: bytes) -> RoundPlace:
     try:
         content: Any = decode(entry, CONTENTS).content
     except LedgerCorruptError as error:
-        raise FoundError(Finding(Step.ENTRIES, "entry", str(error), "a canonical entry", index)) from None
+        raise at(index, step=Step.ENTRIES).error("entry", error, "a canonical entry") from None
     if not isinstance(content, RoundContent):
-        raise FoundError(Finding(Step.ENTRIES, "type", str(content.type), RoundContent.type, index))
+        raise at(index, step=Step.ENTRIES).error("type", content.type, RoundContent.type)
     return RoundPlace(index, content.number, content.start, content.end)
 
 
 def _file_finding(error: FormatError | NotFoundError, reading: Step) -> Finding:
     """What is wrong with a file itself."""
     if isinstance(error, NotFoundError):
-        return Finding(reading, "file", "missing", "there", file=error.resource)
+        return Finding(Where(file=error.resource), "file", "missing", "there", reading)
     file, _, line = error.subject.partition(" line ")
     if file == JOURNAL:
         reading = Step.BALANCES
     elif file.startswith("body/"):
         reading = Step.BODIES
-    return Finding(reading, "form", error.reason, "as it is specified", file=file, line=int(line) if line else 0)
+    where = Where(file=file, line=int(line) if line else 0)
+    return Finding(where, "form", error.reason, "as it is specified", reading)

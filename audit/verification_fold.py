@@ -7,22 +7,14 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from audit.batch_check import WeighedBatch
-from audit.divergence import DivergedError, Divergence, checked_body, require, require_same
-from audit.findings import (
-    Finding,
-    FoundError,
-    Headway,
-    Report,
-    RoundSummary,
-    Step,
-    body_finding,
-    conflict_finding,
-    finding_of,
-    line_finding,
-)
+from audit.files.static_log import StaticLog
+from audit.findings import Finding, FoundError, at
 from audit.pool_fold import PoolFold
+from audit.progress import Progress
+from audit.reader import checked_body
 from audit.replay import check_decision, check_round
-from audit.static_log import StaticLog
+from audit.report import Report, RoundSummary, balance_finding, conflict_finding, in_body, in_step
+from audit.steps import Step
 from audit.unique_events import Spill, UniqueEvents
 from ledger.acts.entries import Decision, DecisionContent
 from ledger.entries import RevenueContent
@@ -67,7 +59,7 @@ class RoundPlace:
 
 def check_leaves(
     log: StaticLog, rounds: list[RoundPlace], chosen: frozenset[int] | None, means: Means, report: Report
-) -> Generator[Headway, None, None]:
+) -> Generator[Progress, None, None]:
     """Fold all leaves and check what follows; `chosen` are the rounds to recompute, None for all.
 
     Raises:
@@ -76,7 +68,7 @@ def check_leaves(
     """
     missing = sorted((chosen or frozenset()) - {place.number for place in rounds})
     if missing:
-        raise FoundError(Finding(Step.ROUNDS, "round", "not in the log", str(missing[0])))
+        raise at(-1, step=Step.ROUNDS).error("round", "not in the log", missing[0])
     yield from _LeafPass(log, rounds, chosen, means, report).run()
 
 
@@ -98,7 +90,7 @@ class _LeafPass:
         self.fold = PoolFold(self.log, submit=self.means.submit, observe=self._observe, ahead=self.means.ahead)
         self.unique = UniqueEvents(self.means.new_spill, self.means.salt, self.means.submit)
 
-    def run(self) -> Generator[Headway, None, None]:
+    def run(self) -> Generator[Progress, None, None]:
         ends: dict[int, list[RoundPlace]] = {}
         for place in filter(RoundPlace.can_be, self.rounds):
             ends.setdefault(place.end, []).append(place)
@@ -114,10 +106,10 @@ class _LeafPass:
                     wanted.pop(0)
                 weighed = self.chosen is None or any(start <= encoded.index < end for start, end in wanted[:1])
                 self._follow(self.fold.fold(encoded, weigh_from=0 if weighed else size), weighed=weighed)
-                yield Headway("leaves", encoded.index + 1, size, self.fold.shares)
+                yield Progress(encoded.index + 1, size, self.fold.events, self.fold.shares)
             self.fold.settle()
-        except DivergedError as diverged:
-            raise FoundError(self._finding(self.fold.earliest(diverged.divergence))) from None
+        except FoundError as found:
+            raise FoundError(self._in_step(self.fold.earliest(found.finding))) from None
         self._check_events()
         self._check_books()
 
@@ -145,7 +137,7 @@ class _LeafPass:
             case RetractionContent() if weighed:
                 self.report.count(Step.BATCHES, "retractions")
             case RevenueContent(currency=currency):
-                require_same(leaf.index, "currency", currency, self.currency)
+                at(leaf.index).same("currency", currency, self.currency)
             case RoundContent():
                 self._calculated(leaf.index, leaf.content)
             case DecisionContent():
@@ -155,13 +147,13 @@ class _LeafPass:
 
     def _membership(self, leaf_index: int, content: MembershipContent) -> None:
         body = checked_body(self.log, leaf_index, "body_sha256", content.body_sha256)
-        require_same(leaf_index, "body_bytes", content.body_bytes, len(body))
+        at(leaf_index).same("body_bytes", content.body_bytes, len(body))
         try:
             membership = parse_membership(body)
         except LedgerCorruptError as error:
-            raise DivergedError(Divergence(leaf_index, "body", str(error), "a canonical membership")) from None
-        require_same(leaf_index, "sources", content.sources, len(membership))
-        require_same(leaf_index, "collectives", content.collectives, len(set(membership.values())))
+            raise at(leaf_index).error("body", error, "a canonical membership") from None
+        at(leaf_index).same("sources", content.sources, len(membership))
+        at(leaf_index).same("collectives", content.collectives, len(set(membership.values())))
         self._count_body(len(body))
         self.report.count(Step.BATCHES, "memberships")
 
@@ -172,14 +164,16 @@ class _LeafPass:
     def _calculated(self, leaf_index: int, content: RoundContent) -> None:
         # Where it could be, it was checked at its end, before this leaf.
         interval = f"[{content.start}, {content.end})"
-        require(self.latest == content, leaf_index, "interval", interval, "one that ends at the round's leaf or before")
+        at(leaf_index).holds(
+            self.latest == content, "interval", interval, "one that ends at the round's leaf or before"
+        )
 
     def _decide(self, leaf_index: int, content: DecisionContent) -> None:
         number = self.fold.round_at.get(content.subject)
         if number is None:
             return
         _, policy = self._latest(leaf_index, number)
-        require(content.decision in list(Decision), leaf_index, "decision", content.decision, _DECISIONS)
+        at(leaf_index).holds(content.decision in list(Decision), "decision", content.decision, _DECISIONS)
         check_decision(leaf_index, content, policy)
         self.report.count(Step.DECISIONS, content.decision.lower())
         summary = self.report.rounds[number]
@@ -195,7 +189,7 @@ class _LeafPass:
         """The round that was calculated last, which alone may be decided and posted."""
         if self.latest is None or self.policy is None or self.latest.number != number:
             found = "none" if self.latest is None else str(self.latest.number)
-            raise DivergedError(Divergence(leaf_index, "round", str(number), found))
+            raise at(leaf_index).error("round", number, found)
         return self.latest, self.policy
 
     # What a round's end asks for.
@@ -229,21 +223,21 @@ class _LeafPass:
         self.fold.cut()
 
     def _require_no_open_round(self, leaf_index: int, content: RoundContent) -> None:
-        require_same(leaf_index, "number", content.number, len(self.fold.rounds) + 1)
+        at(leaf_index).same("number", content.number, len(self.fold.rounds) + 1)
         if self.latest is None:
             return
         number = self.latest.number
         decision = self.fold.decisions.get(number, "")
         closed = decision == Decision.REJECTED or self.fold.posted_number == number
-        require(closed, leaf_index, "end", content.end, f"a place after round {number} was posted or rejected")
+        at(leaf_index).holds(closed, "end", content.end, f"a place after round {number} was posted or rejected")
 
     def _check_bodies(self, leaf_index: int, content: RoundContent) -> None:
         for figure in ("registry_sha256", "statement_sha256", "weights_sha256"):
             digest = getattr(content, figure)
             try:
                 body = checked_body(self.log, leaf_index, figure, digest)
-            except DivergedError as diverged:
-                raise FoundError(body_finding(diverged.divergence, digest)) from None
+            except FoundError as found:
+                raise FoundError(in_body(found.finding, digest)) from None
             self._count_body(len(body))
 
     def _check_place(self, leaf_index: int, content: RoundContent) -> Policy:
@@ -257,22 +251,22 @@ class _LeafPass:
             ("policy_version", version),
             ("pot_minor", self.fold.balances.get("revenue", 0)),
         ):
-            require_same(leaf_index, figure, getattr(content, figure), replayed)
+            at(leaf_index).same(figure, getattr(content, figure), replayed)
         return policy
 
     def _check_conservation(self, leaf_index: int, content: RoundContent) -> None:
+        here = at(leaf_index, step=Step.CONSERVATION)
         lines = self.fold.statement_lines(leaf_index, content)
         parts = {
             "attributed_minor": sum(line.attributed_minor for line in lines),
             "commons_minor": sum(line.commons_minor for line in lines),
         }
         for figure, total in parts.items():
-            if getattr(content, figure) != total:
-                logged = str(getattr(content, figure))
-                raise FoundError(Finding(Step.CONSERVATION, figure, logged, str(total), leaf_index))
+            here.same(figure, getattr(content, figure), total)
         whole = content.fee_minor + sum(parts.values()) + content.commons_kept_minor + content.carried_minor
-        if content.pot_minor != whole or min(content.fee_minor, content.commons_kept_minor, content.carried_minor) < 0:
-            raise FoundError(Finding(Step.CONSERVATION, "pot_minor", str(content.pot_minor), str(whole), leaf_index))
+        here.same("pot_minor", content.pot_minor, whole)
+        for figure in ("fee_minor", "commons_kept_minor", "carried_minor"):
+            here.holds(getattr(content, figure) >= 0, figure, getattr(content, figure), "0 or more")
         self.report.count(Step.CONSERVATION, "rounds")
 
     # What can be said at the end.
@@ -290,20 +284,19 @@ class _LeafPass:
         self.report.count(Step.BALANCES, "transfers", self.log.journal.transfers)
         claimed, replayed = self.log.files.read(BALANCES), render_balances(self.fold.balances)
         if claimed != replayed:
-            raise FoundError(line_finding(claimed, replayed))
+            raise FoundError(balance_finding(claimed, replayed))
         self.report.count(Step.BALANCES, "balances", len(self.fold.balances))
         total = sum(self.fold.balances.values())
-        if total:
-            raise FoundError(Finding(Step.CONSERVATION, "sum of all balances", str(total), "0"))
+        at(-1, step=Step.CONSERVATION).same("sum of all balances", total, 0)
         self.report.count(Step.CONSERVATION, "balances that sum to zero", len(self.fold.balances))
 
-    def _finding(self, divergence: Divergence) -> Finding:
-        leaf = None
-        if 0 <= divergence.leaf_index < self.log.leaf_count:
-            (encoded,) = self.log.leaves(divergence.leaf_index, divergence.leaf_index + 1)
+    def _in_step(self, finding: Finding) -> Finding:
+        leaf, index = None, finding.where.leaf_index
+        if 0 <= index < self.log.leaf_count:
+            (encoded,) = self.log.leaves(index, index + 1)
             try:
                 leaf = self.fold.read(encoded)
-            except DivergedError:
+            except FoundError:
                 leaf = None
-        read = self.log.journal.leaf == divergence.leaf_index
-        return finding_of(divergence, leaf, journal_line=self.log.journal.line if read else 0)
+        read = self.log.journal.leaf == index
+        return in_step(finding, leaf, journal_line=self.log.journal.line if read else 0)

@@ -115,7 +115,7 @@ def _replay_seconds(stage: Stage, pool: str, round_leaf: int, shares: int) -> fl
                 next(replay)
         except StopIteration as end:
             verdict = end.value
-    if verdict.divergence or verdict.progress.shares != shares:
+    if verdict.finding or verdict.progress.shares != shares:
         raise AssertionError(f"the replay says {verdict}")
     return seconds()
 

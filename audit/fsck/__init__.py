@@ -8,14 +8,12 @@ from __future__ import annotations
 
 from audit.fsck.check import check_pool
 from audit.fsck.registry import Registry, check_strays, read_registry
-from audit.fsck.report import LISTED_MAX, CheckProgress, CheckReport, RowFinding
+from audit.fsck.report import LISTED_MAX, CheckReport
 
 __all__ = [
     "LISTED_MAX",
-    "CheckProgress",
     "CheckReport",
     "Registry",
-    "RowFinding",
     "check_pool",
     "check_strays",
     "read_registry",

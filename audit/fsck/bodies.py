@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import sqlalchemy as sa
 
-from audit.divergence import Divergence
+from audit.findings import Finding
 from audit.fsck.report import CheckReport
 from audit.fsck.rows import stored_rows
 from audit.store.snapshot_log import SnapshotLog
@@ -45,7 +45,7 @@ class BodyRows:
 
     def add_missing(self, digest: bytes) -> None:
         """A body that a leaf names is not there."""
-        self._report.add(lt.body.name, f"sha256={digest.hex()}", "row", "none", "a leaf names it")
+        self._report.add(lt.body.name, f"sha256={digest.hex()}", "row", "none", "a row: a leaf names it")
 
     def add_other(self, digest: bytes, actual: str) -> None:
         """What is stored under a hash has another."""
@@ -53,19 +53,19 @@ class BodyRows:
             lt.body.name, f"sha256={digest.hex()}", "bytes", f"SHA-256 {actual}", f"SHA-256 {digest.hex()}"
         )
 
-    def takes(self, divergence: Divergence) -> bool:
-        """Whether a divergence of the fold is about a body, which is then added as a finding."""
+    def takes(self, finding: Finding) -> bool:
+        """Whether a finding of the fold is about a body, which is then added as a row's."""
         try:
-            digest = bytes.fromhex(divergence.logged)
+            digest = bytes.fromhex(finding.claimed)
         except ValueError:
             return False
-        if not divergence.figure.endswith("_sha256") or len(digest) != HASH_BYTES:
+        if not finding.figure.endswith("_sha256") or len(digest) != HASH_BYTES:
             return False
-        if divergence.figure == "weights_sha256":
+        if finding.figure == "weights_sha256":
             # That is what a round says of its weights; whether the body has this hash was checked apart.
             return False
         try:
-            self.add_other(digest, bytes.fromhex(divergence.replayed).hex())
+            self.add_other(digest, bytes.fromhex(finding.expected).hex())
         except ValueError:
             self.add_missing(digest)
         return True
@@ -78,7 +78,7 @@ class BodyRows:
             self._report.count(lt.body.name)
             digest = row["sha256"]
             if named is None or not _is_among(digest, named):
-                self._report.add(lt.body.name, f"sha256={digest.hex()}", "row", "there", "no leaf names it")
+                self._report.add(lt.body.name, f"sha256={digest.hex()}", "row", "a row", "none: no leaf names it")
 
 
 def _is_among(digest: bytes, named: Any) -> bool:

@@ -16,19 +16,20 @@ from typing import Any
 import sqlalchemy as sa
 
 from audit.batch_check import WeighedBatch
-from audit.divergence import DivergedError, Divergence
+from audit.findings import Finding, FoundError
 from audit.fsck.bodies import BodyRows
 from audit.fsck.checkpoints import CheckpointRows
 from audit.fsck.events import EventRows
 from audit.fsck.numbers import Numbers
 from audit.fsck.projections import PROJECTIONS, Followed
 from audit.fsck.registry import Registry, check_pool_row, check_turns
-from audit.fsck.report import CheckProgress, CheckReport, shown_row
+from audit.fsck.report import CheckReport, shown_row
 from audit.fsck.rounds import Rounds
 from audit.fsck.rows import LeafRows, Row, add_extra, compare, find_row, key_of
 from audit.fsck.tree import Tree
 from audit.fsck.weights import Owner, WeightRows
 from audit.pool_fold import PoolFold
+from audit.progress import Progress
 from audit.store.snapshot_log import SnapshotLog
 from audit.unique_events import Spill, UniqueEvents
 from ledger.acts.entries import DecisionContent
@@ -49,7 +50,7 @@ from payout.entries import CONTENTS, PoolContent
 
 def check_pool(
     connection: sa.Connection, pool: PoolRef, registry: Registry, new_spill: Callable[[], Spill]
-) -> Generator[CheckProgress, None, CheckReport]:
+) -> Generator[Progress, None, CheckReport]:
     """Check every table of a pool; yields progress, returns the report.
 
     The connection's transaction must see one state throughout. `new_spill` makes room for records of events.
@@ -72,7 +73,7 @@ class _PoolCheck:
         self._checkpoints = CheckpointRows(connection, pool_id, self.report)
         self._log = SnapshotLog(connection, PoolRef(pool_id, _name_in_log(connection, pool), pool.currency))
         self._fold = PoolFold(self._log, observe=self._see, observe_retraction=self._see, move=self._move)
-        self._rounds = Rounds(connection, pool_id, self._log, self._fold, self._diverged)
+        self._rounds = Rounds(connection, pool_id, self._log, self._fold, self._take_in)
         self._bodies = BodyRows(self._log, self.report)
         self._numbers = Numbers()
         self._events = EventRows(connection, pool_id, self.report)
@@ -84,7 +85,7 @@ class _PoolCheck:
         self._weighed: WeighedBatch | None = None
         self._transfers: Sequence[Transfer] = ()
 
-    def run(self) -> Generator[CheckProgress, None, None]:
+    def run(self) -> Generator[Progress, None, None]:
         """Take in all leaves, then see what is left."""
         while (row := self._next_leaf()) is not None:
             sound = self._tree.take(row)
@@ -96,7 +97,7 @@ class _PoolCheck:
                     self.report.unfollowed_from = row["leaf_index"]
             self.report.leaves += 1
             total = self._tree.head["size"] if self._tree.head else self.report.leaves
-            yield CheckProgress(self._pool.name, self.report.leaves, total, self._fold.shares)
+            yield Progress(self.report.leaves, total, self.report.events, self._fold.shares)
         self._finish()
 
     def _next_leaf(self) -> Row | None:
@@ -148,9 +149,9 @@ class _PoolCheck:
         """The leaf, taken in; None where it cannot be said what follows from it and from those after it."""
         try:
             return self._fold.fold(encoded, weigh_from=0)
-        except DivergedError as diverged:
+        except FoundError as found:
             content = _content(encoded.entry)
-            self._diverged(diverged.divergence)
+            self._take_in(found.finding)
             if self._fold.frontier.size == encoded.index or not isinstance(
                 content, UsageContent | RetractionContent | DecisionContent
             ):
@@ -159,11 +160,11 @@ class _PoolCheck:
                 self._doubtful.append(encoded.index)
             return self._fold.read(encoded)
 
-    def _diverged(self, divergence: Divergence) -> None:
-        if not self._bodies.takes(divergence):
-            line = f" line={divergence.line}" if divergence.line else ""
-            key = f"leaf_index={divergence.leaf_index}{line}"
-            self.report.add(lt.leaf.name, key, divergence.figure, divergence.logged, divergence.replayed)
+    def _take_in(self, finding: Finding) -> None:
+        if not self._bodies.takes(finding):
+            line = f" line={finding.where.line}" if finding.where.line else ""
+            key = f"leaf_index={finding.where.leaf_index}{line}"
+            self.report.add(lt.leaf.name, key, finding.figure, finding.claimed, finding.expected)
 
     def _see(self, _leaf: Leaf[Any], weighed: WeighedBatch) -> None:
         self._weighed = weighed

@@ -29,14 +29,14 @@ class Registry:
     def require_platform(self, name: str, leaf_index: int, report: CheckReport) -> int | None:
         """The platform's number; a finding where no platform has this name."""
         if name not in self.platform_ids:
-            report.add("platform", f"name={name}", "row", "none", f"named by leaf {leaf_index}")
+            report.add("platform", f"name={name}", "row", "none", f"a row: leaf {leaf_index} names it")
         return self.platform_ids.get(name)
 
     def require_collectives(self, names: tuple[str, ...], leaf_index: int, report: CheckReport) -> None:
         """A finding for each name that no collective has."""
         for name in names:
             if name not in self.collective_ids:
-                report.add("collective", f"name={name}", "row", "none", f"named by leaf {leaf_index}")
+                report.add("collective", f"name={name}", "row", "none", f"a row: leaf {leaf_index} names it")
 
 
 def read_registry(connection: sa.Connection) -> Registry:
@@ -87,4 +87,4 @@ def check_strays(connection: sa.Connection, pools: list[PoolRef], report: CheckR
         )
         for row in stored_rows(connection, query):
             key = f"pool_id={row['pool_id']}"
-            report.add(table.name, key, "row", f"{row['rows']} rows", "none of a pool that is", count=row["rows"])
+            report.add(table.name, key, "row", f"{row['rows']} rows", "none: there is no such pool", count=row["rows"])

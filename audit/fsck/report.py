@@ -6,32 +6,13 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any, Final
 
+from audit.findings import Finding, Where
+
 LISTED_MAX: Final = 100
 """Findings that are listed; the others are counted."""
 
 _SHOWN_BYTES_MAX: Final = 64
 _SHOWN_TEXT_MAX: Final = 200
-
-
-@dataclass(frozen=True, slots=True)
-class RowFinding:
-    """A row that is not what follows from the log. `figure` is the column, or `row` where it is missing or too many."""
-
-    table: str
-    key: str
-    figure: str
-    stored: str
-    follows: str
-
-
-@dataclass(frozen=True, slots=True)
-class CheckProgress:
-    """How far the check of a pool has come."""
-
-    pool: str
-    leaves: int
-    leaf_total: int
-    shares: int
 
 
 @dataclass(slots=True)
@@ -43,22 +24,25 @@ class CheckReport:
     events: int = 0
     rows: dict[str, int] = field(default_factory=dict)
     """Rows that were read, by table."""
-    findings: list[RowFinding] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
     """The first LISTED_MAX of them."""
     finding_count: int = 0
     unfollowed_from: int | None = None
     """The leaf from which on it cannot be said what follows: rows of it and of later ones were not checked."""
     _found: set[tuple[str, str, str]] = field(default_factory=set)
 
-    def add(self, table: str, key: str, figure: str, stored: object, follows: object, *, count: int = 1) -> None:
-        """Add a finding, once for a figure of a row; `count` where it stands for several rows."""
+    def add(self, table: str, key: str, figure: str, claimed: object, expected: object, *, count: int = 1) -> None:
+        """Add a finding, once for a figure of a row; `count` where it stands for several rows.
+
+        `figure` is the column, or `row` where the row is missing or should not be there.
+        """
         place = (table, key, figure)
         if place in self._found:
             return
         self.finding_count += count
         if len(self.findings) < LISTED_MAX:
             self._found.add(place)
-            self.findings.append(RowFinding(table, key, figure, shown(stored), shown(follows)))
+            self.findings.append(Finding(Where(table=table, key=key), figure, shown(claimed), shown(expected)))
 
     def has(self, table: str, key: str, figure: str) -> bool:
         """Whether this is among the findings that are listed."""

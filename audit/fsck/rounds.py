@@ -7,9 +7,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from audit.divergence import DivergedError, Divergence, LogReader
+from audit.findings import Finding, FoundError, at
 from audit.fsck.rows import stored_rows
 from audit.pool_fold import PoolFold
+from audit.reader import LogReader
 from audit.replay import check_decision, check_round
 from ledger.acts.entries import DecisionContent
 from ledger.errors import InvalidInputError, LedgerCorruptError
@@ -28,9 +29,9 @@ class Rounds:
         pool_id: int,
         log: LogReader,
         fold: PoolFold,
-        diverged: Callable[[Divergence], None],
+        take: Callable[[Finding], None],
     ) -> None:
-        self._log, self._fold, self._diverged = log, fold, diverged
+        self._log, self._fold, self._take = log, fold, take
         self._ends: dict[int, list[Leaf[RoundContent]]] = {}
         self._policies: dict[int, Policy] = {}
         is_round = sa.func.position(
@@ -54,10 +55,10 @@ class Rounds:
             if not any(content.start <= place < content.end for place in doubtful):
                 try:
                     check_round(self._log, self._fold, leaf)
-                except DivergedError as diverged:
-                    self._diverged(diverged.divergence)
+                except FoundError as found:
+                    self._take(found.finding)
                 except (InvalidInputError, LedgerCorruptError, ValueError, KeyError) as error:
-                    self._diverged(Divergence(leaf.index, "round", str(error), "a sound round"))
+                    self._take(at(leaf.index).error("round", error, "a sound round").finding)
             self._fold.cut()
 
     def follow(self, leaf: Leaf[DecisionContent]) -> None:
@@ -68,5 +69,5 @@ class Rounds:
             return
         try:
             check_decision(leaf.index, leaf.content, policy)
-        except DivergedError as diverged:
-            self._diverged(diverged.divergence)
+        except FoundError as found:
+            self._take(found.finding)

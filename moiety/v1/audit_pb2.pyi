@@ -625,8 +625,8 @@ class ReplayVerdict(_message.Message):
     LEAF_INDEX_FIELD_NUMBER: _builtins.int
     LINE_FIELD_NUMBER: _builtins.int
     FIGURE_FIELD_NUMBER: _builtins.int
-    LOGGED_FIELD_NUMBER: _builtins.int
-    REPLAYED_FIELD_NUMBER: _builtins.int
+    CLAIMED_FIELD_NUMBER: _builtins.int
+    EXPECTED_FIELD_NUMBER: _builtins.int
     outcome: Global___ReplayOutcome.ValueType
     """Whether it matched."""
     leaves: _builtins.int
@@ -641,10 +641,10 @@ class ReplayVerdict(_message.Message):
     """Where it diverged: the line of the statement counting from 1, or 0 where it was not in a statement."""
     figure: _builtins.str
     """Where it diverged: the name of the figure."""
-    logged: _builtins.str
-    """What was logged there."""
-    replayed: _builtins.str
-    """What the replay gives there."""
+    claimed: _builtins.str
+    """What is logged there."""
+    expected: _builtins.str
+    """What the replay expects there: a value, or words where several would do."""
     def __init__(
         self,
         *,
@@ -655,12 +655,12 @@ class ReplayVerdict(_message.Message):
         leaf_index: _builtins.int = ...,
         line: _builtins.int = ...,
         figure: _builtins.str = ...,
-        logged: _builtins.str = ...,
-        replayed: _builtins.str = ...,
+        claimed: _builtins.str = ...,
+        expected: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "figure", b"figure", "leaf_index", b"leaf_index", "leaves", b"leaves", "line", b"line", "logged", b"logged", "outcome", b"outcome", "replayed", b"replayed", "shares", b"shares"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["claimed", b"claimed", "events", b"events", "expected", b"expected", "figure", b"figure", "leaf_index", b"leaf_index", "leaves", b"leaves", "line", b"line", "outcome", b"outcome", "shares", b"shares"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

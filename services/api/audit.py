@@ -9,7 +9,7 @@ from typing import Final
 
 import grpc
 
-from audit.pool_fold import Progress
+from audit.progress import Progress
 from audit.replay import Verdict, replay_round
 from audit.store.stored_log import StoredLog
 from ledger.errors import InvalidInputError
@@ -106,11 +106,11 @@ def _verdict(verdict: Verdict) -> pb.ReplayVerdict:
         events=verdict.progress.events,
         shares=verdict.progress.shares,
     )
-    if divergence := verdict.divergence:
+    if finding := verdict.finding:
         message.outcome = pb.REPLAY_OUTCOME_DIVERGED
-        message.leaf_index = divergence.leaf_index
-        message.line = divergence.line
-        message.figure = divergence.figure
-        message.logged = divergence.logged
-        message.replayed = divergence.replayed
+        message.leaf_index = finding.where.leaf_index
+        message.line = finding.where.line
+        message.figure = finding.figure
+        message.claimed = finding.claimed
+        message.expected = finding.expected
     return message

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from audit.declared import Declared
-from audit.divergence import DivergedError
+from audit.findings import FoundError
 from ledger.errors import InvalidInputError, LedgerCorruptError
 from ledger.journal import Transfer
 from ledger.log.leaves import C, Content, Leaf, T
@@ -50,7 +50,7 @@ class Past:
                     self._declared.method(leaf.index, leaf.content)
                 case MembershipContent():
                     self._declared.membership(leaf.index, leaf.content)
-        except (DivergedError, InvalidInputError, LedgerCorruptError) as error:
+        except (FoundError, InvalidInputError, LedgerCorruptError) as error:
             raise _loss(leaf.index, error) from None
 
     def transfers(self, leaf: Leaf[Any]) -> Sequence[Transfer]:
@@ -90,7 +90,7 @@ class Past:
         try:
             reading = self._declared.reading(self.source, leaf_index, content)
             return reading.usage(self.source.body(bytes.fromhex(content.body_sha256)))
-        except (DivergedError, InvalidInputError) as error:
+        except (FoundError, InvalidInputError) as error:
             raise _loss(leaf_index, error) from None
 
 
@@ -107,7 +107,6 @@ def statement_lines(source: PoolSource, content: RoundContent) -> list[Line]:
 
 
 def _loss(leaf_index: int, error: Exception) -> DataLossError:
-    if isinstance(error, DivergedError):
-        found = error.divergence
-        return DataLossError(f"leaf {found.leaf_index}: {found.figure} is {found.logged}, not {found.replayed}")
+    if isinstance(error, FoundError):
+        return DataLossError(f"leaf {error.finding.where.leaf_index}: {error.finding}")
     return DataLossError(f"leaf {leaf_index}: {error}")

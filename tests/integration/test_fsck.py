@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
-from audit.files import SpillFolder
+from audit.files.spills import SpillFolder
 from audit.fsck import LISTED_MAX, check_pool, read_registry
 from ledger.log.merkle import Frontier, leaf_hash
 from ledger.store import tables as lt
@@ -183,13 +183,13 @@ def revenue_leaf(connection: sa.Connection) -> tuple[bytes, int]:
 @pytest.mark.parametrize("column", ["name", "display_name", "currency", "created_at"])
 def test_what_a_pool_is_called_follows_from_its_first_leaf(tampering: sa.Connection, column: str) -> None:
     tampering.execute(sa.update(lt.pool).where(lt.pool.c.pool_id == FOLK).values({column: another(lt.pool.c[column])}))
-    found = [(each.table, each.figure) for report in check(tampering) for each in report.findings]
+    found = [(each.where.table, each.figure) for report in check(tampering) for each in report.findings]
     assert found == [("pool", column)]
 
 
 def test_a_pool_that_was_deleted_leaves_rows_of_no_pool(tampering: sa.Connection) -> None:
     tampering.execute(sa.delete(lt.pool).where(lt.pool.c.pool_id == FOLK))
-    found = [(each.table, each.key) for report in check(tampering) for each in report.findings]
+    found = [(each.where.table, each.where.key) for report in check(tampering) for each in report.findings]
     assert set(found) == {(table.name, f"pool_id={FOLK}") for table in (*TABLES, t.schedule)}
 
 
@@ -214,7 +214,7 @@ def test_all_findings_are_counted_and_the_first_are_listed(tampering: sa.Connect
     )
     report, _ = check(tampering, POOL)
     assert (len(report.findings), report.finding_count) == (LISTED_MAX, 1000)
-    assert {finding.table for finding in report.findings} == {"event"}
+    assert {finding.where.table for finding in report.findings} == {"event"}
 
 
 def test_what_is_written_while_a_check_goes_on_does_not_disturb_it(scene: Scene, shared_database_url: str) -> None:

@@ -36,7 +36,7 @@ def fsck(*arguments: str) -> int:
 def found_in(database: Database) -> list[tuple[str, str, str]]:
     with database.snapshot() as connection:
         reports = check(connection)
-    return [(each.table, each.stored, each.follows) for report in reports for each in report.findings]
+    return [(each.where.table, each.claimed, each.expected) for report in reports for each in report.findings]
 
 
 @pytest.mark.usefixtures("scene")
@@ -54,7 +54,7 @@ def test_a_finding_ends_with_one_and_names_table_key_and_figures(
     execute(owner, "UPDATE balance SET amount_minor = 900 WHERE account = 'revenue'")
     assert fsck(POOL) == 1
     told = capsys.readouterr().out
-    assert "  balance account=revenue leaf_index=3\n    amount_minor: stored 900; follows 100\n" in told
+    assert "  balance account=revenue leaf_index=3\n    amount_minor: expected 100, got 900\n" in told
     assert fsck("jazz") == 0
     capsys.readouterr()
     assert fsck("--json") == 1
@@ -62,7 +62,7 @@ def test_a_finding_ends_with_one_and_names_table_key_and_figures(
     assert (document["holds"], document["finding_count"]) == (False, 1)
     (folk,) = [report for report in document["reports"] if report["pool"] == POOL]
     key = "account=revenue leaf_index=3"
-    finding = {"table": "balance", "key": key, "figure": "amount_minor", "stored": "900", "follows": "100"}
+    finding = {"table": "balance", "key": key, "figure": "amount_minor", "claimed": "900", "expected": "100"}
     assert folk["findings"] == [finding]
 
 

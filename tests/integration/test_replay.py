@@ -69,7 +69,7 @@ def intruder(shared_owner: sa.Engine) -> Iterator[sa.Engine]:
 def require_diverged(verdict: ReplayVerdict, leaf_index: int, figure: str, *, line: int = 0) -> None:
     assert verdict.outcome == REPLAY_OUTCOME_DIVERGED
     assert (verdict.leaf_index, verdict.figure, verdict.line) == (leaf_index, figure, line)
-    assert verdict.logged != verdict.replayed
+    assert verdict.claimed != verdict.expected
 
 
 def test_every_round_replays_to_a_match_with_what_it_was_recomputed_from(standing: Scene, auditor: Client) -> None:

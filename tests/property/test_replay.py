@@ -52,7 +52,7 @@ def test_every_round_of_any_history_replays_to_a_match(log: PoolLog) -> None:
     """Rule: "Replay is the same pure function that made the round, run over the same bytes"."""
     usage = log.placed(UsageContent)
     for index, verdict in verdicts(log):
-        assert verdict.divergence is None
+        assert verdict.finding is None
         content: RoundContent = log.content(index)
         inside = [batch.accepted for place, batch in usage if content.start <= place < content.end]
         assert verdict.progress.events == sum(inside) == content.events
@@ -67,7 +67,7 @@ def test_every_round_of_any_history_replays_to_a_match(log: PoolLog) -> None:
 def statement_of(log: PoolLog) -> bytes:
     """The statement of a round over all of the log, and its figures."""
     content: RoundContent = log.content(log.calculate())
-    assert log.replay(log.size() - 1).divergence is None
+    assert log.replay(log.size() - 1).finding is None
     figures = (
         content.events, content.retracted, content.pot_minor, content.weight, content.weight_unattributed,
         content.deficit_unattributed, content.carried_minor, content.weights_sha256,
@@ -179,7 +179,7 @@ def test_retracting_everything_in_the_same_round_distributes_nothing(
             log.retract(index)
     index = log.calculate()
     content: RoundContent = log.content(index)
-    assert log.replay(index).divergence is None
+    assert log.replay(index).finding is None
     assert content.events == content.retracted
     assert (content.weight, content.weight_unattributed, content.deficit_unattributed) == (0, 0, 0)
     assert content.carried_minor == content.pot_minor == 10_007
@@ -224,9 +224,9 @@ def test_a_changed_byte_of_an_entry_is_found_at_its_leaf(log: PoolLog, data: st.
     entry = leaf.entry[:at] + bytes([leaf.entry[at] ^ flip]) + leaf.entry[at + 1 :]
     log.entries[leaf.index] = EncodedLeaf(leaf.index, entry, leaf.hash)
     for index in rounds:
-        found = log.replay(index).divergence
+        found = log.replay(index).finding
         assert found is not None
-        assert (found.leaf_index, found.figure) == (leaf.index, "leaf_hash")
+        assert (found.where.leaf_index, found.figure) == (leaf.index, "leaf_hash")
 
 
 @settings(max_examples=25)
@@ -238,9 +238,9 @@ def test_a_leaf_in_a_round_that_was_changed_with_its_hash_is_found_by_the_root(
     index, content = data.draw(st.sampled_from(log.placed(RoundContent)))
     changed = data.draw(st.integers(0, content.end - 1))
     log.rewrite(changed, log.content(changed), seal=False, late_by=1)
-    found = log.replay(index).divergence
+    found = log.replay(index).finding
     assert found is not None
-    assert (found.leaf_index, found.figure) == (index, "root")
+    assert (found.where.leaf_index, found.figure) == (index, "root")
 
 
 MATTERS: Final[dict[type[Content], list[str]]] = {
@@ -281,9 +281,9 @@ def test_a_changed_field_that_matters_is_found_though_hashes_and_roots_are_right
     log.change(index, **{name: value})
     if (kind, name) == (RoundContent, "root"):  # which sealing would have put right
         log.change(index, seal=False, **{name: value})
-    found = log.replay(subject).divergence
+    found = log.replay(subject).finding
     assert found is not None
-    assert found.leaf_index in (index, subject)
+    assert found.where.leaf_index in (index, subject)
 
 
 @settings(max_examples=80)
@@ -304,7 +304,7 @@ def test_whatever_stands_in_a_log_a_replay_ends_with_a_verdict(log: PoolLog, dat
     for index in range(log.size() + 1):
         verdict = log.replay(index)
         if not isinstance(log.content(index) if index < log.size() else None, RoundContent):
-            assert verdict.divergence is not None
+            assert verdict.finding is not None
 
 
 @settings(max_examples=25)
@@ -319,4 +319,4 @@ def test_a_log_of_anything_at_all_replays_to_a_verdict(made: list[Content], data
         entry = data.draw(st.binary(max_size=30))
         log.entries[index] = EncodedLeaf(index, entry, leaf_hash(entry))
     for index in range(log.size() + 1):
-        assert log.replay(index).divergence is not None
+        assert log.replay(index).finding is not None

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from audit.files import SpillFolder, open_files
-from audit.findings import Headway, Report
+from audit.files.archives import open_files
+from audit.files.spills import SpillFolder
+from audit.progress import Progress
+from audit.report import Report
 from audit.verification import Asked, verify
 from audit.verification_fold import Means
 from ledger.files.layout import Files
@@ -72,7 +74,7 @@ def report_of(files: Files | Path, key: VerifierKey = KEY.verifier_key, **asked:
 
 def steps_of(
     files: Files | Path, key: VerifierKey = KEY.verifier_key, *, means: Means | None = None, **asked: Any
-) -> tuple[list[Headway], Report]:
+) -> tuple[list[Progress], Report]:
     """How verification goes, and what it says."""
     if isinstance(files, Path):
         opened = open_files(files)

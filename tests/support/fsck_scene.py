@@ -9,8 +9,9 @@ from uuid import UUID
 import numpy as np
 import sqlalchemy as sa
 
-from audit.files import SpillFolder
-from audit.fsck import CheckProgress, CheckReport, check_pool, check_strays, read_registry
+from audit.files.spills import SpillFolder
+from audit.fsck import CheckReport, check_pool, check_strays, read_registry
+from audit.progress import Progress
 from ledger.acts.entries import ProposalContent
 from ledger.log.checkpoint import Checkpoint, sign_checkpoint
 from ledger.log.note_keys import SignatureType, SigningKey
@@ -115,7 +116,7 @@ def check(connection: sa.Connection, *names: str) -> list[CheckReport]:
     return [*reports, strays]
 
 
-def report_of(steps: Generator[CheckProgress, None, CheckReport]) -> CheckReport:
+def report_of(steps: Generator[Progress, None, CheckReport]) -> CheckReport:
     """What a check says at its end."""
     while True:
         try:
@@ -127,4 +128,8 @@ def report_of(steps: Generator[CheckProgress, None, CheckReport]) -> CheckReport
 
 def findings(connection: sa.Connection) -> list[tuple[str, str, str]]:
     """(table, key, figure) of everything that a check finds in the pool, and of rows of no pool."""
-    return [(each.table, each.key, each.figure) for report in check(connection, POOL) for each in report.findings]
+    return [
+        (each.where.table, each.where.key, each.figure)
+        for report in check(connection, POOL)
+        for each in report.findings
+    ]

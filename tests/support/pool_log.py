@@ -13,7 +13,7 @@ from functools import cache
 from hashlib import sha256
 from typing import Any, Final, TypeVar
 
-from audit.pool_fold import Progress
+from audit.progress import Progress
 from audit.replay import Verdict, replay_round
 from ledger.acts.entries import Decision, DecisionContent, ProposalContent
 from ledger.entries import (
@@ -103,7 +103,7 @@ class PoolLog:
         """The verdict at the end of a replay, which is the same where the work on batches is put off."""
         verdict = self._replayed(replay_round(self, round_leaf))
         put_off = self._replayed(replay_round(self, round_leaf, submit=lambda work: work, ahead=3))
-        assert put_off.divergence == verdict.divergence
+        assert put_off.finding == verdict.finding
         return verdict
 
     @staticmethod

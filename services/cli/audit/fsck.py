@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import asdict
 from typing import Any
 
 import sqlalchemy as sa
 
-from audit.files import SpillFolder
-from audit.fsck import CheckProgress, CheckReport, RowFinding, check_pool, check_strays, read_registry
+from audit.files.spills import SpillFolder
+from audit.findings import Finding
+from audit.fsck import CheckReport, check_pool, check_strays, read_registry
+from audit.progress import Progress
 from ledger.errors import NotFoundError
 from ledger.store.database import Database
 from ledger.store.log import PoolRef
@@ -42,7 +43,7 @@ def _chosen(pools: Sequence[PoolRef], names: Sequence[str]) -> list[PoolRef]:
     return [known[name] for name in names] if names else list(pools)
 
 
-def _run(steps: Generator[CheckProgress, None, CheckReport], progress: Any) -> CheckReport:
+def _run(steps: Generator[Progress, None, CheckReport], progress: Any) -> CheckReport:
     while True:
         try:
             progress(next(steps))
@@ -76,7 +77,17 @@ def _document(report: CheckReport) -> dict[str, Any]:
         "rows": report.rows,
         "finding_count": report.finding_count,
         "unfollowed_from": report.unfollowed_from,
-        "findings": [asdict(finding) for finding in report.findings],
+        "findings": [_finding_document(finding) for finding in report.findings],
+    }
+
+
+def _finding_document(finding: Finding) -> dict[str, str]:
+    return {
+        "table": finding.where.table,
+        "key": finding.where.key,
+        "figure": finding.figure,
+        "claimed": finding.claimed,
+        "expected": finding.expected,
     }
 
 
@@ -92,6 +103,6 @@ def _lines(report: CheckReport) -> Iterator[str]:
         yield f"  From leaf {report.unfollowed_from} on it cannot be said what follows: rows of these were not checked."
 
 
-def _finding_lines(finding: RowFinding) -> Iterator[str]:
-    yield f"  {finding.table} {finding.key}".rstrip()
-    yield f"    {finding.figure}: stored {finding.stored}; follows {finding.follows}"
+def _finding_lines(finding: Finding) -> Iterator[str]:
+    yield f"  {finding.where.table} {finding.where.key}".rstrip()
+    yield f"    {finding}"

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any, Final
 
-from audit.findings import TITLES, Finding, Report, Step
+from audit.findings import Finding
+from audit.report import Report
+from audit.steps import TITLES, Step
 from services.cli.base.output import Output
 
 
@@ -36,17 +38,31 @@ def document(report: Report) -> dict[str, Any]:
             for step in Step
         ],
         "rounds": [asdict(summary) for summary in report.rounds.values()],
-        "finding": None if report.finding is None else {**asdict(report.finding), "step": int(report.finding.step)},
+        "finding": None if report.finding is None else _finding_document(report.finding),
+    }
+
+
+def _finding_document(finding: Finding) -> dict[str, Any]:
+    return {
+        "step": finding.step,
+        "leaf_index": finding.where.leaf_index,
+        "file": finding.where.file,
+        "body": finding.where.body,
+        "line": finding.where.line,
+        "figure": finding.figure,
+        "claimed": finding.claimed,
+        "expected": finding.expected,
     }
 
 
 def outcome(report: Report, step: Step) -> str:
     """HELD, FAILED, LEFT_OUT, or NOT_REACHED where an earlier leaf ended the verification."""
     if report.finding is not None:
-        if step is report.finding.step:
+        failed = _step_of(report.finding)
+        if step is failed:
             return "FAILED"
         # From the bodies on, all steps go from leaf to leaf together.
-        done = step < report.finding.step and step < Step.BODIES
+        done = step < failed and step < Step.BODIES
         return "HELD" if done and step not in report.skipped else "NOT_REACHED"
     return "LEFT_OUT" if step in report.skipped and step not in report.counts else "HELD"
 
@@ -74,16 +90,22 @@ def _lines(report: Report) -> Iterator[str]:
 
 def finding_lines(finding: Finding) -> Iterator[str]:
     """The first thing that does not hold, for people."""
-    yield f"Step {int(finding.step)} does not hold: {TITLES[finding.step]}."
+    step, where = _step_of(finding), finding.where
+    yield f"Step {int(step)} does not hold: {TITLES[step]}."
     places = (
-        ("leaf", str(finding.leaf_index) if finding.leaf_index >= 0 else ""),
-        ("file", finding.file),
-        ("body", finding.body),
-        ("line", str(finding.line) if finding.line else ""),
+        ("leaf", str(where.leaf_index) if where.leaf_index >= 0 else ""),
+        ("file", where.file),
+        ("body", where.body),
+        ("line", str(where.line) if where.line else ""),
         ("figure", finding.figure),
-        ("claimed", finding.logged),
-        ("recomputed", finding.recomputed),
+        ("expected", finding.expected),
+        ("got", finding.claimed),
     )
     for name, value in places:
         if value:
             yield f"  {name:<10} {value}"
+
+
+def _step_of(finding: Finding) -> Step:
+    assert finding.step is not None  # noqa: S101 - every finding of a verification has one
+    return finding.step

@@ -16,7 +16,8 @@ from services.cli.base.exits import Exit, InputError
 from services.cli.base.output import Output, report
 
 if TYPE_CHECKING:
-    from audit.findings import Headway, Report
+    from audit.progress import Progress
+    from audit.report import Report
     from ledger.log.note_keys import VerifierKey
 
 T = TypeVar("T")
@@ -77,8 +78,11 @@ def _check_bundle(
     rounds: frozenset[int] | None,
     threads: int,
 ) -> bool:
-    from audit.files import SpillFolder, open_files
-    from audit.findings import Finding, Report, Step
+    from audit.files.archives import open_files
+    from audit.files.spills import SpillFolder
+    from audit.findings import Finding, Where
+    from audit.report import Report
+    from audit.steps import Step
     from audit.verification import Asked, verify
     from audit.verification_fold import Means
     from ledger.errors import FormatError
@@ -90,7 +94,8 @@ def _check_bundle(
     except OSError as error:
         raise InputError.of("bundle", f"{bundle}: {error.strerror}") from None
     except FormatError as error:
-        found = Report(finding=Finding(Step.ENTRIES, "form", error.reason, "as it is specified", file=error.subject))
+        where = Where(file=error.subject)
+        found = Report(finding=Finding(where, "form", error.reason, "as it is specified", Step.ENTRIES))
         return show(output, found)
     keep_freed_memory()
     asked = Asked(key, since=since, witnesses=witnesses, rounds=rounds)
@@ -113,7 +118,7 @@ def _check_receipt(output: Output, proof: Path, body: Path, key: VerifierKey) ->
     return show(output, report)
 
 
-def _run(steps: Generator[Headway, None, Report], progress: Callable[[Headway], None]) -> Report:
+def _run(steps: Generator[Progress, None, Report], progress: Callable[[Progress], None]) -> Report:
     while True:
         try:
             progress(next(steps))

@@ -208,7 +208,7 @@ def replay(session: Session, pool: Pool, number: Number) -> None:
         session.output.show(found, f"MATCH: {counts}")
         return
     diverged = verdict.outcome == audit_pb2.REPLAY_OUTCOME_DIVERGED
-    names = ("leaf_index", "line", "figure", "logged", "replayed") if diverged else ()
+    names = ("leaf_index", "line", "figure", "expected", "claimed") if diverged else ()
     ended = "DIVERGED" if diverged else "NO VERDICT"
     session.output.show(found, f"{ended}: {counts}", details([(name, found[name]) for name in names]))
     raise typer.Exit(Exit.DOES_NOT_HOLD if diverged else Exit.FAULT)

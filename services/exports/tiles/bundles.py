@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryFile
 
-from audit.files import ArchiveWriter
+from audit.files.archives import ArchiveWriter
 from ledger.errors import InvalidInputError, LedgerCorruptError
 from ledger.files.layout import (
     BALANCES,

@@ -14,7 +14,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from audit.files import FolderFiles
+from audit.files.folders import FolderFiles
 from ledger.errors import FormatError, LedgerCorruptError
 from ledger.files.layout import (
     BALANCES,

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from audit.divergence import Divergence
-from audit.pool_fold import Progress
+from audit.findings import Finding, Where
+from audit.progress import Progress
 from audit.replay import replay_round
 from ledger.acts.entries import Decision, DecisionContent
 from ledger.errors import LedgerCorruptError
@@ -75,16 +75,20 @@ def log() -> PoolLog:
     return deepcopy(HISTORY)
 
 
-def divergence(log: PoolLog, round_leaf: int) -> Divergence:
-    found = log.replay(round_leaf).divergence
+def finding(leaf_index: int, figure: str, claimed: str, expected: str, line: int = 0) -> Finding:
+    return Finding(Where(leaf_index, line=line), figure, claimed, expected)
+
+
+def finding_of(log: PoolLog, round_leaf: int) -> Finding:
+    found = log.replay(round_leaf).finding
     assert found is not None, "the replay matched"
     return found
 
 
 def place(log: PoolLog, round_leaf: int) -> tuple[int, str]:
-    found = divergence(log, round_leaf)
-    assert found.line == 0
-    return found.leaf_index, found.figure
+    found = finding_of(log, round_leaf)
+    assert found.where.line == 0
+    return found.where.leaf_index, found.figure
 
 
 # Without tampering.
@@ -104,7 +108,7 @@ def test_the_history_has_the_leaves_that_these_tests_name(log: PoolLog) -> None:
 )
 def test_every_round_of_a_pool_replays_to_a_match(log: PoolLog, round_leaf: int, events: int, shares: int) -> None:
     verdict = log.replay(round_leaf)
-    assert verdict.divergence is None
+    assert verdict.finding is None
     assert verdict.progress == Progress(leaves=21, leaf_total=21, events=events, shares=shares)
 
 
@@ -128,7 +132,7 @@ def test_a_round_that_is_not_decided_or_not_posted_replays_as_well(log: PoolLog)
     for size in (ROUND_3 + 1, APPROVAL_3 + 1):
         log.entries, journal = log.entries[:size], log.journal
         log.journal = {index: moved for index, moved in journal.items() if index < size}
-        assert log.replay(ROUND_3).divergence is None
+        assert log.replay(ROUND_3).finding is None
 
 
 # An entry, its hash, its place.
@@ -277,7 +281,7 @@ def test_a_repeat_that_is_counted_is_found(log: PoolLog) -> None:
     """Position 2 of the second batch has the id of position 1."""
     assert log.content(REPEATS).duplicates == "BQ=="  # positions 0 and 2
     log.change(REPEATS, duplicates="AQ==", accepted=2)
-    assert divergence(log, ROUND_1) == Divergence(REPEATS, "duplicates", "[]", "[2]")
+    assert finding_of(log, ROUND_1) == finding(REPEATS, "duplicates", "[]", "[2]")
 
 
 @pytest.mark.parametrize("index", [BATCH, REPEATS])
@@ -314,20 +318,20 @@ def test_a_body_with_the_same_totals_and_other_collectives_is_found_in_the_state
         Event(event_id(3), None, 0, 7, AI_ONLY, ()),
     ])  # fmt: skip
     log.change(BATCH, body_sha256=log.put(body), body_bytes=len(body))
-    assert divergence(log, ROUND_1) == Divergence(ROUND_1, "weight_ai_only", "900000000", "1500000000", line=2)
+    assert finding_of(log, ROUND_1) == finding(ROUND_1, "weight_ai_only", "900000000", "1500000000", line=2)
 
 
 def test_usage_of_a_collective_that_the_snapshot_lacks_is_found(log: PoolLog) -> None:
     snapshot = render_registry([Collective("han", "汉", 100), Collective("quebec", "Q", 50)])
     log.change(ROUND_1, registry_sha256=log.put(snapshot))
-    assert divergence(log, ROUND_1) == Divergence(ROUND_1, "registry", "[]", "['eire']")
+    assert finding_of(log, ROUND_1) == finding(ROUND_1, "collectives not in the registry", "['eire']", "[]")
 
 
 def test_late_usage_is_of_the_next_round(log: PoolLog) -> None:
     """It stands before the first round's leaf, and at that round's end."""
     assert log.content(ROUND_1).end == LATE
     log.change(LATE, accepted=0)
-    assert log.replay(ROUND_1).divergence is None
+    assert log.replay(ROUND_1).finding is None
     assert place(log, ROUND_3) == (LATE, "accepted")
 
 
@@ -349,8 +353,8 @@ def test_late_usage_is_of_the_next_round(log: PoolLog) -> None:
 )
 def test_another_policy_is_found_in_the_statement(log: PoolLog, fields: dict[str, Any], line: int, figure: str) -> None:
     log.change(POOL, policy=ALONE.model_copy(update=fields))
-    found = divergence(log, ROUND_1)
-    assert (found.leaf_index, found.line, found.figure) == (ROUND_1, line, figure)
+    found = finding_of(log, ROUND_1)
+    assert (found.where.leaf_index, found.where.line, found.figure) == (ROUND_1, line, figure)
 
 
 def test_the_policy_of_a_round_is_the_last_before_its_start(log: PoolLog) -> None:
@@ -377,7 +381,7 @@ def test_a_policy_logged_at_the_start_of_a_round_is_in_force_in_the_next() -> No
     policies = [index for index, _ in log.placed(PolicyContent)]
     assert [content.start for _, content in rounds] == [0, policies[0], policies[1]]
     assert [content.policy_leaf for _, content in rounds] == [0, 0, policies[0]]
-    assert [log.replay(index).divergence for index, _ in rounds] == [None] * 3
+    assert [log.replay(index).finding for index, _ in rounds] == [None] * 3
     last, content = rounds[-1]
     log.change(last, policy_leaf=policies[1], policy_version=content.policy_version + 1)
     assert place(log, last) == (last, "policy_leaf")
@@ -403,8 +407,8 @@ def test_a_confidence_past_its_bounds_is_found_at_its_leaf(log: PoolLog, confide
 
 def test_another_confidence_is_found_in_the_statement(log: PoolLog) -> None:
     log.change(METHOD, confidence_ppm=900_001)
-    found = divergence(log, ROUND_1)
-    assert (found.leaf_index, found.line, found.figure) == (ROUND_1, 2, "weight")
+    found = finding_of(log, ROUND_1)
+    assert (found.where.leaf_index, found.where.line, found.figure) == (ROUND_1, 2, "weight")
 
 
 @pytest.mark.parametrize("index", [REVENUE, ZEN_REVENUE, PAYMENT, LAST_REVENUE, POSTING_1, POSTING_3])
@@ -441,10 +445,10 @@ def test_a_payment_of_more_than_there_is_is_found_at_its_leaf(log: PoolLog) -> N
     held = log.balance("collective/eire") + 100
     log.change(PAYMENT, amount_minor=held)
     log.journal[PAYMENT] = [Transfer("collective/eire", "paid/eire", held, Purpose.PAYMENT)]
-    assert log.replay(ROUND_3).divergence is None
+    assert log.replay(ROUND_3).finding is None
     log.change(PAYMENT, amount_minor=held + 1)
     log.journal[PAYMENT] = [Transfer("collective/eire", "paid/eire", held + 1, Purpose.PAYMENT)]
-    assert divergence(log, ROUND_3) == Divergence(PAYMENT, "balance of collective/eire", "-1", "zero or more")
+    assert finding_of(log, ROUND_3) == finding(PAYMENT, "balance of collective/eire", "-1", "zero or more")
 
 
 # The round's own entry and statement.
@@ -460,7 +464,7 @@ def test_every_figure_of_a_round_is_held_against_the_replay(log: PoolLog, round_
     right = getattr(log.content(round_leaf), figure)
     for wrong in (right + 1, right - 1, -right - 1, right + 2**52):
         log.change(round_leaf, **{figure: wrong})
-        assert divergence(log, round_leaf) == Divergence(round_leaf, figure, str(wrong), str(right))
+        assert finding_of(log, round_leaf) == finding(round_leaf, figure, str(wrong), str(right))
 
 
 @pytest.mark.parametrize(
@@ -512,13 +516,13 @@ def test_a_changed_figure_of_the_statement_is_named_with_its_line(
     right = rows[line - 1][at].decode()
     rows[line - 1][at] = b"%d" % (int(right) + 1)
     log.restate(ROUND_1, b"\n".join(b",".join(row) for row in rows))
-    assert divergence(log, ROUND_1) == Divergence(ROUND_1, figure, str(int(right) + 1), right, line)
+    assert finding_of(log, ROUND_1) == finding(ROUND_1, figure, str(int(right) + 1), right, line)
 
 
 def test_a_statement_that_says_who_is_held_otherwise_is_named_with_its_line(log: PoolLog) -> None:
     statement = log.bodies[bytes.fromhex(log.content(ROUND_3).statement_sha256)]
     log.restate(ROUND_3, statement.replace(b"SUSPENDED", b"ACTIVE"))
-    assert divergence(log, ROUND_3) == Divergence(ROUND_3, "status", "ACTIVE", "SUSPENDED", line=3)
+    assert finding_of(log, ROUND_3) == finding(ROUND_3, "status", "ACTIVE", "SUSPENDED", line=3)
 
 
 def test_any_other_statement_is_a_divergence_of_its_round(log: PoolLog) -> None:
@@ -536,7 +540,7 @@ def test_any_other_statement_is_a_divergence_of_its_round(log: PoolLog) -> None:
         b"\n" * 50,
     ):
         log.restate(ROUND_1, changed)
-        assert divergence(log, ROUND_1).leaf_index == ROUND_1
+        assert finding_of(log, ROUND_1).where.leaf_index == ROUND_1
 
 
 def test_the_statement_of_a_round_before_is_read_where_it_is_posted(log: PoolLog) -> None:
@@ -574,9 +578,9 @@ def test_another_snapshot_of_the_registry_is_found(
 ) -> None:
     collectives[1] = replace(collectives[1], status=CollectiveStatus.SUSPENDED)
     log.change(ROUND_3, registry_sha256=log.put(render_registry(collectives)))
-    found = divergence(log, ROUND_3)
-    assert found.leaf_index == ROUND_3
-    assert (found.line, found.figure) == (line, figure) or (figure == "lines" and found.line == 2)
+    found = finding_of(log, ROUND_3)
+    assert found.where.leaf_index == ROUND_3
+    assert (found.where.line, found.figure) == (line, figure) or (figure == "lines" and found.where.line == 2)
 
 
 def test_a_snapshot_that_is_not_canonical_is_found(log: PoolLog) -> None:
@@ -591,25 +595,25 @@ def test_a_snapshot_that_is_not_canonical_is_found(log: PoolLog) -> None:
 @pytest.mark.parametrize("by", ["", "policy", "scheduler", "collectives/eire"])
 def test_an_approval_by_nobody_is_found(log: PoolLog, by: str) -> None:
     log.change(APPROVAL_3, by=by)
-    assert divergence(log, ROUND_3) == Divergence(APPROVAL_3, "by", by, "an operator")
+    assert finding_of(log, ROUND_3) == finding(APPROVAL_3, "by", by, "an operator")
 
 
 def test_a_round_without_review_is_approved_by_its_policy_and_nobody_else(log: PoolLog) -> None:
     log.change(APPROVAL_1, by="operators/oscar")
-    assert divergence(log, ROUND_1) == Divergence(APPROVAL_1, "by", "operators/oscar", "policy")
+    assert finding_of(log, ROUND_1) == finding(APPROVAL_1, "by", "operators/oscar", "policy")
 
 
 def test_a_rejection_may_be_by_the_one_who_calculated(log: PoolLog) -> None:
     log.change(REJECTION, by="operators/olive")
-    assert log.replay(ROUND_2).divergence is None
+    assert log.replay(ROUND_2).finding is None
 
 
 def test_a_posting_of_what_was_not_approved_is_found(log: PoolLog) -> None:
     for decision in ("REJECTED", "APPROVE", ""):
         log.change(APPROVAL_3, decision=decision)
-        assert divergence(log, ROUND_3) == Divergence(POSTING_3, "decision", decision, "APPROVED")
+        assert finding_of(log, ROUND_3) == finding(POSTING_3, "decision", decision, "APPROVED")
     log.rewrite(APPROVAL_3, PolicyContent(version=3, policy=ALONE))
-    assert divergence(log, ROUND_3) == Divergence(POSTING_3, "decision", "", "APPROVED")
+    assert finding_of(log, ROUND_3) == finding(POSTING_3, "decision", "", "APPROVED")
 
 
 def test_a_second_decision_on_a_round_is_found(log: PoolLog) -> None:
@@ -636,9 +640,7 @@ def test_a_second_posting_of_a_round_is_found(log: PoolLog) -> None:
     for number, posting in ((1, POSTING_1), (3, POSTING_3)):
         log.rewrite(LAST_REVENUE, log.content(posting))
         log.journal[LAST_REVENUE] = log.journal[posting]
-        assert divergence(log, ROUND_3) == Divergence(
-            LAST_REVENUE, "round", str(number), "one that was not posted before"
-        )
+        assert finding_of(log, ROUND_3) == finding(LAST_REVENUE, "round", str(number), "one that was not posted before")
 
 
 def test_a_posting_of_a_round_that_does_not_stand_before_it_is_found(log: PoolLog) -> None:
@@ -666,7 +668,7 @@ def test_a_posting_of_more_than_there_is_is_found_even_if_round_statement_and_jo
     (first,) = [number for number, transfer in enumerate(moved) if transfer.amount_minor == 973]
     moved[first] = replace(moved[first], amount_minor=974)
     log.change(POSTING_1, amount_minor=log.content(POSTING_1).amount_minor + 1)
-    assert divergence(log, ROUND_3) == Divergence(POSTING_1, "balance of revenue", "-1", "zero or more")
+    assert finding_of(log, ROUND_3) == finding(POSTING_1, "balance of revenue", "-1", "zero or more")
 
 
 def test_a_negative_fee_in_a_round_before_is_found_where_it_is_posted(log: PoolLog) -> None:
@@ -702,7 +704,7 @@ def test_the_corrected_history_has_the_leaves_that_these_tests_name(corrected: P
 def test_rounds_with_retractions_releases_and_grants_replay_to_a_match(corrected: PoolLog) -> None:
     for index, events in ((R_ROUND_1, 4), (R_ROUND_2, 1), (R_ROUND_3, 1)):
         verdict = corrected.replay(index)
-        assert verdict.divergence is None
+        assert verdict.finding is None
         assert (verdict.progress.leaves, verdict.progress.events) == (20, events)
 
 
@@ -742,8 +744,8 @@ def test_a_retraction_of_other_events_than_it_says_is_found(
 ) -> None:
     assert decode_positions(corrected.content(TAKEN).positions) == [0, 1]
     corrected.change(TAKEN, positions=encode_positions(positions))
-    found = divergence(corrected, R_ROUND_2)
-    assert (found.leaf_index, found.figure, found.replayed) == (TAKEN, figure, replayed)
+    found = finding_of(corrected, R_ROUND_2)
+    assert (found.where.leaf_index, found.figure, found.expected) == (TAKEN, figure, replayed)
 
 
 @pytest.mark.parametrize("text", ["not base64", "AA==", "/", "AwA="])
@@ -757,8 +759,8 @@ def test_an_event_that_was_taken_back_twice_is_found_in_any_round(corrected: Poo
     again = corrected.content(TAKEN)
     corrected.rewrite(TAKEN_NEW, again)
     for round_leaf in (R_ROUND_2, R_ROUND_3):
-        found = divergence(corrected, round_leaf)
-        assert found == Divergence(TAKEN_NEW, "positions retracted before", "[]", "[0, 1]")
+        found = finding_of(corrected, round_leaf)
+        assert found == finding(TAKEN_NEW, "positions retracted before", "[0, 1]", "[]")
 
 
 def test_a_retraction_of_an_event_that_was_never_accepted_is_found(corrected: PoolLog) -> None:
@@ -769,7 +771,7 @@ def test_a_retraction_of_an_event_that_was_never_accepted_is_found(corrected: Po
     }
     nothing = ModeTotals(events=0, attributed=0, unattributed=0)
     corrected.change(TAKEN, positions=encode_positions([0]), human_ai=nothing, **taken)
-    assert divergence(corrected, R_ROUND_2) == Divergence(TAKEN, "positions never accepted", "[]", "[0]")
+    assert finding_of(corrected, R_ROUND_2) == finding(TAKEN, "positions never accepted", "[0]", "[]")
 
 
 @pytest.mark.parametrize(
@@ -788,12 +790,12 @@ def test_a_retraction_of_what_is_no_batch_before_it_is_found(
 ) -> None:
     corrected.change(TAKEN, batch_leaf=batch_leaf)
     for round_leaf in (R_ROUND_2, R_ROUND_3):
-        assert divergence(corrected, round_leaf) == Divergence(TAKEN, "batch_leaf", logged, replayed)
+        assert finding_of(corrected, round_leaf) == finding(TAKEN, "batch_leaf", logged, replayed)
 
 
 def test_a_retraction_by_another_platform_is_found(corrected: PoolLog) -> None:
     corrected.change(TAKEN, platform="zen")
-    assert divergence(corrected, R_ROUND_2) == Divergence(TAKEN, "platform", "zen", "acme")
+    assert finding_of(corrected, R_ROUND_2) == finding(TAKEN, "platform", "zen", "acme")
 
 
 @pytest.mark.parametrize(
@@ -808,7 +810,7 @@ def test_totals_of_a_retraction_that_are_not_its_events_are_found(corrected: Poo
 def test_the_body_of_a_batch_of_an_earlier_round_is_checked_where_it_is_taken_back(corrected: PoolLog) -> None:
     del corrected.bodies[bytes.fromhex(corrected.content(R_BATCH).body_sha256)]
     assert place(corrected, R_ROUND_2) == (R_BATCH, "body_sha256")
-    assert corrected.replay(R_ROUND_3).divergence is None
+    assert corrected.replay(R_ROUND_3).finding is None
 
 
 def test_a_batch_of_an_earlier_round_by_an_undeclared_method_is_found_where_it_is_taken_back(
@@ -823,8 +825,13 @@ def test_deficits_that_a_posted_round_did_not_leave_are_found(corrected: PoolLog
     lines = parse_statement(statement)
     lines[0] = replace(lines[0], deficit_before=0)
     corrected.restate(R_ROUND_3, render_statement(lines))
-    found = divergence(corrected, R_ROUND_3)
-    assert (found.leaf_index, found.figure, found.logged, found.line) == (R_ROUND_3, "deficit_before", "0", 2)
+    found = finding_of(corrected, R_ROUND_3)
+    assert (found.where.leaf_index, found.figure, found.claimed, found.where.line) == (
+        R_ROUND_3,
+        "deficit_before",
+        "0",
+        2,
+    )
 
 
 @pytest.mark.parametrize("leaf", [RELEASE, RETURN, GRANT])
@@ -845,8 +852,8 @@ def test_a_release_to_the_other_side_is_found_at_its_leaf(corrected: PoolLog) ->
 def test_a_movement_of_more_than_there_is_is_found_at_its_leaf(corrected: PoolLog, leaf: int, account: str) -> None:
     corrected.change(leaf, amount_minor=10**6)
     corrected.journal[leaf] = [replace(corrected.journal[leaf][0], amount_minor=10**6)]
-    found = divergence(corrected, R_ROUND_3)
-    assert (found.leaf_index, found.figure) == (leaf, f"balance of {account}")
+    found = finding_of(corrected, R_ROUND_3)
+    assert (found.where.leaf_index, found.figure) == (leaf, f"balance of {account}")
 
 
 # Scores: a third history.
@@ -872,7 +879,7 @@ def scored_log() -> PoolLog:
 
 
 def test_each_batch_of_scores_is_weighed_by_the_rule_and_the_membership_that_it_names(scored_log: PoolLog) -> None:
-    assert scored_log.replay(S_ROUND).divergence is None
+    assert scored_log.replay(S_ROUND).finding is None
     statement = parse_statement(scored_log.bodies[bytes.fromhex(scored_log.content(S_ROUND).statement_sha256)])
     assert {line.collective: line.weight_ai_only for line in statement} == {"eire": NANO * 5 // 4, "han": NANO}
 
@@ -933,4 +940,4 @@ def test_a_membership_that_no_batch_needs_is_not_read(scored_log: PoolLog) -> No
     scored_log.membership({"i9": "eire"})
     index = scored_log.calculate()
     del scored_log.bodies[bytes.fromhex(scored_log.content(index - 1).body_sha256)]
-    assert scored_log.replay(index).divergence is None
+    assert scored_log.replay(index).finding is None

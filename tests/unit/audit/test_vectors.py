@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audit.files import open_files
-from audit.findings import Step
+from audit.files.archives import open_files
+from audit.files.static_log import StaticLog
 from audit.receipt import check_receipt
-from audit.static_log import StaticLog
+from audit.steps import Step
 from ledger.log.merkle import root
 from ledger.log.note_keys import VerifierKey
 from ledger.usage.entries import UsageContent

@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from audit.files import SpillFolder
-from audit.findings import Finding, Step
+from audit.files.spills import SpillFolder
+from audit.findings import Finding, Where
+from audit.steps import Step
 from audit.verification_fold import Means
 from ledger.acts.entries import Decision
 from ledger.errors import NotFoundError
@@ -136,7 +137,7 @@ def test_it_tells_who_decided_each_round(files: MemoryFiles) -> None:
 
 def test_it_tells_how_far_it_has_come(files: MemoryFiles) -> None:
     told, _ = steps_of(files)
-    assert [(each.reading, each.leaves) for each in told] == [("entries", 21), *(("leaves", n) for n in range(1, 22))]
+    assert [each.leaves for each in told] == [21, *range(1, 22)]
     assert {each.leaf_total for each in told} == {21}
     assert told[-1].shares == 9
 
@@ -209,16 +210,16 @@ def test_an_older_checkpoint_is_extended(files: MemoryFiles, size: int) -> None:
 
 def test_an_older_checkpoint_of_another_history_is_found(files: MemoryFiles) -> None:
     finding = found(files, since=(note_of(7, HISTORY.root_at(8)),))
-    assert finding == Finding(Step.CONSISTENCY, "root at 7", HISTORY.root_at(8), HISTORY.root_at(7))
+    assert finding == Finding(Where(), "root at 7", HISTORY.root_at(8), HISTORY.root_at(7), Step.CONSISTENCY)
 
 
 def test_an_older_checkpoint_of_the_empty_log_must_have_its_root(files: MemoryFiles) -> None:
-    assert found(files, since=(note_of(0, HISTORY.root_at(1)),)).recomputed == EMPTY_ROOT.hex()
+    assert found(files, since=(note_of(0, HISTORY.root_at(1)),)).expected == EMPTY_ROOT.hex()
 
 
 def test_a_log_that_shrank_is_found(files: MemoryFiles) -> None:
     finding = found(files, since=(note_of(22, HISTORY.root_at(21)),))
-    assert (finding.step, finding.figure, finding.logged, finding.recomputed) == (
+    assert (finding.step, finding.figure, finding.claimed, finding.expected) == (
         Step.CONSISTENCY, "size", "21", "22 or more",
     )  # fmt: skip
 
@@ -238,11 +239,15 @@ def test_any_changed_byte_of_an_entry_is_found_at_its_leaf(files: MemoryFiles, p
     files.files[path] = flipped(files.files[path], place)
     finding = found(files)
     assert finding.step is Step.ENTRIES
-    assert finding.file.startswith("tile/")
+    assert finding.where.file.startswith("tile/")
     at = 0
     for leaf in HISTORY.entries:
         if at + 2 <= place < at + 2 + len(leaf.entry):
-            assert (finding.leaf_index, finding.file, finding.logged) == (leaf.index, path, leaf.hash.hex())
+            assert (finding.where.leaf_index, finding.where.file, finding.claimed) == (
+                leaf.index,
+                path,
+                leaf.hash.hex(),
+            )
         at += 2 + len(leaf.entry)
 
 
@@ -250,14 +255,14 @@ def test_a_changed_byte_of_a_tile_is_found_in_the_tile(files: MemoryFiles) -> No
     path = "tile/0/000.p/21"
     files.files[path] = flipped(files.files[path], 5 * 32 + 3)
     finding = found(files)
-    assert (finding.step, finding.leaf_index, finding.file) == (Step.ENTRIES, 5, path)
-    assert finding.recomputed == HISTORY.entries[5].hash.hex()
+    assert (finding.step, finding.where.leaf_index, finding.where.file) == (Step.ENTRIES, 5, path)
+    assert finding.expected == HISTORY.entries[5].hash.hex()
 
 
 @pytest.mark.parametrize("path", ["tile/0/000.p/21", "tile/entries/000.p/21", CHECKPOINT, JOURNAL, BALANCES])
 def test_a_file_that_is_missing_is_named(files: MemoryFiles, path: str) -> None:
     del files.files[path]
-    assert found(files).file == path
+    assert found(files).where.file == path
 
 
 def test_a_dropped_last_entry_is_found(log: PoolLog, tmp_path: Path) -> None:
@@ -282,15 +287,15 @@ def test_swapped_entries_are_found_even_where_they_are_signed_again(log: PoolLog
     one, other = log.entries[LATE], log.entries[ROUND_1 - 2]
     log.entries[LATE], log.entries[ROUND_1 - 2] = replace(other, index=LATE), replace(one, index=ROUND_1 - 2)
     finding = resigned(log, tmp_path)
-    assert (finding.step, finding.leaf_index, finding.figure) == (Step.ENTRIES, ROUND_1 - 2, "index")
+    assert (finding.step, finding.where.leaf_index, finding.figure) == (Step.ENTRIES, ROUND_1 - 2, "index")
 
 
 def test_an_entry_that_is_left_out_is_found_even_where_it_is_signed_again(log: PoolLog, tmp_path: Path) -> None:
     del log.entries[REPEATS]
     log.entries = [replace(leaf, index=place) for place, leaf in enumerate(log.entries)]
     finding = resigned(log, tmp_path)
-    assert (finding.step, finding.leaf_index, finding.figure) == (Step.ENTRIES, REPEATS, "index")
-    assert (finding.logged, finding.recomputed) == (str(REPEATS + 1), str(REPEATS))
+    assert (finding.step, finding.where.leaf_index, finding.figure) == (Step.ENTRIES, REPEATS, "index")
+    assert (finding.claimed, finding.expected) == (str(REPEATS + 1), str(REPEATS))
 
 
 # 4. Bodies.
@@ -304,16 +309,16 @@ def bodies() -> list[str]:
 def test_a_changed_byte_of_a_body_is_found(files: MemoryFiles, path: str) -> None:
     files.files[path] = flipped(files.files[path], len(files.files[path]) // 2)
     finding = found(files)
-    assert (finding.step, finding.file, finding.body) == (Step.BODIES, path, path.rpartition("/")[2])
-    assert finding.recomputed == sha256(files.files[path]).hexdigest()
+    assert (finding.step, finding.where.file, finding.where.body) == (Step.BODIES, path, path.rpartition("/")[2])
+    assert finding.expected == sha256(files.files[path]).hexdigest()
 
 
 @pytest.mark.parametrize("path", bodies())
 def test_a_dropped_body_is_found(files: MemoryFiles, path: str) -> None:
     del files.files[path]
     finding = found(files)
-    assert (finding.step, finding.body) == (Step.BODIES, path.rpartition("/")[2])
-    assert finding.recomputed == "no body has this hash"
+    assert (finding.step, finding.where.body) == (Step.BODIES, path.rpartition("/")[2])
+    assert finding.expected == "no body has this hash"
 
 
 # 5. to 7. Batches, weights, events.
@@ -322,15 +327,15 @@ def test_a_dropped_body_is_found(files: MemoryFiles, path: str) -> None:
 def test_a_batch_that_is_none_is_found(log: PoolLog, tmp_path: Path) -> None:
     log.change(BATCH, body_sha256=log.put(b"no batch"), body_bytes=8)
     finding = resigned(log, tmp_path)
-    assert (finding.step, finding.leaf_index, finding.figure) == (Step.BATCHES, BATCH, "body")
+    assert (finding.step, finding.where.leaf_index, finding.figure) == (Step.BATCHES, BATCH, "body")
 
 
 def test_a_weight_that_does_not_follow_is_found(log: PoolLog, tmp_path: Path) -> None:
     content: UsageContent = log.content(BATCH)
     log.change(BATCH, ai_only=content.ai_only.model_copy(update={"attributed": content.ai_only.attributed + 1}))
     finding = resigned(log, tmp_path)
-    assert (finding.step, finding.leaf_index, finding.figure) == (Step.WEIGHTS, BATCH, "mode 1 attributed")
-    assert int(finding.logged) == int(finding.recomputed) + 1
+    assert (finding.step, finding.where.leaf_index, finding.figure) == (Step.WEIGHTS, BATCH, "mode 1 attributed")
+    assert int(finding.claimed) == int(finding.expected) + 1
 
 
 def test_the_first_of_two_batches_that_are_weighed_together_is_told(log: PoolLog, tmp_path: Path) -> None:
@@ -342,16 +347,16 @@ def test_the_first_of_two_batches_that_are_weighed_together_is_told(log: PoolLog
         means = Means(spills.new, lambda work: pool.submit(work).result, ahead=8)
         finding = report_of(files_of(log, tmp_path), means=means).finding
     assert finding is not None
-    assert (finding.leaf_index, finding.figure) == (BATCH, "mode 2 events")
+    assert (finding.where.leaf_index, finding.figure) == (BATCH, "mode 2 events")
 
 
 def test_a_forged_duplicate_is_found(log: PoolLog, tmp_path: Path) -> None:
     # The late batch's one event is marked as a duplicate, and everything else is made to fit.
     log.change(LATE, accepted=0, duplicates=encode_positions([0]), ai_only=totals([], AI_ONLY))
     finding = resigned_without_rounds(log, LATE, tmp_path)
-    assert (finding.step, finding.leaf_index) == (Step.EVENTS, LATE)
+    assert (finding.step, finding.where.leaf_index) == (Step.EVENTS, LATE)
     assert finding.figure == f"event 0, {event_id(5).hex()}"
-    assert (finding.logged, finding.recomputed) == ("a duplicate", "the first with its id")
+    assert (finding.claimed, finding.expected) == ("a duplicate", "the first with its id")
 
 
 def test_an_event_that_counts_twice_is_found(log: PoolLog, tmp_path: Path) -> None:
@@ -359,8 +364,8 @@ def test_an_event_that_counts_twice_is_found(log: PoolLog, tmp_path: Path) -> No
     first = Event(event_id(2), None, 0, 1000, AI_ONLY, (("eire", 10**9),))
     log.change(REPEATS, accepted=2, duplicates=encode_positions([2]), ai_only=totals([first], AI_ONLY))
     finding = resigned_without_rounds(log, REPEATS, tmp_path)
-    assert (finding.step, finding.leaf_index) == (Step.EVENTS, REPEATS)
-    assert (finding.logged, finding.recomputed) == ("accepted", f"a duplicate of event 1 in leaf {BATCH}")
+    assert (finding.step, finding.where.leaf_index) == (Step.EVENTS, REPEATS)
+    assert (finding.claimed, finding.expected) == ("accepted", f"a duplicate of event 1 in leaf {BATCH}")
 
 
 def resigned_without_rounds(log: PoolLog, last: int, tmp_path: Path) -> Finding:
@@ -384,9 +389,9 @@ def test_an_altered_statement_is_found_by_line_and_figure(log: PoolLog, tmp_path
     lines[1] = replace(lines[1], commons_minor=lines[1].commons_minor + 1)
     log.restate(ROUND_3, render_statement(lines))
     finding = resigned(log, tmp_path)
-    assert (finding.step, finding.leaf_index, finding.line) == (Step.ROUNDS, ROUND_3, 3)
-    assert (finding.figure, finding.body) == ("commons_minor", log.content(ROUND_3).statement_sha256)
-    assert int(finding.logged) == int(finding.recomputed) + 1
+    assert (finding.step, finding.where.leaf_index, finding.where.line) == (Step.ROUNDS, ROUND_3, 3)
+    assert (finding.figure, finding.where.body) == ("commons_minor", log.content(ROUND_3).statement_sha256)
+    assert int(finding.claimed) == int(finding.expected) + 1
 
 
 @pytest.mark.parametrize("leaf", [ROUND_1, ROUND_2, ROUND_3])
@@ -399,7 +404,7 @@ def test_a_rounds_figure_that_does_not_follow_is_found(
 ) -> None:
     log.change(leaf, **{figure: getattr(log.content(leaf), figure) + 1})
     finding = resigned(log, tmp_path)
-    assert (finding.step, finding.leaf_index, finding.figure) == (step, leaf, figure)
+    assert (finding.step, finding.where.leaf_index, finding.figure) == (step, leaf, figure)
 
 
 def test_a_round_that_is_calculated_while_one_is_open_is_found(log: PoolLog, tmp_path: Path) -> None:
@@ -407,14 +412,14 @@ def test_a_round_that_is_calculated_while_one_is_open_is_found(log: PoolLog, tmp
     log.calculate("operators/oscar")
     log.journal = {leaf: moved for leaf, moved in log.journal.items() if leaf < APPROVAL_3}
     finding = resigned(log, tmp_path)
-    assert (finding.step, finding.leaf_index, finding.figure) == (Step.ROUNDS, APPROVAL_3, "end")
+    assert (finding.step, finding.where.leaf_index, finding.figure) == (Step.ROUNDS, APPROVAL_3, "end")
 
 
 @pytest.mark.parametrize(("start", "end"), [(6, 18), (6, 0), (9, 8), (-1, 4)])
 def test_an_interval_that_cannot_be_is_found(log: PoolLog, start: int, end: int, tmp_path: Path) -> None:
     log.change(ROUND_3, start=start, end=end, seal=False)
     finding = resigned(log, tmp_path)
-    assert (finding.step, finding.leaf_index, finding.figure) == (Step.ROUNDS, ROUND_3, "interval")
+    assert (finding.step, finding.where.leaf_index, finding.figure) == (Step.ROUNDS, ROUND_3, "interval")
 
 
 # 9. and 10. Decisions and postings.
@@ -423,7 +428,7 @@ def test_an_interval_that_cannot_be_is_found(log: PoolLog, start: int, end: int,
 def test_an_approval_by_an_operator_where_the_policy_approves_is_found(log: PoolLog, tmp_path: Path) -> None:
     log.change(ROUND_1 + 1, by="operators/oscar")
     finding = resigned(log, tmp_path)
-    assert (finding.step, finding.leaf_index, finding.recomputed) == (Step.DECISIONS, ROUND_1 + 1, "policy")
+    assert (finding.step, finding.where.leaf_index, finding.expected) == (Step.DECISIONS, ROUND_1 + 1, "policy")
 
 
 @pytest.mark.parametrize(
@@ -432,20 +437,20 @@ def test_an_approval_by_an_operator_where_the_policy_approves_is_found(log: Pool
 def test_a_decision_that_cannot_be_is_found(log: PoolLog, fields: dict[str, Any], tmp_path: Path) -> None:
     log.change(APPROVAL_3, **fields)
     finding = resigned(log, tmp_path)
-    assert (finding.step, finding.leaf_index) == (Step.DECISIONS, APPROVAL_3)
+    assert (finding.step, finding.where.leaf_index) == (Step.DECISIONS, APPROVAL_3)
 
 
 def test_a_posting_of_a_rejected_round_is_found(log: PoolLog, tmp_path: Path) -> None:
     log.change(APPROVAL_3, decision=Decision.REJECTED.value)
     finding = resigned(log, tmp_path)
-    assert (finding.step, finding.leaf_index, finding.figure) == (Step.POSTINGS, POSTING_3, "decision")
+    assert (finding.step, finding.where.leaf_index, finding.figure) == (Step.POSTINGS, POSTING_3, "decision")
 
 
 @pytest.mark.parametrize("figure", ["transfer_count", "amount_minor"])
 def test_a_postings_figure_that_does_not_follow_is_found(log: PoolLog, figure: str, tmp_path: Path) -> None:
     log.change(POSTING_1, **{figure: getattr(log.content(POSTING_1), figure) + 1})
     finding = resigned(log, tmp_path)
-    assert (finding.step, finding.leaf_index, finding.figure) == (Step.POSTINGS, POSTING_1, figure)
+    assert (finding.step, finding.where.leaf_index, finding.figure) == (Step.POSTINGS, POSTING_1, figure)
 
 
 # 11. Journal and balances.
@@ -454,8 +459,8 @@ def test_a_postings_figure_that_does_not_follow_is_found(log: PoolLog, figure: s
 def test_a_changed_amount_in_the_journal_is_found_by_its_line(files: MemoryFiles) -> None:
     files.files[JOURNAL] = files.files[JOURNAL].replace(b"10000,REVENUE", b"10001,REVENUE")
     finding = found(files)
-    assert (finding.step, finding.leaf_index, finding.file) == (Step.BALANCES, REVENUE, JOURNAL)
-    assert (finding.logged, finding.recomputed) == (
+    assert (finding.step, finding.where.leaf_index, finding.where.file) == (Step.BALANCES, REVENUE, JOURNAL)
+    assert (finding.claimed, finding.expected) == (
         "platform/acme,revenue,10001,REVENUE", "platform/acme,revenue,10000,REVENUE",
     )  # fmt: skip
 
@@ -466,13 +471,13 @@ def test_a_journal_line_that_is_missing_or_twice_is_found(files: MemoryFiles, li
     for changed in (lines[:line] + lines[line + 1 :], lines[: line + 1] + lines[line:]):
         files.files[JOURNAL] = b"".join(changed)
         finding = found(files)
-        assert (finding.step, finding.file) == (Step.BALANCES, JOURNAL)
+        assert (finding.step, finding.where.file) == (Step.BALANCES, JOURNAL)
 
 
 def test_a_journal_line_for_a_leaf_that_moves_nothing_is_found(files: MemoryFiles) -> None:
     files.files[JOURNAL] += f"{LAST_REVENUE + 1},0,revenue,fees,1,FEE\n".encode()
     finding = found(files)
-    assert (finding.step, finding.file, finding.line) == (Step.BALANCES, JOURNAL, 18)
+    assert (finding.step, finding.where.file, finding.where.line) == (Step.BALANCES, JOURNAL, 18)
 
 
 @pytest.mark.parametrize("place", [0, 9, 60, 70, 100, 300, -1])
@@ -487,8 +492,8 @@ def test_a_changed_balance_is_found_by_its_line(files: MemoryFiles) -> None:
     lines[place] += "0"
     files.files[BALANCES] = ("\n".join(lines) + "\n").encode()
     finding = found(files)
-    assert (finding.step, finding.file, finding.line) == (Step.BALANCES, BALANCES, place + 1)
-    assert finding.logged == finding.recomputed + "0"
+    assert (finding.step, finding.where.file, finding.where.line) == (Step.BALANCES, BALANCES, place + 1)
+    assert finding.claimed == finding.expected + "0"
 
 
 def test_a_payment_beyond_what_is_owed_is_found(log: PoolLog, tmp_path: Path) -> None:
@@ -496,13 +501,13 @@ def test_a_payment_beyond_what_is_owed_is_found(log: PoolLog, tmp_path: Path) ->
     log.entries, log.journal = log.entries[:PAYMENT], {k: v for k, v in log.journal.items() if k < PAYMENT}
     log.payment("eire", amount)
     finding = resigned(log, tmp_path)
-    assert (finding.step, finding.leaf_index, finding.logged) == (Step.BALANCES, PAYMENT, "-1")
+    assert (finding.step, finding.where.leaf_index, finding.claimed) == (Step.BALANCES, PAYMENT, "-1")
 
 
 def test_revenue_in_another_currency_is_found(log: PoolLog, tmp_path: Path) -> None:
     log.change(REVENUE, currency="USD")
     finding = resigned(log, tmp_path)
-    assert (finding.step, finding.leaf_index, finding.figure) == (Step.BALANCES, REVENUE, "currency")
+    assert (finding.step, finding.where.leaf_index, finding.figure) == (Step.BALANCES, REVENUE, "currency")
 
 
 # Some rounds only.
@@ -526,18 +531,18 @@ def test_of_a_bundle_for_one_round_that_round_is_recomputed_and_the_rest_is_said
 def test_a_bundle_for_some_rounds_does_not_pass_for_a_whole_one(tmp_path: Path) -> None:
     partial = files_of(HISTORY, tmp_path, rounds=frozenset([3]))
     assert found(partial).step is Step.BODIES
-    assert found(partial, rounds=frozenset([1])).leaf_index == BATCH
+    assert found(partial, rounds=frozenset([1])).where.leaf_index == BATCH
 
 
 def test_a_round_that_is_not_in_the_log_is_not_recomputed(files: MemoryFiles) -> None:
-    assert found(files, rounds=frozenset([3, 4])).recomputed == "4"
+    assert found(files, rounds=frozenset([3, 4])).expected == "4"
 
 
 @pytest.mark.parametrize("leaf", [ROUND_1, ROUND_2])
 def test_a_round_that_is_not_recomputed_still_conserves_its_pot(log: PoolLog, leaf: int, tmp_path: Path) -> None:
     log.change(leaf, carried_minor=log.content(leaf).carried_minor + 1)
     finding = found(files_of(log, tmp_path), rounds=frozenset([3]))
-    assert (finding.step, finding.leaf_index) == (Step.CONSERVATION, leaf)
+    assert (finding.step, finding.where.leaf_index) == (Step.CONSERVATION, leaf)
 
 
 def test_retractions_from_a_batch_of_an_earlier_round_find_its_body(tmp_path: Path) -> None:

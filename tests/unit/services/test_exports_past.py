@@ -66,7 +66,7 @@ def test_a_batch_is_read_by_the_method_that_it_names() -> None:
 
 def test_a_method_version_that_was_never_declared_is_named() -> None:
     body = body_of(some_events(3))
-    with pytest.raises(DataLossError, match="leaf 2: method_version is 2, not a version declared before"):
+    with pytest.raises(DataLossError, match="leaf 2: method_version: expected a version declared before, got 2"):
         past_of(body).usage(2, usage(body, version=2))
 
 

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from audit.files import ArchiveFiles, ArchiveWriter, FolderFiles, header, parse_header
-from audit.findings import Step
+from audit.files.archives import ArchiveFiles, ArchiveWriter, header, parse_header
+from audit.files.folders import FolderFiles
+from audit.steps import Step
 from ledger.errors import FormatError, InvalidInputError, LedgerCorruptError, NotFoundError
 from ledger.files.layout import body_path
 from ledger.journal import Transfer
@@ -312,4 +313,4 @@ def test_a_file_that_is_too_long_is_refused(log: PoolLog, tmp_path: Path) -> Non
     (tmp_path / "checkpoint").write_bytes(bytes(2**20 + 1))
     finding = report_of(tmp_path, KEY.verifier_key).finding
     assert finding is not None
-    assert (finding.step, finding.file) == (Step.SIGNATURES, "checkpoint")
+    assert (finding.step, finding.where.file) == (Step.SIGNATURES, "checkpoint")

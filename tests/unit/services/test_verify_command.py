@@ -11,8 +11,8 @@ from typing import Any, Final
 
 import pytest
 
-from audit.findings import Step
 from audit.receipt import check_receipt
+from audit.steps import Step
 from ledger.log.checkpoint import Checkpoint, sign_checkpoint
 from ledger.log.merkle import inclusion_proof
 from ledger.log.note_keys import SigningKey
@@ -99,7 +99,7 @@ def test_a_divergence_is_named_in_an_isolated_process_too(altered: Path) -> None
     done = isolated("verify", altered, "--key", VKEY)
     assert done.returncode == 1, done.stderr
     told = dict(line.split(maxsplit=1) for line in done.stdout.splitlines() if line.startswith("  "))
-    assert (told["leaf"], told["figure"], told["claimed"], told["recomputed"]) == (str(REPEATS), "accepted", "8", "1")
+    assert (told["leaf"], told["figure"], told["got"], told["expected"]) == (str(REPEATS), "accepted", "8", "1")
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
@@ -133,7 +133,7 @@ def test_machines_get_the_first_divergence(altered: Path, capsys: pytest.Capture
     assert (code, told["holds"]) == (1, False)
     body = HISTORY.content(REPEATS).body_sha256
     assert told["finding"] == {
-        "step": 5, "figure": "accepted", "logged": "8", "recomputed": "1", "leaf_index": REPEATS, "body": body,
+        "step": 5, "figure": "accepted", "claimed": "8", "expected": "1", "leaf_index": REPEATS, "body": body,
         "file": f"body/{body[:2]}/{body}", "line": 0,
     }  # fmt: skip
     assert [step["outcome"] for step in told["steps"]][:6] == [
@@ -219,7 +219,7 @@ def test_a_receipt_holds_with_the_batch_that_was_sent(tmp_path: Path) -> None:
     assert {number for number, step in steps.items() if step["outcome"] == "HELD"} == {1, 3, 4, 5, 6}
 
 
-def receipt_step(proof: bytes, body: bytes) -> Step:
+def receipt_step(proof: bytes, body: bytes) -> Step | None:
     report, content = check_receipt(proof, body, KEY.verifier_key)
     assert content is None
     assert report.finding is not None

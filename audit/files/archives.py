@@ -1,4 +1,4 @@
-"""Where a pool's static files lie on this machine: in a folder, or in one uncompressed tar archive of the same paths.
+"""A pool's static files in one uncompressed tar archive.
 
 An archive is POSIX ustar with nothing in it but files and nothing said of them but name and size, so the same log gives
 the same bytes.
@@ -10,62 +10,23 @@ import os
 import struct
 from array import array
 from collections.abc import Iterator
-from itertools import count
 from pathlib import Path
 from shutil import copyfileobj
-from tempfile import TemporaryDirectory
-from typing import IO, Final, Self
+from typing import IO, Final
 
 import numpy as np
 import numpy.typing as npt
 
+from audit.files.folders import CHUNK_BYTES, FolderFiles, bounded
 from ledger.errors import FormatError, NotFoundError
 from ledger.files.layout import MAX_FILE_BYTES, digest_at, require_known_path
 
 _BLOCK: Final = 512
-_CHUNK_BYTES: Final = 2**20
 _END: Final = bytes(2 * _BLOCK)
 _MAX_NAME: Final = 100
 _ARCHIVE: Final = "archive"
 
 UInt64Array = npt.NDArray[np.uint64]
-
-
-class FolderFiles:
-    """The static files in a folder. What else lies there is left alone."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def read(self, path: str, *, bytes_max: int = MAX_FILE_BYTES) -> bytes:
-        """A whole file.
-
-        Raises:
-            NotFoundError: there is no such file.
-            FormatError: the file is longer than `limit`.
-        """
-        try:
-            with (self._folder / path).open("rb") as file:
-                data = file.read(bytes_max + 1)
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-            raise NotFoundError(path) from None
-        return _bounded(data, path, bytes_max)
-
-    def chunks(self, path: str) -> Iterator[bytes]:
-        """A file in pieces.
-
-        Raises:
-            NotFoundError: there is no such file.
-        """
-        try:
-            with (self._folder / path).open("rb") as file:
-                while chunk := file.read(_CHUNK_BYTES):
-                    yield chunk
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-            raise NotFoundError(path) from None
-
-    def close(self) -> None:
-        """Nothing is kept open."""
 
 
 class ArchiveFiles:
@@ -105,10 +66,10 @@ class ArchiveFiles:
 
         Raises:
             NotFoundError: there is no such file.
-            FormatError: the file is longer than `limit`.
+            FormatError: the file is longer than `bytes_max`.
         """
         start, size = self._find(path)
-        return _bounded(self._read_at(start, min(size, bytes_max + 1)), path, bytes_max)
+        return bounded(self._read_at(start, min(size, bytes_max + 1)), path, bytes_max)
 
     def chunks(self, path: str) -> Iterator[bytes]:
         """A file in pieces.
@@ -117,8 +78,8 @@ class ArchiveFiles:
             NotFoundError: there is no such file.
         """
         start, size = self._find(path)
-        for place in range(start, start + size, _CHUNK_BYTES):
-            yield self._read_at(place, min(_CHUNK_BYTES, start + size - place))
+        for place in range(start, start + size, CHUNK_BYTES):
+            yield self._read_at(place, min(CHUNK_BYTES, start + size - place))
 
     def close(self) -> None:
         """Close the archive."""
@@ -139,7 +100,7 @@ class ArchiveFiles:
             place += _BLOCK + size + padding
             if place > self._size:
                 raise FormatError(name, "is cut off")
-        while rest := self._read_at(place, min(_CHUNK_BYTES, self._size - place)):
+        while rest := self._read_at(place, min(CHUNK_BYTES, self._size - place)):
             if any(rest):
                 raise FormatError(_ARCHIVE, "goes on after its end")
             place += len(rest)
@@ -191,7 +152,7 @@ class ArchiveWriter:
         size = source.tell()
         source.seek(0)
         self._file.write(header(path, size))
-        copyfileobj(source, self._file, _CHUNK_BYTES)
+        copyfileobj(source, self._file, CHUNK_BYTES)
         self._file.write(bytes(-size % _BLOCK))
 
     def finish(self) -> None:
@@ -229,52 +190,5 @@ def parse_header(block: bytes) -> tuple[str, int]:
     return name, size
 
 
-class DiskSpill:
-    """Records in files of a folder, one for each part."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def append(self, part: int, data: bytes) -> None:
-        """Add to a part."""
-        with (self._folder / str(part)).open("ab") as file:
-            file.write(data)
-
-    def read(self, part: int, chunk_bytes: int) -> Iterator[bytes]:
-        """A part again, in pieces of this many bytes and a last one."""
-        path = self._folder / str(part)
-        if not path.exists():
-            return
-        with path.open("rb") as file:
-            while chunk := file.read(chunk_bytes):
-                yield chunk
-
-
-class SpillFolder:
-    """A temporary folder for spills, deleted with all that they hold when it is left."""
-
-    def __init__(self, inside: Path | None = None) -> None:
-        self._folder = TemporaryDirectory(prefix="moiety-verify-", dir=inside)
-        self._numbers = count()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._folder.cleanup()
-
-    def new(self) -> DiskSpill:
-        """A spill of its own; threads may ask for one."""
-        folder = Path(self._folder.name) / str(next(self._numbers))
-        folder.mkdir()
-        return DiskSpill(folder)
-
-
 def _prefix(digest: bytes) -> int:
     return int.from_bytes(digest[:8], "big")
-
-
-def _bounded(data: bytes, path: str, bytes_max: int) -> bytes:
-    if len(data) > bytes_max:
-        raise FormatError(path, f"has more than {bytes_max} bytes")
-    return data

@@ -1,0 +1,53 @@
+"""How an audit reads a pool's log, wherever it lies: `audit.store` reads Postgres, `audit.files` static files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from hashlib import sha256
+from typing import Protocol
+
+from audit.findings import at
+from ledger.errors import NotFoundError
+from ledger.journal import Transfer
+from ledger.log.leaves import EncodedLeaf
+
+
+class BodyReader(Protocol):
+    """Reads the bodies that a pool's log commits to."""
+
+    def body(self, sha256: bytes) -> bytes:
+        """The body under a hash.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+
+
+class LogReader(BodyReader, Protocol):
+    """Reads a pool's log. Nothing that it gives is verified."""
+
+    pool: str
+
+    def size(self) -> int:
+        """Leaves in the log."""
+
+    def leaves(self, start: int, end: int) -> Iterator[EncodedLeaf]:
+        """The leaves in [start, end), in order."""
+
+    def transfers(self, leaf_index: int) -> list[Transfer]:
+        """What the journal says that a leaf moved, in order."""
+
+
+def checked_body(log: BodyReader, leaf_index: int, figure: str, digest: str) -> bytes:
+    """The body that a leaf commits to under a figure of its entry.
+
+    Raises:
+        FoundError: There is no such body, or it has another hash.
+    """
+    here = at(leaf_index)
+    try:
+        body = log.body(bytes.fromhex(digest))
+    except NotFoundError:
+        raise here.error(figure, digest, "no body has this hash") from None
+    here.same(figure, digest, sha256(body).hexdigest())
+    return body

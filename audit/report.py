@@ -1,0 +1,125 @@
+"""What a verification reports: how much each of its steps checked, and the first finding."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from itertools import zip_longest
+from typing import Any
+
+from audit.findings import Finding, Where
+from audit.steps import Step
+from audit.unique_events import Conflict
+from ledger.acts.entries import DecisionContent
+from ledger.entries import (
+    GrantContent,
+    PaymentContent,
+    ReleaseContent,
+    RevenueContent,
+)
+from ledger.files.layout import BALANCES, JOURNAL, body_path
+from ledger.log.checkpoint import Checkpoint
+from ledger.log.leaves import Leaf
+from ledger.usage.entries import MembershipContent, RetractionContent, UsageContent
+from payout.entries import PostingContent, RoundContent
+
+
+@dataclass(slots=True)
+class RoundSummary:
+    """What a verification tells of a round: what it distributed, who asked for it and who decided."""
+
+    number: int
+    leaf_index: int
+    start: int
+    end: int
+    pot_minor: int
+    calculated_by: str
+    recomputed: bool
+    state: str = "CALCULATED"
+    decided_by: str = ""
+
+
+Counts = dict[str, int]
+"""By what was counted."""
+
+
+@dataclass(slots=True)
+class Report:
+    """What was checked so far, and what was found. It holds where `finding` is None at the end."""
+
+    checkpoint: Checkpoint | None = None
+    counts: dict[Step, Counts] = field(default_factory=dict)
+    skipped: dict[Step, str] = field(default_factory=dict)
+    """Steps that were not taken, or not in full, and why."""
+    signers: list[str] = field(default_factory=list)
+    rounds: dict[int, RoundSummary] = field(default_factory=dict)
+    finding: Finding | None = None
+
+    def count(self, step: Step, what: str, by: int = 1) -> None:
+        """Count what a step has checked."""
+        counts = self.counts.setdefault(step, {})
+        counts[what] = counts.get(what, 0) + by
+
+
+def in_step(finding: Finding, leaf: Leaf[Any] | None, *, journal_line: int = 0) -> Finding:
+    """A finding of the fold, with the step that it fails and the file that it is in, as its leaf has them.
+
+    `journal_line` is the journal's where it was read for this leaf, else 0. A finding that has a step stays as it is.
+    """
+    if finding.step is not None:
+        return finding
+    content = leaf.content if leaf else None
+    step, body = Step.ENTRIES, ""
+    figure = finding.figure
+    match content:
+        case UsageContent() | MembershipContent():
+            step, body = _usage_step(figure), content.body_sha256
+        case RetractionContent():
+            step = _usage_step(figure)
+        case RevenueContent() | PaymentContent() | ReleaseContent() | GrantContent():
+            step = Step.BALANCES
+        case PostingContent():
+            step = Step.BALANCES if journal_line or figure.startswith("balance") else Step.POSTINGS
+        case DecisionContent():
+            step = Step.DECISIONS
+        case RoundContent():
+            step = Step.ROUNDS
+            body = content.statement_sha256 if finding.where.line else ""
+    if figure in ("leaf_hash", "entry", "index", "pool", "leaf", "type"):
+        step, body = Step.ENTRIES, ""
+    if journal_line and figure in ("transfer", "transfers"):
+        where = replace(finding.where, file=JOURNAL, body=body, line=journal_line)
+        return replace(finding, where=where, step=step)
+    return replace(in_body(finding, body) if body else finding, step=step)
+
+
+def _usage_step(figure: str) -> Step:
+    if figure in ("body_sha256", "body_bytes"):
+        return Step.BODIES
+    return Step.WEIGHTS if figure.startswith("mode ") else Step.BATCHES
+
+
+def in_body(finding: Finding, digest: str) -> Finding:
+    """A finding of a leaf's body; where it has no step, of the body itself."""
+    where = replace(finding.where, body=digest, file=body_path(bytes.fromhex(digest)))
+    return replace(finding, where=where, step=finding.step or Step.BODIES)
+
+
+def conflict_finding(conflict: Conflict) -> Finding:
+    """An event that does not count as it should."""
+    claimed = "accepted" if conflict.accepted else "a duplicate"
+    expected = "the first with its id"
+    if conflict.earlier is not None:
+        leaf_index, position = conflict.earlier
+        expected = f"a duplicate of event {position} in leaf {leaf_index}"
+    figure = f"event {conflict.position}, {conflict.event_id.hex()}"
+    return Finding(Where(conflict.leaf_index), figure, claimed, expected, Step.EVENTS)
+
+
+def balance_finding(claimed: bytes, expected: bytes) -> Finding:
+    """The first line of the balances that is not the one that follows."""
+    theirs, ours = claimed.decode(errors="replace").split("\n"), expected.decode().split("\n")
+    for line, (one, other) in enumerate(zip_longest(theirs, ours, fillvalue="nothing"), 1):
+        if one != other:
+            where = Where(file=BALANCES, line=line)
+            return Finding(where, "balance", one[:200], other[:200], Step.BALANCES)
+    raise AssertionError("two different texts have the same lines")
