@@ -17,6 +17,7 @@ from cronsim import CronSim, CronSimError
 
 from ledger.errors import InvalidInputError, LedgerError
 from ledger.store.database import Database
+from ledger.store.each_pool import ask_each
 from ledger.store.log import PoolRef
 from payout.store import pools
 from payout.store.pools import PoolSchedule
@@ -99,13 +100,14 @@ class Scheduler:
     def run_once(self) -> list[RoundRecord]:
         """Look at every schedule once, and give the rounds calculated. One pool's failure is not another's."""
         try:
-            with self._database.transaction() as connection:
-                schedules = pools.list_schedules(connection)
+            schedules = ask_each(self._database, pools.list_schedules)
         except LedgerError as error:
             logger.warning("schedules not read: %s", error)
             return []
+        for pool in schedules.missed:
+            logger.warning("schedule of pool %s not read: its part of the database is away", pool.name)
         calculated = []
-        for schedule in schedules:
+        for schedule in schedules.found:
             if schedule.paused or due_fire_times(schedule, self._clock()) is None:
                 continue
             try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Final, cast
@@ -15,6 +16,14 @@ SERVICE_ROLE: Final = "moiety_app"
 """The database role that the service takes on every connection. Migrations create it and say what it may do."""
 
 CONNECT_SECONDS: Final = 5
+
+_NODE_LOST: Final = re.compile(
+    "server closed the connection unexpectedly"
+    "|connection to the remote node"
+    "|failure on connection marked as essential"
+    "|connection not open"
+)
+"""What the node that we are connected to says, without a code of its own, where it lost another within a statement."""
 
 
 class Database:
@@ -122,10 +131,18 @@ def _translated(error: Exception) -> Exception:
     cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
     if isinstance(cause, psycopg.errors.DeadlockDetected | psycopg.errors.SerializationFailure):
         return LostRaceError("the pool")
+    if isinstance(cause, psycopg.OperationalError) and f'"{SERVICE_ROLE}" is not permitted to log in' in str(cause):
+        detail = (
+            f"does not let {SERVICE_ROLE} log in, which nodes of a cluster do to reach each other; set "
+            "MOIETY_DATABASE_APP_PASSWORD, run `moiety db upgrade`, and give the nodes that password"
+        )
+        return StateError("the database", "ROLE_NOT_LOGIN", detail)
     # The connection is refused before there is an SQLSTATE; the role's name is what the message always holds.
     if isinstance(cause, psycopg.OperationalError) and f'"{SERVICE_ROLE}"' in str(cause):
         detail = f"has no role {SERVICE_ROLE} that this login may take; run `moiety db upgrade`"
         return StateError("the database", "ROLE_MISSING", detail)
     if isinstance(cause, psycopg.OperationalError | psycopg.InterfaceError | sa.exc.TimeoutError):
+        return StoreUnavailableError()
+    if isinstance(cause, psycopg.errors.InternalError_) and _NODE_LOST.search(str(cause)):
         return StoreUnavailableError()
     return error

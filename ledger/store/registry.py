@@ -19,9 +19,12 @@ from ledger.registry import Collective, CollectiveStatus, Platform
 from ledger.store import domains, log, turns
 from ledger.store import tables as t
 from ledger.store.acts import REGISTRY, Effect, append_act
+from ledger.store.conflicts import taken_keys
 from ledger.store.database import Database, driver_connection
 from ledger.store.log import PoolRef
 from ledger.usage.batch import Int64Array
+
+_REF: Final = (t.pool.c.pool_id, t.pool.c.name, t.pool.c.currency)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +86,19 @@ def platform_number(connection: sa.Connection, name: str) -> int:
     Raises:
         NotFoundError: no platform has this id.
     """
-    known: dict[str, int] = connection.info.setdefault(platform_number, {})
+    number = find_platform(connection, name)
+    if number is None:
+        raise NotFoundError(f"platforms/{name}")
+    return number
+
+
+def find_platform(connection: sa.Connection, name: str) -> int | None:
+    """The store's own number of a platform, as `platform_number` gives it; None where no platform has this id."""
+    known: dict[str, int] = connection.info.setdefault(find_platform, {})
     if name not in known:
         found = connection.execute(sa.select(t.platform.c.platform_id).where(t.platform.c.name == name)).scalar()
         if found is None:
-            raise NotFoundError(f"platforms/{name}")
+            return None
         known[name] = int(found)
     return known[name]
 
@@ -284,27 +295,44 @@ def pool_ref(connection: sa.Connection, name: str) -> PoolRef:
     """
     known: dict[str, PoolRef] = connection.info.setdefault(pool_ref, {})
     if name not in known:
-        known[name] = get_pool(connection, name).ref
+        # Without the log's size: the registry alone is asked, whatever nodes the pools are on.
+        query = sa.select(*_REF).where(t.pool.c.name == name, t.pool.c.pool_id != REGISTRY.pool_id)
+        row = connection.execute(query).first()
+        if row is None:
+            raise NotFoundError(f"pools/{name}")
+        known[name] = PoolRef(*row)
     return known[name]
+
+
+def pool_refs(connection: sa.Connection) -> list[PoolRef]:
+    """Every pool as the store knows it, and the registry, which has a log as they have."""
+    return [PoolRef(*row) for row in connection.execute(sa.select(*_REF).order_by(t.pool.c.pool_id))]
 
 
 def list_pools(
     connection: sa.Connection, *, after: str = "", limit: int | None = None, only: str | None = None
 ) -> list[PoolRecord]:
     """Pools by name."""
-    query = _page(t.pool, after, limit, only).add_columns(t.head.c.size)
-    query = query.where(t.pool.c.pool_id != REGISTRY.pool_id)
-    query = query.join(t.head, t.head.c.pool_id == t.pool.c.pool_id)
-    return [
-        PoolRecord(PoolRef(row.pool_id, row.name, row.currency), row.display_name, row.size, row.created_at)
-        for row in connection.execute(query)
-    ]
+    query = _page(t.pool, after, limit, only).where(t.pool.c.pool_id != REGISTRY.pool_id)
+    rows = {PoolRef(row.pool_id, row.name, row.currency): row for row in connection.execute(query)}
+    if not rows:
+        return []
+    heads = log.read_heads(connection, list(rows))
+    return [PoolRecord(ref, rows[ref].display_name, size, rows[ref].created_at) for ref, size, _ in heads]
 
 
 def _inserted(connection: sa.Connection, number: sa.Column[int], values: dict[str, Any]) -> int | None:
     """The store's own number of the new row; None where one has its name already."""
-    query = insert(number.table).values(values).on_conflict_do_nothing().returning(number)
-    return connection.execute(query).scalar()
+    # Not by ON CONFLICT, for which some that distribute a database ask for rights that the service does not have.
+    try:
+        with connection.begin_nested(), taken_keys(_NameTakenError):
+            return connection.execute(sa.insert(number.table).values(values).returning(number)).scalar_one()
+    except _NameTakenError:
+        return None
+
+
+class _NameTakenError(Exception):
+    """A row of the registry has this name already."""
 
 
 def _page(table: sa.Table, after: str, limit: int | None, only: str | None) -> sa.Select[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -139,7 +140,7 @@ def schedule_act(
 
 
 def _find_schedule(connection: sa.Connection, pool: PoolRef) -> PoolSchedule | None:
-    return next(iter(list_schedules(connection, only=pool.pool_id)), None)
+    return next(iter(list_schedules(connection, [pool])), None)
 
 
 def _set_schedule(connection: sa.Connection, pool: PoolRef, content: ScheduleContent, now: datetime) -> PoolSchedule:
@@ -193,28 +194,28 @@ def get_schedule(connection: sa.Connection, pool: PoolRef) -> PoolSchedule:
     Raises:
         NotFoundError: the pool has no schedule.
     """
-    for found in list_schedules(connection, only=pool.pool_id):
-        return found
-    raise NotFoundError(f"pools/{pool.name}/schedule")
+    found = _find_schedule(connection, pool)
+    if found is None:
+        raise NotFoundError(f"pools/{pool.name}/schedule")
+    return found
 
 
-def list_schedules(connection: sa.Connection, *, only: int | None = None) -> list[PoolSchedule]:
-    """Every pool's schedule, in the order of the pools."""
+def list_schedules(connection: sa.Connection, pools: Sequence[PoolRef]) -> list[PoolSchedule]:
+    """The schedules of those pools that have one, in the order of the pools' numbers."""
     answered = (
         sa.select(sa.func.max(t.round_.c.last_fire_time))
         .where(t.round_.c.pool_id == t.schedule.c.pool_id)
         .scalar_subquery()
     )
     query = (
-        sa.select(t.schedule, lt.pool.c.name, lt.pool.c.currency, answered.label("answered_until"))
-        .join(lt.pool, lt.pool.c.pool_id == t.schedule.c.pool_id)
+        sa.select(t.schedule, answered.label("answered_until"))
+        .where(log.of_pools(t.schedule, pools))
         .order_by(t.schedule.c.pool_id)
     )
-    if only is not None:
-        query = query.where(t.schedule.c.pool_id == only)
+    refs = {pool.pool_id: pool for pool in pools}
     return [
         PoolSchedule(
-            PoolRef(row.pool_id, row.name, row.currency),
+            refs[row.pool_id],
             row.cron,
             row.time_zone,
             row.paused,

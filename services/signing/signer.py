@@ -30,6 +30,7 @@ from ledger.log.note_keys import SigningKey, VerifierKey
 from ledger.store import checkpoints, log, proofs, turns
 from ledger.store.checkpoints import StoredCheckpoint
 from ledger.store.database import Database
+from ledger.store.each_pool import ask_each
 from ledger.store.log import PoolRef
 from ledger.store.turns import Turn
 from services.signing.folder import CheckpointFolder
@@ -69,13 +70,14 @@ class Signer:
     def run_once(self) -> list[Checkpoint]:
         """Look at every pool once, and give the checkpoints signed. One pool's refusal is not another's."""
         try:
-            with self._database.transaction() as connection:
-                heads = log.read_heads(connection)
+            heads = ask_each(self._database, log.read_heads)
         except LedgerError as error:
             logger.warning("logs not read", reason=str(error))
             return []
+        for pool in heads.missed:
+            logger.warning("log not read: its part of the database is away", pool=pool.name)
         signed = []
-        for pool, size, frontier in heads:
+        for pool, size, frontier in heads.found:
             seen = hashlib.sha256(size.to_bytes(8, "big") + frontier).digest()
             if size == 0 or self._seen.get(pool.pool_id) == seen:
                 continue

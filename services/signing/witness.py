@@ -26,6 +26,7 @@ from ledger.log.witnessing import SIZE_CONTENT_TYPE, AddCheckpoint, parse_size
 from ledger.store import checkpoints, log, proofs
 from ledger.store.checkpoints import StoredCheckpoint, StoredCosignature
 from ledger.store.database import Database
+from ledger.store.each_pool import ask_each
 from ledger.store.log import PoolRef
 from ledger.store.proofs import ConsistencyProof
 from services.signing.folder import CheckpointFolder
@@ -201,8 +202,7 @@ class Cosigner:
         if not self._witnesses:
             return 0
         try:
-            with self._database.transaction() as connection:
-                sizes = [(pool, size) for pool, size, _ in log.read_heads(connection)]
+            sizes = [(pool, size) for pool, size, _ in ask_each(self._database, log.read_heads).found]
         except LedgerError as error:
             logger.warning("logs not read", reason=str(error))
             return 0

@@ -42,7 +42,7 @@ POOL_KEY: Final = KEY.named(f"log.example/pools/{POOL}")
 def pools_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """The registry's log is signed like any other; these tests are of a pool's."""
     every = log.read_heads
-    monkeypatch.setattr(log, "read_heads", lambda connection: [one for one in every(connection) if one[0] != REGISTRY])
+    monkeypatch.setattr(log, "read_heads", lambda *asked: [one for one in every(*asked) if one[0] != REGISTRY])
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 from ledger.errors import NotFoundError
 from ledger.log.leaves import decode
+from ledger.store import registry
 from ledger.store import tables as t
 from ledger.store.log import PoolRef
 from ledger.store.rows import byteas, int2s, int4s, int8s, numerics, put_rows, texts, uuids
@@ -54,8 +55,9 @@ def find_batch(connection: sa.Connection, pool: PoolRef, platform: str, batch_id
     Raises:
         NotFoundError: the platform has no such batch in the pool.
     """
-    query = _batches(pool).where(t.platform.c.name == platform, t.batch.c.batch_id == batch_id)
-    row = connection.execute(query).first()
+    platform_id = registry.find_platform(connection, platform)
+    query = _batches(pool).where(t.batch.c.platform_id == platform_id, t.batch.c.batch_id == batch_id)
+    row = connection.execute(query).first() if platform_id is not None else None
     if row is None:
         raise NotFoundError(f"pools/{pool.name}/batches/{platform}~{batch_id}")
     return _recorded(row)
@@ -67,7 +69,7 @@ def list_batches(
     """Batches in the order of the log, from beyond the leaf `after`; of one platform or of all."""
     query = _batches(pool).where(t.batch.c.leaf_index > after).order_by(t.batch.c.leaf_index).limit(limit)
     if platform is not None:
-        query = query.where(t.platform.c.name == platform)
+        query = query.where(t.batch.c.platform_id == registry.platform_number(connection, platform))
     return [_recorded(row) for row in connection.execute(query)]
 
 
@@ -78,8 +80,9 @@ def find_event(connection: sa.Connection, pool: PoolRef, platform: str, event_id
         NotFoundError: the platform has no such event in the pool.
     """
     on = (t.event.c.pool_id == t.batch.c.pool_id) & (t.event.c.batch_number == t.batch.c.batch_number)
-    query = _batches(pool).join(t.event, on).where(t.platform.c.name == platform, t.event.c.event_id == event_id)
-    row = connection.execute(query.where(t.event.c.platform_id == t.platform.c.platform_id)).first()
+    platform_id = registry.platform_number(connection, platform)
+    query = _batches(pool).join(t.event, on).where(t.event.c.platform_id == platform_id, t.event.c.event_id == event_id)
+    row = connection.execute(query).first()
     if row is None:
         raise NotFoundError(f"pools/{pool.name}/events/{platform}~{event_id}")
     return _recorded(row)
@@ -90,7 +93,6 @@ def _batches(pool: PoolRef) -> sa.Select[Any]:
     return (
         sa.select(t.leaf.c.entry, t.leaf.c.hash)
         .select_from(t.batch)
-        .join(t.platform, t.platform.c.platform_id == t.batch.c.platform_id)
         .join(t.leaf, leaf_of_batch)
         .where(t.batch.c.pool_id == pool.pool_id)
     )
