@@ -1,14 +1,17 @@
-"""Calling something again and again, in a thread of its own, until told to stop."""
+"""Calling something again and again, each in its own turn, until told to stop."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from threading import Event, Thread
 from typing import Final
 
 import structlog
+from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.schedulers.background import BackgroundScheduler
 
 logger: Final = structlog.get_logger("moiety.timer")
 
@@ -17,27 +20,61 @@ logger: Final = structlog.get_logger("moiety.timer")
 def every(seconds: float, *looks: Callable[[], object]) -> Iterator[None]:
     """Call each of these at once and then every so many seconds; none waits for another.
 
-    An interval is measured by a clock that nobody sets, so a wall clock that jumps stops nothing. A call that takes
-    longer than the interval is followed by the next one at once. An exception is logged, and the next call comes all
-    the same. At the end, calls under way are finished.
+    APScheduler keeps the time of the next call by the wall clock, so whoever sets that back by an hour would silence
+    everything for an hour. A monotonic clock watches over it: where a call is overdue by that one, it is made due.
+    A call that takes longer than the interval is followed by the next one. An exception is logged, and the next call
+    comes all the same. At the end, calls under way are finished.
     """
+    scheduler = BackgroundScheduler(timezone=UTC, executors={"default": ThreadPoolExecutor(max(1, len(looks)))})
+    clocks = [_Look(look) for look in looks]
+    jobs = [
+        scheduler.add_job(
+            clock,
+            "interval",
+            seconds=seconds,
+            next_run_time=datetime.now(UTC),
+            coalesce=True,
+            max_instances=1,
+            misfire_grace_time=None,
+        )
+        for clock in clocks
+    ]
     stopped = Event()
-    threads = [Thread(target=_repeat, args=(look, seconds, stopped), name="timer", daemon=True) for look in looks]
-    for thread in threads:
-        thread.start()
+
+    def watch() -> None:
+        while not stopped.wait(seconds):
+            for clock, job in zip(clocks, jobs, strict=True):
+                if clock.overdue(seconds):
+                    job.modify(next_run_time=datetime.now(UTC) - timedelta(seconds=seconds))
+
+    watcher = Thread(target=watch, name="timer", daemon=True)
+    scheduler.start()
+    watcher.start()
     try:
         yield
     finally:
         stopped.set()
-        for thread in threads:
-            thread.join()
+        watcher.join()
+        scheduler.shutdown(wait=True)
 
 
-def _repeat(look: Callable[[], object], seconds: float, stopped: Event) -> None:
-    while not stopped.is_set():
-        next_look = time.monotonic() + seconds
+class _Look:
+    """A call, and when it last began or ended by a clock that nobody sets."""
+
+    def __init__(self, look: Callable[[], object]) -> None:
+        self._look = look
+        self._seen = time.monotonic()
+        self._under_way = False
+
+    def __call__(self) -> None:
+        self._under_way = True
         try:
-            look()
+            self._look()
         except Exception:
-            logger.exception("a periodic call failed", call=getattr(look, "__qualname__", repr(look)))
-        stopped.wait(max(0.0, next_look - time.monotonic()))
+            logger.exception("a periodic call failed", call=getattr(self._look, "__qualname__", repr(self._look)))
+        finally:
+            self._seen, self._under_way = time.monotonic(), False
+
+    def overdue(self, seconds: float) -> bool:
+        """Whether it should have begun again by now."""
+        return not self._under_way and time.monotonic() - self._seen > 2 * seconds
