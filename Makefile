@@ -9,10 +9,10 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 LOCKED := $(INSTALL) --require-hashes --only-binary :all:
 COMPILE = $(BIN)/uv --no-config pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-	--custom-compile-command "make lock" $(ARGS)
+	--custom-compile-command "make lock" --no-emit-package moiety --no-emit-package moiety-server $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test bench-quick spark lint format proto contract node migrate bench lock clean
+.PHONY: help demo up wheels test bench-quick spark lint format proto contract node migrate bench lock clean
 
 help:  ## Show this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,6 +22,10 @@ demo: $(VENV)/.demo-stamp  ## Run the main job on real input: usage in, rounds o
 
 up: $(VENV)/.demo-stamp  ## Run the whole service on an embedded Postgres, until Ctrl-C
 	$(BIN)/moiety up $(ARGS)
+
+wheels: $(VENV)/.demo-stamp  ## Build both distributions into dist/: the SDK, and the server with the command
+	cd moiety && ../$(BIN)/hatchling build --target wheel --directory ../dist
+	$(BIN)/hatchling build --target wheel --directory dist
 
 test: $(VENV)/.dev-stamp  ## Run all tests (ARGS="-k receipt" for some of them)
 	$(BIN)/pytest $(ARGS)
@@ -65,9 +69,9 @@ bench-quick: $(VENV)/.dev-stamp  ## Run a small version of each benchmark, and j
 	$(BIN)/python -m bench --quick $(ARGS)
 
 lock: $(VENV)/.dev-stamp  ## Pin pyproject.toml's dependencies again (ARGS=--upgrade for newer versions)
-	$(COMPILE) pyproject.toml --all-extras --group build --output-file requirements/dev.txt
-	$(COMPILE) pyproject.toml --extra server --extra embedded --extra demo --constraints requirements/dev.txt --output-file requirements/demo.txt
-	$(COMPILE) pyproject.toml --extra server --constraints requirements/dev.txt --output-file requirements/server.txt
+	$(COMPILE) pyproject.toml --all-extras --group dev --group build --output-file requirements/dev.txt
+	$(COMPILE) pyproject.toml --extra demo --constraints requirements/dev.txt --output-file requirements/demo.txt
+	$(COMPILE) pyproject.toml --extra serve --constraints requirements/dev.txt --output-file requirements/server.txt
 	$(COMPILE) --group build --constraints requirements/dev.txt --output-file requirements/build.txt
 	$(COMPILE) --group spark --constraints requirements/dev.txt --output-file requirements/spark.txt
 

@@ -115,7 +115,7 @@ sys.exit(ended)
 
 def verify(bundle: Path) -> tuple[float, int]:
     """Seconds and peak bytes of a process of its own, as anyone would start it. It must find that all holds."""
-    command = [sys.executable, "-m", "moiety", "verify", str(bundle), "--key", str(KEY.verifier_key), "--json"]
+    command = [sys.executable, "-m", "services.cli", "verify", str(bundle), "--key", str(KEY.verifier_key), "--json"]
     with timed() as seconds:
         ended = subprocess.run([sys.executable, "-c", _TOLD, *command], capture_output=True, text=True, check=True)
     told = json.loads(ended.stdout)

@@ -15,6 +15,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
+from moiety.version import __version__
+
 if TYPE_CHECKING:
     from moiety.batches import USAGE_SCHEMA, ArrowTable, record_batches, usage_batches
     from moiety.client import Client
@@ -242,6 +244,7 @@ __all__ = [
     "UsageEvent",
     "UsageFileError",
     "Violation",
+    "__version__",
     "batch_of",
     "count_events",
     "event_id_of",

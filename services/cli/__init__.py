@@ -1,9 +1,3 @@
-"""The `moiety` command: a client of the service, and the commands that run it. `app` lists them; `main` runs
-one.
-"""
+"""The `moiety` command: `app` lists its commands, `entry` runs it as it is installed."""
 
 from __future__ import annotations
-
-from services.cli.app import app, main
-
-__all__ = ["app", "main"]

@@ -8,12 +8,14 @@ import sys
 import traceback
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Any, Final
+from pathlib import Path
+from typing import Annotated, Any, Final
 
 import typer
 from typer.core import TyperGroup
 
-from services.cli.base.exits import Exit, InputError
+from moiety.version import __version__
+from services.cli.base.exits import Exit, InputError, is_foreign
 from services.cli.base.output import report
 
 COMMANDS: Final = {
@@ -45,6 +47,9 @@ COMMANDS: Final = {
 }
 """Where each command is: a function, or a `typer.Typer` with commands of its own."""
 
+_IN_CHECKOUT: Final = (Path(__file__).parents[2] / "demo" / "cli.py").exists()
+"""The demo is no part of what is installed: it lies beside the houses in a checkout."""
+
 _USAGE_ERROR: Final[type[Any]] = typer.BadParameter.__mro__[1]
 """What Typer raises for a command line that it cannot read; it has no public name for it."""
 
@@ -53,10 +58,10 @@ class _Commands(TyperGroup):
     """The commands of the table, imported one by one."""
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - Typer's signature
-        return list(COMMANDS)
+        return [name for name in COMMANDS if name != "demo" or _IN_CHECKOUT]
 
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002 - Typer's signature
-        if cmd_name not in COMMANDS:
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in self.list_commands(ctx):
             return None
         module, _, attribute = COMMANDS[cmd_name].partition(":")
         target = getattr(import_module(module), attribute)
@@ -71,8 +76,18 @@ class _Commands(TyperGroup):
 app = typer.Typer(cls=_Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"moiety {__version__}\n")
+        raise typer.Exit
+
+
 @app.callback(epilog=Exit.table())
-def moiety() -> None:
+def moiety(
+    _version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Show the version and exit.")
+    ] = False,
+) -> None:
     """Collective compensation: usage in, rounds out, replayed.
 
     Commands that talk to a service take --address, --api-key, --ca-certificate and --json; the first three
@@ -85,7 +100,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
         code = _run(given)
-    except Exception:  # noqa: BLE001  # a fault has a code of its own; Python's 1 would say that something does not hold
+    except Exception as error:  # a fault has a code of its own; Python's 1 would say that something does not hold
+        if is_foreign(error):
+            raise  # `services.cli.entry` says what to install
         traceback.print_exc()
         code = Exit.FAULT
     sys.exit(code)

@@ -10,10 +10,10 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
-from threading import Event, Thread
+from contextlib import ExitStack, contextmanager, suppress
+from threading import Event, Lock, Thread
 from typing import Final
 
 import structlog
@@ -27,42 +27,75 @@ from services.settings import PREFIX, Settings, load_settings
 logger: Final = structlog.get_logger("moiety.workers")
 
 
-@dataclass
-class Workers:
-    """The processes, and where they listen. `ended` has the exit code of each that ended before it was told to."""
-
-    address: str
-    ended: list[int] = field(default_factory=list)
+FIRST_PAUSE_SECONDS: Final = 0.5
+LONGEST_PAUSE_SECONDS: Final = 30.0
+STEADY_SECONDS: Final = 60.0
+"""A worker that ends is started again after a pause, which doubles each time; who stayed up this long begins anew."""
 
 
 @contextmanager
-def working(settings: Settings, stopped: Event) -> Iterator[Workers]:
-    """The settings' number of workers, all of which serve. `stopped` is set where one ends; at the end all drain.
+def working(settings: Settings) -> Iterator[str]:
+    """The settings' number of workers, all of which serve at the address that this gives; at the end all drain.
+
+    A worker that ends before that is started again: the others go on meanwhile.
 
     Raises:
-        InvalidInputError: the address cannot be listened on or a worker does not start, which has logged why.
+        InvalidInputError: the process cannot listen on the address, or a worker does not start, which has logged why.
     """
     with ExitStack() as stack:
-        workers = Workers(stack.enter_context(_held_port(settings.listen)))
-        processes: list[subprocess.Popen[bytes]] = []
-        stack.callback(_drain, processes)
-        processes.extend(_start(workers.address) for _ in range(settings.workers))
-        for process in processes:
-            if not (process.stdout and process.stdout.readline()):
-                raise InvalidInputError.of("MOIETY_WORKERS", f"one did not start: exit code {process.wait()}")
+        address = stack.enter_context(_held_port(settings.listen))
         told = Event()
+        slots: list[_Slot] = []
+        stack.callback(_drain, slots)
         stack.callback(told.set)
-        for process in processes:
-            Thread(target=_watch, args=(process, workers, told, stopped), daemon=True).start()
-        yield workers
+        slots.extend(_Slot(address, told) for _ in range(settings.workers))
+        for slot in slots:
+            if not slot.answers():
+                raise InvalidInputError.of("MOIETY_WORKERS", f"one did not start: exit code {slot.process.wait()}")
+        for slot in slots:
+            Thread(target=slot.keep_up, daemon=True).start()
+        yield address
 
 
-def _watch(process: subprocess.Popen[bytes], workers: Workers, told: Event, stopped: Event) -> None:
-    code = process.wait()
-    if not told.is_set():
-        logger.error("a worker ended", process=process.pid, exit_code=code)
-        workers.ended.append(code)
-        stopped.set()
+class _Slot:
+    """A worker's place: the process that is in it, and after that one's end another."""
+
+    def __init__(self, address: str, told: Event) -> None:
+        self._address = address
+        self._told = told
+        self._lock = Lock()
+        self.process = _start(address)
+
+    def answers(self) -> bool:
+        """Whether the process says that it listens at the address; waits until it does or ends."""
+        return self.process.stdout is not None and self.process.stdout.readline().decode().strip() == self._address
+
+    def keep_up(self) -> None:
+        """Start the worker again whenever it ends, until told to stop."""
+        pause = FIRST_PAUSE_SECONDS
+        while True:
+            began = time.monotonic()
+            code = self.process.wait()
+            if self._told.is_set():
+                return
+            pause = FIRST_PAUSE_SECONDS if time.monotonic() - began > STEADY_SECONDS else pause
+            logger.error("a worker ended", process=self.process.pid, exit_code=code, started_again_in_seconds=pause)
+            if self._told.wait(pause):
+                return
+            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+            with self._lock:
+                if self._told.is_set():
+                    return
+                _close(self.process)
+                self.process = _start(self._address)
+            if self.answers():
+                logger.info("a worker serves again", process=self.process.pid)
+
+    def stop(self) -> None:
+        """Have the process drain; `told` is set already, so that no other follows it."""
+        with self._lock:
+            if self.process.stdin:
+                self.process.stdin.close()
 
 
 @contextmanager
@@ -75,6 +108,8 @@ def _held_port(listen: str) -> Iterator[str]:
         )[0]
         held = socket.socket(family, kind, protocol)
         with held:
+            # Connections of a server that just ended keep the port for a minute, unless this is said.
+            held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             held.bind(address)
             yield f"{host}:{held.getsockname()[1]}"
@@ -85,7 +120,7 @@ def _held_port(listen: str) -> Iterator[str]:
 def _start(address: str) -> subprocess.Popen[bytes]:
     """A worker. The end of its standard input tells it to stop, so that it does not outlive this process."""
     return subprocess.Popen(
-        [sys.executable, "-m", "services.process.workers"],
+        [sys.executable, "-P", "-m", "services.process.workers"],  # -P: whatever the current folder holds
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env={**os.environ, f"{PREFIX}LISTEN": address},
@@ -93,14 +128,19 @@ def _start(address: str) -> subprocess.Popen[bytes]:
     )
 
 
-def _drain(processes: list[subprocess.Popen[bytes]]) -> None:
-    for process in processes:
-        if process.stdin:
-            process.stdin.close()
-    for process in processes:
-        process.wait()
-        if process.stdout:
-            process.stdout.close()
+def _drain(slots: list[_Slot]) -> None:
+    for slot in slots:
+        slot.stop()
+    for slot in slots:
+        slot.process.wait()
+        _close(slot.process)
+
+
+def _close(process: subprocess.Popen[bytes]) -> None:
+    for pipe in (process.stdin, process.stdout):
+        if pipe:
+            with suppress(OSError):
+                pipe.close()
 
 
 def main() -> None:

@@ -32,7 +32,7 @@ class Commands:
 
     def run(self, *arguments: object, key: str = "", code: int = 0) -> Any:
         environment = {**os.environ, "MOIETY_ADDRESS": self.address, "MOIETY_API_KEY": key}
-        command = [sys.executable, "-m", "moiety", *map(str, arguments), "--json"]
+        command = [sys.executable, "-m", "services.cli", *map(str, arguments), "--json"]
         done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT, check=False)
         assert done.returncode == code, done.stderr + done.stdout
         return json.loads(done.stdout) if done.stdout else None
@@ -42,7 +42,7 @@ class Commands:
 def service(data_folder: Path) -> Iterator[tuple[subprocess.Popen[str], str, str]]:
     """`moiety up`, its address and the first operator's key."""
     environment = {**os.environ, "MOIETY_LISTEN": "127.0.0.1:0", "MOIETY_CHECKPOINT_SECONDS": "0.1"}
-    command = [sys.executable, "-m", "moiety", "up", "--data", str(data_folder / "audit")]
+    command = [sys.executable, "-m", "services.cli", "up", "--data", str(data_folder / "audit")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, cwd=ROOT) as process:
         assert process.stdout
         printed = "".join(iter(process.stdout.readline, "Ctrl-C stops.\n"))

@@ -50,7 +50,7 @@ class Process:
 
     def start(self) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "moiety", "serve"],
+            [sys.executable, "-m", "services.cli", "serve"],
             env=self._environment,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -200,7 +200,7 @@ def test_a_round_whose_service_is_killed_while_posting_is_still_to_be_approved(
     assert row_counts(owner) == before
     assert scene.operator.get_round(POOL, waiting.number).state == ROUND_STATE_CALCULATED
     assert scene.balances()["revenue"] == 1000
-    assert scene.reviewer.approve_round(POOL, waiting.number).state == ROUND_STATE_POSTED
+    assert scene.approve(waiting.number).state == ROUND_STATE_POSTED
     assert sum(scene.balances().values()) == 0
     require_sound_log(owner, POOL)
 

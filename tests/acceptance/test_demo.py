@@ -32,7 +32,7 @@ from moiety.v1 import audit_pb2, rounds_pb2
 pytestmark = [pytest.mark.usefixtures("postgres"), pytest.mark.timeout(240)]
 
 WORKS: Final = 60
-COMMAND: Final = [sys.executable, "-m", "moiety", "demo", "--works", str(WORKS)]
+COMMAND: Final = [sys.executable, "-m", "services.cli", "demo", "--works", str(WORKS)]
 SECONDS_MAX: Final = 120
 
 

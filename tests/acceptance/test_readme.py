@@ -36,7 +36,7 @@ def require_lines(shown: list[str], printed: str) -> None:
 def moiety_up(data_folder: Path) -> Iterator[str]:
     """What `moiety up` prints, while it runs."""
     environment = {**os.environ, "MOIETY_LISTEN": "127.0.0.1:0"}
-    command = [sys.executable, "-m", "moiety", "up", "--data", str(data_folder / "readme")]
+    command = [sys.executable, "-m", "services.cli", "up", "--data", str(data_folder / "readme")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, cwd=ROOT) as process:
         assert process.stdout
         printed = "".join(iter(process.stdout.readline, "Ctrl-C stops.\n"))
@@ -56,7 +56,7 @@ def test_the_readmes_session_prints_what_it_shows(moiety_up: str) -> None:
     for command, shown in commands(block("session")):
         if command.startswith(("moiety up", "export ")):
             continue
-        runnable = command.replace("moiety_...", secret).replace("moiety ", f"{sys.executable} -m moiety ")
+        runnable = command.replace("moiety_...", secret).replace("moiety ", f"{sys.executable} -m services.cli ")
         done = subprocess.run(
             ["bash", "-c", runnable], capture_output=True, text=True, env=environment, cwd=ROOT, check=False
         )
@@ -79,8 +79,14 @@ def commands(lines: list[str]) -> Iterator[tuple[str, list[str]]]:
 
 
 def test_the_readmes_demo_prints_what_it_shows() -> None:
+    command = [sys.executable, "-m", "services.cli", "demo"]
     done = subprocess.run(
-        [sys.executable, "-m", "moiety", "demo"], capture_output=True, text=True, cwd=ROOT, check=False, timeout=280
+        command,
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=False,
+        timeout=280,
     )
     assert done.returncode == 0, done.stderr
     shown = [line for line in block("demo") if line != "..."]

@@ -130,7 +130,7 @@ def test_two_processes_that_upgrade_at_once_take_turns(blank: str) -> None:
     environment = {**os.environ, "MOIETY_DATABASE_URL": blank}
     processes = [
         subprocess.Popen(
-            [sys.executable, "-m", "moiety", "db", "upgrade"],
+            [sys.executable, "-m", "services.cli", "db", "upgrade"],
             env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )
         for _ in range(2)

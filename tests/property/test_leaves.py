@@ -10,7 +10,7 @@ import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger.acts.entries import DecisionContent
+from ledger.acts.entries import DecisionContent, ProposalContent
 from ledger.entries import (
     GrantContent,
     PaymentContent,
@@ -35,10 +35,12 @@ from ledger.usage.entries import (
 )
 from payout.entries import (
     CONTENTS,
+    PauseContent,
     PolicyContent,
     PoolContent,
     PostingContent,
     RoundContent,
+    ScheduleContent,
 )
 from tests.support.entries import SAFE, contents, texts
 
@@ -55,7 +57,7 @@ def test_every_type_of_entry_is_tried() -> None:
     kinds = {
         PoolContent, PolicyContent, MethodContent, UsageContent, RevenueContent, PaymentContent, RoundContent,
             RetractionContent, ReleaseContent, GrantContent,
-        DecisionContent, PostingContent, MembershipContent,
+        DecisionContent, PostingContent, MembershipContent, ScheduleContent, PauseContent, ProposalContent,
     }  # fmt: skip
     assert set(CONTENTS.values()) == kinds
     assert all(name == kind.type for name, kind in CONTENTS.items())

@@ -35,7 +35,7 @@ def run_export(
 def printed_by_export(deployment: Deployment, folder: Path, *formats: str) -> str:
     """What `moiety export` prints, in a process of its own: the service under test logs to the same output."""
     environment = {**os.environ, "MOIETY_ADDRESS": deployment.address, "MOIETY_API_KEY": deployment.key("auditors/ada")}
-    command = [sys.executable, "-m", "moiety", "export", POOL, str(folder), *formats]
+    command = [sys.executable, "-m", "services.cli", "export", POOL, str(folder), *formats]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout

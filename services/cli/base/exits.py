@@ -122,3 +122,11 @@ def _codes() -> Sequence[tuple[tuple[type[MoietyError], ...], Exit]]:
         ((errors.UnauthenticatedError, errors.PermissionDeniedError), Exit.NOT_ALLOWED),
         ((errors.UnavailableError, errors.DeadlineExceededError, errors.CancelledError), Exit.SERVICE_AWAY),
     )
+
+
+_OURS: Final = ("ledger", "payout", "audit", "services", "moiety")
+
+
+def is_foreign(error: BaseException) -> bool:
+    """Whether the error is that somebody else's package is not installed."""
+    return isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] not in _OURS

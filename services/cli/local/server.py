@@ -10,15 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
-from services.cli.base.exits import Exit, InputError
 from services.cli.base.local import local_command
 from services.cli.base.output import Output, details
-
-
-class WorkerEndedError(InputError):
-    """A worker ended that nobody told to."""
-
-    code = Exit.FAULT
 
 
 @local_command
@@ -89,10 +82,8 @@ def serve(output: Output) -> None:
             with serving(settings) as running:
                 _show_until(stopped, output, running.address)
             return
-        with working(settings, stopped) as workers:
-            _show_until(stopped, output, workers.address)
-        if workers.ended:
-            raise WorkerEndedError.of("workers", f"one ended with code {workers.ended[0]}; the others were stopped")
+        with working(settings) as address:
+            _show_until(stopped, output, address)
 
 
 def _show_until(stopped: Event, output: Output, address: str) -> None:

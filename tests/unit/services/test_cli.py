@@ -281,7 +281,7 @@ def test_the_help_has_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> None
 
 
 def test_without_the_server_the_command_says_what_to_install() -> None:
-    program = "import sys; sys.modules['typer'] = None; from moiety.__main__ import main; main()"
+    program = "import sys; sys.modules['typer'] = None; from services.cli.entry import main; main()"
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert ended.returncode == Exit.BAD_INPUT
-    assert ended.stderr == 'The moiety command needs the package typer: pip install "moiety[server]"\n'
+    assert ended.stderr == 'This command needs the package typer: pip install "moiety-server[serve]"\n'

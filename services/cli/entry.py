@@ -1,0 +1,23 @@
+"""The `moiety` command as it is installed: it says what is missing where an extra is not installed."""
+
+from __future__ import annotations
+
+import sys
+
+from services.cli.base.exits import is_foreign
+
+
+def main() -> None:
+    """Run the command line. Exits with status 2 where a package is not installed, 130 on Ctrl-C before it began."""
+    try:
+        from services.cli.app import main as command
+
+        command()
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except ModuleNotFoundError as error:
+        if not is_foreign(error):
+            raise
+        name = (error.name or "").partition(".")[0]
+        sys.stderr.write(f'This command needs the package {name}: pip install "moiety-server[serve]"\n')
+        sys.exit(2)

@@ -1,0 +1,95 @@
+"""Both distributions, built and installed as their users get them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+import moiety
+
+ROOT: Final = Path(__file__).parents[2]
+VECTORS: Final = ROOT / "tests" / "vectors"
+SERVES: Final = ("alembic", "apscheduler", "grpc_health", "grpc_reflection", "psycopg", "sqlalchemy", "structlog")
+"""Packages of the extra that serves."""
+
+
+def run(*command: object, folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([str(part) for part in command], capture_output=True, text=True, cwd=folder, check=False)
+
+
+@pytest.fixture(scope="module")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The wheels by the name of their distribution, as `make wheels` builds them."""
+    built = tmp_path_factory.mktemp("wheels")
+    for project in (ROOT / "moiety", ROOT):
+        command = (sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", built)
+        done = run(*command, folder=project)
+        assert done.returncode == 0, done.stderr
+    return {path.name.partition("-")[0]: path for path in built.glob("*.whl")}
+
+
+def installed(folder: Path, *distributions: Path) -> Path:
+    """A Python with these distributions, and beside them what other people wrote."""
+    done = run(sys.executable, "-m", "venv", "--without-pip", folder, folder=ROOT)
+    assert done.returncode == 0, done.stderr
+    python = folder / "bin" / "python"
+    site = next((folder / "lib").glob("python*/site-packages"))
+    # The tests' own Python has the libraries. It has Moiety too, by a path file, which is not read from here.
+    shared = {sysconfig.get_path("purelib"), str(Path(pytest.__file__).parents[1])}
+    (site / "libraries.pth").write_text("\n".join(sorted(shared)))
+    for distribution in distributions:
+        command = (sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-deps", "--no-index")
+        done = run(*command, distribution, folder=folder)
+        assert done.returncode == 0, done.stderr
+    return python
+
+
+def test_the_sdk_leaves_no_other_top_level_name(wheels: dict[str, Path], tmp_path: Path) -> None:
+    python = installed(tmp_path / "sdk", wheels["moiety"])
+    site = next((tmp_path / "sdk" / "lib").glob("python*/site-packages"))
+    found = {path.name for path in site.iterdir()} - {"libraries.pth"}
+    assert found == {"moiety", f"moiety-{moiety.__version__}.dist-info"}
+    done = run(python, "-c", "import moiety; print(moiety.Client.__module__, moiety.__version__)", folder=tmp_path)
+    assert done.stdout.split() == ["moiety.client", moiety.__version__], done.stderr
+    assert not (tmp_path / "sdk" / "bin" / "moiety").exists()
+
+
+@pytest.fixture(scope="module")
+def server(wheels: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The `moiety` command where nothing that serves can be imported."""
+    folder = tmp_path_factory.mktemp("server")
+    python = installed(folder / "env", wheels["moiety"], wheels["moiety_server"])
+    site = next((folder / "env" / "lib").glob("python*/site-packages"))
+    refusing = f"import sys; sys.modules.update(dict.fromkeys({SERVES!r}))"
+    (site / "refusing.pth").write_text(refusing + "\n")
+    return python.parent / "moiety"
+
+
+def test_an_auditor_verifies_without_what_serves(server: Path, tmp_path: Path) -> None:
+    key = (VECTORS / "folk.vkey").read_text().strip()
+    done = run(server, "verify", VECTORS / "folk.tar", "--key", key, folder=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "holds" in done.stdout
+
+
+def test_a_client_s_command_runs_without_what_serves(server: Path, tmp_path: Path) -> None:
+    done = run(server, "balance", "folk", "--address", "127.0.0.1:1", "--api-key", "x", folder=tmp_path)
+    assert done.returncode == 5, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("command", ["serve", "up"])
+def test_a_command_that_serves_says_what_it_lacks(server: Path, tmp_path: Path, command: str) -> None:
+    done = run(server, command, folder=tmp_path)
+    assert done.returncode == 2
+    assert 'pip install "moiety-server[serve]"' in done.stderr, done.stderr
+
+
+def test_the_demo_is_in_neither(server: Path, tmp_path: Path) -> None:
+    done = run(server, "--help", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert " demo " not in done.stdout
