@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -26,8 +27,9 @@ from moiety.files.cells import (
 )
 
 _ROWS_PER_PIECE: Final = 10_000
+_ROWS_AT_ONCE: Final = 1_000
 _PIECE_CHARACTERS: Final = 8 << 20
-"""Rows are counted and measured: a piece ends with the first row that makes it larger than this."""
+"""About how large a piece may become where its rows are long."""
 
 
 class CsvUsage:
@@ -55,35 +57,35 @@ class CsvUsage:
             position += len(rows)
 
     def _header(self) -> list[str]:
-        names = self._next_row("the header")
-        if names is None:
+        rows = self._take(1)
+        if not rows:
             raise UsageFileError(self._path, "is empty; its first line must name the columns")
-        if any(not _is_unicode(name) for name in names):
+        if any(not _is_unicode(name) for name in rows[0]):
             raise UsageFileError(self._path, "its header is not UTF-8")
-        return names
+        return rows[0]
 
     def _piece(self, first_position: int) -> list[list[str]]:
+        """The next rows: so many, or so large."""
         rows: list[list[str]] = []
-        size = 0
-        while len(rows) < _ROWS_PER_PIECE and size < _PIECE_CHARACTERS:
-            where = f"row {first_position + len(rows) + 1:,}"
-            row = self._next_row(where)
-            if row is None:
-                break
-            if len(row) != len(self._names):
-                reason = f"{where} (line {self._reader.line_num:,}) has {len(row)} cells, not {len(self._names)}"
-                raise UsageFileError(self._path, reason)
-            size += self._lines.taken
-            rows.append(row)
+        self._lines.taken = 0
+        count = 1
+        while count and (more := self._take(count)):
+            rows += more
+            characters_left = _PIECE_CHARACTERS - self._lines.taken
+            fitting = max(0, characters_left * len(rows) // self._lines.taken)
+            count = min(fitting, _ROWS_AT_ONCE, _ROWS_PER_PIECE - len(rows))
+        width = len(self._names)
+        if any(len(row) != width for row in rows):
+            place, row = next((place, row) for place, row in enumerate(rows, 1) if len(row) != width)
+            raise UsageFileError(self._path, f"row {first_position + place:,} has {len(row)} cells, not {width}")
         return rows
 
-    def _next_row(self, where: str) -> list[str] | None:
-        """The next row that is not blank; None at the end."""
-        self._lines.taken = 0
+    def _take(self, count: int) -> list[list[str]]:
+        """As many rows as there are, at most; blank lines are none."""
         try:
-            return next((row for row in self._reader if row), None)
+            return list(islice(filter(None, self._reader), count))
         except csv.Error as error:
-            raise UsageFileError(self._path, f"{where} (line {self._reader.line_num:,}) is not CSV: {error}") from None
+            raise UsageFileError(self._path, f"line {self._reader.line_num:,} is not CSV: {error}") from None
 
 
 class _Lines:
@@ -97,7 +99,7 @@ class _Lines:
     def __iter__(self) -> Iterator[str]:
         while line := self._text.readline(ROW_BYTES_MAX):
             self.taken += len(line)
-            if self.taken >= ROW_BYTES_MAX:
+            if len(line) == ROW_BYTES_MAX:
                 raise UsageFileError(self._path, f"holds a row of more than {ROW_BYTES_MAX:,} bytes")
             yield line
 

@@ -16,8 +16,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json
 
+from moiety.batches import USAGE_SCHEMA
 from moiety.errors import UsageFileError
-from moiety.files.cells import ROW_BYTES_MAX
+from moiety.files.cells import ROW_BYTES_MAX, TYPES
 from moiety.files.json_rows import DECODER, Rows
 from moiety.json_text import JsonText, reason_of
 
@@ -28,6 +29,9 @@ _BOM: Final = b"\xef\xbb\xbf"
 _WORDS: Final = (b'"AI_ONLY"', b'"HUMAN_AI"')
 _NO_NUMBERS: Final = (b"NaN", b"Inf")
 """What Arrow takes for numbers, and JSON does not have."""
+
+_NOTHING: Final = pa.schema([(name, TYPES[name]) for name in USAGE_SCHEMA.names])
+"""The columns of a file without events, which says nothing of them."""
 
 _Contents = tuple[pa.Schema, Iterator[pa.RecordBatch]]
 
@@ -52,7 +56,7 @@ def _array(path: Path, stream: BinaryIO) -> _Contents:
     try:
         first = next(values)
     except StopIteration:
-        raise UsageFileError(path, "holds no events") from None
+        return _NOTHING, iter(())
     except (ValueError, RecursionError) as error:
         raise UsageFileError(path, f"row 1 {reason_of(error)}") from None
     rows = Rows(path, first)
@@ -90,7 +94,7 @@ def _lines(path: Path, stream: BinaryIO) -> _Contents:
                 rows = Rows.of_line(path, line, number)
                 return rows.schema, _line_batches(rows, skipped, chain([block], blocks))
         skipped += len(block.splitlines())
-    raise UsageFileError(path, "holds no events")
+    return _NOTHING, iter(())
 
 
 def _line_batches(rows: Rows, line_count: int, blocks: Iterator[bytes]) -> Iterator[pa.RecordBatch]:

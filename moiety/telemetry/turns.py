@@ -116,29 +116,34 @@ _BASES: Final[Mapping[ShareBasis, _Basis]] = {
 class _Occurrence:
     """What was reported of one occurrence: whose it is, and how much by piece and measure."""
 
-    __slots__ = ("owners", "pieces")
+    __slots__ = ("_owners", "_pieces", "_totals", "_uncounted")
 
-    def __init__(self) -> None:
-        self.owners: set[str] = set()
-        self.pieces: dict[str | None, list[int | None]] = {}
+    def __init__(self, measure_count: int) -> None:
+        self._owners: set[str] = set()
+        self._pieces: dict[str | None, list[int | None]] = {}
+        self._totals = [0] * measure_count
+        self._uncounted = [0] * measure_count
 
     @property
     def owner(self) -> str | None:
         """The one collective that every report of it names or leaves open; None where it is nobody's."""
-        (owner,) = self.owners if len(self.owners) == 1 else (_NOBODY,)
+        (owner,) = self._owners if len(self._owners) == 1 else (_NOBODY,)
         return owner or None
 
     def add(self, piece: str | None, amounts: Sequence[int | None], owner: str | None) -> None:
+        """Take a report: of a piece that was reported before, the larger amounts count."""
         if owner is not None:
-            self.owners.add(owner)
-        known = self.pieces.get(piece, [None] * len(amounts))
-        self.pieces[piece] = [_larger(*pair) for pair in zip(known, amounts, strict=True)]
+            self._owners.add(owner)
+        known = self._pieces.get(piece)
+        new = list(amounts) if known is None else [_larger(*pair) for pair in zip(known, amounts, strict=True)]
+        self._pieces[piece] = new
+        for measure, (before, after) in enumerate(zip(known or [0] * len(new), new, strict=True)):
+            self._uncounted[measure] += (after is None) - (before is None)
+            self._totals[measure] += (after or 0) - (before or 0)
 
     def amount(self, measure: int) -> int | None:
         """How much of it there is; None where a piece of it was not counted."""
-        amounts = [amounts[measure] for amounts in self.pieces.values()]
-        counted = [amount for amount in amounts if amount is not None]
-        return sum(counted) if len(counted) == len(amounts) else None
+        return None if self._uncounted[measure] else self._totals[measure]
 
 
 def _larger(one: int | None, other: int | None) -> int | None:
@@ -174,7 +179,7 @@ class _Evidence:
         key = self._basis.occurrence(event)
         if key in self._occurrences:
             self._change(self._occurrences[key], -1)
-        found = self._occurrences.setdefault(key, _Occurrence())
+        found = self._occurrences.setdefault(key, _Occurrence(len(self.tallies)))
         found.add(self._basis.piece(event), [measure(event) for measure in self._basis.measures], owner)
         self._change(found, 1)
 

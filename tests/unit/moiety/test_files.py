@@ -121,10 +121,8 @@ def refusal(path: Path) -> MoietyError:
         ("usage.csv", b"", "is empty"),
         ("usage.csv.gz", gzip.compress(csv_text().encode(), mtime=0)[:-9], "cannot be read"),
         ("usage.csv", "\xfcnits,mode\n".encode("latin-1"), "its header is not UTF-8"),
-        ("usage.csv", (csv_text() + "\n1,2\n").encode(), "row 6 (line 8) has 2 cells, not 7"),
-        ("usage.csv", (csv_text() + '"a"b,2\n').encode(), "row 6 (line 7) is not CSV"),
-        ("usage.ndjson", b" \n", "holds no events"),
-        ("usage.json", b"[]\n", "holds no events"),
+        ("usage.csv", (csv_text() + "\n1,2\n").encode(), "row 6 has 2 cells, not 7"),
+        ("usage.csv", (csv_text() + '"a"b,2\n').encode(), "line 7 is not CSV"),
         ("usage.ndjson", b"\n{\n", "row 1 (line 2) is not JSON"),
         ("usage.ndjson", b"null\n", "row 1 is not a JSON object, is None"),
         ("usage.ndjson", (json_text() + "null\n").encode(), "row 6 is not a JSON object, is None"),
@@ -143,6 +141,21 @@ def test_a_file_that_is_not_what_it_says_is_refused(name: str, content: bytes, r
     assert isinstance(error, UsageFileError)
     assert error.path == tmp_path / name
     assert reason in error.reason
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("usage.csv", csv_text().partition("\n")[0]),
+        ("usage.ndjson", ""),
+        ("usage.ndjson", "\ufeff \n\r\n"),
+        ("usage.json", "[ ]\n"),
+    ],
+    ids=repr,
+)
+def test_a_file_of_no_events_is_no_batch(name: str, content: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(content, "utf-8")
+    assert list(usage_batches(read_usage(tmp_path / name))) == []
 
 
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:

@@ -231,6 +231,11 @@ def test_pieces_of_content_are_told_apart_by_their_hashes_and_its_versions_by_na
     assert shares(*pieces, newer, completed(3, "1")) == [{"irish": 800_000_000}]
 
 
+def test_many_pieces_of_one_content_are_summed_as_they_come() -> None:
+    pieces = [grounded(1, IRISH, 1, content_hash=f"sha256:{number:064x}") for number in range(20_000)]
+    assert shares(*pieces, grounded(1, NOBODY, 60_000), completed(2, "1")) == [{"irish": 250_000_000}]
+
+
 def test_a_piece_that_was_not_counted_leaves_its_content_uncounted() -> None:
     pieces = [
         grounded(1, IRISH, 100, tokens_ingested=1),
