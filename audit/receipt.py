@@ -66,7 +66,7 @@ def check_receipt(proof_file: bytes, body: bytes, key: VerifierKey) -> tuple[Rep
     return report, None
 
 
-_STEPS: Final = (Step.SIGNATURES, Step.ENTRIES, Step.BODIES, Step.BATCHES, Step.WEIGHTS)
+_STEPS: Final = (Step.SIGNATURES, Step.ENTRIES, Step.FORMS, Step.BODIES, Step.BATCHES, Step.WEIGHTS)
 
 
 def _checked(report: Report, proof_file: bytes, body: bytes, key: VerifierKey) -> UsageContent:
@@ -83,6 +83,8 @@ def _checked(report: Report, proof_file: bytes, body: bytes, key: VerifierKey) -
     report.checkpoint = signed.checkpoint
     report.signers = [verified.key.name for verified in signed.note.verified]
     report.count(Step.SIGNATURES, "signatures", len(signed.note.verified))
+    report.count(Step.ENTRIES, "entries")
+    report.take(Step.SIGNATURES, Step.ENTRIES)
 
     pool = signed.checkpoint.origin.rpartition("/pools/")[2]
     fold = PoolFold(_OneBody(pool, body), observe=lambda _, weighed: _count(report, weighed))
@@ -90,8 +92,8 @@ def _checked(report: Report, proof_file: bytes, body: bytes, key: VerifierKey) -
     try:
         leaf = fold.read(EncodedLeaf(proof.index, proof.extra, hashed))
         if not isinstance(leaf.content, UsageContent):
-            raise at(proof.index, step=Step.ENTRIES).error("type", leaf.content.type, UsageContent.type)
-        report.count(Step.ENTRIES, "entries")
+            raise at(proof.index, step=Step.FORMS).error("type", leaf.content.type, UsageContent.type)
+        report.count(Step.FORMS, "entries")
         if _holds_scores(body):
             report.skipped[Step.BATCHES] = report.skipped[Step.WEIGHTS] = "scores become shares by the log's own rule"
             checked_body(fold.log, proof.index, "body_sha256", leaf.content.body_sha256)
@@ -105,6 +107,7 @@ def _checked(report: Report, proof_file: bytes, body: bytes, key: VerifierKey) -
         raise at(proof.index, step=Step.BATCHES).error("entry", error, "a sound entry") from None
     report.count(Step.BODIES, "bodies")
     report.count(Step.BODIES, "bytes", len(body))
+    report.take(Step.FORMS, Step.BODIES, *(step for step in (Step.BATCHES, Step.WEIGHTS) if step not in report.skipped))
     return leaf.content
 
 

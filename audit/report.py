@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from itertools import zip_longest
 from typing import Any
 
 from audit.findings import Finding, Where
-from audit.steps import Step
+from audit.steps import LOOKED_AT, Step
 from audit.unique_events import Conflict
 from ledger.acts.entries import DecisionContent
 from ledger.entries import (
@@ -42,6 +43,15 @@ Counts = dict[str, int]
 """By what was counted."""
 
 
+class Outcome(StrEnum):
+    """What became of a step. LEFT_OUT is what was not asked for; NOT_REACHED what a finding before it cut short."""
+
+    HELD = "HELD"
+    FAILED = "FAILED"
+    LEFT_OUT = "LEFT_OUT"
+    NOT_REACHED = "NOT_REACHED"
+
+
 @dataclass(slots=True)
 class Report:
     """What was checked so far, and what was found. It holds where `finding` is None at the end."""
@@ -53,6 +63,21 @@ class Report:
     signers: list[str] = field(default_factory=list)
     rounds: dict[int, RoundSummary] = field(default_factory=dict)
     finding: Finding | None = None
+    _taken: set[Step] = field(default_factory=set)
+
+    def take(self, *steps: Step) -> None:
+        """Note that steps were taken to their end: each held, unless it has a finding."""
+        for step in steps:
+            self._taken.add(step)
+            self.count(step, LOOKED_AT[step], 0)
+
+    def outcome(self, step: Step) -> Outcome:
+        """What became of a step."""
+        if self.finding is not None and self.finding.step is step:
+            return Outcome.FAILED
+        if step in self._taken:
+            return Outcome.HELD
+        return Outcome.LEFT_OUT if step in self.skipped else Outcome.NOT_REACHED
 
     def count(self, step: Step, what: str, by: int = 1) -> None:
         """Count what a step has checked."""
@@ -68,7 +93,7 @@ def in_step(finding: Finding, leaf: Leaf[Any] | None, *, journal_line: int = 0) 
     if finding.step is not None:
         return finding
     content = leaf.content if leaf else None
-    step, body = Step.ENTRIES, ""
+    step, body = Step.FORMS, ""
     figure = finding.figure
     match content:
         case UsageContent() | MembershipContent():
@@ -84,8 +109,10 @@ def in_step(finding: Finding, leaf: Leaf[Any] | None, *, journal_line: int = 0) 
         case RoundContent():
             step = Step.ROUNDS
             body = content.statement_sha256 if finding.where.line else ""
-    if figure in ("leaf_hash", "entry", "index", "pool", "leaf", "type"):
+    if figure == "leaf_hash":
         step, body = Step.ENTRIES, ""
+    if figure in ("entry", "index", "pool", "leaf", "type"):
+        step, body = Step.FORMS, ""
     if journal_line and figure in ("transfer", "transfers"):
         where = replace(finding.where, file=JOURNAL, body=body, line=journal_line)
         return replace(finding, where=where, step=step)

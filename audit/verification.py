@@ -10,6 +10,7 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
+from audit.files.in_order import InOrder
 from audit.files.static_log import StaticLog
 from audit.findings import Finding, FoundError, Where, at
 from audit.progress import Progress
@@ -17,7 +18,7 @@ from audit.report import Report
 from audit.steps import Step
 from audit.verification_fold import Means, RoundPlace, check_leaves
 from ledger.errors import FormatError, LedgerCorruptError, NotFoundError, SignatureError
-from ledger.files.layout import CHECKPOINT, JOURNAL, Files, TileBuilder
+from ledger.files.layout import ARCHIVE, BALANCES, CHECKPOINT, JOURNAL, ArchivedFiles, Files, TileBuilder
 from ledger.files.tiles import Bundle, Tile, bundles
 from ledger.log.checkpoint import Checkpoint, open_checkpoint
 from ledger.log.leaves import decode
@@ -53,24 +54,40 @@ def verify(files: Files, asked: Asked, means: Means) -> Generator[Progress, None
     report = Report()
     reading = Step.SIGNATURES
     try:
-        # 1. The checkpoint is the log's.
+        # 2. The checkpoint is the log's.
         checkpoint = _signed_checkpoint(files, asked, report)
         pool = checkpoint.origin.rpartition(_POOLS)[2]
 
-        # 2. and 3. It extends the older ones, and its root is that of the entries: none is missing, none was changed.
+        # 3. and 4. It extends the older ones, and its root is that of the entries: none is missing, none was changed.
         reading = Step.CONSISTENCY
         older = [_older_checkpoint(note, checkpoint, asked.key) for note in asked.since]
         reading = Step.ENTRIES
         log = StaticLog(pool, files, checkpoint.size)
-        rounds = yield from _EntryPass(log, checkpoint, older, report).run()
+        order = InOrder(files) if isinstance(files, ArchivedFiles) else None
+        rounds = yield from _EntryPass(log, checkpoint, older, report, order).run()
 
-        # 4. to 12. What they say, leaf by leaf.
-        yield from check_leaves(log, rounds, asked.rounds, means, report)
+        # 5. to 14. What they say, leaf by leaf.
+        yield from check_leaves(log, rounds, asked.rounds, means, report, order)
+
+        # 1. Nothing else is in the archive: what belongs there is known only now.
+        _end_files(order, asked, report)
     except FoundError as found:
         report.finding = found.finding
     except (FormatError, NotFoundError) as error:
         report.finding = _file_finding(error, reading)
     return report
+
+
+def _end_files(order: InOrder | None, asked: Asked, report: Report) -> None:
+    if order is None:
+        report.skipped[Step.FILES] = "a folder may hold other files too"
+        return
+    if asked.rounds is None:
+        order.finish()
+    else:
+        report.skipped[Step.FILES] = "the order of bodies takes all rounds"
+    report.count(Step.FILES, "files", order.count)
+    report.take(Step.FILES)
 
 
 def _signed_checkpoint(files: Files, asked: Asked, report: Report) -> Checkpoint:
@@ -87,6 +104,7 @@ def _signed_checkpoint(files: Files, asked: Asked, report: Report) -> Checkpoint
     report.count(Step.SIGNATURES, "signatures", len(opened.note.verified))
     if opened.note.unknown:
         report.count(Step.SIGNATURES, "unknown signatures", len(opened.note.unknown))
+    report.take(Step.SIGNATURES)
     return opened.checkpoint
 
 
@@ -112,6 +130,7 @@ class _EntryPass:
     checkpoint: Checkpoint
     older: list[Checkpoint]
     report: Report
+    order: InOrder | None
     rounds: list[tuple[int, bytes]] = field(default_factory=list)
     """Index and entry of each: they are read once the root vouches for them."""
     builder: TileBuilder = field(default_factory=TileBuilder)
@@ -120,15 +139,22 @@ class _EntryPass:
 
     def run(self) -> Generator[Progress, None, list[RoundPlace]]:
         self._hold_against_older()
+        self._comes_next(CHECKPOINT)
         for bundle in bundles(self.log.leaf_count):
+            self._comes_next(bundle.path())
             for index, entry in enumerate(self.log.entries(bundle), bundle.start):
                 self._take_in(index, entry)
             self.report.count(Step.ENTRIES, "entries", bundle.width)
             yield Progress(bundle.end, self.log.leaf_count)
         for tile, data in self.builder.partial():
             self._compare(tile, data)
+        self._comes_next(JOURNAL)
+        self._comes_next(BALANCES)
         self._require_root()
-        if not self.older:
+        self.report.take(Step.ENTRIES)
+        if self.older:
+            self.report.take(Step.CONSISTENCY)
+        else:
             self.report.skipped[Step.CONSISTENCY] = "no older checkpoint was given"
         return [_round_place(index, entry) for index, entry in self.rounds]
 
@@ -146,7 +172,12 @@ class _EntryPass:
                 at(-1, step=Step.CONSISTENCY).same(f"root at {older.size}", older.root.hex(), root.hex())
                 self.report.count(Step.CONSISTENCY, "older checkpoints")
 
+    def _comes_next(self, path: str) -> None:
+        if self.order is not None:
+            self.order.take(path)
+
     def _compare(self, tile: Tile, data: bytes) -> None:
+        self._comes_next(tile.path())
         stored = self.log.tile(tile)
         self.report.count(Step.ENTRIES, "tiles")
         if stored == data or self.doubt is not None:
@@ -179,9 +210,9 @@ def _round_place(index: int, entry: bytes) -> RoundPlace:
     try:
         content: Any = decode(entry, CONTENTS).content
     except LedgerCorruptError as error:
-        raise at(index, step=Step.ENTRIES).error("entry", error, "a canonical entry") from None
+        raise at(index, step=Step.FORMS).error("entry", error, "a canonical entry") from None
     if not isinstance(content, RoundContent):
-        raise at(index, step=Step.ENTRIES).error("type", content.type, RoundContent.type)
+        raise at(index, step=Step.FORMS).error("type", content.type, RoundContent.type)
     return RoundPlace(index, content.number, content.start, content.end)
 
 
@@ -192,6 +223,8 @@ def _file_finding(error: FormatError | NotFoundError, reading: Step) -> Finding:
     file, _, line = error.subject.partition(" line ")
     if file == JOURNAL:
         reading = Step.BALANCES
+    elif file == ARCHIVE:
+        reading = Step.FILES
     elif file.startswith("body/"):
         reading = Step.BODIES
     where = Where(file=file, line=int(line) if line else 0)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from audit.batch_check import WeighedBatch
+from audit.files.in_order import InOrder
 from audit.files.static_log import StaticLog
 from audit.findings import Finding, FoundError, at
 from audit.pool_fold import PoolFold
@@ -58,9 +59,16 @@ class RoundPlace:
 
 
 def check_leaves(
-    log: StaticLog, rounds: list[RoundPlace], chosen: frozenset[int] | None, means: Means, report: Report
+    log: StaticLog,
+    rounds: list[RoundPlace],
+    chosen: frozenset[int] | None,
+    means: Means,
+    report: Report,
+    order: InOrder | None = None,
 ) -> Generator[Progress, None, None]:
     """Fold all leaves and check what follows; `chosen` are the rounds to recompute, None for all.
+
+    `order` is that of the archive, where the files are in one.
 
     Raises:
         FoundError: something does not hold.
@@ -69,7 +77,7 @@ def check_leaves(
     missing = sorted((chosen or frozenset()) - {place.number for place in rounds})
     if missing:
         raise at(-1, step=Step.ROUNDS).error("round", "not in the log", missing[0])
-    yield from _LeafPass(log, rounds, chosen, means, report).run()
+    yield from _LeafPass(log, rounds, chosen, means, report, order).run()
 
 
 @dataclass(slots=True)
@@ -79,6 +87,7 @@ class _LeafPass:
     chosen: frozenset[int] | None
     means: Means
     report: Report
+    order: InOrder | None
     fold: PoolFold = field(init=False)
     unique: UniqueEvents = field(init=False)
     currency: str = ""
@@ -110,6 +119,8 @@ class _LeafPass:
             self.fold.settle()
         except FoundError as found:
             raise FoundError(self._in_step(self.fold.earliest(found.finding))) from None
+        self.report.take(Step.FORMS, Step.BODIES, Step.BATCHES, Step.WEIGHTS)
+        self.report.take(Step.ROUNDS, Step.DECISIONS, Step.POSTINGS)
         self._check_events()
         self._check_books()
 
@@ -127,6 +138,9 @@ class _LeafPass:
             self.report.count(Step.EVENTS, "duplicates", len(weighed.batch) - content.accepted)
 
     def _follow(self, leaf: Leaf[Any], *, weighed: bool) -> None:
+        self.report.count(Step.FORMS, "entries")
+        if self.order is not None and self.chosen is None:
+            self.order.take_bodies([bytes.fromhex(digest) for digest in leaf.content.bodies().values()])
         match leaf.content:
             case PoolContent(currency=currency):
                 self.currency = currency
@@ -175,6 +189,7 @@ class _LeafPass:
         _, policy = self._latest(leaf_index, number)
         at(leaf_index).holds(content.decision in list(Decision), "decision", content.decision, _DECISIONS)
         check_decision(leaf_index, content, policy)
+        self.report.count(Step.DECISIONS, "decisions")
         self.report.count(Step.DECISIONS, content.decision.lower())
         summary = self.report.rounds[number]
         summary.state, summary.decided_by = content.decision, content.by
@@ -278,6 +293,7 @@ class _LeafPass:
         conflict = self.unique.first_conflict()
         if conflict is not None:
             raise FoundError(conflict_finding(conflict))
+        self.report.take(Step.EVENTS)
 
     def _check_books(self) -> None:
         self.log.journal.finish()
@@ -288,7 +304,8 @@ class _LeafPass:
         self.report.count(Step.BALANCES, "balances", len(self.fold.balances))
         total = sum(self.fold.balances.values())
         at(-1, step=Step.CONSERVATION).same("sum of all balances", total, 0)
-        self.report.count(Step.CONSERVATION, "balances that sum to zero", len(self.fold.balances))
+        self.report.count(Step.CONSERVATION, "balances summed", len(self.fold.balances))
+        self.report.take(Step.BALANCES, Step.CONSERVATION)
 
     def _in_step(self, finding: Finding) -> Finding:
         leaf, index = None, finding.where.leaf_index

@@ -19,12 +19,11 @@ import numpy.typing as npt
 
 from audit.files.folders import CHUNK_BYTES, FolderFiles, bounded
 from ledger.errors import FormatError, NotFoundError
-from ledger.files.layout import MAX_FILE_BYTES, digest_at, require_known_path
+from ledger.files.layout import ARCHIVE, MAX_FILE_BYTES, digest_at, require_known_path
 
 _BLOCK: Final = 512
 _END: Final = bytes(2 * _BLOCK)
 _MAX_NAME: Final = 100
-_ARCHIVE: Final = "archive"
 
 UInt64Array = npt.NDArray[np.uint64]
 
@@ -81,17 +80,31 @@ class ArchiveFiles:
         for place in range(start, start + size, CHUNK_BYTES):
             yield self._read_at(place, min(CHUNK_BYTES, start + size - place))
 
+    def place(self, path: str) -> tuple[int, int]:
+        """Where a file's header begins, and where the next one's does.
+
+        Raises:
+            NotFoundError: there is no such file.
+        """
+        start, size = self._find(path)
+        return start - _BLOCK, start + size + -size % _BLOCK
+
+    def name_at(self, offset: int) -> str | None:
+        """The path of the file whose header begins there; None where the archive ends."""
+        block = self._read_at(offset, _BLOCK)
+        return parse_header(block)[0] if any(block) else None
+
     def close(self) -> None:
         """Close the archive."""
         self._file.close()
 
     def _scan(self) -> Iterator[tuple[str, int]]:
-        """Name of each file and place of its header. Nothing may stand between and behind them."""
+        """Name of each file and place of its header. Between them is what pads them; behind them the end, once."""
         place, padding = 0, 0
         while True:
             read = self._read_at(place - padding, padding + _BLOCK)
             if any(read[:padding]):
-                raise FormatError(_ARCHIVE, f"holds something before byte {place}")
+                raise FormatError(ARCHIVE, f"holds something before byte {place}")
             if not any(read):
                 break
             name, size = parse_header(read[padding:])
@@ -100,10 +113,8 @@ class ArchiveFiles:
             place += _BLOCK + size + padding
             if place > self._size:
                 raise FormatError(name, "is cut off")
-        while rest := self._read_at(place, min(CHUNK_BYTES, self._size - place)):
-            if any(rest):
-                raise FormatError(_ARCHIVE, "goes on after its end")
-            place += len(rest)
+        if self._size - place != len(_END) or any(self._read_at(place, len(_END))):
+            raise FormatError(ARCHIVE, f"does not end with {len(_END):,} zero bytes, and nothing else, at byte {place}")
 
     def _find(self, path: str) -> tuple[int, int]:
         """Where a file's content begins, and its size."""
@@ -131,7 +142,7 @@ class ArchiveFiles:
     def _read_at(self, place: int, size: int) -> bytes:
         data = os.pread(self._file.fileno(), size, place) if size > 0 else b""
         if len(data) < size:
-            raise FormatError(_ARCHIVE, f"is cut off at byte {place + len(data)}")
+            raise FormatError(ARCHIVE, f"is cut off at byte {place + len(data)}")
         return data
 
 
@@ -184,9 +195,9 @@ def parse_header(block: bytes) -> tuple[str, int]:
         name = block[:_MAX_NAME].rstrip(b"\0").decode("ascii")
         size = int(block[124:135], 8)
     except ValueError:
-        raise FormatError(_ARCHIVE, "holds a header that is not of a file") from None
+        raise FormatError(ARCHIVE, "holds a header that is not of a file") from None
     if size < 0 or header(name, size) != block:
-        raise FormatError(_ARCHIVE, f"holds a header that is not of a file: {name!r}")
+        raise FormatError(ARCHIVE, f"holds a header that is not of a file: {name!r}")
     return name, size
 
 

@@ -14,12 +14,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final, Protocol, runtime_checkable
 
 from ledger.errors import FormatError
 from ledger.files.tiles import TILE_HEIGHT, TILE_WIDTH, Bundle, Tile, encode_tile, parse_path
 from ledger.journal import Purpose, Transfer
 from ledger.log.merkle import Frontier
+
+ARCHIVE: Final = "archive"
+"""What errors call the archive itself."""
 
 CHECKPOINT: Final = "checkpoint"
 JOURNAL: Final = "journal.csv"
@@ -44,7 +47,7 @@ class Files(Protocol):
 
         Raises:
             NotFoundError: there is no such file.
-            FormatError: the file is longer than `limit`.
+            FormatError: the file is longer than `bytes_max`.
         """
 
     def chunks(self, path: str) -> Iterator[bytes]:
@@ -53,6 +56,21 @@ class Files(Protocol):
         Raises:
             NotFoundError: there is no such file.
         """
+
+
+@runtime_checkable
+class ArchivedFiles(Files, Protocol):
+    """Static files that stand one behind the other in an archive."""
+
+    def place(self, path: str) -> tuple[int, int]:
+        """Where a file begins, header and all, and where the next one does, in bytes.
+
+        Raises:
+            NotFoundError: there is no such file.
+        """
+
+    def name_at(self, offset: int) -> str | None:
+        """The path of the file that begins there; None where the archive ends."""
 
 
 def body_path(digest: bytes) -> str:

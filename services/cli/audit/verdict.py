@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any, Final
 
 from audit.findings import Finding
-from audit.report import Report
+from audit.report import Outcome, Report
 from audit.steps import TITLES, Step
 from services.cli.base.output import Output
 
@@ -31,7 +31,7 @@ def document(report: Report) -> dict[str, Any]:
             {
                 "number": int(step),
                 "title": TITLES[step],
-                "outcome": outcome(report, step),
+                "outcome": report.outcome(step),
                 "checked": report.counts.get(step, {}),
                 "left_out": report.skipped.get(step, ""),
             }
@@ -55,19 +55,7 @@ def _finding_document(finding: Finding) -> dict[str, Any]:
     }
 
 
-def outcome(report: Report, step: Step) -> str:
-    """HELD, FAILED, LEFT_OUT, or NOT_REACHED where an earlier leaf ended the verification."""
-    if report.finding is not None:
-        failed = _step_of(report.finding)
-        if step is failed:
-            return "FAILED"
-        # From the bodies on, all steps go from leaf to leaf together.
-        done = step < failed and step < Step.BODIES
-        return "HELD" if done and step not in report.skipped else "NOT_REACHED"
-    return "LEFT_OUT" if step in report.skipped and step not in report.counts else "HELD"
-
-
-_MARKS: Final = {"HELD": "✓", "FAILED": "✗", "LEFT_OUT": "-", "NOT_REACHED": "·"}
+_MARKS: Final = {Outcome.HELD: "✓", Outcome.FAILED: "✗", Outcome.LEFT_OUT: "-", Outcome.NOT_REACHED: "·"}
 
 
 def _lines(report: Report) -> Iterator[str]:
@@ -76,8 +64,8 @@ def _lines(report: Report) -> Iterator[str]:
         yield f"signed by {', '.join(report.signers)}"
         yield ""
     for step in Step:
-        told = outcome(report, step)
-        counts = ", ".join(f"{count:,} {what}" for what, count in report.counts.get(step, {}).items())
+        told = report.outcome(step)
+        counts = ", ".join(_counted(count, what) for what, count in report.counts.get(step, {}).items())
         skipped = report.skipped.get(step, "")
         what = "; ".join(part for part in (counts, skipped) if part)
         yield f"{int(step):>2}. {_MARKS[told]} {TITLES[step]:<33} {what}".rstrip()
@@ -86,6 +74,16 @@ def _lines(report: Report) -> Iterator[str]:
         yield "All of it holds." if not report.skipped.keys() - {Step.CONSISTENCY} else "What was checked holds."
     else:
         yield from finding_lines(report.finding)
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what if count != 1 else ' '.join(map(_singular, what.split()))}"
+
+
+def _singular(word: str) -> str:
+    if word.endswith("ies"):
+        return word.removesuffix("ies") + "y"
+    return word.removesuffix("es") if word.endswith("ches") else word.removesuffix("s")
 
 
 def finding_lines(finding: Finding) -> Iterator[str]:

@@ -95,7 +95,7 @@ def _check_bundle(
         raise InputError.of("bundle", f"{bundle}: {error.strerror}") from None
     except FormatError as error:
         where = Where(file=error.subject)
-        found = Report(finding=Finding(where, "form", error.reason, "as it is specified", Step.ENTRIES))
+        found = Report(finding=Finding(where, "form", error.reason, "as it is specified", Step.FILES))
         return show(output, found)
     keep_freed_memory()
     asked = Asked(key, since=since, witnesses=witnesses, rounds=rounds)

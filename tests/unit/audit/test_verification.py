@@ -106,18 +106,19 @@ def test_a_sound_bundle_holds_and_says_what_was_checked(files: MemoryFiles) -> N
     assert report.counts == {
         Step.SIGNATURES: {"signatures": 1},
         Step.ENTRIES: {"entries": 21, "tiles": 1},
+        Step.FORMS: {"entries": 21},
         Step.BODIES: {"bodies": 14, "bytes": sum(len(files.files[path]) for path in files.files if digest_at(path))
                       + sum(len(HISTORY.bodies[digest]) for digest in repeated_bodies())},
         Step.BATCHES: {"batches": 5, "events": 9},
         Step.WEIGHTS: {"shares": 9},
         Step.EVENTS: {"events": 9, "duplicates": 2},
         Step.ROUNDS: {"rounds": 3, "statement lines": 9},
-        Step.DECISIONS: {"approved": 2, "rejected": 1},
+        Step.DECISIONS: {"decisions": 3, "approved": 2, "rejected": 1},
         Step.POSTINGS: {"postings": 2, "transfers": 12},
         Step.BALANCES: {"transfers": 16, "balances": 9},
-        Step.CONSERVATION: {"rounds": 3, "balances that sum to zero": 9},
+        Step.CONSERVATION: {"rounds": 3, "balances summed": 9},
     }  # fmt: skip
-    assert set(report.skipped) == {Step.CONSISTENCY}
+    assert set(report.skipped) == {Step.CONSISTENCY, Step.FILES}
 
 
 def repeated_bodies() -> list[bytes]:
@@ -205,7 +206,7 @@ def test_an_older_checkpoint_is_extended(files: MemoryFiles, size: int) -> None:
     report = report_of(files, since=(note_of(size), note_of(3)))
     assert report.finding is None
     assert report.counts[Step.CONSISTENCY] == {"older checkpoints": 2}
-    assert not report.skipped
+    assert set(report.skipped) == {Step.FILES}
 
 
 def test_an_older_checkpoint_of_another_history_is_found(files: MemoryFiles) -> None:
@@ -287,14 +288,14 @@ def test_swapped_entries_are_found_even_where_they_are_signed_again(log: PoolLog
     one, other = log.entries[LATE], log.entries[ROUND_1 - 2]
     log.entries[LATE], log.entries[ROUND_1 - 2] = replace(other, index=LATE), replace(one, index=ROUND_1 - 2)
     finding = resigned(log, tmp_path)
-    assert (finding.step, finding.where.leaf_index, finding.figure) == (Step.ENTRIES, ROUND_1 - 2, "index")
+    assert (finding.step, finding.where.leaf_index, finding.figure) == (Step.FORMS, ROUND_1 - 2, "index")
 
 
 def test_an_entry_that_is_left_out_is_found_even_where_it_is_signed_again(log: PoolLog, tmp_path: Path) -> None:
     del log.entries[REPEATS]
     log.entries = [replace(leaf, index=place) for place, leaf in enumerate(log.entries)]
     finding = resigned(log, tmp_path)
-    assert (finding.step, finding.where.leaf_index, finding.figure) == (Step.ENTRIES, REPEATS, "index")
+    assert (finding.step, finding.where.leaf_index, finding.figure) == (Step.FORMS, REPEATS, "index")
     assert (finding.claimed, finding.expected) == (str(REPEATS + 1), str(REPEATS))
 
 

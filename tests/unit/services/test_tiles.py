@@ -241,9 +241,7 @@ def test_files_of_an_archive_are_read_whole_and_in_pieces(tmp_path: Path) -> Non
     long = bytes(range(256)) * 9000
     one, other = bytes(32), bytes(31) + b"\1"
     files = ArchiveFiles(
-        archive_of(
-            tmp_path, ("journal.csv", long), (body_path(other), b"other"), (body_path(one), b""), end=bytes(4096)
-        )
+        archive_of(tmp_path, ("journal.csv", long), (body_path(other), b"other"), (body_path(one), b""))
     )
     assert files.read("journal.csv") == long
     assert b"".join(files.chunks("journal.csv")) == long

@@ -86,7 +86,7 @@ def test_verifying_imports_pure_modules_only_and_talks_to_nobody(bundle: Path) -
     done = isolated("verify", bundle, "--key", VKEY)
     assert done.returncode == 0, done.stderr
     assert "All of it holds." in done.stdout
-    assert done.stdout.count("✓") == 11
+    assert done.stdout.count("✓") == 13
 
 
 def test_the_hook_refuses_what_other_commands_import() -> None:
@@ -120,9 +120,9 @@ def test_machines_get_every_step_with_its_counts(bundle: Path, capsys: pytest.Ca
     assert code == 0
     assert (told["holds"], told["finding"]) == (True, None)
     assert told["checkpoint"] == {"origin": ORIGIN, "size": 21, "root": HISTORY.root_at(21)}
-    assert [step["number"] for step in told["steps"]] == list(range(1, 13))
+    assert [step["number"] for step in told["steps"]] == list(range(1, 15))
     assert {step["outcome"] for step in told["steps"]} == {"HELD", "LEFT_OUT"}
-    assert told["steps"][7]["checked"] == {"rounds": 3, "statement lines": 9}
+    assert told["steps"][9]["checked"] == {"rounds": 3, "statement lines": 9}
     assert [(each["number"], each["state"], each["decided_by"]) for each in told["rounds"]] == [
         (1, "POSTED", "policy"), (2, "REJECTED", "operators/oscar"), (3, "POSTED", "operators/oscar"),
     ]  # fmt: skip
@@ -133,11 +133,11 @@ def test_machines_get_the_first_divergence(altered: Path, capsys: pytest.Capture
     assert (code, told["holds"]) == (1, False)
     body = HISTORY.content(REPEATS).body_sha256
     assert told["finding"] == {
-        "step": 5, "figure": "accepted", "claimed": "8", "expected": "1", "leaf_index": REPEATS, "body": body,
+        "step": 7, "figure": "accepted", "claimed": "8", "expected": "1", "leaf_index": REPEATS, "body": body,
         "file": f"body/{body[:2]}/{body}", "line": 0,
     }  # fmt: skip
-    assert [step["outcome"] for step in told["steps"]][:6] == [
-        "HELD", "NOT_REACHED", "HELD", "NOT_REACHED", "FAILED", "NOT_REACHED",
+    assert [step["outcome"] for step in told["steps"]][:8] == [
+        "NOT_REACHED", "HELD", "LEFT_OUT", "HELD", "NOT_REACHED", "NOT_REACHED", "FAILED", "NOT_REACHED",
     ]  # fmt: skip
 
 
@@ -148,7 +148,7 @@ def test_a_key_may_be_in_a_file_and_an_older_checkpoint_too(
     (tmp_path / "old").write_bytes(PoolSource(HISTORY, size=9).checkpoint())
     code, told = as_json(capsys, bundle, "--key", tmp_path / "folk.vkey", "--since", tmp_path / "old")
     assert code == 0
-    assert told["steps"][1]["checked"] == {"older checkpoints": 1}
+    assert told["steps"][2]["checked"] == {"older checkpoints": 1}
     other = sign_checkpoint(Checkpoint(ORIGIN, 9, bytes(32)), KEY).to_bytes()
     (tmp_path / "old").write_bytes(other)
     code, told = as_json(capsys, bundle, "--key", VKEY, "--since", tmp_path / "old")
@@ -191,7 +191,10 @@ def test_bad_arguments_are_named_and_end_with_2(
 @pytest.mark.parametrize("data", [b"", b"hello", bytes(512), bytes(range(256)) * 4])
 def test_what_is_no_bundle_does_not_hold(data: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "folk.tar").write_bytes(data)
-    assert run(capsys, tmp_path / "folk.tar", "--key", VKEY)[0] == 1
+    code, told = as_json(capsys, tmp_path / "folk.tar", "--key", VKEY)
+    assert (code, told["finding"]["step"]) == (1, Step.FILES)
+    # Nothing was read of it, so nothing is said to have held.
+    assert [step["outcome"] for step in told["steps"]] == ["FAILED", *["NOT_REACHED"] * 13]
 
 
 # A platform's own receipt.
@@ -215,8 +218,8 @@ def test_a_receipt_holds_with_the_batch_that_was_sent(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     steps = {step["number"]: step for step in json.loads(done.stdout)["steps"]}
-    assert steps[5]["checked"] == {"batches": 1, "events": 3, "accepted": 1}
-    assert {number for number, step in steps.items() if step["outcome"] == "HELD"} == {1, 3, 4, 5, 6}
+    assert steps[7]["checked"] == {"batches": 1, "events": 3, "accepted": 1}
+    assert {number for number, step in steps.items() if step["outcome"] == "HELD"} == {2, 4, 5, 6, 7, 8}
 
 
 def receipt_step(proof: bytes, body: bytes) -> Step | None:
@@ -237,5 +240,5 @@ def test_what_is_wrong_with_a_receipt_is_named_at_its_step() -> None:
     assert receipt_step(b"no proof", right) is Step.SIGNATURES
     assert receipt_step(proof_of(BATCH, extra=b""), right) is Step.SIGNATURES
     assert receipt_step(proof_of(BATCH, extra=log.entries[BATCH].entry), right) is Step.ENTRIES
-    assert receipt_step(proof_of(PAYMENT), right) is Step.ENTRIES
+    assert receipt_step(proof_of(PAYMENT), right) is Step.FORMS
     assert receipt_step(proof_of(BATCH), body_at(REPEATS)) is Step.BODIES

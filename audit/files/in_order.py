@@ -1,0 +1,65 @@
+"""That an archive holds the files of one log, in the one order that there is, and nothing between and behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from audit.findings import Finding, FoundError, Where
+from audit.steps import Step
+from ledger.errors import NotFoundError
+from ledger.files.layout import ArchivedFiles, body_path
+
+
+@dataclass(slots=True)
+class InOrder:
+    """Takes the paths in the order in which they must stand in an archive, and finds the first file that does not.
+
+    It holds one offset, however many files there are.
+    """
+
+    files: ArchivedFiles
+    count: int = 0
+    _at: int = 0
+
+    def take(self, path: str) -> None:
+        """Check that a file is the next one. One that is missing is for whoever reads it to find.
+
+        Raises:
+            FoundError: another file stands in its place.
+        """
+        try:
+            offset, end = self.files.place(path)
+        except NotFoundError:
+            return
+        if offset != self._at:
+            raise self._misplaced(path)
+        self._at = end
+        self.count += 1
+
+    def take_bodies(self, digests: Sequence[bytes]) -> None:
+        """Check that the bodies that a leaf names come next, but for those that an earlier leaf named.
+
+        Raises:
+            FoundError: another file stands in the place of one.
+        """
+        for path in map(body_path, sorted(set(digests))):
+            try:
+                offset, _ = self.files.place(path)
+            except NotFoundError:
+                continue
+            if offset >= self._at:
+                self.take(path)
+
+    def finish(self) -> None:
+        """Check that no file is left.
+
+        Raises:
+            FoundError: there is one that nothing names.
+        """
+        if self.files.name_at(self._at) is not None:
+            raise self._misplaced("the end of the archive")
+
+    def _misplaced(self, expected: str) -> FoundError:
+        found = self.files.name_at(self._at) or "the end of the archive"
+        return FoundError(Finding(Where(file=found), "order", found, expected, Step.FILES))
