@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from audit.findings import at
 from audit.reader import BodyReader, checked_body
 from ledger.errors import LedgerCorruptError
-from ledger.usage.entries import MembershipContent, MethodContent, UsageContent
+from ledger.log.leaves import Content
+from ledger.usage.entries import IdSchemeContent, MembershipContent, MethodContent, UsageContent
+from ledger.usage.ids import IdScheme
 from ledger.usage.membership import ParsedMemberships
 from ledger.usage.methods import Method, method_of
 from ledger.usage.reading import Reading
@@ -16,22 +18,43 @@ from ledger.usage.reading import Reading
 
 @dataclass(slots=True)
 class Declared:
-    """What a replay knows of methods and memberships. A membership's body is read, and checked, when it is needed."""
+    """What a replay knows of methods, memberships and id schemes.
+
+    A membership's body is read, and checked, when it is needed.
+    """
 
     _methods: dict[tuple[str, int], Method] = field(default_factory=dict)
     _memberships: dict[tuple[str, int], tuple[int, MembershipContent]] = field(default_factory=dict)
     """By name and version: the leaf's index, and what it says."""
+    _id_schemes: dict[str, str] = field(default_factory=dict)
+    """By platform: what it said, or what its first batch took for granted."""
     _parsed: ParsedMemberships = field(default_factory=ParsedMemberships)
 
-    def method(self, leaf_index: int, content: MethodContent) -> None:
-        """Take in a method's version. Raises what `method_of` does."""
-        self._methods[content.method, content.version] = method_of(content, leaf_index)
+    def take_in(self, leaf_index: int, content: Content) -> None:
+        """Take in what the next leaf declares, or takes for granted. Raises what `method_of` does."""
+        match content:
+            case MethodContent(method=name, version=version):
+                self._methods[name, version] = method_of(content, leaf_index)
+            case MembershipContent():
+                self._membership_declared(leaf_index, content)
+            case IdSchemeContent():
+                self._id_scheme(leaf_index, content)
+            case UsageContent(platform=platform, id_scheme=scheme):
+                at(leaf_index).same("id_scheme", scheme, self._id_schemes.setdefault(platform, IdScheme.OWN))
 
-    def membership(self, leaf_index: int, content: MembershipContent) -> None:
+    def _membership_declared(self, leaf_index: int, content: MembershipContent) -> None:
         """Take in a membership's version, which is the next."""
         latest = max((version for name, version in self._memberships if name == content.membership), default=0)
         at(leaf_index).same("version", content.version, latest + 1)
         self._memberships[content.membership, content.version] = (leaf_index, content)
+
+    def _id_scheme(self, leaf_index: int, content: IdSchemeContent) -> None:
+        """Take in how a platform makes its ids, which it says before its first batch and once."""
+        known = content.scheme in set(IdScheme)
+        at(leaf_index).holds(known, "scheme", content.scheme, f"one of {', '.join(IdScheme)}")
+        fresh = content.platform not in self._id_schemes
+        at(leaf_index).holds(fresh, "platform", content.platform, "one without a scheme or a batch before")
+        self._id_schemes[content.platform] = content.scheme
 
     def reading(self, log: BodyReader, leaf_index: int, content: UsageContent) -> Reading:
         """How the body of a usage leaf is read: by the versions that it names, both declared before it."""

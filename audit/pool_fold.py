@@ -26,7 +26,6 @@ from ledger.log.merkle import HASH_BYTES, Frontier, leaf_hash
 from ledger.registry import PPM, require_range
 from ledger.usage.batch import Batch, Int64Array
 from ledger.usage.entries import (
-    MembershipContent,
     MethodContent,
     RetractionContent,
     UsageContent,
@@ -182,6 +181,7 @@ class PoolFold:
     def _take_in(self, leaf: Leaf[Any], weigh_from: int) -> None:
         if leaf.content.key is not None:
             self._keyed[leaf.content.type, leaf.content.key] = leaf.content
+        self.declared.take_in(leaf.index, leaf.content)
         match leaf.content:
             case PoolContent(policy=policy):
                 self.policies.append((leaf.index, 1, policy.require_sound()))
@@ -189,9 +189,6 @@ class PoolFold:
                 self.policies.append((leaf.index, version, policy.require_sound()))
             case MethodContent(method=method, version=version, confidence_ppm=confidence):
                 self.confidence_ppm[method, version] = require_range(confidence, "confidence_ppm", 0, PPM)
-                self.declared.method(leaf.index, leaf.content)
-            case MembershipContent():
-                self.declared.membership(leaf.index, leaf.content)
             case UsageContent() if leaf.index >= weigh_from:
                 self.weigh_batch(leaf)
             case RetractionContent():

@@ -140,7 +140,7 @@ def _with_revenue(
 def _events(table: pa.Table) -> Iterator[UsageEvent]:
     for row in table.to_pylist():
         yield UsageEvent(
-            event_id=event_id_of(row["id"], row["occurred_at"]),
+            event_id=event_id_of(row["id"]),
             occurred_at=row["occurred_at"],
             units=row["units"],
             mode=Mode(row["mode"]),

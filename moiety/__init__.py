@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     )
     from moiety.events import Mode, UsageEvent, batch_of
     from moiety.files import count_events, read_usage
-    from moiety.ids import event_id_of, uuid7
+    from moiety.ids import IdScheme, event_id_of, ordered_event_id_of, uuid7
     from moiety.keys import NewKey, make_key
     from moiety.memberships import read_membership
     from moiety.telemetry import (
@@ -126,7 +126,7 @@ _NAMES: Final = {
     ),
     "moiety.events": ("Mode", "UsageEvent", "batch_of"),
     "moiety.files": ("count_events", "read_usage"),
-    "moiety.ids": ("event_id_of", "uuid7"),
+    "moiety.ids": ("IdScheme", "event_id_of", "ordered_event_id_of", "uuid7"),
     "moiety.keys": ("NewKey", "make_key"),
     "moiety.memberships": ("read_membership",),
     "moiety.telemetry": (
@@ -199,6 +199,7 @@ __all__ = [
     "DomainMap",
     "EventViolation",
     "FailedPreconditionError",
+    "IdScheme",
     "InclusionProof",
     "InternalError",
     "InvalidArgumentError",
@@ -249,6 +250,7 @@ __all__ = [
     "count_events",
     "event_id_of",
     "make_key",
+    "ordered_event_id_of",
     "read_membership",
     "read_telemetry",
     "read_usage",

@@ -21,11 +21,13 @@ from typing import Any, Final
 from uuid import UUID
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from moiety import columns
 from moiety.batches import EVENTS_PER_BATCH, EVENTS_PER_BATCH_MAX, SCORE_SCHEMA, SCORES_PER_BATCH, USAGE_SCHEMA
 from moiety.errors import InvalidUsageError
 from moiety.events import Mode
+from moiety.ids import IdScheme
 from moiety.matrices import Entries, Matrix, cuts, entries_of, require_finite
 
 NANO: Final = 10**9
@@ -96,8 +98,8 @@ def score_batches(
         occurred_at: when the works were used: one time for all of them, or one each. So with `units` and `mode`.
         units: how much they were used.
         mode: how they came about.
-        event_ids: the events' ids. Without them each is derived from the work's id and the time
-            (`moiety.event_id_of`), so that the same call gives the same events again.
+        event_ids: the events' ids. Without them each is that of the own id `WORK@MICROSECONDS`: the same call gives the
+            same events again, and a work that is used at another time is another event.
         events_per_batch: 1 to 65,536.
 
     Raises:
@@ -232,7 +234,7 @@ def _events(works: Any, occurred_at: Any, units: Any, mode: Any, event_ids: Any)
     work_ids = columns.work_ids(pa.array(works, pa.utf8()))
     times = columns.times(_column(occurred_at, len(works), "occurred_at"), 0)
     if event_ids is None:
-        ids = columns.derived_event_ids(work_ids, times, 0)
+        ids = columns.derived_event_ids(_used_at(work_ids, times), times, 0, IdScheme.OWN)
         _require_distinct(ids.to_pylist(), "event_id", "stands twice; give event_ids to count both as used")
     else:
         if not isinstance(event_ids, pa.Array):
@@ -240,6 +242,12 @@ def _events(works: Any, occurred_at: Any, units: Any, mode: Any, event_ids: Any)
         ids = columns.event_ids(_column(event_ids, len(works), "event_id"), 0)
     unit_column = columns.units(_column(units, len(works), "units"), 0)
     return [ids, work_ids, times, unit_column, columns.modes(_column(mode, len(works), "mode"), 0)]
+
+
+def _used_at(work_ids: pa.Array, times: pa.Array) -> pa.Array:
+    """What names the use of a work at a time: its id and the microseconds since 1970."""
+    microseconds = times.cast(pa.int64())
+    return pc.binary_join_element_wise(work_ids, microseconds.cast(pa.utf8()), "@")
 
 
 def _column(values: Any, length: int, field: str) -> pa.Array:

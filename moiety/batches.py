@@ -3,9 +3,9 @@
 A table has a row per usage event and the columns of `USAGE_SCHEMA`, or for raw attribution scores those of
 `SCORE_SCHEMA`, in any order, with some leniency:
 `event_id` as 16 bytes or UUID text, or a text column `id` instead of it, from which event ids are derived
-(`moiety.event_id_of`); `work_id` may be left out; `occurred_at` is any timestamp with a zone, or ISO 8601
-text; numbers may have any width; `mode` may be in words; `collectives` and `sources` may be encoded in any way. Any
-other column is an error, so that a misspelt one is not lost.
+(`moiety.event_id_of`, or with `occurred_at` too where the platform's ids are ordered); `work_id` may be left out;
+`occurred_at` is any timestamp with a zone, or ISO 8601 text; numbers may have any width; `mode` may be in words;
+`collectives` and `sources` may be encoded in any way. Any other column is an error, so that a misspelt one is not lost.
 
 The same rows give the same bytes, whatever library made the table: the dictionary of collectives or sources holds just
 the ids that occur, sorted by bytes, and the compression is fixed. (Another release of pyarrow may write other
@@ -22,6 +22,7 @@ import pyarrow as pa
 
 from moiety import columns
 from moiety.errors import InvalidUsageError
+from moiety.ids import IdScheme
 from moiety.matrices import cuts
 
 EVENTS_PER_BATCH: Final = 10_000
@@ -75,22 +76,28 @@ class ArrowArrayable(Protocol):
 ArrowTable = ArrowStreamable | ArrowArrayable
 
 
-def usage_batches(table: ArrowTable, *, events_per_batch: int = EVENTS_PER_BATCH) -> Iterator[bytes]:
+def usage_batches(
+    table: ArrowTable, *, events_per_batch: int = EVENTS_PER_BATCH, id_scheme: IdScheme = IdScheme.OWN
+) -> Iterator[bytes]:
     """Give the batches of a table of usage events, each as one Arrow IPC stream of one record batch.
 
-    The table is read as a stream, a batch at a time; a table without rows gives nothing.
+    The table is read as a stream, a batch at a time; a table without rows gives nothing. `id_scheme` says how event ids
+    are derived from a column `id`; a batch is sent under the name of the same scheme.
 
     Raises:
         ValueError: `events_per_batch` is not 1 to 65,536.
         TypeError: `table` is no Arrow-capable table.
         InvalidUsageError: a column is missing, superfluous, of another type, or holds what its type cannot.
     """
-    return map(encode, record_batches(table, events_per_batch=events_per_batch))
+    return map(encode, record_batches(table, events_per_batch=events_per_batch, id_scheme=id_scheme))
 
 
-def record_batches(table: ArrowTable, *, events_per_batch: int = EVENTS_PER_BATCH) -> Iterator[pa.RecordBatch]:
+def record_batches(
+    table: ArrowTable, *, events_per_batch: int = EVENTS_PER_BATCH, id_scheme: IdScheme = IdScheme.OWN
+) -> Iterator[pa.RecordBatch]:
     """Give the batches of a table of usage events as record batches of exactly `USAGE_SCHEMA`, or of `SCORE_SCHEMA`
-    where it has scores. A batch of scores ends before it has more of them than the service takes.
+    where it has scores. A batch of scores ends before it has more of them than the service takes. `id_scheme` says how
+    event ids are derived from a column `id`.
 
     Raises:
         ValueError: `events_per_batch` is not 1 to 65,536.
@@ -102,7 +109,7 @@ def record_batches(table: ArrowTable, *, events_per_batch: int = EVENTS_PER_BATC
     reader = _reader(table)
     schema = SCORE_SCHEMA if {"sources", "scores"} & set(_names(reader.schema)) else USAGE_SCHEMA
     _require_columns(reader.schema, schema)
-    return _converted(reader, schema, events_per_batch)
+    return _converted(reader, schema, events_per_batch, id_scheme)
 
 
 def encode(batch: pa.RecordBatch) -> bytes:
@@ -160,11 +167,13 @@ def _names(schema: pa.Schema) -> list[str]:
         raise InvalidUsageError("table", None, "has a column whose name is not UTF-8") from None
 
 
-def _converted(reader: pa.RecordBatchReader, schema: pa.Schema, events_per_batch: int) -> Iterator[pa.RecordBatch]:
+def _converted(
+    reader: pa.RecordBatchReader, schema: pa.Schema, events_per_batch: int, id_scheme: IdScheme
+) -> Iterator[pa.RecordBatch]:
     position = 0
     for table in _slices(reader, events_per_batch):
         for part in _by_scores(table, position) if schema is SCORE_SCHEMA else [table]:
-            yield _record_batch(part, schema, position)
+            yield _record_batch(part, schema, position, id_scheme)
             position += part.num_rows
 
 
@@ -206,13 +215,13 @@ def _validate(batch: pa.RecordBatch) -> None:
             raise InvalidUsageError(name, None, f"is damaged: {error}") from None
 
 
-def _record_batch(table: pa.Table, schema: pa.Schema, first_position: int) -> pa.RecordBatch:
+def _record_batch(table: pa.Table, schema: pa.Schema, first_position: int, id_scheme: IdScheme) -> pa.RecordBatch:
     column = {name: table.column(name).combine_chunks() for name in _names(table.schema)}
     occurred_at = columns.times(column["occurred_at"], first_position)
     if "event_id" in column:
         event_id = columns.event_ids(column["event_id"], first_position)
     else:
-        event_id = columns.derived_event_ids(column["id"], occurred_at, first_position)
+        event_id = columns.derived_event_ids(column["id"], occurred_at, first_position, id_scheme)
     if schema is SCORE_SCHEMA:
         lists = [columns.names(column["sources"], "sources", first_position)]
         lists.append(columns.scores(column["scores"], first_position))

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from moiety.errors import InvalidUsageError
-from moiety.ids import event_id_bytes
+from moiety.ids import IdScheme, event_id_bytes, ordered_event_id_bytes
 
 MODES: Final = ("AI_ONLY", "HUMAN_AI")
 """The modes in words; the first is 1."""
@@ -47,8 +47,8 @@ def event_ids(column: pa.Array, first_position: int) -> pa.Array:
     return _event_id_array(len(column), data)
 
 
-def derived_event_ids(column: pa.Array, occurred_at: pa.Array, first_position: int) -> pa.Array:
-    """Event ids from the platform's own ids (`moiety.ids.event_id_of`). `occurred_at` is `times` of the same table.
+def derived_event_ids(column: pa.Array, occurred_at: pa.Array, first_position: int, scheme: IdScheme) -> pa.Array:
+    """Event ids from the platform's own ids, by its scheme (`moiety.ids`). `occurred_at` is `times` of the same table.
 
     Raises:
         InvalidUsageError: the column is not text, or an id or its time makes none; it names the first such row.
@@ -57,10 +57,10 @@ def derived_event_ids(column: pa.Array, occurred_at: pa.Array, first_position: i
     if not _is_text(column.type):
         raise _wrong_type("id", column, "text")
     found = bytearray()
-    microseconds = occurred_at.cast(pa.int64()).to_pylist()
-    for position, (text, time) in enumerate(zip(column.to_pylist(), microseconds, strict=True), first_position):
+    own_ids, microseconds = column.to_pylist(), occurred_at.cast(pa.int64()).to_pylist()
+    for position, (text, time) in enumerate(zip(own_ids, microseconds, strict=True), first_position):
         try:
-            found += event_id_bytes(text, time // 1_000)
+            found += event_id_bytes(text) if scheme is IdScheme.OWN else ordered_event_id_bytes(text, time // 1_000)
         except ValueError as error:
             raise InvalidUsageError("id", position, str(error)) from None
     return _event_id_array(len(column), bytes(found))

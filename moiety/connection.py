@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 import grpc
 
+from moiety.ids import IdScheme
 from moiety.patience import Patience
 from moiety.status import from_rpc
 
@@ -92,6 +93,8 @@ class Connection:
             raise ValueError("the API key must be printable ASCII")
         self._metadata = (("authorization", f"Bearer {api_key}"),)
         self._timeout_seconds = timeout_seconds
+        self.id_schemes: dict[tuple[str, str | None], IdScheme] = {}
+        """Of pools and platforms, those that are fixed."""
         self.channel = _channel(address, ca_certificate, insecure)
 
     def close(self) -> None:

@@ -28,7 +28,8 @@ class UsageEvent:
 
     Attributes:
         event_id: unique per platform and pool, for ever. `uuid7()` makes a new one, `event_id_of()` the one that
-            belongs to an id of your own. Keep it with the event: who sends the event again must send the same id.
+            belongs to an id of your own (`ordered_event_id_of()` where the platform's ids are ordered). Keep it with
+            the event: who sends the event again must send the same id.
         occurred_at: when it was used, with a time zone; kept to the microsecond.
         units: how much it was used, 1 to 10^9.
         mode: how the work came about.

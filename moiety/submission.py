@@ -34,7 +34,7 @@ BATCHES_IN_FLIGHT: Final = 4
 bounded.
 """
 
-_ABOUT_ALL: Final = frozenset({"parent", "method_id"})
+_ABOUT_ALL: Final = frozenset({"parent", "method_id", "id_scheme"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ from ledger.log.leaves import (
     Sha256Hex,
 )
 from ledger.registry import CollectiveStatus
-from ledger.usage.entries import MembershipContent, MethodContent, RetractionContent, UsageContent
+from ledger.usage.entries import IdSchemeContent, MembershipContent, MethodContent, RetractionContent, UsageContent
 from payout.policy import Policy
 from payout.rounds import Line
 from payout.statement import parse_statement
@@ -155,8 +155,8 @@ def posting_transfers(content: RoundContent, lines: Sequence[Line]) -> list[Tran
 
 
 _KINDS: Final[tuple[type[Content], ...]] = (
-    PoolContent, PolicyContent, ScheduleContent, PauseContent, MethodContent, MembershipContent, UsageContent,
-    RetractionContent, RevenueContent,
+    PoolContent, PolicyContent, ScheduleContent, PauseContent, MethodContent, MembershipContent, IdSchemeContent,
+    UsageContent, RetractionContent, RevenueContent,
     RoundContent, ProposalContent, DecisionContent, PostingContent, PaymentContent, ReleaseContent, GrantContent,
 )  # fmt: skip
 CONTENTS: Final[dict[str, type[Content]]] = {kind.type: kind for kind in _KINDS}

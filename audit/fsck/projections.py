@@ -21,6 +21,7 @@ from ledger.journal import Transfer
 from ledger.log.leaves import Leaf
 from ledger.store import tables as lt
 from ledger.usage.entries import (
+    IdSchemeContent,
     MembershipContent,
     MethodContent,
     RetractionContent,
@@ -78,6 +79,12 @@ def _memberships(at: Followed) -> Iterator[Row]:
     match at.leaf.content:
         case MembershipContent(membership=name, version=version):
             yield {"name": name, "version": version, "leaf_index": at.leaf.index}
+
+
+def _id_schemes(at: Followed) -> Iterator[Row]:
+    match at.leaf.content:
+        case IdSchemeContent(platform=platform, scheme=scheme):
+            yield {"platform_id": at.platform_id(platform), "scheme": scheme, "leaf_index": at.leaf.index}
 
 
 def _batches(at: Followed) -> Iterator[Row]:
@@ -173,6 +180,7 @@ PROJECTIONS: Final = (
     Projection(t.policy, _policies),
     Projection(lt.method, _methods),
     Projection(lt.membership, _memberships),
+    Projection(lt.id_scheme, _id_schemes),
     Projection(lt.batch, _batches),
     Projection(lt.retraction, _retractions),
     Projection(lt.revenue, _revenues),

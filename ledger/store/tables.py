@@ -134,6 +134,16 @@ membership = sa.Table(
     leaf_index(),
 )
 
+id_scheme = sa.Table(
+    "id_scheme",
+    metadata,
+    pool_id(),
+    sa.Column("platform_id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("scheme", sa.Text, nullable=False),
+    leaf_index(),
+    comment="How a platform makes the ids of its events; where there is none, and batches are, they are its own.",
+)
+
 batch_number = sa.Sequence("batch_number", metadata=metadata, data_type=sa.BigInteger, cache=32)
 """Names a batch before its place in the log is known."""
 
@@ -324,8 +334,8 @@ usage_day = sa.Table(
 )
 
 APPEND_ONLY: Final = (
-    platform, pool, leaf, node, body, method, membership, event, batch_weights, batch, retraction, revenue, movement,
-    people, proposal, decision, transfer, balance, checkpoint, cosignature,
+    platform, pool, leaf, node, body, method, membership, id_scheme, event, batch_weights, batch, retraction, revenue,
+    movement, people, proposal, decision, transfer, balance, checkpoint, cosignature,
 )  # fmt: skip
 """What the service may insert and read, and nothing else."""
 

@@ -18,6 +18,12 @@ from ledger.log.leaves import (
     is_empty,
     is_none,
 )
+from ledger.usage.ids import IdScheme
+
+
+def is_own(value: object) -> bool:
+    """Whether a scheme is the one that an entry does not name."""
+    return value == IdScheme.OWN.value
 
 
 class MethodContent(ActContent):
@@ -72,6 +78,20 @@ class ModeTotals(BaseModel):
     unattributed: DecimalInt
 
 
+class IdSchemeContent(Content):
+    """A platform said how the ids of its events in this pool are made, before its first batch and for ever."""
+
+    type: ClassVar[str] = "id_scheme.v1"
+
+    platform: str
+    scheme: str
+
+    @property
+    def actor(self) -> str:
+        """The platform."""
+        return f"platforms/{self.platform}"
+
+
 class UsageContent(Content):
     """A platform's batch was accepted. The body is exactly the bytes that it sent; this is what was made of it."""
 
@@ -86,6 +106,8 @@ class UsageContent(Content):
     membership: str = Field(default="", exclude_if=is_empty)
     """The method's; this and its version only where the body holds scores of its sources."""
     membership_version: int | None = Field(default=None, exclude_if=is_none)
+    id_scheme: str = Field(default=IdScheme.OWN.value, exclude_if=is_own)
+    """How the ids of its events are made; left out where they are the platform's own."""
     accepted: int
     duplicates: str
     """Positions left out: `encode_positions`."""

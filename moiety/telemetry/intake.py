@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from moiety.batches import USAGE_SCHEMA
 from moiety.events import UsageEvent, batch_of
+from moiety.ids import IdScheme
 from moiety.telemetry.domains import DomainMap
 from moiety.telemetry.reading import Telemetry
 from moiety.telemetry.sessions import RefusedDocument, TelemetrySession, TelemetrySubmission
@@ -28,10 +29,17 @@ class TelemetryIntake:
         UsageFileError: the file is not there.
     """
 
-    def __init__(self, documents: Path | str | BinaryIO | Iterable[object], by: ShareBasis, domains: DomainMap) -> None:
+    def __init__(
+        self,
+        documents: Path | str | BinaryIO | Iterable[object],
+        by: ShareBasis,
+        domains: DomainMap,
+        id_scheme: IdScheme,
+    ) -> None:
         self._telemetry = Telemetry(documents)
         self._by = by
         self._domains = domains
+        self._id_scheme = id_scheme
         self._refused: list[RefusedDocument] = []
         self._session_count = 0
         self._turns: Counter[Attribution] = Counter()
@@ -66,7 +74,7 @@ class TelemetryIntake:
                 continue
             self._session_count += 1
             self._conflict_count += self._conflicts(found)
-            for turn in turns_of(found, by=self._by, domains=self._domains):
+            for turn in turns_of(found, by=self._by, domains=self._domains, id_scheme=self._id_scheme):
                 self._turns[turn.attribution] += 1
                 yield turn.event
 

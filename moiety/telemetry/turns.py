@@ -38,7 +38,7 @@ from typing import Final
 from urllib.parse import quote
 
 from moiety.events import Mode, UsageEvent
-from moiety.ids import event_id_of
+from moiety.ids import IdScheme, event_id_of, ordered_event_id_of
 from moiety.telemetry.domains import DomainMap
 from moiety.telemetry.sessions import (
     CITED,
@@ -188,17 +188,23 @@ class _Evidence:
             tally.change(occurrence.owner, occurrence.amount(measure), times)
 
 
-def usage_events_of(session: TelemetrySession, *, by: ShareBasis | str, domains: DomainMap) -> list[UsageEvent]:
+def usage_events_of(
+    session: TelemetrySession, *, by: ShareBasis | str, domains: DomainMap, id_scheme: IdScheme = IdScheme.OWN
+) -> list[UsageEvent]:
     """Give the usage events of a session, one for each completed turn, in the order of completion.
 
     Raises:
         ValueError: `by` is no share basis.
     """
-    return [turn.event for turn in turns_of(session, by=by, domains=domains)]
+    return [turn.event for turn in turns_of(session, by=by, domains=domains, id_scheme=id_scheme)]
 
 
-def turns_of(session: TelemetrySession, *, by: ShareBasis | str, domains: DomainMap) -> list[Turn]:
+def turns_of(
+    session: TelemetrySession, *, by: ShareBasis | str, domains: DomainMap, id_scheme: IdScheme = IdScheme.OWN
+) -> list[Turn]:
     """Give the completed turns of a session, in the order of completion.
+
+    `id_scheme` is how the ids of the platform's events are made; a turn's own id is that of its session and its name.
 
     Raises:
         ValueError: `by` is no share basis.
@@ -229,7 +235,7 @@ def turns_of(session: TelemetrySession, *, by: ShareBasis | str, domains: Domain
                 completed.add(event.turn_id)
                 parts += [by_turn[event.turn_id]] if event.turn_id in by_turn else []
                 name = f"{session.session_id}:{quote(event.turn_id, safe='', errors='surrogatepass')}"
-            found.append(_turn(name, event, parts))
+            found.append(_turn(name, event, parts, id_scheme))
             under_way = _Evidence(basis)
     return found
 
@@ -242,14 +248,14 @@ def _owner(event: TelemetryEvent, domains: DomainMap) -> str | None:
     return _NOBODY if owner.is_contested else owner.collective
 
 
-def _turn(name: str, completion: TelemetryEvent, parts: Sequence[_Evidence]) -> Turn:
+def _turn(name: str, completion: TelemetryEvent, parts: Sequence[_Evidence], id_scheme: IdScheme) -> Turn:
     amounts = _amounts(parts)
     whole = sum(amounts.values())
     owned = sorted((owner, amount) for owner, amount in amounts.items() if owner is not None)
     floors = {owner: _WHOLE_NANO * amount // whole for owner, amount in owned if amount}
     shares = {owner: share for owner, share in floors.items() if share}
     owned_at_all = Attribution.PARTLY if amounts.get(None) else Attribution.WHOLLY
-    return Turn(_usage_event(name, completion, shares), owned_at_all if shares else Attribution.NOT)
+    return Turn(_usage_event(name, completion, shares, id_scheme), owned_at_all if shares else Attribution.NOT)
 
 
 def _amounts(parts: Sequence[_Evidence]) -> dict[str | None, int]:
@@ -264,10 +270,13 @@ def _amounts(parts: Sequence[_Evidence]) -> dict[str | None, int]:
     return amounts
 
 
-def _usage_event(name: str, completion: TelemetryEvent, shares: Mapping[str, int]) -> UsageEvent:
+def _usage_event(name: str, completion: TelemetryEvent, shares: Mapping[str, int], id_scheme: IdScheme) -> UsageEvent:
     own_id = f"urn:content-telemetry:{name}"
+    # A turn without a name is told from the others of its session by its time: their count changes as it grows.
+    event_name = own_id if completion.turn_id is not None else f"{own_id}@{completion.timestamp.isoformat()}"
+    ordered = id_scheme is IdScheme.ORDERED
     return UsageEvent(
-        event_id=event_id_of(own_id, completion.timestamp),
+        event_id=ordered_event_id_of(own_id, completion.timestamp) if ordered else event_id_of(event_name),
         occurred_at=completion.timestamp,
         units=1,
         mode=Mode.AI_ONLY,

@@ -28,7 +28,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15moiety/v1/usage.proto\x12\tmoiety.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\">\n\x05Share\x12\x1b\n\rcollective_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x18\n\nshare_nano\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x02\"\xe5\x01\n\nUsageEvent\x12\x16\n\x08\x65vent_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x1a\n\x07work_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01H\x00\x88\x01\x01\x12\x35\n\x0boccurred_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x02\x12\x13\n\x05units\x18\x04 \x01(\x03\x42\x04\xe2\x41\x01\x02\x12#\n\x04mode\x18\x05 \x01(\x0e\x32\x0f.moiety.v1.ModeB\x04\xe2\x41\x01\x02\x12&\n\x06shares\x18\x06 \x03(\x0b\x32\x10.moiety.v1.ShareB\x04\xe2\x41\x01\x01\x42\n\n\x08_work_id\"\xe5\x02\n\x07Receipt\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x12\n\nleaf_index\x18\x02 \x01(\x03\x12\x11\n\tleaf_hash\x18\x03 \x01(\x0c\x12\x13\n\x0b\x62ody_sha256\x18\x04 \x01(\x0c\x12\x16\n\x0e\x61\x63\x63\x65pted_count\x18\x05 \x01(\x05\x12\x17\n\x0f\x64uplicate_count\x18\x06 \x01(\x05\x12\x1b\n\x13\x64uplicate_positions\x18\x07 \x03(\x05\x12\x0e\n\x06method\x18\x08 \x01(\t\x12\x16\n\x0emethod_version\x18\t \x01(\x05\x12/\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nmembership\x18\x0b \x01(\t\x12\x1a\n\x12membership_version\x18\x0c \x01(\x05:3\xea\x41\x30\n\x10moiety.dev/Batch\x12\x1cpools/{pool}/batches/{batch}\"\xa5\x01\n\x12SubmitUsageRequest\x12\x14\n\x06parent\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x16\n\x08\x62\x61tch_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x17\n\tmethod_id\x18\x03 \x01(\tB\x04\xe2\x41\x01\x02\x12+\n\x06\x65vents\x18\x04 \x03(\x0b\x32\x15.moiety.v1.UsageEventB\x04\xe2\x41\x01\x02\x12\x1b\n\rvalidate_only\x18\x05 \x01(\x08\x42\x04\xe2\x41\x01\x01\"\x94\x01\n\x12\x41ppendUsageRequest\x12\x14\n\x06parent\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x16\n\x08\x62\x61tch_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x17\n\tmethod_id\x18\x03 \x01(\tB\x04\xe2\x41\x01\x02\x12\x1a\n\x0c\x61rrow_stream\x18\x04 \x01(\x0c\x42\x04\xe2\x41\x01\x02\x12\x1b\n\rvalidate_only\x18\x05 \x01(\x08\x42\x04\xe2\x41\x01\x01\"}\n\x13\x41ppendUsageResponse\x12\x10\n\x08\x62\x61tch_id\x18\x01 \x01(\t\x12%\n\x07receipt\x18\x02 \x01(\x0b\x32\x12.moiety.v1.ReceiptH\x00\x12#\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x08\n\x06result\"\x86\x01\n\nRetraction\x12\r\n\x05\x62\x61tch\x18\x01 \x01(\t\x12\x12\n\nleaf_index\x18\x02 \x01(\x03\x12\x11\n\tleaf_hash\x18\x03 \x01(\x0c\x12\x11\n\tpositions\x18\x04 \x03(\x05\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x8c\x01\n\x13RetractUsageRequest\x12\x14\n\x06parent\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x18\n\nrequest_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x14\n\x06reason\x18\x03 \x01(\tB\x04\xe2\x41\x01\x02\x12\x16\n\x08\x62\x61tch_id\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\x12\x17\n\tevent_ids\x18\x05 \x03(\tB\x04\xe2\x41\x01\x01\"B\n\x14RetractUsageResponse\x12*\n\x0bretractions\x18\x01 \x03(\x0b\x32\x15.moiety.v1.Retraction\"%\n\x0fGetBatchRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"*\n\x14GetBatchProofRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"\\\n\nBatchProof\x12\x12\n\ntlog_proof\x18\x01 \x01(\x0c\x12\r\n\x05\x65ntry\x18\x02 \x01(\x0c\x12\x12\n\nleaf_index\x18\x03 \x01(\x03\x12\x17\n\x0f\x63heckpoint_size\x18\x04 \x01(\x03\"]\n\x12ListBatchesRequest\x12\x14\n\x06parent\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x17\n\tpage_size\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\"S\n\x13ListBatchesResponse\x12#\n\x07\x62\x61tches\x18\x01 \x03(\x0b\x32\x12.moiety.v1.Receipt\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"X\n\x10\x46indEventRequest\x12\x14\n\x06parent\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x16\n\x08platform\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12\x16\n\x08\x65vent_id\x18\x03 \x01(\tB\x04\xe2\x41\x01\x02\"n\n\x11\x46indEventResponse\x12\r\n\x05\x62\x61tch\x18\x01 \x01(\t\x12\x12\n\nleaf_index\x18\x02 \x01(\x03\x12\x10\n\x08position\x18\x03 \x01(\x05\x12$\n\x05\x65vent\x18\x04 \x01(\x0b\x32\x15.moiety.v1.UsageEvent*A\n\x04Mode\x12\x14\n\x10MODE_UNSPECIFIED\x10\x00\x12\x10\n\x0cMODE_AI_ONLY\x10\x01\x12\x11\n\rMODE_HUMAN_AI\x10\x02\x32\x8e\x04\n\x0cUsageService\x12@\n\x0bSubmitUsage\x12\x1d.moiety.v1.SubmitUsageRequest\x1a\x12.moiety.v1.Receipt\x12P\n\x0b\x41ppendUsage\x12\x1d.moiety.v1.AppendUsageRequest\x1a\x1e.moiety.v1.AppendUsageResponse(\x01\x30\x01\x12O\n\x0cRetractUsage\x12\x1e.moiety.v1.RetractUsageRequest\x1a\x1f.moiety.v1.RetractUsageResponse\x12:\n\x08GetBatch\x12\x1a.moiety.v1.GetBatchRequest\x1a\x12.moiety.v1.Receipt\x12G\n\rGetBatchProof\x12\x1f.moiety.v1.GetBatchProofRequest\x1a\x15.moiety.v1.BatchProof\x12L\n\x0bListBatches\x12\x1d.moiety.v1.ListBatchesRequest\x1a\x1e.moiety.v1.ListBatchesResponse\x12\x46\n\tFindEvent\x12\x1b.moiety.v1.FindEventRequest\x1a\x1c.moiety.v1.FindEventResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15moiety/v1/usage.proto\x12\tmoiety.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\">\n\x05Share\x12\x1b\n\rcollective_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x18\n\nshare_nano\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x02\"\xe5\x01\n\nUsageEvent\x12\x16\n\x08\x65vent_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x1a\n\x07work_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01H\x00\x88\x01\x01\x12\x35\n\x0boccurred_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x02\x12\x13\n\x05units\x18\x04 \x01(\x03\x42\x04\xe2\x41\x01\x02\x12#\n\x04mode\x18\x05 \x01(\x0e\x32\x0f.moiety.v1.ModeB\x04\xe2\x41\x01\x02\x12&\n\x06shares\x18\x06 \x03(\x0b\x32\x10.moiety.v1.ShareB\x04\xe2\x41\x01\x01\x42\n\n\x08_work_id\"\xe5\x02\n\x07Receipt\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x12\n\nleaf_index\x18\x02 \x01(\x03\x12\x11\n\tleaf_hash\x18\x03 \x01(\x0c\x12\x13\n\x0b\x62ody_sha256\x18\x04 \x01(\x0c\x12\x16\n\x0e\x61\x63\x63\x65pted_count\x18\x05 \x01(\x05\x12\x17\n\x0f\x64uplicate_count\x18\x06 \x01(\x05\x12\x1b\n\x13\x64uplicate_positions\x18\x07 \x03(\x05\x12\x0e\n\x06method\x18\x08 \x01(\t\x12\x16\n\x0emethod_version\x18\t \x01(\x05\x12/\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nmembership\x18\x0b \x01(\t\x12\x1a\n\x12membership_version\x18\x0c \x01(\x05:3\xea\x41\x30\n\x10moiety.dev/Batch\x12\x1cpools/{pool}/batches/{batch}\"\xd3\x01\n\x12SubmitUsageRequest\x12\x14\n\x06parent\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x16\n\x08\x62\x61tch_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x17\n\tmethod_id\x18\x03 \x01(\tB\x04\xe2\x41\x01\x02\x12+\n\x06\x65vents\x18\x04 \x03(\x0b\x32\x15.moiety.v1.UsageEventB\x04\xe2\x41\x01\x02\x12\x1b\n\rvalidate_only\x18\x05 \x01(\x08\x42\x04\xe2\x41\x01\x01\x12,\n\tid_scheme\x18\x06 \x01(\x0e\x32\x13.moiety.v1.IdSchemeB\x04\xe2\x41\x01\x01\"\xc2\x01\n\x12\x41ppendUsageRequest\x12\x14\n\x06parent\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x16\n\x08\x62\x61tch_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x17\n\tmethod_id\x18\x03 \x01(\tB\x04\xe2\x41\x01\x02\x12\x1a\n\x0c\x61rrow_stream\x18\x04 \x01(\x0c\x42\x04\xe2\x41\x01\x02\x12\x1b\n\rvalidate_only\x18\x05 \x01(\x08\x42\x04\xe2\x41\x01\x01\x12,\n\tid_scheme\x18\x06 \x01(\x0e\x32\x13.moiety.v1.IdSchemeB\x04\xe2\x41\x01\x01\"}\n\x13\x41ppendUsageResponse\x12\x10\n\x08\x62\x61tch_id\x18\x01 \x01(\t\x12%\n\x07receipt\x18\x02 \x01(\x0b\x32\x12.moiety.v1.ReceiptH\x00\x12#\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x08\n\x06result\"\x86\x01\n\x10PlatformIdScheme\x12\x10\n\x08platform\x18\x01 \x01(\t\x12&\n\tid_scheme\x18\x02 \x01(\x0e\x32\x13.moiety.v1.IdScheme\x12\x10\n\x08is_fixed\x18\x03 \x01(\x08\x12\x17\n\nleaf_index\x18\x04 \x01(\x03H\x00\x88\x01\x01\x42\r\n\x0b_leaf_index\"X\n\x12SetIdSchemeRequest\x12\x14\n\x06parent\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12,\n\tid_scheme\x18\x02 \x01(\x0e\x32\x13.moiety.v1.IdSchemeB\x04\xe2\x41\x01\x02\"B\n\x12GetIdSchemeRequest\x12\x14\n\x06parent\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x16\n\x08platform\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\"\x86\x01\n\nRetraction\x12\r\n\x05\x62\x61tch\x18\x01 \x01(\t\x12\x12\n\nleaf_index\x18\x02 \x01(\x03\x12\x11\n\tleaf_hash\x18\x03 \x01(\x0c\x12\x11\n\tpositions\x18\x04 \x03(\x05\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x8c\x01\n\x13RetractUsageRequest\x12\x14\n\x06parent\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x18\n\nrequest_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x14\n\x06reason\x18\x03 \x01(\tB\x04\xe2\x41\x01\x02\x12\x16\n\x08\x62\x61tch_id\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\x12\x17\n\tevent_ids\x18\x05 \x03(\tB\x04\xe2\x41\x01\x01\"B\n\x14RetractUsageResponse\x12*\n\x0bretractions\x18\x01 \x03(\x0b\x32\x15.moiety.v1.Retraction\"%\n\x0fGetBatchRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"*\n\x14GetBatchProofRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"\\\n\nBatchProof\x12\x12\n\ntlog_proof\x18\x01 \x01(\x0c\x12\r\n\x05\x65ntry\x18\x02 \x01(\x0c\x12\x12\n\nleaf_index\x18\x03 \x01(\x03\x12\x17\n\x0f\x63heckpoint_size\x18\x04 \x01(\x03\"]\n\x12ListBatchesRequest\x12\x14\n\x06parent\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x17\n\tpage_size\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\"S\n\x13ListBatchesResponse\x12#\n\x07\x62\x61tches\x18\x01 \x03(\x0b\x32\x12.moiety.v1.Receipt\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"X\n\x10\x46indEventRequest\x12\x14\n\x06parent\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x16\n\x08platform\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12\x16\n\x08\x65vent_id\x18\x03 \x01(\tB\x04\xe2\x41\x01\x02\"n\n\x11\x46indEventResponse\x12\r\n\x05\x62\x61tch\x18\x01 \x01(\t\x12\x12\n\nleaf_index\x18\x02 \x01(\x03\x12\x10\n\x08position\x18\x03 \x01(\x05\x12$\n\x05\x65vent\x18\x04 \x01(\x0b\x32\x15.moiety.v1.UsageEvent*A\n\x04Mode\x12\x14\n\x10MODE_UNSPECIFIED\x10\x00\x12\x10\n\x0cMODE_AI_ONLY\x10\x01\x12\x11\n\rMODE_HUMAN_AI\x10\x02*O\n\x08IdScheme\x12\x19\n\x15ID_SCHEME_UNSPECIFIED\x10\x00\x12\x11\n\rID_SCHEME_OWN\x10\x01\x12\x15\n\x11ID_SCHEME_ORDERED\x10\x02\x32\xa4\x05\n\x0cUsageService\x12@\n\x0bSubmitUsage\x12\x1d.moiety.v1.SubmitUsageRequest\x1a\x12.moiety.v1.Receipt\x12P\n\x0b\x41ppendUsage\x12\x1d.moiety.v1.AppendUsageRequest\x1a\x1e.moiety.v1.AppendUsageResponse(\x01\x30\x01\x12I\n\x0bSetIdScheme\x12\x1d.moiety.v1.SetIdSchemeRequest\x1a\x1b.moiety.v1.PlatformIdScheme\x12I\n\x0bGetIdScheme\x12\x1d.moiety.v1.GetIdSchemeRequest\x1a\x1b.moiety.v1.PlatformIdScheme\x12O\n\x0cRetractUsage\x12\x1e.moiety.v1.RetractUsageRequest\x1a\x1f.moiety.v1.RetractUsageResponse\x12:\n\x08GetBatch\x12\x1a.moiety.v1.GetBatchRequest\x1a\x12.moiety.v1.Receipt\x12G\n\rGetBatchProof\x12\x1f.moiety.v1.GetBatchProofRequest\x1a\x15.moiety.v1.BatchProof\x12L\n\x0bListBatches\x12\x1d.moiety.v1.ListBatchesRequest\x1a\x1e.moiety.v1.ListBatchesResponse\x12\x46\n\tFindEvent\x12\x1b.moiety.v1.FindEventRequest\x1a\x1c.moiety.v1.FindEventResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -65,6 +65,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SUBMITUSAGEREQUEST'].fields_by_name['events']._serialized_options = b'\342A\001\002'
   _globals['_SUBMITUSAGEREQUEST'].fields_by_name['validate_only']._loaded_options = None
   _globals['_SUBMITUSAGEREQUEST'].fields_by_name['validate_only']._serialized_options = b'\342A\001\001'
+  _globals['_SUBMITUSAGEREQUEST'].fields_by_name['id_scheme']._loaded_options = None
+  _globals['_SUBMITUSAGEREQUEST'].fields_by_name['id_scheme']._serialized_options = b'\342A\001\001'
   _globals['_APPENDUSAGEREQUEST'].fields_by_name['parent']._loaded_options = None
   _globals['_APPENDUSAGEREQUEST'].fields_by_name['parent']._serialized_options = b'\342A\001\002'
   _globals['_APPENDUSAGEREQUEST'].fields_by_name['batch_id']._loaded_options = None
@@ -75,6 +77,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_APPENDUSAGEREQUEST'].fields_by_name['arrow_stream']._serialized_options = b'\342A\001\002'
   _globals['_APPENDUSAGEREQUEST'].fields_by_name['validate_only']._loaded_options = None
   _globals['_APPENDUSAGEREQUEST'].fields_by_name['validate_only']._serialized_options = b'\342A\001\001'
+  _globals['_APPENDUSAGEREQUEST'].fields_by_name['id_scheme']._loaded_options = None
+  _globals['_APPENDUSAGEREQUEST'].fields_by_name['id_scheme']._serialized_options = b'\342A\001\001'
+  _globals['_SETIDSCHEMEREQUEST'].fields_by_name['parent']._loaded_options = None
+  _globals['_SETIDSCHEMEREQUEST'].fields_by_name['parent']._serialized_options = b'\342A\001\002'
+  _globals['_SETIDSCHEMEREQUEST'].fields_by_name['id_scheme']._loaded_options = None
+  _globals['_SETIDSCHEMEREQUEST'].fields_by_name['id_scheme']._serialized_options = b'\342A\001\002'
+  _globals['_GETIDSCHEMEREQUEST'].fields_by_name['parent']._loaded_options = None
+  _globals['_GETIDSCHEMEREQUEST'].fields_by_name['parent']._serialized_options = b'\342A\001\002'
+  _globals['_GETIDSCHEMEREQUEST'].fields_by_name['platform']._loaded_options = None
+  _globals['_GETIDSCHEMEREQUEST'].fields_by_name['platform']._serialized_options = b'\342A\001\001'
   _globals['_RETRACTUSAGEREQUEST'].fields_by_name['parent']._loaded_options = None
   _globals['_RETRACTUSAGEREQUEST'].fields_by_name['parent']._serialized_options = b'\342A\001\002'
   _globals['_RETRACTUSAGEREQUEST'].fields_by_name['request_id']._loaded_options = None
@@ -101,8 +113,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_FINDEVENTREQUEST'].fields_by_name['platform']._serialized_options = b'\342A\001\001'
   _globals['_FINDEVENTREQUEST'].fields_by_name['event_id']._loaded_options = None
   _globals['_FINDEVENTREQUEST'].fields_by_name['event_id']._serialized_options = b'\342A\001\002'
-  _globals['_MODE']._serialized_start=2163
-  _globals['_MODE']._serialized_end=2228
+  _globals['_MODE']._serialized_start=2550
+  _globals['_MODE']._serialized_end=2615
+  _globals['_IDSCHEME']._serialized_start=2617
+  _globals['_IDSCHEME']._serialized_end=2696
   _globals['_SHARE']._serialized_start=154
   _globals['_SHARE']._serialized_end=216
   _globals['_USAGEEVENT']._serialized_start=219
@@ -110,31 +124,37 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RECEIPT']._serialized_start=451
   _globals['_RECEIPT']._serialized_end=808
   _globals['_SUBMITUSAGEREQUEST']._serialized_start=811
-  _globals['_SUBMITUSAGEREQUEST']._serialized_end=976
-  _globals['_APPENDUSAGEREQUEST']._serialized_start=979
-  _globals['_APPENDUSAGEREQUEST']._serialized_end=1127
-  _globals['_APPENDUSAGERESPONSE']._serialized_start=1129
-  _globals['_APPENDUSAGERESPONSE']._serialized_end=1254
-  _globals['_RETRACTION']._serialized_start=1257
-  _globals['_RETRACTION']._serialized_end=1391
-  _globals['_RETRACTUSAGEREQUEST']._serialized_start=1394
-  _globals['_RETRACTUSAGEREQUEST']._serialized_end=1534
-  _globals['_RETRACTUSAGERESPONSE']._serialized_start=1536
-  _globals['_RETRACTUSAGERESPONSE']._serialized_end=1602
-  _globals['_GETBATCHREQUEST']._serialized_start=1604
-  _globals['_GETBATCHREQUEST']._serialized_end=1641
-  _globals['_GETBATCHPROOFREQUEST']._serialized_start=1643
-  _globals['_GETBATCHPROOFREQUEST']._serialized_end=1685
-  _globals['_BATCHPROOF']._serialized_start=1687
-  _globals['_BATCHPROOF']._serialized_end=1779
-  _globals['_LISTBATCHESREQUEST']._serialized_start=1781
-  _globals['_LISTBATCHESREQUEST']._serialized_end=1874
-  _globals['_LISTBATCHESRESPONSE']._serialized_start=1876
-  _globals['_LISTBATCHESRESPONSE']._serialized_end=1959
-  _globals['_FINDEVENTREQUEST']._serialized_start=1961
-  _globals['_FINDEVENTREQUEST']._serialized_end=2049
-  _globals['_FINDEVENTRESPONSE']._serialized_start=2051
-  _globals['_FINDEVENTRESPONSE']._serialized_end=2161
-  _globals['_USAGESERVICE']._serialized_start=2231
-  _globals['_USAGESERVICE']._serialized_end=2757
+  _globals['_SUBMITUSAGEREQUEST']._serialized_end=1022
+  _globals['_APPENDUSAGEREQUEST']._serialized_start=1025
+  _globals['_APPENDUSAGEREQUEST']._serialized_end=1219
+  _globals['_APPENDUSAGERESPONSE']._serialized_start=1221
+  _globals['_APPENDUSAGERESPONSE']._serialized_end=1346
+  _globals['_PLATFORMIDSCHEME']._serialized_start=1349
+  _globals['_PLATFORMIDSCHEME']._serialized_end=1483
+  _globals['_SETIDSCHEMEREQUEST']._serialized_start=1485
+  _globals['_SETIDSCHEMEREQUEST']._serialized_end=1573
+  _globals['_GETIDSCHEMEREQUEST']._serialized_start=1575
+  _globals['_GETIDSCHEMEREQUEST']._serialized_end=1641
+  _globals['_RETRACTION']._serialized_start=1644
+  _globals['_RETRACTION']._serialized_end=1778
+  _globals['_RETRACTUSAGEREQUEST']._serialized_start=1781
+  _globals['_RETRACTUSAGEREQUEST']._serialized_end=1921
+  _globals['_RETRACTUSAGERESPONSE']._serialized_start=1923
+  _globals['_RETRACTUSAGERESPONSE']._serialized_end=1989
+  _globals['_GETBATCHREQUEST']._serialized_start=1991
+  _globals['_GETBATCHREQUEST']._serialized_end=2028
+  _globals['_GETBATCHPROOFREQUEST']._serialized_start=2030
+  _globals['_GETBATCHPROOFREQUEST']._serialized_end=2072
+  _globals['_BATCHPROOF']._serialized_start=2074
+  _globals['_BATCHPROOF']._serialized_end=2166
+  _globals['_LISTBATCHESREQUEST']._serialized_start=2168
+  _globals['_LISTBATCHESREQUEST']._serialized_end=2261
+  _globals['_LISTBATCHESRESPONSE']._serialized_start=2263
+  _globals['_LISTBATCHESRESPONSE']._serialized_end=2346
+  _globals['_FINDEVENTREQUEST']._serialized_start=2348
+  _globals['_FINDEVENTREQUEST']._serialized_end=2436
+  _globals['_FINDEVENTRESPONSE']._serialized_start=2438
+  _globals['_FINDEVENTRESPONSE']._serialized_end=2548
+  _globals['_USAGESERVICE']._serialized_start=2699
+  _globals['_USAGESERVICE']._serialized_end=3375
 # @@protoc_insertion_point(module_scope)

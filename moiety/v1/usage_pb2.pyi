@@ -45,6 +45,38 @@ MODE_HUMAN_AI: Mode.ValueType  # 2
 """A person refined it."""
 Global___Mode: _TypeAlias = Mode  # noqa: Y015
 
+class _IdScheme:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _IdSchemeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_IdScheme.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ID_SCHEME_UNSPECIFIED: _IdScheme.ValueType  # 0
+    """The same as ID_SCHEME_OWN."""
+    ID_SCHEME_OWN: _IdScheme.ValueType  # 1
+    """The platform's own id alone: a UUID or ULID as it is, any other text by its hash. An id with another time is the
+    same event.
+    """
+    ID_SCHEME_ORDERED: _IdScheme.ValueType  # 2
+    """The platform's own id and the time in milliseconds, which comes first. Such ids lie in a row, which is cheaper to
+    keep. It is for platforms that promise that an id always comes with the same time.
+    """
+
+class IdScheme(_IdScheme, metaclass=_IdSchemeEnumTypeWrapper):
+    """What the ids of a platform's events are made of, so that the same event has the same id whenever it is sent."""
+
+ID_SCHEME_UNSPECIFIED: IdScheme.ValueType  # 0
+"""The same as ID_SCHEME_OWN."""
+ID_SCHEME_OWN: IdScheme.ValueType  # 1
+"""The platform's own id alone: a UUID or ULID as it is, any other text by its hash. An id with another time is the
+same event.
+"""
+ID_SCHEME_ORDERED: IdScheme.ValueType  # 2
+"""The platform's own id and the time in milliseconds, which comes first. Such ids lie in a row, which is cheaper to
+keep. It is for platforms that promise that an id always comes with the same time.
+"""
+Global___IdScheme: _TypeAlias = IdScheme  # noqa: Y015
+
 @_typing.final
 class Share(_message.Message):
     """One collective's part of a work."""
@@ -202,6 +234,7 @@ class SubmitUsageRequest(_message.Message):
     METHOD_ID_FIELD_NUMBER: _builtins.int
     EVENTS_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    ID_SCHEME_FIELD_NUMBER: _builtins.int
     parent: _builtins.str
     """`pools/{pool}`."""
     batch_id: _builtins.str
@@ -210,6 +243,8 @@ class SubmitUsageRequest(_message.Message):
     """The id of a method declared in the pool, one without a score kind."""
     validate_only: _builtins.bool
     """Check only, record nothing; the receipt then has no leaf. Events recorded before count as duplicates."""
+    id_scheme: Global___IdScheme.ValueType
+    """How the ids of the events are made. Refused where it is not what is fixed for the platform in this pool."""
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___UsageEvent]:
         """1 to 1,000 events."""
@@ -222,10 +257,11 @@ class SubmitUsageRequest(_message.Message):
         method_id: _builtins.str = ...,
         events: _abc.Iterable[Global___UsageEvent] | None = ...,
         validate_only: _builtins.bool = ...,
+        id_scheme: Global___IdScheme.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_id", b"batch_id", "events", b"events", "method_id", b"method_id", "parent", b"parent", "validate_only", b"validate_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_id", b"batch_id", "events", b"events", "id_scheme", b"id_scheme", "method_id", b"method_id", "parent", b"parent", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -242,6 +278,7 @@ class AppendUsageRequest(_message.Message):
     METHOD_ID_FIELD_NUMBER: _builtins.int
     ARROW_STREAM_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    ID_SCHEME_FIELD_NUMBER: _builtins.int
     parent: _builtins.str
     """`pools/{pool}`."""
     batch_id: _builtins.str
@@ -255,6 +292,8 @@ class AppendUsageRequest(_message.Message):
     """
     validate_only: _builtins.bool
     """Check only, record nothing; the receipt then has no leaf. Events recorded before count as duplicates."""
+    id_scheme: Global___IdScheme.ValueType
+    """How the ids of the events are made. Refused where it is not what is fixed for the platform in this pool."""
     def __init__(
         self,
         *,
@@ -263,10 +302,11 @@ class AppendUsageRequest(_message.Message):
         method_id: _builtins.str = ...,
         arrow_stream: _builtins.bytes = ...,
         validate_only: _builtins.bool = ...,
+        id_scheme: Global___IdScheme.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrow_stream", b"arrow_stream", "batch_id", b"batch_id", "method_id", b"method_id", "parent", b"parent", "validate_only", b"validate_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrow_stream", b"arrow_stream", "batch_id", b"batch_id", "id_scheme", b"id_scheme", "method_id", b"method_id", "parent", b"parent", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -307,6 +347,94 @@ class AppendUsageResponse(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType_result) -> _WhichOneofReturnType_result | None: ...
 
 Global___AppendUsageResponse: _TypeAlias = AppendUsageResponse  # noqa: Y015
+
+@_typing.final
+class PlatformIdScheme(_message.Message):
+    """How the ids of a platform's events in a pool are made."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLATFORM_FIELD_NUMBER: _builtins.int
+    ID_SCHEME_FIELD_NUMBER: _builtins.int
+    IS_FIXED_FIELD_NUMBER: _builtins.int
+    LEAF_INDEX_FIELD_NUMBER: _builtins.int
+    platform: _builtins.str
+    """`platforms/{platform}`."""
+    id_scheme: Global___IdScheme.ValueType
+    """Which scheme; OWN where none is fixed."""
+    is_fixed: _builtins.bool
+    """Whether it holds for ever: it was set, or a batch was recorded."""
+    leaf_index: _builtins.int
+    """Where it stands in the pool's log; unset where it was not set."""
+    def __init__(
+        self,
+        *,
+        platform: _builtins.str = ...,
+        id_scheme: Global___IdScheme.ValueType = ...,
+        is_fixed: _builtins.bool = ...,
+        leaf_index: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_leaf_index", b"_leaf_index", "leaf_index", b"leaf_index"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_leaf_index", b"_leaf_index", "id_scheme", b"id_scheme", "is_fixed", b"is_fixed", "leaf_index", b"leaf_index", "platform", b"platform"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__leaf_index: _TypeAlias = _typing.Literal["leaf_index"]  # noqa: Y015
+    _WhichOneofArgType__leaf_index: _TypeAlias = _typing.Literal["_leaf_index", b"_leaf_index"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__leaf_index) -> _WhichOneofReturnType__leaf_index | None: ...
+
+Global___PlatformIdScheme: _TypeAlias = PlatformIdScheme  # noqa: Y015
+
+@_typing.final
+class SetIdSchemeRequest(_message.Message):
+    """Asks to fix how ids are made."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    ID_SCHEME_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """`pools/{pool}`."""
+    id_scheme: Global___IdScheme.ValueType
+    """Which scheme."""
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+        id_scheme: Global___IdScheme.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id_scheme", b"id_scheme", "parent", b"parent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetIdSchemeRequest: _TypeAlias = SetIdSchemeRequest  # noqa: Y015
+
+@_typing.final
+class GetIdSchemeRequest(_message.Message):
+    """Asks how ids are made."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    PLATFORM_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """`pools/{pool}`."""
+    platform: _builtins.str
+    """`platforms/{platform}`; a platform may leave it empty and means itself."""
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+        platform: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["parent", b"parent", "platform", b"platform"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetIdSchemeRequest: _TypeAlias = GetIdSchemeRequest  # noqa: Y015
 
 @_typing.final
 class Retraction(_message.Message):

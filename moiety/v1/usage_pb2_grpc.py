@@ -45,6 +45,16 @@ class UsageServiceStub:
                 request_serializer=moiety_dot_v1_dot_usage__pb2.AppendUsageRequest.SerializeToString,
                 response_deserializer=moiety_dot_v1_dot_usage__pb2.AppendUsageResponse.FromString,
                 _registered_method=True)
+        self.SetIdScheme = channel.unary_unary(
+                '/moiety.v1.UsageService/SetIdScheme',
+                request_serializer=moiety_dot_v1_dot_usage__pb2.SetIdSchemeRequest.SerializeToString,
+                response_deserializer=moiety_dot_v1_dot_usage__pb2.PlatformIdScheme.FromString,
+                _registered_method=True)
+        self.GetIdScheme = channel.unary_unary(
+                '/moiety.v1.UsageService/GetIdScheme',
+                request_serializer=moiety_dot_v1_dot_usage__pb2.GetIdSchemeRequest.SerializeToString,
+                response_deserializer=moiety_dot_v1_dot_usage__pb2.PlatformIdScheme.FromString,
+                _registered_method=True)
         self.RetractUsage = channel.unary_unary(
                 '/moiety.v1.UsageService/RetractUsage',
                 request_serializer=moiety_dot_v1_dot_usage__pb2.RetractUsageRequest.SerializeToString,
@@ -87,7 +97,23 @@ class UsageServiceServicer:
 
     def AppendUsage(self, request_iterator, context):
         """Records Arrow batches as they come, and answers each in order with its receipt or the reason it was refused.
-        A refused batch does not end the stream. A refusal that names `parent` or `method_id` would befall every batch of it.
+        A refused batch does not end the stream. A refusal that names `parent`, `method_id`
+        or `id_scheme` would befall every batch of it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetIdScheme(self, request, context):
+        """Fixes how the ids of the caller's events in a pool are made, for ever. The same again changes nothing; the other
+        scheme is FAILED_PRECONDITION, and so is ORDERED once a batch was recorded without it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetIdScheme(self, request, context):
+        """Gives how the ids of a platform's events in a pool are made. Ask before making ids: a switch counts events twice.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -144,6 +170,16 @@ def add_UsageServiceServicer_to_server(servicer, server):
                     servicer.AppendUsage,
                     request_deserializer=moiety_dot_v1_dot_usage__pb2.AppendUsageRequest.FromString,
                     response_serializer=moiety_dot_v1_dot_usage__pb2.AppendUsageResponse.SerializeToString,
+            ),
+            'SetIdScheme': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetIdScheme,
+                    request_deserializer=moiety_dot_v1_dot_usage__pb2.SetIdSchemeRequest.FromString,
+                    response_serializer=moiety_dot_v1_dot_usage__pb2.PlatformIdScheme.SerializeToString,
+            ),
+            'GetIdScheme': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetIdScheme,
+                    request_deserializer=moiety_dot_v1_dot_usage__pb2.GetIdSchemeRequest.FromString,
+                    response_serializer=moiety_dot_v1_dot_usage__pb2.PlatformIdScheme.SerializeToString,
             ),
             'RetractUsage': grpc.unary_unary_rpc_method_handler(
                     servicer.RetractUsage,
@@ -226,6 +262,60 @@ class UsageService:
             '/moiety.v1.UsageService/AppendUsage',
             moiety_dot_v1_dot_usage__pb2.AppendUsageRequest.SerializeToString,
             moiety_dot_v1_dot_usage__pb2.AppendUsageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetIdScheme(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/moiety.v1.UsageService/SetIdScheme',
+            moiety_dot_v1_dot_usage__pb2.SetIdSchemeRequest.SerializeToString,
+            moiety_dot_v1_dot_usage__pb2.PlatformIdScheme.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetIdScheme(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/moiety.v1.UsageService/GetIdScheme',
+            moiety_dot_v1_dot_usage__pb2.GetIdSchemeRequest.SerializeToString,
+            moiety_dot_v1_dot_usage__pb2.PlatformIdScheme.FromString,
             options,
             channel_credentials,
             insecure,

@@ -40,8 +40,15 @@ class UsageServiceStub:
     """
     AppendUsage: _grpc.StreamStreamMultiCallable[_usage_pb2.AppendUsageRequest, _usage_pb2.AppendUsageResponse]
     """Records Arrow batches as they come, and answers each in order with its receipt or the reason it was refused.
-    A refused batch does not end the stream. A refusal that names `parent` or `method_id` would befall every batch of it.
+    A refused batch does not end the stream. A refusal that names `parent`, `method_id`
+    or `id_scheme` would befall every batch of it.
     """
+    SetIdScheme: _grpc.UnaryUnaryMultiCallable[_usage_pb2.SetIdSchemeRequest, _usage_pb2.PlatformIdScheme]
+    """Fixes how the ids of the caller's events in a pool are made, for ever. The same again changes nothing; the other
+    scheme is FAILED_PRECONDITION, and so is ORDERED once a batch was recorded without it.
+    """
+    GetIdScheme: _grpc.UnaryUnaryMultiCallable[_usage_pb2.GetIdSchemeRequest, _usage_pb2.PlatformIdScheme]
+    """Gives how the ids of a platform's events in a pool are made. Ask before making ids: a switch counts events twice."""
     RetractUsage: _grpc.UnaryUnaryMultiCallable[_usage_pb2.RetractUsageRequest, _usage_pb2.RetractUsageResponse]
     """Takes back events of the caller's own, or a whole batch. Their weight is subtracted in the round that the retraction
     falls in. What was taken back before is left out. Repeating a request id with the same content returns the first
@@ -72,8 +79,15 @@ class UsageServiceAsyncStub(UsageServiceStub):
     """
     AppendUsage: _aio.StreamStreamMultiCallable[_usage_pb2.AppendUsageRequest, _usage_pb2.AppendUsageResponse]  # type: ignore[assignment]
     """Records Arrow batches as they come, and answers each in order with its receipt or the reason it was refused.
-    A refused batch does not end the stream. A refusal that names `parent` or `method_id` would befall every batch of it.
+    A refused batch does not end the stream. A refusal that names `parent`, `method_id`
+    or `id_scheme` would befall every batch of it.
     """
+    SetIdScheme: _aio.UnaryUnaryMultiCallable[_usage_pb2.SetIdSchemeRequest, _usage_pb2.PlatformIdScheme]  # type: ignore[assignment]
+    """Fixes how the ids of the caller's events in a pool are made, for ever. The same again changes nothing; the other
+    scheme is FAILED_PRECONDITION, and so is ORDERED once a batch was recorded without it.
+    """
+    GetIdScheme: _aio.UnaryUnaryMultiCallable[_usage_pb2.GetIdSchemeRequest, _usage_pb2.PlatformIdScheme]  # type: ignore[assignment]
+    """Gives how the ids of a platform's events in a pool are made. Ask before making ids: a switch counts events twice."""
     RetractUsage: _aio.UnaryUnaryMultiCallable[_usage_pb2.RetractUsageRequest, _usage_pb2.RetractUsageResponse]  # type: ignore[assignment]
     """Takes back events of the caller's own, or a whole batch. Their weight is subtracted in the round that the retraction
     falls in. What was taken back before is left out. Repeating a request id with the same content returns the first
@@ -113,8 +127,27 @@ class UsageServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_usage_pb2.AppendUsageResponse], _abc.AsyncIterator[_usage_pb2.AppendUsageResponse]]:
         """Records Arrow batches as they come, and answers each in order with its receipt or the reason it was refused.
-        A refused batch does not end the stream. A refusal that names `parent` or `method_id` would befall every batch of it.
+        A refused batch does not end the stream. A refusal that names `parent`, `method_id`
+        or `id_scheme` would befall every batch of it.
         """
+
+    @_abc_1.abstractmethod
+    def SetIdScheme(
+        self,
+        request: _usage_pb2.SetIdSchemeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_usage_pb2.PlatformIdScheme, _abc.Awaitable[_usage_pb2.PlatformIdScheme]]:
+        """Fixes how the ids of the caller's events in a pool are made, for ever. The same again changes nothing; the other
+        scheme is FAILED_PRECONDITION, and so is ORDERED once a batch was recorded without it.
+        """
+
+    @_abc_1.abstractmethod
+    def GetIdScheme(
+        self,
+        request: _usage_pb2.GetIdSchemeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_usage_pb2.PlatformIdScheme, _abc.Awaitable[_usage_pb2.PlatformIdScheme]]:
+        """Gives how the ids of a platform's events in a pool are made. Ask before making ids: a switch counts events twice."""
 
     @_abc_1.abstractmethod
     def RetractUsage(

@@ -13,8 +13,9 @@ import pyarrow as pa
 
 from moiety.batches import EVENTS_PER_BATCH, ArrowTable, encode, record_batches
 from moiety.connection import PAGE_SIZE
-from moiety.errors import InvalidUsageError, NoDomainsError
+from moiety.errors import InvalidArgumentError, InvalidUsageError, NoDomainsError
 from moiety.events import UsageEvent, event_to_message
+from moiety.ids import IdScheme
 from moiety.submission import PreparedBatch, Submission
 from moiety.telemetry import DomainMap, ShareBasis, TelemetrySubmission
 from moiety.telemetry.intake import TelemetryIntake
@@ -66,8 +67,9 @@ class UsageVerbs(Verbs):
             ServiceError: the service refused the submission as such, or was away for too long. Each of these has
                 `receipts` of what is recorded nevertheless.
         """
-        batches = record_batches(table, events_per_batch=events_per_batch)
-        return self._submit(pool, batches, method, batch_id, progress, validate_only)
+        scheme = self._id_scheme(pool)
+        batches = record_batches(table, events_per_batch=events_per_batch, id_scheme=scheme)
+        return self._submit(pool, batches, method, scheme, batch_id, progress, validate_only)
 
     def submit_scores(
         self,
@@ -95,18 +97,23 @@ class UsageVerbs(Verbs):
             BatchRefusedError: as `submit_usage`.
             ServiceError: as `submit_usage`.
         """
-        return self._submit(pool, iter(batches), method, batch_id, progress)
+        return self._submit(pool, iter(batches), method, self._id_scheme(pool), batch_id, progress)
 
     def _submit(
         self,
         pool: str,
         batches: Iterator[pa.RecordBatch],
         method: str,
+        scheme: IdScheme,
         batch_id: str | None,
         progress: Callable[[int], None] | None,
         validate_only: bool = False,
     ) -> list[pb.Receipt]:
-        prepared = _prepare(pool, batches, method, batch_id, validate_only)
+        id_scheme = pb.IdScheme.Value(f"ID_SCHEME_{scheme}")
+        alike = pb.AppendUsageRequest(
+            parent=pool_name(pool), method_id=method, id_scheme=id_scheme, validate_only=validate_only
+        )
+        prepared = _prepare(alike, batches, batch_id)
         open_stream = partial(self._connection.open_stream, self._usage.AppendUsage)
         patience = self._connection.patience()
         return Submission(open_stream, prepared, patience=patience, progress=progress).run()
@@ -150,7 +157,8 @@ class UsageVerbs(Verbs):
             ServiceError: as `submit_usage`; batches before the error are recorded.
         """
         basis = ShareBasis(by)
-        intake = TelemetryIntake(documents, basis, self._declared_domains() if domains is None else domains)
+        domains = self._declared_domains() if domains is None else domains
+        intake = TelemetryIntake(documents, basis, domains, self._id_scheme(pool))
         receipts = self.submit_usage(
             pool,
             intake.table(events_per_batch),
@@ -182,6 +190,7 @@ class UsageVerbs(Verbs):
             method_id=method,
             events=map(event_to_message, events),
             validate_only=validate_only,
+            id_scheme=pb.IdScheme.Value(f"ID_SCHEME_{self._id_scheme(pool)}"),
         )
         return self._connection.unary(self._usage.SubmitUsage, request, repeat=True)
 
@@ -206,6 +215,42 @@ class UsageVerbs(Verbs):
             event_ids=map(str, event_ids),
         )
         return list(self._connection.unary(self._usage.RetractUsage, request, repeat=True).retractions)
+
+    def set_id_scheme(self, pool: str, scheme: IdScheme | str) -> pb.PlatformIdScheme:
+        """Fix how the ids of this platform's events in a pool are made, before its first batch and for ever.
+
+        Without it they are the platform's own (`IdScheme.OWN`). The same again changes nothing.
+
+        Raises:
+            ValueError: there is no such scheme.
+            FailedPreconditionError: the other one is fixed.
+        """
+        request = pb.SetIdSchemeRequest(
+            parent=pool_name(pool), id_scheme=pb.IdScheme.Value(f"ID_SCHEME_{IdScheme(scheme)}")
+        )
+        return self._connection.unary(self._usage.SetIdScheme, request, repeat=True)
+
+    def get_id_scheme(self, pool: str, *, platform: str | None = None) -> pb.PlatformIdScheme:
+        """Give how the ids of a platform's events in a pool are made. A platform may leave itself unnamed."""
+        request = pb.GetIdSchemeRequest(parent=pool_name(pool), platform=f"platforms/{platform}" if platform else "")
+        return self._connection.unary(self._usage.GetIdScheme, request, repeat=True)
+
+    def id_scheme(self, pool: str, *, platform: str | None = None) -> IdScheme:
+        """Give the same as a value, which is remembered once it is fixed: then it never changes."""
+        known = self._connection.id_schemes
+        if (pool, platform) not in known:
+            found = self.get_id_scheme(pool, platform=platform)
+            scheme = IdScheme(pb.IdScheme.Name(found.id_scheme).removeprefix("ID_SCHEME_"))
+            if not found.is_fixed:
+                return scheme
+            known[pool, platform] = scheme
+        return known[pool, platform]
+
+    def _id_scheme(self, pool: str) -> IdScheme:
+        try:
+            return self.id_scheme(pool)
+        except InvalidArgumentError:  # this is no platform, or the pool has no such id: what is sent will be refused
+            return IdScheme.OWN
 
     def get_batch(self, pool: str, platform: str, batch_id: str) -> pb.Receipt:
         """Give one batch's receipt."""
@@ -239,8 +284,9 @@ class UsageVerbs(Verbs):
 
 
 def _prepare(
-    pool: str, batches: Iterator[pa.RecordBatch], method: str, batch_id: str | None, validate_only: bool
+    alike: pb.AppendUsageRequest, batches: Iterator[pa.RecordBatch], batch_id: str | None
 ) -> Iterator[PreparedBatch]:
+    """The requests for batches, each with what is `alike` in all of them."""
     position = 0
     for index, batch in enumerate(batches):
         if not isinstance(batch, pa.RecordBatch):
@@ -249,11 +295,8 @@ def _prepare(
         data = encode(batch)
         own_id = f"sha256-{sha256(data).hexdigest()[:_BATCH_ID_DIGITS]}"
         request = pb.AppendUsageRequest(
-            parent=pool_name(pool),
-            batch_id=own_id if batch_id is None else f"{batch_id}-{index}",
-            method_id=method,
-            arrow_stream=data,
-            validate_only=validate_only,
+            batch_id=own_id if batch_id is None else f"{batch_id}-{index}", arrow_stream=data
         )
+        request.MergeFrom(alike)
         yield PreparedBatch(index, position, batch.num_rows, request)
         position += batch.num_rows

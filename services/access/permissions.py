@@ -55,6 +55,8 @@ PERMITTED: Final[dict[str, frozenset[Role]]] = {
     "/moiety.v1.UsageService/GetBatchProof": _PLATFORM_READERS,
     "/moiety.v1.UsageService/ListBatches": _PLATFORM_READERS,
     "/moiety.v1.UsageService/FindEvent": _PLATFORM_READERS,
+    "/moiety.v1.UsageService/SetIdScheme": _PLATFORM,
+    "/moiety.v1.UsageService/GetIdScheme": _PLATFORM_READERS,
     "/moiety.v1.LimitsService/UpdatePoolLimits": _OPERATOR,
     "/moiety.v1.LimitsService/GetPoolLimits": _EVERYONE,
     "/moiety.v1.LimitsService/UpdatePlatformLimits": _OPERATOR,

@@ -16,6 +16,7 @@ from ledger.registry import MAX_NOTE, require_request_id, require_resource_id, r
 from ledger.store import log, registry
 from ledger.store.usage import batches, limits
 from ledger.store.usage.batches import BatchIdentity, RecordedBatch
+from ledger.store.usage.id_schemes import find_scheme, fix_scheme
 from ledger.store.usage.retractions import RetractionRequest, retract
 from ledger.usage.batch import Batch
 from ledger.usage.encoding import body_of
@@ -59,7 +60,7 @@ class UsageService(usage_pb2_grpc.UsageServiceServicer):
             raise InvalidInputError.of("events", f"must be 1 to {MAX_ROW_EVENTS}, are {len(request.events)}")
         columns = columns_of(request.events)
         body = body_of(columns)
-        return self._receipt(identity, method_id, body, columns, validate_only=request.validate_only)
+        return self._receipt(identity, method_id, body, request, columns)
 
     def AppendUsage(
         self, request_iterator: Iterator[pb.AppendUsageRequest], context: grpc.ServicerContext
@@ -100,7 +101,7 @@ class UsageService(usage_pb2_grpc.UsageServiceServicer):
             identity = _identity(principal, request.parent, request.batch_id)
             method_id = require_resource_id(request.method_id, "method_id")
             body = request.arrow_stream
-            receipt = self._receipt(identity, method_id, body, validate_only=request.validate_only)
+            receipt = self._receipt(identity, method_id, body, request)
         except Exception as error:  # noqa: BLE001  # one batch's failure is its own answer, and the stream goes on
             if not is_expected(error):
                 logger.error("batch failed", batch_id=request.batch_id, request_id=request_id(), exc_info=error)
@@ -112,14 +113,30 @@ class UsageService(usage_pb2_grpc.UsageServiceServicer):
         identity: BatchIdentity,
         method_id: str,
         body: bytes,
+        request: pb.SubmitUsageRequest | pb.AppendUsageRequest,
         written: Batch | None = None,
-        *,
-        validate_only: bool,
     ) -> pb.Receipt:
         """Record a batch, or only check it."""
-        if validate_only:
-            return convert.validated_to_proto(identity.pool, self._usage.validate(identity, method_id, body, written))
-        return convert.receipt_to_proto(identity.pool, self._usage.accept(identity, method_id, body, written))
+        scheme = convert.id_scheme_from_proto(request.id_scheme)
+        if request.validate_only:
+            checked = self._usage.validate(identity, method_id, body, written, id_scheme=scheme)
+            return convert.validated_to_proto(identity.pool, checked)
+        recorded = self._usage.accept(identity, method_id, body, written, id_scheme=scheme)
+        return convert.receipt_to_proto(identity.pool, recorded)
+
+    def SetIdScheme(self, request: pb.SetIdSchemeRequest, context: grpc.ServicerContext) -> pb.PlatformIdScheme:
+        scheme, platform = convert.id_scheme_from_proto(request.id_scheme), caller().id
+        with self._database.transaction() as connection:
+            pool = pool_of(connection, request.parent, "parent")
+            fixed = fix_scheme(connection, pool, platform, scheme, self._clock())
+        return convert.id_scheme_to_proto(platform, fixed)
+
+    def GetIdScheme(self, request: pb.GetIdSchemeRequest, context: grpc.ServicerContext) -> pb.PlatformIdScheme:
+        platform = self._platform_asked_for(request.platform)
+        with self._database.transaction() as connection:
+            pool = pool_of(connection, request.parent, "parent")
+            found = find_scheme(connection, pool, registry.platform_number(connection, platform))
+        return convert.id_scheme_to_proto(platform, found)
 
     def RetractUsage(self, request: pb.RetractUsageRequest, context: grpc.ServicerContext) -> pb.RetractUsageResponse:
         if bool(request.batch_id) == bool(request.event_ids):

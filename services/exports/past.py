@@ -12,7 +12,7 @@ from ledger.errors import InvalidInputError, LedgerCorruptError
 from ledger.journal import Transfer
 from ledger.log.leaves import C, Content, Leaf, T
 from ledger.usage.batch import Batch
-from ledger.usage.entries import MembershipContent, MethodContent, UsageContent
+from ledger.usage.entries import UsageContent
 from moiety.errors import DataLossError
 from payout.entries import CONTENTS, RoundContent
 from payout.rounds import Line
@@ -40,16 +40,13 @@ class Past:
         Raises:
             DataLossError: what the leaf says cannot be read.
         """
-        if leaf.content.key is not None:
-            self._places[leaf.content.type, leaf.content.key] = leaf.index
+        if leaf.content.key is None:
+            return
+        self._places[leaf.content.type, leaf.content.key] = leaf.index
         if isinstance(leaf.content, RoundContent):
             self._rounds[leaf.index] = leaf.content.number
         try:
-            match leaf.content:
-                case MethodContent():
-                    self._declared.method(leaf.index, leaf.content)
-                case MembershipContent():
-                    self._declared.membership(leaf.index, leaf.content)
+            self._declared.take_in(leaf.index, leaf.content)
         except (FoundError, InvalidInputError, LedgerCorruptError) as error:
             raise _loss(leaf.index, error) from None
 

@@ -189,6 +189,9 @@ def test_a_caller_s_request_id_comes_back_and_a_bad_one_is_replaced(scene: Scene
         assert (told == asked) is kept
 
 
+PLATFORMS_OWN: Final = ("SubmitUsage", "AppendUsage", "SetIdScheme", "RetractUsage", "RecordRevenue")
+
+
 def required_fields(message: Message, path: str = "") -> Iterator[str]:
     """The fields of a request that the contract requires, where the request is empty."""
     field: Any
@@ -199,7 +202,7 @@ def required_fields(message: Message, path: str = "") -> Iterator[str]:
 
 @pytest.mark.parametrize("method", [name for name in METHODS if list(required_fields(request_of(name)))])
 def test_every_required_field_that_is_missing_is_named(operator: Wire, platform: Wire, method: str) -> None:
-    wire = platform if method.endswith(("SubmitUsage", "AppendUsage", "RetractUsage", "RecordRevenue")) else operator
+    wire = platform if method.endswith(PLATFORMS_OWN) else operator
     wanted = list(required_fields(request_of(method)))
     if method == "UsageService/AppendUsage":
         (answer,) = wire.call(method)

@@ -23,9 +23,9 @@ FOLK: Final = 1
 """The store's number of the pool: the first that was made."""
 
 TABLES: Final = (
-    lt.leaf, lt.node, lt.head, lt.body, lt.method, lt.membership, lt.event, lt.batch_weights, lt.batch, lt.retraction,
-    lt.revenue, lt.movement, lt.transfer, lt.balance, t.policy, t.round_, lt.decision, t.posting, lt.checkpoint,
-    lt.turn, lt.cosignature, lt.proposal,
+    lt.leaf, lt.node, lt.head, lt.body, lt.method, lt.membership, lt.id_scheme, lt.event, lt.batch_weights, lt.batch,
+    lt.retraction, lt.revenue, lt.movement, lt.transfer, lt.balance, t.policy, t.round_, lt.decision, t.posting,
+    lt.checkpoint, lt.turn, lt.cosignature, lt.proposal,
 )  # fmt: skip
 
 REQUIRED: Final = tuple(table for table in TABLES if table not in (lt.checkpoint, lt.cosignature))

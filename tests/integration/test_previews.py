@@ -249,11 +249,8 @@ def test_the_command_line_takes_an_event_by_the_id_in_its_file(
     me = "platforms/tunesmith"
     assert cli(scene, "usage", "submit", POOL, str(file), "--method", METHOD, principal=me) == Exit.OK
     capsys.readouterr()
-    assert cli(scene, "usage", "find", POOL, "play@home@2026-01-01T11:00+01:00", "--json", principal=me) == Exit.OK
+    assert cli(scene, "usage", "find", POOL, "play@home", "--json", principal=me) == Exit.OK
     assert json.loads(said(capsys))["event"]["units"] == 3
     retract = ("usage", "retract", POOL, "--reason", "wrong", "--request-id", "own-id", "--event")
-    for wrong in ("play@home@noon", "play@home@2026-01-01T10:00:00"):
-        assert cli(scene, *retract, wrong, principal=me) == Exit.BAD_INPUT
-        assert f"event: '{wrong}' is no ID@TIME" in capsys.readouterr().err
-    assert cli(scene, *retract, "play@home@2026-01-01T10:00:00Z", principal=me) == Exit.OK
+    assert cli(scene, *retract, "play@home", principal=me) == Exit.OK
     assert "1 event taken back." in said(capsys)

@@ -55,7 +55,7 @@ MAY_CALL: Final[dict[str, frozenset[str]]] = {
     **dict.fromkeys(
         (
             "UsageService/SubmitUsage", "UsageService/AppendUsage", "UsageService/RetractUsage",
-            "RevenueService/RecordRevenue",
+            "UsageService/SetIdScheme", "RevenueService/RecordRevenue",
         ),
         PLATFORMS_ONLY,
     ),
@@ -74,7 +74,7 @@ MAY_CALL: Final[dict[str, frozenset[str]]] = {
         (
             "RegistryService/GetPlatform", "RegistryService/ListPlatforms", "UsageService/GetBatch",
             "UsageService/GetBatchProof", "UsageService/ListBatches", "UsageService/FindEvent",
-            "RevenueService/ListRevenues", "LimitsService/GetPlatformLimits",
+            "UsageService/GetIdScheme", "RevenueService/ListRevenues", "LimitsService/GetPlatformLimits",
         ),
         READERS | {PLATFORM},
     ),

@@ -26,6 +26,7 @@ from ledger.log.leaves import (
 )
 from ledger.log.merkle import leaf_hash
 from ledger.usage.entries import (
+    IdSchemeContent,
     MembershipContent,
     MethodContent,
     RetractionContent,
@@ -56,8 +57,8 @@ leaves = st.builds(
 def test_every_type_of_entry_is_tried() -> None:
     kinds = {
         PoolContent, PolicyContent, MethodContent, UsageContent, RevenueContent, PaymentContent, RoundContent,
-            RetractionContent, ReleaseContent, GrantContent,
-        DecisionContent, PostingContent, MembershipContent, ScheduleContent, PauseContent, ProposalContent,
+        RetractionContent, ReleaseContent, GrantContent, DecisionContent, PostingContent, MembershipContent,
+        IdSchemeContent, ProposalContent, ScheduleContent, PauseContent,
     }  # fmt: skip
     assert set(CONTENTS.values()) == kinds
     assert all(name == kind.type for name, kind in CONTENTS.items())

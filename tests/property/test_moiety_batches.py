@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ledger.usage.shares import parse_batch
-from moiety import event_id_of, usage_batches
+from moiety import IdScheme, event_id_of, ordered_event_id_of, usage_batches
 from moiety.batches import decode
 
 COLLECTIVES: Final = st.text(alphabet="abcß-ж", min_size=1, max_size=4)
@@ -94,8 +94,8 @@ def test_batches_cut_again_are_as_if_cut_at_once(rows: list[dict[str, Any]], siz
 
 
 @given(st.lists(st.tuples(TIMES, st.text(min_size=1, max_size=5)), min_size=1, max_size=20))
-def test_derived_event_ids_are_ordered_by_time_and_say_it(pairs: list[tuple[datetime, str]]) -> None:
-    ids = [(event_id_of(text, time), time) for time, text in pairs]
+def test_ordered_event_ids_are_ordered_by_time_and_say_it(pairs: list[tuple[datetime, str]]) -> None:
+    ids = [(ordered_event_id_of(text, time), time) for time, text in pairs]
     ordered = [time for _, time in sorted(ids)]
     for earlier, later in pairwise(ordered):
         assert earlier - later < timedelta(milliseconds=1)
@@ -118,4 +118,6 @@ def test_a_column_of_own_ids_gives_the_ids_one_by_one(pairs: list[tuple[datetime
         }
     )
     (data,) = usage_batches(table)
-    assert decode(data)["event_id"].to_pylist() == [event_id_of(text, time).bytes for time, text in pairs]
+    assert decode(data)["event_id"].to_pylist() == [event_id_of(text).bytes for _, text in pairs]
+    (data,) = usage_batches(table, id_scheme=IdScheme.ORDERED)
+    assert decode(data)["event_id"].to_pylist() == [ordered_event_id_of(text, time).bytes for time, text in pairs]

@@ -48,6 +48,7 @@ def build(deployment: Deployment) -> Scene:
     scene.submit(both, "first")
     scene.submit([event(3), event(4), event(5)], "second")
     songbird = deployment.client("platforms/songbird")
+    songbird.set_id_scheme(POOL, "ORDERED")
     scene.submit([event(1), event(6)], "first", by=songbird)
     scores = score_batches(
         np.array([[0.5, 0.25], [0.25, -0.5]]),

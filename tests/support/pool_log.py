@@ -38,6 +38,7 @@ from ledger.log.leaves import (
 from ledger.log.merkle import root
 from ledger.registry import NANO, Collective
 from ledger.usage.entries import (
+    IdSchemeContent,
     MembershipContent,
     MethodContent,
     ModeTotals,
@@ -46,6 +47,7 @@ from ledger.usage.entries import (
     encode_positions,
 )
 from ledger.usage.format import AI_ONLY, HUMAN_AI
+from ledger.usage.ids import IdScheme
 from ledger.usage.membership import parse_membership, render_membership
 from ledger.usage.methods import Method, ScoreRule, content_of, method_of
 from payout.entries import (
@@ -224,6 +226,11 @@ class PoolLog:
             DecisionContent(subject=subject, subject_hash=digest, decision="REJECTED", reason="no", by=by)
         )
 
+    def id_scheme(self, platform: str, scheme: str = IdScheme.ORDERED) -> int:
+        """A platform says how its ids are made."""
+        self._id_schemes[platform] = scheme
+        return self.append(IdSchemeContent(platform=platform, scheme=scheme))
+
     def usage(self, events: Sequence[Event], platform: str = "acme", method: str = "ngram") -> int:
         return self._usage(body_of(events), events, platform, method)
 
@@ -258,6 +265,7 @@ class PoolLog:
             method=method,
             method_version=len(self.versions(method)),
             **membership,
+            id_scheme=self._id_schemes.get(platform, IdScheme.OWN),
             accepted=len(accepted),
             duplicates=encode_positions(duplicates),
             ai_only=totals(accepted, AI_ONLY),
@@ -352,6 +360,7 @@ class PoolLog:
     # What it comes to, in plain integers.
 
     _accepted: dict[int, list[Event]] = field(default_factory=dict)
+    _id_schemes: dict[str, str] = field(default_factory=dict)
     _positions: dict[int, list[int]] = field(default_factory=dict)
     """Of the accepted events, in their batch."""
     _retracted: dict[int, list[int]] = field(default_factory=dict)

@@ -93,6 +93,8 @@ def _later(log: PoolLog, first: int) -> None:
     log.release("han", 5, to_commons=True)
     log.grant("quebec", 3)
     log.scores(_scored(200, 230), "acme")
+    log.id_scheme("tidy")
+    log.usage(_events(230, 240), "tidy")
     # Everything of a batch is taken back after it was paid for: deficits for the round after.
     log.retract(taken_back)
     settle(log)

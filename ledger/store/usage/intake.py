@@ -21,10 +21,12 @@ from ledger.store.usage import batches, limits
 from ledger.store.usage.batches import BatchIdentity, NewBatch, NewWeights, RecordedBatch, find_batch
 from ledger.store.usage.claims import BatchNumbers, EventClaim, EventsKnownError, copy_claims
 from ledger.store.usage.groups import Groups
+from ledger.store.usage.id_schemes import hold_unfixed, known_scheme, require_scheme
 from ledger.store.usage.readings import Readings
 from ledger.usage.batch import Batch, BoolArray, Int64Array
 from ledger.usage.entries import UsageContent, encode_positions
 from ledger.usage.format import AI_ONLY, HUMAN_AI
+from ledger.usage.ids import IdScheme
 from ledger.usage.limits import DayOfUsage
 from ledger.usage.methods import Method
 from ledger.usage.reading import Reading
@@ -46,6 +48,8 @@ class _Prepared:
         accepted: (n,) the events that count.
         claimed: their positions, ascending by id.
         is_counted: whether its platform has a quota that it counts for.
+        is_scheme_fixed: whether the ids of its platform are made in this way for ever; where not, it is looked up again
+            under the lock.
     """
 
     identity: BatchIdentity
@@ -61,6 +65,8 @@ class _Prepared:
     claimed: Int64Array
     weights: BatchWeights
     is_counted: bool
+    id_scheme: IdScheme
+    is_scheme_fixed: bool
 
     def of_free(self, free: BoolArray) -> _Prepared:
         """With those alone of the claimed events that are free."""
@@ -83,6 +89,7 @@ class _Prepared:
             method_version=self.method.version,
             membership=self.method.membership,
             membership_version=self.membership_version,
+            id_scheme=self.id_scheme.value,
             accepted=int(np.count_nonzero(self.accepted)),
             duplicates=encode_positions(np.flatnonzero(~self.accepted).tolist()),
             ai_only=self.weights[AI_ONLY].totals(),
@@ -102,7 +109,13 @@ class UsageStore:
         self._groups = Groups(self._record_new, (EventsKnownError, LostRaceError))
 
     def accept(
-        self, identity: BatchIdentity, method_id: str, body: bytes, written: Batch | None = None
+        self,
+        identity: BatchIdentity,
+        method_id: str,
+        body: bytes,
+        written: Batch | None = None,
+        *,
+        id_scheme: IdScheme = IdScheme.OWN,
     ) -> RecordedBatch:
         """Record a batch; when this returns it is durable. The same batch again gives its first record.
 
@@ -117,7 +130,7 @@ class UsageStore:
         """
         digest = sha256(body).digest()
         try:
-            prepared = self._prepared(identity, method_id, digest, body, written)
+            prepared = self._prepared(identity, method_id, digest, body, written, id_scheme)
         except (InvalidInputError, NotFoundError, QuotaError):
             if recorded := self._recorded_before(identity, method_id, digest):
                 return recorded
@@ -131,7 +144,13 @@ class UsageStore:
         raise LostRaceError(f"batch {identity.batch_id}")
 
     def _prepared(
-        self, identity: BatchIdentity, method_id: str, digest: bytes, body: bytes, written: Batch | None
+        self,
+        identity: BatchIdentity,
+        method_id: str,
+        digest: bytes,
+        body: bytes,
+        written: Batch | None,
+        id_scheme: IdScheme,
     ) -> _Prepared:
         with self._database.reading() as connection:
             pool, method, reading = self._asked(connection, identity.pool, method_id)
@@ -140,6 +159,8 @@ class UsageStore:
             quota = limits.platform_limits(connection, platform_id)
             now = self._clock()
             today = limits.day_of_usage(connection, platform_id, now.date()) if quota.is_counted else DayOfUsage()
+            fixed = known_scheme(connection, pool, platform_id)
+        require_scheme(id_scheme, fixed)
         batch, numbers = self._parsed(reading, body, written)
         in_time.require_in_time(batch.occurred_at, now)
         quota.require_room(identity.platform, DayOfUsage(len(batch), len(body)), today, now)
@@ -158,6 +179,8 @@ class UsageStore:
             claimed=ascending,
             weights=weigh(batch, first),
             is_counted=quota.is_counted,
+            id_scheme=id_scheme,
+            is_scheme_fixed=fixed is not None,
         )
 
     def _recorded_before(self, identity: BatchIdentity, method_id: str, digest: bytes) -> RecordedBatch | None:
@@ -180,7 +203,13 @@ class UsageStore:
         return recorded
 
     def validate(
-        self, identity: BatchIdentity, method_id: str, body: bytes, written: Batch | None = None
+        self,
+        identity: BatchIdentity,
+        method_id: str,
+        body: bytes,
+        written: Batch | None = None,
+        *,
+        id_scheme: IdScheme = IdScheme.OWN,
     ) -> UsageContent:
         """The checks of `accept` alone: what the log would say of the batch, were it recorded now. Nothing is kept.
 
@@ -188,7 +217,7 @@ class UsageStore:
         """
         digest = sha256(body).digest()
         self._recorded_before(identity, method_id, digest)
-        prepared = self._prepared(identity, method_id, digest, body, written)
+        prepared = self._prepared(identity, method_id, digest, body, written, id_scheme)
         with self._database.reading() as connection:
             free = prepared.claim(batch_number=0).find_free(connection, prepared.pool)
         return prepared.of_free(free).content()
@@ -222,6 +251,7 @@ class UsageStore:
         """
         pool = group[0].pool
         with self._database.transaction() as connection:
+            _hold_unfixed(connection, group)
             numbers = [self._batch_numbers.take(connection) for _ in group]
             claims = [each.claim(number) for each, number in zip(group, numbers, strict=True)]
             if sum(len(each.claimed) for each in group) > INSERTED_CLAIMS:
@@ -232,6 +262,7 @@ class UsageStore:
     def _record_what_is_new(self, prepared: _Prepared) -> RecordedBatch:
         """Record a batch without those of its events that are known."""
         with self._database.transaction() as connection:
+            _hold_unfixed(connection, [prepared])
             number = self._batch_numbers.take(connection)
             free = prepared.claim(number).insert_free(connection, prepared.pool)
             (recorded,) = self._put(connection, [prepared.of_free(free)], [number])
@@ -280,3 +311,10 @@ def _sent(group: Sequence[_Prepared]) -> list[tuple[int, DayOfUsage]]:
             before = sent.get(each.platform_id, DayOfUsage())
             sent[each.platform_id] = DayOfUsage(before.events + len(each.batch), before.batch_bytes + len(each.body))
     return list(sent.items())
+
+
+def _hold_unfixed(connection: sa.Connection, group: Sequence[_Prepared]) -> None:
+    """Look again at how ids are made, under the lock, where a platform's first batch is about to fix it."""
+    unfixed = {each.platform_id for each in group if not each.is_scheme_fixed}
+    if unfixed:
+        hold_unfixed(connection, group[0].pool, unfixed)

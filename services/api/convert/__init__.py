@@ -38,7 +38,13 @@ from services.api.convert.pools import (
     schedule_to_proto,
 )
 from services.api.convert.rounds import allocation_to_proto, fairness_to_proto, preview_to_proto, round_to_proto
-from services.api.convert.usage import receipt_to_proto, retraction_to_proto, validated_to_proto
+from services.api.convert.usage import (
+    id_scheme_from_proto,
+    id_scheme_to_proto,
+    receipt_to_proto,
+    retraction_to_proto,
+    validated_to_proto,
+)
 
 __all__ = [
     "allocation_to_proto",
@@ -51,6 +57,8 @@ __all__ = [
     "controls_to_proto",
     "fairness_to_proto",
     "grant_to_proto",
+    "id_scheme_from_proto",
+    "id_scheme_to_proto",
     "membership_to_proto",
     "method_from_proto",
     "method_to_proto",

@@ -5,10 +5,12 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from ledger.store.usage.batches import RecordedBatch
+from ledger.store.usage.id_schemes import FixedScheme
 from ledger.store.usage.retractions import RecordedRetraction
 from ledger.usage.entries import UsageContent, decode_positions
+from ledger.usage.ids import IdScheme
 from moiety.v1 import usage_pb2
-from services.api.convert.common import timestamp
+from services.api.convert.common import enum_name, timestamp
 from services.api.names import batch_name
 
 
@@ -47,4 +49,23 @@ def retraction_to_proto(pool: str, recorded: RecordedRetraction) -> usage_pb2.Re
         leaf_hash=recorded.leaf_hash,
         positions=decode_positions(recorded.content.positions),
         create_time=timestamp(recorded.time),
+    )
+
+
+def id_scheme_from_proto(value: int) -> IdScheme:
+    """The scheme; OWN where it is unset.
+
+    Raises:
+        InvalidInputError: there is no such scheme.
+    """
+    return IdScheme(enum_name(usage_pb2.IdScheme, value, IdScheme.OWN, "id_scheme"))
+
+
+def id_scheme_to_proto(platform: str, found: FixedScheme | None) -> usage_pb2.PlatformIdScheme:
+    scheme = found.scheme if found else IdScheme.OWN
+    return usage_pb2.PlatformIdScheme(
+        platform=f"platforms/{platform}",
+        id_scheme=usage_pb2.IdScheme.Value(f"ID_SCHEME_{scheme}"),
+        is_fixed=found is not None,
+        leaf_index=found.leaf_index if found else None,
     )

@@ -11,7 +11,7 @@ from typing import Annotated, Any, BinaryIO, Final
 
 import typer
 
-from moiety import MoietyError, ShareBasis, count_events, event_id_of, read_usage
+from moiety import IdScheme, MoietyError, ShareBasis, count_events, event_id_of, ordered_event_id_of, read_usage
 from moiety.batches import EVENTS_PER_BATCH, EVENTS_PER_BATCH_MAX
 from moiety.v1.usage_pb2 import Receipt
 from services.cli.audit.options import OptionalKey, Out, holding, verifier_key, write_file
@@ -26,7 +26,7 @@ app = typer.Typer(help="Usage of generated works.", no_args_is_help=True)
 _STANDARD_INPUT: Final = Path("-")
 _PANEL: Final = "Content Telemetry"
 
-_EVENT: Final = "its UUID or ID@TIME: the id in your file and its occurred_at"
+_EVENT: Final = "by its UUID, or the id in your file; where ids are ordered, ID@TIME with its occurred_at"
 
 Pool = Annotated[str, typer.Argument(metavar="POOL", help="The pool's id.")]
 
@@ -75,7 +75,9 @@ def submit(
         ),
     ] = None,
 ) -> None:
-    """Submit a file of usage events in batches. Safe to repeat: nothing is recorded twice.
+    """Submit a file of usage events in batches. Safe to repeat: an event with the same id is recorded once.
+
+    The id is the event_id of a row, or made of its id (`moiety usage ids` says how).
 
     With --telemetry, a file of Content Telemetry 1.0 (sessions, events, event batches): a usage event for each
     completed turn. Invalid documents are refused and the others recorded; the command then exits with status 2.
@@ -154,12 +156,13 @@ def retract(
     batch: Annotated[str, typer.Option(metavar="BATCH_ID", help="A batch of yours to take back whole.")] = "",
     event: Annotated[
         list[str] | None,
-        typer.Option(metavar="EVENT", help=f"An event to take back, {_EVENT}; may be given more than once."),
+        typer.Option(metavar="EVENT", help=f"An event to take back, {_EVENT}. May be given more than once."),
     ] = None,
 ) -> None:
     """Take back a batch, or single events. Their weight is subtracted in the round that this falls in."""
+    event_ids = [_event_id(session, pool, text) for text in event or ()]
     found = session.client.retract_usage(
-        pool, request_id=request_id, reason=reason, batch_id=batch, event_ids=[_event_id(text) for text in event or ()]
+        pool, request_id=request_id, reason=reason, batch_id=batch, event_ids=event_ids
     )
     rows = [(identity(each.batch), each.leaf_index, len(each.positions)) for each in found]
     count = sum(len(each.positions) for each in found)
@@ -204,7 +207,7 @@ def find(
     ] = None,
 ) -> None:
     """Find the batch that recorded an event, and the event in it."""
-    found = session.client.find_event(pool, _event_id(event), platform=platform)
+    found = session.client.find_event(pool, _event_id(session, pool, event, platform), platform=platform)
     shown = document(found.event)
     shares = [(share.collective_id, share.share_nano) for share in found.event.shares]
     session.output.show(
@@ -229,15 +232,46 @@ def list_(session: Session, pool: Pool) -> None:
     session.output.show([document(receipt) for receipt in receipts], _receipts(receipts))
 
 
-def _event_id(text: str) -> str:
-    """The id that the service knows an event by, from `_EVENT`; what is neither is the service's to refuse."""
+@app.command("ids")
+@client_command
+def ids(
+    session: Session,
+    pool: Pool,
+    fix: Annotated[
+        IdScheme | None,
+        typer.Option(
+            "--set", case_sensitive=False, show_default=False, help="Fix it for ever, before the first batch."
+        ),
+    ] = None,
+    platform: Annotated[
+        str | None, typer.Option(metavar="PLATFORM", help="Whose ids; a platform may leave itself unnamed.")
+    ] = None,
+) -> None:
+    """Show, or fix, what the ids of a platform's events in a pool are made of.
+
+    OWN, the default: its own id alone, so that the same id with another time is a duplicate. ORDERED: its own id and
+    the time to the millisecond, which costs the service less; the same id with another time then counts twice.
+    """
+    if fix is None:
+        found = session.client.get_id_scheme(pool, platform=platform)
+    else:
+        found = session.client.set_id_scheme(pool, fix)
+    shown = document(found)
+    names = ("platform", "id_scheme", "is_fixed", "leaf_index")
+    session.output.show(shown, details([(name.replace("_", " "), shown[name]) for name in names]))
+
+
+def _event_id(session: Session, pool: str, text: str, platform: str | None = None) -> str:
+    """The id that the service knows an event by, from what `_EVENT` says."""
+    if session.client.id_scheme(pool, platform=platform) is IdScheme.OWN:
+        return str(event_id_of(text))
     own_id, _, time = text.rpartition("@")
     if not own_id:
         return text
     try:
-        return str(event_id_of(own_id, datetime.fromisoformat(time)))
+        return str(ordered_event_id_of(own_id, datetime.fromisoformat(time)))
     except ValueError as error:
-        raise InputError.of("event", f"{text!r} is no ID@TIME: {error}") from None
+        raise InputError.of("event", f"{text!r} is not in the form ID@TIME: {error}") from None
 
 
 def _input(file: Path) -> Path | BinaryIO:

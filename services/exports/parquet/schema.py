@@ -84,6 +84,7 @@ TABLES: Final[Mapping[str, Mapping[str, pa.DataType]]] = {
         "method_version": pa.int32(),
         "membership": pa.utf8(),
         "membership_version": pa.int32(),
+        "id_scheme": pa.utf8(),
         "body_sha256": pa.utf8(),
         "body_bytes": pa.int64(),
         "accepted": pa.int32(),

@@ -160,6 +160,7 @@ class Fold:
     policies: list[tuple[int, int, dict[str, Any]]] = field(default_factory=list)
     methods: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)
     memberships: dict[tuple[str, int], dict[str, str]] = field(default_factory=dict)
+    id_schemes: dict[str, str] = field(default_factory=dict)
     balances: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     journal: list[str] = field(default_factory=list)
     changes: list[tuple[int, Key, Event, int]] = field(default_factory=list)
@@ -243,7 +244,14 @@ class Fold:
                 "unattributed": str(own.unattributed),
             }
 
+    def id_scheme(self, entry: dict[str, Any]) -> None:
+        assert entry["scheme"] in ("OWN", "ORDERED")
+        assert entry["platform"] not in self.id_schemes
+        self.id_schemes[entry["platform"]] = entry["scheme"]
+
     def usage(self, entry: dict[str, Any]) -> None:
+        assert entry.get("id_scheme") != "OWN"
+        assert entry.get("id_scheme", "OWN") == self.id_schemes.setdefault(entry["platform"], "OWN")
         events, duplicates = self.events(entry), set(positions_of(entry["duplicates"]))
         accepted = [position for position in range(len(events)) if position not in duplicates]
         for position, event in enumerate(events):

@@ -941,3 +941,50 @@ def test_a_membership_that_no_batch_needs_is_not_read(scored_log: PoolLog) -> No
     index = scored_log.calculate()
     del scored_log.bodies[bytes.fromhex(scored_log.content(index - 1).body_sha256)]
     assert scored_log.replay(index).finding is None
+
+
+# How ids are made.
+
+
+def id_log(*steps: str) -> PoolLog:
+    """A pool in which a platform says how its ids are made (OWN, ORDERED), and sends batches that say so (usage)."""
+    log = PoolLog(collectives=[Collective("eire", "Éire", 1)])
+    log.open(Policy())
+    log.method(900_000)
+    log.revenue(1_000)
+    for number, step in enumerate(steps):
+        if step == "usage":
+            log.usage([Event(event_id(number + 1))])
+        else:
+            log.id_scheme("acme", step)
+    log.calculate()
+    return log
+
+
+@pytest.mark.parametrize("steps", [("ORDERED", "usage", "usage"), ("OWN", "usage"), ("usage",), ("usage", "usage")])
+def test_batches_that_say_how_their_ids_are_made_replay(steps: tuple[str, ...]) -> None:
+    log = id_log(*steps)
+    assert log.replay(log.size() - 1).finding is None
+
+
+@pytest.mark.parametrize(
+    ("steps", "leaf", "figure"),
+    [
+        (("usage", "ORDERED"), 4, "platform"),
+        (("usage", "OWN"), 4, "platform"),
+        (("ORDERED", "ORDERED"), 4, "platform"),
+        (("OWN", "ORDERED"), 4, "platform"),
+        (("SORTED", "usage"), 3, "scheme"),
+    ],
+)
+def test_how_ids_are_made_is_said_once_and_first(steps: tuple[str, ...], leaf: int, figure: str) -> None:
+    log = id_log(*steps)
+    assert place(log, log.size() - 1) == (leaf, figure)
+
+
+@pytest.mark.parametrize(("fixed", "named"), [("ORDERED", "OWN"), ("OWN", "ORDERED"), ("", "ORDERED")])
+def test_a_batch_whose_ids_are_made_otherwise_is_found(fixed: str, named: str) -> None:
+    log = id_log(*[fixed] * bool(fixed), "usage")
+    batch = log.size() - 2
+    log.rewrite(batch, log.content(batch).model_copy(update={"id_scheme": named}))
+    assert place(log, log.size() - 1) == (batch, "id_scheme")

@@ -25,6 +25,7 @@ from ledger.log.leaves import (
     encode,
 )
 from ledger.usage.entries import (
+    IdSchemeContent,
     MembershipContent,
     MethodContent,
     ModeTotals,
@@ -118,6 +119,13 @@ USAGE: Final = (
         f'"body_bytes":1536,"body_sha256":"{DIGEST}","duplicates":"BA==",'
         '"human_ai":{"attributed":"0","events":1,"unattributed":"1000000000"},"index":7,"method":"melody-ngram",'
         '"method_version":1,"platform":"acme","pool":"folk","time":"2026-01-02T03:04:05.000006Z","type":"usage.v1"}'
+    ),
+)
+ID_SCHEME: Final = (
+    IdSchemeContent(platform="acme", scheme="ORDERED"),
+    (
+        '{"index":7,"platform":"acme","pool":"folk","scheme":"ORDERED","time":"2026-01-02T03:04:05.000006Z",'
+        '"type":"id_scheme.v1"}'
     ),
 )
 REVENUE: Final = (
@@ -290,6 +298,7 @@ ALL: Final = [
     POLICY,
     METHOD,
     MEMBERSHIP,
+    ID_SCHEME,
     USAGE,
     RETRACTION,
     REVENUE,
@@ -333,8 +342,10 @@ def test_what_is_absent_is_left_out_and_not_spelt(spelt: dict[str, Any]) -> None
     refused(rewritten(METHOD[1], **spelt))
 
 
-@pytest.mark.parametrize("spelt", [{"membership_version": None}, {"membership": ""}])
-def test_a_batch_of_shares_says_nothing_of_a_membership(spelt: dict[str, Any]) -> None:
+@pytest.mark.parametrize("spelt", [{"membership_version": None}, {"membership": ""}, {"id_scheme": "OWN"}])
+def test_a_batch_of_shares_leaves_out_a_membership_and_the_scheme_of_own_ids(
+    spelt: dict[str, Any],
+) -> None:
     refused(rewritten(USAGE[1], **spelt))
 
 

@@ -271,7 +271,7 @@ def test_a_batch_says_of_each_work_what_was_given() -> None:
     assert batch.schema.equals(SCORE_SCHEMA)
     assert batch.column("sources").values.dictionary.to_pylist() == ["a", "z"]
     same = {"occurred_at": NOON, "units": 3, "mode": 2}
-    first, second = (event_id_of(work, NOON).bytes for work in ("work-0", "work-1"))
+    first, second = (event_id_of(f"{work}@1772366400000000").bytes for work in ("work-0", "work-1"))
     assert batch.to_pylist() == [
         {"event_id": first, "work_id": "work-0", **same, "sources": ["z", "a"], "scores": [1.0, -2.0]},
         {"event_id": second, "work_id": "work-1", **same, "sources": ["a"], "scores": [3.0]},

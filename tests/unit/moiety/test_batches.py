@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import unicodedata
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from hashlib import sha256
@@ -13,7 +14,17 @@ import pyarrow as pa
 import pytest
 
 from ledger.usage.shares import parse_batch
-from moiety import InvalidUsageError, Mode, UsageEvent, batch_of, event_id_of, usage_batches, uuid7
+from moiety import (
+    IdScheme,
+    InvalidUsageError,
+    Mode,
+    UsageEvent,
+    batch_of,
+    event_id_of,
+    ordered_event_id_of,
+    usage_batches,
+    uuid7,
+)
 from moiety.batches import USAGE_SCHEMA, decode
 from moiety.events import event_to_message
 
@@ -36,8 +47,8 @@ def batches(table: Any, events_per_batch: int = 10_000) -> list[bytes]:
     return list(usage_batches(table, events_per_batch=events_per_batch))
 
 
-def rows(table: Any) -> list[dict[str, Any]]:
-    return [row for batch in batches(table) for row in decode(batch).to_pylist()]
+def rows(table: Any, id_scheme: IdScheme = IdScheme.OWN) -> list[dict[str, Any]]:
+    return [row for batch in usage_batches(table, id_scheme=id_scheme) for row in decode(batch).to_pylist()]
 
 
 def with_column(name: str, values: Any) -> pa.Table:
@@ -149,30 +160,92 @@ def test_the_dictionary_holds_what_occurs_in_the_batch_sorted_by_bytes() -> None
     assert second["collectives"].to_pylist() == [["irish", "zulu"]]
 
 
-def test_an_id_of_the_platforms_own_gives_the_same_event_id_again() -> None:
+def test_an_id_of_the_platforms_own_gives_the_same_event_id_whatever_the_time() -> None:
+    """The same id with its time cut to the second, or in another zone by mistake, is the same event."""
     table = TABLE.drop(["event_id"]).append_column("id", [["play-1", "play-2", "play-1"]])
     ids = [row["event_id"] for row in rows(table)]
-    assert ids == [row["event_id"] for row in rows(table)]
-    assert ids[0] == event_id_of("play-1", NOON).bytes
+    assert ids[0] == ids[2] == event_id_of("play-1").bytes
+    assert ids[1] == event_id_of("play-2").bytes
+    moved = pa.array([time + timedelta(hours=1) for time in COLUMNS["occurred_at"]])
+    later = table.set_column(table.schema.get_field_index("occurred_at"), "occurred_at", moved)
+    assert [row["event_id"] for row in rows(later)] == ids
+
+
+def test_an_ordered_id_has_the_time_in_it() -> None:
+    table = TABLE.drop(["event_id"]).append_column("id", [["play-1", "play-2", "play-1"]])
+    ids = [row["event_id"] for row in rows(table, IdScheme.ORDERED)]
+    assert ids[0] == ordered_event_id_of("play-1", NOON).bytes
     assert ids[0] == ids[2], "the times differ by less than a millisecond"
     assert {UUID(bytes=value).version for value in ids} == {8}
 
 
-def test_a_derived_event_id_is_the_time_and_the_digest() -> None:
+def test_an_own_id_is_a_hash() -> None:
+    """UUIDv8 in RFC 9562 section 5.8: version and variant stand in the digest's place, its other bits stay."""
+    digest = int.from_bytes(sha256("pläy-1".encode()).digest()[:16], "big")
+    found = event_id_of("pläy-1")
+    assert (found.version, found.variant) == (8, "specified in RFC 4122")
+    marks = 0xF << 76 | 3 << 62
+    assert found.int & ~marks == digest & ~marks
+    assert event_id_of("pläy-1") != event_id_of(unicodedata.normalize("NFD", "pläy-1"))
+
+
+def test_a_uuid_or_ulid_is_itself() -> None:
+    text = "01890a5d-ac96-774b-bcce-b302099a8057"
+    assert event_id_of(text) == event_id_of(text.upper()) == UUID(text)
+    # The time of the example of github.com/ulid/spec: 1469918176385 ms.
+    ulid = "01ARYZ6S41TSV4RRFFQ69G5FAV"
+    assert event_id_of(ulid) == event_id_of(ulid.lower())
+    assert event_id_of(ulid).int >> 80 == 1_469_918_176_385
+    assert event_id_of("7" + "Z" * 25).int == 2**128 - 1
+    assert event_id_of("0" * 25 + "1").int == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "01890A5d-ac96-774b-bcce-b302099a8057",
+        "01890a5dac96774bbcceb302099a8057",
+        "{01890a5d-ac96-774b-bcce-b302099a8057}",
+        "01ARYZ6S41tsv4rrffq69g5fav",
+        "01ARYZ6S41TSV4RRFFQ69G5FAU",
+        "81ARYZ6S41TSV4RRFFQ69G5FAV",
+        "01ARYZ6S41TSV4RRFFQ69G5FA",
+        "01890a5d-ac96-774b-bcce-b302099a8057 ",
+        "01ARYZ6S41TSV4RRFFQ69G5FAV\n",
+        "\u06601ARYZ6S41TSV4RRFFQ69G5FAV",
+    ],
+)
+def test_what_only_looks_like_one_is_a_text_of_its_own(text: str) -> None:
+    assert event_id_of(text).version == 8
+
+
+def test_ids_that_differ_in_case_alone_are_different() -> None:
+    """An id in base 62 may be as long as a ULID."""
+    text = "0ABCDEFGHJKMNPQRSTVWXYZabc"
+    assert len({event_id_of(each) for each in (text, text[:-1] + "C", text.swapcase())}) == 3
+
+
+def test_an_ordered_event_id_is_the_time_and_the_digest() -> None:
     digest = int.from_bytes(sha256(b"play-1").digest()[:10], "big")
-    found = event_id_of("play-1", datetime.fromtimestamp(1, UTC)).int
+    found = ordered_event_id_of("play-1", datetime.fromtimestamp(1, UTC)).int
     assert found >> 80 == 1_000
     assert found >> 64 & 0xFFF == digest >> 64 & 0xFFF
     assert found & (1 << 56) - 1 == int.from_bytes(sha256(b"play-1").digest()[3:10], "big")
 
 
 @pytest.mark.parametrize(
-    ("platform_id", "time"),
+    ("own_id", "time"),
     [("", NOON), ("play", NOON.replace(tzinfo=None)), ("play", datetime(1969, 12, 31, tzinfo=UTC))],
 )
-def test_an_event_id_is_not_derived_from_nothing(platform_id: str, time: datetime) -> None:
+def test_an_ordered_event_id_is_not_derived_from_nothing(own_id: str, time: datetime) -> None:
     with pytest.raises(ValueError, match=r"empty|time zone|1970"):
-        event_id_of(platform_id, time)
+        ordered_event_id_of(own_id, time)
+
+
+@pytest.mark.parametrize("own_id", ["", "play-\ud800"])
+def test_an_event_id_is_not_derived_from_nothing(own_id: str) -> None:
+    with pytest.raises(ValueError, match=r"empty|surrogate"):
+        event_id_of(own_id)
 
 
 def test_a_uuid7_has_the_time_first() -> None:

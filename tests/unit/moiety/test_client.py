@@ -95,6 +95,9 @@ class FarEnd(
         self._begin(context)
         yield rounds_pb2.GetStatementResponse(chunk=b"1,2\n")
 
+    def GetIdScheme(self, *_: Any) -> usage_pb2.PlatformIdScheme:  # noqa: N802
+        return usage_pb2.PlatformIdScheme(id_scheme=usage_pb2.ID_SCHEME_OWN, is_fixed=True)
+
     def AppendUsage(self, request_iterator: Any, context: Any) -> Iterator[usage_pb2.AppendUsageResponse]:  # noqa: N802
         self.calls += 1
         for request in request_iterator:

@@ -17,6 +17,7 @@ import pytest
 from moiety import (
     Client,
     DomainMap,
+    IdScheme,
     InvalidDomainError,
     Mode,
     RefusedDocument,
@@ -107,10 +108,15 @@ def take(document: object, position: int = 0, line: int | None = None) -> Teleme
     return Documents().take(document, position, line)
 
 
-def usage(document: object, by: str = "grounded-characters", domains: DomainMap = DOMAINS) -> list[UsageEvent]:
+def usage(
+    document: object,
+    by: str = "grounded-characters",
+    domains: DomainMap = DOMAINS,
+    id_scheme: IdScheme = IdScheme.OWN,
+) -> list[UsageEvent]:
     found = take(document)
     assert isinstance(found, TelemetrySession), str(found)
-    return usage_events_of(found, by=by, domains=domains)
+    return usage_events_of(found, by=by, domains=domains, id_scheme=id_scheme)
 
 
 def shares(*events: dict[str, Any], by: str = "grounded-characters") -> list[dict[str, int]]:
@@ -313,7 +319,7 @@ def test_a_turn_is_one_unit_of_ai_only_use_at_its_completion() -> None:
     assert event.occurred_at == datetime(2026, 6, 15, 10, 1, 1, tzinfo=UTC)
     assert (event.units, event.mode, event.shares) == (1, Mode.AI_ONLY, {})
     assert event.work_id == f"urn:content-telemetry:{SESSION_ID}:a"
-    assert event.event_id == event_id_of(event.work_id, event.occurred_at)
+    assert event.event_id == event_id_of(event.work_id)
 
 
 def test_a_session_that_has_grown_repeats_its_events_and_adds_to_them() -> None:
@@ -321,7 +327,8 @@ def test_a_session_that_has_grown_repeats_its_events_and_adds_to_them() -> None:
     whole = usage(session(*events))
     assert [event.event_id for event in usage(session(*events[:3]))] == [event.event_id for event in whole[:2]]
     assert len({event.event_id for event in whole}) == 4
-    assert [event.event_id for event in whole] == sorted(event.event_id for event in whole)
+    ordered = [event.event_id for event in usage(session(*events), id_scheme=IdScheme.ORDERED)]
+    assert ordered == sorted(ordered)
 
 
 def test_a_turn_counts_once_at_its_first_completion() -> None:
@@ -827,6 +834,9 @@ class Intake(usage_pb2_grpc.UsageServiceServicer):
     def __init__(self) -> None:
         self.methods: list[str] = []
         self.events: dict[bytes, dict[str, Any]] = {}
+
+    def GetIdScheme(self, *_: Any) -> usage_pb2.PlatformIdScheme:  # noqa: N802
+        return usage_pb2.PlatformIdScheme(id_scheme=usage_pb2.ID_SCHEME_OWN, is_fixed=True)
 
     def AppendUsage(self, request_iterator: Any, _: Any) -> Iterator[usage_pb2.AppendUsageResponse]:  # noqa: N802
         for request in request_iterator:

@@ -22,7 +22,7 @@ import moiety.v1
 from ledger import journal, money, registry
 from ledger.store import acts
 from ledger.usage import format as usage
-from ledger.usage import membership, scores, shares
+from ledger.usage import ids, membership, scores, shares
 from ledger.usage import methods as methods_
 from moiety import attribution, batches, events
 from moiety.v1 import accounts_pb2, registry_pb2, rounds_pb2, usage_pb2
@@ -76,7 +76,7 @@ def test_roles_have_the_rights_of_design_section_8() -> None:
     reading = {name for name, roles in PERMITTED.items() if Role.AUDITOR in roles}
     assert reading == {name for name in PERMITTED if name.rpartition("/")[2].startswith(reads)}
     writes = {name.rpartition("/")[2] for name, roles in PERMITTED.items() if roles == {Role.PLATFORM}}
-    assert writes == {"SubmitUsage", "AppendUsage", "RetractUsage", "RecordRevenue"}
+    assert writes == {"SubmitUsage", "AppendUsage", "SetIdScheme", "RetractUsage", "RecordRevenue"}
     # Checkpoints and proofs tell hashes and no more.
     hashes = {f"/moiety.v1.AuditService/{name}" for name in HASHES}
     assert all(PERMITTED[name] == set(Role) for name in hashes)
@@ -115,6 +115,8 @@ def test_both_ends_have_the_same_limits_and_modes() -> None:
         (registry_pb2.ScoreKind, "SCORE_KIND_", attribution.ScoreKind),
         (registry_pb2.ScoreOrder, "SCORE_ORDER_", methods_.ScoreOrder),
         (registry_pb2.ScoreOrder, "SCORE_ORDER_", attribution.ScoreOrder),
+        (usage_pb2.IdScheme, "ID_SCHEME_", ids.IdScheme),
+        (usage_pb2.IdScheme, "ID_SCHEME_", moiety.IdScheme),
         (rounds_pb2.RoundState, "ROUND_STATE_", RoundState),
         (accounts_pb2.TransferPurpose, "TRANSFER_PURPOSE_", journal.Purpose),
     ],
