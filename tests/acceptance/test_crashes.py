@@ -264,7 +264,12 @@ def lost_call(scene: Scene, threads: ThreadPoolExecutor, numbers: range) -> Futu
     def run() -> Refusal:
         with Wire(scene.deployment.address, scene.deployment.key("platforms/tunesmith")) as wire:
             usage = [
-                {"event_id": str(event(number).event_id), "occurred_at": {"seconds": 1}, "units": 1, "mode": 1}
+                {
+                    "event_id": str(event(number).event_id),
+                    "occurred_at": {"seconds": 1_767_268_800},
+                    "units": 1,
+                    "mode": 1,
+                }
                 for number in numbers
             ]
             submit = request_of(
