@@ -10,6 +10,7 @@ from typing import Final
 
 import pytest
 
+from moiety import event_id_of
 from tests.support.deployment import Deployment
 from tests.support.scene import METHOD, POOL, Scene, open_scene
 
@@ -41,6 +42,11 @@ def test_usage_is_recorded_once_from_node(scene: Scene) -> None:
     assert first.stdout.startswith("3 events accepted, 0 duplicates; leaf ")
     (receipt,) = scene.platform.list_batches(POOL)
     assert receipt.accepted_count == 3
+    found = scene.platform.find_event(POOL, str(event_id_of("play-2"))).event
+    assert {share.collective_id: share.share_nano for share in found.shares} == {
+        "irish": 600_000_000,
+        "scottish": 250_000_000,
+    }
 
 
 def test_a_refusal_and_a_wrong_key_are_told(scene: Scene) -> None:

@@ -64,10 +64,12 @@ stream.on("error", (error) => {
 });
 // The bytes name the batch: sending it again gives the first receipt.
 const batchId = `sha256-${createHash("sha256").update(body).digest("hex").slice(0, 32)}`;
-stream.write({ parent: `pools/${pool}`, batch_id: batchId, method_id: method, arrow_stream: body });
+stream.write({
+  parent: `pools/${pool}`, batch_id: batchId, method_id: method, arrow_stream: body, id_scheme: "ID_SCHEME_OWN",
+});
 stream.end();
 
-// The UUID (version 8) of an id of one's own: 16 bytes of its hash.
+// The event id of an id of one's own, as moiety.event_id_of makes it: a UUID (version 8) of its hash.
 function eventId(id) {
   const bytes = createHash("sha256").update(id).digest().subarray(0, 16);
   bytes[6] = (bytes[6] & 0x0f) | 0x80;
