@@ -26,6 +26,8 @@ class Declared:
     _methods: dict[tuple[str, int], Method] = field(default_factory=dict)
     _memberships: dict[tuple[str, int], tuple[int, MembershipContent]] = field(default_factory=dict)
     """By name and version: the leaf's index, and what it says."""
+    _latest: dict[tuple[str, str], int] = field(default_factory=dict)
+    """By type and name: the latest version."""
     _id_schemes: dict[str, str] = field(default_factory=dict)
     """By platform: what it said, or what its first batch took for granted."""
     _parsed: ParsedMemberships = field(default_factory=ParsedMemberships)
@@ -34,19 +36,35 @@ class Declared:
         """Take in what the next leaf declares, or takes for granted. Raises what `method_of` does."""
         match content:
             case MethodContent(method=name, version=version):
-                self._methods[name, version] = method_of(content, leaf_index)
+                self._next(leaf_index, content.type, name, version)
+                self.know(leaf_index, content)
             case MembershipContent():
                 self._membership_declared(leaf_index, content)
             case IdSchemeContent():
                 self._id_scheme(leaf_index, content)
             case UsageContent(platform=platform, id_scheme=scheme):
                 at(leaf_index).same("id_scheme", scheme, self._id_schemes.setdefault(platform, IdScheme.OWN))
+                self._require_latest(leaf_index, content)
+
+    def know(self, leaf_index: int, content: MethodContent) -> None:
+        """Take in a method's version without those before it. Raises what `method_of` does."""
+        self._methods[content.method, content.version] = method_of(content, leaf_index)
+        self._latest[content.type, content.method] = content.version
 
     def _membership_declared(self, leaf_index: int, content: MembershipContent) -> None:
         """Take in a membership's version, which is the next."""
-        latest = max((version for name, version in self._memberships if name == content.membership), default=0)
-        at(leaf_index).same("version", content.version, latest + 1)
+        self._next(leaf_index, content.type, content.membership, content.version)
         self._memberships[content.membership, content.version] = (leaf_index, content)
+        self._latest[content.type, content.membership] = content.version
+
+    def _require_latest(self, leaf_index: int, content: UsageContent) -> None:
+        """Check that a new batch is under the latest versions, and that these were declared before."""
+        self._method(leaf_index, content)
+        here = at(leaf_index)
+        here.same("method_version", content.method_version, self._latest[MethodContent.type, content.method])
+        if content.membership:
+            latest = self._latest.get((MembershipContent.type, content.membership), "a version declared before")
+            here.same("membership_version", content.membership_version, latest)
 
     def _id_scheme(self, leaf_index: int, content: IdSchemeContent) -> None:
         """Take in how a platform makes its ids, which it says before its first batch and once."""
@@ -58,17 +76,27 @@ class Declared:
 
     def reading(self, log: BodyReader, leaf_index: int, content: UsageContent) -> Reading:
         """How the body of a usage leaf is read: by the versions that it names, both declared before it."""
-        method = self._methods.get((content.method, content.method_version))
-        if method is None:
-            raise at(leaf_index).error("method_version", content.method_version, "a version declared before")
-        at(leaf_index).same("membership", content.membership, method.membership)
+        method = self._method(leaf_index, content)
         if not method.membership:
-            at(leaf_index).same("membership_version", content.membership_version, None)
             return Reading(method.score_rule)
         found = self._memberships.get((method.membership, content.membership_version or 0))
         if found is None:
             raise at(leaf_index).error("membership_version", content.membership_version, "a version declared before")
         return Reading(method.score_rule, self._membership(log, *found), content.membership_version)
+
+    def _next(self, leaf_index: int, kind: str, name: str, version: int) -> None:
+        at(leaf_index).same("version", version, self._latest.get((kind, name), 0) + 1)
+
+    def _method(self, leaf_index: int, content: UsageContent) -> Method:
+        """The method of a batch, which names the membership that the method has."""
+        here = at(leaf_index)
+        method = self._methods.get((content.method, content.method_version))
+        if method is None:
+            raise here.error("method_version", content.method_version, "a version declared before")
+        here.same("membership", content.membership, method.membership)
+        if not method.membership:
+            here.same("membership_version", content.membership_version, None)
+        return method
 
     def _membership(self, log: BodyReader, leaf_index: int, content: MembershipContent) -> Mapping[str, str]:
         membership = self._parsed.get(content.body_sha256)

@@ -76,6 +76,8 @@ class PoolFold:
     confidence_ppm: dict[tuple[str, int], int] = field(default_factory=dict)
     declared: Declared = field(default_factory=Declared)
     balances: dict[str, int] = field(default_factory=dict)
+    registered: set[str] = field(default_factory=set)
+    """The collectives in the registry of the round that was checked last."""
     rounds: dict[int, RoundContent] = field(default_factory=dict)
     round_at: dict[int, int] = field(default_factory=dict)
     """The number of the round at a leaf."""
@@ -186,6 +188,7 @@ class PoolFold:
             case PoolContent(policy=policy):
                 self.policies.append((leaf.index, 1, policy.require_sound()))
             case PolicyContent(version=version, policy=policy):
+                at(leaf.index).same("version", version, self.policies[-1][1] + 1)
                 self.policies.append((leaf.index, version, policy.require_sound()))
             case MethodContent(method=method, version=version, confidence_ppm=confidence):
                 self.confidence_ppm[method, version] = require_range(confidence, "confidence_ppm", 0, PPM)

@@ -99,7 +99,7 @@ def _checked(report: Report, proof_file: bytes, body: bytes, key: VerifierKey) -
             checked_body(fold.log, proof.index, "body_sha256", leaf.content.body_sha256)
         else:
             # The version was declared before, or nobody who verifies the log would have its checkpoint.
-            fold.declared.take_in(proof.index, _declared(leaf.content))
+            fold.declared.know(proof.index, _declared(leaf.content))
             fold.weigh_batch(leaf)
     except FoundError as found:
         raise FoundError(in_step(found.finding, leaf)) from None

@@ -6,6 +6,7 @@ Nothing here knows where the log lies: a `LogReader` hands it over, and `audit.p
 from __future__ import annotations
 
 from collections.abc import Generator
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +17,9 @@ from audit.reader import LogReader, checked_body
 from ledger.acts.entries import POLICY, ActContent, Decision, DecisionContent
 from ledger.acts.people import OPERATORS
 from ledger.errors import LedgerCorruptError
-from ledger.journal import REVENUE
+from ledger.journal import REVENUE, collectives_of
 from ledger.log.leaves import Leaf
+from ledger.registry import Collective
 from ledger.work import Submit, at_once
 from payout.calculation import Asked, Calculation, RoundInputs, calculate
 from payout.entries import RoundContent
@@ -84,14 +86,9 @@ def check_round(log: LogReader, state: PoolFold, leaf: Leaf[Any]) -> tuple[Distr
     """Hold the round's entry and statement against a new calculation from what was folded."""
     content: RoundContent = leaf.content
     policy_leaf, version, policy = policy_in_force(state.policies, content.start)
-    snapshot = checked_body(log, leaf.index, "registry_sha256", content.registry_sha256)
-    try:
-        collectives = parse_registry(snapshot)
-    except LedgerCorruptError as error:
-        raise at(leaf.index).error("registry", error, "a canonical snapshot") from None
     usage = state.weights.totals({number: name for name, number in state.numbers.items()})
-    absent = {name for total in usage.values() for name in total.attributed} - {c.name for c in collectives}
-    at(leaf.index).same("collectives not in the registry", sorted(absent), [])
+    weighed = {name for total in usage.values() for name in total.attributed}
+    collectives = check_registry(log, state, leaf, weighed | state.deficits.by_collective.keys())
     calculation = calculate(
         RoundInputs(
             number=len(state.rounds) + 1,
@@ -113,6 +110,22 @@ def check_round(log: LogReader, state: PoolFold, leaf: Leaf[Any]) -> tuple[Distr
     _check_content(log, leaf.index, content, calculation)
     state.know_statement(content, calculation.distribution.lines)
     return calculation.distribution, policy
+
+
+def check_registry(
+    log: LogReader, state: PoolFold, leaf: Leaf[Any], needed: AbstractSet[str] = frozenset()
+) -> list[Collective]:
+    """The collectives of a round's registry snapshot, which has all that are needed and all that have an account."""
+    content: RoundContent = leaf.content
+    snapshot = checked_body(log, leaf.index, "registry_sha256", content.registry_sha256)
+    try:
+        collectives = parse_registry(snapshot)
+    except LedgerCorruptError as error:
+        raise at(leaf.index).error("registry", error, "a canonical snapshot") from None
+    state.registered = {collective.name for collective in collectives}
+    absent = (needed | collectives_of(state.balances)) - state.registered
+    at(leaf.index).same("collectives not in the registry", sorted(absent), [])
+    return collectives
 
 
 def _check_content(log: LogReader, leaf_index: int, content: RoundContent, calculation: Calculation) -> None:

@@ -111,7 +111,7 @@ def in_step(finding: Finding, leaf: Leaf[Any] | None, *, journal_line: int = 0) 
             body = content.statement_sha256 if finding.where.line else ""
     if figure == "leaf_hash":
         step, body = Step.ENTRIES, ""
-    if figure in ("entry", "index", "pool", "leaf", "type"):
+    if figure in ("entry", "index", "pool", "leaf", "type", "version"):
         step, body = Step.FORMS, ""
     if journal_line and figure in ("transfer", "transfers"):
         where = replace(finding.where, file=JOURNAL, body=body, line=journal_line)

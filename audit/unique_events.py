@@ -73,8 +73,10 @@ class UniqueEvents:
     _buffered: int = 0
     _spill: Spill | None = None
 
-    def add(self, platform: str, leaf_index: int, event_ids: npt.NDArray[np.void], accepted: BoolArray) -> None:
-        """Take in a batch; event_ids: (n,) of 16 bytes each, accepted: (n,)."""
+    def add(
+        self, platform: str, leaf_index: int | UInt64Array, event_ids: npt.NDArray[np.void], accepted: BoolArray
+    ) -> None:
+        """Take in a batch; event_ids: (n,) of 16 bytes each, accepted: (n,). `leaf_index` may be (n,) too."""
         count = len(event_ids)
         place = np.arange(count, dtype=np.uint64) | np.where(accepted, np.uint64(_ACCEPTED), np.uint64(0))
         # Column by column the records take twice as long.

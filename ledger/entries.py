@@ -32,6 +32,11 @@ class RevenueContent(Content):
     note: str
 
     @property
+    def identity(self) -> tuple[str, ...]:
+        """The platform's id of the request."""
+        return "request_id", self.type, self.platform, self.request_id
+
+    @property
     def actor(self) -> str:
         """The platform."""
         return f"platforms/{self.platform}"
@@ -41,15 +46,26 @@ class RevenueContent(Content):
         return (Transfer(platform_account(self.platform), REVENUE, self.amount_minor, Purpose.REVENUE),)
 
 
-class ReleaseContent(ActContent):
-    """What was held for a collective was released to it, or returned to the commons fund, by an operator's decision."""
+class Movement(ActContent):
+    """What an operator moves by hand. All such movements of a pool share one set of request ids."""
 
-    type: ClassVar[str] = "release.v1"
     kind: ClassVar[Kind | None] = Kind.MONEY
 
     collective: str
     request_id: str
     amount_minor: DecimalInt
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        """The id of the request."""
+        return "request_id", "movement", self.request_id
+
+
+class ReleaseContent(Movement):
+    """What was held for a collective was released to it, or returned to the commons fund, by an operator's decision."""
+
+    type: ClassVar[str] = "release.v1"
+
     to_commons: bool
     reason: str
 
@@ -61,15 +77,11 @@ class ReleaseContent(ActContent):
         return (Transfer(held, collective_account(self.collective), self.amount_minor, Purpose.RELEASE),)
 
 
-class GrantContent(ActContent):
+class GrantContent(Movement):
     """A collective was granted an amount from the commons fund, by an operator's decision."""
 
     type: ClassVar[str] = "grant.v1"
-    kind: ClassVar[Kind | None] = Kind.MONEY
 
-    collective: str
-    request_id: str
-    amount_minor: DecimalInt
     reason: str
 
     def transfers(self, past: Past) -> Sequence[Transfer]:
@@ -77,22 +89,14 @@ class GrantContent(ActContent):
         return (Transfer(COMMONS, collective_account(self.collective), self.amount_minor, Purpose.GRANT),)
 
 
-class PaymentContent(ActContent):
+class PaymentContent(Movement):
     """A collective was paid outside the system."""
 
     type: ClassVar[str] = "payment.v1"
-    kind: ClassVar[Kind | None] = Kind.MONEY
 
-    collective: str
-    request_id: str
-    amount_minor: DecimalInt
     reference: str
 
     def transfers(self, past: Past) -> Sequence[Transfer]:
         """From what the collective is owed to what it was paid."""
         owed, paid = collective_account(self.collective), paid_account(self.collective)
         return (Transfer(owed, paid, self.amount_minor, Purpose.PAYMENT),)
-
-
-Movement = PaymentContent | ReleaseContent | GrantContent
-"""What an operator moves by hand."""

@@ -38,7 +38,8 @@ def paid_account(collective: str) -> str:
     return f"paid/{collective}"
 
 
-OWNED_KINDS: Final = ("platform", "collective", "held", "paid")
+COLLECTIVE_KINDS: Final = ("collective", "held", "paid")
+OWNED_KINDS: Final = ("platform", *COLLECTIVE_KINDS)
 
 
 def owner_of(account: str, field: str = "account") -> str | None:
@@ -53,6 +54,12 @@ def owner_of(account: str, field: str = "account") -> str | None:
     if kind not in OWNED_KINDS or not slash:
         raise InvalidInputError.of(field, f"{account[:80]!r} is not the name of an account")
     return require_resource_id(owner, field)
+
+
+def collectives_of(accounts: Iterable[str]) -> set[str]:
+    """The collectives whose accounts are among these."""
+    named = (account.partition("/") for account in accounts)
+    return {owner for kind, slash, owner in named if slash and kind in COLLECTIVE_KINDS}
 
 
 class Purpose(StrEnum):

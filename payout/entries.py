@@ -120,6 +120,11 @@ class RoundContent(ActContent):
         """Its number."""
         return self.number
 
+    @property
+    def identity(self) -> tuple[str, ...]:
+        """The id of the request that it answers."""
+        return "request_id", self.type, self.request_id
+
 
 class PostingContent(Content):
     """A round's transfers were written; they follow from its statement."""

@@ -94,6 +94,11 @@ class Content(BaseModel):
         return None
 
     @property
+    def identity(self) -> tuple[str, ...] | None:
+        """What a log may hold once, such as a batch or a request of somebody; None where nothing of it is such."""
+        return None
+
+    @property
     def actor(self) -> str | None:
         """The principal that did it, such as `operators/alice`; None for what follows from other entries."""
         return None

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, Final, cast
 
+import psycopg
 import sqlalchemy as sa
 
 from ledger.errors import InvalidInputError, NotFoundError
@@ -40,10 +43,46 @@ WHERE pool_id = %s AND method.name = %s ORDER BY version DESC LIMIT 1
 """
 
 
+# A statement in a pipeline can stop the transaction only by an error of its own.
+_IS_LATEST: Final = """
+SELECT 1 / (NOT EXISTS (
+    SELECT FROM method WHERE pool_id = %s AND name = %s AND version > %s
+) AND NOT EXISTS (
+    SELECT FROM membership WHERE pool_id = %s AND name = %s AND version > %s
+))::int
+"""
+
+
 def latest_method(connection: sa.Connection, pool: PoolRef, name: str) -> Method | None:
     """The latest version of a method, if it was declared."""
     found = driver_connection(connection).execute(_LATEST_METHOD, (pool.pool_id, name), prepare=True).fetchone()
     return _method(cast("bytes", found[0])) if found else None
+
+
+class SupersededError(Exception):
+    """A method or its membership got a new version after a batch was prepared under the one before."""
+
+
+def require_latest(connection: sa.Connection, pool: PoolRef, method: Method, membership_version: int | None) -> None:
+    """Check that these versions are the latest, which holds to the commit where the caller has the log's head.
+
+    Its answer is not waited for. Where it does not hold, this or a later statement raises what `superseded` translates.
+    """
+    asked = (pool.pool_id, method.name, method.version, pool.pool_id, method.membership, membership_version or 0)
+    driver_connection(connection).execute(_IS_LATEST, asked, prepare=True)
+
+
+@contextmanager
+def superseded() -> Iterator[None]:
+    """What `require_latest` finds within.
+
+    Raises:
+        SupersededError: there is a newer version.
+    """
+    try:
+        yield
+    except psycopg.errors.DivisionByZero:
+        raise SupersededError from None
 
 
 def get_method(connection: sa.Connection, pool: PoolRef, name: str, version: int) -> Method:

@@ -115,6 +115,11 @@ class UsageContent(Content):
     human_ai: ModeTotals
 
     @property
+    def identity(self) -> tuple[str, ...]:
+        """The platform's id of the batch."""
+        return "batch_id", self.platform, self.batch_id
+
+    @property
     def actor(self) -> str:
         """The platform."""
         return f"platforms/{self.platform}"
@@ -133,6 +138,11 @@ class RetractionContent(Content):
     reason: str
     ai_only: ModeTotals
     human_ai: ModeTotals
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        """The platform's id of the request, which may be about several batches."""
+        return "request_id", self.type, self.platform, str(self.batch_leaf), self.request_id
 
     @property
     def actor(self) -> str:

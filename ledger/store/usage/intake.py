@@ -106,7 +106,7 @@ class UsageStore:
         self.collectives = registry.CollectiveNumbers(database)
         self.readings = Readings()
         self._batch_numbers = BatchNumbers()
-        self._groups = Groups(self._record_new, (EventsKnownError, LostRaceError))
+        self._groups = Groups(self._record_new, (EventsKnownError, LostRaceError, methods.SupersededError))
 
     def accept(
         self,
@@ -138,6 +138,8 @@ class UsageStore:
         for record in (self._record_with_others, self._record_what_is_new):
             try:
                 return record(prepared)
+            except methods.SupersededError:
+                prepared = self._prepared(identity, method_id, digest, body, written, id_scheme)
             except (EventsKnownError, LostRaceError):
                 if recorded := self._recorded_before(identity, method_id, digest):
                     return recorded
@@ -280,6 +282,7 @@ class UsageStore:
 
         Raises:
             LostRaceError: one of the batches was recorded meanwhile.
+            SupersededError: a method or membership of theirs got a new version meanwhile.
         """
         pool = group[0].pool
         contents = [each.content() for each in group]
@@ -288,9 +291,12 @@ class UsageStore:
         weights = [NewWeights(number, each.method, each.weights, each.collective_numbers) for each, number in numbered]
         new = [NewBatch(each.platform_id, each.identity.batch_id, number, each.digest) for each, number in numbered]
         now = self._clock()
-        with taken_keys(_told), pipelined_to_commit(connection):
+        used = {(each.method, each.membership_version) for each in group}
+        with taken_keys(_told), methods.superseded(), pipelined_to_commit(connection):
             batches.put_contents(connection, pool, weights, bodies, claims)
             leaves = log.append(connection, pool, contents, now)
+            for method, membership_version in used:
+                methods.require_latest(connection, pool, method, membership_version)
             limits.count_usage(connection, pool, now.date(), _sent(group))
             batches.put_batches(connection, pool, new, [leaf.index for leaf in leaves])
         return [

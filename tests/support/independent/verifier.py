@@ -168,6 +168,8 @@ class Fold:
     accepted: dict[int, list[int]] = field(default_factory=dict)
     retracted: dict[int, set[int]] = field(default_factory=lambda: defaultdict(set))
     seen: set[tuple[str, bytes]] = field(default_factory=set)
+    once: set[tuple[str, ...]] = field(default_factory=set)
+    """Batches and requests, each of which there is once."""
     rounds: list[dict[str, Any]] = field(default_factory=list)
     proposals: set[int] = field(default_factory=set)
     """Those that wait, by leaf."""
@@ -185,8 +187,23 @@ class Fold:
             for later in self.entries[index:]:
                 if later["type"] == "round.v1" and later["end"] == index:
                     self.round(later)
+            self.says_once(entry)
             getattr(self, entry["type"].removesuffix(".v1"))(entry)
             assert all(amount >= 0 or account.startswith("platform/") for account, amount in self.balances.items())
+
+    def says_once(self, entry: dict[str, Any]) -> None:
+        kind, platform = entry["type"], entry.get("platform", "")
+        identity: tuple[str, ...] = (kind, platform, entry.get("batch_id", entry.get("request_id", "")))
+        if kind == "retraction.v1":
+            identity = (*identity, str(entry["batch_leaf"]))
+        elif kind in ("payment.v1", "release.v1", "grant.v1"):
+            identity = ("movement", *identity[1:])
+        if "batch_id" in entry or "request_id" in entry:
+            assert identity not in self.once
+            self.once.add(identity)
+
+    def latest(self, versions: dict[tuple[str, int], Any], name: str) -> int:
+        return max((version for known, version in versions if known == name), default=0)
 
     def body(self, digest: str) -> bytes:
         body = self.files[f"body/{digest[:2]}/{digest}"]
@@ -205,9 +222,11 @@ class Fold:
         self.policies.append((0, 1, entry["policy"]))
 
     def policy(self, entry: dict[str, Any]) -> None:
+        assert entry["version"] == self.policies[-1][1] + 1
         self.policies.append((entry["index"], entry["version"], entry["policy"]))
 
     def method(self, entry: dict[str, Any]) -> None:
+        assert entry["version"] == self.latest(self.methods, entry["method"]) + 1
         self.methods[entry["method"], entry["version"]] = entry
 
     def membership(self, entry: dict[str, Any]) -> None:
@@ -216,6 +235,7 @@ class Fold:
         assert (len(body), len(rows), len(set(rows.values()))) == (
             entry["body_bytes"], entry["sources"], entry["collectives"],
         )  # fmt: skip
+        assert entry["version"] == self.latest(self.memberships, entry["membership"]) + 1
         self.memberships[entry["membership"], entry["version"]] = rows
 
     def events(self, entry: dict[str, Any]) -> list[Event]:
@@ -252,6 +272,13 @@ class Fold:
     def usage(self, entry: dict[str, Any]) -> None:
         assert entry.get("id_scheme") != "OWN"
         assert entry.get("id_scheme", "OWN") == self.id_schemes.setdefault(entry["platform"], "OWN")
+        assert entry["method_version"] == self.latest(self.methods, entry["method"])
+        method = self.methods[entry["method"], entry["method_version"]]
+        assert entry.get("membership") == method.get("membership")
+        if "membership" in method:
+            assert entry["membership_version"] == self.latest(self.memberships, entry["membership"])
+        else:
+            assert "membership_version" not in entry
         events, duplicates = self.events(entry), set(positions_of(entry["duplicates"]))
         accepted = [position for position in range(len(events)) if position not in duplicates]
         for position, event in enumerate(events):
@@ -353,6 +380,11 @@ class Fold:
             if index >= entry["start"]:
                 weights[key].add(event, sign)
         registry = csv_of(self.body(entry["registry_sha256"]), "collective,status,members,equity_ppm")
+        accounts = {tuple(account.split("/")) for account in self.balances if "/" in account}
+        needed = {owner for kind, owner in accounts if kind in ("collective", "held", "paid")}
+        needed |= {name for under in weights.values() for name in under.weight}
+        needed |= {name for name, deficit in self.deficits.items() if deficit}
+        assert needed <= {line[0] for line in registry}
         found, statement = distribute(self, policy, weights, registry)
         assert self.body(entry["statement_sha256"]).decode() == statement
         assert self.body(entry["weights_sha256"]).decode() == weights_table(weights)

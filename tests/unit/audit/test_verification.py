@@ -111,7 +111,7 @@ def test_a_sound_bundle_holds_and_says_what_was_checked(files: MemoryFiles) -> N
                       + sum(len(HISTORY.bodies[digest]) for digest in repeated_bodies())},
         Step.BATCHES: {"batches": 5, "events": 9},
         Step.WEIGHTS: {"shares": 9},
-        Step.EVENTS: {"events": 9, "duplicates": 2},
+        Step.EVENTS: {"events": 9, "duplicates": 2, "batches and requests": 12},
         Step.ROUNDS: {"rounds": 3, "statement lines": 9},
         Step.DECISIONS: {"decisions": 3, "approved": 2, "rejected": 1},
         Step.POSTINGS: {"postings": 2, "transfers": 12},

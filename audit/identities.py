@@ -1,0 +1,64 @@
+"""That a log says nothing twice that may be said once: a batch, a request.
+
+Exact, and in bounded memory however many entries there are: `UniqueEvents` takes their hashes for ids of events.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Final
+
+import numpy as np
+
+from audit.unique_events import Spill, UniqueEvents
+from ledger.work import Submit, at_once
+
+_ID_BYTES: Final = 16
+"""Of the hash of an identity. Whoever makes two identities share them has a log that does not verify, and no more."""
+
+_CHUNK: Final = 4096
+"""Identities that are taken in together."""
+
+
+@dataclass(slots=True)
+class Identities:
+    """Takes in the identity of each entry that has one, in the order of the log.
+
+    `salt` and `submit` are those of `UniqueEvents`.
+    """
+
+    new_spill: Callable[[], Spill]
+    salt: int = 0
+    submit: Submit = at_once
+    _unique: UniqueEvents = field(init=False)
+    _hashes: bytearray = field(default_factory=bytearray)
+    _leaves: list[int] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._unique = UniqueEvents(self.new_spill, self.salt, self.submit)
+
+    def add(self, leaf_index: int, identity: tuple[str, ...]) -> None:
+        """Take in what the entry at a leaf says that may be said once."""
+        self._hashes += sha256(json.dumps(identity).encode()).digest()[:_ID_BYTES]
+        self._leaves.append(leaf_index)
+        if len(self._leaves) >= _CHUNK:
+            self._flush()
+
+    def first_conflict(self) -> tuple[int, int] | None:
+        """(leaf, earlier leaf) of the first entry that says again what an earlier one says."""
+        self._flush()
+        conflict = self._unique.first_conflict()
+        if conflict is None or conflict.earlier is None:
+            return None
+        return conflict.leaf_index, conflict.earlier[0]
+
+    def _flush(self) -> None:
+        if not self._leaves:
+            return
+        ids = np.frombuffer(bytes(self._hashes), dtype=f"V{_ID_BYTES}")
+        leaves = np.array(self._leaves, dtype=np.uint64)
+        self._unique.add("", leaves, ids, np.ones(len(leaves), dtype=np.bool_))
+        self._hashes, self._leaves = bytearray(), []
