@@ -29,6 +29,7 @@ from ledger.errors import (
 )
 from services.access.keys import UnauthenticatedError
 from services.access.permissions import PermissionDeniedError
+from services.api.door import MessageTooLargeError
 from services.api.streams import TooManyStreamsError
 
 DOMAIN: Final = "moiety.dev"
@@ -92,6 +93,7 @@ _TABLE: Final[tuple[tuple[type[Exception], int, str, Details], ...]] = (
     (SignatureError, code_pb2.DATA_LOSS, "SIGNATURE_REFUSED", _nothing),
     (StoreUnavailableError, code_pb2.UNAVAILABLE, "DATABASE_AWAY", _retry),
     (QuotaError, code_pb2.RESOURCE_EXHAUSTED, "QUOTA_USED_UP", _quota),
+    (MessageTooLargeError, code_pb2.RESOURCE_EXHAUSTED, "MESSAGE_TOO_LARGE", _nothing),
     (TooManyStreamsError, code_pb2.RESOURCE_EXHAUSTED, "TOO_MANY_STREAMS", _retry),
     (UnauthenticatedError, code_pb2.UNAUTHENTICATED, "UNAUTHENTICATED", _nothing),
     (PermissionDeniedError, code_pb2.PERMISSION_DENIED, "PERMISSION_DENIED", _nothing),

@@ -6,6 +6,7 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from functools import cache
 from typing import Any, Final
@@ -15,12 +16,14 @@ import structlog
 from google.api import field_behavior_pb2
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
+from grpc_health.v1.health_pb2 import HealthCheckRequest
 from grpc_status import rpc_status
 
 from ledger.errors import InvalidInputError, Violation
 from services.access.keyring import KeyRing
 from services.access.keys import Caller, UnauthenticatedError
-from services.access.permissions import OPEN_PREFIXES, admit
+from services.access.permissions import HEALTH_PREFIX, OPEN_PREFIXES, admit
+from services.api.door import IDLE_SECONDS, MESSAGE_SECONDS, Waiting, parsed
 from services.api.errors import GRPC_CODES, for_trailers, is_expected, status_of
 from services.api.streams import ANYONE, StreamLimit, TooManyStreamsError
 
@@ -43,35 +46,74 @@ def authenticated_again() -> Caller:
 class Gatekeeper(grpc.ServerInterceptor):
     """Authenticates, authorises, checks required fields, logs and translates errors, in this order, for every call."""
 
-    def __init__(self, keyring: KeyRing, streams: StreamLimit) -> None:
+    def __init__(self, keyring: KeyRing, threads: int, waiting: Waiting, health_threads: ThreadPoolExecutor) -> None:
         self._keyring = keyring
-        self._streams = streams
+        self._streams = StreamLimit(threads)
+        # Three quarters of the threads for the calls of one principal: there are always some for the others.
+        self._calls = StreamLimit(3 * threads)
+        self._waiting = waiting
+        self._health_threads = health_threads
 
     def intercept_service(
         self, continuation: Callable[[grpc.HandlerCallDetails], Any], details: grpc.HandlerCallDetails
     ) -> Any:
-        """Wrap the handler of a call."""
+        """Wrap the handler of a call, as one that takes a stream of bytes (`door`)."""
         handler = continuation(details)
-        if handler is None or details.method.startswith(OPEN_PREFIXES):
-            return self._bounded(handler) if handler and handler.stream_stream else handler
-        call = _Call(self._keyring, self._streams, details)
-        for kind, wrap, rewrapped in (
-            ("unary_unary", call.unary, grpc.unary_unary_rpc_method_handler),
-            ("unary_stream", call.streamed, grpc.unary_stream_rpc_method_handler),
-            ("stream_stream", call.streamed, grpc.stream_stream_rpc_method_handler),
-        ):
-            behavior = getattr(handler, kind)
-            if behavior is not None:
-                return rewrapped(wrap(behavior), handler.request_deserializer, handler.response_serializer)
-        raise NotImplementedError(f"{details.method} is of a kind that the contract does not have")
+        if handler is None:
+            return None
+        if details.method.startswith(HEALTH_PREFIX):
+            return self._unread(handler)
+        if details.method.startswith(OPEN_PREFIXES):
+            return self._bounded(handler)
+        call = _Call(self._keyring, self._waiting, details, handler.request_deserializer)
+        if handler.unary_unary is not None:
+            wrapped = call.unary(handler.unary_unary, self._calls)
+            return grpc.stream_unary_rpc_method_handler(wrapped, None, handler.response_serializer)
+        if handler.unary_stream is not None:
+            answer = handler.unary_stream
+            behavior = call.streamed(lambda sent, context: answer(call.one(sent, context), context))
+        elif handler.stream_stream is not None:
+            answer = handler.stream_stream
+            behavior = call.streamed(lambda sent, context: answer(call.each(sent, context), context))
+        else:
+            raise NotImplementedError(f"{details.method} is of a kind that the contract does not have")
+        wrapped = behavior(self._streams)
+        return grpc.stream_stream_rpc_method_handler(wrapped, None, handler.response_serializer)
+
+    def _unread(self, handler: Any) -> Any:
+        """The handler of health, which needs no key: it answers without waiting for the message, on threads of its own.
+
+        All services share their fate, so it matters little which of them is asked about; and whoever sends no message
+        holds no thread.
+        """
+
+        def check(_: Iterator[Any], context: grpc.ServicerContext) -> Any:
+            return handler.unary_unary(HealthCheckRequest(), context)
+
+        def watch(_: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:
+            yield from handler.unary_stream(HealthCheckRequest(), context)
+
+        for behavior in (check, watch):  # where gRPC looks for the threads of one handler
+            vars(behavior)["experimental_thread_pool"] = self._health_threads
+        if handler.unary_unary is not None:
+            return grpc.stream_unary_rpc_method_handler(check, None, handler.response_serializer)
+        return grpc.stream_stream_rpc_method_handler(watch, None, handler.response_serializer)
 
     def _bounded(self, handler: Any) -> Any:
         """The handler of reflection, which needs no key."""
 
+        def watched(requests: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:
+            while True:
+                with self._waiting.at_most(MESSAGE_SECONDS, context):
+                    request = next(requests, None)
+                if request is None:
+                    return
+                yield request
+
         def wrapped(requests: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:
             try:
                 with self._streams.one(ANYONE):
-                    yield from handler.stream_stream(requests, context)
+                    yield from handler.stream_stream(watched(requests, context), context)
             except TooManyStreamsError as error:
                 context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
 
@@ -81,24 +123,30 @@ class Gatekeeper(grpc.ServerInterceptor):
 class _Call:
     """One call under way."""
 
-    def __init__(self, keyring: KeyRing, streams: StreamLimit, details: grpc.HandlerCallDetails) -> None:
+    def __init__(self, keyring: KeyRing, waiting: Waiting, details: grpc.HandlerCallDetails, deserialize: Any) -> None:
         self._keyring = keyring
-        self._streams = streams
+        self._waiting = waiting
+        self._deserialize = deserialize
         self._method = details.method
-        self._metadata = {key: value for key, value in details.invocation_metadata if isinstance(value, str)}
+        metadata = [(key, value) for key, value in details.invocation_metadata if isinstance(value, str)]
+        self._metadata = dict(metadata)
+        self._keys = [value for key, value in metadata if key == "authorization"]
         asked = self._metadata.get("x-request-id", "")
         self.request_id = asked if _REQUEST_ID.fullmatch(asked) else secrets.token_hex(8)
         self._told = (("x-request-id", self.request_id),)
         self._began = time.monotonic()
         self._principal = "-"
 
-    def unary(self, behavior: Callable[[Any, Any], Any]) -> Callable[[Any, grpc.ServicerContext], Any]:
+    def unary(
+        self, behavior: Callable[[Any, Any], Any], limit: StreamLimit
+    ) -> Callable[[Iterator[bytes], grpc.ServicerContext], Any]:
         """A behavior with one response."""
 
-        def wrapped(request: Any, context: grpc.ServicerContext) -> Any:
+        def wrapped(messages: Iterator[bytes], context: grpc.ServicerContext) -> Any:
             try:
-                self._enter(request, context)
-                response = behavior(request, context)
+                self._enter(context)
+                with limit.one(self._principal):
+                    response = behavior(self.one(messages, context), context)
             except Exception as error:  # noqa: BLE001  # everything that leaves here is translated
                 self._fail(error, context)
             self._log("OK")
@@ -106,33 +154,61 @@ class _Call:
 
         return wrapped
 
-    def streamed(self, behavior: Callable[[Any, Any], Iterator[Any]]) -> Callable[[Any, grpc.ServicerContext], Any]:
-        """A behavior with many responses."""
+    def streamed(
+        self, behavior: Callable[[Any, Any], Iterator[Any]]
+    ) -> Callable[[StreamLimit], Callable[[Iterator[bytes], grpc.ServicerContext], Any]]:
+        """A behavior with many responses, bounded by a limit."""
 
-        def wrapped(request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
-            try:
-                self._enter(request, context)
-                with self._streams.one(self._principal):
-                    yield from behavior(request, context)
-            except Exception as error:  # noqa: BLE001  # everything that leaves here is translated
-                self._fail(error, context)
-            self._log("OK")
+        def bounded(limit: StreamLimit) -> Callable[[Iterator[bytes], grpc.ServicerContext], Any]:
+            def wrapped(messages: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[Any]:
+                try:
+                    self._enter(context)
+                    with limit.one(self._principal):
+                        yield from behavior(messages, context)
+                except Exception as error:  # noqa: BLE001  # everything that leaves here is translated
+                    self._fail(error, context)
+                self._log("OK")
 
-        return wrapped
+            return wrapped
 
-    def _enter(self, request: Any, context: grpc.ServicerContext) -> None:
+        return bounded
+
+    def one(self, messages: Iterator[bytes], context: grpc.ServicerContext) -> Message:
+        """The call's one request.
+
+        Raises:
+            InvalidInputError: there is none, or it is no message of its type, or lacks a required field.
+            MessageTooLargeError: it is larger than the method takes.
+        """
+        with self._waiting.at_most(MESSAGE_SECONDS, context):
+            raw = next(messages, None)
+        if raw is None:
+            raise InvalidInputError.of("request", "is required")
+        request: Message = parsed(raw, self._method, self._deserialize)
+        require_fields(request)
+        return request
+
+    def each(self, messages: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[Message]:
+        """A stream's requests."""
+        while True:
+            with self._waiting.at_most(IDLE_SECONDS, context):
+                raw = next(messages, None)
+            if raw is None:
+                return
+            yield parsed(raw, self._method, self._deserialize)
+
+    def _enter(self, context: grpc.ServicerContext) -> None:
         _call.set(self)
         # Behind the answer: metadata before it would be a message of its own, and is a tenth of a small call.
         context.set_trailing_metadata(self._told)
         calling = self.authenticated()
         self._principal = calling.principal.name
         admit(calling, self._method)
-        if isinstance(request, Message):
-            require_fields(request)
 
     def authenticated(self) -> Caller:
         """Whom the call's key stands for, as of now."""
-        scheme, _, key = self._metadata.get("authorization", "").partition(" ")
+        # Of two keys nobody can say which one was meant.
+        scheme, _, key = (self._keys[0] if len(self._keys) == 1 else "").partition(" ")
         if scheme.lower() != "bearer":
             raise UnauthenticatedError
         return self._keyring.caller(key)

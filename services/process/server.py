@@ -12,7 +12,6 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from ledger.errors import InvalidInputError
-from ledger.usage.format import MAX_BODY_BYTES
 from moiety.v1 import (
     accounts_pb2,
     accounts_pb2_grpc,
@@ -34,17 +33,14 @@ from moiety.v1 import (
 from services.api.accounts import AccountsService
 from services.api.acts import ActsService
 from services.api.audit import AuditService
+from services.api.door import LARGE_MESSAGE_BYTES, Waiting
 from services.api.interceptor import Gatekeeper
 from services.api.limits import LimitsService
 from services.api.registry import RegistryService
 from services.api.revenue import RevenueService
 from services.api.rounds import RoundsService
-from services.api.streams import StreamLimit
 from services.api.usage import UsageService
 from services.parts import Parts
-
-MESSAGE_BYTES: Final = MAX_BODY_BYTES + 2**20
-"""The largest message: a batch's body and what stands around it."""
 
 _MODULES: Final = (registry_pb2, acts_pb2, limits_pb2, usage_pb2, revenue_pb2, accounts_pb2, rounds_pb2, audit_pb2)
 CONTRACT: Final[tuple[FileDescriptor, ...]] = tuple(module.DESCRIPTOR for module in _MODULES)
@@ -53,6 +49,11 @@ CONTRACT: Final[tuple[FileDescriptor, ...]] = tuple(module.DESCRIPTOR for module
 def service_names() -> list[str]:
     """The full names of the contract's services."""
     return [service.full_name for file in CONTRACT for service in file.services_by_name.values()]
+
+
+CALLS_PER_THREAD: Final = 16
+STREAMS_PER_CONNECTION: Final = 1_000
+HEALTH_THREADS: Final = 2
 
 
 class _Health(health.HealthServicer):
@@ -72,13 +73,20 @@ class Server:
     def __init__(self, parts: Parts) -> None:
         self._settings = parts.settings
         self._health = _Health()
-        self._threads = ThreadPoolExecutor(parts.settings.threads, thread_name_prefix="call")
+        threads = parts.settings.threads
+        self._waiting = Waiting()
+        self._health_threads = ThreadPoolExecutor(HEALTH_THREADS, thread_name_prefix="health")
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="call")
         self._usage = UsageService(parts)
         self._server = grpc.server(
             self._threads,
-            interceptors=[Gatekeeper(parts.keyring, StreamLimit(parts.settings.threads))],
+            interceptors=[Gatekeeper(parts.keyring, threads, self._waiting, self._health_threads)],
+            # Calls beyond these are refused at once with RESOURCE_EXHAUSTED: a queue without a bound answers nobody in
+            # time, and grows until the memory ends.
+            maximum_concurrent_rpcs=CALLS_PER_THREAD * threads,
             options=[
-                ("grpc.max_receive_message_length", MESSAGE_BYTES),
+                ("grpc.max_receive_message_length", LARGE_MESSAGE_BYTES),
+                ("grpc.max_concurrent_streams", STREAMS_PER_CONNECTION),
                 ("grpc.so_reuseport", int(parts.settings.workers > 1)),
             ],
         )
@@ -127,4 +135,6 @@ class Server:
         self._server.stop(self._settings.drain_seconds).wait()
         # A call that was cut off has ended for gRPC, and its thread may still be about to use the database.
         self._threads.shutdown()
+        self._waiting.stop()
+        self._health_threads.shutdown()
         self._usage.close()

@@ -461,7 +461,7 @@ def test_bytes_that_are_no_message_are_refused_without_a_trace(operator: Wire) -
     unary: Callable[[str], Any] = operator.channel.unary_unary
     garbled = partial(unary("/moiety.v1.RegistryService/ListPools"), b"\xff\xff\xff", metadata=operator.metadata)
     refusal = refused(garbled)
-    assert refusal.code is grpc.StatusCode.INTERNAL
+    assert refusal.code is grpc.StatusCode.INVALID_ARGUMENT
     assert "Traceback" not in refusal.message
     unknown = refused(partial(unary("/moiety.v1.Nothing/AtAll"), b""))
     assert unknown.code is grpc.StatusCode.UNIMPLEMENTED
@@ -470,12 +470,9 @@ def test_bytes_that_are_no_message_are_refused_without_a_trace(operator: Wire) -
 def test_health_answers_without_a_key(scene: Scene) -> None:
     with grpc.insecure_channel(scene.deployment.address) as channel:
         health: Any = health_pb2_grpc.HealthStub(channel)
-        for name in ("", *service_names()):
+        for name in ("", *service_names(), "not looked at"):  # the message is not waited for
             asked = health_pb2.HealthCheckRequest(service=name)
             assert health.Check(asked).status == health_pb2.HealthCheckResponse.SERVING
-        assert (
-            refused(lambda: health.Check(health_pb2.HealthCheckRequest(service="x"))).code is grpc.StatusCode.NOT_FOUND
-        )
 
 
 def listing(until: threading.Event) -> Iterator[reflection_pb2.ServerReflectionRequest]:

@@ -38,6 +38,7 @@ from ledger.errors import (
 )
 from services.access.keys import Principal, Role, UnauthenticatedError
 from services.access.permissions import PermissionDeniedError
+from services.api.door import MessageTooLargeError
 from services.api.errors import for_trailers, is_expected, status_of
 from services.api.streams import TooManyStreamsError
 
@@ -75,6 +76,7 @@ EXAMPLES: Final[list[tuple[LedgerError, int, str, list[type[Message]]]]] = [
         "TOO_MANY_STREAMS",
         [error_details_pb2.RetryInfo],
     ),
+    (MessageTooLargeError(9, 8), code_pb2.RESOURCE_EXHAUSTED, "MESSAGE_TOO_LARGE", []),
     (UnauthenticatedError(), code_pb2.UNAUTHENTICATED, "UNAUTHENTICATED", []),
     (
         PermissionDeniedError(Principal(Role.PLATFORM, "acme"), "/moiety.v1.RoundsService/ApproveRound"),

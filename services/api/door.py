@@ -1,0 +1,105 @@
+"""The door: what a call may cost before its message is looked at.
+
+gRPC hands a call with one request to a thread, which then waits for the message, for as long as its caller likes. So
+every method is registered as one that takes a stream of bytes: whoever calls is known, and may call, before anything
+is waited for, and a message that does not come ends the call.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import grpc
+
+from ledger.errors import InvalidInputError, LedgerError
+from ledger.usage.format import MAX_BODY_BYTES
+
+MESSAGE_SECONDS: Final = 10.0
+"""How long a call with one request may take to send it; it holds a thread meanwhile."""
+
+IDLE_SECONDS: Final = 300.0
+"""How long a stream may say nothing; it holds a thread meanwhile."""
+
+SMALL_MESSAGE_BYTES: Final = 4 * 2**20
+LARGE_MESSAGE_BYTES: Final = MAX_BODY_BYTES + 2**20
+"""A batch's or a membership's body, and what stands around it."""
+
+TAKES_BODIES: Final = frozenset(
+    {
+        "/moiety.v1.UsageService/AppendUsage",
+        "/moiety.v1.RegistryService/CreateMembership",
+    }
+)
+"""The methods whose messages may be large."""
+
+
+class MessageTooLargeError(LedgerError):
+    """A message has more bytes than its method takes."""
+
+    def __init__(self, size: int, most: int) -> None:
+        super().__init__(size, most)
+        self.size = size
+        self.most = most
+
+    def __str__(self) -> str:
+        return f"the message has {self.size} bytes, more than {self.most}"
+
+
+class Waiting:
+    """Calls whose next message is waited for. Each that waits too long is cancelled, which frees its thread."""
+
+    def __init__(self) -> None:
+        self._until: dict[int, tuple[float, grpc.ServicerContext]] = {}
+        self._lock = threading.Lock()
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="door", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Watch no more."""
+        self._stopped.set()
+        self._thread.join()
+
+    @contextmanager
+    def at_most(self, seconds: float, context: grpc.ServicerContext) -> Iterator[None]:
+        """Cancel the call where what is done here takes longer."""
+        key = id(context)
+        with self._lock:
+            self._until[key] = (time.monotonic() + seconds, context)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._until.pop(key, None)
+
+    def _watch(self) -> None:
+        while not self._stopped.wait(1.0):
+            now = time.monotonic()
+            with self._lock:
+                late = [context for until, context in self._until.values() if until < now]
+            for context in late:
+                context.cancel()
+
+
+def most_bytes(method: str) -> int:
+    """The largest message that a method takes."""
+    return LARGE_MESSAGE_BYTES if method in TAKES_BODIES else SMALL_MESSAGE_BYTES
+
+
+def parsed(raw: bytes, method: str, deserialize: Any) -> Any:
+    """The message in these bytes.
+
+    Raises:
+        MessageTooLargeError: there are more of them than the method takes.
+        InvalidInputError: they are no message of its type.
+    """
+    if len(raw) > most_bytes(method):
+        raise MessageTooLargeError(len(raw), most_bytes(method))
+    try:
+        return deserialize(raw)
+    except Exception:  # noqa: BLE001  # protobuf raises several kinds, and says nothing that a caller could use
+        raise InvalidInputError.of("request", "is no message of the method's type") from None
