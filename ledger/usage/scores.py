@@ -23,13 +23,13 @@ import pyarrow as pa
 
 from ledger.registry import NANO
 from ledger.usage.batch import Batch, BoolArray, Int64Array
+from ledger.usage.decoding import Kind, read_columns
 from ledger.usage.format import (
     EVENT_TYPES,
     NAMES_TYPE,
     EventViolation,
     event_violations,
     raise_violations,
-    read_columns,
     repeated_names,
     require_known_names,
     where,
@@ -47,6 +47,9 @@ SCORE_TYPES: Final[dict[str, pa.DataType]] = {
     "sources": NAMES_TYPE,
     "scores": pa.list_(pa.float64()),
 }
+"""The columns as the SDK writes them."""
+
+SCORES: Final = Kind("sources", "scores", "score", pa.float64(), MAX_SOURCES)
 
 SCALE_BITS: Final = 40
 """An event's largest score becomes 2^39 to 2^40. Even if all 2^22 scores of a batch stood in one event, their sum would
@@ -79,7 +82,7 @@ def parse_score_batch(body: bytes) -> Batch:
     Raises:
         InvalidInputError: the batch is refused; the error holds the first 100 positions and reasons.
     """
-    batch = read_columns(body, SCORE_TYPES, max_names=MAX_SOURCES)
+    batch = read_columns(body, SCORES)
     raise_violations(_violations(batch))
     return batch
 

@@ -14,16 +14,15 @@ import pyarrow as pa
 
 from ledger.registry import NANO
 from ledger.usage.batch import Batch, BoolArray, Int64Array
+from ledger.usage.decoding import Kind, read_columns, require_sizes
 from ledger.usage.format import (
     EVENT_TYPES,
     NAMES_TYPE,
     EventViolation,
     event_violations,
     raise_violations,
-    read_columns,
     repeated_names,
     require_known_names,
-    require_sizes,
     where,
     where_amount,
 )
@@ -37,6 +36,9 @@ USAGE_TYPES: Final[dict[str, pa.DataType]] = {
     "collectives": NAMES_TYPE,
     "shares": pa.list_(pa.int32()),
 }
+"""The columns as we write them; others may write the same in other types."""
+
+SHARES: Final = Kind("collectives", "shares", "share", pa.int32(), MAX_COLLECTIVES)
 
 
 def parse_batch(body: bytes, written: Batch | None = None) -> Batch:
@@ -48,10 +50,10 @@ def parse_batch(body: bytes, written: Batch | None = None) -> Batch:
         InvalidInputError: the batch is refused; the error holds the first 100 positions and reasons.
     """
     if written is None:
-        batch = read_columns(body, USAGE_TYPES, max_names=MAX_COLLECTIVES)
+        batch = read_columns(body, SHARES)
     else:
         batch = written
-        require_sizes(body, batch, USAGE_TYPES, max_names=MAX_COLLECTIVES)
+        require_sizes(body, batch, SHARES)
     raise_violations(_violations(batch))
     return batch
 
