@@ -33,6 +33,9 @@ from moiety.matrices import Entries, Matrix, cuts, entries_of, require_finite
 NANO: Final = 10**9
 """One whole share."""
 
+TOLERANCE_NANO_MAX: Final = 10**7
+"""A hundredth of a whole."""
+
 SCORES_PER_BATCH_OF_LONG_IDS: Final = 100_000
 """The most where the sources' ids alone might pass that: each score may then need a source of 256 bytes."""
 
@@ -65,15 +68,26 @@ class ScoreOrder(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ScoreRule:
-    """How a method's scores become shares. `coverage_nano`: the part of a work that it claims to explain, 1 to 10^9."""
+    """How a method's scores become shares.
+
+    Attributes:
+        kind: what the scores are.
+        order: when negative scores are cut off.
+        coverage_nano: the part of a work that the method claims to explain, 1 to 10^9.
+        tolerance_nano: by how much the fractions of a SHARE may pass a whole because they were rounded, in billionths,
+            0 to 10^7. They then count as parts of what they sum to.
+    """
 
     kind: ScoreKind
     order: ScoreOrder = ScoreOrder.SUM_THEN_CLIP
     coverage_nano: int = NANO
+    tolerance_nano: int = 1_000
 
     def __post_init__(self) -> None:
         if not 1 <= self.coverage_nano <= NANO:
             raise ValueError(f"coverage_nano must be 1 to {NANO}, is {self.coverage_nano}")
+        if not 0 <= self.tolerance_nano <= TOLERANCE_NANO_MAX:
+            raise ValueError(f"tolerance_nano must be 0 to {TOLERANCE_NANO_MAX}, is {self.tolerance_nano}")
 
 
 def score_batches(
@@ -174,9 +188,10 @@ def _shares(collectives: list[str | None], scores: list[float], rule: ScoreRule,
             sums[collective] = sums.get(collective, 0) + integer
     total = sum(value for value in sums.values() if value > 0)
     if rule.kind is ScoreKind.SHARE:
-        if total > _PICO:
-            raise InvalidUsageError("scores", position, f"must sum to at most 1 where the scores are {rule.kind}")
-        total = _PICO
+        if total > _PICO + rule.tolerance_nano * (_PICO // NANO):
+            most = f"1 and a tolerance of {rule.tolerance_nano} billionths" if rule.tolerance_nano else "1"
+            raise InvalidUsageError("scores", position, f"must sum to at most {most} where the scores are {rule.kind}")
+        total = max(total, _PICO)
     claims = sorted((collective, value) for collective, value in sums.items() if collective is not None and value > 0)
     shares = ((collective, rule.coverage_nano * value // total) for collective, value in claims)
     return {collective: share for collective, share in shares if share}

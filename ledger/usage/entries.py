@@ -21,6 +21,11 @@ from ledger.log.leaves import (
 from ledger.usage.ids import IdScheme
 
 
+def is_false(value: object) -> bool:
+    """Whether a mark is left out of its entry."""
+    return value is False
+
+
 def is_own(value: object) -> bool:
     """Whether a scheme is the one that an entry does not name."""
     return value == IdScheme.OWN.value
@@ -41,6 +46,8 @@ class MethodContent(ActContent):
     score_kind: str | None = Field(default=None, exclude_if=is_none)
     score_order: str | None = Field(default=None, exclude_if=is_none)
     coverage_nano: int | None = Field(default=None, exclude_if=is_none)
+    sum_repeats: bool = Field(default=False, exclude_if=is_false)
+    tolerance_nano: int | None = Field(default=None, exclude_if=is_none)
     membership: str = Field(default="", exclude_if=is_empty)
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from ledger.errors import InvalidInputError, LedgerCorruptError
 from ledger.registry import (
@@ -17,6 +18,12 @@ from ledger.registry import (
     require_text,
 )
 from ledger.usage.entries import MethodContent
+
+MAX_TOLERANCE_NANO: Final = 10**7
+"""A hundredth: what is further off was not rounded, it is wrong."""
+
+TOLERANCE_NANO: Final = 1_000
+"""The default: fractions in single precision sum to a millionth more than a whole at the most."""
 
 
 class ScoreKind(StrEnum):
@@ -37,14 +44,36 @@ class ScoreOrder(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ScoreRule:
-    """How a method's scores become shares. `coverage_nano`: the part of a work that it claims to explain, 1 to 10^9."""
+    """How a method's scores become shares.
+
+    Attributes:
+        kind: what the scores are.
+        order: when negative scores are cut off.
+        coverage_nano: the part of a work that the method claims to explain, 1 to 10^9.
+        sum_repeats: whether a source may stand in an event several times, as chunks of a document do; its scores are
+            then summed. COUNT sums them anyway, and so has no such mark.
+        tolerance_nano: by how much the fractions of a SHARE may pass a whole, in billionths, 0 to 10^7: what rounding
+            made of them. They then count as parts of what they sum to.
+    """
 
     kind: ScoreKind
     order: ScoreOrder = ScoreOrder.SUM_THEN_CLIP
     coverage_nano: int = NANO
+    sum_repeats: bool = False
+    tolerance_nano: int = 0
 
     def __post_init__(self) -> None:
         require_range(self.coverage_nano, "method.coverage_nano", 1, NANO)
+        require_range(self.tolerance_nano, "method.tolerance_nano", 0, MAX_TOLERANCE_NANO)
+        if self.sum_repeats and self.kind is ScoreKind.COUNT:
+            raise InvalidInputError.of("method.sum_repeats", "is for other kinds than COUNT, which always sums them")
+        if self.tolerance_nano and self.kind is not ScoreKind.SHARE:
+            raise InvalidInputError.of("method.tolerance_nano", "is for the kind SHARE")
+
+    @property
+    def sums_repeats(self) -> bool:
+        """Whether a source may stand in an event several times."""
+        return self.sum_repeats or self.kind is ScoreKind.COUNT
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +121,8 @@ def content_of(method: Method) -> MethodContent:
         score_kind=rule.kind.value if rule else None,
         score_order=rule.order.value if rule else None,
         coverage_nano=rule.coverage_nano if rule else None,
+        sum_repeats=bool(rule and rule.sum_repeats),
+        tolerance_nano=rule.tolerance_nano if rule and rule.kind is ScoreKind.SHARE else None,
         membership=method.membership,
     )
 
@@ -117,10 +148,17 @@ def method_of(content: MethodContent, leaf_index: int) -> Method:
 
 
 def _score_rule(content: MethodContent) -> ScoreRule | None:
-    """All three of a rule's fields stand in an entry, or none."""
+    """All of a rule's fields stand in an entry, or none; the tolerance just where the kind is SHARE."""
     kind, order, coverage_nano = content.score_kind, content.score_order, content.coverage_nano
-    if kind is None and order is None and coverage_nano is None:
+    tolerance_nano, sum_repeats = content.tolerance_nano, content.sum_repeats
+    if kind is None and order is None and coverage_nano is None and tolerance_nano is None and not sum_repeats:
         return None
     if kind not in set(ScoreKind) or order not in set(ScoreOrder) or coverage_nano is None:
-        raise LedgerCorruptError(f"method {content.method} version {content.version}", "its score rule is not one")
-    return ScoreRule(ScoreKind(kind), ScoreOrder(order), coverage_nano)
+        raise _no_rule(content)
+    if (tolerance_nano is None) == (kind == ScoreKind.SHARE):
+        raise _no_rule(content)
+    return ScoreRule(ScoreKind(kind), ScoreOrder(order), coverage_nano, sum_repeats, tolerance_nano or 0)
+
+
+def _no_rule(content: MethodContent) -> LedgerCorruptError:
+    return LedgerCorruptError(f"method {content.method} version {content.version}", "its score rule is not one")

@@ -103,7 +103,8 @@ def shares_of(batch: Batch, rule: ScoreRule, membership: Mapping[str, str] | Non
        read to 15 decimals and cut to 12.
     2. Integers are summed per collective. Sources without one are summed as if they had one, nobody.
     3. What is negative counts as zero: each sum, or under CLIP_THEN_SUM each integer before it is summed.
-    4. `share_nano = coverage_nano * sum // total` of the event; of a whole for SHARE. Zero shares are left out.
+    4. `share_nano = coverage_nano * sum // total` of the event; for SHARE of a whole, or of the total where the
+       tolerance lets that pass one. Zero shares are left out.
 
     What rounding and nobody leave is unattributed. Where `membership` is None, the sources are collectives.
 
@@ -111,7 +112,7 @@ def shares_of(batch: Batch, rule: ScoreRule, membership: Mapping[str, str] | Non
         InvalidInputError: scores are not what `rule.kind` allows; the error holds the first 100 positions.
     """
     events = batch.event_of_amount()
-    raise_violations(_kind_violations(batch, events, rule.kind))
+    raise_violations(_rule_violations(batch, events, rule))
     integers = _pico(batch.amounts) if rule.kind is ScoreKind.SHARE else _scaled(batch, events)
     if rule.order is ScoreOrder.CLIP_THEN_SUM:
         np.maximum(integers, 0, out=integers)
@@ -127,7 +128,7 @@ def shares_of(batch: Batch, rule: ScoreRule, membership: Mapping[str, str] | Non
     totals = np.zeros(len(batch), dtype=np.int64)
     np.add.at(totals, event, sums)
     if rule.kind is ScoreKind.SHARE:
-        totals[:] = PICO
+        np.maximum(totals, PICO, out=totals)
     claimed = group != nobody
     event, group = event[claimed], group[claimed]
     shares = _floor_parts(sums[claimed], totals[event], rule.coverage_nano)
@@ -141,10 +142,13 @@ def _violations(batch: Batch) -> Iterator[EventViolation]:
     malformed = np.array([not is_source_id(source) for source in batch.names], dtype=np.bool_)
     yield from where_amount(malformed[batch.name_index], batch.offsets, "sources", SOURCE_RULE)
     yield from where_amount(_magnitudes(batch.amounts) >= _INFINITY, batch.offsets, "scores", "must be finite")
-    yield from where_amount(repeated_names(batch), batch.offsets, "sources", "must not repeat in one event")
 
 
-def _kind_violations(batch: Batch, events: Int64Array, kind: ScoreKind) -> Iterator[EventViolation]:
+def _rule_violations(batch: Batch, events: Int64Array, rule: ScoreRule) -> Iterator[EventViolation]:
+    kind = rule.kind
+    if not rule.sums_repeats:
+        reason = f"must not repeat in one event where the scores are {kind}, unless the method says sum_repeats"
+        yield from where_amount(repeated_names(batch), batch.offsets, "sources", reason)
     if kind is ScoreKind.SIGNED_INFLUENCE:
         return
     negative = (batch.amounts.view(np.int64) < 0) & (_magnitudes(batch.amounts) > 0)
@@ -152,7 +156,9 @@ def _kind_violations(batch: Batch, events: Int64Array, kind: ScoreKind) -> Itera
     if kind is ScoreKind.SHARE:
         sums = np.zeros(len(batch), dtype=np.int64)
         np.add.at(sums, events, _pico(np.clip(batch.amounts, 0.0, 2.0)))
-        yield from where(sums > PICO, "scores", "must sum to at most 1 where the scores are SHARE")
+        most = f"1 and a tolerance of {rule.tolerance_nano} billionths" if rule.tolerance_nano else "1"
+        beyond = sums > PICO + rule.tolerance_nano * (PICO // NANO)
+        yield from where(beyond, "scores", f"must sum to at most {most} where the scores are SHARE")
 
 
 def _magnitudes(scores: FloatArray) -> Int64Array:

@@ -465,6 +465,8 @@ class Method(_message.Message):
     COVERAGE_NANO_FIELD_NUMBER: _builtins.int
     MEMBERSHIP_FIELD_NUMBER: _builtins.int
     PROPOSAL_FIELD_NUMBER: _builtins.int
+    SUM_REPEATS_FIELD_NUMBER: _builtins.int
+    TOLERANCE_NANO_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`pools/{pool}/methods/{method}`."""
     version: _builtins.int
@@ -493,6 +495,14 @@ class Method(_message.Message):
     """
     proposal: _builtins.str
     """The proposal that waits for another operator, such as `pools/{pool}/proposals/{leaf}`; empty once this is in force."""
+    sum_repeats: _builtins.bool
+    """Whether a source may stand in an event several times, as chunks of a document do; its scores are then summed. Not for
+    COUNT, which always sums them.
+    """
+    tolerance_nano: _builtins.int
+    """By how much the fractions of a SHARE may pass a whole because they were rounded, in billionths, 0 to 10,000,000;
+    unset is 1,000. They then count as parts of what they sum to.
+    """
     def __init__(
         self,
         *,
@@ -508,19 +518,25 @@ class Method(_message.Message):
         coverage_nano: _builtins.int | None = ...,
         membership: _builtins.str = ...,
         proposal: _builtins.str = ...,
+        sum_repeats: _builtins.bool = ...,
+        tolerance_nano: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_confidence_ppm", b"_confidence_ppm", "_coverage_nano", b"_coverage_nano", "confidence_ppm", b"confidence_ppm", "coverage_nano", b"coverage_nano"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_confidence_ppm", b"_confidence_ppm", "_coverage_nano", b"_coverage_nano", "_tolerance_nano", b"_tolerance_nano", "confidence_ppm", b"confidence_ppm", "coverage_nano", b"coverage_nano", "tolerance_nano", b"tolerance_nano"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_confidence_ppm", b"_confidence_ppm", "_coverage_nano", b"_coverage_nano", "confidence_ppm", b"confidence_ppm", "coverage_nano", b"coverage_nano", "covers", b"covers", "display_name", b"display_name", "evidence_uri", b"evidence_uri", "leaf_index", b"leaf_index", "membership", b"membership", "name", b"name", "proposal", b"proposal", "score_kind", b"score_kind", "score_order", b"score_order", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_confidence_ppm", b"_confidence_ppm", "_coverage_nano", b"_coverage_nano", "_tolerance_nano", b"_tolerance_nano", "confidence_ppm", b"confidence_ppm", "coverage_nano", b"coverage_nano", "covers", b"covers", "display_name", b"display_name", "evidence_uri", b"evidence_uri", "leaf_index", b"leaf_index", "membership", b"membership", "name", b"name", "proposal", b"proposal", "score_kind", b"score_kind", "score_order", b"score_order", "sum_repeats", b"sum_repeats", "tolerance_nano", b"tolerance_nano", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__confidence_ppm: _TypeAlias = _typing.Literal["confidence_ppm"]  # noqa: Y015
     _WhichOneofArgType__confidence_ppm: _TypeAlias = _typing.Literal["_confidence_ppm", b"_confidence_ppm"]  # noqa: Y015
     _WhichOneofReturnType__coverage_nano: _TypeAlias = _typing.Literal["coverage_nano"]  # noqa: Y015
     _WhichOneofArgType__coverage_nano: _TypeAlias = _typing.Literal["_coverage_nano", b"_coverage_nano"]  # noqa: Y015
+    _WhichOneofReturnType__tolerance_nano: _TypeAlias = _typing.Literal["tolerance_nano"]  # noqa: Y015
+    _WhichOneofArgType__tolerance_nano: _TypeAlias = _typing.Literal["_tolerance_nano", b"_tolerance_nano"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__confidence_ppm) -> _WhichOneofReturnType__confidence_ppm | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__coverage_nano) -> _WhichOneofReturnType__coverage_nano | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__tolerance_nano) -> _WhichOneofReturnType__tolerance_nano | None: ...
 
 Global___Method: _TypeAlias = Method  # noqa: Y015
 

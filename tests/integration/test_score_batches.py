@@ -9,6 +9,7 @@ from typing import Any, Final
 from uuid import UUID
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import sqlalchemy as sa
 
@@ -31,7 +32,9 @@ from moiety.memberships import render_membership
 from moiety.v1.audit_pb2 import REPLAY_OUTCOME_DIVERGED, REPLAY_OUTCOME_MATCH
 from moiety.v1.registry_pb2 import (
     SCORE_KIND_COUNT,
+    SCORE_KIND_SHARE,
     SCORE_KIND_SIGNED_INFLUENCE,
+    SCORE_KIND_SIMILARITY,
     SCORE_ORDER_CLIP_THEN_SUM,
     SCORE_ORDER_SUM_THEN_CLIP,
 )
@@ -243,6 +246,47 @@ def test_a_method_is_declared_with_its_rule_and_a_rule_s_defaults_are_told(scene
 
 
 @pytest.mark.parametrize(
+    ("method", "fields", "told"),
+    [
+        ("chunks", {"score_kind": SCORE_KIND_SIMILARITY, "sum_repeats": True}, (True, False, 0)),
+        ("softmax", {"score_kind": SCORE_KIND_SHARE}, (False, True, 1_000)),
+        (
+            "percent",
+            {"score_kind": SCORE_KIND_SHARE, "tolerance_nano": 10**7, "sum_repeats": True},
+            (True, True, 10**7),
+        ),
+        ("exact", {"score_kind": SCORE_KIND_SHARE, "tolerance_nano": 0}, (False, True, 0)),
+    ],
+)
+def test_repeats_and_a_tolerance_are_the_method_s_to_declare(
+    scene: Scene, method: str, fields: dict[str, Any], told: tuple[bool, bool, int]
+) -> None:
+    declare(scene, method, **fields)
+    (found,) = [each for each in scene.operator.list_methods(POOL) if each.name.endswith(f"/{method}")]
+    assert (found.sum_repeats, found.HasField("tolerance_nano"), found.tolerance_nano) == told
+
+
+def test_sources_that_repeat_and_fractions_that_were_rounded_go_in_and_are_found_with_their_shares(
+    scene: Scene,
+) -> None:
+    declare(scene, "chunks-of", score_kind=SCORE_KIND_COUNT)
+    declare(scene, "rounded", score_kind=SCORE_KIND_SHARE, tolerance_nano=10**7)
+    event_ids = [UUID(int=7_000_001), UUID(int=7_000_002)]
+    alike = {"occurred_at": [NOON], "units": [1], "mode": [1]}
+    chunks = {"sources": [["irish", "breton", "irish"]], "scores": [[1, 1, 1]]}
+    fractions = {"sources": [["irish", "breton"]], "scores": [[0.67, 0.34]]}
+    for identity, method, scores in zip(event_ids, ("chunks-of", "rounded"), (chunks, fractions), strict=True):
+        table = pa.table({"event_id": [identity.bytes], **alike, **scores})
+        (receipt,) = scene.platform.submit_usage(POOL, table, method)
+        assert receipt.accepted_count == 1
+    found = [scene.platform.find_event(POOL, str(identity)).event.shares for identity in event_ids]
+    assert [{share.collective_id: share.share_nano for share in shares} for shares in found] == [
+        {"irish": NANO * 2 // 3, "breton": NANO // 3},
+        {"irish": NANO * 67 // 101, "breton": NANO * 34 // 101},
+    ]
+
+
+@pytest.mark.parametrize(
     ("fields", "field"),
     [
         ({"score_order": SCORE_ORDER_CLIP_THEN_SUM}, "method.score_order"),
@@ -252,6 +296,11 @@ def test_a_method_is_declared_with_its_rule_and_a_rule_s_defaults_are_told(scene
         ({"score_kind": SCORE_KIND_COUNT, "membership": "Items"}, "method.membership"),
         ({"score_kind": SCORE_KIND_COUNT, "coverage_nano": 0}, "method.coverage_nano"),
         ({"score_kind": SCORE_KIND_COUNT, "coverage_nano": NANO + 1}, "method.coverage_nano"),
+        ({"sum_repeats": True}, "method.sum_repeats"),
+        ({"tolerance_nano": 0}, "method.tolerance_nano"),
+        ({"score_kind": SCORE_KIND_COUNT, "sum_repeats": True}, "method.sum_repeats"),
+        ({"score_kind": SCORE_KIND_COUNT, "tolerance_nano": 1}, "method.tolerance_nano"),
+        ({"score_kind": SCORE_KIND_SHARE, "tolerance_nano": 10**7 + 1}, "method.tolerance_nano"),
         ({"score_kind": 99}, "method.score_kind"),
         ({"covers": "x" * 1_001}, "method.covers"),
     ],

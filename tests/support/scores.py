@@ -93,21 +93,22 @@ def shares_by_hand(
     event: Sequence[tuple[str, float]], rule: ScoreRule, membership: Mapping[str, str]
 ) -> dict[str, int]:
     """The rule as docs/distribution.md has it, in fractions and without any of the ledger's own arithmetic."""
-    exact = {source: Fraction(score) for source, score in event}
-    largest = max(map(abs, exact.values()), default=Fraction(0))
+    exact = [(source, Fraction(score)) for source, score in event]
+    largest = max((abs(score) for _, score in exact), default=Fraction(0))
     if rule.kind is ScoreKind.SHARE:
-        femto = {source: round(Fraction(float(score * 10**15))) for source, score in exact.items()}
-        integers = {source: value // 1000 for source, value in femto.items()}
+        integers = [(source, round(Fraction(float(score * 10**15))) // 1000) for source, score in exact]
     elif largest:
         scale = Fraction(2) ** (40 - exponent_of(largest))
-        integers = {source: round(score * scale) for source, score in exact.items()}
+        integers = [(source, round(score * scale)) for source, score in exact]
     else:
         return {}
     if rule.order is ScoreOrder.CLIP_THEN_SUM:
-        integers = {source: max(0, value) for source, value in integers.items()}
-    names = {membership.get(source, "") for source in integers}
-    sums = {name: sum(v for s, v in integers.items() if membership.get(s, "") == name) for name in names}
+        integers = [(source, max(0, value)) for source, value in integers]
+    names = {membership.get(source, "") for source, _ in integers}
+    sums = {name: sum(value for source, value in integers if membership.get(source, "") == name) for name in names}
     claims = {name: value for name, value in sums.items() if value > 0}
-    total = 10**12 if rule.kind is ScoreKind.SHARE else sum(claims.values())
+    total = sum(claims.values())
+    if rule.kind is ScoreKind.SHARE:
+        total = max(total, 10**12)
     shares = {name: int(Fraction(rule.coverage_nano * claims[name], total)) for name in sorted(claims) if name}
     return {name: share for name, share in shares.items() if share}

@@ -6,7 +6,7 @@ from ledger.errors import InvalidInputError
 from ledger.registry import NANO, PPM
 from ledger.store.memberships import RecordedMembership
 from ledger.store.registry import PoolRecord
-from ledger.usage.methods import Method, ScoreKind, ScoreOrder, ScoreRule
+from ledger.usage.methods import TOLERANCE_NANO, Method, ScoreKind, ScoreOrder, ScoreRule
 from moiety.v1 import registry_pb2
 from payout.policy import CommonsRule, Policy, Tempering, UnattributedRule
 from payout.schedule import next_fire_time
@@ -81,6 +81,8 @@ def method_to_proto(pool: str, method: Method) -> registry_pb2.Method:
         score_kind=registry_pb2.ScoreKind.Value(f"SCORE_KIND_{rule.kind.value if rule else 'UNSPECIFIED'}"),
         score_order=registry_pb2.ScoreOrder.Value(f"SCORE_ORDER_{rule.order.value if rule else 'UNSPECIFIED'}"),
         coverage_nano=rule.coverage_nano if rule else None,
+        sum_repeats=bool(rule and rule.sum_repeats),
+        tolerance_nano=rule.tolerance_nano if rule and rule.kind is ScoreKind.SHARE else None,
         membership=method.membership,
     )
 
@@ -107,8 +109,18 @@ def _score_rule(message: registry_pb2.Method) -> ScoreRule | None:
     order = enum_name(registry_pb2.ScoreOrder, message.score_order, "", "method.score_order")
     if kind:
         coverage_nano = message.coverage_nano if message.HasField("coverage_nano") else NANO
-        return ScoreRule(ScoreKind(kind), ScoreOrder(order or ScoreOrder.SUM_THEN_CLIP), coverage_nano)
-    for field, is_set in (("score_order", order), ("coverage_nano", message.HasField("coverage_nano"))):
+        tolerance_nano = TOLERANCE_NANO if kind == ScoreKind.SHARE else 0
+        if message.HasField("tolerance_nano"):
+            tolerance_nano = message.tolerance_nano
+        order = order or ScoreOrder.SUM_THEN_CLIP
+        return ScoreRule(ScoreKind(kind), ScoreOrder(order), coverage_nano, message.sum_repeats, tolerance_nano)
+    parts = {
+        "score_order": bool(order),
+        "coverage_nano": message.HasField("coverage_nano"),
+        "sum_repeats": message.sum_repeats,
+        "tolerance_nano": message.HasField("tolerance_nano"),
+    }
+    for field, is_set in parts.items():
         if is_set:
             raise InvalidInputError.of(f"method.{field}", "is for methods with a score_kind")
     return None

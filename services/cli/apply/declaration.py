@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final, Literal, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationError, model_validator
 
 from ledger.registry import NANO, PPM
-from ledger.usage.methods import ScoreKind, ScoreOrder
+from ledger.usage.methods import TOLERANCE_NANO, ScoreKind, ScoreOrder
 from moiety import DomainMap, InvalidDomainError, Violation
 from payout.policy import Policy
 from services.cli.base.exits import InputError
@@ -66,13 +66,17 @@ class Method(_Declared):
     score_kind: Annotated[ScoreKind, Strict(strict=False)] | None = None
     score_order: Annotated[ScoreOrder, Strict(strict=False)] = ScoreOrder.SUM_THEN_CLIP
     coverage_nano: int = NANO
+    sum_repeats: bool = False
+    tolerance_nano: int | None = None
     membership: str = ""
 
     @model_validator(mode="after")
     def _has_a_kind(self) -> Self:
-        for name in ("score_order", "coverage_nano", "membership"):
+        for name in ("score_order", "coverage_nano", "sum_repeats", "tolerance_nano", "membership"):
             if self.score_kind is None and getattr(self, name) != type(self).model_fields[name].default:
                 raise ValueError(f"{name} is for methods with a score_kind")
+        if self.tolerance_nano is None and self.score_kind is ScoreKind.SHARE:
+            return self.model_copy(update={"tolerance_nano": TOLERANCE_NANO})
         return self
 
 

@@ -63,6 +63,8 @@ TABLES: Final[Mapping[str, Mapping[str, pa.DataType]]] = {
         "score_kind": pa.utf8(),
         "score_order": pa.utf8(),
         "coverage_nano": pa.int32(),
+        "sum_repeats": pa.bool_(),
+        "tolerance_nano": pa.int32(),
         "membership": pa.utf8(),
     },
     "memberships": {

@@ -83,23 +83,31 @@ class Event:
     id: bytes
     units: int
     mode: int
-    parts: dict[str, Any]
-    """Shares by collective, or scores by source."""
+    parts: dict[str, int]
+    """Shares by collective."""
+    scores: list[tuple[str, float]]
+    """Each with its source, where the batch has these instead; they become `parts`."""
 
 
 def batch_of(body: bytes) -> list[Event]:
     table = pa.ipc.open_stream(body).read_all().to_pylist()
-    names, amounts = ("collectives", "shares") if "shares" in table[0] else ("sources", "scores")
-    events = [
-        Event(row["event_id"], row["units"], row["mode"], dict(zip(row[names], row[amounts], strict=True)))
-        for row in table
-    ]
-    for event in events:
+    names, amount = ("collectives", "share") if "collectives" in table[0] else ("sources", "score")
+    events = []
+    for row in table:
+        amounts = row.get(f"{amount}s")
+        if amounts is None:
+            pairs = [(each["id"], each[amount]) for each in row[names]]
+        else:
+            pairs = list(zip(row[names], amounts, strict=True))
+        event = Event(row["event_id"], row["units"], row["mode"], {}, pairs)
         assert 1 <= event.units <= NANO
         assert event.mode in (1, 2)
         if names == "collectives":
+            event.parts, event.scores = {name: int(share) for name, share in event.scores}, []
+            assert len(event.parts) == len(row[names])
             assert all(share >= 1 for share in event.parts.values())
             assert sum(event.parts.values()) <= NANO
+        events.append(event)
     return events
 
 
@@ -112,20 +120,27 @@ def csv_of(body: bytes, header: str) -> list[list[str]]:
 # 5. Scores become shares.
 
 
-def shares_of(scores: dict[str, float], method: dict[str, Any], membership: dict[str, str] | None) -> dict[str, int]:
-    if method["score_kind"] == "SHARE":
-        integers = {source: round(score * 1e15) // 1000 for source, score in scores.items()}
+def shares_of(
+    scores: list[tuple[str, float]], method: dict[str, Any], membership: dict[str, str] | None
+) -> dict[str, int]:
+    kind = method["score_kind"]
+    assert kind == "COUNT" or method.get("sum_repeats") or len({source for source, _ in scores}) == len(scores)
+    if kind == "SHARE":
+        integers = [(source, round(score * 1e15) // 1000) for source, score in scores]
+        assert sum(integer for _, integer in integers) <= 10**12 + 1000 * method["tolerance_nano"]
     else:
-        largest = max(map(abs, scores.values()), default=0.0)
+        largest = max((abs(score) for _, score in scores), default=0.0)
         scale = Fraction(2) ** (40 - frexp(largest)[1])
-        integers = {source: round(Fraction(score) * scale) for source, score in scores.items()}
+        integers = [(source, round(Fraction(score) * scale)) for source, score in scores]
     if method["score_order"] == "CLIP_THEN_SUM":
-        integers = {source: max(0, integer) for source, integer in integers.items()}
+        integers = [(source, max(0, integer)) for source, integer in integers]
     sums: dict[str, int] = defaultdict(int)
-    for source, integer in integers.items():
+    for source, integer in integers:
         sums[source if membership is None else membership.get(source, "")] += integer
     sums = {collective: total for collective, total in sums.items() if total > 0}
-    whole = 10**12 if method["score_kind"] == "SHARE" else sum(sums.values())
+    whole = sum(sums.values())
+    if kind == "SHARE":
+        whole = max(whole, 10**12)
     shares = {name: method["coverage_nano"] * part // whole for name, part in sums.items() if name}
     return {name: share for name, share in shares.items() if share}
 
@@ -247,7 +262,7 @@ class Fold:
             named = method.get("membership")
             membership = self.memberships[named, entry["membership_version"]] if named else None
             for event in found:
-                event.parts = shares_of(event.parts, method, membership)
+                event.parts = shares_of(event.scores, method, membership)
         return found
 
     def weigh(self, entry: dict[str, Any], batch: dict[str, Any], events: Sequence[Event], sign: int) -> None:

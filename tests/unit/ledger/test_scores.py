@@ -22,7 +22,7 @@ from ledger.usage import scores as rules
 from ledger.usage.batch import Batch
 from ledger.usage.format import HUMAN_AI, MAX_BODY_BYTES, MAX_EVENTS, MAX_SHARES
 from ledger.usage.membership import ParsedMemberships, is_source_id, parse_membership, render_membership
-from ledger.usage.methods import ScoreKind, ScoreOrder, ScoreRule
+from ledger.usage.methods import TOLERANCE_NANO, ScoreKind, ScoreOrder, ScoreRule
 from ledger.usage.scores import MAX_SOURCES, SCORE_TYPES, parse_score_batch, shares_of
 from ledger.usage.shares import parse_batch
 from tests.support.batches import (
@@ -42,6 +42,7 @@ from tests.support.scores import (
     score_record_batch,
     scored,
     shares,
+    shares_by_hand,
     shares_in,
 )
 
@@ -210,16 +211,17 @@ def test_the_largest_batch_sums_without_overflow() -> None:
     """2^22 scores of one event, all the largest: 2^62 in all, a third of it the first collective's."""
     source_index = np.arange(MAX_SHARES) % 3
     offsets = [0, MAX_SHARES]
+    signed, clipped_first, share = (replace(rule, sum_repeats=True) for rule in (SIGNED, CLIPPED_FIRST, SHARE))
     alike = plain_batch(np.full(MAX_SHARES, 1e308), source_index, offsets, ("a", "b", "c"))
     expected = [NANO * count // MAX_SHARES for count in (1_398_102, 1_398_101, 1_398_101)]
-    for rule in (SIGNED, CLIPPED_FIRST, COUNT):
+    for rule in (signed, clipped_first, COUNT):
         assert shares_of(alike, rule, {"a": "x", "b": "y", "c": "z"}).amounts.tolist() == expected
         assert shares_of(alike, rule, dict.fromkeys("abc", "x")).amounts.tolist() == [NANO]
     negative = plain_batch(np.full(MAX_SHARES, -1e308), source_index, offsets, ("a", "b", "c"))
-    assert not len(shares_of(negative, SIGNED, dict.fromkeys("abc", "x")).amounts)
+    assert not len(shares_of(negative, signed, dict.fromkeys("abc", "x")).amounts)
     fractions = plain_batch(np.full(MAX_SHARES, 1e308), source_index, offsets, ("a", "b", "c"))
     with pytest.raises(InvalidInputError, match="must sum to at most 1"):
-        shares_of(fractions, SHARE, {})
+        shares_of(fractions, share, {})
 
 
 def many_scores(seed: int, events: int, per_event: int) -> Batch:
@@ -387,9 +389,72 @@ def test_lists_of_unequal_lengths_are_named_with_their_positions() -> None:
     assert violations(body) == [("events[1].scores", "must be as many as sources")]
 
 
-def test_a_source_that_stands_twice_in_an_event_is_refused() -> None:
-    events = [FOUR[0], scored((("a", 1.0), ("b", 1.0), ("a", 1.0)), 1)]
-    assert violations(score_body(events)) == [("events[1].sources", "must not repeat in one event")]
+TWICE: Final = [[("reel-1", 0.25)], [("reel-1", 0.25), ("strathspey", 0.25), ("reel-1", 0.25)]]
+
+
+@pytest.mark.parametrize("rule", [SIGNED, SIMILARITY, SHARE], ids=lambda rule: rule.kind)
+def test_a_source_that_stands_twice_in_an_event_is_refused_unless_the_method_says_otherwise(rule: ScoreRule) -> None:
+    """A search over chunks gives several of one document; elsewhere it may be a mistake in an export."""
+    with pytest.raises(InvalidInputError) as refused:
+        shares(TWICE, rule, MEMBERSHIP)
+    reason = f"must not repeat in one event where the scores are {rule.kind}, unless the method says sum_repeats"
+    assert [(each.field, each.reason) for each in refused.value.violations] == [("events[1].sources", reason)]
+    both = shares(TWICE, replace(rule, sum_repeats=True), MEMBERSHIP)[1]
+    whole = 750_000_000 if rule.kind is ScoreKind.SHARE else NANO
+    assert both == {"irish": whole * 2 // 3, "scottish": whole // 3}
+
+
+def test_counts_of_a_source_that_stands_twice_are_summed() -> None:
+    twice = [[("reel-1", 2.0), ("strathspey", 3.0), ("reel-1", 1.0)], [("reel-1", 1.0), ("reel-1", 1.0)]]
+    assert shares(twice, COUNT, MEMBERSHIP) == [{"irish": NANO // 2, "scottish": NANO // 2}, {"irish": NANO}]
+
+
+def softmax(generator: np.random.Generator, count: int) -> list[tuple[str, float]]:
+    """As a model in single precision gives it."""
+    logits = generator.normal(0, 3, count).astype(np.float32)
+    powers = np.exp(logits - logits.max())
+    return [(f"s{number}", float(part)) for number, part in enumerate(powers / powers.sum(dtype=np.float32))]
+
+
+def test_fractions_in_single_precision_are_taken_up_to_the_tolerance_of_the_method() -> None:
+    """Half of what models give sums to more than 1 by their rounding, and was refused."""
+    generator = np.random.default_rng(5)
+    drawn = [softmax(generator, count) for count in (2, 10, 100, 1_000, 5_000) for _ in range(40)]
+    membership = {f"s{number}": f"c{number % 3}" for number in range(5_000)}
+    with pytest.raises(InvalidInputError, match="must sum to at most 1 where the scores are SHARE") as refused:
+        shares(drawn, SHARE, membership)
+    assert 50 < refused.value.total < 150
+    rule = replace(SHARE, tolerance_nano=TOLERANCE_NANO)
+    for parts, found in zip(drawn, shares(drawn, rule, membership), strict=True):
+        assert sum(found.values()) <= NANO
+        assert found == shares_by_hand(parts, rule, membership)
+
+
+def test_fractions_beyond_a_whole_count_as_parts_of_what_they_sum_to() -> None:
+    """Percentages of a vendor that rounds to whole ones: 34, 34 and 33 of 101."""
+    rule = replace(SHARE, tolerance_nano=10**7)
+    thirds = [("reel-1", 0.34), ("strathspey", 0.34), ("unclaimed", 0.33)]
+    part = NANO * 34 // 101
+    assert shares([thirds], rule, MEMBERSHIP) == [{"irish": part, "scottish": part}]
+    with pytest.raises(InvalidInputError, match="must sum to at most 1 and a tolerance of 10000000 billionths"):
+        shares([[*thirds, ("reel-2", 0.000001)]], rule, MEMBERSHIP)
+    less = [("reel-1", 0.33), ("strathspey", 0.33)]
+    assert shares([less], rule, MEMBERSHIP) == [{"irish": 330_000_000, "scottish": 330_000_000}]
+
+
+@pytest.mark.parametrize(
+    ("rule", "field"),
+    [
+        ({"kind": ScoreKind.COUNT, "sum_repeats": True}, "method.sum_repeats"),
+        ({"kind": ScoreKind.COUNT, "tolerance_nano": 1}, "method.tolerance_nano"),
+        ({"kind": ScoreKind.SHARE, "tolerance_nano": -1}, "method.tolerance_nano"),
+        ({"kind": ScoreKind.SHARE, "tolerance_nano": 10**7 + 1}, "method.tolerance_nano"),
+    ],
+)
+def test_a_rule_says_nothing_that_its_kind_does_not_have(rule: dict[str, Any], field: str) -> None:
+    with pytest.raises(InvalidInputError) as refused:
+        ScoreRule(**rule)
+    assert refused.value.violations[0].field == field
 
 
 @pytest.mark.parametrize("source", ["", "a,b", 'a"b', "a\nb", "\x00", "a\x7f", "\x85", "\u2028", "é" * 128 + "x"])
@@ -411,7 +476,7 @@ def test_an_id_that_a_membership_can_hold_is_taken(source: str) -> None:
 def test_every_breach_is_named_in_the_order_of_the_events() -> None:
     events = [
         scored((("a", 1.0),), 0, units=0),
-        scored((("a,b", float("nan")), ("c", 1.0), ("c", 1.0)), 1, mode=9),
+        scored((("a,b", float("nan")), ("c", 1.0)), 1, mode=9),
         scored((), 2, occurred_at=-1, work_id="x" * 257),
     ]
     assert [field for field, _ in violations(score_body(events))] == [
@@ -419,7 +484,6 @@ def test_every_breach_is_named_in_the_order_of_the_events() -> None:
         "events[1].mode",
         "events[1].sources",
         "events[1].scores",
-        "events[1].sources",
         "events[2].occurred_at",
         "events[2].work_id",
     ]

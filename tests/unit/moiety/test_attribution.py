@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import ModuleType
@@ -173,8 +173,11 @@ def test_the_shares_are_those_that_the_service_makes_of_the_scores(rule: ScoreRu
         matrix = np.abs(matrix)
     if rule.kind is ScoreKind.SHARE:
         matrix = matrix / np.maximum(matrix.max(axis=0), 1e-300) / len(matrix)
+        matrix[:, 8] /= matrix[:, 8].sum() * (1 - 0.9e-6)  # a little more than a whole
     batches = score_batches(matrix, **named(matrix), events_per_batch=13)
     same = methods.ScoreRule(methods.ScoreKind(rule.kind), methods.ScoreOrder(rule.order), rule.coverage_nano)
+    if rule.kind is ScoreKind.SHARE:
+        same = replace(same, tolerance_nano=rule.tolerance_nano)
     by_service = [
         shares
         for batch in batches
@@ -334,10 +337,13 @@ def test_scores_that_the_kind_does_not_allow_are_named_with_their_position() -> 
     for kind in (ScoreKind.COUNT, ScoreKind.SIMILARITY, ScoreKind.SHARE):
         with pytest.raises(InvalidUsageError, match=rf"events\[3\].scores: must not be negative .* {kind}"):
             shares_table(matrix, {}, ScoreRule(kind), **named(matrix))
-    for too_much in (0.500001, 1.7e308):
+    for too_much in (0.500002, 1.7e308):
         matrix[1, 3] = too_much
-        with pytest.raises(InvalidUsageError, match=r"events\[3\].scores: must sum to at most 1"):
+        with pytest.raises(InvalidUsageError, match=r"events\[3\].scores: must sum to at most 1 and a tolerance"):
             shares_table(matrix, {}, ScoreRule(ScoreKind.SHARE), **named(matrix))
+    matrix[1, 3] = 0.500001
+    with pytest.raises(InvalidUsageError, match=r"events\[3\].scores: must sum to at most 1 where"):
+        shares_table(matrix, {}, ScoreRule(ScoreKind.SHARE, tolerance_nano=0), **named(matrix))
 
 
 def test_a_sparse_matrix_that_holds_an_item_twice_is_refused() -> None:
@@ -366,6 +372,12 @@ def test_a_batch_size_out_of_range_is_refused(events_per_batch: int) -> None:
     matrix = np.ones((1, 1))
     with pytest.raises(ValueError, match="events_per_batch"):
         score_batches(matrix, **named(matrix), events_per_batch=events_per_batch)
+
+
+@pytest.mark.parametrize("tolerance_nano", [-1, 10**7 + 1])
+def test_a_tolerance_out_of_range_is_refused(tolerance_nano: int) -> None:
+    with pytest.raises(ValueError, match="tolerance_nano"):
+        ScoreRule(ScoreKind.SHARE, tolerance_nano=tolerance_nano)
 
 
 @pytest.mark.parametrize("coverage_nano", [0, NANO + 1])

@@ -241,6 +241,21 @@ def test_an_id_may_be_a_word_or_a_number_that_yaml_would_make_something_else_of(
     assert list(declared.collectives) == names
 
 
+@pytest.mark.parametrize(
+    ("more", "tolerance_nano"), [("", 1_000), (", tolerance_nano: null", 1_000), (", tolerance_nano: 5", 5)]
+)
+def test_the_tolerance_of_shares_has_the_default_of_the_service(more: str, tolerance_nano: int) -> None:
+    """Or a declaration that leaves it out would be another one than what the service has of it."""
+    declared = changed("confidence_ppm: 900000", f"confidence_ppm: 900000, score_kind: SHARE{more}")
+    assert declared.pools["folk"].methods["ngram"].tolerance_nano == tolerance_nano
+
+
+@pytest.mark.parametrize("field", ["sum_repeats: true", "tolerance_nano: 5"])
+def test_what_belongs_to_scores_is_refused_for_shares(field: str) -> None:
+    (found,) = violations(POOL.replace("confidence_ppm: 900000", f"confidence_ppm: 900000, {field}"))
+    assert found.description == f"{field.partition(':')[0]} is for methods with a score_kind"
+
+
 def test_all_wrong_fields_are_named_at_once() -> None:
     fields = [found.field for found in violations(POOL.replace("currency: EUR", "").replace("cron", "corn"))]
     assert fields == ["pools.folk.currency", "pools.folk.schedule.cron", "pools.folk.schedule.corn"]
