@@ -5,7 +5,7 @@ What other batches say cannot be told from one: whether an event marked a duplic
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final
@@ -15,13 +15,15 @@ from audit.findings import Finding, FoundError, Where, at
 from audit.pool_fold import PoolFold
 from audit.reader import checked_body
 from audit.report import Report, in_step
+from audit.signatures import checked_signatures
 from audit.steps import Step
-from ledger.errors import FormatError, InvalidInputError, LedgerCorruptError, NotFoundError, ProofError, SignatureError
+from ledger.errors import FormatError, InvalidInputError, LedgerCorruptError, NotFoundError, ProofError
 from ledger.journal import Transfer
 from ledger.log.leaves import EncodedLeaf, Leaf
 from ledger.log.merkle import leaf_hash
 from ledger.log.note_keys import VerifierKey
 from ledger.log.proof_files import LogProof
+from ledger.log.witness_policy import WitnessPolicy
 from ledger.usage.entries import MethodContent, UsageContent
 from ledger.usage.scores import parse_score_batch
 
@@ -50,15 +52,17 @@ class _OneBody:
         return []
 
 
-def check_receipt(proof_file: bytes, body: bytes, key: VerifierKey) -> tuple[Report, UsageContent | None]:
+def check_receipt(
+    proof_file: bytes, body: bytes, key: VerifierKey, witnesses: Sequence[WitnessPolicy] = ()
+) -> tuple[Report, UsageContent | None]:
     """Check a proof that holds its entry (C2SP tlog-proof, extra data) against the batch that was sent.
 
-    1. The checkpoint in the proof is signed. 2. The entry is in the log that it states. 3. The entry names this body.
-    4. The batch is valid, and what the entry says of it follows.
+    1. The checkpoint in the proof is signed, and cosigned as `witnesses` ask. 2. The entry is in the log that it
+    states. 3. The entry names this body. 4. The batch is valid, and what the entry says of it follows.
     """
     report = Report(skipped={step: _ALONE for step in Step if step not in _STEPS})
     try:
-        return report, _checked(report, proof_file, body, key)
+        return report, _checked(report, proof_file, body, key, witnesses)
     except FoundError as found:
         report.finding = found.finding
     except FormatError as error:
@@ -69,15 +73,17 @@ def check_receipt(proof_file: bytes, body: bytes, key: VerifierKey) -> tuple[Rep
 _STEPS: Final = (Step.SIGNATURES, Step.ENTRIES, Step.FORMS, Step.BODIES, Step.BATCHES, Step.WEIGHTS)
 
 
-def _checked(report: Report, proof_file: bytes, body: bytes, key: VerifierKey) -> UsageContent:
+def _checked(
+    report: Report, proof_file: bytes, body: bytes, key: VerifierKey, witnesses: Sequence[WitnessPolicy]
+) -> UsageContent:
     proof = LogProof.parse(proof_file)
     if not proof.extra:
         raise FormatError("proof.extra", "is missing: a receipt's proof holds its entry")
     hashed = leaf_hash(proof.extra)
     try:
-        signed = proof.verify(hashed, key)
-    except SignatureError as error:
-        raise at(-1, step=Step.SIGNATURES).error("signature", ", ".join(error.keys), error.reason) from None
+        signed = checked_signatures(
+            lambda keys: proof.verify(hashed, key, witnesses=keys), key, "", Step.SIGNATURES, witnesses
+        )
     except ProofError as error:
         raise at(proof.index, step=Step.ENTRIES).error("leaf_hash", hashed.hex(), error.reason) from None
     report.checkpoint = signed.checkpoint

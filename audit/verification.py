@@ -15,16 +15,18 @@ from audit.files.static_log import StaticLog
 from audit.findings import Finding, FoundError, Where, at
 from audit.progress import Progress
 from audit.report import Report
+from audit.signatures import signed_by
 from audit.steps import Step
 from audit.verification_fold import Means, RoundPlace, check_leaves
-from ledger.errors import FormatError, LedgerCorruptError, NotFoundError, SignatureError
+from ledger.errors import FormatError, LedgerCorruptError, NotFoundError
 from ledger.files.layout import ARCHIVE, BALANCES, CHECKPOINT, JOURNAL, ArchivedFiles, Files, TileBuilder
 from ledger.files.tiles import Bundle, Tile, bundles
-from ledger.log.checkpoint import Checkpoint, open_checkpoint
+from ledger.log.checkpoint import Checkpoint
 from ledger.log.leaves import decode
 from ledger.log.merkle import HASH_BYTES, leaf_hash
 from ledger.log.note_keys import VerifierKey
 from ledger.log.notes import MAX_NOTE_BYTES
+from ledger.log.witness_policy import WitnessPolicy
 from payout.entries import CONTENTS, RoundContent
 
 _POOLS: Final = "/pools/"
@@ -33,19 +35,27 @@ _ROUND_MARK: Final = b'"type":"round.v1"'
 
 
 @dataclass(frozen=True, slots=True)
+class Older:
+    """A checkpoint that was kept: its note, and what people call it, such as its file."""
+
+    name: str
+    note: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Asked:
     """What to hold a bundle against.
 
     Attributes:
         key: the log's own; its name is the log's origin.
-        since: older checkpoints, as notes.
-        witnesses: keys whose cosignatures are told.
+        since: older checkpoints.
+        witnesses: policies about who must have cosigned the checkpoint.
         rounds: the rounds to recompute, None for all of them.
     """
 
     key: VerifierKey
-    since: tuple[bytes, ...] = ()
-    witnesses: tuple[VerifierKey, ...] = ()
+    since: tuple[Older, ...] = ()
+    witnesses: tuple[WitnessPolicy, ...] = ()
     rounds: frozenset[int] | None = None
 
 
@@ -60,7 +70,7 @@ def verify(files: Files, asked: Asked, means: Means) -> Generator[Progress, None
 
         # 3. and 4. It extends the older ones, and its root is that of the entries: none is missing, none was changed.
         reading = Step.CONSISTENCY
-        older = [_older_checkpoint(note, checkpoint, asked.key) for note in asked.since]
+        older = [_older_checkpoint(each, checkpoint, asked.key) for each in asked.since]
         reading = Step.ENTRIES
         log = StaticLog(pool, files, checkpoint.size)
         order = InOrder(files) if isinstance(files, ArchivedFiles) else None
@@ -92,13 +102,11 @@ def _end_files(order: InOrder | None, asked: Asked, report: Report) -> None:
 
 def _signed_checkpoint(files: Files, asked: Asked, report: Report) -> Checkpoint:
     note = files.read(CHECKPOINT, bytes_max=MAX_NOTE_BYTES)
-    try:
-        opened = open_checkpoint(note, asked.key, witnesses=asked.witnesses)
-    except SignatureError as error:
-        raise _checkpoint_error("signature", ", ".join(error.keys), error.reason) from None
+    opened = signed_by(note, asked.key, CHECKPOINT, Step.SIGNATURES, asked.witnesses)
     origin = opened.checkpoint.origin
     if _POOLS not in origin:
-        raise _checkpoint_error("origin", origin, "one that names a pool")
+        where = Where(file=CHECKPOINT)
+        raise FoundError(Finding(where, "origin", origin, "one that names a pool", Step.SIGNATURES))
     report.checkpoint = opened.checkpoint
     report.signers = [verified.key.name for verified in opened.note.verified]
     report.count(Step.SIGNATURES, "signatures", len(opened.note.verified))
@@ -108,18 +116,13 @@ def _signed_checkpoint(files: Files, asked: Asked, report: Report) -> Checkpoint
     return opened.checkpoint
 
 
-def _checkpoint_error(figure: str, claimed: str, expected: str) -> FoundError:
-    return FoundError(Finding(Where(file=CHECKPOINT), figure, claimed, expected, Step.SIGNATURES))
-
-
-def _older_checkpoint(note: bytes, checkpoint: Checkpoint, key: VerifierKey) -> Checkpoint:
-    here = at(-1, step=Step.CONSISTENCY)
-    try:
-        older = open_checkpoint(note, key).checkpoint
-    except SignatureError as error:
-        raise here.error("signature", ", ".join(error.keys), error.reason) from None
-    here.holds(older.size <= checkpoint.size, "size", checkpoint.size, f"{older.size} or more")
-    return older
+def _older_checkpoint(kept: Older, checkpoint: Checkpoint, key: VerifierKey) -> tuple[str, Checkpoint]:
+    older = signed_by(kept.note, key, kept.name, Step.CONSISTENCY).checkpoint
+    if older.size > checkpoint.size:
+        expected = f"{older.size} leaves or more: this bundle is older than the checkpoint"
+        finding = Finding(Where(file=kept.name), "size", f"{checkpoint.size} leaves", expected, Step.CONSISTENCY)
+        raise FoundError(finding)
+    return kept.name, older
 
 
 @dataclass(slots=True)
@@ -128,7 +131,8 @@ class _EntryPass:
 
     log: StaticLog
     checkpoint: Checkpoint
-    older: list[Checkpoint]
+    older: list[tuple[str, Checkpoint]]
+    """Each with the name of its file."""
     report: Report
     order: InOrder | None
     rounds: list[tuple[int, bytes]] = field(default_factory=list)
@@ -166,10 +170,14 @@ class _EntryPass:
         self._hold_against_older()
 
     def _hold_against_older(self) -> None:
-        for older in self.older:
+        for name, older in self.older:
             if older.size == self.builder.frontier.size:
                 root = self.builder.frontier.root()
-                at(-1, step=Step.CONSISTENCY).same(f"root at {older.size}", older.root.hex(), root.hex())
+                if root != older.root:
+                    where = Where(file=name)
+                    figure = f"root at {older.size}"
+                    finding = Finding(where, figure, root.hex(), older.root.hex(), Step.CONSISTENCY)
+                    raise FoundError(finding)
                 self.report.count(Step.CONSISTENCY, "older checkpoints")
 
     def _comes_next(self, path: str) -> None:

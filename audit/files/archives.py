@@ -17,7 +17,7 @@ from typing import IO, Final
 import numpy as np
 import numpy.typing as npt
 
-from audit.files.folders import CHUNK_BYTES, FolderFiles, bounded
+from audit.files.folders import CHUNK_BYTES, FolderFiles, bounded, open_regular
 from ledger.errors import FormatError, NotFoundError
 from ledger.files.layout import ARCHIVE, MAX_FILE_BYTES, digest_at, require_known_path
 
@@ -36,9 +36,9 @@ class ArchiveFiles:
     """
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("rb")
+        self._file = open_regular(path)
         try:
-            self._size = path.stat().st_size
+            self._size = os.fstat(self._file.fileno()).st_size
             self._places, self._prefixes, self._offsets = self._index()
             self._require_no_body_twice()
         except BaseException:
@@ -169,6 +169,20 @@ class ArchiveWriter:
     def finish(self) -> None:
         """End the archive."""
         self._file.write(_END)
+
+
+def is_archive(path: Path) -> bool:
+    """Whether a file begins as an archive does.
+
+    Raises:
+        OSError: it cannot be read, or is not a regular file.
+    """
+    with open_regular(path) as file:
+        try:
+            parse_header(file.read(_BLOCK))
+        except FormatError:
+            return False
+    return True
 
 
 def open_files(path: Path) -> FolderFiles | ArchiveFiles:

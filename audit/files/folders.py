@@ -2,14 +2,34 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from ledger.errors import FormatError, NotFoundError
 from ledger.files.layout import MAX_FILE_BYTES
 
 CHUNK_BYTES: Final = 2**20
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a regular file for reading; what would keep the reader waiting, such as a pipe, is refused at once.
+
+    Raises:
+        IsADirectoryError: it is a folder.
+        OSError: there is no such file, it cannot be read, or it is a pipe, socket or device.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(descriptor)
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        raise OSError(errno.EINVAL, "Not a regular file", str(path))
+    return os.fdopen(descriptor, "rb")
 
 
 class FolderFiles:
@@ -25,11 +45,8 @@ class FolderFiles:
             NotFoundError: there is no such file.
             FormatError: the file is longer than `bytes_max`.
         """
-        try:
-            with (self._folder / path).open("rb") as file:
-                data = file.read(bytes_max + 1)
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-            raise NotFoundError(path) from None
+        with self._opened(path) as file:
+            data = file.read(bytes_max + 1)
         return bounded(data, path, bytes_max)
 
     def chunks(self, path: str) -> Iterator[bytes]:
@@ -38,12 +55,17 @@ class FolderFiles:
         Raises:
             NotFoundError: there is no such file.
         """
+        with self._opened(path) as file:
+            while chunk := file.read(CHUNK_BYTES):
+                yield chunk
+
+    def _opened(self, path: str) -> BinaryIO:
         try:
-            with (self._folder / path).open("rb") as file:
-                while chunk := file.read(CHUNK_BYTES):
-                    yield chunk
+            return open_regular(self._folder / path)
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             raise NotFoundError(path) from None
+        except OSError as error:
+            raise FormatError(path, f"cannot be read: {error.strerror}") from None
 
     def close(self) -> None:
         """Nothing is kept open."""

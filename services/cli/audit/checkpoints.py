@@ -8,7 +8,18 @@ from typing import Annotated
 
 import typer
 
-from services.cli.audit.options import Key, OptionalKey, Out, holding, read_file, verifier_key, write_file
+from services.cli.audit.options import (
+    Key,
+    OptionalKey,
+    Out,
+    PolicyFile,
+    Witnesses,
+    holding,
+    read_file,
+    verifier_key,
+    witness_policies,
+    write_file,
+)
 from services.cli.base.connection import Session, client_command
 from services.cli.base.documents import document
 from services.cli.base.exits import InputError
@@ -108,11 +119,16 @@ def verify_proof(
         str | None,
         typer.Option(metavar="HEX", help="The leaf's hash, as a receipt has it. Else the proof must hold the entry."),
     ] = None,
+    witness: Witnesses = None,
+    witness_policy: PolicyFile = None,
 ) -> None:
     """Check offline that a leaf is in the log that a signed checkpoint states."""
     from ledger.log import merkle
     from ledger.log.proof_files import LogProof
+    from ledger.log.witness_policy import require_quorum, witnesses_of
 
+    trusted = verifier_key(key)
+    policies = witness_policies(trusted, witness, witness_policy)
     try:
         wanted = bytes.fromhex(leaf_hash) if leaf_hash else None
     except ValueError:
@@ -124,7 +140,8 @@ def verify_proof(
         shown = wanted or merkle.leaf_hash(found.extra)
         if found.extra and merkle.leaf_hash(found.extra) != shown:
             raise InputError.of("leaf-hash", "is not that of the entry in the proof")
-        signed = found.verify(shown, verifier_key(key))
+        signed = found.verify(shown, trusted, witnesses=witnesses_of(policies))
+        require_quorum(signed.note, policies)
     stated = signed.checkpoint
     output.show(
         {

@@ -5,7 +5,7 @@ hold.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,13 +14,27 @@ import typer
 from services.cli.base.exits import DoesNotHoldError, InputError
 
 if TYPE_CHECKING:
+    from audit.verification import Older
     from ledger.log.note_keys import VerifierKey
+    from ledger.log.witness_policy import WitnessPolicy
 
 Key = Annotated[
     str,
     typer.Option(
         metavar="VKEY",
         help="The public key of the pool's log, or a file with it: see `moiety log vkey`.",
+    ),
+]
+Witnesses = Annotated[
+    list[str] | None,
+    typer.Option("--witness", metavar="VKEY", help="A witness, or a file with its key, that must have cosigned."),
+]
+PolicyFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--witness-policy",
+        metavar="FILE",
+        help="Which witnesses must have cosigned, such as 2 of 3: a policy in the form of c2sp.org/tlog-policy.",
     ),
 ]
 OptionalKey = Annotated[
@@ -51,6 +65,32 @@ def verifier_key(text: str, field: str = "key") -> VerifierKey:
         raise InputError.of(field, error.reason) from None
 
 
+def witness_policies(key: VerifierKey, witnesses: list[str] | None, file: Path | None) -> tuple[WitnessPolicy, ...]:
+    """What must have been cosigned, from the command line.
+
+    Raises:
+        InputError: a key is not a witness's, or the file is not a policy, or not one for this log.
+    """
+    from ledger.errors import FormatError
+    from ledger.log.witness_policy import MAX_POLICY_BYTES, all_of, parse_policy
+
+    policies = []
+    try:
+        if witnesses:
+            policies.append(all_of([verifier_key(text, "witness") for text in witnesses]))
+    except FormatError as error:
+        raise InputError.of("witness", error.reason) from None
+    if file is not None:
+        try:
+            policy = parse_policy(read_file(file, "witness-policy", MAX_POLICY_BYTES))
+        except FormatError as error:
+            raise InputError.of("witness-policy", f"{file}: {error.subject}: {error.reason}") from None
+        if policy.logs and key not in policy.logs:
+            raise InputError.of("witness-policy", f"{file}: is not for the log {key}")
+        policies.append(policy)
+    return tuple(policies)
+
+
 @contextmanager
 def holding(subject: str) -> Iterator[None]:
     """Make what does not hold in here the command's verdict."""
@@ -62,16 +102,49 @@ def holding(subject: str) -> Iterator[None]:
         raise DoesNotHoldError.of(subject, str(error)) from None
 
 
-def read_file(path: Path, field: str) -> bytes:
-    """A file's bytes.
+def read_file(path: Path, field: str, bytes_max: int | None = None) -> bytes:
+    """A file's bytes; at most `bytes_max`, or else as many as the longest file of a log has.
 
     Raises:
-        InputError: the file cannot be read.
+        InputError: the file cannot be read, is too long, or is a pipe or device.
     """
+    from audit.files.folders import open_regular
+    from ledger.files.layout import MAX_FILE_BYTES
+
+    limit = MAX_FILE_BYTES if bytes_max is None else bytes_max
     try:
-        return path.read_bytes()
+        with open_regular(path) as file:
+            data = file.read(limit + 1)
     except OSError as error:
         raise InputError.of(field, f"{path}: {error.strerror}") from None
+    if len(data) > limit:
+        raise InputError.of(field, f"{path}: has more than {limit:,} bytes")
+    return data
+
+
+def read_kept(path: Path) -> Older:
+    """The checkpoint that is kept in a file, or in an older bundle or folder.
+
+    Raises:
+        InputError: there is none.
+    """
+    from audit.files.archives import is_archive, open_files
+    from audit.verification import Older
+    from ledger.errors import FormatError, NotFoundError
+    from ledger.files.layout import CHECKPOINT
+    from ledger.log.notes import MAX_NOTE_BYTES
+
+    try:
+        if not path.is_dir() and not is_archive(path):
+            return Older(str(path), read_file(path, "since", MAX_NOTE_BYTES))
+        with closing(open_files(path)) as files:
+            return Older(str(path), files.read(CHECKPOINT, bytes_max=MAX_NOTE_BYTES))
+    except NotFoundError:
+        raise InputError.of("since", f"{path}: holds no checkpoint") from None
+    except FormatError as error:
+        raise InputError.of("since", f"{path}: {error.subject} {error.reason}") from None
+    except OSError as error:
+        raise InputError.of("since", f"{path}: {error.strerror}") from None
 
 
 def write_file(path: Path, content: bytes) -> None:

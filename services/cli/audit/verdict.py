@@ -71,9 +71,22 @@ def _lines(report: Report) -> Iterator[str]:
         yield f"{int(step):>2}. {_MARKS[told]} {TITLES[step]:<33} {what}".rstrip()
     yield ""
     if report.finding is None:
-        yield "All of it holds." if not report.skipped.keys() - {Step.CONSISTENCY} else "What was checked holds."
+        yield summary(report)
     else:
         yield from finding_lines(report.finding)
+
+
+def summary(report: Report) -> str:
+    """The verdict in a line, where nothing was found: it says no more than was looked at."""
+    if report.checkpoint is not None and report.checkpoint.size == 0:
+        return "The log is empty: there is nothing in it that could fail."
+    left_out = [step for step in Step if step in report.skipped and step is not Step.CONSISTENCY]
+    said = "What was checked holds." if left_out else "All of it holds."
+    if left_out:
+        said += f" Not, or not all of, these: {'; '.join(TITLES[step] for step in left_out)}."
+    if Step.CONSISTENCY in report.skipped:
+        said += " Whether the log only grew was not checked: no older checkpoint was given (--since)."
+    return said
 
 
 def _counted(count: int, what: str) -> str:
@@ -90,6 +103,8 @@ def finding_lines(finding: Finding) -> Iterator[str]:
     """The first thing that does not hold, for people."""
     step, where = _step_of(finding), finding.where
     yield f"Step {int(step)} does not hold: {TITLES[step]}."
+    if finding.figure == "signature":
+        yield f"  Not the checkpoint's key: {where.file or 'the checkpoint'}"
     places = (
         ("leaf", str(where.leaf_index) if where.leaf_index >= 0 else ""),
         ("file", where.file),

@@ -11,14 +11,24 @@ from typing import TYPE_CHECKING, Annotated, Final, TypeVar
 
 import typer
 
-from services.cli.audit.options import Key, read_file, verifier_key
+from services.cli.audit.options import (
+    Key,
+    PolicyFile,
+    Witnesses,
+    read_file,
+    read_kept,
+    verifier_key,
+    witness_policies,
+)
 from services.cli.base.exits import Exit, InputError
 from services.cli.base.output import Output, report
 
 if TYPE_CHECKING:
     from audit.progress import Progress
     from audit.report import Report
+    from audit.verification import Older
     from ledger.log.note_keys import VerifierKey
+    from ledger.log.witness_policy import WitnessPolicy
 
 T = TypeVar("T")
 
@@ -30,16 +40,16 @@ def verify(
         Path, typer.Argument(metavar="BUNDLE", help="A bundle, or the folder of an export; with --only-batch a proof.")
     ],
     key: Key,
+    *,
     since: Annotated[
         list[Path] | None,
-        typer.Option(metavar="CHECKPOINT", help="An older checkpoint that you kept: the log must extend it."),
+        typer.Option(metavar="CHECKPOINT", help="An older checkpoint or bundle that you kept: the log must extend it."),
     ] = None,
     rounds: Annotated[
         str, typer.Option(metavar="LIST", help=f"Recompute these rounds only, such as {_ROUNDS}; all unless told.")
     ] = "",
-    witness: Annotated[
-        list[str] | None, typer.Option(metavar="VKEY", help="The key of a witness whose cosignature must hold.")
-    ] = None,
+    witness: Witnesses = None,
+    witness_policy: PolicyFile = None,
     only_batch: Annotated[
         Path | None,
         typer.Option(
@@ -57,13 +67,13 @@ def verify(
     output = Output(as_json)
     try:
         trusted = verifier_key(key)
+        policies = witness_policies(trusted, witness, witness_policy)
         if only_batch is not None:
-            holds = _check_receipt(output, bundle, only_batch, trusted)
+            holds = _check_receipt(output, bundle, only_batch, trusted, policies)
         else:
-            witnesses = tuple(verifier_key(text, "witness") for text in witness or ())
-            notes = tuple(read_file(path, "since") for path in since or ())
+            kept = tuple(read_kept(path) for path in since or ())
             chosen = parse_rounds(rounds) if rounds else None
-            holds = _check_bundle(output, bundle, trusted, notes, witnesses, chosen, threads)
+            holds = _check_bundle(output, bundle, trusted, kept, policies, chosen, threads)
     except InputError as error:
         raise typer.Exit(report(error, as_json=as_json)) from None
     raise typer.Exit(Exit.OK if holds else Exit.DOES_NOT_HOLD)
@@ -73,8 +83,8 @@ def _check_bundle(
     output: Output,
     bundle: Path,
     key: VerifierKey,
-    since: tuple[bytes, ...],
-    witnesses: tuple[VerifierKey, ...],
+    since: tuple[Older, ...],
+    witnesses: tuple[WitnessPolicy, ...],
     rounds: frozenset[int] | None,
     threads: int,
 ) -> bool:
@@ -110,11 +120,13 @@ def _check_bundle(
     return show(output, found)
 
 
-def _check_receipt(output: Output, proof: Path, body: Path, key: VerifierKey) -> bool:
+def _check_receipt(
+    output: Output, proof: Path, body: Path, key: VerifierKey, witnesses: tuple[WitnessPolicy, ...]
+) -> bool:
     from audit.receipt import check_receipt
     from services.cli.audit.verdict import show
 
-    report, _ = check_receipt(read_file(proof, "bundle"), read_file(body, "only-batch"), key)
+    report, _ = check_receipt(read_file(proof, "bundle"), read_file(body, "only-batch"), key, witnesses)
     return show(output, report)
 
 

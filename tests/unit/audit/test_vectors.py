@@ -17,6 +17,7 @@ from audit.files.archives import open_files
 from audit.files.static_log import StaticLog
 from audit.receipt import check_receipt
 from audit.steps import Step
+from audit.verification import Older
 from ledger.log.merkle import root
 from ledger.log.note_keys import VerifierKey
 from ledger.usage.entries import UsageContent
@@ -39,7 +40,7 @@ def test_the_script_writes_the_committed_bytes(tmp_path: Path) -> None:
 
 
 def test_the_bundle_holds_and_gives_the_figures() -> None:
-    report = report_of(BUNDLE, KEY, since=((FOLDER / "older").read_bytes(),))
+    report = report_of(BUNDLE, KEY, since=(Older("older", (FOLDER / "older").read_bytes()),))
     assert report.finding is None
     assert not report.skipped
     assert report.checkpoint is not None

@@ -16,6 +16,7 @@ import pytest
 from audit.files.spills import SpillFolder
 from audit.findings import Finding, Where
 from audit.steps import Step
+from audit.verification import Older
 from audit.verification_fold import Means
 from ledger.acts.entries import Decision
 from ledger.errors import NotFoundError
@@ -197,38 +198,39 @@ def flipped(data: bytes, place: int) -> bytes:
 # 2. Older checkpoints.
 
 
-def note_of(size: int, root: str | None = None) -> bytes:
-    return sign_checkpoint(Checkpoint(ORIGIN, size, bytes.fromhex(root or HISTORY.root_at(size))), KEY).to_bytes()
+def kept(size: int, root: str | None = None, key: SigningKey = KEY) -> Older:
+    checkpoint = Checkpoint(ORIGIN, size, bytes.fromhex(root or HISTORY.root_at(size)))
+    return Older("kept", sign_checkpoint(checkpoint, key).to_bytes())
 
 
 @pytest.mark.parametrize("size", [0, 1, 7, 21])
 def test_an_older_checkpoint_is_extended(files: MemoryFiles, size: int) -> None:
-    report = report_of(files, since=(note_of(size), note_of(3)))
+    report = report_of(files, since=(kept(size), kept(3)))
     assert report.finding is None
     assert report.counts[Step.CONSISTENCY] == {"older checkpoints": 2}
     assert set(report.skipped) == {Step.FILES}
 
 
 def test_an_older_checkpoint_of_another_history_is_found(files: MemoryFiles) -> None:
-    finding = found(files, since=(note_of(7, HISTORY.root_at(8)),))
-    assert finding == Finding(Where(), "root at 7", HISTORY.root_at(8), HISTORY.root_at(7), Step.CONSISTENCY)
+    finding = found(files, since=(kept(7, HISTORY.root_at(8)),))
+    assert finding == Finding(Where(file="kept"), "root at 7", HISTORY.root_at(7), HISTORY.root_at(8), Step.CONSISTENCY)
 
 
 def test_an_older_checkpoint_of_the_empty_log_must_have_its_root(files: MemoryFiles) -> None:
-    assert found(files, since=(note_of(0, HISTORY.root_at(1)),)).expected == EMPTY_ROOT.hex()
+    assert found(files, since=(kept(0, HISTORY.root_at(1)),)).claimed == EMPTY_ROOT.hex()
 
 
 def test_a_log_that_shrank_is_found(files: MemoryFiles) -> None:
-    finding = found(files, since=(note_of(22, HISTORY.root_at(21)),))
+    finding = found(files, since=(kept(22, HISTORY.root_at(21)),))
     assert (finding.step, finding.figure, finding.claimed, finding.expected) == (
-        Step.CONSISTENCY, "size", "21", "22 or more",
+        Step.CONSISTENCY, "size", "21 leaves", "22 leaves or more: this bundle is older than the checkpoint",
     )  # fmt: skip
 
 
 def test_an_older_checkpoint_that_another_key_signed_proves_nothing(files: MemoryFiles) -> None:
     other = SigningKey(ORIGIN, bytes(32))
-    note = sign_checkpoint(Checkpoint(ORIGIN, 3, bytes.fromhex(HISTORY.root_at(3))), other).to_bytes()
-    assert found(files, since=(note,)).step is Step.CONSISTENCY
+    finding = found(files, since=(kept(3, key=other),))
+    assert (finding.step, finding.where.file, finding.figure) == (Step.CONSISTENCY, "kept", "signature")
 
 
 # 3. Entries and tiles.
@@ -281,7 +283,7 @@ def files_of_size(log: PoolLog, tmp_path: Path, size: int) -> MemoryFiles:
 def test_a_log_cut_short_and_signed_again_is_found_by_the_older_checkpoint_alone(tmp_path: Path) -> None:
     shorter = files_of_size(HISTORY, tmp_path, 20)
     assert report_of(shorter).finding is None
-    assert found(shorter, since=(note_of(21),)).figure == "size"
+    assert found(shorter, since=(kept(21),)).figure == "size"
 
 
 def test_swapped_entries_are_found_even_where_they_are_signed_again(log: PoolLog, tmp_path: Path) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,11 +17,13 @@ from audit.receipt import check_receipt
 from audit.steps import Step
 from ledger.log.checkpoint import Checkpoint, sign_checkpoint
 from ledger.log.merkle import inclusion_proof
-from ledger.log.note_keys import SigningKey
+from ledger.log.note_keys import SignatureType, SigningKey
+from ledger.log.notes import parse_note
 from ledger.log.proof_files import LogProof
 from ledger.usage.entries import UsageContent
 from services.cli.app import main
 from services.exports.tiles.bundles import write_bundle
+from services.exports.tiles.folders import export_folder
 from tests.support.exports import KEY, ORIGIN, PoolSource, bundle_of
 from tests.support.replay_history import BATCH, HISTORY, PAYMENT, REPEATS
 
@@ -155,11 +159,110 @@ def test_a_key_may_be_in_a_file_and_an_older_checkpoint_too(
     assert (code, told["finding"]["figure"]) == (1, "root at 9")
 
 
+def test_an_older_bundle_or_export_serves_as_an_older_checkpoint(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_bundle(PoolSource(HISTORY, size=9), tmp_path / "old.tar")
+    export_folder(PoolSource(HISTORY, size=12), tmp_path / "old")
+    code, told = as_json(capsys, bundle, "--key", VKEY, "--since", tmp_path / "old.tar", "--since", tmp_path / "old")
+    assert code == 0
+    assert told["steps"][2]["checked"] == {"older checkpoints": 2}
+    code, out, _ = run(capsys, bundle, "--key", VKEY, "--since", tmp_path / "old")
+    assert (code, out.endswith("\nAll of it holds.\n")) == (0, True)
+
+
+def test_a_newer_checkpoint_is_not_told_as_a_fork(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_bundle(PoolSource(HISTORY, size=9), tmp_path / "old.tar")
+    code, out, _ = run(capsys, tmp_path / "old.tar", "--key", VKEY, "--since", bundle)
+    assert code == 1
+    assert f"file       {bundle}\n" in out
+    assert "expected   21 leaves or more: this bundle is older than the checkpoint\n" in out
+
+
+@pytest.mark.parametrize("wrong", ["the bundle's", "the kept one's"])
+def test_a_key_that_is_not_the_checkpoints_is_told_with_the_file(
+    wrong: str, bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = SigningKey(ORIGIN, bytes(32))
+    (tmp_path / "kept").write_bytes(PoolSource(HISTORY, key=other, size=9).checkpoint())
+    key = other.verifier_key if wrong == "the bundle's" else VKEY
+    code, out, _ = run(capsys, bundle, "--key", key, "--since", tmp_path / "kept")
+    assert code == 1
+    file = "checkpoint" if wrong == "the bundle's" else tmp_path / "kept"
+    assert f"  Not the checkpoint's key: {file}\n" in out
+
+
+def test_an_empty_log_is_said_to_be_empty(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_bundle(PoolSource(HISTORY, size=0), tmp_path / "empty.tar")
+    code, out, _ = run(capsys, tmp_path / "empty.tar", "--key", VKEY)
+    assert (code, out.splitlines()[-1]) == (0, "The log is empty: there is nothing in it that could fail.")
+
+
+def test_the_last_line_says_that_no_older_checkpoint_was_given(
+    bundle: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, out, _ = run(capsys, bundle, "--key", VKEY)
+    last = "All of it holds. Whether the log only grew was not checked: no older checkpoint was given (--since)."
+    assert out.splitlines()[-1] == last
+
+
+WITNESS: Final = SigningKey("w1.example", bytes([1] * 32), SignatureType.COSIGNATURE).verifier_key
+
+
+def test_a_witness_that_never_cosigned_fails_the_command(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, told = as_json(capsys, bundle, "--key", VKEY, "--witness", WITNESS)
+    assert (code, told["holds"], told["finding"]["figure"]) == (1, False, "cosignatures")
+    (tmp_path / "policy").write_text(f"log {VKEY}\nwitness w {WITNESS}\nquorum w\n")
+    code, out, _ = run(capsys, bundle, "--key", VKEY, "--witness-policy", tmp_path / "policy")
+    assert code == 1
+    assert "  expected   by w\n  got        none by w\n" in out
+    (tmp_path / "proof").write_bytes(proof_of(BATCH))
+    (tmp_path / "body").write_bytes(body_at(BATCH))
+    receipt = (tmp_path / "proof", "--key", VKEY, "--only-batch", tmp_path / "body")
+    assert run(capsys, *receipt)[0] == 0
+    assert run(capsys, *receipt, "--witness", WITNESS)[0] == 1
+
+
+def test_a_policy_of_other_logs_is_bad_input(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = SigningKey("other.example/pools/folk", bytes(32)).verifier_key
+    (tmp_path / "policy").write_text(f"log {other}\nquorum none\n")
+    code, _, err = run(capsys, bundle, "--key", VKEY, "--witness-policy", tmp_path / "policy")
+    assert (code, "is not for the log" in err) == (2, True)
+
+
+@pytest.mark.parametrize("given", ["bundle", "--key", "--since", "--witness", "--witness-policy", "--only-batch"])
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_a_pipe_or_device_is_refused_and_not_waited_for(
+    kind: str, given: str, bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if kind == "pipe":
+        os.mkfifo(tmp_path / "pipe")
+    path = tmp_path / "pipe" if kind == "pipe" else Path("/dev/zero")
+    options = [] if given == "bundle" else [given, path]
+    key = [] if given == "--key" else ["--key", VKEY]
+    code, _, err = run(capsys, path if given == "bundle" else bundle, *key, *options)
+    assert (code, "Not a regular file" in err) == (2, True)
+
+
+def test_a_pipe_within_a_folder_is_refused_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    os.mkfifo(tmp_path / "checkpoint")
+    code, told = as_json(capsys, tmp_path, "--key", VKEY)
+    assert (code, told["finding"]["file"]) == (1, "checkpoint")
+    assert told["finding"]["claimed"] == "cannot be read: Not a regular file"
+
+
 def test_some_rounds_may_be_chosen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_bundle(PoolSource(HISTORY), tmp_path / "folk.tar", frozenset([2, 3]))
     code, out, _ = run(capsys, tmp_path / "folk.tar", "--key", VKEY, "--rounds", "2-3")
     assert code == 0
     assert "What was checked holds." in out
+    assert out.endswith(
+        "nothing counts twice. Whether the log only grew was not checked: no older checkpoint was given (--since).\n"
+    )
     assert run(capsys, tmp_path / "folk.tar", "--key", VKEY)[0] == 1
 
 
@@ -242,3 +345,25 @@ def test_what_is_wrong_with_a_receipt_is_named_at_its_step() -> None:
     assert receipt_step(proof_of(BATCH, extra=log.entries[BATCH].entry), right) is Step.ENTRIES
     assert receipt_step(proof_of(PAYMENT), right) is Step.FORMS
     assert receipt_step(proof_of(BATCH), body_at(REPEATS)) is Step.BODIES
+
+
+def verify_proof(*arguments: object) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main(["log", "verify-proof", *map(str, arguments)])
+    assert isinstance(ended.value.code, int)
+    return ended.value.code
+
+
+def test_a_proof_is_held_to_its_witnesses_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    secret = SigningKey("w1.example", bytes([1] * 32), SignatureType.COSIGNATURE)
+    plain, cosigned, policy = tmp_path / "plain", tmp_path / "cosigned", tmp_path / "policy"
+    plain.write_bytes(proof_of(BATCH))
+    found = LogProof.parse(plain.read_bytes())
+    note = parse_note(found.checkpoint)
+    more = replace(found, checkpoint=note.with_signatures([secret.sign(note.text, 77)]).to_bytes())
+    cosigned.write_bytes(more.to_bytes())
+    policy.write_text(f"witness w {WITNESS}\nquorum w\n")
+    for asked in (("--witness", WITNESS), ("--witness-policy", policy)):
+        assert verify_proof(plain, "--key", VKEY, *asked) == 1
+        assert "did not cosign this checkpoint" in capsys.readouterr().err
+        assert verify_proof(cosigned, "--key", VKEY, *asked) == 0

@@ -1,0 +1,48 @@
+"""Who signed a checkpoint: the log, and the witnesses that it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from audit.findings import Finding, FoundError, Where
+from audit.steps import Step
+from ledger.errors import FormatError, SignatureError
+from ledger.log.checkpoint import SignedCheckpoint, open_checkpoint
+from ledger.log.note_keys import VerifierKey
+from ledger.log.witness_policy import WitnessPolicy, first_unmet, witnesses_of
+
+Open = Callable[[Sequence[VerifierKey]], SignedCheckpoint]
+"""Opens a checkpoint with the keys of its witnesses, as `open_checkpoint` does."""
+
+
+def signed_by(
+    note: bytes, key: VerifierKey, file: str, step: Step, policies: Sequence[WitnessPolicy] = ()
+) -> SignedCheckpoint:
+    """The checkpoint in a note, which the log and the witnesses have signed; `file` is what people call it.
+
+    Raises:
+        FoundError: it is not signed as it must be, or is not a checkpoint.
+    """
+    return checked_signatures(lambda keys: open_checkpoint(note, key, witnesses=keys), key, file, step, policies)
+
+
+def checked_signatures(
+    opening: Open, key: VerifierKey, file: str, step: Step, policies: Sequence[WitnessPolicy] = ()
+) -> SignedCheckpoint:
+    """What `opening` gives, which the log and the witnesses have signed.
+
+    Raises:
+        FoundError: it is not signed as it must be, or is not a checkpoint.
+    """
+    where = Where(file=file)
+    try:
+        signed = opening(witnesses_of(policies))
+    except SignatureError as error:
+        claimed = f"{', '.join(error.keys)} {error.reason}"
+        raise FoundError(Finding(where, "signature", claimed, f"a signature by {key}", step)) from None
+    except FormatError as error:
+        raise FoundError(Finding(where, error.subject, error.reason, "a signed checkpoint", step)) from None
+    if unmet := first_unmet(signed.note, policies):
+        claimed, expected = f"none by {', '.join(unmet.missing)}", f"by {unmet.policy}"
+        raise FoundError(Finding(where, "cosignatures", claimed, expected, step))
+    return signed
