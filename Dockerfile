@@ -6,8 +6,10 @@ RUN python -m venv /opt/moiety \
     && /opt/moiety/bin/pip install --require-hashes --only-binary :all: -r requirements/server.txt \
     && pip install --require-hashes --only-binary :all: -r requirements/build.txt
 COPY . .
-RUN (cd moiety && hatchling build --target wheel --directory /dist) \
-    && hatchling build --target wheel --directory /dist \
+WORKDIR /src/moiety
+RUN hatchling build --target wheel --directory /dist
+WORKDIR /src
+RUN hatchling build --target wheel --directory /dist \
     && /opt/moiety/bin/pip install --no-deps /dist/*.whl \
     && cp docker/health.py /opt/moiety/
 
