@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 
 logger: Final = structlog.get_logger("moiety.timer")
+logging.getLogger("apscheduler").setLevel(logging.ERROR)  # it warns of each turn that waits for the last one
 
 
 @contextmanager
