@@ -97,6 +97,13 @@ class LostRaceError(LedgerError):
         return f"{self.subject} was changed by another writer at the same time"
 
 
+class BusyError(LedgerError):
+    """Another transaction holds what is needed for longer than we wait. Nothing was done, and it can be asked again."""
+
+    def __str__(self) -> str:
+        return "another transaction holds a lock that this call needs; try again"
+
+
 class LedgerCorruptError(LedgerError):
     """What is stored contradicts itself: a hash, a length or a sum does not hold. `subject` is what, `detail` how."""
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from contextlib import nullcontext
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
@@ -229,8 +228,16 @@ def collective_names(connection: sa.Connection) -> dict[int, str]:
     return {row.collective_id: row.name for row in connection.execute(query)}
 
 
+class NumbersChangedError(Exception):
+    """The database does not have the numbers under which something was prepared: it is not the one that was asked."""
+
+
 class CollectiveNumbers:
-    """The store's numbers of collectives by name, remembered: a collective is never removed."""
+    """The store's numbers of collectives by name.
+
+    What is remembered decides nothing: after a failover or a restore, the database may have given the same number to
+    another collective, or to none. So whoever writes under a number calls `require_numbers` in that transaction.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -242,23 +249,63 @@ class CollectiveNumbers:
 
         Args:
             names: ids, each once.
-            connection: the caller's, where it has one: whoever waits for a second one may wait for themselves.
+            connection: the caller's, where it has one. It is asked for every name, and so may write under the answer.
         """
+        if connection is not None:
+            return _in_order(names, _collective_numbers(connection, names))
         # The batches of a stream mostly have the same dictionary.
         last_names, last_numbers = self._last
         if names == last_names:
             return last_numbers
-        # A text of Postgres holds no NUL, so no collective is called that, and asking for one is an error.
-        missing = [name for name in names if name not in self._numbers and "\0" not in name]
+        missing = [name for name in names if name not in self._numbers]
         if missing:
-            among = t.collective.c.name == sa.any_(sa.literal(missing, sa.ARRAY(sa.Text)))
-            query = sa.select(t.collective.c.name, t.collective.c.collective_id).where(among)
-            with nullcontext(connection) if connection else self._database.transaction() as asked:
-                self._numbers.update((row.name, row.collective_id) for row in asked.execute(query))
-        numbers = np.fromiter((self._numbers.get(name, 0) for name in names), dtype=np.int64, count=len(names))
+            with self._database.transaction() as asked:
+                self._numbers.update(_collective_numbers(asked, missing))
+        numbers = _in_order(names, self._numbers)
         if numbers.all():
             self._last = names, numbers
         return numbers
+
+    def forget(self) -> None:
+        """Ask for every number again, on new connections: those that there are remember numbers too."""
+        self._numbers = {}
+        self._last = (), np.zeros(0, dtype=np.int64)
+        self._database.close()
+
+
+def _collective_numbers(connection: sa.Connection, names: Sequence[str]) -> dict[str, int]:
+    # A text of Postgres holds no NUL, so no collective is called that, and asking for one is an error.
+    asked = [name for name in names if "\0" not in name]
+    among = t.collective.c.name == sa.any_(sa.literal(asked, sa.ARRAY(sa.Text)))
+    query = sa.select(t.collective.c.name, t.collective.c.collective_id).where(among)
+    return {row.name: row.collective_id for row in connection.execute(query)}
+
+
+def _in_order(names: Sequence[str], numbers: Mapping[str, int]) -> Int64Array:
+    return np.fromiter((numbers.get(name, 0) for name in names), dtype=np.int64, count=len(names))
+
+
+_COUNT_NUMBERS: Final = """
+    SELECT (SELECT count(*) FROM pool WHERE name = %s AND pool_id = %s)
+    + (SELECT count(*) FROM platform JOIN unnest(%s::text[], %s::bigint[]) AS known (name, number)
+       ON platform.name = known.name AND platform_id = number)
+    + (SELECT count(*) FROM collective JOIN unnest(%s::text[], %s::bigint[]) AS known (name, number)
+       ON collective.name = known.name AND collective_id = number)
+"""
+
+
+def require_numbers(
+    connection: sa.Connection, pool: PoolRef, platforms: Mapping[str, int], collectives: Mapping[str, int]
+) -> None:
+    """Check that the database has these names under these numbers, which holds to the end of the transaction.
+
+    Raises:
+        NumbersChangedError: it has not, so they were remembered from another one.
+    """
+    asked = (pool.name, pool.pool_id, [*platforms], [*platforms.values()], [*collectives], [*collectives.values()])
+    row = driver_connection(connection).execute(_COUNT_NUMBERS, asked, prepare=True).fetchone()
+    if row != (1 + len(platforms) + len(collectives),):
+        raise NumbersChangedError
 
 
 def insert_pool(connection: sa.Connection, name: str, display_name: str, currency: str, now: datetime) -> PoolRef:

@@ -15,6 +15,7 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from ledger.errors import (
     AlreadyExistsError,
+    BusyError,
     FormatError,
     IdentityReusedError,
     InvalidInputError,
@@ -87,6 +88,7 @@ _TABLE: Final[tuple[tuple[type[Exception], int, str, Details], ...]] = (
     (AlreadyExistsError, code_pb2.ALREADY_EXISTS, "ALREADY_EXISTS", _resource),
     (StateError, code_pb2.FAILED_PRECONDITION, "", _precondition),
     (LostRaceError, code_pb2.ABORTED, "LOST_RACE", _retry),
+    (BusyError, code_pb2.ABORTED, "BUSY", _retry),
     (LedgerCorruptError, code_pb2.DATA_LOSS, "LEDGER_CORRUPT", _nothing),
     (ProofError, code_pb2.DATA_LOSS, "PROOF_REFUSED", _nothing),
     (FormatError, code_pb2.DATA_LOSS, "FORMAT_REFUSED", _nothing),

@@ -76,6 +76,7 @@ CLASSES: Final[list[tuple[Exception, grpc.StatusCode, str, set[str]]]] = [
         "QUOTA_USED_UP",
         {"RetryInfo", "QuotaFailure"},
     ),
+    (errors.BusyError(), grpc.StatusCode.ABORTED, "BUSY", {"RetryInfo"}),
     (errors.StoreUnavailableError(), grpc.StatusCode.UNAVAILABLE, "DATABASE_AWAY", {"RetryInfo"}),
     (RuntimeError("password=hunter2"), grpc.StatusCode.INTERNAL, "INTERNAL", set()),
 ]

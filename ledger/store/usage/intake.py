@@ -39,6 +39,9 @@ GROUPED_EVENTS: Final = 1_000
 INSERTED_CLAIMS: Final = 2_000
 """Up to so many ids go in with the statements around them, which saves more than COPY does."""
 
+_CONFLICTS: Final = (EventsKnownError, LostRaceError, methods.SupersededError, registry.NumbersChangedError)
+"""What one batch may raise without the others of its group being at fault."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Prepared:
@@ -67,6 +70,11 @@ class _Prepared:
     is_counted: bool
     id_scheme: IdScheme
     is_scheme_fixed: bool
+
+    def numbered_collectives(self) -> dict[str, int]:
+        """The collectives of its dictionary that are registered, by name, with their numbers."""
+        pairs = zip(self.batch.names, self.collective_numbers.tolist(), strict=True)
+        return {name: number for name, number in pairs if number}
 
     def of_free(self, free: BoolArray) -> _Prepared:
         """With those alone of the claimed events that are free."""
@@ -106,7 +114,7 @@ class UsageStore:
         self.collectives = registry.CollectiveNumbers(database)
         self.readings = Readings()
         self._batch_numbers = BatchNumbers()
-        self._groups = Groups(self._record_new, (EventsKnownError, LostRaceError, methods.SupersededError))
+        self._groups = Groups(self._record_new, _CONFLICTS)
 
     def accept(
         self,
@@ -138,6 +146,9 @@ class UsageStore:
         for record in (self._record_with_others, self._record_what_is_new):
             try:
                 return record(prepared)
+            except registry.NumbersChangedError:
+                self.collectives.forget()
+                prepared = self._prepared(identity, method_id, digest, body, written, id_scheme)
             except methods.SupersededError:
                 prepared = self._prepared(identity, method_id, digest, body, written, id_scheme)
             except (EventsKnownError, LostRaceError):
@@ -253,6 +264,7 @@ class UsageStore:
         """
         pool = group[0].pool
         with self._database.transaction() as connection:
+            _require_numbers(connection, group)
             _hold_unfixed(connection, group)
             numbers = [self._batch_numbers.take(connection) for _ in group]
             claims = [each.claim(number) for each, number in zip(group, numbers, strict=True)]
@@ -264,6 +276,7 @@ class UsageStore:
     def _record_what_is_new(self, prepared: _Prepared) -> RecordedBatch:
         """Record a batch without those of its events that are known."""
         with self._database.transaction() as connection:
+            _require_numbers(connection, [prepared])
             _hold_unfixed(connection, [prepared])
             number = self._batch_numbers.take(connection)
             free = prepared.claim(number).insert_free(connection, prepared.pool)
@@ -317,6 +330,19 @@ def _sent(group: Sequence[_Prepared]) -> list[tuple[int, DayOfUsage]]:
             before = sent.get(each.platform_id, DayOfUsage())
             sent[each.platform_id] = DayOfUsage(before.events + len(each.batch), before.batch_bytes + len(each.body))
     return list(sent.items())
+
+
+def _require_numbers(connection: sa.Connection, group: Sequence[_Prepared]) -> None:
+    """Check that this database knows the pool, platforms and collectives by the numbers that the rows will hold."""
+    platforms = {each.identity.platform: each.platform_id for each in group}
+    collectives: dict[str, int] = {}
+    for each in group:
+        numbered = each.numbered_collectives()
+        # Two batches that were prepared on different databases: each is then recorded alone.
+        if any(collectives.get(name, number) != number for name, number in numbered.items()):
+            raise registry.NumbersChangedError
+        collectives |= numbered
+    registry.require_numbers(connection, group[0].pool, platforms, collectives)
 
 
 def _hold_unfixed(connection: sa.Connection, group: Sequence[_Prepared]) -> None:

@@ -22,6 +22,7 @@ import services.access
 import services.api
 from ledger.errors import (
     AlreadyExistsError,
+    BusyError,
     FormatError,
     IdentityReusedError,
     InvalidInputError,
@@ -59,6 +60,7 @@ EXAMPLES: Final[list[tuple[LedgerError, int, str, list[type[Message]]]]] = [
         [error_details_pb2.PreconditionFailure],
     ),
     (LostRaceError("round 3"), code_pb2.ABORTED, "LOST_RACE", [error_details_pb2.RetryInfo]),
+    (BusyError(), code_pb2.ABORTED, "BUSY", [error_details_pb2.RetryInfo]),
     (LedgerCorruptError("leaf 3", "a hash does not hold"), code_pb2.DATA_LOSS, "LEDGER_CORRUPT", []),
     (ProofError("the path is too long"), code_pb2.DATA_LOSS, "PROOF_REFUSED", []),
     (FormatError("note", "is not UTF-8"), code_pb2.DATA_LOSS, "FORMAT_REFUSED", []),

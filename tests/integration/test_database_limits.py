@@ -1,0 +1,140 @@
+"""What a call is told, and how soon, where the database is held, read-only, broken or short of connections."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from threading import Event
+
+import pytest
+import sqlalchemy as sa
+
+from ledger.errors import BusyError, LedgerCorruptError, StateError, StoreUnavailableError
+from ledger.store import database as module
+from ledger.store.database import Database, as_driver_url
+
+NOWHERE = "postgresql://127.0.0.1:1/nowhere"
+
+
+def with_options(url: str, options: str) -> str:
+    return sa.engine.make_url(url).update_query_dict({"options": options}).render_as_string(hide_password=False)
+
+
+def shown(connection: sa.Connection, name: str) -> str:
+    return str(connection.exec_driver_sql(f"SHOW {name}").scalar_one())
+
+
+@pytest.mark.parametrize("name", ["lock_timeout", "statement_timeout", "idle_in_transaction_session_timeout"])
+def test_every_connection_of_the_service_has_limits(database: Database, name: str) -> None:
+    with database.transaction() as writing, database.reading() as reading:
+        assert "0" not in (shown(writing, name), shown(reading, name))
+
+
+def test_a_snapshot_may_take_as_long_as_a_whole_log_takes(database: Database) -> None:
+    with database.snapshot() as connection:
+        assert (shown(connection, "statement_timeout"), shown(connection, "transaction_read_only")) == ("0", "on")
+        assert shown(connection, "transaction_isolation") == "repeatable read"
+
+
+def test_the_url_s_own_options_are_kept_and_the_role_with_them(database_url: str) -> None:
+    opened = Database(with_options(database_url, "-c lock_timeout=300 -c role=none"), connections=2)
+    with opened.transaction() as connection:
+        assert shown(connection, "lock_timeout") == "300ms"
+        assert connection.exec_driver_sql("SELECT current_user").scalar_one() == module.SERVICE_ROLE
+    opened.close()
+
+
+def test_who_waits_for_a_lock_for_too_long_is_told_to_try_again(database: Database, database_url: str) -> None:
+    hasty = Database(with_options(database_url, "-c lock_timeout=100"), connections=2)
+    held = "SELECT pg_advisory_xact_lock(1)"
+    with database.transaction() as holder:
+        holder.exec_driver_sql(held)
+        with pytest.raises(BusyError), hasty.transaction() as waiting:
+            waiting.exec_driver_sql(held)
+    with hasty.transaction() as after:
+        after.exec_driver_sql(held)
+    hasty.close()
+
+
+def test_a_read_only_database_is_away(database: Database) -> None:
+    written = "SELECT set_config('transaction_read_only', 'on', true), nextval('batch_number')"
+    with pytest.raises(StoreUnavailableError), database.transaction() as connection:
+        connection.exec_driver_sql(written)
+
+
+def test_a_transaction_that_postgres_ended_for_its_idleness_is_away(database: Database) -> None:
+    with pytest.raises(StoreUnavailableError), database.transaction() as connection:
+        _wait_for_the_end(connection)
+
+
+def _wait_for_the_end(connection: sa.Connection) -> None:
+    connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 1")
+    while True:
+        Event().wait(0.05)
+        connection.exec_driver_sql("SELECT 1")
+
+
+@pytest.mark.parametrize("state", ["XX001", "XX002"])
+def test_a_page_or_an_index_that_a_disk_broke_is_a_corrupt_ledger(database: Database, state: str) -> None:
+    raised = f"DO $$ BEGIN RAISE 'invalid page in block 3' USING ERRCODE = '{state}'; END $$"
+    with pytest.raises(LedgerCorruptError, match="invalid page in block 3"), database.transaction() as connection:
+        connection.exec_driver_sql(raised)
+
+
+def test_a_connection_without_the_service_s_role_is_refused(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As behind a pooler that drops options."""
+    monkeypatch.setattr(module, "_connect_args", lambda *_: {})
+    bare = Database(database_url, connections=2)
+    with pytest.raises(StateError) as refused, bare.transaction():
+        pass
+    assert refused.value.kind == "ROLE_NOT_TAKEN"
+
+
+def test_one_who_waits_for_a_connection_goes_on_as_soon_as_there_is_one(database_url: str) -> None:
+    opened = Database(database_url, connections=2)
+    before = opened.engine.pool
+
+    def one() -> int:
+        with opened.transaction() as connection:
+            return int(connection.exec_driver_sql("SELECT 1").scalar_one())
+
+    with ThreadPoolExecutor(4) as threads, ExitStack() as holding:
+        holding.enter_context(opened.transaction())
+        waiting = [threads.submit(one) for _ in range(4)]
+        opened.close()  # which SQLAlchemy's own queue of waiters would sleep through
+        holding.close()
+        assert [each.result() for each in waiting] == [1, 1, 1, 1]
+    before.dispose()
+    opened.close()
+
+
+def test_no_one_waits_for_a_connection_for_ever(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "CONNECTION_WAIT_SECONDS", 0.05)
+    opened = Database(database_url, connections=2)
+    with opened.transaction(), pytest.raises(StoreUnavailableError), opened.transaction():
+        pass
+    with opened.transaction() as connection:
+        assert connection.exec_driver_sql("SELECT 1").scalar_one() == 1
+    opened.close()
+
+
+def test_connections_that_fail_are_not_counted_as_taken() -> None:
+    opened = Database(NOWHERE, connections=2)
+    for _ in range(5):
+        with pytest.raises(StoreUnavailableError), opened.transaction():
+            pass
+    opened.close()
+
+
+@pytest.mark.parametrize(
+    ("url", "hosts"),
+    [
+        ("postgresql://me:secret@a:5432,b:5433/books?target_session_attrs=read-write", ("a:5432", "b:5433")),
+        ("postgres://a,b/books", ("a", "b")),
+    ],
+)
+def test_libpq_s_urls_of_several_hosts_are_taken(url: str, hosts: tuple[str, ...]) -> None:
+    parsed = sa.engine.make_url(as_driver_url(url))
+    assert (parsed.drivername, parsed.query["host"], parsed.database) == ("postgresql+psycopg", hosts, "books")
+    assert parsed.query.get("target_session_attrs") == ("read-write" if "target" in url else None)
+    assert (parsed.username, parsed.password) == (("me", "secret") if "secret" in url else (None, None))
