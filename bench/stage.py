@@ -20,10 +20,10 @@ import psycopg
 import moiety
 from bench.workload import Workload
 from ledger.store.log import PoolRef
+from ledger.store.registry import pool_ref
 from moiety import Client
 from moiety.keys import make_key
 from services.access.founding import found_with_new_keys
-from services.api.registry import pool_of
 from services.parts import Parts
 from services.process.embedded import embedded_postgres
 from services.process.host import FIRST_OPERATOR
@@ -99,7 +99,7 @@ class Stage:
     def ref(self, pool: str) -> PoolRef:
         """The pool as the store knows it."""
         with self.parts.database.transaction() as connection:
-            return pool_of(connection, f"pools/{pool}", "pool")
+            return pool_ref(connection, pool)
 
     def bytes_on_disk(self) -> int:
         """What all tables of the service take, with their indexes and what is stored apart."""
@@ -133,14 +133,14 @@ def staged(*, servers: int = 1, claims: bool = True) -> Iterator[Stage]:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         url = stack.enter_context(embedded_postgres(Path(folder) / "data"))
         upgrade(url)
-        started = [stack.enter_context(_server(url, claims=claims)) for _ in range(servers)]
-        process, said = started[0]
         keep_freed_memory()
         parts = wire(load_settings(database_url=url))
         stack.callback(parts.close)
         with parts.database.transaction() as connection:
             founded = found_with_new_keys(connection, "localhost/bench", [FIRST_OPERATOR], system_clock())
             operator_key = founded[FIRST_OPERATOR]
+        started = [stack.enter_context(_server(url, claims=claims)) for _ in range(servers)]
+        process, said = started[0]
         operator = stack.enter_context(Client(said["address"], operator_key))
         addresses = tuple(found["address"] for _, found in started)
         empty = tuple(found["empty_address"] for _, found in started)

@@ -8,12 +8,13 @@ import grpc
 import sqlalchemy as sa
 
 from ledger.store import registry
+from ledger.store.log import PoolRef
 from ledger.store.usage import limits
 from ledger.usage.limits import PlatformLimits, PoolLimits
 from moiety.v1 import limits_pb2 as pb
 from moiety.v1 import limits_pb2_grpc
 from services.access.keys import Role
-from services.access.permissions import require_own
+from services.access.permissions import require_own, require_pool
 from services.api.names import ids_in
 from services.parts import Parts
 
@@ -34,13 +35,13 @@ class LimitsService(limits_pb2_grpc.LimitsServiceServicer):
             asked.age_seconds_max if asked.HasField("age_seconds_max") else _POOL.age_seconds_max,
         ).require_sound()
         with self._database.transaction() as connection:
-            pool = registry.pool_ref(connection, _owner_of(asked.name, "pools", "limits.name"))
+            pool = _pool_of(connection, asked.name, "limits.name")
             limits.set_pool_limits(connection, pool, new)
         return _pool_limits(pool.name, new)
 
     def GetPoolLimits(self, request: pb.GetPoolLimitsRequest, context: grpc.ServicerContext) -> pb.PoolLimits:
         with self._database.reading() as connection:
-            pool = registry.pool_ref(connection, _owner_of(request.name, "pools", "name"))
+            pool = _pool_of(connection, request.name, "name")
             return _pool_limits(pool.name, limits.pool_limits(connection, pool))
 
     def UpdatePlatformLimits(
@@ -83,6 +84,13 @@ def _owner_of(name: str, collection: str, field: str) -> str:
     """The id in `{collection}/{id}/limits`."""
     (identity,) = ids_in(name, f"{collection}/*/limits", field)
     return identity
+
+
+def _pool_of(connection: sa.Connection, name: str, field: str) -> PoolRef:
+    """The pool in `pools/{pool}/limits`, which the caller's key opens."""
+    pool_id = _owner_of(name, "pools", field)
+    require_pool(pool_id)
+    return registry.pool_ref(connection, pool_id)
 
 
 def _pool_limits(pool: str, found: PoolLimits) -> pb.PoolLimits:

@@ -23,7 +23,7 @@ from ledger.usage.encoding import body_of
 from moiety.v1 import usage_pb2 as pb
 from moiety.v1 import usage_pb2_grpc
 from services.access.keys import Principal, Role
-from services.access.permissions import caller, own_id, require_own
+from services.access.permissions import caller, own_id, require_own, require_pool
 from services.api import convert
 from services.api.checkpoints import entry_proof
 from services.api.errors import is_expected, status_of
@@ -220,4 +220,6 @@ class UsageService(usage_pb2_grpc.UsageServiceServicer):
 
 
 def _identity(principal: Principal, parent: str, batch_id: str) -> BatchIdentity:
-    return BatchIdentity(only_id(parent, "pools", "parent"), principal.id, require_request_id(batch_id, "batch_id"))
+    pool = only_id(parent, "pools", "parent")
+    require_pool(pool)
+    return BatchIdentity(pool, principal.id, require_request_id(batch_id, "batch_id"))
