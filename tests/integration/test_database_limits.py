@@ -5,6 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from threading import Event
+from typing import Final
 
 import pytest
 import sqlalchemy as sa
@@ -13,7 +14,7 @@ from ledger.errors import BusyError, LedgerCorruptError, StateError, StoreUnavai
 from ledger.store import database as module
 from ledger.store.database import Database, as_driver_url
 
-NOWHERE = "postgresql://127.0.0.1:1/nowhere"
+NOWHERE: Final = "postgresql://127.0.0.1:1/nowhere"
 
 
 def with_options(url: str, options: str) -> str:
