@@ -11,7 +11,7 @@ from typing import Final
 
 import grpc
 
-from ledger.errors import InvalidInputError, NotFoundError
+from ledger.errors import InvalidInputError, LedgerError, NotFoundError
 from ledger.registry import MAX_NOTE, require_request_id, require_resource_id, require_text
 from ledger.store import log, registry
 from ledger.store.usage import batches, limits
@@ -81,6 +81,10 @@ class UsageService(usage_pb2_grpc.UsageServiceServicer):
                     under_way.put(self._intake.submit(here.copy().run, self._append, request))
             except grpc.RpcError:
                 pass  # the caller went away; what is under way completes, and its receipts can be asked for again
+            except LedgerError as error:  # a message that cannot be read ends the stream, behind the receipts before it
+                unread: Future[pb.AppendUsageResponse] = Future()
+                unread.set_exception(error)
+                under_way.put(unread)
             finally:
                 under_way.put(None)
 

@@ -11,6 +11,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from moiety import Client
+from moiety.v1 import usage_pb2
 from services.api import door
 from tests.support.deployment import Deployment
 from tests.support.scene import POOL, Scene, open_scene
@@ -100,6 +101,19 @@ def test_bytes_that_are_no_message_are_refused_in_one_line(
     assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     printed = "".join(capfd.readouterr())
     assert "Traceback" not in printed
+
+
+def test_a_stream_ends_with_the_reason_why_a_message_cannot_be_read(scene: Scene, channel: grpc.Channel) -> None:
+    metadata = (("authorization", f"Bearer {scene.deployment.key('platforms/songbird')}"),)
+    unknown = usage_pb2.AppendUsageRequest(
+        parent=f"pools/{POOL}", batch_id="b", method_id="none", arrow_stream=b"x"
+    ).SerializeToString()
+    stream = channel.stream_stream("/moiety.v1.UsageService/AppendUsage", **RAW)
+    answers = stream(iter([unknown, b"\xff\xff"]), metadata=metadata, timeout=20)
+    assert usage_pb2.AppendUsageResponse.FromString(next(answers)).batch_id == "b"
+    with pytest.raises(grpc.RpcError) as refused:
+        next(answers)
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
 def test_two_keys_are_none(scene: Scene, channel: grpc.Channel) -> None:
