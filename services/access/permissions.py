@@ -90,7 +90,7 @@ PERMITTED: Final[dict[str, frozenset[Role]]] = {
 """The roles that may call each method of the contract; a method that is not here may be called by nobody."""
 
 HEALTH_PREFIX: Final = "/grpc.health.v1."
-OPEN_PREFIXES: Final = ("/grpc.health.v1.", "/grpc.reflection.")
+OPEN_PREFIXES: Final = (HEALTH_PREFIX, "/grpc.reflection.")
 """Services that need no key: they tell nothing that the contract does not."""
 
 _caller: Final[ContextVar[Caller]] = ContextVar("caller")

@@ -11,12 +11,14 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import grpc
 
 from ledger.errors import InvalidInputError, LedgerError
 from ledger.usage.format import MAX_BODY_BYTES
+
+M = TypeVar("M")
 
 MESSAGE_SECONDS: Final = 10.0
 """How long a call with one request may take to send it; it holds a thread meanwhile."""
@@ -75,6 +77,15 @@ class Waiting:
         finally:
             with self._lock:
                 self._until.pop(key, None)
+
+    def each(self, messages: Iterator[M], seconds: float, context: grpc.ServicerContext) -> Iterator[M]:
+        """A call's messages, none of which may be longer in coming."""
+        while True:
+            with self.at_most(seconds, context):
+                message = next(messages, None)
+            if message is None:
+                return
+            yield message
 
     def _watch(self) -> None:
         while not self._stopped.wait(1.0):

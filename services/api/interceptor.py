@@ -71,13 +71,12 @@ class Gatekeeper(grpc.ServerInterceptor):
             return grpc.stream_unary_rpc_method_handler(wrapped, None, handler.response_serializer)
         if handler.unary_stream is not None:
             answer = handler.unary_stream
-            behavior = call.streamed(lambda sent, context: answer(call.one(sent, context), context))
+            wrapped = call.streamed(lambda sent, context: answer(call.one(sent, context), context), self._streams)
         elif handler.stream_stream is not None:
             answer = handler.stream_stream
-            behavior = call.streamed(lambda sent, context: answer(call.each(sent, context), context))
+            wrapped = call.streamed(lambda sent, context: answer(call.each(sent, context), context), self._streams)
         else:
             raise NotImplementedError(f"{details.method} is of a kind that the contract does not have")
-        wrapped = behavior(self._streams)
         return grpc.stream_stream_rpc_method_handler(wrapped, None, handler.response_serializer)
 
     def _unread(self, handler: Any) -> Any:
@@ -102,18 +101,10 @@ class Gatekeeper(grpc.ServerInterceptor):
     def _bounded(self, handler: Any) -> Any:
         """The handler of reflection, which needs no key."""
 
-        def watched(requests: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:
-            while True:
-                with self._waiting.at_most(MESSAGE_SECONDS, context):
-                    request = next(requests, None)
-                if request is None:
-                    return
-                yield request
-
         def wrapped(requests: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:
             try:
                 with self._streams.one(ANYONE):
-                    yield from handler.stream_stream(watched(requests, context), context)
+                    yield from handler.stream_stream(self._waiting.each(requests, MESSAGE_SECONDS, context), context)
             except TooManyStreamsError as error:
                 context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
 
@@ -155,23 +146,20 @@ class _Call:
         return wrapped
 
     def streamed(
-        self, behavior: Callable[[Any, Any], Iterator[Any]]
-    ) -> Callable[[StreamLimit], Callable[[Iterator[bytes], grpc.ServicerContext], Any]]:
-        """A behavior with many responses, bounded by a limit."""
+        self, behavior: Callable[[Any, Any], Iterator[Any]], limit: StreamLimit
+    ) -> Callable[[Iterator[bytes], grpc.ServicerContext], Any]:
+        """A behavior with many responses."""
 
-        def bounded(limit: StreamLimit) -> Callable[[Iterator[bytes], grpc.ServicerContext], Any]:
-            def wrapped(messages: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[Any]:
-                try:
-                    self._enter(context)
-                    with limit.one(self._principal):
-                        yield from behavior(messages, context)
-                except Exception as error:  # noqa: BLE001  # everything that leaves here is translated
-                    self._fail(error, context)
-                self._log("OK")
+        def wrapped(messages: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[Any]:
+            try:
+                self._enter(context)
+                with limit.one(self._principal):
+                    yield from behavior(messages, context)
+            except Exception as error:  # noqa: BLE001  # everything that leaves here is translated
+                self._fail(error, context)
+            self._log("OK")
 
-            return wrapped
-
-        return bounded
+        return wrapped
 
     def one(self, messages: Iterator[bytes], context: grpc.ServicerContext) -> Message:
         """The call's one request.
@@ -180,8 +168,7 @@ class _Call:
             InvalidInputError: there is none, or it is no message of its type, or lacks a required field.
             MessageTooLargeError: it is larger than the method takes.
         """
-        with self._waiting.at_most(MESSAGE_SECONDS, context):
-            raw = next(messages, None)
+        raw = next(self._waiting.each(messages, MESSAGE_SECONDS, context), None)
         if raw is None:
             raise InvalidInputError.of("request", "is required")
         request: Message = parsed(raw, self._method, self._deserialize)
@@ -190,11 +177,7 @@ class _Call:
 
     def each(self, messages: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[Message]:
         """A stream's requests."""
-        while True:
-            with self._waiting.at_most(IDLE_SECONDS, context):
-                raw = next(messages, None)
-            if raw is None:
-                return
+        for raw in self._waiting.each(messages, IDLE_SECONDS, context):
             yield parsed(raw, self._method, self._deserialize)
 
     def _enter(self, context: grpc.ServicerContext) -> None:

@@ -46,14 +46,19 @@ _MODULES: Final = (registry_pb2, acts_pb2, limits_pb2, usage_pb2, revenue_pb2, a
 CONTRACT: Final[tuple[FileDescriptor, ...]] = tuple(module.DESCRIPTOR for module in _MODULES)
 
 
+CALLS_PER_THREAD: Final = 16
+"""Calls under way, those that wait for a thread included. Those beyond them are refused at once with
+RESOURCE_EXHAUSTED: a queue without a bound answers nobody in time, and grows until the memory ends."""
+
+STREAMS_PER_CONNECTION: Final = 1_000
+"""Calls that one connection may have open, of any kind."""
+
+HEALTH_THREADS: Final = 2
+
+
 def service_names() -> list[str]:
     """The full names of the contract's services."""
     return [service.full_name for file in CONTRACT for service in file.services_by_name.values()]
-
-
-CALLS_PER_THREAD: Final = 16
-STREAMS_PER_CONNECTION: Final = 1_000
-HEALTH_THREADS: Final = 2
 
 
 class _Health(health.HealthServicer):
@@ -81,8 +86,6 @@ class Server:
         self._server = grpc.server(
             self._threads,
             interceptors=[Gatekeeper(parts.keyring, threads, self._waiting, self._health_threads)],
-            # Calls beyond these are refused at once with RESOURCE_EXHAUSTED: a queue without a bound answers nobody in
-            # time, and grows until the memory ends.
             maximum_concurrent_rpcs=CALLS_PER_THREAD * threads,
             options=[
                 ("grpc.max_receive_message_length", LARGE_MESSAGE_BYTES),
