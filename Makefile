@@ -12,10 +12,10 @@ COMPILE = $(BIN)/uv --no-config pip compile --quiet --universal --python-version
 	--custom-compile-command "make lock" --no-emit-package moiety --no-emit-package moiety-server $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up wheels test bench-quick spark lint format proto contract node migrate bench lock clean
+.PHONY: help demo up wheels test test-partitions bench-quick spark lint format proto contract node migrate bench lock clean
 
 help:  ## Show this list
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.demo-stamp  ## Run the main job on real input: usage in, rounds out, replayed
 	$(BIN)/moiety demo $(ARGS)
@@ -29,6 +29,9 @@ wheels: $(VENV)/.demo-stamp  ## Build both distributions into dist/: the SDK, an
 
 test: $(VENV)/.dev-stamp  ## Run all tests (ARGS="-k receipt" for some of them)
 	$(BIN)/pytest $(ARGS)
+
+test-partitions: $(VENV)/.dev-stamp  ## Run the tests of storage and service on tables in partitions
+	MOIETY_TEST_PARTITIONS=4 $(BIN)/pytest $(ARGS) tests/integration tests/acceptance
 
 spark: $(VENV)/.spark-stamp  ## Run the analyses on a Spark of this machine too (needs Java 17 or 21)
 	$(BIN)/pytest --numprocesses=0 $(ARGS) tests/spark

@@ -71,6 +71,7 @@ def worked_out(c: dict[str, float], events: int) -> list[tuple[str, str, float]]
     return [
         ("events/s at the peak", "events / 86,400 * `peak_factor`", peak),
         ("processors busy with intake", "peak / `events_per_second_per_core` / `busy_share`", processors),
+        ("the same on Citus, by the coordinator", "that / `citus_share`", ceil(processors / c["citus_share"])),
         ("TB a day, all copies", "events * `stored_bytes_per_event` * `copies`", stored_per_day / 10**12),
         ("TB after a year", "that * 365", stored / 10**12),
         ("of which rows and index of events, TB", "events * `event_row_bytes` * `copies` * 365",

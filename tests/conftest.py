@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from ledger.store.database import Database, as_driver_url
 from services.process.embedded import embedded_postgres
-from services.schema import upgrade
+from services.schema import distribute, upgrade
 from tests.support.deployment import START, TEMPLATE, Deployment, SteppedClock, deployed, fresh_database
 
 # Hypothesis would fail an example that takes long, which on a busy machine says nothing about the code.
@@ -37,7 +37,10 @@ def data_folder() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def postgres(data_folder: Path) -> Iterator[sa.Engine]:
-    """A Postgres with a migrated template: the one of MOIETY_TEST_POSTGRES_URL, or an embedded one for this run."""
+    """A Postgres with a migrated template: the one of MOIETY_TEST_POSTGRES_URL, or an embedded one for this run.
+
+    Its tables are whole, or in as many partitions as MOIETY_TEST_PARTITIONS says.
+    """
     with ExitStack() as stack:
         url = os.environ.get("MOIETY_TEST_POSTGRES_URL")
         if not url:
@@ -49,7 +52,10 @@ def postgres(data_folder: Path) -> Iterator[sa.Engine]:
         with engine.connect() as connection:
             connection.exec_driver_sql(f"DROP DATABASE IF EXISTS {name}")
             connection.exec_driver_sql(f"CREATE DATABASE {name}")
-        upgrade(engine.url.set(database=name).render_as_string(hide_password=False))
+        template = engine.url.set(database=name).render_as_string(hide_password=False)
+        upgrade(template)
+        if partitions := os.environ.get("MOIETY_TEST_PARTITIONS"):
+            distribute(template, partitions=int(partitions))
         yield engine
         with engine.connect() as connection:
             connection.exec_driver_sql(f"DROP DATABASE {name}")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 import sqlalchemy as sa
 
@@ -13,40 +13,68 @@ from ledger.log.leaves import Leaf
 from ledger.store import tables as lt
 from ledger.store.acts import REGISTRY
 from ledger.store.log import PoolRef
+from ledger.store.registry import pool_refs
 from ledger.store.tables import metadata
 from ledger.store.turns import Turn
 from payout.entries import PoolContent
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Registry:
-    """Pools, and the store's numbers of platforms and collectives by name."""
+    """Pools, and the store's numbers of platforms and collectives by name.
+
+    Whoever is not there is looked up again before it is a finding: on a cluster the snapshot of a node begins when that
+    node is first asked, so a pool's log may name what was registered after the registry was read.
+
+    Attributes:
+        pools: every pool but the registry.
+        platform_ids: numbers of platforms.
+        collective_ids: numbers of collectives.
+        read_now: reads it as it is now; None where nobody can have registered anything meanwhile.
+    """
 
     pools: list[PoolRef]
     platform_ids: dict[str, int]
     collective_ids: dict[str, int]
+    read_now: Callable[[], Registry] | None = None
+    _in_vain: set[str] = field(default_factory=set)
+    """Names that were looked up again and not found."""
+
+    def look_again(self) -> None:
+        """Take in what was registered meanwhile."""
+        if self.read_now:
+            now = self.read_now()
+            self.pools = now.pools
+            self.platform_ids |= now.platform_ids
+            self.collective_ids |= now.collective_ids
+
+    def _missing(self, names: Iterable[str], known: Mapping[str, int]) -> list[str]:
+        wanted = [name for name in names if name not in known]
+        if not self._in_vain.issuperset(wanted):
+            self.look_again()
+            wanted = [name for name in wanted if name not in known]
+            self._in_vain.update(wanted)
+        return wanted
 
     def require_platform(self, name: str, leaf_index: int, report: CheckReport) -> int | None:
         """The platform's number; a finding where no platform has this name."""
-        if name not in self.platform_ids:
+        if self._missing([name], self.platform_ids):
             report.add("platform", f"name={name}", "row", "none", f"a row: leaf {leaf_index} names it")
         return self.platform_ids.get(name)
 
     def require_collectives(self, names: tuple[str, ...], leaf_index: int, report: CheckReport) -> None:
         """A finding for each name that no collective has."""
-        for name in names:
-            if name not in self.collective_ids:
-                report.add("collective", f"name={name}", "row", "none", f"a row: leaf {leaf_index} names it")
+        for name in self._missing(names, self.collective_ids):
+            report.add("collective", f"name={name}", "row", "none", f"a row: leaf {leaf_index} names it")
 
 
-def read_registry(connection: sa.Connection) -> Registry:
-    """Everything that is registered."""
-    pools = sa.select(lt.pool.c.pool_id, lt.pool.c.name, lt.pool.c.currency).order_by(lt.pool.c.pool_id)
-    pools = pools.where(lt.pool.c.pool_id != REGISTRY.pool_id)
+def read_registry(connection: sa.Connection, read_now: Callable[[], Registry] | None = None) -> Registry:
+    """Everything that is registered; `read_now` reads it again, in a transaction of its own."""
     return Registry(
-        [PoolRef(**row) for row in stored_rows(connection, pools)],
-        {row["name"]: row["platform_id"] for row in stored_rows(connection, sa.select(lt.platform))},
-        {row["name"]: row["collective_id"] for row in stored_rows(connection, sa.select(lt.collective))},
+        [pool for pool in pool_refs(connection) if pool.pool_id != REGISTRY.pool_id],
+        {row.name: row.platform_id for row in connection.execute(sa.select(lt.platform))},
+        {row.name: row.collective_id for row in connection.execute(sa.select(lt.collective))},
+        read_now,
     )
 
 
@@ -73,18 +101,28 @@ def check_turns(connection: sa.Connection, pool_id: int, report: CheckReport) ->
     compare(report, lt.turn, stored, [{"kind": turn.value} for turn in Turn])
 
 
-def check_strays(connection: sa.Connection, pools: list[PoolRef], report: CheckReport) -> Iterator[str]:
+def check_strays(connection: sa.Connection, registry: Registry, report: CheckReport) -> Iterator[str]:
     """Rows of no pool, in every table that is parted by pool; gives each table's name before it is read."""
-    pool_ids = sa.literal([REGISTRY.pool_id, *(pool.pool_id for pool in pools)], sa.ARRAY(sa.Integer))
     for table in metadata.sorted_tables:
         if "pool_id" not in table.columns or table is lt.pool:
             continue
         yield table.name
-        query = (
-            sa.select(table.c.pool_id, sa.func.count().label("rows"))
-            .where(table.c.pool_id != sa.all_(pool_ids))
-            .group_by(table.c.pool_id)
-        )
-        for row in stored_rows(connection, query):
-            key = f"pool_id={row['pool_id']}"
-            report.add(table.name, key, "row", f"{row['rows']} rows", "none: there is no such pool", count=row["rows"])
+        for pool_id, rows in _strays(connection, table, registry):
+            key, expected = f"pool_id={pool_id}", "none: there is no such pool"
+            report.add(table.name, key, "row", f"{rows} rows", expected, count=rows)
+
+
+def _strays(connection: sa.Connection, table: sa.Table, registry: Registry) -> list[tuple[int, int]]:
+    """(pool's number, rows) of each pool that is none, now either."""
+    known = [REGISTRY.pool_id, *(pool.pool_id for pool in registry.pools)]
+    query = (
+        sa.select(table.c.pool_id, sa.func.count().label("rows"))
+        .where(table.c.pool_id != sa.all_(sa.literal(known, sa.ARRAY(sa.Integer))))
+        .group_by(table.c.pool_id)
+        .order_by(table.c.pool_id)
+    )
+    strays = [(row["pool_id"], row["rows"]) for row in stored_rows(connection, query)]
+    if strays:
+        registry.look_again()
+    now = {pool.pool_id for pool in registry.pools}
+    return [stray for stray in strays if stray[0] not in now]

@@ -1,9 +1,9 @@
 """The ledger's tables.
 
-Every pool-scoped table has `pool_id` first in every primary and unique key, so that Citus can distribute it by pool;
-`platform`, `collective`, `collective_domain`, `platform_limit` and `pool` are small and become reference tables. An
-`..._id` is the store's own integer; the id that people use is `name`. Tables in APPEND_ONLY are never updated: the
-service's role has no right to; of those in UPDATABLE it may update the columns named there.
+Every table of a pool has `pool_id` first in every primary and unique key, so that it can be distributed by pool; the
+others, and `pool`, are the registry's, which stay whole (`services/schema/distribution.py`), and which no query joins
+with a pool's. An `..._id` is the store's own integer; the id that people use is `name`. Tables in APPEND_ONLY are never
+updated: the service's role has no right to; of those in UPDATABLE it may update the columns named there.
 """
 
 from __future__ import annotations
@@ -145,7 +145,8 @@ id_scheme = sa.Table(
 )
 
 batch_number = sa.Sequence("batch_number", metadata=metadata, data_type=sa.BigInteger, cache=32)
-"""Names a batch before its place in the log is known."""
+"""Names a batch before its place in the log is known. That a column defaults to it tells a cluster that each node needs
+one, with numbers of its own."""
 
 event = sa.Table(
     "event",
@@ -177,7 +178,12 @@ batch = sa.Table(
     pool_id(),
     sa.Column("platform_id", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("batch_id", sa.Text, primary_key=True),
-    sa.Column("batch_number", sa.BigInteger, nullable=False),
+    sa.Column(
+        "batch_number",
+        sa.BigInteger,
+        nullable=False,
+        server_default=sa.text("nextval('batch_number'::regclass)"),
+    ),
     sa.Column("body_sha256", sa.LargeBinary, nullable=False),
     leaf_index(),
     sa.UniqueConstraint("pool_id", "batch_number"),

@@ -1,7 +1,7 @@
 """The database's schema: bringing it up to date, and saying whether it is as it should be.
 
-`migrating` runs the migrations, `privileges` is what the service's role may do, and `comparison` compares a database
-with the tables that the code declares.
+`migrating` runs the migrations, `distribution` puts tables into partitions or on the nodes of a cluster, `privileges`
+is what the service's role may do, and `comparison` compares a database with the tables that the code declares.
 """
 
 from __future__ import annotations
@@ -9,8 +9,10 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from services.schema.comparison import differences
+from services.schema.distribution import undistributed
 from services.schema.migrating import (
     Upgraded,
+    distribute,
     pending_revisions,
     refusals_told,
     require_current,
@@ -25,6 +27,7 @@ __all__ = [
     "Upgraded",
     "check",
     "differences",
+    "distribute",
     "excess_privileges",
     "missing_privileges",
     "pending_revisions",
@@ -46,6 +49,7 @@ def check(connection: sa.Connection) -> dict[str, list[str]]:
             "pending": pending_revisions(connection),
             "unknown": [unknown] if unknown else [],
             "differences": differences(connection),
+            "undistributed": undistributed(connection),
             "missing_privileges": missing_privileges(connection),
             "excess_privileges": excess_privileges(connection),
         }

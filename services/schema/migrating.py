@@ -17,7 +17,7 @@ from alembic.script import ScriptDirectory
 
 from ledger.errors import StateError
 from ledger.store.database import SERVICE_ROLE, Database
-from services.schema import privileges
+from services.schema import distribution, privileges
 
 _MIGRATION_LOCK: Final = 0x4D6F6966
 """Two processes that migrate at once take turns. An advisory lock will do here: migrations enter by one node alone."""
@@ -25,9 +25,17 @@ _MIGRATION_LOCK: Final = 0x4D6F6966
 
 @dataclass(frozen=True, slots=True)
 class Upgraded:
-    """What an upgrade changed: migrations that it ran, and privileges that the service's role got or lost."""
+    """What an upgrade changed.
+
+    Attributes:
+        revisions: migrations that it ran.
+        distributed: new tables that went where the others are.
+        granted: privileges that the service's role got.
+        revoked: privileges that it lost.
+    """
 
     revisions: list[str]
+    distributed: list[str]
     granted: list[str]
     revoked: list[str]
 
@@ -41,21 +49,48 @@ def upgrade(url: str, *, app_password: str = "") -> Upgraded:
         StateError: the schema is newer than this version, or the owner may not do what it takes.
         StoreUnavailableError: Postgres cannot be reached.
     """
+    with _alone(url) as connection:
+        privileges.ensure_role(connection)
+        pending = pending_revisions(connection)
+        if pending:
+            config = _config()
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+        distributed = distribution.distribute_new(connection)
+        granted, revoked = privileges.set_privileges(connection, again=distributed)
+        if app_password:
+            privileges.set_password(connection, app_password)
+        return Upgraded(pending, distributed, granted, revoked)
+
+
+def distribute(url: str, *, partitions: int | None = None) -> list[str]:
+    """Distribute every table that is not yet, by pool, as the schema's owner; gives the names of those that this did.
+
+    Args:
+        url: the database, as the schema's owner reaches it.
+        partitions: into how many parts tables go on one Postgres; None to distribute them over a Citus cluster.
+
+    Raises:
+        InvalidInputError, StateError: as `services.schema.distribution.distribute` does; or the schema is not up to
+            date, or the owner may not do what it takes.
+        StoreUnavailableError: Postgres cannot be reached.
+    """
+    with _alone(url) as connection:
+        _require_up_to_date(connection)
+        distributed = distribution.distribute(connection, partitions)
+        privileges.set_privileges(connection, again=distributed)
+        return distributed
+
+
+@contextmanager
+def _alone(url: str) -> Iterator[sa.Connection]:
+    """A transaction of the schema's owner, the only one that changes the schema."""
     database = Database(url, connections=2, role=None)
     try:
         with database.transaction() as connection, refusals_told():
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
             _require_known(connection)
-            privileges.ensure_role(connection)
-            pending = pending_revisions(connection)
-            if pending:
-                config = _config()
-                config.attributes["connection"] = connection
-                command.upgrade(config, "head")
-            granted, revoked = privileges.set_privileges(connection)
-            if app_password:
-                privileges.set_password(connection, app_password)
-            return Upgraded(pending, granted, revoked)
+            yield connection
     finally:
         database.close()
 
@@ -88,13 +123,17 @@ def require_current(connection: sa.Connection) -> None:
         raise StateError("the database", "ROLE_NOT_TAKEN", detail)
     with refusals_told():
         _require_known(connection)
-        if pending := pending_revisions(connection):
-            detail = f"lacks {', '.join(pending)}; run `moiety db upgrade`"
-            raise StateError("the database's schema", "SCHEMA_OLD", detail)
+        _require_up_to_date(connection)
     if missing := privileges.missing_privileges(connection):
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""  # noqa: PLR2004  # it names three
         detail = f"does not let {SERVICE_ROLE} have {', '.join(missing[:3])}{more}; run `moiety db upgrade`"
         raise StateError("the database", "PRIVILEGE_MISSING", detail)
+
+
+def _require_up_to_date(connection: sa.Connection) -> None:
+    if pending := pending_revisions(connection):
+        detail = f"lacks {', '.join(pending)}; run `moiety db upgrade`"
+        raise StateError("the database's schema", "SCHEMA_OLD", detail)
 
 
 def _require_known(connection: sa.Connection) -> None:

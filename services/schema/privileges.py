@@ -6,7 +6,7 @@ Postgres itself, so that a grant to PUBLIC, of one column or by way of another r
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -75,6 +75,8 @@ def missing_privileges(connection: sa.Connection) -> list[str]:
     if not _role_exists(connection):
         return [f"the role {SERVICE_ROLE}"]
     found = [] if _has_schema_privilege(connection, "USAGE") else ["USAGE on the schema public"]
+    if is_cluster(connection) and not _may_log_in(connection):
+        found.append("LOGIN, by which the nodes of a cluster reach each other")
     held = _held(connection)
     whole = {(each.relation, each.right) for each in held if not each.column}
     wanted = {each for relation in (*metadata.tables, VERSION_TABLE, batch_number.name) for each in declared(relation)}
@@ -113,16 +115,17 @@ def ensure_role(connection: sa.Connection) -> None:
         connection.exec_driver_sql(f"GRANT {SERVICE_ROLE} TO CURRENT_USER")
 
 
-def set_privileges(connection: sa.Connection) -> tuple[list[str], list[str]]:
+def set_privileges(connection: sa.Connection, *, again: Collection[str] = ()) -> tuple[list[str], list[str]]:
     """Give the service's role exactly what is declared, on our own tables; gives what it got, and what it lost.
 
+    Those named in `again` are granted on in any case: they were just distributed, and their parts know no grant yet.
     What others granted to PUBLIC, or the role has by being a member of another, stays: `excess_privileges` names it.
     """
     before = _held(connection)
     if not _has_schema_privilege(connection, "USAGE"):
         connection.exec_driver_sql(f"GRANT USAGE ON SCHEMA public TO {SERVICE_ROLE}")
     for relation in (*metadata.tables, VERSION_TABLE, batch_number.name):
-        if {each for each in before if each.relation == relation} != declared(relation):
+        if relation in again or {each for each in before if each.relation == relation} != declared(relation):
             _grant(connection, relation, declared(relation))
     after = _held(connection)
     return list(map(str, sorted(after - before))), list(map(str, sorted(before - after)))
@@ -177,6 +180,16 @@ def _held(connection: sa.Connection) -> set[Privilege]:
 
 def _role_exists(connection: sa.Connection) -> bool:
     query = "SELECT FROM pg_roles WHERE rolname = %s"
+    return bool(driver_connection(connection).execute(query, (SERVICE_ROLE,)).rowcount)
+
+
+def is_cluster(connection: sa.Connection) -> bool:
+    """Whether this is a Citus cluster, seen from one of its nodes."""
+    return bool(driver_connection(connection).execute("SELECT FROM pg_extension WHERE extname = 'citus'").rowcount)
+
+
+def _may_log_in(connection: sa.Connection) -> bool:
+    query = "SELECT FROM pg_roles WHERE rolname = %s AND rolcanlogin"
     return bool(driver_connection(connection).execute(query, (SERVICE_ROLE,)).rowcount)
 
 

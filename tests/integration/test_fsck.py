@@ -10,14 +10,15 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
 from audit.files.spills import SpillFolder
-from audit.fsck import LISTED_MAX, check_pool, read_registry
+from audit.fsck import LISTED_MAX, CheckReport, Registry, check_pool, check_strays, read_registry
 from ledger.log.merkle import Frontier, leaf_hash
 from ledger.store import tables as lt
 from ledger.store.database import Database
+from moiety import Collective, Platform, Policy, Pool
 from payout.store import tables as t
 from tests.support.deployment import Deployment
 from tests.support.fsck_scene import build, check, findings, report_of
-from tests.support.scene import POOL, Scene, event
+from tests.support.scene import POOL, Scene, event, open_scene
 
 FOLK: Final = 1
 """The store's number of the pool: the first that was made."""
@@ -232,3 +233,47 @@ def test_what_is_written_while_a_check_goes_on_does_not_disturb_it(scene: Scene,
         after, _ = check(connection, POOL)
     assert (after.findings, after.leaves) == ([], size + 2)
     database.close()
+
+
+def found_in(connection: sa.Connection, registry: Registry, pool: str) -> int:
+    """How many findings a check has of a pool and of rows of none, by a registry that was read before."""
+    (ref,) = [ref for ref in read_registry(connection).pools if ref.name == pool]
+    strays = CheckReport()
+    with SpillFolder() as spills:
+        report = report_of(check_pool(connection, ref, registry, spills.new))
+    list(check_strays(connection, registry, strays))
+    return report.finding_count + strays.finding_count
+
+
+def test_what_is_registered_while_the_check_runs_is_no_finding(database: Database, deployment: Deployment) -> None:
+    """On a cluster the snapshot of a node begins later than the registry's; here the registry is read before."""
+    scene = open_scene(deployment)
+
+    def read_now() -> Registry:
+        with database.reading() as connection:
+            return read_registry(connection)
+
+    early, looking = read_now(), read_now()
+    looking.read_now = read_now
+    scene.operator.create_platform("latecomer", Platform(display_name="Late"))
+    scene.operator.create_collective("late", Collective(display_name="Late", members=1))
+    scene.operator.create_pool("late", Pool(display_name="Late", currency="EUR", policy=Policy()))
+    late = event(1, shares={"late": 10**9})
+    scene.submit([late], "b", by=deployment.client("platforms/latecomer"))
+    with database.snapshot() as connection:
+        assert found_in(connection, early, POOL) > 2
+        assert found_in(connection, looking, POOL) == 0
+
+
+def test_what_nobody_registered_is_looked_up_again_once() -> None:
+    asked = []
+
+    def read_now() -> Registry:
+        asked.append(1)
+        return Registry([], {}, {})
+
+    registry, report = Registry([], {}, {}, read_now), CheckReport()
+    for leaf_index in range(3):
+        assert registry.require_platform("nobody", leaf_index, report) is None
+        registry.require_collectives(("no", "none"), leaf_index, report)
+    assert (len(asked), report.finding_count) == (2, 3)

@@ -25,7 +25,8 @@ from tests.support.deployment import SteppedClock, found_for_tests
 from tests.support.scene import POOL, event, open_scene
 
 SOUND: Final[dict[str, list[str]]] = {
-    "pending": [], "unknown": [], "differences": [], "missing_privileges": [], "excess_privileges": [],
+    "pending": [], "unknown": [], "differences": [], "undistributed": [], "missing_privileges": [],
+    "excess_privileges": [],
 }  # fmt: skip
 
 
@@ -192,7 +193,8 @@ def test_an_upgrade_mends_privileges_and_says_which(owner: sa.Engine, capsys: py
     assert told == "missing privilege: INSERT on leaf\nexcess privilege: UPDATE of entry on leaf\n"
     assert run("upgrade", "--json") == 0
     assert json.loads(capsys.readouterr().out) == {
-        "schema": "up to date", "migrated": [], "granted": ["INSERT on leaf"], "revoked": ["UPDATE of entry on leaf"],
+        "schema": "up to date", "migrated": [], "distributed": [], "granted": ["INSERT on leaf"],
+        "revoked": ["UPDATE of entry on leaf"],
     }  # fmt: skip
     assert run("check") == 0
     assert capsys.readouterr().out == "The schema is as it should be.\n"

@@ -113,7 +113,7 @@ def check(connection: sa.Connection, *names: str) -> list[CheckReport]:
                 continue
             reports.append(report_of(check_pool(connection, pool, found, spills.new)))
     strays = CheckReport()
-    list(check_strays(connection, found.pools, strays))
+    list(check_strays(connection, found, strays))
     return [*reports, strays]
 
 

@@ -9,6 +9,7 @@ from typing import Any, Final, cast
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
+from ledger.store import registry
 from ledger.store import tables as t
 from ledger.store.database import driver_connection
 from ledger.store.log import PoolRef
@@ -21,7 +22,7 @@ SELECT events_per_day, bytes_per_day, open_streams FROM platform_limit WHERE pla
 """
 _DAY: Final = """
 SELECT coalesce(sum(events), 0)::bigint, coalesce(sum(batch_bytes), 0)::bigint
-FROM pool JOIN usage_day USING (pool_id) WHERE platform_id = %s AND day = %s
+FROM usage_day WHERE pool_id = ANY(%s) AND platform_id = %s AND day = %s
 """
 _COUNT: Final = """
 INSERT INTO usage_day (pool_id, platform_id, day, events, batch_bytes) VALUES (%s, %s, %s, %s, %s)
@@ -60,7 +61,8 @@ def set_platform_limits(connection: sa.Connection, platform_id: int, limits: Pla
 
 def day_of_usage(connection: sa.Connection, platform_id: int, day: date) -> DayOfUsage:
     """What a platform has sent in a day, as far as it was counted."""
-    found = driver_connection(connection).execute(_DAY, (platform_id, day), prepare=True).fetchone()
+    pools = [pool.pool_id for pool in registry.pool_refs(connection)]
+    found = driver_connection(connection).execute(_DAY, (pools, platform_id, day), prepare=True).fetchone()
     return DayOfUsage(*cast("tuple[int, int]", found))
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
 
 from audit.files.spills import SpillFolder
 from audit.findings import Finding
-from audit.fsck import CheckReport, check_pool, check_strays, read_registry
+from audit.fsck import CheckReport, Registry, check_pool, check_strays, read_registry
 from audit.progress import Progress
 from ledger.errors import NotFoundError
 from ledger.store.database import Database
@@ -24,15 +25,20 @@ def check_pools(output: Output, database: Database, names: Sequence[str]) -> lis
         NotFoundError: a named pool does not exist.
     """
     with database.snapshot() as connection, SpillFolder() as spills:
-        registry = read_registry(connection)
+        registry = read_registry(connection, partial(_read_now, database))
         reports = []
         for pool in _chosen(registry.pools, names):
             with output.progress(f"Checking {pool.name}", None, "leaves") as bar:
                 steps = check_pool(connection, pool, registry, spills.new)
                 reports.append(_run(steps, lambda step, bar=bar: bar.set(step.leaves, step.leaf_total)))
         if not names:
-            reports.append(_check_strays(output, connection, registry.pools))
+            reports.append(_check_strays(output, connection, registry))
     return reports
+
+
+def _read_now(database: Database) -> Registry:
+    with database.reading() as connection:
+        return read_registry(connection)
 
 
 def _chosen(pools: Sequence[PoolRef], names: Sequence[str]) -> list[PoolRef]:
@@ -52,10 +58,10 @@ def _run(steps: Generator[Progress, None, CheckReport], progress: Any) -> CheckR
             return report
 
 
-def _check_strays(output: Output, connection: sa.Connection, pools: list[PoolRef]) -> CheckReport:
+def _check_strays(output: Output, connection: sa.Connection, registry: Registry) -> CheckReport:
     report = CheckReport()
     with output.progress("Looking for rows of no pool", None, "tables") as bar:
-        for _ in check_strays(connection, pools, report):
+        for _ in check_strays(connection, registry, report):
             bar.advance(1)
     return report
 

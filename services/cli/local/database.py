@@ -25,6 +25,7 @@ _SAID: Final = {
     "pending": "missing migration",
     "unknown": "migration of a newer version of Moiety",
     "differences": "difference",
+    "undistributed": "not distributed",
     "missing_privileges": "missing privilege",
     "excess_privileges": "excess privilege",
 }
@@ -43,9 +44,36 @@ def upgrade(output: Output) -> None:
     settings = load_settings()
     url = _required(settings.owner_url)
     found = schema.upgrade(url, app_password=settings.database_app_password)
-    changes = {"migrated": found.revisions, "granted": found.granted, "revoked": found.revoked}
+    changes = {
+        "migrated": found.revisions,
+        "distributed": found.distributed,
+        "granted": found.granted,
+        "revoked": found.revoked,
+    }
     lines = [f"{kind}: {_listed(each)}" for kind, each in changes.items() if each]
     output.show({"schema": "up to date", **changes}, *lines, "The schema is up to date.")
+
+
+@app.command("distribute")
+@local_command
+def distribute(
+    output: Output,
+    partitions: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Into how many partitions the tables go (default: over a Citus cluster)."),
+    ] = None,
+) -> None:
+    """Distribute the tables by pool: over the nodes of a Citus cluster, or into partitions on one Postgres.
+
+    Run it as the schema's owner while nothing else uses the database. Safe to repeat; later upgrades distribute new
+    tables in the same way. The number of partitions stays for ever.
+    """
+    from services import schema
+    from services.settings import load_settings
+
+    found = schema.distribute(_required(load_settings().owner_url), partitions=partitions)
+    lines = [f"distributed: {_listed(found)}"] if found else []
+    output.show({"distributed": found}, *lines, "Every table is distributed.")
 
 
 @app.command("check")
