@@ -127,7 +127,8 @@ def _partition(connection: sa.Connection, table: sa.Table, partitions: int) -> N
     connection.exec_driver_sql(f"INSERT INTO {name} SELECT * FROM {whole}")  # noqa: S608  # names of our tables
     for constraint in sorted(table.constraints, key=lambda each: str(each.name)):
         if isinstance(constraint, sa.PrimaryKeyConstraint | sa.UniqueConstraint):
-            connection.execute(sa.schema.AddConstraint(constraint))
+            # A constraint that is isolated would be missing from the table in every later CREATE TABLE of this process.
+            connection.execute(sa.schema.AddConstraint(constraint, isolate_from_table=False))
     for made in sorted(table.indexes, key=lambda each: str(each.name)):
         connection.execute(sa.schema.CreateIndex(made))
     if table.comment:
