@@ -103,6 +103,17 @@ class VerifierKey:
             raise FormatError("vkey", f"has the id {key_id.hex()}, and its key has {key.key_id.hex()}")
         return key
 
+    def of_log(self, origin: str) -> VerifierKey:
+        """The key that signs the log with this origin, if this is its deployment's: the same key named after the log.
+
+        Any other key, and the log's own, comes back as it is. A deployment's logs are `<its origin>/registry` and
+        `<its origin>/pools/<pool>`.
+        """
+        deployment, _, pool = origin.rpartition("/pools/")
+        if origin == f"{self.name}/registry" or (deployment == self.name and "/" not in pool):
+            return VerifierKey(origin, self.public_key, self.type)
+        return self
+
     def verify(self, text: str, data: bytes) -> int | None:
         """Checks a signature over a note's text; gives the POSIX time in seconds that a cosignature states.
 

@@ -14,6 +14,7 @@ from typing import Final
 import structlog
 
 from ledger.errors import InvalidInputError
+from ledger.log.note_keys import SigningKey
 from ledger.store.acts import read_people
 from ledger.store.database import Database
 from services.access.founding import found_with_new_keys, is_founded
@@ -41,6 +42,8 @@ class Running:
     parts: Parts
     founders_keys: dict[str, str] = field(default_factory=dict)
     """By the operator's name."""
+    verifier_key: str = ""
+    """The deployment's public key, where this process signs."""
 
 
 @contextmanager
@@ -98,7 +101,7 @@ def everything(
         running = stack.enter_context(serving(here, clock=clock))
         stack.enter_context(_scheduler(running.parts))
         stack.enter_context(_signer(running.parts))
-        yield Running(running.address, running.parts, founders_keys)
+        yield Running(running.address, running.parts, founders_keys, str(_signing_key(here).verifier_key))
 
 
 @contextmanager
@@ -150,10 +153,14 @@ def _with_signing_key(settings: Settings, data_folder: Path) -> Settings:
     return settings.model_copy(update={"signing_key_file": path, "checkpoint_folder": data_folder / "checkpoints"})
 
 
+def _signing_key(settings: Settings) -> SigningKey:
+    assert settings.signing_key_file is not None  # noqa: S101  # `_with_signing_key` has set it
+    return read_key(settings.signing_key_file)
+
+
 def _founded(settings: Settings, operators: Sequence[str], clock: Clock) -> dict[str, str]:
     """Found the deployment, unless it was; gives the keys of the founders by their names."""
-    assert settings.signing_key_file is not None  # noqa: S101  # `_with_signing_key` has set it
-    origin = read_key(settings.signing_key_file).name
+    origin = _signing_key(settings).name
     database = Database(settings.database_url, connections=2)
     try:
         with database.transaction() as connection:

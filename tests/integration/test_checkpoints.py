@@ -33,6 +33,9 @@ from tests.support.scene import POOL, Scene, event, open_scene
 KEY: Final = SigningKey("log.example", bytes(range(32)))
 POOL_KEY: Final = KEY.named(f"log.example/pools/{POOL}")
 VKEY: Final = str(POOL_KEY.verifier_key)
+DEPLOYMENT_VKEY: Final = str(KEY.verifier_key)
+ANOTHER: Final = [str(KEY.named(name).verifier_key) for name in ("log.example/pools/other", "log")]
+"""The same key under names that are neither the log's nor its deployment's."""
 LEAVES: Final = 90
 
 
@@ -219,7 +222,9 @@ def test_the_commands_fetch_and_verify(scene: Scene, tmp_path: Path, capfdbinary
     at = connected(scene)
     assert run(["log", "checkpoint", POOL, "--key", VKEY, *at]) == Exit.OK
     assert capfdbinary.readouterr().out == scene.operator.get_checkpoint(POOL).note
-    assert run(["log", "checkpoint", POOL, "--key", str(KEY.verifier_key), *at]) == Exit.DOES_NOT_HOLD
+    assert run(["log", "checkpoint", POOL, "--key", DEPLOYMENT_VKEY, *at]) == Exit.OK
+    for vkey in ANOTHER:
+        assert run(["log", "checkpoint", POOL, "--key", vkey, *at]) == Exit.DOES_NOT_HOLD
     assert run(["log", "checkpoint", POOL, "--key", "none", *at]) == Exit.BAD_INPUT
     assert run(["log", "checkpoints", POOL, *at]) == Exit.OK
     assert run(["log", "consistency", POOL, "2", "88", *at]) == Exit.OK
@@ -245,7 +250,9 @@ def test_a_platform_writes_and_verifies_the_proof_of_its_batch(
     capsys.readouterr()
     assert run(["log", "verify-proof", str(file), "--key", VKEY, "--json"]) == Exit.OK
     assert json.loads(json.loads(capsys.readouterr().out)["entry"])["batch_id"] == "b-7"
-    assert run(["log", "verify-proof", str(file), "--key", str(KEY.verifier_key)]) == Exit.DOES_NOT_HOLD
+    assert run(["log", "verify-proof", str(file), "--key", DEPLOYMENT_VKEY]) == Exit.OK
+    for vkey in ANOTHER:
+        assert run(["log", "verify-proof", str(file), "--key", vkey]) == Exit.DOES_NOT_HOLD
 
 
 def test_keys_are_made_and_printed_by_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -254,6 +261,8 @@ def test_keys_are_made_and_printed_by_command(tmp_path: Path, capsys: pytest.Cap
     assert "PRIVATE" not in capsys.readouterr().out
     assert run(["log", "vkey", str(path), POOL]) == Exit.OK
     assert capsys.readouterr().out.strip() == str(read_key(path).named(POOL_KEY.name).verifier_key)
+    assert run(["log", "vkey", str(path)]) == Exit.OK
+    assert capsys.readouterr().out.strip() == str(read_key(path).verifier_key)
     assert run(["log", "key", "log.example", "--out", str(path)]) == Exit.BAD_INPUT
     assert run(["log", "vkey", str(path), "No Pool"]) == Exit.BAD_INPUT
 
@@ -290,7 +299,22 @@ def test_a_fork_is_shown_and_verified_by_command(
         capsys.readouterr()
         assert run(["log", "verify-fork", str(evidence), "--key", VKEY]) == Exit.OK
         assert capsys.readouterr().out.startswith("FORKED: log.example/pools/folk signed two histories.")
-        assert run(["log", "verify-fork", str(evidence), "--key", str(KEY.verifier_key)]) == Exit.DOES_NOT_HOLD
+        assert run(["log", "verify-fork", str(evidence), "--key", DEPLOYMENT_VKEY]) == Exit.OK
+        for vkey in ANOTHER:
+            assert run(["log", "verify-fork", str(evidence), "--key", vkey]) == Exit.DOES_NOT_HOLD
+
+
+def test_checkpoints_of_two_pools_are_no_fork_of_their_deployment(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = []
+    for pool in ("folk", "jazz"):
+        key = KEY.named(f"log.example/pools/{pool}")
+        files.append(tmp_path / pool)
+        files[-1].write_bytes(sign_checkpoint(Checkpoint(key.name, 5, pool.encode() * 8), key).to_bytes())
+    command = ["log", "fork", *map(str, files), "--key", DEPLOYMENT_VKEY, "--out", str(tmp_path / "fork")]
+    assert run(command) == Exit.DOES_NOT_HOLD
+    assert "log.example/pools/folk did not sign" in capsys.readouterr().err
 
 
 def test_two_checkpoints_that_agree_are_no_fork(

@@ -15,8 +15,8 @@ from services.cli.audit.options import (
     PolicyFile,
     Witnesses,
     holding,
+    log_key,
     read_file,
-    verifier_key,
     witness_policies,
     write_file,
 )
@@ -45,7 +45,7 @@ def checkpoint(
     found = session.client.get_checkpoint(pool, min_size=min_size)
     if key:
         with holding("checkpoint"):
-            open_checkpoint(found.note, verifier_key(key))
+            open_checkpoint(found.note, log_key(key, found.note))
     if out:
         write_file(out, found.note)
     if out or session.output.as_json:
@@ -80,7 +80,7 @@ def proof(
     made = LogProof(found.leaf_index, tuple(found.hashes), found.checkpoint.note)
     if key:
         with holding("proof"):
-            made.verify(found.leaf_hash, verifier_key(key))
+            made.verify(found.leaf_hash, log_key(key, made.checkpoint))
     write_file(out, made.to_bytes())
     session.output.show(
         document(found),
@@ -127,14 +127,14 @@ def verify_proof(
     from ledger.log.proof_files import LogProof
     from ledger.log.witness_policy import require_quorum, witnesses_of
 
-    trusted = verifier_key(key)
-    policies = witness_policies(trusted, witness, witness_policy)
     try:
         wanted = bytes.fromhex(leaf_hash) if leaf_hash else None
     except ValueError:
         raise InputError.of("leaf-hash", "is not hexadecimal") from None
     with holding(str(file)):
         found = LogProof.parse(read_file(file, "file"))
+        trusted = log_key(key, found.checkpoint)
+        policies = witness_policies(trusted, witness, witness_policy)
         if wanted is None and not found.extra:
             raise InputError.of("leaf-hash", "is needed: the proof does not hold the entry")
         shown = wanted or merkle.leaf_hash(found.extra)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from services.cli.audit.options import Key, Out, holding, read_file, verifier_key, write_file
+from services.cli.audit.options import Key, Out, holding, log_key, read_file, write_file
 from services.cli.base.exits import InputError
 from services.cli.base.local import local_command
 from services.cli.base.output import Output, details
@@ -30,7 +30,7 @@ def key(
     output.show(
         {"origin": origin, "file": str(out), "verifier_key": str(made.verifier_key)},
         details([("origin", origin), ("secret key in", out)]),
-        "Keep the file secret and back it up. `moiety log vkey FILE POOL` prints the public key of a pool's log.",
+        "Keep the file secret and back it up. `moiety log vkey FILE` prints the public key.",
     )
 
 
@@ -38,14 +38,17 @@ def key(
 def vkey(
     output: Output,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The file with the secret key.")],
-    pool: Annotated[str, typer.Argument(metavar="POOL", help="The pool's id.")],
+    pool: Annotated[
+        str | None, typer.Argument(metavar="POOL", help="A pool's id, for the key under the name of its log.")
+    ] = None,
 ) -> None:
-    """Print the public key of a pool's log, to be published where others trust it."""
+    """Print the deployment's public key, to publish where others trust it; every log's key follows from it."""
     from ledger.registry import require_resource_id
     from services.signing.key_file import log_origin, read_key
 
     secret = read_key(file)
-    public = secret.named(log_origin(secret.name, require_resource_id(pool, "pool"))).verifier_key
+    named = secret if pool is None else secret.named(log_origin(secret.name, require_resource_id(pool, "pool")))
+    public = named.verifier_key
     output.show({"origin": public.name, "verifier_key": str(public)}, str(public))
 
 
@@ -92,7 +95,7 @@ def fork(
                 reason = "or --tiles is needed: of two sizes, the notes alone are a question to the log, not evidence"
                 raise InputError.of("consistency", reason)
         evidence = ForkEvidence.of(*notes, path)
-        evidence.verify(verifier_key(key))
+        evidence.verify(log_key(key, evidence.older))
     write_file(out, evidence.to_bytes())
     output.show({"file": str(out), "old_size": old_size, "new_size": size}, f"FORKED: the evidence is in {out}.")
 
@@ -107,7 +110,8 @@ def verify_fork(
     from ledger.log.forks import ForkEvidence
 
     with holding(str(file)):
-        found = ForkEvidence.parse(read_file(file, "file")).verify(verifier_key(key))
+        evidence = ForkEvidence.parse(read_file(file, "file"))
+        found = evidence.verify(log_key(key, evidence.older))
     older, newer = found.older, found.newer
     output.show(
         {

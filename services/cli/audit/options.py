@@ -22,7 +22,7 @@ Key = Annotated[
     str,
     typer.Option(
         metavar="VKEY",
-        help="The public key of the pool's log, or a file with it: see `moiety log vkey`.",
+        help="The public key of the deployment or of the pool's log, or a file with it: see `moiety log vkey`.",
     ),
 ]
 Witnesses = Annotated[
@@ -39,7 +39,7 @@ PolicyFile = Annotated[
 ]
 OptionalKey = Annotated[
     str | None,
-    typer.Option(metavar="VKEY", help="Verify it with this public key of the pool's log."),
+    typer.Option(metavar="VKEY", help="Verify it with this public key, the deployment's or that of the pool's log."),
 ]
 Out = Annotated[Path, typer.Option(metavar="FILE", help="Where to write it.")]
 
@@ -63,6 +63,22 @@ def verifier_key(text: str, field: str = "key") -> VerifierKey:
         return VerifierKey.parse(given)
     except FormatError as error:
         raise InputError.of(field, error.reason) from None
+
+
+def log_key(text: str, note: bytes) -> VerifierKey:
+    """The key of the log that a checkpoint is of, from the command line: the log's own, or its deployment's.
+
+    Raises:
+        InputError: the text is not a public key, and no file that holds one.
+    """
+    from ledger.errors import FormatError
+    from ledger.log.checkpoint import read_checkpoint
+
+    key = verifier_key(text)
+    try:
+        return key.of_log(read_checkpoint(note)[0].origin)
+    except FormatError:  # whoever verifies the note says so
+        return key
 
 
 def witness_policies(key: VerifierKey, witnesses: list[str] | None, file: Path | None) -> tuple[WitnessPolicy, ...]:

@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, TypeVar
 
@@ -15,9 +16,9 @@ from services.cli.audit.options import (
     Key,
     PolicyFile,
     Witnesses,
+    log_key,
     read_file,
     read_kept,
-    verifier_key,
     witness_policies,
 )
 from services.cli.base.exits import Exit, InputError
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from audit.progress import Progress
     from audit.report import Report
     from audit.verification import Older
+    from ledger.files.layout import Files
     from ledger.log.note_keys import VerifierKey
     from ledger.log.witness_policy import WitnessPolicy
 
@@ -66,25 +68,41 @@ def verify(
     """
     output = Output(as_json)
     try:
-        trusted = verifier_key(key)
-        policies = witness_policies(trusted, witness, witness_policy)
+        trust = Trust(key, witness, witness_policy)
         if only_batch is not None:
-            holds = _check_receipt(output, bundle, only_batch, trusted, policies)
+            holds = _check_receipt(output, bundle, only_batch, trust)
         else:
             kept = tuple(read_kept(path) for path in since or ())
             chosen = parse_rounds(rounds) if rounds else None
-            holds = _check_bundle(output, bundle, trusted, kept, policies, chosen, threads)
+            holds = _check_bundle(output, bundle, trust, kept, chosen, threads)
     except InputError as error:
         raise typer.Exit(report(error, as_json=as_json)) from None
     raise typer.Exit(Exit.OK if holds else Exit.DOES_NOT_HOLD)
 
 
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """Whose signatures a verification asks for, as the command line names them."""
+
+    key: str
+    witnesses: list[str] | None
+    witness_policy: Path | None
+
+    def about(self, note: bytes) -> tuple[VerifierKey, tuple[WitnessPolicy, ...]]:
+        """The key of the log that this checkpoint is of, and what must have been cosigned.
+
+        Raises:
+            InputError: the command line does not name keys, or not those of this log.
+        """
+        key = log_key(self.key, note)
+        return key, witness_policies(key, self.witnesses, self.witness_policy)
+
+
 def _check_bundle(
     output: Output,
     bundle: Path,
-    key: VerifierKey,
+    trust: Trust,
     since: tuple[Older, ...],
-    witnesses: tuple[WitnessPolicy, ...],
     rounds: frozenset[int] | None,
     threads: int,
 ) -> bool:
@@ -108,25 +126,38 @@ def _check_bundle(
         found = Report(finding=Finding(where, "form", error.reason, "as it is specified", Step.FILES))
         return show(output, found)
     keep_freed_memory()
-    asked = Asked(key, since=since, witnesses=witnesses, rounds=rounds)
     with (
         closing(files),
         SpillFolder() as spills,
         ThreadPoolExecutor(threads) as pool,
         output.progress("Verifying", None, "leaves") as bar,
     ):
+        key, witnesses = trust.about(_checkpoint_note(files))
+        asked = Asked(key, since=since, witnesses=witnesses, rounds=rounds)
         means = Means(spills.new, lambda work: pool.submit(work).result, ahead=threads, salt=secrets.randbits(64))
         found = _run(verify(files, asked, means), lambda step: bar.set(step.leaves, step.leaf_total))
     return show(output, found)
 
 
-def _check_receipt(
-    output: Output, proof: Path, body: Path, key: VerifierKey, witnesses: tuple[WitnessPolicy, ...]
-) -> bool:
+def _checkpoint_note(files: Files) -> bytes:
+    """The checkpoint in the files, or nothing where there is none: verifying them says so."""
+    from ledger.errors import FormatError, NotFoundError
+    from ledger.files.layout import CHECKPOINT
+    from ledger.log.notes import MAX_NOTE_BYTES
+
+    try:
+        return files.read(CHECKPOINT, bytes_max=MAX_NOTE_BYTES)
+    except (FormatError, NotFoundError):
+        return b""
+
+
+def _check_receipt(output: Output, proof: Path, body: Path, trust: Trust) -> bool:
     from audit.receipt import check_receipt
     from services.cli.audit.verdict import show
 
-    report, _ = check_receipt(read_file(proof, "bundle"), read_file(body, "only-batch"), key, witnesses)
+    data = read_file(proof, "bundle")
+    key, witnesses = trust.about(data.partition(b"\n\n")[2])  # a tlog-proof ends in its checkpoint
+    report, _ = check_receipt(data, read_file(body, "only-batch"), key, witnesses)
     return show(output, report)
 
 

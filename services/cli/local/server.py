@@ -45,12 +45,14 @@ def up(
         everything(chosen, folder, operators=names or [FIRST_OPERATOR]) as running,
     ):
         shown = [("listening on", running.address), ("data in", str(folder.resolve()))]
+        shown.append(("public key", running.verifier_key))
         keys = running.founders_keys
         shown += [(f"key of {name}", key) for name, key in keys.items()]
         output.show(
             {
                 "address": running.address,
                 "data": str(folder.resolve()),
+                "verifier_key": running.verifier_key,
                 "keys": keys,
             },
             details(shown),

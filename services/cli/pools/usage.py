@@ -14,7 +14,7 @@ import typer
 from moiety import IdScheme, MoietyError, ShareBasis, count_events, event_id_of, ordered_event_id_of, read_usage
 from moiety.batches import EVENTS_PER_BATCH, EVENTS_PER_BATCH_MAX
 from moiety.v1.usage_pb2 import Receipt
-from services.cli.audit.options import OptionalKey, Out, holding, verifier_key, write_file
+from services.cli.audit.options import OptionalKey, Out, holding, log_key, write_file
 from services.cli.base.connection import Session, client_command
 from services.cli.base.documents import document, identity
 from services.cli.base.exits import Exit, InputError
@@ -190,7 +190,8 @@ def proof(
     found = session.client.get_batch_proof(pool, platform, batch_id)
     if key:
         with holding("proof"):
-            LogProof.parse(found.tlog_proof).verify(leaf_hash(found.entry), verifier_key(key))
+            proof = LogProof.parse(found.tlog_proof)
+            proof.verify(leaf_hash(found.entry), log_key(key, proof.checkpoint))
     write_file(out, found.tlog_proof)
     shown = [("leaf", found.leaf_index), ("leaf hash", leaf_hash(found.entry).hex())]
     session.output.show(document(found), details([*shown, ("checkpoint", found.checkpoint_size), ("proof in", out)]))

@@ -145,6 +145,21 @@ def test_machines_get_the_first_divergence(altered: Path, capsys: pytest.Capture
     ]  # fmt: skip
 
 
+def test_the_deployments_key_opens_each_of_its_logs_and_no_other(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "kept").write_bytes(PoolSource(HISTORY, size=9).checkpoint())
+    deployment = KEY.named("moiety.example").verifier_key
+    assert run(capsys, bundle, "--key", deployment, "--since", tmp_path / "kept")[0] == 0
+    receipt, body = tmp_path / "receipt.tlog-proof", tmp_path / "batch.arrow"
+    receipt.write_bytes(proof_of(REPEATS))
+    body.write_bytes(body_at(REPEATS))
+    assert run(capsys, receipt, "--key", deployment, "--only-batch", body)[0] == 0
+    for name in ("moiety", "moiety.example/pools", "moiety.example/pools/jazz", "example"):
+        code, out, _ = run(capsys, bundle, "--key", KEY.named(name).verifier_key)
+        assert (code, "Not the checkpoint's key" in out) == (1, True), name
+
+
 def test_a_key_may_be_in_a_file_and_an_older_checkpoint_too(
     bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
