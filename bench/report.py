@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import textwrap
 from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -15,6 +16,7 @@ import psycopg
 from bench import pictures, scale
 from bench.figures import Figure, Series
 
+LINE_MAX: Final = 116
 PAGE: Final = Path(__file__).parent.parent / "docs" / "performance.md"
 
 Document = dict[str, Any]
@@ -109,7 +111,10 @@ def _conditions(sections: dict[str, Document]) -> str:
             f"runs of each: {found['runs']}."
         )
         named.setdefault(said, []).append(name)
-    return "\n".join(f"{', '.join(names)}: {said}" for said, names in named.items()) + "\n"
+    lines = (f"{', '.join(names)}: {said}" for said, names in named.items())
+    return (
+        "\n".join(textwrap.fill(line, LINE_MAX, initial_indent="- ", subsequent_indent="  ") for line in lines) + "\n"
+    )
 
 
 def _picture(series: Document) -> str:

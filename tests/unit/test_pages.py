@@ -1,4 +1,4 @@
-"""The pages: their links lead somewhere, their lines are not longer than people read, and the lists of pages are whole."""
+"""The pages: links lead somewhere, lines are no longer than people read, and the lists of pages are whole."""
 
 from __future__ import annotations
 
