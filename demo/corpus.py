@@ -134,4 +134,6 @@ def corpus_folder() -> Path:
     for location in (spec.submodule_search_locations or ()) if spec else ():
         if (folder := Path(location, "corpus")).is_dir():
             return folder
-    raise CorpusMissingError("the demo reads the melodies of music21: install moiety[demo]", name="music21")
+    raise CorpusMissingError(
+        "the demo reads the melodies of music21: run `make demo`, which installs it", name="music21"
+    )

@@ -47,8 +47,9 @@ COMMANDS: Final = {
 }
 """Where each command is: a function, or a `typer.Typer` with commands of its own."""
 
-_IN_CHECKOUT: Final = (Path(__file__).parents[2] / "demo" / "cli.py").exists()
-"""The demo is no part of what is installed: it lies beside the houses in a checkout."""
+_BESIDE: Final = Path(__file__).parents[2]
+_IN_CHECKOUT: Final = (_BESIDE / "pyproject.toml").exists() and (_BESIDE / "demo" / "cli.py").exists()
+"""The demo is not installed: only a checkout has it. A `demo` package in site-packages is somebody else's."""
 
 _USAGE_ERROR: Final[type[Any]] = typer.BadParameter.__mro__[1]
 """What Typer raises for a command line that it cannot read; it has no public name for it."""

