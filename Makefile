@@ -12,7 +12,7 @@ COMPILE = $(BIN)/uv --no-config pip compile --quiet --universal --python-version
 	--custom-compile-command "make lock" --no-emit-package moiety --no-emit-package moiety-server $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up wheels test test-partitions bench-quick spark lint format proto contract node migrate bench lock clean
+.PHONY: help demo up wheels test test-partitions bench-quick s3 spark lint format proto contract node migrate bench lock clean
 
 help:  ## Show this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,8 @@ test: $(VENV)/.dev-stamp  ## Run all tests (ARGS="-k receipt" for some of them)
 
 test-partitions: $(VENV)/.dev-stamp  ## Run the tests of storage and service on tables in partitions
 	MOIETY_TEST_PARTITIONS=4 $(BIN)/pytest $(ARGS) tests/integration tests/acceptance
+
+s3: $(VENV)/.s3-stamp  ## Install an S3 server of its own environment, for the tests of bodies in object storage
 
 spark: $(VENV)/.spark-stamp  ## Run the analyses on a Spark of this machine too (needs Java 17 or 21)
 	$(BIN)/pytest --numprocesses=0 $(ARGS) tests/spark
@@ -76,6 +78,7 @@ lock: $(VENV)/.dev-stamp  ## Pin pyproject.toml's dependencies again (ARGS=--upg
 	$(COMPILE) pyproject.toml --extra embedded --group demo --constraints requirements/dev.txt --output-file requirements/demo.txt
 	$(COMPILE) pyproject.toml --extra serve --constraints requirements/dev.txt --output-file requirements/server.txt
 	$(COMPILE) --group build --constraints requirements/dev.txt --output-file requirements/build.txt
+	$(COMPILE) --group s3 --output-file requirements/s3.txt
 	$(COMPILE) --group spark --constraints requirements/dev.txt --output-file requirements/spark.txt
 
 clean:  ## Delete .venv, caches and build output
@@ -97,6 +100,13 @@ $(VENV)/.dev-stamp: requirements/dev.txt pyproject.toml | $(BIN)/python
 	$(LOCKED) -r requirements/dev.txt
 	$(INSTALL) --no-deps --no-build-isolation --editable .
 	@touch $(VENV)/.demo-stamp $@
+
+# Moto wants older versions of what others here want newer, so it has an environment of its own.
+$(VENV)/.s3-stamp: requirements/s3.txt | $(BIN)/python
+	$(PYTHON) -m venv $(VENV)/s3
+	$(VENV)/s3/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: \
+		-r requirements/s3.txt
+	@touch $@
 
 # PySpark comes as a source distribution alone; the setuptools that makes a wheel of it is pinned in build.txt.
 $(VENV)/.spark-stamp: requirements/spark.txt $(VENV)/.dev-stamp

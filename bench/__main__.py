@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from time import perf_counter
 from typing import Final
 
-from bench import calls, footprint, intake, proofs, report, rounds, verification
+from bench import calls, footprint, intake, places, proofs, report, rounds, verification
 from bench.figures import Figure, Series
 from bench.growth import proofs as growing_proofs
 from bench.growth import recording, streams
@@ -21,6 +21,7 @@ Part = Callable[[Stage, int, bool], Sequence[Figure | Series]]
 PARTS: Final[dict[str, Part]] = {
     "footprint": lambda stage, runs, quick: footprint.measure(stage, runs, batches=8 if quick else 40),
     "intake": lambda stage, runs, quick: intake.measure(stage, runs, batches=4 if quick else 40),
+    "places": lambda stage, runs, quick: places.measure(stage, runs, batches=4 if quick else 40),
     "calls": lambda _, runs, quick: calls.measure(runs, submits=20 if quick else 800, balances=50 if quick else 4_000),
     "calculation": lambda stage, runs, quick: rounds.measure_calculation(stage, runs, batches=20 if quick else 10_000),
     "proofs": lambda stage, runs, quick: proofs.measure(stage, runs, leaves=3_000 if quick else 300_000),

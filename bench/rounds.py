@@ -108,7 +108,7 @@ def measure_replay(stage: Stage, runs: int, *, batches: int) -> list[Figure]:
 
 def _replay_seconds(stage: Stage, pool: str, round_leaf: int, shares: int) -> float:
     with ThreadPoolExecutor(THREADS) as threads, timed() as seconds:
-        log = StoredLog(stage.parts.database, stage.ref(pool))
+        log = StoredLog(stage.parts.database, stage.ref(pool), stage.parts.bodies)
         replay = replay_round(log, round_leaf, submit=lambda work: threads.submit(work).result, ahead=THREADS)
         try:
             while True:

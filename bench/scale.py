@@ -34,6 +34,8 @@ def measured(sections: dict[str, Any]) -> dict[str, float]:
     values = {}
     if "storage" in figures:
         values["stored_bytes_per_event"] = figures["storage"]
+    if "storage-elsewhere" in figures:
+        values["postgres_bytes_per_event"] = figures["storage-elsewhere"]
     if "verify" in figures:
         values["verified_shares_per_second"] = figures["verify"]
     if "growth-intake" in sections:
@@ -76,6 +78,8 @@ def worked_out(c: dict[str, float], events: int) -> list[tuple[str, str, float]]
         ("TB after a year", "that * 365", stored / 10**12),
         ("of which rows and index of events, TB", "events * `event_row_bytes` * `copies` * 365",
          events * c["event_row_bytes"] * c["copies"] * DAYS_PER_YEAR / 10**12),
+        ("TB a day in Postgres with bodies elsewhere, all copies", "events * `postgres_bytes_per_event` * `copies`",
+         events * c["postgres_bytes_per_event"] * c["copies"] / 10**12),
         ("days until one node is full", "`node_disk_bytes` * `full_share` / bytes a day", disk / stored_per_day),
         ("nodes after a year", "the larger of: by disk, by processors", nodes),
         ("pools, or one could not take its share of the peak", "peak / `events_per_second_of_a_pool`", pools),

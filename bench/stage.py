@@ -28,7 +28,7 @@ from services.parts import Parts
 from services.process.embedded import embedded_postgres
 from services.process.host import FIRST_OPERATOR
 from services.process.memory import keep_freed_memory
-from services.schema import upgrade
+from services.schema import distribute, upgrade
 from services.settings import load_settings
 from services.wiring import system_clock, wire
 
@@ -124,22 +124,29 @@ class Stage:
 
 
 @contextmanager
-def staged(*, servers: int = 1, claims: bool = True) -> Iterator[Stage]:
+def staged(
+    *, servers: int = 1, claims: bool = True, partitions: int = 0, bodies_elsewhere: bool = False
+) -> Iterator[Stage]:
     """Start all of it, and stop it at the end. Postgres runs with its defaults: fsync and synchronous_commit are on.
 
     claims: False is for the one measurement of what a row per event costs; events then count as often as they come.
+    partitions: how many the tables lie in; 0 for whole tables.
+    bodies_elsewhere: whether bodies lie in a folder beside Postgres.
     """
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         url = stack.enter_context(embedded_postgres(Path(folder) / "data"))
         upgrade(url)
+        if partitions:
+            distribute(url, partitions=partitions)
+        bodies_url = (Path(folder) / "bodies").as_uri() if bodies_elsewhere else ""
         keep_freed_memory()
-        parts = wire(load_settings(database_url=url))
+        parts = wire(load_settings(database_url=url, bodies_url=bodies_url))
         stack.callback(parts.close)
         with parts.database.transaction() as connection:
             founded = found_with_new_keys(connection, "localhost/bench", [FIRST_OPERATOR], system_clock())
             operator_key = founded[FIRST_OPERATOR]
-        started = [stack.enter_context(_server(url, claims=claims)) for _ in range(servers)]
+        started = [stack.enter_context(_server(url, bodies_url, claims=claims)) for _ in range(servers)]
         process, said = started[0]
         operator = stack.enter_context(Client(said["address"], operator_key))
         addresses = tuple(found["address"] for _, found in started)
@@ -148,9 +155,14 @@ def staged(*, servers: int = 1, claims: bool = True) -> Iterator[Stage]:
 
 
 @contextmanager
-def _server(url: str, *, claims: bool) -> Iterator[tuple[subprocess.Popen[str], dict[str, Any]]]:
+def _server(url: str, bodies_url: str, *, claims: bool) -> Iterator[tuple[subprocess.Popen[str], dict[str, Any]]]:
     """A server's process, and the line that it says. It logs to a file; at the end warnings and errors are shown."""
-    chosen = {"MOIETY_DATABASE_URL": url, "MOIETY_LISTEN": "127.0.0.1:0", "MOIETY_LOG_FORMAT": "json"}
+    chosen = {
+        "MOIETY_DATABASE_URL": url,
+        "MOIETY_BODIES_URL": bodies_url,
+        "MOIETY_LISTEN": "127.0.0.1:0",
+        "MOIETY_LOG_FORMAT": "json",
+    }
     command = [sys.executable, "-m", "bench.server", *([] if claims else ["--no-claims"])]
     with tempfile.TemporaryFile("w+") as log:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env={**os.environ, **chosen})

@@ -135,10 +135,14 @@ class QuotaError(LedgerError):
 
 
 class StoreUnavailableError(LedgerError):
-    """The database cannot be reached or gave up the connection. Nothing was acknowledged."""
+    """The database, or another store, cannot be reached or gave up the connection. Nothing was acknowledged."""
+
+    def __init__(self, store: str = "the database") -> None:
+        super().__init__(store)
+        self.store = store
 
     def __str__(self) -> str:
-        return "the database is not available"
+        return f"{self.store} is not available"
 
 
 class ProofError(LedgerError):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from ledger.store.acts import Acts
+from ledger.store.bodies import Bodies
 from ledger.store.database import Database
 from ledger.store.usage.intake import UsageStore
 from payout.schedule import Scheduler
@@ -27,6 +28,7 @@ class Parts:
     settings: Settings
     clock: Clock
     database: Database
+    bodies: Bodies
     keyring: KeyRing
     acts: Acts
     usage: UsageStore

@@ -35,6 +35,9 @@ class Settings(BaseSettings):
     database_connections: int = Field(default=16, ge=2, le=1000)
     """The most connections that one process opens."""
 
+    bodies_url: str = ""
+    """Where bodies of 64 KiB and more go: `file:///folder` or `s3://bucket/prefix`; empty for Postgres."""
+
     listen: str = "127.0.0.1:50051"
     """The address and port of the gRPC service; port 0 takes a free one."""
 

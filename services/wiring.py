@@ -7,10 +7,12 @@ from typing import Final
 
 from ledger.errors import InvalidInputError
 from ledger.store.acts import Acts
+from ledger.store.bodies import Bodies
 from ledger.store.database import Database
 from ledger.store.journal import GRANT_FROM_COMMONS, RECORD_PAYMENT, RELEASE_HELD
 from ledger.store.memberships import DECLARE_MEMBERSHIP
 from ledger.store.methods import DECLARE_METHOD
+from ledger.store.objects import open_objects
 from ledger.store.people import PUT_PRINCIPAL, SET_CONTROLS
 from ledger.store.registry import PUT_COLLECTIVE, REGISTER_PLATFORM
 from ledger.store.usage.intake import UsageStore
@@ -41,17 +43,28 @@ def system_clock() -> datetime:
 def wire(settings: Settings, *, clock: Clock = system_clock) -> Parts:
     """The parts, on the database of the settings. Nothing is started, and nothing connects yet."""
     database = Database(settings.database_url, connections=settings.database_connections)
+    bodies = wire_bodies(settings)
     settlement = Settlement(database, clock)
     return Parts(
         settings=settings,
         clock=clock,
         database=database,
+        bodies=bodies,
         keyring=KeyRing(database, clock),
         acts=Acts(EFFECTS, clock),
-        usage=UsageStore(database, clock),
+        usage=UsageStore(database, clock, bodies),
         settlement=settlement,
         scheduler=Scheduler(database, settlement, clock),
     )
+
+
+def wire_bodies(settings: Settings) -> Bodies:
+    """Bodies where the settings say that they lie.
+
+    Raises:
+        InvalidInputError: the URL cannot be used.
+    """
+    return Bodies(open_objects(settings.bodies_url) if settings.bodies_url else None)
 
 
 def wire_signing(parts: Parts) -> SigningParts | None:

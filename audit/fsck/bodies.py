@@ -21,7 +21,7 @@ from payout.entries import RoundContent
 
 
 class BodyRows:
-    """A pool's rows of `body`. It holds the hashes that leaves name, 32 bytes each."""
+    """A pool's rows of `body` and `body_object`. It holds the hashes that leaves name, 32 bytes each."""
 
     def __init__(self, log: SnapshotLog, report: CheckReport) -> None:
         self._log, self._report = log, report
@@ -71,17 +71,32 @@ class BodyRows:
         return True
 
     def finish(self, connection: sa.Connection, pool_id: int) -> None:
-        """Bodies that no leaf names."""
+        """Bodies that no leaf names, and those elsewhere of which the database does not know that a leaf does."""
         named = np.unique(np.frombuffer(bytes(self._named), dtype=f"S{HASH_BYTES}")) if self._named else None
         query = sa.select(lt.body.c.sha256).where(lt.body.c.pool_id == pool_id)
         for row in stored_rows(connection, query):
             self._report.count(lt.body.name)
             digest = row["sha256"]
-            if named is None or not _is_among(digest, named):
+            if not _is_among(digest, named):
                 self._report.add(lt.body.name, f"sha256={digest.hex()}", "row", "a row", "none: no leaf names it")
+        for row in stored_rows(connection, sa.select(lt.body_object).where(lt.body_object.c.pool_id == pool_id)):
+            self._report.count(lt.body_object.name)
+            digest, key = row["sha256"], f"sha256={row['sha256'].hex()}"
+            is_named = _is_among(digest, named)
+            if row["is_named"] and not is_named:
+                self._report.add(lt.body_object.name, key, "is_named", True, "False: no leaf names it")
+            if is_named and not row["is_named"] and not _is_row(connection, pool_id, digest):
+                self._report.add(lt.body_object.name, key, "is_named", False, "True: a leaf names it")
+
+
+def _is_row(connection: sa.Connection, pool_id: int, digest: bytes) -> bool:
+    here = (lt.body.c.pool_id == pool_id) & (lt.body.c.sha256 == digest)
+    return bool(connection.execute(sa.select(sa.exists().where(here))).scalar_one())
 
 
 def _is_among(digest: bytes, named: Any) -> bool:
+    if named is None:
+        return False
     wanted = np.array([digest], dtype=named.dtype)
     place = int(np.searchsorted(named, wanted)[0])
     return len(digest) == HASH_BYTES and place < len(named) and bool(named[place] == wanted[0])

@@ -43,26 +43,32 @@ from ledger.log.leaves import (
 )
 from ledger.log.merkle import leaf_hash
 from ledger.store import tables as lt
+from ledger.store.bodies import Bodies
 from ledger.store.log import PoolRef
 from ledger.usage.entries import RetractionContent, UsageContent
 from payout.entries import CONTENTS, PoolContent
 
 
 def check_pool(
-    connection: sa.Connection, pool: PoolRef, registry: Registry, new_spill: Callable[[], Spill]
+    connection: sa.Connection, pool: PoolRef, registry: Registry, bodies: Bodies, new_spill: Callable[[], Spill]
 ) -> Generator[Progress, None, CheckReport]:
     """Check every table of a pool; yields progress, returns the report.
 
     The connection's transaction must see one state throughout. `new_spill` makes room for records of events.
     """
-    check = _PoolCheck(connection, pool, registry, new_spill)
+    check = _PoolCheck(connection, pool, registry, bodies, new_spill)
     yield from check.run()
     return check.report
 
 
 class _PoolCheck:
     def __init__(
-        self, connection: sa.Connection, pool: PoolRef, registry: Registry, new_spill: Callable[[], Spill]
+        self,
+        connection: sa.Connection,
+        pool: PoolRef,
+        registry: Registry,
+        bodies: Bodies,
+        new_spill: Callable[[], Spill],
     ) -> None:
         self._connection, self._pool, self._registry = connection, pool, registry
         self.report = CheckReport(pool.name)
@@ -71,7 +77,7 @@ class _PoolCheck:
         self._tables = {each.table.name: LeafRows(connection, pool_id, each.table) for each in PROJECTIONS}
         self._tree = Tree(connection, pool_id, self.report)
         self._checkpoints = CheckpointRows(connection, pool_id, self.report)
-        self._log = SnapshotLog(connection, PoolRef(pool_id, _name_in_log(connection, pool), pool.currency))
+        self._log = SnapshotLog(connection, PoolRef(pool_id, _name_in_log(connection, pool), pool.currency), bodies)
         self._fold = PoolFold(self._log, observe=self._see, observe_retraction=self._see, move=self._move)
         self._rounds = Rounds(connection, pool_id, self._log, self._fold, self._take_in)
         self._bodies = BodyRows(self._log, self.report)

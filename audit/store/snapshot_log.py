@@ -10,15 +10,16 @@ from ledger.journal import Transfer
 from ledger.log.leaves import EncodedLeaf
 from ledger.log.merkle import leaf_hash
 from ledger.store import journal, log
+from ledger.store.bodies import Bodies
 from ledger.store.log import PoolRef
 
 
 class SnapshotLog:
     """Reads like `StoredLog`, but in one transaction, and hashes each entry itself: stored hashes are checked apart."""
 
-    def __init__(self, connection: sa.Connection, pool: PoolRef) -> None:
+    def __init__(self, connection: sa.Connection, pool: PoolRef, bodies: Bodies) -> None:
         self.pool = pool.name
-        self._connection, self._pool = connection, pool
+        self._connection, self._pool, self._bodies = connection, pool, bodies
 
     def size(self) -> int:
         """Leaves in the log, by its head."""
@@ -35,7 +36,7 @@ class SnapshotLog:
         Raises:
             NotFoundError: there is none.
         """
-        return log.read_body(self._connection, self._pool, sha256)
+        return self._bodies.read(self._connection, self._pool, sha256)
 
     def transfers(self, leaf_index: int) -> list[Transfer]:
         """What the journal says that a leaf moved, in order."""

@@ -8,6 +8,7 @@ from ledger.errors import LedgerCorruptError
 from ledger.journal import Transfer
 from ledger.log.leaves import EncodedLeaf
 from ledger.store import journal, log
+from ledger.store.bodies import Bodies
 from ledger.store.database import Database
 from ledger.store.log import PoolRef
 
@@ -15,9 +16,9 @@ from ledger.store.log import PoolRef
 class StoredLog:
     """A pool's log as a replay reads it: each call its own short transaction."""
 
-    def __init__(self, database: Database, pool: PoolRef) -> None:
+    def __init__(self, database: Database, pool: PoolRef, bodies: Bodies) -> None:
         self.pool = pool.name
-        self._database = database
+        self._database, self._bodies = database, bodies
         self._pool = pool
 
     def size(self) -> int:
@@ -56,8 +57,7 @@ class StoredLog:
         Raises:
             NotFoundError: there is none.
         """
-        with self._database.reading() as connection:
-            return log.read_body(connection, self._pool, sha256)
+        return self._bodies.fetch(self._database, self._pool, sha256)
 
     def transfers(self, leaf_index: int) -> list[Transfer]:
         """What the journal says that a leaf moved, in order."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
@@ -173,14 +173,23 @@ def read_body(connection: sa.Connection, pool: PoolRef, digest: bytes) -> bytes:
 
 
 def checked_body(connection: sa.Connection, pool: PoolRef, digest: bytes) -> bytes:
-    """The body under a hash, which it has.
+    """The body under a hash, which it has; one of those that always lie in Postgres.
 
     Raises:
         LedgerCorruptError: the body has another hash, or there is none.
     """
+    return checked(pool, digest, lambda: read_body(connection, pool, digest))
+
+
+def checked(pool: PoolRef, digest: bytes, read: Callable[[], bytes]) -> bytes:
+    """What `read` gives for the body under a hash, which it has.
+
+    Raises:
+        LedgerCorruptError: it has another hash, or `read` raises NotFoundError.
+    """
     subject = f"pools/{pool.name}/bodies/{digest.hex()}"
     try:
-        body = read_body(connection, pool, digest)
+        body = read()
     except NotFoundError:
         raise LedgerCorruptError(subject, "is missing") from None
     if sha256(body).digest() != digest:

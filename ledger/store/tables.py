@@ -116,6 +116,16 @@ body = sa.Table(
     sa.Column("bytes", sa.LargeBinary, nullable=False),
 )
 
+body_object = sa.Table(
+    "body_object",
+    metadata,
+    pool_id(),
+    sa.Column("sha256", sa.LargeBinary, primary_key=True),
+    sa.Column("is_named", sa.Boolean, nullable=False),
+    sa.Column("intended_at", sa.DateTime(timezone=True), nullable=False),
+    comment="Bodies that lie outside of Postgres, or are about to. What no leaf names a day later is swept.",
+)
+
 method = sa.Table(
     "method",
     metadata,
@@ -353,6 +363,8 @@ UPDATABLE: Final[Mapping[sa.Table, tuple[str, ...]]] = {
     pool_limit: ("lead_seconds_max", "age_seconds_max"),
     platform_limit: ("events_per_day", "bytes_per_day", "open_streams"),
     usage_day: ("events", "batch_bytes"),
+    body_object: ("is_named", "intended_at"),
 }
 """What the service may also update, and which columns: the log's head, what a collective says of itself, limits and
-what they count, and turns, of which it changes nothing: to lock a row takes the right to update it."""
+what they count, bodies elsewhere that a leaf now names, and turns, of which it changes nothing: to lock a row takes the
+right to update it."""

@@ -39,6 +39,7 @@ class AuditService(CheckpointMethods, audit_pb2_grpc.AuditServiceServicer):
 
     def __init__(self, parts: Parts) -> None:
         self._database = parts.database
+        self._bodies = parts.bodies
 
     def GetLogHead(self, request: pb.GetLogHeadRequest, context: grpc.ServicerContext) -> pb.LogHead:
         with self._database.transaction() as connection:
@@ -65,8 +66,9 @@ class AuditService(CheckpointMethods, audit_pb2_grpc.AuditServiceServicer):
     def GetBody(self, request: pb.GetBodyRequest, context: grpc.ServicerContext) -> Iterator[pb.GetBodyResponse]:
         if len(request.sha256) != HASH_BYTES:
             raise InvalidInputError.of("sha256", f"must have {HASH_BYTES} bytes, has {len(request.sha256)}")
-        with self._database.transaction() as connection:
-            body = log.read_body(connection, pool_of(connection, request.parent, "parent"), request.sha256)
+        with self._database.reading() as connection:
+            pool = pool_of(connection, request.parent, "parent")
+        body = self._bodies.fetch(self._database, pool, request.sha256)
         for chunk in chunks(body):
             yield pb.GetBodyResponse(chunk=chunk)
 
@@ -77,7 +79,7 @@ class AuditService(CheckpointMethods, audit_pb2_grpc.AuditServiceServicer):
             pool, number = round_of(connection, request.name, "name")
             round_leaf = rounds.leaf_of(connection, pool, number)
         with ThreadPoolExecutor(REPLAY_THREADS, thread_name_prefix="replay") as threads:
-            stored = StoredLog(self._database, pool)
+            stored = StoredLog(self._database, pool, self._bodies)
             submit = lambda work: threads.submit(work).result  # noqa: E731  # its type is that of the argument
             yield from _steps(replay_round(stored, round_leaf, submit=submit, ahead=REPLAY_THREADS))
 

@@ -13,7 +13,7 @@ import grpc
 
 from ledger.errors import InvalidInputError, LedgerError, NotFoundError
 from ledger.registry import MAX_NOTE, require_request_id, require_resource_id, require_text
-from ledger.store import log, registry
+from ledger.store import registry
 from ledger.store.usage import batches, limits
 from ledger.store.usage.batches import BatchIdentity, RecordedBatch
 from ledger.store.usage.id_schemes import find_scheme, fix_scheme
@@ -201,7 +201,7 @@ class UsageService(usage_pb2_grpc.UsageServiceServicer):
             pool = pool_of(connection, request.parent, "parent")
             registry.platform_number(connection, platform)
             found: RecordedBatch = batches.find_event(connection, pool, platform, event_id)
-            body = log.checked_body(connection, pool, bytes.fromhex(found.content.body_sha256))
+            body = self._usage.bodies.checked(connection, pool, bytes.fromhex(found.content.body_sha256))
             reading = self._usage.readings.then(connection, pool, found.content)
         batch = reading.usage(body)
         position = batch.position_of(event_id.bytes, set(found.duplicate_positions()))

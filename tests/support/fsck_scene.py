@@ -16,6 +16,7 @@ from ledger.acts.entries import ProposalContent
 from ledger.log.checkpoint import Checkpoint, sign_checkpoint
 from ledger.log.note_keys import SignatureType, SigningKey
 from ledger.store import checkpoints, log, registry, tables
+from ledger.store.bodies import Bodies
 from ledger.store.checkpoints import StoredCheckpoint, StoredCosignature
 from moiety import Collective, Method, Mode, Policy, Pool, Schedule
 from moiety.attribution import score_batches
@@ -111,7 +112,7 @@ def check(connection: sa.Connection, *names: str) -> list[CheckReport]:
         for pool in found.pools:
             if names and pool.name not in names:
                 continue
-            reports.append(report_of(check_pool(connection, pool, found, spills.new)))
+            reports.append(report_of(check_pool(connection, pool, found, Bodies(), spills.new)))
     strays = CheckReport()
     list(check_strays(connection, found, strays))
     return [*reports, strays]

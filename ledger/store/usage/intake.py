@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from ledger.errors import IdentityReusedError, InvalidInputError, LostRaceError, NotFoundError, QuotaError
 from ledger.store import log, methods, registry
 from ledger.store import tables as t
+from ledger.store.bodies import Bodies, BodySweptError
 from ledger.store.conflicts import taken_keys
 from ledger.store.database import Database, pipelined_to_commit
 from ledger.store.log import PoolRef
@@ -39,7 +40,9 @@ GROUPED_EVENTS: Final = 1_000
 INSERTED_CLAIMS: Final = 2_000
 """Up to so many ids go in with the statements around them, which saves more than COPY does."""
 
-_CONFLICTS: Final = (EventsKnownError, LostRaceError, methods.SupersededError, registry.NumbersChangedError)
+_CONFLICTS: Final = (
+    BodySweptError, EventsKnownError, LostRaceError, methods.SupersededError, registry.NumbersChangedError,
+)  # fmt: skip
 """What one batch may raise without the others of its group being at fault."""
 
 
@@ -108,9 +111,10 @@ class _Prepared:
 class UsageStore:
     """Takes batches in."""
 
-    def __init__(self, database: Database, clock: Callable[[], datetime]) -> None:
+    def __init__(self, database: Database, clock: Callable[[], datetime], bodies: Bodies | None = None) -> None:
         self._database = database
         self._clock = clock
+        self.bodies = bodies or Bodies()
         self.collectives = registry.CollectiveNumbers(database)
         self.readings = Readings()
         self._batch_numbers = BatchNumbers()
@@ -145,7 +149,10 @@ class UsageStore:
             raise
         for record in (self._record_with_others, self._record_what_is_new):
             try:
+                self._write_elsewhere(prepared)
                 return record(prepared)
+            except BodySweptError:
+                continue
             except registry.NumbersChangedError:
                 self.collectives.forget()
                 prepared = self._prepared(identity, method_id, digest, body, written, id_scheme)
@@ -249,6 +256,10 @@ class UsageStore:
         require_known(batch, numbers > 0)
         return batch, numbers
 
+    def _write_elsewhere(self, prepared: _Prepared) -> None:
+        if self.bodies.are_elsewhere(prepared.body):
+            self.bodies.write(self._database, prepared.pool, prepared.body, prepared.digest, self._clock())
+
     def _record_with_others(self, prepared: _Prepared) -> RecordedBatch:
         if len(prepared.batch) <= GROUPED_EVENTS:
             return self._groups.do(prepared.pool.pool_id, prepared)
@@ -264,8 +275,7 @@ class UsageStore:
         """
         pool = group[0].pool
         with self._database.transaction() as connection:
-            _require_numbers(connection, group)
-            _hold_unfixed(connection, group)
+            self._require_still(connection, group)
             numbers = [self._batch_numbers.take(connection) for _ in group]
             claims = [each.claim(number) for each, number in zip(group, numbers, strict=True)]
             if sum(len(each.claimed) for each in group) > INSERTED_CLAIMS:
@@ -276,12 +286,18 @@ class UsageStore:
     def _record_what_is_new(self, prepared: _Prepared) -> RecordedBatch:
         """Record a batch without those of its events that are known."""
         with self._database.transaction() as connection:
-            _require_numbers(connection, [prepared])
-            _hold_unfixed(connection, [prepared])
+            self._require_still(connection, [prepared])
             number = self._batch_numbers.take(connection)
             free = prepared.claim(number).insert_free(connection, prepared.pool)
             (recorded,) = self._put(connection, [prepared.of_free(free)], [number])
             return recorded
+
+    def _require_still(self, connection: sa.Connection, group: Sequence[_Prepared]) -> None:
+        """Check what was prepared against this database, and hold what must stay so until the commit."""
+        _require_numbers(connection, group)
+        _hold_unfixed(connection, group)
+        elsewhere = [each.digest for each in group if self.bodies.are_elsewhere(each.body)]
+        self.bodies.name(connection, group[0].pool, elsewhere)
 
     def _put(
         self,
@@ -299,7 +315,7 @@ class UsageStore:
         """
         pool = group[0].pool
         contents = [each.content() for each in group]
-        bodies = {each.digest: each.body for each in group}
+        bodies = {each.digest: each.body for each in group if not self.bodies.are_elsewhere(each.body)}
         numbered = list(zip(group, numbers, strict=True))
         weights = [NewWeights(number, each.method, each.weights, each.collective_numbers) for each, number in numbered]
         new = [NewBatch(each.platform_id, each.identity.batch_id, number, each.digest) for each, number in numbered]

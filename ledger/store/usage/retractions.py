@@ -21,7 +21,6 @@ from ledger.store.turns import Turn
 from ledger.store.usage import batches
 from ledger.store.usage.batches import NewWeights, RecordedBatch
 from ledger.store.usage.intake import UsageStore
-from ledger.store.usage.readings import Readings
 from ledger.usage.batch import Batch
 from ledger.usage.entries import RetractionContent, decode_positions, encode_positions
 from ledger.usage.format import AI_ONLY, HUMAN_AI
@@ -80,7 +79,7 @@ def retract(
     if recorded := _recorded(connection, pool, platform_id, request):
         return recorded
     wanted = _whole_batch(connection, pool, request) if request.batch_id else _by_events(connection, pool, request)
-    chosen = [found for each in wanted if (found := _choose(connection, pool, store.readings, *each)).positions]
+    chosen = [found for each in wanted if (found := _choose(connection, pool, store, *each)).positions]
     if not chosen:
         return []
     weights_numbers = [connection.execute(sa.select(t.batch_number.next_value())).scalar_one() for _ in chosen]
@@ -173,13 +172,13 @@ def _by_events(connection: sa.Connection, pool: PoolRef, request: RetractionRequ
 def _choose(
     connection: sa.Connection,
     pool: PoolRef,
-    readings: Readings,
+    store: UsageStore,
     batch: RecordedBatch,
     batch_number: int,
     event_ids: Sequence[UUID] | None,
 ) -> _Chosen:
-    body = log.checked_body(connection, pool, bytes.fromhex(batch.content.body_sha256))
-    parsed = readings.then(connection, pool, batch.content).usage(body)
+    body = store.bodies.checked(connection, pool, bytes.fromhex(batch.content.body_sha256))
+    parsed = store.readings.then(connection, pool, batch.content).usage(body)
     taken = np.ones(len(parsed), dtype=np.bool_)
     taken[batch.duplicate_positions()] = False
     if event_ids is not None:

@@ -13,12 +13,13 @@ from audit.findings import Finding
 from audit.fsck import CheckReport, Registry, check_pool, check_strays, read_registry
 from audit.progress import Progress
 from ledger.errors import NotFoundError
+from ledger.store.bodies import Bodies
 from ledger.store.database import Database
 from ledger.store.log import PoolRef
 from services.cli.base.output import Output
 
 
-def check_pools(output: Output, database: Database, names: Sequence[str]) -> list[CheckReport]:
+def check_pools(output: Output, database: Database, bodies: Bodies, names: Sequence[str]) -> list[CheckReport]:
     """A report of each of these pools; where none is named, of all of them, and of rows that are of no pool.
 
     Raises:
@@ -29,7 +30,7 @@ def check_pools(output: Output, database: Database, names: Sequence[str]) -> lis
         reports = []
         for pool in _chosen(registry.pools, names):
             with output.progress(f"Checking {pool.name}", None, "leaves") as bar:
-                steps = check_pool(connection, pool, registry, spills.new)
+                steps = check_pool(connection, pool, registry, bodies, spills.new)
                 reports.append(_run(steps, lambda step, bar=bar: bar.set(step.leaves, step.leaf_total)))
         if not names:
             reports.append(_check_strays(output, connection, registry))

@@ -10,7 +10,7 @@ import typer
 
 from services.cli.base.exits import Exit
 from services.cli.base.local import local_command
-from services.cli.base.output import Output
+from services.cli.base.output import Output, counted
 
 if TYPE_CHECKING:
     from ledger.acts.entries import Founder
@@ -109,11 +109,36 @@ def fsck(
     """
     from services.cli.audit.fsck import check_pools, show
     from services.settings import load_settings
+    from services.wiring import wire_bodies
 
-    with _database(load_settings().owner_url) as database:
-        reports = check_pools(output, database, pools or [])
+    settings = load_settings()
+    with _database(settings.owner_url) as database:
+        reports = check_pools(output, database, wire_bodies(settings), pools or [])
     if not show(output, reports):
         raise typer.Exit(Exit.DOES_NOT_HOLD)
+
+
+@app.command("sweep")
+@local_command
+def sweep(output: Output) -> None:
+    """Delete bodies at MOIETY_BODIES_URL that no leaf names and that nobody has written for a day.
+
+    They are left behind where a server ends in mid-batch. Run it as the schema's owner, while the service runs.
+    """
+    from ledger.store.registry import pool_refs
+    from services.settings import load_settings
+    from services.wiring import system_clock, wire_bodies
+
+    settings = load_settings()
+    bodies, swept = wire_bodies(settings), 0
+    with _database(settings.owner_url, as_owner=True) as database:
+        with database.reading() as connection:
+            pools = pool_refs(connection)
+        with output.progress("Sweeping", len(pools), "pools") as bar:
+            for done, pool in enumerate(pools, 1):
+                swept += sum(1 for _ in bodies.sweep(database, pool, system_clock()))
+                bar.set(done, len(pools))
+    output.show({"swept": swept}, f"Deleted {counted(swept, 'body', 'bodies')} that no leaf names.")
 
 
 Founders = Annotated[
