@@ -108,7 +108,8 @@ class Scheduler:
             logger.warning("schedule of pool %s not read: its part of the database is away", pool.name)
         calculated = []
         for schedule in schedules.found:
-            if schedule.paused or due_fire_times(schedule, self._clock()) is None:
+            # The first one alone: what is due may be months of minutes, and a round that is open answers none of it.
+            if schedule.paused or next_fire_time(schedule) > self._clock():
                 continue
             try:
                 record = self._settlement.calculate_due(schedule.pool)

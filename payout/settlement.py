@@ -83,8 +83,10 @@ class Settlement:
             if not turns.try_take(connection, pool, Turn.ROUNDS):
                 return None
             schedule = pools.get_schedule(connection, pool)
+            if schedule.paused or _open_round(connection, pool):
+                return None
             due = due_fire_times(schedule, self._clock())
-            if due is None or schedule.paused or _open_round(connection, pool):
+            if due is None:
                 return None
             fire_times = FireTimes(first=_rfc3339(due.first), last=_rfc3339(due.last), count=due.count)
             # A colon keeps these apart from every request id that a caller may choose.

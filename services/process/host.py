@@ -135,7 +135,7 @@ def _signer(parts: Parts) -> Iterator[None]:
         yield
         return
     seconds = parts.settings.checkpoint_seconds
-    with every(seconds, signing.signer.run_once, signing.cosigner.run_once):
+    with every(seconds, signing.signer.run_once, *signing.cosigner.looks()):
         logger.info("signing", every_seconds=seconds)
         try:
             yield

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
-from threading import Event
+from threading import Event, Timer
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -35,7 +39,7 @@ from services.signing.signer import Signer
 logger: Final = structlog.get_logger("moiety.witness")
 
 ANSWER_SECONDS: Final = 5.0
-"""How long a witness has to answer."""
+"""How long a witness has for the whole exchange."""
 
 MAX_ANSWER_BYTES: Final = 2**16
 """The longest answer that is read: a few signature lines."""
@@ -131,14 +135,22 @@ def ask(witness: Witness, request: AddCheckpoint) -> bytes:
     address = urlsplit(witness.url)
     kind = http.client.HTTPSConnection if address.scheme == "https" else http.client.HTTPConnection
     connection = kind(address.hostname or "", address.port, timeout=ANSWER_SECONDS)
+    # The socket's timeout is of each read: one who sends a byte of a header now and then would never meet it.
+    over = Event()
+    deadline = Timer(ANSWER_SECONDS, _cut, [connection, over])
+    deadline.daemon = True
+    deadline.start()
     try:
         connection.request("POST", f"{address.path}/add-checkpoint", body=request.to_bytes())
         response = connection.getresponse()
         status, content_type = response.status, response.getheader("Content-Type", "")
         body = _read(response, time.monotonic() + ANSWER_SECONDS)
+        if over.is_set():  # a header that is cut off reads as one that ended
+            raise http.client.HTTPException(f"more than {ANSWER_SECONDS:g} seconds")
     except (OSError, http.client.HTTPException) as error:
         raise WitnessRefusedError(name, 0, f"does not answer: {error}") from None
     finally:
+        deadline.cancel()
         connection.close()
     if status == HTTPStatus.OK:
         return body
@@ -148,6 +160,13 @@ def ask(witness: Witness, request: AddCheckpoint) -> bytes:
         except FormatError as error:
             raise WitnessRefusedError(name, status, f"answers a conflict without a size: {error}") from None
     raise WitnessRefusedError(name, status, _REASONS.get(status, f"answers with status {status}"))
+
+
+def _cut(connection: http.client.HTTPConnection, over: Event) -> None:
+    """End the exchange, whatever is being waited for."""
+    over.set()
+    with suppress(OSError, AttributeError):  # it may be over
+        connection.sock.shutdown(socket.SHUT_RDWR)
 
 
 def _read(response: http.client.HTTPResponse, deadline: float) -> bytes:
@@ -197,16 +216,20 @@ class Cosigner:
         """Ask no further witness; one that is being asked has its time to answer."""
         self._stopped.set()
 
-    def run_once(self) -> int:
-        """Ask for what is missing once, and give how many cosignatures came."""
-        if not self._witnesses:
-            return 0
+    def looks(self) -> list[Callable[[], int]]:
+        """A call for each witness, to be made again and again in a thread of its own, so that none waits for another.
+
+        Each asks for what is missing once, and gives how many cosignatures came.
+        """
+        return [partial(self._look, witness) for witness in self._witnesses]
+
+    def _look(self, witness: Witness) -> int:
         try:
             sizes = [(pool, size) for pool, size, _ in ask_each(self._database, log.read_heads).found]
         except LedgerError as error:
             logger.warning("logs not read", reason=str(error))
             return 0
-        return sum(self._ask_about(witness, sizes) for witness in self._witnesses)
+        return self._ask_about(witness, sizes)
 
     def _ask_about(self, witness: Witness, sizes: list[tuple[PoolRef, int]]) -> int:
         came = 0

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
-from contextlib import ExitStack
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
 from pathlib import Path
+from threading import Event
 from typing import Any, Final
 
 import pytest
@@ -22,10 +24,11 @@ from moiety import Client, Policy, Pool
 from services.cli.app import main
 from services.process.host import everything, scheduling
 from services.settings import load_settings
+from services.signing import witness as asking
 from services.signing.folder import CheckpointFolder
 from services.signing.key_file import generate_key
 from services.signing.signer import Signer
-from services.signing.witness import Cosigner, Witness
+from services.signing.witness import Cosigner, Witness, WitnessRefusedError
 from tests.support import witness as third_party
 from tests.support.books import wait_until
 from tests.support.deployment import Deployment, SteppedClock
@@ -73,6 +76,11 @@ def cosigner_of(scene: Scene, signer: Signer, folder: CheckpointFolder, *witness
     return Cosigner(scene.deployment.running.parts.database, signer, folder, known)
 
 
+def ask_all(cosigner: Cosigner) -> int:
+    """Have every witness asked once; gives how many cosignatures came."""
+    return sum(look() for look in cosigner.looks())
+
+
 def reasons(logged: list[Any]) -> list[str]:
     return [line["reason"] for line in logged if line["event"] == "not cosigned"]
 
@@ -83,14 +91,40 @@ def test_a_witness_cosigns_each_checkpoint_and_the_last_is_served_with_it(
     cosigner = cosigner_of(scene, signer, folder, witness)
     for number in range(5):
         signer.run_once()
-        assert cosigner.run_once() == 1
-        assert cosigner.run_once() == 0
+        assert ask_all(cosigner) == 1
+        assert ask_all(cosigner) == 0
         scene.submit([event(number)], f"b-{number}")
     assert witness.statuses == [200] * 5
     found = scene.operator.get_checkpoint(POOL)
     opened = open_checkpoint(found.note, POOL_KEY.verifier_key, witnesses=[witness.key.verifier_key])
     assert [each.time_seconds for each in opened.note.verified] == [None, 1_700_000_000]
     assert [each.verifier_key for each in found.cosignatures] == [str(witness.key.verifier_key)]
+
+
+@pytest.mark.parametrize("endless", [b"HTTP/1.1 200 OK\r\nX-A: ", b"HTTP/1.1 100 Continue\r\n\r\n"])
+def test_a_witness_that_never_ends_its_answer_is_away_at_the_deadline(
+    endless: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each byte comes well within the time of a read."""
+    monkeypatch.setattr(asking, "ANSWER_SECONDS", 0.5)
+    given_up = Event()
+
+    def trickle(server: socket.socket) -> None:
+        connection, _ = server.accept()
+        with connection, suppress(OSError):
+            connection.sendall(endless)
+            while not given_up.wait(0.05):
+                connection.sendall(endless if b"100" in endless else b"x")
+
+    with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor(1) as threads:
+        threads.submit(trickle, server)
+        witness = Witness(f"http://127.0.0.1:{server.getsockname()[1]}", stranger().key.verifier_key)
+        asked = ThreadPoolExecutor(1).submit(asking.ask, witness, AddCheckpoint(0, (), b"note"))
+        try:
+            with pytest.raises(WitnessRefusedError, match="does not answer"):
+                asked.result(timeout=30)
+        finally:
+            given_up.set()
 
 
 def test_several_witnesses_cosign_and_one_that_is_away_holds_up_nobody(
@@ -104,8 +138,8 @@ def test_several_witnesses_cosign_and_one_that_is_away_holds_up_nobody(
         cosigner = cosigner_of(scene, signer, folder, away, *here)
         signer.run_once()
         with structlog.testing.capture_logs() as logged:
-            assert cosigner.run_once() == 2
-            assert cosigner.run_once() == 0
+            assert ask_all(cosigner) == 2
+            assert ask_all(cosigner) == 0
         (reason,) = reasons(logged)
         assert "witness.example/w3: does not answer" in reason
     assert len(scene.operator.get_checkpoint(POOL).cosignatures) == 2
@@ -117,14 +151,14 @@ def test_a_witness_that_saw_more_than_we_know_of_is_asked_again_from_there(
     """As where its answer was lost on the way: the size that it tells is where the next proof begins."""
     (first,) = signer.run_once()
     witness.latest[POOL_KEY.name] = first
-    assert cosigner_of(scene, signer, folder, witness).run_once() == 1
+    assert ask_all(cosigner_of(scene, signer, folder, witness)) == 1
     assert witness.statuses == [409, 200]
     scene.submit([event(1)], "b")
     (second,) = signer.run_once()
     witness.latest[POOL_KEY.name] = second
     scene.submit([event(2)], "b-2")
     signer.run_once()
-    assert cosigner_of(scene, signer, folder, witness).run_once() == 1
+    assert ask_all(cosigner_of(scene, signer, folder, witness)) == 1
     assert witness.statuses == [409, 200, 409, 200]
 
 
@@ -150,7 +184,7 @@ def test_a_witness_of_another_history_is_heard_and_the_request_is_kept_as_eviden
     signer.run_once()
     witness.latest[POOL_KEY.name] = latest
     with structlog.testing.capture_logs() as logged:
-        assert cosigner_of(scene, signer, folder, witness).run_once() == 0
+        assert ask_all(cosigner_of(scene, signer, folder, witness)) == 0
     (reason,) = reasons(logged)
     assert said in reason
     assert witness.statuses == statuses
@@ -209,12 +243,12 @@ def test_an_answer_that_breaks_the_rules_is_not_kept(
     witness.instead = answer
     cosigner = cosigner_of(scene, signer, folder, witness)
     with structlog.testing.capture_logs() as logged:
-        assert cosigner.run_once() == 0
+        assert ask_all(cosigner) == 0
     (reason,) = reasons(logged)
     assert said in reason
     assert not scene.operator.get_checkpoint(POOL).cosignatures
     witness.instead = None
-    assert cosigner.run_once() == 1
+    assert ask_all(cosigner) == 1
 
 
 def test_cosignatures_of_others_in_an_answer_are_ignored(
@@ -223,7 +257,7 @@ def test_cosignatures_of_others_in_an_answer_are_ignored(
     (checkpoint,) = signer.run_once()
     own = witness.key.sign(checkpoint.text(), 9)
     witness.instead = 200, "text/plain", f"{FORGED.line()}\n{own.line()}\n".encode()
-    assert cosigner_of(scene, signer, folder, witness).run_once() == 1
+    assert ask_all(cosigner_of(scene, signer, folder, witness)) == 1
     (found,) = scene.operator.get_checkpoint(POOL).cosignatures
     assert (found.verifier_key, found.cosign_time.seconds) == (str(witness.key.verifier_key), 9)
 
@@ -235,9 +269,9 @@ def test_a_witness_that_does_not_know_the_log_or_trusts_another_key_says_so(
     cosigner = cosigner_of(scene, signer, folder, witness)
     with structlog.testing.capture_logs() as logged:
         witness.logs = {POOL_KEY.name: SigningKey(POOL_KEY.name, b"\x33" * 32).verifier_key}
-        cosigner.run_once()
+        ask_all(cosigner)
         witness.logs = {}
-        cosigner.run_once()
+        ask_all(cosigner)
     first, second = reasons(logged)
     assert "trusts another key" in first
     assert "does not know the log" in second
@@ -324,7 +358,7 @@ def test_a_cosigner_that_is_told_to_stop_asks_nobody_else(
     signer.run_once()
     cosigner = cosigner_of(scene, signer, folder, witness)
     cosigner.stop()
-    assert cosigner.run_once() == 0
+    assert ask_all(cosigner) == 0
     assert witness.statuses == []
 
 
@@ -332,6 +366,6 @@ def test_what_another_process_had_cosigned_is_not_asked_for_again(
     scene: Scene, signer: Signer, folder: CheckpointFolder, witness: third_party.Witness
 ) -> None:
     signer.run_once()
-    assert cosigner_of(scene, signer, folder, witness).run_once() == 1
-    assert cosigner_of(scene, signer, folder, witness).run_once() == 0
+    assert ask_all(cosigner_of(scene, signer, folder, witness)) == 1
+    assert ask_all(cosigner_of(scene, signer, folder, witness)) == 0
     assert witness.statuses == [200]
