@@ -5,9 +5,10 @@
     with moiety.Client("127.0.0.1:50051", api_key) as client:
         receipts = client.submit_usage("folk", table, "melody-ngram")
 
-`Client` has every verb of the service. `usage_batches` and `batch_of` make batches, `read_usage` reads usage
-files, `moiety.attribution` takes matrices of raw scores, `moiety.telemetry` takes Content Telemetry sessions,
-`moiety.errors` says what can go wrong, and `moiety.v1` holds the contract's messages and stubs.
+`Client` has every verb of the service, and `AsyncClient` the same for asyncio. `usage_batches` and `batch_of` make
+batches, `read_usage` reads usage files, `moiety.attribution` takes matrices of raw scores, `moiety.telemetry` takes
+Content Telemetry sessions, `moiety.errors` says what can go wrong, and `moiety.v1` holds the contract's
+messages and stubs.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from moiety.version import __version__
 
 if TYPE_CHECKING:
     from moiety.batches import USAGE_SCHEMA, ArrowTable, record_batches, usage_batches
-    from moiety.client import Client
+    from moiety.client import AsyncClient, Client
     from moiety.errors import (
         AbortedError,
         AlreadyExistsError,
@@ -96,7 +97,7 @@ if TYPE_CHECKING:
 
 _NAMES: Final = {
     "moiety.batches": ("USAGE_SCHEMA", "ArrowTable", "record_batches", "usage_batches"),
-    "moiety.client": ("Client",),
+    "moiety.client": ("AsyncClient", "Client"),
     "moiety.errors": (
         "AbortedError",
         "AlreadyExistsError",
@@ -183,6 +184,7 @@ __all__ = [
     "AlreadyExistsError",
     "ApiKey",
     "ArrowTable",
+    "AsyncClient",
     "Attribution",
     "Balance",
     "BatchProof",

@@ -1,27 +1,41 @@
-"""The client: every verb of the service, typed."""
+"""The clients: every verb of the service, typed."""
 
 from __future__ import annotations
 
-from typing import Self
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final, Self, cast
 
+from moiety import awaiting, blocking
+from moiety.channels import target_of
 from moiety.connection import Connection
 from moiety.verbs.accounts import AccountsVerbs
 from moiety.verbs.acts import ActsVerbs
 from moiety.verbs.audit import AuditVerbs
+from moiety.verbs.base import Awaited, Blocking
 from moiety.verbs.limits import LimitsVerbs
-from moiety.verbs.registry import RegistryVerbs
 from moiety.verbs.revenue import RevenueVerbs
 from moiety.verbs.rounds import RoundsVerbs
 from moiety.verbs.usage import UsageVerbs
 
+if TYPE_CHECKING:
+    import grpc
 
-class Client(RegistryVerbs, ActsVerbs, LimitsVerbs, UsageVerbs, RevenueVerbs, AccountsVerbs, RoundsVerbs, AuditVerbs):
+TIMEOUT_SECONDS: Final = 60.0
+"""How long a call may take by default: longer than a restart of the service."""
+
+
+class AllVerbs(UsageVerbs, ActsVerbs, LimitsVerbs, RevenueVerbs, AccountsVerbs, RoundsVerbs, AuditVerbs):
+    """Every verb of the service."""
+
+
+class Client(Blocking, AllVerbs):
     """A connection to a Moiety service, as one principal. Use it as a context manager, or `close` it.
 
     Verbs take ids (`"folk"`, not `"pools/folk"`) and give the messages of the contract, which `moiety` hands
     on by name. Lists are iterators that ask for pages as they go. Every verb raises `moiety.ServiceError`, or
     the subclass for its status. A call that fails with UNAVAILABLE or ABORTED, or with
-    RESOURCE_EXHAUSTED and a time to wait, is made again, with growing pauses, where that is safe.
+    RESOURCE_EXHAUSTED and a time to wait, is made again, with growing random pauses, where that is safe and until
+    `timeout_seconds` are over.
 
     Args:
         address: `host:port`.
@@ -29,11 +43,12 @@ class Client(RegistryVerbs, ActsVerbs, LimitsVerbs, UsageVerbs, RevenueVerbs, Ac
         ca_certificate: PEM certificates to trust instead of the machine's own.
         insecure: without TLS; allowed to loopback addresses only. By default just where the address is loopback and no
             `ca_certificate` is given.
-        timeout_seconds: the most that a call may take, its repetitions included. Streams have no limit.
+        timeout_seconds: the most that a call may take, its repetitions included. A submission may take as long as each
+            batch is answered within it, and a stream of answers as long as there is work.
 
     Raises:
-        ValueError: the API key is not printable ASCII, `insecure` is asked for beyond the loopback, or the CA
-            certificate is none.
+        ValueError: the API key is not printable ASCII, `insecure` is asked for beyond the loopback, the CA
+            certificate is none, or `timeout_seconds` is not more than 0.
     """
 
     def __init__(
@@ -43,24 +58,69 @@ class Client(RegistryVerbs, ActsVerbs, LimitsVerbs, UsageVerbs, RevenueVerbs, Ac
         *,
         ca_certificate: bytes | None = None,
         insecure: bool | None = None,
-        timeout_seconds: float = 30.0,
+        timeout_seconds: float = TIMEOUT_SECONDS,
     ) -> None:
-        super().__init__(
-            Connection(
-                address,
-                api_key,
-                ca_certificate=ca_certificate,
-                insecure=insecure,
-                timeout_seconds=timeout_seconds,
-            )
-        )
+        target = target_of(address, api_key, ca_certificate=ca_certificate, insecure=insecure)
+        channel = blocking.channel_to(target)
+        super().__init__(Connection(lambda: channel, target.metadata, timeout_seconds))
 
     def close(self) -> None:
         """Close the connection; calls under way are cancelled."""
-        self._connection.close()
+        self._connection.channel.close()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+class AsyncClient(Awaited, AllVerbs):
+    """The same for asyncio: each verb is awaited, and each list is an asynchronous iterator.
+
+        async with moiety.AsyncClient("127.0.0.1:50051", api_key) as client:
+            receipts = await client.submit_usage("folk", table, "melody-ngram")
+            async for pool in client.list_pools():
+                print(pool.name)
+
+    Tables are read and encoded in another thread, so that the event loop goes on. It belongs to the event loop in which
+    its first call is made. To cancel a task cancels its call; what it had sent may be recorded nevertheless.
+
+    Args:
+        address: as in `Client`, and so are the others.
+        api_key: as in `Client`.
+        ca_certificate: as in `Client`.
+        insecure: as in `Client`.
+        timeout_seconds: as in `Client`.
+
+    Raises:
+        ValueError: as in `Client`.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        api_key: str,
+        *,
+        ca_certificate: bytes | None = None,
+        insecure: bool | None = None,
+        timeout_seconds: float = TIMEOUT_SECONDS,
+    ) -> None:
+        self._target = target_of(address, api_key, ca_certificate=ca_certificate, insecure=insecure)
+        super().__init__(Connection(lambda: self._channel, self._target.metadata, timeout_seconds))
+
+    @cached_property
+    def _channel(self) -> grpc.Channel:
+        return cast("grpc.Channel", awaiting.channel_to(self._target))  # its calls are what `moiety.awaiting` awaits
+
+    async def close(self) -> None:
+        """Close the connection; calls under way are cancelled."""
+        if "_channel" in vars(self):
+            channel: Any = self._channel
+            await channel.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import time
 from collections.abc import Callable
@@ -9,18 +10,13 @@ from typing import Final
 
 from moiety.errors import AbortedError, ResourceExhaustedError, ServiceError, UnavailableError
 
-ATTEMPTS_MAX: Final = 6
-"""Calls made before giving up: some three seconds of waiting, which outlasts a restart of the service."""
+logger: Final = logging.getLogger("moiety")
 
 DELAY_SECONDS_FIRST: Final = 0.2
 DELAY_SECONDS_MAX: Final = 5.0
 
-WAIT_SECONDS_MAX: Final = 60.0
-"""The longest that a call waits because the service asks for it. What takes longer, such as a quota that is used up for
-the day, is for the caller to decide.
-"""
-
 _RETRIED: Final = (UnavailableError, AbortedError)
+_DOUBLINGS_MAX: Final = 32
 
 
 def may_pass(error: ServiceError) -> bool:
@@ -34,50 +30,59 @@ def may_pass(error: ServiceError) -> bool:
 
 
 class Patience:
-    """Exponential backoff with jitter, within a limit of attempts and of time.
+    """Exponential backoff with full jitter, until a deadline.
 
     Args:
-        timeout_seconds: the most that all attempts and the waits between them may take; None for no limit.
+        timeout_seconds: the most that all attempts and the waits between them may take.
+        renewed: whether each sign of progress gives the whole time anew.
         clock: gives seconds, from any start.
-        sleep: waits for seconds.
         draw: gives a random number from 0 to below 1.
     """
 
     def __init__(
         self,
-        timeout_seconds: float | None,
+        timeout_seconds: float,
         *,
+        renewed: bool = False,
         clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
         draw: Callable[[], float] = random.random,
     ) -> None:
+        self.timeout_seconds = timeout_seconds
+        self._renewed = renewed
         self._clock = clock
-        self._sleep = sleep
         self._draw = draw
-        self._end = None if timeout_seconds is None else clock() + timeout_seconds
+        self._end = clock() + timeout_seconds
         self._failures = 0
 
-    def seconds_left(self) -> float | None:
-        """Seconds that the next attempt may take; None for any."""
-        return None if self._end is None else max(0.0, self._end - self._clock())
+    def seconds_left(self) -> float:
+        """Seconds that the next attempt may take."""
+        return max(0.0, self._end - self._clock())
 
-    def reset(self) -> None:
-        """Forget the failures so far: there was progress."""
+    def renew(self) -> None:
+        """Begin the time anew, where progress does."""
+        if self._renewed:
+            self._end = self._clock() + self.timeout_seconds
+
+    def succeed(self) -> None:
+        """Forget the failures so far: the service answered."""
         self._failures = 0
+        self.renew()
 
-    def wait(self, error: ServiceError) -> None:
-        """Wait until the call may be repeated: at least as long as the service asks for.
+    def pause_after(self, error: ServiceError) -> float:
+        """Give the seconds to wait before the call is repeated: at least as many as the service asks for.
+
+        The wait is drawn from the whole range up to a bound that doubles, so that callers who failed together do not
+        come back together.
 
         Raises:
-            ServiceError: `error` itself, where repeating cannot help or the limit is reached.
+            ServiceError: `error` itself, where repeating cannot help or the wait would pass the deadline.
         """
+        if not may_pass(error):
+            raise error
+        bound = min(DELAY_SECONDS_MAX, DELAY_SECONDS_FIRST * 2.0 ** min(self._failures, _DOUBLINGS_MAX))
         self._failures += 1
-        if not may_pass(error) or self._failures >= ATTEMPTS_MAX:
+        seconds = (error.retry_after_seconds or 0.0) + self._draw() * bound
+        if seconds >= self.seconds_left():
             raise error
-        delay = min(DELAY_SECONDS_MAX, DELAY_SECONDS_FIRST * 2 ** (self._failures - 1)) * (0.5 + self._draw() / 2)
-        delay = max(delay, error.retry_after_seconds or 0.0)
-        if delay > WAIT_SECONDS_MAX:
-            raise error
-        if self._end is not None and self._clock() + delay >= self._end:
-            raise error
-        self._sleep(delay)
+        logger.info("%s: %s; trying again in %.1f s", error.code.name, error, seconds)
+        return seconds

@@ -16,10 +16,12 @@ class MoietyError(Exception):
     Attributes:
         receipts: where a submission failed on the way, the receipts of the batches that are recorded, in order.
         refusals: the batches of it that the service refused (`moiety.BatchRefusal`), in order.
+        submission: what is left of it, which `resume` of a client goes on with; None where nothing is.
     """
 
     receipts: Sequence[Receipt] = ()
     refusals: Sequence[Any] = ()
+    submission: Any = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,6 +53,16 @@ _ERRORS: Final[Mapping[grpc.StatusCode, type[ServiceError]]] = {
 }
 _CODES: Final[Mapping[int, grpc.StatusCode]] = {code.value[0]: code for code in grpc.StatusCode}
 
+_BY_OURSELVES: Final = ("Locally cancelled", "Channel closed")
+"""How gRPC says that a call was cancelled here."""
+
+_OF_CUTS: Final = (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN)
+_SIGNS_OF_CUTS: Final = ("RST_STREAM", "Stream removed", "Internal error from Core")
+"""What gRPC's messages hold where a proxy or the network ended a call, or where it ended while asyncio wrote."""
+
+_QUEUE_IS_FULL: Final = "Concurrent RPC limit exceeded!"
+"""What a gRPC server in Python says, without details, to more calls than it queues."""
+
 
 def from_rpc(error: grpc.RpcError) -> ServiceError:
     """Give the error that a failed call stands for, with the details that the service sent."""
@@ -61,8 +71,19 @@ def from_rpc(error: grpc.RpcError) -> ServiceError:
     except (ValueError, DecodeError):  # details that contradict the status, or cannot be read, are left out
         status = None
     if status is None:
-        status = status_pb2.Status(code=error.code().value[0], message=error.details() or "")
+        return _without_details(error.code(), error.details() or "")
     return from_status(status)
+
+
+def _without_details(code: grpc.StatusCode, message: str) -> ServiceError:
+    """The error that comes of a failure which the service had no part in: its own always have details."""
+    if code is grpc.StatusCode.CANCELLED and not message.startswith(_BY_OURSELVES):
+        return UnavailableError("the call was cancelled on the way to the service, or by one that stops")
+    if code in _OF_CUTS and any(sign in message for sign in _SIGNS_OF_CUTS):
+        return UnavailableError(f"the call was cut off on the way to the service ({message})")
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED and message == _QUEUE_IS_FULL:
+        return ResourceExhaustedError(message, retry_after_seconds=0.0)
+    return from_status(status_pb2.Status(code=code.value[0], message=message))
 
 
 def from_status(status: status_pb2.Status) -> ServiceError:

@@ -9,12 +9,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from queue import SimpleQueue
-from typing import Final, Self
+from typing import Any, Final
 
-import grpc
-
-from moiety.connection import Answers
 from moiety.errors import (
     BatchRefusal,
     BatchRefusedError,
@@ -24,10 +20,9 @@ from moiety.errors import (
     UnavailableError,
 )
 from moiety.patience import Patience, may_pass
-from moiety.status import from_rpc, from_status
+from moiety.status import from_status
+from moiety.steps import End, Metadata, Open, Pause, Receive, Steps, Stream, Work
 from moiety.v1 import usage_pb2
-
-OpenStream = Callable[[Iterator[usage_pb2.AppendUsageRequest]], Answers[usage_pb2.AppendUsageResponse]]
 
 BATCHES_IN_FLIGHT: Final = 4
 """Batches sent and not yet answered: the service has work while the next ones are made, and memory stays
@@ -53,31 +48,22 @@ class Submission:
     """One submission of any number of batches.
 
     Args:
-        open_stream: opens the service's `AppendUsage`.
         batches: what to send, made as it is needed.
-        patience: waits between attempts; it has no time limit, and is reset by every answer.
         progress: is told the number of events of each batch that is answered.
     """
 
-    def __init__(
-        self,
-        open_stream: OpenStream,
-        batches: Iterator[PreparedBatch],
-        *,
-        patience: Patience,
-        progress: Callable[[int], None] | None = None,
-    ) -> None:
-        self._open_stream = open_stream
+    def __init__(self, batches: Iterator[PreparedBatch], *, progress: Callable[[int], None] | None = None) -> None:
         self._batches = batches
-        self._patience = patience
         self._progress = progress
         self._unanswered: deque[PreparedBatch] = deque()
         self._receipts: dict[int, usage_pb2.Receipt] = {}
         self._refusals: dict[int, BatchRefusal] = {}
         self._broken: MoietyError | None = None
 
-    def run(self) -> list[usage_pb2.Receipt]:
-        """Send everything and give the receipts, in the order of the batches.
+    def run(self, method: Any, metadata: Metadata, patience: Patience) -> Steps[list[usage_pb2.Receipt]]:
+        """Send what is left by the service's `AppendUsage`, and give all receipts in the order of the batches.
+
+        May be run again after a `ServiceError`, by another client too.
 
         Raises:
             BatchRefusedError: some batches were refused; the others are recorded.
@@ -85,25 +71,23 @@ class Submission:
             MoietyError: what `batches` raises, once the batches before are answered. Each of these has the `receipts`
                 of what is recorded, and the `refusals`.
         """
+        is_again = False
         try:
-            self._run()
+            while True:
+                try:
+                    yield from self._send_what_is_left(Open(method, None, metadata, is_again), patience)
+                    break
+                except ServiceError as error:
+                    seconds = patience.pause_after(error)
+                yield Pause(seconds)
+                is_again = True
             self._raise_what_broke()
         except MoietyError as error:
             error.receipts = self._receipts_in_order()
             error.refusals = self._refusals_in_order()
+            error.submission = self if isinstance(error, ServiceError) else None
             raise
         return list(self._receipts_in_order())
-
-    def _run(self) -> None:
-        while True:
-            try:
-                self._send_what_is_left()
-                break
-            except grpc.RpcError as error:
-                failure = from_rpc(error)
-            except _StreamEndedError:
-                failure = UnavailableError("the stream ended before every batch was answered")
-            self._patience.wait(failure)
 
     def _raise_what_broke(self) -> None:
         if self._broken:
@@ -127,43 +111,51 @@ class Submission:
             self._broken = error
             return None
 
-    def _send_what_is_left(self) -> None:
+    def _send_what_is_left(self, opening: Open, patience: Patience) -> Steps[None]:
         if not self._unanswered:
             # Made before a stream is opened: what cannot be made into a batch troubles nobody else.
-            first = self._next_batch()
+            first = yield Work(self._next_batch)
             if first is None:
                 return
             self._unanswered.append(first)
-        with _Stream(self._open_stream) as stream:
+        patience.renew()
+        stream: Stream = yield opening
+        try:
             for batch in self._unanswered:
                 stream.send(batch.request)
-            while self._fill(stream):
-                self._settle(stream.receive(), stream)
+            while (yield from self._fill(stream, patience)):
+                answer = yield Receive(stream, patience.seconds_left())
+                if answer is End.OF_STREAM:
+                    raise UnavailableError("the stream ended before every batch was answered")
+                yield from self._settle(answer, stream, patience)
+        finally:
+            stream.close()
 
-    def _fill(self, stream: _Stream) -> bool:
+    def _fill(self, stream: Stream, patience: Patience) -> Steps[bool]:
         """Send until as many as allowed are in flight; tell whether there is an answer to wait for."""
         while len(self._unanswered) < BATCHES_IN_FLIGHT:
-            batch = self._next_batch()
+            batch = yield Work(self._next_batch)
+            patience.renew()  # making a batch takes as long as its source does; the service is not to blame
             if batch is None:
                 break
             self._unanswered.append(batch)
             stream.send(batch.request)
         return bool(self._unanswered)
 
-    def _settle(self, answer: usage_pb2.AppendUsageResponse, stream: _Stream) -> None:
+    def _settle(self, answer: usage_pb2.AppendUsageResponse, stream: Stream, patience: Patience) -> Steps[None]:
         batch = self._unanswered[0]
         if answer.batch_id != batch.request.batch_id:
             raise ServiceError(f"batch {answer.batch_id!r} was answered before {batch.request.batch_id!r}")
         error = from_status(answer.error) if answer.HasField("error") else None
         if error and may_pass(error):
-            self._patience.wait(error)
+            yield Pause(patience.pause_after(error))
             self._unanswered.rotate(-1)
             stream.send(batch.request)
             return
         if error and not _is_about_the_batch(error):
             raise error
         self._unanswered.popleft()
-        self._patience.reset()
+        patience.succeed()
         if error:
             batch_id = batch.request.batch_id
             self._refusals[batch.index] = BatchRefusal(batch_id, batch.index, batch.first_position, batch.events, error)
@@ -177,31 +169,3 @@ def _is_about_the_batch(error: ServiceError) -> bool:
     """Whether other batches may fare better. A wrong pool or method is the same for all of them."""
     fields = {violation.field for violation in error.violations}
     return isinstance(error, InvalidArgumentError) and bool(fields) and not fields & _ABOUT_ALL
-
-
-class _StreamEndedError(Exception):
-    """The service closed the stream without an error."""
-
-
-class _Stream:
-    """An open AppendUsage stream, written to and read from by one thread."""
-
-    def __init__(self, open_stream: OpenStream) -> None:
-        self._requests: SimpleQueue[usage_pb2.AppendUsageRequest | None] = SimpleQueue()
-        self._call = open_stream(iter(self._requests.get, None))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._requests.put(None)  # lets gRPC's thread, which waits for the next request, end
-        self._call.cancel()
-
-    def send(self, request: usage_pb2.AppendUsageRequest) -> None:
-        self._requests.put(request)
-
-    def receive(self) -> usage_pb2.AppendUsageResponse:
-        try:
-            return next(self._call)
-        except StopIteration:
-            raise _StreamEndedError from None

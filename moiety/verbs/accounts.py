@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import cached_property
 
 from moiety.connection import PAGE_SIZE
+from moiety.steps import Pages, Steps
 from moiety.v1 import accounts_pb2 as pb
 from moiety.v1.accounts_pb2_grpc import AccountsServiceStub
-from moiety.verbs.base import Verbs, pool_name
+from moiety.verbs.base import Verbs, listing, pool_name, verb
 
 
 class AccountsVerbs(Verbs):
@@ -18,24 +18,28 @@ class AccountsVerbs(Verbs):
     def _accounts(self) -> AccountsServiceStub:
         return AccountsServiceStub(self._connection.channel)
 
-    def get_balance(self, pool: str, account: str, *, log_size: int | None = None) -> pb.Balance:
+    @verb
+    def get_balance(self, pool: str, account: str, *, log_size: int | None = None) -> Steps[pb.Balance]:
         """Give one account's balance, now or as of a log size."""
         request = pb.GetBalanceRequest(name=f"pools/{pool}/accounts/{account}", log_size=log_size)
         return self._connection.unary(self._accounts.GetBalance, request, repeat=True)
 
-    def list_balances(self, pool: str, *, log_size: int | None = None) -> Iterator[pb.Balance]:
+    @listing
+    def list_balances(self, pool: str, *, log_size: int | None = None) -> Pages[pb.Balance]:
         """Give the balances of all accounts that were ever touched, by account, now or as of a log size."""
         request = pb.ListBalancesRequest(parent=pool_name(pool), log_size=log_size, page_size=PAGE_SIZE)
         return self._connection.pages(self._accounts.ListBalances, request, lambda page: page.balances)
 
-    def list_transfers(self, pool: str, *, account: str = "", start: int = 0) -> Iterator[pb.Transfer]:
+    @listing
+    def list_transfers(self, pool: str, *, account: str = "", start: int = 0) -> Pages[pb.Transfer]:
         """Give transfers in the order of the log, all or those from or to one account, from leaf `start` on."""
         request = pb.ListTransfersRequest(parent=pool_name(pool), account=account, start=start, page_size=PAGE_SIZE)
         return self._connection.pages(self._accounts.ListTransfers, request, lambda page: page.transfers)
 
+    @verb
     def record_payment(
         self, pool: str, collective: str, amount_minor: int, *, request_id: str, reference: str = ""
-    ) -> pb.Payment:
+    ) -> Steps[pb.Payment]:
         """Record that a collective was paid outside the system, in minor units of the pool's currency.
 
         Repeating a request id with the same content gives the first answer.
@@ -44,9 +48,10 @@ class AccountsVerbs(Verbs):
         request = pb.RecordPaymentRequest(parent=pool_name(pool), payment=payment, request_id=request_id)
         return self._connection.unary(self._accounts.RecordPayment, request, repeat=True)
 
+    @verb
     def release_held(
         self, pool: str, collective: str, amount_minor: int, *, request_id: str, reason: str, to_commons: bool = False
-    ) -> pb.Release:
+    ) -> Steps[pb.Release]:
         """Release what was held for a suspended collective: to it, or back to the commons fund."""
         release = pb.Release(
             collective=f"collectives/{collective}", amount_minor=amount_minor, to_commons=to_commons, reason=reason
@@ -54,9 +59,10 @@ class AccountsVerbs(Verbs):
         request = pb.ReleaseHeldRequest(parent=pool_name(pool), release=release, request_id=request_id)
         return self._connection.unary(self._accounts.ReleaseHeld, request, repeat=True)
 
+    @verb
     def grant_from_commons(
         self, pool: str, collective: str, amount_minor: int, *, request_id: str, reason: str
-    ) -> pb.Grant:
+    ) -> Steps[pb.Grant]:
         """Grant a collective an amount from the commons fund."""
         grant = pb.Grant(collective=f"collectives/{collective}", amount_minor=amount_minor, reason=reason)
         request = pb.GrantFromCommonsRequest(parent=pool_name(pool), grant=grant, request_id=request_id)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import cached_property
 
 from moiety.connection import PAGE_SIZE
+from moiety.steps import Pages, Steps
 from moiety.v1 import acts_pb2 as pb
 from moiety.v1.acts_pb2_grpc import ActsServiceStub
-from moiety.verbs.base import Verbs, pool_name
+from moiety.verbs.base import Verbs, listing, pool_name, verb
 
 
 class ActsVerbs(Verbs):
@@ -18,17 +18,20 @@ class ActsVerbs(Verbs):
     def _acts(self) -> ActsServiceStub:
         return ActsServiceStub(self._connection.channel)
 
-    def get_proposal(self, name: str) -> pb.Proposal:
+    @verb
+    def get_proposal(self, name: str) -> Steps[pb.Proposal]:
         """Give one proposal."""
         return self._connection.unary(self._acts.GetProposal, pb.GetProposalRequest(name=name), repeat=True)
 
-    def list_proposals(self, pool: str | None = None, *, only_open: bool = False) -> Iterator[pb.Proposal]:
+    @listing
+    def list_proposals(self, pool: str | None = None, *, only_open: bool = False) -> Pages[pb.Proposal]:
         """Give the proposals about a pool, or without one those about the registry, oldest first."""
         parent = "registry" if pool is None else pool_name(pool)
         request = pb.ListProposalsRequest(parent=parent, only_open=only_open, page_size=PAGE_SIZE)
         return self._connection.pages(self._acts.ListProposals, request, lambda page: page.proposals)
 
-    def approve_proposal(self, name: str) -> pb.Proposal:
+    @verb
+    def approve_proposal(self, name: str) -> Steps[pb.Proposal]:
         """Approve a proposal and carry it out.
 
         Raises:
@@ -36,12 +39,14 @@ class ActsVerbs(Verbs):
         """
         return self._connection.unary(self._acts.ApproveProposal, pb.ApproveProposalRequest(name=name), repeat=False)
 
-    def reject_proposal(self, name: str, reason: str) -> pb.Proposal:
+    @verb
+    def reject_proposal(self, name: str, reason: str) -> Steps[pb.Proposal]:
         """Reject a proposal, with a reason."""
         request = pb.RejectProposalRequest(name=name, reason=reason)
         return self._connection.unary(self._acts.RejectProposal, request, repeat=True)
 
-    def withdraw_proposal(self, name: str, reason: str) -> pb.Proposal:
+    @verb
+    def withdraw_proposal(self, name: str, reason: str) -> Steps[pb.Proposal]:
         """Take back what the caller proposed, with a reason."""
         request = pb.WithdrawProposalRequest(name=name, reason=reason)
         return self._connection.unary(self._acts.WithdrawProposal, request, repeat=True)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cached_property
 from hashlib import sha256
 
 from moiety.connection import PAGE_SIZE
 from moiety.errors import DataLossError
+from moiety.steps import Pages, Steps
 from moiety.v1 import audit_pb2 as pb
 from moiety.v1.audit_pb2_grpc import AuditServiceStub
-from moiety.verbs.base import Verbs, pool_name, round_name
+from moiety.verbs.base import Joined, Verbs, listing, pool_name, round_name, verb
 
 
 class AuditVerbs(Verbs):
@@ -23,29 +24,33 @@ class AuditVerbs(Verbs):
     def _audit(self) -> AuditServiceStub:
         return AuditServiceStub(self._connection.channel)
 
-    def get_log_head(self, pool: str) -> pb.LogHead:
+    @verb
+    def get_log_head(self, pool: str) -> Steps[pb.LogHead]:
         """Give the size and root of a pool's log."""
         request = pb.GetLogHeadRequest(parent=pool_name(pool))
         return self._connection.unary(self._audit.GetLogHead, request, repeat=True)
 
-    def list_leaves(self, pool: str, *, start: int = 0) -> Iterator[pb.Leaf]:
+    @listing
+    def list_leaves(self, pool: str, *, start: int = 0) -> Pages[pb.Leaf]:
         """Give a pool's leaves in order, from index `start` on."""
         request = pb.ListLeavesRequest(parent=pool_name(pool), start=start, page_size=PAGE_SIZE)
         return self._connection.pages(self._audit.ListLeaves, request, lambda page: page.leaves)
 
-    def get_body(self, pool: str, digest: bytes) -> bytes:
+    @verb
+    def get_body(self, pool: str, digest: bytes) -> Steps[bytes]:
         """Give the body with this SHA-256, which is checked.
 
         Raises:
             DataLossError: what the service sent has another SHA-256.
         """
         request = pb.GetBodyRequest(parent=pool_name(pool), sha256=digest)
-        body = self._connection.read_stream(self._audit.GetBody, request, _joined)
+        body = yield from self._connection.read_stream(self._audit.GetBody, request, Joined)
         if sha256(body).digest() != digest:
             raise DataLossError(f"the body sent for SHA-256 {digest.hex()} has another one")
         return body
 
-    def get_checkpoint(self, pool: str, *, min_size: int = 0) -> pb.Checkpoint:
+    @verb
+    def get_checkpoint(self, pool: str, *, min_size: int = 0) -> Steps[pb.Checkpoint]:
         """Give the last checkpoint that was signed of a pool's log, or the first of at least `min_size` leaves.
 
         Its note is not verified here: that takes a key that you had from elsewhere (`moiety log checkpoint --key`).
@@ -53,19 +58,22 @@ class AuditVerbs(Verbs):
         request = pb.GetCheckpointRequest(parent=pool_name(pool), min_size=min_size)
         return self._connection.unary(self._audit.GetCheckpoint, request, repeat=True)
 
-    def list_checkpoints(self, pool: str) -> Iterator[pb.Checkpoint]:
+    @listing
+    def list_checkpoints(self, pool: str) -> Pages[pb.Checkpoint]:
         """Give the checkpoints that were signed of a pool's log, by size."""
         request = pb.ListCheckpointsRequest(parent=pool_name(pool), page_size=PAGE_SIZE)
         return self._connection.pages(self._audit.ListCheckpoints, request, lambda page: page.checkpoints)
 
-    def get_inclusion_proof(self, pool: str, leaf_index: int, *, checkpoint_size: int = 0) -> pb.InclusionProof:
+    @verb
+    def get_inclusion_proof(self, pool: str, leaf_index: int, *, checkpoint_size: int = 0) -> Steps[pb.InclusionProof]:
         """Give the path from a leaf to the root of a checkpoint, by default the last one signed. Not verified here."""
         request = pb.GetInclusionProofRequest(
             parent=pool_name(pool), leaf_index=leaf_index, checkpoint_size=checkpoint_size
         )
         return self._connection.unary(self._audit.GetInclusionProof, request, repeat=True)
 
-    def get_consistency_proof(self, pool: str, old_size: int, new_size: int = 0) -> pb.ConsistencyProof:
+    @verb
+    def get_consistency_proof(self, pool: str, old_size: int, new_size: int = 0) -> Steps[pb.ConsistencyProof]:
         """Give the proof that the log of `new_size` leaves extends that of `old_size`. Not verified here.
 
         By default the new size is that of the last checkpoint signed.
@@ -73,23 +81,27 @@ class AuditVerbs(Verbs):
         request = pb.GetConsistencyProofRequest(parent=pool_name(pool), old_size=old_size, new_size=new_size)
         return self._connection.unary(self._audit.GetConsistencyProof, request, repeat=True)
 
+    @verb
     def replay_round(
         self, pool: str, number: int, *, progress: Callable[[pb.ReplayProgress], None] | None = None
-    ) -> pb.ReplayVerdict:
+    ) -> Steps[pb.ReplayVerdict]:
         """Have a round recomputed from the log and its bodies alone, and give the verdict."""
-
-        def verdict(answers: Iterator[pb.ReplayRoundResponse]) -> pb.ReplayVerdict:
-            found = pb.ReplayVerdict()
-            for answer in answers:
-                if answer.HasField("verdict"):
-                    found = answer.verdict
-                elif progress:
-                    progress(answer.progress)
-            return found
-
         request = pb.ReplayRoundRequest(name=round_name(pool, number))
-        return self._connection.read_stream(self._audit.ReplayRound, request, verdict)
+        return self._connection.read_stream(self._audit.ReplayRound, request, lambda: _Replay(progress))
 
 
-def _joined(answers: Iterator[pb.GetBodyResponse]) -> bytes:
-    return b"".join(answer.chunk for answer in answers)
+class _Replay:
+    """How a replay goes, and what comes of it."""
+
+    def __init__(self, progress: Callable[[pb.ReplayProgress], None] | None) -> None:
+        self._progress = progress
+        self._verdict = pb.ReplayVerdict()
+
+    def take(self, answer: pb.ReplayRoundResponse) -> None:
+        if answer.HasField("verdict"):
+            self._verdict = answer.verdict
+        elif self._progress:
+            self._progress(answer.progress)
+
+    def result(self) -> pb.ReplayVerdict:
+        return self._verdict

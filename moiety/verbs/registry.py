@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from functools import cached_property
 
 from moiety.connection import PAGE_SIZE
 from moiety.memberships import parse_membership, render_membership
+from moiety.steps import Pages, Steps, all_items
 from moiety.telemetry import DomainMap
 from moiety.v1 import registry_pb2 as pb
 from moiety.v1.registry_pb2_grpc import RegistryServiceStub
-from moiety.verbs.base import Verbs, pool_name
+from moiety.verbs.base import Joined, Verbs, listing, pool_name, verb
 
 
 class RegistryVerbs(Verbs):
@@ -25,33 +26,40 @@ class RegistryVerbs(Verbs):
     def _registry(self) -> RegistryServiceStub:
         return RegistryServiceStub(self._connection.channel)
 
-    def create_platform(self, platform_id: str, platform: pb.Platform, *, validate_only: bool = False) -> pb.Platform:
+    @verb
+    def create_platform(
+        self, platform_id: str, platform: pb.Platform, *, validate_only: bool = False
+    ) -> Steps[pb.Platform]:
         """Register a platform."""
         request = pb.CreatePlatformRequest(platform_id=platform_id, platform=platform, validate_only=validate_only)
         return self._connection.unary(self._registry.CreatePlatform, request, repeat=True)
 
-    def get_platform(self, platform_id: str) -> pb.Platform:
+    @verb
+    def get_platform(self, platform_id: str) -> Steps[pb.Platform]:
         """Give one platform."""
         request = pb.GetPlatformRequest(name=f"platforms/{platform_id}")
         return self._connection.unary(self._registry.GetPlatform, request, repeat=True)
 
-    def list_platforms(self) -> Iterator[pb.Platform]:
+    @listing
+    def list_platforms(self) -> Pages[pb.Platform]:
         """Give all platforms by id; a platform sees only itself."""
         request = pb.ListPlatformsRequest(page_size=PAGE_SIZE)
         return self._connection.pages(self._registry.ListPlatforms, request, lambda page: page.platforms)
 
+    @verb
     def create_collective(
         self, collective_id: str, collective: pb.Collective, *, validate_only: bool = False
-    ) -> pb.Collective:
+    ) -> Steps[pb.Collective]:
         """Register a collective."""
         request = pb.CreateCollectiveRequest(
             collective_id=collective_id, collective=collective, validate_only=validate_only
         )
         return self._connection.unary(self._registry.CreateCollective, request, repeat=True)
 
+    @verb
     def update_collective(
         self, collective_id: str, collective: pb.Collective, *, validate_only: bool = False
-    ) -> pb.Collective:
+    ) -> Steps[pb.Collective]:
         """Replace a collective's display name, members, equity factor, status and domains."""
         content = pb.Collective()
         content.CopyFrom(collective)
@@ -59,60 +67,80 @@ class RegistryVerbs(Verbs):
         request = pb.UpdateCollectiveRequest(collective=content, validate_only=validate_only)
         return self._connection.unary(self._registry.UpdateCollective, request, repeat=False)
 
-    def get_collective(self, collective_id: str) -> pb.Collective:
+    @verb
+    def get_collective(self, collective_id: str) -> Steps[pb.Collective]:
         """Give one collective."""
         request = pb.GetCollectiveRequest(name=f"collectives/{collective_id}")
         return self._connection.unary(self._registry.GetCollective, request, repeat=True)
 
-    def list_collectives(self) -> Iterator[pb.Collective]:
+    @listing
+    def list_collectives(self) -> Pages[pb.Collective]:
         """Give all collectives by id."""
+        return self._collectives()
+
+    @verb
+    def domain_map(self) -> Steps[DomainMap]:
+        """Give whose content is whose, as all collectives' domains say."""
+        return self._domain_map()
+
+    def _collectives(self) -> Pages[pb.Collective]:
         request = pb.ListCollectivesRequest(page_size=PAGE_SIZE)
         return self._connection.pages(self._registry.ListCollectives, request, lambda page: page.collectives)
 
-    def domain_map(self) -> DomainMap:
-        """Give whose content is whose, as all collectives' domains say."""
-        return DomainMap({found.name.removeprefix("collectives/"): found.domains for found in self.list_collectives()})
+    def _domain_map(self) -> Steps[DomainMap]:
+        collectives = yield from all_items(self._collectives())
+        return DomainMap({found.name.removeprefix("collectives/"): found.domains for found in collectives})
 
-    def create_pool(self, pool_id: str, pool: pb.Pool, *, validate_only: bool = False) -> pb.Pool:
+    @verb
+    def create_pool(self, pool_id: str, pool: pb.Pool, *, validate_only: bool = False) -> Steps[pb.Pool]:
         """Open a pool, with its currency and first policy."""
         request = pb.CreatePoolRequest(pool_id=pool_id, pool=pool, validate_only=validate_only)
         return self._connection.unary(self._registry.CreatePool, request, repeat=True)
 
-    def get_pool(self, pool: str) -> pb.Pool:
+    @verb
+    def get_pool(self, pool: str) -> Steps[pb.Pool]:
         """Give one pool, with its latest policy and its log's size."""
         request = pb.GetPoolRequest(name=pool_name(pool))
         return self._connection.unary(self._registry.GetPool, request, repeat=True)
 
-    def list_pools(self) -> Iterator[pb.Pool]:
+    @listing
+    def list_pools(self) -> Pages[pb.Pool]:
         """Give all pools by id."""
         request = pb.ListPoolsRequest(page_size=PAGE_SIZE)
         return self._connection.pages(self._registry.ListPools, request, lambda page: page.pools)
 
-    def create_policy(self, pool: str, policy: pb.Policy, *, validate_only: bool = False) -> pb.Policy:
+    @verb
+    def create_policy(self, pool: str, policy: pb.Policy, *, validate_only: bool = False) -> Steps[pb.Policy]:
         """Log a pool's next policy, in force from the next round that starts after it."""
         request = pb.CreatePolicyRequest(parent=pool_name(pool), policy=policy, validate_only=validate_only)
         return self._connection.unary(self._registry.CreatePolicy, request, repeat=True)
 
-    def list_policies(self, pool: str) -> Iterator[pb.Policy]:
+    @listing
+    def list_policies(self, pool: str) -> Pages[pb.Policy]:
         """Give a pool's policies, oldest first."""
         request = pb.ListPoliciesRequest(parent=pool_name(pool), page_size=PAGE_SIZE)
         return self._connection.pages(self._registry.ListPolicies, request, lambda page: page.policies)
 
-    def create_method(self, pool: str, method_id: str, method: pb.Method, *, validate_only: bool = False) -> pb.Method:
+    @verb
+    def create_method(
+        self, pool: str, method_id: str, method: pb.Method, *, validate_only: bool = False
+    ) -> Steps[pb.Method]:
         """Log a method, or the next version of one."""
         request = pb.CreateMethodRequest(
             parent=pool_name(pool), method_id=method_id, method=method, validate_only=validate_only
         )
         return self._connection.unary(self._registry.CreateMethod, request, repeat=True)
 
-    def list_methods(self, pool: str) -> Iterator[pb.Method]:
+    @listing
+    def list_methods(self, pool: str) -> Pages[pb.Method]:
         """Give every version of a pool's methods, in the order of the log."""
         request = pb.ListMethodsRequest(parent=pool_name(pool), page_size=PAGE_SIZE)
         return self._connection.pages(self._registry.ListMethods, request, lambda page: page.methods)
 
+    @verb
     def create_membership(
         self, pool: str, membership_id: str, membership: Mapping[str, str], *, validate_only: bool = False
-    ) -> pb.Membership:
+    ) -> Steps[pb.Membership]:
         """Log which collective each source belongs to, or the next version of it.
 
         Methods of raw scores name a membership; a batch uses its latest version at acceptance, whole: a source that
@@ -129,20 +157,21 @@ class RegistryVerbs(Verbs):
         )
         return self._connection.unary(self._registry.CreateMembership, request, repeat=True)
 
-    def list_memberships(self, pool: str) -> Iterator[pb.Membership]:
+    @listing
+    def list_memberships(self, pool: str) -> Pages[pb.Membership]:
         """Give every version of a pool's memberships, in the order of the log."""
         request = pb.ListMembershipsRequest(parent=pool_name(pool), page_size=PAGE_SIZE)
         return self._connection.pages(self._registry.ListMemberships, request, lambda page: page.memberships)
 
-    def get_membership(self, pool: str, membership_id: str, *, version: int = 0) -> dict[str, str]:
+    @verb
+    def get_membership(self, pool: str, membership_id: str, *, version: int = 0) -> Steps[dict[str, str]]:
         """Give the collective of each source in a membership; in its latest version unless told otherwise."""
         request = pb.GetMembershipRequest(name=f"pools/{pool}/memberships/{membership_id}", version=version)
-        body = self._connection.read_stream(
-            self._registry.GetMembership, request, lambda answers: b"".join(answer.chunk for answer in answers)
-        )
+        body = yield from self._connection.read_stream(self._registry.GetMembership, request, Joined)
         return parse_membership(body)
 
-    def update_schedule(self, pool: str, schedule: pb.Schedule, *, validate_only: bool = False) -> pb.Schedule:
+    @verb
+    def update_schedule(self, pool: str, schedule: pb.Schedule, *, validate_only: bool = False) -> Steps[pb.Schedule]:
         """Set when a pool's rounds are cut. Fire times count from now on."""
         content = pb.Schedule()
         content.CopyFrom(schedule)
@@ -150,7 +179,8 @@ class RegistryVerbs(Verbs):
         request = pb.UpdateScheduleRequest(schedule=content, validate_only=validate_only)
         return self._connection.unary(self._registry.UpdateSchedule, request, repeat=False)
 
-    def get_schedule(self, pool: str) -> pb.Schedule:
+    @verb
+    def get_schedule(self, pool: str) -> Steps[pb.Schedule]:
         """Give a pool's schedule.
 
         Raises:
@@ -159,9 +189,10 @@ class RegistryVerbs(Verbs):
         request = pb.GetScheduleRequest(name=f"pools/{pool}/schedule")
         return self._connection.unary(self._registry.GetSchedule, request, repeat=True)
 
+    @verb
     def create_api_key(
         self, principal: str, key_hash: str, *, expire_time: datetime | None = None, pools: Iterable[str] = ()
-    ) -> pb.ApiKey:
+    ) -> Steps[pb.ApiKey]:
         """Issue an API key to `operators/{id}`, `platforms/{platform}`, `collectives/{collective}` or `auditors/{id}`.
 
         Args:
@@ -176,32 +207,38 @@ class RegistryVerbs(Verbs):
         request = pb.CreateApiKeyRequest(api_key=key, hash=key_hash)
         return self._connection.unary(self._registry.CreateApiKey, request, repeat=True)
 
-    def list_api_keys(self) -> Iterator[pb.ApiKey]:
+    @listing
+    def list_api_keys(self) -> Pages[pb.ApiKey]:
         """Give all API keys, without their secrets."""
         request = pb.ListApiKeysRequest(page_size=PAGE_SIZE)
         return self._connection.pages(self._registry.ListApiKeys, request, lambda page: page.api_keys)
 
-    def revoke_api_key(self, key: str) -> pb.ApiKey:
+    @verb
+    def revoke_api_key(self, key: str) -> Steps[pb.ApiKey]:
         """End an API key at once and for ever. Repeating it changes nothing."""
         request = pb.RevokeApiKeyRequest(name=f"keys/{key}")
         return self._connection.unary(self._registry.RevokeApiKey, request, repeat=True)
 
-    def update_principal(self, principal: str, *, suspended: bool = False) -> pb.Principal:
+    @verb
+    def update_principal(self, principal: str, *, suspended: bool = False) -> Steps[pb.Principal]:
         """Register `operators/{id}` or `auditors/{id}`, or suspend it, or let it act again."""
         status = pb.PRINCIPAL_STATUS_SUSPENDED if suspended else pb.PRINCIPAL_STATUS_ACTIVE
         request = pb.UpdatePrincipalRequest(principal=pb.Principal(name=principal, status=status))
         return self._connection.unary(self._registry.UpdatePrincipal, request, repeat=True)
 
-    def list_principals(self) -> Iterator[pb.Principal]:
+    @listing
+    def list_principals(self) -> Pages[pb.Principal]:
         """Give operators and auditors by name."""
         request = pb.ListPrincipalsRequest(page_size=PAGE_SIZE)
         return self._connection.pages(self._registry.ListPrincipals, request, lambda page: page.principals)
 
-    def get_controls(self) -> pb.Controls:
+    @verb
+    def get_controls(self) -> Steps[pb.Controls]:
         """Give how many people each kind of act needs."""
         return self._connection.unary(self._registry.GetControls, pb.GetControlsRequest(), repeat=True)
 
-    def update_controls(self, controls: pb.Controls) -> pb.Controls:
+    @verb
+    def update_controls(self, controls: pb.Controls) -> Steps[pb.Controls]:
         """Change how many people acts need."""
         request = pb.UpdateControlsRequest(controls=controls)
         return self._connection.unary(self._registry.UpdateControls, request, repeat=True)

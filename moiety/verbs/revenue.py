@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import cached_property
 
 from moiety.connection import PAGE_SIZE
+from moiety.steps import Pages, Steps
 from moiety.v1 import revenue_pb2 as pb
 from moiety.v1.revenue_pb2_grpc import RevenueServiceStub
-from moiety.verbs.base import Verbs, pool_name
+from moiety.verbs.base import Verbs, listing, pool_name, verb
 
 
 class RevenueVerbs(Verbs):
@@ -18,6 +18,7 @@ class RevenueVerbs(Verbs):
     def _revenue(self) -> RevenueServiceStub:
         return RevenueServiceStub(self._connection.channel)
 
+    @verb
     def record_revenue(
         self,
         pool: str,
@@ -27,7 +28,7 @@ class RevenueVerbs(Verbs):
         request_id: str,
         note: str = "",
         validate_only: bool = False,
-    ) -> pb.Revenue:
+    ) -> Steps[pb.Revenue]:
         """Record revenue in minor units. Repeating a request id with the same content gives the first
         answer.
         """
@@ -39,7 +40,8 @@ class RevenueVerbs(Verbs):
         )
         return self._connection.unary(self._revenue.RecordRevenue, request, repeat=True)
 
-    def list_revenues(self, pool: str) -> Iterator[pb.Revenue]:
+    @listing
+    def list_revenues(self, pool: str) -> Pages[pb.Revenue]:
         """Give a pool's revenue in the order of the log. A platform sees its own."""
         request = pb.ListRevenuesRequest(parent=pool_name(pool), page_size=PAGE_SIZE)
         return self._connection.pages(self._revenue.ListRevenues, request, lambda page: page.revenues)

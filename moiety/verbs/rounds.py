@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
 from moiety.connection import PAGE_SIZE
+from moiety.steps import Pages, Steps
 from moiety.v1 import rounds_pb2 as pb
 from moiety.v1.registry_pb2 import Policy
 from moiety.v1.rounds_pb2_grpc import RoundsServiceStub
-from moiety.verbs.base import Verbs, pool_name, round_name
+from moiety.verbs.base import Joined, Verbs, listing, pool_name, round_name, verb
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,8 @@ class RoundsVerbs(Verbs):
     def _rounds(self) -> RoundsServiceStub:
         return RoundsServiceStub(self._connection.channel)
 
-    def preview_round(self, pool: str, *, number: int = 0, policy: Policy | None = None) -> Preview:
+    @verb
+    def preview_round(self, pool: str, *, number: int = 0, policy: Policy | None = None) -> Steps[Preview]:
         """Give the round that a calculation would make now; nothing of it is kept.
 
         Args:
@@ -37,9 +38,10 @@ class RoundsVerbs(Verbs):
             policy: another one than the one in force.
         """
         request = pb.PreviewRoundRequest(parent=pool_name(pool), number=number, policy=policy)
-        return self._connection.read_stream(self._rounds.PreviewRound, request, _preview)
+        return self._connection.read_stream(self._rounds.PreviewRound, request, _Previewed)
 
-    def calculate_round(self, pool: str, *, request_id: str) -> pb.Round:
+    @verb
+    def calculate_round(self, pool: str, *, request_id: str) -> Steps[pb.Round]:
         """Calculate the pool's next round over everything logged since the last posted one.
 
         Repeating a request id gives the same round.
@@ -47,31 +49,37 @@ class RoundsVerbs(Verbs):
         request = pb.CalculateRoundRequest(parent=pool_name(pool), request_id=request_id)
         return self._connection.unary(self._rounds.CalculateRound, request, repeat=True)
 
-    def approve_round(self, pool: str, number: int) -> pb.Round:
+    @verb
+    def approve_round(self, pool: str, number: int) -> Steps[pb.Round]:
         """Approve a calculated round and post it."""
         request = pb.ApproveRoundRequest(name=round_name(pool, number))
         return self._connection.unary(self._rounds.ApproveRound, request, repeat=True)
 
-    def reject_round(self, pool: str, number: int, reason: str) -> pb.Round:
+    @verb
+    def reject_round(self, pool: str, number: int, reason: str) -> Steps[pb.Round]:
         """Reject a calculated round."""
         request = pb.RejectRoundRequest(name=round_name(pool, number), reason=reason)
         return self._connection.unary(self._rounds.RejectRound, request, repeat=True)
 
-    def get_round(self, pool: str, number: int) -> pb.Round:
+    @verb
+    def get_round(self, pool: str, number: int) -> Steps[pb.Round]:
         """Give one round."""
         request = pb.GetRoundRequest(name=round_name(pool, number))
         return self._connection.unary(self._rounds.GetRound, request, repeat=True)
 
-    def list_rounds(self, pool: str) -> Iterator[pb.Round]:
+    @listing
+    def list_rounds(self, pool: str) -> Pages[pb.Round]:
         """Give a pool's rounds, oldest first."""
         request = pb.ListRoundsRequest(parent=pool_name(pool), page_size=PAGE_SIZE)
         return self._connection.pages(self._rounds.ListRounds, request, lambda page: page.rounds)
 
-    def list_allocations(self, pool: str, number: int) -> Iterator[pb.Allocation]:
+    @listing
+    def list_allocations(self, pool: str, number: int) -> Pages[pb.Allocation]:
         """Give a round's allocations by collective id. A collective sees its own."""
         request = pb.ListAllocationsRequest(parent=round_name(pool, number), page_size=PAGE_SIZE)
         return self._connection.pages(self._rounds.ListAllocations, request, lambda page: page.allocations)
 
+    @verb
     def get_statement(
         self,
         pool: str,
@@ -79,7 +87,7 @@ class RoundsVerbs(Verbs):
         *,
         part: pb.StatementPart.ValueType = pb.STATEMENT_PART_LINES,
         collective: str | None = None,
-    ) -> bytes:
+    ) -> Steps[bytes]:
         """Give a round's statement, or another of its tables: canonical CSV, exactly as logged.
 
         Args:
@@ -90,23 +98,26 @@ class RoundsVerbs(Verbs):
         """
         named = f"collectives/{collective}" if collective else ""
         request = pb.GetStatementRequest(name=round_name(pool, number), part=part, collective=named)
-        return self._connection.read_stream(self._rounds.GetStatement, request, _joined)
+        return self._connection.read_stream(self._rounds.GetStatement, request, Joined)
 
-    def get_fairness(self, pool: str, number: int) -> pb.Fairness:
+    @verb
+    def get_fairness(self, pool: str, number: int) -> Steps[pb.Fairness]:
         """Tell how evenly a round's money is spread."""
         request = pb.GetFairnessRequest(name=round_name(pool, number))
         return self._connection.unary(self._rounds.GetFairness, request, repeat=True)
 
 
-def _preview(answers: Iterator[pb.PreviewRoundResponse]) -> Preview:
-    found = pb.Round()
-    statement = bytearray()
-    for answer in answers:
+class _Previewed:
+    """The parts of a preview."""
+
+    def __init__(self) -> None:
+        self._round = pb.Round()
+        self._statement = bytearray()
+
+    def take(self, answer: pb.PreviewRoundResponse) -> None:
         if answer.HasField("round"):
-            found = answer.round
-        statement += answer.statement_chunk
-    return Preview(found, bytes(statement))
+            self._round = answer.round
+        self._statement += answer.statement_chunk
 
-
-def _joined(answers: Iterator[pb.GetStatementResponse]) -> bytes:
-    return b"".join(answer.chunk for answer in answers)
+    def result(self) -> Preview:
+        return Preview(self._round, bytes(self._statement))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from functools import cached_property, partial
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -13,27 +13,30 @@ import pyarrow as pa
 
 from moiety.batches import EVENTS_PER_BATCH, ArrowTable, encode, record_batches
 from moiety.connection import PAGE_SIZE
-from moiety.errors import InvalidArgumentError, InvalidUsageError, NoDomainsError
+from moiety.errors import InvalidArgumentError, InvalidUsageError, MoietyError, NoDomainsError
 from moiety.events import UsageEvent, event_to_message
 from moiety.ids import IdScheme
+from moiety.patience import Patience
+from moiety.steps import Pages, Steps, Work
 from moiety.submission import PreparedBatch, Submission
 from moiety.telemetry import DomainMap, ShareBasis, TelemetrySubmission
 from moiety.telemetry.intake import TelemetryIntake
 from moiety.v1 import usage_pb2 as pb
 from moiety.v1.usage_pb2_grpc import UsageServiceStub
-from moiety.verbs.base import Verbs, pool_name
+from moiety.verbs.base import listing, pool_name, verb
 from moiety.verbs.registry import RegistryVerbs
 
 _BATCH_ID_DIGITS: Final = 32
 
 
-class UsageVerbs(Verbs):
+class UsageVerbs(RegistryVerbs):
     """Usage events, each recorded exactly once. Only platforms write, each for itself."""
 
     @cached_property
     def _usage(self) -> UsageServiceStub:
         return UsageServiceStub(self._connection.channel)
 
+    @verb
     def submit_usage(
         self,
         pool: str,
@@ -44,12 +47,13 @@ class UsageVerbs(Verbs):
         batch_id: str | None = None,
         validate_only: bool = False,
         progress: Callable[[int], None] | None = None,
-    ) -> list[pb.Receipt]:
+        timeout_seconds: float | None = None,
+    ) -> Steps[list[pb.Receipt]]:
         """Record a table of usage events and give a receipt for each batch of it.
 
         Safe to repeat with the same table: what is recorded already is not recorded again, and the receipts
         are the first ones. Where the connection is lost, unanswered batches are sent again; an error on the
-        way leaves the batches before it recorded.
+        way leaves the batches before it recorded, and `resume` goes on with the others.
 
         Args:
             pool: the pool's id.
@@ -60,6 +64,8 @@ class UsageVerbs(Verbs):
                 batch is named after the SHA-256 of its bytes, so that the same table has the same batch ids.
             validate_only: the service checks every batch and records nothing; the receipts then have no leaf.
             progress: is told the number of events of each batch that is answered.
+            timeout_seconds: the most that all of it may take. By default it may take as long as there is progress: each
+                answer gives it the client's `timeout_seconds` anew.
 
         Raises:
             InvalidUsageError: the table cannot be made into batches.
@@ -67,10 +73,12 @@ class UsageVerbs(Verbs):
             ServiceError: the service refused the submission as such, or was away for too long. Each of these has
                 `receipts` of what is recorded nevertheless.
         """
-        scheme = self._id_scheme(pool)
-        batches = record_batches(table, events_per_batch=events_per_batch, id_scheme=scheme)
-        return self._submit(pool, batches, method, scheme, batch_id, progress, validate_only)
+        scheme = yield from self._known_id_scheme(pool)
+        batches = yield Work(lambda: record_batches(table, events_per_batch=events_per_batch, id_scheme=scheme))
+        alike = _alike(pool, method, scheme, validate_only=validate_only)
+        return (yield from self._submit(_prepare(alike, batches, batch_id), progress, timeout_seconds))
 
+    @verb
     def submit_scores(
         self,
         pool: str,
@@ -79,7 +87,8 @@ class UsageVerbs(Verbs):
         *,
         batch_id: str | None = None,
         progress: Callable[[int], None] | None = None,
-    ) -> list[pb.Receipt]:
+        timeout_seconds: float | None = None,
+    ) -> Steps[list[pb.Receipt]]:
         """Record a matrix of raw attribution scores and give a receipt for each batch of it.
 
         The service makes shares of the scores by the method's rule. Safe to repeat, as `submit_usage` is; that one is
@@ -91,33 +100,53 @@ class UsageVerbs(Verbs):
             method: the id of a method with a score kind.
             batch_id: as in `submit_usage`.
             progress: as in `submit_usage`.
+            timeout_seconds: as in `submit_usage`.
 
         Raises:
             InvalidUsageError: what `score_batches` found wrong.
             BatchRefusedError: as `submit_usage`.
             ServiceError: as `submit_usage`.
         """
-        return self._submit(pool, iter(batches), method, self._id_scheme(pool), batch_id, progress)
+        scheme = yield from self._known_id_scheme(pool)
+        prepared = _prepare(_alike(pool, method, scheme), iter(batches), batch_id)
+        return (yield from self._submit(prepared, progress, timeout_seconds))
+
+    @verb
+    def resume(self, error: MoietyError, *, timeout_seconds: float | None = None) -> Steps[list[pb.Receipt]]:
+        """Go on with the submission that an error ended, and give its receipts, those from before the error too.
+
+        It takes up the batches that were not answered and reads on in the table from there, so also what cannot be read
+        twice, such as a pipe, is submitted whole. Another client than the first may do it.
+
+        Args:
+            error: what `submit_usage` or another submission raised.
+            timeout_seconds: as in `submit_usage`.
+
+        Raises:
+            ValueError: the error left nothing to go on with: the table was at fault, or no submission.
+            BatchRefusedError: as `submit_usage`.
+            ServiceError: as `submit_usage`.
+        """
+        if error.submission is None:
+            raise ValueError(f"there is nothing left to go on with after {type(error).__name__}")
+        return self._run(error.submission, timeout_seconds)
 
     def _submit(
         self,
-        pool: str,
-        batches: Iterator[pa.RecordBatch],
-        method: str,
-        scheme: IdScheme,
-        batch_id: str | None,
+        batches: Iterator[PreparedBatch],
         progress: Callable[[int], None] | None,
-        validate_only: bool = False,
-    ) -> list[pb.Receipt]:
-        id_scheme = pb.IdScheme.Value(f"ID_SCHEME_{scheme}")
-        alike = pb.AppendUsageRequest(
-            parent=pool_name(pool), method_id=method, id_scheme=id_scheme, validate_only=validate_only
-        )
-        prepared = _prepare(alike, batches, batch_id)
-        open_stream = partial(self._connection.open_stream, self._usage.AppendUsage)
-        patience = self._connection.patience()
-        return Submission(open_stream, prepared, patience=patience, progress=progress).run()
+        timeout_seconds: float | None,
+    ) -> Steps[list[pb.Receipt]]:
+        return self._run(Submission(batches, progress=progress), timeout_seconds)
 
+    def _run(self, submission: Submission, timeout_seconds: float | None) -> Steps[list[pb.Receipt]]:
+        if timeout_seconds is None:
+            patience = Patience(self._connection.timeout_seconds, renewed=True)
+        else:
+            patience = Patience(timeout_seconds)
+        return submission.run(self._usage.AppendUsage, self._connection.metadata, patience)
+
+    @verb
     def submit_telemetry(  # noqa: PLR0913 - those of submit_usage, and whose content is whose
         self,
         pool: str,
@@ -130,7 +159,8 @@ class UsageVerbs(Verbs):
         batch_id: str | None = None,
         validate_only: bool = False,
         progress: Callable[[int], None] | None = None,
-    ) -> TelemetrySubmission:
+        timeout_seconds: float | None = None,
+    ) -> Steps[TelemetrySubmission]:
         """Record the completed turns of Content Telemetry (1.0), and give the receipts and what was refused.
 
         An invalid document is refused and the others go on. Safe to repeat, as `submit_usage` is; a session that has
@@ -148,6 +178,7 @@ class UsageVerbs(Verbs):
             batch_id: as in `submit_usage`.
             validate_only: as in `submit_usage`.
             progress: as in `submit_usage`.
+            timeout_seconds: as in `submit_usage`.
 
         Raises:
             ValueError: `by` is not a share basis.
@@ -157,43 +188,43 @@ class UsageVerbs(Verbs):
             ServiceError: as `submit_usage`; batches before the error are recorded.
         """
         basis = ShareBasis(by)
-        domains = self._declared_domains() if domains is None else domains
-        intake = TelemetryIntake(documents, basis, domains, self._id_scheme(pool))
-        receipts = self.submit_usage(
-            pool,
-            intake.table(events_per_batch),
-            method,
-            events_per_batch=events_per_batch,
-            batch_id=batch_id,
-            validate_only=validate_only,
-            progress=progress,
-        )
+        if domains is None:
+            domains = yield from self._declared_domains()
+        scheme = yield from self._known_id_scheme(pool)
+        intake = TelemetryIntake(documents, basis, domains, scheme)
+        table = intake.table(events_per_batch)
+        batches = yield Work(lambda: record_batches(table, events_per_batch=events_per_batch, id_scheme=scheme))
+        alike = _alike(pool, method, scheme, validate_only=validate_only)
+        receipts = yield from self._submit(_prepare(alike, batches, batch_id), progress, timeout_seconds)
         return intake.result(receipts)
 
-    def _declared_domains(self) -> DomainMap:
-        domains = RegistryVerbs(self._connection).domain_map()
+    def _declared_domains(self) -> Steps[DomainMap]:
+        domains = yield from self._domain_map()
         if not len(domains):
             raise NoDomainsError
         return domains
 
+    @verb
     def submit_events(
         self, pool: str, events: Iterable[UsageEvent], method: str, *, batch_id: str, validate_only: bool = False
-    ) -> pb.Receipt:
+    ) -> Steps[pb.Receipt]:
         """Record up to 1,000 usage events as one batch of ordinary messages.
 
         The batch id is yours: repeating it with the same events gives the first receipt. With `validate_only`
         the events are checked and nothing is recorded.
         """
+        scheme = yield from self._known_id_scheme(pool)
         request = pb.SubmitUsageRequest(
             parent=pool_name(pool),
             batch_id=batch_id,
             method_id=method,
             events=map(event_to_message, events),
             validate_only=validate_only,
-            id_scheme=pb.IdScheme.Value(f"ID_SCHEME_{self._id_scheme(pool)}"),
+            id_scheme=_scheme_to_proto(scheme),
         )
-        return self._connection.unary(self._usage.SubmitUsage, request, repeat=True)
+        return (yield from self._connection.unary(self._usage.SubmitUsage, request, repeat=True))
 
+    @verb
     def retract_usage(
         self,
         pool: str,
@@ -202,7 +233,7 @@ class UsageVerbs(Verbs):
         reason: str,
         batch_id: str = "",
         event_ids: Iterable[UUID | str] = (),
-    ) -> list[pb.Retraction]:
+    ) -> Steps[list[pb.Retraction]]:
         """Take back a whole batch, or up to 1,000 events by their ids; give a retraction for each batch concerned.
 
         What was taken back before is left out. Repeating a request id with the same content gives the first answer.
@@ -214,9 +245,11 @@ class UsageVerbs(Verbs):
             batch_id=batch_id,
             event_ids=map(str, event_ids),
         )
-        return list(self._connection.unary(self._usage.RetractUsage, request, repeat=True).retractions)
+        answer = yield from self._connection.unary(self._usage.RetractUsage, request, repeat=True)
+        return list(answer.retractions)
 
-    def set_id_scheme(self, pool: str, scheme: IdScheme | str) -> pb.PlatformIdScheme:
+    @verb
+    def set_id_scheme(self, pool: str, scheme: IdScheme | str) -> Steps[pb.PlatformIdScheme]:
         """Fix how the ids of this platform's events in a pool are made, before its first batch and for ever.
 
         Without it they are the platform's own (`IdScheme.OWN`). The same again changes nothing.
@@ -225,39 +258,47 @@ class UsageVerbs(Verbs):
             ValueError: there is no such scheme.
             FailedPreconditionError: the other one is fixed.
         """
-        request = pb.SetIdSchemeRequest(
-            parent=pool_name(pool), id_scheme=pb.IdScheme.Value(f"ID_SCHEME_{IdScheme(scheme)}")
-        )
+        request = pb.SetIdSchemeRequest(parent=pool_name(pool), id_scheme=_scheme_to_proto(IdScheme(scheme)))
         return self._connection.unary(self._usage.SetIdScheme, request, repeat=True)
 
-    def get_id_scheme(self, pool: str, *, platform: str | None = None) -> pb.PlatformIdScheme:
+    @verb
+    def get_id_scheme(self, pool: str, *, platform: str | None = None) -> Steps[pb.PlatformIdScheme]:
         """Give how the ids of a platform's events in a pool are made. A platform may leave itself unnamed."""
+        return self._get_id_scheme(pool, platform)
+
+    def _get_id_scheme(self, pool: str, platform: str | None) -> Steps[pb.PlatformIdScheme]:
         request = pb.GetIdSchemeRequest(parent=pool_name(pool), platform=f"platforms/{platform}" if platform else "")
         return self._connection.unary(self._usage.GetIdScheme, request, repeat=True)
 
-    def id_scheme(self, pool: str, *, platform: str | None = None) -> IdScheme:
+    @verb
+    def id_scheme(self, pool: str, *, platform: str | None = None) -> Steps[IdScheme]:
         """Give the same as a value, which is remembered once it is fixed: then it never changes."""
+        return self._id_scheme(pool, platform)
+
+    def _id_scheme(self, pool: str, platform: str | None) -> Steps[IdScheme]:
         known = self._connection.id_schemes
         if (pool, platform) not in known:
-            found = self.get_id_scheme(pool, platform=platform)
+            found = yield from self._get_id_scheme(pool, platform)
             scheme = IdScheme(pb.IdScheme.Name(found.id_scheme).removeprefix("ID_SCHEME_"))
             if not found.is_fixed:
                 return scheme
             known[pool, platform] = scheme
         return known[pool, platform]
 
-    def _id_scheme(self, pool: str) -> IdScheme:
+    def _known_id_scheme(self, pool: str) -> Steps[IdScheme]:
         try:
-            return self.id_scheme(pool)
+            return (yield from self._id_scheme(pool, None))
         except InvalidArgumentError:  # this is no platform, or the pool has no such id: what is sent will be refused
             return IdScheme.OWN
 
-    def get_batch(self, pool: str, platform: str, batch_id: str) -> pb.Receipt:
+    @verb
+    def get_batch(self, pool: str, platform: str, batch_id: str) -> Steps[pb.Receipt]:
         """Give one batch's receipt."""
         request = pb.GetBatchRequest(name=f"pools/{pool}/batches/{platform}~{batch_id}")
         return self._connection.unary(self._usage.GetBatch, request, repeat=True)
 
-    def get_batch_proof(self, pool: str, platform: str, batch_id: str) -> pb.BatchProof:
+    @verb
+    def get_batch_proof(self, pool: str, platform: str, batch_id: str) -> Steps[pb.BatchProof]:
         """Give the proof, to be verified offline, that a batch is in the log that a signed checkpoint states.
 
         Its `tlog_proof` is a file in the form of C2SP tlog-proof. Not verified here (`moiety usage proof --key`).
@@ -268,19 +309,32 @@ class UsageVerbs(Verbs):
         request = pb.GetBatchProofRequest(name=f"pools/{pool}/batches/{platform}~{batch_id}")
         return self._connection.unary(self._usage.GetBatchProof, request, repeat=True)
 
-    def list_batches(self, pool: str) -> Iterator[pb.Receipt]:
+    @listing
+    def list_batches(self, pool: str) -> Pages[pb.Receipt]:
         """Give a pool's receipts in the order of the log, without duplicate positions. A platform sees its
         own.
         """
         request = pb.ListBatchesRequest(parent=pool_name(pool), page_size=PAGE_SIZE)
         return self._connection.pages(self._usage.ListBatches, request, lambda page: page.batches)
 
-    def find_event(self, pool: str, event_id: str, *, platform: str | None = None) -> pb.FindEventResponse:
+    @verb
+    def find_event(self, pool: str, event_id: str, *, platform: str | None = None) -> Steps[pb.FindEventResponse]:
         """Give the batch that recorded an event, and the event in it. A platform may leave itself unnamed."""
         request = pb.FindEventRequest(
             parent=pool_name(pool), event_id=event_id, platform=f"platforms/{platform}" if platform else ""
         )
         return self._connection.unary(self._usage.FindEvent, request, repeat=True)
+
+
+def _scheme_to_proto(scheme: IdScheme) -> pb.IdScheme.ValueType:
+    return pb.IdScheme.Value(f"ID_SCHEME_{scheme}")
+
+
+def _alike(pool: str, method: str, scheme: IdScheme, *, validate_only: bool = False) -> pb.AppendUsageRequest:
+    """What all requests of a submission have in common."""
+    return pb.AppendUsageRequest(
+        parent=pool_name(pool), method_id=method, id_scheme=_scheme_to_proto(scheme), validate_only=validate_only
+    )
 
 
 def _prepare(

@@ -79,7 +79,9 @@ def test_an_auditor_verifies_without_what_serves(server: Path, tmp_path: Path) -
 
 
 def test_a_client_s_command_runs_without_what_serves(server: Path, tmp_path: Path) -> None:
-    done = run(server, "balance", "folk", "--address", "127.0.0.1:1", "--api-key", "x", folder=tmp_path)
+    done = run(
+        server, "balance", "folk", "--address", "127.0.0.1:1", "--api-key", "x", "--timeout", "1", folder=tmp_path
+    )
     assert done.returncode == 5, done.stdout + done.stderr
 
 

@@ -5,7 +5,10 @@ errors.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
@@ -59,6 +62,20 @@ _OPTIONS: Final[dict[str, tuple[Any, Any]]] = {
         ],
         None,
     ),
+    "timeout_seconds": (
+        Annotated[
+            float,
+            typer.Option(
+                "--timeout",
+                envvar="MOIETY_TIMEOUT_SECONDS",
+                metavar="SECONDS",
+                min=0.1,
+                help="How long to wait for an answer; calls are repeated meanwhile where the service is away.",
+                rich_help_panel=_PANEL,
+            ),
+        ],
+        20.0,
+    ),
     "as_json": (
         Annotated[bool, typer.Option("--json", help="Print one JSON document, for machines.", rich_help_panel=_PANEL)],
         False,
@@ -86,7 +103,7 @@ def client_command(run: Callable[Concatenate[Session, P], None]) -> Callable[...
         given: dict[str, Any] = {name: kwargs.pop(name) for name in _OPTIONS}
         output = Output(given.pop("as_json"))
         try:
-            with _connect(**given) as client:
+            with _connect(**given) as client, _telling_of_waits(output):
                 run(Session(client, output), *args, **kwargs)
         except (MoietyError, LedgerError) as error:
             raise typer.Exit(report(error, as_json=output.as_json)) from None
@@ -106,7 +123,32 @@ def client_command(run: Callable[Concatenate[Session, P], None]) -> Callable[...
     return command
 
 
-def _connect(address: str, api_key: str, ca_certificate: Path | None) -> Client:
+@contextmanager
+def _telling_of_waits(output: Output) -> Iterator[None]:
+    """Tell people at a terminal, once, that the service is away and waited for."""
+    log = logging.getLogger("moiety")
+    handler = _Once()
+    if not output.as_json and sys.stderr.isatty():
+        log.addHandler(handler)
+        log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+
+
+class _Once(logging.Handler):
+    """Writes the first message on stderr, and no other."""
+
+    _was_told = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if not self._was_told:
+            self._was_told = True
+            sys.stderr.write(record.getMessage() + "\n")
+
+
+def _connect(address: str, api_key: str, ca_certificate: Path | None, timeout_seconds: float) -> Client:
     if not api_key:
         raise NotAllowedError.of("api-key", "is missing; give --api-key or set MOIETY_API_KEY")
     try:
@@ -114,6 +156,6 @@ def _connect(address: str, api_key: str, ca_certificate: Path | None) -> Client:
     except OSError as error:
         raise InputError.of("ca-certificate", f"{ca_certificate}: {error.strerror}") from None
     try:
-        return Client(address, api_key, ca_certificate=certificate)
+        return Client(address, api_key, ca_certificate=certificate, timeout_seconds=timeout_seconds)
     except ValueError as error:
         raise InputError.of("connection", str(error)) from None

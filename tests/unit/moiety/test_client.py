@@ -2,115 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
-from typing import Any, Final
-from uuid import UUID
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
 
 import grpc
 import pyarrow as pa
 import pytest
-from google.protobuf.any_pb2 import Any as AnyMessage
-from google.protobuf.message import Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
-from grpc_status import rpc_status
 
 from moiety import (
     BatchRefusedError,
     Client,
+    DeadlineExceededError,
     InvalidArgumentError,
     InvalidUsageError,
-    Mode,
     NotFoundError,
     UnavailableError,
-    UsageEvent,
     Violation,
-    batch_of,
+    blocking,
     patience,
 )
 from moiety.submission import BATCHES_IN_FLIGHT
-from moiety.v1 import registry_pb2, registry_pb2_grpc, rounds_pb2, rounds_pb2_grpc, usage_pb2, usage_pb2_grpc
-
-NOON: Final = datetime(2026, 3, 1, 12, tzinfo=UTC)
-
-
-def status(code: int, message: str, *details: Message) -> status_pb2.Status:
-    packed = []
-    for detail in details:
-        packed.append(AnyMessage())
-        packed[-1].Pack(detail)
-    return status_pb2.Status(code=code, message=message, details=packed)
-
-
-def bad_request(*violations: tuple[str, str]) -> error_details_pb2.BadRequest:
-    violation = error_details_pb2.BadRequest.FieldViolation
-    return error_details_pb2.BadRequest(
-        field_violations=[violation(field=field, description=reason) for field, reason in violations]
-    )
-
-
-UNAVAILABLE: Final = status(code_pb2.UNAVAILABLE, "away")
-
-
-class FarEnd(
-    registry_pb2_grpc.RegistryServiceServicer,
-    usage_pb2_grpc.UsageServiceServicer,
-    rounds_pb2_grpc.RoundsServiceServicer,
-):
-    """Answers as scripted; remembers what it was asked."""
-
-    def __init__(self) -> None:
-        self.failures: list[status_pb2.Status] = []
-        self.metadata: dict[str, str | bytes] = {}
-        self.calls = 0
-        self.batches: dict[str, bytes] = {}
-        self.received: list[str] = []
-        self.answer_batch: Callable[[usage_pb2.AppendUsageRequest], status_pb2.Status | None] = lambda _: None
-
-    def _begin(self, context: Any) -> None:
-        self.calls += 1
-        self.metadata = dict(context.invocation_metadata())
-        if self.failures:
-            context.abort_with_status(rpc_status.to_status(self.failures.pop(0)))
-
-    def GetPlatform(self, request: Any, context: Any) -> registry_pb2.Platform:  # noqa: N802
-        self._begin(context)
-        return registry_pb2.Platform(name=request.name)
-
-    def ListPlatforms(self, request: Any, context: Any) -> registry_pb2.ListPlatformsResponse:  # noqa: N802
-        self._begin(context)
-        page = int(request.page_token or 0)
-        platforms = [registry_pb2.Platform(name=f"platforms/p{page}")]
-        return registry_pb2.ListPlatformsResponse(
-            platforms=platforms, next_page_token=str(page + 1) if page < 2 else ""
-        )
-
-    def UpdateSchedule(self, request: Any, context: Any) -> registry_pb2.Schedule:  # noqa: N802
-        self._begin(context)
-        return registry_pb2.Schedule(name=request.schedule.name)
-
-    def GetStatement(self, _: Any, context: Any) -> Iterator[rounds_pb2.GetStatementResponse]:  # noqa: N802
-        yield rounds_pb2.GetStatementResponse(chunk=b"a,b\n")
-        self._begin(context)
-        yield rounds_pb2.GetStatementResponse(chunk=b"1,2\n")
-
-    def GetIdScheme(self, *_: Any) -> usage_pb2.PlatformIdScheme:  # noqa: N802
-        return usage_pb2.PlatformIdScheme(id_scheme=usage_pb2.ID_SCHEME_OWN, is_fixed=True)
-
-    def AppendUsage(self, request_iterator: Any, context: Any) -> Iterator[usage_pb2.AppendUsageResponse]:  # noqa: N802
-        self.calls += 1
-        for request in request_iterator:
-            self.received.append(request.batch_id)
-            if self.failures:
-                context.abort_with_status(rpc_status.to_status(self.failures.pop(0)))
-            if refused := self.answer_batch(request):
-                yield usage_pb2.AppendUsageResponse(batch_id=request.batch_id, error=refused)
-                continue
-            assert self.batches.setdefault(request.batch_id, request.arrow_stream) == request.arrow_stream
-            leaf_index = list(self.batches).index(request.batch_id)
-            receipt = usage_pb2.Receipt(name=request.batch_id, leaf_index=leaf_index)
-            yield usage_pb2.AppendUsageResponse(batch_id=request.batch_id, receipt=receipt)
+from moiety.v1 import registry_pb2, usage_pb2
+from tests.support.far_end import UNAVAILABLE, FarEnd, bad_request, listening, status
+from tests.support.far_end import usage as table
 
 
 @pytest.fixture
@@ -121,21 +38,8 @@ def far_end() -> FarEnd:
 @pytest.fixture
 def client(far_end: FarEnd, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
     monkeypatch.setattr(patience, "DELAY_SECONDS_FIRST", 0.001)
-    server = grpc.server(ThreadPoolExecutor(4))
-    registry_pb2_grpc.add_RegistryServiceServicer_to_server(far_end, server)
-    usage_pb2_grpc.add_UsageServiceServicer_to_server(far_end, server)
-    rounds_pb2_grpc.add_RoundsServiceServicer_to_server(far_end, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    with Client(f"127.0.0.1:{port}", "secret") as client:
+    with listening(far_end) as address, Client(address, "secret") as client:
         yield client
-    server.stop(None).wait()
-
-
-def table(count: int) -> Any:
-    return batch_of(
-        UsageEvent(UUID(int=number), NOON, 1, Mode.AI_ONLY, {"irish": 1_000_000_000}) for number in range(count)
-    )
 
 
 def test_a_call_carries_the_api_key_as_a_bearer_token(client: Client, far_end: FarEnd) -> None:
@@ -167,10 +71,11 @@ def test_what_may_not_happen_twice_is_not_repeated(client: Client, far_end: FarE
 
 
 def test_a_service_that_stays_away_is_given_up(client: Client, far_end: FarEnd) -> None:
-    far_end.failures = [UNAVAILABLE] * 100
+    far_end.failures = [UNAVAILABLE] * 100_000
+    client._connection.timeout_seconds = 0.5
     with pytest.raises(UnavailableError):
         client.get_platform("tunesmith")
-    assert far_end.calls == patience.ATTEMPTS_MAX
+    assert far_end.calls > 6
 
 
 def test_lists_ask_for_pages_as_they_go(client: Client, far_end: FarEnd) -> None:
@@ -220,10 +125,72 @@ def test_a_broken_submission_sends_again_what_was_not_answered(client: Client, f
 
 
 def test_a_submission_to_a_service_that_stays_away_is_given_up(client: Client, far_end: FarEnd) -> None:
-    far_end.failures = [UNAVAILABLE] * 100
+    far_end.failures = [UNAVAILABLE] * 100_000
     with pytest.raises(UnavailableError):
-        client.submit_usage("folk", table(1), "ngram")
-    assert far_end.calls == patience.ATTEMPTS_MAX
+        client.submit_usage("folk", table(1), "ngram", timeout_seconds=0.5)
+    assert far_end.calls > 6
+
+
+def test_a_submission_that_was_given_up_has_its_receipts_and_goes_on(client: Client, far_end: FarEnd) -> None:
+    def answer(request: usage_pb2.AppendUsageRequest) -> status_pb2.Status | None:
+        return status(code_pb2.UNAVAILABLE, "away") if request.batch_id == "b-5" and is_away else None
+
+    is_away = True
+    far_end.answer_batch = answer
+    reader = pa.RecordBatchReader.from_batches(table(1).schema, iter([table(20)]))  # which is read once
+    with pytest.raises(UnavailableError) as caught:
+        client.submit_usage("folk", reader, "ngram", events_per_batch=2, batch_id="b", timeout_seconds=0.5)
+    recorded = [receipt.name for receipt in caught.value.receipts]
+    assert recorded[:5] == [f"b-{index}" for index in range(5)]
+    assert "b-5" not in recorded
+    is_away = False
+    assert [receipt.name for receipt in client.resume(caught.value)] == [f"b-{index}" for index in range(10)]
+    assert far_end.received.count("b-0") == 1
+
+
+def test_there_is_nothing_to_go_on_with_where_the_table_was_at_fault(client: Client) -> None:
+    with pytest.raises(ValueError, match="nothing left to go on with"):
+        client.resume(InvalidUsageError("units", 3, "is missing"))
+
+
+def test_a_submission_that_is_not_answered_ends_at_its_deadline(client: Client, far_end: FarEnd) -> None:
+    far_end.hold = threading.Event()
+    try:
+        with pytest.raises(DeadlineExceededError):
+            client.submit_usage("folk", table(1), "ngram", timeout_seconds=0.3)
+        client._connection.timeout_seconds = 0.3
+        with pytest.raises(DeadlineExceededError):
+            client.submit_usage("folk", table(1), "ngram")
+    finally:
+        far_end.hold.set()
+
+
+def test_a_submission_may_take_longer_than_a_call_as_long_as_it_is_answered(client: Client, far_end: FarEnd) -> None:
+    def answer(_: usage_pb2.AppendUsageRequest) -> None:
+        time.sleep(0.15)
+
+    far_end.answer_batch = answer
+    client._connection.timeout_seconds = 1.0
+    assert len(client.submit_usage("folk", table(10), "ngram", events_per_batch=1)) == 10
+
+
+@pytest.mark.parametrize("ending", ["cancel", "queue is full"])
+def test_what_no_service_said_is_tried_again(client: Client, far_end: FarEnd, ending: str) -> None:
+    endings = [ending, ending]
+
+    def end(context: grpc.ServicerContext) -> None:
+        if not endings:
+            return
+        if endings.pop() == "cancel":  # as a server does to a stream that said nothing for long
+            context.cancel()
+        else:
+            context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "Concurrent RPC limit exceeded!")
+
+    far_end.end = end
+    assert client.get_platform("tunesmith").name == "platforms/tunesmith"
+    endings = [ending, ending]
+    assert len(client.submit_usage("folk", table(3), "ngram", events_per_batch=1)) == 3
+    assert not endings
 
 
 def test_a_batch_that_lost_a_race_is_sent_again(client: Client, far_end: FarEnd) -> None:
@@ -283,7 +250,7 @@ def test_an_error_in_the_table_ends_the_submission(client: Client, far_end: FarE
 
 
 def test_no_stream_is_opened_before_there_is_a_batch_to_send(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client._connection, "open_stream", lambda *_: pytest.fail("a stream was opened"))
+    monkeypatch.setattr(blocking, "_Stream", lambda _: pytest.fail("a stream was opened"))
     faulty = pa.Table.from_batches([table(2)]).set_column(3, "units", pa.array([None, 1], pa.int64()))
     with pytest.raises(InvalidUsageError):
         client.submit_usage("folk", faulty, "ngram", events_per_batch=1)

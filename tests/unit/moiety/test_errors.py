@@ -9,8 +9,8 @@ from google.rpc import error_details_pb2, status_pb2
 
 from moiety import errors
 from moiety.errors import BatchRefusal, EventViolation, InvalidArgumentError, Violation
-from moiety.patience import ATTEMPTS_MAX, Patience
-from moiety.status import from_status
+from moiety.patience import Patience, may_pass
+from moiety.status import from_rpc, from_status
 
 
 def status(code: grpc.StatusCode, *details: Message) -> status_pb2.Status:
@@ -94,48 +94,115 @@ class Time:
         self.now += seconds
 
 
-def patience(time: Time, timeout_seconds: float | None = None) -> Patience:
-    return Patience(timeout_seconds, clock=lambda: time.now, sleep=time.sleep, draw=lambda: 1.0)
+def patience(time: Time, timeout_seconds: float, *, renewed: bool = False, drawn: float = 1.0) -> Patience:
+    return Patience(timeout_seconds, renewed=renewed, clock=lambda: time.now, draw=lambda: drawn)
 
 
-def exhaust(waiting: Patience, error: errors.ServiceError) -> None:
+def exhaust(time: Time, waiting: Patience, error: errors.ServiceError) -> None:
     def wait_on() -> None:
-        for _ in range(100):
-            waiting.wait(error)
+        for _ in range(10_000):
+            time.sleep(waiting.pause_after(error))
 
     with pytest.raises(type(error)):
         wait_on()
 
 
-def test_pauses_double_until_the_attempts_are_used_up() -> None:
+def test_pauses_double_up_to_a_bound_until_the_deadline() -> None:
     time = Time()
-    exhaust(patience(time), errors.UnavailableError("away"))
-    assert time.waits == [0.2, 0.4, 0.8, 1.6, 3.2]
-    assert len(time.waits) == ATTEMPTS_MAX - 1
+    exhaust(time, patience(time, 60), errors.UnavailableError("away"))
+    assert time.waits[:7] == [0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0]
+    assert 55 < time.now < 60
 
 
-def test_pauses_are_as_long_as_the_service_asks_for() -> None:
+def test_pauses_are_drawn_from_the_whole_range() -> None:
     time = Time()
-    patience(time).wait(errors.AbortedError("race", retry_after_seconds=2.5))
-    assert time.waits == [2.5]
+    waiting = patience(time, 60, drawn=0.0)
+    assert [waiting.pause_after(errors.UnavailableError("away")) for _ in range(3)] == [0, 0, 0]
 
 
-def test_there_is_no_pause_beyond_the_time_limit() -> None:
+def test_pauses_are_as_long_as_the_service_asks_for_and_drawn_beyond_it() -> None:
     time = Time()
-    exhaust(patience(time, timeout_seconds=1.0), errors.UnavailableError("away"))
+    assert patience(time, 60, drawn=0.5).pause_after(errors.AbortedError("race", retry_after_seconds=2.5)) == 2.6
+
+
+def test_a_wait_that_would_pass_the_deadline_is_not_begun() -> None:
+    time = Time()
+    exhaust(time, patience(time, 1.0), errors.UnavailableError("away"))
+    assert time.waits == [0.2, 0.4]
+    exhaust(time, patience(time, 60), errors.ResourceExhaustedError("quota", retry_after_seconds=3_600))
     assert time.waits == [0.2, 0.4]
 
 
-def test_progress_renews_patience() -> None:
+def test_progress_renews_patience_where_it_is_to() -> None:
+    for renewed in (True, False):
+        time = Time()
+        waiting = patience(time, 1.0, renewed=renewed)
+        time.sleep(0.9)
+        waiting.succeed()
+        assert waiting.seconds_left() == pytest.approx(1.0 if renewed else 0.1)
+
+
+def test_an_answer_makes_pauses_short_again() -> None:
     time = Time()
-    waiting = patience(time)
+    waiting = patience(time, 60)
     for _ in range(20):
-        waiting.wait(errors.UnavailableError("away"))
-        waiting.reset()
+        time.sleep(waiting.pause_after(errors.UnavailableError("away")))
+        waiting.succeed()
     assert time.waits == [0.2] * 20
 
 
 def test_nothing_is_repeated_that_cannot_succeed() -> None:
     time = Time()
-    exhaust(patience(time), errors.FailedPreconditionError("closed"))
+    exhaust(time, patience(time, 60), errors.FailedPreconditionError("closed"))
     assert time.waits == []
+
+
+class Ended(grpc.RpcError):
+    """A call that ended without details."""
+
+    def __init__(self, code: grpc.StatusCode, message: str) -> None:
+        self._code = code
+        self._message = message
+
+    def code(self) -> grpc.StatusCode:
+        return self._code
+
+    def details(self) -> str:
+        return self._message
+
+    def trailing_metadata(self) -> tuple[()]:
+        return ()
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        (grpc.StatusCode.INTERNAL, "Stream removed (RST_STREAM: Received RST_STREAM with error code 2)"),
+        (grpc.StatusCode.INTERNAL, "Received RST_STREAM with error code 2"),
+        (grpc.StatusCode.UNKNOWN, "Stream removed"),
+        (grpc.StatusCode.CANCELLED, "CANCELLED"),
+        (grpc.StatusCode.CANCELLED, "Received RST_STREAM with error code 8"),
+        (grpc.StatusCode.UNAVAILABLE, "Cancelling all calls"),
+    ],
+)
+def test_what_was_cut_on_the_way_is_no_fault_of_the_service(code: grpc.StatusCode, message: str) -> None:
+    assert isinstance(from_rpc(Ended(code, message)), errors.UnavailableError)
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "kind"),
+    [
+        (grpc.StatusCode.CANCELLED, "Locally cancelled by application!", errors.CancelledError),
+        (grpc.StatusCode.CANCELLED, "Channel closed!", errors.CancelledError),
+        (grpc.StatusCode.INTERNAL, "Exception serializing request!", errors.InternalError),
+        (
+            grpc.StatusCode.RESOURCE_EXHAUSTED,
+            "Stream removed (CLIENT: Received message larger than max (5 vs. 4))",
+            errors.ResourceExhaustedError,
+        ),
+    ],
+)
+def test_what_ended_here_is_not_taken_for_a_cut(code: grpc.StatusCode, message: str, kind: type) -> None:
+    found = from_rpc(Ended(code, message))
+    assert type(found) is kind
+    assert not may_pass(found)
