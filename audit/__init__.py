@@ -1,1 +1,1 @@
-"""Whether what a log says follows: replay, verification, and the check of the database."""
+"""Whether figures follow from a log: replay, verification, and the check of the database."""

@@ -1,4 +1,4 @@
-"""The body of a usage leaf, held against its entry: which events of it were accepted, and what they weigh."""
+"""The body of a usage leaf checked against its entry: which of its events were accepted, and their weights."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ledger.usage.weights import BatchWeights, weigh
 
 
 class WeighedBatch(NamedTuple):
-    """A usage leaf's batch: its events, which of them were accepted, and the weights of these."""
+    """A usage leaf's batch: its events, which of them were accepted, and the weights of those."""
 
     batch: Batch
     accepted: BoolArray
@@ -25,13 +25,13 @@ class WeighedBatch(NamedTuple):
 
 
 def weighed_batch(log: LogReader, leaf_index: int, content: UsageContent, reading: Reading) -> WeighedBatch:
-    """The batch in a usage leaf's body, weighed. It reads nothing else, so threads may do it."""
+    """Returns the batch in a usage leaf's body with its weights. Reads nothing else, so it can run in a thread."""
     batch, accepted = accepted_batch(log, leaf_index, content, reading)
     return WeighedBatch(batch, accepted, weigh(batch, accepted))
 
 
 def accepted_batch(log: LogReader, leaf_index: int, content: UsageContent, reading: Reading) -> tuple[Batch, BoolArray]:
-    """The batch in a usage leaf's body, and which of its events were accepted."""
+    """Returns the batch in a usage leaf's body, and which of its events were accepted."""
     body = checked_body(log, leaf_index, "body_sha256", content.body_sha256)
     at(leaf_index).same("body_bytes", content.body_bytes, len(body))
     try:
@@ -48,10 +48,10 @@ def accepted_batch(log: LogReader, leaf_index: int, content: UsageContent, readi
 
 
 def positions_of(leaf_index: int, figure: str, logged: str) -> list[int]:
-    """The positions that a leaf names.
+    """Returns the positions that a leaf names.
 
     Raises:
-        FoundError: they are not written as they must be.
+        FoundError: they are not in canonical form.
     """
     try:
         return decode_positions(logged)
@@ -60,10 +60,10 @@ def positions_of(leaf_index: int, figure: str, logged: str) -> list[int]:
 
 
 def mask_of(leaf_index: int, figure: str, logged: str, events: int) -> BoolArray:
-    """(events,) whether a leaf names each position.
+    """Returns (events,) whether a leaf names each position.
 
     Raises:
-        FoundError: it names one that the batch does not have.
+        FoundError: it names a position that the batch does not have.
     """
     positions = positions_of(leaf_index, figure, logged)
     if positions and positions[-1] >= events:

@@ -1,4 +1,4 @@
-"""The methods and memberships that a pool's log has declared so far: how the body of each batch is to be read."""
+"""The methods and memberships that a pool's log has declared so far, which say how to read each batch's body."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from ledger.usage.reading import Reading
 class Declared:
     """What a replay knows of methods, memberships and id schemes.
 
-    A membership's body is read, and checked, when it is needed.
+    A membership's body is read and checked when it is first needed.
     """
 
     _methods: dict[tuple[str, int], Method] = field(default_factory=dict)
     _memberships: dict[tuple[str, int], tuple[int, MembershipContent]] = field(default_factory=dict)
-    """By name and version: the leaf's index, and what it says."""
+    """By name and version: the leaf's index, and the content."""
     _latest: dict[tuple[str, str], int] = field(default_factory=dict)
     """By type and name: the latest version."""
     _id_schemes: dict[str, str] = field(default_factory=dict)
-    """By platform: what it said, or what its first batch took for granted."""
+    """By platform: the scheme that it declared, or that its first batch assumed."""
     _parsed: ParsedMemberships = field(default_factory=ParsedMemberships)
 
     def take_in(self, leaf_index: int, content: Content) -> None:
-        """Take in what the next leaf declares, or takes for granted. Raises what `method_of` does."""
+        """Take in what the next leaf declares or assumes. Raises what `method_of` does."""
         match content:
             case MethodContent(method=name, version=version):
                 self._next(leaf_index, content.type, name, version)
@@ -47,18 +47,18 @@ class Declared:
                 self._require_latest(leaf_index, content)
 
     def know(self, leaf_index: int, content: MethodContent) -> None:
-        """Take in a method's version without those before it. Raises what `method_of` does."""
+        """Take in a version of a method without the versions before it. Raises what `method_of` does."""
         self._methods[content.method, content.version] = method_of(content, leaf_index)
         self._latest[content.type, content.method] = content.version
 
     def _membership_declared(self, leaf_index: int, content: MembershipContent) -> None:
-        """Take in a membership's version, which is the next."""
+        """Take in a version of a membership, which must be the next one."""
         self._next(leaf_index, content.type, content.membership, content.version)
         self._memberships[content.membership, content.version] = (leaf_index, content)
         self._latest[content.type, content.membership] = content.version
 
     def _require_latest(self, leaf_index: int, content: UsageContent) -> None:
-        """Check that a new batch is under the latest versions, and that these were declared before."""
+        """Check that a new batch uses the latest versions, which must have been declared before it."""
         self._method(leaf_index, content)
         here = at(leaf_index)
         here.same("method_version", content.method_version, self._latest[MethodContent.type, content.method])
@@ -67,15 +67,15 @@ class Declared:
             here.same("membership_version", content.membership_version, latest)
 
     def _id_scheme(self, leaf_index: int, content: IdSchemeContent) -> None:
-        """Take in how a platform makes its ids, which it says before its first batch and once."""
+        """Take in how a platform makes its ids, which it declares once and before its first batch."""
         known = content.scheme in set(IdScheme)
         at(leaf_index).holds(known, "scheme", content.scheme, f"one of {', '.join(IdScheme)}")
         fresh = content.platform not in self._id_schemes
-        at(leaf_index).holds(fresh, "platform", content.platform, "one without a scheme or a batch before")
+        at(leaf_index).holds(fresh, "platform", content.platform, "a platform without an earlier scheme or batch")
         self._id_schemes[content.platform] = content.scheme
 
     def reading(self, log: BodyReader, leaf_index: int, content: UsageContent) -> Reading:
-        """How the body of a usage leaf is read: by the versions that it names, both declared before it."""
+        """Returns how to read the body of a usage leaf: by the versions that it names, both declared before it."""
         method = self._method(leaf_index, content)
         if not method.membership:
             return Reading(method.score_rule)
@@ -88,7 +88,7 @@ class Declared:
         at(leaf_index).same("version", version, self._latest.get((kind, name), 0) + 1)
 
     def _method(self, leaf_index: int, content: UsageContent) -> Method:
-        """The method of a batch, which names the membership that the method has."""
+        """Returns the method of a batch, which must name the method's own membership."""
         here = at(leaf_index)
         method = self._methods.get((content.method, content.method_version))
         if method is None:

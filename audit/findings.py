@@ -1,6 +1,6 @@
-"""What an audit finds, in the one form that replay, verification and the check of the database share.
+"""What an audit finds, in the one form shared by replay, verification and the check of the database.
 
-`at(leaf_index)` compares a leaf's figures, and raises what differs.
+`at(leaf_index)` compares a leaf's figures and raises an error at the first difference.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from audit.steps import Step
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """The place of a finding. What does not apply is empty, the leaf -1, the line 0.
+    """The place of a finding. Fields that do not apply are empty, the leaf is -1, the line 0.
 
     Attributes:
         leaf_index: The leaf, counting from 0.
@@ -20,7 +20,7 @@ class Where:
         body: The SHA-256 of a body, in hexadecimal.
         line: The line of the statement, file or body, counting from 1.
         table: The table of the database.
-        key: The primary key of the row, for people: `account=revenue leaf_index=3`.
+        key: The primary key of the row, in readable form: `account=revenue leaf_index=3`.
     """
 
     leaf_index: int = -1
@@ -33,10 +33,10 @@ class Where:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A figure that is not what it must be: what was claimed of it, and what was expected.
+    """A figure that is wrong: the value that was claimed, and the value that was expected.
 
-    Where it is not one value that was expected, `expected` says it in words. `step` is the step of a verification that
-    it fails; other audits have none.
+    If more than one value would do, `expected` describes them in words. `step` is the failed step of a verification;
+    other audits have none.
     """
 
     where: Where
@@ -50,7 +50,7 @@ class Finding:
 
 
 class FoundError(Exception):
-    """Something is not what it must be."""
+    """A figure is wrong."""
 
     def __init__(self, finding: Finding) -> None:
         super().__init__(finding)
@@ -66,16 +66,16 @@ class At:
     step: Step | None = None
 
     def same(self, figure: str, claimed: object, expected: object) -> None:
-        """Check that a figure is the expected one.
+        """Check that a figure has the expected value.
 
         Raises:
-            FoundError: it is not.
+            FoundError: it has not.
         """
         if claimed != expected:
             raise self.error(figure, claimed, expected)
 
     def holds(self, condition: bool, figure: str, claimed: object, expected: str) -> None:
-        """Check a condition on a figure; `expected` says in words what the figure must be.
+        """Check a condition on a figure; `expected` describes what the figure must be.
 
         Raises:
             FoundError: the condition does not hold.
@@ -84,14 +84,14 @@ class At:
             raise self.error(figure, claimed, expected)
 
     def error(self, figure: str, claimed: object, expected: object) -> FoundError:
-        """The error that says what differs, to be raised."""
+        """Returns the error for this difference, for the caller to raise."""
         where = Where(self.leaf_index, line=self.line)
         return FoundError(Finding(where, figure, str(claimed), str(expected), self.step))
 
 
 def at(leaf_index: int, *, line: int = 0, step: Step | None = None) -> At:
-    """A leaf whose figures are compared: all of them, or those of a line of its statement, counting from 1.
+    """Returns the place of a leaf, or of one line of its statement (counting from 1), to compare figures at.
 
-    `step` is the step of a verification that compares them, where it does not follow from the leaf and the figure.
+    `step` is the step of the verification, if leaf and figure do not already imply it.
     """
     return At(leaf_index, line, step)

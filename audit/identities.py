@@ -1,6 +1,6 @@
-"""That a log says nothing twice that may be said once: a batch, a request.
+"""Checks that a log contains each batch and each request only once.
 
-Exact, and in bounded memory however many entries there are: `UniqueEvents` takes their hashes for ids of events.
+Exact, and in bounded memory however many entries there are: `UniqueEvents` treats their hashes like ids of events.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from audit.unique_events import Spill, UniqueEvents
 from ledger.work import Submit, at_once
 
 _ID_BYTES: Final = 16
-"""Of the hash of an identity. Whoever makes two identities share them has a log that does not verify, and no more."""
+"""Bytes of an identity's hash. Whoever makes two identities collide only gets a log that does not verify."""
 
 _CHUNK: Final = 4096
 """Identities that are taken in together."""
@@ -25,7 +25,7 @@ _CHUNK: Final = 4096
 
 @dataclass(slots=True)
 class Identities:
-    """Takes in the identity of each entry that has one, in the order of the log.
+    """Takes in the identity of each entry that has one, in log order.
 
     `salt` and `submit` are those of `UniqueEvents`.
     """
@@ -41,14 +41,14 @@ class Identities:
         self._unique = UniqueEvents(self.new_spill, self.salt, self.submit)
 
     def add(self, leaf_index: int, identity: tuple[str, ...]) -> None:
-        """Take in what the entry at a leaf says that may be said once."""
+        """Take in the identity of the entry at a leaf, if it has one."""
         self._hashes += sha256(json.dumps(identity).encode()).digest()[:_ID_BYTES]
         self._leaves.append(leaf_index)
         if len(self._leaves) >= _CHUNK:
             self._flush()
 
     def first_conflict(self) -> tuple[int, int] | None:
-        """(leaf, earlier leaf) of the first entry that says again what an earlier one says."""
+        """Returns (leaf, earlier leaf) of the first entry that repeats an earlier one's identity."""
         self._flush()
         conflict = self._unique.first_conflict()
         if conflict is None or conflict.earlier is None:

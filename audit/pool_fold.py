@@ -1,6 +1,6 @@
-"""A pool as its log has it: the state that follows from its leaves, each of them checked before it is used.
+"""The state of a pool that follows from its leaves, each of which is checked before it is used.
 
-What does not hold is raised as a finding, which names the leaf and the figure.
+A check that fails is raised as a finding, which names the leaf and the figure.
 """
 
 from __future__ import annotations
@@ -50,26 +50,26 @@ from payout.weights import UsageKey, WeightSum
 
 
 def _nobody(leaf: Leaf[Any], weighed: WeighedBatch) -> None:
-    """Look at nothing."""
+    """Do nothing."""
 
 
 @dataclass(slots=True)
 class PoolFold:
-    """The state of a pool so far, as a fold of its leaves.
+    """The state of a pool so far, as a fold over its leaves.
 
-    `submit` begins the work on a batch; `ahead` is how many may be under way before the oldest is waited for. Their
-    results are taken in by the order of the log, whatever the order of the work.
+    `submit` starts the work on a batch; `ahead` is how many batches may be in progress before the oldest is waited for.
+    Results are taken in in log order, whatever the order of the work.
     """
 
     log: LogReader
     submit: Submit = at_once
     ahead: int = 0
     observe: Callable[[Leaf[Any], WeighedBatch], None] = _nobody
-    """Sees each batch that was taken in."""
+    """Called with each batch that was taken in."""
     observe_retraction: Callable[[Leaf[Any], WeighedBatch], None] = _nobody
-    """Sees each retraction that was taken in: its batch, which events it takes back, and the weights of these."""
+    """Called with each retraction that was taken in: its batch, the events that it retracts, and their weights."""
     move: Callable[[int, Sequence[Transfer]], None] | None = None
-    """Takes what each leaf moves. Where there is none, the log's journal is held against it."""
+    """Called with what each leaf moves. If None, transfers are compared with the log's journal."""
     frontier: Frontier = field(default_factory=Frontier)
     policies: list[tuple[int, int, Policy]] = field(default_factory=list)
     """(leaf index, version, terms), oldest first."""
@@ -93,33 +93,33 @@ class PoolFold:
     retracted: dict[int, set[int]] = field(default_factory=dict)
     """By the batch's leaf, the positions taken back so far."""
     hashes: bytearray = field(default_factory=bytearray)
-    """Of all leaves, one after the other: a list of them would take three times the memory."""
+    """Of all leaves, concatenated: a list of them would take three times the memory."""
     numbers: dict[str, int] = field(default_factory=dict)
     _numbered: tuple[tuple[str, ...], Int64Array] = ((), np.zeros(0, dtype=np.int64))
-    """The collectives of the batch before, and their numbers where they were looked up, else -1."""
+    """The collectives of the previous batch, and their numbers if they were looked up, else -1."""
     weights: WeightSum = field(default_factory=WeightSum)
     weights_since_cut: WeightSum | None = None
-    """What was weighed since the last `cut`, until the round that ended there is posted."""
+    """Weights since the last `cut`, until the round that ended there is posted."""
     events: int = 0
     shares: int = 0
     _keyed: dict[tuple[str, Hashable], Content] = field(default_factory=dict)
     """What later entries may refer to, by type and key."""
     _parsed: tuple[str, Any] = ("", None)
-    """The body that was parsed last: its SHA-256 and what it says. A statement is asked for several times."""
+    """The body that was parsed last: its SHA-256 and its content. A statement is needed several times."""
     _under_way: deque[tuple[Leaf[Any], Callable[[], WeighedBatch]]] = field(default_factory=deque)
 
     def progress(self, total: int) -> Progress:
         return Progress(self.frontier.size, total, self.events, self.shares)
 
     def require_size(self, size: int) -> None:
-        """A finding at the next leaf where the log ended before this many."""
+        """Raise a finding at the next leaf if the log ended before this many leaves."""
         at(self.frontier.size).holds(self.frontier.size == size, "leaf", "nothing", f"a log of {size} leaves")
 
     def read(self, encoded: EncodedLeaf) -> Leaf[Any]:
-        """The leaf of an entry.
+        """Returns the leaf of an entry.
 
         Raises:
-            FoundError: it is not what its hash and place say.
+            FoundError: it does not match its hash and place.
         """
         at(encoded.index).same("leaf_hash", encoded.hash.hex(), leaf_hash(encoded.entry).hex())
         try:
@@ -131,17 +131,17 @@ class PoolFold:
         return leaf
 
     def cut(self) -> None:
-        """A round ends here. Once it is posted, `weights` are those from here on."""
+        """Note that a round ends here. Once it is posted, `weights` are those from here on."""
         self.settle()
         self.weights_since_cut = WeightSum()
 
     def settle(self) -> None:
-        """Take in all batches that are under way."""
+        """Take in all batches that are in progress."""
         while self._under_way:
             self._settle_oldest()
 
     def earliest(self, finding: Finding) -> Finding:
-        """The first in the log of a finding and of those of the batches that are under way."""
+        """Returns the first in the log among a finding and those of the batches in progress."""
         try:
             self.settle()
         except FoundError as other:
@@ -149,7 +149,7 @@ class PoolFold:
         return finding
 
     def fold(self, encoded: EncodedLeaf, *, weigh_from: int) -> Leaf[Any]:
-        """Take in the next leaf, and give it; usage from `weigh_from` on is weighed again from its body."""
+        """Take in the next leaf and return it; usage from `weigh_from` on is weighed again from its body."""
         leaf = self.read(encoded)
         at(encoded.index).same("index", encoded.index, self.frontier.size)
         first, kind = leaf.index == 0, leaf.content.type
@@ -161,7 +161,7 @@ class PoolFold:
         try:
             self._take_in(leaf, weigh_from)
         except (InvalidInputError, LedgerCorruptError, ValueError) as error:
-            # An entry can be canonical and still say what the service never would, such as a rate above one.
+            # An entry can be canonical and still have values that the service would never write: a rate above one.
             raise at(leaf.index).error(leaf.content.type, error, "a sound entry") from None
         return leaf
 
@@ -169,7 +169,7 @@ class PoolFold:
         """The latest entry of a kind with this key, as `Past` has it."""
         found = self._keyed.get((kind.type, key))
         if not isinstance(found, kind):
-            raise LedgerCorruptError(f"{kind.type} {key}", "does not stand before the entry that names it")
+            raise LedgerCorruptError(f"{kind.type} {key}", "does not precede the entry that names it")
         return found
 
     def parsed(self, digest: str, parse: Callable[[bytes], T]) -> T:
@@ -231,7 +231,7 @@ class PoolFold:
             return
         subject = content.subject
         waits = (subject in self.round_at or subject in self.proposals) and subject not in self.decided
-        at(leaf_index).holds(waits, "subject", subject, "a proposal or a round that waits for its decision")
+        at(leaf_index).holds(waits, "subject", subject, "a proposal or a round that waits for a decision")
         folded = self.hashes[HASH_BYTES * subject : HASH_BYTES * (subject + 1)].hex()
         at(leaf_index).same("subject_hash", content.subject_hash, folded)
         self.decided[subject] = content.decision
@@ -242,9 +242,9 @@ class PoolFold:
         number = leaf.content.round
         content = self.rounds.get(number)
         if content is None:
-            raise at(leaf.index).error("round", number, "a round that stands before it")
+            raise at(leaf.index).error("round", number, "a round that precedes it")
         at(leaf.index).same("decision", self.decisions.get(number, ""), Decision.APPROVED)
-        at(leaf.index).holds(number > self.posted_number, "round", number, "one that was not posted before")
+        at(leaf.index).holds(number > self.posted_number, "round", number, "a round that was not posted before")
         lines = self.statement_lines(leaf.index, content)
         transfers = leaf.content.transfers(self)
         at(leaf.index).same("transfer_count", leaf.content.transfer_count, len(transfers))
@@ -257,7 +257,7 @@ class PoolFold:
             self.weights, self.weights_since_cut = self.weights_since_cut, None
 
     def statement_lines(self, leaf_index: int, content: RoundContent) -> Sequence[Line]:
-        """The lines of a round's logged statement. They are asked for several times, and parsed once."""
+        """Returns the lines of a round's logged statement, which are needed several times and parsed once."""
         known, lines = self._parsed
         if known != content.statement_sha256:
             statement = checked_body(self.log, leaf_index, "statement_sha256", content.statement_sha256)
@@ -266,12 +266,12 @@ class PoolFold:
         return cast("Sequence[Line]", lines)
 
     def know_statement(self, content: RoundContent, lines: Sequence[Line]) -> None:
-        """These are the lines of a round's logged statement: its bytes were compared with what they render to."""
+        """Note the lines of a round's logged statement: its bytes were compared with what they render to."""
         self._parsed = content.statement_sha256, lines
 
     def weigh_batch(self, leaf: Leaf[Any]) -> None:
-        """Weigh a usage leaf again from its body, and hold its totals against that."""
-        # How it is read is looked up here, where there is one thread; the body is read by whoever does the work.
+        """Weigh a usage leaf again from its body, and check its totals."""
+        # How to read it is looked up here, in the one thread; the body is read by whichever thread does the work.
         reading = self.declared.reading(self.log, leaf.index, leaf.content)
         self._under_way.append((leaf, self.submit(partial(weighed_batch, self.log, leaf.index, leaf.content, reading))))
         while len(self._under_way) > self.ahead:
@@ -288,7 +288,7 @@ class PoolFold:
     def _retract(self, leaf: Leaf[Any], *, counts: bool) -> None:
         content: RetractionContent = leaf.content
         before = 0 <= content.batch_leaf < leaf.index
-        at(leaf.index).holds(before, "batch_leaf", content.batch_leaf, "a leaf before it")
+        at(leaf.index).holds(before, "batch_leaf", content.batch_leaf, "a leaf before this one")
         (encoded,) = self.log.leaves(content.batch_leaf, content.batch_leaf + 1)
         folded = self.hashes[HASH_BYTES * content.batch_leaf : HASH_BYTES * (content.batch_leaf + 1)]
         at(content.batch_leaf).same("leaf_hash", encoded.hash.hex(), folded.hex())
@@ -312,7 +312,7 @@ class PoolFold:
             self.observe_retraction(leaf, WeighedBatch(batch, taken_back, weights))
 
     def _numbers_of(self, collectives: tuple[str, ...], index: Int64Array) -> Int64Array:
-        """Our numbers of those at `index`. A platform's batches mostly have one dictionary, which is looked up once."""
+        """Returns our numbers of those at `index`. A platform's batches mostly share one dictionary, looked up once."""
         known, found = self._numbered
         if known != collectives:
             found = np.full(len(collectives), -1, dtype=np.int64)
@@ -331,7 +331,7 @@ class PoolFold:
         *,
         sign: int,
     ) -> None:
-        """Hold the totals of a leaf against its weights, and take the weights in under the batch's method."""
+        """Check the totals of a leaf against its weights, and take the weights in under the batch's method."""
         for mode, totals in ((AI_ONLY, logged.ai_only), (HUMAN_AI, logged.human_ai)):
             of_mode, replayed = weights[mode], weights[mode].totals()
             for figure in ("events", "attributed", "unattributed"):
@@ -345,7 +345,7 @@ class PoolFold:
 
 
 def _parsed_lines(leaf_index: int, statement: bytes) -> list[Line]:
-    """The lines of a canonical statement."""
+    """Returns the lines of a canonical statement."""
     try:
         return parse_statement(statement)
     except LedgerCorruptError as error:

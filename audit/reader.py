@@ -1,4 +1,4 @@
-"""How an audit reads a pool's log, wherever it lies: `audit.store` reads Postgres, `audit.files` static files."""
+"""How an audit reads a pool's log, wherever it is: `audit.store` reads Postgres, `audit.files` static files."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ class BodyReader(Protocol):
         """The body under a hash.
 
         Raises:
-            NotFoundError: there is none.
+            NotFoundError: there is no such body.
         """
 
 
 class LogReader(BodyReader, Protocol):
-    """Reads a pool's log. Nothing that it gives is verified."""
+    """Reads a pool's log. Nothing that it returns has been verified."""
 
     pool: str
 
@@ -39,10 +39,10 @@ class LogReader(BodyReader, Protocol):
 
 
 def checked_body(log: BodyReader, leaf_index: int, figure: str, digest: str) -> bytes:
-    """The body that a leaf commits to under a figure of its entry.
+    """Returns the body that a leaf commits to in a field of its entry.
 
     Raises:
-        FoundError: There is no such body, or it has another hash.
+        FoundError: there is no such body, or it has another hash.
     """
     here = at(leaf_index)
     try:

@@ -1,6 +1,6 @@
-"""A platform's own receipt, checked with what it has: the batch that it sent, and the proof that it was given.
+"""A check of a platform's own receipt with what the platform has: the batch that it sent, and its proof.
 
-What other batches say cannot be told from one: whether an event marked a duplicate came before is for the whole bundle.
+One batch does not tell about others: whether a duplicate came before takes the whole bundle.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from ledger.log.witness_policy import WitnessPolicy
 from ledger.usage.entries import MethodContent, UsageContent
 from ledger.usage.scores import parse_score_batch
 
-_ALONE: Final = "takes the whole bundle"
+_ALONE: Final = "needs the whole bundle"
 
 
 @dataclass(slots=True)
 class _OneBody:
-    """A log of which nothing is known but one body."""
+    """A log of which only one body is known."""
 
     pool: str
     data: bytes
@@ -55,10 +55,10 @@ class _OneBody:
 def check_receipt(
     proof_file: bytes, body: bytes, key: VerifierKey, witnesses: Sequence[WitnessPolicy] = ()
 ) -> tuple[Report, UsageContent | None]:
-    """Check a proof that holds its entry (C2SP tlog-proof, extra data) against the batch that was sent.
+    """Check a proof that contains its entry (C2SP tlog-proof, extra data) against the batch that was sent.
 
-    1. The checkpoint in the proof is signed, and cosigned as `witnesses` ask. 2. The entry is in the log that it
-    states. 3. The entry names this body. 4. The batch is valid, and what the entry says of it follows.
+    1. The checkpoint in the proof is signed, and cosigned as `witnesses` require. 2. The entry is in the log of that
+    checkpoint. 3. The entry names this body. 4. The batch is valid, and the entry's figures follow from it.
     """
     report = Report(skipped={step: _ALONE for step in Step if step not in _STEPS})
     try:
@@ -78,7 +78,7 @@ def _checked(
 ) -> UsageContent:
     proof = LogProof.parse(proof_file)
     if not proof.extra:
-        raise FormatError("proof.extra", "is missing: a receipt's proof holds its entry")
+        raise FormatError("proof.extra", "is missing: a receipt's proof contains its entry")
     hashed = leaf_hash(proof.extra)
     try:
         signed = checked_signatures(
@@ -104,7 +104,7 @@ def _checked(
             report.skipped[Step.BATCHES] = report.skipped[Step.WEIGHTS] = "scores become shares by the log's own rule"
             checked_body(fold.log, proof.index, "body_sha256", leaf.content.body_sha256)
         else:
-            # The version was declared before, or nobody who verifies the log would have its checkpoint.
+            # The version was declared before, or the log would not verify for anyone who has its checkpoint.
             fold.declared.know(proof.index, _declared(leaf.content))
             fold.weigh_batch(leaf)
     except FoundError as found:
@@ -118,7 +118,7 @@ def _checked(
 
 
 def _holds_scores(body: bytes) -> bool:
-    """Whether this is a sound batch of scores: its shares take the method's rule, and a membership."""
+    """Returns whether this is a valid batch of scores; their shares also depend on the method and a membership."""
     try:
         parse_score_batch(body)
     except InvalidInputError:
@@ -127,7 +127,7 @@ def _holds_scores(body: bytes) -> bool:
 
 
 def _declared(content: UsageContent) -> MethodContent:
-    """A method of shares that the entry may name."""
+    """Returns a method of shares that the entry may name."""
     name, version = content.method, content.method_version
     return MethodContent(method=name, version=version, display_name=name, confidence_ppm=0, evidence_uri="")
 

@@ -1,6 +1,6 @@
-"""Replay: a round recomputed from the log and its bodies alone, by the function that made it.
+"""Replay: recomputes a round from the log and its bodies alone, by the function that made it.
 
-Nothing here knows where the log lies: a `LogReader` hands it over, and `audit.pool_fold` checks every byte of it.
+Nothing here depends on where the log is: a `LogReader` reads it, and `audit.pool_fold` checks every byte.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ class Verdict:
 def replay_round(
     log: LogReader, round_leaf: int, *, submit: Submit = at_once, ahead: int = 0
 ) -> Generator[Progress, None, Verdict]:
-    """Replay the round whose `round.v1` entry stands at `round_leaf`; yields progress, returns the verdict.
+    """Replay the round whose `round.v1` entry is at `round_leaf`; yields progress and returns the verdict.
 
     `submit` and `ahead` are those of `PoolFold`.
 
     1. The round's own entry gives its interval.
-    2. Every leaf below its end is folded: hashes, index, transfers; bodies of its usage are weighed again.
-    3. The round is distributed again and held against its entry and its statement, figure by figure.
-    4. Decisions after it keep to the policy. (That its posting moved what its statement says is part of the fold.)
+    2. Every leaf below its end is folded: hashes, index, transfers; the bodies of its usage are weighed again.
+    3. The round is distributed again and compared with its entry and its statement, figure by figure.
+    4. Decisions after it comply with the policy. (That its posting moved what its statement says is part of the fold.)
     """
     fold_so_far = PoolFold(log, submit=submit, ahead=ahead)
     total = log.size()
@@ -83,7 +83,7 @@ def replay_round(
 
 
 def check_round(log: LogReader, state: PoolFold, leaf: Leaf[Any]) -> tuple[Distribution, Policy]:
-    """Hold the round's entry and statement against a new calculation from what was folded."""
+    """Compare the round's entry and statement with a new calculation from what was folded."""
     content: RoundContent = leaf.content
     policy_leaf, version, policy = policy_in_force(state.policies, content.start)
     usage = state.weights.totals({number: name for name, number in state.numbers.items()})
@@ -115,7 +115,7 @@ def check_round(log: LogReader, state: PoolFold, leaf: Leaf[Any]) -> tuple[Distr
 def check_registry(
     log: LogReader, state: PoolFold, leaf: Leaf[Any], needed: AbstractSet[str] = frozenset()
 ) -> list[Collective]:
-    """The collectives of a round's registry snapshot, which has all that are needed and all that have an account."""
+    """Returns the collectives of a round's registry snapshot: all that are needed or have an account."""
     content: RoundContent = leaf.content
     snapshot = checked_body(log, leaf.index, "registry_sha256", content.registry_sha256)
     try:
@@ -138,7 +138,7 @@ def _check_content(log: LogReader, leaf_index: int, content: RoundContent, calcu
 
 
 def _check_statement(log: LogReader, leaf_index: int, content: RoundContent, replayed: bytes) -> None:
-    """Compare byte for byte; where that fails, name the first line and figure."""
+    """Compare byte for byte; if that fails, name the first line and figure that differ."""
     logged = checked_body(log, leaf_index, "statement_sha256", content.statement_sha256)
     if logged == replayed:
         return
@@ -152,7 +152,7 @@ def _check_statement(log: LogReader, leaf_index: int, content: RoundContent, rep
 
 
 def check_decision(leaf_index: int, decision: DecisionContent, policy: Policy) -> None:
-    """A round with review time is approved by a person, and one without by its policy."""
+    """Check that a person approved a round with review time, and its policy one without."""
     if decision.decision != Decision.APPROVED:
         return
     if policy.review_seconds:

@@ -1,4 +1,4 @@
-"""What a verification reports: how much each of its steps checked, and the first finding."""
+"""The result of a verification: how much each of its steps checked, and the first finding."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from payout.entries import PostingContent, RoundContent
 
 @dataclass(slots=True)
 class RoundSummary:
-    """What a verification tells of a round: what it distributed, who asked for it and who decided."""
+    """What a verification reports of a round: what it distributed, who asked for it and who decided."""
 
     number: int
     leaf_index: int
@@ -44,7 +44,7 @@ Counts = dict[str, int]
 
 
 class Outcome(StrEnum):
-    """What became of a step. LEFT_OUT is what was not asked for; NOT_REACHED what a finding before it cut short."""
+    """The outcome of a step. LEFT_OUT was not asked for; NOT_REACHED comes after a finding."""
 
     HELD = "HELD"
     FAILED = "FAILED"
@@ -54,25 +54,25 @@ class Outcome(StrEnum):
 
 @dataclass(slots=True)
 class Report:
-    """What was checked so far, and what was found. It holds where `finding` is None at the end."""
+    """What was checked so far, and what was found. The verification succeeded if `finding` is None at the end."""
 
     checkpoint: Checkpoint | None = None
     counts: dict[Step, Counts] = field(default_factory=dict)
     skipped: dict[Step, str] = field(default_factory=dict)
-    """Steps that were not taken, or not in full, and why."""
+    """Steps that were skipped, in whole or in part, and why."""
     signers: list[str] = field(default_factory=list)
     rounds: dict[int, RoundSummary] = field(default_factory=dict)
     finding: Finding | None = None
     _taken: set[Step] = field(default_factory=set)
 
     def take(self, *steps: Step) -> None:
-        """Note that steps were taken to their end: each held, unless it has a finding."""
+        """Note that steps were completed: each succeeded, unless it has a finding."""
         for step in steps:
             self._taken.add(step)
             self.count(step, LOOKED_AT[step], 0)
 
     def outcome(self, step: Step) -> Outcome:
-        """What became of a step."""
+        """Returns the outcome of a step."""
         if self.finding is not None and self.finding.step is step:
             return Outcome.FAILED
         if step in self._taken:
@@ -86,9 +86,9 @@ class Report:
 
 
 def in_step(finding: Finding, leaf: Leaf[Any] | None, *, journal_line: int = 0) -> Finding:
-    """A finding of the fold, with the step that it fails and the file that it is in, as its leaf has them.
+    """Returns a finding of the fold with the step that fails and the file it is in, according to its leaf.
 
-    `journal_line` is the journal's where it was read for this leaf, else 0. A finding that has a step stays as it is.
+    `journal_line` is the line of the journal that was read for this leaf, else 0. A finding with a step is unchanged.
     """
     if finding.step is not None:
         return finding
@@ -126,13 +126,13 @@ def _usage_step(figure: str) -> Step:
 
 
 def in_body(finding: Finding, digest: str) -> Finding:
-    """A finding of a leaf's body; where it has no step, of the body itself."""
+    """Returns a finding of a leaf's body; without a step of its own, it is about the body itself."""
     where = replace(finding.where, body=digest, file=body_path(bytes.fromhex(digest)))
     return replace(finding, where=where, step=finding.step or Step.BODIES)
 
 
 def conflict_finding(conflict: Conflict) -> Finding:
-    """An event that does not count as it should."""
+    """Returns the finding for an event that is counted wrongly."""
     claimed = "accepted" if conflict.accepted else "a duplicate"
     expected = "the first with its id"
     if conflict.earlier is not None:
@@ -143,7 +143,7 @@ def conflict_finding(conflict: Conflict) -> Finding:
 
 
 def balance_finding(claimed: bytes, expected: bytes) -> Finding:
-    """The first line of the balances that is not the one that follows."""
+    """Returns the finding for the first line of the balances that does not follow."""
     theirs, ours = claimed.decode(errors="replace").split("\n"), expected.decode().split("\n")
     for line, (one, other) in enumerate(zip_longest(theirs, ours, fillvalue="nothing"), 1):
         if one != other:

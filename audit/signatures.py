@@ -1,4 +1,4 @@
-"""Who signed a checkpoint: the log, and the witnesses that it takes."""
+"""Checks who signed a checkpoint: the log, and the required witnesses."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ Open = Callable[[Sequence[VerifierKey]], SignedCheckpoint]
 def signed_by(
     note: bytes, key: VerifierKey, file: str, step: Step, policies: Sequence[WitnessPolicy] = ()
 ) -> SignedCheckpoint:
-    """The checkpoint in a note, which the log and the witnesses have signed; `file` is what people call it.
+    """Returns the checkpoint in a note that the log and the witnesses have signed; `file` is its name in findings.
 
     Raises:
-        FoundError: it is not signed as it must be, or is not a checkpoint.
+        FoundError: a signature is missing or invalid, or the note is not a checkpoint.
     """
     return checked_signatures(lambda keys: open_checkpoint(note, key, witnesses=keys), key, file, step, policies)
 
@@ -29,10 +29,10 @@ def signed_by(
 def checked_signatures(
     opening: Open, key: VerifierKey, file: str, step: Step, policies: Sequence[WitnessPolicy] = ()
 ) -> SignedCheckpoint:
-    """What `opening` gives, which the log and the witnesses have signed.
+    """Returns what `opening` returns, if the log and the witnesses have signed.
 
     Raises:
-        FoundError: it is not signed as it must be, or is not a checkpoint.
+        FoundError: a signature is missing or invalid, or the note is not a checkpoint.
     """
     where = Where(file=file)
     try:

@@ -7,7 +7,7 @@ from typing import Final
 
 
 class Step(IntEnum):
-    """The steps, in the order in which they are shown. From FORMS on they are taken together, leaf by leaf."""
+    """The steps, in the order in which they are shown. From FORMS on they run together, leaf by leaf."""
 
     FILES = 1
     SIGNATURES = 2
@@ -58,4 +58,4 @@ LOOKED_AT: Final = {
     Step.BALANCES: "transfers",
     Step.CONSERVATION: "rounds",
 }
-"""What each step looks at. How many is said of every step that was taken, none too."""
+"""What each step counts. Every completed step has a count, which may be 0."""

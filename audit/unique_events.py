@@ -1,7 +1,7 @@
-"""That no event counts twice: the first with its id in a pool and of a platform counts, and every later one is marked.
+"""Checks that each event id counts once per pool and platform: the first occurrence counts, later ones are marked.
 
-Exact, and in bounded memory however many events there are: fixed records are parted by a hash of what identifies an
-event, and each part, which holds all records of its events in the order of the log, is checked alone.
+Exact, and in bounded memory however many events there are: fixed-size records are partitioned by a hash of what
+identifies an event. Each part has all records of its events, in log order, and is checked by itself.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from ledger.work import Submit, at_once
 PARTS: Final = 64
 
 MAX_RECORDS: Final = 2**20
-"""Records that are looked at together, of 32 bytes: a part of more is parted again."""
+"""Records that are checked together, 32 bytes each; a larger part is partitioned again."""
 
 SPILLED_RECORDS: Final = 2**18
-"""Records that wait to be spilled: the most that stay in a processor's cache while they are parted."""
+"""Records that are buffered before they are spilled: as many as fit in a processor's cache."""
 
 _PART_BITS: Final = 6
 _MAX_DEPTH: Final = 4
@@ -37,31 +37,31 @@ Records = npt.NDArray[Any]
 
 
 class Spill(Protocol):
-    """Where records go that memory has no room for: byte strings, parted, each part read back in order."""
+    """Where records go that do not fit in memory: byte strings, by part; each part is read back in order."""
 
     def append(self, part: int, data: bytes) -> None:
         """Add to a part."""
 
     def read(self, part: int, chunk_bytes: int) -> Iterator[bytes]:
-        """A part again, in pieces of this many bytes and a last one."""
+        """Yields a part again, in pieces of this many bytes and a shorter last one."""
 
 
 class Conflict(NamedTuple):
-    """An event that is counted though it came before, or left out though it did not."""
+    """An event that is counted although its id occurred before, or left out although it did not."""
 
     leaf_index: int
     position: int
     event_id: bytes
     accepted: bool
     earlier: tuple[int, int] | None
-    """(leaf index, position) of the first with its id, where there is one before."""
+    """(leaf index, position) of the first event with its id, if there is an earlier one."""
 
 
 @dataclass(slots=True)
 class UniqueEvents:
-    """Takes in every event of a pool in the order of its log, and says at the end whether each counted once.
+    """Takes in every event of a pool in log order, and tells at the end whether each counted once.
 
-    `salt` keeps who chooses event ids from choosing where their records fall; `submit` begins the work on a part.
+    `salt` keeps whoever chooses event ids from choosing the part of their records; `submit` starts the work on a part.
     """
 
     new_spill: Callable[[], Spill]
@@ -79,7 +79,7 @@ class UniqueEvents:
         """Take in a batch; event_ids: (n,) of 16 bytes each, accepted: (n,). `leaf_index` may be (n,) too."""
         count = len(event_ids)
         place = np.arange(count, dtype=np.uint64) | np.where(accepted, np.uint64(_ACCEPTED), np.uint64(0))
-        # Column by column the records take twice as long.
+        # Building the records column by column takes twice as long.
         words = np.empty((count, _WORDS), dtype="<u8")
         words[:, :2] = event_ids.view("<u8").reshape(-1, 2)
         words[:, 2] = leaf_index
@@ -92,7 +92,7 @@ class UniqueEvents:
             self._spill_to(self._spill, self._taken(), depth=0)
 
     def first_conflict(self) -> Conflict | None:
-        """The first event in the order of the log that does not count as it should."""
+        """Returns the first event in log order that is counted wrongly."""
         rest = self._taken()
         if self._spill is None:
             return _earliest([self._check([rest])])
@@ -107,7 +107,7 @@ class UniqueEvents:
 
     def _spill_to(self, spill: Spill, records: Records, *, depth: int) -> None:
         part = ((self._hash(records) >> np.uint64(64 - _PART_BITS * (depth + 1))) % np.uint64(PARTS)).astype(np.uint8)
-        # Stable, so that each part stays in the order of the log. Whole rows move faster as plain numbers.
+        # A stable sort, so that each part stays in log order. Whole rows move faster as plain numbers.
         words = records.view(np.uint64).reshape(-1, _WORDS)
         ordered = words[np.argsort(part, kind="stable")]
         ends = np.cumsum(np.bincount(part, minlength=PARTS)).tolist()
@@ -116,7 +116,7 @@ class UniqueEvents:
                 spill.append(number, ordered[begin:end].tobytes())
 
     def _part(self, spill: Spill, part: int, *, depth: int) -> Conflict | None:
-        """The first conflict in a part. Threads may look at several parts."""
+        """Returns the first conflict in a part. Threads may check several parts."""
         pieces = (np.frombuffer(data, dtype=_RECORD) for data in spill.read(part, MAX_RECORDS * _RECORD.itemsize))
         first = next(pieces, None)
         if first is None:
@@ -125,7 +125,7 @@ class UniqueEvents:
         if second is None:
             return self._check([first])
         if depth + 1 == _MAX_DEPTH:
-            # After so many partings it is few events that come again and again.
+            # After so many partitions, these are few events that occur again and again.
             return self._check(_chained(first, second, pieces))
         deeper = self.new_spill()
         for piece in _chained(first, second, pieces):
@@ -133,7 +133,7 @@ class UniqueEvents:
         return _earliest([self._part(deeper, number, depth=depth + 1) for number in range(PARTS)])
 
     def _check(self, pieces: Iterator[Records] | list[Records]) -> Conflict | None:
-        """The first conflict in a part, of which no more is held than a piece and the first record of each event."""
+        """Returns the first conflict in a part, keeping only one piece and the first record of each event."""
         firsts = np.empty(0, dtype=_RECORD)
         found: list[Conflict | None] = []
         single = isinstance(pieces, list)
@@ -145,7 +145,7 @@ class UniqueEvents:
         return _earliest(found)
 
     def _doubtful(self, records: Records) -> BoolArray:
-        """Which records may be in conflict: those left out, and those whose event may be there twice."""
+        """Returns which records may conflict: those left out, and those whose event may occur twice."""
         doubtful: BoolArray = records["place"] < _ACCEPTED
         doubtful[repeated_places(self._hash(records))] = True
         return doubtful
@@ -159,7 +159,7 @@ class UniqueEvents:
 
 
 def _check_exactly(records: Records) -> tuple[Conflict | None, Records]:
-    """The first conflict among records in the order of the log, and the first record of each event."""
+    """Returns the first conflict among records in log order, and the first record of each event."""
     order = np.lexsort((records["platform"], records["low"], records["high"]))
     ordered = records[order]
     first = np.ones(len(ordered), dtype=np.bool_)

@@ -1,7 +1,7 @@
-"""Verification: everything that a bundle claims, checked against one public key and nothing else.
+"""Verification: checks everything that a bundle claims with one public key and nothing else.
 
-The entries are read first, for the root and for where rounds end. Then one fold over them checks all the rest: the body
-of a batch is read once, and once more for each retraction from it. Nothing here opens a file: `Files` hands them over.
+The entries are read first, for the root and to know where rounds end. Then one fold over them checks all the rest: a
+batch's body is read once, and once more for each retraction from it. Nothing here opens a file: `Files` provides them.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from payout.entries import CONTENTS, RoundContent
 
 _POOLS: Final = "/pools/"
 _ROUND_MARK: Final = b'"type":"round.v1"'
-"""Stands in every round's entry and in no other: within a JSON string its quotes would be escaped."""
+"""Occurs in every round's entry and in no other: within a JSON string its quotes would be escaped."""
 
 
 @dataclass(frozen=True, slots=True)
 class Older:
-    """A checkpoint that was kept: its note, and what people call it, such as its file."""
+    """A checkpoint that was kept: its note, and its name, such as its file."""
 
     name: str
     note: bytes
@@ -44,7 +44,7 @@ class Older:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What to hold a bundle against.
+    """What to verify a bundle with.
 
     Attributes:
         key: the log's own; its name is the log's origin.
@@ -60,7 +60,7 @@ class Asked:
 
 
 def verify(files: Files, asked: Asked, means: Means) -> Generator[Progress, None, Report]:
-    """Check a bundle step by step (`Step`); yields how far it has come, and returns what was checked and found."""
+    """Check a bundle step by step (`Step`); yields progress, and returns what was checked and found."""
     report = Report()
     reading = Step.SIGNATURES
     try:
@@ -68,7 +68,7 @@ def verify(files: Files, asked: Asked, means: Means) -> Generator[Progress, None
         checkpoint = _signed_checkpoint(files, asked, report)
         pool = checkpoint.origin.rpartition(_POOLS)[2]
 
-        # 3. and 4. It extends the older ones, and its root is that of the entries: none is missing, none was changed.
+        # 3. and 4. It extends the older checkpoints, and its root is that of the entries: none is missing or changed.
         reading = Step.CONSISTENCY
         older = [_older_checkpoint(each, checkpoint, asked.key) for each in asked.since]
         reading = Step.ENTRIES
@@ -79,7 +79,7 @@ def verify(files: Files, asked: Asked, means: Means) -> Generator[Progress, None
         # 5. to 14. What they say, leaf by leaf.
         yield from check_leaves(log, rounds, asked.rounds, means, report, order)
 
-        # 1. Nothing else is in the archive: what belongs there is known only now.
+        # 1. Nothing else is in the archive: only now is it known which files belong there.
         _end_files(order, asked, report)
     except FoundError as found:
         report.finding = found.finding
@@ -90,12 +90,12 @@ def verify(files: Files, asked: Asked, means: Means) -> Generator[Progress, None
 
 def _end_files(order: InOrder | None, asked: Asked, report: Report) -> None:
     if order is None:
-        report.skipped[Step.FILES] = "a folder may hold other files too"
+        report.skipped[Step.FILES] = "a folder may contain other files too"
         return
     if asked.rounds is None:
         order.finish()
     else:
-        report.skipped[Step.FILES] = "the order of bodies takes all rounds"
+        report.skipped[Step.FILES] = "the order of bodies needs all rounds"
     report.count(Step.FILES, "files", order.count)
     report.take(Step.FILES)
 
@@ -127,7 +127,7 @@ def _older_checkpoint(kept: Older, checkpoint: Checkpoint, key: VerifierKey) -> 
 
 @dataclass(slots=True)
 class _EntryPass:
-    """Reads every entry once: the root, the tiles, and where rounds are."""
+    """Reads every entry once, for the root, the tiles and the places of rounds."""
 
     log: StaticLog
     checkpoint: Checkpoint
@@ -136,10 +136,10 @@ class _EntryPass:
     report: Report
     order: InOrder | None
     rounds: list[tuple[int, bytes]] = field(default_factory=list)
-    """Index and entry of each: they are read once the root vouches for them."""
+    """Index and entry of each. They are read only after the root has been verified."""
     builder: TileBuilder = field(default_factory=TileBuilder)
     doubt: Finding | None = None
-    """The first hash in a tile that is not the one of the entries; the root says which of them is wrong."""
+    """The first hash in a tile that does not match the entries; the root tells which of the two is wrong."""
 
     def run(self) -> Generator[Progress, None, list[RoundPlace]]:
         self._hold_against_older()
@@ -225,7 +225,7 @@ def _round_place(index: int, entry: bytes) -> RoundPlace:
 
 
 def _file_finding(error: FormatError | NotFoundError, reading: Step) -> Finding:
-    """What is wrong with a file itself."""
+    """Returns the finding for a malformed file."""
     if isinstance(error, NotFoundError):
         return Finding(Where(file=error.resource), "file", "missing", "there", reading)
     file, _, line = error.subject.partition(" line ")

@@ -1,4 +1,4 @@
-"""The part of a verification that follows the leaves: bodies, batches, rounds, decisions, postings and the books."""
+"""The part of a verification that follows the leaves: bodies, batches, rounds, decisions, postings and books."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ _DECISIONS: Final = ", ".join(Decision)
 
 @dataclass(frozen=True, slots=True)
 class Means:
-    """What a verification needs of the machine: room for records, and threads or what does as one.
+    """What a verification needs from the machine: space for records, and threads or a substitute.
 
-    `submit` is how work is begun; `ahead` is that of `PoolFold`; `salt` is that of `UniqueEvents`.
+    `submit` is how work is started; `ahead` is that of `PoolFold`; `salt` is that of `UniqueEvents`.
     """
 
     new_spill: Callable[[], Spill]
@@ -48,7 +48,7 @@ class Means:
 
 @dataclass(frozen=True, slots=True)
 class RoundPlace:
-    """Where a round's entry stands, and its interval."""
+    """The place of a round's entry, and its interval."""
 
     leaf_index: int
     number: int
@@ -56,7 +56,7 @@ class RoundPlace:
     end: int
 
     def can_be(self) -> bool:
-        """Whether the interval ends at the round's leaf or before."""
+        """Returns whether the interval ends at the round's leaf or before."""
         return 0 <= self.start <= self.end <= self.leaf_index and self.end > 0
 
 
@@ -73,7 +73,7 @@ def check_leaves(
     `order` is that of the archive, where the files are in one.
 
     Raises:
-        FoundError: something does not hold.
+        FoundError: a check fails.
         FormatError: a file is malformed.
     """
     missing = sorted((chosen or frozenset()) - {place.number for place in rounds})
@@ -128,7 +128,7 @@ class _LeafPass:
         self._check_events()
         self._check_books()
 
-    # What each leaf asks for beyond the fold.
+    # What each leaf needs beyond the fold.
 
     def _observe(self, leaf: Leaf[Any], weighed: WeighedBatch) -> None:
         content: UsageContent = leaf.content
@@ -183,7 +183,7 @@ class _LeafPass:
         self.report.count(Step.BODIES, "bytes", size)
 
     def _calculated(self, leaf_index: int, content: RoundContent) -> None:
-        # Where it could be, it was checked at its end, before this leaf.
+        # If it could be, it was checked at its end, before this leaf.
         interval = f"[{content.start}, {content.end})"
         at(leaf_index).holds(
             self.latest == content, "interval", interval, "one that ends at the round's leaf or before"
@@ -208,13 +208,13 @@ class _LeafPass:
         self.report.rounds[content.round].state = "POSTED"
 
     def _latest(self, leaf_index: int, number: int) -> tuple[RoundContent, Policy]:
-        """The round that was calculated last, which alone may be decided and posted."""
+        """Returns the round that was calculated last, the only one that may be decided and posted."""
         if self.latest is None or self.policy is None or self.latest.number != number:
             found = "none" if self.latest is None else str(self.latest.number)
             raise at(leaf_index).error("round", number, found)
         return self.latest, self.policy
 
-    # What a round's end asks for.
+    # What the end of a round needs.
 
     def _cut(self, place: RoundPlace) -> None:
         self.fold.settle()
@@ -263,7 +263,7 @@ class _LeafPass:
             self._count_body(len(body))
 
     def _check_place(self, leaf_index: int, content: RoundContent) -> Policy:
-        """What can be said of a round whose usage is not here."""
+        """Check what can be checked of a round whose usage is not here."""
         policy_leaf, version, policy = policy_in_force(self.fold.policies, content.start)
         for figure, replayed in (
             ("start", self.fold.posted_end),
@@ -291,7 +291,7 @@ class _LeafPass:
             here.holds(getattr(content, figure) >= 0, figure, getattr(content, figure), "0 or more")
         self.report.count(Step.CONSERVATION, "rounds")
 
-    # What can be said at the end.
+    # What can be checked at the end.
 
     def _check_events(self) -> None:
         if repeated := self.identities.first_conflict():
@@ -300,7 +300,7 @@ class _LeafPass:
             expected = f"one that leaf {earlier} does not have"
             raise at(leaf_index, step=Step.EVENTS).error(figure, identity, expected)
         if self.chosen is not None:
-            self.report.skipped[Step.EVENTS] = "events: takes the batches of all rounds"
+            self.report.skipped[Step.EVENTS] = "events: needs the batches of all rounds"
         elif conflict := self.unique.first_conflict():
             raise FoundError(conflict_finding(conflict))
         self.report.take(Step.EVENTS)
@@ -317,7 +317,7 @@ class _LeafPass:
         self.report.count(Step.CONSERVATION, "balances summed", len(self.fold.balances))
         self.report.take(Step.BALANCES, Step.CONSERVATION)
         if unknown := sorted(collectives_of(self.fold.balances) - self.fold.registered):
-            # A grant may be to one who was registered after the last round: the registry's own log would say.
+            # A grant may go to one who was registered after the last round, which only the registry's log tells.
             self.report.skipped[Step.BALANCES] = f"in no round's registry yet: {', '.join(unknown)}"
 
     def _leaf(self, index: int) -> Leaf[Any]:

@@ -11,14 +11,14 @@ from collections.abc import Sequence
 
 
 def apportion(total: int, weights: Sequence[int], *, floor: int = 0, cap: int | None = None) -> list[int]:
-    """Divides `total` over payees in proportion to `weights`.
+    """Divide `total` over payees in proportion to `weights`.
 
     The real-valued answer is `clamp(k * weight, floor, cap)` for the `k` at which the sum is `total`. Payees
     at a bound get the bound; the others share the rest by largest remainder, ties going to the lower
     position. So everyone is less than one unit away from the real-valued answer, and nobody crosses a bound.
 
-    A larger weight never gets less than a smaller one. A larger total never costs a payee more than one unit,
-    but it may cost that one: largest remainder is subject to the Alabama paradox.
+    A larger weight never gets less than a smaller one. A larger total may cost a payee one unit, never more:
+    largest remainder is subject to the Alabama paradox.
 
     Args:
         total: what there is to divide, in minor units.
@@ -56,7 +56,7 @@ def apportion(total: int, weights: Sequence[int], *, floor: int = 0, cap: int | 
 
 
 def _validate(total: int, weights: Sequence[int], floor: int, cap: int | None) -> None:
-    """Refuses what is not a plain int, negative, or a cap below the floor."""
+    """Refuse what is not a plain int or is negative, and a cap below the floor."""
     for name, value in (("total", total), ("floor", floor), ("cap", 0 if cap is None else cap)):
         if type(value) is not int:
             raise TypeError(f"{name} must be an int, not {type(value).__name__}")
@@ -86,7 +86,7 @@ def _largest_remainder(total: int, weights: Sequence[int]) -> list[int]:
 
 
 def _unbounded(total: int, weights: Sequence[int], floor: int, cap: int) -> tuple[int, int]:
-    """Gives the smallest and the largest weight that no bound holds, where all floors < total < all caps.
+    """Returns the smallest and the largest weight that no bound affects, where all floors < total < all caps.
 
     The sum of `clamp(k * weight, floor, cap)` grows with `k` from all floors to all caps, in straight lines
     that break where a weight leaves its floor or meets its cap. Both happen to heavier weights first. So `k`

@@ -1,6 +1,6 @@
-"""Calculating a round: from everything that it follows from to the entry that says so, with its bodies.
+"""Calculating a round: from all of its inputs to the entry that records it, with its bodies.
 
-The same function makes a round and checks one: whoever has the inputs can say what the entry must be, field by field.
+The same function makes a round and checks one: with the inputs, every field of the entry can be recomputed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from payout.weights import UsageKey, UsageSum
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """Which request a round answers, and which fire times; empty for a preview."""
+    """The request that a round answers, and its fire times; empty for a preview."""
 
     request_id: str = ""
     fire_times: FireTimes | None = None
@@ -62,7 +62,7 @@ class RoundInputs:
 
 
 def calculate(inputs: RoundInputs) -> Calculation:
-    """The round that follows from its inputs."""
+    """Returns the round that follows from its inputs."""
     distribution = distribute(
         inputs.policy,
         inputs.pot_minor,
@@ -80,7 +80,7 @@ def calculate(inputs: RoundInputs) -> Calculation:
 def round_content(
     inputs: RoundInputs, distribution: Distribution, *, statement: bytes, weights: bytes, registry: bytes
 ) -> RoundContent:
-    """The entry of a round: its inputs by hash or place in the log, and the figures of its distribution."""
+    """Returns the entry of a round: its inputs by hash or place in the log, and the figures of its distribution."""
     figures = {
         name: getattr(distribution, name) for name in RoundContent.model_fields if name in Distribution.__slots__
     }

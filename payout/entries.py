@@ -1,4 +1,4 @@
-"""What a pool's log says about distribution: its terms, rounds, decisions and postings; and every kind of entry."""
+"""The entries of a pool's log about distribution (terms, rounds, decisions, postings), and the list of all types."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from payout.statement import parse_statement
 class PoolContent(ActContent):
     """A pool was opened, with its first policy: the first leaf of its log.
 
-    `opened_at` is the registry's leaf that opened it, which a second person's approval may stand before.
+    `opened_at` is the registry's leaf that opened the pool; where two people are needed, it follows the approval.
     """
 
     type: ClassVar[str] = "pool.v1"
@@ -48,7 +48,7 @@ class PoolContent(ActContent):
 
 
 class PolicyContent(ActContent):
-    """A pool's next policy was logged. It is in force in the rounds that start after it."""
+    """A pool's next policy was logged. It applies to the rounds that start after it."""
 
     type: ClassVar[str] = "policy.v1"
     kind: ClassVar[Kind | None] = Kind.TERMS
@@ -58,7 +58,7 @@ class PolicyContent(ActContent):
 
 
 class ScheduleContent(ActContent):
-    """When a pool's rounds are cut was set. Fire times count from the leaf's time where the times are other ones."""
+    """A pool's schedule was set. If the times changed, fire times count from the leaf's time."""
 
     type: ClassVar[str] = "schedule.v1"
     kind: ClassVar[Kind | None] = Kind.TERMS
@@ -86,7 +86,7 @@ class FireTimes(BaseModel):
 
 
 class RoundContent(ActContent):
-    """A round was calculated. Everything that it follows from is named by hash or by place in the log."""
+    """A round was calculated. All of its inputs are named by hash or by place in the log."""
 
     type: ClassVar[str] = "round.v1"
     kind: ClassVar[Kind | None] = None
@@ -142,7 +142,7 @@ class PostingContent(Content):
 
 
 def posting_transfers(content: RoundContent, lines: Sequence[Line]) -> list[Transfer]:
-    """What posting a round moves: the fee, each collective's two parts in the statement's order, the fund's part."""
+    """Returns what posting a round moves: the fee, each collective's two parts in statement order, the fund's part."""
     transfers: list[Transfer] = []
 
     def move(to_account: str, amount_minor: int, purpose: Purpose) -> None:

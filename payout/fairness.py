@@ -1,10 +1,10 @@
-"""How evenly a round paid: the usual measures of concentration, and how much people's own hand moved.
+"""How evenly a round paid: the usual measures of concentration, and how much went to works that a person refined.
 
-Everything is computed in whole numbers and rounded once, half up, to ppm, so that it is the same on every machine. A
-measure that would divide by nothing is None: where nobody is paid, nothing is spread evenly or unevenly.
+Everything is computed in whole numbers and rounded once, half up, to ppm, so it is the same on every machine. A
+measure that would divide by zero is None: where nobody is paid, nothing is spread evenly or unevenly.
 
-The measures look at what a round allocates, both parts together; what is held for a suspended collective counts as
-its own. They are taken twice: over all registered collectives, and over the paid ones, whose amount is above zero.
+The measures use what a round allocates, both parts together, including what is held for a suspended collective.
+Each is taken twice: over all registered collectives, and over the paid ones, whose amount is above zero.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _PART: Final = 10**18
 
 
 class RoundFigures(Protocol):
-    """The figures of a round, in minor units: a Distribution has them, and so has a RoundContent."""
+    """The figures of a round in minor units, which both a Distribution and a RoundContent have."""
 
     @property
     def pot_minor(self) -> int: ...
@@ -42,7 +42,7 @@ class RoundFigures(Protocol):
 
 
 class LorenzPoint(NamedTuple):
-    """What the given number of worst paid collectives get together, exactly."""
+    """Returns what the given number of worst paid collectives get together, exactly."""
 
     collectives: int
     amount_minor: int
@@ -81,7 +81,7 @@ class Concentration:
     lorenz: tuple[LorenzPoint, ...]
 
     def lorenz_ppm(self) -> tuple[tuple[int, int], ...]:
-        """The points as ppm of the collectives and ppm of the amount, each rounded half up."""
+        """Returns the points as ppm of the collectives and ppm of the amount, each rounded half up."""
         return tuple(
             (_rounded(point.collectives * PPM, self.collectives), _rounded(point.amount_minor * PPM, self.amount_minor))
             for point in self.lorenz
@@ -97,7 +97,7 @@ class ByMode:
 
     @property
     def human_ai_ppm(self) -> int | None:
-        """The part of works that a person refined, half up; None where both are zero."""
+        """The part of works that a person refined, half up; None if both are zero."""
         return share_ppm(self.human_ai, self.ai_only + self.human_ai)
 
 
@@ -137,13 +137,13 @@ class FairnessReport:
 def fairness_report(
     figures: RoundFigures, lines: Sequence[Line], *, ai_only_ppm: int, human_ai_ppm: int
 ) -> FairnessReport:
-    """The report on a round, from its figures and its statement's lines.
+    """Returns the report on a round, from its figures and its statement's lines.
 
     `ai_only_ppm` and `human_ai_ppm` are the mode multipliers of the round's policy. The order of the lines does not
     matter. A negative weight, as corrections may leave it, counts as zero.
 
     Raises:
-        ValueError: the lines do not add up to the figures, as those of another round would not.
+        ValueError: the lines do not add up to the figures, so they are another round's.
     """
     require_matching(figures, lines)
     amounts = sorted(line.amount_minor for line in lines)
@@ -166,7 +166,7 @@ def fairness_report(
 
 
 def concentration(amounts_minor: Iterable[int]) -> Concentration | None:
-    """How amounts are spread, in any order; None where they add up to nothing. O(n log n).
+    """Returns how amounts are spread, in any order; None if they add up to zero. O(n log n).
 
     Raises:
         ValueError: an amount is negative: the measures would leave their bounds.
@@ -196,12 +196,12 @@ def concentration(amounts_minor: Iterable[int]) -> Concentration | None:
 
 
 def share_ppm(part: int, whole: int) -> int | None:
-    """A part of a whole in ppm, half up; None where the whole is zero. Both are not negative."""
+    """Returns a part of a whole in ppm, half up; None if the whole is zero. Both are not negative."""
     return _rounded(part * PPM, whole) if whole else None
 
 
 def _rounded(numerator: int, denominator: int) -> int:
-    """The nearest whole number, a half up."""
+    """Returns the nearest whole number, a half rounded up."""
     return (2 * numerator + denominator) // (2 * denominator)
 
 
@@ -221,7 +221,7 @@ def require_matching(figures: RoundFigures, lines: Sequence[Line]) -> None:
 
 
 def _money_by_mode(lines: Sequence[Line], ai_only_ppm: int, human_ai_ppm: int) -> tuple[ByMode, int]:
-    """The attributed money by mode, and what cannot be divided, in minor units."""
+    """Returns the attributed money by mode, and what cannot be divided, in minor units."""
     divided = human_ai_parts = undivided = 0
     for line in lines:
         amount = line.attributed_minor

@@ -43,7 +43,7 @@ class Tempering(StrEnum):
 
 
 class Policy(BaseModel):
-    """One version of a pool's terms. Amounts are minor units, rates millionths; None is no cap."""
+    """One version of a pool's terms. Amounts are in minor units, rates in millionths; None means no cap."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
@@ -60,7 +60,7 @@ class Policy(BaseModel):
     review_seconds: int = 0
 
     def require_sound(self) -> Policy:
-        """The policy itself.
+        """Returns the policy if it is valid.
 
         Raises:
             InvalidInputError: a field is out of bounds; the error names it.
@@ -74,16 +74,16 @@ class Policy(BaseModel):
         require_range(self.human_ai_ppm, "policy.human_ai_ppm", 0, MAX_MODE_PPM)
         require_range(self.review_seconds, "policy.review_seconds", 0, MAX_REVIEW_SECONDS)
         if self.cap_minor is not None and self.cap_minor < self.floor_minor:
-            raise InvalidInputError.of("policy.cap_minor", f"must not be below the floor of {self.floor_minor}")
+            raise InvalidInputError.of("policy.cap_minor", f"must be at least the floor, {self.floor_minor:,}")
         return self
 
     def fee(self, pot_minor: int) -> int:
-        """The operator's fee on a pot, minor units, rounded down."""
+        """Returns the operator's fee on a pot, in minor units, rounded down."""
         fee = pot_minor * self.fee_ppm // PPM
         return fee if self.fee_cap_minor is None else min(fee, self.fee_cap_minor)
 
     def claims(self, weights: Sequence[int]) -> list[int]:
-        """The tempered weights, in the same order; zero stays zero."""
+        """Returns the tempered weights, in the same order; zero stays zero."""
         match self.tempering:
             case Tempering.PROPORTIONAL:
                 return list(weights)
@@ -94,10 +94,10 @@ class Policy(BaseModel):
 
 
 def counted_weight(weight: int, mode_ppm: int, confidence_ppm: int) -> int:
-    """What a raw weight counts for: times the policy's multiplier of its mode and the confidence in its method."""
+    """Returns what a raw weight counts for: times the policy's multiplier of its mode and its method's confidence."""
     return weight * mode_ppm * confidence_ppm
 
 
 def policy_in_force(policies: list[tuple[int, int, Policy]], start: int) -> tuple[int, int, Policy]:
-    """The last policy logged before `start`; for a pool's first round the one of its first leaf."""
+    """Returns the last policy logged before `start`; for a pool's first round, the policy of its first leaf."""
     return [found for found in policies if found[0] < start or found[0] == 0][-1]

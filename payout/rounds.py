@@ -1,7 +1,7 @@
 """Rounds: one pure function decides who gets what.
 
-`distribute` is what makes a round and what replays it. It takes integers and gives integers; no clock, no randomness,
-no floating-point number and no unordered iteration reaches it.
+`distribute` both makes and replays a round. It takes and returns integers; no clock, no randomness, no floating-point
+number and no unordered iteration affects it.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from payout.weights import UsageKey, UsageSum
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One collective in a round: why, and its two amounts.
+    """One collective in a round: its figures and its two amounts.
 
-    The weights by mode are raw; what the policy makes of them, less `deficit_before`, is `weight`, or where that is
-    negative `deficit_after`, which the next round subtracts.
+    The weights by mode are raw. With the policy's factors applied and `deficit_before` subtracted, they are `weight`;
+    if that is negative, it is `deficit_after`, which the next round subtracts.
     """
 
     collective: str
@@ -77,14 +77,14 @@ def distribute(
 ) -> Distribution:
     """Distribute a pot over the collectives, as docs/distribution.md says.
 
-    Where there is no usage, or none that the policy counts, nothing is distributed and the pot carries over.
+    If there is no usage, or none that the policy counts, nothing is distributed and the pot carries over.
 
     Args:
         policy: the terms in force.
         pot_minor: what there is to distribute.
         usage: sums by method version and mode.
         confidence_ppm: by method version.
-        collectives: every registered one, by the bytes of its name.
+        collectives: every registered one, sorted by the bytes of its name.
         deficits: those that the last posted round left.
     """
     earned, earned_unattributed = _policy_weights(policy, usage, confidence_ppm)
@@ -138,7 +138,7 @@ def distribute(
 def _policy_weights(
     policy: Policy, usage: Mapping[UsageKey, UsageSum], confidence_ppm: Mapping[tuple[str, int], int]
 ) -> tuple[dict[str, int], int]:
-    """A[c] by collective, and C, before deficits."""
+    """Returns A[c] by collective, and C, before deficits."""
     mode_ppm = {AI_ONLY: policy.ai_only_ppm, HUMAN_AI: policy.human_ai_ppm}
     weights: dict[str, int] = {}
     unattributed = 0
@@ -161,7 +161,7 @@ def _by_collective(parts: Iterable[Mapping[str, int]]) -> dict[str, int]:
 
 
 def _pots(policy: Policy, net_minor: int, weight: int, unattributed: int) -> tuple[int, int]:
-    """The attributed and the commons pot."""
+    """Returns the attributed and the commons pot."""
     standing = net_minor * policy.commons_ppm // PPM
     if policy.unattributed is UnattributedRule.PRO_RATA:
         return net_minor - standing, standing
@@ -172,7 +172,7 @@ def _pots(policy: Policy, net_minor: int, weight: int, unattributed: int) -> tup
 def _attributed(policy: Policy, pot_minor: int, weights: Sequence[int]) -> list[int]:
     claims = policy.claims(weights)
     if policy.floor_minor * sum(1 for claim in claims if claim) > pot_minor:
-        # The pot cannot cover every floor: it is not forced on anyone, and waits for the next round.
+        # The pot cannot cover every floor: it would be unfair to apply some of them, so the pot waits.
         return [0] * len(claims)
     return apportion(pot_minor, claims, floor=policy.floor_minor, cap=policy.cap_minor)
 

@@ -1,7 +1,7 @@
 """Schedules: when rounds are cut, and the one that cuts them.
 
-The schedule says when; the log says what. A fire time is answered by a round that records it. Those that nobody
-answered, because the service was down or a round was open, are answered together by the next.
+The schedule says when; the log says what. A round answers fire times by recording them. Fire times that passed while
+the service was down or a round was open are answered together by the next round.
 """
 
 from __future__ import annotations
@@ -50,17 +50,17 @@ def require_cron(cron: str, time_zone: str) -> None:
     try:
         zone = ZoneInfo(time_zone)
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise InvalidInputError.of("schedule.time_zone", f"{time_zone[:80]!r} is not an IANA time zone") from None
+        raise InvalidInputError.of("schedule.time_zone", f"is not an IANA time zone: {time_zone[:80]!r}") from None
     if len(cron) > MAX_CRON_CHARACTERS or len(cron.split()) != CRON_FIELDS:
         raise InvalidInputError.of("schedule.cron", "must have five fields, as in crontab(5)")
     try:
         next(CronSim(cron, datetime(2024, 1, 1, tzinfo=zone)))
     except (CronSimError, StopIteration) as error:
-        raise InvalidInputError.of("schedule.cron", f"is not a cron expression that fires: {error}") from None
+        raise InvalidInputError.of("schedule.cron", f"must be a cron expression that fires: {error}") from None
 
 
 def due_fire_times(schedule: PoolSchedule, now: datetime) -> DueFireTimes | None:
-    """What is due at `now`: every fire time after the last one answered, or after the schedule was set."""
+    """Returns what is due at `now`: every fire time after the last one answered, or after the schedule was set."""
     first, last, count = None, None, 0
     for fire_time in CronSim(schedule.cron, _answered_until(schedule)):
         if fire_time > now:
@@ -70,7 +70,7 @@ def due_fire_times(schedule: PoolSchedule, now: datetime) -> DueFireTimes | None
 
 
 def next_fire_time(schedule: PoolSchedule) -> datetime:
-    """The first fire time that no round has answered; it may lie in the past."""
+    """Returns the first fire time that no round has answered; it may be in the past."""
     return next(CronSim(schedule.cron, _answered_until(schedule))).astimezone(UTC)
 
 
@@ -80,16 +80,16 @@ def _answered_until(schedule: PoolSchedule) -> datetime:
 
 
 class CalculatesDueRounds(Protocol):
-    """What the scheduler needs of settlement."""
+    """What the scheduler needs from settlement."""
 
     def calculate_due(self, pool: PoolRef) -> RoundRecord | None:
         """Calculate the round that is due, if any."""
 
 
 class Scheduler:
-    """Looks at every schedule, whenever it is asked to, and has the rounds that are due calculated.
+    """Checks every schedule when asked to, and has the rounds that are due calculated.
 
-    Any number of processes may run one: the pool's lock and the round's keys let each fire time be answered once.
+    Any number of processes may run one: the pool's lock and the round's keys let one round answer each fire time.
     """
 
     def __init__(self, database: Database, settlement: CalculatesDueRounds, clock: Callable[[], datetime]) -> None:
@@ -98,14 +98,14 @@ class Scheduler:
         self._clock = clock
 
     def run_once(self) -> list[RoundRecord]:
-        """Look at every schedule once, and give the rounds calculated. One pool's failure is not another's."""
+        """Check every schedule once, and return the rounds calculated. Pools that fail do not affect the others."""
         try:
             schedules = ask_each(self._database, pools.list_schedules)
         except LedgerError as error:
-            logger.warning("schedules not read: %s", error)
+            logger.warning("cannot read schedules: %s", error)
             return []
         for pool in schedules.missed:
-            logger.warning("schedule of pool %s not read: its part of the database is away", pool.name)
+            logger.warning("cannot read the schedule of pool %s: its database node is unavailable", pool.name)
         calculated = []
         for schedule in schedules.found:
             # The first one alone: what is due may be months of minutes, and a round that is open answers none of it.
@@ -114,9 +114,9 @@ class Scheduler:
             try:
                 record = self._settlement.calculate_due(schedule.pool)
             except Exception:
-                logger.exception("round of pool %s not calculated", schedule.pool.name)
+                logger.exception("cannot calculate the round of pool %s", schedule.pool.name)
                 continue
             if record:
-                logger.info("round %d of pool %s calculated", record.content.number, schedule.pool.name)
+                logger.info("calculated round %d of pool %s", record.content.number, schedule.pool.name)
                 calculated.append(record)
         return calculated

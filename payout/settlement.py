@@ -1,7 +1,7 @@
 """Settlement: calculating, deciding and posting rounds, one actor at a time.
 
-Every step is one transaction in the pool's turn for rounds, so a crash leaves a round either where it was or one whole
-step on. Approval and posting are one step: an approved round is a posted one.
+Every step is one transaction in the pool's turn for rounds, so a crash never leaves a round between two steps.
+Approval and posting are one step: an approved round is a posted one.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ class Settlement:
         self._clock = clock
 
     def preview(self, pool: PoolRef, *, number: int = 0, policy: Policy | None = None) -> Calculation:
-        """The round that `calculate` would make now, or a past one again, under another policy if one is given.
+        """Returns the round that `calculate` would make now, or a past one again, under another policy if one is given.
 
-        Nothing is kept of it.
+        Nothing is recorded.
         """
         with self._database.snapshot() as connection:
             if number:
@@ -58,7 +58,7 @@ class Settlement:
             return next_round(connection, pool, Asked(), policy=policy)
 
     def calculate(self, pool: PoolRef, actor: Actor, request_id: str) -> RoundRecord:
-        """Calculate the next round; the same request again gives the same round.
+        """Calculate the next round; repeating the request returns the same round.
 
         Raises:
             StateError: a round is open, or the actor may not act.
@@ -68,7 +68,7 @@ class Settlement:
             turns.take(connection, pool, Turn.ROUNDS)
             if existing := rounds.find_request(connection, pool, request_id):
                 if existing.content.by != actor.name:
-                    raise IdentityReusedError.of("request_id", "was used by someone else")
+                    raise IdentityReusedError.of("request_id", "was used by another operator")
                 return existing
             _require_no_open_round(connection, pool)
             calculation = next_round(connection, pool, Asked(request_id))
@@ -77,7 +77,7 @@ class Settlement:
     def calculate_due(self, pool: PoolRef) -> RoundRecord | None:
         """Calculate the round that the schedule asks for, once for all fire times that no round has answered.
 
-        None where none is due, the schedule is paused, a round is open, or another process acts on the pool.
+        Returns None if none is due, the schedule is paused, a round is open, or another process is at work on the pool.
         """
         with self._database.transaction() as connection:
             if not turns.try_take(connection, pool, Turn.ROUNDS):
@@ -94,19 +94,19 @@ class Settlement:
             return self._record(connection, pool, calculation, _BY_SCHEDULE, due.last)
 
     def approve(self, pool: PoolRef, number: int, actor: Actor) -> RoundRecord:
-        """Approve a calculated round and post it. The same again by the same operator is a no-op.
+        """Approve a calculated round and post it. Repeating it as the same operator changes nothing.
 
         Raises:
-            StateError: it is decided already; its review is not over; the actor may not act, or calculated it where
-                the controls ask for two people.
+            StateError: it was decided already; its review is not over; the actor may not act, or calculated it and
+                the controls require two people.
         """
         return self._rule(pool, number, Ruling(Decision.APPROVED, actor))
 
     def reject(self, pool: PoolRef, number: int, actor: Actor, reason: str) -> RoundRecord:
-        """Reject a calculated round, with a reason. The same again by the same operator is a no-op.
+        """Reject a calculated round, with a reason. Repeating it as the same operator changes nothing.
 
         Raises:
-            StateError: it is decided already, or the actor may not act.
+            StateError: it was decided already, or the actor may not act.
         """
         require_text(reason, "reason", least=1, most=MAX_REASON)
         return self._rule(pool, number, Ruling(Decision.REJECTED, actor, reason))
@@ -177,7 +177,7 @@ def _policy_of(connection: sa.Connection, pool: PoolRef, content: RoundContent) 
 def _require_reviewed(pool: PoolRef, record: RoundRecord, policy: Policy, now: datetime) -> None:
     ends = record.calculated_at + timedelta(seconds=policy.review_seconds)
     if now < ends:
-        detail = f"can be approved from {_rfc3339(ends)} on, when its review is over"
+        detail = f"cannot be approved before {_rfc3339(ends)}, when its review ends"
         raise StateError(_name(pool, record.content.number), "REVIEW_RUNS", detail)
 
 
@@ -195,7 +195,7 @@ def _require_no_open_round(connection: sa.Connection, pool: PoolRef) -> None:
 def _require_calculated(pool: PoolRef, record: RoundRecord) -> None:
     if record.state is not RoundState.CALCULATED:
         name = _name(pool, record.content.number)
-        raise StateError(name, "ROUND_DECIDED", f"is {record.state.value} already")
+        raise StateError(name, "ROUND_DECIDED", f"was already decided: {record.state.value}")
 
 
 def _decided_as(record: RoundRecord, ruling: Ruling) -> bool:
@@ -212,11 +212,11 @@ def _rfc3339(moment: datetime) -> str:
 
 
 def require_round_number(text: str, field: str) -> int:
-    """The number in a round's resource name.
+    """Returns the number in a round's resource name.
 
     Raises:
         InvalidInputError: the text is not a round number.
     """
     if not _ROUND_NUMBER.fullmatch(text):
-        raise InvalidInputError.of(field, f"must end in a round number, ends in {text[:20]!r}")
+        raise InvalidInputError.of(field, f"must end in a round number, got {text[:20]!r}")
     return int(text)

@@ -1,7 +1,7 @@
 """Statements: a round explained line by line, as canonical CSV; and the registry snapshot that it used.
 
-Canonical means one spelling only: UTF-8, a header, a line feed after every line, no quotes (ids and integers need
-none), one line per collective by the bytes of its id.
+Canonical means that there is one spelling: UTF-8, a header, a line feed after every line, no quotes (ids and integers
+need none), one line per collective, sorted by the bytes of its id.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def render_statement(lines: Iterable[Line]) -> bytes:
 
 
 def parse_statement(statement: bytes) -> list[Line]:
-    """The lines of a statement.
+    """Returns the lines of a statement.
 
     Raises:
         LedgerCorruptError: the statement is not canonical, or an amount is not its parts' sum.
@@ -80,14 +80,14 @@ def parse_statement(statement: bytes) -> list[Line]:
 
 
 def deficits_of(lines: Iterable[Line], unattributed: int) -> Deficits:
-    """What a posted round leaves for the next one to subtract."""
+    """Returns what a posted round leaves for the next one to subtract."""
     return Deficits(unattributed, {line.collective: line.deficit_after for line in lines if line.deficit_after})
 
 
 def render_weights(usage: Mapping[UsageKey, UsageSum]) -> bytes:
-    """Where the statement's weights come from: a line per collective, method version and mode.
+    """Returns where the statement's weights come from: a line per collective, method version and mode.
 
-    An empty collective is nobody: the unattributed weight, and all events, of that method version and mode.
+    A line with an empty collective has the unattributed weight and all events of that method version and mode.
     """
     rows: list[tuple[str, str, int, int, int, int]] = []
     for key, total in usage.items():
@@ -97,13 +97,13 @@ def render_weights(usage: Mapping[UsageKey, UsageSum]) -> bytes:
 
 
 def render_registry(collectives: Iterable[Collective]) -> bytes:
-    """The snapshot of the registry that a round commits to: what of it can reach an amount."""
+    """Returns the snapshot of the registry that a round commits to: whatever of it can affect an amount."""
     rows = ((c.name, c.status.value, c.members, c.equity_ppm) for c in collectives)
     return _render(REGISTRY_COLUMNS, rows)
 
 
 def parse_registry(snapshot: bytes) -> list[Collective]:
-    """The collectives of a snapshot, which has no display names.
+    """Returns the collectives of a snapshot, which has no display names.
 
     Raises:
         LedgerCorruptError: the snapshot is not canonical.
@@ -123,7 +123,7 @@ def parse_registry(snapshot: bytes) -> list[Collective]:
 
 
 def lines_of(table: bytes, collective: str) -> bytes:
-    """The header of one of a round's tables, and its lines for one collective."""
+    """Returns the header of one of a round's tables, and its lines for one collective."""
     header, *lines = table.splitlines(keepends=True)
     return header + b"".join(line for line in lines if line.startswith(f"{collective},".encode()))
 

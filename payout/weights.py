@@ -13,7 +13,7 @@ from ledger.usage.weights import LIMB_BITS, ModeWeights
 
 
 class UsageKey(NamedTuple):
-    """What decides how much a weight may move: the method's version and the mode."""
+    """What determines how much a weight may move: the method's version and the mode."""
 
     method: str
     method_version: int
@@ -28,7 +28,7 @@ class UsageSum:
     retracted: int
     unattributed: int
     attributed: Mapping[str, int]
-    """Weight by collective; those that no event names are absent."""
+    """Weight by collective; collectives that no event names are absent."""
     counts: Mapping[str, int]
     """Events that name each collective, less those retracted."""
 
@@ -77,7 +77,7 @@ class WeightSum:
             self._normalise()
 
     def totals(self, names: Mapping[int, str]) -> dict[UsageKey, UsageSum]:
-        """The sums by key, in the order of the keys; `names` gives the collective of each number."""
+        """Returns the sums by key, in the order of the keys; `names` has the collective of each number."""
         return {key: _total(self._running[key], names) for key in sorted(self._running)}
 
     def _normalise(self) -> None:
@@ -88,7 +88,7 @@ class WeightSum:
 
 
 def _place(index: Int64Array) -> Int64Array | slice:
-    """The distinct places as a slice where they are one run in order, which takes a tenth of the time to add to."""
+    """Returns the distinct places as a slice if they are consecutive: adding to it takes a tenth of the time."""
     first, last = int(index[0]), int(index[-1])
     is_run = last - first + 1 == len(index) and bool((index[1:] > index[:-1]).all())
     return slice(first, last + 1) if is_run else index

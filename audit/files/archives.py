@@ -1,7 +1,7 @@
 """A pool's static files in one uncompressed tar archive.
 
-An archive is POSIX ustar with nothing in it but files and nothing said of them but name and size, so the same log gives
-the same bytes.
+An archive is POSIX ustar. It contains only files, and of each only its name and size besides the content, so the same
+log always makes the same bytes.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ UInt64Array = npt.NDArray[np.uint64]
 
 
 class ArchiveFiles:
-    """The static files in an archive: 16 bytes of memory for each body. Reads from several threads do not disturb.
+    """The static files in an archive, in 16 bytes of memory for each body. Threads may read at the same time.
 
     Raises:
-        FormatError: it is no such archive, holds a file twice, or one that is no part of a log.
+        FormatError: it is not such an archive, contains a file twice, or contains a file that is not part of a log.
     """
 
     def __init__(self, path: Path) -> None:
@@ -46,7 +46,7 @@ class ArchiveFiles:
             raise
 
     def _index(self) -> tuple[dict[str, int], UInt64Array, UInt64Array]:
-        """Where headers are: of files by path; of bodies by the first eight bytes of their hashes, in order."""
+        """Where headers are: by path for files; for bodies by the first eight bytes of their hashes, sorted."""
         places: dict[str, int] = {}
         prefixes, offsets = array("Q"), array("Q")
         for name, offset in self._scan():
@@ -61,7 +61,7 @@ class ArchiveFiles:
         return places, found[order], np.frombuffer(offsets, dtype=np.uint64)[order]
 
     def read(self, path: str, *, bytes_max: int = MAX_FILE_BYTES) -> bytes:
-        """A whole file.
+        """Returns a whole file.
 
         Raises:
             NotFoundError: there is no such file.
@@ -71,7 +71,7 @@ class ArchiveFiles:
         return bounded(self._read_at(start, min(size, bytes_max + 1)), path, bytes_max)
 
     def chunks(self, path: str) -> Iterator[bytes]:
-        """A file in pieces.
+        """Yields a file in pieces.
 
         Raises:
             NotFoundError: there is no such file.
@@ -81,7 +81,7 @@ class ArchiveFiles:
             yield self._read_at(place, min(CHUNK_BYTES, start + size - place))
 
     def place(self, path: str) -> tuple[int, int]:
-        """Where a file's header begins, and where the next one's does.
+        """Returns where a file's header starts, and where the next header starts.
 
         Raises:
             NotFoundError: there is no such file.
@@ -90,7 +90,7 @@ class ArchiveFiles:
         return start - _BLOCK, start + size + -size % _BLOCK
 
     def name_at(self, offset: int) -> str | None:
-        """The path of the file whose header begins there; None where the archive ends."""
+        """Returns the path of the file whose header starts there; None at the end of the archive."""
         block = self._read_at(offset, _BLOCK)
         return parse_header(block)[0] if any(block) else None
 
@@ -99,12 +99,12 @@ class ArchiveFiles:
         self._file.close()
 
     def _scan(self) -> Iterator[tuple[str, int]]:
-        """Name of each file and place of its header. Between them is what pads them; behind them the end, once."""
+        """Yields the name of each file and the place of its header; checks the padding between files and the end."""
         place, padding = 0, 0
         while True:
             read = self._read_at(place - padding, padding + _BLOCK)
             if any(read[:padding]):
-                raise FormatError(ARCHIVE, f"holds something before byte {place}")
+                raise FormatError(ARCHIVE, f"contains unexpected bytes before byte {place}")
             if not any(read):
                 break
             name, size = parse_header(read[padding:])
@@ -112,12 +112,12 @@ class ArchiveFiles:
             padding = -size % _BLOCK
             place += _BLOCK + size + padding
             if place > self._size:
-                raise FormatError(name, "is cut off")
+                raise FormatError(name, "is truncated")
         if self._size - place != len(_END) or any(self._read_at(place, len(_END))):
-            raise FormatError(ARCHIVE, f"does not end with {len(_END):,} zero bytes, and nothing else, at byte {place}")
+            raise FormatError(ARCHIVE, f"does not end with exactly {len(_END):,} zero bytes at byte {place}")
 
     def _find(self, path: str) -> tuple[int, int]:
-        """Where a file's content begins, and its size."""
+        """Returns where a file's content starts, and its size."""
         for offset in self._candidates(path):
             name, size = parse_header(self._read_at(offset, _BLOCK))
             if name == path:
@@ -142,12 +142,12 @@ class ArchiveFiles:
     def _read_at(self, place: int, size: int) -> bytes:
         data = os.pread(self._file.fileno(), size, place) if size > 0 else b""
         if len(data) < size:
-            raise FormatError(ARCHIVE, f"is cut off at byte {place + len(data)}")
+            raise FormatError(ARCHIVE, f"is truncated at byte {place + len(data)}")
         return data
 
 
 class ArchiveWriter:
-    """Writes files one after the other into an archive."""
+    """Writes files into an archive, one after the other."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -159,7 +159,7 @@ class ArchiveWriter:
         self._file.write(bytes(-len(data) % _BLOCK))
 
     def write_from(self, path: str, source: IO[bytes]) -> None:
-        """Add a file of any size from what was written to another one."""
+        """Add a file of any size from another file that was written before."""
         size = source.tell()
         source.seek(0)
         self._file.write(header(path, size))
@@ -172,7 +172,7 @@ class ArchiveWriter:
 
 
 def is_archive(path: Path) -> bool:
-    """Whether a file begins as an archive does.
+    """Returns whether a file starts like an archive.
 
     Raises:
         OSError: it cannot be read, or is not a regular file.
@@ -186,12 +186,12 @@ def is_archive(path: Path) -> bool:
 
 
 def open_files(path: Path) -> FolderFiles | ArchiveFiles:
-    """The static files at a path: a folder's, or an archive's."""
+    """Returns the static files at a path, which is a folder or an archive."""
     return FolderFiles(path) if path.is_dir() else ArchiveFiles(path)
 
 
 def header(name: str, size: int) -> bytes:
-    """The ustar header of a file."""
+    """Returns the ustar header of a file."""
     unsigned = struct.pack(
         "100s8s8s8s12s12s8s1s100s6s2s247x", name.encode("ascii"), b"0000644\0", b"0000000\0", b"0000000\0",
         b"%011o\0" % size, b"00000000000\0", b" " * 8, b"0", b"", b"ustar\0", b"00",
@@ -200,18 +200,18 @@ def header(name: str, size: int) -> bytes:
 
 
 def parse_header(block: bytes) -> tuple[str, int]:
-    """Name and size of the file under a header.
+    """Returns name and size of the file under a header.
 
     Raises:
-        FormatError: it is not a header that `header` makes.
+        FormatError: it is not a header that `header` would make.
     """
     try:
         name = block[:_MAX_NAME].rstrip(b"\0").decode("ascii")
         size = int(block[124:135], 8)
     except ValueError:
-        raise FormatError(ARCHIVE, "holds a header that is not of a file") from None
+        raise FormatError(ARCHIVE, "contains a header that is not a file's") from None
     if size < 0 or header(name, size) != block:
-        raise FormatError(ARCHIVE, f"holds a header that is not of a file: {name!r}")
+        raise FormatError(ARCHIVE, f"contains a header that is not a file's: {name!r}")
     return name, size
 
 

@@ -16,7 +16,7 @@ CHUNK_BYTES: Final = 2**20
 
 
 def open_regular(path: Path) -> BinaryIO:
-    """Open a regular file for reading; what would keep the reader waiting, such as a pipe, is refused at once.
+    """Open a regular file for reading. What would block the reader, such as a pipe, is refused at once.
 
     Raises:
         IsADirectoryError: it is a folder.
@@ -33,13 +33,13 @@ def open_regular(path: Path) -> BinaryIO:
 
 
 class FolderFiles:
-    """The static files in a folder. What else lies there is left alone."""
+    """The static files in a folder. Other files in it are ignored."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def read(self, path: str, *, bytes_max: int = MAX_FILE_BYTES) -> bytes:
-        """A whole file.
+        """Returns a whole file.
 
         Raises:
             NotFoundError: there is no such file.
@@ -50,7 +50,7 @@ class FolderFiles:
         return bounded(data, path, bytes_max)
 
     def chunks(self, path: str) -> Iterator[bytes]:
-        """A file in pieces.
+        """Yields a file in pieces.
 
         Raises:
             NotFoundError: there is no such file.
@@ -68,11 +68,11 @@ class FolderFiles:
             raise FormatError(path, f"cannot be read: {error.strerror}") from None
 
     def close(self) -> None:
-        """Nothing is kept open."""
+        """Does nothing: no file is kept open."""
 
 
 def bounded(data: bytes, path: str, bytes_max: int) -> bytes:
-    """A file's bytes.
+    """Returns a file's bytes.
 
     Raises:
         FormatError: there are more than `bytes_max`.

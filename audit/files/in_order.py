@@ -1,4 +1,4 @@
-"""That an archive holds the files of one log, in the one order that there is, and nothing between and behind them."""
+"""Checks that an archive contains the files of one log, in the one specified order, and nothing else."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from ledger.files.layout import ArchivedFiles, body_path
 
 @dataclass(slots=True)
 class InOrder:
-    """Takes the paths in the order in which they must stand in an archive, and finds the first file that does not.
+    """Takes the paths in the order specified for an archive, and finds the first file out of place.
 
-    It holds one offset, however many files there are.
+    It keeps one offset, however many files there are.
     """
 
     files: ArchivedFiles
@@ -23,10 +23,10 @@ class InOrder:
     _at: int = 0
 
     def take(self, path: str) -> None:
-        """Check that a file is the next one. One that is missing is for whoever reads it to find.
+        """Check that a file is the next one. A missing file is left for its reader to find.
 
         Raises:
-            FoundError: another file stands in its place.
+            FoundError: another file is in its place.
         """
         try:
             offset, end = self.files.place(path)
@@ -38,10 +38,10 @@ class InOrder:
         self.count += 1
 
     def take_bodies(self, digests: Sequence[bytes]) -> None:
-        """Check that the bodies that a leaf names come next, but for those that an earlier leaf named.
+        """Check that the bodies that a leaf names come next, except for those that an earlier leaf named.
 
         Raises:
-            FoundError: another file stands in the place of one.
+            FoundError: another file is in the place of one.
         """
         for path in map(body_path, sorted(set(digests))):
             try:
@@ -55,7 +55,7 @@ class InOrder:
         """Check that no file is left.
 
         Raises:
-            FoundError: there is one that nothing names.
+            FoundError: there is a file that nothing names.
         """
         if self.files.name_at(self._at) is not None:
             raise self._misplaced("the end of the archive")

@@ -1,4 +1,4 @@
-"""Where a verification keeps the records that memory has no room for: temporary files."""
+"""Temporary files for the records of a verification that do not fit in memory."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Self
 
 
 class DiskSpill:
-    """Records in files of a folder, one for each part."""
+    """Records in the files of a folder, one file for each part."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -21,7 +21,7 @@ class DiskSpill:
             file.write(data)
 
     def read(self, part: int, chunk_bytes: int) -> Iterator[bytes]:
-        """A part again, in pieces of this many bytes and a last one."""
+        """Yields a part again, in pieces of this many bytes and a shorter last one."""
         path = self._folder / str(part)
         if not path.exists():
             return
@@ -31,7 +31,7 @@ class DiskSpill:
 
 
 class SpillFolder:
-    """A temporary folder for spills, deleted with all that they hold when it is left."""
+    """A temporary folder for spills. Leaving it deletes the folder and everything in it."""
 
     def __init__(self, inside: Path | None = None) -> None:
         self._folder = TemporaryDirectory(prefix="moiety-verify-", dir=inside)
@@ -44,7 +44,7 @@ class SpillFolder:
         self._folder.cleanup()
 
     def new(self) -> DiskSpill:
-        """A spill of its own; threads may ask for one."""
+        """Returns a new spill; may be called from threads."""
         folder = Path(self._folder.name) / str(next(self._numbers))
         folder.mkdir()
         return DiskSpill(folder)

@@ -1,4 +1,4 @@
-"""A pool's log read from static files, as a replay reads one. Nothing read here is verified before it is used."""
+"""A pool's log read from static files, for a replay. Nothing read here is verified before it is used."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ class StaticLog:
     leaf_count: int
     journal: JournalReader = field(init=False)
     _kept: tuple[int, list[bytes]] = (-1, [])
-    """The entry bundle that was read last by a single leaf's index: retractions come in runs."""
+    """The entry bundle that was last read for a single leaf: retractions come in runs."""
 
     def __post_init__(self) -> None:
         self.journal = JournalReader(self.files)
 
     def size(self) -> int:
-        """Leaves in the log."""
+        """The number of leaves in the log."""
         return self.leaf_count
 
     def leaves(self, start: int, end: int) -> Iterator[EncodedLeaf]:
-        """The leaves in [start, end), in order.
+        """Yields the leaves in [start, end), in order.
 
         Raises:
             FormatError: an entry bundle is missing or malformed.
@@ -61,7 +61,7 @@ class StaticLog:
                 yield EncodedLeaf(index, entry, leaf_hash(entry))
 
     def entries(self, bundle: Bundle) -> list[bytes]:
-        """The entries of a bundle.
+        """Returns the entries of a bundle.
 
         Raises:
             FormatError: the bundle is missing or malformed.
@@ -73,7 +73,7 @@ class StaticLog:
             raise FormatError(bundle.path(), error.reason) from None
 
     def tile(self, tile: Tile) -> bytes:
-        """A tile's bytes.
+        """Returns a tile's bytes.
 
         Raises:
             FormatError: the tile is missing.
@@ -82,7 +82,7 @@ class StaticLog:
         return data[: 32 * tile.width]
 
     def _read(self, place: Tile | Bundle) -> tuple[bytes, int]:
-        # Where a log has grown since, the full file may have taken the partial one's place.
+        # If the log has grown since, the full file may have replaced the partial one.
         for path, width in ((place.path(), place.width), (full_path(place), TILE_WIDTH)):
             try:
                 return self.files.read(path), width
@@ -91,21 +91,21 @@ class StaticLog:
         raise FormatError(place.path(), "is missing")
 
     def body(self, sha256: bytes) -> bytes:
-        """The body under a hash.
+        """Returns the body with a hash.
 
         Raises:
-            NotFoundError: there is none.
+            NotFoundError: there is no such body.
         """
         return self.files.read(body_path(sha256))
 
     def transfers(self, leaf_index: int) -> list[Transfer]:
-        """What the journal says that a leaf moved, in order; each leaf's once, later leaves later."""
+        """Returns what the journal says that a leaf moved, in order. Ask for each leaf once, in ascending order."""
         return self.journal.take(leaf_index)
 
 
 @dataclass(slots=True)
 class JournalReader:
-    """The journal's lines, leaf by leaf. `line` is the number of the last one that was read, `leaf` who asked."""
+    """The journal's lines, leaf by leaf. `line` is the number of the last line read, `leaf` the leaf that asked."""
 
     files: Files
     line: int = 0
@@ -115,10 +115,10 @@ class JournalReader:
     _next: tuple[int, int, Transfer] | None = None
 
     def take(self, leaf_index: int) -> list[Transfer]:
-        """The transfers of a leaf.
+        """Returns the transfers of a leaf.
 
         Raises:
-            FormatError: a line is not in its place.
+            FormatError: a line is out of place.
         """
         self.leaf = leaf_index
         if self._lines is None:
@@ -129,7 +129,7 @@ class JournalReader:
             if (index, ordinal) != (leaf_index, len(found)):
                 place = f"transfer {len(found)} of leaf {leaf_index}"
                 raise FormatError(
-                    f"{JOURNAL} line {self.line}", f"is transfer {ordinal} of leaf {index} where {place} may stand"
+                    f"{JOURNAL} line {self.line}", f"is transfer {ordinal} of leaf {index}, expected {place}"
                 )
             found.append(transfer)
             self._advance()
@@ -140,7 +140,7 @@ class JournalReader:
         """Check that nothing is left.
 
         Raises:
-            FormatError: lines are left that no leaf asked for.
+            FormatError: there are lines left that belong to no leaf.
         """
         if self._lines is None:
             self._open()

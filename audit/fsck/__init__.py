@@ -1,7 +1,7 @@
-"""A check of the live database: every row of every pool held against what follows from the pool's log.
+"""A check of the live database: compares every row of every pool with what follows from the pool's log.
 
-`read_registry` gives the pools, `check_pool` checks one of them, `check_strays` finds rows of none. All are to be
-called in one transaction that sees one state, such as `Database.snapshot`.
+`read_registry` reads the pools, `check_pool` checks one of them, and `check_strays` finds rows of pools that do not
+exist. Call them all in one transaction that sees one state, such as `Database.snapshot`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Bodies: each that a leaf names is there and has its hash, and there is none that no leaf names."""
+"""Bodies: each body that a leaf names exists and has its hash, and no other body exists."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from payout.entries import RoundContent
 
 
 class BodyRows:
-    """A pool's rows of `body` and `body_object`. It holds the hashes that leaves name, 32 bytes each."""
+    """A pool's rows of `body` and `body_object`. It keeps the hashes that leaves name, 32 bytes each."""
 
     def __init__(self, log: SnapshotLog, report: CheckReport) -> None:
         self._log, self._report = log, report
         self._named = bytearray()
 
     def follow(self, content: Content) -> None:
-        """Take in which bodies a leaf names, and check those that the fold does not read itself."""
+        """Take in which bodies a leaf names, and check those that the fold does not read."""
         for digest in named_by(content):
             self._named += digest
             if not isinstance(content, UsageContent):
@@ -44,17 +44,17 @@ class BodyRows:
             self.add_other(digest, sha256(body).hexdigest())
 
     def add_missing(self, digest: bytes) -> None:
-        """A body that a leaf names is not there."""
+        """Report a body that a leaf names and that is missing."""
         self._report.add(lt.body.name, f"sha256={digest.hex()}", "row", "none", "a row: a leaf names it")
 
     def add_other(self, digest: bytes, actual: str) -> None:
-        """What is stored under a hash has another."""
+        """Report a body that has another hash than the one it is stored under."""
         self._report.add(
             lt.body.name, f"sha256={digest.hex()}", "bytes", f"SHA-256 {actual}", f"SHA-256 {digest.hex()}"
         )
 
     def takes(self, finding: Finding) -> bool:
-        """Whether a finding of the fold is about a body, which is then added as a row's."""
+        """Returns whether a finding of the fold is about a body; if so, adds it as the finding of a row."""
         try:
             digest = bytes.fromhex(finding.claimed)
         except ValueError:
@@ -62,7 +62,7 @@ class BodyRows:
         if not finding.figure.endswith("_sha256") or len(digest) != HASH_BYTES:
             return False
         if finding.figure == "weights_sha256":
-            # That is what a round says of its weights; whether the body has this hash was checked apart.
+            # That is what a round says of its weights; whether the body has this hash is checked separately.
             return False
         try:
             self.add_other(digest, bytes.fromhex(finding.expected).hex())
@@ -71,7 +71,7 @@ class BodyRows:
         return True
 
     def finish(self, connection: sa.Connection, pool_id: int) -> None:
-        """Bodies that no leaf names, and those elsewhere of which the database does not know that a leaf does."""
+        """Report bodies that no leaf names, and stored objects of named bodies that the database does not list."""
         named = np.unique(np.frombuffer(bytes(self._named), dtype=f"S{HASH_BYTES}")) if self._named else None
         query = sa.select(lt.body.c.sha256).where(lt.body.c.pool_id == pool_id)
         for row in stored_rows(connection, query):

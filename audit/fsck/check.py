@@ -1,9 +1,9 @@
-"""The check of a pool: its log folded from entries and bodies, and every table held against what follows.
+"""The check of a pool: folds its log from entries and bodies, and compares every table with what follows.
 
-1. Each leaf's hash, the nodes that it completes, and at the end the head, are recomputed from the entries.
-2. The entries are folded; bodies have their hashes, batches are weighed again, rounds distributed again.
-3. After each leaf, the rows that name it are held against those that follow from it.
-4. What is left in the tables then follows from nothing.
+1. Each leaf's hash, the nodes that it completes and, at the end, the head are recomputed from the entries.
+2. The entries are folded: bodies have their hashes, batches are weighed again, rounds distributed again.
+3. After each leaf, the rows that name it are compared with those that follow from it.
+4. Rows that are then left in the tables follow from nothing.
 """
 
 from __future__ import annotations
@@ -52,9 +52,9 @@ from payout.entries import CONTENTS, PoolContent
 def check_pool(
     connection: sa.Connection, pool: PoolRef, registry: Registry, bodies: Bodies, new_spill: Callable[[], Spill]
 ) -> Generator[Progress, None, CheckReport]:
-    """Check every table of a pool; yields progress, returns the report.
+    """Check every table of a pool; yields progress and returns the report.
 
-    The connection's transaction must see one state throughout. `new_spill` makes room for records of events.
+    The connection's transaction must see one state throughout. `new_spill` provides space for records of events.
     """
     check = _PoolCheck(connection, pool, registry, bodies, new_spill)
     yield from check.run()
@@ -92,7 +92,7 @@ class _PoolCheck:
         self._transfers: Sequence[Transfer] = ()
 
     def run(self) -> Generator[Progress, None, None]:
-        """Take in all leaves, then see what is left."""
+        """Take in all leaves, then check which rows are left."""
         while (row := self._next_leaf()) is not None:
             sound = self._tree.take(row)
             self._checkpoints.check(self._tree.frontier)
@@ -152,7 +152,7 @@ class _PoolCheck:
             compare(self.report, projection.table, stored[name], projection.rows(followed), self._find)
 
     def _folded(self, encoded: EncodedLeaf) -> Leaf[Any] | None:
-        """The leaf, taken in; None where it cannot be said what follows from it and from those after it."""
+        """Take in the leaf. Returns None if what follows from it and from later leaves cannot be told."""
         try:
             return self._fold.fold(encoded, weigh_from=0)
         except FoundError as found:
@@ -203,7 +203,7 @@ class _PoolCheck:
             owner = Owner(lt.retraction.name, shown_row(rows[0], key_of(lt.retraction)), "weights_number")
             self._weights.check(owner, usage, self._weighed, rows[0]["weights_number"])
 
-    # What is left.
+    # Rows that are left.
 
     def _finish(self) -> None:
         check_turns(self._connection, self._pool.pool_id, self.report)
@@ -228,7 +228,7 @@ class _PoolCheck:
             self._check_unique()
 
     def _end_of_log(self) -> tuple[bool, int]:
-        """Whether the log has no hole, and how many leaves it has, or had."""
+        """Returns whether the log has no gap, and how many leaves it has, or had."""
         index, head, ended = self._tree.frontier.size, self._tree.head, self._tree.ends_here()
         beyond = 0
         for place, row in self._leaves.rest():
@@ -266,7 +266,7 @@ def _content(entry: bytes) -> Content | None:
 
 
 def _name_in_log(connection: sa.Connection, pool: PoolRef) -> str:
-    """The pool's name by its first leaf, so that another one in its row is a finding and no end of the check."""
+    """Returns the pool's name from its first leaf, so that another name in its row is a finding and not a failure."""
     query = sa.select(lt.leaf.c.entry).where(lt.leaf.c.pool_id == pool.pool_id, lt.leaf.c.leaf_index == 0)
     entry = connection.execute(query).scalar()
     try:

@@ -1,6 +1,6 @@
-"""Checkpoints and cosignatures: each is signed by the key that its row names, and of this log.
+"""Checkpoints and cosignatures: each is of this log, and signed by the key that its row names.
 
-A row that is missing cannot be told: when to sign is the signer's choice. Who has the note still has it.
+Missing rows cannot be detected: the signer is free to choose when it signs. Whoever has the note still has it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ledger.store import tables as lt
 
 
 class CheckpointRows:
-    """A pool's rows of `checkpoint` and `cosignature`, handed out by the size that they are of."""
+    """A pool's rows of `checkpoint` and `cosignature`, grouped by log size."""
 
     def __init__(self, connection: sa.Connection, pool_id: int, report: CheckReport) -> None:
         self._report = report
@@ -27,7 +27,7 @@ class CheckpointRows:
         self._cosignatures = LeafRows(connection, pool_id, lt.cosignature, lt.cosignature.c.size)
 
     def check(self, frontier: Frontier) -> None:
-        """Hold what was signed of a log of this size against its root."""
+        """Check what was signed of a log of this size against the log's root."""
         checkpoints = self._checkpoints.take(frontier.size)
         cosignatures = self._cosignatures.take(frontier.size)
         self._report.count(lt.checkpoint.name, len(checkpoints))
@@ -67,7 +67,7 @@ class CheckpointRows:
             self._report.add(lt.cosignature.name, key, "time_seconds", row["time_seconds"], time_seconds)
 
     def finish(self, size: int) -> None:
-        """Rows of a log that is longer than this."""
+        """Report rows of a log that is longer than this one."""
         for rows in (self._checkpoints, self._cosignatures):
             for place, row in rows.rest():
                 if place > size:

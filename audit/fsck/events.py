@@ -1,6 +1,6 @@
-"""Events: each accepted one has one row, with its batch's number.
+"""Events: each accepted event has one row, with its batch's number.
 
-The number is the store's own choice, which the log does not know; but a batch and its events must have the same one.
+The store chooses the number, so the log does not contain it; but a batch and its events must have the same one.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ EventIds = npt.NDArray[np.void]
 
 
 class EventRows:
-    """A pool's rows of `event`. It holds how many there are of each number, 16 bytes a batch, and no more."""
+    """A pool's rows of `event`. It keeps how many rows each number has, 16 bytes a batch, and nothing else."""
 
     def __init__(self, connection: sa.Connection, pool_id: int, report: CheckReport) -> None:
         self._connection, self._pool_id, self._report = connection, pool_id, report
@@ -36,9 +36,9 @@ class EventRows:
         report.count(lt.event.name, int(self._counts.sum()))
 
     def check(self, ids: EventIds, platform_id: int, stored_number: int | None) -> int | None:
-        """Hold the rows of a batch's accepted events, and what else has its number, against the batch.
+        """Compare the rows of a batch's accepted events, and all others with its number, with the batch.
 
-        Gives the batch's number: that of its row, unless all of its events agree on one that no batch has.
+        Returns the batch's number: the one in its row, unless all of its events agree on one that no batch has.
         """
         tallies = self._tallies(ids, platform_id)
         number = stored_number
@@ -55,7 +55,7 @@ class EventRows:
         return number
 
     def finish(self, known: npt.NDArray[np.int64]) -> None:
-        """Rows whose number no batch has; `known` are the numbers of all batches."""
+        """Report rows whose number belongs to no batch; `known` are the numbers of all batches."""
         orphaned = ~np.isin(self._numbers, known)
         numbers, count = self._numbers[orphaned], int(self._counts[orphaned].sum())
         if not count:
@@ -67,7 +67,7 @@ class EventRows:
         self._report.finding_count += count - listed
 
     def _tallies(self, ids: EventIds, platform_id: int) -> dict[int | None, int]:
-        """How many of these events have a row with which number; None is for those that have no row."""
+        """Returns how many of these events have a row with which number; None counts those without a row."""
         rows = self._connection.execute(_TALLY, self._offer(ids, platform_id))
         return {row.batch_number: row.events for row in rows}
 
@@ -107,9 +107,9 @@ class EventRows:
 
 
 def _over_offered(query: str) -> sa.TextClause:
-    """A query over the events that are offered as one string of bytes, with the number of each one's row.
+    """Returns a query over the events that are passed as one string of bytes, with the number in each one's row.
 
-    A subquery for each, not a join: that would read the whole table for every batch where the planner thinks it small.
+    A subquery for each, not a join: if the planner underestimates the table, a join reads all of it for every batch.
     """
     numbered = f"""
         WITH offered AS MATERIALIZED (

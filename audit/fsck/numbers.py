@@ -1,4 +1,4 @@
-"""The numbers of a pool's batches and retractions, 8 bytes each: which leaf has which, and which are anyone's."""
+"""The numbers of a pool's batches and retractions, 8 bytes each: which leaf has which number."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def _integers() -> array[int]:
 
 @dataclass(slots=True)
 class Numbers:
-    """Takes in the number of each batch in the order of the log, and those under which retractions have weights."""
+    """Takes in the number of each batch in log order, and the numbers under which retractions have weights."""
 
     _leaves: array[int] = field(default_factory=_integers)
     _batches: array[int] = field(default_factory=_integers)
@@ -24,20 +24,20 @@ class Numbers:
     _retractions: array[int] = field(default_factory=_integers)
 
     def add_batch(self, leaf_index: int, number: int) -> None:
-        """The number of the batch at the next leaf that has one."""
+        """Take in the number of the batch at the next leaf that has one."""
         self._leaves.append(leaf_index)
         self._batches.append(number)
 
     def add_unfollowed(self, number: int) -> None:
-        """The number of a batch that was not checked."""
+        """Take in the number of a batch that was not checked."""
         self._others.append(number)
 
     def add_retraction(self, number: int) -> None:
-        """The number that a retraction's weights are under."""
+        """Take in the number that a retraction's weights are under."""
         self._retractions.append(number)
 
     def of_batch(self, leaf_index: int) -> int | None:
-        """The number of the batch at a leaf, where it is known."""
+        """Returns the number of the batch at a leaf, if known."""
         place = bisect_left(self._leaves, leaf_index)
         there = place < len(self._leaves) and self._leaves[place] == leaf_index
         return self._batches[place] if there else None

@@ -1,4 +1,4 @@
-"""Which rows follow from a leaf. A table that projects leaves is added here, as one more `Projection`."""
+"""Which rows follow from a leaf. Add a table that projects leaves here, as one more `Projection`."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ class Followed:
     leaf: Leaf[Any]
     platform_ids: dict[str, int]
     batch_number: Callable[[int], int | None]
-    """The number of the batch at a leaf, where it is known."""
+    """Returns the number of the batch at a leaf, if known."""
     transfers: Sequence[Transfer] = ()
     balances: dict[str, int] = field(default_factory=dict)
-    """After the leaf, of the accounts that it touched."""
+    """After the leaf, of the accounts that it moved money in."""
 
     def platform_id(self, name: str) -> object:
-        """A platform's number; a platform that is not registered is a finding of its own."""
+        """A platform's number; an unregistered platform is reported elsewhere."""
         return self.platform_ids.get(name, UNSAID)
 
 

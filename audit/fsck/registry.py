@@ -23,14 +23,14 @@ from payout.entries import PoolContent
 class Registry:
     """Pools, and the store's numbers of platforms and collectives by name.
 
-    Whoever is not there is looked up again before it is a finding: on a cluster the snapshot of a node begins when that
-    node is first asked, so a pool's log may name what was registered after the registry was read.
+    A missing name is looked up again before it is a finding: on a cluster, a node's snapshot starts when the node is
+    first asked, so a pool's log may name what was registered after the registry was read.
 
     Attributes:
         pools: every pool but the registry.
         platform_ids: numbers of platforms.
         collective_ids: numbers of collectives.
-        read_now: reads it as it is now; None where nobody can have registered anything meanwhile.
+        read_now: reads the registry as it is now; None if nothing can have been registered meanwhile.
     """
 
     pools: list[PoolRef]
@@ -57,19 +57,19 @@ class Registry:
         return wanted
 
     def require_platform(self, name: str, leaf_index: int, report: CheckReport) -> int | None:
-        """The platform's number; a finding where no platform has this name."""
+        """Returns the platform's number; reports a finding if no platform has this name."""
         if self._missing([name], self.platform_ids):
             report.add("platform", f"name={name}", "row", "none", f"a row: leaf {leaf_index} names it")
         return self.platform_ids.get(name)
 
     def require_collectives(self, names: tuple[str, ...], leaf_index: int, report: CheckReport) -> None:
-        """A finding for each name that no collective has."""
+        """Report each name that no collective has."""
         for name in self._missing(names, self.collective_ids):
             report.add("collective", f"name={name}", "row", "none", f"a row: leaf {leaf_index} names it")
 
 
 def read_registry(connection: sa.Connection, read_now: Callable[[], Registry] | None = None) -> Registry:
-    """Everything that is registered; `read_now` reads it again, in a transaction of its own."""
+    """Read everything that is registered; `read_now` reads it again, in a transaction of its own."""
     return Registry(
         [pool for pool in pool_refs(connection) if pool.pool_id != REGISTRY.pool_id],
         {row.name: row.platform_id for row in connection.execute(sa.select(lt.platform))},
@@ -79,7 +79,7 @@ def read_registry(connection: sa.Connection, read_now: Callable[[], Registry] | 
 
 
 def check_pool_row(connection: sa.Connection, pool: PoolRef, first: Leaf[PoolContent], report: CheckReport) -> None:
-    """A pool's row says what the first leaf of its log does."""
+    """Check that a pool's row agrees with the first leaf of its log."""
     query = sa.select(lt.pool).where(lt.pool.c.pool_id == pool.pool_id)
     following = {
         "name": first.pool,
@@ -95,25 +95,25 @@ def check_pool_row(connection: sa.Connection, pool: PoolRef, first: Leaf[PoolCon
 
 
 def check_turns(connection: sa.Connection, pool_id: int, report: CheckReport) -> None:
-    """A pool has a row for each turn, and no other: without its row a turn keeps nobody out."""
+    """Check that a pool has one row for each turn: without its row, a turn excludes nobody."""
     query = sa.select(lt.turn.c.kind).where(lt.turn.c.pool_id == pool_id).order_by(lt.turn.c.kind)
     stored = [{"kind": row["kind"]} for row in stored_rows(connection, query)]
     compare(report, lt.turn, stored, [{"kind": turn.value} for turn in Turn])
 
 
 def check_strays(connection: sa.Connection, registry: Registry, report: CheckReport) -> Iterator[str]:
-    """Rows of no pool, in every table that is parted by pool; gives each table's name before it is read."""
+    """Report rows of pools that do not exist, in every table of pools; yields each table's name before reading it."""
     for table in metadata.sorted_tables:
         if "pool_id" not in table.columns or table is lt.pool:
             continue
         yield table.name
         for pool_id, rows in _strays(connection, table, registry):
-            key, expected = f"pool_id={pool_id}", "none: there is no such pool"
+            key, expected = f"pool_id={pool_id}", "none: this pool does not exist"
             report.add(table.name, key, "row", f"{rows} rows", expected, count=rows)
 
 
 def _strays(connection: sa.Connection, table: sa.Table, registry: Registry) -> list[tuple[int, int]]:
-    """(pool's number, rows) of each pool that is none, now either."""
+    """Yields (pool's number, rows) for each pool that does not exist, not even now."""
     known = [REGISTRY.pool_id, *(pool.pool_id for pool in registry.pools)]
     query = (
         sa.select(table.c.pool_id, sa.func.count().label("rows"))

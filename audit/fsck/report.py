@@ -1,4 +1,4 @@
-"""What a check of the database says: each row that is not what follows from the log, and how much was checked."""
+"""The report of a check of the database: each row that does not follow from the log, and how much was checked."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Final
 from audit.findings import Finding, Where
 
 LISTED_MAX: Final = 100
-"""Findings that are listed; the others are counted."""
+"""Findings that are listed; the others are only counted."""
 
 _SHOWN_BYTES_MAX: Final = 64
 _SHOWN_TEXT_MAX: Final = 200
@@ -17,7 +17,7 @@ _SHOWN_TEXT_MAX: Final = 200
 
 @dataclass(slots=True)
 class CheckReport:
-    """What was found in a pool, or in the tables as a whole where `pool` is empty."""
+    """What was found in a pool, or in the tables as a whole if `pool` is empty."""
 
     pool: str = ""
     leaves: int = 0
@@ -28,11 +28,11 @@ class CheckReport:
     """The first LISTED_MAX of them."""
     finding_count: int = 0
     unfollowed_from: int | None = None
-    """The leaf from which on it cannot be said what follows: rows of it and of later ones were not checked."""
+    """The first leaf for which it could not be told what follows: its rows and later ones were not checked."""
     _found: set[tuple[str, str, str]] = field(default_factory=set)
 
     def add(self, table: str, key: str, figure: str, claimed: object, expected: object, *, count: int = 1) -> None:
-        """Add a finding, once for a figure of a row; `count` where it stands for several rows.
+        """Add a finding, once for each figure of a row; `count` if it represents several rows.
 
         `figure` is the column, or `row` where the row is missing or should not be there.
         """
@@ -45,7 +45,7 @@ class CheckReport:
             self.findings.append(Finding(Where(table=table, key=key), figure, shown(claimed), shown(expected)))
 
     def has(self, table: str, key: str, figure: str) -> bool:
-        """Whether this is among the findings that are listed."""
+        """Returns whether this is among the findings that are listed."""
         return (table, key, figure) in self._found
 
     def count(self, table: str, rows: int = 1) -> None:
@@ -54,7 +54,7 @@ class CheckReport:
 
 
 def shown(value: object) -> str:
-    """A value for people: bytes in hexadecimal, or their length and hash where they are long."""
+    """Returns a value in readable form: bytes in hexadecimal, or their length and hash if they are long."""
     if value is None:
         return "null"
     if isinstance(value, bytes):
@@ -65,5 +65,5 @@ def shown(value: object) -> str:
 
 
 def shown_row(row: dict[str, Any], columns: list[str] | None = None) -> str:
-    """Columns with their values, such as `leaf_index=3 ordinal=0`."""
+    """Returns columns with their values, such as `leaf_index=3 ordinal=0`."""
     return " ".join(f"{name}={shown(row[name])}" for name in (row if columns is None else columns))

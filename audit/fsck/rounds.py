@@ -1,4 +1,4 @@
-"""Rounds: each is distributed again from what was folded, and its decision keeps to its policy."""
+"""Rounds: each is distributed again from what was folded, and its decision must comply with its policy."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from payout.policy import Policy, policy_in_force
 
 
 class Rounds:
-    """Checks the rounds of a pool as the fold comes to where each ends."""
+    """Checks the rounds of a pool when the fold reaches the end of each."""
 
     def __init__(
         self,
@@ -42,12 +42,12 @@ class Rounds:
             try:
                 leaf: Leaf[Any] = decode(row["entry"], CONTENTS)
             except LedgerCorruptError:
-                continue  # The fold says so when it comes to the leaf.
+                continue  # The fold reports this when it reaches the leaf.
             if isinstance(leaf.content, RoundContent):
                 self._ends.setdefault(leaf.content.end, []).append(leaf)
 
     def end_at(self, leaf_index: int, doubtful: list[int]) -> None:
-        """Check the rounds that end before this leaf, unless one of the `doubtful` batches falls in them."""
+        """Check the rounds that end before this leaf, unless one of the `doubtful` batches is in them."""
         for leaf in self._ends.pop(leaf_index, []):
             content = leaf.content
             policies = [found for found in self._fold.policies if found[0] < leaf.index]
@@ -62,7 +62,7 @@ class Rounds:
             self._fold.cut()
 
     def follow(self, leaf: Leaf[DecisionContent]) -> None:
-        """A round with review time is approved by someone other than who asked for it."""
+        """Check that someone other than who asked for it approved a round with review time."""
         content = self._fold.rounds.get(self._fold.round_at.get(leaf.content.subject, 0))
         policy = self._policies.get(self._fold.round_at.get(leaf.content.subject, 0))
         if content is None or policy is None:

@@ -1,4 +1,4 @@
-"""Rows of a table in the order of the log, and holding them against those that follow from a leaf."""
+"""Rows of a table in the order of the log, compared with those that follow from a leaf."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Row = dict[str, Any]
 """Values by column, without the pool's number."""
 
 UNSAID: Final = object()
-"""In a row that follows from the log: what the log does not say."""
+"""Marks a value of a row that the log does not determine."""
 
 _CHUNK_ROWS: Final = 1000
 
@@ -49,7 +49,7 @@ _PLACE: Final = "place_in_log"
 
 
 class LeafRows:
-    """A pool's rows of a table, handed out leaf by leaf."""
+    """A pool's rows of a table, leaf by leaf."""
 
     def __init__(
         self, connection: sa.Connection, pool_id: int, table: sa.Table, place: sa.ColumnElement[int] | None = None
@@ -61,11 +61,11 @@ class LeafRows:
         self._next = next(self._rows, None)
 
     def take(self, leaf_index: int) -> list[Row]:
-        """The rows of this leaf, after those of no leaf or of one before it that were not taken."""
+        """Returns the rows of this leaf, preceded by those of earlier leaves, or of none, that nobody asked for."""
         return [row for _, row in self._until(leaf_index)]
 
     def rest(self) -> Iterator[tuple[int, Row]]:
-        """All other rows, with the leaf that each names."""
+        """Yields all other rows, with the leaf that each names."""
         return self._until(None)
 
     def _until(self, leaf_index: int | None) -> Iterator[tuple[int, Row]]:
@@ -76,16 +76,16 @@ class LeafRows:
 
 
 Find = Callable[[sa.Table, Row], Row | None]
-"""Finds a row by the key of another, wherever in the log it is."""
+"""Finds a row by the key of another, anywhere in the log."""
 
 
 def compare(
     report: CheckReport, table: sa.Table, stored: list[Row], following: Iterable[Row], find: Find | None = None
 ) -> None:
-    """Hold a leaf's stored rows of a table against those that follow from it.
+    """Compare a leaf's stored rows of a table with those that follow from it.
 
-    Rows are paired by their key; what is left on both sides is paired in order, as rows whose key was edited. One that
-    is missing may name another leaf, where there is a way to `find` it.
+    Rows are paired by their key. Those left on both sides are paired in order, as rows whose key was edited. A missing
+    row may name another leaf; `find` looks for it, if given.
     """
     report.count(table.name, len(stored))
     key = key_of(table)
@@ -112,14 +112,14 @@ def compare(
 
 
 def add_extra(report: CheckReport, table: sa.Table, row: Row) -> None:
-    """A row that follows from nothing."""
+    """Report a row that follows from nothing."""
     key = shown_row(row, key_of(table))
     if not any(report.has(table.name, key, moved) for moved in ("leaf_index", "batch_number")):
         report.add(table.name, key, "row", shown_row(row), "none")
 
 
 def find_row(connection: sa.Connection, pool_id: int, table: sa.Table, like: Row) -> Row | None:
-    """The pool's row with the same key, if there is one and the key is known in full."""
+    """Returns the pool's row with the same key, if there is one and the whole key is known."""
     key = {name: like[name] for name in key_of(table)}
     if UNSAID in key.values():
         return None

@@ -16,16 +16,16 @@ _NODE_INDEX_MAX: Final = 2**61
 COMPLETED_AT: Final = sa.case(
     (
         lt.node.c.node_index.between(0, _NODE_INDEX_MAX) & lt.node.c.level.between(0, 62),
-        # Where the shift passes 64 bits the place is wrong, and the row too many wherever it falls.
+        # A shift by more than 64 bits means that the place is wrong, and so the row is one too many.
         (lt.node.c.node_index + 1).op("<<")(sa.cast(lt.node.c.level, sa.Integer)) - 1,
     ),
     else_=sa.literal(-1, sa.BigInteger),
 )
-"""The leaf that completes a node's subtree."""
+"""Returns the leaf that completes a node's subtree."""
 
 
 class Tree:
-    """Follows the leaves of a log, and holds each hash that is stored against the one that it computes."""
+    """Follows the leaves of a log, and compares each stored hash with the one that it computes."""
 
     def __init__(self, connection: sa.Connection, pool_id: int, report: CheckReport) -> None:
         self._connection, self._pool_id, self._report = connection, pool_id, report
@@ -37,18 +37,18 @@ class Tree:
         report.count(lt.head.name, int(self.head is not None))
 
     def ends_here(self) -> bool:
-        """Whether the head says, in both of its figures, that the log has no more leaves than were taken."""
+        """Returns whether both figures of the head say that the log has no more leaves than were taken in."""
         head = self.head
         return head is not None and self.frontier.size == head["size"] and self.frontier.to_bytes() == head["frontier"]
 
     def take(self, row: Row) -> bool:
-        """Take in the next leaf; False where its entry is not the one that was logged."""
+        """Take in the next leaf. Returns False if its entry is not the one that was logged."""
         index, entry, stored = row["leaf_index"], row["entry"], row["hash"]
         true_hash, sound = leaf_hash(entry), True
         if stored != true_hash:
             key = f"leaf_index={index}"
             if len(stored) == HASH_BYTES and self._fits(index, stored):
-                # The tree was made over the stored hash, so it is the entry that is another one now.
+                # The tree was built from the stored hash, so it is the entry that was changed.
                 self._report.add("leaf", key, "entry", f"hashes to {true_hash.hex()}", f"hashes to {stored.hex()}")
                 true_hash, sound = stored, False
             else:
@@ -64,7 +64,7 @@ class Tree:
         compare(self._report, lt.node, self._nodes.take(leaf_index), following)
 
     def _fits(self, index: int, digest: bytes) -> bool:
-        """Whether the tree above a leaf was made over this hash of it."""
+        """Returns whether the tree above a leaf was built from this hash of it."""
         sibling = self._scalar(lt.leaf, lt.leaf.c.hash, leaf_index=index ^ 1)
         parent = self._scalar(lt.node, lt.node.c.hash, level=1, node_index=index >> 1)
         if sibling is None or parent is None:
@@ -78,7 +78,7 @@ class Tree:
         return None if found is None else bytes(found)
 
     def finish(self, *, whole: bool) -> None:
-        """Hold what is left of the nodes, and the head, against a log that ends here; `whole` where it has no hole."""
+        """Check the remaining nodes and the head against a log that ends here; `whole` if it has no gap."""
         size = self.frontier.size
         for place, row in self._nodes.rest():
             if whole or self.head is None or place >= self.head["size"]:

@@ -1,4 +1,4 @@
-"""Weights: the packed vectors of batches and retractions, recomputed from bodies."""
+"""Weights: the packed vectors of batches and retractions, recomputed from the bodies."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ledger.usage.weights import pack
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """The row that says under which number weights are: its table, its key for people, and the column."""
+    """The row that determines under which number weights are: its table, its readable key, and the column."""
 
     table: str
     key: str
@@ -37,12 +37,12 @@ class WeightRows:
         self._all = sa.select(*columns_of(lt.batch_weights)).where(lt.batch_weights.c.pool_id == pool_id)
         self._collective_ids = collective_ids
         self._absent: list[tuple[Owner, int, list[Row]]] = []
-        """Weights of which there is no row at all under their number: it may be the number that is wrong."""
+        """Weights without any row under their number: possibly the number is wrong."""
 
     def check(self, owner: Owner | None, usage: UsageContent, weighed: WeighedBatch, number: int) -> None:
-        """A row for each mode that has events, with the weights of these.
+        """Check for one row for each mode that has events, with their weights.
 
-        `owner` is what alone says that they are under this number; None where others say so too.
+        `owner` is the only row that says the weights are under this number; None if other rows say so too.
         """
         under = lt.batch_weights.c.batch_number == number
         stored = list(stored_rows(self._connection, self._all.where(under)))
@@ -66,11 +66,11 @@ class WeightRows:
                 "events": of_mode.events,
                 "unattributed": of_mode.unattributed,
             }
-            # A collective that is not registered is a finding of its own, and has no number to pack.
+            # An unregistered collective is reported elsewhere, and has no number to pack.
             yield {**row, "packed": pack(of_mode, ids)} if ids[of_mode.index].all() else row
 
     def finish(self, known: npt.NDArray[np.int64]) -> None:
-        """Rows whose number no batch and no retraction has; `known` are the numbers of all that do, ascending."""
+        """Report rows whose number no batch or retraction has; `known` are the numbers of all that do, ascending."""
         orphans: dict[int, list[Row]] = {}
         for row in stored_rows(self._connection, self._all.with_only_columns(*_NUMBER_AND_MODE)):
             number = row["batch_number"]
@@ -91,7 +91,7 @@ class WeightRows:
                 add_extra(self._report, lt.batch_weights, row)
 
     def _settle_absent(self, orphans: dict[int, list[Row]]) -> None:
-        """Where orphaned rows are just the weights that are absent, one of the two numbers is wrong: both are named."""
+        """If orphaned rows are just the weights that are missing, one of the two numbers is wrong: name both."""
         for owner, number, following in self._absent:
             found = next((other for other, rows in orphans.items() if _same_weights(rows, following)), None)
             if found is None:

@@ -1,4 +1,4 @@
-"""A pool's log for the fold that a check makes: entries and bodies, in the transaction of the check."""
+"""A pool's log for the fold of a check: entries and bodies, read in the transaction of the check."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from ledger.store.log import PoolRef
 
 
 class SnapshotLog:
-    """Reads like `StoredLog`, but in one transaction, and hashes each entry itself: stored hashes are checked apart."""
+    """Reads like `StoredLog`, but in one transaction, and hashes each entry: stored hashes are checked separately."""
 
     def __init__(self, connection: sa.Connection, pool: PoolRef, bodies: Bodies) -> None:
         self.pool = pool.name
         self._connection, self._pool, self._bodies = connection, pool, bodies
 
     def size(self) -> int:
-        """Leaves in the log, by its head."""
+        """The number of leaves in the log, according to its head."""
         return log.read_head(self._connection, self._pool).size
 
     def leaves(self, start: int, end: int) -> Iterator[EncodedLeaf]:
@@ -34,7 +34,7 @@ class SnapshotLog:
         """The body under a hash.
 
         Raises:
-            NotFoundError: there is none.
+            NotFoundError: there is no such body.
         """
         return self._bodies.read(self._connection, self._pool, sha256)
 

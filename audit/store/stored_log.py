@@ -14,7 +14,7 @@ from ledger.store.log import PoolRef
 
 
 class StoredLog:
-    """A pool's log as a replay reads it: each call its own short transaction."""
+    """A pool's log for a replay. Each call is a short transaction of its own."""
 
     def __init__(self, database: Database, pool: PoolRef, bodies: Bodies) -> None:
         self.pool = pool.name
@@ -30,7 +30,7 @@ class StoredLog:
         """The leaves in [start, end), in order.
 
         Raises:
-            LedgerCorruptError: the log has a hole; the leaves before it have been given.
+            LedgerCorruptError: the log has a gap; the leaves before it have been yielded.
         """
         while start < end:
             chunk, hole = self._chunk(start, min(start + 1000, end))
@@ -55,7 +55,7 @@ class StoredLog:
         """The body under a hash.
 
         Raises:
-            NotFoundError: there is none.
+            NotFoundError: there is no such body.
         """
         return self._bodies.fetch(self._database, self._pool, sha256)
 

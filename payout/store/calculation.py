@@ -1,4 +1,4 @@
-"""Everything that a round follows from, read from Postgres."""
+"""Reads from Postgres everything that a round follows from."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from payout.store import pools, rounds
 
 
 def next_round(connection: sa.Connection, pool: PoolRef, asked: Asked, *, policy: Policy | None = None) -> Calculation:
-    """Everything logged since the last posted round, under the policy in force, or under another one."""
+    """Returns everything logged since the last posted round, under the policy in force or under another one."""
     latest, posted = rounds.latest_round(connection, pool), rounds.latest_posted(connection, pool)
     start, previous = (posted.content.end, posted.content.number) if posted else (0, 0)
     head = log.read_head(connection, pool)
@@ -50,7 +50,7 @@ def next_round(connection: sa.Connection, pool: PoolRef, asked: Asked, *, policy
 
 
 def past_round(connection: sa.Connection, pool: PoolRef, number: int, *, policy: Policy | None = None) -> Calculation:
-    """A round that was calculated before, from the same inputs, under its own policy or under another one."""
+    """Returns a round that was calculated before, from the same inputs, under its own policy or under another one."""
     content = rounds.get_round(connection, pool, number).content
     (logged,) = pools.list_policies(connection, pool, after=content.policy_version - 1, limit=1)
     snapshot = log.checked_body(connection, pool, bytes.fromhex(content.registry_sha256))

@@ -65,7 +65,7 @@ def _open_pool(
 
 
 def _standing_pool(connection: sa.Connection, _: PoolRef, content: PoolOpenedContent) -> registry.PoolRecord | None:
-    """The pool, where it was opened like this.
+    """Returns the pool, if it was opened with this content.
 
     Raises:
         AlreadyExistsError: it was opened with other content.
@@ -81,7 +81,7 @@ def _standing_pool(connection: sa.Connection, _: PoolRef, content: PoolOpenedCon
 
 
 OPEN_POOL: Final = Effect(PoolOpenedContent, _open_pool, _standing_pool)
-"""Opens a pool, in the registry's log and in its own. Gives a `PoolRecord`."""
+"""Opens a pool, in the registry's log and in its own. Returns a `PoolRecord`."""
 
 
 def _log_policy(connection: sa.Connection, pool: PoolRef, content: PolicyContent, now: datetime) -> LoggedPolicy:
@@ -105,13 +105,13 @@ def _policy_version(connection: sa.Connection, pool: PoolRef, _: PolicyContent) 
 
 
 LOG_POLICY: Final = Effect(PolicyContent, _log_policy, _standing_policy, _next_policy, _policy_version)
-"""Logs the pool's next policy; the content's version is filled in. Gives a `LoggedPolicy`."""
+"""Logs the pool's next policy; the content's version is filled in. Returns a `LoggedPolicy`."""
 
 
 def list_policies(
     connection: sa.Connection, pool: PoolRef, *, after: int = 0, limit: int | None = None
 ) -> list[LoggedPolicy]:
-    """The pool's policies from beyond the version `after`, oldest first."""
+    """Returns the pool's policies after the version `after`, oldest first."""
     on = (lt.leaf.c.pool_id == t.policy.c.pool_id) & (lt.leaf.c.leaf_index == t.policy.c.leaf_index)
     query = (
         sa.select(t.policy.c.version, lt.leaf.c.entry)
@@ -132,7 +132,7 @@ def _logged(row: Any) -> LoggedPolicy:
 def schedule_act(
     connection: sa.Connection, pool: PoolRef, cron: str, time_zone: str, *, paused: bool
 ) -> ScheduleContent | PauseContent:
-    """The act that sets a pool's schedule: one that pauses it and changes nothing else is `PauseContent`."""
+    """Returns the act that sets a pool's schedule: `PauseContent` if it pauses and changes nothing else."""
     existing = _find_schedule(connection, pool)
     if paused and existing and (existing.cron, existing.time_zone) == (cron, time_zone):
         return PauseContent()
@@ -170,7 +170,7 @@ def _schedule_version(connection: sa.Connection, pool: PoolRef, _: ScheduleConte
 
 
 SET_SCHEDULE: Final = Effect(ScheduleContent, _set_schedule, _standing_schedule, rests_on=_schedule_version)
-"""Sets when a pool's rounds are cut. Gives a `PoolSchedule`."""
+"""Sets when a pool's rounds are cut. Returns a `PoolSchedule`."""
 
 
 def _pause(connection: sa.Connection, pool: PoolRef, content: PauseContent, now: datetime) -> PoolSchedule:
@@ -185,7 +185,7 @@ def _standing_pause(connection: sa.Connection, pool: PoolRef, _: PauseContent) -
 
 
 PAUSE: Final = Effect(PauseContent, _pause, _standing_pause)
-"""Pauses a pool's schedule. Gives a `PoolSchedule`; raises NotFoundError where it has none."""
+"""Pauses a pool's schedule. Returns a `PoolSchedule`; raises NotFoundError if the pool has none."""
 
 
 def get_schedule(connection: sa.Connection, pool: PoolRef) -> PoolSchedule:
@@ -201,7 +201,7 @@ def get_schedule(connection: sa.Connection, pool: PoolRef) -> PoolSchedule:
 
 
 def list_schedules(connection: sa.Connection, pools: Sequence[PoolRef]) -> list[PoolSchedule]:
-    """The schedules of those pools that have one, in the order of the pools' numbers."""
+    """Returns the schedules of the pools that have one, in the order of the pools' numbers."""
     answered = (
         sa.select(sa.func.max(t.round_.c.last_fire_time))
         .where(t.round_.c.pool_id == t.schedule.c.pool_id)

@@ -35,7 +35,7 @@ _WEIGHTS_OF_RETRACTIONS: Final = _WEIGHTS.format(table="retraction", number="wei
 
 
 class RoundState(StrEnum):
-    """Where a round stands."""
+    """The state of a round."""
 
     CALCULATED = "CALCULATED"
     APPROVED = "APPROVED"
@@ -45,7 +45,7 @@ class RoundState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RoundRecord:
-    """A round with what was decided of it."""
+    """A round with its decision."""
 
     leaf_index: int
     hash: bytes
@@ -57,7 +57,7 @@ class RoundRecord:
 
     @property
     def state(self) -> RoundState:
-        """Follows from which leaves there are."""
+        """Follows from which leaves exist."""
         if self.decision is None:
             return RoundState.CALCULATED
         if self.decision.decision == Decision.REJECTED:
@@ -66,10 +66,10 @@ class RoundRecord:
 
 
 def usage_sums(connection: sa.Connection, pool: PoolRef, start: int, end: int) -> dict[UsageKey, UsageSum]:
-    """The weights of every batch in [start, end), less those of every retraction in it."""
+    """Returns the weights of every batch in [start, end), less those of every retraction in it."""
     running = WeightSum()
     for query, sign in ((_WEIGHTS_OF_BATCHES, 1), (_WEIGHTS_OF_RETRACTIONS, -1)):
-        # In binary, and row by row: Postgres reads the next one while this one is added.
+        # In binary, and row by row: Postgres reads the next row while this one is added.
         rows = driver_connection(connection).cursor(binary=True).stream(query, (pool.pool_id, start, end), binary=True)
         for row in rows:
             method, version, mode, events, unattributed, packed = cast("tuple[str, int, int, int, Decimal, bytes]", row)
@@ -102,7 +102,7 @@ def insert_posting(connection: sa.Connection, pool: PoolRef, number: int, leaf_i
     """Record that a round was posted.
 
     Raises:
-        LostRaceError: it was posted before.
+        LostRaceError: it was already posted.
     """
     _insert(connection, t.posting, pool_id=pool.pool_id, number=number, leaf_index=leaf_index)
 
@@ -124,7 +124,7 @@ def get_round(connection: sa.Connection, pool: PoolRef, number: int) -> RoundRec
 
 
 def leaf_of(connection: sa.Connection, pool: PoolRef, number: int) -> int:
-    """Where the round stands in the log, whatever its entry says there.
+    """Returns the round's place in the log, whatever its entry there says.
 
     Raises:
         NotFoundError: the pool has no round of this number.
@@ -137,24 +137,24 @@ def leaf_of(connection: sa.Connection, pool: PoolRef, number: int) -> int:
 
 
 def find_request(connection: sa.Connection, pool: PoolRef, request_id: str) -> RoundRecord | None:
-    """The round that a request made, if any."""
+    """Returns the round that a request made, if any."""
     return next(_records(connection, _rounds(pool).where(t.round_.c.request_id == request_id)), None)
 
 
 def latest_round(connection: sa.Connection, pool: PoolRef) -> RoundRecord | None:
-    """The round with the highest number, if any."""
+    """Returns the round with the highest number, if any."""
     query = _rounds(pool).order_by(t.round_.c.number.desc()).limit(1)
     return next(_records(connection, query), None)
 
 
 def latest_posted(connection: sa.Connection, pool: PoolRef) -> RoundRecord | None:
-    """The last round that was posted, if any."""
+    """Returns the last round that was posted, if any."""
     query = _rounds(pool).where(t.posting.c.number.is_not(None)).order_by(t.round_.c.number.desc()).limit(1)
     return next(_records(connection, query), None)
 
 
 def list_rounds(connection: sa.Connection, pool: PoolRef, *, after: int = 0, limit: int = 1000) -> list[RoundRecord]:
-    """Rounds from beyond the number `after`, oldest first."""
+    """Returns rounds after the number `after`, oldest first."""
     query = _rounds(pool).where(t.round_.c.number > sa.literal(after, sa.BigInteger))
     return list(_records(connection, query.order_by(t.round_.c.number).limit(limit)))
 

@@ -49,9 +49,9 @@ schedule = sa.Table(
 )
 
 APPEND_ONLY: Final = (policy, round_, posting)
-"""What the service may insert and read, and nothing else."""
+"""What the service may insert and read, and nothing more."""
 
 UPDATABLE: Final[Mapping[sa.Table, tuple[str, ...]]] = {
     schedule: ("cron", "time_zone", "paused", "updated_at", "leaf_index")
 }
-"""What the service may also update: when rounds are cut decides nobody's money."""
+"""What the service may also update: when rounds are cut does not affect anyone's money."""

@@ -71,7 +71,7 @@ class Past:
         place = self._places.get((kind.type, key))
         content = None if place is None else self.source.leaf(place).content
         if not isinstance(content, kind):
-            raise LedgerCorruptError(f"{kind.type} {key}", "does not stand before the entry that names it")
+            raise LedgerCorruptError(f"{kind.type} {key}", "does not precede the entry that names it")
         return content
 
     def parsed(self, digest: str, parse: Callable[[bytes], T]) -> T:

@@ -99,11 +99,11 @@ def test_of_a_folder_it_is_said_that_other_files_are_left_alone(files: Named, tm
         (tmp_path / name).write_bytes(data)
     report = report_of(tmp_path)
     assert report.finding is None
-    assert report.skipped[Step.FILES] == "a folder may hold other files too"
+    assert report.skipped[Step.FILES] == "a folder may contain other files too"
 
 
 def test_a_bundle_for_some_rounds_holds_without_the_order_of_its_bodies(tmp_path: Path) -> None:
     chosen = frozenset([3])
     report = report_of(bundle_of(HISTORY, tmp_path / "third.tar", rounds=chosen), rounds=chosen)
     assert report.finding is None
-    assert report.skipped[Step.FILES] == "the order of bodies takes all rounds"
+    assert report.skipped[Step.FILES] == "the order of bodies needs all rounds"

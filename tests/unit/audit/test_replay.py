@@ -644,7 +644,7 @@ def test_a_second_posting_of_a_round_is_found(log: PoolLog) -> None:
     for number, posting in ((1, POSTING_1), (3, POSTING_3)):
         log.rewrite(LAST_REVENUE, log.content(posting))
         log.journal[LAST_REVENUE] = log.journal[posting]
-        assert finding_of(log, ROUND_3) == finding(LAST_REVENUE, "round", str(number), "one that was not posted before")
+        assert finding_of(log, ROUND_3) == finding(LAST_REVENUE, "round", str(number), "a round that was not posted before")
 
 
 def test_a_posting_of_a_round_that_does_not_stand_before_it_is_found(log: PoolLog) -> None:
@@ -783,10 +783,10 @@ def test_a_retraction_of_an_event_that_was_never_accepted_is_found(corrected: Po
     [
         (R_REVENUE, "revenue.v1", "usage.v1"),
         (R_ROUND_1, "round.v1", "usage.v1"),
-        (TAKEN, str(TAKEN), "a leaf before it"),
-        (R_BATCH_3, str(R_BATCH_3), "a leaf before it"),
-        (10**9, str(10**9), "a leaf before it"),
-        (-1, "-1", "a leaf before it"),
+        (TAKEN, str(TAKEN), "a leaf before this one"),
+        (R_BATCH_3, str(R_BATCH_3), "a leaf before this one"),
+        (10**9, str(10**9), "a leaf before this one"),
+        (-1, "-1", "a leaf before this one"),
     ],
 )
 def test_a_retraction_of_what_is_no_batch_before_it_is_found(

@@ -61,9 +61,9 @@ def test_a_term_is_taken_up_to_its_bounds_and_refused_past_them_by_name(field: s
 
 def test_a_cap_may_meet_the_floor_and_not_lie_below_it() -> None:
     assert Policy(floor_minor=5, cap_minor=5).require_sound().cap_minor == 5
-    with pytest.raises(InvalidInputError, match=r"^policy\.cap_minor: must not be below the floor of 5$"):
+    with pytest.raises(InvalidInputError, match=r"^policy\.cap_minor: must be at least the floor, 5$"):
         Policy(floor_minor=5, cap_minor=4).require_sound()
-    with pytest.raises(InvalidInputError, match=r"^policy\.cap_minor: must not be below the floor of 1$"):
+    with pytest.raises(InvalidInputError, match=r"^policy\.cap_minor: must be at least the floor, 1$"):
         Policy(floor_minor=1, cap_minor=0).require_sound()
 
 

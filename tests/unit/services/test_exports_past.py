@@ -77,7 +77,7 @@ def test_a_body_that_is_no_batch_is_named() -> None:
 
 def test_a_posting_of_a_round_that_is_not_there_is_named() -> None:
     posting = leaf(7, PostingContent(round=3, transfer_count=0, amount_minor=0))
-    with pytest.raises(DataLossError, match=r"leaf 7: round\.v1 3: does not stand before the entry that names it"):
+    with pytest.raises(DataLossError, match=r"leaf 7: round\.v1 3: does not precede the entry that names it"):
         past_of().transfers(posting)
 
 
