@@ -11,12 +11,7 @@ from audit.findings import Finding, Where
 from audit.steps import LOOKED_AT, Step
 from audit.unique_events import Conflict
 from ledger.acts.entries import DecisionContent
-from ledger.entries import (
-    GrantContent,
-    PaymentContent,
-    ReleaseContent,
-    RevenueContent,
-)
+from ledger.entries import Movement, RevenueContent
 from ledger.files.layout import BALANCES, JOURNAL, body_path
 from ledger.log.checkpoint import Checkpoint
 from ledger.log.leaves import Leaf
@@ -100,7 +95,7 @@ def in_step(finding: Finding, leaf: Leaf[Any] | None, *, journal_line: int = 0) 
             step, body = _usage_step(figure), content.body_sha256
         case RetractionContent():
             step = _usage_step(figure)
-        case RevenueContent() | PaymentContent() | ReleaseContent() | GrantContent():
+        case RevenueContent() | Movement():
             step = Step.BALANCES
         case PostingContent():
             step = Step.BALANCES if journal_line or figure.startswith("balance") else Step.POSTINGS
@@ -109,6 +104,8 @@ def in_step(finding: Finding, leaf: Leaf[Any] | None, *, journal_line: int = 0) 
         case RoundContent():
             step = Step.ROUNDS
             body = content.statement_sha256 if finding.where.line else ""
+        case _ if figure.startswith("balance"):
+            step = Step.BALANCES
     if figure == "leaf_hash":
         step, body = Step.ENTRIES, ""
     if figure in ("entry", "index", "pool", "leaf", "type", "version"):

@@ -71,7 +71,7 @@ class BodyRows:
         return True
 
     def finish(self, connection: sa.Connection, pool_id: int) -> None:
-        """Report bodies that no leaf names, and stored objects of named bodies that the database does not list."""
+        """Report bodies that no leaf names, and bodies stored elsewhere whose mark disagrees with the leaves."""
         named = np.unique(np.frombuffer(bytes(self._named), dtype=f"S{HASH_BYTES}")) if self._named else None
         query = sa.select(lt.body.c.sha256).where(lt.body.c.pool_id == pool_id)
         for row in stored_rows(connection, query):

@@ -11,12 +11,7 @@ import sqlalchemy as sa
 
 from audit.fsck.rows import UNSAID, Row
 from ledger.acts.entries import DecisionContent, ProposalContent
-from ledger.entries import (
-    GrantContent,
-    PaymentContent,
-    ReleaseContent,
-    RevenueContent,
-)
+from ledger.entries import Movement, RevenueContent
 from ledger.journal import Transfer
 from ledger.log.leaves import Leaf
 from ledger.store import tables as lt
@@ -123,7 +118,7 @@ def _revenues(at: Followed) -> Iterator[Row]:
 
 def _movements(at: Followed) -> Iterator[Row]:
     match at.leaf.content:
-        case PaymentContent() | ReleaseContent() | GrantContent():
+        case Movement():
             yield {"request_id": at.leaf.content.request_id, "leaf_index": at.leaf.index}
 
 

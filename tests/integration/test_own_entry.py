@@ -8,21 +8,25 @@ from typing import ClassVar
 
 import pytest
 
+from audit.steps import Step
 from ledger.journal import COMMONS, FEES, Purpose, Transfer
 from ledger.log.leaves import Content, DecimalInt, Past
 from ledger.store import journal, registry
 from moiety import Client, Policy
 from moiety.v1.audit_pb2 import REPLAY_OUTCOME_MATCH
 from payout.entries import CONTENTS
+from payout.policy import Policy as StoredPolicy
 from services.exports.books.beancount import Beancount
 from services.exports.books.books import export_books
 from services.exports.parquet.folder import export_parquet
 from services.exports.source import PoolSource
 from services.exports.tiles.bundles import write_bundle
 from tests.support.deployment import Deployment
-from tests.support.exports import report_of
+from tests.support.entries import NOTHING_BEFORE
+from tests.support.exports import bundle_of, report_of
 from tests.support.fsck_scene import LOG_KEY, findings, sign
 from tests.support.parquet_folder import read_table
+from tests.support.pool_log import PoolLog
 from tests.support.scene import POOL, event, open_scene
 
 FEE, GIFT = 50, 20
@@ -104,3 +108,15 @@ def test_it_is_exported_to_tables_and_books(place: int, auditor: Client, tmp_pat
     balances = {each.name.partition("/accounts/")[2]: each.amount_minor for each in auditor.list_balances(POOL)}
     (written,) = export_books(source, balances, tmp_path, (Beancount(),))
     assert written.path.read_text().count(GiftContent.type) == 1
+
+
+def test_one_that_gives_more_than_there_is_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(CONTENTS, GiftContent.type, GiftContent)
+    log = PoolLog()
+    log.open(StoredPolicy())
+    gift = GiftContent(amount_minor=GIFT, given_by="operators/olive")
+    index = log.append(gift, gift.transfers(NOTHING_BEFORE))
+    finding = report_of(bundle_of(log, tmp_path / "folk.tar")).finding
+    assert finding is not None
+    assert (finding.step, finding.where.leaf_index) == (Step.BALANCES, index)
+    assert (finding.figure, finding.claimed, finding.expected) == ("balance of fees", str(-GIFT), "zero or more")

@@ -21,6 +21,8 @@ PAGES: Final = sorted(
     }
 )
 
+EXTENDING: Final = (ROOT / "docs" / "extending.md").read_text()
+
 _FENCE: Final = re.compile(r"^ *```.*?^ *```", re.DOTALL | re.MULTILINE)
 _CODE: Final = re.compile(r"`[^`]*`")
 _LINK: Final = re.compile(r"\]\(([^)\s]+)\)")
@@ -97,3 +99,18 @@ def test_the_pages_name_targets_that_make_has() -> None:
         text = (ROOT / page).read_text()
         named = re.findall(r"`make ([a-z -]+)`", text) + re.findall(r"^(?:\$| {3}) make ([a-z-]+)", text, re.MULTILINE)
         assert {word for words in named for word in words.split()} <= targets, page
+
+
+ENTRY_FILES_MAX: Final = 8
+
+
+def test_the_page_on_extending_lists_files_that_exist_and_few_for_an_entry() -> None:
+    lists = {
+        kind: re.findall(r"^\| `([^`]+)` \|", section, re.MULTILINE)
+        for kind, section in re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", EXTENDING, re.DOTALL | re.MULTILINE)
+    }
+    assert list(lists) == ["An entry", "An RPC", "A table", "A commons rule", "A usage format", "A metric"]
+    assert all(lists.values())
+    assert 0 < len(lists["An entry"]) <= ENTRY_FILES_MAX
+    named = [path for paths in lists.values() for path in paths] + re.findall(r"`(tests/[^`]+)`", EXTENDING)
+    assert [path for path in named if not (ROOT / path).exists()] == []

@@ -644,7 +644,9 @@ def test_a_second_posting_of_a_round_is_found(log: PoolLog) -> None:
     for number, posting in ((1, POSTING_1), (3, POSTING_3)):
         log.rewrite(LAST_REVENUE, log.content(posting))
         log.journal[LAST_REVENUE] = log.journal[posting]
-        assert finding_of(log, ROUND_3) == finding(LAST_REVENUE, "round", str(number), "a round that was not posted before")
+        assert finding_of(log, ROUND_3) == finding(
+            LAST_REVENUE, "round", str(number), "a round that was not posted before"
+        )
 
 
 def test_a_posting_of_a_round_that_does_not_stand_before_it_is_found(log: PoolLog) -> None:
