@@ -33,6 +33,7 @@ from ledger.usage.entries import (
 from ledger.usage.format import AI_ONLY, HUMAN_AI
 from ledger.usage.weights import BatchWeights, weigh
 from ledger.work import Submit, at_once
+from payout.amounts import Carried
 from payout.entries import (
     CONTENTS,
     PolicyContent,
@@ -43,6 +44,7 @@ from payout.entries import (
 from payout.policy import Policy
 from payout.rounds import Deficits, Line
 from payout.statement import (
+    carried_of,
     deficits_of,
     parse_statement,
 )
@@ -90,6 +92,7 @@ class PoolFold:
     posted_end: int = 0
     posted_number: int = 0
     deficits: Deficits = field(default_factory=Deficits)
+    carried: Carried = field(default_factory=Carried)
     retracted: dict[int, set[int]] = field(default_factory=dict)
     """By the batch's leaf, the positions taken back so far."""
     hashes: bytearray = field(default_factory=bytearray)
@@ -253,6 +256,7 @@ class PoolFold:
         self._move(leaf.index, transfers)
         self.posted_end, self.posted_number = content.end, content.number
         self.deficits = deficits_of(lines, content.deficit_unattributed)
+        self.carried = carried_of(lines, content.kept_after_nano)
         if self.weights_since_cut is not None:
             self.weights, self.weights_since_cut = self.weights_since_cut, None
 

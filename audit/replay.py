@@ -88,7 +88,8 @@ def check_round(log: LogReader, state: PoolFold, leaf: Leaf[Any]) -> tuple[Distr
     policy_leaf, version, policy = policy_in_force(state.policies, content.start)
     usage = state.weights.totals({number: name for name, number in state.numbers.items()})
     weighed = {name for total in usage.values() for name in total.attributed}
-    collectives = check_registry(log, state, leaf, weighed | state.deficits.by_collective.keys())
+    carried = state.carried.attributed_nano.keys() | state.carried.commons_nano.keys()
+    collectives = check_registry(log, state, leaf, weighed | state.deficits.by_collective.keys() | carried)
     calculation = calculate(
         RoundInputs(
             number=len(state.rounds) + 1,
@@ -104,6 +105,7 @@ def check_round(log: LogReader, state: PoolFold, leaf: Leaf[Any]) -> tuple[Distr
             confidence_ppm=state.confidence_ppm,
             collectives=collectives,
             deficits=state.deficits,
+            carried=state.carried,
             asked=Asked(content.request_id, content.fire_times),
         )
     )

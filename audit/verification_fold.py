@@ -22,13 +22,14 @@ from ledger.acts.entries import Decision, DecisionContent
 from ledger.entries import RevenueContent
 from ledger.errors import LedgerCorruptError
 from ledger.files.layout import BALANCES, render_balances
-from ledger.journal import collectives_of
+from ledger.journal import ROUNDING, collectives_of
 from ledger.log.leaves import Leaf
 from ledger.usage.entries import MembershipContent, RetractionContent, UsageContent
 from ledger.usage.membership import parse_membership
 from ledger.work import Submit, at_once
 from payout.entries import PoolContent, PostingContent, RoundContent
 from payout.policy import Policy, policy_in_force
+from payout.statement import carried_of
 
 _DECISIONS: Final = ", ".join(Decision)
 
@@ -285,8 +286,11 @@ class _LeafPass:
         }
         for figure, total in parts.items():
             here.same(figure, getattr(content, figure), total)
-        whole = content.fee_minor + sum(parts.values()) + content.commons_kept_minor + content.carried_minor
-        here.same("pot_minor", content.pot_minor, whole)
+        carried = carried_of(lines, content.kept_after_nano)
+        covered = self.fold.balances.get(ROUNDING, 0)
+        here.same("rounding_minor", content.rounding_minor, carried.whole_minor() - covered)
+        kept_over = content.commons_kept_minor + content.carried_minor + content.rounding_minor
+        here.same("pot_minor", content.pot_minor, content.fee_minor + sum(parts.values()) + kept_over)
         for figure in ("fee_minor", "commons_kept_minor", "carried_minor"):
             here.holds(getattr(content, figure) >= 0, figure, getattr(content, figure), "0 or more")
         self.report.count(Step.CONSERVATION, "rounds")

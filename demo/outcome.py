@@ -94,10 +94,8 @@ class Outcome:
         for settled, verdict, month in zip(self.rounds, self.verdicts, self.months, strict=True):
             found = settled.round
             name = f"round {found.number}"
-            if (
-                found.pot_minor
-                != found.fee_minor + found.allocated_minor + found.commons_kept_minor + found.carried_minor
-            ):
+            kept_minor = found.commons_kept_minor + found.carried_minor + found.rounding_minor
+            if found.pot_minor != found.fee_minor + found.allocated_minor + kept_minor:
                 yield f"{name}: the pot is not what was made of it"
             if found.allocated_minor != sum(each.amount_minor for each in settled.allocations):
                 yield f"{name}: the allocations do not sum to what was allocated"
@@ -139,6 +137,7 @@ def _round(settled: SettledRound, verdict: ReplayVerdict) -> dict[str, Any]:
         "commons_minor": found.commons_minor,
         "commons_kept_minor": found.commons_kept_minor,
         "carried_minor": found.carried_minor,
+        "rounding_minor": found.rounding_minor,
         "calculated_by": found.calculated_by,
         "decided_by": found.decided_by,
         "statement_sha256": found.statement_sha256.hex(),

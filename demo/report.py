@@ -118,25 +118,25 @@ def tell_statement(screen: Screen, settled: SettledRound, traditions: Sequence[T
 def tell_replay(screen: Screen, outcome: Outcome) -> None:
     screen.heading("4. An auditor has every round replayed from the log alone")
     screen.table(
-        ["", "Events", "Pot", "Fee", "Allocated", "Commons\nkept", "Carried\nover", "Replay"],
+        ["", "Events", "Pot", "Fee", "Allocated", "Commons\nkept", "Carried\nover", "Rounding", "Replay"],
         [
             (
                 f"Round {found.number}",
                 f"{found.event_count:,}",
                 *map(_amount, (found.pot_minor, found.fee_minor, found.allocated_minor)),
-                *map(_amount, (found.commons_kept_minor, found.carried_minor)),
+                *map(_amount, (found.commons_kept_minor, found.carried_minor, found.rounding_minor)),
                 outcome_of(verdict),
             )
             for found, verdict in zip(_rounds(outcome), outcome.verdicts, strict=True)
         ],
     )
-    held = {"platform": 0, "fees": 0, "collective": 0, "commons": 0, "revenue": 0}
+    held = {"platform": 0, "fees": 0, "collective": 0, "commons": 0, "revenue": 0, "rounding": 0}
     for account, balance in outcome.balances.items():
         held[account.partition("/")[0]] += balance
     screen.say(
         f"Balances in {CURRENCY}: platforms {_amount(held['platform'])} (paid in), fees {_amount(held['fees'])}, "
         f"collectives {_amount(held['collective'])}, commons fund {_amount(held['commons'])}, revenue "
-        f"{_amount(held['revenue'])}; together {_amount(sum(held.values()))}."
+        f"{_amount(held['revenue'])}, rounding {_amount(held['rounding'])}; together {_amount(sum(held.values()))}."
     )
 
 

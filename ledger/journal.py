@@ -16,6 +16,11 @@ from ledger.registry import require_resource_id
 REVENUE: Final = "revenue"
 FEES: Final = "fees"
 COMMONS: Final = "commons"
+ROUNDING: Final = "rounding"
+"""Fractions owed to collectives and to the commons fund, which are not whole units yet."""
+
+POOL_ACCOUNTS: Final = (REVENUE, FEES, COMMONS, ROUNDING)
+"""Those that belong to the pool itself."""
 
 
 def platform_account(platform: str) -> str:
@@ -43,12 +48,12 @@ OWNED_KINDS: Final = ("platform", *COLLECTIVE_KINDS)
 
 
 def owner_of(account: str, field: str = "account") -> str | None:
-    """The platform or collective whose account this is; None for the pool's own three.
+    """The platform or collective whose account this is; None for one of the pool's own.
 
     Raises:
         InvalidInputError: it is not an account name; the error names `field`.
     """
-    if account in (REVENUE, FEES, COMMONS):
+    if account in POOL_ACCOUNTS:
         return None
     kind, slash, owner = account.partition("/")
     if kind not in OWNED_KINDS or not slash:
@@ -74,6 +79,7 @@ class Purpose(StrEnum):
     RELEASE = "RELEASE"
     RETURN = "RETURN"
     GRANT = "GRANT"
+    ROUNDING = "ROUNDING"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,14 @@
-"""Dividing an amount of minor units over payees by weight, to the last unit, in exact integers.
+"""Dividing an amount over payees by weight in exact integers, to the last unit or rounded down.
 
-Hamilton's method, or largest remainder: everyone gets the whole part of their exact share, and the units that
-are left go one each to the largest fractional parts (M. L. Balinski and H. P. Young, *Fair Representation*,
-1982, chapter 2). A floor and a cap are met by water-filling first, and the method divides what is left.
+`apportion` is Hamilton's method, or largest remainder: everyone gets the whole part of their exact share, their
+quota, and the units that are left go one each to the largest fractional parts (M. L. Balinski and H. P. Young,
+*Fair Representation*, 1982, chapter 2). `quotas` leaves these units undivided. A floor and a cap are met by
+water-filling first, and the method divides what is left.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 
 def apportion(total: int, weights: Sequence[int], *, floor: int = 0, cap: int | None = None) -> list[int]:
@@ -35,6 +36,26 @@ def apportion(total: int, weights: Sequence[int], *, floor: int = 0, cap: int | 
         ValueError: `total`, `floor` or a weight is negative, `cap` is below `floor`, or the floors add up to
             more than `total`.
     """
+    return _divided(total, weights, floor, cap, _largest_remainder)
+
+
+def quotas(total: int, weights: Sequence[int], *, floor: int = 0, cap: int | None = None) -> list[int]:
+    """What `apportion` gives before it places the units that are left: the exact `clamp(k * weight, floor, cap)`.
+
+    Each is rounded down to a whole unit, so that they add up to at most `total`, and a payee's own follows from `k`
+    and its weight alone. Arguments and errors are those of `apportion`.
+    """
+    return _divided(total, weights, floor, cap, _rounded_down)
+
+
+def _divided(
+    total: int,
+    weights: Sequence[int],
+    floor: int,
+    cap: int | None,
+    divide: Callable[[int, Sequence[int]], list[int]],
+) -> list[int]:
+    """Water-filling, with `divide` for those whom no bound holds."""
     _validate(total, weights, floor, cap)
     limit = total if cap is None else cap
     payees = len(weights) - weights.count(0)
@@ -44,14 +65,14 @@ def apportion(total: int, weights: Sequence[int], *, floor: int = 0, cap: int | 
     if limit * payees <= total:
         return [limit if weight else 0 for weight in weights]
     if floor == 0 and total * max(weights) <= limit * sum(weights):
-        return _largest_remainder(total, weights)
+        return divide(total, weights)
     if floor * payees == total:
         return [floor if weight else 0 for weight in weights]
 
     lightest, heaviest = _unbounded(total, weights, floor, limit)
     bounds = [limit if weight > heaviest else floor if 0 < weight < lightest else 0 for weight in weights]
     unbounded = [weight if lightest <= weight <= heaviest else 0 for weight in weights]
-    shares = _largest_remainder(total - sum(bounds), unbounded)
+    shares = divide(total - sum(bounds), unbounded)
     return [bound + share for bound, share in zip(bounds, shares, strict=True)]
 
 
@@ -72,10 +93,15 @@ def _validate(total: int, weights: Sequence[int], floor: int, cap: int | None) -
         raise ValueError(f"weights must not be negative, one is {min(weights)}")
 
 
+def _rounded_down(total: int, weights: Sequence[int]) -> list[int]:
+    """The whole part of each exact share; at least one weight is positive."""
+    whole = sum(weights)
+    return [total * weight // whole for weight in weights]
+
+
 def _largest_remainder(total: int, weights: Sequence[int]) -> list[int]:
     """Hamilton's method; at least one weight is positive."""
-    whole = sum(weights)
-    amounts = [total * weight // whole for weight in weights]
+    whole, amounts = sum(weights), _rounded_down(total, weights)
     remainders = [total * weight % whole for weight in weights]
     # A stable sort, so that ties go to the lower position. A remainder of zero is never reached: fewer units
     # are left than there are fractional parts that make them up.

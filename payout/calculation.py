@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 
 from ledger.registry import Collective
+from payout.amounts import Carried
 from payout.entries import FireTimes, RoundContent
 from payout.policy import Policy
 from payout.rounds import Deficits, Distribution, distribute
@@ -58,6 +59,7 @@ class RoundInputs:
     confidence_ppm: Mapping[tuple[str, int], int]
     collectives: Sequence[Collective]
     deficits: Deficits
+    carried: Carried = field(default_factory=Carried)
     asked: Asked = field(default_factory=Asked)
 
 
@@ -70,6 +72,7 @@ def calculate(inputs: RoundInputs) -> Calculation:
         inputs.confidence_ppm,
         inputs.collectives,
         inputs.deficits,
+        inputs.carried,
     )
     statement, weights = render_statement(distribution.lines), render_weights(inputs.usage)
     snapshot = render_registry(inputs.collectives)

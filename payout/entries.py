@@ -14,6 +14,7 @@ from ledger.journal import (
     COMMONS,
     FEES,
     REVENUE,
+    ROUNDING,
     Purpose,
     Transfer,
     collective_account,
@@ -112,6 +113,8 @@ class RoundContent(ActContent):
     commons_minor: DecimalInt
     commons_kept_minor: DecimalInt
     carried_minor: DecimalInt
+    rounding_minor: DecimalInt
+    kept_after_nano: int
     request_id: str
     fire_times: FireTimes | None
 
@@ -142,7 +145,10 @@ class PostingContent(Content):
 
 
 def posting_transfers(content: RoundContent, lines: Sequence[Line]) -> list[Transfer]:
-    """Returns what posting a round moves: the fee, each collective's two parts in statement order, the fund's part."""
+    """Returns what posting a round moves: the fee, each collective's two parts in statement order, the fund's part.
+
+    Last comes what `rounding` needs to cover the fractions that are carried on, or what it gives back.
+    """
     transfers: list[Transfer] = []
 
     def move(to_account: str, amount_minor: int, purpose: Purpose) -> None:
@@ -156,6 +162,10 @@ def posting_transfers(content: RoundContent, lines: Sequence[Line]) -> list[Tran
         move(account, line.attributed_minor, Purpose.ATTRIBUTED)
         move(account, line.commons_minor, Purpose.COMMONS)
     move(COMMONS, content.commons_kept_minor, Purpose.COMMONS_FUND)
+    if content.rounding_minor >= 0:
+        move(ROUNDING, content.rounding_minor, Purpose.ROUNDING)
+    else:
+        transfers.append(Transfer(ROUNDING, REVENUE, -content.rounding_minor, Purpose.ROUNDING))
     return transfers
 
 

@@ -42,6 +42,15 @@ class Tempering(StrEnum):
     EQUAL = "EQUAL"
 
 
+class Rounding(StrEnum):
+    """What becomes of the fractions of a minor unit that an exact share has."""
+
+    CARRIED = "CARRIED"
+    """They are carried to the collective's next round, so that over many rounds nobody is off by a unit."""
+    PLACED = "PLACED"
+    """Largest remainder: every unit is placed in every round, and no round knows of another."""
+
+
 class Policy(BaseModel):
     """One version of a pool's terms. Amounts are in minor units, rates in millionths; None means no cap."""
 
@@ -58,6 +67,7 @@ class Policy(BaseModel):
     ai_only_ppm: int = PPM
     human_ai_ppm: int = PPM
     review_seconds: int = 0
+    rounding: Annotated[Rounding, Field(strict=False)] = Rounding.CARRIED
 
     def require_sound(self) -> Policy:
         """Returns the policy if it is valid.

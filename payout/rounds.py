@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 
 from ledger.registry import PPM, Collective, CollectiveStatus
 from ledger.usage.format import AI_ONLY, HUMAN_AI, MODES
-from payout.apportionment import apportion
-from payout.policy import CommonsRule, Policy, UnattributedRule, counted_weight
+from payout.amounts import NOTHING_CARRIED, Carried, divide, nothing_of
+from payout.policy import Policy, counted_weight
 from payout.weights import UsageKey, UsageSum
 
 
@@ -21,7 +21,8 @@ class Line:
     """One collective in a round: its figures and its two amounts.
 
     The weights by mode are raw. With the policy's factors applied and `deficit_before` subtracted, they are `weight`;
-    if that is negative, it is `deficit_after`, which the next round subtracts.
+    if that is negative, it is `deficit_after`, which the next round subtracts. The fractions before and after, in
+    nano-minor units below 10^9, are what each of the two amounts had carried to it, and what it carries on.
     """
 
     collective: str
@@ -34,6 +35,10 @@ class Line:
     deficit_after: int
     attributed_minor: int
     commons_minor: int
+    attributed_before_nano: int = 0
+    attributed_after_nano: int = 0
+    commons_before_nano: int = 0
+    commons_after_nano: int = 0
 
     @property
     def amount_minor(self) -> int:
@@ -51,7 +56,11 @@ class Deficits:
 
 @dataclass(frozen=True, slots=True)
 class Distribution:
-    """Who gets what. Always `pot == fee + attributed + commons + commons_kept + carried`, in minor units."""
+    """Who gets what, in minor units. Always `pot == fee + attributed + commons + commons_kept + carried + rounding`.
+
+    `carried_minor` stays in the revenue; `rounding_minor` is what the account `rounding` gains, or gives where it is
+    negative, so that it covers the fractions that the lines and `kept_after_nano`, the commons fund's own, carry on.
+    """
 
     events: int
     retracted: int
@@ -64,6 +73,8 @@ class Distribution:
     commons_minor: int
     commons_kept_minor: int
     carried_minor: int
+    rounding_minor: int
+    kept_after_nano: int
     lines: tuple[Line, ...]
 
 
@@ -74,6 +85,7 @@ def distribute(
     confidence_ppm: Mapping[tuple[str, int], int],
     collectives: Sequence[Collective],
     deficits: Deficits = Deficits(),
+    carried: Carried = NOTHING_CARRIED,
 ) -> Distribution:
     """Distribute a pot over the collectives, as docs/distribution.md says.
 
@@ -86,20 +98,17 @@ def distribute(
         confidence_ppm: by method version.
         collectives: every registered one, sorted by the bytes of its name.
         deficits: those that the last posted round left.
+        carried: the fractions that it left.
     """
     earned, earned_unattributed = _policy_weights(policy, usage, confidence_ppm)
     net = [earned.get(c.name, 0) - deficits.by_collective.get(c.name, 0) for c in collectives]
     net_unattributed = earned_unattributed - deficits.unattributed
     weights, unattributed = [max(0, weight) for weight in net], max(0, net_unattributed)
-    if not sum(weights) + unattributed:
-        attributed, commons = [0] * len(net), [0] * len(net)
-        fee = kept = 0
+    if sum(weights) + unattributed:
+        amounts = divide(policy, pot_minor, weights, unattributed, collectives, carried)
     else:
-        fee = policy.fee(pot_minor)
-        attributed_pot, commons_pot = _pots(policy, pot_minor - fee, sum(weights), unattributed)
-        attributed = _attributed(policy, attributed_pot, weights)
-        kept = commons_pot if policy.commons_rule is CommonsRule.FUND else 0
-        commons = apportion(commons_pot - kept, _commons_weights(policy.commons_rule, collectives))
+        amounts = nothing_of(collectives, carried)
+    left, attributed, commons = amounts.carried, sum(amounts.attributed_minor), sum(amounts.commons_minor)
     raw = {mode: _by_collective(total.attributed for key, total in usage.items() if key.mode == mode) for mode in MODES}
     events = _by_collective(total.counts for total in usage.values())
     lines = tuple(
@@ -114,9 +123,13 @@ def distribute(
             deficit_after=max(0, -weight),
             attributed_minor=attributed_minor,
             commons_minor=commons_minor,
+            attributed_before_nano=carried.attributed_nano.get(collective.name, 0),
+            attributed_after_nano=left.attributed_nano.get(collective.name, 0),
+            commons_before_nano=carried.commons_nano.get(collective.name, 0),
+            commons_after_nano=left.commons_nano.get(collective.name, 0),
         )
         for collective, weight, attributed_minor, commons_minor in zip(
-            collectives, net, attributed, commons, strict=True
+            collectives, net, amounts.attributed_minor, amounts.commons_minor, strict=True
         )
     )
     return Distribution(
@@ -126,11 +139,14 @@ def distribute(
         weight_unattributed=unattributed,
         deficit_unattributed=max(0, -net_unattributed),
         pot_minor=pot_minor,
-        fee_minor=fee,
-        attributed_minor=sum(attributed),
-        commons_minor=sum(commons),
-        commons_kept_minor=kept,
-        carried_minor=pot_minor - fee - sum(attributed) - sum(commons) - kept,
+        fee_minor=amounts.fee_minor,
+        attributed_minor=attributed,
+        commons_minor=commons,
+        commons_kept_minor=amounts.kept_minor,
+        carried_minor=pot_minor
+        - (amounts.fee_minor + attributed + commons + amounts.kept_minor + amounts.rounding_minor),
+        rounding_minor=amounts.rounding_minor,
+        kept_after_nano=left.kept_nano,
         lines=lines,
     )
 
@@ -158,30 +174,3 @@ def _by_collective(parts: Iterable[Mapping[str, int]]) -> dict[str, int]:
         for collective, value in part.items():
             sums[collective] = sums.get(collective, 0) + value
     return sums
-
-
-def _pots(policy: Policy, net_minor: int, weight: int, unattributed: int) -> tuple[int, int]:
-    """Returns the attributed and the commons pot."""
-    standing = net_minor * policy.commons_ppm // PPM
-    if policy.unattributed is UnattributedRule.PRO_RATA:
-        return net_minor - standing, standing
-    attributed, rest = apportion(net_minor - standing, [weight, unattributed])
-    return attributed, standing + rest
-
-
-def _attributed(policy: Policy, pot_minor: int, weights: Sequence[int]) -> list[int]:
-    claims = policy.claims(weights)
-    if policy.floor_minor * sum(1 for claim in claims if claim) > pot_minor:
-        # The pot cannot cover every floor: it would be unfair to apply some of them, so the pot waits.
-        return [0] * len(claims)
-    return apportion(pot_minor, claims, floor=policy.floor_minor, cap=policy.cap_minor)
-
-
-def _commons_weights(rule: CommonsRule, collectives: Sequence[Collective]) -> list[int]:
-    match rule:
-        case CommonsRule.PER_CAPITA:
-            return [collective.members for collective in collectives]
-        case CommonsRule.EQUITY:
-            return [collective.members * collective.equity_ppm for collective in collectives]
-        case CommonsRule.EQUAL | CommonsRule.FUND:
-            return [1] * len(collectives)

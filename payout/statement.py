@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from ledger.errors import InvalidInputError, LedgerCorruptError
-from ledger.registry import Collective, CollectiveStatus, require_resource_id
+from ledger.registry import NANO, Collective, CollectiveStatus, require_resource_id
+from payout.amounts import Carried
 from payout.rounds import Deficits, Line
 from payout.weights import UsageKey, UsageSum
 
@@ -26,6 +27,10 @@ STATEMENT_COLUMNS: Final = (
     "attributed_minor",
     "commons_minor",
     "amount_minor",
+    "attributed_before_nano",
+    "attributed_after_nano",
+    "commons_before_nano",
+    "commons_after_nano",
 )
 WEIGHTS_COLUMNS: Final = ("collective", "method", "method_version", "mode", "events", "weight")
 REGISTRY_COLUMNS: Final = ("collective", "status", "members", "equity_ppm")
@@ -48,6 +53,10 @@ def render_statement(lines: Iterable[Line]) -> bytes:
                 line.attributed_minor,
                 line.commons_minor,
                 line.amount_minor,
+                line.attributed_before_nano,
+                line.attributed_after_nano,
+                line.commons_before_nano,
+                line.commons_after_nano,
             )
             for line in lines
         ),
@@ -68,6 +77,7 @@ def parse_statement(statement: bytes) -> list[Line]:
                 CollectiveStatus(row[1]),
                 *map(_integer, row[2:5]),
                 *map(_natural, row[5:10]),
+                *map(_fraction, row[11:15]),
             )
             for row in rows
         ]
@@ -82,6 +92,17 @@ def parse_statement(statement: bytes) -> list[Line]:
 def deficits_of(lines: Iterable[Line], unattributed: int) -> Deficits:
     """Returns what a posted round leaves for the next one to subtract."""
     return Deficits(unattributed, {line.collective: line.deficit_after for line in lines if line.deficit_after})
+
+
+def carried_of(lines: Iterable[Line], kept_nano: int) -> Carried:
+    """The fractions that a posted round carries to the next one."""
+    attributed, commons = {}, {}
+    for line in lines:
+        if line.attributed_after_nano:
+            attributed[line.collective] = line.attributed_after_nano
+        if line.commons_after_nano:
+            commons[line.collective] = line.commons_after_nano
+    return Carried(kept_nano, attributed, commons)
 
 
 def render_weights(usage: Mapping[UsageKey, UsageSum]) -> bytes:
@@ -142,6 +163,13 @@ def _natural(text: str) -> int:
     if not text.isdecimal():
         raise ValueError(f"{text[:40]!r} is not a count")
     return int(text)
+
+
+def _fraction(text: str) -> int:
+    nano = _natural(text)
+    if nano >= NANO:
+        raise ValueError(f"{text[:40]!r} is not below a unit")
+    return nano
 
 
 def _parse(content: bytes, columns: Sequence[str], subject: str) -> list[list[str]]:

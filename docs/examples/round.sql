@@ -86,16 +86,17 @@ CREATE OR REPLACE TEMP TABLE unattributed AS
     ), 0) - coalesce((SELECT deficit_unattributed FROM before), 0)::HUGEINT)::HUGEINT AS weight
     FROM usage;
 
--- 4. Largest remainder over the rows (pot_of, pot, place, claim) of a table: whole parts first, then one unit each by
---    the largest fractional part, ties to the lower place. pot * claim would pass 128 bits, so it is divided as on
---    paper: a digit of the pot at a time.
+-- 4. Division over the rows (pot_of, pot, place, claim) of a table. Under CARRIED a pot is in billionths of a minor unit,
+--    and parts are rounded down to one. Under PLACED it is in minor units, by largest remainder: whole parts first, then
+--    one unit each by the largest fractional part, ties to the lower place. pot * claim would pass 128 bits, so it is
+--    divided as on paper: a digit of the pot at a time.
 
-CREATE OR REPLACE TEMP MACRO largest_remainder(claims) AS TABLE
+CREATE OR REPLACE TEMP MACRO divided(claims) AS TABLE
     WITH RECURSIVE division AS (
         SELECT
             pot_of, pot, place, claim,
             sum(claim) OVER (PARTITION BY pot_of)::HUGEINT AS whole,
-            lpad(pot::VARCHAR, 19, '0') AS digits,
+            lpad(pot::VARCHAR, 28, '0') AS digits,
             0::HUGEINT AS amount, 0::HUGEINT AS remainder
         FROM query_table(claims)
         UNION ALL
@@ -106,7 +107,7 @@ CREATE OR REPLACE TEMP MACRO largest_remainder(claims) AS TABLE
         FROM division
         WHERE digits <> '' AND whole > 0
     ),
-    divided AS (
+    quotas AS (
         SELECT
             *,
             pot - sum(amount) OVER (PARTITION BY pot_of) AS units_left,
@@ -114,9 +115,13 @@ CREATE OR REPLACE TEMP MACRO largest_remainder(claims) AS TABLE
         FROM division
         WHERE digits = ''
     )
-    SELECT pot_of, place, (amount + CASE WHEN turn <= units_left THEN 1 ELSE 0 END)::BIGINT AS amount FROM divided;
+    SELECT
+        pot_of, place,
+        (amount + CASE WHEN rounding = 'PLACED' AND turn <= units_left THEN 1 ELSE 0 END)::HUGEINT AS amount
+    FROM quotas CROSS JOIN policy;
 
 -- 5. Pots: the fee off the balance of `revenue`, the commons' standing share, and the rest between A and C.
+--    What A does not get of it is the commons'.
 
 CREATE OR REPLACE TEMP TABLE pots AS
     WITH balance AS (
@@ -132,8 +137,9 @@ CREATE OR REPLACE TEMP TABLE pots AS
     net AS (
         SELECT
             *,
+            CASE rounding WHEN 'CARRIED' THEN 1_000_000_000 ELSE 1 END::HUGEINT AS unit,
             CASE WHEN claimed + unclaimed = 0 THEN 0
-            ELSE pot - least(pot * fee_ppm // 1_000_000, coalesce(fee_cap_minor, pot)) END AS net
+            ELSE pot - least(pot * fee_ppm // 1_000_000, coalesce(fee_cap_minor, pot)) END * unit AS net
         FROM balance CROSS JOIN used CROSS JOIN policy
     )
     SELECT *, net * commons_ppm // 1_000_000 AS standing FROM net;
@@ -148,7 +154,7 @@ CREATE OR REPLACE TEMP TABLE two_claims AS
     FROM pots;
 
 CREATE OR REPLACE TEMP TABLE two_pots AS
-    FROM largest_remainder('two_claims');
+    FROM divided('two_claims');
 
 -- 6. Amounts: the attributed pot by tempered weight, the commons by the policy's rule.
 
@@ -167,7 +173,7 @@ CREATE OR REPLACE TEMP TABLE all_claims AS
     FROM weights CROSS JOIN policy
     UNION ALL
     SELECT
-        'commons', (SELECT standing FROM pots) + (SELECT amount FROM two_pots WHERE place = 2), place,
+        'commons', (SELECT net FROM pots) - (SELECT amount FROM two_pots WHERE place = 1), place,
         CASE commons_rule
             WHEN 'PER_CAPITA' THEN members::HUGEINT
             WHEN 'EQUITY' THEN members::HUGEINT * equity_ppm
@@ -175,19 +181,36 @@ CREATE OR REPLACE TEMP TABLE all_claims AS
             ELSE 1 END
     FROM weights CROSS JOIN policy;
 
--- 7. Beside what was logged.
+-- 7. Whole units of these and of what was carried, beside what was logged.
 
-WITH amounts AS (
-    PIVOT (FROM largest_remainder('all_claims')) ON pot_of IN ('attributed', 'commons') USING sum(amount) GROUP BY place
+WITH parts AS (
+    PIVOT (FROM divided('all_claims')) ON pot_of IN ('attributed', 'commons') USING sum(amount) GROUP BY place
+),
+carried AS (
+    SELECT collective, attributed_after_nano AS attributed_before, commons_after_nano AS commons_before
+    FROM exported('allocations')
+    WHERE round = (SELECT previous FROM this)
+),
+amounts AS (
+    SELECT
+        place,
+        CASE rounding WHEN 'CARRIED' THEN (coalesce(attributed, 0) + coalesce(attributed_before, 0)) // 1_000_000_000
+        ELSE coalesce(attributed, 0) END AS attributed,
+        CASE rounding WHEN 'CARRIED' THEN (coalesce(commons, 0) + coalesce(commons_before, 0)) // 1_000_000_000
+        ELSE coalesce(commons, 0) END AS commons
+    FROM weights
+    CROSS JOIN policy
+    LEFT JOIN parts USING (place)
+    LEFT JOIN carried USING (collective)
 )
 SELECT
     collective,
-    coalesce(attributed, 0)::BIGINT AS attributed_minor,
-    coalesce(commons, 0)::BIGINT AS commons_minor,
+    attributed::BIGINT AS attributed_minor,
+    commons::BIGINT AS commons_minor,
     logged.attributed_minor AS attributed_logged,
     logged.commons_minor AS commons_logged
 FROM weights
-LEFT JOIN amounts USING (place)
+JOIN amounts USING (place)
 JOIN exported('allocations') AS logged USING (collective)
 WHERE logged.round = getvariable('round')
 ORDER BY collective;

@@ -46,6 +46,8 @@ class _TransferPurposeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Trans
     """Held, and returned to the commons fund."""
     TRANSFER_PURPOSE_GRANT: _TransferPurpose.ValueType  # 9
     """Granted from the commons fund."""
+    TRANSFER_PURPOSE_ROUNDING: _TransferPurpose.ValueType  # 10
+    """Between `revenue` and `rounding`, so that the latter covers the fractions that a round carries on."""
 
 class TransferPurpose(_TransferPurpose, metaclass=_TransferPurposeEnumTypeWrapper):
     """Why an amount moved."""
@@ -70,6 +72,8 @@ TRANSFER_PURPOSE_RETURN: TransferPurpose.ValueType  # 8
 """Held, and returned to the commons fund."""
 TRANSFER_PURPOSE_GRANT: TransferPurpose.ValueType  # 9
 """Granted from the commons fund."""
+TRANSFER_PURPOSE_ROUNDING: TransferPurpose.ValueType  # 10
+"""Between `revenue` and `rounding`, so that the latter covers the fractions that a round carries on."""
 Global___TransferPurpose: _TypeAlias = TransferPurpose  # noqa: Y015
 
 @_typing.final

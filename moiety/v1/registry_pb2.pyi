@@ -128,6 +128,30 @@ TEMPERING_EQUAL: Tempering.ValueType  # 3
 """One for every collective with weight."""
 Global___Tempering: _TypeAlias = Tempering  # noqa: Y015
 
+class _Rounding:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RoundingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Rounding.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ROUNDING_UNSPECIFIED: _Rounding.ValueType  # 0
+    """Taken as CARRIED."""
+    ROUNDING_CARRIED: _Rounding.ValueType  # 1
+    """Amounts are rounded down, and each collective's fraction is carried to its next round."""
+    ROUNDING_PLACED: _Rounding.ValueType  # 2
+    """Largest remainder: every unit is placed in every round, and no round knows of another."""
+
+class Rounding(_Rounding, metaclass=_RoundingEnumTypeWrapper):
+    """What becomes of the fractions of a minor unit that an exact share has."""
+
+ROUNDING_UNSPECIFIED: Rounding.ValueType  # 0
+"""Taken as CARRIED."""
+ROUNDING_CARRIED: Rounding.ValueType  # 1
+"""Amounts are rounded down, and each collective's fraction is carried to its next round."""
+ROUNDING_PLACED: Rounding.ValueType  # 2
+"""Largest remainder: every unit is placed in every round, and no round knows of another."""
+Global___Rounding: _TypeAlias = Rounding  # noqa: Y015
+
 class _ScoreKind:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -374,6 +398,7 @@ class Policy(_message.Message):
     REVIEW_SECONDS_FIELD_NUMBER: _builtins.int
     LEAF_INDEX_FIELD_NUMBER: _builtins.int
     PROPOSAL_FIELD_NUMBER: _builtins.int
+    ROUNDING_FIELD_NUMBER: _builtins.int
     version: _builtins.int
     """1 for the pool's first, counting up."""
     fee_ppm: _builtins.int
@@ -406,6 +431,8 @@ class Policy(_message.Message):
     """Where it stands in the pool's log."""
     proposal: _builtins.str
     """The proposal that waits for another operator, such as `pools/{pool}/proposals/{leaf}`; empty once this is in force."""
+    rounding: Global___Rounding.ValueType
+    """What becomes of fractions of a minor unit."""
     def __init__(
         self,
         *,
@@ -423,10 +450,11 @@ class Policy(_message.Message):
         review_seconds: _builtins.int = ...,
         leaf_index: _builtins.int = ...,
         proposal: _builtins.str = ...,
+        rounding: Global___Rounding.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_ai_only_ppm", b"_ai_only_ppm", "_cap_minor", b"_cap_minor", "_fee_cap_minor", b"_fee_cap_minor", "_human_ai_ppm", b"_human_ai_ppm", "ai_only_ppm", b"ai_only_ppm", "cap_minor", b"cap_minor", "fee_cap_minor", b"fee_cap_minor", "human_ai_ppm", b"human_ai_ppm"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ai_only_ppm", b"_ai_only_ppm", "_cap_minor", b"_cap_minor", "_fee_cap_minor", b"_fee_cap_minor", "_human_ai_ppm", b"_human_ai_ppm", "ai_only_ppm", b"ai_only_ppm", "cap_minor", b"cap_minor", "commons_ppm", b"commons_ppm", "commons_rule", b"commons_rule", "fee_cap_minor", b"fee_cap_minor", "fee_ppm", b"fee_ppm", "floor_minor", b"floor_minor", "human_ai_ppm", b"human_ai_ppm", "leaf_index", b"leaf_index", "proposal", b"proposal", "review_seconds", b"review_seconds", "tempering", b"tempering", "unattributed", b"unattributed", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ai_only_ppm", b"_ai_only_ppm", "_cap_minor", b"_cap_minor", "_fee_cap_minor", b"_fee_cap_minor", "_human_ai_ppm", b"_human_ai_ppm", "ai_only_ppm", b"ai_only_ppm", "cap_minor", b"cap_minor", "commons_ppm", b"commons_ppm", "commons_rule", b"commons_rule", "fee_cap_minor", b"fee_cap_minor", "fee_ppm", b"fee_ppm", "floor_minor", b"floor_minor", "human_ai_ppm", b"human_ai_ppm", "leaf_index", b"leaf_index", "proposal", b"proposal", "review_seconds", b"review_seconds", "rounding", b"rounding", "tempering", b"tempering", "unattributed", b"unattributed", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__ai_only_ppm: _TypeAlias = _typing.Literal["ai_only_ppm"]  # noqa: Y015
     _WhichOneofArgType__ai_only_ppm: _TypeAlias = _typing.Literal["_ai_only_ppm", b"_ai_only_ppm"]  # noqa: Y015

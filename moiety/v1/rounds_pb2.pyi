@@ -117,7 +117,9 @@ Global___FireTimes: _TypeAlias = FireTimes  # noqa: Y015
 
 @_typing.final
 class Round(_message.Message):
-    """One distribution of a pool. Always pot_minor == fee_minor + allocated_minor + commons_kept_minor + carried_minor."""
+    """One distribution of a pool. Always pot_minor == fee_minor + allocated_minor + commons_kept_minor + carried_minor +
+    rounding_minor.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -150,6 +152,7 @@ class Round(_message.Message):
     POST_TIME_FIELD_NUMBER: _builtins.int
     RETRACTED_COUNT_FIELD_NUMBER: _builtins.int
     WEIGHTS_SHA256_FIELD_NUMBER: _builtins.int
+    ROUNDING_MINOR_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`pools/{pool}/rounds/{number}`."""
     number: _builtins.int
@@ -198,6 +201,8 @@ class Round(_message.Message):
     """Usage events taken back in it, of this and earlier rounds."""
     weights_sha256: _builtins.bytes
     """SHA-256 of the table of weights by collective, method and mode, 32 bytes."""
+    rounding_minor: _builtins.int
+    """What the `rounding` account gains, minor units; negative where fractions of earlier rounds became whole units."""
     @_builtins.property
     def policy(self) -> _registry_pb2.Policy:
         """The policy in force."""
@@ -250,10 +255,11 @@ class Round(_message.Message):
         post_time: _timestamp_pb2.Timestamp | None = ...,
         retracted_count: _builtins.int = ...,
         weights_sha256: _builtins.bytes = ...,
+        rounding_minor: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["calculate_time", b"calculate_time", "decide_time", b"decide_time", "fire_times", b"fire_times", "policy", b"policy", "post_time", b"post_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocated_minor", b"allocated_minor", "attributed_minor", b"attributed_minor", "calculate_time", b"calculate_time", "calculated_by", b"calculated_by", "carried_minor", b"carried_minor", "commons_kept_minor", b"commons_kept_minor", "commons_minor", b"commons_minor", "currency", b"currency", "decide_time", b"decide_time", "decided_by", b"decided_by", "end", b"end", "event_count", b"event_count", "fee_minor", b"fee_minor", "fire_times", b"fire_times", "leaf_index", b"leaf_index", "name", b"name", "number", b"number", "policy", b"policy", "post_time", b"post_time", "pot_minor", b"pot_minor", "previous_number", b"previous_number", "reason", b"reason", "registry_sha256", b"registry_sha256", "retracted_count", b"retracted_count", "root", b"root", "start", b"start", "state", b"state", "statement_sha256", b"statement_sha256", "weights_sha256", b"weights_sha256"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocated_minor", b"allocated_minor", "attributed_minor", b"attributed_minor", "calculate_time", b"calculate_time", "calculated_by", b"calculated_by", "carried_minor", b"carried_minor", "commons_kept_minor", b"commons_kept_minor", "commons_minor", b"commons_minor", "currency", b"currency", "decide_time", b"decide_time", "decided_by", b"decided_by", "end", b"end", "event_count", b"event_count", "fee_minor", b"fee_minor", "fire_times", b"fire_times", "leaf_index", b"leaf_index", "name", b"name", "number", b"number", "policy", b"policy", "post_time", b"post_time", "pot_minor", b"pot_minor", "previous_number", b"previous_number", "reason", b"reason", "registry_sha256", b"registry_sha256", "retracted_count", b"retracted_count", "root", b"root", "rounding_minor", b"rounding_minor", "start", b"start", "state", b"state", "statement_sha256", b"statement_sha256", "weights_sha256", b"weights_sha256"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -272,6 +278,8 @@ class Allocation(_message.Message):
     WEIGHT_FIELD_NUMBER: _builtins.int
     EVENT_COUNT_FIELD_NUMBER: _builtins.int
     DEFICIT_FIELD_NUMBER: _builtins.int
+    ATTRIBUTED_CARRIED_NANO_FIELD_NUMBER: _builtins.int
+    COMMONS_CARRIED_NANO_FIELD_NUMBER: _builtins.int
     collective: _builtins.str
     """`collectives/{collective}`."""
     attributed_minor: _builtins.int
@@ -286,6 +294,10 @@ class Allocation(_message.Message):
     """Events that name the collective, less those taken back."""
     deficit: _builtins.str
     """Weight that is still owed to retractions, and subtracted in the next round; an integer in decimal."""
+    attributed_carried_nano: _builtins.int
+    """The fraction of a minor unit that its attributed part carries to the next round, in billionths."""
+    commons_carried_nano: _builtins.int
+    """The same of its commons part."""
     def __init__(
         self,
         *,
@@ -296,10 +308,12 @@ class Allocation(_message.Message):
         weight: _builtins.str = ...,
         event_count: _builtins.int = ...,
         deficit: _builtins.str = ...,
+        attributed_carried_nano: _builtins.int = ...,
+        commons_carried_nano: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "attributed_minor", b"attributed_minor", "collective", b"collective", "commons_minor", b"commons_minor", "deficit", b"deficit", "event_count", b"event_count", "weight", b"weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "attributed_carried_nano", b"attributed_carried_nano", "attributed_minor", b"attributed_minor", "collective", b"collective", "commons_carried_nano", b"commons_carried_nano", "commons_minor", b"commons_minor", "deficit", b"deficit", "event_count", b"event_count", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

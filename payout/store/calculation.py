@@ -7,10 +7,12 @@ import sqlalchemy as sa
 from ledger.journal import REVENUE
 from ledger.store import journal, log, methods, registry
 from ledger.store.log import PoolRef
+from payout.amounts import Carried
 from payout.calculation import Asked, Calculation, RoundInputs, calculate
 from payout.policy import Policy, policy_in_force
 from payout.rounds import Deficits
 from payout.statement import (
+    carried_of,
     deficits_of,
     parse_registry,
     parse_statement,
@@ -29,6 +31,7 @@ def next_round(connection: sa.Connection, pool: PoolRef, asked: Asked, *, policy
         if found.leaf_index < head.size
     ]
     policy_leaf, policy_version, in_force = policy_in_force(logged, start)
+    deficits, carried = _left_by(connection, pool, previous)
     return calculate(
         RoundInputs(
             number=latest.content.number + 1 if latest else 1,
@@ -43,7 +46,8 @@ def next_round(connection: sa.Connection, pool: PoolRef, asked: Asked, *, policy
             usage=rounds.usage_sums(connection, pool, start, head.size),
             confidence_ppm=methods.confidences(connection, pool),
             collectives=registry.list_collectives(connection),
-            deficits=_deficits(connection, pool, previous),
+            deficits=deficits,
+            carried=carried,
             asked=asked,
         )
     )
@@ -54,6 +58,7 @@ def past_round(connection: sa.Connection, pool: PoolRef, number: int, *, policy:
     content = rounds.get_round(connection, pool, number).content
     (logged,) = pools.list_policies(connection, pool, after=content.policy_version - 1, limit=1)
     snapshot = log.checked_body(connection, pool, bytes.fromhex(content.registry_sha256))
+    deficits, carried = _left_by(connection, pool, content.previous)
     return calculate(
         RoundInputs(
             number=content.number,
@@ -68,14 +73,17 @@ def past_round(connection: sa.Connection, pool: PoolRef, number: int, *, policy:
             usage=rounds.usage_sums(connection, pool, content.start, content.end),
             confidence_ppm=methods.confidences(connection, pool),
             collectives=parse_registry(snapshot),
-            deficits=_deficits(connection, pool, content.previous),
+            deficits=deficits,
+            carried=carried,
         )
     )
 
 
-def _deficits(connection: sa.Connection, pool: PoolRef, posted_number: int) -> Deficits:
+def _left_by(connection: sa.Connection, pool: PoolRef, posted_number: int) -> tuple[Deficits, Carried]:
+    """What a posted round leaves for the next one; nothing where there is none, of number 0."""
     if not posted_number:
-        return Deficits()
+        return Deficits(), Carried()
     content = rounds.get_round(connection, pool, posted_number).content
     statement = log.checked_body(connection, pool, bytes.fromhex(content.statement_sha256))
-    return deficits_of(parse_statement(statement), content.deficit_unattributed)
+    lines = parse_statement(statement)
+    return deficits_of(lines, content.deficit_unattributed), carried_of(lines, content.kept_after_nano)

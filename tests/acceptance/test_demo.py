@@ -69,7 +69,7 @@ def runs(postgres: object) -> Runs:  # noqa: ARG001 - see pytestmark
 def test_every_round_conserves_the_pot(runs: Runs) -> None:
     assert [found["number"] for found in runs.document["rounds"]] == [1, 2, 3]
     for found in runs.document["rounds"]:
-        parts = ("fee_minor", "allocated_minor", "commons_kept_minor", "carried_minor")
+        parts = ("fee_minor", "allocated_minor", "commons_kept_minor", "carried_minor", "rounding_minor")
         assert found["pot_minor"] == sum(found[part] for part in parts) > 0
         assert found["allocated_minor"] == found["attributed_minor"] + found["commons_minor"]
     assert runs.document["balances_sum_minor"] == 0
@@ -113,7 +113,7 @@ def test_traditions_are_steadier_than_single_tunes(runs: Runs) -> None:
 
 def test_the_same_figures_come_out_of_every_run(runs: Runs) -> None:
     for found in runs.document["rounds"]:
-        figures = ("pot_minor", "fee_minor", "allocated_minor", "commons_kept_minor", "carried_minor")
+        figures = ("pot_minor", "fee_minor", "allocated_minor", "commons_kept_minor", "carried_minor", "rounding_minor")
         cells = [f"Round {found['number']}", f"{found['events']:,}", *(amount(found[figure]) for figure in figures)]
         assert line_of(*cells, found["replay"]) in lines_of(runs.people)
     assert f"({runs.document['rounds'][-1]['statement_sha256'][:16]}...)" in runs.people
@@ -198,7 +198,7 @@ def test_a_second_interruption_does_not_wait(interruptions: Interruptions) -> No
 
 
 def amount(minor: int) -> str:
-    return f"{minor // 100:,}.{minor % 100:02}"
+    return f"{'-' * (minor < 0)}{abs(minor) // 100:,}.{abs(minor) % 100:02}"
 
 
 def percent(ppm: int) -> str:

@@ -280,20 +280,21 @@ def test_plain_sql_recomputes_every_round_to_the_minor_unit(folder: Path) -> Non
 
 
 def test_plain_sql_stops_where_a_weight_does_not_fit() -> None:
-    macro = ROUND_SQL.read_text().partition("CREATE OR REPLACE TEMP MACRO largest_remainder")[2].partition(";")[0]
+    macro = ROUND_SQL.read_text().partition("CREATE OR REPLACE TEMP MACRO divided")[2].partition(";")[0]
     with duckdb.connect() as connection:
-        connection.execute(f"CREATE TEMP MACRO largest_remainder{macro}")
+        connection.execute("CREATE TEMP TABLE policy AS SELECT 'PLACED' AS rounding")
+        connection.execute(f"CREATE TEMP MACRO divided{macro}")
         for claim, fits in ((4 * 10**36, True), (4 * 10**37, False)):
             connection.execute(
                 f"CREATE OR REPLACE TEMP TABLE claims AS SELECT 'x' AS pot_of, 99::HUGEINT AS pot, place, "
                 f"{claim}::HUGEINT AS claim FROM range(2) AS places(place)"
             )
             if fits:
-                found = connection.execute("SELECT amount FROM largest_remainder('claims') ORDER BY place").fetchall()
+                found = connection.execute("SELECT amount FROM divided('claims') ORDER BY place").fetchall()
                 assert found == [(50,), (49,)]
             else:
                 with pytest.raises(duckdb.Error, match="Overflow"):
-                    connection.execute("FROM largest_remainder('claims')").fetchall()
+                    connection.execute("FROM divided('claims')").fetchall()
 
 
 def test_a_round_of_some_size_is_the_same_in_all_three(deployment: Deployment, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from moiety import Collective, InvalidArgumentError, Method, Mode, NotFoundError
 from moiety.v1.registry_pb2 import (
     COLLECTIVE_STATUS_SUSPENDED,
     COMMONS_RULE_FUND,
+    ROUNDING_PLACED,
     TEMPERING_SQRT,
     UNATTRIBUTED_RULE_PRO_RATA,
 )
@@ -23,13 +24,14 @@ from tests.support.books import row_counts
 from tests.support.deployment import Deployment
 from tests.support.scene import METHOD, NANO, POOL, Scene, event, open_scene
 
-PLAIN: Final = Policy(fee_ppm=50_000)
+PLAIN: Final = Policy(fee_ppm=50_000, rounding=ROUNDING_PLACED)
 OTHER: Final = Policy(
     fee_ppm=200_000,
     commons_ppm=100_000,
     tempering=TEMPERING_SQRT,
     unattributed=UNATTRIBUTED_RULE_PRO_RATA,
     human_ai_ppm=3_000_000,
+    rounding=ROUNDING_PLACED,
 )
 OTHER_YAML: Final = """\
 fee_ppm: 200000
@@ -37,6 +39,7 @@ commons_ppm: 100000
 tempering: SQRT
 unattributed: PRO_RATA
 human_ai_ppm: 3000000
+rounding: PLACED
 """
 
 

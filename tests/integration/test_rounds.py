@@ -20,6 +20,7 @@ from moiety import (
     Method,
     NotFoundError,
     Policy,
+    Pool,
     Round,
     ServiceError,
 )
@@ -29,6 +30,7 @@ from moiety.v1.registry_pb2 import (
     COLLECTIVE_STATUS_SUSPENDED,
     COMMONS_RULE_FUND,
     COMMONS_RULE_PER_CAPITA,
+    ROUNDING_PLACED,
 )
 from moiety.v1.rounds_pb2 import ROUND_STATE_CALCULATED, ROUND_STATE_POSTED, ROUND_STATE_REJECTED
 from payout.statement import parse_statement
@@ -59,7 +61,8 @@ def refused_state(call: Callable[[], object]) -> str:
 
 
 def require_whole(found: Round) -> None:
-    assert found.pot_minor == found.fee_minor + found.allocated_minor + found.commons_kept_minor + found.carried_minor
+    kept_minor = found.commons_kept_minor + found.carried_minor + found.rounding_minor
+    assert found.pot_minor == found.fee_minor + found.allocated_minor + kept_minor
     assert found.allocated_minor == found.attributed_minor + found.commons_minor
 
 
@@ -298,7 +301,7 @@ def test_allocations_come_page_by_page_by_collective_id(scene: Scene) -> None:
 
 
 def test_without_usage_nothing_is_distributed_and_the_pot_carries_over(scene: Scene) -> None:
-    scene.operator.create_policy(POOL, Policy(fee_ppm=500_000))
+    scene.operator.create_policy(POOL, Policy(fee_ppm=500_000, rounding=ROUNDING_PLACED))
     scene.cut("takes-the-policy-in")
     scene.pay_in(1000, "r")
     idle = scene.cut("q-1")
@@ -519,3 +522,23 @@ def test_rounds_come_page_by_page_oldest_first(scene: Scene) -> None:
         )
     assert [found.number for found in [*first.rounds, *rest.rounds]] == [1, 2, 3, 4, 5]
     assert rest.next_page_token == ""
+
+
+@pytest.mark.parametrize("currency", ["EUR", "JPY", "KWD", "CLF"])
+def test_a_hundred_rounds_of_five_units_pay_everyone_its_part_to_a_unit(deployment: Deployment, currency: str) -> None:
+    """Largest remainder pays 500 and nothing, where 454.5 and 45.5 is right."""
+    scene = open_scene(deployment)
+    scene.operator.create_pool("small", Pool(display_name="Small", currency=currency, policy=Policy()))
+    scene.operator.create_method("small", METHOD, Method(display_name="n-gram", confidence_ppm=10**6))
+    for number in range(100):
+        usage = [
+            event(2 * number, units=10, shares={"irish": NANO}),
+            event(2 * number + 1, units=1, shares={"scottish": NANO}),
+        ]
+        scene.platform.submit_events("small", usage, METHOD, batch_id=f"b-{number}")
+        scene.platform.record_revenue("small", 5, currency, request_id=f"r-{number}")
+        require_whole(scene.operator.calculate_round("small", request_id=f"q-{number}"))
+    accounts = ("collective/irish", "collective/scottish", "revenue", "rounding")
+    balances = [scene.operator.get_balance("small", account).amount_minor for account in accounts]
+    assert balances == [454, 45, 0, 1]
+    assert scene.operator.replay_round("small", 100).outcome == REPLAY_OUTCOME_MATCH

@@ -65,6 +65,8 @@ def report_of(
         commons_minor=commons,
         commons_kept_minor=kept,
         carried_minor=carried,
+        rounding_minor=0,
+        kept_after_nano=0,
         lines=tuple(lines),
     )
     return fairness_report(figures, lines, ai_only_ppm=ai_only_ppm, human_ai_ppm=human_ai_ppm)

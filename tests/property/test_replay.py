@@ -59,7 +59,7 @@ def test_every_round_of_any_history_replays_to_a_match(log: PoolLog) -> None:
         taken = [one for at, one in log.placed(RetractionContent) if content.start <= at < content.end]
         assert content.retracted == sum(one.ai_only.events + one.human_ai.events for one in taken)
         parts = (content.fee_minor, content.attributed_minor, content.commons_minor, content.commons_kept_minor)
-        assert content.pot_minor == sum(parts) + content.carried_minor
+        assert content.pot_minor == sum(parts) + content.carried_minor + content.rounding_minor
         assert min(*parts, content.carried_minor) >= 0
         assert verdict.progress.leaves == verdict.progress.leaf_total == log.size()
 

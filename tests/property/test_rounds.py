@@ -3,31 +3,35 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from fractions import Fraction
 from itertools import pairwise
 from typing import Final
 
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from ledger.journal import (
     COMMONS,
     FEES,
     REVENUE,
+    ROUNDING,
     Purpose,
     fold,
 )
-from ledger.registry import Collective, CollectiveStatus
+from ledger.registry import NANO, Collective, CollectiveStatus
 from ledger.usage.format import AI_ONLY, HUMAN_AI
+from payout.amounts import NOTHING_CARRIED, Carried
 from payout.apportionment import apportion
 from payout.entries import RoundContent, posting_transfers
 from payout.policy import (
     CommonsRule,
     Policy,
+    Rounding,
     Tempering,
     UnattributedRule,
 )
 from payout.rounds import Deficits, Distribution, distribute
-from payout.statement import deficits_of, parse_statement, render_statement, render_weights
+from payout.statement import carried_of, deficits_of, parse_statement, render_statement, render_weights
 from payout.weights import UsageKey, UsageSum
 
 NAMES: Final = ["a", "b-1", "c", "e2"]
@@ -63,6 +67,7 @@ def policies(draw: st.DrawFn) -> Policy:
         ai_only_ppm=draw(mode_ppm),
         human_ai_ppm=draw(mode_ppm),
         review_seconds=draw(st.integers(0, 3600)),
+        rounding=draw(st.sampled_from(Rounding)),
     ).require_sound()
 
 
@@ -74,9 +79,18 @@ class Case:
     confidence_ppm: dict[tuple[str, int], int]
     collectives: list[Collective]
     deficits: Deficits
+    carried: Carried = NOTHING_CARRIED
 
     def distribution(self) -> Distribution:
-        return distribute(self.policy, self.pot_minor, self.usage, self.confidence_ppm, self.collectives, self.deficits)
+        return distribute(
+            self.policy,
+            self.pot_minor,
+            self.usage,
+            self.confidence_ppm,
+            self.collectives,
+            self.deficits,
+            self.carried,
+        )
 
 
 def usage_of(events: int, retracted: int, unattributed: int, claims: dict[str, tuple[int, int]]) -> UsageSum:
@@ -94,6 +108,8 @@ def cases(draw: st.DrawFn, *, retractions: bool = True) -> Case:
     claims = st.dictionaries(st.sampled_from(names), st.tuples(net, net)) if names else st.just({})
     sums = st.builds(usage_of, events, events if retractions else st.just(0), net, claims)
     owed = st.dictionaries(st.sampled_from(names), weights) if names else st.just({})
+    nano = st.sampled_from([0, 1, NANO - 1]) | st.integers(0, NANO - 1)
+    fractions = st.dictionaries(st.sampled_from(names), nano) if names else st.just({})
     keys = st.builds(UsageKey, st.just("ngram"), st.sampled_from([1, 2]), st.sampled_from([AI_ONLY, HUMAN_AI]))
     keys |= st.builds(UsageKey, st.just("other"), st.just(1), st.sampled_from([AI_ONLY, HUMAN_AI]))
     return Case(
@@ -105,6 +121,7 @@ def cases(draw: st.DrawFn, *, retractions: bool = True) -> Case:
             Collective(name, name, *row) for name, row in zip(names, draw(st.tuples(*[rows] * len(names))), strict=True)
         ],
         deficits=draw(st.builds(Deficits, weights, owed)) if retractions else Deficits(),
+        carried=draw(st.builds(Carried, nano, fractions, fractions)) if retractions else NOTHING_CARRIED,
     )
 
 
@@ -119,7 +136,7 @@ def content_of(found: Distribution) -> RoundContent:
 
 @given(cases())
 def test_nothing_is_lost_and_nothing_is_made(case: Case) -> None:
-    """Rule: "Always: P == fee + sum of allocations + kept in the commons fund + carried over"."""
+    """Rule: "Always: P == fee + sum of allocations + kept in the commons fund + carried over + rounding"."""
     found = case.distribution()
     assert found.pot_minor == case.pot_minor
     parts = (
@@ -129,12 +146,114 @@ def test_nothing_is_lost_and_nothing_is_made(case: Case) -> None:
         found.commons_kept_minor,
         found.carried_minor,
     )
-    assert sum(parts) == case.pot_minor
+    assert sum(parts) + found.rounding_minor == case.pot_minor
     assert min(parts) >= 0
     assert found.attributed_minor == sum(line.attributed_minor for line in found.lines)
     assert found.commons_minor == sum(line.commons_minor for line in found.lines)
     assert all(line.attributed_minor >= 0 and line.commons_minor >= 0 for line in found.lines)
     assert [line.collective for line in found.lines] == [collective.name for collective in case.collectives]
+
+
+def exact_parts(case: Case, found: Distribution) -> dict[tuple[str, str], Fraction]:
+    """What each part of each line comes to before any rounding, but for the fee's, in minor units."""
+    policy, parts = case.policy, dict[tuple[str, str], Fraction]()
+    if not found.weight + found.weight_unattributed:
+        return parts
+    net = Fraction(found.pot_minor - found.fee_minor)
+    pot = net - net * policy.commons_ppm / PPM
+    if policy.unattributed is UnattributedRule.COMMONS:
+        pot = pot * found.weight / (found.weight + found.weight_unattributed)
+    claims = policy.claims([line.weight for line in found.lines])
+    covered = policy.floor_minor * sum(map(bool, claims)) <= pot
+    own = water_filled(pot, claims, policy.floor_minor, policy.cap_minor) if covered else [Fraction(0)] * len(claims)
+    factors = {
+        CommonsRule.EQUAL: [1 for _ in case.collectives],
+        CommonsRule.PER_CAPITA: [collective.members for collective in case.collectives],
+        CommonsRule.EQUITY: [collective.members * collective.equity_ppm for collective in case.collectives],
+        CommonsRule.FUND: [0 for _ in case.collectives],
+    }[policy.commons_rule]
+    common = [(net - pot) * factor / sum(factors) if factor else Fraction(0) for factor in factors]
+    for line, attributed, of_commons in zip(found.lines, own, common, strict=True):
+        parts[line.collective, "attributed"], parts[line.collective, "commons"] = attributed, of_commons
+    return parts
+
+
+@given(cases())
+def test_a_carried_line_follows_from_its_own_figures(case: Case) -> None:
+    """Rule: "each part of an amount is floor(quota + carried), and what the floor leaves, in [0, 1), is carried"."""
+    policy = case.policy.model_copy(update={"rounding": Rounding.CARRIED})
+    case = replace(case, policy=policy)
+    found = case.distribution()
+    exact = exact_parts(case, found)
+    for line in found.lines:
+        for part in ("attributed", "commons"):
+            before, after = getattr(line, f"{part}_before_nano"), getattr(line, f"{part}_after_nano")
+            gained = getattr(line, f"{part}_minor") * NANO + after - before
+            assert 0 <= after < NANO
+            assert abs(exact.get((line.collective, part), Fraction(0)) * NANO - gained) < 2
+
+
+@settings(max_examples=60)
+@given(cases(retractions=False), st.lists(cases(), min_size=1, max_size=12))
+def test_over_any_number_of_rounds_nobody_is_off_by_a_unit_and_nothing_is_lost(case: Case, others: list[Case]) -> None:
+    """Rule: "over any number of rounds, policies, floors, caps and suspensions nobody is off by a unit".
+
+    What each was paid is held against the sum of exact fractions, of which less than two billionths a round are lost.
+    """
+    names = [collective.name for collective in case.collectives]
+    owed = {(name, part): Fraction(0) for name in names for part in ("attributed", "commons")}
+    carried, deficits, revenue, rounding, put_in, out = NOTHING_CARRIED, Deficits(), 0, 0, 0, 0
+    for other in others:
+        put_in += other.pot_minor % NANO
+        usage = {key: only_of(total, names) for key, total in other.usage.items()}
+        cut = replace(
+            other,
+            policy=other.policy.model_copy(update={"rounding": Rounding.CARRIED}),
+            pot_minor=revenue + other.pot_minor % NANO,
+            usage=usage,
+            collectives=case.collectives,
+            deficits=deficits,
+            carried=carried,
+        )
+        found = cut.distribution()
+        for place, amount in exact_parts(cut, found).items():
+            owed[place] += amount
+        for line in found.lines:
+            owed[line.collective, "attributed"] -= line.attributed_minor
+            owed[line.collective, "commons"] -= line.commons_minor
+        carried = carried_of(found.lines, found.kept_after_nano)
+        deficits = deficits_of(found.lines, found.deficit_unattributed)
+        revenue, rounding = found.carried_minor, rounding + found.rounding_minor
+        out += found.fee_minor + found.commons_kept_minor + sum(line.amount_minor for line in found.lines)
+        assert revenue >= 0
+        assert rounding == carried.whole_minor() >= 0
+        assert put_in == out + revenue + rounding
+    lost = Fraction(2 * len(others), NANO)
+    assert all(-lost < off < 1 + lost for off in owed.values())
+
+
+def only_of(total: UsageSum, names: list[str]) -> UsageSum:
+    """What of a sum names these collectives."""
+    attributed = {name: weight for name, weight in total.attributed.items() if name in names}
+    return replace(total, attributed=attributed, counts={name: total.counts[name] for name in attributed})
+
+
+def water_filled(total: Fraction, weights: list[int], floor: int, limit: int | None) -> list[Fraction]:
+    """`clamp(k * weight, floor, limit)` for the `k` at which the sum is the total; all limits where these are less."""
+    positive, cap = [weight for weight in weights if weight], total if limit is None else limit
+    if cap * len(positive) <= total:
+        return [Fraction(cap if weight else 0) for weight in weights]
+
+    def at(k: Fraction) -> list[Fraction]:
+        return [min(max(k * weight, Fraction(floor)), Fraction(cap)) if weight else Fraction(0) for weight in weights]
+
+    breaks = sorted({Fraction(0)} | {Fraction(bound, weight) for weight in positive for bound in (floor, cap)})
+    place = next(place for place, k in enumerate(breaks) if sum(at(k)) >= total)
+    if place == 0:
+        return at(breaks[0])
+    low, high = breaks[place - 1], breaks[place]
+    below, above = sum(at(low), Fraction()), sum(at(high), Fraction())
+    return at(low + (high - low) * (total - below) / (above - below))
 
 
 @given(cases())
@@ -175,11 +294,18 @@ def test_the_figures_follow_the_formulas(case: Case) -> None:
     fee = min(
         case.pot_minor * policy.fee_ppm // PPM, case.pot_minor if policy.fee_cap_minor is None else policy.fee_cap_minor
     )
-    net = case.pot_minor - fee
+    assert found.fee_minor == fee
+    if policy.rounding is Rounding.PLACED:
+        require_placed(case, found)
+
+
+def require_placed(case: Case, found: Distribution) -> None:
+    """Both pots to the last unit, under largest remainder."""
+    policy, net = case.policy, case.pot_minor - found.fee_minor
     standing = net * policy.commons_ppm // PPM
     pro_rata = policy.unattributed is UnattributedRule.PRO_RATA
-    pot, rest = (net - standing, 0) if pro_rata else apportion(net - standing, [found.weight, unclaimed])
-    assert found.fee_minor == fee
+    claims = [found.weight, found.weight_unattributed]
+    pot, rest = (net - standing, 0) if pro_rata else apportion(net - standing, claims)
     assert found.attributed_minor <= pot
     unbounded = not policy.floor_minor and policy.cap_minor is None
     assert not unbounded or found.attributed_minor == (pot if found.weight else 0)
@@ -187,7 +313,7 @@ def test_the_figures_follow_the_formulas(case: Case) -> None:
     members = sum(collective.members for collective in case.collectives)
     equity = sum(collective.members * collective.equity_ppm for collective in case.collectives)
     takers = {
-        CommonsRule.EQUAL: len(names),
+        CommonsRule.EQUAL: len(case.collectives),
         CommonsRule.PER_CAPITA: members,
         CommonsRule.EQUITY: equity,
         CommonsRule.FUND: 1,
@@ -280,8 +406,9 @@ def test_more_confidence_never_makes_the_commons_larger(case: Case, method: tupl
 
 @given(cases())
 def test_an_equal_commons_differs_by_one_unit_at_most_in_favour_of_the_first(case: Case) -> None:
-    """Rule: EQUAL; ties go to the lower position, by the bytes of ids."""
-    equal = replace(case, policy=case.policy.model_copy(update={"commons_rule": CommonsRule.EQUAL}))
+    """Rule: EQUAL; under PLACED ties go to the lower position, by the bytes of ids."""
+    policy = case.policy.model_copy(update={"commons_rule": CommonsRule.EQUAL, "rounding": Rounding.PLACED})
+    equal = replace(case, policy=policy)
     parts = [line.commons_minor for line in equal.distribution().lines]
     assert parts == sorted(parts, reverse=True)
     assert not parts or parts[0] - parts[-1] <= 1
@@ -300,10 +427,11 @@ def test_what_posting_moves_is_what_leaves_the_revenue(case: Case) -> None:
     """Rule: posting writes the transfers; "a pool's balances sum to zero", and only platforms are below zero."""
     found = case.distribution()
     moved = posting_transfers(content_of(found), found.lines)
-    assert all(transfer.from_account == REVENUE for transfer in moved)
-    assert sum(transfer.amount_minor for transfer in moved) == case.pot_minor - found.carried_minor
-    before = {REVENUE: case.pot_minor, "platform/acme": -case.pot_minor}
+    assert {transfer.from_account for transfer in moved} <= {REVENUE, ROUNDING}
+    covered = case.carried.whole_minor()
+    before = {REVENUE: case.pot_minor, ROUNDING: covered, "platform/acme": -case.pot_minor - covered}
     after = before | fold(before, moved)
+    assert after[ROUNDING] == carried_of(found.lines, found.kept_after_nano).whole_minor() >= 0
     assert after[REVENUE] == found.carried_minor
     assert after.get(FEES, 0) == found.fee_minor
     assert after.get(COMMONS, 0) == found.commons_kept_minor

@@ -14,6 +14,7 @@ from payout.entries import CONTENTS, FireTimes
 from payout.policy import (
     CommonsRule,
     Policy,
+    Rounding,
     Tempering,
     UnattributedRule,
 )
@@ -52,6 +53,7 @@ policies = st.builds(
     ai_only_ppm=counts,
     human_ai_ppm=counts,
     review_seconds=counts,
+    rounding=st.sampled_from(Rounding),
 )
 STRATEGIES: Final[dict[Any, st.SearchStrategy[Any]]] = {
     str: texts,
@@ -67,7 +69,7 @@ STRATEGIES: Final[dict[Any, st.SearchStrategy[Any]]] = {
 }
 DECIMALS: Final = {
     "amount_minor", "weight", "weight_unattributed", "pot_minor", "fee_minor", "attributed_minor", "commons_minor",
-    "commons_kept_minor", "carried_minor", "deficit_unattributed",
+    "commons_kept_minor", "carried_minor", "rounding_minor", "deficit_unattributed",
 }  # fmt: skip
 DIGESTS: Final = {"body_sha256", "root", "registry_sha256", "statement_sha256", "weights_sha256"}
 

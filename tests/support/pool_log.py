@@ -50,6 +50,7 @@ from ledger.usage.format import AI_ONLY, HUMAN_AI
 from ledger.usage.ids import IdScheme
 from ledger.usage.membership import parse_membership, render_membership
 from ledger.usage.methods import Method, ScoreRule, content_of, method_of
+from payout.amounts import Carried
 from payout.entries import (
     CONTENTS,
     FireTimes,
@@ -63,7 +64,7 @@ from payout.entries import (
 )
 from payout.policy import Policy
 from payout.rounds import Deficits, distribute
-from payout.statement import deficits_of, parse_statement, render_registry, render_statement, render_weights
+from payout.statement import carried_of, deficits_of, parse_statement, render_registry, render_statement, render_weights
 from payout.weights import UsageKey, UsageSum
 from tests.support.batches import Event, body_of
 from tests.support.entries import NOTHING_BEFORE
@@ -309,8 +310,9 @@ class PoolLog:
         rounds = {content.number: content for _, content in self.placed(RoundContent)}
         start = rounds[posted[-1]].end if posted else 0
         policy_leaf, version, policy = self.policy_at(start)
-        usage, deficits = self.usage_since(start), self.deficits()
-        found = distribute(policy, self.balance(REVENUE), usage, self.confidence(), self.collectives, deficits)
+        usage, (deficits, carried) = self.usage_since(start), self.left_over()
+        pot, confidence = self.balance(REVENUE), self.confidence()
+        found = distribute(policy, pot, usage, confidence, self.collectives, deficits, carried)
         content = RoundContent(
             number=len(rounds) + 1,
             previous=posted[-1] if posted else 0,
@@ -333,6 +335,8 @@ class PoolLog:
             commons_minor=found.commons_minor,
             commons_kept_minor=found.commons_kept_minor,
             carried_minor=found.carried_minor,
+            rounding_minor=found.rounding_minor,
+            kept_after_nano=found.kept_after_nano,
             by=calculated_by,
             request_id=f"q-{self.size()}",
             fire_times=fire_times,
@@ -386,14 +390,14 @@ class PoolLog:
                 taken.setdefault(UsageKey(batch.method, batch.method_version, event.mode or 0), []).append(event)
         return {key: usage_sum(given.get(key, []), taken.get(key, [])) for key in {**given, **taken}}
 
-    def deficits(self) -> Deficits:
-        """What the last posted round left to subtract."""
+    def left_over(self) -> tuple[Deficits, Carried]:
+        """What the last posted round left to subtract, and the fractions that it carries on."""
         posted = [content.round for _, content in self.placed(PostingContent)]
         if not posted:
-            return Deficits()
+            return Deficits(), Carried()
         (last,) = [content for _, content in self.placed(RoundContent) if content.number == posted[-1]]
-        statement = self.bodies[bytes.fromhex(last.statement_sha256)]
-        return deficits_of(parse_statement(statement), last.deficit_unattributed)
+        lines = parse_statement(self.bodies[bytes.fromhex(last.statement_sha256)])
+        return deficits_of(lines, last.deficit_unattributed), carried_of(lines, last.kept_after_nano)
 
     def confidence(self) -> dict[tuple[str, int], int]:
         return {(content.method, content.version): content.confidence_ppm for _, content in self.placed(MethodContent)}

@@ -14,6 +14,7 @@ def round_content_of(found: Distribution) -> RoundContent:
         retracted=found.retracted, weight=found.weight, weight_unattributed=found.weight_unattributed,
         deficit_unattributed=found.deficit_unattributed, pot_minor=found.pot_minor, fee_minor=found.fee_minor,
         attributed_minor=found.attributed_minor, commons_minor=found.commons_minor,
-        commons_kept_minor=found.commons_kept_minor, carried_minor=found.carried_minor, by="operators/o",
+        commons_kept_minor=found.commons_kept_minor, carried_minor=found.carried_minor,
+        rounding_minor=found.rounding_minor, kept_after_nano=found.kept_after_nano, by="operators/o",
         request_id="r", fire_times=None,
     )  # fmt: skip

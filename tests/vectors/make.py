@@ -25,6 +25,7 @@ from payout.entries import FireTimes, PolicyContent, RoundContent
 from payout.policy import (
     CommonsRule,
     Policy,
+    Rounding,
     Tempering,
     UnattributedRule,
 )
@@ -58,7 +59,12 @@ def history() -> PoolLog:
     log.usage(_events(35, 60))
     log.policy(
         Policy(
-            tempering=Tempering.SQRT, floor_minor=7, cap_minor=9_000, commons_rule=CommonsRule.EQUITY, review_seconds=60
+            tempering=Tempering.SQRT,
+            floor_minor=7,
+            cap_minor=9_000,
+            commons_rule=CommonsRule.EQUITY,
+            review_seconds=60,
+            rounding=Rounding.PLACED,
         )
     )
     # Their weights pass 2^63.
@@ -190,6 +196,7 @@ def figures(log: PoolLog) -> dict[str, Any]:
 FIGURES: Final = (
     "events", "retracted", "weight", "weight_unattributed", "deficit_unattributed", "pot_minor", "fee_minor",
     "attributed_minor", "commons_minor", "commons_kept_minor", "carried_minor",
+    "rounding_minor", "kept_after_nano",
 )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from ledger.store.memberships import RecordedMembership
 from ledger.store.registry import PoolRecord
 from ledger.usage.methods import TOLERANCE_NANO, Method, ScoreKind, ScoreOrder, ScoreRule
 from moiety.v1 import registry_pb2
-from payout.policy import CommonsRule, Policy, Tempering, UnattributedRule
+from payout.policy import CommonsRule, Policy, Rounding, Tempering, UnattributedRule
 from payout.schedule import next_fire_time
 from payout.store.pools import LoggedPolicy, PoolSchedule
 from services.api.convert.common import enum_name, timestamp
@@ -41,6 +41,7 @@ def policy_to_proto(logged: LoggedPolicy) -> registry_pb2.Policy:
         human_ai_ppm=policy.human_ai_ppm,
         review_seconds=policy.review_seconds,
         leaf_index=logged.leaf_index,
+        rounding=registry_pb2.Rounding.Value(f"ROUNDING_{policy.rounding.value}"),
     )
 
 
@@ -53,6 +54,7 @@ def policy_from_proto(message: registry_pb2.Policy) -> Policy:
     unattributed = enum_name(registry_pb2.UnattributedRule, message.unattributed, "COMMONS", "policy.unattributed")
     commons_rule = enum_name(registry_pb2.CommonsRule, message.commons_rule, "EQUAL", "policy.commons_rule")
     tempering = enum_name(registry_pb2.Tempering, message.tempering, "PROPORTIONAL", "policy.tempering")
+    rounding = enum_name(registry_pb2.Rounding, message.rounding, "CARRIED", "policy.rounding")
     return Policy(
         fee_ppm=message.fee_ppm,
         fee_cap_minor=message.fee_cap_minor if message.HasField("fee_cap_minor") else None,
@@ -65,6 +67,7 @@ def policy_from_proto(message: registry_pb2.Policy) -> Policy:
         ai_only_ppm=message.ai_only_ppm if message.HasField("ai_only_ppm") else PPM,
         human_ai_ppm=message.human_ai_ppm if message.HasField("human_ai_ppm") else PPM,
         review_seconds=message.review_seconds,
+        rounding=Rounding(rounding),
     ).require_sound()
 
 

@@ -48,6 +48,7 @@ def preview_to_proto(currency: str, content: RoundContent, policy: LoggedPolicy)
         commons_minor=content.commons_minor,
         commons_kept_minor=content.commons_kept_minor,
         carried_minor=content.carried_minor,
+        rounding_minor=content.rounding_minor,
         statement_sha256=bytes.fromhex(content.statement_sha256),
         registry_sha256=bytes.fromhex(content.registry_sha256),
         previous_number=content.previous,
@@ -73,6 +74,8 @@ def allocation_to_proto(line: Line) -> rounds_pb2.Allocation:
         weight=str(line.weight),
         event_count=line.events,
         deficit=str(line.deficit_after),
+        attributed_carried_nano=line.attributed_after_nano,
+        commons_carried_nano=line.commons_after_nano,
     )
 
 

@@ -34,6 +34,7 @@ _TOTALS: Final = (
     ("  commons", "commons_minor"),
     ("kept in the commons", "commons_kept_minor"),
     ("carried over", "carried_minor"),
+    ("fractions carried", "rounding_minor"),
 )
 
 
@@ -101,7 +102,7 @@ def reject(
 def list_(session: Session, pool: Pool) -> None:
     """List a pool's rounds, oldest first."""
     rounds = [document(item) for item in session.client.list_rounds(pool)]
-    money = ("pot_minor", "fee_minor", "allocated_minor", "carried_minor")
+    money = ("pot_minor", "fee_minor", "allocated_minor", "carried_minor", "rounding_minor")
     rows = [
         (
             item["number"],
@@ -113,7 +114,7 @@ def list_(session: Session, pool: Pool) -> None:
         )
         for item in rounds
     ]
-    numbers = ["Events", "Pot", "Fee", "Allocated", "Carried"]
+    numbers = ["Events", "Pot", "Fee", "Allocated", "Carried", "Rounding"]
     columns = ["Round", "State", "Log", *numbers, "Calculated"]
     session.output.show(rounds, table(columns, rows, right=["Round", *numbers]))
 

@@ -12,7 +12,7 @@ from services.cli.base.documents import document
 from services.cli.base.money import major
 from services.cli.base.output import table
 
-_TOTALS: Final = ("pot", "fee", "attributed", "commons", "commons_kept", "carried")
+_TOTALS: Final = ("pot", "fee", "attributed", "commons", "commons_kept", "carried", "rounding")
 
 
 @dataclass(frozen=True, slots=True)

@@ -162,7 +162,10 @@ def flow_svg(
         ValueError: the lines do not add up to the figures.
     """
     require_matching(figures, lines)
-    pot = _Node("Pot", _INK, figures.pot_minor, height=_POT_HEIGHT if figures.pot_minor else 0)
+    given_minor = max(0, -figures.rounding_minor)
+    whole_minor = figures.pot_minor + given_minor
+    label = "Pot, and fractions made whole" if given_minor else "Pot"
+    pot = _Node(label, _INK, whole_minor, height=_POT_HEIGHT if whole_minor else 0)
     parts, payees = _parts(figures), _payees(figures, lines, names or {})
     divided = [_Flow(pot, part, part.colour, part.amount_minor) for part in parts]
     paid = [_Flow(part, node, part.colour, of[n]) for n, part in enumerate(parts[:2]) for node, of in payees]
@@ -190,6 +193,7 @@ def _parts(figures: RoundFigures) -> list[_Node]:
         _Node("Commons, shared", _ORANGE, figures.commons_minor),
         _Node("Commons, kept in the fund", _GREEN, figures.commons_kept_minor),
         _Node("Carried over", _PALE, figures.carried_minor),
+        _Node("Fractions, carried", _PALE, max(0, figures.rounding_minor)),
         _Node("Fee", _GREY, figures.fee_minor),
     ]
 

@@ -20,6 +20,7 @@ from ledger.journal import (
     COMMONS,
     FEES,
     REVENUE,
+    ROUNDING,
     Transfer,
 )
 from ledger.log.leaves import EncodedLeaf, Leaf
@@ -35,6 +36,7 @@ PLACES: Final[Mapping[str, tuple[str, ...]]] = {
     "paid": ("assets", "paid"),
     REVENUE: ("liabilities", "revenue"),
     COMMONS: ("liabilities", "commons"),
+    ROUNDING: ("liabilities", "rounding"),
     "collective": ("liabilities", "collective"),
     "held": ("liabilities", "held"),
     FEES: ("income", "fees"),

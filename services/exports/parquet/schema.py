@@ -50,6 +50,7 @@ TABLES: Final[Mapping[str, Mapping[str, pa.DataType]]] = {
         "ai_only_ppm": PPM,
         "human_ai_ppm": PPM,
         "review_seconds": pa.int64(),
+        "rounding": pa.utf8(),
     },
     "methods": {
         "leaf_index": LEAF,
@@ -143,6 +144,8 @@ TABLES: Final[Mapping[str, Mapping[str, pa.DataType]]] = {
         "commons_minor": AMOUNT,
         "commons_kept_minor": AMOUNT,
         "carried_minor": AMOUNT,
+        "rounding_minor": AMOUNT,
+        "kept_after_nano": pa.int32(),
         "by": pa.utf8(),
     },
     "registry": {
@@ -183,6 +186,10 @@ TABLES: Final[Mapping[str, Mapping[str, pa.DataType]]] = {
         "attributed_minor": AMOUNT,
         "commons_minor": AMOUNT,
         "amount_minor": AMOUNT,
+        "attributed_before_nano": pa.int32(),
+        "attributed_after_nano": pa.int32(),
+        "commons_before_nano": pa.int32(),
+        "commons_after_nano": pa.int32(),
     },
     "transfers": {
         "leaf_index": LEAF,

@@ -194,6 +194,9 @@ class Fold:
     posted_number: int = 0
     deficits: dict[str, int] = field(default_factory=dict)
     deficit_unattributed: int = 0
+    carried: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """Fractions of the attributed and of the commons part, in nano-minor units."""
+    kept_carried: int = 0
     totals: dict[str, dict[str, Any]] = field(default_factory=dict)
     figures: dict[str, dict[str, Any]] = field(default_factory=dict)
 
@@ -367,6 +370,10 @@ class Fold:
                 ("revenue", account, int(line[9]), "COMMONS"),
             ]
         transfers.append(("revenue", "commons", int(last["commons_kept_minor"]), "COMMONS_FUND"))
+        rounding = int(last["rounding_minor"])
+        transfers.append(("revenue", "rounding", rounding, "ROUNDING"))
+        if rounding < 0:
+            transfers[-1] = ("rounding", "revenue", -rounding, "ROUNDING")
         transfers = [moved for moved in transfers if moved[2]]
         assert entry["transfer_count"] == len(transfers)
         assert int(entry["amount_minor"]) == sum(moved[2] for moved in transfers)
@@ -374,6 +381,8 @@ class Fold:
         self.state, self.posted_end, self.posted_number = "POSTED", last["end"], last["number"]
         self.deficits = {line[0]: int(line[7]) for line in lines}
         self.deficit_unattributed = int(last["deficit_unattributed"])
+        self.carried = {line[0]: (int(line[12]), int(line[14])) for line in lines}
+        self.kept_carried = last["kept_after_nano"]
 
     # 7. A round.
 
@@ -399,6 +408,7 @@ class Fold:
         needed = {owner for kind, owner in accounts if kind in ("collective", "held", "paid")}
         needed |= {name for under in weights.values() for name in under.weight}
         needed |= {name for name, deficit in self.deficits.items() if deficit}
+        needed |= {name for name, fractions in self.carried.items() if any(fractions)}
         assert needed <= {line[0] for line in registry}
         found, statement = distribute(self, policy, weights, registry)
         assert self.body(entry["statement_sha256"]).decode() == statement
@@ -411,7 +421,8 @@ class Fold:
 
 STATEMENT: Final = (
     "collective,status,events,weight_ai_only,weight_human_ai,deficit_before,weight,deficit_after,"
-    "attributed_minor,commons_minor,amount_minor"
+    "attributed_minor,commons_minor,amount_minor,"
+    "attributed_before_nano,attributed_after_nano,commons_before_nano,commons_after_nano"
 )
 
 
@@ -427,22 +438,20 @@ def distribute(
         unattributed += p * (PPM * under.unattributed + (PPM - q) * sum(under.weight.values()))
     claims, rest_claim = [max(0, weight) for weight in net.values()], max(0, unattributed)
     pot, nothing = fold.balances["revenue"], [0] * len(registry)
+    before = [fold.carried.get(line[0], (0, 0)) for line in registry]
+    after, kept_after = before, fold.kept_carried
     fee, kept, attributed, commons = 0, 0, nothing, nothing
     if sum(claims) + rest_claim:
         fee = pot * policy["fee_ppm"] // PPM
         fee = fee if policy["fee_cap_minor"] is None else min(fee, int(policy["fee_cap_minor"]))
-        standing = (pot - fee) * policy["commons_ppm"] // PPM
-        shared, rest = pot - fee - standing, 0
-        if policy["unattributed"] == "COMMONS":
-            shared, rest = apportion(shared, [sum(claims), rest_claim])
-        tempered = [{"PROPORTIONAL": w, "SQRT": isqrt(w), "EQUAL": int(w > 0)}[policy["tempering"]] for w in claims]
-        floor, cap = int(policy["floor_minor"]), policy["cap_minor"]
-        if floor * sum(claim > 0 for claim in tempered) <= shared:
-            attributed = apportion(shared, tempered, floor, None if cap is None else int(cap))
-        kept = standing + rest if policy["commons_rule"] == "FUND" else 0
-        members = [(int(line[2]), int(line[3])) for line in registry]
-        factors = [commons_weight(policy["commons_rule"], *each) for each in members]
-        commons = apportion(standing + rest - kept, factors)
+        attributed, commons, kept = parts_of(policy, pot - fee, claims, rest_claim, registry)
+        if policy["rounding"] == "CARRIED":
+            own = [divmod(part + old, NANO) for part, (old, _) in zip(attributed, before, strict=True)]
+            common = [divmod(part + old, NANO) for part, (_, old) in zip(commons, before, strict=True)]
+            attributed, commons = [amount for amount, _ in own], [amount for amount, _ in common]
+            after = [(a, c) for (_, a), (_, c) in zip(own, common, strict=True)]
+            kept, kept_after = divmod(kept + fold.kept_carried, NANO)
+    rounding = in_whole(after, kept_after) - in_whole(before, fold.kept_carried)
     lines = [STATEMENT]
     for at, (name, status, _, _) in enumerate(registry):
         events = sum(under.counts.get(name, 0) for under in weights.values())
@@ -455,16 +464,43 @@ def distribute(
             max(0, -net[name]),
             attributed[at],
             commons[at],
+            attributed[at] + commons[at],
+            *(before[at][0], after[at][0], before[at][1], after[at][1]),
         ]
-        lines.append(",".join([name, status, *map(str, figures), str(attributed[at] + commons[at])]))
+        lines.append(",".join([name, status, *map(str, figures)]))
     found = {
         "events": sum(under.events for under in weights.values()),
         "retracted": sum(under.retracted for under in weights.values()),
         "weight": sum(claims), "weight_unattributed": rest_claim, "deficit_unattributed": max(0, -unattributed),
         "pot_minor": pot, "fee_minor": fee, "attributed_minor": sum(attributed), "commons_minor": sum(commons),
-        "commons_kept_minor": kept, "carried_minor": pot - fee - sum(attributed) - sum(commons) - kept,
+        "commons_kept_minor": kept, "carried_minor": pot - fee - sum(attributed) - sum(commons) - kept - rounding,
+        "rounding_minor": rounding, "kept_after_nano": kept_after,
     }  # fmt: skip
     return found, "\n".join(lines) + "\n"
+
+
+def parts_of(
+    policy: dict[str, Any], net: int, claims: list[int], rest_claim: int, registry: list[list[str]]
+) -> tuple[list[int], list[int], int]:
+    """Attributed and commons parts, and what is kept: in minor units, or under CARRIED in nano-minor units."""
+    unit, divide = (NANO, quotas) if policy["rounding"] == "CARRIED" else (1, apportion)
+    net *= unit
+    shared = net - net * policy["commons_ppm"] // PPM
+    if policy["unattributed"] == "COMMONS":
+        shared = divide(shared, [sum(claims), rest_claim])[0]
+    tempered = [{"PROPORTIONAL": w, "SQRT": isqrt(w), "EQUAL": int(w > 0)}[policy["tempering"]] for w in claims]
+    floor, cap = unit * int(policy["floor_minor"]), policy["cap_minor"]
+    attributed = [0] * len(registry)
+    if floor * sum(claim > 0 for claim in tempered) <= shared:
+        attributed = divide(shared, tempered, floor, None if cap is None else unit * int(cap))
+    kept = net - shared if policy["commons_rule"] == "FUND" else 0
+    factors = [commons_weight(policy["commons_rule"], int(line[2]), int(line[3])) for line in registry]
+    return attributed, divide(net - shared - kept, factors), kept
+
+
+def in_whole(fractions: Sequence[tuple[int, int]], kept: int) -> int:
+    """The least number of minor units that covers all fractions."""
+    return -(-(kept + sum(map(sum, fractions))) // NANO)
 
 
 def commons_weight(rule: str, members: int, equity_ppm: int) -> int:
@@ -480,7 +516,9 @@ def weights_table(weights: dict[Key, Weights]) -> str:
     return "\n".join(["collective,method,method_version,mode,events,weight", *lines]) + "\n"
 
 
-def apportion(total: int, weights: Sequence[int], floor: int = 0, cap: int | None = None) -> list[int]:
+def apportion(
+    total: int, weights: Sequence[int], floor: int = 0, cap: int | None = None, *, place: bool = True
+) -> list[int]:
     positive, limit = [weight for weight in weights if weight], total if cap is None else cap
     if limit * len(positive) <= total:
         return [limit if weight else 0 for weight in weights]
@@ -503,9 +541,13 @@ def apportion(total: int, weights: Sequence[int], floor: int = 0, cap: int | Non
     for at in free:
         amounts[at] = left * weights[at] // whole
     spare = left - sum(amounts[at] for at in free)
-    for at in sorted(free, key=lambda place: (-(left * weights[place] % whole), place))[:spare]:
+    for at in sorted(free, key=lambda at: (-(left * weights[at] % whole), at))[: spare if place else 0]:
         amounts[at] += 1
     return amounts
+
+
+def quotas(total: int, weights: Sequence[int], floor: int = 0, cap: int | None = None) -> list[int]:
+    return apportion(total, weights, floor, cap, place=False)
 
 
 # 8. Steps, as far as they need no signature.

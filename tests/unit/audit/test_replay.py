@@ -122,10 +122,11 @@ def test_progress_is_told_leaf_by_leaf(log: PoolLog) -> None:
 def test_the_amounts_of_the_first_round_are_those_worked_out_by_hand(log: PoolLog) -> None:
     # In units of 0.9 (the confidence): Éire 3 * 0.3 + 5 * 0.25 = 2.15, Han 3 * 0.5 + 2 = 3.5; so 5.085 attributed, and
     # 17 - 5.085 = 11.915 not. Fee 500, commons share 950, and 8550 over 5.085 : 11.915 = 2557.455... and 5992.544...
-    # Attributed 2557 over 2.15 : 3.5 = 973.02 and 1583.98. Commons 950 + 5993 = 6943 = 3 * 2314 + 1.
+    # 2557.455 over 2.15 : 3.5 = 973.19 and 1584.26. Commons 950 + 5992.544 = 6942.544 = 3 * 2314.18.
     lines = parse_statement(log.bodies[bytes.fromhex(log.content(ROUND_1).statement_sha256)])
-    assert [(line.attributed_minor, line.commons_minor) for line in lines] == [(973, 2315), (1584, 2314), (0, 2314)]
-    assert log.content(ROUND_1).fee_minor == 500
+    assert [(line.attributed_minor, line.commons_minor) for line in lines] == [(973, 2314), (1584, 2314), (0, 2314)]
+    assert [line.commons_after_nano // 10**6 for line in lines] == [181, 181, 181]
+    assert (log.content(ROUND_1).fee_minor, log.content(ROUND_1).rounding_minor) == (500, 1)
 
 
 def test_a_round_that_is_not_decided_or_not_posted_replays_as_well(log: PoolLog) -> None:

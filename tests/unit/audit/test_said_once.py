@@ -202,7 +202,7 @@ def test_a_registry_without_a_collective_that_has_a_deficit_is_found(log: PoolLo
     settle(log)
     log.retract(batch)
     settle(log)
-    assert log.deficits().by_collective.keys() == {"han"}
+    assert log.left_over()[0].by_collective.keys() == {"han"}
     log.revenue(100_000)
     log.collectives = [each for each in log.collectives if each.name != "han"]
     index = log.calculate()

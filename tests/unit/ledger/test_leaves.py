@@ -47,6 +47,7 @@ from payout.entries import (
 from payout.policy import (
     CommonsRule,
     Policy,
+    Rounding,
     Tempering,
     UnattributedRule,
 )
@@ -72,13 +73,14 @@ POOL: Final = (
             ai_only_ppm=900_000,
             human_ai_ppm=1_100_000,
             review_seconds=3600,
+            rounding=Rounding.PLACED,
         ),
     ),
     (
         '{"by":"","by_key":"","currency":"EUR","display_name":"Folk, é","index":7,"opened_at":0,'
         '"policy":{"ai_only_ppm":900000,"cap_minor":"1000000000000000","commons_ppm":100000,'
         '"commons_rule":"PER_CAPITA","fee_cap_minor":"10000","fee_ppm":50000,"floor_minor":"5",'
-        '"human_ai_ppm":1100000,"review_seconds":3600,"tempering":"SQRT","unattributed":"PRO_RATA"},'
+        '"human_ai_ppm":1100000,"review_seconds":3600,"rounding":"PLACED","tempering":"SQRT","unattributed":"PRO_RATA"},'
         '"pool":"folk","registry_size":0,"time":"2026-01-02T03:04:05.000006Z","type":"pool.v1"}'
     ),
 )
@@ -87,7 +89,7 @@ POLICY: Final = (
     (
         '{"by":"","by_key":"","index":7,"policy":{"ai_only_ppm":1000000,"cap_minor":null,"commons_ppm":0,'
         '"commons_rule":"EQUAL","fee_cap_minor":null,"fee_ppm":0,"floor_minor":"0","human_ai_ppm":1000000,'
-        '"review_seconds":0,"tempering":"PROPORTIONAL","unattributed":"COMMONS"},"pool":"folk",'
+        '"review_seconds":0,"rounding":"CARRIED","tempering":"PROPORTIONAL","unattributed":"COMMONS"},"pool":"folk",'
         '"registry_size":0,"time":"2026-01-02T03:04:05.000006Z","type":"policy.v1","version":2}'
     ),
 )
@@ -230,19 +232,21 @@ ROUND: Final = (
         attributed_minor=80,
         commons_minor=10,
         commons_kept_minor=0,
-        carried_minor=5,
+        carried_minor=8,
+        rounding_minor=-3,
+        kept_after_nano=999_999_999,
         by="scheduler",
         request_id="fire:2026-01-01T00:00:00Z",
         fire_times=FireTimes(first="2025-12-01T00:00:00Z", last="2026-01-01T00:00:00Z", count=2),
     ),
     (
-        '{"attributed_minor":"80","by":"scheduler","by_key":"","carried_minor":"5","commons_kept_minor":"0",'
+        '{"attributed_minor":"80","by":"scheduler","by_key":"","carried_minor":"8","commons_kept_minor":"0",'
         '"commons_minor":"10","deficit_unattributed":"1180591620717411303424","end":7,"events":4,'
         '"fee_minor":"5","fire_times":{"count":2,"first":"2025-12-01T00:00:00Z",'
-        '"last":"2026-01-01T00:00:00Z"},"index":7,"number":2,"policy_leaf":0,"policy_version":1,'
+        '"last":"2026-01-01T00:00:00Z"},"index":7,"kept_after_nano":999999999,"number":2,"policy_leaf":0,"policy_version":1,'
         f'"pool":"folk","pot_minor":"100","previous":1,"registry_sha256":"{DIGEST}'
         f'","registry_size":0,"request_id":"fire:2026-01-01T00:00:00Z","retracted":3,"root":"{DIGEST}'
-        f'","start":3,"statement_sha256":"{DIGEST}'
+        f'","rounding_minor":"-3","start":3,"statement_sha256":"{DIGEST}'
         '","time":"2026-01-02T03:04:05.000006Z","type":"round.v1","weight":"1237940039285380274899124224",'
         f'"weight_unattributed":"0","weights_sha256":"{DIGEST}'
         '"}'

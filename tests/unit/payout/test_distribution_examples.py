@@ -17,11 +17,12 @@ import yaml
 from ledger.journal import REVENUE, fold
 from ledger.registry import Collective, CollectiveStatus
 from ledger.usage.format import AI_ONLY, HUMAN_AI
+from payout.amounts import NOTHING_CARRIED
 from payout.apportionment import apportion
 from payout.entries import posting_transfers
 from payout.policy import Policy
 from payout.rounds import Deficits, Distribution, distribute
-from payout.statement import deficits_of
+from payout.statement import carried_of, deficits_of
 from payout.weights import UsageKey, UsageSum
 from tests.support.rounds import round_content_of
 
@@ -33,6 +34,7 @@ UNIT: Final = NANO * 10**12
 MODES: Final = {"AI_ONLY": AI_ONLY, "HUMAN_AI": HUMAN_AI}
 WEIGHTS: Final = {"weight", "weight_unattributed", "deficit_before", "deficit_after"}
 FUND: Final = "The constraints of a real fund"
+HUNDRED: Final = "A hundred small pots"
 
 Row = dict[str, str]
 
@@ -67,7 +69,7 @@ def number(cell: str) -> Fraction:
 
 
 EXAMPLES: Final = examples_in(PAGE.read_text("utf-8"))
-ROUNDS: Final = [example for example in EXAMPLES if "collectives" in example.given]
+ROUNDS: Final = [example for example in EXAMPLES if example.title not in (FUND, HUNDRED)]
 
 
 def usage_of(used: list[dict[str, Any]], retracted: list[dict[str, Any]]) -> dict[UsageKey, UsageSum]:
@@ -99,13 +101,14 @@ def distributions_of(given: Mapping[str, Any]) -> dict[str, Distribution]:
     confidence_ppm = {(method, 1): ppm for method, ppm in given["methods"].items()}
     assert max(confidence_ppm.values()) <= 10**6
     found: dict[str, Distribution] = {}
-    deficits = Deficits()
+    deficits, carried = Deficits(), NOTHING_CARRIED
     for cut in given.get("rounds", [{"name": ""}]):
         assert cut.keys() <= {"name", "policy", "usage", "retracted"}
         policy = Policy(**{**given.get("policy", {}), **cut.get("policy", {})}).require_sound()
         usage = usage_of(cut.get("usage", given.get("usage", [])), cut.get("retracted", []))
-        distribution = distribute(policy, given["pot_minor"], usage, confidence_ppm, collectives, deficits)
+        distribution = distribute(policy, given["pot_minor"], usage, confidence_ppm, collectives, deficits, carried)
         deficits = deficits_of(distribution.lines, distribution.deficit_unattributed)
+        carried = carried_of(distribution.lines, distribution.kept_after_nano)
         found[cut["name"]] = distribution
     return found
 
@@ -150,8 +153,8 @@ def recomputed(row: Row, rounds: Mapping[str, Distribution]) -> Iterator[tuple[s
 
 
 def test_the_section_has_examples_and_each_has_figures() -> None:
-    assert len(EXAMPLES) == 7
-    assert [example.title for example in EXAMPLES if example not in ROUNDS] == [FUND]
+    assert len(EXAMPLES) == 9
+    assert [example.title for example in EXAMPLES if example not in ROUNDS] == [HUNDRED, FUND]
     assert all(example.tables for example in EXAMPLES)
 
 
@@ -170,7 +173,7 @@ def test_nothing_is_lost_in_an_example(example: Example) -> None:
         assert (
             sum(line.amount_minor for line in distribution.lines)
             + distribution.fee_minor
-            + (distribution.commons_kept_minor + distribution.carried_minor)
+            + (distribution.commons_kept_minor + distribution.carried_minor + distribution.rounding_minor)
             == (example.given["pot_minor"])
         )
 
@@ -183,6 +186,23 @@ def test_the_accounts_of_an_example_are_all_that_posting_touches() -> None:
         after = balances_after_posting(distribution)
         assert {row["account"] for row in table} == after.keys()
         assert sum(number(row["balance after"]) for row in table) == distribution.pot_minor
+
+
+def test_a_hundred_rounds_come_to_what_the_page_shows() -> None:
+    (example,) = (example for example in EXAMPLES if example.title == HUNDRED)
+    given, (table,) = dict(example.given), example.tables
+    times = given.pop("times")
+    for row in table:
+        rule = row.pop(f"paid in {times} rounds")
+        cut = {**given, "policy": {"rounding": rule}, "rounds": [{"name": str(number)} for number in range(times)]}
+        found = list(distributions_of(cut).values())
+        paid = {
+            name: sum(line.attributed_minor for each in found for line in each.lines if line.collective == name)
+            for name in given["collectives"]
+        }
+        paid["rounding"] = sum(each.rounding_minor for each in found)
+        assert {name: number(cell) for name, cell in row.items()} == paid
+        assert sum(paid.values()) == times * given["pot_minor"]
 
 
 # The real fund, against water-filling in exact fractions that knows nothing of how `apportion` finds its answer.

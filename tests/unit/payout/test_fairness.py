@@ -38,6 +38,8 @@ def a_round(*lines: Line, fee: int = 0, kept: int = 0, carried: int = 0) -> Dist
         commons_minor=commons,
         commons_kept_minor=kept,
         carried_minor=carried,
+        rounding_minor=0,
+        kept_after_nano=0,
         lines=lines,
     )
 

@@ -11,6 +11,7 @@ from ledger.errors import InvalidInputError
 from payout.policy import (
     CommonsRule,
     Policy,
+    Rounding,
     Tempering,
     UnattributedRule,
 )
@@ -32,6 +33,7 @@ def test_a_policy_takes_nothing_and_counts_everything_unless_told() -> None:
         "ai_only_ppm": 1_000_000,
         "human_ai_ppm": 1_000_000,
         "review_seconds": 0,
+        "rounding": Rounding.CARRIED,
     }
     assert Policy().require_sound() == Policy()
 

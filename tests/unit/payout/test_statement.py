@@ -12,17 +12,17 @@ from payout.rounds import Line
 from payout.statement import parse_registry, parse_statement, render_registry, render_statement
 
 LINES: Final = [
-    Line("eire", CollectiveStatus.ACTIVE, 5, 7, 0, 0, 5_000_000, 0, 12, 3),
+    Line("eire", CollectiveStatus.ACTIVE, 5, 7, 0, 0, 5_000_000, 0, 12, 3, 4, 999_999_999, 0, 8),
     Line("han", CollectiveStatus.SUSPENDED, 1, 0, 2**80, 2**70, 2**100, 0, 10**15, 0),
     Line("q-1", CollectiveStatus.ACTIVE, -2, -9, -(2**80), 4, 0, 2**90, 0, 3),
 ]
 STATEMENT: Final = b"""\
 collective,status,events,weight_ai_only,weight_human_ai,deficit_before,weight,deficit_after,attributed_minor,\
-commons_minor,amount_minor
-eire,ACTIVE,5,7,0,0,5000000,0,12,3,15
+commons_minor,amount_minor,attributed_before_nano,attributed_after_nano,commons_before_nano,commons_after_nano
+eire,ACTIVE,5,7,0,0,5000000,0,12,3,15,4,999999999,0,8
 han,SUSPENDED,1,0,1208925819614629174706176,1180591620717411303424,1267650600228229401496703205376,0,1000000000000000,\
-0,1000000000000000
-q-1,ACTIVE,-2,-9,-1208925819614629174706176,4,0,1237940039285380274899124224,0,3,3
+0,1000000000000000,0,0,0,0
+q-1,ACTIVE,-2,-9,-1208925819614629174706176,4,0,1237940039285380274899124224,0,3,3,0,0,0,0
 """
 COLLECTIVES: Final = [
     Collective("eire", "Éire", 300),
@@ -78,17 +78,20 @@ def test_a_statement_of_nobody_is_its_header() -> None:
         (b"eire,ACTIVE", b"eire,OTHER"),
         (b"eire,ACTIVE", b"eire"),
         (b"eire,ACTIVE", b"eire,ACTIVE,1"),
-        (b"12,3,15\n", b"12,3,16\n"),
-        (b"12,3,15\n", b"12,3,15,\n"),
-        (b"12,3,15\n", b"12,3\n"),
-        (b"12,3,15\n", b"12,3,15\r\n"),
-        (b"12,3,15\n", b"12,3,15\n\n"),
-        (b"12,3,15\n", b"-3,18,15\n"),
+        (b"12,3,15,", b"12,3,16,"),
+        (b"0,8\n", b"0,8,\n"),
+        (b"0,8\n", b"0\n"),
+        (b"0,8\n", b"0,8\r\n"),
+        (b"0,8\n", b"0,8\n\n"),
+        (b"12,3,15,", b"-3,18,15,"),
+        (b",999999999,", b",1000000000,"),
+        (b",999999999,", b",-1,"),
+        (b"0,8\n", b"0,1000000000\n"),
         (b"eire,", b"han,"),
         (b"eire,", b"zz,"),
-        (b"9124224,0,3,3\n", b"9124224,0,3,3"),
-        (b"9124224,0,3,3\n", b"9124224,0,3,3\n\n"),
-        (b"9124224,0,3,3\n", b"9124224,0,3,3\n\x00"),
+        (b"9124224,0,3,3,0,0,0,0\n", b"9124224,0,3,3,0,0,0,0"),
+        (b"9124224,0,3,3,0,0,0,0\n", b"9124224,0,3,3,0,0,0,0\n\n"),
+        (b"9124224,0,3,3,0,0,0,0\n", b"9124224,0,3,3,0,0,0,0\n\x00"),
         (b"weight_ai_only", b"weight_human_ai"),
         (b"collective,status", b"\xef\xbb\xbfcollective,status"),
         (b"collective,status", b"status,collective"),

@@ -283,6 +283,7 @@ def test_messages_and_plain_data_go_both_ways() -> None:
         "ai_only_ppm": None,
         "human_ai_ppm": 0,
         "review_seconds": 86_400,
+        "rounding": "CARRIED",
         "leaf_index": 0,
         "proposal": "",
     }

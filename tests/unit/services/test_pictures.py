@@ -55,10 +55,10 @@ def line(collective: str, attributed: int, commons: int = 0) -> Line:
     )
 
 
-def a_round(lines: list[Line], fee: int = 0, kept: int = 0, carried: int = 0) -> Distribution:
+def a_round(lines: list[Line], fee: int = 0, kept: int = 0, carried: int = 0, rounding: int = 0) -> Distribution:
     attributed, commons = sum(of.attributed_minor for of in lines), sum(of.commons_minor for of in lines)
-    pot = fee + attributed + commons + kept + carried
-    return Distribution(1, 0, 1, 0, 0, pot, fee, attributed, commons, kept, carried, tuple(lines))
+    pot = fee + attributed + commons + kept + carried + rounding
+    return Distribution(1, 0, 1, 0, 0, pot, fee, attributed, commons, kept, carried, rounding, 0, tuple(lines))
 
 
 def flow(
