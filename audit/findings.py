@@ -21,6 +21,7 @@ class Where:
         line: The line of the statement, file or body, counting from 1.
         table: The table of the database.
         key: The primary key of the row, in readable form: `account=revenue leaf_index=3`.
+        log: `registry` if the leaf is in the registry's log and not in the pool's.
     """
 
     leaf_index: int = -1
@@ -29,6 +30,7 @@ class Where:
     line: int = 0
     table: str = ""
     key: str = ""
+    log: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,7 @@ class At:
     leaf_index: int
     line: int = 0
     step: Step | None = None
+    log: str = ""
 
     def same(self, figure: str, claimed: object, expected: object) -> None:
         """Check that a figure has the expected value.
@@ -85,13 +88,14 @@ class At:
 
     def error(self, figure: str, claimed: object, expected: object) -> FoundError:
         """Returns the error for this difference, for the caller to raise."""
-        where = Where(self.leaf_index, line=self.line)
+        where = Where(self.leaf_index, line=self.line, log=self.log)
         return FoundError(Finding(where, figure, str(claimed), str(expected), self.step))
 
 
-def at(leaf_index: int, *, line: int = 0, step: Step | None = None) -> At:
+def at(leaf_index: int, *, line: int = 0, step: Step | None = None, log: str = "") -> At:
     """Returns the place of a leaf, or of one line of its statement (counting from 1), to compare figures at.
 
-    `step` is the step of the verification, if leaf and figure do not already imply it.
+    `step` is the step of the verification, if leaf and figure do not already imply it. `log` is `registry` if the leaf
+    is in the registry's log.
     """
-    return At(leaf_index, line, step)
+    return At(leaf_index, line, step, log)

@@ -8,17 +8,23 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from functools import partial
+from hashlib import sha256
+from itertools import zip_longest
 from typing import Any, cast
 
 import numpy as np
 
+from audit.acts_fold import ActsFold
 from audit.batch_check import WeighedBatch, accepted_batch, mask_of, positions_of, weighed_batch
 from audit.declared import Declared
 from audit.findings import Finding, FoundError, at
 from audit.progress import Progress
 from audit.reader import LogReader, checked_body
-from ledger.acts.entries import Decision, DecisionContent, ProposalContent
+from audit.registry_fold import RegistryFold
+from audit.steps import Step
+from ledger.acts.entries import Decision, DecisionContent
 from ledger.errors import InvalidInputError, LedgerCorruptError
 from ledger.journal import Transfer, fold, may_be_below_zero
 from ledger.log.leaves import C, Content, EncodedLeaf, Leaf, T, decode
@@ -41,18 +47,23 @@ from payout.entries import (
     PostingContent,
     RoundContent,
 )
-from payout.policy import Policy
+from payout.policy import Policy, policy_in_force
 from payout.rounds import Deficits, Line
 from payout.statement import (
     carried_of,
     deficits_of,
     parse_statement,
+    render_registry,
 )
 from payout.weights import UsageKey, WeightSum
 
 
 def _nobody(leaf: Leaf[Any], weighed: WeighedBatch) -> None:
     """Do nothing."""
+
+
+def _raise(finding: Finding) -> None:
+    raise FoundError(finding)
 
 
 @dataclass(slots=True)
@@ -64,12 +75,16 @@ class PoolFold:
     """
 
     log: LogReader
+    registry: RegistryFold
+    """Advanced to the size that each act names."""
     submit: Submit = at_once
     ahead: int = 0
     observe: Callable[[Leaf[Any], WeighedBatch], None] = _nobody
     """Called with each batch that was taken in."""
     observe_retraction: Callable[[Leaf[Any], WeighedBatch], None] = _nobody
     """Called with each retraction that was taken in: its batch, the events that it retracts, and their weights."""
+    refuse: Callable[[Finding], None] = _raise
+    """Called with findings about who acted, which change nothing of what follows from a leaf."""
     move: Callable[[int, Sequence[Transfer]], None] | None = None
     """Called with what each leaf moves. If None, transfers are compared with the log's journal."""
     frontier: Frontier = field(default_factory=Frontier)
@@ -78,17 +93,14 @@ class PoolFold:
     confidence_ppm: dict[tuple[str, int], int] = field(default_factory=dict)
     declared: Declared = field(default_factory=Declared)
     balances: dict[str, int] = field(default_factory=dict)
-    registered: set[str] = field(default_factory=set)
-    """The collectives in the registry of the round that was checked last."""
     rounds: dict[int, RoundContent] = field(default_factory=dict)
+    round_times: dict[int, datetime] = field(default_factory=dict)
+    """When each was calculated."""
     round_at: dict[int, int] = field(default_factory=dict)
     """The number of the round at a leaf."""
     decisions: dict[int, str] = field(default_factory=dict)
     """What became of each round, by its number."""
-    proposals: dict[int, ProposalContent] = field(default_factory=dict)
-    """By leaf."""
-    decided: dict[int, str] = field(default_factory=dict)
-    """What became of each proposal and round, by its leaf."""
+    acts: ActsFold = field(init=False)
     posted_end: int = 0
     posted_number: int = 0
     deficits: Deficits = field(default_factory=Deficits)
@@ -110,6 +122,9 @@ class PoolFold:
     _parsed: tuple[str, Any] = ("", None)
     """The body that was parsed last: its SHA-256 and its content. A statement is needed several times."""
     _under_way: deque[tuple[Leaf[Any], Callable[[], WeighedBatch]]] = field(default_factory=deque)
+
+    def __post_init__(self) -> None:
+        self.acts = ActsFold(self.log.pool, self.registry, self._hash_at)
 
     def progress(self, total: int) -> Progress:
         return Progress(self.frontier.size, total, self.events, self.shares)
@@ -148,7 +163,8 @@ class PoolFold:
         try:
             self.settle()
         except FoundError as other:
-            return min(finding, other.finding, key=lambda each: each.where.leaf_index)
+            ours = finding.where.leaf_index if not finding.where.log else self.frontier.size
+            return other.finding if other.finding.where.leaf_index < ours else finding
         return finding
 
     def fold(self, encoded: EncodedLeaf, *, weigh_from: int) -> Leaf[Any]:
@@ -186,6 +202,10 @@ class PoolFold:
     def _take_in(self, leaf: Leaf[Any], weigh_from: int) -> None:
         if leaf.content.key is not None:
             self._keyed[leaf.content.type, leaf.content.key] = leaf.content
+        try:
+            self.acts.take_in(leaf)
+        except FoundError as found:
+            self.refuse(found.finding)
         self.declared.take_in(leaf.index, leaf.content)
         match leaf.content:
             case PoolContent(policy=policy):
@@ -202,14 +222,28 @@ class PoolFold:
             case RoundContent(number=number):
                 at(leaf.index).same("number", number, len(self.rounds) + 1)
                 self.rounds[number] = leaf.content
+                self.round_times[number] = leaf.time
+                self._require_registry(leaf.index, leaf.content)
                 self.round_at[leaf.index] = number
-            case ProposalContent() | DecisionContent():
-                self._follow_proposal(leaf.index, leaf.content)
+            case DecisionContent(subject=subject, decision=decision) if subject in self.round_at:
+                self.decisions[self.round_at[subject]] = decision
             case PostingContent():
                 self._post(leaf)
             case content:
                 if moved := content.transfers(self):
                     self._move(leaf.index, moved)
+
+    def _require_registry(self, leaf_index: int, content: RoundContent) -> None:
+        """A round's snapshot is what the registry's log says, up to the size that the round names."""
+        here = at(leaf_index, step=Step.ROUNDS)
+        here.same("registry_root", content.registry_root, self.registry.frontier.root().hex())
+        derived = render_registry(self.registry.snapshot())
+        if sha256(derived).hexdigest() == content.registry_sha256:
+            return
+        logged = checked_body(self.log, leaf_index, "registry_sha256", content.registry_sha256)
+        lines = zip_longest(logged.decode(errors="replace").split("\n"), derived.decode().split("\n"), fillvalue="")
+        for line, (claimed, expected) in enumerate(lines, 1):
+            at(leaf_index, line=line, step=Step.ROUNDS).same("registry", claimed, expected)
 
     def _move(self, leaf_index: int, transfers: Sequence[Transfer]) -> None:
         if self.move is None:
@@ -228,18 +262,8 @@ class PoolFold:
         for logged, replayed in zip(journal, transfers, strict=True):
             at(leaf_index).same("transfer", logged, replayed)
 
-    def _follow_proposal(self, leaf_index: int, content: ProposalContent | DecisionContent) -> None:
-        if isinstance(content, ProposalContent):
-            self.proposals[leaf_index] = content
-            return
-        subject = content.subject
-        waits = (subject in self.round_at or subject in self.proposals) and subject not in self.decided
-        at(leaf_index).holds(waits, "subject", subject, "a proposal or a round that waits for a decision")
-        folded = self.hashes[HASH_BYTES * subject : HASH_BYTES * (subject + 1)].hex()
-        at(leaf_index).same("subject_hash", content.subject_hash, folded)
-        self.decided[subject] = content.decision
-        if subject in self.round_at:
-            self.decisions[self.round_at[subject]] = content.decision
+    def _hash_at(self, leaf_index: int) -> str:
+        return self.hashes[HASH_BYTES * leaf_index : HASH_BYTES * (leaf_index + 1)].hex()
 
     def _post(self, leaf: Leaf[Any]) -> None:
         number = leaf.content.round
@@ -248,6 +272,7 @@ class PoolFold:
             raise at(leaf.index).error("round", number, "a round that precedes it")
         at(leaf.index).same("decision", self.decisions.get(number, ""), Decision.APPROVED)
         at(leaf.index).holds(number > self.posted_number, "round", number, "a round that was not posted before")
+        self._require_reviewed(leaf, content)
         lines = self.statement_lines(leaf.index, content)
         transfers = leaf.content.transfers(self)
         at(leaf.index).same("transfer_count", leaf.content.transfer_count, len(transfers))
@@ -259,6 +284,13 @@ class PoolFold:
         self.carried = carried_of(lines, content.kept_after_nano)
         if self.weights_since_cut is not None:
             self.weights, self.weights_since_cut = self.weights_since_cut, None
+
+    def _require_reviewed(self, leaf: Leaf[Any], content: RoundContent) -> None:
+        """A round is posted once its review is over."""
+        _, _, policy = policy_in_force(self.policies, content.start)
+        ends = self.round_times[content.number] + timedelta(seconds=policy.review_seconds)
+        here = at(leaf.index, step=Step.DECISIONS)
+        here.holds(leaf.time >= ends, "time", leaf.time.isoformat(), f"{ends.isoformat()} or later: the review runs")
 
     def statement_lines(self, leaf_index: int, content: RoundContent) -> Sequence[Line]:
         """Returns the lines of a round's logged statement, which are needed several times and parsed once."""

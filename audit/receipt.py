@@ -14,6 +14,7 @@ from audit.batch_check import WeighedBatch
 from audit.findings import Finding, FoundError, Where, at
 from audit.pool_fold import PoolFold
 from audit.reader import checked_body
+from audit.registry_fold import RegistryFold
 from audit.report import Report, in_step
 from audit.signatures import checked_signatures
 from audit.steps import Step
@@ -93,7 +94,8 @@ def _checked(
     report.take(Step.SIGNATURES, Step.ENTRIES)
 
     pool = signed.checkpoint.origin.rpartition("/pools/")[2]
-    fold = PoolFold(_OneBody(pool, body), observe=lambda _, weighed: _count(report, weighed))
+    alone = _OneBody(pool, body)
+    fold = PoolFold(alone, RegistryFold(alone), observe=lambda _, weighed: _count(report, weighed))
     leaf: Leaf[UsageContent] | None = None
     try:
         leaf = fold.read(EncodedLeaf(proof.index, proof.extra, hashed))

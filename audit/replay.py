@@ -14,14 +14,14 @@ from audit.findings import Finding, FoundError, at
 from audit.pool_fold import PoolFold
 from audit.progress import Progress
 from audit.reader import LogReader, checked_body
+from audit.registry_fold import RegistryFold
 from ledger.acts.entries import POLICY, ActContent, Decision, DecisionContent
-from ledger.acts.people import OPERATORS
 from ledger.errors import LedgerCorruptError
 from ledger.journal import REVENUE, collectives_of
 from ledger.log.leaves import Leaf
 from ledger.registry import Collective
 from ledger.work import Submit, at_once
-from payout.calculation import Asked, Calculation, RoundInputs, calculate
+from payout.calculation import Asked, Calculation, RegistrySnapshot, RoundInputs, calculate
 from payout.entries import RoundContent
 from payout.policy import Policy, policy_in_force
 from payout.rounds import Distribution
@@ -40,18 +40,20 @@ class Verdict:
 
 
 def replay_round(
-    log: LogReader, round_leaf: int, *, submit: Submit = at_once, ahead: int = 0
+    log: LogReader, registry: LogReader, round_leaf: int, *, submit: Submit = at_once, ahead: int = 0
 ) -> Generator[Progress, None, Verdict]:
     """Replay the round whose `round.v1` entry is at `round_leaf`; yields progress and returns the verdict.
 
-    `submit` and `ahead` are those of `PoolFold`.
+    `registry` is the registry's log. `submit` and `ahead` are those of `PoolFold`.
 
     1. The round's own entry gives its interval.
     2. Every leaf below its end is folded: hashes, index, transfers; the bodies of its usage are weighed again.
     3. The round is distributed again and compared with its entry and its statement, figure by figure.
-    4. Decisions after it comply with the policy. (That its posting moved what its statement says is part of the fold.)
+    4. Its registry snapshot follows from the registry's log, up to the size that it names.
+    5. Decisions after it comply with the policy. (The fold checks that the posting moved what the statement says, and
+       that whoever acted was allowed to.)
     """
-    fold_so_far = PoolFold(log, submit=submit, ahead=ahead)
+    fold_so_far = PoolFold(log, RegistryFold(registry), submit=submit, ahead=ahead)
     total = log.size()
     try:
         found = next(iter(log.leaves(round_leaf, round_leaf + 1)), None)
@@ -103,7 +105,7 @@ def check_round(log: LogReader, state: PoolFold, leaf: Leaf[Any]) -> tuple[Distr
             pot_minor=state.balances.get(REVENUE, 0),
             usage=usage,
             confidence_ppm=state.confidence_ppm,
-            collectives=collectives,
+            registry=RegistrySnapshot(content.registry_size, bytes.fromhex(content.registry_root), collectives),
             deficits=state.deficits,
             carried=state.carried,
             asked=Asked(content.request_id, content.fire_times),
@@ -117,15 +119,17 @@ def check_round(log: LogReader, state: PoolFold, leaf: Leaf[Any]) -> tuple[Distr
 def check_registry(
     log: LogReader, state: PoolFold, leaf: Leaf[Any], needed: AbstractSet[str] = frozenset()
 ) -> list[Collective]:
-    """Returns the collectives of a round's registry snapshot: all that are needed or have an account."""
+    """Returns the collectives of a round's registry snapshot: all that are needed or have an account.
+
+    The fold compares the snapshot with the registry's log when it reaches the round's own leaf.
+    """
     content: RoundContent = leaf.content
     snapshot = checked_body(log, leaf.index, "registry_sha256", content.registry_sha256)
     try:
         collectives = parse_registry(snapshot)
     except LedgerCorruptError as error:
         raise at(leaf.index).error("registry", error, "a canonical snapshot") from None
-    state.registered = {collective.name for collective in collectives}
-    absent = (needed | collectives_of(state.balances)) - state.registered
+    absent = (needed | collectives_of(state.balances)) - {collective.name for collective in collectives}
     at(leaf.index).same("collectives not in the registry", sorted(absent), [])
     return collectives
 
@@ -154,10 +158,6 @@ def _check_statement(log: LogReader, leaf_index: int, content: RoundContent, rep
 
 
 def check_decision(leaf_index: int, decision: DecisionContent, policy: Policy) -> None:
-    """Check that a person approved a round with review time, and its policy one without."""
-    if decision.decision != Decision.APPROVED:
-        return
-    if policy.review_seconds:
-        at(leaf_index).holds(decision.by.startswith(OPERATORS), "by", decision.by, "an operator")
-    else:
-        at(leaf_index).same("by", decision.by, POLICY)
+    """Check that a person approved a round with review time. The controls say whether a policy may approve at all."""
+    by_policy = decision.decision == Decision.APPROVED and decision.by == POLICY
+    at(leaf_index).holds(not (policy.review_seconds and by_policy), "by", decision.by, "an operator")

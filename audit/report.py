@@ -7,10 +7,12 @@ from enum import StrEnum
 from itertools import zip_longest
 from typing import Any
 
+from audit.acts_fold import DoneAct
 from audit.findings import Finding, Where
 from audit.steps import LOOKED_AT, Step
 from audit.unique_events import Conflict
 from ledger.acts.entries import DecisionContent
+from ledger.acts.people import People
 from ledger.entries import Movement, RevenueContent
 from ledger.files.layout import BALANCES, JOURNAL, body_path
 from ledger.log.checkpoint import Checkpoint
@@ -52,11 +54,17 @@ class Report:
     """What was checked so far, and what was found. The verification succeeded if `finding` is None at the end."""
 
     checkpoint: Checkpoint | None = None
+    registry: Checkpoint | None = None
+    """That of the registry's log."""
     counts: dict[Step, Counts] = field(default_factory=dict)
     skipped: dict[Step, str] = field(default_factory=dict)
     """Steps that were skipped, in whole or in part, and why."""
     signers: list[str] = field(default_factory=list)
     rounds: dict[int, RoundSummary] = field(default_factory=dict)
+    acts: list[DoneAct] = field(default_factory=list)
+    """All that operators did, the registry's first, each log's in its order."""
+    warnings: list[str] = field(default_factory=list)
+    """What holds and should be known of a deployment all the same."""
     finding: Finding | None = None
     _taken: set[Step] = field(default_factory=set)
 
@@ -78,6 +86,18 @@ class Report:
         """Count what a step has checked."""
         counts = self.counts.setdefault(step, {})
         counts[what] = counts.get(what, 0) + by
+
+
+def warnings_of(people: People) -> list[str]:
+    """What is to be said of who runs a deployment, whatever else holds."""
+    found = []
+    if not people.controls.ask_for_two():
+        found.append("run by one person: the controls ask for nobody else")
+    if people.keys_made_together:
+        found.append("keys issued together: one command made the founders' keys, so one person may hold them all")
+    if people.recoveries:
+        found.append(f"keys recovered by the database's owner: {people.recoveries}")
+    return found
 
 
 def in_step(finding: Finding, leaf: Leaf[Any] | None, *, journal_line: int = 0) -> Finding:

@@ -36,7 +36,7 @@ TITLES: Final = {
     Step.WEIGHTS: "weights follow from batches",
     Step.EVENTS: "nothing counts twice",
     Step.ROUNDS: "rounds follow from the log",
-    Step.DECISIONS: "four eyes were kept",
+    Step.DECISIONS: "whoever acted was allowed to",
     Step.POSTINGS: "postings follow from statements",
     Step.BALANCES: "journal and balances follow",
     Step.CONSERVATION: "no money appears or is lost",

@@ -18,28 +18,40 @@ from audit.report import Report
 from audit.signatures import signed_by
 from audit.steps import Step
 from audit.verification_fold import Means, RoundPlace, check_leaves
+from ledger.acts.entries import REGISTRY_CONTENTS
 from ledger.errors import FormatError, LedgerCorruptError, NotFoundError
-from ledger.files.layout import ARCHIVE, BALANCES, CHECKPOINT, JOURNAL, ArchivedFiles, Files, TileBuilder
+from ledger.files.layout import (
+    ARCHIVE,
+    BALANCES,
+    CHECKPOINT,
+    JOURNAL,
+    REGISTRY_FOLDER,
+    ArchivedFiles,
+    Files,
+    TileBuilder,
+    digest_at,
+)
 from ledger.files.tiles import Bundle, Tile, bundles
 from ledger.log.checkpoint import Checkpoint
 from ledger.log.leaves import decode
 from ledger.log.merkle import HASH_BYTES, leaf_hash
 from ledger.log.note_keys import VerifierKey
 from ledger.log.notes import MAX_NOTE_BYTES
+from ledger.log.origins import REGISTRY_LOG, log_origin, split_origin
 from ledger.log.witness_policy import WitnessPolicy
 from payout.entries import CONTENTS, RoundContent
 
-_POOLS: Final = "/pools/"
 _ROUND_MARK: Final = b'"type":"round.v1"'
 """Occurs in every round's entry and in no other: within a JSON string its quotes would be escaped."""
 
 
 @dataclass(frozen=True, slots=True)
 class Older:
-    """A checkpoint that was kept: its note, and its name, such as its file."""
+    """A checkpoint that was kept: its note, what people call it, such as its file, and the registry's, if any."""
 
     name: str
     note: bytes
+    registry_note: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +59,7 @@ class Asked:
     """What to verify a bundle with.
 
     Attributes:
-        key: the log's own; its name is the log's origin.
+        key: the log's own; its name is the log's origin. The registry's key is the same under another name.
         since: older checkpoints.
         witnesses: policies about who must have cosigned the checkpoint.
         rounds: the rounds to recompute, None for all of them.
@@ -64,20 +76,38 @@ def verify(files: Files, asked: Asked, means: Means) -> Generator[Progress, None
     report = Report()
     reading = Step.SIGNATURES
     try:
-        # 2. The checkpoint is the log's.
-        checkpoint = _signed_checkpoint(files, asked, report)
-        pool = checkpoint.origin.rpartition(_POOLS)[2]
+        # 2. The checkpoints are the log's and the registry's.
+        checkpoint = _signed_checkpoint(files, CHECKPOINT, asked.key, asked, report)
+        deployment, pool = _pool_of(checkpoint)
+        key = replace(asked.key, name=log_origin(deployment, REGISTRY_LOG))
+        registry_checkpoint = _signed_checkpoint(files, REGISTRY_FOLDER + CHECKPOINT, key, asked, report)
+        report.checkpoint, report.registry = checkpoint, registry_checkpoint
+        report.take(Step.SIGNATURES)
 
-        # 3. and 4. It extends the older checkpoints, and its root is that of the entries: none is missing or changed.
+        # 3. and 4. They extend the older ones, and their roots are those of the entries: none is missing or changed.
         reading = Step.CONSISTENCY
-        older = [_older_checkpoint(each, checkpoint, asked.key) for each in asked.since]
+        older = [_older_checkpoint(each.name, each.note, checkpoint, asked.key) for each in asked.since]
+        registry_older = [
+            _older_checkpoint(each.name, each.registry_note, registry_checkpoint, key)
+            for each in asked.since
+            if each.registry_note is not None
+        ]
         reading = Step.ENTRIES
         log = StaticLog(pool, files, checkpoint.size)
+        registry = StaticLog(REGISTRY_LOG, files, registry_checkpoint.size, REGISTRY_FOLDER)
         order = InOrder(files) if isinstance(files, ArchivedFiles) else None
+        if order is not None:
+            order.take(CHECKPOINT)
+        yield from _EntryPass(registry, registry_checkpoint, registry_older, report, order).run()
         rounds = yield from _EntryPass(log, checkpoint, older, report, order).run()
+        report.take(Step.ENTRIES)
+        if older:
+            report.take(Step.CONSISTENCY)
+        else:
+            report.skipped[Step.CONSISTENCY] = "no older checkpoint was given"
 
         # 5. to 14. What they say, leaf by leaf.
-        yield from check_leaves(log, rounds, asked.rounds, means, report, order)
+        yield from check_leaves(log, registry, rounds, asked.rounds, means, report, order)
 
         # 1. Nothing else is in the archive: only now is it known which files belong there.
         _end_files(order, asked, report)
@@ -86,6 +116,15 @@ def verify(files: Files, asked: Asked, means: Means) -> Generator[Progress, None
     except (FormatError, NotFoundError) as error:
         report.finding = _file_finding(error, reading)
     return report
+
+
+def _pool_of(checkpoint: Checkpoint) -> tuple[str, str]:
+    """The deployment's origin and the pool's name."""
+    found = split_origin(checkpoint.origin)
+    if found is None or found[1] == REGISTRY_LOG:
+        where = Where(file=CHECKPOINT)
+        raise FoundError(Finding(where, "origin", checkpoint.origin, "one that names a pool", Step.SIGNATURES))
+    return found
 
 
 def _end_files(order: InOrder | None, asked: Asked, report: Report) -> None:
@@ -100,34 +139,30 @@ def _end_files(order: InOrder | None, asked: Asked, report: Report) -> None:
     report.take(Step.FILES)
 
 
-def _signed_checkpoint(files: Files, asked: Asked, report: Report) -> Checkpoint:
-    note = files.read(CHECKPOINT, bytes_max=MAX_NOTE_BYTES)
-    opened = signed_by(note, asked.key, CHECKPOINT, Step.SIGNATURES, asked.witnesses)
-    origin = opened.checkpoint.origin
-    if _POOLS not in origin:
-        where = Where(file=CHECKPOINT)
-        raise FoundError(Finding(where, "origin", origin, "one that names a pool", Step.SIGNATURES))
-    report.checkpoint = opened.checkpoint
-    report.signers = [verified.key.name for verified in opened.note.verified]
-    report.count(Step.SIGNATURES, "signatures", len(opened.note.verified))
+def _signed_checkpoint(files: Files, path: str, key: VerifierKey, asked: Asked, report: Report) -> Checkpoint:
+    note = files.read(path, bytes_max=MAX_NOTE_BYTES)
+    opened = signed_by(note, key, path, Step.SIGNATURES, asked.witnesses)
+    counted = "registry signatures"
+    if path == CHECKPOINT:
+        report.signers, counted = [verified.key.name for verified in opened.note.verified], "signatures"
+    report.count(Step.SIGNATURES, counted, len(opened.note.verified))
     if opened.note.unknown:
         report.count(Step.SIGNATURES, "unknown signatures", len(opened.note.unknown))
-    report.take(Step.SIGNATURES)
     return opened.checkpoint
 
 
-def _older_checkpoint(kept: Older, checkpoint: Checkpoint, key: VerifierKey) -> tuple[str, Checkpoint]:
-    older = signed_by(kept.note, key, kept.name, Step.CONSISTENCY).checkpoint
+def _older_checkpoint(name: str, note: bytes, checkpoint: Checkpoint, key: VerifierKey) -> tuple[str, Checkpoint]:
+    older = signed_by(note, key, name, Step.CONSISTENCY).checkpoint
     if older.size > checkpoint.size:
         expected = f"{older.size} leaves or more: this bundle is older than the checkpoint"
-        finding = Finding(Where(file=kept.name), "size", f"{checkpoint.size} leaves", expected, Step.CONSISTENCY)
+        finding = Finding(Where(file=name), "size", f"{checkpoint.size} leaves", expected, Step.CONSISTENCY)
         raise FoundError(finding)
-    return kept.name, older
+    return name, older
 
 
 @dataclass(slots=True)
 class _EntryPass:
-    """Reads every entry once, for the root, the tiles and the places of rounds."""
+    """Reads every entry of a log once: the root, the tiles, and where rounds are."""
 
     log: StaticLog
     checkpoint: Checkpoint
@@ -138,28 +173,31 @@ class _EntryPass:
     rounds: list[tuple[int, bytes]] = field(default_factory=list)
     """Index and entry of each. They are read only after the root has been verified."""
     builder: TileBuilder = field(default_factory=TileBuilder)
+    bodies: list[list[bytes]] = field(default_factory=list)
+    """What each leaf of the registry names: its bodies stand before the pool's files."""
     doubt: Finding | None = None
     """The first hash in a tile that does not match the entries; the root tells which of the two is wrong."""
 
     def run(self) -> Generator[Progress, None, list[RoundPlace]]:
+        of_registry = self.log.pool == REGISTRY_LOG
+        counted = "registry entries" if of_registry else "entries"
         self._hold_against_older()
-        self._comes_next(CHECKPOINT)
+        if of_registry:
+            self._comes_next(CHECKPOINT)
         for bundle in bundles(self.log.leaf_count):
             self._comes_next(bundle.path())
             for index, entry in enumerate(self.log.entries(bundle), bundle.start):
                 self._take_in(index, entry)
-            self.report.count(Step.ENTRIES, "entries", bundle.width)
+            self.report.count(Step.ENTRIES, counted, bundle.width)
             yield Progress(bundle.end, self.log.leaf_count)
         for tile, data in self.builder.partial():
             self._compare(tile, data)
-        self._comes_next(JOURNAL)
-        self._comes_next(BALANCES)
-        self._require_root()
-        self.report.take(Step.ENTRIES)
-        if self.older:
-            self.report.take(Step.CONSISTENCY)
+        if of_registry:
+            self._bodies_come_next()
         else:
-            self.report.skipped[Step.CONSISTENCY] = "no older checkpoint was given"
+            self._comes_next(JOURNAL)
+            self._comes_next(BALANCES)
+        self._require_root()
         return [_round_place(index, entry) for index, entry in self.rounds]
 
     def _take_in(self, index: int, entry: bytes) -> None:
@@ -167,6 +205,8 @@ class _EntryPass:
             self._compare(tile, data)
         if _ROUND_MARK in entry:
             self.rounds.append((index, entry))
+        if self.order is not None and self.log.pool == REGISTRY_LOG:
+            self.bodies.append(_bodies_of(entry))
         self._hold_against_older()
 
     def _hold_against_older(self) -> None:
@@ -178,16 +218,22 @@ class _EntryPass:
                     figure = f"root at {older.size}"
                     finding = Finding(where, figure, root.hex(), older.root.hex(), Step.CONSISTENCY)
                     raise FoundError(finding)
-                self.report.count(Step.CONSISTENCY, "older checkpoints")
+                counted = "older registry checkpoints" if _log_of(self.log) else "older checkpoints"
+                self.report.count(Step.CONSISTENCY, counted)
 
     def _comes_next(self, path: str) -> None:
         if self.order is not None:
-            self.order.take(path)
+            self.order.take(self.log.folder + path)
+
+    def _bodies_come_next(self) -> None:
+        if self.order is not None:
+            for named in self.bodies:
+                self.order.take_bodies(named, self.log.folder)
 
     def _compare(self, tile: Tile, data: bytes) -> None:
         self._comes_next(tile.path())
         stored = self.log.tile(tile)
-        self.report.count(Step.ENTRIES, "tiles")
+        self.report.count(Step.ENTRIES, "registry tiles" if _log_of(self.log) else "tiles")
         if stored == data or self.doubt is not None:
             return
         at = next((at for at in _hash_places(data) if stored[at : at + HASH_BYTES] != data[at : at + HASH_BYTES]), 0)
@@ -195,7 +241,8 @@ class _EntryPass:
         subtree = tile.coordinates()[at // HASH_BYTES]
         leaf_index = subtree.index if subtree.level == 0 else -1
         figure = "leaf_hash" if subtree.level == 0 else f"hash of subtree {subtree.index} at level {subtree.level}"
-        self.doubt = Finding(Where(leaf_index, file=tile.path()), figure, theirs.hex(), ours.hex(), Step.ENTRIES)
+        where = Where(leaf_index, file=self.log.folder + tile.path(), log=_log_of(self.log))
+        self.doubt = Finding(where, figure, theirs.hex(), ours.hex(), Step.ENTRIES)
 
     def _require_root(self) -> None:
         root = self.builder.frontier.root()
@@ -206,8 +253,21 @@ class _EntryPass:
         if self.doubt is not None and self.doubt.where.leaf_index >= 0:
             index = self.doubt.where.leaf_index
             width = min(self.log.leaf_count - index // 256 * 256, 256)
-            raise FoundError(replace(self.doubt, where=Where(index, file=Bundle(index // 256, width).path())))
-        raise at(-1, step=Step.ENTRIES).error("root", self.checkpoint.root.hex(), root.hex())
+            file = self.log.folder + Bundle(index // 256, width).path()
+            raise FoundError(replace(self.doubt, where=Where(index, file=file, log=_log_of(self.log))))
+        raise at(-1, step=Step.ENTRIES, log=_log_of(self.log)).error("root", self.checkpoint.root.hex(), root.hex())
+
+
+def _log_of(log: StaticLog) -> str:
+    return REGISTRY_LOG if log.pool == REGISTRY_LOG else ""
+
+
+def _bodies_of(entry: bytes) -> list[bytes]:
+    """The bodies that an entry of the registry names; none where it is none, which the fold finds."""
+    try:
+        return [bytes.fromhex(digest) for digest in decode(entry, REGISTRY_CONTENTS).content.bodies().values()]
+    except LedgerCorruptError:
+        return []
 
 
 def _hash_places(data: bytes) -> Iterator[int]:
@@ -233,7 +293,7 @@ def _file_finding(error: FormatError | NotFoundError, reading: Step) -> Finding:
         reading = Step.BALANCES
     elif file == ARCHIVE:
         reading = Step.FILES
-    elif file.startswith("body/"):
+    elif digest_at(file) is not None:
         reading = Step.BODIES
     where = Where(file=file, line=int(line) if line else 0)
     return Finding(where, "form", error.reason, "as it is specified", reading)

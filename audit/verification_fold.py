@@ -14,8 +14,9 @@ from audit.identities import Identities
 from audit.pool_fold import PoolFold
 from audit.progress import Progress
 from audit.reader import checked_body
+from audit.registry_fold import RegistryFold
 from audit.replay import check_decision, check_registry, check_round
-from audit.report import Report, RoundSummary, balance_finding, conflict_finding, in_body, in_step
+from audit.report import Report, RoundSummary, balance_finding, conflict_finding, in_body, in_step, warnings_of
 from audit.steps import Step
 from audit.unique_events import Spill, UniqueEvents
 from ledger.acts.entries import Decision, DecisionContent
@@ -63,6 +64,7 @@ class RoundPlace:
 
 def check_leaves(
     log: StaticLog,
+    registry: StaticLog,
     rounds: list[RoundPlace],
     chosen: frozenset[int] | None,
     means: Means,
@@ -80,17 +82,19 @@ def check_leaves(
     missing = sorted((chosen or frozenset()) - {place.number for place in rounds})
     if missing:
         raise at(-1, step=Step.ROUNDS).error("round", "not in the log", missing[0])
-    yield from _LeafPass(log, rounds, chosen, means, report, order).run()
+    yield from _LeafPass(log, registry, rounds, chosen, means, report, order).run()
 
 
 @dataclass(slots=True)
 class _LeafPass:
     log: StaticLog
+    registry_log: StaticLog
     rounds: list[RoundPlace]
     chosen: frozenset[int] | None
     means: Means
     report: Report
     order: InOrder | None
+    registry: RegistryFold = field(init=False)
     fold: PoolFold = field(init=False)
     unique: UniqueEvents = field(init=False)
     identities: Identities = field(init=False)
@@ -100,7 +104,10 @@ class _LeafPass:
     """Those of the round that was calculated last."""
 
     def __post_init__(self) -> None:
-        self.fold = PoolFold(self.log, submit=self.means.submit, observe=self._observe, ahead=self.means.ahead)
+        self.registry = RegistryFold(self.registry_log, self._registered)
+        self.fold = PoolFold(
+            self.log, self.registry, submit=self.means.submit, observe=self._observe, ahead=self.means.ahead
+        )
         self.unique = UniqueEvents(self.means.new_spill, self.means.salt, self.means.submit)
         self.identities = Identities(self.means.new_spill, self.means.salt, self.means.submit)
 
@@ -122,14 +129,29 @@ class _LeafPass:
                 self._follow(self.fold.fold(encoded, weigh_from=0 if weighed else size), weighed=weighed)
                 yield Progress(encoded.index + 1, size, self.fold.events, self.fold.shares)
             self.fold.settle()
+            self.fold.acts.end()
+            self.registry.finish()
         except FoundError as found:
             raise FoundError(self._in_step(self.fold.earliest(found.finding))) from None
+        self._tell_acts()
         self.report.take(Step.FORMS, Step.BODIES, Step.BATCHES, Step.WEIGHTS)
         self.report.take(Step.ROUNDS, Step.DECISIONS, Step.POSTINGS)
         self._check_events()
         self._check_books()
 
-    # What each leaf needs beyond the fold.
+    def _registered(self, leaf: Leaf[Any]) -> None:
+        self.report.count(Step.FORMS, "registry entries")
+        for digest in leaf.content.bodies().values():
+            self._count_body(len(self.registry_log.body(bytes.fromhex(digest))))
+
+    def _tell_acts(self) -> None:
+        done = [*self.registry.acts.done, *self.fold.acts.done]
+        self.report.acts = done
+        self.report.count(Step.DECISIONS, "acts", len(done))
+        self.report.count(Step.DECISIONS, "acts of one person", sum(act.alone for act in done))
+        self.report.warnings += warnings_of(self.registry.people)
+
+    # What each leaf asks for beyond the fold.
 
     def _observe(self, leaf: Leaf[Any], weighed: WeighedBatch) -> None:
         content: UsageContent = leaf.content
@@ -319,17 +341,16 @@ class _LeafPass:
         total = sum(self.fold.balances.values())
         at(-1, step=Step.CONSERVATION).same("sum of all balances", total, 0)
         self.report.count(Step.CONSERVATION, "balances summed", len(self.fold.balances))
+        unknown = sorted(collectives_of(self.fold.balances) - self.registry.collectives.keys())
+        at(-1, step=Step.BALANCES).same("collectives not in the registry", unknown, [])
         self.report.take(Step.BALANCES, Step.CONSERVATION)
-        if unknown := sorted(collectives_of(self.fold.balances) - self.fold.registered):
-            # A grant may go to one who was registered after the last round, which only the registry's log tells.
-            self.report.skipped[Step.BALANCES] = f"in no round's registry yet: {', '.join(unknown)}"
 
     def _leaf(self, index: int) -> Leaf[Any]:
         (encoded,) = self.log.leaves(index, index + 1)
         return self.fold.read(encoded)
 
     def _in_step(self, finding: Finding) -> Finding:
-        leaf, index = None, finding.where.leaf_index
+        leaf, index = None, -1 if finding.where.log else finding.where.leaf_index
         if 0 <= index < self.log.leaf_count:
             try:
                 leaf = self._leaf(index)

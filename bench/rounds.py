@@ -21,6 +21,7 @@ from bench.figures import Figure, timed
 from bench.intake import append_usage
 from bench.stage import CURRENCY, Stage, Stream
 from bench.workload import Workload, claimed
+from ledger.store.acts import REGISTRY
 from moiety import Client
 
 SHARES_PER_EVENT: Final = 1_000
@@ -109,7 +110,8 @@ def measure_replay(stage: Stage, runs: int, *, batches: int) -> list[Figure]:
 def _replay_seconds(stage: Stage, pool: str, round_leaf: int, shares: int) -> float:
     with ThreadPoolExecutor(THREADS) as threads, timed() as seconds:
         log = StoredLog(stage.parts.database, stage.ref(pool), stage.parts.bodies)
-        replay = replay_round(log, round_leaf, submit=lambda work: threads.submit(work).result, ahead=THREADS)
+        registry = StoredLog(stage.parts.database, REGISTRY, stage.parts.bodies)
+        replay = replay_round(log, registry, round_leaf, submit=lambda work: threads.submit(work).result, ahead=THREADS)
         try:
             while True:
                 next(replay)

@@ -19,11 +19,15 @@ import pyarrow as pa
 
 from bench.figures import Figure, timed
 from bench.workload import Workload
+from ledger.acts.controls import Controls
+from ledger.acts.entries import DeploymentContent, Founder, PoolOpenedContent
+from ledger.acts.people import Actor
 from ledger.journal import Transfer
 from ledger.log.checkpoint import Checkpoint, sign_checkpoint
 from ledger.log.leaves import Content, Leaf, encode
 from ledger.log.merkle import Frontier
 from ledger.log.note_keys import SigningKey
+from ledger.log.origins import REGISTRY_LOG, log_origin
 from ledger.usage.entries import MethodContent, UsageContent
 from ledger.usage.shares import parse_batch
 from ledger.usage.weights import weigh
@@ -38,22 +42,26 @@ KEPT_BATCHES: Final = 5
 MEMORY_FREE_BYTES: Final = 4 * 2**30
 """A bundle of 10^8 shares and the bodies that it is made of are 1.4 GB."""
 
-KEY: Final = SigningKey("bench.example/pools/bench", bytes(32))
+ORIGIN: Final = "bench.example"
+KEY: Final = SigningKey(log_origin(ORIGIN, "bench"), bytes(32))
+FOUNDER: Final = Founder(operator="operators/bench", key_id="0" * 16, secret_hash="0" * 64)
 BEGIN: Final = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 @dataclass
 class Source:
-    """A log of usage alone. Bodies wait in a folder, so that this process stays small too."""
+    """A log of usage alone, or the registry's. Bodies wait in a folder, so that this process stays small too."""
 
     folder: Path
+    name: str = "bench"
+    registry_source: Source | None = None
     logged: list[bytes] = field(default_factory=list)
     frontier: Frontier = field(default_factory=Frontier)
     shares: int = 0
 
     def append(self, content: Content) -> None:
         index = len(self.logged)
-        leaf = encode(Leaf("bench", index, BEGIN + timedelta(seconds=index), content))
+        leaf = encode(Leaf(self.name, index, BEGIN + timedelta(seconds=index), content))
         self.frontier.append(leaf.hash)
         self.logged.append(leaf.entry)
 
@@ -72,9 +80,12 @@ class Source:
             )
         )  # fmt: skip
 
+    def registry(self) -> Source | None:
+        return self.registry_source
+
     def checkpoint(self) -> bytes:
-        stated = Checkpoint(KEY.name, len(self.logged), self.frontier.root())
-        return sign_checkpoint(stated, KEY).to_bytes()
+        key = KEY.named(log_origin(ORIGIN, self.name))
+        return sign_checkpoint(Checkpoint(key.name, len(self.logged), self.frontier.root()), key).to_bytes()
 
     def entries(self, start: int, end: int) -> list[bytes]:
         return self.logged[start:end]
@@ -93,11 +104,19 @@ class Source:
 
 def make(folder: Path, workload: Workload, batches: int) -> Source:
     """A bundle of so many batches of a workload, each with other events."""
-    source = Source(folder)
-    source.append(PoolContent(display_name="Bench", currency="EUR", policy=Policy()))
-    source.append(
-        MethodContent(method="bench", version=1, display_name="Bench", confidence_ppm=900_000, evidence_uri="")
+    registry, actor, policy = Source(folder, REGISTRY_LOG), Actor(FOUNDER.operator, FOUNDER.key_id), Policy()
+    registry.append(
+        DeploymentContent(origin=ORIGIN, controls=Controls.of_one(), founders=[FOUNDER], keys_made_together=False)
     )
+    said = policy.model_dump(mode="json")
+    opened = PoolOpenedContent(pool_id="bench", display_name="Bench", currency="EUR", policy=said)
+    registry.append(actor.stamp(opened, 1))
+    source = Source(folder, registry_source=registry)
+    source.append(
+        actor.stamp(PoolContent(opened_at=1, display_name="Bench", currency="EUR", policy=policy), registry_size=2)
+    )
+    method = MethodContent(method="bench", version=1, display_name="Bench", confidence_ppm=900_000, evidence_uri="")
+    source.append(actor.stamp(method, registry_size=2))
     for table in sdk.record_batches(pa.RecordBatchReader.from_batches(sdk.USAGE_SCHEMA, workload.repeated(batches))):
         source.submit(table)
     write_bundle(source, folder / "bench.tar")

@@ -43,6 +43,15 @@ class Calculation:
 
 
 @dataclass(frozen=True, slots=True)
+class RegistrySnapshot:
+    """The collectives, by the bytes of their names, as of a size of the registry's log, and its root at that size."""
+
+    size: int
+    root: bytes
+    collectives: Sequence[Collective]
+
+
+@dataclass(frozen=True, slots=True)
 class RoundInputs:
     """Everything that a round follows from."""
 
@@ -57,7 +66,7 @@ class RoundInputs:
     pot_minor: int
     usage: Mapping[UsageKey, UsageSum]
     confidence_ppm: Mapping[tuple[str, int], int]
-    collectives: Sequence[Collective]
+    registry: RegistrySnapshot
     deficits: Deficits
     carried: Carried = field(default_factory=Carried)
     asked: Asked = field(default_factory=Asked)
@@ -70,12 +79,12 @@ def calculate(inputs: RoundInputs) -> Calculation:
         inputs.pot_minor,
         inputs.usage,
         inputs.confidence_ppm,
-        inputs.collectives,
+        inputs.registry.collectives,
         inputs.deficits,
         inputs.carried,
     )
     statement, weights = render_statement(distribution.lines), render_weights(inputs.usage)
-    snapshot = render_registry(inputs.collectives)
+    snapshot = render_registry(inputs.registry.collectives)
     content = round_content(inputs, distribution, statement=statement, weights=weights, registry=snapshot)
     return Calculation(content, inputs.policy, distribution, statement, weights, snapshot)
 
@@ -95,6 +104,8 @@ def round_content(
         root=inputs.root.hex(),
         policy_leaf=inputs.policy_leaf,
         policy_version=inputs.policy_version,
+        registry_size=inputs.registry.size,
+        registry_root=inputs.registry.root.hex(),
         registry_sha256=sha256(registry).hexdigest(),
         statement_sha256=sha256(statement).hexdigest(),
         weights_sha256=sha256(weights).hexdigest(),

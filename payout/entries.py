@@ -87,7 +87,10 @@ class FireTimes(BaseModel):
 
 
 class RoundContent(ActContent):
-    """A round was calculated. All of its inputs are named by hash or by place in the log."""
+    """A round was calculated. All of its inputs are named by hash or by place in a log.
+
+    Its registry is that of the first `registry_size` leaves of the registry's log, whose root it names.
+    """
 
     type: ClassVar[str] = "round.v1"
     kind: ClassVar[Kind | None] = None
@@ -99,6 +102,7 @@ class RoundContent(ActContent):
     root: Sha256Hex
     policy_leaf: int
     policy_version: int
+    registry_root: Sha256Hex
     registry_sha256: Sha256Hex
     statement_sha256: Sha256Hex
     weights_sha256: Sha256Hex

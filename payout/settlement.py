@@ -34,7 +34,7 @@ from payout.policy import Policy
 from payout.schedule import due_fire_times
 from payout.statement import parse_statement
 from payout.store import pools, rounds
-from payout.store.calculation import next_round, past_round
+from payout.store.calculation import next_round, past_round, still_holds
 from payout.store.rounds import RoundRecord, RoundState
 
 _ROUND_NUMBER: Final = re.compile(r"[1-9][0-9]{0,8}")
@@ -141,12 +141,12 @@ class Settlement:
             log.put_body(connection, pool, body)
         log.lock_head(connection, pool)
         people, now = read_people(connection), self._clock()
-        content = actor.stamp(calculation.content, people.size)
+        content = actor.stamp(still_holds(connection, calculation.content, people.size), people.size)
         if actor != _BY_SCHEDULE:
             people.require_actor(content, now, pool.name)
         (leaf,) = log.append(connection, pool, [content], now)
         rounds.insert_round(connection, pool, content, leaf.index, last_fire_time)
-        if not calculation.policy.review_seconds:
+        if not calculation.policy.review_seconds and people.controls.needed(Kind.ROUNDS) == ONE:
             approved = DecisionContent(
                 subject=leaf.index, subject_hash=leaf.hash.hex(), decision=Decision.APPROVED.value, reason=""
             )

@@ -37,13 +37,15 @@ class InOrder:
         self._at = end
         self.count += 1
 
-    def take_bodies(self, digests: Sequence[bytes]) -> None:
+    def take_bodies(self, digests: Sequence[bytes], folder: str = "") -> None:
         """Check that the bodies that a leaf names come next, except for those that an earlier leaf named.
+
+        `folder` is what their paths begin with.
 
         Raises:
             FoundError: another file is in the place of one.
         """
-        for path in map(body_path, sorted(set(digests))):
+        for path in (folder + body_path(digest) for digest in sorted(set(digests))):
             try:
                 offset, _ = self.files.place(path)
             except NotFoundError:

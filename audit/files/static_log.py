@@ -23,7 +23,7 @@ from ledger.log.merkle import leaf_hash
 
 @dataclass(slots=True)
 class StaticLog:
-    """The first `leaf_count` leaves of a pool's log, with their bodies and transfers.
+    """The first `leaf_count` leaves of a log, with their bodies and transfers. `folder` is what its paths begin with.
 
     Transfers are read once, in the order of the log.
     """
@@ -31,6 +31,7 @@ class StaticLog:
     pool: str
     files: Files
     leaf_count: int
+    folder: str = ""
     journal: JournalReader = field(init=False)
     _kept: tuple[int, list[bytes]] = (-1, [])
     """The entry bundle that was last read for a single leaf: retractions come in runs."""
@@ -70,7 +71,7 @@ class StaticLog:
         try:
             return parse_bundle(data, width)[: bundle.width]
         except FormatError as error:
-            raise FormatError(bundle.path(), error.reason) from None
+            raise FormatError(self.folder + bundle.path(), error.reason) from None
 
     def tile(self, tile: Tile) -> bytes:
         """Returns a tile's bytes.
@@ -85,10 +86,10 @@ class StaticLog:
         # If the log has grown since, the full file may have replaced the partial one.
         for path, width in ((place.path(), place.width), (full_path(place), TILE_WIDTH)):
             try:
-                return self.files.read(path), width
+                return self.files.read(self.folder + path), width
             except NotFoundError:
                 continue
-        raise FormatError(place.path(), "is missing")
+        raise FormatError(self.folder + place.path(), "is missing")
 
     def body(self, sha256: bytes) -> bytes:
         """Returns the body with a hash.
@@ -96,7 +97,7 @@ class StaticLog:
         Raises:
             NotFoundError: there is no such body.
         """
-        return self.files.read(body_path(sha256))
+        return self.files.read(self.folder + body_path(sha256))
 
     def transfers(self, leaf_index: int) -> list[Transfer]:
         """Returns what the journal says that a leaf moved, in order. Ask for each leaf once, in ascending order."""

@@ -30,6 +30,7 @@ from audit.fsck.tree import Tree
 from audit.fsck.weights import Owner, WeightRows
 from audit.pool_fold import PoolFold
 from audit.progress import Progress
+from audit.registry_fold import RegistryFold
 from audit.store.snapshot_log import SnapshotLog
 from audit.unique_events import Spill, UniqueEvents
 from ledger.acts.entries import DecisionContent
@@ -43,6 +44,7 @@ from ledger.log.leaves import (
 )
 from ledger.log.merkle import leaf_hash
 from ledger.store import tables as lt
+from ledger.store.acts import REGISTRY
 from ledger.store.bodies import Bodies
 from ledger.store.log import PoolRef
 from ledger.usage.entries import RetractionContent, UsageContent
@@ -78,7 +80,14 @@ class _PoolCheck:
         self._tree = Tree(connection, pool_id, self.report)
         self._checkpoints = CheckpointRows(connection, pool_id, self.report)
         self._log = SnapshotLog(connection, PoolRef(pool_id, _name_in_log(connection, pool), pool.currency), bodies)
-        self._fold = PoolFold(self._log, observe=self._see, observe_retraction=self._see, move=self._move)
+        self._fold = PoolFold(
+            self._log,
+            RegistryFold(SnapshotLog(connection, REGISTRY, bodies)),
+            observe=self._see,
+            observe_retraction=self._see,
+            refuse=self._take_in,
+            move=self._move,
+        )
         self._rounds = Rounds(connection, pool_id, self._log, self._fold, self._take_in)
         self._bodies = BodyRows(self._log, self.report)
         self._numbers = Numbers()
@@ -169,7 +178,7 @@ class _PoolCheck:
     def _take_in(self, finding: Finding) -> None:
         if not self._bodies.takes(finding):
             line = f" line={finding.where.line}" if finding.where.line else ""
-            key = f"leaf_index={finding.where.leaf_index}{line}"
+            key = f"{finding.where.log} leaf_index={finding.where.leaf_index}{line}".strip()
             self.report.add(lt.leaf.name, key, finding.figure, finding.claimed, finding.expected)
 
     def _see(self, _leaf: Leaf[Any], weighed: WeighedBatch) -> None:

@@ -234,3 +234,11 @@ class PoolOpenedContent(ActContent):
     def key(self) -> Hashable:
         """Its id."""
         return self.pool_id
+
+
+_REGISTRY_KINDS: Final[tuple[type[Content], ...]] = (
+    DeploymentContent, ControlsContent, PrincipalContent, KeyContent, KeyRevocationContent, RecoveryContent,
+    PlatformContent, CollectiveContent, PoolOpenedContent, ProposalContent, DecisionContent,
+)  # fmt: skip
+REGISTRY_CONTENTS: Final[dict[str, type[Content]]] = {kind.type: kind for kind in _REGISTRY_KINDS}
+"""Every type of entry that the registry's log may hold."""

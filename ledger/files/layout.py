@@ -5,6 +5,7 @@
     journal.csv             every transfer below the checkpoint's size, in the order of the log
     balances.csv            every account's balance at that size, by account
     body/<2>/<64>           a body, under its SHA-256 in hexadecimal
+    registry/               the registry's log up to its own checkpoint, likewise, but without journal and balances
 
 Journal and balances are what the service's database claims; they follow from the log, and that is how they are checked.
 """
@@ -20,6 +21,7 @@ from ledger.errors import FormatError
 from ledger.files.tiles import TILE_HEIGHT, TILE_WIDTH, Bundle, Tile, encode_tile, parse_path
 from ledger.journal import Purpose, Transfer
 from ledger.log.merkle import Frontier
+from ledger.log.origins import REGISTRY_LOG
 
 ARCHIVE: Final = "archive"
 """What errors call the archive itself."""
@@ -27,6 +29,8 @@ ARCHIVE: Final = "archive"
 CHECKPOINT: Final = "checkpoint"
 JOURNAL: Final = "journal.csv"
 BALANCES: Final = "balances.csv"
+REGISTRY_FOLDER: Final = f"{REGISTRY_LOG}/"
+"""Below this lies the registry's log, beside a pool's."""
 
 MAX_FILE_BYTES: Final = 2**27
 """The longest file that is read whole: four times the largest batch or membership."""
@@ -36,7 +40,7 @@ BALANCES_COLUMNS: Final = ("account", "amount_minor")
 JOURNAL_HEADER: Final = ",".join(JOURNAL_COLUMNS)
 BALANCES_HEADER: Final = ",".join(BALANCES_COLUMNS)
 
-_BODY_PATH: Final = re.compile(r"body/([0-9a-f]{2})/(\1[0-9a-f]{62})")
+_BODY_PATH: Final = re.compile(rf"(?:{REGISTRY_FOLDER})?body/([0-9a-f]{{2}})/(\1[0-9a-f]{{62}})")
 
 
 class Files(Protocol):
@@ -91,8 +95,8 @@ def require_known_path(path: str) -> str:
     Raises:
         FormatError: nothing does.
     """
-    if path not in (CHECKPOINT, JOURNAL, BALANCES) and digest_at(path) is None:
-        parse_path(path)
+    if path not in (CHECKPOINT, REGISTRY_FOLDER + CHECKPOINT, JOURNAL, BALANCES) and digest_at(path) is None:
+        parse_path(path.removeprefix(REGISTRY_FOLDER))
     return path
 
 

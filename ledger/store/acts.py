@@ -20,13 +20,14 @@ from ledger.acts.entries import ActContent, Decision, DecisionContent, ProposalC
 from ledger.acts.people import PEOPLE_KINDS, PROPOSAL_LIFETIME, Actor, People
 from ledger.errors import LostRaceError, NotFoundError, StateError
 from ledger.log.leaves import Content, Leaf, decode
+from ledger.log.origins import REGISTRY_LOG
 from ledger.registry import require_text
 from ledger.store import log
 from ledger.store import tables as t
 from ledger.store.conflicts import taken_keys
 from ledger.store.log import PoolRef
 
-REGISTRY: Final = PoolRef(0, "registry", "")
+REGISTRY: Final = PoolRef(0, REGISTRY_LOG, "")
 """The deployment's own log. It has the machinery of a pool's, under a name that no pool may have."""
 
 MAX_REASON: Final = 1_000

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from hashlib import sha256
 from typing import Any, Final
 
 import numpy as np
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
+from ledger.acts.collectives import collective_content, collective_of
 from ledger.acts.entries import CollectiveContent, PlatformContent
-from ledger.errors import AlreadyExistsError, InvalidInputError, NotFoundError
+from ledger.errors import AlreadyExistsError, NotFoundError
 from ledger.registry import Collective, CollectiveStatus, Platform
 from ledger.store import domains, log, turns
 from ledger.store import tables as t
@@ -102,41 +102,6 @@ def find_platform(connection: sa.Connection, name: str) -> int | None:
     return known[name]
 
 
-def render_domains(names: Iterable[str]) -> bytes:
-    """A collective's domains as a body: a line for each, sorted."""
-    return "".join(f"{name}\n" for name in sorted(names)).encode()
-
-
-def collective_content(collective: Collective) -> CollectiveContent:
-    """What the registry's log says of a collective."""
-    return CollectiveContent(
-        collective=collective.name,
-        display_name=collective.display_name,
-        members=collective.members,
-        equity_ppm=collective.equity_ppm,
-        status=collective.status.value,
-        domains_sha256=sha256(render_domains(collective.domains)).hexdigest(),
-    )
-
-
-def collective_of(content: CollectiveContent, domains_body: bytes) -> Collective:
-    """The collective of which the registry's log says this; `domains_body` is the body that the content commits to.
-
-    Raises:
-        InvalidInputError: it can be none.
-    """
-    if content.status not in set(CollectiveStatus):
-        raise InvalidInputError.of("collective.status", f"is not a status: {content.status[:80]!r}")
-    return Collective(
-        content.collective,
-        content.display_name,
-        content.members,
-        content.equity_ppm,
-        CollectiveStatus(content.status),
-        tuple(domains_body.decode().splitlines()),
-    )
-
-
 def _put_collective(connection: sa.Connection, pool: PoolRef, content: CollectiveContent, now: datetime) -> Collective:
     collective = collective_of(content, log.checked_body(connection, pool, bytes.fromhex(content.domains_sha256)))
     leaf_index = append_act(connection, pool, content, now)
@@ -211,6 +176,12 @@ def list_collectives(
         )
         for row in connection.execute(query)
     ]
+
+
+def changed_since(connection: sa.Connection, registry_size: int) -> bool:
+    """Whether a collective was registered or changed after the registry's log had this size."""
+    changed = sa.select(sa.literal(1)).where(t.collective.c.leaf_index >= registry_size)
+    return connection.execute(changed.limit(1)).first() is not None
 
 
 def _details(collective: Collective) -> dict[str, Any]:

@@ -108,7 +108,7 @@ class GetLogHeadRequest(_message.Message):
 
     PARENT_FIELD_NUMBER: _builtins.int
     parent: _builtins.str
-    """`pools/{pool}`."""
+    """`pools/{pool}` or `registry`."""
     def __init__(
         self,
         *,
@@ -133,7 +133,7 @@ class ListLeavesRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     parent: _builtins.str
-    """`pools/{pool}`."""
+    """`pools/{pool}` or `registry`."""
     start: _builtins.int
     """The first index wanted on the first page."""
     page_size: _builtins.int
@@ -193,7 +193,7 @@ class GetBodyRequest(_message.Message):
     PARENT_FIELD_NUMBER: _builtins.int
     SHA256_FIELD_NUMBER: _builtins.int
     parent: _builtins.str
-    """`pools/{pool}`."""
+    """`pools/{pool}` or `registry`."""
     sha256: _builtins.bytes
     """SHA-256 of the body, 32 bytes."""
     def __init__(
@@ -315,7 +315,7 @@ class GetCheckpointRequest(_message.Message):
     PARENT_FIELD_NUMBER: _builtins.int
     MIN_SIZE_FIELD_NUMBER: _builtins.int
     parent: _builtins.str
-    """`pools/{pool}`."""
+    """`pools/{pool}` or `registry`."""
     min_size: _builtins.int
     """The first checkpoint of at least this many leaves; 0 is the last one signed."""
     def __init__(
@@ -342,7 +342,7 @@ class ListCheckpointsRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     parent: _builtins.str
-    """`pools/{pool}`."""
+    """`pools/{pool}` or `registry`."""
     page_size: _builtins.int
     """At most this many, 1 to 1,000; 0 is 100."""
     page_token: _builtins.str
@@ -400,7 +400,7 @@ class GetInclusionProofRequest(_message.Message):
     LEAF_INDEX_FIELD_NUMBER: _builtins.int
     CHECKPOINT_SIZE_FIELD_NUMBER: _builtins.int
     parent: _builtins.str
-    """`pools/{pool}`."""
+    """`pools/{pool}` or `registry`."""
     leaf_index: _builtins.int
     """The leaf's place, counting from 0."""
     checkpoint_size: _builtins.int
@@ -468,7 +468,7 @@ class GetConsistencyProofRequest(_message.Message):
     OLD_SIZE_FIELD_NUMBER: _builtins.int
     NEW_SIZE_FIELD_NUMBER: _builtins.int
     parent: _builtins.str
-    """`pools/{pool}`."""
+    """`pools/{pool}` or `registry`."""
     old_size: _builtins.int
     """The smaller size."""
     new_size: _builtins.int

@@ -11,12 +11,13 @@ from moiety.errors import DataLossError
 from moiety.steps import Pages, Steps
 from moiety.v1 import audit_pb2 as pb
 from moiety.v1.audit_pb2_grpc import AuditServiceStub
-from moiety.verbs.base import Joined, Verbs, listing, pool_name, round_name, verb
+from moiety.verbs.base import Joined, Verbs, listing, log_name, round_name, verb
 
 
 class AuditVerbs(Verbs):
     """A pool's log with its bodies, and the replay of rounds from it, for auditors and operators.
 
+    The registry's log is read by the same verbs, under the id `registry`.
     Checkpoints and proofs are for everyone with a key.
     """
 
@@ -27,13 +28,13 @@ class AuditVerbs(Verbs):
     @verb
     def get_log_head(self, pool: str) -> Steps[pb.LogHead]:
         """Give the size and root of a pool's log."""
-        request = pb.GetLogHeadRequest(parent=pool_name(pool))
+        request = pb.GetLogHeadRequest(parent=log_name(pool))
         return self._connection.unary(self._audit.GetLogHead, request, repeat=True)
 
     @listing
     def list_leaves(self, pool: str, *, start: int = 0) -> Pages[pb.Leaf]:
         """Give a pool's leaves in order, from index `start` on."""
-        request = pb.ListLeavesRequest(parent=pool_name(pool), start=start, page_size=PAGE_SIZE)
+        request = pb.ListLeavesRequest(parent=log_name(pool), start=start, page_size=PAGE_SIZE)
         return self._connection.pages(self._audit.ListLeaves, request, lambda page: page.leaves)
 
     @verb
@@ -43,7 +44,7 @@ class AuditVerbs(Verbs):
         Raises:
             DataLossError: what the service sent has another SHA-256.
         """
-        request = pb.GetBodyRequest(parent=pool_name(pool), sha256=digest)
+        request = pb.GetBodyRequest(parent=log_name(pool), sha256=digest)
         body = yield from self._connection.read_stream(self._audit.GetBody, request, Joined)
         if sha256(body).digest() != digest:
             raise DataLossError(f"the body sent for SHA-256 {digest.hex()} has another one")
@@ -55,20 +56,20 @@ class AuditVerbs(Verbs):
 
         Its note is not verified here: that takes a key that you had from elsewhere (`moiety log checkpoint --key`).
         """
-        request = pb.GetCheckpointRequest(parent=pool_name(pool), min_size=min_size)
+        request = pb.GetCheckpointRequest(parent=log_name(pool), min_size=min_size)
         return self._connection.unary(self._audit.GetCheckpoint, request, repeat=True)
 
     @listing
     def list_checkpoints(self, pool: str) -> Pages[pb.Checkpoint]:
         """Give the checkpoints that were signed of a pool's log, by size."""
-        request = pb.ListCheckpointsRequest(parent=pool_name(pool), page_size=PAGE_SIZE)
+        request = pb.ListCheckpointsRequest(parent=log_name(pool), page_size=PAGE_SIZE)
         return self._connection.pages(self._audit.ListCheckpoints, request, lambda page: page.checkpoints)
 
     @verb
     def get_inclusion_proof(self, pool: str, leaf_index: int, *, checkpoint_size: int = 0) -> Steps[pb.InclusionProof]:
         """Give the path from a leaf to the root of a checkpoint, by default the last one signed. Not verified here."""
         request = pb.GetInclusionProofRequest(
-            parent=pool_name(pool), leaf_index=leaf_index, checkpoint_size=checkpoint_size
+            parent=log_name(pool), leaf_index=leaf_index, checkpoint_size=checkpoint_size
         )
         return self._connection.unary(self._audit.GetInclusionProof, request, repeat=True)
 
@@ -78,7 +79,7 @@ class AuditVerbs(Verbs):
 
         By default the new size is that of the last checkpoint signed.
         """
-        request = pb.GetConsistencyProofRequest(parent=pool_name(pool), old_size=old_size, new_size=new_size)
+        request = pb.GetConsistencyProofRequest(parent=log_name(pool), old_size=old_size, new_size=new_size)
         return self._connection.unary(self._audit.GetConsistencyProof, request, repeat=True)
 
     @verb

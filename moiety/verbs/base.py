@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from types import MethodType
-from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
+from typing import Any, Concatenate, Final, Generic, ParamSpec, TypeVar, overload
 
 from moiety import awaiting, blocking
 from moiety.connection import Connection
@@ -103,6 +103,15 @@ class Joined:
 def pool_name(pool: str) -> str:
     """The resource name of a pool, from its id."""
     return f"pools/{pool}"
+
+
+REGISTRY: Final = "registry"
+"""Names the deployment's own log where a verb takes a log; no pool may have this id."""
+
+
+def log_name(log: str) -> str:
+    """The resource name of what has a log: a pool, from its id, or the registry."""
+    return log if log == REGISTRY else pool_name(log)
 
 
 def round_name(pool: str, number: int) -> str:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import sqlalchemy as sa
 
+from ledger.errors import LostRaceError
 from ledger.journal import REVENUE
-from ledger.store import journal, log, methods, registry
+from ledger.store import journal, log, methods, proofs, registry
+from ledger.store.acts import REGISTRY
 from ledger.store.log import PoolRef
 from payout.amounts import Carried
-from payout.calculation import Asked, Calculation, RoundInputs, calculate
+from payout.calculation import Asked, Calculation, RegistrySnapshot, RoundInputs, calculate
+from payout.entries import RoundContent
 from payout.policy import Policy, policy_in_force
 from payout.rounds import Deficits
 from payout.statement import (
@@ -45,12 +50,45 @@ def next_round(connection: sa.Connection, pool: PoolRef, asked: Asked, *, policy
             pot_minor=journal.balances_of(connection, pool, [REVENUE], log_size=head.size).get(REVENUE, 0),
             usage=rounds.usage_sums(connection, pool, start, head.size),
             confidence_ppm=methods.confidences(connection, pool),
-            collectives=registry.list_collectives(connection),
+            registry=read_registry(connection),
             deficits=deficits,
             carried=carried,
             asked=asked,
         )
     )
+
+
+def read_registry(connection: sa.Connection) -> RegistrySnapshot:
+    """The registry as of the size that its log has now.
+
+    Raises:
+        LostRaceError: collectives change faster than they can be read.
+    """
+    for _ in range(_ATTEMPTS):
+        head = log.read_head(connection, REGISTRY)
+        collectives = registry.list_collectives(connection)
+        # Each query sees what was committed when it began: what came between the two names a leaf beyond the head.
+        if not registry.changed_since(connection, head.size):
+            return RegistrySnapshot(head.size, head.root(), collectives)
+    raise LostRaceError("the registry")
+
+
+def still_holds(connection: sa.Connection, content: RoundContent, registry_size: int) -> RoundContent:
+    """The round as of a later size of the registry's log, at which its collectives are still the same.
+
+    Raises:
+        LostRaceError: one of them was registered or changed since.
+    """
+    if registry_size == content.registry_size:
+        return content
+    if registry.changed_since(connection, content.registry_size):
+        raise LostRaceError("the registry")
+    root = proofs.consistency_proof(connection, REGISTRY, registry_size, registry_size).root
+    return content.model_copy(update={"registry_size": registry_size, "registry_root": root.hex()})
+
+
+_ATTEMPTS: Final = 5
+"""To read the registry while it changes."""
 
 
 def past_round(connection: sa.Connection, pool: PoolRef, number: int, *, policy: Policy | None = None) -> Calculation:
@@ -72,7 +110,9 @@ def past_round(connection: sa.Connection, pool: PoolRef, number: int, *, policy:
             pot_minor=content.pot_minor,
             usage=rounds.usage_sums(connection, pool, content.start, content.end),
             confidence_ppm=methods.confidences(connection, pool),
-            collectives=parse_registry(snapshot),
+            registry=RegistrySnapshot(
+                content.registry_size, bytes.fromhex(content.registry_root), parse_registry(snapshot)
+            ),
             deficits=deficits,
             carried=carried,
         )

@@ -16,6 +16,7 @@ from ledger.errors import InvalidInputError
 from ledger.log.merkle import HASH_BYTES
 from ledger.registry import require_range
 from ledger.store import log
+from ledger.store.acts import REGISTRY
 from moiety.v1 import audit_pb2 as pb
 from moiety.v1 import audit_pb2_grpc
 from payout.store import rounds
@@ -23,7 +24,7 @@ from services.api.checkpoints import CheckpointMethods
 from services.api.chunks import chunks
 from services.api.names import page_limit, page_token, place_in
 from services.api.pages import PAGE_BYTES
-from services.api.registry import pool_of
+from services.api.registry import log_of
 from services.api.rounds import round_of
 from services.parts import Parts
 
@@ -43,7 +44,7 @@ class AuditService(CheckpointMethods, audit_pb2_grpc.AuditServiceServicer):
 
     def GetLogHead(self, request: pb.GetLogHeadRequest, context: grpc.ServicerContext) -> pb.LogHead:
         with self._database.transaction() as connection:
-            head = log.read_head(connection, pool_of(connection, request.parent, "parent"))
+            head = log.read_head(connection, log_of(connection, request.parent, "parent"))
         return pb.LogHead(size=head.size, root=head.root())
 
     def ListLeaves(self, request: pb.ListLeavesRequest, context: grpc.ServicerContext) -> pb.ListLeavesResponse:
@@ -53,7 +54,7 @@ class AuditService(CheckpointMethods, audit_pb2_grpc.AuditServiceServicer):
         page_bytes = 0
         start = max(start, 0)
         with self._database.transaction() as connection:
-            pool = pool_of(connection, request.parent, "parent")
+            pool = log_of(connection, request.parent, "parent")
             size = log.read_head(connection, pool).size
             for leaf in log.read_leaves(connection, pool, start, min(start + limit, size), chunk=100):
                 page.append(pb.Leaf(index=leaf.index, entry=leaf.entry, hash=leaf.hash))
@@ -67,7 +68,7 @@ class AuditService(CheckpointMethods, audit_pb2_grpc.AuditServiceServicer):
         if len(request.sha256) != HASH_BYTES:
             raise InvalidInputError.of("sha256", f"must have {HASH_BYTES} bytes, has {len(request.sha256)}")
         with self._database.reading() as connection:
-            pool = pool_of(connection, request.parent, "parent")
+            pool = log_of(connection, request.parent, "parent")
         body = self._bodies.fetch(self._database, pool, request.sha256)
         for chunk in chunks(body):
             yield pb.GetBodyResponse(chunk=chunk)
@@ -80,8 +81,9 @@ class AuditService(CheckpointMethods, audit_pb2_grpc.AuditServiceServicer):
             round_leaf = rounds.leaf_of(connection, pool, number)
         with ThreadPoolExecutor(REPLAY_THREADS, thread_name_prefix="replay") as threads:
             stored = StoredLog(self._database, pool, self._bodies)
+            registry = StoredLog(self._database, REGISTRY, self._bodies)
             submit = lambda work: threads.submit(work).result  # noqa: E731  # its type is that of the argument
-            yield from _steps(replay_round(stored, round_leaf, submit=submit, ahead=REPLAY_THREADS))
+            yield from _steps(replay_round(stored, registry, round_leaf, submit=submit, ahead=REPLAY_THREADS))
 
 
 def _steps(replay: Generator[Progress, None, Verdict]) -> Iterator[pb.ReplayRoundResponse]:
@@ -112,7 +114,7 @@ def _verdict(verdict: Verdict) -> pb.ReplayVerdict:
         message.outcome = pb.REPLAY_OUTCOME_DIVERGED
         message.leaf_index = finding.where.leaf_index
         message.line = finding.where.line
-        message.figure = finding.figure
+        message.figure = f"{finding.where.log} {finding.figure}".strip()
         message.claimed = finding.claimed
         message.expected = finding.expected
     return message

@@ -12,6 +12,7 @@ from ledger.errors import StateError
 from ledger.log.proof_files import LogProof
 from ledger.registry import require_range
 from ledger.store import checkpoints, log, proofs
+from ledger.store.acts import log_name
 from ledger.store.checkpoints import StoredCheckpoint
 from ledger.store.database import Database
 from ledger.store.log import PoolRef
@@ -19,7 +20,7 @@ from moiety.v1 import audit_pb2 as pb
 from services.api import convert
 from services.api.names import page_limit, place_in
 from services.api.pages import page_of
-from services.api.registry import pool_of
+from services.api.registry import log_of
 
 MAX_LOG_SIZE: Final = 2**62
 
@@ -32,19 +33,19 @@ class CheckpointMethods:
     def GetCheckpoint(self, request: pb.GetCheckpointRequest, context: grpc.ServicerContext) -> pb.Checkpoint:
         min_size = require_range(request.min_size, "min_size", 0, MAX_LOG_SIZE)
         with self._database.transaction() as connection:
-            pool = pool_of(connection, request.parent, "parent")
+            pool = log_of(connection, request.parent, "parent")
             found = checkpoints.get_checkpoint(connection, pool, min_size=min_size)
-        return convert.checkpoint_to_proto(pool.name, found)
+        return convert.checkpoint_to_proto(log_name(pool), found)
 
     def ListCheckpoints(
         self, request: pb.ListCheckpointsRequest, context: grpc.ServicerContext
     ) -> pb.ListCheckpointsResponse:
         limit, (after,) = page_limit(request.page_size), place_in(request.page_token, -1)
         with self._database.transaction() as connection:
-            pool = pool_of(connection, request.parent, "parent")
+            pool = log_of(connection, request.parent, "parent")
             found = checkpoints.list_checkpoints(connection, pool, after=after, limit=limit)
         listed, token = page_of(
-            found, limit, partial(convert.checkpoint_to_proto, pool.name), lambda checkpoint: (checkpoint.size,)
+            found, limit, partial(convert.checkpoint_to_proto, log_name(pool)), lambda checkpoint: (checkpoint.size,)
         )
         return pb.ListCheckpointsResponse(checkpoints=listed, next_page_token=token)
 
@@ -54,21 +55,21 @@ class CheckpointMethods:
         index = require_range(request.leaf_index, "leaf_index", 0, MAX_LOG_SIZE)
         size = require_range(request.checkpoint_size, "checkpoint_size", 0, MAX_LOG_SIZE)
         with self._database.transaction() as connection:
-            pool = pool_of(connection, request.parent, "parent")
+            pool = log_of(connection, request.parent, "parent")
             leaf_hash = log.read_leaf(connection, pool, index).hash
             hashes, checkpoint = inclusion(connection, pool, index, size)
         return pb.InclusionProof(
             leaf_index=index,
             leaf_hash=leaf_hash,
             hashes=hashes,
-            checkpoint=convert.checkpoint_to_proto(pool.name, checkpoint),
+            checkpoint=convert.checkpoint_to_proto(log_name(pool), checkpoint),
         )
 
     def GetConsistencyProof(
         self, request: pb.GetConsistencyProofRequest, context: grpc.ServicerContext
     ) -> pb.ConsistencyProof:
         with self._database.transaction() as connection:
-            pool = pool_of(connection, request.parent, "parent")
+            pool = log_of(connection, request.parent, "parent")
             most = log.read_head(connection, pool).size
             size = require_range(request.new_size, "new_size", 0, most)
             size = size or checkpoints.get_checkpoint(connection, pool).size

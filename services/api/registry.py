@@ -10,6 +10,7 @@ from typing import Final
 import grpc
 import sqlalchemy as sa
 
+from ledger.acts.collectives import collective_content, render_domains
 from ledger.acts.entries import (
     ControlsContent,
     KeyContent,
@@ -121,8 +122,8 @@ class RegistryService(registry_pb2_grpc.RegistryServiceServicer):
             return self._put(connection, collective)
 
     def _put(self, connection: sa.Connection, collective: Collective) -> pb.Collective:
-        content = registry.collective_content(collective)
-        log.put_body(connection, REGISTRY, registry.render_domains(collective.domains))
+        content = collective_content(collective)
+        log.put_body(connection, REGISTRY, render_domains(collective.domains))
         outcome = self._acts.perform(connection, REGISTRY, content, actor())
         return told(outcome, convert.collective_to_proto, collective)
 

@@ -14,6 +14,7 @@ from ledger.errors import LedgerCorruptError
 from ledger.journal import Purpose, Transfer
 from ledger.log.leaves import EncodedLeaf, Leaf, decode
 from ledger.log.merkle import Frontier, leaf_hash
+from ledger.log.origins import REGISTRY_LOG
 from moiety import Client
 from moiety.errors import DataLossError
 from moiety.v1 import accounts_pb2
@@ -32,6 +33,10 @@ class PoolSource:
         self.size, self.root = head.size, head.root
         self._encoded: Iterator[EncodedLeaf] = iter(())
         self._next = -1
+
+    def registry(self) -> PoolSource | None:
+        """The registry's log; None where this is it."""
+        return None if self.pool == REGISTRY_LOG else PoolSource(self._client, REGISTRY_LOG)
 
     def checkpoint(self) -> bytes:
         """The latest checkpoint's note. Its size may be beyond `size`."""

@@ -9,17 +9,11 @@ from typing import Final
 
 from ledger.errors import FormatError, InvalidInputError
 from ledger.log.note_keys import KEY_BYTES, SigningKey
-from ledger.store.acts import REGISTRY
 
 DEFAULT_ORIGIN: Final = "localhost/moiety"
 """The origin of a deployment that has not been given a name of its own."""
 
 _OWNER_ONLY: Final = 0o600
-
-
-def log_origin(origin: str, name: str) -> str:
-    """The origin of a pool's log, or of the registry's, from the deployment's: the name of the key that signs it."""
-    return f"{origin}/{name}" if name == REGISTRY.name else f"{origin}/pools/{name}"
 
 
 def generate_key(path: Path, origin: str) -> SigningKey:

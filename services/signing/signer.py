@@ -27,14 +27,15 @@ from ledger.log.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
 from ledger.log.forks import ForkEvidence, contradiction_path
 from ledger.log.merkle import verify_consistency
 from ledger.log.note_keys import SigningKey, VerifierKey
+from ledger.log.origins import log_origin
 from ledger.store import checkpoints, log, proofs, turns
+from ledger.store.acts import REGISTRY, log_name
 from ledger.store.checkpoints import StoredCheckpoint
 from ledger.store.database import Database
 from ledger.store.each_pool import ask_each
 from ledger.store.log import PoolRef
 from ledger.store.turns import Turn
 from services.signing.folder import CheckpointFolder
-from services.signing.key_file import log_origin
 
 logger: Final = structlog.get_logger("moiety.signer")
 
@@ -125,14 +126,29 @@ class Signer:
             if last and (stored is None or stored.size < last.checkpoint.size):
                 self._insert(connection, pool, key.verifier_key, last.checkpoint, last.note)
 
-            # 5. Sign what is new: the copy first, then the row.
+            # 5. Have the registry signed first, up to all that this log rests on.
             if last and last.checkpoint.size == head.size:
                 return None, head.size
+            if pool != REGISTRY and not self._registry_is_signed():
+                return None, 0
+
+            # 6. Sign what is new: the copy first, then the row.
             checkpoint = Checkpoint(key.name, head.size, head.root())
             note = sign_checkpoint(checkpoint, key).to_bytes()
             self._folder.write(pool.name, note)
             self._insert(connection, pool, key.verifier_key, checkpoint, note)
         return checkpoint, head.size
+
+    def _registry_is_signed(self) -> bool:
+        """Sign the registry's log, if it has grown; False where another process is at it.
+
+        It is looked at each time: what was known of it before a restore says nothing of it after.
+
+        Raises:
+            StateError, LedgerCorruptError: it cannot be signed, and so nothing can that rests on it.
+        """
+        _, settled = self.sign(REGISTRY)
+        return settled > 0
 
     def adopt(self, pool: PoolRef) -> Checkpoint:
         """Make the database's last checkpoint the last one signed, where the folder has none or an older one.
@@ -143,7 +159,7 @@ class Signer:
             StateError: the folder has a newer one or a contradictory one, or there is nothing to adopt.
         """
         key = self.pool_key(pool.name).verifier_key
-        name = f"pools/{pool.name}/checkpoints"
+        name = f"{log_name(pool)}/checkpoints"
         with self._database.transaction() as connection:
             if not turns.try_take(connection, pool, Turn.SIGNING):
                 raise StateError(name, "SIGNER_ACTIVE", "a signer is at work on the pool; try again")
@@ -173,7 +189,7 @@ class Signer:
         if stored is None:
             return _Last(*copy) if copy else None
         in_database = _opened(pool, stored)
-        name = f"pools/{pool.name}/checkpoints"
+        name = f"{log_name(pool)}/checkpoints"
         if copy is None:
             detail = (
                 f"a checkpoint of {stored.size} leaves was signed, and its copy is missing in {self._folder.path}. "
@@ -236,7 +252,7 @@ def require_extension(
         raise _contradiction(pool, last, f"the log has only {size} leaves")
     proof = proofs.consistency_proof(connection, pool, old_size, size)
     if proof.root != root:
-        raise LedgerCorruptError(f"the head of pools/{pool.name}", "is not that of its leaves and nodes")
+        raise LedgerCorruptError(f"the head of {log_name(pool)}", "is not that of its leaves and nodes")
     try:
         verify_consistency(old_size, size, last.root if last else proof.old_root, root, proof.hashes)
     except ProofError as error:
@@ -250,14 +266,14 @@ def _contradiction(pool: PoolRef, last: Checkpoint, what: str) -> StateError:
         f"deleted or changed. Nothing is signed, since others hold that checkpoint. Restore a backup that has all "
         f"{last.size} leaves; if there is none, say so in public and go on under a new origin with an empty folder"
     )
-    return StateError(f"pools/{pool.name}/checkpoints", "LOG_CONTRADICTS_CHECKPOINT", detail)
+    return StateError(f"{log_name(pool)}/checkpoints", "LOG_CONTRADICTS_CHECKPOINT", detail)
 
 
 def _opened(pool: PoolRef, stored: StoredCheckpoint) -> Checkpoint:
     try:
         checkpoint = open_checkpoint(stored.note, stored.key).checkpoint
     except LedgerError as error:
-        raise LedgerCorruptError(f"pools/{pool.name}/checkpoints/{stored.size}", str(error)) from None
+        raise LedgerCorruptError(f"{log_name(pool)}/checkpoints/{stored.size}", str(error)) from None
     if checkpoint.size != stored.size:
-        raise LedgerCorruptError(f"pools/{pool.name}/checkpoints/{stored.size}", f"states {checkpoint.size} leaves")
+        raise LedgerCorruptError(f"{log_name(pool)}/checkpoints/{stored.size}", f"states {checkpoint.size} leaves")
     return checkpoint

@@ -76,7 +76,7 @@ def test_rows_after_a_leaf_that_says_nothing_sound_are_not_judged(
     scene: Scene, owner: sa.Engine, capsys: pytest.CaptureFixture[str]
 ) -> None:
     scene.pay_in(100, "money")
-    execute(owner, "UPDATE leaf SET entry = '{}' WHERE leaf_index = 1")
+    execute(owner, "UPDATE leaf SET entry = '{}' WHERE leaf_index = 1 AND pool_id = 1")
     assert fsck(POOL) == 1
     told = capsys.readouterr().out
     assert "leaf leaf_index=1\n    entry: " in told

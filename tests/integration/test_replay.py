@@ -101,16 +101,20 @@ STATEMENT, SNAPSHOT = "bytes LIKE 'collective,status,events%'", "bytes LIKE 'col
 
 TAMPERED: Final[list[tuple[str, int, str]]] = [
     # An entry, with its hash as it was and with one that fits.
-    ("UPDATE leaf SET entry = set_byte(entry, 20, 0) WHERE leaf_index = 2", REVENUE_LEAF, "leaf_hash"),
-    ("UPDATE leaf SET entry = set_byte(entry, 20, 0) WHERE leaf_index = 4", ROUND_LEAF, "leaf_hash"),
-    ("UPDATE leaf SET hash = sha256(hash) WHERE leaf_index = 3", USAGE_LEAF, "leaf_hash"),
-    ("UPDATE leaf SET hash = '' WHERE leaf_index = 3", USAGE_LEAF, "leaf_hash"),
-    ("UPDATE leaf SET entry = '', hash = sha256('\\x00'::bytea) WHERE leaf_index = 2", REVENUE_LEAF, "entry"),
-    ("DELETE FROM leaf WHERE leaf_index = 1", METHOD_LEAF, "leaf"),
-    ("DELETE FROM leaf WHERE leaf_index = 0", POOL_LEAF, "leaf"),
-    ("DELETE FROM leaf WHERE leaf_index = 4", ROUND_LEAF, "leaf"),
-    ("DELETE FROM leaf WHERE leaf_index = 6", POSTING_LEAF, "leaf"),
-    ("DELETE FROM leaf WHERE leaf_index = 12", 12, "leaf"),
+    ("UPDATE leaf SET entry = set_byte(entry, 20, 0) WHERE leaf_index = 2 AND pool_id = 1", REVENUE_LEAF, "leaf_hash"),
+    ("UPDATE leaf SET entry = set_byte(entry, 20, 0) WHERE leaf_index = 4 AND pool_id = 1", ROUND_LEAF, "leaf_hash"),
+    ("UPDATE leaf SET hash = sha256(hash) WHERE leaf_index = 3 AND pool_id = 1", USAGE_LEAF, "leaf_hash"),
+    ("UPDATE leaf SET hash = '' WHERE leaf_index = 3 AND pool_id = 1", USAGE_LEAF, "leaf_hash"),
+    (
+        "UPDATE leaf SET entry = '', hash = sha256('\\x00'::bytea) WHERE leaf_index = 2 AND pool_id = 1",
+        REVENUE_LEAF,
+        "entry",
+    ),
+    ("DELETE FROM leaf WHERE leaf_index = 1 AND pool_id = 1", METHOD_LEAF, "leaf"),
+    ("DELETE FROM leaf WHERE leaf_index = 0 AND pool_id = 1", POOL_LEAF, "leaf"),
+    ("DELETE FROM leaf WHERE leaf_index = 4 AND pool_id = 1", ROUND_LEAF, "leaf"),
+    ("DELETE FROM leaf WHERE leaf_index = 6 AND pool_id = 1", POSTING_LEAF, "leaf"),
+    ("DELETE FROM leaf WHERE leaf_index = 12 AND pool_id = 1", 12, "leaf"),
     # The bodies that entries commit to.
     (
         "UPDATE body SET bytes = set_byte(bytes, 300, 77) FROM batch WHERE sha256 = body_sha256",
@@ -186,11 +190,13 @@ FORGED: Final[list[tuple[dict[int, Callable[[dict[str, Any]], None]], int, str, 
     ({REVENUE_LEAF: setting(pool="sea")}, REVENUE_LEAF, "pool", 0),
     ({REVENUE_LEAF: setting(type="gift.v1")}, REVENUE_LEAF, "entry", 0),
     ({REVENUE_LEAF: setting(time="yesterday")}, REVENUE_LEAF, "entry", 0),
-    ({POOL_LEAF: in_policy(fee_ppm=200_000)}, ROUND_LEAF, "commons_minor", 2),
-    ({POOL_LEAF: in_policy(fee_ppm=2_000_000)}, POOL_LEAF, "pool.v1", 0),
-    ({POOL_LEAF: in_policy(floor_minor="9", cap_minor="1")}, POOL_LEAF, "pool.v1", 0),
-    ({POOL_LEAF: in_policy(ai_only_ppm=-5)}, POOL_LEAF, "pool.v1", 0),
-    ({POOL_LEAF: in_policy(review_seconds=0)}, DECISION_LEAF, "by", 0),
+    ({POOL_LEAF: in_policy(fee_ppm=200_000)}, POOL_LEAF, "policy", 0),
+    ({POOL_LEAF: setting(by="operators/oscar")}, POOL_LEAF, "by", 0),
+    ({POOL_LEAF: setting(opened_at=0)}, POOL_LEAF, "opened_at", 0),
+    ({METHOD_LEAF: setting(by_key="00")}, METHOD_LEAF, "by", 0),
+    ({METHOD_LEAF: setting(registry_size=99)}, METHOD_LEAF, "registry_size", 0),
+    ({ROUND_LEAF: setting(registry_root="00" * 32)}, ROUND_LEAF, "registry_root", 0),
+    ({ROUND_LEAF: setting(registry_size=2)}, ROUND_LEAF, "registry_size", 0),
     ({METHOD_LEAF: setting(confidence_ppm=500_000)}, ROUND_LEAF, "weight", 2),
     ({METHOD_LEAF: setting(confidence_ppm=-1)}, METHOD_LEAF, "method.v1", 0),
     ({METHOD_LEAF: setting(version=2)}, METHOD_LEAF, "version", 0),
@@ -258,12 +264,13 @@ def test_a_second_posting_of_a_round_is_named(auditor: Client, intruder: sa.Engi
         posting = connection.execute(
             sa.select(t.leaf.c.entry).where(t.leaf.c.pool_id == 1, t.leaf.c.leaf_index == POSTING_LEAF)
         ).scalar_one()
-        entry = rfc8785.dumps({**json.loads(posting), "index": head.size})
+        entry = rfc8785.dumps({**json.loads(posting), "index": head.size, "time": "2030-01-01T00:00:00.000000Z"})
         growing = Frontier.from_bytes(head.size, head.frontier)
         growing.append(leaf_hash(entry))
         leaf = {"pool_id": 1, "leaf_index": head.size, "entry": entry, "hash": leaf_hash(entry)}
         connection.execute(sa.insert(t.leaf).values(leaf))
-        connection.execute(sa.update(t.head).values(size=growing.size, frontier=growing.to_bytes()))
+        moved = sa.update(t.head).where(t.head.c.pool_id == 1)
+        connection.execute(moved.values(size=growing.size, frontier=growing.to_bytes()))
         connection.execute(
             sa.text(
                 "INSERT INTO transfer SELECT pool_id, :size, ordinal, from_account, to_account, amount_minor, purpose "

@@ -149,6 +149,7 @@ def test_a_row_that_was_lost_after_the_copy_is_made_up_for(
 def test_a_copy_without_a_commit_is_the_last_one_signed(
     scene: Scene, signer: Signer, folder: CheckpointFolder, owner: sa.Engine
 ) -> None:
+    signer.sign(REGISTRY)
     execute(owner, "REVOKE INSERT ON checkpoint FROM moiety_app")
     assert signer.run_once() == []
     copy = folder.read(POOL, POOL_KEY.verifier_key)
@@ -294,6 +295,9 @@ def test_without_its_copy_nothing_is_signed_until_an_operator_adopts(
     assert error.kind == "COPY_MISSING"
     assert f"moiety log adopt {POOL}" in error.detail
     assert signer.adopt(pool_of(scene.deployment.running.parts.database)).size == 2
+    # Nothing is signed that rests on a registry that is not.
+    assert signer.run_once() == []
+    signer.adopt(REGISTRY)
     assert [checkpoint.size for checkpoint in signer.run_once()] == [3]
 
 

@@ -129,7 +129,8 @@ def content_of(found: Distribution) -> RoundContent:
     figures = {field.name: getattr(found, field.name) for field in fields(found) if field.name != "lines"}
     return RoundContent(
         number=1, previous=0, start=0, end=5, root="0" * 64, policy_leaf=0, policy_version=1,
-        registry_sha256="0" * 64, statement_sha256="0" * 64, weights_sha256="0" * 64, by="operators/o",
+        registry_root="0" * 64, registry_sha256="0" * 64, statement_sha256="0" * 64, weights_sha256="0" * 64,
+        by="operators/o",
         request_id="r", fire_times=None, **figures,
     )  # fmt: skip
 

@@ -71,7 +71,7 @@ DECIMALS: Final = {
     "amount_minor", "weight", "weight_unattributed", "pot_minor", "fee_minor", "attributed_minor", "commons_minor",
     "commons_kept_minor", "carried_minor", "rounding_minor", "deficit_unattributed",
 }  # fmt: skip
-DIGESTS: Final = {"body_sha256", "root", "registry_sha256", "statement_sha256", "weights_sha256"}
+DIGESTS: Final = {"body_sha256", "root", "registry_root", "registry_sha256", "statement_sha256", "weights_sha256"}
 
 
 def contents_of(kind: type[Content]) -> st.SearchStrategy[Content]:

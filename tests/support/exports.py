@@ -18,9 +18,12 @@ from ledger.journal import Transfer
 from ledger.log.checkpoint import Checkpoint, sign_checkpoint
 from ledger.log.note_keys import SigningKey, VerifierKey
 from services.exports.tiles.bundles import write_bundle
+from services.exports.tiles.folders import LogSource
 from tests.support.pool_log import PoolLog
+from tests.support.registry_log import RegistryLog
 
 ORIGIN: Final = "moiety.example/pools/folk"
+REGISTRY_ORIGIN: Final = "moiety.example/registry"
 KEY: Final = SigningKey(ORIGIN, bytes(range(32)))
 
 
@@ -31,6 +34,9 @@ class PoolSource:
     log: PoolLog
     key: SigningKey = KEY
     size: int | None = None
+
+    def registry(self) -> LogSource | None:
+        return RegistrySource(self.log.registry, self.key)
 
     def checkpoint(self) -> bytes:
         size = self.log.size() if self.size is None else self.size
@@ -59,6 +65,33 @@ class PoolSource:
             )
             for account in accounts
         }
+
+
+@dataclass
+class RegistrySource:
+    """What the service would give of the registry."""
+
+    log: RegistryLog
+    key: SigningKey = KEY
+
+    def registry(self) -> LogSource | None:
+        return None
+
+    def checkpoint(self) -> bytes:
+        checkpoint = Checkpoint(REGISTRY_ORIGIN, self.log.size(), bytes.fromhex(self.log.root_at(self.log.size())))
+        return sign_checkpoint(checkpoint, self.key.named(REGISTRY_ORIGIN)).to_bytes()
+
+    def entries(self, start: int, end: int) -> Iterable[bytes]:
+        return [leaf.entry for leaf in self.log.entries[start:end]]
+
+    def body(self, digest: bytes) -> bytes:
+        return self.log.bodies[digest]
+
+    def transfers(self, start: int, end: int) -> Iterator[tuple[int, int, Transfer]]:  # noqa: ARG002 - the protocol's
+        return iter(())
+
+    def balances(self, size: int) -> dict[str, int]:  # noqa: ARG002 - the protocol's
+        return {}
 
 
 def bundle_of(log: PoolLog, file: Path, **choices: Any) -> Path:

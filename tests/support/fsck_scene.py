@@ -13,9 +13,11 @@ from audit.files.spills import SpillFolder
 from audit.fsck import CheckReport, check_pool, check_strays, read_registry
 from audit.progress import Progress
 from ledger.acts.entries import ProposalContent
+from ledger.acts.people import A, Actor
 from ledger.log.checkpoint import Checkpoint, sign_checkpoint
 from ledger.log.note_keys import SignatureType, SigningKey
 from ledger.store import checkpoints, log, registry, tables
+from ledger.store.acts import REGISTRY, read_people
 from ledger.store.bodies import Bodies
 from ledger.store.checkpoints import StoredCheckpoint, StoredCosignature
 from moiety import Collective, Method, Mode, Policy, Pool, Schedule
@@ -26,6 +28,7 @@ from tests.support.scene import NANO, NOON, POOL, Scene, event, open_scene
 
 OTHER: Final = "jazz"
 LOG_KEY: Final = SigningKey(f"log.example/pools/{POOL}", bytes(range(32)))
+REGISTRY_KEY: Final = LOG_KEY.named("log.example/registry")
 WITNESS_KEY: Final = SigningKey("witness.example", bytes(range(1, 33)), SignatureType.COSIGNATURE)
 _WHOSE: Final = {"tune-1": "irish", "tune-2": "scottish"}
 
@@ -88,20 +91,27 @@ def propose(deployment: Deployment, times: int) -> None:
         pool = registry.pool_ref(connection, POOL)
         for number in range(times):
             content = ProposalContent(effect="pause.v1", content={}, rests_on={}, reason=f"a test, {number}")
-            (leaf,) = log.append(connection, pool, [content], deployment.clock())
+            (leaf,) = log.append(connection, pool, [stamped(connection, content)], deployment.clock())
             connection.execute(sa.insert(tables.proposal).values(pool_id=pool.pool_id, leaf_index=leaf.index))
 
 
+def stamped(connection: sa.Connection, content: A) -> A:
+    """An act as that of an operator who may."""
+    people = read_people(connection)
+    key = next(key for key in people.keys.values() if key.principal == people.operators()[0].name)
+    return Actor(key.principal, key.key_id).stamp(content, people.size)
+
+
 def sign(deployment: Deployment) -> None:
-    """A checkpoint of the log as it is, and a witness's cosignature of it."""
+    """A checkpoint of the registry's log and of the pool's as they are, and a witness's cosignature of each."""
     with deployment.running.parts.database.transaction() as connection:
-        pool = registry.pool_ref(connection, POOL)
-        head = log.read_head(connection, pool)
-        note = sign_checkpoint(Checkpoint(LOG_KEY.name, head.size, head.root()), LOG_KEY)
-        row = StoredCheckpoint(head.size, LOG_KEY.verifier_key, note.to_bytes(), deployment.clock())
-        checkpoints.insert_checkpoint(connection, pool, row)
-        cosignature = StoredCosignature(WITNESS_KEY.verifier_key, WITNESS_KEY.sign(note.text, 77), 77)
-        checkpoints.insert_cosignature(connection, pool, row, cosignature)
+        for pool, key in ((REGISTRY, REGISTRY_KEY), (registry.pool_ref(connection, POOL), LOG_KEY)):
+            head = log.read_head(connection, pool)
+            note = sign_checkpoint(Checkpoint(key.name, head.size, head.root()), key)
+            row = StoredCheckpoint(head.size, key.verifier_key, note.to_bytes(), deployment.clock())
+            checkpoints.insert_checkpoint(connection, pool, row)
+            cosignature = StoredCosignature(WITNESS_KEY.verifier_key, WITNESS_KEY.sign(note.text, 77), 77)
+            checkpoints.insert_cosignature(connection, pool, row, cosignature)
 
 
 def check(connection: sa.Connection, *names: str) -> list[CheckReport]:

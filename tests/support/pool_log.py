@@ -15,7 +15,15 @@ from typing import Any, Final, TypeVar
 
 from audit.progress import Progress
 from audit.replay import Verdict, replay_round
-from ledger.acts.entries import Decision, DecisionContent, ProposalContent
+from ledger.acts.entries import (
+    POLICY,
+    SCHEDULER,
+    ActContent,
+    Decision,
+    DecisionContent,
+    PoolOpenedContent,
+    ProposalContent,
+)
 from ledger.entries import (
     GrantContent,
     Movement,
@@ -68,6 +76,7 @@ from payout.statement import carried_of, deficits_of, parse_statement, render_re
 from payout.weights import UsageKey, UsageSum
 from tests.support.batches import Event, body_of
 from tests.support.entries import NOTHING_BEFORE
+from tests.support.registry_log import OLIVE, RegistryLog, key_of
 from tests.support.scores import score_body, shares_by_hand
 
 START: Final = datetime(2026, 1, 1, tzinfo=UTC)
@@ -85,6 +94,9 @@ class PoolLog:
     journal: dict[int, list[Transfer]] = field(default_factory=dict)
     collectives: list[Collective] = field(default_factory=list)
     """What the registry holds, by the bytes of its names; rounds take a snapshot of it."""
+    registry: RegistryLog = field(default_factory=RegistryLog.founded)
+    now: datetime = START
+    """Of the next leaf."""
 
     # What a replay reads.
 
@@ -104,8 +116,8 @@ class PoolLog:
 
     def replay(self, round_leaf: int) -> Verdict:
         """The verdict at the end of a replay, which is the same where the work on batches is put off."""
-        verdict = self._replayed(replay_round(self, round_leaf))
-        put_off = self._replayed(replay_round(self, round_leaf, submit=lambda work: work, ahead=3))
+        verdict = self._replayed(replay_round(self, self.registry, round_leaf))
+        put_off = self._replayed(replay_round(self, self.registry, round_leaf, submit=lambda work: work, ahead=3))
         assert put_off.finding == verdict.finding
         return verdict
 
@@ -123,6 +135,9 @@ class PoolLog:
     def content(self, index: int) -> Any:
         return _content(self.entries[index].entry)
 
+    def time_of(self, index: int) -> datetime:
+        return decode(self.entries[index].entry, CONTENTS).time
+
     def placed(self, kind: type[C]) -> list[tuple[int, C]]:
         """(index, content) of every leaf of a kind."""
         found = ((index, self.content(index)) for index in range(self.size()))
@@ -137,10 +152,28 @@ class PoolLog:
 
     def append(self, content: Content, transfers: Sequence[Transfer] = ()) -> int:
         index = self.size()
-        self.entries.append(encode(Leaf(self.pool, index, START + timedelta(seconds=index), content)))
+        self.entries.append(encode(Leaf(self.pool, index, self.now, self.stamped(content))))
+        self.now += timedelta(seconds=1)
         if transfers:
             self.journal[index] = list(transfers)
         return index
+
+    def stamped(self, content: Content, registry_size: int = 0) -> Content:
+        """An act with the key that it came with, judged by the registry as it is, where nothing is said of these."""
+        if not isinstance(content, ActContent) or content.registry_size:
+            return content
+        return content.model_copy(
+            update={
+                "by": content.by or OLIVE,
+                "by_key": _key_of(content.by or OLIVE),
+                "registry_size": registry_size or self.registry.size(),
+            }
+        )
+
+    def register(self) -> None:
+        """Bring the registry up to what it is said to hold."""
+        self.registry.now = max(self.registry.now, self.now)
+        self.registry.collectives(self.collectives)
 
     def put(self, body: bytes) -> str:
         digest = sha256(body)
@@ -148,7 +181,14 @@ class PoolLog:
         return digest.hexdigest()
 
     def open(self, policy: Policy) -> int:
-        return self.append(PoolContent(display_name="Folk", currency="EUR", policy=policy))
+        self.register()
+        opened = self.registry.open_pool(self.pool, policy)
+        return self.append(
+            PoolContent(
+                opened_at=self.registry.size() - 1, display_name=opened.display_name, currency=opened.currency,
+                policy=policy, by=opened.by,
+            )
+        )  # fmt: skip
 
     def policy(self, policy: Policy) -> int:
         return self.append(PolicyContent(version=len(self.placed(PolicyContent)) + 2, policy=policy))
@@ -215,9 +255,8 @@ class PoolLog:
     def pause(self) -> int:
         return self.append(PauseContent(by="operators/olive"))
 
-    def propose(self, effect: Content, by: str = "operators/olive") -> int:
-        said = effect.model_dump(mode="json")
-        return self.append(ProposalContent(effect=effect.type, content=said, rests_on={}, reason="", by=by))
+    def propose(self, effect: ActContent, by: str = "operators/olive") -> int:
+        return self.append(ProposalContent(effect=effect.type, content=effect.said(), rests_on={}, reason="", by=by))
 
     def reject_proposal(self, by: str) -> int:
         """Reject the latest proposal."""
@@ -311,6 +350,7 @@ class PoolLog:
         start = rounds[posted[-1]].end if posted else 0
         policy_leaf, version, policy = self.policy_at(start)
         usage, (deficits, carried) = self.usage_since(start), self.left_over()
+        self.register()
         pot, confidence = self.balance(REVENUE), self.confidence()
         found = distribute(policy, pot, usage, confidence, self.collectives, deficits, carried)
         content = RoundContent(
@@ -321,6 +361,8 @@ class PoolLog:
             root=self.root_at(self.size()),
             policy_leaf=policy_leaf,
             policy_version=version,
+            registry_size=0,
+            registry_root=self.registry.root_at(self.registry.size()),
             registry_sha256=self.put(render_registry(self.collectives)),
             statement_sha256=self.put(render_statement(found.lines)),
             weights_sha256=self.put(render_weights(usage)),
@@ -345,9 +387,12 @@ class PoolLog:
         return self.append(content)
 
     def decide(self, decision: Decision, decided_by: str) -> int:
-        """Decide the latest round."""
+        """Decide the latest round, once its review is over."""
         reason = "" if decision is Decision.APPROVED else "late"
-        subject, _ = self.placed(RoundContent)[-1]
+        subject, round_ = self.placed(RoundContent)[-1]
+        if decision is Decision.APPROVED:
+            review = self.policy_at(round_.start)[2].review_seconds
+            self.now = max(self.now, self.time_of(subject) + timedelta(seconds=review))
         content = DecisionContent(
             subject=subject, subject_hash=self.entries[subject].hash.hex(), decision=decision.value, by=decided_by,
             reason=reason,
@@ -420,25 +465,50 @@ class PoolLog:
 
         What is left to find then is what the content says, not that it was changed.
         """
-        self.entries[index] = encode(Leaf(self.pool, index, START + timedelta(seconds=index + late_by), content))
+        time = self.time_of(index) + timedelta(seconds=late_by)
+        judged_by = max(
+            (getattr(self.content(before), "registry_size", 0) for before in range(min(index + 1, self.size()))),
+            default=0,
+        )
+        self.entries[index] = encode(Leaf(self.pool, index, time, self.stamped(content, judged_by)))
+        if seal and isinstance(content, PoolContent):
+            self._open_otherwise(content)
         for later in range(index + 1, self.size() if seal else 0):
             found = self.content(later)
             if isinstance(found, RoundContent) and 0 <= found.end <= later:
-                sealed = {"root": self.root_at(found.end)}
+                registry_root = self.registry.root_at(found.registry_size)
+                sealed = {"root": self.root_at(found.end), "registry_root": registry_root}
             elif isinstance(found, DecisionContent) and 0 <= found.subject < later:
                 sealed = {"subject_hash": self.entries[found.subject].hash.hex()}
             else:
                 continue
-            leaf = Leaf(self.pool, later, START + timedelta(seconds=later), found.model_copy(update=sealed))
+            leaf = Leaf(self.pool, later, self.time_of(later), found.model_copy(update=sealed))
             self.entries[later] = encode(leaf)
 
     def change(self, index: int, *, seal: bool = True, **fields: Any) -> None:
         """`rewrite` with other values in some fields of the content that is there."""
+        if "by" in fields:
+            fields.setdefault("by_key", _key_of(fields["by"]))
         self.rewrite(index, self.content(index).model_copy(update=fields), seal=seal)
+
+    def _open_otherwise(self, content: PoolContent) -> None:
+        """Have the registry say what the pool's first leaf says now."""
+        if not 0 <= content.opened_at < self.registry.size():
+            return
+        opened = self.registry.content(content.opened_at)
+        if not isinstance(opened, PoolOpenedContent):
+            return
+        said = {name: getattr(content, name) for name in ("display_name", "currency", "by", "by_key")}
+        policy = content.policy.model_dump(mode="json")
+        self.registry.rewrite(content.opened_at, opened.model_copy(update={**said, "policy": policy}))
 
     def restate(self, round_leaf: int, statement: bytes) -> None:
         """Put another statement under a round."""
         self.change(round_leaf, statement_sha256=self.put(statement))
+
+
+def _key_of(by: str) -> str:
+    return "" if by in (POLICY, SCHEDULER) else key_of(by)
 
 
 @cache

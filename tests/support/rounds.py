@@ -10,7 +10,8 @@ def round_content_of(found: Distribution) -> RoundContent:
     """The entry of a round with these figures; whatever else an entry says is made up."""
     return RoundContent(
         number=1, previous=0, start=0, end=5, root="0" * 64, policy_leaf=0, policy_version=1,
-        registry_sha256="0" * 64, statement_sha256="0" * 64, weights_sha256="0" * 64, events=found.events,
+        registry_root="0" * 64, registry_sha256="0" * 64, statement_sha256="0" * 64, weights_sha256="0" * 64,
+        events=found.events,
         retracted=found.retracted, weight=found.weight, weight_unattributed=found.weight_unattributed,
         deficit_unattributed=found.deficit_unattributed, pot_minor=found.pot_minor, fee_minor=found.fee_minor,
         attributed_minor=found.attributed_minor, commons_minor=found.commons_minor,

@@ -10,11 +10,20 @@ figures.json   what a verifier should find
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from ledger.acts.entries import Decision
+from ledger.acts.controls import Controls
+from ledger.acts.entries import (
+    ControlsContent,
+    Decision,
+    KeyContent,
+    KeyRevocationContent,
+    PrincipalContent,
+    RecoveryContent,
+)
 from ledger.log.merkle import inclusion_proof
 from ledger.log.proof_files import LogProof
 from ledger.registry import NANO, Collective, CollectiveStatus
@@ -32,6 +41,7 @@ from payout.policy import (
 from tests.support.batches import Event, event_id
 from tests.support.exports import KEY, PoolSource, bundle_of
 from tests.support.pool_log import PoolLog
+from tests.support.registry_log import RegistryLog
 
 FOLDER: Final = Path(__file__).parent
 OLDER_SIZE: Final = 130
@@ -42,11 +52,12 @@ ROOT_SIZES: Final = (0, 1, 2, 3, 7, 8, 130, 255, 256, 257)
 def history() -> PoolLog:
     """A pool in which everything happens that can."""
     log = PoolLog(
+        registry=registry(),
         collectives=[
             Collective("eire", "Éire", 300),
             Collective("han", "汉", 100, 1_500_000),
             Collective("quebec", "Q"),
-        ]
+        ],
     )
     log.open(Policy(fee_ppm=33_333, fee_cap_minor=4_000, commons_ppm=100_000, human_ai_ppm=700_000))
     log.method(900_000)
@@ -73,6 +84,22 @@ def history() -> PoolLog:
     log.decide(Decision.APPROVED, "policy")
     log.post()
     _later(log, first)
+    return log
+
+
+def registry() -> RegistryLog:
+    """A registry in which all happens that can, but for collectives and the pool."""
+    log = RegistryLog.founded()
+    for platform in ("acme", "zen", "tidy"):
+        log.platform(platform)
+    log.operator("operators/otto")
+    log.act(KeyContent(key_id="0" * 16, principal="platforms/acme", secret_hash="0" * 64, pools=["folk"]))
+    log.act(KeyRevocationContent(key_id="0" * 16))
+    log.together(ControlsContent(controls=Controls.of_one().model_copy(update={"people": 2})))
+    log.together(PrincipalContent(principal="auditors/ada", status="ACTIVE"))
+    log.together(PrincipalContent(principal="operators/otto", status="SUSPENDED"))
+    log.decide(log.propose(PrincipalContent(principal="auditors/ada", status="SUSPENDED")), decision="REJECTED")
+    log.append(RecoveryContent(operator="operators/otto", key_id="1" * 16, secret_hash="1" * 64))
     return log
 
 
@@ -167,10 +194,10 @@ def figures(log: PoolLog) -> dict[str, Any]:
         "root": log.root_at(log.size()),
         "roots": {str(size): log.root_at(size) for size in ROOT_SIZES},
         "leaf_hashes": {str(index): log.entries[index].hash.hex() for index in (0, 1, log.size() - 1)},
-        "entries_by_type": {
-            kind: sum(log.content(index).type == kind for index in range(log.size()))
-            for kind in sorted({log.content(index).type for index in range(log.size())})
-        },
+        "registry_root": log.registry.root_at(log.registry.size()),
+        "registry_entries_by_type": counted(log.registry),
+        "acts_of_one_person": {"registry": 12, "folk": 15},
+        "entries_by_type": counted(log),
         "batches": {
             str(index): {
                 "accepted": content.accepted,
@@ -191,6 +218,11 @@ def figures(log: PoolLog) -> dict[str, Any]:
         },
         "balances": dict(sorted(balances.items())),
     }  # fmt: skip
+
+
+def counted(log: PoolLog | RegistryLog) -> dict[str, int]:
+    """How many entries there are of each type."""
+    return dict(sorted(Counter(log.content(index).type for index in range(log.size())).items()))
 
 
 FIGURES: Final = (

@@ -9,9 +9,9 @@ from moiety.v1 import audit_pb2
 from services.api.convert.common import timestamp
 
 
-def checkpoint_to_proto(pool: str, checkpoint: StoredCheckpoint) -> audit_pb2.Checkpoint:
+def checkpoint_to_proto(log: str, checkpoint: StoredCheckpoint) -> audit_pb2.Checkpoint:
     return audit_pb2.Checkpoint(
-        name=f"pools/{pool}/checkpoints/{checkpoint.size}",
+        name=f"{log}/checkpoints/{checkpoint.size}",
         size=checkpoint.size,
         note=checkpoint.cosigned_note(),
         verifier_key=str(checkpoint.key),

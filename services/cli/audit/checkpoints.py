@@ -26,7 +26,7 @@ from services.cli.base.exits import InputError
 from services.cli.base.local import local_command
 from services.cli.base.output import Output, details, table
 
-Pool = Annotated[str, typer.Argument(metavar="POOL", help="The pool's id.")]
+Pool = Annotated[str, typer.Argument(metavar="POOL", help="The pool's id, or `registry`.")]
 
 
 @client_command
@@ -163,12 +163,13 @@ def adopt(output: Output, pool: Pool) -> None:
     Only where nothing newer was ever signed: otherwise the log forks, and whoever holds the newer one can show it.
     """
     from ledger.store import registry
+    from ledger.store.acts import REGISTRY
     from services.process.host import signing_parts
     from services.settings import load_settings
 
     with signing_parts(load_settings()) as (database, signing):
         with database.transaction() as connection:
-            ref = registry.get_pool(connection, pool).ref
+            ref = REGISTRY if pool == REGISTRY.name else registry.get_pool(connection, pool).ref
         adopted = signing.signer.adopt(ref)
     output.show(
         {"pool": pool, "size": adopted.size}, f"The signer goes on from the checkpoint of {adopted.size} leaves."

@@ -43,8 +43,9 @@ def vkey(
     ] = None,
 ) -> None:
     """Print the deployment's public key, to publish where others trust it; every log's key follows from it."""
+    from ledger.log.origins import log_origin
     from ledger.registry import require_resource_id
-    from services.signing.key_file import log_origin, read_key
+    from services.signing.key_file import read_key
 
     secret = read_key(file)
     named = secret if pool is None else secret.named(log_origin(secret.name, require_resource_id(pool, "pool")))

@@ -18,7 +18,7 @@ from services.cli.base.output import details, table
 
 app = typer.Typer(help="A pool's log: what is in it, what was signed of it, and proofs.", no_args_is_help=True)
 
-Pool = Annotated[str, typer.Argument(metavar="POOL", help="The pool's id.")]
+Pool = Annotated[str, typer.Argument(metavar="POOL", help="The pool's id, or `registry`.")]
 
 app.command("export")(export)
 

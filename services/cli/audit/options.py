@@ -147,14 +147,15 @@ def read_kept(path: Path) -> Older:
     from audit.files.archives import is_archive, open_files
     from audit.verification import Older
     from ledger.errors import FormatError, NotFoundError
-    from ledger.files.layout import CHECKPOINT
+    from ledger.files.layout import CHECKPOINT, REGISTRY_FOLDER
     from ledger.log.notes import MAX_NOTE_BYTES
 
     try:
         if not path.is_dir() and not is_archive(path):
             return Older(str(path), read_file(path, "since", MAX_NOTE_BYTES))
         with closing(open_files(path)) as files:
-            return Older(str(path), files.read(CHECKPOINT, bytes_max=MAX_NOTE_BYTES))
+            note = files.read(CHECKPOINT, bytes_max=MAX_NOTE_BYTES)
+            return Older(str(path), note, files.read(REGISTRY_FOLDER + CHECKPOINT, bytes_max=MAX_NOTE_BYTES))
     except NotFoundError:
         raise InputError.of("since", f"{path}: holds no checkpoint") from None
     except FormatError as error:

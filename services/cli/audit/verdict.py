@@ -9,6 +9,8 @@ from typing import Any, Final
 from audit.findings import Finding
 from audit.report import Outcome, Report
 from audit.steps import TITLES, Step
+from ledger.log.checkpoint import Checkpoint
+from services.cli.audit.actors import acts_document, acts_lines
 from services.cli.base.output import Output
 
 
@@ -20,12 +22,9 @@ def show(output: Output, report: Report) -> bool:
 
 def document(report: Report) -> dict[str, Any]:
     """The report for machines."""
-    checkpoint = report.checkpoint
     return {
         "holds": report.finding is None,
-        "checkpoint": None
-        if checkpoint is None
-        else {"origin": checkpoint.origin, "size": checkpoint.size, "root": checkpoint.root.hex()},
+        "checkpoint": _checkpoint_document(report.checkpoint),
         "signed_by": report.signers,
         "steps": [
             {
@@ -37,9 +36,18 @@ def document(report: Report) -> dict[str, Any]:
             }
             for step in Step
         ],
+        "registry": _checkpoint_document(report.registry),
+        "acts": acts_document(report.acts),
+        "warnings": report.warnings,
         "rounds": [asdict(summary) for summary in report.rounds.values()],
         "finding": None if report.finding is None else _finding_document(report.finding),
     }
+
+
+def _checkpoint_document(checkpoint: Checkpoint | None) -> dict[str, Any] | None:
+    if checkpoint is None:
+        return None
+    return {"origin": checkpoint.origin, "size": checkpoint.size, "root": checkpoint.root.hex()}
 
 
 def _finding_document(finding: Finding) -> dict[str, Any]:
@@ -47,6 +55,7 @@ def _finding_document(finding: Finding) -> dict[str, Any]:
         "step": finding.step,
         "leaf_index": finding.where.leaf_index,
         "file": finding.where.file,
+        "log": finding.where.log,
         "body": finding.where.body,
         "line": finding.where.line,
         "figure": finding.figure,
@@ -70,6 +79,8 @@ def _lines(report: Report) -> Iterator[str]:
         what = "; ".join(part for part in (counts, skipped) if part)
         yield f"{int(step):>2}. {_MARKS[told]} {TITLES[step]:<33} {what}".rstrip()
     yield ""
+    for lines in (list(acts_lines(report.acts)), [f"Note: {warning}." for warning in report.warnings]):
+        yield from [*lines, ""] if lines else []
     if report.finding is None:
         yield summary(report)
     else:
@@ -106,6 +117,7 @@ def finding_lines(finding: Finding) -> Iterator[str]:
     if finding.figure == "signature":
         yield f"  Not the checkpoint's key: {where.file or 'the checkpoint'}"
     places = (
+        ("log", where.log),
         ("leaf", str(where.leaf_index) if where.leaf_index >= 0 else ""),
         ("file", where.file),
         ("body", where.body),

@@ -1,7 +1,7 @@
 """A pool's log as one archive: all that an audit needs, in an order and with bytes that follow from the log alone.
 
-The checkpoint comes first; then the entries, each tile after the entries that fill it; the journal and the balances;
-and the bodies in the order in which the leaves name them.
+The checkpoint comes first; then the registry's log; then the entries, each tile after the entries that fill it; the
+journal and the balances; and the bodies in the order in which the leaves name them.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from ledger.files.layout import (
     CHECKPOINT,
     JOURNAL,
     JOURNAL_HEADER,
+    REGISTRY_FOLDER,
     TileBuilder,
     body_path,
     journal_line,
@@ -72,18 +73,10 @@ def _write_archive(
     progress: Progress,
 ) -> int:
     archive.write(CHECKPOINT, note)
-    builder, wanted = TileBuilder(), WantedBodies(rounds)
-    for bundle in bundles(checkpoint.size):
-        entries = fetch_entries(source, bundle)
-        archive.write(bundle.path(), encode_bundle(entries))
-        for index, entry in enumerate(entries, bundle.start):
-            wanted.take_in(index, entry)
-            for tile, data in builder.append(leaf_hash(entry)):
-                archive.write(tile.path(), data)
-        progress(bundle.end // 2, checkpoint.size)
-    for tile, data in builder.partial():
-        archive.write(tile.path(), data)
-    require_root(builder, checkpoint)
+    if (registry := source.registry()) is not None:
+        _write_registry(registry, archive)
+    wanted = WantedBodies(rounds)
+    _write_entries(source, archive, checkpoint, wanted, progress)
     with TemporaryFile() as journal:
         journal.write(f"{JOURNAL_HEADER}\n".encode())
         journal.writelines(f"{journal_line(*moved)}\n".encode() for moved in source.transfers(0, checkpoint.size))
@@ -97,6 +90,39 @@ def _write_archive(
     archive.finish()
     progress(checkpoint.size, checkpoint.size)
     return written
+
+
+def _write_registry(source: LogSource, archive: ArchiveWriter) -> None:
+    """The registry's log up to its newest checkpoint, which is asked for after the pool's was."""
+    note = source.checkpoint()
+    checkpoint, _ = read_checkpoint(note)
+    archive.write(REGISTRY_FOLDER + CHECKPOINT, note)
+    wanted = WantedBodies(None)
+    _write_entries(source, archive, checkpoint, wanted, no_progress, REGISTRY_FOLDER)
+    for digest, _ in wanted.in_order():
+        archive.write(REGISTRY_FOLDER + body_path(digest), fetch_body(source, digest))
+
+
+def _write_entries(
+    source: LogSource,
+    archive: ArchiveWriter,
+    checkpoint: Checkpoint,
+    wanted: WantedBodies,
+    progress: Progress,
+    folder: str = "",
+) -> None:
+    builder = TileBuilder()
+    for bundle in bundles(checkpoint.size):
+        entries = fetch_entries(source, bundle)
+        archive.write(folder + bundle.path(), encode_bundle(entries))
+        for index, entry in enumerate(entries, bundle.start):
+            wanted.take_in(index, entry)
+            for tile, data in builder.append(leaf_hash(entry)):
+                archive.write(folder + tile.path(), data)
+        progress(bundle.end // 2, checkpoint.size)
+    for tile, data in builder.partial():
+        archive.write(folder + tile.path(), data)
+    require_root(builder, checkpoint)
 
 
 @dataclass(slots=True)

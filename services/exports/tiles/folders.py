@@ -21,6 +21,7 @@ from ledger.files.layout import (
     CHECKPOINT,
     JOURNAL,
     JOURNAL_HEADER,
+    REGISTRY_FOLDER,
     TileBuilder,
     body_path,
     journal_line,
@@ -48,6 +49,9 @@ _REFERENCE: Final = "_sha256"
 
 class LogSource(Protocol):
     """Where a log is exported from."""
+
+    def registry(self) -> LogSource | None:
+        """The registry's log, which goes with a pool's; None where this is it."""
 
     def checkpoint(self) -> bytes:
         """The latest checkpoint's note."""
@@ -96,6 +100,9 @@ def export_folder(source: LogSource, folder: Path, progress: Progress = no_progr
     """
     note = source.checkpoint()
     checkpoint, _ = read_checkpoint(note)
+    if (registry := source.registry()) is not None:
+        # After the pool's checkpoint was read: the registry's is not signed later than one that rests on it.
+        export_folder(registry, folder / REGISTRY_FOLDER)
     target = Folder(folder)
     before = read_checkpoint((folder / CHECKPOINT).read_bytes())[0] if target.has(CHECKPOINT) else None
     if before and before.size > checkpoint.size:
@@ -103,8 +110,9 @@ def export_folder(source: LogSource, folder: Path, progress: Progress = no_progr
     run = _FolderExport(source, target, checkpoint, before)
     run.write_entries(progress)
     require_root(run.builder, checkpoint)
-    target.write_lines(JOURNAL, _journal(source, target, checkpoint.size))
-    target.write(BALANCES, render_balances(source.balances(checkpoint.size)))
+    if registry is not None:
+        target.write_lines(JOURNAL, _journal(source, target, checkpoint.size))
+        target.write(BALANCES, render_balances(source.balances(checkpoint.size)))
     target.write(CHECKPOINT, note)
     target.drop_partial(checkpoint.size)
     return Exported(checkpoint, run.fetched, run.bodies, checkpoint.size - run.fetched)

@@ -13,6 +13,7 @@ import tarfile
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from fractions import Fraction
 from hashlib import sha256
 from math import frexp, isqrt
@@ -34,11 +35,11 @@ def files_of(bundle: Path) -> dict[str, bytes]:
         return {name: file.read() for name, file in opened if file}
 
 
-def entries_of(files: dict[str, bytes], size: int) -> Iterator[bytes]:
+def entries_of(files: dict[str, bytes], size: int, folder: str = "") -> Iterator[bytes]:
     for start in range(0, size, 256):
         width, digits = min(256, size - start), f"{start // 256:03d}"
         assert len(digits) == 3
-        data = files[f"tile/entries/{digits}" + (f".p/{width}" if width < 256 else "")]
+        data = files[f"{folder}tile/entries/{digits}" + (f".p/{width}" if width < 256 else "")]
         at = 0
         for _ in range(width):
             length = int.from_bytes(data[at : at + 2], "big")
@@ -145,7 +146,251 @@ def shares_of(
     return {name: share for name, share in shares.items() if share}
 
 
-# 6. The fold.
+# 6. Who acted.
+
+KINDS: Final = {
+    "controls.v1": "people", "principal.v1": "people", "platform.v1": "weights", "collective.v1": "weights",
+    "poolopened.v1": "terms", "policy.v1": "terms", "method.v1": "terms", "membership.v1": "terms",
+    "schedule.v1": "terms", "payment.v1": "money", "release.v1": "money", "grant.v1": "money", "round.v1": "rounds",
+}  # fmt: skip
+ACTS: Final = {*KINDS, "key.v1", "keyrevocation.v1", "pool.v1", "pause.v1", "proposal.v1", "decision.v1"}
+STAMP: Final = ("by", "by_key", "registry_size", "proposal")
+
+
+@dataclass
+class Registry:
+    """The registry's log, taken in as far as it was asked for."""
+
+    entries: list[dict[str, Any]]
+    hashes: list[bytes]
+    files: dict[str, bytes]
+    size: int = 0
+    controls: dict[str, int] = field(default_factory=dict)
+    persons: dict[str, dict[str, Any]] = field(default_factory=dict)
+    keys: dict[str, dict[str, Any]] = field(default_factory=dict)
+    collectives: dict[str, dict[str, Any]] = field(default_factory=dict)
+    platforms: set[str] = field(default_factory=set)
+    pools: dict[str, dict[str, Any]] = field(default_factory=dict)
+    acts: Acts = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.acts = Acts(self, self.hashes, of_registry=True)
+
+    def upto(self, size: int) -> None:
+        assert self.size <= size <= len(self.entries)
+        while self.size < size:
+            entry = self.entries[self.size]
+            assert (entry["type"] == "deployment.v1") == (self.size == 0)
+            self.acts.take(entry)
+            taken = entry["type"].removesuffix(".v1")
+            getattr(self, "changed" if taken == "controls" else taken)(entry)
+            self.size += 1
+
+    def snapshot(self) -> str:
+        rows = [
+            f"{name},{said['status']},{said['members']},{said['equity_ppm']}"
+            for name, said in sorted(self.collectives.items())
+        ]
+        return "\n".join(["collective,status,members,equity_ppm", *rows]) + "\n"
+
+    def deployment(self, entry: dict[str, Any]) -> None:
+        self.controls = entry["controls"]
+        assert len({founder["operator"] for founder in entry["founders"]}) >= max(self.controls.values())
+        for founder in entry["founders"]:
+            self.person(founder["operator"], entry, alone=False)
+            self.issued(founder["key_id"], founder["operator"], entry, alone=False)
+
+    def person(self, name: str, entry: dict[str, Any], *, alone: bool, status: str = "ACTIVE") -> None:
+        assert re.fullmatch(r"(operators|auditors)/[a-z]([a-z0-9-]{0,61}[a-z0-9])?", name)
+        known = self.persons.setdefault(name, {"since": entry["index"], "alone": alone})
+        known["status"] = status
+
+    def issued(self, key_id: str, principal: str, entry: dict[str, Any], *, alone: bool, **bounds: Any) -> None:
+        assert key_id not in self.keys
+        self.keys[key_id] = {"principal": principal, "since": entry["index"], "alone": alone, **bounds}
+
+    def principal(self, entry: dict[str, Any]) -> None:
+        self.person(entry["principal"], entry, alone="proposal" not in entry, status=entry["status"])
+
+    def key(self, entry: dict[str, Any]) -> None:
+        collection, _, name = entry["principal"].partition("/")
+        registered = {"platforms": self.platforms, "collectives": self.collectives}.get(collection)
+        assert entry["principal"] in self.persons if registered is None else name in registered
+        bounds = {"pools": entry.get("pools", []), "ends": entry.get("expires_at", "")}
+        alone = "proposal" not in entry and entry["by"] != entry["principal"]
+        self.issued(entry["key_id"], entry["principal"], entry, alone=alone, **bounds)
+
+    def keyrevocation(self, entry: dict[str, Any]) -> None:
+        self.keys[entry["key_id"]]["revoked"] = True
+
+    def recovery(self, entry: dict[str, Any]) -> None:
+        if entry["operator"] not in self.persons:
+            self.person(entry["operator"], entry, alone=True)
+        begins = datetime.fromisoformat(entry["time"]) + timedelta(days=7)
+        self.issued(entry["key_id"], entry["operator"], entry, alone=True, begins=begins)
+
+    def platform(self, entry: dict[str, Any]) -> None:
+        assert entry["platform"] not in self.platforms
+        self.platforms.add(entry["platform"])
+
+    def collective(self, entry: dict[str, Any]) -> None:
+        digest = entry["domains_sha256"]
+        body = self.files[f"registry/body/{digest[:2]}/{digest}"]
+        assert sha256(body).hexdigest() == digest
+        lines = body.decode().splitlines()
+        assert "".join(f"{line}\n" for line in sorted(set(lines))).encode() == body
+        self.collectives[entry["collective"]] = {**entry, "domains": lines}
+        owned = [domain for said in self.collectives.values() for domain in said["domains"]]
+        assert len(owned) == len(set(owned))
+
+    def poolopened(self, entry: dict[str, Any]) -> None:
+        assert entry["pool_id"] not in self.pools
+        self.pools[entry["pool_id"]] = entry
+
+    def proposal(self, entry: dict[str, Any]) -> None:
+        """It changes nothing."""
+
+    def decision(self, entry: dict[str, Any]) -> None:
+        """It changes nothing."""
+
+    def changed(self, entry: dict[str, Any]) -> None:
+        self.controls = entry["controls"]
+
+
+@dataclass
+class Acts:
+    """Who did what in one log."""
+
+    registry: Registry
+    hashes: list[bytes]
+    of_registry: bool = False
+    pool: str = ""
+    waiting: dict[int, dict[str, Any]] = field(default_factory=dict)
+    """Proposals and rounds, by leaf."""
+    approval: dict[str, Any] | None = None
+    last: dict[str, Any] | None = None
+    judged_by: int = 0
+    alone: int = 0
+    """Acts that one person did alone."""
+
+    def take(self, entry: dict[str, Any]) -> None:
+        assert self.last is None or entry["time"] >= self.last["time"]
+        self.last, due, self.approval = entry, self.approval, None
+        assert due is None or entry.get("proposal") == due["subject"]
+        if entry["type"] not in ACTS:
+            return
+        self.fresh(entry)
+        kind = entry["type"].removesuffix(".v1")
+        if kind not in ("decision", "round"):
+            self.may(entry)
+        if kind == "decision":
+            self.decide(entry)
+        elif kind in ("proposal", "round"):
+            if kind == "round" and entry["by"] == "scheduler":
+                assert entry["fire_times"]
+            else:
+                self.may(entry)
+            self.waiting[entry["index"]] = entry
+        elif kind == "pool":
+            self.opened(entry)
+        else:
+            self.effect(entry, due)
+
+    def fresh(self, entry: dict[str, Any]) -> None:
+        size = entry["registry_size"]
+        if self.of_registry:
+            assert size == entry["index"] - ("proposal" in entry)
+            return
+        assert 1 <= size >= self.judged_by
+        self.judged_by = size
+        self.registry.upto(size)
+        minute, time = timedelta(minutes=1), datetime.fromisoformat(entry["time"])
+        assert datetime.fromisoformat(self.registry.entries[size - 1]["time"]) - time <= minute
+        if size < len(self.registry.entries):
+            assert time - datetime.fromisoformat(self.registry.entries[size]["time"]) <= minute
+
+    def may(self, entry: dict[str, Any]) -> None:
+        person, key = self.registry.persons[entry["by"]], self.registry.keys[entry["by_key"]]
+        assert entry["by"].startswith("operators/")
+        assert person["status"] == "ACTIVE"
+        assert key["principal"] == entry["by"]
+        assert "revoked" not in key
+        time = datetime.fromisoformat(entry["time"])
+        assert "begins" not in key or time >= key["begins"]
+        assert not key.get("ends") or time < datetime.fromisoformat(key["ends"])
+        assert not key.get("pools") or (not self.of_registry and self.pool in key["pools"])
+
+    def is_second(self, decision: dict[str, Any], first: dict[str, Any]) -> bool:
+        person, key = self.registry.persons[decision["by"]], self.registry.keys[decision["by_key"]]
+        recovered_later = "begins" in key and key["since"] >= first["registry_size"]
+        known = person["since"] < first["registry_size"] and not recovered_later
+        return decision["by"] != first["by"] and known and not person["alone"] and not key["alone"]
+
+    def needed(self, entry: dict[str, Any]) -> int:
+        controls = self.registry.controls
+        if entry["type"] == "key.v1":
+            people = entry["principal"].startswith(("operators/", "auditors/"))
+            return int(controls["people" if people else "weights"])
+        if entry["type"] == "controls.v1":
+            return int(max(controls["people"], entry["controls"]["people"]))
+        return controls[KINDS[entry["type"]]] if entry["type"] in KINDS else 1
+
+    def decide(self, entry: dict[str, Any]) -> None:
+        subject = self.waiting.pop(entry["subject"])
+        assert entry["subject_hash"] == self.hashes[entry["subject"]].hex()
+        assert entry["decision"] in ("APPROVED", "REJECTED", "WITHDRAWN")
+        is_round, approves = subject["type"] == "round.v1", entry["decision"] == "APPROVED"
+        if entry["by"] == "policy":
+            assert is_round
+            assert approves
+            assert self.registry.controls["rounds"] == 1
+            self.alone += subject["by"] != "scheduler"
+            return
+        self.may(entry)
+        assert entry["decision"] != "WITHDRAWN" or entry["by"] == subject["by"]
+        if is_round and approves and subject["by"] != "scheduler":
+            assert self.is_second(entry, subject) or self.registry.controls["rounds"] == 1
+            self.alone += not self.is_second(entry, subject)
+        elif not is_round and approves:
+            age = datetime.fromisoformat(entry["time"]) - datetime.fromisoformat(subject["time"])
+            assert age <= timedelta(days=30)
+            self.approval = {**entry, "proposed": subject}
+
+    def effect(self, entry: dict[str, Any], due: dict[str, Any] | None) -> None:
+        if entry["type"] == "controls.v1":
+            assert all(count in (1, 2) and count <= entry["controls"]["people"] for count in entry["controls"].values())
+        self.enough_left(entry)
+        if due is None:
+            assert "proposal" not in entry
+            assert self.needed(entry) == 1
+            self.alone += 1
+            return
+        first, envelope = due["proposed"], ("type", "pool", "index", "time")
+        said = {name: value for name, value in entry.items() if name not in (*STAMP, *envelope)}
+        assert (first["effect"], first["content"]) == (entry["type"], said)
+        assert (first["by"], first["by_key"]) == (entry["by"], entry["by_key"])
+        assert self.needed(entry) == 1 or self.is_second(due, first)
+        self.alone += not self.is_second(due, first)
+
+    def enough_left(self, entry: dict[str, Any]) -> None:
+        controls = entry["controls"] if entry["type"] == "controls.v1" else self.registry.controls
+        left = {
+            name
+            for name, person in self.registry.persons.items()
+            if name.startswith("operators/") and person["status"] == "ACTIVE" and not person["alone"]
+        }
+        if entry["type"] == "principal.v1" and entry["status"] != "ACTIVE":
+            left -= {entry["principal"]}
+        assert max(controls.values()) == 1 or len(left) > 1
+
+    def opened(self, entry: dict[str, Any]) -> None:
+        said = self.registry.pools[entry["pool"]]
+        assert (entry["opened_at"], entry["registry_size"]) == (said["index"], said["index"] + 1)
+        for name in ("display_name", "currency", "policy", "by", "by_key"):
+            assert entry[name] == said[name]
+
+
+# 7. The fold.
 
 
 @dataclass
@@ -172,6 +417,8 @@ class Fold:
     files: dict[str, bytes]
     hashes: list[bytes]
     entries: list[dict[str, Any]]
+    registry: Registry
+    acts: Acts
     policies: list[tuple[int, int, dict[str, Any]]] = field(default_factory=list)
     methods: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)
     memberships: dict[tuple[str, int], dict[str, str]] = field(default_factory=dict)
@@ -186,8 +433,6 @@ class Fold:
     once: set[tuple[str, ...]] = field(default_factory=set)
     """Batches and requests, each of which there is once."""
     rounds: list[dict[str, Any]] = field(default_factory=list)
-    proposals: set[int] = field(default_factory=set)
-    """Those that wait, by leaf."""
     state: str = ""
     """Of the last round: CALCULATED, APPROVED, REJECTED or POSTED."""
     posted_end: int = 0
@@ -206,6 +451,7 @@ class Fold:
                 if later["type"] == "round.v1" and later["end"] == index:
                     self.round(later)
             self.says_once(entry)
+            self.acts.take(entry)
             getattr(self, entry["type"].removesuffix(".v1"))(entry)
             assert all(amount >= 0 or account.startswith("platform/") for account, amount in self.balances.items())
 
@@ -335,7 +581,7 @@ class Fold:
         self.move(entry["index"], [("commons", to, amount, "GRANT")])
 
     def proposal(self, entry: dict[str, Any]) -> None:
-        self.proposals.add(entry["index"])
+        """It moves nothing."""
 
     def schedule(self, entry: dict[str, Any]) -> None:
         """It moves nothing."""
@@ -344,23 +590,19 @@ class Fold:
         """It moves nothing."""
 
     def decision(self, entry: dict[str, Any]) -> None:
-        if entry["subject"] in self.proposals:
-            assert entry["subject_hash"] == self.hashes[entry["subject"]].hex()
-            self.proposals.remove(entry["subject"])
+        last = self.rounds[-1] if self.rounds else None
+        if last is None or self.entries[entry["subject"]]["type"] == "proposal.v1":
             return
-        last = self.rounds[-1]
         assert (self.state, entry["subject"]) == ("CALCULATED", last["index"])
-        assert entry["subject_hash"] == self.hashes[last["index"]].hex()
         self.state = entry["decision"]
-        if self.state == "APPROVED":
-            if self.policy_at(last["start"])[2]["review_seconds"]:
-                assert entry["by"].startswith("operators/")
-            else:
-                assert entry["by"] == "policy"
+        reviewed = self.policy_at(last["start"])[2]["review_seconds"]
+        assert not (reviewed and self.state == "APPROVED" and entry["by"] == "policy")
 
     def posting(self, entry: dict[str, Any]) -> None:
         last = self.rounds[-1]
         assert (self.state, entry["round"]) == ("APPROVED", last["number"])
+        review = timedelta(seconds=self.policy_at(last["start"])[2]["review_seconds"])
+        assert datetime.fromisoformat(entry["time"]) - datetime.fromisoformat(last["time"]) >= review
         lines = csv_of(self.body(last["statement_sha256"]), STATEMENT)
         transfers = [("revenue", "fees", int(last["fee_minor"]), "FEE")]
         for line in lines:
@@ -384,7 +626,7 @@ class Fold:
         self.carried = {line[0]: (int(line[12]), int(line[14])) for line in lines}
         self.kept_carried = last["kept_after_nano"]
 
-    # 7. A round.
+    # 8. A round.
 
     def policy_at(self, start: int) -> tuple[int, int, dict[str, Any]]:
         return [noted for noted in self.policies if noted[0] < start or noted[0] == 0][-1]
@@ -392,6 +634,8 @@ class Fold:
     def round(self, entry: dict[str, Any]) -> None:
         """A round's own leaf, or what is before leaf `end`: the first time it comes, it is the latter."""
         if self.rounds and self.rounds[-1] is entry:
+            assert entry["registry_root"] == root_of(self.registry.hashes[: entry["registry_size"]]).hex()
+            assert self.body(entry["registry_sha256"]).decode() == self.registry.snapshot()
             return
         assert self.state in ("", "REJECTED", "POSTED")
         assert 0 < entry["end"] <= entry["index"]
@@ -550,7 +794,19 @@ def quotas(total: int, weights: Sequence[int], floor: int = 0, cap: int | None =
     return apportion(total, weights, floor, cap, place=False)
 
 
-# 8. Steps, as far as they need no signature.
+# 9. Steps, as far as they need no signature.
+
+
+def registry_of(files: dict[str, bytes]) -> Registry:
+    """The registry's log, whose root is right."""
+    origin, size, root = files["registry/checkpoint"].decode().split("\n")[:3]
+    assert origin == files["checkpoint"].decode().partition("/pools/")[0] + "/registry"
+    raw = list(entries_of(files, int(size), "registry/"))
+    hashes = [sha256(b"\x00" + entry).digest() for entry in raw]
+    assert root_of(hashes) == base64.b64decode(root)
+    entries = [canonical(entry) for entry in raw]
+    assert [(entry["index"], entry["pool"]) for entry in entries] == [(at, "registry") for at in range(int(size))]
+    return Registry(entries, hashes, files)
 
 
 def verify(bundle: Path) -> tuple[Fold, bytes]:
@@ -564,8 +820,14 @@ def verify(bundle: Path) -> tuple[Fold, bytes]:
     assert [(entry["index"], entry["pool"]) for entry in entries] == [
         (index, origin.rpartition("/pools/")[2]) for index in range(int(size))
     ]
-    fold = Fold(files, hashes, entries)
+    registry = registry_of(files)
+    fold = Fold(files, hashes, entries, registry, Acts(registry, hashes, pool=origin.rpartition("/pools/")[2]))
     fold.run()
+    registry.upto(len(registry.entries))
+    assert fold.acts.approval is None
+    assert registry.acts.approval is None
+    accounts = {tuple(account.split("/")) for account in fold.balances if "/" in account}
+    assert {owner for kind, owner in accounts if kind != "platform"} <= registry.collectives.keys()
     header = "leaf_index,ordinal,from_account,to_account,amount_minor,purpose"
     assert files["journal.csv"].decode() == "".join(f"{line}\n" for line in (header, *fold.journal))
     touched = {account for line in fold.journal for account in re.split(",", line)[2:4]}

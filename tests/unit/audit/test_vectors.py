@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import tarfile
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +19,7 @@ from audit.files.static_log import StaticLog
 from audit.receipt import check_receipt
 from audit.steps import Step
 from audit.verification import Older
+from ledger.acts.entries import REGISTRY_CONTENTS
 from ledger.log.merkle import root
 from ledger.log.note_keys import VerifierKey
 from ledger.usage.entries import UsageContent
@@ -45,6 +47,11 @@ def test_the_bundle_holds_and_gives_the_figures() -> None:
     assert not report.skipped
     assert report.checkpoint is not None
     assert (report.checkpoint.size, report.checkpoint.root.hex()) == (FIGURES["size"], FIGURES["root"])
+    assert report.registry is not None
+    assert report.registry.root.hex() == FIGURES["registry_root"]
+    alone = Counter(act.log for act in report.acts if act.alone)
+    assert alone == FIGURES["acts_of_one_person"]
+    assert report.warnings == ["keys recovered by the database's owner: 1"]
     assert report.counts[Step.CONSISTENCY] == {"older checkpoints": 1}
     assert report.counts[Step.ROUNDS]["rounds"] == len(FIGURES["rounds"])
     assert report.counts[Step.BATCHES]["batches"] == len(FIGURES["batches"])
@@ -72,6 +79,7 @@ def test_the_receipt_holds() -> None:
 
 def test_every_type_of_entry_is_in_the_vectors() -> None:
     assert set(FIGURES["entries_by_type"]) == set(CONTENTS)
+    assert set(FIGURES["registry_entries_by_type"]) == set(REGISTRY_CONTENTS)
 
 
 # A second verifier.
@@ -88,6 +96,8 @@ def test_the_second_verifier_gives_the_same_figures() -> None:
     fold, found = verifier.verify(BUNDLE)
     assert found.hex() == FIGURES["root"]
     assert {size: verifier.root_of(fold.hashes[: int(size)]).hex() for size in FIGURES["roots"]} == FIGURES["roots"]
+    assert verifier.root_of(fold.registry.hashes).hex() == FIGURES["registry_root"]
+    assert {"registry": fold.registry.acts.alone, "folk": fold.acts.alone} == FIGURES["acts_of_one_person"]
     assert fold.totals == FIGURES["batches"]
     assert dict(sorted(fold.balances.items())) == FIGURES["balances"]
     for number, figures in FIGURES["rounds"].items():

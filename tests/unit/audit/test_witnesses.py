@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -16,7 +17,8 @@ from ledger.log.notes import parse_note
 from ledger.log.proof_files import LogProof
 from ledger.log.witness_policy import WitnessPolicy, all_of, parse_policy
 from services.exports.tiles.bundles import write_bundle
-from tests.support.exports import KEY, PoolSource, report_of
+from services.exports.tiles.folders import LogSource
+from tests.support.exports import KEY, PoolSource, RegistrySource, report_of
 from tests.support.replay_history import BATCH, HISTORY
 
 
@@ -39,9 +41,27 @@ class Cosigned(PoolSource):
 
     cosigners: tuple[SigningKey, ...] = ()
 
+    def registry(self) -> LogSource | None:
+        found = CosignedRegistry(self.log.registry)
+        found.cosigners = self.cosigners
+        return found
+
     def checkpoint(self) -> bytes:
-        note = parse_note(super().checkpoint())
-        return note.with_signatures(key.sign(note.text, 77) for key in self.cosigners).to_bytes()
+        return cosigned(super().checkpoint(), self.cosigners)
+
+
+class CosignedRegistry(RegistrySource):
+    """A registry whose last checkpoint these have cosigned."""
+
+    cosigners: tuple[SigningKey, ...] = ()
+
+    def checkpoint(self) -> bytes:
+        return cosigned(super().checkpoint(), self.cosigners)
+
+
+def cosigned(checkpoint: bytes, cosigners: Sequence[SigningKey]) -> bytes:
+    note = parse_note(checkpoint)
+    return note.with_signatures(key.sign(note.text, 77) for key in cosigners).to_bytes()
 
 
 def source(*cosigners: SigningKey) -> Cosigned:
@@ -128,4 +148,4 @@ def test_a_false_cosignature_of_one_who_is_named_is_found_whoever_else_cosigned(
 def test_who_cosigned_is_told(tmp_path: Path) -> None:
     report = verified(tmp_path, (ONE, THREE), TWO_OF_THREE)
     assert report.signers == [KEY.name, "w1", "w3"]
-    assert report.counts[Step.SIGNATURES] == {"signatures": 3}
+    assert report.counts[Step.SIGNATURES] == {"signatures": 3, "registry signatures": 3}

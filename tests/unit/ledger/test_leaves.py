@@ -219,6 +219,7 @@ ROUND: Final = (
         root=DIGEST,
         policy_leaf=0,
         policy_version=1,
+        registry_root=DIGEST,
         registry_sha256=DIGEST,
         statement_sha256=DIGEST,
         weights_sha256=DIGEST,
@@ -244,7 +245,7 @@ ROUND: Final = (
         '"commons_minor":"10","deficit_unattributed":"1180591620717411303424","end":7,"events":4,'
         '"fee_minor":"5","fire_times":{"count":2,"first":"2025-12-01T00:00:00Z",'
         '"last":"2026-01-01T00:00:00Z"},"index":7,"kept_after_nano":999999999,"number":2,"policy_leaf":0,"policy_version":1,'
-        f'"pool":"folk","pot_minor":"100","previous":1,"registry_sha256":"{DIGEST}'
+        f'"pool":"folk","pot_minor":"100","previous":1,"registry_root":"{DIGEST}","registry_sha256":"{DIGEST}'
         f'","registry_size":0,"request_id":"fire:2026-01-01T00:00:00Z","retracted":3,"root":"{DIGEST}'
         f'","rounding_minor":"-3","start":3,"statement_sha256":"{DIGEST}'
         '","time":"2026-01-02T03:04:05.000006Z","type":"round.v1","weight":"1237940039285380274899124224",'

@@ -85,7 +85,7 @@ def test_the_same_log_gives_the_same_bytes(log: PoolLog, tmp_path: Path) -> None
 def test_a_second_export_fetches_only_what_is_new(log: PoolLog, tmp_path: Path) -> None:
     export_folder(PoolSource(log, size=520), tmp_path)
     assert report_of(tmp_path).finding is None
-    partial = {path for path in contents(tmp_path) if ".p/" in path}
+    partial = {path for path in contents(tmp_path) if ".p/" in path and not path.startswith("registry/")}
     source = CountingSource(log)
     exported = export_folder(source, tmp_path)
     assert source.asked_entries == [(512, 601)]

@@ -63,7 +63,8 @@ REFUSED: Final = {
 ALLOWED: Final = {
     "moiety", "moiety.roots", "moiety.version", "services", "services.cli", "services.cli.app", "services.cli.entry",
     "services.cli.base", "services.cli.base.exits", "services.cli.base.output",
-    "services.cli.audit", "services.cli.audit.verdict", "services.cli.audit.options", "services.cli.audit.verify",
+    "services.cli.audit", "services.cli.audit.actors", "services.cli.audit.verdict", "services.cli.audit.options",
+    "services.cli.audit.verify",
     "services.process", "services.process.memory",
 }  # fmt: skip
 
@@ -138,7 +139,7 @@ def test_machines_get_the_first_divergence(altered: Path, capsys: pytest.Capture
     body = HISTORY.content(REPEATS).body_sha256
     assert told["finding"] == {
         "step": 7, "figure": "accepted", "claimed": "8", "expected": "1", "leaf_index": REPEATS, "body": body,
-        "file": f"body/{body[:2]}/{body}", "line": 0,
+        "file": f"body/{body[:2]}/{body}", "line": 0, "log": "",
     }  # fmt: skip
     assert [step["outcome"] for step in told["steps"]][:8] == [
         "NOT_REACHED", "HELD", "LEFT_OUT", "HELD", "NOT_REACHED", "NOT_REACHED", "FAILED", "NOT_REACHED",
@@ -181,7 +182,7 @@ def test_an_older_bundle_or_export_serves_as_an_older_checkpoint(
     export_folder(PoolSource(HISTORY, size=12), tmp_path / "old")
     code, told = as_json(capsys, bundle, "--key", VKEY, "--since", tmp_path / "old.tar", "--since", tmp_path / "old")
     assert code == 0
-    assert told["steps"][2]["checked"] == {"older checkpoints": 2}
+    assert told["steps"][2]["checked"] == {"older checkpoints": 2, "older registry checkpoints": 2}
     code, out, _ = run(capsys, bundle, "--key", VKEY, "--since", tmp_path / "old")
     assert (code, out.endswith("\nAll of it holds.\n")) == (0, True)
 

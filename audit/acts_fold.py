@@ -1,0 +1,267 @@
+"""Who did what in a log, held against who may: the rules by which one person does not count as two.
+
+A log's acts are judged by the registry as of the size that each names. The same rules that the service applies
+(`ledger.acts.people`) are applied again here, to the registry that follows from its own log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, Protocol
+
+from audit.findings import At, at
+from audit.steps import Step
+from ledger.acts.controls import ONE, Kind
+from ledger.acts.entries import (
+    POLICY,
+    SCHEDULER,
+    ActContent,
+    ControlsContent,
+    Decision,
+    DecisionContent,
+    PoolOpenedContent,
+    ProposalContent,
+)
+from ledger.acts.people import PROPOSAL_LIFETIME, People
+from ledger.errors import InvalidInputError, StateError
+from ledger.log.leaves import Leaf
+from payout.entries import PoolContent, RoundContent
+
+STALE_AFTER: Final = timedelta(minutes=1)
+"""How much older than an act the registry may be that it was judged by."""
+
+_BEGINNING: Final = datetime.min.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class DoneAct:
+    """An act that was carried out: which, by whom, and who approved it; nobody where one person did it alone."""
+
+    log: str
+    leaf_index: int
+    type: str
+    by: str
+    approved_by: str = ""
+
+    @property
+    def alone(self) -> bool:
+        """Whether one person did it, and no other person had a say."""
+        return self.by != SCHEDULER and self.approved_by in ("", POLICY)
+
+
+class RegistryAsOf(Protocol):
+    """The registry as of each of its sizes, which are asked for in ascending order."""
+
+    def people_at(self, size: int) -> People:
+        """Who may act after so many leaves, or after all that there are where these are fewer."""
+
+    def last_time(self) -> datetime | None:
+        """When the last leaf was logged below the size that was asked for last."""
+
+    def next_time(self) -> datetime | None:
+        """When the leaf after it was logged; None where there is none."""
+
+    def opened_at(self, leaf_index: int) -> PoolOpenedContent | None:
+        """What opened a pool at a leaf; None where nothing did."""
+
+
+@dataclass(slots=True)
+class ActsFold:
+    """Takes in a log's leaves in order, and what was done in it."""
+
+    log: str
+    registry: RegistryAsOf
+    hash_at: Callable[[int], str]
+    """The hash of an earlier leaf of this log, in hexadecimal."""
+    of_registry: bool = False
+    done: list[DoneAct] = field(default_factory=list)
+    proposals: dict[int, Leaf[ProposalContent]] = field(default_factory=dict)
+    """By leaf."""
+    rounds: dict[int, Leaf[Any]] = field(default_factory=dict)
+    """What `decision.v1` may also decide, by leaf."""
+    decided: dict[int, Leaf[DecisionContent]] = field(default_factory=dict)
+    """By the leaf of what was decided."""
+    approved: Leaf[DecisionContent] | None = None
+    """The approval of a proposal that the next leaf must carry out."""
+    time: datetime = _BEGINNING
+    registry_size: int = 0
+
+    def take_in(self, leaf: Leaf[Any]) -> None:
+        """Check the next leaf.
+
+        Raises:
+            FoundError: the leaf's time falls, or nobody may do what it says.
+        """
+        content, here = leaf.content, self._here(leaf.index)
+        here.holds(leaf.time >= self.time, "time", leaf.time.isoformat(), f"{self.time.isoformat()} or later")
+        self.time = leaf.time
+        due, self.approved = self.approved, None
+        if due is not None:
+            carried_out = getattr(content, "proposal", None)
+            expected = f"{due.content.subject}, which leaf {due.index} approved"
+            here.holds(carried_out == due.content.subject, "proposal", carried_out, expected)
+        if isinstance(content, ActContent):
+            self._judge(leaf, due)
+
+    def end(self) -> None:
+        """No leaf comes any more.
+
+        Raises:
+            FoundError: an approval stands without what it approved.
+        """
+        if self.approved is not None:
+            raise self._here(self.approved.index).error("decision", "APPROVED", "an effect right after it")
+
+    def _here(self, leaf_index: int) -> At:
+        return at(leaf_index, step=Step.DECISIONS, log=self.log if self.of_registry else "")
+
+    def _judge(self, leaf: Leaf[Any], due: Leaf[DecisionContent] | None) -> None:
+        people = self._people(leaf)
+        match leaf.content:
+            case DecisionContent():
+                self._decide(leaf, people)
+            case ProposalContent():
+                self.proposals[leaf.index] = leaf
+                self._require_actor(leaf, people)
+            case RoundContent():
+                self._round(leaf, people)
+            case PoolContent():
+                self._require_actor(leaf, people)
+                self._opened(leaf.index, leaf.content)
+            case _:
+                self._effect(leaf, people, due)
+
+    def _people(self, leaf: Leaf[Any]) -> People:
+        """Who may act as of the registry's size that an act names, which is as new as it must be."""
+        size, here = leaf.content.registry_size, self._here(leaf.index)
+        if self.of_registry:
+            ours = leaf.index - (leaf.content.proposal is not None)
+            here.same("registry_size", size, ours)
+            return self.registry.people_at(leaf.index)
+        here.holds(size >= max(1, self.registry_size), "registry_size", size, f"{max(1, self.registry_size)} or more")
+        self.registry_size = size
+        people = self.registry.people_at(size)
+        here.holds(people.size == size, "registry_size", size, f"at most {people.size}, of which the registry is")
+        newer, last = self.registry.next_time(), self.registry.last_time()
+        if newer is not None:
+            expected = f"one with leaf {size}, which was there since {newer.isoformat()}"
+            here.holds(leaf.time - newer <= STALE_AFTER, "registry_size", size, expected)
+        if last is not None:
+            expected = f"one without leaf {size - 1}, which is of {last.isoformat()}"
+            here.holds(last - leaf.time <= STALE_AFTER, "registry_size", size, expected)
+        return people
+
+    def _require_actor(self, leaf: Leaf[Any], people: People) -> None:
+        """Who does it may act, with this key, at this time."""
+        content = leaf.content
+        pool = None if self.of_registry else self.log
+        try:
+            people.require_actor(content, leaf.time, pool)
+        except StateError as error:
+            raise self._here(leaf.index).error("by", f"{content.by!r}, who {error.detail}", "one who may act") from None
+
+    def _opened(self, leaf_index: int, content: PoolContent) -> None:
+        """A pool's first leaf says what the registry's leaf does that opened it."""
+        opened, here = self.registry.opened_at(content.opened_at), self._here(leaf_index)
+        here.holds(opened is not None, "opened_at", content.opened_at, "a leaf of the registry that opened the pool")
+        assert opened is not None  # noqa: S101 - it was just checked
+        here.same("registry_size", content.registry_size, content.opened_at + 1)
+        here.same("pool", self.log, opened.pool_id)
+        for figure in ("display_name", "currency", "by", "by_key"):
+            here.same(figure, getattr(content, figure), getattr(opened, figure))
+        here.same("policy", content.policy.model_dump(mode="json"), opened.policy)
+
+    def _round(self, leaf: Leaf[Any], people: People) -> None:
+        self.rounds[leaf.index] = leaf
+        if leaf.content.by == SCHEDULER:
+            scheduled = leaf.content.fire_times is not None and not leaf.content.by_key
+            self._here(leaf.index).holds(scheduled, "by", SCHEDULER, "an operator: no fire time was due")
+        else:
+            self._require_actor(leaf, people)
+
+    def _decide(self, leaf: Leaf[DecisionContent], people: People) -> None:
+        content, here = leaf.content, self._here(leaf.index)
+        subject = self.proposals.get(content.subject) or self.rounds.get(content.subject)
+        waits = subject is not None and content.subject not in self.decided
+        here.holds(waits, "subject", content.subject, "a proposal or a round that waits for its decision")
+        assert subject is not None  # noqa: S101 - it was just checked
+        here.same("subject_hash", content.subject_hash, self.hash_at(content.subject))
+        known = ", ".join(Decision)
+        here.holds(content.decision in set(Decision), "decision", content.decision, f"one of {known}")
+        self.decided[content.subject] = leaf
+        approves = content.decision == Decision.APPROVED
+        if content.by == POLICY and content.subject in self.rounds:
+            needed = people.controls.needed(Kind.ROUNDS)
+            here.holds(approves and needed == ONE, "by", POLICY, "an operator: the controls ask for two people")
+        else:
+            self._require_actor(leaf, people)
+            if approves and self._needed(subject, people) > ONE:
+                self._require_second(leaf, subject.content, people)
+        if content.decision == Decision.WITHDRAWN:
+            here.same("by", content.by, subject.content.by)
+        if content.subject in self.proposals:
+            self._decide_proposal(leaf, subject, approves=approves)
+        elif approves:
+            asked = subject.content
+            second = content.by == POLICY or asked.by == SCHEDULER or self._is_second(leaf, asked, people)
+            self._done(subject, content.by if second else "")
+
+    def _decide_proposal(self, leaf: Leaf[DecisionContent], subject: Leaf[Any], *, approves: bool) -> None:
+        lapsed = leaf.time - subject.time > PROPOSAL_LIFETIME
+        self._here(leaf.index).holds(
+            not (approves and lapsed), "subject", subject.index, "a proposal of the last 30 days"
+        )
+        if approves:
+            self.approved = leaf
+
+    def _needed(self, subject: Leaf[Any], people: People) -> int:
+        """How many people what is decided needs; of a proposal its effect says so, which comes next."""
+        if isinstance(subject.content, RoundContent):
+            return ONE if subject.content.by == SCHEDULER else people.controls.needed(Kind.ROUNDS)
+        return ONE
+
+    def _require_second(self, leaf: Leaf[DecisionContent], first: ActContent, people: People) -> None:
+        try:
+            people.require_second(first, leaf.content)
+        except StateError as error:
+            claimed = f"{leaf.content.by!r}, who {error.detail}"
+            raise self._here(leaf.index).error("by", claimed, "another operator, who may decide") from None
+
+    def _effect(self, leaf: Leaf[Any], people: People, due: Leaf[DecisionContent] | None) -> None:
+        content, here = leaf.content, self._here(leaf.index)
+        self._require_actor(leaf, people)
+        try:
+            people.require_enough_left(content)
+            if isinstance(content, ControlsContent):
+                content.controls.require_sound()
+        except (StateError, InvalidInputError) as error:
+            raise here.error(content.type, error, "an act that leaves two who count as different people") from None
+        needed = content.needed(people.controls)
+        if content.proposal is None:
+            here.holds(needed == ONE, "proposal", "none", "one that another operator approved")
+            self._done(leaf, "")
+            return
+        here.holds(due is not None, "proposal", content.proposal, "one that the leaf before it approved")
+        assert due is not None  # noqa: S101 - it was just checked
+        proposed = self.proposals[content.proposal].content
+        stated = (content.type, content.said(), content.by, content.by_key)
+        here.holds(
+            stated == (proposed.effect, proposed.content, proposed.by, proposed.by_key),
+            content.type, f"what leaf {content.proposal} does not say", "what was proposed, by who proposed it",
+        )  # fmt: skip
+        if needed > ONE:
+            self._require_second(due, proposed, people)
+        self._done(leaf, due.content.by if self._is_second(due, proposed, people) else "")
+
+    def _is_second(self, decision: Leaf[DecisionContent], first: ActContent, people: People) -> bool:
+        """Whether who decides is another person than who made it, needed or not."""
+        try:
+            people.require_second(first, decision.content)
+        except StateError:
+            return False
+        return True
+
+    def _done(self, leaf: Leaf[Any], approved_by: str) -> None:
+        self.done.append(DoneAct(self.log, leaf.index, leaf.content.type, leaf.content.by, approved_by))

@@ -1,0 +1,237 @@
+"""The registry as its own log has it: who may act, and the collectives that rounds are of, as of any of its sizes.
+
+Sizes are asked for in ascending order, so that one pass over the registry's log serves one pass over a pool's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from audit.acts_fold import ActsFold, DoneAct
+from audit.findings import At, FoundError, at
+from audit.reader import BodyReader, LogReader, checked_body
+from audit.steps import Step
+from ledger.acts.collectives import collective_of
+from ledger.acts.controls import TWO
+from ledger.acts.entries import (
+    REGISTRY_CONTENTS,
+    CollectiveContent,
+    DeploymentContent,
+    KeyContent,
+    KeyRevocationContent,
+    PlatformContent,
+    PoolOpenedContent,
+    PrincipalContent,
+    PrincipalStatus,
+)
+from ledger.acts.people import People
+from ledger.errors import InvalidInputError, LedgerCorruptError
+from ledger.log.leaves import EncodedLeaf, Leaf, decode
+from ledger.log.merkle import HASH_BYTES, Frontier, leaf_hash
+from ledger.log.origins import REGISTRY_LOG
+from ledger.registry import Collective, require_resource_id
+
+
+def _nobody(leaf: Leaf[Any]) -> None:
+    """Look at nothing."""
+
+
+@dataclass(slots=True)
+class RegistryFold:
+    """The registry so far. `observe` sees each leaf that was taken in."""
+
+    log: LogReader
+    observe: Callable[[Leaf[Any]], None] = _nobody
+    frontier: Frontier = field(default_factory=Frontier)
+    people: People = field(default_factory=People)
+    collectives: dict[str, Collective] = field(default_factory=dict)
+    collective_leaf: dict[str, int] = field(default_factory=dict)
+    """The latest leaf of each collective."""
+    platforms: dict[str, int] = field(default_factory=dict)
+    """The leaf of each platform."""
+    pools: dict[str, tuple[int, PoolOpenedContent]] = field(default_factory=dict)
+    """The leaf that opened each pool, and what it says."""
+    domains: dict[str, str] = field(default_factory=dict)
+    """Whose each domain is."""
+    hashes: bytearray = field(default_factory=bytearray)
+    """Of all leaves, one after the other."""
+    acts: ActsFold = field(init=False)
+    _last_time: datetime | None = None
+    _waiting: EncodedLeaf | None = None
+    """A leaf that was read and not taken in."""
+    _leaves: Iterator[EncodedLeaf] | None = None
+
+    def __post_init__(self) -> None:
+        self.acts = ActsFold(REGISTRY_LOG, self, self._hash_at, of_registry=True)
+
+    # As of a size.
+
+    def people_at(self, size: int) -> People:
+        """Who may act after so many leaves, or after all that there are where these are fewer."""
+        self.advance(size)
+        return self.people
+
+    def last_time(self) -> datetime | None:
+        """When the last leaf was logged that was taken in."""
+        return self._last_time
+
+    def next_time(self) -> datetime | None:
+        """When the leaf after it was logged; None where there is none."""
+        following = self._peek()
+        return self._read(following).time if following else None
+
+    def opened_at(self, leaf_index: int) -> PoolOpenedContent | None:
+        """What opened a pool at a leaf; None where nothing did."""
+        return next((content for index, content in self.pools.values() if index == leaf_index), None)
+
+    def snapshot(self) -> list[Collective]:
+        """The collectives, by the bytes of their names."""
+        return [self.collectives[name] for name in sorted(self.collectives)]
+
+    def done(self) -> list[DoneAct]:
+        """What was done so far."""
+        return self.acts.done
+
+    def advance(self, size: int) -> None:
+        """Take in the leaves below a size, as far as there are so many.
+
+        Raises:
+            FoundError: something does not hold.
+        """
+        while self.frontier.size < size and (following := self._peek()) is not None:
+            self._waiting = None
+            self.fold(following)
+
+    def finish(self) -> None:
+        """Take in all leaves that are left.
+
+        Raises:
+            FoundError: something does not hold.
+        """
+        self.advance(self.log.size())
+        self.acts.end()
+
+    # Leaf by leaf.
+
+    def fold(self, encoded: EncodedLeaf) -> Leaf[Any]:
+        """Take in the next leaf, and give it.
+
+        Raises:
+            FoundError: something does not hold.
+        """
+        leaf, here = self._read(encoded), self._here(encoded.index)
+        here.same("index", encoded.index, self.frontier.size)
+        kind = leaf.content.type
+        first = leaf.index == 0
+        expected = f"{DeploymentContent.type} first and only there"
+        here.holds(first == (kind == DeploymentContent.type), "type", kind, expected)
+        try:
+            self.acts.take_in(leaf)
+            self._take_in(leaf)
+            self.people.take_in(leaf)
+        except (InvalidInputError, LedgerCorruptError, ValueError) as error:
+            # An entry can be canonical and still say what the service never would, such as an unknown status.
+            raise here.error(kind, error, "a sound entry") from None
+        self.frontier.append(encoded.hash)
+        self.hashes += encoded.hash
+        self._last_time = leaf.time
+        self.observe(leaf)
+        return leaf
+
+    def _take_in(self, leaf: Leaf[Any]) -> None:
+        here = self._here(leaf.index)
+        match leaf.content:
+            case DeploymentContent() as content:
+                _require_founded(here, content)
+            case PrincipalContent(principal=name, status=status):
+                here.holds(status in set(PrincipalStatus), "status", status, "ACTIVE or SUSPENDED")
+                here.holds(_is_person(name), "principal", name, "an operator or an auditor")
+            case KeyContent(key_id=key_id, principal=name):
+                here.holds(key_id not in self.people.keys, "key_id", key_id, "one that no other key has")
+                here.holds(self._is_registered(name), "principal", name, "one that is registered")
+            case KeyRevocationContent(key_id=key_id):
+                here.holds(key_id in self.people.keys, "key_id", key_id, "the id of a key that was issued")
+            case PlatformContent(platform=name):
+                require_resource_id(name, "platform")
+                here.holds(name not in self.platforms, "platform", name, "one that is not registered yet")
+                self.platforms[name] = leaf.index
+            case CollectiveContent() as content:
+                self._put_collective(leaf.index, content)
+            case PoolOpenedContent(pool_id=name):
+                require_resource_id(name, "pool_id")
+                here.holds(name not in self.pools and name != REGISTRY_LOG, "pool_id", name, "one that is free")
+                self.pools[name] = (leaf.index, leaf.content)
+
+    def _is_registered(self, principal: str) -> bool:
+        collection, _, name = principal.partition("/")
+        match collection:
+            case "platforms":
+                return name in self.platforms
+            case "collectives":
+                return name in self.collectives
+            case _:
+                return principal in self.people.persons
+
+    def _put_collective(self, leaf_index: int, content: CollectiveContent) -> None:
+        body = _registry_body(self.log, leaf_index, content.domains_sha256)
+        collective = collective_of(content, body)
+        before = self.collectives.get(collective.name)
+        for domain in before.domains if before else ():
+            self.domains.pop(domain)
+        for domain in collective.domains:
+            owner = self.domains.setdefault(domain, collective.name)
+            expected = f"one that is not of collectives/{owner}"
+            self._here(leaf_index).holds(owner == collective.name, "domains", domain, expected)
+        self.collectives[collective.name] = collective
+        self.collective_leaf[collective.name] = leaf_index
+
+    def _peek(self) -> EncodedLeaf | None:
+        if self._leaves is None:
+            self._leaves = iter(self.log.leaves(self.frontier.size, self.log.size()))
+        if self._waiting is None:
+            self._waiting = next(self._leaves, None)
+        return self._waiting
+
+    def _read(self, encoded: EncodedLeaf) -> Leaf[Any]:
+        here = self._here(encoded.index)
+        here.same("leaf_hash", encoded.hash.hex(), leaf_hash(encoded.entry).hex())
+        try:
+            leaf = decode(encoded.entry, REGISTRY_CONTENTS)
+        except LedgerCorruptError as error:
+            raise here.error("entry", error, "a canonical entry") from None
+        here.same("index", leaf.index, encoded.index)
+        here.same("pool", leaf.pool, REGISTRY_LOG)
+        return leaf
+
+    def _hash_at(self, leaf_index: int) -> str:
+        return self.hashes[HASH_BYTES * leaf_index : HASH_BYTES * (leaf_index + 1)].hex()
+
+    @staticmethod
+    def _here(leaf_index: int) -> At:
+        return at(leaf_index, step=Step.FORMS, log=REGISTRY_LOG)
+
+
+def _registry_body(log: BodyReader, leaf_index: int, digest: str) -> bytes:
+    try:
+        return checked_body(log, leaf_index, "domains_sha256", digest)
+    except FoundError as found:
+        finding = found.finding
+        here = at(leaf_index, step=Step.BODIES, log=REGISTRY_LOG)
+        raise here.error(finding.figure, finding.claimed, finding.expected) from None
+
+
+def _is_person(name: str, *collections: str) -> bool:
+    collection, _, identity = name.partition("/")
+    require_resource_id(identity, "principal")
+    return collection in (collections or ("operators", "auditors"))
+
+
+def _require_founded(here: At, content: DeploymentContent) -> None:
+    names = [founder.operator for founder in content.founders]
+    sound = len(set(names)) == len(names) and all(_is_person(name, "operators") for name in names)
+    here.holds(sound and bool(names), "founders", ", ".join(names), "operators, each once")
+    enough = not content.controls.require_sound().ask_for_two() or len(names) >= TWO
+    here.holds(enough, "founders", len(names), f"{TWO} or more, which the controls ask for")

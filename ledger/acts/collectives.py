@@ -1,0 +1,51 @@
+"""Collectives as the registry's log has them: the entry, and the body with the domains."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from hashlib import sha256
+
+from ledger.acts.entries import CollectiveContent
+from ledger.errors import InvalidInputError
+from ledger.registry import Collective, CollectiveStatus
+
+
+def render_domains(names: Iterable[str]) -> bytes:
+    """A collective's domains as a body: a line for each, sorted."""
+    return "".join(f"{name}\n" for name in sorted(names)).encode()
+
+
+def collective_content(collective: Collective) -> CollectiveContent:
+    """What the registry's log says of a collective."""
+    return CollectiveContent(
+        collective=collective.name,
+        display_name=collective.display_name,
+        members=collective.members,
+        equity_ppm=collective.equity_ppm,
+        status=collective.status.value,
+        domains_sha256=sha256(render_domains(collective.domains)).hexdigest(),
+    )
+
+
+def collective_of(content: CollectiveContent, domains_body: bytes) -> Collective:
+    """The collective of which the registry's log says this; `domains_body` is the body that the content commits to.
+
+    Raises:
+        InvalidInputError: there can be no such collective, or the body is not one that `render_domains` makes.
+    """
+    if content.status not in set(CollectiveStatus):
+        raise InvalidInputError.of("collective.status", f"is not a status: {content.status[:80]!r}")
+    try:
+        domains = tuple(domains_body.decode().splitlines())
+    except UnicodeDecodeError:
+        raise InvalidInputError.of("collective.domains", "are not UTF-8") from None
+    if render_domains(set(domains)) != domains_body:
+        raise InvalidInputError.of("collective.domains", "must be one a line, sorted, none twice")
+    return Collective(
+        content.collective,
+        content.display_name,
+        content.members,
+        content.equity_ppm,
+        CollectiveStatus(content.status),
+        domains,
+    )
