@@ -51,8 +51,10 @@ if TYPE_CHECKING:
     from moiety.events import Mode, UsageEvent, batch_of
     from moiety.files import count_events, read_usage
     from moiety.ids import IdScheme, event_id_of, ordered_event_id_of, uuid7
+    from moiety.journals import OutboxError
     from moiety.keys import NewKey, make_key
     from moiety.memberships import read_membership
+    from moiety.outbox import Delivery, Outbox, RefusedEvent
     from moiety.telemetry import (
         Attribution,
         DomainMap,
@@ -128,8 +130,10 @@ _NAMES: Final = {
     "moiety.events": ("Mode", "UsageEvent", "batch_of"),
     "moiety.files": ("count_events", "read_usage"),
     "moiety.ids": ("IdScheme", "event_id_of", "ordered_event_id_of", "uuid7"),
+    "moiety.journals": ("OutboxError",),
     "moiety.keys": ("NewKey", "make_key"),
     "moiety.memberships": ("read_membership",),
+    "moiety.outbox": ("Delivery", "Outbox", "RefusedEvent"),
     "moiety.telemetry": (
         "Attribution",
         "DomainMap",
@@ -198,6 +202,7 @@ __all__ = [
     "Controls",
     "DataLossError",
     "DeadlineExceededError",
+    "Delivery",
     "DomainMap",
     "EventViolation",
     "FailedPreconditionError",
@@ -217,6 +222,8 @@ __all__ = [
     "NoDomainsError",
     "NotFoundError",
     "OutOfRangeError",
+    "Outbox",
+    "OutboxError",
     "Owner",
     "Payment",
     "PermissionDeniedError",
@@ -228,6 +235,7 @@ __all__ = [
     "Proposal",
     "Receipt",
     "RefusedDocument",
+    "RefusedEvent",
     "ReplayProgress",
     "ReplayVerdict",
     "ResourceExhaustedError",

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum
+from operator import index
 from uuid import UUID
 
 import pyarrow as pa
@@ -59,10 +60,12 @@ def batch_of(events: Iterable[UsageEvent]) -> pa.RecordBatch:
         "event_id": [event.event_id.bytes for event in events],
         "work_id": [event.work_id for event in events],
         "occurred_at": [event.occurred_at for event in events],
-        "units": [event.units for event in events],
+        "units": [_whole("units", place, event.units) for place, event in enumerate(events)],
         "mode": [int(event.mode) for event in events],
         "collectives": [list(event.shares) for event in events],
-        "shares": [list(event.shares.values()) for event in events],
+        "shares": [
+            [_whole("shares", place, nano) for nano in event.shares.values()] for place, event in enumerate(events)
+        ],
     }
     return pa.RecordBatch.from_arrays(
         [_column(field, values[field.name]) for field in USAGE_SCHEMA], schema=USAGE_SCHEMA
@@ -86,6 +89,15 @@ def event_to_message(event: UsageEvent) -> usage_pb2.UsageEvent:
     )
     message.occurred_at.FromDatetime(event.occurred_at)
     return message
+
+
+def _whole(field: str, position: int, value: object) -> int:
+    """A whole number. Arrow would cut the fraction of any other off."""
+    try:
+        return index(value)  # type: ignore[arg-type]  # that is what is found out
+    except TypeError:
+        unit = " of billionths" if field == "shares" else ""
+        raise InvalidUsageError(field, position, f"must be a whole number{unit}, is {value!r}") from None
 
 
 def _column(field: pa.Field, values: list[object]) -> pa.Array:

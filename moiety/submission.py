@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from moiety.errors import (
@@ -50,11 +51,19 @@ class Submission:
     Args:
         batches: what to send, made as it is needed.
         progress: is told the number of events of each batch that is answered.
+        recorded: is told each batch that has its receipt.
     """
 
-    def __init__(self, batches: Iterator[PreparedBatch], *, progress: Callable[[int], None] | None = None) -> None:
+    def __init__(
+        self,
+        batches: Iterator[PreparedBatch],
+        *,
+        progress: Callable[[int], None] | None = None,
+        recorded: Callable[[PreparedBatch], None] | None = None,
+    ) -> None:
         self._batches = batches
         self._progress = progress
+        self._recorded = recorded
         self._unanswered: deque[PreparedBatch] = deque()
         self._receipts: dict[int, usage_pb2.Receipt] = {}
         self._refusals: dict[int, BatchRefusal] = {}
@@ -161,6 +170,8 @@ class Submission:
             self._refusals[batch.index] = BatchRefusal(batch_id, batch.index, batch.first_position, batch.events, error)
         else:
             self._receipts[batch.index] = answer.receipt
+            if self._recorded:
+                yield Work(partial(self._recorded, batch))
         if self._progress:
             self._progress(batch.events)
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from functools import cached_property
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property, partial
 from hashlib import sha256
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -11,11 +11,12 @@ from uuid import UUID
 
 import pyarrow as pa
 
-from moiety.batches import EVENTS_PER_BATCH, ArrowTable, encode, record_batches
+from moiety.batches import EVENTS_PER_BATCH, ArrowTable, decode, encode, record_batches
 from moiety.connection import PAGE_SIZE
-from moiety.errors import InvalidArgumentError, InvalidUsageError, MoietyError, NoDomainsError
+from moiety.errors import BatchRefusedError, InvalidArgumentError, InvalidUsageError, MoietyError, NoDomainsError
 from moiety.events import UsageEvent, event_to_message
 from moiety.ids import IdScheme
+from moiety.outbox import Delivery, Outbox, RefusedEvent
 from moiety.patience import Patience
 from moiety.steps import Pages, Steps, Work
 from moiety.submission import PreparedBatch, Submission
@@ -110,6 +111,40 @@ class UsageVerbs(RegistryVerbs):
         scheme = yield from self._known_id_scheme(pool)
         prepared = _prepare(_alike(pool, method, scheme), iter(batches), batch_id)
         return (yield from self._submit(prepared, progress, timeout_seconds))
+
+    @verb
+    def deliver(self, outbox: Outbox, *, timeout_seconds: float | None = None) -> Steps[Delivery]:
+        """Submit what waits in an outbox, and take out what is recorded. Safe to repeat, and to interrupt anywhere.
+
+        Events that the service refuses are set aside in the outbox and given here; the others of their batch go on.
+
+        Args:
+            outbox: the outbox. Events may be put into it meanwhile; they wait for the next delivery.
+            timeout_seconds: as in `submit_usage`.
+
+        Raises:
+            BatchRefusedError: the service refused a batch as a whole, and names no event; it stays in the outbox.
+            ServiceError: as `submit_usage`. What has no receipt yet stays in the outbox.
+            OutboxError: the outbox is closed or damaged.
+        """
+        scheme = yield from self._known_id_scheme(outbox.pool)
+        alike = _alike(outbox.pool, outbox.method, scheme)
+        receipts: list[pb.Receipt] = []
+        refused: list[RefusedEvent] = []
+        while paths := (yield Work(outbox.sealed)):
+            taken = partial(_take_out, outbox, paths)
+            submission = Submission(_stored(alike, paths), recorded=taken)
+            try:
+                receipts += yield from self._run(submission, timeout_seconds)
+                break
+            except BatchRefusedError as error:
+                receipts += error.receipts
+                for refusal in error.refusals:
+                    found = yield Work(partial(outbox.set_aside, paths[refusal.batch_index], refusal))
+                    if not found:
+                        raise
+                    refused += found
+        return Delivery(tuple(receipts), tuple(refused))
 
     @verb
     def resume(self, error: MoietyError, *, timeout_seconds: float | None = None) -> Steps[list[pb.Receipt]]:
@@ -346,11 +381,29 @@ def _prepare(
         if not isinstance(batch, pa.RecordBatch):
             reason = f"must be record batches, as moiety.attribution.score_batches gives; holds {type(batch).__name__}"
             raise InvalidUsageError("batches", None, reason)
-        data = encode(batch)
-        own_id = f"sha256-{sha256(data).hexdigest()[:_BATCH_ID_DIGITS]}"
-        request = pb.AppendUsageRequest(
-            batch_id=own_id if batch_id is None else f"{batch_id}-{index}", arrow_stream=data
-        )
-        request.MergeFrom(alike)
+        request = _request(alike, encode(batch), None if batch_id is None else f"{batch_id}-{index}")
         yield PreparedBatch(index, position, batch.num_rows, request)
         position += batch.num_rows
+
+
+def _request(alike: pb.AppendUsageRequest, data: bytes, batch_id: str | None = None) -> pb.AppendUsageRequest:
+    """The request for the bytes of a batch, which is named after them unless told otherwise."""
+    own_id = f"sha256-{sha256(data).hexdigest()[:_BATCH_ID_DIGITS]}"
+    request = pb.AppendUsageRequest(batch_id=batch_id or own_id, arrow_stream=data)
+    request.MergeFrom(alike)
+    return request
+
+
+def _stored(alike: pb.AppendUsageRequest, paths: Sequence[Path]) -> Iterator[PreparedBatch]:
+    """The requests for batches in files, each with what is `alike` in all of them."""
+    position = 0
+    for index, path in enumerate(paths):
+        data = path.read_bytes()
+        events = decode(data).num_rows
+        yield PreparedBatch(index, position, events, _request(alike, data))
+        position += events
+
+
+def _take_out(outbox: Outbox, paths: Sequence[Path], batch: PreparedBatch) -> None:
+    """Remove the file of a batch that is recorded."""
+    outbox.remove(paths[batch.index])

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import unicodedata
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from hashlib import sha256
@@ -400,3 +401,19 @@ def test_an_event_as_a_message_says_the_same() -> None:
     assert message.occurred_at.ToDatetime(UTC) == NOON
     assert {share.collective_id: share.share_nano for share in message.shares} == {"irish": 7, "scottish": 5}
     assert not event_to_message(EVENTS[1]).HasField("work_id")
+
+
+@pytest.mark.parametrize(
+    ("changed", "field", "told"),
+    [
+        ({"units": 2.5}, "units", "must be a whole number, is 2.5"),
+        ({"units": 2.0}, "units", "must be a whole number, is 2.0"),
+        ({"shares": {"irish": 0.6}}, "shares", "must be a whole number of billionths, is 0.6"),
+        ({"shares": {"irish": "6"}}, "shares", "must be a whole number of billionths, is '6'"),
+    ],
+)
+def test_an_event_s_numbers_are_whole_and_none_is_cut(changed: dict[str, Any], field: str, told: str) -> None:
+    whole = UsageEvent(uuid7(), datetime(2026, 3, 1, tzinfo=UTC), 1, Mode.AI_ONLY, {"irish": 1})
+    with pytest.raises(InvalidUsageError) as caught:
+        batch_of([whole, replace(whole, **changed)])
+    assert (caught.value.field, caught.value.position, caught.value.reason) == (field, 1, told)
