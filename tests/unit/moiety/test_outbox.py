@@ -13,7 +13,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 import pytest
@@ -309,7 +309,7 @@ def test_a_disk_that_failed_to_sync_is_not_trusted_again(tmp_path: Path, monkeyp
         assert len(again) == 2
 
 
-PUTTING = """
+PUTTING: Final = """
 import sys
 from datetime import UTC, datetime
 from uuid import UUID
