@@ -79,7 +79,7 @@ def replay_round(
     except FoundError as found:
         return Verdict(fold_so_far.progress(total), fold_so_far.earliest(found.finding))
     except LedgerCorruptError as error:
-        missing = at(fold_so_far.frontier.size).error("leaf", error, "a log without holes").finding
+        missing = at(fold_so_far.frontier.size).error("leaf", error, "a log without gaps").finding
         return Verdict(fold_so_far.progress(total), fold_so_far.earliest(missing))
     return Verdict(fold_so_far.progress(total), None)
 

@@ -123,7 +123,7 @@ def _replay_seconds(stage: Stage, pool: str, round_leaf: int, shares: int) -> fl
 
 
 def _write_parquet(batches: list[pa.RecordBatch], path: Path) -> int:
-    """A row per share, with its event's units and mode; gives the sum of units times share."""
+    """A row per share, with its event's units and mode; returns the sum of units times share."""
     schema = pa.schema(
         [("collective", pa.dictionary(pa.int32(), pa.utf8())), ("share", pa.int32()), ("units", pa.int64()),
          ("mode", pa.uint8())]

@@ -1,4 +1,4 @@
-"""What a pool's log says about money that is not a round's: paid in, paid out, released, granted."""
+"""The entries of a pool's log about money, except for rounds: paid in, paid out, released, granted."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ledger.log.leaves import Content, DecimalInt, Past
 
 
 class RevenueContent(Content):
-    """A platform put money into the pool."""
+    """A platform paid money into the pool."""
 
     type: ClassVar[str] = "revenue.v1"
 
@@ -47,7 +47,7 @@ class RevenueContent(Content):
 
 
 class Movement(ActContent):
-    """What an operator moves by hand. All such movements of a pool share one set of request ids."""
+    """Money that an operator moves by hand. All such movements of a pool share one set of request ids."""
 
     kind: ClassVar[Kind | None] = Kind.MONEY
 
@@ -62,7 +62,7 @@ class Movement(ActContent):
 
 
 class ReleaseContent(Movement):
-    """What was held for a collective was released to it, or returned to the commons fund, by an operator's decision."""
+    """An operator released what was held for a collective to it, or returned it to the commons fund."""
 
     type: ClassVar[str] = "release.v1"
 
@@ -70,7 +70,7 @@ class ReleaseContent(Movement):
     reason: str
 
     def transfers(self, past: Past) -> Sequence[Transfer]:
-        """From what is held to the collective, or to the commons fund."""
+        """From the held amount to the collective, or to the commons fund."""
         held = held_account(self.collective)
         if self.to_commons:
             return (Transfer(held, COMMONS, self.amount_minor, Purpose.RETURN),)
@@ -78,7 +78,7 @@ class ReleaseContent(Movement):
 
 
 class GrantContent(Movement):
-    """A collective was granted an amount from the commons fund, by an operator's decision."""
+    """An operator granted a collective an amount from the commons fund."""
 
     type: ClassVar[str] = "grant.v1"
 

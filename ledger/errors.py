@@ -1,4 +1,4 @@
-"""What can go wrong in the ledger service: every error it raises on purpose carries its facts as fields.
+"""The errors of the ledger service. Every error that it raises on purpose carries its facts as fields.
 
 `services.api.errors` is the one table that maps these to gRPC status and details.
 """
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """One thing wrong with an input: the path of the field (`events[3].units`) and why it is refused."""
+    """One problem with an input: the path of the field (`events[3].units`) and why it is refused."""
 
     field: str
     reason: str
@@ -24,7 +24,7 @@ class LedgerError(Exception):
 class InvalidInputError(LedgerError):
     """The input breaks a rule, whatever the state of the ledger.
 
-    `violations` are the first findings, in order; `total` counts all of them.
+    `violations` are the first problems, in order; `total` counts all of them.
     """
 
     def __init__(self, violations: Sequence[Violation], *, total: int | None = None) -> None:
@@ -34,7 +34,7 @@ class InvalidInputError(LedgerError):
 
     @classmethod
     def of(cls, field: str, reason: str) -> InvalidInputError:
-        """The error with one violation."""
+        """Returns the error with one violation."""
         return cls([Violation(field, reason)])
 
     def __str__(self) -> str:
@@ -44,11 +44,11 @@ class InvalidInputError(LedgerError):
 
 
 class IdentityReusedError(InvalidInputError):
-    """An id that identifies a request came again with other content. Nothing of the second is kept."""
+    """An id that identifies a request was used again with other content. Nothing of the second request is recorded."""
 
 
 class NotFoundError(LedgerError):
-    """What was named does not exist. `resource` is its resource name."""
+    """The named resource does not exist. `resource` is its resource name."""
 
     def __init__(self, resource: str) -> None:
         super().__init__(resource)
@@ -59,7 +59,7 @@ class NotFoundError(LedgerError):
 
 
 class AlreadyExistsError(LedgerError):
-    """What was to be created exists with other content. `resource` is its resource name."""
+    """The resource to create exists with other content. `resource` is its resource name."""
 
     def __init__(self, resource: str) -> None:
         super().__init__(resource)
@@ -70,9 +70,9 @@ class AlreadyExistsError(LedgerError):
 
 
 class StateError(LedgerError):
-    """The request is sound but the ledger's state forbids it.
+    """The request is valid, but the state of the ledger does not allow it.
 
-    `subject` is the resource name that it is about, `kind` a constant such as `ROUND_OPEN`, `detail` the sentence for
+    `subject` is the resource name that it is about, `kind` a constant such as `ROUND_OPEN`, `detail` a sentence for
     people.
     """
 
@@ -87,7 +87,7 @@ class StateError(LedgerError):
 
 
 class LostRaceError(LedgerError):
-    """Another writer was first; the same request may succeed when repeated. `subject` is what it was about."""
+    """Another writer was first; the same request may succeed when repeated. `subject` is what both wrote to."""
 
     def __init__(self, subject: str) -> None:
         super().__init__(subject)
@@ -98,14 +98,14 @@ class LostRaceError(LedgerError):
 
 
 class BusyError(LedgerError):
-    """Another transaction holds what is needed for longer than we wait. Nothing was done, and it can be asked again."""
+    """Another transaction held a needed lock for too long. Nothing was done, and the call can be repeated."""
 
     def __str__(self) -> str:
         return "another transaction holds a lock that this call needs; try again"
 
 
 class LedgerCorruptError(LedgerError):
-    """What is stored contradicts itself: a hash, a length or a sum does not hold. `subject` is what, `detail` how."""
+    """What is stored is inconsistent: a hash, a length or a sum is wrong. `subject` is where, `detail` how."""
 
     def __init__(self, subject: str, detail: str) -> None:
         super().__init__(subject, detail)
@@ -117,10 +117,10 @@ class LedgerCorruptError(LedgerError):
 
 
 class QuotaError(LedgerError):
-    """A limit on how much may be sent is used up, and time gives more.
+    """A quota is used up; there is room again after some time.
 
-    `subject` is the resource name of who sends, `limit` the limit's name and `most` its value; `wait_seconds` is how
-    long until there is room again.
+    `subject` is the resource name of the sender, `limit` the limit's name and `most` its value; `wait_seconds` is the
+    time until there is room again.
     """
 
     def __init__(self, subject: str, limit: str, most: int, wait_seconds: int) -> None:
@@ -131,11 +131,11 @@ class QuotaError(LedgerError):
         self.wait_seconds = wait_seconds
 
     def __str__(self) -> str:
-        return f"{self.subject}: {self.limit} is {self.most:,}, and used up for {self.wait_seconds:,} seconds"
+        return f"{self.subject}: {self.limit} is {self.most:,}, used up for another {self.wait_seconds:,} seconds"
 
 
 class StoreUnavailableError(LedgerError):
-    """The database, or another store, cannot be reached or gave up the connection. Nothing was acknowledged."""
+    """The database, or another store, cannot be reached or closed the connection. Nothing was acknowledged."""
 
     def __init__(self, store: str = "the database") -> None:
         super().__init__(store)
@@ -146,18 +146,18 @@ class StoreUnavailableError(LedgerError):
 
 
 class ProofError(LedgerError):
-    """A Merkle proof does not hold. `reason` says which check failed."""
+    """A Merkle proof is invalid. `reason` says which check failed."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
 
     def __str__(self) -> str:
-        return f"proof refused: {self.reason}"
+        return f"invalid proof: {self.reason}"
 
 
 class FormatError(LedgerError):
-    """Bytes are not of the published format that they claim. `subject` is which part, `reason` the rule it breaks."""
+    """Bytes are not in the format that they should have. `subject` is which part, `reason` the broken rule."""
 
     def __init__(self, subject: str, reason: str) -> None:
         super().__init__(subject, reason)
@@ -169,7 +169,7 @@ class FormatError(LedgerError):
 
 
 class SignatureError(LedgerError):
-    """A signature of a known key does not hold, or no known key has signed. `keys` are the names concerned."""
+    """The signature of a known key is invalid, or no known key has signed. `keys` are their names."""
 
     def __init__(self, keys: Sequence[str], reason: str) -> None:
         super().__init__(keys, reason)
@@ -177,4 +177,4 @@ class SignatureError(LedgerError):
         self.reason = reason
 
     def __str__(self) -> str:
-        return f"signature refused: {', '.join(self.keys)} {self.reason}"
+        return f"invalid signature: {', '.join(self.keys)} {self.reason}"

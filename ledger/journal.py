@@ -24,22 +24,22 @@ POOL_ACCOUNTS: Final = (REVENUE, FEES, COMMONS, ROUNDING)
 
 
 def platform_account(platform: str) -> str:
-    """What the platform has paid in, below zero."""
+    """The account of what the platform has paid in, which is below zero."""
     return f"platform/{platform}"
 
 
 def collective_account(collective: str) -> str:
-    """What the collective is owed."""
+    """The account of what the collective is owed."""
     return f"collective/{collective}"
 
 
 def held_account(collective: str) -> str:
-    """What the collective would be owed were it not suspended."""
+    """The account of what the collective would be owed if it were not suspended."""
     return f"held/{collective}"
 
 
 def paid_account(collective: str) -> str:
-    """What the collective was paid."""
+    """The account of what the collective was paid."""
     return f"paid/{collective}"
 
 
@@ -48,7 +48,7 @@ OWNED_KINDS: Final = ("platform", *COLLECTIVE_KINDS)
 
 
 def owner_of(account: str, field: str = "account") -> str | None:
-    """The platform or collective whose account this is; None for one of the pool's own.
+    """Returns the platform or collective that owns this account; None for one of the pool's own.
 
     Raises:
         InvalidInputError: it is not an account name; the error names `field`.
@@ -57,18 +57,18 @@ def owner_of(account: str, field: str = "account") -> str | None:
         return None
     kind, slash, owner = account.partition("/")
     if kind not in OWNED_KINDS or not slash:
-        raise InvalidInputError.of(field, f"{account[:80]!r} is not the name of an account")
+        raise InvalidInputError.of(field, f"is not the name of an account: {account[:80]!r}")
     return require_resource_id(owner, field)
 
 
 def collectives_of(accounts: Iterable[str]) -> set[str]:
-    """The collectives whose accounts are among these."""
+    """Returns the collectives that own any of these accounts."""
     named = (account.partition("/") for account in accounts)
     return {owner for kind, slash, owner in named if slash and kind in COLLECTIVE_KINDS}
 
 
 class Purpose(StrEnum):
-    """Why an amount moved."""
+    """Why money moved."""
 
     REVENUE = "REVENUE"
     FEE = "FEE"
@@ -96,17 +96,17 @@ class Transfer:
             raise ValueError(f"not a transfer: {self!r}")
 
     def __str__(self) -> str:
-        """As the journal's lines have it, after leaf and ordinal."""
+        """The transfer as in the journal's lines, after leaf and ordinal."""
         return f"{self.from_account},{self.to_account},{self.amount_minor},{self.purpose.value}"
 
 
 def may_be_below_zero(account: str) -> bool:
-    """Whether an account may owe: only what a platform has paid in is counted below zero."""
+    """Whether an account may be negative: only the platforms', which count what was paid in below zero."""
     return account.startswith(platform_account(""))
 
 
 def fold(balances: Mapping[str, int], transfers: Iterable[Transfer]) -> dict[str, int]:
-    """The balances after the transfers, of the accounts that they touch. Absent accounts count as zero."""
+    """Returns the balances after the transfers, of the accounts that they change. Absent accounts count as zero."""
     changed: dict[str, int] = {}
     for transfer in transfers:
         for account, amount in (

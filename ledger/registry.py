@@ -1,4 +1,4 @@
-"""Who takes part: the registered platforms and collectives, and the form of ids."""
+"""Participants: the registered platforms and collectives, and the form of ids."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MAX_MEMBERS: Final = 10**10
 MAX_EQUITY_PPM: Final = 10**8
 MAX_DISPLAY_NAME: Final = 200
 MAX_DOMAINS: Final = 1_000
-"""Of one collective: all of them fit one message."""
+"""Of one collective: all of them fit in one message."""
 
 MAX_NOTE: Final = 1_000
 MAX_URI: Final = 2_000
@@ -32,41 +32,41 @@ _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
 def require_resource_id(value: str, field: str) -> str:
-    """The id of a platform, collective, pool or method, if it has the form of one (AIP-122)."""
+    """Returns the id of a platform, collective, pool or method, if it has the right form (AIP-122)."""
     if not _RESOURCE_ID.fullmatch(value):
         raise InvalidInputError.of(
             field,
             "must be 1 to 63 of a-z, 0-9 and hyphen, beginning with a letter and not ending with a hyphen, "
-            f"is {value[:80]!r}",
+            f"got {value[:80]!r}",
         )
     return value
 
 
 def require_request_id(value: str, field: str) -> str:
-    """An id that a caller gave to a batch or a request, if it has the form of one."""
+    """Returns an id that a caller gave to a batch or a request, if it has the right form."""
     if not _REQUEST_ID.fullmatch(value):
-        raise InvalidInputError.of(field, f"must be 1 to 128 of A-Z, a-z, 0-9 and ._-, is {value[:140]!r}")
+        raise InvalidInputError.of(field, f"must be 1 to 128 of A-Z, a-z, 0-9 and ._-, got {value[:140]!r}")
     return value
 
 
 def require_text(value: str, field: str, *, most: int, least: int = 0) -> str:
-    """A text for people, if its length is within bounds and it holds no control characters."""
+    """Returns a text for people, if its length is within bounds and it contains no control characters."""
     if not least <= len(value) <= most:
-        raise InvalidInputError.of(field, f"must have {least} to {most} characters, has {len(value)}")
+        raise InvalidInputError.of(field, f"must have {least} to {most:,} characters, got {len(value):,}")
     if _CONTROL.search(value):
-        raise InvalidInputError.of(field, "must not hold control characters")
+        raise InvalidInputError.of(field, "must not contain control characters")
     return value
 
 
 def require_range(value: int, field: str, least: int, most: int) -> int:
-    """An integer, if it is within bounds, both included."""
+    """Returns an integer, if it is within bounds, both included."""
     if not least <= value <= most:
-        raise InvalidInputError.of(field, f"must be {least} to {most}, is {value}")
+        raise InvalidInputError.of(field, f"must be {least:,} to {most:,}, got {value:,}")
     return value
 
 
 class CollectiveStatus(StrEnum):
-    """Whether a collective is paid; what a SUSPENDED one earns is held."""
+    """Whether a collective is paid; what a SUSPENDED collective earns is held."""
 
     ACTIVE = "ACTIVE"
     SUSPENDED = "SUSPENDED"
@@ -87,7 +87,7 @@ class Platform:
 
 @dataclass(frozen=True, slots=True)
 class Collective:
-    """A collective: how many contributors it stands for, its equity factor in millionths, and its domains, sorted."""
+    """A collective: its number of contributors, its equity factor in millionths, and its domains, sorted."""
 
     name: str
     display_name: str
@@ -103,4 +103,5 @@ class Collective:
         require_range(self.members, "collective.members", 0, MAX_MEMBERS)
         require_range(self.equity_ppm, "collective.equity_ppm", 0, MAX_EQUITY_PPM)
         if len(self.domains) > MAX_DOMAINS:
-            raise InvalidInputError.of("collective.domains", f"must be at most {MAX_DOMAINS}, are {len(self.domains)}")
+            reason = f"must be at most {MAX_DOMAINS:,}, got {len(self.domains):,}"
+            raise InvalidInputError.of("collective.domains", reason)

@@ -1,4 +1,4 @@
-"""Work that may be begun before its result is waited for: by threads, where a caller has them."""
+"""Work that can start before anyone waits for its result, in threads if the caller has them."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ T = TypeVar("T")
 
 
 class Submit(Protocol):
-    """Begins work, and gives what waits for its result."""
+    """Starts work, and returns what waits for its result."""
 
     def __call__(self, work: Callable[[], T], /) -> Callable[[], T]: ...
 
 
 def at_once(work: Callable[[], T]) -> Callable[[], T]:
-    """Do the work before going on."""
+    """Do the work at once."""
     done = work()
     return lambda: done

@@ -85,9 +85,9 @@ class ScoreRule:
 
     def __post_init__(self) -> None:
         if not 1 <= self.coverage_nano <= NANO:
-            raise ValueError(f"coverage_nano must be 1 to {NANO}, is {self.coverage_nano}")
+            raise ValueError(f"coverage_nano must be 1 to {NANO}, got {self.coverage_nano}")
         if not 0 <= self.tolerance_nano <= TOLERANCE_NANO_MAX:
-            raise ValueError(f"tolerance_nano must be 0 to {TOLERANCE_NANO_MAX}, is {self.tolerance_nano}")
+            raise ValueError(f"tolerance_nano must be 0 to {TOLERANCE_NANO_MAX}, got {self.tolerance_nano}")
 
 
 def score_batches(
@@ -122,7 +122,7 @@ def score_batches(
             the same event id, or one work has more scores than a batch takes.
     """
     if not 1 <= events_per_batch <= EVENTS_PER_BATCH_MAX:
-        raise ValueError(f"events_per_batch must be 1 to {EVENTS_PER_BATCH_MAX}, is {events_per_batch}")
+        raise ValueError(f"events_per_batch must be 1 to {EVENTS_PER_BATCH_MAX}, got {events_per_batch}")
     entries, sources = entries_of(matrix, len(items), len(works)), _sources(items)
     events = _events(works, occurred_at, units, mode, event_ids)
     scores_max = _scores_max(sources)
@@ -239,7 +239,7 @@ def _scores_max(sources: pa.Array) -> int:
 def _sources(items: Sequence[str]) -> pa.Array:
     for position, item in enumerate(items):
         if not isinstance(item, str):
-            raise InvalidUsageError("items", position, f"must be text, is {item!r}")
+            raise InvalidUsageError("items", position, f"must be text, got {item!r}")
     _require_distinct(items, "items", "stands twice")
     return pa.array(items, pa.utf8())
 

@@ -105,7 +105,7 @@ def record_batches(
         InvalidUsageError: a column is missing, superfluous, of another type, or holds what its type cannot.
     """
     if not 1 <= events_per_batch <= EVENTS_PER_BATCH_MAX:
-        raise ValueError(f"events_per_batch must be 1 to {EVENTS_PER_BATCH_MAX}, is {events_per_batch}")
+        raise ValueError(f"events_per_batch must be 1 to {EVENTS_PER_BATCH_MAX}, got {events_per_batch}")
     reader = _reader(table)
     schema = SCORE_SCHEMA if {"sources", "scores"} & set(_names(reader.schema)) else USAGE_SCHEMA
     _require_columns(reader.schema, schema)

@@ -126,7 +126,7 @@ def names(column: pa.Array, field: str, first_position: int) -> pa.Array:
         encoded = flat.dictionary_encode()
         codes, distinct = encoded.indices, encoded.dictionary
     if not (_is_text(distinct.type) or len(flat) == 0):
-        raise InvalidUsageError(field, None, f"must be lists of text, is {column.type}")
+        raise InvalidUsageError(field, None, f"must be lists of text, got {column.type}")
     if codes.null_count or distinct.null_count:
         named = pc.and_(codes.is_valid(), distinct.is_valid().take(codes))
         _require_elements(pc.fill_null(named, False), offsets, field, first_position)
@@ -141,7 +141,7 @@ def shares(column: pa.Array, first_position: int) -> pa.Array:
     offsets, flat = _lists(column, "shares")
     flat = _plain(flat)
     if not (_is_integer(flat.type) or len(flat) == 0):
-        raise InvalidUsageError("shares", None, f"must be lists of integers (billionths), is {column.type}")
+        raise InvalidUsageError("shares", None, f"must be lists of integers (billionths), got {column.type}")
     _require_elements(flat.is_valid(), offsets, "shares", first_position)
     try:
         flat = flat.cast(pa.int32())
@@ -157,7 +157,7 @@ def scores(column: pa.Array, first_position: int) -> pa.Array:
     offsets, flat = _lists(column, "scores")
     flat = _plain(flat)
     if not (_is_integer(flat.type) or pa.types.is_floating(flat.type) or len(flat) == 0):
-        raise InvalidUsageError("scores", None, f"must be lists of numbers, is {column.type}")
+        raise InvalidUsageError("scores", None, f"must be lists of numbers, got {column.type}")
     _require_elements(flat.is_valid(), offsets, "scores", first_position)
     # An integer beyond 2^53 becomes the nearest of these numbers, as in any language that has only them.
     return pa.ListArray.from_arrays(offsets, _exact(flat.cast(pa.float64(), safe=False)))
@@ -272,7 +272,7 @@ def _first_failing(column: pa.Array, convert: Callable[[Any], object]) -> int:
 
 
 def _wrong_type(field: str, column: pa.Array, expected: str) -> InvalidUsageError:
-    return InvalidUsageError(field, None, f"must be {expected}, is {column.type}")
+    return InvalidUsageError(field, None, f"must be {expected}, got {column.type}")
 
 
 def _is_text(data_type: pa.DataType) -> bool:

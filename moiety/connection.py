@@ -58,7 +58,7 @@ class Connection:
 
     def __init__(self, channel: Callable[[], grpc.Channel], metadata: Metadata, timeout_seconds: float) -> None:
         if not timeout_seconds > 0:
-            raise ValueError(f"timeout_seconds must be more than 0, is {timeout_seconds}")
+            raise ValueError(f"timeout_seconds must be more than 0, got {timeout_seconds}")
         self._channel = channel
         self.metadata = metadata
         self.timeout_seconds = timeout_seconds

@@ -29,7 +29,7 @@ _EVENT_FIELD: Final = re.compile(r"events\[(\d{1,9})\](?:\.(.+))?")
 class InvalidUsageError(MoietyError):
     """A usage table cannot be made into a batch; nothing of the batch was sent.
 
-    `field` is the column, `position` the event's place in the table counting from 0 (None where the column as
+    `field` is the column, `position` the event's place in the table counting from 0 (None if the column as
     a whole is wrong), `reason` says what is wrong with it.
     """
 
@@ -90,7 +90,7 @@ class ServiceError(MoietyError):
         metadata: the `ErrorInfo` metadata.
         violations: the `BadRequest` and `PreconditionFailure` violations, in order.
         resource: the `ResourceInfo` name of what is missing or in the way; empty where there is none.
-        retry_after_seconds: the `RetryInfo` delay; None where there is none.
+        retry_after_seconds: the `RetryInfo` delay; None if there is none.
     """
 
     code: grpc.StatusCode = grpc.StatusCode.UNKNOWN

@@ -35,7 +35,7 @@ class UsageEvent:
         units: how much it was used, 1 to 10^9.
         mode: how the work came about.
         shares: billionths by collective id, each at least 1; their sum is at most 10^9, and the rest is unattributed.
-        work_id: the generated work: C2PA instance id, ISCC or URI, at most 256 bytes; None where there is none.
+        work_id: the generated work: C2PA instance id, ISCC or URI, at most 256 bytes; None if there is none.
     """
 
     event_id: UUID

@@ -68,12 +68,12 @@ def entries_of(matrix: Any, items: int, works: int) -> Entries:
     sparse = hasattr(matrix, "format")
     # The others may hold a cell in parts, whose sum would be one of floating-point numbers.
     if sparse and matrix.format not in ("csc", "csr"):
-        raise ValueError(f"a sparse matrix must be in CSC or CSR form, is {matrix.format.upper()}")
+        raise ValueError(f"a sparse matrix must be in CSC or CSR form, got {matrix.format.upper()}")
     if tuple(matrix.shape) != (items, works):
-        raise ValueError(f"the matrix must be {items} items by {works} works, is {tuple(matrix.shape)}")
+        raise ValueError(f"the matrix must be {items} items by {works} works, got {tuple(matrix.shape)}")
     dtype = matrix.data.dtype if sparse else matrix.dtype
     if getattr(dtype, "kind", "") not in set("biuf") or dtype.itemsize > 8:  # noqa: PLR2004 - a float64
-        raise ValueError(f"the scores must be real numbers of at most 64 bits, are {dtype}")
+        raise ValueError(f"the scores must be real numbers of at most 64 bits, got {dtype}")
     return _Sparse(matrix) if sparse else _Dense(matrix)
 
 

@@ -16,7 +16,7 @@ class MoietyError(Exception):
     Attributes:
         receipts: where a submission failed on the way, the receipts of the batches that are recorded, in order.
         refusals: the batches of it that the service refused (`moiety.BatchRefusal`), in order.
-        submission: what is left of it, which `resume` of a client goes on with; None where nothing is.
+        submission: what is left of it, which `resume` of a client goes on with; None if nothing is.
     """
 
     receipts: Sequence[Receipt] = ()

@@ -38,7 +38,7 @@ class Stream(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """Make one attempt at a call with one answer. Gives the answer; fails with a `ServiceError`."""
+    """Make one attempt at a call with one answer. Returns the answer; fails with a `ServiceError`."""
 
     method: Any
     request: Any
@@ -48,7 +48,7 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """Open a stream: of answers to one request, or to those that are sent where `request` is None. Gives a `Stream`.
+    """Open a stream: of answers to one request, or to those that are sent where `request` is None. Returns a `Stream`.
 
     `is_again` says that one before it was cut, perhaps because the service refused it.
     """
@@ -61,7 +61,7 @@ class Open:
 
 @dataclass(frozen=True, slots=True)
 class Receive:
-    """Wait for the next answer of a stream. Gives it, or `End.OF_STREAM`; fails with a `ServiceError`."""
+    """Wait for the next answer of a stream. Returns it, or `End.OF_STREAM`; fails with a `ServiceError`."""
 
     stream: Stream
     timeout_seconds: float | None
@@ -69,14 +69,14 @@ class Receive:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Wait for some seconds. Gives nothing."""
+    """Wait for some seconds. Returns nothing."""
 
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """Do what takes the processor's or a disk's time. Gives what it gives, and fails as it fails."""
+    """Do what takes the processor's or a disk's time. Returns what it gives, and fails as it fails."""
 
     do: Callable[[], Any]
 

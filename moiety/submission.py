@@ -111,7 +111,7 @@ class Submission:
         return tuple(self._refusals[index] for index in sorted(self._refusals))
 
     def _next_batch(self) -> PreparedBatch | None:
-        """The next batch; None where there is none, or where what comes next cannot be made into one."""
+        """The next batch; None if there is none, or where what comes next cannot be made into one."""
         if self._broken:
             return None
         try:

@@ -84,13 +84,13 @@ def _validate(total: int, weights: Sequence[int], floor: int, cap: int | None) -
     for kind in set(map(type, weights)) - {int}:
         raise TypeError(f"weights must be ints, not {kind.__name__}")
     if total < 0:
-        raise ValueError(f"total must not be negative, it is {total}")
+        raise ValueError(f"total must not be negative, got {total}")
     if floor < 0:
-        raise ValueError(f"floor must not be negative, it is {floor}")
+        raise ValueError(f"floor must not be negative, got {floor}")
     if cap is not None and cap < floor:
-        raise ValueError(f"cap must not be below the floor of {floor}, it is {cap}")
+        raise ValueError(f"cap must not be below the floor of {floor}, got {cap}")
     if min(weights, default=0) < 0:
-        raise ValueError(f"weights must not be negative, one is {min(weights)}")
+        raise ValueError(f"weights must not be negative, got {min(weights)}")
 
 
 def _rounded_down(total: int, weights: Sequence[int]) -> list[int]:

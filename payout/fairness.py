@@ -108,10 +108,10 @@ class FairnessReport:
     """How evenly a round paid.
 
     Attributes:
-        registered: over all collectives; None where nobody is paid.
-        paid: over the payees; None where nobody is paid.
-        fee_ppm: of the pot; None where the pot is empty.
-        commons_ppm: of the pot, what was paid out of the commons and what the fund kept; None where the pot is empty.
+        registered: over all collectives; None if nobody is paid.
+        paid: over the payees; None if nobody is paid.
+        fee_ppm: of the pot; None if the pot is empty.
+        commons_ppm: of the pot, what was paid out of the commons and what the fund kept; None if the pot is empty.
         usage: the attributed weight by mode, raw: nano-units, before confidence, mode multipliers and tempering. What
             is not attributed is in no line of a statement, and so not in here.
         attributed_minor: the attributed money by mode; the commons has none. A collective's attributed amount belongs
@@ -176,7 +176,7 @@ def concentration(amounts_minor: Iterable[int]) -> Concentration | None:
     amounts = sorted(amounts_minor)
     count = len(amounts)
     if count and amounts[0] < 0:
-        raise ValueError(f"amounts must not be negative, one is {amounts[0]}")
+        raise ValueError(f"amounts must not be negative, got {amounts[0]}")
     cumulative = [0, *accumulate(amounts)]
     total = cumulative[-1]
     if not total:

@@ -68,7 +68,7 @@ def wire_bodies(settings: Settings) -> Bodies:
 
 
 def wire_signing(parts: Parts) -> SigningParts | None:
-    """The signing parts; None where the settings name no signing key.
+    """The signing parts; None if the settings name no signing key.
 
     Raises:
         InvalidInputError: the key, the folder or the witnesses are not what they must be, or witnesses are set without

@@ -1,1 +1,1 @@
-"""Acts: what operators do that moves money or changes who may or what holds, and the second person that some need."""
+"""Acts: what operators do that moves money or changes rights or terms, and the second person that some acts need."""

@@ -1,4 +1,4 @@
-"""Controls: for each kind of act, whether one person or two are needed."""
+"""Controls: whether each kind of act needs one person or two."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TWO: Final = 2
 
 
 class Kind(StrEnum):
-    """What an act is about, which decides how many people it needs."""
+    """The subject of an act, which decides how many people it needs."""
 
     PEOPLE = "PEOPLE"
     """Operators and auditors, their keys, and the controls themselves."""
@@ -27,7 +27,7 @@ class Kind(StrEnum):
     ROUNDS = "ROUNDS"
     """Posting a round."""
     REGISTRY = "REGISTRY"
-    """Names that only people read."""
+    """Display names, which only people read."""
 
 
 class Controls(BaseModel):
@@ -44,29 +44,29 @@ class Controls(BaseModel):
 
     @classmethod
     def of_one(cls) -> Controls:
-        """One person suffices for everything."""
+        """One person may do everything alone."""
         return cls(people=ONE, terms=ONE, weights=ONE, money=ONE, rounds=ONE, registry=ONE)
 
     @classmethod
     def of_two(cls) -> Controls:
-        """Two people for everything but names."""
+        """Everything but display names needs two people."""
         return cls(people=TWO, terms=TWO, weights=TWO, money=TWO, rounds=TWO, registry=ONE)
 
     def needed(self, kind: Kind) -> int:
-        """How many people an act of this kind needs."""
+        """Returns how many people an act of this kind needs."""
         count: int = getattr(self, kind.value.lower())
         return count
 
     def ask_for_two(self) -> bool:
-        """Whether any kind of act needs a second person."""
+        """Returns whether any kind of act needs a second person."""
         return any(self.needed(kind) == TWO for kind in Kind)
 
     def require_sound(self) -> Controls:
-        """These controls, if they hold against one person.
+        """Returns these controls, if one person cannot get around them.
 
         Raises:
-            InvalidInputError: a count is neither one nor two, or a kind is stricter than PEOPLE. Whoever alone may make
-                operators is two people whenever that is needed.
+            InvalidInputError: a count is neither 1 nor 2, or a kind is stricter than PEOPLE: whoever may add operators
+                alone could always add the second person.
         """
         for kind in Kind:
             field = f"controls.{kind.value.lower()}"

@@ -1,4 +1,4 @@
-"""What logs say about acts: who did what, proposals and decisions; and the entries of the registry's own log."""
+"""The entries about acts: who did what, proposals and decisions; and the entries of the registry's own log."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ NOBODY: Final = ""
 """The actor of an act that is not logged yet."""
 
 SCHEDULER: Final = "scheduler"
-"""Who calculates a round that a schedule asks for."""
+"""The actor of a round that a schedule asks for."""
 
 POLICY: Final = "policy"
-"""Who approves a round where its policy and the controls leave nothing to people."""
+"""The actor who approves a round if neither its policy nor the controls need a person."""
 
 
 class ActContent(Content):
     """Something that an operator did.
 
-    It names the operator and the key that it came with, and the size of the registry's log that it was judged by. Where
-    it needed a second person, it also names the proposal that it carries out, in the same log.
+    It names the operator, the key that was used, and the size of the registry's log that it was checked against. If it
+    needed a second person, it also names the proposal that it carries out, which is in the same log.
     """
 
     kind: ClassVar[Kind | None]
-    """What it is about; None for what one person may always do."""
+    """The kind of act; None for an act that one person may always do."""
 
     by: str = NOBODY
     by_key: str = ""
@@ -38,20 +38,20 @@ class ActContent(Content):
 
     @property
     def actor(self) -> str:
-        """The operator; who proposed it, where it was proposed."""
+        """The operator; the proposer, if it was proposed."""
         return self.by
 
     def needed(self, controls: Controls) -> int:
-        """How many people it needs under these controls."""
+        """Returns how many people it needs under these controls."""
         return ONE if self.kind is None else controls.needed(self.kind)
 
     def said(self) -> dict[str, Any]:
-        """What it says, without who did it: the content of a proposal."""
+        """Returns its content without the actor: the content of a proposal."""
         return self.model_dump(mode="json", exclude=set(ActContent.model_fields))
 
 
 class ProposalContent(ActContent):
-    """An act that waits for a second person: its effect's type and whole content, and what it rests on."""
+    """An act that waits for a second person: the type and content of its effect, and what it is based on."""
 
     type: ClassVar[str] = "proposal.v1"
     kind: ClassVar[Kind | None] = None
@@ -59,12 +59,12 @@ class ProposalContent(ActContent):
     effect: str
     content: dict[str, Any]
     rests_on: dict[str, str]
-    """The version of each resource that the proposer saw: approving compares them again."""
+    """The version of each resource that the proposer saw; approving compares them again."""
     reason: str
 
 
 class Decision(StrEnum):
-    """What became of a proposal or a round."""
+    """The decision on a proposal or a round."""
 
     APPROVED = "APPROVED"
     REJECTED = "REJECTED"
@@ -72,7 +72,7 @@ class Decision(StrEnum):
 
 
 class DecisionContent(ActContent):
-    """A proposal or a round, the subject, was decided; it is named by its leaf and that leaf's hash."""
+    """A proposal or a round, the subject, was decided; the subject is named by its leaf and that leaf's hash."""
 
     type: ClassVar[str] = "decision.v1"
     kind: ClassVar[Kind | None] = None
@@ -84,7 +84,7 @@ class DecisionContent(ActContent):
 
 
 class Founder(BaseModel):
-    """One of the first operators, and the key that they brought."""
+    """One of the first operators, with the operator's key."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
@@ -106,7 +106,7 @@ class DeploymentContent(Content):
 
 
 class ControlsContent(ActContent):
-    """How many people acts need was changed."""
+    """The number of people that acts need was changed."""
 
     type: ClassVar[str] = "controls.v1"
     kind: ClassVar[Kind | None] = Kind.PEOPLE
@@ -114,7 +114,7 @@ class ControlsContent(ActContent):
     controls: Controls
 
     def needed(self, controls: Controls) -> int:
-        """Relaxing controls needs what the stricter of old and new ask for."""
+        """Relaxing controls needs the stricter of the old and the new number."""
         return max(controls.people, self.controls.people)
 
 
@@ -141,7 +141,7 @@ class PrincipalContent(ActContent):
 
 
 class KeyContent(ActContent):
-    """A key was issued: its id and the hash of its secret, which nobody but its owner need ever see."""
+    """A key was issued: its id and the hash of its secret. Only its owner ever needs to see the secret."""
 
     type: ClassVar[str] = "key.v1"
     kind: ClassVar[Kind | None] = Kind.PEOPLE
@@ -150,9 +150,9 @@ class KeyContent(ActContent):
     principal: str
     secret_hash: str
     expires_at: str = Field(default="", exclude_if=is_empty)
-    """In RFC 3339; empty for a key without an end."""
+    """In RFC 3339; empty for a key that does not expire."""
     pools: list[str] = Field(default=[], exclude_if=lambda pools: not pools)
-    """The only pools that it opens; empty for all."""
+    """The only pools that the key gives access to; empty for all."""
 
     @property
     def key(self) -> Hashable:
@@ -160,13 +160,13 @@ class KeyContent(ActContent):
         return self.key_id
 
     def needed(self, controls: Controls) -> int:
-        """A key of an operator or auditor makes people; one of a platform or collective makes weights."""
+        """A key of an operator or auditor is an act of kind PEOPLE, one of a platform or collective of kind WEIGHTS."""
         about_people = self.principal.startswith(("operators/", "auditors/"))
         return controls.needed(Kind.PEOPLE if about_people else Kind.WEIGHTS)
 
 
 class KeyRevocationContent(ActContent):
-    """A key was ended."""
+    """A key was revoked."""
 
     type: ClassVar[str] = "keyrevocation.v1"
     kind: ClassVar[Kind | None] = None
@@ -175,7 +175,7 @@ class KeyRevocationContent(ActContent):
 
 
 class RecoveryContent(Content):
-    """The database's owner gave an operator a key, because all keys were lost. It works seven days later."""
+    """The database's owner gave an operator a key, because all keys were lost. It is valid seven days later."""
 
     type: ClassVar[str] = "recovery.v1"
 
@@ -200,7 +200,7 @@ class PlatformContent(ActContent):
 
 
 class CollectiveContent(ActContent):
-    """A collective was registered, or what is said of it was changed; all of it, each time."""
+    """A collective was registered or changed; the entry always has all of its fields."""
 
     type: ClassVar[str] = "collective.v1"
     kind: ClassVar[Kind | None] = Kind.WEIGHTS
@@ -211,7 +211,7 @@ class CollectiveContent(ActContent):
     equity_ppm: int
     status: str
     domains_sha256: Sha256Hex
-    """Its domains: a body with a line for each, sorted, since a thousand of them pass what an entry holds."""
+    """Its domains: a body with one domain a line, sorted, because a thousand of them do not fit in an entry."""
 
     @property
     def key(self) -> Hashable:
@@ -220,7 +220,7 @@ class CollectiveContent(ActContent):
 
 
 class PoolOpenedContent(ActContent):
-    """A pool was opened; the first leaf of its own log says the same, and names this one."""
+    """A pool was opened. The first leaf of the pool's own log says the same, and names this leaf."""
 
     type: ClassVar[str] = "poolopened.v1"
     kind: ClassVar[Kind | None] = Kind.TERMS

@@ -1,6 +1,6 @@
-"""Who may act, as of a size of the registry's log; and the rules by which one person does not count as two.
+"""Who may act, as of a size of the registry's log, and the rules that keep one person from counting as two.
 
-`People` is a fold of the registry's leaves. The service judges acts by it, and so does whoever verifies a log.
+`People` is a fold of the registry's leaves. The service checks acts with it, and so does a verification.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from ledger.log.leaves import Content, Leaf
 A = TypeVar("A", bound=ActContent)
 
 RECOVERY_DELAY: Final = timedelta(days=7)
-"""How long the others have to see that the database's owner gave itself a key."""
+"""How long other people have to notice that the database's owner issued itself a key."""
 
 PROPOSAL_LIFETIME: Final = timedelta(days=30)
-"""After this a proposal lapses; a round does not."""
+"""A proposal lapses after this time; a round does not."""
 
 OPERATORS: Final = "operators/"
 
@@ -44,13 +44,13 @@ PEOPLE_KINDS: Final[dict[str, type[Content]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who does something: a principal, and the key that it came with."""
+    """Who acts: a principal, and the key that was used."""
 
     name: str
     key_id: str
 
     def stamp(self, content: A, registry_size: int) -> A:
-        """The act as this actor's, judged by the registry's log at a size."""
+        """Returns the act as this actor's, checked against the registry's log at a size."""
         return content.model_copy(update={"by": self.name, "by_key": self.key_id, "registry_size": registry_size})
 
 
@@ -62,21 +62,21 @@ class Person:
     since: int
     """The registry's leaf that registered it."""
     alone: bool
-    """Whether one person alone registered it: then it never counts as another."""
+    """Whether one person alone registered it; if so, it never counts as a second person."""
     status: PrincipalStatus = PrincipalStatus.ACTIVE
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A key of anybody's."""
+    """A key of any principal."""
 
     key_id: str
     principal: str
     since: int
     alone: bool
-    """Whether one person alone issued it to somebody else: then its acts never count as another's."""
+    """Whether one person alone issued it to somebody else; if so, its acts never count as a second person's."""
     pools: frozenset[str] = frozenset()
-    """The only pools that it opens; empty for all."""
+    """The only pools that the key gives access to; empty for all."""
     begins: datetime | None = None
     expires: datetime | None = None
     recovered: bool = False
@@ -98,7 +98,7 @@ class People:
     recoveries: int = 0
 
     def take_in(self, leaf: Leaf[Any]) -> None:
-        """Take in the next leaf of the registry's log that says something of people; others may be left out."""
+        """Take in the next leaf of the registry's log that is about people; others may be left out."""
         self.size = leaf.index + 1
         match leaf.content:
             case DeploymentContent() as content:
@@ -136,7 +136,7 @@ class People:
         )
 
     def operators(self) -> list[Person]:
-        """The operators who may act."""
+        """Returns the operators who may act."""
         return [
             person
             for person in self.persons.values()
@@ -144,11 +144,11 @@ class People:
         ]
 
     def require_actor(self, content: ActContent, at: datetime, pool: str | None = None) -> None:
-        """Check that an act's operator may act, with this key, at this time; `pool` is whose log the act is in.
+        """Check that an act's operator may act, with this key, at this time, in the log of `pool`.
 
         Raises:
-            StateError: the operator is not registered or is suspended; or the key is another's, is revoked, has not
-                begun, has ended, or does not open this pool.
+            StateError: the operator is not registered or is suspended; or the key belongs to someone else, is revoked,
+                is not valid yet or any more, or does not give access to this pool.
         """
         person, key = self.persons.get(content.by), self.keys.get(content.by_key)
         if person is None or not content.by.startswith(OPERATORS):
@@ -160,18 +160,18 @@ class People:
         if key.revoked is not None:
             raise _refused(content.by, "KEY_REVOKED", f"used key {key.key_id}, which was revoked")
         if (key.begins and at < key.begins) or (key.expires and at >= key.expires):
-            raise _refused(content.by, "KEY_NOT_VALID_NOW", f"used key {key.key_id} before it began or after it ended")
+            raise _refused(content.by, "KEY_NOT_VALID_NOW", f"used key {key.key_id} before or after its validity")
         if key.pools and (pool is None or pool not in key.pools):
-            raise _refused(content.by, "KEY_OF_OTHER_POOLS", f"used key {key.key_id}, which does not open this log")
+            raise _refused(content.by, "KEY_OF_OTHER_POOLS", f"used key {key.key_id}, which has no access to this log")
 
     def require_second(self, first: ActContent, second: ActContent) -> None:
-        """Check that the operator of a decision is another person than the one who made what is decided.
+        """Check that a decision is by another person than the one whose act is decided.
 
-        `first` made it, and `second` decides it; both may act (`require_actor`).
+        `first` acted, and `second` decides on it; both may act (`require_actor`).
 
         Raises:
-            StateError: it is the same operator; or the second was registered after the first acted; or by one person
-                alone, or has its key from one person alone; or the key was recovered after the first acted.
+            StateError: it is the same operator; or the second was registered after the first acted; or one person alone
+                registered the second or issued its key; or the key was recovered after the first acted.
         """
         person, key = self.persons[second.by], self.keys[second.by_key]
         if second.by == first.by:
@@ -184,7 +184,7 @@ class People:
             raise _refused(second.by, "RECOVERED_LATER", "recovered this key after what it decides was made")
 
     def require_enough_left(self, content: ActContent) -> None:
-        """Check that an act leaves two operators who may act, where the controls ask for two after it.
+        """Check that an act leaves two operators who may act, if the controls need two people after it.
 
         Raises:
             StateError: it would leave fewer.

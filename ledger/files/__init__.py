@@ -1,1 +1,1 @@
-"""A log as static files: hashes and entries in tiles, and where each file lies."""
+"""A log as static files: hashes and entries in tiles, and the path of each file."""

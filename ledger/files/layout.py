@@ -1,13 +1,13 @@
-"""A pool's log as static files: what lies where, so that a folder, an archive and a web server can hold the same.
+"""A pool's log as static files: which file has what, so that a folder, an archive and a web server can have the same.
 
     checkpoint              the signed checkpoint that the rest belongs to
     tile/, tile/entries/    hashes and entries (`ledger.files.tiles`)
     journal.csv             every transfer below the checkpoint's size, in the order of the log
     balances.csv            every account's balance at that size, by account
-    body/<2>/<64>           a body, under its SHA-256 in hexadecimal
+    body/<2>/<64>           a body, by its SHA-256 in hexadecimal
     registry/               the registry's log up to its own checkpoint, likewise, but without journal and balances
 
-Journal and balances are what the service's database claims; they follow from the log, and that is how they are checked.
+Journal and balances are claims of the service's database; they follow from the log, and are checked against it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ledger.log.merkle import Frontier
 from ledger.log.origins import REGISTRY_LOG
 
 ARCHIVE: Final = "archive"
-"""What errors call the archive itself."""
+"""The name of the archive itself in errors."""
 
 CHECKPOINT: Final = "checkpoint"
 JOURNAL: Final = "journal.csv"
@@ -33,7 +33,7 @@ REGISTRY_FOLDER: Final = f"{REGISTRY_LOG}/"
 """Below this lies the registry's log, beside a pool's."""
 
 MAX_FILE_BYTES: Final = 2**27
-"""The longest file that is read whole: four times the largest batch or membership."""
+"""The largest file that is read whole: four times the largest batch or membership."""
 
 JOURNAL_COLUMNS: Final = ("leaf_index", "ordinal", "from_account", "to_account", "amount_minor", "purpose")
 BALANCES_COLUMNS: Final = ("account", "amount_minor")
@@ -44,7 +44,7 @@ _BODY_PATH: Final = re.compile(rf"(?:{REGISTRY_FOLDER})?body/([0-9a-f]{{2}})/(\1
 
 
 class Files(Protocol):
-    """Where static files are read from."""
+    """A source of static files."""
 
     def read(self, path: str, *, bytes_max: int = MAX_FILE_BYTES) -> bytes:
         """A whole file.
@@ -64,36 +64,36 @@ class Files(Protocol):
 
 @runtime_checkable
 class ArchivedFiles(Files, Protocol):
-    """Static files that stand one behind the other in an archive."""
+    """Static files that follow each other in an archive."""
 
     def place(self, path: str) -> tuple[int, int]:
-        """Where a file begins, header and all, and where the next one does, in bytes.
+        """Returns where a file starts, with its header, and where the next one starts, in bytes.
 
         Raises:
             NotFoundError: there is no such file.
         """
 
     def name_at(self, offset: int) -> str | None:
-        """The path of the file that begins there; None where the archive ends."""
+        """Returns the path of the file that starts there; None at the end of the archive."""
 
 
 def body_path(digest: bytes) -> str:
-    """Where the body with this SHA-256 lies."""
+    """Returns the path of the body with this SHA-256."""
     name = digest.hex()
     return f"body/{name[:2]}/{name}"
 
 
 def digest_at(path: str) -> bytes | None:
-    """The SHA-256 of the body that belongs at a path; None where the path is of no body."""
+    """Returns the SHA-256 of the body that belongs at a path; None if it is not the path of a body."""
     found = _BODY_PATH.fullmatch(path)
     return bytes.fromhex(found[2]) if found else None
 
 
 def require_known_path(path: str) -> str:
-    """The path, if something of a log lies there.
+    """Returns the path, if it is one of a log's.
 
     Raises:
-        FormatError: nothing does.
+        FormatError: it is not.
     """
     if path not in (CHECKPOINT, REGISTRY_FOLDER + CHECKPOINT, JOURNAL, BALANCES) and digest_at(path) is None:
         parse_path(path.removeprefix(REGISTRY_FOLDER))
@@ -110,7 +110,7 @@ class TileBuilder:
     """By level, how many tiles were full."""
 
     def append(self, leaf_hash: bytes) -> list[tuple[Tile, bytes]]:
-        """Take in a leaf, and give the tiles that it fills."""
+        """Take in a leaf, and return the tiles that it fills."""
         self._rows.setdefault(0, []).append(leaf_hash)
         for subtree, found in self.frontier.append(leaf_hash).items():
             if subtree.level % TILE_HEIGHT == 0:
@@ -134,43 +134,43 @@ class TileBuilder:
 
 
 def full_path(place: Tile | Bundle) -> str:
-    """Where a tile or an entry bundle lies once it is full; a partial one may then be gone."""
+    """Returns the path of a tile or an entry bundle once it is full; a partial one may then be gone."""
     return (Tile(place.level, place.index) if isinstance(place, Tile) else Bundle(place.index)).path()
 
 
 def journal_line(leaf_index: int, ordinal: int, transfer: Transfer) -> str:
-    """A transfer's line, without its line feed."""
+    """Returns a transfer's line, without its line feed."""
     return f"{leaf_index},{ordinal},{transfer}"
 
 
 def parse_journal_line(line: str, number: int) -> tuple[int, int, Transfer]:
-    """(leaf index, ordinal, transfer) of line `number`, counting from 1.
+    """Returns (leaf index, ordinal, transfer) of line `number`, counting from 1.
 
     Raises:
-        FormatError: the line is not what `journal_line` gives.
+        FormatError: the line is not one that `journal_line` returns.
     """
     subject = f"{JOURNAL} line {number}"
     try:
         leaf_index, ordinal, from_account, to_account, amount_minor, purpose = line.split(",")
         found = int(leaf_index), int(ordinal), Transfer(from_account, to_account, int(amount_minor), Purpose(purpose))
     except ValueError:
-        raise FormatError(subject, f"is no transfer: {line[:200]!r}") from None
+        raise FormatError(subject, f"is not a transfer: {line[:200]!r}") from None
     if journal_line(*found) != line:
         raise FormatError(subject, f"is not canonical: {line[:200]!r}")
     return found
 
 
 def render_balances(balances: Mapping[str, int]) -> bytes:
-    """The balances file."""
+    """Returns the content of the balances file."""
     lines = [BALANCES_HEADER, *(f"{account},{amount}" for account, amount in sorted(balances.items()))]
     return "".join(f"{line}\n" for line in lines).encode()
 
 
 def lines_of(chunks: Iterable[bytes], subject: str) -> Iterator[str]:
-    """The lines of a file, without their line feeds, whatever the pieces it comes in.
+    """Yields the lines of a file, without their line feeds, however its bytes are split.
 
     Raises:
-        FormatError: a line is not ASCII, is longer than any of ours, or does not end.
+        FormatError: a line is not ASCII, is longer than any of ours, or is incomplete.
     """
     rest = b""
     for chunk in chunks:
@@ -178,7 +178,7 @@ def lines_of(chunks: Iterable[bytes], subject: str) -> Iterator[str]:
         for line in lines:
             yield _text(line, subject)
         if len(rest) > _MAX_LINE_BYTES:
-            raise FormatError(subject, f"has a line of more than {_MAX_LINE_BYTES} bytes")
+            raise FormatError(subject, f"has a line of more than {_MAX_LINE_BYTES:,} bytes")
     if rest:
         raise FormatError(subject, "ends within a line")
 

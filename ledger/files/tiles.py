@@ -53,7 +53,7 @@ class Bundle:
         return self.start + self.width
 
     def path(self) -> str:
-        """Gives its path below the log's prefix, such as `tile/entries/x001/234.p/17`."""
+        """Returns its path below the log's prefix, such as `tile/entries/x001/234.p/17`."""
         return f"tile/entries/{_place(self.index, self.width)}"
 
 
@@ -71,15 +71,15 @@ class Tile:
 
     def __post_init__(self) -> None:
         if not 0 <= self.level <= MAX_LEVEL:
-            raise FormatError("tile.level", f"must be 0 to {MAX_LEVEL}, is {self.level}")
+            raise FormatError("tile.level", f"must be 0 to {MAX_LEVEL}, got {self.level}")
         _require_place(self.index, self.width)
 
     def path(self) -> str:
-        """Gives its path below the log's prefix, such as `tile/1/000.p/17`."""
+        """Returns its path below the log's prefix, such as `tile/1/000.p/17`."""
         return f"tile/{self.level}/{_place(self.index, self.width)}"
 
     def coordinates(self) -> list[Coordinate]:
-        """Gives the perfect subtrees whose hashes it holds, in order."""
+        """Returns the perfect subtrees whose hashes it holds, in order."""
         first = self.index * TILE_WIDTH
         return [Coordinate(self.level * TILE_HEIGHT, first + at) for at in range(self.width)]
 
@@ -88,11 +88,11 @@ def parse_path(path: str) -> Tile | Bundle:
     """Reads the path of a tile or a bundle; its own `path` gives it back.
 
     Raises:
-        FormatError: it is neither's.
+        FormatError: it is not the path of either.
     """
     matched = _PATH.fullmatch(path)
     if not matched:
-        raise FormatError("tile path", f"is none: {path[:100]!r}")
+        raise FormatError("tile path", f"is not the path of a tile or entry bundle: {path[:100]!r}")
     level, groups, width = matched.groups()
     index = int(groups.replace("x", "").replace("/", ""))
     place = int(width) if width else TILE_WIDTH
@@ -103,7 +103,7 @@ def parse_path(path: str) -> Tile | Bundle:
 
 
 def tiles(size: int, *, grown_from: int = 0) -> Iterator[Tile]:
-    """Gives the tiles of a log of this size, level by level; those only that one of `grown_from` has not as they are.
+    """Returns the tiles of a log of this size, level by level; only those that changed since size `grown_from`.
 
     Raises:
         ValueError: `grown_from` is negative or above the size.
@@ -118,7 +118,7 @@ def tiles(size: int, *, grown_from: int = 0) -> Iterator[Tile]:
 
 
 def bundles(size: int, *, grown_from: int = 0) -> Iterator[Bundle]:
-    """Gives the bundles of a log of this size in order; those only that one of `grown_from` has not as they are.
+    """Returns the bundles of a log of this size in order; only those that changed since size `grown_from`.
 
     Raises:
         ValueError: `grown_from` is negative or above the size.
@@ -129,7 +129,7 @@ def bundles(size: int, *, grown_from: int = 0) -> Iterator[Bundle]:
 
 
 def tile_of(coordinate: Coordinate, size: int) -> tuple[Tile, range]:
-    """Gives the tile of a log of this size that has a perfect subtree, and which of its hashes lie under the subtree.
+    """Returns the tile of a log of this size that has a perfect subtree, and which of its hashes are in the subtree.
 
     Their `ledger.log.merkle.root` is the subtree's hash.
 
@@ -147,10 +147,10 @@ def tile_of(coordinate: Coordinate, size: int) -> tuple[Tile, range]:
 
 
 def subtree_hash(coordinate: Coordinate, size: int, read: Callable[[Tile], bytes]) -> bytes:
-    """Gives the hash of a perfect subtree of a log of this size, out of the one tile that has it.
+    """Returns the hash of a perfect subtree of a log of this size, from the one tile that has it.
 
     Raises:
-        FormatError: what `read` gives is not as wide as the tile.
+        FormatError: `read` does not return as many hashes as the tile has.
         ValueError: a log of this size has no such perfect subtree.
     """
     tile, places = tile_of(coordinate, size)
@@ -159,10 +159,10 @@ def subtree_hash(coordinate: Coordinate, size: int, read: Callable[[Tile], bytes
 
 
 def encode_tile(hashes: Sequence[bytes]) -> bytes:
-    """Gives a tile's bytes: its hashes, one after the other.
+    """Returns a tile's bytes: its hashes, one after the other.
 
     Raises:
-        ValueError: they are none, more than 256, or one is not 32 bytes.
+        ValueError: there is no hash, there are more than 256, or one is not 32 bytes.
     """
     if not 1 <= len(hashes) <= TILE_WIDTH or any(len(found) != HASH_BYTES for found in hashes):
         raise ValueError(f"a tile holds 1 to {TILE_WIDTH} hashes of {HASH_BYTES} bytes")
@@ -173,18 +173,18 @@ def parse_tile(data: bytes, width: int) -> list[bytes]:
     """Reads the hashes of a tile of this width.
 
     Raises:
-        FormatError: the bytes are not as many as its hashes have.
+        FormatError: the bytes are not as many as the hashes need.
     """
     if len(data) != width * HASH_BYTES:
-        raise FormatError("tile", f"must have {width * HASH_BYTES} bytes, has {len(data)}")
+        raise FormatError("tile", f"must have {width * HASH_BYTES} bytes, got {len(data)}")
     return [data[at : at + HASH_BYTES] for at in range(0, len(data), HASH_BYTES)]
 
 
 def encode_bundle(entries: Sequence[bytes]) -> bytes:
-    """Gives a bundle's bytes: each entry behind its length as a big-endian uint16.
+    """Returns a bundle's bytes: each entry after its length as a big-endian uint16.
 
     Raises:
-        ValueError: they are none, more than 256, or one is too long.
+        ValueError: there is no entry, there are more than 256, or one is too long.
     """
     if not 1 <= len(entries) <= TILE_WIDTH or any(len(entry) > MAX_ENTRY_BYTES for entry in entries):
         raise ValueError(f"a bundle holds 1 to {TILE_WIDTH} entries of at most {MAX_ENTRY_BYTES} bytes")
@@ -195,7 +195,7 @@ def parse_bundle(data: bytes, width: int) -> list[bytes]:
     """Reads the entries of a bundle of this width.
 
     Raises:
-        FormatError: the bytes end in the midst of an entry, or hold fewer or more entries.
+        FormatError: the bytes end in the middle of an entry, or contain fewer or more entries.
     """
     entries: list[bytes] = []
     at = 0
@@ -206,7 +206,7 @@ def parse_bundle(data: bytes, width: int) -> list[bytes]:
             raise FormatError("bundle", f"ends before entry {len(entries)} of {width} does")
         entries.append(data[begin:at])
     if at != len(data):
-        raise FormatError("bundle", f"goes on after its {width} entries")
+        raise FormatError("bundle", f"continues after its {width} entries")
     return entries
 
 
@@ -219,7 +219,7 @@ def _place(index: int, width: int) -> str:
 
 
 def _places(before: int, count: int) -> Iterator[tuple[int, int]]:
-    """Gives index and width of what holds `count` hashes or entries, from the first that held fewer with `before`."""
+    """Returns index and width of what has `count` hashes or entries, from the first that had fewer with `before`."""
     if before == count:
         return
     full, partial = divmod(count, TILE_WIDTH)
@@ -231,11 +231,11 @@ def _places(before: int, count: int) -> Iterator[tuple[int, int]]:
 
 def _require_place(index: int, width: int) -> None:
     if not 0 <= index <= MAX_SIZE // TILE_WIDTH:
-        raise FormatError("tile.index", f"must be 0 to {MAX_SIZE // TILE_WIDTH}, is {index}")
+        raise FormatError("tile.index", f"must be 0 to {MAX_SIZE // TILE_WIDTH}, got {index}")
     if not 1 <= width <= TILE_WIDTH:
-        raise FormatError("tile.width", f"must be 1 to {TILE_WIDTH}, is {width}")
+        raise FormatError("tile.width", f"must be 1 to {TILE_WIDTH}, got {width}")
 
 
 def _require_growth(grown_from: int, size: int) -> None:
     if not 0 <= grown_from <= size:
-        raise ValueError(f"grown_from must be 0 to the size of {size}, it is {grown_from}")
+        raise ValueError(f"grown_from must be 0 to the size of {size}, got {grown_from}")

@@ -13,12 +13,12 @@ from ledger.log.notes import Note, OpenedNote, parse_note, sign_note, verify_sig
 from ledger.log.text import MAX_SIZE, decode_decimal, decode_hash, encode_base64, is_printable
 
 _LINES: Final = 3
-"""Origin, size and root; what follows are extensions."""
+"""Origin, size and root; the lines after them are extensions."""
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """What a log states of itself. `origin` names the log; `extensions` are opaque lines.
+    """A log's statement about itself. `origin` names the log; `extensions` are opaque lines.
 
     Raises:
         FormatError: the origin or an extension is empty or has a control character, the size is out of range, or the
@@ -33,21 +33,21 @@ class Checkpoint:
     def __post_init__(self) -> None:
         for subject, line in [("origin", self.origin), *(("extension", line) for line in self.extensions)]:
             if not line or not is_printable(line):
-                raise FormatError(f"checkpoint.{subject}", "must not be empty nor hold control characters")
+                raise FormatError(f"checkpoint.{subject}", "must not be empty or contain control characters")
         if not 0 <= self.size <= MAX_SIZE:
-            raise FormatError("checkpoint.size", f"must be 0 to {MAX_SIZE}, is {self.size}")
+            raise FormatError("checkpoint.size", f"must be 0 to {MAX_SIZE}, got {self.size}")
         if len(self.root) != HASH_BYTES:
-            raise FormatError("checkpoint.root", f"must have {HASH_BYTES} bytes, has {len(self.root)}")
+            raise FormatError("checkpoint.root", f"must have {HASH_BYTES} bytes, got {len(self.root)}")
 
     def text(self) -> str:
-        """Gives the text of the note that says so."""
+        """Returns the text of the checkpoint's note."""
         return "".join(
             f"{line}\n" for line in (self.origin, str(self.size), encode_base64(self.root), *self.extensions)
         )
 
     @classmethod
     def parse(cls, text: str) -> Checkpoint:
-        """Reads the text of a note; `text` gives it back.
+        """Reads the text of a note; `text` returns it again.
 
         Raises:
             FormatError: it is not a checkpoint's.
@@ -56,7 +56,7 @@ class Checkpoint:
             raise FormatError("checkpoint", "must end in a newline")
         lines = text.removesuffix("\n").split("\n")
         if len(lines) < _LINES:
-            raise FormatError("checkpoint", f"must have at least {_LINES} lines, has {len(lines)}")
+            raise FormatError("checkpoint", f"must have at least {_LINES} lines, got {len(lines)}")
         origin, size, root, *extensions = lines
         return cls(
             origin,
@@ -68,7 +68,7 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True)
 class SignedCheckpoint:
-    """A checkpoint whose log key has signed it, with every other signature that was verified on it."""
+    """A checkpoint signed by its log's key, with every other signature on it that was verified."""
 
     checkpoint: Checkpoint
     note: OpenedNote
@@ -92,13 +92,13 @@ def read_checkpoint(data: bytes) -> tuple[Checkpoint, Note]:
 def open_checkpoint(
     data: bytes, key: VerifierKey, *, origin: str | None = None, witnesses: Iterable[VerifierKey] = ()
 ) -> SignedCheckpoint:
-    """Reads a checkpoint that the log's key has signed, and verifies what these witnesses have signed on it.
+    """Reads a checkpoint signed by the log's key, and verifies the signatures of these witnesses on it.
 
     `origin` is the log's; by default it is the name of its key.
 
     Raises:
         FormatError: the bytes are not a checkpoint.
-        SignatureError: the log's key has not signed, a known key's signature does not hold, or it is another log's.
+        SignatureError: the log's key has not signed, a known key's signature is invalid, or it is another log's.
     """
     checkpoint, note = read_checkpoint(data)
     opened = verify_signatures(note, [key, *witnesses])

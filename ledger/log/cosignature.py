@@ -1,6 +1,6 @@
-"""Cosignatures: what a witness signs when it has seen that a log only grew (C2SP tlog-cosignature, Ed25519).
+"""Cosignatures: what a witness signs after checking that a log only grew (C2SP tlog-cosignature, Ed25519).
 
-A witness signs a checkpoint's text together with the time. The time travels with the signature, in front of it.
+A witness signs a checkpoint's text together with the time, which is sent in front of the signature.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ SIGNATURE_BYTES: Final = 64
 
 
 def cosigned_message(text: str, time_seconds: int) -> bytes:
-    """Gives the bytes that a cosignature signs: a header, the POSIX time in seconds, and the checkpoint's text."""
+    """Returns the bytes that a cosignature signs: a header, the POSIX time in seconds, and the checkpoint's text."""
     return f"cosignature/v1\ntime {time_seconds}\n{text}".encode()
 
 
 def join_timestamped(time_seconds: int, signature: bytes) -> bytes:
-    """Gives the `timestamped_signature` structure: a big-endian u64, then the signature.
+    """Returns the `timestamped_signature` structure: a big-endian u64, then the signature.
 
     Raises:
         ValueError: the time is negative or above 2^63 - 1.
     """
     if not 0 <= time_seconds <= MAX_SIZE:
-        raise ValueError(f"time_seconds must be 0 to {MAX_SIZE}, is {time_seconds}")
+        raise ValueError(f"time_seconds must be 0 to {MAX_SIZE}, got {time_seconds}")
     return time_seconds.to_bytes(TIMESTAMP_BYTES, "big") + signature
 
 
@@ -38,7 +38,7 @@ def split_timestamped(data: bytes) -> tuple[int, bytes]:
         FormatError: the length is not that of a time and a signature, or the time is above 2^63 - 1.
     """
     if len(data) != TIMESTAMP_BYTES + SIGNATURE_BYTES:
-        raise FormatError("cosignature", f"must have {TIMESTAMP_BYTES + SIGNATURE_BYTES} bytes, has {len(data)}")
+        raise FormatError("cosignature", f"must have {TIMESTAMP_BYTES + SIGNATURE_BYTES} bytes, got {len(data)}")
     time_seconds = int.from_bytes(data[:TIMESTAMP_BYTES], "big")
     if time_seconds > MAX_SIZE:
         raise FormatError("cosignature.timestamp", "is above 2^63 - 1")

@@ -1,10 +1,10 @@
-"""Fork evidence: two checkpoints of one log that cannot both be true, in a file that convinces anyone offline.
+"""Fork evidence: two checkpoints of one log that contradict each other, in a file that anyone can check offline.
 
-A log that signs two trees of one size with different roots convicts itself by these two notes alone. Of two sizes, a
-path is needed as well: hashes of the newer tree that lead to the newer root, and that show what its older part has for
-a root. That is not the older checkpoint's, and no other path leads to the newer root, so that no consistency proof
-between the two can exist. The path comes from whoever has the newer tree. Two notes of different sizes without it are a
-question to the log, not evidence.
+Two signed trees of the same size with different roots prove the fork by themselves. For two sizes a path is needed
+too: hashes of the newer tree that lead to the newer root, and that show which root its older part has. If that is not
+the older checkpoint's root, no consistency proof between the two can exist, because no other path leads to the newer
+root. Whoever has the newer tree can make the path. Two notes of different sizes without a path are a question to the
+log, not evidence.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _LENGTH_LINES: Final = 2
 
 @dataclass(frozen=True, slots=True)
 class Fork:
-    """What evidence shows: the two checkpoints, and the root that the newer tree has at the older's size."""
+    """What evidence shows: the two checkpoints, and the root of the newer tree at the older's size."""
 
     older: Checkpoint
     newer: Checkpoint
@@ -45,9 +45,9 @@ class Fork:
 
 @dataclass(frozen=True, slots=True)
 class ForkEvidence:
-    """Two checkpoint notes, byte for byte, and the path between them; nothing is verified before `verify`.
+    """Two checkpoint notes, byte for byte, and the path between them; `verify` checks them.
 
-    `path` is empty for checkpoints of one size, and where the older is of size 0.
+    `path` is empty for checkpoints of one size, and if the older one has size 0.
     """
 
     older: bytes
@@ -65,13 +65,13 @@ class ForkEvidence:
         return cls(older, newer, path)
 
     def to_bytes(self) -> bytes:
-        """Gives the file's bytes."""
+        """Returns the file's bytes."""
         lines = [HEADER, f"older {len(self.older)}", f"newer {len(self.newer)}", *map(encode_base64, self.path), "", ""]
         return "\n".join(lines).encode() + self.older + self.newer
 
     @classmethod
     def parse(cls, data: bytes) -> ForkEvidence:
-        """Reads a file without verifying it; `to_bytes` gives it back.
+        """Reads a file without verifying it; `to_bytes` returns the same bytes.
 
         Raises:
             FormatError: the bytes are not such a file.
@@ -83,11 +83,11 @@ class ForkEvidence:
         if header != HEADER:
             raise FormatError("fork evidence", f"must begin with {HEADER}")
         if len(lines) < _LENGTH_LINES or not (lines[0].startswith("older ") and lines[1].startswith("newer ")):
-            raise FormatError("fork evidence", "must tell the lengths of the older and the newer checkpoint")
+            raise FormatError("fork evidence", "must state the lengths of the older and the newer checkpoint")
         older_bytes = decode_decimal(lines[0].removeprefix("older "), "fork evidence.older")
         newer_bytes = decode_decimal(lines[1].removeprefix("newer "), "fork evidence.newer")
         if older_bytes + newer_bytes != len(notes):
-            raise FormatError("fork evidence", "has checkpoints of other lengths than it tells")
+            raise FormatError("fork evidence", "has checkpoints of other lengths than it states")
         if len(lines) - _LENGTH_LINES > MAX_HASHES:
             raise FormatError("fork evidence", f"must have at most {MAX_HASHES} hashes")
         path = tuple(decode_hash(line, "fork evidence.path") for line in lines[_LENGTH_LINES:])
@@ -98,10 +98,10 @@ class ForkEvidence:
         return evidence
 
     def verify(self, key: VerifierKey, *, origin: str | None = None) -> Fork:
-        """Checks that the key signed two checkpoints of its log that contradict each other, and gives them.
+        """Checks that the key signed two checkpoints of its log that contradict each other, and returns them.
 
         Raises:
-            FormatError: a checkpoint is none.
+            FormatError: a checkpoint is malformed.
             SignatureError: the key has not signed one of them, or it is another log's.
             ProofError: they do not contradict each other, or the path does not show that they do.
         """
@@ -111,7 +111,7 @@ class ForkEvidence:
 
         # 2. The root that the newer tree has at the older's size.
         if self.path and older.size in (0, newer.size):
-            raise ProofError("there is a path where none is needed")
+            raise ProofError("there is a path although none is needed")
         if older.size == newer.size:
             shown = newer.root
         elif older.size == 0:
@@ -121,19 +121,19 @@ class ForkEvidence:
             if reached != newer.root:
                 raise ProofError("the path does not lead to the newer root")
 
-        # 3. It is another than the older checkpoint states.
+        # 3. It differs from the root that the older checkpoint states.
         if shown == older.root:
             raise ProofError("the checkpoints do not contradict each other")
         return Fork(older, newer, shown)
 
 
 def contradiction_path(old_size: int, proof: tuple[bytes, ...], old_root: bytes) -> tuple[bytes, ...]:
-    """Gives the path of evidence from the newer tree's consistency proof and the root that it has at `old_size`."""
+    """Returns the path of evidence from the newer tree's consistency proof and its root at `old_size`."""
     return (old_root, *proof) if old_size.bit_count() == 1 else proof
 
 
 def gather_path(old_size: int, size: int, hash_of: Callable[[Coordinate], bytes]) -> tuple[bytes, ...]:
-    """Gives the path of evidence out of the newer tree, from the hashes of its perfect subtrees."""
+    """Returns the path of evidence from the newer tree, given the hashes of its perfect subtrees."""
     if old_size in (0, size):
         return ()
     path = consistency_coordinates(old_size, size)

@@ -1,7 +1,7 @@
 """The entries of a pool's log: small JSON documents in RFC 8785 canonical form.
 
 A *content* says what happened; the *leaf* around it says in which pool, at which index and when. Contents are defined
-with their nouns: in `ledger.entries`, `ledger.usage.entries` and `payout.entries`.
+next to what they are about: in `ledger.entries`, `ledger.usage.entries` and `payout.entries`.
 """
 
 from __future__ import annotations
@@ -43,31 +43,31 @@ Sha256Hex = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
 def is_none(value: object) -> bool:
-    """Whether an optional field is left out of its entry."""
+    """Returns whether an optional field is left out of its entry."""
     return value is None
 
 
 def is_empty(value: object) -> bool:
-    """Whether a text that may be missing is left out of its entry."""
+    """Returns whether an optional text is left out of its entry."""
     return value == ""
 
 
 BODY_SUFFIX: Final = "_sha256"
-"""A field whose name ends so holds the SHA-256 of a body, and no other field does."""
+"""A field whose name ends like this has the SHA-256 of a body, and no other field does."""
 
 
 class Past(Protocol):
-    """What an entry may ask of the log before it, to say what it moves."""
+    """What an entry may look up in the log before it, to determine what it moves."""
 
     def entry(self, kind: type[C], key: Hashable) -> C:
-        """The latest entry of a kind that has this key.
+        """Returns the latest entry of a kind with this key.
 
         Raises:
-            LedgerCorruptError: there is none.
+            LedgerCorruptError: there is no such entry.
         """
 
     def parsed(self, digest: str, parse: Callable[[bytes], T]) -> T:
-        """What a body says, by the SHA-256 in hexadecimal that an earlier entry commits to.
+        """Returns what a body says, by the SHA-256 in hexadecimal that an earlier entry commits to.
 
         Raises:
             LedgerCorruptError: there is no such body, or `parse` refuses it.
@@ -75,13 +75,13 @@ class Past(Protocol):
 
 
 class Content(BaseModel):
-    """What happened. Frozen, strict and closed: a field that is not named is refused.
+    """What happened. Frozen, strict and closed: unknown fields are refused.
 
     A content knows itself: which bodies it commits to, what it moves, who did it, and how later entries refer to it.
-    Whatever folds, exports or verifies a log asks the content, and knows no kinds of its own.
+    Code that folds, exports or verifies a log asks the content, and has no list of kinds.
 
-    A field that a type gained later is left out of the entry where there is nothing to say, so that there is one
-    spelling of every content, and entries from before are canonical still. Older code refuses entries that have it.
+    A field that was added to a type later is left out of the entry if it has no value. So every content has one
+    spelling, and earlier entries stay canonical. Older code refuses entries that have the field.
     """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
@@ -90,17 +90,17 @@ class Content(BaseModel):
 
     @property
     def key(self) -> Hashable:
-        """What later entries call this one by, such as a round's number; None where they never do."""
+        """What later entries refer to this one by, such as a round's number; None if they never do."""
         return None
 
     @property
     def identity(self) -> tuple[str, ...] | None:
-        """What a log may hold once, such as a batch or a request of somebody; None where nothing of it is such."""
+        """What a log may contain only once, such as a batch or someone's request; None if there is no such thing."""
         return None
 
     @property
     def actor(self) -> str | None:
-        """The principal that did it, such as `operators/alice`; None for what follows from other entries."""
+        """The principal that did it, such as `operators/alice`; None if it follows from other entries."""
         return None
 
     def bodies(self) -> Mapping[str, str]:
@@ -108,7 +108,7 @@ class Content(BaseModel):
         return {name: getattr(self, name) for name in type(self).model_fields if name.endswith(BODY_SUFFIX)}
 
     def transfers(self, past: Past) -> Sequence[Transfer]:
-        """What it moves between the pool's accounts, in order.
+        """Returns what it moves between the pool's accounts, in order.
 
         Raises:
             LedgerCorruptError: it refers to something that the log before it does not have.
@@ -123,7 +123,7 @@ C_co = TypeVar("C_co", bound=Content, covariant=True)
 
 @dataclass(frozen=True, slots=True)
 class Leaf(Generic[C_co]):
-    """A content at its place in a pool's log. `time` is when the service appended it; no rule reads it."""
+    """A content at its place in a pool's log. `time` is when the service appended it; no rule depends on it."""
 
     pool: str
     index: int
@@ -141,10 +141,10 @@ class EncodedLeaf:
 
 
 def encode(leaf: Leaf[Content]) -> EncodedLeaf:
-    """The leaf's entry in RFC 8785 form, with its hash.
+    """Returns the leaf's entry in RFC 8785 form, with its hash.
 
     Raises:
-        ValueError: the entry passes MAX_ENTRY_BYTES: callers bound every free text long before.
+        ValueError: the entry exceeds MAX_ENTRY_BYTES: callers limit every free text much earlier.
     """
     document = {
         "type": leaf.content.type,
@@ -155,15 +155,15 @@ def encode(leaf: Leaf[Content]) -> EncodedLeaf:
     }
     entry = rfc8785.dumps(document)
     if len(entry) > MAX_ENTRY_BYTES:
-        raise ValueError(f"a {leaf.content.type} entry of {len(entry)} bytes passes {MAX_ENTRY_BYTES}")
+        raise ValueError(f"a {leaf.content.type} entry has {len(entry):,} bytes, more than {MAX_ENTRY_BYTES:,}")
     return EncodedLeaf(leaf.index, entry, leaf_hash(entry))
 
 
 def decode(entry: bytes, contents: Mapping[str, type[C_co]]) -> Leaf[C_co]:
-    """The leaf of an entry; `contents` maps each known `type` to its class.
+    """Returns the leaf of an entry; `contents` maps each known `type` to its class.
 
     Raises:
-        LedgerCorruptError: the entry is not canonical, lacks a field, has one too many, or has an unknown type.
+        LedgerCorruptError: the entry is not canonical, lacks a field, has an unknown field, or has an unknown type.
     """
     envelope, content = _decode_json(entry)
     subject = f"leaf {envelope['index']!r} of {envelope['pool']!r}"

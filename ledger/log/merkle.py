@@ -1,10 +1,10 @@
 """The Merkle tree of a pool's log: hashes, roots, proofs and their verification.
 
-After RFC 6962 section 2.1 and RFC 9162 section 2.1. Hashes are SHA-256, 32 bytes each; sizes count leaves.
+Follows RFC 6962 section 2.1 and RFC 9162 section 2.1. Hashes are SHA-256, 32 bytes each; sizes count leaves.
 
-A tree is made of *perfect subtrees*: 2^level leaves, all of them there. Such a subtree never changes once its
-last leaf is in, so it is what a store keeps, under its `Coordinate`. Every other hash lies on the right edge
-and is folded from a few perfect ones. So a proof is worked out as coordinates first, then looked up at once.
+A tree is made of *perfect subtrees*: 2^level leaves, none missing. Such a subtree never changes after its
+last leaf, so a store keeps it under its `Coordinate`. Every other hash is on the right edge and is folded
+from a few perfect ones. So a proof is first worked out as coordinates, which are then all looked up at once.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ class Coordinate:
 
 
 def leaf_hash(entry: bytes) -> bytes:
-    """Gives the hash of a log entry as a leaf: SHA-256(0x00 || entry)."""
+    """Returns the hash of a log entry as a leaf: SHA-256(0x00 || entry)."""
     return sha256(b"\x00" + entry).digest()
 
 
 def node_hash(left: bytes, right: bytes) -> bytes:
-    """Gives the hash over two adjacent subtrees: SHA-256(0x01 || left || right).
+    """Returns the hash over two adjacent subtrees: SHA-256(0x01 || left || right).
 
-    Their hashes are not measured here, but where they come in.
+    Their lengths are not checked here, but where they are read.
     """
     return sha256(b"\x01" + left + right).digest()
 
 
 def root(leaf_hashes: Sequence[bytes]) -> bytes:
-    """Gives the root of the tree over `leaf_hashes`; `EMPTY_ROOT` if there are none.
+    """Returns the root of the tree over `leaf_hashes`; `EMPTY_ROOT` if there are none.
 
     Raises:
         ValueError: a leaf hash is not 32 bytes.
@@ -51,14 +51,14 @@ def root(leaf_hashes: Sequence[bytes]) -> bytes:
         raise ValueError(f"leaf_hashes must be {HASH_BYTES} bytes each")
     row = list(leaf_hashes)
     while len(row) > 1:
-        # The last of an odd row moves up as it is, which comes to the RFC's split at a power of two.
+        # The last of an odd row moves up unchanged, which gives the RFC's split at a power of two.
         unpaired = row[len(row) & ~1 :]
         row = [node_hash(row[at], row[at + 1]) for at in range(0, len(row) - 1, 2)] + unpaired
     return row[0] if row else EMPTY_ROOT
 
 
 def fold(hashes: Sequence[bytes]) -> bytes:
-    """Gives the hash over adjacent perfect subtrees, at least one, the largest (leftmost) first."""
+    """Returns the hash over adjacent perfect subtrees, at least one, the largest (leftmost) first."""
     *others, folded = hashes
     for left in reversed(others):
         folded = node_hash(left, folded)
@@ -67,12 +67,12 @@ def fold(hashes: Sequence[bytes]) -> bytes:
 
 @dataclass(slots=True)
 class Frontier:
-    """The right edge of a growing tree: all that it takes to append to it and to know its root.
+    """The right edge of a growing tree: all that is needed to append to it and to know its root.
 
     `hashes` are those of its perfect subtrees, the largest (leftmost) first, one for each bit set in `size`.
 
     Raises:
-        ValueError: `size` is negative, or `hashes` are not as many or as long as it asks for.
+        ValueError: `size` is negative, or `hashes` have the wrong number or lengths for it.
     """
 
     size: int = 0
@@ -83,7 +83,7 @@ class Frontier:
             raise ValueError(f"size {self.size} cannot have these hashes, or it is negative")
 
     def append(self, leaf_hash: bytes) -> dict[Coordinate, bytes]:
-        """Appends a leaf and gives the perfect subtrees that it completes, from level 1 up.
+        """Appends a leaf and returns the perfect subtrees that it completes, from level 1 up.
 
         Raises:
             ValueError: `leaf_hash` is not 32 bytes; nothing is appended.
@@ -101,11 +101,11 @@ class Frontier:
         return completed
 
     def root(self) -> bytes:
-        """Gives the root of the tree; `EMPTY_ROOT` if it has no leaf."""
+        """Returns the root of the tree; `EMPTY_ROOT` if it has no leaf."""
         return fold(self.hashes) if self.hashes else EMPTY_ROOT
 
     def to_bytes(self) -> bytes:
-        """Gives `hashes` as one string, to be stored beside `size`."""
+        """Returns `hashes` as one string, to be stored with `size`."""
         return b"".join(self.hashes)
 
     @classmethod
@@ -113,24 +113,24 @@ class Frontier:
         """Reads back what `to_bytes` gave at this size.
 
         Raises:
-            ValueError: `size` is negative, or `data` is not as long as it asks for.
+            ValueError: `size` is negative, or `data` has the wrong length for it.
         """
         return cls(size, tuple(data[at : at + HASH_BYTES] for at in range(0, len(data), HASH_BYTES)))
 
 
 def inclusion_coordinates(index: int, size: int) -> list[tuple[Coordinate, ...]]:
-    """Gives the subtrees that fold into each hash of an inclusion proof (RFC 9162 section 2.1.3.1).
+    """Returns the subtrees that fold into each hash of an inclusion proof (RFC 9162 section 2.1.3.1).
 
     Raises:
         ValueError: a tree of `size` leaves has no leaf at `index`.
     """
     if not 0 <= index < size:
-        raise ValueError(f"index must be from 0 to below the size of {size}, it is {index}")
+        raise ValueError(f"index must be from 0 to below the size of {size}, got {index}")
     return [sibling for _, _, sibling in _descent(index, size)][::-1]
 
 
 def consistency_coordinates(old_size: int, size: int) -> list[tuple[Coordinate, ...]]:
-    """Gives the subtrees that fold into each hash of a consistency proof (RFC 9162 section 2.1.4.1).
+    """Returns the subtrees that fold into each hash of a consistency proof (RFC 9162 section 2.1.4.1).
 
     From the empty tree, which the RFC leaves out, the proof is empty: every tree extends it.
 
@@ -138,7 +138,7 @@ def consistency_coordinates(old_size: int, size: int) -> list[tuple[Coordinate, 
         ValueError: `old_size` is negative or above `size`.
     """
     if not 0 <= old_size <= size:
-        raise ValueError(f"old_size must be from 0 to the size of {size}, it is {old_size}")
+        raise ValueError(f"old_size must be from 0 to the size of {size}, got {old_size}")
     if old_size == 0:
         return []
     begin, end, path = 0, size, []
@@ -152,12 +152,12 @@ def consistency_coordinates(old_size: int, size: int) -> list[tuple[Coordinate, 
 
 
 def perfect_subtrees(size: int) -> tuple[Coordinate, ...]:
-    """Gives the perfect subtrees that a tree of `size` leaves consists of, largest first; they `fold` into its root."""
+    """Returns the perfect subtrees of a tree of `size` leaves, largest first; they `fold` into its root."""
     return _perfect_subtrees(0, size)
 
 
 def assemble_proof(path: Iterable[Sequence[Coordinate]], hashes: Mapping[Coordinate, bytes]) -> list[bytes]:
-    """Gives the proof along `path`, the coordinates from one of the above, out of the hashes that it names.
+    """Returns the proof along `path`, the coordinates from one of the above, given the hashes that it names.
 
     Raises:
         KeyError: `hashes` lacks one that `path` names.
@@ -187,10 +187,10 @@ def verify_inclusion(leaf_hash: bytes, index: int, size: int, proof: Sequence[by
     """Checks that the tree of `size` leaves has this leaf at `index` (RFC 9162 section 2.1.3.2).
 
     Raises:
-        ProofError: the proof does not show it, has too few or too many hashes, or one that is not 32 bytes;
+        ProofError: the proof is invalid, has too few or too many hashes, or one that is not 32 bytes;
             or the index is not in the tree.
     """
-    # 1. The leaf is one of the tree's, and every hash is as long as a hash.
+    # 1. The leaf is in the tree, and every hash has the length of a hash.
     if not 0 <= index < size:
         raise ProofError(f"a tree of size {size} has no leaf {index}")
     if not _are_hashes([leaf_hash, root, *proof]):
@@ -201,7 +201,7 @@ def verify_inclusion(leaf_hash: bytes, index: int, size: int, proof: Sequence[by
     for sibling, on_left in _climb(index, size - 1, proof):
         computed = node_hash(sibling, computed) if on_left else node_hash(computed, sibling)
 
-    # 3. What is there is the root.
+    # 3. Compare the result with the root.
     if computed != root:
         raise ProofError("the path does not lead to the root")
 
@@ -213,16 +213,16 @@ def verify_consistency(old_size: int, new_size: int, old_root: bytes, new_root: 
     extends the empty one, whose root must be `EMPTY_ROOT`; the proof is empty in both.
 
     Raises:
-        ProofError: the proof does not show it, has too few or too many hashes, or one that is not 32 bytes;
+        ProofError: the proof is invalid, has too few or too many hashes, or one that is not 32 bytes;
             or the old size is negative or above the new one.
     """
-    # 1. The tree has not shrunk, and every hash is as long as a hash.
+    # 1. The tree has not shrunk, and every hash has the length of a hash.
     if not 0 <= old_size <= new_size:
         raise ProofError(f"a tree of size {new_size} does not extend one of size {old_size}")
     if not _are_hashes([old_root, new_root, *proof]):
         raise ProofError(f"a hash is not {HASH_BYTES} bytes")
 
-    # 2. Without a climb, the roots speak for themselves.
+    # 2. Without a climb, compare the roots.
     if old_size == 0 and old_root != EMPTY_ROOT:
         raise ProofError("the old root is not that of an empty tree")
     if old_size == new_size and old_root != new_root:
@@ -238,7 +238,7 @@ def verify_consistency(old_size: int, new_size: int, old_root: bytes, new_root: 
     # 4. Climb to the top of both trees.
     old_computed, new_computed = consistency_roots(old_size, new_size, path)
 
-    # 5. What is there are the roots.
+    # 5. Compare the results with the roots.
     if old_computed != old_root:
         raise ProofError("the path does not lead to the old root")
     if new_computed != new_root:
@@ -246,9 +246,9 @@ def verify_consistency(old_size: int, new_size: int, old_root: bytes, new_root: 
 
 
 def consistency_roots(old_size: int, new_size: int, path: Sequence[bytes]) -> tuple[bytes, bytes]:
-    """Gives the roots of both trees that a consistency path leads to, for 0 < old_size < new_size.
+    """Returns the roots of both trees that a consistency path leads to, for 0 < old_size < new_size.
 
-    `path` is the proof; where the old tree is one perfect subtree, which a proof leaves out, its hash comes first.
+    `path` is the proof; if the old tree is one perfect subtree, which a proof leaves out, its hash comes first.
     A path that leads to a known new root shows what the root of its first `old_size` leaves must have been: by the
     collision resistance of SHA-256 no other path leads there.
 
@@ -260,7 +260,7 @@ def consistency_roots(old_size: int, new_size: int, path: Sequence[bytes]) -> tu
     place, last = old_size - 1, new_size - 1
     while place & 1:
         place, last = place >> 1, last >> 1
-    # What is on the left is in both trees, on the right only in the new one.
+    # Hashes on the left are in both trees, those on the right only in the new one.
     old_computed = new_computed = path[0]
     for sibling, on_left in _climb(place, last, path[1:]):
         old_computed = node_hash(sibling, old_computed) if on_left else old_computed
@@ -269,10 +269,10 @@ def consistency_roots(old_size: int, new_size: int, path: Sequence[bytes]) -> tu
 
 
 def _climb(place: int, last: int, path: Sequence[bytes]) -> Iterator[tuple[bytes, bool]]:
-    """Gives each sibling on the way up from `place`, in a row that ends at `last`, and if it is on the left.
+    """Returns each sibling on the way up from `place`, in a row that ends at `last`, and if it is on the left.
 
     Raises:
-        ProofError: `path` goes on above the top or ends below it.
+        ProofError: `path` continues above the top or ends below it.
     """
     for sibling in path:
         if last == 0:
@@ -287,7 +287,7 @@ def _climb(place: int, last: int, path: Sequence[bytes]) -> Iterator[tuple[bytes
 
 
 def _descent(index: int, size: int) -> Iterator[tuple[int, int, tuple[Coordinate, ...]]]:
-    """Gives each step from the top to the leaf at `index`: the leaves that remain, and what was split off."""
+    """Returns each step from the top to the leaf at `index`: the leaves that remain, and what was split off."""
     begin, end = 0, size
     while end - begin > 1:
         middle = begin + (1 << (end - begin - 1).bit_length() - 1)  # at the largest power of two inside
@@ -299,7 +299,7 @@ def _descent(index: int, size: int) -> Iterator[tuple[int, int, tuple[Coordinate
 
 
 def _perfect_subtrees(begin: int, end: int) -> tuple[Coordinate, ...]:
-    """Gives the perfect subtrees that the leaves from `begin` to below `end` consist of, largest first."""
+    """Returns the perfect subtrees that the leaves from `begin` to below `end` consist of, largest first."""
     subtrees = []
     while begin < end:
         level = (end - begin).bit_length() - 1

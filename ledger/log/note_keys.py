@@ -44,7 +44,7 @@ class Signature:
     data: bytes
 
     def line(self) -> str:
-        """Gives the line, without its newline."""
+        """Returns the line, without its newline."""
         return f"— {self.name} {encode_base64(self.key_id + self.data)}"
 
     @classmethod
@@ -57,7 +57,7 @@ class Signature:
         dash, _, rest = line.partition(" ")
         name, _, encoded = rest.partition(" ")
         if dash != "—":
-            raise FormatError("signature", f"must be an em dash, a key name and base64, is {line[:80]!r}")
+            raise FormatError("signature", f"must be an em dash, a key name and base64, got {line[:80]!r}")
         require_key_name(name)
         data = decode_base64(encoded, "signature")
         if len(data) <= KEY_ID_BYTES:
@@ -70,7 +70,7 @@ class VerifierKey:
     """A public key with its name and type. As text it is a *vkey*: `name+id+base64`.
 
     Raises:
-        FormatError: the name is none that a key may have, or the public key is not 32 bytes.
+        FormatError: the name is not allowed for a key, or the public key is not 32 bytes.
     """
 
     name: str
@@ -80,7 +80,7 @@ class VerifierKey:
     def __post_init__(self) -> None:
         require_key_name(self.name)
         if len(self.public_key) != KEY_BYTES:
-            raise FormatError("vkey", f"must hold {KEY_BYTES} bytes of key, holds {len(self.public_key)}")
+            raise FormatError("vkey", f"must contain {KEY_BYTES} bytes of key, got {len(self.public_key)}")
 
     @property
     def key_id(self) -> bytes:
@@ -104,9 +104,9 @@ class VerifierKey:
         return key
 
     def of_log(self, origin: str) -> VerifierKey:
-        """The key that signs the log with this origin, if this is its deployment's: the same key named after the log.
+        """Returns the key of the log with this origin: if this is its deployment's, the same key under the log's name.
 
-        Any other key, and the log's own, comes back as it is. A deployment's logs are `<its origin>/registry` and
+        Any other key, and the log's own, is returned unchanged. A deployment's logs are `<its origin>/registry` and
         `<its origin>/pools/<pool>`.
         """
         deployment, _, pool = origin.rpartition("/pools/")
@@ -115,11 +115,11 @@ class VerifierKey:
         return self
 
     def verify(self, text: str, data: bytes) -> int | None:
-        """Checks a signature over a note's text; gives the POSIX time in seconds that a cosignature states.
+        """Checks a signature over a note's text; returns the POSIX time in seconds that a cosignature states.
 
         Raises:
-            FormatError: the signature has not the form that its type asks for.
-            InvalidSignature: it does not hold.
+            FormatError: the signature does not have the form of its type.
+            InvalidSignature: it is invalid.
         """
         public_key = Ed25519PublicKey.from_public_bytes(self.public_key)
         if self.type is SignatureType.ED25519:
@@ -130,7 +130,7 @@ class VerifierKey:
         return time_seconds
 
     def holds(self, text: str, data: bytes) -> bool:
-        """Whether a signature over a note's text holds."""
+        """Returns whether a signature over a note's text is valid."""
         try:
             self.verify(text, data)
         except (InvalidSignature, FormatError):
@@ -143,7 +143,7 @@ class SigningKey:
     """A private key with its name and type, made from a seed of 32 random bytes. It does not print its seed.
 
     Raises:
-        FormatError: the name is none that a key may have, or the seed is not 32 bytes.
+        FormatError: the name is not allowed for a key, or the seed is not 32 bytes.
     """
 
     name: str
@@ -153,7 +153,7 @@ class SigningKey:
     def __post_init__(self) -> None:
         require_key_name(self.name)
         if len(self.seed) != KEY_BYTES:
-            raise FormatError("signing key", f"must hold {KEY_BYTES} bytes of seed, holds {len(self.seed)}")
+            raise FormatError("signing key", f"must contain {KEY_BYTES} bytes of seed, got {len(self.seed)}")
 
     @property
     def verifier_key(self) -> VerifierKey:
@@ -161,7 +161,7 @@ class SigningKey:
         return VerifierKey(self.name, self._private_key.public_key().public_bytes_raw(), self.type)
 
     def to_text(self) -> str:
-        """Gives the secret text form, `PRIVATE+KEY+name+id+base64`."""
+        """Returns the secret text form, `PRIVATE+KEY+name+id+base64`."""
         encoded = encode_base64(bytes([self.type]) + self.seed)
         return f"{_PRIVATE}{self.name}+{self.verifier_key.key_id.hex()}+{encoded}"
 
@@ -182,7 +182,7 @@ class SigningKey:
         return key
 
     def named(self, name: str) -> SigningKey:
-        """Gives the same key under another name, and so with another id."""
+        """Returns the same key under another name, and so with another id."""
         return SigningKey(name, self.seed, self.type)
 
     def sign(self, text: str, time_seconds: int = 0) -> Signature:
@@ -199,13 +199,13 @@ class SigningKey:
 
 
 def require_key_name(name: str) -> str:
-    """Gives the name, if a key may have it: not empty, no Unicode spaces, no plus, no control characters.
+    """Returns the name, if it is allowed for a key: not empty, no Unicode spaces, no plus, no control characters.
 
     Raises:
-        FormatError: it may not.
+        FormatError: it is not allowed.
     """
     if not name or "+" in name or any(map(str.isspace, name)) or not is_printable(name):
-        raise FormatError("key name", f"must not be empty nor hold spaces, plus or control characters: {name[:80]!r}")
+        raise FormatError("key name", f"must not be empty or contain spaces, plus or control characters: {name[:80]!r}")
     return name
 
 

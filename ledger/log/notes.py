@@ -1,6 +1,6 @@
 """Signed notes: a text, a blank line, and a line for each signature (C2SP signed-note).
 
-What a note says counts only once `open_note` has verified a signature of a key that the reader trusts.
+Nothing in a note counts before `open_note` has verified a signature of a key that the reader trusts.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ class Note:
     signatures: tuple[Signature, ...]
 
     def to_bytes(self) -> bytes:
-        """Gives the note's bytes."""
+        """Returns the note's bytes."""
         return "".join([self.text, "\n", *(signature.line() + "\n" for signature in self.signatures)]).encode()
 
     def with_signatures(self, more: Iterable[Signature]) -> Note:
-        """Gives the note with more signatures after its own; one that it has already is not repeated."""
+        """Returns the note with more signatures after its own, without repeating any."""
         return Note(self.text, tuple(dict.fromkeys([*self.signatures, *more])))
 
 
 @dataclass(frozen=True, slots=True)
 class VerifiedSignature:
-    """A signature that holds. `time_seconds` is the POSIX time that a cosignature states, None for other types."""
+    """A valid signature. `time_seconds` is the POSIX time that a cosignature states, None for other types."""
 
     key: VerifierKey
     signature: Signature
@@ -64,7 +64,7 @@ def sign_note(text: str, keys: Sequence[SigningKey]) -> Note:
     """Signs a text with each key.
 
     Raises:
-        FormatError: the text does not end in a newline, or holds control characters.
+        FormatError: the text does not end in a newline, or contains control characters.
     """
     require_note_text(text)
     return Note(text, tuple(key.sign(text) for key in keys))
@@ -74,12 +74,12 @@ def require_note_text(text: str) -> None:
     """Checks that a note may have this text.
 
     Raises:
-        FormatError: it does not end in a newline, or holds control characters.
+        FormatError: it does not end in a newline, or contains control characters.
     """
     if not text.endswith("\n"):
         raise FormatError("note", "its text must end in a newline")
     if not is_printable(text.replace("\n", "")):
-        raise FormatError("note", "holds a control character")
+        raise FormatError("note", "contains a control character")
 
 
 def parse_note(data: bytes) -> Note:
@@ -89,7 +89,7 @@ def parse_note(data: bytes) -> Note:
         FormatError: the bytes are not a signed note, or it is larger than a note may be here.
     """
     if len(data) > MAX_NOTE_BYTES:
-        raise FormatError("note", f"must have at most {MAX_NOTE_BYTES} bytes, has {len(data)}")
+        raise FormatError("note", f"must have at most {MAX_NOTE_BYTES} bytes, got {len(data)}")
     text, blank, signed = decode_utf8(data, "note").rpartition("\n\n")
     if not blank:
         raise FormatError("note", "has no blank line before its signatures")
@@ -100,39 +100,39 @@ def parse_signatures(lines: str) -> tuple[Signature, ...]:
     """Reads signature lines, each with its newline.
 
     Raises:
-        FormatError: there is none, too many, one is malformed, or the last lacks its newline.
+        FormatError: there is no line, there are too many, one is malformed, or the last lacks its newline.
     """
     if not lines.endswith("\n"):
         raise FormatError("signatures", "must be lines, each ending in a newline")
     found = lines.removesuffix("\n").split("\n")
     if len(found) > MAX_SIGNATURES:
-        raise FormatError("signatures", f"must be at most {MAX_SIGNATURES}, are {len(found)}")
+        raise FormatError("signatures", f"must be at most {MAX_SIGNATURES}, got {len(found)}")
     return tuple(Signature.parse(line) for line in found)
 
 
 def open_note(data: bytes, keys: Iterable[VerifierKey]) -> OpenedNote:
-    """Reads a note and verifies the signatures of these keys; those of other keys are set aside.
+    """Reads a note and verifies the signatures of these keys; signatures of other keys are set aside.
 
     Raises:
         FormatError: the bytes are not a signed note.
-        SignatureError: a signature of one of these keys does not hold, or none of them has signed.
+        SignatureError: a signature of one of these keys is invalid, or none of them has signed.
     """
     return verify_signatures(parse_note(data), keys)
 
 
 def verify_signatures(note: Note, keys: Iterable[VerifierKey]) -> OpenedNote:
-    """Verifies the signatures of these keys on a note; those of other keys are set aside.
+    """Verifies the signatures of these keys on a note; signatures of other keys are set aside.
 
     Raises:
-        SignatureError: a signature of one of these keys does not hold, or none of them has signed.
+        SignatureError: a signature of one of these keys is invalid, or none of them has signed.
     """
-    # 1. Know a key by its name and id, both together.
+    # 1. Identify a key by its name and id together.
     known: dict[tuple[str, bytes], VerifierKey] = {}
     for key in keys:
         if known.setdefault((key.name, key.key_id), key) != key:
             raise SignatureError([key.name], "is the name of two keys with one id")
 
-    # 2. Every signature of a known key has to hold.
+    # 2. Every signature of a known key must be valid.
     verified, unknown = [], []
     for signature in note.signatures:
         signer = known.get((signature.name, signature.key_id))

@@ -24,9 +24,9 @@ MAX_EXTRA_BYTES: Final = 2**16
 
 @dataclass(frozen=True, slots=True)
 class LogProof:
-    """That a log has an entry: its index, the path to the root, and the checkpoint's note, byte for byte.
+    """Shows that a log has an entry: its index, the path to the root, and the checkpoint's note, byte for byte.
 
-    `extra` says more to whom it concerns, and nothing authenticates it. Nothing here is verified before `verify`.
+    `extra` is not authenticated. Nothing here is verified before `verify`.
     """
 
     index: int
@@ -35,7 +35,7 @@ class LogProof:
     extra: bytes = b""
 
     def to_bytes(self) -> bytes:
-        """Gives the file's bytes."""
+        """Returns the file's bytes."""
         lines = [HEADER]
         if self.extra:
             lines.append(f"extra {encode_base64(self.extra)}")
@@ -44,7 +44,7 @@ class LogProof:
 
     @classmethod
     def parse(cls, data: bytes) -> LogProof:
-        """Reads a file without verifying it; `to_bytes` gives it back.
+        """Reads a file without verifying it; `to_bytes` returns the same bytes.
 
         Raises:
             FormatError: the bytes are not such a file, or the index is not below the checkpoint's size.
@@ -59,26 +59,26 @@ class LogProof:
         if lines and lines[0].startswith("extra "):
             extra = decode_base64(lines.pop(0).removeprefix("extra "), "proof.extra")
             if not 1 <= len(extra) <= MAX_EXTRA_BYTES:
-                raise FormatError("proof.extra", f"must have 1 to {MAX_EXTRA_BYTES} bytes, has {len(extra)}")
+                raise FormatError("proof.extra", f"must have 1 to {MAX_EXTRA_BYTES} bytes, got {len(extra)}")
         if not lines or not lines[0].startswith("index "):
             raise FormatError("proof.index", "is missing")
         index = decode_decimal(lines[0].removeprefix("index "), "proof.index")
         if len(lines) - 1 > MAX_HASHES:
-            raise FormatError("proof", f"must have at most {MAX_HASHES} hashes, has {len(lines) - 1}")
+            raise FormatError("proof", f"must have at most {MAX_HASHES} hashes, got {len(lines) - 1}")
         hashes = tuple(decode_hash(line, "proof.hash") for line in lines[1:])
         stated, _ = read_checkpoint(checkpoint)
         if index >= stated.size:
-            raise FormatError("proof.index", f"must be below the checkpoint's size of {stated.size}, is {index}")
+            raise FormatError("proof.index", f"must be below the checkpoint's size of {stated.size}, got {index}")
         return cls(index, hashes, checkpoint, extra)
 
     def verify(
         self, leaf_hash: bytes, key: VerifierKey, *, origin: str | None = None, witnesses: Iterable[VerifierKey] = ()
     ) -> SignedCheckpoint:
-        """Checks that the log with this key has a leaf with this hash at the index, and gives the checkpoint.
+        """Checks that the log with this key has a leaf with this hash at the index, and returns the checkpoint.
 
         Raises:
-            FormatError: the checkpoint is none.
-            SignatureError: the log's key has not signed it, a known key's signature does not hold, or it is another
+            FormatError: the checkpoint is malformed.
+            SignatureError: the log's key has not signed it, a known key's signature is invalid, or it is another
                 log's.
             ProofError: the path does not lead from the leaf to the checkpoint's root.
         """

@@ -1,4 +1,4 @@
-"""The spellings that the C2SP formats share: base64, decimals, UTF-8. Each value has one, and no other is read."""
+"""The spellings that the C2SP formats share: base64, decimals, UTF-8. Each value has exactly one spelling."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _DECIMAL: Final = re.compile(r"0|[1-9][0-9]{0,18}")
 
 
 def encode_base64(data: bytes) -> str:
-    """Gives the standard base64 of RFC 4648 section 4, padded."""
+    """Returns the standard base64 of RFC 4648 section 4, padded."""
     return base64.b64encode(data).decode("ascii")
 
 
 def decode_base64(text: str, subject: str) -> bytes:
-    """Reads back what `encode_base64` gives, and nothing else: no line breaks, no other alphabet, no spare bits.
+    """Reads back what `encode_base64` returns, and nothing else: no line breaks, other alphabet or spare bits.
 
     Raises:
         FormatError: the text is not canonical base64.
@@ -44,7 +44,7 @@ def decode_hash(text: str, subject: str) -> bytes:
     """
     data = decode_base64(text, subject)
     if len(data) != HASH_BYTES:
-        raise FormatError(subject, f"must have {HASH_BYTES} bytes, has {len(data)}")
+        raise FormatError(subject, f"must have {HASH_BYTES} bytes, got {len(data)}")
     return data
 
 
@@ -55,7 +55,7 @@ def decode_decimal(text: str, subject: str) -> int:
         FormatError: the text is anything else.
     """
     if not _DECIMAL.fullmatch(text) or int(text) > MAX_SIZE:
-        raise FormatError(subject, f"must be a decimal from 0 to {MAX_SIZE} without leading zeros, is {text[:40]!r}")
+        raise FormatError(subject, f"must be a decimal from 0 to {MAX_SIZE} without leading zeros, got {text[:40]!r}")
     return int(text)
 
 
@@ -63,17 +63,17 @@ def decode_utf8(data: bytes, subject: str) -> str:
     """Reads UTF-8 without ASCII control characters other than newline.
 
     Raises:
-        FormatError: the bytes are not UTF-8, or hold a control character.
+        FormatError: the bytes are not UTF-8, or contain a control character.
     """
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError:
         raise FormatError(subject, "is not UTF-8") from None
     if not is_printable(text.replace("\n", "")):
-        raise FormatError(subject, "holds a control character")
+        raise FormatError(subject, "contains a control character")
     return text
 
 
 def is_printable(text: str) -> bool:
-    """Whether the text is free of ASCII control characters, newline included, and can be written in UTF-8."""
+    """Returns whether the text has no ASCII control characters, newline included, and can be written in UTF-8."""
     return not any(character < " " or "\ud800" <= character <= "\udfff" for character in text)

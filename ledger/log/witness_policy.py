@@ -1,6 +1,6 @@
 """Which witnesses must have cosigned a checkpoint: a quorum over named keys (C2SP tlog-policy).
 
-A policy is a file that people write and pass on. Names are its own; keys are what counts.
+A policy is a file that people write and share. Names have a meaning only within it; keys are compared.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from ledger.log.note_keys import SignatureType, VerifierKey
 from ledger.log.notes import OpenedNote
 
 MAX_POLICY_BYTES: Final = 2**16
-"""The longest policy that is read; the specification asks for 32 logs, witnesses and groups."""
+"""The longest policy that is read; the specification requires room for 32 logs, witnesses and groups."""
 
 NONE: Final = "none"
-"""The quorum that asks for no witness."""
+"""The quorum that needs no witness."""
 
 _ALLOWED: Final = bytes([0x09, 0x0A, *range(0x20, 0x7F), *range(0x80, 0x100)])
 _MAX_DIGITS: Final = 9
@@ -36,10 +36,10 @@ class WitnessPolicy:
     """Who must have cosigned.
 
     Attributes:
-        quorum: the name of the witness or group that must have, or `none`.
+        quorum: the name of the witness or group that must have cosigned, or `none`.
         witnesses: keys by name.
         groups: by name, each after those that it names.
-        logs: the logs that it is for; where there is none, it is for any.
+        logs: the logs that it is for; empty if it is for any.
     """
 
     quorum: str
@@ -48,7 +48,7 @@ class WitnessPolicy:
     logs: tuple[VerifierKey, ...] = ()
 
     def is_met(self, cosigned: Collection[VerifierKey]) -> bool:
-        """Whether the quorum is among those who cosigned."""
+        """Returns whether the cosigners meet the quorum."""
         have = {name for name, key in self.witnesses.items() if key in cosigned}
         for name, group in self.groups.items():
             if sum(member in have for member in group.members) >= group.threshold:
@@ -56,7 +56,7 @@ class WitnessPolicy:
         return self.quorum == NONE or self.quorum in have
 
     def __str__(self) -> str:
-        """The quorum in words: `2 of (w1, w2, w3)`."""
+        """Returns the quorum in words: `2 of (w1, w2, w3)`."""
         return self._said(self.quorum)
 
     def _said(self, name: str) -> str:
@@ -68,7 +68,7 @@ class WitnessPolicy:
 
 
 def all_of(keys: Sequence[VerifierKey]) -> WitnessPolicy:
-    """The policy that each of these witnesses must have cosigned.
+    """Returns the policy that each of these witnesses must have cosigned.
 
     Raises:
         FormatError: a key is not a witness's.
@@ -90,7 +90,7 @@ class Unmet:
 
 
 def first_unmet(note: OpenedNote, policies: Sequence[WitnessPolicy]) -> Unmet | None:
-    """The first policy that the cosignatures that were verified on a note do not meet."""
+    """Returns the first policy that the verified cosignatures on a note do not meet."""
     cosigned = {verified.key for verified in note.verified}
     for policy in policies:
         if not policy.is_met(cosigned):
@@ -99,10 +99,10 @@ def first_unmet(note: OpenedNote, policies: Sequence[WitnessPolicy]) -> Unmet | 
 
 
 def require_quorum(note: OpenedNote, policies: Sequence[WitnessPolicy]) -> None:
-    """Check that every policy is met by the cosignatures that were verified on a note.
+    """Check that the verified cosignatures on a note meet every policy.
 
     Raises:
-        SignatureError: one is not; its keys are the witnesses of it that did not cosign.
+        SignatureError: they do not meet one; its keys are the witnesses of it that did not cosign.
     """
     if unmet := first_unmet(note, policies):
         raise SignatureError(unmet.missing, f"did not cosign this checkpoint; the quorum is {unmet.policy}")
@@ -117,15 +117,15 @@ def parse_policy(data: bytes) -> WitnessPolicy:
     """Read a policy file.
 
     Raises:
-        FormatError: it is not one; the error names the line.
+        FormatError: it is not a policy; the error names the line.
     """
     if len(data) > MAX_POLICY_BYTES:
-        raise FormatError("witness policy", f"must have at most {MAX_POLICY_BYTES:,} bytes, has {len(data):,}")
+        raise FormatError("witness policy", f"must have at most {MAX_POLICY_BYTES:,} bytes, got {len(data):,}")
     if data.translate(None, _ALLOWED):
-        raise FormatError("witness policy", "holds a control character")
+        raise FormatError("witness policy", "contains a control character")
     reading = _Reading({}, {}, {})
     for number, line in enumerate(data.split(b"\n"), 1):
-        # What is not ASCII is opaque: names are compared by their bytes, whatever these spell.
+        # Bytes that are not ASCII are opaque: names are compared by their bytes, whatever these spell.
         words = line.decode("utf-8", errors="surrogateescape").replace("\t", " ").split(" ")
         items = [word for word in words if word]
         if items and not items[0].startswith("#"):
@@ -186,14 +186,14 @@ class _Reading:
         used = {member for group in self.groups.values() for member in group.members}
         for member in members:
             if self._known(member) in used:
-                raise FormatError("", f"{member[:80]!r} is in a group already")
+                raise FormatError("", f"{member[:80]!r} is already in a group")
             used.add(member)
         if threshold in ("any", "all"):
             return Group(1 if threshold == "any" else len(members), tuple(members))
         if not (threshold.isascii() and threshold.isdecimal() and len(threshold) <= _MAX_DIGITS):
             raise FormatError("", f"the threshold must be any, all or a number: {threshold[:80]!r}")
         if not 1 <= int(threshold) <= len(members):
-            raise FormatError("", f"the threshold must be 1 to {len(members)}, is {int(threshold)}")
+            raise FormatError("", f"the threshold must be 1 to {len(members)}, got {int(threshold)}")
         return Group(int(threshold), tuple(members))
 
 

@@ -1,8 +1,8 @@
 """Acts in Postgres: one way for everything that an operator does, and for the second person's decision.
 
-An act that one person may do is its effect's leaf. One that needs two is a proposal's leaf, and the effect's leaf once
-another operator approves it. Both happen under the lock on the log's head, so that what an act rests on cannot change
-between being looked at and being relied on.
+An act that one person may do is the leaf of its effect. An act that needs two is a proposal's leaf, followed by the
+leaf of its effect once another operator approves it. Both are written under the lock on the log's head, so that what an
+act is based on cannot change between the check and the write.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from ledger.store.conflicts import taken_keys
 from ledger.store.log import PoolRef
 
 REGISTRY: Final = PoolRef(0, REGISTRY_LOG, "")
-"""The deployment's own log. It has the machinery of a pool's, under a name that no pool may have."""
+"""The deployment's own log. It works like a pool's, under a name that no pool may have."""
 
 MAX_REASON: Final = 1_000
 
@@ -37,12 +37,12 @@ A = TypeVar("A", bound=ActContent)
 
 @dataclass(frozen=True, slots=True)
 class Effect(Generic[A]):
-    """A kind of act: what it does, and what a second person's approval rests on.
+    """A kind of act: what it does, and what a second person's approval is based on.
 
-    carry_out: appends the act's leaf and writes what follows from it; gives what the caller gets to see.
-    standing: what there is already, where the act would change nothing; else None.
-    prepare: the content with what only the log knows, such as the next version.
-    rests_on: the version of each resource that the act would replace, or that decides what it means.
+    carry_out: appends the act's leaf and writes what follows from it; returns what the caller gets to see.
+    standing: what exists already, if the act would change nothing; else None.
+    prepare: the content completed with what only the log knows, such as the next version.
+    rests_on: the version of each resource that the act would replace, or that determines its meaning.
     """
 
     content: type[A]
@@ -53,7 +53,7 @@ class Effect(Generic[A]):
 
 
 class ProposalState(StrEnum):
-    """What has become of a proposal."""
+    """The state of a proposal."""
 
     OPEN = "OPEN"
     APPROVED = "APPROVED"
@@ -64,7 +64,7 @@ class ProposalState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """A proposal with what became of it. `log` is the pool whose log it is in, or `registry`."""
+    """A proposal with its state. `log` is the pool whose log it is in, or `registry`."""
 
     log: PoolRef
     leaf_index: int
@@ -77,7 +77,7 @@ class Proposal:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of an act: what it did, or the proposal that waits for another operator."""
+    """The result of an act: what it did, or the proposal that waits for another operator."""
 
     done: Any = None
     proposal: Proposal | None = None
@@ -85,7 +85,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What is decided: a proposal or a round at its leaf, and how many people its effect needs."""
+    """The subject of a decision: a proposal or a round at its leaf, and how many people its effect needs."""
 
     leaf_index: int
     hash: bytes
@@ -95,7 +95,7 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Ruling:
-    """What an operator says of a proposal or a round."""
+    """An operator's decision on a proposal or a round."""
 
     decision: Decision
     actor: Actor
@@ -103,7 +103,7 @@ class Ruling:
 
 
 def read_people(connection: sa.Connection) -> People:
-    """Who may act, as of now.
+    """Returns who may act, as of now.
 
     Raises:
         StateError: the deployment was never founded.
@@ -126,7 +126,7 @@ def read_people(connection: sa.Connection) -> People:
 
 
 def append_act(connection: sa.Connection, pool: PoolRef, content: Content, now: datetime) -> int:
-    """Append an act's leaf, and remember it where it says who may act. Gives its index."""
+    """Append an act's leaf, and index it if it is about who may act. Returns its index."""
     (leaf,) = log.append(connection, pool, [content], now)
     if content.type in PEOPLE_KINDS:
         connection.execute(sa.insert(t.people).values(pool_id=pool.pool_id, leaf_index=leaf.index))
@@ -134,7 +134,7 @@ def append_act(connection: sa.Connection, pool: PoolRef, content: Content, now: 
 
 
 class Acts:
-    """Carries out acts, or has them wait; and decides those that wait."""
+    """Carries out acts or proposes them, and decides proposals."""
 
     def __init__(self, effects: Sequence[Effect[Any]], clock: Callable[[], datetime]) -> None:
         self._effects = {effect.content.type: effect for effect in effects}
@@ -143,10 +143,10 @@ class Acts:
     def perform(
         self, connection: sa.Connection, pool: PoolRef, content: ActContent, actor: Actor, reason: str = ""
     ) -> Outcome:
-        """Do something, or propose it where the controls ask for a second person. Repeating it changes nothing.
+        """Carry out an act, or propose it if the controls require a second person. Repeating it changes nothing.
 
         Raises:
-            StateError: the actor may not act, or what the act is about forbids it.
+            StateError: the actor may not act, or the state of what the act is about forbids it.
             InvalidInputError, NotFoundError, AlreadyExistsError: as the effect does.
         """
         require_text(reason, "reason", most=MAX_REASON)
@@ -173,11 +173,11 @@ class Acts:
         return Outcome(proposal=self.get_proposal(connection, pool, leaf.index))
 
     def decide(self, connection: sa.Connection, pool: PoolRef, leaf_index: int, ruling: Ruling) -> Outcome:
-        """Approve, reject or withdraw a proposal; approving carries it out. The same again by the same is a no-op.
+        """Approve, reject or withdraw a proposal; approving carries it out. Repeating a decision changes nothing.
 
         Raises:
-            StateError: it was decided otherwise or has lapsed; or the actor may not decide it.
-            LostRaceError: what it rests on has changed since: the proposal is stale.
+            StateError: it was decided otherwise or has lapsed, or the actor may not decide it.
+            LostRaceError: what it is based on has changed since: the proposal is stale.
         """
         require_text(ruling.reason, "reason", least=0 if ruling.decision is Decision.APPROVED else 1, most=MAX_REASON)
         now = self._clock()
@@ -187,7 +187,7 @@ class Acts:
             return Outcome(proposal=proposal)
         if proposal.state is not ProposalState.OPEN:
             name = proposal_name(pool, leaf_index)
-            raise StateError(name, "PROPOSAL_CLOSED", f"is {proposal.state.value} already")
+            raise StateError(name, "PROPOSAL_CLOSED", f"was already decided: {proposal.state.value}")
         people = read_people(connection)
         act = self._act(proposal, people.size)
         subject = Subject(leaf_index, proposal.hash, proposal.content, act.needed(people.controls))
@@ -204,14 +204,14 @@ class Acts:
     ) -> Any:
         effect = self._effects[act.type]
         if dict(effect.rests_on(connection, pool, act)) != proposal.content.rests_on:
-            raise LostRaceError(f"what {proposal_name(pool, proposal.leaf_index)} rests on")
+            raise LostRaceError(f"what {proposal_name(pool, proposal.leaf_index)} is based on")
         return effect.carry_out(connection, pool, act, now)
 
     def get_proposal(self, connection: sa.Connection, pool: PoolRef, leaf_index: int) -> Proposal:
-        """A proposal by its leaf.
+        """Returns a proposal by its leaf.
 
         Raises:
-            NotFoundError: the leaf is none.
+            NotFoundError: the leaf is not a proposal's.
         """
         for found in self.list_proposals(connection, pool, after=leaf_index - 1, limit=1):
             if found.leaf_index == leaf_index:
@@ -227,7 +227,7 @@ class Acts:
         after: int = -1,
         limit: int | None = None,
     ) -> Iterator[Proposal]:
-        """A log's proposals in its order, from beyond the leaf `after`."""
+        """Returns a log's proposals in log order, after the leaf `after`."""
         now = self._clock()
         proposed, decided = t.leaf.alias("proposed"), t.leaf.alias("decided")
         query = (
@@ -251,7 +251,7 @@ class Acts:
                 yield found
 
     def _act(self, proposal: Proposal, registry_size: int) -> ActContent:
-        """The act that a proposal is of, as its proposer's, judged now."""
+        """Returns the act that a proposal is for, as its proposer's, checked now."""
         content = proposal.content
         act: ActContent = self._effects[content.effect].content.model_validate(content.content)
         stamped = Actor(content.by, content.by_key).stamp(act, registry_size)
@@ -264,8 +264,8 @@ def record_decision(
     """Append the decision of a proposal or a round.
 
     Raises:
-        StateError: the actor may not act; or it approves and is no other person than who made the subject, where it
-            must be; or it withdraws what another made.
+        StateError: the actor may not act; or approves, needs to be another person than who made the subject, and
+            is not; or withdraws what someone else made.
         LostRaceError: the subject was decided at the same time.
     """
     content = DecisionContent(
@@ -301,7 +301,7 @@ def proposal_name(pool: PoolRef, leaf_index: int) -> str:
 
 
 def log_name(pool: PoolRef) -> str:
-    """The resource name of what has the log: a pool, or the registry."""
+    """The resource name of what the log belongs to: a pool, or the registry."""
     return pool.name if pool == REGISTRY else f"pools/{pool.name}"
 
 
@@ -315,7 +315,7 @@ def _registry_size(connection: sa.Connection) -> int:
 
 
 def _try_out(connection: sa.Connection, pool: PoolRef, effect: Effect[Any], content: ActContent, now: datetime) -> None:
-    """Carry an act out and take it back: whoever proposes what cannot be done hears of it at once."""
+    """Carry an act out and roll it back, so that a proposer hears at once that an act is impossible."""
     attempt = connection.begin_nested()
     try:
         effect.carry_out(connection, pool, content, now)

@@ -142,7 +142,7 @@ class Bodies:
             raise BodySweptError
 
     def sweep(self, database: Database, pool: PoolRef, now: datetime) -> Iterator[bytes]:
-        """Take away objects that no leaf names and nobody is writing; gives the hash of each that was.
+        """Take away objects that no leaf names and nobody is writing; returns the hash of each that was.
 
         As the schema's owner: the service may not delete.
         """
@@ -190,7 +190,7 @@ def key_of(pool: PoolRef, digest: bytes) -> str:
 
 
 def _digest_in(key: str) -> bytes | None:
-    """The hash in a key; None where it is no body's, which a sweep leaves alone."""
+    """The hash in a key; None if it is no body's, which a sweep leaves alone."""
     *_, first, rest = key.split("/")
     try:
         digest = bytes.fromhex(first + rest)

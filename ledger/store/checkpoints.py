@@ -1,4 +1,4 @@
-"""The checkpoints that were signed of a pool's log, and what witnesses cosigned, in Postgres. Rows are only added."""
+"""The checkpoints of pools' logs and their cosignatures, in Postgres. Rows are only added."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class StoredCosignature:
 
 @dataclass(frozen=True, slots=True)
 class StoredCheckpoint:
-    """A checkpoint as the log's key signed it, and who cosigned it since."""
+    """A checkpoint as the log's key signed it, and the cosignatures since."""
 
     size: int
     key: VerifierKey
@@ -57,7 +57,7 @@ def insert_checkpoint(connection: sa.Connection, pool: PoolRef, checkpoint: Stor
 def insert_cosignature(
     connection: sa.Connection, pool: PoolRef, checkpoint: StoredCheckpoint, found: StoredCosignature
 ) -> None:
-    """Keep a cosignature, which must have been verified; the first of a witness on a checkpoint stays."""
+    """Keep a cosignature, which must have been verified; a witness's first one on a checkpoint stays."""
     row = {
         "pool_id": pool.pool_id,
         "log_vkey": str(checkpoint.key),
@@ -72,7 +72,7 @@ def insert_cosignature(
 def latest_checkpoint(
     connection: sa.Connection, pool: PoolRef, *, key: VerifierKey | None = None
 ) -> StoredCheckpoint | None:
-    """The last checkpoint signed, by one key if one is given."""
+    """Returns the last checkpoint signed, by one key if one is given."""
     query = _select(pool).order_by(t.checkpoint.c.created_at.desc(), t.checkpoint.c.size.desc())
     if key:
         query = _select(pool).where(t.checkpoint.c.vkey == str(key)).order_by(t.checkpoint.c.size.desc())
@@ -80,7 +80,7 @@ def latest_checkpoint(
 
 
 def get_checkpoint(connection: sa.Connection, pool: PoolRef, *, size: int = 0, min_size: int = 0) -> StoredCheckpoint:
-    """The checkpoint of a size, or the smallest of at least `min_size`, or else the last one signed.
+    """Returns the checkpoint of a size, or the smallest of at least `min_size`, or else the last one signed.
 
     Only checkpoints of the key that signed last are considered.
 
@@ -101,7 +101,7 @@ def get_checkpoint(connection: sa.Connection, pool: PoolRef, *, size: int = 0, m
 def list_checkpoints(
     connection: sa.Connection, pool: PoolRef, *, after: int = -1, limit: int | None = None
 ) -> list[StoredCheckpoint]:
-    """The checkpoints of the key that signed last, by size, from beyond `after`."""
+    """Returns the checkpoints of the key that signed last, by size, after `after`."""
     latest = latest_checkpoint(connection, pool)
     if latest is None:
         return []
@@ -110,7 +110,7 @@ def list_checkpoints(
 
 
 def last_cosigned_size(connection: sa.Connection, pool: PoolRef, key: VerifierKey, witness: VerifierKey) -> int:
-    """The largest size that a witness is known to have cosigned of the log with this key; 0 where none is."""
+    """Returns the largest size that a witness is known to have cosigned of the log with this key, or 0."""
     query = sa.select(sa.func.max(t.cosignature.c.size)).where(
         t.cosignature.c.pool_id == pool.pool_id,
         t.cosignature.c.log_vkey == str(key),

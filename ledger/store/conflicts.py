@@ -1,7 +1,7 @@
-"""Keys that are taken: known here, and nowhere else, by what Postgres says of a row that it refuses.
+"""Recognises unique-key conflicts from what Postgres reports; no other module does.
 
-Postgres itself says so by an SQLSTATE and the constraint's name, which of a partitioned table is a partition's. Where a
-node of a cluster said it of a row that was copied there, only its words reach us, with a shard's name of it.
+Postgres reports an SQLSTATE and the name of the constraint, which in a partitioned table is a partition's. If a node of
+a cluster reports it about a row that was copied there, only the message reaches us, with the name of a shard.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _WORDS: Final = re.compile(r'duplicate key value violates unique constraint "([^
 
 @contextmanager
 def taken_keys(told: Callable[[str], Exception]) -> Iterator[None]:
-    """Raise what `told` makes of the table's name where a row within is refused because its key is taken."""
+    """Raise what `told` returns for the table's name if a row is refused because its key is taken."""
     try:
         yield
     except (sa.exc.DBAPIError, psycopg.Error) as error:
@@ -33,7 +33,7 @@ def taken_keys(told: Callable[[str], Exception]) -> Iterator[None]:
 
 
 def taken_table(error: sa.exc.DBAPIError | psycopg.Error) -> str | None:
-    """The table in which a key was taken; None where the error says something else."""
+    """Returns the table in which a key was taken; None if the error is another one."""
     cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
     if not isinstance(cause, psycopg.Error):
         return None
@@ -44,5 +44,5 @@ def taken_table(error: sa.exc.DBAPIError | psycopg.Error) -> str | None:
 
 
 def _table_of(constraint: str) -> str | None:
-    """The table that a constraint, a partition's (`event_p3_pkey`) or a shard's (`event_pkey_102042`) is of."""
+    """Returns the table of a constraint, of a partition's (`event_p3_pkey`) or of a shard's (`event_pkey_102042`)."""
     return max((name for name in metadata.tables if constraint.startswith(f"{name}_")), key=len, default=None)

@@ -14,23 +14,23 @@ import sqlalchemy as sa
 from ledger.errors import BusyError, LedgerCorruptError, LostRaceError, StateError, StoreUnavailableError
 
 SERVICE_ROLE: Final = "moiety_app"
-"""The database role that the service takes on every connection. Migrations create it and say what it may do."""
+"""The database role that the service takes on every connection. Migrations create it and grant its rights."""
 
 CONNECT_SECONDS: Final = 5
 
 CONNECTION_WAIT_SECONDS: Final = 5
-"""How long a call waits for one of the process's connections: the others are then busy for longer than callers wait."""
+"""How long a call waits for one of the process's connections: longer waits exceed what callers would wait."""
 
 _LIMITS: Final = {
-    # Whoever waits for a pool's head or turn waits for seconds at most, whatever holds it.
+    # A call waits for a pool's head or turn for seconds at most, whatever holds it.
     "lock_timeout": "5s",
-    # A process that hangs in mid-transaction, or whose host died, lets go of its locks.
+    # A process that hangs in a transaction, or whose host died, loses its locks.
     "idle_in_transaction_session_timeout": "60s",
     # Longer than any statement of ours: calculating a round, or checking the database, reads whole tables.
     "statement_timeout": "15min",
 }
-"""What Postgres ends for us, on every connection of the service. `options` in the URL come after these, and so may set
-others. The schema's owner has none: migrations take as long as they take."""
+"""The timeouts that Postgres enforces on every connection of the service. `options` in the URL come later and may set
+others. The schema's owner has no timeouts: migrations take as long as they take."""
 
 _SNAPSHOT: Final = """
     SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY;
@@ -44,7 +44,7 @@ _SILENCE: Final = {
     "keepalives_count": "3",
     "tcp_user_timeout": "15000",
 }
-"""How libpq finds out within half a minute that nobody is at the other end. The URL may say otherwise."""
+"""How libpq detects within half a minute that the other end is gone. The URL may set other values."""
 
 _NODE_LOST: Final = re.compile(
     "server closed the connection unexpectedly"
@@ -52,24 +52,24 @@ _NODE_LOST: Final = re.compile(
     "|failure on connection marked as essential"
     "|connection not open"
 )
-"""What the node that we are connected to says, without a code of its own, where it lost another within a statement."""
+"""The messages, without a code of their own, by which a node reports that it lost another one within a statement."""
 
 
 class Database:
-    """Connections to one Postgres: at most `connections` (2 or more), a quarter to read on.
+    """Connections to one Postgres: at most `connections` (2 or more), a quarter of them for reading.
 
     Args:
-        role: the role that they take, the service's; None for the login's own, which is for the owner of the schema.
+        role: the role that they take, the service's; None for the login's own role, for the owner of the schema.
     """
 
     def __init__(self, url: str, *, connections: int = 16, role: str | None = SERVICE_ROLE) -> None:
         readers = max(1, connections // 4)
-        # SQLAlchemy's pool does not wake those who wait for a connection where opening one fails, or all are dropped.
-        # So none waits in it.
+        # SQLAlchemy's pool does not wake its waiters if opening a connection fails or all are dropped, so nothing
+        # waits in it.
         self._writers_free = BoundedSemaphore(max(1, connections - readers))
         self._readers_free = BoundedSemaphore(readers)
         self.engine = _engine(url, connections - readers, role)
-        # On connections of their own, so that no call switches one to autocommit and back.
+        # On separate connections, so that no call switches one to autocommit and back.
         self._reading = _engine(
             url, readers, role, isolation_level="AUTOCOMMIT", pool_reset_on_return=None, skip_autocommit_rollback=True
         )
@@ -79,10 +79,10 @@ class Database:
         """A READ COMMITTED transaction: committed at the end, rolled back on any exception.
 
         Raises:
-            StoreUnavailableError: Postgres is away.
+            StoreUnavailableError: Postgres is unavailable.
             StateError: the database was never migrated.
-            BusyError: another transaction holds a lock for longer than we wait.
-            LedgerCorruptError: Postgres finds a page or an index of its own broken.
+            BusyError: another transaction holds a lock for too long.
+            LedgerCorruptError: Postgres finds one of its pages or indexes broken.
             LostRaceError: Postgres reports a deadlock or a serialization failure.
         """
         with _taken(self._writers_free), self._translating(), self.engine.begin() as connection:
@@ -90,10 +90,10 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[sa.Connection]:
-        """For single reads: each sees what is committed when it begins, and costs one round trip and no transaction.
+        """For single reads: each sees what is committed when it starts, and costs one round trip and no transaction.
 
         Raises:
-            StoreUnavailableError: Postgres is away.
+            StoreUnavailableError: Postgres is unavailable.
         """
         with _taken(self._readers_free), self._translating(), self._reading.connect() as connection:
             yield connection
@@ -102,7 +102,7 @@ class Database:
     def snapshot(self) -> Iterator[sa.Connection]:
         """A transaction that only reads, and sees everything as it was at its first read."""
         with self.transaction() as connection:
-            # It holds no lock that anyone waits for, and a whole log may be read in it.
+            # It holds no lock that anyone waits for, and may read a whole log.
             driver_connection(connection).execute(_SNAPSHOT, prepare=False)
             yield connection
 
@@ -113,7 +113,7 @@ class Database:
         except (sa.exc.DBAPIError, psycopg.Error, sa.exc.TimeoutError) as error:
             translated = _translated(error)
             if isinstance(translated, StoreUnavailableError) and not isinstance(_cause(error), _CONNECTION_KEPT):
-                self.close()  # where one is lost the others are, and SQLAlchemy sees only what it said itself
+                self.close()  # if one connection is lost the others are too, and SQLAlchemy notices only its own
             raise translated from error
 
     def close(self) -> None:
@@ -147,7 +147,7 @@ def _engine(url: str, connections: int, role: str | None, **options: Any) -> sa.
 
 
 def _connect_args(query: Mapping[str, str | tuple[str, ...]], role: str | None) -> dict[str, Any]:
-    """What is said to libpq beside the URL: its limits first, then the URL's own options, then what must hold."""
+    """The options passed to libpq besides the URL: our limits first, then the URL's own options, then fixed ones."""
     given = query.get("options", "")
     theirs = given if isinstance(given, str) else " ".join(given)
     ours = " ".join(f"-c {name}={value}" for name, value in _LIMITS.items()) if role else ""
@@ -158,7 +158,7 @@ def _connect_args(query: Mapping[str, str | tuple[str, ...]], role: str | None) 
 
 
 def _require_role(role: str) -> Callable[[Any, object], None]:
-    """A check of every new connection: a connection pooler in between may have dropped the options."""
+    """Check every new connection: a connection pooler in between may have dropped the options."""
 
     def check(connection: Any, _: object) -> None:
         with connection.cursor() as cursor:
@@ -167,8 +167,8 @@ def _require_role(role: str) -> Callable[[Any, object], None]:
         if taken != role:
             connection.close()
             detail = (
-                f"gives us the role {taken} instead of {role}, as a connection pooler does that ignores startup "
-                f"options; log in as {role}, or connect without it"
+                f"uses the role {taken} instead of {role}, probably because a connection pooler ignores startup "
+                f"options; log in as {role}, or connect directly"
             )
             raise StateError("the database", "ROLE_NOT_TAKEN", detail)
 
@@ -176,9 +176,9 @@ def _require_role(role: str) -> Callable[[Any, object], None]:
 
 
 def as_driver_url(url: str) -> str:
-    """The URL with the driver that this service uses: `postgresql://` becomes `postgresql+psycopg://`.
+    """Returns the URL with the driver that this service uses: `postgresql://` becomes `postgresql+psycopg://`.
 
-    Several hosts, which libpq writes with commas between, become SQLAlchemy's `?host=...&host=...`.
+    Several hosts, which libpq separates with commas, become SQLAlchemy's `?host=...&host=...`.
     """
     scheme, separator, rest = url.partition("://")
     if not separator or scheme not in ("postgresql", "postgres"):
@@ -193,16 +193,16 @@ def as_driver_url(url: str) -> str:
 
 
 def driver_connection(connection: sa.Connection) -> psycopg.Connection[tuple[object, ...]]:
-    """The psycopg connection below, for COPY; it is in the same transaction."""
+    """Returns the psycopg connection underneath, for COPY; it is in the same transaction."""
     return cast("psycopg.Connection[tuple[object, ...]]", connection.connection.driver_connection)
 
 
 @contextmanager
 def pipelined_to_commit(connection: sa.Connection) -> Iterator[None]:
-    """The last part of a transaction: what is said to the driver within goes out together and with the commit, and
-    waits for an answer only where one is fetched.
+    """The last part of a transaction: statements within are sent together and with the commit, and only a fetch
+    waits for an answer.
 
-    An error of a statement may then be raised by a later one, or at the end.
+    A statement's error may be raised by a later one, or at the end.
     """
     driver = driver_connection(connection)
     with driver.pipeline() as pipeline:
@@ -210,7 +210,7 @@ def pipelined_to_commit(connection: sa.Connection) -> Iterator[None]:
             yield
             driver.commit()
         except psycopg.Error:
-            # All that was sent behind it failed too. Fetched here, it is not warned of as something unforeseen.
+            # Everything sent after it failed too. Fetched here, it causes no warning about an unexpected result.
             with suppress(psycopg.Error):
                 pipeline.sync()
             raise
@@ -221,7 +221,7 @@ _CONNECTION_KEPT: Final = (
     psycopg.errors.DiskFull,
     psycopg.errors.TooManyConnections,
 )
-"""What says nothing about other connections."""
+"""SQLSTATEs that say nothing about other connections."""
 
 
 def _cause(error: Exception) -> BaseException | None:
@@ -242,7 +242,7 @@ def _translated(error: Exception) -> Exception:
             found = _role_refused(str(cause)) or StoreUnavailableError()
         case psycopg.InterfaceError() | sa.exc.TimeoutError():
             found = StoreUnavailableError()
-        # A standby, or a primary that was demoted: the next connection may lead to the new one.
+        # A standby, or a demoted primary: the next connection may reach the new one.
         case psycopg.errors.ReadOnlySqlTransaction() | psycopg.errors.IdleInTransactionSessionTimeout():
             found = StoreUnavailableError()
         case psycopg.errors.InternalError_() if _NODE_LOST.search(str(cause)):
@@ -253,11 +253,11 @@ def _translated(error: Exception) -> Exception:
 def _role_refused(message: str) -> StateError | None:
     if f'"{SERVICE_ROLE}" is not permitted to log in' in message:
         detail = (
-            f"does not let {SERVICE_ROLE} log in, which nodes of a cluster do to reach each other; set "
+            f"does not let {SERVICE_ROLE} log in, which cluster nodes need to reach each other; set "
             "MOIETY_DATABASE_APP_PASSWORD, run `moiety db upgrade`, and give the nodes that password"
         )
         return StateError("the database", "ROLE_NOT_LOGIN", detail)
-    # The connection is refused before there is an SQLSTATE; the role's name is what the message always holds.
+    # The connection is refused before there is an SQLSTATE; the message always contains the role's name.
     if f'"{SERVICE_ROLE}"' in message:
         detail = f"has no role {SERVICE_ROLE} that this login may take; run `moiety db upgrade`"
         return StateError("the database", "ROLE_MISSING", detail)

@@ -16,7 +16,7 @@ _MAPPED: Final = t.collective_domain.c
 
 
 def of_collective() -> sa.Label[Any]:
-    """The column `domains` of a query for collectives: an array, or NULL where one has none."""
+    """The column `domains` of a query for collectives: an array, or NULL if a collective has none."""
     own = sa.select(sa.func.array_agg(_MAPPED.domain)).where(_MAPPED.collective_id == t.collective.c.collective_id)
     return own.scalar_subquery().label("domains")
 
@@ -40,7 +40,7 @@ def require_free(connection: sa.Connection, collective: Collective) -> None:
 
 
 def claim(connection: sa.Connection, number: int, collective: Collective) -> None:
-    """Make its domains those of the collective with this number, and no others.
+    """Set the domains of the collective with this number, replacing any others.
 
     The caller holds the lock on the collective's row.
 
@@ -50,7 +50,7 @@ def claim(connection: sa.Connection, number: int, collective: Collective) -> Non
     let_go = sa.update(t.collective_domain).where(_MAPPED.collective_id == number, ~_is_among(collective.domains))
     connection.execute(let_go.values(collective_id=None))
     if collective.domains:
-        # In one order everywhere, so that two who claim the same domains wait for each other and not in a circle.
+        # The same order everywhere, so that two claims to the same domains wait for each other without a deadlock.
         rows = [{"domain": domain, "collective_id": number} for domain in sorted(collective.domains)]
         added = insert(t.collective_domain).values(rows)
         free = _MAPPED.collective_id.is_(None)
@@ -59,7 +59,7 @@ def claim(connection: sa.Connection, number: int, collective: Collective) -> Non
                 index_elements=[_MAPPED.domain], set_={"collective_id": added.excluded.collective_id}, where=free
             )
         )
-        # What another has was left as it was.
+        # Domains of other collectives are left as they were.
         require_free(connection, collective)
 
 

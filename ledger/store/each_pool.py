@@ -1,4 +1,4 @@
-"""Asking about every pool, where one of them may be out of reach: its node is lost, and the others' are not."""
+"""Queries about every pool, some of which may be unreachable: if a node is lost, only its pools are."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from ledger.store.log import PoolRef
 T = TypeVar("T")
 
 Ask = Callable[[sa.Connection, Sequence[PoolRef]], list[T]]
-"""Asks about some pools in one query, which joins no table of the registry."""
+"""Queries some pools at once, without joining a table of the registry."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answers(Generic[T]):
-    """What was found, and the pools that could not be asked about."""
+    """What was found, and the pools that could not be reached."""
 
     found: list[T]
     missed: list[PoolRef] = field(default_factory=list)
 
 
 def ask_each(database: Database, ask: Ask[T]) -> Answers[T]:
-    """Ask about all pools at once, and pool by pool where that fails because a node of the database is away.
+    """Query all pools at once, or pool by pool if that fails because a node of the database is unavailable.
 
     Raises:
         StoreUnavailableError: the database itself, or its registry, cannot be reached.

@@ -1,4 +1,4 @@
-"""Transfers and balances in Postgres, and the leaves of the ledger's own that move money."""
+"""Transfers and balances in Postgres, and the ledger's own leaves that move money."""
 
 from __future__ import annotations
 
@@ -50,11 +50,11 @@ class RecordedLeaf:
 
 
 def post(connection: sa.Connection, pool: PoolRef, leaf_index: int, transfers: Sequence[Transfer]) -> None:
-    """Write a leaf's transfers and the balances after it. The transaction must hold the log's head.
+    """Write a leaf's transfers and the balances after it. The transaction must contain the lock on the log's head.
 
     Raises:
-        InvalidInputError: a balance would pass what 64 bits hold.
-        StateError: an account that may not owe has less than it is to give.
+        InvalidInputError: a balance would exceed 64 bits.
+        StateError: an account that may not be negative has less than it should give.
     """
     touched = sorted({account for move in transfers for account in (move.from_account, move.to_account)})
     before = balances_of(connection, pool, touched, log_size=leaf_index)
@@ -64,7 +64,7 @@ def post(connection: sa.Connection, pool: PoolRef, leaf_index: int, transfers: S
             raise InvalidInputError.of("amount_minor", "would take a balance past 2^63 - 1 minor units")
         if amount < 0 and not may_be_below_zero(account):
             there = before.get(account, 0)
-            detail = f"has {there} minor units, fewer than {there - amount}"
+            detail = f"has {there:,} minor units, fewer than the {there - amount:,} needed"
             raise StateError(f"pools/{pool.name}/accounts/{account}", "BALANCE_TOO_LOW", detail)
     connection.execute(
         sa.insert(t.transfer),
@@ -91,7 +91,7 @@ def post(connection: sa.Connection, pool: PoolRef, leaf_index: int, transfers: S
 
 
 def balances_of(connection: sa.Connection, pool: PoolRef, accounts: Sequence[str], *, log_size: int) -> dict[str, int]:
-    """Balances of the given accounts as of a log size; an account that was never touched is absent."""
+    """Returns the balances of the given accounts as of a log size; an account without transfers is absent."""
     listed = sa.func.unnest(sa.literal(list(accounts), sa.ARRAY(sa.Text)))
     wanted = listed.table_valued("account").render_derived(name="wanted")
     latest = (
@@ -109,7 +109,7 @@ def balances_of(connection: sa.Connection, pool: PoolRef, accounts: Sequence[str
     return {row.account: row.amount_minor for row in connection.execute(query)}
 
 
-# Said to the driver: it is the call that is made most, and composing it takes longer than asking it.
+# Raw SQL: the most frequent call, and SQLAlchemy takes longer to compile it than Postgres to run it.
 _LATEST_BALANCE: Final = """
 SELECT size, (
     SELECT amount_minor FROM balance
@@ -120,7 +120,7 @@ FROM head WHERE pool_id = %s
 
 
 def latest_balance(connection: sa.Connection, pool: PoolRef, account: str) -> tuple[int | None, int]:
-    """An account's balance, None where it was never touched, and the log size that it is as of; in one query."""
+    """Returns an account's balance (None without transfers) and the log size that it is as of, in one query."""
     found = driver_connection(connection).execute(_LATEST_BALANCE, (account, pool.pool_id), prepare=True).fetchone()
     log_size, amount = cast("tuple[int, int | None]", found)
     return amount, log_size
@@ -129,7 +129,7 @@ def latest_balance(connection: sa.Connection, pool: PoolRef, account: str) -> tu
 def list_balances(
     connection: sa.Connection, pool: PoolRef, *, log_size: int, owner: str | None, after: str, limit: int
 ) -> list[tuple[str, int]]:
-    """(account, balance) as of a log size, by account; those of one collective or of all."""
+    """Returns (account, balance) as of a log size, by account; those of one collective or of all."""
     account = t.balance.c.account.collate("C")
     query = (
         sa.select(t.balance.c.account, t.balance.c.amount_minor)
@@ -144,14 +144,14 @@ def list_balances(
 
 
 def own_accounts(collective: str) -> list[str]:
-    """The names of a collective's accounts."""
+    """Returns the names of a collective's accounts."""
     return [f"{kind}/{collective}" for kind in ("collective", "held", "paid")]
 
 
 def list_transfers(
     connection: sa.Connection, pool: PoolRef, *, account: str | None, after: tuple[int, int], limit: int
 ) -> list[PlacedTransfer]:
-    """Transfers in the order of the log, from beyond (leaf_index, ordinal); of one account or of all."""
+    """Returns transfers in log order, after (leaf_index, ordinal); of one account or of all."""
     place = sa.tuple_(t.transfer.c.leaf_index, t.transfer.c.ordinal)
     beyond = sa.tuple_(*(sa.literal(part, sa.BigInteger) for part in after))
     query = (
@@ -165,7 +165,7 @@ def list_transfers(
     return [_placed(row) for row in connection.execute(query)]
 
 
-# Said to the driver: a posting has two for each collective, and a replay reads them all.
+# Raw SQL: a posting has two transfers for each collective, and a replay reads them all.
 _TRANSFERS_OF_LEAF: Final = """
 SELECT leaf_index, ordinal, from_account, to_account, amount_minor, purpose FROM transfer
 WHERE pool_id = %s AND leaf_index = %s ORDER BY ordinal
@@ -173,7 +173,7 @@ WHERE pool_id = %s AND leaf_index = %s ORDER BY ordinal
 
 
 def transfers_of_leaf(connection: sa.Connection, pool: PoolRef, leaf_index: int) -> list[Transfer]:
-    """What a leaf moved, in order."""
+    """Returns what a leaf moved, in order."""
     cursor = driver_connection(connection).cursor(binary=True)
     found = cursor.execute(_TRANSFERS_OF_LEAF, (pool.pool_id, leaf_index)).fetchall()
     return [_transfer(*row) for row in cast("list[tuple[int, int, str, str, int, str]]", found)]
@@ -195,7 +195,7 @@ def _transfer(
 
 @dataclass(frozen=True, slots=True)
 class _StoredPast:
-    """The log before an entry, as `Past` has it: the bodies are the store's, the entries those at hand."""
+    """The log before an entry, as `Past` needs it: bodies from the store, entries as passed in."""
 
     connection: sa.Connection
     pool: PoolRef
@@ -214,7 +214,7 @@ class _StoredPast:
 
 
 def transfers_of(connection: sa.Connection, pool: PoolRef, content: Content, *at_hand: Content) -> Sequence[Transfer]:
-    """What an entry moves; `at_hand` are the earlier ones that it refers to."""
+    """Returns what an entry moves; `at_hand` are the earlier entries that it refers to."""
     return content.transfers(_StoredPast(connection, pool, at_hand))
 
 
@@ -233,10 +233,10 @@ def append_moving(
 
 
 def record_revenue(connection: sa.Connection, pool: PoolRef, content: RevenueContent, now: datetime) -> RecordedLeaf:
-    """Record revenue exactly once by (platform, request_id). The same again gives the first record.
+    """Record revenue exactly once by (platform, request_id). Repeating the request returns the first record.
 
     Raises:
-        IdentityReusedError: the request id is known with other content.
+        IdentityReusedError: the request id was used with other content.
     """
     platform_id = registry.platform_number(connection, content.platform)
     key = (t.revenue.c.platform_id == platform_id) & (t.revenue.c.request_id == content.request_id)
@@ -252,7 +252,7 @@ def record_revenue(connection: sa.Connection, pool: PoolRef, content: RevenueCon
 def list_revenues(
     connection: sa.Connection, pool: PoolRef, *, platform: str | None, after: int, limit: int
 ) -> list[RecordedLeaf]:
-    """Revenue in the order of the log, from beyond the leaf `after`; of one platform or of all."""
+    """Returns revenue in log order, after the leaf `after`; of one platform or of all."""
     query = _leaves_of(pool, t.revenue).where(t.revenue.c.leaf_index > after)
     query = query.order_by(t.revenue.c.leaf_index).limit(limit)
     if platform is not None:
@@ -288,10 +288,10 @@ MOVEMENTS: Final = (PaymentContent, ReleaseContent, GrantContent)
 RECORD_PAYMENT: Final = _movement(PaymentContent)
 RELEASE_HELD: Final = _movement(ReleaseContent)
 GRANT_FROM_COMMONS: Final = _movement(GrantContent)
-"""What an operator moves, exactly once by request id. Each gives a `RecordedLeaf`.
+"""What an operator moves, exactly once by request id. Each returns a `RecordedLeaf`.
 
-Raises IdentityReusedError for another content under a known request id, StateError where the account that gives has
-less, NotFoundError where there is no such collective.
+Raises IdentityReusedError for another content under a known request id, StateError if the account that gives has too
+little, NotFoundError if there is no such collective.
 """
 
 
@@ -313,7 +313,7 @@ def _recorded_leaf(row: Any, *kinds: type[Content]) -> RecordedLeaf:
 
 
 def _same(recorded: RecordedLeaf, content: Content) -> RecordedLeaf:
-    """The record, where it says the same; who said it, and when, may differ in an act."""
+    """Returns the record, if its content is the same; an act's actor and time may differ."""
     logged = recorded.leaf.content
     both_said = (
         (logged.said(), content.said())

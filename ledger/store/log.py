@@ -25,7 +25,7 @@ from ledger.store.rows import byteas, int2s, int8s, put_rows
 
 @dataclass(frozen=True, slots=True)
 class PoolRef:
-    """A pool as the store knows it: its own number, its name and currency."""
+    """A pool as the store knows it: its number, its name and its currency."""
 
     pool_id: int
     name: str
@@ -33,7 +33,7 @@ class PoolRef:
 
 
 def open_log(connection: sa.Connection, pool_id: int) -> None:
-    """Begin an empty log."""
+    """Start an empty log."""
     connection.execute(sa.insert(t.head).values(pool_id=pool_id, size=0, frontier=b""))
 
 
@@ -43,26 +43,26 @@ def read_head(connection: sa.Connection, pool: PoolRef) -> Frontier:
 
 
 def read_heads(connection: sa.Connection, pools: Sequence[PoolRef]) -> list[tuple[PoolRef, int, bytes]]:
-    """Each pool with the size of its log and the bytes of its right edge, in the order given."""
+    """Returns each pool with the size of its log and the bytes of its right edge, in the order given."""
     query = sa.select(t.head).where(of_pools(t.head, pools))
     found = {row.pool_id: (row.size, bytes(row.frontier)) for row in connection.execute(query)}
     return [(pool, *found[pool.pool_id]) for pool in pools if pool.pool_id in found]
 
 
 def of_pools(table: sa.Table, pools: Sequence[PoolRef]) -> sa.ColumnElement[bool]:
-    """Picks the rows of some pools; for one alone, in the way in which a distributed database asks one node alone."""
+    """Selects the rows of some pools; for a single pool in the form that lets a distributed database ask one node."""
     if len(pools) == 1:
         return table.c.pool_id == pools[0].pool_id
     return table.c.pool_id == sa.any_(sa.literal([pool.pool_id for pool in pools], sa.ARRAY(sa.Integer)))
 
 
 def lock_head(connection: sa.Connection, pool: PoolRef) -> None:
-    """Hold the log's head from here to the commit: nobody else appends, and what is read next is the latest."""
+    """Lock the log's head until the commit: nobody else appends, and what is read next is the latest."""
     _frontier(connection, pool, lock=True)
 
 
 def append(connection: sa.Connection, pool: PoolRef, contents: Sequence[Content], time: datetime) -> list[EncodedLeaf]:
-    """Append a leaf for each content, in order. From here to the commit the transaction holds the log's head.
+    """Append a leaf for each content, in order. From here to the commit the transaction locks the log's head.
 
     Callers do their heavy work before, and only insert projections of these leaves after.
     """
@@ -113,7 +113,7 @@ def _frontier(connection: sa.Connection, pool: PoolRef, *, lock: bool) -> Fronti
 
 
 def read_leaf(connection: sa.Connection, pool: PoolRef, index: int) -> EncodedLeaf:
-    """The leaf at an index.
+    """Returns the leaf at an index.
 
     Raises:
         NotFoundError: the index is at or beyond the log's size.
@@ -129,7 +129,7 @@ def read_leaves(
     """The leaves in [start, end) in order, read in chunks.
 
     Raises:
-        LedgerCorruptError: the log has a hole.
+        LedgerCorruptError: the log has a gap.
     """
     while start < end:
         rows = connection.execute(
@@ -151,7 +151,7 @@ _INSERT_BODY: Final = "INSERT INTO body (pool_id, sha256, bytes) VALUES (%s, %s,
 
 
 def put_body(connection: sa.Connection, pool: PoolRef, body: bytes) -> None:
-    """Keep a body, unless it is there already."""
+    """Keep a body, unless it exists already."""
     driver_connection(connection).execute(_INSERT_BODY, (pool.pool_id, sha256(body).digest(), body))
 
 
@@ -159,12 +159,12 @@ _BODY: Final = "SELECT bytes FROM body WHERE pool_id = %s AND sha256 = %s"
 
 
 def read_body(connection: sa.Connection, pool: PoolRef, digest: bytes) -> bytes:
-    """The body under a hash; whether it has that hash is for the reader to check.
+    """Returns the body with a hash; the caller checks that it has that hash.
 
     Raises:
         NotFoundError: there is no such body.
     """
-    # In binary, by the driver itself: as text it is twice as long, and half of the time of a replay.
+    # In binary, by the driver itself: as text it is twice as long, and takes half the time of a replay.
     cursor = driver_connection(connection).cursor(binary=True)
     found = cursor.execute(_BODY, (pool.pool_id, digest)).fetchone()
     if found is None:
@@ -176,13 +176,13 @@ def checked_body(connection: sa.Connection, pool: PoolRef, digest: bytes) -> byt
     """The body under a hash, which it has; one of those that always lie in Postgres.
 
     Raises:
-        LedgerCorruptError: the body has another hash, or there is none.
+        LedgerCorruptError: the body has another hash, or is missing.
     """
     return checked(pool, digest, lambda: read_body(connection, pool, digest))
 
 
 def checked(pool: PoolRef, digest: bytes, read: Callable[[], bytes]) -> bytes:
-    """What `read` gives for the body under a hash, which it has.
+    """Returns what `read` returns for the body with a hash, after checking the hash.
 
     Raises:
         LedgerCorruptError: it has another hash, or `read` raises NotFoundError.

@@ -1,4 +1,4 @@
-"""Memberships in Postgres: a version is a leaf, and the body that it commits to."""
+"""Memberships in Postgres: a version is a leaf, with the body that it commits to."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ledger.usage.membership import MAX_MEMBERSHIP_BYTES, parse_membership
 
 @dataclass(frozen=True, slots=True)
 class RecordedMembership:
-    """A version of a membership that is in the log; `time` is None, and the version 0, until it is."""
+    """A logged version of a membership; before it is logged, `time` is None and the version 0."""
 
     leaf_index: int
     time: datetime | None
@@ -32,7 +32,7 @@ class RecordedMembership:
 
 @dataclass(frozen=True, slots=True)
 class NewMembership:
-    """A membership that is fit to be logged, if its collectives are registered."""
+    """A membership that is ready to be logged, if its collectives are registered."""
 
     name: str
     body: bytes
@@ -41,7 +41,7 @@ class NewMembership:
     collectives: tuple[str, ...]
 
     def content(self) -> MembershipContent:
-        """What the log says of it, but for its version."""
+        """Its content in the log, except for the version."""
         return MembershipContent(
             membership=self.name,
             version=0,
@@ -53,14 +53,14 @@ class NewMembership:
 
 
 def new_membership(name: str, body: bytes) -> NewMembership:
-    """The membership in a body.
+    """Returns the membership in a body.
 
     Raises:
         InvalidInputError: a line of the body is not canonical; the error names it.
     """
     require_resource_id(name, "membership_id")
     if len(body) > MAX_MEMBERSHIP_BYTES:
-        raise InvalidInputError.of("body", f"has {len(body)} bytes, more than {MAX_MEMBERSHIP_BYTES}")
+        raise InvalidInputError.of("body", f"must be at most {MAX_MEMBERSHIP_BYTES:,} bytes, got {len(body):,}")
     try:
         parsed = parse_membership(body)
     except LedgerCorruptError as error:
@@ -109,12 +109,12 @@ def _rests_on(connection: sa.Connection, pool: PoolRef, content: MembershipConte
 DECLARE_MEMBERSHIP: Final = Effect(MembershipContent, _declare, _standing, _prepared, _rests_on)
 """Declares a membership or its next version, whose body is kept already; the content's version is filled in.
 
-Gives a `RecordedMembership`.
+Returns a `RecordedMembership`.
 """
 
 
 def get_membership(connection: sa.Connection, pool: PoolRef, name: str, version: int = 0) -> RecordedMembership:
-    """A version of a membership, 0 being the latest.
+    """Returns a version of a membership; 0 means the latest.
 
     Raises:
         NotFoundError: there is no such version.
@@ -134,7 +134,7 @@ def _find(connection: sa.Connection, pool: PoolRef, name: str, version: int = 0)
 def list_memberships(
     connection: sa.Connection, pool: PoolRef, *, after: int = -1, limit: int = 1000
 ) -> list[RecordedMembership]:
-    """Every version of every membership of the pool, in the order of the log, from beyond the leaf `after`."""
+    """Returns every version of every membership of the pool, in log order, after the leaf `after`."""
     query = _memberships(pool).where(t.membership.c.leaf_index > after).order_by(t.membership.c.leaf_index)
     return [_recorded(row) for row in connection.execute(query.limit(limit))]
 

@@ -1,4 +1,4 @@
-"""Methods of attribution in Postgres: every version that a pool has declared."""
+"""Attribution methods in Postgres: every version that a pool has declared."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ from ledger.usage.methods import Method, method_of
 
 
 def require_declarable(connection: sa.Connection, pool: PoolRef, method: Method) -> None:
-    """Check that the pool has the membership that a method takes its sources from.
+    """Check that the pool has the membership that a method uses for its sources.
 
     Raises:
         InvalidInputError: it does not.
     """
     here = (t.membership.c.pool_id == pool.pool_id) & (t.membership.c.name == method.membership)
     if method.membership and not connection.execute(sa.select(sa.exists().where(here))).scalar_one():
-        raise InvalidInputError.of("method.membership", f"pools/{pool.name} has no {method.membership!r}")
+        raise InvalidInputError.of("method.membership", f"is not one of pools/{pool.name}: {method.membership!r}")
 
 
 _METHODS: Final = sa.select(t.leaf.c.entry).join_from(
     t.method, t.leaf, (t.leaf.c.pool_id == t.method.c.pool_id) & (t.leaf.c.leaf_index == t.method.c.leaf_index)
 )
-# Said to the driver: every batch asks it, and composing it takes longer than asking it.
+# Raw SQL: runs once per batch, and SQLAlchemy takes longer to compile it than Postgres to run it.
 _LATEST_METHOD: Final = """
 SELECT entry FROM method JOIN leaf USING (pool_id, leaf_index)
 WHERE pool_id = %s AND method.name = %s ORDER BY version DESC LIMIT 1
 """
 
 
-# A statement in a pipeline can stop the transaction only by an error of its own.
+# In a pipeline, a statement can abort the transaction only by an error of its own.
 _IS_LATEST: Final = """
 SELECT 1 / (NOT EXISTS (
     SELECT FROM method WHERE pool_id = %s AND name = %s AND version > %s
@@ -54,19 +54,19 @@ SELECT 1 / (NOT EXISTS (
 
 
 def latest_method(connection: sa.Connection, pool: PoolRef, name: str) -> Method | None:
-    """The latest version of a method, if it was declared."""
+    """Returns the latest version of a method, if it was declared."""
     found = driver_connection(connection).execute(_LATEST_METHOD, (pool.pool_id, name), prepare=True).fetchone()
     return _method(cast("bytes", found[0])) if found else None
 
 
 class SupersededError(Exception):
-    """A method or its membership got a new version after a batch was prepared under the one before."""
+    """A method or its membership got a new version after a batch was prepared with the old one."""
 
 
 def require_latest(connection: sa.Connection, pool: PoolRef, method: Method, membership_version: int | None) -> None:
-    """Check that these versions are the latest, which holds to the commit where the caller has the log's head.
+    """Check that these versions are the latest, which stays true until the commit if the caller locks the log's head.
 
-    Its answer is not waited for. Where it does not hold, this or a later statement raises what `superseded` translates.
+    It does not wait for the answer. If they are not, this or a later statement raises what `superseded` translates.
     """
     asked = (pool.pool_id, method.name, method.version, pool.pool_id, method.membership, membership_version or 0)
     driver_connection(connection).execute(_IS_LATEST, asked, prepare=True)
@@ -74,7 +74,7 @@ def require_latest(connection: sa.Connection, pool: PoolRef, method: Method, mem
 
 @contextmanager
 def superseded() -> Iterator[None]:
-    """What `require_latest` finds within.
+    """Translates the error that `require_latest` causes within.
 
     Raises:
         SupersededError: there is a newer version.
@@ -86,7 +86,7 @@ def superseded() -> Iterator[None]:
 
 
 def get_method(connection: sa.Connection, pool: PoolRef, name: str, version: int) -> Method:
-    """A version of a method.
+    """Returns a version of a method.
 
     Raises:
         NotFoundError: there is no such version.
@@ -98,7 +98,7 @@ def get_method(connection: sa.Connection, pool: PoolRef, name: str, version: int
 
 
 def list_methods(connection: sa.Connection, pool: PoolRef, *, after: int = -1, limit: int = 1000) -> list[Method]:
-    """Every version of every method of the pool, in the order of the log, from beyond the leaf `after`."""
+    """Returns every version of every method of the pool, in log order, after the leaf `after`."""
     query = _methods(pool).where(t.method.c.leaf_index > after).order_by(t.method.c.leaf_index).limit(limit)
     return [_method(bytes(row.entry)) for row in connection.execute(query)]
 
@@ -114,7 +114,7 @@ def _method(entry: bytes) -> Method:
 
 
 def confidences(connection: sa.Connection, pool: PoolRef) -> dict[tuple[str, int], int]:
-    """The confidence, in millionths, of each (method, version) of the pool."""
+    """Returns the confidence, in millionths, of each (method, version) of the pool."""
     found: dict[tuple[str, int], int] = {}
     after = -1
     while page := list_methods(connection, pool, after=after):
@@ -149,4 +149,4 @@ def _method_version(connection: sa.Connection, pool: PoolRef, content: MethodCon
 
 
 DECLARE_METHOD: Final = Effect(MethodContent, _declare_method, _standing_method, _next_method, _method_version)
-"""Declares a method or its next version; the content's version is filled in. Gives a `Method`."""
+"""Declares a method or its next version; the content's version is filled in. Returns a `Method`."""

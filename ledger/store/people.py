@@ -1,4 +1,4 @@
-"""Operators, auditors and controls in Postgres: what is done about them, and reading them."""
+"""Operators, auditors and controls in Postgres: changing and reading them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _person(connection: sa.Connection, name: str) -> Person | None:
 
 def _put_principal(connection: sa.Connection, pool: PoolRef, content: PrincipalContent, now: datetime) -> Person:
     if content.status not in set(PrincipalStatus):
-        raise InvalidInputError.of("principal.status", f"is not a status: {content.status[:80]!r}")
+        raise InvalidInputError.of("principal.status", f"must be ACTIVE or SUSPENDED, got {content.status[:80]!r}")
     append_act(connection, pool, content, now)
     person = _person(connection, content.principal)
     if person is None:
@@ -39,7 +39,7 @@ def _principal_version(connection: sa.Connection, _: PoolRef, content: Principal
 
 
 PUT_PRINCIPAL: Final = Effect(PrincipalContent, _put_principal, _standing_principal, rests_on=_principal_version)
-"""Registers an operator or auditor, or changes its status. Gives a `Person`."""
+"""Registers an operator or auditor, or changes its status. Returns a `Person`."""
 
 
 def _set_controls(connection: sa.Connection, pool: PoolRef, content: ControlsContent, now: datetime) -> People:
@@ -58,4 +58,4 @@ def _controls_version(connection: sa.Connection, _: PoolRef, __: Any) -> dict[st
 
 
 SET_CONTROLS: Final = Effect(ControlsContent, _set_controls, _standing_controls, rests_on=_controls_version)
-"""Changes how many people acts need. Gives `People`; raises InvalidInputError where the controls do not hold."""
+"""Changes how many people acts need. Returns `People`; raises InvalidInputError if the controls are not valid."""

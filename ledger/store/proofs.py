@@ -1,4 +1,4 @@
-"""Proofs about a pool's log, each out of one query by key: a path has at most 63 hashes, whatever the size."""
+"""Proofs about a pool's log, each from one query by key: a path has at most 63 hashes, whatever the size."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ def inclusion_proof(connection: sa.Connection, pool: PoolRef, index: int, size: 
         InvalidInputError: the index is not below the size.
     """
     if not 0 <= index < size:
-        raise InvalidInputError.of("leaf_index", f"must be below the log's size of {size}, is {index}")
+        raise InvalidInputError.of("leaf_index", f"must be below the log's size of {size:,}, got {index:,}")
     path = inclusion_coordinates(index, size)
     return assemble_proof(path, read_hashes(connection, pool, [place for places in path for place in places]))
 
 
 @dataclass(frozen=True, slots=True)
 class ConsistencyProof:
-    """That a log only grew: the hashes of the proof, and the roots that the log has at both sizes."""
+    """Proves that a log only grew: the hashes of the proof, and the roots of the log at both sizes."""
 
     old_root: bytes
     root: bytes
@@ -59,7 +59,7 @@ def consistency_proof(connection: sa.Connection, pool: PoolRef, old_size: int, s
         InvalidInputError: the old size is above the size.
     """
     if not 0 <= old_size <= size:
-        raise InvalidInputError.of("old_size", f"must be at most {size}, is {old_size}")
+        raise InvalidInputError.of("old_size", f"must be at most {size:,}, got {old_size:,}")
     path = consistency_coordinates(old_size, size)
     frontiers = [perfect_subtrees(old_size), perfect_subtrees(size)]
     hashes = read_hashes(connection, pool, [place for places in [*path, *frontiers] for place in places])
@@ -68,7 +68,7 @@ def consistency_proof(connection: sa.Connection, pool: PoolRef, old_size: int, s
 
 
 def read_hashes(connection: sa.Connection, pool: PoolRef, places: Iterable[Coordinate]) -> dict[Coordinate, bytes]:
-    """The hashes of perfect subtrees.
+    """Returns the hashes of perfect subtrees.
 
     Raises:
         LedgerCorruptError: one that the log must have is missing.
@@ -83,7 +83,7 @@ def read_hashes(connection: sa.Connection, pool: PoolRef, places: Iterable[Coord
         "levels": [place.level for place in nodes],
         "places": [place.index for place in nodes],
     }
-    # Prepared and in binary, by the driver itself: half of the time would go into reading text.
+    # Prepared and in binary, by the driver itself: reading text would take half of the time.
     cursor = driver_connection(connection).cursor(binary=True)
     rows = cast("list[tuple[int, int, bytes]]", cursor.execute(_HASHES, values, prepare=True).fetchall())
     found = {Coordinate(level, place): node_hash for level, place, node_hash in rows}

@@ -28,7 +28,7 @@ _REF: Final = (t.pool.c.pool_id, t.pool.c.name, t.pool.c.currency)
 
 @dataclass(frozen=True, slots=True)
 class PoolRecord:
-    """A pool with what people see of it."""
+    """A pool as people see it."""
 
     ref: PoolRef
     display_name: str
@@ -44,7 +44,7 @@ def _register_platform(connection: sa.Connection, pool: PoolRef, content: Platfo
 
 
 def _standing_platform(connection: sa.Connection, _: PoolRef, content: PlatformContent) -> Platform | None:
-    """The platform, where it is registered like this.
+    """Returns the platform, if it is registered with this content.
 
     Raises:
         AlreadyExistsError: it is registered with other content.
@@ -57,11 +57,11 @@ def _standing_platform(connection: sa.Connection, _: PoolRef, content: PlatformC
 
 
 REGISTER_PLATFORM: Final = Effect(PlatformContent, _register_platform, _standing_platform)
-"""Registers a platform. Gives a `Platform`."""
+"""Registers a platform. Returns a `Platform`."""
 
 
 def get_platform(connection: sa.Connection, name: str) -> Platform:
-    """The platform.
+    """Returns the platform.
 
     Raises:
         NotFoundError: no platform has this id.
@@ -74,13 +74,13 @@ def get_platform(connection: sa.Connection, name: str) -> Platform:
 def list_platforms(
     connection: sa.Connection, *, after: str = "", limit: int = 1000, only: str | None = None
 ) -> list[Platform]:
-    """Platforms by name."""
+    """Returns platforms by name."""
     query = _page(t.platform, after, limit, only)
     return [Platform(row.name, row.display_name, row.created_at) for row in connection.execute(query)]
 
 
 def platform_number(connection: sa.Connection, name: str) -> int:
-    """The store's own number of a platform. Connections remember it: no platform is ever removed.
+    """Returns the store's number of a platform. Connections remember it, since platforms are never removed.
 
     Raises:
         NotFoundError: no platform has this id.
@@ -92,7 +92,7 @@ def platform_number(connection: sa.Connection, name: str) -> int:
 
 
 def find_platform(connection: sa.Connection, name: str) -> int | None:
-    """The store's own number of a platform, as `platform_number` gives it; None where no platform has this id."""
+    """Returns the store's number of a platform, like `platform_number`; None if no platform has this id."""
     known: dict[str, int] = connection.info.setdefault(find_platform, {})
     if name not in known:
         found = connection.execute(sa.select(t.platform.c.platform_id).where(t.platform.c.name == name)).scalar()
@@ -126,16 +126,16 @@ def _collective_version(connection: sa.Connection, _: PoolRef, content: Collecti
 
 
 PUT_COLLECTIVE: Final = Effect(CollectiveContent, _put_collective, _standing_collective, rests_on=_collective_version)
-"""Registers a collective, or replaces what is said of it; the body of its domains is kept already.
+"""Registers a collective, or replaces its data; the body of its domains is kept already.
 
-Gives a `Collective`.
+Returns a `Collective`.
 
-Raises StateError where another collective has one of its domains.
+Raises StateError if another collective has one of its domains.
 """
 
 
 def get_collective(connection: sa.Connection, name: str) -> Collective:
-    """The collective.
+    """Returns the collective.
 
     Raises:
         NotFoundError: no collective has this id.
@@ -145,7 +145,7 @@ def get_collective(connection: sa.Connection, name: str) -> Collective:
     raise NotFoundError(f"collectives/{name}")
 
 
-# Said to the driver: whoever has no balance yet is asked for in a call that costs little else.
+# Raw SQL: this check is most of the cost of asking for a balance that does not exist yet.
 _COLLECTIVE: Final = "SELECT FROM collective WHERE name = %s"
 
 
@@ -162,7 +162,7 @@ def require_collective(connection: sa.Connection, name: str) -> None:
 def list_collectives(
     connection: sa.Connection, *, after: str = "", limit: int | None = None, only: str | None = None
 ) -> list[Collective]:
-    """Collectives by the bytes of their name; all of them without a limit."""
+    """Returns collectives by the bytes of their name; all of them without a limit."""
     query = _page(t.collective, after, limit, only).add_columns(domains.of_collective())
     return [
         Collective(
@@ -194,20 +194,20 @@ def _details(collective: Collective) -> dict[str, Any]:
 
 
 def collective_names(connection: sa.Connection) -> dict[int, str]:
-    """The name of every collective by the store's own number."""
+    """Returns the name of every collective by the store's number."""
     query = sa.select(t.collective.c.collective_id, t.collective.c.name)
     return {row.collective_id: row.name for row in connection.execute(query)}
 
 
 class NumbersChangedError(Exception):
-    """The database does not have the numbers under which something was prepared: it is not the one that was asked."""
+    """The database does not have the numbers that something was prepared with: it is not the one that was asked."""
 
 
 class CollectiveNumbers:
-    """The store's numbers of collectives by name.
+    """The store's numbers of collectives, by name.
 
-    What is remembered decides nothing: after a failover or a restore, the database may have given the same number to
-    another collective, or to none. So whoever writes under a number calls `require_numbers` in that transaction.
+    The cache is never relied on: after a failover or a restore, the database may have given the same number to
+    another collective, or to none. So whoever writes with a number calls `require_numbers` in that transaction.
     """
 
     def __init__(self, database: Database) -> None:
@@ -216,11 +216,11 @@ class CollectiveNumbers:
         self._last: tuple[tuple[str, ...], Int64Array] = ((), np.zeros(0, dtype=np.int64))
 
     def of(self, names: tuple[str, ...], *, connection: sa.Connection | None = None) -> Int64Array:
-        """(c,) the number of each name; 0 for one that is not registered.
+        """Returns (c,) the number of each name; 0 for a name that is not registered.
 
         Args:
             names: ids, each once.
-            connection: the caller's, where it has one. It is asked for every name, and so may write under the answer.
+            connection: the caller's, if it has one. Every name is then looked up, so the answer may be written with.
         """
         if connection is not None:
             return _in_order(names, _collective_numbers(connection, names))
@@ -238,14 +238,14 @@ class CollectiveNumbers:
         return numbers
 
     def forget(self) -> None:
-        """Ask for every number again, on new connections: those that there are remember numbers too."""
+        """Look up every number again, on new connections: old connections remember numbers too."""
         self._numbers = {}
         self._last = (), np.zeros(0, dtype=np.int64)
         self._database.close()
 
 
 def _collective_numbers(connection: sa.Connection, names: Sequence[str]) -> dict[str, int]:
-    # A text of Postgres holds no NUL, so no collective is called that, and asking for one is an error.
+    # A Postgres text cannot contain NUL, so no collective has such a name, and looking one up is an error.
     asked = [name for name in names if "\0" not in name]
     among = t.collective.c.name == sa.any_(sa.literal(asked, sa.ARRAY(sa.Text)))
     query = sa.select(t.collective.c.name, t.collective.c.collective_id).where(among)
@@ -268,10 +268,10 @@ _COUNT_NUMBERS: Final = """
 def require_numbers(
     connection: sa.Connection, pool: PoolRef, platforms: Mapping[str, int], collectives: Mapping[str, int]
 ) -> None:
-    """Check that the database has these names under these numbers, which holds to the end of the transaction.
+    """Check that the database has these names under these numbers, which stays true until the end of the transaction.
 
     Raises:
-        NumbersChangedError: it has not, so they were remembered from another one.
+        NumbersChangedError: it does not, so they came from another database.
     """
     asked = (pool.name, pool.pool_id, [*platforms], [*platforms.values()], [*collectives], [*collectives.values()])
     row = driver_connection(connection).execute(_COUNT_NUMBERS, asked, prepare=True).fetchone()
@@ -280,10 +280,10 @@ def require_numbers(
 
 
 def insert_pool(connection: sa.Connection, name: str, display_name: str, currency: str, now: datetime) -> PoolRef:
-    """A new pool with an empty log.
+    """Create a pool with an empty log.
 
     Raises:
-        AlreadyExistsError: one has that name, or it is the name of the registry's log.
+        AlreadyExistsError: a pool has that name, or it is the name of the registry's log.
     """
     values = {"name": name, "display_name": display_name, "currency": currency, "created_at": now}
     pool_id = _inserted(connection, t.pool.c.pool_id, values)
@@ -295,7 +295,7 @@ def insert_pool(connection: sa.Connection, name: str, display_name: str, currenc
 
 
 def get_pool(connection: sa.Connection, name: str) -> PoolRecord:
-    """The pool.
+    """Returns the pool.
 
     Raises:
         NotFoundError: no pool has this id.
@@ -306,14 +306,14 @@ def get_pool(connection: sa.Connection, name: str) -> PoolRecord:
 
 
 def pool_ref(connection: sa.Connection, name: str) -> PoolRef:
-    """The pool as the store knows it. Connections remember it: none of it ever changes.
+    """Returns the pool as the store knows it. Connections remember it, since none of it ever changes.
 
     Raises:
         NotFoundError: no pool has this id.
     """
     known: dict[str, PoolRef] = connection.info.setdefault(pool_ref, {})
     if name not in known:
-        # Without the log's size: the registry alone is asked, whatever nodes the pools are on.
+        # Without the log's size: this asks only the registry, whatever nodes the pools are on.
         query = sa.select(*_REF).where(t.pool.c.name == name, t.pool.c.pool_id != REGISTRY.pool_id)
         row = connection.execute(query).first()
         if row is None:
@@ -323,14 +323,14 @@ def pool_ref(connection: sa.Connection, name: str) -> PoolRef:
 
 
 def pool_refs(connection: sa.Connection) -> list[PoolRef]:
-    """Every pool as the store knows it, and the registry, which has a log as they have."""
+    """Returns every pool as the store knows it, and the registry, which has a log like them."""
     return [PoolRef(*row) for row in connection.execute(sa.select(*_REF).order_by(t.pool.c.pool_id))]
 
 
 def list_pools(
     connection: sa.Connection, *, after: str = "", limit: int | None = None, only: str | None = None
 ) -> list[PoolRecord]:
-    """Pools by name."""
+    """Returns pools by name."""
     query = _page(t.pool, after, limit, only).where(t.pool.c.pool_id != REGISTRY.pool_id)
     rows = {PoolRef(row.pool_id, row.name, row.currency): row for row in connection.execute(query)}
     if not rows:
@@ -340,8 +340,8 @@ def list_pools(
 
 
 def _inserted(connection: sa.Connection, number: sa.Column[int], values: dict[str, Any]) -> int | None:
-    """The store's own number of the new row; None where one has its name already."""
-    # Not by ON CONFLICT, for which some that distribute a database ask for rights that the service does not have.
+    """Returns the store's number of the new row; None if a row has its name already."""
+    # Not with ON CONFLICT: some distributed databases require rights for it that the service does not have.
     try:
         with connection.begin_nested(), taken_keys(_NameTakenError):
             return connection.execute(sa.insert(number.table).values(values).returning(number)).scalar_one()

@@ -1,8 +1,8 @@
-"""Rows into Postgres, many at once: as it reads them in binary, since psycopg would ask each value for its type.
+"""Inserts many rows at once, in Postgres's binary form, since psycopg would look up the type of each value.
 
-Few rows go in by VALUES, which a database that is distributed over nodes sends to the one node that it is of, in one
-phase; beyond that, arrays cost less. A statement is said to the driver: every batch says it, and composing it
-with SQLAlchemy takes longer than Postgres takes to carry it out.
+A few rows are inserted with VALUES, which a distributed database sends to the row's node in one phase; for more, arrays
+cost less. This is raw SQL because it runs for every batch, and SQLAlchemy takes longer to compile it than Postgres to
+run it.
 
 Source: `array_recv` of PostgreSQL, and the type numbers in its catalog `pg_type`.
 """
@@ -26,21 +26,21 @@ from psycopg.types.string import BytesBinaryDumper
 from ledger.store.database import driver_connection
 
 VALUES_MAX: Final = 16
-"""Up to so many rows go in by VALUES: on one node 7 % less time than arrays at 10 rows, and a third more at 30."""
+"""Up to this many rows are inserted with VALUES: on one node 10 take 7 % less time than arrays, 30 a third more."""
 
 _ARRAY_HEADER: Final = struct.Struct(">5i")
-"""Dimensions, whether there are nulls, the number of the values' type, how many there are, the first one's index."""
+"""Dimensions, whether there are nulls, the number of the values' type, their count, the index of the first one."""
 
 
 class Value(bytes):
-    """A value as Postgres reads it in binary; of what type, it knows by the column that it is for."""
+    """A value in Postgres's binary form; its column determines its type."""
 
     __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
 class BinaryArray:
-    """An array as Postgres reads it in binary, and the number of its type."""
+    """An array in Postgres's binary form, and the number of its type."""
 
     type_number: int
     data: bytes
@@ -48,7 +48,7 @@ class BinaryArray:
 
 @dataclass(frozen=True, slots=True)
 class _Type:
-    """A type's number and that of its arrays; what is said after a value or an array that is to be of another type."""
+    """The numbers of a type and of its arrays, and the casts for a value or an array that needs another type."""
 
     number: int
     array_number: int
@@ -138,7 +138,7 @@ def put_rows(
     *,
     unless_there: bool = False,
 ) -> None:
-    """Insert a pool's rows, given by column; with `unless_there` those whose key is taken are left out.
+    """Insert a pool's rows, given by column; with `unless_there`, rows whose key is taken are left out.
 
     In a pipeline an error may be raised by a later statement.
     """

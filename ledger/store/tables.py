@@ -1,9 +1,9 @@
 """The ledger's tables.
 
-Every table of a pool has `pool_id` first in every primary and unique key, so that it can be distributed by pool; the
-others, and `pool`, are the registry's, which stay whole (`services/schema/distribution.py`), and which no query joins
-with a pool's. An `..._id` is the store's own integer; the id that people use is `name`. Tables in APPEND_ONLY are never
-updated: the service's role has no right to; of those in UPDATABLE it may update the columns named there.
+Every table of a pool has `pool_id` first in every primary and unique key, so that it can be distributed by pool. The
+other tables, and `pool`, are the registry's: they are not distributed (`services/schema/distribution.py`), and no query
+joins them with a pool's. An `..._id` is the store's own integer; the id that people use is `name`. Tables in
+APPEND_ONLY are never updated: the service's role may not. In tables in UPDATABLE it may update the columns named there.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ metadata = sa.MetaData(
 
 
 def created_at() -> sa.Column[object]:
-    """The column that says when a row was made."""
+    """Returns the column with the time when a row was written."""
     return sa.Column("created_at", sa.DateTime(timezone=True), nullable=False)
 
 
 def pool_id() -> sa.Column[int]:
-    """The column that every pool-scoped table begins with."""
+    """Returns the column that comes first in every table of a pool."""
     return sa.Column("pool_id", sa.Integer, primary_key=True, autoincrement=False)
 
 
 def leaf_index(*, primary_key: bool = False) -> sa.Column[int]:
-    """The column that names the leaf which a row projects."""
+    """Returns the column that names the leaf which a row projects."""
     return sa.Column("leaf_index", sa.BigInteger, primary_key=primary_key, autoincrement=False, nullable=False)
 
 
@@ -353,7 +353,7 @@ APPEND_ONLY: Final = (
     platform, pool, leaf, node, body, method, membership, id_scheme, event, batch_weights, batch, retraction, revenue,
     movement, people, proposal, decision, transfer, balance, checkpoint, cosignature,
 )  # fmt: skip
-"""What the service may insert and read, and nothing else."""
+"""What the service may insert and read, and nothing more."""
 
 UPDATABLE: Final[Mapping[sa.Table, tuple[str, ...]]] = {
     head: ("size", "frontier"),
@@ -365,6 +365,6 @@ UPDATABLE: Final[Mapping[sa.Table, tuple[str, ...]]] = {
     usage_day: ("events", "batch_bytes"),
     body_object: ("is_named", "intended_at"),
 }
-"""What the service may also update, and which columns: the log's head, what a collective says of itself, limits and
-what they count, bodies elsewhere that a leaf now names, and turns, of which it changes nothing: to lock a row takes the
-right to update it."""
+"""What the service may also update, and which columns: the log's head, a collective's data, limits and their counters,
+bodies elsewhere that a leaf now names, and turns, in which it changes nothing: locking a row needs the right to update
+it."""

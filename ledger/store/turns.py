@@ -1,7 +1,7 @@
-"""Turns: who acts alone on a pool, for a kind of act that one process at a time may do.
+"""Turns: locks for acts on a pool that only one process at a time may do.
 
-A turn is the lock on a row of the pool's own. An advisory lock would do the same on one Postgres alone: it belongs to
-the node that a connection enters by, so where servers enter by several nodes it keeps nobody out.
+A turn is the lock on a row of the pool. An advisory lock would only work on a single Postgres: it belongs to the node
+that a connection enters by, so it excludes nobody if servers connect to several nodes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ledger.store.log import PoolRef
 
 
 class Turn(StrEnum):
-    """What one process at a time does with a pool."""
+    """What only one process at a time may do with a pool."""
 
     RETRACTIONS = "RETRACTIONS"
     ROUNDS = "ROUNDS"
@@ -26,7 +26,7 @@ class Turn(StrEnum):
 
 
 def open_turns(connection: sa.Connection, pool_id: int) -> None:
-    """Make the turns of a new pool."""
+    """Create the turns of a new pool."""
     connection.execute(sa.insert(t.turn).values([{"pool_id": pool_id, "kind": kind.value} for kind in Turn]))
 
 
@@ -36,17 +36,17 @@ _TRY: Final = f"{_WAIT} SKIP LOCKED"
 
 
 def take(connection: sa.Connection, pool: PoolRef, turn: Turn) -> None:
-    """Act alone on the pool until the transaction ends; waits for whoever does so now. What is read next is the latest.
+    """Take the turn until the transaction ends; waits for whoever has it. What is read next is the latest.
 
     Raises:
-        LedgerCorruptError: the pool has no row for this turn, so nobody would be kept out.
+        LedgerCorruptError: the pool has no row for this turn, so nobody would be excluded.
     """
     if not _found(connection, _WAIT, pool, turn):
         raise _missing(pool, turn)
 
 
 def try_take(connection: sa.Connection, pool: PoolRef, turn: Turn) -> bool:
-    """Act alone on the pool until the transaction ends; False where somebody else does so now.
+    """Take the turn until the transaction ends; returns False if somebody else has it.
 
     Raises:
         LedgerCorruptError: as `take` does.

@@ -1,1 +1,1 @@
-"""Usage batches: their bytes, what they say, and the weights that follow."""
+"""Usage batches: their bytes, their content, and the weights that follow."""

@@ -1,7 +1,7 @@
-"""Arrow IPC streams from outside: how large one really is, before anything allocates.
+"""Arrow IPC streams from outside: how large a stream really is, before anything is allocated.
 
-Arrow lets every compressed buffer state its own size after decompression, and a reader allocates what it states. So
-the framing is walked here first, on bounded reads of the flatbuffer metadata, with nothing decoded.
+Every compressed buffer in Arrow states its own decompressed size, and a reader allocates that much. So the framing is
+walked first, with bounded reads of the flatbuffer metadata and without decoding anything.
 Source: Arrow columnar format, "IPC Streaming Format" and `Message.fbs`.
 """
 
@@ -15,7 +15,7 @@ from typing import Final
 CONTINUATION: Final = 0xFFFFFFFF
 
 VERSION_5: Final = 4
-"""The metadata version since Arrow 1.0. Readers let older messages be compressed in ways that are not seen here."""
+"""The metadata version since Arrow 1.0. In older messages, readers accept compression that is not detected here."""
 
 SCHEMA: Final = 1
 DICTIONARY_BATCH: Final = 2
@@ -36,7 +36,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Framed:
-    """One message as it lies in a stream: its metadata, a flatbuffer, and its body."""
+    """One message of a stream: its metadata, a flatbuffer, and its body."""
 
     metadata: Table
     body: memoryview
@@ -46,7 +46,7 @@ class Framed:
         return self.metadata.scalar(1, "<B", 0)
 
     def batch(self) -> Table | None:
-        """What tells of the buffers in the body: a dictionary batch holds a record batch's."""
+        """The table that describes the buffers in the body: that of a dictionary batch is its record batch's."""
         header = self.metadata.table(2)
         if header is None:
             raise FramingError("a message has no header")
@@ -63,12 +63,12 @@ def messages(stream: bytes) -> Iterator[Message]:
 
 
 def framed(stream: bytes) -> Iterator[Framed]:
-    """The same, as they lie in the stream."""
+    """Yields the same, as raw messages of the stream."""
     place = 0
     while place < len(stream):
         mark, metadata_bytes = _unpack("<Ii", stream, place)
         if mark != CONTINUATION:
-            raise FramingError("a message does not begin with the continuation mark")
+            raise FramingError("a message does not start with the continuation mark")
         place += 8
         if metadata_bytes == 0:
             break

@@ -1,8 +1,8 @@
-"""Arrow IPC streams written after an example: what Arrow wrote once, with other lengths and other buffers.
+"""Arrow IPC streams written from a template: a stream that Arrow wrote, with other lengths and other buffers.
 
-Two streams of one schema differ in numbers at fixed places of their metadata, and in their buffers. To put these into a
-copy takes a small batch a few steps where Arrow's writer takes dozens of calls. Each of those lets go of the
-interpreter, and where many threads want it, may have to wait to have it back (docs/decisions/small-bodies.md).
+Two streams of one schema differ in numbers at fixed places of their metadata, and in their buffers. Filling them into a
+copy takes a small batch a few steps where Arrow's writer takes dozens of calls. Each of those releases the
+interpreter's lock, and with many threads may have to wait to get it back (docs/decisions/small-bodies.md).
 Source: Arrow columnar format, "IPC Streaming Format", `Message.fbs` and `Schema.fbs`.
 """
 
@@ -58,9 +58,9 @@ def lists(bounds: npt.NDArray[np.int32], values: Column) -> Column:
 
 
 class StreamTemplate:
-    """Streams of the example's schema: one dictionary and one record batch, not compressed.
+    """Streams of the template's schema: one dictionary and one record batch, not compressed.
 
-    Arrow leaves a zero out of the metadata, so an empty dictionary or batch needs an example in which it is empty.
+    Arrow leaves a zero out of the metadata, so an empty dictionary or batch needs a template in which it is empty.
     """
 
     def __init__(self, example: bytes) -> None:
@@ -76,7 +76,7 @@ class StreamTemplate:
 
 
 class _BatchTemplate:
-    """A message with buffers, and where in its metadata the numbers are that tell of them."""
+    """A message with buffers, and the places of the numbers in its metadata that describe them."""
 
     def __init__(self, example: Framed) -> None:
         batch = example.batch()

@@ -16,11 +16,11 @@ EventIds = npt.NDArray[np.void]
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """The columns of n events with k amounts in all: read as views of a body, or yet to be written as one.
+    """The columns of n events with k amounts in total: read as views of a body, or to be written as one.
 
-    Names are of collectives and amounts are their shares in nano, or names are of sources and amounts their scores;
-    which, says the method that the batch is sent under. There are no nulls, and lists and dictionary are sound. Values
-    are judged by `parse_batch` and `parse_score_batch`: what these give has passed every rule on single events.
+    Names are collectives and amounts their shares in nano, or names are sources and amounts their scores; the batch's
+    method says which. There are no nulls, and lists and dictionary are valid. `parse_batch` and
+    `parse_score_batch` check the values: what they return has passed every rule on single events.
 
     Attributes:
         event_ids: (n,) of 16 bytes each (`V16`).
@@ -58,7 +58,7 @@ class Batch:
         return sums
 
     def position_of(self, event_id: bytes, duplicates: set[int]) -> int | None:
-        """Where an event was recorded in the batch; None where it was not. A duplicate of it there was not recorded."""
+        """The place of an event in the batch that recorded it; None if it is not there or only as a duplicate."""
         for position in np.flatnonzero(self.event_ids == np.void(event_id)).tolist():
             if position not in duplicates:
                 return int(position)

@@ -1,8 +1,9 @@
-"""The steps from hostile bytes to the columns of a batch.
+"""The steps from untrusted bytes to the columns of a batch.
 
-Arrow is written in many ways: text with 32-bit or 64-bit offsets or as views, with or without a dictionary, integers of
-any width, times of any unit, pairs as two lists or as a list of structs. What polars, DuckDB, ClickHouse, Java and Go
-write of the same events is taken as the same columns; docs/languages.md lists it. A body is kept byte for byte.
+Arrow can be written in many ways: text with 32-bit or 64-bit offsets or as views, with or without a dictionary,
+integers of any width, times of any unit, pairs as two lists or as a list of structs. What polars, DuckDB, ClickHouse,
+Java and Go write for the same events is read as the same columns; docs/languages.md lists it. A body is kept byte for
+byte.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _ID_BYTES: Final = 16
 _MODE_MAX: Final = 255
 _PER_SECOND: Final = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 _TYPE_SHOWN: Final = 200
-"""Characters of a type that an error shows: a nested one may be of any length."""
+"""The length at which an error cuts off a type: a nested one may be of any length."""
 
 
 class Kind(NamedTuple):
@@ -50,7 +51,7 @@ _AMOUNTS: Final = {"shares", "scores"}
 
 
 def read_columns(body: bytes, kind: Kind) -> Batch:
-    """The columns in an Arrow stream. The rules on single events are still to be checked.
+    """Returns the columns in an Arrow stream. The rules on single events are still to be checked.
 
     Raises:
         InvalidInputError: the bytes are not such a batch.
@@ -59,10 +60,10 @@ def read_columns(body: bytes, kind: Kind) -> Batch:
 
 
 def require_sizes(body: bytes, columns: Batch, kind: Kind) -> None:
-    """Check the sizes of a body that was written from columns, which is not read again.
+    """Check the sizes of a body that was written from columns and is not read again.
 
     Raises:
-        InvalidInputError: the body, or the columns, pass what `read_columns` would take.
+        InvalidInputError: the body, or the columns, exceed what `read_columns` would accept.
     """
     _require_body_size(body)
     _require_events(len(columns.units))
@@ -74,10 +75,10 @@ _refuse: Final = InvalidInputError.of
 
 
 def _decode(body: bytes, kind: Kind) -> pa.RecordBatch:
-    """Steps from hostile bytes to a fully validated record batch of types that are read here."""
+    """Steps from untrusted bytes to a fully validated record batch of known types."""
     # 1. Size as sent.
     _require_body_size(body)
-    # 2. Framing: a schema, a dictionary or none, a record batch; and the size that decoding would take.
+    # 2. Framing: a schema, at most one dictionary, a record batch; and the size that decoding would need.
     try:
         found = list(messages(body))
     except FramingError as error:
@@ -85,10 +86,10 @@ def _decode(body: bytes, kind: Kind) -> pa.RecordBatch:
     _require_framing([message.kind for message in found])
     decoded_bytes = sum(message.decoded_bytes for message in found)
     if decoded_bytes > MAX_DECODED_BYTES:
-        raise _refuse("arrow_stream", f"decodes to {decoded_bytes} bytes, more than {MAX_DECODED_BYTES}")
+        raise _refuse("arrow_stream", f"decodes to {decoded_bytes:,} bytes, more than {MAX_DECODED_BYTES:,}")
     # 3. Decoding, and every offset, index and UTF-8 sequence.
     try:
-        # On this thread alone: its callers have several, and more of them for one batch cost a tenth of the time.
+        # On this thread alone: there are several callers, and more threads for one batch cost a tenth of the time.
         with pa.ipc.open_stream(pa.py_buffer(body), options=pa.ipc.IpcReadOptions(use_threads=False)) as reader:
             _require_schema(reader.schema, kind)
             record_batch = reader.read_next_batch()
@@ -111,28 +112,28 @@ def _require_framing(kinds: list[int]) -> None:
             (RECORD_BATCH, "record batch", "record batches"),
         )
     )
-    wanted = "must hold one schema, at most one dictionary and one record batch, in this order"
-    raise _refuse("arrow_stream", f"{wanted}; holds {', '.join(counted)}")
+    wanted = "must contain one schema, at most one dictionary and one record batch, in this order"
+    raise _refuse("arrow_stream", f"{wanted}, got {', '.join(counted)}")
 
 
 def _require_body_size(body: bytes) -> None:
     if len(body) > MAX_BODY_BYTES:
-        raise _refuse("arrow_stream", f"has {len(body)} bytes, more than {MAX_BODY_BYTES}")
+        raise _refuse("arrow_stream", f"has {len(body):,} bytes, more than {MAX_BODY_BYTES:,}")
 
 
 def _require_events(count: int) -> None:
     if not 1 <= count <= MAX_EVENTS:
-        raise _refuse("events", f"must be 1 to {MAX_EVENTS}, are {count}")
+        raise _refuse("events", f"must contain 1 to {MAX_EVENTS:,} events, got {count:,}")
 
 
 def _require_amounts(count: int, kind: Kind) -> None:
     if count > MAX_SHARES:
-        raise _refuse(kind.amounts, f"must be at most {MAX_SHARES} in a batch, are {count}")
+        raise _refuse(kind.amounts, f"must be at most {MAX_SHARES:,} in a batch, got {count:,}")
 
 
 def _require_names(count: int, kind: Kind) -> None:
     if count > kind.max_names:
-        raise _refuse(kind.names, f"must be of at most {kind.max_names} different ids in a batch, are {count}")
+        raise _refuse(kind.names, f"must have at most {kind.max_names:,} different ids in a batch, got {count:,}")
 
 
 def _one_line(error: BaseException) -> str:
@@ -145,14 +146,14 @@ def _require_schema(schema: pa.Schema, kind: Kind) -> None:
     if names not in (kind.columns, in_pairs):
         held = (names or ("",))[-1]
         if held in _AMOUNTS - {kind.amounts}:
-            # It is the same for every batch that is sent under this method.
-            raise _refuse("method_id", f"takes {kind.amounts}, and the batch holds {held}")
+            # It is the same for every batch that is sent with this method.
+            raise _refuse("method_id", f"takes {kind.amounts}, and the batch contains {held}")
         has = ", ".join(names)[:500]
         raise _refuse("arrow_stream", f"must have the columns {', '.join(kind.columns)}; has {has}")
     of_pairs = _is_pairs(schema.field(kind.names).type, kind)
     if of_pairs != (names == in_pairs):
         found = _shown(schema.field(kind.names).type)
-        reason = "stands beside pairs that have it" if of_pairs else f"is missing, and {kind.names} is {found}"
+        reason = "is given in addition to pairs" if of_pairs else f"is missing, and {kind.names} is {found}"
         raise _refuse(kind.amounts, reason)
     checks: dict[str, tuple[Callable[[pa.DataType], bool], str]] = {
         "event_id": (_is_id, "16 bytes each"),
@@ -167,7 +168,7 @@ def _require_schema(schema: pa.Schema, kind: Kind) -> None:
         checks[kind.amounts] = _is_integers if whole else _is_numbers, f"lists of {'integers' if whole else 'numbers'}"
     for name, (fits, wanted) in checks.items():
         if not fits(schema.field(name).type):
-            raise _refuse(name, f"must be {wanted}, is {_shown(schema.field(name).type)}")
+            raise _refuse(name, f"must be {wanted}, got {_shown(schema.field(name).type)}")
 
 
 def _shown(found: pa.DataType) -> str:
@@ -228,14 +229,14 @@ def _is_pairs(found: pa.DataType, kind: Kind) -> bool:
 
 
 class _Columns:
-    """The columns of a record batch whose types are known to be read here; nothing of it is trusted but those."""
+    """The columns of a record batch whose types are known; nothing else about it is trusted."""
 
     def __init__(self, record_batch: pa.RecordBatch, kind: Kind) -> None:
         self._batch = record_batch
         self._kind = kind
 
     def read(self) -> Batch:
-        """The columns, views where they can be, once it is clear that nothing is null and lists are sound."""
+        """Returns the columns, as views if possible, after checking that nothing is null and lists are valid."""
         kind = self._kind
         for column in self._batch.schema.names:
             if column != "work_id" and self._batch.column(column).null_count:
@@ -243,7 +244,7 @@ class _Columns:
         offsets, encoded, values = self._pairs() if kind.amounts not in self._batch.schema.names else self._lists()
         for column, flat in ((kind.names, encoded.indices), (kind.amounts, values)):
             if flat.null_count:
-                raise _violations_at(events_at(_null_places(flat), offsets), column, "must not hold nulls")
+                raise _violations_at(events_at(_null_places(flat), offsets), column, "must not contain nulls")
         return Batch(
             event_ids=_event_ids(self._batch.column("event_id")),
             work_ids=_work_ids(self._batch.column("work_id")),
@@ -257,7 +258,7 @@ class _Columns:
         )
 
     def _lists(self) -> tuple[Int64Array, pa.DictionaryArray, pa.Array]:
-        """Where each event's names begin and end from 0 on, and all names and amounts."""
+        """Returns the offsets of each event's names from 0 on, and all names and amounts."""
         kind = self._kind
         name_lists, amount_lists = self._batch.column(kind.names), self._batch.column(kind.amounts)
         offsets = _offsets(name_lists)
@@ -275,14 +276,14 @@ class _Columns:
         offsets = offsets - offsets[0]
         _require_amounts(len(pairs), kind)
         if pairs.null_count:
-            raise _violations_at(events_at(_null_places(pairs), offsets), kind.names, "must not hold nulls")
+            raise _violations_at(events_at(_null_places(pairs), offsets), kind.names, "must not contain nulls")
         return offsets, _encoded(pc.struct_field(pairs, "id"), kind.names), pc.struct_field(pairs, kind.amount)
 
     def _names(self, dictionary: pa.Array) -> tuple[str, ...]:
         column = self._kind.names
         _require_names(len(dictionary), self._kind)
         if dictionary.null_count:
-            raise _refuse(column, "the dictionary must not hold nulls")
+            raise _refuse(column, "the dictionary must not contain nulls")
         _, offsets, text = dictionary.buffers()
         if text is None or text.size > _REMEMBERED_BYTES:
             names, distinct = _texts(dictionary)
@@ -294,17 +295,17 @@ class _Columns:
 
 
 _REMEMBERED_BYTES: Final = 2**20
-"""The text of a dictionary that is remembered; ten thousand ids have about a tenth of it."""
+"""The largest dictionary text that is cached; ten thousand ids have about a tenth of it."""
 
 
 @lru_cache(maxsize=4)
 def _remembered(length: int, offset: int, offsets: bytes, text: bytes) -> tuple[tuple[str, ...], bool]:
-    """`_texts` of a dictionary's buffers. The batches of a platform mostly have one dictionary."""
+    """Returns `_texts` of a dictionary's buffers. The batches of a platform mostly have one dictionary."""
     return _texts(pa.StringArray.from_buffers(length, pa.py_buffer(offsets), pa.py_buffer(text), offset=offset))
 
 
 def _texts(dictionary: pa.StringArray) -> tuple[tuple[str, ...], bool]:
-    """The names, and whether no two are the same."""
+    """Returns the names, and whether they are all different."""
     names = tuple(dictionary.to_pylist())
     return names, len(set(names)) == len(names)
 
@@ -318,18 +319,18 @@ def _plain_text(column: pa.Array, field: str) -> pa.StringArray:
 
 
 def _require_no_bomb(column: pa.Array, field: str) -> None:
-    """Refuse views of more bytes than a body may have: any number of them may be of the same bytes."""
+    """Refuse views of more bytes than a body may have: any number of them may point to the same bytes."""
     if pa.types.is_string_view(column.type) or pa.types.is_binary_view(column.type):
         # A view is 16 bytes, of which the first four are its length; under a null they may be anything.
         lengths = _fixed(column, np.dtype("4<i4"))[:, 0].astype(np.int64)
         if column.null_count:
             lengths[_null_places(column)] = 0
         if lengths.sum() > MAX_DECODED_BYTES:
-            raise _refuse(field, f"views {lengths.sum()} bytes, more than {MAX_DECODED_BYTES}")
+            raise _refuse(field, f"has views of {lengths.sum():,} bytes in total, more than {MAX_DECODED_BYTES:,}")
 
 
 def _encoded(flat: pa.Array, field: str) -> pa.DictionaryArray:
-    """Names over a dictionary: their own, or one that is made of them."""
+    """Returns names over a dictionary: their own, or one made from them."""
     if not pa.types.is_dictionary(flat.type):
         return _plain_text(flat, field).dictionary_encode()
     if pa.types.is_string(flat.type.value_type):
@@ -343,7 +344,7 @@ def _indices(encoded: pa.DictionaryArray) -> npt.NDArray[np.int32]:
 
 
 def _offsets(column: pa.Array) -> Int64Array:
-    """(n + 1,) where each list begins and ends in the column's own values."""
+    """Returns (n + 1,) the offsets of the lists in the column's own values."""
     return _numbers(column.offsets).astype(np.int64)
 
 
@@ -371,7 +372,7 @@ def _work_ids(column: pa.Array) -> pa.StringArray:
 
 
 def _microseconds(column: pa.Array) -> Int64Array:
-    """(n,) since 1970. What does not fit 64 bits of them comes out as -1, which no time may be; parts are cut off."""
+    """(n,) since 1970, with smaller parts cut off. Times that do not fit in 64 bits become -1, which is not allowed."""
     per_second = _PER_SECOND[column.type.unit]
     ticks = _fixed(column, np.dtype(np.int64))
     if per_second >= 10**6:
@@ -382,7 +383,7 @@ def _microseconds(column: pa.Array) -> Int64Array:
 
 
 def _modes(column: pa.Array) -> npt.NDArray[np.uint8]:
-    """(n,) 0 for what is no mode of 8 bits, which 0 is not either."""
+    """(n,) 0, which is not a mode, for values that are not 8-bit modes."""
     if pa.types.is_uint8(column.type):
         return _fixed(column, np.dtype(np.uint8))
     values = _integers(column)
@@ -390,7 +391,7 @@ def _modes(column: pa.Array) -> npt.NDArray[np.uint8]:
 
 
 def _integers(column: pa.Array) -> Int64Array:
-    """Integers of any width in 64 bits; those of more come out negative, which none of ours may be."""
+    """Integers of any width in 64 bits; larger ones become negative, which is not allowed."""
     return _numbers(column).astype(np.int64, copy=False)
 
 

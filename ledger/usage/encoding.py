@@ -1,6 +1,6 @@
-"""The body of a batch of shares, written from its columns as `ledger.usage.format` reads it.
+"""Writes the body of a batch of shares from its columns, as `ledger.usage.format` reads it.
 
-It is for events that come as messages: platforms that send Arrow write their bodies themselves.
+It is for events that arrive as messages: platforms that send Arrow write their bodies themselves.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _SCHEMA: Final = pa.schema(list(USAGE_TYPES.items()))
 
 
 def body_of(columns: Batch) -> bytes:
-    """The columns as the Arrow stream that AppendUsage would take: the same columns always give the same bytes."""
+    """Returns the columns as the Arrow stream that AppendUsage takes: the same columns always make the same bytes."""
     bounds = columns.offsets.astype(np.int32)
     return (_SHARED if columns.names else _UNSHARED).stream(
         texts(columns.names),
@@ -36,8 +36,8 @@ def body_of(columns: Batch) -> bytes:
 
 
 def _template(names: int) -> StreamTemplate:
-    """That of a batch with a dictionary of so many names."""
-    # Without a Python list among them: Arrow imports pandas, where it is, to look at one.
+    """Returns the template for a batch with a dictionary of so many names."""
+    # Without a Python list: if pandas is installed, Arrow imports it to look at one.
     dictionary = pa.StringArray.from_buffers(names, pa.py_buffer(bytes(4 * (names + 1))), pa.py_buffer(b""))
     named = pa.DictionaryArray.from_arrays(pa.nulls(0, pa.int32()), dictionary)
     columns = {name: pa.nulls(1, kind) for name, kind in USAGE_TYPES.items()}

@@ -1,4 +1,4 @@
-"""What a pool's log says about usage: methods, memberships, batches, and events taken back."""
+"""The entries of a pool's log about usage: methods, memberships, batches and retractions."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from ledger.usage.ids import IdScheme
 
 
 def is_false(value: object) -> bool:
-    """Whether a mark is left out of its entry."""
+    """Returns whether a mark is left out of its entry."""
     return value is False
 
 
 def is_own(value: object) -> bool:
-    """Whether a scheme is the one that an entry does not name."""
+    """Returns whether a scheme is the one that entries leave out."""
     return value == IdScheme.OWN.value
 
 
 class MethodContent(ActContent):
-    """A method was declared, or its next version. One without `score_kind` is of shares, and has no field after it."""
+    """A method or its next version was declared. One without `score_kind` is of shares, and has no field after it."""
 
     type: ClassVar[str] = "method.v1"
     kind: ClassVar[Kind | None] = Kind.TERMS
@@ -57,7 +57,7 @@ class MethodContent(ActContent):
 
 
 class MembershipContent(ActContent):
-    """Which collective each source belongs to, in a body (`ledger.usage.membership`); or its next version."""
+    """A membership or its next version was declared: a body with each source's collective."""
 
     type: ClassVar[str] = "membership.v1"
     kind: ClassVar[Kind | None] = Kind.TERMS
@@ -86,7 +86,7 @@ class ModeTotals(BaseModel):
 
 
 class IdSchemeContent(Content):
-    """A platform said how the ids of its events in this pool are made, before its first batch and for ever."""
+    """A platform declared how the ids of its events in this pool are made, before its first batch and for ever."""
 
     type: ClassVar[str] = "id_scheme.v1"
 
@@ -100,7 +100,7 @@ class IdSchemeContent(Content):
 
 
 class UsageContent(Content):
-    """A platform's batch was accepted. The body is exactly the bytes that it sent; this is what was made of it."""
+    """A platform's batch was accepted. The body is exactly the bytes that it sent; this is the result."""
 
     type: ClassVar[str] = "usage.v1"
 
@@ -111,10 +111,10 @@ class UsageContent(Content):
     method: str
     method_version: int
     membership: str = Field(default="", exclude_if=is_empty)
-    """The method's; this and its version only where the body holds scores of its sources."""
+    """The method's; this and its version are set only if the body has scores of its sources."""
     membership_version: int | None = Field(default=None, exclude_if=is_none)
     id_scheme: str = Field(default=IdScheme.OWN.value, exclude_if=is_own)
-    """How the ids of its events are made; left out where they are the platform's own."""
+    """How the ids of its events are made; left out if they are the platform's own."""
     accepted: int
     duplicates: str
     """Positions left out: `encode_positions`."""
@@ -133,7 +133,7 @@ class UsageContent(Content):
 
 
 class RetractionContent(Content):
-    """A platform took back events of one of its batches. Their weight is subtracted in the round that this falls in."""
+    """A platform retracted events of one of its batches. Their weight is subtracted in the round of this leaf."""
 
     type: ClassVar[str] = "retraction.v1"
 
@@ -160,7 +160,7 @@ class RetractionContent(Content):
 def encode_positions(positions: list[int]) -> str:
     """Positions in a batch as a base64 bitmap: position p is bit p % 8 (least significant first) of byte p // 8.
 
-    The bitmap ends with the last set bit's byte, so none is the empty string, and 65,536 take 11 kB at the most.
+    The bitmap ends with the last set bit's byte, so no positions are the empty string, and 65,536 take 11 kB at most.
     """
     bitmap = bytearray((max(positions) // 8 + 1) if positions else 0)
     for position in positions:
@@ -169,7 +169,7 @@ def encode_positions(positions: list[int]) -> str:
 
 
 def decode_positions(text: str) -> list[int]:
-    """The positions of `encode_positions`, ascending.
+    """Returns the positions of `encode_positions`, ascending.
 
     Raises:
         LedgerCorruptError: `encode_positions` does not write this.

@@ -1,4 +1,4 @@
-"""What every batch of events has in common: its first columns, its limits, and the rules on them.
+"""What all batches of events have in common: their first columns, their limits, and the rules on them.
 
 A batch is one Arrow record batch in the IPC stream format. After the columns of the event itself come two lists of
 equal length in each event: names, over one dictionary, and an amount for each name. `ledger.usage.shares` and
@@ -17,10 +17,10 @@ from ledger.errors import InvalidInputError, Violation
 from ledger.usage.batch import Batch, BoolArray, Int64Array, events_at
 
 MAX_EVENTS: Final = 65_536
-"""Events in a batch: a leaf's duplicate bitmap stays in an entry, and a batch in memory."""
+"""Events in a batch: keeps a leaf's duplicate bitmap within an entry, and a batch within memory."""
 
 MAX_SHARES: Final = 4_194_304
-"""Amounts in a batch: 64 an event at the largest batch; bounds what one request may make the service compute."""
+"""Amounts in a batch: 64 an event for the largest batch; bounds what one request makes the service compute."""
 
 MAX_BODY_BYTES: Final = 32 * 2**20
 """Bytes of a batch as sent."""
@@ -31,7 +31,7 @@ MAX_DECODED_BYTES: Final = 128 * 2**20
 MAX_UNITS: Final = 10**9
 MAX_WORK_ID_BYTES: Final = 256
 MAX_VIOLATIONS: Final = 100
-"""How many violations an answer lists."""
+"""The number of violations listed in an answer."""
 
 AI_ONLY: Final = 1
 HUMAN_AI: Final = 2
@@ -54,8 +54,8 @@ EventViolation = tuple[int, str, str]
 
 
 def event_violations(columns: Batch) -> Iterator[EventViolation]:
-    """Breaches of the rules on an event's own columns."""
-    yield from where((columns.units < 1) | (columns.units > MAX_UNITS), "units", f"must be 1 to {MAX_UNITS}")
+    """Yields violations of the rules on an event's own columns."""
+    yield from where((columns.units < 1) | (columns.units > MAX_UNITS), "units", f"must be 1 to {MAX_UNITS:,}")
     yield from where(
         (columns.modes != AI_ONLY) & (columns.modes != HUMAN_AI), "mode", "must be 1 (AI_ONLY) or 2 (HUMAN_AI)"
     )
@@ -66,7 +66,7 @@ def event_violations(columns: Batch) -> Iterator[EventViolation]:
 
 
 def repeated_names(columns: Batch) -> BoolArray:
-    """(k,) which names stand earlier in the same event."""
+    """Returns (k,) which names occur earlier in the same event."""
     repeated = np.zeros(len(columns.name_index), dtype=np.bool_)
     ascending = np.ones(len(repeated) + 1, dtype=np.bool_)
     ascending[1:-1] = columns.name_index[1:] > columns.name_index[:-1]
@@ -80,12 +80,12 @@ def repeated_names(columns: Batch) -> BoolArray:
 
 
 def require_known_names(batch: Batch, known: BoolArray, *, column: str) -> None:
-    """Check that whatever an event names is registered.
+    """Check that everything an event names is registered.
 
-    `known` is (c,): whether each of `batch.names` is a registered collective. One that no event names may be unknown.
+    `known` is (c,): whether each of `batch.names` is a registered collective. A name that no event uses may be unknown.
 
     Raises:
-        InvalidInputError: events name what is not registered; the error gives their positions.
+        InvalidInputError: events name something that is not registered; the error has their positions.
     """
     if known.all():
         return
@@ -117,7 +117,7 @@ def raise_violations(found: Iterable[EventViolation]) -> None:
     """Raise if there are violations.
 
     Raises:
-        InvalidInputError: there are; it holds the first 100 by position.
+        InvalidInputError: there are some; it has the first 100 by position.
     """
     ordered = sorted(found, key=lambda violation: violation[0])
     if ordered:

@@ -1,6 +1,6 @@
-"""Limits on usage: from when a pool takes events, and how much a platform may send.
+"""Limits on usage: which times a pool accepts, and how much a platform may send.
 
-They only refuse, so nothing that is recorded depends on them, and a log does not hold them.
+They only refuse usage, so nothing that is recorded depends on them, and they are not in a log.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from ledger.usage.format import raise_violations, where
 
 _DAY: Final = 86_400
 _SECONDS_MAX: Final = 3_650_000 * _DAY
-"""More than there is between 1970 and 9999: no limit."""
+"""More than the time between 1970 and 9999, so no limit."""
 
 COUNT_MAX: Final = 2**62
 
 
 @dataclass(frozen=True, slots=True)
 class PoolLimits:
-    """From when a pool takes events, in seconds: how far they may lie ahead of their acceptance, and how far behind.
+    """How many seconds a pool's events may be ahead of their acceptance, and how many behind.
 
-    The defaults let clocks and time zones be wrong and years of usage be brought in, and refuse times that were read in
+    The defaults allow for wrong clocks and time zones and for importing years of usage. They refuse times read in
     another unit: seconds taken for milliseconds are in 1970.
     """
 
@@ -46,7 +46,7 @@ class PoolLimits:
         """Check when the events of a batch occurred: (n,) microseconds since 1970.
 
         Raises:
-            InvalidInputError: some are too far ahead or behind; it holds the first 100 by position.
+            InvalidInputError: some are too far ahead or behind; it has the first 100 by position.
         """
         at = round((now - datetime(1970, 1, 1, tzinfo=UTC)) / timedelta(microseconds=1))
         ahead = occurred_at > at + self.lead_seconds_max * 1_000_000
@@ -63,7 +63,7 @@ class PoolLimits:
 
 @dataclass(frozen=True, slots=True)
 class DayOfUsage:
-    """What a platform has sent in a day (UTC), in all pools: events and bytes of the batches that were recorded."""
+    """What a platform has sent in a day (UTC), in all pools: events and bytes of the recorded batches."""
 
     events: int = 0
     batch_bytes: int = 0
@@ -79,7 +79,7 @@ class PlatformLimits:
 
     @property
     def is_counted(self) -> bool:
-        """Whether what is recorded has to be counted."""
+        """Whether recorded usage has to be counted."""
         return self.events_per_day is not None or self.bytes_per_day is not None
 
     def require_sound(self) -> PlatformLimits:
@@ -94,10 +94,10 @@ class PlatformLimits:
         return self
 
     def require_room(self, platform: str, batch: DayOfUsage, today: DayOfUsage, now: datetime) -> None:
-        """Check that a batch fits what the platform may still send today.
+        """Check that a batch fits in what the platform may still send today.
 
         Raises:
-            QuotaError: it does not today; it says how long until the next day.
+            QuotaError: it does not fit today; the error says how long until the next day.
             InvalidInputError: it is larger than a whole day's quota.
         """
         for name, most, size, used in (

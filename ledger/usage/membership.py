@@ -1,7 +1,7 @@
-"""Memberships: which collective each source item belongs to, as canonical CSV that a log entry commits to.
+"""Memberships: the collective of each source item, as canonical CSV that a log entry commits to.
 
-Canonical means one spelling only: UTF-8, the header `source,collective`, a line feed after every line, no quotes, one
-line per source by the bytes of its id.
+Canonical means that there is one spelling: UTF-8, the header `source,collective`, a line feed after every line, no
+quotes, one line per source, sorted by the bytes of its id.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from ledger.registry import require_resource_id
 from ledger.usage.format import MAX_VIOLATIONS
 
 MAX_MEMBERSHIP_BYTES: Final = 32 * 2**20
-"""Bytes of a membership: what one message carries, as of a batch. Room for about a million sources."""
+"""Bytes of a membership: what fits in one message, as for a batch. Enough for about a million sources."""
 
 MAX_SOURCE_BYTES: Final = 256
-"""Bytes of a source's id in UTF-8; as long as a work's."""
+"""Bytes of a source's id in UTF-8, like a work's."""
 
 SOURCE_RULE: Final = (
     f"must be 1 to {MAX_SOURCE_BYTES} bytes, without commas, double quotes, control characters or line separators"
@@ -27,12 +27,12 @@ SOURCE_RULE: Final = (
 _COLUMNS: Final = ("source", "collective")
 _HEADER: Final = ",".join(_COLUMNS)
 
-# Surrogates have no UTF-8; U+2028 and U+2029 end a line for some readers of CSV, as U+0085 among the controls does.
+# Surrogates have no UTF-8; some CSV readers end a line at U+2028 and U+2029, as at the control U+0085.
 _SOURCE: Final = re.compile(r'[^,"\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+')
 
 
 def is_source_id(text: str) -> bool:
-    """Whether a text may be the id of a source: `SOURCE_RULE`."""
+    """Returns whether a text may be the id of a source: `SOURCE_RULE`."""
     return bool(_SOURCE.fullmatch(text)) and len(text.encode()) <= MAX_SOURCE_BYTES
 
 
@@ -40,7 +40,7 @@ def render_membership(membership: Mapping[str, str]) -> bytes:
     """The canonical bytes of collectives by source.
 
     Raises:
-        InvalidInputError: ids cannot stand in a membership; the error holds the first 100.
+        InvalidInputError: ids are not allowed in a membership; the error has the first 100.
     """
     # Python orders text by code point, which is the order of its UTF-8 bytes.
     rows = sorted(membership.items())
@@ -66,7 +66,7 @@ def parse_membership(body: bytes) -> dict[str, str]:
     except UnicodeDecodeError:
         raise _not_canonical("is not UTF-8") from None
     if header != _HEADER or lines[-1:] != [""]:
-        raise _not_canonical(f"does not begin with the line {_HEADER}, or its last line does not end")
+        raise _not_canonical(f"does not start with the line {_HEADER}, or its last line does not end")
     # Many sources share few collectives: one text for each collective instead of one for each source.
     collectives: dict[str, str] = {}
     membership: dict[str, str] = {}
@@ -91,12 +91,12 @@ def _not_canonical(detail: str) -> LedgerCorruptError:
 
 
 class ParsedMemberships:
-    """Memberships by the SHA-256 of their bodies, each parsed once while it is remembered.
+    """Memberships by the SHA-256 of their bodies, each parsed once while it is cached.
 
-    The one that was not asked for the longest is forgotten first. Not safe for several threads at once.
+    The least recently used is dropped first. Not safe for several threads at once.
 
     Args:
-        bytes_max: of the bodies of those remembered; in memory a membership takes about three times as much.
+        bytes_max: of the cached bodies; in memory a membership takes about three times as much.
     """
 
     def __init__(self, bytes_max: int = 2 * MAX_MEMBERSHIP_BYTES) -> None:
@@ -104,7 +104,7 @@ class ParsedMemberships:
         self._parsed: dict[str, tuple[int, Mapping[str, str]]] = {}
 
     def get(self, body_sha256: str) -> Mapping[str, str] | None:
-        """The membership with this body, where it is remembered."""
+        """Returns the membership with this body, if it is cached."""
         found = self._parsed.pop(body_sha256, None)
         if found is None:
             return None
@@ -112,7 +112,7 @@ class ParsedMemberships:
         return found[1]
 
     def parse(self, body_sha256: str, body: bytes) -> Mapping[str, str]:
-        """The membership in a body, remembered from here on. The caller has checked the hash."""
+        """Returns the membership in a body, and caches it. The caller has checked the hash."""
         membership = parse_membership(body)
         self._parsed[body_sha256] = (len(body), membership)
         while len(self._parsed) > 1 and sum(size for size, _ in self._parsed.values()) > self._bytes_max:

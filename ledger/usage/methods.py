@@ -1,4 +1,4 @@
-"""Methods: declared, versioned ways of computing attribution, and how the scores of one become shares."""
+"""Methods: declared, versioned ways of computing attribution, and how a method's scores become shares."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from ledger.registry import (
 from ledger.usage.entries import MethodContent
 
 MAX_TOLERANCE_NANO: Final = 10**7
-"""A hundredth: what is further off was not rounded, it is wrong."""
+"""A hundredth: more than that is not rounding but an error."""
 
 TOLERANCE_NANO: Final = 1_000
-"""The default: fractions in single precision sum to a millionth more than a whole at the most."""
+"""The default: fractions in single precision sum to at most a millionth more than a whole."""
 
 
 class ScoreKind(StrEnum):
@@ -50,10 +50,10 @@ class ScoreRule:
         kind: what the scores are.
         order: when negative scores are cut off.
         coverage_nano: the part of a work that the method claims to explain, 1 to 10^9.
-        sum_repeats: whether a source may stand in an event several times, as chunks of a document do; its scores are
-            then summed. COUNT sums them anyway, and so has no such mark.
-        tolerance_nano: by how much the fractions of a SHARE may pass a whole, in billionths, 0 to 10^7: what rounding
-            made of them. They then count as parts of what they sum to.
+        sum_repeats: whether a source may occur in an event several times, as chunks of a document do; its scores are
+            then summed. COUNT always sums them, and so has no such field.
+        tolerance_nano: by how much the fractions of a SHARE may exceed a whole because of rounding, in billionths, 0 to
+            10^7. They then count as parts of their sum.
     """
 
     kind: ScoreKind
@@ -66,13 +66,13 @@ class ScoreRule:
         require_range(self.coverage_nano, "method.coverage_nano", 1, NANO)
         require_range(self.tolerance_nano, "method.tolerance_nano", 0, MAX_TOLERANCE_NANO)
         if self.sum_repeats and self.kind is ScoreKind.COUNT:
-            raise InvalidInputError.of("method.sum_repeats", "is for other kinds than COUNT, which always sums them")
+            raise InvalidInputError.of("method.sum_repeats", "is not allowed with COUNT, which always sums repeats")
         if self.tolerance_nano and self.kind is not ScoreKind.SHARE:
-            raise InvalidInputError.of("method.tolerance_nano", "is for the kind SHARE")
+            raise InvalidInputError.of("method.tolerance_nano", "is allowed with SHARE only")
 
     @property
     def sums_repeats(self) -> bool:
-        """Whether a source may stand in an event several times."""
+        """Whether a source may occur in an event several times."""
         return self.sum_repeats or self.kind is ScoreKind.COUNT
 
 
@@ -80,8 +80,8 @@ class ScoreRule:
 class Method:
     """A declared way of computing attribution; `version` and `leaf_index` are 0 until it is logged.
 
-    Its batches carry shares, or where it has a `score_rule` raw scores: of the sources that `membership` assigns to
-    collectives, or where that is empty of collectives themselves.
+    Its batches have shares; with a `score_rule` they have raw scores, of the sources that `membership` assigns to
+    collectives, or of collectives themselves if it is empty.
     """
 
     name: str

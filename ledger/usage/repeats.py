@@ -1,4 +1,4 @@
-"""Which numbers of many are there more than once, in a fifth of the time that it takes to sort them."""
+"""Finds duplicate values about five times faster than sorting."""
 
 from __future__ import annotations
 

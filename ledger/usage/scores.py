@@ -96,20 +96,20 @@ def require_known_sources(batch: Batch, known: BoolArray) -> None:
 
 
 def shares_of(batch: Batch, rule: ScoreRule, membership: Mapping[str, str] | None) -> Batch:
-    """The shares that a rule makes of a batch's scores; `membership` gives the collective of each source that has one.
+    """Returns the shares that a rule makes of a batch's scores; `membership` has the collectives of sources.
 
     1. Each score becomes an integer: times the power of two that brings the event's largest magnitude to 2^39 to 2^40,
        rounded half to even. (A power of two, so that counts of 3 and 1 stay 3 to 1.) A SHARE becomes trillionths: it is
        read to 15 decimals and cut to 12.
-    2. Integers are summed per collective. Sources without one are summed as if they had one, nobody.
-    3. What is negative counts as zero: each sum, or under CLIP_THEN_SUM each integer before it is summed.
+    2. Integers are summed per collective. Sources without a collective are summed as one more, nobody.
+    3. Negative numbers count as zero: each sum, or under CLIP_THEN_SUM each integer before it is summed.
     4. `share_nano = coverage_nano * sum // total` of the event; for SHARE of a whole, or of the total where the
        tolerance lets that pass one. Zero shares are left out.
 
-    What rounding and nobody leave is unattributed. Where `membership` is None, the sources are collectives.
+    What is lost to rounding or goes to nobody is unattributed. If `membership` is None, the sources are collectives.
 
     Raises:
-        InvalidInputError: scores are not what `rule.kind` allows; the error holds the first 100 positions.
+        InvalidInputError: scores are not what `rule.kind` allows; the error has the first 100 positions.
     """
     events = batch.event_of_amount()
     raise_violations(_rule_violations(batch, events, rule))
@@ -147,18 +147,18 @@ def _violations(batch: Batch) -> Iterator[EventViolation]:
 def _rule_violations(batch: Batch, events: Int64Array, rule: ScoreRule) -> Iterator[EventViolation]:
     kind = rule.kind
     if not rule.sums_repeats:
-        reason = f"must not repeat in one event where the scores are {kind}, unless the method says sum_repeats"
+        reason = f"must not repeat in one event if the scores are {kind}, unless the method says sum_repeats"
         yield from where_amount(repeated_names(batch), batch.offsets, "sources", reason)
     if kind is ScoreKind.SIGNED_INFLUENCE:
         return
     negative = (batch.amounts.view(np.int64) < 0) & (_magnitudes(batch.amounts) > 0)
-    yield from where_amount(negative, batch.offsets, "scores", f"must not be negative where the scores are {kind}")
+    yield from where_amount(negative, batch.offsets, "scores", f"must not be negative if the scores are {kind}")
     if kind is ScoreKind.SHARE:
         sums = np.zeros(len(batch), dtype=np.int64)
         np.add.at(sums, events, _pico(np.clip(batch.amounts, 0.0, 2.0)))
         most = f"1 and a tolerance of {rule.tolerance_nano} billionths" if rule.tolerance_nano else "1"
         beyond = sums > PICO + rule.tolerance_nano * (PICO // NANO)
-        yield from where(beyond, "scores", f"must sum to at most {most} where the scores are SHARE")
+        yield from where(beyond, "scores", f"must sum to at most {most} if the scores are SHARE")
 
 
 def _magnitudes(scores: FloatArray) -> Int64Array:

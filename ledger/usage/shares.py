@@ -1,7 +1,7 @@
 """Usage batches: what a platform may send, and the one function that decides whether it may.
 
-A batch is one Arrow record batch in the IPC stream format (docs/concepts.md gives its columns). It is refused whole or
-taken whole. Everything from outside is hostile until `parse_batch` has returned.
+A batch is one Arrow record batch in the IPC stream format (docs/concepts.md has its columns). It is refused as a whole
+or accepted as a whole. Everything from outside is untrusted until `parse_batch` has returned.
 """
 
 from __future__ import annotations
@@ -29,25 +29,25 @@ from ledger.usage.format import (
 from ledger.usage.repeats import repeated_places
 
 MAX_COLLECTIVES: Final = 65_536
-"""Ids in a batch's dictionary, used or not: each becomes a Python string and a question to the registry."""
+"""Ids in a batch's dictionary, used or not: each becomes a Python string and a look-up in the registry."""
 
 USAGE_TYPES: Final[dict[str, pa.DataType]] = {
     **EVENT_TYPES,
     "collectives": NAMES_TYPE,
     "shares": pa.list_(pa.int32()),
 }
-"""The columns as we write them; others may write the same in other types."""
+"""The columns as we write them; others may use other types for the same values."""
 
 SHARES: Final = Kind("collectives", "shares", "share", pa.int32(), MAX_COLLECTIVES)
 
 
 def parse_batch(body: bytes, written: Batch | None = None) -> Batch:
-    """The batch in an Arrow stream.
+    """Returns the batch in an Arrow stream.
 
-    `written` are the columns that the body was written from, where that was done here: they are not read from it again.
+    `written` are the columns that the body was written from, if it was written here; they are not read again from it.
 
     Raises:
-        InvalidInputError: the batch is refused; the error holds the first 100 positions and reasons.
+        InvalidInputError: the batch is refused; the error has the first 100 positions and reasons.
     """
     if written is None:
         batch = read_columns(body, SHARES)
@@ -59,7 +59,7 @@ def parse_batch(body: bytes, written: Batch | None = None) -> Batch:
 
 
 def require_known(batch: Batch, known: BoolArray) -> None:
-    """Refuse the batch, with the positions, where an event names a collective that is not registered.
+    """Refuse the batch, with the positions, if an event names a collective that is not registered.
 
     `known` is (c,): whether each of `batch.names` is registered. One that no event names may be unknown.
     """
@@ -67,16 +67,16 @@ def require_known(batch: Batch, known: BoolArray) -> None:
 
 
 def are_distinct(batch: Batch) -> bool:
-    """Whether all ids in the batch are different; False may also mean that this cannot be told at once.
+    """Returns whether all ids in the batch are different; False may also mean that a quick check cannot tell.
 
-    Numbers that are made of the ids take a fifth of the time of `first_occurrences`.
+    Comparing numbers made from the ids takes a fifth of the time of `first_occurrences`.
     """
     halves = batch.event_ids.view("<u8").reshape(-1, 2)
     return not len(repeated_places((halves[:, 0] * np.uint64(0x9E3779B97F4A7C15)) ^ halves[:, 1]))
 
 
 def first_occurrences(batch: Batch) -> tuple[BoolArray, Int64Array]:
-    """Which events are the first with their id in the batch, and the positions of these in ascending order of id."""
+    """Returns which events are the first with their id in the batch, and their positions in ascending order of id."""
     halves = batch.event_ids.view(">u8").reshape(-1, 2).astype(np.uint64)
     order = np.argsort(halves[:, 0])
     ascending = halves[order, 0]
@@ -91,8 +91,8 @@ def first_occurrences(batch: Batch) -> tuple[BoolArray, Int64Array]:
 
 
 def _violations(batch: Batch) -> Iterator[EventViolation]:
-    """Every rule on single events: (position, column, reason) of each breach."""
+    """Yields (position, column, reason) for each violation of the rules on single events."""
     yield from event_violations(batch)
     yield from where_amount(batch.amounts < 1, batch.offsets, "shares", "must each be at least 1")
-    yield from where(batch.share_sums() > NANO, "shares", f"must sum to at most {NANO}")
+    yield from where(batch.share_sums() > NANO, "shares", f"must sum to at most {NANO:,}")
     yield from where_amount(repeated_names(batch), batch.offsets, "collectives", "must not repeat in one event")

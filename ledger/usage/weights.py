@@ -75,13 +75,13 @@ def _mode_weights(
     batch: Batch, accepted: BoolArray, mode: int, width: int, count: Int64Array, low: Int64Array, high: Int64Array
 ) -> ModeWeights:
     own = slice((mode - 1) * width, mode * width)
-    # Shares and units are at least 1, so whoever is named has weight.
+    # Shares and units are at least 1, so everyone who is named has weight.
     present = np.flatnonzero(count[own])
     counted = accepted & (batch.modes == mode)
     found = ModeWeights(
         int(np.count_nonzero(counted)), present, count[own][present], low[own][present], high[own][present], 0
     )
-    # Of every unit a whole is claimed by someone or by nobody; 65,536 times 10^9 units fit.
+    # Each unit is attributed to someone or to nobody; 65,536 times 10^9 units fit.
     units = int((batch.units * counted).sum())
     return replace(found, unattributed=units * NANO - found.attributed())
 
@@ -110,7 +110,7 @@ _STORED: Final = np.dtype([("collective", "<u4"), ("count", "<u4"), ("high", "<u
 
 
 def pack(weights: ModeWeights, registry_numbers: npt.NDArray[np.int64]) -> bytes:
-    """The stored form: 20 bytes a collective, ascending by registry number; `registry_numbers` maps `index` to them."""
+    """Returns the stored form: 20 bytes a collective, ascending by registry number, which `registry_numbers` has."""
     numbers = registry_numbers[weights.index]
     ascending = np.argsort(numbers)
     rows = np.empty(len(numbers), dtype=_STORED)
@@ -123,10 +123,10 @@ def unpack(stored: bytes) -> tuple[Int64Array, Int64Array, Int64Array, Int64Arra
     """Registry numbers, counts, low and high limbs, (c,) each, of the stored form.
 
     Raises:
-        LedgerCorruptError: the bytes are not that form.
+        LedgerCorruptError: the bytes are not in that form.
     """
     if len(stored) % _STORED.itemsize:
-        raise LedgerCorruptError("stored weights", f"{len(stored)} bytes are no whole rows")
+        raise LedgerCorruptError("stored weights", f"{len(stored)} bytes are not a whole number of rows")
     rows = np.frombuffer(stored, dtype=_STORED)
     collective, count, low, high = (rows[name].astype(np.int64) for name in ("collective", "count", "low", "high"))
     # A stored limb of 2^63 or more has become negative.

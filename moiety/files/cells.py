@@ -61,12 +61,12 @@ def unknown_column() -> str:
 
 
 def whole_of(text: str) -> int | None:
-    """Give the whole number that a text is; None where it is none."""
+    """Give the whole number that a text is; None if it is none."""
     return int(text.partition(".")[0]) if _WHOLE.fullmatch(text) else None
 
 
 def number_of(text: str) -> float | None:
-    """Give the number that a text is, as JSON writes them; None where it is none."""
+    """Give the number that a text is, as JSON writes them; None if it is none."""
     return float(text) if _NUMBER.fullmatch(text) else None
 
 

@@ -146,7 +146,7 @@ def _numbers(column: pa.Array, field: pa.Field, position_of: Callable[[int], int
     ok = pc.match_substring_regex(column, f"^(?:{WHOLE_PATTERN if whole else NUMBER_PATTERN})$")
     at = pc.index(ok, False).as_py()
     if at >= 0:
-        reason = f"must be {EXPECTED[field.name]}, is {shown(column[at].as_py())}"
+        reason = f"must be {EXPECTED[field.name]}, got {shown(column[at].as_py())}"
         raise InvalidUsageError(field.name, position_of(at), reason)
     if not whole:
         return column.cast(field.type)
@@ -163,6 +163,6 @@ def _modes(column: pa.Array, first_position: int) -> pa.Array:
     known = pa.array(MODES, pa.utf8())
     at = pc.index(pc.or_(pc.is_in(texts, value_set=known), texts.is_null()), False).as_py()
     if at >= 0:
-        reason = f"must be {EXPECTED['mode']}, is {shown(column[at].as_py())}"
+        reason = f"must be {EXPECTED['mode']}, got {shown(column[at].as_py())}"
         raise InvalidUsageError("mode", first_position + at, reason)
     return pa.array(MODES.values(), pa.int64()).take(pc.index_in(texts, value_set=known))

@@ -152,7 +152,7 @@ def _by_arrow(schema: pa.Schema, block: bytes, lines: list[tuple[int, bytes]]) -
 
 
 def _as_the_rule_has_it(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch | None:
-    """A batch of Arrow's with modes as numbers; None where the rule has something to say about it."""
+    """A batch of Arrow's with modes as numbers; None if the rule has something to say about it."""
     columns = dict(zip(schema.names, batch.columns, strict=True))
     if any(column.null_count for name, column in columns.items() if name != "work_id"):
         return None  # missing, or null: only the rule can tell

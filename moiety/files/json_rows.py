@@ -97,7 +97,7 @@ class Rows:
 
     def _object(self, value: object) -> Mapping[str, object]:
         if not isinstance(value, dict):
-            raise self.unreadable(f"is not a JSON object, is {shown(value)}")
+            raise self.unreadable(f"must be a JSON object, got {shown(value)}")
         return value
 
     def _refuse_unknown(self, row: Mapping[str, object]) -> None:
@@ -131,7 +131,7 @@ class Rows:
         if not pa.types.is_list(TYPES[name]):
             return self._scalar(name, value)
         if not isinstance(value, list):
-            raise InvalidUsageError(name, self.position, f"must be a list, is {shown(value)}")
+            raise InvalidUsageError(name, self.position, f"must be a list, got {shown(value)}")
         return [None if element is None else self._scalar(name, element) for element in value]
 
     def _scalar(self, name: str, value: object) -> object:
@@ -145,14 +145,14 @@ class Rows:
         else:
             found = _whole(value)
         if found is None:
-            raise InvalidUsageError(name, self.position, f"must be {EXPECTED[name]}, is {shown(value)}")
+            raise InvalidUsageError(name, self.position, f"must be {EXPECTED[name]}, got {shown(value)}")
         if isinstance(found, int) and found not in INTEGERS:
             raise InvalidUsageError(name, self.position, f"{shown(value)} is too large")
         return found
 
     def _text(self, name: str, value: object) -> str:
         if type(value) is not str:
-            raise InvalidUsageError(name, self.position, f"must be text, is {shown(value)}")
+            raise InvalidUsageError(name, self.position, f"must be text, got {shown(value)}")
         if not value.isascii():
             try:
                 value.encode()

@@ -22,7 +22,7 @@ _SHOWN_NUMBER_MAX: Final = 10**18
 
 
 def time_of(text: object) -> datetime | None:
-    """Give an RFC 3339 time in UTC, to the microsecond; None where it is none."""
+    """Give an RFC 3339 time in UTC, to the microsecond; None if it is none."""
     if not isinstance(text, str) or not _TIME.fullmatch(text):
         return None
     try:
@@ -32,7 +32,7 @@ def time_of(text: object) -> datetime | None:
 
 
 def integer_of(value: object) -> int | None:
-    """Give a JSON integer, however it is written (`5`, `5.0`, `5e0`); None where it is none."""
+    """Give a JSON integer, however it is written (`5`, `5.0`, `5e0`); None if it is none."""
     if isinstance(value, bool):
         return None
     if isinstance(value, int):
@@ -45,7 +45,7 @@ def test(holds: Callable[[object], bool], reason: str) -> Check:
 
     def check(value: object, path: str, found: list[Violation]) -> None:
         if not holds(value):
-            found.append(Violation(path, f"{reason}, is {shown(value)}"))
+            found.append(Violation(path, f"{reason}, got {shown(value)}"))
 
     return check
 
@@ -80,7 +80,7 @@ def or_null(check: Check) -> Check:
 def list_of(check: Check) -> Check:
     def each(value: object, path: str, found: list[Violation]) -> None:
         if not isinstance(value, list):
-            found.append(Violation(path, f"must be a list, is {shown(value)}"))
+            found.append(Violation(path, f"must be a list, got {shown(value)}"))
             return
         for place, item in enumerate(value):
             check(item, f"{path}[{place}]", found)
@@ -95,7 +95,7 @@ def object_of(fields: Mapping[str, Check], required: Sequence[str] = ()) -> Chec
 
     def check(value: object, path: str, found: list[Violation]) -> None:
         if not isinstance(value, dict):
-            found.append(Violation(path, f"must be an object, is {shown(value)}"))
+            found.append(Violation(path, f"must be an object, got {shown(value)}"))
             return
         found.extend(Violation(f"{path}.{name}", "is missing") for name in required if name not in value)
         for name, item in value.items():

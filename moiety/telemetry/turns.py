@@ -126,7 +126,7 @@ class _Occurrence:
 
     @property
     def owner(self) -> str | None:
-        """The one collective that every report of it names or leaves open; None where it is nobody's."""
+        """The one collective that every report of it names or leaves open; None if it is nobody's."""
         (owner,) = self._owners if len(self._owners) == 1 else (_NOBODY,)
         return owner or None
 
@@ -142,7 +142,7 @@ class _Occurrence:
             self._totals[measure] += (after or 0) - (before or 0)
 
     def amount(self, measure: int) -> int | None:
-        """How much of it there is; None where a piece of it was not counted."""
+        """How much of it there is; None if a piece of it was not counted."""
         return None if self._uncounted[measure] else self._totals[measure]
 
 
@@ -241,7 +241,7 @@ def turns_of(
 
 
 def _owner(event: TelemetryEvent, domains: DomainMap) -> str | None:
-    """Whose the content is, `_NOBODY` where it must not be credited, None where it is not known."""
+    """Whose the content is, `_NOBODY` where it must not be credited, None if it is not known."""
     if event.citation_type == "contradiction":
         return _NOBODY
     owner = domains.owner_of(event.content_url, event.content_id)

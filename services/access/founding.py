@@ -87,7 +87,7 @@ def found(connection: sa.Connection, founding: Founding, now: datetime) -> None:
 def found_with_new_keys(
     connection: sa.Connection, origin: str, operators: Sequence[str], now: datetime
 ) -> dict[str, str]:
-    """Found a deployment by operators whose keys are made here, for trying; gives the keys by the operators' names.
+    """Found a deployment by operators whose keys are made here, for trying; returns the keys by the operators' names.
 
     Raises:
         InvalidInputError, StateError: as `found` does.
@@ -102,7 +102,7 @@ def found_with_new_keys(
 
 
 def recover(connection: sa.Connection, operator: str, key_id: str, secret_hash: str, now: datetime) -> datetime:
-    """Give an operator a key because all keys were lost; gives the time from which it works.
+    """Give an operator a key because all keys were lost; returns the time from which it works.
 
     Raises:
         InvalidInputError: the principal is no operator.

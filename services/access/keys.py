@@ -80,7 +80,7 @@ class Principal:
         collection, slash, identity = name.partition("/")
         if not slash or collection not in tuple(Role):
             known = ", ".join(f"{role.value}/..." for role in Role)
-            raise InvalidInputError.of("principal", f"must be one of {known}, is {name[:80]!r}")
+            raise InvalidInputError.of("principal", f"must be one of {known}, got {name[:80]!r}")
         return cls(Role(collection), require_resource_id(identity, "principal"))
 
 
@@ -158,7 +158,7 @@ def _standing_key(connection: sa.Connection, _: PoolRef, content: KeyContent) ->
 
 
 ISSUE_KEY: Final = Effect(KeyContent, _issue, _standing_key)
-"""Issues a key. Gives an `ApiKey`.
+"""Issues a key. Returns an `ApiKey`.
 
 Raises NotFoundError where the principal or a pool is not registered, AlreadyExistsError where another key has its id.
 """
@@ -177,7 +177,7 @@ def _standing_revocation(connection: sa.Connection, _: PoolRef, content: KeyRevo
 
 
 REVOKE_KEY: Final = Effect(KeyRevocationContent, _revoke, _standing_revocation)
-"""Ends a key, which one person may always do. Gives an `ApiKey`; raises NotFoundError where there is none."""
+"""Ends a key, which one person may always do. Returns an `ApiKey`; raises NotFoundError where there is none."""
 
 
 def insert_key(connection: sa.Connection, key: ApiKey, secret_hash: str, leaf_index: int) -> None:
@@ -221,7 +221,7 @@ def is_key_id(text: str) -> bool:
 
 
 def list_keys(connection: sa.Connection, *, after: str = "", limit: int = 1000) -> list[ApiKey]:
-    """Keys by id, from beyond `after`."""
+    """Keys by id, after `after`."""
     query = sa.select(api_key).where(api_key.c.key_id > after).order_by(api_key.c.key_id).limit(limit)
     return [_key(row) for row in connection.execute(query)]
 

@@ -141,7 +141,7 @@ def require_pool(pool: str) -> None:
 
 
 def own_id(role: Role) -> str | None:
-    """The caller's own id where it has this role, which narrows what it sees; None where it sees all."""
+    """The caller's own id where it has this role, which narrows what it sees; None if it sees all."""
     principal = caller()
     return principal.id if principal.role is role else None
 

@@ -132,7 +132,7 @@ def _log_size(connection: sa.Connection, pool: PoolRef, asked: int | None) -> in
     if asked is None:
         return size
     if asked > size:
-        raise InvalidInputError.of("log_size", f"must be at most {size}, the log's, is {asked}")
+        raise InvalidInputError.of("log_size", f"must be at most {size}, the log's, got {asked}")
     return require_range(asked, "log_size", 0, size)
 
 

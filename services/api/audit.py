@@ -66,7 +66,7 @@ class AuditService(CheckpointMethods, audit_pb2_grpc.AuditServiceServicer):
 
     def GetBody(self, request: pb.GetBodyRequest, context: grpc.ServicerContext) -> Iterator[pb.GetBodyResponse]:
         if len(request.sha256) != HASH_BYTES:
-            raise InvalidInputError.of("sha256", f"must have {HASH_BYTES} bytes, has {len(request.sha256)}")
+            raise InvalidInputError.of("sha256", f"must have {HASH_BYTES} bytes, got {len(request.sha256)}")
         with self._database.reading() as connection:
             pool = log_of(connection, request.parent, "parent")
         body = self._bodies.fetch(self._database, pool, request.sha256)

@@ -22,7 +22,7 @@ def ids_in(name: str, pattern: str, field: str) -> tuple[str, ...]:
     parts, wanted = name.split("/"), pattern.split("/")
     fits = len(parts) == len(wanted) and all(want in ("*", part) for part, want in zip(parts, wanted, strict=False))
     if not fits:
-        raise InvalidInputError.of(field, f"must have the form {pattern}, is {name[:200]!r}")
+        raise InvalidInputError.of(field, f"must have the form {pattern}, got {name[:200]!r}")
     return tuple(part for part, want in zip(parts, wanted, strict=True) if want == "*")
 
 
@@ -48,7 +48,7 @@ def parse_account_name(name: str, field: str) -> tuple[str, str]:
     """Pool and account of an account's name; an account may have a slash in it."""
     head, marker, account = name.partition("/accounts/")
     if not marker or not account:
-        raise InvalidInputError.of(field, f"must have the form pools/*/accounts/**, is {name[:200]!r}")
+        raise InvalidInputError.of(field, f"must have the form pools/*/accounts/**, got {name[:200]!r}")
     return only_id(head, "pools", field), account
 
 

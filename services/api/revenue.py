@@ -38,7 +38,7 @@ class RevenueService(revenue_pb2_grpc.RevenueServiceServicer):
         with self._database.transaction() as connection:
             pool = pool_of(connection, request.parent, "parent")
             if content.currency != pool.currency:
-                reason = f"must be {pool.currency}, the pool's, is {content.currency[:20]!r}"
+                reason = f"must be {pool.currency}, the pool's, got {content.currency[:20]!r}"
                 raise InvalidInputError.of("revenue.currency", reason)
             if request.validate_only:
                 return request.revenue

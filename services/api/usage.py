@@ -57,7 +57,7 @@ class UsageService(usage_pb2_grpc.UsageServiceServicer):
         identity = _identity(caller(), request.parent, request.batch_id)
         method_id = require_resource_id(request.method_id, "method_id")
         if len(request.events) > MAX_ROW_EVENTS:
-            raise InvalidInputError.of("events", f"must be 1 to {MAX_ROW_EVENTS}, are {len(request.events)}")
+            raise InvalidInputError.of("events", f"must be 1 to {MAX_ROW_EVENTS}, got {len(request.events)}")
         columns = columns_of(request.events)
         body = body_of(columns)
         return self._receipt(identity, method_id, body, request, columns)
@@ -146,7 +146,7 @@ class UsageService(usage_pb2_grpc.UsageServiceServicer):
         if bool(request.batch_id) == bool(request.event_ids):
             raise InvalidInputError.of("event_ids", "give either these or batch_id")
         if len(request.event_ids) > MAX_ROW_EVENTS:
-            raise InvalidInputError.of("event_ids", f"must be at most {MAX_ROW_EVENTS}, are {len(request.event_ids)}")
+            raise InvalidInputError.of("event_ids", f"must be at most {MAX_ROW_EVENTS}, got {len(request.event_ids)}")
         event_ids = [parse_event_id(text, f"event_ids[{place}]") for place, text in enumerate(request.event_ids)]
         asked = RetractionRequest(
             platform=caller().id,

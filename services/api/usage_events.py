@@ -40,7 +40,7 @@ def parse_event_id(text: str, field: str) -> UUID:
 
 
 def _not_a_uuid(text: str) -> str:
-    return f"must be a UUID such as 01890a5d-ac96-774b-bcce-b302099a8057, is {text[:80]!r}"
+    return f"must be a UUID such as 01890a5d-ac96-774b-bcce-b302099a8057, got {text[:80]!r}"
 
 
 def columns_of(events: Sequence[pb.UsageEvent]) -> Batch:

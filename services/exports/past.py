@@ -63,7 +63,7 @@ class Past:
         return moved
 
     def round_at(self, leaf_index: int) -> int | None:
-        """The number of the round at a leaf; None where another entry is there."""
+        """The number of the round at a leaf; None if another entry is there."""
         return self._rounds.get(leaf_index)
 
     def entry(self, kind: type[C], key: Hashable) -> C:

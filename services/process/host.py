@@ -159,7 +159,7 @@ def _signing_key(settings: Settings) -> SigningKey:
 
 
 def _founded(settings: Settings, operators: Sequence[str], clock: Clock) -> dict[str, str]:
-    """Found the deployment, unless it was; gives the keys of the founders by their names."""
+    """Found the deployment, unless it was; returns the keys of the founders by their names."""
     origin = _signing_key(settings).name
     database = Database(settings.database_url, connections=2)
     try:

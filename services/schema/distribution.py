@@ -33,7 +33,7 @@ _OWN: Final = "the coordinator's own"
 
 
 def distribute(connection: sa.Connection, partitions: int | None = None) -> list[str]:
-    """Distribute every table that is not yet, by pool; gives the names of those that this did.
+    """Distribute every table that is not yet, by pool; returns the names of those that this did.
 
     The tables' rows are moved, and nobody can use them meanwhile: this is for a database that is new or at rest.
 

@@ -64,7 +64,7 @@ def upgrade(url: str, *, app_password: str = "") -> Upgraded:
 
 
 def distribute(url: str, *, partitions: int | None = None) -> list[str]:
-    """Distribute every table that is not yet, by pool, as the schema's owner; gives the names of those that this did.
+    """Distribute every table that is not yet, by pool, as the schema's owner; returns the names of those that this did.
 
     Args:
         url: the database, as the schema's owner reaches it.

@@ -116,7 +116,7 @@ def ensure_role(connection: sa.Connection) -> None:
 
 
 def set_privileges(connection: sa.Connection, *, again: Collection[str] = ()) -> tuple[list[str], list[str]]:
-    """Give the service's role exactly what is declared, on our own tables; gives what it got, and what it lost.
+    """Give the service's role exactly what is declared, on our own tables; returns what it got, and what it lost.
 
     Those named in `again` are granted on in any case: they were just distributed, and their parts know no grant yet.
     What others granted to PUBLIC, or the role has by being a member of another, stays: `excess_privileges` names it.

@@ -31,7 +31,7 @@ class CheckpointFolder:
             raise InvalidInputError.of("MOIETY_CHECKPOINT_FOLDER", f"cannot be used: {error}") from None
 
     def read(self, pool: str, key: VerifierKey) -> tuple[Checkpoint, bytes] | None:
-        """The last checkpoint signed of a pool, and its note; None where there is no copy.
+        """The last checkpoint signed of a pool, and its note; None if there is no copy.
 
         Raises:
             StateError: the copy cannot be read, or this key has not signed it.

@@ -76,7 +76,7 @@ class Signer:
             logger.warning("logs not read", reason=str(error))
             return []
         for pool in heads.missed:
-            logger.warning("log not read: its part of the database is away", pool=pool.name)
+            logger.warning("log not read: its part of the database is unavailable", pool=pool.name)
         signed = []
         for pool, size, frontier in heads.found:
             seen = hashlib.sha256(size.to_bytes(8, "big") + frontier).digest()
@@ -99,7 +99,7 @@ class Signer:
         return signed
 
     def sign(self, pool: PoolRef) -> tuple[Checkpoint | None, int]:
-        """Sign the pool's log if it has grown. Gives the checkpoint, if any, and the size up to which all is signed.
+        """Sign the pool's log if it has grown. Returns the checkpoint, if any, and the size up to which all is signed.
 
         Another process that signs the same pool at this moment is left to it: the size is then 0.
         Nothing is signed when this raises.

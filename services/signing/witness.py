@@ -71,7 +71,7 @@ class Witness:
         for item in filter(None, (part.strip() for part in text.split(","))):
             url, _, vkey = item.partition(" ")
             if not _is_prefix(url):
-                raise InvalidInputError.of(field, f"must be `URL VKEY` with commas between, has {item[:200]!r}")
+                raise InvalidInputError.of(field, f"must be `URL VKEY` with commas between, got {item[:200]!r}")
             try:
                 key = VerifierKey.parse(vkey.strip())
             except FormatError as error:
@@ -80,7 +80,7 @@ class Witness:
                 raise InvalidInputError.of(field, f"{key.name} is no witness's key, which is of type 0x04")
             found.append(cls(url.rstrip("/"), key))
         if len(found) > MAX_WITNESSES:
-            raise InvalidInputError.of(field, f"must be at most {MAX_WITNESSES}, are {len(found)}")
+            raise InvalidInputError.of(field, f"must be at most {MAX_WITNESSES}, got {len(found)}")
         return tuple(found)
 
 
@@ -256,7 +256,7 @@ class Cosigner:
     def cosign(self, witness: Witness, pool: PoolRef) -> tuple[bool, int]:
         """Have a witness cosign the pool's last checkpoint, if it has not.
 
-        Gives whether it was asked, and the size up to which all is cosigned; 0 where nothing is signed.
+        Returns whether it was asked, and the size up to which all is cosigned; 0 where nothing is signed.
 
         Raises:
             WitnessRefusedError: the witness does not cosign.

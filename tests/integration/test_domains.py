@@ -115,7 +115,7 @@ def test_of_two_who_claim_a_domain_at_once_one_gets_it(scene: Scene) -> None:
 @pytest.mark.parametrize(
     ("domain", "reason"),
     [
-        ("Irish.example", "must be written 'irish.example', is 'Irish.example'"),
+        ("Irish.example", "must be written 'irish.example', got 'Irish.example'"),
         ("irish.example.", "must be written 'irish.example'"),
         ("münchen.example", "must be written 'xn--mnchen-3ya.example'"),
         ("*.irish.example", "must be written without a wildcard"),

@@ -209,9 +209,9 @@ def test_scores_that_the_kind_does_not_allow_are_refused_with_their_position(sce
 
 def test_a_batch_of_the_other_kind_is_refused_and_nothing_of_it_is_kept(scene: Scene, owner: sa.Engine) -> None:
     before = row_counts(owner)
-    with pytest.raises(InvalidArgumentError, match="method_id: takes shares, and the batch holds scores"):
+    with pytest.raises(InvalidArgumentError, match="method_id: takes shares, and the batch contains scores"):
         submit(scene, {"irish": [1.0]}, METHOD)
-    with pytest.raises(InvalidArgumentError, match="method_id: takes scores, and the batch holds shares"):
+    with pytest.raises(InvalidArgumentError, match="method_id: takes scores, and the batch contains shares"):
         scene.platform.submit_events(POOL, [event(1)], INFLUENCE, batch_id="b")
     with pytest.raises(InvalidArgumentError, match="method_id: takes scores"):
         scene.platform.submit_events(POOL, [event(1)], INFLUENCE, batch_id="b", validate_only=True)

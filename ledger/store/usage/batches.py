@@ -1,4 +1,4 @@
-"""Batches in Postgres: the rows that a recorded batch leaves, and finding it again.
+"""Batches in Postgres: writing the rows of a recorded batch, and finding it again.
 
 By batch, not by score: the body as bytes, a packed weight vector per mode, and one narrow row per event.
 """
@@ -28,7 +28,7 @@ from ledger.usage.weights import BatchWeights, pack
 
 @dataclass(frozen=True, slots=True)
 class BatchIdentity:
-    """What makes a batch the same batch when it comes again: the names of its pool and platform, and its own."""
+    """What identifies a batch when it is sent again: the names of its pool and platform, and its own."""
 
     pool: str
     platform: str
@@ -50,7 +50,7 @@ class RecordedBatch:
 
 
 def find_batch(connection: sa.Connection, pool: PoolRef, platform: str, batch_id: str) -> RecordedBatch:
-    """A platform's batch.
+    """Returns a platform's batch.
 
     Raises:
         NotFoundError: the platform has no such batch in the pool.
@@ -66,7 +66,7 @@ def find_batch(connection: sa.Connection, pool: PoolRef, platform: str, batch_id
 def list_batches(
     connection: sa.Connection, pool: PoolRef, *, platform: str | None, after: int, limit: int
 ) -> list[RecordedBatch]:
-    """Batches in the order of the log, from beyond the leaf `after`; of one platform or of all."""
+    """Returns batches in log order, after the leaf `after`; of one platform or of all."""
     query = _batches(pool).where(t.batch.c.leaf_index > after).order_by(t.batch.c.leaf_index).limit(limit)
     if platform is not None:
         query = query.where(t.batch.c.platform_id == registry.platform_number(connection, platform))
@@ -74,7 +74,7 @@ def list_batches(
 
 
 def find_event(connection: sa.Connection, pool: PoolRef, platform: str, event_id: UUID) -> RecordedBatch:
-    """The batch that recorded an event.
+    """Returns the batch that recorded an event.
 
     Raises:
         NotFoundError: the platform has no such event in the pool.
@@ -105,7 +105,7 @@ def _recorded(row: Any) -> RecordedBatch:
 
 @dataclass(frozen=True, slots=True)
 class NewBatch:
-    """What a batch leaves beside its leaf, body and events."""
+    """What a batch adds to the database besides its leaf, body and events."""
 
     platform_id: int
     batch_id: str
@@ -115,7 +115,7 @@ class NewBatch:
 
 @dataclass(frozen=True, slots=True)
 class NewWeights:
-    """Weights to be kept under a batch number; `collective_numbers` maps their `index` to the registry's numbers."""
+    """Returns weights to be kept under a batch number; `collective_numbers` maps `index` to the registry's numbers."""
 
     batch_number: int
     method: Method
@@ -130,11 +130,11 @@ def put_contents(
     bodies: Mapping[bytes, bytes] | None = None,
     claims: Sequence[EventClaim] = (),
 ) -> None:
-    """Keep what batches hold: weights, a row per mode that has events; bodies by their hashes, of which one that is
-    there already stays; and claims on their events.
+    """Write what batches contain: weights, a row per mode that has events; bodies by their hashes, unless they exist
+    already; and claims on their events.
 
-    Everything goes in by ascending key, so that two callers with the same things cannot deadlock. Where an event is
-    taken it ends in an error that `taken_keys` tells; in a pipeline a later statement may raise it.
+    Everything is written by ascending key, so that two callers with the same keys cannot deadlock. If an event is
+    taken, this raises the error that `taken_keys` translates; in a pipeline a later statement may raise it.
     """
     rows = [(new, mode, of_mode) for new in all_weights for mode, of_mode in new.weights.items() if of_mode.events]
     kept = sorted((bodies or {}).items())
@@ -171,7 +171,7 @@ def put_contents(
 def put_batches(
     connection: sa.Connection, pool: PoolRef, batches: Sequence[NewBatch], leaf_indices: Sequence[int]
 ) -> None:
-    """Keep batches with the leaves that they have become."""
+    """Write batches with the leaves that record them."""
     columns = {
         "platform_id": int4s([new.platform_id for new in batches]),
         "batch_id": texts(new.batch_id for new in batches),

@@ -1,4 +1,4 @@
-"""Claims on event ids: a row per event, which makes an event count once."""
+"""Claims on event ids: one row per event, which makes an event count once."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ EventIds = npt.NDArray[np.void]
 
 
 class EventsKnownError(Exception):
-    """An event of the batch is recorded already; the transaction is rolled back."""
+    """An event of the batch was recorded before; the transaction is rolled back."""
 
 
 _COPY_ROW: Final = np.dtype(
@@ -40,7 +40,7 @@ _COPY_TRAILER: Final = b"\xff\xff"
 
 @dataclass(frozen=True, slots=True)
 class EventClaim:
-    """Claims event ids for a batch. Ids come ascending, so that two claims of the same ids cannot deadlock, and
+    """Claims event ids for a batch. Ids are ascending, so that two claims of the same ids cannot deadlock, and
     because Postgres fills an index fastest in its order.
     """
 
@@ -49,7 +49,7 @@ class EventClaim:
     event_ids: EventIds
 
     def insert_free(self, connection: sa.Connection, pool: PoolRef) -> BoolArray:
-        """Claim those that are free, and tell which: (n,) in the order given. Waits for a claim under way elsewhere."""
+        """Claim those that are free, and return which: (n,) in the order given. Waits for concurrent claims."""
         inserted = connection.execute(
             _INSERT_FREE,
             {
@@ -66,7 +66,7 @@ class EventClaim:
         return taken
 
     def find_free(self, connection: sa.Connection, pool: PoolRef) -> BoolArray:
-        """Tell which are free now, and claim none: (n,) in the order given."""
+        """Return which are free now, without claiming any: (n,) in the order given."""
         known = connection.execute(
             _FIND_KNOWN,
             {
@@ -106,7 +106,7 @@ def copy_claims(connection: sa.Connection, pool: PoolRef, claims: Sequence[Event
 
 
 def ascending(claims: Sequence[EventClaim]) -> tuple[Int64Array, EventIds, Int64Array]:
-    """(n,) platform numbers, ids and batch numbers of all claims, ascending by id and platform."""
+    """Returns (n,) platform numbers, ids and batch numbers of all claims, ascending by id and platform."""
     lengths = [len(claim.event_ids) for claim in claims]
     platform_ids = np.repeat(np.array([claim.platform_id for claim in claims], dtype=np.int64), lengths)
     batch_numbers = np.repeat(np.array([claim.batch_number for claim in claims], dtype=np.int64), lengths)
@@ -153,7 +153,7 @@ SELECT place FROM offered JOIN event USING (event_id) WHERE pool_id = :pool_id A
 
 
 BATCH_NUMBERS_AT_ONCE: Final = 32
-"""Taken from the database together. What a process leaves stays unused: they only have to differ."""
+"""Fetched from the database together. If a process ends, the rest stay unused: they only have to be different."""
 
 _TAKE_NUMBERS: Final = sa.select(t.batch_number.next_value()).select_from(
     sa.func.generate_series(1, BATCH_NUMBERS_AT_ONCE).table_valued()
@@ -161,13 +161,13 @@ _TAKE_NUMBERS: Final = sa.select(t.batch_number.next_value()).select_from(
 
 
 class BatchNumbers:
-    """Numbers for batches, each given once."""
+    """Numbers for batches, each returned once."""
 
     def __init__(self) -> None:
         self._free: SimpleQueue[int] = SimpleQueue()
 
     def take(self, connection: sa.Connection) -> int:
-        """The next free number."""
+        """Returns the next free number."""
         try:
             return self._free.get_nowait()
         except Empty:

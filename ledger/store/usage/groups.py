@@ -1,4 +1,4 @@
-"""Group commit: what many callers ask for at the same time is done together, and waits for the disk once."""
+"""Group commit: requests of concurrent callers are done together, and wait for the disk once."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ GROUP_MAX: Final = 32
 
 
 class Groups(Generic[Item, Result]):
-    """Does items of one key together. Whose turn it is does the work of all who wait; meanwhile others gather.
+    """Does items of one key together. One caller does the work of all who wait; meanwhile others gather.
 
     Args:
-        do_all: gives a result for each item, or raises and has done nothing.
-        conflicts: errors that say that an item stands in the way of the others, or one of them in its own; then each is
-            done alone. Any other error is everyone's.
+        do_all: returns a result for each item, or raises and has done nothing.
+        conflicts: errors that say that one item conflicts with another, or is at fault itself; each item is then done
+            alone. Any other error is raised for all.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class Groups(Generic[Item, Result]):
         self._turns: defaultdict[int, Lock] = defaultdict(Lock)
 
     def do(self, key: int, item: Item) -> Result:
-        """The item's result; or its error, raised."""
+        """Returns the item's result, or raises its error."""
         answer: Future[Result] = Future()
         with self._guard:
             self._waiting[key].append((item, answer))

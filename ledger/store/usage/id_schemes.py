@@ -1,4 +1,4 @@
-"""How platforms make the ids of their events, in Postgres. It is fixed before a platform's first batch, or by it."""
+"""How platforms make the ids of their events, in Postgres. Fixed before a platform's first batch, or by it."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from ledger.usage.ids import IdScheme
 
 @dataclass(frozen=True, slots=True)
 class FixedScheme:
-    """The scheme of a platform in a pool; `leaf_index` is None where no leaf says it and its batches do."""
+    """The scheme of a platform in a pool; `leaf_index` is None if its batches fixed it and no leaf did."""
 
     scheme: IdScheme
     leaf_index: int | None = None
 
 
 def find_scheme(connection: sa.Connection, pool: PoolRef, platform_id: int) -> FixedScheme | None:
-    """How a platform makes its ids, as of now; None until it is fixed."""
+    """Returns how a platform makes its ids, as of now; None until it is fixed."""
     of_scheme = _of_platform(t.id_scheme, pool, platform_id)
     found = connection.execute(sa.select(t.id_scheme.c.scheme, t.id_scheme.c.leaf_index).where(of_scheme)).first()
     if found is not None:
@@ -36,7 +36,7 @@ def find_scheme(connection: sa.Connection, pool: PoolRef, platform_id: int) -> F
 
 
 def known_scheme(connection: sa.Connection, pool: PoolRef, platform_id: int) -> IdScheme | None:
-    """The same. Connections remember what is fixed: it never changes."""
+    """Returns the same. Connections remember what is fixed, since it never changes."""
     known: dict[tuple[int, int], IdScheme] = connection.info.setdefault(known_scheme, {})
     key = pool.pool_id, platform_id
     if key not in known:
@@ -48,22 +48,22 @@ def known_scheme(connection: sa.Connection, pool: PoolRef, platform_id: int) -> 
 
 
 def require_scheme(named: IdScheme, fixed: IdScheme | None) -> None:
-    """Check that a batch names the scheme of its platform, which is OWN where none is fixed.
+    """Check that a batch names the scheme of its platform, which is OWN if none is fixed.
 
     Raises:
         InvalidInputError: it names another.
     """
     expected = fixed or IdScheme.OWN
     if named is not expected:
-        reason = f"must be {expected}, as all ids of this platform in this pool are; the batch names {named}"
+        reason = f"must be {expected}, like all ids of this platform in this pool; the batch names {named}"
         raise InvalidInputError.of("id_scheme", reason)
 
 
 def hold_unfixed(connection: sa.Connection, pool: PoolRef, platform_ids: Collection[int]) -> None:
-    """Keep these platforms, none of which had a scheme, from fixing one until the commit: their batches fix OWN.
+    """Keep these platforms, none of which has a scheme, from fixing one until the commit: their batches fix OWN.
 
     Raises:
-        LostRaceError: one fixed the other meanwhile.
+        LostRaceError: one of them fixed the other scheme meanwhile.
     """
     log.lock_head(connection, pool)
     for platform_id in platform_ids:
@@ -73,7 +73,7 @@ def hold_unfixed(connection: sa.Connection, pool: PoolRef, platform_ids: Collect
 
 
 def fix_scheme(connection: sa.Connection, pool: PoolRef, platform: str, scheme: IdScheme, now: datetime) -> FixedScheme:
-    """Fix how a platform makes its ids. The same again gives what is fixed.
+    """Fix how a platform makes its ids. Repeating it returns what is fixed.
 
     Raises:
         StateError: the other scheme is fixed, by a leaf or by a batch.
@@ -85,7 +85,7 @@ def fix_scheme(connection: sa.Connection, pool: PoolRef, platform: str, scheme: 
     if found is not None:
         if found.scheme is not scheme:
             subject = f"pools/{pool.name}/idSchemes/{platform}"
-            raise StateError(subject, "ID_SCHEME_FIXED", f"is {found.scheme} for ever: to switch would count twice")
+            raise StateError(subject, "ID_SCHEME_FIXED", f"is {found.scheme} for ever: a change would count twice")
         return found
     (leaf,) = log.append(connection, pool, [IdSchemeContent(platform=platform, scheme=scheme.value)], now)
     row = {"pool_id": pool.pool_id, "platform_id": platform_id, "scheme": scheme.value, "leaf_index": leaf.index}

@@ -1,4 +1,4 @@
-"""Usage into the ledger: each batch and each event exactly once."""
+"""Recording usage in the ledger: each batch and each event exactly once."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ from ledger.usage.shares import first_occurrences, require_known
 from ledger.usage.weights import BatchWeights, weigh
 
 GROUPED_EVENTS: Final = 1_000
-"""Batches of up to so many events share a transaction: the sync to disk is most of what one of them costs."""
+"""Batches of up to this many events share a transaction: for these, syncing to disk is most of the cost."""
 
 INSERTED_CLAIMS: Final = 2_000
-"""Up to so many ids go in with the statements around them, which saves more than COPY does."""
+"""Up to this many ids are inserted with the statements around them, which saves more than COPY does."""
 
 _CONFLICTS: Final = (
     BodySweptError, EventsKnownError, LostRaceError, methods.SupersededError, registry.NumbersChangedError,
@@ -48,14 +48,13 @@ _CONFLICTS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class _Prepared:
-    """A batch that is fit to be recorded, as it will be if none of its events is known.
+    """A batch that is ready to be recorded, as it will be if none of its events is known.
 
     Attributes:
         accepted: (n,) the events that count.
         claimed: their positions, ascending by id.
-        is_counted: whether its platform has a quota that it counts for.
-        is_scheme_fixed: whether the ids of its platform are made in this way for ever; where not, it is looked up again
-            under the lock.
+        is_counted: whether its platform has a quota that it counts towards.
+        is_scheme_fixed: whether its platform's id scheme is fixed; if not, it is looked up again under the lock.
     """
 
     identity: BatchIdentity
@@ -75,22 +74,22 @@ class _Prepared:
     is_scheme_fixed: bool
 
     def numbered_collectives(self) -> dict[str, int]:
-        """The collectives of its dictionary that are registered, by name, with their numbers."""
+        """The registered collectives of its dictionary, by name, with their numbers."""
         pairs = zip(self.batch.names, self.collective_numbers.tolist(), strict=True)
         return {name: number for name, number in pairs if number}
 
     def of_free(self, free: BoolArray) -> _Prepared:
-        """With those alone of the claimed events that are free."""
+        """Returns it with only those claimed events that are free."""
         accepted = np.zeros(len(self.batch), dtype=np.bool_)
         accepted[self.claimed[free]] = True
         return replace(self, accepted=accepted, claimed=self.claimed[free], weights=weigh(self.batch, accepted))
 
     def claim(self, batch_number: int) -> EventClaim:
-        """The claim on its events, for its number."""
+        """Returns the claim on its events, for its number."""
         return EventClaim(self.platform_id, batch_number, self.batch.event_ids[self.claimed])
 
     def content(self) -> UsageContent:
-        """What the log says of it."""
+        """Returns its content in the log."""
         return UsageContent(
             platform=self.identity.platform,
             batch_id=self.identity.batch_id,
@@ -109,7 +108,7 @@ class _Prepared:
 
 
 class UsageStore:
-    """Takes batches in."""
+    """Records batches."""
 
     def __init__(self, database: Database, clock: Callable[[], datetime], bodies: Bodies | None = None) -> None:
         self._database = database
@@ -129,13 +128,13 @@ class UsageStore:
         *,
         id_scheme: IdScheme = IdScheme.OWN,
     ) -> RecordedBatch:
-        """Record a batch; when this returns it is durable. The same batch again gives its first record.
+        """Record a batch; when this returns it is durable. Repeating it returns its first record.
 
-        Nothing is kept when this raises. `written` are the columns that the body was written from, where the caller did
-        it.
+        Nothing is recorded if this raises. `written` are the columns that the body was written from, if the caller
+        wrote it.
 
         Raises:
-            IdentityReusedError: the id is known with other bytes or under another method.
+            IdentityReusedError: the id was used with other bytes or with another method.
             InvalidInputError: an event is refused.
             NotFoundError: the pool, method or platform is unknown.
             LostRaceError: other batches with the same events won every race; the same call may succeed later.
@@ -204,10 +203,10 @@ class UsageStore:
         )
 
     def _recorded_before(self, identity: BatchIdentity, method_id: str, digest: bytes) -> RecordedBatch | None:
-        """The first record of the batch, if there is one. Asked only when something stands in its way: it rarely is.
+        """Returns the first record of the batch, if any. Called only after a conflict, which is rare.
 
         Raises:
-            IdentityReusedError: it was recorded with other bytes, or under another method.
+            IdentityReusedError: it was recorded with other bytes, or with another method.
         """
         try:
             with self._database.reading() as connection:
@@ -231,7 +230,7 @@ class UsageStore:
         *,
         id_scheme: IdScheme = IdScheme.OWN,
     ) -> UsageContent:
-        """The checks of `accept` alone: what the log would say of the batch, were it recorded now. Nothing is kept.
+        """Run the checks of `accept` alone, and return what the log would record now. Nothing is recorded.
 
         Raises as `accept` does.
         """
@@ -243,7 +242,7 @@ class UsageStore:
         return prepared.of_free(free).content()
 
     def _asked(self, connection: sa.Connection, pool_name: str, method_id: str) -> tuple[PoolRef, Method, Reading]:
-        """The pool and the method of these names, and how a batch of them is read, as of now."""
+        """Returns the pool and the method of these names, and how to read their batches, as of now."""
         pool = registry.pool_ref(connection, pool_name)
         method = methods.latest_method(connection, pool, method_id)
         if method is None:
@@ -270,8 +269,8 @@ class UsageStore:
         """Record batches of one pool in one transaction, or none of them.
 
         Raises:
-            EventsKnownError: an event of theirs is known.
-            LostRaceError: one of them, or an event of theirs, was recorded meanwhile.
+            EventsKnownError: one of their events is known.
+            LostRaceError: one of them, or one of their events, was recorded meanwhile.
         """
         pool = group[0].pool
         with self._database.transaction() as connection:
@@ -311,7 +310,7 @@ class UsageStore:
 
         Raises:
             LostRaceError: one of the batches was recorded meanwhile.
-            SupersededError: a method or membership of theirs got a new version meanwhile.
+            SupersededError: one of their methods or memberships got a new version meanwhile.
         """
         pool = group[0].pool
         contents = [each.content() for each in group]
@@ -334,12 +333,12 @@ class UsageStore:
 
 
 def _told(table: str) -> Exception:
-    """An event is recorded already; or else a batch came twice at once, and the other one was first."""
+    """Returns the error for a taken key: an event was recorded before, or the same batch was sent twice at once."""
     return EventsKnownError() if table == t.event.name else LostRaceError("a batch")
 
 
 def _sent(group: Sequence[_Prepared]) -> list[tuple[int, DayOfUsage]]:
-    """What the platforms that have a quota send with these batches, by their numbers."""
+    """Returns what the platforms that have a quota send with these batches, by their numbers."""
     sent: dict[int, DayOfUsage] = {}
     for each in group:
         if each.is_counted:
@@ -349,7 +348,7 @@ def _sent(group: Sequence[_Prepared]) -> list[tuple[int, DayOfUsage]]:
 
 
 def _require_numbers(connection: sa.Connection, group: Sequence[_Prepared]) -> None:
-    """Check that this database knows the pool, platforms and collectives by the numbers that the rows will hold."""
+    """Check that this database has the pool, platforms and collectives under the numbers that the rows use."""
     platforms = {each.identity.platform: each.platform_id for each in group}
     collectives: dict[str, int] = {}
     for each in group:
@@ -362,7 +361,7 @@ def _require_numbers(connection: sa.Connection, group: Sequence[_Prepared]) -> N
 
 
 def _hold_unfixed(connection: sa.Connection, group: Sequence[_Prepared]) -> None:
-    """Look again at how ids are made, under the lock, where a platform's first batch is about to fix it."""
+    """Check the id scheme again, under the lock, if a platform's first batch is about to fix it."""
     unfixed = {each.platform_id for each in group if not each.is_scheme_fixed}
     if unfixed:
         hold_unfixed(connection, group[0].pool, unfixed)

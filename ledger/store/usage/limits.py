@@ -1,4 +1,4 @@
-"""Limits on usage in Postgres, and what platforms that have a quota have sent each day."""
+"""Limits on usage in Postgres, and what platforms with a quota have sent each day."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ledger.store.database import driver_connection
 from ledger.store.log import PoolRef
 from ledger.usage.limits import DayOfUsage, PlatformLimits, PoolLimits
 
-# Said to the driver: every batch asks these, and composing them takes longer than asking them.
+# Raw SQL: runs once per batch, and SQLAlchemy takes longer to compile it than Postgres to run it.
 _POOL_LIMITS: Final = "SELECT lead_seconds_max, age_seconds_max FROM pool_limit WHERE pool_id = %s"
 _PLATFORM_LIMITS: Final = """
 SELECT events_per_day, bytes_per_day, open_streams FROM platform_limit WHERE platform_id = %s
@@ -32,7 +32,7 @@ SET events = usage_day.events + excluded.events, batch_bytes = usage_day.batch_b
 
 
 def pool_limits(connection: sa.Connection, pool: PoolRef) -> PoolLimits:
-    """From when a pool takes events; the defaults where nothing was set."""
+    """Returns the time limits on a pool's events; the defaults if none were set."""
     found = driver_connection(connection).execute(_POOL_LIMITS, (pool.pool_id,), prepare=True).fetchone()
     return PoolLimits(*cast("tuple[int, int]", found)) if found else PoolLimits()
 
@@ -44,13 +44,13 @@ def set_pool_limits(connection: sa.Connection, pool: PoolRef, limits: PoolLimits
 
 
 def platform_limits(connection: sa.Connection, platform_id: int) -> PlatformLimits:
-    """How much a platform may send; no limits where nothing was set."""
+    """Returns how much a platform may send; no limits if none were set."""
     found = driver_connection(connection).execute(_PLATFORM_LIMITS, (platform_id,), prepare=True).fetchone()
     return PlatformLimits(*cast("tuple[int | None, int | None, int | None]", found)) if found else PlatformLimits()
 
 
 def set_platform_limits(connection: sa.Connection, platform_id: int, limits: PlatformLimits) -> None:
-    """Replace them. What is sent is counted from then on."""
+    """Replace them. Usage counts from then on."""
     row = {
         "events_per_day": limits.events_per_day,
         "bytes_per_day": limits.bytes_per_day,
@@ -60,14 +60,14 @@ def set_platform_limits(connection: sa.Connection, platform_id: int, limits: Pla
 
 
 def day_of_usage(connection: sa.Connection, platform_id: int, day: date) -> DayOfUsage:
-    """What a platform has sent in a day, as far as it was counted."""
+    """Returns what a platform has sent in a day, as far as it was counted."""
     pools = [pool.pool_id for pool in registry.pool_refs(connection)]
     found = driver_connection(connection).execute(_DAY, (pools, platform_id, day), prepare=True).fetchone()
     return DayOfUsage(*cast("tuple[int, int]", found))
 
 
 def count_usage(connection: sa.Connection, pool: PoolRef, day: date, sent: Iterable[tuple[int, DayOfUsage]]) -> None:
-    """Add what platforms sent to a pool, by their numbers. Ascending, so that two writers cannot deadlock."""
+    """Add what platforms sent to a pool, by their numbers, ascending, so that two writers cannot deadlock."""
     driver = driver_connection(connection)
     for platform_id, usage in sorted(sent, key=lambda each: each[0]):
         driver.execute(_COUNT, (pool.pool_id, platform_id, day, usage.events, usage.batch_bytes), prepare=True)

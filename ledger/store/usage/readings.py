@@ -1,4 +1,4 @@
-"""How the bodies of a pool's batches are read, from what the database says of their methods and memberships."""
+"""How to read the bodies of a pool's batches, according to their methods and memberships in the database."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from ledger.usage.reading import Reading
 
 
 class Readings:
-    """Gives the reading of a batch. Memberships are remembered, and one thread at a time parses one."""
+    """Returns the reading of a batch. Memberships are cached, and one thread at a time parses one."""
 
     def __init__(self) -> None:
         self._parsed = ParsedMemberships()
         self._lock = Lock()
 
     def now(self, connection: sa.Connection, pool: PoolRef, method: Method) -> Reading:
-        """The reading of a new batch under a method: its membership is the latest version."""
+        """Returns the reading of a new batch with a method: its membership is the latest version."""
         if not method.membership:
             return Reading(method.score_rule)
         latest = memberships.get_membership(connection, pool, method.membership)
@@ -31,7 +31,7 @@ class Readings:
         return Reading(method.score_rule, membership, latest.content.version)
 
     def then(self, connection: sa.Connection, pool: PoolRef, content: UsageContent) -> Reading:
-        """The reading of a batch that is in the log, as at its acceptance."""
+        """Returns the reading of a batch that is in the log, as at its acceptance."""
         method = methods.get_method(connection, pool, content.method, content.method_version)
         if content.membership_version is None:
             return Reading(method.score_rule)

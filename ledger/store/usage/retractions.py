@@ -1,4 +1,4 @@
-"""Taking back usage: events of a batch, or all of it, each at most once."""
+"""Retracting usage: events of a batch, or all of it, each at most once."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from ledger.usage.weights import BatchWeights, weigh
 
 @dataclass(frozen=True, slots=True)
 class RetractionRequest:
-    """What a platform takes back: a whole batch by its id, or events by theirs."""
+    """What a platform retracts: a whole batch by its id, or events by theirs."""
 
     platform: str
     request_id: str
@@ -39,7 +39,7 @@ class RetractionRequest:
     reason: str
 
     def digest(self) -> bytes:
-        """What makes the request the same request when it comes again."""
+        """What identifies the request when it is sent again."""
         parts = [self.batch_id or "", *map(str, self.event_ids), self.reason]
         return sha256("\n".join(parts).encode()).digest()
 
@@ -67,10 +67,10 @@ class _Chosen:
 def retract(
     connection: sa.Connection, pool: PoolRef, request: RetractionRequest, store: UsageStore, now: datetime
 ) -> list[RecordedRetraction]:
-    """Take events back, a leaf for each batch that they are in. What was taken back before is left out.
+    """Retract events, with a leaf for each batch that they are in. Events retracted before are left out.
 
     Raises:
-        IdentityReusedError: the request id is known with other content.
+        IdentityReusedError: the request id was used with other content.
         NotFoundError: a batch is unknown.
         InvalidInputError: event ids were never recorded; the error names each.
     """
@@ -130,7 +130,7 @@ def _retraction(row: Any) -> RecordedRetraction:
 
 
 Wanted = tuple[RecordedBatch, int, Sequence[UUID] | None]
-"""A batch, its number, and the events wanted of it; None is all."""
+"""A batch, its number, and which of its events to retract; None means all."""
 
 
 def _whole_batch(connection: sa.Connection, pool: PoolRef, request: RetractionRequest) -> list[Wanted]:

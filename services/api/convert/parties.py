@@ -67,7 +67,7 @@ def _domains(collective_id: str, declared: Sequence[str]) -> tuple[str, ...]:
         except InvalidDomainError as error:
             raise InvalidInputError.of(field, f"{domain[:80]!r} {error.reason}") from None
         if domain != canonical:
-            raise InvalidInputError.of(field, f"must be written {canonical!r}, is {domain!r}")
+            raise InvalidInputError.of(field, f"must be written {canonical!r}, got {domain!r}")
     return tuple(sorted(set(declared)))
 
 

@@ -36,7 +36,7 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FieldChange:
-    """A field's value before (None where there was none) and after."""
+    """A field's value before (None if there was none) and after."""
 
     field: str
     before: Any

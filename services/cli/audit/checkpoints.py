@@ -117,7 +117,9 @@ def verify_proof(
     key: Key,
     leaf_hash: Annotated[
         str | None,
-        typer.Option(metavar="HEX", help="The leaf's hash, as a receipt has it. Else the proof must hold the entry."),
+        typer.Option(
+            metavar="HEX", help="The leaf's hash, as a receipt has it. Else the proof must contain the entry."
+        ),
     ] = None,
     witness: Witnesses = None,
     witness_policy: PolicyFile = None,

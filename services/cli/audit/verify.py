@@ -176,7 +176,7 @@ def parse_rounds(text: str) -> frozenset[int]:
     for part in text.split(","):
         first, _, last = part.strip().partition("-")
         if not (first.isdecimal() and (last or first).isdecimal() and 0 < int(first) <= int(last or first) < 10**9):
-            raise InputError.of("rounds", f"must be numbers and ranges such as {_ROUNDS}, is {text[:80]!r}")
+            raise InputError.of("rounds", f"must be numbers and ranges such as {_ROUNDS}, got {text[:80]!r}")
         if int(last or first) - int(first) > 100_000:  # noqa: PLR2004
             raise InputError.of("rounds", "names too many rounds")
         chosen.update(range(int(first), int(last or first) + 1))

@@ -32,14 +32,14 @@ def amount_in_minor(amount: str | None, amount_minor: int | None, currency: str)
     else:
         raise InputError.of("amount", "give either --amount (like 12.50) or --amount-minor (like 1250)")
     if not 1 <= found <= MAX_AMOUNT_MINOR:
-        raise InputError.of("amount", f"must be 1 to {MAX_AMOUNT_MINOR} in minor units, is {found}")
+        raise InputError.of("amount", f"must be 1 to {MAX_AMOUNT_MINOR} in minor units, got {found}")
     return found
 
 
 def _parsed(amount: str, currency: str) -> int:
     match = _AMOUNT.fullmatch(amount)
     if not match:
-        raise InputError.of("amount", f"must be a plain decimal like 12.50, is {amount!r}")
+        raise InputError.of("amount", f"must be a plain decimal like 12.50, got {amount!r}")
     exponent = _exponent(currency)
     fraction = match[2] or ""
     if len(fraction) > exponent:

@@ -165,15 +165,15 @@ def test_what_duckdb_makes_is_taken() -> None:
         ("event_id", pa.binary_view(), b"x" * 17, "events[2].event_id", "must be 16 bytes"),
         ("occurred_at", pa.timestamp("s", tz="UTC"), 1_767_225_600_000_000, "events[2].occurred_at", "must be in the"),
         ("occurred_at", pa.timestamp("ms", tz="UTC"), -1, "events[2].occurred_at", "must be in the years 1970 to 9999"),
-        ("units", pa.uint64(), 2**64 - 1, "events[2].units", "must be 1 to 1000000000"),
-        ("units", pa.int8(), -1, "events[2].units", "must be 1 to 1000000000"),
+        ("units", pa.uint64(), 2**64 - 1, "events[2].units", "must be 1 to 1,000,000,000"),
+        ("units", pa.int8(), -1, "events[2].units", "must be 1 to 1,000,000,000"),
         ("mode", pa.int64(), 257, "events[2].mode", "must be 1 (AI_ONLY) or 2 (HUMAN_AI)"),
         ("mode", pa.int32(), -255, "events[2].mode", "must be 1 (AI_ONLY) or 2 (HUMAN_AI)"),
-        ("shares", pa.list_(pa.int64()), [2**32 + 1], "events[2].shares", "must sum to at most 1000000000"),
+        ("shares", pa.list_(pa.int64()), [2**32 + 1], "events[2].shares", "must sum to at most 1,000,000,000"),
         ("shares", pa.list_(pa.int64()), [1 - 2**32], "events[2].shares", "must each be at least 1"),
-        ("shares", pa.list_(pa.int64()), [None], "events[2].shares", "must not hold nulls"),
+        ("shares", pa.list_(pa.int64()), [None], "events[2].shares", "must not contain nulls"),
         ("shares", pa.large_list(pa.int64()), None, "events[2].shares", "must not be null"),
-        ("collectives", pa.list_(pa.utf8()), [None], "events[2].collectives", "must not hold nulls"),
+        ("collectives", pa.list_(pa.utf8()), [None], "events[2].collectives", "must not contain nulls"),
         ("collectives", pa.list_(pa.string_view()), ["a", "b"], "events[2].shares", "must be as many as collectives"),
         ("units", pa.int16(), None, "events[2].units", "must not be null"),
         ("event_id", pa.binary_view(), None, "events[2].event_id", "must not be null"),
@@ -195,9 +195,9 @@ def test_what_does_not_fit_is_named_with_its_event(
 @pytest.mark.parametrize(
     ("pairs", "field", "reason"),
     [
-        ([None], "events[2].collectives", "must not hold nulls"),
-        ([{"id": None, "share": 1}], "events[2].collectives", "must not hold nulls"),
-        ([{"id": "a", "share": None}], "events[2].shares", "must not hold nulls"),
+        ([None], "events[2].collectives", "must not contain nulls"),
+        ([{"id": None, "share": 1}], "events[2].collectives", "must not contain nulls"),
+        ([{"id": "a", "share": None}], "events[2].shares", "must not contain nulls"),
         ([{"id": "a", "share": 0}], "events[2].shares", "must each be at least 1"),
         (None, "events[2].collectives", "must not be null"),
     ],
@@ -223,14 +223,14 @@ def test_other_structs_are_refused_by_their_type(fields: dict[str, pa.DataType])
     assert (field, reason) == ("shares", f"is missing, and collectives is {kind}")
     beside = PLAIN.set_column(5, pa.field("collectives", kind), pa.array([[]] * 4, kind))
     assert violations(stream(beside)) == [
-        ("collectives", f"must be lists of text, or of structs of id and share, is {kind}")
+        ("collectives", f"must be lists of text, or of structs of id and share, got {kind}")
     ]
 
 
 def test_shares_beside_pairs_are_refused() -> None:
     kind = pa.list_(pa.struct({"id": pa.utf8(), "share": pa.int64()}))
     beside = PLAIN.set_column(5, pa.field("collectives", kind), pa.array(PAIRS, kind))
-    assert violations(stream(beside)) == [("shares", "stands beside pairs that have it")]
+    assert violations(stream(beside)) == [("shares", "is given in addition to pairs")]
 
 
 def test_a_type_is_shown_in_part_where_it_is_long() -> None:
@@ -257,7 +257,10 @@ def test_views_of_more_bytes_than_a_body_may_have_are_refused_unread(times: int)
     body = stream(batch, compression="zstd")
     assert len(body) < 2**20
     ((field, reason),) = violations(body)
-    assert (field, reason) == ("work_id", f"views {4 * (size + times)} bytes, more than {MAX_DECODED_BYTES}")
+    assert (field, reason) == (
+        "work_id",
+        f"has views of {4 * (size + times):,} bytes in total, more than {MAX_DECODED_BYTES:,}",
+    )
 
 
 def test_names_that_are_views_of_the_same_bytes_are_refused_unread() -> None:
@@ -276,7 +279,7 @@ def test_more_plain_names_than_a_batch_may_have_are_refused() -> None:
     batch = replaced(PLAIN, "collectives", pa.ListArray.from_arrays(offsets, names))
     batch = replaced(batch, "shares", pa.ListArray.from_arrays(offsets, pa.array(np.ones(65_537, dtype=np.int32))))
     assert violations(stream(batch)) == [
-        ("collectives", "must be of at most 65536 different ids in a batch, are 65537")
+        ("collectives", "must have at most 65,536 different ids in a batch, got 65,537")
     ]
 
 
@@ -289,7 +292,7 @@ def test_more_pairs_than_a_batch_may_have_are_refused() -> None:
     lists = pa.ListArray.from_arrays(pa.array([0, count, count, count, count], pa.int32()), pairs)
     batch = PLAIN.drop_columns(["shares"]).set_column(5, pa.field("collectives", lists.type), lists)
     assert violations(stream(batch, compression="zstd")) == [
-        ("shares", f"must be at most {MAX_SHARES} in a batch, are {count}")
+        ("shares", f"must be at most {MAX_SHARES:,} in a batch, got {count:,}")
     ]
 
 

@@ -520,7 +520,7 @@ def test_an_entry_of_more_than_65535_bytes_is_neither_made_nor_read() -> None:
     encoded = encode(rejection(most))
     assert len(encoded.entry) == 65_535
     assert decode(encoded.entry, CONTENTS) == rejection(most)
-    with pytest.raises(ValueError, match=r"^a decision\.v1 entry of 65536 bytes passes 65535$"):
+    with pytest.raises(ValueError, match=r"^a decision\.v1 entry has 65,536 bytes, more than 65,535$"):
         encode(rejection(most + "r"))
     refused(encoded.entry.replace(b"rrr", b"rrrr", 1))
 

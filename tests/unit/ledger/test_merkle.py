@@ -292,7 +292,7 @@ def test_the_reason_is_a_field_and_the_message_readable() -> None:
         verify_inclusion(LEAVES[0], 0, 8, [], ROOTS[8])
     assert isinstance(caught.value, ProofError)
     assert caught.value.reason == "the path is too short"
-    assert str(caught.value) == "proof refused: the path is too short"
+    assert str(caught.value) == "invalid proof: the path is too short"
 
 
 def test_folding_goes_from_the_right() -> None:

@@ -28,7 +28,7 @@ def test_a_currency_without_a_minor_unit_is_refused(currency: str) -> None:
 def test_a_code_that_iso_4217_does_not_list_is_refused(currency: str) -> None:
     with pytest.raises(InvalidInputError) as refused:
         minor_unit_exponent(currency)
-    assert str(refused.value) == f"currency: {currency!r} is not an ISO 4217 code"
+    assert str(refused.value) == f"currency: is not an ISO 4217 code: {currency!r}"
 
 
 @pytest.mark.parametrize("amount_minor", [1, 2, 10**15])
@@ -40,7 +40,7 @@ def test_an_amount_at_a_bound_is_taken(amount_minor: int) -> None:
 def test_an_amount_past_a_bound_is_refused_by_its_field(amount_minor: int) -> None:
     with pytest.raises(InvalidInputError) as refused:
         require_amount(amount_minor, "revenue.amount_minor")
-    assert str(refused.value) == f"revenue.amount_minor: must be 1 to 1000000000000000, is {amount_minor}"
+    assert str(refused.value) == f"revenue.amount_minor: must be 1 to 1,000,000,000,000,000, got {amount_minor:,}"
 
 
 def test_the_limits_are_what_their_reasons_say() -> None:

@@ -275,4 +275,4 @@ def test_a_text_that_no_note_may_have_is_not_signed(text: str) -> None:
 
 def test_an_error_tells_what_and_why() -> None:
     errors: list[LedgerError] = [FormatError("vkey", "is none"), SignatureError(["log.example"], "did not sign")]
-    assert [str(error) for error in errors] == ["vkey: is none", "signature refused: log.example did not sign"]
+    assert [str(error) for error in errors] == ["vkey: is none", "invalid signature: log.example did not sign"]

@@ -283,7 +283,7 @@ def test_a_negative_score_is_named_with_its_position_where_there_can_be_none() -
     for rule in (SIMILARITY, COUNT, SHARE):
         with pytest.raises(InvalidInputError) as refused:
             shares(events, rule, MEMBERSHIP)
-        reason = f"must not be negative where the scores are {rule.kind}"
+        reason = f"must not be negative if the scores are {rule.kind}"
         found = [(violation.field, violation.reason) for violation in refused.value.violations]
         assert found == [("events[1].scores", reason), ("events[3].scores", reason)]
 
@@ -296,7 +296,7 @@ def test_fractions_of_more_than_a_whole_are_refused(too_much: list[tuple[str, fl
         shares([[("reel-1", 1.0)], too_much], SHARE, MEMBERSHIP)
     (violation,) = refused.value.violations
     assert violation.field == "events[1].scores"
-    assert violation.reason == "must sum to at most 1 where the scores are SHARE"
+    assert violation.reason == "must sum to at most 1 if the scores are SHARE"
 
 
 @pytest.mark.parametrize("coverage_nano", [-1, 0, NANO + 1])
@@ -335,10 +335,10 @@ def test_a_slice_of_a_larger_batch_is_read_as_what_it_holds() -> None:
 
 
 def test_a_usage_batch_is_no_score_batch_and_the_other_way_round() -> None:
-    assert violations(body_of(some_events(1))) == [("method_id", "takes scores, and the batch holds shares")]
+    assert violations(body_of(some_events(1))) == [("method_id", "takes scores, and the batch contains shares")]
     with pytest.raises(InvalidInputError) as refused:
         parse_batch(score_body(FOUR))
-    assert str(refused.value) == "method_id: takes shares, and the batch holds scores"
+    assert str(refused.value) == "method_id: takes shares, and the batch contains scores"
 
 
 @pytest.mark.parametrize(
@@ -354,7 +354,7 @@ def test_a_usage_batch_is_no_score_batch_and_the_other_way_round() -> None:
 def test_another_type_is_refused(column: str, values: pa.Array) -> None:
     body = stream(replaced(score_record_batch(FOUR), column, values))
     wanted = {"scores": "lists of numbers", "sources": "lists of text, or of structs of id and score"}
-    assert violations(body) == [(column, f"must be {wanted.get(column, 'integers')}, is {values.type}")]
+    assert violations(body) == [(column, f"must be {wanted.get(column, 'integers')}, got {values.type}")]
 
 
 @pytest.mark.parametrize("kind", [pa.float32(), pa.float64(), pa.int8(), pa.uint64()])
@@ -376,11 +376,15 @@ def test_a_score_that_is_not_finite_is_named_with_its_position(score: float) -> 
 
 
 def test_nulls_are_named_with_their_positions() -> None:
-    assert violations(score_body([FOUR[0], scored((("a", None),), 1)])) == [("events[1].scores", "must not hold nulls")]
-    assert violations(score_body([FOUR[0], scored(((None, 1),), 1)])) == [("events[1].sources", "must not hold nulls")]
+    assert violations(score_body([FOUR[0], scored((("a", None),), 1)])) == [
+        ("events[1].scores", "must not contain nulls")
+    ]
+    assert violations(score_body([FOUR[0], scored(((None, 1),), 1)])) == [
+        ("events[1].sources", "must not contain nulls")
+    ]
     assert violations(score_body([FOUR[0], scored(None, 1)])) == [("events[1].sources", "must not be null")]
     dictionary = score_record_batch([scored((), 0)], dictionary=["a", None])
-    assert violations(stream(dictionary)) == [("sources", "the dictionary must not hold nulls")]
+    assert violations(stream(dictionary)) == [("sources", "the dictionary must not contain nulls")]
 
 
 def test_lists_of_unequal_lengths_are_named_with_their_positions() -> None:
@@ -397,7 +401,7 @@ def test_a_source_that_stands_twice_in_an_event_is_refused_unless_the_method_say
     """A search over chunks gives several of one document; elsewhere it may be a mistake in an export."""
     with pytest.raises(InvalidInputError) as refused:
         shares(TWICE, rule, MEMBERSHIP)
-    reason = f"must not repeat in one event where the scores are {rule.kind}, unless the method says sum_repeats"
+    reason = f"must not repeat in one event if the scores are {rule.kind}, unless the method says sum_repeats"
     assert [(each.field, each.reason) for each in refused.value.violations] == [("events[1].sources", reason)]
     both = shares(TWICE, replace(rule, sum_repeats=True), MEMBERSHIP)[1]
     whole = 750_000_000 if rule.kind is ScoreKind.SHARE else NANO
@@ -421,7 +425,7 @@ def test_fractions_in_single_precision_are_taken_up_to_the_tolerance_of_the_meth
     generator = np.random.default_rng(5)
     drawn = [softmax(generator, count) for count in (2, 10, 100, 1_000, 5_000) for _ in range(40)]
     membership = {f"s{number}": f"c{number % 3}" for number in range(5_000)}
-    with pytest.raises(InvalidInputError, match="must sum to at most 1 where the scores are SHARE") as refused:
+    with pytest.raises(InvalidInputError, match="must sum to at most 1 if the scores are SHARE") as refused:
         shares(drawn, SHARE, membership)
     assert 50 < refused.value.total < 150
     rule = replace(SHARE, tolerance_nano=TOLERANCE_NANO)
@@ -513,13 +517,13 @@ def test_the_limits_of_a_batch() -> None:
 
     assert len(parse_score_batch(with_scores(MAX_SHARES, names)).amounts) == 4_194_304
     ((field, reason),) = violations(with_scores(MAX_SHARES + 1, names))
-    assert (field, reason) == ("scores", "must be at most 4194304 in a batch, are 4194305")
+    assert (field, reason) == ("scores", "must be at most 4,194,304 in a batch, got 4,194,305")
     ((field, reason),) = violations(with_scores(1, pa.concat_arrays([names, pa.array(["one more"])])))
-    assert (field, reason) == ("sources", "must be of at most 262144 different ids in a batch, are 262145")
+    assert (field, reason) == ("sources", "must have at most 262,144 different ids in a batch, got 262,145")
     assert violations(bytes(MAX_BODY_BYTES + 1))[0][0] == "arrow_stream"
-    reason = "holds 0 schemas, 0 dictionaries and 0 record batches"
+    reason = "got 0 schemas, 0 dictionaries and 0 record batches"
     assert violations(b"")[0][1].endswith(reason.replace(" and", ","))
-    assert violations(score_body([])) == [("events", "must be 1 to 65536, are 0")]
+    assert violations(score_body([])) == [("events", "must contain 1 to 65,536 events, got 0")]
 
 
 def test_columns_of_the_event_are_judged_as_in_a_usage_batch() -> None:

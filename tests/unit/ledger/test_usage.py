@@ -140,8 +140,8 @@ def test_a_compressed_batch_is_the_same_batch(compression: str) -> None:
 def test_a_batch_may_hold_65536_events_and_no_more_or_none() -> None:
     assert len(parse_batch(body_of(some_events(MAX_EVENTS)))) == 65_536
     field, reason = only_violation(body_of(some_events(MAX_EVENTS + 1)))
-    assert (field, reason) == ("events", "must be 1 to 65536, are 65537")
-    assert only_violation(body_of([])) == ("events", "must be 1 to 65536, are 0")
+    assert (field, reason) == ("events", "must contain 1 to 65,536 events, got 65,537")
+    assert only_violation(body_of([])) == ("events", "must contain 1 to 65,536 events, got 0")
 
 
 def test_a_batch_may_hold_4194304_shares_and_no_more() -> None:
@@ -216,11 +216,11 @@ def test_the_children_of_lists_may_have_any_name_and_a_schema_its_notes() -> Non
 @pytest.mark.parametrize(
     ("change", "column", "reason"),
     [
-        ({"units": 0}, "units", "must be 1 to 1000000000"),
-        ({"units": -1}, "units", "must be 1 to 1000000000"),
-        ({"units": -(2**63)}, "units", "must be 1 to 1000000000"),
-        ({"units": MAX_UNITS + 1}, "units", "must be 1 to 1000000000"),
-        ({"units": 2**63 - 1}, "units", "must be 1 to 1000000000"),
+        ({"units": 0}, "units", "must be 1 to 1,000,000,000"),
+        ({"units": -1}, "units", "must be 1 to 1,000,000,000"),
+        ({"units": -(2**63)}, "units", "must be 1 to 1,000,000,000"),
+        ({"units": MAX_UNITS + 1}, "units", "must be 1 to 1,000,000,000"),
+        ({"units": 2**63 - 1}, "units", "must be 1 to 1,000,000,000"),
         ({"mode": 0}, "mode", "must be 1 (AI_ONLY) or 2 (HUMAN_AI)"),
         ({"mode": 3}, "mode", "must be 1 (AI_ONLY) or 2 (HUMAN_AI)"),
         ({"mode": 255}, "mode", "must be 1 (AI_ONLY) or 2 (HUMAN_AI)"),
@@ -232,9 +232,9 @@ def test_the_children_of_lists_may_have_any_name_and_a_schema_its_notes() -> Non
         ({"shares": (("alpha", 0),)}, "shares", "must each be at least 1"),
         ({"shares": (("alpha", 5), ("beta", -5))}, "shares", "must each be at least 1"),
         ({"shares": (("alpha", -1), ("beta", -1))}, "shares", "must each be at least 1"),
-        ({"shares": (("alpha", NANO + 1),)}, "shares", "must sum to at most 1000000000"),
-        ({"shares": (("alpha", NANO), ("beta", 1))}, "shares", "must sum to at most 1000000000"),
-        ({"shares": (("alpha", 2**31 - 1), ("beta", 2**31 - 1))}, "shares", "must sum to at most 1000000000"),
+        ({"shares": (("alpha", NANO + 1),)}, "shares", "must sum to at most 1,000,000,000"),
+        ({"shares": (("alpha", NANO), ("beta", 1))}, "shares", "must sum to at most 1,000,000,000"),
+        ({"shares": (("alpha", 2**31 - 1), ("beta", 2**31 - 1))}, "shares", "must sum to at most 1,000,000,000"),
         ({"shares": (("alpha", 1), ("alpha", 1))}, "collectives", "must not repeat in one event"),
         ({"shares": (("alpha", 1), ("beta", 1), ("alpha", 2))}, "collectives", "must not repeat in one event"),
         ({"shares": (("beta", 1), ("beta", 1), ("beta", 1))}, "collectives", "must not repeat in one event"),
@@ -294,9 +294,9 @@ def test_a_null_list_is_named_with_its_position() -> None:
 
 def test_a_null_in_a_list_is_named_with_the_position_of_its_event() -> None:
     events = [FOUR[0], replace(FOUR[1], shares=()), replace(FOUR[2], shares=(("alpha", 1), (None, 1))), FOUR[3]]
-    assert violations(body_of(events)) == [("events[2].collectives", "must not hold nulls")]
+    assert violations(body_of(events)) == [("events[2].collectives", "must not contain nulls")]
     events[2] = replace(FOUR[2], shares=(("alpha", None), ("beta", None)))
-    assert violations(body_of(events)) == [("events[2].shares", "must not hold nulls")]
+    assert violations(body_of(events)) == [("events[2].shares", "must not contain nulls")]
 
 
 def test_a_null_in_a_list_that_does_not_begin_at_offset_zero_is_named_all_the_same() -> None:
@@ -304,7 +304,7 @@ def test_a_null_in_a_list_that_does_not_begin_at_offset_zero_is_named_all_the_sa
     body = body_of([replace(FOUR[0], shares=()), *nulls])
     offsets, shifted = struct.pack("<4i", 0, 0, 2, 3), struct.pack("<4i", 1, 1, 2, 3)
     assert body.count(offsets) == 2
-    expected = [("events[1].shares", "must not hold nulls"), ("events[2].shares", "must not hold nulls")]
+    expected = [("events[1].shares", "must not contain nulls"), ("events[2].shares", "must not contain nulls")]
     assert violations(body.replace(offsets, shifted)) == expected
 
 
@@ -338,14 +338,14 @@ def test_a_dictionary_that_repeats_an_id_is_refused_even_unused() -> None:
 
 def test_a_dictionary_that_holds_a_null_is_refused_even_unused() -> None:
     body = stream(record_batch(FOUR, dictionary=["alpha", "beta", None]))
-    assert only_violation(body) == ("collectives", "the dictionary must not hold nulls")
+    assert only_violation(body) == ("collectives", "the dictionary must not contain nulls")
 
 
 def test_a_dictionary_may_hold_65536_ids_and_no_more() -> None:
     names = ["alpha", "beta", *(f"unused-{number}" for number in range(MAX_COLLECTIVES - 2))]
     assert len(parse_batch(stream(record_batch(FOUR, dictionary=names))).names) == 65_536
     field, reason = only_violation(stream(record_batch(FOUR, dictionary=[*names, "another"])))
-    assert (field, reason) == ("collectives", "must be of at most 65536 different ids in a batch, are 65537")
+    assert (field, reason) == ("collectives", "must have at most 65,536 different ids in a batch, got 65,537")
 
 
 def test_columns_that_are_written_here_have_the_bounds_of_those_that_are_read() -> None:
@@ -460,7 +460,7 @@ def test_a_column_of_another_type_is_refused_by_name(column: str, wrong: pa.Data
     batch = replaced(record_batch(FOUR), column, pa.nulls(4, wrong), field=pa.field(column, wrong))
     # The rest is of a sound batch, so that it is the type alone that is refused.
     body = joined([framed(stream(batch))[0], *framed(body_of(FOUR))[1:]])
-    assert only_violation(body) == (column, f"must be {WANTED[column]}, is {wrong}")
+    assert only_violation(body) == (column, f"must be {WANTED[column]}, got {wrong}")
 
 
 def test_an_extension_type_of_another_kind_is_refused() -> None:
@@ -513,14 +513,16 @@ def test_no_record_batch_and_two_are_refused() -> None:
     ):
         field, reason = only_violation(joined(wrong))
         assert field == "arrow_stream"
-        assert reason.startswith("must hold one schema, at most one dictionary and one record batch, in this order; ")
+        assert reason.startswith(
+            "must contain one schema, at most one dictionary and one record batch, in this order, got "
+        )
 
 
 @pytest.mark.usefixtures("arrow_is_not_asked")
 def test_what_a_stream_holds_instead_is_said() -> None:
     schema, dictionary, batch = framed(body_of(FOUR))
-    holds = only_violation(joined([schema, dictionary, dictionary, batch]))[1].partition("; ")[2]
-    assert holds == "holds 1 schema, 2 dictionaries, 1 record batch"
+    counted = only_violation(joined([schema, dictionary, dictionary, batch]))[1].partition(", got ")[2]
+    assert counted == "1 schema, 2 dictionaries, 1 record batch"
 
 
 @pytest.mark.usefixtures("arrow_is_not_asked")
@@ -554,7 +556,7 @@ def test_invalid_utf8_is_refused() -> None:
 @pytest.mark.usefixtures("arrow_is_not_asked")
 def test_more_than_32_mebibytes_are_refused_unread() -> None:
     field, reason = only_violation(bytes(MAX_BODY_BYTES + 1))
-    assert (field, reason) == ("arrow_stream", "has 33554433 bytes, more than 33554432")
+    assert (field, reason) == ("arrow_stream", "has 33,554,433 bytes, more than 33,554,432")
 
 
 @pytest.mark.usefixtures("arrow_is_not_asked")
@@ -595,10 +597,10 @@ def test_a_forged_length_is_refused_before_anything_is_allocated(compression: st
     forged = joined([schema, dictionary, (metadata, struct.pack("<q", stated) + content[8:])])
     field, reason = only_violation(forged)
     assert field == "arrow_stream"
-    assert reason.endswith("bytes, more than 134217728")
+    assert reason.endswith("bytes, more than 134,217,728")
     schema, (metadata, content), batch = framed(stream(record_batch(FOUR), compression=compression))
     forged = joined([schema, (metadata, struct.pack("<q", stated) + content[8:]), batch])
-    assert only_violation(forged)[1].endswith("bytes, more than 134217728")
+    assert only_violation(forged)[1].endswith("bytes, more than 134,217,728")
 
 
 @pytest.mark.parametrize("stated", [-2, -(2**63)])
@@ -624,7 +626,7 @@ def test_many_lengths_that_only_together_are_too_large_are_refused() -> None:
     schema, dictionary, (metadata, content) = framed(stream(record_batch(FOUR), compression="zstd"))
     dictionary = (dictionary[0], struct.pack("<q", half) + dictionary[1][8:])
     forged = joined([schema, dictionary, (metadata, struct.pack("<q", half) + content[8:])])
-    assert only_violation(forged)[1].endswith("bytes, more than 134217728")
+    assert only_violation(forged)[1].endswith("bytes, more than 134,217,728")
 
 
 def test_a_buffer_that_stays_uncompressed_in_a_compressed_stream_is_measured_and_read() -> None:
@@ -646,7 +648,7 @@ def test_real_zeros_that_unpack_to_more_than_128_mebibytes_are_refused() -> None
     work_id = pa.StringArray.from_buffers(1, offsets, zeros)
     bomb = stream(replaced(record_batch(FOUR[:1]), "work_id", work_id), compression="zstd")
     assert len(bomb) < 20_000
-    assert only_violation(bomb)[1].endswith("bytes, more than 134217728")
+    assert only_violation(bomb)[1].endswith("bytes, more than 134,217,728")
 
 
 @pytest.mark.usefixtures("arrow_is_not_asked")

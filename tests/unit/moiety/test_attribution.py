@@ -219,7 +219,7 @@ def test_scipy_s_matrices_give_what_the_dense_one_gives() -> None:
     for make in ("csc_array", "csr_array", "csc_matrix", "csr_matrix"):
         assert rows(score_batches(getattr(scipy_sparse, make)(matrix), **named(matrix))) == dense
     for form in ("bsr", "coo", "dia", "dok", "lil"):
-        with pytest.raises(ValueError, match=f"must be in CSC or CSR form, is {form.upper()}"):
+        with pytest.raises(ValueError, match=f"must be in CSC or CSR form, got {form.upper()}"):
             score_batches(getattr(scipy_sparse, f"{form}_array")(matrix), **named(matrix))
 
 

@@ -36,18 +36,18 @@ def test_a_status_that_is_not_known_is_a_plain_service_error() -> None:
 def test_the_standard_details_are_fields() -> None:
     field_violation = error_details_pb2.BadRequest.FieldViolation
     bad_request = error_details_pb2.BadRequest(
-        field_violations=[field_violation(field="events[17].shares", description="must sum to at most 1000000000")]
+        field_violations=[field_violation(field="events[17].shares", description="must sum to at most 1,000,000,000")]
     )
     info = error_details_pb2.ErrorInfo(reason="INVALID_INPUT", domain="moiety.dev", metadata={"total": "1"})
     retry = error_details_pb2.RetryInfo(retry_delay=Duration(seconds=1, nanos=500_000_000))
     resource = error_details_pb2.ResourceInfo(resource_name="pools/folk")
     error = from_status(status(grpc.StatusCode.INVALID_ARGUMENT, bad_request, info, retry, resource))
     assert isinstance(error, InvalidArgumentError)
-    assert error.violations == (Violation("events[17].shares", "must sum to at most 1000000000"),)
+    assert error.violations == (Violation("events[17].shares", "must sum to at most 1,000,000,000"),)
     assert (error.reason, error.metadata) == ("INVALID_INPUT", {"total": "1"})
     assert error.retry_after_seconds == 1.5
     assert error.resource == "pools/folk"
-    assert str(error) == "events[17].shares: must sum to at most 1000000000"
+    assert str(error) == "events[17].shares: must sum to at most 1,000,000,000"
 
 
 def test_a_precondition_names_its_subject() -> None:

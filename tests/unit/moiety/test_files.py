@@ -124,8 +124,8 @@ def refusal(path: Path) -> MoietyError:
         ("usage.csv", (csv_text() + "\n1,2\n").encode(), "row 6 has 2 cells, not 7"),
         ("usage.csv", (csv_text() + '"a"b,2\n').encode(), "line 7 is not CSV"),
         ("usage.ndjson", b"\n{\n", "row 1 (line 2) is not JSON"),
-        ("usage.ndjson", b"null\n", "row 1 is not a JSON object, is None"),
-        ("usage.ndjson", (json_text() + "null\n").encode(), "row 6 is not a JSON object, is None"),
+        ("usage.ndjson", b"null\n", "row 1 must be a JSON object, got None"),
+        ("usage.ndjson", (json_text() + "null\n").encode(), "row 6 must be a JSON object, got None"),
         ("usage.ndjson", ("\n" + json_text() + "{").encode(), "row 6 (line 7) is not JSON"),
         ("usage.ndjson", (json_text() + '{"units":1} null {"units":1}').encode(), "row 6 (line 6) is not JSON"),
         ("usage.ndjson", (json_text() + '{"units":1,"units":2}').encode(), "row 6 (line 6) names 'units' twice"),
@@ -170,14 +170,14 @@ NOT_WHOLE: Final = ["many", "0x10", "050", "-050", "1e2", "1,000", "1_000", " 3"
     ("name", "content", "message"),
     [
         *(
-            ("usage.csv", csv_text().replace(",3,1,", f',"{text}",1,'), f"units: must be a whole number, is '{text}'")
+            ("usage.csv", csv_text().replace(",3,1,", f',"{text}",1,'), f"units: must be a whole number, got '{text}'")
             for text in NOT_WHOLE
         ),
         *(
             (
                 "usage.ndjson",
                 json_text().replace('"units": 3', f'"units": "{text}"'),
-                f"units: must be a whole number, is '{text}'",
+                f"units: must be a whole number, got '{text}'",
             )
             for text in NOT_WHOLE
         ),
@@ -186,23 +186,23 @@ NOT_WHOLE: Final = ["many", "0x10", "050", "-050", "1e2", "1,000", "1_000", " 3"
         (
             "usage.csv",
             csv_text().replace(";3\n", ";0.5\n").replace("irish,3\n", "irish,0.5\n"),
-            "shares: must be whole numbers; shares are billionths, so that 0.9 is 900000000, is '0.5'",
+            "shares: must be whole numbers; shares are billionths, so that 0.9 is 900000000, got '0.5'",
         ),
         ("usage.csv", csv_text().replace("irish,3\n", "irish,3;\n"), "shares: must be whole numbers"),
-        ("usage.csv", csv_text().replace(",3,1,", ",3,3,"), "mode: must be one of AI_ONLY, HUMAN_AI, 1, 2, is '3'"),
+        ("usage.csv", csv_text().replace(",3,1,", ",3,3,"), "mode: must be one of AI_ONLY, HUMAN_AI, 1, 2, got '3'"),
         ("usage.ndjson", json_text().replace('"units": 3, ', ""), "units: is missing"),
         ("usage.ndjson", json_text().replace('"units": 3', '"units": null'), "units: is missing"),
         ("usage.ndjson", json_text().replace('"units": 3', '"units": 3, "unit": 3'), "unit: is not a column of usage"),
-        ("usage.ndjson", json_text().replace('"units": 3', '"units": 0.5'), "units: must be a whole number, is 0.5"),
-        ("usage.ndjson", json_text().replace('"units": 3', '"units": 5e0'), "units: must be a whole number, is 5e0"),
-        ("usage.ndjson", json_text().replace('"units": 3', '"units": true'), "units: must be a whole number, is True"),
+        ("usage.ndjson", json_text().replace('"units": 3', '"units": 0.5'), "units: must be a whole number, got 0.5"),
+        ("usage.ndjson", json_text().replace('"units": 3', '"units": 5e0'), "units: must be a whole number, got 5e0"),
+        ("usage.ndjson", json_text().replace('"units": 3', '"units": true'), "units: must be a whole number, got True"),
         ("usage.ndjson", json_text().replace('"units": 3', f'"units": {2**63}'), f"units: {2**63} is too large"),
         (
             "usage.ndjson",
             json_text().replace('"shares": [3]', '"shares": [0.9]'),
-            "shares: must be whole numbers; shares are billionths, so that 0.9 is 900000000, is 0.9",
+            "shares: must be whole numbers; shares are billionths, so that 0.9 is 900000000, got 0.9",
         ),
-        ("usage.ndjson", json_text().replace('"shares": [3]', '"shares": 3'), "shares: must be a list, is 3"),
+        ("usage.ndjson", json_text().replace('"shares": [3]', '"shares": 3'), "shares: must be a list, got 3"),
         (
             "usage.ndjson",
             json_text().replace('"collectives": ["irish"], "shares": [3]', '"shares": [3]'),
@@ -213,13 +213,13 @@ NOT_WHOLE: Final = ["many", "0x10", "050", "-050", "1e2", "1,000", "1_000", " 3"
             json_text().replace('"shares": [3]', '"scores": [3]'),
             "scores: stands in a file whose first row has collectives and shares; give one of them",
         ),
-        ("usage.ndjson", json_text().replace('"work_id": "b"', '"work_id": 5'), "work_id: must be text, is 5"),
-        ("usage.ndjson", json_text().replace('"work_id": "b"', '"work_id": 5.5'), "work_id: must be text, is 5.5"),
+        ("usage.ndjson", json_text().replace('"work_id": "b"', '"work_id": 5'), "work_id: must be text, got 5"),
+        ("usage.ndjson", json_text().replace('"work_id": "b"', '"work_id": 5.5'), "work_id: must be text, got 5.5"),
         ("usage.ndjson", json_text().replace('"work_id": "b"', '"work_id": "\\ud800"'), "work_id: holds half of"),
         (
             "usage.ndjson",
             json_text().replace('"mode": 1, "collectives": ["irish"]', '"mode": 3, "collectives": []'),
-            "mode: must be one of AI_ONLY, HUMAN_AI, 1, 2, is 3",
+            "mode: must be one of AI_ONLY, HUMAN_AI, 1, 2, got 3",
         ),
     ],
 )

@@ -83,8 +83,11 @@ def test_scores_may_be_numbers_of_any_width(numbers: pa.DataType) -> None:
         (TABLE.drop_columns("sources"), ("sources", None, "is missing from the table")),
         (with_column("scores", [[0.5, None], [], [1.0]]), ("scores", 0, "holds a null")),
         (with_column("sources", [["a", "b"], [], [None]]), ("sources", 2, "holds a null")),
-        (with_column("scores", [["a", "b"], [], ["c"]]), ("scores", None, "must be lists of numbers, is list<string>")),
-        (with_column("sources", [[1, 2], [], [3]]), ("sources", None, "must be lists of text, is list<int64>")),
+        (
+            with_column("scores", [["a", "b"], [], ["c"]]),
+            ("scores", None, "must be lists of numbers, got list<string>"),
+        ),
+        (with_column("sources", [[1, 2], [], [3]]), ("sources", None, "must be lists of text, got list<int64>")),
     ],
 )  # fmt: skip
 def test_what_is_no_table_of_scores_is_refused_by_name(table: pa.Table, expected: tuple[str, int | None, str]) -> None:
@@ -151,7 +154,7 @@ def test_a_cell_of_a_csv_file_that_is_no_list_of_numbers_is_named(tmp_path: Path
     path.write_text(path.read_text().replace("0.25", "a quarter"))
     with pytest.raises(InvalidUsageError) as caught:
         list(usage_batches(read_usage(path)))
-    assert str(caught.value).startswith("events[0].scores: must be numbers, is 'a quarter")
+    assert str(caught.value).startswith("events[0].scores: must be numbers, got 'a quarter")
 
 
 # Memberships.

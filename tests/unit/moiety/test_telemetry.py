@@ -499,37 +499,37 @@ def changed(path: str, value: object) -> dict[str, Any]:
     ("path", "value", "field", "reason"),
     [
         ("schema_version", ..., "$.schema_version", "is missing"),
-        ("schema_version", "0.1", "$.schema_version", "must be 1.0 or a later 1.x, is '0.1'"),
-        ("schema_version", "2.0", "$.schema_version", "must be 1.0 or a later 1.x, is '2.0'"),
-        ("schema_version", "1.00", "$.schema_version", "must be 1.0 or a later 1.x, is '1.00'"),
-        ("schema_version", 1.0, "$.schema_version", "must be 1.0 or a later 1.x, is 1.0"),
-        ("document_type", "manifest", "$.document_type", "must be one of session, event, event_batch, is 'manifest'"),
+        ("schema_version", "0.1", "$.schema_version", "must be 1.0 or a later 1.x, got '0.1'"),
+        ("schema_version", "2.0", "$.schema_version", "must be 1.0 or a later 1.x, got '2.0'"),
+        ("schema_version", "1.00", "$.schema_version", "must be 1.0 or a later 1.x, got '1.00'"),
+        ("schema_version", 1.0, "$.schema_version", "must be 1.0 or a later 1.x, got 1.0"),
+        ("document_type", "manifest", "$.document_type", "must be one of session, event, event_batch, got 'manifest'"),
         ("session_id", ..., "$.session_id", "is missing"),
-        ("session_id", "session-1", "$.session_id", "must be a UUID, is 'session-1'"),
-        ("session_id", None, "$.session_id", "must be a UUID, is null"),
+        ("session_id", "session-1", "$.session_id", "must be a UUID, got 'session-1'"),
+        ("session_id", None, "$.session_id", "must be a UUID, got null"),
         ("started_at", ..., "$.started_at", "is missing"),
-        ("started_at", "2026-06-15", "$.started_at", "must be an RFC 3339 time, is '2026-06-15'"),
+        ("started_at", "2026-06-15", "$.started_at", "must be an RFC 3339 time, got '2026-06-15'"),
         ("started_at", "2026-02-30T00:00:00Z", "$.started_at", "must be an RFC 3339 time"),
         ("started_at", "2026-06-15T24:00:00Z", "$.started_at", "must be an RFC 3339 time"),
         ("started_at", "0001-01-01T00:00:00+14:00", "$.started_at", "must be an RFC 3339 time"),
         ("conformance_level", "gold", "$.conformance_level", "must be one of retrieval, grounding"),
-        ("agent_id", 5, "$.agent_id", "must be text, is 5"),
-        ("events", None, "$.events", "must be a list, is null"),
-        ("events.1", "x", "$.events[1]", "must be an object, is 'x'"),
+        ("agent_id", 5, "$.agent_id", "must be text, got 5"),
+        ("events", None, "$.events", "must be a list, got null"),
+        ("events.1", "x", "$.events[1]", "must be an object, got 'x'"),
         ("events.1.type", ..., "$.events[1].type", "is missing"),
         ("events.1.type", "content_eaten", "$.events[1].type", "must be one of content_retrieved, "),
         ("events.1.timestamp", ..., "$.events[1].timestamp", "is missing"),
         ("events.1.timestamp", "2026-06-15T10:00:00", "$.events[1].timestamp", "must be an RFC 3339 time, 1970"),
         ("events.1.timestamp", "1969-12-31T23:59:59Z", "$.events[1].timestamp", "must be an RFC 3339 time, 1970"),
-        ("events.1.turn_id", 1, "$.events[1].turn_id", "must be text, is 1"),
+        ("events.1.turn_id", 1, "$.events[1].turn_id", "must be text, got 1"),
         ("events.1.content_url", ..., "$.events[1]", "has neither content_url nor content_id"),
         ("events.1.content_url", "no uri", "$.events[1].content_url", "must be a URI"),
         ("events.1.source_role", "guest", "$.events[1].source_role", "must be one of origin, edge, index, agent"),
-        ("events.1.data", [], "$.events[1].data", "must be an object, is a list"),
+        ("events.1.data", [], "$.events[1].data", "must be an object, got a list"),
         ("events.1.data.scope", "forever", "$.events[1].data.scope", "must be one of session, turn"),
         ("events.1.data.chars_ingested", -1, "$.events[1].data.chars_ingested", "must be an integer of at least 0"),
         ("events.1.data.tokens_ingested", 0.5, "$.events[1].data.tokens_ingested", "must be an integer of at least 0"),
-        ("events.1.data.tokens_ingested", True, "$.events[1].data.tokens_ingested", "at least 0, is true"),
+        ("events.1.data.tokens_ingested", True, "$.events[1].data.tokens_ingested", "at least 0, got true"),
         ("events.1.data.content_hash", "sha256:00", "$.events[1].data.content_hash", "must be sha256: and 64"),
         ("events.1.data.content_fingerprint", {"scheme": "x"}, "$.events[1].data.content_fingerprint.detected", "is m"),
         ("events.3.data.citation_type", "gossip", "$.events[3].data.citation_type", "must be one of direct_quote, "),
@@ -541,7 +541,7 @@ def changed(path: str, value: object) -> dict[str, Any]:
         ("events.5.ctx_token", "ct_5f1e0c7a9b3d2846", "$.events[5].ctx_token", "belongs to content_engaged only"),
         ("events.0.turn.privacy_level", ..., "$.events[0].turn.privacy_level", "is missing"),
         ("events.0.turn.privacy_level", "secret", "$.events[0].turn.privacy_level", "must be one of full, summary"),
-        ("events.0.turn.topics.0", 7, "$.events[0].turn.topics[0]", "must be text, is 7"),
+        ("events.0.turn.topics.0", 7, "$.events[0].turn.topics[0]", "must be text, got 7"),
         ("events.0.turn.query_tokens", "many", "$.events[0].turn.query_tokens", "must be an integer of at least 0"),
     ],
 )
@@ -608,7 +608,7 @@ def test_a_bad_line_is_refused_and_the_others_go_on() -> None:
     assert read(data) == [
         "line 1: $: is not JSON: Expecting property name enclosed in double quotes at character 1",
         "01",
-        "line 4: $: must be an object, is 5",
+        "line 4: $: must be an object, got 5",
         "line 5: $: is not UTF-8",
         "line 6: $: is not JSON: it has no NaN",
         "02",
@@ -619,7 +619,7 @@ def test_a_bad_line_is_refused_and_the_others_go_on() -> None:
 def test_what_is_before_a_break_in_a_document_is_given() -> None:
     first, second = (json.dumps(item).encode() for item in VALID[:2])
     rest = "; nothing from here on can be read"
-    assert read(b"[" + first + b", 5, " + second + b"]") == ["01", "documents[1]: $: must be an object, is 5", "02"]
+    assert read(b"[" + first + b", 5, " + second + b"]") == ["01", "documents[1]: $: must be an object, got 5", "02"]
     assert read(b"[" + first + b", " + second[:-1]) == [
         "01",
         f"documents[1]: $: is not JSON: Expecting ',' delimiter at character {len(second) - 1}{rest}",
@@ -646,8 +646,8 @@ def test_numbers_at_the_edge_of_what_was_read_are_whole(monkeypatch: pytest.Monk
     monkeypatch.setattr(json_text, "_PIECE_BYTES", 1)
     monkeypatch.setattr(sources, "HEAD_BYTES", 3)
     assert read(b"[12, 34 ]") == [
-        "documents[0]: $: must be an object, is 12",
-        "documents[1]: $: must be an object, is 34",
+        "documents[0]: $: must be an object, got 12",
+        "documents[1]: $: must be an object, got 34",
     ]
 
 
@@ -974,7 +974,7 @@ def test_the_command_records_the_valid_sessions_and_ends_with_bad_input(
     assert "By grounded-characters, 5 attributed, 1 in part, 1 not at all.\n" in people.out
     assert "7 events accepted, 0 duplicates left out; 1 batch." in people.out
     assert "$.events[0].data.chars_ingested" in people.out
-    assert "must be an integer of at least 0, is -5" in people.out
+    assert "must be an integer of at least 0, got -5" in people.out
     assert people.err == ""
     assert run(*arguments, "--by", "citations", "--json") == Exit.BAD_INPUT
     data = json.loads(capsys.readouterr().out)

@@ -133,7 +133,7 @@ def test_a_curve_of_many_has_a_point_at_each_percent() -> None:
 
 
 def test_a_negative_amount_is_refused() -> None:
-    with pytest.raises(ValueError, match="negative, one is -1"):
+    with pytest.raises(ValueError, match="negative, got -1"):
         concentration([3, -1])
 
 

@@ -58,7 +58,7 @@ def test_a_term_is_taken_up_to_its_bounds_and_refused_past_them_by_name(field: s
     for value in (least - 1, most + 1, -(2**63), 2**63):
         with pytest.raises(InvalidInputError) as refused:
             SOUND.model_copy(update={field: value}).require_sound()
-        assert str(refused.value) == f"policy.{field}: must be {least} to {most}, is {value}"
+        assert str(refused.value) == f"policy.{field}: must be {least:,} to {most:,}, got {value:,}"
 
 
 def test_a_cap_may_meet_the_floor_and_not_lie_below_it() -> None:

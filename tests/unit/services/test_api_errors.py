@@ -240,7 +240,7 @@ def violations(count: int, field: str, reason: str) -> InvalidInputError:
 LONG: Final = [
     violations(100, "events[65535].collectives", "'" + "x" * 80 + "' is not registered"),
     violations(100, "events[65535].collectives", "'" + "é" * 80 + "' is not registered"),
-    violations(100, "events[65535].event_id", "must be a UUID, is '" + "🎵" * 80 + "'"),
+    violations(100, "events[65535].event_id", "must be a UUID, got '" + "🎵" * 80 + "'"),
     violations(100, "events[65535].event_id", "%" * 80),
     violations(100, "x", ""),
     violations(1, "x", "r" * 100_000),
