@@ -61,10 +61,10 @@ class RegistryAsOf(Protocol):
         """When the last leaf was logged below the size that was asked for last."""
 
     def next_time(self) -> datetime | None:
-        """When the leaf after it was logged; None where there is none."""
+        """When the leaf after it was logged; None if there is none."""
 
     def opened_at(self, leaf_index: int) -> PoolOpenedContent | None:
-        """What opened a pool at a leaf; None where nothing did."""
+        """What opened a pool at a leaf; None if nothing did."""
 
 
 @dataclass(slots=True)

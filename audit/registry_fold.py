@@ -79,12 +79,12 @@ class RegistryFold:
         return self._last_time
 
     def next_time(self) -> datetime | None:
-        """When the leaf after it was logged; None where there is none."""
+        """When the leaf after it was logged; None if there is none."""
         following = self._peek()
         return self._read(following).time if following else None
 
     def opened_at(self, leaf_index: int) -> PoolOpenedContent | None:
-        """What opened a pool at a leaf; None where nothing did."""
+        """What opened a pool at a leaf; None if nothing did."""
         return next((content for index, content in self.pools.values() if index == leaf_index), None)
 
     def snapshot(self) -> list[Collective]:

@@ -97,7 +97,7 @@ def _whole(field: str, position: int, value: object) -> int:
         return index(value)  # type: ignore[arg-type]  # that is what is found out
     except TypeError:
         unit = " of billionths" if field == "shares" else ""
-        raise InvalidUsageError(field, position, f"must be a whole number{unit}, is {value!r}") from None
+        raise InvalidUsageError(field, position, f"must be a whole number{unit}, got {value!r}") from None
 
 
 def _column(field: pa.Field, values: list[object]) -> pa.Array:

@@ -153,7 +153,7 @@ class Outbox:
     def set_aside(self, path: Path, refusal: BatchRefusal) -> list[RefusedEvent]:
         """Take the events that the service refused out of a batch, and keep the others for the next delivery.
 
-        Gives none where the refusal names no event: then all of the batch stays.
+        Returns none where the refusal names no event: then all of the batch stays.
         """
         reasons: dict[int, list[EventViolation]] = {}
         for violation in refusal.events:

@@ -16,7 +16,7 @@ def log_origin(deployment: str, name: str) -> str:
 
 
 def split_origin(origin: str) -> tuple[str, str] | None:
-    """The deployment's origin and the log's name, of the origin of a log; None where it is of none."""
+    """The deployment's origin and the log's name, of the origin of a log; None if it is of none."""
     deployment, mark, name = origin.rpartition(_POOLS)
     if not mark:
         deployment, mark, name = origin.rpartition("/")

@@ -35,7 +35,7 @@ class PoolSource:
         self._next = -1
 
     def registry(self) -> PoolSource | None:
-        """The registry's log; None where this is it."""
+        """The registry's log; None if this is it."""
         return None if self.pool == REGISTRY_LOG else PoolSource(self._client, REGISTRY_LOG)
 
     def checkpoint(self) -> bytes:

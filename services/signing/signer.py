@@ -140,7 +140,7 @@ class Signer:
         return checkpoint, head.size
 
     def _registry_is_signed(self) -> bool:
-        """Sign the registry's log, if it has grown; False where another process is at it.
+        """Sign the registry's log, if it has grown; False if another process is at it.
 
         It is looked at each time: what was known of it before a restore says nothing of it after.
 

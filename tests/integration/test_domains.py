@@ -143,7 +143,7 @@ def test_a_collective_has_at_most_a_thousand_domains_and_pages_are_cut_to_fit(sc
     found = {found.name: len(found.domains) for found in scene.operator.list_collectives()}
     assert [found[f"collectives/{name}"] for name in names] == [1_000] * 12
     assert len(found) == 15
-    with pytest.raises(InvalidArgumentError, match="at most 1000, are 1001"):
+    with pytest.raises(InvalidArgumentError, match="at most 1,000, got 1,001"):
         set_domains(scene.operator, "irish", *(f"{place}.example" for place in range(1_001)))
 
 

@@ -220,8 +220,11 @@ def test_mutated_bytes_are_taken_or_refused_and_nothing_else(data: st.DataObject
     except InvalidInputError:
         return
     for order in ScoreOrder:
-        found = shares_in(shares_of(batch, ScoreRule(SIGNED, order), {"s1": "a", "s2": "b"}))
-        assert all(sum(event.values()) <= NANO for event in found)
+        try:
+            shares = shares_of(batch, ScoreRule(SIGNED, order), {"s1": "a", "s2": "b"})
+        except InvalidInputError:  # what a rule allows of repeats and signs is not the batch's to say
+            continue
+        assert all(sum(event.values()) <= NANO for event in shares_in(shares))
 
 
 source_ids = st.text(min_size=1, max_size=8).filter(is_source_id)

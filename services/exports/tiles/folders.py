@@ -51,7 +51,7 @@ class LogSource(Protocol):
     """Where a log is exported from."""
 
     def registry(self) -> LogSource | None:
-        """The registry's log, which goes with a pool's; None where this is it."""
+        """The registry's log, which goes with a pool's; None if this is it."""
 
     def checkpoint(self) -> bytes:
         """The latest checkpoint's note."""

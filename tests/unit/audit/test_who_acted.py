@@ -128,13 +128,13 @@ def test_a_key_that_ended_approves_nothing(tmp_path: Path) -> None:
     ends = "2026-01-01T00:30:00Z"
     registry.together(KeyContent(key_id="e" * 16, principal=OSCAR, secret_hash="0" * 64, expires_at=ends), OLIVE, OSCAR)
     log = approved(a_round(registry), by_key="e" * 16)
-    assert "before it began or after it ended" in finding_of(log, tmp_path).claimed
+    assert "before or after its validity" in finding_of(log, tmp_path).claimed
 
 
 def test_a_key_of_another_pool_approves_nothing(tmp_path: Path) -> None:
     registry = RegistryLog.founded(controls=MONEY_ALONE)
     registry.together(KeyContent(key_id="e" * 16, principal=OSCAR, secret_hash="0" * 64, pools=["jazz"]))
-    assert "does not open this log" in finding_of(approved(a_round(registry), by_key="e" * 16), tmp_path).claimed
+    assert "has no access to this log" in finding_of(approved(a_round(registry), by_key="e" * 16), tmp_path).claimed
 
 
 def test_a_key_of_somebody_else_approves_nothing(tmp_path: Path) -> None:
@@ -156,7 +156,7 @@ def test_a_recovered_key_works_seven_days_later_and_decides_no_older_round(days:
     log.registry.append(RecoveryContent(operator=OSCAR, key_id="d" * 16, secret_hash="0" * 64))
     log.now += timedelta(days=days)
     found = finding_of(approved(log, by_key="d" * 16), tmp_path)
-    assert ("one person alone" if days > 7 else "before it began") in found.claimed
+    assert ("one person alone" if days > 7 else "before or after its validity") in found.claimed
 
 
 # When.

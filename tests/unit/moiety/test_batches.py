@@ -406,10 +406,10 @@ def test_an_event_as_a_message_says_the_same() -> None:
 @pytest.mark.parametrize(
     ("changed", "field", "told"),
     [
-        ({"units": 2.5}, "units", "must be a whole number, is 2.5"),
-        ({"units": 2.0}, "units", "must be a whole number, is 2.0"),
-        ({"shares": {"irish": 0.6}}, "shares", "must be a whole number of billionths, is 0.6"),
-        ({"shares": {"irish": "6"}}, "shares", "must be a whole number of billionths, is '6'"),
+        ({"units": 2.5}, "units", "must be a whole number, got 2.5"),
+        ({"units": 2.0}, "units", "must be a whole number, got 2.0"),
+        ({"shares": {"irish": 0.6}}, "shares", "must be a whole number of billionths, got 0.6"),
+        ({"shares": {"irish": "6"}}, "shares", "must be a whole number of billionths, got '6'"),
     ],
 )
 def test_an_event_s_numbers_are_whole_and_none_is_cut(changed: dict[str, Any], field: str, told: str) -> None:
