@@ -25,15 +25,21 @@ MAX_DOMAINS: Final = 1_000
 MAX_NOTE: Final = 1_000
 MAX_URI: Final = 2_000
 
+MAX_RESOURCE_ID: Final = 63
 _RESOURCE_ID: Final = re.compile(r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 """Unicode's general category Cc, which never changes."""
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
+def is_resource_id(value: str) -> bool:
+    """Whether a text has the form of an id of a platform, collective, pool or method."""
+    return bool(_RESOURCE_ID.fullmatch(value))
+
+
 def require_resource_id(value: str, field: str) -> str:
     """Returns the id of a platform, collective, pool or method, if it has the right form (AIP-122)."""
-    if not _RESOURCE_ID.fullmatch(value):
+    if not is_resource_id(value):
         raise InvalidInputError.of(
             field,
             "must be 1 to 63 of a-z, 0-9 and hyphen, beginning with a letter and not ending with a hyphen, "

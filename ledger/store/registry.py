@@ -14,7 +14,7 @@ from sqlalchemy.dialects.postgresql import insert
 from ledger.acts.collectives import collective_content, collective_of
 from ledger.acts.entries import CollectiveContent, PlatformContent
 from ledger.errors import AlreadyExistsError, NotFoundError
-from ledger.registry import Collective, CollectiveStatus, Platform
+from ledger.registry import Collective, CollectiveStatus, Platform, is_resource_id
 from ledger.store import domains, log, turns
 from ledger.store import tables as t
 from ledger.store.acts import REGISTRY, Effect, append_act
@@ -245,8 +245,8 @@ class CollectiveNumbers:
 
 
 def _collective_numbers(connection: sa.Connection, names: Sequence[str]) -> dict[str, int]:
-    # A Postgres text cannot contain NUL, so no collective has such a name, and looking one up is an error.
-    asked = [name for name in names if "\0" not in name]
+    # No collective has any other name; one may be megabytes, or what a Postgres text cannot contain.
+    asked = [name for name in names if is_resource_id(name)]
     among = t.collective.c.name == sa.any_(sa.literal(asked, sa.ARRAY(sa.Text)))
     query = sa.select(t.collective.c.name, t.collective.c.collective_id).where(among)
     return {row.name: row.collective_id for row in connection.execute(query)}

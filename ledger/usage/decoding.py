@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
+from itertools import compress
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -38,6 +39,8 @@ class Kind(NamedTuple):
     """One of the amounts, as a field of a struct."""
     amount_type: pa.DataType
     max_names: int
+    max_name_bytes: int
+    """No id is longer: so much for each is the most that a dictionary may hold."""
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -245,6 +248,7 @@ class _Columns:
         for column, flat in ((kind.names, encoded.indices), (kind.amounts, values)):
             if flat.null_count:
                 raise _violations_at(events_at(_null_places(flat), offsets), column, "must not contain nulls")
+        names, name_index = _named(self._names(encoded.dictionary), _indices(encoded))
         return Batch(
             event_ids=_event_ids(self._batch.column("event_id")),
             work_ids=_work_ids(self._batch.column("work_id")),
@@ -252,9 +256,9 @@ class _Columns:
             units=_integers(self._batch.column("units")),
             modes=_modes(self._batch.column("mode")),
             offsets=offsets,
-            name_index=_indices(encoded),
+            name_index=name_index,
             amounts=_amounts(values, kind),
-            names=self._names(encoded.dictionary),
+            names=names,
         )
 
     def _lists(self) -> tuple[Int64Array, pa.DictionaryArray, pa.Array]:
@@ -284,6 +288,9 @@ class _Columns:
         _require_names(len(dictionary), self._kind)
         if dictionary.null_count:
             raise _refuse(column, "the dictionary must not contain nulls")
+        size, most = pc.sum(pc.binary_length(dictionary)).as_py() or 0, self._kind.max_names * self._kind.max_name_bytes
+        if size > most:
+            raise _refuse(column, f"the dictionary has {size} bytes of ids, more than {most}")
         _, offsets, text = dictionary.buffers()
         if text is None or text.size > _REMEMBERED_BYTES:
             names, distinct = _texts(dictionary)
@@ -292,6 +299,19 @@ class _Columns:
         if not distinct:
             raise _refuse(column, "the dictionary must not repeat an id")
         return names
+
+
+def _named(names: tuple[str, ...], index: npt.NDArray[np.int32]) -> tuple[tuple[str, ...], npt.NDArray[np.int32]]:
+    """Returns the ids of a dictionary that an event names, in the same order, and (k,) the index into them.
+
+    The others mean nothing, so nothing that comes after this asks for them or pays for them.
+    """
+    used = np.zeros(len(names), dtype=np.bool_)
+    used[index] = True
+    if used.all():
+        return names, index
+    place = np.cumsum(used, dtype=np.int32) - np.int32(1)
+    return tuple(compress(names, used.tolist())), place[index]
 
 
 _REMEMBERED_BYTES: Final = 2**20

@@ -35,12 +35,12 @@ from ledger.usage.format import (
     where,
     where_amount,
 )
-from ledger.usage.membership import SOURCE_RULE, is_source_id
+from ledger.usage.membership import MAX_SOURCE_BYTES, SOURCE_RULE, is_source_id
 from ledger.usage.methods import ScoreKind, ScoreOrder, ScoreRule
 
 MAX_SOURCES: Final = 262_144
-"""Ids in a batch's dictionary, used or not: each becomes a Python string and a question to the membership. There are
-more items than collectives, so it is four times `ledger.usage.shares.MAX_COLLECTIVES`."""
+"""Ids in a batch's dictionary, used or not: each becomes a Python string, and those that are used a question to the
+membership. There are more items than collectives, so it is four times `ledger.usage.shares.MAX_COLLECTIVES`."""
 
 SCORE_TYPES: Final[dict[str, pa.DataType]] = {
     **EVENT_TYPES,
@@ -49,7 +49,7 @@ SCORE_TYPES: Final[dict[str, pa.DataType]] = {
 }
 """The columns as the SDK writes them."""
 
-SCORES: Final = Kind("sources", "scores", "score", pa.float64(), MAX_SOURCES)
+SCORES: Final = Kind("sources", "scores", "score", pa.float64(), MAX_SOURCES, MAX_SOURCE_BYTES)
 
 SCALE_BITS: Final = 40
 """An event's largest score becomes 2^39 to 2^40. Even if all 2^22 scores of a batch stood in one event, their sum would

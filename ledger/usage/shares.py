@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
-from ledger.registry import NANO
+from ledger.registry import MAX_RESOURCE_ID, NANO
 from ledger.usage.batch import Batch, BoolArray, Int64Array
 from ledger.usage.decoding import Kind, read_columns, require_sizes
 from ledger.usage.format import (
@@ -29,7 +29,7 @@ from ledger.usage.format import (
 from ledger.usage.repeats import repeated_places
 
 MAX_COLLECTIVES: Final = 65_536
-"""Ids in a batch's dictionary, used or not: each becomes a Python string and a look-up in the registry."""
+"""Ids in a batch's dictionary, used or not: each becomes a Python string, and each used one is looked up too."""
 
 USAGE_TYPES: Final[dict[str, pa.DataType]] = {
     **EVENT_TYPES,
@@ -38,7 +38,7 @@ USAGE_TYPES: Final[dict[str, pa.DataType]] = {
 }
 """The columns as we write them; others may use other types for the same values."""
 
-SHARES: Final = Kind("collectives", "shares", "share", pa.int32(), MAX_COLLECTIVES)
+SHARES: Final = Kind("collectives", "shares", "share", pa.int32(), MAX_COLLECTIVES, MAX_RESOURCE_ID)
 
 
 def parse_batch(body: bytes, written: Batch | None = None) -> Batch:

@@ -499,7 +499,7 @@ class RetractUsageRequest(_message.Message):
     """The id of a batch to take back whole; either this or events."""
     @_builtins.property
     def event_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The UUIDs of up to 1,000 events to take back; either these or a batch."""
+        """The UUIDs of up to 1,000 events, of up to 100 batches, to take back; either these or a batch."""
 
     def __init__(
         self,

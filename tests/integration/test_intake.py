@@ -29,9 +29,10 @@ from moiety import (
     usage_batches,
 )
 from moiety.v1 import usage_pb2 as pb
-from tests.support.batches import Event, body_of, event_id, some_events
+from tests.support.batches import Event, body_of, event_id, record_batch, some_events, stream
 from tests.support.books import require_sound_log, row_counts
 from tests.support.deployment import Deployment, issue_key
+from tests.support.fsck_scene import findings
 from tests.support.scene import METHOD, NANO, NOON, POOL, Scene, event, events, open_scene
 from tests.support.wire import Refusal, Wire, refusal_of, refused, request_of
 
@@ -524,3 +525,13 @@ def test_a_revoked_key_ends_an_open_stream_s_writing_at_once(scene: Scene) -> No
         assert refusal_of(next(answers).error).code is grpc.StatusCode.UNAUTHENTICATED
         requests.put(None)
     assert [receipt.name.partition("~")[2] for receipt in scene.platform.list_batches(POOL)] == ["before"]
+
+
+@pytest.mark.usefixtures("scene")
+def test_a_name_that_no_event_uses_is_nowhere_but_in_the_body(wire: Wire, owner: sa.Engine) -> None:
+    unused = [f"nobody-{number}" for number in range(1_000)]
+    one = Event(event_id(1), occurred_at=int(NOON.timestamp() * 1_000_000), shares=(("irish", 1),))
+    named = record_batch([one], dictionary=["irish", *unused, "\x1b[2J" * 9])
+    append(wire, stream(named), "b")
+    with owner.connect() as connection:
+        assert findings(connection) == []

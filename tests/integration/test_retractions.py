@@ -11,6 +11,11 @@ from uuid import UUID
 import pytest
 import sqlalchemy as sa
 
+from ledger.store.bodies import Bodies
+from ledger.store.database import Database
+from ledger.store.registry import pool_ref
+from ledger.store.usage.intake import UsageStore
+from ledger.store.usage.retractions import MAX_BATCHES, RetractionRequest, retract
 from moiety import Client, InvalidArgumentError, Mode, NotFoundError, Policy, batch_of
 from moiety.v1.audit_pb2 import REPLAY_OUTCOME_MATCH
 from moiety.v1.registry_pb2 import COMMONS_RULE_FUND
@@ -330,3 +335,39 @@ def test_retracting_everything_in_its_round_distributes_nothing(scene: Scene) ->
         assert (line.events, line.weight_ai_only, line.weight_human_ai, line.weight) == (0, 0, 0, 0)
         assert (line.deficit_before, line.deficit_after, line.amount_minor) == (0, 0, 0)
     require_replayed(scene)
+
+
+def test_a_request_reaches_into_a_hundred_batches_at_the_most(scene: Scene) -> None:
+    for number in range(MAX_BATCHES + 1):
+        scene.submit(events([number]), f"b-{number}")
+    assert refused_fields(lambda: taken(scene, "t", *range(MAX_BATCHES + 1))) == ["event_ids"]
+    assert len(taken(scene, "t", *range(MAX_BATCHES))) == MAX_BATCHES
+
+
+def test_a_batch_is_let_go_before_the_next_is_read(
+    scene: Scene, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(5):
+        scene.submit(events([number]), f"b-{number}")
+    bodies, alive, most = Bodies(), 0, 0
+    checked = bodies.checked
+
+    class Held(bytes):
+        """A body that says when it is let go."""
+
+        def __del__(self) -> None:
+            nonlocal alive
+            alive -= 1
+
+    def watched(*asked: Any) -> bytes:
+        nonlocal alive, most
+        alive += 1
+        most = max(most, alive)
+        return Held(checked(*asked))
+
+    monkeypatch.setattr(bodies, "checked", watched)
+    store = UsageStore(database, scene.deployment.clock, bodies)
+    request = RetractionRequest("tunesmith", "t", None, tuple(ids(*range(5))), "wrong")
+    with database.transaction() as connection:
+        assert len(retract(connection, pool_ref(connection, POOL), request, store, scene.deployment.clock())) == 5
+    assert most <= 2  # the last one, while the next is fetched

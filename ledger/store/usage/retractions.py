@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 import numpy as np
@@ -21,11 +21,13 @@ from ledger.store.turns import Turn
 from ledger.store.usage import batches
 from ledger.store.usage.batches import NewWeights, RecordedBatch
 from ledger.store.usage.intake import UsageStore
-from ledger.usage.batch import Batch
 from ledger.usage.entries import RetractionContent, decode_positions, encode_positions
 from ledger.usage.format import AI_ONLY, HUMAN_AI
 from ledger.usage.methods import Method
 from ledger.usage.weights import BatchWeights, weigh
+
+MAX_BATCHES: Final = 100
+"""Batches that one request may reach into: each is read whole, while others who take back usage of the pool wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +59,11 @@ class RecordedRetraction:
 
 @dataclass(frozen=True, slots=True)
 class _Chosen:
-    batch: RecordedBatch
+    """What a request takes back of one batch; its weights are stored under `weights_number` already."""
+
     batch_number: int
-    positions: list[int]
-    parsed: Batch
-    weights: BatchWeights
+    weights_number: int
+    content: RetractionContent
 
 
 def retract(
@@ -72,30 +74,26 @@ def retract(
     Raises:
         IdentityReusedError: the request id was used with other content.
         NotFoundError: a batch is unknown.
-        InvalidInputError: event ids were never recorded; the error names each.
+        InvalidInputError: event ids were never recorded; the error names each. Or they are of too many batches.
     """
     turns.take(connection, pool, Turn.RETRACTIONS)
     platform_id = registry.platform_number(connection, request.platform)
     if recorded := _recorded(connection, pool, platform_id, request):
         return recorded
     wanted = _whole_batch(connection, pool, request) if request.batch_id else _by_events(connection, pool, request)
-    chosen = [found for each in wanted if (found := _choose(connection, pool, store, *each)).positions]
+    # One batch after the other, and nothing of it is kept but its leaf: together they may be more than fits memory.
+    chosen = [found for each in wanted if (found := _choose(connection, pool, request, store, each))]
     if not chosen:
         return []
-    weights_numbers = [connection.execute(sa.select(t.batch_number.next_value())).scalar_one() for _ in chosen]
-    for each, weights_number in zip(chosen, weights_numbers, strict=True):
-        method = Method(each.batch.content.method, "-", 0, version=each.batch.content.method_version)
-        of_batch = store.collectives.of(each.parsed.names, connection=connection)
-        batches.put_contents(connection, pool, [NewWeights(weights_number, method, each.weights, of_batch)])
-    leaves = log.append(connection, pool, [_content(request, each) for each in chosen], now)
-    for each, weights_number, leaf in zip(chosen, weights_numbers, leaves, strict=True):
+    leaves = log.append(connection, pool, [each.content for each in chosen], now)
+    for each, leaf in zip(chosen, leaves, strict=True):
         row = {
             "pool_id": pool.pool_id,
             "platform_id": platform_id,
             "request_id": request.request_id,
             "batch_number": each.batch_number,
             "request_sha256": request.digest(),
-            "weights_number": weights_number,
+            "weights_number": each.weights_number,
             "leaf_index": leaf.index,
         }
         connection.execute(sa.insert(t.retraction).values(row))
@@ -163,6 +161,9 @@ def _by_events(connection: sa.Connection, pool: PoolRef, request: RetractionRequ
     events: dict[tuple[int, str], list[UUID]] = {}
     for row in rows:
         events.setdefault((row.batch_number, row.batch_id), []).append(row.event_id)
+    if len(events) > MAX_BATCHES:
+        reason = f"are in {len(events)} batches, more than {MAX_BATCHES}; take them back by several requests"
+        raise InvalidInputError.of("event_ids", reason)
     return [
         (batches.find_batch(connection, pool, request.platform, batch_id), number, of_batch)
         for (number, batch_id), of_batch in events.items()
@@ -170,22 +171,26 @@ def _by_events(connection: sa.Connection, pool: PoolRef, request: RetractionRequ
 
 
 def _choose(
-    connection: sa.Connection,
-    pool: PoolRef,
-    store: UsageStore,
-    batch: RecordedBatch,
-    batch_number: int,
-    event_ids: Sequence[UUID] | None,
-) -> _Chosen:
+    connection: sa.Connection, pool: PoolRef, request: RetractionRequest, store: UsageStore, wanted: Wanted
+) -> _Chosen | None:
+    """Take back what is wanted of a batch and was not before; None where that is nothing."""
+    batch, batch_number, event_ids = wanted
     body = store.bodies.checked(connection, pool, bytes.fromhex(batch.content.body_sha256))
     parsed = store.readings.then(connection, pool, batch.content).usage(body)
     taken = np.ones(len(parsed), dtype=np.bool_)
     taken[batch.duplicate_positions()] = False
     if event_ids is not None:
-        wanted = np.frombuffer(b"".join(event_id.bytes for event_id in event_ids), dtype="V16")
-        taken &= np.isin(parsed.event_ids, wanted)
+        ids = np.frombuffer(b"".join(event_id.bytes for event_id in event_ids), dtype="V16")
+        taken &= np.isin(parsed.event_ids, ids)
     taken[_taken_before(connection, pool, batch_number)] = False
-    return _Chosen(batch, batch_number, np.flatnonzero(taken).tolist(), parsed, weigh(parsed, taken))
+    if not taken.any():
+        return None
+    weights, numbers = weigh(parsed, taken), store.collectives.of(parsed.names, connection=connection)
+    weights_number = connection.execute(sa.select(t.batch_number.next_value())).scalar_one()
+    method = Method(batch.content.method, "-", 0, version=batch.content.method_version)
+    batches.put_contents(connection, pool, [NewWeights(weights_number, method, weights, numbers)])
+    content = _content(request, batch, np.flatnonzero(taken).tolist(), weights)
+    return _Chosen(batch_number, weights_number, content)
 
 
 def _taken_before(connection: sa.Connection, pool: PoolRef, batch_number: int) -> list[int]:
@@ -199,13 +204,15 @@ def _taken_before(connection: sa.Connection, pool: PoolRef, batch_number: int) -
     return [at for entry in entries for at in decode_positions(decode(bytes(entry), kinds).content.positions)]
 
 
-def _content(request: RetractionRequest, chosen: _Chosen) -> RetractionContent:
+def _content(
+    request: RetractionRequest, batch: RecordedBatch, positions: list[int], weights: BatchWeights
+) -> RetractionContent:
     return RetractionContent(
         platform=request.platform,
         request_id=request.request_id,
-        batch_leaf=chosen.batch.leaf_index,
-        positions=encode_positions(chosen.positions),
+        batch_leaf=batch.leaf_index,
+        positions=encode_positions(positions),
         reason=request.reason,
-        ai_only=chosen.weights[AI_ONLY].totals(),
-        human_ai=chosen.weights[HUMAN_AI].totals(),
+        ai_only=weights[AI_ONLY].totals(),
+        human_ai=weights[HUMAN_AI].totals(),
     )

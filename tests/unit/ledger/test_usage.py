@@ -198,7 +198,9 @@ def test_a_slice_of_a_larger_batch_is_read_as_what_it_holds() -> None:
 def test_a_dictionary_may_hold_ids_that_no_event_names() -> None:
     batch = parse_batch(stream(record_batch(FOUR, dictionary=["unused", "beta", "alpha", "other"])))
     assert events_in(batch) == FOUR
-    require_known(batch, np.array([False, True, True, False]))
+    # Nothing that follows hears of the others, which cost it nothing.
+    assert batch.names == ("beta", "alpha")
+    require_known(batch, np.array([True, True]))
 
 
 def test_the_children_of_lists_may_have_any_name_and_a_schema_its_notes() -> None:
@@ -343,9 +345,17 @@ def test_a_dictionary_that_holds_a_null_is_refused_even_unused() -> None:
 
 def test_a_dictionary_may_hold_65536_ids_and_no_more() -> None:
     names = ["alpha", "beta", *(f"unused-{number}" for number in range(MAX_COLLECTIVES - 2))]
-    assert len(parse_batch(stream(record_batch(FOUR, dictionary=names))).names) == 65_536
+    assert parse_batch(stream(record_batch(FOUR, dictionary=names))).names == ("alpha", "beta")
     field, reason = only_violation(stream(record_batch(FOUR, dictionary=[*names, "another"])))
     assert (field, reason) == ("collectives", "must have at most 65,536 different ids in a batch, got 65,537")
+
+
+def test_a_dictionary_holds_no_more_text_than_so_many_ids_have() -> None:
+    most = MAX_COLLECTIVES * 63
+    unused = "x" * (most - len("alpha" + "beta"))
+    assert parse_batch(stream(record_batch(FOUR, dictionary=["alpha", "beta", unused]))).names == ("alpha", "beta")
+    refused = only_violation(stream(record_batch(FOUR, dictionary=["alpha", "beta", unused + "x"])))
+    assert refused == ("collectives", f"the dictionary has {most + 1} bytes of ids, more than {most}")
 
 
 def test_columns_that_are_written_here_have_the_bounds_of_those_that_are_read() -> None:

@@ -21,6 +21,7 @@ import moiety
 import moiety.v1
 from ledger import journal, money, registry
 from ledger.store import acts
+from ledger.store.usage import retractions
 from ledger.usage import format as usage
 from ledger.usage import ids, membership, scores, shares
 from ledger.usage import methods as methods_
@@ -155,6 +156,8 @@ PAGES: Final = [
         ("usage.proto", "UsageEvent", "work_id", f"at most {usage.MAX_WORK_ID_BYTES} bytes"),
         ("usage.proto", "UsageEvent", "units", f"1 to {usage.MAX_UNITS}"),
         ("usage.proto", "SubmitUsageRequest", "events", f"1 to {usage_events.MAX_ROW_EVENTS} events"),
+        ("usage.proto", "RetractUsageRequest", "event_ids", f"up to {usage_events.MAX_ROW_EVENTS} events"),
+        ("usage.proto", "RetractUsageRequest", "event_ids", f"up to {retractions.MAX_BATCHES} batches"),
         ("usage.proto", "AppendUsageRequest", "arrow_stream", f"1 to {usage.MAX_EVENTS} events"),
         ("usage.proto", "AppendUsageRequest", "arrow_stream", f"at most {usage.MAX_BODY_BYTES // 2**20} MiB"),
         ("revenue.proto", "Revenue", "amount_minor", f"1 to {money.MAX_AMOUNT_MINOR}"),
