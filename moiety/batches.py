@@ -5,7 +5,8 @@ A table has a row per usage event and the columns of `USAGE_SCHEMA`, or for raw 
 `event_id` as 16 bytes or UUID text, or a text column `id` instead of it, from which event ids are derived
 (`moiety.event_id_of`, or with `occurred_at` too where the platform's ids are ordered); `work_id` may be left out;
 `occurred_at` is any timestamp with a zone, or ISO 8601 text; numbers may have any width; `mode` may be in words;
-`collectives` and `sources` may be encoded in any way. Any other column is an error, so that a misspelt one is not lost.
+`collectives` and `sources` may be encoded in any way, and may hold structs of `id` and `share` (or `score`) in the
+place of two columns. Any other column is an error, so that a misspelt one is not lost.
 
 The same rows give the same bytes, whatever library made the table: the dictionary of collectives or sources holds just
 the ids that occur, sorted by bytes, and the compression is fixed. (Another release of pyarrow may write other
@@ -15,8 +16,8 @@ bytes.)
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from typing import Final, Protocol
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, Protocol
 
 import pyarrow as pa
 
@@ -56,6 +57,15 @@ SCORE_SCHEMA: Final = pa.schema(
 SCORES_PER_BATCH: Final = 1_500_000
 """The most scores in a batch. At twelve bytes each they leave room for the ids in the 32 MiB that the service takes."""
 
+SHARES_PER_BATCH: Final = 2_500_000
+"""The most shares in a batch, at eight bytes each."""
+
+IDS_PER_BATCH: Final = {"collectives": 65_536, "sources": 262_144}
+"""The most distinct ids that the service takes in a batch."""
+
+BYTES_PER_BATCH: Final = 31 * 2**20
+"""The most bytes of a batch before it is compressed: so it is never larger than the 32 MiB that the service takes."""
+
 _PANDAS_INDEX: Final = re.compile(r"__index_level_\d+__")
 # A batch is kept as it is sent, for ever: two thirds of the size for a tenth of the time that taking it in costs.
 _IPC: Final = pa.ipc.IpcWriteOptions(compression=pa.Codec("zstd", compression_level=3), emit_dictionary_deltas=False)
@@ -74,6 +84,9 @@ class ArrowArrayable(Protocol):
 
 
 ArrowTable = ArrowStreamable | ArrowArrayable
+"""What goes in everywhere where a table does. So do a LazyFrame of polars, a dataset or scanner of pyarrow, a mapping
+of column names to values, and a sequence of rows as mappings, which have no type in common.
+"""
 
 
 def usage_batches(
@@ -96,8 +109,8 @@ def record_batches(
     table: ArrowTable, *, events_per_batch: int = EVENTS_PER_BATCH, id_scheme: IdScheme = IdScheme.OWN
 ) -> Iterator[pa.RecordBatch]:
     """Give the batches of a table of usage events as record batches of exactly `USAGE_SCHEMA`, or of `SCORE_SCHEMA`
-    where it has scores. A batch of scores ends before it has more of them than the service takes. `id_scheme` says how
-    event ids are derived from a column `id`.
+    where it has scores. A batch ends after `events_per_batch` events, and before it has more shares, scores, distinct
+    ids or bytes than the service takes. `id_scheme` says how event ids are derived from a column `id`.
 
     Raises:
         ValueError: `events_per_batch` is not 1 to 65,536.
@@ -107,7 +120,7 @@ def record_batches(
     if not 1 <= events_per_batch <= EVENTS_PER_BATCH_MAX:
         raise ValueError(f"events_per_batch must be 1 to {EVENTS_PER_BATCH_MAX}, got {events_per_batch}")
     reader = _reader(table)
-    schema = SCORE_SCHEMA if {"sources", "scores"} & set(_names(reader.schema)) else USAGE_SCHEMA
+    schema = SCORE_SCHEMA if _is_of_scores(reader.schema) else USAGE_SCHEMA
     _require_columns(reader.schema, schema)
     return _converted(reader, schema, events_per_batch, id_scheme)
 
@@ -130,6 +143,7 @@ def decode(data: bytes) -> pa.RecordBatch:
     try:
         with pa.ipc.open_stream(pa.py_buffer(data)) as reader:
             (batch,) = list(reader)
+        batch.validate(full=True)  # Arrow believes what a batch says of itself; a wrong offset ends the process
     except pa.ArrowInvalid as error:
         raise ValueError(str(error)) from None
     return batch
@@ -143,11 +157,37 @@ def _reader(table: ArrowTable) -> pa.RecordBatchReader:
     if hasattr(table, "__arrow_c_array__"):
         batch = pa.record_batch(table)
         return pa.RecordBatchReader.from_batches(batch.schema, [batch])
-    raise TypeError(f"{type(table).__name__} is not an Arrow-capable table (it has no __arrow_c_stream__)")
+    return _other_reader(table)
+
+
+def _other_reader(table: Any) -> pa.RecordBatchReader:
+    """A reader of what is a table and does not say so."""
+    if type(table).__name__ == "LazyFrame":  # of polars
+        return _reader(table.collect())
+    if hasattr(table, "scanner"):  # a dataset of pyarrow
+        table = table.scanner()
+    if hasattr(table, "to_reader"):
+        return table.to_reader()
+    if isinstance(table, Mapping) or (isinstance(table, Sequence) and all(isinstance(row, Mapping) for row in table)):
+        try:
+            return pa.table(table).to_reader() if isinstance(table, Mapping) else _rows(table).to_reader()
+        except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+            raise InvalidUsageError("table", None, f"cannot be made of these values: {error}") from None
+    raise TypeError(
+        f"{type(table).__name__} is no table. Give one that Arrow reads (pandas, polars, pyarrow, DuckDB: it has"
+        " __arrow_c_stream__), a mapping of columns, a list of rows, or moiety.batch_of(events)"
+    )
+
+
+def _rows(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """Rows as a table. Arrow would leave out what the first row lacks."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    return pa.table({name: [row.get(name) for row in rows] for name in names})
 
 
 def _require_columns(schema: pa.Schema, wanted: pa.Schema) -> None:
     names = _names(schema)
+    paired = columns.AMOUNT_OF_NAMES.get(wanted.names[-2]) if _has_pairs(schema, wanted) else None
     for name in names:
         if names.count(name) > 1:
             raise InvalidUsageError(name, None, "stands twice in the table")
@@ -155,9 +195,22 @@ def _require_columns(schema: pa.Schema, wanted: pa.Schema) -> None:
             raise InvalidUsageError(name, None, f"is not a column of usage; these are {', '.join(wanted.names)}")
     if "id" in names and "event_id" in names:
         raise InvalidUsageError("id", None, "stands beside event_id; give one of them")
+    if paired and wanted.names[-1] in names:
+        raise InvalidUsageError(wanted.names[-1], None, f"stands beside {wanted.names[-2]} that hold a {paired} each")
     for name in wanted.names:
-        if name not in names and name != "work_id" and not (name == "event_id" and "id" in names):
+        is_elsewhere = (name == "event_id" and "id" in names) or (paired and name == wanted.names[-1])
+        if name not in names and name != "work_id" and not is_elsewhere:
             raise InvalidUsageError(name, None, "is missing from the table")
+
+
+def _has_pairs(schema: pa.Schema, wanted: pa.Schema) -> bool:
+    """Whether names and amounts stand in one column."""
+    name = wanted.names[-2]
+    return name in schema.names and columns.has_pairs(schema.field(name).type)
+
+
+def _is_of_scores(schema: pa.Schema) -> bool:
+    return bool({"sources", "scores"} & set(_names(schema)))
 
 
 def _names(schema: pa.Schema) -> list[str]:
@@ -172,19 +225,39 @@ def _converted(
 ) -> Iterator[pa.RecordBatch]:
     position = 0
     for table in _slices(reader, events_per_batch):
-        for part in _by_scores(table, position) if schema is SCORE_SCHEMA else [table]:
-            yield _record_batch(part, schema, position, id_scheme)
-            position += part.num_rows
+        for part in _by_amounts(table, schema, position):
+            for batch in _by_size(part, schema, position, id_scheme):
+                yield batch
+                position += batch.num_rows
 
 
-def _by_scores(table: pa.Table, first_position: int) -> Iterator[pa.Table]:
-    """The rows in runs of at most `SCORES_PER_BATCH` scores."""
-    counts = columns.list_lengths(table.column("scores").combine_chunks(), "scores")
-    for start, end in cuts(counts, table.num_rows, SCORES_PER_BATCH):
-        if counts[start] > SCORES_PER_BATCH:
-            reason = f"are {counts[start]}, more than {SCORES_PER_BATCH} for a batch"
-            raise InvalidUsageError("scores", first_position + start, reason)
+def _by_amounts(table: pa.Table, schema: pa.Schema, first_position: int) -> Iterator[pa.Table]:
+    """The rows in runs of at most as many shares or scores as a batch may have."""
+    names, amounts = schema.names[-2:]
+    most = SCORES_PER_BATCH if schema is SCORE_SCHEMA else SHARES_PER_BATCH
+    counts = columns.list_lengths(table.column(names).combine_chunks(), names)
+    for start, end in cuts(counts, table.num_rows, most):
+        if counts[start] > most:
+            raise InvalidUsageError(
+                amounts, first_position + start, f"are {counts[start]}, more than {most} for a batch"
+            )
         yield table.slice(start, end - start)
+
+
+def _by_size(table: pa.Table, schema: pa.Schema, first_position: int, id_scheme: IdScheme) -> Iterator[pa.RecordBatch]:
+    """The rows as batches, halved until each has as few distinct ids and bytes as the service takes."""
+    batch = _record_batch(table, schema, first_position, id_scheme)
+    names = schema.names[-2]
+    distinct = len(batch.column(names).values.dictionary)
+    if distinct <= IDS_PER_BATCH[names] and batch.nbytes <= BYTES_PER_BATCH:
+        yield batch
+        return
+    if table.num_rows == 1:
+        reason = f"are {distinct} ids, or {batch.nbytes} bytes with the event, more than a batch takes"
+        raise InvalidUsageError(names, first_position, reason)
+    middle = table.num_rows // 2
+    yield from _by_size(table.slice(0, middle), schema, first_position, id_scheme)
+    yield from _by_size(table.slice(middle), schema, first_position + middle, id_scheme)
 
 
 def _slices(reader: pa.RecordBatchReader, rows: int) -> Iterator[pa.Table]:
@@ -222,12 +295,11 @@ def _record_batch(table: pa.Table, schema: pa.Schema, first_position: int, id_sc
         event_id = columns.event_ids(column["event_id"], first_position)
     else:
         event_id = columns.derived_event_ids(column["id"], occurred_at, first_position, id_scheme)
-    if schema is SCORE_SCHEMA:
-        lists = [columns.names(column["sources"], "sources", first_position)]
-        lists.append(columns.scores(column["scores"], first_position))
-    else:
-        lists = [columns.names(column["collectives"], "collectives", first_position)]
-        lists.append(columns.shares(column["shares"], first_position))
+    field, amounts = schema.names[-2:]
+    if columns.has_pairs(column[field].type):
+        column[field], column[amounts] = columns.pairs(column[field], field, first_position)
+    to_amounts = columns.scores if schema is SCORE_SCHEMA else columns.shares
+    lists = [columns.names(column[field], field, first_position), to_amounts(column[amounts], first_position)]
     return pa.RecordBatch.from_arrays(
         [
             event_id,

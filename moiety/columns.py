@@ -25,6 +25,9 @@ from moiety.ids import IdScheme, event_id_bytes, ordered_event_id_bytes
 MODES: Final = ("AI_ONLY", "HUMAN_AI")
 """The modes in words; the first is 1."""
 
+AMOUNT_OF_NAMES: Final = {"collectives": "share", "sources": "score"}
+"""What stands beside an id in a struct, by the column."""
+
 _EVENT_ID: Final = pa.binary(16)
 _TIME: Final = pa.timestamp("us", tz="UTC")
 _UUID: Final = r"^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$"
@@ -136,6 +139,27 @@ def names(column: pa.Array, field: str, first_position: int) -> pa.Array:
     return pa.ListArray.from_arrays(offsets, indexed)
 
 
+def has_pairs(data_type: pa.DataType) -> bool:
+    """Whether a column's type is of lists of structs."""
+    return _is_list(data_type) and bool(pa.types.is_struct(_unwrapped(data_type.value_type)))
+
+
+def pairs(column: pa.Array, field: str, first_position: int) -> tuple[pa.Array, pa.Array]:
+    """The names and the amounts of a column of lists of structs `{id, share}` (or `{id, score}`), as a column each.
+
+    Raises:
+        InvalidUsageError: the structs have other fields, or a list has a null in it.
+    """
+    amount = AMOUNT_OF_NAMES[field]
+    offsets, flat = _lists(column, field)
+    flat = _plain(flat)
+    if sorted(part.name for part in flat.type) != sorted(("id", amount)):
+        raise InvalidUsageError(field, None, f"must be lists of structs of id and {amount}, is {column.type}")
+    _require_elements(flat.is_valid(), offsets, field, first_position)
+    ids, amounts = (flat.field(flat.type.get_field_index(name)) for name in ("id", amount))
+    return pa.ListArray.from_arrays(offsets, ids), pa.ListArray.from_arrays(offsets, amounts)
+
+
 def shares(column: pa.Array, first_position: int) -> pa.Array:
     """Shares per event as 32-bit integers, from lists of any integers. A null list is empty."""
     offsets, flat = _lists(column, "shares")
@@ -201,6 +225,17 @@ def _plain(column: pa.Array) -> pa.Array:
     if pa.types.is_binary_view(column.type):
         column = column.cast(pa.large_binary())
     return column
+
+
+def _unwrapped(data_type: pa.DataType) -> pa.DataType:
+    """A type without the encodings that `_plain` undoes."""
+    while True:
+        if isinstance(data_type, pa.BaseExtensionType):
+            data_type = data_type.storage_type
+        elif pa.types.is_dictionary(data_type) or pa.types.is_run_end_encoded(data_type):
+            data_type = data_type.value_type
+        else:
+            return data_type
 
 
 def _exact(column: pa.Array) -> pa.Array:

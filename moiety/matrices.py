@@ -66,6 +66,8 @@ def entries_of(matrix: Any, items: int, works: int) -> Entries:
         InvalidUsageError: a work holds an item twice.
     """
     sparse = hasattr(matrix, "format")
+    if not sparse:
+        matrix = _array_of(matrix)
     # The others may hold a cell in parts, whose sum would be one of floating-point numbers.
     if sparse and matrix.format not in ("csc", "csr"):
         raise ValueError(f"a sparse matrix must be in CSC or CSR form, got {matrix.format.upper()}")
@@ -75,6 +77,19 @@ def entries_of(matrix: Any, items: int, works: int) -> Entries:
     if getattr(dtype, "kind", "") not in set("biuf") or dtype.itemsize > 8:  # noqa: PLR2004 - a float64
         raise ValueError(f"the scores must be real numbers of at most 64 bits, got {dtype}")
     return _Sparse(matrix) if sparse else _Dense(matrix)
+
+
+def _array_of(matrix: Any) -> Any:
+    """The numpy array that a matrix is or gives: of torch, JAX, pandas, polars and others."""
+    if not hasattr(matrix, "__array__"):
+        raise ValueError(
+            f"the matrix must be an array or a sparse matrix, is {type(matrix).__name__}; numpy.array(...) makes one of"
+            " lists, and moiety.Client.submit_usage takes scores in a table"
+        )
+    try:
+        return matrix.__array__()
+    except (TypeError, RuntimeError, ValueError) as error:  # on a GPU, or of a type that numpy lacks
+        raise ValueError(f"the matrix gives no numpy array: {error}") from None
 
 
 def cuts(counts: list[int], events_max: int, scores_max: int) -> Iterator[tuple[int, int]]:

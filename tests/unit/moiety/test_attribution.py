@@ -12,6 +12,8 @@ from uuid import UUID
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
+import polars as pl
 import pyarrow as pa
 import pytest
 
@@ -384,3 +386,33 @@ def test_a_tolerance_out_of_range_is_refused(tolerance_nano: int) -> None:
 def test_a_coverage_out_of_range_is_refused(coverage_nano: int) -> None:
     with pytest.raises(ValueError, match="coverage_nano"):
         ScoreRule(ScoreKind.COUNT, coverage_nano=coverage_nano)
+
+
+class Tensor:
+    """What torch and others have: it is no numpy array, and gives one."""
+
+    def __init__(self, array: Any) -> None:
+        self._array = array
+
+    def __array__(self) -> Any:
+        if self._array is None:
+            raise TypeError("can't convert cuda:0 device type tensor to numpy")
+        return self._array
+
+
+def test_whatever_gives_an_array_is_a_matrix() -> None:
+    array = np.array([[0.5, 0.0], [0.25, 1.0]])
+    rest: dict[str, Any] = {
+        "items": ["a", "b"],
+        "works": ["x", "y"],
+        "occurred_at": datetime(2026, 3, 1, tzinfo=UTC),
+        "units": 1,
+        "mode": Mode.AI_ONLY,
+    }
+    (expected,) = score_batches(array, **rest)
+    for matrix in (Tensor(array), pd.DataFrame(array), pl.DataFrame(array)):
+        assert list(score_batches(matrix, **rest)) == [expected]  # type: ignore[arg-type]  # has no type in common
+    with pytest.raises(ValueError, match=r"gives no numpy array: can't convert cuda"):
+        list(score_batches(Tensor(None), **rest))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"is list; numpy\.array\(\.\.\.\) makes one"):
+        list(score_batches([[0.5, 0.0], [0.25, 1.0]], **rest))  # type: ignore[arg-type]

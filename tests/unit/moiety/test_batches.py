@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from hashlib import sha256
+from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
@@ -12,6 +13,8 @@ import duckdb
 import pandas as pd
 import polars as pl
 import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
 import pytest
 
 from ledger.usage.shares import parse_batch
@@ -26,6 +29,7 @@ from moiety import (
     usage_batches,
     uuid7,
 )
+from moiety import batches as module
 from moiety.batches import USAGE_SCHEMA, decode
 from moiety.events import event_to_message
 
@@ -278,7 +282,7 @@ def test_a_batch_has_1_to_65536_events(count: int) -> None:
 
 
 def test_what_is_no_table_is_refused() -> None:
-    with pytest.raises(TypeError, match="list is not an Arrow-capable table"):
+    with pytest.raises(TypeError, match="list is no table"):
         batches([1, 2, 3])
 
 
@@ -417,3 +421,131 @@ def test_an_event_s_numbers_are_whole_and_none_is_cut(changed: dict[str, Any], f
     with pytest.raises(InvalidUsageError) as caught:
         batch_of([whole, replace(whole, **changed)])
     assert (caught.value.field, caught.value.position, caught.value.reason) == (field, 1, told)
+
+
+def pairs_of(column: list[list[str]], amounts: list[list[Any]], amount: str) -> list[list[dict[str, Any]]]:
+    return [
+        [{"id": name, amount: value} for name, value in zip(names, values, strict=True)]
+        for names, values in zip(column, amounts, strict=True)
+    ]
+
+
+PAIRED: Final = pa.table(
+    {name: COLUMNS[name] for name in COLUMNS if name not in ("collectives", "shares")}
+    | {"collectives": pairs_of(COLUMNS["collectives"], COLUMNS["shares"], "share")}
+)
+
+
+@pytest.mark.parametrize(
+    "paired",
+    [
+        PAIRED,
+        pl.from_arrow(PAIRED),
+        pd.DataFrame(PAIRED.to_pylist()),
+        duckdb.sql("SELECT * FROM PAIRED"),
+        pa.concat_tables([PAIRED.slice(0, 1), PAIRED.slice(1)]),
+    ],
+    ids=["pyarrow", "polars", "pandas", "duckdb", "chunks"],
+)
+def test_ids_and_shares_in_pairs_are_the_same_batch(paired: Any) -> None:
+    assert batches(paired) == batches(TABLE)
+
+
+def test_pairs_that_are_none_are_refused_with_what_they_must_be() -> None:
+    def told(column: list[Any], **more: Any) -> str:
+        table = PAIRED.set_column(5, "collectives", [column])
+        for name, values in more.items():
+            table = table.append_column(name, [values])
+        with pytest.raises(InvalidUsageError) as caught:
+            batches(table)
+        return str(caught.value)
+
+    wanted = "collectives: must be lists of structs of id and share, is list<"
+    assert told([[{"id": "irish", "score": 1}]] * 3).startswith(wanted)
+    assert told([[{"id": "irish", "share": 1, "why": "?"}]] * 3).startswith(wanted)
+    assert "events[1].collectives: holds a null" in told([[{"id": "a", "share": 1}], [None], []])
+    assert "events[1].shares: holds a null" in told([[], [{"id": "a", "share": None}], [{"id": "a", "share": 1}]])
+    assert "billionths" in told([[{"id": "a", "share": 0.5}]] * 3)
+    pair = [{"id": "a", "share": 1}]
+    assert told([pair] * 3, shares=[[1]] * 3) == "shares: stands beside collectives that hold a share each"
+
+
+def test_scores_in_pairs_are_the_same_batch() -> None:
+    shared = {name: COLUMNS[name] for name in ("event_id", "occurred_at", "units", "mode")}
+    scores = [[0.5, 0.25], [], [1.0]]
+    apart = pa.table(shared | {"sources": COLUMNS["collectives"], "scores": scores})
+    paired = pa.table(shared | {"sources": pairs_of(COLUMNS["collectives"], scores, "score")})
+    assert batches(paired) == batches(apart)
+
+
+def test_what_is_a_table_in_another_way_is_taken(tmp_path: Path) -> None:
+    pq.write_table(TABLE, tmp_path / "usage.parquet")
+    lazy = pl.LazyFrame(COLUMNS, schema=SCHEMA)
+    dataset = ds.dataset(tmp_path)
+    for table in (lazy, dataset, dataset.scanner(), COLUMNS, TABLE.to_pylist(), tuple(TABLE.to_pylist())):
+        assert batches(table) == batches(TABLE)
+    without_work = [{key: value for key, value in row.items() if value is not None} for row in TABLE.to_pylist()[::-1]]
+    assert len(batches(without_work)) == 1
+
+
+def test_rows_that_make_no_table_are_refused() -> None:
+    rows = TABLE.to_pylist()
+    for wrong, told in (
+        ([*rows, rows[0] | {"units": "many"}], "cannot be made"),
+        ([*rows, rows[0] | {"unit": 1}], "unit: is not a column"),
+        ([rows[0] | {"shares": [0.4, 0.6]}], "billionths"),
+    ):
+        with pytest.raises(InvalidUsageError, match=told):
+            batches(wrong)
+
+
+@pytest.mark.parametrize(("names", "amounts"), [("collectives", "shares"), ("sources", "scores")])
+def test_a_batch_ends_before_it_has_more_ids_amounts_or_bytes_than_the_service_takes(
+    names: str, amounts: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count = 64
+    table = pa.table(
+        {
+            "event_id": [bytes([number]) * 16 for number in range(count)],
+            "occurred_at": [NOON] * count,
+            "units": [1] * count,
+            "mode": [1] * count,
+            names: [[f"{number}-a", f"{number}-b"] for number in range(count)],
+            amounts: [[1, 2]] * count,
+        }
+    )
+    whole = [row for data in batches(table) for row in decode(data).to_pylist()]
+
+    def cut_by(name: str, value: Any) -> list[int]:
+        with monkeypatch.context() as smaller:
+            smaller.setattr(module, name, value)
+            parts = [decode(data) for data in batches(table)]
+        assert [row for part in parts for row in part.to_pylist()] == whole
+        return [part.num_rows for part in parts]
+
+    assert max(cut_by("IDS_PER_BATCH", {names: 16})) == 8
+    assert max(cut_by("SHARES_PER_BATCH" if names == "collectives" else "SCORES_PER_BATCH", 20)) == 10
+    assert len(cut_by("BYTES_PER_BATCH", 3_000)) > 1
+    monkeypatch.setattr(module, "IDS_PER_BATCH", {names: 1})
+    with pytest.raises(InvalidUsageError, match=rf"events\[0\]\.{names}: are 2 ids"):
+        batches(table)
+
+
+def test_a_hostile_batch_is_refused_before_it_is_used() -> None:
+    (data,) = batches(TABLE)
+    batch = decode(data)
+    named = batch.column("collectives")
+    ends = pa.array([0, 2, 10**6, 3], pa.int32())
+    hostile = pa.ListArray.from_buffers(named.type, 3, [None, ends.buffers()[1]], children=[named.values])
+    wrong = pa.RecordBatch.from_arrays([*batch.columns[:5], hostile, batch.column(6)], schema=batch.schema)
+    with pytest.raises(InvalidUsageError, match="collectives: is damaged"):
+        batches(wrong)
+    with pytest.raises(ValueError, match="out of bounds"):
+        decode(encode_unchecked(wrong))
+
+
+def encode_unchecked(batch: pa.RecordBatch) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+    return bytes(sink.getvalue())
