@@ -28,6 +28,7 @@ from ledger.acts.people import PROPOSAL_LIFETIME, People
 from ledger.errors import InvalidInputError, StateError
 from ledger.log.leaves import Leaf
 from payout.entries import PoolContent, RoundContent
+from payout.objections import AnswerContent, ObjectionContent
 
 STALE_AFTER: Final = timedelta(minutes=1)
 """How much older than an act the registry may be that it was judged by."""
@@ -76,6 +77,8 @@ class ActsFold:
     hash_at: Callable[[int], str]
     """The hash of an earlier leaf of this log, in hexadecimal."""
     of_registry: bool = False
+    is_silent: Callable[[int], bool] = lambda _: False
+    """Whether the policy of the round at a leaf takes silence for consent, for a round that was cut by schedule."""
     done: list[DoneAct] = field(default_factory=list)
     proposals: dict[int, Leaf[ProposalContent]] = field(default_factory=dict)
     """By leaf."""
@@ -127,6 +130,10 @@ class ActsFold:
                 self._require_actor(leaf, people)
             case RoundContent():
                 self._round(leaf, people)
+            case ObjectionContent():
+                self._require_actor(leaf, people)
+            case AnswerContent():
+                self._answer(leaf, people)
             case PoolContent():
                 self._require_actor(leaf, people)
                 self._opened(leaf.index, leaf.content)
@@ -181,6 +188,13 @@ class ActsFold:
         else:
             self._require_actor(leaf, people)
 
+    def _answer(self, leaf: Leaf[AnswerContent], people: People) -> None:
+        """Who answers an objection is another person than who calculated the round, where posting it takes two."""
+        self._require_actor(leaf, people)
+        for asked in self.rounds.values():
+            if asked.content.number == leaf.content.round and self._needed(asked, people) > ONE:
+                self._require_second(leaf, asked.content, people)
+
     def _decide(self, leaf: Leaf[DecisionContent], people: People) -> None:
         content, here = leaf.content, self._here(leaf.index)
         subject = self.proposals.get(content.subject) or self.rounds.get(content.subject)
@@ -193,8 +207,8 @@ class ActsFold:
         self.decided[content.subject] = leaf
         approves = content.decision == Decision.APPROVED
         if content.by == POLICY and content.subject in self.rounds:
-            needed = people.controls.needed(Kind.ROUNDS)
-            here.holds(approves and needed == ONE, "by", POLICY, "an operator: the controls ask for two people")
+            alone = people.controls.needed(Kind.ROUNDS) == ONE or self.is_silent(content.subject)
+            here.holds(approves and alone, "by", POLICY, "an operator: the controls ask for two people")
         else:
             self._require_actor(leaf, people)
             if approves and self._needed(subject, people) > ONE:
@@ -222,7 +236,7 @@ class ActsFold:
             return ONE if subject.content.by == SCHEDULER else people.controls.needed(Kind.ROUNDS)
         return ONE
 
-    def _require_second(self, leaf: Leaf[DecisionContent], first: ActContent, people: People) -> None:
+    def _require_second(self, leaf: Leaf[Any], first: ActContent, people: People) -> None:
         try:
             people.require_second(first, leaf.content)
         except StateError as error:

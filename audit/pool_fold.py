@@ -23,6 +23,7 @@ from audit.findings import Finding, FoundError, at
 from audit.progress import Progress
 from audit.reader import LogReader, checked_body
 from audit.registry_fold import RegistryFold
+from audit.reviews import Reviews
 from audit.steps import Step
 from ledger.acts.entries import Decision, DecisionContent
 from ledger.errors import InvalidInputError, LedgerCorruptError
@@ -47,6 +48,7 @@ from payout.entries import (
     PostingContent,
     RoundContent,
 )
+from payout.objections import AnswerContent, ObjectionContent
 from payout.policy import Policy, policy_in_force
 from payout.rounds import Deficits, Line
 from payout.statement import (
@@ -92,6 +94,7 @@ class PoolFold:
     """(leaf index, version, terms), oldest first."""
     confidence_ppm: dict[tuple[str, int], int] = field(default_factory=dict)
     declared: Declared = field(default_factory=Declared)
+    reviews: Reviews = field(default_factory=Reviews)
     balances: dict[str, int] = field(default_factory=dict)
     rounds: dict[int, RoundContent] = field(default_factory=dict)
     round_times: dict[int, datetime] = field(default_factory=dict)
@@ -124,7 +127,7 @@ class PoolFold:
     _under_way: deque[tuple[Leaf[Any], Callable[[], WeighedBatch]]] = field(default_factory=deque)
 
     def __post_init__(self) -> None:
-        self.acts = ActsFold(self.log.pool, self.registry, self._hash_at)
+        self.acts = ActsFold(self.log.pool, self.registry, self._hash_at, is_silent=self._is_silent)
 
     def progress(self, total: int) -> Progress:
         return Progress(self.frontier.size, total, self.events, self.shares)
@@ -225,8 +228,10 @@ class PoolFold:
                 self.round_times[number] = leaf.time
                 self._require_registry(leaf.index, leaf.content)
                 self.round_at[leaf.index] = number
-            case DecisionContent(subject=subject, decision=decision) if subject in self.round_at:
-                self.decisions[self.round_at[subject]] = decision
+                policy = policy_in_force(self.policies, leaf.content.start)[2]
+                self.reviews.begin(leaf, self._hash_at(leaf.index), policy)
+            case ObjectionContent() | AnswerContent() | DecisionContent():
+                self._follow_review(leaf)
             case PostingContent():
                 self._post(leaf)
             case content:
@@ -265,6 +270,20 @@ class PoolFold:
     def _hash_at(self, leaf_index: int) -> str:
         return self.hashes[HASH_BYTES * leaf_index : HASH_BYTES * (leaf_index + 1)].hex()
 
+    def _follow_review(self, leaf: Leaf[Any]) -> None:
+        """Note what is said and decided of rounds; what may not be said changes nothing of what follows."""
+        try:
+            match leaf.content:
+                case ObjectionContent(round=number):
+                    self.reviews.object_to(leaf, self._hash_at(leaf.index), partial(self._lines_of, leaf.index, number))
+                case AnswerContent():
+                    self.reviews.answer(leaf)
+                case DecisionContent(subject=subject, decision=decision) if subject in self.round_at:
+                    self.decisions[self.round_at[subject]] = decision
+                    self.reviews.decide(leaf, self.round_at[subject])
+        except FoundError as found:
+            self.refuse(found.finding)
+
     def _post(self, leaf: Leaf[Any]) -> None:
         number = leaf.content.round
         content = self.rounds.get(number)
@@ -273,6 +292,7 @@ class PoolFold:
         at(leaf.index).same("decision", self.decisions.get(number, ""), Decision.APPROVED)
         at(leaf.index).holds(number > self.posted_number, "round", number, "a round that was not posted before")
         self._require_reviewed(leaf, content)
+        at(leaf.index).same("set_aside", leaf.content.set_aside, self.reviews.post(number))
         lines = self.statement_lines(leaf.index, content)
         transfers = leaf.content.transfers(self)
         at(leaf.index).same("transfer_count", leaf.content.transfer_count, len(transfers))
@@ -301,6 +321,12 @@ class PoolFold:
             self.know_statement(content, lines)
         return cast("Sequence[Line]", lines)
 
+    def _is_silent(self, leaf_index: int) -> bool:
+        return self.reviews.is_silent(self.round_at.get(leaf_index, 0))
+
+    def _lines_of(self, leaf_index: int, number: int) -> Sequence[Line]:
+        return self.statement_lines(leaf_index, self.rounds[number])
+
     def know_statement(self, content: RoundContent, lines: Sequence[Line]) -> None:
         """Note the lines of a round's logged statement: its bytes were compared with what they render to."""
         self._parsed = content.statement_sha256, lines
@@ -326,8 +352,7 @@ class PoolFold:
         before = 0 <= content.batch_leaf < leaf.index
         at(leaf.index).holds(before, "batch_leaf", content.batch_leaf, "a leaf before this one")
         (encoded,) = self.log.leaves(content.batch_leaf, content.batch_leaf + 1)
-        folded = self.hashes[HASH_BYTES * content.batch_leaf : HASH_BYTES * (content.batch_leaf + 1)]
-        at(content.batch_leaf).same("leaf_hash", encoded.hash.hex(), folded.hex())
+        at(content.batch_leaf).same("leaf_hash", encoded.hash.hex(), self._hash_at(content.batch_leaf))
         original = self.read(encoded).content
         if not isinstance(original, UsageContent):
             raise at(leaf.index).error("batch_leaf", original.type, UsageContent.type)

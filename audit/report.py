@@ -19,6 +19,7 @@ from ledger.log.checkpoint import Checkpoint
 from ledger.log.leaves import Leaf
 from ledger.usage.entries import MembershipContent, RetractionContent, UsageContent
 from payout.entries import PostingContent, RoundContent
+from payout.objections import AnswerContent, ObjectionContent
 
 
 @dataclass(slots=True)
@@ -119,7 +120,7 @@ def in_step(finding: Finding, leaf: Leaf[Any] | None, *, journal_line: int = 0) 
             step = Step.BALANCES
         case PostingContent():
             step = Step.BALANCES if journal_line or figure.startswith("balance") else Step.POSTINGS
-        case DecisionContent():
+        case DecisionContent() | ObjectionContent() | AnswerContent():
             step = Step.DECISIONS
         case RoundContent():
             step = Step.ROUNDS

@@ -15,7 +15,7 @@ from audit.pool_fold import PoolFold
 from audit.progress import Progress
 from audit.reader import checked_body
 from audit.registry_fold import RegistryFold
-from audit.replay import check_decision, check_registry, check_round
+from audit.replay import check_registry, check_round
 from audit.report import Report, RoundSummary, balance_finding, conflict_finding, in_body, in_step, warnings_of
 from audit.steps import Step
 from audit.unique_events import Spill, UniqueEvents
@@ -29,7 +29,8 @@ from ledger.usage.entries import MembershipContent, RetractionContent, UsageCont
 from ledger.usage.membership import parse_membership
 from ledger.work import Submit, at_once
 from payout.entries import PoolContent, PostingContent, RoundContent
-from payout.policy import Policy, policy_in_force
+from payout.objections import AnswerContent, ObjectionContent
+from payout.policy import policy_in_force
 from payout.statement import carried_of
 
 _DECISIONS: Final = ", ".join(Decision)
@@ -100,8 +101,7 @@ class _LeafPass:
     identities: Identities = field(init=False)
     currency: str = ""
     latest: RoundContent | None = None
-    policy: Policy | None = None
-    """Those of the round that was calculated last."""
+    """The round that was calculated last."""
 
     def __post_init__(self) -> None:
         self.registry = RegistryFold(self.registry_log, self._registered)
@@ -184,6 +184,8 @@ class _LeafPass:
                 at(leaf.index).same("currency", currency, self.currency)
             case RoundContent():
                 self._calculated(leaf.index, leaf.content)
+            case ObjectionContent() | AnswerContent():
+                self._count_review(leaf.content)
             case DecisionContent():
                 self._decide(leaf.index, leaf.content)
             case PostingContent():
@@ -212,30 +214,32 @@ class _LeafPass:
             self.latest == content, "interval", interval, "one that ends at the round's leaf or before"
         )
 
+    def _count_review(self, content: ObjectionContent | AnswerContent) -> None:
+        what = f" {content.answer.lower().replace('_', ' ')}" if isinstance(content, AnswerContent) else ""
+        self.report.count(Step.DECISIONS, f"objections{what}")
+
     def _decide(self, leaf_index: int, content: DecisionContent) -> None:
         number = self.fold.round_at.get(content.subject)
         if number is None:
             return
-        _, policy = self._latest(leaf_index, number)
+        self._require_latest(leaf_index, number)
         at(leaf_index).holds(content.decision in list(Decision), "decision", content.decision, _DECISIONS)
-        check_decision(leaf_index, content, policy)
         self.report.count(Step.DECISIONS, "decisions")
         self.report.count(Step.DECISIONS, content.decision.lower())
         summary = self.report.rounds[number]
         summary.state, summary.decided_by = content.decision, content.by
 
     def _posted(self, leaf_index: int, content: PostingContent) -> None:
-        self._latest(leaf_index, content.round)
+        self._require_latest(leaf_index, content.round)
         self.report.count(Step.POSTINGS, "postings")
         self.report.count(Step.POSTINGS, "transfers", content.transfer_count)
         self.report.rounds[content.round].state = "POSTED"
 
-    def _latest(self, leaf_index: int, number: int) -> tuple[RoundContent, Policy]:
-        """Returns the round that was calculated last, the only one that may be decided and posted."""
-        if self.latest is None or self.policy is None or self.latest.number != number:
+    def _require_latest(self, leaf_index: int, number: int) -> None:
+        """Check that a round is the one calculated last, the only one that may be decided and posted."""
+        if self.latest is None or self.latest.number != number:
             found = "none" if self.latest is None else str(self.latest.number)
             raise at(leaf_index).error("round", number, found)
-        return self.latest, self.policy
 
     # What the end of a round needs.
 
@@ -247,15 +251,15 @@ class _LeafPass:
         self._check_bodies(leaf.index, content)
         recomputed = self.chosen is None or content.number in self.chosen
         if recomputed:
-            _, policy = check_round(self.log, self.fold, leaf)
+            check_round(self.log, self.fold, leaf)
             self.report.count(Step.ROUNDS, "rounds")
             self.report.count(Step.ROUNDS, "statement lines", len(self.fold.statement_lines(leaf.index, content)))
         else:
-            policy = self._check_place(leaf.index, content)
+            self._check_place(leaf.index, content)
             check_registry(self.log, self.fold, leaf)
             self.report.count(Step.ROUNDS, "rounds not recomputed")
         self._check_conservation(leaf.index, content)
-        self.latest, self.policy = content, policy
+        self.latest = content
         self.report.rounds[content.number] = RoundSummary(
             content.number,
             place.leaf_index,
@@ -285,9 +289,9 @@ class _LeafPass:
                 raise FoundError(in_body(found.finding, digest)) from None
             self._count_body(len(body))
 
-    def _check_place(self, leaf_index: int, content: RoundContent) -> Policy:
+    def _check_place(self, leaf_index: int, content: RoundContent) -> None:
         """Check what can be checked of a round whose usage is not here."""
-        policy_leaf, version, policy = policy_in_force(self.fold.policies, content.start)
+        policy_leaf, version, _ = policy_in_force(self.fold.policies, content.start)
         for figure, replayed in (
             ("start", self.fold.posted_end),
             ("previous", self.fold.posted_number),
@@ -297,7 +301,6 @@ class _LeafPass:
             ("pot_minor", self.fold.balances.get("revenue", 0)),
         ):
             at(leaf_index).same(figure, getattr(content, figure), replayed)
-        return policy
 
     def _check_conservation(self, leaf_index: int, content: RoundContent) -> None:
         here = at(leaf_index, step=Step.CONSERVATION)

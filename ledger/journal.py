@@ -80,6 +80,7 @@ class Purpose(StrEnum):
     RETURN = "RETURN"
     GRANT = "GRANT"
     ROUNDING = "ROUNDING"
+    DISPUTED = "DISPUTED"
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,7 +93,7 @@ if TYPE_CHECKING:
         Schedule,
     )
     from moiety.v1.revenue_pb2 import Revenue
-    from moiety.v1.rounds_pb2 import Allocation, Round
+    from moiety.v1.rounds_pb2 import Allocation, Objection, Round
     from moiety.v1.usage_pb2 import BatchProof, Receipt
     from moiety.verbs.rounds import Preview
 
@@ -172,7 +172,7 @@ _NAMES: Final = {
         "Schedule",
     ),
     "moiety.v1.revenue_pb2": ("Revenue",),
-    "moiety.v1.rounds_pb2": ("Allocation", "Round"),
+    "moiety.v1.rounds_pb2": ("Allocation", "Objection", "Round"),
     "moiety.v1.usage_pb2": ("BatchProof", "Receipt"),
     "moiety.verbs.rounds": ("Preview",),
 }
@@ -221,6 +221,7 @@ __all__ = [
     "NewKey",
     "NoDomainsError",
     "NotFoundError",
+    "Objection",
     "OutOfRangeError",
     "Outbox",
     "OutboxError",

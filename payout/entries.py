@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from collections.abc import Set as AbstractSet
 from typing import ClassVar, Final
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from ledger.acts.controls import Kind
 from ledger.acts.entries import ActContent, DecisionContent, ProposalContent
@@ -28,6 +29,7 @@ from ledger.log.leaves import (
 )
 from ledger.registry import CollectiveStatus
 from ledger.usage.entries import IdSchemeContent, MembershipContent, MethodContent, RetractionContent, UsageContent
+from payout.objections import AnswerContent, ObjectionContent
 from payout.policy import Policy
 from payout.rounds import Line
 from payout.statement import parse_statement
@@ -141,17 +143,23 @@ class PostingContent(Content):
     round: int
     transfer_count: int
     amount_minor: DecimalInt
+    set_aside: list[str] = Field(default=[], exclude_if=lambda names: not names)
+    """The collectives, by id, whose objections were set aside: what they get is held as disputed."""
 
     def transfers(self, past: Past) -> Sequence[Transfer]:
         """What its round's statement gives to whom."""
         content = past.entry(RoundContent, self.round)
-        return posting_transfers(content, past.parsed(content.statement_sha256, parse_statement))
+        lines = past.parsed(content.statement_sha256, parse_statement)
+        return posting_transfers(content, lines, frozenset(self.set_aside))
 
 
-def posting_transfers(content: RoundContent, lines: Sequence[Line]) -> list[Transfer]:
+def posting_transfers(
+    content: RoundContent, lines: Sequence[Line], set_aside: AbstractSet[str] = frozenset()
+) -> list[Transfer]:
     """Returns what posting a round moves: the fee, each collective's two parts in statement order, the fund's part.
 
-    Last comes what `rounding` needs to cover the fractions that are carried on, or what it gives back.
+    What is set aside is one part, and goes to the collective's held account. Last comes what `rounding` needs to cover
+    the fractions that are carried on, or what it gives back.
     """
     transfers: list[Transfer] = []
 
@@ -161,6 +169,9 @@ def posting_transfers(content: RoundContent, lines: Sequence[Line]) -> list[Tran
 
     move(FEES, content.fee_minor, Purpose.FEE)
     for line in lines:
+        if line.collective in set_aside:
+            move(held_account(line.collective), line.amount_minor, Purpose.DISPUTED)
+            continue
         suspended = line.status is CollectiveStatus.SUSPENDED
         account = (held_account if suspended else collective_account)(line.collective)
         move(account, line.attributed_minor, Purpose.ATTRIBUTED)
@@ -176,7 +187,8 @@ def posting_transfers(content: RoundContent, lines: Sequence[Line]) -> list[Tran
 _KINDS: Final[tuple[type[Content], ...]] = (
     PoolContent, PolicyContent, ScheduleContent, PauseContent, MethodContent, MembershipContent, IdSchemeContent,
     UsageContent, RetractionContent, RevenueContent,
-    RoundContent, ProposalContent, DecisionContent, PostingContent, PaymentContent, ReleaseContent, GrantContent,
+    RoundContent, ObjectionContent, AnswerContent, ProposalContent, DecisionContent, PostingContent,
+    PaymentContent, ReleaseContent, GrantContent,
 )  # fmt: skip
 CONTENTS: Final[dict[str, type[Content]]] = {kind.type: kind for kind in _KINDS}
 """Every type of entry that a pool's log may hold."""

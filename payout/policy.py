@@ -16,6 +16,8 @@ from ledger.registry import PPM, require_range
 
 MAX_MODE_PPM: Final = 10 * PPM
 MAX_REVIEW_SECONDS: Final = 366 * 24 * 3600
+MIN_SILENCE_SECONDS: Final = 3 * 24 * 3600
+"""Silence agrees to nothing before whoever might object has had a weekend and a working day."""
 
 
 class UnattributedRule(StrEnum):
@@ -51,6 +53,15 @@ class Rounding(StrEnum):
     """Largest remainder: every unit is placed in every round, and no round knows of another."""
 
 
+class Approval(StrEnum):
+    """What a round that has a review waits for."""
+
+    OPERATOR = "OPERATOR"
+    """An operator, who approves it once the review is over."""
+    SILENCE = "SILENCE"
+    """The end of the review: a round cut by schedule to which nobody objected is then approved by its policy."""
+
+
 class Policy(BaseModel):
     """One version of a pool's terms. Amounts are in minor units, rates in millionths; None means no cap."""
 
@@ -68,6 +79,9 @@ class Policy(BaseModel):
     human_ai_ppm: int = PPM
     review_seconds: int = 0
     rounding: Annotated[Rounding, Field(strict=False)] = Rounding.CARRIED
+    approval: Annotated[Approval, Field(strict=False, exclude_if=lambda value: value is Approval.OPERATOR)] = (
+        Approval.OPERATOR
+    )
 
     def require_sound(self) -> Policy:
         """Returns the policy if it is valid.
@@ -83,6 +97,9 @@ class Policy(BaseModel):
         require_range(self.ai_only_ppm, "policy.ai_only_ppm", 0, MAX_MODE_PPM)
         require_range(self.human_ai_ppm, "policy.human_ai_ppm", 0, MAX_MODE_PPM)
         require_range(self.review_seconds, "policy.review_seconds", 0, MAX_REVIEW_SECONDS)
+        if self.approval is Approval.SILENCE and self.review_seconds < MIN_SILENCE_SECONDS:
+            reason = f"needs a review of at least {MIN_SILENCE_SECONDS} seconds, has {self.review_seconds}"
+            raise InvalidInputError.of("policy.approval", reason)
         if self.cap_minor is not None and self.cap_minor < self.floor_minor:
             raise InvalidInputError.of("policy.cap_minor", f"must be at least the floor, {self.floor_minor:,}")
         return self

@@ -85,9 +85,12 @@ class CalculatesDueRounds(Protocol):
     def calculate_due(self, pool: PoolRef) -> RoundRecord | None:
         """Calculate the round that is due, if any."""
 
+    def post_unopposed(self, pool: PoolRef) -> RoundRecord | None:
+        """Post the open round where its policy takes silence for consent, if its time has come."""
+
 
 class Scheduler:
-    """Checks every schedule when asked to, and has the rounds that are due calculated.
+    """Checks every schedule when asked to, and has rounds calculated and posted when they are due.
 
     Any number of processes may run one: the pool's lock and the round's keys let one round answer each fire time.
     """
@@ -98,7 +101,7 @@ class Scheduler:
         self._clock = clock
 
     def run_once(self) -> list[RoundRecord]:
-        """Check every schedule once, and return the rounds calculated. Pools that fail do not affect the others."""
+        """Check every schedule once, and return the rounds calculated or posted. A pool that fails affects no other."""
         try:
             schedules = ask_each(self._database, pools.list_schedules)
         except LedgerError as error:
@@ -106,17 +109,24 @@ class Scheduler:
             return []
         for pool in schedules.missed:
             logger.warning("cannot read the schedule of pool %s: its database node is unavailable", pool.name)
-        calculated = []
+        made = []
         for schedule in schedules.found:
+            if schedule.paused:
+                continue
+            steps = [self._settlement.post_unopposed] if schedule.open_round else []
             # The first one alone: what is due may be months of minutes, and a round that is open answers none of it.
-            if schedule.paused or next_fire_time(schedule) > self._clock():
-                continue
-            try:
-                record = self._settlement.calculate_due(schedule.pool)
-            except Exception:
-                logger.exception("cannot calculate the round of pool %s", schedule.pool.name)
-                continue
-            if record:
-                logger.info("calculated round %d of pool %s", record.content.number, schedule.pool.name)
-                calculated.append(record)
-        return calculated
+            if next_fire_time(schedule) <= self._clock():
+                steps.append(self._settlement.calculate_due)
+            made += [record for step in steps if (record := self._take(step, schedule.pool))]
+        return made
+
+    @staticmethod
+    def _take(step: Callable[[PoolRef], RoundRecord | None], pool: PoolRef) -> RoundRecord | None:
+        try:
+            record = step(pool)
+        except Exception:
+            logger.exception("cannot calculate or post the round of pool %s", pool.name)
+            return None
+        if record:
+            logger.info("round %d of pool %s is now %s", record.content.number, pool.name, record.state.value)
+        return record

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Final
 
 import sqlalchemy as sa
 
 from ledger.acts.controls import ONE, Kind
 from ledger.acts.entries import POLICY, SCHEDULER, Decision, DecisionContent
-from ledger.acts.people import Actor
+from ledger.acts.people import Actor, People
 from ledger.errors import IdentityReusedError, InvalidInputError, StateError
 from ledger.registry import require_text
 from ledger.store import journal, log, turns
@@ -23,6 +23,7 @@ from ledger.store.acts import MAX_REASON, Ruling, Subject, append_decision, read
 from ledger.store.database import Database
 from ledger.store.log import PoolRef
 from ledger.store.turns import Turn
+from payout import review
 from payout.calculation import Asked, Calculation
 from payout.entries import (
     FireTimes,
@@ -30,11 +31,14 @@ from payout.entries import (
     RoundContent,
     posting_transfers,
 )
+from payout.objections import Answer, AnswerContent
 from payout.policy import Policy
+from payout.review import Said
 from payout.schedule import due_fire_times
 from payout.statement import parse_statement
-from payout.store import pools, rounds
+from payout.store import objections, pools, rounds
 from payout.store.calculation import next_round, past_round, still_holds
+from payout.store.objections import ObjectionRecord
 from payout.store.rounds import RoundRecord, RoundState
 
 _ROUND_NUMBER: Final = re.compile(r"[1-9][0-9]{0,8}")
@@ -111,19 +115,81 @@ class Settlement:
         require_text(reason, "reason", least=1, most=MAX_REASON)
         return self._rule(pool, number, Ruling(Decision.REJECTED, actor, reason))
 
+    def object_to(self, pool: PoolRef, number: int, actor: Actor, reason: str) -> ObjectionRecord:
+        """Object to a calculated round as a collective, before its review is over. The same again is a no-op.
+
+        Raises:
+            StateError: the round is decided, its review is over, or it says nothing of the collective; the collective
+                objected before; or its key does not hold.
+        """
+        require_text(reason, "reason", least=1, most=MAX_REASON)
+        with self._database.transaction() as connection:
+            calculated = rounds.get_round(connection, pool, number)
+            review.require_in_statement(connection, pool, calculated, actor.name.rpartition("/")[2])
+            policy = _policy_of(connection, pool, calculated.content)
+            log.lock_head(connection, pool)
+            record = rounds.get_round(connection, pool, number)
+            said = Said(actor, read_people(connection), self._clock())
+            return review.put_objection(connection, pool, record, policy, said, reason)
+
+    def answer(
+        self, pool: PoolRef, number: int, collective: str, answer: Answer, actor: Actor, reason: str
+    ) -> ObjectionRecord:
+        """Answer an objection; to uphold it rejects the round. The same again by the same operator is a no-op.
+
+        Raises:
+            NotFoundError: the collective did not object.
+            StateError: the round is decided; the objection was answered otherwise; or the actor may not act, or
+                calculated the round where that takes a second person.
+        """
+        require_text(reason, "reason", least=1, most=MAX_REASON)
+        with self._database.transaction() as connection:
+            turns.take(connection, pool, Turn.ROUNDS)
+            log.lock_head(connection, pool)
+            record = rounds.get_round(connection, pool, number)
+            said = Said(actor, read_people(connection), self._clock())
+            content = AnswerContent(
+                round=number, collective=collective, objection_hash="0" * 64, answer=answer.value, reason=reason
+            )
+            answered = review.put_answer(connection, pool, record, said, content)
+            if answer is Answer.UPHELD and record.state is RoundState.CALCULATED:
+                subject = Subject(record.leaf_index, record.hash, record.content, ONE)
+                ruling = Ruling(Decision.REJECTED, actor, reason)
+                record_decision(connection, pool, said.people, subject, ruling, said.now)
+            return answered
+
+    def post_unopposed(self, pool: PoolRef) -> RoundRecord | None:
+        """Approve and post the open round where its policy takes silence for consent and nobody has objected.
+
+        None where there is no such round, its review is not over, or another process acts on the pool.
+        """
+        with self._database.transaction() as connection:
+            if not turns.try_take(connection, pool, Turn.ROUNDS):
+                return None
+            record = _open_round(connection, pool)
+            if record is None:
+                return None
+            policy = _policy_of(connection, pool, record.content)
+            log.lock_head(connection, pool)
+            people, now = read_people(connection), self._clock()
+            if not review.may_post_by_silence(connection, pool, record, policy, now):
+                return None
+            return self._approve_by_policy(connection, pool, record, people, now)
+
     def _rule(self, pool: PoolRef, number: int, ruling: Ruling) -> RoundRecord:
         with self._database.transaction() as connection:
             turns.take(connection, pool, Turn.ROUNDS)
             record = rounds.get_round(connection, pool, number)
             if _decided_as(record, ruling):
                 return record
-            _require_calculated(pool, record)
+            review.require_calculated(pool, record)
             log.lock_head(connection, pool)
             people, now = read_people(connection), self._clock()
             needed = ONE if record.content.by == SCHEDULER else people.controls.needed(Kind.ROUNDS)
             subject = Subject(record.leaf_index, record.hash, record.content, needed)
             if ruling.decision is Decision.APPROVED:
-                _require_reviewed(pool, record, _policy_of(connection, pool, record.content), now)
+                policy = _policy_of(connection, pool, record.content)
+                review.require_reviewed(connection, pool, record, policy, now)
             record_decision(connection, pool, people, subject, ruling, now)
             if ruling.decision is Decision.APPROVED:
                 self._post(connection, pool, record.content)
@@ -146,19 +212,29 @@ class Settlement:
             people.require_actor(content, now, pool.name)
         (leaf,) = log.append(connection, pool, [content], now)
         rounds.insert_round(connection, pool, content, leaf.index, last_fire_time)
-        if not calculation.policy.review_seconds and people.controls.needed(Kind.ROUNDS) == ONE:
-            approved = DecisionContent(
-                subject=leaf.index, subject_hash=leaf.hash.hex(), decision=Decision.APPROVED.value, reason=""
-            )
-            append_decision(connection, pool, _BY_POLICY.stamp(approved, people.size), now)
-            self._post(connection, pool, content)
-        return rounds.get_round(connection, pool, content.number)
+        record = rounds.get_round(connection, pool, content.number)
+        if calculation.policy.review_seconds or people.controls.needed(Kind.ROUNDS) > ONE:
+            return record
+        return self._approve_by_policy(connection, pool, record, people, now)
+
+    def _approve_by_policy(
+        self, connection: sa.Connection, pool: PoolRef, record: RoundRecord, people: People, now: datetime
+    ) -> RoundRecord:
+        approved = DecisionContent(
+            subject=record.leaf_index, subject_hash=record.hash.hex(), decision=Decision.APPROVED.value, reason=""
+        )
+        append_decision(connection, pool, _BY_POLICY.stamp(approved, people.size), now)
+        self._post(connection, pool, record.content)
+        return rounds.get_round(connection, pool, record.content.number)
 
     def _post(self, connection: sa.Connection, pool: PoolRef, content: RoundContent) -> None:
         lines = parse_statement(log.checked_body(connection, pool, bytes.fromhex(content.statement_sha256)))
-        transfers = posting_transfers(content, lines)
+        aside = objections.set_aside(connection, pool, content.number)
+        transfers = posting_transfers(content, lines, frozenset(aside))
         amount = sum(transfer.amount_minor for transfer in transfers)
-        posting = PostingContent(round=content.number, transfer_count=len(transfers), amount_minor=amount)
+        posting = PostingContent(
+            round=content.number, transfer_count=len(transfers), amount_minor=amount, set_aside=aside
+        )
         (leaf,) = log.append(connection, pool, [posting], self._clock())
         rounds.insert_posting(connection, pool, content.number, leaf.index)
         if transfers:
@@ -174,13 +250,6 @@ def _policy_of(connection: sa.Connection, pool: PoolRef, content: RoundContent) 
     return logged.policy
 
 
-def _require_reviewed(pool: PoolRef, record: RoundRecord, policy: Policy, now: datetime) -> None:
-    ends = record.calculated_at + timedelta(seconds=policy.review_seconds)
-    if now < ends:
-        detail = f"cannot be approved before {_rfc3339(ends)}, when its review ends"
-        raise StateError(_name(pool, record.content.number), "REVIEW_RUNS", detail)
-
-
 def _open_round(connection: sa.Connection, pool: PoolRef) -> RoundRecord | None:
     latest = rounds.latest_round(connection, pool)
     return latest if latest and latest.state in (RoundState.CALCULATED, RoundState.APPROVED) else None
@@ -188,23 +257,13 @@ def _open_round(connection: sa.Connection, pool: PoolRef) -> RoundRecord | None:
 
 def _require_no_open_round(connection: sa.Connection, pool: PoolRef) -> None:
     if open_round := _open_round(connection, pool):
-        name = _name(pool, open_round.content.number)
+        name = review.round_name(pool, open_round.content.number)
         raise StateError(name, "ROUND_OPEN", "must be approved or rejected first")
-
-
-def _require_calculated(pool: PoolRef, record: RoundRecord) -> None:
-    if record.state is not RoundState.CALCULATED:
-        name = _name(pool, record.content.number)
-        raise StateError(name, "ROUND_DECIDED", f"was already decided: {record.state.value}")
 
 
 def _decided_as(record: RoundRecord, ruling: Ruling) -> bool:
     made = record.decision
     return made is not None and (made.decision, made.by) == (ruling.decision, ruling.actor.name)
-
-
-def _name(pool: PoolRef, number: int) -> str:
-    return f"pools/{pool.name}/rounds/{number}"
 
 
 def _rfc3339(moment: datetime) -> str:

@@ -33,7 +33,6 @@ from audit.progress import Progress
 from audit.registry_fold import RegistryFold
 from audit.store.snapshot_log import SnapshotLog
 from audit.unique_events import Spill, UniqueEvents
-from ledger.acts.entries import DecisionContent
 from ledger.errors import LedgerCorruptError
 from ledger.journal import Transfer
 from ledger.log.leaves import (
@@ -146,8 +145,6 @@ class _PoolCheck:
                 self._follow_batch(leaf, stored[lt.batch.name])
             case RetractionContent():
                 self._follow_retraction(leaf, stored[lt.retraction.name])
-            case DecisionContent():
-                self._rounds.follow(leaf)
         touched = {account for each in self._transfers for account in (each.from_account, each.to_account)}
         followed = Followed(
             leaf,
@@ -167,12 +164,9 @@ class _PoolCheck:
         except FoundError as found:
             content = _content(encoded.entry)
             self._take_in(found.finding)
-            if self._fold.frontier.size == encoded.index or not isinstance(
-                content, UsageContent | RetractionContent | DecisionContent
-            ):
+            if self._fold.frontier.size == encoded.index or not isinstance(content, UsageContent | RetractionContent):
                 return None
-            if not isinstance(content, DecisionContent):
-                self._doubtful.append(encoded.index)
+            self._doubtful.append(encoded.index)
             return self._fold.read(encoded)
 
     def _take_in(self, finding: Finding) -> None:

@@ -28,6 +28,7 @@ from payout.entries import (
     PostingContent,
     RoundContent,
 )
+from payout.objections import AnswerContent, ObjectionContent
 from payout.store import tables as t
 
 
@@ -154,6 +155,18 @@ def _postings(at: Followed) -> Iterator[Row]:
             yield {"number": number, "leaf_index": at.leaf.index}
 
 
+def _objections(at: Followed) -> Iterator[Row]:
+    match at.leaf.content:
+        case ObjectionContent(round=number, collective=collective):
+            yield {"number": number, "collective": collective, "leaf_index": at.leaf.index}
+
+
+def _answers(at: Followed) -> Iterator[Row]:
+    match at.leaf.content:
+        case AnswerContent(round=number, collective=collective):
+            yield {"number": number, "collective": collective, "leaf_index": at.leaf.index}
+
+
 def _transfers(at: Followed) -> Iterator[Row]:
     for ordinal, transfer in enumerate(at.transfers):
         yield {
@@ -184,6 +197,8 @@ PROJECTIONS: Final = (
     Projection(lt.proposal, _proposals),
     Projection(lt.decision, _decisions),
     Projection(t.posting, _postings),
+    Projection(t.objection, _objections),
+    Projection(t.answer, _answers),
     Projection(lt.transfer, _transfers),
     Projection(lt.balance, _balances),
 )

@@ -1,4 +1,4 @@
-"""Rounds: each is distributed again from what was folded, and its decision must comply with its policy."""
+"""Rounds: each is distributed again from what was folded."""
 
 from __future__ import annotations
 
@@ -11,13 +11,11 @@ from audit.findings import Finding, FoundError, at
 from audit.fsck.rows import stored_rows
 from audit.pool_fold import PoolFold
 from audit.reader import LogReader
-from audit.replay import check_decision, check_round
-from ledger.acts.entries import DecisionContent
+from audit.replay import check_round
 from ledger.errors import InvalidInputError, LedgerCorruptError
 from ledger.log.leaves import Leaf, decode
 from ledger.store import tables as lt
 from payout.entries import CONTENTS, RoundContent
-from payout.policy import Policy, policy_in_force
 
 
 class Rounds:
@@ -33,7 +31,6 @@ class Rounds:
     ) -> None:
         self._log, self._fold, self._take = log, fold, take
         self._ends: dict[int, list[Leaf[RoundContent]]] = {}
-        self._policies: dict[int, Policy] = {}
         is_round = sa.func.position(
             sa.literal(f'"type":"{RoundContent.type}"'.encode(), sa.LargeBinary).op("in")(lt.leaf.c.entry)
         )
@@ -50,8 +47,6 @@ class Rounds:
         """Check the rounds that end before this leaf, unless one of the `doubtful` batches is in them."""
         for leaf in self._ends.pop(leaf_index, []):
             content = leaf.content
-            policies = [found for found in self._fold.policies if found[0] < leaf.index]
-            self._policies[content.number] = policy_in_force(policies, content.start)[2]
             if not any(content.start <= place < content.end for place in doubtful):
                 try:
                     check_round(self._log, self._fold, leaf)
@@ -60,14 +55,3 @@ class Rounds:
                 except (InvalidInputError, LedgerCorruptError, ValueError, KeyError) as error:
                     self._take(at(leaf.index).error("round", error, "a sound round").finding)
             self._fold.cut()
-
-    def follow(self, leaf: Leaf[DecisionContent]) -> None:
-        """Check that someone other than who asked for it approved a round with review time."""
-        content = self._fold.rounds.get(self._fold.round_at.get(leaf.content.subject, 0))
-        policy = self._policies.get(self._fold.round_at.get(leaf.content.subject, 0))
-        if content is None or policy is None:
-            return
-        try:
-            check_decision(leaf.index, leaf.content, policy)
-        except FoundError as found:
-            self._take(found.finding)

@@ -11,6 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from ledger.acts.controls import ONE, Controls, Kind
 from ledger.log.leaves import Content, Sha256Hex, is_empty, is_none
 
+OPERATORS: Final = "operators/"
+COLLECTIVES: Final = "collectives/"
+
 NOBODY: Final = ""
 """The actor of an act that is not logged yet."""
 
@@ -22,14 +25,16 @@ POLICY: Final = "policy"
 
 
 class ActContent(Content):
-    """Something that an operator did.
+    """Something that an operator did, or a collective that objects.
 
-    It names the operator, the key that was used, and the size of the registry's log that it was checked against. If it
+    It names who did it, the key that was used, and the size of the registry's log that it was checked against. If it
     needed a second person, it also names the proposal that it carries out, which is in the same log.
     """
 
     kind: ClassVar[Kind | None]
     """The kind of act; None for an act that one person may always do."""
+    done_by: ClassVar[str] = OPERATORS
+    """The collection of principals that may do it, as their names begin."""
 
     by: str = NOBODY
     by_key: str = ""

@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar
 
 from ledger.acts.controls import TWO, Controls
 from ledger.acts.entries import (
+    OPERATORS,
     ActContent,
     ControlsContent,
     DeploymentContent,
@@ -30,8 +31,6 @@ RECOVERY_DELAY: Final = timedelta(days=7)
 
 PROPOSAL_LIFETIME: Final = timedelta(days=30)
 """A proposal lapses after this time; a round does not."""
-
-OPERATORS: Final = "operators/"
 
 PEOPLE_KINDS: Final[dict[str, type[Content]]] = {
     kind.type: kind
@@ -144,17 +143,18 @@ class People:
         ]
 
     def require_actor(self, content: ActContent, at: datetime, pool: str | None = None) -> None:
-        """Check that an act's operator may act, with this key, at this time, in the log of `pool`.
+        """Check that whoever did an act may do it, with this key, at this time, in the log of `pool`.
 
         Raises:
-            StateError: the operator is not registered or is suspended; or the key belongs to someone else, is revoked,
-                is not valid yet or any more, or does not give access to this pool.
+            StateError: the operator is not registered or is suspended, or the act is not one of such a principal; or
+                the key belongs to someone else, is revoked, is not valid yet or any more, or does not give access to
+                this pool.
         """
-        person, key = self.persons.get(content.by), self.keys.get(content.by_key)
-        if person is None or not content.by.startswith(OPERATORS):
-            raise _refused(content.by, "NOT_AN_OPERATOR", "is not a registered operator")
-        if person.status is not PrincipalStatus.ACTIVE:
-            raise _refused(content.by, "SUSPENDED", "is suspended")
+        key = self.keys.get(content.by_key)
+        if content.done_by == OPERATORS:
+            self._require_operator(content.by)
+        elif not content.by.startswith(content.done_by):
+            raise _refused(content.by, "NOT_THEIR_ACT", f"may not do what {content.done_by}... do")
         if key is None or key.principal != content.by:
             raise _refused(content.by, "KEY_OF_ANOTHER", f"has no key {content.by_key}")
         if key.revoked is not None:
@@ -163,6 +163,13 @@ class People:
             raise _refused(content.by, "KEY_NOT_VALID_NOW", f"used key {key.key_id} before or after its validity")
         if key.pools and (pool is None or pool not in key.pools):
             raise _refused(content.by, "KEY_OF_OTHER_POOLS", f"used key {key.key_id}, which has no access to this log")
+
+    def _require_operator(self, name: str) -> None:
+        person = self.persons.get(name)
+        if person is None or not name.startswith(OPERATORS):
+            raise _refused(name, "NOT_AN_OPERATOR", "is not a registered operator")
+        if person.status is not PrincipalStatus.ACTIVE:
+            raise _refused(name, "SUSPENDED", "is suspended")
 
     def require_second(self, first: ActContent, second: ActContent) -> None:
         """Check that a decision is by another person than the one whose act is decided.

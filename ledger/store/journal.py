@@ -127,9 +127,9 @@ def latest_balance(connection: sa.Connection, pool: PoolRef, account: str) -> tu
 
 
 def list_balances(
-    connection: sa.Connection, pool: PoolRef, *, log_size: int, owner: str | None, after: str, limit: int
+    connection: sa.Connection, pool: PoolRef, *, log_size: int, only: Sequence[str] | None, after: str, limit: int
 ) -> list[tuple[str, int]]:
-    """Returns (account, balance) as of a log size, by account; those of one collective or of all."""
+    """Returns (account, balance) as of a log size, by account; of some accounts, or of all."""
     account = t.balance.c.account.collate("C")
     query = (
         sa.select(t.balance.c.account, t.balance.c.amount_minor)
@@ -138,8 +138,8 @@ def list_balances(
         .order_by(account, t.balance.c.leaf_index.desc())
         .limit(limit)
     )
-    if owner is not None:
-        query = query.where(t.balance.c.account.in_(own_accounts(owner)))
+    if only is not None:
+        query = query.where(t.balance.c.account.in_(only))
     return [(row.account, row.amount_minor) for row in connection.execute(query)]
 
 

@@ -48,6 +48,8 @@ class _TransferPurposeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Trans
     """Granted from the commons fund."""
     TRANSFER_PURPOSE_ROUNDING: _TransferPurpose.ValueType  # 10
     """Between `revenue` and `rounding`, so that the latter covers the fractions that a round carries on."""
+    TRANSFER_PURPOSE_DISPUTED: _TransferPurpose.ValueType  # 11
+    """A collective's amount in a round, held because its objection was set aside."""
 
 class TransferPurpose(_TransferPurpose, metaclass=_TransferPurposeEnumTypeWrapper):
     """Why an amount moved."""
@@ -74,6 +76,8 @@ TRANSFER_PURPOSE_GRANT: TransferPurpose.ValueType  # 9
 """Granted from the commons fund."""
 TRANSFER_PURPOSE_ROUNDING: TransferPurpose.ValueType  # 10
 """Between `revenue` and `rounding`, so that the latter covers the fractions that a round carries on."""
+TRANSFER_PURPOSE_DISPUTED: TransferPurpose.ValueType  # 11
+"""A collective's amount in a round, held because its objection was set aside."""
 Global___TransferPurpose: _TypeAlias = TransferPurpose  # noqa: Y015
 
 @_typing.final

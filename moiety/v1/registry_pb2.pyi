@@ -152,6 +152,34 @@ ROUNDING_PLACED: Rounding.ValueType  # 2
 """Largest remainder: every unit is placed in every round, and no round knows of another."""
 Global___Rounding: _TypeAlias = Rounding  # noqa: Y015
 
+class _Approval:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ApprovalEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Approval.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    APPROVAL_UNSPECIFIED: _Approval.ValueType  # 0
+    """Taken as OPERATOR."""
+    APPROVAL_OPERATOR: _Approval.ValueType  # 1
+    """An operator, who approves it once the review is over."""
+    APPROVAL_SILENCE: _Approval.ValueType  # 2
+    """The end of the review: a round cut by schedule to which nobody objected is then posted. The review takes at least
+    three days.
+    """
+
+class Approval(_Approval, metaclass=_ApprovalEnumTypeWrapper):
+    """What a round that has a review waits for."""
+
+APPROVAL_UNSPECIFIED: Approval.ValueType  # 0
+"""Taken as OPERATOR."""
+APPROVAL_OPERATOR: Approval.ValueType  # 1
+"""An operator, who approves it once the review is over."""
+APPROVAL_SILENCE: Approval.ValueType  # 2
+"""The end of the review: a round cut by schedule to which nobody objected is then posted. The review takes at least
+three days.
+"""
+Global___Approval: _TypeAlias = Approval  # noqa: Y015
+
 class _ScoreKind:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -399,6 +427,7 @@ class Policy(_message.Message):
     LEAF_INDEX_FIELD_NUMBER: _builtins.int
     PROPOSAL_FIELD_NUMBER: _builtins.int
     ROUNDING_FIELD_NUMBER: _builtins.int
+    APPROVAL_FIELD_NUMBER: _builtins.int
     version: _builtins.int
     """1 for the pool's first, counting up."""
     fee_ppm: _builtins.int
@@ -424,8 +453,8 @@ class Policy(_message.Message):
     human_ai_ppm: _builtins.int
     """Multiplier of HUMAN_AI weight, in millionths, 0 to 10,000,000; unset is 1,000,000."""
     review_seconds: _builtins.int
-    """How long reviewers have, in seconds. At 0 a round approves by itself; otherwise it waits for an operator other than
-    the one who asked for the calculation.
+    """How long the review of a round takes, in seconds: until then collectives may object, and nobody can approve it. At 0
+    a round approves by itself where one person may post rounds; where that takes two, 0 is refused.
     """
     leaf_index: _builtins.int
     """Where it stands in the pool's log."""
@@ -433,6 +462,8 @@ class Policy(_message.Message):
     """The proposal that waits for another operator, such as `pools/{pool}/proposals/{leaf}`; empty once this is in force."""
     rounding: Global___Rounding.ValueType
     """What becomes of fractions of a minor unit."""
+    approval: Global___Approval.ValueType
+    """What a round waits for once its review is over."""
     def __init__(
         self,
         *,
@@ -451,10 +482,11 @@ class Policy(_message.Message):
         leaf_index: _builtins.int = ...,
         proposal: _builtins.str = ...,
         rounding: Global___Rounding.ValueType = ...,
+        approval: Global___Approval.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_ai_only_ppm", b"_ai_only_ppm", "_cap_minor", b"_cap_minor", "_fee_cap_minor", b"_fee_cap_minor", "_human_ai_ppm", b"_human_ai_ppm", "ai_only_ppm", b"ai_only_ppm", "cap_minor", b"cap_minor", "fee_cap_minor", b"fee_cap_minor", "human_ai_ppm", b"human_ai_ppm"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ai_only_ppm", b"_ai_only_ppm", "_cap_minor", b"_cap_minor", "_fee_cap_minor", b"_fee_cap_minor", "_human_ai_ppm", b"_human_ai_ppm", "ai_only_ppm", b"ai_only_ppm", "cap_minor", b"cap_minor", "commons_ppm", b"commons_ppm", "commons_rule", b"commons_rule", "fee_cap_minor", b"fee_cap_minor", "fee_ppm", b"fee_ppm", "floor_minor", b"floor_minor", "human_ai_ppm", b"human_ai_ppm", "leaf_index", b"leaf_index", "proposal", b"proposal", "review_seconds", b"review_seconds", "rounding", b"rounding", "tempering", b"tempering", "unattributed", b"unattributed", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ai_only_ppm", b"_ai_only_ppm", "_cap_minor", b"_cap_minor", "_fee_cap_minor", b"_fee_cap_minor", "_human_ai_ppm", b"_human_ai_ppm", "ai_only_ppm", b"ai_only_ppm", "approval", b"approval", "cap_minor", b"cap_minor", "commons_ppm", b"commons_ppm", "commons_rule", b"commons_rule", "fee_cap_minor", b"fee_cap_minor", "fee_ppm", b"fee_ppm", "floor_minor", b"floor_minor", "human_ai_ppm", b"human_ai_ppm", "leaf_index", b"leaf_index", "proposal", b"proposal", "review_seconds", b"review_seconds", "rounding", b"rounding", "tempering", b"tempering", "unattributed", b"unattributed", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__ai_only_ppm: _TypeAlias = _typing.Literal["ai_only_ppm"]  # noqa: Y015
     _WhichOneofArgType__ai_only_ppm: _TypeAlias = _typing.Literal["_ai_only_ppm", b"_ai_only_ppm"]  # noqa: Y015

@@ -53,6 +53,34 @@ ROUND_STATE_REJECTED: RoundState.ValueType  # 4
 """Turned down, with a reason."""
 Global___RoundState: _TypeAlias = RoundState  # noqa: Y015
 
+class _ObjectionAnswer:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ObjectionAnswerEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ObjectionAnswer.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    OBJECTION_ANSWER_UNSPECIFIED: _ObjectionAnswer.ValueType  # 0
+    """Nothing yet: the objection is open."""
+    OBJECTION_ANSWER_DISMISSED: _ObjectionAnswer.ValueType  # 1
+    """The round goes on as it is."""
+    OBJECTION_ANSWER_UPHELD: _ObjectionAnswer.ValueType  # 2
+    """The round is rejected."""
+    OBJECTION_ANSWER_SET_ASIDE: _ObjectionAnswer.ValueType  # 3
+    """The round goes on, and the collective's amount is held as disputed."""
+
+class ObjectionAnswer(_ObjectionAnswer, metaclass=_ObjectionAnswerEnumTypeWrapper):
+    """What an operator says to an objection."""
+
+OBJECTION_ANSWER_UNSPECIFIED: ObjectionAnswer.ValueType  # 0
+"""Nothing yet: the objection is open."""
+OBJECTION_ANSWER_DISMISSED: ObjectionAnswer.ValueType  # 1
+"""The round goes on as it is."""
+OBJECTION_ANSWER_UPHELD: ObjectionAnswer.ValueType  # 2
+"""The round is rejected."""
+OBJECTION_ANSWER_SET_ASIDE: ObjectionAnswer.ValueType  # 3
+"""The round goes on, and the collective's amount is held as disputed."""
+Global___ObjectionAnswer: _TypeAlias = ObjectionAnswer  # noqa: Y015
+
 class _StatementPart:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -153,6 +181,7 @@ class Round(_message.Message):
     RETRACTED_COUNT_FIELD_NUMBER: _builtins.int
     WEIGHTS_SHA256_FIELD_NUMBER: _builtins.int
     ROUNDING_MINOR_FIELD_NUMBER: _builtins.int
+    REVIEW_END_TIME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`pools/{pool}/rounds/{number}`."""
     number: _builtins.int
@@ -223,6 +252,10 @@ class Round(_message.Message):
     def post_time(self) -> _timestamp_pb2.Timestamp:
         """When it was posted."""
 
+    @_builtins.property
+    def review_end_time(self) -> _timestamp_pb2.Timestamp:
+        """The earliest that it may be posted; until then collectives may object."""
+
     def __init__(
         self,
         *,
@@ -256,14 +289,191 @@ class Round(_message.Message):
         retracted_count: _builtins.int = ...,
         weights_sha256: _builtins.bytes = ...,
         rounding_minor: _builtins.int = ...,
+        review_end_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["calculate_time", b"calculate_time", "decide_time", b"decide_time", "fire_times", b"fire_times", "policy", b"policy", "post_time", b"post_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["calculate_time", b"calculate_time", "decide_time", b"decide_time", "fire_times", b"fire_times", "policy", b"policy", "post_time", b"post_time", "review_end_time", b"review_end_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocated_minor", b"allocated_minor", "attributed_minor", b"attributed_minor", "calculate_time", b"calculate_time", "calculated_by", b"calculated_by", "carried_minor", b"carried_minor", "commons_kept_minor", b"commons_kept_minor", "commons_minor", b"commons_minor", "currency", b"currency", "decide_time", b"decide_time", "decided_by", b"decided_by", "end", b"end", "event_count", b"event_count", "fee_minor", b"fee_minor", "fire_times", b"fire_times", "leaf_index", b"leaf_index", "name", b"name", "number", b"number", "policy", b"policy", "post_time", b"post_time", "pot_minor", b"pot_minor", "previous_number", b"previous_number", "reason", b"reason", "registry_sha256", b"registry_sha256", "retracted_count", b"retracted_count", "root", b"root", "rounding_minor", b"rounding_minor", "start", b"start", "state", b"state", "statement_sha256", b"statement_sha256", "weights_sha256", b"weights_sha256"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocated_minor", b"allocated_minor", "attributed_minor", b"attributed_minor", "calculate_time", b"calculate_time", "calculated_by", b"calculated_by", "carried_minor", b"carried_minor", "commons_kept_minor", b"commons_kept_minor", "commons_minor", b"commons_minor", "currency", b"currency", "decide_time", b"decide_time", "decided_by", b"decided_by", "end", b"end", "event_count", b"event_count", "fee_minor", b"fee_minor", "fire_times", b"fire_times", "leaf_index", b"leaf_index", "name", b"name", "number", b"number", "policy", b"policy", "post_time", b"post_time", "pot_minor", b"pot_minor", "previous_number", b"previous_number", "reason", b"reason", "registry_sha256", b"registry_sha256", "retracted_count", b"retracted_count", "review_end_time", b"review_end_time", "root", b"root", "rounding_minor", b"rounding_minor", "start", b"start", "state", b"state", "statement_sha256", b"statement_sha256", "weights_sha256", b"weights_sha256"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Round: _TypeAlias = Round  # noqa: Y015
+
+@_typing.final
+class Objection(_message.Message):
+    """What a collective says against a round before it is posted."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    COLLECTIVE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    OBJECT_TIME_FIELD_NUMBER: _builtins.int
+    LEAF_INDEX_FIELD_NUMBER: _builtins.int
+    ANSWER_FIELD_NUMBER: _builtins.int
+    ANSWER_REASON_FIELD_NUMBER: _builtins.int
+    ANSWERED_BY_FIELD_NUMBER: _builtins.int
+    ANSWER_TIME_FIELD_NUMBER: _builtins.int
+    ANSWER_LEAF_INDEX_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`pools/{pool}/rounds/{number}/objections/{collective}`."""
+    collective: _builtins.str
+    """`collectives/{collective}`: who objects."""
+    reason: _builtins.str
+    """Why."""
+    leaf_index: _builtins.int
+    """Where the objection stands in the pool's log."""
+    answer: Global___ObjectionAnswer.ValueType
+    """What was answered."""
+    answer_reason: _builtins.str
+    """Why it was answered so."""
+    answered_by: _builtins.str
+    """`operators/{operator}`: who answered."""
+    answer_leaf_index: _builtins.int
+    """Where the answer stands in the pool's log."""
+    @_builtins.property
+    def object_time(self) -> _timestamp_pb2.Timestamp:
+        """When."""
+
+    @_builtins.property
+    def answer_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was answered."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        collective: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        object_time: _timestamp_pb2.Timestamp | None = ...,
+        leaf_index: _builtins.int = ...,
+        answer: Global___ObjectionAnswer.ValueType = ...,
+        answer_reason: _builtins.str = ...,
+        answered_by: _builtins.str = ...,
+        answer_time: _timestamp_pb2.Timestamp | None = ...,
+        answer_leaf_index: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["answer_time", b"answer_time", "object_time", b"object_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "answer_leaf_index", b"answer_leaf_index", "answer_reason", b"answer_reason", "answer_time", b"answer_time", "answered_by", b"answered_by", "collective", b"collective", "leaf_index", b"leaf_index", "name", b"name", "object_time", b"object_time", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Objection: _TypeAlias = Objection  # noqa: Y015
+
+@_typing.final
+class ObjectToRoundRequest(_message.Message):
+    """Asks to object to a round."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`pools/{pool}/rounds/{number}`."""
+    reason: _builtins.str
+    """Why; 1 to 1,000 characters."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ObjectToRoundRequest: _TypeAlias = ObjectToRoundRequest  # noqa: Y015
+
+@_typing.final
+class ListObjectionsRequest(_message.Message):
+    """Asks for a page of objections."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """`pools/{pool}/rounds/{number}`."""
+    page_size: _builtins.int
+    """At most this many, 1 to 1,000; 0 is 100."""
+    page_token: _builtins.str
+    """From the previous page."""
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "parent", b"parent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListObjectionsRequest: _TypeAlias = ListObjectionsRequest  # noqa: Y015
+
+@_typing.final
+class ListObjectionsResponse(_message.Message):
+    """A page of objections."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OBJECTIONS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """For the next page; empty on the last."""
+    @_builtins.property
+    def objections(self) -> _containers.RepeatedCompositeFieldContainer[Global___Objection]:
+        """The page."""
+
+    def __init__(
+        self,
+        *,
+        objections: _abc.Iterable[Global___Objection] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "objections", b"objections"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListObjectionsResponse: _TypeAlias = ListObjectionsResponse  # noqa: Y015
+
+@_typing.final
+class AnswerObjectionRequest(_message.Message):
+    """Asks to answer an objection."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    ANSWER_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`pools/{pool}/rounds/{number}/objections/{collective}`."""
+    answer: Global___ObjectionAnswer.ValueType
+    """What."""
+    reason: _builtins.str
+    """Why; 1 to 1,000 characters."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        answer: Global___ObjectionAnswer.ValueType = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "name", b"name", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AnswerObjectionRequest: _TypeAlias = AnswerObjectionRequest  # noqa: Y015
 
 @_typing.final
 class Allocation(_message.Message):

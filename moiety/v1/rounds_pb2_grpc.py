@@ -27,7 +27,7 @@ if _version_not_supported:
 
 class RoundsServiceStub:
     """Calculates, decides and shows rounds. Operators act; auditors read all; a collective sees totals and its own
-    allocations.
+    allocations, and may object; a platform sees totals.
     """
 
     def __init__(self, channel):
@@ -55,6 +55,21 @@ class RoundsServiceStub:
                 '/moiety.v1.RoundsService/RejectRound',
                 request_serializer=moiety_dot_v1_dot_rounds__pb2.RejectRoundRequest.SerializeToString,
                 response_deserializer=moiety_dot_v1_dot_rounds__pb2.Round.FromString,
+                _registered_method=True)
+        self.ObjectToRound = channel.unary_unary(
+                '/moiety.v1.RoundsService/ObjectToRound',
+                request_serializer=moiety_dot_v1_dot_rounds__pb2.ObjectToRoundRequest.SerializeToString,
+                response_deserializer=moiety_dot_v1_dot_rounds__pb2.Objection.FromString,
+                _registered_method=True)
+        self.ListObjections = channel.unary_unary(
+                '/moiety.v1.RoundsService/ListObjections',
+                request_serializer=moiety_dot_v1_dot_rounds__pb2.ListObjectionsRequest.SerializeToString,
+                response_deserializer=moiety_dot_v1_dot_rounds__pb2.ListObjectionsResponse.FromString,
+                _registered_method=True)
+        self.AnswerObjection = channel.unary_unary(
+                '/moiety.v1.RoundsService/AnswerObjection',
+                request_serializer=moiety_dot_v1_dot_rounds__pb2.AnswerObjectionRequest.SerializeToString,
+                response_deserializer=moiety_dot_v1_dot_rounds__pb2.Objection.FromString,
                 _registered_method=True)
         self.GetRound = channel.unary_unary(
                 '/moiety.v1.RoundsService/GetRound',
@@ -85,7 +100,7 @@ class RoundsServiceStub:
 
 class RoundsServiceServicer:
     """Calculates, decides and shows rounds. Operators act; auditors read all; a collective sees totals and its own
-    allocations.
+    allocations, and may object; a platform sees totals.
     """
 
     def PreviewRound(self, request, context):
@@ -105,8 +120,8 @@ class RoundsServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ApproveRound(self, request, context):
-        """Approves a calculated round and posts it. The operator who asked for the calculation may not. Repeating it by the
-        same operator is a no-op.
+        """Approves a calculated round and posts it, once its review is over and every objection is answered. The operator who
+        asked for the calculation may not. Repeating it by the same operator is a no-op.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -115,6 +130,29 @@ class RoundsServiceServicer:
     def RejectRound(self, request, context):
         """Rejects a calculated round. The next calculation starts again from the last posted end. Repeating it by the same
         operator is a no-op.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ObjectToRound(self, request, context):
+        """Objects to a calculated round as a collective, once, before its review is over. Until an operator has answered, the
+        round cannot be posted. The same again is a no-op.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListObjections(self, request, context):
+        """Lists the objections to a round by collective. A collective sees its own.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AnswerObjection(self, request, context):
+        """Answers an objection, as an operator who did not calculate the round. Upholding it rejects the round; setting it aside
+        has the collective's amount held as disputed when the round is posted. The same again by the same operator is a no-op.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -179,6 +217,21 @@ def add_RoundsServiceServicer_to_server(servicer, server):
                     request_deserializer=moiety_dot_v1_dot_rounds__pb2.RejectRoundRequest.FromString,
                     response_serializer=moiety_dot_v1_dot_rounds__pb2.Round.SerializeToString,
             ),
+            'ObjectToRound': grpc.unary_unary_rpc_method_handler(
+                    servicer.ObjectToRound,
+                    request_deserializer=moiety_dot_v1_dot_rounds__pb2.ObjectToRoundRequest.FromString,
+                    response_serializer=moiety_dot_v1_dot_rounds__pb2.Objection.SerializeToString,
+            ),
+            'ListObjections': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListObjections,
+                    request_deserializer=moiety_dot_v1_dot_rounds__pb2.ListObjectionsRequest.FromString,
+                    response_serializer=moiety_dot_v1_dot_rounds__pb2.ListObjectionsResponse.SerializeToString,
+            ),
+            'AnswerObjection': grpc.unary_unary_rpc_method_handler(
+                    servicer.AnswerObjection,
+                    request_deserializer=moiety_dot_v1_dot_rounds__pb2.AnswerObjectionRequest.FromString,
+                    response_serializer=moiety_dot_v1_dot_rounds__pb2.Objection.SerializeToString,
+            ),
             'GetRound': grpc.unary_unary_rpc_method_handler(
                     servicer.GetRound,
                     request_deserializer=moiety_dot_v1_dot_rounds__pb2.GetRoundRequest.FromString,
@@ -214,7 +267,7 @@ def add_RoundsServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class RoundsService:
     """Calculates, decides and shows rounds. Operators act; auditors read all; a collective sees totals and its own
-    allocations.
+    allocations, and may object; a platform sees totals.
     """
 
     @staticmethod
@@ -315,6 +368,87 @@ class RoundsService:
             '/moiety.v1.RoundsService/RejectRound',
             moiety_dot_v1_dot_rounds__pb2.RejectRoundRequest.SerializeToString,
             moiety_dot_v1_dot_rounds__pb2.Round.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ObjectToRound(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/moiety.v1.RoundsService/ObjectToRound',
+            moiety_dot_v1_dot_rounds__pb2.ObjectToRoundRequest.SerializeToString,
+            moiety_dot_v1_dot_rounds__pb2.Objection.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListObjections(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/moiety.v1.RoundsService/ListObjections',
+            moiety_dot_v1_dot_rounds__pb2.ListObjectionsRequest.SerializeToString,
+            moiety_dot_v1_dot_rounds__pb2.ListObjectionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AnswerObjection(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/moiety.v1.RoundsService/AnswerObjection',
+            moiety_dot_v1_dot_rounds__pb2.AnswerObjectionRequest.SerializeToString,
+            moiety_dot_v1_dot_rounds__pb2.Objection.FromString,
             options,
             channel_credentials,
             insecure,

@@ -28,7 +28,7 @@ GRPC_VERSION: str
 
 class RoundsServiceStub:
     """Calculates, decides and shows rounds. Operators act; auditors read all; a collective sees totals and its own
-    allocations.
+    allocations, and may object; a platform sees totals.
     """
 
     @_typing.overload
@@ -44,12 +44,22 @@ class RoundsServiceStub:
     round is open. Under a policy with no review time the round is approved and posted at once.
     """
     ApproveRound: _grpc.UnaryUnaryMultiCallable[_rounds_pb2.ApproveRoundRequest, _rounds_pb2.Round]
-    """Approves a calculated round and posts it. The operator who asked for the calculation may not. Repeating it by the
-    same operator is a no-op.
+    """Approves a calculated round and posts it, once its review is over and every objection is answered. The operator who
+    asked for the calculation may not. Repeating it by the same operator is a no-op.
     """
     RejectRound: _grpc.UnaryUnaryMultiCallable[_rounds_pb2.RejectRoundRequest, _rounds_pb2.Round]
     """Rejects a calculated round. The next calculation starts again from the last posted end. Repeating it by the same
     operator is a no-op.
+    """
+    ObjectToRound: _grpc.UnaryUnaryMultiCallable[_rounds_pb2.ObjectToRoundRequest, _rounds_pb2.Objection]
+    """Objects to a calculated round as a collective, once, before its review is over. Until an operator has answered, the
+    round cannot be posted. The same again is a no-op.
+    """
+    ListObjections: _grpc.UnaryUnaryMultiCallable[_rounds_pb2.ListObjectionsRequest, _rounds_pb2.ListObjectionsResponse]
+    """Lists the objections to a round by collective. A collective sees its own."""
+    AnswerObjection: _grpc.UnaryUnaryMultiCallable[_rounds_pb2.AnswerObjectionRequest, _rounds_pb2.Objection]
+    """Answers an objection, as an operator who did not calculate the round. Upholding it rejects the round; setting it aside
+    has the collective's amount held as disputed when the round is posted. The same again by the same operator is a no-op.
     """
     GetRound: _grpc.UnaryUnaryMultiCallable[_rounds_pb2.GetRoundRequest, _rounds_pb2.Round]
     """Gives one round."""
@@ -67,7 +77,7 @@ class RoundsServiceStub:
 @_typing.type_check_only
 class RoundsServiceAsyncStub(RoundsServiceStub):
     """Calculates, decides and shows rounds. Operators act; auditors read all; a collective sees totals and its own
-    allocations.
+    allocations, and may object; a platform sees totals.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -80,12 +90,22 @@ class RoundsServiceAsyncStub(RoundsServiceStub):
     round is open. Under a policy with no review time the round is approved and posted at once.
     """
     ApproveRound: _aio.UnaryUnaryMultiCallable[_rounds_pb2.ApproveRoundRequest, _rounds_pb2.Round]  # type: ignore[assignment]
-    """Approves a calculated round and posts it. The operator who asked for the calculation may not. Repeating it by the
-    same operator is a no-op.
+    """Approves a calculated round and posts it, once its review is over and every objection is answered. The operator who
+    asked for the calculation may not. Repeating it by the same operator is a no-op.
     """
     RejectRound: _aio.UnaryUnaryMultiCallable[_rounds_pb2.RejectRoundRequest, _rounds_pb2.Round]  # type: ignore[assignment]
     """Rejects a calculated round. The next calculation starts again from the last posted end. Repeating it by the same
     operator is a no-op.
+    """
+    ObjectToRound: _aio.UnaryUnaryMultiCallable[_rounds_pb2.ObjectToRoundRequest, _rounds_pb2.Objection]  # type: ignore[assignment]
+    """Objects to a calculated round as a collective, once, before its review is over. Until an operator has answered, the
+    round cannot be posted. The same again is a no-op.
+    """
+    ListObjections: _aio.UnaryUnaryMultiCallable[_rounds_pb2.ListObjectionsRequest, _rounds_pb2.ListObjectionsResponse]  # type: ignore[assignment]
+    """Lists the objections to a round by collective. A collective sees its own."""
+    AnswerObjection: _aio.UnaryUnaryMultiCallable[_rounds_pb2.AnswerObjectionRequest, _rounds_pb2.Objection]  # type: ignore[assignment]
+    """Answers an objection, as an operator who did not calculate the round. Upholding it rejects the round; setting it aside
+    has the collective's amount held as disputed when the round is posted. The same again by the same operator is a no-op.
     """
     GetRound: _aio.UnaryUnaryMultiCallable[_rounds_pb2.GetRoundRequest, _rounds_pb2.Round]  # type: ignore[assignment]
     """Gives one round."""
@@ -102,7 +122,7 @@ class RoundsServiceAsyncStub(RoundsServiceStub):
 
 class RoundsServiceServicer(metaclass=_abc_1.ABCMeta):
     """Calculates, decides and shows rounds. Operators act; auditors read all; a collective sees totals and its own
-    allocations.
+    allocations, and may object; a platform sees totals.
     """
 
     @_abc_1.abstractmethod
@@ -131,8 +151,8 @@ class RoundsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _rounds_pb2.ApproveRoundRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_rounds_pb2.Round, _abc.Awaitable[_rounds_pb2.Round]]:
-        """Approves a calculated round and posts it. The operator who asked for the calculation may not. Repeating it by the
-        same operator is a no-op.
+        """Approves a calculated round and posts it, once its review is over and every objection is answered. The operator who
+        asked for the calculation may not. Repeating it by the same operator is a no-op.
         """
 
     @_abc_1.abstractmethod
@@ -143,6 +163,34 @@ class RoundsServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_rounds_pb2.Round, _abc.Awaitable[_rounds_pb2.Round]]:
         """Rejects a calculated round. The next calculation starts again from the last posted end. Repeating it by the same
         operator is a no-op.
+        """
+
+    @_abc_1.abstractmethod
+    def ObjectToRound(
+        self,
+        request: _rounds_pb2.ObjectToRoundRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_rounds_pb2.Objection, _abc.Awaitable[_rounds_pb2.Objection]]:
+        """Objects to a calculated round as a collective, once, before its review is over. Until an operator has answered, the
+        round cannot be posted. The same again is a no-op.
+        """
+
+    @_abc_1.abstractmethod
+    def ListObjections(
+        self,
+        request: _rounds_pb2.ListObjectionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_rounds_pb2.ListObjectionsResponse, _abc.Awaitable[_rounds_pb2.ListObjectionsResponse]]:
+        """Lists the objections to a round by collective. A collective sees its own."""
+
+    @_abc_1.abstractmethod
+    def AnswerObjection(
+        self,
+        request: _rounds_pb2.AnswerObjectionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_rounds_pb2.Objection, _abc.Awaitable[_rounds_pb2.Objection]]:
+        """Answers an objection, as an operator who did not calculate the round. Upholding it rejects the round; setting it aside
+        has the collective's amount held as disputed when the round is posted. The same again by the same operator is a no-op.
         """
 
     @_abc_1.abstractmethod

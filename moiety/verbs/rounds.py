@@ -62,6 +62,30 @@ class RoundsVerbs(Verbs):
         return self._connection.unary(self._rounds.RejectRound, request, repeat=True)
 
     @verb
+    def object_to_round(self, pool: str, number: int, reason: str) -> Steps[pb.Objection]:
+        """Object to a calculated round as a collective, before its review is over; the same again is a no-op."""
+        request = pb.ObjectToRoundRequest(name=round_name(pool, number), reason=reason)
+        return self._connection.unary(self._rounds.ObjectToRound, request, repeat=True)
+
+    @listing
+    def list_objections(self, pool: str, number: int) -> Pages[pb.Objection]:
+        """Give the objections to a round by collective. A collective sees its own."""
+        request = pb.ListObjectionsRequest(parent=round_name(pool, number), page_size=PAGE_SIZE)
+        return self._connection.pages(self._rounds.ListObjections, request, lambda page: page.objections)
+
+    @verb
+    def answer_objection(
+        self, pool: str, number: int, collective: str, answer: pb.ObjectionAnswer.ValueType, reason: str
+    ) -> Steps[pb.Objection]:
+        """Answer an objection, as an operator who did not calculate the round.
+
+        Upholding it rejects the round; setting it aside has the collective's amount held as disputed.
+        """
+        name = f"{round_name(pool, number)}/objections/{collective}"
+        request = pb.AnswerObjectionRequest(name=name, answer=answer, reason=reason)
+        return self._connection.unary(self._rounds.AnswerObjection, request, repeat=True)
+
+    @verb
     def get_round(self, pool: str, number: int) -> Steps[pb.Round]:
         """Give one round."""
         request = pb.GetRoundRequest(name=round_name(pool, number))

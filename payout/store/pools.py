@@ -10,12 +10,13 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
+from ledger.acts.controls import TWO, Kind
 from ledger.acts.entries import PoolOpenedContent
-from ledger.errors import AlreadyExistsError, NotFoundError
+from ledger.errors import AlreadyExistsError, InvalidInputError, NotFoundError
 from ledger.log.leaves import decode
 from ledger.store import log, registry
 from ledger.store import tables as lt
-from ledger.store.acts import Effect, append_act
+from ledger.store.acts import Effect, append_act, read_people
 from ledger.store.log import PoolRef
 from payout.entries import PauseContent, PolicyContent, PoolContent, ScheduleContent
 from payout.policy import Policy
@@ -33,7 +34,9 @@ class LoggedPolicy:
 
 @dataclass(frozen=True, slots=True)
 class PoolSchedule:
-    """When a pool's rounds are cut. `answered_until` is the last fire time that a round records, if any."""
+    """When a pool's rounds are cut. `answered_until` is the last fire time that a round records, if any; `open_round`
+    says whether a round waits for its decision.
+    """
 
     pool: PoolRef
     cron: str
@@ -42,14 +45,26 @@ class PoolSchedule:
     leaf_index: int
     updated_at: datetime
     answered_until: datetime | None
+    open_round: bool
+
+
+def _require_review(connection: sa.Connection, policy: Policy) -> None:
+    """Check that rounds under a policy have a review where two people are needed to post one.
+
+    Raises:
+        InvalidInputError: they have none.
+    """
+    if not policy.review_seconds and read_people(connection).controls.needed(Kind.ROUNDS) == TWO:
+        raise InvalidInputError.of("policy.review_seconds", "must be above 0 where posting a round takes two people")
 
 
 def _open_pool(
     connection: sa.Connection, pool: PoolRef, content: PoolOpenedContent, now: datetime
 ) -> registry.PoolRecord:
+    policy = Policy.model_validate(content.policy)
+    _require_review(connection, policy)
     opened_at = append_act(connection, pool, content, now)
     ref = registry.insert_pool(connection, content.pool_id, content.display_name, content.currency, now)
-    policy = Policy.model_validate(content.policy)
     first = PoolContent(
         by=content.by,
         by_key=content.by_key,
@@ -85,6 +100,7 @@ OPEN_POOL: Final = Effect(PoolOpenedContent, _open_pool, _standing_pool)
 
 
 def _log_policy(connection: sa.Connection, pool: PoolRef, content: PolicyContent, now: datetime) -> LoggedPolicy:
+    _require_review(connection, content.policy)
     leaf_index = append_act(connection, pool, content, now)
     row = {"pool_id": pool.pool_id, "version": content.version, "leaf_index": leaf_index}
     connection.execute(sa.insert(t.policy).values(row))
@@ -207,8 +223,12 @@ def list_schedules(connection: sa.Connection, pools: Sequence[PoolRef]) -> list[
         .where(t.round_.c.pool_id == t.schedule.c.pool_id)
         .scalar_subquery()
     )
+    decided = sa.exists().where(
+        lt.decision.c.pool_id == t.round_.c.pool_id, lt.decision.c.subject == t.round_.c.leaf_index
+    )
+    waits = sa.exists().where(t.round_.c.pool_id == t.schedule.c.pool_id, ~decided)
     query = (
-        sa.select(t.schedule, answered.label("answered_until"))
+        sa.select(t.schedule, answered.label("answered_until"), waits.label("open_round"))
         .where(log.of_pools(t.schedule, pools))
         .order_by(t.schedule.c.pool_id)
     )
@@ -222,6 +242,7 @@ def list_schedules(connection: sa.Connection, pools: Sequence[PoolRef]) -> list[
             row.leaf_index,
             row.updated_at,
             row.answered_until,
+            row.open_round,
         )
         for row in connection.execute(query)
     ]

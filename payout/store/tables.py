@@ -37,6 +37,26 @@ round_ = sa.Table(
 
 posting = sa.Table("posting", metadata, pool_id(), round_number(), leaf_index())
 
+objection = sa.Table(
+    "objection",
+    metadata,
+    pool_id(),
+    round_number(),
+    sa.Column("collective", sa.Text, primary_key=True),
+    leaf_index(),
+    comment="What collectives said against rounds, each once.",
+)
+
+answer = sa.Table(
+    "answer",
+    metadata,
+    pool_id(),
+    round_number(),
+    sa.Column("collective", sa.Text, primary_key=True),
+    leaf_index(),
+    comment="What operators answered to objections, each once.",
+)
+
 schedule = sa.Table(
     "schedule",
     metadata,
@@ -48,7 +68,7 @@ schedule = sa.Table(
     leaf_index(),
 )
 
-APPEND_ONLY: Final = (policy, round_, posting)
+APPEND_ONLY: Final = (policy, round_, posting, objection, answer)
 """What the service may insert and read, and nothing more."""
 
 UPDATABLE: Final[Mapping[sa.Table, tuple[str, ...]]] = {

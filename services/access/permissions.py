@@ -11,6 +11,7 @@ from services.access.keys import Caller, Principal, Role
 
 _OPERATOR: Final = frozenset({Role.OPERATOR})
 _PLATFORM: Final = frozenset({Role.PLATFORM})
+_COLLECTIVE: Final = frozenset({Role.COLLECTIVE})
 _READERS: Final = frozenset({Role.OPERATOR, Role.AUDITOR})
 _PLATFORM_READERS: Final = _READERS | {Role.PLATFORM}
 _COLLECTIVE_READERS: Final = _READERS | {Role.COLLECTIVE}
@@ -63,9 +64,9 @@ PERMITTED: Final[dict[str, frozenset[Role]]] = {
     "/moiety.v1.LimitsService/GetPlatformLimits": _PLATFORM_READERS,
     "/moiety.v1.RevenueService/RecordRevenue": _PLATFORM,
     "/moiety.v1.RevenueService/ListRevenues": _PLATFORM_READERS,
-    "/moiety.v1.AccountsService/GetBalance": _COLLECTIVE_READERS,
-    "/moiety.v1.AccountsService/ListBalances": _COLLECTIVE_READERS,
-    "/moiety.v1.AccountsService/ListTransfers": _COLLECTIVE_READERS,
+    "/moiety.v1.AccountsService/GetBalance": _EVERYONE,
+    "/moiety.v1.AccountsService/ListBalances": _EVERYONE,
+    "/moiety.v1.AccountsService/ListTransfers": _EVERYONE,
     "/moiety.v1.AccountsService/RecordPayment": _OPERATOR,
     "/moiety.v1.AccountsService/ReleaseHeld": _OPERATOR,
     "/moiety.v1.AccountsService/GrantFromCommons": _OPERATOR,
@@ -73,8 +74,11 @@ PERMITTED: Final[dict[str, frozenset[Role]]] = {
     "/moiety.v1.RoundsService/CalculateRound": _OPERATOR,
     "/moiety.v1.RoundsService/ApproveRound": _OPERATOR,
     "/moiety.v1.RoundsService/RejectRound": _OPERATOR,
-    "/moiety.v1.RoundsService/GetRound": _COLLECTIVE_READERS,
-    "/moiety.v1.RoundsService/ListRounds": _COLLECTIVE_READERS,
+    "/moiety.v1.RoundsService/ObjectToRound": _COLLECTIVE,
+    "/moiety.v1.RoundsService/ListObjections": _COLLECTIVE_READERS,
+    "/moiety.v1.RoundsService/AnswerObjection": _OPERATOR,
+    "/moiety.v1.RoundsService/GetRound": _EVERYONE,
+    "/moiety.v1.RoundsService/ListRounds": _EVERYONE,
     "/moiety.v1.RoundsService/ListAllocations": _COLLECTIVE_READERS,
     "/moiety.v1.RoundsService/GetStatement": _COLLECTIVE_READERS,
     "/moiety.v1.RoundsService/GetFairness": _COLLECTIVE_READERS,

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from ledger.entries import GrantContent, Movement, PaymentContent, ReleaseContent
 from ledger.errors import InvalidInputError
-from ledger.journal import owner_of
+from ledger.journal import owner_of, platform_account
 from ledger.money import require_amount
 from ledger.registry import MAX_NOTE, require_range, require_request_id, require_text
 from ledger.store import journal, log, registry
@@ -54,8 +54,9 @@ class AccountsService(accounts_pb2_grpc.AccountsServiceServicer):
         with self._database.transaction() as connection:
             pool = pool_of(connection, request.parent, "parent")
             log_size = _log_size(connection, pool, asked if kept < 0 else kept)
-            owner = own_id(Role.COLLECTIVE)
-            found = journal.list_balances(connection, pool, log_size=log_size, owner=owner, after=after, limit=limit)
+            found = journal.list_balances(
+                connection, pool, log_size=log_size, only=_own_accounts(), after=after, limit=limit
+            )
         balances, token = page_of(
             found, limit, lambda row: _balance(pool, *row, log_size), lambda row: (row[0], log_size)
         )
@@ -67,9 +68,9 @@ class AccountsService(accounts_pb2_grpc.AccountsServiceServicer):
         start = require_range(request.start, "start", 0, 2**62)
         # Beyond the last transfer of the leaf before, whichever it is.
         limit, after = page_limit(request.page_size), place_in(request.page_token, start - 1, 2**31)
-        own = own_id(Role.COLLECTIVE)
-        if own and not request.account:
-            raise InvalidInputError.of("account", f"is required; yours are {', '.join(journal.own_accounts(own))}")
+        own = _own_accounts()
+        if own is not None and not request.account:
+            raise InvalidInputError.of("account", f"is required; yours are {', '.join(own)}")
         if request.account:
             self._require_own_account(request.account, "account")
         with self._database.transaction() as connection:
@@ -120,11 +121,18 @@ class AccountsService(accounts_pb2_grpc.AccountsServiceServicer):
         return told(outcome, to_proto, asked)
 
     def _require_own_account(self, account: str, field: str) -> None:
-        owner, own = owner_of(account, field), own_id(Role.COLLECTIVE)
-        if own is not None and account not in journal.own_accounts(owner or ""):
+        owner_of(account, field)
+        own = _own_accounts()
+        if own is not None and account not in own:
             raise PermissionDeniedError(caller(), f"account {account}")
-        if own not in (None, owner):
-            raise PermissionDeniedError(caller(), f"account {account}")
+
+
+def _own_accounts() -> list[str] | None:
+    """The accounts of a platform or collective that is calling, which sees no others; None for those who see all."""
+    if (platform := own_id(Role.PLATFORM)) is not None:
+        return [platform_account(platform)]
+    collective = own_id(Role.COLLECTIVE)
+    return None if collective is None else journal.own_accounts(collective)
 
 
 def _log_size(connection: sa.Connection, pool: PoolRef, asked: int | None) -> int:

@@ -4,25 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 
 import grpc
 import sqlalchemy as sa
 
-from ledger.registry import require_range, require_request_id
+from ledger.errors import InvalidInputError
+from ledger.registry import require_range, require_request_id, require_resource_id
 from ledger.store import log
 from ledger.store.log import PoolRef
 from moiety.v1 import rounds_pb2 as pb
 from moiety.v1 import rounds_pb2_grpc
 from payout.fairness import fairness_report
+from payout.objections import Answer
 from payout.settlement import require_round_number
 from payout.statement import lines_of, parse_statement
-from payout.store import pools, rounds
+from payout.store import objections, pools, rounds
 from payout.store.pools import LoggedPolicy
 from payout.store.rounds import RoundRecord
 from services.access.keys import Role
 from services.access.permissions import actor, own_id, require_own
 from services.api import convert
 from services.api.chunks import chunks
+from services.api.convert.common import enum_name
 from services.api.names import ids_in, only_id, page_limit, place_in
 from services.api.pages import page_of
 from services.api.registry import pool_of
@@ -74,6 +78,36 @@ class RoundsService(rounds_pb2_grpc.RoundsServiceServicer):
         with self._database.transaction() as connection:
             pool, number = round_of(connection, request.name, "name")
         return self._round(pool, self._settlement.reject(pool, number, actor(), request.reason))
+
+    def ObjectToRound(self, request: pb.ObjectToRoundRequest, context: grpc.ServicerContext) -> pb.Objection:
+        with self._database.transaction() as connection:
+            pool, number = round_of(connection, request.name, "name")
+        return convert.objection_to_proto(pool.name, self._settlement.object_to(pool, number, actor(), request.reason))
+
+    def ListObjections(
+        self, request: pb.ListObjectionsRequest, context: grpc.ServicerContext
+    ) -> pb.ListObjectionsResponse:
+        limit, (after,) = page_limit(request.page_size), place_in(request.page_token, "")
+        with self._database.transaction() as connection:
+            pool, number = round_of(connection, request.parent, "parent")
+            rounds.get_round(connection, pool, number)
+            own = own_id(Role.COLLECTIVE)
+            found = list(objections.list_objections(connection, pool, number, only=own, after=after, limit=limit))
+        listed, token = page_of(
+            found, limit, partial(convert.objection_to_proto, pool.name), lambda each: (each.collective,)
+        )
+        return pb.ListObjectionsResponse(objections=listed, next_page_token=token)
+
+    def AnswerObjection(self, request: pb.AnswerObjectionRequest, context: grpc.ServicerContext) -> pb.Objection:
+        pool_id, round_id, collective = ids_in(request.name, "pools/*/rounds/*/objections/*", "name")
+        require_resource_id(collective, "name")
+        answer = enum_name(pb.ObjectionAnswer, request.answer, "", "answer")
+        if not answer:
+            raise InvalidInputError.of("answer", "is required")
+        with self._database.transaction() as connection:
+            pool, number = round_of(connection, f"pools/{pool_id}/rounds/{round_id}", "name")
+        found = self._settlement.answer(pool, number, collective, Answer(answer), actor(), request.reason)
+        return convert.objection_to_proto(pool.name, found)
 
     def GetRound(self, request: pb.GetRoundRequest, context: grpc.ServicerContext) -> pb.Round:
         with self._database.transaction() as connection:

@@ -274,6 +274,7 @@ LISTS: Final[dict[str, dict[str, str]]] = {
     "AccountsService/ListTransfers": {"parent": f"pools/{POOL}"},
     "RoundsService/ListRounds": {"parent": f"pools/{POOL}"},
     "RoundsService/ListAllocations": {"parent": f"pools/{POOL}/rounds/1"},
+    "RoundsService/ListObjections": {"parent": f"pools/{POOL}/rounds/1"},
     "AuditService/ListLeaves": {"parent": f"pools/{POOL}"},
     "AuditService/ListCheckpoints": {"parent": f"pools/{POOL}"},
 }
@@ -347,6 +348,10 @@ def test_a_hostile_name_is_refused_wherever_it_stands(operator: Wire, hostile: s
         ("AccountsService/GetBalance", "name", f"pools/{POOL}/accounts/{hostile}"),
         ("AccountsService/GetBalance", "name", f"pools/{POOL}/accounts/collective/{hostile}"),
         ("RoundsService/GetRound", "name", f"pools/{hostile}/rounds/1"),
+        ("RoundsService/AnswerObjection", "name", f"pools/{hostile}/rounds/1/objections/irish"),
+        ("RoundsService/AnswerObjection", "name", f"pools/{POOL}/rounds/{hostile}/objections/irish"),
+        ("RoundsService/AnswerObjection", "name", f"pools/{POOL}/rounds/1/objections/{hostile}"),
+        ("RoundsService/ListObjections", "parent", f"pools/{hostile}/rounds/1"),
         ("RoundsService/GetRound", "name", f"pools/{POOL}/rounds/{hostile}"),
         ("AuditService/GetLogHead", "parent", f"pools/{hostile}"),
         ("AuditService/GetCheckpoint", "parent", f"pools/{hostile}"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, Final
 
 import grpc
@@ -47,7 +48,8 @@ MAY_CALL: Final[dict[str, frozenset[str]]] = {
             "ActsService/ApproveProposal", "ActsService/RejectProposal", "ActsService/WithdrawProposal",
             "RegistryService/RevokeApiKey", "AccountsService/RecordPayment", "AccountsService/ReleaseHeld",
             "AccountsService/GrantFromCommons", "RoundsService/CalculateRound", "RoundsService/ApproveRound",
-            "RoundsService/RejectRound", "RegistryService/CreateMembership", "LimitsService/UpdatePoolLimits",
+            "RoundsService/RejectRound", "RoundsService/AnswerObjection",
+            "RegistryService/CreateMembership", "LimitsService/UpdatePoolLimits",
             "LimitsService/UpdatePlatformLimits",
         ),
         OPERATORS_ONLY,
@@ -59,6 +61,7 @@ MAY_CALL: Final[dict[str, frozenset[str]]] = {
         ),
         PLATFORMS_ONLY,
     ),
+    "RoundsService/ObjectToRound": frozenset({COLLECTIVE}),
     **dict.fromkeys(
         (
             "RegistryService/GetCollective", "RegistryService/ListCollectives", "RegistryService/GetPool",
@@ -67,6 +70,8 @@ MAY_CALL: Final[dict[str, frozenset[str]]] = {
             "RegistryService/GetControls",
             "AuditService/GetCheckpoint", "AuditService/ListCheckpoints", "AuditService/GetInclusionProof",
             "AuditService/GetConsistencyProof", "LimitsService/GetPoolLimits",
+            "AccountsService/GetBalance", "AccountsService/ListBalances", "AccountsService/ListTransfers",
+            "RoundsService/GetRound", "RoundsService/ListRounds",
         ),
         EVERYONE,
     ),
@@ -80,9 +85,8 @@ MAY_CALL: Final[dict[str, frozenset[str]]] = {
     ),
     **dict.fromkeys(
         (
-            "AccountsService/GetBalance", "AccountsService/ListBalances", "AccountsService/ListTransfers",
-            "RoundsService/GetRound", "RoundsService/ListRounds", "RoundsService/ListAllocations",
-            "RoundsService/GetFairness", "RoundsService/GetStatement",
+            "RoundsService/ListAllocations", "RoundsService/ListObjections", "RoundsService/GetFairness",
+            "RoundsService/GetStatement",
         ),
         READERS | {COLLECTIVE},
     ),
@@ -126,16 +130,17 @@ def answer(wire: Wire, method: str, authorization: str | None, request: Any = No
     return grpc.StatusCode.OK
 
 
-def sound_request(method: str) -> Any:
+def sound_request(method: str, principal: str = COLLECTIVE) -> Any:
     """A request that says something of every field it needs, about what there is."""
     pool = f"pools/{POOL}"
+    account = "platform/tunesmith" if principal == PLATFORM else "collective/irish"
     names = {"parent": pool, "request_id": "r", "batch_id": "b", "method_id": METHOD, "platform_id": "p"}
     names |= {"collective_id": "c", "pool_id": "q", "reason": "because", "membership_id": "items"}
     named = {
         "GetPlatform": PLATFORM, "GetCollective": COLLECTIVE, "GetPool": pool, "GetSchedule": f"{pool}/schedule",
         "RevokeApiKey": "keys/0123456789abcdef", "GetBatch": f"{pool}/batches/tunesmith~b",
         "GetBatchProof": f"{pool}/batches/tunesmith~b",
-        "GetBalance": f"{pool}/accounts/collective/irish", "GetMembership": f"{pool}/memberships/items",
+        "GetBalance": f"{pool}/accounts/{account}", "GetMembership": f"{pool}/memberships/items",
     }  # fmt: skip
     request = request_of(method)
     for field in request.DESCRIPTOR.fields:
@@ -143,10 +148,12 @@ def sound_request(method: str) -> Any:
             request.name = named.get(method.partition("/")[2], f"{pool}/rounds/1")
         elif field.name in names:
             setattr(request, field.name, names[field.name])
-    if method == "RoundsService/ListAllocations":
+    if method in ("RoundsService/ListAllocations", "RoundsService/ListObjections"):
         request.parent = f"{pool}/rounds/1"
     if method == "AccountsService/ListTransfers":
-        request.account = "collective/irish"
+        request.account = account
+    if method.endswith("AnswerObjection"):
+        request.name, request.answer = f"{pool}/rounds/1/objections/irish", 1
     if method.endswith("Proposal"):
         request.name = f"{pool}/proposals/1"
     return request
@@ -164,7 +171,7 @@ def test_a_method_is_open_to_those_it_is_meant_for_and_to_nobody_else(
     wire: Wire, keys: dict[str, str], method: str, principal: str
 ) -> None:
     authorization = f"Bearer {keys[principal]}"
-    for request in (None, sound_request(method)):
+    for request in (None, sound_request(method, principal)):
         code = answer(wire, method, authorization, request)
         if principal in MAY_CALL[method]:
             assert code not in (*KEEPERS_OUT, grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN)
@@ -244,7 +251,10 @@ def test_a_platform_sees_its_own_batches_revenue_and_events_only(theirs: Scene) 
     denied(lambda: songbird.get_batch(POOL, "tunesmith", "not-there"))
     denied(lambda: songbird.get_batch_proof(POOL, "tunesmith", "b-0"))
     denied(lambda: songbird.get_platform("tunesmith"))
-    denied(lambda: songbird.get_balance(POOL, "platform/songbird"))
+    assert [found.name for found in songbird.list_balances(POOL)] == ["pools/folk/accounts/platform/songbird"]
+    assert songbird.get_balance(POOL, "platform/songbird").amount_minor < 0
+    for account in ("platform/tunesmith", "collective/irish", "revenue"):
+        denied(partial(songbird.get_balance, POOL, account))
 
 
 def test_a_collective_sees_its_own_balances_transfers_and_allocations_and_every_round_s_totals(theirs: Scene) -> None:

@@ -12,6 +12,7 @@ from ledger.log.leaves import C, Content, T
 from ledger.usage.entries import ModeTotals, encode_positions
 from payout.entries import CONTENTS, FireTimes
 from payout.policy import (
+    Approval,
     CommonsRule,
     Policy,
     Rounding,
@@ -54,6 +55,7 @@ policies = st.builds(
     human_ai_ppm=counts,
     review_seconds=counts,
     rounding=st.sampled_from(Rounding),
+    approval=st.sampled_from(Approval),
 )
 STRATEGIES: Final[dict[Any, st.SearchStrategy[Any]]] = {
     str: texts,
@@ -61,6 +63,7 @@ STRATEGIES: Final[dict[Any, st.SearchStrategy[Any]]] = {
     str | None: st.none() | texts,
     int | None: st.none() | counts,
     bool: st.booleans(),
+    list[str]: st.lists(texts, max_size=3),
     dict[str, str]: st.dictionaries(texts, texts, max_size=3),
     dict[str, Any]: st.dictionaries(texts, texts | counts | st.none(), max_size=3),
     ModeTotals: totals,
@@ -71,7 +74,10 @@ DECIMALS: Final = {
     "amount_minor", "weight", "weight_unattributed", "pot_minor", "fee_minor", "attributed_minor", "commons_minor",
     "commons_kept_minor", "carried_minor", "rounding_minor", "deficit_unattributed",
 }  # fmt: skip
-DIGESTS: Final = {"body_sha256", "root", "registry_root", "registry_sha256", "statement_sha256", "weights_sha256"}
+DIGESTS: Final = {
+    "round_hash", "objection_hash", "body_sha256", "root", "registry_root", "registry_sha256", "statement_sha256",
+    "weights_sha256",
+}  # fmt: skip
 
 
 def contents_of(kind: type[Content]) -> st.SearchStrategy[Content]:

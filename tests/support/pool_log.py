@@ -70,6 +70,7 @@ from payout.entries import (
     ScheduleContent,
     posting_transfers,
 )
+from payout.objections import Answer, AnswerContent, ObjectionContent
 from payout.policy import Policy
 from payout.rounds import Deficits, distribute
 from payout.statement import carried_of, deficits_of, parse_statement, render_registry, render_statement, render_weights
@@ -386,6 +387,38 @@ class PoolLog:
         meanwhile()
         return self.append(content)
 
+    def object_to(self, collective: str, reason: str = "too little") -> int:
+        """A collective objects to the latest round."""
+        index, content = self.placed(RoundContent)[-1]
+        self.registry.now = max(self.registry.now, self.now)
+        self.registry.key(f"collectives/{collective}")
+        return self.append(
+            ObjectionContent(
+                round=content.number, round_hash=self.entries[index].hash.hex(), reason=reason,
+                by=f"collectives/{collective}",
+            )
+        )  # fmt: skip
+
+    def answer(self, collective: str, answer: Answer, by: str = "operators/oscar") -> int:
+        """An operator answers a collective's objection to the latest round."""
+        number = self.placed(RoundContent)[-1][1].number
+        mine = [
+            index
+            for index, content in self.placed(ObjectionContent)
+            if (content.round, content.collective) == (number, collective)
+        ]
+        return self.append(
+            AnswerContent(
+                round=number, collective=collective, objection_hash=self.entries[mine[-1]].hash.hex(),
+                answer=answer.value, reason="as the statement says", by=by,
+            )
+        )  # fmt: skip
+
+    def set_aside(self, number: int) -> list[str]:
+        """The collectives whose objections to a round were set aside."""
+        answers = [content for _, content in self.placed(AnswerContent) if content.round == number]
+        return sorted(content.collective for content in answers if content.answer == Answer.SET_ASIDE)
+
     def decide(self, decision: Decision, decided_by: str) -> int:
         """Decide the latest round, once its review is over."""
         reason = "" if decision is Decision.APPROVED else "late"
@@ -402,9 +435,12 @@ class PoolLog:
     def post(self) -> int:
         """Post the latest round."""
         content = self.placed(RoundContent)[-1][1]
-        moved = posting_transfers(content, parse_statement(self.bodies[bytes.fromhex(content.statement_sha256)]))
+        lines = parse_statement(self.bodies[bytes.fromhex(content.statement_sha256)])
+        aside = self.set_aside(content.number)
+        moved = posting_transfers(content, lines, frozenset(aside))
         amount = sum(transfer.amount_minor for transfer in moved)
-        return self.append(PostingContent(round=content.number, transfer_count=len(moved), amount_minor=amount), moved)
+        posting = PostingContent(round=content.number, transfer_count=len(moved), amount_minor=amount, set_aside=aside)
+        return self.append(posting, moved)
 
     # What it comes to, in plain integers.
 
@@ -480,10 +516,23 @@ class PoolLog:
                 sealed = {"root": self.root_at(found.end), "registry_root": registry_root}
             elif isinstance(found, DecisionContent) and 0 <= found.subject < later:
                 sealed = {"subject_hash": self.entries[found.subject].hash.hex()}
+            elif isinstance(found, ObjectionContent | AnswerContent):
+                sealed = self._sealed(found, later)
             else:
                 continue
             leaf = Leaf(self.pool, later, self.time_of(later), found.model_copy(update=sealed))
             self.entries[later] = encode(leaf)
+
+    def _sealed(self, content: ObjectionContent | AnswerContent, leaf_index: int) -> dict[str, str]:
+        """The hash that an objection or an answer must name."""
+        before = [(index, self.content(index)) for index in range(leaf_index)]
+        for index, found in reversed(before):
+            if isinstance(content, ObjectionContent):
+                if isinstance(found, RoundContent) and found.number == content.round:
+                    return {"round_hash": self.entries[index].hash.hex()}
+            elif isinstance(found, ObjectionContent) and found.key == (content.round, content.collective):
+                return {"objection_hash": self.entries[index].hash.hex()}
+        return {}
 
     def change(self, index: int, *, seal: bool = True, **fields: Any) -> None:
         """`rewrite` with other values in some fields of the content that is there."""

@@ -149,6 +149,13 @@ class RegistryLog:
             if said.get(collective.name) != collective_content(collective).said():
                 self.collective(collective)
 
+    def key(self, principal: str) -> None:
+        """Issues a principal's key, unless it has one."""
+        said = KeyContent(key_id=key_of(principal), principal=principal, secret_hash=founder(principal).secret_hash)
+        issued = (self.content(index) for index in range(self.size()))
+        if not any(isinstance(content, KeyContent) and content.principal == principal for content in issued):
+            self.act(said)
+
     def platform(self, name: str) -> int:
         return self.act(PlatformContent(platform=name, display_name=name))
 

@@ -31,6 +31,7 @@ from ledger.usage.entries import UsageContent
 from ledger.usage.format import AI_ONLY, HUMAN_AI
 from ledger.usage.methods import ScoreKind, ScoreRule
 from payout.entries import FireTimes, PolicyContent, RoundContent
+from payout.objections import Answer
 from payout.policy import (
     CommonsRule,
     Policy,
@@ -119,8 +120,13 @@ def _later(log: PoolLog, first: int) -> None:
     taken_back = log.usage(_events(100, 130), "zen")
     log.policy(Policy(unattributed=UnattributedRule.PRO_RATA, commons_rule=CommonsRule.FUND, commons_ppm=250_000))
     log.calculate("operators/olive")
+    log.object_to("eire")
+    log.object_to("quebec", "ours, since 1969")
+    log.answer("eire", Answer.DISMISSED)
+    log.answer("quebec", Answer.SET_ASIDE)
     log.decide(Decision.APPROVED, "operators/oscar")
     log.post()
+    log.release("quebec", 1)
     log.payment("eire", 1_000)
     log.release("han", 10)
     log.release("han", 5, to_commons=True)
@@ -196,7 +202,7 @@ def figures(log: PoolLog) -> dict[str, Any]:
         "leaf_hashes": {str(index): log.entries[index].hash.hex() for index in (0, 1, log.size() - 1)},
         "registry_root": log.registry.root_at(log.registry.size()),
         "registry_entries_by_type": counted(log.registry),
-        "acts_of_one_person": {"registry": 12, "folk": 15},
+        "acts_of_one_person": {"registry": 14, "folk": 16},
         "entries_by_type": counted(log),
         "batches": {
             str(index): {

@@ -37,7 +37,13 @@ from services.api.convert.pools import (
     pool_to_proto,
     schedule_to_proto,
 )
-from services.api.convert.rounds import allocation_to_proto, fairness_to_proto, preview_to_proto, round_to_proto
+from services.api.convert.rounds import (
+    allocation_to_proto,
+    fairness_to_proto,
+    objection_to_proto,
+    preview_to_proto,
+    round_to_proto,
+)
 from services.api.convert.usage import (
     id_scheme_from_proto,
     id_scheme_to_proto,
@@ -62,6 +68,7 @@ __all__ = [
     "membership_to_proto",
     "method_from_proto",
     "method_to_proto",
+    "objection_to_proto",
     "payment_to_proto",
     "person_to_proto",
     "platform_from_proto",

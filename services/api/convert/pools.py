@@ -8,7 +8,7 @@ from ledger.store.memberships import RecordedMembership
 from ledger.store.registry import PoolRecord
 from ledger.usage.methods import TOLERANCE_NANO, Method, ScoreKind, ScoreOrder, ScoreRule
 from moiety.v1 import registry_pb2
-from payout.policy import CommonsRule, Policy, Rounding, Tempering, UnattributedRule
+from payout.policy import Approval, CommonsRule, Policy, Rounding, Tempering, UnattributedRule
 from payout.schedule import next_fire_time
 from payout.store.pools import LoggedPolicy, PoolSchedule
 from services.api.convert.common import enum_name, timestamp
@@ -40,6 +40,7 @@ def policy_to_proto(logged: LoggedPolicy) -> registry_pb2.Policy:
         ai_only_ppm=policy.ai_only_ppm,
         human_ai_ppm=policy.human_ai_ppm,
         review_seconds=policy.review_seconds,
+        approval=registry_pb2.Approval.Value(f"APPROVAL_{policy.approval.value}"),
         leaf_index=logged.leaf_index,
         rounding=registry_pb2.Rounding.Value(f"ROUNDING_{policy.rounding.value}"),
     )
@@ -68,6 +69,7 @@ def policy_from_proto(message: registry_pb2.Policy) -> Policy:
         human_ai_ppm=message.human_ai_ppm if message.HasField("human_ai_ppm") else PPM,
         review_seconds=message.review_seconds,
         rounding=Rounding(rounding),
+        approval=Approval(enum_name(registry_pb2.Approval, message.approval, "OPERATOR", "policy.approval")),
     ).require_sound()
 
 

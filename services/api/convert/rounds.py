@@ -7,7 +7,9 @@ from datetime import datetime
 from moiety.v1 import rounds_pb2
 from payout.entries import RoundContent
 from payout.fairness import ByMode, Concentration, FairnessReport
+from payout.objections import review_ends
 from payout.rounds import Line
+from payout.store.objections import ObjectionRecord
 from payout.store.pools import LoggedPolicy
 from payout.store.rounds import RoundRecord
 from services.api.convert.common import timestamp
@@ -21,6 +23,7 @@ def round_to_proto(pool: str, currency: str, record: RoundRecord, policy: Logged
     message.leaf_index = record.leaf_index
     message.calculated_by = record.content.by
     message.calculate_time.FromDatetime(record.calculated_at)
+    message.review_end_time.FromDatetime(review_ends(record.calculated_at, policy.policy))
     if record.decision:
         message.decided_by = record.decision.by
         message.reason = record.decision.reason
@@ -28,6 +31,25 @@ def round_to_proto(pool: str, currency: str, record: RoundRecord, policy: Logged
         message.decide_time.FromDatetime(record.decided_at)
     if record.posted_at:
         message.post_time.FromDatetime(record.posted_at)
+    return message
+
+
+def objection_to_proto(pool: str, found: ObjectionRecord) -> rounds_pb2.Objection:
+    said = found.objection.content
+    message = rounds_pb2.Objection(
+        name=f"pools/{pool}/rounds/{said.round}/objections/{said.collective}",
+        collective=said.by,
+        reason=said.reason,
+        object_time=timestamp(found.objection.time),
+        leaf_index=found.objection.index,
+    )
+    if found.answer:
+        answered = found.answer.content
+        message.answer = rounds_pb2.ObjectionAnswer.Value(f"OBJECTION_ANSWER_{answered.answer}")
+        message.answer_reason = answered.reason
+        message.answered_by = answered.by
+        message.answer_time.FromDatetime(found.answer.time)
+        message.answer_leaf_index = found.answer.index
     return message
 
 

@@ -20,6 +20,7 @@ from services.cli.base.output import details, table
 from services.cli.rounds.comparison import compare
 from services.cli.rounds.explanation import explain, policy_terms, statement_lines, statement_table
 from services.cli.rounds.fairness import draw, fairness_tables
+from services.cli.rounds.objections import answer, object_, objections
 
 app = typer.Typer(help="Rounds: who gets what, and who agreed to it.", no_args_is_help=True)
 
@@ -82,7 +83,7 @@ def calculate(
 @app.command("approve")
 @client_command
 def approve(session: Session, pool: Pool, number: Number) -> None:
-    """Approve a calculated round and post it. Who asked for the calculation may not."""
+    """Approve a calculated round and post it, once its review is over and every objection is answered."""
     found = session.client.approve_round(pool, number)
     session.output.show(document(found), _round(found))
 
@@ -95,6 +96,11 @@ def reject(
     """Reject a calculated round. The next calculation starts again from the last posted end."""
     found = session.client.reject_round(pool, number, reason)
     session.output.show(document(found), _round(found))
+
+
+app.command("object")(object_)
+app.command("objections")(objections)
+app.command("answer")(answer)
 
 
 @app.command("list")
@@ -229,6 +235,7 @@ def _round(found: Round) -> object:
             ("answers", f"{fired['count']} fire times, the last at {fired['last']}" if fired else None),
             ("calculated by", item["calculated_by"]),
             ("calculated", item["calculate_time"]),
+            ("review ends", item["review_end_time"]),
             ("decided by", item["decided_by"]),
             ("decided", item["decide_time"]),
             ("reason", item["reason"]),

@@ -153,7 +153,10 @@ KINDS: Final = {
     "poolopened.v1": "terms", "policy.v1": "terms", "method.v1": "terms", "membership.v1": "terms",
     "schedule.v1": "terms", "payment.v1": "money", "release.v1": "money", "grant.v1": "money", "round.v1": "rounds",
 }  # fmt: skip
-ACTS: Final = {*KINDS, "key.v1", "keyrevocation.v1", "pool.v1", "pause.v1", "proposal.v1", "decision.v1"}
+ACTS: Final = {
+    *KINDS, "key.v1", "keyrevocation.v1", "pool.v1", "pause.v1", "proposal.v1", "decision.v1", "objection.v1",
+    "answer.v1",
+}  # fmt: skip
 STAMP: Final = ("by", "by_key", "registry_size", "proposal")
 
 
@@ -291,8 +294,14 @@ class Acts:
             else:
                 self.may(entry)
             self.waiting[entry["index"]] = entry
+        elif kind == "answer":
+            (round_,) = [each for each in self.waiting.values() if each.get("number") == entry["round"]]
+            suffices = round_["by"] == "scheduler" or self.registry.controls["rounds"] == 1
+            assert suffices or self.is_second(entry, round_)
         elif kind == "pool":
             self.opened(entry)
+        elif kind == "objection":
+            pass
         else:
             self.effect(entry, due)
 
@@ -310,9 +319,12 @@ class Acts:
             assert time - datetime.fromisoformat(self.registry.entries[size]["time"]) <= minute
 
     def may(self, entry: dict[str, Any]) -> None:
-        person, key = self.registry.persons[entry["by"]], self.registry.keys[entry["by_key"]]
-        assert entry["by"].startswith("operators/")
-        assert person["status"] == "ACTIVE"
+        key = self.registry.keys[entry["by_key"]]
+        if entry["type"] == "objection.v1":
+            assert entry["by"].startswith("collectives/")
+        else:
+            assert entry["by"].startswith("operators/")
+            assert self.registry.persons[entry["by"]]["status"] == "ACTIVE"
         assert key["principal"] == entry["by"]
         assert "revoked" not in key
         time = datetime.fromisoformat(entry["time"])
@@ -343,7 +355,7 @@ class Acts:
         if entry["by"] == "policy":
             assert is_round
             assert approves
-            assert self.registry.controls["rounds"] == 1
+            assert self.registry.controls["rounds"] == 1 or subject["by"] == "scheduler"
             self.alone += subject["by"] != "scheduler"
             return
         self.may(entry)
@@ -433,6 +445,11 @@ class Fold:
     once: set[tuple[str, ...]] = field(default_factory=set)
     """Batches and requests, each of which there is once."""
     rounds: list[dict[str, Any]] = field(default_factory=list)
+    times: dict[int, datetime] = field(default_factory=dict)
+    objections: dict[tuple[int, str], int] = field(default_factory=dict)
+    """By round and collective: the objection's leaf."""
+    answers: dict[tuple[int, str], str] = field(default_factory=dict)
+    """By round and collective."""
     state: str = ""
     """Of the last round: CALCULATED, APPROVED, REJECTED or POSTED."""
     posted_end: int = 0
@@ -452,6 +469,7 @@ class Fold:
                     self.round(later)
             self.says_once(entry)
             self.acts.take(entry)
+            self.times[index] = datetime.fromisoformat(entry["time"])
             getattr(self, entry["type"].removesuffix(".v1"))(entry)
             assert all(amount >= 0 or account.startswith("platform/") for account, amount in self.balances.items())
 
@@ -589,14 +607,43 @@ class Fold:
     def pause(self, entry: dict[str, Any]) -> None:
         """It moves nothing."""
 
+    def review_ends(self) -> datetime:
+        last = self.rounds[-1]
+        return self.times[last["index"]] + timedelta(seconds=self.policy_at(last["start"])[2]["review_seconds"])
+
+    def objection(self, entry: dict[str, Any]) -> None:
+        last, (kind, name) = self.rounds[-1], entry["by"].split("/")
+        assert (self.state, kind, entry["round"]) == ("CALCULATED", "collectives", last["number"])
+        assert entry["round_hash"] == self.hashes[last["index"]].hex()
+        assert name in {line[0] for line in csv_of(self.body(last["statement_sha256"]), STATEMENT)}
+        assert (entry["round"], name) not in self.objections
+        assert self.times[entry["index"]] < self.review_ends()
+        self.objections[entry["round"], name] = entry["index"]
+
+    def answer(self, entry: dict[str, Any]) -> None:
+        key = (entry["round"], entry["collective"])
+        assert (self.state, key[0]) == ("CALCULATED", self.rounds[-1]["number"])
+        assert entry["objection_hash"] == self.hashes[self.objections[key]].hex()
+        assert key not in self.answers
+        assert entry["answer"] in ("DISMISSED", "UPHELD", "SET_ASIDE")
+        self.answers[key] = entry["answer"]
+
     def decision(self, entry: dict[str, Any]) -> None:
         last = self.rounds[-1] if self.rounds else None
         if last is None or self.entries[entry["subject"]]["type"] == "proposal.v1":
             return
         assert (self.state, entry["subject"]) == ("CALCULATED", last["index"])
         self.state = entry["decision"]
-        reviewed = self.policy_at(last["start"])[2]["review_seconds"]
-        assert not (reviewed and self.state == "APPROVED" and entry["by"] == "policy")
+        if self.state == "APPROVED":
+            policy = self.policy_at(last["start"])[2]
+            objected = {key for key in self.objections if key[0] == last["number"]}
+            if entry["by"] != "policy":
+                assert entry["by"].startswith("operators/")
+            elif policy["review_seconds"]:
+                assert (policy["approval"], last["by"], objected) == ("SILENCE", "scheduler", set())
+            assert self.times[entry["index"]] >= self.review_ends()
+            assert objected <= self.answers.keys()
+            assert "UPHELD" not in {self.answers[key] for key in objected}
 
     def posting(self, entry: dict[str, Any]) -> None:
         last = self.rounds[-1]
@@ -605,7 +652,14 @@ class Fold:
         assert datetime.fromisoformat(entry["time"]) - datetime.fromisoformat(last["time"]) >= review
         lines = csv_of(self.body(last["statement_sha256"]), STATEMENT)
         transfers = [("revenue", "fees", int(last["fee_minor"]), "FEE")]
+        aside = sorted(
+            name for (number, name), said in self.answers.items() if (number, said) == (last["number"], "SET_ASIDE")
+        )
+        assert entry.get("set_aside", []) == aside
         for line in lines:
+            if line[0] in aside:
+                transfers.append(("revenue", f"held/{line[0]}", int(line[10]), "DISPUTED"))
+                continue
             account = ("held/" if line[1] == "SUSPENDED" else "collective/") + line[0]
             transfers += [
                 ("revenue", account, int(line[8]), "ATTRIBUTED"),

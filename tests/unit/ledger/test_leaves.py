@@ -44,6 +44,7 @@ from payout.entries import (
     RoundContent,
     ScheduleContent,
 )
+from payout.objections import AnswerContent, ObjectionContent
 from payout.policy import (
     CommonsRule,
     Policy,
@@ -268,6 +269,35 @@ POSTING: Final = (
         '"type":"posting.v1"}'
     ),
 )
+POSTING_SET_ASIDE: Final = (
+    PostingContent(round=2, transfer_count=5, amount_minor=95, set_aside=["eire"]),
+    (
+        '{"amount_minor":"95","index":7,"pool":"folk","round":2,"set_aside":["eire"],'
+        '"time":"2026-01-02T03:04:05.000006Z","transfer_count":5,"type":"posting.v1"}'
+    ),
+)
+OBJECTION: Final = (
+    ObjectionContent(
+        by="collectives/eire", by_key="k", registry_size=3, round=2, round_hash=DIGEST, reason="too little"
+    ),
+    (
+        '{"by":"collectives/eire","by_key":"k","index":7,"pool":"folk","reason":"too little","registry_size":3,'
+        f'"round":2,"round_hash":"{DIGEST}'
+        '","time":"2026-01-02T03:04:05.000006Z","type":"objection.v1"}'
+    ),
+)
+ANSWER: Final = (
+    AnswerContent(
+        by="operators/olive", by_key="k", registry_size=3, round=2, collective="eire", objection_hash=DIGEST,
+        answer="SET_ASIDE", reason="to be looked at",
+    ),
+    (
+        '{"answer":"SET_ASIDE","by":"operators/olive","by_key":"k","collective":"eire","index":7,'
+        f'"objection_hash":"{DIGEST}'
+        '","pool":"folk","reason":"to be looked at","registry_size":3,"round":2,"time":"2026-01-02T03:04:05.000006Z",'
+        '"type":"answer.v1"}'
+    ),
+)  # fmt: skip
 SCHEDULE: Final = (
     ScheduleContent(by="operators/olive", by_key="k", registry_size=3, cron="0 6 1 * *", time_zone="UTC", paused=False),
     (
@@ -313,6 +343,8 @@ ALL: Final = [
     ROUND,
     DECISION,
     POSTING,
+    OBJECTION,
+    ANSWER,
     SCHEDULE,
     PAUSE,
     PROPOSAL,
@@ -577,3 +609,10 @@ def test_another_spelling_of_positions_is_refused(text: str) -> None:
     with pytest.raises(LedgerCorruptError) as error:
         decode_positions(text)
     assert error.value.subject == "duplicates"
+
+
+def test_a_posting_names_those_set_aside_only_where_there_are_some() -> None:
+    content, entry = POSTING_SET_ASIDE
+    assert encode(Leaf("folk", 7, TIME, content)).entry.decode() == entry
+    assert decode(entry.encode(), CONTENTS).content == content
+    refused(rewritten(POSTING[1], set_aside=[]))

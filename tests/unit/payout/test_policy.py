@@ -9,6 +9,8 @@ from pydantic import ValidationError
 
 from ledger.errors import InvalidInputError
 from payout.policy import (
+    MIN_SILENCE_SECONDS,
+    Approval,
     CommonsRule,
     Policy,
     Rounding,
@@ -34,6 +36,7 @@ def test_a_policy_takes_nothing_and_counts_everything_unless_told() -> None:
         "human_ai_ppm": 1_000_000,
         "review_seconds": 0,
         "rounding": Rounding.CARRIED,
+        "approval": Approval.OPERATOR,
     }
     assert Policy().require_sound() == Policy()
 
@@ -115,3 +118,18 @@ def test_a_weight_becomes_a_claim(tempering: Tempering, claims: list[int]) -> No
 def test_the_square_root_of_a_weight_past_all_floats_is_exact() -> None:
     root = 10**40 + 7
     assert Policy(tempering=Tempering.SQRT).claims([root**2 - 1, root**2, root**2 + 1]) == [root - 1, root, root]
+
+
+def test_silence_agrees_after_three_days_and_not_before() -> None:
+    silent = Policy(approval=Approval.SILENCE, review_seconds=MIN_SILENCE_SECONDS)
+    assert silent.require_sound() == silent
+    for seconds in (0, MIN_SILENCE_SECONDS - 1):
+        with pytest.raises(InvalidInputError, match="approval"):
+            silent.model_copy(update={"review_seconds": seconds}).require_sound()
+
+
+def test_an_entry_says_how_a_round_is_approved_only_where_that_is_by_silence() -> None:
+    assert "approval" not in Policy().model_dump(mode="json")
+    said = Policy(approval=Approval.SILENCE, review_seconds=MIN_SILENCE_SECONDS).model_dump(mode="json")
+    assert said["approval"] == "SILENCE"
+    assert Policy.model_validate(said).approval is Approval.SILENCE

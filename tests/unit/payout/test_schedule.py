@@ -19,7 +19,7 @@ def utc(text: str) -> datetime:
 
 def schedule(cron: str, set_at: str, time_zone: str = "UTC", *, answered_until: str | None = None) -> PoolSchedule:
     answered = None if answered_until is None else utc(answered_until)
-    return PoolSchedule(PoolRef(1, "folk", "EUR"), cron, time_zone, False, 0, utc(set_at), answered)
+    return PoolSchedule(PoolRef(1, "folk", "EUR"), cron, time_zone, False, 0, utc(set_at), answered, open_round=False)
 
 
 def fires(cron: str, after: str, count: int, time_zone: str = "UTC") -> list[str]:

@@ -286,6 +286,7 @@ def test_messages_and_plain_data_go_both_ways() -> None:
         "rounding": "CARRIED",
         "leaf_index": 0,
         "proposal": "",
+        "approval": "SILENCE",
     }
     message = message_of(registry_pb2.Policy, values)
     assert message.unattributed == registry_pb2.UNATTRIBUTED_RULE_PRO_RATA

@@ -73,20 +73,24 @@ def test_roles_have_the_rights_of_design_section_8() -> None:
         if name.startswith(reads):
             assert Role.OPERATOR in roles, f"an operator does not see {name}"
         else:
-            assert roles in ({Role.OPERATOR}, {Role.PLATFORM}), f"{name} writes, and several roles may"
+            assert roles in ({Role.OPERATOR}, {Role.PLATFORM}, {Role.COLLECTIVE}), (
+                f"{name} writes, and several roles may"
+            )
     reading = {name for name, roles in PERMITTED.items() if Role.AUDITOR in roles}
     assert reading == {name for name in PERMITTED if name.rpartition("/")[2].startswith(reads)}
     writes = {name.rpartition("/")[2] for name, roles in PERMITTED.items() if roles == {Role.PLATFORM}}
     assert writes == {"SubmitUsage", "AppendUsage", "SetIdScheme", "RetractUsage", "RecordRevenue"}
+    objects = {name.rpartition("/")[2] for name, roles in PERMITTED.items() if roles == {Role.COLLECTIVE}}
+    assert objects == {"ObjectToRound"}
     # Checkpoints and proofs tell hashes and no more.
     hashes = {f"/moiety.v1.AuditService/{name}" for name in HASHES}
     assert all(PERMITTED[name] == set(Role) for name in hashes)
     narrow = {name: roles for name, roles in PERMITTED.items() if name not in hashes}
     platforms = {name.split("/")[1] for name, roles in narrow.items() if Role.PLATFORM in roles}
-    services = ("Registry", "Limits", "Usage", "Revenue")
+    services = {"Registry", "Limits", "Usage", "Revenue", "Accounts", "Rounds"}
     assert platforms == {f"moiety.v1.{name}Service" for name in services}
     collectives = {name.split("/")[1] for name, roles in narrow.items() if Role.COLLECTIVE in roles}
-    services = ("Registry", "Limits", "Accounts", "Rounds")
+    services = {"Registry", "Limits", "Accounts", "Rounds"}
     assert collectives == {f"moiety.v1.{name}Service" for name in services}
 
 

@@ -1,0 +1,146 @@
+"""The review of rounds in Postgres: objecting, answering, and what a posting waits for.
+
+Everything here is asked and done under the lock on the log's head, so that no objection comes between being looked for
+and the posting that rests on there being none.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+import sqlalchemy as sa
+
+from ledger.acts.controls import TWO, Kind
+from ledger.acts.entries import SCHEDULER
+from ledger.acts.people import Actor, People
+from ledger.errors import StateError
+from ledger.store import log
+from ledger.store.log import PoolRef
+from payout.objections import MAX_SET_ASIDE, Answer, AnswerContent, ObjectionContent, review_ends
+from payout.policy import Approval, Policy
+from payout.store import objections
+from payout.store.objections import ObjectionRecord
+from payout.store.rounds import RoundRecord, RoundState
+
+_SHOWN: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """Who says something of a round, as of now: the actor, who may act, and the time."""
+
+    actor: Actor
+    people: People
+    now: datetime
+
+
+def round_name(pool: PoolRef, number: int) -> str:
+    """The resource name of a round."""
+    return f"pools/{pool.name}/rounds/{number}"
+
+
+def require_calculated(pool: PoolRef, record: RoundRecord) -> None:
+    """Check that a round waits for its decision.
+
+    Raises:
+        StateError: it is decided.
+    """
+    if record.state is not RoundState.CALCULATED:
+        name = round_name(pool, record.content.number)
+        raise StateError(name, "ROUND_DECIDED", f"is {record.state.value} already")
+
+
+def require_in_statement(connection: sa.Connection, pool: PoolRef, record: RoundRecord, collective: str) -> None:
+    """Check that a round says something of a collective.
+
+    Raises:
+        StateError: it was registered later.
+    """
+    statement = log.checked_body(connection, pool, bytes.fromhex(record.content.statement_sha256))
+    if f"\n{collective},".encode() not in statement:
+        name = round_name(pool, record.content.number)
+        raise StateError(name, "NOT_IN_ROUND", f"has no line of collectives/{collective}, which was registered later")
+
+
+def require_reviewed(
+    connection: sa.Connection, pool: PoolRef, record: RoundRecord, policy: Policy, now: datetime
+) -> None:
+    """Check that a round's review is over and that no objection is open.
+
+    Raises:
+        StateError: one of these is not so.
+    """
+    name, ends = round_name(pool, record.content.number), review_ends(record.calculated_at, policy)
+    if now < ends:
+        until = ends.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        raise StateError(name, "REVIEW_RUNS", f"can be approved from {until} on, when its review is over")
+    if waiting := objections.open_objections(connection, pool, record.content.number):
+        shown = ", ".join(waiting[:_SHOWN]) + (f" and {len(waiting) - _SHOWN} more" if len(waiting) > _SHOWN else "")
+        raise StateError(name, "OBJECTION_OPEN", f"has objections that nobody has answered, of {shown}")
+
+
+def may_post_by_silence(
+    connection: sa.Connection, pool: PoolRef, record: RoundRecord, policy: Policy, now: datetime
+) -> bool:
+    """Whether a round that was cut by schedule is approved by its policy now: nobody objected, and the time is over."""
+    return (
+        policy.approval is Approval.SILENCE
+        and record.content.by == SCHEDULER
+        and now >= review_ends(record.calculated_at, policy)
+        and next(objections.list_objections(connection, pool, record.content.number, limit=1), None) is None
+    )
+
+
+def put_objection(
+    connection: sa.Connection, pool: PoolRef, record: RoundRecord, policy: Policy, said: Said, reason: str
+) -> ObjectionRecord:
+    """Append a collective's objection to a round. The same again is a no-op.
+
+    Raises:
+        StateError: the round is decided or its review is over; or the collective objected before, for another reason;
+            or its key does not hold.
+    """
+    number, name = record.content.number, round_name(pool, record.content.number)
+    unsigned = ObjectionContent(round=number, round_hash=record.hash.hex(), reason=reason)
+    content = said.actor.stamp(unsigned, said.people.size)
+    said.people.require_actor(content, said.now, pool.name)
+    for existing in objections.list_objections(connection, pool, number, only=content.collective):
+        if existing.objection.content.reason != reason:
+            raise StateError(name, "OBJECTED", f"has an objection of {content.by}, and each collective has one")
+        return existing
+    require_calculated(pool, record)
+    if said.now >= review_ends(record.calculated_at, policy):
+        raise StateError(name, "REVIEW_OVER", "can no longer be objected to: its review is over")
+    objections.append_objection(connection, pool, content, said.now)
+    return objections.get_objection(connection, pool, number, content.collective)
+
+
+def put_answer(
+    connection: sa.Connection, pool: PoolRef, record: RoundRecord, said: Said, content: AnswerContent
+) -> ObjectionRecord:
+    """Append the answer to an objection; the content's hash is filled in. The same again by the same is a no-op.
+
+    Raises:
+        NotFoundError: the collective did not object.
+        StateError: the round is decided; the objection was answered otherwise; too many are set aside; or the actor may
+            not act, or calculated the round where that takes a second person.
+    """
+    number = record.content.number
+    found = objections.get_objection(connection, pool, number, content.collective)
+    if found.answer is not None:
+        made = found.answer.content
+        if (made.answer, made.by) == (content.answer, said.actor.name):
+            return found
+        raise StateError(round_name(pool, number), "OBJECTION_ANSWERED", f"has answered it: {made.answer}")
+    require_calculated(pool, record)
+    stamped = said.actor.stamp(content.model_copy(update={"objection_hash": found.hash.hex()}), said.people.size)
+    said.people.require_actor(stamped, said.now, pool.name)
+    if record.content.by != SCHEDULER and said.people.controls.needed(Kind.ROUNDS) == TWO:
+        said.people.require_second(record.content, stamped)
+    if content.answer == Answer.SET_ASIDE and len(objections.set_aside(connection, pool, number)) >= MAX_SET_ASIDE:
+        detail = f"has {MAX_SET_ASIDE} amounts set aside; uphold the objection and calculate again"
+        raise StateError(round_name(pool, number), "TOO_MANY_SET_ASIDE", detail)
+    objections.append_answer(connection, pool, stamped, said.now)
+    return objections.get_objection(connection, pool, number, content.collective)
