@@ -101,7 +101,7 @@ def score_batches(
     event_ids: Sequence[UUID | bytes | str] | pa.Array | None = None,
     events_per_batch: int = EVENTS_PER_BATCH,
 ) -> Iterator[pa.RecordBatch]:
-    """Give the scores as record batches of exactly `SCORE_SCHEMA`, an event for each work.
+    """Return the scores as record batches of exactly `SCORE_SCHEMA`, an event for each work.
 
     A batch ends after `events_per_batch` events, and before it has more scores than the service takes.
 
@@ -145,7 +145,7 @@ def shares_table(  # noqa: PLR0913 - each is a column of the table, and has a na
     mode: Mode | Sequence[Mode] | pa.Array,
     event_ids: Sequence[UUID | bytes | str] | pa.Array | None = None,
 ) -> pa.Table:
-    """Give a usage table of `USAGE_SCHEMA`, an event for each work, with the shares that the rule makes of its scores.
+    """Return a usage table of `USAGE_SCHEMA`, an event for each work, with the shares that the rule makes from scores.
 
     They are, share for share, what the service makes of `score_batches` under a method with the same rule.
 
@@ -190,7 +190,7 @@ def _shares(collectives: list[str | None], scores: list[float], rule: ScoreRule,
     if rule.kind is ScoreKind.SHARE:
         if total > _PICO + rule.tolerance_nano * (_PICO // NANO):
             most = f"1 and a tolerance of {rule.tolerance_nano} billionths" if rule.tolerance_nano else "1"
-            raise InvalidUsageError("scores", position, f"must sum to at most {most} where the scores are {rule.kind}")
+            raise InvalidUsageError("scores", position, f"must sum to at most {most} if the scores are {rule.kind}")
         total = max(total, _PICO)
     claims = sorted((collective, value) for collective, value in sums.items() if collective is not None and value > 0)
     shares = ((collective, rule.coverage_nano * value // total) for collective, value in claims)
@@ -200,7 +200,7 @@ def _shares(collectives: list[str | None], scores: list[float], rule: ScoreRule,
 def _integers(scores: list[float], kind: ScoreKind, position: int) -> list[int]:
     """The scores of one event as integers: after this there is no floating-point number."""
     if kind is not ScoreKind.SIGNED_INFLUENCE and min(scores, default=0) < 0:
-        raise InvalidUsageError("scores", position, f"must not be negative where the scores are {kind}")
+        raise InvalidUsageError("scores", position, f"must not be negative if the scores are {kind}")
     if kind is ScoreKind.SHARE:
         return [round(min(score, 2.0) * _FEMTO) // (_FEMTO // _PICO) for score in scores]
     _, exponent = frexp(max(map(abs, scores), default=0.0))
@@ -240,7 +240,7 @@ def _sources(items: Sequence[str]) -> pa.Array:
     for position, item in enumerate(items):
         if not isinstance(item, str):
             raise InvalidUsageError("items", position, f"must be text, got {item!r}")
-    _require_distinct(items, "items", "stands twice")
+    _require_distinct(items, "items", "is repeated")
     return pa.array(items, pa.utf8())
 
 
@@ -250,7 +250,7 @@ def _events(works: Any, occurred_at: Any, units: Any, mode: Any, event_ids: Any)
     times = columns.times(_column(occurred_at, len(works), "occurred_at"), 0)
     if event_ids is None:
         ids = columns.derived_event_ids(_used_at(work_ids, times), times, 0, IdScheme.OWN)
-        _require_distinct(ids.to_pylist(), "event_id", "stands twice; give event_ids to count both as used")
+        _require_distinct(ids.to_pylist(), "event_id", "is repeated; set event_ids to count both as used")
     else:
         if not isinstance(event_ids, pa.Array):
             event_ids = [identity.bytes if isinstance(identity, UUID) else identity for identity in event_ids]

@@ -31,7 +31,7 @@ def channel_to(target: Target) -> aio.Channel:
 
 
 async def run(steps: Steps[Result]) -> Result:
-    """Carry steps out and give their result; raises what they raise."""
+    """Carry steps out and return their result; raises what they raise."""
     try:
         step = next(steps)
         while True:
@@ -49,7 +49,7 @@ async def run(steps: Steps[Result]) -> Result:
 
 
 async def each(pages: Pages[Item]) -> AsyncIterator[Item]:
-    """Give the items of all pages, each page asked for when it is needed."""
+    """Return the items of all pages, each page asked for when it is needed."""
     while not pages.is_over:
         for item in await run(pages.next_page()):
             yield item

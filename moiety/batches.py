@@ -72,13 +72,13 @@ _IPC: Final = pa.ipc.IpcWriteOptions(compression=pa.Codec("zstd", compression_le
 
 
 class ArrowStreamable(Protocol):
-    """A table that gives itself as an Arrow stream: of pandas, polars, pyarrow, DuckDB and others."""
+    """A table that offers itself as an Arrow stream: of pandas, polars, pyarrow, DuckDB and others."""
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object: ...
 
 
 class ArrowArrayable(Protocol):
-    """A table that gives itself as one Arrow struct array: a pyarrow record batch, for example."""
+    """A table that offers itself as one Arrow struct array: a pyarrow record batch, for example."""
 
     def __arrow_c_array__(self, requested_schema: object | None = None) -> tuple[object, object]: ...
 
@@ -92,15 +92,15 @@ of column names to values, and a sequence of rows as mappings, which have no typ
 def usage_batches(
     table: ArrowTable, *, events_per_batch: int = EVENTS_PER_BATCH, id_scheme: IdScheme = IdScheme.OWN
 ) -> Iterator[bytes]:
-    """Give the batches of a table of usage events, each as one Arrow IPC stream of one record batch.
+    """Return the batches of a table of usage events, each as one Arrow IPC stream of one record batch.
 
     The table is read as a stream, a batch at a time; a table without rows gives nothing. `id_scheme` says how event ids
     are derived from a column `id`; a batch is sent under the name of the same scheme.
 
     Raises:
         ValueError: `events_per_batch` is not 1 to 65,536.
-        TypeError: `table` is no Arrow-capable table.
-        InvalidUsageError: a column is missing, superfluous, of another type, or holds what its type cannot.
+        TypeError: `table` is not an Arrow-capable table.
+        InvalidUsageError: a column is missing, superfluous, of another type, or has values that do not fit its type.
     """
     return map(encode, record_batches(table, events_per_batch=events_per_batch, id_scheme=id_scheme))
 
@@ -114,8 +114,8 @@ def record_batches(
 
     Raises:
         ValueError: `events_per_batch` is not 1 to 65,536.
-        TypeError: `table` is no Arrow-capable table.
-        InvalidUsageError: a column is missing, superfluous, of another type, or holds what its type cannot.
+        TypeError: `table` is not an Arrow-capable table.
+        InvalidUsageError: a column is missing, superfluous, of another type, or has values that do not fit its type.
     """
     if not 1 <= events_per_batch <= EVENTS_PER_BATCH_MAX:
         raise ValueError(f"events_per_batch must be 1 to {EVENTS_PER_BATCH_MAX}, got {events_per_batch}")
@@ -126,7 +126,7 @@ def record_batches(
 
 
 def encode(batch: pa.RecordBatch) -> bytes:
-    """Give a record batch of `USAGE_SCHEMA` or `SCORE_SCHEMA` as the bytes of an Arrow IPC stream."""
+    """Return a record batch of `USAGE_SCHEMA` or `SCORE_SCHEMA` as the bytes of an Arrow IPC stream."""
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, batch.schema, options=_IPC) as writer:
         writer.write_batch(batch)
@@ -135,7 +135,7 @@ def encode(batch: pa.RecordBatch) -> bytes:
 
 
 def decode(data: bytes) -> pa.RecordBatch:
-    """Give the record batch in the bytes of a batch, as `encode` made them or an audit got them.
+    """Return the record batch in the bytes of a batch, as `encode` made them or an audit got them.
 
     Raises:
         ValueError: they are not an Arrow stream of exactly one record batch.
@@ -190,7 +190,7 @@ def _require_columns(schema: pa.Schema, wanted: pa.Schema) -> None:
     paired = columns.AMOUNT_OF_NAMES.get(wanted.names[-2]) if _has_pairs(schema, wanted) else None
     for name in names:
         if names.count(name) > 1:
-            raise InvalidUsageError(name, None, "stands twice in the table")
+            raise InvalidUsageError(name, None, "is in the table twice")
         if name not in wanted.names and name != "id":
             raise InvalidUsageError(name, None, f"is not a column of usage; these are {', '.join(wanted.names)}")
     if "id" in names and "event_id" in names:

@@ -27,7 +27,7 @@ def channel_to(target: Target) -> grpc.Channel:
 
 
 def run(steps: Steps[Result]) -> Result:
-    """Carry steps out and give their result; raises what they raise."""
+    """Carry steps out and return their result; raises what they raise."""
     try:
         step = next(steps)
         while True:
@@ -45,7 +45,7 @@ def run(steps: Steps[Result]) -> Result:
 
 
 def each(pages: Pages[Item]) -> Iterator[Item]:
-    """Give the items of all pages, each page asked for when it is needed."""
+    """Return the items of all pages, each page asked for when it is needed."""
     while not pages.is_over:
         yield from run(pages.next_page())
 

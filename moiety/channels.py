@@ -32,7 +32,7 @@ class Target:
 
 
 def target_of(address: str, api_key: str, *, ca_certificate: bytes | None, insecure: bool | None) -> Target:
-    """Give the target that a client's arguments name.
+    """Return the target that a client's arguments name.
 
     Raises:
         ValueError: the API key is not printable ASCII, `insecure` is asked for beyond the loopback, or the CA
@@ -73,4 +73,4 @@ def _require_certificates(ca_certificate: bytes) -> None:
         # gRPC would take anything, and every call would fail.
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=ca_certificate.decode("ascii"))
     except (ssl.SSLError, ValueError):
-        raise ValueError("the CA certificate holds no certificates in PEM") from None
+        raise ValueError("the CA certificate contains no certificates in PEM") from None

@@ -31,7 +31,7 @@ class AllVerbs(UsageVerbs, ActsVerbs, LimitsVerbs, RevenueVerbs, AccountsVerbs, 
 class Client(Blocking, AllVerbs):
     """A connection to a Moiety service, as one principal. Use it as a context manager, or `close` it.
 
-    Verbs take ids (`"folk"`, not `"pools/folk"`) and give the messages of the contract, which `moiety` hands
+    Verbs take ids (`"folk"`, not `"pools/folk"`) and return the messages of the contract, which `moiety` hands
     on by name. Lists are iterators that ask for pages as they go. Every verb raises `moiety.ServiceError`, or
     the subclass for its status. A call that fails with UNAVAILABLE or ABORTED, or with
     RESOURCE_EXHAUSTED and a time to wait, is made again, with growing random pauses, where that is safe and until
@@ -65,7 +65,7 @@ class Client(Blocking, AllVerbs):
         super().__init__(Connection(lambda: channel, target.metadata, timeout_seconds))
 
     def close(self) -> None:
-        """Close the connection; calls under way are cancelled."""
+        """Close the connection; calls in progress are cancelled."""
         self._connection.channel.close()
 
     def __enter__(self) -> Self:
@@ -114,7 +114,7 @@ class AsyncClient(Awaited, AllVerbs):
         return cast("grpc.Channel", awaiting.channel_to(self._target))  # its calls are what `moiety.awaiting` awaits
 
     async def close(self) -> None:
-        """Close the connection; calls under way are cancelled."""
+        """Close the connection; calls in progress are cancelled."""
         if "_channel" in vars(self):
             channel: Any = self._channel
             await channel.close()

@@ -70,7 +70,7 @@ def derived_event_ids(column: pa.Array, occurred_at: pa.Array, first_position: i
 
 
 def work_ids(column: pa.Array) -> pa.Array:
-    """Work ids as text; null where there is none."""
+    """Work ids as text; null if there is none."""
     column = _plain(column)
     if not (_is_text(column.type) or pa.types.is_null(column.type)):
         raise _wrong_type("work_id", column, "text")
@@ -278,7 +278,7 @@ def _require(ok: pa.Array, field: str, first_position: int, reason: str) -> None
 def _require_elements(ok: pa.Array, offsets: pa.Array, field: str, first_position: int) -> None:
     at = pc.index(ok, False).as_py()
     if at >= 0:
-        raise InvalidUsageError(field, _event_of(at, offsets, first_position), "holds a null")
+        raise InvalidUsageError(field, _event_of(at, offsets, first_position), "contains a null")
 
 
 def _event_of(element: int, offsets: pa.Array, first_position: int) -> int:

@@ -34,7 +34,7 @@ Result = TypeVar("Result")
 Result_co = TypeVar("Result_co", covariant=True)
 
 PAGE_SIZE: Final = 1_000
-"""Items asked for per page: the most that the service gives."""
+"""Items asked for per page: the most that the service returns."""
 
 
 class Collector(Protocol[Response_contra, Result_co]):
@@ -95,7 +95,7 @@ class Connection:
         request: PageRequest,
         items: Callable[[Page], Iterable[Item]],
     ) -> PagedCall[PageRequest, Page, Item]:
-        """Give the items of all pages, each page asked for when it is needed."""
+        """Return the items of all pages, each page asked for when it is needed."""
         return PagedCall(self, method, request, items)
 
     def read_stream(

@@ -86,10 +86,10 @@ class ServiceError(MoietyError):
     Attributes:
         code: the gRPC status, for example `NOT_FOUND`.
         message: for people; programs look at `code` and `reason`.
-        reason: the `ErrorInfo` reason, for example `ROUND_OPEN`; empty where there is none.
+        reason: the `ErrorInfo` reason, for example `ROUND_OPEN`; empty if there is none.
         metadata: the `ErrorInfo` metadata.
         violations: the `BadRequest` and `PreconditionFailure` violations, in order.
-        resource: the `ResourceInfo` name of what is missing or in the way; empty where there is none.
+        resource: the `ResourceInfo` name of what is missing or in the way; empty if there is none.
         retry_after_seconds: the `RetryInfo` delay; None if there is none.
     """
 
@@ -173,7 +173,7 @@ class ResourceExhaustedError(ServiceError):
 
 
 class UnavailableError(ServiceError):
-    """The service, or its database, is away for now."""
+    """The service, or its database, is unavailable for now."""
 
     code = grpc.StatusCode.UNAVAILABLE
 

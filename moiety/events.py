@@ -47,7 +47,7 @@ class UsageEvent:
 
 
 def batch_of(events: Iterable[UsageEvent]) -> pa.RecordBatch:
-    """Give the events as one record batch of `USAGE_SCHEMA`, to be submitted like any table.
+    """Return the events as one record batch of `USAGE_SCHEMA`, to be submitted like any table.
 
     Raises:
         InvalidUsageError: a value does not fit its column, or a time has no zone.
@@ -73,7 +73,7 @@ def batch_of(events: Iterable[UsageEvent]) -> pa.RecordBatch:
 
 
 def event_to_message(event: UsageEvent) -> usage_pb2.UsageEvent:
-    """Give an event as the contract's message.
+    """Return an event as the contract's message.
 
     Raises:
         ValueError: `occurred_at` has no time zone, or a number does not fit its field.

@@ -36,7 +36,7 @@ class IdScheme(StrEnum):
 
 
 def uuid7() -> UUID:
-    """Give a new time-ordered id: UUIDv7 from the clock, its sub-millisecond part and 62 random bits.
+    """Return a new time-ordered id: UUIDv7 from the clock, its sub-millisecond part and 62 random bits.
 
     Ids of one machine are ordered to about 250 nanoseconds (RFC 9562 section 6.2, method 3).
     """
@@ -47,20 +47,20 @@ def uuid7() -> UUID:
 
 
 def event_id_of(own_id: str) -> UUID:
-    """Give the event id for a platform's own id: always the same one, whatever else is said of the event.
+    """Return the event id for a platform's own id: always the same one, whatever else is said of the event.
 
     A UUID or a ULID in its usual text form, all in capitals or all in small letters, is the same 128 bits. Any other
     text is a UUIDv8 of the first 122 usable bits of SHA-256 of the text in UTF-8; texts that differ in a byte are
     different.
 
     Raises:
-        ValueError: `own_id` is empty, or holds half of a surrogate pair.
+        ValueError: `own_id` is empty, or contains half of a surrogate pair.
     """
     return UUID(bytes=event_id_bytes(own_id))
 
 
 def ordered_event_id_of(own_id: str, occurred_at: datetime) -> UUID:
-    """Give the event id for a platform's own id and time, under `IdScheme.ORDERED`.
+    """Return the event id for a platform's own id and time, under `IdScheme.ORDERED`.
 
     It is a UUIDv8 in the layout of version 7: the time in milliseconds, then the first 74 usable bits of SHA-256 of the
     id in UTF-8. The time is part of it, so a resubmission must give the same time, to the millisecond.
@@ -75,7 +75,7 @@ def ordered_event_id_of(own_id: str, occurred_at: datetime) -> UUID:
 
 
 def event_id_bytes(own_id: str) -> bytes:
-    """Give `event_id_of` as 16 bytes. Raises as that does."""
+    """Return `event_id_of` as 16 bytes. Raises as that does."""
     if len(own_id) == _UUID_LENGTH and _UUID.fullmatch(own_id):
         return bytes.fromhex(own_id.replace("-", ""))
     if len(own_id) == _ULID_LENGTH and _ULID.fullmatch(own_id):
@@ -85,7 +85,7 @@ def event_id_bytes(own_id: str) -> bytes:
 
 
 def ordered_event_id_bytes(own_id: str, milliseconds: int) -> bytes:
-    """Give `ordered_event_id_of` as 16 bytes, from a time in milliseconds since 1970.
+    """Return `ordered_event_id_of` as 16 bytes, from a time in milliseconds since 1970.
 
     Raises:
         ValueError: `own_id` is empty, or `milliseconds` is negative or does not fit 48 bits.
@@ -103,4 +103,4 @@ def _digest(own_id: str) -> bytes:
     try:
         return sha256(own_id.encode()).digest()
     except UnicodeEncodeError:
-        raise ValueError("is not Unicode: it holds half of a surrogate pair") from None
+        raise ValueError("is not Unicode: it contains half of a surrogate pair") from None

@@ -1,4 +1,4 @@
-"""Files that records are appended to: what was synced is there after any crash, and what was not is told apart.
+"""Files that records are appended to: synced records survive any crash, and others are recognised.
 
 A record is four bytes that say so, the length of what follows, the CRC-32 of both, and what follows. Only the last
 file can be torn: one is synced whole before the next is begun.
@@ -34,12 +34,12 @@ class OutboxError(MoietyError):
 
 
 def record_of(payload: bytes) -> bytes:
-    """Give the record of a payload."""
+    """Return the record of a payload."""
     return _HEAD.pack(_SIGN, len(payload), _checksum(payload)) + payload
 
 
 def read_records(path: Path) -> list[bytes]:
-    """Give the payloads of a file's records.
+    """Return the payloads of a file's records.
 
     Raises:
         OutboxError: the file holds anything else.
@@ -52,7 +52,7 @@ def read_records(path: Path) -> list[bytes]:
 
 
 def repair(path: Path) -> int:
-    """Leave nothing but whole records in the last file, and give their number.
+    """Leave nothing but whole records in the last file, and return their number.
 
     What several threads were writing when the machine stopped may be torn anywhere in its last part, for a disk writes
     in any order; none of it was acknowledged. A file that is damaged before whole records is copied, so that the bytes
@@ -95,7 +95,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def _checksum(payload: bytes) -> int:
-    """The CRC-32 of the length and the payload: zeros, as a disk gives for what was never written, are no record."""
+    """The CRC-32 of the length and the payload: zeros, as a disk returns for unwritten parts, are not a record."""
     return zlib.crc32(payload, zlib.crc32(len(payload).to_bytes(4, "big")))
 
 

@@ -49,7 +49,7 @@ class JsonText:
         self.skip()
 
     def next(self) -> str:
-        """Give the next character that is no space, without taking it; nothing at the end."""
+        """Return the next character that is no space, without taking it; nothing at the end."""
         while True:
             while self._at < len(self._text):
                 if self._text[self._at] not in _WHITESPACE:

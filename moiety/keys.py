@@ -1,4 +1,4 @@
-"""API keys, made where they are used: nobody but their owner ever sees a secret."""
+"""API keys, made where they are used: only their owner ever sees a secret."""
 
 from __future__ import annotations
 

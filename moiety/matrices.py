@@ -55,11 +55,11 @@ class Entries(Protocol):
     """How many each work has."""
 
     def read(self, start: int, end: int) -> tuple[pa.Array, pa.Array]:
-        """Give the rows and the scores of the works in [start, end)."""
+        """Return the rows and the scores of the works in [start, end)."""
 
 
 def entries_of(matrix: Any, items: int, works: int) -> Entries:
-    """Give the scores of a matrix.
+    """Return the scores of a matrix.
 
     Raises:
         ValueError: it is not of real numbers, items by works, or sparse in another form than CSC or CSR.
@@ -93,7 +93,7 @@ def _array_of(matrix: Any) -> Any:
 
 
 def cuts(counts: list[int], events_max: int, scores_max: int) -> Iterator[tuple[int, int]]:
-    """Give the works in runs of at most so many events and scores; one work with more scores is a run by itself."""
+    """Return the works in runs of at most so many events and scores; one work with more scores is a run by itself."""
     start = scores = 0
     for work, count in enumerate(counts):
         if work > start and (work - start == events_max or scores + count > scores_max):
@@ -144,7 +144,7 @@ class _Sparse:
         repeated = pc.and_(pc.equal(works[1:], works[:-1]), pc.equal(self._rows[1:], self._rows[:-1]))
         at = pc.index(repeated, True).as_py()
         if at >= 0:
-            raise InvalidUsageError("scores", works[at].as_py(), "hold an item twice")
+            raise InvalidUsageError("scores", works[at].as_py(), "contain an item twice")
         counted = dict(zip(*(column.to_pylist() for column in pc.value_counts(works).flatten()), strict=True))
         self.counts: list[int] = [counted.get(work, 0) for work in range(matrix.shape[1])]
         self._ends = [0, *accumulate(self.counts)]

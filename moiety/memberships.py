@@ -21,14 +21,16 @@ _NEVER: Final = (",", '"', "\n", "\r")
 
 
 def render_membership(membership: Mapping[str, str]) -> bytes:
-    """Give a membership as the bytes that the service takes.
+    """Return a membership as the bytes that the service takes.
 
     Raises:
         InvalidUsageError: an id cannot stand in a line of them.
     """
     for text in (*membership, *membership.values()):
         if any(character in text for character in _NEVER):
-            raise InvalidUsageError("membership", None, f"{text[:80]!r} holds a comma, a double quote or a line break")
+            raise InvalidUsageError(
+                "membership", None, f"{text[:80]!r} contains a comma, a double quote or a line break"
+            )
     # Python orders text by code point, which is the order of its UTF-8 bytes.
     lines = [f"{source},{collective}\n" for source, collective in sorted(membership.items())]
     try:
@@ -38,12 +40,12 @@ def render_membership(membership: Mapping[str, str]) -> bytes:
 
 
 def parse_membership(body: bytes) -> dict[str, str]:
-    """Give the membership in bytes that the service gave."""
+    """Return the membership in bytes from the service."""
     return dict(line.split(",") for line in body.decode().split("\n")[1:-1])
 
 
 def read_membership(path: Path) -> dict[str, str]:
-    """Give the membership in a CSV file with the columns `source` and `collective`, its lines in any order.
+    """Return the membership in a CSV file with the columns `source` and `collective`, its lines in any order.
 
     Raises:
         UsageFileError: the file cannot be read, has other columns, or names a source twice.

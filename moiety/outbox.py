@@ -136,7 +136,7 @@ class Outbox:
         self.close()
 
     def sealed(self) -> list[Path]:
-        """Make batches of all events, and give their files, the oldest first."""
+        """Make batches of all events, and return their files, the oldest first."""
         with self._appending:
             self._end_file()
             for path in sorted(self.folder.glob("*.events")):
@@ -242,12 +242,12 @@ class Outbox:
             write_synced(path, json.dumps(wanted).encode())
             return
         except ValueError:
-            raise OutboxError(path, "is no JSON") from None
+            raise OutboxError(path, "is not JSON") from None
         if found != wanted:
             raise OutboxError(path, f"says {json.dumps(found)}, not {json.dumps(wanted)}")
 
     def _recover(self) -> int:
-        """Clear away what was interrupted, count what waits, and give the number of the next file."""
+        """Clear away what was interrupted, count what waits, and return the number of the next file."""
         for path in self.folder.glob("*.new"):
             path.unlink()
         files = sorted(self.folder.glob("*.events"))

@@ -69,7 +69,7 @@ class Patience:
         self.renew()
 
     def pause_after(self, error: ServiceError) -> float:
-        """Give the seconds to wait before the call is repeated: at least as many as the service asks for.
+        """Return the seconds to wait before the call is repeated: at least as many as the service asks for.
 
         The wait is drawn from the whole range up to a bound that doubles, so that callers who failed together do not
         come back together.

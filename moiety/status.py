@@ -65,7 +65,7 @@ _QUEUE_IS_FULL: Final = "Concurrent RPC limit exceeded!"
 
 
 def from_rpc(error: grpc.RpcError) -> ServiceError:
-    """Give the error that a failed call stands for, with the details that the service sent."""
+    """Return the error for a failed call, with the details that the service sent."""
     try:
         status = rpc_status.from_call(cast(grpc.Call, error))
     except (ValueError, DecodeError):  # details that contradict the status, or cannot be read, are left out
@@ -87,7 +87,7 @@ def _without_details(code: grpc.StatusCode, message: str) -> ServiceError:
 
 
 def from_status(status: status_pb2.Status) -> ServiceError:
-    """Give the error that a `google.rpc.Status` stands for; an unknown code gives a plain `ServiceError`."""
+    """Return the error for a `google.rpc.Status`; an unknown code becomes a plain `ServiceError`."""
     bad_request = error_details_pb2.BadRequest()
     precondition = error_details_pb2.PreconditionFailure()
     resource = error_details_pb2.ResourceInfo()

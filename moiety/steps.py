@@ -97,7 +97,7 @@ class Pages(Protocol[Item_co]):
 
 
 def all_items(pages: Pages[Item]) -> Steps[list[Item]]:
-    """Give the items of all pages."""
+    """Return the items of all pages."""
     found: list[Item] = []
     while not pages.is_over:
         found += yield from pages.next_page()

@@ -50,8 +50,8 @@ class Submission:
 
     Args:
         batches: what to send, made as it is needed.
-        progress: is told the number of events of each batch that is answered.
-        recorded: is told each batch that has its receipt.
+        progress: called with the number of events of each batch that is answered.
+        recorded: called with each batch that has its receipt.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Submission:
 
         Raises:
             BatchRefusedError: some batches were refused; the others are recorded.
-            ServiceError: the service refused the submission as such, or was away for too long.
+            ServiceError: the service refused the submission as such, or was unavailable for too long.
             MoietyError: what `batches` raises, once the batches before are answered. Each of these has the `receipts`
                 of what is recorded, and the `refusals`.
         """

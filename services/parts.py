@@ -1,4 +1,4 @@
-"""What the services are made of. `wiring` puts it together; handlers and processes take it as it is."""
+"""The parts of the services. `wiring` puts them together; handlers and processes receive them."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ class Parts:
     scheduler: Scheduler
 
     def close(self) -> None:
-        """Let go of the database."""
+        """Close the connections to the database."""
         self.database.close()
 
 
 @dataclass(frozen=True, slots=True)
 class SigningParts:
-    """What signs checkpoints and has them cosigned."""
+    """The parts that sign checkpoints and have them cosigned."""
 
     signer: Signer
     cosigner: Cosigner

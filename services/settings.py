@@ -19,7 +19,7 @@ MAX_PORT: Final = 65_535
 
 
 class Settings(BaseSettings):
-    """What a deployment may choose. docs/operations.md says when to."""
+    """What a deployment can configure. docs/operations.md says when to."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
 
@@ -27,10 +27,10 @@ class Settings(BaseSettings):
     """The service's database, Postgres 16 or later; its user must be a member of the role `moiety_app`, or it."""
 
     database_owner_url: str = ""
-    """The same database as the schema's owner, for migrations; `database_url` where it is empty."""
+    """The same database as the schema's owner, for migrations; `database_url` if empty."""
 
     database_app_password: str = ""
-    """Where it is set, migrations let the role `moiety_app` log in with it."""
+    """If set, migrations let the role `moiety_app` log in with it."""
 
     database_connections: int = Field(default=16, ge=2, le=1000)
     """The most connections that one process opens."""
@@ -42,25 +42,25 @@ class Settings(BaseSettings):
     """The address and port of the gRPC service; port 0 takes a free one."""
 
     tls_certificate_file: Path | None = None
-    """The server's certificate chain in PEM; required where `listen` is not a loopback address."""
+    """The server's certificate chain in PEM; required if `listen` is not a loopback address."""
 
     tls_key_file: Path | None = None
     """The certificate's key in PEM."""
 
     workers: int = Field(default=1, ge=1, le=64)
-    """Processes in which `moiety serve` listens on one port. Connections, threads and batches are each one's own."""
+    """Processes in which `moiety serve` listens on one port. Each has its own connections, threads and batches."""
 
     threads: int = Field(default=32, ge=4, le=1000)
     """Calls that one process handles at a time. An open stream is one; `services.api.streams` bounds these."""
 
     intake_threads: int = Field(default=4, ge=1, le=64)
-    """Usage batches that one process takes in at a time."""
+    """Usage batches that one process handles at a time."""
 
     drain_seconds: float = Field(default=20.0, ge=0, le=600)
-    """How long calls under way may go on after SIGTERM."""
+    """How long calls in progress may continue after SIGTERM."""
 
     schedule_poll_seconds: float = Field(default=1.0, ge=0.05, le=3600)
-    """How often schedules are looked at."""
+    """How often schedules are checked."""
 
     signing_key_file: Path | None = None
     """The key that signs checkpoints, from `moiety log key`; its name is the deployment's origin."""
@@ -72,7 +72,7 @@ class Settings(BaseSettings):
     """How often logs that have grown are signed, and witnesses asked."""
 
     witnesses: str = ""
-    """Who cosigns checkpoints: `URL VKEY`, and a comma before the next."""
+    """Who cosigns checkpoints: `URL VKEY`, separated by commas."""
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """The least severe line that is logged."""
@@ -87,7 +87,7 @@ class Settings(BaseSettings):
             sound = not url or make_url(as_driver_url(url)).drivername == "postgresql+psycopg"
         except (ArgumentError, ValueError):
             sound = False
-        if not sound:  # and it is not repeated: it may hold a password
+        if not sound:  # and it is not quoted: it may contain a password
             raise ValueError("must be a URL such as postgresql://user:password@host:5432/database")
         return url
 
@@ -97,9 +97,9 @@ class Settings(BaseSettings):
         if not host or not (port.isascii() and port.isdigit()) or int(port) > MAX_PORT:
             raise ValueError("listen: must be an address and a port, such as 127.0.0.1:50051")
         if (self.tls_certificate_file is None) != (self.tls_key_file is None):
-            raise ValueError("tls_key_file: goes with tls_certificate_file, and neither without the other")
+            raise ValueError("tls_key_file: must be set together with tls_certificate_file")
         if (self.signing_key_file is None) != (self.checkpoint_folder is None):
-            raise ValueError("checkpoint_folder: goes with signing_key_file, and neither without the other")
+            raise ValueError("checkpoint_folder: must be set together with signing_key_file")
         if self.tls_certificate_file is None and not is_loopback(host):
             raise ValueError(f"tls_certificate_file: is required to listen on {host}, which is not a loopback address")
         return self
@@ -111,7 +111,7 @@ class Settings(BaseSettings):
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches the address."""
+    """Returns whether only this machine can reach the address."""
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
@@ -119,7 +119,7 @@ def is_loopback(host: str) -> bool:
 
 
 def load_settings(**overrides: object) -> Settings:
-    """The settings of this process.
+    """Returns the settings of this process.
 
     Raises:
         InvalidInputError: variables are wrong; the error names each, and why.

@@ -41,7 +41,7 @@ def system_clock() -> datetime:
 
 
 def wire(settings: Settings, *, clock: Clock = system_clock) -> Parts:
-    """The parts, on the database of the settings. Nothing is started, and nothing connects yet."""
+    """Returns the parts, on the database of the settings. Nothing is started, and nothing connects yet."""
     database = Database(settings.database_url, connections=settings.database_connections)
     bodies = wire_bodies(settings)
     settlement = Settlement(database, clock)
@@ -71,13 +71,13 @@ def wire_signing(parts: Parts) -> SigningParts | None:
     """The signing parts; None if the settings name no signing key.
 
     Raises:
-        InvalidInputError: the key, the folder or the witnesses are not what they must be, or witnesses are set without
-            a key whose checkpoints they could cosign.
+        InvalidInputError: the key, the folder or the witnesses are not valid, or witnesses are set without a key whose
+            checkpoints they could cosign.
     """
     settings = parts.settings
     if settings.signing_key_file is None or settings.checkpoint_folder is None:
         if settings.witnesses:
-            raise InvalidInputError.of("MOIETY_WITNESSES", "cosign what signing_key_file signs, which is not set")
+            raise InvalidInputError.of("MOIETY_WITNESSES", "need signing_key_file, which is not set")
         return None
     key, folder = read_key(settings.signing_key_file), CheckpointFolder(settings.checkpoint_folder)
     witnesses = Witness.parse_all(settings.witnesses)

@@ -105,7 +105,7 @@ class Method:
         if self.membership:
             require_resource_id(self.membership, "method.membership")
             if self.score_rule is None:
-                raise InvalidInputError.of("method.membership", "is for methods with a score_kind")
+                raise InvalidInputError.of("method.membership", "is allowed only with a score_kind")
 
 
 def content_of(method: Method) -> MethodContent:

@@ -1,4 +1,4 @@
-"""Usage by collective, mode, method, platform and month: exact weights, less what was taken back."""
+"""Usage by collective, mode, method, platform and month: exact weights, less what was retracted."""
 
 from __future__ import annotations
 

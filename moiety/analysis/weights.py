@@ -61,7 +61,7 @@ def round_weights(export: Export, number: int) -> Table:
 
 
 def weights_of(export: Export, terms: RoundTerms) -> Table:
-    """What `round_weights` gives, of a round whose weights are known to fit."""
+    """The result of `round_weights`, of a round whose weights are known to fit."""
     shares = _with_rates(export, terms, usage_shares(_in_round(export, terms)))
     # First by method, so that the rates multiply sums rather than every share.
     raw = shares.group_by(["collective", "mode", "mode_ppm", "confidence_ppm"]).agg(
@@ -105,7 +105,7 @@ def round_unattributed(export: Export, number: int) -> Table:
 
 
 def unattributed_of(export: Export, terms: RoundTerms) -> Table:
-    """What `round_unattributed` gives, of a round whose weights are known to fit."""
+    """The result of `round_unattributed`, of a round whose weights are known to fit."""
     events = _with_rates(export, terms, _in_round(export, terms))
     counted = events["sign"] * events["units"]
     claimed = events["share_sum_nano"].cast("int64")

@@ -6,7 +6,7 @@ before it.
 - CSV: the first line names the columns. `collectives` and `shares` (or `sources` and `scores`) are lists separated by
   `;`, an empty cell is an empty list (or no work id).
 - JSON: an object per line (NDJSON), or one array of objects. Each has the fields of its columns; `work_id` may be left
-  out, and an event that draws on nobody has empty lists.
+  out, and an event without collectives has empty lists.
 - In both, ids and times are text, and a whole number may be written `5`, `5.0` or `"5"`.
 
 A file's name says its format; the content says it where the name does not, and for what is read from a pipe. Text files

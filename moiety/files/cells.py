@@ -61,16 +61,16 @@ def unknown_column() -> str:
 
 
 def whole_of(text: str) -> int | None:
-    """Give the whole number that a text is; None if it is none."""
+    """Return the whole number that a text is; None if it is not one."""
     return int(text.partition(".")[0]) if _WHOLE.fullmatch(text) else None
 
 
 def number_of(text: str) -> float | None:
-    """Give the number that a text is, as JSON writes them; None if it is none."""
+    """Return the number that a text is, as JSON writes them; None if it is not one."""
     return float(text) if _NUMBER.fullmatch(text) else None
 
 
 def shown(value: object) -> str:
-    """Give a value in a form short enough for a message."""
+    """Return a value in a form short enough for a message."""
     text = repr(value)
     return text if len(text) <= _SHOWN_CHARACTERS_MAX else text[:_SHOWN_CHARACTERS_MAX] + "..."

@@ -100,7 +100,7 @@ class _Lines:
         while line := self._text.readline(ROW_BYTES_MAX):
             self.taken += len(line)
             if len(line) == ROW_BYTES_MAX:
-                raise UsageFileError(self._path, f"holds a row of more than {ROW_BYTES_MAX:,} bytes")
+                raise UsageFileError(self._path, f"contains a row of more than {ROW_BYTES_MAX:,} bytes")
             yield line
 
 

@@ -37,7 +37,7 @@ _Contents = tuple[pa.Schema, Iterator[pa.RecordBatch]]
 
 
 def read_json(path: Path, head: bytes, stream: BinaryIO) -> _Contents:
-    """Give the columns and the rows of a JSON file that begins with `head`.
+    """Return the columns and the rows of a JSON file that begins with `head`.
 
     Raises:
         UsageFileError: the file holds no events, or does not begin with one.
@@ -74,7 +74,7 @@ def _array_batches(rows: Rows, text: JsonText, values: Iterator[object]) -> Iter
                 yield rows.batch(piece)
                 piece, elements = [], 0
         if text.next():
-            raise ValueError("stands after the end of the array")
+            raise ValueError("follows the end of the array")
     except (ValueError, RecursionError) as error:
         raise rows.unreadable(reason_of(error), ahead=len(piece)) from None
     if piece:
@@ -124,7 +124,7 @@ def _blocks(path: Path, stream: BinaryIO) -> Iterator[bytes]:
             held.append(data)
             size += len(data)
         if size > ROW_BYTES_MAX:
-            raise UsageFileError(path, f"holds a row of more than {ROW_BYTES_MAX:,} bytes")
+            raise UsageFileError(path, f"contains a row of more than {ROW_BYTES_MAX:,} bytes")
     yield b"".join(held)
 
 

@@ -68,7 +68,7 @@ class Rows:
 
     @classmethod
     def of_line(cls, path: Path, line: bytes, number: int) -> Rows:
-        """Give what the objects mean of a file whose first is on a line."""
+        """Return what the objects mean of a file whose first is on a line."""
         try:
             return cls(path, DECODER.decode(line.decode("utf-8")))
         except (ValueError, RecursionError) as error:
@@ -85,7 +85,7 @@ class Rows:
         return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
 
     def decoded(self, line: bytes, number: int) -> object:
-        """Give the value on a line, which is the next row."""
+        """Return the value on a line, which is the next row."""
         try:
             return DECODER.decode(line.decode("utf-8"))
         except (ValueError, RecursionError) as error:
@@ -115,10 +115,10 @@ class Rows:
         self._refuse_unknown(row)
         for name in row:
             if name not in self._names:
-                other = f"stands in a file whose first row has {' and '.join(self._instead_of(name))}; give one of them"
+                other = f"is in a file whose first row has {' and '.join(self._instead_of(name))}; use only one of them"
                 raise InvalidUsageError(name, self.position, other)
         name = next(name for name in self._names if name in self._required - row.keys())
-        hint = "; an event that draws on nobody has an empty list" if pa.types.is_list(TYPES[name]) else ""
+        hint = "; an event without collectives has an empty list" if pa.types.is_list(TYPES[name]) else ""
         raise InvalidUsageError(name, self.position, f"is missing{hint}")
 
     def _instead_of(self, name: str) -> Iterable[str]:
@@ -157,7 +157,7 @@ class Rows:
             try:
                 value.encode()
             except UnicodeEncodeError:
-                raise InvalidUsageError(name, self.position, "holds half of a surrogate pair") from None
+                raise InvalidUsageError(name, self.position, "contains half of a surrogate pair") from None
         return value
 
 

@@ -29,10 +29,10 @@ _Contents = tuple[pa.Schema, Iterator[pa.RecordBatch]]
 
 
 def read_usage(file: Path | str | BinaryIO) -> pa.RecordBatchReader:
-    """Give the usage events in a file or a binary stream as an Arrow stream, read as it is consumed.
+    """Return the usage events in a file or a binary stream as an Arrow stream, read as it is consumed.
 
     Raises:
-        UsageFileError: the file is not there, is of no known format, or is not what its name says. What is found wrong
+        UsageFileError: the file is not there, is of an unknown format, or does not match its name. What is found wrong
             later on is raised by the stream.
         InvalidUsageError: a row of a text file is not an event; raised by the stream too. Positions count the rows from
             0, without a header and blank lines.
@@ -52,7 +52,7 @@ def count_events(file: Path | str) -> int | None:
     """Give how many events a file holds, where its format says so without reading it whole; None otherwise.
 
     Raises:
-        UsageFileError: the file is not there, is of no known format, or is not what its name says.
+        UsageFileError: the file is not there, is of an unknown format, or does not match its name.
     """
     source = _open(file)
     try:
@@ -75,7 +75,7 @@ def _open(file: Path | str | BinaryIO) -> Source:
 
 
 def _format_of(source: Source) -> Callable[[Source], _Contents]:
-    """How a source is read: by its name, or where that does not say, by what it begins with."""
+    """Returns how to read a source: by its name, or else by its first bytes."""
     suffixes = [suffix.lower() for suffix in source.path.suffixes]
     if suffixes and suffixes[-1] in _COMPRESSED:
         suffixes.pop()
@@ -90,7 +90,7 @@ def _format_by_content(source: Source) -> Callable[[Source], _Contents]:
     if head.startswith(_PARQUET):
         return _read_parquet
     if not _BINARY.isdisjoint(head):
-        raise UsageFileError(source.path, "is of no known format; these are Arrow, Parquet, CSV and JSON")
+        raise UsageFileError(source.path, "is of an unknown format; known are Arrow, Parquet, CSV and JSON")
     is_json = head.removeprefix(b"\xef\xbb\xbf").lstrip().startswith((b"{", b"["))
     return _read_json if is_json else _read_csv
 
@@ -113,7 +113,7 @@ def _read_parquet(source: Source) -> _Contents:
 
 def _require_file(source: Source, what: str) -> None:
     if not source.seekable:
-        reason = f"is {what}, which is read from its end: give an uncompressed file, not a pipe"
+        reason = f"is {what}, which is read from its end: use an uncompressed file, not a pipe"
         raise UsageFileError(source.path, reason)
 
 

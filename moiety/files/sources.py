@@ -61,7 +61,7 @@ def _open(path: Path) -> BinaryIO | pa.NativeFile:
 
 
 def _read(stream: Any, size: int) -> bytes:
-    """The next `size` bytes; fewer only at the end. A pipe gives what it has, so it is asked again."""
+    """The next `size` bytes; fewer only at the end. A pipe returns what it has, so it is read again."""
     found = b""
     while len(found) < size and (data := stream.read(size - len(found))):
         found += data

@@ -22,7 +22,7 @@ _SHOWN_NUMBER_MAX: Final = 10**18
 
 
 def time_of(text: object) -> datetime | None:
-    """Give an RFC 3339 time in UTC, to the microsecond; None if it is none."""
+    """Return an RFC 3339 time in UTC, to the microsecond; None if it is not one."""
     if not isinstance(text, str) or not _TIME.fullmatch(text):
         return None
     try:
@@ -32,7 +32,7 @@ def time_of(text: object) -> datetime | None:
 
 
 def integer_of(value: object) -> int | None:
-    """Give a JSON integer, however it is written (`5`, `5.0`, `5e0`); None if it is none."""
+    """Return a JSON integer, however it is written (`5`, `5.0`, `5e0`); None if it is not one."""
     if isinstance(value, bool):
         return None
     if isinstance(value, int):
@@ -106,7 +106,7 @@ def object_of(fields: Mapping[str, Check], required: Sequence[str] = ()) -> Chec
 
 
 def shown(value: object) -> str:
-    """Give a value in a form short enough for a message."""
+    """Return a value in a form short enough for a message."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, str):

@@ -35,7 +35,7 @@ class Owner:
     """Whose a piece of content is.
 
     Attributes:
-        collective: its id; None if it is nobody's.
+        collective: its id; None if it belongs to nobody.
         is_contested: whether the domain is one collective's and the content id another's, so that it is nobody's.
     """
 
@@ -80,7 +80,7 @@ class DomainMap:
         return len(self._collectives)
 
     def domains_of(self, collective: str) -> list[str]:
-        """Give a collective's domains and prefixes as they are compared, sorted: domains as A-labels in lower case."""
+        """A collective's domains and prefixes as they are compared, sorted: domains as A-labels in lower case."""
         return sorted(domain for domain, owner in self._collectives.items() if owner == collective)
 
     def owner_of(self, url: str | None, content_id: str | None) -> Owner:
@@ -97,7 +97,7 @@ class DomainMap:
         return next((self._collectives[prefix] for prefix in prefixes if prefix in self._collectives), None)
 
     def collective_of(self, url: str | None) -> str | None:
-        """Give the collective that content at a URL belongs to; None if it is nobody's, or not a URL with a
+        """Return the collective that content at a URL belongs to; None if it belongs to nobody, or not a URL with a
         host.
         """
         host = _host_of(url) if url else None
@@ -118,14 +118,14 @@ def _host_of(url: str) -> str | None:
 
 
 def _prefix(declared: str) -> str | None:
-    """A prefix of content ids as it is declared; None if it is none: empty, too long, or with what is not seen."""
+    """A prefix of content ids as it is declared; None if it is not one: empty, too long, or with what is not seen."""
     prefix = declared.removeprefix(CONTENT_ID)
     size = len(prefix.encode("utf-8", "replace"))
     return declared if 0 < size <= _PREFIX_BYTES_MAX and prefix.isprintable() and " " not in prefix else None
 
 
 def _host(name: str) -> str | None:
-    """A host name as A-labels in lower case without the dot of the root; None if it is none."""
+    """A host name as A-labels in lower case without the dot of the root; None if it is not one."""
     if len(name) > _HOST_CHARACTERS_MAX or not _DEVIATIONS.isdisjoint(name):
         return None
     try:

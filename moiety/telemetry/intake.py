@@ -46,7 +46,7 @@ class TelemetryIntake:
         self._conflict_count = 0
 
     def table(self, events_per_piece: int) -> pa.RecordBatchReader:
-        """Give the usage events as an Arrow stream of pieces."""
+        """Return the usage events as an Arrow stream of pieces."""
         return pa.RecordBatchReader.from_batches(USAGE_SCHEMA, self._pieces(events_per_piece))
 
     def result(self, receipts: list[Receipt]) -> TelemetrySubmission:

@@ -65,7 +65,7 @@ class Telemetry:
 
 
 def read_telemetry(source: Path | str | BinaryIO) -> Iterator[Found]:
-    """Give the sessions in a file or a binary stream, and the documents that were refused, as they are asked for.
+    """Return the sessions in a file or a binary stream, and the documents that were refused, as they are asked for.
 
     A file may be compressed (gzip, bzip2, zstd).
 
@@ -146,7 +146,7 @@ def _one(source: BinaryIO, documents: Documents) -> Iterator[Found | None]:
             yield documents.take(document, position)
             position += 1
         if text.next():
-            raise ValueError("stands after the end of the document")
+            raise ValueError("follows the end of the document")
     except (ValueError, RecursionError) as error:
         yield _refused(position, None, f"{reason_of(error)}; nothing from here on can be read")
 

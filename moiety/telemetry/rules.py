@@ -27,7 +27,7 @@ _CACHED: Final = {"agent_fetched": False, "agent_cached": True}
 
 
 def violations(document: object) -> list[Violation]:
-    """Give what is wrong with a document; nothing where it is valid. Fields are JSON paths (`$` is the document)."""
+    """Return what is wrong with a document; nothing where it is valid. Fields are JSON paths (`$` is the document)."""
     found = shape_violations(document)
     if not found and isinstance(document, dict):
         found += [violation for path, event in events_of(document) for violation in _of_event(event, path)]
@@ -36,7 +36,7 @@ def violations(document: object) -> list[Violation]:
 
 
 def events_of(document: Mapping[str, Any]) -> Iterator[tuple[str, _Event]]:
-    """Give the events of a document with their JSON paths."""
+    """Return the events of a document with their JSON paths."""
     if kind_of(document) == EVENT:
         yield "$.event", document["event"]
     else:
@@ -74,7 +74,7 @@ def _of_envelope(document: Mapping[str, Any]) -> Iterator[Violation]:
         yield Violation("$", "has neither session_id nor ctx_token")
     for path, event in events_of(document):
         if event["type"] != "content_engaged" and token is not None:
-            yield Violation(path, "is no content_engaged, and ctx_token goes with these only")
+            yield Violation(path, "is not content_engaged, the only type with a ctx_token")
         if event["type"] == "content_engaged" and token is None and "presentation_id" not in event:
             yield Violation(f"{path}.presentation_id", "is missing")
 
@@ -88,7 +88,7 @@ def _of_session(document: Mapping[str, Any]) -> Iterator[Violation]:
         if "id" in event:
             identity = event["id"].lower()
             if identity in ids:
-                yield Violation(f"{path}.id", "stands twice in the session")
+                yield Violation(f"{path}.id", "is in the session twice")
             ids.add(identity)
             first.setdefault((event["type"], identity), event)
     bound: dict[str, str] = {}
@@ -97,7 +97,7 @@ def _of_session(document: Mapping[str, Any]) -> Iterator[Violation]:
             yield from _reference(path, event, "presentation_id", "content_presented", first)
             token, presentation = event.get("ctx_token"), event.get("presentation_id", "").lower()
             if token is not None and bound.setdefault(token, presentation) != presentation:
-                yield Violation(f"{path}.ctx_token", "stands for two presentations")
+                yield Violation(f"{path}.ctx_token", "identifies two presentations")
         elif event["type"] == "content_presented" and "citation_id" in event:
             yield from _reference(path, event, "citation_id", "content_cited", first)
 

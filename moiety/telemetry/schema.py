@@ -242,7 +242,7 @@ _KIND: Final = object_of(
 
 
 def kind_of(document: Mapping[str, object]) -> str:
-    """Give what kind of document one is; without a word of its own it is a session."""
+    """Return what kind of document one is; without a word of its own it is a session."""
     return str(document.get("document_type", SESSION))
 
 

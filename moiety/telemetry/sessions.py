@@ -90,7 +90,7 @@ class RefusedDocument:
 
     Attributes:
         position: which document it was, counting from 0.
-        line: the line that it stands on, counting from 1; None if documents are not one a line.
+        line: its line, counting from 1; None if documents are not one a line.
         session_id: its session, where that could be read.
         violations: what is wrong with it, by JSON path (`$` is the document); the first ten.
     """
@@ -154,7 +154,7 @@ class Documents:
     def take(
         self, document: object, position: int, line: int | None = None
     ) -> TelemetrySession | RefusedDocument | None:
-        """Take a document, and give its session or why it is refused; None if it is a part of a session."""
+        """Take a document, and return its session or why it is refused; None if it is a part of a session."""
         if found := violations(document):
             return RefusedDocument(position, line, _id_of(document), tuple(found[:VIOLATIONS_MAX]))
         valid = cast("dict[str, Any]", document)
@@ -172,7 +172,7 @@ class Documents:
         return None
 
     def sessions(self) -> Iterator[TelemetrySession]:
-        """Give the sessions that were put together, in the order in which they began to come."""
+        """Return the sessions that were put together, in the order in which they began to come."""
         for session_id, parts in self._held.items():
             yield TelemetrySession(session_id, tuple(parts.events))
 

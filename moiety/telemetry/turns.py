@@ -126,7 +126,7 @@ class _Occurrence:
 
     @property
     def owner(self) -> str | None:
-        """The one collective that every report of it names or leaves open; None if it is nobody's."""
+        """The one collective that every report of it names or leaves open; None if it belongs to nobody."""
         (owner,) = self._owners if len(self._owners) == 1 else (_NOBODY,)
         return owner or None
 
@@ -191,10 +191,10 @@ class _Evidence:
 def usage_events_of(
     session: TelemetrySession, *, by: ShareBasis | str, domains: DomainMap, id_scheme: IdScheme = IdScheme.OWN
 ) -> list[UsageEvent]:
-    """Give the usage events of a session, one for each completed turn, in the order of completion.
+    """Return the usage events of a session, one for each completed turn, in the order of completion.
 
     Raises:
-        ValueError: `by` is no share basis.
+        ValueError: `by` is not a share basis.
     """
     return [turn.event for turn in turns_of(session, by=by, domains=domains, id_scheme=id_scheme)]
 
@@ -202,12 +202,12 @@ def usage_events_of(
 def turns_of(
     session: TelemetrySession, *, by: ShareBasis | str, domains: DomainMap, id_scheme: IdScheme = IdScheme.OWN
 ) -> list[Turn]:
-    """Give the completed turns of a session, in the order of completion.
+    """Return the completed turns of a session, in the order of completion.
 
     `id_scheme` is how the ids of the platform's events are made; a turn's own id is that of its session and its name.
 
     Raises:
-        ValueError: `by` is no share basis.
+        ValueError: `by` is not a share basis.
     """
     basis = _BASES[ShareBasis(by)]
     in_order = sorted(session.events, key=lambda event: event.timestamp)

@@ -26,7 +26,7 @@ class AccountsVerbs(Verbs):
 
     @listing
     def list_balances(self, pool: str, *, log_size: int | None = None) -> Pages[pb.Balance]:
-        """Give the balances of all accounts that were ever touched, by account, now or as of a log size."""
+        """Return the balances of all accounts that were ever touched, by account, now or as of a log size."""
         request = pb.ListBalancesRequest(parent=pool_name(pool), log_size=log_size, page_size=PAGE_SIZE)
         return self._connection.pages(self._accounts.ListBalances, request, lambda page: page.balances)
 

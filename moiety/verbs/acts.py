@@ -25,7 +25,7 @@ class ActsVerbs(Verbs):
 
     @listing
     def list_proposals(self, pool: str | None = None, *, only_open: bool = False) -> Pages[pb.Proposal]:
-        """Give the proposals about a pool, or without one those about the registry, oldest first."""
+        """Return the proposals about a pool, or without one those about the registry, oldest first."""
         parent = "registry" if pool is None else pool_name(pool)
         request = pb.ListProposalsRequest(parent=parent, only_open=only_open, page_size=PAGE_SIZE)
         return self._connection.pages(self._acts.ListProposals, request, lambda page: page.proposals)

@@ -27,19 +27,19 @@ class AuditVerbs(Verbs):
 
     @verb
     def get_log_head(self, pool: str) -> Steps[pb.LogHead]:
-        """Give the size and root of a pool's log."""
+        """Return the size and root of a pool's log."""
         request = pb.GetLogHeadRequest(parent=log_name(pool))
         return self._connection.unary(self._audit.GetLogHead, request, repeat=True)
 
     @listing
     def list_leaves(self, pool: str, *, start: int = 0) -> Pages[pb.Leaf]:
-        """Give a pool's leaves in order, from index `start` on."""
+        """Return a pool's leaves in order, from index `start` on."""
         request = pb.ListLeavesRequest(parent=log_name(pool), start=start, page_size=PAGE_SIZE)
         return self._connection.pages(self._audit.ListLeaves, request, lambda page: page.leaves)
 
     @verb
     def get_body(self, pool: str, digest: bytes) -> Steps[bytes]:
-        """Give the body with this SHA-256, which is checked.
+        """Return the body with this SHA-256, which is checked.
 
         Raises:
             DataLossError: what the service sent has another SHA-256.
@@ -52,7 +52,7 @@ class AuditVerbs(Verbs):
 
     @verb
     def get_checkpoint(self, pool: str, *, min_size: int = 0) -> Steps[pb.Checkpoint]:
-        """Give the last checkpoint that was signed of a pool's log, or the first of at least `min_size` leaves.
+        """Return the last checkpoint that was signed of a pool's log, or the first of at least `min_size` leaves.
 
         Its note is not verified here: that takes a key that you had from elsewhere (`moiety log checkpoint --key`).
         """
@@ -61,13 +61,13 @@ class AuditVerbs(Verbs):
 
     @listing
     def list_checkpoints(self, pool: str) -> Pages[pb.Checkpoint]:
-        """Give the checkpoints that were signed of a pool's log, by size."""
+        """Return the checkpoints that were signed of a pool's log, by size."""
         request = pb.ListCheckpointsRequest(parent=log_name(pool), page_size=PAGE_SIZE)
         return self._connection.pages(self._audit.ListCheckpoints, request, lambda page: page.checkpoints)
 
     @verb
     def get_inclusion_proof(self, pool: str, leaf_index: int, *, checkpoint_size: int = 0) -> Steps[pb.InclusionProof]:
-        """Give the path from a leaf to the root of a checkpoint, by default the last one signed. Not verified here."""
+        """Return the path from a leaf to the root of a checkpoint (default: the last one signed), not verified here."""
         request = pb.GetInclusionProofRequest(
             parent=log_name(pool), leaf_index=leaf_index, checkpoint_size=checkpoint_size
         )
@@ -75,7 +75,7 @@ class AuditVerbs(Verbs):
 
     @verb
     def get_consistency_proof(self, pool: str, old_size: int, new_size: int = 0) -> Steps[pb.ConsistencyProof]:
-        """Give the proof that the log of `new_size` leaves extends that of `old_size`. Not verified here.
+        """Return the proof that the log of `new_size` leaves extends that of `old_size`. Not verified here.
 
         By default the new size is that of the last checkpoint signed.
         """
@@ -86,7 +86,7 @@ class AuditVerbs(Verbs):
     def replay_round(
         self, pool: str, number: int, *, progress: Callable[[pb.ReplayProgress], None] | None = None
     ) -> Steps[pb.ReplayVerdict]:
-        """Have a round recomputed from the log and its bodies alone, and give the verdict."""
+        """Have a round recomputed from the log and its bodies alone, and return the verdict."""
         request = pb.ReplayRoundRequest(name=round_name(pool, number))
         return self._connection.read_stream(self._audit.ReplayRound, request, lambda: _Replay(progress))
 

@@ -42,7 +42,7 @@ class RegistryVerbs(Verbs):
 
     @listing
     def list_platforms(self) -> Pages[pb.Platform]:
-        """Give all platforms by id; a platform sees only itself."""
+        """Return all platforms by id; a platform sees only itself."""
         request = pb.ListPlatformsRequest(page_size=PAGE_SIZE)
         return self._connection.pages(self._registry.ListPlatforms, request, lambda page: page.platforms)
 
@@ -75,7 +75,7 @@ class RegistryVerbs(Verbs):
 
     @listing
     def list_collectives(self) -> Pages[pb.Collective]:
-        """Give all collectives by id."""
+        """Return all collectives by id."""
         return self._collectives()
 
     @verb
@@ -105,7 +105,7 @@ class RegistryVerbs(Verbs):
 
     @listing
     def list_pools(self) -> Pages[pb.Pool]:
-        """Give all pools by id."""
+        """Return all pools by id."""
         request = pb.ListPoolsRequest(page_size=PAGE_SIZE)
         return self._connection.pages(self._registry.ListPools, request, lambda page: page.pools)
 
@@ -117,7 +117,7 @@ class RegistryVerbs(Verbs):
 
     @listing
     def list_policies(self, pool: str) -> Pages[pb.Policy]:
-        """Give a pool's policies, oldest first."""
+        """Return a pool's policies, oldest first."""
         request = pb.ListPoliciesRequest(parent=pool_name(pool), page_size=PAGE_SIZE)
         return self._connection.pages(self._registry.ListPolicies, request, lambda page: page.policies)
 
@@ -165,7 +165,7 @@ class RegistryVerbs(Verbs):
 
     @verb
     def get_membership(self, pool: str, membership_id: str, *, version: int = 0) -> Steps[dict[str, str]]:
-        """Give the collective of each source in a membership; in its latest version unless told otherwise."""
+        """Return the collective of each source in a membership; in its latest version unless told otherwise."""
         request = pb.GetMembershipRequest(name=f"pools/{pool}/memberships/{membership_id}", version=version)
         body = yield from self._connection.read_stream(self._registry.GetMembership, request, Joined)
         return parse_membership(body)
@@ -181,7 +181,7 @@ class RegistryVerbs(Verbs):
 
     @verb
     def get_schedule(self, pool: str) -> Steps[pb.Schedule]:
-        """Give a pool's schedule.
+        """Return a pool's schedule.
 
         Raises:
             NotFoundError: the pool has no schedule.
@@ -209,7 +209,7 @@ class RegistryVerbs(Verbs):
 
     @listing
     def list_api_keys(self) -> Pages[pb.ApiKey]:
-        """Give all API keys, without their secrets."""
+        """Return all API keys, without their secrets."""
         request = pb.ListApiKeysRequest(page_size=PAGE_SIZE)
         return self._connection.pages(self._registry.ListApiKeys, request, lambda page: page.api_keys)
 

@@ -42,6 +42,6 @@ class RevenueVerbs(Verbs):
 
     @listing
     def list_revenues(self, pool: str) -> Pages[pb.Revenue]:
-        """Give a pool's revenue in the order of the log. A platform sees its own."""
+        """Return a pool's revenue in the order of the log. A platform sees its own."""
         request = pb.ListRevenuesRequest(parent=pool_name(pool), page_size=PAGE_SIZE)
         return self._connection.pages(self._revenue.ListRevenues, request, lambda page: page.revenues)

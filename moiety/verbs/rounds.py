@@ -30,7 +30,7 @@ class RoundsVerbs(Verbs):
 
     @verb
     def preview_round(self, pool: str, *, number: int = 0, policy: Policy | None = None) -> Steps[Preview]:
-        """Give the round that a calculation would make now; nothing of it is kept.
+        """Return the round that a calculation would make now; nothing of it is kept.
 
         Args:
             pool: the pool's id.
@@ -93,13 +93,13 @@ class RoundsVerbs(Verbs):
 
     @listing
     def list_rounds(self, pool: str) -> Pages[pb.Round]:
-        """Give a pool's rounds, oldest first."""
+        """Return a pool's rounds, oldest first."""
         request = pb.ListRoundsRequest(parent=pool_name(pool), page_size=PAGE_SIZE)
         return self._connection.pages(self._rounds.ListRounds, request, lambda page: page.rounds)
 
     @listing
     def list_allocations(self, pool: str, number: int) -> Pages[pb.Allocation]:
-        """Give a round's allocations by collective id. A collective sees its own."""
+        """Return a round's allocations by collective id. A collective sees its own."""
         request = pb.ListAllocationsRequest(parent=round_name(pool, number), page_size=PAGE_SIZE)
         return self._connection.pages(self._rounds.ListAllocations, request, lambda page: page.allocations)
 
@@ -112,7 +112,7 @@ class RoundsVerbs(Verbs):
         part: pb.StatementPart.ValueType = pb.STATEMENT_PART_LINES,
         collective: str | None = None,
     ) -> Steps[bytes]:
-        """Give a round's statement, or another of its tables: canonical CSV, exactly as logged.
+        """Return a round's statement, or another of its tables: canonical CSV, exactly as logged.
 
         Args:
             pool: the pool's id.

@@ -64,14 +64,14 @@ class UsageVerbs(RegistryVerbs):
             batch_id: the beginning of the batch ids, which then go on with `-` and the batch's position. By default a
                 batch is named after the SHA-256 of its bytes, so that the same table has the same batch ids.
             validate_only: the service checks every batch and records nothing; the receipts then have no leaf.
-            progress: is told the number of events of each batch that is answered.
+            progress: called with the number of events of each batch that is answered.
             timeout_seconds: the most that all of it may take. By default it may take as long as there is progress: each
                 answer gives it the client's `timeout_seconds` anew.
 
         Raises:
             InvalidUsageError: the table cannot be made into batches.
             BatchRefusedError: the service refused some batches; it names the events, and the others are recorded.
-            ServiceError: the service refused the submission as such, or was away for too long. Each of these has
+            ServiceError: the service refused the submission as such, or was unavailable for too long. Each of these has
                 `receipts` of what is recorded nevertheless.
         """
         scheme = yield from self._known_id_scheme(pool)
@@ -148,7 +148,7 @@ class UsageVerbs(RegistryVerbs):
 
     @verb
     def resume(self, error: MoietyError, *, timeout_seconds: float | None = None) -> Steps[list[pb.Receipt]]:
-        """Go on with the submission that an error ended, and give its receipts, those from before the error too.
+        """Go on with the submission that an error ended, and return its receipts, those from before the error too.
 
         It takes up the batches that were not answered and reads on in the table from there, so also what cannot be read
         twice, such as a pipe, is submitted whole. Another client than the first may do it.
@@ -196,7 +196,7 @@ class UsageVerbs(RegistryVerbs):
         progress: Callable[[int], None] | None = None,
         timeout_seconds: float | None = None,
     ) -> Steps[TelemetrySubmission]:
-        """Record the completed turns of Content Telemetry (1.0), and give the receipts and what was refused.
+        """Record the completed turns of Content Telemetry (1.0), and return the receipts and what was refused.
 
         An invalid document is refused and the others go on. Safe to repeat, as `submit_usage` is; a session that has
         grown since gives its new turns, and the others are duplicates. `moiety.telemetry` says how a turn
@@ -307,7 +307,7 @@ class UsageVerbs(RegistryVerbs):
 
     @verb
     def id_scheme(self, pool: str, *, platform: str | None = None) -> Steps[IdScheme]:
-        """Give the same as a value, which is remembered once it is fixed: then it never changes."""
+        """Return the same as a value, which is remembered once it is fixed: then it never changes."""
         return self._id_scheme(pool, platform)
 
     def _id_scheme(self, pool: str, platform: str | None) -> Steps[IdScheme]:
@@ -334,7 +334,7 @@ class UsageVerbs(RegistryVerbs):
 
     @verb
     def get_batch_proof(self, pool: str, platform: str, batch_id: str) -> Steps[pb.BatchProof]:
-        """Give the proof, to be verified offline, that a batch is in the log that a signed checkpoint states.
+        """Return the proof, to be verified offline, that a batch is in the log that a signed checkpoint states.
 
         Its `tlog_proof` is a file in the form of C2SP tlog-proof. Not verified here (`moiety usage proof --key`).
 
@@ -346,7 +346,7 @@ class UsageVerbs(RegistryVerbs):
 
     @listing
     def list_batches(self, pool: str) -> Pages[pb.Receipt]:
-        """Give a pool's receipts in the order of the log, without duplicate positions. A platform sees its
+        """Return a pool's receipts in the order of the log, without duplicate positions. A platform sees its
         own.
         """
         request = pb.ListBatchesRequest(parent=pool_name(pool), page_size=PAGE_SIZE)
@@ -354,7 +354,7 @@ class UsageVerbs(RegistryVerbs):
 
     @verb
     def find_event(self, pool: str, event_id: str, *, platform: str | None = None) -> Steps[pb.FindEventResponse]:
-        """Give the batch that recorded an event, and the event in it. A platform may leave itself unnamed."""
+        """Return the batch that recorded an event, and the event in it. A platform may leave itself unnamed."""
         request = pb.FindEventRequest(
             parent=pool_name(pool), event_id=event_id, platform=f"platforms/{platform}" if platform else ""
         )

@@ -1,6 +1,6 @@
 """Founding a deployment: its origin, its first operators with their keys, and how many people acts need.
 
-It is done once, by the database's owner, before anything else; everything after it is an act of an operator's.
+The database's owner does it once, before anything else; everything after it is an act of an operator.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ MAX_FOUNDERS: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class Founding:
-    """What is founded. Where `controls` are None they follow from how many founders there are."""
+    """What is founded. If `controls` are None, they follow from the number of founders."""
 
     origin: str
     founders: Sequence[Founder]
@@ -35,11 +35,11 @@ class Founding:
     keys_made_together: bool = False
 
     def content(self) -> DeploymentContent:
-        """The first leaf of the registry's log.
+        """Returns the first leaf of the registry's log.
 
         Raises:
-            InvalidInputError: there are too few or too many founders, or one twice, or a founder is no operator; or the
-                controls do not hold, or ask for two where there is one.
+            InvalidInputError: there are too few or too many founders, one is named twice or is not an operator; or the
+                controls are not valid, or require two people although there is one founder.
         """
         names = [founder.operator for founder in self.founders]
         if not 1 <= len(names) <= MAX_FOUNDERS:
@@ -50,7 +50,7 @@ class Founding:
             raise InvalidInputError.of("operators", "must all be operators")
         controls = self.controls or (Controls.of_two() if len(names) >= TWO else Controls.of_one())
         if controls.require_sound().ask_for_two() and len(names) < TWO:
-            raise InvalidInputError.of("controls", "ask for two people, and there is one founder")
+            raise InvalidInputError.of("controls", "require two people, but there is one founder")
         return DeploymentContent(
             origin=self.origin,
             controls=controls,
@@ -60,20 +60,20 @@ class Founding:
 
 
 def is_founded(connection: sa.Connection) -> bool:
-    """Whether this deployment has a registry."""
+    """Returns whether this deployment has a registry."""
     return connection.execute(sa.select(sa.exists().where(t.pool.c.pool_id == REGISTRY.pool_id))).scalar_one()
 
 
 def found(connection: sa.Connection, founding: Founding, now: datetime) -> None:
-    """Begin the registry's log.
+    """Start the registry's log.
 
     Raises:
         InvalidInputError: as `Founding.content` does.
-        StateError: it was founded before.
+        StateError: it was already founded.
     """
     content = founding.content()
     if is_founded(connection):
-        raise StateError("the deployment", "FOUNDED", "was founded before")
+        raise StateError("the deployment", "FOUNDED", "was already founded")
     row = {"pool_id": REGISTRY.pool_id, "name": REGISTRY.name, "display_name": "Registry", "currency": ""}
     connection.execute(sa.insert(t.pool).values(created_at=now, **row))
     log.open_log(connection, REGISTRY.pool_id)
@@ -105,7 +105,7 @@ def recover(connection: sa.Connection, operator: str, key_id: str, secret_hash: 
     """Give an operator a key because all keys were lost; returns the time from which it works.
 
     Raises:
-        InvalidInputError: the principal is no operator.
+        InvalidInputError: the principal is not an operator.
     """
     if Principal.parse(operator).role is not Role.OPERATOR:
         raise InvalidInputError.of("operator", "must be an operator")

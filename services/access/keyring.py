@@ -1,4 +1,4 @@
-"""API keys that were just looked up."""
+"""A cache of API keys that were just looked up."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from ledger.store.database import Database
 from services.access.keys import Caller, authenticate
 
 REMEMBERED_SECONDS: Final = 1.0
-"""How long a key that was revoked by way of another server may still open this one."""
+"""How long a key that was revoked through another server may still be accepted by this one."""
 
 MAX_REMEMBERED: Final = 10_000
-"""Keys; some megabytes."""
+"""Keys; a few megabytes."""
 
 
 class KeyRing:
-    """Says whom a key stands for, and asks the database about each key at most once a second."""
+    """Returns the principal of a key, and asks the database about each key at most once a second."""
 
     def __init__(
         self, database: Database, clock: Callable[[], datetime], monotonic: Callable[[], float] = time.monotonic
@@ -29,7 +29,7 @@ class KeyRing:
         self._known: dict[str, tuple[Caller, float]] = {}
 
     def caller(self, key: str) -> Caller:
-        """Whom the key stands for. Only keys that hold are remembered.
+        """Returns the principal of the key. Only valid keys are cached.
 
         Raises:
             UnauthenticatedError: the key is unknown, revoked, or not valid now.
@@ -45,5 +45,5 @@ class KeyRing:
         return caller
 
     def forget(self) -> None:
-        """Look every key up again: one was revoked."""
+        """Look every key up again, because one was revoked."""
         self._known = {}

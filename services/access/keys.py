@@ -1,7 +1,7 @@
 """API keys: who a caller is.
 
-A key is `moiety_<id>_<secret>`. The secret has 256 random bits, so its plain SHA-256 is as good as any slow hash; it is
-all that is stored.
+A key is `moiety_<id>_<secret>`. The secret has 256 random bits, so its plain SHA-256 is as safe as any slow hash; only
+the hash is stored.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ api_key = sa.Table(
 )
 
 UPDATABLE: Final[Mapping[sa.Table, tuple[str, ...]]] = {api_key: ("revoked_at",)}
-"""What the service may update: a key is revoked, and nothing else of it ever changes."""
+"""What the service may update: a key is revoked, and nothing else about it ever changes."""
 
 _HASH: Final = re.compile(r"[0-9a-f]{64}")
 _KEY_ID: Final = re.compile(r"[0-9a-f]{16}")
@@ -50,7 +50,7 @@ _KEY: Final = re.compile(rf"moiety_({_KEY_ID.pattern})_([A-Za-z0-9_-]{{43}})")
 
 
 class Role(StrEnum):
-    """What a principal may do at all; the value is the collection in its resource name."""
+    """What a principal may do; the value is the collection in its resource name."""
 
     OPERATOR = "operators"
     PLATFORM = "platforms"
@@ -60,7 +60,7 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Whom a key stands for."""
+    """The principal of a key."""
 
     role: Role
     id: str
@@ -72,7 +72,7 @@ class Principal:
 
     @classmethod
     def parse(cls, name: str) -> Principal:
-        """The principal of a resource name.
+        """Returns the principal of a resource name.
 
         Raises:
             InvalidInputError: the name is not a principal's.
@@ -85,7 +85,7 @@ class Principal:
 
 
 class UnauthenticatedError(LedgerError):
-    """No key, or none that holds. It does not say which, so that keys cannot be guessed piece by piece."""
+    """No valid key. It does not say what is wrong, so that keys cannot be guessed piece by piece."""
 
     def __str__(self) -> str:
         return "the API key is missing, unknown or revoked"
@@ -93,12 +93,12 @@ class UnauthenticatedError(LedgerError):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who is calling: a principal, and the key that it came with."""
+    """The caller: a principal, and the key that it used."""
 
     principal: Principal
     key_id: str
     pools: frozenset[str] = frozenset()
-    """The only pools that the key opens; empty for all."""
+    """The only pools that the key gives access to; empty for all."""
 
     @property
     def actor(self) -> Actor:
@@ -120,10 +120,10 @@ class ApiKey:
 
 
 def parse_hash(text: str, field: str) -> tuple[str, str]:
-    """The key's id, and the hash of its secret, in a `moiety.keys.NewKey.hash`.
+    """Returns the key's id, and the hash of its secret, from the text in `moiety.keys.NewKey.hash`.
 
     Raises:
-        InvalidInputError: it is none.
+        InvalidInputError: the text is not in that form.
     """
     key_id, _, digest = text.partition(":")
     if not _KEY_ID.fullmatch(key_id) or not _HASH.fullmatch(digest):
@@ -160,7 +160,7 @@ def _standing_key(connection: sa.Connection, _: PoolRef, content: KeyContent) ->
 ISSUE_KEY: Final = Effect(KeyContent, _issue, _standing_key)
 """Issues a key. Returns an `ApiKey`.
 
-Raises NotFoundError where the principal or a pool is not registered, AlreadyExistsError where another key has its id.
+Raises NotFoundError if the principal or a pool is not registered, AlreadyExistsError if another key has its id.
 """
 
 
@@ -197,7 +197,7 @@ def insert_key(connection: sa.Connection, key: ApiKey, secret_hash: str, leaf_in
 
 
 def authenticate(connection: sa.Connection, key: str, now: datetime) -> Caller:
-    """Whom the key stands for at this time.
+    """Returns the principal of the key at this time.
 
     Raises:
         UnauthenticatedError: the key is unknown, revoked, or not valid then.
@@ -216,7 +216,7 @@ def authenticate(connection: sa.Connection, key: str, now: datetime) -> Caller:
 
 
 def is_key_id(text: str) -> bool:
-    """Whether a key may have this id."""
+    """Returns whether a key may have this id."""
     return _KEY_ID.fullmatch(text) is not None
 
 

@@ -1,4 +1,4 @@
-"""Who may call what. Handlers then narrow it to a caller's own: nobody writes for another."""
+"""Who may call what. Handlers then restrict callers to their own: nobody writes for somebody else."""
 
 from __future__ import annotations
 
@@ -91,17 +91,17 @@ PERMITTED: Final[dict[str, frozenset[Role]]] = {
     "/moiety.v1.AuditService/GetConsistencyProof": _EVERYONE,
     "/moiety.v1.AuditService/ReplayRound": _READERS,
 }
-"""The roles that may call each method of the contract; a method that is not here may be called by nobody."""
+"""The roles that may call each method of the contract; nobody may call a method that is not listed."""
 
 HEALTH_PREFIX: Final = "/grpc.health.v1."
 OPEN_PREFIXES: Final = (HEALTH_PREFIX, "/grpc.reflection.")
-"""Services that need no key: they tell nothing that the contract does not."""
+"""Services that need no key: they reveal only what the contract does."""
 
 _caller: Final[ContextVar[Caller]] = ContextVar("caller")
 
 
 class PermissionDeniedError(LedgerError):
-    """The caller is known, and may not do this. `action` is the method or the resource."""
+    """The caller is known, but may not do this. `action` is the method or the resource."""
 
     def __init__(self, principal: Principal, action: str) -> None:
         super().__init__(principal, action)
@@ -124,20 +124,20 @@ def admit(calling: Caller, method: str) -> None:
 
 
 def caller() -> Principal:
-    """Who is calling."""
+    """Returns the caller."""
     return _caller.get().principal
 
 
 def actor() -> Actor:
-    """Who is calling, and with which key, as logs name it."""
+    """Returns the caller with its key, as logs name it."""
     return _caller.get().actor
 
 
 def require_pool(pool: str) -> None:
-    """Check that the caller's key opens a pool.
+    """Check that the caller's key gives access to a pool.
 
     Raises:
-        PermissionDeniedError: it is narrowed to others.
+        PermissionDeniedError: the key is restricted to others.
     """
     pools = _caller.get().pools
     if pools and pool not in pools:
@@ -151,7 +151,7 @@ def own_id(role: Role) -> str | None:
 
 
 def require_own(role: Role, identity: str | None, resource: str) -> None:
-    """Check that a resource is not another's.
+    """Check that a resource does not belong to somebody else.
 
     Raises:
         PermissionDeniedError: the caller has this role and the resource belongs to another.

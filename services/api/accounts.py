@@ -66,7 +66,7 @@ class AccountsService(accounts_pb2_grpc.AccountsServiceServicer):
         self, request: pb.ListTransfersRequest, context: grpc.ServicerContext
     ) -> pb.ListTransfersResponse:
         start = require_range(request.start, "start", 0, 2**62)
-        # Beyond the last transfer of the leaf before, whichever it is.
+        # After the last transfer of the leaf before, whichever it is.
         limit, after = page_limit(request.page_size), place_in(request.page_token, start - 1, 2**31)
         own = _own_accounts()
         if own is not None and not request.account:

@@ -1,4 +1,4 @@
-"""The acts service: what operators proposed, and what others decide of it."""
+"""The acts service: what operators proposed, and what others decide."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class ActsService(acts_pb2_grpc.ActsServiceServicer):
             pool, leaf_index = _proposal_in(connection, name)
             self._acts.decide(connection, pool, leaf_index, ruling)
             found = self._acts.get_proposal(connection, pool, leaf_index)
-        # What was decided may have been about keys.
+        # The decision may have been about keys.
         self._keyring.forget()
         return convert.proposal_to_proto(found)
 

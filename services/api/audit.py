@@ -1,4 +1,4 @@
-"""The audit service: the log with its bodies, and replay; what is signed and proved of it is in `checkpoints`."""
+"""The audit service: the log with its bodies, and replay. Checkpoints and proofs are in `checkpoints`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from services.api.rounds import round_of
 from services.parts import Parts
 
 REPLAY_THREADS: Final = 2
-"""One reads a body while the other parses and weighs one."""
+"""One thread reads a body while the other parses and weighs one."""
 
 PROGRESS_SECONDS: Final = 0.2
 """How often a replay reports."""

@@ -26,7 +26,7 @@ MAX_LOG_SIZE: Final = 2**62
 
 
 class CheckpointMethods:
-    """The part of the audit service that tells what was signed, and proves what follows from it."""
+    """The part of the audit service that shows what was signed, and proves what follows from it."""
 
     _database: Database
 
@@ -83,7 +83,7 @@ class CheckpointMethods:
 def inclusion(
     connection: sa.Connection, pool: PoolRef, index: int, checkpoint_size: int = 0
 ) -> tuple[list[bytes], StoredCheckpoint]:
-    """The path from a leaf to a checkpoint's root, and that checkpoint; by default the last one signed.
+    """Returns the path from a leaf to a checkpoint's root, and that checkpoint; by default the last one signed.
 
     Raises:
         StateError: that checkpoint does not have the leaf yet.
@@ -91,13 +91,13 @@ def inclusion(
     """
     checkpoint = checkpoints.get_checkpoint(connection, pool, size=checkpoint_size)
     if index >= checkpoint.size:
-        detail = f"is not in the checkpoint of {checkpoint.size} leaves; the next is signed within seconds"
+        detail = f"is not in the checkpoint of {checkpoint.size} leaves yet; the next is signed within seconds"
         raise StateError(f"pools/{pool.name}/leaves/{index}", "NOT_IN_CHECKPOINT", detail)
     return proofs.inclusion_proof(connection, pool, index, checkpoint.size), checkpoint
 
 
 def entry_proof(connection: sa.Connection, pool: PoolRef, index: int) -> tuple[LogProof, bytes, StoredCheckpoint]:
-    """The proof that an entry is logged, with the entry as its extra data; the entry; and the checkpoint."""
+    """Returns the proof that an entry is logged, with the entry as its extra data; the entry; and the checkpoint."""
     entry = log.read_leaf(connection, pool, index).entry
     hashes, checkpoint = inclusion(connection, pool, index)
     return LogProof(index, tuple(hashes), checkpoint.cosigned_note(), entry), entry, checkpoint

@@ -1,4 +1,4 @@
-"""Large contents in pieces that fit into messages."""
+"""Large contents in pieces that fit in messages."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ CHUNK_BYTES: Final = 256 * 1024
 
 
 def chunks(content: bytes) -> Iterator[bytes]:
-    """The content in pieces; nothing of nothing."""
+    """Yields the content in pieces; no piece for empty content."""
     for place in range(0, len(content), CHUNK_BYTES):
         yield content[place : place + CHUNK_BYTES]

@@ -1,8 +1,8 @@
-"""The door: what a call may cost before its message is looked at.
+"""The door: limits what a call may cost before its message is looked at.
 
-gRPC hands a call with one request to a thread, which then waits for the message, for as long as its caller likes. So
-every method is registered as one that takes a stream of bytes: whoever calls is known, and may call, before anything
-is waited for, and a message that does not come ends the call.
+gRPC gives a call with one request to a thread, which then waits for the message for as long as its caller likes. So
+every method is registered as one that takes a stream of bytes: the caller is authenticated and authorised before
+anything is waited for, and a message that does not come ends the call.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from ledger.usage.format import MAX_BODY_BYTES
 M = TypeVar("M")
 
 MESSAGE_SECONDS: Final = 10.0
-"""How long a call with one request may take to send it; it holds a thread meanwhile."""
+"""How long a call with one request may take to send it; it occupies a thread meanwhile."""
 
 IDLE_SECONDS: Final = 300.0
-"""How long a stream may say nothing; it holds a thread meanwhile."""
+"""How long a stream may be silent; it occupies a thread meanwhile."""
 
 SMALL_MESSAGE_BYTES: Final = 4 * 2**20
 LARGE_MESSAGE_BYTES: Final = MAX_BODY_BYTES + 2**20
-"""A batch's or a membership's body, and what stands around it."""
+"""A batch's or a membership's body, with the fields around it."""
 
 TAKES_BODIES: Final = frozenset(
     {
@@ -40,7 +40,7 @@ TAKES_BODIES: Final = frozenset(
 
 
 class MessageTooLargeError(LedgerError):
-    """A message has more bytes than its method takes."""
+    """A message has more bytes than its method accepts."""
 
     def __init__(self, size: int, most: int) -> None:
         super().__init__(size, most)
@@ -48,11 +48,11 @@ class MessageTooLargeError(LedgerError):
         self.most = most
 
     def __str__(self) -> str:
-        return f"the message has {self.size} bytes, more than {self.most}"
+        return f"the message has {self.size:,} bytes, more than {self.most:,}"
 
 
 class Waiting:
-    """Calls whose next message is waited for. Each that waits too long is cancelled, which frees its thread."""
+    """Calls that wait for their next message. A call that waits too long is cancelled, which frees its thread."""
 
     def __init__(self) -> None:
         self._until: dict[int, tuple[float, grpc.ServicerContext]] = {}
@@ -62,13 +62,13 @@ class Waiting:
         self._thread.start()
 
     def stop(self) -> None:
-        """Watch no more."""
+        """Stop watching."""
         self._stopped.set()
         self._thread.join()
 
     @contextmanager
     def at_most(self, seconds: float, context: grpc.ServicerContext) -> Iterator[None]:
-        """Cancel the call where what is done here takes longer."""
+        """Cancel the call if what is done here takes longer."""
         key = id(context)
         with self._lock:
             self._until[key] = (time.monotonic() + seconds, context)
@@ -79,7 +79,7 @@ class Waiting:
                 self._until.pop(key, None)
 
     def each(self, messages: Iterator[M], seconds: float, context: grpc.ServicerContext) -> Iterator[M]:
-        """A call's messages, none of which may be longer in coming."""
+        """A call's messages, each of which must arrive in time."""
         while True:
             with self.at_most(seconds, context):
                 message = next(messages, None)
@@ -97,20 +97,20 @@ class Waiting:
 
 
 def most_bytes(method: str) -> int:
-    """The largest message that a method takes."""
+    """Returns the largest message that a method accepts, in bytes."""
     return LARGE_MESSAGE_BYTES if method in TAKES_BODIES else SMALL_MESSAGE_BYTES
 
 
 def parsed(raw: bytes, method: str, deserialize: Any) -> Any:
-    """The message in these bytes.
+    """Returns the message in these bytes.
 
     Raises:
-        MessageTooLargeError: there are more of them than the method takes.
-        InvalidInputError: they are no message of its type.
+        MessageTooLargeError: there are more of them than the method accepts.
+        InvalidInputError: they are not a message of its type.
     """
     if len(raw) > most_bytes(method):
         raise MessageTooLargeError(len(raw), most_bytes(method))
     try:
         return deserialize(raw)
     except Exception:  # noqa: BLE001  # protobuf raises several kinds, and says nothing that a caller could use
-        raise InvalidInputError.of("request", "is no message of the method's type") from None
+        raise InvalidInputError.of("request", "is not a message of the method's type") from None

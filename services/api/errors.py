@@ -1,6 +1,6 @@
 """The one table from errors to gRPC status and details (AIP-193).
 
-Only what the table names reaches a caller; anything else is INTERNAL, with the request's id and no more.
+Only errors in the table reach a caller; any other is INTERNAL, with the request's id and nothing else.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ MAX_TRAILER_BYTES: Final = 7_000
 MAX_MESSAGE_BYTES: Final = 1_000
 
 _AS_THEY_ARE: Final = frozenset(range(0x20, 0x7F)) - {ord("%")}
-"""The bytes of a message that gRPC sends as they are; every other becomes three."""
+"""The bytes of a message that gRPC sends unchanged; every other becomes three."""
 
 RETRY_SECONDS: Final = 1
 
@@ -105,7 +105,7 @@ GRPC_CODES: Final = {code.value[0]: code for code in grpc.StatusCode}
 
 
 def status_of(error: Exception, request_id: str) -> status_pb2.Status:
-    """The status that a caller gets for an error, with ErrorInfo, RequestInfo and what the table adds."""
+    """Returns the status for an error, with ErrorInfo, RequestInfo and the details in the table."""
     for kind, code, reason, details in _TABLE:
         if isinstance(error, kind):
             metadata = {"total_violations": str(error.total)} if isinstance(error, InvalidInputError) else {}
@@ -118,7 +118,7 @@ def status_of(error: Exception, request_id: str) -> status_pb2.Status:
 
 
 def is_expected(error: Exception) -> bool:
-    """Whether the table names the error, so that it is the caller's to read and not ours to mend."""
+    """Returns whether the table has the error, so that it is the caller's problem and not ours."""
     return isinstance(error, tuple(kind for kind, *_ in _TABLE))
 
 
@@ -132,7 +132,7 @@ def _status(code: int, message: str, details: list[Message], request_id: str) ->
 
 
 def for_trailers(status: status_pb2.Status) -> status_pb2.Status:
-    """The status with as many of its field violations as trailers can carry; ErrorInfo keeps their total."""
+    """Returns the status with as many of its field violations as trailers can have; ErrorInfo keeps their total."""
     while _trailer_bytes(status) > MAX_TRAILER_BYTES:
         for detail in status.details:
             bad_request = error_details_pb2.BadRequest()
@@ -147,7 +147,7 @@ def for_trailers(status: status_pb2.Status) -> status_pb2.Status:
 
 
 def _trailer_bytes(status: status_pb2.Status) -> int:
-    """The whole status in base64, and its message once more beside it."""
+    """Returns the whole status in base64, and its message again beside it."""
     message = sum(1 if byte in _AS_THEY_ARE else 3 for byte in status.message.encode())
     details: int = status.ByteSize() * 4 // 3
     return details + message

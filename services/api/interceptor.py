@@ -1,4 +1,4 @@
-"""What happens around every call: who it is, whether they may, what is required, what is logged, how errors travel."""
+"""What happens around every call: authentication, authorisation, required fields, logging and errors."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ _call: Final[ContextVar[_Call]] = ContextVar("call")
 
 
 def request_id() -> str:
-    """The id of this call, for logs and for what a caller quotes when something went wrong."""
+    """The id of this call, for logs and for callers to quote when something went wrong."""
     return _call.get().request_id
 
 
 def authenticated_again() -> Caller:
-    """Who is calling, if the key still holds: it may be revoked while a stream is open."""
+    """Check that the caller's key is still valid: it may be revoked while a stream is open."""
     return _call.get().authenticated()
 
 
@@ -49,7 +49,7 @@ class Gatekeeper(grpc.ServerInterceptor):
     def __init__(self, keyring: KeyRing, threads: int, waiting: Waiting, health_threads: ThreadPoolExecutor) -> None:
         self._keyring = keyring
         self._streams = StreamLimit(threads)
-        # Three quarters of the threads for the calls of one principal: there are always some for the others.
+        # At most three quarters of the threads for the calls of one principal, so that some are left for the others.
         self._calls = StreamLimit(3 * threads)
         self._waiting = waiting
         self._health_threads = health_threads
@@ -57,7 +57,7 @@ class Gatekeeper(grpc.ServerInterceptor):
     def intercept_service(
         self, continuation: Callable[[grpc.HandlerCallDetails], Any], details: grpc.HandlerCallDetails
     ) -> Any:
-        """Wrap the handler of a call, as one that takes a stream of bytes (`door`)."""
+        """Wrap the handler of a call as one that takes a stream of bytes (`door`)."""
         handler = continuation(details)
         if handler is None:
             return None
@@ -80,10 +80,10 @@ class Gatekeeper(grpc.ServerInterceptor):
         return grpc.stream_stream_rpc_method_handler(wrapped, None, handler.response_serializer)
 
     def _unread(self, handler: Any) -> Any:
-        """The handler of health, which needs no key: it answers without waiting for the message, on threads of its own.
+        """Returns the handler of health, which needs no key: it does not wait for the message, and has its own threads.
 
-        All services share their fate, so it matters little which of them is asked about; and whoever sends no message
-        holds no thread.
+        The answer is the same for all services, so it hardly matters which one is asked about; and callers who send no
+        message occupy no thread.
         """
 
         def check(_: Iterator[Any], context: grpc.ServicerContext) -> Any:
@@ -112,7 +112,7 @@ class Gatekeeper(grpc.ServerInterceptor):
 
 
 class _Call:
-    """One call under way."""
+    """One call in progress."""
 
     def __init__(self, keyring: KeyRing, waiting: Waiting, details: grpc.HandlerCallDetails, deserialize: Any) -> None:
         self._keyring = keyring
@@ -131,7 +131,7 @@ class _Call:
     def unary(
         self, behavior: Callable[[Any, Any], Any], limit: StreamLimit
     ) -> Callable[[Iterator[bytes], grpc.ServicerContext], Any]:
-        """A behavior with one response."""
+        """A handler with one response."""
 
         def wrapped(messages: Iterator[bytes], context: grpc.ServicerContext) -> Any:
             try:
@@ -148,7 +148,7 @@ class _Call:
     def streamed(
         self, behavior: Callable[[Any, Any], Iterator[Any]], limit: StreamLimit
     ) -> Callable[[Iterator[bytes], grpc.ServicerContext], Any]:
-        """A behavior with many responses."""
+        """A handler with many responses."""
 
         def wrapped(messages: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[Any]:
             try:
@@ -162,11 +162,11 @@ class _Call:
         return wrapped
 
     def one(self, messages: Iterator[bytes], context: grpc.ServicerContext) -> Message:
-        """The call's one request.
+        """Returns the call's one request.
 
         Raises:
-            InvalidInputError: there is none, or it is no message of its type, or lacks a required field.
-            MessageTooLargeError: it is larger than the method takes.
+            InvalidInputError: there is no request, or it is not a message of its type, or lacks a required field.
+            MessageTooLargeError: it is larger than the method accepts.
         """
         raw = next(self._waiting.each(messages, MESSAGE_SECONDS, context), None)
         if raw is None:
@@ -182,15 +182,15 @@ class _Call:
 
     def _enter(self, context: grpc.ServicerContext) -> None:
         _call.set(self)
-        # Behind the answer: metadata before it would be a message of its own, and is a tenth of a small call.
+        # After the answer: metadata before it would be a message of its own, which is a tenth of a small call.
         context.set_trailing_metadata(self._told)
         calling = self.authenticated()
         self._principal = calling.principal.name
         admit(calling, self._method)
 
     def authenticated(self) -> Caller:
-        """Whom the call's key stands for, as of now."""
-        # Of two keys nobody can say which one was meant.
+        """Returns the principal of the call's key, as of now."""
+        # Of two keys, it is unclear which one was meant.
         scheme, _, key = (self._keys[0] if len(self._keys) == 1 else "").partition(" ")
         if scheme.lower() != "bearer":
             raise UnauthenticatedError
@@ -223,7 +223,7 @@ class _Call:
 def require_fields(request: Message) -> None:
     """Check that every field that the contract marks REQUIRED is set.
 
-    Repeated messages are left to whoever reads them.
+    Repeated messages are checked by the code that reads them.
 
     Raises:
         InvalidInputError: some are not; the error names each.
@@ -243,7 +243,7 @@ def _missing(message: Message, path: str) -> Iterator[str]:
 
 @cache
 def _fields(descriptor: Descriptor) -> tuple[tuple[Any, bool, bool], ...]:
-    """Each field that can be missing or hold one that is, whether it is REQUIRED, and whether it holds a message."""
+    """Yields each field that can be or contain a missing one, whether it is REQUIRED, and whether it is a message."""
     looked_at = []
     field: Any  # the stubs know two kinds of descriptors, of which there is one at a time
     for field in descriptor.fields:

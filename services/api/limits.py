@@ -22,7 +22,7 @@ _POOL: Final = PoolLimits()
 
 
 class LimitsService(limits_pb2_grpc.LimitsServiceServicer):
-    """From when pools take events, and how much platforms may send."""
+    """Which times pools accept, and how much platforms may send."""
 
     def __init__(self, parts: Parts) -> None:
         self._database = parts.database
@@ -87,7 +87,7 @@ def _owner_of(name: str, collection: str, field: str) -> str:
 
 
 def _pool_of(connection: sa.Connection, name: str, field: str) -> PoolRef:
-    """The pool in `pools/{pool}/limits`, which the caller's key opens."""
+    """Returns the pool in `pools/{pool}/limits`, if the caller's key gives access to it."""
     pool_id = _owner_of(name, "pools", field)
     require_pool(pool_id)
     return registry.pool_ref(connection, pool_id)

@@ -1,4 +1,4 @@
-"""Resource names (AIP-122) taken apart and put together, and the tokens of pages (AIP-158)."""
+"""Parsing and building resource names (AIP-122), and the tokens of pages (AIP-158)."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ MAX_PAGE: Final = 1_000
 
 
 def ids_in(name: str, pattern: str, field: str) -> tuple[str, ...]:
-    """The ids in a resource name: `ids_in("pools/a/rounds/3", "pools/*/rounds/*", ...)` is ("a", "3").
+    """Returns the ids in a resource name: `ids_in("pools/a/rounds/3", "pools/*/rounds/*", ...)` is ("a", "3").
 
     Raises:
-        InvalidInputError: the name is not of the pattern.
+        InvalidInputError: the name does not match the pattern.
     """
     parts, wanted = name.split("/"), pattern.split("/")
     fits = len(parts) == len(wanted) and all(want in ("*", part) for part, want in zip(parts, wanted, strict=False))
@@ -27,7 +27,7 @@ def ids_in(name: str, pattern: str, field: str) -> tuple[str, ...]:
 
 
 def only_id(name: str, collection: str, field: str) -> str:
-    """The id in `{collection}/{id}`, in the form of a resource id."""
+    """Returns the id in `{collection}/{id}`, if it is a valid resource id."""
     (identity,) = ids_in(name, f"{collection}/*", field)
     return require_resource_id(identity, field)
 
@@ -38,14 +38,14 @@ def batch_name(pool: str, platform: str, batch_id: str) -> str:
 
 
 def parse_batch_name(name: str, field: str) -> tuple[str, str, str]:
-    """Pool, platform and batch id of a batch's name."""
+    """Returns pool, platform and batch id of a batch's name."""
     pool, both = ids_in(name, "pools/*/batches/*", field)
     platform, _, batch_id = both.partition("~")
     return pool, require_resource_id(platform, field), require_request_id(batch_id, field)
 
 
 def parse_account_name(name: str, field: str) -> tuple[str, str]:
-    """Pool and account of an account's name; an account may have a slash in it."""
+    """Returns pool and account of an account's name; an account's name may contain a slash."""
     head, marker, account = name.partition("/accounts/")
     if not marker or not account:
         raise InvalidInputError.of(field, f"must have the form pools/*/accounts/**, got {name[:200]!r}")
@@ -53,17 +53,17 @@ def parse_account_name(name: str, field: str) -> tuple[str, str]:
 
 
 def page_limit(page_size: int) -> int:
-    """How many a page holds; 0 asks for the default."""
+    """Returns the size of a page; 0 asks for the default."""
     return require_range(page_size, "page_size", 0, MAX_PAGE) or DEFAULT_PAGE
 
 
 def page_token(*place: object) -> str:
-    """A token that says beyond which place the next page begins."""
+    """Returns a token for the page that starts after a place."""
     return base64.urlsafe_b64encode(json.dumps(place).encode()).decode()
 
 
 def place_in(token: str, *first: Any) -> tuple[Any, ...]:
-    """The place in a token, or `first` where there is none; each part has the type of its part of `first`."""
+    """Returns the place in a token, or `first` without a token; each part has the type of its part of `first`."""
     if not token:
         return first
     try:
@@ -76,5 +76,5 @@ def place_in(token: str, *first: Any) -> tuple[Any, ...]:
 
 
 def _is_ours(part: str | int) -> bool:
-    """Whether a token of ours may hold this: the names in them are ASCII, and places in lists are 64-bit integers."""
+    """Returns whether a token of ours may contain this: names are ASCII, and places in lists are 64-bit integers."""
     return part.isascii() and part.isprintable() if isinstance(part, str) else -1 <= part < 2**63 - MAX_PAGE

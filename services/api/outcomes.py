@@ -1,4 +1,4 @@
-"""What a call that acts returns: what it did, or what was asked with the name of the proposal that waits."""
+"""The answer of a call that acts: what was done, or what was asked with the name of the proposal that waits."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ M = TypeVar("M", bound=Message)
 
 
 def told(outcome: Outcome, to_proto: Callable[[Any], M], asked: Any) -> M:
-    """The message of what an act did; or that of what was asked, our value or the caller's message, as proposed."""
+    """Returns the message of what an act did, or what was asked (our value or the caller's message) as proposed."""
     if outcome.proposal is None:
         return to_proto(outcome.done)
     message: Any = asked if isinstance(asked, Message) else to_proto(asked)

@@ -1,4 +1,4 @@
-"""Pages of lists: as many items as were asked for, and no more bytes than every gRPC client takes."""
+"""Pages of lists: as many items as were asked for, but no more bytes than every gRPC client accepts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 from services.api.names import page_token
 
 PAGE_BYTES: Final = 2 * 2**20
-"""A page ends with the item that makes it larger: gRPC clients take 4 MiB by default, and no item has half of that."""
+"""A page ends with the item that exceeds this: gRPC clients accept 4 MiB by default, and no item has half of that."""
 
 T = TypeVar("T")
 M = TypeVar("M", bound=Message)
@@ -22,10 +22,10 @@ def page_of(
     """Return the messages of a page and the token of the next, empty on the last.
 
     Args:
-        found: the items that follow, `limit` at most; fewer say that there are no more.
-        limit: how many the page may hold.
-        to_proto: makes an item's message.
-        place: says where an item stands, so that the next page begins beyond it.
+        found: the items that follow, at most `limit`; fewer mean that there are no more.
+        limit: the most items of the page.
+        to_proto: returns an item's message.
+        place: returns an item's place, after which the next page starts.
     """
     messages: list[M] = []
     size = 0

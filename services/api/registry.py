@@ -43,18 +43,18 @@ from services.api.pages import page_of
 from services.parts import Parts
 
 MAX_VERSION: Final = 2**31 - 1
-"""The highest number that the contract and the tables have room for."""
+"""The highest number that fits in the contract and the tables."""
 
 
 def pool_of(connection: sa.Connection, name: str, field: str) -> PoolRef:
-    """The pool named `pools/{pool}`, which the caller's key opens."""
+    """Returns the pool named `pools/{pool}`, if the caller's key gives access to it."""
     pool_id = only_id(name, "pools", field)
     require_pool(pool_id)
     return registry.pool_ref(connection, pool_id)
 
 
 def log_of(connection: sa.Connection, name: str, field: str) -> PoolRef:
-    """What has the log named `pools/{pool}`, or `registry`."""
+    """Returns the pool named `pools/{pool}`, or the `registry`."""
     return REGISTRY if name == REGISTRY.name else pool_of(connection, name, field)
 
 
@@ -295,7 +295,7 @@ class RegistryService(registry_pb2_grpc.RegistryServiceServicer):
     def UpdatePrincipal(self, request: pb.UpdatePrincipalRequest, context: grpc.ServicerContext) -> pb.Principal:
         principal = Principal.parse(request.principal.name)
         if principal.role not in (Role.OPERATOR, Role.AUDITOR):
-            raise InvalidInputError.of("principal.name", "must be of an operator or auditor")
+            raise InvalidInputError.of("principal.name", "must name an operator or auditor")
         content = PrincipalContent(principal=principal.name, status=convert.status_of(request.principal).value)
         with self._database.transaction() as connection:
             outcome = self._acts.perform(connection, REGISTRY, content, actor())

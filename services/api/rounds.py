@@ -34,13 +34,13 @@ from services.parts import Parts
 
 
 def round_of(connection: sa.Connection, name: str, field: str) -> tuple[PoolRef, int]:
-    """The pool and the number in a round's name."""
+    """Returns the pool and the number in a round's name."""
     pool_id, number = ids_in(name, "pools/*/rounds/*", field)
     return pool_of(connection, f"pools/{pool_id}", field), require_round_number(number, field)
 
 
 class RoundsService(rounds_pb2_grpc.RoundsServiceServicer):
-    """Rounds: calculated, decided, shown."""
+    """Calculating, deciding and showing rounds."""
 
     def __init__(self, parts: Parts) -> None:
         self._database = parts.database

@@ -1,4 +1,4 @@
-"""Open streams, counted: each holds one of the threads that calls are handled on for as long as its caller likes."""
+"""Counts open streams: each occupies one of the threads that handle calls for as long as its caller likes."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from typing import Final
 from ledger.errors import LedgerError
 
 ANYONE: Final = "anyone"
-"""The holder that all who call without a key are."""
+"""The holder that all callers without a key share."""
 
 
 class TooManyStreamsError(LedgerError):
-    """As many streams are open as may be: `holder`'s own, or everyone's together."""
+    """The limit of open streams is reached: `holder`'s own, or the total."""
 
     def __init__(self, holder: str) -> None:
         super().__init__(holder)
         self.holder = holder
 
     def __str__(self) -> str:
-        return f"too many streams of {self.holder}, or in all, are open"
+        return f"too many open streams for {self.holder}, or in total"
 
 
 class StreamLimit:
-    """How many streams may be open: a quarter of the threads for one holder, three quarters for all of them.
+    """Limits open streams to a quarter of the threads for one holder, and three quarters in total.
 
-    So there are always threads for other calls, whatever is held open.
+    So some threads are always left for other calls, whatever is kept open.
     """
 
     def __init__(self, threads: int) -> None:
@@ -39,10 +39,10 @@ class StreamLimit:
 
     @contextmanager
     def one(self, holder: str, most: int | None = None) -> Iterator[None]:
-        """Count one stream as the holder's while it is open; `most` is a limit of the holder's own.
+        """Count one stream as the holder's while it is open; `most` is the holder's own limit.
 
         Raises:
-            TooManyStreamsError: the holder, or all together, have as many open as they may.
+            TooManyStreamsError: the holder, or all together, have reached their limit.
         """
         each = self.each if most is None else min(most, self.each)
         with self._lock:

@@ -36,11 +36,11 @@ from services.api.usage_events import MAX_ROW_EVENTS, columns_of, event_at, pars
 from services.parts import Parts
 
 IN_FLIGHT: Final = 2
-"""Batches of one stream under way at a time: one is copied in while the one before it is synced to disk."""
+"""Batches of one stream in progress at a time: one is copied in while the one before it is synced to disk."""
 
 
 class UsageService(usage_pb2_grpc.UsageServiceServicer):
-    """Usage batches, both ways in."""
+    """Submitting usage batches, in either of two ways."""
 
     def __init__(self, parts: Parts) -> None:
         self._database = parts.database
@@ -50,7 +50,7 @@ class UsageService(usage_pb2_grpc.UsageServiceServicer):
         self._intake = ThreadPoolExecutor(parts.settings.intake_threads, thread_name_prefix="intake")
 
     def close(self) -> None:
-        """Finish the batches under way."""
+        """Finish the batches in progress."""
         self._intake.shutdown()
 
     def SubmitUsage(self, request: pb.SubmitUsageRequest, context: grpc.ServicerContext) -> pb.Receipt:
@@ -80,7 +80,7 @@ class UsageService(usage_pb2_grpc.UsageServiceServicer):
                 for request in request_iterator:
                     under_way.put(self._intake.submit(here.copy().run, self._append, request))
             except grpc.RpcError:
-                pass  # the caller went away; what is under way completes, and its receipts can be asked for again
+                pass  # the caller is gone; batches in progress complete, and their receipts can be asked for again
             except LedgerError as error:  # a message that cannot be read ends the stream, behind the receipts before it
                 unread: Future[pb.AppendUsageResponse] = Future()
                 unread.set_exception(error)
@@ -88,14 +88,14 @@ class UsageService(usage_pb2_grpc.UsageServiceServicer):
             finally:
                 under_way.put(None)
 
-        # A reader of its own lets receipts go out while the next batches come in, in either order of speed.
+        # A separate reader lets receipts go out while the next batches come in, whichever is faster.
         Thread(target=take_in, name="reader", daemon=True).start()
         task = None
         try:
             while (task := under_way.get()) is not None:
                 yield task.result()
         finally:
-            while task is not None:  # the caller went away, and the reader may be waiting for room in the queue
+            while task is not None:  # the caller is gone, and the reader may be waiting for space in the queue
                 task = under_way.get()
 
     def _append(self, request: pb.AppendUsageRequest) -> pb.AppendUsageResponse:
@@ -144,7 +144,7 @@ class UsageService(usage_pb2_grpc.UsageServiceServicer):
 
     def RetractUsage(self, request: pb.RetractUsageRequest, context: grpc.ServicerContext) -> pb.RetractUsageResponse:
         if bool(request.batch_id) == bool(request.event_ids):
-            raise InvalidInputError.of("event_ids", "give either these or batch_id")
+            raise InvalidInputError.of("event_ids", "must not be combined with batch_id; one of them is required")
         if len(request.event_ids) > MAX_ROW_EVENTS:
             raise InvalidInputError.of("event_ids", f"must be at most {MAX_ROW_EVENTS}, got {len(request.event_ids)}")
         event_ids = [parse_event_id(text, f"event_ids[{place}]") for place, text in enumerate(request.event_ids)]

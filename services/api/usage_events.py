@@ -1,4 +1,4 @@
-"""Between usage events as messages and as an Arrow batch."""
+"""Conversions between usage events as messages and an Arrow batch."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ledger.usage.format import MAX_OCCURRED_AT, EventViolation, raise_violation
 from moiety.v1 import usage_pb2 as pb
 
 MAX_ROW_EVENTS: Final = 1_000
-"""Events in one SubmitUsage; larger batches are better sent as Arrow."""
+"""Events in one SubmitUsage; Arrow is better for larger batches."""
 
 _MODE_MAX: Final = 255
 _NANOS_END: Final = 10**9
@@ -29,7 +29,7 @@ _UUID_LENGTH: Final = 36
 
 
 def parse_event_id(text: str, field: str) -> UUID:
-    """The UUID in its usual text form.
+    """Returns the UUID in its usual text form.
 
     Raises:
         InvalidInputError: the text is not a UUID in that form.
@@ -44,12 +44,12 @@ def _not_a_uuid(text: str) -> str:
 
 
 def columns_of(events: Sequence[pb.UsageEvent]) -> Batch:
-    """The events as the columns of a batch, not yet judged.
+    """Returns the events as the columns of a batch, not checked yet.
 
     Raises:
-        InvalidInputError: an event cannot be put into the columns at all; every other rule is `parse_batch`'s.
+        InvalidInputError: an event cannot be put in the columns at all; `parse_batch` checks every other rule.
     """
-    # A field of a message is read once, and all that is made of it is made of a column: reading is most of the time.
+    # Each field of a message is read once, and everything is computed from columns: reading takes most of the time.
     events = list(events)
     violations: list[EventViolation] = []
     event_ids = _event_ids([event.event_id for event in events], violations)
@@ -77,7 +77,7 @@ def columns_of(events: Sequence[pb.UsageEvent]) -> Batch:
 
 
 def _event_ids(spelled: list[str], violations: list[EventViolation]) -> npt.NDArray[np.void]:
-    """(n,) of 16 bytes; nothing where there is a violation."""
+    """Returns (n,) of 16 bytes; nothing if there is a violation."""
     if not _UUIDS.fullmatch("".join(spelled)) or any(len(text) != _UUID_LENGTH for text in spelled):
         violations += [
             (place, "event_id", _not_a_uuid(text)) for place, text in enumerate(spelled) if not _UUID.fullmatch(text)
@@ -87,7 +87,7 @@ def _event_ids(spelled: list[str], violations: list[EventViolation]) -> npt.NDAr
 
 
 def _microseconds(events: Sequence[pb.UsageEvent], violations: list[EventViolation]) -> Int64Array:
-    """(n,) since 1970; anything where there is a violation."""
+    """Returns (n,) since 1970; arbitrary values if there is a violation."""
     missing = np.array([not event.HasField("occurred_at") for event in events], dtype=np.bool_)
     violations += where(missing, "occurred_at", "is required")
     times = [event.occurred_at for event in events]

@@ -4,6 +4,7 @@ explained.
 
 from __future__ import annotations
 
+import inspect
 import sys
 import traceback
 from collections.abc import Sequence
@@ -45,18 +46,22 @@ COMMANDS: Final = {
     "export": "services.cli.audit.export:export",
     "demo": "demo.cli:demo",
 }
-"""Where each command is: a function, or a `typer.Typer` with commands of its own."""
+"""The module of each command: a function, or a `typer.Typer` with commands of its own."""
 
 _BESIDE: Final = Path(__file__).parents[2]
 _IN_CHECKOUT: Final = (_BESIDE / "pyproject.toml").exists() and (_BESIDE / "demo" / "cli.py").exists()
 """The demo is not installed: only a checkout has it. A `demo` package in site-packages is somebody else's."""
 
 _USAGE_ERROR: Final[type[Any]] = typer.BadParameter.__mro__[1]
-"""What Typer raises for a command line that it cannot read; it has no public name for it."""
+"""What Typer raises for an invalid command line; it has no public name for it."""
 
 
 class _Commands(TyperGroup):
     """The commands of the table, imported one by one."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.help = _unwrapped(self.help)
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - Typer's signature
         return [name for name in COMMANDS if name != "demo" or _IN_CHECKOUT]
@@ -71,7 +76,21 @@ class _Commands(TyperGroup):
             alone.add_typer(target, name=cmd_name)
         else:
             alone.command(cmd_name)(target)
-        return typer.main.get_group(alone).commands[cmd_name]
+        found = typer.main.get_group(alone).commands[cmd_name]
+        _unwrap(found)
+        return found
+
+
+def _unwrap(command: Any) -> None:
+    """Take the line breaks of the source out of the help of a command and of its own commands."""
+    command.help = _unwrapped(command.help)
+    for each in getattr(command, "commands", {}).values():
+        _unwrap(each)
+
+
+def _unwrapped(text: str | None) -> str | None:
+    """The text with one line for each paragraph."""
+    return text and "\n\n".join(" ".join(paragraph.split()) for paragraph in inspect.cleandoc(text).split("\n\n"))
 
 
 app = typer.Typer(cls=_Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -101,7 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
         code = _run(given)
-    except Exception as error:  # a fault has a code of its own; Python's 1 would say that something does not hold
+    except Exception as error:  # a fault has a code of its own; Python's 1 would mean that a verification failed
         if is_foreign(error):
             raise  # `services.cli.entry` says what to install
         traceback.print_exc()

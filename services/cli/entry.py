@@ -1,4 +1,4 @@
-"""The `moiety` command as it is installed: it says what is missing where an extra is not installed."""
+"""The `moiety` command as installed: it says which package is missing if an extra is not installed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from services.cli.base.exits import is_foreign
 
 
 def main() -> None:
-    """Run the command line. Exits with status 2 where a package is not installed, 130 on Ctrl-C before it began."""
+    """Run the command line. Exits with status 2 if a package is missing, 130 on Ctrl-C before it starts."""
     try:
         from services.cli.app import main as command
 

@@ -1,4 +1,4 @@
-"""What can go wrong with an export besides the service."""
+"""What can go wrong with an export, besides the service."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ledger.errors import LedgerError
 
 
 class ExportFolderError(LedgerError):
-    """A folder cannot take the export. `path` is where, `reason` what is wrong with it."""
+    """A folder cannot be used for the export. `path` is where, `reason` what is wrong with it."""
 
     def __init__(self, path: Path, reason: str) -> None:
         super().__init__(path, reason)

@@ -1,4 +1,4 @@
-"""What a leaf amounts to in the light of those before it: what it moved, and how its body is to be read."""
+"""What a leaf means given the leaves before it: what it moved, and how to read its body."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ REFERRED_TO: Final = tuple(kind.type for kind in CONTENTS.values() if kind.key i
 
 @dataclass(slots=True)
 class Past:
-    """What the leaves so far say that later ones refer to. Take every leaf in, in order, before asking about it."""
+    """What later leaves refer to in those so far. Take in every leaf, in order, before asking about it."""
 
     source: PoolSource
     _places: dict[tuple[str, Hashable], int] = field(default_factory=dict)
     """The leaf of each entry that later ones refer to, by type and key."""
     _rounds: dict[int, int] = field(default_factory=dict)
-    """The number of the round at each leaf that is one."""
+    """The number of the round at each leaf that has one."""
     _declared: Declared = field(default_factory=Declared)
 
     def take_in(self, leaf: Leaf[Any]) -> None:
-        """Keep what of the next leaf is referred to.
+        """Keep what later leaves refer to in the next one.
 
         Raises:
-            DataLossError: what the leaf says cannot be read.
+            DataLossError: the leaf's content cannot be read.
         """
         if leaf.content.key is None:
             return
@@ -51,10 +51,10 @@ class Past:
             raise _loss(leaf.index, error) from None
 
     def transfers(self, leaf: Leaf[Any]) -> Sequence[Transfer]:
-        """What a leaf moved, in order; nothing for most.
+        """Returns what a leaf moved, in order; nothing for most.
 
         Raises:
-            DataLossError: it refers to something that does not stand before it.
+            DataLossError: it refers to something that does not precede it.
         """
         try:
             moved: Sequence[Transfer] = leaf.content.transfers(self)

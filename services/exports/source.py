@@ -1,7 +1,7 @@
-"""Where every export comes from: a pool's log, bodies and books, as the service shows them to an auditor.
+"""The source of every export: a pool's log, bodies and books, as the service shows them to an auditor.
 
-Each leaf is checked against its hash and its place as it comes, and each body against its hash. Whether the whole has
-the log's root is for the export to check once it has read that far.
+Each leaf is checked against its hash and its place when it is read, and each body against its hash. The export checks
+the log's root once it has read that far.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ class PoolSource:
         return self._client.get_checkpoint(self.pool).note
 
     def entries(self, start: int, end: int) -> Iterator[bytes]:
-        """The entries in [start, end), in order. To continue where the last call ended asks for no page twice.
+        """Yields the entries in [start, end), in order. Continuing where the last call ended asks for no page twice.
 
         Raises:
-            DataLossError: a leaf is missing, or is not what its hash says.
+            DataLossError: a leaf is missing, or does not match its hash.
         """
         if start != self._next:
             self._encoded = self._leaves_from(start)
@@ -58,14 +58,14 @@ class PoolSource:
         """The leaves from `start` up to `size`, in order.
 
         Raises:
-            DataLossError: a leaf is missing, is not what its hash says, or says that it is another one.
+            DataLossError: a leaf is missing, does not match its hash, or states another place.
         """
         wanted = start
         for encoded in islice(self._leaves_from(start), max(0, self.size - start)):
             yield encoded, self._placed(encoded)
             wanted += 1
         if wanted < self.size:
-            raise DataLossError(f"the log of pools/{self.pool} ends at {wanted} leaves, not {self.size}")
+            raise DataLossError(f"the log of pools/{self.pool} ends at {wanted:,} leaves, expected {self.size:,}")
 
     def leaf(self, index: int) -> Leaf[Any]:
         """One leaf."""
@@ -77,7 +77,7 @@ class PoolSource:
         return self._client.get_body(self.pool, sha256)
 
     def transfers(self, start: int, end: int) -> Iterator[tuple[int, int, Transfer]]:
-        """(leaf index, ordinal, transfer) of the leaves in [start, end), in order.
+        """Yields (leaf index, ordinal, transfer) of the leaves in [start, end), in order.
 
         Raises:
             LedgerCorruptError: a transfer has a purpose that this version does not know, or no amount.
@@ -104,12 +104,12 @@ class PoolSource:
         """Check the leaves that were read against the log's root.
 
         Raises:
-            DataLossError: the leaves read so far are all and do not have the log's root.
+            DataLossError: all leaves have been read and do not have the log's root.
         """
         if frontier.size == self.size and frontier.root() != self.root:
             raise DataLossError(
                 f"the {self.size} leaves of pools/{self.pool} have the root {frontier.root().hex()}, "
-                f"the service says {self.root.hex()}"
+                f"expected {self.root.hex()}"
             )
 
     @staticmethod
@@ -127,11 +127,11 @@ class PoolSource:
     def _leaves_from(self, start: int) -> Iterator[EncodedLeaf]:
         for wanted, found in enumerate(self._client.list_leaves(self.pool, start=start), start):
             if found.index != wanted or leaf_hash(found.entry) != found.hash:
-                raise DataLossError(f"leaf {wanted} of pools/{self.pool} is not what its hash says, or is missing")
+                raise DataLossError(f"leaf {wanted} of pools/{self.pool} does not match its hash, or is missing")
             yield EncodedLeaf(found.index, found.entry, found.hash)
 
     def _placed(self, encoded: EncodedLeaf) -> Leaf[Any]:
         leaf = self.decoded(encoded.entry)
         if (leaf.pool, leaf.index) != (self.pool, encoded.index):
-            raise DataLossError(f"leaf {encoded.index} of pools/{self.pool} says that it is another one")
+            raise DataLossError(f"leaf {encoded.index} of pools/{self.pool} states another place")
         return leaf

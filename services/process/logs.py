@@ -1,4 +1,4 @@
-"""Structured logs on standard error: one line an event, with its request id where it has one."""
+"""Structured logs on standard error: one line for each event, with its request id if it has one."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import structlog
 from services.settings import Settings
 
 _TRACEBACKS: Final = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
-"""Local variables hold keys and passwords, and are not logged."""
+"""Local variables contain keys and passwords, and are not logged."""
 
 
 class _Lines(structlog.WriteLogger):
-    """Writes to standard error, by the name of who says it. A reader that has gone away must not fail who writes."""
+    """Writes to standard error, under the logger's name. If nobody reads it any more, writing must not fail."""
 
     def __init__(self, name: str) -> None:
         super().__init__(sys.stderr)
@@ -30,9 +30,9 @@ class _Lines(structlog.WriteLogger):
 
 
 def configure_logs(settings: Settings) -> None:
-    """Show structlog's and the standard library's events alike: as JSON, or as lines for people.
+    """Show structlog's and the standard library's events in the same way: as JSON, or as lines for people.
 
-    Ours do not take the way through the standard library: it is half of what logging a call costs.
+    Our own do not go through the standard library, which is half of the cost of logging a call.
     """
     shared: list[structlog.types.Processor] = [
         structlog.contextvars.merge_contextvars,

@@ -1,4 +1,4 @@
-"""Memory of the process: what is freed is kept for what comes next, and what stays is not searched for garbage."""
+"""Memory of the process: freed memory is kept for later use, and lasting objects are not searched for garbage."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _M_MMAP_THRESHOLD: Final = -3
 
 
 def keep_freed_memory() -> None:
-    """Have glibc keep freed memory; elsewhere this does nothing.
+    """Make glibc keep freed memory; elsewhere this does nothing.
 
-    A batch is worked on in arrays of a megabyte. By default each is given back to the kernel when it is freed, and the
+    A batch is processed in arrays of a megabyte. By default each goes back to the kernel when it is freed, and the
     kernel clears the pages of the next one: half of the time that parsing and weighing take. Source: mallopt(3).
     """
     if not sys.platform.startswith("linux"):
@@ -34,11 +34,11 @@ def keep_freed_memory() -> None:
 
 
 YOUNG_OBJECTS: Final = 10_000
-"""Made before they are looked through for cycles. One small call makes a few thousand, and no cycle that holds much."""
+"""Objects made between searches for cycles. A small call makes a few thousand, and no cycle of any size."""
 
 
 def collect_less_often() -> None:
-    """Leave what is there now out of garbage collection for good; call it once all that a server needs is made."""
+    """Exclude existing objects from garbage collection for good; call it once a server has all it needs."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(YOUNG_OBJECTS)

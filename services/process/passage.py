@@ -44,7 +44,7 @@ class Unprivileged:
 
 
 def unprivileged_user() -> Unprivileged | None:
-    """Whom Postgres is run as: added to the system where need be; None where we are not root, and do it ourselves.
+    """Whom Postgres is run as: added to the system where need be; None if we are not root, and do it ourselves.
 
     Raises:
         InvalidInputError: we are root, and the user cannot be added.

@@ -47,8 +47,8 @@ CONTRACT: Final[tuple[FileDescriptor, ...]] = tuple(module.DESCRIPTOR for module
 
 
 CALLS_PER_THREAD: Final = 16
-"""Calls under way, those that wait for a thread included. Those beyond them are refused at once with
-RESOURCE_EXHAUSTED: a queue without a bound answers nobody in time, and grows until the memory ends."""
+"""Calls in progress, including those that wait for a thread. More are refused at once with
+RESOURCE_EXHAUSTED: an unbounded queue answers nobody in time, and grows until memory runs out."""
 
 STREAMS_PER_CONNECTION: Final = 1_000
 """Calls that one connection may have open, of any kind."""
@@ -62,10 +62,10 @@ def service_names() -> list[str]:
 
 
 class _Health(health.HealthServicer):
-    """Health by Check, which is what probes ask.
+    """Health with Check, which probes use.
 
     The library's Watch keeps its lock while it sends. A watcher that leaves at that moment waits for the lock on the
-    server's one event thread, which the sending waits for: draining would never end.
+    server's only event thread, which the sending needs: draining would never end.
     """
 
     def Watch(self, request: Any, context: grpc.ServicerContext, *_: Any) -> None:  # type: ignore[override] # noqa: ARG002, N802
@@ -107,7 +107,7 @@ class Server:
         )
 
     def start(self) -> str:
-        """Listen, and say at which address: the settings' own, with the port that was taken."""
+        """Listen, and return the address: the settings' own, with the actual port."""
         host, _, _ = self._settings.listen.rpartition(":")
         try:
             port = self._bind(self._settings.listen)
@@ -133,10 +133,10 @@ class Server:
         return self._server.add_secure_port(address, grpc.ssl_server_credentials([pair]))
 
     def drain(self) -> None:
-        """Take no more calls, tell health checks so, and wait for those under way as long as the settings say."""
+        """Take no more calls, tell health checks so, and wait for calls in progress as long as the settings say."""
         self._health.enter_graceful_shutdown()
         self._server.stop(self._settings.drain_seconds).wait()
-        # A call that was cut off has ended for gRPC, and its thread may still be about to use the database.
+        # A call that was cut off has ended for gRPC, but its thread may still be about to use the database.
         self._threads.shutdown()
         self._waiting.stop()
         self._health_threads.shutdown()

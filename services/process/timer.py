@@ -1,4 +1,4 @@
-"""Calling something again and again, each in its own turn, until told to stop."""
+"""Calls functions again and again, each independently, until it is stopped."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ logging.getLogger("apscheduler").setLevel(logging.ERROR)  # it warns of each tur
 def every(seconds: float, *looks: Callable[[], object]) -> Iterator[None]:
     """Call each of these at once and then every so many seconds; none waits for another.
 
-    APScheduler keeps the time of the next call by the wall clock, so whoever sets that back by an hour would silence
-    everything for an hour. A monotonic clock watches over it: where a call is overdue by that one, it is made due.
-    A call that takes longer than the interval is followed by the next one. An exception is logged, and the next call
-    comes all the same. At the end, calls under way are finished.
+    APScheduler computes the time of the next call from the wall clock, so setting that back by an hour would stop
+    all calls for an hour. A monotonic clock watches over it: if a call is overdue according to it, the call is made.
+    If a call takes longer than the interval, the next one follows it. An exception is logged, and the calls go on.
+    At the end, calls in progress are finished.
     """
     scheduler = BackgroundScheduler(timezone=UTC, executors={"default": ThreadPoolExecutor(max(1, len(looks)))})
     clocks = [_Look(look) for look in looks]
@@ -61,7 +61,7 @@ def every(seconds: float, *looks: Callable[[], object]) -> Iterator[None]:
 
 
 class _Look:
-    """A call, and when it last began or ended by a clock that nobody sets."""
+    """A call, and when it last started or ended by a clock that nobody sets."""
 
     def __init__(self, look: Callable[[], object]) -> None:
         self._look = look
@@ -78,5 +78,5 @@ class _Look:
             self._seen, self._under_way = time.monotonic(), False
 
     def overdue(self, seconds: float) -> bool:
-        """Whether it should have begun again by now."""
+        """Returns whether it should have started again by now."""
         return not self._under_way and time.monotonic() - self._seen > 2 * seconds

@@ -1,7 +1,7 @@
-"""Several server processes on one port: `moiety serve` where MOIETY_WORKERS is more than one.
+"""Several server processes on one port: `moiety serve` if MOIETY_WORKERS is more than one.
 
-Python runs one thread at a time, so one process serves small calls on one processor. Workers are whole servers that
-share nothing but the port, over which the kernel spreads connections (SO_REUSEPORT), and the database.
+Python runs one thread at a time, so one process serves small calls on one processor. Workers are complete servers that
+share only the port, over which the kernel distributes connections (SO_REUSEPORT), and the database.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ logger: Final = structlog.get_logger("moiety.workers")
 FIRST_PAUSE_SECONDS: Final = 0.5
 LONGEST_PAUSE_SECONDS: Final = 30.0
 STEADY_SECONDS: Final = 60.0
-"""A worker that ends is started again after a pause, which doubles each time; who stayed up this long begins anew."""
+"""A worker that ends is restarted after a pause, which doubles each time, and starts over after this long."""
 _CANNOT_SERVE: Final = 2
 _DATABASE_AWAY: Final = 5
-"""Exit statuses by which a worker tells its parent why it does not serve; as those of the command."""
+"""Exit statuses by which a worker tells its parent why it does not serve; the same as the command's."""
 
 
 @contextmanager
 def working(settings: Settings) -> Iterator[str]:
-    """The settings' number of workers, all of which serve at the address that this gives; at the end all drain.
+    """The settings' number of workers, all of which serve at the address that this yields; at the end all drain.
 
-    A worker that ends before that is started again: the others go on meanwhile.
+    A worker that ends before that is restarted while the others go on.
 
     Raises:
         InvalidInputError: the process cannot listen on the address, or a worker does not start, which has logged why.
@@ -62,7 +62,7 @@ def working(settings: Settings) -> Iterator[str]:
 
 
 class _Slot:
-    """A worker's place: the process that is in it, and after that one's end another."""
+    """A worker's slot: the process in it, and after its end another one."""
 
     def __init__(self, address: str, told: Event) -> None:
         self._address = address
@@ -71,11 +71,11 @@ class _Slot:
         self.process = _start(address)
 
     def answers(self) -> bool:
-        """Whether the process says that it listens at the address; waits until it does or ends."""
+        """Returns whether the process reports that it listens at the address; waits until it does or ends."""
         return self.process.stdout is not None and self.process.stdout.readline().decode().strip() == self._address
 
     def keep_up(self) -> None:
-        """Start the worker again whenever it ends, until told to stop."""
+        """Restart the worker whenever it ends, until told to stop."""
         pause = FIRST_PAUSE_SECONDS
         while True:
             began = time.monotonic()
@@ -83,7 +83,7 @@ class _Slot:
             if self._told.is_set():
                 return
             pause = FIRST_PAUSE_SECONDS if time.monotonic() - began > STEADY_SECONDS else pause
-            logger.error("a worker ended", process=self.process.pid, exit_code=code, started_again_in_seconds=pause)
+            logger.error("a worker ended", process=self.process.pid, exit_code=code, restart_in_seconds=pause)
             if self._told.wait(pause):
                 return
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
@@ -106,7 +106,7 @@ class _Slot:
         return True
 
     def stop(self) -> None:
-        """Have the process drain; `told` is set already, so that no other follows it."""
+        """Make the process drain; `told` is set already, so that no other follows it."""
         with self._lock:
             if self.process.stdin:
                 self.process.stdin.close()
@@ -114,7 +114,7 @@ class _Slot:
 
 @contextmanager
 def _held_port(listen: str) -> Iterator[str]:
-    """The address with a port of its own: a free one where it says 0. Held without listening, until the end."""
+    """The address with its port, a free one if it says 0. Held without listening, until the end."""
     host, _, port = listen.rpartition(":")
     with ExitStack() as stack:
         try:
@@ -132,21 +132,21 @@ def _held_port(listen: str) -> Iterator[str]:
 
 
 def _start(address: str) -> subprocess.Popen[bytes]:
-    """A worker. The end of its standard input tells it to stop, so that it does not outlive this process."""
+    """Start a worker. The end of its standard input tells it to stop, so that it does not outlive this process."""
     return subprocess.Popen(
         [sys.executable, "-P", "-m", "services.process.workers"],  # -P: whatever the current folder holds
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env={**os.environ, f"{PREFIX}LISTEN": address},
-        start_new_session=True,  # Ctrl-C is for the one that tells them
+        start_new_session=True,  # Ctrl-C is for the parent, which tells its workers
     )
 
 
 def _why(exit_code: int) -> LedgerError:
-    """What a worker's end before it served means."""
+    """Returns the error for a worker that ended before it served."""
     if exit_code == _DATABASE_AWAY:
         return StoreUnavailableError()
-    return InvalidInputError.of("MOIETY_WORKERS", f"one did not start: exit code {exit_code}")
+    return InvalidInputError.of("MOIETY_WORKERS", f"a worker did not start: exit status {exit_code}")
 
 
 def _drain(slots: list[_Slot]) -> None:
@@ -165,7 +165,7 @@ def _close(process: subprocess.Popen[bytes]) -> None:
 
 
 def main() -> None:
-    """Be a worker: serve, say so in a line, and stop at the end of standard input."""
+    """Run a worker: serve, print the address, and stop at the end of standard input."""
     settings = load_settings()
     configure_logs(settings)
     try:

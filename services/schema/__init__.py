@@ -1,4 +1,4 @@
-"""The database's schema: bringing it up to date, and saying whether it is as it should be.
+"""The database's schema: bringing it up to date, and checking it.
 
 `migrating` runs the migrations, `distribution` puts tables into partitions or on the nodes of a cluster, `privileges`
 is what the service's role may do, and `comparison` compares a database with the tables that the code declares.
@@ -38,7 +38,7 @@ __all__ = [
 
 
 def check(connection: sa.Connection) -> dict[str, list[str]]:
-    """Everything that is not as it should be, by kind.
+    """Returns everything that is wrong with the schema, by kind.
 
     Raises:
         StateError: the login may not read which migrations the database has.

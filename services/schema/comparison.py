@@ -1,4 +1,4 @@
-"""Whether a database is what the code's tables declare, and nothing that changes what they mean was put beside them."""
+"""Compares a database with the tables that the code declares, and finds additions that change what they mean."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from ledger.store.tables import batch_number, metadata
 from services.schema.privileges import VERSION_TABLE
 
 Facts = dict[tuple[str, str], str]
-"""What is said of each part of the schema, such as ("table leaf", "column entry"): "BYTEA NOT NULL"."""
+"""The facts about each part of the schema, such as ("table leaf", "column entry"): "BYTEA NOT NULL"."""
 
 
 def differences(connection: sa.Connection) -> list[str]:
-    """Where the migrated schema is not what the code declares, a line each; empty where it is."""
+    """Returns the differences between the migrated schema and the declared one, a line each."""
     live, declared = _live(connection), _facts(metadata, connection.dialect)
     found = [
         _difference(place, live.get(place), declared.get(place))
@@ -40,14 +40,14 @@ def _live(connection: sa.Connection) -> Facts:
     found, apart = sa.MetaData(), _apart(connection)
     names = [name for name in inspector.get_table_names(schema="public") if name != VERSION_TABLE]
     with warnings.catch_warnings():
-        # SQLAlchemy warns of what it reflects itself: a check that was never validated, which `_oddities` names.
+        # SQLAlchemy warns about what it reflects: a check that was never validated, which `_oddities` names.
         warnings.simplefilter("ignore", sa.exc.SAWarning)
         found.reflect(connection, only=[name for name in names if name not in apart])
     return _facts(found, connection.dialect)
 
 
 def _apart(connection: sa.Connection) -> set[str]:
-    """Tables that are no tables of their own: partitions, and what extensions brought."""
+    """Tables that are not declared: partitions, and tables of extensions."""
     query = """
         SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND (relispartition OR EXISTS (
             SELECT FROM pg_depend WHERE classid = 'pg_class'::regclass AND objid = pg_class.oid AND deptype = 'e'))
@@ -94,7 +94,7 @@ def _column(column: sa.Column[Any], dialect: sa.Dialect) -> str:
     return " ".join(said)
 
 
-# What changes the meaning of a table without being part of its description. An extension that distributes tables brings
+# Changes to the meaning of a table that are not part of its description. An extension that distributes tables has
 # triggers of its own.
 _ODDITIES: Final = {
     "table {} is UNLOGGED: a crash empties it": """

@@ -1,7 +1,7 @@
-"""Where tables lie: whole, in partitions by pool on one Postgres, or on the nodes of a Citus cluster by pool.
+"""Where tables are: undistributed, in partitions by pool on one Postgres, or on the nodes of a Citus cluster by pool.
 
-What goes where follows from the declared tables. A table that has `pool_id` is a pool's, and lies with the pool's other
-rows; the others are the registry's, and stay whole where they are, on the coordinator of a cluster.
+This follows from the declared tables. A table with `pool_id` is a pool's, and is kept with the pool's other rows; the
+others are the registry's, and stay undistributed, on the coordinator of a cluster.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ POOL_TABLES: Final = tuple(
 """Tables that are distributed by pool."""
 
 REGISTRY_TABLES: Final = tuple(table for table in metadata.sorted_tables if table not in POOL_TABLES)
-"""Tables that stay whole."""
+"""Tables that are not distributed."""
 
 _DISTRIBUTED: Final = "distributed"
 _REFERENCE: Final = "a reference table"
@@ -35,11 +35,11 @@ _OWN: Final = "the coordinator's own"
 def distribute(connection: sa.Connection, partitions: int | None = None) -> list[str]:
     """Distribute every table that is not yet, by pool; returns the names of those that this did.
 
-    The tables' rows are moved, and nobody can use them meanwhile: this is for a database that is new or at rest.
+    Moves the tables' rows, and nobody can use the tables meanwhile: for a database that is new or not in use.
 
     Args:
         connection: the schema owner's, in a transaction.
-        partitions: into how many parts tables go on one Postgres; None to distribute them over a Citus cluster.
+        partitions: the number of partitions on one Postgres; None to distribute over a Citus cluster.
 
     Raises:
         InvalidInputError: the number of partitions is out of range.
@@ -51,7 +51,7 @@ def distribute(connection: sa.Connection, partitions: int | None = None) -> list
             raise StateError("the database", "CLUSTER", "is a Citus cluster; distribute it without --partitions")
         return _distribute_over_nodes(connection)
     if partitions is None:
-        detail = "has no Citus extension; on one Postgres, say --partitions N"
+        detail = "has no Citus extension; on one Postgres, use --partitions N"
         raise StateError("the database", "NO_CLUSTER", detail)
     if not 2 <= partitions <= PARTITIONS_MAX:  # noqa: PLR2004  # one part is none
         raise InvalidInputError.of("partitions", f"must be 2 to {PARTITIONS_MAX:,}, got {partitions:,}")
@@ -59,7 +59,7 @@ def distribute(connection: sa.Connection, partitions: int | None = None) -> list
 
 
 def distribute_new(connection: sa.Connection) -> list[str]:
-    """Distribute tables that migrations have just made, in the way in which the others are; nothing where none is."""
+    """Distribute tables that migrations have just created like the others; does nothing if none is distributed."""
     if is_cluster(connection):
         return _distribute_over_nodes(connection) if _on_nodes(connection) else []
     counts = _partition_counts(connection)
@@ -67,7 +67,7 @@ def distribute_new(connection: sa.Connection) -> list[str]:
 
 
 def undistributed(connection: sa.Connection) -> list[str]:
-    """What is not where it should be: on a cluster any table, elsewhere those whose siblings are partitioned."""
+    """Returns tables that are not where they should be: on a cluster any, elsewhere those with partitioned siblings."""
     if is_cluster(connection):
         found = _on_nodes(connection)
         return [
@@ -101,7 +101,7 @@ def _partition_all(connection: sa.Connection, partitions: int) -> list[str]:
     counts = _partition_counts(connection)
     for name, count in counts.items():
         if count != partitions:
-            detail = f"has {count} partitions already, which is the number of all tables for ever"
+            detail = f"already has {count} partitions; the number cannot change"
             raise StateError(f"the table {name}", "PARTITIONED", detail)
     done = [table for table in POOL_TABLES if table.name not in counts]
     for table in done:
@@ -110,7 +110,7 @@ def _partition_all(connection: sa.Connection, partitions: int) -> list[str]:
 
 
 def _partition(connection: sa.Connection, table: sa.Table, partitions: int) -> None:
-    """Make a table of the same columns, keys and indexes in partitions, and move the rows there."""
+    """Recreate a table in partitions, with the same columns, keys and indexes, and move the rows there."""
     quote = connection.dialect.identifier_preparer.quote
     name, whole = quote(table.name), quote(f"{table.name}_whole")
     connection.exec_driver_sql(f"ALTER TABLE {name} RENAME TO {whole}")
@@ -127,7 +127,7 @@ def _partition(connection: sa.Connection, table: sa.Table, partitions: int) -> N
     connection.exec_driver_sql(f"INSERT INTO {name} SELECT * FROM {whole}")  # noqa: S608  # names of our tables
     for constraint in sorted(table.constraints, key=lambda each: str(each.name)):
         if isinstance(constraint, sa.PrimaryKeyConstraint | sa.UniqueConstraint):
-            # A constraint that is isolated would be missing from the table in every later CREATE TABLE of this process.
+            # An isolated constraint would be missing from the table in every later CREATE TABLE of this process.
             connection.execute(sa.schema.AddConstraint(constraint, isolate_from_table=False))
     for made in sorted(table.indexes, key=lambda each: str(each.name)):
         connection.execute(sa.schema.CreateIndex(made))
@@ -163,7 +163,7 @@ def _distribute_over_nodes(connection: sa.Connection) -> list[str]:
     if not connection.exec_driver_sql("SELECT FROM pg_dist_node WHERE groupid = 0").rowcount:
         detail = "does not know its coordinator; run SELECT citus_set_coordinator_host('HOST', PORT) first"
         raise StateError("the Citus cluster", "NO_COORDINATOR", detail)
-    # One transaction for tables that are distributed and made at once: Citus then wants one connection to each node.
+    # One transaction creates and distributes tables: Citus then wants one connection to each node.
     connection.exec_driver_sql("SET LOCAL citus.multi_shard_modify_mode TO 'sequential'")
     found, done = _on_nodes(connection), []
     for name, wanted in _wanted_on_nodes().items():

@@ -1,4 +1,4 @@
-"""Migrations: which a database has, and running those that it lacks."""
+"""Migrations: which ones a database has, and running those that it lacks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ledger.store.database import SERVICE_ROLE, Database
 from services.schema import distribution, privileges
 
 _MIGRATION_LOCK: Final = 0x4D6F6966
-"""Two processes that migrate at once take turns. An advisory lock will do here: migrations enter by one node alone."""
+"""Concurrent migrations take turns. An advisory lock is enough here: migrations connect to one node only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Upgraded:
 
     Attributes:
         revisions: migrations that it ran.
-        distributed: new tables that went where the others are.
+        distributed: new tables that were distributed like the others.
         granted: privileges that the service's role got.
         revoked: privileges that it lost.
     """
@@ -46,7 +46,7 @@ def upgrade(url: str, *, app_password: str = "") -> Upgraded:
     With a password the service's role may log in; without, a login must be made a member of it by other means.
 
     Raises:
-        StateError: the schema is newer than this version, or the owner may not do what it takes.
+        StateError: the schema is newer than this version, or the owner lacks a right.
         StoreUnavailableError: Postgres cannot be reached.
     """
     with _alone(url) as connection:
@@ -68,7 +68,7 @@ def distribute(url: str, *, partitions: int | None = None) -> list[str]:
 
     Args:
         url: the database, as the schema's owner reaches it.
-        partitions: into how many parts tables go on one Postgres; None to distribute them over a Citus cluster.
+        partitions: the number of partitions on one Postgres; None to distribute over a Citus cluster.
 
     Raises:
         InvalidInputError, StateError: as `services.schema.distribution.distribute` does; or the schema is not up to

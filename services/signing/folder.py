@@ -1,7 +1,7 @@
-"""The folder outside the database with a copy of the last checkpoint that was signed of each pool.
+"""The folder outside the database with a copy of the last signed checkpoint of each pool.
 
-A copy is on disk before its row is in the database. So a database that comes back from an old backup meets a copy that
-it does not extend, and is found out.
+A copy is on disk before its row is in the database. So a database restored from an old backup does not extend the
+copy, and is detected.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ COPY_EXTENSION: Final = ".checkpoint"
 
 
 class CheckpointFolder:
-    """Copies by pool, and the evidence of forks. InvalidInputError where the folder cannot be made."""
+    """Copies by pool, and the evidence of forks. Raises InvalidInputError if the folder cannot be made."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -45,7 +45,7 @@ class CheckpointFolder:
         except (OSError, FormatError, SignatureError) as error:
             detail = (
                 f"the copy in {path} is not a checkpoint that {key} signed ({error}). Put the right copy back; "
-                "a new key begins with an empty folder of its own"
+                "a new key needs a new, empty folder"
             )
             raise StateError(f"pools/{pool}/checkpoints", "COPY_UNREADABLE", detail) from None
 
@@ -54,12 +54,12 @@ class CheckpointFolder:
         _write(self._copy(pool), note)
 
     def keep_fork(self, pool: str, evidence: ForkEvidence) -> Path:
-        """Keep evidence of a fork, and say where. The same again is the same file."""
+        """Keep evidence of a fork, and return where. The same evidence is kept once."""
         content = evidence.to_bytes()
         return self._keep(f"{pool}-{sha256(content).hexdigest()[:16]}{FILE_EXTENSION}", content)
 
     def keep_refused(self, pool: str, size: int, witness: str, kind: str, content: bytes) -> Path:
-        """Keep what a witness refused as contradicting what it saw, and say where."""
+        """Keep what a witness refused because it contradicts what it saw, and return where."""
         name = "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in witness)
         return self._keep(f"{pool}-{size}-{name}.{kind}", content)
 
@@ -75,7 +75,7 @@ class CheckpointFolder:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Put a whole file in its place: what is there is the old one or the new one, and the new one stays."""
+    """Put a whole file in its place: either the old one or the new one is there, and the new one stays."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     with beside.open("wb") as file:
         file.write(content)

@@ -17,7 +17,7 @@ _OWNER_ONLY: Final = 0o600
 
 
 def generate_key(path: Path, origin: str) -> SigningKey:
-    """Make a signing key for a deployment with this origin, in a new file that only its owner reads.
+    """Make a signing key for a deployment with this origin, in a new file that only its owner can read.
 
     Raises:
         InvalidInputError: the origin is not valid, or the file exists or cannot be written.
@@ -38,14 +38,14 @@ def generate_key(path: Path, origin: str) -> SigningKey:
 
 
 def read_key(path: Path) -> SigningKey:
-    """The signing key in a file.
+    """Returns the signing key in a file.
 
     Raises:
-        InvalidInputError: the file does not hold a key; the error does not quote it.
+        InvalidInputError: the file does not contain a key; the error does not quote it.
     """
     try:
         return SigningKey.parse(path.read_text(encoding="utf-8").removesuffix("\n"))
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidInputError.of("MOIETY_SIGNING_KEY_FILE", f"cannot be read: {error}") from None
     except FormatError as error:
-        raise InvalidInputError.of("MOIETY_SIGNING_KEY_FILE", f"{path} holds no signing key: {error}") from None
+        raise InvalidInputError.of("MOIETY_SIGNING_KEY_FILE", f"{path} has no signing key: {error}") from None

@@ -1,14 +1,14 @@
-"""The signer: one checkpoint after another of each pool's log, each an extension of the one before it.
+"""The signer: signs checkpoints of each pool's log, each of which extends the one before it.
 
-It extends nothing but the last checkpoint that was signed, of which a copy lies outside the database. The copy is
-written first, then the row. So there are three ways to find things:
+It only extends the last signed checkpoint, of which a copy is kept outside the database. The copy is written first,
+then the row. So it may find one of three states:
 
-- The row is the copy's: the log must extend it.
-- The row is behind the copy: the process ended between the two, and the row is made up for from the copy; or the
-  database is older than the copy, and then the log does not extend it.
-- The copy is missing or behind the row: this folder is not the last signer's, which nobody but an operator can mend.
+- The row matches the copy: the log must extend it.
+- The row is older than the copy: either the process ended between the two writes, and the row is added from the copy;
+  or the database is older than the copy, and then the log does not extend it.
+- The copy is missing or older than the row: this is not the last signer's folder, which only an operator can fix.
 
-Where the log does not extend the copy, nothing is signed for the pool, and the error says what happened.
+If the log does not extend the copy, nothing is signed for the pool, and the error says what happened.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ from services.signing.folder import CheckpointFolder
 logger: Final = structlog.get_logger("moiety.signer")
 
 REPEAT: Final = timedelta(minutes=5)
-"""How often a refusal that stands is logged again."""
+"""How often a lasting refusal is logged again."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Last:
-    """The last checkpoint signed, as the copy has it."""
+    """The last checkpoint signed, according to the copy."""
 
     checkpoint: Checkpoint
     note: bytes
@@ -69,11 +69,11 @@ class Signer:
         return self._key.named(log_origin(self._key.name, pool))
 
     def run_once(self) -> list[Checkpoint]:
-        """Look at every pool once, and give the checkpoints signed. One pool's refusal is not another's."""
+        """Check every pool once, and return the checkpoints signed. Pools that fail do not affect the others."""
         try:
             heads = ask_each(self._database, log.read_heads)
         except LedgerError as error:
-            logger.warning("logs not read", reason=str(error))
+            logger.warning("cannot read logs", reason=str(error))
             return []
         for pool in heads.missed:
             logger.warning("log not read: its part of the database is unavailable", pool=pool.name)
@@ -101,12 +101,12 @@ class Signer:
     def sign(self, pool: PoolRef) -> tuple[Checkpoint | None, int]:
         """Sign the pool's log if it has grown. Returns the checkpoint, if any, and the size up to which all is signed.
 
-        Another process that signs the same pool at this moment is left to it: the size is then 0.
-        Nothing is signed when this raises.
+        If another process is signing this pool, it is left alone: the size is then 0. Nothing is signed when this
+        raises.
 
         Raises:
-            StateError: the log does not extend the last checkpoint signed, or the copy of that is not to be trusted.
-            LedgerCorruptError: the log contradicts itself.
+            StateError: the log does not extend the last checkpoint signed, or its copy cannot be trusted.
+            LedgerCorruptError: the log is inconsistent.
         """
         key = self.pool_key(pool.name)
         with self._database.transaction() as connection:
@@ -114,15 +114,15 @@ class Signer:
             if not turns.try_take(connection, pool, Turn.SIGNING):
                 return None, 0
 
-            # 2. Find the last checkpoint signed: the copy's, and what the database says of it.
+            # 2. Find the last checkpoint signed, from the copy and from the database.
             stored = checkpoints.latest_checkpoint(connection, pool, key=key.verifier_key)
             last = self._last(connection, pool, key.verifier_key, stored)
 
-            # 3. The log extends it, and its head is that of its leaves.
+            # 3. The log extends it, and its head matches its leaves.
             head = log.read_head(connection, pool)
             require_extension(connection, pool, head.size, head.root(), last.checkpoint if last else None)
 
-            # 4. Make up for a row that was lost between copy and commit.
+            # 4. Add a row that was lost between copy and commit.
             if last and (stored is None or stored.size < last.checkpoint.size):
                 self._insert(connection, pool, key.verifier_key, last.checkpoint, last.note)
 
@@ -151,7 +151,7 @@ class Signer:
         return settled > 0
 
     def adopt(self, pool: PoolRef) -> Checkpoint:
-        """Make the database's last checkpoint the last one signed, where the folder has none or an older one.
+        """Make the database's last checkpoint the last one signed, if the folder has none or an older one.
 
         It is for an operator who knows that nothing newer was ever signed.
 
@@ -162,7 +162,7 @@ class Signer:
         name = f"{log_name(pool)}/checkpoints"
         with self._database.transaction() as connection:
             if not turns.try_take(connection, pool, Turn.SIGNING):
-                raise StateError(name, "SIGNER_ACTIVE", "a signer is at work on the pool; try again")
+                raise StateError(name, "SIGNER_ACTIVE", "a signer is working on the pool; try again")
             stored = checkpoints.latest_checkpoint(connection, pool, key=key)
             if stored is None:
                 raise StateError(name, "NOTHING_SIGNED", f"the database has no checkpoint that {key} signed")
@@ -241,11 +241,11 @@ class Signer:
 def require_extension(
     connection: sa.Connection, pool: PoolRef, size: int, root: bytes, last: Checkpoint | None
 ) -> None:
-    """Check that the log of this size and root extends a checkpoint, by a consistency proof out of its own nodes.
+    """Check that the log of this size and root extends a checkpoint, with a consistency proof from its own nodes.
 
     Raises:
         StateError: the log does not extend it.
-        LedgerCorruptError: the log's head is not that of its leaves and nodes.
+        LedgerCorruptError: the log's head does not match its leaves and nodes.
     """
     old_size = last.size if last else 0
     if last and size < old_size:
@@ -264,7 +264,7 @@ def _contradiction(pool: PoolRef, last: Checkpoint, what: str) -> StateError:
     detail = (
         f"a checkpoint of {last.size} leaves was signed, and {what}: an old backup was restored, or leaves were "
         f"deleted or changed. Nothing is signed, since others hold that checkpoint. Restore a backup that has all "
-        f"{last.size} leaves; if there is none, say so in public and go on under a new origin with an empty folder"
+        f"{last.size} leaves; if there is none, announce it and continue with a new origin and an empty folder"
     )
     return StateError(f"{log_name(pool)}/checkpoints", "LOG_CONTRADICTS_CHECKPOINT", detail)
 

@@ -1,7 +1,7 @@
 """Witnesses: having others cosign that a log only grew (C2SP tlog-witness, as client).
 
-A witness that is away, slow or of another mind never holds up signing: it is asked by a timer of its own, and again at
-the next look. What it gives is kept only after its key has verified it.
+A witness that is down, slow or in disagreement never delays signing: a separate timer asks it, and asks again the next
+time. Its answer is kept only after its key has verified it.
 """
 
 from __future__ import annotations
@@ -49,19 +49,19 @@ MAX_TIME_SECONDS: Final = 253_402_300_799
 """The end of the year 9999, beyond which calendars here do not go."""
 
 MAX_WITNESSES: Final = 64
-"""A note with this many cosignatures is still read by everyone who reads a hundred signatures."""
+"""A note with this many cosignatures can still be read by everyone who reads a hundred signatures."""
 
 
 @dataclass(frozen=True, slots=True)
 class Witness:
-    """Where a witness is, and the key with which it cosigns."""
+    """The address of a witness, and the key with which it cosigns."""
 
     url: str
     key: VerifierKey
 
     @classmethod
     def parse_all(cls, text: str) -> tuple[Witness, ...]:
-        """The witnesses of a setting: `URL VKEY`, and a comma before the next.
+        """Returns the witnesses of a setting: `URL VKEY`, separated by commas.
 
         Raises:
             InvalidInputError: the setting is not in this form.
@@ -77,7 +77,7 @@ class Witness:
             except FormatError as error:
                 raise InvalidInputError.of(field, str(error)) from None
             if key.type is not SignatureType.COSIGNATURE:
-                raise InvalidInputError.of(field, f"{key.name} is no witness's key, which is of type 0x04")
+                raise InvalidInputError.of(field, f"{key.name} is not a witness's key, which is of type 0x04")
             found.append(cls(url.rstrip("/"), key))
         if len(found) > MAX_WITNESSES:
             raise InvalidInputError.of(field, f"must be at most {MAX_WITNESSES}, got {len(found)}")
@@ -85,7 +85,7 @@ class Witness:
 
 
 def _is_prefix(url: str) -> bool:
-    """Whether paths can be put after it to ask over HTTP."""
+    """Returns whether it is an HTTP URL to which paths can be appended."""
     try:
         address = urlsplit(url)
         port = address.port
@@ -96,7 +96,7 @@ def _is_prefix(url: str) -> bool:
 
 
 class WitnessRefusedError(LedgerError):
-    """A witness does not cosign. `status` is the HTTP status, 0 where there was no answer worth the name."""
+    """A witness does not cosign. `status` is the HTTP status, 0 without a usable answer."""
 
     def __init__(self, witness: str, status: int, reason: str) -> None:
         super().__init__(witness, status, reason)
@@ -109,7 +109,7 @@ class WitnessRefusedError(LedgerError):
 
 
 class ConflictError(WitnessRefusedError):
-    """The witness has cosigned another size than the request builds on. `size` is that one."""
+    """The witness has cosigned another size than the request is based on. `size` is that one."""
 
     def __init__(self, witness: str, size: int) -> None:
         super().__init__(witness, HTTPStatus.CONFLICT, f"has cosigned {size} leaves")
@@ -125,11 +125,11 @@ _REASONS: Final[dict[int, str]] = {
 
 
 def ask(witness: Witness, request: AddCheckpoint) -> bytes:
-    """Ask a witness for its cosignature and give its answer's signature lines.
+    """Ask a witness for its cosignature and return its answer's signature lines.
 
     Raises:
         ConflictError: the witness has seen another size.
-        WitnessRefusedError: the witness answers anything but 200.
+        WitnessRefusedError: the witness does not answer with status 200.
     """
     name = witness.key.name
     address = urlsplit(witness.url)
@@ -170,7 +170,7 @@ def _cut(connection: http.client.HTTPConnection, over: Event) -> None:
 
 
 def _read(response: http.client.HTTPResponse, deadline: float) -> bytes:
-    """The body, if it is short and all there by the deadline; a witness that trickles is one that does not answer."""
+    """Returns the body, if it is short and complete by the deadline; a slow witness counts as not answering."""
     body = b""
     while piece := response.read1(MAX_ANSWER_BYTES):
         body += piece
@@ -190,7 +190,7 @@ def read_cosignature(witness: Witness, note: Note, answer: bytes) -> StoredCosig
         opened = verify_signatures(Note(note.text, lines), [witness.key])
     except (UnicodeDecodeError, FormatError, SignatureError) as error:
         raise WitnessRefusedError(
-            witness.key.name, HTTPStatus.OK, f"answers no cosignature of its own: {error}"
+            witness.key.name, HTTPStatus.OK, f"answers without a cosignature of its own: {error}"
         ) from None
     found = opened.verified[0]
     if found.time_seconds is None or found.time_seconds > MAX_TIME_SECONDS:
@@ -213,7 +213,7 @@ class Cosigner:
         self._stopped = Event()
 
     def stop(self) -> None:
-        """Ask no further witness; one that is being asked has its time to answer."""
+        """Ask no other witness; one that is being asked may still answer in time."""
         self._stopped.set()
 
     def looks(self) -> list[Callable[[], int]]:
@@ -227,7 +227,7 @@ class Cosigner:
         try:
             sizes = [(pool, size) for pool, size, _ in ask_each(self._database, log.read_heads).found]
         except LedgerError as error:
-            logger.warning("logs not read", reason=str(error))
+            logger.warning("cannot read logs", reason=str(error))
             return 0
         return self._ask_about(witness, sizes)
 
@@ -244,7 +244,7 @@ class Cosigner:
             except WitnessRefusedError as error:
                 self._report(witness, pool, str(error))
                 if not error.status:
-                    break  # it is away, and would be for the next pool
+                    break  # it is down, also for the next pool
             except Exception:
                 logger.exception("not cosigned", pool=pool.name, witness=witness.key.name)
             else:
@@ -295,7 +295,7 @@ class Cosigner:
         except ConflictError as conflict:
             if conflict.size != old_size:
                 raise
-            # It has seen this very size, and so with another root: what it cosigned is the other half of the evidence.
+            # It has seen this very size, so with another root: what it cosigned is the other half of the evidence.
             kept = self._keep(pool, name, request, proof)
             reason = f"has cosigned another log of {old_size} leaves; the request is kept in {kept}"
             raise WitnessRefusedError(name, HTTPStatus.CONFLICT, reason) from None

@@ -45,7 +45,7 @@ def service(data_folder: Path) -> Iterator[tuple[subprocess.Popen[str], str, str
     command = [sys.executable, "-m", "services.cli", "up", "--data", str(data_folder / "audit")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, cwd=ROOT) as process:
         assert process.stdout
-        printed = "".join(iter(process.stdout.readline, "Ctrl-C stops.\n"))
+        printed = "".join(iter(process.stdout.readline, "Press Ctrl-C to stop.\n"))
         address, operator = re.search(r"127\.0\.0\.1:\d+", printed), KEY.search(printed)
         assert address
         assert operator

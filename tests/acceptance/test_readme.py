@@ -26,7 +26,7 @@ def moiety_up(data_folder: Path) -> Iterator[str]:
     command = [sys.executable, "-m", "services.cli", "up", "--data", str(data_folder / "readme")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, cwd=ROOT) as process:
         assert process.stdout
-        printed = "".join(iter(process.stdout.readline, "Ctrl-C stops.\n"))
+        printed = "".join(iter(process.stdout.readline, "Press Ctrl-C to stop.\n"))
         yield printed
         process.terminate()
         process.communicate(timeout=60)

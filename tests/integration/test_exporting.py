@@ -263,7 +263,7 @@ def test_files_without_their_leaves_are_from_a_run_that_was_killed_and_are_made_
 def test_leaves_that_do_not_have_the_services_root_are_refused(auditor: Client, tmp_path: Path) -> None:
     source = PoolSource(auditor, POOL)
     source.root = bytes(32)
-    with pytest.raises(DataLossError, match="the service says 0000"):
+    with pytest.raises(DataLossError, match="expected 0000"):
         export_parquet(source, tmp_path)
     assert not list(tmp_path.rglob("*.parquet"))
 
@@ -289,7 +289,7 @@ def test_a_folder_with_a_hole_is_refused(auditor: Client, tmp_path: Path) -> Non
     for size in (10, 20, 30):
         export_parquet(Shortened(auditor, size), tmp_path)
     files_of(tmp_path, "leaves")[1].unlink()
-    with pytest.raises(ExportFolderError, match="follows on leaf 10, but begins with 20"):
+    with pytest.raises(ExportFolderError, match="should start with leaf 10, but starts with 20"):
         export_parquet(PoolSource(auditor, POOL), tmp_path)
 
 
@@ -329,4 +329,4 @@ def test_a_folder_that_cannot_be_is_named(
 
 def test_a_format_must_be_asked_for(scene: Scene, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_export(scene.deployment, tmp_path) == Exit.BAD_INPUT
-    assert "give --parquet, --beancount or --hledger" in capsys.readouterr().err
+    assert "is required: one or more of --parquet, --beancount and --hledger" in capsys.readouterr().err

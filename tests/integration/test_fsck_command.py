@@ -80,7 +80,7 @@ def test_rows_after_a_leaf_that_says_nothing_sound_are_not_judged(
     assert fsck(POOL) == 1
     told = capsys.readouterr().out
     assert "leaf leaf_index=1\n    entry: " in told
-    assert "From leaf 1 on it cannot be said what follows" in told
+    assert "From leaf 1 on it cannot be told what follows" in told
     assert told.endswith("\nFindings: 1.\n")
 
 

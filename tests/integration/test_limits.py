@@ -144,7 +144,7 @@ def test_streams_have_a_limit_of_their_own(scene: Scene) -> None:
         requests.put(body)
         assert next(held).batch_id == "x"
         second = stub.AppendUsage(iter([body]), metadata=metadata)
-        with pytest.raises(Exception, match="too many streams of platforms/tunesmith"):
+        with pytest.raises(Exception, match="too many open streams for platforms/tunesmith"):
             next(second)
         requests.put(None)
         assert list(held) == []

@@ -110,7 +110,7 @@ def test_a_declared_method_of_shares_has_no_rule(
     declared = tmp_path / "pool.yaml"
     declared.write_text(DECLARED.replace("score_kind: COUNT, ", "").replace("memberships: {items: items.csv}", ""))
     assert cli(scene, "apply", str(declared)) == Exit.BAD_INPUT
-    assert "membership is for methods with a score_kind" in capsys.readouterr().err
+    assert "membership is allowed only with a score_kind" in capsys.readouterr().err
     declared.write_text(declared.read_text().replace(", membership: items", ""))
     for _ in range(2):
         assert cli(scene, "apply", str(declared)) == Exit.OK

@@ -224,7 +224,7 @@ def test_the_command_line_takes_back_releases_and_grants(
     found = run(*retract, "--request-id", "t-1", "--event", str(event(1).event_id), "--event", one, principal=me)
     assert [(each["batch"], each["positions"]) for each in found] == [(f"pools/{POOL}/batches/tunesmith~b", [0, 2])]
     assert cli(scene, *retract, "--request-id", "t-2", "--event", one, principal=me) == Exit.OK
-    assert said(capsys) == "All of it was taken back before.\n"
+    assert said(capsys) == "Nothing to retract: all of these events were already retracted.\n"
     scene.pay_in(1000, "r")
     scene.cut("q")
     released = run("held", "release", POOL, "irish", "--amount", "2.50", "--request-id", "h", "--reason", "settled")
@@ -256,4 +256,4 @@ def test_the_command_line_takes_an_event_by_the_id_in_its_file(
     assert json.loads(said(capsys))["event"]["units"] == 3
     retract = ("usage", "retract", POOL, "--reason", "wrong", "--request-id", "own-id", "--event")
     assert cli(scene, *retract, "play@home", principal=me) == Exit.OK
-    assert "1 event taken back." in said(capsys)
+    assert "1 event retracted." in said(capsys)

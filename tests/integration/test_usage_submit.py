@@ -63,8 +63,8 @@ def test_a_partly_refused_file_says_what_is_recorded_and_what_is_not(
     assert printed.err.splitlines() == [
         "row 16, units: must be 1 to 1,000,000,000",
         "Rows 1 to 10 and 21 to 25 are recorded (15 events accepted, 0 duplicates left out).",
-        "Rows 11 to 20 are not: a batch with one wrong row is refused whole.",
-        "Submit all of it again once that is put right: what is recorded is not recorded twice.",
+        "Rows 11 to 20 are not: one wrong row is enough to refuse a batch.",
+        "Correct the file and submit all of it again: what is recorded is not recorded twice.",
     ]
     assert recorded(scene) == 15
     file.write_text(usage(25))
@@ -84,14 +84,14 @@ def test_a_file_that_breaks_off_says_what_is_recorded(
         "row 24,001, units: must be a whole number, got 'many'",
         "Rows 1 to 20,000 are recorded (20,000 events accepted, 0 duplicates left out).",
         "The rows from 20,001 on are not.",
-        "Submit all of it again once that is put right: what is recorded is not recorded twice.",
+        "Correct the file and submit all of it again: what is recorded is not recorded twice.",
     ]
     assert recorded(scene) == 20_000
     file.write_text("\n".join(["id,occurred_at,units,mode,collectives,shares", rows[24_000]]))
     assert submit(scene, file) == Exit.BAD_INPUT
     assert capsys.readouterr().err.splitlines() == [
         "row 1, units: must be a whole number, got 'many'",
-        "Nothing is recorded.",
+        "Nothing was recorded.",
     ]
 
 
@@ -125,7 +125,7 @@ def test_a_dry_run_has_the_service_check_all_of_it_and_records_nothing(
     assert printed[1:] == [
         "row 25, units: must be 1 to 1,000,000,000",
         "Rows 11 to 20 would be recorded (10 events accepted, 0 duplicates left out).",
-        "Rows 1 to 10 and 21 to 25 are not: a batch with one wrong row is refused whole.",
+        "Rows 1 to 10 and 21 to 25 are not: one wrong row is enough to refuse a batch.",
     ]
     assert row_counts(owner) == before
 

@@ -215,9 +215,9 @@ FORGED: Final = OTHER.sign("not the checkpoint\n", 5)
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        ((200, "text/plain", b""), "answers no cosignature of its own"),
-        ((200, "text/plain", b"\xff\n"), "answers no cosignature of its own"),
-        ((200, "text/plain", f"{FORGED.line()}\n".encode()), "answers no cosignature of its own"),
+        ((200, "text/plain", b""), "answers without a cosignature of its own"),
+        ((200, "text/plain", b"\xff\n"), "answers without a cosignature of its own"),
+        ((200, "text/plain", f"{FORGED.line()}\n".encode()), "answers without a cosignature of its own"),
         ((200, "text/plain", f"{stranger().key.sign('other text', 5).line()}\n".encode()), "not its signature"),
         ((200, "text/plain", b"a" * 70_000), "does not answer"),
         ((200, "text/plain", TIMELESS), "past the year 9999"),

@@ -197,7 +197,7 @@ def test_an_upgrade_mends_privileges_and_says_which(owner: sa.Engine, capsys: py
         "revoked": ["UPDATE of entry on leaf"],
     }  # fmt: skip
     assert run("check") == 0
-    assert capsys.readouterr().out == "The schema is as it should be.\n"
+    assert capsys.readouterr().out == "The schema is as expected.\n"
     assert run("upgrade") == 0
     assert capsys.readouterr().out == "The schema is up to date.\n"
 

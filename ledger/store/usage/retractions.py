@@ -173,7 +173,7 @@ def _by_events(connection: sa.Connection, pool: PoolRef, request: RetractionRequ
 def _choose(
     connection: sa.Connection, pool: PoolRef, request: RetractionRequest, store: UsageStore, wanted: Wanted
 ) -> _Chosen | None:
-    """Take back what is wanted of a batch and was not before; None where that is nothing."""
+    """Take back what is wanted of a batch and was not before; None if that is nothing."""
     batch, batch_number, event_ids = wanted
     body = store.bodies.checked(connection, pool, bytes.fromhex(batch.content.body_sha256))
     parsed = store.readings.then(connection, pool, batch.content).usage(body)

@@ -1,6 +1,6 @@
-"""Between the contract's messages and our own values: one name each way, and nowhere else.
+"""Conversions between the contract's messages and our own values: one name each way, and nowhere else.
 
-A module for each part of the contract; handlers take the functions from here.
+There is a module for each part of the contract; handlers import the functions from here.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Proposals as the contract has them."""
+"""Proposals as messages."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from ledger.errors import InvalidInputError
 
 
 def timestamp(moment: datetime | None) -> Timestamp | None:
-    """A moment as protobuf has it; None stays None, which leaves a field unset."""
+    """Returns a time as a protobuf timestamp; None stays None, which leaves a field unset."""
     if moment is None:
         return None
     message = Timestamp()
@@ -20,13 +20,13 @@ def timestamp(moment: datetime | None) -> Timestamp | None:
 
 
 def enum_name(kind: Any, number: int, unspecified: str, field: str) -> str:
-    """A value's name without the prefix that all values of its enum share.
+    """Returns a value's name without the prefix that all values of its enum share.
 
     Raises:
         InvalidInputError: the enum has no such value: enums are open.
     """
     if number not in kind.values():
-        raise InvalidInputError.of(field, f"{number} is not a value of {kind.DESCRIPTOR.name}")
+        raise InvalidInputError.of(field, f"is not a value of {kind.DESCRIPTOR.name}: {number}")
     if not number:
         return unspecified
     name: str = kind.Name(number)

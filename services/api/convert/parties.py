@@ -55,10 +55,10 @@ def collective_from_proto(collective_id: str, message: registry_pb2.Collective) 
 
 
 def _domains(collective_id: str, declared: Sequence[str]) -> tuple[str, ...]:
-    """Domains, sorted and each once.
+    """Returns domains, sorted and without repetitions.
 
     Raises:
-        InvalidInputError: one is not a domain, or is not written in its one way.
+        InvalidInputError: one is not a domain, or is not in canonical form.
     """
     for place, domain in enumerate(declared):
         field = f"collective.domains[{place}]"
@@ -72,10 +72,10 @@ def _domains(collective_id: str, declared: Sequence[str]) -> tuple[str, ...]:
 
 
 def api_key_from_proto(key_id: str, message: registry_pb2.ApiKey) -> ApiKey:
-    """The key that a caller asks for, with this id.
+    """Returns the key that a caller asks for, with this id.
 
     Raises:
-        InvalidInputError: the principal or a pool is not the name of one.
+        InvalidInputError: the principal or a pool has an invalid name.
     """
     pools = tuple(only_id(name, "pools", "api_key.pools") for name in message.pools)
     expires_at = message.expire_time.ToDatetime(UTC) if message.HasField("expire_time") else None
@@ -99,7 +99,7 @@ _PRINCIPAL_STATUS: Final = "PRINCIPAL_STATUS_"
 
 
 def status_of(message: registry_pb2.Principal) -> PrincipalStatus:
-    """The status that a principal is to have; ACTIVE where none is said."""
+    """Returns the status that a principal is to have; ACTIVE if none is given."""
     name = registry_pb2.PrincipalStatus.Name(message.status).removeprefix(_PRINCIPAL_STATUS)
     return PrincipalStatus.ACTIVE if name == "UNSPECIFIED" else PrincipalStatus(name)
 

@@ -1,4 +1,4 @@
-"""A pool and what it goes by as messages, and back: policies, methods, memberships, the schedule."""
+"""Pools, policies, methods, memberships and schedules as messages, and back."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def policy_to_proto(logged: LoggedPolicy) -> registry_pb2.Policy:
 
 
 def policy_from_proto(message: registry_pb2.Policy) -> Policy:
-    """The policy. What is unset takes its default.
+    """Returns the policy. Unset fields have their defaults.
 
     Raises:
         InvalidInputError: a field is out of bounds; the error names it.
@@ -93,7 +93,7 @@ def method_to_proto(pool: str, method: Method) -> registry_pb2.Method:
 
 
 def method_from_proto(method_id: str, message: registry_pb2.Method) -> Method:
-    """The method. What is unset takes its default.
+    """Returns the method. Unset fields have their defaults.
 
     Raises:
         InvalidInputError: a field is out of bounds; the error names it.
@@ -127,7 +127,7 @@ def _score_rule(message: registry_pb2.Method) -> ScoreRule | None:
     }
     for field, is_set in parts.items():
         if is_set:
-            raise InvalidInputError.of(f"method.{field}", "is for methods with a score_kind")
+            raise InvalidInputError.of(f"method.{field}", "is allowed only with a score_kind")
     return None
 
 

@@ -54,7 +54,7 @@ def objection_to_proto(pool: str, found: ObjectionRecord) -> rounds_pb2.Objectio
 
 
 def preview_to_proto(currency: str, content: RoundContent, policy: LoggedPolicy) -> rounds_pb2.Round:
-    """A round that was not recorded: its figures, without name, state and people."""
+    """Returns a round that was not recorded: its figures, without name, state and people."""
     return rounds_pb2.Round(
         number=content.number,
         currency=currency,

@@ -34,7 +34,7 @@ def receipt_to_proto(pool: str, batch: RecordedBatch, *, with_positions: bool = 
 
 
 def validated_to_proto(pool: str, content: UsageContent) -> usage_pb2.Receipt:
-    """The receipt of a batch that was checked and not recorded: it has no name, no leaf and no time."""
+    """Returns the receipt of a batch that was checked and not recorded: without name, leaf and time."""
     recorded = RecordedBatch(0, b"", datetime.fromtimestamp(0, UTC), content)
     receipt = receipt_to_proto(pool, recorded)
     receipt.name = ""
@@ -53,7 +53,7 @@ def retraction_to_proto(pool: str, recorded: RecordedRetraction) -> usage_pb2.Re
 
 
 def id_scheme_from_proto(value: int) -> IdScheme:
-    """The scheme; OWN where it is unset.
+    """Returns the scheme; OWN if it is unset.
 
     Raises:
         InvalidInputError: there is no such scheme.

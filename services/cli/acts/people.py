@@ -15,7 +15,7 @@ Identity = Annotated[str, typer.Argument(metavar="ID", help="The id, for example
 
 
 def _people(collection: str, one: str) -> typer.Typer:
-    """The commands about operators, or those about auditors."""
+    """Returns the commands about operators, or those about auditors."""
     app = typer.Typer(help=f"{one.capitalize()}s: who they are, and whether they may act.", no_args_is_help=True)
 
     @app.command("add", help=f"Register an {one}; its key is issued by `moiety key issue`.")
@@ -24,7 +24,7 @@ def _people(collection: str, one: str) -> typer.Typer:
         found = session.client.update_principal(f"{collection}/{name}")
         session.output.show(outcome(found), done_or_waits(found, f"{found.name} may act."))
 
-    @app.command("suspend", help=f"Keep an {one} from acting, whatever keys it has; `add` lets it act again.")
+    @app.command("suspend", help=f"Suspend an {one}, whatever keys it has; `add` lifts the suspension.")
     @client_command
     def suspend(session: Session, name: Identity) -> None:
         found = session.client.update_principal(f"{collection}/{name}", suspended=True)
@@ -48,7 +48,7 @@ auditor_app = _people("auditors", "auditor")
 
 controls_app = typer.Typer(help="How many people acts need.", no_args_is_help=True)
 
-Count = Annotated[int | None, typer.Option(metavar="1|2", help="People needed (default: as it is).")]
+Count = Annotated[int | None, typer.Option(metavar="1|2", help="People needed (default: unchanged).")]
 
 
 @controls_app.command("show")
@@ -70,7 +70,7 @@ def set_(
     rounds: Count = None,
     registry: Count = None,
 ) -> None:
-    """Change how many people acts need. Relaxing them needs what the stricter of old and new ask for."""
+    """Change how many people acts need. Relaxing them needs the stricter of the old and the new number."""
     wanted = {"people": people, "terms": terms, "weights": weights, "money": money, "rounds": rounds}
     wanted["registry"] = registry
     current = session.client.get_controls()
@@ -78,4 +78,4 @@ def set_(
         if count is not None:
             setattr(current, name, count)
     found = session.client.update_controls(current)
-    session.output.show(outcome(found), done_or_waits(found, "The controls are changed."))
+    session.output.show(outcome(found), done_or_waits(found, "The controls were changed."))

@@ -1,4 +1,4 @@
-"""`moiety proposal`: what waits for a second operator, and deciding it."""
+"""`moiety proposal`: acts that wait for a second operator, and deciding them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from services.cli.base.output import details, table
 app = typer.Typer(help="Proposals: acts that wait for another operator.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(metavar="PROPOSAL", help="Its name, for example pools/folk/proposals/3.")]
-Reason = Annotated[str, typer.Option(metavar="TEXT", help="Why, for everyone to read.")]
+Reason = Annotated[str, typer.Option(metavar="TEXT", help="The reason, which everyone can read.")]
 
 
 @app.command("list")
@@ -24,9 +24,9 @@ def list_(
     session: Session,
     pool: Annotated[
         str | None,
-        typer.Option(metavar="POOL", help="Those about one pool (default: all pools and the registry)."),
+        typer.Option(metavar="POOL", help="Only proposals about this pool (default: all pools and the registry)."),
     ] = None,
-    every: Annotated[bool, typer.Option("--all", help="Also those that were decided or have lapsed.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="Include proposals that were decided or have lapsed.")] = False,
 ) -> None:
     """List proposals that wait for another operator, oldest first in each log."""
     logs = [pool] if pool else [None, *(each.name.removeprefix("pools/") for each in session.client.list_pools())]
@@ -40,7 +40,7 @@ def list_(
 @app.command("show")
 @client_command
 def show(session: Session, name: Name) -> None:
-    """Show what a proposal would log, what it rests on, and what became of it."""
+    """Show what a proposal would log, what it is based on, and what became of it."""
     found = session.client.get_proposal(name)
     shown = document(found)
     lines = [(key, json.dumps(value) if isinstance(value, dict) else value) for key, value in shown.items() if value]
@@ -64,7 +64,7 @@ def reject(session: Session, name: Name, reason: Reason) -> None:
 @app.command("withdraw")
 @client_command
 def withdraw(session: Session, name: Name, reason: Reason) -> None:
-    """Take back what you proposed."""
+    """Withdraw a proposal of yours."""
     _decided(session, session.client.withdraw_proposal(name, reason))
 
 

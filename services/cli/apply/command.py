@@ -1,4 +1,4 @@
-"""`moiety apply`: make the service as a file declares."""
+"""`moiety apply`: brings the service in line with a declaration."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def apply(
     session: Session,
     file: Annotated[Path, typer.Argument(metavar="FILE.yaml", help="What to declare; see docs/examples/pool.yaml.")],
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show what would change and have it checked; change nothing.")
+        bool, typer.Option("--dry-run", help="Check the changes and show them, without making any.")
     ] = False,
 ) -> None:
     """Declare platforms, collectives, pools, policies, memberships, methods and schedules. Safe to repeat."""
@@ -50,7 +50,7 @@ def apply(
     if found := conflicts(declared, current):
         raise ConflictError(found)
     changes = differences(declared, current)
-    # Everything is checked before anything is changed, but for what names something that is not there yet.
+    # Everything is checked before anything is changed, except for changes that need others to be made first.
     new = {change.resource for change in changes if change.action is Action.CREATE}
     for change in changes:
         is_there = change.kind is Kind.POOL or not change.new_pool
@@ -71,7 +71,7 @@ Memberships = dict[str, dict[str, str]]
 
 
 def with_memberships(declared: Declaration, folder: Path) -> tuple[Declaration, Memberships]:
-    """Give the declaration with the SHA-256 of each membership in the place of its file, and the memberships."""
+    """Returns the declaration with the SHA-256 of each membership in the place of its file, and the memberships."""
     found: Memberships = {}
     pools = {}
     for name, pool in declared.pools.items():
@@ -85,7 +85,7 @@ def with_memberships(declared: Declaration, folder: Path) -> tuple[Declaration, 
 
 
 def _named(declared: Declaration, memberships: Memberships, change: Change) -> set[str]:
-    """The resource names that a change names beside its pool."""
+    """Returns the resource names that a change needs besides its pool."""
     match change.kind:
         case Kind.MEMBERSHIP:
             return {f"collectives/{name}" for name in memberships[change.resource].values()}
@@ -97,7 +97,7 @@ def _named(declared: Declaration, memberships: Memberships, change: Change) -> s
 
 
 def current_state(client: Client, declared: Declaration) -> Declaration:
-    """Give what the service has of what is declared."""
+    """Returns what the service has of what is declared."""
     pools = {identity(pool.name): pool for pool in client.list_pools()}
     return Declaration(
         platforms={
@@ -204,4 +204,4 @@ def _summary(count: int, dry_run: bool) -> str:
     if count == 0:
         return "Nothing changes."
     changes = counted(count, "change")
-    return f"{changes} to make; nothing was changed." if dry_run else f"{changes} made."
+    return f"{changes} would be made; nothing was changed." if dry_run else f"{changes} made."

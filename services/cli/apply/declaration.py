@@ -1,7 +1,7 @@
 """What `moiety apply` declares: platforms, collectives and pools with their policies, memberships, methods, schedules.
 
-A declaration states the whole content of each thing that it names; what it leaves out has its default. Things
-that it does not name are left as they are. docs/examples/pool.yaml is one, with every field.
+A declaration states the whole content of each thing that it names; fields that it leaves out have their defaults.
+Things that it does not name are not changed. docs/examples/pool.yaml has every field.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ _PLAIN: Final = {
     "model_type": "must be a mapping",
     "string_type": "must be text; put it in quotes",
 }
-"""What is wrong with a field, by the kind of pydantic's error."""
+"""The message for each kind of pydantic's errors."""
 
 Model = TypeVar("Model", bound=BaseModel)
 
 
 class _Declared(BaseModel):
-    """Closed and strict: a field that is not known is refused, and a number is not text."""
+    """Closed and strict: unknown fields are refused, and a number is not text."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
@@ -74,7 +74,7 @@ class Method(_Declared):
     def _has_a_kind(self) -> Self:
         for name in ("score_order", "coverage_nano", "sum_repeats", "tolerance_nano", "membership"):
             if self.score_kind is None and getattr(self, name) != type(self).model_fields[name].default:
-                raise ValueError(f"{name} is for methods with a score_kind")
+                raise ValueError(f"{name} is allowed only with a score_kind")
         if self.tolerance_nano is None and self.score_kind is ScoreKind.SHARE:
             return self.model_copy(update={"tolerance_nano": TOLERANCE_NANO})
         return self
@@ -89,13 +89,13 @@ class Schedule(_Declared):
 
 
 class Pool(_Declared):
-    """A pool, by id, with what belongs to it. Without a schedule, rounds are cut by hand."""
+    """A pool, by id, with what belongs to it. Without a schedule, rounds are calculated by hand."""
 
     display_name: str
     currency: str
     policy: Policy
     memberships: dict[str, str] = Field(default_factory=dict)
-    """By id the CSV file that says it, whose name is relative to that of the declaration."""
+    """By id, its CSV file, relative to the declaration."""
     methods: dict[str, Method] = Field(default_factory=dict)
     schedule: Schedule | None = None
 
@@ -109,28 +109,28 @@ class Declaration(_Declared):
 
 
 def read_declaration(path: Path) -> Declaration:
-    """Give what a YAML file declares, with domains as the service has them.
+    """Returns what a YAML file declares, with domains in canonical form.
 
     Raises:
-        InputError: the file cannot be read, or is no declaration; names each field that is wrong.
+        InputError: the file cannot be read, or is not a declaration; names each field that is wrong.
     """
     return _declaration(read_yaml(path))
 
 
 def read_policy(path: Path) -> Policy:
-    """Give the policy in a YAML file: the fields that stand under `policy` in a declaration.
+    """Returns the policy in a YAML file, with the fields that a declaration has under `policy`.
 
     Raises:
-        InputError: the file cannot be read, or is no policy; names each field that is wrong.
+        InputError: the file cannot be read, or is not a policy; names each field that is wrong.
     """
     return validated(Policy, read_yaml(path))
 
 
 def parse_declaration(text: str) -> Declaration:
-    """Give what a YAML text declares, with domains as the service has them.
+    """Returns what a YAML text declares, with domains in canonical form.
 
     Raises:
-        InputError: it is no declaration; names each field that is wrong.
+        InputError: it is not a declaration; names each field that is wrong.
     """
     return _declaration(parse_yaml(text))
 
@@ -146,10 +146,10 @@ def _declaration(content: Any) -> Declaration:
 
 
 def domain_map(domains: Mapping[str, Iterable[str]]) -> DomainMap:
-    """Give the map that the domains of each collective make.
+    """Returns the map of each collective's domains.
 
     Raises:
-        InputError: a domain is none, or two collectives declare it; names the collective.
+        InputError: a domain is invalid, or two collectives declare it; names the collective.
     """
     try:
         return DomainMap(domains)
@@ -158,7 +158,7 @@ def domain_map(domains: Mapping[str, Iterable[str]]) -> DomainMap:
 
 
 def validated(model: type[Model], content: Any) -> Model:
-    """Give the content as a model.
+    """Returns the content as a model.
 
     Raises:
         InputError: it does not fit; names each field that is wrong.

@@ -1,4 +1,4 @@
-"""What has to change for a service to be as declared. Pure: two declarations in, changes out."""
+"""The changes that bring a service in line with a declaration. Pure: two declarations in, changes out."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from services.cli.apply.declaration import Declaration, Pool
 
 
 class Kind(StrEnum):
-    """What a change is about."""
+    """What is changed."""
 
     PLATFORM = "platform"
     COLLECTIVE = "collective"
@@ -27,7 +27,7 @@ class Kind(StrEnum):
 
 
 class Action(StrEnum):
-    """What a change does."""
+    """How it is changed."""
 
     CREATE = "create"
     UPDATE = "update"
@@ -48,8 +48,8 @@ class Change:
     """One call to make.
 
     `id` is that of the platform, collective, pool, membership or method; `pool` that of the pool it belongs to, or its
-    own; `new_pool` is true where that pool has to be created first; `moving_domains` are those that another collective
-    lets go in a change before.
+    own; `new_pool` is true if that pool has to be created first; `moving_domains` are those that another collective
+    gives up in an earlier change.
     """
 
     kind: Kind
@@ -73,16 +73,16 @@ class Change:
 
 
 def differences(declared: Declaration, current: Declaration) -> list[Change]:
-    """Give the changes that make `current` as `declared`, in an order in which they can be made.
+    """Returns the changes that turn `current` into `declared`, in an order in which they can be made.
 
-    Memberships are told by the SHA-256 of their bodies, in both.
+    Memberships are compared by the SHA-256 of their bodies, in both.
     """
     return [*_platforms(declared, current), *_collectives(declared, current), *_pools(declared, current)]
 
 
 def conflicts(declared: Declaration, current: Declaration) -> list[Violation]:
-    """Give what is declared otherwise than it is and cannot be changed: a platform's name, a pool's name and
-    currency; domains that collectives take over from each other in a circle.
+    """Returns differences that cannot be applied: a platform's name, a pool's name and currency, and domains that
+    collectives take over from each other in a circle.
     """
     found = []
     for kind, fields in (("platforms", ("display_name",)), ("pools", ("display_name", "currency"))):
@@ -95,7 +95,9 @@ def conflicts(declared: Declaration, current: Declaration) -> list[Violation]:
     try:
         _givers_first(declared, _moving_domains(declared, current))
     except CycleError as error:
-        reason = f"domains go round {' -> '.join(error.args[1])}; leave some out first, then declare them"
+        reason = (
+            f"domains change hands in a circle: {' -> '.join(error.args[1])}; declare them without some of them first"
+        )
         found.append(Violation("collectives", reason))
     return found
 
@@ -116,7 +118,7 @@ def _collectives(declared: Declaration, current: Declaration) -> Iterator[Change
 
 
 def _moving_domains(declared: Declaration, current: Declaration) -> dict[str, dict[str, str]]:
-    """The domains that each collective takes over from another that is declared without them, and from which."""
+    """The domains that each collective takes over from another one, and from which."""
     owners = {domain: name for name, collective in current.collectives.items() for domain in collective.domains}
     return {
         name: {
@@ -174,7 +176,7 @@ def _belongings(name: str, pool: Pool, before: Pool | None) -> Iterator[Change]:
 
 
 def _fields(before: BaseModel | None, after: BaseModel) -> tuple[FieldChange, ...]:
-    """The fields that differ; of something new, those that are not at their default."""
+    """The fields that differ; for something new, those that differ from their default."""
     found = []
     for name, info in type(after).model_fields.items():
         new = getattr(after, name)

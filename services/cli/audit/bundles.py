@@ -30,7 +30,7 @@ def bundle(
         typer.Option(metavar="LIST", help="Leave out batches that none of these rounds counts, such as 3,5-7."),
     ] = "",
 ) -> None:
-    """Write all that an audit of a pool needs into one archive, for `moiety verify`."""
+    """Write everything that an audit of a pool needs to one archive, for `moiety verify`."""
     from services.exports.source import PoolSource
     from services.exports.tiles.bundles import write_bundle
 
@@ -47,7 +47,7 @@ def export(
     pool: Pool,
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder to bring up to date.")],
 ) -> None:
-    """Write a pool's log as static files: tiles, entries, bodies, checkpoint. Again later, only what is new."""
+    """Write a pool's log as static files: tiles, entries, bodies, checkpoint. Run again, it adds what is new."""
     from services.exports.source import PoolSource
     from services.exports.tiles.folders import export_folder
 
@@ -70,7 +70,7 @@ def _told(found: Exported) -> dict[str, Any]:
 
 @contextmanager
 def _told_plainly(path: Path) -> Iterator[None]:
-    """What goes wrong with files and with what they hold, as errors of the command."""
+    """Turns errors about files and their contents into errors of the command."""
     from ledger.errors import FormatError, InvalidInputError, LedgerCorruptError
     from moiety.errors import DataLossError
 

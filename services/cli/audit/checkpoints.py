@@ -24,7 +24,7 @@ from services.cli.base.connection import Session, client_command
 from services.cli.base.documents import document
 from services.cli.base.exits import InputError
 from services.cli.base.local import local_command
-from services.cli.base.output import Output, details, table
+from services.cli.base.output import Output, counted, details, table
 
 Pool = Annotated[str, typer.Argument(metavar="POOL", help="The pool's id, or `registry`.")]
 
@@ -34,12 +34,12 @@ def checkpoint(
     session: Session,
     pool: Pool,
     min_size: Annotated[
-        int, typer.Option(metavar="N", min=0, help="The first of at least N leaves, instead of the last one signed.")
+        int, typer.Option(metavar="N", min=0, help="The first checkpoint of at least N leaves (default: the last one).")
     ] = 0,
     key: OptionalKey = None,
-    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write it here instead of on stdout.")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write it to this file (default: stdout).")] = None,
 ) -> None:
-    """Give the last checkpoint signed of a pool's log, with its cosignatures: a C2SP signed note, byte for byte."""
+    """Print the last checkpoint signed of a pool's log, with its cosignatures: a C2SP signed note, byte for byte."""
     from ledger.log.checkpoint import open_checkpoint
 
     found = session.client.get_checkpoint(pool, min_size=min_size)
@@ -73,7 +73,7 @@ def proof(
     out: Out,
     key: OptionalKey = None,
 ) -> None:
-    """Write the proof that a leaf is in the log of the last checkpoint signed: a C2SP tlog-proof, without the entry."""
+    """Write the proof that a leaf is in the log of the last checkpoint: a C2SP tlog-proof, without the entry."""
     from ledger.log.proof_files import LogProof
 
     found = session.client.get_inclusion_proof(pool, index)
@@ -95,10 +95,10 @@ def consistency(
     old_size: Annotated[int, typer.Argument(metavar="OLD", min=0, help="The smaller size.")],
     new_size: Annotated[
         int,
-        typer.Argument(metavar="NEW", min=0, help="The larger size; by default that of the last checkpoint."),
+        typer.Argument(metavar="NEW", min=0, help="The larger size (default: that of the last checkpoint)."),
     ] = 0,
 ) -> None:
-    """Give the proof that a pool's log of one size extends that of another, and check it."""
+    """Print the proof that a pool's log of one size extends that of another, after checking it."""
     from ledger.log.merkle import verify_consistency
 
     found = session.client.get_consistency_proof(pool, old_size, new_size)
@@ -124,7 +124,7 @@ def verify_proof(
     witness: Witnesses = None,
     witness_policy: PolicyFile = None,
 ) -> None:
-    """Check offline that a leaf is in the log that a signed checkpoint states."""
+    """Check offline that a leaf is in the log of a signed checkpoint."""
     from ledger.log import merkle
     from ledger.log.proof_files import LogProof
     from ledger.log.witness_policy import require_quorum, witnesses_of
@@ -138,7 +138,7 @@ def verify_proof(
         trusted = log_key(key, found.checkpoint)
         policies = witness_policies(trusted, witness, witness_policy)
         if wanted is None and not found.extra:
-            raise InputError.of("leaf-hash", "is needed: the proof does not hold the entry")
+            raise InputError.of("leaf-hash", "is required: the proof does not contain the entry")
         shown = wanted or merkle.leaf_hash(found.extra)
         if found.extra and merkle.leaf_hash(found.extra) != shown:
             raise InputError.of("leaf-hash", "is not that of the entry in the proof")
@@ -160,9 +160,9 @@ def verify_proof(
 
 @local_command
 def adopt(output: Output, pool: Pool) -> None:
-    """Let the signer go on from the database's last checkpoint, where its folder has lost it.
+    """Let the signer continue from the database's last checkpoint, if its folder has lost its copy.
 
-    Only where nothing newer was ever signed: otherwise the log forks, and whoever holds the newer one can show it.
+    Only if nothing newer was ever signed: otherwise the log forks, and whoever has the newer one can prove it.
     """
     from ledger.store import registry
     from ledger.store.acts import REGISTRY
@@ -174,5 +174,6 @@ def adopt(output: Output, pool: Pool) -> None:
             ref = REGISTRY if pool == REGISTRY.name else registry.get_pool(connection, pool).ref
         adopted = signing.signer.adopt(ref)
     output.show(
-        {"pool": pool, "size": adopted.size}, f"The signer goes on from the checkpoint of {adopted.size} leaves."
+        {"pool": pool, "size": adopted.size},
+        f"The signer continues from the checkpoint of {counted(adopted.size, 'leaf', 'leaves')}.",
     )

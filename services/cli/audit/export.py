@@ -18,7 +18,7 @@ from services.cli.base.output import details
 def export(
     session: Session,
     pool: Annotated[str, typer.Argument(metavar="POOL", help="The pool's id.")],
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where the files go; made where it is missing.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder for the files; created if missing.")],
     *,
     parquet: Annotated[
         bool, typer.Option("--parquet", help="Tables for analysis. Only what is new in the log is added.")
@@ -37,7 +37,7 @@ def export(
     dialects += [Beancount()] if beancount else []
     dialects += [Hledger()] if hledger else []
     if not (parquet or dialects):
-        raise InputError.of("format", "give --parquet, --beancount or --hledger, or several of them")
+        raise InputError.of("format", "is required: one or more of --parquet, --beancount and --hledger")
     source = PoolSource(session.client, pool)
     new_rows: dict[str, int] = {}
     new_leaves: int | None = None

@@ -19,7 +19,7 @@ def key(
     output: Output,
     origin: Annotated[
         str,
-        typer.Argument(metavar="ORIGIN", help="The deployment's name for ever, like a URL: example.com/moiety."),
+        typer.Argument(metavar="ORIGIN", help="The deployment's permanent name, like a URL: example.com/moiety."),
     ],
     out: Annotated[Path, typer.Option(metavar="FILE", help="A new file for the secret key.")],
 ) -> None:
@@ -39,7 +39,7 @@ def vkey(
     output: Output,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The file with the secret key.")],
     pool: Annotated[
-        str | None, typer.Argument(metavar="POOL", help="A pool's id, for the key under the name of its log.")
+        str | None, typer.Argument(metavar="POOL", help="A pool's id, to print the key of its log instead.")
     ] = None,
 ) -> None:
     """Print the deployment's public key, to publish where others trust it; every log's key follows from it."""
@@ -57,23 +57,23 @@ def vkey(
 def fork(
     output: Output,
     one: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="A checkpoint of the log.")],
-    other: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="Another that contradicts it.")],
+    other: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="Another one that contradicts it.")],
     key: Key,
     out: Out,
     consistency: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE.json",
-            help="What `moiety log consistency POOL OLD NEW --json` gave where the newer checkpoint is from; "
-            "needed if the sizes differ.",
+            help="The output of `moiety log consistency POOL OLD NEW --json` from where the newer checkpoint is; "
+            "required if the sizes differ.",
         ),
     ] = None,
     tiles: Annotated[
         Path | None,
-        typer.Option(metavar="FOLDER", help="Instead: the tiles of the log that the newer checkpoint is of."),
+        typer.Option(metavar="FOLDER", help="Instead, the tiles of the log with the newer checkpoint."),
     ] = None,
 ) -> None:
-    """Make a file that convinces anyone that a log signed two checkpoints that contradict each other."""
+    """Make a file that proves to anyone that a log signed two checkpoints that contradict each other."""
     from ledger.files.tiles import subtree_hash
     from ledger.log.checkpoint import read_checkpoint
     from ledger.log.forks import ForkEvidence, gather_path
@@ -93,7 +93,7 @@ def fork(
             elif consistency:
                 path = _path_in(consistency, old_size, size)
             else:
-                reason = "or --tiles is needed: of two sizes, the notes alone are a question to the log, not evidence"
+                reason = "or --tiles is required: two notes of different sizes are a question to the log, not evidence"
                 raise InputError.of("consistency", reason)
         evidence = ForkEvidence.of(*notes, path)
         evidence.verify(log_key(key, evidence.older))
@@ -107,7 +107,7 @@ def verify_fork(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Evidence of a fork.")],
     key: Key,
 ) -> None:
-    """Check evidence of a fork, offline. It ends with 0 where the log did sign two histories."""
+    """Check evidence of a fork, offline. Exits with status 0 if the log did sign two histories."""
     from ledger.log.forks import ForkEvidence
 
     with holding(str(file)):
@@ -143,7 +143,7 @@ def _path_in(file: Path, old_size: int, size: int) -> tuple[bytes, ...]:
         hashes = tuple(bytes.fromhex(each) for each in found["hashes"])
         old_root = bytes.fromhex(found["old_root"])
     except (ValueError, TypeError, KeyError, RecursionError):
-        raise InputError.of("consistency", f"{file} is not what `moiety log consistency --json` gives") from None
+        raise InputError.of("consistency", f"{file} is not the output of `moiety log consistency --json`") from None
     if sizes != (old_size, size):
         raise InputError.of("consistency", f"is from {sizes[0]} to {sizes[1]}, not from {old_size} to {size}")
     return contradiction_path(old_size, hashes, old_root)

@@ -1,4 +1,4 @@
-"""`moiety db fsck`: the check of the live database, in one snapshot, and how its outcome is shown."""
+"""`moiety db fsck`: the check of the live database, in one snapshot, and its output."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from services.cli.base.output import Output
 
 
 def check_pools(output: Output, database: Database, bodies: Bodies, names: Sequence[str]) -> list[CheckReport]:
-    """A report of each of these pools; where none is named, of all of them, and of rows that are of no pool.
+    """Yields a report for each of these pools; by default for all of them, and for rows of pools that do not exist.
 
     Raises:
         NotFoundError: a named pool does not exist.
@@ -61,14 +61,14 @@ def _run(steps: Generator[Progress, None, CheckReport], progress: Any) -> CheckR
 
 def _check_strays(output: Output, connection: sa.Connection, registry: Registry) -> CheckReport:
     report = CheckReport()
-    with output.progress("Looking for rows of no pool", None, "tables") as bar:
+    with output.progress("Looking for rows of pools that do not exist", None, "tables") as bar:
         for _ in check_strays(connection, registry, report):
             bar.advance(1)
     return report
 
 
 def show(output: Output, reports: Sequence[CheckReport]) -> bool:
-    """Print what was checked and found; True where nothing was."""
+    """Print what was checked and found; returns whether nothing was found."""
     found = sum(report.finding_count for report in reports)
     summary = "Every row follows from its log." if not found else f"Findings: {found:,}."
     document = {"holds": not found, "finding_count": found, "reports": [_document(report) for report in reports]}
@@ -107,7 +107,7 @@ def _lines(report: CheckReport) -> Iterator[str]:
     if unlisted := report.finding_count - len(report.findings):
         yield f"  and {unlisted:,} more"
     if report.unfollowed_from is not None:
-        yield f"  From leaf {report.unfollowed_from} on it cannot be said what follows: rows of these were not checked."
+        yield f"  From leaf {report.unfollowed_from} on it cannot be told what follows: these rows were not checked."
 
 
 def _finding_lines(finding: Finding) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""`moiety log`: a pool's log and its bodies, for auditors, and what is signed and proved of it, for all."""
+"""`moiety log`: a pool's log and its bodies, for auditors, and checkpoints and proofs, for everyone."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from services.cli.base.documents import document
 from services.cli.base.exits import InputError
 from services.cli.base.output import details, table
 
-app = typer.Typer(help="A pool's log: what is in it, what was signed of it, and proofs.", no_args_is_help=True)
+app = typer.Typer(help="A pool's log: its contents, checkpoints and proofs.", no_args_is_help=True)
 
 Pool = Annotated[str, typer.Argument(metavar="POOL", help="The pool's id, or `registry`.")]
 
@@ -55,9 +55,9 @@ def body(
     pool: Pool,
     digest: Annotated[str, typer.Argument(metavar="SHA256", help="The body's SHA-256, in hexadecimal.")],
 ) -> None:
-    """Write a body that a leaf commits to on stdout, byte for byte; its SHA-256 is checked."""
+    """Write a body that a leaf commits to to stdout, byte for byte, after checking its SHA-256."""
     if session.output.as_json:
-        raise InputError.of("json", "a body is bytes; leave --json out")
+        raise InputError.of("json", "cannot be used: a body is bytes")
     try:
         wanted = bytes.fromhex(digest)
     except ValueError:

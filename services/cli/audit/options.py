@@ -1,5 +1,5 @@
-"""What commands that verify have in common: keys and files from the command line, and what becomes of what does not
-hold.
+"""What commands that verify have in common: keys and files from the command line, and errors for what does not
+verify.
 """
 
 from __future__ import annotations
@@ -27,38 +27,38 @@ Key = Annotated[
 ]
 Witnesses = Annotated[
     list[str] | None,
-    typer.Option("--witness", metavar="VKEY", help="A witness, or a file with its key, that must have cosigned."),
+    typer.Option("--witness", metavar="VKEY", help="The key of a witness that must have cosigned, or a file with it."),
 ]
 PolicyFile = Annotated[
     Path | None,
     typer.Option(
         "--witness-policy",
         metavar="FILE",
-        help="Which witnesses must have cosigned, such as 2 of 3: a policy in the form of c2sp.org/tlog-policy.",
+        help="The witnesses that must have cosigned, such as 2 of 3: a policy in the form of c2sp.org/tlog-policy.",
     ),
 ]
 OptionalKey = Annotated[
     str | None,
     typer.Option(metavar="VKEY", help="Verify it with this public key, the deployment's or that of the pool's log."),
 ]
-Out = Annotated[Path, typer.Option(metavar="FILE", help="Where to write it.")]
+Out = Annotated[Path, typer.Option(metavar="FILE", help="The file to write.")]
 
 
 def verifier_key(text: str, field: str = "key") -> VerifierKey:
-    """A public key from the command line, as it is or in a file.
+    """Returns a public key from the command line, given directly or as a file.
 
     Raises:
-        InputError: it is not a public key, and no file that holds one.
+        InputError: it is neither a public key nor a file that contains one.
     """
     from ledger.errors import FormatError
     from ledger.log.note_keys import VerifierKey
 
     given = text
-    if "+" not in text:  # no vkey is without
+    if "+" not in text:  # every vkey has one
         try:
             given = read_file(Path(text), field).decode().removesuffix("\n")
         except UnicodeDecodeError:
-            raise InputError.of(field, f"{text}: holds no public key") from None
+            raise InputError.of(field, f"{text}: does not contain a public key") from None
     try:
         return VerifierKey.parse(given)
     except FormatError as error:
@@ -66,10 +66,10 @@ def verifier_key(text: str, field: str = "key") -> VerifierKey:
 
 
 def log_key(text: str, note: bytes) -> VerifierKey:
-    """The key of the log that a checkpoint is of, from the command line: the log's own, or its deployment's.
+    """Returns the key of the log of a checkpoint, from the command line: the log's own, or its deployment's.
 
     Raises:
-        InputError: the text is not a public key, and no file that holds one.
+        InputError: the text is neither a public key nor a file that contains one.
     """
     from ledger.errors import FormatError
     from ledger.log.checkpoint import read_checkpoint
@@ -77,15 +77,15 @@ def log_key(text: str, note: bytes) -> VerifierKey:
     key = verifier_key(text)
     try:
         return key.of_log(read_checkpoint(note)[0].origin)
-    except FormatError:  # whoever verifies the note says so
+    except FormatError:  # verifying the note reports it
         return key
 
 
 def witness_policies(key: VerifierKey, witnesses: list[str] | None, file: Path | None) -> tuple[WitnessPolicy, ...]:
-    """What must have been cosigned, from the command line.
+    """Returns who must have cosigned, according to the command line.
 
     Raises:
-        InputError: a key is not a witness's, or the file is not a policy, or not one for this log.
+        InputError: a key is not a witness's, the file is not a policy, or the policy is not for this log.
     """
     from ledger.errors import FormatError
     from ledger.log.witness_policy import MAX_POLICY_BYTES, all_of, parse_policy
@@ -109,7 +109,7 @@ def witness_policies(key: VerifierKey, witnesses: list[str] | None, file: Path |
 
 @contextmanager
 def holding(subject: str) -> Iterator[None]:
-    """Make what does not hold in here the command's verdict."""
+    """Turn a failed check in here into the command's verdict."""
     from ledger.errors import FormatError, ProofError, SignatureError
 
     try:
@@ -119,7 +119,7 @@ def holding(subject: str) -> Iterator[None]:
 
 
 def read_file(path: Path, field: str, bytes_max: int | None = None) -> bytes:
-    """A file's bytes; at most `bytes_max`, or else as many as the longest file of a log has.
+    """Returns a file's bytes, at most `bytes_max` or else as many as the longest file of a log.
 
     Raises:
         InputError: the file cannot be read, is too long, or is a pipe or device.
@@ -134,15 +134,15 @@ def read_file(path: Path, field: str, bytes_max: int | None = None) -> bytes:
     except OSError as error:
         raise InputError.of(field, f"{path}: {error.strerror}") from None
     if len(data) > limit:
-        raise InputError.of(field, f"{path}: has more than {limit:,} bytes")
+        raise InputError.of(field, f"{path}: is larger than {limit:,} bytes")
     return data
 
 
 def read_kept(path: Path) -> Older:
-    """The checkpoint that is kept in a file, or in an older bundle or folder.
+    """Returns the checkpoint in a file, or in an older bundle or folder.
 
     Raises:
-        InputError: there is none.
+        InputError: there is no checkpoint.
     """
     from audit.files.archives import is_archive, open_files
     from audit.verification import Older
@@ -157,7 +157,7 @@ def read_kept(path: Path) -> Older:
             note = files.read(CHECKPOINT, bytes_max=MAX_NOTE_BYTES)
             return Older(str(path), note, files.read(REGISTRY_FOLDER + CHECKPOINT, bytes_max=MAX_NOTE_BYTES))
     except NotFoundError:
-        raise InputError.of("since", f"{path}: holds no checkpoint") from None
+        raise InputError.of("since", f"{path}: does not contain a checkpoint") from None
     except FormatError as error:
         raise InputError.of("since", f"{path}: {error.subject} {error.reason}") from None
     except OSError as error:

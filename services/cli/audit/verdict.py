@@ -1,4 +1,4 @@
-"""How the outcome of a verification is shown: step by step, with what each checked, and the first thing found."""
+"""The output of a verification: step by step, with what each checked, and the first thing found."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from services.cli.base.output import Output
 
 
 def show(output: Output, report: Report) -> bool:
-    """Print what was checked and found; True where all held."""
+    """Print what was checked and found; returns whether all checks passed."""
     output.show(document(report), "\n".join(_lines(report)))
     return report.finding is None
 
@@ -88,9 +88,9 @@ def _lines(report: Report) -> Iterator[str]:
 
 
 def summary(report: Report) -> str:
-    """The verdict in a line, where nothing was found: it says no more than was looked at."""
+    """The verdict in a line, if nothing was found: it claims no more than was checked."""
     if report.checkpoint is not None and report.checkpoint.size == 0:
-        return "The log is empty: there is nothing in it that could fail."
+        return "The log is empty: there is nothing to check."
     left_out = [step for step in Step if step in report.skipped and step is not Step.CONSISTENCY]
     said = "What was checked holds." if left_out else "All of it holds."
     if left_out:

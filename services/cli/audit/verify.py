@@ -1,4 +1,4 @@
-"""`moiety verify`: a bundle checked offline. What it imports beside this command line is pure, and talks to nobody."""
+"""`moiety verify`: checks a bundle offline. All its imports besides the command line are pure, without a network."""
 
 from __future__ import annotations
 
@@ -48,23 +48,21 @@ def verify(
         typer.Option(metavar="CHECKPOINT", help="An older checkpoint or bundle that you kept: the log must extend it."),
     ] = None,
     rounds: Annotated[
-        str, typer.Option(metavar="LIST", help=f"Recompute these rounds only, such as {_ROUNDS}; all unless told.")
+        str, typer.Option(metavar="LIST", help=f"Recompute only these rounds, such as {_ROUNDS} (default: all).")
     ] = "",
     witness: Witnesses = None,
     witness_policy: PolicyFile = None,
     only_batch: Annotated[
         Path | None,
-        typer.Option(
-            metavar="BODY", help="Check your own receipt: the batch that you sent, against BUNDLE, its proof."
-        ),
+        typer.Option(metavar="BODY", help="Check your own receipt: the batch that you sent, with its proof as BUNDLE."),
     ] = None,
-    threads: Annotated[int, typer.Option(metavar="N", min=1, max=16, help="How many batches to weigh at once.")] = 2,
+    threads: Annotated[int, typer.Option(metavar="N", min=1, max=16, help="Batches to weigh at the same time.")] = 2,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document, for machines.")] = False,
 ) -> None:
-    """Check a bundle offline, with nothing but a public key: the log only grew, nothing was left out, and every
-    round and balance follows from it.
+    """Check a bundle offline, with only a public key: the log only grew, nothing was left out, and every round and
+    balance follows from it.
 
-    Exit code 0 only if all held; 1 where something does not, which is named.
+    Exits with status 0 only if all checks passed, and with status 1 and the first failure otherwise.
     """
     output = Output(as_json)
     try:
@@ -82,14 +80,14 @@ def verify(
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """Whose signatures a verification asks for, as the command line names them."""
+    """The signatures that a verification requires, as named on the command line."""
 
     key: str
     witnesses: list[str] | None
     witness_policy: Path | None
 
     def about(self, note: bytes) -> tuple[VerifierKey, tuple[WitnessPolicy, ...]]:
-        """The key of the log that this checkpoint is of, and what must have been cosigned.
+        """Returns the key of this checkpoint's log, and who must have cosigned.
 
         Raises:
             InputError: the command line does not name keys, or not those of this log.
@@ -140,7 +138,7 @@ def _check_bundle(
 
 
 def _checkpoint_note(files: Files) -> bytes:
-    """The checkpoint in the files, or nothing where there is none: verifying them says so."""
+    """Returns the checkpoint in the files, or nothing without one: verifying them reports it."""
     from ledger.errors import FormatError, NotFoundError
     from ledger.files.layout import CHECKPOINT
     from ledger.log.notes import MAX_NOTE_BYTES

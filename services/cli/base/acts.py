@@ -1,4 +1,4 @@
-"""What commands that act say: what they did, or which proposal waits for another operator."""
+"""The output of commands that act: what they did, or which proposal waits for another operator."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ def outcome(message: Message) -> dict[str, Any]:
 
 
 def waiting(message: Message) -> list[str]:
-    """The sentence to print where the act waits; nothing where it was done."""
+    """Returns the sentence to print if the act waits; nothing if it was done."""
     proposal: str = getattr(message, "proposal", "")
     return [f"proposal {proposal} waits for another operator"] if proposal else []
 
 
 def done_or_waits(message: Message, done: str) -> str:
-    """What was done, or which proposal waits."""
+    """Returns what was done, or which proposal waits."""
     return (waiting(message) or [done])[0]

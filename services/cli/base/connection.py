@@ -1,6 +1,4 @@
-"""How a command reaches the service: the options that every client command has, and what becomes of
-errors.
-"""
+"""How a command reaches the service: the options that every client command has, and how errors are handled."""
 
 from __future__ import annotations
 
@@ -24,7 +22,7 @@ from services.cli.base.output import Output, report
 P = ParamSpec("P")
 
 _TOO_LARGE: Final = "Value out of range"
-"""How protobuf's ValueError begins for a number that its field cannot hold."""
+"""How protobuf's ValueError starts for a number that does not fit in its field."""
 
 _PANEL: Final = "Connection and output"
 _OPTIONS: Final[dict[str, tuple[Any, Any]]] = {
@@ -32,7 +30,7 @@ _OPTIONS: Final[dict[str, tuple[Any, Any]]] = {
         Annotated[
             str,
             typer.Option(
-                envvar="MOIETY_ADDRESS", metavar="HOST:PORT", help="Where the service is.", rich_help_panel=_PANEL
+                envvar="MOIETY_ADDRESS", metavar="HOST:PORT", help="Address of the service.", rich_help_panel=_PANEL
             ),
         ],
         "127.0.0.1:50051",
@@ -43,7 +41,7 @@ _OPTIONS: Final[dict[str, tuple[Any, Any]]] = {
             typer.Option(
                 envvar="MOIETY_API_KEY",
                 metavar="SECRET",
-                help="Who is calling. Better set in the environment: a command line can be seen by others.",
+                help="API key to authenticate with. Better set in the environment: others can see a command line.",
                 show_default=False,
                 rich_help_panel=_PANEL,
             ),
@@ -56,7 +54,7 @@ _OPTIONS: Final[dict[str, tuple[Any, Any]]] = {
             typer.Option(
                 envvar="MOIETY_CA_CERTIFICATE_FILE",
                 metavar="FILE",
-                help="PEM certificates to trust instead of the machine's own.",
+                help="PEM certificates to trust instead of the system's.",
                 rich_help_panel=_PANEL,
             ),
         ],
@@ -92,10 +90,10 @@ class Session:
 
 
 def client_command(run: Callable[Concatenate[Session, P], None]) -> Callable[..., None]:
-    """Make a command of a function whose first argument is a session.
+    """Turn a function whose first argument is a session into a command.
 
-    The command has the connection's options besides its own. An error of Moiety's ends it with the code of
-    `services.cli.base.exits` and is printed by `services.cli.base.output`.
+    The command has the connection's options besides its own. An error of Moiety's ends it with the exit status of
+    `services.cli.base.exits`, and `services.cli.base.output` prints it.
     """
 
     @wraps(run)
@@ -150,7 +148,7 @@ class _Once(logging.Handler):
 
 def _connect(address: str, api_key: str, ca_certificate: Path | None, timeout_seconds: float) -> Client:
     if not api_key:
-        raise NotAllowedError.of("api-key", "is missing; give --api-key or set MOIETY_API_KEY")
+        raise NotAllowedError.of("api-key", "is missing; use --api-key or set MOIETY_API_KEY")
     try:
         certificate = ca_certificate.read_bytes() if ca_certificate else None
     except OSError as error:

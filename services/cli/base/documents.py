@@ -1,7 +1,7 @@
 """The contract's messages as plain data, and back: for `--json`, for tables and for comparing.
 
-Field names are the contract's. Integers stay integers, bytes are hexadecimal, times ISO 8601, enum values go
-without their prefix (`POSTED`), and what is not set is null.
+Field names are the contract's. Integers stay integers, bytes are hexadecimal, times ISO 8601, enum values have no
+prefix (`POSTED`), and unset fields are null.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ M = TypeVar("M", bound=Message)
 
 
 def document(message: Message) -> Document:
-    """A message as plain data, with all its fields in order."""
+    """Returns a message as plain data, with all its fields in order."""
     return {field.name: _field_value(message, field) for field in message.DESCRIPTOR.fields}
 
 
 def message_of(kind: type[M], values: Mapping[str, Any]) -> M:
-    """A message with these field values; None leaves a field unset, enum values go without their prefix."""
+    """Returns a message with these field values; None leaves a field unset, enum values have no prefix."""
     fields = kind.DESCRIPTOR.fields_by_name
     found = {name: _from_value(value, fields[name]) for name, value in values.items() if value is not None}
     return kind(**found)

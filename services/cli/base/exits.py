@@ -25,24 +25,24 @@ class Exit(IntEnum):
 
     @classmethod
     def table(cls) -> str:
-        """The codes with their meanings, in a line."""
+        """Returns the codes with their meanings, in a line."""
         return "Exit codes: " + "; ".join(f"{code.value} {meaning}" for code, meaning in MEANINGS.items()) + "."
 
 
 MEANINGS: Final = {
     Exit.OK: "done",
-    Exit.DOES_NOT_HOLD: "what was asked about does not hold (a replay diverged, a proof fails)",
-    Exit.BAD_INPUT: "the input is wrong, or names what does not exist",
+    Exit.DOES_NOT_HOLD: "verification failed (a replay diverged, or a proof is invalid)",
+    Exit.BAD_INPUT: "the input is wrong, or names something that does not exist",
     Exit.REFUSED_BY_STATE: "the state does not allow it, or the id is taken",
     Exit.NOT_ALLOWED: "the API key is missing, unknown, revoked or may not do this",
-    Exit.SERVICE_AWAY: "the service is away or did not answer in time",
+    Exit.SERVICE_AWAY: "the service is unavailable or did not answer in time",
     Exit.FAULT: "a fault or data loss",
     Exit.INTERRUPTED: "interrupted",
 }
 
 
 class InputError(LedgerError):
-    """What the command was given is wrong; `violations` say where. `code` is the exit code."""
+    """The input of a command is wrong; `violations` say where. `code` is the exit code."""
 
     code = Exit.BAD_INPUT
 
@@ -52,7 +52,7 @@ class InputError(LedgerError):
 
     @classmethod
     def of(cls, field: str, description: str) -> InputError:
-        """The error with one violation."""
+        """Returns the error with one violation."""
         return cls([Violation(field, description)])
 
     def __str__(self) -> str:
@@ -60,26 +60,26 @@ class InputError(LedgerError):
 
 
 class ConflictError(InputError):
-    """What is asked for contradicts what is there and cannot be changed; nothing was changed."""
+    """The request contradicts what exists and cannot be changed; nothing was changed."""
 
     code = Exit.REFUSED_BY_STATE
 
 
 class NotAllowedError(InputError):
-    """Nobody said who is calling."""
+    """There is no API key."""
 
     code = Exit.NOT_ALLOWED
 
 
 class DoesNotHoldError(InputError):
-    """What was asked about does not hold."""
+    """A verification failed."""
 
     code = Exit.DOES_NOT_HOLD
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """What is told of an error: its code, its reason, what is wrong with which field, and more for machines."""
+    """What is shown of an error: its code, its reason, what is wrong with which field, and more for machines."""
 
     code: str
     reason: str
@@ -93,12 +93,12 @@ def exit_code(error: MoietyError | LedgerError) -> Exit:
         return error.code
     code = next((code for kinds, code in _codes() if isinstance(error, kinds)), Exit.FAULT)
     if code is Exit.BAD_INPUT and getattr(error, "retry_after_seconds", None) is not None:
-        return Exit.SERVICE_AWAY  # exhausted for now, and not for being too large
+        return Exit.SERVICE_AWAY  # a quota is used up for now; the message is not too large
     return code
 
 
 def _codes() -> Sequence[tuple[tuple[type[MoietyError], ...], Exit]]:
-    """The codes by kinds of error. They come with gRPC, which a command that talks to no service does not need."""
+    """The codes by kinds of error. They need gRPC, which a command that talks to no service does not."""
     from moiety import errors
 
     return (
@@ -128,5 +128,5 @@ _OURS: Final = ("ledger", "payout", "audit", "services", "moiety")
 
 
 def is_foreign(error: BaseException) -> bool:
-    """Whether the error is that somebody else's package is not installed."""
+    """Returns whether the error is that another package is not installed."""
     return isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] not in _OURS

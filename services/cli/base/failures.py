@@ -1,4 +1,4 @@
-"""What is told of the errors that come of talking to a service."""
+"""What is shown of errors from talking to a service."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from services.cli.base.exits import Failure
 
 
 def failure_of(error: MoietyError) -> Failure:
-    """The code, reason and violations of an error; the receipts too, where some batches were accepted."""
+    """Returns the code, reason and violations of an error; and the receipts, if some batches were accepted."""
     service = error if isinstance(error, ServiceError) else None
     more = {}
     if isinstance(error, BatchRefusedError) or error.receipts:

@@ -1,6 +1,4 @@
-"""What the commands that run the service, or work on its database, have in common: settings, and what becomes of
-errors.
-"""
+"""What commands share that run the service or work on its database: settings, and how errors are handled."""
 
 from __future__ import annotations
 
@@ -28,7 +26,7 @@ class DatabaseAwayError(InputError):
 
 
 def local_command(run: Callable[Concatenate[Output, P], None]) -> Callable[..., None]:
-    """Make a command of a function whose first argument is an output; it has `--json` besides its own options."""
+    """Turn a function whose first argument is an output into a command, with `--json` besides its own options."""
 
     @wraps(run)
     def command(*args: P.args, **kwargs: P.kwargs) -> None:

@@ -13,24 +13,24 @@ _AMOUNT: Final = re.compile(r"([0-9]{1,30})(?:\.([0-9]+))?")
 
 
 def major(amount_minor: int, currency: str) -> str:
-    """An amount for people: `12.50 EUR` for 1250 and EUR."""
+    """Returns an amount for people: `12.50 EUR` for 1250 and EUR."""
     return f"{decimal_text(amount_minor, _exponent(currency))} {currency}"
 
 
 def amount_in_minor(amount: str | None, amount_minor: int | None, currency: str) -> int:
-    """Minor units from what was given: an amount in major units (`12.50`), or minor units. Exactly one is
+    """Returns minor units from an amount in major units (`12.50`) or in minor units. Exactly one is
     given.
 
     Raises:
         InputError: both or none are given, or the amount is not a plain decimal, has more decimals than the currency,
-            or is not one that a transfer may move.
+            or is out of range.
     """
     if amount is None and amount_minor is not None:
         found = amount_minor
     elif amount is not None and amount_minor is None:
         found = _parsed(amount, currency)
     else:
-        raise InputError.of("amount", "give either --amount (like 12.50) or --amount-minor (like 1250)")
+        raise InputError.of("amount", "needs either --amount (like 12.50) or --amount-minor (like 1250)")
     if not 1 <= found <= MAX_AMOUNT_MINOR:
         raise InputError.of("amount", f"must be 1 to {MAX_AMOUNT_MINOR} in minor units, got {found}")
     return found
@@ -43,7 +43,7 @@ def _parsed(amount: str, currency: str) -> int:
     exponent = _exponent(currency)
     fraction = match[2] or ""
     if len(fraction) > exponent:
-        raise InputError.of("amount", f"{currency} has {exponent} decimals, {amount} has {len(fraction)}")
+        raise InputError.of("amount", f"must have at most {exponent} decimals in {currency}, got {amount}")
     return int(match[1] + fraction.ljust(exponent, "0"))
 
 

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 _PIPE_COLUMNS: Final = 10_000
-"""The width of what is no terminal: a table there is never folded or cut."""
+"""The width if stdout is not a terminal: a table there is never folded or cut."""
 
 
 class Output:
-    """What a command has to say. With `as_json`, one JSON document on stdout and nothing else."""
+    """The output of a command. With `as_json`, one JSON document on stdout and nothing else."""
 
     def __init__(self, as_json: bool) -> None:
         self.as_json = as_json
@@ -31,7 +31,7 @@ class Output:
         """Print `data` as JSON, or `people` (text and rich tables) one after the other."""
         if self.as_json:
             sys.stdout.write(json.dumps(data, indent=2, ensure_ascii=False) + "\n")
-            sys.stdout.flush()  # a process that runs on, such as `moiety up`, is read through a pipe too
+            sys.stdout.flush()  # a process that keeps running, such as `moiety up`, is also read through a pipe
             return
         console = _console(stderr=False)
         for item in people:
@@ -40,7 +40,7 @@ class Output:
 
     @contextmanager
     def progress(self, label: str, total: int | None, unit: str) -> Iterator[_Bar]:
-        """A progress bar on stderr; none with `--json` or where stderr is no terminal."""
+        """A progress bar on stderr; none with `--json` or if stderr is not a terminal."""
         if self.as_json or not sys.stderr.isatty():
             yield _Bar(None, total)
             return
@@ -52,19 +52,19 @@ class Output:
 
 
 class _Bar:
-    """A progress bar under way, or nothing."""
+    """A progress bar, or nothing."""
 
     def __init__(self, progress: Progress | None, total: int | None) -> None:
         self._shown = (progress, progress.add_task("", total=total)) if progress else None
 
     def advance(self, count: int) -> None:
-        """Go on by `count`."""
+        """Advance by `count`."""
         if self._shown:
             progress, task = self._shown
             progress.advance(task, count)
 
     def set(self, completed: int, total: int) -> None:
-        """Go to `completed` of `total`."""
+        """Advance to `completed` of `total`."""
         if self._shown:
             progress, task = self._shown
             progress.update(task, completed=completed, total=total)
@@ -85,7 +85,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Se
 
 
 def counted(count: int, one: str, more: str = "") -> str:
-    """A count and what is counted, as people say it: `1 event`, `2 events`."""
+    """Returns a count with its noun: `1 event`, `2 events`."""
     return f"{count:,} {one if count == 1 else more or one + 's'}"
 
 
@@ -102,8 +102,9 @@ def details(pairs: Iterable[tuple[str, object]]) -> Table:
 
 
 def report(error: MoietyError | LedgerError, *, as_json: bool, people: Sequence[str] | None = None) -> Exit:
-    """Print an error on stderr and give the exit code: `people`, or else a line `field: reason` for each field; or one
-    JSON document.
+    """Print an error on stderr and return the exit code.
+
+    It prints `people`, or else a line `field: reason` for each field; or one JSON document.
     """
     code = exit_code(error)
     failure = _failure(error)

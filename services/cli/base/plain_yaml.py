@@ -1,7 +1,7 @@
-"""YAML as declarations have it: by the rules of YAML 1.2, within bounds, and without numbers that readers disagree on.
+"""YAML for declarations: by the rules of YAML 1.2, within limits, and without numbers that readers disagree on.
 
-YAML 1.1 reads `050000` as 20480, `no` as false and `10:30` as 630, and YAML 1.2 reads none of them so. What is money
-here is read one way alone: a number is a plain decimal integer, and whatever else either version takes for a number is
+YAML 1.1 reads `050000` as 20480, `no` as false and `10:30` as 630, and YAML 1.2 reads them all otherwise. Money must be
+read in one way only: a number is a plain decimal integer, and anything else that either version takes for a number is
 refused. Keys are always text, so that `no` may be an id. The rest is the core schema of YAML 1.2 (section 10.3), with
 the merge key `<<`, which it does not have and people use.
 """
@@ -24,7 +24,7 @@ MAX_DEPTH: Final = 50
 """Levels of lists and mappings; a declaration has six."""
 
 MAX_REPEATED: Final = 10_000
-"""Values that aliases and merges repeat, in all: a few lines could otherwise stand for more than fits a machine."""
+"""Values that aliases and merges repeat, in total: a few lines could otherwise expand beyond any memory."""
 
 _NULLS: Final = {"", "~", "null", "Null", "NULL"}
 _BOOLEANS: Final = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
@@ -37,7 +37,7 @@ _MERGE: Final = "<<"
 
 
 def read_yaml(path: Path) -> Any:
-    """Give the content of a YAML file; an empty mapping where it has none.
+    """Returns the content of a YAML file; an empty mapping if it has none.
 
     Raises:
         InputError: it cannot be read, or `parse_yaml` refuses it.
@@ -57,25 +57,25 @@ def read_yaml(path: Path) -> Any:
 
 
 def parse_yaml(text: str) -> Any:
-    """Give the content of a YAML text; an empty mapping where it has none.
+    """Returns the content of a YAML text; an empty mapping if it has none.
 
     Raises:
-        InputError: it is not YAML, or has what is not read here: a number that is not a plain decimal integer, a tag, a
-            key that stands twice or is not text, or more levels or repetitions than are read.
+        InputError: it is not YAML, or has something unsupported: a number that is not a plain decimal integer, a
+            tag, a repeated key, a key that is not text, or too many levels or repetitions.
     """
     try:
         content = _content(text)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise InputError.of(f"line {line}", error.problem or "is not YAML") from None
-    except (yaml.YAMLError, ValueError, OverflowError) as error:  # an escape may name a character that there is not
+    except (yaml.YAMLError, ValueError, OverflowError) as error:  # an escape may name a character that does not exist
         raise InputError.of("file", f"is not YAML: {error}") from None
     return {} if content is None else content
 
 
 @dataclass(slots=True)
 class _Open:
-    """A list or mapping under way. `size` counts it and what is in it; `key` is the one whose value comes next."""
+    """A list or mapping in progress. `size` counts it and its content; `key` is the one whose value comes next."""
 
     value: list[Any] | dict[str, Any]
     anchor: str | None
@@ -94,7 +94,7 @@ class _Open:
 
 
 class _Reader:
-    """Makes values of the events of a YAML stream. Nothing here calls itself, so no depth ends the process."""
+    """Makes values from the events of a YAML stream. Nothing here is recursive, so no depth ends the process."""
 
     def __init__(self) -> None:
         self._open: list[_Open] = []
@@ -108,7 +108,7 @@ class _Reader:
         if isinstance(event, yaml.DocumentStartEvent):
             self._documents += 1
             if self._documents > 1:
-                raise _refused(event, "a second document begins; there may be one")
+                raise _refused(event, "a second document starts; there may be only one")
         elif isinstance(event, yaml.AliasEvent):
             self._alias(event)
         elif isinstance(event, yaml.ScalarEvent):
@@ -129,7 +129,7 @@ class _Reader:
 
     def _alias(self, event: yaml.AliasEvent) -> None:
         if event.anchor not in self._anchors:
-            raise _refused(event, f"the alias {event.anchor} is of nothing that ends before it")
+            raise _refused(event, f"the alias {event.anchor} does not refer to anything before it")
         value, size = self._anchors[event.anchor]
         self._repeated += size
         if self._repeated > MAX_REPEATED:
@@ -141,7 +141,7 @@ class _Reader:
         try:
             event.value.encode()
         except UnicodeEncodeError:
-            raise _refused(event, "holds half of a surrogate pair, which is no character") from None
+            raise _refused(event, "contains half of a surrogate pair, which is not a character") from None
         is_key = self._open and isinstance(self._open[-1].value, dict) and self._open[-1].key is None
         plain = event.style is None and not is_key
         self._put(event, _resolved(event) if plain else event.value, 1, event.anchor)
@@ -160,7 +160,7 @@ class _Reader:
             if not isinstance(value, str):
                 raise _refused(event, "a key must be text")
             if value in into.value:
-                raise _refused(event, f"{value!r} stands twice")
+                raise _refused(event, f"{value!r} is repeated")
             into.key = value
         else:
             key, into.key = into.key, None
@@ -185,7 +185,7 @@ def _mappings(event: yaml.Event, value: Any) -> list[dict[str, Any]]:
 
 
 def _resolved(event: yaml.ScalarEvent) -> Any:
-    """What a scalar without quotes stands for."""
+    """Returns the value of a scalar without quotes."""
     text: str = event.value
     if text in _NULLS:
         return None
@@ -200,7 +200,7 @@ def _resolved(event: yaml.ScalarEvent) -> Any:
 
 def _require_no_tag(event: yaml.ScalarEvent | yaml.CollectionStartEvent) -> None:
     if event.tag is not None:
-        raise _refused(event, f"the tag {event.tag} is not read here")
+        raise _refused(event, f"the tag {event.tag} is not supported")
 
 
 def _refused(event: yaml.Event, reason: str) -> yaml.MarkedYAMLError:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 app = typer.Typer(help="The database: its schema, and founding the deployment.", no_args_is_help=True)
 
 _LISTED_MAX: Final = 8
-"""What an upgrade changed is named up to this many; --json has all."""
+"""How many changes of an upgrade are named; --json has all."""
 
 _SAID: Final = {
     "pending": "missing migration",
@@ -36,7 +36,7 @@ _SAID: Final = {
 def upgrade(output: Output) -> None:
     """Bring schema, role and privileges up to date, at MOIETY_DATABASE_OWNER_URL or else MOIETY_DATABASE_URL.
 
-    Safe to repeat: it changes only what is not as it should be.
+    Safe to repeat: it changes only what is not up to date.
     """
     from services import schema
     from services.settings import load_settings
@@ -60,13 +60,13 @@ def distribute(
     output: Output,
     partitions: Annotated[
         int | None,
-        typer.Option(metavar="N", help="Into how many partitions the tables go (default: over a Citus cluster)."),
+        typer.Option(metavar="N", help="The number of partitions (default: distribute over a Citus cluster)."),
     ] = None,
 ) -> None:
     """Distribute the tables by pool: over the nodes of a Citus cluster, or into partitions on one Postgres.
 
     Run it as the schema's owner while nothing else uses the database. Safe to repeat; later upgrades distribute new
-    tables in the same way. The number of partitions stays for ever.
+    tables in the same way. The number of partitions cannot be changed later.
     """
     from services import schema
     from services.settings import load_settings
@@ -79,10 +79,10 @@ def distribute(
 @app.command("check")
 @local_command
 def check(output: Output) -> None:
-    """Check that the schema is what this version needs, and that the service's role may do what it needs and no more.
+    """Check that the schema is what this version needs, and that the service's role has just the rights it needs.
 
-    Run it as the schema's owner, at MOIETY_DATABASE_OWNER_URL or else MOIETY_DATABASE_URL. Exits with status 1 where
-    something is found.
+    Run it as the schema's owner, at MOIETY_DATABASE_OWNER_URL or else MOIETY_DATABASE_URL. Exits with status 1 if
+    something is wrong.
     """
     from services import schema
     from services.settings import load_settings
@@ -90,7 +90,7 @@ def check(output: Output) -> None:
     with _database(load_settings().owner_url, as_owner=True) as database, database.transaction() as connection:
         findings = schema.check(connection)
     lines = [f"{_SAID[kind]}: {found}" for kind, each in findings.items() for found in each]
-    output.show(findings, *(lines or ["The schema is as it should be."]))
+    output.show(findings, *(lines or ["The schema is as expected."]))
     if lines:
         raise typer.Exit(Exit.DOES_NOT_HOLD)
 
@@ -100,12 +100,12 @@ def check(output: Output) -> None:
 def fsck(
     output: Output,
     pools: Annotated[
-        list[str] | None, typer.Argument(metavar="[POOL]...", help="The pools to check; all of them unless told.")
+        list[str] | None, typer.Argument(metavar="[POOL]...", help="The pools to check (default: all).")
     ] = None,
 ) -> None:
     """Check that every row in the database follows from its pool's log, from bodies upward, while the service runs.
 
-    Exit code 1 where one does not; the first 100 of a pool are listed, and all are counted.
+    Exits with status 1 if one does not; the first 100 of a pool are listed, and all are counted.
     """
     from services.cli.audit.fsck import check_pools, show
     from services.settings import load_settings
@@ -142,7 +142,7 @@ def sweep(output: Output) -> None:
 
 
 Founders = Annotated[
-    list[str], typer.Option(metavar="OPERATOR=HASH", help="A founder and the hash of their key; repeat it.")
+    list[str], typer.Option(metavar="OPERATOR=HASH", help="A founder and the hash of the founder's key; repeatable.")
 ]
 
 
@@ -150,12 +150,12 @@ Founders = Annotated[
 @local_command
 def found(
     output: Output,
-    origin: Annotated[str, typer.Argument(metavar="ORIGIN", help="The deployment's name for ever, like a URL.")],
+    origin: Annotated[str, typer.Argument(metavar="ORIGIN", help="The deployment's permanent name, like a URL.")],
     operator: Founders,
 ) -> None:
-    """Found a deployment: its first operators, who each made a key by `moiety key make`. Done once.
+    """Found a deployment: its first operators, who each made a key with `moiety key make`. Done once.
 
-    With two founders or more, whatever moves money or changes who may act needs two of them.
+    With two or more founders, everything that moves money or changes who may act needs two people.
     """
     from services.access.founding import Founding
     from services.access.founding import found as found_it
@@ -169,8 +169,8 @@ def found(
     controls = founding.content().controls
     output.show(
         {"origin": origin, "founders": names, "controls": controls.model_dump()},
-        f"{origin} is founded by {', '.join(names)}.",
-        "Two people are needed for what moves money or changes who may act."
+        f"{origin} was founded by {', '.join(names)}.",
+        "Two people are needed for whatever moves money or changes who may act."
         if controls.ask_for_two()
         else "One person alone may do everything, and every verdict will say so.",
     )
@@ -187,7 +187,7 @@ def recover_key(
     output: Output,
     operator: Annotated[str, typer.Argument(metavar="OPERATOR=HASH", help="An operator, and the hash of a new key.")],
 ) -> None:
-    """Give an operator a key because all keys were lost. It works in seven days, and is warned of for ever."""
+    """Give an operator a key because all keys were lost. It is valid in seven days, and every verdict mentions it."""
     from services.access.founding import recover
     from services.settings import load_settings
     from services.wiring import system_clock
@@ -197,12 +197,12 @@ def recover_key(
         begins = recover(connection, founder.operator, founder.key_id, founder.secret_hash, system_clock())
     output.show(
         {"operator": founder.operator, "key": founder.key_id, "begins": begins.isoformat()},
-        f"Key {founder.key_id} of {founder.operator} works from {begins:%Y-%m-%d %H:%M} UTC on.",
+        f"Key {founder.key_id} of {founder.operator} is valid from {begins:%Y-%m-%d %H:%M} UTC on.",
     )
 
 
 def _founder(text: str) -> Founder:
-    """An operator with the hash of their key, in the form OPERATOR=HASH."""
+    """Returns an operator with the hash of a key, from the form OPERATOR=HASH."""
     from ledger.acts.entries import Founder
     from services.access.keys import Principal, Role, parse_hash
 

@@ -19,17 +19,17 @@ def up(
     output: Output,
     data: Annotated[
         Path | None,
-        typer.Option(metavar="FOLDER", help="Where the data are kept; a folder of the user's own by default."),
+        typer.Option(metavar="FOLDER", help="Data directory (default: a per-user folder)."),
     ] = None,
     operator: Annotated[
         list[str] | None,
         typer.Option(
             metavar="OPERATOR",
-            help="A founder, at the first start; repeat it for several (default: first).",
+            help="A founder, at the first start; repeatable (default: first).",
         ),
     ] = None,
     listen: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT", help="Where to listen, instead of MOIETY_LISTEN.")
+        str | None, typer.Option(metavar="HOST:PORT", help="The address to listen on (default: MOIETY_LISTEN).")
     ] = None,
 ) -> None:
     """Run everything in one process, on an embedded Postgres in a data folder."""
@@ -45,7 +45,10 @@ def up(
         everything(chosen, folder, operators=names or [FIRST_OPERATOR]) as running,
     ):
         shown = [("listening on", running.address), ("data in", str(folder.resolve()))]
-        shown.append(("public key", running.verifier_key))
+        shown += [
+            ("public key", running.verifier_key),
+            ("checkpoints in", str(running.parts.settings.checkpoint_folder)),
+        ]
         keys = running.founders_keys
         shown += [(f"key of {name}", key) for name, key in keys.items()]
         output.show(
@@ -53,24 +56,25 @@ def up(
                 "address": running.address,
                 "data": str(folder.resolve()),
                 "verifier_key": running.verifier_key,
+                "checkpoints": str(running.parts.settings.checkpoint_folder),
                 "keys": keys,
             },
             details(shown),
             *_founded(keys),
-            "Ctrl-C stops.",
+            "Press Ctrl-C to stop.",
         )
         _wait(stopped)
 
 
 def _founded(keys: dict[str, str]) -> list[str]:
-    """What a founding says beside its keys."""
+    """The sentences about a founding, besides its keys."""
     if not keys:
         return []
     if len(keys) == 1:
         people = "Founded by one person, who alone may do everything."
     else:
-        people = "Founded by several people: what moves money or changes who may needs two of them."
-    return [people, "Each key is shown this once. Export one as MOIETY_API_KEY."]
+        people = "Founded by several people: two of them are needed to move money or change who may act."
+    return [people, "Each key is shown only once. Set one as MOIETY_API_KEY."]
 
 
 @local_command
@@ -102,12 +106,12 @@ def _wait(stopped: Event) -> None:
 
 @local_command
 def schedule(output: Output) -> None:
-    """Run the scheduler, and the signer where MOIETY_SIGNING_KEY_FILE is set; any number of processes may."""
+    """Run the scheduler, and the signer if MOIETY_SIGNING_KEY_FILE is set; any number of processes may run it."""
     from services.process.host import scheduling
 
     with _stoppable() as (settings, stopped), scheduling(settings):
         poll_seconds = settings.schedule_poll_seconds
-        output.show({"poll_seconds": poll_seconds}, f"looking at schedules every {poll_seconds:g} s")
+        output.show({"poll_seconds": poll_seconds}, f"checking schedules every {poll_seconds:g} s")
         stopped.wait()
 
 

@@ -1,4 +1,4 @@
-"""`moiety balance` and `moiety transfers`: who holds what."""
+"""`moiety balance` and `moiety transfers`: who has what."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def balance(
         str | None,
         typer.Argument(
             metavar="ACCOUNT",
-            help="revenue, fees, commons, platform/ID, collective/ID, held/ID or paid/ID; all where none is given.",
+            help="revenue, fees, commons, platform/ID, collective/ID, held/ID or paid/ID (default: all).",
         ),
     ] = None,
-    log_size: Annotated[int | None, typer.Option(metavar="N", help="As of this log size; now by default.")] = None,
+    log_size: Annotated[int | None, typer.Option(metavar="N", help="As of this log size (default: now).")] = None,
 ) -> None:
     """Show one account's balance, or those of all accounts, which sum to zero."""
     if account is None:
@@ -45,9 +45,9 @@ def balance(
 def transfers(
     session: Session,
     pool: Pool,
-    account: Annotated[str, typer.Option(metavar="ACCOUNT", help="Only those from or to this account.")] = "",
+    account: Annotated[str, typer.Option(metavar="ACCOUNT", help="Only transfers from or to this account.")] = "",
 ) -> None:
-    """List a pool's transfers in the order of the log."""
+    """List a pool's transfers in log order."""
     found = [document(transfer) for transfer in session.client.list_transfers(pool, account=account)]
     if session.output.as_json:
         session.output.show(found)

@@ -19,14 +19,14 @@ app = typer.Typer(help="API keys: who may call.", no_args_is_help=True)
 @app.command("make")
 @local_command
 def make(output: Output) -> None:
-    """Make a key on this machine: keep the secret, and give the hash to whoever issues the key."""
+    """Make a key on this machine: keep the secret, and send the hash to whoever issues the key."""
     from moiety.keys import make_key
 
     made = make_key()
     output.show(
         {"key": made.key_id, "secret": made.text, "hash": made.hash},
         details([("secret", made.text), ("hash", made.hash)]),
-        "The secret is shown this once. Set it as MOIETY_API_KEY where it is used.",
+        "The secret is shown only once. Set it as MOIETY_API_KEY where it is used.",
     )
 
 
@@ -45,13 +45,14 @@ def issue(
         typer.Option("--hash", metavar="HASH", help="The hash that `moiety key make` printed for its owner."),
     ] = "",
     pool: Annotated[
-        list[str] | None, typer.Option(metavar="POOL", help="A pool that the key opens; repeat it (default: all).")
+        list[str] | None,
+        typer.Option(metavar="POOL", help="A pool that the key gives access to; repeatable (default: all)."),
     ] = None,
     expires: Annotated[
-        datetime | None, typer.Option(metavar="TIME", help="When the key ends, in UTC (default: never).")
+        datetime | None, typer.Option(metavar="TIME", help="When the key expires, in UTC (default: never).")
     ] = None,
 ) -> None:
-    """Issue an API key to a principal. Without --hash it is made here, and its secret is printed this once."""
+    """Issue an API key to a principal. Without --hash it is made here, and its secret is printed once."""
     from moiety.keys import make_key
 
     made = None if key_hash else make_key()
@@ -64,7 +65,7 @@ def issue(
         {**outcome(issued), "secret": made.text if made else None},
         details(shown),
         *waiting(issued),
-        "The secret is shown this once. Set it as MOIETY_API_KEY where it is used." if made else "",
+        "The secret is shown only once. Set it as MOIETY_API_KEY where it is used." if made else "",
     )
 
 
@@ -73,11 +74,11 @@ def issue(
 def revoke(
     session: Session, key: Annotated[str, typer.Argument(metavar="KEY", help="The key's id, from `moiety key list`.")]
 ) -> None:
-    """End an API key at once and for ever. Repeating it changes nothing."""
+    """Revoke an API key, at once and for ever. Repeating it changes nothing."""
     revoked = session.client.revoke_api_key(identity(key))
     ended = document(revoked)["revoke_time"]
     session.output.show(
-        document(revoked), f"Key {identity(revoked.name)} of {revoked.principal} is revoked since {ended}."
+        document(revoked), f"Key {identity(revoked.name)} of {revoked.principal} was revoked at {ended}."
     )
 
 

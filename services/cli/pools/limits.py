@@ -1,4 +1,4 @@
-"""`moiety limits`: from when pools take events, and how much platforms may send."""
+"""`moiety limits`: which times pools accept, and how much platforms may send."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from services.cli.base.documents import document
 from services.cli.base.output import details
 
 app = typer.Typer(
-    help="Limits on usage: from when pools take events, and how much platforms may send.", no_args_is_help=True
+    help="Limits on usage: which times pools accept, and how much platforms may send.", no_args_is_help=True
 )
 
 Pool = Annotated[str, typer.Argument(metavar="POOL", help="The pool's id.")]
@@ -25,13 +25,13 @@ def pool_limits(
     session: Session,
     pool: Pool,
     lead_seconds_max: Annotated[
-        int | None, typer.Option(metavar="N", help="How far an event may lie ahead of its acceptance.")
+        int | None, typer.Option(metavar="N", help="How many seconds an event may be ahead of its acceptance.")
     ] = None,
     age_seconds_max: Annotated[
-        int | None, typer.Option(metavar="N", help="How far an event may lie behind its acceptance.")
+        int | None, typer.Option(metavar="N", help="How many seconds an event may be older than its acceptance.")
     ] = None,
 ) -> None:
-    """Show from when a pool takes events; with an option, change that and keep the rest."""
+    """Show which times a pool accepts; with an option, change that and keep the rest."""
     limits = session.client.get_pool_limits(pool)
     if lead_seconds_max is not None or age_seconds_max is not None:
         limits = session.client.update_pool_limits(
@@ -51,13 +51,13 @@ def platform_limits(
     session: Session,
     platform: Platform,
     events_per_day: Annotated[
-        int | None, typer.Option(metavar="N", help="Events in a day (UTC); -1: no limit.")
+        int | None, typer.Option(metavar="N", help="Events a day (UTC); -1 means no limit.")
     ] = None,
     bytes_per_day: Annotated[
-        int | None, typer.Option(metavar="N", help="Bytes of batches in a day (UTC); -1: no limit.")
+        int | None, typer.Option(metavar="N", help="Bytes of batches a day (UTC); -1 means no limit.")
     ] = None,
     open_streams: Annotated[
-        int | None, typer.Option(metavar="N", help="Streams open at a time; -1: what the service allows anyone.")
+        int | None, typer.Option(metavar="N", help="Concurrent streams; -1 means the service's own limit.")
     ] = None,
 ) -> None:
     """Show how much a platform may send, and has sent today; with an option, change that and keep the rest."""

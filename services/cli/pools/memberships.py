@@ -1,4 +1,4 @@
-"""`moiety membership`: which collective each source of a pool's scores belongs to."""
+"""`moiety membership`: the collective of each source of a pool's scores."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from moiety.memberships import render_membership
 from services.cli.base.acts import done_or_waits, outcome
 from services.cli.base.connection import Session, client_command
 from services.cli.base.documents import document, identity
-from services.cli.base.output import table
+from services.cli.base.output import counted, table
 
-app = typer.Typer(help="Memberships: which collective each source of scores belongs to.", no_args_is_help=True)
+app = typer.Typer(help="Memberships: the collective of each source of scores.", no_args_is_help=True)
 
 Pool = Annotated[str, typer.Argument(metavar="POOL", help="The pool's id.")]
 Membership = Annotated[str, typer.Argument(metavar="MEMBERSHIP", help="The membership's id, which methods name.")]
@@ -36,8 +36,8 @@ def set_(
         outcome(logged),
         done_or_waits(
             logged,
-            f"Version {logged.version} of {membership}: {logged.source_count} sources of {logged.collective_count} "
-            f"collectives; leaf {logged.leaf_index}.",
+            f"Version {logged.version} of {membership}: {counted(logged.source_count, 'source')} of "
+            f"{counted(logged.collective_count, 'collective')}; leaf {logged.leaf_index}.",
         ),
     )
 
@@ -45,7 +45,7 @@ def set_(
 @app.command("list")
 @client_command
 def list_(session: Session, pool: Pool) -> None:
-    """List every version of a pool's memberships, in the order of the log."""
+    """List every version of a pool's memberships, in log order."""
     found = [document(membership) for membership in session.client.list_memberships(pool)]
     shown = ("version", "source_count", "collective_count", "leaf_index", "create_time")
     rows = [(identity(membership["name"]), *(membership[name] for name in shown)) for membership in found]
@@ -59,8 +59,8 @@ def show(
     session: Session,
     pool: Pool,
     membership: Membership,
-    version: Annotated[int, typer.Option(metavar="N", min=0, help="Which version; by default the latest.")] = 0,
+    version: Annotated[int, typer.Option(metavar="N", min=0, help="The version (default: the latest).")] = 0,
 ) -> None:
-    """Print a membership as CSV, as it is logged; with --json, the collectives by source."""
+    """Print a membership as CSV, as logged; with --json, the collectives by source."""
     found = session.client.get_membership(pool, membership, version=version)
     session.output.show(found, render_membership(found).decode().removesuffix("\n"))

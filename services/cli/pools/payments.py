@@ -16,7 +16,7 @@ commons_app = typer.Typer(help="The commons fund.", no_args_is_help=True)
 
 Pool = Annotated[str, typer.Argument(metavar="POOL", help="The pool's id.")]
 Collective = Annotated[str, typer.Argument(metavar="COLLECTIVE", help="The collective's id.")]
-RequestId = Annotated[str, typer.Option(metavar="ID", help="Your own id for it; a repeat changes nothing.")]
+RequestId = Annotated[str, typer.Option(metavar="ID", help="Your own id for the request; a repeat changes nothing.")]
 Amount = Annotated[
     str | None, typer.Option(metavar="AMOUNT", help="In major units, with the currency's decimals: 12.50.")
 ]
@@ -33,7 +33,7 @@ def record(
     request_id: RequestId,
     amount: Amount = None,
     amount_minor: AmountMinor = None,
-    reference: Annotated[str, typer.Option(metavar="TEXT", help="What the bank or the collective calls it.")] = "",
+    reference: Annotated[str, typer.Option(metavar="TEXT", help="The bank's or the collective's reference.")] = "",
 ) -> None:
     """Record that a collective was paid outside the system."""
     currency = session.client.get_pool(pool).currency

@@ -21,15 +21,17 @@ Pool = Annotated[str, typer.Argument(metavar="POOL", help="The pool's id.")]
 def record(
     session: Session,
     pool: Pool,
-    currency: Annotated[str, typer.Option(metavar="CODE", help="ISO 4217 code; the pool's.")],
-    request_id: Annotated[str, typer.Option(metavar="ID", help="Your own id for it; a repeat changes nothing.")],
+    currency: Annotated[str, typer.Option(metavar="CODE", help="The pool's ISO 4217 currency code.")],
+    request_id: Annotated[
+        str, typer.Option(metavar="ID", help="Your own id for the request; a repeat changes nothing.")
+    ],
     amount: Annotated[
         str | None, typer.Option(metavar="AMOUNT", help="In major units, with the currency's decimals: 12.50.")
     ] = None,
     amount_minor: Annotated[
         int | None, typer.Option(metavar="AMOUNT", help="In minor units: 1250 for 12.50 EUR.")
     ] = None,
-    note: Annotated[str, typer.Option(metavar="TEXT", help="What it is for, in words.")] = "",
+    note: Annotated[str, typer.Option(metavar="TEXT", help="A description.")] = "",
 ) -> None:
     """Record revenue that the platform pays into a pool."""
     revenue = session.client.record_revenue(
@@ -42,7 +44,7 @@ def record(
 @app.command("list")
 @client_command
 def list_(session: Session, pool: Pool) -> None:
-    """List a pool's revenue in the order of the log. A platform sees its own."""
+    """List a pool's revenue in log order. A platform sees its own."""
     revenues = [document(revenue) for revenue in session.client.list_revenues(pool)]
     rows = [
         (

@@ -1,4 +1,4 @@
-"""What people are told of a submission that failed: what is wrong in which row, and what is recorded."""
+"""The messages about a failed submission: what is wrong in which row, and what was recorded."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from moiety.v1.usage_pb2 import Receipt
 from services.cli.base.output import counted
 
 REASONS_SHOWN_MAX: Final = 20
-"""How many wrong rows people are shown; `--json` has the first hundred of each batch."""
+"""How many wrong rows are shown; `--json` has the first hundred of each batch."""
 
 _EVENT_FIELD: Final = re.compile(r"events\[(\d+)\]\.?(.*)")
 
@@ -20,7 +20,7 @@ _Rows = tuple[int, int]
 
 
 def failure_lines(error: MoietyError, unit: str) -> list[str]:
-    """Say what a failed submission came to, in lines for people. `unit` is what a file has: a row, or a turn."""
+    """Returns the lines about a failed submission. `unit` is what the file has: a row, or a turn."""
     lines = [*_reasons(error, unit)] or [f"error: {error}"]
     more = len(lines) - REASONS_SHOWN_MAX
     if more > 0:
@@ -49,7 +49,7 @@ def _reasons(error: MoietyError, unit: str) -> Iterator[str]:
 def _outcome(error: MoietyError, unit: str) -> Iterator[str]:
     if not error.receipts and not error.refusals:
         if not isinstance(error, BatchRefusedError | ServiceError):
-            yield "Nothing is recorded."
+            yield "Nothing was recorded."
         return
     recorded, refused, end = _rows_of(error)
     dry = bool(error.receipts) and not error.receipts[0].leaf_hash
@@ -57,13 +57,13 @@ def _outcome(error: MoietyError, unit: str) -> Iterator[str]:
         yield f"{_capital(_in_words(recorded, unit))} {_verb(recorded, dry)} ({_totals(error.receipts)})."
     if refused:
         alone = "is" if _count(refused) == 1 else "are"
-        yield f"{_capital(_in_words(refused, unit))} {alone} not: a batch with one wrong {unit} is refused whole."
+        yield f"{_capital(_in_words(refused, unit))} {alone} not: one wrong {unit} is enough to refuse a batch."
     if isinstance(error, ServiceError):
-        yield f"Of the {unit}s from {end + 1:,} on it is not known."
+        yield f"Whether the {unit}s from {end + 1:,} on are recorded is not known."
     elif not isinstance(error, BatchRefusedError):
         yield f"The {unit}s from {end + 1:,} on are not."
     if not dry:
-        yield "Submit all of it again once that is put right: what is recorded is not recorded twice."
+        yield "Correct the file and submit all of it again: what is recorded is not recorded twice."
 
 
 def _rows_of(error: MoietyError) -> tuple[list[_Rows], list[_Rows], int]:

@@ -14,11 +14,11 @@ from services.cli.base.output import counted, table
 from services.cli.base.plain_yaml import read_yaml
 
 REFUSED_SHOWN_MAX: Final = 20
-"""How many refused documents people are shown; `--json` has them all."""
+"""How many refused documents are shown; `--json` has them all."""
 
 
 class _Owner(BaseModel):
-    """A collective as far as its domains go; the rest of its declaration is `moiety apply`'s."""
+    """The domains of a collective; `moiety apply` reads the rest of its declaration."""
 
     model_config = ConfigDict(strict=True, frozen=True)
 
@@ -32,10 +32,10 @@ class _Owners(BaseModel):
 
 
 def read_domains(path: Path) -> DomainMap:
-    """Give the domain map in a YAML file: the `domains` of the `collectives` that it declares.
+    """Returns the domain map in a YAML file: the `domains` of the `collectives` that it declares.
 
     Raises:
-        InputError: the file cannot be read, declares no domains, or something that is none.
+        InputError: the file cannot be read, declares no domains, or declares something that is not a domain.
     """
     owners = validated(_Owners, read_yaml(path)).collectives
     domains = domain_map({name: owner.domains for name, owner in owners.items()})
@@ -45,7 +45,7 @@ def read_domains(path: Path) -> DomainMap:
 
 
 def basis_of(by: ShareBasis | None, method: str) -> ShareBasis:
-    """Give what shares are computed from: what is asked for, or what the method is named after, or characters."""
+    """Returns the basis of shares: what is asked for, or what the method is named after, or characters."""
     if by is not None:
         return by
     return ShareBasis(method) if method in list(ShareBasis) else ShareBasis.GROUNDED_CHARACTERS
@@ -62,7 +62,7 @@ def refused_document(refused: RefusedDocument) -> dict[str, Any]:
 
 
 def refused_table(refused: list[RefusedDocument]) -> object:
-    """The first refused documents, for people: a line for each thing that is wrong."""
+    """Returns the first refused documents, for people: a line for each problem."""
     rows = [
         (item.position if item.line is None else item.line, item.session_id, violation.field, violation.description)
         for item in refused[:REFUSED_SHOWN_MAX]
@@ -73,7 +73,7 @@ def refused_table(refused: list[RefusedDocument]) -> object:
 
 
 def summary_document(submission: TelemetrySubmission, basis: ShareBasis) -> dict[str, Any]:
-    """What became of the documents, as plain data."""
+    """Returns the results by document, as plain data."""
     return {
         "by": basis.value,
         "document_count": submission.document_count,
@@ -88,14 +88,14 @@ def summary_document(submission: TelemetrySubmission, basis: ShareBasis) -> dict
 
 
 def summary(submission: TelemetrySubmission, basis: ShareBasis) -> str:
-    """What became of the documents, in a few sentences."""
+    """Returns the results in a few sentences."""
     documents = counted(submission.document_count, "document")
     sessions = counted(submission.session_count, "session")
     turns = counted(submission.event_count, "completed turn")
     refused = len(submission.refused)
     shown = f" (the first {REFUSED_SHOWN_MAX} are shown)" if refused > REFUSED_SHOWN_MAX else ""
     lines = [
-        f"{documents} taken, {refused:,} refused{shown}: {sessions} with {turns}.",
+        f"{documents} accepted, {refused:,} refused{shown}: {sessions} with {turns}.",
         (
             f"By {basis}, {submission.attributed_count:,} attributed, {submission.partly_count:,} in part,"
             f" {submission.unattributed_count:,} not at all."
@@ -103,5 +103,5 @@ def summary(submission: TelemetrySubmission, basis: ShareBasis) -> str:
     ]
     if submission.conflict_count:
         claimed = counted(submission.conflict_count, "piece")
-        lines.append(f"{claimed} of content nobody's: its domain is one collective's and its content id another's.")
+        lines.append(f"{claimed} of content belong to nobody: domain and content id name different collectives.")
     return "\n".join(lines)

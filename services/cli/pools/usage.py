@@ -1,4 +1,4 @@
-"""`moiety usage`: submitting usage files, and finding what became of an event."""
+"""`moiety usage`: submitting usage files, and finding events."""
 
 from __future__ import annotations
 
@@ -52,16 +52,16 @@ def submit(
     ] = EVENTS_PER_BATCH,
     *,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Have the service check all of it, and record nothing.")
+        bool, typer.Option("--dry-run", help="Have the service check everything and record nothing.")
     ] = False,
     telemetry: Annotated[
-        bool, typer.Option("--telemetry", help="The file holds Content Telemetry.", rich_help_panel=_PANEL)
+        bool, typer.Option("--telemetry", help="The file contains Content Telemetry.", rich_help_panel=_PANEL)
     ] = False,
     domains: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE.yaml",
-            help="Whose content is whose: the domains of each collective. By default those that the service has.",
+            help="A file with the domains of each collective (default: those that the service has).",
             show_default=False,
             rich_help_panel=_PANEL,
         ),
@@ -69,7 +69,7 @@ def submit(
     by: Annotated[
         ShareBasis | None,
         typer.Option(
-            help="What shares are computed from. By default what METHOD is named after, or grounded-characters.",
+            help="What shares are computed from (default: what METHOD is named after, or grounded-characters).",
             show_default=False,
             rich_help_panel=_PANEL,
         ),
@@ -89,7 +89,7 @@ def submit(
         if value is not None:
             raise InputError.of(name, "needs --telemetry")
     with _reported(session, "row"):
-        total = count_events(file) if file.is_file() else None  # of a pipe, looking would take the beginning away
+        total = count_events(file) if file.is_file() else None  # counting would consume the start of a pipe
         with session.output.progress(file.name, total, "events") as bar:
             receipts = session.client.submit_usage(
                 pool,
@@ -151,15 +151,17 @@ def _submit_telemetry(
 def retract(
     session: Session,
     pool: Pool,
-    request_id: Annotated[str, typer.Option(metavar="ID", help="Your own id for it; a repeat changes nothing.")],
+    request_id: Annotated[
+        str, typer.Option(metavar="ID", help="Your own id for the request; a repeat changes nothing.")
+    ],
     reason: Annotated[str, typer.Option(metavar="TEXT", help="Why.")],
-    batch: Annotated[str, typer.Option(metavar="BATCH_ID", help="A batch of yours to take back whole.")] = "",
+    batch: Annotated[str, typer.Option(metavar="BATCH_ID", help="A batch of yours to retract as a whole.")] = "",
     event: Annotated[
         list[str] | None,
-        typer.Option(metavar="EVENT", help=f"An event to take back, {_EVENT}. May be given more than once."),
+        typer.Option(metavar="EVENT", help=f"An event to retract, {_EVENT}; repeatable."),
     ] = None,
 ) -> None:
-    """Take back a batch, or single events. Their weight is subtracted in the round that this falls in."""
+    """Retract a batch, or single events. Their weight is subtracted in the round that the retraction falls in."""
     event_ids = [_event_id(session, pool, text) for text in event or ()]
     found = session.client.retract_usage(
         pool, request_id=request_id, reason=reason, batch_id=batch, event_ids=event_ids
@@ -169,7 +171,9 @@ def retract(
     session.output.show(
         [document(each) for each in found],
         *([table(["Batch", "Leaf", "Events"], rows, right=["Leaf", "Events"])] if found else []),
-        f"{counted(count, 'event')} taken back." if found else "All of it was taken back before.",
+        f"{counted(count, 'event')} retracted."
+        if found
+        else "Nothing to retract: all of these events were already retracted.",
     )
 
 
@@ -178,11 +182,11 @@ def retract(
 def proof(
     session: Session,
     pool: Pool,
-    batch: Annotated[str, typer.Argument(metavar="PLATFORM~BATCH_ID", help="The batch, as its receipt names it.")],
+    batch: Annotated[str, typer.Argument(metavar="PLATFORM~BATCH_ID", help="The batch, as named in its receipt.")],
     out: Out,
     key: OptionalKey = None,
 ) -> None:
-    """Write the proof that a batch is in the log of the last checkpoint signed: a C2SP tlog-proof with its entry."""
+    """Write the proof that a batch is in the log of the last checkpoint: a C2SP tlog-proof with its entry."""
     from ledger.log.merkle import leaf_hash
     from ledger.log.proof_files import LogProof
 
@@ -204,7 +208,7 @@ def find(
     pool: Pool,
     event: Annotated[str, typer.Argument(metavar="EVENT", help=f"The event, {_EVENT}.")],
     platform: Annotated[
-        str | None, typer.Option(metavar="PLATFORM", help="Whose event; a platform may leave itself unnamed.")
+        str | None, typer.Option(metavar="PLATFORM", help="The event's platform; platforms may leave it out.")
     ] = None,
 ) -> None:
     """Find the batch that recorded an event, and the event in it."""
@@ -228,7 +232,7 @@ def find(
 @app.command("list")
 @client_command
 def list_(session: Session, pool: Pool) -> None:
-    """List a pool's batches in the order of the log. A platform sees its own."""
+    """List a pool's batches in log order. A platform sees its own."""
     receipts = list(session.client.list_batches(pool))
     session.output.show([document(receipt) for receipt in receipts], _receipts(receipts))
 
@@ -245,12 +249,12 @@ def ids(
         ),
     ] = None,
     platform: Annotated[
-        str | None, typer.Option(metavar="PLATFORM", help="Whose ids; a platform may leave itself unnamed.")
+        str | None, typer.Option(metavar="PLATFORM", help="The platform; platforms may leave it out.")
     ] = None,
 ) -> None:
-    """Show, or fix, what the ids of a platform's events in a pool are made of.
+    """Show, or fix, what the ids of a platform's events in a pool are made from.
 
-    OWN, the default: its own id alone, so that the same id with another time is a duplicate. ORDERED: its own id and
+    OWN (default): its own id alone, so that the same id with another time is a duplicate. ORDERED: its own id and
     the time to the millisecond, which costs the service less; the same id with another time then counts twice.
     """
     if fix is None:
@@ -263,7 +267,7 @@ def ids(
 
 
 def _event_id(session: Session, pool: str, text: str, platform: str | None = None) -> str:
-    """The id that the service knows an event by, from what `_EVENT` says."""
+    """Returns the id that the service knows an event by, given one of the forms in `_EVENT`."""
     if session.client.id_scheme(pool, platform=platform) is IdScheme.OWN:
         return str(event_id_of(text))
     own_id, _, time = text.rpartition("@")
@@ -276,13 +280,13 @@ def _event_id(session: Session, pool: str, text: str, platform: str | None = Non
 
 
 def _input(file: Path) -> Path | BinaryIO:
-    """The file that is named, or standard input for `-`."""
+    """Returns the named file, or standard input for `-`."""
     return sys.stdin.buffer if file == _STANDARD_INPUT else file
 
 
 @contextmanager
 def _reported(session: Session, unit: str) -> Iterator[None]:
-    """Say of a submission that fails what is recorded of it, and what is wrong in which row."""
+    """Report what a failed submission recorded, and what is wrong in which row."""
     try:
         yield
     except MoietyError as error:

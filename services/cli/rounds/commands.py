@@ -1,4 +1,4 @@
-"""`moiety round`: who gets what, who agreed to it, and whether it replays."""
+"""`moiety round`: who gets what, who approved it, and whether it replays."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from services.cli.rounds.explanation import explain, policy_terms, statement_lin
 from services.cli.rounds.fairness import draw, fairness_tables
 from services.cli.rounds.objections import answer, object_, objections
 
-app = typer.Typer(help="Rounds: who gets what, and who agreed to it.", no_args_is_help=True)
+app = typer.Typer(help="Rounds: who gets what, and who approved it.", no_args_is_help=True)
 
 Pool = Annotated[str, typer.Argument(metavar="POOL", help="The pool's id.")]
-Number = Annotated[int, typer.Argument(metavar="NUMBER", help="The round's number, 1 for the pool's first.")]
+Number = Annotated[int, typer.Argument(metavar="NUMBER", help="The round's number, starting with 1.")]
 
 _TOTALS: Final = (
     ("pot", "pot_minor"),
@@ -46,11 +46,11 @@ def preview(
     pool: Pool,
     policy: Annotated[
         Path | None,
-        typer.Option(metavar="FILE.yaml", help="Another policy: what it would have done to past rounds, side by side."),
+        typer.Option(metavar="FILE.yaml", help="Another policy, to compare with what past rounds paid."),
     ] = None,
     last: Annotated[int, typer.Option(metavar="N", min=1, help="How many past rounds, with --policy.")] = 3,
 ) -> None:
-    """Show the round that a calculation would make now, or past rounds under another policy. Nothing is kept."""
+    """Show the round that a calculation would make now, or past rounds under another policy. Nothing is recorded."""
     if policy is None:
         found = session.client.preview_round(pool)
         lines = statement_lines(found.statement)
@@ -72,7 +72,7 @@ def calculate(
     session: Session,
     pool: Pool,
     request_id: Annotated[
-        str | None, typer.Option(metavar="ID", help="Your own id for it; a repeat gives the same round.")
+        str | None, typer.Option(metavar="ID", help="Your own id for the request; a repeat returns the same round.")
     ] = None,
 ) -> None:
     """Calculate the pool's next round over everything logged since the last posted one."""
@@ -93,7 +93,7 @@ def approve(session: Session, pool: Pool, number: Number) -> None:
 def reject(
     session: Session, pool: Pool, number: Number, reason: Annotated[str, typer.Option(metavar="TEXT", help="Why.")]
 ) -> None:
-    """Reject a calculated round. The next calculation starts again from the last posted end."""
+    """Reject a calculated round. The next calculation starts again where the last posted round ended."""
     found = session.client.reject_round(pool, number, reason)
     session.output.show(document(found), _round(found))
 
@@ -155,12 +155,12 @@ def statement(
         bool, typer.Option("--weights", help="Where the weights come from: by collective, method version and mode.")
     ] = False,
     collective: Annotated[
-        str | None, typer.Option(metavar="ID", help="Only this collective's: all that its amount comes from.")
+        str | None, typer.Option(metavar="ID", help="Only this collective, with everything its amount follows from.")
     ] = None,
 ) -> None:
-    """Show a round's statement, a line per collective: why each amount. A collective sees its own."""
+    """Show a round's statement, one line per collective with the reasons for its amount. A collective sees its own."""
     if as_csv and session.output.as_json:
-        raise InputError.of("csv", "goes without --json")
+        raise InputError.of("csv", "cannot be combined with --json")
     part = rounds_pb2.STATEMENT_PART_WEIGHTS if weights else rounds_pb2.STATEMENT_PART_LINES
     if collective and not (as_csv or weights):
         found = session.client.get_round(pool, number)
@@ -190,7 +190,7 @@ def fairness(
     lorenz: Annotated[Path | None, typer.Option(metavar="FILE.svg", help="Draw the Lorenz curve.")] = None,
     flow: Annotated[Path | None, typer.Option(metavar="FILE.svg", help="Draw the flow from pot to payees.")] = None,
 ) -> None:
-    """Tell how evenly a round's money is spread, and draw it."""
+    """Show how evenly a round's money is spread, and draw it."""
     found = session.client.get_fairness(pool, number)
     drawn = draw(session.client, pool, number, lorenz=lorenz, flow=flow) if lorenz or flow else []
     session.output.show(
@@ -203,7 +203,7 @@ def fairness(
 @app.command("replay")
 @client_command
 def replay(session: Session, pool: Pool, number: Number) -> None:
-    """Have a round recomputed from the log alone. Ends with MATCH, or with where it diverged and exit code
+    """Have a round recomputed from the log alone. Prints MATCH, or where it diverged and exits with status
     1.
     """
     with session.output.progress(f"round {number}", None, "leaves") as bar:

@@ -1,4 +1,4 @@
-"""A past round beside what another policy would have made of it."""
+"""A past round compared with the same round under another policy."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _TOTALS: Final = ("pot", "fee", "attributed", "commons", "commons_kept", "carrie
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """One round as it was posted, and as it would have been; amounts by collective, in minor units."""
+    """One round as posted, and as it would have been; amounts by collective, in minor units."""
 
     posted: Round
     other: Round

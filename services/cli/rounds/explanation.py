@@ -1,4 +1,4 @@
-"""A round's statement for people: of the round, or why one collective has its amount."""
+"""A round's statement for people: of the whole round, or the reasons for one collective's amount."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def statement_table(lines: list[Line], currency: str) -> object:
 
 
 def policy_terms(found: Round) -> object:
-    """The policy in force in a round, in the words of a declaration."""
+    """The policy in force in a round, with the field names of a declaration."""
     terms = document(found.policy)
     return details(
         [("policy", f"version {found.policy.version}"), *((f"  {name}", terms[name]) for name in Policy.model_fields)]
@@ -42,7 +42,7 @@ def policy_terms(found: Round) -> object:
 
 
 def explain(client: Client, pool: str, found: Round, collective: str) -> tuple[Line, tuple[object, ...]]:
-    """Why a collective has its amount in a round: for machines, and for people.
+    """Returns the reasons for a collective's amount in a round: for machines, and for people.
 
     Raises:
         InputError: the round has no line of this collective.

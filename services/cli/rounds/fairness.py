@@ -53,7 +53,7 @@ def percent(ppm: int) -> str:
 
 
 def _lorenz_ppm(found: pb.Concentration, tenths: int) -> int:
-    """What so many tenths of the collectives get, the worst paid first: the curve read off between its points."""
+    """Returns what so many tenths of the collectives get, worst paid first, read off the curve between its points."""
     tenth_parts = tenths * found.collectives
     before, after = next(
         (before, after) for before, after in pairwise(found.lorenz) if tenth_parts <= 10 * after.collectives
@@ -70,7 +70,7 @@ def _by_mode(found: pb.ByMode) -> str | None:
 
 
 def draw(client: Client, pool: str, number: int, *, lorenz: Path | None, flow: Path | None) -> list[Path]:
-    """Write the pictures that are asked for, and give their paths. The caller must be allowed to read statements."""
+    """Write the pictures that are asked for, and return their paths. The caller must be allowed to read statements."""
     found = client.get_round(pool, number)
     lines = parse_statement(client.get_statement(pool, number))
     pictures: list[tuple[Path, str]] = []

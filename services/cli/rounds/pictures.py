@@ -1,9 +1,9 @@
-"""Pictures of a round, as SVG text: how evenly it paid, and the way of the money from the pot to the payees.
+"""Pictures of a round, as SVG text: how evenly it paid, and the flow of the money from the pot to the payees.
 
 The same arguments give the same bytes on every machine: coordinates are whole thousandths of a pixel, and no
-floating-point number is formatted. A picture brings its own light background, so that it reads on a dark page as well.
+floating-point number is formatted. A picture has its own light background, so that it is readable on a dark page too.
 The colours are those of M. Okabe and K. Ito for all kinds of colour vision (*Color Universal Design*, 2008), and no
-line is told from another by its colour alone.
+lines differ only in colour.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SHOWN_PAYEES: Final = 12
 """Payees with a band of their own in a flow; the others share one."""
 
 MAX_NAME_WIDTH: Final = 32
-"""Of a name in a flow, in Latin letters: there is no room for more."""
+"""Of a name in a flow, in Latin letters: more do not fit."""
 
 _PX: Final = 1_000
 _MARGIN: Final = 32 * _PX
@@ -40,7 +40,7 @@ _FLOW_WIDTH, _FLOW_TOP, _POT_HEIGHT = 1_040 * _PX, 120 * _PX, 360 * _PX
 _COLUMNS: Final = (_MARGIN, 330 * _PX, 716 * _PX)
 _BAR, _LABEL, _GAP = 14 * _PX, 34 * _PX, 8 * _PX
 
-# XML 1.0 (section 2.2) cannot hold these; and these turn the order in which what stands beside them is read.
+# XML 1.0 (section 2.2) does not allow these; and the others change the reading order of the text beside them.
 _NOT_XML: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _TURNS_ORDER: Final = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _WIDE_FROM: Final = 0x1100
@@ -146,17 +146,17 @@ def flow_svg(
 ) -> str:
     """The flow of a round's money: the pot, what became of its parts, and the payees of those that were paid out.
 
-    The 12 best paid have bands of their own (of equals, the lower ids), the others share theirs. A band is as high as
+    The 12 best paid have bands of their own (among equals, the lower ids), the others share one. A band is as high as
     its part of the pot, to a thousandth of a pixel, and the bands on either side of a bar add up to it exactly.
 
     Args:
         figures: the round's.
         lines: those of its statement.
-        currency: what stands behind an amount.
+        currency: shown after an amount.
         exponent: how many decimals an amount has.
-        names: display names by collective; one without is called by its id.
-        title: what stands above the picture.
-        subtitle: what stands below the title.
+        names: display names by collective; a collective without one is shown by its id.
+        title: shown above the picture.
+        subtitle: shown below the title.
 
     Raises:
         ValueError: the lines do not add up to the figures.
@@ -187,7 +187,7 @@ def flow_svg(
 
 
 def _parts(figures: RoundFigures) -> list[_Node]:
-    """What becomes of a pot. The two that are paid out come first, and so at the pot's beginning."""
+    """The parts of a pot. The two that are paid out come first, and so at the pot's start."""
     return [
         _Node("Attributed", _BLUE, figures.attributed_minor),
         _Node("Commons, shared", _ORANGE, figures.commons_minor),
@@ -215,7 +215,7 @@ def _payees(
 
 
 def _widths(flows: Sequence[_Flow], pot: _Node) -> list[int]:
-    """How wide the bands are. They divide the pot from its beginning; edges are rounded, so that widths add up."""
+    """Returns the widths of the bands. They divide the pot from its start; edges are rounded, so that widths add up."""
     edges_minor = accumulate((flow.amount_minor for flow in flows), initial=0)
     whole = pot.amount_minor or 1
     edges = [(2 * minor * _POT_HEIGHT + whole) // (2 * whole) for minor in edges_minor]
@@ -235,7 +235,7 @@ def _place(column: Sequence[_Node], left: int, top: int) -> None:
 
 
 def _drawn(bands: Iterable[tuple[_Flow, int]]) -> Iterator[str]:
-    """The bands; on both sides of a bar, each begins where the one before it ends."""
+    """Yields the bands; on both sides of a bar, each starts where the previous one ends."""
     leaving: Counter[_Node] = Counter()
     arriving: Counter[_Node] = Counter()
     for (source, target, colour, _), width in bands:
@@ -287,7 +287,7 @@ def _tag(name: str, content: str = "", /, **attributes: str | int) -> str:
 
 
 def _clean(text: str) -> str:
-    """A text on one line, without what XML cannot hold or what would reorder its surroundings."""
+    """Returns a text on one line, without characters that XML does not allow or that reorder their surroundings."""
     return " ".join(_TURNS_ORDER.sub("", _NOT_XML.sub("\ufffd", text)).split())
 
 

@@ -1,10 +1,10 @@
-"""A pool's books as other people's tools keep them: a transaction for each leaf that moved money.
+"""A pool's books in the form of other people's tools: a transaction for each leaf that moved money.
 
-The transactions follow from the log; the balances that they are held against at the end are the service's own, so a
-tool that accepts the books has compared the two.
+The transactions follow from the log; the balances asserted at the end are the service's own, so a tool that accepts
+the books has compared the two.
 
-These tools count debits as positive, where Moiety's balances are credits less debits: every sign is the other. What
-platforms paid in and collectives were paid out are the two sides of the cash that the pool holds, what is owed is a
+These tools count debits as positive, while Moiety's balances are credits less debits: every sign is reversed. What
+platforms paid in and collectives were paid are the two sides of the cash that the pool has, what is owed is a
 liability, and the fee is the operator's income.
 """
 
@@ -41,18 +41,18 @@ PLACES: Final[Mapping[str, tuple[str, ...]]] = {
     "held": ("liabilities", "held"),
     FEES: ("income", "fees"),
 }
-"""Where each kind of account stands in a chart of accounts."""
+"""The place of each kind of account in a chart of accounts."""
 
 
 def place_of(account: str) -> tuple[str, ...]:
-    """The account's name in a chart of accounts, part by part: `collective/irish` is liabilities, collective, irish."""
+    """Returns the parts of its name in a chart of accounts: `collective/irish` is liabilities, collective, irish."""
     kind, _, owner = account.partition("/")
     return (*PLACES[kind], owner) if owner else PLACES[kind]
 
 
 @dataclass(frozen=True, slots=True)
 class Posting:
-    """An amount debited to an account, or credited where it is below zero."""
+    """An amount debited to an account, or credited if it is negative."""
 
     place: tuple[str, ...]
     amount: str
@@ -73,7 +73,7 @@ class Transaction:
 
 @dataclass(frozen=True, slots=True)
 class Title:
-    """Whose books these are, and of when."""
+    """Whose books these are, and of which time."""
 
     pool: str
     display_name: str
@@ -83,12 +83,12 @@ class Title:
     log_root: str
 
     def amount(self, balance_minor: int) -> str:
-        """A balance of Moiety's as a debit."""
+        """Returns a balance of Moiety's as a debit."""
         return decimal_text(-balance_minor, self.exponent)
 
 
 class Dialect(Protocol):
-    """How a tool writes books down."""
+    """How a tool writes books."""
 
     suffix: str
 
@@ -113,7 +113,7 @@ class _Days:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What became of the books: the file, its transactions, and the balances it asserts."""
+    """The written books: the file, its transactions, and the balances it asserts."""
 
     path: Path
     transactions: int
@@ -129,12 +129,12 @@ def export_books(
 ) -> list[Written]:
     """Write a pool's books in each dialect, as `<pool><suffix>` in the folder, in one pass over the log.
 
-    `balances` are those of the service at the log's size, by account. `progress` is told each number of leaves taken
-    in.
+    `balances` are those of the service at the log's size, by account. `progress` is called with the numbers of leaves
+    read.
 
     Raises:
         ExportFolderError: the folder cannot be written to.
-        DataLossError: the service's log does not hang together.
+        DataLossError: the service's log is inconsistent.
     """
     past = Past(source)
     days, count = _Days(), 0
@@ -165,7 +165,7 @@ def export_books(
 def _title(source: PoolSource) -> Title:
     content = source.leaf(0).content
     if not isinstance(content, PoolContent):
-        raise DataLossError(f"the log of pools/{source.pool} does not begin with its pool")
+        raise DataLossError(f"the log of pools/{source.pool} does not start with its pool")
     return Title(
         source.pool, content.display_name, content.currency, minor_unit_exponent(content.currency),
         source.size, source.root.hex(),
@@ -184,7 +184,7 @@ def _transaction(title: Title, encoded: EncodedLeaf, leaf: Leaf[Any], transfers:
 
 
 class _BookFile:
-    """A file of books under way: under another name until it is whole."""
+    """A file of books in progress: under another name until it is complete."""
 
     def __init__(self, folder: Path, pool: str, dialect: Dialect) -> None:
         self.dialect = dialect
@@ -205,6 +205,6 @@ class _BookFile:
         return self._partial.replace(self._path)
 
     def abandon(self) -> None:
-        """Leave nothing of a file that is not whole."""
+        """Remove an incomplete file."""
         self._file.close()
         self._partial.unlink(missing_ok=True)

@@ -18,7 +18,7 @@ MODE_NAMES: Final = pa.array(["AI_ONLY", "HUMAN_AI"])
 
 
 def events_table(leaf_index: int, content: UsageContent, batch: Batch) -> pa.Table:
-    """The rows of `events` for a usage leaf, duplicates too.
+    """Returns the rows of `events` for a usage leaf, including duplicates.
 
     Raises:
         DataLossError: the leaf counts other events than its body has.

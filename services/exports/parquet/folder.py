@@ -2,9 +2,9 @@
 
     DIR/<table>/pool=<pool>/leaves-<first>-<end>.parquet
 
-A file holds the rows of the leaves from `first` up to, not including, `end`. It is written under another name and
-renamed when it is whole; nothing is ever written again. The file of `leaves` comes last: what it covers is complete,
-and what an interrupted run left beyond it is deleted by the next.
+A file has the rows of the leaves from `first` up to, not including, `end`. It is written under another name and
+renamed when it is complete; nothing is ever rewritten. The file of `leaves` comes last: what it covers is complete,
+and the next run deletes what an interrupted run left beyond it.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from services.exports.source import PoolSource
 
 EVENTS_PER_FILE: Final = 2**20
 LEAVES_PER_FILE: Final = 2**16
-"""A file ends with the leaf that passes either: large enough to scan well, small enough to lose little."""
+"""A file ends with the leaf that exceeds either: large enough to scan well, small enough to lose little."""
 
 ROWS_PER_GROUP: Final = 2**16
 BYTES_PER_GROUP: Final = 2**26
-"""A row group ends with the leaf that passes either, which bounds what is held in memory."""
+"""A row group ends with the leaf that exceeds either, which bounds the memory used."""
 
 _NAME: Final = re.compile(r"leaves-(\d{12})-(\d{12})\.parquet")
 _MARK: Final = "leaves"
@@ -41,7 +41,7 @@ _MARK: Final = "leaves"
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What a run did: the leaves that the folder had, those that it has now, their root, and rows by table."""
+    """What a run did: the leaves that the folder had and has now, their root, and rows by table."""
 
     start: int
     end: int
@@ -50,11 +50,11 @@ class Exported:
 
 
 def export_parquet(source: PoolSource, folder: Path, progress: Callable[[int], None] = lambda _: None) -> Exported:
-    """Bring a folder up to the log's size; `progress` is told each number of leaves taken in.
+    """Bring a folder up to the log's size; `progress` is called with the numbers of leaves read.
 
     Raises:
-        ExportFolderError: the folder holds what no export of this pool has left there.
-        DataLossError: the service's log does not hang together, or no longer has the leaves that were exported.
+        ExportFolderError: the folder contains files that no export of this pool has left there.
+        DataLossError: the service's log is inconsistent, or no longer has the leaves that were exported.
         ExportValueError: a figure does not fit its column.
     """
     frontier, past = _resume(source, folder)
@@ -80,21 +80,23 @@ def export_parquet(source: PoolSource, folder: Path, progress: Callable[[int], N
 
 
 def _resume(source: PoolSource, folder: Path) -> tuple[Frontier, Past]:
-    """Where the folder's export ended; what lies beyond is deleted."""
+    """Returns where the folder's export ended, after deleting what is beyond."""
     frontier, past = Frontier(), Past(source)
     for file in _files(folder, _MARK, source.pool):
         first, end = _range(file)
         if first != frontier.size:
-            raise ExportFolderError(file, f"follows on leaf {frontier.size}, but begins with {first}")
+            raise ExportFolderError(file, f"should start with leaf {frontier.size}, but starts with {first}")
         found = pq.read_table(file, columns=["leaf_index", "hash"])
         if found["leaf_index"].to_pylist() != list(range(first, end)):
-            raise ExportFolderError(file, "does not hold the leaves that its name says")
+            raise ExportFolderError(file, "does not contain the leaves that its name says")
         for leaf_hash in found["hash"].to_pylist():
             frontier.append(bytes.fromhex(leaf_hash))
         for entry in pq.read_table(file, columns=["entry"], filters=[("type", "in", REFERRED_TO)])["entry"].to_pylist():
             past.take_in(source.decoded(entry.encode()))
     if frontier.size > source.size:
-        raise DataLossError(f"{folder} has {frontier.size} leaves of pools/{source.pool}, its log only {source.size}")
+        raise DataLossError(
+            f"{folder} has {frontier.size:,} leaves of pools/{source.pool}, but its log only {source.size:,}"
+        )
     for table in SCHEMAS:
         home = _home(folder, table, source.pool)
         leftovers = [file for file in _files(folder, table, source.pool) if _range(file)[0] >= frontier.size]
@@ -119,7 +121,7 @@ def _range(file: Path) -> tuple[int, int]:
 
 @dataclass(slots=True)
 class _Chunk:
-    """The files of one run of leaves, under way."""
+    """The files of one run of leaves, in progress."""
 
     folder: Path
     pool: str
@@ -148,7 +150,7 @@ class _Chunk:
         return found
 
     def abandon(self) -> None:
-        """Leave nothing of files that are not whole."""
+        """Remove incomplete files."""
         for file in self.files.values():
             file.abandon()
 
@@ -159,7 +161,7 @@ class _Chunk:
 
 
 class _File:
-    """A Parquet file under way."""
+    """A Parquet file in progress."""
 
     def __init__(self, home: Path, table: str) -> None:
         try:
@@ -182,7 +184,7 @@ class _File:
             self._flush()
 
     def close(self, name: str, frontier: Frontier) -> None:
-        """Make the file whole and give it its name."""
+        """Complete the file and give it its name."""
         self._flush()
         self._writer.add_key_value_metadata(
             {"moiety.log_size": str(frontier.size), "moiety.log_root": frontier.root().hex()}
@@ -191,7 +193,7 @@ class _File:
         self._partial.replace(self._home / name)
 
     def abandon(self) -> None:
-        """Leave nothing behind."""
+        """Remove the incomplete file."""
         self._writer.close()
         self._partial.unlink(missing_ok=True)
 

@@ -126,7 +126,7 @@ class LeafRows:
 
 
 def _figures(table: str, values: BaseModel) -> Row:
-    """The values that a table has columns for; `model_dump` would make text of the larger integers."""
+    """Returns the values that a table has columns for; `model_dump` would turn the larger integers into text."""
     return {name: getattr(values, name) for name in TABLES[table] if name in type(values).model_fields}
 
 

@@ -1,7 +1,7 @@
-"""The tables of an export. docs/analysis.md says what each column means; a test holds the two together.
+"""The tables of an export. docs/analysis.md says what each column means; a test compares the two.
 
-Every table has the leaf that a row comes from, so that rows of a round are those of its interval of the log. Nothing in
-a row ever changes: what a round became is in `decisions` and `postings`, and what was taken back in `retractions`.
+Every table has the leaf that a row comes from, so that the rows of a round are those of its interval of the log.
+Nothing in a row ever changes: decisions on rounds are in `decisions` and `postings`, and retractions in `retractions`.
 """
 
 from __future__ import annotations
@@ -201,6 +201,6 @@ TABLES: Final[Mapping[str, Mapping[str, pa.DataType]]] = {
         "purpose": pa.utf8(),
     },
 }
-"""The columns of each table, in order. The pool is the name of the folder that the files are in."""
+"""The columns of each table, in order. The pool is in the name of the folder that the files are in."""
 
 SCHEMAS: Final[Mapping[str, pa.Schema]] = {name: pa.schema(list(columns.items())) for name, columns in TABLES.items()}

@@ -1,4 +1,4 @@
-"""A pool's log as one archive: all that an audit needs, in an order and with bytes that follow from the log alone.
+"""A pool's log as one archive: everything an audit needs, in an order and with bytes that follow from the log alone.
 
 The checkpoint comes first; then the registry's log; then the entries, each tile after the entries that fill it; the
 journal and the balances; and the bodies in the order in which the leaves name them.
@@ -47,7 +47,7 @@ def write_bundle(
     """Write an archive at the latest checkpoint; with `rounds`, without batches that none of these rounds counts.
 
     Raises:
-        LedgerCorruptError: the service sent what does not fit its hashes.
+        LedgerCorruptError: the service sent something that does not match its hashes.
         InvalidInputError: a round is not in the log.
     """
     note = source.checkpoint()
@@ -127,7 +127,7 @@ def _write_entries(
 
 @dataclass(slots=True)
 class WantedBodies:
-    """Which bodies a bundle holds: all, or without the batches that no chosen round counts or takes back."""
+    """Which bodies a bundle contains: all, or all except batches that no chosen round counts or retracts from."""
 
     rounds: frozenset[int] | None
     _bodies: dict[bytes, int] = field(default_factory=dict)
@@ -152,7 +152,7 @@ class WantedBodies:
             self._bodies.setdefault(digest, index)
 
     def in_order(self) -> Iterator[tuple[bytes, int]]:
-        """(digest, leaf) in the order in which the leaves name them first."""
+        """Yields (digest, leaf) in the order in which leaves first name them."""
         for number in sorted(self.rounds or ()):
             if number not in self._intervals:
                 raise InvalidInputError.of("rounds", f"the log has no round {number}")
@@ -167,5 +167,5 @@ class WantedBodies:
     def _want(self, batch_leaf: int, place: int) -> None:
         digest = self._batches.get(batch_leaf)
         if digest is None:
-            raise LedgerCorruptError(f"leaf {batch_leaf}", "is no batch, and events are retracted from it")
+            raise LedgerCorruptError(f"leaf {batch_leaf}", "is not a batch, but events are retracted from it")
         self._bodies[digest] = min(place, self._bodies.get(digest, place))

@@ -1,7 +1,7 @@
-"""A pool's log as static files in a folder, brought up to date as often as one likes.
+"""A pool's log as static files in a folder, which can be brought up to date at any time.
 
-It goes by what an auditor may read. Every body is held against its hash, and the entries against the checkpoint's root,
-as they are written; the rest is for `moiety verify` to say.
+It uses what an auditor may read. While writing, every body is checked against its hash and the entries against the
+checkpoint's root; `moiety verify` checks the rest.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ from ledger.log.checkpoint import Checkpoint, read_checkpoint
 from ledger.log.merkle import leaf_hash
 
 _REFERENCE: Final = "_sha256"
-"""A field of an entry whose name ends so names a body."""
+"""A field of an entry whose name ends like this names a body."""
 
 
 class LogSource(Protocol):
-    """Where a log is exported from."""
+    """The source of an exported log."""
 
     def registry(self) -> LogSource | None:
         """The registry's log, which goes with a pool's; None if this is it."""
@@ -71,7 +71,7 @@ class LogSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What an export wrote, and what was there before."""
+    """What an export wrote, and what existed before."""
 
     checkpoint: Checkpoint
     entries: int
@@ -80,23 +80,23 @@ class Exported:
 
 
 Progress = Callable[[int, int], None]
-"""Told how many entries are done, and of how many."""
+"""Called with how many entries are done, and of how many."""
 
 
 def no_progress(done: int, total: int) -> None:
-    """Tell nobody."""
+    """Do nothing."""
 
 
 def export_folder(source: LogSource, folder: Path, progress: Progress = no_progress) -> Exported:
     """Bring a folder up to the latest checkpoint: only what is missing is fetched.
 
-    Files are written whole or not at all. A bundle of entries comes after the bodies that it names and the checkpoint
-    after everything, so what is there is complete up to its checkpoint, whenever this stops.
+    Files are written as a whole or not at all. A bundle of entries follows the bodies that it names, and the checkpoint
+    follows everything, so the folder is complete up to its checkpoint whenever this stops.
 
     Raises:
-        LedgerCorruptError: what is there is of another log or of a longer one, or the service sent what does not fit
-            its hashes. The checkpoint that is there stays: with the service's it may be evidence.
-        FormatError: a file that is there is malformed.
+        LedgerCorruptError: the folder has another or a longer log, or the service sent something that does not match
+            its hashes. The checkpoint in the folder stays: with the service's it may be evidence.
+        FormatError: a file in the folder is malformed.
     """
     note = source.checkpoint()
     checkpoint, _ = read_checkpoint(note)
@@ -106,7 +106,7 @@ def export_folder(source: LogSource, folder: Path, progress: Progress = no_progr
     target = Folder(folder)
     before = read_checkpoint((folder / CHECKPOINT).read_bytes())[0] if target.has(CHECKPOINT) else None
     if before and before.size > checkpoint.size:
-        raise _another_log(folder / CHECKPOINT, f"states {before.size} leaves, and the service's {checkpoint.size}")
+        raise _another_log(folder / CHECKPOINT, f"states {before.size:,} leaves, the service's {checkpoint.size:,}")
     run = _FolderExport(source, target, checkpoint, before)
     run.write_entries(progress)
     require_root(run.builder, checkpoint)
@@ -120,7 +120,7 @@ def export_folder(source: LogSource, folder: Path, progress: Progress = no_progr
 
 @dataclass(slots=True)
 class _FolderExport:
-    """Entries, tiles and bodies, bundle by bundle."""
+    """Write entries, tiles and bodies, bundle by bundle."""
 
     source: LogSource
     folder: Folder
@@ -154,10 +154,10 @@ class _FolderExport:
                 self.folder.write_once(tile.path(), data)
 
     def _require_extension(self) -> None:
-        """What was exported before is the beginning of this log: partial tiles alone would not tell."""
+        """Check that what was exported before is the start of this log; partial tiles alone would not show it."""
         frontier = self.builder.frontier
         if self.before and frontier.size == self.before.size and frontier.root() != self.before.root:
-            raise _another_log(self.folder.root / CHECKPOINT, f"states another root of {self.before.size} leaves")
+            raise _another_log(self.folder.root / CHECKPOINT, f"states another root for {self.before.size:,} leaves")
 
     def _write_partial_tiles(self) -> None:
         for tile, data in self.builder.partial():
@@ -172,7 +172,7 @@ class _FolderExport:
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """A folder that files appear in whole."""
+    """A folder in which files appear as a whole."""
 
     root: Path
 
@@ -207,14 +207,14 @@ class Folder:
         part.replace(target)
 
     def leaf_hashes(self, bundle: Bundle) -> list[bytes]:
-        """Those of a bundle that was exported with its tile; none where either is missing."""
+        """Returns the hashes of a bundle that was exported with its tile; none if either is missing."""
         tile = Tile(0, bundle.index, bundle.width)
         if not self.has(bundle.path()) or not self.has(tile.path()):
             return []
         return parse_tile((self.root / tile.path()).read_bytes(), tile.width)
 
     def drop_partial(self, size: int) -> None:
-        """Delete partial tiles and entry bundles that a log of this size has outgrown."""
+        """Delete partial tiles and entry bundles that a log of this size no longer has."""
         for folder in self.root.glob("tile/**/*.p"):
             for file in folder.iterdir():
                 place = parse_path(file.relative_to(self.root).as_posix())
@@ -233,15 +233,15 @@ def fetch_entries(source: LogSource, bundle: Bundle) -> list[bytes]:
     """A bundle's entries."""
     entries = list(source.entries(bundle.start, bundle.end))
     if len(entries) != bundle.width:
-        raise LedgerCorruptError(bundle.path(), f"the service gave {len(entries)} entries of {bundle.width}")
+        raise LedgerCorruptError(bundle.path(), f"the service sent {len(entries)} entries, expected {bundle.width}")
     return entries
 
 
 def fetch_body(source: LogSource, digest: bytes) -> bytes:
-    """A body, which has that hash."""
+    """Returns a body, which has that hash."""
     body = source.body(digest)
     if sha256(body).digest() != digest:
-        raise LedgerCorruptError(body_path(digest), "what the service gave has another SHA-256")
+        raise LedgerCorruptError(body_path(digest), "the service sent bytes with another SHA-256")
     return body
 
 
@@ -253,7 +253,7 @@ def require_root(builder: TileBuilder, checkpoint: Checkpoint) -> None:
     """
     root = builder.frontier.root()
     if root != checkpoint.root:
-        detail = f"states the root {checkpoint.root.hex()}, and the entries have {root.hex()}"
+        detail = f"states the root {checkpoint.root.hex()}, but the entries have {root.hex()}"
         raise LedgerCorruptError(f"the checkpoint at {checkpoint.size}", detail)
 
 
@@ -264,7 +264,7 @@ def bodies_named(entry: bytes) -> list[bytes]:
 
 
 def _journal(source: LogSource, folder: Folder, size: int) -> Iterator[bytes]:
-    """The journal's lines up to a size: those that are there already, then those of later leaves."""
+    """Yields the journal's lines up to a size: those that exist already, then those of later leaves."""
     yield f"{JOURNAL_HEADER}\n".encode()
     start = 0
     if folder.has(JOURNAL):
@@ -275,12 +275,12 @@ def _journal(source: LogSource, folder: Folder, size: int) -> Iterator[bytes]:
 
 
 def _known_journal(folder: Folder, size: int) -> tuple[int, Iterator[bytes]]:
-    """The last leaf that the journal there has, below a size; and its lines before that leaf."""
+    """Returns the last leaf in the existing journal, below a size, and its lines before that leaf."""
 
     def rows() -> Iterator[tuple[int, str]]:
         lines = lines_of(FolderFiles(folder.root).chunks(JOURNAL), JOURNAL)
         if next(lines, None) != JOURNAL_HEADER:
-            raise FormatError(JOURNAL, f"does not begin with {JOURNAL_HEADER}")
+            raise FormatError(JOURNAL, f"does not start with {JOURNAL_HEADER}")
         return ((parse_journal_line(line, number)[0], line) for number, line in enumerate(lines, 2))
 
     last = max((leaf for leaf, _ in rows() if leaf < size), default=0)

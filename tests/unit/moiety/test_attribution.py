@@ -308,10 +308,10 @@ def test_times_units_modes_and_ids_may_be_given_for_each_work() -> None:
 
 def test_what_does_not_fit_is_named_with_its_position() -> None:
     matrix = np.ones((2, 3))
-    assert refusal(matrix, items=["a", "a"]) == ("items", 1, "stands twice")
+    assert refusal(matrix, items=["a", "a"]) == ("items", 1, "is repeated")
     assert refusal(matrix, items=["a", None])[:2] == ("items", 1)
     twice = refusal(matrix, works=["a", "b", "a"])
-    assert twice == ("event_id", 2, "stands twice; give event_ids to count both as used")
+    assert twice == ("event_id", 2, "is repeated; set event_ids to count both as used")
     assert refusal(matrix, works=["a", None, "b"])[:2] == ("id", 1)
     assert refusal(matrix, occurred_at=datetime(2026, 1, 1)) == (  # noqa: DTZ001 - that is the point
         "occurred_at", None, "has no time zone; make it a timestamp in UTC, for example",
@@ -344,13 +344,13 @@ def test_scores_that_the_kind_does_not_allow_are_named_with_their_position() -> 
         with pytest.raises(InvalidUsageError, match=r"events\[3\].scores: must sum to at most 1 and a tolerance"):
             shares_table(matrix, {}, ScoreRule(ScoreKind.SHARE), **named(matrix))
     matrix[1, 3] = 0.500001
-    with pytest.raises(InvalidUsageError, match=r"events\[3\].scores: must sum to at most 1 where"):
+    with pytest.raises(InvalidUsageError, match=r"events\[3\].scores: must sum to at most 1 if"):
         shares_table(matrix, {}, ScoreRule(ScoreKind.SHARE, tolerance_nano=0), **named(matrix))
 
 
 def test_a_sparse_matrix_that_holds_an_item_twice_is_refused() -> None:
     twice = Compressed("csc", (3, 2), np.ones(4), np.array([0, 2, 1, 1]), np.array([0, 2, 4]))
-    assert refusal(twice) == ("scores", 1, "hold an item twice")
+    assert refusal(twice) == ("scores", 1, "contain an item twice")
 
 
 @pytest.mark.parametrize(

@@ -304,10 +304,10 @@ def test_what_is_no_table_is_refused() -> None:
         ("units", pa.array([1, 2, 2**64 - 1], pa.uint64()), ("units", 2, f"'{2**64 - 1}' does not fit 64 bits")),
         ("mode", [["AI_ONLY", "HUMAN", "AI_ONLY"]], ("mode", 1, "is not one of AI_ONLY, HUMAN_AI")),
         ("mode", [[1, 2, 300]], ("mode", 2, "'300' must be 1 (AI_ONLY) or 2 (HUMAN_AI)")),
-        ("collectives", [[["irish"], [], ["irish", None]]], ("collectives", 2, "holds a null")),
+        ("collectives", [[["irish"], [], ["irish", None]]], ("collectives", 2, "contains a null")),
         ("collectives", [[[1], [], [2]]], ("collectives", None, "must be lists of text, got list<item: int64>")),
         ("collectives", [["irish", "irish", ""]], ("collectives", None, "must be lists, got string")),
-        ("shares", [[[1, 2], [], [None]]], ("shares", 2, "holds a null")),
+        ("shares", [[[1, 2], [], [None]]], ("shares", 2, "contains a null")),
         ("shares", [[[1, 2], [], [2**31]]], ("shares", 2, f"{2**31} does not fit 32 bits")),
         (
             "shares",
@@ -348,8 +348,8 @@ def test_batches_before_the_faulty_one_are_given() -> None:
         (TABLE.drop(["units"]), "units", "is missing from the table"),
         (TABLE.drop(["event_id"]), "event_id", "is missing from the table"),
         (TABLE.rename_columns({"work_id": "workid"}), "workid", "is not a column of usage"),
-        (TABLE.append_column("id", [["a", "b", "c"]]), "id", "stands beside event_id"),
-        (TABLE.append_column("units", [[1, 2, 3]]), "units", "stands twice in the table"),
+        (TABLE.append_column("id", [["a", "b", "c"]]), "id", "is given in addition to event_id"),
+        (TABLE.append_column("units", [[1, 2, 3]]), "units", "is in the table twice"),
     ],
 )
 def test_columns_are_checked_before_a_row_is_read(table: Any, field: str, reason: str) -> None:

@@ -293,7 +293,7 @@ def test_an_api_key_never_leaves_the_machine_in_the_clear(address: str) -> None:
 
 @pytest.mark.parametrize("certificate", [b"", b"no PEM", b"\xff"])
 def test_a_ca_certificate_is_one(certificate: bytes) -> None:
-    with pytest.raises(ValueError, match="holds no certificates"):
+    with pytest.raises(ValueError, match="contains no certificates"):
         Client("moiety.example:50051", "secret", ca_certificate=certificate)
 
 

@@ -112,8 +112,8 @@ def refusal(path: Path) -> MoietyError:
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
-        ("usage.xlsx", b"PK\3\4" + bytes(20), "is of no known format"),
-        ("usage", b"\xff\xfeu\0n\0", "is of no known format"),
+        ("usage.xlsx", b"PK\3\4" + bytes(20), "is of an unknown format"),
+        ("usage", b"\xff\xfeu\0n\0", "is of an unknown format"),
         ("usage.parquet.gz", gzip.compress(b"PAR1", mtime=0), "is a Parquet file, which is read from its end"),
         ("usage.parquet", b"no", "cannot be read"),
         ("usage.arrow", b"no arrow at all", "cannot be read"),
@@ -132,7 +132,7 @@ def refusal(path: Path) -> MoietyError:
         ("usage.ndjson", json_text().replace("\u00fc", "u").encode() + b'{"id":"\xfc"}', "row 6 (line 6) is not UTF-8"),
         ("usage.ndjson", (json_text() + '{"id":' + "[" * 100_000).encode(), "row 6 (line 6) is nested too deeply"),
         ("usage.json", array_text()[:-3].encode(), "row 5 is not JSON"),
-        ("usage.json", (array_text() + "[]").encode(), "row 6 stands after the end of the array"),
+        ("usage.json", (array_text() + "[]").encode(), "row 6 follows the end of the array"),
     ],
 )
 def test_a_file_that_is_not_what_it_says_is_refused(name: str, content: bytes, reason: str, tmp_path: Path) -> None:
@@ -206,16 +206,16 @@ NOT_WHOLE: Final = ["many", "0x10", "050", "-050", "1e2", "1,000", "1_000", " 3"
         (
             "usage.ndjson",
             json_text().replace('"collectives": ["irish"], "shares": [3]', '"shares": [3]'),
-            "collectives: is missing; an event that draws on nobody has an empty list",
+            "collectives: is missing; an event without collectives has an empty list",
         ),
         (
             "usage.ndjson",
             json_text().replace('"shares": [3]', '"scores": [3]'),
-            "scores: stands in a file whose first row has collectives and shares; give one of them",
+            "scores: is in a file whose first row has collectives and shares; use only one of them",
         ),
         ("usage.ndjson", json_text().replace('"work_id": "b"', '"work_id": 5'), "work_id: must be text, got 5"),
         ("usage.ndjson", json_text().replace('"work_id": "b"', '"work_id": 5.5'), "work_id: must be text, got 5.5"),
-        ("usage.ndjson", json_text().replace('"work_id": "b"', '"work_id": "\\ud800"'), "work_id: holds half of"),
+        ("usage.ndjson", json_text().replace('"work_id": "b"', '"work_id": "\\ud800"'), "work_id: contains half of"),
         (
             "usage.ndjson",
             json_text().replace('"mode": 1, "collectives": ["irish"]', '"mode": 3, "collectives": []'),
@@ -322,7 +322,7 @@ def test_a_line_without_an_end_is_refused_before_it_fills_the_memory(
     (tmp_path / "usage.ndjson").write_text(json_text() + '{"id": "' + "x" * 100_000)
     (tmp_path / "usage.json").write_text(array_text()[:-1] + ', {"id": "' + "x" * 200_000)
     for name in ("usage.csv", "usage.ndjson"):
-        assert "holds a row of more than 100,000 bytes" in str(refusal(tmp_path / name))
+        assert "contains a row of more than 100,000 bytes" in str(refusal(tmp_path / name))
     assert "row 6 is longer than 100000 bytes" in str(refusal(tmp_path / "usage.json"))
 
 

@@ -81,8 +81,8 @@ def test_scores_may_be_numbers_of_any_width(numbers: pa.DataType) -> None:
     [
         (TABLE.drop_columns("scores"), ("scores", None, "is missing from the table")),
         (TABLE.drop_columns("sources"), ("sources", None, "is missing from the table")),
-        (with_column("scores", [[0.5, None], [], [1.0]]), ("scores", 0, "holds a null")),
-        (with_column("sources", [["a", "b"], [], [None]]), ("sources", 2, "holds a null")),
+        (with_column("scores", [[0.5, None], [], [1.0]]), ("scores", 0, "contains a null")),
+        (with_column("sources", [["a", "b"], [], [None]]), ("sources", 2, "contains a null")),
         (
             with_column("scores", [["a", "b"], [], ["c"]]),
             ("scores", None, "must be lists of numbers, got list<string>"),

@@ -629,7 +629,7 @@ def test_what_is_before_a_break_in_a_document_is_given() -> None:
     assert read(b"[" + first + b" " + second + b"]") == ["01", f"documents[1]: $: {no_comma}{rest}"]
     no_value = "is not JSON: Expecting value at character 0"
     assert read(b"[" + first + b",]") == ["01", f"documents[1]: $: {no_value}{rest}"]
-    after = "stands after the end of the document"
+    after = "follows the end of the document"
     assert read(b"[" + first + b"]" + second) == ["01", f"documents[1]: $: {after}{rest}"]
     assert read(b"[" * 200_000) == [f"documents[0]: $: is nested too deeply{rest}"]
 
@@ -970,7 +970,7 @@ def test_the_command_records_the_valid_sessions_and_ends_with_bad_input(
     arguments = [EXAMPLE, "--method", "characters", "--telemetry", "--domains", declaration, *connection]
     assert run(*arguments) == Exit.BAD_INPUT
     people = capsys.readouterr()
-    assert "10 documents taken, 1 refused: 5 sessions with 7 completed turns.\n" in people.out
+    assert "10 documents accepted, 1 refused: 5 sessions with 7 completed turns.\n" in people.out
     assert "By grounded-characters, 5 attributed, 1 in part, 1 not at all.\n" in people.out
     assert "7 events accepted, 0 duplicates left out; 1 batch." in people.out
     assert "$.events[0].data.chars_ingested" in people.out
@@ -992,7 +992,7 @@ def test_the_command_ends_well_when_every_session_is_valid(
     (tmp_path / "sessions.json").write_text(json.dumps(DOCUMENTS[0], indent=2), "utf-8")
     options = ["--method", "citations", "--telemetry", "--domains", declaration, "--batch-id", "june"]
     assert run(tmp_path / "sessions.json", *options, "--address", address, "--api-key", "secret") == Exit.OK
-    assert "1 document taken, 0 refused: 1 session with 1 completed turn.\n" in capsys.readouterr().out
+    assert "1 document accepted, 0 refused: 1 session with 1 completed turn.\n" in capsys.readouterr().out
     assert [_pairs(row) for row in intake.events.values()] == [[("irish", 666_666_666)]]
 
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import grpc
 import pytest
+import typer
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from ledger.money import MAX_AMOUNT_MINOR
@@ -25,7 +26,7 @@ from moiety import (
     errors,
 )
 from moiety.v1 import audit_pb2, audit_pb2_grpc, rounds_pb2
-from services.cli.app import COMMANDS, main
+from services.cli.app import COMMANDS, app, main
 from services.cli.base.documents import document
 from services.cli.base.exits import Exit, InputError, exit_code
 from services.cli.base.money import amount_in_minor, major
@@ -184,7 +185,7 @@ def test_a_table_in_a_pipe_is_not_cut(capsys: pytest.CaptureFixture[str]) -> Non
 
 def test_an_api_key_is_needed(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["round", "list", "folk"]) == Exit.NOT_ALLOWED
-    assert capsys.readouterr().err == "api-key: is missing; give --api-key or set MOIETY_API_KEY\n"
+    assert capsys.readouterr().err == "api-key: is missing; use --api-key or set MOIETY_API_KEY\n"
 
 
 @pytest.mark.parametrize("option", [[], ["--json"]])
@@ -272,6 +273,20 @@ def test_a_replay_ends_with_the_verdict_and_its_exit_code(
 def test_every_command_explains_itself(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run([name, "--help"]) == Exit.OK
     assert capsys.readouterr().out.strip()
+
+
+def helps(command: Any) -> Iterator[str]:
+    yield command.help or ""
+    for each in getattr(command, "commands", {}).values():
+        yield from helps(each)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_has_no_line_breaks_of_the_source(name: str) -> None:
+    group = typer.main.get_group(app)
+    for text in (group.help or "", *helps(group.get_command(None, name))):  # type: ignore[arg-type]
+        assert text
+        assert "\n" not in text.replace("\n\n", "")
 
 
 def test_the_help_has_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:

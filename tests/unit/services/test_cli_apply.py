@@ -160,7 +160,7 @@ def test_domains_that_go_round_in_a_circle_are_a_conflict() -> None:
     current = owners(irish="a.example", scottish="b.example")
     (found,) = conflicts(owners(irish="b.example", scottish="a.example"), current)
     assert found.field == "collectives"
-    assert found.description.startswith("domains go round ")
+    assert found.description.startswith("domains change hands in a circle: ")
     assert {"irish", "scottish"} <= set(found.description.split())
 
 
@@ -224,7 +224,7 @@ def test_what_cannot_be_changed_is_a_conflict() -> None:
             "collectives.a.domains",
             "must be a list",
         ),
-        (POOL + "pools: {}", "line 10", "'pools' stands twice"),
+        (POOL + "pools: {}", "line 10", "'pools' is repeated"),
         ("a: [", "line 1", "expected the node content"),
         ("- 1", "file", "must be a mapping"),
     ],
@@ -253,7 +253,7 @@ def test_the_tolerance_of_shares_has_the_default_of_the_service(more: str, toler
 @pytest.mark.parametrize("field", ["sum_repeats: true", "tolerance_nano: 5"])
 def test_what_belongs_to_scores_is_refused_for_shares(field: str) -> None:
     (found,) = violations(POOL.replace("confidence_ppm: 900000", f"confidence_ppm: 900000, {field}"))
-    assert found.description == f"{field.partition(':')[0]} is for methods with a score_kind"
+    assert found.description == f"{field.partition(':')[0]} is allowed only with a score_kind"
 
 
 def test_all_wrong_fields_are_named_at_once() -> None:

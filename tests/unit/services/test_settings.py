@@ -120,13 +120,13 @@ def test_any_other_address_needs_tls(host: str) -> None:
 
 def test_certificate_and_key_go_together() -> None:
     for one in ("tls_certificate_file", "tls_key_file"):
-        expected = [("MOIETY_TLS_KEY_FILE", "goes with tls_certificate_file, and neither without the other")]
+        expected = [("MOIETY_TLS_KEY_FILE", "must be set together with tls_certificate_file")]
         assert violations(**{one: "x.pem"}) == expected
 
 
 def test_a_signing_key_goes_with_its_folder() -> None:
     for one in ("signing_key_file", "checkpoint_folder"):
-        expected = [("MOIETY_CHECKPOINT_FOLDER", "goes with signing_key_file, and neither without the other")]
+        expected = [("MOIETY_CHECKPOINT_FOLDER", "must be set together with signing_key_file")]
         assert violations(**{one: "x"}) == expected
     settings = load_settings(signing_key_file="key", checkpoint_folder="folder")
     assert (settings.signing_key_file, settings.checkpoint_folder) == (Path("key"), Path("folder"))

@@ -41,8 +41,8 @@ def test_rows_are_told_in_the_fewest_words() -> None:
         "turn 21, arrow_stream: is wrong",
         "turn 35, event: is wrong",
         "Turns 1 to 10, 22 to 31 and 36 are recorded (20 events accepted, 1 duplicate left out).",
-        "Turns 11 to 21 and 32 to 35 are not: a batch with one wrong turn is refused whole.",
-        "Submit all of it again once that is put right: what is recorded is not recorded twice.",
+        "Turns 11 to 21 and 32 to 35 are not: one wrong turn is enough to refuse a batch.",
+        "Correct the file and submit all of it again: what is recorded is not recorded twice.",
     ]
 
 
@@ -52,7 +52,7 @@ def test_many_reasons_are_cut_short() -> None:
     assert lines[REASONS_SHOWN_MAX - 1 : REASONS_SHOWN_MAX + 2] == [
         f"row {REASONS_SHOWN_MAX}, units: is wrong",
         f"... and {100 - REASONS_SHOWN_MAX} more",
-        "Rows 1 to 100 are not: a batch with one wrong row is refused whole.",
+        "Rows 1 to 100 are not: one wrong row is enough to refuse a batch.",
     ]
 
 
@@ -61,8 +61,8 @@ def test_where_the_service_went_away_the_rest_is_not_known() -> None:
     assert lines == [
         "error: gone",
         "Row 1 is recorded (1 event accepted, 0 duplicates left out).",
-        "Of the rows from 2 on it is not known.",
-        "Submit all of it again once that is put right: what is recorded is not recorded twice.",
+        "Whether the rows from 2 on are recorded is not known.",
+        "Correct the file and submit all of it again: what is recorded is not recorded twice.",
     ]
     assert failure_lines(UnavailableError("gone"), "row") == ["error: gone"]
 
@@ -70,5 +70,5 @@ def test_where_the_service_went_away_the_rest_is_not_known() -> None:
 def test_a_table_that_cannot_be_read_at_all_says_that_nothing_is_recorded() -> None:
     assert failure_lines(InvalidUsageError("unit", None, "is not a column"), "row") == [
         "unit: is not a column",
-        "Nothing is recorded.",
+        "Nothing was recorded.",
     ]

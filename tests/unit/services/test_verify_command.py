@@ -213,7 +213,7 @@ def test_a_key_that_is_not_the_checkpoints_is_told_with_the_file(
 def test_an_empty_log_is_said_to_be_empty(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_bundle(PoolSource(HISTORY, size=0), tmp_path / "empty.tar")
     code, out, _ = run(capsys, tmp_path / "empty.tar", "--key", VKEY)
-    assert (code, out.splitlines()[-1]) == (0, "The log is empty: there is nothing in it that could fail.")
+    assert (code, out.splitlines()[-1]) == (0, "The log is empty: there is nothing to check.")
 
 
 def test_the_last_line_says_that_no_older_checkpoint_was_given(
