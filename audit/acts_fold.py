@@ -1,4 +1,4 @@
-"""Who did what in a log, held against who may: the rules by which one person does not count as two.
+"""Who did what in a log, checked against who may: the rules by which one person does not count as two.
 
 A log's acts are judged by the registry as of the size that each names. The same rules that the service applies
 (`ledger.acts.people`) are applied again here, to the registry that follows from its own log.
@@ -112,7 +112,7 @@ class ActsFold:
         """No leaf comes any more.
 
         Raises:
-            FoundError: an approval stands without what it approved.
+            FoundError: an approval without what it approved.
         """
         if self.approved is not None:
             raise self._here(self.approved.index).error("decision", "APPROVED", "an effect right after it")

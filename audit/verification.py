@@ -174,7 +174,7 @@ class _EntryPass:
     """Index and entry of each. They are read only after the root has been verified."""
     builder: TileBuilder = field(default_factory=TileBuilder)
     bodies: list[list[bytes]] = field(default_factory=list)
-    """What each leaf of the registry names: its bodies stand before the pool's files."""
+    """What each leaf of the registry names: its bodies come before the pool's files."""
     doubt: Finding | None = None
     """The first hash in a tile that does not match the entries; the root tells which of the two is wrong."""
 

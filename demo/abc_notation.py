@@ -90,7 +90,7 @@ class AbcTune:
 
 
 def split_tunes(text: str) -> Iterator[str]:
-    """Give the text of each tune of an ABC file, each beginning with its `X:` line."""
+    """Return the text of each tune of an ABC file, each beginning with its `X:` line."""
     return (tune for tune in re.split(r"(?m)^(?=X:)", text) if tune.startswith("X:"))
 
 
@@ -114,7 +114,7 @@ def read_tune(text: str) -> AbcTune:
 
 @lru_cache(maxsize=512)
 def parse_key(text: str) -> tuple[int, Mapping[str, int]]:
-    """Give, for the value of a `K:` field, the tonic's pitch class and each altered letter's alteration in semitones.
+    """Return, for the value of a `K:` field, the tonic's pitch class and each altered letter's alteration in semitones.
 
     Raises:
         AbcError: the value does not begin with a tonic; `none` is among these, since melodies without one cannot be
@@ -178,7 +178,7 @@ def _read_line(voice: _Voice, line: str) -> None:
 
 @lru_cache(maxsize=1024)
 def _multiple(text: str) -> float:
-    """Give the factor that a written length stands for: `3/2` is 1.5, `/` 0.5, `//` 0.25, none 1."""
+    """Return the factor that a written length stands for: `3/2` is 1.5, `/` 0.5, `//` 0.25, none 1."""
     if not text:
         return 1.0
     slashes = text.count("/")
@@ -187,7 +187,7 @@ def _multiple(text: str) -> float:
 
 
 def _unit(value: str, metre: str) -> float:
-    """Give the unit note length in whole notes: as `L:` says, else 1/16 below a metre of 3/4 and 1/8 from it on."""
+    """Return the unit note length in whole notes: as `L:` says, else 1/16 below a metre of 3/4 and 1/8 from it on."""
     if value:
         return _multiple(value.replace(" ", ""))
     top, _, bottom = metre.partition("/")

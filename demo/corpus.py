@@ -125,7 +125,7 @@ def build_corpus(tunes: Iterable[Tune], skipped: Mapping[str, int] | None = None
 
 
 def corpus_folder() -> Path:
-    """Give the folder of the corpus of the installed music21.
+    """Return the folder of the corpus of the installed music21.
 
     Raises:
         CorpusMissingError: music21 or its corpus is not installed.

@@ -91,14 +91,14 @@ def measure_instability(
 
 
 def _distance(before: Floats, after: Floats, grouping: Ints) -> float:
-    """Give the mean over the rows of the total variation distance between sums by group; the last column is its own."""
+    """The mean over the rows of the total variation distance between sums by group; the last column is its own."""
     groups = np.append(grouping, grouping.max() + 1)
     moves = [np.abs(np.bincount(groups, row)).sum() / 2 for row in after - before]
     return float(np.mean(moves))
 
 
 def _per_copy(parts: Floats, copies: Ints) -> Floats:
-    """Give the parts per copy of the tunes that are there at all, scaled to sum to one in each row; nobody's is 0."""
+    """Return the parts per copy of the tunes that are there at all, scaled to sum to one in each row; nobody's is 0."""
     each = np.zeros_like(parts)
     np.divide(parts[:, :-1], copies, out=each[:, :-1], where=copies > 0)
     sums = each.sum(axis=1, keepdims=True)

@@ -35,7 +35,7 @@ UNIT: Final = 1 / 8  # and an eighth as the commonest length
 
 
 def melody_of_notes(notes: Sequence[Note], tonic: int) -> tuple[int, ...]:
-    """Give the tokens of at least one note, for a tonic's pitch class.
+    """Return the tokens of at least one note, for a tonic's pitch class.
 
     The octave of the tonic, which the key does not tell, is the one nearest to the last note, where most melodies come
     to rest. Of two lengths that are equally common the shorter is the unit.
@@ -48,13 +48,13 @@ def melody_of_notes(notes: Sequence[Note], tonic: int) -> tuple[int, ...]:
 
 
 def notes_of_melody(melody: Sequence[int]) -> tuple[Note, ...]:
-    """Give the notes that note tokens stand for, on the tonic G with the eighth as unit."""
+    """Return the notes that note tokens stand for, on the tonic G with the eighth as unit."""
     pairs = (divmod(token, len(LENGTHS)) for token in melody)
     return tuple(Note(TONIC_PITCH + DEGREE_MIN + degree, UNIT * LENGTHS[length]) for degree, length in pairs)
 
 
 def until_last_tonic(melody: Sequence[int]) -> tuple[int, ...]:
-    """Give a melody up to its last note on a tonic of any octave, where it can end; all of it if it has none."""
+    """Return a melody up to its last note on a tonic of any octave, where it can end; all of it if it has none."""
     degrees = [token // len(LENGTHS) + DEGREE_MIN for token in melody]
     end = max((place for place, degree in enumerate(degrees, start=1) if degree % 12 == 0), default=len(melody))
     return tuple(melody[:end])

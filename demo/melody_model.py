@@ -71,7 +71,7 @@ class MelodyModel:
         self._counts = tuple(Counts(level, copies) for level in grams)
 
     def retrained(self, copies: Ints) -> MelodyModel:
-        """Give the model trained on the same tunes in other numbers of copies, as a resample of them has."""
+        """Return the model trained on the same tunes in other numbers of copies, as a resample of them has."""
         return MelodyModel(self.corpus, self._grams, copies)
 
     @cached_property
@@ -105,7 +105,7 @@ class MelodyModel:
         ]
 
     def probabilities(self, melody: Sequence[int]) -> Floats:
-        """Give P(w | h) of each note of a melody, (notes,)."""
+        """Return P(w | h) of each note of a melody, (notes,)."""
         return self._probabilities_and_votes([melody])[0]
 
     def split_notes(self, melody: Sequence[int]) -> Floats:
@@ -116,11 +116,11 @@ class MelodyModel:
         return self._split(rows, 1 / probabilities, votes, (len(melody), size), self._voters_by_tradition)
 
     def attribute_to_traditions(self, melodies: Sequence[Sequence[int]], progress: Progress | None = None) -> Floats:
-        """Give the mean part of each tradition: (melodies, traditions + 1), the last column nobody's."""
+        """Return the mean part of each tradition: (melodies, traditions + 1), the last column nobody's."""
         return self._attribute(melodies, len(self.corpus.traditions), self._voters_by_tradition, progress)
 
     def attribute_to_tunes(self, melodies: Sequence[Sequence[int]], progress: Progress | None = None) -> Floats:
-        """Give the mean part of each single tune: (melodies, tunes + 1), the last column nobody's."""
+        """Return the mean part of each single tune: (melodies, tunes + 1), the last column nobody's."""
         return self._attribute(melodies, len(self.corpus.tunes), self._voters_by_tune, progress)
 
     @cached_property
@@ -152,7 +152,7 @@ class MelodyModel:
         return parts
 
     def _probabilities_and_votes(self, melodies: Sequence[Sequence[int]]) -> tuple[Floats, list[_Votes]]:
-        """Give the probability of each note of all the melodies, one after the other, and the votes for it."""
+        """Return the probability of each note of all the melodies, one after the other, and the votes for it."""
         contexts, tokens = _contexts_and_tokens(melodies)
         probabilities = np.full(len(tokens), CHANCE / VOCABULARY_SIZE)
         left = np.full(len(tokens), 1 - CHANCE)
@@ -169,7 +169,7 @@ class MelodyModel:
         return probabilities, votes[::-1]
 
     def _followers(self, level: int, contexts: Ints) -> tuple[Ints, Ints]:
-        """Give how many training notes follow each context, and how many different ones share what is left.
+        """Return how many training notes follow each context, and how many different ones share what is left.
 
         Single notes leave nothing to a shorter context, so there the second is 0.
         """
@@ -230,7 +230,7 @@ class MelodyModel:
 
 
 def _code(tokens: Ints) -> Ints:
-    """Give the codes of the rows of tokens (number, length), as the n-grams are coded."""
+    """Return the codes of the rows of tokens (number, length), as the n-grams are coded."""
     codes = np.zeros(len(tokens), dtype=np.int64)
     for column in range(tokens.shape[1]):
         codes = (codes << TOKEN_BITS) | tokens[:, column]
@@ -238,7 +238,7 @@ def _code(tokens: Ints) -> Ints:
 
 
 def _contexts_and_tokens(melodies: Sequence[Sequence[int]]) -> tuple[list[Ints], Ints]:
-    """Give the codes of the last 0, 1, ... ORDER - 1 tokens before each note of all the melodies, and the notes."""
+    """Return the codes of the last 0, 1, ... ORDER - 1 tokens before each note of all the melodies, and the notes."""
     padding = [START] * (ORDER - 1)
     flat = np.array([token for melody in melodies for token in (*padding, *melody)], dtype=np.int64)
     notes = np.flatnonzero(flat != START)

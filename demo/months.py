@@ -119,7 +119,7 @@ def settle(cast: Cast, clock: DemoClock, month: Month, number: int, while_waitin
 
 
 def balances(auditor: Client) -> dict[str, int]:
-    """Give every account's balance in minor units, by account."""
+    """Return every account's balance in minor units, by account."""
     return {each.name.partition("/accounts/")[2]: each.amount_minor for each in auditor.list_balances(POOL)}
 
 

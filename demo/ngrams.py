@@ -32,18 +32,18 @@ class Grams:
     tunes: Ints
 
     def followers(self, contexts: Ints) -> tuple[Ints, Ints]:
-        """Give, for the codes of contexts, where in `codes` the n-grams that begin with each begin and end."""
+        """Return, for the codes of contexts, where in `codes` the n-grams that begin with each begin and end."""
         first = np.searchsorted(self.codes, contexts << TOKEN_BITS)
         return first, np.searchsorted(self.codes, (contexts + 1) << TOKEN_BITS)
 
     def find(self, contexts: Ints, tokens: Ints) -> tuple[Ints, NDArray[np.bool_]]:
-        """Give where in `codes` each n-gram is, and whether it is there at all (if not, the place means nothing)."""
+        """Return where in `codes` each n-gram is, and whether it is there at all (if not, the place means nothing)."""
         codes = (contexts << TOKEN_BITS) | tokens
         places = np.minimum(np.searchsorted(self.codes, codes), len(self.codes) - 1)
         return places, self.codes[places] == codes
 
     def last_tokens(self, places: Ints) -> Ints:
-        """Give the last token of the n-grams at these places of `codes`."""
+        """Return the last token of the n-grams at these places of `codes`."""
         return self.codes[places] & ((1 << TOKEN_BITS) - 1)
 
 
@@ -77,7 +77,7 @@ class Voters:
         self.first_runs: Ints = np.searchsorted(self.starts, grams.starts)
 
     def runs_of(self, places: Ints) -> tuple[Ints, Ints]:
-        """Give all the runs of the n-grams at these places, each with the number of the place (0, 1, ...) it is of."""
+        """All the runs of the n-grams at these places, each with the number of the place (0, 1, ...) it is of."""
         first = self.first_runs[places]
         lengths = self.first_runs[places + 1] - first
         which = np.repeat(np.arange(len(places)), lengths)

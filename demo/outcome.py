@@ -73,7 +73,7 @@ class Outcome:
         return [*self._breaches_of_rounds(), *self._breaches_of_the_whole()]
 
     def document(self, moved: Instability) -> dict[str, Any]:
-        """Give all of it as data, with how far the works' attribution moved."""
+        """Return all of it as data, with how far the works' attribution moved."""
         return {
             "works": self.works,
             "traditions": len(self.traditions),
@@ -121,7 +121,7 @@ class Outcome:
 
 
 def outcome_of(verdict: ReplayVerdict) -> str:
-    """Give the outcome in a word: `MATCH` or `DIVERGED`."""
+    """Return the outcome in a word: `MATCH` or `DIVERGED`."""
     return audit_pb2.ReplayOutcome.Name(verdict.outcome).removeprefix("REPLAY_OUTCOME_")
 
 

@@ -75,13 +75,13 @@ def platforms_of(works: Sequence[Work]) -> tuple[Platform, Platform]:
 
 
 def mode_of(work: Work) -> Mode:
-    """Give how a work came about. The digest in its id decides, so that it is the same on every run."""
+    """Return how a work came about. The digest in its id decides, so that it is the same on every run."""
     digest = int(work.work_id.rpartition(":")[2], 16)
     return Mode.HUMAN_AI if digest % HUMAN_EVERY == 0 else Mode.AI_ONLY
 
 
 def usage_table(platform: Platform, month: Month, seed: int) -> pa.Table:
-    """Give a platform's usage of a month as a table that `moiety.Client.submit_usage` takes, in order of time.
+    """Return a platform's usage of a month as a table that `moiety.Client.submit_usage` takes, in order of time.
 
     Event ids are the platform's own texts, in the column `id`.
     """
@@ -100,17 +100,17 @@ def usage_table(platform: Platform, month: Month, seed: int) -> pa.Table:
 
 
 def count_plays(table: pa.Table) -> int:
-    """Give the plays in a usage table."""
+    """Return the plays in a usage table."""
     return int(pc.sum(table["units"]).as_py())
 
 
 def count_shares(table: pa.Table) -> int:
-    """Give the shares in a usage table: one for each collective that an event names."""
+    """Return the shares in a usage table: one for each collective that an event names."""
     return int(pc.sum(pc.list_value_length(table["shares"])).as_py())
 
 
 def most_played(tables: Sequence[pa.Table]) -> tuple[str, int]:
-    """Give the id of the work with the most plays in all the tables, and these; of several the first by id."""
+    """Return the id of the work with the most plays in all the tables, and these; of several the first by id."""
     used = pa.concat_tables([table.select(["work_id", "units"]) for table in tables])
     totals: Any = used.group_by("work_id").aggregate([("units", "sum")])
     first = totals.sort_by([("units_sum", "descending"), ("work_id", "ascending")]).slice(0, 1).to_pylist()[0]

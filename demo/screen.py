@@ -61,7 +61,7 @@ class Screen:
 
     @contextmanager
     def progress(self, label: str, unit: str = "", total: int | None = None) -> Iterator[Bar]:
-        """Show a bar on stderr while something takes its time, none where stderr is no terminal.
+        """Show a bar on stderr while something takes its time, none if stderr is not a terminal.
 
         Without a unit it only moves to and fro, for what cannot be counted.
         """

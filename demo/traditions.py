@@ -129,7 +129,7 @@ def is_book(path: str) -> bool:
 
 
 def tradition_of_tune(path: str, fields: Mapping[str, str]) -> str | None:
-    """Give the tradition of a tune from its file's path in the corpus and its header fields, or None if it has none."""
+    """The tradition of a tune from its file's path in the corpus and its header fields, or None if it has none."""
     book = _book(path)
     if book == BY_PLACE:
         return tradition_of_place(fields.get("O", ""))
@@ -141,7 +141,7 @@ def tradition_of_tune(path: str, fields: Mapping[str, str]) -> str | None:
 
 @lru_cache(maxsize=4096)
 def tradition_of_place(place: str) -> str | None:
-    """Give the tradition of a place as the Essen collection writes it, or None if no name in it is known."""
+    """Return the tradition of a place as the Essen collection writes it, or None if no name in it is known."""
     return _first_named(_REGIONS, place) or _first_named(_COUNTRIES, place)
 
 

@@ -48,5 +48,5 @@ def nano_shares(traditions: Sequence[str], parts: Sequence[float]) -> tuple[tupl
     """
     shares = [int(part * SHARE_TOTAL_NANO) for part in parts]
     if min(shares, default=0) < 0 or sum(shares) > SHARE_TOTAL_NANO:
-        raise ValueError(f"these are no parts of one, they come to {sum(parts)}")
+        raise ValueError(f"these are not parts of one, they come to {sum(parts)}")
     return tuple((tradition, share) for tradition, share in zip(traditions, shares, strict=True) if share)

@@ -118,7 +118,7 @@ def score_batches(
 
     Raises:
         ValueError: the matrix is not of real numbers, items by works; or `events_per_batch` is out of range.
-        InvalidUsageError: a value does not fit its column, an item stands twice, a score is not finite, two works get
+        InvalidUsageError: a value does not fit its column, an item is repeated, a score is not finite, two works get
             the same event id, or one work has more scores than a batch takes.
     """
     if not 1 <= events_per_batch <= EVENTS_PER_BATCH_MAX:

@@ -108,7 +108,7 @@ def usage_batches(
 def record_batches(
     table: ArrowTable, *, events_per_batch: int = EVENTS_PER_BATCH, id_scheme: IdScheme = IdScheme.OWN
 ) -> Iterator[pa.RecordBatch]:
-    """Give the batches of a table of usage events as record batches of exactly `USAGE_SCHEMA`, or of `SCORE_SCHEMA`
+    """Return the batches of a table of usage events as record batches of exactly `USAGE_SCHEMA`, or of `SCORE_SCHEMA`
     where it has scores. A batch ends after `events_per_batch` events, and before it has more shares, scores, distinct
     ids or bytes than the service takes. `id_scheme` says how event ids are derived from a column `id`.
 
@@ -194,9 +194,11 @@ def _require_columns(schema: pa.Schema, wanted: pa.Schema) -> None:
         if name not in wanted.names and name != "id":
             raise InvalidUsageError(name, None, f"is not a column of usage; these are {', '.join(wanted.names)}")
     if "id" in names and "event_id" in names:
-        raise InvalidUsageError("id", None, "stands beside event_id; give one of them")
+        raise InvalidUsageError("id", None, "is given in addition to event_id; use only one of them")
     if paired and wanted.names[-1] in names:
-        raise InvalidUsageError(wanted.names[-1], None, f"stands beside {wanted.names[-2]} that hold a {paired} each")
+        raise InvalidUsageError(
+            wanted.names[-1], None, f"is given in addition to {wanted.names[-2]} with a {paired} each"
+        )
     for name in wanted.names:
         is_elsewhere = (name == "event_id" and "id" in names) or (paired and name == wanted.names[-1])
         if name not in names and name != "work_id" and not is_elsewhere:

@@ -24,7 +24,7 @@ def render_membership(membership: Mapping[str, str]) -> bytes:
     """Return a membership as the bytes that the service takes.
 
     Raises:
-        InvalidUsageError: an id cannot stand in a line of them.
+        InvalidUsageError: an id is not allowed in one.
     """
     for text in (*membership, *membership.values()):
         if any(character in text for character in _NEVER):

@@ -1,4 +1,4 @@
-"""The version of the SDK and of the server, which are released together. It stands here alone."""
+"""The version of the SDK and of the server, which are released together. It is only here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can be checked of the registry, which is no projection of any log: pools, and names that logs use."""
+"""What can be checked of the registry, which is not a projection of any log: pools, and names that logs use."""
 
 from __future__ import annotations
 

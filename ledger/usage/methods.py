@@ -148,7 +148,7 @@ def method_of(content: MethodContent, leaf_index: int) -> Method:
 
 
 def _score_rule(content: MethodContent) -> ScoreRule | None:
-    """All of a rule's fields stand in an entry, or none; the tolerance just where the kind is SHARE."""
+    """Either all of a rule's fields are in an entry, or none; the tolerance only if the kind is SHARE."""
     kind, order, coverage_nano = content.score_kind, content.score_order, content.coverage_nano
     tolerance_nano, sum_repeats = content.tolerance_nano, content.sum_repeats
     if kind is None and order is None and coverage_nano is None and tolerance_nano is None and not sum_repeats:

@@ -16,7 +16,7 @@ from moiety.errors import InvalidDomainError
 
 _HOST_CHARACTERS_MAX: Final = 254  # 253 by RFC 1035, and the dot of the root
 _HOST: Final = re.compile(r"(?=.{1,253}\Z)(?:[a-z0-9_-]{1,63}\.)*(?![0-9]+\Z)[a-z0-9_-]{1,63}")
-"""Labels of letters, digits, hyphen and underscore. The last is no number, so that an IP address is no domain."""
+"""Labels of letters, digits, hyphen and underscore. The last is not a number, so that an IP address is not a domain."""
 
 _DEVIATIONS: Final = frozenset("ßẞς\u200c\u200d")
 """Letters that IDNA 2003, the codec of Python, takes for others, and today's registries do not (UTS 46, section 7):
@@ -25,7 +25,7 @@ with them the name of one owner would become that of another.
 
 
 CONTENT_ID: Final = "content-id:"
-"""What stands before the prefix of content ids among a collective's domains."""
+"""The text before the prefix of content ids among a collective's domains."""
 
 _PREFIX_BYTES_MAX: Final = 256
 
@@ -51,7 +51,7 @@ class DomainMap:
     and international names are compared as A-labels (`xn--...`). Anything may be declared, a single label too;
     a public suffix such as `co.uk` covers everybody under it, so declare none that is not yours.
 
-    `content-id:` and a prefix, such as `content-id:mkt:irish:`, stands for all content whose id begins with the prefix,
+    `content-id:` and a prefix, such as `content-id:mkt:irish:`, means all content whose id begins with the prefix,
     byte for byte. The longest prefix decides.
 
     Args:

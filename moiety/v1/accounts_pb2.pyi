@@ -180,7 +180,7 @@ class Payment(_message.Message):
     reference: _builtins.str
     """What the bank or the collective calls it; at most 1,000 characters."""
     leaf_index: _builtins.int
-    """Where it stands in the pool's log."""
+    """Its place in the pool's log."""
     proposal: _builtins.str
     """The proposal that waits for another operator, such as `pools/{pool}/proposals/{leaf}`; empty once this is in force."""
     @_builtins.property
@@ -234,7 +234,7 @@ class Release(_message.Message):
     decided_by: _builtins.str
     """`operators/{id}`: who decided."""
     leaf_index: _builtins.int
-    """Where it stands in the pool's log."""
+    """Its place in the pool's log."""
     proposal: _builtins.str
     """The proposal that waits for another operator, such as `pools/{pool}/proposals/{leaf}`; empty once this is in force."""
     @_builtins.property
@@ -287,7 +287,7 @@ class Grant(_message.Message):
     decided_by: _builtins.str
     """`operators/{id}`: who decided."""
     leaf_index: _builtins.int
-    """Where it stands in the pool's log."""
+    """Its place in the pool's log."""
     proposal: _builtins.str
     """The proposal that waits for another operator, such as `pools/{pool}/proposals/{leaf}`; empty once this is in force."""
     @_builtins.property

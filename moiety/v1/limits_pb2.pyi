@@ -68,9 +68,9 @@ class PlatformLimits(_message.Message):
     name: _builtins.str
     """`platforms/{platform}/limits`."""
     events_per_day: _builtins.int
-    """Events of recorded batches in a day (UTC); unset is no limit."""
+    """Events of recorded batches in a day (UTC); unset means no limit."""
     bytes_per_day: _builtins.int
-    """Bytes of recorded batches in a day (UTC); unset is no limit."""
+    """Bytes of recorded batches in a day (UTC); unset means no limit."""
     open_streams: _builtins.int
     """AppendUsage streams open at a time on one server process; unset is what the service allows anyone."""
     events_today: _builtins.int

@@ -315,7 +315,7 @@ class Collective(_message.Message):
     display_name: _builtins.str
     """What people call it; 1 to 200 characters."""
     members: _builtins.int
-    """How many contributors it stands for, 0 to 10^10; the weight of the PER_CAPITA commons rule."""
+    """How many contributors it represents, 0 to 10^10; the weight of the PER_CAPITA commons rule."""
     equity_ppm: _builtins.int
     """Factor on members under the EQUITY commons rule, in millionths, 0 to 10^8; unset is 1,000,000."""
     status: Global___CollectiveStatus.ValueType
@@ -433,7 +433,7 @@ class Policy(_message.Message):
     fee_ppm: _builtins.int
     """The operator's fee on the pot, in millionths, 0 to 1,000,000."""
     fee_cap_minor: _builtins.int
-    """The most a round's fee may be, in minor units; unset is no cap."""
+    """The most a round's fee may be, in minor units; unset means no cap."""
     commons_ppm: _builtins.int
     """The commons' standing share of the net pot, in millionths, 0 to 1,000,000."""
     unattributed: Global___UnattributedRule.ValueType
@@ -447,7 +447,7 @@ class Policy(_message.Message):
     every floor, it carries over.
     """
     cap_minor: _builtins.int
-    """The most attributed amount for one collective, in minor units; unset is no cap."""
+    """The most attributed amount for one collective, in minor units; unset means no cap."""
     ai_only_ppm: _builtins.int
     """Multiplier of AI_ONLY weight, in millionths, 0 to 10,000,000; unset is 1,000,000."""
     human_ai_ppm: _builtins.int
@@ -457,7 +457,7 @@ class Policy(_message.Message):
     a round approves by itself where one person may post rounds; where that takes two, 0 is refused.
     """
     leaf_index: _builtins.int
-    """Where it stands in the pool's log."""
+    """Its place in the pool's log."""
     proposal: _builtins.str
     """The proposal that waits for another operator, such as `pools/{pool}/proposals/{leaf}`; empty once this is in force."""
     rounding: Global___Rounding.ValueType
@@ -538,7 +538,7 @@ class Method(_message.Message):
     evidence_uri: _builtins.str
     """Where its evidence can be read; empty or an http(s) address of at most 2,000 characters."""
     leaf_index: _builtins.int
-    """Where it stands in the pool's log."""
+    """Its place in the pool's log."""
     covers: _builtins.str
     """What it covers, for people: which works, which sources, which model; at most 1,000 characters."""
     score_kind: Global___ScoreKind.ValueType
@@ -556,7 +556,7 @@ class Method(_message.Message):
     proposal: _builtins.str
     """The proposal that waits for another operator, such as `pools/{pool}/proposals/{leaf}`; empty once this is in force."""
     sum_repeats: _builtins.bool
-    """Whether a source may stand in an event several times, as chunks of a document do; its scores are then summed. Not for
+    """Whether a source may occur in an event several times, as chunks of a document do; its scores are then summed. Not for
     COUNT, which always sums them.
     """
     tolerance_nano: _builtins.int
@@ -628,7 +628,7 @@ class Membership(_message.Message):
     collective_count: _builtins.int
     """Collectives that have sources in it."""
     leaf_index: _builtins.int
-    """Where it stands in the pool's log."""
+    """Its place in the pool's log."""
     proposal: _builtins.str
     """The proposal that waits for another operator, such as `pools/{pool}/proposals/{leaf}`; empty once this is in force."""
     @_builtins.property
@@ -723,7 +723,7 @@ class ApiKey(_message.Message):
     name: _builtins.str
     """`keys/{key}`."""
     principal: _builtins.str
-    """Whom it stands for: `operators/{id}`, `platforms/{platform}`, `collectives/{collective}` or `auditors/{id}`."""
+    """Its owner: `operators/{id}`, `platforms/{platform}`, `collectives/{collective}` or `auditors/{id}`."""
     proposal: _builtins.str
     """The proposal that waits for another operator, such as `registry/proposals/{leaf}`; empty once this is in force."""
     @_builtins.property

@@ -44,7 +44,7 @@ class Revenue(_message.Message):
     note: _builtins.str
     """What it is for, in words; at most 1,000 characters."""
     leaf_index: _builtins.int
-    """Where it stands in the pool's log."""
+    """Its place in the pool's log."""
     leaf_hash: _builtins.bytes
     """RFC 6962 hash of that leaf, 32 bytes."""
     @_builtins.property

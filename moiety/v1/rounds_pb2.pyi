@@ -39,7 +39,7 @@ class _RoundStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RoundState
     """Turned down, with a reason."""
 
 class RoundState(_RoundState, metaclass=_RoundStateEnumTypeWrapper):
-    """Where a round stands."""
+    """The state of a round."""
 
 ROUND_STATE_UNSPECIFIED: RoundState.ValueType  # 0
 """Never used, but for a preview."""
@@ -187,7 +187,7 @@ class Round(_message.Message):
     number: _builtins.int
     """1 for the pool's first, counting up."""
     state: Global___RoundState.ValueType
-    """Where it stands."""
+    """Its state."""
     currency: _builtins.str
     """ISO 4217 code."""
     start: _builtins.int
@@ -217,7 +217,7 @@ class Round(_message.Message):
     registry_sha256: _builtins.bytes
     """SHA-256 of the registry snapshot it used, 32 bytes."""
     leaf_index: _builtins.int
-    """Where the round stands in the pool's log."""
+    """The round's place in the pool's log."""
     previous_number: _builtins.int
     """The last round posted before it; 0 for none."""
     calculated_by: _builtins.str

@@ -172,7 +172,7 @@ class Receipt(_message.Message):
     name: _builtins.str
     """`pools/{pool}/batches/{platform}~{batch_id}`."""
     leaf_index: _builtins.int
-    """Where the batch stands in the pool's log."""
+    """The batch's place in the pool's log."""
     leaf_hash: _builtins.bytes
     """RFC 6962 hash of that leaf, 32 bytes."""
     body_sha256: _builtins.bytes
@@ -365,7 +365,7 @@ class PlatformIdScheme(_message.Message):
     is_fixed: _builtins.bool
     """Whether it holds for ever: it was set, or a batch was recorded."""
     leaf_index: _builtins.int
-    """Where it stands in the pool's log; unset where it was not set."""
+    """Its place in the pool's log; unset if it was not set."""
     def __init__(
         self,
         *,
@@ -450,7 +450,7 @@ class Retraction(_message.Message):
     batch: _builtins.str
     """`pools/{pool}/batches/{platform}~{batch_id}`: the batch that they are in."""
     leaf_index: _builtins.int
-    """Where the retraction stands in the pool's log."""
+    """The retraction's place in the pool's log."""
     leaf_hash: _builtins.bytes
     """RFC 6962 hash of that leaf, 32 bytes."""
     @_builtins.property
@@ -601,7 +601,7 @@ class BatchProof(_message.Message):
     entry: _builtins.bytes
     """The entry itself, whose RFC 6962 hash is that of the leaf and of the receipt. It has the body's SHA-256."""
     leaf_index: _builtins.int
-    """Where the entry stands in the log."""
+    """The entry's place in the log."""
     checkpoint_size: _builtins.int
     """The size of the checkpoint that the proof leads to."""
     def __init__(
@@ -721,7 +721,7 @@ class FindEventResponse(_message.Message):
     batch: _builtins.str
     """`pools/{pool}/batches/{platform}~{batch_id}`."""
     leaf_index: _builtins.int
-    """Where that batch stands in the pool's log."""
+    """That batch's place in the pool's log."""
     position: _builtins.int
     """The event's position in the batch, counting from 0."""
     @_builtins.property

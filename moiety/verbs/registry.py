@@ -147,7 +147,7 @@ class RegistryVerbs(Verbs):
         is not in that version is nobody's.
 
         Raises:
-            InvalidUsageError: an id cannot stand in a membership.
+            InvalidUsageError: an id is not allowed in a membership.
         """
         request = pb.CreateMembershipRequest(
             parent=pool_name(pool),
@@ -165,7 +165,7 @@ class RegistryVerbs(Verbs):
 
     @verb
     def get_membership(self, pool: str, membership_id: str, *, version: int = 0) -> Steps[dict[str, str]]:
-        """Return the collective of each source in a membership; in its latest version unless told otherwise."""
+        """Return the collective of each source in a membership; by default in its latest version."""
         request = pb.GetMembershipRequest(name=f"pools/{pool}/memberships/{membership_id}", version=version)
         body = yield from self._connection.read_stream(self._registry.GetMembership, request, Joined)
         return parse_membership(body)
@@ -196,7 +196,7 @@ class RegistryVerbs(Verbs):
         """Issue an API key to `operators/{id}`, `platforms/{platform}`, `collectives/{collective}` or `auditors/{id}`.
 
         Args:
-            principal: whom the key stands for.
+            principal: the owner of the key.
             key_hash: `moiety.make_key().hash`, made where the key will be used; the secret stays there.
             expire_time: when it ends.
             pools: the ids of the only pools that it opens; all of them by default.

@@ -387,7 +387,7 @@ def _prepare(
 
 
 def _request(alike: pb.AppendUsageRequest, data: bytes, batch_id: str | None = None) -> pb.AppendUsageRequest:
-    """The request for the bytes of a batch, which is named after them unless told otherwise."""
+    """The request for the bytes of a batch, which by default is named after them."""
     own_id = f"sha256-{sha256(data).hexdigest()[:_BATCH_ID_DIGITS]}"
     request = pb.AppendUsageRequest(batch_id=batch_id or own_id, arrow_stream=data)
     request.MergeFrom(alike)

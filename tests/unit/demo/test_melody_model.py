@@ -208,7 +208,7 @@ def test_shares_are_rounded_down_and_none_is_zero(parts: list[float], shares: tu
 
 @pytest.mark.parametrize("parts", [[0.6, 0.6], [-0.1, 0.5]])
 def test_what_is_no_part_of_one_is_refused(parts: list[float]) -> None:
-    with pytest.raises(ValueError, match="no parts of one"):
+    with pytest.raises(ValueError, match="not parts of one"):
         nano_shares(["a", "b"], parts)
 
 

@@ -463,11 +463,11 @@ def test_pairs_that_are_none_are_refused_with_what_they_must_be() -> None:
     wanted = "collectives: must be lists of structs of id and share, is list<"
     assert told([[{"id": "irish", "score": 1}]] * 3).startswith(wanted)
     assert told([[{"id": "irish", "share": 1, "why": "?"}]] * 3).startswith(wanted)
-    assert "events[1].collectives: holds a null" in told([[{"id": "a", "share": 1}], [None], []])
-    assert "events[1].shares: holds a null" in told([[], [{"id": "a", "share": None}], [{"id": "a", "share": 1}]])
+    assert "events[1].collectives: contains a null" in told([[{"id": "a", "share": 1}], [None], []])
+    assert "events[1].shares: contains a null" in told([[], [{"id": "a", "share": None}], [{"id": "a", "share": 1}]])
     assert "billionths" in told([[{"id": "a", "share": 0.5}]] * 3)
     pair = [{"id": "a", "share": 1}]
-    assert told([pair] * 3, shares=[[1]] * 3) == "shares: stands beside collectives that hold a share each"
+    assert told([pair] * 3, shares=[[1]] * 3) == "shares: is given in addition to collectives with a share each"
 
 
 def test_scores_in_pairs_are_the_same_batch() -> None:
