@@ -31,7 +31,7 @@ from ledger.registry import CollectiveStatus
 from ledger.usage.entries import IdSchemeContent, MembershipContent, MethodContent, RetractionContent, UsageContent
 from payout.objections import AnswerContent, ObjectionContent
 from payout.policy import Policy
-from payout.rounds import Line
+from payout.rounds import Line, Nothing
 from payout.statement import parse_statement
 
 
@@ -128,6 +128,15 @@ class RoundContent(ActContent):
     def key(self) -> Hashable:
         """Its number."""
         return self.number
+
+    @property
+    def nothing(self) -> Nothing | None:
+        """Why it gives nothing to anyone; None where it does, as every round that the service cuts."""
+        if self.attributed_minor or self.commons_minor or self.commons_kept_minor or self.rounding_minor:
+            return None
+        if not self.pot_minor:
+            return Nothing.NO_MONEY
+        return Nothing.NOT_PLACED if self.weight + self.weight_unattributed else Nothing.NO_USAGE
 
     @property
     def identity(self) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from ledger.registry import PPM, Collective, CollectiveStatus
 from ledger.usage.format import AI_ONLY, HUMAN_AI, MODES
@@ -44,6 +45,17 @@ class Line:
     def amount_minor(self) -> int:
         """Both parts together."""
         return self.attributed_minor + self.commons_minor
+
+
+class Nothing(StrEnum):
+    """Why a round over what there is would give nobody anything, so that none is cut and nothing is used up."""
+
+    NO_MONEY = "NO_MONEY"
+    """There is no revenue."""
+    NO_USAGE = "NO_USAGE"
+    """There is no usage that the policy counts."""
+    NOT_PLACED = "NOT_PLACED"
+    """The policy lets nobody take any of the pot: it cannot cover every floor, say."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ Approval and posting are one step: an approved round is a posted one.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -34,6 +35,7 @@ from payout.entries import (
 from payout.objections import Answer, AnswerContent
 from payout.policy import Policy
 from payout.review import Said
+from payout.rounds import Nothing
 from payout.schedule import due_fire_times
 from payout.statement import parse_statement
 from payout.store import objections, pools, rounds
@@ -65,7 +67,7 @@ class Settlement:
         """Calculate the next round; repeating the request returns the same round.
 
         Raises:
-            StateError: a round is open, or the actor may not act.
+            StateError: a round is open, there is nothing to distribute, or the actor may not act.
             IdentityReusedError: another operator used the request id.
         """
         with self._database.transaction() as connection:
@@ -76,12 +78,15 @@ class Settlement:
                 return existing
             _require_no_open_round(connection, pool)
             calculation = next_round(connection, pool, Asked(request_id))
+            if nothing := calculation.content.nothing:
+                raise StateError(f"pools/{pool.name}", "NOTHING_TO_DISTRIBUTE", _NOTHING[nothing])
             return self._record(connection, pool, calculation, actor, None)
 
     def calculate_due(self, pool: PoolRef) -> RoundRecord | None:
         """Calculate the round that the schedule asks for, once for all fire times that no round has answered.
 
-        Returns None if none is due, the schedule is paused, a round is open, or another process is at work on the pool.
+        Returns None if none is due, the schedule is paused, a round is open, or another process is at work on the pool;
+        and where there is nothing to distribute: then the fire times pass, and the schedule says why.
         """
         with self._database.transaction() as connection:
             if not turns.try_take(connection, pool, Turn.ROUNDS):
@@ -95,6 +100,10 @@ class Settlement:
             fire_times = FireTimes(first=_rfc3339(due.first), last=_rfc3339(due.last), count=due.count)
             # A colon keeps these apart from every request id that a caller may choose.
             calculation = next_round(connection, pool, Asked(f"fire:{fire_times.last}", fire_times))
+            if nothing := calculation.content.nothing:
+                pools.skip(connection, pool, due.last, nothing)
+                logger.info("no round of pool %s at %s: %s", pool.name, fire_times.last, _NOTHING[nothing])
+                return None
             return self._record(connection, pool, calculation, _BY_SCHEDULE, due.last)
 
     def approve(self, pool: PoolRef, number: int, actor: Actor) -> RoundRecord:
@@ -240,6 +249,15 @@ class Settlement:
         if transfers:
             journal.post(connection, pool, leaf.index, transfers)
 
+
+logger: Final = logging.getLogger(__name__)
+
+_NOTHING: Final = {
+    Nothing.NO_MONEY: "has no revenue to distribute; its usage waits for it",
+    Nothing.NO_USAGE: "has no usage that its policy counts; its revenue waits for it",
+    Nothing.NOT_PLACED: "has a pot of which its policy lets nobody take anything; usage and revenue wait",
+}
+"""Why no round is cut, as said of the pool."""
 
 _BY_SCHEDULE: Final = Actor(SCHEDULER, "")
 _BY_POLICY: Final = Actor(POLICY, "")

@@ -236,6 +236,34 @@ SCORE_ORDER_CLIP_THEN_SUM: ScoreOrder.ValueType  # 2
 """Before."""
 Global___ScoreOrder: _TypeAlias = ScoreOrder  # noqa: Y015
 
+class _SkipReason:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SkipReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SkipReason.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SKIP_REASON_UNSPECIFIED: _SkipReason.ValueType  # 0
+    """No fire time was skipped."""
+    SKIP_REASON_NO_MONEY: _SkipReason.ValueType  # 1
+    """There was no revenue; usage waits for it."""
+    SKIP_REASON_NO_USAGE: _SkipReason.ValueType  # 2
+    """There was no usage that the policy counts; revenue waits for it."""
+    SKIP_REASON_NOT_PLACED: _SkipReason.ValueType  # 3
+    """The policy lets nobody take anything of the pot, which cannot cover every floor, say."""
+
+class SkipReason(_SkipReason, metaclass=_SkipReasonEnumTypeWrapper):
+    """Why a fire time cut no round. What there is waits for the next one."""
+
+SKIP_REASON_UNSPECIFIED: SkipReason.ValueType  # 0
+"""No fire time was skipped."""
+SKIP_REASON_NO_MONEY: SkipReason.ValueType  # 1
+"""There was no revenue; usage waits for it."""
+SKIP_REASON_NO_USAGE: SkipReason.ValueType  # 2
+"""There was no usage that the policy counts; revenue waits for it."""
+SKIP_REASON_NOT_PLACED: SkipReason.ValueType  # 3
+"""The policy lets nobody take anything of the pot, which cannot cover every floor, say."""
+Global___SkipReason: _TypeAlias = SkipReason  # noqa: Y015
+
 class _PrincipalStatus:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -668,6 +696,8 @@ class Schedule(_message.Message):
     PAUSED_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     NEXT_FIRE_TIME_FIELD_NUMBER: _builtins.int
+    SKIP_TIME_FIELD_NUMBER: _builtins.int
+    SKIP_REASON_FIELD_NUMBER: _builtins.int
     PROPOSAL_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`pools/{pool}/schedule`."""
@@ -677,6 +707,8 @@ class Schedule(_message.Message):
     """IANA time zone in which the expression is read, for example Europe/Lisbon."""
     paused: _builtins.bool
     """While true, no round is cut; fire times keep counting as missed."""
+    skip_reason: Global___SkipReason.ValueType
+    """Why it cut none."""
     proposal: _builtins.str
     """The proposal that waits for another operator, such as `pools/{pool}/proposals/{leaf}`; empty once this is in force."""
     @_builtins.property
@@ -685,7 +717,11 @@ class Schedule(_message.Message):
 
     @_builtins.property
     def next_fire_time(self) -> _timestamp_pb2.Timestamp:
-        """The next fire time that no round has recorded."""
+        """The next fire time that no round has recorded and that was not skipped."""
+
+    @_builtins.property
+    def skip_time(self) -> _timestamp_pb2.Timestamp:
+        """The last fire time that cut no round because there was nothing to distribute; unset where there is none."""
 
     def __init__(
         self,
@@ -696,11 +732,13 @@ class Schedule(_message.Message):
         paused: _builtins.bool = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
         next_fire_time: _timestamp_pb2.Timestamp | None = ...,
+        skip_time: _timestamp_pb2.Timestamp | None = ...,
+        skip_reason: Global___SkipReason.ValueType = ...,
         proposal: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["next_fire_time", b"next_fire_time", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["next_fire_time", b"next_fire_time", "skip_time", b"skip_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cron", b"cron", "name", b"name", "next_fire_time", b"next_fire_time", "paused", b"paused", "proposal", b"proposal", "time_zone", b"time_zone", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cron", b"cron", "name", b"name", "next_fire_time", b"next_fire_time", "paused", b"paused", "proposal", b"proposal", "skip_reason", b"skip_reason", "skip_time", b"skip_time", "time_zone", b"time_zone", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

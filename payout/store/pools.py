@@ -20,6 +20,7 @@ from ledger.store.acts import Effect, append_act, read_people
 from ledger.store.log import PoolRef
 from payout.entries import PauseContent, PolicyContent, PoolContent, ScheduleContent
 from payout.policy import Policy
+from payout.rounds import Nothing
 from payout.store import tables as t
 
 
@@ -34,8 +35,10 @@ class LoggedPolicy:
 
 @dataclass(frozen=True, slots=True)
 class PoolSchedule:
-    """When a pool's rounds are cut. `answered_until` is the last fire time that a round records, if any; `open_round`
-    says whether a round waits for its decision.
+    """When a pool's rounds are cut.
+
+    `answered_until` is the last fire time that a round records or that was skipped, if any; `open_round` says whether
+    a round waits for its decision. `skipped_at` is the last fire time that cut no round; `skipped_because` says why.
     """
 
     pool: PoolRef
@@ -46,6 +49,8 @@ class PoolSchedule:
     updated_at: datetime
     answered_until: datetime | None
     open_round: bool
+    skipped_at: datetime | None = None
+    skipped_because: Nothing | None = None
 
 
 def _require_review(connection: sa.Connection, policy: Policy) -> None:
@@ -168,6 +173,8 @@ def _set_schedule(connection: sa.Connection, pool: PoolRef, content: ScheduleCon
         "paused": content.paused,
         "leaf_index": append_act(connection, pool, content, now),
         "updated_at": existing.updated_at if existing and same_times else now,
+        "skipped_at": existing.skipped_at if existing and same_times else None,
+        "skipped_because": existing.skipped_because if existing and same_times else None,
     }
     added = insert(t.schedule).values(pool_id=pool.pool_id, **values)
     connection.execute(added.on_conflict_do_update(index_elements=["pool_id"], set_=values))
@@ -216,6 +223,12 @@ def get_schedule(connection: sa.Connection, pool: PoolRef) -> PoolSchedule:
     return found
 
 
+def skip(connection: sa.Connection, pool: PoolRef, last_fire_time: datetime, because: Nothing) -> None:
+    """Records that the fire times up to this one cut no round, so that they are not due any more."""
+    values = {"skipped_at": last_fire_time, "skipped_because": because.value}
+    connection.execute(sa.update(t.schedule).where(t.schedule.c.pool_id == pool.pool_id).values(values))
+
+
 def list_schedules(connection: sa.Connection, pools: Sequence[PoolRef]) -> list[PoolSchedule]:
     """Returns the schedules of the pools that have one, in the order of the pools' numbers."""
     answered = (
@@ -228,7 +241,11 @@ def list_schedules(connection: sa.Connection, pools: Sequence[PoolRef]) -> list[
     )
     waits = sa.exists().where(t.round_.c.pool_id == t.schedule.c.pool_id, ~decided)
     query = (
-        sa.select(t.schedule, answered.label("answered_until"), waits.label("open_round"))
+        sa.select(
+            t.schedule,
+            sa.func.greatest(answered, t.schedule.c.skipped_at).label("answered_until"),
+            waits.label("open_round"),
+        )
         .where(log.of_pools(t.schedule, pools))
         .order_by(t.schedule.c.pool_id)
     )
@@ -243,6 +260,8 @@ def list_schedules(connection: sa.Connection, pools: Sequence[PoolRef]) -> list[
             row.updated_at,
             row.answered_until,
             row.open_round,
+            row.skipped_at,
+            Nothing(row.skipped_because) if row.skipped_because else None,
         )
         for row in connection.execute(query)
     ]

@@ -66,12 +66,14 @@ schedule = sa.Table(
     sa.Column("paused", sa.Boolean, nullable=False),
     sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
     leaf_index(),
+    sa.Column("skipped_at", sa.DateTime(timezone=True)),
+    sa.Column("skipped_because", sa.Text),
 )
 
 APPEND_ONLY: Final = (policy, round_, posting, objection, answer)
 """What the service may insert and read, and nothing more."""
 
 UPDATABLE: Final[Mapping[sa.Table, tuple[str, ...]]] = {
-    schedule: ("cron", "time_zone", "paused", "updated_at", "leaf_index")
+    schedule: ("cron", "time_zone", "paused", "updated_at", "leaf_index", "skipped_at", "skipped_because")
 }
 """What the service may also update: when rounds are cut does not affect anyone's money."""

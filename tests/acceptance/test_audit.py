@@ -107,6 +107,9 @@ def use_the_service(moiety: Commands, operator: str) -> tuple[str, ...]:
     moiety.run("round", "calculate", "folk", key=operator)
     time.sleep(REVIEW_SECONDS)
     moiety.run("round", "approve", "folk", 1, key=reviewer)
+    later = moiety.folder / "february.ndjson"
+    later.write_text(Path("docs/examples/usage.ndjson").read_text().replace('"id": "', '"id": "february-'))
+    moiety.run("usage", "submit", "folk", later, "--method", "melody-ngram", key=platform)
     moiety.run(*PAY, "17.31", "--request-id", "february", key=platform)
     moiety.run("round", "calculate", "folk", key=operator)
     moiety.run("round", "reject", "folk", 2, "--reason", "too early", key=reviewer)

@@ -184,6 +184,7 @@ def test_a_round_whose_service_is_killed_while_posting_is_still_to_be_approved(
     scene: Scene, owner: sa.Engine, process: Process, threads: ThreadPoolExecutor
 ) -> None:
     scene.operator.create_policy(POOL, Policy(review_seconds=60))
+    scene.fill()
     scene.cut("takes-the-policy-in")
     scene.pay_in(1000, "r")
     scene.submit([event(1)], "b")

@@ -34,6 +34,7 @@ from tests.support.wire import METHODS, Refusal, Wire, refused, request_of
 @pytest.fixture(scope="module")
 def scene(shared_deployment: Deployment) -> Scene:
     scene = open_scene(shared_deployment, policy=Policy(review_seconds=60))
+    scene.fill()
     scene.operator.calculate_round(POOL, request_id="open")
     return scene
 

@@ -78,6 +78,7 @@ def test_a_call_of_the_lost_pool_is_unavailable_and_may_be_repeated(scene: Scene
 @pytest.mark.usefixtures("lost")
 def test_rounds_of_other_pools_are_cut(scene: Scene, clock: SteppedClock) -> None:
     scene.submit(events([1]), "b")
+    scene.pay_in(100, "r")
     clock.advance(hours=7)
     (cut,) = scene.deployment.running.parts.scheduler.run_once()
     assert cut.content.events == 1

@@ -51,6 +51,7 @@ def require_whole(scene: Scene, owner: sa.Engine) -> None:
     assert sum(scene.balances().values()) == 0
     require_sound_log(owner, POOL)
     assert scene.operator.replay_round(POOL, 1).outcome == REPLAY_OUTCOME_MATCH
+    scene.fill()
     scene.cut("after")
     assert scene.operator.replay_round(POOL, 2).outcome == REPLAY_OUTCOME_MATCH
 

@@ -91,6 +91,7 @@ def test_a_replay_tells_how_far_it_has_come(auditor: Client, monkeypatch: pytest
 
 def test_a_rejected_round_and_one_that_waits_replay_too(settled: Scene) -> None:
     settled.submit([event(77)], "late")
+    settled.fill()
     settled.operator.calculate_round(POOL, request_id="q-3")
     assert settled.operator.replay_round(POOL, 3).outcome == REPLAY_OUTCOME_MATCH
     settled.reviewer.reject_round(POOL, 3, "no")

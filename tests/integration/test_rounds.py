@@ -86,6 +86,7 @@ def test_whoever_asked_for_a_calculation_cannot_approve_it_where_two_are_needed(
 ) -> None:
     of_two = Controls.of_one().model_copy(update={"people": 2, "rounds": 2})
     reviewed = open_scene(deploy(controls=of_two), policy=Policy(review_seconds=3600))
+    reviewed.fill()
     reviewed.operator.calculate_round(POOL, request_id="q")
     reviewed.after_review(1)
     before = row_counts(owner)
@@ -95,6 +96,7 @@ def test_whoever_asked_for_a_calculation_cannot_approve_it_where_two_are_needed(
 
 
 def test_where_one_suffices_whoever_calculated_may_approve_after_the_review(reviewed: Scene) -> None:
+    reviewed.fill()
     reviewed.operator.calculate_round(POOL, request_id="q")
     assert reviewed.approve(1, by=reviewed.operator).decided_by == "operators/olive"
 
@@ -133,12 +135,14 @@ def test_a_rejected_round_pays_nothing_and_the_next_starts_again_from_the_last_p
 
 
 def test_the_one_who_calculated_may_reject(reviewed: Scene) -> None:
+    reviewed.fill()
     reviewed.operator.calculate_round(POOL, request_id="q")
     assert reviewed.operator.reject_round(POOL, 1, "a slip of mine").state == ROUND_STATE_REJECTED
 
 
 @pytest.mark.parametrize("reason", ["", "x" * 1001, "two\nlines"])
 def test_a_rejection_needs_a_reason(reviewed: Scene, reason: str) -> None:
+    reviewed.fill()
     reviewed.operator.calculate_round(POOL, request_id="q")
     with pytest.raises(InvalidArgumentError) as caught:
         reviewed.reviewer.reject_round(POOL, 1, reason)
@@ -147,13 +151,16 @@ def test_a_rejection_needs_a_reason(reviewed: Scene, reason: str) -> None:
 
 
 def test_no_round_is_calculated_while_one_is_open(reviewed: Scene) -> None:
+    reviewed.fill()
     reviewed.operator.calculate_round(POOL, request_id="q-1")
     assert refused_state(lambda: reviewed.operator.calculate_round(POOL, request_id="q-2")) == "ROUND_OPEN"
     reviewed.approve(1)
+    reviewed.fill()
     assert reviewed.operator.calculate_round(POOL, request_id="q-2").number == 2
 
 
 def test_a_request_to_calculate_that_comes_again_gets_the_same_round(reviewed: Scene, owner: sa.Engine) -> None:
+    reviewed.fill()
     first = reviewed.operator.calculate_round(POOL, request_id="q")
     reviewed.pay_in(1000, "r")
     counted = row_counts(owner)
@@ -177,6 +184,8 @@ def test_a_decision_that_comes_again_is_a_no_op_and_another_one_is_refused(revie
     assert refused_state(lambda: reviewed.approve(1, by=third)) == "ROUND_DECIDED"
     assert refused_state(lambda: reviewed.reviewer.reject_round(POOL, 1, "too late")) == "ROUND_DECIDED"
     assert row_counts(owner) == before
+    reviewed.fill()
+    reviewed.fill()
     reviewed.operator.calculate_round(POOL, request_id="q-2")
     rejected = reviewed.reviewer.reject_round(POOL, 2, "no")
     before = row_counts(owner)
@@ -300,32 +309,43 @@ def test_allocations_come_page_by_page_by_collective_id(scene: Scene) -> None:
     assert found == list(scene.operator.list_allocations(POOL, 1))
 
 
-def test_without_usage_nothing_is_distributed_and_the_pot_carries_over(scene: Scene) -> None:
-    scene.operator.create_policy(POOL, Policy(fee_ppm=500_000, rounding=ROUNDING_PLACED))
-    scene.cut("takes-the-policy-in")
+def test_without_usage_the_pot_waits_for_it(deployment: Deployment) -> None:
+    scene = open_scene(deployment, policy=Policy(fee_ppm=500_000, rounding=ROUNDING_PLACED))
     scene.pay_in(1000, "r")
-    idle = scene.cut("q-1")
-    assert (idle.fee_minor, idle.allocated_minor, idle.carried_minor) == (0, 0, 1000)
+    assert refused_state(lambda: scene.cut("q-1")) == "NOTHING_TO_DISTRIBUTE"
     assert scene.balances()["revenue"] == 1000
     scene.submit([event(1)], "b")
-    busy = scene.cut("q-2")
-    assert (busy.pot_minor, busy.fee_minor, busy.allocated_minor) == (1000, 500, 500)
-    for found in (idle, busy):
-        require_whole(found)
-        assert scene.operator.replay_round(POOL, found.number).outcome == REPLAY_OUTCOME_MATCH
+    busy = scene.cut("q-1")
+    assert (busy.number, busy.pot_minor, busy.fee_minor, busy.allocated_minor) == (1, 1000, 500, 500)
+    require_whole(busy)
+    assert scene.operator.replay_round(POOL, 1).outcome == REPLAY_OUTCOME_MATCH
 
 
-def test_a_pot_that_cannot_cover_every_floor_carries_over(deployment: Deployment) -> None:
+def test_usage_waits_for_its_money_however_often_a_round_is_asked_for(scene: Scene, owner: sa.Engine) -> None:
+    """1,000 units that came before their money get their part once it comes, beside the one unit that came with it."""
+    scene.submit([event(1, units=1000, shares={"irish": NANO})], "b-1")
+    before = row_counts(owner)
+    for number in range(3):
+        assert refused_state(partial(scene.cut, f"early-{number}")) == "NOTHING_TO_DISTRIBUTE"
+    assert row_counts(owner) == before
+    scene.pay_in(1001_00, "r")
+    scene.submit([event(2, units=1, shares={"scottish": NANO})], "b-2")
+    assert scene.cut("q").event_count == 2
+    assert scene.allocations(1) == {"breton": 0, "irish": 1000_00, "scottish": 1_00}
+    assert refused_state(lambda: scene.cut("q-2")) == "NOTHING_TO_DISTRIBUTE"
+
+
+def test_a_pot_that_cannot_cover_every_floor_waits_and_so_does_the_usage(deployment: Deployment) -> None:
     scene = open_scene(deployment, policy=Policy(floor_minor=400))
     scene.pay_in(1000, "r-1")
     scene.submit([event(1, shares={"irish": 4 * 10**8, "breton": 3 * 10**8, "scottish": 3 * 10**8})], "b")
-    first = scene.cut("q-1")
-    assert (first.attributed_minor, first.carried_minor) == (0, 1000)
+    assert refused_state(lambda: scene.cut("q-1")) == "NOTHING_TO_DISTRIBUTE"
     scene.pay_in(500, "r-2")
     scene.submit([event(2, shares={"irish": NANO - 2, "breton": 1, "scottish": 1})], "b-2")
-    second = scene.cut("q-2")
-    assert scene.allocations(2) == {"breton": 400, "irish": 700, "scottish": 400}
-    require_whole(second)
+    found = scene.cut("q-1")
+    assert scene.allocations(1) == {"breton": 400, "irish": 700, "scottish": 400}
+    assert found.event_count == 2
+    require_whole(found)
 
 
 def test_fee_commons_and_fund_go_to_their_accounts_and_the_books_balance(deployment: Deployment) -> None:
@@ -514,6 +534,7 @@ def test_a_round_that_is_not_there_is_not_found(scene: Scene) -> None:
 
 def test_rounds_come_page_by_page_oldest_first(scene: Scene) -> None:
     for number in range(1, 6):
+        scene.fill()
         scene.cut(f"q-{number}")
     with Wire(scene.deployment.address, scene.deployment.key("auditors/ada")) as wire:
         first = wire.call("RoundsService/ListRounds", parent=f"pools/{POOL}", page_size=3)

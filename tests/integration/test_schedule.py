@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
 import sqlalchemy as sa
 
-from moiety import InvalidArgumentError, NotFoundError, Policy, Round, Schedule
+from moiety import InvalidArgumentError, Method, NotFoundError, Policy, Round, Schedule
+from moiety.v1.registry_pb2 import SKIP_REASON_NO_MONEY, SKIP_REASON_NO_USAGE
 from moiety.v1.rounds_pb2 import ROUND_STATE_CALCULATED, ROUND_STATE_POSTED, ROUND_STATE_REJECTED
+from services.cli.app import main
+from services.cli.base.exits import Exit
 from services.process.host import scheduling
 from tests.support.books import execute, row_counts, wait_until
 from tests.support.deployment import Deployment, SteppedClock
-from tests.support.scene import POOL, Scene, event, open_scene
+from tests.support.scene import METHOD, NANO, POOL, Scene, event, open_scene
 
 
 @pytest.fixture
@@ -26,8 +31,10 @@ def reviewed(deployment: Deployment) -> Scene:
     return open_scene(deployment, policy=Policy(review_seconds=60))
 
 
-def look(scene: Scene) -> int:
-    """Have the scheduler look once; gives how many rounds it made."""
+def look(scene: Scene, *, filled: bool = True) -> int:
+    """Have the scheduler look once, at a pool that has something for a round; gives how many rounds it made."""
+    if filled:
+        scene.fill()
     return len(scene.deployment.running.parts.scheduler.run_once())
 
 
@@ -80,7 +87,7 @@ def test_times_that_were_missed_become_one_round_that_records_them(scene: Scene,
     scene.pay_in(1000, "r")
     scene.submit([event(1)], "b")
     clock.now = at(11, 15)
-    assert look(scene) == 1
+    assert look(scene, filled=False) == 1
     assert answered(last_round(scene)) == (at(2), at(11), 10)
     assert (last_round(scene).event_count, last_round(scene).pot_minor) == (1, 1000)
     assert look(scene) == 0
@@ -115,13 +122,14 @@ def test_an_open_round_blocks_the_next_which_then_answers_for_both(reviewed: Sce
 
 def test_a_rejected_round_has_answered_its_time(reviewed: Scene, clock: SteppedClock) -> None:
     set_schedule(reviewed, "0 0 * * *")
+    reviewed.pay_in(1000, "r")
     reviewed.submit([event(1)], "b")
     clock.now = at(2)
-    assert look(reviewed) == 1
+    assert look(reviewed, filled=False) == 1
     reviewed.operator.reject_round(POOL, 1, "no")
-    assert look(reviewed) == 0
+    assert look(reviewed, filled=False) == 0
     clock.now = at(3)
-    assert look(reviewed) == 1
+    assert look(reviewed, filled=False) == 1
     rounds = list(reviewed.operator.list_rounds(POOL))
     assert [found.state for found in rounds] == [ROUND_STATE_REJECTED, ROUND_STATE_CALCULATED]
     assert [found.event_count for found in rounds] == [1, 1]
@@ -130,6 +138,7 @@ def test_a_rejected_round_has_answered_its_time(reviewed: Scene, clock: SteppedC
 def test_a_round_that_an_operator_asked_for_answers_no_time(scene: Scene, clock: SteppedClock) -> None:
     set_schedule(scene, "0 0 * * *")
     clock.now = at(1, 23)
+    scene.fill()
     assert not scene.cut("by-hand").HasField("fire_times")
     clock.now = at(2)
     assert look(scene) == 1
@@ -195,9 +204,12 @@ def test_one_pool_s_trouble_does_not_keep_another_from_its_round(
     scene.operator.create_pool("sea", scene.operator.get_pool(POOL))
     set_schedule(scene, "0 0 * * *")
     scene.operator.update_schedule("sea", Schedule(cron="0 0 * * *", time_zone="UTC"))
+    scene.operator.create_method("sea", METHOD, Method(display_name="n-gram votes", confidence_ppm=1_000_000))
+    scene.fill("sea")
+    scene.fill()
     clock.now = at(2)
     execute(owner, "UPDATE head SET frontier = '' WHERE pool_id = (SELECT pool_id FROM pool WHERE name = 'folk')")
-    assert look(scene) == 1
+    assert look(scene, filled=False) == 1
     assert [found.number for found in scene.operator.list_rounds("sea")] == [1]
     assert not list(scene.operator.list_rounds(POOL))
 
@@ -216,11 +228,62 @@ def test_a_pool_that_another_process_acts_on_is_left_for_the_next_look(
 
 def test_a_running_scheduler_answers_what_was_missed_while_none_ran(scene: Scene, clock: SteppedClock) -> None:
     set_schedule(scene, "0 0 * * *")
+    scene.fill()
     clock.now = at(8)
     settings = scene.deployment.settings.model_copy(update={"schedule_poll_seconds": 0.05})
     with scheduling(settings, clock=clock):
         wait_until(lambda: list(scene.operator.list_rounds(POOL)))
+    scene.fill()
     clock.now = at(10)
     with scheduling(settings, clock=clock):
         wait_until(lambda: len(list(scene.operator.list_rounds(POOL))) == 2)
     assert [answered(found)[2] for found in scene.operator.list_rounds(POOL)] == [7, 2]
+
+
+def test_a_fire_time_with_nothing_to_distribute_passes_and_the_schedule_says_why(
+    scene: Scene, clock: SteppedClock, owner: sa.Engine
+) -> None:
+    set_schedule(scene, "0 0 * * *")
+    scene.submit([event(1, units=1000, shares={"irish": NANO})], "b-1")
+    before = row_counts(owner)
+    clock.now = at(3, 1)
+    assert look(scene, filled=False) == 0
+    assert row_counts(owner) == before
+    skipped = scene.operator.get_schedule(POOL)
+    assert (skipped.skip_time.ToDatetime(UTC), skipped.skip_reason) == (at(3), SKIP_REASON_NO_MONEY)
+    assert skipped.next_fire_time.ToDatetime(UTC) == at(4)
+    # The money comes: nothing happens before the next fire time, which answers for itself alone.
+    scene.pay_in(1001, "r")
+    scene.submit([event(2, shares={"scottish": NANO})], "b-2")
+    assert look(scene, filled=False) == 0
+    clock.now = at(4)
+    assert look(scene, filled=False) == 1
+    assert answered(last_round(scene)) == (at(4), at(4), 1)
+    assert scene.allocations(1) == {"breton": 0, "irish": 1000, "scottish": 1}
+    # A pot without usage waits too, and another set of times forgets what was skipped.
+    scene.pay_in(5, "r-2")
+    clock.now = at(5)
+    assert look(scene, filled=False) == 0
+    assert scene.operator.get_schedule(POOL).skip_reason == SKIP_REASON_NO_USAGE
+    assert not set_schedule(scene, "0 6 * * *").HasField("skip_time")
+
+
+def test_the_command_says_why_a_fire_time_cut_no_round(
+    scene: Scene, clock: SteppedClock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def shown(*options: str) -> str:
+        key = scene.deployment.key("auditors/ada")
+        with pytest.raises(SystemExit) as exited:
+            main(["round", "due", POOL, *options, "--address", scene.deployment.address, "--api-key", key])
+        assert exited.value.code == Exit.OK
+        out = capsys.readouterr().out
+        # The service beside it logs to the same stdout.
+        return "\n".join(line for line in out.splitlines() if not re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d", line))
+
+    set_schedule(scene, "0 0 * * *")
+    assert "no round at" not in shown()
+    clock.now = at(2, 3)
+    look(scene, filled=False)
+    assert "2026-01-02T00:00:00.000000Z: no revenue to distribute; usage waits for it" in shown()
+    assert "2026-01-03T00:00:00.000000Z" in shown()
+    assert json.loads(shown("--json"))["skip_reason"] == "NO_MONEY"

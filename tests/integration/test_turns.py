@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from threading import Barrier, Event
@@ -17,7 +18,7 @@ from ledger.store import registry, turns
 from ledger.store.database import Database
 from ledger.store.log import PoolRef
 from ledger.store.turns import Turn
-from moiety import Client
+from moiety import Client, FailedPreconditionError
 from moiety.v1.audit_pb2 import REPLAY_OUTCOME_MATCH
 from services.signing.folder import CheckpointFolder
 from services.signing.signer import Signer
@@ -130,6 +131,12 @@ def test_events_are_taken_back_once_by_two_nodes(nodes: Sequence[Deployment], ow
         assert findings(connection) == []
 
 
+def calculate_or_be_late(operator: Client, request_id: str) -> None:
+    """Ask for a round; the other node may have cut it, and left nothing to distribute."""
+    with suppress(FailedPreconditionError):
+        operator.calculate_round(POOL, request_id=request_id)
+
+
 def test_each_round_is_cut_by_one_of_two_nodes(nodes: Sequence[Deployment], owner: sa.Engine) -> None:
     scene = open_scene(nodes[0])
     operators = [node.client(f"operators/{name}") for node, name in zip(nodes, ("ann", "ben"), strict=True)]
@@ -137,13 +144,10 @@ def test_each_round_is_cut_by_one_of_two_nodes(nodes: Sequence[Deployment], owne
         scene.submit(events([number]), f"b-{number}")
         scene.pay_in(1000, f"m-{number}")
         at_once(
-            *(
-                partial(operator.calculate_round, POOL, request_id=f"{place}-{number}")
-                for place, operator in enumerate(operators)
-            )
+            *(partial(calculate_or_be_late, operator, f"{place}-{number}") for place, operator in enumerate(operators))
         )
     rounds = list(scene.operator.list_rounds(POOL))
-    assert [found.number for found in rounds] == list(range(1, 11))
+    assert [found.number for found in rounds] == list(range(1, 6))
     assert all(scene.operator.replay_round(POOL, found.number).outcome == REPLAY_OUTCOME_MATCH for found in rounds)
     require_sound_log(owner, POOL)
 

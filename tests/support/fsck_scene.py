@@ -78,6 +78,8 @@ def build(deployment: Deployment) -> Scene:
     scene.pay_in(500, "money-2")
     scene.cut("round-3")
     operator.update_schedule(POOL, Schedule(cron="30 6 * * *", time_zone="UTC"))
+    scene.submit([event(8)], "fourth")
+    scene.pay_in(500, "money-3")
     deployment.clock.advance(hours=7)
     assert deployment.running.parts.scheduler.run_once()
     propose(deployment, 3)

@@ -118,6 +118,13 @@ def retract(scene: Scene, number: int, usage: Sequence[UsageEvent]) -> None:
     scene.platform.retract_usage(POOL, request_id=f"t-{number}", reason="wrong", event_ids=ids)
 
 
+def fill(scene: Scene, number: int) -> None:
+    """Usage for one collective and money for it, so that a round is cut whatever was taken back."""
+    usage = UsageEvent(UUID(int=10**12 + number), NOON, 10**9, Mode.HUMAN_AI, {"nobody": 10**9})
+    scene.platform.submit_events(POOL, [usage], "ngram", batch_id=f"fill-{number}")
+    scene.pay_in(10_000, f"fill-{number}")
+
+
 def live(scene: Scene, *, events: int = 60) -> None:
     """A round under each policy, with one between each two that only takes back; then what operators move by hand."""
     for number, policy in enumerate(POLICIES, 1):
@@ -130,15 +137,18 @@ def live(scene: Scene, *, events: int = 60) -> None:
         retract(scene, 100 + number, [each for each in usage[3:] if "irish" in each.shares or not each.shares])
         following = POLICIES[number] if number < len(POLICIES) else policy
         scene.operator.create_policy(POOL, following)
+        fill(scene, number)
         scene.cut(f"policy-{number}")  # the policy is in force from the next round that starts after it
     scene.operator.record_payment(POOL, "irish", 1_234, request_id="p-1", reference='bank "x"; y')
     scene.operator.release_held(POOL, "z9", 50, request_id="h-1", reason="settled")
     scene.operator.release_held(POOL, "z9", 25, request_id="h-2", reason="settled", to_commons=True)
     scene.operator.grant_from_commons(POOL, "nobody", 5, request_id="g-1", reason="a school")
     scene.operator.create_policy(POOL, POLICIES[0])
+    fill(scene, 98)
     scene.cut("last")
     scene.pay_in(5_000, "late")
     scene.submit(some_usage(99, 5, first_id=99 * 10**6), "late")
+    fill(scene, 99)
     open_round = scene.operator.calculate_round(POOL, request_id="open")
     scene.reviewer.reject_round(POOL, open_round.number, "no")
     scene.operator.calculate_round(POOL, request_id="open-2")

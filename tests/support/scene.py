@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from moiety import Client, Collective, Method, Mode, Platform, Policy, Pool, Receipt, Round, UsageEvent
 from tests.support.deployment import Deployment
@@ -45,6 +45,12 @@ class Scene:
 
     def pay_in(self, amount_minor: int, request_id: str) -> None:
         self.platform.record_revenue(POOL, amount_minor, "EUR", request_id=request_id)
+
+    def fill(self, pool: str = POOL) -> None:
+        """A unit of money, and usage that nobody claims: just enough for a round to be cut."""
+        fresh = UsageEvent(uuid4(), NOON, 1, Mode.AI_ONLY, {})
+        self.platform.submit_events(pool, [fresh], METHOD, batch_id=f"filling-{fresh.event_id}")
+        self.platform.record_revenue(pool, 1, "EUR", request_id=f"filling-{fresh.event_id}")
 
     def cut(self, request_id: str) -> Round:
         """The next round, calculated by one operator and, where it needs it, approved by the other."""

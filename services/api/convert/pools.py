@@ -153,4 +153,8 @@ def schedule_to_proto(schedule: PoolSchedule) -> registry_pb2.Schedule:
         paused=schedule.paused,
         update_time=timestamp(schedule.updated_at),
         next_fire_time=timestamp(next_fire_time(schedule)),
+        skip_time=timestamp(schedule.skipped_at) if schedule.skipped_at else None,
+        skip_reason=registry_pb2.SkipReason.Value(
+            f"SKIP_REASON_{schedule.skipped_because.value if schedule.skipped_because else 'UNSPECIFIED'}"
+        ),
     )

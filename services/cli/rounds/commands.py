@@ -39,6 +39,13 @@ _TOTALS: Final = (
 )
 
 
+_SKIPPED: Final = {
+    registry_pb2.SKIP_REASON_NO_MONEY: "no revenue to distribute; usage waits for it",
+    registry_pb2.SKIP_REASON_NO_USAGE: "no usage that the policy counts; revenue waits for it",
+    registry_pb2.SKIP_REASON_NOT_PLACED: "the policy lets nobody take any of the pot; usage and revenue wait",
+}
+
+
 @app.command("preview")
 @client_command
 def preview(
@@ -78,6 +85,22 @@ def calculate(
     """Calculate the pool's next round over everything logged since the last posted one."""
     found = session.client.calculate_round(pool, request_id=request_id or str(uuid7()))
     session.output.show(document(found), _round(found))
+
+
+@app.command("due")
+@client_command
+def due(session: Session, pool: Pool) -> None:
+    """Show when the pool's next round is due, and why the last fire time that cut none did not."""
+    found = session.client.get_schedule(pool)
+    shown = document(found)
+    rows = [
+        ("cron", found.cron),
+        ("time zone", found.time_zone),
+        ("next fire time", "paused" if found.paused else shown["next_fire_time"]),
+    ]
+    if found.HasField("skip_time"):
+        rows.append(("no round at", f"{shown['skip_time']}: {_SKIPPED[found.skip_reason]}"))
+    session.output.show(shown, details(rows))
 
 
 @app.command("approve")

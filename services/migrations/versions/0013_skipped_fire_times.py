@@ -1,0 +1,16 @@
+"""A schedule says which fire time cut no round, and why."""
+
+from __future__ import annotations
+
+from alembic import op
+
+revision = "0013"
+down_revision = "0012"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.execute("ALTER TABLE schedule ADD COLUMN skipped_at timestamptz")
+    op.execute("ALTER TABLE schedule ADD COLUMN skipped_because text")
+    op.execute("GRANT UPDATE (skipped_at, skipped_because) ON schedule TO moiety_app")
