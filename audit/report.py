@@ -8,6 +8,7 @@ from itertools import zip_longest
 from typing import Any
 
 from audit.acts_fold import DoneAct
+from audit.consequence import Consequence
 from audit.findings import Finding, Where
 from audit.steps import LOOKED_AT, Step
 from audit.unique_events import Conflict
@@ -67,6 +68,8 @@ class Report:
     warnings: list[str] = field(default_factory=list)
     """What holds and should be known of a deployment all the same."""
     finding: Finding | None = None
+    consequence: Consequence = field(default_factory=Consequence)
+    """Of the finding."""
     _taken: set[Step] = field(default_factory=set)
 
     def take(self, *steps: Step) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from audit.batch_check import WeighedBatch
+from audit.consequence import consequence_of
 from audit.files.in_order import InOrder
 from audit.files.static_log import StaticLog
 from audit.findings import Finding, FoundError, at
@@ -83,7 +84,11 @@ def check_leaves(
     missing = sorted((chosen or frozenset()) - {place.number for place in rounds})
     if missing:
         raise at(-1, step=Step.ROUNDS).error("round", "not in the log", missing[0])
-    yield from _LeafPass(log, registry, rounds, chosen, means, report, order).run()
+    try:
+        yield from _LeafPass(log, registry, rounds, chosen, means, report, order).run()
+    except FoundError as found:
+        report.consequence = consequence_of(found.finding, log)
+        raise
 
 
 @dataclass(slots=True)

@@ -10,7 +10,7 @@ Each is taken twice: over all registered collectives, and over the paid ones, wh
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Final, NamedTuple, Protocol
 
@@ -19,6 +19,9 @@ from payout.rounds import Line
 
 LORENZ_STEPS: Final = 100
 """A Lorenz curve has at most one point more: a hundredth is as fine as a picture shows, and the top 1% has a point."""
+
+PUBLIC_PAYEES_MIN: Final = 20
+"""Payees that a round must have before anyone but operators and auditors sees how evenly it paid."""
 
 _PART: Final = 10**18
 """Divisions of a minor unit, in which the modes' money is summed: with 10^9 collectives it is off by 10^-9 at most."""
@@ -134,6 +137,48 @@ class FairnessReport:
     usage: ByMode
     attributed_minor: ByMode
     undivided_minor: int
+
+
+def in_percents(report: FairnessReport) -> FairnessReport:
+    """The same in whole percents, half up, for those who must not learn what another collective gets.
+
+    A Lorenz curve of exact amounts, over a hundred collectives or fewer, says what each of them gets.
+    """
+    return replace(
+        report,
+        registered=_concentration_in_percents(report.registered),
+        paid=_concentration_in_percents(report.paid),
+        usage=_mode_in_percents(report.usage),
+        attributed_minor=_mode_in_percents(report.attributed_minor),
+        undivided_minor=0,
+    )
+
+
+def _concentration_in_percents(found: Concentration | None) -> Concentration | None:
+    if found is None:
+        return None
+    whole = found.amount_minor
+    points = [
+        LorenzPoint(point.collectives, _whole_percent(point.amount_minor, whole) * whole // 100)
+        for point in found.lorenz
+    ]
+    measures = {
+        name: _whole_percent(getattr(found, name), PPM) * PPM // 100
+        for name in ("gini_ppm", "top_percent_ppm", "herfindahl_ppm", "jain_ppm")
+    }
+    return replace(found, lorenz=tuple(points), **measures)
+
+
+def _mode_in_percents(found: ByMode) -> ByMode:
+    """The two parts of a sum of 100."""
+    if not found.ai_only + found.human_ai:
+        return found
+    percent = _whole_percent(found.human_ai, found.ai_only + found.human_ai)
+    return ByMode(100 - percent, percent)
+
+
+def _whole_percent(part: int, whole: int) -> int:
+    return _rounded(100 * part, whole)
 
 
 def fairness_report(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from audit.fsck.check import check_pool
 from audit.fsck.registry import Registry, check_strays, read_registry
-from audit.fsck.report import LISTED_MAX, CheckReport
+from audit.fsck.report import LISTED_MAX, CheckReport, kind_of
 
 __all__ = [
     "LISTED_MAX",
@@ -16,5 +16,6 @@ __all__ = [
     "Registry",
     "check_pool",
     "check_strays",
+    "kind_of",
     "read_registry",
 ]

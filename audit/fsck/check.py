@@ -51,13 +51,20 @@ from payout.entries import CONTENTS, PoolContent
 
 
 def check_pool(
-    connection: sa.Connection, pool: PoolRef, registry: Registry, bodies: Bodies, new_spill: Callable[[], Spill]
+    connection: sa.Connection,
+    pool: PoolRef,
+    registry: Registry,
+    bodies: Bodies,
+    new_spill: Callable[[], Spill],
+    *,
+    every: bool = False,
 ) -> Generator[Progress, None, CheckReport]:
     """Check every table of a pool; yields progress and returns the report.
 
-    The connection's transaction must see one state throughout. `new_spill` provides space for records of events.
+    The connection's transaction must see one state throughout. `new_spill` provides space for records of events;
+    `every` says whether the report lists all findings.
     """
-    check = _PoolCheck(connection, pool, registry, bodies, new_spill)
+    check = _PoolCheck(connection, pool, registry, bodies, new_spill, CheckReport(pool.name, every=every))
     yield from check.run()
     return check.report
 
@@ -70,9 +77,10 @@ class _PoolCheck:
         registry: Registry,
         bodies: Bodies,
         new_spill: Callable[[], Spill],
+        report: CheckReport,
     ) -> None:
         self._connection, self._pool, self._registry = connection, pool, registry
-        self.report = CheckReport(pool.name)
+        self.report = report
         pool_id = pool.pool_id
         self._leaves = LeafRows(connection, pool_id, lt.leaf)
         self._tables = {each.table.name: LeafRows(connection, pool_id, each.table) for each in PROJECTIONS}
@@ -188,7 +196,7 @@ class _PoolCheck:
         if weighed is not None:
             self.report.events += len(weighed.batch)
             self._unique.add(content.platform, leaf.index, weighed.batch.event_ids, weighed.accepted)
-            self._registry.require_collectives(weighed.batch.names, leaf.index, self.report)
+            self._registry.require_collectives(weighed.batch.named(), leaf.index, self.report)
             if platform_id is not None:
                 number = self._events.check(weighed.batch.event_ids[weighed.accepted], platform_id, number)
             if number is not None:

@@ -61,10 +61,11 @@ class EventRows:
         if not count:
             return
         listed = 0
-        for row in self._with_number(numbers[:LISTED_MAX].tolist(), limit=LISTED_MAX):
+        most = None if self._report.every else LISTED_MAX
+        for row in self._with_number(numbers[:most].tolist(), limit=most):
             add_extra(self._report, lt.event, row)
             listed += 1
-        self._report.finding_count += count - listed
+        self._report.add_unlisted(lt.event.name, "row", count - listed)
 
     def _tallies(self, ids: EventIds, platform_id: int) -> dict[int | None, int]:
         """Returns how many of these events have a row with which number; None counts those without a row."""

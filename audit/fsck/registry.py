@@ -65,7 +65,8 @@ class Registry:
     def require_collectives(self, names: tuple[str, ...], leaf_index: int, report: CheckReport) -> None:
         """Report each name that no collective has."""
         for name in self._missing(names, self.collective_ids):
-            report.add("collective", f"name={name}", "row", "none", f"a row: leaf {leaf_index} names it")
+            expected = f"a row: leaf {leaf_index} names it"
+            report.add("collective", f"name={name}", "row", "none", expected, leaf_index=leaf_index)
 
 
 def read_registry(connection: sa.Connection, read_now: Callable[[], Registry] | None = None) -> Registry:

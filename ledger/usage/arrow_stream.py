@@ -40,6 +40,8 @@ class Framed:
 
     metadata: Table
     body: memoryview
+    start: int
+    """Where its metadata begins in the stream."""
 
     @property
     def kind(self) -> int:
@@ -81,7 +83,7 @@ def framed(stream: bytes) -> Iterator[Framed]:
         body_start = place + metadata_bytes
         if body_bytes < 0 or body_start + body_bytes > len(stream):
             raise FramingError("a message's body passes the end")
-        yield Framed(metadata, memoryview(stream)[body_start : body_start + body_bytes])
+        yield Framed(metadata, memoryview(stream)[body_start : body_start + body_bytes], place)
         place = body_start + body_bytes
     if place != len(stream):
         raise FramingError("bytes follow the end of the stream")

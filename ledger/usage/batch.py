@@ -46,6 +46,10 @@ class Batch:
     def __len__(self) -> int:
         return len(self.units)
 
+    def named(self) -> tuple[str, ...]:
+        """The names that an event has, in the order of `names`: a dictionary may hold others too."""
+        return tuple(self.names[place] for place in np.unique(self.name_index).tolist())
+
     def event_of_amount(self) -> Int64Array:
         """(k,) the position of the event that each amount belongs to."""
         return np.repeat(np.arange(len(self), dtype=np.int64), np.diff(self.offsets))

@@ -19,9 +19,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ledger.errors import InvalidInputError, Violation
-from ledger.usage.arrow_stream import DICTIONARY_BATCH, RECORD_BATCH, SCHEMA, FramingError, messages
+from ledger.usage.arrow_stream import (
+    DICTIONARY_BATCH,
+    RECORD_BATCH,
+    SCHEMA,
+    FramingError,
+    messages,
+)
 from ledger.usage.batch import Batch, EventIds, Int64Array, events_at
 from ledger.usage.format import MAX_BODY_BYTES, MAX_DECODED_BYTES, MAX_EVENTS, MAX_SHARES, MAX_VIOLATIONS
+from ledger.usage.validity import null_counts, with_nulls_uncounted
 
 _ID_BYTES: Final = 16
 _MODE_MAX: Final = 255
@@ -93,13 +100,21 @@ def _decode(body: bytes, kind: Kind) -> pa.RecordBatch:
     # 3. Decoding, and every offset, index and UTF-8 sequence.
     try:
         # On this thread alone: there are several callers, and more threads for one batch cost a tenth of the time.
-        with pa.ipc.open_stream(pa.py_buffer(body), options=pa.ipc.IpcReadOptions(use_threads=False)) as reader:
-            _require_schema(reader.schema, kind)
+        schema = pa.ipc.read_schema(pa.py_buffer(body))
+        _require_schema(schema, kind)
+        counted = pa.py_buffer(with_nulls_uncounted(body, schema))
+        with pa.ipc.open_stream(counted, options=pa.ipc.IpcReadOptions(use_threads=False)) as reader:
             record_batch = reader.read_next_batch()
             record_batch.validate(full=True)
+    except FramingError as error:
+        raise _refuse("arrow_stream", f"is not an Arrow IPC stream: {error}") from None
     except (pa.ArrowException, StopIteration, OSError, UnicodeDecodeError) as error:
         raise _refuse("arrow_stream", f"is not valid Arrow: {_one_line(error)}") from None
-    # 4. Size in events.
+    # 4. Nulls as many as it says: in the one column that may have any, the second; in others they are refused later.
+    nulls, said = record_batch.column("work_id").null_count, null_counts(body)[1]
+    if nulls != said:
+        raise _refuse("work_id", f"is said to hold {said} nulls, and its validity bitmap has {nulls}")
+    # 5. Size in events.
     _require_events(record_batch.num_rows)
     return record_batch
 

@@ -9,13 +9,13 @@ from functools import partial
 import grpc
 import sqlalchemy as sa
 
-from ledger.errors import InvalidInputError
+from ledger.errors import InvalidInputError, StateError
 from ledger.registry import require_range, require_request_id, require_resource_id
 from ledger.store import log
 from ledger.store.log import PoolRef
 from moiety.v1 import rounds_pb2 as pb
 from moiety.v1 import rounds_pb2_grpc
-from payout.fairness import fairness_report
+from payout.fairness import PUBLIC_PAYEES_MIN, fairness_report, in_percents
 from payout.objections import Answer
 from payout.settlement import require_round_number
 from payout.statement import lines_of, parse_statement
@@ -162,7 +162,12 @@ class RoundsService(rounds_pb2_grpc.RoundsServiceServicer):
         report = fairness_report(
             content, parse_statement(statement), ai_only_ppm=policy.ai_only_ppm, human_ai_ppm=policy.human_ai_ppm
         )
-        return convert.fairness_to_proto(report)
+        if own_id(Role.COLLECTIVE) is None:
+            return convert.fairness_to_proto(report)
+        if report.payees < PUBLIC_PAYEES_MIN:
+            detail = f"paid {report.payees} collectives; how evenly is told to collectives from {PUBLIC_PAYEES_MIN} on"
+            raise StateError(request.name, "FEW_PAYEES", detail)
+        return convert.fairness_to_proto(in_percents(report))
 
     def _statement(self, name: str, field: str, part: pb.StatementPart.ValueType = pb.STATEMENT_PART_LINES) -> bytes:
         with self._database.transaction() as connection:

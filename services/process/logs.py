@@ -5,14 +5,29 @@ from __future__ import annotations
 import logging
 import sys
 from contextlib import suppress
-from typing import Final
+from io import StringIO
+from typing import Final, TextIO
 
 import structlog
 
+from services.printing import printable, printable_lines
 from services.settings import Settings
 
 _TRACEBACKS: Final = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
 """Local variables contain keys and passwords, and are not logged."""
+
+
+def _printable_values(
+    _logger: structlog.types.WrappedLogger, _method: str, event: structlog.types.EventDict
+) -> structlog.types.EventDict:
+    """The event for people, in which nothing that others wrote reaches a terminal raw. JSON escapes it by itself."""
+    return {name: printable(value) if isinstance(value, str) else value for name, value in event.items()}
+
+
+def _printable_traceback(lines: TextIO, exc_info: structlog.types.ExcInfo) -> None:
+    text = StringIO()
+    structlog.dev.plain_traceback(text, exc_info)
+    lines.write(printable_lines(text.getvalue()))
 
 
 class _Lines(structlog.WriteLogger):
@@ -46,8 +61,10 @@ def configure_logs(settings: Settings) -> None:
             structlog.processors.JSONRenderer(),
         ]
     else:
-        plain = structlog.dev.plain_traceback
-        last = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)]
+        last = [
+            _printable_values,
+            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=_printable_traceback),
+        ]
     structlog.configure(
         processors=[*shared, *last],
         logger_factory=_Lines,

@@ -9,6 +9,7 @@ from typing import Any, Final
 import pytest
 
 from moiety import Client, Method, Mode, Policy
+from moiety.errors import FailedPreconditionError
 from services.cli.app import main
 from services.cli.base.exits import Exit
 from tests.support.deployment import Deployment
@@ -66,11 +67,15 @@ def test_a_collective_s_weight_follows_from_what_it_is_shown(scene: Scene, capsy
 
 def test_people_are_shown_weights_deficits_terms_and_parts(scene: Scene, capsys: pytest.CaptureFixture[str]) -> None:
     shown = run(scene, capsys, "2", "--collective", "breton", who="auditors/ada")
-    for text in ("Deficit after", "AI_ONLY", "HUMAN_AI", "Counted", "Attributed", "EUR", "human_ai_ppm", "1500000"):
+    for text in ("Deficit after", "AI_ONLY", "HUMAN_AI", "Counted", "Attributed", "EUR", "human_ai_ppm", "150 %"):
         assert text in shown
+    assert not re.search(r"\d{15}", shown)
+    assert "1500000 (150 %)" in shown
+    assert re.search(r"Deficit after\s+0\.59999999925 ", shown)
     assert "irish" not in shown
     assert "No usage names it." in run(scene, capsys, "2", "--collective", "scottish", who="auditors/ada")
     whole = run(scene, capsys, "2", who="auditors/ada")
+    assert not re.search(r"\d{15}", whole)
     assert all(text in whole for text in ("breton", "irish", "floor_minor"))
     assert "HUMAN_AI" in run(scene, capsys, "2", "--weights", who="auditors/ada")
 
@@ -88,3 +93,9 @@ def test_a_collective_s_own_csv_is_what_the_logged_one_says_of_it(
     assert "may not use" in run(
         scene, capsys, "2", "--collective", "irish", who="collectives/breton", code=Exit.NOT_ALLOWED
     )
+
+
+def test_a_collective_is_told_how_evenly_a_round_paid_only_where_that_says_nothing_of_another(scene: Scene) -> None:
+    assert scene.operator.get_fairness(POOL, 2).paid.collectives == 3
+    with pytest.raises(FailedPreconditionError, match="from 20 on"):
+        scene.deployment.client("collectives/breton").get_fairness(POOL, 2)

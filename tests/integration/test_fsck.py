@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
+import pyarrow as pa
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
@@ -17,9 +18,13 @@ from ledger.store.bodies import Bodies
 from ledger.store.database import Database
 from moiety import Collective, Platform, Policy, Pool
 from payout.store import tables as t
+from tests.support.batches import Event, event_id, record_batch, replaced, stream
 from tests.support.deployment import Deployment
 from tests.support.fsck_scene import build, check, findings, report_of
-from tests.support.scene import POOL, Scene, event, open_scene
+from tests.support.scene import METHOD, POOL, Scene, event, open_scene
+from tests.support.wire import Wire, request_of
+
+APPEND: Final = "UsageService/AppendUsage"
 
 FOLK: Final = 1
 """The store's number of the pool: the first that was made."""
@@ -217,6 +222,39 @@ def test_all_findings_are_counted_and_the_first_are_listed(tampering: sa.Connect
     report, _ = check(tampering, POOL)
     assert (len(report.findings), report.finding_count) == (LISTED_MAX, 1000)
     assert {finding.where.table for finding in report.findings} == {"event"}
+
+
+def test_a_leaf_with_many_findings_does_not_crowd_out_others(tampering: sa.Connection) -> None:
+    for table in (lt.balance, lt.transfer):
+        tampering.execute(sa.delete(table).where(table.c.pool_id == FOLK))
+    rows = "SELECT 1, 2, gen_random_uuid(), number % 7 FROM generate_series(1, 1000) AS number"
+    tampering.execute(sa.text(f"INSERT INTO event {rows}"))
+    tampering.execute(sa.delete(lt.turn).where(lt.turn.c.pool_id == FOLK))
+    report, _ = check(tampering, POOL)
+    assert len(report.findings) <= LISTED_MAX + 5
+    assert {finding.where.table for finding in report.findings} >= {"balance", "transfer", "event", "turn"}
+    listed = sum(len(findings) + unlisted for findings, unlisted in report.by_kind())
+    assert listed == report.finding_count
+
+
+def test_all_findings_are_listed_where_all_are_asked_for(tampering: sa.Connection) -> None:
+    tampering.execute(
+        sa.text("INSERT INTO event SELECT 1, 2, gen_random_uuid(), number % 7 FROM generate_series(1, 1000) AS number")
+    )
+    report, _ = check(tampering, POOL, every=True)
+    assert len(report.findings) == report.finding_count == 1000
+
+
+def test_names_in_a_dictionary_that_no_event_has_are_no_findings(scene: Scene, tampering: sa.Connection) -> None:
+    """One batch of 211 KB could hold 60,000 of them, and hide what is wrong with other rows."""
+    names = pa.DictionaryArray.from_arrays(pa.array([0], pa.int32()), pa.array(["irish", "never-used"]))
+    one = Event(event_id(10**6), None, 1_767_225_600_000_000, 1, 1, (("irish", 1),))
+    batch = replaced(record_batch([one]), "collectives", pa.ListArray.from_arrays(pa.array([0, 1], pa.int32()), names))
+    with Wire(scene.deployment.address, scene.deployment.key("platforms/tunesmith")) as wire:
+        named = {"parent": f"pools/{POOL}", "method_id": METHOD}
+        (answer,) = wire.call(APPEND, request_of(APPEND, batch_id="unused", arrow_stream=stream(batch), **named))
+    assert answer.receipt.accepted_count == 1, answer.error
+    assert findings(tampering) == []
 
 
 def test_what_is_written_while_a_check_goes_on_does_not_disturb_it(scene: Scene, shared_database_url: str) -> None:

@@ -62,7 +62,8 @@ def test_a_finding_ends_with_one_and_names_table_key_and_figures(
     assert (document["holds"], document["finding_count"]) == (False, 1)
     (folk,) = [report for report in document["reports"] if report["pool"] == POOL]
     key = "account=revenue leaf_index=3"
-    finding = {"table": "balance", "key": key, "figure": "amount_minor", "claimed": "900", "expected": "100"}
+    figures = {"figure": "amount_minor", "claimed": "900", "expected": "100"}
+    finding = {"leaf_index": 3, "table": "balance", "key": key, **figures}
     assert folk["findings"] == [finding]
 
 

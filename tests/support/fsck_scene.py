@@ -116,7 +116,7 @@ def sign(deployment: Deployment) -> None:
             checkpoints.insert_cosignature(connection, pool, row, cosignature)
 
 
-def check(connection: sa.Connection, *names: str) -> list[CheckReport]:
+def check(connection: sa.Connection, *names: str, every: bool = False) -> list[CheckReport]:
     """What a check says in the connection's transaction: of these pools or all of them, and of rows of none."""
     found = read_registry(connection)
     reports = []
@@ -124,8 +124,8 @@ def check(connection: sa.Connection, *names: str) -> list[CheckReport]:
         for pool in found.pools:
             if names and pool.name not in names:
                 continue
-            reports.append(report_of(check_pool(connection, pool, found, Bodies(), spills.new)))
-    strays = CheckReport()
+            reports.append(report_of(check_pool(connection, pool, found, Bodies(), spills.new, every=every)))
+    strays = CheckReport(every=every)
     list(check_strays(connection, found, strays))
     return [*reports, strays]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -24,7 +23,7 @@ from services.cli.base.connection import Session, client_command
 from services.cli.base.documents import document
 from services.cli.base.exits import InputError
 from services.cli.base.local import local_command
-from services.cli.base.output import Output, counted, details, table
+from services.cli.base.output import Output, counted, details, table, write_bytes
 
 Pool = Annotated[str, typer.Argument(metavar="POOL", help="The pool's id, or `registry`.")]
 
@@ -51,8 +50,7 @@ def checkpoint(
     if out or session.output.as_json:
         session.output.show(document(found), f"{found.size} leaves, in {out}")
         return
-    sys.stdout.buffer.write(found.note)
-    sys.stdout.buffer.flush()
+    write_bytes(found.note)
 
 
 @client_command

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from audit.files.spills import SpillFolder
 from audit.findings import Finding
-from audit.fsck import CheckReport, Registry, check_pool, check_strays, read_registry
+from audit.fsck import CheckReport, Registry, check_pool, check_strays, kind_of, read_registry
 from audit.progress import Progress
 from ledger.errors import NotFoundError
 from ledger.store.bodies import Bodies
@@ -19,8 +19,12 @@ from ledger.store.log import PoolRef
 from services.cli.base.output import Output
 
 
-def check_pools(output: Output, database: Database, bodies: Bodies, names: Sequence[str]) -> list[CheckReport]:
+def check_pools(
+    output: Output, database: Database, bodies: Bodies, names: Sequence[str], *, every: bool
+) -> list[CheckReport]:
     """Yields a report for each of these pools; by default for all of them, and for rows of pools that do not exist.
+
+    With `every` each report lists all findings.
 
     Raises:
         NotFoundError: a named pool does not exist.
@@ -30,10 +34,10 @@ def check_pools(output: Output, database: Database, bodies: Bodies, names: Seque
         reports = []
         for pool in _chosen(registry.pools, names):
             with output.progress(f"Checking {pool.name}", None, "leaves") as bar:
-                steps = check_pool(connection, pool, registry, bodies, spills.new)
+                steps = check_pool(connection, pool, registry, bodies, spills.new, every=every)
                 reports.append(_run(steps, lambda step, bar=bar: bar.set(step.leaves, step.leaf_total)))
         if not names:
-            reports.append(_check_strays(output, connection, registry))
+            reports.append(_check_strays(output, connection, registry, every=every))
     return reports
 
 
@@ -59,8 +63,8 @@ def _run(steps: Generator[Progress, None, CheckReport], progress: Any) -> CheckR
             return report
 
 
-def _check_strays(output: Output, connection: sa.Connection, registry: Registry) -> CheckReport:
-    report = CheckReport()
+def _check_strays(output: Output, connection: sa.Connection, registry: Registry, *, every: bool) -> CheckReport:
+    report = CheckReport(every=every)
     with output.progress("Looking for rows of pools that do not exist", None, "tables") as bar:
         for _ in check_strays(connection, registry, report):
             bar.advance(1)
@@ -72,7 +76,7 @@ def show(output: Output, reports: Sequence[CheckReport]) -> bool:
     found = sum(report.finding_count for report in reports)
     summary = "Every row follows from its log." if not found else f"Findings: {found:,}."
     document = {"holds": not found, "finding_count": found, "reports": [_document(report) for report in reports]}
-    output.show(document, "\n".join([*(line for report in reports for line in _lines(report)), summary]))
+    output.show(document, *(line for report in reports for line in _lines(report)), summary)
     return not found
 
 
@@ -88,8 +92,9 @@ def _document(report: CheckReport) -> dict[str, Any]:
     }
 
 
-def _finding_document(finding: Finding) -> dict[str, str]:
+def _finding_document(finding: Finding) -> dict[str, Any]:
     return {
+        "leaf_index": finding.where.leaf_index if finding.where.leaf_index >= 0 else None,
         "table": finding.where.table,
         "key": finding.where.key,
         "figure": finding.figure,
@@ -102,10 +107,11 @@ def _lines(report: CheckReport) -> Iterator[str]:
     if report.pool:
         rows = sum(report.rows.values())
         yield f"{report.pool}: {report.leaves:,} leaves, {report.events:,} events, {rows:,} rows"
-    for finding in report.findings:
-        yield from _finding_lines(finding)
-    if unlisted := report.finding_count - len(report.findings):
-        yield f"  and {unlisted:,} more"
+    for findings, unlisted in report.by_kind():
+        for finding in findings:
+            yield from _finding_lines(finding)
+        if unlisted:
+            yield f"  and {unlisted:,} more like these: {' '.join(kind_of(findings[0]))} (--all lists them)"
     if report.unfollowed_from is not None:
         yield f"  From leaf {report.unfollowed_from} on it cannot be told what follows: these rows were not checked."
 

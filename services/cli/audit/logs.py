@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from itertools import islice
 from typing import Annotated
 
@@ -14,7 +13,7 @@ from services.cli.audit.bundles import export
 from services.cli.base.connection import Session, client_command
 from services.cli.base.documents import document
 from services.cli.base.exits import InputError
-from services.cli.base.output import details, table
+from services.cli.base.output import details, table, write_bytes
 
 app = typer.Typer(help="A pool's log: its contents, checkpoints and proofs.", no_args_is_help=True)
 
@@ -62,8 +61,7 @@ def body(
         wanted = bytes.fromhex(digest)
     except ValueError:
         raise InputError.of("sha256", "is not hexadecimal") from None
-    sys.stdout.buffer.write(session.client.get_body(pool, wanted))
-    sys.stdout.buffer.flush()
+    write_bytes(session.client.get_body(pool, wanted))
 
 
 app.command("checkpoint")(checkpoints.checkpoint)

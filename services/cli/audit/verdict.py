@@ -6,17 +6,18 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any, Final
 
+from audit.consequence import Consequence
 from audit.findings import Finding
 from audit.report import Outcome, Report
 from audit.steps import TITLES, Step
 from ledger.log.checkpoint import Checkpoint
 from services.cli.audit.actors import acts_document, acts_lines
-from services.cli.base.output import Output
+from services.cli.base.output import Output, counted
 
 
 def show(output: Output, report: Report) -> bool:
     """Print what was checked and found; returns whether all checks passed."""
-    output.show(document(report), "\n".join(_lines(report)))
+    output.show(document(report), *_lines(report))
     return report.finding is None
 
 
@@ -41,6 +42,7 @@ def document(report: Report) -> dict[str, Any]:
         "warnings": report.warnings,
         "rounds": [asdict(summary) for summary in report.rounds.values()],
         "finding": None if report.finding is None else _finding_document(report.finding),
+        "consequence": None if report.finding is None else asdict(report.consequence),
     }
 
 
@@ -85,6 +87,24 @@ def _lines(report: Report) -> Iterator[str]:
         yield summary(report)
     else:
         yield from finding_lines(report.finding)
+        yield from _consequence_lines(report.consequence)
+
+
+def _consequence_lines(found: Consequence) -> Iterator[str]:
+    """What the finding comes to, for people who are paid."""
+    if found.round:
+        yield f"  {'round':<10} {found.round}"
+    if found.collective:
+        yield f"  {'collective':<10} {found.collective}"
+    if found.claimed and found.expected:
+        yield f"  {'money':<10} {found.claimed} instead of {found.expected}"
+    if found.round and found.posted_at is None:
+        yield f"  {'paid':<10} nobody by it: the round was not posted"
+    elif found.round:
+        paid = (
+            f"{counted(found.payments, 'payment')} after that, {found.paid}" if found.payments else "no payment since"
+        )
+        yield f"  {'paid':<10} the round was posted at leaf {found.posted_at}; {paid}"
 
 
 def summary(report: Report) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ledger.errors import LedgerError
 from moiety.roots import MoietyError
 from services.cli.base.exits import Exit, Failure, InputError, exit_code
+from services.printing import printable, printable_json, printable_lines
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -28,34 +29,36 @@ class Output:
         self.as_json = as_json
 
     def show(self, data: Any, *people: object) -> None:
-        """Print `data` as JSON, or `people` (text and rich tables) one after the other."""
+        """Print `data` as JSON, or `people` one after the other: lines of text, and tables of this module."""
         if self.as_json:
-            sys.stdout.write(json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+            sys.stdout.write(printable_json(json.dumps(data, indent=2, ensure_ascii=False)) + "\n")
             sys.stdout.flush()  # a process that keeps running, such as `moiety up`, is also read through a pipe
             return
         console = _console(stderr=False)
         for item in people:
-            console.print(item, markup=False, highlight=False, soft_wrap=isinstance(item, str))
+            shown = printable(item) if isinstance(item, str) else item
+            console.print(shown, markup=False, highlight=False, emoji=False, soft_wrap=isinstance(item, str))
         console.file.flush()
 
     @contextmanager
     def progress(self, label: str, total: int | None, unit: str) -> Iterator[_Bar]:
         """A progress bar on stderr; none with `--json` or if stderr is not a terminal."""
         if self.as_json or not sys.stderr.isatty():
-            yield _Bar(None, total)
+            yield _Bar(None, total, label)
             return
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-        columns = (TextColumn(label), BarColumn(), MofNCompleteColumn(), TextColumn(unit), TimeElapsedColumn())
+        labelled = TextColumn("{task.description}", markup=False)
+        columns = (labelled, BarColumn(), MofNCompleteColumn(), TextColumn(unit), TimeElapsedColumn())
         with Progress(*columns, console=_console(stderr=True)) as progress:
-            yield _Bar(progress, total)
+            yield _Bar(progress, total, printable(label))
 
 
 class _Bar:
     """A progress bar, or nothing."""
 
-    def __init__(self, progress: Progress | None, total: int | None) -> None:
-        self._shown = (progress, progress.add_task("", total=total)) if progress else None
+    def __init__(self, progress: Progress | None, total: int | None, label: str) -> None:
+        self._shown = (progress, progress.add_task(label, total=total)) if progress else None
 
     def advance(self, count: int) -> None:
         """Advance by `count`."""
@@ -70,6 +73,15 @@ class _Bar:
             progress.update(task, completed=completed, total=total)
 
 
+def write_bytes(content: bytes) -> None:
+    """Write a file's bytes on stdout as they are; on a terminal as text that does it no harm."""
+    if sys.stdout.isatty():
+        sys.stdout.write(printable_lines(content.decode(errors="backslashreplace")))
+    else:
+        sys.stdout.buffer.write(content)
+    sys.stdout.flush()
+
+
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Sequence[str] = ()) -> Table:
     """A table for people. The columns in `right` hold numbers and are aligned to the right."""
     from rich import box
@@ -80,7 +92,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Se
     for column in columns:
         found.add_column(column, justify="right" if column in right else "left", overflow="fold")
     for row in rows:
-        found.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
+        found.add_row(*(Text("" if cell is None else printable(str(cell))) for cell in row))
     return found
 
 
@@ -97,7 +109,7 @@ def details(pairs: Iterable[tuple[str, object]]) -> Table:
     found = Table.grid(padding=(0, 2))
     for name, value in pairs:
         if value not in (None, ""):
-            found.add_row(Text(name, style="bold"), Text(str(value), overflow="fold"))
+            found.add_row(Text(printable(name), style="bold"), Text(printable(str(value)), overflow="fold"))
     return found
 
 
@@ -120,10 +132,10 @@ def report(error: MoietyError | LedgerError, *, as_json: bool, people: Sequence[
             },
             **failure.more,
         }
-        sys.stderr.write(json.dumps(found, indent=2, ensure_ascii=False) + "\n")
+        sys.stderr.write(printable_json(json.dumps(found, indent=2, ensure_ascii=False)) + "\n")
     else:
         lines = people or [f"{item.field}: {item.description}" for item in violations] or [f"error: {error}"]
-        sys.stderr.write("\n".join(lines) + "\n")
+        sys.stderr.write("\n".join(map(printable, lines)) + "\n")
     return code
 
 

@@ -102,10 +102,13 @@ def fsck(
     pools: Annotated[
         list[str] | None, typer.Argument(metavar="[POOL]...", help="The pools to check (default: all).")
     ] = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="List all findings, not only the first 100 and the first of each kind.")
+    ] = False,
 ) -> None:
     """Check that every row in the database follows from its pool's log, from bodies upward, while the service runs.
 
-    Exits with status 1 if one does not; the first 100 of a pool are listed, and all are counted.
+    Exits with status 1 if one does not. Findings are listed by kind and leaf, and all are counted.
     """
     from services.cli.audit.fsck import check_pools, show
     from services.settings import load_settings
@@ -113,7 +116,7 @@ def fsck(
 
     settings = load_settings()
     with _database(settings.owner_url) as database:
-        reports = check_pools(output, database, wire_bodies(settings), pools or [])
+        reports = check_pools(output, database, wire_bodies(settings), pools or [], every=every)
     if not show(output, reports):
         raise typer.Exit(Exit.DOES_NOT_HOLD)
 

@@ -63,4 +63,4 @@ def show(
 ) -> None:
     """Print a membership as CSV, as logged; with --json, the collectives by source."""
     found = session.client.get_membership(pool, membership, version=version)
-    session.output.show(found, render_membership(found).decode().removesuffix("\n"))
+    session.output.show(found, *render_membership(found).decode().removesuffix("\n").split("\n"))

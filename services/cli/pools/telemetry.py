@@ -87,8 +87,8 @@ def summary_document(submission: TelemetrySubmission, basis: ShareBasis) -> dict
     }
 
 
-def summary(submission: TelemetrySubmission, basis: ShareBasis) -> str:
-    """Returns the results in a few sentences."""
+def summary(submission: TelemetrySubmission, basis: ShareBasis) -> list[str]:
+    """Returns the results in a few sentences, a line each."""
     documents = counted(submission.document_count, "document")
     sessions = counted(submission.session_count, "session")
     turns = counted(submission.event_count, "completed turn")
@@ -104,4 +104,4 @@ def summary(submission: TelemetrySubmission, basis: ShareBasis) -> str:
     if submission.conflict_count:
         claimed = counted(submission.conflict_count, "piece")
         lines.append(f"{claimed} of content belong to nobody: domain and content id name different collectives.")
-    return "\n".join(lines)
+    return lines

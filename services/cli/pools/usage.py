@@ -139,7 +139,7 @@ def _submit_telemetry(
         },
         *([_receipts(submitted.receipts)] if submitted.receipts and not dry_run else []),
         *([telemetry.refused_table(submitted.refused)] if submitted.refused else []),
-        telemetry.summary(submitted, basis),
+        *telemetry.summary(submitted, basis),
         _receipts_summary(submitted.receipts, dry_run),
     )
     if submitted.refused:

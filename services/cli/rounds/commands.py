@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Final
@@ -16,9 +15,9 @@ from services.cli.base.connection import Session, client_command
 from services.cli.base.documents import document, identity, message_of
 from services.cli.base.exits import Exit, InputError
 from services.cli.base.money import major
-from services.cli.base.output import details, table
+from services.cli.base.output import details, table, write_bytes
 from services.cli.rounds.comparison import compare
-from services.cli.rounds.explanation import explain, policy_terms, statement_lines, statement_table
+from services.cli.rounds.explanation import counted_units, explain, policy_terms, statement_lines, statement_table
 from services.cli.rounds.fairness import draw, fairness_tables
 from services.cli.rounds.objections import answer, object_, objections
 
@@ -156,10 +155,14 @@ def show(session: Session, pool: Pool, number: Number) -> None:
     allocations = [document(item) for item in session.client.list_allocations(pool, number)]
     money = ("attributed_minor", "commons_minor", "amount_minor")
     rows = [
-        (identity(item["collective"]), item["weight"], *(major(item[name], found.currency) for name in money))
+        (
+            identity(item["collective"]),
+            counted_units(item["weight"]),
+            *(major(item[name], found.currency) for name in money),
+        )
         for item in allocations
     ]
-    numbers = ["Weight", "Attributed", "Commons", "Amount"]
+    numbers = ["Units", "Attributed", "Commons", "Amount"]
     session.output.show(
         {"round": document(found), "allocations": allocations},
         _round(found),
@@ -192,8 +195,7 @@ def statement(
         return
     content = session.client.get_statement(pool, number, part=part, collective=collective)
     if as_csv:
-        sys.stdout.buffer.write(content)
-        sys.stdout.buffer.flush()
+        write_bytes(content)
         return
     found = session.client.get_round(pool, number)
     lines = statement_lines(content)

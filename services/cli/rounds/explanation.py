@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
-from typing import Any
+from typing import Any, Final
 
+from ledger.money import decimal_text, minor_unit_exponent
 from moiety import Client, Mode, Round
 from moiety.v1 import rounds_pb2 as pb
 from payout.policy import Policy, counted_weight
@@ -29,7 +30,8 @@ def statement_table(lines: list[Line], currency: str) -> object:
         return "No collectives."
     names = list(lines[0])
     numbers = [name for name in names if name.endswith("_minor") or name.startswith(("weight", "deficit", "event"))]
-    rows = [[_shown(name, cell, currency) for name, cell in line.items()] for line in lines]
+    weight_decimals = _RAW if "method" in names else _COUNTED
+    rows = [[_shown(name, cell, currency, weight_decimals) for name, cell in line.items()] for line in lines]
     return table([_title(name) for name in names], rows, right=[_title(name) for name in numbers])
 
 
@@ -37,8 +39,18 @@ def policy_terms(found: Round) -> object:
     """The policy in force in a round, with the field names of a declaration."""
     terms = document(found.policy)
     return details(
-        [("policy", f"version {found.policy.version}"), *((f"  {name}", terms[name]) for name in Policy.model_fields)]
+        [
+            ("policy", f"version {found.policy.version}"),
+            *((f"  {name}", _term(name, terms[name], found.currency)) for name in Policy.model_fields),
+        ]
     )
+
+
+def _term(name: str, value: Any, currency: str) -> object:
+    """A term as a declaration has it, with what it comes to."""
+    if value is None or not name.endswith(("_ppm", "_minor")):
+        return value
+    return f"{value} ({_shown(name, value, currency, 0)})"
 
 
 def explain(client: Client, pool: str, found: Round, collective: str) -> tuple[Line, tuple[object, ...]]:
@@ -67,7 +79,10 @@ def explain(client: Client, pool: str, found: Round, collective: str) -> tuple[L
     line = registered | own[0]
     people = (
         details(
-            [("round", found.number), *((_title(name), _shown(name, line[name], found.currency)) for name in line)]
+            [
+                ("round", found.number),
+                *((_title(name), _shown(name, line[name], found.currency, _COUNTED)) for name in line),
+            ]
         ),
         _weights_table(weights),
         policy_terms(found),
@@ -79,15 +94,59 @@ def _weights_table(weights: list[Line]) -> object:
     if not weights:
         return "No usage names it."
     names = ("method", "method_version", "mode", "events", "weight", "mode_ppm", "confidence_ppm", "counted")
-    columns = [name.replace("_", " ").capitalize() for name in names]
-    return table(columns, [[line[name] for name in names] for line in weights], right=columns[3:])
+    columns = [_title(name) for name in names]
+    rows = [
+        [line["mode"] if name == "mode" else _shown(name, line[name], "", _RAW) for name in names] for line in weights
+    ]
+    return table(columns, rows, right=columns[3:])
 
 
-def _shown(name: str, cell: Any, currency: str) -> object:
+def counted_units(weight: object) -> str:
+    """A weight that a policy counts, in units of usage: the multiplier of a mode and a confidence are millionths."""
+    return _decimal(int(str(weight)), _COUNTED)
+
+
+def _shown(name: str, cell: Any, currency: str, weight_decimals: int) -> object:
+    """A cell for people: amounts as money, millionths as percents, and weights as units of usage."""
     if name == "mode":
         return Mode(int(cell)).name
-    return major(cell, currency) if name.endswith("_minor") else cell
+    if name.endswith("_minor"):
+        return major(cell, currency)
+    if name.endswith("_nano"):
+        return f"{_decimal(int(cell), _NANO + minor_unit_exponent(currency))} {currency}"
+    if name.endswith("_ppm"):
+        return f"{_decimal(int(cell), _PERCENT)} %"
+    decimals = _weight_decimals(name, weight_decimals)
+    return cell if decimals is None else _decimal(int(cell), decimals)
+
+
+def _weight_decimals(name: str, of_weight: int) -> int | None:
+    """The decimals of a weight; None for what is no weight."""
+    if name.startswith("weight_"):
+        return _RAW
+    if name == "weight":
+        return of_weight
+    return _COUNTED if name == "counted" or name.startswith("deficit_") else None
+
+
+_NANO: Final = 9
+_PERCENT: Final = 4
+_RAW: Final = 9
+"""Decimals of a raw weight, which is units times billionths."""
+_COUNTED: Final = 21
+"""Those of a counted one: the policy's multiplier and the method's confidence are millionths each."""
+_SHOWN_DECIMALS: Final = 12
+"""What is finer is left to --json and the CSV."""
+
+
+def _decimal(value: int, decimals: int) -> str:
+    """An integer with its last digits as decimals, without zeros at the end."""
+    spare = max(decimals - _SHOWN_DECIMALS, 0)
+    rounded = (value + 10**spare // 2) // 10**spare
+    text = decimal_text(rounded, decimals - spare)
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def _title(name: str) -> str:
-    return name.removesuffix("_minor").replace("_", " ").capitalize()
+    shown = name.removesuffix("_minor").removesuffix("_ppm").removesuffix("_nano").replace("_", " ").capitalize()
+    return shown.replace("Weight", "Units")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -319,3 +320,33 @@ def test_no_byte_changed_in_a_body_of_any_kind_does_more_than_have_it_refused() 
                     continue
                 assert isinstance(found, Batch)
                 assert found.offsets[-1] == len(found.amounts) == len(found.name_index)
+
+
+@pytest.mark.parametrize("options", [{}, {"compression": "zstd"}])
+def test_a_validity_bitmap_must_have_the_nulls_that_are_said(options: dict[str, Any]) -> None:
+    """Arrow believes the count, other readers the bitmap: the same bytes would be two batches."""
+    body = stream(PLAIN, **options)
+    assert [event.work_id for event in events_in(parse_batch(body))].count(None) == 2
+    said = struct.pack("<qq", 4, 2)
+    assert body.count(said) == 1
+    lying = body.replace(said, struct.pack("<qq", 4, 0))
+    assert violations(lying) == [("work_id", "is said to hold 0 nulls, and its validity bitmap has 2")]
+
+
+def test_a_value_that_a_bitmap_hides_is_null_whatever_is_said() -> None:
+    body = stream(replaced(PLAIN, "units", pa.array([1, None, 3, 4], pa.int64())))
+    said = struct.pack("<qq", 4, 1)
+    assert body.count(said) == 1
+    hiding = body.replace(said, struct.pack("<qq", 4, 0))
+    assert violations(hiding) == [("events[1].units", "must not be null")]
+
+
+def test_a_bitmap_without_nulls_is_taken() -> None:
+    """Java writes a bitmap for every column."""
+    body = stream(replaced(PLAIN, "units", pa.array([1, None, 3, 4], pa.int64())))
+    bitmap = bytes([0b1101, *[0] * 7])
+    assert body.count(bitmap) == 1
+    full = body.replace(struct.pack("<qq", 4, 1), struct.pack("<qq", 4, 0))
+    full = full.replace(bitmap, bytes([0b1111, *[0] * 7]))
+    with pytest.raises(InvalidInputError, match=r"events\[1\]\.units"):  # what lay under the null was no count
+        parse_batch(full)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from ledger.registry import CollectiveStatus
-from payout.fairness import ByMode, FairnessReport, LorenzPoint, concentration, fairness_report
+from payout.fairness import ByMode, FairnessReport, LorenzPoint, concentration, fairness_report, in_percents
 from payout.rounds import Distribution, Line
 
 
@@ -183,3 +185,22 @@ def test_the_lines_of_another_round_are_refused() -> None:
     for others in ((line("a", 11), line("b", 4, 3)), (line("a", 10), line("b", 7)), ()):
         with pytest.raises(ValueError, match="14 and 3"):
             fairness_report(a_round(*lines), others, ai_only_ppm=1, human_ai_ppm=1)
+
+
+def test_figures_for_collectives_are_whole_percents_and_give_no_amount_away() -> None:
+    """Over a hundred collectives or fewer, the exact curve has a point for each of them."""
+    amounts = [7_919 * place**2 + 101 for place in range(1, 26)]
+    exact = concentration(amounts)
+    assert exact is not None
+    modes = ByMode(2_345, 7_654)
+    report = in_percents(FairnessReport(25, 25, exact, exact, 50_000, 100_000, modes, modes, 3))
+    assert report.paid is not None
+    steps = [later.amount_minor - point.amount_minor for point, later in pairwise(report.paid.lorenz)]
+    whole = report.paid.amount_minor
+    assert (len(steps), sum(steps), whole) == (25, sum(amounts), sum(amounts))
+    assert not set(steps) & set(amounts)
+    assert {point.amount_minor for point in report.paid.lorenz} <= {whole * percent // 100 for percent in range(101)}
+    measures = (report.paid.gini_ppm, report.paid.top_percent_ppm, report.paid.herfindahl_ppm, report.paid.jain_ppm)
+    assert not any(measure % 10_000 for measure in measures)
+    assert (report.usage, report.attributed_minor) == (ByMode(23, 77), ByMode(23, 77))
+    assert in_percents(FairnessReport(3, 0, None, None, None, None, ByMode(0, 0), ByMode(0, 0), 0)).paid is None

@@ -21,11 +21,12 @@ from ledger.log.note_keys import SignatureType, SigningKey
 from ledger.log.notes import parse_note
 from ledger.log.proof_files import LogProof
 from ledger.usage.entries import UsageContent
+from payout.statement import parse_statement, render_statement
 from services.cli.app import main
 from services.exports.tiles.bundles import write_bundle
 from services.exports.tiles.folders import export_folder
 from tests.support.exports import KEY, ORIGIN, PoolSource, bundle_of
-from tests.support.replay_history import BATCH, HISTORY, PAYMENT, REPEATS
+from tests.support.replay_history import BATCH, HISTORY, PAYMENT, POSTING_3, REPEATS, ROUND_2, ROUND_3
 
 ROOT: Final = Path(__file__).parents[3]
 VKEY: Final = str(KEY.verifier_key)
@@ -65,7 +66,7 @@ ALLOWED: Final = {
     "services.cli.base", "services.cli.base.exits", "services.cli.base.output",
     "services.cli.audit", "services.cli.audit.actors", "services.cli.audit.verdict", "services.cli.audit.options",
     "services.cli.audit.verify",
-    "services.process", "services.process.memory",
+    "services.printing", "services.process", "services.process.memory",
 }  # fmt: skip
 
 
@@ -144,6 +145,37 @@ def test_machines_get_the_first_divergence(altered: Path, capsys: pytest.Capture
     assert [step["outcome"] for step in told["steps"]][:8] == [
         "NOT_REACHED", "HELD", "LEFT_OUT", "HELD", "NOT_REACHED", "NOT_REACHED", "FAILED", "NOT_REACHED",
     ]  # fmt: skip
+
+
+def test_a_finding_says_whose_money_it_is_and_who_was_paid_by_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = deepcopy(HISTORY)
+    first, *rest = parse_statement(log.body(bytes.fromhex(log.content(ROUND_3).statement_sha256)))
+    wrong = replace(first, attributed_minor=first.attributed_minor + 1)
+    log.change(ROUND_3, statement_sha256=log.put(render_statement([wrong, *rest])))
+    code, told = as_json(capsys, bundle_of(log, tmp_path / "folk.tar"), "--key", VKEY)
+    assert (code, told["finding"]["figure"]) == (1, "attributed_minor")
+    payment = log.content(PAYMENT)
+    assert payment.collective == first.collective
+    assert told["consequence"] == {
+        "round": 3, "collective": first.collective, "posted_at": POSTING_3, "payments": 1,
+        "claimed": f"{wrong.attributed_minor / 100:.2f} EUR", "expected": f"{first.attributed_minor / 100:.2f} EUR",
+        "paid": f"{payment.amount_minor / 100:.2f} EUR",
+    }  # fmt: skip
+    _, out, _ = run(capsys, tmp_path / "folk.tar", "--key", VKEY)
+    shown = dict(line.split(maxsplit=1) for line in out.splitlines() if line.startswith("  "))
+    assert (shown["round"], shown["collective"]) == ("3", first.collective)
+    assert shown["money"].endswith(f"instead of {first.attributed_minor / 100:.2f} EUR")
+    assert shown["paid"].startswith(f"the round was posted at leaf {POSTING_3}; 1 payment after that")
+
+
+def test_a_finding_in_a_round_that_was_rejected_paid_nobody(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log = deepcopy(HISTORY)
+    log.change(ROUND_2, pot_minor=log.content(ROUND_2).pot_minor + 100)
+    code, told = as_json(capsys, bundle_of(log, tmp_path / "folk.tar"), "--key", VKEY)
+    found = told["consequence"]
+    assert (code, found["round"], found["posted_at"], found["payments"]) == (1, 2, None, 0)
 
 
 def test_the_deployments_key_opens_each_of_its_logs_and_no_other(
