@@ -18,6 +18,7 @@ from audit.reader import checked_body
 from audit.registry_fold import RegistryFold
 from audit.replay import check_registry, check_round
 from audit.report import Report, RoundSummary, balance_finding, conflict_finding, in_body, in_step, warnings_of
+from audit.sample import Sample
 from audit.steps import Step
 from audit.unique_events import Spill, UniqueEvents
 from ledger.acts.entries import Decision, DecisionContent
@@ -48,6 +49,8 @@ class Means:
     submit: Submit = at_once
     ahead: int = 0
     salt: int = 0
+    sample: Sample | None = None
+    """Draws from the events that are weighed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +163,8 @@ class _LeafPass:
 
     def _observe(self, leaf: Leaf[Any], weighed: WeighedBatch) -> None:
         content: UsageContent = leaf.content
+        if self.means.sample is not None:
+            self.means.sample.see(leaf, weighed)
         self._count_body(content.body_bytes)
         self.report.count(Step.BATCHES, "batches")
         self.report.count(Step.BATCHES, "events", len(weighed.batch))

@@ -9,16 +9,36 @@ from typing import Any, Final
 from audit.consequence import Consequence
 from audit.findings import Finding
 from audit.report import Outcome, Report
+from audit.sample import Sample, SampledEvent
 from audit.steps import TITLES, Step
 from ledger.log.checkpoint import Checkpoint
 from services.cli.audit.actors import acts_document, acts_lines
-from services.cli.base.output import Output, counted
+from services.cli.base.output import Output, counted, table
 
 
-def show(output: Output, report: Report) -> bool:
-    """Print what was checked and found; returns whether all checks passed."""
-    output.show(document(report), *_lines(report))
-    return report.finding is None
+def show(output: Output, report: Report, sample: Sample | None = None) -> bool:
+    """Print what was checked and found, and what was drawn; True where all held."""
+    holds = report.finding is None
+    drawn = sample.drawn() if sample is not None and holds else []
+    shown = document(report)
+    if sample is not None:
+        shown["sample"] = [_event_document(event) for event in drawn]
+    output.show(shown, *_lines(report), *([_sample_table(drawn)] if drawn else []))
+    return holds
+
+
+def _event_document(event: SampledEvent) -> dict[str, Any]:
+    return {**asdict(event), "event_id": str(event.event_id), "shares": dict(event.shares)}
+
+
+def _sample_table(events: list[SampledEvent]) -> object:
+    columns = ["Platform", "Batch", "Leaf", "Position", "Event", "Work", "Units", "Shares (billionths)"]
+    rows = [
+        (each.platform, each.batch_id, each.leaf_index, each.position, each.event_id, each.work_id, each.units,
+         " ".join(f"{name}={share}" for name, share in each.shares))
+        for each in events
+    ]  # fmt: skip
+    return table(columns, rows, right=["Leaf", "Position", "Units"])
 
 
 def document(report: Report) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from services.cli.base.output import Output, report
 if TYPE_CHECKING:
     from audit.progress import Progress
     from audit.report import Report
+    from audit.sample import Sample
     from audit.verification import Older
     from ledger.files.layout import Files
     from ledger.log.note_keys import VerifierKey
@@ -56,6 +57,15 @@ def verify(
         Path | None,
         typer.Option(metavar="BODY", help="Check your own receipt: the batch that you sent, with its proof as BUNDLE."),
     ] = None,
+    sample: Annotated[
+        int,
+        typer.Option(
+            metavar="N", min=0, max=10_000, help="Draw this many events to compare with a platform's records."
+        ),
+    ] = 0,
+    seed: Annotated[
+        str, typer.Option(metavar="TEXT", help="What they are drawn by: the same text gives anyone the same events.")
+    ] = "",
     threads: Annotated[int, typer.Option(metavar="N", min=1, max=16, help="Batches to weigh at the same time.")] = 2,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document, for machines.")] = False,
 ) -> None:
@@ -72,7 +82,8 @@ def verify(
         else:
             kept = tuple(read_kept(path) for path in since or ())
             chosen = parse_rounds(rounds) if rounds else None
-            holds = _check_bundle(output, bundle, trust, kept, chosen, threads)
+            drawn = _sample(sample, seed)
+            holds = _check_bundle(output, bundle, trust, kept, chosen, threads, drawn)
     except InputError as error:
         raise typer.Exit(report(error, as_json=as_json)) from None
     raise typer.Exit(Exit.OK if holds else Exit.DOES_NOT_HOLD)
@@ -103,6 +114,7 @@ def _check_bundle(
     since: tuple[Older, ...],
     rounds: frozenset[int] | None,
     threads: int,
+    sample: Sample | None,
 ) -> bool:
     from audit.files.archives import open_files
     from audit.files.spills import SpillFolder
@@ -132,9 +144,19 @@ def _check_bundle(
     ):
         key, witnesses = trust.about(_checkpoint_note(files))
         asked = Asked(key, since=since, witnesses=witnesses, rounds=rounds)
-        means = Means(spills.new, lambda work: pool.submit(work).result, ahead=threads, salt=secrets.randbits(64))
+        means = Means(
+            spills.new, lambda work: pool.submit(work).result, ahead=threads, salt=secrets.randbits(64), sample=sample
+        )
         found = _run(verify(files, asked, means), lambda step: bar.set(step.leaves, step.leaf_total))
-    return show(output, found)
+    return show(output, found, sample)
+
+
+def _sample(size: int, seed: str) -> Sample | None:
+    from audit.sample import Sample
+
+    if bool(size) != bool(seed):
+        raise InputError.of("sample", "goes with --seed, and --seed with it")
+    return Sample(size, seed) if size else None
 
 
 def _checkpoint_note(files: Files) -> bytes:

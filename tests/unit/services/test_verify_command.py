@@ -178,6 +178,16 @@ def test_a_finding_in_a_round_that_was_rejected_paid_nobody(tmp_path: Path, caps
     assert (code, found["round"], found["posted_at"], found["payments"]) == (1, 2, None, 0)
 
 
+def test_events_are_drawn_by_a_seed(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, told = as_json(capsys, bundle, "--key", VKEY, "--sample", "2", "--seed", "november")
+    assert (code, len(told["sample"])) == (0, 2)
+    assert told["sample"] == as_json(capsys, bundle, "--key", VKEY, "--sample", "2", "--seed", "november")[1]["sample"]
+    _, out, _ = run(capsys, bundle, "--key", VKEY, "--sample", "2", "--seed", "november")
+    assert all(each["event_id"] in out for each in told["sample"])
+    code, _, error = run(capsys, bundle, "--key", VKEY, "--sample", "2")
+    assert (code, error) == (2, "sample: goes with --seed, and --seed with it\n")
+
+
 def test_the_deployments_key_opens_each_of_its_logs_and_no_other(
     bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
