@@ -25,7 +25,7 @@ from services.access.keys import Caller, UnauthenticatedError
 from services.access.permissions import HEALTH_PREFIX, OPEN_PREFIXES, admit
 from services.api.door import IDLE_SECONDS, MESSAGE_SECONDS, Waiting, parsed
 from services.api.errors import GRPC_CODES, for_trailers, is_expected, status_of
-from services.api.streams import ANYONE, StreamLimit, TooManyStreamsError
+from services.api.streams import ANYONE, OpenStream, StreamLimit, TooManyStreamsError
 
 logger: Final = structlog.get_logger("moiety.api")
 
@@ -36,6 +36,13 @@ _call: Final[ContextVar[_Call]] = ContextVar("call")
 def request_id() -> str:
     """The id of this call, for logs and for callers to quote when something went wrong."""
     return _call.get().request_id
+
+
+def open_stream() -> OpenStream:
+    """The stream that this call is."""
+    stream = _call.get().stream
+    assert stream is not None  # noqa: S101  # what asks is a behavior with many responses
+    return stream
 
 
 def authenticated_again() -> Caller:
@@ -127,6 +134,7 @@ class _Call:
         self._told = (("x-request-id", self.request_id),)
         self._began = time.monotonic()
         self._principal = "-"
+        self.stream: OpenStream | None = None
 
     def unary(
         self, behavior: Callable[[Any, Any], Any], limit: StreamLimit
@@ -153,7 +161,7 @@ class _Call:
         def wrapped(messages: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[Any]:
             try:
                 self._enter(context)
-                with limit.one(self._principal):
+                with limit.one(self._principal) as self.stream:
                     yield from behavior(messages, context)
             except Exception as error:  # noqa: BLE001  # everything that leaves here is translated
                 self._fail(error, context)

@@ -1,9 +1,14 @@
-"""Counts open streams: each occupies one of the threads that handle calls for as long as its caller likes."""
+"""Counts open streams: each occupies one of the threads that handle calls for as long as its caller likes.
+
+Where there is no room for another, the idlest is ended and told why. So a caller that keeps a stream for each of its
+workers does not lock itself out, nor anyone else.
+"""
 
 from __future__ import annotations
 
+import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Lock
 from typing import Final
@@ -13,9 +18,12 @@ from ledger.errors import LedgerError
 ANYONE: Final = "anyone"
 """The holder that all callers without a key share."""
 
+SHED_SECONDS: Final = 5.0
+"""How long a stream must have had nothing under way before it may be ended to make room for another."""
+
 
 class TooManyStreamsError(LedgerError):
-    """The limit of open streams is reached: `holder`'s own, or the total."""
+    """The limit of open streams is reached, `holder`'s own or the total, and none of them is idle."""
 
     def __init__(self, holder: str) -> None:
         super().__init__(holder)
@@ -23,6 +31,58 @@ class TooManyStreamsError(LedgerError):
 
     def __str__(self) -> str:
         return f"too many open streams for {self.holder}, or in total"
+
+
+class StreamShedError(LedgerError):
+    """The stream was idle, and another one needed its place."""
+
+    def __init__(self, idle_seconds: float) -> None:
+        super().__init__(idle_seconds)
+        self.idle_seconds = idle_seconds
+
+    def __str__(self) -> str:
+        return (
+            f"ended after {self.idle_seconds:.0f} s without a message, to make room for another stream; open one again"
+        )
+
+
+class OpenStream:
+    """A stream that is open. It is idle while nothing that it began is under way."""
+
+    def __init__(self, limit: StreamLimit, holder: str) -> None:
+        self._limit = limit
+        self.holder: Final = holder
+        self.is_counted = False
+        self.shed: Callable[[StreamShedError], None] | None = None
+        """Ends the stream, without waiting; None where it may not be ended to make room."""
+        self._under_way = 0
+        self._idle_since = time.monotonic()
+
+    def begin(self) -> bool:
+        """Take note of a message; tells whether the stream is still open."""
+        with self._limit.lock:
+            self._under_way += 1
+            return self.is_counted
+
+    def end(self) -> None:
+        """Take note that a message is answered."""
+        with self._limit.lock:
+            self._under_way -= 1
+            self._idle_since = time.monotonic()
+
+    def idle_seconds(self) -> float:
+        """How long it has been idle."""
+        return 0.0 if self._under_way else time.monotonic() - self._idle_since
+
+    def require_at_most(self, most: int) -> None:
+        """Check that its holder has at most so many streams open; the holder's idlest other one makes room.
+
+        Raises:
+            TooManyStreamsError: the holder has more, and none of them is idle.
+        """
+        with self._limit.lock:
+            if self._limit.count(self.holder) > most:
+                self._limit.shed_idlest(self.holder, self.holder)
 
 
 class StreamLimit:
@@ -34,23 +94,51 @@ class StreamLimit:
     def __init__(self, threads: int) -> None:
         self.each: Final = threads // 4
         self.all: Final = threads * 3 // 4
-        self._open: Counter[str] = Counter()
-        self._lock = Lock()
+        self.lock: Final = Lock()
+        self._counts: Counter[str] = Counter()
+        self._open: set[OpenStream] = set()
 
     @contextmanager
-    def one(self, holder: str, most: int | None = None) -> Iterator[None]:
-        """Count one stream as the holder's while it is open; `most` is the holder's own limit.
+    def one(self, holder: str) -> Iterator[OpenStream]:
+        """Count one stream as the holder's while it is open.
 
         Raises:
-            TooManyStreamsError: the holder, or all together, have reached their limit.
+            TooManyStreamsError: the holder, or all together, have as many open as they may, and none of them is idle.
         """
-        each = self.each if most is None else min(most, self.each)
-        with self._lock:
-            if self._open[holder] >= each or self._open.total() >= self.all:
-                raise TooManyStreamsError(holder)
-            self._open[holder] += 1
+        stream = OpenStream(self, holder)
+        with self.lock:
+            if self._counts[holder] >= self.each:
+                self.shed_idlest(holder, holder)
+            elif self._counts.total() >= self.all:
+                self.shed_idlest(None, holder)
+            self._open.add(stream)
+            self._counts[holder] += 1
+            stream.is_counted = True
         try:
-            yield
+            yield stream
         finally:
-            with self._lock:
-                self._open[holder] -= 1
+            with self.lock:
+                self._leave(stream)
+
+    def count(self, holder: str) -> int:
+        """How many streams a holder has open. The lock is held."""
+        return self._counts[holder]
+
+    def shed_idlest(self, of: str | None, wanted_by: str) -> None:
+        """End the stream of a holder, or of anyone, that has been idle the longest. The lock is held.
+
+        Raises:
+            TooManyStreamsError: none has been idle for long enough.
+        """
+        idle = [stream for stream in self._open if stream.shed and of in (None, stream.holder)]
+        idlest = max(idle, key=OpenStream.idle_seconds, default=None)
+        if idlest is None or idlest.shed is None or idlest.idle_seconds() < SHED_SECONDS:
+            raise TooManyStreamsError(wanted_by)
+        self._leave(idlest)
+        idlest.shed(StreamShedError(idlest.idle_seconds()))
+
+    def _leave(self, stream: OpenStream) -> None:
+        if stream.is_counted:
+            stream.is_counted = False
+            self._open.discard(stream)
+            self._counts[stream.holder] -= 1

@@ -27,11 +27,11 @@ from services.access.permissions import caller, own_id, require_own, require_poo
 from services.api import convert
 from services.api.checkpoints import entry_proof
 from services.api.errors import is_expected, status_of
-from services.api.interceptor import authenticated_again, logger, request_id, require_fields
+from services.api.interceptor import authenticated_again, logger, open_stream, request_id, require_fields
 from services.api.names import only_id, page_limit, parse_batch_name, place_in
 from services.api.pages import page_of
 from services.api.registry import pool_of
-from services.api.streams import StreamLimit
+from services.api.streams import OpenStream, StreamShedError
 from services.api.usage_events import MAX_ROW_EVENTS, columns_of, event_at, parse_event_id
 from services.parts import Parts
 
@@ -46,7 +46,6 @@ class UsageService(usage_pb2_grpc.UsageServiceServicer):
         self._database = parts.database
         self._usage = parts.usage
         self._clock = parts.clock
-        self._streams = StreamLimit(parts.settings.threads)
         self._intake = ThreadPoolExecutor(parts.settings.intake_threads, thread_name_prefix="intake")
 
     def close(self) -> None:
@@ -68,32 +67,41 @@ class UsageService(usage_pb2_grpc.UsageServiceServicer):
         platform = caller()
         with self._database.reading() as connection:
             own = limits.platform_limits(connection, registry.platform_number(connection, platform.id))
-        with self._streams.one(platform.name, own.open_streams):
-            yield from self._answers(request_iterator)
+        stream = open_stream()
+        if own.open_streams is not None:
+            stream.require_at_most(own.open_streams)
+        yield from self._answers(request_iterator, stream)
 
-    def _answers(self, request_iterator: Iterator[pb.AppendUsageRequest]) -> Iterator[pb.AppendUsageResponse]:
+    def _answers(
+        self, request_iterator: Iterator[pb.AppendUsageRequest], stream: OpenStream
+    ) -> Iterator[pb.AppendUsageResponse]:
         under_way: queue.Queue[Future[pb.AppendUsageResponse] | None] = queue.Queue(maxsize=IN_FLIGHT)
         here = copy_context()
 
         def take_in() -> None:
             try:
                 for request in request_iterator:
+                    if not stream.begin():  # nobody will answer it
+                        return
                     under_way.put(self._intake.submit(here.copy().run, self._append, request))
             except grpc.RpcError:
                 pass  # the caller is gone; batches in progress complete, and their receipts can be asked for again
             except LedgerError as error:  # a message that cannot be read ends the stream, behind the receipts before it
-                unread: Future[pb.AppendUsageResponse] = Future()
-                unread.set_exception(error)
-                under_way.put(unread)
+                under_way.put(_failed(error))
             finally:
                 under_way.put(None)
 
         # A separate reader lets receipts go out while the next batches come in, whichever is faster.
         Thread(target=take_in, name="reader", daemon=True).start()
+        stream.shed = lambda error: under_way.put_nowait(_failed(error))
         task = None
         try:
             while (task := under_way.get()) is not None:
                 yield task.result()
+                stream.end()
+        except StreamShedError:
+            task = None  # the reader waits for a message, and has nothing to wait for in the queue
+            raise
         finally:
             while task is not None:  # the caller is gone, and the reader may be waiting for space in the queue
                 task = under_way.get()
@@ -221,6 +229,13 @@ class UsageService(usage_pb2_grpc.UsageServiceServicer):
         platform = only_id(name, "platforms", "platform")
         require_own(Role.PLATFORM, platform, name)
         return platform
+
+
+def _failed(error: LedgerError) -> Future[pb.AppendUsageResponse]:
+    """An answer that ends the stream."""
+    failed: Future[pb.AppendUsageResponse] = Future()
+    failed.set_exception(error)
+    return failed
 
 
 def _identity(principal: Principal, parent: str, batch_id: str) -> BatchIdentity:

@@ -6,6 +6,7 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from queue import SimpleQueue
 from typing import Final
 
@@ -167,6 +168,33 @@ def test_only_operators_set_limits_and_platforms_see_their_own(scene: Scene) -> 
             scene.operator.update_platform_limits(TUNESMITH, limits)
     with pytest.raises(InvalidArgumentError):
         scene.operator.update_pool_limits(POOL, PoolLimits(age_seconds_max=-1))
+
+
+def test_limits_are_declared(scene: Scene, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    key = scene.deployment.key("operators/olive")
+    declared = tmp_path / "limits.yaml"
+
+    def applied(open_streams: str, *options: str) -> str:
+        declared.write_text(
+            f"platforms: {{{TUNESMITH}: {{display_name: {TUNESMITH}, limits: {{open_streams: {open_streams}}}}}}}\n"
+            f"pools: {{{POOL}: {{display_name: Folk tunes, currency: EUR, policy: {{}}, limits: {{age_seconds_max: 7}}"
+            "}}\n"
+        )
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as caught:
+            main(["apply", str(declared), *options, "--address", scene.deployment.address, "--api-key", key])
+        assert caught.value.code == 0
+        return capsys.readouterr().out
+
+    assert "2 changes to make" in applied("3", "--dry-run")
+    assert not scene.operator.get_platform_limits(TUNESMITH).HasField("open_streams")
+    assert "2 changes made" in applied("3")
+    assert scene.operator.get_platform_limits(TUNESMITH).open_streams == 3
+    limits = scene.operator.get_pool_limits(POOL)
+    assert (limits.lead_seconds_max, limits.age_seconds_max) == (86_400, 7)
+    assert "Nothing changes" in applied("3")
+    assert "1 change made" in applied("null")
+    assert not scene.operator.get_platform_limits(TUNESMITH).HasField("open_streams")
 
 
 def test_the_command_shows_limits_and_changes_the_ones_that_are_named(

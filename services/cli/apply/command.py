@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -25,6 +25,7 @@ from moiety import (
     read_membership,
 )
 from moiety.memberships import render_membership
+from moiety.v1.limits_pb2 import PlatformLimits, PoolLimits
 from services.cli.apply import declaration
 from services.cli.apply.declaration import Declaration, read_declaration, validated
 from services.cli.apply.differences import Action, Change, Kind, conflicts, differences
@@ -44,7 +45,7 @@ def apply(
         bool, typer.Option("--dry-run", help="Check the changes and show them, without making any.")
     ] = False,
 ) -> None:
-    """Declare platforms, collectives, pools, policies, memberships, methods and schedules. Safe to repeat."""
+    """Declare platforms, collectives, pools, policies, memberships, methods, schedules and limits. Safe to repeat."""
     declared, memberships = with_memberships(read_declaration(file), file.parent)
     current = current_state(session.client, declared)
     if found := conflicts(declared, current):
@@ -101,8 +102,8 @@ def current_state(client: Client, declared: Declaration) -> Declaration:
     pools = {identity(pool.name): pool for pool in client.list_pools()}
     return Declaration(
         platforms={
-            identity(item.name): _model(declaration.Platform, document(item))
-            for item in (client.list_platforms() if declared.platforms else ())
+            name: _platform(client, item, declared.platforms.get(name))
+            for name, item in _by_id(client.list_platforms() if declared.platforms else ())
         },
         collectives={
             identity(item.name): _model(declaration.Collective, document(item))
@@ -110,6 +111,18 @@ def current_state(client: Client, declared: Declaration) -> Declaration:
         },
         pools={name: _pool(client, name, pools[name]) for name in declared.pools if name in pools},
     )
+
+
+def _by_id(items: Iterable[Platform]) -> Iterator[tuple[str, Platform]]:
+    return ((identity(item.name), item) for item in items)
+
+
+def _platform(client: Client, found: Platform, declared: declaration.Platform | None) -> declaration.Platform:
+    platform = _model(declaration.Platform, document(found))
+    if declared is None or declared.limits is None:  # it costs a call each, and nobody asks
+        return platform
+    there = document(client.get_platform_limits(identity(found.name)))
+    return platform.model_copy(update={"limits": _model(declaration.PlatformLimits, there)})
 
 
 def _pool(client: Client, name: str, pool: Pool) -> declaration.Pool:
@@ -128,6 +141,7 @@ def _pool(client: Client, name: str, pool: Pool) -> declaration.Pool:
         memberships={identity(found.name): found.body_sha256.hex() for found in client.list_memberships(name)},
         methods=methods,
         schedule=schedule,
+        limits=_model(declaration.PoolLimits, document(client.get_pool_limits(name))),
     )
 
 
@@ -154,7 +168,7 @@ def _call(client: Client, declared: Declaration, change: Change, *, validate_onl
     name = change.id
     match change.kind:
         case Kind.PLATFORM:
-            platform = message_of(Platform, _values(declared.platforms[name]))
+            platform = Platform(display_name=declared.platforms[name].display_name)
             client.create_platform(name, platform, validate_only=validate_only)
         case Kind.COLLECTIVE:
             values = _values(declared.collectives[name])
@@ -180,6 +194,10 @@ def _call(client: Client, declared: Declaration, change: Change, *, validate_onl
         case Kind.SCHEDULE:
             schedule = message_of(Schedule, _values(declared.pools[change.pool].schedule))
             client.update_schedule(change.pool, schedule, validate_only=validate_only)
+        case Kind.POOL_LIMITS if not validate_only:  # checked when the declaration was read
+            client.update_pool_limits(change.pool, message_of(PoolLimits, _values(declared.pools[name].limits)))
+        case Kind.PLATFORM_LIMITS if not validate_only:
+            client.update_platform_limits(name, message_of(PlatformLimits, _values(declared.platforms[name].limits)))
 
 
 def _values(model: BaseModel | None) -> dict[str, Any]:

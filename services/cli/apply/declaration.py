@@ -12,7 +12,9 @@ from typing import Annotated, Any, Final, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationError, model_validator
 
+from ledger.errors import InvalidInputError
 from ledger.registry import NANO, PPM
+from ledger.usage import limits
 from ledger.usage.methods import TOLERANCE_NANO, ScoreKind, ScoreOrder
 from moiety import DomainMap, InvalidDomainError, Violation
 from payout.policy import Policy
@@ -40,10 +42,24 @@ class _Declared(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
+class PlatformLimits(_Declared):
+    """How much a platform may send. None is no limit."""
+
+    events_per_day: int | None = None
+    bytes_per_day: int | None = None
+    open_streams: int | None = None
+
+    @model_validator(mode="after")
+    def _is_sound(self) -> Self:
+        _require_sound(limits.PlatformLimits(**self.model_dump()))
+        return self
+
+
 class Platform(_Declared):
-    """A platform, by id."""
+    """A platform, by id. Limits that are not declared are left as they are."""
 
     display_name: str
+    limits: PlatformLimits | None = None
 
 
 class Collective(_Declared):
@@ -88,8 +104,32 @@ class Schedule(_Declared):
     paused: bool = False
 
 
+class PoolLimits(_Declared):
+    """From when a pool takes events."""
+
+    lead_seconds_max: int = limits.PoolLimits().lead_seconds_max
+    age_seconds_max: int = limits.PoolLimits().age_seconds_max
+
+    @model_validator(mode="after")
+    def _is_sound(self) -> Self:
+        _require_sound(limits.PoolLimits(**self.model_dump()))
+        return self
+
+
+def _require_sound(found: limits.PlatformLimits | limits.PoolLimits) -> None:
+    try:
+        found.require_sound()
+    except InvalidInputError as error:
+        raise ValueError(
+            "; ".join(f"{item.field.removeprefix('limits.')} {item.reason}" for item in error.violations)
+        ) from None
+
+
 class Pool(_Declared):
-    """A pool, by id, with what belongs to it. Without a schedule, rounds are calculated by hand."""
+    """A pool, by id, with what belongs to it.
+
+    Without a schedule, rounds are calculated by hand. Limits that are not declared are left as they are.
+    """
 
     display_name: str
     currency: str
@@ -98,6 +138,7 @@ class Pool(_Declared):
     """By id, its CSV file, relative to the declaration."""
     methods: dict[str, Method] = Field(default_factory=dict)
     schedule: Schedule | None = None
+    limits: PoolLimits | None = None
 
 
 class Declaration(_Declared):

@@ -24,6 +24,8 @@ class Kind(StrEnum):
     MEMBERSHIP = "membership"
     METHOD = "method"
     SCHEDULE = "schedule"
+    POOL_LIMITS = "limits"
+    PLATFORM_LIMITS = "platform limits"
 
 
 class Action(StrEnum):
@@ -66,6 +68,8 @@ class Change:
         match self.kind:
             case Kind.PLATFORM | Kind.COLLECTIVE | Kind.POOL:
                 return f"{self.kind.value}s/{self.id}"
+            case Kind.PLATFORM_LIMITS:
+                return f"platforms/{self.id}/limits"
             case Kind.METHOD | Kind.MEMBERSHIP:
                 return f"pools/{self.pool}/{self.kind.value}s/{self.id}"
             case _:
@@ -104,8 +108,13 @@ def conflicts(declared: Declaration, current: Declaration) -> list[Violation]:
 
 def _platforms(declared: Declaration, current: Declaration) -> Iterator[Change]:
     for name, platform in declared.platforms.items():
-        if name not in current.platforms:
-            yield Change(Kind.PLATFORM, Action.CREATE, name, _fields(None, platform))
+        before = current.platforms.get(name)
+        if before is None:
+            shown = FieldChange("display_name", None, platform.display_name)
+            yield Change(Kind.PLATFORM, Action.CREATE, name, (shown,))
+        limits_before = before.limits if before else None
+        if platform.limits and (fields := _fields(limits_before, platform.limits)):
+            yield Change(Kind.PLATFORM_LIMITS, Action.UPDATE, name, fields)
 
 
 def _collectives(declared: Declaration, current: Declaration) -> Iterator[Change]:
@@ -173,6 +182,8 @@ def _belongings(name: str, pool: Pool, before: Pool | None) -> Iterator[Change]:
     if pool.schedule and (fields := _fields(schedule_before, pool.schedule)):
         action = Action.UPDATE if schedule_before else Action.CREATE
         yield Change(Kind.SCHEDULE, action, name, fields, pool=name, new_pool=new_pool)
+    if pool.limits and (fields := _fields(before.limits if before else None, pool.limits)):
+        yield Change(Kind.POOL_LIMITS, Action.UPDATE, name, fields, pool=name, new_pool=new_pool)
 
 
 def _fields(before: BaseModel | None, after: BaseModel) -> tuple[FieldChange, ...]:

@@ -49,8 +49,10 @@ def test_a_second_run_changes_nothing() -> None:
 
 def test_the_example_names_every_field() -> None:
     text = EXAMPLE.read_text("utf-8")
-    pool = read_declaration(EXAMPLE).pools["folk"]
-    for model in (pool, pool.policy, pool.schedule, *pool.methods.values()):
+    declared = read_declaration(EXAMPLE)
+    pool, platform = declared.pools["folk"], declared.platforms["tunesmith"]
+    parts = (pool, pool.policy, pool.schedule, pool.limits, platform, platform.limits, *pool.methods.values())
+    for model in parts:
         assert model is not None
         assert [name for name in type(model).model_fields if f"{name}:" not in text] == []
 
@@ -109,6 +111,27 @@ def test_another_confidence_is_a_new_version_of_the_method() -> None:
     (change,) = differences(changed("900000", "800000"), parse_declaration(POOL))
     assert (change.resource, change.action) == ("pools/folk/methods/ngram", Action.NEW_VERSION)
     assert change.fields == (FieldChange("confidence_ppm", 900_000, 800_000),)
+
+
+def test_limits_are_set_and_left_alone_where_none_are_declared() -> None:
+    current = parse_declaration(
+        "platforms: {a: {display_name: A, limits: {open_streams: 2}}}\n" + POOL + "    limits: {lead_seconds_max: 60}\n"
+    )
+    assert differences(parse_declaration("platforms: {a: {display_name: A}}\n" + POOL), current) == []
+    wanted = parse_declaration(
+        "platforms: {a: {display_name: A, limits: {events_per_day: 5}}}\n" + POOL + "    limits: {}\n"
+    )
+    platform, pool = differences(wanted, current)
+    assert (platform.kind, platform.resource, platform.fields) == (
+        Kind.PLATFORM_LIMITS,
+        "platforms/a/limits",
+        (FieldChange("events_per_day", None, 5), FieldChange("open_streams", 2, None)),
+    )
+    assert (pool.kind, pool.resource, pool.fields) == (
+        Kind.POOL_LIMITS,
+        "pools/folk/limits",
+        (FieldChange("lead_seconds_max", 60, 86_400),),
+    )
 
 
 def test_a_schedule_is_made_changed_and_left_alone() -> None:
@@ -224,6 +247,12 @@ def test_what_cannot_be_changed_is_a_conflict() -> None:
             "collectives.a.domains",
             "must be a list",
         ),
+        (
+            "platforms: {a: {display_name: A, limits: {open_streams: -1}}}",
+            "platforms.a.limits",
+            "open_streams must be 0 to",
+        ),
+        (POOL + "    limits: {age_seconds_max: -1}\n", "pools.folk.limits", "age_seconds_max must be 0 to"),
         (POOL + "pools: {}", "line 10", "'pools' is repeated"),
         ("a: [", "line 1", "expected the node content"),
         ("- 1", "file", "must be a mapping"),
