@@ -35,7 +35,7 @@ class Figure:
         return len(self.ours)
 
     def judged(self) -> list[float]:
-        """What is held against `must` and `aim`, one value a run."""
+        """What is compared with `must` and `aim`, one value a run."""
         if not self.peer:
             return self.ours
         return [one / other for one, other in zip(self.ours, self.peer, strict=True)]

@@ -24,8 +24,8 @@ def demo(
 
     A model learns the folk melodies that music21 ships and makes new ones; two platforms report three months of use.
 
-    The scheduler cuts a round each month, an operator approves it, an auditor replays it. Exit code 1 if any figure
-    does not hold.
+    The scheduler cuts a round each month, an operator approves it, an auditor replays it. Exits with status 1 if
+    any figure does not hold.
     """
     from demo.corpus import CorpusMissingError
     from demo.months import RoundMissingError

@@ -36,7 +36,7 @@ def target_of(address: str, api_key: str, *, ca_certificate: bytes | None, insec
 
     Raises:
         ValueError: the API key is not printable ASCII, `insecure` is asked for beyond the loopback, or the CA
-            certificate is none.
+            certificate is invalid.
     """
     if not (api_key and api_key.isascii() and api_key.isprintable()):
         raise ValueError("the API key must be printable ASCII")

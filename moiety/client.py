@@ -48,7 +48,7 @@ class Client(Blocking, AllVerbs):
 
     Raises:
         ValueError: the API key is not printable ASCII, `insecure` is asked for beyond the loopback, the CA
-            certificate is none, or `timeout_seconds` is not more than 0.
+            certificate is invalid, or `timeout_seconds` is not more than 0.
     """
 
     def __init__(

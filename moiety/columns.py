@@ -154,7 +154,7 @@ def pairs(column: pa.Array, field: str, first_position: int) -> tuple[pa.Array, 
     offsets, flat = _lists(column, field)
     flat = _plain(flat)
     if sorted(part.name for part in flat.type) != sorted(("id", amount)):
-        raise InvalidUsageError(field, None, f"must be lists of structs of id and {amount}, is {column.type}")
+        raise InvalidUsageError(field, None, f"must be lists of structs of id and {amount}, got {column.type}")
     _require_elements(flat.is_valid(), offsets, field, first_position)
     ids, amounts = (flat.field(flat.type.get_field_index(name)) for name in ("id", amount))
     return pa.ListArray.from_arrays(offsets, ids), pa.ListArray.from_arrays(offsets, amounts)

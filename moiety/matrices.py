@@ -83,7 +83,7 @@ def _array_of(matrix: Any) -> Any:
     """The numpy array that a matrix is or gives: of torch, JAX, pandas, polars and others."""
     if not hasattr(matrix, "__array__"):
         raise ValueError(
-            f"the matrix must be an array or a sparse matrix, is {type(matrix).__name__}; numpy.array(...) makes one of"
+            f"the matrix must be an array or a sparse matrix, got {type(matrix).__name__}; numpy.array(...) makes it of"
             " lists, and moiety.Client.submit_usage takes scores in a table"
         )
     try:

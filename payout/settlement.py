@@ -170,7 +170,7 @@ class Settlement:
     def post_unopposed(self, pool: PoolRef) -> RoundRecord | None:
         """Approve and post the open round where its policy takes silence for consent and nobody has objected.
 
-        None where there is no such round, its review is not over, or another process acts on the pool.
+        None if there is no such round, its review is not over, or another process acts on the pool.
         """
         with self._database.transaction() as connection:
             if not turns.try_take(connection, pool, Turn.ROUNDS):

@@ -33,7 +33,7 @@ def open_objects(url: str) -> Objects:
     AWS_ACCESS_KEY_ID and AWS_ENDPOINT_URL.
 
     Raises:
-        InvalidInputError: the URL is none of these, or the store cannot be set up from it.
+        InvalidInputError: the URL is not one of these, or the store cannot be set up from it.
     """
     parts = urlsplit(url)
     if parts.scheme not in SCHEMES:

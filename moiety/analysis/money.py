@@ -33,7 +33,7 @@ def money_by(export: Export, *keys: str) -> pa.Table:
     every key but `pool` and `collective` is null.
 
     Raises:
-        AnalysisError: a key is none, or weights do not fit a DECIMAL(38, 0).
+        AnalysisError: a key is unknown, or weights do not fit a DECIMAL(38, 0).
     """
     require_keys(keys)
     currencies = {row["pool"]: row["currency"] for row in rows(export.pools.select("pool", "currency"))}

@@ -21,7 +21,7 @@ _OF_EVENT: Final = ("platform", "method", "method_version", "mode", "month", "un
 def usage_by(export: Export, *keys: str, round_number: int | None = None) -> Table:
     """Usage by some of USAGE_KEYS, of everything logged or of a round of a pool (`export.of(pool)`).
 
-    Columns: the keys; `events`, less those taken back; `units` of these; `weight`, the sum of units times share in
+    Columns: the keys; `events`, less those retracted; `units` of these; `weight`, the sum of units times share in
     billionths; and, where `collective` is not among the keys, `unattributed`, the weight that no collective claims.
     """
     require_keys(keys)

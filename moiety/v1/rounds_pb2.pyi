@@ -227,7 +227,7 @@ class Round(_message.Message):
     reason: _builtins.str
     """Why it was rejected."""
     retracted_count: _builtins.int
-    """Usage events taken back in it, of this and earlier rounds."""
+    """Usage events retracted in it, of this and earlier rounds."""
     weights_sha256: _builtins.bytes
     """SHA-256 of the table of weights by collective, method and mode, 32 bytes."""
     rounding_minor: _builtins.int
@@ -501,7 +501,7 @@ class Allocation(_message.Message):
     weight: _builtins.str
     """Weight under the policy less earlier deficits, before tempering; an integer in decimal."""
     event_count: _builtins.int
-    """Events that name the collective, less those taken back."""
+    """Events that name the collective, less those retracted."""
     deficit: _builtins.str
     """Weight that is still owed to retractions, and subtracted in the next round; an integer in decimal."""
     attributed_carried_nano: _builtins.int

@@ -438,7 +438,7 @@ Global___GetIdSchemeRequest: _TypeAlias = GetIdSchemeRequest  # noqa: Y015
 
 @_typing.final
 class Retraction(_message.Message):
-    """Events of one batch taken back."""
+    """Events of one batch that were retracted."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -496,10 +496,10 @@ class RetractUsageRequest(_message.Message):
     reason: _builtins.str
     """Why; 1 to 1,000 characters."""
     batch_id: _builtins.str
-    """The id of a batch to take back whole; either this or events."""
+    """The id of a batch to retract as a whole; either this or events."""
     @_builtins.property
     def event_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The UUIDs of up to 1,000 events, of up to 100 batches, to take back; either these or a batch."""
+        """The UUIDs of up to 1,000 events, of up to 100 batches, to retract; either these or a batch."""
 
     def __init__(
         self,
@@ -520,14 +520,14 @@ Global___RetractUsageRequest: _TypeAlias = RetractUsageRequest  # noqa: Y015
 
 @_typing.final
 class RetractUsageResponse(_message.Message):
-    """What was taken back."""
+    """The events retracted."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     RETRACTIONS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def retractions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Retraction]:
-        """One for each batch that events were in; none where all had been taken back before."""
+        """One for each batch that events were in; none if all had been retracted before."""
 
     def __init__(
         self,

@@ -121,7 +121,7 @@ class UsageServiceServicer:
 
     def RetractUsage(self, request, context):
         """Takes back events of the caller's own, or a whole batch. Their weight is subtracted in the round that the retraction
-        falls in. What was taken back before is left out. Repeating a request id with the same content returns the first
+        falls in. Events retracted before are left out. Repeating a request id with the same content returns the first
         answer; with other content it is INVALID_ARGUMENT. A correction is a retraction and a new batch with new event ids.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

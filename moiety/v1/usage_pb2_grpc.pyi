@@ -51,7 +51,7 @@ class UsageServiceStub:
     """Gives how the ids of a platform's events in a pool are made. Ask before making ids: a switch counts events twice."""
     RetractUsage: _grpc.UnaryUnaryMultiCallable[_usage_pb2.RetractUsageRequest, _usage_pb2.RetractUsageResponse]
     """Takes back events of the caller's own, or a whole batch. Their weight is subtracted in the round that the retraction
-    falls in. What was taken back before is left out. Repeating a request id with the same content returns the first
+    falls in. Events retracted before are left out. Repeating a request id with the same content returns the first
     answer; with other content it is INVALID_ARGUMENT. A correction is a retraction and a new batch with new event ids.
     """
     GetBatch: _grpc.UnaryUnaryMultiCallable[_usage_pb2.GetBatchRequest, _usage_pb2.Receipt]
@@ -90,7 +90,7 @@ class UsageServiceAsyncStub(UsageServiceStub):
     """Gives how the ids of a platform's events in a pool are made. Ask before making ids: a switch counts events twice."""
     RetractUsage: _aio.UnaryUnaryMultiCallable[_usage_pb2.RetractUsageRequest, _usage_pb2.RetractUsageResponse]  # type: ignore[assignment]
     """Takes back events of the caller's own, or a whole batch. Their weight is subtracted in the round that the retraction
-    falls in. What was taken back before is left out. Repeating a request id with the same content returns the first
+    falls in. Events retracted before are left out. Repeating a request id with the same content returns the first
     answer; with other content it is INVALID_ARGUMENT. A correction is a retraction and a new batch with new event ids.
     """
     GetBatch: _aio.UnaryUnaryMultiCallable[_usage_pb2.GetBatchRequest, _usage_pb2.Receipt]  # type: ignore[assignment]
@@ -156,7 +156,7 @@ class UsageServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_usage_pb2.RetractUsageResponse, _abc.Awaitable[_usage_pb2.RetractUsageResponse]]:
         """Takes back events of the caller's own, or a whole batch. Their weight is subtracted in the round that the retraction
-        falls in. What was taken back before is left out. Repeating a request id with the same content returns the first
+        falls in. Events retracted before are left out. Repeating a request id with the same content returns the first
         answer; with other content it is INVALID_ARGUMENT. A correction is a retraction and a new batch with new event ids.
         """
 

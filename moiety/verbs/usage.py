@@ -271,7 +271,7 @@ class UsageVerbs(RegistryVerbs):
     ) -> Steps[list[pb.Retraction]]:
         """Take back a whole batch, or up to 1,000 events by their ids; give a retraction for each batch concerned.
 
-        What was taken back before is left out. Repeating a request id with the same content gives the first answer.
+        Events retracted before are left out. Repeating a request id with the same content returns the first answer.
         """
         request = pb.RetractUsageRequest(
             parent=pool_name(pool),

@@ -414,5 +414,5 @@ def test_whatever_gives_an_array_is_a_matrix() -> None:
         assert list(score_batches(matrix, **rest)) == [expected]  # type: ignore[arg-type]  # has no type in common
     with pytest.raises(ValueError, match=r"gives no numpy array: can't convert cuda"):
         list(score_batches(Tensor(None), **rest))  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match=r"is list; numpy\.array\(\.\.\.\) makes one"):
+    with pytest.raises(ValueError, match=r"got list; numpy\.array\(\.\.\.\) makes it"):
         list(score_batches([[0.5, 0.0], [0.25, 1.0]], **rest))  # type: ignore[arg-type]

@@ -460,7 +460,7 @@ def test_pairs_that_are_none_are_refused_with_what_they_must_be() -> None:
             batches(table)
         return str(caught.value)
 
-    wanted = "collectives: must be lists of structs of id and share, is list<"
+    wanted = "collectives: must be lists of structs of id and share, got list<"
     assert told([[{"id": "irish", "score": 1}]] * 3).startswith(wanted)
     assert told([[{"id": "irish", "share": 1, "why": "?"}]] * 3).startswith(wanted)
     assert "events[1].collectives: contains a null" in told([[{"id": "a", "share": 1}], [None], []])
