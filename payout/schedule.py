@@ -9,10 +9,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Final, Protocol
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+import sqlalchemy as sa
 from cronsim import CronSim, CronSimError
 
 from ledger.errors import InvalidInputError, LedgerError
@@ -29,6 +31,10 @@ CRON_FIELDS: Final = 5
 """Minute, hour, day of month, month, day of week."""
 
 MAX_CRON_CHARACTERS: Final = 200
+
+CLOCK_DIFFERENCE_MAX: Final = timedelta(minutes=1)
+"""Entries get their times from this machine and rounds are cut by the database's: they must agree this well. A clock
+that is ahead would answer fire times that are yet to come, and the right clocks would then wait for the next ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +88,7 @@ def _answered_until(schedule: PoolSchedule) -> datetime:
 class CalculatesDueRounds(Protocol):
     """What the scheduler needs from settlement."""
 
-    def calculate_due(self, pool: PoolRef) -> RoundRecord | None:
+    def calculate_due(self, pool: PoolRef, now: datetime) -> RoundRecord | None:
         """Calculate the round that is due, if any."""
 
     def post_unopposed(self, pool: PoolRef) -> RoundRecord | None:
@@ -95,14 +101,29 @@ class Scheduler:
     Any number of processes may run one: the pool's lock and the round's keys let one round answer each fire time.
     """
 
-    def __init__(self, database: Database, settlement: CalculatesDueRounds, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        settlement: CalculatesDueRounds,
+        clock: Callable[[], datetime],
+        *,
+        asks_database: bool = False,
+    ) -> None:
         self._database = database
         self._settlement = settlement
         self._clock = clock
+        self._asks_database = asks_database
 
     def run_once(self) -> list[RoundRecord]:
-        """Check every schedule once, and return the rounds calculated or posted. A pool that fails affects no other."""
+        """Check every schedule once, and return the rounds calculated or posted. A pool that fails affects no other.
+
+        If it asks the database, that one's clock decides what is due, for all schedulers alike; and if this machine's
+        clock differs by more than CLOCK_DIFFERENCE_MAX, nothing is cut and an error is logged.
+        """
         try:
+            now = self._now()
+            if now is None:
+                return []
             schedules = ask_each(self._database, pools.list_schedules)
         except LedgerError as error:
             logger.warning("cannot read schedules: %s", error)
@@ -113,10 +134,12 @@ class Scheduler:
         for schedule in schedules.found:
             if schedule.paused:
                 continue
-            steps = [self._settlement.post_unopposed] if schedule.open_round else []
+            steps: list[Callable[[PoolRef], RoundRecord | None]] = []
+            if schedule.open_round:
+                steps.append(self._settlement.post_unopposed)
             # The first one alone: what is due may be months of minutes, and a round that is open answers none of it.
-            if next_fire_time(schedule) <= self._clock():
-                steps.append(self._settlement.calculate_due)
+            if next_fire_time(schedule) <= now:
+                steps.append(partial(self._settlement.calculate_due, now=now))
             made += [record for step in steps if (record := self._take(step, schedule.pool))]
         return made
 
@@ -130,3 +153,19 @@ class Scheduler:
         if record:
             logger.info("round %d of pool %s is now %s", record.content.number, pool.name, record.state.value)
         return record
+
+    def _now(self) -> datetime | None:
+        """Returns the time that decides; None if the clocks contradict each other."""
+        here = self._clock()
+        if not self._asks_database:
+            return here
+        with self._database.reading() as connection:
+            there: datetime = connection.execute(sa.select(sa.func.clock_timestamp())).scalar_one()
+        if abs(there - here) > CLOCK_DIFFERENCE_MAX:
+            logger.error(
+                "no rounds are cut: this machine's clock says %s and the database's %s; set the one that is wrong",
+                here.isoformat(timespec="seconds"),
+                there.isoformat(timespec="seconds"),
+            )
+            return None
+        return there

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
@@ -35,7 +35,7 @@ from payout.entries import (
 from payout.objections import Answer, AnswerContent
 from payout.policy import Policy
 from payout.review import Said
-from payout.rounds import Nothing
+from payout.rounds import Line, Nothing
 from payout.schedule import due_fire_times
 from payout.statement import parse_statement
 from payout.store import objections, pools, rounds
@@ -82,8 +82,8 @@ class Settlement:
                 raise StateError(f"pools/{pool.name}", "NOTHING_TO_DISTRIBUTE", _NOTHING[nothing])
             return self._record(connection, pool, calculation, actor, None)
 
-    def calculate_due(self, pool: PoolRef) -> RoundRecord | None:
-        """Calculate the round that the schedule asks for, once for all fire times that no round has answered.
+    def calculate_due(self, pool: PoolRef, now: datetime) -> RoundRecord | None:
+        """Calculate the round that the schedule asks for, once for all fire times up to `now` without a round.
 
         Returns None if none is due, the schedule is paused, a round is open, or another process is at work on the pool;
         and where there is nothing to distribute: then the fire times pass, and the schedule says why.
@@ -94,7 +94,7 @@ class Settlement:
             schedule = pools.get_schedule(connection, pool)
             if schedule.paused or _open_round(connection, pool):
                 return None
-            due = due_fire_times(schedule, self._clock())
+            due = due_fire_times(schedule, now)
             if due is None:
                 return None
             fire_times = FireTimes(first=_rfc3339(due.first), last=_rfc3339(due.last), count=due.count)
@@ -183,7 +183,8 @@ class Settlement:
             people, now = read_people(connection), self._clock()
             if not review.may_post_by_silence(connection, pool, record, policy, now):
                 return None
-            return self._approve_by_policy(connection, pool, record, people, now)
+            lines = _lines(connection, pool, record.content)
+            return self._approve_by_policy(connection, pool, record, people, now, lines)
 
     def _rule(self, pool: PoolRef, number: int, ruling: Ruling) -> RoundRecord:
         with self._database.transaction() as connection:
@@ -192,16 +193,19 @@ class Settlement:
             if _decided_as(record, ruling):
                 return record
             review.require_calculated(pool, record)
+            approves = ruling.decision is Decision.APPROVED
+            # Before the lock, while usage still comes in: a large round's statement takes seconds to read.
+            lines = _lines(connection, pool, record.content) if approves else []
             log.lock_head(connection, pool)
             people, now = read_people(connection), self._clock()
             needed = ONE if record.content.by == SCHEDULER else people.controls.needed(Kind.ROUNDS)
             subject = Subject(record.leaf_index, record.hash, record.content, needed)
-            if ruling.decision is Decision.APPROVED:
+            if approves:
                 policy = _policy_of(connection, pool, record.content)
                 review.require_reviewed(connection, pool, record, policy, now)
             record_decision(connection, pool, people, subject, ruling, now)
-            if ruling.decision is Decision.APPROVED:
-                self._post(connection, pool, record.content)
+            if approves:
+                self._post(connection, pool, record.content, lines)
             return rounds.get_round(connection, pool, number)
 
     def _record(
@@ -214,6 +218,7 @@ class Settlement:
     ) -> RoundRecord:
         for body in calculation.bodies():
             log.put_body(connection, pool, body)
+        lines = [] if calculation.policy.review_seconds else _lines(connection, pool, calculation.content)
         log.lock_head(connection, pool)
         people, now = read_people(connection), self._clock()
         content = actor.stamp(still_holds(connection, calculation.content, people.size), people.size)
@@ -224,20 +229,25 @@ class Settlement:
         record = rounds.get_round(connection, pool, content.number)
         if calculation.policy.review_seconds or people.controls.needed(Kind.ROUNDS) > ONE:
             return record
-        return self._approve_by_policy(connection, pool, record, people, now)
+        return self._approve_by_policy(connection, pool, record, people, now, lines)
 
     def _approve_by_policy(
-        self, connection: sa.Connection, pool: PoolRef, record: RoundRecord, people: People, now: datetime
+        self,
+        connection: sa.Connection,
+        pool: PoolRef,
+        record: RoundRecord,
+        people: People,
+        now: datetime,
+        lines: Sequence[Line],
     ) -> RoundRecord:
         approved = DecisionContent(
             subject=record.leaf_index, subject_hash=record.hash.hex(), decision=Decision.APPROVED.value, reason=""
         )
         append_decision(connection, pool, _BY_POLICY.stamp(approved, people.size), now)
-        self._post(connection, pool, record.content)
+        self._post(connection, pool, record.content, lines)
         return rounds.get_round(connection, pool, record.content.number)
 
-    def _post(self, connection: sa.Connection, pool: PoolRef, content: RoundContent) -> None:
-        lines = parse_statement(log.checked_body(connection, pool, bytes.fromhex(content.statement_sha256)))
+    def _post(self, connection: sa.Connection, pool: PoolRef, content: RoundContent, lines: Sequence[Line]) -> None:
         aside = objections.set_aside(connection, pool, content.number)
         transfers = posting_transfers(content, lines, frozenset(aside))
         amount = sum(transfer.amount_minor for transfer in transfers)
@@ -261,6 +271,11 @@ _NOTHING: Final = {
 
 _BY_SCHEDULE: Final = Actor(SCHEDULER, "")
 _BY_POLICY: Final = Actor(POLICY, "")
+
+
+def _lines(connection: sa.Connection, pool: PoolRef, content: RoundContent) -> list[Line]:
+    """Returns the lines of the round's statement."""
+    return parse_statement(log.checked_body(connection, pool, bytes.fromhex(content.statement_sha256)))
 
 
 def _policy_of(connection: sa.Connection, pool: PoolRef, content: RoundContent) -> Policy:

@@ -149,6 +149,12 @@ def lines_of(table: bytes, collective: str) -> bytes:
     return header + b"".join(line for line in lines if line.startswith(f"{collective},".encode()))
 
 
+def page_of_lines(table: bytes, after: int, limit: int) -> bytes:
+    """Returns the header of one of a round's tables, and up to `limit` lines after the first `after`."""
+    header, *lines = table.splitlines(keepends=True)
+    return header + b"".join(lines[after : after + limit])
+
+
 def _render(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:
     text = [",".join(columns)]
     text += [",".join(map(str, row)) for row in rows]

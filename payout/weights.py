@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ledger.errors import LedgerCorruptError
 from ledger.usage.batch import Int64Array
 from ledger.usage.weights import LIMB_BITS, ModeWeights
 
@@ -77,7 +78,11 @@ class WeightSum:
             self._normalise()
 
     def totals(self, names: Mapping[int, str]) -> dict[UsageKey, UsageSum]:
-        """Returns the sums by key, in the order of the keys; `names` has the collective of each number."""
+        """Returns the sums by key, in the order of the keys; `names` has the collective of each number.
+
+        Raises:
+            LedgerCorruptError: a number has no name, as after a restore that lost collectives.
+        """
         return {key: _total(self._running[key], names) for key in sorted(self._running)}
 
     def _normalise(self) -> None:
@@ -105,6 +110,8 @@ def _widen(running: _Running, width: int) -> None:
 
 def _total(running: _Running, names: Mapping[int, str]) -> UsageSum:
     present = np.flatnonzero(running.present)
+    if missing := [number for number in present.tolist() if number not in names]:
+        raise LedgerCorruptError("stored weights", f"name collective number {missing[0]}, which is not registered")
     named = [names[number] for number in present.tolist()]
     limbs = zip(running.low[present].tolist(), running.high[present].tolist(), strict=True)
     weights = [low + (high << LIMB_BITS) for low, high in limbs]

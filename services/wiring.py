@@ -45,6 +45,8 @@ def wire(settings: Settings, *, clock: Clock = system_clock) -> Parts:
     database = Database(settings.database_url, connections=settings.database_connections)
     bodies = wire_bodies(settings)
     settlement = Settlement(database, clock)
+    # A clock that is given is the deployment's time; the machine's own is only one of several that may be wrong.
+    scheduler = Scheduler(database, settlement, clock, asks_database=clock is system_clock)
     return Parts(
         settings=settings,
         clock=clock,
@@ -54,7 +56,7 @@ def wire(settings: Settings, *, clock: Clock = system_clock) -> Parts:
         acts=Acts(EFFECTS, clock),
         usage=UsageStore(database, clock, bodies),
         settlement=settlement,
-        scheduler=Scheduler(database, settlement, clock),
+        scheduler=scheduler,
     )
 
 

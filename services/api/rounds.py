@@ -18,7 +18,7 @@ from moiety.v1 import rounds_pb2_grpc
 from payout.fairness import PUBLIC_PAYEES_MIN, fairness_report, in_percents
 from payout.objections import Answer
 from payout.settlement import require_round_number
-from payout.statement import lines_of, parse_statement
+from payout.statement import lines_of, page_of_lines, parse_statement
 from payout.store import objections, pools, rounds
 from payout.store.pools import LoggedPolicy
 from payout.store.rounds import RoundRecord
@@ -135,11 +135,10 @@ class RoundsService(rounds_pb2_grpc.RoundsServiceServicer):
         self, request: pb.ListAllocationsRequest, context: grpc.ServicerContext
     ) -> pb.ListAllocationsResponse:
         limit, (place,) = page_limit(request.page_size), place_in(request.page_token, 0)
-        lines = parse_statement(self._statement(request.parent, "parent"))
-        own = own_id(Role.COLLECTIVE)
-        if own is not None:
-            lines = [line for line in lines if line.collective == own]
-        page = list(enumerate(lines, 1))[max(place, 0) :][:limit]
+        statement, own, after = self._statement(request.parent, "parent"), own_id(Role.COLLECTIVE), max(place, 0)
+        # Parsing costs most, so only the page is parsed: the whole body was just checked by its hash.
+        wanted = page_of_lines(statement if own is None else lines_of(statement, own), after, limit)
+        page = list(enumerate(parse_statement(wanted), after + 1))
         allocations, token = page_of(page, limit, lambda row: convert.allocation_to_proto(row[1]), lambda row: row[:1])
         return pb.ListAllocationsResponse(allocations=allocations, next_page_token=token)
 

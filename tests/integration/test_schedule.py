@@ -9,12 +9,16 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import sqlalchemy as sa
 
+from ledger.store.database import Database
+from ledger.store.log import PoolRef
 from moiety import InvalidArgumentError, Method, NotFoundError, Policy, Round, Schedule
 from moiety.v1.registry_pb2 import SKIP_REASON_NO_MONEY, SKIP_REASON_NO_USAGE
 from moiety.v1.rounds_pb2 import ROUND_STATE_CALCULATED, ROUND_STATE_POSTED, ROUND_STATE_REJECTED
+from payout.schedule import Scheduler
 from services.cli.app import main
 from services.cli.base.exits import Exit
 from services.process.host import scheduling
+from services.wiring import system_clock
 from tests.support.books import execute, row_counts, wait_until
 from tests.support.deployment import Deployment, SteppedClock
 from tests.support.scene import METHOD, NANO, POOL, Scene, event, open_scene
@@ -287,3 +291,37 @@ def test_the_command_says_why_a_fire_time_cut_no_round(
     assert "2026-01-02T00:00:00.000000Z: no revenue to distribute; usage waits for it" in shown()
     assert "2026-01-03T00:00:00.000000Z" in shown()
     assert json.loads(shown("--json"))["skip_reason"] == "NO_MONEY"
+
+
+class Asked:
+    """In settlement's place: when it was asked."""
+
+    def __init__(self) -> None:
+        self.at: list[datetime] = []
+
+    def calculate_due(self, _: PoolRef, now: datetime) -> None:
+        self.at.append(now)
+
+    def post_unopposed(self, _: PoolRef) -> None:
+        """Nothing is open."""
+
+
+def test_the_database_s_clock_decides_what_is_due(scene: Scene, database: Database) -> None:
+    set_schedule(scene, "30 6 * * *")
+    before, asked = system_clock(), Asked()
+    late_by_seconds = timedelta(seconds=50)
+    Scheduler(database, asked, lambda: system_clock() - late_by_seconds, asks_database=True).run_once()
+    (now,) = asked.at
+    assert now >= before - timedelta(seconds=1)
+
+
+@pytest.mark.parametrize("hours", [-1, 1, 240])
+def test_a_clock_that_contradicts_the_database_s_cuts_nothing_and_says_so(
+    scene: Scene, database: Database, caplog: pytest.LogCaptureFixture, hours: int
+) -> None:
+    set_schedule(scene, "30 6 * * *")
+    asked = Asked()
+    wrong = Scheduler(database, asked, lambda: system_clock() + timedelta(hours=hours), asks_database=True)
+    assert wrong.run_once() == []
+    assert asked.at == []
+    assert "no rounds are cut" in caplog.text

@@ -6,13 +6,15 @@ from collections.abc import Generator, Iterator, Sequence
 from functools import partial
 from typing import Any
 
+import psycopg
 import sqlalchemy as sa
 
 from audit.files.spills import SpillFolder
 from audit.findings import Finding
 from audit.fsck import CheckReport, Registry, check_pool, check_strays, kind_of, read_registry
+from audit.fsck.pages import broken_page, locate
 from audit.progress import Progress
-from ledger.errors import NotFoundError
+from ledger.errors import LedgerCorruptError, NotFoundError
 from ledger.store.bodies import Bodies
 from ledger.store.database import Database
 from ledger.store.log import PoolRef
@@ -29,16 +31,60 @@ def check_pools(
     Raises:
         NotFoundError: a named pool does not exist.
     """
-    with database.snapshot() as connection, SpillFolder() as spills:
-        registry = read_registry(connection, partial(_read_now, database))
-        reports = []
-        for pool in _chosen(registry.pools, names):
-            with output.progress(f"Checking {pool.name}", None, "leaves") as bar:
-                steps = check_pool(connection, pool, registry, bodies, spills.new, every=every)
-                reports.append(_run(steps, lambda step, bar=bar: bar.set(step.leaves, step.leaf_total)))
-        if not names:
-            reports.append(_check_strays(output, connection, registry, every=every))
-    return reports
+    check = _Check(output, database, bodies, names, every=every)
+    while not check.is_done:
+        check.go_on()
+    return list(check.reports.values())
+
+
+class _Check:
+    """The check of the chosen pools, and if none was named, of rows that are of no pool.
+
+    It goes on after a page that a disk broke, in another snapshot: what broke ended the first one.
+    """
+
+    def __init__(
+        self, output: Output, database: Database, bodies: Bodies, names: Sequence[str], *, every: bool
+    ) -> None:
+        self._every = every
+        self._output, self._database, self._bodies, self._names = output, database, bodies, names
+        self.reports: dict[str, CheckReport] = {}
+        """By pool; the empty name has the rows of no pool."""
+        self.is_done = False
+        self._at = ""
+
+    def go_on(self) -> None:
+        """Check what has no report yet, up to the end or to a broken page, which is then the report."""
+        try:
+            with self._database.snapshot() as connection, SpillFolder() as spills:
+                try:
+                    self._all(connection, spills)
+                except (sa.exc.DBAPIError, psycopg.Error):
+                    connection.invalidate()  # cursors are still open on it, and nobody else should close them
+                    raise
+        except LedgerCorruptError as error:
+            said = broken_page(error.__cause__)
+            if said is None or self._at in self.reports:
+                raise
+            with self._database.transaction() as connection:
+                page = locate(connection, said)
+            report = self.reports[self._at] = CheckReport(self._at, unfollowed_from=0)
+            report.add(page.table or "database", page.place, "page", page.said, "a page that Postgres can read")
+
+    def _all(self, connection: sa.Connection, spills: SpillFolder) -> None:
+        registry = read_registry(connection, partial(_read_now, self._database))
+        for pool in _chosen(registry.pools, self._names):
+            self._at = pool.name
+            if pool.name in self.reports:
+                continue
+            with self._output.progress(f"Checking {pool.name}", None, "leaves") as bar:
+                steps = check_pool(connection, pool, registry, self._bodies, spills.new, every=self._every)
+                found = _run(steps, lambda step, bar=bar: bar.set(step.leaves, step.leaf_total))
+            self.reports[pool.name] = found
+        self._at = ""
+        if not self._names and self._at not in self.reports:
+            self.reports[self._at] = _check_strays(self._output, connection, registry, every=self._every)
+        self.is_done = True
 
 
 def _read_now(database: Database) -> Registry:

@@ -1,0 +1,83 @@
+"""A round of many collectives: its rows follow from the log, and a page of it costs what a page holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+import pytest
+import sqlalchemy as sa
+
+import services.api.rounds
+from ledger.errors import LedgerCorruptError
+from ledger.store.database import Database
+from ledger.store.registry import pool_ref
+from moiety import Collective, Policy
+from payout.statement import parse_statement
+from payout.store.rounds import usage_sums
+from tests.support.deployment import Deployment
+from tests.support.fsck_scene import findings
+from tests.support.scene import NANO, POOL, Scene, event, open_scene
+from tests.support.wire import Wire
+
+MANY: Final = 120
+
+
+@pytest.fixture
+def scene(deployment: Deployment) -> Scene:
+    scene = open_scene(deployment, policy=Policy())
+    names = [f"c{number:03d}" for number in range(MANY)]
+    for name in names:
+        scene.operator.create_collective(name, Collective(display_name=name, members=1))
+    scene.submit([event(1, shares=dict.fromkeys(names, NANO // MANY))], "b")
+    scene.pay_in(1_000_000, "r")
+    scene.cut("q")
+    return scene
+
+
+@pytest.fixture
+def wire(scene: Scene) -> Iterator[Wire]:
+    with Wire(scene.deployment.address, scene.deployment.key("operators/olive")) as wire:
+        yield wire
+
+
+def test_all_that_is_posted_follows_from_the_log(scene: Scene, owner: sa.Engine) -> None:
+    assert len(list(scene.operator.list_transfers(POOL))) > MANY
+    assert sum(scene.balances().values()) == 0
+    with owner.connect() as connection:
+        assert findings(connection) == []
+
+
+def test_no_more_of_a_statement_is_parsed_than_a_page_asks_for(
+    scene: Scene, wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = scene.allocations(1)
+    parsed: list[int] = []
+
+    def counting(statement: bytes) -> object:
+        lines = parse_statement(statement)
+        parsed.append(len(lines))
+        return lines
+
+    monkeypatch.setattr(services.api.rounds, "parse_statement", counting)
+    listed: dict[str, int] = {}
+    token = ""
+    while True:
+        page = wire.call(
+            "RoundsService/ListAllocations", parent=f"pools/{POOL}/rounds/1", page_size=50, page_token=token
+        )
+        listed |= {each.collective.removeprefix("collectives/"): each.amount_minor for each in page.allocations}
+        token = page.next_page_token
+        if not token:
+            break
+    assert listed == whole
+    assert max(parsed) <= 51
+    assert len(parsed) > 2
+
+
+@pytest.mark.usefixtures("scene")
+def test_usage_of_a_collective_that_the_database_lost_is_a_corrupt_ledger(owner: sa.Engine, database: Database) -> None:
+    with owner.begin() as connection:
+        connection.exec_driver_sql("DELETE FROM collective WHERE name = 'c007'")
+    with database.transaction() as connection, pytest.raises(LedgerCorruptError, match="not registered"):
+        usage_sums(connection, pool_ref(connection, POOL), 0, 2**40)
