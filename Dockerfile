@@ -17,9 +17,9 @@ FROM python:3.13-slim
 RUN useradd --system --uid 10001 --no-create-home moiety \
     && install --directory --owner=moiety /var/lib/moiety/checkpoints
 COPY --from=build /opt/moiety /opt/moiety
-ENV PATH=/opt/moiety/bin:$PATH PYTHONUNBUFFERED=1 MOIETY_LISTEN=0.0.0.0:50051
+ENV PATH=/opt/moiety/bin:$PATH PYTHONUNBUFFERED=1 MOIETY_LISTEN=0.0.0.0:50051 MOIETY_HTTP_LISTEN=0.0.0.0:8080
 USER 10001
-EXPOSE 50051
+EXPOSE 50051 8080
 HEALTHCHECK --interval=10s --timeout=5s --start-period=20s CMD ["python", "/opt/moiety/health.py"]
 ENTRYPOINT ["moiety"]
 CMD ["serve"]

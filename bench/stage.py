@@ -161,6 +161,7 @@ def _server(url: str, bodies_url: str, *, claims: bool) -> Iterator[tuple[subpro
         "MOIETY_DATABASE_URL": url,
         "MOIETY_BODIES_URL": bodies_url,
         "MOIETY_LISTEN": "127.0.0.1:0",
+        "MOIETY_HTTP_LISTEN": "",
         "MOIETY_LOG_FORMAT": "json",
     }
     command = [sys.executable, "-m", "bench.server", *([] if claims else ["--no-claims"])]

@@ -60,6 +60,7 @@ def service(clock: DemoClock, interruptions: Interruptions) -> Iterator[Running]
     """API, scheduler and Postgres with their data in a temporary folder; at the end all of it is gone."""
     settings = load_settings(
         listen="127.0.0.1:0",
+        http_listen="127.0.0.1:0",
         schedule_poll_seconds=0.1,
         drain_seconds=2.0,
         log_level="WARNING",

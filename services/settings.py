@@ -41,8 +41,17 @@ class Settings(BaseSettings):
     listen: str = "127.0.0.1:50051"
     """The address and port of the gRPC service; port 0 takes a free one."""
 
+    http_listen: str = "127.0.0.1:8080"
+    """The address and port of HTTP: the API, health, metrics; port 0 takes a free one, and empty is none."""
+
+    http_origins: str = ""
+    """Origins whose pages may call the API over HTTP (CORS), with commas between; empty for none."""
+
+    metrics_token: str = ""
+    """What Prometheus sends as a bearer token to read /metrics; where it is empty only a loopback address has them."""
+
     tls_certificate_file: Path | None = None
-    """The server's certificate chain in PEM; required if `listen` is not a loopback address."""
+    """The server's certificate chain in PEM; required where an address to listen on is not a loopback one."""
 
     tls_key_file: Path | None = None
     """The certificate's key in PEM."""
@@ -93,15 +102,22 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _sound_together(self) -> Settings:
-        host, _, port = self.listen.rpartition(":")
-        if not host or not (port.isascii() and port.isdigit()) or int(port) > MAX_PORT:
-            raise ValueError("listen: must be an address and a port, such as 127.0.0.1:50051")
+        for name, address, example in (("listen", self.listen, 50051), ("http_listen", self.http_listen, 8080)):
+            host, _, port = address.rpartition(":")
+            if address == "" and name == "http_listen":
+                continue
+            if not host or not (port.isascii() and port.isdigit()) or int(port) > MAX_PORT:
+                raise ValueError(f"{name}: must be an address and a port, such as 127.0.0.1:{example}")
         if (self.tls_certificate_file is None) != (self.tls_key_file is None):
             raise ValueError("tls_key_file: must be set together with tls_certificate_file")
         if (self.signing_key_file is None) != (self.checkpoint_folder is None):
             raise ValueError("checkpoint_folder: must be set together with signing_key_file")
-        if self.tls_certificate_file is None and not is_loopback(host):
-            raise ValueError(f"tls_certificate_file: is required to listen on {host}, which is not a loopback address")
+        for address in filter(None, (self.listen, self.http_listen)):
+            host = address.rpartition(":")[0]
+            if self.tls_certificate_file is None and not is_loopback(host):
+                raise ValueError(
+                    f"tls_certificate_file: is required to listen on {host}, which is not a loopback address"
+                )
         return self
 
     @property

@@ -18,6 +18,9 @@ from services.process.embedded import embedded_postgres
 from services.schema import distribute, upgrade
 from tests.support.deployment import START, TEMPLATE, Deployment, SteppedClock, deployed, fresh_database
 
+# A free port for HTTP too, in the processes that tests start as well: several runs share a machine.
+os.environ.setdefault("MOIETY_HTTP_LISTEN", "127.0.0.1:0")
+
 # Hypothesis would fail an example that takes long, which on a busy machine says nothing about the code.
 hypothesis.settings.register_profile("moiety", deadline=None)
 hypothesis.settings.load_profile("moiety")

@@ -142,3 +142,12 @@ class StreamLimit:
             stream.is_counted = False
             self._open.discard(stream)
             self._counts[stream.holder] -= 1
+
+
+class CallLimits:
+    """What bounds calls by whatever carries them, so that nobody has twice as much by way of two ports."""
+
+    def __init__(self, threads: int) -> None:
+        self.streams: Final = StreamLimit(threads)
+        # Three quarters of the threads for the calls of one principal: there are always some for the others.
+        self.calls: Final = StreamLimit(3 * threads)

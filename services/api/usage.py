@@ -25,14 +25,15 @@ from moiety.v1 import usage_pb2_grpc
 from services.access.keys import Principal, Role
 from services.access.permissions import caller, own_id, require_own, require_pool
 from services.api import convert
+from services.api.call import authenticated_again, logger, open_stream, request_id, require_fields
 from services.api.checkpoints import entry_proof
 from services.api.errors import is_expected, status_of
-from services.api.interceptor import authenticated_again, logger, open_stream, request_id, require_fields
 from services.api.names import only_id, page_limit, parse_batch_name, place_in
 from services.api.pages import page_of
 from services.api.registry import pool_of
 from services.api.streams import OpenStream, StreamShedError
 from services.api.usage_events import MAX_ROW_EVENTS, columns_of, event_at, parse_event_id
+from services.metrics import count_batch
 from services.parts import Parts
 
 IN_FLIGHT: Final = 2
@@ -134,6 +135,7 @@ class UsageService(usage_pb2_grpc.UsageServiceServicer):
             checked = self._usage.validate(identity, method_id, body, written, id_scheme=scheme)
             return convert.validated_to_proto(identity.pool, checked)
         recorded = self._usage.accept(identity, method_id, body, written, id_scheme=scheme)
+        count_batch(recorded.content.accepted, len(recorded.duplicate_positions()), len(body))
         return convert.receipt_to_proto(identity.pool, recorded)
 
     def SetIdScheme(self, request: pb.SetIdSchemeRequest, context: grpc.ServicerContext) -> pb.PlatformIdScheme:

@@ -18,8 +18,10 @@ from ledger.log.note_keys import SigningKey
 from ledger.store.acts import read_people
 from ledger.store.database import Database
 from services.access.founding import found_with_new_keys, is_founded
+from services.api.contract import Services
 from services.parts import Clock, Parts, SigningParts
 from services.process.embedded import embedded_postgres
+from services.process.http_server import HttpServer
 from services.process.memory import keep_freed_memory
 from services.process.server import Server
 from services.process.timer import every
@@ -43,21 +45,30 @@ class Running:
     founders_keys: dict[str, str] = field(default_factory=dict)
     """By the operator's name."""
     verifier_key: str = ""
-    """The deployment's public key, if this process signs."""
+    """The deployment's public key, where this process signs."""
+    http_address: str = ""
+    """Where it listens for HTTP; empty where it does not."""
 
 
 @contextmanager
 def serving(settings: Settings, *, clock: Clock = system_clock) -> Iterator[Running]:
-    """The gRPC services on the settings' database; drained at the end."""
-    with _parts(settings, clock) as parts:
-        server = Server(parts)
+    """The services on the settings' database, by gRPC and HTTP; drained at the end."""
+    with _parts(settings, clock) as parts, ExitStack() as stack:
+        services = Services(parts)
+        stack.callback(services.close)
+        server = Server(parts, services)
+        stack.callback(server.drain)
         address = server.start()
-        logger.info("serving", address=address)
+        http_address = ""
+        if settings.http_listen:
+            http = HttpServer(parts, services)
+            stack.callback(http.drain)
+            http_address = http.start()
+        logger.info("serving", address=address, http_address=http_address)
         try:
-            yield Running(address, parts)
+            yield Running(address, parts, http_address=http_address)
         finally:
             logger.info("draining", seconds=settings.drain_seconds)
-            server.drain()
 
 
 @contextmanager
@@ -101,7 +112,8 @@ def everything(
         running = stack.enter_context(serving(here, clock=clock))
         stack.enter_context(_scheduler(running.parts))
         stack.enter_context(_signer(running.parts))
-        yield Running(running.address, running.parts, founders_keys, str(_signing_key(here).verifier_key))
+        verifier_key = str(_signing_key(here).verifier_key)
+        yield Running(running.address, running.parts, founders_keys, verifier_key, running.http_address)
 
 
 @contextmanager

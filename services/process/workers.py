@@ -11,14 +11,16 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
+from tempfile import TemporaryDirectory
 from threading import Event, Lock, Thread
 from typing import Final
 
 import structlog
 
 from ledger.errors import InvalidInputError, LedgerError, StoreUnavailableError
+from services.metrics import SHARED_FOLDER, forget_worker
 from services.process.host import serving, until_stopped
 from services.process.logs import configure_logs
 from services.process.memory import collect_less_often
@@ -37,8 +39,10 @@ _DATABASE_AWAY: Final = 5
 
 
 @contextmanager
-def working(settings: Settings) -> Iterator[str]:
-    """The settings' number of workers, all of which serve at the address that this yields; at the end all drain.
+def working(settings: Settings) -> Iterator[tuple[str, str]]:
+    """The settings' number of workers, all of which serve at the addresses that this gives; at the end all drain.
+
+    The first address is that of gRPC, and the second of HTTP, which is empty where there is none.
 
     A worker that ends before that is restarted while the others go on.
 
@@ -47,28 +51,34 @@ def working(settings: Settings) -> Iterator[str]:
         StoreUnavailableError: a worker does not start because it cannot reach the database.
     """
     with ExitStack() as stack:
-        address = stack.enter_context(_held_port(settings.listen))
+        address = stack.enter_context(_held_port(settings.listen, "MOIETY_LISTEN"))
+        http_address = ""
+        if settings.http_listen:
+            http_address = stack.enter_context(_held_port(settings.http_listen, "MOIETY_HTTP_LISTEN"))
+        counted = stack.enter_context(TemporaryDirectory(prefix="moiety-metrics-"))
+        shared = {f"{PREFIX}HTTP_LISTEN": http_address, SHARED_FOLDER: counted}
         told = Event()
         slots: list[_Slot] = []
         stack.callback(_drain, slots)
         stack.callback(told.set)
-        slots.extend(_Slot(address, told) for _ in range(settings.workers))
+        slots.extend(_Slot(address, told, shared) for _ in range(settings.workers))
         for slot in slots:
             if not slot.answers():
                 raise _why(slot.process.wait())
         for slot in slots:
             Thread(target=slot.keep_up, daemon=True).start()
-        yield address
+        yield address, http_address
 
 
 class _Slot:
     """A worker's slot: the process in it, and after its end another one."""
 
-    def __init__(self, address: str, told: Event) -> None:
+    def __init__(self, address: str, told: Event, shared: Mapping[str, str]) -> None:
         self._address = address
+        self._shared = shared
         self._told = told
         self._lock = Lock()
-        self.process = _start(address)
+        self.process = _start(address, shared)
 
     def answers(self) -> bool:
         """Returns whether the process reports that it listens at the address; waits until it does or ends."""
@@ -80,6 +90,7 @@ class _Slot:
         while True:
             began = time.monotonic()
             code = self.process.wait()
+            forget_worker(self.process.pid, self._shared[SHARED_FOLDER])
             if self._told.is_set():
                 return
             pause = FIRST_PAUSE_SECONDS if time.monotonic() - began > STEADY_SECONDS else pause
@@ -97,7 +108,7 @@ class _Slot:
     def _start_again(self) -> bool:
         """Whether another process was started: what killed the last one, such as a lack of memory, may prevent it."""
         try:
-            following = _start(self._address)
+            following = _start(self._address, self._shared)
         except OSError as error:
             logger.error("a worker cannot be started", reason=error.strerror)  # noqa: TRY400  # the reason says it all
             return False
@@ -113,8 +124,8 @@ class _Slot:
 
 
 @contextmanager
-def _held_port(listen: str) -> Iterator[str]:
-    """The address with its port, a free one if it says 0. Held without listening, until the end."""
+def _held_port(listen: str, setting: str) -> Iterator[str]:
+    """The address with a port of its own: a free one where it says 0. Held without listening, until the end."""
     host, _, port = listen.rpartition(":")
     with ExitStack() as stack:
         try:
@@ -127,18 +138,18 @@ def _held_port(listen: str) -> Iterator[str]:
             held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             held.bind(address)
         except OSError as error:
-            raise InvalidInputError.of("MOIETY_LISTEN", f"cannot listen on {listen}: {error.strerror}") from None
+            raise InvalidInputError.of(setting, f"cannot listen on {listen}: {error.strerror}") from None
         yield f"{host}:{held.getsockname()[1]}"
 
 
-def _start(address: str) -> subprocess.Popen[bytes]:
-    """Start a worker. The end of its standard input tells it to stop, so that it does not outlive this process."""
+def _start(address: str, shared: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    """A worker. The end of its standard input tells it to stop, so that it does not outlive this process."""
     return subprocess.Popen(
         [sys.executable, "-P", "-m", "services.process.workers"],  # -P: whatever the current folder holds
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        env={**os.environ, f"{PREFIX}LISTEN": address},
-        start_new_session=True,  # Ctrl-C is for the parent, which tells its workers
+        env={**os.environ, f"{PREFIX}LISTEN": address, **shared},
+        start_new_session=True,  # Ctrl-C is for the one that tells them
     )
 
 

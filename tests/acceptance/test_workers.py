@@ -21,6 +21,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from moiety import Client
 from tests.support.books import require_sound_log, row_counts, wait_until
 from tests.support.deployment import START, Deployment, SteppedClock, found_for_tests
+from tests.support.http import ask
 from tests.support.scene import METHOD, POOL, Scene, events, open_scene
 
 WORKERS: Final = 2
@@ -61,6 +62,12 @@ def address_of(process: subprocess.Popen[str]) -> str:
     line = process.stdout.readline()
     assert line, process.communicate()[1]
     return line.removeprefix("listening on ").strip()
+
+
+def http_address_of(process: subprocess.Popen[str]) -> str:
+    """What it says in its second line."""
+    assert process.stdout is not None
+    return process.stdout.readline().rpartition("/")[2].strip()
 
 
 def children(process: subprocess.Popen[str]) -> list[int]:
@@ -178,3 +185,15 @@ def test_health_is_answered_on_the_shared_port(database_url: str) -> None:
         health: Any = health_pb2_grpc.HealthStub(channel)
         answer = health.Check(health_pb2.HealthCheckRequest(), timeout=10)
     assert answer.status == health_pb2.HealthCheckResponse.SERVING
+
+
+def test_each_worker_tells_prometheus_what_all_have_counted(scene: Scene, database_url: str) -> None:
+    key = scene.deployment.key("platforms/tunesmith")
+    with serving(database_url) as process:
+        address, http_address = address_of(process), http_address_of(process)
+        for number in range(12):  # on connections of their own, which the kernel spreads
+            with Client(address, key) as client:
+                client.submit_events(POOL, events([number]), METHOD, batch_id=f"b{number}")
+        line = "moiety_intake_batches_total 12.0"
+        assert all(line in ask(http_address, "/metrics").text for _ in range(6))
+        assert ask(http_address, "/readyz").status == 200

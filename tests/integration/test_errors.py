@@ -24,8 +24,8 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from ledger import errors
 from moiety import Policy
+from services.api.contract import service_names
 from services.process import logs
-from services.process.server import service_names
 from tests.support.deployment import Deployment
 from tests.support.scene import METHOD, POOL, Scene, open_scene
 from tests.support.wire import METHODS, Refusal, Wire, refused, request_of

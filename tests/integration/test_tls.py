@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import http.client
 import shutil
+import ssl
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -65,6 +67,17 @@ def test_a_client_that_does_not_trust_it_sends_no_key(secured: Deployment, tmp_p
     client = Client(address, key, ca_certificate=other, timeout_seconds=2)
     with client, pytest.raises(UnavailableError):
         list(client.list_pools())
+
+
+def test_http_has_the_same_certificate(secured: Deployment, pair: Pair) -> None:
+    host, port = "localhost", int(secured.running.http_address.rpartition(":")[2])
+    trusted = ssl.create_default_context(cafile=str(pair.certificate))
+    connection = http.client.HTTPSConnection(host, port, timeout=20, context=trusted)
+    try:
+        connection.request("GET", "/readyz")
+        assert connection.getresponse().status == 200
+    finally:
+        connection.close()
 
 
 def test_plain_text_is_not_understood_where_there_is_tls(secured: Deployment) -> None:

@@ -14,7 +14,7 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
-from services.process.server import CONTRACT
+from services.api.contract import CONTRACT
 
 METHODS: Final[dict[str, MethodDescriptor]] = {
     f"{service.name}/{method.name}": method

@@ -31,6 +31,10 @@ def up(
     listen: Annotated[
         str | None, typer.Option(metavar="HOST:PORT", help="The address to listen on (default: MOIETY_LISTEN).")
     ] = None,
+    http: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="Where to listen for HTTP, instead of MOIETY_HTTP_LISTEN."),
+    ] = None,
 ) -> None:
     """Run everything in one process, on an embedded Postgres in a data folder."""
     from services.access.keys import Principal, Role
@@ -40,12 +44,14 @@ def up(
     folder = data or default_data_folder()
     names = [Principal(Role.OPERATOR, identity).name for identity in operator or ()]
     settings: dict[str, Any] = {"listen": listen} if listen else {}
+    settings |= {} if http is None else {"http_listen": http}
     with (
         _stoppable(log_format="text", **settings) as (chosen, stopped),
         everything(chosen, folder, operators=names or [FIRST_OPERATOR]) as running,
     ):
-        shown = [("listening on", running.address), ("data in", str(folder.resolve()))]
+        shown = [("listening on", running.address), *_http(settings=chosen, address=running.http_address)]
         shown += [
+            ("data in", str(folder.resolve())),
             ("public key", running.verifier_key),
             ("checkpoints in", str(running.parts.settings.checkpoint_folder)),
         ]
@@ -54,6 +60,7 @@ def up(
         output.show(
             {
                 "address": running.address,
+                "http_address": running.http_address,
                 "data": str(folder.resolve()),
                 "verifier_key": running.verifier_key,
                 "checkpoints": str(running.parts.settings.checkpoint_folder),
@@ -79,21 +86,29 @@ def _founded(keys: dict[str, str]) -> list[str]:
 
 @local_command
 def serve(output: Output) -> None:
-    """Run the gRPC services on MOIETY_DATABASE_URL."""
+    """Run the services on MOIETY_DATABASE_URL, by gRPC and HTTP."""
     from services.process.host import serving
     from services.process.workers import working
 
     with _stoppable() as (settings, stopped):
         if settings.workers == 1:
             with serving(settings) as running:
-                _show_until(stopped, output, running.address)
+                _show_until(stopped, output, settings, (running.address, running.http_address))
             return
-        with working(settings) as address:
-            _show_until(stopped, output, address)
+        with working(settings) as addresses:
+            _show_until(stopped, output, settings, addresses)
 
 
-def _show_until(stopped: Event, output: Output, address: str) -> None:
-    output.show({"address": address}, f"listening on {address}")
+def _http(settings: Any, address: str) -> list[tuple[str, str]]:
+    """The line that says where HTTP is; none where it is not."""
+    scheme = "https" if settings.tls_certificate_file else "http"
+    return [("http", f"{scheme}://{address}")] if address else []
+
+
+def _show_until(stopped: Event, output: Output, settings: Any, addresses: tuple[str, str]) -> None:
+    address, http_address = addresses
+    lines = [f"{name:<12} {url}" for name, url in [("listening on", address), *_http(settings, http_address)]]
+    output.show({"address": address, "http_address": http_address}, *lines)
     _wait(stopped)
 
 

@@ -5,21 +5,23 @@ from __future__ import annotations
 import errno
 import subprocess
 import sys
+from pathlib import Path
 from threading import Event, Thread
 from typing import Final
 
 import pytest
 
+from services.metrics import SHARED_FOLDER
 from services.process import workers
 
 ADDRESS: Final = "127.0.0.1:1"
 
 
-def test_a_worker_that_cannot_be_started_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_that_cannot_be_started_is_tried_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     starts = 0
     back = Event()
 
-    def start(address: str) -> subprocess.Popen[bytes]:
+    def start(address: str, _: object) -> subprocess.Popen[bytes]:
         nonlocal starts
         starts += 1
         if starts in (2, 3):
@@ -35,7 +37,7 @@ def test_a_worker_that_cannot_be_started_is_tried_again(monkeypatch: pytest.Monk
     monkeypatch.setattr(workers, "_start", start)
     monkeypatch.setattr(workers, "FIRST_PAUSE_SECONDS", 0.01)
     told = Event()
-    slot = workers._Slot(ADDRESS, told)
+    slot = workers._Slot(ADDRESS, told, {SHARED_FOLDER: str(tmp_path)})
     thread = Thread(target=slot.keep_up)
     try:
         assert slot.answers()

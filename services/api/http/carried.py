@@ -1,0 +1,107 @@
+"""Handlers run for HTTP: on threads of its own, behind the same rights and limits as for gRPC."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from contextvars import Context, copy_context
+from typing import Any, Final, TypeVar
+
+from services.access.keyring import KeyRing
+from services.api.call import Call
+from services.api.contract import CALLS_PER_THREAD, Method, Services
+from services.api.http.exchange import Exchange, GoneError
+from services.api.streams import ANYONE, TooManyStreamsError
+from services.metrics import under_way
+from services.parts import Parts
+
+T = TypeVar("T")
+
+_END: Final = object()
+
+
+class Entered:
+    """A call that may be made: its handlers run in one context, in which `caller()` says who is calling."""
+
+    def __init__(self, call: Call, context: Context, threads: ThreadPoolExecutor) -> None:
+        self.call = call
+        self._context = context
+        self._threads = threads
+
+    async def run(self, work: Callable[..., T], *args: Any) -> T:
+        """Do it on a thread."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, lambda: self._context.run(work, *args))
+
+    async def each(self, answers: Iterator[T]) -> AsyncIterator[T]:
+        """What a handler gives, each made once the one before was taken: a slow reader holds no thread."""
+        try:
+            while (found := await self.run(next, answers, _END)) is not _END:
+                yield found
+        finally:
+            if close := getattr(answers, "close", None):
+                await self.run(close)
+
+
+class Carrier:
+    """Lets calls in, and runs them."""
+
+    def __init__(self, parts: Parts, services: Services) -> None:
+        self.keyring: KeyRing = parts.keyring
+        self.methods: dict[str, Method] = services.methods()
+        self._limits = services.limits
+        self._most = CALLS_PER_THREAD * parts.settings.threads
+        self._open = 0
+        self._threads = ThreadPoolExecutor(parts.settings.threads, thread_name_prefix="http")
+
+    def close(self) -> None:
+        """Finish what the threads do."""
+        self._threads.shutdown()
+
+    def call(self, exchange: Exchange, method: str) -> Call:
+        """The call that a request makes; nothing of it is looked at yet."""
+        asked = exchange.header("x-request-id")
+        call = Call(self.keyring, method, "http", exchange.headers("authorization"), asked)
+        exchange.always["x-request-id"] = call.request_id
+        return call
+
+    @asynccontextmanager
+    async def let_in(self, call: Call, *, stream: bool) -> AsyncIterator[Entered]:
+        """Check the key, and count the call as its principal's, before a byte of the body is read.
+
+        Raises:
+            UnauthenticatedError: it has no key that holds.
+            PermissionDeniedError: its key may not call the method.
+            TooManyStreamsError: too many calls are under way, of this principal or in all.
+        """
+        if self._open >= self._most:
+            raise TooManyStreamsError(ANYONE)
+        self._open += 1
+        try:
+            with under_way("http"):
+                entered = Entered(call, copy_context(), self._threads)
+                await entered.run(call.enter)
+                limit = self._limits.streams if stream else self._limits.calls
+                with limit.one(call.principal) as call.stream:
+                    yield entered
+        finally:
+            self._open -= 1
+
+
+async def unless_gone(exchange: Exchange, work: AsyncIterator[T]) -> AsyncIterator[T]:
+    """What comes of it, until the caller goes away.
+
+    Raises:
+        GoneError: the caller went away.
+    """
+    gone = asyncio.ensure_future(exchange.gone())
+    try:
+        async for found in work:
+            if gone.done():
+                raise GoneError
+            yield found
+    finally:
+        gone.cancel()
+        await work.aclose()  # type: ignore[attr-defined]  # it is a generator of `Entered.each`

@@ -1,0 +1,101 @@
+"""What a connection may cost before it has asked for anything.
+
+uvicorn waits without end for a first request, and for the rest of a header that comes byte by byte. Here each
+connection has a deadline for the header of its next request, and where there are too many, the one that has been idle
+for longest makes room.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+from typing import Any, Final
+
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+HEADER_SECONDS: Final = 10.0
+"""How long the header of a request may take to come, from when the connection is there or its last answer went out."""
+
+MAX_CONNECTIONS: Final = 10_000
+
+
+def connections_allowed() -> int:
+    """How many connections HTTP may have: half of the files that the process may have open."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return min(MAX_CONNECTIONS, soft // 2) if soft != resource.RLIM_INFINITY else MAX_CONNECTIONS
+
+
+class Doorway:
+    """The connections of one server that wait for a request, the longest first. Used in the server's loop alone."""
+
+    def __init__(self, most: int, header_seconds: float) -> None:
+        self._most = most
+        self._open = 0
+        self._header_seconds = header_seconds
+        self._idle: dict[_Bounded, asyncio.TimerHandle] = {}
+
+    def opened(self, connection: _Bounded) -> None:
+        """Count a new connection, and have the one that was idle for longest make room where there are too many."""
+        self._open += 1
+        if self._open > self._most and self._idle:
+            next(iter(self._idle)).leave()
+        self.idle(connection)
+
+    def closed(self, connection: _Bounded) -> None:
+        """Count a connection no more."""
+        self._open -= 1
+        self.busy(connection)
+
+    def idle(self, connection: _Bounded) -> None:
+        """Give a connection until the deadline to send the header of its next request, unless it has one already."""
+        if connection not in self._idle:
+            timer = asyncio.get_running_loop().call_later(self._header_seconds, connection.leave)
+            self._idle[connection] = timer
+
+    def busy(self, connection: _Bounded) -> None:
+        """A request is there, or the connection is gone."""
+        if timer := self._idle.pop(connection, None):
+            timer.cancel()
+
+
+class _Bounded(H11Protocol):
+    """A connection that tells the doorway what it does."""
+
+    doorway: Doorway
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        super().connection_made(transport)
+        self.doorway.opened(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self.doorway.closed(self)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._look()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._look()
+
+    def _look(self) -> None:
+        if self.transport.is_closing():
+            return
+        cycle: Any = self.cycle  # None before the first request, which its type does not say
+        if cycle is None or cycle.response_complete:
+            self.doorway.idle(self)
+        else:
+            self.doorway.busy(self)
+
+    def leave(self) -> None:
+        """Close the connection without a word: whoever sends no request gets no answer."""
+        self.transport.abort()
+
+
+def bounded_protocol(most: int, header_seconds: float) -> type[H11Protocol]:
+    """Uvicorn's protocol for one server, with the bounds of this module."""
+    own = {"doorway": Doorway(most, header_seconds)}
+    made: Any = type("BoundedProtocol", (_Bounded,), own)
+    bounded: type[H11Protocol] = made
+    return bounded

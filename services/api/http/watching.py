@@ -1,0 +1,232 @@
+"""Whether the service lives, whether it can serve, and what it has counted: for probes and for Prometheus.
+
+None of it needs a key, which could not be looked up while the database is away. So it names no pool and no principal,
+and looks at the database once in a while however often it is asked, on threads of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final
+
+import sqlalchemy as sa
+import structlog
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from ledger.errors import LedgerError, StateError
+from ledger.store import tables as lt
+from ledger.store.database import Database
+from ledger.store.each_pool import ask_each
+from ledger.store.log import PoolRef, of_pools
+from payout.schedule import next_fire_time
+from payout.store import pools
+from payout.store import tables as pt
+from services.api.http.exchange import Exchange
+from services.metrics import CONTENT_TYPE, rendered
+from services.parts import Clock, Parts
+from services.schema import require_current
+from services.settings import Settings, is_loopback
+
+logger: Final = structlog.get_logger("moiety.watching")
+
+REMEMBERED_SECONDS: Final = 2.0
+"""How old an answer about the database may be."""
+
+PATIENCE_SECONDS: Final = 3.0
+"""How long the database may take to answer before it is said not to."""
+
+LATE: Final = timedelta(minutes=5)
+"""A fire time that nothing has answered for so long is late."""
+
+
+@dataclass(frozen=True, slots=True)
+class PoolState:
+    """What is worth watching of a pool.
+
+    Attributes:
+        leaves: its log's size.
+        unsigned: leaves beyond its last checkpoint.
+        open_rounds: rounds that wait for a decision.
+    """
+
+    leaves: int
+    unsigned: int
+    open_rounds: int
+
+
+def pool_states(connection: sa.Connection, refs: Sequence[PoolRef]) -> list[tuple[int, PoolState]]:
+    """The state of each of these pools, by its number."""
+    signed = (
+        sa.select(lt.checkpoint.c.size)
+        .where(lt.checkpoint.c.pool_id == lt.head.c.pool_id)
+        .order_by(lt.checkpoint.c.created_at.desc(), lt.checkpoint.c.size.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    same_pool = pt.round_.c.pool_id == lt.head.c.pool_id
+    decided = sa.exists().where(
+        lt.decision.c.pool_id == pt.round_.c.pool_id, lt.decision.c.subject == pt.round_.c.leaf_index
+    )
+    posted = sa.exists().where(pt.posting.c.pool_id == pt.round_.c.pool_id, pt.posting.c.number == pt.round_.c.number)
+    waiting = sa.select(sa.func.count()).where(same_pool, ~decided, ~posted).scalar_subquery()
+    query = sa.select(lt.head.c.pool_id, lt.head.c.size, signed, waiting).where(of_pools(lt.head, refs))
+    return [
+        (number, PoolState(size, size - (signed_size or 0), open_rounds))
+        for number, size, signed_size, open_rounds in connection.execute(query)
+    ]
+
+
+class DatabaseCollector(Collector):
+    """What the database says about all pools together, asked at most every few seconds."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+        self._found: list[Metric] = []
+        self._until = 0.0
+
+    def collect(self) -> Iterator[Metric]:
+        """The metrics. Where the database is away there is `moiety_database_up` alone, and it is 0."""
+        if time.monotonic() >= self._until:
+            self._found = list(self._look())
+            self._until = time.monotonic() + REMEMBERED_SECONDS
+        yield from self._found
+
+    def _look(self) -> Iterator[Metric]:
+        up = GaugeMetricFamily("moiety_database_up", "Whether the database answers.")
+        try:
+            found = list(self._ask())
+        except LedgerError:
+            up.add_metric([], 0)
+            yield up
+            return
+        up.add_metric([], 1)
+        yield up
+        yield from found
+
+    def _ask(self) -> Iterator[Metric]:
+        states = ask_each(self._database, pool_states)
+        schedules = ask_each(self._database, pools.list_schedules)
+        by_pool = dict(states.found)
+        before = self._clock() - LATE
+        late = sum(
+            1
+            for schedule in schedules.found
+            if not schedule.paused
+            and (state := by_pool.get(schedule.pool.pool_id)) is not None
+            and not state.open_rounds
+            and next_fire_time(schedule) < before
+        )
+        each = by_pool.values()
+        unsigned = [state.unsigned for state in each if state.unsigned]
+        for name, what, value in (
+            ("moiety_pools", "Pools, the registry's log included.", len(by_pool)),
+            ("moiety_pools_unreachable", "Pools whose part of the database is away.", len(states.missed)),
+            ("moiety_log_leaves", "Leaves of all logs.", sum(state.leaves for state in each)),
+            ("moiety_log_unsigned_leaves", "Leaves beyond the last checkpoints.", sum(unsigned)),
+            ("moiety_logs_unsigned", "Logs with leaves beyond their last checkpoint.", len(unsigned)),
+            ("moiety_rounds_open", "Rounds that wait for a decision.", sum(state.open_rounds for state in each)),
+            ("moiety_schedules_late", "Schedules unanswered for five minutes, with no open round.", late),
+        ):
+            yield GaugeMetricFamily(name, what, value)
+
+
+class Watching:
+    """Answers `/livez`, `/readyz` and `/metrics`. Used in the server's loop alone."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._settings: Settings = parts.settings
+        self._database = parts.database
+        self._collector = DatabaseCollector(parts.database, parts.clock)
+        # One for readiness, one for metrics: neither waits for the other.
+        self._ready = _Once(self._problems)
+        self._metrics = _Once(lambda: rendered(self._collector))
+        self.is_draining = False
+
+    def close(self) -> None:
+        """Finish what is being looked at."""
+        self._ready.close()
+        self._metrics.close()
+
+    async def live(self, exchange: Exchange) -> None:
+        """Answer that the process answers."""
+        await exchange.answer(200, "text/plain", b"ok\n")
+
+    async def ready(self, exchange: Exchange) -> None:
+        """Answer whether calls can be served, and what is wrong where they cannot."""
+        problems: dict[str, str] | None = await self._ready.result()
+        if problems is None:
+            problems = {"database": f"did not answer within {PATIENCE_SECONDS:g} s"}
+        if self.is_draining:
+            problems = {"server": "is stopping", **problems}
+        document = {"ready": not problems, "problems": problems}
+        await exchange.answer(503 if problems else 200, "application/json", json.dumps(document).encode() + b"\n")
+
+    async def metrics(self, exchange: Exchange) -> None:
+        """Answer with what was counted, to whoever may read it."""
+        token = self._settings.metrics_token
+        if token:
+            given = exchange.header("authorization").encode()
+            if not hmac.compare_digest(given, f"Bearer {token}".encode()):
+                await exchange.answer(401, "text/plain", b"a token is needed\n", www_authenticate="Bearer")
+                return
+        elif not is_loopback(self._settings.http_listen.rpartition(":")[0]):
+            await exchange.answer(404, "text/plain", b"set MOIETY_METRICS_TOKEN to read these from elsewhere\n")
+            return
+        text: bytes | None = await self._metrics.result()
+        if text is None:
+            await exchange.answer(503, "text/plain", b"the database does not answer\n")
+            return
+        await exchange.answer(200, CONTENT_TYPE, text)
+
+    def _problems(self) -> dict[str, str]:
+        """What keeps calls from being served, by what it is of."""
+        try:
+            with self._database.transaction() as connection:
+                if connection.execute(sa.text("SHOW transaction_read_only")).scalar_one() == "on":
+                    return {"database": "is read-only: a standby, or set so"}
+                require_current(connection)
+        except StateError as error:
+            return {"schema" if error.kind.startswith("SCHEMA") else "database": str(error)}
+        except LedgerError as error:
+            return {"database": str(error)}
+        return {}
+
+
+class _Once:
+    """Some work that whoever asks shares: it runs once at a time, and its result is remembered for a moment."""
+
+    def __init__(self, work: Callable[[], Any]) -> None:
+        self._work = work
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="watch")
+        self._running: asyncio.Future[Any] | None = None
+        self._result: Any = None
+        self._until = 0.0
+
+    def close(self) -> None:
+        self._thread.shutdown()
+
+    async def result(self) -> Any:
+        """The result; None where it does not come in time, or the work failed."""
+        if time.monotonic() < self._until:
+            return self._result
+        if self._running is None or self._running.done():
+            self._running = asyncio.get_running_loop().run_in_executor(self._thread, self._work)
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                self._result = await asyncio.shield(self._running)
+        except TimeoutError:
+            return None
+        except Exception:
+            logger.exception("looking failed")
+            return None
+        self._until = time.monotonic() + REMEMBERED_SECONDS
+        return self._result

@@ -1,0 +1,107 @@
+"""The HTTP server: uvicorn on a thread of its own, beside gRPC's."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import time
+from contextlib import ExitStack
+from threading import Thread
+from typing import Any, Final
+
+import uvicorn
+
+from ledger.errors import InvalidInputError
+from services.api.contract import Services
+from services.api.http.app import App
+from services.api.http.doorway import HEADER_SECONDS, bounded_protocol, connections_allowed
+from services.parts import Parts
+from services.settings import Settings
+
+KEEP_ALIVE_SECONDS: Final = 30
+BACKLOG: Final = 1024
+
+# It warns of each request that is none, which any stranger may send.
+logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+
+
+class HttpServer:
+    """The contract and everything else that HTTP has, on a socket."""
+
+    def __init__(self, parts: Parts, services: Services) -> None:
+        self._settings = parts.settings
+        self._app = App(parts, services)
+        app: Any = self._app
+        config = uvicorn.Config(
+            app,
+            http=bounded_protocol(connections_allowed(), HEADER_SECONDS),
+            ws="none",
+            lifespan="off",
+            loop="asyncio",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            backlog=BACKLOG,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=max(1, round(parts.settings.drain_seconds)),
+            ssl_certfile=parts.settings.tls_certificate_file,
+            ssl_keyfile=parts.settings.tls_key_file,
+        )
+        self._server = uvicorn.Server(config)
+        self._thread: Thread | None = None
+
+    def start(self) -> str:
+        """Listen, and say at which address: the settings' own, with the port that was taken.
+
+        Raises:
+            InvalidInputError: the process cannot listen there.
+        """
+        host = self._settings.http_listen.rpartition(":")[0]
+        with ExitStack() as undone:
+            listening = undone.enter_context(bound_socket(self._settings))
+            self._thread = Thread(target=self._server.run, args=([listening],), name="http", daemon=True)
+            self._thread.start()
+            while not self._server.started and self._thread.is_alive():
+                time.sleep(0.005)
+            if not self._server.started:
+                raise InvalidInputError.of("MOIETY_HTTP_LISTEN", f"cannot listen on {self._settings.http_listen}")
+            undone.pop_all()
+        return f"{host}:{listening.getsockname()[1]}"
+
+    def begin_drain(self) -> None:
+        """Take no more requests, and give those under way as long as the settings say."""
+        self._app.watching.is_draining = True
+        self._server.should_exit = True
+
+    def drain(self) -> None:
+        """Wait until that is over."""
+        self.begin_drain()
+        if self._thread is not None:
+            self._thread.join()
+        self._app.close()
+
+
+def bound_socket(settings: Settings) -> socket.socket:
+    """A socket at the address of the settings, on which nothing listens yet.
+
+    Raises:
+        InvalidInputError: the process cannot listen there.
+    """
+    listen = settings.http_listen
+    host, _, port = listen.rpartition(":")
+    with ExitStack() as undone:
+        try:
+            family, kind, protocol, _, address = socket.getaddrinfo(
+                host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            )[0]
+            bound = undone.enter_context(socket.socket(family, kind, protocol))
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if settings.workers > 1:
+                bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            bound.bind(address)
+        except OSError as error:
+            reason = f"cannot listen on {listen}: {error.strerror}"
+            raise InvalidInputError.of("MOIETY_HTTP_LISTEN", reason) from None
+        undone.pop_all()
+    return bound

@@ -1,0 +1,147 @@
+"""Health and metrics over HTTP: what probes and Prometheus are told, and what that costs."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import pytest
+import sqlalchemy as sa
+from prometheus_client.parser import text_string_to_metric_families
+
+from ledger.errors import InvalidInputError
+from services.settings import load_settings
+from tests.support.deployment import Deployment
+from tests.support.http import ask
+from tests.support.scene import POOL, event, open_scene
+
+ROOT: Final = Path(__file__).parents[2]
+
+
+def http(deployment: Deployment) -> str:
+    return deployment.running.http_address
+
+
+def metrics_of(deployment: Deployment, authorization: str = "") -> dict[str, float]:
+    """Every sample by its name, those of several labels summed."""
+    answer = ask(http(deployment), "/metrics", authorization=authorization)
+    assert answer.status == 200
+    found: dict[str, float] = {}
+    for family in text_string_to_metric_families(answer.text):
+        for sample in family.samples:
+            found[sample.name] = found.get(sample.name, 0) + sample.value
+    return found
+
+
+def test_a_service_that_serves_says_so(deployment: Deployment) -> None:
+    assert ask(http(deployment), "/livez").text == "ok\n"
+    ready = ask(http(deployment), "/readyz")
+    assert (ready.status, ready.json()) == (200, {"ready": True, "problems": {}})
+
+
+def test_a_database_that_only_reads_is_not_ready(deployment: Deployment, owner: sa.Engine) -> None:
+    with owner.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        name = connection.execute(sa.text("SELECT current_database()")).scalar_one()
+        connection.execute(sa.text(f"ALTER DATABASE {name} SET default_transaction_read_only = on"))
+    deployment.running.parts.database.close()
+    ready = ask(http(deployment), "/readyz")
+    assert (ready.status, ready.json()["problems"]) == (503, {"database": "is read-only: a standby, or set so"})
+    assert ask(http(deployment), "/livez").status == 200
+
+
+def test_a_schema_that_is_old_is_named(deployment: Deployment, owner: sa.Engine) -> None:
+    with owner.begin() as connection:
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = '0001'"))
+    ready = ask(http(deployment), "/readyz")
+    assert ready.status == 503
+    assert "moiety db upgrade" in ready.json()["problems"]["schema"]
+
+
+def test_a_database_that_is_away_is_said_and_hides_no_metrics(
+    deployment: Deployment, postgres: sa.Engine, database_url: str
+) -> None:
+    name = sa.engine.make_url(database_url).database
+    with postgres.connect() as connection:
+        connection.exec_driver_sql(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+        connection.exec_driver_sql(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
+    try:
+        ready = ask(http(deployment), "/readyz")
+        assert ready.status == 503
+        assert set(ready.json()["problems"]) == {"database"}
+        found = metrics_of(deployment)
+        assert found["moiety_database_up"] == 0
+        assert "process_resident_memory_bytes" in found
+    finally:
+        with postgres.connect() as connection:
+            connection.exec_driver_sql(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+
+
+def test_what_was_done_is_counted(deployment: Deployment) -> None:
+    before = metrics_of(deployment)
+    scene = open_scene(deployment)
+    scene.submit([event(1), event(2), event(1)], "one")
+    scene.submit([event(2), event(3)], "two")
+    deployment.clock.advance(hours=1)
+    found = metrics_of(deployment)
+    while found["moiety_log_leaves"] == before["moiety_log_leaves"]:  # what the database said is remembered a moment
+        found = metrics_of(deployment)
+
+    def more(name: str) -> float:
+        return found.get(name, 0) - before.get(name, 0)
+
+    assert (more("moiety_intake_batches_total"), more("moiety_intake_events_total")) == (2, 3)
+    assert more("moiety_intake_duplicates_total") == 2
+    assert more("moiety_intake_bytes_total") > 0
+    assert more("moiety_calls_total") > 5
+    assert more("moiety_call_seconds_count") == more("moiety_calls_total")
+    assert (found["moiety_pools"], found["moiety_database_up"]) == (2, 1)
+    assert found["moiety_logs_unsigned"] == 2  # nothing signs here
+    assert POOL not in ask(http(deployment), "/metrics").text
+
+
+def test_metrics_are_for_this_machine_or_for_whoever_has_the_token(deploy: Callable[..., Deployment]) -> None:
+    guarded = deploy(metrics_token="sesame")
+    assert ask(http(guarded), "/metrics").status == 401
+    assert ask(http(guarded), "/metrics", authorization="Bearer sesam").status == 401
+    assert metrics_of(guarded, authorization="Bearer sesame")["moiety_database_up"] == 1
+
+
+def test_http_off_the_loopback_needs_tls() -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        load_settings(http_listen="0.0.0.0:0")
+    assert [violation.field for violation in caught.value.violations] == ["MOIETY_TLS_CERTIFICATE_FILE"]
+
+
+def test_a_port_that_is_taken_is_said(deployment: Deployment, deploy: Callable[..., Deployment]) -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        deploy(http_listen=http(deployment))
+    ((field, reason),) = [(found.field, found.reason) for found in caught.value.violations]
+    assert field == "MOIETY_HTTP_LISTEN"
+    assert "in use" in reason
+
+
+def test_without_an_address_there_is_no_http(deploy: Callable[..., Deployment]) -> None:
+    assert deploy(http_listen="").running.http_address == ""
+
+
+@pytest.mark.parametrize("file", ["docs/watching/dashboard.json", "docs/watching/alerts.yaml"])
+def test_the_dashboard_and_the_alerts_name_metrics_that_there_are(deployment: Deployment, file: str) -> None:
+    open_scene(deployment)
+    there = set(metrics_of(deployment))
+    named = set(re.findall(r"\b(?:moiety|process)_[a-z_]+\b", (ROOT / file).read_text()))
+    assert named
+    assert named <= there
+
+
+def test_promtool_accepts_the_alerts() -> None:
+    """Where Prometheus is installed it says so itself."""
+    try:
+        run = subprocess.run(
+            ["promtool", "check", "rules", str(ROOT / "docs/watching/alerts.yaml")], capture_output=True, check=False
+        )
+    except FileNotFoundError:
+        pytest.skip("promtool is not installed")
+    assert run.returncode == 0, run.stdout + run.stderr
