@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -11,6 +12,7 @@ from services.api.contract import Services
 from services.api.http.carried import Carrier
 from services.api.http.connect import ConnectCalls
 from services.api.http.exchange import Exchange, GoneError, Receive, Scope, Send
+from services.api.http.uploads import Uploads
 from services.api.http.watching import Watching
 from services.parts import Parts
 
@@ -19,6 +21,7 @@ logger: Final = structlog.get_logger("moiety.http")
 Answer = Callable[[Exchange], Awaitable[None]]
 
 _CALLS: Final = "/moiety.v1."
+_USAGE: Final = re.compile(r"/v1/pools/([^/]{1,100})/usage")
 _ASKED_HEADERS: Final = (
     "authorization, connect-protocol-version, connect-timeout-ms, content-encoding, content-type, grpc-timeout, "
     "x-grpc-web, x-request-id, x-user-agent"
@@ -35,6 +38,7 @@ class App:
         self._carrier = Carrier(parts, services)
         self.watching = Watching(parts)
         self._calls = ConnectCalls(self._carrier)
+        self._uploads = Uploads(self._carrier)
         self._pages: dict[str, Answer] = {
             "/livez": self.watching.live,
             "/readyz": self.watching.ready,
@@ -62,6 +66,14 @@ class App:
         if exchange.path.startswith(_CALLS):
             if not await self._is_preflight(exchange):
                 await self._calls(exchange)
+            return
+        if matched := _USAGE.fullmatch(exchange.path):
+            if await self._is_preflight(exchange):
+                return
+            if exchange.method != "POST":
+                await exchange.answer(405, "text/plain", b"usage is sent by POST\n", allow="POST")
+            else:
+                await self._uploads(exchange, matched[1])
             return
         page = self._pages.get(exchange.path)
         if page is None:

@@ -24,10 +24,6 @@ class GoneError(Exception):
     """The caller went away, or reads no longer."""
 
 
-class TooSlowError(InvalidInputError):
-    """The body did not come in time."""
-
-
 class Exchange:
     """A request, and its answer."""
 
@@ -56,7 +52,7 @@ class Exchange:
         """The body as it comes, none of which may be longer in coming.
 
         Raises:
-            TooSlowError: it was.
+            InvalidInputError: it was.
             GoneError: the caller went away.
         """
         while self._more:
@@ -64,7 +60,7 @@ class Exchange:
                 async with asyncio.timeout(seconds):
                     message = await self._receive()
             except TimeoutError:
-                raise TooSlowError.of("body", f"did not go on for {seconds:g} s") from None
+                raise InvalidInputError.of("body", f"did not go on for {seconds:g} s") from None
             if message["type"] == "http.disconnect":
                 raise GoneError
             self._more = bool(message.get("more_body"))
@@ -75,7 +71,7 @@ class Exchange:
 
         Raises:
             MessageTooLargeError: it has more bytes than `most`.
-            TooSlowError: it did not come within these seconds.
+            InvalidInputError: it did not come within these seconds.
             GoneError: the caller went away.
         """
         found, size = bytearray(), 0
@@ -88,7 +84,7 @@ class Exchange:
                     elif size > THROWN_AWAY * most:
                         break  # whoever sends so much does not hear why
         except TimeoutError:
-            raise TooSlowError.of("body", f"did not come within {seconds:g} s") from None
+            raise InvalidInputError.of("body", f"did not come within {seconds:g} s") from None
         if size > most:
             raise MessageTooLargeError(size, most)
         return bytes(found)
