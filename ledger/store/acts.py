@@ -32,6 +32,9 @@ REGISTRY: Final = PoolRef(0, REGISTRY_LOG, "")
 
 MAX_REASON: Final = 1_000
 
+MAX_OPEN_PROPOSALS: Final = 1_000
+"""Of one operator in one log: each act is compared with all that are open, and one person must not flood the others."""
+
 A = TypeVar("A", bound=ActContent)
 
 
@@ -163,9 +166,14 @@ class Acts:
             return Outcome(done=effect.carry_out(connection, pool, stamped, now))
         rests_on = dict(effect.rests_on(connection, pool, stamped))
         said = stamped.said()
+        mine = 0
         for waiting in self.list_proposals(connection, pool, only_open=True):
-            if (waiting.content.effect, waiting.content.content) == (content.type, said):
+            # One that rests on something else by now could not be approved, and must not hide this one.
+            made = waiting.content
+            if (made.effect, made.content, made.rests_on) == (content.type, said, rests_on):
                 return Outcome(proposal=waiting)
+            mine += made.by == actor.name
+        _require_room(actor, mine)
         _try_out(connection, pool, effect, stamped, now)
         proposal = ProposalContent(effect=content.type, content=said, rests_on=rests_on, reason=reason)
         (leaf,) = log.append(connection, pool, [actor.stamp(proposal, people.size)], now)
@@ -307,6 +315,12 @@ def log_name(pool: PoolRef) -> str:
 
 def _pool_name(pool: PoolRef) -> str | None:
     return None if pool == REGISTRY else pool.name
+
+
+def _require_room(actor: Actor, open_proposals: int) -> None:
+    if open_proposals >= MAX_OPEN_PROPOSALS:
+        detail = f"has {open_proposals} open proposals in this log; have some decided, or withdraw them"
+        raise StateError(actor.name, "TOO_MANY_PROPOSALS", detail)
 
 
 def _registry_size(connection: sa.Connection) -> int:

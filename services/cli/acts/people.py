@@ -9,6 +9,7 @@ import typer
 from services.cli.base.acts import done_or_waits, outcome
 from services.cli.base.connection import Session, client_command
 from services.cli.base.documents import document, identity
+from services.cli.base.exits import InputError
 from services.cli.base.output import details, table
 
 Identity = Annotated[str, typer.Argument(metavar="ID", help="The id, for example alice.")]
@@ -39,6 +40,24 @@ def _people(collection: str, one: str) -> typer.Typer:
             for each in people
         ]
         session.output.show(people, table(["Id", "Status", "Registered by"], rows))
+
+    @app.command("show", help=f"Show an {one} and its keys.")
+    @client_command
+    def show(session: Session, name: Identity) -> None:
+        wanted = f"{collection}/{name}"
+        found = [document(each) for each in session.client.list_principals() if each.name == wanted]
+        if not found:
+            raise InputError.of(one, f"{wanted} is not registered")
+        keys = [document(key) for key in session.client.list_api_keys() if key.principal == wanted]
+        rows = [
+            (identity(key["name"]), key["create_time"], key["expire_time"], key["revoke_time"], ", ".join(key["pools"]))
+            for key in keys
+        ]
+        session.output.show(
+            {**found[0], "keys": keys},
+            details((field, value) for field, value in found[0].items() if field != "proposal"),
+            table(["Key", "Made", "Ends", "Revoked", "Pools"], rows),
+        )
 
     return app
 

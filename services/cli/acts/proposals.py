@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
 from moiety import Proposal
+from moiety.v1 import acts_pb2
+from services.cli.acts.changes import changes_of, last_round_under
 from services.cli.base.connection import Session, client_command
 from services.cli.base.documents import document
 from services.cli.base.output import details, table
@@ -15,6 +18,7 @@ from services.cli.base.output import details, table
 app = typer.Typer(help="Proposals: acts that wait for another operator.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(metavar="PROPOSAL", help="Its name, for example pools/folk/proposals/3.")]
+Names = Annotated[list[str], typer.Argument(metavar="PROPOSAL...", help="Their names, in order.")]
 Reason = Annotated[str, typer.Option(metavar="TEXT", help="The reason, which everyone can read.")]
 
 
@@ -40,18 +44,42 @@ def list_(
 @app.command("show")
 @client_command
 def show(session: Session, name: Name) -> None:
-    """Show what a proposal would log, what it is based on, and what became of it."""
+    """Show what a proposal would change, what the last round would have been under it, and what became of it."""
     found = session.client.get_proposal(name)
     shown = document(found)
+    waits = found.state == acts_pb2.PROPOSAL_STATE_OPEN
+    changes = changes_of(session.client, found) if waits else []
+    compared = last_round_under(session.client, found) if waits else None
     lines = [(key, json.dumps(value) if isinstance(value, dict) else value) for key, value in shown.items() if value]
-    session.output.show(shown, details(lines))
+    rows = [(each.field, _text(each.before), _text(each.after)) for each in changes]
+    session.output.show(
+        {
+            **shown,
+            "changes": [asdict(each) for each in changes],
+            "last_round": compared.document() if compared else None,
+        },
+        details(lines),
+        *([table(["Field", "Now", "Proposed"], rows)] if rows else []),
+        *(compared.shown() if compared else ()),
+    )
+
+
+def _text(value: object) -> str:
+    return json.dumps(value) if isinstance(value, dict | list) else "" if value is None else str(value)
 
 
 @app.command("approve")
 @client_command
-def approve(session: Session, name: Name) -> None:
+def approve(session: Session, names: Names) -> None:
     """Approve what another operator proposed, which carries it out."""
-    _decided(session, session.client.approve_proposal(name))
+    found = []
+    for name in names:
+        found.append(session.client.approve_proposal(name))
+        if not session.output.as_json:
+            _decided(session, found[-1])
+    if session.output.as_json:
+        shown = [document(each) for each in found]
+        session.output.show(shown[0] if len(shown) == 1 else shown)
 
 
 @app.command("reject")

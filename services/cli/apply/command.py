@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -57,14 +58,53 @@ def apply(
         is_there = change.kind is Kind.POOL or not change.new_pool
         if is_there and not new & _named(declared, memberships, change):
             _make(session.client, declared, memberships, change, validate_only=True)
-    if not dry_run:
-        for change in changes:
-            _make(session.client, declared, memberships, change, validate_only=False)
+    made = [] if dry_run else list(_make_all(session.client, declared, memberships, changes))
+    states = made or [Made(change) for change in changes]
     session.output.show(
-        {"dry_run": dry_run, "changes": [_change_document(change) for change in changes]},
+        {"dry_run": dry_run, "changes": [_change_document(each, dry_run) for each in states]},
         *([_table(changes)] if changes else []),
-        _summary(len(changes), dry_run),
+        *(line for each in made for line in each.shown()),
+        _summary(states, dry_run),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What became of a change: it was made; or `proposal` waits; or it comes `later`, after what it needs."""
+
+    change: Change
+    proposal: str = ""
+    later: bool = False
+
+    def shown(self) -> list[str]:
+        """The line for people, where it was not made."""
+        if self.proposal:
+            return [f"{self.change.resource}: proposal {self.proposal} waits for another operator"]
+        return [f"{self.change.resource}: not proposed yet, since it needs what waits"] if self.later else []
+
+    @property
+    def state(self) -> str:
+        """As machines read it."""
+        return "PROPOSED" if self.proposal else "LATER" if self.later else "DONE"
+
+
+def _make_all(
+    client: Client, declared: Declaration, memberships: Memberships, changes: Iterable[Change]
+) -> Iterator[Made]:
+    """Make the changes in order, but for those that need something that waits for another operator."""
+    waiting: set[str] = set()
+    for change in changes:
+        needed = _named(declared, memberships, change)
+        if change.new_pool and change.kind is not Kind.POOL:
+            needed = needed | {f"pools/{change.pool}"}
+        moves = change.moving_domains and any(name.startswith("collectives/") for name in waiting)
+        if moves or needed & waiting:
+            made = Made(change, later=True)
+        else:
+            made = Made(change, _make(client, declared, memberships, change, validate_only=False))
+        if made.state != "DONE":
+            waiting.add(change.resource)
+        yield made
 
 
 Memberships = dict[str, dict[str, str]]
@@ -93,6 +133,8 @@ def _named(declared: Declaration, memberships: Memberships, change: Change) -> s
         case Kind.METHOD:
             method = declared.pools[change.pool].methods[change.id]
             return {f"pools/{change.pool}/memberships/{method.membership}"}
+        case Kind.PLATFORM_LIMITS:
+            return {f"platforms/{change.id}"}
         case _:
             return set()
 
@@ -152,61 +194,68 @@ def _model(kind: type[M], found: Mapping[str, Any]) -> M:
 
 def _make(
     client: Client, declared: Declaration, memberships: Memberships, change: Change, *, validate_only: bool
-) -> None:
+) -> str:
+    """Make a change, or have it checked; gives the name of the proposal that waits, if it does."""
     try:
         if change.kind is Kind.MEMBERSHIP:
             membership = memberships[change.resource]
-            client.create_membership(change.pool, change.id, membership, validate_only=validate_only)
+            done = client.create_membership(change.pool, change.id, membership, validate_only=validate_only)
         else:
-            _call(client, declared, change, validate_only=validate_only)
+            done = _call(client, declared, change, validate_only=validate_only)
+        return getattr(done, "proposal", "")  # limits are settings, which nobody else has to approve
     except InvalidArgumentError as error:
         found = [Violation(f"{change.resource} ({item.field})", item.description) for item in error.violations]
         raise InputError(found or [Violation(change.resource, error.message)]) from None
 
 
-def _call(client: Client, declared: Declaration, change: Change, *, validate_only: bool) -> None:
-    name = change.id
+def _call(client: Client, declared: Declaration, change: Change, *, validate_only: bool) -> Any:
+    """Make the call of a change; gives what it returned, None where nothing was called."""
+    name, done = change.id, None
     match change.kind:
         case Kind.PLATFORM:
             platform = Platform(display_name=declared.platforms[name].display_name)
-            client.create_platform(name, platform, validate_only=validate_only)
+            done = client.create_platform(name, platform, validate_only=validate_only)
         case Kind.COLLECTIVE:
             values = _values(declared.collectives[name])
             if validate_only:  # others still have these
                 values["domains"] = [domain for domain in values["domains"] if domain not in change.moving_domains]
             collective = message_of(Collective, values)
             send = client.update_collective if change.action == "update" else client.create_collective
-            send(name, collective, validate_only=validate_only)
+            done = send(name, collective, validate_only=validate_only)
         case Kind.POOL:
             pool = declared.pools[name]
             policy = message_of(Policy, _values(pool.policy))
             opened = Pool(display_name=pool.display_name, currency=pool.currency, policy=policy)
-            client.create_pool(name, opened, validate_only=validate_only)
+            done = client.create_pool(name, opened, validate_only=validate_only)
         case Kind.POLICY:
             policy = message_of(Policy, _values(declared.pools[change.pool].policy))
-            client.create_policy(change.pool, policy, validate_only=validate_only)
+            done = client.create_policy(change.pool, policy, validate_only=validate_only)
         case Kind.METHOD:
             values = _values(declared.pools[change.pool].methods[name])
             if values["score_kind"] is None:  # then there is no rule, of which the others are parts
                 values |= {"score_order": None, "coverage_nano": None}
             method = message_of(Method, values)
-            client.create_method(change.pool, name, method, validate_only=validate_only)
+            done = client.create_method(change.pool, name, method, validate_only=validate_only)
         case Kind.SCHEDULE:
             schedule = message_of(Schedule, _values(declared.pools[change.pool].schedule))
-            client.update_schedule(change.pool, schedule, validate_only=validate_only)
+            done = client.update_schedule(change.pool, schedule, validate_only=validate_only)
         case Kind.POOL_LIMITS if not validate_only:  # checked when the declaration was read
-            client.update_pool_limits(change.pool, message_of(PoolLimits, _values(declared.pools[name].limits)))
+            done = client.update_pool_limits(change.pool, message_of(PoolLimits, _values(declared.pools[name].limits)))
         case Kind.PLATFORM_LIMITS if not validate_only:
-            client.update_platform_limits(name, message_of(PlatformLimits, _values(declared.platforms[name].limits)))
+            limits = message_of(PlatformLimits, _values(declared.platforms[name].limits))
+            done = client.update_platform_limits(name, limits)
+    return done
 
 
 def _values(model: BaseModel | None) -> dict[str, Any]:
     return {} if model is None else {name: getattr(model, name) for name in type(model).model_fields}
 
 
-def _change_document(change: Change) -> dict[str, Any]:
+def _change_document(made: Made, dry_run: bool) -> dict[str, Any]:
+    change = made.change
     fields = [{"field": item.field, "before": item.before, "after": item.after} for item in change.fields]
-    return {"resource": change.resource, "action": change.action, "fields": fields}
+    shown = {"resource": change.resource, "action": change.action, "fields": fields}
+    return shown if dry_run else {**shown, "state": made.state, "proposal": made.proposal}
 
 
 def _table(changes: list[Change]) -> object:
@@ -218,8 +267,11 @@ def _table(changes: list[Change]) -> object:
     return table(["Resource", "Change", "Field", "Before", "After"], rows)
 
 
-def _summary(count: int, dry_run: bool) -> str:
-    if count == 0:
+def _summary(changes: Sequence[Made], dry_run: bool) -> str:
+    if not changes:
         return "Nothing changes."
-    changes = counted(count, "change")
-    return f"{changes} would be made; nothing was changed." if dry_run else f"{changes} made."
+    if dry_run:
+        return f"{counted(len(changes), 'change')} would be made; nothing was changed."
+    done = sum(each.state == "DONE" for each in changes)
+    said = f"{counted(done, 'change')} made"
+    return f"{said}." if done == len(changes) else f"{said}, {len(changes) - done} wait for another operator."

@@ -1,0 +1,283 @@
+"""What one operator can do alone in a deployment founded by two: nothing that moves money, or changes who may.
+
+Every attack comes from a client process with one operator's key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from datetime import timedelta
+from functools import partial
+from typing import Any, Final
+
+import pytest
+import sqlalchemy as sa
+from google.protobuf.message import Message
+
+from ledger.acts.controls import Controls
+from moiety import (
+    AbortedError,
+    Client,
+    Collective,
+    FailedPreconditionError,
+    Method,
+    NewKey,
+    PermissionDeniedError,
+    Platform,
+    Policy,
+    Pool,
+    Schedule,
+    ServiceError,
+    UnauthenticatedError,
+    make_key,
+)
+from moiety.v1.acts_pb2 import PROPOSAL_STATE_OPEN
+from moiety.v1.registry_pb2 import COLLECTIVE_STATUS_SUSPENDED, COMMONS_RULE_FUND
+from moiety.v1.registry_pb2 import Controls as ControlsMessage
+from moiety.v1.rounds_pb2 import OBJECTION_ANSWER_DISMISSED, ROUND_STATE_CALCULATED
+from tests.support.deployment import FOUNDERS, Deployment, SteppedClock
+from tests.support.scene import METHOD, NANO, POOL, event
+
+REVIEW: Final = 3600
+KEPT: Final = (
+    "collective", "platform", "api_key", "policy", "method", "membership", "schedule", "movement", "transfer",
+    "balance", "collective_domain", "posting", "people",
+)  # fmt: skip
+"""The tables of what moves money, or says who may or what holds."""
+
+
+@pytest.fixture
+def deployment(deploy: Callable[..., Deployment]) -> Deployment:
+    """A deployment founded by olive and otto, where all but names takes two people."""
+    return deploy(controls=Controls.of_two())
+
+
+@pytest.fixture
+def people(deployment: Deployment) -> Iterator[tuple[Client, Client]]:
+    """The founders, each with the key that they brought."""
+    with ExitStack() as stack:
+        olive, otto = (stack.enter_context(Client(deployment.address, each.key.text)) for each in FOUNDERS)
+        yield olive, otto
+
+
+@pytest.fixture
+def olive(people: tuple[Client, Client]) -> Client:
+    """The one who attacks."""
+    return people[0]
+
+
+@pytest.fixture
+def otto(people: tuple[Client, Client]) -> Client:
+    """The other one, who is not asked."""
+    return people[1]
+
+
+def together(olive: Client, otto: Client, act: Callable[[Client], Any]) -> None:
+    """What one proposes and the other approves."""
+    otto.approve_proposal(act(olive).proposal)
+
+
+@pytest.fixture
+def pool(people: tuple[Client, Client], deployment: Deployment) -> Iterator[dict[str, Client]]:
+    """A pool with money: 600 paid to irish, 400 held for breton, 1,000 to be distributed; and its parties' clients."""
+    olive, otto = people
+    keys = {"platforms/tunesmith": make_key(), "collectives/irish": make_key()}
+    breton = Collective(display_name="Breton", members=10, status=COLLECTIVE_STATUS_SUSPENDED, domains=["bzh.example"])
+    policy = Policy(review_seconds=REVIEW, commons_ppm=100_000, commons_rule=COMMONS_RULE_FUND)
+    acts: list[Callable[[Client], Any]] = [
+        lambda by: by.create_platform("tunesmith", Platform(display_name="T")),
+        lambda by: by.create_collective("irish", Collective(display_name="Irish", members=4_200)),
+        lambda by: by.create_collective("breton", breton),
+        lambda by: by.create_pool(POOL, Pool(display_name="Folk", currency="EUR", policy=policy)),
+        lambda by: by.create_method(POOL, METHOD, Method(display_name="n-gram", confidence_ppm=1_000_000)),
+    ]
+    acts += [partial(_issue, name=name, key=key) for name, key in keys.items()]
+    for act in acts:
+        together(olive, otto, act)
+    with ExitStack() as stack:
+        parties = {name: stack.enter_context(Client(deployment.address, key.text)) for name, key in keys.items()}
+        platform = parties["platforms/tunesmith"]
+        platform.record_revenue(POOL, 1_000, "EUR", request_id="r")
+        platform.submit_events(POOL, [event(1, shares={"irish": NANO // 2, "breton": NANO // 2})], METHOD, batch_id="b")
+        olive.calculate_round(POOL, request_id="q")
+        deployment.clock.advance(seconds=REVIEW)
+        otto.approve_round(POOL, 1)
+        platform.record_revenue(POOL, 1_000, "EUR", request_id="r-2")
+        platform.submit_events(POOL, [event(2, shares={"irish": NANO})], METHOD, batch_id="b-2")
+        yield parties
+
+
+def _issue(by: Client, name: str, key: NewKey) -> Message:
+    return by.create_api_key(name, key.hash)
+
+
+def rows_of(owner: sa.Engine) -> dict[str, list[Any]]:
+    """All rows of the tables that an attack would change."""
+    with owner.connect() as connection:
+        return {
+            table: sorted(connection.execute(sa.text(f"SELECT {table}::text FROM {table}")).scalars()) for table in KEPT
+        }
+
+
+Attack = Callable[[Client], Any]
+
+
+def _collective(**fields: Any) -> Attack:
+    said = {"display_name": "Irish", "members": 4_200, **fields}
+    return lambda by: by.update_collective("irish", Collective(**said))
+
+
+def _new_operator(by: Client) -> Message:
+    return by.update_principal("operators/second")
+
+
+def _key_for(principal: str) -> Attack:
+    return lambda by: by.create_api_key(principal, make_key().hash)
+
+
+def _controls(by: Client) -> Message:
+    return by.update_controls(ControlsMessage(people=1, terms=1, weights=1, money=1, rounds=1, registry=1))
+
+
+def _method(by: Client) -> Message:
+    return by.create_method(POOL, METHOD, Method(display_name="n-gram", confidence_ppm=1))
+
+
+WAITS: Final[dict[str, Attack]] = {
+    "a second key for oneself": _key_for("operators/olive"),
+    "a new operator": _new_operator,
+    "an auditor": lambda by: by.update_principal("auditors/mine"),
+    "a key for an existing operator": _key_for("operators/otto"),
+    "a platform's key, to invent usage": _key_for("platforms/tunesmith"),
+    "a collective's key": _key_for("collectives/irish"),
+    "members": _collective(members=42_000_000),
+    "equity": _collective(equity_ppm=100_000_000),
+    "suspension": _collective(status=COLLECTIVE_STATUS_SUSPENDED),
+    "a suspension lifted": lambda by: by.update_collective("breton", Collective(display_name="Breton", members=10)),
+    "domains moved": _collective(domains=["irish.example"]),
+    "an empty collective, to share an equal commons": lambda by: by.create_collective(
+        "mine", Collective(display_name="Mine")
+    ),
+    "a platform": lambda by: by.create_platform("mine", Platform(display_name="Mine")),
+    "a pool": lambda by: by.create_pool(
+        "mine", Pool(display_name="Mine", currency="EUR", policy=Policy(review_seconds=1))
+    ),
+    "a review of a second": lambda by: by.create_policy(POOL, Policy(review_seconds=1, commons_ppm=100_000)),
+    "a fee": lambda by: by.create_policy(POOL, Policy(review_seconds=REVIEW, fee_ppm=1_000_000)),
+    "a method's confidence": _method,
+    "a membership": lambda by: by.create_membership(POOL, "items", {"song": "irish"}),
+    "a schedule": lambda by: by.update_schedule(POOL, Schedule(cron="* * * * *", time_zone="UTC")),
+    "controls relaxed": _controls,
+    "held money returned to the commons": lambda by: by.release_held(
+        POOL, "breton", 1, request_id="x", reason="mine", to_commons=True
+    ),
+    "held money released": lambda by: by.release_held(POOL, "breton", 1, request_id="x", reason="mine"),
+    "a grant": lambda by: by.grant_from_commons(POOL, "irish", 1, request_id="x", reason="mine"),
+    "a payment": lambda by: by.record_payment(POOL, "irish", 1, request_id="x"),
+}
+"""What is logged as a proposal, and changes nothing before the other approves; or is refused at once."""
+
+
+@pytest.mark.parametrize("attack", WAITS)
+def test_one_operator_alone_changes_nothing(
+    pool: dict[str, Client], olive: Client, owner: sa.Engine, attack: str
+) -> None:
+    assert pool
+    before = rows_of(owner)
+    proposal = WAITS[attack](olive).proposal
+    assert olive.get_proposal(proposal).state == PROPOSAL_STATE_OPEN
+    with pytest.raises(FailedPreconditionError) as caught:
+        olive.approve_proposal(proposal)
+    assert caught.value.reason == "PROPOSED_IT"
+    assert rows_of(owner) == before
+
+
+def test_nobody_suspends_the_other_so_that_one_is_left(olive: Client, otto: Client) -> None:
+    for by in (olive, otto):
+        with pytest.raises(FailedPreconditionError) as caught:
+            by.update_principal("operators/otto", suspended=True)
+        assert caught.value.reason == "TOO_FEW_OPERATORS"
+
+
+def test_nobody_makes_themselves_a_second_person(
+    pool: dict[str, Client], olive: Client, otto: Client, deployment: Deployment
+) -> None:
+    """Not even one whom the other let in later decides what was there before."""
+    mine = make_key()
+    raised = olive.update_collective("irish", Collective(display_name="Irish", members=42_000_000)).proposal
+    together(olive, otto, lambda by: by.update_principal("operators/mine"))
+    together(olive, otto, lambda by: by.create_api_key("operators/mine", mine.hash))
+    with Client(deployment.address, mine.text) as second, pytest.raises(FailedPreconditionError) as caught:
+        second.approve_proposal(raised)
+    assert caught.value.reason == "REGISTERED_LATER"
+    assert pool["collectives/irish"].get_collective("irish").members == 4_200
+
+
+def test_who_calculated_neither_approves_nor_answers_nor_hurries(
+    pool: dict[str, Client], olive: Client, otto: Client, clock: SteppedClock
+) -> None:
+    olive.calculate_round(POOL, request_id="q-2")
+    pool["collectives/irish"].object_to_round(POOL, 2, "mine is missing")
+    for by in (olive, otto):
+        with pytest.raises(FailedPreconditionError) as caught:
+            by.approve_round(POOL, 2)
+        assert caught.value.reason == "REVIEW_RUNS"
+    with pytest.raises(FailedPreconditionError) as caught:
+        olive.answer_objection(POOL, 2, "irish", OBJECTION_ANSWER_DISMISSED, "no")
+    assert caught.value.reason == "PROPOSED_IT"
+    clock.advance(seconds=REVIEW)
+    with pytest.raises(FailedPreconditionError) as caught:
+        otto.approve_round(POOL, 2)
+    assert caught.value.reason == "OBJECTION_OPEN"
+    otto.answer_objection(POOL, 2, "irish", OBJECTION_ANSWER_DISMISSED, "no")
+    with pytest.raises(FailedPreconditionError) as caught:
+        olive.approve_round(POOL, 2)
+    assert caught.value.reason == "PROPOSED_IT"
+    assert olive.get_round(POOL, 2).state == ROUND_STATE_CALCULATED
+
+
+def test_an_operator_s_key_is_no_platform_s_and_no_collective_s(pool: dict[str, Client], olive: Client) -> None:
+    """Usage, revenue and objections are said by those whom they are of."""
+    assert pool
+    calls: tuple[Callable[[], object], ...] = (
+        lambda: olive.submit_events(POOL, [event(9)], METHOD, batch_id="x"),
+        lambda: olive.record_revenue(POOL, 1, "EUR", request_id="x"),
+        lambda: olive.object_to_round(POOL, 1, "x"),
+    )
+    for call in calls:
+        with pytest.raises(PermissionDeniedError):
+            call()
+
+
+def test_what_a_proposal_rests_on_cannot_change_under_the_approver(
+    pool: dict[str, Client], olive: Client, otto: Client
+) -> None:
+    """Approving what was swapped meanwhile is refused, and carries nothing out."""
+    assert pool
+    first = olive.update_collective("irish", Collective(display_name="Irish", members=4_300)).proposal
+    together(olive, otto, lambda by: by.update_collective("irish", Collective(display_name="Irish", members=4_400)))
+    with pytest.raises(AbortedError):
+        otto.approve_proposal(first)
+    assert olive.get_collective("irish").members == 4_400
+    assert olive.get_proposal(first).state == PROPOSAL_STATE_OPEN
+
+
+def test_a_revoked_key_decides_nothing_and_one_person_may_revoke_it(
+    pool: dict[str, Client], olive: Client, otto: Client
+) -> None:
+    """Whose machine was stolen is locked out by anyone who is left, at once."""
+    assert pool
+    otto.revoke_api_key(FOUNDERS[0].key.key_id)
+    with pytest.raises(UnauthenticatedError):
+        olive.record_payment(POOL, "irish", 1, request_id="x")
+
+
+def test_a_proposal_that_waited_for_a_month_has_lapsed(
+    pool: dict[str, Client], olive: Client, otto: Client, clock: SteppedClock
+) -> None:
+    assert pool
+    proposal = olive.record_payment(POOL, "irish", 1, request_id="x").proposal
+    clock.advance(seconds=timedelta(days=30, seconds=1).total_seconds())
+    with pytest.raises(ServiceError):
+        otto.approve_proposal(proposal)
