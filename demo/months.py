@@ -16,10 +16,14 @@ from demo.clock import DemoClock
 from demo.plays import Month, Platform, count_plays, count_shares
 from demo.service import CURRENCY, METHOD, POOL, REVIEW_TIME, Cast
 from ledger.errors import LedgerError
-from moiety import Allocation, Client, Mode, Receipt, Round, UsageEvent, event_id_of
+from moiety import Allocation, Client, Mode, Objection, Receipt, Round, UsageEvent, event_id_of
+from moiety.v1.rounds_pb2 import OBJECTION_ANSWER_SET_ASIDE
 
 EVENTS_PER_CALL: Final = 1_000
 """The most events that one row-wise call takes."""
+
+OBJECTED_ROUND: Final = 2
+"""The round to which a collective objects."""
 
 ROUND_SECONDS_MAX: Final = 60.0
 """How long to wait for the scheduler, which takes a fraction of a second."""
@@ -72,11 +76,12 @@ class Retransmission:
 
 @dataclass(frozen=True, slots=True)
 class SettledRound:
-    """A posted round with its allocations and its statement."""
+    """A posted round with its allocations and its statement; and the objection to it, set aside and released since."""
 
     round: Round
     allocations: tuple[Allocation, ...]
     statement: bytes
+    objection: Objection | None = None
 
 
 def report_in_bulk(client: Client, platform: Platform, month: Month, table: pa.Table, progress: Progress) -> Report:
@@ -109,13 +114,36 @@ def send_again(client: Client, report: Report, table: pa.Table) -> Retransmissio
 
 
 def settle(cast: Cast, clock: DemoClock, month: Month, number: int, while_waiting: Callable[[], None]) -> SettledRound:
-    """Let the month's fire time come, wait for the scheduler's round, and have it approved, which posts it."""
+    """Let the month's fire time come, wait for the scheduler's round, and have it approved, which posts it.
+
+    To one round a collective objects: its amount is set aside, and released once the round is posted.
+    """
     clock.move_to(month.fires_at)
     _await_round(cast.auditor, number, while_waiting)
+    objection = _objected(cast, number) if number == OBJECTED_ROUND else None
     clock.move_to(month.fires_at + REVIEW_TIME)
     posted = cast.reviewer.approve_round(POOL, number)
     allocations = tuple(cast.auditor.list_allocations(POOL, number))
-    return SettledRound(posted, allocations, cast.auditor.get_statement(POOL, number))
+    if objection:
+        _release(cast, allocations)
+    return SettledRound(posted, allocations, cast.auditor.get_statement(POOL, number), objection)
+
+
+def _objected(cast: Cast, number: int) -> Objection:
+    cast.objector.object_to_round(POOL, number, "one of these tunes is also ours")
+    return cast.reviewer.answer_objection(
+        POOL, number, cast.objecting.id, OBJECTION_ANSWER_SET_ASIDE, "to be looked at with the collector's notes"
+    )
+
+
+def _release(cast: Cast, allocations: Sequence[Allocation]) -> None:
+    """Both operators let go what was set aside."""
+    name = f"collectives/{cast.objecting.id}"
+    (amount,) = [each.amount_minor for each in allocations if each.collective == name]
+    waits = cast.operator.release_held(
+        POOL, cast.objecting.id, amount, request_id="objection", reason="the notes say that the tune is theirs alone"
+    )
+    cast.reviewer.approve_proposal(waits.proposal)
 
 
 def balances(auditor: Client) -> dict[str, int]:

@@ -103,6 +103,8 @@ class Outcome:
                 yield f"{name}: {found.event_count} events, and the receipts say otherwise"
             if sha256(settled.statement).digest() != found.statement_sha256:
                 yield f"{name}: the statement has another hash"
+            if settled.objection and settled.objection.answer != rounds_pb2.OBJECTION_ANSWER_SET_ASIDE:
+                yield f"{name}: the objection was not set aside"
             if found.state != rounds_pb2.ROUND_STATE_POSTED:
                 yield f"{name}: not posted"
             if verdict.outcome != audit_pb2.REPLAY_OUTCOME_MATCH:
@@ -116,6 +118,8 @@ class Outcome:
         for each in self.earnings():
             if self.balances.get(f"collective/{each.tradition.id}", 0) != each.amount_minor:
                 yield f"{each.tradition.id}: the balance is not what the rounds allocated"
+        if any(amount for account, amount in self.balances.items() if account.startswith("held/")):
+            yield "what was set aside is held still"
         if any(again.accepted or not again.same_receipts for again in self.retransmissions):
             yield "usage sent again was recorded again"
 
@@ -140,6 +144,7 @@ def _round(settled: SettledRound, verdict: ReplayVerdict) -> dict[str, Any]:
         "rounding_minor": found.rounding_minor,
         "calculated_by": found.calculated_by,
         "decided_by": found.decided_by,
+        "objected_by": settled.objection.collective if settled.objection else None,
         "statement_sha256": found.statement_sha256.hex(),
         "replay": outcome_of(verdict),
     }

@@ -52,7 +52,8 @@ def tell_service(screen: Screen, address: str, platforms: Sequence[Platform]) ->
     screen.heading("2. A service opens")
     screen.say(
         f"API, scheduler and Postgres run for the length of this demo. Everything from here on goes through {address}, "
-        f"each caller with a key of its own; {bulk.name} sends its usage as Arrow tables, {rows.name} row by row. Only "
+        "each caller with a key of its own. Alice and Bob founded it: what Alice registers holds once Bob approves it. "
+        f"{bulk.name} sends its usage as Arrow tables, {rows.name} row by row. Only "
         "the clock is a stand-in: it jumps to the end of the month."
     )
     prices = ", ".join(f"{each.name} {each.price_minor} cents" for each in platforms)
@@ -91,6 +92,11 @@ def tell_month(
         f"({found.fire_times.last.ToDatetime():%H:%M} UTC) and posted when {found.decided_by} approves it at "
         f"{_in_lisbon(found.decide_time).rpartition(' ')[2]}."
     )
+    if objection := settled.objection:
+        told.append(
+            f'In the review {objection.collective} objects: "{objection.reason}". {objection.answered_by} sets its '
+            "amount aside, so that the others are paid; once the matter is settled both operators release it."
+        )
     screen.say(" ".join(told))
 
 
@@ -130,7 +136,7 @@ def tell_replay(screen: Screen, outcome: Outcome) -> None:
             for found, verdict in zip(_rounds(outcome), outcome.verdicts, strict=True)
         ],
     )
-    held = {"platform": 0, "fees": 0, "collective": 0, "commons": 0, "revenue": 0, "rounding": 0}
+    held = {"platform": 0, "fees": 0, "collective": 0, "held": 0, "commons": 0, "revenue": 0, "rounding": 0}
     for account, balance in outcome.balances.items():
         held[account.partition("/")[0]] += balance
     screen.say(

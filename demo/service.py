@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Final
+from typing import Final, Protocol
 
 from demo.clock import DemoClock
 from demo.corpus import Tradition
@@ -17,7 +17,7 @@ from demo.plays import TIME_ZONE, Platform
 from moiety import Client, Collective, Method, Policy, Pool, Schedule, make_key
 from moiety import Platform as PlatformMessage
 from moiety.v1 import registry_pb2
-from services.process.host import FIRST_OPERATOR, Running, everything
+from services.process.host import Running, everything
 from services.process.logs import configure_logs
 from services.settings import load_settings
 
@@ -25,9 +25,11 @@ POOL: Final = "folk"
 CURRENCY: Final = "EUR"
 METHOD: Final = "melody-ngram"
 CRON: Final = "0 6 1 * *"
-REVIEWER: Final = "operators/second"
+FOUNDERS: Final = ("operators/alice", "operators/bob")
+"""Everything but names takes both: the first proposes, the second approves."""
+
 REVIEW_TIME: Final = timedelta(days=3)
-"""How long the reviewer takes."""
+"""How long collectives have to object to a round."""
 
 CONFIDENCE_PPM: Final = 880_000
 """What the pool grants the method: the last part of the demo finds that retraining moves an eighth of a work's
@@ -45,13 +47,24 @@ POLICY: Final = Policy(
 )
 
 
+class Proposed(Protocol):
+    """What a call that acts returns: it names the proposal that waits."""
+
+    @property
+    def proposal(self) -> str:
+        """The proposal's name."""
+
+
 @dataclass(frozen=True, slots=True)
 class Cast:
-    """Who acts, each with a key of their own: two operators, an auditor, and the platforms by id."""
+    """Who acts, each with a key of their own: two operators, an auditor, a collective, and the platforms by id."""
 
     operator: Client
     reviewer: Client
     auditor: Client
+    objector: Client
+    """The collective that will object to a round, of which this is the tradition."""
+    objecting: Tradition
     platforms: Mapping[str, Client]
 
 
@@ -73,7 +86,7 @@ def service(clock: DemoClock, interruptions: Interruptions) -> Iterator[Running]
         try:
             with interruptions.held():
                 folder = stack.enter_context(TemporaryDirectory(prefix="moiety-demo-"))
-                running = stack.enter_context(everything(settings, Path(folder), clock=clock))
+                running = stack.enter_context(everything(settings, Path(folder), operators=FOUNDERS, clock=clock))
             interruptions.let_through()
             yield running
         finally:
@@ -82,8 +95,8 @@ def service(clock: DemoClock, interruptions: Interruptions) -> Iterator[Running]
 
 
 @contextmanager
-def cast(running: Running, traditions: Iterable[Tradition], platforms: Sequence[Platform]) -> Iterator[Cast]:
-    """Register everyone and everything with the first operator's key, and give each their own."""
+def cast(running: Running, traditions: Sequence[Tradition], platforms: Sequence[Platform]) -> Iterator[Cast]:
+    """Register everyone and everything, which takes both operators, and give each a key of their own."""
     with ExitStack() as stack:
 
         def client(key: str) -> Client:
@@ -91,27 +104,35 @@ def cast(running: Running, traditions: Iterable[Tradition], platforms: Sequence[
 
         def issued(principal: str) -> Client:
             made = make_key()
-            if principal.startswith(("operators/", "auditors/")):
-                operator.update_principal(principal)
-            operator.create_api_key(principal, made.hash)
+            if principal.startswith("auditors/"):
+                together(operator.update_principal(principal))
+            together(operator.create_api_key(principal, made.hash))
             return client(made.text)
 
-        operator = client(running.founders_keys[FIRST_OPERATOR])
-        _register(operator, traditions, platforms)
+        def together(proposed: Proposed) -> None:
+            reviewer.approve_proposal(proposed.proposal)
+
+        operator, reviewer = (client(running.founders_keys[each]) for each in FOUNDERS)
+        for proposed in _registered(operator, traditions, platforms):
+            together(proposed)
         yield Cast(
             operator=operator,
-            reviewer=issued(REVIEWER),
+            reviewer=reviewer,
             auditor=issued("auditors/demo"),
+            objector=issued(f"collectives/{traditions[0].id}"),
+            objecting=traditions[0],
             platforms={each.id: issued(f"platforms/{each.id}") for each in platforms},
         )
 
 
-def _register(operator: Client, traditions: Iterable[Tradition], platforms: Sequence[Platform]) -> None:
+def _registered(operator: Client, traditions: Iterable[Tradition], platforms: Sequence[Platform]) -> Iterator[Proposed]:
+    """What the first operator proposes, each once what it needs is there."""
     for platform in platforms:
-        operator.create_platform(platform.id, PlatformMessage(display_name=platform.name))
+        yield operator.create_platform(platform.id, PlatformMessage(display_name=platform.name))
     for tradition in traditions:
-        operator.create_collective(tradition.id, Collective(display_name=tradition.name, members=tradition.members))
-    operator.create_pool(POOL, Pool(display_name="Folk melodies", currency=CURRENCY, policy=POLICY))
+        collective = Collective(display_name=tradition.name, members=tradition.members)
+        yield operator.create_collective(tradition.id, collective)
+    yield operator.create_pool(POOL, Pool(display_name="Folk melodies", currency=CURRENCY, policy=POLICY))
     method = Method(display_name="Interpolated n-gram model of melody", confidence_ppm=CONFIDENCE_PPM)
-    operator.create_method(POOL, METHOD, method)
-    operator.update_schedule(POOL, Schedule(cron=CRON, time_zone=TIME_ZONE))
+    yield operator.create_method(POOL, METHOD, method)
+    yield operator.update_schedule(POOL, Schedule(cron=CRON, time_zone=TIME_ZONE))

@@ -82,7 +82,13 @@ def test_every_replay_matches(runs: Runs) -> None:
 
 def test_rounds_are_cut_by_the_scheduler_and_approved_by_a_second_operator(runs: Runs) -> None:
     people = {(found["calculated_by"], found["decided_by"]) for found in runs.document["rounds"]}
-    assert people == {("scheduler", "operators/second")}
+    assert people == {("scheduler", "operators/bob")}
+
+
+def test_one_objection_is_set_aside_and_released(runs: Runs) -> None:
+    objected = [found["objected_by"] for found in runs.document["rounds"]]
+    assert [each is not None for each in objected] == [False, True, False]
+    assert f"In the review {objected[1]} objects" in " ".join(runs.people.split())
 
 
 def test_every_event_counts_once_however_often_it_was_sent(runs: Runs) -> None:
@@ -271,6 +277,7 @@ def test_a_sound_outcome_has_no_breaches() -> None:
         ),
         (replace(sound_outcome(), balances={"collective/irish": 95}), "sum to zero"),
         (replace(sound_outcome(), balances={"collective/irish": 94, "fees": -94}), "irish"),
+        (replace(sound_outcome(), balances={"collective/irish": 95, "held/irish": 1, "fees": -96}), "held"),
         (
             replace(
                 sound_outcome(),
