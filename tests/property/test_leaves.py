@@ -43,6 +43,7 @@ from payout.entries import (
     RoundContent,
     ScheduleContent,
 )
+from payout.objections import AnswerContent, ObjectionContent
 from tests.support.entries import SAFE, contents, texts
 
 leaves = st.builds(
@@ -58,7 +59,7 @@ def test_every_type_of_entry_is_tried() -> None:
     kinds = {
         PoolContent, PolicyContent, MethodContent, UsageContent, RevenueContent, PaymentContent, RoundContent,
         RetractionContent, ReleaseContent, GrantContent, DecisionContent, PostingContent, MembershipContent,
-        IdSchemeContent, ProposalContent, ScheduleContent, PauseContent,
+        IdSchemeContent, ProposalContent, ScheduleContent, PauseContent, ObjectionContent, AnswerContent,
     }  # fmt: skip
     assert set(CONTENTS.values()) == kinds
     assert all(name == kind.type for name, kind in CONTENTS.items())

@@ -51,6 +51,7 @@ TABLES: Final[Mapping[str, Mapping[str, pa.DataType]]] = {
         "human_ai_ppm": PPM,
         "review_seconds": pa.int64(),
         "rounding": pa.utf8(),
+        "approval": pa.utf8(),
     },
     "methods": {
         "leaf_index": LEAF,
