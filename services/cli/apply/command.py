@@ -210,7 +210,8 @@ def _make(
 
 def _call(client: Client, declared: Declaration, change: Change, *, validate_only: bool) -> Any:
     """Make the call of a change; gives what it returned, None where nothing was called."""
-    name, done = change.id, None
+    name = change.id
+    done: Any = None
     match change.kind:
         case Kind.PLATFORM:
             platform = Platform(display_name=declared.platforms[name].display_name)
