@@ -226,7 +226,7 @@ def test_a_round_waits_for_the_second_person_where_the_controls_came_after_its_p
     deployment.act(ControlsContent(controls=OF_TWO))
     # Their keys from before were issued by one person alone.
     operator, reviewer = deployment.client("operators/olive"), deployment.client("operators/otto")
-    scene.pay_in(1000, "r")
+    scene.fill()
     assert operator.calculate_round(POOL, request_id="q").state == ROUND_STATE_CALCULATED
     assert refused_state(lambda: operator.approve_round(POOL, 1)) == "PROPOSED_IT"
     assert reviewer.approve_round(POOL, 1).state == ROUND_STATE_POSTED
