@@ -71,14 +71,19 @@ class Connection:
         return self._channel()
 
     def unary(
-        self, method: UnaryUnaryMultiCallable[Request, Response], request: Request, *, repeat: bool
+        self,
+        method: UnaryUnaryMultiCallable[Request, Response],
+        request: Request,
+        *,
+        repeat: bool,
+        patience: Patience | None = None,
     ) -> Steps[Response]:
         """Make a call; again where it fails in a way that may pass and `repeat` says that this is safe.
 
         Raises:
             ServiceError: the service did not answer with OK.
         """
-        patience = Patience(self.timeout_seconds)
+        patience = patience or Patience(self.timeout_seconds)
         while True:
             try:
                 answer: Response = yield Ask(method, request, patience.seconds_left(), self.metadata)

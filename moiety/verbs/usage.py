@@ -74,10 +74,11 @@ class UsageVerbs(RegistryVerbs):
             ServiceError: the service refused the submission as such, or was unavailable for too long. Each of these has
                 `receipts` of what is recorded nevertheless.
         """
-        scheme = yield from self._known_id_scheme(pool)
+        patience = self._patience(timeout_seconds)
+        scheme = yield from self._known_id_scheme(pool, patience)
         batches = yield Work(lambda: record_batches(table, events_per_batch=events_per_batch, id_scheme=scheme))
         alike = _alike(pool, method, scheme, validate_only=validate_only)
-        return (yield from self._submit(_prepare(alike, batches, batch_id), progress, timeout_seconds))
+        return (yield from self._submit(_prepare(alike, batches, batch_id), progress, patience))
 
     @verb
     def submit_scores(
@@ -108,9 +109,10 @@ class UsageVerbs(RegistryVerbs):
             BatchRefusedError: as `submit_usage`.
             ServiceError: as `submit_usage`.
         """
-        scheme = yield from self._known_id_scheme(pool)
+        patience = self._patience(timeout_seconds)
+        scheme = yield from self._known_id_scheme(pool, patience)
         prepared = _prepare(_alike(pool, method, scheme), iter(batches), batch_id)
-        return (yield from self._submit(prepared, progress, timeout_seconds))
+        return (yield from self._submit(prepared, progress, patience))
 
     @verb
     def deliver(self, outbox: Outbox, *, timeout_seconds: float | None = None) -> Steps[Delivery]:
@@ -127,7 +129,8 @@ class UsageVerbs(RegistryVerbs):
             ServiceError: as `submit_usage`. What has no receipt yet stays in the outbox.
             OutboxError: the outbox is closed or damaged.
         """
-        scheme = yield from self._known_id_scheme(outbox.pool)
+        patience = self._patience(timeout_seconds)
+        scheme = yield from self._known_id_scheme(outbox.pool, patience)
         alike = _alike(outbox.pool, outbox.method, scheme)
         receipts: list[pb.Receipt] = []
         refused: list[RefusedEvent] = []
@@ -135,7 +138,7 @@ class UsageVerbs(RegistryVerbs):
             taken = partial(_take_out, outbox, paths)
             submission = Submission(_stored(alike, paths), recorded=taken)
             try:
-                receipts += yield from self._run(submission, timeout_seconds)
+                receipts += yield from self._run(submission, patience)
                 break
             except BatchRefusedError as error:
                 receipts += error.receipts
@@ -164,21 +167,23 @@ class UsageVerbs(RegistryVerbs):
         """
         if error.submission is None:
             raise ValueError(f"there is nothing left to go on with after {type(error).__name__}")
-        return self._run(error.submission, timeout_seconds)
+        return self._run(error.submission, self._patience(timeout_seconds))
 
     def _submit(
         self,
         batches: Iterator[PreparedBatch],
         progress: Callable[[int], None] | None,
-        timeout_seconds: float | None,
+        patience: Patience,
     ) -> Steps[list[pb.Receipt]]:
-        return self._run(Submission(batches, progress=progress), timeout_seconds)
+        return self._run(Submission(batches, progress=progress), patience)
 
-    def _run(self, submission: Submission, timeout_seconds: float | None) -> Steps[list[pb.Receipt]]:
+    def _patience(self, timeout_seconds: float | None) -> Patience:
+        """The patience of a submission: for all of it, or for as long as it gets answers."""
         if timeout_seconds is None:
-            patience = Patience(self._connection.timeout_seconds, renewed=True)
-        else:
-            patience = Patience(timeout_seconds)
+            return Patience(self._connection.timeout_seconds, renewed=True)
+        return Patience(timeout_seconds)
+
+    def _run(self, submission: Submission, patience: Patience) -> Steps[list[pb.Receipt]]:
         return submission.run(self._usage.AppendUsage, self._connection.metadata, patience)
 
     @verb
@@ -225,12 +230,13 @@ class UsageVerbs(RegistryVerbs):
         basis = ShareBasis(by)
         if domains is None:
             domains = yield from self._declared_domains()
-        scheme = yield from self._known_id_scheme(pool)
+        patience = self._patience(timeout_seconds)
+        scheme = yield from self._known_id_scheme(pool, patience)
         intake = TelemetryIntake(documents, basis, domains, scheme)
         table = intake.table(events_per_batch)
         batches = yield Work(lambda: record_batches(table, events_per_batch=events_per_batch, id_scheme=scheme))
         alike = _alike(pool, method, scheme, validate_only=validate_only)
-        receipts = yield from self._submit(_prepare(alike, batches, batch_id), progress, timeout_seconds)
+        receipts = yield from self._submit(_prepare(alike, batches, batch_id), progress, patience)
         return intake.result(receipts)
 
     def _declared_domains(self) -> Steps[DomainMap]:
@@ -301,28 +307,30 @@ class UsageVerbs(RegistryVerbs):
         """Give how the ids of a platform's events in a pool are made. A platform may leave itself unnamed."""
         return self._get_id_scheme(pool, platform)
 
-    def _get_id_scheme(self, pool: str, platform: str | None) -> Steps[pb.PlatformIdScheme]:
+    def _get_id_scheme(
+        self, pool: str, platform: str | None, patience: Patience | None = None
+    ) -> Steps[pb.PlatformIdScheme]:
         request = pb.GetIdSchemeRequest(parent=pool_name(pool), platform=f"platforms/{platform}" if platform else "")
-        return self._connection.unary(self._usage.GetIdScheme, request, repeat=True)
+        return self._connection.unary(self._usage.GetIdScheme, request, repeat=True, patience=patience)
 
     @verb
     def id_scheme(self, pool: str, *, platform: str | None = None) -> Steps[IdScheme]:
         """Return the same as a value, which is remembered once it is fixed: then it never changes."""
         return self._id_scheme(pool, platform)
 
-    def _id_scheme(self, pool: str, platform: str | None) -> Steps[IdScheme]:
+    def _id_scheme(self, pool: str, platform: str | None, patience: Patience | None = None) -> Steps[IdScheme]:
         known = self._connection.id_schemes
         if (pool, platform) not in known:
-            found = yield from self._get_id_scheme(pool, platform)
+            found = yield from self._get_id_scheme(pool, platform, patience)
             scheme = IdScheme(pb.IdScheme.Name(found.id_scheme).removeprefix("ID_SCHEME_"))
             if not found.is_fixed:
                 return scheme
             known[pool, platform] = scheme
         return known[pool, platform]
 
-    def _known_id_scheme(self, pool: str) -> Steps[IdScheme]:
+    def _known_id_scheme(self, pool: str, patience: Patience | None = None) -> Steps[IdScheme]:
         try:
-            return (yield from self._id_scheme(pool, None))
+            return (yield from self._id_scheme(pool, None, patience))
         except InvalidArgumentError:  # this is no platform, or the pool has no such id: what is sent will be refused
             return IdScheme.OWN
 

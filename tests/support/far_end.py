@@ -54,6 +54,7 @@ class FarEnd(
         self.batches: dict[str, bytes] = {}
         self.received: list[str] = []
         self.hold: threading.Event | None = None
+        self.scheme_is_known: threading.Event | None = None
         self.end_streams: Callable[[grpc.ServicerContext], None] = lambda _: None
         self.end: Callable[[grpc.ServicerContext], None] = lambda _: None
         self.answer_batch: Callable[[usage_pb2.AppendUsageRequest], status_pb2.Status | None] = lambda _: None
@@ -87,6 +88,8 @@ class FarEnd(
         yield rounds_pb2.GetStatementResponse(chunk=b"1,2\n")
 
     def GetIdScheme(self, *_: Any) -> usage_pb2.PlatformIdScheme:  # noqa: N802
+        if self.scheme_is_known:
+            self.scheme_is_known.wait(60)
         return usage_pb2.PlatformIdScheme(id_scheme=usage_pb2.ID_SCHEME_OWN, is_fixed=True)
 
     def AppendUsage(self, request_iterator: Any, context: Any) -> Iterator[usage_pb2.AppendUsageResponse]:  # noqa: N802

@@ -165,6 +165,15 @@ def test_a_submission_that_is_not_answered_ends_at_its_deadline(client: Client, 
         far_end.hold.set()
 
 
+def test_the_deadline_of_a_submission_holds_for_all_that_it_asks(client: Client, far_end: FarEnd) -> None:
+    far_end.scheme_is_known = threading.Event()
+    try:
+        with pytest.raises(DeadlineExceededError):
+            client.submit_usage("folk", table(1), "ngram", timeout_seconds=0.3)
+    finally:
+        far_end.scheme_is_known.set()
+
+
 def test_a_submission_may_take_longer_than_a_call_as_long_as_it_is_answered(client: Client, far_end: FarEnd) -> None:
     def answer(_: usage_pb2.AppendUsageRequest) -> None:
         time.sleep(0.15)
