@@ -9,7 +9,14 @@ from audit.findings import at
 from audit.reader import BodyReader, checked_body
 from ledger.errors import LedgerCorruptError
 from ledger.log.leaves import Content
-from ledger.usage.entries import IdSchemeContent, MembershipContent, MethodContent, UsageContent
+from ledger.usage.entries import (
+    ClosingContent,
+    IdSchemeContent,
+    MembershipContent,
+    MethodContent,
+    RetractionContent,
+    UsageContent,
+)
 from ledger.usage.ids import IdScheme
 from ledger.usage.membership import ParsedMemberships
 from ledger.usage.methods import Method, method_of
@@ -30,6 +37,8 @@ class Declared:
     """By type and name: the latest version."""
     _id_schemes: dict[str, str] = field(default_factory=dict)
     """By platform: the scheme that it declared, or that its first batch assumed."""
+    _closed: int | None = None
+    """The leaf that closed the pool to usage."""
     _parsed: ParsedMemberships = field(default_factory=ParsedMemberships)
 
     def take_in(self, leaf_index: int, content: Content) -> None:
@@ -42,7 +51,13 @@ class Declared:
                 self._membership_declared(leaf_index, content)
             case IdSchemeContent():
                 self._id_scheme(leaf_index, content)
+            case ClosingContent():
+                at(leaf_index).holds(self._closed is None, "type", content.type, "once in a log")
+                self._closed = leaf_index
+            case RetractionContent():
+                self._require_open(leaf_index, content)
             case UsageContent(platform=platform, id_scheme=scheme):
+                self._require_open(leaf_index, content)
                 at(leaf_index).same("id_scheme", scheme, self._id_schemes.setdefault(platform, IdScheme.OWN))
                 self._require_latest(leaf_index, content)
 
@@ -56,6 +71,10 @@ class Declared:
         self._next(leaf_index, content.type, content.membership, content.version)
         self._memberships[content.membership, content.version] = (leaf_index, content)
         self._latest[content.type, content.membership] = content.version
+
+    def _require_open(self, leaf_index: int, content: Content) -> None:
+        expected = f"none: leaf {self._closed} closed the pool to usage"
+        at(leaf_index).holds(self._closed is None, "usage", content.type, expected)
 
     def _require_latest(self, leaf_index: int, content: UsageContent) -> None:
         """Check that a new batch uses the latest versions, which must have been declared before it."""

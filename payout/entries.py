@@ -28,7 +28,14 @@ from ledger.log.leaves import (
     Sha256Hex,
 )
 from ledger.registry import CollectiveStatus
-from ledger.usage.entries import IdSchemeContent, MembershipContent, MethodContent, RetractionContent, UsageContent
+from ledger.usage.entries import (
+    ClosingContent,
+    IdSchemeContent,
+    MembershipContent,
+    MethodContent,
+    RetractionContent,
+    UsageContent,
+)
 from payout.objections import AnswerContent, ObjectionContent
 from payout.policy import Policy
 from payout.rounds import Line, Nothing
@@ -194,8 +201,8 @@ def posting_transfers(
 
 
 _KINDS: Final[tuple[type[Content], ...]] = (
-    PoolContent, PolicyContent, ScheduleContent, PauseContent, MethodContent, MembershipContent, IdSchemeContent,
-    UsageContent, RetractionContent, RevenueContent,
+    PoolContent, PolicyContent, ScheduleContent, PauseContent, ClosingContent, MethodContent, MembershipContent,
+    IdSchemeContent, UsageContent, RetractionContent, RevenueContent,
     RoundContent, ObjectionContent, AnswerContent, ProposalContent, DecisionContent, PostingContent,
     PaymentContent, ReleaseContent, GrantContent,
 )  # fmt: skip

@@ -15,6 +15,7 @@ from ledger.store.methods import DECLARE_METHOD
 from ledger.store.objects import open_objects
 from ledger.store.people import PUT_PRINCIPAL, SET_CONTROLS
 from ledger.store.registry import PUT_COLLECTIVE, REGISTER_PLATFORM
+from ledger.store.usage.closing import CLOSE_POOL
 from ledger.store.usage.intake import UsageStore
 from payout.schedule import Scheduler
 from payout.settlement import Settlement
@@ -30,7 +31,8 @@ from services.signing.witness import Cosigner, Witness
 
 EFFECTS: Final = (
     REGISTER_PLATFORM, PUT_COLLECTIVE, PUT_PRINCIPAL, SET_CONTROLS, ISSUE_KEY, REVOKE_KEY, OPEN_POOL, LOG_POLICY,
-    SET_SCHEDULE, PAUSE, DECLARE_METHOD, DECLARE_MEMBERSHIP, RECORD_PAYMENT, RELEASE_HELD, GRANT_FROM_COMMONS,
+    SET_SCHEDULE, PAUSE, CLOSE_POOL, DECLARE_METHOD, DECLARE_MEMBERSHIP, RECORD_PAYMENT, RELEASE_HELD,
+    GRANT_FROM_COMMONS,
 )  # fmt: skip
 """Everything that operators do."""
 

@@ -1,4 +1,4 @@
-"""Events: each accepted event has one row, with its batch's number.
+"""Events: each accepted event has one row, with its batch's number; or none has, where a closed pool's were dropped.
 
 The store chooses the number, so the log does not contain it; but a batch and its events must have the same one.
 """
@@ -27,6 +27,8 @@ class EventRows:
 
     def __init__(self, connection: sa.Connection, pool_id: int, report: CheckReport) -> None:
         self._connection, self._pool_id, self._report = connection, pool_id, report
+        dropped = (lt.closing.c.pool_id == pool_id) & lt.closing.c.events_dropped
+        self._are_dropped = bool(connection.execute(sa.select(sa.exists().where(dropped))).scalar_one())
         numbers, counts = array("q"), array("q")
         query = sa.select(lt.event.c.batch_number, sa.func.count().label("rows")).where(lt.event.c.pool_id == pool_id)
         for row in stored_rows(connection, query.group_by("batch_number").order_by("batch_number")):
@@ -40,6 +42,8 @@ class EventRows:
 
         Returns the batch's number: the one in its row, unless all of its events agree on one that no batch has.
         """
+        if self._are_dropped:
+            return stored_number
         tallies = self._tallies(ids, platform_id)
         number = stored_number
         if len(tallies) == 1 and stored_number not in tallies and None not in tallies:
@@ -55,8 +59,11 @@ class EventRows:
         return number
 
     def finish(self, known: npt.NDArray[np.int64]) -> None:
-        """Report rows whose number belongs to no batch; `known` are the numbers of all batches."""
-        orphaned = ~np.isin(self._numbers, known)
+        """Report rows whose number belongs to no batch, and all where they were dropped.
+
+        `known` are the numbers of all batches.
+        """
+        orphaned = ~np.isin(self._numbers, known[:0] if self._are_dropped else known)
         numbers, count = self._numbers[orphaned], int(self._counts[orphaned].sum())
         if not count:
             return

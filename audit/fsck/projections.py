@@ -16,6 +16,7 @@ from ledger.journal import Transfer
 from ledger.log.leaves import Leaf
 from ledger.store import tables as lt
 from ledger.usage.entries import (
+    ClosingContent,
     IdSchemeContent,
     MembershipContent,
     MethodContent,
@@ -81,6 +82,12 @@ def _id_schemes(at: Followed) -> Iterator[Row]:
     match at.leaf.content:
         case IdSchemeContent(platform=platform, scheme=scheme):
             yield {"platform_id": at.platform_id(platform), "scheme": scheme, "leaf_index": at.leaf.index}
+
+
+def _closings(at: Followed) -> Iterator[Row]:
+    match at.leaf.content:
+        case ClosingContent():
+            yield {"closed_at": at.leaf.time, "events_dropped": UNSAID, "leaf_index": at.leaf.index}
 
 
 def _batches(at: Followed) -> Iterator[Row]:
@@ -189,6 +196,7 @@ PROJECTIONS: Final = (
     Projection(lt.method, _methods),
     Projection(lt.membership, _memberships),
     Projection(lt.id_scheme, _id_schemes),
+    Projection(lt.closing, _closings),
     Projection(lt.batch, _batches),
     Projection(lt.retraction, _retractions),
     Projection(lt.revenue, _revenues),

@@ -49,6 +49,8 @@ SELECT 1 / (NOT EXISTS (
     SELECT FROM method WHERE pool_id = %s AND name = %s AND version > %s
 ) AND NOT EXISTS (
     SELECT FROM membership WHERE pool_id = %s AND name = %s AND version > %s
+) AND NOT EXISTS (
+    SELECT FROM closing WHERE pool_id = %s
 ))::int
 """
 
@@ -60,15 +62,25 @@ def latest_method(connection: sa.Connection, pool: PoolRef, name: str) -> Method
 
 
 class SupersededError(Exception):
-    """A method or its membership got a new version after a batch was prepared with the old one."""
+    """After a batch was prepared, its method or membership got a new version, or its pool was closed."""
 
 
 def require_latest(connection: sa.Connection, pool: PoolRef, method: Method, membership_version: int | None) -> None:
-    """Check that these versions are the latest, which stays true until the commit if the caller locks the log's head.
+    """Check that the pool is open and these versions are the latest.
+
+    Both stay true until the commit if the caller locks the log's head.
 
     It does not wait for the answer. If they are not, this or a later statement raises what `superseded` translates.
     """
-    asked = (pool.pool_id, method.name, method.version, pool.pool_id, method.membership, membership_version or 0)
+    asked = (
+        pool.pool_id,
+        method.name,
+        method.version,
+        pool.pool_id,
+        method.membership,
+        membership_version or 0,
+        pool.pool_id,
+    )
     driver_connection(connection).execute(_IS_LATEST, asked, prepare=True)
 
 
@@ -77,7 +89,7 @@ def superseded() -> Iterator[None]:
     """Translates the error that `require_latest` causes within.
 
     Raises:
-        SupersededError: there is a newer version.
+        SupersededError: there is a newer version, or the pool was closed.
     """
     try:
         yield

@@ -328,6 +328,16 @@ pool_limit = sa.Table(
     comment="How far events may lie ahead of their acceptance, and behind. It only refuses, so no log has it.",
 )
 
+closing = sa.Table(
+    "closing",
+    metadata,
+    sa.Column("pool_id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("closed_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("events_dropped", sa.Boolean, nullable=False),
+    leaf_index(),
+    comment="Pools that take no more usage, and whether the rows of their events are gone.",
+)
+
 platform_limit = sa.Table(
     "platform_limit",
     metadata,
@@ -351,7 +361,7 @@ usage_day = sa.Table(
 
 APPEND_ONLY: Final = (
     platform, pool, leaf, node, body, method, membership, id_scheme, event, batch_weights, batch, retraction, revenue,
-    movement, people, proposal, decision, transfer, balance, checkpoint, cosignature,
+    movement, people, proposal, decision, transfer, balance, checkpoint, cosignature, closing,
 )  # fmt: skip
 """What the service may insert and read, and nothing more."""
 

@@ -75,6 +75,13 @@ class MembershipContent(ActContent):
         return self.membership, self.version
 
 
+class ClosingContent(ActContent):
+    """A pool was closed to usage, for ever. Rounds over the usage that it has go on."""
+
+    type: ClassVar[str] = "closing.v1"
+    kind: ClassVar[Kind | None] = Kind.TERMS
+
+
 class ModeTotals(BaseModel):
     """A batch's accepted events of one mode: how many, and their weights in nano-units."""
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from ledger.errors import InvalidInputError, QuotaError
+from ledger.errors import InvalidInputError, QuotaError, StateError
 from ledger.registry import require_range
 from ledger.usage.batch import Int64Array
 from ledger.usage.format import raise_violations, where
@@ -23,7 +23,7 @@ COUNT_MAX: Final = 2**62
 
 @dataclass(frozen=True, slots=True)
 class PoolLimits:
-    """How many seconds a pool's events may be ahead of their acceptance, and how many behind.
+    """How many seconds a pool's events may be ahead of their acceptance, how many behind, and since when it is closed.
 
     The defaults allow for wrong clocks and time zones and for importing years of usage. They refuse times read in
     another unit: seconds taken for milliseconds are in 1970.
@@ -31,6 +31,7 @@ class PoolLimits:
 
     lead_seconds_max: int = _DAY
     age_seconds_max: int = 10 * 366 * _DAY
+    closed_at: datetime | None = None
 
     def require_sound(self) -> PoolLimits:
         """Return the limits themselves.
@@ -41,6 +42,19 @@ class PoolLimits:
         require_range(self.lead_seconds_max, "limits.lead_seconds_max", 0, _SECONDS_MAX)
         require_range(self.age_seconds_max, "limits.age_seconds_max", 0, _SECONDS_MAX)
         return self
+
+    def require_open(self, pool: str) -> None:
+        """Check that the pool takes usage.
+
+        Raises:
+            StateError: it was closed.
+        """
+        if self.closed_at is not None:
+            detail = (
+                f"takes no usage since {self.closed_at:%Y-%m-%d %H:%M} UTC; events that go to another pool instead are "
+                "new there, so send only those that this pool has no receipt for"
+            )
+            raise StateError(f"pools/{pool}", "POOL_CLOSED", detail)
 
     def require_in_time(self, occurred_at: Int64Array, now: datetime) -> None:
         """Check when the events of a batch occurred: (n,) microseconds since 1970.

@@ -87,6 +87,11 @@ class RegistryServiceStub:
                 request_serializer=moiety_dot_v1_dot_registry__pb2.ListPoolsRequest.SerializeToString,
                 response_deserializer=moiety_dot_v1_dot_registry__pb2.ListPoolsResponse.FromString,
                 _registered_method=True)
+        self.ClosePool = channel.unary_unary(
+                '/moiety.v1.RegistryService/ClosePool',
+                request_serializer=moiety_dot_v1_dot_registry__pb2.ClosePoolRequest.SerializeToString,
+                response_deserializer=moiety_dot_v1_dot_registry__pb2.Pool.FromString,
+                _registered_method=True)
         self.CreatePolicy = channel.unary_unary(
                 '/moiety.v1.RegistryService/CreatePolicy',
                 request_serializer=moiety_dot_v1_dot_registry__pb2.CreatePolicyRequest.SerializeToString,
@@ -241,6 +246,13 @@ class RegistryServiceServicer:
 
     def ListPools(self, request, context):
         """Lists pools by id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ClosePool(self, request, context):
+        """Closes a pool to usage and retractions, for ever. Rounds over the usage that it has go on.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -412,6 +424,11 @@ def add_RegistryServiceServicer_to_server(servicer, server):
                     servicer.ListPools,
                     request_deserializer=moiety_dot_v1_dot_registry__pb2.ListPoolsRequest.FromString,
                     response_serializer=moiety_dot_v1_dot_registry__pb2.ListPoolsResponse.SerializeToString,
+            ),
+            'ClosePool': grpc.unary_unary_rpc_method_handler(
+                    servicer.ClosePool,
+                    request_deserializer=moiety_dot_v1_dot_registry__pb2.ClosePoolRequest.FromString,
+                    response_serializer=moiety_dot_v1_dot_registry__pb2.Pool.SerializeToString,
             ),
             'CreatePolicy': grpc.unary_unary_rpc_method_handler(
                     servicer.CreatePolicy,
@@ -767,6 +784,33 @@ class RegistryService:
             '/moiety.v1.RegistryService/ListPools',
             moiety_dot_v1_dot_registry__pb2.ListPoolsRequest.SerializeToString,
             moiety_dot_v1_dot_registry__pb2.ListPoolsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ClosePool(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/moiety.v1.RegistryService/ClosePool',
+            moiety_dot_v1_dot_registry__pb2.ClosePoolRequest.SerializeToString,
+            moiety_dot_v1_dot_registry__pb2.Pool.FromString,
             options,
             channel_credentials,
             insecure,

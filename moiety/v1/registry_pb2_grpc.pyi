@@ -58,6 +58,8 @@ class RegistryServiceStub:
     """Gives one pool."""
     ListPools: _grpc.UnaryUnaryMultiCallable[_registry_pb2.ListPoolsRequest, _registry_pb2.ListPoolsResponse]
     """Lists pools by id."""
+    ClosePool: _grpc.UnaryUnaryMultiCallable[_registry_pb2.ClosePoolRequest, _registry_pb2.Pool]
+    """Closes a pool to usage and retractions, for ever. Rounds over the usage that it has go on."""
     CreatePolicy: _grpc.UnaryUnaryMultiCallable[_registry_pb2.CreatePolicyRequest, _registry_pb2.Policy]
     """Logs a pool's next policy. It is in force from the next round that starts after it.
     The same terms as the latest policy's are a no-op.
@@ -125,6 +127,8 @@ class RegistryServiceAsyncStub(RegistryServiceStub):
     """Gives one pool."""
     ListPools: _aio.UnaryUnaryMultiCallable[_registry_pb2.ListPoolsRequest, _registry_pb2.ListPoolsResponse]  # type: ignore[assignment]
     """Lists pools by id."""
+    ClosePool: _aio.UnaryUnaryMultiCallable[_registry_pb2.ClosePoolRequest, _registry_pb2.Pool]  # type: ignore[assignment]
+    """Closes a pool to usage and retractions, for ever. Rounds over the usage that it has go on."""
     CreatePolicy: _aio.UnaryUnaryMultiCallable[_registry_pb2.CreatePolicyRequest, _registry_pb2.Policy]  # type: ignore[assignment]
     """Logs a pool's next policy. It is in force from the next round that starts after it.
     The same terms as the latest policy's are a no-op.
@@ -249,6 +253,14 @@ class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_registry_pb2.ListPoolsResponse, _abc.Awaitable[_registry_pb2.ListPoolsResponse]]:
         """Lists pools by id."""
+
+    @_abc_1.abstractmethod
+    def ClosePool(
+        self,
+        request: _registry_pb2.ClosePoolRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registry_pb2.Pool, _abc.Awaitable[_registry_pb2.Pool]]:
+        """Closes a pool to usage and retractions, for ever. Rounds over the usage that it has go on."""
 
     @_abc_1.abstractmethod
     def CreatePolicy(

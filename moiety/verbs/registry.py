@@ -110,6 +110,12 @@ class RegistryVerbs(Verbs):
         return self._connection.pages(self._registry.ListPools, request, lambda page: page.pools)
 
     @verb
+    def close_pool(self, pool: str) -> Steps[pb.Pool]:
+        """Close a pool to usage and retractions, for ever. Rounds over the usage that it has go on."""
+        request = pb.ClosePoolRequest(name=pool_name(pool))
+        return self._connection.unary(self._registry.ClosePool, request, repeat=True)
+
+    @verb
     def create_policy(self, pool: str, policy: pb.Policy, *, validate_only: bool = False) -> Steps[pb.Policy]:
         """Log a pool's next policy, in force from the next round that starts after it."""
         request = pb.CreatePolicyRequest(parent=pool_name(pool), policy=policy, validate_only=validate_only)

@@ -136,6 +136,12 @@ def leaf_of(connection: sa.Connection, pool: PoolRef, number: int) -> int:
     return int(found)
 
 
+def posting_leaf(connection: sa.Connection, pool: PoolRef, number: int) -> int | None:
+    """Where the round was posted; None where it was not."""
+    here = (t.posting.c.pool_id == pool.pool_id) & (t.posting.c.number == number)
+    return connection.execute(sa.select(t.posting.c.leaf_index).where(here)).scalar()
+
+
 def find_request(connection: sa.Connection, pool: PoolRef, request_id: str) -> RoundRecord | None:
     """Returns the round that a request made, if any."""
     return next(_records(connection, _rounds(pool).where(t.round_.c.request_id == request_id)), None)

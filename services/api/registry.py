@@ -26,6 +26,8 @@ from ledger.store import domains, log, memberships, methods, registry
 from ledger.store.acts import REGISTRY, read_people
 from ledger.store.log import PoolRef
 from ledger.store.memberships import RecordedMembership
+from ledger.store.usage import closing
+from ledger.usage.entries import ClosingContent
 from ledger.usage.methods import content_of
 from moiety.v1 import registry_pb2 as pb
 from moiety.v1 import registry_pb2_grpc
@@ -168,7 +170,15 @@ class RegistryService(registry_pb2_grpc.RegistryServiceServicer):
         return pb.ListPoolsResponse(pools=listed, next_page_token=token)
 
     def _pool(self, connection: sa.Connection, pool: registry.PoolRecord) -> pb.Pool:
-        return convert.pool_to_proto(pool, pools.list_policies(connection, pool.ref)[-1])
+        policy = pools.list_policies(connection, pool.ref)[-1]
+        return convert.pool_to_proto(pool, policy, closing.closed_at(connection, pool.ref))
+
+    def ClosePool(self, request: pb.ClosePoolRequest, context: grpc.ServicerContext) -> pb.Pool:
+        with self._database.transaction() as connection:
+            pool = pool_of(connection, request.name, "name")
+            outcome = self._acts.perform(connection, pool, ClosingContent(), actor())
+            found = self._pool(connection, registry.get_pool(connection, pool.name))
+        return told(outcome, lambda _: found, found)
 
     def CreatePolicy(self, request: pb.CreatePolicyRequest, context: grpc.ServicerContext) -> pb.Policy:
         policy = convert.policy_from_proto(request.policy)

@@ -46,6 +46,7 @@ from ledger.log.leaves import (
 from ledger.log.merkle import root
 from ledger.registry import NANO, Collective
 from ledger.usage.entries import (
+    ClosingContent,
     IdSchemeContent,
     MembershipContent,
     MethodContent,
@@ -255,6 +256,9 @@ class PoolLog:
 
     def pause(self) -> int:
         return self.append(PauseContent(by="operators/olive"))
+
+    def close(self) -> int:
+        return self.append(ClosingContent(by="operators/olive"))
 
     def propose(self, effect: ActContent, by: str = "operators/olive") -> int:
         return self.append(ProposalContent(effect=effect.type, content=effect.said(), rests_on={}, reason="", by=by))

@@ -20,6 +20,7 @@ from ledger.store import tables as t
 from ledger.store.log import PoolRef
 from ledger.store.rows import byteas, int2s, int4s, int8s, numerics, put_rows, texts, uuids
 from ledger.store.usage.claims import EventClaim, ascending
+from ledger.store.usage.closing import require_events_kept
 from ledger.usage.batch import Int64Array
 from ledger.usage.entries import UsageContent, decode_positions
 from ledger.usage.methods import Method
@@ -78,12 +79,14 @@ def find_event(connection: sa.Connection, pool: PoolRef, platform: str, event_id
 
     Raises:
         NotFoundError: the platform has no such event in the pool.
+        StateError: the rows of the pool's events were dropped.
     """
     on = (t.event.c.pool_id == t.batch.c.pool_id) & (t.event.c.batch_number == t.batch.c.batch_number)
     platform_id = registry.platform_number(connection, platform)
     query = _batches(pool).join(t.event, on).where(t.event.c.platform_id == platform_id, t.event.c.event_id == event_id)
     row = connection.execute(query).first()
     if row is None:
+        require_events_kept(connection, pool)
         raise NotFoundError(f"pools/{pool.name}/events/{platform}~{event_id}")
     return _recorded(row)
 

@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 import sqlalchemy as sa
 
-from ledger.errors import IdentityReusedError, InvalidInputError, LostRaceError, NotFoundError, QuotaError
+from ledger.errors import IdentityReusedError, InvalidInputError, LostRaceError, NotFoundError, QuotaError, StateError
 from ledger.store import log, methods, registry
 from ledger.store import tables as t
 from ledger.store.bodies import Bodies, BodySweptError
@@ -142,7 +142,7 @@ class UsageStore:
         digest = sha256(body).digest()
         try:
             prepared = self._prepared(identity, method_id, digest, body, written, id_scheme)
-        except (InvalidInputError, NotFoundError, QuotaError):
+        except (InvalidInputError, NotFoundError, QuotaError, StateError):
             if recorded := self._recorded_before(identity, method_id, digest):
                 return recorded
             raise
@@ -179,6 +179,7 @@ class UsageStore:
             now = self._clock()
             today = limits.day_of_usage(connection, platform_id, now.date()) if quota.is_counted else DayOfUsage()
             fixed = known_scheme(connection, pool, platform_id)
+        in_time.require_open(pool.name)
         require_scheme(id_scheme, fixed)
         batch, numbers = self._parsed(reading, body, written)
         in_time.require_in_time(batch.occurred_at, now)

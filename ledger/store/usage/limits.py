@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import date
+from dataclasses import replace
+from datetime import date, datetime
 from typing import Any, Final, cast
 
 import sqlalchemy as sa
@@ -16,7 +17,11 @@ from ledger.store.log import PoolRef
 from ledger.usage.limits import DayOfUsage, PlatformLimits, PoolLimits
 
 # Raw SQL: runs once per batch, and SQLAlchemy takes longer to compile it than Postgres to run it.
-_POOL_LIMITS: Final = "SELECT lead_seconds_max, age_seconds_max FROM pool_limit WHERE pool_id = %s"
+_POOL_LIMITS: Final = """
+SELECT lead_seconds_max, age_seconds_max, NULL::timestamptz FROM pool_limit WHERE pool_id = %s
+UNION ALL
+SELECT NULL, NULL, closed_at FROM closing WHERE pool_id = %s
+"""
 _PLATFORM_LIMITS: Final = """
 SELECT events_per_day, bytes_per_day, open_streams FROM platform_limit WHERE platform_id = %s
 """
@@ -32,9 +37,15 @@ SET events = usage_day.events + excluded.events, batch_bytes = usage_day.batch_b
 
 
 def pool_limits(connection: sa.Connection, pool: PoolRef) -> PoolLimits:
-    """Returns the time limits on a pool's events; the defaults if none were set."""
-    found = driver_connection(connection).execute(_POOL_LIMITS, (pool.pool_id,), prepare=True).fetchone()
-    return PoolLimits(*cast("tuple[int, int]", found)) if found else PoolLimits()
+    """Returns the time limits on a pool's events, the defaults if none were set, and since when the pool is closed."""
+    asked = driver_connection(connection).execute(_POOL_LIMITS, (pool.pool_id, pool.pool_id), prepare=True)
+    found = PoolLimits()
+    for lead, age, closed_at in cast("list[tuple[int | None, int | None, datetime | None]]", asked.fetchall()):
+        if lead is not None and age is not None:
+            found = replace(found, lead_seconds_max=lead, age_seconds_max=age)
+        if closed_at is not None:
+            found = replace(found, closed_at=closed_at)
+    return found
 
 
 def set_pool_limits(connection: sa.Connection, pool: PoolRef, limits: PoolLimits) -> None:

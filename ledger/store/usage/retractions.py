@@ -18,7 +18,7 @@ from ledger.store import log, registry, turns
 from ledger.store import tables as t
 from ledger.store.log import PoolRef
 from ledger.store.turns import Turn
-from ledger.store.usage import batches
+from ledger.store.usage import batches, limits
 from ledger.store.usage.batches import NewWeights, RecordedBatch
 from ledger.store.usage.intake import UsageStore
 from ledger.usage.entries import RetractionContent, decode_positions, encode_positions
@@ -75,6 +75,7 @@ def retract(
         IdentityReusedError: the request id was used with other content.
         NotFoundError: a batch is unknown.
         InvalidInputError: event ids were never recorded; the error names each. Or they are of too many batches.
+        StateError: the pool was closed.
     """
     turns.take(connection, pool, Turn.RETRACTIONS)
     platform_id = registry.platform_number(connection, request.platform)
@@ -86,6 +87,7 @@ def retract(
     if not chosen:
         return []
     leaves = log.append(connection, pool, [each.content for each in chosen], now)
+    limits.pool_limits(connection, pool).require_open(pool.name)  # nobody else can close it from here on
     for each, leaf in zip(chosen, leaves, strict=True):
         row = {
             "pool_id": pool.pool_id,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from ledger.errors import InvalidInputError
 from ledger.registry import NANO, PPM
 from ledger.store.memberships import RecordedMembership
@@ -14,7 +16,7 @@ from payout.store.pools import LoggedPolicy, PoolSchedule
 from services.api.convert.common import enum_name, timestamp
 
 
-def pool_to_proto(pool: PoolRecord, policy: LoggedPolicy) -> registry_pb2.Pool:
+def pool_to_proto(pool: PoolRecord, policy: LoggedPolicy, closed_at: datetime | None) -> registry_pb2.Pool:
     return registry_pb2.Pool(
         name=f"pools/{pool.ref.name}",
         display_name=pool.display_name,
@@ -22,6 +24,7 @@ def pool_to_proto(pool: PoolRecord, policy: LoggedPolicy) -> registry_pb2.Pool:
         policy=policy_to_proto(policy),
         log_size=pool.log_size,
         create_time=timestamp(pool.created_at),
+        close_time=timestamp(closed_at) if closed_at else None,
     )
 
 

@@ -1,4 +1,4 @@
-"""`moiety platform`, `moiety collective` and `moiety pool`: what is registered."""
+"""`moiety platform`, `moiety collective` and `moiety pool`: what is registered, and closing a pool."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import typer
 from google.protobuf.message import Message
 
 from moiety import Client
+from services.cli.base.acts import done_or_waits, outcome
 from services.cli.base.connection import Session, client_command
 from services.cli.base.documents import Document, document, identity
 from services.cli.base.output import details, table
@@ -78,3 +79,14 @@ pool_app = _registered(
     ["Name", "Currency", "Policy", "Leaves"],
     lambda each: (each["display_name"], each["currency"], each["policy"]["version"], each["log_size"]),
 )
+
+
+@pool_app.command("close")
+@client_command
+def close(session: Session, pool: Annotated[str, typer.Argument(metavar="POOL", help="The pool's id.")]) -> None:
+    """Close a pool to usage and retractions, for ever. Rounds over the usage that it has go on.
+
+    Events that are sent to another pool afterwards are new there.
+    """
+    closed = session.client.close_pool(pool)
+    session.output.show(outcome(closed), done_or_waits(closed, f"{closed.name} takes no more usage."))

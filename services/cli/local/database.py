@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
@@ -142,6 +143,27 @@ def sweep(output: Output) -> None:
                 swept += sum(1 for _ in bodies.sweep(database, pool, system_clock()))
                 bar.set(done, len(pools))
     output.show({"swept": swept}, f"Deleted {counted(swept, 'body', 'bodies')} that no leaf names.")
+
+
+@app.command("drop-events")
+@local_command
+def drop_events(
+    output: Output,
+    pool: Annotated[str, typer.Argument(metavar="POOL", help="A closed pool whose last round is posted.")],
+    bundle: Annotated[
+        Path, typer.Option(metavar="FILE", help="A bundle of its whole log, which `moiety verify` found to hold.")
+    ],
+) -> None:
+    """Delete the rows of a closed pool's events, more than half of what it takes. Its log and batches stay.
+
+    Events can then no longer be looked up by their ids. Run it as the schema's owner. Safe to repeat.
+    """
+    from services.cli.local.dropping import drop
+    from services.settings import load_settings
+
+    with _database(load_settings().owner_url, as_owner=True) as database:
+        deleted = drop(output, database, pool, bundle)
+    output.show({"pool": pool, "deleted": deleted}, f"Deleted the rows of {counted(deleted, 'event')}.")
 
 
 Founders = Annotated[

@@ -151,7 +151,8 @@ def shares_of(
 KINDS: Final = {
     "controls.v1": "people", "principal.v1": "people", "platform.v1": "weights", "collective.v1": "weights",
     "poolopened.v1": "terms", "policy.v1": "terms", "method.v1": "terms", "membership.v1": "terms",
-    "schedule.v1": "terms", "payment.v1": "money", "release.v1": "money", "grant.v1": "money", "round.v1": "rounds",
+    "schedule.v1": "terms", "closing.v1": "terms", "payment.v1": "money", "release.v1": "money", "grant.v1": "money",
+    "round.v1": "rounds",
 }  # fmt: skip
 ACTS: Final = {
     *KINDS, "key.v1", "keyrevocation.v1", "pool.v1", "pause.v1", "proposal.v1", "decision.v1", "objection.v1",
@@ -435,6 +436,7 @@ class Fold:
     methods: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)
     memberships: dict[tuple[str, int], dict[str, str]] = field(default_factory=dict)
     id_schemes: dict[str, str] = field(default_factory=dict)
+    closed: bool = False
     balances: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     journal: list[str] = field(default_factory=list)
     changes: list[tuple[int, Key, Event, int]] = field(default_factory=list)
@@ -546,12 +548,17 @@ class Fold:
                 "unattributed": str(own.unattributed),
             }
 
+    def closing(self, entry: dict[str, Any]) -> None:
+        assert not self.closed, entry["index"]
+        self.closed = True
+
     def id_scheme(self, entry: dict[str, Any]) -> None:
         assert entry["scheme"] in ("OWN", "ORDERED")
         assert entry["platform"] not in self.id_schemes
         self.id_schemes[entry["platform"]] = entry["scheme"]
 
     def usage(self, entry: dict[str, Any]) -> None:
+        assert not self.closed
         assert entry.get("id_scheme") != "OWN"
         assert entry.get("id_scheme", "OWN") == self.id_schemes.setdefault(entry["platform"], "OWN")
         assert entry["method_version"] == self.latest(self.methods, entry["method"])
@@ -573,6 +580,7 @@ class Fold:
         self.totals[str(entry["index"])] = {name: entry[name] for name in ("accepted", "ai_only", "human_ai")}
 
     def retraction(self, entry: dict[str, Any]) -> None:
+        assert not self.closed
         batch, positions = self.entries[entry["batch_leaf"]], positions_of(entry["positions"])
         assert batch["type"] == "usage.v1"
         assert batch["platform"] == entry["platform"]

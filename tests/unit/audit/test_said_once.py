@@ -234,3 +234,27 @@ def test_a_collective_that_was_registered_after_the_last_round_may_be_granted(lo
     report = verified(log, tmp_path)
     assert report.finding is None
     assert Step.BALANCES not in report.skipped
+
+
+def test_no_usage_follows_the_leaf_that_closed_the_pool(log: PoolLog, tmp_path: Path) -> None:
+    before = log.usage([event(1)])
+    closing = log.close()
+    settle(log)
+    assert verified(log, tmp_path).finding is None
+    after = log.usage([event(2)])
+    expected = f"none: leaf {closing} closed the pool to usage"
+    assert what(found_in(log, tmp_path)) == (Step.BATCHES, after, "usage", "usage.v1", expected)
+    assert before < closing
+
+
+def test_usage_of_before_is_not_taken_back_after_the_closing(log: PoolLog, tmp_path: Path) -> None:
+    batch = log.usage([event(1)])
+    log.close()
+    taken_back = log.retract(batch)
+    assert what(found_in(log, tmp_path))[1:4] == (taken_back, "usage", "retraction.v1")
+
+
+def test_a_pool_is_closed_once(log: PoolLog, tmp_path: Path) -> None:
+    log.close()
+    again = log.close()
+    assert what(found_in(log, tmp_path))[1:4] == (again, "type", "closing.v1")

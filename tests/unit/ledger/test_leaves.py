@@ -25,6 +25,7 @@ from ledger.log.leaves import (
     encode,
 )
 from ledger.usage.entries import (
+    ClosingContent,
     IdSchemeContent,
     MembershipContent,
     MethodContent,
@@ -312,6 +313,13 @@ PAUSE: Final = (
         '"time":"2026-01-02T03:04:05.000006Z","type":"pause.v1"}'
     ),
 )
+CLOSING: Final = (
+    ClosingContent(by="operators/olive", by_key="k", registry_size=3),
+    (
+        '{"by":"operators/olive","by_key":"k","index":7,"pool":"folk","registry_size":3,'
+        '"time":"2026-01-02T03:04:05.000006Z","type":"closing.v1"}'
+    ),
+)
 PROPOSAL: Final = (
     ProposalContent(
         by="operators/olive",
@@ -347,6 +355,7 @@ ALL: Final = [
     ANSWER,
     SCHEDULE,
     PAUSE,
+    CLOSING,
     PROPOSAL,
 ]
 TYPES: Final = [content.type for content, _ in ALL]
