@@ -9,6 +9,7 @@ from datetime import datetime
 from ledger.store.acts import Acts
 from ledger.store.bodies import Bodies
 from ledger.store.database import Database
+from ledger.store.readers import Readers
 from ledger.store.usage.intake import UsageStore
 from payout.schedule import Scheduler
 from payout.settlement import Settlement
@@ -28,6 +29,7 @@ class Parts:
     settings: Settings
     clock: Clock
     database: Database
+    readers: Readers
     bodies: Bodies
     keyring: KeyRing
     acts: Acts
@@ -36,8 +38,9 @@ class Parts:
     scheduler: Scheduler
 
     def close(self) -> None:
-        """Close the connections to the database."""
+        """Close the connections to the databases."""
         self.database.close()
+        self.readers.close()
 
 
 @dataclass(frozen=True, slots=True)

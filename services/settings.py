@@ -26,6 +26,9 @@ class Settings(BaseSettings):
     database_url: str = ""
     """The service's database, Postgres 16 or later; its user must be a member of the role `moiety_app`, or it."""
 
+    read_database_url: str = ""
+    """A standby of it, which lists, statements, exports and audits are read from where it has caught up."""
+
     database_owner_url: str = ""
     """The same database as the schema's owner, for migrations; `database_url` if empty."""
 
@@ -89,7 +92,7 @@ class Settings(BaseSettings):
     log_format: Literal["json", "text"] = "json"
     """One JSON object per line, or lines for people."""
 
-    @field_validator("database_url", "database_owner_url")
+    @field_validator("database_url", "read_database_url", "database_owner_url")
     @classmethod
     def _names_a_postgres(cls, url: str) -> str:
         try:

@@ -14,6 +14,7 @@ from ledger.store.memberships import DECLARE_MEMBERSHIP
 from ledger.store.methods import DECLARE_METHOD
 from ledger.store.objects import open_objects
 from ledger.store.people import PUT_PRINCIPAL, SET_CONTROLS
+from ledger.store.readers import Readers
 from ledger.store.registry import PUT_COLLECTIVE, REGISTER_PLATFORM
 from ledger.store.usage.closing import CLOSE_POOL
 from ledger.store.usage.intake import UsageStore
@@ -45,6 +46,9 @@ def system_clock() -> datetime:
 def wire(settings: Settings, *, clock: Clock = system_clock) -> Parts:
     """Returns the parts, on the database of the settings. Nothing is started, and nothing connects yet."""
     database = Database(settings.database_url, connections=settings.database_connections)
+    standby = None
+    if settings.read_database_url:
+        standby = Database(settings.read_database_url, connections=settings.database_connections)
     bodies = wire_bodies(settings)
     settlement = Settlement(database, clock)
     # A clock that is given is the deployment's time; the machine's own is only one of several that may be wrong.
@@ -53,6 +57,7 @@ def wire(settings: Settings, *, clock: Clock = system_clock) -> Parts:
         settings=settings,
         clock=clock,
         database=database,
+        readers=Readers(database, standby),
         bodies=bodies,
         keyring=KeyRing(database, clock),
         acts=Acts(EFFECTS, clock),

@@ -31,7 +31,7 @@ class AccountsService(accounts_pb2_grpc.AccountsServiceServicer):
     """A pool's books."""
 
     def __init__(self, parts: Parts) -> None:
-        self._database = parts.database
+        self._database, self._readers = parts.database, parts.readers
         self._acts = parts.acts
 
     def GetBalance(self, request: pb.GetBalanceRequest, context: grpc.ServicerContext) -> pb.Balance:
@@ -51,7 +51,7 @@ class AccountsService(accounts_pb2_grpc.AccountsServiceServicer):
     def ListBalances(self, request: pb.ListBalancesRequest, context: grpc.ServicerContext) -> pb.ListBalancesResponse:
         asked = request.log_size if request.HasField("log_size") else None
         limit, (after, kept) = page_limit(request.page_size), place_in(request.page_token, "", -1)
-        with self._database.transaction() as connection:
+        with self._readers.database_for(request.parent).transaction() as connection:
             pool = pool_of(connection, request.parent, "parent")
             log_size = _log_size(connection, pool, asked if kept < 0 else kept)
             found = journal.list_balances(
@@ -73,7 +73,7 @@ class AccountsService(accounts_pb2_grpc.AccountsServiceServicer):
             raise InvalidInputError.of("account", f"is required; yours are {', '.join(own)}")
         if request.account:
             self._require_own_account(request.account, "account")
-        with self._database.transaction() as connection:
+        with self._readers.database_for(request.parent).transaction() as connection:
             pool = pool_of(connection, request.parent, "parent")
             found = journal.list_transfers(
                 connection, pool, account=request.account or None, after=(after[0], after[1]), limit=limit

@@ -39,7 +39,7 @@ class AuditService(CheckpointMethods, audit_pb2_grpc.AuditServiceServicer):
     """What auditors read."""
 
     def __init__(self, parts: Parts) -> None:
-        self._database = parts.database
+        self._database, self._readers = parts.database, parts.readers
         self._bodies = parts.bodies
 
     def GetLogHead(self, request: pb.GetLogHeadRequest, context: grpc.ServicerContext) -> pb.LogHead:
@@ -53,7 +53,7 @@ class AuditService(CheckpointMethods, audit_pb2_grpc.AuditServiceServicer):
         page: list[pb.Leaf] = []
         page_bytes = 0
         start = max(start, 0)
-        with self._database.transaction() as connection:
+        with self._readers.database_for(request.parent).transaction() as connection:
             pool = log_of(connection, request.parent, "parent")
             size = log.read_head(connection, pool).size
             for leaf in log.read_leaves(connection, pool, start, min(start + limit, size), chunk=100):
@@ -69,7 +69,7 @@ class AuditService(CheckpointMethods, audit_pb2_grpc.AuditServiceServicer):
             raise InvalidInputError.of("sha256", f"must have {HASH_BYTES} bytes, got {len(request.sha256)}")
         with self._database.reading() as connection:
             pool = log_of(connection, request.parent, "parent")
-        body = self._bodies.fetch(self._database, pool, request.sha256)
+        body = self._bodies.fetch(self._readers.database_for(request.parent), pool, request.sha256)
         for chunk in chunks(body):
             yield pb.GetBodyResponse(chunk=chunk)
 
@@ -80,8 +80,9 @@ class AuditService(CheckpointMethods, audit_pb2_grpc.AuditServiceServicer):
             pool, number = round_of(connection, request.name, "name")
             round_leaf = rounds.leaf_of(connection, pool, number)
         with ThreadPoolExecutor(REPLAY_THREADS, thread_name_prefix="replay") as threads:
-            stored = StoredLog(self._database, pool, self._bodies)
-            registry = StoredLog(self._database, REGISTRY, self._bodies)
+            database = self._readers.database_for(request.name)
+            stored = StoredLog(database, pool, self._bodies)
+            registry = StoredLog(database, REGISTRY, self._bodies)
             submit = lambda work: threads.submit(work).result  # noqa: E731  # its type is that of the argument
             yield from _steps(replay_round(stored, registry, round_leaf, submit=submit, ahead=REPLAY_THREADS))
 

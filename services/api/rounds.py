@@ -43,7 +43,7 @@ class RoundsService(rounds_pb2_grpc.RoundsServiceServicer):
     """Calculating, deciding and showing rounds."""
 
     def __init__(self, parts: Parts) -> None:
-        self._database = parts.database
+        self._database, self._readers = parts.database, parts.readers
         self._settlement = parts.settlement
 
     def PreviewRound(
@@ -117,7 +117,7 @@ class RoundsService(rounds_pb2_grpc.RoundsServiceServicer):
 
     def ListRounds(self, request: pb.ListRoundsRequest, context: grpc.ServicerContext) -> pb.ListRoundsResponse:
         limit, (after,) = page_limit(request.page_size), place_in(request.page_token, 0)
-        with self._database.transaction() as connection:
+        with self._readers.database_for(request.parent).transaction() as connection:
             pool = pool_of(connection, request.parent, "parent")
             found = rounds.list_rounds(connection, pool, after=after, limit=limit)
             policies = {logged.version: logged for logged in pools.list_policies(connection, pool)}
@@ -153,7 +153,7 @@ class RoundsService(rounds_pb2_grpc.RoundsServiceServicer):
             yield pb.GetStatementResponse(chunk=chunk)
 
     def GetFairness(self, request: pb.GetFairnessRequest, context: grpc.ServicerContext) -> pb.Fairness:
-        with self._database.transaction() as connection:
+        with self._readers.database_for(request.name).transaction() as connection:
             pool, number = round_of(connection, request.name, "name")
             content = rounds.get_round(connection, pool, number).content
             policy = self._policy(connection, pool, content.policy_version).policy
@@ -169,7 +169,7 @@ class RoundsService(rounds_pb2_grpc.RoundsServiceServicer):
         return convert.fairness_to_proto(in_percents(report))
 
     def _statement(self, name: str, field: str, part: pb.StatementPart.ValueType = pb.STATEMENT_PART_LINES) -> bytes:
-        with self._database.transaction() as connection:
+        with self._readers.database_for(name).transaction() as connection:
             pool, number = round_of(connection, name, field)
             record = rounds.get_round(connection, pool, number)
             digest = {

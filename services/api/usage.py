@@ -44,7 +44,7 @@ class UsageService(usage_pb2_grpc.UsageServiceServicer):
     """Submitting usage batches, in either of two ways."""
 
     def __init__(self, parts: Parts) -> None:
-        self._database = parts.database
+        self._database, self._readers = parts.database, parts.readers
         self._usage = parts.usage
         self._clock = parts.clock
         self._intake = ThreadPoolExecutor(parts.settings.intake_threads, thread_name_prefix="intake")
@@ -193,7 +193,7 @@ class UsageService(usage_pb2_grpc.UsageServiceServicer):
 
     def ListBatches(self, request: pb.ListBatchesRequest, context: grpc.ServicerContext) -> pb.ListBatchesResponse:
         limit, (after,) = page_limit(request.page_size), place_in(request.page_token, -1)
-        with self._database.transaction() as connection:
+        with self._readers.database_for(request.parent).transaction() as connection:
             pool = pool_of(connection, request.parent, "parent")
             found = batches.list_batches(connection, pool, platform=own_id(Role.PLATFORM), after=after, limit=limit)
         listed, token = page_of(
