@@ -25,7 +25,7 @@ from audit.reader import LogReader, checked_body
 from audit.registry_fold import RegistryFold
 from audit.reviews import Reviews
 from audit.steps import Step
-from ledger.acts.entries import Decision, DecisionContent
+from ledger.acts.entries import Decision, DecisionContent, ProposalContent
 from ledger.errors import InvalidInputError, LedgerCorruptError
 from ledger.journal import Transfer, fold, may_be_below_zero
 from ledger.log.leaves import C, Content, EncodedLeaf, Leaf, T, decode
@@ -205,10 +205,7 @@ class PoolFold:
     def _take_in(self, leaf: Leaf[Any], weigh_from: int) -> None:
         if leaf.content.key is not None:
             self._keyed[leaf.content.type, leaf.content.key] = leaf.content
-        try:
-            self.acts.take_in(leaf)
-        except FoundError as found:
-            self.refuse(found.finding)
+        self._follow_acts(leaf)
         self.declared.take_in(leaf.index, leaf.content)
         match leaf.content:
             case PoolContent(policy=policy):
@@ -266,6 +263,16 @@ class PoolFold:
         at(leaf_index).same("transfers", len(journal), len(transfers))
         for logged, replayed in zip(journal, transfers, strict=True):
             at(leaf_index).same("transfer", logged, replayed)
+
+    def _follow_acts(self, leaf: Leaf[Any]) -> None:
+        """Check who acted, and the bodies that a proposal names and nothing else reads."""
+        try:
+            self.acts.take_in(leaf)
+        except FoundError as found:
+            self.refuse(found.finding)
+        if isinstance(leaf.content, ProposalContent):
+            for figure, digest in leaf.content.bodies().items():
+                checked_body(self.log, leaf.index, figure, digest)
 
     def _hash_at(self, leaf_index: int) -> str:
         return self.hashes[HASH_BYTES * leaf_index : HASH_BYTES * (leaf_index + 1)].hex()

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from audit.acts_fold import ActsFold, DoneAct
-from audit.findings import At, FoundError, at
+from audit.findings import At, Finding, FoundError, at
 from audit.reader import BodyReader, LogReader, checked_body
 from audit.steps import Step
 from ledger.acts.collectives import collective_of
@@ -26,6 +26,7 @@ from ledger.acts.entries import (
     PoolOpenedContent,
     PrincipalContent,
     PrincipalStatus,
+    ProposalContent,
 )
 from ledger.acts.people import People
 from ledger.errors import InvalidInputError, LedgerCorruptError
@@ -39,12 +40,18 @@ def _nobody(leaf: Leaf[Any]) -> None:
     """Look at nothing."""
 
 
+def _raise(finding: Finding) -> None:
+    raise FoundError(finding)
+
+
 @dataclass(slots=True)
 class RegistryFold:
     """The registry so far. `observe` sees each leaf that was taken in."""
 
     log: LogReader
     observe: Callable[[Leaf[Any]], None] = _nobody
+    refuse: Callable[[Finding], None] = _raise
+    """Called with findings about who acted, which change nothing of what follows from a leaf."""
     frontier: Frontier = field(default_factory=Frontier)
     people: People = field(default_factory=People)
     collectives: dict[str, Collective] = field(default_factory=dict)
@@ -129,7 +136,7 @@ class RegistryFold:
         expected = f"{DeploymentContent.type} first and only there"
         here.holds(first == (kind == DeploymentContent.type), "type", kind, expected)
         try:
-            self.acts.take_in(leaf)
+            self._judge(leaf)
             self._take_in(leaf)
             self.people.take_in(leaf)
         except (InvalidInputError, LedgerCorruptError, ValueError) as error:
@@ -140,6 +147,12 @@ class RegistryFold:
         self._last_time = leaf.time
         self.observe(leaf)
         return leaf
+
+    def _judge(self, leaf: Leaf[Any]) -> None:
+        try:
+            self.acts.take_in(leaf)
+        except FoundError as found:
+            self.refuse(found.finding)
 
     def _take_in(self, leaf: Leaf[Any]) -> None:
         here = self._here(leaf.index)
@@ -160,6 +173,9 @@ class RegistryFold:
                 self.platforms[name] = leaf.index
             case CollectiveContent() as content:
                 self._put_collective(leaf.index, content)
+            case ProposalContent():
+                for digest in leaf.content.bodies().values():
+                    _registry_body(self.log, leaf.index, digest)
             case PoolOpenedContent(pool_id=name):
                 require_resource_id(name, "pool_id")
                 here.holds(name not in self.pools and name != REGISTRY_LOG, "pool_id", name, "one that is free")

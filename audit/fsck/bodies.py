@@ -16,8 +16,7 @@ from ledger.errors import NotFoundError
 from ledger.log.leaves import Content
 from ledger.log.merkle import HASH_BYTES
 from ledger.store import tables as lt
-from ledger.usage.entries import MembershipContent, UsageContent
-from payout.entries import RoundContent
+from ledger.usage.entries import UsageContent
 
 
 class BodyRows:
@@ -104,11 +103,4 @@ def _is_among(digest: bytes, named: Any) -> bool:
 
 def named_by(content: Content) -> list[bytes]:
     """The hashes of the bodies that a leaf's content commits to."""
-    match content:
-        case UsageContent(body_sha256=digest) | MembershipContent(body_sha256=digest):
-            return [bytes.fromhex(digest)]
-        case RoundContent():
-            digests = (content.registry_sha256, content.statement_sha256, content.weights_sha256)
-            return [bytes.fromhex(digest) for digest in digests]
-        case _:
-            return []
+    return [bytes.fromhex(digest) for digest in content.bodies().values()]

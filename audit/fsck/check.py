@@ -18,15 +18,14 @@ import sqlalchemy as sa
 from audit.batch_check import WeighedBatch
 from audit.findings import Finding, FoundError
 from audit.fsck.bodies import BodyRows
-from audit.fsck.checkpoints import CheckpointRows
 from audit.fsck.events import EventRows
 from audit.fsck.numbers import Numbers
 from audit.fsck.projections import PROJECTIONS, Followed
 from audit.fsck.registry import Registry, check_pool_row, check_turns
 from audit.fsck.report import CheckReport, shown_row
 from audit.fsck.rounds import Rounds
-from audit.fsck.rows import LeafRows, Row, add_extra, compare, find_row, key_of
-from audit.fsck.tree import Tree
+from audit.fsck.rows import LeafRows, Row, compare, find_row, key_of
+from audit.fsck.walk import LeafWalk
 from audit.fsck.weights import Owner, WeightRows
 from audit.pool_fold import PoolFold
 from audit.progress import Progress
@@ -82,10 +81,8 @@ class _PoolCheck:
         self._connection, self._pool, self._registry = connection, pool, registry
         self.report = report
         pool_id = pool.pool_id
-        self._leaves = LeafRows(connection, pool_id, lt.leaf)
+        self._walk = LeafWalk(connection, pool_id, self.report)
         self._tables = {each.table.name: LeafRows(connection, pool_id, each.table) for each in PROJECTIONS}
-        self._tree = Tree(connection, pool_id, self.report)
-        self._checkpoints = CheckpointRows(connection, pool_id, self.report)
         self._log = SnapshotLog(connection, PoolRef(pool_id, _name_in_log(connection, pool), pool.currency), bodies)
         self._fold = PoolFold(
             self._log,
@@ -109,30 +106,14 @@ class _PoolCheck:
 
     def run(self) -> Generator[Progress, None, None]:
         """Take in all leaves, then check which rows are left."""
-        while (row := self._next_leaf()) is not None:
-            sound = self._tree.take(row)
-            self._checkpoints.check(self._tree.frontier)
+        for row, sound in self._walk.rows():
             if self.report.unfollowed_from is None:
                 if sound:
                     self._follow(row)
                 else:
                     self.report.unfollowed_from = row["leaf_index"]
-            self.report.leaves += 1
-            total = self._tree.head["size"] if self._tree.head else self.report.leaves
-            yield Progress(self.report.leaves, total, self.report.events, self._fold.shares)
+            yield Progress(self.report.leaves, self._walk.total, self.report.events, self._fold.shares)
         self._finish()
-
-    def _next_leaf(self) -> Row | None:
-        if self._tree.ends_here():
-            return None
-        found = None
-        for row in self._leaves.take(self._tree.frontier.size):
-            if row["leaf_index"] == self._tree.frontier.size:
-                found = row
-            else:
-                add_extra(self.report, lt.leaf, row)
-        self.report.count(lt.leaf.name, int(found is not None))
-        return found
 
     # What follows from a leaf.
 
@@ -218,9 +199,7 @@ class _PoolCheck:
 
     def _finish(self) -> None:
         check_turns(self._connection, self._pool.pool_id, self.report)
-        whole, size = self._end_of_log()
-        self._tree.finish(whole=whole)
-        self._checkpoints.finish(size)
+        size = self._walk.finish()
         unfollowed = self.report.unfollowed_from
         for projection in PROJECTIONS:
             table = projection.table
@@ -237,24 +216,6 @@ class _PoolCheck:
             self._bodies.finish(self._connection, self._pool.pool_id)
         if unfollowed is None and not self._doubtful:
             self._check_unique()
-
-    def _end_of_log(self) -> tuple[bool, int]:
-        """Returns whether the log has no gap, and how many leaves it has, or had."""
-        index, head, ended = self._tree.frontier.size, self._tree.head, self._tree.ends_here()
-        beyond = 0
-        for place, row in self._leaves.rest():
-            beyond = place + 1
-            if ended:
-                add_extra(self.report, lt.leaf, row)
-        if ended:
-            return True, index
-        lost = head is not None and head["size"] > index and head["frontier"] != self._tree.frontier.to_bytes()
-        if not beyond and not lost:
-            return True, index
-        size = max(beyond, head["size"] if head else 0)
-        self.report.add(lt.leaf.name, f"leaf_index={index}", "row", "none", f"a leaf: the log has {size}")
-        self.report.unfollowed_from = index if self.report.unfollowed_from is None else self.report.unfollowed_from
-        return False, size
 
     def _check_unique(self) -> None:
         conflict = self._unique.first_conflict()

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from audit.fsck.rows import UNSAID, Row
 from ledger.acts.entries import DecisionContent, ProposalContent
+from ledger.acts.people import PEOPLE_KINDS
 from ledger.entries import Movement, RevenueContent
 from ledger.journal import Transfer
 from ledger.log.leaves import Leaf
@@ -189,6 +190,16 @@ def _transfers(at: Followed) -> Iterator[Row]:
 def _balances(at: Followed) -> Iterator[Row]:
     for account, amount_minor in at.balances.items():
         yield {"account": account, "leaf_index": at.leaf.index, "amount_minor": amount_minor}
+
+
+def _people(at: Followed) -> Iterator[Row]:
+    if at.leaf.content.type in PEOPLE_KINDS:
+        yield {"leaf_index": at.leaf.index}
+
+
+def registry_projections() -> tuple[Projection, ...]:
+    """The tables of pools whose rows follow from leaves of the registry's log."""
+    return Projection(lt.people, _people), Projection(lt.proposal, _proposals), Projection(lt.decision, _decisions)
 
 
 PROJECTIONS: Final = (

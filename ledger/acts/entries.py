@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from enum import StrEnum
 from typing import Any, ClassVar, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from ledger.acts.controls import ONE, Controls, Kind
-from ledger.log.leaves import Content, Sha256Hex, is_empty, is_none
+from ledger.log.leaves import Content, Sha256Hex, is_body_field, is_empty, is_none
 
 OPERATORS: Final = "operators/"
 COLLECTIVES: Final = "collectives/"
@@ -66,6 +66,10 @@ class ProposalContent(ActContent):
     rests_on: dict[str, str]
     """The version of each resource that the proposer saw; approving compares them again."""
     reason: str
+
+    def bodies(self) -> Mapping[str, str]:
+        """The bodies that its effect would commit to, which whoever decides it must be able to read."""
+        return {name: said for name, said in self.content.items() if is_body_field(name, said)}
 
 
 class Decision(StrEnum):

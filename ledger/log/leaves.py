@@ -56,6 +56,14 @@ BODY_SUFFIX: Final = "_sha256"
 """A field whose name ends like this has the SHA-256 of a body, and no other field does."""
 
 
+_SHA256: Final = re.compile(r"[0-9a-f]{64}")
+
+
+def is_body_field(name: str, value: object) -> bool:
+    """Whether a field of a JSON object names a body."""
+    return name.endswith(BODY_SUFFIX) and isinstance(value, str) and _SHA256.fullmatch(value) is not None
+
+
 class Past(Protocol):
     """What an entry may look up in the log before it, to determine what it moves."""
 

@@ -72,6 +72,21 @@ collective_domain = sa.Table(
     comment="Whose content is found at a domain. A row is never deleted: a domain that was let go is nobody's.",
 )
 
+api_key = sa.Table(
+    "api_key",
+    metadata,
+    sa.Column("key_id", sa.Text, primary_key=True),
+    sa.Column("principal", sa.Text, nullable=False),
+    sa.Column("secret_sha256", sa.LargeBinary, nullable=False),
+    created_at(),
+    sa.Column("revoked_at", sa.DateTime(timezone=True)),
+    leaf_index(),
+    sa.Column("begins_at", sa.DateTime(timezone=True)),
+    sa.Column("expires_at", sa.DateTime(timezone=True)),
+    sa.Column("pools", sa.ARRAY(sa.Text), nullable=False),
+    comment="What the registry's log says of keys; a secret itself is nowhere.",
+)
+
 pool = sa.Table(
     "pool",
     metadata,
@@ -369,6 +384,7 @@ UPDATABLE: Final[Mapping[sa.Table, tuple[str, ...]]] = {
     head: ("size", "frontier"),
     collective: ("display_name", "members", "equity_ppm", "status", "leaf_index"),
     collective_domain: ("collective_id",),
+    api_key: ("revoked_at",),
     turn: ("kind",),
     pool_limit: ("lead_seconds_max", "age_seconds_max"),
     platform_limit: ("events_per_day", "bytes_per_day", "open_streams"),

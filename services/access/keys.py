@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hmac
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -24,25 +23,7 @@ from ledger.registry import require_resource_id
 from ledger.store import registry
 from ledger.store.acts import Effect, append_act, read_people
 from ledger.store.log import PoolRef
-from ledger.store.tables import created_at, leaf_index, metadata
-
-api_key = sa.Table(
-    "api_key",
-    metadata,
-    sa.Column("key_id", sa.Text, primary_key=True),
-    sa.Column("principal", sa.Text, nullable=False),
-    sa.Column("secret_sha256", sa.LargeBinary, nullable=False),
-    created_at(),
-    sa.Column("revoked_at", sa.DateTime(timezone=True)),
-    leaf_index(),
-    sa.Column("begins_at", sa.DateTime(timezone=True)),
-    sa.Column("expires_at", sa.DateTime(timezone=True)),
-    sa.Column("pools", sa.ARRAY(sa.Text), nullable=False),
-    comment="What the registry's log says of keys; a secret itself is nowhere.",
-)
-
-UPDATABLE: Final[Mapping[sa.Table, tuple[str, ...]]] = {api_key: ("revoked_at",)}
-"""What the service may update: a key is revoked, and nothing else about it ever changes."""
+from ledger.store.tables import api_key
 
 _HASH: Final = re.compile(r"[0-9a-f]{64}")
 _KEY_ID: Final = re.compile(r"[0-9a-f]{16}")

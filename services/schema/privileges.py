@@ -15,7 +15,6 @@ from psycopg import sql
 
 import ledger.store.tables
 import payout.store.tables
-import services.access.keys
 from ledger.store.database import SERVICE_ROLE, driver_connection
 from ledger.store.tables import batch_number, metadata
 
@@ -23,7 +22,6 @@ APPEND_ONLY: Final = (*ledger.store.tables.APPEND_ONLY, *payout.store.tables.APP
 UPDATABLE: Final[Mapping[sa.Table, tuple[str, ...]]] = {
     **ledger.store.tables.UPDATABLE,
     **payout.store.tables.UPDATABLE,
-    **services.access.keys.UPDATABLE,
 }
 
 VERSION_TABLE: Final = "alembic_version"

@@ -8,6 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from ledger.store.database import Database
+from ledger.store.tables import api_key
 from moiety.keys import make_key
 from services.access import keys
 from services.access.keyring import MAX_REMEMBERED, REMEMBERED_SECONDS, KeyRing
@@ -35,7 +36,7 @@ def issued(database: Database) -> tuple[str, str]:
 
 def revoke(database: Database, key_id: str) -> None:
     with database.transaction() as connection:
-        row = sa.update(keys.api_key).where(keys.api_key.c.key_id == key_id)
+        row = sa.update(api_key).where(api_key.c.key_id == key_id)
         connection.execute(row.values(revoked_at=START))
 
 

@@ -13,13 +13,12 @@ from ledger.log.merkle import Coordinate, Frontier, leaf_hash, root
 from ledger.store import tables as t
 from ledger.store.acts import REGISTRY
 from ledger.store.tables import metadata
-from services.access.keys import api_key
 
 
 def row_counts(owner: sa.Engine) -> dict[str, int]:
     """Rows in every table but that of keys; those of the registry's log, in which keys are, are left out."""
     with owner.connect() as connection:
-        return {table.name: _rows(connection, table) for table in metadata.sorted_tables if table is not api_key}
+        return {table.name: _rows(connection, table) for table in metadata.sorted_tables if table is not t.api_key}
 
 
 def _rows(connection: sa.Connection, table: sa.Table) -> int:

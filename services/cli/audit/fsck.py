@@ -11,10 +11,19 @@ import sqlalchemy as sa
 
 from audit.files.spills import SpillFolder
 from audit.findings import Finding
-from audit.fsck import CheckReport, Registry, check_pool, check_strays, kind_of, read_registry
+from audit.fsck import (
+    CheckReport,
+    Registry,
+    check_pool,
+    check_registry_log,
+    check_strays,
+    kind_of,
+    read_registry,
+)
 from audit.fsck.pages import broken_page, locate
 from audit.progress import Progress
 from ledger.errors import LedgerCorruptError, NotFoundError
+from ledger.store.acts import REGISTRY
 from ledger.store.bodies import Bodies
 from ledger.store.database import Database
 from ledger.store.log import PoolRef
@@ -24,7 +33,7 @@ from services.cli.base.output import Output
 def check_pools(
     output: Output, database: Database, bodies: Bodies, names: Sequence[str], *, every: bool
 ) -> list[CheckReport]:
-    """Yields a report for each of these pools; by default for all of them, and for rows of pools that do not exist.
+    """Yields a report for each of these pools, or of `registry`; by default for all, and for rows of no pool.
 
     With `every` each report lists all findings.
 
@@ -78,7 +87,10 @@ class _Check:
             if pool.name in self.reports:
                 continue
             with self._output.progress(f"Checking {pool.name}", None, "leaves") as bar:
-                steps = check_pool(connection, pool, registry, self._bodies, spills.new, every=self._every)
+                if pool == REGISTRY:
+                    steps = check_registry_log(connection, registry, self._bodies, every=self._every)
+                else:
+                    steps = check_pool(connection, pool, registry, self._bodies, spills.new, every=self._every)
                 found = _run(steps, lambda step, bar=bar: bar.set(step.leaves, step.leaf_total))
             self.reports[pool.name] = found
         self._at = ""
@@ -93,11 +105,11 @@ def _read_now(database: Database) -> Registry:
 
 
 def _chosen(pools: Sequence[PoolRef], names: Sequence[str]) -> list[PoolRef]:
-    known = {pool.name: pool for pool in pools}
+    known = {pool.name: pool for pool in (REGISTRY, *pools)}
     for name in names:
         if name not in known:
             raise NotFoundError(f"pools/{name}")
-    return [known[name] for name in names] if names else list(pools)
+    return [known[name] for name in names] if names else list(known.values())
 
 
 def _run(steps: Generator[Progress, None, CheckReport], progress: Any) -> CheckReport:

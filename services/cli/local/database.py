@@ -101,7 +101,7 @@ def check(output: Output) -> None:
 def fsck(
     output: Output,
     pools: Annotated[
-        list[str] | None, typer.Argument(metavar="[POOL]...", help="The pools to check (default: all).")
+        list[str] | None, typer.Argument(metavar="[POOL]...", help="The pools to check, or `registry` (default: all).")
     ] = None,
     every: Annotated[
         bool, typer.Option("--all", help="List all findings, not only the first 100 and the first of each kind.")

@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 from audit.files.folders import FolderFiles
+from ledger.acts.entries import ProposalContent
 from ledger.errors import FormatError, LedgerCorruptError
 from ledger.files.layout import (
     BALANCES,
@@ -41,10 +42,8 @@ from ledger.files.tiles import (
 )
 from ledger.journal import Transfer
 from ledger.log.checkpoint import Checkpoint, read_checkpoint
+from ledger.log.leaves import is_body_field
 from ledger.log.merkle import leaf_hash
-
-_REFERENCE: Final = "_sha256"
-"""A field of an entry whose name ends like this names a body."""
 
 
 class LogSource(Protocol):
@@ -260,7 +259,8 @@ def require_root(builder: TileBuilder, checkpoint: Checkpoint) -> None:
 def bodies_named(entry: bytes) -> list[bytes]:
     """The SHA-256 of each body that an entry names, in the order of its fields."""
     content: dict[str, Any] = json.loads(entry)
-    return [bytes.fromhex(value) for name, value in content.items() if name.endswith(_REFERENCE)]
+    said = content["content"] if content["type"] == ProposalContent.type else content
+    return [bytes.fromhex(value) for name, value in said.items() if is_body_field(name, value)]
 
 
 def _journal(source: LogSource, folder: Folder, size: int) -> Iterator[bytes]:

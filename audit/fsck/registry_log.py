@@ -1,0 +1,189 @@
+"""The check of the registry: its log, and every table that says who may act and who takes part."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from audit.findings import Finding, FoundError
+from audit.fsck.bodies import BodyRows
+from audit.fsck.projections import Followed, registry_projections
+from audit.fsck.registry import Registry, check_turns
+from audit.fsck.report import CheckReport, shown_row
+from audit.fsck.rows import LeafRows, Row, compare, stored_rows
+from audit.fsck.walk import LeafWalk
+from audit.progress import Progress
+from audit.registry_fold import RegistryFold
+from audit.store.snapshot_log import SnapshotLog
+from ledger.acts.entries import (
+    CollectiveContent,
+    DeploymentContent,
+    KeyContent,
+    KeyRevocationContent,
+    PlatformContent,
+    PoolOpenedContent,
+    RecoveryContent,
+)
+from ledger.acts.people import RECOVERY_DELAY
+from ledger.log.leaves import EncodedLeaf, Leaf
+from ledger.log.merkle import leaf_hash
+from ledger.store import tables as lt
+from ledger.store.acts import REGISTRY
+from ledger.store.bodies import Bodies
+from ledger.store.tables import metadata
+
+_OWN: Final = {
+    table.name
+    for table in (
+        lt.leaf, lt.node, lt.head, lt.body, lt.body_object, lt.people, lt.proposal, lt.decision, lt.checkpoint,
+        lt.cosignature, lt.turn, lt.pool,
+    )
+}  # fmt: skip
+"""The tables of pools that the registry's log has rows in, too."""
+
+
+def check_registry_log(
+    connection: sa.Connection, registry: Registry, bodies: Bodies, *, every: bool = False
+) -> Generator[Progress, None, CheckReport]:
+    """Check the registry's log and all that follows from it; yields progress and returns the report.
+
+    The connection's transaction must see one state throughout. `every` says whether the report lists all findings.
+    """
+    check = _RegistryCheck(connection, registry, bodies, CheckReport(REGISTRY.name, every=every))
+    yield from check.run()
+    return check.report
+
+
+class _RegistryCheck:
+    def __init__(self, connection: sa.Connection, registry: Registry, bodies: Bodies, report: CheckReport) -> None:
+        self._connection, self._registry, self.report = connection, registry, report
+        self._walk = LeafWalk(connection, REGISTRY.pool_id, self.report)
+        log = SnapshotLog(connection, REGISTRY, bodies)
+        self._fold = RegistryFold(log, refuse=self._take_in)
+        self._bodies = BodyRows(log, self.report)
+        self._tables = {
+            each.table.name: LeafRows(connection, REGISTRY.pool_id, each.table) for each in registry_projections()
+        }
+        self._keys: dict[str, Row] = {}
+        self._platforms: dict[str, Row] = {}
+        self._collectives: dict[str, Row] = {}
+        self._pools: dict[str, Row] = {}
+
+    def run(self) -> Generator[Progress, None, None]:
+        """Take in all leaves, then compare the tables that say what is so now."""
+        for row, sound in self._walk.rows():
+            if self.report.unfollowed_from is None and not (sound and self._follow(row)):
+                self.report.unfollowed_from = row["leaf_index"]
+            yield Progress(self.report.leaves, self._walk.total, 0, 0)
+        size = self._walk.finish()
+        check_turns(self._connection, REGISTRY.pool_id, self.report)
+        unfollowed = self.report.unfollowed_from
+        for projection in registry_projections():
+            for place, row in self._tables[projection.table.name].rest():
+                if unfollowed is None or not unfollowed <= place < size:
+                    compare(self.report, projection.table, [row], [])
+        self._require_nothing_else()
+        if unfollowed is None:
+            self._bodies.finish(self._connection, REGISTRY.pool_id)
+            self._compare_tables()
+
+    def _follow(self, row: Row) -> bool:
+        """Take in a leaf. Returns False if what follows from it and from later leaves cannot be told."""
+        try:
+            leaf = self._fold.fold(EncodedLeaf(row["leaf_index"], row["entry"], leaf_hash(row["entry"])))
+        except FoundError as found:
+            self._take_in(found.finding)
+            return False
+        self._bodies.follow(leaf.content)
+        self._take_rows(leaf)
+        followed = Followed(leaf, {}, lambda _: None)
+        for projection in registry_projections():
+            stored = self._tables[projection.table.name].take(leaf.index)
+            compare(self.report, projection.table, stored, projection.rows(followed))
+        return True
+
+    def _take_in(self, finding: Finding) -> None:
+        if not self._bodies.takes(finding):
+            key = f"leaf_index={finding.where.leaf_index}"
+            self.report.add(lt.leaf.name, key, finding.figure, finding.claimed, finding.expected)
+
+    # What the leaves so far say.
+
+    def _take_rows(self, leaf: Leaf[Any]) -> None:
+        at = {"leaf_index": leaf.index, "created_at": leaf.time}
+        match leaf.content:
+            case DeploymentContent(founders=founders):
+                self._pools[REGISTRY.name] = {"pool_id": REGISTRY.pool_id, "currency": "", "created_at": leaf.time}
+                for founder in founders:
+                    self._keys[founder.key_id] = _key(founder.operator, founder.secret_hash, at)
+            case KeyContent() as key:
+                expires = datetime.fromisoformat(key.expires_at).astimezone(UTC) if key.expires_at else None
+                row = _key(key.principal, key.secret_hash, at, expires_at=expires, pools=key.pools)
+                self._keys[key.key_id] = row
+            case RecoveryContent() as key:
+                begins = leaf.time + RECOVERY_DELAY
+                self._keys[key.key_id] = _key(key.operator, key.secret_hash, at, begins_at=begins)
+            case KeyRevocationContent(key_id=key_id) if key_id in self._keys:
+                self._keys[key_id]["revoked_at"] = leaf.time
+            case PlatformContent() as platform:
+                self._platforms[platform.platform] = {"display_name": platform.display_name, **at}
+            case CollectiveContent() as said:
+                known = self._collectives.get(said.collective, at)
+                figures = {name: getattr(said, name) for name in ("display_name", "members", "equity_ppm", "status")}
+                self._collectives[said.collective] = {**at, **figures, "created_at": known["created_at"]}
+            case PoolOpenedContent() as opened:
+                self._pools[opened.pool_id] = {"currency": opened.currency, "created_at": leaf.time}
+
+    def _compare_tables(self) -> None:
+        self._compare(lt.api_key, "key_id", self._keys)
+        self._compare(lt.platform, "name", self._platforms)
+        self._compare(lt.collective, "name", self._collectives)
+        self._compare(lt.pool, "name", self._pools)
+        numbers = self._registry.collective_ids
+        owners = {domain: {"collective_id": numbers.get(name)} for domain, name in self._fold.domains.items()}
+        self._compare(lt.collective_domain, "domain", owners, nobodys="collective_id")
+
+    def _compare(self, table: sa.Table, name: str, following: Mapping[str, Row], *, nobodys: str = "") -> None:
+        """Compare the rows of a table by their names. A row whose column `nobodys` is null may be left over."""
+        left = dict(following)
+        for row in stored_rows(self._connection, sa.select(table).order_by(table.c[name])):
+            self.report.count(table.name)
+            key, expected = f"{name}={row[name]}", left.pop(row[name], None)
+            if expected is None:
+                if not nobodys or row[nobodys] is not None:
+                    self.report.add(table.name, key, "row", shown_row(row), "none: no leaf says so")
+                continue
+            for column, value in expected.items():
+                if row[column] != value:
+                    self.report.add(table.name, key, column, row[column], value)
+        for missing, expected in left.items():
+            self.report.add(table.name, f"{name}={missing}", "row", "none", shown_row(expected))
+
+    def _require_nothing_else(self) -> None:
+        """Report rows that only pools have under the registry's number."""
+        for table in metadata.sorted_tables:
+            if "pool_id" not in table.columns or table.name in _OWN:
+                continue
+            query = sa.select(sa.func.count()).select_from(table).where(table.c.pool_id == REGISTRY.pool_id)
+            if count := self._connection.execute(query).scalar_one():
+                self.report.add(table.name, "pool_id=0", "row", f"{count} rows", "none of the registry", count=count)
+
+
+def _key(
+    principal: str,
+    secret_hash: str,
+    at: Row,
+    *,
+    begins_at: datetime | None = None,
+    expires_at: datetime | None = None,
+    pools: list[str] | None = None,
+) -> Row:
+    try:
+        secret = bytes.fromhex(secret_hash)
+    except ValueError:
+        secret = b""
+    bounds = {"begins_at": begins_at, "expires_at": expires_at, "pools": list(pools or ()), "revoked_at": None}
+    return {"principal": principal, "secret_sha256": secret, **at, **bounds}
