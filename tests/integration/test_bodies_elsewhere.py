@@ -143,7 +143,7 @@ def test_where_the_store_is_away_nothing_is_recorded_and_the_same_call_succeeds_
     away.write_text("no folder")
     scene = open_scene(deploy(bodies_url=away.as_uri()))
     with pytest.raises(UnavailableError, match="the store of bodies is not available"):
-        send(scene, large(1), "b")
+        scene.platform.submit_usage(POOL, batch_of(large(1)), METHOD, batch_id="b", timeout_seconds=2)
     assert rows(database, t.batch) == []
     assert rows(database, t.event) == []
     away.unlink()

@@ -358,7 +358,8 @@ def test_a_hostile_name_is_refused_wherever_it_stands(operator: Wire, hostile: s
         ("AuditService/GetCheckpoint", "parent", f"pools/{hostile}"),
         ("UsageService/GetBatchProof", "name", f"pools/{POOL}/batches/{hostile}"),
     ):
-        refusal = refused(partial(operator.call, method, request_of(method, **{field: name})))
+        required = {"answer": 1, "reason": "seen"} if method == "RoundsService/AnswerObjection" else {}
+        refusal = refused(partial(operator.call, method, request_of(method, **{field: name}, **required)))
         assert refusal.code in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND), (method, refusal)
         if refusal.code is grpc.StatusCode.INVALID_ARGUMENT:
             assert refusal.fields == [field], method

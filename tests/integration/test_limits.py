@@ -186,7 +186,7 @@ def test_limits_are_declared(scene: Scene, tmp_path: Path, capsys: pytest.Captur
         assert caught.value.code == 0
         return capsys.readouterr().out
 
-    assert "2 changes to make" in applied("3", "--dry-run")
+    assert "2 changes would be made" in applied("3", "--dry-run")
     assert not scene.operator.get_platform_limits(TUNESMITH).HasField("open_streams")
     assert "2 changes made" in applied("3")
     assert scene.operator.get_platform_limits(TUNESMITH).open_streams == 3

@@ -31,6 +31,7 @@ from moiety.batches import encode
 from moiety.memberships import render_membership
 from moiety.v1.audit_pb2 import REPLAY_OUTCOME_DIVERGED, REPLAY_OUTCOME_MATCH
 from moiety.v1.registry_pb2 import (
+    ROUNDING_PLACED,
     SCORE_KIND_COUNT,
     SCORE_KIND_SHARE,
     SCORE_KIND_SIGNED_INFLUENCE,
@@ -54,7 +55,7 @@ HALF: Final = NANO // 2
 @pytest.fixture
 def scene(deployment: Deployment) -> Scene:
     """A pool with a method of influences over a membership of items, and one that counts citations of collectives."""
-    scene = open_scene(deployment, policy=Policy(fee_ppm=100_000))
+    scene = open_scene(deployment, policy=Policy(fee_ppm=100_000, rounding=ROUNDING_PLACED))
     scene.operator.create_membership(POOL, ITEMS, WHOSE)
     declare(scene, INFLUENCE, score_kind=SCORE_KIND_SIGNED_INFLUENCE, membership=ITEMS)
     declare(scene, CITATIONS, score_kind=SCORE_KIND_COUNT, coverage_nano=HALF)
@@ -128,6 +129,7 @@ def test_where_there_is_no_membership_sources_are_collectives(scene: Scene) -> N
     (receipt,) = submit(scene, {"irish": [3.0], "breton": [1.0]}, CITATIONS)
     assert (receipt.membership, receipt.membership_version) == ("", 0)
     assert shares(scene, 0) == {"breton": HALF // 4, "irish": HALF // 4 * 3}
+    scene.fill()
     scene.cut("q")
     assert replayed(scene, 1) == REPLAY_OUTCOME_MATCH
 
@@ -166,6 +168,7 @@ def test_scores_are_taken_back_by_the_rule_and_the_membership_that_they_came_wit
     declare(scene, INFLUENCE, score_kind=SCORE_KIND_SIGNED_INFLUENCE, membership=ITEMS, coverage_nano=1)
     scene.platform.retract_usage(POOL, request_id="t-1", reason="counted twice", event_ids=[work_id(1)])
     scene.pay_in(1000, "r-1")
+    scene.fill()
     scene.cut("q-1")
     assert scene.allocations(1) == {"breton": 0, "irish": 675, "scottish": 225}
     scene.platform.retract_usage(POOL, request_id="t-2", reason="withdrawn", batch_id=receipt.name.partition("~")[2])
@@ -183,6 +186,7 @@ def test_the_order_of_the_rule_is_the_method_s_record(scene: Scene) -> None:
     submit(scene, scores, first=1)
     assert shares(scene, 0) == {"irish": HALF, "scottish": HALF}
     assert shares(scene, 1) == {"irish": 3 * NANO // 4, "scottish": NANO // 4}
+    scene.fill()
     scene.cut("q")
     assert replayed(scene, 1) == REPLAY_OUTCOME_MATCH
 
@@ -223,6 +227,7 @@ def test_a_method_may_go_over_from_shares_to_scores(scene: Scene) -> None:
     declare(scene, METHOD, score_kind=SCORE_KIND_SIGNED_INFLUENCE, membership=ITEMS)
     submit(scene, {"tune-3": [1.0]}, METHOD)
     scene.pay_in(1000, "r")
+    scene.fill()
     scene.cut("q")
     scene.platform.retract_usage(POOL, request_id="t", reason="wrong", event_ids=[event(1).event_id])
     assert scene.platform.find_event(POOL, str(event(1).event_id)).event.shares[0].share_nano == 6 * NANO // 10

@@ -26,6 +26,7 @@ from ledger.log.leaves import (
 )
 from ledger.log.merkle import leaf_hash
 from ledger.usage.entries import (
+    ClosingContent,
     IdSchemeContent,
     MembershipContent,
     MethodContent,
@@ -59,7 +60,8 @@ def test_every_type_of_entry_is_tried() -> None:
     kinds = {
         PoolContent, PolicyContent, MethodContent, UsageContent, RevenueContent, PaymentContent, RoundContent,
         RetractionContent, ReleaseContent, GrantContent, DecisionContent, PostingContent, MembershipContent,
-        IdSchemeContent, ProposalContent, ScheduleContent, PauseContent, ObjectionContent, AnswerContent,
+        IdSchemeContent, ClosingContent, ProposalContent, ScheduleContent, PauseContent, ObjectionContent,
+        AnswerContent,
     }  # fmt: skip
     assert set(CONTENTS.values()) == kinds
     assert all(name == kind.type for name, kind in CONTENTS.items())
