@@ -20,7 +20,7 @@ import grpc
 import pytest
 import sqlalchemy as sa
 
-from moiety import Client, Policy, Receipt, batch_of, patience, usage_batches
+from moiety import Client, Policy, Receipt, batch_of, usage_batches
 from moiety.v1 import usage_pb2 as pb
 from moiety.v1.audit_pb2 import REPLAY_OUTCOME_MATCH
 from moiety.v1.rounds_pb2 import ROUND_STATE_CALCULATED, ROUND_STATE_POSTED
@@ -207,10 +207,8 @@ def test_a_round_whose_service_is_killed_while_posting_is_still_to_be_approved(
 
 
 def test_the_sdk_carries_a_submission_over_the_death_of_the_service(
-    scene: Scene, owner: sa.Engine, process: Process, threads: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+    scene: Scene, owner: sa.Engine, process: Process, threads: ThreadPoolExecutor
 ) -> None:
-    # The pauses are as they are; a machine that is busy with other tests may start a service slowly.
-    monkeypatch.setattr(patience, "ATTEMPTS_MAX", 20)
     answered = 0
 
     def progress(count: int) -> None:

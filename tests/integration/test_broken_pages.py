@@ -58,7 +58,7 @@ def test_a_broken_page_is_named_and_the_other_pools_are_checked(folder: Path, cl
         assert (found.where.table, found.figure) == ("body", "page")
         assert "block=0" in found.where.key
         assert reports["jazz"].leaves
-        assert [*reports] == [POOL, "jazz", ""]
+        assert [*reports] == ["registry", POOL, "jazz", ""]
         assert sum(report.finding_count for report in reports.values()) == 1
         with pytest.raises(LedgerCorruptError, match="invalid page"), database.transaction() as connection:
             connection.exec_driver_sql("SELECT sum(length(bytes::text)) FROM body")

@@ -42,7 +42,8 @@ MAY_CALL: Final[dict[str, frozenset[str]]] = {
     **dict.fromkeys(
         (
             "RegistryService/CreatePlatform", "RegistryService/CreateCollective", "RegistryService/UpdateCollective",
-            "RegistryService/CreatePool", "RegistryService/CreatePolicy", "RegistryService/CreateMethod",
+            "RegistryService/CreatePool", "RegistryService/ClosePool", "RegistryService/CreatePolicy",
+            "RegistryService/CreateMethod",
             "RegistryService/UpdateSchedule",
             "RegistryService/CreateApiKey", "RegistryService/UpdatePrincipal", "RegistryService/UpdateControls",
             "ActsService/ApproveProposal", "ActsService/RejectProposal", "ActsService/WithdrawProposal",

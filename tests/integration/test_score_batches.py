@@ -168,10 +168,10 @@ def test_scores_are_taken_back_by_the_rule_and_the_membership_that_they_came_wit
     declare(scene, INFLUENCE, score_kind=SCORE_KIND_SIGNED_INFLUENCE, membership=ITEMS, coverage_nano=1)
     scene.platform.retract_usage(POOL, request_id="t-1", reason="counted twice", event_ids=[work_id(1)])
     scene.pay_in(1000, "r-1")
-    scene.fill()
     scene.cut("q-1")
     assert scene.allocations(1) == {"breton": 0, "irish": 675, "scottish": 225}
     scene.platform.retract_usage(POOL, request_id="t-2", reason="withdrawn", batch_id=receipt.name.partition("~")[2])
+    scene.fill()
     scene.cut("q-2")
     lines = scene.operator.get_statement(POOL, 2).decode().splitlines()
     assert [line.split(",")[7] for line in lines[1:]] == ["0", str(15 * 10**20), str(5 * 10**20)]
@@ -227,10 +227,11 @@ def test_a_method_may_go_over_from_shares_to_scores(scene: Scene) -> None:
     declare(scene, METHOD, score_kind=SCORE_KIND_SIGNED_INFLUENCE, membership=ITEMS)
     submit(scene, {"tune-3": [1.0]}, METHOD)
     scene.pay_in(1000, "r")
-    scene.fill()
     scene.cut("q")
     scene.platform.retract_usage(POOL, request_id="t", reason="wrong", event_ids=[event(1).event_id])
     assert scene.platform.find_event(POOL, str(event(1).event_id)).event.shares[0].share_nano == 6 * NANO // 10
+    submit(scene, {"tune-3": [1.0]}, METHOD, first=50)
+    scene.pay_in(1000, "r-2")
     scene.cut("q-2")
     assert replayed(scene, 1) == replayed(scene, 2) == REPLAY_OUTCOME_MATCH
 
