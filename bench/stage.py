@@ -16,9 +16,16 @@ from time import sleep
 from typing import Any, Final, NamedTuple
 
 import psycopg
+import sqlalchemy as sa
 
 import moiety
 from bench.workload import Workload
+from ledger.acts.collectives import collective_content, render_domains
+from ledger.acts.people import Actor
+from ledger.registry import Collective
+from ledger.store import log
+from ledger.store import tables as t
+from ledger.store.acts import REGISTRY
 from ledger.store.log import PoolRef
 from ledger.store.registry import pool_ref
 from moiety import Client
@@ -76,14 +83,34 @@ class Stage:
         return pool
 
     def _register(self, collective_ids: list[str]) -> None:
-        """In bulk: the same rows that the service writes one by one."""
-        with psycopg.connect(self.database_url) as connection:
-            connection.execute(
-                "INSERT INTO collective (name, display_name, members, equity_ppm, status, leaf_index, created_at)"
-                " SELECT name, name, 1, 1000000, 'ACTIVE', 0, now() FROM unnest(%s::text[]) AS name"
-                " ON CONFLICT DO NOTHING",
-                [collective_ids],
+        """In bulk: the same leaves and rows that the service writes one by one."""
+        now, actor = system_clock(), Actor(FIRST_OPERATOR, self.operator_key.split("_")[1])
+        with self.parts.database.transaction() as connection:
+            known = set(connection.execute(sa.select(t.collective.c.name)).scalars())
+            new = [Collective(name, name, 1) for name in collective_ids if name not in known]
+            if not new:
+                return
+            log.put_body(connection, REGISTRY, render_domains(()))
+            size = log.read_head(connection, REGISTRY).size
+            leaves = log.append(
+                connection,
+                REGISTRY,
+                [actor.stamp(collective_content(each), size + place) for place, each in enumerate(new)],
+                now,
             )
+            rows = [
+                {
+                    "name": each.name,
+                    "display_name": each.display_name,
+                    "members": each.members,
+                    "equity_ppm": each.equity_ppm,
+                    "status": each.status.value,
+                    "leaf_index": leaf.index,
+                    "created_at": now,
+                }
+                for each, leaf in zip(new, leaves, strict=True)
+            ]
+            connection.execute(sa.insert(t.collective), rows)
 
     def platform_keys(self, platforms: int) -> list[str]:
         """A key for each of so many platforms."""

@@ -115,14 +115,16 @@ def another(column: sa.Column[Any]) -> Any:
 
 def one_row(connection: sa.Connection, table: sa.Table) -> Any:
     """Picks a row of the registry that has something to edit in every column."""
-    ctid: sa.ColumnClause[str] = sa.literal_column("ctid")
-    rows = sa.select(ctid).select_from(table).order_by(*table.primary_key.columns)
+    # Of the row's own partition, where the table has any.
+    place: sa.ColumnClause[str] = sa.literal_column("tableoid || ' ' || ctid")
+    rows = sa.select(place).select_from(table).order_by(*table.primary_key.columns)
     if "pool_id" in table.columns:
         rows = rows.where(table.c.pool_id == REGISTRY.pool_id)
     if table is t.body:
         rows = rows.where(sa.func.length(t.body.c.bytes) > 0)
     chosen = connection.execute(rows).scalars().all()
-    return sa.literal_column(f"{table.name}.ctid = '{chosen[-1]}'::tid")
+    oid, ctid = chosen[-1].split()
+    return sa.literal_column(f"{table.name}.tableoid = {oid} AND {table.name}.ctid = '{ctid}'::tid")
 
 
 COLUMNS: Final = [
