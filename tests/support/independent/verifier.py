@@ -278,7 +278,9 @@ class Acts:
     """Acts that one person did alone."""
 
     def take(self, entry: dict[str, Any]) -> None:
-        assert self.last is None or entry["time"] >= self.last["time"]
+        if self.last is not None:
+            fallen = datetime.fromisoformat(self.last["time"]) - datetime.fromisoformat(entry["time"])
+            assert fallen <= timedelta(minutes=1)
         self.last, due, self.approval = entry, self.approval, None
         assert due is None or entry.get("proposal") == due["subject"]
         if entry["type"] not in ACTS:
