@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import socket
 import time
 from contextlib import ExitStack
 from threading import Thread
@@ -16,7 +15,7 @@ from services.api.contract import Services
 from services.api.http.app import App
 from services.api.http.doorway import HEADER_SECONDS, bounded_protocol, connections_allowed
 from services.parts import Parts
-from services.settings import Settings
+from services.process.listening import bound_socket
 
 KEEP_ALIVE_SECONDS: Final = 30
 BACKLOG: Final = 1024
@@ -57,15 +56,18 @@ class HttpServer:
         Raises:
             InvalidInputError: the process cannot listen there.
         """
-        host = self._settings.http_listen.rpartition(":")[0]
+        settings = self._settings
+        host = settings.http_listen.rpartition(":")[0]
         with ExitStack() as undone:
-            listening = undone.enter_context(bound_socket(self._settings))
+            listening = undone.enter_context(
+                bound_socket(settings.http_listen, "MOIETY_HTTP_LISTEN", is_shared=settings.workers > 1)
+            )
             self._thread = Thread(target=self._server.run, args=([listening],), name="http", daemon=True)
             self._thread.start()
             while not self._server.started and self._thread.is_alive():
                 time.sleep(0.005)
             if not self._server.started:
-                raise InvalidInputError.of("MOIETY_HTTP_LISTEN", f"cannot listen on {self._settings.http_listen}")
+                raise InvalidInputError.of("MOIETY_HTTP_LISTEN", f"cannot listen on {settings.http_listen}")
             undone.pop_all()
         return f"{host}:{listening.getsockname()[1]}"
 
@@ -80,28 +82,3 @@ class HttpServer:
         if self._thread is not None:
             self._thread.join()
         self._app.close()
-
-
-def bound_socket(settings: Settings) -> socket.socket:
-    """A socket at the address of the settings, on which nothing listens yet.
-
-    Raises:
-        InvalidInputError: the process cannot listen there.
-    """
-    listen = settings.http_listen
-    host, _, port = listen.rpartition(":")
-    with ExitStack() as undone:
-        try:
-            family, kind, protocol, _, address = socket.getaddrinfo(
-                host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-            )[0]
-            bound = undone.enter_context(socket.socket(family, kind, protocol))
-            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if settings.workers > 1:
-                bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            bound.bind(address)
-        except OSError as error:
-            reason = f"cannot listen on {listen}: {error.strerror}"
-            raise InvalidInputError.of("MOIETY_HTTP_LISTEN", reason) from None
-        undone.pop_all()
-    return bound

@@ -7,7 +7,6 @@ share only the port, over which the kernel distributes connections (SO_REUSEPORT
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -22,6 +21,7 @@ import structlog
 from ledger.errors import InvalidInputError, LedgerError, StoreUnavailableError
 from services.metrics import SHARED_FOLDER, forget_worker
 from services.process.host import serving, until_stopped
+from services.process.listening import bound_socket
 from services.process.logs import configure_logs
 from services.process.memory import collect_less_often
 from services.settings import PREFIX, Settings, load_settings
@@ -126,20 +126,8 @@ class _Slot:
 @contextmanager
 def _held_port(listen: str, setting: str) -> Iterator[str]:
     """The address with a port of its own: a free one where it says 0. Held without listening, until the end."""
-    host, _, port = listen.rpartition(":")
-    with ExitStack() as stack:
-        try:
-            family, kind, protocol, _, address = socket.getaddrinfo(
-                host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-            )[0]
-            held = stack.enter_context(socket.socket(family, kind, protocol))
-            # Connections of a server that just ended keep the port for a minute, unless this is said.
-            held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            held.bind(address)
-        except OSError as error:
-            raise InvalidInputError.of(setting, f"cannot listen on {listen}: {error.strerror}") from None
-        yield f"{host}:{held.getsockname()[1]}"
+    with bound_socket(listen, setting, is_shared=True) as held:
+        yield f"{listen.rpartition(':')[0]}:{held.getsockname()[1]}"
 
 
 def _start(address: str, shared: Mapping[str, str]) -> subprocess.Popen[bytes]:

@@ -1,0 +1,37 @@
+"""Sockets that are bound to an address, and on which nothing listens yet."""
+
+from __future__ import annotations
+
+import socket
+from contextlib import ExitStack
+
+from ledger.errors import InvalidInputError
+
+
+def bound_socket(listen: str, setting: str, *, is_shared: bool) -> socket.socket:
+    """A socket at an address, `HOST:PORT`, with a free port where it says 0.
+
+    Args:
+        listen: the address.
+        setting: the setting that it comes from, which an error names.
+        is_shared: whether other processes may be bound to the same port.
+
+    Raises:
+        InvalidInputError: the process cannot listen there.
+    """
+    host, _, port = listen.rpartition(":")
+    with ExitStack() as undone:
+        try:
+            family, kind, protocol, _, address = socket.getaddrinfo(
+                host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            )[0]
+            bound = undone.enter_context(socket.socket(family, kind, protocol))
+            # Connections of a server that just ended keep the port for a minute, unless this is said.
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if is_shared:
+                bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            bound.bind(address)
+        except OSError as error:
+            raise InvalidInputError.of(setting, f"cannot listen on {listen}: {error.strerror}") from None
+        undone.pop_all()
+    return bound
