@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
-from uuid import uuid4
 
 from obstore.exceptions import BaseError
 from obstore.store import ObjectStore, from_url
 
 from ledger.errors import InvalidInputError, StoreUnavailableError
 from ledger.store.bodies import Objects, StoredObject
+from ledger.store.durable import make_folder, write_whole
 
 SCHEMES: Final = ("file", "s3", "gs", "az")
 """How the URL of an object store may begin."""
@@ -55,18 +54,8 @@ class FolderObjects:
         """See `Objects`."""
         with _available():
             path = self._folder / key
-            _make(path.parent)
-            beside = path.with_name(f".{uuid4().hex}")
-            try:
-                with beside.open("xb") as file:
-                    file.write(body)
-                    file.flush()
-                    os.fsync(file.fileno())
-                beside.replace(path)
-            except BaseException:
-                beside.unlink(missing_ok=True)
-                raise
-            _sync(path.parent)
+            make_folder(path.parent)
+            write_whole(path, body)
 
     def get(self, key: str) -> bytes | None:
         """See `Objects`."""
@@ -89,21 +78,6 @@ class FolderObjects:
                     if path.is_file():
                         written_at = datetime.fromtimestamp(path.stat().st_mtime, UTC)
                         yield StoredObject(path.relative_to(self._folder).as_posix(), written_at)
-
-
-def _make(folder: Path) -> None:
-    if not folder.is_dir():
-        _make(folder.parent)
-        folder.mkdir(exist_ok=True)
-        _sync(folder.parent)
-
-
-def _sync(folder: Path) -> None:
-    opened = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)
 
 
 @contextmanager

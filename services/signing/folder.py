@@ -6,7 +6,6 @@ copy, and is detected.
 
 from __future__ import annotations
 
-import os
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
@@ -15,6 +14,7 @@ from ledger.errors import FormatError, InvalidInputError, SignatureError, StateE
 from ledger.log.checkpoint import Checkpoint, open_checkpoint
 from ledger.log.forks import FILE_EXTENSION, ForkEvidence
 from ledger.log.note_keys import VerifierKey
+from ledger.store.durable import write_whole
 
 COPY_EXTENSION: Final = ".checkpoint"
 
@@ -51,7 +51,7 @@ class CheckpointFolder:
 
     def write(self, pool: str, note: bytes) -> None:
         """Replace the copy, at once and durably."""
-        _write(self._copy(pool), note)
+        write_whole(self._copy(pool), note)
 
     def keep_fork(self, pool: str, evidence: ForkEvidence) -> Path:
         """Keep evidence of a fork, and return where. The same evidence is kept once."""
@@ -67,23 +67,8 @@ class CheckpointFolder:
         path = self._evidence / name
         self._evidence.mkdir(exist_ok=True)
         if not path.exists():
-            _write(path, content)
+            write_whole(path, content)
         return path
 
     def _copy(self, pool: str) -> Path:
         return self.path / f"{pool}{COPY_EXTENSION}"
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Put a whole file in its place: either the old one or the new one is there, and the new one stays."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    with beside.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
