@@ -31,11 +31,6 @@ from tests.support.far_end import UNAVAILABLE, FarEnd, bad_request, listening, s
 
 
 @pytest.fixture
-def far_end() -> FarEnd:
-    return FarEnd()  # type: ignore[abstract]  # it answers the calls that these tests make
-
-
-@pytest.fixture
 def address(far_end: FarEnd, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setattr(patience, "DELAY_SECONDS_FIRST", 0.001)
     monkeypatch.setattr(awaiting, "REFUSAL_SECONDS", 0.05)

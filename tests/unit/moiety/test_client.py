@@ -22,24 +22,11 @@ from moiety import (
     UnavailableError,
     Violation,
     blocking,
-    patience,
 )
 from moiety.submission import BATCHES_IN_FLIGHT
 from moiety.v1 import registry_pb2, usage_pb2
-from tests.support.far_end import UNAVAILABLE, FarEnd, bad_request, listening, status
+from tests.support.far_end import UNAVAILABLE, FarEnd, bad_request, status
 from tests.support.far_end import usage as table
-
-
-@pytest.fixture
-def far_end() -> FarEnd:
-    return FarEnd()  # type: ignore[abstract]  # it answers the calls that these tests make
-
-
-@pytest.fixture
-def client(far_end: FarEnd, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
-    monkeypatch.setattr(patience, "DELAY_SECONDS_FIRST", 0.001)
-    with listening(far_end) as address, Client(address, "secret") as client:
-        yield client
 
 
 def test_a_call_carries_the_api_key_as_a_bearer_token(client: Client, far_end: FarEnd) -> None:

@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
@@ -31,7 +30,6 @@ from moiety import (
     UsageEvent,
     batches,
     outbox,
-    patience,
 )
 from moiety.journals import read_records
 from moiety.v1 import usage_pb2
@@ -53,18 +51,6 @@ def numbers_in(far_end: FarEnd) -> list[int]:
     for data in far_end.batches.values():
         found += [int.from_bytes(event_id, "big") for event_id in batches.decode(data).column("event_id").to_pylist()]
     return found
-
-
-@pytest.fixture
-def far_end() -> FarEnd:
-    return FarEnd()  # type: ignore[abstract]  # it answers the calls that these tests make
-
-
-@pytest.fixture
-def client(far_end: FarEnd, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
-    monkeypatch.setattr(patience, "DELAY_SECONDS_FIRST", 0.001)
-    with listening(far_end) as address, Client(address, "secret") as client:
-        yield client
 
 
 def test_what_was_put_is_delivered_once_and_in_order(tmp_path: Path, client: Client, far_end: FarEnd) -> None:
