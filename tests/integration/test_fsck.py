@@ -8,7 +8,6 @@ from typing import Any, Final
 import pyarrow as pa
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql as pg
 
 from audit.files.spills import SpillFolder
 from audit.fsck import LISTED_MAX, CheckReport, Registry, check_pool, check_strays, read_registry
@@ -22,6 +21,7 @@ from tests.support.batches import Event, event_id, record_batch, replaced, strea
 from tests.support.deployment import Deployment
 from tests.support.fsck_scene import build, check, findings, report_of
 from tests.support.scene import METHOD, POOL, Scene, event, open_scene
+from tests.support.tampering import another, rows_of
 from tests.support.wire import Wire, request_of
 
 APPEND: Final = "UsageService/AppendUsage"
@@ -56,26 +56,8 @@ def tampering(shared_owner: sa.Engine) -> Iterator[sa.Connection]:
 
 def middle_row(connection: sa.Connection, table: sa.Table) -> Any:
     """Picks a row of the pool that has some before it and some after it, where there are so many."""
-    ctid: sa.ColumnClause[str] = sa.literal_column("ctid")
-    rows = sa.select(ctid).select_from(table).where(table.c.pool_id == FOLK).order_by(*table.primary_key.columns)
-    found = connection.execute(rows).scalars().all()
-    assert found
-    return sa.literal_column(f"{table.name}.ctid = '{found[len(found) // 2]}'::tid")
-
-
-def another(column: sa.Column[Any]) -> Any:
-    """Another value than the column's, of its type."""
-    match column.type:
-        case sa.Text():
-            return column + "x"
-        case sa.LargeBinary():
-            return sa.func.set_byte(column, 0, sa.func.get_byte(column, 0).op("#")(1))
-        case sa.DateTime():
-            return sa.func.coalesce(column, sa.func.now()) + sa.text("interval '1 second'")
-        case pg.UUID():
-            return sa.func.gen_random_uuid()
-        case _:
-            return column + 1000
+    found = rows_of(connection, table, table.c.pool_id == FOLK)
+    return found[len(found) // 2]
 
 
 COLUMNS: Final = [

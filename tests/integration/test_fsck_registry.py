@@ -19,6 +19,7 @@ from moiety.keys import make_key
 from tests.support.deployment import Deployment
 from tests.support.fsck_scene import report_of, sign
 from tests.support.scene import Scene, open_scene
+from tests.support.tampering import another, rows_of
 
 NAMED: Final = (t.api_key, t.platform, t.collective, t.collective_domain)
 OF_LEAVES: Final = (t.leaf, t.node, t.head, t.body, t.people, t.turn, t.checkpoint, t.cosignature)
@@ -96,35 +97,12 @@ def test_a_status_that_there_is_not_is_refused_by_the_database(tampering: sa.Con
         tampering.execute(sa.update(t.collective).values(status="ACTHVE"))
 
 
-def another(column: sa.Column[Any]) -> Any:
-    """Another value than the column's, of its type, that the database takes."""
-    if column.name == "status":
-        return "SUSPENDED"
-    match column.type:
-        case sa.Text():
-            return column + "x"
-        case sa.LargeBinary():
-            return sa.func.set_byte(column, 0, sa.func.get_byte(column, 0).op("#")(1))
-        case sa.DateTime():
-            return sa.func.coalesce(column, sa.func.now()) + sa.text("interval '1 second'")
-        case sa.ARRAY():
-            return sa.func.array_append(column, "jazz")
-        case _:
-            return column + 1000
-
-
 def one_row(connection: sa.Connection, table: sa.Table) -> Any:
     """Picks a row of the registry that has something to edit in every column."""
-    # Of the row's own partition, where the table has any.
-    place: sa.ColumnClause[str] = sa.literal_column("tableoid || ' ' || ctid")
-    rows = sa.select(place).select_from(table).order_by(*table.primary_key.columns)
-    if "pool_id" in table.columns:
-        rows = rows.where(table.c.pool_id == REGISTRY.pool_id)
+    conditions = [table.c.pool_id == REGISTRY.pool_id] if "pool_id" in table.columns else []
     if table is t.body:
-        rows = rows.where(sa.func.length(t.body.c.bytes) > 0)
-    chosen = connection.execute(rows).scalars().all()
-    oid, ctid = chosen[-1].split()
-    return sa.literal_column(f"{table.name}.tableoid = {oid} AND {table.name}.ctid = '{ctid}'::tid")
+        conditions.append(sa.func.length(t.body.c.bytes) > 0)
+    return rows_of(connection, table, *conditions)[-1]
 
 
 COLUMNS: Final = [
