@@ -16,7 +16,7 @@ from google.protobuf.message import Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
-from moiety import Mode, UsageEvent, batch_of
+from moiety import DeadlineExceededError, Mode, UnavailableError, UsageEvent, batch_of
 from moiety.v1 import registry_pb2, registry_pb2_grpc, rounds_pb2, rounds_pb2_grpc, usage_pb2, usage_pb2_grpc
 
 NOON: Final = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -38,6 +38,8 @@ def bad_request(*violations: tuple[str, str]) -> error_details_pb2.BadRequest:
 
 
 UNAVAILABLE: Final = status(code_pb2.UNAVAILABLE, "away")
+GIVEN_UP: Final = (UnavailableError, DeadlineExceededError)
+"""What a call to an absent service ends with at its deadline, which falls into a pause or into a wait for an answer."""
 
 
 class FarEnd(

@@ -25,7 +25,7 @@ from moiety import (
 )
 from moiety.submission import BATCHES_IN_FLIGHT
 from moiety.v1 import registry_pb2, usage_pb2
-from tests.support.far_end import UNAVAILABLE, FarEnd, bad_request, status
+from tests.support.far_end import GIVEN_UP, UNAVAILABLE, FarEnd, bad_request, status
 from tests.support.far_end import usage as table
 
 
@@ -60,7 +60,7 @@ def test_what_may_not_happen_twice_is_not_repeated(client: Client, far_end: FarE
 def test_a_service_that_stays_away_is_given_up(client: Client, far_end: FarEnd) -> None:
     far_end.failures = [UNAVAILABLE] * 100_000
     client._connection.timeout_seconds = 0.5
-    with pytest.raises(UnavailableError):
+    with pytest.raises(GIVEN_UP):
         client.get_platform("tunesmith")
     assert far_end.calls > 6
 
@@ -113,7 +113,7 @@ def test_a_broken_submission_sends_again_what_was_not_answered(client: Client, f
 
 def test_a_submission_to_a_service_that_stays_away_is_given_up(client: Client, far_end: FarEnd) -> None:
     far_end.failures = [UNAVAILABLE] * 100_000
-    with pytest.raises(UnavailableError):
+    with pytest.raises(GIVEN_UP):
         client.submit_usage("folk", table(1), "ngram", timeout_seconds=0.5)
     assert far_end.calls > 6
 
@@ -125,7 +125,7 @@ def test_a_submission_that_was_given_up_has_its_receipts_and_goes_on(client: Cli
     is_away = True
     far_end.answer_batch = answer
     reader = pa.RecordBatchReader.from_batches(table(1).schema, iter([table(20)]))  # which is read once
-    with pytest.raises(UnavailableError) as caught:
+    with pytest.raises(GIVEN_UP) as caught:
         client.submit_usage("folk", reader, "ngram", events_per_batch=2, batch_id="b", timeout_seconds=0.5)
     recorded = [receipt.name for receipt in caught.value.receipts]
     assert recorded[:5] == [f"b-{index}" for index in range(5)]

@@ -26,14 +26,13 @@ from moiety import (
     Mode,
     Outbox,
     OutboxError,
-    UnavailableError,
     UsageEvent,
     batches,
     outbox,
 )
 from moiety.journals import read_records
 from moiety.v1 import usage_pb2
-from tests.support.far_end import NOON, UNAVAILABLE, FarEnd, bad_request, listening, status
+from tests.support.far_end import GIVEN_UP, NOON, UNAVAILABLE, FarEnd, bad_request, listening, status
 
 
 def event(number: int, **changes: Any) -> UsageEvent:
@@ -101,7 +100,7 @@ def test_an_interrupted_delivery_is_made_with_the_same_batches(tmp_path: Path, c
             box.put(*(event(number) for number in range(start, start + 10)))
     with opened(tmp_path) as box:
         far_end.failures = [UNAVAILABLE] * 100_000
-        with pytest.raises(UnavailableError):
+        with pytest.raises(GIVEN_UP):
             client.deliver(box, timeout_seconds=0.3)
         assert len(box) == 30
         box.put(event(30))
