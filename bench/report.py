@@ -113,7 +113,11 @@ def _conditions(sections: dict[str, Document]) -> str:
         named.setdefault(said, []).append(name)
     lines = (f"{', '.join(names)}: {said}" for said, names in named.items())
     return (
-        "\n".join(textwrap.fill(line, LINE_MAX, initial_indent="- ", subsequent_indent="  ") for line in lines) + "\n"
+        "\n".join(
+            textwrap.fill(line, LINE_MAX, initial_indent="- ", subsequent_indent="  ", break_on_hyphens=False)
+            for line in lines
+        )
+        + "\n"
     )
 
 

@@ -26,7 +26,9 @@ def constants(page: str) -> dict[str, float]:
 
 def measured(sections: dict[str, Any]) -> dict[str, float]:
     """The constants that the results have, by name; `sections` are those of bench/results/latest.json."""
-    figures = {one["name"]: one["ours"]["median"] for found in sections.values() for one in found["figures"]}
+    found_figures = [one for found in sections.values() for one in found["figures"]]
+    figures = {one["name"]: one["ours"]["median"] for one in found_figures}
+    ratios = {one["name"]: one["judged"]["median"] for one in found_figures if "judged" in one}
     lines = {
         (one["name"], name): [(point["x"], point["median"]) for point in points]
         for found in sections.values() for one in found["series"] for name, points in one["lines"].items()
@@ -36,6 +38,10 @@ def measured(sections: dict[str, Any]) -> dict[str, float]:
         values["stored_bytes_per_event"] = figures["storage"]
     if "storage-elsewhere" in figures:
         values["postgres_bytes_per_event"] = figures["storage-elsewhere"]
+    if "intake-partitions" in ratios:
+        values["partitioned_share"] = ratios["intake-partitions"]
+    if "intake-elsewhere" in ratios:
+        values["elsewhere_share"] = ratios["intake-elsewhere"]
     if "verify" in figures:
         values["verified_shares_per_second"] = figures["verify"]
     if "growth-intake" in sections:
@@ -73,7 +79,10 @@ def worked_out(c: dict[str, float], events: int) -> list[tuple[str, str, float]]
     return [
         ("events/s at the peak", "events / 86,400 * `peak_factor`", peak),
         ("processors busy with intake", "peak / `events_per_second_per_core` / `busy_share`", processors),
-        ("the same on Citus, by the coordinator", "that / `citus_share`", ceil(processors / c["citus_share"])),
+        ("the same, tables in partitions", "processors / `partitioned_share`",
+         ceil(processors / c["partitioned_share"])),
+        ("the same, bodies elsewhere", "processors / `elsewhere_share`", ceil(processors / c["elsewhere_share"])),
+        ("the same on Citus, by the coordinator", "processors / `citus_share`", ceil(processors / c["citus_share"])),
         ("TB a day, all copies", "events * `stored_bytes_per_event` * `copies`", stored_per_day / 10**12),
         ("TB after a year", "that * 365", stored / 10**12),
         ("of which rows and index of events, TB", "events * `event_row_bytes` * `copies` * 365",

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from ledger.errors import InvalidInputError, StateError
 from ledger.store import tables as t
 from ledger.store.tables import metadata
+from services.schema import registry_place
 from services.schema.privileges import VERSION_TABLE, is_cluster
 
 PARTITIONS_MAX: Final = 128
@@ -70,11 +71,12 @@ def undistributed(connection: sa.Connection) -> list[str]:
     """Returns tables that are not where they should be: on a cluster any, elsewhere those with partitioned siblings."""
     if is_cluster(connection):
         found = _on_nodes(connection)
-        return [
+        misplaced = [
             f"table {name} is {found.get(name, 'not distributed')}, expected {wanted}"
             for name, wanted in _wanted_on_nodes().items()
             if found.get(name) != wanted
         ]
+        return misplaced or registry_place.astray(connection)
     counts = _partition_counts(connection)
     if not counts:
         return []

@@ -17,7 +17,7 @@ from alembic.script import ScriptDirectory
 
 from ledger.errors import StateError
 from ledger.store.database import SERVICE_ROLE, Database
-from services.schema import distribution, privileges
+from services.schema import distribution, privileges, registry_place
 
 _MIGRATION_LOCK: Final = 0x4D6F6966
 """Concurrent migrations take turns. An advisory lock is enough here: migrations connect to one node only."""
@@ -79,7 +79,11 @@ def distribute(url: str, *, partitions: int | None = None) -> list[str]:
         _require_up_to_date(connection)
         distributed = distribution.distribute(connection, partitions)
         privileges.set_privileges(connection, again=distributed)
-        return distributed
+    more = True
+    while more:
+        with _alone(url) as connection:
+            more = registry_place.bring_home(connection)
+    return distributed
 
 
 @contextmanager

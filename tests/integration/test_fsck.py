@@ -32,7 +32,7 @@ FOLK: Final = 1
 TABLES: Final = (
     lt.leaf, lt.node, lt.head, lt.body, lt.method, lt.membership, lt.id_scheme, lt.event, lt.batch_weights, lt.batch,
     lt.retraction, lt.revenue, lt.movement, lt.transfer, lt.balance, t.policy, t.round_, lt.decision, t.posting,
-    lt.checkpoint, lt.turn, lt.cosignature, lt.proposal,
+    lt.checkpoint, lt.turn, lt.cosignature, lt.proposal, t.objection, t.answer,
 )  # fmt: skip
 
 REQUIRED: Final = tuple(table for table in TABLES if table not in (lt.checkpoint, lt.cosignature))
@@ -102,6 +102,18 @@ def test_an_inserted_row_is_found_and_its_table_named(tampering: sa.Connection, 
     found = findings(tampering)
     figures = {figure for name, _, figure in found if name == table.name}
     assert figures & {"row", "note"}
+
+
+def test_a_closing_that_the_log_does_not_say_so_is_found(tampering: sa.Connection) -> None:
+    rows = lt.closing
+    moved = sa.update(rows).values(leaf_index=rows.c.leaf_index + 1)
+    renamed = sa.update(rows).values(pool_id=FOLK)
+    later = sa.update(rows).values(closed_at=another(rows.c.closed_at))
+    for change in (moved, renamed, later, sa.delete(rows)):
+        savepoint = tampering.begin_nested()
+        assert tampering.execute(change).rowcount == 1
+        assert rows.name in {each.where.table for report in check(tampering) for each in report.findings}
+        savepoint.rollback()
 
 
 def test_every_body_that_is_edited_is_named(tampering: sa.Connection) -> None:

@@ -175,6 +175,18 @@ def test_on_a_cluster_pools_are_distributed_together_and_the_registry_is_the_coo
     assert schema.distribute(database_url) == []
 
 
+def test_the_registrys_log_is_brought_to_the_coordinator(database_url: str, cluster: sa.Engine) -> None:
+    schema.distribute(database_url)
+    with cluster.begin() as connection:
+        places = connection.exec_driver_sql("SELECT shardid, groupid FROM pg_dist_placement ORDER BY 1").all()
+        nodes = connection.exec_driver_sql("SELECT groupid, shouldhaveshards FROM pg_dist_node ORDER BY 1").all()
+        connection.exec_driver_sql("UPDATE pg_dist_placement SET groupid = 1")
+    assert (places, nodes) == ([(1, 1), (2, 0)], [(0, False), (1, True)])
+    assert findings(cluster)["undistributed"] == ["the registry's log is on worker:5432, expected the coordinator"]
+    schema.distribute(database_url)
+    assert "undistributed" not in findings(cluster)
+
+
 def test_what_was_a_reference_table_becomes_the_coordinators_own(database_url: str, cluster: sa.Engine) -> None:
     with cluster.begin() as connection:
         for name in ("platform", "api_key"):

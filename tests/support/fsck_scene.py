@@ -1,4 +1,4 @@
-"""A pool with every kind of leaf, a second pool beside it, and what a check of their database says."""
+"""A pool with every kind of leaf, a second and closed pool beside it, and what a check of their database says."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from ledger.store.checkpoints import StoredCheckpoint, StoredCosignature
 from moiety import Collective, Method, Mode, Policy, Pool, Schedule
 from moiety.attribution import score_batches
 from moiety.v1.registry_pb2 import COLLECTIVE_STATUS_SUSPENDED, COMMONS_RULE_FUND, SCORE_KIND_SIGNED_INFLUENCE
+from moiety.v1.rounds_pb2 import OBJECTION_ANSWER_DISMISSED
 from tests.support.deployment import Deployment
 from tests.support.scene import NANO, NOON, POOL, Scene, event, open_scene
 
@@ -76,15 +77,24 @@ def build(deployment: Deployment) -> Scene:
     operator.grant_from_commons(POOL, "irish", 30, request_id="granted-1", reason="a school")
     scene.submit([event(7)], "third")
     scene.pay_in(500, "money-2")
-    scene.cut("round-3")
+    cut_in_dispute(scene, "round-3")
     operator.update_schedule(POOL, Schedule(cron="30 6 * * *", time_zone="UTC"))
     scene.submit([event(8)], "fourth")
     scene.pay_in(500, "money-3")
     deployment.clock.advance(hours=7)
     assert deployment.running.parts.scheduler.run_once()
+    operator.close_pool(OTHER)
     propose(deployment, 3)
     sign(deployment)
     return scene
+
+
+def cut_in_dispute(scene: Scene, request_id: str) -> None:
+    """Post a round that a collective objected to."""
+    number = scene.operator.calculate_round(POOL, request_id=request_id).number
+    scene.deployment.client("collectives/breton").object_to_round(POOL, number, "less than before")
+    scene.reviewer.answer_objection(POOL, number, "breton", OBJECTION_ANSWER_DISMISSED, "so was the usage")
+    scene.approve(number)
 
 
 def propose(deployment: Deployment, times: int) -> None:
