@@ -171,7 +171,7 @@ def staged(
         parts = wire(load_settings(database_url=url, bodies_url=bodies_url))
         stack.callback(parts.close)
         with parts.database.transaction() as connection:
-            founded = found_with_new_keys(connection, "localhost/bench", [FIRST_OPERATOR], system_clock())
+            founded = found_with_new_keys(connection, "localhost/bench", [FIRST_OPERATOR])
             operator_key = founded[FIRST_OPERATOR]
         started = [stack.enter_context(_server(url, bodies_url, claims=claims)) for _ in range(servers)]
         process, said = started[0]

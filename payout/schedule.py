@@ -9,16 +9,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
 from typing import Final, Protocol
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-import sqlalchemy as sa
 from cronsim import CronSim, CronSimError
 
 from ledger.errors import InvalidInputError, LedgerError
-from ledger.store.database import Database
+from ledger.store.database import Database, read_time
 from ledger.store.each_pool import ask_each
 from ledger.store.log import PoolRef
 from payout.store import pools
@@ -31,10 +30,6 @@ CRON_FIELDS: Final = 5
 """Minute, hour, day of month, month, day of week."""
 
 MAX_CRON_CHARACTERS: Final = 200
-
-CLOCK_DIFFERENCE_MAX: Final = timedelta(minutes=1)
-"""Entries get their times from this machine and rounds are cut by the database's: they must agree this well. A clock
-that is ahead would answer fire times that are yet to come, and the right clocks would then wait for the next ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,29 +96,18 @@ class Scheduler:
     Any number of processes may run one: the pool's lock and the round's keys let one round answer each fire time.
     """
 
-    def __init__(
-        self,
-        database: Database,
-        settlement: CalculatesDueRounds,
-        clock: Callable[[], datetime],
-        *,
-        asks_database: bool = False,
-    ) -> None:
+    def __init__(self, database: Database, settlement: CalculatesDueRounds) -> None:
         self._database = database
         self._settlement = settlement
-        self._clock = clock
-        self._asks_database = asks_database
 
     def run_once(self) -> list[RoundRecord]:
         """Check every schedule once, and return the rounds calculated or posted. A pool that fails affects no other.
 
-        If it asks the database, that one's clock decides what is due, for all schedulers alike; and if this machine's
-        clock differs by more than CLOCK_DIFFERENCE_MAX, nothing is cut and an error is logged.
+        The database's clock decides what is due, as it times the leaves: machines' clocks may differ.
         """
         try:
-            now = self._now()
-            if now is None:
-                return []
+            with self._database.reading() as connection:
+                now = read_time(connection)
             schedules = ask_each(self._database, pools.list_schedules)
         except LedgerError as error:
             logger.warning("cannot read schedules: %s", error)
@@ -153,19 +137,3 @@ class Scheduler:
         if record:
             logger.info("round %d of pool %s is now %s", record.content.number, pool.name, record.state.value)
         return record
-
-    def _now(self) -> datetime | None:
-        """Returns the time that decides; None if the clocks contradict each other."""
-        here = self._clock()
-        if not self._asks_database:
-            return here
-        with self._database.reading() as connection:
-            there: datetime = connection.execute(sa.select(sa.func.clock_timestamp())).scalar_one()
-        if abs(there - here) > CLOCK_DIFFERENCE_MAX:
-            logger.error(
-                "no rounds are cut: this machine's clock says %s and the database's %s; set the one that is wrong",
-                here.isoformat(timespec="seconds"),
-                there.isoformat(timespec="seconds"),
-            )
-            return None
-        return there

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
 
@@ -20,7 +20,7 @@ from ledger.acts.people import Actor, People
 from ledger.errors import IdentityReusedError, InvalidInputError, StateError
 from ledger.registry import require_text
 from ledger.store import journal, log, turns
-from ledger.store.acts import MAX_REASON, Ruling, Subject, append_decision, read_people, record_decision
+from ledger.store.acts import MAX_REASON, Ruling, Subject, append_decision, begin, record_decision
 from ledger.store.database import Database
 from ledger.store.log import PoolRef
 from ledger.store.turns import Turn
@@ -49,9 +49,8 @@ _ROUND_NUMBER: Final = re.compile(r"[1-9][0-9]{0,8}")
 class Settlement:
     """What operators and the scheduler do with rounds."""
 
-    def __init__(self, database: Database, clock: Callable[[], datetime]) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
-        self._clock = clock
 
     def preview(self, pool: PoolRef, *, number: int = 0, policy: Policy | None = None) -> Calculation:
         """Returns the round that `calculate` would make now, or a past one again, under another policy if one is given.
@@ -136,9 +135,9 @@ class Settlement:
             calculated = rounds.get_round(connection, pool, number)
             review.require_in_statement(connection, pool, calculated, actor.name.rpartition("/")[2])
             policy = _policy_of(connection, pool, calculated.content)
-            log.lock_head(connection, pool)
+            people, now = begin(connection, pool)
             record = rounds.get_round(connection, pool, number)
-            said = Said(actor, read_people(connection), self._clock())
+            said = Said(actor, people, now)
             return review.put_objection(connection, pool, record, policy, said, reason)
 
     def answer(
@@ -154,9 +153,9 @@ class Settlement:
         require_text(reason, "reason", least=1, most=MAX_REASON)
         with self._database.transaction() as connection:
             turns.take(connection, pool, Turn.ROUNDS)
-            log.lock_head(connection, pool)
+            people, now = begin(connection, pool)
             record = rounds.get_round(connection, pool, number)
-            said = Said(actor, read_people(connection), self._clock())
+            said = Said(actor, people, now)
             content = AnswerContent(
                 round=number, collective=collective, objection_hash="0" * 64, answer=answer.value, reason=reason
             )
@@ -179,8 +178,7 @@ class Settlement:
             if record is None:
                 return None
             policy = _policy_of(connection, pool, record.content)
-            log.lock_head(connection, pool)
-            people, now = read_people(connection), self._clock()
+            people, now = begin(connection, pool)
             if not review.may_post_by_silence(connection, pool, record, policy, now):
                 return None
             lines = _lines(connection, pool, record.content)
@@ -196,8 +194,7 @@ class Settlement:
             approves = ruling.decision is Decision.APPROVED
             # Before the lock, while usage still comes in: a large round's statement takes seconds to read.
             lines = _lines(connection, pool, record.content) if approves else []
-            log.lock_head(connection, pool)
-            people, now = read_people(connection), self._clock()
+            people, now = begin(connection, pool)
             needed = ONE if record.content.by == SCHEDULER else people.controls.needed(Kind.ROUNDS)
             subject = Subject(record.leaf_index, record.hash, record.content, needed)
             if approves:
@@ -205,7 +202,7 @@ class Settlement:
                 review.require_reviewed(connection, pool, record, policy, now)
             record_decision(connection, pool, people, subject, ruling, now)
             if approves:
-                self._post(connection, pool, record.content, lines)
+                self._post(connection, pool, record.content, lines, now)
             return rounds.get_round(connection, pool, number)
 
     def _record(
@@ -219,8 +216,7 @@ class Settlement:
         for body in calculation.bodies():
             log.put_body(connection, pool, body)
         lines = [] if calculation.policy.review_seconds else _lines(connection, pool, calculation.content)
-        log.lock_head(connection, pool)
-        people, now = read_people(connection), self._clock()
+        people, now = begin(connection, pool)
         content = actor.stamp(still_holds(connection, calculation.content, people.size), people.size)
         if actor != _BY_SCHEDULE:
             people.require_actor(content, now, pool.name)
@@ -244,17 +240,24 @@ class Settlement:
             subject=record.leaf_index, subject_hash=record.hash.hex(), decision=Decision.APPROVED.value, reason=""
         )
         append_decision(connection, pool, _BY_POLICY.stamp(approved, people.size), now)
-        self._post(connection, pool, record.content, lines)
+        self._post(connection, pool, record.content, lines, now)
         return rounds.get_round(connection, pool, record.content.number)
 
-    def _post(self, connection: sa.Connection, pool: PoolRef, content: RoundContent, lines: Sequence[Line]) -> None:
+    def _post(
+        self,
+        connection: sa.Connection,
+        pool: PoolRef,
+        content: RoundContent,
+        lines: Sequence[Line],
+        now: datetime,
+    ) -> None:
         aside = objections.set_aside(connection, pool, content.number)
         transfers = posting_transfers(content, lines, frozenset(aside))
         amount = sum(transfer.amount_minor for transfer in transfers)
         posting = PostingContent(
             round=content.number, transfer_count=len(transfers), amount_minor=amount, set_aside=aside
         )
-        (leaf,) = log.append(connection, pool, [posting], self._clock())
+        (leaf,) = log.append(connection, pool, [posting], now)
         rounds.insert_posting(connection, pool, content.number, leaf.index)
         if transfers:
             journal.post(connection, pool, leaf.index, transfers)

@@ -43,16 +43,21 @@ def system_clock() -> datetime:
     return datetime.now(UTC)
 
 
+def instead_of_the_databases(clock: Clock) -> Clock | None:
+    """Returns the clock that times a deployment's leaves; None for the database's own, unless another was given."""
+    return None if clock is system_clock else clock
+
+
 def wire(settings: Settings, *, clock: Clock = system_clock) -> Parts:
     """Returns the parts, on the database of the settings. Nothing is started, and nothing connects yet."""
-    database = Database(settings.database_url, connections=settings.database_connections)
+    database = Database(
+        settings.database_url, connections=settings.database_connections, clock=instead_of_the_databases(clock)
+    )
     standby = None
     if settings.read_database_url:
         standby = Database(settings.read_database_url, connections=settings.database_connections)
     bodies = wire_bodies(settings)
-    settlement = Settlement(database, clock)
-    # A clock that is given is the deployment's time; the machine's own is only one of several that may be wrong.
-    scheduler = Scheduler(database, settlement, clock, asks_database=clock is system_clock)
+    settlement = Settlement(database)
     return Parts(
         settings=settings,
         clock=clock,
@@ -60,10 +65,10 @@ def wire(settings: Settings, *, clock: Clock = system_clock) -> Parts:
         readers=Readers(database, standby),
         bodies=bodies,
         keyring=KeyRing(database, clock),
-        acts=Acts(EFFECTS, clock),
+        acts=Acts(EFFECTS),
         usage=UsageStore(database, clock, bodies),
         settlement=settlement,
-        scheduler=scheduler,
+        scheduler=Scheduler(database, settlement),
     )
 
 

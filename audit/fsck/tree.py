@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from audit.fsck.report import CheckReport
 from audit.fsck.rows import LeafRows, Row, compare, stored_rows
+from ledger.log.leaves import time_of
 from ledger.log.merkle import HASH_BYTES, Coordinate, Frontier, leaf_hash, node_hash
 from ledger.store import tables as lt
 
@@ -31,9 +32,10 @@ class Tree:
         self._connection, self._pool_id, self._report = connection, pool_id, report
         self._nodes = LeafRows(connection, pool_id, lt.node, COMPLETED_AT)
         self.frontier = Frontier()
-        query = sa.select(lt.head.c.size, lt.head.c.frontier).where(lt.head.c.pool_id == pool_id)
+        query = sa.select(lt.head.c.size, lt.head.c.frontier, lt.head.c.last_time).where(lt.head.c.pool_id == pool_id)
         heads = list(stored_rows(connection, query))
         self.head: Row | None = heads[0] if heads else None
+        self._last_entry = b""
         report.count(lt.head.name, int(self.head is not None))
 
     def ends_here(self) -> bool:
@@ -53,6 +55,7 @@ class Tree:
                 true_hash, sound = stored, False
             else:
                 self._report.add("leaf", key, "hash", stored, true_hash)
+        self._last_entry = entry if sound else b""
         completed = self.frontier.append(true_hash)
         self._compare_nodes(index, completed)
         return sound
@@ -90,3 +93,7 @@ class Tree:
                 self._report.add("head", "", "size", self.head["size"], size)
             if self.head["frontier"] != self.frontier.to_bytes():
                 self._report.add("head", "", "frontier", self.head["frontier"], self.frontier.to_bytes())
+            if self._last_entry:
+                expected, stored = time_of(self._last_entry), self.head["last_time"]
+                if expected is not None and stored != expected:
+                    self._report.add("head", "", "last_time", stored, expected)

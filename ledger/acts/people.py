@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeVar
 
 from ledger.acts.controls import TWO, Controls
@@ -31,6 +31,9 @@ RECOVERY_DELAY: Final = timedelta(days=7)
 
 PROPOSAL_LIFETIME: Final = timedelta(days=30)
 """A proposal lapses after this time; a round does not."""
+
+BEGINNING: Final = datetime.min.replace(tzinfo=UTC)
+"""Before every leaf's time."""
 
 PEOPLE_KINDS: Final[dict[str, type[Content]]] = {
     kind.type: kind
@@ -88,6 +91,8 @@ class People:
     """Operators, auditors, all keys and the controls, after the first `size` leaves of the registry's log."""
 
     size: int = 0
+    time: datetime = BEGINNING
+    """When the last of these leaves was logged."""
     origin: str = ""
     controls: Controls = field(default_factory=Controls.of_one)
     founders: tuple[str, ...] = ()
@@ -98,7 +103,7 @@ class People:
 
     def take_in(self, leaf: Leaf[Any]) -> None:
         """Take in the next leaf of the registry's log that is about people; others may be left out."""
-        self.size = leaf.index + 1
+        self.size, self.time = leaf.index + 1, leaf.time
         match leaf.content:
             case DeploymentContent() as content:
                 self._found(content)

@@ -131,7 +131,7 @@ C_co = TypeVar("C_co", bound=Content, covariant=True)
 
 @dataclass(frozen=True, slots=True)
 class Leaf(Generic[C_co]):
-    """A content at its place in a pool's log. `time` is when the service appended it; no rule depends on it."""
+    """A content at its place in a pool's log. `time` is when it was appended, by the database; it never falls."""
 
     pool: str
     index: int
@@ -179,7 +179,7 @@ def decode(entry: bytes, contents: Mapping[str, type[C_co]]) -> Leaf[C_co]:
         leaf = Leaf(
             pool=str(envelope["pool"]),
             index=int(envelope["index"]),
-            time=datetime.strptime(envelope["time"], _TIME_FORMAT).replace(tzinfo=UTC),
+            time=_time(envelope["time"]),
             content=contents[envelope["type"]].model_validate(content),
         )
         canonical = encode(leaf).entry
@@ -190,6 +190,18 @@ def decode(entry: bytes, contents: Mapping[str, type[C_co]]) -> Leaf[C_co]:
     if canonical != entry:
         raise LedgerCorruptError(subject, "the entry is not in canonical form")
     return leaf
+
+
+def time_of(entry: bytes) -> datetime | None:
+    """Returns an entry's time, whatever its type; None if it has none."""
+    try:
+        return _time(json.loads(entry)["time"])
+    except (KeyError, TypeError, ValueError, RecursionError):
+        return None
+
+
+def _time(text: str) -> datetime:
+    return datetime.strptime(text, _TIME_FORMAT).replace(tzinfo=UTC)
 
 
 def _decode_json(entry: bytes) -> tuple[dict[str, Any], dict[str, Any]]:

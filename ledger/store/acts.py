@@ -25,6 +25,7 @@ from ledger.registry import require_text
 from ledger.store import log
 from ledger.store import tables as t
 from ledger.store.conflicts import taken_keys
+from ledger.store.database import read_time
 from ledger.store.log import PoolRef
 
 REGISTRY: Final = PoolRef(0, REGISTRY_LOG, "")
@@ -111,21 +112,34 @@ def read_people(connection: sa.Connection) -> People:
     Raises:
         StateError: the deployment was never founded.
     """
-    size = _registry_size(connection)
-    if not size:
+    head = connection.execute(_REGISTRY_HEAD).first()
+    if not head or not head.size:
         raise StateError("the deployment", "NOT_FOUNDED", "has no operators yet; run `moiety db found`")
     people = People()
     on = (t.leaf.c.pool_id == t.people.c.pool_id) & (t.leaf.c.leaf_index == t.people.c.leaf_index)
     query = (
         sa.select(t.leaf.c.entry)
         .join_from(t.people, t.leaf, on)
-        .where(t.people.c.pool_id == REGISTRY.pool_id, t.people.c.leaf_index < size)
+        .where(t.people.c.pool_id == REGISTRY.pool_id, t.people.c.leaf_index < head.size)
         .order_by(t.people.c.leaf_index)
     )
     for row in connection.execute(query):
         people.take_in(decode(bytes(row.entry), PEOPLE_KINDS))
-    people.size = size
+    people.size, people.time = head.size, head.last_time
     return people
+
+
+def begin(connection: sa.Connection, pool: PoolRef) -> tuple[People, datetime]:
+    """Lock a log's head, and return who may act now and the time of what is appended, as `log.lock_head` does.
+
+    It is no earlier than the registry's last leaf, by which acts are judged.
+
+    Raises:
+        StateError: the deployment was never founded.
+    """
+    now = log.lock_head(connection, pool)
+    people = read_people(connection)
+    return people, max(now, people.time)
 
 
 def append_act(connection: sa.Connection, pool: PoolRef, content: Content, now: datetime) -> int:
@@ -139,9 +153,8 @@ def append_act(connection: sa.Connection, pool: PoolRef, content: Content, now: 
 class Acts:
     """Carries out acts or proposes them, and decides proposals."""
 
-    def __init__(self, effects: Sequence[Effect[Any]], clock: Callable[[], datetime]) -> None:
+    def __init__(self, effects: Sequence[Effect[Any]]) -> None:
         self._effects = {effect.content.type: effect for effect in effects}
-        self._clock = clock
 
     def perform(
         self, connection: sa.Connection, pool: PoolRef, content: ActContent, actor: Actor, reason: str = ""
@@ -153,9 +166,8 @@ class Acts:
             InvalidInputError, NotFoundError, AlreadyExistsError: as the effect does.
         """
         require_text(reason, "reason", most=MAX_REASON)
-        effect, now = self._effects[content.type], self._clock()
-        log.lock_head(connection, pool)
-        people = read_people(connection)
+        effect = self._effects[content.type]
+        people, now = begin(connection, pool)
         stamped = actor.stamp(content, people.size)
         people.require_actor(stamped, now, _pool_name(pool))
         if (standing := effect.standing(connection, pool, stamped)) is not None:
@@ -188,15 +200,13 @@ class Acts:
             LostRaceError: what it is based on has changed since: the proposal is stale.
         """
         require_text(ruling.reason, "reason", least=0 if ruling.decision is Decision.APPROVED else 1, most=MAX_REASON)
-        now = self._clock()
-        log.lock_head(connection, pool)
+        people, now = begin(connection, pool)
         proposal = self.get_proposal(connection, pool, leaf_index)
         if _says_the_same(proposal, ruling):
             return Outcome(proposal=proposal)
         if proposal.state is not ProposalState.OPEN:
             name = proposal_name(pool, leaf_index)
             raise StateError(name, "PROPOSAL_CLOSED", f"was already decided: {proposal.state.value}")
-        people = read_people(connection)
         act = self._act(proposal, people.size)
         subject = Subject(leaf_index, proposal.hash, proposal.content, act.needed(people.controls))
         record_decision(connection, pool, people, subject, ruling, now)
@@ -236,7 +246,7 @@ class Acts:
         limit: int | None = None,
     ) -> Iterator[Proposal]:
         """Returns a log's proposals in log order, after the leaf `after`."""
-        now = self._clock()
+        now = read_time(connection)
         proposed, decided = t.leaf.alias("proposed"), t.leaf.alias("decided")
         query = (
             sa.select(proposed.c.leaf_index, proposed.c.entry, proposed.c.hash, decided.c.entry.label("decision"))
@@ -323,9 +333,7 @@ def _require_room(actor: Actor, open_proposals: int) -> None:
         raise StateError(actor.name, "TOO_MANY_PROPOSALS", detail)
 
 
-def _registry_size(connection: sa.Connection) -> int:
-    found = connection.execute(sa.select(t.head.c.size).where(t.head.c.pool_id == REGISTRY.pool_id)).scalar()
-    return int(found or 0)
+_REGISTRY_HEAD: Final = sa.select(t.head.c.size, t.head.c.last_time).where(t.head.c.pool_id == REGISTRY.pool_id)
 
 
 def _try_out(connection: sa.Connection, pool: PoolRef, effect: Effect[Any], content: ActContent, now: datetime) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from threading import BoundedSemaphore
 from typing import Any, Final, cast
 
@@ -60,9 +61,17 @@ class Database:
 
     Args:
         role: the role that they take, the service's; None for the login's own role, for the owner of the schema.
+        clock: what tells the time instead of Postgres, for tests and demonstrations.
     """
 
-    def __init__(self, url: str, *, connections: int = 16, role: str | None = SERVICE_ROLE) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        connections: int = 16,
+        role: str | None = SERVICE_ROLE,
+        clock: Callable[[], datetime] | None = None,
+    ) -> None:
         readers = max(1, connections // 4)
         # SQLAlchemy's pool does not wake its waiters if opening a connection fails or all are dropped, so nothing
         # waits in it.
@@ -73,6 +82,9 @@ class Database:
         self._reading = _engine(
             url, readers, role, isolation_level="AUTOCOMMIT", pool_reset_on_return=None, skip_autocommit_rollback=True
         )
+        if clock is not None:
+            for engine in (self.engine, self._reading):
+                sa.event.listen(engine, "connect", lambda _, entry: entry.info.setdefault(_CLOCK, clock))
 
     @contextmanager
     def transaction(self) -> Iterator[sa.Connection]:
@@ -120,6 +132,21 @@ class Database:
         """Close every idle connection."""
         self.engine.dispose()
         self._reading.dispose()
+
+
+_CLOCK: Final = "clock"
+"""Where a connection keeps the clock that its database was given."""
+
+
+def clock_of(connection: sa.Connection) -> Callable[[], datetime] | None:
+    """Returns the clock that tells the time instead of Postgres; None if none does."""
+    return cast("Callable[[], datetime] | None", connection.info.get(_CLOCK))
+
+
+def read_time(connection: sa.Connection) -> datetime:
+    """Returns the database's time. Leaves get theirs from `ledger.store.log.lock_head`."""
+    clock = clock_of(connection)
+    return clock() if clock else connection.execute(sa.select(sa.func.clock_timestamp())).scalar_one()
 
 
 @contextmanager

@@ -240,7 +240,7 @@ def append_moving(
     return RecordedLeaf(Leaf(pool.name, leaf.index, now, content), leaf.hash)
 
 
-def record_revenue(connection: sa.Connection, pool: PoolRef, content: RevenueContent, now: datetime) -> RecordedLeaf:
+def record_revenue(connection: sa.Connection, pool: PoolRef, content: RevenueContent) -> RecordedLeaf:
     """Record revenue exactly once by (platform, request_id). Repeating the request returns the first record.
 
     Raises:
@@ -248,7 +248,7 @@ def record_revenue(connection: sa.Connection, pool: PoolRef, content: RevenueCon
     """
     platform_id = registry.platform_number(connection, content.platform)
     key = (t.revenue.c.platform_id == platform_id) & (t.revenue.c.request_id == content.request_id)
-    log.lock_head(connection, pool)
+    now = log.lock_head(connection, pool)
     if recorded := _recorded(connection, pool, t.revenue, key, RevenueContent):
         return _same(recorded, content)
     recorded = append_moving(connection, pool, content, now)

@@ -19,7 +19,7 @@ from ledger.log.leaves import (
 )
 from ledger.log.merkle import Coordinate, Frontier
 from ledger.store import tables as t
-from ledger.store.database import driver_connection
+from ledger.store.database import clock_of, driver_connection
 from ledger.store.rows import byteas, int2s, int8s, put_rows
 
 
@@ -39,7 +39,8 @@ def open_log(connection: sa.Connection, pool_id: int) -> None:
 
 def read_head(connection: sa.Connection, pool: PoolRef) -> Frontier:
     """The log's size and right edge. Every leaf below that size is committed."""
-    return _frontier(connection, pool, lock=False)
+    size, frontier = cast("tuple[int, bytes]", _asked(connection, _READ_HEAD, pool))
+    return _frontier(pool, size, frontier)
 
 
 def read_heads(connection: sa.Connection, pools: Sequence[PoolRef]) -> list[tuple[PoolRef, int, bytes]]:
@@ -56,17 +57,35 @@ def of_pools(table: sa.Table, pools: Sequence[PoolRef]) -> sa.ColumnElement[bool
     return table.c.pool_id == sa.any_(sa.literal([pool.pool_id for pool in pools], sa.ARRAY(sa.Integer)))
 
 
-def lock_head(connection: sa.Connection, pool: PoolRef) -> None:
-    """Lock the log's head until the commit: nobody else appends, and what is read next is the latest."""
-    _frontier(connection, pool, lock=True)
+def lock_head(connection: sa.Connection, pool: PoolRef) -> datetime:
+    """Lock the log's head until the commit: nobody else appends, and what is read next is the latest.
+
+    Returns the time of the leaves that the transaction appends: the database's, and never before the last leaf's.
+    """
+    return _locked(connection, pool)[1]
 
 
 def append(connection: sa.Connection, pool: PoolRef, contents: Sequence[Content], time: datetime) -> list[EncodedLeaf]:
-    """Append a leaf for each content, in order. From here to the commit the transaction locks the log's head.
+    """Append a leaf for each content, in order, at a time that `lock_head` returned in this transaction.
 
-    Callers do their heavy work before, and only insert projections of these leaves after.
+    From here to the commit the transaction locks the log's head: callers do their heavy work before, and only insert
+    projections of these leaves after. A time before the last leaf's becomes that one.
     """
-    frontier = _frontier(connection, pool, lock=True)
+    frontier, now = _locked(connection, pool, at=time)
+    return _append(connection, pool, frontier, contents, now)
+
+
+def append_now(
+    connection: sa.Connection, pool: PoolRef, contents: Sequence[Content]
+) -> tuple[list[EncodedLeaf], datetime]:
+    """Append as `append` does, without having locked the head before; returns the leaves' time too."""
+    frontier, now = _locked(connection, pool)
+    return _append(connection, pool, frontier, contents, now), now
+
+
+def _append(
+    connection: sa.Connection, pool: PoolRef, frontier: Frontier, contents: Sequence[Content], time: datetime
+) -> list[EncodedLeaf]:
     leaves: list[EncodedLeaf] = []
     nodes: dict[Coordinate, bytes] = {}
     for content in contents:
@@ -93,19 +112,31 @@ def append(connection: sa.Connection, pool: PoolRef, contents: Sequence[Content]
             "hash": byteas(list(nodes.values())),
         },
     )
-    moved = (frontier.size, frontier.to_bytes(), pool.pool_id)
+    moved = (frontier.size, frontier.to_bytes(), time, pool.pool_id)
     driver_connection(connection).execute(_MOVE_HEAD, moved, prepare=True)
     return leaves
 
 
-_MOVE_HEAD: Final = "UPDATE head SET size = %s::bigint, frontier = %b WHERE pool_id = %s"
+_MOVE_HEAD: Final = "UPDATE head SET size = %s::bigint, frontier = %b, last_time = %s WHERE pool_id = %s"
 _READ_HEAD: Final = "SELECT size, frontier FROM head WHERE pool_id = %s"
-_LOCK_HEAD: Final = "SELECT size, frontier FROM head WHERE pool_id = %s FOR UPDATE"
+# Postgres may tell the time before it waits for the lock; whoever had it has then left a later one.
+_LOCK_HEAD: Final = "SELECT size, frontier, last_time, clock_timestamp() FROM head WHERE pool_id = %s FOR UPDATE"
 
 
-def _frontier(connection: sa.Connection, pool: PoolRef, *, lock: bool) -> Frontier:
-    asked = driver_connection(connection).execute(_LOCK_HEAD if lock else _READ_HEAD, (pool.pool_id,), prepare=True)
-    size, frontier = cast("tuple[int, bytes]", asked.fetchone())
+def _locked(connection: sa.Connection, pool: PoolRef, at: datetime | None = None) -> tuple[Frontier, datetime]:
+    """Returns the log's right edge, and the time of what is appended to it: `at` or now, or the last leaf's."""
+    asked = cast("tuple[int, bytes, datetime | None, datetime]", _asked(connection, _LOCK_HEAD, pool))
+    size, frontier, last_time, database_time = asked
+    clock = clock_of(connection)
+    now = at or (clock() if clock else database_time)
+    return _frontier(pool, size, frontier), max(now, last_time or now)
+
+
+def _asked(connection: sa.Connection, query: str, pool: PoolRef) -> tuple[object, ...] | None:
+    return driver_connection(connection).execute(query, (pool.pool_id,), prepare=True).fetchone()
+
+
+def _frontier(pool: PoolRef, size: int, frontier: bytes) -> Frontier:
     try:
         return Frontier.from_bytes(size, frontier)
     except ValueError as error:

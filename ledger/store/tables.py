@@ -103,6 +103,8 @@ head = sa.Table(
     pool_id(),
     sa.Column("size", sa.BigInteger, nullable=False),
     sa.Column("frontier", sa.LargeBinary, nullable=False),
+    sa.Column("last_time", sa.DateTime(timezone=True)),
+    comment="A log's size and right edge, and the time of its last leaf: those of later leaves are no earlier.",
 )
 
 leaf = sa.Table(
@@ -381,7 +383,7 @@ APPEND_ONLY: Final = (
 """What the service may insert and read, and nothing more."""
 
 UPDATABLE: Final[Mapping[sa.Table, tuple[str, ...]]] = {
-    head: ("size", "frontier"),
+    head: ("size", "frontier", "last_time"),
     collective: ("display_name", "members", "equity_ppm", "status", "leaf_index"),
     collective_domain: ("collective_id",),
     api_key: ("revoked_at",),

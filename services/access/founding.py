@@ -18,7 +18,8 @@ from ledger.acts.people import RECOVERY_DELAY
 from ledger.errors import InvalidInputError, StateError
 from ledger.store import log, turns
 from ledger.store import tables as t
-from ledger.store.acts import REGISTRY, append_act, read_people
+from ledger.store.acts import REGISTRY, append_act, begin
+from ledger.store.database import read_time
 from moiety.keys import make_key
 from services.access.keys import ApiKey, Principal, Role, insert_key, parse_hash
 
@@ -64,7 +65,7 @@ def is_founded(connection: sa.Connection) -> bool:
     return connection.execute(sa.select(sa.exists().where(t.pool.c.pool_id == REGISTRY.pool_id))).scalar_one()
 
 
-def found(connection: sa.Connection, founding: Founding, now: datetime) -> None:
+def found(connection: sa.Connection, founding: Founding) -> None:
     """Start the registry's log.
 
     Raises:
@@ -74,6 +75,7 @@ def found(connection: sa.Connection, founding: Founding, now: datetime) -> None:
     content = founding.content()
     if is_founded(connection):
         raise StateError("the deployment", "FOUNDED", "was already founded")
+    now = read_time(connection)
     row = {"pool_id": REGISTRY.pool_id, "name": REGISTRY.name, "display_name": "Registry", "currency": ""}
     connection.execute(sa.insert(t.pool).values(created_at=now, **row))
     log.open_log(connection, REGISTRY.pool_id)
@@ -84,9 +86,7 @@ def found(connection: sa.Connection, founding: Founding, now: datetime) -> None:
         insert_key(connection, key, founder.secret_hash, leaf_index)
 
 
-def found_with_new_keys(
-    connection: sa.Connection, origin: str, operators: Sequence[str], now: datetime
-) -> dict[str, str]:
+def found_with_new_keys(connection: sa.Connection, origin: str, operators: Sequence[str]) -> dict[str, str]:
     """Found a deployment by operators whose keys are made here, for trying; returns the keys by the operators' names.
 
     Raises:
@@ -97,11 +97,11 @@ def found_with_new_keys(
     for operator, key in made.items():
         key_id, secret_hash = parse_hash(key.hash, "operators")
         founders.append(Founder(operator=operator, key_id=key_id, secret_hash=secret_hash))
-    found(connection, Founding(origin, founders, keys_made_together=len(founders) > 1), now)
+    found(connection, Founding(origin, founders, keys_made_together=len(founders) > 1))
     return {operator: key.text for operator, key in made.items()}
 
 
-def recover(connection: sa.Connection, operator: str, key_id: str, secret_hash: str, now: datetime) -> datetime:
+def recover(connection: sa.Connection, operator: str, key_id: str, secret_hash: str) -> datetime:
     """Give an operator a key because all keys were lost; returns the time from which it works.
 
     Raises:
@@ -109,8 +109,7 @@ def recover(connection: sa.Connection, operator: str, key_id: str, secret_hash: 
     """
     if Principal.parse(operator).role is not Role.OPERATOR:
         raise InvalidInputError.of("operator", "must be an operator")
-    log.lock_head(connection, REGISTRY)
-    read_people(connection)
+    _, now = begin(connection, REGISTRY)
     content = RecoveryContent(operator=operator, key_id=key_id, secret_hash=secret_hash)
     leaf_index = append_act(connection, REGISTRY, content, now)
     begins = now + RECOVERY_DELAY

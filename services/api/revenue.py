@@ -25,7 +25,6 @@ class RevenueService(revenue_pb2_grpc.RevenueServiceServicer):
 
     def __init__(self, parts: Parts) -> None:
         self._database = parts.database
-        self._clock = parts.clock
 
     def RecordRevenue(self, request: pb.RecordRevenueRequest, context: grpc.ServicerContext) -> pb.Revenue:
         content = RevenueContent(
@@ -42,7 +41,7 @@ class RevenueService(revenue_pb2_grpc.RevenueServiceServicer):
                 raise InvalidInputError.of("revenue.currency", reason)
             if request.validate_only:
                 return request.revenue
-            return convert.revenue_to_proto(journal.record_revenue(connection, pool, content, self._clock()))
+            return convert.revenue_to_proto(journal.record_revenue(connection, pool, content))
 
     def ListRevenues(self, request: pb.ListRevenuesRequest, context: grpc.ServicerContext) -> pb.ListRevenuesResponse:
         limit, (after,) = page_limit(request.page_size), place_in(request.page_token, -1)

@@ -46,7 +46,6 @@ class UsageService(usage_pb2_grpc.UsageServiceServicer):
     def __init__(self, parts: Parts) -> None:
         self._database, self._readers = parts.database, parts.readers
         self._usage = parts.usage
-        self._clock = parts.clock
         self._intake = ThreadPoolExecutor(parts.settings.intake_threads, thread_name_prefix="intake")
 
     def close(self) -> None:
@@ -142,7 +141,7 @@ class UsageService(usage_pb2_grpc.UsageServiceServicer):
         scheme, platform = convert.id_scheme_from_proto(request.id_scheme), caller().id
         with self._database.transaction() as connection:
             pool = pool_of(connection, request.parent, "parent")
-            fixed = fix_scheme(connection, pool, platform, scheme, self._clock())
+            fixed = fix_scheme(connection, pool, platform, scheme)
         return convert.id_scheme_to_proto(platform, fixed)
 
     def GetIdScheme(self, request: pb.GetIdSchemeRequest, context: grpc.ServicerContext) -> pb.PlatformIdScheme:
@@ -167,7 +166,7 @@ class UsageService(usage_pb2_grpc.UsageServiceServicer):
         )
         with self._database.transaction() as connection:
             pool = pool_of(connection, request.parent, "parent")
-            found = retract(connection, pool, asked, self._usage, self._clock())
+            found = retract(connection, pool, asked, self._usage)
         return pb.RetractUsageResponse(
             retractions=[convert.retraction_to_proto(pool.name, retraction) for retraction in found]
         )

@@ -28,7 +28,7 @@ from services.process.timer import every
 from services.schema import require_current, upgrade
 from services.settings import Settings
 from services.signing.key_file import DEFAULT_ORIGIN, generate_key, read_key
-from services.wiring import system_clock, wire, wire_signing
+from services.wiring import instead_of_the_databases, system_clock, wire, wire_signing
 
 logger: Final = structlog.get_logger("moiety.host")
 
@@ -173,10 +173,10 @@ def _signing_key(settings: Settings) -> SigningKey:
 def _founded(settings: Settings, operators: Sequence[str], clock: Clock) -> dict[str, str]:
     """Found the deployment, unless it was; returns the keys of the founders by their names."""
     origin = _signing_key(settings).name
-    database = Database(settings.database_url, connections=2)
+    database = Database(settings.database_url, connections=2, clock=instead_of_the_databases(clock))
     try:
         with database.transaction() as connection:
-            return {} if is_founded(connection) else found_with_new_keys(connection, origin, operators, clock())
+            return {} if is_founded(connection) else found_with_new_keys(connection, origin, operators)
     finally:
         database.close()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any, Final, TypeVar
 
@@ -104,7 +104,6 @@ class RegistryLog:
     def append(self, content: Content) -> int:
         index = self.size()
         self.entries.append(encode(Leaf(REGISTRY_LOG, index, self.now, content)))
-        self.now += timedelta(microseconds=1)
         return index
 
     def rewrite(self, index: int, content: Content) -> None:

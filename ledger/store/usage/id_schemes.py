@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -72,7 +71,7 @@ def hold_unfixed(connection: sa.Connection, pool: PoolRef, platform_ids: Collect
             raise LostRaceError(f"the id scheme of a platform in pools/{pool.name}")
 
 
-def fix_scheme(connection: sa.Connection, pool: PoolRef, platform: str, scheme: IdScheme, now: datetime) -> FixedScheme:
+def fix_scheme(connection: sa.Connection, pool: PoolRef, platform: str, scheme: IdScheme) -> FixedScheme:
     """Fix how a platform makes its ids. Repeating it returns what is fixed.
 
     Raises:
@@ -80,7 +79,7 @@ def fix_scheme(connection: sa.Connection, pool: PoolRef, platform: str, scheme: 
         NotFoundError: no platform has this id.
     """
     platform_id = registry.platform_number(connection, platform)
-    log.lock_head(connection, pool)
+    now = log.lock_head(connection, pool)
     found = find_scheme(connection, pool, platform_id)
     if found is not None:
         if found.scheme is not scheme:

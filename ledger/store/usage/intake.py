@@ -319,11 +319,10 @@ class UsageStore:
         numbered = list(zip(group, numbers, strict=True))
         weights = [NewWeights(number, each.method, each.weights, each.collective_numbers) for each, number in numbered]
         new = [NewBatch(each.platform_id, each.identity.batch_id, number, each.digest) for each, number in numbered]
-        now = self._clock()
         used = {(each.method, each.membership_version) for each in group}
         with taken_keys(_told), methods.superseded(), pipelined_to_commit(connection):
             batches.put_contents(connection, pool, weights, bodies, claims)
-            leaves = log.append(connection, pool, contents, now)
+            leaves, now = log.append_now(connection, pool, contents)
             for method, membership_version in used:
                 methods.require_latest(connection, pool, method, membership_version)
             limits.count_usage(connection, pool, now.date(), _sent(group))

@@ -67,7 +67,7 @@ class _Chosen:
 
 
 def retract(
-    connection: sa.Connection, pool: PoolRef, request: RetractionRequest, store: UsageStore, now: datetime
+    connection: sa.Connection, pool: PoolRef, request: RetractionRequest, store: UsageStore
 ) -> list[RecordedRetraction]:
     """Retract events, with a leaf for each batch that they are in. Events retracted before are left out.
 
@@ -86,7 +86,7 @@ def retract(
     chosen = [found for each in wanted if (found := _choose(connection, pool, request, store, each))]
     if not chosen:
         return []
-    leaves = log.append(connection, pool, [each.content for each in chosen], now)
+    leaves, _ = log.append_now(connection, pool, [each.content for each in chosen])
     limits.pool_limits(connection, pool).require_open(pool.name)  # nobody else can close it from here on
     for each, leaf in zip(chosen, leaves, strict=True):
         row = {

@@ -185,11 +185,10 @@ def found(
     from services.access.founding import Founding
     from services.access.founding import found as found_it
     from services.settings import load_settings
-    from services.wiring import system_clock
 
     founding = Founding(origin, [_founder(text) for text in operator])
     with _database(load_settings().owner_url) as database, database.transaction() as connection:
-        found_it(connection, founding, system_clock())
+        found_it(connection, founding)
     names = [founder.operator for founder in founding.founders]
     controls = founding.content().controls
     output.show(
@@ -215,11 +214,10 @@ def recover_key(
     """Give an operator a key because all keys were lost. It is valid in seven days, and every verdict mentions it."""
     from services.access.founding import recover
     from services.settings import load_settings
-    from services.wiring import system_clock
 
     founder = _founder(operator)
     with _database(load_settings().owner_url) as database, database.transaction() as connection:
-        begins = recover(connection, founder.operator, founder.key_id, founder.secret_hash, system_clock())
+        begins = recover(connection, founder.operator, founder.key_id, founder.secret_hash)
     output.show(
         {"operator": founder.operator, "key": founder.key_id, "begins": begins.isoformat()},
         f"Key {founder.key_id} of {founder.operator} is valid from {begins:%Y-%m-%d %H:%M} UTC on.",

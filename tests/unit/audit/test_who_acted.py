@@ -175,7 +175,7 @@ def test_a_posting_within_the_review_is_found(tmp_path: Path) -> None:
 
 def test_a_time_that_falls_is_found(tmp_path: Path) -> None:
     log = a_round()
-    log.now -= timedelta(hours=1)
+    log.now = log.time_of(log.size() - 1) - timedelta(microseconds=1)
     log.revenue(5)
     found = finding_of(log, tmp_path)
     assert (found.where.leaf_index, found.figure) == (log.size() - 1, "time")
@@ -196,7 +196,7 @@ def test_an_act_is_judged_by_a_registry_that_is_at_most_a_minute_old(seconds: in
 
 def test_an_act_that_a_registry_of_the_future_judges_is_found(tmp_path: Path) -> None:
     log = a_round()
-    log.registry.now = log.now + timedelta(minutes=2)
+    log.registry.now = log.now + timedelta(microseconds=1)
     log.registry.platform("acme")
     log.append(PauseContent())
     assert finding_of(log, tmp_path).figure == "registry_size"

@@ -1,0 +1,92 @@
+"""Times of leaves: the database's, and never before the last leaf's, whatever the servers' clocks say."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+
+import sqlalchemy as sa
+
+from ledger.log.leaves import time_of
+from ledger.store import tables as t
+from ledger.store.acts import REGISTRY
+from ledger.store.database import Database, read_time
+from ledger.store.log import append_now, lock_head, open_log
+from ledger.usage.entries import IdSchemeContent
+from moiety import Platform
+from moiety.v1.audit_pb2 import REPLAY_OUTCOME_MATCH
+from tests.support.deployment import START, Deployment, SteppedClock, deployed
+from tests.support.scene import METHOD, POOL, event, events, open_scene
+
+
+def times(database: Database) -> dict[int, list[datetime]]:
+    """The times of each log's leaves, in order."""
+    found: dict[int, list[datetime]] = {}
+    query = sa.select(t.leaf.c.pool_id, t.leaf.c.entry).order_by(t.leaf.c.pool_id, t.leaf.c.leaf_index)
+    with database.transaction() as connection:
+        for row in connection.execute(query):
+            time = time_of(bytes(row.entry))
+            assert time is not None
+            found.setdefault(row.pool_id, []).append(time)
+    return found
+
+
+def test_a_server_that_is_an_hour_behind_makes_no_time_fall(deployment: Deployment, database_url: str) -> None:
+    scene = open_scene(deployment)
+    with deployed(database_url, SteppedClock(START - timedelta(hours=1))) as late:
+        behind = late.client("platforms/songbird")
+        for number in range(3):
+            deployment.clock.advance(seconds=1)
+            scene.submit([event(number)], f"a-{number}")
+            behind.submit_events(POOL, [event(10 + number)], METHOD, batch_id=f"b-{number}")
+            behind.record_revenue(POOL, 100, "EUR", request_id=f"r-{number}")
+        behind.retract_usage(POOL, request_id="t", reason="wrong", batch_id="b-0")
+        scene.operator.create_platform("acme", Platform(display_name="Acme"))
+        # An act in the pool's log is judged by the registry that its own server's clock puts in the future.
+        late.client("operators/olive").calculate_round(POOL, request_id="q")
+    found = times(deployment.running.parts.database)
+    assert all(before <= after for log in found.values() for before, after in pairwise(log))
+    assert scene.operator.replay_round(POOL, 1).outcome == REPLAY_OUTCOME_MATCH
+
+
+def test_batches_at_once_make_no_time_fall(deployment: Deployment, database_url: str) -> None:
+    """By Postgres' own clock, from connections that wait for each other."""
+    open_scene(deployment)
+    database, clients = Database(database_url, connections=16), 8
+
+    def append_many(_: int) -> None:
+        for _ in range(20):
+            with database.transaction() as connection:
+                append_now(connection, REGISTRY, [IdSchemeContent(platform="acme", scheme="OWN")])
+
+    with ThreadPoolExecutor(clients) as pool:
+        list(pool.map(append_many, range(clients)))
+    found = times(database)[REGISTRY.pool_id]
+    database.close()
+    assert all(before <= after for before, after in pairwise(found))
+    assert len(set(found[-clients * 20 :])) > clients
+
+
+def test_time_is_the_database_s_unless_a_clock_is_given(database: Database, database_url: str) -> None:
+    given = Database(database_url, connections=2, clock=lambda: START)
+    with given.transaction() as connection:
+        assert read_time(connection) == START
+        open_log(connection, 1)
+    given.close()
+    with database.transaction() as connection:
+        log = REGISTRY.__class__(1, "folk", "EUR")
+        before = read_time(connection)
+        time = lock_head(connection, log)
+        _, appended = append_now(connection, log, [IdSchemeContent(platform="acme", scheme="OWN")])
+        assert before <= time <= appended <= read_time(connection)
+        assert abs(before - datetime.now(UTC)) < timedelta(days=2)
+
+
+def test_usage_that_waits_is_timed_when_it_is_appended(deployment: Deployment) -> None:
+    scene = open_scene(deployment)
+    scene.submit(events(range(3)), "b-1")
+    deployment.clock.advance(seconds=5)
+    assert scene.submit(events(range(3, 6)), "b-2").leaf_index
+    log = times(deployment.running.parts.database)[1]
+    assert log[-1] - log[-2] == timedelta(seconds=5)
