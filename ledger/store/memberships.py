@@ -15,7 +15,7 @@ from ledger.registry import require_resource_id
 from ledger.store import tables as t
 from ledger.store.acts import Effect, append_act
 from ledger.store.log import PoolRef
-from ledger.store.registry import CollectiveNumbers
+from ledger.store.registry import collective_numbers
 from ledger.usage.entries import MembershipContent
 from ledger.usage.format import MAX_VIOLATIONS
 from ledger.usage.membership import MAX_MEMBERSHIP_BYTES, parse_membership
@@ -68,13 +68,13 @@ def new_membership(name: str, body: bytes) -> NewMembership:
     return NewMembership(name, body, sha256(body).digest(), len(parsed), tuple(sorted(set(parsed.values()))))
 
 
-def require_registered(connection: sa.Connection, new: NewMembership, numbers: CollectiveNumbers) -> None:
+def require_registered(connection: sa.Connection, new: NewMembership) -> None:
     """Check that every collective of a membership is registered.
 
     Raises:
         InvalidInputError: some are not; the error names each.
     """
-    known = numbers.of(new.collectives, connection=connection) > 0
+    known = collective_numbers(connection, new.collectives) > 0
     unknown = [name for name, is_known in zip(new.collectives, known.tolist(), strict=True) if not is_known]
     if unknown:
         listed = [Violation("body", f"the collective {name!r} is not registered") for name in unknown[:MAX_VIOLATIONS]]

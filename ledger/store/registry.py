@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import sqlalchemy as sa
@@ -203,6 +203,24 @@ class NumbersChangedError(Exception):
     """The database does not have the numbers that something was prepared with: it is not the one that was asked."""
 
 
+class Mark(NamedTuple):
+    """A leaf of the registry's log. A database that has it has the whole log before it, and the rows that follow."""
+
+    leaf_index: int
+    leaf_hash: bytes
+
+
+class Numbered(NamedTuple):
+    """Collectives by the store's numbers.
+
+    numbers: (c,) the number of each name; 0 for a name that is not registered.
+    mark: what a database must have for these numbers to be its own; None if there is none among them.
+    """
+
+    numbers: Int64Array
+    mark: Mark | None
+
+
 class CollectiveNumbers:
     """The store's numbers of collectives, by name.
 
@@ -212,44 +230,57 @@ class CollectiveNumbers:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._numbers: dict[str, int] = {}
-        self._last: tuple[tuple[str, ...], Int64Array] = ((), np.zeros(0, dtype=np.int64))
+        self._known: tuple[dict[str, int], Mark | None] = {}, None
+        self._last: tuple[tuple[str, ...], Numbered] = (), Numbered(np.zeros(0, dtype=np.int64), None)
 
-    def of(self, names: tuple[str, ...], *, connection: sa.Connection | None = None) -> Int64Array:
-        """Returns (c,) the number of each name; 0 for a name that is not registered.
-
-        Args:
-            names: ids, each once.
-            connection: the caller's, if it has one. Every name is then looked up, so the answer may be written with.
-        """
-        if connection is not None:
-            return _in_order(names, _collective_numbers(connection, names))
+    def of(self, names: tuple[str, ...]) -> Numbered:
+        """Returns the number of each name; `names` are ids, each once."""
         # The batches of a stream mostly have the same dictionary.
-        last_names, last_numbers = self._last
+        last_names, last = self._last
         if names == last_names:
-            return last_numbers
-        missing = [name for name in names if name not in self._numbers]
+            return last
+        known, mark = self._known
+        missing = [name for name in names if name not in known]
         if missing:
             with self._database.transaction() as asked:
-                self._numbers.update(_collective_numbers(asked, missing))
-        numbers = _in_order(names, self._numbers)
-        if numbers.all():
-            self._last = names, numbers
-        return numbers
+                if mark and not _has_marks(asked, [mark]):
+                    known, mark, missing = {}, None, list(names)
+                found, newest = _numbers_as_of(asked, missing)
+            known, mark = known | found, max(filter(None, (mark, newest)), default=None)
+            self._known = known, mark
+        found_all = Numbered(_in_order(names, known), mark)
+        if found_all.numbers.all():
+            self._last = names, found_all
+        return found_all
 
     def forget(self) -> None:
         """Look up every number again, on new connections: old connections remember numbers too."""
-        self._numbers = {}
-        self._last = (), np.zeros(0, dtype=np.int64)
+        self._known = {}, None
+        self._last = (), Numbered(np.zeros(0, dtype=np.int64), None)
         self._database.close()
 
 
-def _collective_numbers(connection: sa.Connection, names: Sequence[str]) -> dict[str, int]:
+def collective_numbers(connection: sa.Connection, names: Sequence[str]) -> Int64Array:
+    """Returns (c,) the number of each name, 0 for one that is not registered. All are looked up here and now."""
+    return _in_order(names, {row.name: row.collective_id for row in _registered(connection, names)})
+
+
+def _numbers_as_of(connection: sa.Connection, names: Sequence[str]) -> tuple[dict[str, int], Mark | None]:
+    rows = _registered(connection, names)
+    if not rows:
+        return {}, None
+    newest = max(row.leaf_index for row in rows)
+    leaf_hash = log.read_leaf(connection, REGISTRY, newest).hash
+    return {row.name: row.collective_id for row in rows}, Mark(newest, leaf_hash)
+
+
+def _registered(connection: sa.Connection, names: Sequence[str]) -> Sequence[Any]:
     # No collective has any other name; one may be megabytes, or what a Postgres text cannot contain.
     asked = [name for name in names if is_resource_id(name)]
     among = t.collective.c.name == sa.any_(sa.literal(asked, sa.ARRAY(sa.Text)))
-    query = sa.select(t.collective.c.name, t.collective.c.collective_id).where(among)
-    return {row.name: row.collective_id for row in connection.execute(query)}
+    return connection.execute(
+        sa.select(t.collective.c.name, t.collective.c.collective_id, t.collective.c.leaf_index).where(among)
+    ).all()
 
 
 def _in_order(names: Sequence[str], numbers: Mapping[str, int]) -> Int64Array:
@@ -260,23 +291,42 @@ _COUNT_NUMBERS: Final = """
     SELECT (SELECT count(*) FROM pool WHERE name = %s AND pool_id = %s)
     + (SELECT count(*) FROM platform JOIN unnest(%s::text[], %s::bigint[]) AS known (name, number)
        ON platform.name = known.name AND platform_id = number)
-    + (SELECT count(*) FROM collective JOIN unnest(%s::text[], %s::bigint[]) AS known (name, number)
-       ON collective.name = known.name AND collective_id = number)
+"""
+_COUNT_MARKS: Final = """
+    SELECT count(*) FROM leaf JOIN unnest(%s::bigint[], %s::bytea[]) AS known (leaf_index, hash)
+    USING (leaf_index, hash) WHERE pool_id = %s
 """
 
 
 def require_numbers(
-    connection: sa.Connection, pool: PoolRef, platforms: Mapping[str, int], collectives: Mapping[str, int]
+    connection: sa.Connection, pool: PoolRef, platforms: Mapping[str, int], marks: Collection[Mark]
 ) -> None:
-    """Check that the database has these names under these numbers, which stays true until the end of the transaction.
+    """Check that the database has the pool, platforms and collectives under the numbers that something was prepared
+    with, which stays true until the end of the transaction.
+
+    Args:
+        connection: the one that writes.
+        pool: the pool.
+        platforms: the number of each platform by name.
+        marks: those of `CollectiveNumbers`. A few bytes, where the names of a large batch take as long as its ids.
 
     Raises:
         NumbersChangedError: it does not, so they came from another database.
     """
-    asked = (pool.name, pool.pool_id, [*platforms], [*platforms.values()], [*collectives], [*collectives.values()])
-    row = driver_connection(connection).execute(_COUNT_NUMBERS, asked, prepare=True).fetchone()
-    if row != (1 + len(platforms) + len(collectives),):
-        raise NumbersChangedError
+    asked = (pool.name, pool.pool_id, [*platforms], [*platforms.values()])
+    driver = driver_connection(connection)
+    with driver.pipeline():
+        counted = driver.execute(_COUNT_NUMBERS, asked, prepare=True)
+        if not _has_marks(connection, marks) or counted.fetchone() != (1 + len(platforms),):
+            raise NumbersChangedError
+
+
+def _has_marks(connection: sa.Connection, marks: Collection[Mark]) -> bool:
+    if not marks:
+        return True
+    indices, hashes = zip(*marks, strict=True)
+    asked = ([*indices], [*hashes], REGISTRY.pool_id)
+    return driver_connection(connection).execute(_COUNT_MARKS, asked, prepare=True).fetchone() == (len(marks),)
 
 
 def insert_pool(connection: sa.Connection, name: str, display_name: str, currency: str, now: datetime) -> PoolRef:

@@ -77,7 +77,6 @@ class RegistryService(registry_pb2_grpc.RegistryServiceServicer):
     def __init__(self, parts: Parts) -> None:
         self._database = parts.database
         self._keyring = parts.keyring
-        self._collectives = parts.usage.collectives
         self._acts = parts.acts
 
     def CreatePlatform(self, request: pb.CreatePlatformRequest, context: grpc.ServicerContext) -> pb.Platform:
@@ -221,7 +220,7 @@ class RegistryService(registry_pb2_grpc.RegistryServiceServicer):
         new = memberships.new_membership(request.membership_id, request.body)
         with self._database.transaction() as connection:
             pool = pool_of(connection, request.parent, "parent")
-            memberships.require_registered(connection, new, self._collectives)
+            memberships.require_registered(connection, new)
             unlogged = RecordedMembership(0, None, new.content())
             if request.validate_only:
                 return convert.membership_to_proto(pool.name, unlogged)

@@ -65,18 +65,13 @@ class _Prepared:
     method: Method
     membership_version: int | None
     batch: Batch
-    collective_numbers: Int64Array
+    collectives: registry.Numbered
     accepted: BoolArray
     claimed: Int64Array
     weights: BatchWeights
     is_counted: bool
     id_scheme: IdScheme
     is_scheme_fixed: bool
-
-    def numbered_collectives(self) -> dict[str, int]:
-        """The registered collectives of its dictionary, by name, with their numbers."""
-        pairs = zip(self.batch.names, self.collective_numbers.tolist(), strict=True)
-        return {name: number for name, number in pairs if number}
 
     def of_free(self, free: BoolArray) -> _Prepared:
         """Returns it with only those claimed events that are free."""
@@ -181,7 +176,7 @@ class UsageStore:
             fixed = known_scheme(connection, pool, platform_id)
         in_time.require_open(pool.name)
         require_scheme(id_scheme, fixed)
-        batch, numbers = self._parsed(reading, body, written)
+        batch, numbered = self._parsed(reading, body, written)
         in_time.require_in_time(batch.occurred_at, now)
         quota.require_room(identity.platform, DayOfUsage(len(batch), len(body)), today, now)
         first, ascending = first_occurrences(batch)
@@ -194,7 +189,7 @@ class UsageStore:
             method=method,
             membership_version=reading.membership_version,
             batch=batch,
-            collective_numbers=numbers,
+            collectives=numbered,
             accepted=first,
             claimed=ascending,
             weights=weigh(batch, first),
@@ -250,11 +245,11 @@ class UsageStore:
             raise NotFoundError(f"pools/{pool.name}/methods/{method_id}")
         return pool, method, self.readings.now(connection, pool, method)
 
-    def _parsed(self, reading: Reading, body: bytes, written: Batch | None) -> tuple[Batch, Int64Array]:
-        batch = reading.usage(body, lambda names: self.collectives.of(names) > 0, written)
-        numbers = self.collectives.of(batch.names)
-        require_known(batch, numbers > 0)
-        return batch, numbers
+    def _parsed(self, reading: Reading, body: bytes, written: Batch | None) -> tuple[Batch, registry.Numbered]:
+        batch = reading.usage(body, lambda names: self.collectives.of(names).numbers > 0, written)
+        numbered = self.collectives.of(batch.names)
+        require_known(batch, numbered.numbers > 0)
+        return batch, numbered
 
     def _write_elsewhere(self, prepared: _Prepared) -> None:
         if self.bodies.are_elsewhere(prepared.body):
@@ -317,7 +312,7 @@ class UsageStore:
         contents = [each.content() for each in group]
         bodies = {each.digest: each.body for each in group if not self.bodies.are_elsewhere(each.body)}
         numbered = list(zip(group, numbers, strict=True))
-        weights = [NewWeights(number, each.method, each.weights, each.collective_numbers) for each, number in numbered]
+        weights = [NewWeights(number, each.method, each.weights, each.collectives.numbers) for each, number in numbered]
         new = [NewBatch(each.platform_id, each.identity.batch_id, number, each.digest) for each, number in numbered]
         used = {(each.method, each.membership_version) for each in group}
         with taken_keys(_told), methods.superseded(), pipelined_to_commit(connection):
@@ -350,14 +345,8 @@ def _sent(group: Sequence[_Prepared]) -> list[tuple[int, DayOfUsage]]:
 def _require_numbers(connection: sa.Connection, group: Sequence[_Prepared]) -> None:
     """Check that this database has the pool, platforms and collectives under the numbers that the rows use."""
     platforms = {each.identity.platform: each.platform_id for each in group}
-    collectives: dict[str, int] = {}
-    for each in group:
-        numbered = each.numbered_collectives()
-        # Two batches that were prepared on different databases: each is then recorded alone.
-        if any(collectives.get(name, number) != number for name, number in numbered.items()):
-            raise registry.NumbersChangedError
-        collectives |= numbered
-    registry.require_numbers(connection, group[0].pool, platforms, collectives)
+    marks = {each.collectives.mark for each in group if each.collectives.mark}
+    registry.require_numbers(connection, group[0].pool, platforms, marks)
 
 
 def _hold_unfixed(connection: sa.Connection, group: Sequence[_Prepared]) -> None:

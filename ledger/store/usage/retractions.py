@@ -187,7 +187,7 @@ def _choose(
     taken[_taken_before(connection, pool, batch_number)] = False
     if not taken.any():
         return None
-    weights, numbers = weigh(parsed, taken), store.collectives.of(parsed.names, connection=connection)
+    weights, numbers = weigh(parsed, taken), registry.collective_numbers(connection, parsed.names)
     weights_number = connection.execute(sa.select(t.batch_number.next_value())).scalar_one()
     method = Method(batch.content.method, "-", 0, version=batch.content.method_version)
     batches.put_contents(connection, pool, [NewWeights(weights_number, method, weights, numbers)])
