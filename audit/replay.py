@@ -22,6 +22,7 @@ from ledger.log.leaves import Leaf
 from ledger.registry import Collective
 from ledger.work import Submit, at_once
 from payout.calculation import Asked, Calculation, RegistrySnapshot, RoundInputs, calculate
+from payout.dossiers import SALT_BYTES
 from payout.entries import RoundContent
 from payout.policy import Policy, policy_in_force
 from payout.rounds import Distribution
@@ -106,12 +107,19 @@ def check_round(log: LogReader, state: PoolFold, leaf: Leaf[Any]) -> tuple[Distr
             registry=RegistrySnapshot(content.registry_size, bytes.fromhex(content.registry_root), collectives),
             deficits=state.deficits,
             carried=state.carried,
-            asked=Asked(content.request_id, content.fire_times),
+            asked=Asked(content.request_id, content.fire_times, check_salt(log, leaf)),
         )
     )
     _check_content(log, leaf.index, content, calculation)
     state.know_statement(content, calculation.distribution.lines)
     return calculation.distribution, policy
+
+
+def check_salt(log: LogReader, leaf: Leaf[Any]) -> bytes:
+    """Returns the salt of a round, which is as long as it must be."""
+    salt = checked_body(log, leaf.index, "salt_sha256", leaf.content.salt_sha256)
+    at(leaf.index).same("bytes of salt", len(salt), SALT_BYTES)
+    return salt
 
 
 def check_registry(

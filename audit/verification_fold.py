@@ -16,7 +16,7 @@ from audit.pool_fold import PoolFold
 from audit.progress import Progress
 from audit.reader import checked_body
 from audit.registry_fold import RegistryFold
-from audit.replay import check_registry, check_round
+from audit.replay import check_registry, check_round, check_salt
 from audit.report import Report, RoundSummary, balance_finding, conflict_finding, in_body, in_step, warnings_of
 from audit.sample import Sample
 from audit.steps import Step
@@ -27,12 +27,14 @@ from ledger.errors import LedgerCorruptError
 from ledger.files.layout import BALANCES, render_balances
 from ledger.journal import ROUNDING, collectives_of
 from ledger.log.leaves import Leaf
+from ledger.log.merkle import root
 from ledger.usage.entries import MembershipContent, RetractionContent, UsageContent
 from ledger.usage.membership import parse_membership
 from ledger.work import Submit, at_once
+from payout.dossiers import Figures, render_dossiers, statement_leaves
 from payout.entries import PoolContent, PostingContent, RoundContent
 from payout.objections import AnswerContent, ObjectionContent
-from payout.policy import policy_in_force
+from payout.policy import Policy, policy_in_force
 from payout.statement import carried_of
 
 _DECISIONS: Final = ", ".join(Decision)
@@ -266,7 +268,6 @@ class _LeafPass:
             self.report.count(Step.ROUNDS, "statement lines", len(self.fold.statement_lines(leaf.index, content)))
         else:
             self._check_place(leaf.index, content)
-            check_registry(self.log, self.fold, leaf)
             self.report.count(Step.ROUNDS, "rounds not recomputed")
         self._check_conservation(leaf.index, content)
         self.latest = content
@@ -291,7 +292,7 @@ class _LeafPass:
         at(leaf_index).holds(closed, "end", content.end, f"a place after round {number} was posted or rejected")
 
     def _check_bodies(self, leaf_index: int, content: RoundContent) -> None:
-        for figure in ("registry_sha256", "statement_sha256", "weights_sha256"):
+        for figure in ("registry_sha256", "statement_sha256", "weights_sha256", "salt_sha256"):
             digest = getattr(content, figure)
             try:
                 body = checked_body(self.log, leaf_index, figure, digest)
@@ -301,7 +302,7 @@ class _LeafPass:
 
     def _check_place(self, leaf_index: int, content: RoundContent) -> None:
         """Check what can be checked of a round whose usage is not here."""
-        policy_leaf, version, _ = policy_in_force(self.fold.policies, content.start)
+        policy_leaf, version, policy = policy_in_force(self.fold.policies, content.start)
         for figure, replayed in (
             ("start", self.fold.posted_end),
             ("previous", self.fold.posted_number),
@@ -311,6 +312,22 @@ class _LeafPass:
             ("pot_minor", self.fold.balances.get("revenue", 0)),
         ):
             at(leaf_index).same(figure, getattr(content, figure), replayed)
+        self._check_dossiers(leaf_index, content, policy)
+
+    def _check_dossiers(self, leaf_index: int, content: RoundContent, policy: Policy) -> None:
+        """Check that the tree of dossiers is that of the round's statement, weights and registry."""
+        leaf = self._leaf(leaf_index)
+        lines = self.fold.statement_lines(leaf_index, content)
+        collectives = check_registry(self.log, self.fold, leaf)
+        weights = checked_body(self.log, leaf_index, "weights_sha256", content.weights_sha256)
+        figures = Figures.of(content, policy, self.fold.confidence_ppm)
+        try:
+            dossiers = list(render_dossiers(figures, lines, collectives, weights))
+        except (LedgerCorruptError, ValueError, KeyError) as error:
+            raise at(leaf_index).error("weights", error, "those of the statement's collectives") from None
+        leaves = statement_leaves(check_salt(self.log, leaf), lines, dossiers)
+        at(leaf_index).same("statement_root", content.statement_root, root(leaves).hex())
+        at(leaf_index).same("statement_lines", content.statement_lines, len(lines))
 
     def _check_conservation(self, leaf_index: int, content: RoundContent) -> None:
         here = at(leaf_index, step=Step.CONSERVATION)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from ledger.acts.controls import Kind
-from ledger.acts.entries import ActContent
+from ledger.acts.entries import SaltedContent
 from ledger.journal import (
     COMMONS,
     REVENUE,
@@ -46,7 +46,7 @@ class RevenueContent(Content):
         return (Transfer(platform_account(self.platform), REVENUE, self.amount_minor, Purpose.REVENUE),)
 
 
-class Movement(ActContent):
+class Movement(SaltedContent):
     """Money that an operator moves by hand. All such movements of a pool share one set of request ids."""
 
     kind: ClassVar[Kind | None] = Kind.MONEY

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Final
 
 from ledger.registry import NANO, PPM, Collective
-from payout.apportionment import apportion, quotas
+from payout.apportionment import apportion, proportion, quotas
 from payout.policy import CommonsRule, Policy, Rounding, UnattributedRule
 
 
@@ -69,11 +70,11 @@ def divide(
 ) -> Amounts:
     """Divides a pot by the policy's weights; at least one of them, or `unattributed`, is positive."""
     fee = policy.fee(pot_minor)
-    unit = NANO if policy.rounding is Rounding.CARRIED else 1
+    unit = part_unit(policy)
     attributed_pot, commons_pot = _pots(policy, (pot_minor - fee) * unit, sum(weights), unattributed)
     attributed = _attributed(policy, attributed_pot, weights, unit)
     kept = commons_pot if policy.commons_rule is CommonsRule.FUND else 0
-    commons = _share(policy, commons_pot - kept, _commons_weights(policy.commons_rule, collectives))
+    commons = _share(policy, commons_pot - kept, commons_weights(policy.commons_rule, collectives))
     if policy.rounding is Rounding.PLACED:
         return Amounts(fee, attributed, commons, kept, 0, carried)
     names = [collective.name for collective in collectives]
@@ -83,6 +84,37 @@ def divide(
     left = Carried(kept_nano, attributed_nano, commons_nano)
     rounding = left.whole_minor() - carried.whole_minor()
     return Amounts(fee, whole_attributed, whole_commons, whole_kept, rounding, left)
+
+
+@dataclass(frozen=True, slots=True)
+class Proportions:
+    """What a unit of claim and a unit of commons weight come to, in the unit of `part_unit`."""
+
+    attributed: Fraction | None
+    """None where the pot cannot cover every floor, so that nobody gets an attributed part."""
+    commons: Fraction
+
+
+def part_unit(policy: Policy) -> int:
+    """How many units, in which parts are computed, a minor unit has."""
+    return NANO if policy.rounding is Rounding.CARRIED else 1
+
+
+def proportions(
+    policy: Policy, pot_minor: int, weights: Sequence[int], unattributed: int, collectives: Sequence[Collective]
+) -> Proportions:
+    """Returns what `divide` multiplies claims and commons weights by, before bounds, carries and rounding."""
+    if not sum(weights) + unattributed:
+        return Proportions(Fraction(0), Fraction(0))
+    unit = part_unit(policy)
+    attributed_pot, commons_pot = _pots(policy, (pot_minor - policy.fee(pot_minor)) * unit, sum(weights), unattributed)
+    kept = commons_pot if policy.commons_rule is CommonsRule.FUND else 0
+    commons = proportion(commons_pot - kept, commons_weights(policy.commons_rule, collectives))
+    claims = policy.claims(weights)
+    if not _floors_are_covered(policy, attributed_pot, claims, unit):
+        return Proportions(None, commons)
+    cap = None if policy.cap_minor is None else policy.cap_minor * unit
+    return Proportions(proportion(attributed_pot, claims, floor=policy.floor_minor * unit, cap=cap), commons)
 
 
 def _whole_units(
@@ -114,15 +146,19 @@ def _pots(policy: Policy, net: int, weight: int, unattributed: int) -> tuple[int
 
 def _attributed(policy: Policy, pot: int, weights: Sequence[int], unit: int) -> list[int]:
     claims = policy.claims(weights)
-    floor = policy.floor_minor * unit
-    if floor * sum(1 for claim in claims if claim) > pot:
+    if not _floors_are_covered(policy, pot, claims, unit):
         # The pot cannot cover every floor: it would be unfair to apply some of them, so the pot waits.
         return [0] * len(claims)
     cap = None if policy.cap_minor is None else policy.cap_minor * unit
-    return _share(policy, pot, claims, floor=floor, cap=cap)
+    return _share(policy, pot, claims, floor=policy.floor_minor * unit, cap=cap)
 
 
-def _commons_weights(rule: CommonsRule, collectives: Sequence[Collective]) -> list[int]:
+def _floors_are_covered(policy: Policy, pot: int, claims: Sequence[int], unit: int) -> bool:
+    return policy.floor_minor * unit * sum(1 for claim in claims if claim) <= pot
+
+
+def commons_weights(rule: CommonsRule, collectives: Sequence[Collective]) -> list[int]:
+    """Returns what each collective's commons part is in proportion to."""
     match rule:
         case CommonsRule.PER_CAPITA:
             return [collective.members for collective in collectives]

@@ -9,6 +9,7 @@ water-filling first, and the method divides what is left.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from fractions import Fraction
 
 
 def apportion(total: int, weights: Sequence[int], *, floor: int = 0, cap: int | None = None) -> list[int]:
@@ -46,6 +47,31 @@ def quotas(total: int, weights: Sequence[int], *, floor: int = 0, cap: int | Non
     and its weight alone. Arguments and errors are those of `apportion`.
     """
     return _divided(total, weights, floor, cap, _rounded_down)
+
+
+def proportion(total: int, weights: Sequence[int], *, floor: int = 0, cap: int | None = None) -> Fraction:
+    """The `k` of `quotas` and `apportion`: what a unit of weight comes to, in lowest terms.
+
+    A positive weight's quota is `clamp(k * weight, floor, cap)`, rounded down, and that of a zero weight is 0. Where
+    every `k` of a range gives the same quotas, it is the cap if all are at the cap, and 0 if all are at the floor.
+    Arguments and errors are those of `apportion`.
+    """
+    _validate(total, weights, floor, cap)
+    limit = total if cap is None else cap
+    payees, whole = len(weights) - weights.count(0), sum(weights)
+    if floor * payees > total:
+        raise ValueError(f"floor: {payees} payees at {floor} each need more than the total of {total}")
+    if limit * payees <= total:
+        return Fraction(total, whole or 1) if cap is None else Fraction(cap)
+    if floor == 0 and total * max(weights) <= limit * whole:
+        return Fraction(total, whole)
+    if floor * payees == total:
+        return Fraction(0)
+    lightest, heaviest = _unbounded(total, weights, floor, limit)
+    capped = sum(1 for weight in weights if weight > heaviest)
+    floored = sum(1 for weight in weights if 0 < weight < lightest)
+    moving = sum(weight for weight in weights if lightest <= weight <= heaviest)
+    return Fraction(total - limit * capped - floor * floored, moving)
 
 
 def _divided(

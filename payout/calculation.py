@@ -9,8 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 
+from ledger.log.merkle import root
 from ledger.registry import Collective
 from payout.amounts import Carried
+from payout.dossiers import SALT_BYTES, Figures, render_dossiers, statement_leaves
 from payout.entries import FireTimes, RoundContent
 from payout.policy import Policy
 from payout.rounds import Deficits, Distribution, distribute
@@ -20,10 +22,11 @@ from payout.weights import UsageKey, UsageSum
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """The request that a round answers, and its fire times; empty for a preview."""
+    """The request that a round answers, its fire times, and its salt: random bytes. Empty for a preview."""
 
     request_id: str = ""
     fire_times: FireTimes | None = None
+    salt: bytes = bytes(SALT_BYTES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +39,11 @@ class Calculation:
     statement: bytes
     weights: bytes
     registry: bytes
+    salt: bytes
 
     def bodies(self) -> tuple[bytes, ...]:
         """What the entry names by hash."""
-        return self.statement, self.weights, self.registry
+        return self.statement, self.weights, self.registry, self.salt
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +90,23 @@ def calculate(inputs: RoundInputs) -> Calculation:
     statement, weights = render_statement(distribution.lines), render_weights(inputs.usage)
     snapshot = render_registry(inputs.registry.collectives)
     content = round_content(inputs, distribution, statement=statement, weights=weights, registry=snapshot)
-    return Calculation(content, inputs.policy, distribution, statement, weights, snapshot)
+    return Calculation(content, inputs.policy, distribution, statement, weights, snapshot, inputs.asked.salt)
+
+
+def statement_root(inputs: RoundInputs, distribution: Distribution, weights: bytes) -> bytes:
+    """Returns the root of the tree of a round's dossiers."""
+    figures = Figures(
+        inputs.number,
+        inputs.policy,
+        inputs.policy_version,
+        inputs.confidence_ppm,
+        distribution.pot_minor,
+        distribution.fee_minor,
+        distribution.weight,
+        distribution.weight_unattributed,
+    )
+    dossiers = render_dossiers(figures, distribution.lines, inputs.registry.collectives, weights)
+    return root(statement_leaves(inputs.asked.salt, distribution.lines, dossiers))
 
 
 def round_content(
@@ -109,6 +129,9 @@ def round_content(
         registry_sha256=sha256(registry).hexdigest(),
         statement_sha256=sha256(statement).hexdigest(),
         weights_sha256=sha256(weights).hexdigest(),
+        salt_sha256=sha256(inputs.asked.salt).hexdigest(),
+        statement_root=statement_root(inputs, distribution, weights).hex(),
+        statement_lines=len(distribution.lines),
         request_id=inputs.asked.request_id,
         fire_times=inputs.asked.fire_times,
         **figures,

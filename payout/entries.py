@@ -98,6 +98,7 @@ class FireTimes(BaseModel):
 class RoundContent(ActContent):
     """A round was calculated. All of its inputs are named by hash or by place in a log.
 
+    `statement_root` commits to what each line follows from, so that one can be shown without the others.
     Its registry is that of the first `registry_size` leaves of the registry's log, whose root it names.
     """
 
@@ -115,6 +116,11 @@ class RoundContent(ActContent):
     registry_sha256: Sha256Hex
     statement_sha256: Sha256Hex
     weights_sha256: Sha256Hex
+    salt_sha256: Sha256Hex
+    """Of the 32 random bytes from which each line's salt follows."""
+    statement_root: Sha256Hex
+    """The root of the tree of dossiers, one for each line of the statement."""
+    statement_lines: int
     events: int
     retracted: int
     weight: DecimalInt

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
+import secrets
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
@@ -26,6 +27,7 @@ from ledger.store.log import PoolRef
 from ledger.store.turns import Turn
 from payout import review
 from payout.calculation import Asked, Calculation
+from payout.dossiers import SALT_BYTES
 from payout.entries import (
     FireTimes,
     PostingContent,
@@ -76,7 +78,7 @@ class Settlement:
                     raise IdentityReusedError.of("request_id", "was used by another operator")
                 return existing
             _require_no_open_round(connection, pool)
-            calculation = next_round(connection, pool, Asked(request_id))
+            calculation = next_round(connection, pool, Asked(request_id, salt=secrets.token_bytes(SALT_BYTES)))
             if nothing := calculation.content.nothing:
                 raise StateError(f"pools/{pool.name}", "NOTHING_TO_DISTRIBUTE", _NOTHING[nothing])
             return self._record(connection, pool, calculation, actor, None)
@@ -98,7 +100,8 @@ class Settlement:
                 return None
             fire_times = FireTimes(first=_rfc3339(due.first), last=_rfc3339(due.last), count=due.count)
             # A colon keeps these apart from every request id that a caller may choose.
-            calculation = next_round(connection, pool, Asked(f"fire:{fire_times.last}", fire_times))
+            asked = Asked(f"fire:{fire_times.last}", fire_times, secrets.token_bytes(SALT_BYTES))
+            calculation = next_round(connection, pool, asked)
             if nothing := calculation.content.nothing:
                 pools.skip(connection, pool, due.last, nothing)
                 logger.info("no round of pool %s at %s: %s", pool.name, fire_times.last, _NOTHING[nothing])

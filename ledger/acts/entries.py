@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
 from enum import StrEnum
-from typing import Any, ClassVar, Final
+from typing import Annotated, Any, ClassVar, Final
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from ledger.acts.controls import ONE, Controls, Kind
 from ledger.log.leaves import Content, Sha256Hex, is_body_field, is_empty, is_none
+
+Salt = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 OPERATORS: Final = "operators/"
 COLLECTIVES: Final = "collectives/"
@@ -53,6 +55,21 @@ class ActContent(Content):
     def said(self) -> dict[str, Any]:
         """Returns its content without the actor: the content of a proposal."""
         return self.model_dump(mode="json", exclude=set(ActContent.model_fields))
+
+
+class SaltedContent(ActContent):
+    """An act about what somebody is paid.
+
+    Its salt is random, so that nobody can try out amounts against its hash, which proofs of other entries show.
+    """
+
+    salt: Salt = ""
+    """32 bytes in hexadecimal, added when the act is done or proposed; empty only before."""
+
+
+def without_salt(said: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns an act's content as it was asked for: the same request asks the same, whatever its salt."""
+    return {name: value for name, value in said.items() if name != "salt"}
 
 
 class ProposalContent(ActContent):

@@ -7,6 +7,7 @@ act is based on cannot change between the check and the write.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,7 +17,7 @@ from typing import Any, Final, Generic, TypeVar
 import sqlalchemy as sa
 
 from ledger.acts.controls import ONE
-from ledger.acts.entries import ActContent, Decision, DecisionContent, ProposalContent
+from ledger.acts.entries import ActContent, Decision, DecisionContent, ProposalContent, SaltedContent, without_salt
 from ledger.acts.people import PEOPLE_KINDS, PROPOSAL_LIFETIME, Actor, People
 from ledger.errors import LostRaceError, NotFoundError, StateError
 from ledger.log.leaves import Content, Leaf, decode
@@ -173,7 +174,7 @@ class Acts:
         if (standing := effect.standing(connection, pool, stamped)) is not None:
             return Outcome(done=standing)
         people.require_enough_left(stamped)
-        stamped = effect.prepare(connection, pool, stamped)
+        stamped = _salted(effect.prepare(connection, pool, stamped))
         if stamped.needed(people.controls) == ONE:
             return Outcome(done=effect.carry_out(connection, pool, stamped, now))
         rests_on = dict(effect.rests_on(connection, pool, stamped))
@@ -182,7 +183,8 @@ class Acts:
         for waiting in self.list_proposals(connection, pool, only_open=True):
             # One that rests on something else by now could not be approved, and must not hide this one.
             made = waiting.content
-            if (made.effect, made.content, made.rests_on) == (content.type, said, rests_on):
+            asked_before = made.effect, without_salt(made.content), made.rests_on
+            if asked_before == (content.type, without_salt(said), rests_on):
                 return Outcome(proposal=waiting)
             mine += made.by == actor.name
         _require_room(actor, mine)
@@ -321,6 +323,11 @@ def proposal_name(pool: PoolRef, leaf_index: int) -> str:
 def log_name(pool: PoolRef) -> str:
     """The resource name of what the log belongs to: a pool, or the registry."""
     return pool.name if pool == REGISTRY else f"pools/{pool.name}"
+
+
+def _salted(content: A) -> A:
+    """Returns an act about what somebody is paid with its salt."""
+    return content.model_copy(update={"salt": secrets.token_hex(32)}) if isinstance(content, SaltedContent) else content
 
 
 def _pool_name(pool: PoolRef) -> str | None:

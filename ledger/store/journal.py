@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from psycopg import sql
 from sqlalchemy.dialects.postgresql import distinct_on
 
-from ledger.acts.entries import ActContent
+from ledger.acts.entries import ActContent, without_salt
 from ledger.entries import (
     GrantContent,
     Movement,
@@ -324,7 +324,7 @@ def _same(recorded: RecordedLeaf, content: Content) -> RecordedLeaf:
     """Returns the record, if its content is the same; an act's actor and time may differ."""
     logged = recorded.leaf.content
     both_said = (
-        (logged.said(), content.said())
+        (without_salt(logged.said()), without_salt(content.said()))
         if isinstance(logged, ActContent) and isinstance(content, ActContent)
         else (logged, content)
     )

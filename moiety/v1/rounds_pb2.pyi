@@ -182,6 +182,8 @@ class Round(_message.Message):
     WEIGHTS_SHA256_FIELD_NUMBER: _builtins.int
     ROUNDING_MINOR_FIELD_NUMBER: _builtins.int
     REVIEW_END_TIME_FIELD_NUMBER: _builtins.int
+    STATEMENT_ROOT_FIELD_NUMBER: _builtins.int
+    STATEMENT_LINES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`pools/{pool}/rounds/{number}`."""
     number: _builtins.int
@@ -232,6 +234,10 @@ class Round(_message.Message):
     """SHA-256 of the table of weights by collective, method and mode, 32 bytes."""
     rounding_minor: _builtins.int
     """What the `rounding` account gains, minor units; negative where fractions of earlier rounds became whole units."""
+    statement_root: _builtins.bytes
+    """Root of the tree of dossiers, one for each line of the statement, 32 bytes."""
+    statement_lines: _builtins.int
+    """How many lines the statement has."""
     @_builtins.property
     def policy(self) -> _registry_pb2.Policy:
         """The policy in force."""
@@ -290,10 +296,12 @@ class Round(_message.Message):
         weights_sha256: _builtins.bytes = ...,
         rounding_minor: _builtins.int = ...,
         review_end_time: _timestamp_pb2.Timestamp | None = ...,
+        statement_root: _builtins.bytes = ...,
+        statement_lines: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["calculate_time", b"calculate_time", "decide_time", b"decide_time", "fire_times", b"fire_times", "policy", b"policy", "post_time", b"post_time", "review_end_time", b"review_end_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocated_minor", b"allocated_minor", "attributed_minor", b"attributed_minor", "calculate_time", b"calculate_time", "calculated_by", b"calculated_by", "carried_minor", b"carried_minor", "commons_kept_minor", b"commons_kept_minor", "commons_minor", b"commons_minor", "currency", b"currency", "decide_time", b"decide_time", "decided_by", b"decided_by", "end", b"end", "event_count", b"event_count", "fee_minor", b"fee_minor", "fire_times", b"fire_times", "leaf_index", b"leaf_index", "name", b"name", "number", b"number", "policy", b"policy", "post_time", b"post_time", "pot_minor", b"pot_minor", "previous_number", b"previous_number", "reason", b"reason", "registry_sha256", b"registry_sha256", "retracted_count", b"retracted_count", "review_end_time", b"review_end_time", "root", b"root", "rounding_minor", b"rounding_minor", "start", b"start", "state", b"state", "statement_sha256", b"statement_sha256", "weights_sha256", b"weights_sha256"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocated_minor", b"allocated_minor", "attributed_minor", b"attributed_minor", "calculate_time", b"calculate_time", "calculated_by", b"calculated_by", "carried_minor", b"carried_minor", "commons_kept_minor", b"commons_kept_minor", "commons_minor", b"commons_minor", "currency", b"currency", "decide_time", b"decide_time", "decided_by", b"decided_by", "end", b"end", "event_count", b"event_count", "fee_minor", b"fee_minor", "fire_times", b"fire_times", "leaf_index", b"leaf_index", "name", b"name", "number", b"number", "policy", b"policy", "post_time", b"post_time", "pot_minor", b"pot_minor", "previous_number", b"previous_number", "reason", b"reason", "registry_sha256", b"registry_sha256", "retracted_count", b"retracted_count", "review_end_time", b"review_end_time", "root", b"root", "rounding_minor", b"rounding_minor", "start", b"start", "state", b"state", "statement_lines", b"statement_lines", "statement_root", b"statement_root", "statement_sha256", b"statement_sha256", "weights_sha256", b"weights_sha256"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

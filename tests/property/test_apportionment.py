@@ -12,7 +12,7 @@ from apportionment.methods import TiesException, compute
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from payout.apportionment import apportion
+from payout.apportionment import apportion, proportion, quotas
 
 small_weights = st.lists(st.integers(0, 20), max_size=8)
 any_weights = st.lists(st.integers(0, 20) | st.integers(0, 2**130), max_size=12)
@@ -214,3 +214,12 @@ def test_a_peer_gives_the_same_where_no_tie_decides(weights: list[int], total: i
     except TiesException:
         assume(False)
     assert apportion(total, weights) == expected
+
+
+@given(cases())
+def test_each_quota_follows_from_k_and_its_weight_alone(case: Case) -> None:
+    """Rule: the real-valued answer is `clamp(k * weight, floor, cap)`; a quota is that, rounded down."""
+    k = proportion(case.total, case.weights, floor=case.floor, cap=case.cap)
+    most = case.total if case.cap is None else case.cap
+    alone = [min(max(int(k * weight), case.floor), most) if weight else 0 for weight in case.weights]
+    assert alone == quotas(case.total, case.weights, floor=case.floor, cap=case.cap)

@@ -130,6 +130,7 @@ def content_of(found: Distribution) -> RoundContent:
     return RoundContent(
         number=1, previous=0, start=0, end=5, root="0" * 64, policy_leaf=0, policy_version=1,
         registry_root="0" * 64, registry_sha256="0" * 64, statement_sha256="0" * 64, weights_sha256="0" * 64,
+        salt_sha256="0" * 64, statement_root="0" * 64, statement_lines=0,
         by="operators/o",
         request_id="r", fire_times=None, **figures,
     )  # fmt: skip

@@ -23,6 +23,7 @@ from ledger.acts.entries import (
     DecisionContent,
     PoolOpenedContent,
     ProposalContent,
+    SaltedContent,
 )
 from ledger.entries import (
     GrantContent,
@@ -60,6 +61,7 @@ from ledger.usage.ids import IdScheme
 from ledger.usage.membership import parse_membership, render_membership
 from ledger.usage.methods import Method, ScoreRule, content_of, method_of
 from payout.amounts import Carried
+from payout.calculation import Asked, RegistrySnapshot, RoundInputs, calculate
 from payout.entries import (
     CONTENTS,
     FireTimes,
@@ -73,8 +75,8 @@ from payout.entries import (
 )
 from payout.objections import Answer, AnswerContent, ObjectionContent
 from payout.policy import Policy
-from payout.rounds import Deficits, distribute
-from payout.statement import carried_of, deficits_of, parse_statement, render_registry, render_statement, render_weights
+from payout.rounds import Deficits
+from payout.statement import carried_of, deficits_of, parse_statement
 from payout.weights import UsageKey, UsageSum
 from tests.support.batches import Event, body_of
 from tests.support.entries import NOTHING_BEFORE
@@ -249,6 +251,8 @@ class PoolLog:
         )  # fmt: skip
 
     def move(self, content: RevenueContent | Movement) -> int:
+        if isinstance(content, Movement):
+            content = content.model_copy(update={"salt": salt_at(self.size())})
         return self.append(content, content.transfers(NOTHING_BEFORE))
 
     def schedule(self, cron: str) -> int:
@@ -261,6 +265,8 @@ class PoolLog:
         return self.append(ClosingContent(by="operators/olive"))
 
     def propose(self, effect: ActContent, by: str = "operators/olive") -> int:
+        if isinstance(effect, SaltedContent):
+            effect = effect.model_copy(update={"salt": salt_at(self.size())})
         return self.append(ProposalContent(effect=effect.type, content=effect.said(), rests_on={}, reason="", by=by))
 
     def reject_proposal(self, by: str) -> int:
@@ -356,38 +362,30 @@ class PoolLog:
         policy_leaf, version, policy = self.policy_at(start)
         usage, (deficits, carried) = self.usage_since(start), self.left_over()
         self.register()
-        pot, confidence = self.balance(REVENUE), self.confidence()
-        found = distribute(policy, pot, usage, confidence, self.collectives, deficits, carried)
-        content = RoundContent(
-            number=len(rounds) + 1,
-            previous=posted[-1] if posted else 0,
-            start=start,
-            end=self.size(),
-            root=self.root_at(self.size()),
-            policy_leaf=policy_leaf,
-            policy_version=version,
-            registry_size=0,
-            registry_root=self.registry.root_at(self.registry.size()),
-            registry_sha256=self.put(render_registry(self.collectives)),
-            statement_sha256=self.put(render_statement(found.lines)),
-            weights_sha256=self.put(render_weights(usage)),
-            events=found.events,
-            retracted=found.retracted,
-            weight=found.weight,
-            weight_unattributed=found.weight_unattributed,
-            deficit_unattributed=found.deficit_unattributed,
-            pot_minor=found.pot_minor,
-            fee_minor=found.fee_minor,
-            attributed_minor=found.attributed_minor,
-            commons_minor=found.commons_minor,
-            commons_kept_minor=found.commons_kept_minor,
-            carried_minor=found.carried_minor,
-            rounding_minor=found.rounding_minor,
-            kept_after_nano=found.kept_after_nano,
-            by=calculated_by,
-            request_id=f"q-{self.size()}",
-            fire_times=fire_times,
+        calculation = calculate(
+            RoundInputs(
+                number=len(rounds) + 1,
+                previous=posted[-1] if posted else 0,
+                start=start,
+                end=self.size(),
+                root=bytes.fromhex(self.root_at(self.size())),
+                policy_leaf=policy_leaf,
+                policy_version=version,
+                policy=policy,
+                pot_minor=self.balance(REVENUE),
+                usage=usage,
+                confidence_ppm=self.confidence(),
+                registry=RegistrySnapshot(
+                    0, bytes.fromhex(self.registry.root_at(self.registry.size())), self.collectives
+                ),
+                deficits=deficits,
+                carried=carried,
+                asked=Asked(f"q-{self.size()}", fire_times, bytes.fromhex(salt_at(self.size()))),
+            )
         )
+        for body in calculation.bodies():
+            self.put(body)
+        content = calculation.content.model_copy(update={"by": calculated_by})
         meanwhile()
         return self.append(content)
 
@@ -558,6 +556,11 @@ class PoolLog:
     def restate(self, round_leaf: int, statement: bytes) -> None:
         """Put another statement under a round."""
         self.change(round_leaf, statement_sha256=self.put(statement))
+
+
+def salt_at(index: int) -> str:
+    """The salt of whatever is at a leaf, in hexadecimal: the same every time."""
+    return sha256(f"salt {index}".encode()).hexdigest()
 
 
 def _key_of(by: str) -> str:

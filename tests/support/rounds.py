@@ -11,6 +11,7 @@ def round_content_of(found: Distribution) -> RoundContent:
     return RoundContent(
         number=1, previous=0, start=0, end=5, root="0" * 64, policy_leaf=0, policy_version=1,
         registry_root="0" * 64, registry_sha256="0" * 64, statement_sha256="0" * 64, weights_sha256="0" * 64,
+        salt_sha256="0" * 64, statement_root="0" * 64, statement_lines=0,
         events=found.events,
         retracted=found.retracted, weight=found.weight, weight_unattributed=found.weight_unattributed,
         deficit_unattributed=found.deficit_unattributed, pot_minor=found.pot_minor, fee_minor=found.fee_minor,

@@ -76,6 +76,8 @@ def preview_to_proto(currency: str, content: RoundContent, policy: LoggedPolicy)
         previous_number=content.previous,
         retracted_count=content.retracted,
         weights_sha256=bytes.fromhex(content.weights_sha256),
+        statement_root=bytes.fromhex(content.statement_root),
+        statement_lines=content.statement_lines,
         fire_times=_fire_times(content),
     )
 

@@ -7,6 +7,7 @@ beside the page, section by section, and not to be fast.
 from __future__ import annotations
 
 import base64
+import hmac
 import json
 import re
 import tarfile
@@ -720,6 +721,13 @@ class Fold:
         found, statement = distribute(self, policy, weights, registry)
         assert self.body(entry["statement_sha256"]).decode() == statement
         assert self.body(entry["weights_sha256"]).decode() == weights_table(weights)
+        lines, salt = csv_of(statement.encode(), STATEMENT), self.body(entry["salt_sha256"])
+        assert len(salt) == 32
+        leaves = [
+            sha256(b"\x00" + hmac.digest(salt, line[0].encode(), "sha256") + dossier).digest()
+            for line, dossier in zip(lines, dossiers_of(self, entry, policy, found, lines, registry), strict=True)
+        ]
+        assert (entry["statement_root"], entry["statement_lines"]) == (root_of(leaves).hex(), len(lines))
         assert {name: str(entry[name]) for name in found} == {name: str(figure) for name, figure in found.items()}
         self.rounds.append(entry)
         self.state = "CALCULATED"
@@ -805,6 +813,81 @@ def parts_of(
     return attributed, divide(net - shared - kept, factors), kept
 
 
+def dossiers_of(
+    fold: Fold,
+    entry: dict[str, Any],
+    policy: dict[str, Any],
+    found: dict[str, int],
+    lines: list[list[str]],
+    registry: list[list[str]],
+) -> Iterator[bytes]:
+    """The document of each line, in canonical form."""
+    attributed_k, commons_k = ks_of(policy, found, [int(line[6]) for line in lines], registry)
+    totals: dict[str, Any] = {name: str(found[name]) for name in ("pot_minor", "fee_minor", "weight")}
+    totals["weight_unattributed"] = str(found["weight_unattributed"])
+    totals |= {"round": entry["number"], "lines": len(lines), "commons_k": ratio(commons_k)}
+    totals["attributed_k"] = None if attributed_k is None else ratio(attributed_k)
+    usage = csv_of(fold.body(entry["weights_sha256"]), "collective,method,method_version,mode,events,weight")
+    for position, (line, (name, status, members, equity_ppm)) in enumerate(zip(lines, registry, strict=True)):
+        assert line[:2] == [name, status]
+        said = dict(zip(STATEMENT.split(","), line, strict=True))
+        weights = [
+            {
+                "method": method, "method_version": int(version), "mode": int(mode), "events": events,
+                "weight": weight, "confidence_ppm": fold.methods[method, int(version)]["confidence_ppm"],
+            }
+            for owner, method, version, mode, events, weight in usage if owner == name
+        ]  # fmt: skip
+        document = {
+            "position": position,
+            "line": {key: int(value) if key.endswith("_nano") else value for key, value in said.items()},
+            "registry": {"members": int(members), "equity_ppm": int(equity_ppm)},
+            "terms": {"policy": policy, "policy_version": entry["policy_version"]},
+            "totals": totals,
+            "weights": weights,
+        }
+        yield json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def ratio(value: Fraction) -> str:
+    return f"{value.numerator}/{value.denominator}"
+
+
+def ks_of(
+    policy: dict[str, Any], found: dict[str, int], weights: list[int], registry: list[list[str]]
+) -> tuple[Fraction | None, Fraction]:
+    """What a unit of claim and of commons weight comes to."""
+    if not sum(weights) + found["weight_unattributed"]:
+        return Fraction(0), Fraction(0)
+    unit, divide = (NANO, quotas) if policy["rounding"] == "CARRIED" else (1, apportion)
+    net = (found["pot_minor"] - found["fee_minor"]) * unit
+    shared = net - net * policy["commons_ppm"] // PPM
+    if policy["unattributed"] == "COMMONS":
+        shared = divide(shared, [sum(weights), found["weight_unattributed"]])[0]
+    factors = [commons_weight(policy["commons_rule"], int(line[2]), int(line[3])) for line in registry]
+    common = 0 if policy["commons_rule"] == "FUND" else net - shared
+    commons_k = Fraction(common, sum(factors)) if sum(factors) else Fraction(0)
+    tempered = [{"PROPORTIONAL": w, "SQRT": isqrt(w), "EQUAL": int(w > 0)}[policy["tempering"]] for w in weights]
+    floor, cap = unit * int(policy["floor_minor"]), policy["cap_minor"]
+    if floor * sum(claim > 0 for claim in tempered) > shared:
+        return None, commons_k
+    return k_of(shared, tempered, floor, None if cap is None else unit * int(cap)), commons_k
+
+
+def k_of(total: int, claims: list[int], floor: int, cap: int | None) -> Fraction:
+    positive, limit = [claim for claim in claims if claim], total if cap is None else cap
+    if limit * len(positive) <= total:
+        return Fraction(total, sum(positive) or 1) if cap is None else Fraction(cap)
+    if floor * len(positive) == total:
+        return Fraction(0)
+    if floor == 0 and all(total * claim <= limit * sum(positive) for claim in positive):
+        return Fraction(total, sum(positive))
+    t = rise(total, positive, floor, limit)
+    free = [claim for claim in positive if floor <= t * claim <= limit]
+    bound = sum(floor if t * claim < floor else limit for claim in positive if claim not in free)
+    return Fraction(total - bound, sum(free))
+
+
 def in_whole(fractions: Sequence[tuple[int, int]], kept: int) -> int:
     """The least number of minor units that covers all fractions."""
     return -(-(kept + sum(map(sum, fractions))) // NANO)
@@ -831,16 +914,7 @@ def apportion(
         return [limit if weight else 0 for weight in weights]
     if floor * len(positive) == total:
         return [floor if weight else 0 for weight in weights]
-    # The real t: between two breaks the sum is a straight line.
-    breaks = sorted({Fraction(0), *(Fraction(bound, weight) for weight in positive for bound in (floor, limit))})
-
-    def spread(t: Fraction) -> Fraction:
-        return sum((min(max(t * weight, Fraction(floor)), Fraction(limit)) for weight in positive), Fraction(0))
-
-    above = next(at for at, place in enumerate(breaks) if spread(place) >= total)
-    low, high = breaks[max(0, above - 1)], breaks[above]
-    slope = (spread(high) - spread(low)) / (high - low) if high > low else Fraction(0)
-    t = low + (total - spread(low)) / slope if slope else high
+    t = rise(total, positive, floor, limit)
     amounts = [0 if not w else floor if t * w < floor else limit if t * w > limit else -1 for w in weights]
     free = [at for at, amount in enumerate(amounts) if amount < 0]
     left = total - sum(amounts[at] for at in range(len(weights)) if at not in free)
@@ -851,6 +925,19 @@ def apportion(
     for at in sorted(free, key=lambda at: (-(left * weights[at] % whole), at))[: spare if place else 0]:
         amounts[at] += 1
     return amounts
+
+
+def rise(total: int, positive: Sequence[int], floor: int, limit: int) -> Fraction:
+    """The real t: between two breaks the sum is a straight line."""
+    breaks = sorted({Fraction(0), *(Fraction(bound, weight) for weight in positive for bound in (floor, limit))})
+
+    def spread(t: Fraction) -> Fraction:
+        return sum((min(max(t * weight, Fraction(floor)), Fraction(limit)) for weight in positive), Fraction(0))
+
+    above = next(at for at, place in enumerate(breaks) if spread(place) >= total)
+    low, high = breaks[max(0, above - 1)], breaks[above]
+    slope = (spread(high) - spread(low)) / (high - low) if high > low else Fraction(0)
+    return low + (total - spread(low)) / slope if slope else high
 
 
 def quotas(total: int, weights: Sequence[int], floor: int = 0, cap: int | None = None) -> list[int]:

@@ -140,11 +140,13 @@ REVENUE: Final = (
     ),
 )
 PAYMENT: Final = (
-    PaymentContent(collective="eire", request_id="p-1", amount_minor=12, reference="", by="operators/olive"),
+    PaymentContent(
+        collective="eire", request_id="p-1", amount_minor=12, reference="", by="operators/olive", salt=DIGEST
+    ),
     (
         '{"amount_minor":"12","by":"operators/olive","by_key":"","collective":"eire","index":7,"pool":"folk",'
-        '"reference":"","registry_size":0,"request_id":"p-1","time":"2026-01-02T03:04:05.000006Z",'
-        '"type":"payment.v1"}'
+        f'"reference":"","registry_size":0,"request_id":"p-1","salt":"{DIGEST}'
+        '","time":"2026-01-02T03:04:05.000006Z","type":"payment.v1"}'
     ),
 )
 SCORED: Final = (
@@ -196,20 +198,22 @@ RETRACTION: Final = (
 RELEASE: Final = (
     ReleaseContent(
         collective="eire", request_id="p-2", amount_minor=12, to_commons=True, reason="claimed by nobody",
-        by="operators/olive",
+        by="operators/olive", salt=DIGEST,
     ),
     (
         '{"amount_minor":"12","by":"operators/olive","by_key":"","collective":"eire","index":7,"pool":"folk",'
-        '"reason":"claimed by nobody","registry_size":0,"request_id":"p-2",'
-        '"time":"2026-01-02T03:04:05.000006Z","to_commons":true,"type":"release.v1"}'
+        f'"reason":"claimed by nobody","registry_size":0,"request_id":"p-2","salt":"{DIGEST}'
+        '","time":"2026-01-02T03:04:05.000006Z","to_commons":true,"type":"release.v1"}'
     ),
 )  # fmt: skip
 GRANT: Final = (
-    GrantContent(collective="eire", request_id="p-3", amount_minor=10**15, reason="a school", by="operators/olive"),
+    GrantContent(
+        collective="eire", request_id="p-3", amount_minor=10**15, reason="a school", by="operators/olive", salt=DIGEST
+    ),
     (
         '{"amount_minor":"1000000000000000","by":"operators/olive","by_key":"","collective":"eire","index":7,'
-        '"pool":"folk","reason":"a school","registry_size":0,"request_id":"p-3",'
-        '"time":"2026-01-02T03:04:05.000006Z","type":"grant.v1"}'
+        f'"pool":"folk","reason":"a school","registry_size":0,"request_id":"p-3","salt":"{DIGEST}'
+        '","time":"2026-01-02T03:04:05.000006Z","type":"grant.v1"}'
     ),
 )
 ROUND: Final = (
@@ -225,6 +229,9 @@ ROUND: Final = (
         registry_sha256=DIGEST,
         statement_sha256=DIGEST,
         weights_sha256=DIGEST,
+        salt_sha256=DIGEST,
+        statement_root=DIGEST,
+        statement_lines=9,
         events=4,
         retracted=3,
         weight=2**90,
@@ -249,7 +256,8 @@ ROUND: Final = (
         '"last":"2026-01-01T00:00:00Z"},"index":7,"kept_after_nano":999999999,"number":2,"policy_leaf":0,"policy_version":1,'
         f'"pool":"folk","pot_minor":"100","previous":1,"registry_root":"{DIGEST}","registry_sha256":"{DIGEST}'
         f'","registry_size":0,"request_id":"fire:2026-01-01T00:00:00Z","retracted":3,"root":"{DIGEST}'
-        f'","rounding_minor":"-3","start":3,"statement_sha256":"{DIGEST}'
+        f'","rounding_minor":"-3","salt_sha256":"{DIGEST}","start":3,"statement_lines":9,"statement_root":"{DIGEST}'
+        f'","statement_sha256":"{DIGEST}'
         '","time":"2026-01-02T03:04:05.000006Z","type":"round.v1","weight":"1237940039285380274899124224",'
         f'"weight_unattributed":"0","weights_sha256":"{DIGEST}'
         '"}'

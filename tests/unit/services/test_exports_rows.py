@@ -24,7 +24,8 @@ def round_leaf(weight: int) -> Leaf[Any]:
     digest = "ab" * 32
     content = RoundContent(
         number=1, previous=0, start=0, end=3, root=digest, policy_leaf=0, policy_version=1, registry_root=digest,
-        registry_sha256=digest,        statement_sha256=digest, weights_sha256=digest,
+        registry_sha256=digest, statement_sha256=digest, weights_sha256=digest, salt_sha256=digest,
+        statement_root=digest, statement_lines=0,
         events=0, retracted=0, weight=weight, weight_unattributed=0,
         deficit_unattributed=0, pot_minor=0, fee_minor=0, attributed_minor=0, commons_minor=0, commons_kept_minor=0,
         carried_minor=0, rounding_minor=0, kept_after_nano=0, by="scheduler", request_id="", fire_times=None,

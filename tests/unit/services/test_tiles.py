@@ -100,7 +100,7 @@ def test_a_second_export_fetches_only_what_is_new(log: PoolLog, tmp_path: Path) 
 
 def named_by(log: PoolLog, leaf: int) -> list[str]:
     content = log.content(leaf)
-    return [content.statement_sha256, content.weights_sha256, content.registry_sha256]
+    return list(content.bodies().values())
 
 
 def known(log: PoolLog, size: int) -> set[bytes]:

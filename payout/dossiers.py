@@ -1,0 +1,261 @@
+"""Dossiers: all that one collective's amount in a round follows from, as one canonical document.
+
+A round commits to its dossiers by the root of an RFC 6962 tree: one leaf for each line of its statement, in its order.
+A leaf is the line's salt and its dossier. The salt is `HMAC-SHA256(the round's salt, the collective's id)`, so a proof
+of one line, which shows hashes of others, does not let anyone try out what another might have got.
+
+Dossiers are derived from the round's statement, weights and registry, and never stored.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Annotated, Any, Final
+
+import rfc8785
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+
+from ledger.errors import LedgerCorruptError
+from ledger.log.leaves import DecimalInt
+from ledger.log.merkle import leaf_hash
+from ledger.registry import Collective, CollectiveStatus
+from payout.amounts import Proportions, proportions
+from payout.entries import RoundContent
+from payout.policy import Policy
+from payout.rounds import Line
+from payout.statement import WEIGHTS_COLUMNS
+
+SALT_BYTES: Final = 32
+"""As long as the hash that it keeps from being guessed."""
+
+
+def _fraction(value: object) -> object:
+    return Fraction(value) if isinstance(value, str) and "/" in value else value
+
+
+def fraction_text(value: Fraction) -> str:
+    """Returns a fraction in lowest terms, as `numerator/denominator`."""
+    return f"{value.numerator}/{value.denominator}"
+
+
+FractionText = Annotated[Fraction, BeforeValidator(_fraction), PlainSerializer(fraction_text, return_type=str)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", arbitrary_types_allowed=True)
+
+
+class DossierLine(_Part):
+    """The statement's line, as `payout.rounds.Line` has it."""
+
+    collective: str
+    status: Annotated[CollectiveStatus, Field(strict=False)]
+    events: DecimalInt
+    weight_ai_only: DecimalInt
+    weight_human_ai: DecimalInt
+    deficit_before: DecimalInt
+    weight: DecimalInt
+    deficit_after: DecimalInt
+    attributed_minor: DecimalInt
+    commons_minor: DecimalInt
+    amount_minor: DecimalInt
+    attributed_before_nano: int
+    attributed_after_nano: int
+    commons_before_nano: int
+    commons_after_nano: int
+
+
+class DossierRegistry(_Part):
+    """What else the registry says of the collective."""
+
+    equity_ppm: int
+    members: int
+
+
+class DossierTerms(_Part):
+    """The policy that the round was calculated under."""
+
+    policy: Policy
+    policy_version: int
+
+
+class DossierTotals(_Part):
+    """What the round says of all lines together.
+
+    `attributed_k` and `commons_k` are what a unit of claim and of commons weight came to: in minor units, or in
+    nano-minor units where the policy carries fractions. `attributed_k` is None where the pot cannot cover the floors.
+    """
+
+    round: int
+    lines: int
+    pot_minor: DecimalInt
+    fee_minor: DecimalInt
+    weight: DecimalInt
+    weight_unattributed: DecimalInt
+    attributed_k: FractionText | None
+    commons_k: FractionText
+
+
+class DossierWeight(_Part):
+    """The collective's usage under one method version and mode, with the method's confidence."""
+
+    method: str
+    method_version: int
+    mode: int
+    confidence_ppm: int
+    events: DecimalInt
+    weight: DecimalInt
+
+
+class Dossier(_Part):
+    """All that a line follows from. `position` is that of its leaf, from 0."""
+
+    position: int
+    line: DossierLine
+    registry: DossierRegistry
+    terms: DossierTerms
+    totals: DossierTotals
+    weights: list[DossierWeight]
+
+    @classmethod
+    def parse(cls, document: bytes) -> Dossier:
+        """Reads a dossier.
+
+        Raises:
+            LedgerCorruptError: it is not one, or not in canonical form.
+        """
+        try:
+            dossier = cls.model_validate(json.loads(document))
+            canonical = rfc8785.dumps(dossier.model_dump(mode="json"))
+        except (ValueError, RecursionError, ZeroDivisionError) as error:
+            raise LedgerCorruptError("dossier", str(error)) from None
+        if canonical != document:
+            raise LedgerCorruptError("dossier", "is not in canonical form")
+        return dossier
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What the dossiers of a round share, but for what follows from it."""
+
+    number: int
+    policy: Policy
+    policy_version: int
+    confidence_ppm: Mapping[tuple[str, int], int]
+    pot_minor: int
+    fee_minor: int
+    weight: int
+    weight_unattributed: int
+
+    @classmethod
+    def of(cls, content: RoundContent, policy: Policy, confidence_ppm: Mapping[tuple[str, int], int]) -> Figures:
+        """Returns those of a round that is logged."""
+        return cls(
+            content.number,
+            policy,
+            content.policy_version,
+            confidence_ppm,
+            content.pot_minor,
+            content.fee_minor,
+            content.weight,
+            content.weight_unattributed,
+        )
+
+    def proportions(self, lines: Sequence[Line], collectives: Sequence[Collective]) -> Proportions:
+        """Returns what a unit of claim and of commons weight came to."""
+        weights = [line.weight for line in lines]
+        return proportions(self.policy, self.pot_minor, weights, self.weight_unattributed, collectives)
+
+
+def render_dossiers(
+    figures: Figures, lines: Sequence[Line], collectives: Sequence[Collective], weights: bytes
+) -> Iterator[bytes]:
+    """Yields the dossier of each line of a statement, in its order.
+
+    A round may have a million lines, so each is put together as text around what they share. Ids and names of methods
+    need no escapes.
+
+    Args:
+        figures: what they share.
+        lines: those of the statement.
+        collectives: those of the registry snapshot, which has one for each line.
+        weights: the table of weights of the round, by collective.
+    """
+    shared = _shared(figures, lines, collectives)
+    rows = _weights_by_collective(weights, figures.confidence_ppm)
+    for position, (line, collective) in enumerate(zip(lines, collectives, strict=True)):
+        yield (
+            f'{{"line":{_line(line)},"position":{position},"registry":{{"equity_ppm":{collective.equity_ppm},'
+            f'"members":{collective.members}}},{shared},"weights":[{",".join(rows.get(line.collective, ()))}]}}'
+        ).encode()
+
+
+def line_salt(round_salt: bytes, collective: str) -> bytes:
+    """Returns the salt of a collective's leaf."""
+    return hmac.digest(round_salt, collective.encode(), "sha256")
+
+
+def statement_leaf(salt: bytes, dossier: bytes) -> bytes:
+    """Returns the hash of a leaf of the statement tree."""
+    return leaf_hash(salt + dossier)
+
+
+def statement_leaves(round_salt: bytes, lines: Sequence[Line], dossiers: Iterable[bytes]) -> list[bytes]:
+    """Returns the hashes of all leaves of a statement tree, in order."""
+    return [
+        statement_leaf(line_salt(round_salt, line.collective), dossier)
+        for line, dossier in zip(lines, dossiers, strict=True)
+    ]
+
+
+def _line(line: Line) -> str:
+    return (
+        f'{{"amount_minor":"{line.amount_minor}","attributed_after_nano":{line.attributed_after_nano},'
+        f'"attributed_before_nano":{line.attributed_before_nano},"attributed_minor":"{line.attributed_minor}",'
+        f'"collective":"{line.collective}","commons_after_nano":{line.commons_after_nano},'
+        f'"commons_before_nano":{line.commons_before_nano},"commons_minor":"{line.commons_minor}",'
+        f'"deficit_after":"{line.deficit_after}","deficit_before":"{line.deficit_before}","events":"{line.events}",'
+        f'"status":"{line.status.value}","weight":"{line.weight}","weight_ai_only":"{line.weight_ai_only}",'
+        f'"weight_human_ai":"{line.weight_human_ai}"}}'
+    )
+
+
+def _shared(figures: Figures, lines: Sequence[Line], collectives: Sequence[Collective]) -> str:
+    k = figures.proportions(lines, collectives)
+    terms = DossierTerms(policy=figures.policy, policy_version=figures.policy_version)
+    totals = DossierTotals(
+        round=figures.number,
+        lines=len(lines),
+        pot_minor=figures.pot_minor,
+        fee_minor=figures.fee_minor,
+        weight=figures.weight,
+        weight_unattributed=figures.weight_unattributed,
+        attributed_k=k.attributed,
+        commons_k=k.commons,
+    )
+    return f'"terms":{_canonical(terms)},"totals":{_canonical(totals)}'
+
+
+def _canonical(part: BaseModel) -> str:
+    said: dict[str, Any] = part.model_dump(mode="json")
+    return rfc8785.dumps(said).decode()
+
+
+def _weights_by_collective(table: bytes, confidence_ppm: Mapping[tuple[str, int], int]) -> dict[str, list[str]]:
+    """Returns the rows of a round's table of weights as documents, by collective."""
+    header, *rows = table.decode().splitlines()
+    if header != ",".join(WEIGHTS_COLUMNS):
+        raise LedgerCorruptError("weights", f"do not have the columns {','.join(WEIGHTS_COLUMNS)}")
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        collective, method, version, mode, events, weight = row.split(",")
+        if collective:
+            found.setdefault(collective, []).append(
+                f'{{"confidence_ppm":{confidence_ppm[method, int(version)]},"events":"{events}","method":"{method}",'
+                f'"method_version":{version},"mode":{mode},"weight":"{weight}"}}'
+            )
+    return found
