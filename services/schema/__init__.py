@@ -1,13 +1,15 @@
 """The database's schema: bringing it up to date, and checking it.
 
 `migrating` runs the migrations, `distribution` puts tables into partitions or on the nodes of a cluster, `privileges`
-is what the service's role may do, and `comparison` compares a database with the tables that the code declares.
+is what the service's role may do, `desk` is who may do what with data that must be deletable, and `comparison` compares
+a database with the tables that the code declares.
 """
 
 from __future__ import annotations
 
 import sqlalchemy as sa
 
+from services.schema import desk
 from services.schema.comparison import differences
 from services.schema.distribution import undistributed
 from services.schema.migrating import (
@@ -50,6 +52,6 @@ def check(connection: sa.Connection) -> dict[str, list[str]]:
             "unknown": [unknown] if unknown else [],
             "differences": differences(connection),
             "undistributed": undistributed(connection),
-            "missing_privileges": missing_privileges(connection),
-            "excess_privileges": excess_privileges(connection),
+            "missing_privileges": [*missing_privileges(connection), *desk.missing_privileges(connection)],
+            "excess_privileges": [*excess_privileges(connection), *desk.excess_privileges(connection)],
         }

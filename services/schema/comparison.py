@@ -8,7 +8,9 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
+from ledger.store import desk as declared_desk
 from ledger.store.tables import batch_number, metadata
+from services.schema import desk
 from services.schema.privileges import VERSION_TABLE
 
 Facts = dict[tuple[str, str], str]
@@ -17,7 +19,9 @@ Facts = dict[tuple[str, str], str]
 
 def differences(connection: sa.Connection) -> list[str]:
     """Returns the differences between the migrated schema and the declared one, a line each."""
-    live, declared = _live(connection), _facts(metadata, connection.dialect)
+    dialect = connection.dialect
+    live = _live(connection) | _facts(desk.tables_of(connection), dialect)
+    declared = _facts(metadata, dialect) | _facts(declared_desk.metadata, dialect)
     found = [
         _difference(place, live.get(place), declared.get(place))
         for place in sorted(live.keys() | declared.keys())
@@ -58,7 +62,7 @@ def _apart(connection: sa.Connection) -> set[str]:
 def _facts(described: sa.MetaData, dialect: sa.Dialect) -> Facts:
     facts: Facts = {}
     for table in described.tables.values():
-        subject = f"table {table.name}"
+        subject = f"table {table.fullname}"
         facts[subject, ""] = "a table"
         facts[subject, "comment"] = table.comment or ""
         facts |= {(subject, part): said for part, said in _parts(table, dialect)}

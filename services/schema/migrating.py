@@ -17,7 +17,7 @@ from alembic.script import ScriptDirectory
 
 from ledger.errors import StateError
 from ledger.store.database import SERVICE_ROLE, Database
-from services.schema import distribution, privileges, registry_place
+from services.schema import desk, distribution, privileges, registry_place
 
 _MIGRATION_LOCK: Final = 0x4D6F6966
 """Concurrent migrations take turns. An advisory lock is enough here: migrations connect to one node only."""
@@ -51,6 +51,7 @@ def upgrade(url: str, *, app_password: str = "") -> Upgraded:
     """
     with _alone(url) as connection:
         privileges.ensure_role(connection)
+        desk.ensure_role(connection)
         pending = pending_revisions(connection)
         if pending:
             config = _config()
@@ -58,9 +59,10 @@ def upgrade(url: str, *, app_password: str = "") -> Upgraded:
             command.upgrade(config, "head")
         distributed = distribution.distribute_new(connection)
         granted, revoked = privileges.set_privileges(connection, again=distributed)
+        granted_at_desk, revoked_at_desk = desk.set_privileges(connection)
         if app_password:
             privileges.set_password(connection, app_password)
-        return Upgraded(pending, distributed, granted, revoked)
+        return Upgraded(pending, distributed, granted + granted_at_desk, revoked + revoked_at_desk)
 
 
 def distribute(url: str, *, partitions: int | None = None) -> list[str]:
@@ -128,7 +130,7 @@ def require_current(connection: sa.Connection) -> None:
     with refusals_told():
         _require_known(connection)
         _require_up_to_date(connection)
-    if missing := privileges.missing_privileges(connection):
+    if missing := [*privileges.missing_privileges(connection), *desk.missing_privileges(connection)]:
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""  # noqa: PLR2004  # it names three
         detail = f"does not let {SERVICE_ROLE} have {', '.join(missing[:3])}{more}; run `moiety db upgrade`"
         raise StateError("the database", "PRIVILEGE_MISSING", detail)

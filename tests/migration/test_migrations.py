@@ -79,7 +79,10 @@ CATALOG: Final = {
         SELECT tablename, indexname, indexdef FROM pg_indexes
         WHERE schemaname = 'public' AND tablename <> 'alembic_version'
     """,
-    "sequences": "SELECT sequencename, data_type::text, start_value, increment_by, cache_size, cycle FROM pg_sequences",
+    "sequences": """
+        SELECT sequencename, data_type::text, start_value, increment_by, cache_size, cycle FROM pg_sequences
+        WHERE schemaname = 'public'
+    """,
     "comments": """
         SELECT relname, obj_description(oid) FROM pg_class
         WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' AND relname <> 'alembic_version'
@@ -194,13 +197,14 @@ def test_no_rule_depends_on_a_trigger(database_url: str) -> None:
 
 def test_the_service_s_role_may_do_exactly_what_it_needs(database_url: str) -> None:
     query = "SELECT table_name, privilege_type FROM information_schema.role_table_grants WHERE grantee = :grantee"
+    query += " AND table_schema = 'public'"
     with as_owner(database_url) as connection:
         assert excess_privileges(connection) == missing_privileges(connection) == []
         granted = {tuple(row) for row in connection.execute(sa.text(query), {"grantee": "moiety_app"})}
-        public = connection.execute(sa.text(f"{query} AND table_schema = 'public'"), {"grantee": "PUBLIC"}).all()
+        public = connection.execute(sa.text(query), {"grantee": "PUBLIC"}).all()
         columns = connection.exec_driver_sql(
             "SELECT table_name, column_name FROM information_schema.column_privileges "
-            "WHERE grantee = 'moiety_app' AND privilege_type = 'UPDATE'"
+            "WHERE grantee = 'moiety_app' AND privilege_type = 'UPDATE' AND table_schema = 'public'"
         )
         updated = {tuple(row) for row in columns}
     wanted = {(table.name, right) for table in (*APPEND_ONLY, *UPDATABLE) for right in ("SELECT", "INSERT")}

@@ -14,6 +14,7 @@ import pytest
 import sqlalchemy as sa
 
 from ledger.errors import StateError
+from ledger.store import desk
 from ledger.store.database import Database, as_driver_url
 from ledger.store.tables import metadata
 from services import schema
@@ -304,12 +305,15 @@ def poor_owner(postgres: sa.Engine, database_url: str) -> Iterator[str]:
     database = sa.make_url(database_url).database
     with postgres.connect() as connection:
         connection.exec_driver_sql(f"CREATE ROLE {name} LOGIN")
-        connection.exec_driver_sql(f"GRANT moiety_app TO {name}")
+        connection.exec_driver_sql(f"GRANT moiety_app, moiety_desk TO {name}")
         connection.exec_driver_sql(f"ALTER DATABASE {database} OWNER TO {name}")
     with as_owner(database_url) as connection:
         for table in (*metadata.tables, "alembic_version"):
             connection.exec_driver_sql(f'ALTER TABLE "{table}" OWNER TO {name}')
         connection.exec_driver_sql(f"ALTER SEQUENCE batch_number OWNER TO {name}")
+        connection.exec_driver_sql(f"ALTER SCHEMA desk OWNER TO {name}")
+        for table in desk.metadata.tables:
+            connection.exec_driver_sql(f"ALTER TABLE {table} OWNER TO {name}")
     yield sa.make_url(database_url).set(username=name).render_as_string(hide_password=False)
     with as_owner(database_url) as connection:
         connection.exec_driver_sql(f"REASSIGN OWNED BY {name} TO CURRENT_USER")

@@ -145,6 +145,42 @@ def sweep(output: Output) -> None:
     output.show({"swept": swept}, f"Deleted {counted(swept, 'body', 'bodies')} that no leaf names.")
 
 
+@app.command("retain")
+@local_command
+def retain(output: Output) -> None:
+    """Delete what has been kept long enough: bank data and bank files after ten years, notices after 90 days.
+
+    Run it as the schema's owner, for example every night, while the service runs. Safe to repeat.
+    """
+    from ledger.store.database import read_time
+    from ledger.store.desk import delete_expired
+
+    with _desk() as database, database.transaction() as connection:
+        deleted = delete_expired(connection, read_time(connection))
+    said = ", ".join(f"{count:,} of {name}" for name, count in deleted.items())
+    output.show({"deleted": deleted}, f"Deleted {said}.")
+
+
+@app.command("erase")
+@local_command
+def erase(
+    output: Output,
+    owner: Annotated[
+        str, typer.Argument(metavar="OWNER", help="Whose bank data: collectives/ID, or bankAccounts/ID for your own.")
+    ],
+) -> None:
+    """Delete all bank data of a collective that asks for it, and what it was told. Its payments stay in the logs.
+
+    The logs keep hashes that nobody can trace back. It is not paid until it has a new payee. Run it as the schema's
+    owner.
+    """
+    from ledger.store.desk import erase_details
+
+    with _desk() as database, database.transaction() as connection:
+        erased = erase_details(connection, owner)
+    output.show({"owner": owner, "erased": erased}, f"Erased {counted(erased, 'account')} of {owner}.")
+
+
 @app.command("drop-events")
 @local_command
 def drop_events(
@@ -241,6 +277,20 @@ def _required(url: str) -> str:
     if not url:
         raise InvalidInputError.of("MOIETY_DATABASE_URL", "is not set")
     return url
+
+
+@contextmanager
+def _desk() -> Iterator[Database]:
+    """The database as the role that may delete from the desk, and do nothing else."""
+    from ledger.store.database import Database
+    from ledger.store.desk import DESK_ROLE
+    from services.settings import load_settings
+
+    database = Database(_required(load_settings().owner_url), connections=2, role=DESK_ROLE)
+    try:
+        yield database
+    finally:
+        database.close()
 
 
 @contextmanager

@@ -1,0 +1,119 @@
+"""What must be deletable: bank data, notices and bank files, in a schema of its own, `desk`.
+
+No log holds any of it. A log holds a salted hash of what lies here, so that a row cannot be exchanged unnoticed, and
+once text and salt are erased nobody can tell what the hash was of. The service's role may read, insert and update what
+UPDATABLE names; only the role `moiety_desk` may delete, and it may do nothing else.
+
+A table of the desk is declared here, on `metadata`, and needs a migration; privileges and the comparison of the schema
+follow from what is declared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+import sqlalchemy as sa
+
+from ledger.store.tables import metadata as public
+
+SCHEMA: Final = "desk"
+
+DESK_ROLE: Final = "moiety_desk"
+"""The database role that deletes what is past its time, or must be forgotten."""
+
+metadata = sa.MetaData(schema=SCHEMA, naming_convention=public.naming_convention)
+
+account_details = sa.Table(
+    "account_details",
+    metadata,
+    sa.Column("details_hash", sa.LargeBinary, primary_key=True),
+    sa.Column("owner", sa.Text, nullable=False, index=True),
+    sa.Column("sealed", sa.LargeBinary, nullable=False),
+    sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+    comment="Bank accounts of payees and of the operator, encrypted: holder, address, number. A log has the hash.",
+)
+
+notice = sa.Table(
+    "notice",
+    metadata,
+    sa.Column("notice_id", sa.BigInteger, sa.Identity(), primary_key=True),
+    sa.Column("principal", sa.Text, nullable=False),
+    sa.Column("topic", sa.Text, nullable=False),
+    sa.Column("subject", sa.Text, nullable=False),
+    sa.Column("text", sa.Text, nullable=False),
+    sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("delivered_at", sa.DateTime(timezone=True)),
+    comment="What people must be told. `principal` is who, under the contact that it had when this was written.",
+)
+
+bank_file = sa.Table(
+    "bank_file",
+    metadata,
+    sa.Column("file_hash", sa.LargeBinary, primary_key=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("message", sa.Text, nullable=False),
+    sa.Column("message_id", sa.Text, nullable=False),
+    sa.Column("problem", sa.Text, nullable=False),
+    sa.Column("sealed", sa.LargeBinary, nullable=False),
+    sa.Column("received_at", sa.DateTime(timezone=True), nullable=False),
+    comment="Files that banks sent, encrypted, with the salt of their hash. `problem` says why one is of no use.",
+)
+
+UPDATABLE: Final[Mapping[sa.Table, tuple[str, ...]]] = {
+    account_details: ("sealed",),
+    bank_file: ("sealed",),
+    notice: ("delivered_at",),
+}
+"""What the service may update: a new key encrypts anew, and a notice was delivered."""
+
+KEPT: Final[Mapping[sa.Table, tuple[str, timedelta]]] = {
+    account_details: ("created_at", timedelta(days=3_653)),
+    bank_file: ("received_at", timedelta(days=3_653)),
+    notice: ("created_at", timedelta(days=90)),
+}
+"""How long rows are kept, by which column: ten years what books rest on, which most tax laws ask for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something that a principal must be told."""
+
+    principal: str
+    topic: str
+    subject: str
+    text: str
+
+
+def leave_notice(connection: sa.Connection, left: Notice, now: datetime) -> None:
+    """Leave a notice for whatever delivers them."""
+    values = {"principal": left.principal, "topic": left.topic, "subject": left.subject, "text": left.text}
+    connection.execute(sa.insert(notice).values(created_at=now, **values))
+
+
+def delete_expired(connection: sa.Connection, now: datetime) -> dict[str, int]:
+    """Delete what is past its time; returns how many rows of each table. The connection has the role `moiety_desk`.
+
+    Details of an account stay as long as they are their owner's latest, however old they are.
+    """
+    deleted = {}
+    for table, (column, kept) in KEPT.items():
+        statement = sa.delete(table).where(table.c[column] < now - kept)
+        if table is account_details:
+            later = account_details.alias("later")
+            statement = statement.where(
+                sa.exists().where(later.c.owner == table.c.owner, later.c.created_at > table.c.created_at)
+            )
+        deleted[table.name] = connection.execute(statement).rowcount
+    return deleted
+
+
+def erase_details(connection: sa.Connection, owner: str) -> int:
+    """Delete all details of an owner's accounts and what it was told; returns how many accounts.
+
+    The connection has the role `moiety_desk`.
+    """
+    connection.execute(sa.delete(notice).where(notice.c.principal == owner))
+    return connection.execute(sa.delete(account_details).where(account_details.c.owner == owner)).rowcount

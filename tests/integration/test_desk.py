@@ -1,0 +1,105 @@
+"""The desk: what must be deletable can be deleted, by one role alone, and by nobody sooner than it should."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import psycopg
+import pytest
+import sqlalchemy as sa
+
+from ledger.store import desk
+from ledger.store.database import Database
+from ledger.store.desk import DESK_ROLE, Notice
+from services import schema
+from services.cli.app import main
+
+NOW: Final = datetime(2026, 1, 1, tzinfo=UTC)
+OLD: Final = NOW - timedelta(days=4_000)
+
+
+@pytest.fixture
+def eraser(database_url: str) -> Iterator[Database]:
+    opened = Database(database_url, connections=2, role=DESK_ROLE)
+    yield opened
+    opened.close()
+
+
+def put_details(connection: sa.Connection, name: str, owner: str, at: datetime) -> None:
+    values = {"details_hash": name.encode(), "owner": owner, "sealed": b"sealed", "created_at": at}
+    connection.execute(sa.insert(desk.account_details).values(values))
+
+
+def kept(connection: sa.Connection) -> set[bytes]:
+    return set(connection.execute(sa.select(desk.account_details.c.details_hash)).scalars())
+
+
+def test_the_service_cannot_delete_from_the_desk(database: Database) -> None:
+    with pytest.raises(sa.exc.ProgrammingError) as caught, database.transaction() as connection:
+        connection.exec_driver_sql("DELETE FROM desk.account_details")
+    assert isinstance(caught.value.orig, psycopg.errors.InsufficientPrivilege)
+
+
+@pytest.mark.parametrize(
+    "statement", ["SELECT 1 FROM leaf", "INSERT INTO desk.notice DEFAULT VALUES", "DELETE FROM leaf"]
+)
+def test_who_may_delete_from_the_desk_may_do_nothing_else(eraser: Database, statement: str) -> None:
+    with pytest.raises(sa.exc.ProgrammingError) as caught, eraser.transaction() as connection:
+        connection.exec_driver_sql(statement)
+    assert isinstance(caught.value.orig, psycopg.errors.InsufficientPrivilege)
+
+
+def test_only_what_is_past_its_time_is_deleted_and_never_the_latest_account(
+    database: Database, eraser: Database
+) -> None:
+    with database.transaction() as connection:
+        put_details(connection, "first", "collectives/irish", OLD)
+        put_details(connection, "second", "collectives/irish", OLD + timedelta(days=1))
+        put_details(connection, "only", "collectives/breton", OLD)
+        for at in (OLD, NOW):
+            desk.leave_notice(connection, Notice("collectives/irish", "payee", "New account", "..."), at)
+    with eraser.transaction() as connection:
+        assert desk.delete_expired(connection, NOW) == {"account_details": 1, "bank_file": 0, "notice": 1}
+    with database.transaction() as connection:
+        assert kept(connection) == {b"second", b"only"}
+
+
+def test_a_collective_is_forgotten_by_one_command(
+    database: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with database.transaction() as connection:
+        put_details(connection, "a", "collectives/irish", NOW)
+        put_details(connection, "b", "collectives/breton", NOW)
+        desk.leave_notice(connection, Notice("collectives/irish", "payee", "New account", "..."), NOW)
+    monkeypatch.setenv("MOIETY_DATABASE_URL", database_url)
+    with pytest.raises(SystemExit) as caught:
+        main(["db", "erase", "collectives/irish"])
+    assert caught.value.code == 0
+    with database.transaction() as connection:
+        assert kept(connection) == {b"b"}
+        assert connection.execute(sa.select(sa.func.count()).select_from(desk.notice)).scalar_one() == 0
+
+
+@pytest.mark.parametrize(
+    ("statement", "kind", "told"),
+    [
+        ("GRANT DELETE ON desk.notice TO moiety_app", "excess_privileges", "DELETE on desk.notice"),
+        ("GRANT CREATE ON SCHEMA desk TO moiety_app", "excess_privileges", "CREATE on desk"),
+        ("GRANT INSERT ON desk.notice TO moiety_desk", "excess_privileges", "INSERT on desk.notice for moiety_desk"),
+        ("REVOKE SELECT ON desk.notice FROM moiety_app", "missing_privileges", "SELECT on desk.notice"),
+        ("ALTER TABLE desk.notice DROP COLUMN text", "differences", "table desk.notice: column text is missing"),
+        ("DROP TABLE desk.bank_file", "differences", "table desk.bank_file is missing"),
+    ],
+)
+def test_what_is_wrong_with_the_desk_is_named(owner: sa.Engine, statement: str, kind: str, told: str) -> None:
+    with owner.begin() as connection:
+        connection.exec_driver_sql(statement)
+        assert told in schema.check(connection)[kind]
+
+
+def test_an_upgrade_mends_privileges_at_the_desk(owner: sa.Engine, database_url: str) -> None:
+    with owner.begin() as connection:
+        connection.exec_driver_sql("GRANT TRUNCATE ON desk.notice TO moiety_app")
+    assert schema.upgrade(database_url).revoked == ["TRUNCATE on desk.notice"]
