@@ -174,7 +174,7 @@ class ActsFold:
         assert opened is not None  # noqa: S101 - it was just checked
         here.same("registry_size", content.registry_size, content.opened_at + 1)
         here.same("pool", self.log, opened.pool_id)
-        for figure in ("display_name", "currency", "by", "by_key"):
+        for figure in ("display_name", "currency", "platforms", "by", "by_key"):
             here.same(figure, getattr(content, figure), getattr(opened, figure))
         here.same("policy", content.policy.model_dump(mode="json"), opened.policy)
 

@@ -17,6 +17,7 @@ from typing import Any, cast
 import numpy as np
 
 from audit.acts_fold import ActsFold
+from audit.admitted import Admitted
 from audit.batch_check import WeighedBatch, accepted_batch, mask_of, positions_of, weighed_batch
 from audit.declared import Declared
 from audit.findings import Finding, FoundError, at
@@ -94,6 +95,7 @@ class PoolFold:
     """(leaf index, version, terms), oldest first."""
     confidence_ppm: dict[tuple[str, int], int] = field(default_factory=dict)
     declared: Declared = field(default_factory=Declared)
+    admitted: Admitted = field(default_factory=Admitted)
     reviews: Reviews = field(default_factory=Reviews)
     balances: dict[str, int] = field(default_factory=dict)
     rounds: dict[int, RoundContent] = field(default_factory=dict)
@@ -268,6 +270,7 @@ class PoolFold:
         """Check who acted, and the bodies that a proposal names and nothing else reads."""
         try:
             self.acts.take_in(leaf)
+            self.admitted.take_in(leaf.index, leaf.content, self.registry.platforms)
         except FoundError as found:
             self.refuse(found.finding)
         if isinstance(leaf.content, ProposalContent):

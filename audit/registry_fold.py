@@ -178,6 +178,8 @@ class RegistryFold:
                     _registry_body(self.log, leaf.index, digest)
             case PoolOpenedContent(pool_id=name):
                 require_resource_id(name, "pool_id")
+                admitted = leaf.content.platforms
+                here.same("platforms", admitted, sorted(set(admitted) & set(self.platforms)))
                 here.holds(name not in self.pools and name != REGISTRY_LOG, "pool_id", name, "one that is free")
                 self.pools[name] = (leaf.index, leaf.content)
 

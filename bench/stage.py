@@ -41,6 +41,8 @@ from services.wiring import system_clock, wire
 
 METHOD: Final = "bench"
 CURRENCY: Final = "EUR"
+PLATFORMS: Final = 8
+"""Registered in every stage, and admitted to all of its pools."""
 
 REST_SECONDS: Final = 5
 """After the last write: a disk that is shared or has a cache is busy for a while after it said that it is done."""
@@ -78,7 +80,9 @@ class Stage:
         pool = f"bench-{next(_pools)}"
         self._register(workload.collective_ids())
         policy = moiety.Policy(fee_ppm=50_000)
-        self.operator.create_pool(pool, moiety.Pool(display_name=pool, currency=CURRENCY, policy=policy))
+        names = [f"platforms/{name}" for name in self._platforms()]
+        opened = moiety.Pool(display_name=pool, currency=CURRENCY, policy=policy, platforms=names)
+        self.operator.create_pool(pool, opened)
         self.operator.create_method(pool, METHOD, moiety.Method(display_name="Bench", confidence_ppm=900_000))
         return pool
 
@@ -113,15 +117,20 @@ class Stage:
             connection.execute(sa.insert(t.collective), rows)
 
     def platform_keys(self, platforms: int) -> list[str]:
-        """A key for each of so many platforms."""
+        """A key for each of so many platforms, which all pools admit."""
         made = []
-        for number in range(platforms):
-            name = f"platform-{number}"
-            self.operator.create_platform(name, moiety.Platform(display_name=name))
+        for name in self._platforms()[:platforms]:
             key = make_key()
             self.operator.create_api_key(f"platforms/{name}", key.hash)
             made.append(key.text)
         return made
+
+    def _platforms(self) -> list[str]:
+        """The ids of all platforms, which are registered."""
+        names = [f"platform-{number}" for number in range(PLATFORMS)]
+        for name in names:
+            self.operator.create_platform(name, moiety.Platform(display_name=name))
+        return names
 
     def ref(self, pool: str) -> PoolRef:
         """The pool as the store knows it."""

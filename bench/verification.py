@@ -20,7 +20,7 @@ import pyarrow as pa
 from bench.figures import Figure, timed
 from bench.workload import Workload
 from ledger.acts.controls import Controls
-from ledger.acts.entries import DeploymentContent, Founder, PoolOpenedContent
+from ledger.acts.entries import DeploymentContent, Founder, PlatformContent, PoolOpenedContent
 from ledger.acts.people import Actor
 from ledger.journal import Transfer
 from ledger.log.checkpoint import Checkpoint, sign_checkpoint
@@ -109,14 +109,17 @@ def make(folder: Path, workload: Workload, batches: int) -> Source:
         DeploymentContent(origin=ORIGIN, controls=Controls.of_one(), founders=[FOUNDER], keys_made_together=False)
     )
     said = policy.model_dump(mode="json")
-    opened = PoolOpenedContent(pool_id="bench", display_name="Bench", currency="EUR", policy=said)
-    registry.append(actor.stamp(opened, 1))
+    opened = PoolOpenedContent(pool_id="bench", display_name="Bench", currency="EUR", policy=said, platforms=["acme"])
+    registry.append(actor.stamp(PlatformContent(platform="acme", display_name="Acme"), 1))
+    registry.append(actor.stamp(opened, 2))
     source = Source(folder, registry_source=registry)
     source.append(
-        actor.stamp(PoolContent(opened_at=1, display_name="Bench", currency="EUR", policy=policy), registry_size=2)
+        actor.stamp(
+            PoolContent(opened_at=2, display_name="Bench", currency="EUR", policy=policy, platforms=["acme"]), 3
+        )
     )
     method = MethodContent(method="bench", version=1, display_name="Bench", confidence_ppm=900_000, evidence_uri="")
-    source.append(actor.stamp(method, registry_size=2))
+    source.append(actor.stamp(method, registry_size=3))
     for table in sdk.record_batches(pa.RecordBatchReader.from_batches(sdk.USAGE_SCHEMA, workload.repeated(batches))):
         source.submit(table)
     write_bundle(source, folder / "bench.tar")

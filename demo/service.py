@@ -132,7 +132,13 @@ def _registered(operator: Client, traditions: Iterable[Tradition], platforms: Se
     for tradition in traditions:
         collective = Collective(display_name=tradition.name, members=tradition.members)
         yield operator.create_collective(tradition.id, collective)
-    yield operator.create_pool(POOL, Pool(display_name="Folk melodies", currency=CURRENCY, policy=POLICY))
+    opened = Pool(
+        display_name="Folk melodies",
+        currency=CURRENCY,
+        policy=POLICY,
+        platforms=[f"platforms/{platform.id}" for platform in platforms],
+    )
+    yield operator.create_pool(POOL, opened)
     method = Method(display_name="Interpolated n-gram model of melody", confidence_ppm=CONFIDENCE_PPM)
     yield operator.create_method(POOL, METHOD, method)
     yield operator.update_schedule(POOL, Schedule(cron=CRON, time_zone=TIME_ZONE))

@@ -41,6 +41,11 @@ class RevenueContent(Content):
         """The platform."""
         return f"platforms/{self.platform}"
 
+    @property
+    def reporter(self) -> str | None:
+        """The platform."""
+        return self.platform
+
     def transfers(self, past: Past) -> Sequence[Transfer]:
         """From the platform into the pool's revenue."""
         return (Transfer(platform_account(self.platform), REVENUE, self.amount_minor, Purpose.REVENUE),)

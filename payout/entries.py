@@ -29,6 +29,7 @@ from ledger.log.leaves import (
 )
 from ledger.registry import CollectiveStatus
 from ledger.usage.entries import (
+    AdmissionContent,
     ClosingContent,
     IdSchemeContent,
     MembershipContent,
@@ -55,6 +56,8 @@ class PoolContent(ActContent):
     display_name: str
     currency: str
     policy: Policy
+    platforms: list[str]
+    """The ids of the platforms that may report from the start."""
 
 
 class PolicyContent(ActContent):
@@ -207,8 +210,8 @@ def posting_transfers(
 
 
 _KINDS: Final[tuple[type[Content], ...]] = (
-    PoolContent, PolicyContent, ScheduleContent, PauseContent, ClosingContent, MethodContent, MembershipContent,
-    IdSchemeContent, UsageContent, RetractionContent, RevenueContent,
+    PoolContent, PolicyContent, ScheduleContent, PauseContent, AdmissionContent, ClosingContent, MethodContent,
+    MembershipContent, IdSchemeContent, UsageContent, RetractionContent, RevenueContent,
     RoundContent, ObjectionContent, AnswerContent, ProposalContent, DecisionContent, PostingContent,
     PaymentContent, ReleaseContent, GrantContent,
 )  # fmt: skip

@@ -7,6 +7,7 @@ from typing import Final
 
 from ledger.errors import InvalidInputError
 from ledger.store.acts import Acts
+from ledger.store.admissions import ADMIT_PLATFORM
 from ledger.store.bodies import Bodies
 from ledger.store.database import Database
 from ledger.store.journal import GRANT_FROM_COMMONS, RECORD_PAYMENT, RELEASE_HELD
@@ -32,7 +33,7 @@ from services.signing.witness import Cosigner, Witness
 
 EFFECTS: Final = (
     REGISTER_PLATFORM, PUT_COLLECTIVE, PUT_PRINCIPAL, SET_CONTROLS, ISSUE_KEY, REVOKE_KEY, OPEN_POOL, LOG_POLICY,
-    SET_SCHEDULE, PAUSE, CLOSE_POOL, DECLARE_METHOD, DECLARE_MEMBERSHIP, RECORD_PAYMENT, RELEASE_HELD,
+    SET_SCHEDULE, PAUSE, ADMIT_PLATFORM, CLOSE_POOL, DECLARE_METHOD, DECLARE_MEMBERSHIP, RECORD_PAYMENT, RELEASE_HELD,
     GRANT_FROM_COMMONS,
 )  # fmt: skip
 """Everything that operators do."""

@@ -17,6 +17,7 @@ from ledger.journal import Transfer
 from ledger.log.leaves import Leaf
 from ledger.store import tables as lt
 from ledger.usage.entries import (
+    AdmissionContent,
     ClosingContent,
     IdSchemeContent,
     MembershipContent,
@@ -83,6 +84,17 @@ def _id_schemes(at: Followed) -> Iterator[Row]:
     match at.leaf.content:
         case IdSchemeContent(platform=platform, scheme=scheme):
             yield {"platform_id": at.platform_id(platform), "scheme": scheme, "leaf_index": at.leaf.index}
+
+
+def _admissions(at: Followed) -> Iterator[Row]:
+    match at.leaf.content:
+        case PoolContent(platforms=platforms):
+            for platform in platforms:
+                row = {"leaf_index": at.leaf.index, "admitted": True}
+                yield {"platform_id": at.platform_id(platform), **row}
+        case AdmissionContent(platform=platform, admitted=admitted):
+            row = {"leaf_index": at.leaf.index, "admitted": admitted}
+            yield {"platform_id": at.platform_id(platform), **row}
 
 
 def _closings(at: Followed) -> Iterator[Row]:
@@ -207,6 +219,7 @@ PROJECTIONS: Final = (
     Projection(lt.method, _methods),
     Projection(lt.membership, _memberships),
     Projection(lt.id_scheme, _id_schemes),
+    Projection(lt.admission, _admissions),
     Projection(lt.closing, _closings),
     Projection(lt.batch, _batches),
     Projection(lt.retraction, _retractions),

@@ -255,11 +255,18 @@ class PoolOpenedContent(ActContent):
     display_name: str
     currency: str
     policy: dict[str, Any]
+    platforms: list[str]
+    """The ids of the platforms that are admitted from the start, sorted."""
 
     @property
     def key(self) -> Hashable:
         """Its id."""
         return self.pool_id
+
+    def needed(self, controls: Controls) -> int:
+        """Opening a pool is an act of kind TERMS, and of kind WEIGHTS too if it admits platforms."""
+        terms = controls.needed(Kind.TERMS)
+        return max(terms, controls.needed(Kind.WEIGHTS)) if self.platforms else terms
 
 
 _REGISTRY_KINDS: Final[tuple[type[Content], ...]] = (

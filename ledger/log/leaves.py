@@ -111,6 +111,11 @@ class Content(BaseModel):
         """The principal that did it, such as `operators/alice`; None if it follows from other entries."""
         return None
 
+    @property
+    def reporter(self) -> str | None:
+        """The id of the platform that reports by it, and must be admitted to the pool for it; None if none does."""
+        return None
+
     def bodies(self) -> Mapping[str, str]:
         """The bodies that it commits to: field name to SHA-256 in hexadecimal, in the order of the fields."""
         return {name: getattr(self, name) for name in type(self).model_fields if name.endswith(BODY_SUFFIX)}

@@ -26,6 +26,7 @@ from ledger.money import MAX_BALANCE_MINOR
 from ledger.store import log, registry
 from ledger.store import tables as t
 from ledger.store.acts import Effect
+from ledger.store.admissions import require_admitted
 from ledger.store.conflicts import taken_keys
 from ledger.store.database import driver_connection
 from ledger.store.log import PoolRef
@@ -245,12 +246,14 @@ def record_revenue(connection: sa.Connection, pool: PoolRef, content: RevenueCon
 
     Raises:
         IdentityReusedError: the request id was used with other content.
+        StateError: the platform is not admitted to the pool.
     """
     platform_id = registry.platform_number(connection, content.platform)
     key = (t.revenue.c.platform_id == platform_id) & (t.revenue.c.request_id == content.request_id)
     now = log.lock_head(connection, pool)
     if recorded := _recorded(connection, pool, t.revenue, key, RevenueContent):
         return _same(recorded, content)
+    require_admitted(connection, pool, content.platform, platform_id)
     recorded = append_moving(connection, pool, content, now)
     row = {"platform_id": platform_id, "request_id": content.request_id}
     _claim(connection, pool, t.revenue, row, recorded.leaf.index)

@@ -62,7 +62,9 @@ def latest_method(connection: sa.Connection, pool: PoolRef, name: str) -> Method
 
 
 class SupersededError(Exception):
-    """After a batch was prepared, its method or membership got a new version, or its pool was closed."""
+    """After a batch was prepared, its method or membership got a new version, its pool was closed, or its platform's
+    admission to the pool ended.
+    """
 
 
 def require_latest(connection: sa.Connection, pool: PoolRef, method: Method, membership_version: int | None) -> None:
@@ -86,10 +88,10 @@ def require_latest(connection: sa.Connection, pool: PoolRef, method: Method, mem
 
 @contextmanager
 def superseded() -> Iterator[None]:
-    """Translates the error that `require_latest` causes within.
+    """Translates the error that `require_latest` and `admissions.require_still_admitted` cause within.
 
     Raises:
-        SupersededError: there is a newer version, or the pool was closed.
+        SupersededError: there is a newer version, the pool was closed, or an admission ended.
     """
     try:
         yield

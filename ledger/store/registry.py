@@ -102,6 +102,13 @@ def find_platform(connection: sa.Connection, name: str) -> int | None:
     return known[name]
 
 
+def platform_names(connection: sa.Connection, numbers: Sequence[int]) -> dict[int, str]:
+    """Returns the ids of platforms by the store's numbers."""
+    among = t.platform.c.platform_id == sa.any_(sa.literal(list(numbers), sa.ARRAY(sa.Integer)))
+    query = sa.select(t.platform.c.platform_id, t.platform.c.name).where(among)
+    return {row.platform_id: row.name for row in connection.execute(query)}
+
+
 def _put_collective(connection: sa.Connection, pool: PoolRef, content: CollectiveContent, now: datetime) -> Collective:
     collective = collective_of(content, log.checked_body(connection, pool, bytes.fromhex(content.domains_sha256)))
     leaf_index = append_act(connection, pool, content, now)

@@ -243,6 +243,16 @@ revenue = sa.Table(
     sa.UniqueConstraint("pool_id", "leaf_index"),
 )
 
+admission = sa.Table(
+    "admission",
+    metadata,
+    pool_id(),
+    sa.Column("platform_id", sa.Integer, primary_key=True, autoincrement=False),
+    leaf_index(primary_key=True),
+    sa.Column("admitted", sa.Boolean, nullable=False),
+    comment="Whether a platform may report to a pool, after each leaf that says so.",
+)
+
 movement = sa.Table(
     "movement",
     metadata,
@@ -378,7 +388,7 @@ usage_day = sa.Table(
 
 APPEND_ONLY: Final = (
     platform, pool, leaf, node, body, method, membership, id_scheme, event, batch_weights, batch, retraction, revenue,
-    movement, people, proposal, decision, transfer, balance, checkpoint, cosignature, closing,
+    admission, movement, people, proposal, decision, transfer, balance, checkpoint, cosignature, closing,
 )  # fmt: skip
 """What the service may insert and read, and nothing more."""
 

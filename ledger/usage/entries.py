@@ -82,6 +82,16 @@ class ClosingContent(ActContent):
     kind: ClassVar[Kind | None] = Kind.TERMS
 
 
+class AdmissionContent(ActContent):
+    """A platform was admitted to a pool, to which it may report from here on; or its admission ended."""
+
+    type: ClassVar[str] = "admission.v1"
+    kind: ClassVar[Kind | None] = Kind.WEIGHTS
+
+    platform: str
+    admitted: bool
+
+
 class ModeTotals(BaseModel):
     """A batch's accepted events of one mode: how many, and their weights in nano-units."""
 
@@ -104,6 +114,11 @@ class IdSchemeContent(Content):
     def actor(self) -> str:
         """The platform."""
         return f"platforms/{self.platform}"
+
+    @property
+    def reporter(self) -> str | None:
+        """The platform."""
+        return self.platform
 
 
 class UsageContent(Content):
@@ -137,6 +152,11 @@ class UsageContent(Content):
     def actor(self) -> str:
         """The platform."""
         return f"platforms/{self.platform}"
+
+    @property
+    def reporter(self) -> str | None:
+        """The platform."""
+        return self.platform
 
 
 class RetractionContent(Content):

@@ -398,6 +398,7 @@ class Pool(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     PROPOSAL_FIELD_NUMBER: _builtins.int
     CLOSE_TIME_FIELD_NUMBER: _builtins.int
+    PLATFORMS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`pools/{pool}`."""
     display_name: _builtins.str
@@ -420,6 +421,12 @@ class Pool(_message.Message):
     def close_time(self) -> _timestamp_pb2.Timestamp:
         """Since when it takes no usage; unset while it is open."""
 
+    @_builtins.property
+    def platforms(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The platforms that may report usage and revenue to it, as `platforms/{platform}`: at creation at most 500 that are
+        admitted from the start; when read, those that are admitted now. A platform sees only itself, a collective none.
+        """
+
     def __init__(
         self,
         *,
@@ -431,10 +438,11 @@ class Pool(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         proposal: _builtins.str = ...,
         close_time: _timestamp_pb2.Timestamp | None = ...,
+        platforms: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["close_time", b"close_time", "create_time", b"create_time", "policy", b"policy"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["close_time", b"close_time", "create_time", b"create_time", "currency", b"currency", "display_name", b"display_name", "log_size", b"log_size", "name", b"name", "policy", b"policy", "proposal", b"proposal"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["close_time", b"close_time", "create_time", b"create_time", "currency", b"currency", "display_name", b"display_name", "log_size", b"log_size", "name", b"name", "platforms", b"platforms", "policy", b"policy", "proposal", b"proposal"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1488,6 +1496,96 @@ class GetMembershipResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetMembershipResponse: _TypeAlias = GetMembershipResponse  # noqa: Y015
+
+@_typing.final
+class Admission(_message.Message):
+    """Whether a platform may report to a pool."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POOL_FIELD_NUMBER: _builtins.int
+    PLATFORM_FIELD_NUMBER: _builtins.int
+    ADMITTED_FIELD_NUMBER: _builtins.int
+    PROPOSAL_FIELD_NUMBER: _builtins.int
+    pool: _builtins.str
+    """`pools/{pool}`."""
+    platform: _builtins.str
+    """`platforms/{platform}`."""
+    admitted: _builtins.bool
+    """Whether it may, or would once the proposal is approved."""
+    proposal: _builtins.str
+    """The proposal that waits for another operator, such as `pools/{pool}/proposals/{leaf}`; empty once this is in force."""
+    def __init__(
+        self,
+        *,
+        pool: _builtins.str = ...,
+        platform: _builtins.str = ...,
+        admitted: _builtins.bool = ...,
+        proposal: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["admitted", b"admitted", "platform", b"platform", "pool", b"pool", "proposal", b"proposal"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Admission: _TypeAlias = Admission  # noqa: Y015
+
+@_typing.final
+class AdmitPlatformRequest(_message.Message):
+    """Asks to admit a platform to a pool."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POOL_FIELD_NUMBER: _builtins.int
+    PLATFORM_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    pool: _builtins.str
+    """`pools/{pool}`."""
+    platform: _builtins.str
+    """`platforms/{platform}`."""
+    validate_only: _builtins.bool
+    """Check, and change nothing."""
+    def __init__(
+        self,
+        *,
+        pool: _builtins.str = ...,
+        platform: _builtins.str = ...,
+        validate_only: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["platform", b"platform", "pool", b"pool", "validate_only", b"validate_only"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AdmitPlatformRequest: _TypeAlias = AdmitPlatformRequest  # noqa: Y015
+
+@_typing.final
+class ExpelPlatformRequest(_message.Message):
+    """Asks to end the admission of a platform to a pool."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POOL_FIELD_NUMBER: _builtins.int
+    PLATFORM_FIELD_NUMBER: _builtins.int
+    pool: _builtins.str
+    """`pools/{pool}`."""
+    platform: _builtins.str
+    """`platforms/{platform}`."""
+    def __init__(
+        self,
+        *,
+        pool: _builtins.str = ...,
+        platform: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["platform", b"platform", "pool", b"pool"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExpelPlatformRequest: _TypeAlias = ExpelPlatformRequest  # noqa: Y015
 
 @_typing.final
 class ClosePoolRequest(_message.Message):

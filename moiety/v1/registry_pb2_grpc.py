@@ -92,6 +92,16 @@ class RegistryServiceStub:
                 request_serializer=moiety_dot_v1_dot_registry__pb2.ClosePoolRequest.SerializeToString,
                 response_deserializer=moiety_dot_v1_dot_registry__pb2.Pool.FromString,
                 _registered_method=True)
+        self.AdmitPlatform = channel.unary_unary(
+                '/moiety.v1.RegistryService/AdmitPlatform',
+                request_serializer=moiety_dot_v1_dot_registry__pb2.AdmitPlatformRequest.SerializeToString,
+                response_deserializer=moiety_dot_v1_dot_registry__pb2.Admission.FromString,
+                _registered_method=True)
+        self.ExpelPlatform = channel.unary_unary(
+                '/moiety.v1.RegistryService/ExpelPlatform',
+                request_serializer=moiety_dot_v1_dot_registry__pb2.ExpelPlatformRequest.SerializeToString,
+                response_deserializer=moiety_dot_v1_dot_registry__pb2.Admission.FromString,
+                _registered_method=True)
         self.CreatePolicy = channel.unary_unary(
                 '/moiety.v1.RegistryService/CreatePolicy',
                 request_serializer=moiety_dot_v1_dot_registry__pb2.CreatePolicyRequest.SerializeToString,
@@ -253,6 +263,21 @@ class RegistryServiceServicer:
 
     def ClosePool(self, request, context):
         """Closes a pool to usage and retractions, for ever. Rounds over the usage that it has go on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AdmitPlatform(self, request, context):
+        """Admits a platform to a pool: it may report usage and revenue from now on. One that is admitted is a no-op.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExpelPlatform(self, request, context):
+        """Ends a platform's admission to a pool: it may report nothing more, and still retract what it reported. One that is
+        not admitted is a no-op.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -429,6 +454,16 @@ def add_RegistryServiceServicer_to_server(servicer, server):
                     servicer.ClosePool,
                     request_deserializer=moiety_dot_v1_dot_registry__pb2.ClosePoolRequest.FromString,
                     response_serializer=moiety_dot_v1_dot_registry__pb2.Pool.SerializeToString,
+            ),
+            'AdmitPlatform': grpc.unary_unary_rpc_method_handler(
+                    servicer.AdmitPlatform,
+                    request_deserializer=moiety_dot_v1_dot_registry__pb2.AdmitPlatformRequest.FromString,
+                    response_serializer=moiety_dot_v1_dot_registry__pb2.Admission.SerializeToString,
+            ),
+            'ExpelPlatform': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExpelPlatform,
+                    request_deserializer=moiety_dot_v1_dot_registry__pb2.ExpelPlatformRequest.FromString,
+                    response_serializer=moiety_dot_v1_dot_registry__pb2.Admission.SerializeToString,
             ),
             'CreatePolicy': grpc.unary_unary_rpc_method_handler(
                     servicer.CreatePolicy,
@@ -811,6 +846,60 @@ class RegistryService:
             '/moiety.v1.RegistryService/ClosePool',
             moiety_dot_v1_dot_registry__pb2.ClosePoolRequest.SerializeToString,
             moiety_dot_v1_dot_registry__pb2.Pool.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AdmitPlatform(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/moiety.v1.RegistryService/AdmitPlatform',
+            moiety_dot_v1_dot_registry__pb2.AdmitPlatformRequest.SerializeToString,
+            moiety_dot_v1_dot_registry__pb2.Admission.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExpelPlatform(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/moiety.v1.RegistryService/ExpelPlatform',
+            moiety_dot_v1_dot_registry__pb2.ExpelPlatformRequest.SerializeToString,
+            moiety_dot_v1_dot_registry__pb2.Admission.FromString,
             options,
             channel_credentials,
             insecure,

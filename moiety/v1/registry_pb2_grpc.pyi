@@ -60,6 +60,12 @@ class RegistryServiceStub:
     """Lists pools by id."""
     ClosePool: _grpc.UnaryUnaryMultiCallable[_registry_pb2.ClosePoolRequest, _registry_pb2.Pool]
     """Closes a pool to usage and retractions, for ever. Rounds over the usage that it has go on."""
+    AdmitPlatform: _grpc.UnaryUnaryMultiCallable[_registry_pb2.AdmitPlatformRequest, _registry_pb2.Admission]
+    """Admits a platform to a pool: it may report usage and revenue from now on. One that is admitted is a no-op."""
+    ExpelPlatform: _grpc.UnaryUnaryMultiCallable[_registry_pb2.ExpelPlatformRequest, _registry_pb2.Admission]
+    """Ends a platform's admission to a pool: it may report nothing more, and still retract what it reported. One that is
+    not admitted is a no-op.
+    """
     CreatePolicy: _grpc.UnaryUnaryMultiCallable[_registry_pb2.CreatePolicyRequest, _registry_pb2.Policy]
     """Logs a pool's next policy. It is in force from the next round that starts after it.
     The same terms as the latest policy's are a no-op.
@@ -129,6 +135,12 @@ class RegistryServiceAsyncStub(RegistryServiceStub):
     """Lists pools by id."""
     ClosePool: _aio.UnaryUnaryMultiCallable[_registry_pb2.ClosePoolRequest, _registry_pb2.Pool]  # type: ignore[assignment]
     """Closes a pool to usage and retractions, for ever. Rounds over the usage that it has go on."""
+    AdmitPlatform: _aio.UnaryUnaryMultiCallable[_registry_pb2.AdmitPlatformRequest, _registry_pb2.Admission]  # type: ignore[assignment]
+    """Admits a platform to a pool: it may report usage and revenue from now on. One that is admitted is a no-op."""
+    ExpelPlatform: _aio.UnaryUnaryMultiCallable[_registry_pb2.ExpelPlatformRequest, _registry_pb2.Admission]  # type: ignore[assignment]
+    """Ends a platform's admission to a pool: it may report nothing more, and still retract what it reported. One that is
+    not admitted is a no-op.
+    """
     CreatePolicy: _aio.UnaryUnaryMultiCallable[_registry_pb2.CreatePolicyRequest, _registry_pb2.Policy]  # type: ignore[assignment]
     """Logs a pool's next policy. It is in force from the next round that starts after it.
     The same terms as the latest policy's are a no-op.
@@ -261,6 +273,24 @@ class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_registry_pb2.Pool, _abc.Awaitable[_registry_pb2.Pool]]:
         """Closes a pool to usage and retractions, for ever. Rounds over the usage that it has go on."""
+
+    @_abc_1.abstractmethod
+    def AdmitPlatform(
+        self,
+        request: _registry_pb2.AdmitPlatformRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registry_pb2.Admission, _abc.Awaitable[_registry_pb2.Admission]]:
+        """Admits a platform to a pool: it may report usage and revenue from now on. One that is admitted is a no-op."""
+
+    @_abc_1.abstractmethod
+    def ExpelPlatform(
+        self,
+        request: _registry_pb2.ExpelPlatformRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registry_pb2.Admission, _abc.Awaitable[_registry_pb2.Admission]]:
+        """Ends a platform's admission to a pool: it may report nothing more, and still retract what it reported. One that is
+        not admitted is a no-op.
+        """
 
     @_abc_1.abstractmethod
     def CreatePolicy(

@@ -116,6 +116,20 @@ class RegistryVerbs(Verbs):
         return self._connection.unary(self._registry.ClosePool, request, repeat=True)
 
     @verb
+    def admit_platform(self, pool: str, platform: str, *, validate_only: bool = False) -> Steps[pb.Admission]:
+        """Admit a platform to a pool: it may report usage and revenue from now on."""
+        request = pb.AdmitPlatformRequest(
+            pool=pool_name(pool), platform=f"platforms/{platform}", validate_only=validate_only
+        )
+        return self._connection.unary(self._registry.AdmitPlatform, request, repeat=True)
+
+    @verb
+    def expel_platform(self, pool: str, platform: str) -> Steps[pb.Admission]:
+        """End a platform's admission to a pool: it may report nothing more, and still retract what it reported."""
+        request = pb.ExpelPlatformRequest(pool=pool_name(pool), platform=f"platforms/{platform}")
+        return self._connection.unary(self._registry.ExpelPlatform, request, repeat=True)
+
+    @verb
     def create_policy(self, pool: str, policy: pb.Policy, *, validate_only: bool = False) -> Steps[pb.Policy]:
         """Log a pool's next policy, in force from the next round that starts after it."""
         request = pb.CreatePolicyRequest(parent=pool_name(pool), policy=policy, validate_only=validate_only)

@@ -17,6 +17,7 @@ from ledger.log.leaves import decode
 from ledger.store import log, registry
 from ledger.store import tables as lt
 from ledger.store.acts import Effect, append_act, read_people
+from ledger.store.admissions import insert_admissions
 from ledger.store.log import PoolRef
 from payout.entries import PauseContent, PolicyContent, PoolContent, ScheduleContent
 from payout.policy import Policy
@@ -78,8 +79,10 @@ def _open_pool(
         display_name=content.display_name,
         currency=content.currency,
         policy=policy,
+        platforms=content.platforms,
     )
     (leaf,) = log.append(connection, ref, [first], now)
+    insert_admissions(connection, ref, leaf.index, content.platforms)
     connection.execute(sa.insert(t.policy).values(pool_id=ref.pool_id, version=1, leaf_index=leaf.index))
     return registry.get_pool(connection, content.pool_id)
 
@@ -93,8 +96,9 @@ def _standing_pool(connection: sa.Connection, _: PoolRef, content: PoolOpenedCon
     for existing in registry.list_pools(connection, only=content.pool_id, limit=1):
         leaf = decode(log.read_leaf(connection, existing.ref, 0).entry, {PoolContent.type: PoolContent})
         first = leaf.content
-        opened = (first.display_name, first.currency, first.policy)
-        if opened != (content.display_name, content.currency, Policy.model_validate(content.policy)):
+        opened = (first.display_name, first.currency, first.policy, first.platforms)
+        policy = Policy.model_validate(content.policy)
+        if opened != (content.display_name, content.currency, policy, content.platforms):
             raise AlreadyExistsError(f"pools/{content.pool_id}")
         return existing
     return None

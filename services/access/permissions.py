@@ -29,6 +29,8 @@ PERMITTED: Final[dict[str, frozenset[Role]]] = {
     "/moiety.v1.RegistryService/GetPool": _EVERYONE,
     "/moiety.v1.RegistryService/ListPools": _EVERYONE,
     "/moiety.v1.RegistryService/ClosePool": _OPERATOR,
+    "/moiety.v1.RegistryService/AdmitPlatform": _OPERATOR,
+    "/moiety.v1.RegistryService/ExpelPlatform": _OPERATOR,
     "/moiety.v1.RegistryService/CreatePolicy": _OPERATOR,
     "/moiety.v1.RegistryService/ListPolicies": _EVERYONE,
     "/moiety.v1.RegistryService/CreateMethod": _OPERATOR,

@@ -24,10 +24,11 @@ from ledger.money import minor_unit_exponent
 from ledger.registry import MAX_DISPLAY_NAME, Collective, require_range, require_resource_id, require_text
 from ledger.store import domains, log, memberships, methods, registry
 from ledger.store.acts import REGISTRY, read_people
+from ledger.store.admissions import admitted_platforms
 from ledger.store.log import PoolRef
 from ledger.store.memberships import RecordedMembership
 from ledger.store.usage import closing
-from ledger.usage.entries import ClosingContent
+from ledger.usage.entries import AdmissionContent, ClosingContent
 from ledger.usage.methods import content_of
 from moiety.v1 import registry_pb2 as pb
 from moiety.v1 import registry_pb2_grpc
@@ -36,13 +37,16 @@ from payout.schedule import require_cron
 from payout.store import pools
 from services.access import keys
 from services.access.keys import Principal, Role
-from services.access.permissions import actor, own_id, require_own, require_pool
+from services.access.permissions import actor, caller, own_id, require_own, require_pool
 from services.api import convert
 from services.api.chunks import chunks
 from services.api.names import ids_in, only_id, page_limit, place_in
 from services.api.outcomes import told
 from services.api.pages import page_of
 from services.parts import Parts
+
+MAX_PLATFORMS_AT_OPENING: Final = 500
+"""Platforms that a pool admits as it is opened: their ids must fit in one entry, of 65,535 bytes."""
 
 MAX_VERSION: Final = 2**31 - 1
 """The highest number that fits in the contract and the tables."""
@@ -69,6 +73,15 @@ def _require_new(connection: sa.Connection, collective: Collective) -> None:
     for found in registry.list_collectives(connection, only=collective.name, limit=1):
         if replace(found, created_at=None) != replace(collective, created_at=None):
             raise AlreadyExistsError(f"collectives/{collective.name}")
+
+
+def _platforms_of(pool: pb.Pool) -> list[str]:
+    """Returns the ids of the platforms that a new pool admits, sorted."""
+    if len(pool.platforms) > MAX_PLATFORMS_AT_OPENING:
+        reason = f"must be at most {MAX_PLATFORMS_AT_OPENING}; admit the others afterwards"
+        raise InvalidInputError.of("pool.platforms", reason)
+    ids = {only_id(name, "platforms", f"pool.platforms[{place}]") for place, name in enumerate(pool.platforms)}
+    return sorted(ids)
 
 
 class RegistryService(registry_pb2_grpc.RegistryServiceServicer):
@@ -150,6 +163,7 @@ class RegistryService(registry_pb2_grpc.RegistryServiceServicer):
             display_name=require_text(request.pool.display_name, "pool.display_name", least=1, most=MAX_DISPLAY_NAME),
             currency=request.pool.currency,
             policy=convert.policy_from_proto(request.pool.policy).model_dump(mode="json"),
+            platforms=_platforms_of(request.pool),
         )
         if request.validate_only:
             return request.pool
@@ -170,7 +184,26 @@ class RegistryService(registry_pb2_grpc.RegistryServiceServicer):
 
     def _pool(self, connection: sa.Connection, pool: registry.PoolRecord) -> pb.Pool:
         policy = pools.list_policies(connection, pool.ref)[-1]
-        return convert.pool_to_proto(pool, policy, closing.closed_at(connection, pool.ref))
+        platforms = [] if caller().role is Role.COLLECTIVE else admitted_platforms(connection, pool.ref)
+        if (own := own_id(Role.PLATFORM)) is not None:
+            platforms = [platform for platform in platforms if platform == own]
+        return convert.pool_to_proto(pool, policy, closing.closed_at(connection, pool.ref), platforms)
+
+    def AdmitPlatform(self, request: pb.AdmitPlatformRequest, context: grpc.ServicerContext) -> pb.Admission:
+        return self._admission(request.pool, request.platform, admitted=True, validate_only=request.validate_only)
+
+    def ExpelPlatform(self, request: pb.ExpelPlatformRequest, context: grpc.ServicerContext) -> pb.Admission:
+        return self._admission(request.pool, request.platform, admitted=False)
+
+    def _admission(self, pool_name: str, platform: str, *, admitted: bool, validate_only: bool = False) -> pb.Admission:
+        content = AdmissionContent(platform=only_id(platform, "platforms", "platform"), admitted=admitted)
+        with self._database.transaction() as connection:
+            pool = pool_of(connection, pool_name, "pool")
+            registry.get_platform(connection, content.platform)
+            if validate_only:
+                return convert.admission_to_proto(pool.name, content)
+            outcome = self._acts.perform(connection, pool, content, actor())
+        return told(outcome, partial(convert.admission_to_proto, pool.name), content)
 
     def ClosePool(self, request: pb.ClosePoolRequest, context: grpc.ServicerContext) -> pb.Pool:
         with self._database.transaction() as connection:

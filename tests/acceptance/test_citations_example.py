@@ -46,7 +46,8 @@ def test_the_service_pays_by_the_counts_what_the_client_computes(
     operator.create_platform("modelmaker", Platform(display_name="Model maker"))
     for name in set(membership.values()):
         operator.create_collective(name, Collective(display_name=name))
-    operator.create_pool("manual", Pool(display_name="Manual", currency="EUR", policy=Policy()))
+    opened = Pool(display_name="Manual", currency="EUR", policy=Policy(), platforms=["platforms/modelmaker"])
+    operator.create_pool("manual", opened)
     operator.create_membership("manual", "publications", membership)
     method = Method(
         display_name="Citations", confidence_ppm=1_000_000, score_kind=SCORE_KIND_COUNT, membership="publications"

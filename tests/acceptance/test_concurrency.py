@@ -34,7 +34,7 @@ from payout.store import rounds as round_store
 from services.process.host import scheduling
 from tests.support.books import require_sound_log, row_counts, wait_until
 from tests.support.deployment import Deployment
-from tests.support.scene import METHOD, POOL, Scene, event, events, open_scene
+from tests.support.scene import METHOD, NAMED_PLATFORMS, POOL, Scene, event, events, open_scene
 
 T = TypeVar("T")
 
@@ -323,7 +323,9 @@ def test_a_preview_sees_one_moment_even_where_a_round_is_posted_meanwhile(
 
 
 def test_what_two_pools_do_at_once_stays_apart(scene: Scene, owner: sa.Engine, platforms: Sequence[Client]) -> None:
-    scene.operator.create_pool("sea", Pool(display_name="Sea songs", currency="EUR", policy=Policy()))
+    scene.operator.create_pool(
+        "sea", Pool(display_name="Sea songs", currency="EUR", policy=Policy(), platforms=NAMED_PLATFORMS)
+    )
     scene.operator.create_method("sea", METHOD, Method(display_name="votes", confidence_ppm=1_000_000))
 
     def submit(place: int, client: Client) -> None:

@@ -25,7 +25,8 @@ def test_the_example_submits_raw_scores_and_prints_the_figures_that_the_page_tel
     operator.create_platform("modelmaker", Platform(display_name="Model maker"))
     for label in range(10):
         operator.create_collective(f"digit-{label}", Collective(display_name=f"Writers of {label}", members=1))
-    operator.create_pool("digits", Pool(display_name="Digits", currency="EUR", policy=Policy()))
+    opened = Pool(display_name="Digits", currency="EUR", policy=Policy(), platforms=["platforms/modelmaker"])
+    operator.create_pool("digits", opened)
     operator.create_membership(
         "digits", "training-images", {f"image-{at:04d}": f"digit-{label}" for at, label in enumerate(labels[:1500])}
     )

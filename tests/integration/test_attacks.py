@@ -89,7 +89,9 @@ def pool(people: tuple[Client, Client], deployment: Deployment) -> Iterator[dict
         lambda by: by.create_platform("tunesmith", Platform(display_name="T")),
         lambda by: by.create_collective("irish", Collective(display_name="Irish", members=4_200)),
         lambda by: by.create_collective("breton", breton),
-        lambda by: by.create_pool(POOL, Pool(display_name="Folk", currency="EUR", policy=policy)),
+        lambda by: by.create_pool(
+            POOL, Pool(display_name="Folk", currency="EUR", policy=policy, platforms=["platforms/tunesmith"])
+        ),
         lambda by: by.create_method(POOL, METHOD, Method(display_name="n-gram", confidence_ppm=1_000_000)),
     ]
     acts += [partial(_issue, name=name, key=key) for name, key in keys.items()]
@@ -160,6 +162,7 @@ WAITS: Final[dict[str, Attack]] = {
         "mine", Collective(display_name="Mine")
     ),
     "a platform": lambda by: by.create_platform("mine", Platform(display_name="Mine")),
+    "a platform let go": lambda by: by.expel_platform(POOL, "tunesmith"),
     "a pool": lambda by: by.create_pool(
         "mine", Pool(display_name="Mine", currency="EUR", policy=Policy(review_seconds=1))
     ),

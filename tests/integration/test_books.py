@@ -29,7 +29,7 @@ from services.exports.source import PoolSource
 from tests.support.deployment import Deployment
 from tests.support.history import live, open_history
 from tests.support.parquet_folder import run_export
-from tests.support.scene import POOL, Scene
+from tests.support.scene import NAMED_PLATFORMS, POOL, Scene
 
 HLEDGER: Final = shutil.which("hledger")
 REQUIRED: Final = os.environ.get("MOIETY_REQUIRE_PEERS") == "1"
@@ -167,7 +167,9 @@ def test_hledger_refuses_books_that_are_a_cent_off(folder: Path, tmp_path: Path,
 @pytest.mark.parametrize("currency", ["JPY", "BHD", "EUR"])
 def test_books_have_the_currencys_decimals(scene: Scene, tmp_path: Path, currency: str) -> None:
     pool = f"of-{currency.lower()}"
-    scene.operator.create_pool(pool, Pool(display_name=pool, currency=currency, policy=Policy()))
+    scene.operator.create_pool(
+        pool, Pool(display_name=pool, currency=currency, policy=Policy(), platforms=NAMED_PLATFORMS)
+    )
     scene.platform.record_revenue(pool, 1_234_567, currency, request_id="r")
     assert run_export(scene.deployment, tmp_path, "--beancount", "--hledger", pool=pool) == 0
     done = bean_check(tmp_path / f"{pool}.beancount")
@@ -178,7 +180,9 @@ def test_books_have_the_currencys_decimals(scene: Scene, tmp_path: Path, currenc
 
 
 def test_books_of_a_pool_without_money_are_accepted(scene: Scene, tmp_path: Path) -> None:
-    scene.operator.create_pool("empty", Pool(display_name="Empty", currency="EUR", policy=Policy()))
+    scene.operator.create_pool(
+        "empty", Pool(display_name="Empty", currency="EUR", policy=Policy(), platforms=NAMED_PLATFORMS)
+    )
     assert run_export(scene.deployment, tmp_path, "--beancount", "--hledger", pool="empty") == 0
     assert bean_check(tmp_path / "empty.beancount").returncode == 0
     if HLEDGER or REQUIRED:

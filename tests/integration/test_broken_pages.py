@@ -19,7 +19,7 @@ from services.cli.base.output import Output
 from services.process.embedded import embedded_postgres
 from services.schema import upgrade
 from tests.support.deployment import SteppedClock, deployed
-from tests.support.scene import POOL, events, open_scene
+from tests.support.scene import NAMED_PLATFORMS, POOL, events, open_scene
 
 _FILE_OF_LONG_BODIES: Final = "SELECT pg_relation_filepath(reltoastrelid) FROM pg_class WHERE oid = 'body'::regclass"
 
@@ -44,7 +44,9 @@ def test_a_broken_page_is_named_and_the_other_pools_are_checked(folder: Path, cl
         upgrade(url)
         with deployed(url, clock) as deployment:
             scene = open_scene(deployment)
-            scene.operator.create_pool("jazz", Pool(display_name="Jazz", currency="USD", policy=Policy()))
+            scene.operator.create_pool(
+                "jazz", Pool(display_name="Jazz", currency="USD", policy=Policy(), platforms=NAMED_PLATFORMS)
+            )
             scene.submit(events(range(1_000)), "b")
         with psycopg.connect(url) as connection:
             (path,) = connection.execute(_FILE_OF_LONG_BODIES).fetchone() or ("",)

@@ -27,7 +27,7 @@ from moiety import Policy
 from services.api.contract import service_names
 from services.process import logs
 from tests.support.deployment import Deployment
-from tests.support.scene import METHOD, POOL, Scene, open_scene
+from tests.support.scene import METHOD, NAMED_PLATFORMS, POOL, Scene, open_scene
 from tests.support.wire import METHODS, Refusal, Wire, refused, request_of
 
 
@@ -439,7 +439,12 @@ def test_a_value_out_of_bounds_is_refused_by_its_field(
 def test_creating_what_exists_is_a_no_op_with_the_same_content_and_refused_with_other(
     scene: Scene, operator: Wire
 ) -> None:
-    folk = {"display_name": "Folk tunes", "currency": "EUR", "policy": {"review_seconds": 60}}
+    folk = {
+        "display_name": "Folk tunes",
+        "currency": "EUR",
+        "policy": {"review_seconds": 60},
+        "platforms": NAMED_PLATFORMS,
+    }
     cases: list[tuple[str, dict[str, Any], str, dict[str, Any], str]] = [
         ("CreatePlatform", {"platform_id": "songbird"}, "platform", {"display_name": "songbird"}, "platforms/songbird"),
         (

@@ -27,7 +27,7 @@ from services.exports.source import PoolSource
 from tests.support.deployment import Deployment
 from tests.support.history import ITEMS, POLICIES, SCORED, live, open_history, some_usage
 from tests.support.parquet_folder import all_tables, files_of, printed_by_export, read_table, run_export
-from tests.support.scene import POOL, Scene
+from tests.support.scene import NAMED_PLATFORMS, POOL, Scene
 
 
 @pytest.fixture(scope="module")
@@ -304,7 +304,9 @@ def test_the_command_says_what_it_wrote(scene: Scene, exported: Path, tmp_path: 
 
 
 def test_pools_lie_side_by_side_in_one_folder(scene: Scene, tmp_path: Path) -> None:
-    scene.operator.create_pool("quiet", Pool(display_name="Quiet", currency="EUR", policy=Policy()))
+    scene.operator.create_pool(
+        "quiet", Pool(display_name="Quiet", currency="EUR", policy=Policy(), platforms=NAMED_PLATFORMS)
+    )
     assert run_export(scene.deployment, tmp_path, "--parquet") == Exit.OK
     assert run_export(scene.deployment, tmp_path, "--parquet", pool="quiet") == Exit.OK
     assert [row["type"] for row in read_table(tmp_path, "leaves", "quiet")] == ["pool.v1"]

@@ -20,7 +20,7 @@ from payout.store import tables as t
 from tests.support.batches import Event, event_id, record_batch, replaced, stream
 from tests.support.deployment import Deployment
 from tests.support.fsck_scene import build, check, findings, report_of
-from tests.support.scene import METHOD, POOL, Scene, event, open_scene
+from tests.support.scene import METHOD, NAMED_PLATFORMS, POOL, Scene, event, open_scene
 from tests.support.tampering import another, rows_of
 from tests.support.wire import Wire, request_of
 
@@ -30,9 +30,9 @@ FOLK: Final = 1
 """The store's number of the pool: the first that was made."""
 
 TABLES: Final = (
-    lt.leaf, lt.node, lt.head, lt.body, lt.method, lt.membership, lt.id_scheme, lt.event, lt.batch_weights, lt.batch,
-    lt.retraction, lt.revenue, lt.movement, lt.transfer, lt.balance, t.policy, t.round_, lt.decision, t.posting,
-    lt.checkpoint, lt.turn, lt.cosignature, lt.proposal, t.objection, t.answer,
+    lt.leaf, lt.node, lt.head, lt.body, lt.admission, lt.method, lt.membership, lt.id_scheme, lt.event,
+    lt.batch_weights, lt.batch, lt.retraction, lt.revenue, lt.movement, lt.transfer, lt.balance, t.policy, t.round_,
+    lt.decision, t.posting, lt.checkpoint, lt.turn, lt.cosignature, lt.proposal, t.objection, t.answer,
 )  # fmt: skip
 
 REQUIRED: Final = tuple(table for table in TABLES if table not in (lt.checkpoint, lt.cosignature))
@@ -290,7 +290,10 @@ def test_what_is_registered_while_the_check_runs_is_no_finding(database: Databas
     looking.read_now = read_now
     scene.operator.create_platform("latecomer", Platform(display_name="Late"))
     scene.operator.create_collective("late", Collective(display_name="Late", members=1))
-    scene.operator.create_pool("late", Pool(display_name="Late", currency="EUR", policy=Policy()))
+    scene.operator.create_pool(
+        "late", Pool(display_name="Late", currency="EUR", policy=Policy(), platforms=NAMED_PLATFORMS)
+    )
+    scene.operator.admit_platform(POOL, "latecomer")
     late = event(1, shares={"late": 10**9})
     scene.submit([late], "b", by=deployment.client("platforms/latecomer"))
     with database.snapshot() as connection:

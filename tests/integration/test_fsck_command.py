@@ -14,14 +14,16 @@ from services.cli.app import main
 from tests.support.books import execute
 from tests.support.deployment import Deployment
 from tests.support.fsck_scene import check
-from tests.support.scene import POOL, Scene, event, open_scene
+from tests.support.scene import NAMED_PLATFORMS, POOL, Scene, event, open_scene
 
 
 @pytest.fixture
 def scene(deployment: Deployment, database_url: str, monkeypatch: pytest.MonkeyPatch) -> Scene:
     monkeypatch.setenv("MOIETY_DATABASE_URL", database_url)
     scene = open_scene(deployment)
-    scene.operator.create_pool("jazz", Pool(display_name="Jazz", currency="USD", policy=Policy()))
+    scene.operator.create_pool(
+        "jazz", Pool(display_name="Jazz", currency="USD", policy=Policy(), platforms=NAMED_PLATFORMS)
+    )
     scene.submit([event(1), event(2)], "first")
     return scene
 

@@ -18,7 +18,7 @@ from moiety import Collective, Policy, Pool
 from moiety.keys import make_key
 from tests.support.deployment import Deployment
 from tests.support.fsck_scene import report_of, sign
-from tests.support.scene import Scene, open_scene
+from tests.support.scene import NAMED_PLATFORMS, Scene, open_scene
 from tests.support.tampering import another, rows_of
 
 NAMED: Final = (t.api_key, t.platform, t.collective, t.collective_domain)
@@ -32,7 +32,7 @@ def scene(shared_deployment: Deployment) -> Scene:
     """Platforms, collectives with domains that moved, keys of every kind, one of them revoked."""
     scene = open_scene(shared_deployment)
     operator = scene.operator
-    operator.create_pool("jazz", Pool(display_name="Jazz", currency="USD", policy=Policy()))
+    operator.create_pool("jazz", Pool(display_name="Jazz", currency="USD", policy=Policy(), platforms=NAMED_PLATFORMS))
     for domains in (["tunes.example", "reels.example"], ["tunes.example"]):
         operator.update_collective("irish", Collective(display_name="irish", members=7, domains=domains))
     operator.update_collective("scottish", Collective(display_name="scottish", members=9, domains=["reels.example"]))

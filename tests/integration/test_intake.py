@@ -33,7 +33,7 @@ from tests.support.batches import Event, body_of, event_id, record_batch, some_e
 from tests.support.books import require_sound_log, row_counts
 from tests.support.deployment import Deployment, issue_key
 from tests.support.fsck_scene import findings
-from tests.support.scene import METHOD, NANO, NOON, POOL, Scene, event, events, open_scene
+from tests.support.scene import METHOD, NAMED_PLATFORMS, NANO, NOON, POOL, Scene, event, events, open_scene
 from tests.support.wire import Refusal, Wire, refusal_of, refused, request_of
 
 APPEND: Final = "UsageService/AppendUsage"
@@ -149,7 +149,9 @@ def test_a_batch_comes_again_under_its_own_method_only(scene: Scene) -> None:
 
 def test_a_batch_id_belongs_to_one_platform_in_one_pool(scene: Scene) -> None:
     songbird = scene.deployment.client("platforms/songbird")
-    scene.operator.create_pool("sea", Pool(display_name="Sea songs", currency="EUR", policy=Policy()))
+    scene.operator.create_pool(
+        "sea", Pool(display_name="Sea songs", currency="EUR", policy=Policy(), platforms=NAMED_PLATFORMS)
+    )
     scene.operator.create_method("sea", METHOD, Method(display_name="votes", confidence_ppm=1))
     receipts = [
         scene.submit([event(1)], "march"),
@@ -184,7 +186,9 @@ def test_events_that_another_batch_recorded_count_once_and_their_positions_are_r
 
 def test_the_same_event_id_from_two_platforms_or_in_two_pools_names_different_events(scene: Scene) -> None:
     songbird = scene.deployment.client("platforms/songbird")
-    scene.operator.create_pool("sea", Pool(display_name="Sea songs", currency="EUR", policy=Policy()))
+    scene.operator.create_pool(
+        "sea", Pool(display_name="Sea songs", currency="EUR", policy=Policy(), platforms=NAMED_PLATFORMS)
+    )
     scene.operator.create_method("sea", METHOD, Method(display_name="votes", confidence_ppm=1))
     assert scene.submit([event(1)], "a").accepted_count == 1
     assert scene.submit([event(1)], "b", by=songbird).accepted_count == 1
@@ -226,7 +230,9 @@ def test_rows_and_arrow_give_the_same_weights(scene: Scene, wire: Wire) -> None:
         for number in range(50)
     ]
     scene.submit(usage, "rows")
-    scene.operator.create_pool("sea", Pool(display_name="Sea songs", currency="EUR", policy=Policy()))
+    scene.operator.create_pool(
+        "sea", Pool(display_name="Sea songs", currency="EUR", policy=Policy(), platforms=NAMED_PLATFORMS)
+    )
     scene.operator.create_method("sea", METHOD, Method(display_name="votes", confidence_ppm=1_000_000))
     append(wire, arrow(usage), "arrow", parent="pools/sea")
     rows, arrows = (scene.operator.preview_round(pool) for pool in (POOL, "sea"))

@@ -21,7 +21,7 @@ from moiety.v1 import registry_pb2, registry_pb2_grpc
 from services.signing.folder import CheckpointFolder
 from services.signing.signer import Signer
 from tests.support.deployment import START, Deployment, SteppedClock
-from tests.support.scene import METHOD, POOL, Scene, events, open_scene
+from tests.support.scene import METHOD, NAMED_PLATFORMS, POOL, Scene, events, open_scene
 
 OTHER: Final = "jazz"
 
@@ -32,7 +32,9 @@ LOST: Final = "server closed the connection unexpectedly while executing command
 @pytest.fixture
 def scene(deployment: Deployment) -> Scene:
     scene = open_scene(deployment, policy=Policy())
-    scene.operator.create_pool(OTHER, Pool(display_name="Jazz", currency="EUR", policy=Policy()))
+    scene.operator.create_pool(
+        OTHER, Pool(display_name="Jazz", currency="EUR", policy=Policy(), platforms=NAMED_PLATFORMS)
+    )
     scene.operator.create_method(OTHER, METHOD, Method(display_name="votes", confidence_ppm=1_000_000))
     for pool in (POOL, OTHER):
         scene.operator.update_schedule(pool, Schedule(cron="30 6 * * *", time_zone="UTC"))

@@ -22,7 +22,7 @@ from services.cli.app import main
 from services.cli.base.exits import Exit
 from tests.support.books import row_counts
 from tests.support.deployment import Deployment
-from tests.support.scene import METHOD, NANO, POOL, Scene, event, open_scene
+from tests.support.scene import METHOD, NAMED_PLATFORMS, NANO, POOL, Scene, event, open_scene
 
 PLAIN: Final = Policy(fee_ppm=50_000, rounding=ROUNDING_PLACED)
 OTHER: Final = Policy(
@@ -100,7 +100,7 @@ def test_past_rounds_under_another_policy_are_what_a_pool_with_it_from_the_start
     following = scene.operator.preview_round(POOL, policy=OTHER)
     assert row_counts(owner) == before
     operator, platform = scene.operator, scene.platform
-    operator.create_pool("other", Pool(display_name="Other", currency="EUR", policy=OTHER))
+    operator.create_pool("other", Pool(display_name="Other", currency="EUR", policy=OTHER, platforms=NAMED_PLATFORMS))
     operator.create_method("other", "ngram", Method(display_name="n-gram votes", confidence_ppm=1_000_000))
     # The second pool lives through the same, with the registry as each round of the first one had it.
     for number in range(1, 4):

@@ -43,7 +43,7 @@ MAY_CALL: Final[dict[str, frozenset[str]]] = {
         (
             "RegistryService/CreatePlatform", "RegistryService/CreateCollective", "RegistryService/UpdateCollective",
             "RegistryService/CreatePool", "RegistryService/ClosePool", "RegistryService/CreatePolicy",
-            "RegistryService/CreateMethod",
+            "RegistryService/AdmitPlatform", "RegistryService/ExpelPlatform", "RegistryService/CreateMethod",
             "RegistryService/UpdateSchedule",
             "RegistryService/CreateApiKey", "RegistryService/UpdatePrincipal", "RegistryService/UpdateControls",
             "ActsService/ApproveProposal", "ActsService/RejectProposal", "ActsService/WithdrawProposal",

@@ -36,7 +36,7 @@ from moiety.v1.rounds_pb2 import ROUND_STATE_CALCULATED, ROUND_STATE_POSTED, ROU
 from payout.statement import parse_statement
 from tests.support.books import execute, require_sound_log, row_counts
 from tests.support.deployment import Deployment, SteppedClock
-from tests.support.scene import METHOD, NANO, POOL, Scene, event, events, open_scene
+from tests.support.scene import METHOD, NAMED_PLATFORMS, NANO, POOL, Scene, event, events, open_scene
 from tests.support.wire import Wire, refused
 
 REVIEWED: Final = Policy(review_seconds=3600)
@@ -549,7 +549,9 @@ def test_rounds_come_page_by_page_oldest_first(scene: Scene) -> None:
 def test_a_hundred_rounds_of_five_units_pay_everyone_its_part_to_a_unit(deployment: Deployment, currency: str) -> None:
     """Largest remainder pays 500 and nothing, where 454.5 and 45.5 is right."""
     scene = open_scene(deployment)
-    scene.operator.create_pool("small", Pool(display_name="Small", currency=currency, policy=Policy()))
+    scene.operator.create_pool(
+        "small", Pool(display_name="Small", currency=currency, policy=Policy(), platforms=NAMED_PLATFORMS)
+    )
     scene.operator.create_method("small", METHOD, Method(display_name="n-gram", confidence_ppm=10**6))
     for number in range(100):
         usage = [

@@ -26,6 +26,7 @@ from ledger.log.leaves import (
 )
 from ledger.log.merkle import leaf_hash
 from ledger.usage.entries import (
+    AdmissionContent,
     ClosingContent,
     IdSchemeContent,
     MembershipContent,
@@ -61,7 +62,7 @@ def test_every_type_of_entry_is_tried() -> None:
         PoolContent, PolicyContent, MethodContent, UsageContent, RevenueContent, PaymentContent, RoundContent,
         RetractionContent, ReleaseContent, GrantContent, DecisionContent, PostingContent, MembershipContent,
         IdSchemeContent, ClosingContent, ProposalContent, ScheduleContent, PauseContent, ObjectionContent,
-        AnswerContent,
+        AnswerContent, AdmissionContent,
     }  # fmt: skip
     assert set(CONTENTS.values()) == kinds
     assert all(name == kind.type for name, kind in CONTENTS.items())

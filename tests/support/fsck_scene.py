@@ -25,7 +25,7 @@ from moiety.attribution import score_batches
 from moiety.v1.registry_pb2 import COLLECTIVE_STATUS_SUSPENDED, COMMONS_RULE_FUND, SCORE_KIND_SIGNED_INFLUENCE
 from moiety.v1.rounds_pb2 import OBJECTION_ANSWER_DISMISSED
 from tests.support.deployment import Deployment
-from tests.support.scene import NANO, NOON, POOL, Scene, event, open_scene
+from tests.support.scene import NAMED_PLATFORMS, NANO, NOON, POOL, Scene, event, open_scene
 
 OTHER: Final = "jazz"
 LOG_KEY: Final = SigningKey(f"log.example/pools/{POOL}", bytes(range(32)))
@@ -38,7 +38,7 @@ def build(deployment: Deployment) -> Scene:
     """Usage, duplicates, scores, retractions, revenue, rounds posted and rejected, and all movements by hand."""
     scene = open_scene(deployment, policy=Policy(commons_rule=COMMONS_RULE_FUND, review_seconds=60))
     operator = scene.operator
-    operator.create_pool(OTHER, Pool(display_name="Jazz", currency="USD", policy=Policy()))
+    operator.create_pool(OTHER, Pool(display_name="Jazz", currency="USD", policy=Policy(), platforms=NAMED_PLATFORMS))
     operator.create_policy(POOL, Policy(commons_rule=COMMONS_RULE_FUND, review_seconds=120))
     operator.create_membership(POOL, "items", _WHOSE)
     operator.create_membership(POOL, "items", {**_WHOSE, "tune-3": "breton"})

@@ -23,7 +23,7 @@ from moiety.v1.registry_pb2 import (
     UNATTRIBUTED_RULE_PRO_RATA,
 )
 from tests.support.deployment import Deployment
-from tests.support.scene import NANO, NOON, PLATFORMS, POOL, Scene
+from tests.support.scene import NAMED_PLATFORMS, NANO, NOON, PLATFORMS, POOL, Scene
 
 COLLECTIVES: Final = ("a", "breton-1", "irish", "nan", "nobody", "scots-2", "z9")
 METHODS: Final = {"ngram": 1_000_000, "influence": 350_000}
@@ -81,7 +81,10 @@ def open_history(deployment: Deployment) -> Scene:
     for number, name in enumerate(COLLECTIVES):
         body = Collective(display_name=name.upper(), members=7 * number, equity_ppm=1_000_000 + 123_457 * number)
         operator.create_collective(name, body)
-    operator.create_pool(POOL, Pool(display_name='Folk "tunes" \\ more', currency="EUR", policy=POLICIES[0]))
+    operator.create_pool(
+        POOL,
+        Pool(display_name='Folk "tunes" \\ more', currency="EUR", policy=POLICIES[0], platforms=NAMED_PLATFORMS),
+    )
     operator.update_pool_limits(POOL, PoolLimits(lead_seconds_max=366 * 86_400))  # usage of the months to come
     for name, confidence in METHODS.items():
         operator.create_method(POOL, name, Method(display_name=name, confidence_ppm=confidence))

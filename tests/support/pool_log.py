@@ -47,6 +47,7 @@ from ledger.log.leaves import (
 from ledger.log.merkle import root
 from ledger.registry import NANO, Collective
 from ledger.usage.entries import (
+    AdmissionContent,
     ClosingContent,
     IdSchemeContent,
     MembershipContent,
@@ -101,6 +102,8 @@ class PoolLog:
     registry: RegistryLog = field(default_factory=RegistryLog.founded)
     now: datetime = START
     """Of the next leaf."""
+    platforms: tuple[str, ...] = ("acme", "zen")
+    """Those that are admitted as the pool is opened."""
 
     # What a replay reads.
 
@@ -186,11 +189,12 @@ class PoolLog:
 
     def open(self, policy: Policy) -> int:
         self.register()
-        opened = self.registry.open_pool(self.pool, policy)
+        self.registry.platforms(self.platforms)
+        opened = self.registry.open_pool(self.pool, policy, platforms=self.platforms)
         return self.append(
             PoolContent(
                 opened_at=self.registry.size() - 1, display_name=opened.display_name, currency=opened.currency,
-                policy=policy, by=opened.by,
+                policy=policy, platforms=opened.platforms, by=opened.by,
             )
         )  # fmt: skip
 
@@ -257,6 +261,10 @@ class PoolLog:
 
     def schedule(self, cron: str) -> int:
         return self.append(ScheduleContent(cron=cron, time_zone="UTC", paused=False, by="operators/olive"))
+
+    def admit(self, platform: str, *, admitted: bool = True) -> int:
+        """Admit a platform, or end its admission."""
+        return self.append(AdmissionContent(platform=platform, admitted=admitted))
 
     def pause(self) -> int:
         return self.append(PauseContent(by="operators/olive"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -169,10 +169,21 @@ class RegistryLog:
             else:
                 self.together(content, by, second)
 
-    def open_pool(self, pool: str, policy: Policy, by: str = OLIVE) -> PoolOpenedContent:
+    def platforms(self, names: Iterable[str]) -> None:
+        """Registers platforms that are not yet."""
+        known = {getattr(self.content(index), "platform", None) for index in range(self.size())}
+        for name in names:
+            if name not in known:
+                self.platform(name)
+
+    def open_pool(
+        self, pool: str, policy: Policy, by: str = OLIVE, *, platforms: Iterable[str] = ()
+    ) -> PoolOpenedContent:
         """Opens a pool; gives what the log says of it."""
         said = policy.model_dump(mode="json")
-        content = PoolOpenedContent(pool_id=pool, display_name="Folk", currency="EUR", policy=said)
+        content = PoolOpenedContent(
+            pool_id=pool, display_name="Folk", currency="EUR", policy=said, platforms=sorted(platforms)
+        )
         index = self.act(content, by)
         found: PoolOpenedContent = self.content(index)
         return found

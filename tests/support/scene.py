@@ -15,6 +15,8 @@ POOL: Final = "folk"
 METHOD: Final = "ngram"
 COLLECTIVES: Final = ("breton", "irish", "scottish")
 PLATFORMS: Final = ("songbird", "tunesmith")
+NAMED_PLATFORMS: Final = tuple(f"platforms/{name}" for name in PLATFORMS)
+"""As pools name those that they admit."""
 NOON: Final = datetime(2026, 1, 1, 12, tzinfo=UTC)
 NANO: Final = 10**9
 
@@ -88,7 +90,10 @@ def open_scene(deployment: Deployment, *, policy: Policy | None = None) -> Scene
         operator.create_platform(platform, Platform(display_name=platform))
     for collective in COLLECTIVES:
         operator.create_collective(collective, Collective(display_name=collective, members=10))
-    operator.create_pool(POOL, Pool(display_name="Folk tunes", currency="EUR", policy=policy or Policy()))
+    operator.create_pool(
+        POOL,
+        Pool(display_name="Folk tunes", currency="EUR", policy=policy or Policy(), platforms=NAMED_PLATFORMS),
+    )
     operator.create_method(POOL, METHOD, Method(display_name="n-gram votes", confidence_ppm=1_000_000))
     return Scene(
         deployment,

@@ -23,7 +23,7 @@ def another(column: sa.Column[Any]) -> Any:
         case pg.UUID():
             return sa.func.gen_random_uuid()
         case _:
-            return column + 1000
+            return ~column if isinstance(column.type, sa.Boolean) else column + 1000
 
 
 def rows_of(connection: sa.Connection, table: sa.Table, *conditions: sa.ColumnElement[bool]) -> Sequence[Any]:

@@ -132,6 +132,7 @@ def _later(log: PoolLog, first: int) -> None:
     log.release("han", 5, to_commons=True)
     log.grant("quebec", 3)
     log.scores(_scored(200, 230), "acme")
+    log.admit("tidy")
     log.id_scheme("tidy")
     log.usage(_events(230, 240), "tidy")
     # Everything of a batch is taken back after it was paid for: deficits for the round after.
@@ -203,7 +204,7 @@ def figures(log: PoolLog) -> dict[str, Any]:
         "leaf_hashes": {str(index): log.entries[index].hash.hex() for index in (0, 1, log.size() - 1)},
         "registry_root": log.registry.root_at(log.registry.size()),
         "registry_entries_by_type": counted(log.registry),
-        "acts_of_one_person": {"registry": 14, "folk": 17},
+        "acts_of_one_person": {"registry": 14, "folk": 18},
         "entries_by_type": counted(log),
         "batches": {
             str(index): {

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from ledger.errors import InvalidInputError, LostRaceError, StateError
 from ledger.store import log, registry
 from ledger.store import tables as t
+from ledger.store.admissions import require_admitted
 from ledger.store.log import PoolRef
 from ledger.usage.entries import IdSchemeContent
 from ledger.usage.ids import IdScheme
@@ -75,7 +76,7 @@ def fix_scheme(connection: sa.Connection, pool: PoolRef, platform: str, scheme: 
     """Fix how a platform makes its ids. Repeating it returns what is fixed.
 
     Raises:
-        StateError: the other scheme is fixed, by a leaf or by a batch.
+        StateError: the other scheme is fixed, by a leaf or by a batch; or the platform is not admitted to the pool.
         NotFoundError: no platform has this id.
     """
     platform_id = registry.platform_number(connection, platform)
@@ -86,6 +87,7 @@ def fix_scheme(connection: sa.Connection, pool: PoolRef, platform: str, scheme: 
             subject = f"pools/{pool.name}/idSchemes/{platform}"
             raise StateError(subject, "ID_SCHEME_FIXED", f"is {found.scheme} for ever: a change would count twice")
         return found
+    require_admitted(connection, pool, platform, platform_id)
     (leaf,) = log.append(connection, pool, [IdSchemeContent(platform=platform, scheme=scheme.value)], now)
     row = {"pool_id": pool.pool_id, "platform_id": platform_id, "scheme": scheme.value, "leaf_index": leaf.index}
     connection.execute(sa.insert(t.id_scheme).values(row))

@@ -12,7 +12,7 @@ import numpy as np
 import sqlalchemy as sa
 
 from ledger.errors import IdentityReusedError, InvalidInputError, LostRaceError, NotFoundError, QuotaError, StateError
-from ledger.store import log, methods, registry
+from ledger.store import admissions, log, methods, registry
 from ledger.store import tables as t
 from ledger.store.bodies import Bodies, BodySweptError
 from ledger.store.conflicts import taken_keys
@@ -132,6 +132,7 @@ class UsageStore:
             IdentityReusedError: the id was used with other bytes or with another method.
             InvalidInputError: an event is refused.
             NotFoundError: the pool, method or platform is unknown.
+            StateError: the pool is closed, or the platform is not admitted to it.
             LostRaceError: other batches with the same events won every race; the same call may succeed later.
         """
         digest = sha256(body).digest()
@@ -174,6 +175,7 @@ class UsageStore:
             now = self._clock()
             today = limits.day_of_usage(connection, platform_id, now.date()) if quota.is_counted else DayOfUsage()
             fixed = known_scheme(connection, pool, platform_id)
+            admissions.require_admitted(connection, pool, identity.platform, platform_id)
         in_time.require_open(pool.name)
         require_scheme(id_scheme, fixed)
         batch, numbered = self._parsed(reading, body, written)
@@ -306,7 +308,8 @@ class UsageStore:
 
         Raises:
             LostRaceError: one of the batches was recorded meanwhile.
-            SupersededError: one of their methods or memberships got a new version meanwhile.
+            SupersededError: one of their methods or memberships got a new version meanwhile, the pool was closed, or a
+                platform's admission to it ended.
         """
         pool = group[0].pool
         contents = [each.content() for each in group]
@@ -318,6 +321,7 @@ class UsageStore:
         with taken_keys(_told), methods.superseded(), pipelined_to_commit(connection):
             batches.put_contents(connection, pool, weights, bodies, claims)
             leaves, now = log.append_now(connection, pool, contents)
+            admissions.require_still_admitted(connection, pool, sorted({each.platform_id for each in group}))
             for method, membership_version in used:
                 methods.require_latest(connection, pool, method, membership_version)
             limits.count_usage(connection, pool, now.date(), _sent(group))

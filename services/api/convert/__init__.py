@@ -29,6 +29,7 @@ from services.api.convert.parties import (
     status_of,
 )
 from services.api.convert.pools import (
+    admission_to_proto,
     membership_to_proto,
     method_from_proto,
     method_to_proto,
@@ -53,6 +54,7 @@ from services.api.convert.usage import (
 )
 
 __all__ = [
+    "admission_to_proto",
     "allocation_to_proto",
     "api_key_from_proto",
     "api_key_to_proto",

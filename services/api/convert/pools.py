@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 
 from ledger.errors import InvalidInputError
 from ledger.registry import NANO, PPM
 from ledger.store.memberships import RecordedMembership
 from ledger.store.registry import PoolRecord
+from ledger.usage.entries import AdmissionContent
 from ledger.usage.methods import TOLERANCE_NANO, Method, ScoreKind, ScoreOrder, ScoreRule
 from moiety.v1 import registry_pb2
 from payout.policy import Approval, CommonsRule, Policy, Rounding, Tempering, UnattributedRule
@@ -16,7 +18,9 @@ from payout.store.pools import LoggedPolicy, PoolSchedule
 from services.api.convert.common import enum_name, timestamp
 
 
-def pool_to_proto(pool: PoolRecord, policy: LoggedPolicy, closed_at: datetime | None) -> registry_pb2.Pool:
+def pool_to_proto(
+    pool: PoolRecord, policy: LoggedPolicy, closed_at: datetime | None, platforms: Iterable[str]
+) -> registry_pb2.Pool:
     return registry_pb2.Pool(
         name=f"pools/{pool.ref.name}",
         display_name=pool.display_name,
@@ -25,7 +29,13 @@ def pool_to_proto(pool: PoolRecord, policy: LoggedPolicy, closed_at: datetime | 
         log_size=pool.log_size,
         create_time=timestamp(pool.created_at),
         close_time=timestamp(closed_at) if closed_at else None,
+        platforms=[f"platforms/{platform}" for platform in platforms],
     )
+
+
+def admission_to_proto(pool: str, content: AdmissionContent) -> registry_pb2.Admission:
+    platform = f"platforms/{content.platform}"
+    return registry_pb2.Admission(pool=f"pools/{pool}", platform=platform, admitted=content.admitted)
 
 
 def policy_to_proto(logged: LoggedPolicy) -> registry_pb2.Policy:

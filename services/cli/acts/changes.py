@@ -77,6 +77,10 @@ def _controls(client: Client, _: Proposal, content: Document) -> Document:
 _FINDERS: Final[dict[str, Callable[[Client, Proposal, Document], Document]]] = {
     _POLICY: lambda client, proposal, _: document(client.get_pool(_log_of(proposal)).policy),
     "collective.v1": lambda client, _, content: document(client.get_collective(content["collective"])),
+    "admission.v1": lambda client, proposal, content: {
+        "platform": content["platform"],
+        "admitted": f"platforms/{content['platform']}" in client.get_pool(_log_of(proposal)).platforms,
+    },
     "schedule.v1": lambda client, proposal, _: document(client.get_schedule(_log_of(proposal))),
     "controls.v1": _controls,
     "method.v1": _latest_method,

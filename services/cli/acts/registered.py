@@ -1,4 +1,4 @@
-"""`moiety platform`, `moiety collective` and `moiety pool`: what is registered, and closing a pool."""
+"""`moiety platform`, `moiety collective` and `moiety pool`: what is registered, who reports to a pool, closing one."""
 
 from __future__ import annotations
 
@@ -81,9 +81,33 @@ pool_app = _registered(
 )
 
 
+Pool = Annotated[str, typer.Argument(metavar="POOL", help="The pool's id.")]
+PlatformId = Annotated[str, typer.Argument(metavar="PLATFORM", help="The platform's id.")]
+
+
+@pool_app.command("admit")
+@client_command
+def admit(session: Session, pool: Pool, platform: PlatformId) -> None:
+    """Admit a platform to a pool: it may report usage and revenue from now on."""
+    admitted = session.client.admit_platform(pool, platform)
+    session.output.show(outcome(admitted), done_or_waits(admitted, f"platform {platform} may report to pool {pool}."))
+
+
+@pool_app.command("expel")
+@client_command
+def expel(session: Session, pool: Pool, platform: PlatformId) -> None:
+    """End a platform's admission to a pool: it may report nothing more. Rounds over what it reported go on.
+
+    It can still retract what it reported.
+    """
+    expelled = session.client.expel_platform(pool, platform)
+    said = f"platform {platform} may no longer report to pool {pool}."
+    session.output.show(outcome(expelled), done_or_waits(expelled, said))
+
+
 @pool_app.command("close")
 @client_command
-def close(session: Session, pool: Annotated[str, typer.Argument(metavar="POOL", help="The pool's id.")]) -> None:
+def close(session: Session, pool: Pool) -> None:
     """Close a pool to usage and retractions, for ever. Rounds over the usage that it has go on.
 
     Events that are sent to another pool afterwards are new there.

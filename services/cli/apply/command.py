@@ -133,8 +133,10 @@ def _named(declared: Declaration, memberships: Memberships, change: Change) -> s
         case Kind.METHOD:
             method = declared.pools[change.pool].methods[change.id]
             return {f"pools/{change.pool}/memberships/{method.membership}"}
-        case Kind.PLATFORM_LIMITS:
+        case Kind.PLATFORM_LIMITS | Kind.ADMISSION:
             return {f"platforms/{change.id}"}
+        case Kind.POOL:
+            return {f"platforms/{name}" for name in declared.pools[change.id].platforms}
         case _:
             return set()
 
@@ -180,6 +182,7 @@ def _pool(client: Client, name: str, pool: Pool) -> declaration.Pool:
         display_name=pool.display_name,
         currency=pool.currency,
         policy=_model(payout.policy.Policy, document(pool.policy)),
+        platforms=[identity(platform) for platform in pool.platforms],
         memberships={identity(found.name): found.body_sha256.hex() for found in client.list_memberships(name)},
         methods=methods,
         schedule=schedule,
@@ -226,11 +229,14 @@ def _call(client: Client, declared: Declaration, change: Change, *, validate_onl
         case Kind.POOL:
             pool = declared.pools[name]
             policy = message_of(Policy, _values(pool.policy))
-            opened = Pool(display_name=pool.display_name, currency=pool.currency, policy=policy)
+            platforms = [f"platforms/{platform}" for platform in pool.platforms]
+            opened = Pool(display_name=pool.display_name, currency=pool.currency, policy=policy, platforms=platforms)
             done = client.create_pool(name, opened, validate_only=validate_only)
         case Kind.POLICY:
             policy = message_of(Policy, _values(declared.pools[change.pool].policy))
             done = client.create_policy(change.pool, policy, validate_only=validate_only)
+        case Kind.ADMISSION:
+            done = client.admit_platform(change.pool, name, validate_only=validate_only)
         case Kind.METHOD:
             values = _values(declared.pools[change.pool].methods[name])
             if values["score_kind"] is None:  # then there is no rule, of which the others are parts

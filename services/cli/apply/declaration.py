@@ -134,6 +134,8 @@ class Pool(_Declared):
     display_name: str
     currency: str
     policy: Policy
+    platforms: list[str] = Field(default=[])
+    """The ids of platforms that may report to it. Others that are admitted stay so."""
     memberships: dict[str, str] = Field(default_factory=dict)
     """By id, its CSV file, relative to the declaration."""
     methods: dict[str, Method] = Field(default_factory=dict)

@@ -21,6 +21,7 @@ class Kind(StrEnum):
     COLLECTIVE = "collective"
     POOL = "pool"
     POLICY = "policy"
+    ADMISSION = "platform admission"
     MEMBERSHIP = "membership"
     METHOD = "method"
     SCHEDULE = "schedule"
@@ -70,6 +71,8 @@ class Change:
                 return f"{self.kind.value}s/{self.id}"
             case Kind.PLATFORM_LIMITS:
                 return f"platforms/{self.id}/limits"
+            case Kind.ADMISSION:
+                return f"pools/{self.pool}/platforms/{self.id}"
             case Kind.METHOD | Kind.MEMBERSHIP:
                 return f"pools/{self.pool}/{self.kind.value}s/{self.id}"
             case _:
@@ -159,9 +162,13 @@ def _pools(declared: Declaration, current: Declaration) -> Iterator[Change]:
                 FieldChange("display_name", None, pool.display_name),
                 FieldChange("currency", None, pool.currency),
             )
-            yield Change(Kind.POOL, Action.CREATE, name, own + policy, pool=name, new_pool=True)
+            admitted = (FieldChange("platforms", None, sorted(set(pool.platforms))),) if pool.platforms else ()
+            yield Change(Kind.POOL, Action.CREATE, name, own + admitted + policy, pool=name, new_pool=True)
         elif fields := _fields(before.policy, pool.policy):
             yield Change(Kind.POLICY, Action.NEW_VERSION, name, fields, pool=name)
+        for platform in sorted(set(pool.platforms) - set(before.platforms)) if before else ():
+            changed = (FieldChange("admitted", False, True),)
+            yield Change(Kind.ADMISSION, Action.UPDATE, platform, changed, pool=name)
         yield from _belongings(name, pool, before)
 
 

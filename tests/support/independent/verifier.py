@@ -152,7 +152,8 @@ def shares_of(
 KINDS: Final = {
     "controls.v1": "people", "principal.v1": "people", "platform.v1": "weights", "collective.v1": "weights",
     "poolopened.v1": "terms", "policy.v1": "terms", "method.v1": "terms", "membership.v1": "terms",
-    "schedule.v1": "terms", "closing.v1": "terms", "payment.v1": "money", "release.v1": "money", "grant.v1": "money",
+    "schedule.v1": "terms", "closing.v1": "terms", "admission.v1": "weights",
+    "payment.v1": "money", "release.v1": "money", "grant.v1": "money",
     "round.v1": "rounds",
 }  # fmt: skip
 ACTS: Final = {
@@ -250,6 +251,7 @@ class Registry:
 
     def poolopened(self, entry: dict[str, Any]) -> None:
         assert entry["pool_id"] not in self.pools
+        assert entry["platforms"] == sorted(set(entry["platforms"]) & self.platforms)
         self.pools[entry["pool_id"]] = entry
 
     def proposal(self, entry: dict[str, Any]) -> None:
@@ -348,6 +350,8 @@ class Acts:
             return int(controls["people" if people else "weights"])
         if entry["type"] == "controls.v1":
             return int(max(controls["people"], entry["controls"]["people"]))
+        if entry["type"] == "poolopened.v1" and entry["platforms"]:
+            return int(max(controls["terms"], controls["weights"]))
         return controls[KINDS[entry["type"]]] if entry["type"] in KINDS else 1
 
     def decide(self, entry: dict[str, Any]) -> None:
@@ -401,7 +405,7 @@ class Acts:
     def opened(self, entry: dict[str, Any]) -> None:
         said = self.registry.pools[entry["pool"]]
         assert (entry["opened_at"], entry["registry_size"]) == (said["index"], said["index"] + 1)
-        for name in ("display_name", "currency", "policy", "by", "by_key"):
+        for name in ("display_name", "currency", "policy", "platforms", "by", "by_key"):
             assert entry[name] == said[name]
 
 
@@ -439,6 +443,8 @@ class Fold:
     memberships: dict[tuple[str, int], dict[str, str]] = field(default_factory=dict)
     id_schemes: dict[str, str] = field(default_factory=dict)
     closed: bool = False
+    admitted: set[str] = field(default_factory=set)
+    """The platforms that may report."""
     balances: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     journal: list[str] = field(default_factory=list)
     changes: list[tuple[int, Key, Event, int]] = field(default_factory=list)
@@ -505,7 +511,13 @@ class Fold:
 
     def pool(self, entry: dict[str, Any]) -> None:
         assert entry["index"] == 0
+        self.admitted |= set(entry["platforms"])
         self.policies.append((0, 1, entry["policy"]))
+
+    def admission(self, entry: dict[str, Any]) -> None:
+        assert entry["platform"] in self.acts.registry.platforms
+        assert entry["admitted"] == (entry["platform"] not in self.admitted)
+        self.admitted ^= {entry["platform"]}
 
     def policy(self, entry: dict[str, Any]) -> None:
         assert entry["version"] == self.policies[-1][1] + 1
@@ -555,11 +567,13 @@ class Fold:
         self.closed = True
 
     def id_scheme(self, entry: dict[str, Any]) -> None:
+        assert entry["platform"] in self.admitted
         assert entry["scheme"] in ("OWN", "ORDERED")
         assert entry["platform"] not in self.id_schemes
         self.id_schemes[entry["platform"]] = entry["scheme"]
 
     def usage(self, entry: dict[str, Any]) -> None:
+        assert entry["platform"] in self.admitted
         assert not self.closed
         assert entry.get("id_scheme") != "OWN"
         assert entry.get("id_scheme", "OWN") == self.id_schemes.setdefault(entry["platform"], "OWN")
@@ -592,6 +606,7 @@ class Fold:
         self.weigh(entry, batch, [events[position] for position in positions], -1)
 
     def revenue(self, entry: dict[str, Any]) -> None:
+        assert entry["platform"] in self.admitted
         assert entry["currency"] == self.entries[0]["currency"]
         self.move(entry["index"], [(f"platform/{entry['platform']}", "revenue", int(entry["amount_minor"]), "REVENUE")])
 

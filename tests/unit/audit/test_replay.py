@@ -685,7 +685,7 @@ def test_a_negative_fee_in_a_round_before_is_found_where_it_is_posted(log: PoolL
 
 
 def test_a_pool_is_opened_first_and_once(log: PoolLog) -> None:
-    log.rewrite(POLICY, PoolContent(display_name="Folk", currency="EUR", policy=REVIEWED))
+    log.rewrite(POLICY, PoolContent(display_name="Folk", currency="EUR", policy=REVIEWED, platforms=["acme", "zen"]))
     assert place(log, ROUND_1) == (POLICY, "type")
     log.rewrite(POOL, MethodContent(method="n", version=1, display_name="N", confidence_ppm=1, evidence_uri=""))
     assert place(log, ROUND_1) == (POOL, "type")

@@ -197,7 +197,7 @@ def test_an_act_is_judged_by_a_registry_that_is_at_most_a_minute_old(seconds: in
 def test_an_act_that_a_registry_of_the_future_judges_is_found(tmp_path: Path) -> None:
     log = a_round()
     log.registry.now = log.now + timedelta(microseconds=1)
-    log.registry.platform("acme")
+    log.registry.platform("late")
     log.append(PauseContent())
     assert finding_of(log, tmp_path).figure == "registry_size"
 
@@ -414,12 +414,12 @@ def test_a_root_of_the_registry_that_is_not_its_own_is_found(tmp_path: Path) -> 
     assert (finding.step, finding.where.leaf_index, finding.figure) == (Step.ROUNDS, index, "registry_root")
 
 
-def test_a_pool_that_the_registry_did_not_open_so_is_found(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("figure", "other"), [("currency", "USD"), ("platforms", ["acme"])])
+def test_a_pool_that_the_registry_did_not_open_so_is_found(figure: str, other: object, tmp_path: Path) -> None:
     log = approved(a_round())
-    log.registry.rewrite(
-        log.content(0).opened_at, log.registry.content(log.content(0).opened_at).model_copy(update={"currency": "USD"})
-    )
-    assert finding_of(log, tmp_path).figure in ("currency", "registry_root")
+    opened = log.registry.content(log.content(0).opened_at)
+    log.registry.rewrite(log.content(0).opened_at, opened.model_copy(update={figure: other}))
+    assert finding_of(log, tmp_path).figure in (figure, "registry_root")
 
 
 # What is said of who runs it.
@@ -445,6 +445,50 @@ def test_who_runs_a_deployment_is_said_where_it_should_be_known(
 def test_acts_of_one_person_are_counted(tmp_path: Path) -> None:
     report = report_of(bundle_of(approved(a_round()), tmp_path / "folk.tar"))
     alone = [act.type for act in report.acts if act.alone]
-    assert alone == ["collective.v1", "poolopened.v1"]
-    assert report.counts[Step.DECISIONS]["acts of one person"] == 2
+    assert alone == ["collective.v1", "platform.v1", "platform.v1", "poolopened.v1"]
+    assert report.counts[Step.DECISIONS]["acts of one person"] == 4
     assert actor_of(OLIVE).name == report.acts[0].by
+
+
+# Who reports.
+
+
+def test_usage_of_a_platform_that_the_pool_never_admitted_is_found(tmp_path: Path) -> None:
+    log = a_round()
+    log.registry.platform("stranger")
+    log.revenue(5, "stranger")
+    found = finding_of(log, tmp_path)
+    assert (found.where.leaf_index, found.figure, found.claimed) == (log.size() - 1, "platform", "stranger")
+
+
+def test_what_is_reported_after_an_admission_ended_is_found(tmp_path: Path) -> None:
+    log = approved(a_round())
+    log.revenue(5)
+    log.admit("acme", admitted=False)
+    assert report_of(bundle_of(log, tmp_path / "before.tar")).finding is None
+    log.id_scheme("acme")
+    assert finding_of(log, tmp_path).claimed == "acme"
+
+
+def test_a_platform_that_comes_back_reports_again(tmp_path: Path) -> None:
+    log = approved(a_round())
+    log.admit("acme", admitted=False)
+    log.admit("acme")
+    log.revenue(5)
+    assert report_of(bundle_of(log, tmp_path / "folk.tar")).finding is None
+
+
+@pytest.mark.parametrize(("platform", "admitted"), [("acme", True), ("unknown", False), ("unknown", True)])
+def test_an_admission_that_cannot_be_is_found(platform: str, admitted: bool, tmp_path: Path) -> None:
+    log = approved(a_round())
+    log.admit(platform, admitted=admitted)
+    assert finding_of(log, tmp_path).figure == "platform"
+
+
+def test_an_admission_by_one_where_weights_need_two_is_found(tmp_path: Path) -> None:
+    log = approved(a_round(RegistryLog.founded(controls=MONEY_ALONE)))
+    log.registry.now = log.now
+    log.registry.platform("late")
+    log.registry.together(ControlsContent(controls=Controls.of_two()))
+    log.admit("late")
+    assert finding_of(log, tmp_path).figure == "proposal"

@@ -25,6 +25,7 @@ from ledger.log.leaves import (
     encode,
 )
 from ledger.usage.entries import (
+    AdmissionContent,
     ClosingContent,
     IdSchemeContent,
     MembershipContent,
@@ -77,10 +78,11 @@ POOL: Final = (
             review_seconds=3600,
             rounding=Rounding.PLACED,
         ),
+        platforms=["acme"],
     ),
     (
         '{"by":"","by_key":"","currency":"EUR","display_name":"Folk, é","index":7,"opened_at":0,'
-        '"policy":{"ai_only_ppm":900000,"cap_minor":"1000000000000000","commons_ppm":100000,'
+        '"platforms":["acme"],"policy":{"ai_only_ppm":900000,"cap_minor":"1000000000000000","commons_ppm":100000,'
         '"commons_rule":"PER_CAPITA","fee_cap_minor":"10000","fee_ppm":50000,"floor_minor":"5",'
         '"human_ai_ppm":1100000,"review_seconds":3600,"rounding":"PLACED","tempering":"SQRT","unattributed":"PRO_RATA"},'
         '"pool":"folk","registry_size":0,"time":"2026-01-02T03:04:05.000006Z","type":"pool.v1"}'
@@ -328,6 +330,13 @@ CLOSING: Final = (
         '"time":"2026-01-02T03:04:05.000006Z","type":"closing.v1"}'
     ),
 )
+ADMISSION: Final = (
+    AdmissionContent(platform="acme", admitted=False, by="operators/olive", by_key="k", registry_size=3),
+    (
+        '{"admitted":false,"by":"operators/olive","by_key":"k","index":7,"platform":"acme","pool":"folk",'
+        '"registry_size":3,"time":"2026-01-02T03:04:05.000006Z","type":"admission.v1"}'
+    ),
+)
 PROPOSAL: Final = (
     ProposalContent(
         by="operators/olive",
@@ -364,6 +373,7 @@ ALL: Final = [
     SCHEDULE,
     PAUSE,
     CLOSING,
+    ADMISSION,
     PROPOSAL,
 ]
 TYPES: Final = [content.type for content, _ in ALL]
