@@ -6,14 +6,16 @@ The same function makes a round and checks one: with the inputs, every field of 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 
+from ledger.acts.entries import ActContent, CollectiveContent
 from ledger.log.merkle import root
-from ledger.registry import Collective
+from ledger.registry import Collective, CollectiveStatus
+from ledger.usage.entries import MethodContent
 from payout.amounts import Carried
 from payout.dossiers import SALT_BYTES, Figures, render_dossiers, statement_leaves
-from payout.entries import FireTimes, RoundContent
+from payout.entries import FireTimes, PolicyContent, RoundContent
 from payout.policy import Policy
 from payout.rounds import Deficits, Distribution, distribute
 from payout.statement import render_registry, render_statement, render_weights
@@ -74,6 +76,27 @@ class RoundInputs:
     deficits: Deficits
     carried: Carried = field(default_factory=Carried)
     asked: Asked = field(default_factory=Asked)
+
+
+def as_proposed(inputs: RoundInputs, act: ActContent) -> RoundInputs:
+    """Returns the inputs as an act would have had them; the same ones if it has no effect on a distribution.
+
+    A method's confidence is taken for all of its versions. A collective that was not there yet is added.
+    """
+    match act:
+        case PolicyContent(policy=policy):
+            return replace(inputs, policy=policy)
+        case MethodContent(method=method, confidence_ppm=confidence):
+            versions = {key: confidence for key in inputs.confidence_ppm if key[0] == method}
+            return replace(inputs, confidence_ppm={**inputs.confidence_ppm, **versions})
+        case CollectiveContent():
+            status = CollectiveStatus(act.status)
+            changed = Collective(act.collective, act.display_name, act.members, act.equity_ppm, status)
+            others = [each for each in inputs.registry.collectives if each.name != changed.name]
+            collectives = sorted([*others, changed], key=lambda each: each.name.encode())
+            return replace(inputs, registry=replace(inputs.registry, collectives=collectives))
+        case _:
+            return inputs
 
 
 def calculate(inputs: RoundInputs) -> Calculation:

@@ -16,7 +16,7 @@ from typing import Final
 import sqlalchemy as sa
 
 from ledger.acts.controls import ONE, Kind
-from ledger.acts.entries import POLICY, SCHEDULER, Decision, DecisionContent
+from ledger.acts.entries import POLICY, SCHEDULER, ActContent, Decision, DecisionContent
 from ledger.acts.people import Actor, People
 from ledger.errors import IdentityReusedError, InvalidInputError, StateError
 from ledger.registry import require_text
@@ -54,15 +54,18 @@ class Settlement:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def preview(self, pool: PoolRef, *, number: int = 0, policy: Policy | None = None) -> Calculation:
-        """Returns the round that `calculate` would make now, or a past one again, under another policy if one is given.
+    def preview(
+        self, pool: PoolRef, *, number: int = 0, policy: Policy | None = None, act: ActContent | None = None
+    ) -> Calculation:
+        """Returns the round that `calculate` would make now, or a past one again: under another policy if one is given,
+        or as an act would have it.
 
         Nothing is recorded.
         """
         with self._database.snapshot() as connection:
             if number:
-                return past_round(connection, pool, number, policy=policy)
-            return next_round(connection, pool, Asked(), policy=policy)
+                return past_round(connection, pool, number, policy=policy, act=act)
+            return next_round(connection, pool, Asked(), policy=policy, act=act)
 
     def calculate(self, pool: PoolRef, actor: Actor, request_id: str) -> RoundRecord:
         """Calculate the next round; repeating the request returns the same round.

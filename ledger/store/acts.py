@@ -270,11 +270,16 @@ class Acts:
             if not only_open or found.state is ProposalState.OPEN:
                 yield found
 
+    def proposed_act(self, proposal: Proposal) -> ActContent:
+        """Returns the act that a proposal is for, without its actor."""
+        content = proposal.content
+        act: ActContent = self._effects[content.effect].content.model_validate(content.content)
+        return act
+
     def _act(self, proposal: Proposal, registry_size: int) -> ActContent:
         """Returns the act that a proposal is for, as its proposer's, checked now."""
         content = proposal.content
-        act: ActContent = self._effects[content.effect].content.model_validate(content.content)
-        stamped = Actor(content.by, content.by_key).stamp(act, registry_size)
+        stamped = Actor(content.by, content.by_key).stamp(self.proposed_act(proposal), registry_size)
         return stamped.model_copy(update={"proposal": proposal.leaf_index})
 
 

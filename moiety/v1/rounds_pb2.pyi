@@ -735,10 +735,15 @@ class PreviewRoundRequest(_message.Message):
     PARENT_FIELD_NUMBER: _builtins.int
     POLICY_FIELD_NUMBER: _builtins.int
     NUMBER_FIELD_NUMBER: _builtins.int
+    PROPOSAL_FIELD_NUMBER: _builtins.int
     parent: _builtins.str
     """`pools/{pool}`."""
     number: _builtins.int
     """The number of a past round to compute again: its interval, pot, registry and earlier deficits. 0 is the next."""
+    proposal: _builtins.str
+    """As this proposal would have it, in place of a policy: its policy, the confidence of its method, or its collective.
+    `pools/{pool}/proposals/{leaf}` of this pool, or `registry/proposals/{leaf}`. Other acts change no distribution.
+    """
     @_builtins.property
     def policy(self) -> _registry_pb2.Policy:
         """Under this policy; unset is the one in force."""
@@ -749,10 +754,11 @@ class PreviewRoundRequest(_message.Message):
         parent: _builtins.str = ...,
         policy: _registry_pb2.Policy | None = ...,
         number: _builtins.int = ...,
+        proposal: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["number", b"number", "parent", b"parent", "policy", b"policy"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["number", b"number", "parent", b"parent", "policy", b"policy", "proposal", b"proposal"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

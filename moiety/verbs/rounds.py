@@ -29,15 +29,18 @@ class RoundsVerbs(Verbs):
         return RoundsServiceStub(self._connection.channel)
 
     @verb
-    def preview_round(self, pool: str, *, number: int = 0, policy: Policy | None = None) -> Steps[Preview]:
+    def preview_round(
+        self, pool: str, *, number: int = 0, policy: Policy | None = None, proposal: str = ""
+    ) -> Steps[Preview]:
         """Return the round that a calculation would make now; nothing of it is kept.
 
         Args:
             pool: the pool's id.
             number: a past round to compute again instead.
             policy: another one than the one in force.
+            proposal: the name of a proposal, of this pool or of the registry, as which the round is then computed.
         """
-        request = pb.PreviewRoundRequest(parent=pool_name(pool), number=number, policy=policy)
+        request = pb.PreviewRoundRequest(parent=pool_name(pool), number=number, policy=policy, proposal=proposal)
         return self._connection.read_stream(self._rounds.PreviewRound, request, _Previewed)
 
     @verb

@@ -6,13 +6,14 @@ from typing import Final
 
 import sqlalchemy as sa
 
+from ledger.acts.entries import ActContent
 from ledger.errors import LostRaceError
 from ledger.journal import REVENUE
 from ledger.store import journal, log, methods, proofs, registry
 from ledger.store.acts import REGISTRY
 from ledger.store.log import PoolRef
 from payout.amounts import Carried
-from payout.calculation import Asked, Calculation, RegistrySnapshot, RoundInputs, calculate
+from payout.calculation import Asked, Calculation, RegistrySnapshot, RoundInputs, as_proposed, calculate
 from payout.entries import RoundContent
 from payout.policy import Policy, policy_in_force
 from payout.rounds import Deficits
@@ -25,8 +26,17 @@ from payout.statement import (
 from payout.store import pools, rounds
 
 
-def next_round(connection: sa.Connection, pool: PoolRef, asked: Asked, *, policy: Policy | None = None) -> Calculation:
-    """Returns everything logged since the last posted round, under the policy in force or under another one."""
+def next_round(
+    connection: sa.Connection,
+    pool: PoolRef,
+    asked: Asked,
+    *,
+    policy: Policy | None = None,
+    act: ActContent | None = None,
+) -> Calculation:
+    """Returns everything logged since the last posted round, under the policy in force or under another one, or as an
+    act would have it.
+    """
     latest, posted = rounds.latest_round(connection, pool), rounds.latest_posted(connection, pool)
     start, previous = (posted.content.end, posted.content.number) if posted else (0, 0)
     head = log.read_head(connection, pool)
@@ -37,7 +47,7 @@ def next_round(connection: sa.Connection, pool: PoolRef, asked: Asked, *, policy
     ]
     policy_leaf, policy_version, in_force = policy_in_force(logged, start)
     deficits, carried = _left_by(connection, pool, previous)
-    return calculate(
+    return _calculated(
         RoundInputs(
             number=latest.content.number + 1 if latest else 1,
             previous=previous,
@@ -54,7 +64,8 @@ def next_round(connection: sa.Connection, pool: PoolRef, asked: Asked, *, policy
             deficits=deficits,
             carried=carried,
             asked=asked,
-        )
+        ),
+        act,
     )
 
 
@@ -91,13 +102,22 @@ _ATTEMPTS: Final = 5
 """To read the registry while it changes."""
 
 
-def past_round(connection: sa.Connection, pool: PoolRef, number: int, *, policy: Policy | None = None) -> Calculation:
-    """Returns a round that was calculated before, from the same inputs, under its own policy or under another one."""
+def past_round(
+    connection: sa.Connection,
+    pool: PoolRef,
+    number: int,
+    *,
+    policy: Policy | None = None,
+    act: ActContent | None = None,
+) -> Calculation:
+    """Returns a round that was calculated before, from the same inputs, under its own policy or under another one, or
+    as an act would have had it.
+    """
     content = rounds.get_round(connection, pool, number).content
     (logged,) = pools.list_policies(connection, pool, after=content.policy_version - 1, limit=1)
     snapshot = log.checked_body(connection, pool, bytes.fromhex(content.registry_sha256))
     deficits, carried = _left_by(connection, pool, content.previous)
-    return calculate(
+    return _calculated(
         RoundInputs(
             number=content.number,
             previous=content.previous,
@@ -115,8 +135,13 @@ def past_round(connection: sa.Connection, pool: PoolRef, number: int, *, policy:
             ),
             deficits=deficits,
             carried=carried,
-        )
+        ),
+        act,
     )
+
+
+def _calculated(inputs: RoundInputs, act: ActContent | None) -> Calculation:
+    return calculate(as_proposed(inputs, act) if act else inputs)
 
 
 def _left_by(connection: sa.Connection, pool: PoolRef, posted_number: int) -> tuple[Deficits, Carried]:

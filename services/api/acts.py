@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 import grpc
-import sqlalchemy as sa
 
 from ledger.acts.entries import Decision
-from ledger.registry import require_range
-from ledger.store.acts import REGISTRY, Ruling
-from ledger.store.log import PoolRef
+from ledger.store.acts import Ruling
 from moiety.v1 import acts_pb2 as pb
 from moiety.v1 import acts_pb2_grpc
 from services.access.permissions import actor
 from services.api import convert
-from services.api.names import ids_in, page_limit, place_in
+from services.api.names import page_limit, place_in
 from services.api.pages import page_of
-from services.api.registry import log_of
+from services.api.registry import log_of, proposal_in
 from services.parts import Parts
-
-MAX_LEAF: Final = 2**62
 
 
 class ActsService(acts_pb2_grpc.ActsServiceServicer):
@@ -33,7 +26,7 @@ class ActsService(acts_pb2_grpc.ActsServiceServicer):
 
     def GetProposal(self, request: pb.GetProposalRequest, context: grpc.ServicerContext) -> pb.Proposal:
         with self._database.transaction() as connection:
-            pool, leaf_index = _proposal_in(connection, request.name)
+            pool, leaf_index = proposal_in(connection, request.name, "name")
             return convert.proposal_to_proto(self._acts.get_proposal(connection, pool, leaf_index))
 
     def ListProposals(
@@ -59,20 +52,9 @@ class ActsService(acts_pb2_grpc.ActsServiceServicer):
 
     def _decide(self, name: str, ruling: Ruling) -> pb.Proposal:
         with self._database.transaction() as connection:
-            pool, leaf_index = _proposal_in(connection, name)
+            pool, leaf_index = proposal_in(connection, name, "name")
             self._acts.decide(connection, pool, leaf_index, ruling)
             found = self._acts.get_proposal(connection, pool, leaf_index)
         # The decision may have been about keys.
         self._keyring.forget()
         return convert.proposal_to_proto(found)
-
-
-def _proposal_in(connection: sa.Connection, name: str) -> tuple[PoolRef, int]:
-    """The log and the leaf in a proposal's name."""
-    if name.startswith(f"{REGISTRY.name}/"):
-        (leaf,) = ids_in(name, f"{REGISTRY.name}/proposals/*", "name")
-        pool = REGISTRY
-    else:
-        pool_id, leaf = ids_in(name, "pools/*/proposals/*", "name")
-        pool = log_of(connection, f"pools/{pool_id}", "name")
-    return pool, require_range(int(leaf) if leaf.isdecimal() else -1, "name", 0, MAX_LEAF)

@@ -48,6 +48,8 @@ from services.parts import Parts
 MAX_PLATFORMS_AT_OPENING: Final = 500
 """Platforms that a pool admits as it is opened: their ids must fit in one entry, of 65,535 bytes."""
 
+MAX_LEAF: Final = 2**62
+
 MAX_VERSION: Final = 2**31 - 1
 """The highest number that fits in the contract and the tables."""
 
@@ -62,6 +64,17 @@ def pool_of(connection: sa.Connection, name: str, field: str) -> PoolRef:
 def log_of(connection: sa.Connection, name: str, field: str) -> PoolRef:
     """Returns the pool named `pools/{pool}`, or the `registry`."""
     return REGISTRY if name == REGISTRY.name else pool_of(connection, name, field)
+
+
+def proposal_in(connection: sa.Connection, name: str, field: str) -> tuple[PoolRef, int]:
+    """Returns the log and the leaf in a proposal's name."""
+    if name.startswith(f"{REGISTRY.name}/"):
+        (leaf,) = ids_in(name, f"{REGISTRY.name}/proposals/*", field)
+        pool = REGISTRY
+    else:
+        pool_id, leaf = ids_in(name, "pools/*/proposals/*", field)
+        pool = log_of(connection, f"pools/{pool_id}", field)
+    return pool, require_range(int(leaf) if leaf.isdecimal() else -1, field, 0, MAX_LEAF)
 
 
 def _require_new(connection: sa.Connection, collective: Collective) -> None:

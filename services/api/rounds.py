@@ -9,9 +9,11 @@ from functools import partial
 import grpc
 import sqlalchemy as sa
 
+from ledger.acts.entries import ActContent
 from ledger.errors import InvalidInputError, StateError
 from ledger.registry import require_range, require_request_id, require_resource_id
 from ledger.store import log
+from ledger.store.acts import REGISTRY
 from ledger.store.log import PoolRef
 from moiety.v1 import rounds_pb2 as pb
 from moiety.v1 import rounds_pb2_grpc
@@ -29,7 +31,7 @@ from services.api.chunks import chunks
 from services.api.convert.common import enum_name
 from services.api.names import ids_in, only_id, page_limit, place_in
 from services.api.pages import page_of
-from services.api.registry import pool_of
+from services.api.registry import pool_of, proposal_in
 from services.parts import Parts
 
 
@@ -44,7 +46,7 @@ class RoundsService(rounds_pb2_grpc.RoundsServiceServicer):
 
     def __init__(self, parts: Parts) -> None:
         self._database, self._readers = parts.database, parts.readers
-        self._settlement = parts.settlement
+        self._settlement, self._acts = parts.settlement, parts.acts
 
     def PreviewRound(
         self, request: pb.PreviewRoundRequest, context: grpc.ServicerContext
@@ -53,7 +55,8 @@ class RoundsService(rounds_pb2_grpc.RoundsServiceServicer):
             pool = pool_of(connection, request.parent, "parent")
         policy = convert.policy_from_proto(request.policy) if request.HasField("policy") else None
         number = require_range(request.number, "number", 0, 10**9 - 1)
-        calculation = self._settlement.preview(pool, number=number, policy=policy)
+        act = self._proposed(pool, request) if request.proposal else None
+        calculation = self._settlement.preview(pool, number=number, policy=policy, act=act)
         with self._database.transaction() as connection:
             logged = self._policy(connection, pool, calculation.content.policy_version)
         message = convert.preview_to_proto(
@@ -62,6 +65,15 @@ class RoundsService(rounds_pb2_grpc.RoundsServiceServicer):
         yield pb.PreviewRoundResponse(round=message)
         for chunk in chunks(calculation.statement):
             yield pb.PreviewRoundResponse(statement_chunk=chunk)
+
+    def _proposed(self, pool: PoolRef, request: pb.PreviewRoundRequest) -> ActContent:
+        if request.HasField("policy"):
+            raise InvalidInputError.of("proposal", "must not be combined with policy")
+        with self._database.transaction() as connection:
+            of_log, leaf_index = proposal_in(connection, request.proposal, "proposal")
+            if of_log not in (pool, REGISTRY):
+                raise InvalidInputError.of("proposal", "must be of this pool or of the registry")
+            return self._acts.proposed_act(self._acts.get_proposal(connection, of_log, leaf_index))
 
     def CalculateRound(self, request: pb.CalculateRoundRequest, context: grpc.ServicerContext) -> pb.Round:
         require_request_id(request.request_id, "request_id")

@@ -7,13 +7,16 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
+from uuid import uuid4
 
 import pytest
 
 from ledger.acts.controls import Controls
+from moiety import Client, Mode, UsageEvent, make_key
 from services.cli.app import main
 from services.cli.base.exits import Exit
 from tests.support.deployment import FOUNDERS, Deployment
+from tests.support.scene import NANO, NOON
 
 DECLARED: Final = """
 platforms:
@@ -25,6 +28,23 @@ pools:
     display_name: Folk
     currency: EUR
     policy: {review_seconds: 60}
+    methods:
+      ngram: {display_name: n-gram, confidence_ppm: 900000}
+"""
+
+
+PAID: Final = """
+platforms:
+  tunesmith: {display_name: Tunesmith}
+collectives:
+  irish: {display_name: Irish, members: 4200, equity_ppm: 1000000}
+  breton: {display_name: Breton, members: 800}
+pools:
+  folk:
+    display_name: Folk
+    currency: EUR
+    policy: {review_seconds: 60, commons_ppm: 200000, commons_rule: EQUITY, rounding: PLACED, fee_ppm: 0}
+    platforms: [tunesmith]
     methods:
       ngram: {display_name: n-gram, confidence_ppm: 900000}
 """
@@ -130,3 +150,104 @@ def test_a_proposal_shows_what_it_would_change(run: Run, file: str, tmp_path: Pa
     assert fields["policy.v1"] == [("fee_ppm", 0, 50_000)]
     assert ("members", 4_200, 42_000_000) in fields["collective.v1"]
     assert "42000000" in run("proposal", "show", found["collective.v1"]["name"], text=True)
+    assert [shown["last_rounds"] for shown in found.values()] == [[], []]
+
+
+def test_apply_names_what_waits_and_is_no_longer_in_the_file(run: Run, file: str, tmp_path: Path) -> None:
+    approve_all(run, file)
+    other = tmp_path / "other.yaml"
+    other.write_text(DECLARED.replace("members: 4200", "members: 42000000"))
+    (change,) = run("apply", str(other))["changes"]
+    # Back to what holds, which says nothing of the members that wait for whoever approves them.
+    again = run("apply", file)
+    assert again["changes"] == []
+    assert [each["name"] for each in again["also_waiting"]] == [change["proposal"]]
+    assert f"{change['proposal']} waits too" in run("apply", file, text=True)
+    assert run("apply", str(other))["also_waiting"] == []
+
+
+def approve_all(run: Run, file: str) -> None:
+    """Have everything that a file declares proposed and approved."""
+    while run("apply", file)["changes"]:
+        run("proposal", "approve", *(each["name"] for each in run("proposal", "list")), by=1)
+
+
+@pytest.fixture
+def month(run: Run, tmp_path: Path, deployment: Deployment) -> Callable[[int], dict[str, int]]:
+    """Lives through a month of a pool, always with the same usage and revenue; gives what each collective got."""
+    file = tmp_path / "paid.yaml"
+    file.write_text(PAID)
+    approve_all(run, str(file))
+    key = make_key()
+    run("proposal", "approve", run("key", "issue", "platforms/tunesmith", "--hash", key.hash)["proposal"], by=1)
+
+    def live(number: int) -> dict[str, int]:
+        used = UsageEvent(uuid4(), NOON, 7, Mode.AI_ONLY, {"irish": NANO // 2, "breton": NANO // 5})
+        with Client(deployment.address, key.text) as platform:
+            platform.submit_events("folk", [used], "ngram", batch_id=f"b-{number}")
+            platform.record_revenue("folk", 100_000, "EUR", request_id=f"r-{number}")
+        run("round", "calculate", "folk", "--request-id", f"q-{number}")
+        deployment.clock.advance(seconds=60)
+        run("round", "approve", "folk", str(number), by=1)
+        lines = run("round", "statement", "folk", str(number))["lines"]
+        return {line["collective"]: int(line["amount_minor"]) for line in lines}
+
+    return live
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("members: 4200", "members: 42"),
+        ("equity_ppm: 1000000", "equity_ppm: 3000000"),
+        ("confidence_ppm: 900000", "confidence_ppm: 100000"),
+        ("fee_ppm: 0", "fee_ppm: 250000"),
+        ("  breton:", "  manx: {display_name: Manx, members: 9000}\n  breton:"),
+    ],
+)
+def test_a_proposal_shows_the_last_round_as_the_next_one_then_is(
+    run: Run, tmp_path: Path, month: Callable[[int], dict[str, int]], before: str, after: str
+) -> None:
+    first = month(1)
+    file = tmp_path / "changed.yaml"
+    file.write_text(PAID.replace(before, after))
+    (change,) = run("apply", str(file))["changes"]
+    shown = run("proposal", "show", change["proposal"], by=1)
+    (compared,) = shown["last_rounds"]
+    assert (
+        {each["collective"]: each["amount_minor"] for each in compared["collectives"]} == {"manx": 0, **first}
+        if ("manx" in after)
+        else first
+    )
+    foreseen = {each["collective"]: each["other_amount_minor"] for each in compared["collectives"]}
+    assert "As proposed" in run("proposal", "show", change["proposal"], text=True)
+    run("proposal", "approve", change["proposal"], by=1)
+    if "fee_ppm" in before:  # in force from the round that starts after it
+        month(2)
+        assert month(3) == foreseen
+    else:
+        assert month(2) == foreseen
+    assert foreseen != first
+
+
+def test_a_movement_shows_balances_and_a_membership_the_sources_that_change(
+    run: Run, tmp_path: Path, month: Callable[[int], dict[str, int]]
+) -> None:
+    paid = month(1)["irish"]
+    waiting = run("payment", "record", "folk", "irish", "--amount-minor", "100", "--request-id", "p")["proposal"]
+    shown = run("proposal", "show", waiting, by=1)
+    assert [tuple(each.values()) for each in shown["changes"]] == [
+        ("balance of collective/irish, minor units", paid, paid - 100),
+        ("balance of paid/irish, minor units", 0, 100),
+    ]
+    assert shown["last_rounds"] == []
+    for number, whose in enumerate(({"song": "irish", "tune": "breton"}, {"song": "breton", "tune": "breton"})):
+        table = tmp_path / f"{number}.csv"
+        table.write_text("source,collective\n" + "".join(f"{name},{to}\n" for name, to in whose.items()))
+        waiting = run("membership", "set", "folk", "items", str(table))["proposal"]
+        fields = {
+            each["field"]: (each["before"], each["after"]) for each in run("proposal", "show", waiting)["changes"]
+        }
+        run("proposal", "approve", waiting, by=1)
+    assert fields["source song"] == ("irish", "breton")
+    assert "source tune" not in fields

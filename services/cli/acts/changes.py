@@ -1,18 +1,31 @@
-"""What a proposal would change, and what the last posted round would have been under it."""
+"""What a proposal would change, and what the last posted rounds would have been under it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-import payout.policy
-from moiety import Client, NotFoundError, Policy, Proposal
+from ledger.entries import Movement
+from ledger.errors import LedgerCorruptError
+from ledger.log.leaves import Content
+from ledger.log.origins import REGISTRY_LOG
+from moiety import Client, NotFoundError, Proposal
+from moiety.memberships import parse_membership
 from moiety.v1 import rounds_pb2
-from services.cli.base.documents import Document, document, identity, message_of
+from payout.entries import CONTENTS
+from services.cli.base.documents import Document, document, identity
 from services.cli.rounds.comparison import Comparison, compare
 
 _POLICY: Final = "policy.v1"
+
+_DISTRIBUTES: Final = frozenset({_POLICY, "method.v1", "collective.v1"})
+"""The effects that a past round can be computed again with."""
+
+_SHOWN: Final = 20
+"""Sources whose change is shown one by one: a membership may have a million."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,25 +38,94 @@ class FieldChange:
 
 
 def changes_of(client: Client, proposal: Proposal) -> list[FieldChange]:
-    """The fields that a proposal would change, against what holds now; all of them where nothing does."""
+    """The fields that a proposal would change, against what holds now; all of them where nothing does.
+
+    What moves money changes balances; a membership, the collectives of sources; a collective, its domains.
+    """
     content = _plain(document(proposal)["content"])
+    if isinstance(act := _act_of(proposal.effect, content), Movement):
+        return _moved(client, proposal, act)
     after = content["policy"] if proposal.effect == _POLICY else content
     before = _standing(client, proposal, content)
-    found = [FieldChange(name, before.get(name), value) for name, value in after.items()]
+    found = [FieldChange(name, before.get(name), value) for name, value in after.items() if not _is_body(name)]
+    found += _BODIES[proposal.effect](client, proposal, content) if proposal.effect in _BODIES else []
     return [each for each in found if str(each.before) != str(each.after)]
 
 
-def last_round_under(client: Client, proposal: Proposal) -> Comparison | None:
-    """The last posted round of a pool beside what a proposed policy would have made of it; None for other acts."""
-    if proposal.effect != _POLICY:
-        return None
+def last_rounds_under(client: Client, proposal: Proposal) -> list[Comparison]:
+    """The last posted round of each pool beside what it would have been as proposed, where an amount differs."""
+    if proposal.effect not in _DISTRIBUTES:
+        return []
+    of_registry = proposal.name.startswith("registry/")
+    pools = [identity(pool.name) for pool in client.list_pools()] if of_registry else [_log_of(proposal)]
+    compared = []
+    for pool in pools:
+        posted = [each for each in client.list_rounds(pool) if each.state == rounds_pb2.ROUND_STATE_POSTED]
+        if posted:
+            compared.append(compare(client, pool, posted[-1], proposal=proposal.name))
+    return [each for each in compared if each.differs()]
+
+
+def _act_of(effect: str, content: Document) -> Content | None:
+    kind = CONTENTS.get(effect)
+    return kind.model_validate(content) if kind is not None and issubclass(kind, Movement) else None
+
+
+class _NothingBefore:
+    """In place of the log before a movement, which looks nothing up in it."""
+
+    def entry(self, kind: type[Content], key: object) -> Any:
+        """There is none."""
+        raise LedgerCorruptError(f"{kind.type} {key}", "is not at hand")
+
+    def parsed(self, digest: str, parse: object) -> Any:  # noqa: ARG002 - the protocol's
+        """There is none."""
+        raise LedgerCorruptError(digest, "is not at hand")
+
+
+def _moved(client: Client, proposal: Proposal, act: Movement) -> list[FieldChange]:
+    """The balances of the accounts that money would move between."""
     pool = _log_of(proposal)
-    posted = [each for each in client.list_rounds(pool) if each.state == rounds_pb2.ROUND_STATE_POSTED]
-    if not posted:
+    balances = client.list_balances(pool)
+    before = {each.name.removeprefix(f"pools/{pool}/accounts/"): each.amount_minor for each in balances}
+    after = dict(before)
+    for transfer in act.transfers(_NothingBefore()):
+        after[transfer.from_account] = after.get(transfer.from_account, 0) - transfer.amount_minor
+        after[transfer.to_account] = after.get(transfer.to_account, 0) + transfer.amount_minor
+    return [
+        FieldChange(f"balance of {account}, minor units", before.get(account, 0), amount)
+        for account, amount in after.items()
+        if amount != before.get(account, 0)
+    ]
+
+
+def _is_body(name: str) -> bool:
+    return name.endswith("_sha256")
+
+
+def _domains(client: Client, _: Proposal, content: Document) -> list[FieldChange]:
+    """The domains that a collective would have, which the log knows by their hash."""
+    before = _or_nothing(lambda: list(client.get_collective(content["collective"]).domains))
+    body = client.get_body(REGISTRY_LOG, bytes.fromhex(content["domains_sha256"]))
+    return [FieldChange("domains", before, body.decode().splitlines())]
+
+
+def _sources(client: Client, proposal: Proposal, content: Document) -> list[FieldChange]:
+    """The sources whose collective a membership would change; the first of them by name, and how many others."""
+    pool = _log_of(proposal)
+    before = _or_nothing(lambda: client.get_membership(pool, content["membership"])) or {}
+    after = parse_membership(client.get_body(pool, bytes.fromhex(content["body_sha256"])))
+    changed = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+    found = [FieldChange(f"source {name}", before.get(name), after.get(name)) for name in changed[:_SHOWN]]
+    more = len(changed) - len(found)
+    return found + ([FieldChange("other sources", None, f"{more} more change")] if more else [])
+
+
+def _or_nothing(ask: Callable[[], T]) -> T | None:
+    try:
+        return ask()
+    except NotFoundError:
         return None
-    said = payout.policy.Policy.model_validate(_plain(document(proposal)["content"])["policy"])
-    values = {name: getattr(said, name) for name in payout.policy.Policy.model_fields}
-    return compare(client, pool, posted[-1], message_of(Policy, values))
 
 
 def _log_of(proposal: Proposal) -> str:
@@ -72,6 +154,13 @@ def _person(client: Client, _: Proposal, content: Document) -> Document:
 def _controls(client: Client, _: Proposal, content: Document) -> Document:
     controls = document(client.get_controls())
     return {"controls": {name: controls[name] for name in content["controls"]}}
+
+
+_BODIES: Final[dict[str, Callable[[Client, Proposal, Document], list[FieldChange]]]] = {
+    "collective.v1": _domains,
+    "membership.v1": _sources,
+}
+"""How what an effect says in a body is compared, by its type."""
 
 
 _FINDERS: Final[dict[str, Callable[[Client, Proposal, Document], Document]]] = {

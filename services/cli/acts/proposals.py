@@ -10,7 +10,7 @@ import typer
 
 from moiety import Proposal
 from moiety.v1 import acts_pb2
-from services.cli.acts.changes import changes_of, last_round_under
+from services.cli.acts.changes import changes_of, last_rounds_under
 from services.cli.base.connection import Session, client_command
 from services.cli.base.documents import document
 from services.cli.base.output import details, table
@@ -44,23 +44,27 @@ def list_(
 @app.command("show")
 @client_command
 def show(session: Session, name: Name) -> None:
-    """Show what a proposal would change, what the last round would have been under it, and what became of it."""
+    """Show what a proposal would change, what the last round would have been under it, and what became of it.
+
+    A policy, a method's confidence and a collective are compared with the last posted round of each pool in which they
+    would have changed an amount.
+    """
     found = session.client.get_proposal(name)
     shown = document(found)
     waits = found.state == acts_pb2.PROPOSAL_STATE_OPEN
     changes = changes_of(session.client, found) if waits else []
-    compared = last_round_under(session.client, found) if waits else None
+    compared = last_rounds_under(session.client, found) if waits else []
     lines = [(key, json.dumps(value) if isinstance(value, dict) else value) for key, value in shown.items() if value]
     rows = [(each.field, _text(each.before), _text(each.after)) for each in changes]
     session.output.show(
         {
             **shown,
             "changes": [asdict(each) for each in changes],
-            "last_round": compared.document() if compared else None,
+            "last_rounds": [each.document() for each in compared],
         },
         details(lines),
         *([table(["Field", "Now", "Proposed"], rows)] if rows else []),
-        *(compared.shown() if compared else ()),
+        *(part for each in compared for part in each.shown("As proposed")),
     )
 
 

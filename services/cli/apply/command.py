@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -21,6 +21,7 @@ from moiety import (
     Platform,
     Policy,
     Pool,
+    Proposal,
     Schedule,
     Violation,
     read_membership,
@@ -60,12 +61,28 @@ def apply(
             _make(session.client, declared, memberships, change, validate_only=True)
     made = [] if dry_run else list(_make_all(session.client, declared, memberships, changes))
     states = made or [Made(change) for change in changes]
+    also = [] if dry_run else _also_waiting(session.client, declared, {each.proposal for each in made})
     session.output.show(
-        {"dry_run": dry_run, "changes": [_change_document(each, dry_run) for each in states]},
+        {
+            "dry_run": dry_run,
+            "changes": [_change_document(each, dry_run) for each in states],
+            "also_waiting": [document(each) for each in also],
+        },
         *([_table(changes)] if changes else []),
         *(line for each in made for line in each.shown()),
+        *(f"{each.name} waits too, and is not of this file: {each.effect} by {each.proposed_by}" for each in also),
         _summary(states, dry_run),
     )
+
+
+def _also_waiting(client: Client, declared: Declaration, known: Collection[str]) -> list[Proposal]:
+    """The open proposals in the logs that a declaration is about, but for those that its changes wait for.
+
+    They may be about what it declares, and would change it once approved.
+    """
+    there = {identity(pool.name) for pool in client.list_pools()}
+    logs = [None, *(name for name in declared.pools if name in there)]
+    return [each for log in logs for each in client.list_proposals(log, only_open=True) if each.name not in known]
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,7 +68,7 @@ def preview(
         return
     other = message_of(registry_pb2.Policy, dict(read_policy(policy)))
     posted = [each for each in session.client.list_rounds(pool) if each.state == rounds_pb2.ROUND_STATE_POSTED]
-    compared = [compare(session.client, pool, each, other) for each in posted[-last:]]
+    compared = [compare(session.client, pool, each, policy=other) for each in posted[-last:]]
     session.output.show([each.document() for each in compared], *(part for each in compared for part in each.shown()))
 
 

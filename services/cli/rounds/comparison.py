@@ -1,4 +1,4 @@
-"""A past round compared with the same round under another policy."""
+"""A past round compared with the same round under another policy, or as a proposal would have had it."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ _TOTALS: Final = ("pot", "fee", "attributed", "commons", "commons_kept", "carrie
 class Comparison:
     """One round as posted, and as it would have been; amounts by collective, in minor units."""
 
+    pool: str
     posted: Round
     other: Round
     amounts: dict[str, int]
@@ -27,22 +28,36 @@ class Comparison:
     def document(self) -> dict[str, Any]:
         """For machines."""
         collectives = [
-            {"collective": name, "amount_minor": amount, "other_amount_minor": self.other_amounts[name]}
-            for name, amount in self.amounts.items()
+            {"collective": name, "amount_minor": amount, "other_amount_minor": other}
+            for name, amount, other in self._both()
         ]
-        return {"round": document(self.posted), "other": document(self.other), "collectives": collectives}
+        return {
+            "pool": self.pool,
+            "round": document(self.posted),
+            "other": document(self.other),
+            "collectives": collectives,
+        }
 
-    def shown(self) -> tuple[object, ...]:
-        """For people: totals, then collectives, each with the difference."""
+    def differs(self) -> bool:
+        """Whether any amount is another one."""
+        return any(amount != other for _, amount, other in self._both())
+
+    def _both(self) -> list[tuple[str, int, int]]:
+        """Each collective's two amounts; 0 where a round has no line of it."""
+        names = sorted(self.amounts.keys() | self.other_amounts.keys(), key=str.encode)
+        return [(name, self.amounts.get(name, 0), self.other_amounts.get(name, 0)) for name in names]
+
+    def shown(self, other: str = "Other policy") -> tuple[object, ...]:
+        """For people: totals, then collectives, each with the difference; `other` says what the other round is."""
         totals = [
             (name.replace("_", " "), self._total(self.posted, name), self._total(self.other, name)) for name in _TOTALS
         ]
-        amounts = [(name, amount, self.other_amounts[name]) for name, amount in self.amounts.items()]
         currency = self.posted.currency
         rows = [
-            (name, major(a, currency), major(b, currency), major(b - a, currency)) for name, a, b in totals + amounts
+            (name, major(a, currency), major(b, currency), major(b - a, currency))
+            for name, a, b in totals + self._both()
         ]
-        columns = [f"Round {self.posted.number}", "Posted", "Other policy", "Difference"]
+        columns = [f"Round {self.posted.number} of {self.pool}", "Posted", other, "Difference"]
         return (table(columns, rows, right=columns[1:]),)
 
     @staticmethod
@@ -50,11 +65,13 @@ class Comparison:
         return int(getattr(found, f"{name}_minor"))
 
 
-def compare(client: Client, pool: str, posted: Round, policy: Policy) -> Comparison:
-    """The posted round beside the same round under the policy."""
-    other = client.preview_round(pool, number=posted.number, policy=policy)
+def compare(
+    client: Client, pool: str, posted: Round, *, policy: Policy | None = None, proposal: str = ""
+) -> Comparison:
+    """The posted round beside the same round under a policy, or as a proposal would have had it."""
+    other = client.preview_round(pool, number=posted.number, policy=policy, proposal=proposal)
     return Comparison(
-        posted, other.round, _amounts(client.get_statement(pool, posted.number)), _amounts(other.statement)
+        pool, posted, other.round, _amounts(client.get_statement(pool, posted.number)), _amounts(other.statement)
     )
 
 
