@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from pathlib import Path
 from typing import Final, Literal
 
@@ -15,6 +16,7 @@ from ledger.errors import InvalidInputError, Violation
 from ledger.store.database import as_driver_url
 
 PREFIX: Final = "MOIETY_"
+_PUBLIC_URL: Final = re.compile(r"https?://[A-Za-z0-9.\-:\[\]]{1,255}")
 MAX_PORT: Final = 65_535
 
 
@@ -49,6 +51,9 @@ class Settings(BaseSettings):
 
     http_origins: str = ""
     """Origins whose pages may call the API over HTTP (CORS), with commas between; empty for none."""
+
+    public_url: str = ""
+    """How browsers reach HTTP where that is by a proxy, such as `https://moiety.example`; without a path."""
 
     metrics_token: str = ""
     """What Prometheus sends as a bearer token to read /metrics; where it is empty only a loopback address has them."""
@@ -113,6 +118,8 @@ class Settings(BaseSettings):
                 raise ValueError(f"{name}: must be an address and a port, such as 127.0.0.1:{example}")
         if (self.tls_certificate_file is None) != (self.tls_key_file is None):
             raise ValueError("tls_key_file: must be set together with tls_certificate_file")
+        if self.public_url and not _PUBLIC_URL.fullmatch(self.public_url):
+            raise ValueError("public_url: must be http:// or https:// and a host, without a path")
         if (self.signing_key_file is None) != (self.checkpoint_folder is None):
             raise ValueError("checkpoint_folder: must be set together with signing_key_file")
         for address in filter(None, (self.listen, self.http_listen)):

@@ -1,4 +1,4 @@
-"""What must be deletable: bank data, notices and bank files, in a schema of its own, `desk`.
+"""What must be deletable: bank data, notices, bank files and sessions, in a schema of its own, `desk`.
 
 No log holds any of it. A log holds a salted hash of what lies here, so that a row cannot be exchanged unnoticed, and
 once text and salt are erased nobody can tell what the hash was of. The service's role may read, insert and update what
@@ -62,17 +62,43 @@ bank_file = sa.Table(
     comment="Files that banks sent, encrypted, with the salt of their hash. `problem` says why one is of no use.",
 )
 
+session = sa.Table(
+    "session",
+    metadata,
+    sa.Column("token_sha256", sa.LargeBinary, primary_key=True),
+    sa.Column("key_id", sa.Text, nullable=False),
+    sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("ended_at", sa.DateTime(timezone=True)),
+    comment="Who is signed in to the console, by the hash of what their cookie has; it ends with its key.",
+)
+
+sign_in_link = sa.Table(
+    "sign_in_link",
+    metadata,
+    sa.Column("token_sha256", sa.LargeBinary, primary_key=True),
+    sa.Column("key_id", sa.Text, nullable=False),
+    sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("used_at", sa.DateTime(timezone=True)),
+    comment="Links that sign in once, by the hash of what they have.",
+)
+
 UPDATABLE: Final[Mapping[sa.Table, tuple[str, ...]]] = {
     account_details: ("sealed",),
     bank_file: ("sealed",),
     notice: ("delivered_at",),
+    session: ("ended_at",),
+    sign_in_link: ("used_at",),
 }
-"""What the service may update: a new key encrypts anew, and a notice was delivered."""
+"""What the service may update: a new key encrypts anew, a notice was delivered, and a session or a link is over."""
 
 KEPT: Final[Mapping[sa.Table, tuple[str, timedelta]]] = {
     account_details: ("created_at", timedelta(days=3_653)),
     bank_file: ("received_at", timedelta(days=3_653)),
     notice: ("created_at", timedelta(days=90)),
+    session: ("created_at", timedelta(days=30)),
+    sign_in_link: ("created_at", timedelta(days=30)),
 }
 """How long rows are kept, by which column: ten years what books rest on, which most tax laws ask for."""
 

@@ -158,15 +158,26 @@ def own_accounts(collective: str) -> list[str]:
 
 
 def list_transfers(
-    connection: sa.Connection, pool: PoolRef, *, account: str | None, after: tuple[int, int], limit: int
+    connection: sa.Connection,
+    pool: PoolRef,
+    *,
+    account: str | None,
+    after: tuple[int, int],
+    limit: int,
+    newest_first: bool = False,
 ) -> list[PlacedTransfer]:
-    """Returns transfers in log order, after (leaf_index, ordinal); of one account or of all."""
+    """Returns transfers after (leaf_index, ordinal) in log order, or those before it the other way round.
+
+    Of one account, or of all.
+    """
     place = sa.tuple_(t.transfer.c.leaf_index, t.transfer.c.ordinal)
     beyond = sa.tuple_(*(sa.literal(part, sa.BigInteger) for part in after))
     query = (
         sa.select(t.transfer)
-        .where(t.transfer.c.pool_id == pool.pool_id, place > beyond)
-        .order_by(t.transfer.c.leaf_index, t.transfer.c.ordinal)
+        .where(t.transfer.c.pool_id == pool.pool_id, place < beyond if newest_first else place > beyond)
+        .order_by(
+            *(column.desc() if newest_first else column for column in (t.transfer.c.leaf_index, t.transfer.c.ordinal))
+        )
         .limit(limit)
     )
     if account is not None:

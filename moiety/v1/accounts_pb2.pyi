@@ -481,6 +481,7 @@ class ListTransfersRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     START_FIELD_NUMBER: _builtins.int
+    NEWEST_FIRST_FIELD_NUMBER: _builtins.int
     parent: _builtins.str
     """`pools/{pool}`."""
     account: _builtins.str
@@ -491,6 +492,8 @@ class ListTransfersRequest(_message.Message):
     """From the previous page."""
     start: _builtins.int
     """The first leaf whose transfers are wanted on the first page."""
+    newest_first: _builtins.bool
+    """The newest first, from the log's end; without `start`. The same on every page of a list."""
     def __init__(
         self,
         *,
@@ -499,10 +502,11 @@ class ListTransfersRequest(_message.Message):
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
         start: _builtins.int = ...,
+        newest_first: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "page_size", b"page_size", "page_token", b"page_token", "parent", b"parent", "start", b"start"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "newest_first", b"newest_first", "page_size", b"page_size", "page_token", b"page_token", "parent", b"parent", "start", b"start"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -38,7 +38,7 @@ class AccountsServiceStub:
     ListBalances: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.ListBalancesRequest, _accounts_pb2.ListBalancesResponse]
     """Lists the balances of all accounts that were ever touched, by account; they sum to zero."""
     ListTransfers: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.ListTransfersRequest, _accounts_pb2.ListTransfersResponse]
-    """Lists transfers in the order of the log."""
+    """Lists transfers in the order of the log, or the other way round."""
     RecordPayment: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.RecordPaymentRequest, _accounts_pb2.Payment]
     """Records that a collective was paid outside the system: moves the amount from its payable account to its paid one.
     Repeating a request id with the same content returns the first answer.
@@ -60,7 +60,7 @@ class AccountsServiceAsyncStub(AccountsServiceStub):
     ListBalances: _aio.UnaryUnaryMultiCallable[_accounts_pb2.ListBalancesRequest, _accounts_pb2.ListBalancesResponse]  # type: ignore[assignment]
     """Lists the balances of all accounts that were ever touched, by account; they sum to zero."""
     ListTransfers: _aio.UnaryUnaryMultiCallable[_accounts_pb2.ListTransfersRequest, _accounts_pb2.ListTransfersResponse]  # type: ignore[assignment]
-    """Lists transfers in the order of the log."""
+    """Lists transfers in the order of the log, or the other way round."""
     RecordPayment: _aio.UnaryUnaryMultiCallable[_accounts_pb2.RecordPaymentRequest, _accounts_pb2.Payment]  # type: ignore[assignment]
     """Records that a collective was paid outside the system: moves the amount from its payable account to its paid one.
     Repeating a request id with the same content returns the first answer.
@@ -97,7 +97,7 @@ class AccountsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _accounts_pb2.ListTransfersRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_accounts_pb2.ListTransfersResponse, _abc.Awaitable[_accounts_pb2.ListTransfersResponse]]:
-        """Lists transfers in the order of the log."""
+        """Lists transfers in the order of the log, or the other way round."""
 
     @_abc_1.abstractmethod
     def RecordPayment(

@@ -166,7 +166,7 @@ class RoundsServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListRounds(self, request, context):
-        """Lists a pool's rounds, oldest first.
+        """Lists a pool's rounds, oldest first unless asked otherwise.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -64,7 +64,7 @@ class RoundsServiceStub:
     GetRound: _grpc.UnaryUnaryMultiCallable[_rounds_pb2.GetRoundRequest, _rounds_pb2.Round]
     """Gives one round."""
     ListRounds: _grpc.UnaryUnaryMultiCallable[_rounds_pb2.ListRoundsRequest, _rounds_pb2.ListRoundsResponse]
-    """Lists a pool's rounds, oldest first."""
+    """Lists a pool's rounds, oldest first unless asked otherwise."""
     ListAllocations: _grpc.UnaryUnaryMultiCallable[_rounds_pb2.ListAllocationsRequest, _rounds_pb2.ListAllocationsResponse]
     """Lists a round's allocations by collective id. A collective sees its own."""
     GetStatement: _grpc.UnaryStreamMultiCallable[_rounds_pb2.GetStatementRequest, _rounds_pb2.GetStatementResponse]
@@ -110,7 +110,7 @@ class RoundsServiceAsyncStub(RoundsServiceStub):
     GetRound: _aio.UnaryUnaryMultiCallable[_rounds_pb2.GetRoundRequest, _rounds_pb2.Round]  # type: ignore[assignment]
     """Gives one round."""
     ListRounds: _aio.UnaryUnaryMultiCallable[_rounds_pb2.ListRoundsRequest, _rounds_pb2.ListRoundsResponse]  # type: ignore[assignment]
-    """Lists a pool's rounds, oldest first."""
+    """Lists a pool's rounds, oldest first unless asked otherwise."""
     ListAllocations: _aio.UnaryUnaryMultiCallable[_rounds_pb2.ListAllocationsRequest, _rounds_pb2.ListAllocationsResponse]  # type: ignore[assignment]
     """Lists a round's allocations by collective id. A collective sees its own."""
     GetStatement: _aio.UnaryStreamMultiCallable[_rounds_pb2.GetStatementRequest, _rounds_pb2.GetStatementResponse]  # type: ignore[assignment]
@@ -207,7 +207,7 @@ class RoundsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _rounds_pb2.ListRoundsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_rounds_pb2.ListRoundsResponse, _abc.Awaitable[_rounds_pb2.ListRoundsResponse]]:
-        """Lists a pool's rounds, oldest first."""
+        """Lists a pool's rounds, oldest first unless asked otherwise."""
 
     @_abc_1.abstractmethod
     def ListAllocations(

@@ -159,10 +159,13 @@ def latest_posted(connection: sa.Connection, pool: PoolRef) -> RoundRecord | Non
     return next(_records(connection, query), None)
 
 
-def list_rounds(connection: sa.Connection, pool: PoolRef, *, after: int = 0, limit: int = 1000) -> list[RoundRecord]:
-    """Returns rounds after the number `after`, oldest first."""
-    query = _rounds(pool).where(t.round_.c.number > sa.literal(after, sa.BigInteger))
-    return list(_records(connection, query.order_by(t.round_.c.number).limit(limit)))
+def list_rounds(
+    connection: sa.Connection, pool: PoolRef, *, after: int = 0, limit: int = 1000, newest_first: bool = False
+) -> list[RoundRecord]:
+    """Returns rounds after the number `after`, oldest first; or those before it, newest first."""
+    number, place = t.round_.c.number, sa.literal(after, sa.BigInteger)
+    query = _rounds(pool).where(number < place if newest_first else number > place)
+    return list(_records(connection, query.order_by(number.desc() if newest_first else number).limit(limit)))
 
 
 def _rounds(pool: PoolRef) -> sa.Select[Any]:

@@ -187,13 +187,22 @@ def authenticate(connection: sa.Connection, key: str, now: datetime) -> Caller:
     if not matched:
         raise UnauthenticatedError
     key_id, secret = matched.groups()
-    query = sa.select(api_key).where(api_key.c.key_id == key_id, api_key.c.revoked_at.is_(None))
-    row = connection.execute(query).first()
+    row = connection.execute(sa.select(api_key).where(api_key.c.key_id == key_id)).first()
     if row is None or not hmac.compare_digest(bytes(row.secret_sha256), _digest(secret)):
         raise UnauthenticatedError
-    if (row.begins_at and now < row.begins_at) or (row.expires_at and now >= row.expires_at):
+    return caller_of(row, now)
+
+
+def caller_of(row: Any, now: datetime) -> Caller:
+    """Returns the caller that a row of `api_key` stands for.
+
+    Raises:
+        UnauthenticatedError: the key is revoked, or not valid at this time.
+    """
+    is_early, is_late = row.begins_at and now < row.begins_at, row.expires_at and now >= row.expires_at
+    if row.revoked_at or is_early or is_late:
         raise UnauthenticatedError
-    return Caller(Principal.parse(row.principal), key_id, frozenset(row.pools))
+    return Caller(Principal.parse(row.principal), row.key_id, frozenset(row.pools))
 
 
 def is_key_id(text: str) -> bool:

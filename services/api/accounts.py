@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 import grpc
 import sqlalchemy as sa
@@ -25,6 +26,8 @@ from services.api.outcomes import M, told
 from services.api.pages import page_of
 from services.api.registry import pool_of
 from services.parts import Parts
+
+MAX_LEAF: Final = 2**62
 
 
 class AccountsService(accounts_pb2_grpc.AccountsServiceServicer):
@@ -66,8 +69,11 @@ class AccountsService(accounts_pb2_grpc.AccountsServiceServicer):
         self, request: pb.ListTransfersRequest, context: grpc.ServicerContext
     ) -> pb.ListTransfersResponse:
         start = require_range(request.start, "start", 0, 2**62)
-        # After the last transfer of the leaf before, whichever it is.
-        limit, after = page_limit(request.page_size), place_in(request.page_token, start - 1, 2**31)
+        if start and request.newest_first:
+            raise InvalidInputError.of("start", "cannot be used with newest_first")
+        # After the last transfer of the leaf before, whichever it is; or before all that there will be.
+        end = (MAX_LEAF, 0) if request.newest_first else (start - 1, 2**31)
+        limit, after = page_limit(request.page_size), place_in(request.page_token, *end)
         own = _own_accounts()
         if own is not None and not request.account:
             raise InvalidInputError.of("account", f"is required; yours are {', '.join(own)}")
@@ -76,7 +82,12 @@ class AccountsService(accounts_pb2_grpc.AccountsServiceServicer):
         with self._readers.database_for(request.parent).transaction() as connection:
             pool = pool_of(connection, request.parent, "parent")
             found = journal.list_transfers(
-                connection, pool, account=request.account or None, after=(after[0], after[1]), limit=limit
+                connection,
+                pool,
+                account=request.account or None,
+                after=(after[0], after[1]),
+                limit=limit,
+                newest_first=request.newest_first,
             )
         transfers, token = page_of(
             found, limit, convert.transfer_to_proto, lambda transfer: (transfer.leaf_index, transfer.ordinal)

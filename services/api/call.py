@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from functools import cache
 from typing import Any, Final
@@ -53,13 +53,24 @@ class Call:
     Args:
         keyring: says whom a key stands for.
         method: its path in the contract, `/moiety.v1.RoundsService/GetRound`.
-        via: what carries it, `grpc` or `http`.
+        via: what carries it, `grpc`, `http` or `console`.
         keys: every value of its `authorization` header.
         asked_id: the request id that its caller would like, in any form.
+        signed_in: says who is calling where that is not said by a key.
     """
 
-    def __init__(self, keyring: KeyRing, method: str, via: str, keys: Sequence[str], asked_id: str) -> None:
+    def __init__(
+        self,
+        keyring: KeyRing,
+        method: str,
+        via: str,
+        keys: Sequence[str],
+        asked_id: str,
+        *,
+        signed_in: Callable[[], Caller] | None = None,
+    ) -> None:
         self._keyring = keyring
+        self._signed_in = signed_in
         self._via = via
         self._keys = keys
         self._began = time.monotonic()
@@ -87,6 +98,8 @@ class Call:
         Raises:
             UnauthenticatedError: it has no key, or none that holds.
         """
+        if self._signed_in is not None:
+            return self._signed_in()
         # Of two keys nobody can say which one was meant.
         scheme, _, key = (self._keys[0] if len(self._keys) == 1 else "").partition(" ")
         if scheme.lower() != "bearer":

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
+from typing import Final
 
 import grpc
 import sqlalchemy as sa
@@ -33,6 +34,9 @@ from services.api.names import ids_in, only_id, page_limit, place_in
 from services.api.pages import page_of
 from services.api.registry import pool_of, proposal_in
 from services.parts import Parts
+
+MAX_NUMBER: Final = 2**31
+"""Beyond the number of any round."""
 
 
 def round_of(connection: sa.Connection, name: str, field: str) -> tuple[PoolRef, int]:
@@ -128,10 +132,11 @@ class RoundsService(rounds_pb2_grpc.RoundsServiceServicer):
         return self._round(pool, record)
 
     def ListRounds(self, request: pb.ListRoundsRequest, context: grpc.ServicerContext) -> pb.ListRoundsResponse:
-        limit, (after,) = page_limit(request.page_size), place_in(request.page_token, 0)
+        end = MAX_NUMBER if request.newest_first else 0
+        limit, (after,) = page_limit(request.page_size), place_in(request.page_token, end)
         with self._readers.database_for(request.parent).transaction() as connection:
             pool = pool_of(connection, request.parent, "parent")
-            found = rounds.list_rounds(connection, pool, after=after, limit=limit)
+            found = rounds.list_rounds(connection, pool, after=after, limit=limit, newest_first=request.newest_first)
             policies = {logged.version: logged for logged in pools.list_policies(connection, pool)}
         listed, token = page_of(
             found,

@@ -18,6 +18,8 @@ from ledger.log.note_keys import SigningKey
 from ledger.store.acts import read_people
 from ledger.store.database import Database
 from services.access.founding import found_with_new_keys, is_founded
+from services.access.keys import Principal
+from services.access.sessions import Sessions, operators_with_keys
 from services.api.contract import Services
 from services.parts import Clock, Parts, SigningParts
 from services.process.embedded import embedded_postgres
@@ -48,6 +50,8 @@ class Running:
     """The deployment's public key, where this process signs."""
     http_address: str = ""
     """Where it listens for HTTP; empty where it does not."""
+    links: dict[str, str] = field(default_factory=dict)
+    """Links that sign in to the console once, by the operator's id."""
 
 
 @contextmanager
@@ -113,7 +117,31 @@ def everything(
         stack.enter_context(_scheduler(running.parts))
         stack.enter_context(_signer(running.parts))
         verifier_key = str(_signing_key(here).verifier_key)
-        yield Running(running.address, running.parts, founders_keys, verifier_key, running.http_address)
+        links = _sign_in_links(running) if running.http_address else {}
+        yield Running(running.address, running.parts, founders_keys, verifier_key, running.http_address, links)
+
+
+def browser_address(settings: Settings, http_address: str) -> str:
+    """Returns the address at which a browser finds the console."""
+    scheme = "https" if settings.tls_certificate_file else "http"
+    return settings.public_url or f"{scheme}://{http_address}"
+
+
+def _sign_in_links(running: Running) -> dict[str, str]:
+    """Make a link for each operator of a deployment on this machine that was founded for trying.
+
+    That is where one operator is all there is, or one command made the founders' keys: whoever started this process
+    could act as any of them in any case.
+    """
+    parts = running.parts
+    with parts.database.transaction() as connection:
+        people = read_people(connection)
+        keys = operators_with_keys(connection, parts.clock())
+    founders = [name for name in people.founders if name in keys]
+    if len(founders) > 1 and not people.keys_made_together:
+        return {}
+    sessions, address = Sessions(parts.database, parts.clock), browser_address(parts.settings, running.http_address)
+    return {Principal.parse(name).id: f"{address}/sign-in/link/{sessions.make_link(keys[name])}" for name in founders}
 
 
 @contextmanager

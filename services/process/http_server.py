@@ -14,6 +14,7 @@ from ledger.errors import InvalidInputError
 from services.api.contract import Services
 from services.api.http.app import App
 from services.api.http.doorway import HEADER_SECONDS, bounded_protocol, connections_allowed
+from services.console.app import Console
 from services.parts import Parts
 from services.process.listening import bound_socket
 
@@ -29,7 +30,8 @@ class HttpServer:
 
     def __init__(self, parts: Parts, services: Services) -> None:
         self._settings = parts.settings
-        self._app = App(parts, services)
+        self._console = Console(parts, services)
+        self._app = App(parts, services, self._console)
         app: Any = self._app
         config = uvicorn.Config(
             app,
@@ -82,3 +84,4 @@ class HttpServer:
         if self._thread is not None:
             self._thread.join()
         self._app.close()
+        self._console.close()

@@ -61,7 +61,8 @@ def test_only_what_is_past_its_time_is_deleted_and_never_the_latest_account(
         for at in (OLD, NOW):
             desk.leave_notice(connection, Notice("collectives/irish", "payee", "New account", "..."), at)
     with eraser.transaction() as connection:
-        assert desk.delete_expired(connection, NOW) == {"account_details": 1, "bank_file": 0, "notice": 1}
+        deleted = desk.delete_expired(connection, NOW)
+        assert {name: count for name, count in deleted.items() if count} == {"account_details": 1, "notice": 1}
     with database.transaction() as connection:
         assert kept(connection) == {b"second", b"only"}
 

@@ -19,8 +19,10 @@ from services.parts import Parts
 logger: Final = structlog.get_logger("moiety.http")
 
 Answer = Callable[[Exchange], Awaitable[None]]
+Others = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _CALLS: Final = "/moiety.v1."
+_FILES: Final = "/v1/"
 _USAGE: Final = re.compile(r"/v1/pools/([^/]{1,100})/usage")
 _ASKED_HEADERS: Final = (
     "authorization, connect-protocol-version, connect-timeout-ms, content-encoding, content-type, grpc-timeout, "
@@ -33,7 +35,9 @@ _PREFLIGHT_SECONDS: Final = 7200
 class App:
     """The ASGI application."""
 
-    def __init__(self, parts: Parts, services: Services) -> None:
+    def __init__(self, parts: Parts, services: Services, others: Others | None = None) -> None:
+        """Take what answers every path that is not the API's: the console."""
+        self._others = others
         self._origins = frozenset(filter(None, (text.strip() for text in parts.settings.http_origins.split(","))))
         self._carrier = Carrier(parts, services)
         self.watching = Watching(parts)
@@ -54,13 +58,19 @@ class App:
         """Answer one request."""
         exchange = Exchange(scope, receive, send)
         try:
-            await self._answer(exchange)
+            if self._others is not None and not self._is_ours(exchange.path):
+                await self._others(scope, receive, send)
+            else:
+                await self._answer(exchange)
         except GoneError:
             return
         except Exception:
             logger.exception("request failed", path=exchange.path[:200])
             if not exchange.started:
                 await exchange.answer(500, "text/plain", b"internal error\n")
+
+    def _is_ours(self, path: str) -> bool:
+        return path in self._pages or path.startswith((_CALLS, _FILES))
 
     async def _answer(self, exchange: Exchange) -> None:
         if exchange.path.startswith(_CALLS):

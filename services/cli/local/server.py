@@ -50,6 +50,7 @@ def up(
         everything(chosen, folder, operators=names or [FIRST_OPERATOR]) as running,
     ):
         shown = [("listening on", running.address), *_http(settings=chosen, address=running.http_address)]
+        shown += [(f"sign in {identity}", link) for identity, link in running.links.items()]
         shown += [
             ("data in", str(folder.resolve())),
             ("public key", running.verifier_key),
@@ -65,6 +66,7 @@ def up(
                 "verifier_key": running.verifier_key,
                 "checkpoints": str(running.parts.settings.checkpoint_folder),
                 "keys": keys,
+                "links": running.links,
             },
             details(shown),
             *_founded(keys),
@@ -100,9 +102,10 @@ def serve(output: Output) -> None:
 
 
 def _http(settings: Any, address: str) -> list[tuple[str, str]]:
-    """The line that says where HTTP is; none where it is not."""
-    scheme = "https" if settings.tls_certificate_file else "http"
-    return [("http", f"{scheme}://{address}")] if address else []
+    """The line that says where the console and the API over HTTP are; none where they are not."""
+    from services.process.host import browser_address
+
+    return [("console", browser_address(settings, address))] if address else []
 
 
 def _show_until(stopped: Event, output: Output, settings: Any, addresses: tuple[str, str]) -> None:

@@ -1,0 +1,241 @@
+"""The console as an ASGI application: routes, who may see what, and the headers that keep a page to itself."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import secrets
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from dataclasses import replace
+from typing import Final
+from urllib.parse import parse_qsl, quote, urlsplit
+
+import structlog
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route, Router
+
+from ledger.errors import InvalidInputError
+from services.access.keys import UnauthenticatedError
+from services.access.sessions import Sessions
+from services.api.contract import CALLS_PER_THREAD, Services
+from services.api.door import MessageTooLargeError
+from services.api.errors import is_expected, status_of
+from services.api.http.connect import HTTP_STATUS
+from services.api.http.exchange import Exchange, GoneError, Receive, Scope, Send
+from services.console import cookies
+from services.console.assets import assets
+from services.console.calls import Calls
+from services.console.routes import PAGES, Page
+from services.console.texts import tongue_of
+from services.console.visit import FormStaleError, PageMissingError, Visit, go, token_of
+from services.parts import Parts
+
+logger: Final = structlog.get_logger("moiety.console")
+
+FORM_BYTES: Final = 64 * 1024
+FORM_SECONDS: Final = 20.0
+MOST_FIELDS: Final = 100
+
+HEADERS: Final = {
+    "content-security-policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; font-src 'self'; connect-src 'self'; "
+        "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+    ),
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "camera=(), geolocation=(), microphone=()",
+    "referrer-policy": "same-origin",
+    "x-content-type-options": "nosniff",
+}
+"""Of every answer. Nothing inline runs, nothing is fetched from elsewhere, and no other page may frame one of these."""
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+class Console:
+    """The ASGI application."""
+
+    def __init__(self, parts: Parts, services: Services) -> None:
+        self._parts = parts
+        self._public_url = parts.settings.public_url
+        self._sessions = Sessions(parts.database, parts.clock)
+        self._calls = Calls(services, parts.keyring)
+        threads = max(2, parts.settings.threads // 4)
+        self._most = CALLS_PER_THREAD * threads
+        self._open = 0
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="console")
+        routes = [Route(page.path, self._endpoint(page), methods=["GET", "POST"]) for page in PAGES]
+        self._router = Router([Route("/static/{version}/{name}", _asset, methods=["GET"]), *routes])
+        self._router.default = self._missing
+
+    def close(self) -> None:
+        """Finish what the threads do."""
+        self._threads.shutdown()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+
+        async def guarded(message: Scope) -> None:
+            if message["type"] == "http.response.start":
+                given = {name for name, _ in message["headers"]}
+                more = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
+                message["headers"] = [*message["headers"], *(each for each in more if each[0] not in given)]
+                if b"cache-control" not in given:
+                    message["headers"].append((b"cache-control", b"no-store"))
+            await send(message)
+
+        await self._router(scope, receive, guarded)
+
+    async def _missing(self, scope: Scope, receive: Receive, send: Send) -> None:
+        answer = await self._endpoint(_NOWHERE)(Request(scope, receive))
+        await answer(scope, receive, send)
+
+    def _endpoint(self, page: Page) -> Endpoint:
+        async def endpoint(request: Request) -> Response:
+            form: dict[str, str] = {}
+            if request.method == "POST":
+                try:
+                    form = await _form(request)
+                except (InvalidInputError, MessageTooLargeError) as error:
+                    return PlainTextResponse(f"{error}\n", 400, {"connection": "close"})
+            if self._open >= self._most:
+                return PlainTextResponse("too many pages are being made; try again\n", 503, {"retry-after": "1"})
+            self._open += 1
+            try:
+                loop, context = asyncio.get_running_loop(), copy_context()
+                return await loop.run_in_executor(self._threads, lambda: context.run(self._answer, page, request, form))
+            finally:
+                self._open -= 1
+
+        return endpoint
+
+    def _answer(self, page: Page, request: Request, form: dict[str, str]) -> Response:
+        visit = self._visit(request, form)
+        try:
+            visit = self._known(visit)
+            if request.method == "POST":
+                _require_own_form(request, visit)
+            answer = self._shown(page, request, visit)
+        except PageMissingError:
+            answer = visit.page("error.html", 404, title=visit.text("There is no such page"), detail="")
+        except FormStaleError:
+            detail = visit.text(
+                "The form was not sent from a page of this session. Open the page again, and try again."
+            )
+            answer = visit.page("error.html", 403, title=visit.text("Please try again"), detail=detail)
+        except Exception as error:  # noqa: BLE001  # whatever it is, the reader gets a page
+            answer = _failed(visit, error)
+        if visit.visitor != request.cookies.get(cookies.VISITOR):
+            cookies.set_visitor(answer, visit.visitor, is_secure=_is_secure(request, self._public_url))
+        return answer
+
+    def _shown(self, page: Page, request: Request, visit: Visit) -> Response:
+        if visit.signed_in is None and not page.is_open:
+            return go(f"/sign-in?next={quote(_next_of(request))}")
+        if page.roles and (visit.signed_in is None or visit.role not in page.roles):
+            raise PageMissingError
+        if request.method == "POST" and page.act is None:
+            raise PageMissingError
+        if request.method == "POST" and page.act is not None:
+            answer = page.act(visit)
+        elif page.show is not None:
+            answer = page.show(visit)
+        else:
+            raise PageMissingError
+        return cookies.kept(answer, is_secure=_is_secure(request, self._public_url))
+
+    def _visit(self, request: Request, form: dict[str, str]) -> Visit:
+        tongue = tongue_of(request.cookies.get(cookies.LANGUAGE, ""), request.headers.get("accept-language", ""))
+        return Visit(
+            parts=self._parts,
+            calls=self._calls,
+            tongue=tongue,
+            path=request.url.path,
+            ids=request.path_params,
+            query=request.query_params,
+            form=form,
+            cookies=request.cookies,
+            session="",
+            signed_in=None,
+            visitor=cookies.visitor_of(request.cookies) or secrets.token_urlsafe(32),
+            request_id=secrets.token_hex(8),
+            is_fragment="hx-request" in request.headers,
+        )
+
+    def _known(self, visit: Visit) -> Visit:
+        token = cookies.session_of(visit.cookies)
+        try:
+            return replace(visit, session=token, signed_in=self._sessions.caller(token)) if token else visit
+        except UnauthenticatedError:
+            return visit
+
+
+def _failed(visit: Visit, error: Exception) -> Response:
+    """The page that says what a handler said; of what nobody expected it says nothing but an id."""
+    status = status_of(error, visit.request_id)
+    detail = status.message
+    if not is_expected(error):
+        logger.error("page failed", path=visit.path[:200], request_id=visit.request_id, exc_info=error)
+        detail = visit.text("Something went wrong here. The log names it by:") + f" {visit.request_id}"
+    return visit.page("error.html", HTTP_STATUS[status.code], title=visit.text("This did not work"), detail=detail)
+
+
+async def _form(request: Request) -> dict[str, str]:
+    """What a form sent.
+
+    Raises:
+        InvalidInputError, MessageTooLargeError: it is not one, or is too large or too slow.
+    """
+    exchange = Exchange(request.scope, request.receive, _unsent)
+    try:
+        body = await exchange.body(FORM_BYTES, FORM_SECONDS)
+        pairs = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=MOST_FIELDS)
+    except GoneError:
+        pairs = []
+    except ValueError:
+        raise InvalidInputError.of("form", "must be fields in UTF-8, as pages send them") from None
+    return {name: value.replace("\r\n", "\n") for name, value in pairs}
+
+
+async def _unsent(_: Scope) -> None:
+    raise GoneError
+
+
+def _require_own_form(request: Request, visit: Visit) -> None:
+    """Check that a form comes from a page of ours in the same session, by its token and by what browsers say.
+
+    Raises:
+        FormStaleError: it does not.
+    """
+    secret = visit.session or cookies.visitor_of(visit.cookies)
+    origin = request.headers.get("origin", "")
+    ours = {request.headers.get("host", ""), urlsplit(visit.parts.settings.public_url).netloc}
+    is_elsewhere = origin and urlsplit(origin).netloc not in ours
+    if not secret or is_elsewhere or request.headers.get("sec-fetch-site", "same-origin") != "same-origin":
+        raise FormStaleError
+    if not hmac.compare_digest(visit.form.get("token", "").encode(), token_of(secret).encode()):
+        raise FormStaleError
+
+
+def _is_secure(request: Request, public_url: str) -> bool:
+    return request.url.scheme == "https" or public_url.startswith("https://")
+
+
+def _next_of(request: Request) -> str:
+    return request.url.path + (f"?{request.url.query}" if request.url.query else "") if request.method == "GET" else "/"
+
+
+async def _asset(request: Request) -> Response:
+    found = assets().get(request.url.path)
+    if found is None:
+        return PlainTextResponse("nothing is here\n", 404)
+    headers = {"cache-control": "public, max-age=31536000, immutable", "vary": "accept-encoding"}
+    if found.compressed and "gzip" in request.headers.get("accept-encoding", ""):
+        return Response(found.compressed, 200, {**headers, "content-encoding": "gzip"}, found.content_type)
+    return Response(found.body, 200, headers, found.content_type)
+
+
+_NOWHERE: Final = Page("/", is_open=True)

@@ -1,0 +1,133 @@
+"""Amounts, dates and numbers as a reader's locale writes them; exact, by integers and decimals."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any, Final
+
+from babel.core import Locale
+from babel.dates import format_date, format_datetime, format_timedelta
+from babel.numbers import format_currency, format_decimal, format_percent
+from google.protobuf.timestamp_pb2 import Timestamp
+from jinja2 import pass_context
+from jinja2.runtime import Context
+from markupsafe import Markup
+
+from ledger.money import minor_unit_exponent
+
+PPM: Final = 1_000_000
+NANO: Final = 10**9
+SHOWN_OF_HASH: Final = 12
+
+
+def _locale(context: Context) -> Locale:
+    found: Locale = context["tongue"].locale
+    return found
+
+
+def in_major(amount_minor: int, currency: str) -> Decimal:
+    """Returns an amount in major units, exactly."""
+    return Decimal(amount_minor).scaleb(-minor_unit_exponent(currency))
+
+
+def amount_text(amount_minor: int, currency: str, locale: Locale, *, signed: bool = False) -> str:
+    """Returns an amount without its currency, which the table or the figure names."""
+    decimals = minor_unit_exponent(currency)
+    pattern = "#,##0" + ("." + "0" * decimals if decimals else "")
+    shown = format_decimal(in_major(abs(amount_minor), currency), format=pattern, locale=locale)
+    sign = "\N{MINUS SIGN}" if amount_minor < 0 else "+" if signed and amount_minor else ""
+    return f"{sign}{shown}"
+
+
+def money_text(amount_minor: int, currency: str, locale: Locale) -> str:
+    """Returns an amount with its currency."""
+    shown: str = format_currency(in_major(amount_minor, currency), currency, locale=locale)
+    return shown
+
+
+@pass_context
+def amount(context: Context, amount_minor: int, currency: str, signed: bool = False) -> str:
+    """An amount without its currency, in a template."""
+    return amount_text(amount_minor, currency, _locale(context), signed=signed)
+
+
+@pass_context
+def money(context: Context, amount_minor: int, currency: str) -> str:
+    """An amount with its currency, in a template."""
+    return money_text(amount_minor, currency, _locale(context))
+
+
+@pass_context
+def count(context: Context, number: int | str) -> str:
+    """A whole number, grouped."""
+    shown: str = format_decimal(int(number), locale=_locale(context))
+    return shown
+
+
+@pass_context
+def percent(context: Context, ppm: int) -> str:
+    """Millionths as a percentage, with as many digits as it has."""
+    shown: str = format_percent(Decimal(ppm) / PPM, format="#,##0.####%", locale=_locale(context))
+    return shown
+
+
+@pass_context
+def factor(context: Context, ppm: int) -> str:
+    """Millionths as a factor."""
+    shown: str = format_decimal(Decimal(ppm) / PPM, format="#,##0.######", locale=_locale(context))
+    return shown
+
+
+def moment(value: Any) -> datetime | None:
+    """Returns the time of a message or text; None where it is unset."""
+    if isinstance(value, Timestamp):
+        return value.ToDatetime(UTC) if value.seconds or value.nanos else None
+    if isinstance(value, str):
+        return datetime.fromisoformat(value)
+    found: datetime | None = value
+    return found
+
+
+@pass_context
+def when(context: Context, value: Any) -> Markup:
+    """A time to the minute in UTC, which machines can read too."""
+    found = moment(value)
+    if found is None:
+        return Markup("")
+    shown = format_datetime(found, "medium", tzinfo=UTC, locale=_locale(context))
+    return Markup('<time datetime="{}">{}</time>').format(found.isoformat(), shown)
+
+
+@pass_context
+def day(context: Context, value: Any) -> Markup:
+    """A date in UTC."""
+    found = moment(value)
+    if found is None:
+        return Markup("")
+    shown = format_date(found, "medium", locale=_locale(context))
+    return Markup('<time datetime="{}">{}</time>').format(found.isoformat(), shown)
+
+
+@pass_context
+def duration(context: Context, seconds: int) -> str:
+    """How long something takes, roughly, in words."""
+    shown: str = format_timedelta(seconds, threshold=2, locale=_locale(context))
+    return shown
+
+
+def digest(value: bytes | str) -> Markup:
+    """A hash: its beginning to be seen, all of it to be read out and copied."""
+    text = value if isinstance(value, str) else value.hex()
+    return Markup('<code class="hash" title="{}">{}</code>').format(text, text[:SHOWN_OF_HASH])
+
+
+def identity(name: str) -> str:
+    """The last id of a resource name."""
+    return name.rpartition("/")[2]
+
+
+FILTERS: Final = {
+    "amount": amount, "money": money, "count": count, "percent": percent, "factor": factor, "when": when, "day": day,
+    "duration": duration, "digest": digest, "identity": identity,
+}  # fmt: skip

@@ -1,0 +1,36 @@
+"""Where each role finds what: the links on every page."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from services.access.keys import Role
+from services.console.texts import marked
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A link of the menu."""
+
+    text: str
+    path: str
+
+
+_POOLS: Final = Entry(marked("Pools"), "/pools")
+_MENUS: Final = {
+    Role.OPERATOR: (_POOLS,),
+    Role.AUDITOR: (_POOLS,),
+    Role.COLLECTIVE: (_POOLS,),
+    Role.PLATFORM: (_POOLS,),
+}
+
+
+def menu(role: Role, path: str) -> list[tuple[str, str, bool]]:
+    """A role's links: text, path, and whether the reader at `path` is there."""
+    return [(each.text, each.path, path.startswith(each.path)) for each in _MENUS[role]]
+
+
+def home_of(role: Role) -> str:
+    """Where a role begins."""
+    return _MENUS[role][0].path

@@ -1,0 +1,158 @@
+"""Pools: which there are, what is in one, its terms and what moved."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from google.protobuf.message import Message
+from starlette.responses import Response
+
+from ledger.errors import NotFoundError
+from moiety.v1 import accounts_pb2, audit_pb2, registry_pb2, revenue_pb2, rounds_pb2
+from services.access.keys import Role
+from services.console.visit import Visit
+
+PAGE: Final = 50
+"""Rows of a page: few enough to be read, and to be sent over a slow line."""
+
+MOST: Final = 1000
+
+_CALCULATED: Final = rounds_pb2.ROUND_STATE_CALCULATED
+
+
+def pool_of(visit: Visit) -> Any:
+    """Returns the pool in the path, and has every template of the visit know it."""
+    found = visit.call("RegistryService/GetPool", registry_pb2.GetPoolRequest(name=f"pools/{visit.ids['pool']}"))
+    visit.shown["pool"] = found
+    visit.shown["base"] = f"/{found.name}"
+    return found
+
+
+def everything(visit: Visit, method: str, request: Any, items: str, most: int = MOST) -> Sequence[Any]:
+    """Returns a list's items, page by page, of which there are not many."""
+    found: list[Message] = []
+    request.page_size = min(most, MOST)
+    while True:
+        answer = visit.call(method, request)
+        found += getattr(answer, items)
+        if not answer.next_page_token or len(found) >= most:
+            return found
+        request.page_token = answer.next_page_token
+
+
+def last_rounds(visit: Visit, pool: Any, most: int) -> Sequence[Any]:
+    """Returns the last rounds of a pool, the newest first."""
+    request = rounds_pb2.ListRoundsRequest(parent=pool.name, page_size=most, newest_first=True)
+    found: Sequence[Any] = visit.call("RoundsService/ListRounds", request).rounds
+    return found
+
+
+def listed(visit: Visit) -> Response:
+    """All pools."""
+    request = registry_pb2.ListPoolsRequest(page_size=PAGE, page_token=visit.query.get("after", ""))
+    answer = visit.call("RegistryService/ListPools", request)
+    if visit.role is Role.COLLECTIVE:
+        rows = [(pool, own_balances(visit, pool)) for pool in answer.pools]
+        return visit.page("pools_own.html", rows=rows, more=answer.next_page_token)
+    return visit.page("pools.html", pools=answer.pools, more=answer.next_page_token)
+
+
+def own_balances(visit: Visit, pool: Any) -> dict[str, int]:
+    """Returns a collective's balances in a pool, by the kind of account."""
+    request = accounts_pb2.ListBalancesRequest(parent=pool.name)
+    found = everything(visit, "AccountsService/ListBalances", request, "balances")
+    return {each.name.split("/accounts/")[1].partition("/")[0]: each.amount_minor for each in found}
+
+
+def overview(visit: Visit) -> Response:
+    """One pool, as its reader needs it."""
+    pool = pool_of(visit)
+    rounds = last_rounds(visit, pool, 6)
+    checkpoint = checkpoint_of(visit, pool.name)
+    if visit.role is Role.COLLECTIVE:
+        objections = {each.number: own_objection(visit, each) for each in rounds if each.state == _CALCULATED}
+        return visit.page(
+            "pool_collective.html",
+            rounds=rounds,
+            balances=own_balances(visit, pool),
+            allocations={each.number: own_allocation(visit, each) for each in rounds},
+            objections=objections,
+            checkpoint=checkpoint,
+            me=visit.caller.principal,
+        )
+    balances = accounts_pb2.ListBalancesRequest(parent=pool.name)
+    if visit.role is Role.PLATFORM:
+        revenues = everything(
+            visit, "RevenueService/ListRevenues", revenue_pb2.ListRevenuesRequest(parent=pool.name), "revenues", PAGE
+        )
+        own = everything(visit, "AccountsService/ListBalances", balances, "balances")
+        return visit.page("pool_platform.html", rounds=rounds, balances=own, checkpoint=checkpoint, revenues=revenues)
+    found = {
+        name: visit.call(
+            "AccountsService/GetBalance", accounts_pb2.GetBalanceRequest(name=f"{pool.name}/accounts/{name}")
+        )
+        for name in ("revenue", "commons", "fees", "rounding")
+    }
+    return visit.page("pool.html", rounds=rounds, balances=found, checkpoint=checkpoint, schedule=schedule_of(visit))
+
+
+def checkpoint_of(visit: Visit, log: str) -> Any:
+    """Returns a log's last checkpoint; one of size 0 where none was signed."""
+    request = audit_pb2.ListCheckpointsRequest(parent=log, page_size=1)
+    if not visit.call("AuditService/ListCheckpoints", request).checkpoints:
+        return audit_pb2.Checkpoint()
+    return visit.call("AuditService/GetCheckpoint", audit_pb2.GetCheckpointRequest(parent=log))
+
+
+def schedule_of(visit: Visit) -> Any:
+    """Returns the pool's schedule; an empty one where it has none."""
+    try:
+        name = f"pools/{visit.ids['pool']}/schedule"
+        return visit.call("RegistryService/GetSchedule", registry_pb2.GetScheduleRequest(name=name))
+    except NotFoundError:
+        return registry_pb2.Schedule()
+
+
+def own_allocation(visit: Visit, found: Any) -> Any:
+    """Returns a collective's own part of a round; an empty one where it has none."""
+    request = rounds_pb2.ListAllocationsRequest(parent=found.name, page_size=1)
+    listed_ = visit.call("RoundsService/ListAllocations", request).allocations
+    return listed_[0] if listed_ else rounds_pb2.Allocation()
+
+
+def own_objection(visit: Visit, found: Any) -> Any:
+    """Returns a collective's own objection to a round; None where it did not object."""
+    objections = visit.call("RoundsService/ListObjections", rounds_pb2.ListObjectionsRequest(parent=found.name))
+    return next(iter(objections.objections), None)
+
+
+def terms(visit: Visit) -> Response:
+    """What a pool's money is shared by: each policy with what it changed, methods, and the schedule."""
+    pool = pool_of(visit)
+    policies = everything(
+        visit, "RegistryService/ListPolicies", registry_pb2.ListPoliciesRequest(parent=pool.name), "policies"
+    )
+    methods = everything(
+        visit, "RegistryService/ListMethods", registry_pb2.ListMethodsRequest(parent=pool.name), "methods"
+    )
+    return visit.page("terms.html", policies=list(reversed(policies)), methods=methods, schedule=schedule_of(visit))
+
+
+def transfers(visit: Visit) -> Response:
+    """What moved, newest first; of one account where the address names it."""
+    pool = pool_of(visit)
+    account = visit.query.get("account", "")
+    if visit.role is Role.COLLECTIVE and not account:
+        account = f"collective/{visit.caller.principal.id}"
+    if visit.role is Role.PLATFORM and not account:
+        account = f"platform/{visit.caller.principal.id}"
+    request = accounts_pb2.ListTransfersRequest(
+        parent=pool.name,
+        account=account,
+        page_size=PAGE,
+        page_token=visit.query.get("after", ""),
+        newest_first=True,
+    )
+    answer = visit.call("AccountsService/ListTransfers", request)
+    return visit.page("transfers.html", transfers=answer.transfers, more=answer.next_page_token, account=account)

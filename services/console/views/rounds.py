@@ -1,0 +1,174 @@
+"""Rounds: which there were, what one comes to and what changed, and its statement."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+from starlette.responses import Response
+
+from ledger.errors import InvalidInputError, LostRaceError, StateError
+from moiety.v1 import registry_pb2, rounds_pb2
+from services.access.keys import Role
+from services.console.calls import said
+from services.console.texts import marked
+from services.console.views.pools import PAGE, own_allocation, pool_of
+from services.console.visit import PageMissingError, Visit, go
+
+FIGURES: Final = (
+    ("pot_minor", marked("Pot")),
+    ("fee_minor", marked("Fee")),
+    ("attributed_minor", marked("Attributed")),
+    ("commons_minor", marked("From the commons")),
+    ("allocated_minor", marked("Allocated together")),
+    ("commons_kept_minor", marked("Kept in the commons fund")),
+    ("rounding_minor", marked("Rounding")),
+    ("carried_minor", marked("Carried to the next round")),
+)
+"""A round's money, as fields of its message."""
+
+
+def round_of(visit: Visit) -> Any:
+    """Returns the round in the path."""
+    number = visit.ids["number"]
+    if not (number.isascii() and number.isdecimal()) or len(number) > 9:  # noqa: PLR2004  # as the contract has it
+        raise PageMissingError
+    return _get(visit, f"pools/{visit.ids['pool']}/rounds/{number}")
+
+
+def _get(visit: Visit, name: str) -> Any:
+    return visit.call("RoundsService/GetRound", rounds_pb2.GetRoundRequest(name=name))
+
+
+def previous_of(visit: Visit, found: Any) -> Any:
+    """Returns the last round posted before a round; None for the first."""
+    if not found.previous_number:
+        return None
+    return _get(visit, f"pools/{visit.ids['pool']}/rounds/{found.previous_number}")
+
+
+def listed(visit: Visit) -> Response:
+    """All rounds, the newest first, each with what changed since the one before."""
+    pool = pool_of(visit)
+    request = rounds_pb2.ListRoundsRequest(
+        parent=pool.name, page_size=PAGE, page_token=visit.query.get("after", ""), newest_first=True
+    )
+    answer = visit.call("RoundsService/ListRounds", request)
+    own = {}
+    if visit.role is Role.COLLECTIVE:
+        own = {each.number: own_allocation(visit, each) for each in answer.rounds}
+    return visit.page("rounds.html", rounds=answer.rounds, own=own, more=answer.next_page_token)
+
+
+def overview(visit: Visit, *, problem: str = "", status: int = 200) -> Response:
+    """One round, as its reader needs it."""
+    pool = pool_of(visit)
+    found = round_of(visit)
+    previous = previous_of(visit, found)
+    now = visit.parts.clock()
+    objections: Sequence[Any] = ()
+    if visit.is_reader() or visit.role is Role.COLLECTIVE:
+        request = rounds_pb2.ListObjectionsRequest(parent=found.name, page_size=1000)
+        objections = visit.call("RoundsService/ListObjections", request).objections
+    own = before = None
+    if visit.role is Role.COLLECTIVE:
+        own = own_allocation(visit, found)
+        before = own_allocation(visit, previous) if previous is not None else None
+    return visit.page(
+        "round.html",
+        status,
+        pool=pool,
+        found=found,
+        previous=previous,
+        figures=FIGURES,
+        changed=changed_terms(found.policy, previous.policy) if previous is not None else [],
+        objections=objections,
+        own=own,
+        own_before=before,
+        in_review=found.state == rounds_pb2.ROUND_STATE_CALCULATED
+        and now < found.review_end_time.ToDatetime(now.tzinfo),
+        problem=problem,
+    )
+
+
+def changed_terms(new: Any, old: Any) -> list[tuple[str, Any, Any]]:
+    """Returns the fields of a policy that differ from an earlier one's: name, before and after; None is unset."""
+    passed_over = {"version", "leaf_index", "proposal"}
+    return [
+        (field.name, _value(old, field), _value(new, field))
+        for field in registry_pb2.Policy.DESCRIPTOR.fields
+        if field.name not in passed_over and _value(old, field) != _value(new, field)
+    ]
+
+
+def _value(policy: Any, field: Any) -> Any:
+    return getattr(policy, field.name) if not field.has_presence or policy.HasField(field.name) else None
+
+
+def object_to(visit: Visit) -> Response:
+    """Object to a round, as the collective that is signed in."""
+    found = round_of(visit)
+    request = rounds_pb2.ObjectToRoundRequest(name=found.name, reason=visit.form.get("reason", "").strip())
+    return acted(visit, "RoundsService/ObjectToRound", request, "objected")
+
+
+def acted(visit: Visit, method: str, request: Any, done: str) -> Response:
+    """Do something to the round in the path, and show it as it then is, or why it was not done."""
+    try:
+        visit.call(method, request)
+    except (InvalidInputError, StateError, LostRaceError) as error:
+        return overview(visit, problem=said(error, visit.request_id), status=409)
+    return go(f"/{request.name.partition('/objections/')[0]}", done=done)
+
+
+def lines_of(visit: Visit, found: Any, part: Any = rounds_pb2.STATEMENT_PART_LINES, collective: str = "") -> bytes:
+    """Returns a round's statement, or another of its tables: canonical CSV; a collective has its own lines."""
+    request = rounds_pb2.GetStatementRequest(name=found.name, part=part, collective=collective)
+    return b"".join(each.chunk for each in visit.call("RoundsService/GetStatement", request))
+
+
+def rows_of(content: bytes) -> Iterator[dict[str, str]]:
+    """Yields the lines of a table by their columns."""
+    return iter(csv.DictReader(io.StringIO(content.decode())))
+
+
+def statement(visit: Visit) -> Response:
+    """A round's statement: a collective's own with all that explains it, or everyone's, page by page."""
+    if visit.role is Role.PLATFORM:
+        raise PageMissingError
+    pool_of(visit)
+    found = round_of(visit)
+    collective = f"collectives/{visit.query['collective']}" if visit.query.get("collective") else ""
+    if visit.role is Role.COLLECTIVE:
+        collective = visit.caller.principal.name
+    if collective:
+        return own_statement(visit, found, collective)
+    request = rounds_pb2.ListAllocationsRequest(
+        parent=found.name, page_size=PAGE, page_token=visit.query.get("after", "")
+    )
+    answer = visit.call("RoundsService/ListAllocations", request)
+    return visit.page("statement.html", found=found, allocations=answer.allocations, more=answer.next_page_token)
+
+
+def own_statement(visit: Visit, found: Any, collective: str) -> Response:
+    """One collective's line of a statement, and where it comes from."""
+    lines, weights, registered = (
+        list(rows_of(lines_of(visit, found, part, collective)))
+        for part in (
+            rounds_pb2.STATEMENT_PART_LINES,
+            rounds_pb2.STATEMENT_PART_WEIGHTS,
+            rounds_pb2.STATEMENT_PART_REGISTRY,
+        )
+    )
+    if not lines:
+        raise PageMissingError
+    return visit.page(
+        "statement_own.html",
+        found=found,
+        line=lines[0],
+        weights=weights,
+        registered=registered[0] if registered else None,
+        collective=collective,
+    )

@@ -1,0 +1,204 @@
+"""The console: signing in and out, who sees what, forms from elsewhere, and what a page may not contain."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+import pytest
+import sqlalchemy as sa
+
+from ledger.store.desk import session
+from moiety import Collective, Policy
+from services.access.sessions import Sessions
+from tests.support.browsing import Browser, signed_in
+from tests.support.deployment import Deployment
+from tests.support.http import ask, call
+from tests.support.scene import POOL, Scene, event, open_scene
+
+HOSTILE: Final = "<script>alert('x')</script>\"'&{{7*7}}"
+REVIEWED: Final = Policy(fee_ppm=50_000, commons_ppm=100_000, review_seconds=3 * 24 * 3600)
+
+
+@pytest.fixture
+def scene(deployment: Deployment) -> Scene:
+    """A pool with a round in review, of which the Irish get most."""
+    found = open_scene(deployment, policy=REVIEWED)
+    found.submit([event(0), event(1, shares={"breton": 300_000_000})], "b1")
+    found.pay_in(100_000, "r1")
+    found.operator.calculate_round(POOL, request_id="c1")
+    return found
+
+
+def browser_of(scene: Scene, principal: str) -> Browser:
+    return signed_in(scene.deployment, principal)
+
+
+def paths_of(role: str) -> Iterator[str]:
+    yield from ("/pools", f"/pools/{POOL}", f"/pools/{POOL}/terms", f"/pools/{POOL}/transfers", f"/pools/{POOL}/rounds")
+    yield from (f"/pools/{POOL}/rounds/1", f"/pools/{POOL}/log/0")
+    if role != "platforms":
+        yield f"/pools/{POOL}/rounds/1/statement"
+
+
+@pytest.mark.parametrize("principal", ["operators/olive", "auditors/ada", "collectives/irish", "platforms/tunesmith"])
+def test_every_page_opens_for_its_readers(scene: Scene, principal: str) -> None:
+    browser = browser_of(scene, principal)
+    for path in paths_of(principal.partition("/")[0]):
+        shown = browser.open(path)
+        assert (shown.status, path) == (200, path), shown.text
+        assert len(shown.html.encode()) < 100_000
+        assert not re.search(r"<script(?![^>]*\ssrc=)|<style|\sstyle=|\son[a-z]+=|javascript:", shown.html), path
+        policy = shown.headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert "unsafe" not in policy
+        assert shown.headers["cache-control"] == "no-store"
+
+
+def test_a_collective_sees_what_it_gets_and_nothing_of_others(scene: Scene) -> None:
+    browser = browser_of(scene, "collectives/irish")
+    assert "€" in browser.open(f"/pools/{POOL}").text
+    shown = browser.open(f"/pools/{POOL}/rounds/1/statement?collective=breton").text
+    assert "irish" in shown
+    assert "breton" not in shown
+    assert browser.open(f"/pools/{POOL}/transfers?account=collective/breton").status == 403
+    shown = browser.open(f"/pools/{POOL}/log/0").text
+    assert "Proof that it is in the log" in shown
+    assert "What it says" not in shown
+
+
+def test_a_collective_objects_once_and_its_words_stay(scene: Scene) -> None:
+    browser = browser_of(scene, "collectives/irish")
+    browser.open(f"/pools/{POOL}/rounds/1")
+    shown = browser.send(f"/pools/{POOL}/rounds/1/object", reason=f"Too little {HOSTILE}")
+    assert "Your objection is on the log" in shown.text
+    (objection,) = scene.operator.list_objections(POOL, 1)
+    assert objection.reason == f"Too little {HOSTILE}"
+    assert "<script>alert" not in shown.html
+    assert browser.send(f"/pools/{POOL}/rounds/1/object", reason="Another").status == 409
+    assert "In objection" in browser.open(f"/pools/{POOL}").text
+
+
+def test_a_stranger_is_asked_to_sign_in_and_then_led_on(scene: Scene) -> None:
+    browser = Browser(scene.deployment.running.http_address)
+    shown = browser.open(f"/pools/{POOL}")
+    assert shown.url.endswith(f"/sign-in?next=/pools/{POOL}")
+    key = scene.deployment.key("auditors/ada")
+    assert browser.send("/sign-in", key=key, next=f"/pools/{POOL}").url.endswith(f"/pools/{POOL}")
+
+
+@pytest.mark.parametrize("next_", ["https://evil.example", "//evil.example", "/\\evil.example", "javascript:alert(1)"])
+def test_signing_in_never_leads_elsewhere(scene: Scene, next_: str) -> None:
+    browser = Browser(scene.deployment.running.http_address)
+    browser.open("/sign-in")
+    shown = browser.send("/sign-in", key=scene.deployment.key("auditors/ada"), next=next_)
+    assert shown.url == f"http://{browser.address}/pools"
+
+
+def test_a_wrong_key_signs_nobody_in(scene: Scene) -> None:
+    browser = Browser(scene.deployment.running.http_address)
+    browser.open("/sign-in")
+    assert browser.send("/sign-in", key=f"moiety_{'0' * 16}_{'0' * 43}").status == 403
+    assert "moiety_session" not in browser.http.cookies
+
+
+def test_a_cookie_is_no_key_and_a_key_is_no_cookie(scene: Scene) -> None:
+    browser = browser_of(scene, "operators/olive")
+    token = browser.session
+    address, key = browser.address, scene.deployment.key("operators/olive")
+    called = ask(address, "/moiety.v1.RegistryService/ListPools", b"{}", content_type="application/json",
+                 cookie=f"moiety_session={token}")  # fmt: skip
+    assert called.status == 401
+    assert call(address, "RegistryService/ListPools", token).status == 401
+    assert ask(address, "/pools", key=key).status == 303
+    assert ask(address, "/pools", cookie=f"moiety_session={key}").status == 303
+
+
+def test_the_cookie_is_closed_to_scripts_and_to_other_sites(scene: Scene) -> None:
+    browser = Browser(scene.deployment.running.http_address)
+    browser.open("/sign-in")
+    key = scene.deployment.key("auditors/ada")
+    form = {"token": re.findall(r'name="token" value="(\w+)"', browser.page.html)[0], "key": key}
+    answer = browser.http.post(f"http://{browser.address}/sign-in", form, allow_redirects=False, timeout=60)
+    (cookie,) = (each for each in answer.headers["set-cookie"].split(", ") if each.startswith("moiety_session="))
+    assert "HttpOnly" in cookie
+    assert "SameSite=lax" in cookie
+
+
+def test_a_session_ends_with_its_time_its_key_and_by_signing_out(scene: Scene) -> None:
+    browser = browser_of(scene, "auditors/ada")
+    scene.deployment.clock.advance(hours=11)
+    assert browser.open("/pools").url.endswith("/pools")
+    scene.deployment.clock.advance(hours=1)
+    assert "/sign-in" in browser.open("/pools").url
+    browser = browser_of(scene, "auditors/ada")
+    for each in scene.operator.list_api_keys():
+        if each.principal == "auditors/ada" and not each.HasField("revoke_time"):
+            scene.operator.revoke_api_key(each.name.removeprefix("keys/"))
+    assert "/sign-in" in browser.open("/pools").url
+    browser = browser_of(scene, "auditors/ada")
+    token = browser.session
+    browser.open("/pools")
+    browser.send("/sign-out")
+    assert ask(browser.address, "/pools", cookie=f"moiety_session={token}").status == 303
+
+
+def test_only_the_hash_of_a_session_is_stored(scene: Scene, owner: sa.Engine) -> None:
+    token = browser_of(scene, "auditors/ada").session
+    with owner.connect() as connection:
+        assert token not in str(connection.execute(sa.select(session)).all())
+
+
+def test_a_link_signs_in_once_and_not_by_being_looked_at(scene: Scene) -> None:
+    parts = scene.deployment.running.parts
+    key_id = scene.deployment.key("operators/otto").split("_")[1]
+    link = Sessions(parts.database, parts.clock).make_link(key_id)
+    browser = Browser(scene.deployment.running.http_address)
+    for _ in range(2):
+        assert "Sign in as otto" in browser.open(f"/sign-in/link/{link}").text
+    assert browser.send(f"/sign-in/link/{link}").status == 200
+    assert "otto" in browser.page.text
+    other = Browser(scene.deployment.running.http_address)
+    other.open("/sign-in")
+    assert other.send(f"/sign-in/link/{link}").status == 403
+    late = Sessions(parts.database, parts.clock).make_link(key_id)
+    scene.deployment.clock.advance(hours=1)
+    assert other.open(f"/sign-in/link/{late}").status == 403
+
+
+def test_forms_from_elsewhere_do_nothing(scene: Scene) -> None:
+    browser = browser_of(scene, "collectives/irish")
+    path = f"/pools/{POOL}/rounds/1/object"
+    browser.open(f"/pools/{POOL}/rounds/1")
+    assert browser.send(path, reason="x", token="").status == 403
+    browser.open(f"/pools/{POOL}/rounds/1")
+    assert browser.send(path, reason="x", headers={"origin": "https://evil.example"}).status == 403
+    browser.open(f"/pools/{POOL}/rounds/1")
+    assert browser.send(path, reason="x", headers={"sec-fetch-site": "cross-site"}).status == 403
+    other = browser_of(scene, "collectives/breton")
+    other.open(f"/pools/{POOL}/rounds/1")
+    browser.page = other.page
+    assert browser.send(path, reason="x").status == 403
+    assert list(scene.operator.list_objections(POOL, 1)) == []
+
+
+def test_hostile_names_are_words_on_every_page(scene: Scene) -> None:
+    scene.operator.update_collective("irish", Collective(display_name=HOSTILE, members=10))
+    for principal in ("operators/olive", "collectives/irish"):
+        browser = browser_of(scene, principal)
+        for path in paths_of(principal.partition("/")[0]):
+            assert "<script>alert" not in browser.open(path).html
+            assert "49" not in re.findall(r"&#39;&amp;(.*?)<", browser.page.html)
+
+
+@pytest.mark.parametrize("path", ["/nowhere", "/pools/nowhere", f"/pools/{POOL}/rounds/999", f"/pools/{POOL}/rounds/x",
+                                  f"/pools/{POOL}/log/999999", f"/pools/{POOL}/log/-1", "/static/x/y"])  # fmt: skip
+def test_what_is_not_there_is_said_so(scene: Scene, path: str) -> None:
+    assert browser_of(scene, "auditors/ada").open(path).status == 404
+
+
+def test_a_body_without_end_is_refused(scene: Scene) -> None:
+    browser = browser_of(scene, "collectives/irish")
+    browser.open(f"/pools/{POOL}/rounds/1")
+    assert browser.send(f"/pools/{POOL}/rounds/1/object", reason="x" * 200_000).status == 400
