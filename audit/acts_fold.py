@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol
 
 from audit.findings import At, at
 from audit.steps import Step
-from ledger.acts.controls import ONE, Kind
+from ledger.acts.controls import ONE, Controls, Kind
 from ledger.acts.entries import (
     POLICY,
     SCHEDULER,
@@ -27,11 +27,28 @@ from ledger.acts.entries import (
 from ledger.acts.people import BEGINNING, PROPOSAL_LIFETIME, People
 from ledger.errors import InvalidInputError, StateError
 from ledger.log.leaves import Leaf
-from payout.entries import PoolContent, RoundContent
+from payout.entries import PolicyContent, PoolContent, RoundContent
 from payout.objections import AnswerContent, ObjectionContent
 
 STALE_AFTER: Final = timedelta(minutes=1)
 """How much older than an act the registry may be that it was judged by."""
+
+
+def require_review(content: ActContent, controls: Controls) -> None:
+    """Check that a policy has a review where posting a round takes two people.
+
+    Raises:
+        InvalidInputError: it has none.
+    """
+    match content:
+        case PolicyContent(policy=policy):
+            seconds: object = policy.review_seconds
+        case PoolOpenedContent(policy=said):
+            seconds = said.get("review_seconds")
+        case _:
+            return
+    if controls.needed(Kind.ROUNDS) > ONE and not seconds:
+        raise InvalidInputError.of("policy.review_seconds", "must be above 0 where posting a round takes two people")
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,10 +263,11 @@ class ActsFold:
         self._require_actor(leaf, people)
         try:
             people.require_enough_left(content)
+            require_review(content, people.controls)
             if isinstance(content, ControlsContent):
                 content.controls.require_sound()
         except (StateError, InvalidInputError) as error:
-            raise here.error(content.type, error, "an act that leaves two who count as different people") from None
+            raise here.error(content.type, error, "an act that the controls allow") from None
         needed = content.needed(people.controls)
         if content.proposal is None:
             here.holds(needed == ONE, "proposal", "none", "one that another operator approved")

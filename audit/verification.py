@@ -17,7 +17,7 @@ from audit.progress import Progress
 from audit.report import Report
 from audit.signatures import signed_by
 from audit.steps import Step
-from audit.verification_fold import Means, RoundPlace, check_leaves
+from audit.verification_fold import Means, RoundPlace, check_leaves, check_registry_leaves
 from ledger.acts.entries import REGISTRY_CONTENTS
 from ledger.errors import FormatError, LedgerCorruptError, NotFoundError
 from ledger.files.layout import (
@@ -78,10 +78,14 @@ def verify(files: Files, asked: Asked, means: Means) -> Generator[Progress, None
     try:
         # 2. The checkpoints are the log's and the registry's.
         checkpoint = _signed_checkpoint(files, CHECKPOINT, asked.key, asked, report)
-        deployment, pool = _pool_of(checkpoint)
+        report.checkpoint = checkpoint
+        deployment, pool = _log_in(checkpoint)
+        if pool == REGISTRY_LOG:
+            yield from _verify_registry(files, checkpoint, asked, report)
+            return report
         key = replace(asked.key, name=log_origin(deployment, REGISTRY_LOG))
         registry_checkpoint = _signed_checkpoint(files, REGISTRY_FOLDER + CHECKPOINT, key, asked, report)
-        report.checkpoint, report.registry = checkpoint, registry_checkpoint
+        report.registry = registry_checkpoint
         report.take(Step.SIGNATURES)
 
         # 3. and 4. They extend the older ones, and their roots are those of the entries: none is missing or changed.
@@ -118,12 +122,41 @@ def verify(files: Files, asked: Asked, means: Means) -> Generator[Progress, None
     return report
 
 
-def _pool_of(checkpoint: Checkpoint) -> tuple[str, str]:
-    """The deployment's origin and the pool's name."""
+def _verify_registry(
+    files: Files, checkpoint: Checkpoint, asked: Asked, report: Report
+) -> Generator[Progress, None, None]:
+    """Check a bundle of the registry's log alone: the steps that it has."""
+    report.registry = checkpoint
+    report.take(Step.SIGNATURES)
+    older = [_older_checkpoint(each.name, each.note, checkpoint, asked.key) for each in asked.since]
+    log = StaticLog(REGISTRY_LOG, files, checkpoint.size)
+    order = InOrder(files) if isinstance(files, ArchivedFiles) else None
+    if order is not None:
+        order.take(CHECKPOINT)
+    yield from _EntryPass(log, checkpoint, older, report, order).run()
+    report.take(Step.ENTRIES)
+    if older:
+        report.take(Step.CONSISTENCY)
+    else:
+        report.skipped[Step.CONSISTENCY] = "no older checkpoint was given"
+    check_registry_leaves(log, report)
+    for step in _OF_POOLS:
+        report.skipped[step] = "the registry has none"
+    _end_files(order, asked, report)
+
+
+_OF_POOLS: Final = (
+    Step.BATCHES, Step.WEIGHTS, Step.EVENTS, Step.ROUNDS, Step.POSTINGS, Step.BALANCES, Step.CONSERVATION,
+)  # fmt: skip
+"""What only pools' logs have."""
+
+
+def _log_in(checkpoint: Checkpoint) -> tuple[str, str]:
+    """The deployment's origin and the name of the pool, or the registry's."""
     found = split_origin(checkpoint.origin)
-    if found is None or found[1] == REGISTRY_LOG:
-        where = Where(file=CHECKPOINT)
-        raise FoundError(Finding(where, "origin", checkpoint.origin, "one that names a pool", Step.SIGNATURES))
+    if found is None:
+        expected = "one that names a pool or the registry"
+        raise FoundError(Finding(Where(file=CHECKPOINT), "origin", checkpoint.origin, expected, Step.SIGNATURES))
     return found
 
 
@@ -180,9 +213,10 @@ class _EntryPass:
 
     def run(self) -> Generator[Progress, None, list[RoundPlace]]:
         of_registry = self.log.pool == REGISTRY_LOG
+        beside_a_pool = bool(self.log.folder)
         counted = "registry entries" if of_registry else "entries"
         self._hold_against_older()
-        if of_registry:
+        if beside_a_pool:
             self._comes_next(CHECKPOINT)
         for bundle in bundles(self.log.leaf_count):
             self._comes_next(bundle.path())
@@ -192,11 +226,11 @@ class _EntryPass:
             yield Progress(bundle.end, self.log.leaf_count)
         for tile, data in self.builder.partial():
             self._compare(tile, data)
-        if of_registry:
-            self._bodies_come_next()
-        else:
+        if not beside_a_pool:
             self._comes_next(JOURNAL)
             self._comes_next(BALANCES)
+        if of_registry:
+            self._bodies_come_next()
         self._require_root()
         return [_round_place(index, entry) for index, entry in self.rounds]
 

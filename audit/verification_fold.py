@@ -6,6 +6,7 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from audit.acts_fold import DoneAct
 from audit.batch_check import WeighedBatch
 from audit.consequence import consequence_of
 from audit.files.in_order import InOrder
@@ -22,6 +23,7 @@ from audit.sample import Sample
 from audit.steps import Step
 from audit.unique_events import Spill, UniqueEvents
 from ledger.acts.entries import Decision, DecisionContent
+from ledger.acts.people import People
 from ledger.entries import RevenueContent
 from ledger.errors import LedgerCorruptError
 from ledger.files.layout import BALANCES, render_balances
@@ -96,6 +98,38 @@ def check_leaves(
         raise
 
 
+def check_registry_leaves(registry: StaticLog, report: Report) -> None:
+    """Fold the registry's log where there is no pool's, and check that nothing moves in it.
+
+    Raises:
+        FoundError: a check fails.
+        FormatError: a file is malformed.
+    """
+
+    def see(leaf: Leaf[Any]) -> None:
+        report.count(Step.FORMS, "registry entries")
+        for digest in leaf.content.bodies().values():
+            report.count(Step.BODIES, "bodies")
+            report.count(Step.BODIES, "bytes", len(registry.body(bytes.fromhex(digest))))
+
+    fold = RegistryFold(registry, see)
+    fold.finish()
+    registry.journal.finish()
+    claimed, none = registry.files.read(BALANCES), render_balances({})
+    if claimed != none:
+        raise FoundError(balance_finding(claimed, none))
+    tell_acts(report, fold.acts.done, fold.people)
+    report.take(Step.FORMS, Step.BODIES, Step.DECISIONS)
+
+
+def tell_acts(report: Report, done: list[DoneAct], people: People) -> None:
+    """Note what was done, and what should be known of those who did it."""
+    report.acts = done
+    report.count(Step.DECISIONS, "acts", len(done))
+    report.count(Step.DECISIONS, "acts of one person", sum(act.alone for act in done))
+    report.warnings += warnings_of(people)
+
+
 @dataclass(slots=True)
 class _LeafPass:
     log: StaticLog
@@ -143,7 +177,7 @@ class _LeafPass:
             self.registry.finish()
         except FoundError as found:
             raise FoundError(self._in_step(self.fold.earliest(found.finding))) from None
-        self._tell_acts()
+        tell_acts(self.report, [*self.registry.acts.done, *self.fold.acts.done], self.registry.people)
         self.report.take(Step.FORMS, Step.BODIES, Step.BATCHES, Step.WEIGHTS)
         self.report.take(Step.ROUNDS, Step.DECISIONS, Step.POSTINGS)
         self._check_events()
@@ -153,13 +187,6 @@ class _LeafPass:
         self.report.count(Step.FORMS, "registry entries")
         for digest in leaf.content.bodies().values():
             self._count_body(len(self.registry_log.body(bytes.fromhex(digest))))
-
-    def _tell_acts(self) -> None:
-        done = [*self.registry.acts.done, *self.fold.acts.done]
-        self.report.acts = done
-        self.report.count(Step.DECISIONS, "acts", len(done))
-        self.report.count(Step.DECISIONS, "acts of one person", sum(act.alone for act in done))
-        self.report.warnings += warnings_of(self.registry.people)
 
     # What each leaf asks for beyond the fold.
 

@@ -1,26 +1,31 @@
 """What one operator can do alone in a deployment founded by two: nothing that moves money, or changes who may.
 
-Every attack comes from a client process with one operator's key.
+Every attack comes from a client process with one operator's key. Platforms that were not admitted are in
+test_admissions.py; what is tried against payees and bank files is beside these.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import pytest
 import sqlalchemy as sa
 from google.protobuf.message import Message
 
+from audit.report import warnings_of
 from ledger.acts.controls import Controls
+from ledger.store.acts import read_people
 from moiety import (
     AbortedError,
     Client,
     Collective,
     FailedPreconditionError,
+    InvalidArgumentError,
     Method,
     NewKey,
     PermissionDeniedError,
@@ -32,11 +37,16 @@ from moiety import (
     UnauthenticatedError,
     make_key,
 )
-from moiety.v1.acts_pb2 import PROPOSAL_STATE_OPEN
+from moiety.v1.acts_pb2 import PROPOSAL_STATE_APPROVED, PROPOSAL_STATE_OPEN
 from moiety.v1.registry_pb2 import COLLECTIVE_STATUS_SUSPENDED, COMMONS_RULE_FUND
 from moiety.v1.registry_pb2 import Controls as ControlsMessage
 from moiety.v1.rounds_pb2 import OBJECTION_ANSWER_DISMISSED, ROUND_STATE_CALCULATED
-from tests.support.deployment import FOUNDERS, Deployment, SteppedClock
+from services.cli.app import main
+from services.cli.base.exits import Exit
+from services.process.host import serving
+from services.settings import load_settings
+from services.wiring import system_clock
+from tests.support.deployment import FOUNDERS, Deployment, SteppedClock, found_for_tests
 from tests.support.scene import METHOD, NANO, POOL, event
 
 REVIEW: Final = 3600
@@ -194,6 +204,103 @@ def test_one_operator_alone_changes_nothing(
         olive.approve_proposal(proposal)
     assert caught.value.reason == "PROPOSED_IT"
     assert rows_of(owner) == before
+
+
+def test_a_review_of_nothing_is_refused_at_once(pool: dict[str, Client], olive: Client) -> None:
+    assert pool
+    with pytest.raises(InvalidArgumentError, match="must be above 0 where posting a round takes two people"):
+        olive.create_policy(POOL, Policy(review_seconds=0, commons_ppm=100_000))
+    with pytest.raises(InvalidArgumentError, match="must be above 0"):
+        olive.create_pool("mine", Pool(display_name="Mine", currency="EUR", policy=Policy()))
+    assert list(olive.list_proposals(POOL, only_open=True)) == []
+
+
+def test_a_platform_s_key_reports_nowhere_that_did_not_admit_it(
+    pool: dict[str, Client], olive: Client, otto: Client, deployment: Deployment
+) -> None:
+    """Nor does one whom both let in make revenue or usage in a pool that only one would open to it."""
+    assert pool
+    mine = make_key()
+    together(olive, otto, lambda by: by.create_platform("mine", Platform(display_name="Mine")))
+    together(olive, otto, partial(_issue, name="platforms/mine", key=mine))
+    proposal = olive.admit_platform(POOL, "mine").proposal
+    with pytest.raises(FailedPreconditionError):
+        olive.approve_proposal(proposal)
+    with Client(deployment.address, mine.text) as platform:
+        for report in (
+            lambda: platform.submit_events(POOL, [event(9, shares={"irish": NANO})], METHOD, batch_id="x"),
+            lambda: platform.record_revenue(POOL, 1, "EUR", request_id="x"),
+        ):
+            with pytest.raises(FailedPreconditionError) as caught:
+                report()
+            assert caught.value.reason == "NOT_ADMITTED"
+
+
+def test_a_server_whose_clock_is_set_forward_ends_no_review(
+    database_url: str, clock: SteppedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database tells the time of what is logged, whatever the server that an operator talks to believes."""
+
+    class Ahead(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Self:
+            return cls.fromtimestamp((datetime.now(tz) + timedelta(days=400)).timestamp(), tz)
+
+    monkeypatch.setattr("services.wiring.datetime", Ahead)
+    assert system_clock() - datetime.now(UTC) > timedelta(days=399)
+    found_for_tests(database_url, clock, Controls.of_two())
+    settings = load_settings(database_url=database_url, listen="127.0.0.1:0")
+    with serving(settings) as running, ExitStack() as stack:
+        olive, otto = (stack.enter_context(Client(running.address, each.key.text)) for each in FOUNDERS)
+        key, policy = make_key(), Policy(review_seconds=REVIEW)
+        together(olive, otto, lambda by: by.create_platform("tunesmith", Platform(display_name="T")))
+        together(olive, otto, lambda by: by.create_collective("irish", Collective(display_name="Irish")))
+        opened = Pool(display_name="Folk", currency="EUR", policy=policy, platforms=["platforms/tunesmith"])
+        together(olive, otto, lambda by: by.create_pool(POOL, opened))
+        together(olive, otto, lambda by: by.create_method(POOL, METHOD, Method(display_name="n", confidence_ppm=10**6)))
+        together(olive, otto, partial(_issue, name="platforms/tunesmith", key=key))
+        platform = stack.enter_context(Client(running.address, key.text))
+        platform.record_revenue(POOL, 1_000, "EUR", request_id="r")
+        platform.submit_events(POOL, [event(1, shares={"irish": NANO})], METHOD, batch_id="b")
+        olive.calculate_round(POOL, request_id="q")
+        with pytest.raises(FailedPreconditionError) as caught:
+            otto.approve_round(POOL, 1)
+        assert caught.value.reason == "REVIEW_RUNS"
+
+
+def test_a_key_that_the_database_s_owner_recovers_waits_decides_nothing_older_and_is_told_of_for_ever(
+    pool: dict[str, Client],
+    olive: Client,
+    deployment: Deployment,
+    database_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert pool
+    waiting, mine, clock = olive.record_payment(POOL, "irish", 1, request_id="x").proposal, make_key(), deployment.clock
+    monkeypatch.setenv("MOIETY_DATABASE_URL", database_url)
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as ended:
+        main(["db", "recover-key", f"operators/otto={mine.hash}", "--json"])
+    assert ended.value.code == Exit.OK
+    begins = datetime.fromisoformat(json.loads(capsys.readouterr().out)["begins"])
+    with Client(deployment.address, mine.text) as otto:
+        clock.now = begins - timedelta(seconds=1)
+        with pytest.raises(UnauthenticatedError):
+            otto.get_proposal(waiting)
+        clock.now = begins
+        # Seven days later it acts, and is still no second person's.
+        raised = otto.update_collective("irish", Collective(display_name="Irish", members=7)).proposal
+        later = olive.update_collective("irish", Collective(display_name="Irish", members=8)).proposal
+        for proposal in (waiting, later):
+            with pytest.raises(FailedPreconditionError) as caught:
+                otto.approve_proposal(proposal)
+            assert caught.value.reason in ("REGISTERED_ALONE", "PROPOSAL_CLOSED")
+        assert olive.approve_proposal(raised).state == PROPOSAL_STATE_APPROVED
+    with deployment.running.parts.database.transaction() as connection:
+        people = read_people(connection)
+    assert warnings_of(people) == ["keys recovered by the database's owner: 1"]
+    assert people.keys[mine.hash.split(":")[0]].begins == begins
 
 
 def test_nobody_suspends_the_other_so_that_one_is_left(olive: Client, otto: Client) -> None:

@@ -379,6 +379,8 @@ class Acts:
         if entry["type"] == "controls.v1":
             assert all(count in (1, 2) and count <= entry["controls"]["people"] for count in entry["controls"].values())
         self.enough_left(entry)
+        if entry["type"] in ("policy.v1", "poolopened.v1"):
+            assert entry["policy"]["review_seconds"] or self.registry.controls["rounds"] == 1
         if due is None:
             assert "proposal" not in entry
             assert self.needed(entry) == 1

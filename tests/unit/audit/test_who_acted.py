@@ -227,14 +227,14 @@ def stricter(log: PoolLog) -> None:
 def test_an_act_that_needs_two_and_was_done_by_one_is_found(tmp_path: Path) -> None:
     log = approved(a_round())
     stricter(log)
-    log.policy(Policy(fee_ppm=1))
+    log.policy(Policy(fee_ppm=1, review_seconds=60))
     found = finding_of(log, tmp_path)
     assert (found.figure, found.claimed, found.expected) == ("proposal", "none", "one that another operator approved")
 
 
 def proposed(log: PoolLog) -> int:
     stricter(log)
-    return log.propose(PolicyContent(version=2, policy=Policy(fee_ppm=1)))
+    return log.propose(PolicyContent(version=2, policy=Policy(fee_ppm=1, review_seconds=60)))
 
 
 def decided(log: PoolLog, subject: int, by: str = OSCAR, decision: str = "APPROVED") -> int:
@@ -243,7 +243,9 @@ def decided(log: PoolLog, subject: int, by: str = OSCAR, decision: str = "APPROV
 
 
 def carried_out(log: PoolLog, subject: int, **fields: Any) -> int:
-    content = PolicyContent(version=2, policy=Policy(fee_ppm=1), proposal=subject).model_copy(update=fields)
+    content = PolicyContent(version=2, policy=Policy(fee_ppm=1, review_seconds=60), proposal=subject).model_copy(
+        update=fields
+    )
     return log.append(content)
 
 
@@ -268,7 +270,7 @@ EFFECTS: Final[dict[str, Callable[[PoolLog, int], object]]] = {
         decided(log, subject, decision="REJECTED"), carried_out(log, subject),
     ),
     "of another content": lambda log, subject: (
-        decided(log, subject), carried_out(log, subject, policy=Policy(fee_ppm=999_999)),
+        decided(log, subject), carried_out(log, subject, policy=Policy(fee_ppm=999_999, review_seconds=60)),
     ),
     "by somebody else": lambda log, subject: (decided(log, subject), carried_out(log, subject, by=OSCAR)),
     "that its proposer approved": lambda log, subject: (
@@ -492,3 +494,11 @@ def test_an_admission_by_one_where_weights_need_two_is_found(tmp_path: Path) -> 
     log.registry.together(ControlsContent(controls=Controls.of_two()))
     log.admit("late")
     assert finding_of(log, tmp_path).figure == "proposal"
+
+
+def test_a_policy_without_a_review_where_posting_takes_two_is_found(tmp_path: Path) -> None:
+    log = approved(a_round())
+    index = log.policy(Policy(review_seconds=0))
+    found = finding_of(log, tmp_path)
+    assert (found.where.leaf_index, found.figure) == (index, "policy.v1")
+    assert "must be above 0" in found.claimed

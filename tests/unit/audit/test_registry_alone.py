@@ -1,0 +1,109 @@
+"""A bundle of the registry's log alone: who acted, checked without any pool."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from audit.report import Outcome, Report
+from audit.steps import Step
+from audit.verification import Older
+from ledger.acts.controls import Controls
+from ledger.acts.entries import ControlsContent, DecisionContent, KeyContent, KeyRevocationContent, PrincipalContent
+from ledger.registry import Collective
+from payout.policy import Policy
+from services.exports.tiles.bundles import write_bundle
+from services.exports.tiles.folders import export_folder
+from tests.support.exports import KEY, REGISTRY_ORIGIN, RegistrySource, report_of
+from tests.support.registry_log import OLIVE, OSCAR, RegistryLog, actor_of, key_of
+
+OWN_KEY = KEY.named(REGISTRY_ORIGIN).verifier_key
+
+
+def registry() -> RegistryLog:
+    """Two founders, whose acts need both, and what they did."""
+    log = RegistryLog.founded(controls=Controls.of_two().model_copy(update={"weights": 1, "terms": 1}))
+    log.collective(Collective("eire", "Éire", 300, domains=("eire.example",)))
+    log.platforms(["acme"])
+    log.open_pool("folk", Policy(review_seconds=60), platforms=["acme"])
+    log.together(PrincipalContent(principal="auditors/ada", status="ACTIVE"))
+    log.together(KeyContent(key_id="a" * 16, principal="auditors/ada", secret_hash="0" * 64))
+    log.act(KeyRevocationContent(key_id="a" * 16))
+    return log
+
+
+def bundled(log: RegistryLog, tmp_path: Path, **asked: Any) -> Report:
+    write_bundle(RegistrySource(log), tmp_path / "registry.tar")
+    return report_of(tmp_path / "registry.tar", OWN_KEY, **asked)
+
+
+def finding_of(log: RegistryLog, tmp_path: Path) -> tuple[int, str]:
+    found = bundled(log, tmp_path).finding
+    assert found is not None, "it held"
+    assert found.step is Step.DECISIONS, found
+    return found.where.leaf_index, found.figure
+
+
+def test_a_sound_registry_holds_and_says_who_acted(tmp_path: Path) -> None:
+    log = registry()
+    report = bundled(log, tmp_path)
+    assert report.finding is None
+    assert [(act.type, act.by, act.approved_by) for act in report.acts if not act.alone] == [
+        ("principal.v1", OLIVE, OSCAR), ("key.v1", OLIVE, OSCAR),
+    ]  # fmt: skip
+    assert report.counts[Step.FORMS] == {"registry entries": log.size(), "entries": 0}
+    held = {step for step in Step if report.outcome(step) is Outcome.HELD}
+    assert held == {Step.FILES, Step.SIGNATURES, Step.ENTRIES, Step.FORMS, Step.BODIES, Step.DECISIONS}
+
+
+def test_its_folder_holds_too_and_extends_what_was_kept(tmp_path: Path) -> None:
+    log = registry()
+    kept = Older("kept", RegistrySource(log).checkpoint())
+    log.act(KeyRevocationContent(key_id=key_of(OSCAR)))
+    export_folder(RegistrySource(log), tmp_path / "folder")
+    report = bundled(log, tmp_path, since=(kept,))
+    assert report.finding is None
+    assert report.outcome(Step.CONSISTENCY) is Outcome.HELD
+    other = RegistryLog.founded()
+    found = bundled(log, tmp_path, since=(Older("other", RegistrySource(other).checkpoint()),)).finding
+    assert found is not None
+    assert found.step is Step.CONSISTENCY
+
+
+def test_who_may_not_is_found(tmp_path: Path) -> None:
+    log = registry()
+    index = log.act(PrincipalContent(principal="operators/mallory", status="ACTIVE"))
+    assert finding_of(log, tmp_path) == (index, "proposal")
+
+
+def test_an_approver_who_proposed_is_found(tmp_path: Path) -> None:
+    log = registry()
+    index = log.together(ControlsContent(controls=Controls.of_one()), second=OLIVE)
+    assert finding_of(log, tmp_path)[0] in (index, index - 1)
+
+
+def test_a_pool_without_a_review_where_posting_takes_two_is_found(tmp_path: Path) -> None:
+    log = registry()
+    log.open_pool("jazz", Policy())
+    assert finding_of(log, tmp_path) == (log.size() - 1, "poolopened.v1")
+
+
+def test_a_hash_of_another_decision_is_found(tmp_path: Path) -> None:
+    log = registry()
+    proposed = log.propose(PrincipalContent(principal="operators/third", status="ACTIVE"))
+    decided = DecisionContent(subject=proposed, subject_hash="0" * 64, decision="REJECTED", reason="no")
+    index = log.append(actor_of(OSCAR).stamp(decided, log.size()))
+    assert finding_of(log, tmp_path) == (index, "subject_hash")
+
+
+@pytest.mark.parametrize("path", ["tile/entries/000", "journal.csv", "balances.csv"])
+def test_a_changed_file_is_found(path: str, tmp_path: Path) -> None:
+    log = registry()
+    write_bundle(RegistrySource(log), tmp_path / "registry.tar")
+    data = bytearray((tmp_path / "registry.tar").read_bytes())
+    at = data.index(path.encode())
+    data[at + 512 + 5] ^= 1
+    (tmp_path / "registry.tar").write_bytes(data)
+    assert report_of(tmp_path / "registry.tar", OWN_KEY).finding is not None
