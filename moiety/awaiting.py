@@ -50,9 +50,12 @@ async def run(steps: Steps[Result]) -> Result:
 
 async def each(pages: Pages[Item]) -> AsyncIterator[Item]:
     """Return the items of all pages, each page asked for when it is needed."""
-    while not pages.is_over:
-        for item in await run(pages.next_page()):
-            yield item
+    try:
+        while not pages.is_over:
+            for item in await run(pages.next_page()):
+                yield item
+    finally:
+        pages.close()
 
 
 async def _carry_out(step: Step) -> Any:

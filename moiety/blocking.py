@@ -46,8 +46,11 @@ def run(steps: Steps[Result]) -> Result:
 
 def each(pages: Pages[Item]) -> Iterator[Item]:
     """Return the items of all pages, each page asked for when it is needed."""
-    while not pages.is_over:
-        yield from run(pages.next_page())
+    try:
+        while not pages.is_over:
+            yield from run(pages.next_page())
+    finally:
+        pages.close()
 
 
 def _carry_out(step: Step) -> Any:

@@ -158,3 +158,6 @@ class PagedCall(Generic[PageRequest, Page, Item]):
         self._request.page_token = page.next_page_token
         self.is_over = not page.next_page_token
         return list(self._items(page))
+
+    def close(self) -> None:
+        """Nothing is open between pages."""

@@ -95,6 +95,9 @@ class Pages(Protocol[Item_co]):
     def next_page(self) -> Steps[Sequence[Item_co]]:
         """Ask for the next page."""
 
+    def close(self) -> None:
+        """Take note that no page is asked for any more."""
+
 
 def all_items(pages: Pages[Item]) -> Steps[list[Item]]:
     """Return the items of all pages."""

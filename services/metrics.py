@@ -31,6 +31,7 @@ _SECONDS: Final = Histogram(
 _UNDER_WAY: Final = Gauge(
     "moiety_calls_under_way", "Calls under way, by transport.", ["via"], multiprocess_mode="livesum"
 )
+_WATCHES: Final = Gauge("moiety_watches", "Open watches of logs.", multiprocess_mode="livesum")
 _BATCHES: Final = Counter("moiety_intake_batches", "Usage batches recorded; one that is sent again counts again.")
 _EVENTS: Final = Counter("moiety_intake_events", "Usage events in recorded batches that were accepted.")
 _DUPLICATES: Final = Counter("moiety_intake_duplicates", "Usage events in recorded batches that were duplicates.")
@@ -57,6 +58,13 @@ def count_call(method: str, via: str, code: str, seconds: float) -> None:
 def under_way(via: str) -> Iterator[None]:
     """Count a call as under way meanwhile."""
     with _UNDER_WAY.labels(via).track_inprogress():
+        yield
+
+
+@contextmanager
+def watching() -> Iterator[None]:
+    """Count a watch of a log as open meanwhile."""
+    with _WATCHES.track_inprogress():
         yield
 
 

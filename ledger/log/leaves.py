@@ -116,6 +116,12 @@ class Content(BaseModel):
         """The id of the platform that reports by it, and must be admitted to the pool for it; None if none does."""
         return None
 
+    @property
+    def parties(self) -> frozenset[str]:
+        """The principals, such as `collectives/irish`, whose own this is: who did it, and whom its fields name."""
+        named = {f"{kind}s/{found}" for kind in ("collective", "platform") if (found := getattr(self, kind, None))}
+        return frozenset(named | ({self.actor} if self.actor else set()))
+
     def bodies(self) -> Mapping[str, str]:
         """The bodies that it commits to: field name to SHA-256 in hexadecimal, in the order of the fields."""
         return {name: getattr(self, name) for name in type(self).model_fields if name.endswith(BODY_SUFFIX)}

@@ -185,6 +185,70 @@ class ListLeavesResponse(_message.Message):
 Global___ListLeavesResponse: _TypeAlias = ListLeavesResponse  # noqa: Y015
 
 @_typing.final
+class WatchLeavesRequest(_message.Message):
+    """Asks for leaves as they come."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    START_FIELD_NUMBER: _builtins.int
+    ONLY_NEW_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """`pools/{pool}` or `registry`."""
+    start: _builtins.int
+    """The first index wanted, at most the log's size."""
+    only_new: _builtins.bool
+    """Begin at the log's end, and not at `start`: only what is appended from now on."""
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+        start: _builtins.int = ...,
+        only_new: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["only_new", b"only_new", "parent", b"parent", "start", b"start"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchLeavesRequest: _TypeAlias = WatchLeavesRequest  # noqa: Y015
+
+@_typing.final
+class WatchLeavesResponse(_message.Message):
+    """The next leaves; none where there is only the position to tell, at least every 30 seconds."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEAVES_FIELD_NUMBER: _builtins.int
+    NEXT_START_FIELD_NUMBER: _builtins.int
+    LOG_SIZE_FIELD_NUMBER: _builtins.int
+    next_start: _builtins.int
+    """Every leaf before this index was sent, or is not the caller's to see: the `start` of the next call after a break."""
+    log_size: _builtins.int
+    """Leaves in the log, as last seen."""
+    @_builtins.property
+    def leaves(self) -> _containers.RepeatedCompositeFieldContainer[Global___Leaf]:
+        """In order, at most 1,000 and about 2 MiB. A posting that holds back what others get comes to a platform or a
+        collective without its entry.
+        """
+
+    def __init__(
+        self,
+        *,
+        leaves: _abc.Iterable[Global___Leaf] | None = ...,
+        next_start: _builtins.int = ...,
+        log_size: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["leaves", b"leaves", "log_size", b"log_size", "next_start", b"next_start"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchLeavesResponse: _TypeAlias = WatchLeavesResponse  # noqa: Y015
+
+@_typing.final
 class GetBodyRequest(_message.Message):
     """Asks for a body."""
 

@@ -46,6 +46,11 @@ class AuditServiceStub:
                 request_serializer=moiety_dot_v1_dot_audit__pb2.ListLeavesRequest.SerializeToString,
                 response_deserializer=moiety_dot_v1_dot_audit__pb2.ListLeavesResponse.FromString,
                 _registered_method=True)
+        self.WatchLeaves = channel.unary_stream(
+                '/moiety.v1.AuditService/WatchLeaves',
+                request_serializer=moiety_dot_v1_dot_audit__pb2.WatchLeavesRequest.SerializeToString,
+                response_deserializer=moiety_dot_v1_dot_audit__pb2.WatchLeavesResponse.FromString,
+                _registered_method=True)
         self.GetBody = channel.unary_stream(
                 '/moiety.v1.AuditService/GetBody',
                 request_serializer=moiety_dot_v1_dot_audit__pb2.GetBodyRequest.SerializeToString,
@@ -92,6 +97,15 @@ class AuditServiceServicer:
 
     def ListLeaves(self, request, context):
         """Lists a pool's leaves in order.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchLeaves(self, request, context):
+        """Streams a log's leaves from an index on, and then each as it is appended, until the caller ends it. Operators and
+        auditors see all of them. A platform or a collective sees its own in a pool's log, and every round and posting.
+        The stream ends with UNAVAILABLE when the service stops: go on from the last `next_start`, nothing is lost.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -151,6 +165,11 @@ def add_AuditServiceServicer_to_server(servicer, server):
                     servicer.ListLeaves,
                     request_deserializer=moiety_dot_v1_dot_audit__pb2.ListLeavesRequest.FromString,
                     response_serializer=moiety_dot_v1_dot_audit__pb2.ListLeavesResponse.SerializeToString,
+            ),
+            'WatchLeaves': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchLeaves,
+                    request_deserializer=moiety_dot_v1_dot_audit__pb2.WatchLeavesRequest.FromString,
+                    response_serializer=moiety_dot_v1_dot_audit__pb2.WatchLeavesResponse.SerializeToString,
             ),
             'GetBody': grpc.unary_stream_rpc_method_handler(
                     servicer.GetBody,
@@ -239,6 +258,33 @@ class AuditService:
             '/moiety.v1.AuditService/ListLeaves',
             moiety_dot_v1_dot_audit__pb2.ListLeavesRequest.SerializeToString,
             moiety_dot_v1_dot_audit__pb2.ListLeavesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchLeaves(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/moiety.v1.AuditService/WatchLeaves',
+            moiety_dot_v1_dot_audit__pb2.WatchLeavesRequest.SerializeToString,
+            moiety_dot_v1_dot_audit__pb2.WatchLeavesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -39,6 +39,11 @@ class AuditServiceStub:
     """Gives the size and root of a pool's log."""
     ListLeaves: _grpc.UnaryUnaryMultiCallable[_audit_pb2.ListLeavesRequest, _audit_pb2.ListLeavesResponse]
     """Lists a pool's leaves in order."""
+    WatchLeaves: _grpc.UnaryStreamMultiCallable[_audit_pb2.WatchLeavesRequest, _audit_pb2.WatchLeavesResponse]
+    """Streams a log's leaves from an index on, and then each as it is appended, until the caller ends it. Operators and
+    auditors see all of them. A platform or a collective sees its own in a pool's log, and every round and posting.
+    The stream ends with UNAVAILABLE when the service stops: go on from the last `next_start`, nothing is lost.
+    """
     GetBody: _grpc.UnaryStreamMultiCallable[_audit_pb2.GetBodyRequest, _audit_pb2.GetBodyResponse]
     """Gives a body that a leaf commits to, in pieces."""
     GetCheckpoint: _grpc.UnaryUnaryMultiCallable[_audit_pb2.GetCheckpointRequest, _audit_pb2.Checkpoint]
@@ -63,6 +68,11 @@ class AuditServiceAsyncStub(AuditServiceStub):
     """Gives the size and root of a pool's log."""
     ListLeaves: _aio.UnaryUnaryMultiCallable[_audit_pb2.ListLeavesRequest, _audit_pb2.ListLeavesResponse]  # type: ignore[assignment]
     """Lists a pool's leaves in order."""
+    WatchLeaves: _aio.UnaryStreamMultiCallable[_audit_pb2.WatchLeavesRequest, _audit_pb2.WatchLeavesResponse]  # type: ignore[assignment]
+    """Streams a log's leaves from an index on, and then each as it is appended, until the caller ends it. Operators and
+    auditors see all of them. A platform or a collective sees its own in a pool's log, and every round and posting.
+    The stream ends with UNAVAILABLE when the service stops: go on from the last `next_start`, nothing is lost.
+    """
     GetBody: _aio.UnaryStreamMultiCallable[_audit_pb2.GetBodyRequest, _audit_pb2.GetBodyResponse]  # type: ignore[assignment]
     """Gives a body that a leaf commits to, in pieces."""
     GetCheckpoint: _aio.UnaryUnaryMultiCallable[_audit_pb2.GetCheckpointRequest, _audit_pb2.Checkpoint]  # type: ignore[assignment]
@@ -96,6 +106,17 @@ class AuditServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_audit_pb2.ListLeavesResponse, _abc.Awaitable[_audit_pb2.ListLeavesResponse]]:
         """Lists a pool's leaves in order."""
+
+    @_abc_1.abstractmethod
+    def WatchLeaves(
+        self,
+        request: _audit_pb2.WatchLeavesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_audit_pb2.WatchLeavesResponse], _abc.AsyncIterator[_audit_pb2.WatchLeavesResponse]]:
+        """Streams a log's leaves from an index on, and then each as it is appended, until the caller ends it. Operators and
+        auditors see all of them. A platform or a collective sees its own in a pool's log, and every round and posting.
+        The stream ends with UNAVAILABLE when the service stops: go on from the last `next_start`, nothing is lost.
+        """
 
     @_abc_1.abstractmethod
     def GetBody(

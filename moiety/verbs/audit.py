@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from hashlib import sha256
+from typing import Final
 
-from moiety.connection import PAGE_SIZE
-from moiety.errors import DataLossError
-from moiety.steps import Pages, Steps
+from moiety.connection import PAGE_SIZE, Connection
+from moiety.errors import DataLossError, DeadlineExceededError, ServiceError, UnavailableError
+from moiety.patience import Patience
+from moiety.steps import End, Open, Pages, Pause, Receive, Steps, Stream
 from moiety.v1 import audit_pb2 as pb
 from moiety.v1.audit_pb2_grpc import AuditServiceStub
 from moiety.verbs.base import Joined, Verbs, listing, log_name, round_name, verb
+
+WATCH_SILENCE_SECONDS: Final = 90.0
+"""How long a watch may hear nothing before it is opened again: the service tells the position every 30 seconds."""
 
 
 class AuditVerbs(Verbs):
@@ -36,6 +41,21 @@ class AuditVerbs(Verbs):
         """Return a pool's leaves in order, from index `start` on."""
         request = pb.ListLeavesRequest(parent=log_name(pool), start=start, page_size=PAGE_SIZE)
         return self._connection.pages(self._audit.ListLeaves, request, lambda page: page.leaves)
+
+    @listing
+    def watch(self, pool: str, *, start: int = 0, only_new: bool = False) -> Pages[pb.Leaf]:
+        """Return a log's leaves from index `start` on, and then each as it is appended: without an end.
+
+        Operators and auditors see all of them, platforms and collectives their own. Where the stream breaks it goes on
+        behind the last leaf that was given, until the service is away for the client's whole `timeout_seconds`; to go
+        on later, watch from that leaf's index + 1.
+
+        Args:
+            pool: its id, or `registry`.
+            start: the first index wanted.
+            only_new: begin at the log's end, and not at `start`.
+        """
+        return _Watch(self._connection, self._audit, log_name(pool), start, only_new)
 
     @verb
     def get_body(self, pool: str, digest: bytes) -> Steps[bytes]:
@@ -89,6 +109,51 @@ class AuditVerbs(Verbs):
         """Have a round recomputed from the log and its bodies alone, and return the verdict."""
         request = pb.ReplayRoundRequest(name=round_name(pool, number))
         return self._connection.read_stream(self._audit.ReplayRound, request, lambda: _Replay(progress))
+
+
+class _Watch:
+    """A log's leaves as they come: a page is what one message has."""
+
+    is_over = False
+
+    def __init__(
+        self, connection: Connection, audit: AuditServiceStub, parent: str, start: int, only_new: bool
+    ) -> None:
+        self._connection = connection
+        self._audit = audit
+        self._request = pb.WatchLeavesRequest(parent=parent, start=start, only_new=only_new)
+        self._patience: Patience | None = None
+        self._stream: Stream | None = None
+
+    def next_page(self) -> Steps[Sequence[pb.Leaf]]:
+        while True:
+            try:
+                if self._stream is None:
+                    self._stream = yield Open(self._audit.WatchLeaves, self._request, self._connection.metadata)
+                answer = yield Receive(self._stream, WATCH_SILENCE_SECONDS)
+                if answer is End.OF_STREAM:
+                    raise UnavailableError("the watch ended")
+            except DeadlineExceededError as error:  # what was silent for so long is no longer there
+                pause = self._broken(UnavailableError(str(error)))
+            except ServiceError as error:
+                pause = self._broken(error)
+            else:
+                self._patience = None
+                self._request.start, self._request.only_new = answer.next_start, False
+                leaves: Sequence[pb.Leaf] = answer.leaves
+                return leaves
+            yield Pause(pause)
+
+    def _broken(self, error: ServiceError) -> float:
+        """Close the stream; return how long to wait before the next one is opened."""
+        self.close()
+        self._patience = self._patience or Patience(self._connection.timeout_seconds)
+        return self._patience.pause_after(error)
+
+    def close(self) -> None:
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
 
 
 class _Replay:

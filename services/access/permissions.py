@@ -87,6 +87,7 @@ PERMITTED: Final[dict[str, frozenset[Role]]] = {
     "/moiety.v1.RoundsService/GetFairness": _COLLECTIVE_READERS,
     "/moiety.v1.AuditService/GetLogHead": _READERS,
     "/moiety.v1.AuditService/ListLeaves": _READERS,
+    "/moiety.v1.AuditService/WatchLeaves": _EVERYONE,
     "/moiety.v1.AuditService/GetBody": _READERS,
     "/moiety.v1.AuditService/GetCheckpoint": _EVERYONE,
     "/moiety.v1.AuditService/ListCheckpoints": _EVERYONE,

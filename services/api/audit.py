@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final
+from typing import Any, Final, cast
 
 import grpc
 
@@ -20,12 +20,15 @@ from ledger.store.acts import REGISTRY
 from moiety.v1 import audit_pb2 as pb
 from moiety.v1 import audit_pb2_grpc
 from payout.store import rounds
+from services.access.keys import Role
+from services.access.permissions import PermissionDeniedError, caller
 from services.api.checkpoints import CheckpointMethods
 from services.api.chunks import chunks
 from services.api.names import page_limit, page_token, place_in
 from services.api.pages import PAGE_BYTES
 from services.api.registry import log_of
 from services.api.rounds import round_of
+from services.api.watches import Watch, Watches
 from services.parts import Parts
 
 REPLAY_THREADS: Final = 2
@@ -38,8 +41,9 @@ PROGRESS_SECONDS: Final = 0.2
 class AuditService(CheckpointMethods, audit_pb2_grpc.AuditServiceServicer):
     """What auditors read."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, watches: Watches) -> None:
         self._database, self._readers = parts.database, parts.readers
+        self._watches = watches
         self._bodies = parts.bodies
 
     def GetLogHead(self, request: pb.GetLogHeadRequest, context: grpc.ServicerContext) -> pb.LogHead:
@@ -63,6 +67,21 @@ class AuditService(CheckpointMethods, audit_pb2_grpc.AuditServiceServicer):
                     break
         more = bool(page) and page[-1].index + 1 < size
         return pb.ListLeavesResponse(leaves=page, next_page_token=page_token(page[-1].index + 1) if more else "")
+
+    def WatchLeaves(self, request: pb.WatchLeavesRequest, context: grpc.ServicerContext) -> Iterator[Any]:
+        start = require_range(request.start, "start", 0, 2**62)
+        with self._database.transaction() as connection:
+            pool = log_of(connection, request.parent, "parent")
+            if pool == REGISTRY and caller().role not in (Role.OPERATOR, Role.AUDITOR):
+                raise PermissionDeniedError(caller(), REGISTRY.name)
+            size = log.read_head(connection, pool).size
+        if request.only_new:
+            start = size
+        if start > size:
+            raise InvalidInputError.of("start", f"must be at most the log's {size} leaves, is {start}")
+        # Whatever carries the call sees that it is a watch, and asks it when there is something to say.
+        watch: Any = Watch(self._watches, pool, caller(), start, size)
+        return cast("Iterator[Any]", watch)
 
     def GetBody(self, request: pb.GetBodyRequest, context: grpc.ServicerContext) -> Iterator[pb.GetBodyResponse]:
         if len(request.sha256) != HASH_BYTES:

@@ -38,6 +38,7 @@ from services.api.revenue import RevenueService
 from services.api.rounds import RoundsService
 from services.api.streams import CallLimits
 from services.api.usage import UsageService
+from services.api.watches import Watches
 from services.parts import Parts
 
 _MODULES: Final = (registry_pb2, acts_pb2, limits_pb2, usage_pb2, revenue_pb2, accounts_pb2, rounds_pb2, audit_pb2)
@@ -77,6 +78,7 @@ class Services:
 
     def __init__(self, parts: Parts) -> None:
         self.limits: Final = CallLimits(parts.settings.threads)
+        self.watches: Final = Watches(parts.database, parts.readers)
         self._usage = UsageService(parts)
         self._each: dict[str, Any] = {
             "RegistryService": RegistryService(parts),
@@ -86,7 +88,7 @@ class Services:
             "RevenueService": RevenueService(parts),
             "AccountsService": AccountsService(parts),
             "RoundsService": RoundsService(parts),
-            "AuditService": AuditService(parts),
+            "AuditService": AuditService(parts, self.watches),
         }
 
     def add_to(self, server: grpc.Server) -> None:
@@ -116,6 +118,10 @@ class Services:
             for method in service.methods
         )
         return {method.path: method for method in found}
+
+    def begin_drain(self) -> None:
+        """End what would go on for as long as its caller likes."""
+        self.watches.close()
 
     def close(self) -> None:
         """Finish the batches under way."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import grpc
@@ -18,6 +20,8 @@ from services.api.call import Call, require_fields
 from services.api.door import IDLE_SECONDS, MESSAGE_SECONDS, Waiting, parsed
 from services.api.errors import for_trailers, is_expected
 from services.api.streams import ANYONE, CallLimits, StreamLimit, TooManyStreamsError
+from services.api.watchers import Watcher, Watchers
+from services.api.watches import WATCH_LEAVES, Watch
 from services.metrics import under_way
 
 
@@ -25,12 +29,18 @@ class Gatekeeper(grpc.ServerInterceptor):
     """Authenticates, authorises, checks required fields, logs and translates errors, in this order, for every call."""
 
     def __init__(
-        self, keyring: KeyRing, limits: CallLimits, waiting: Waiting, health_threads: ThreadPoolExecutor
+        self,
+        keyring: KeyRing,
+        limits: CallLimits,
+        waiting: Waiting,
+        health_threads: ThreadPoolExecutor,
+        watchers: Watchers,
     ) -> None:
         self._keyring = keyring
         self._limits = limits
         self._waiting = waiting
         self._health_threads = health_threads
+        self._watchers = watchers
 
     def intercept_service(
         self, continuation: Callable[[grpc.HandlerCallDetails], Any], details: grpc.HandlerCallDetails
@@ -48,6 +58,9 @@ class Gatekeeper(grpc.ServerInterceptor):
             wrapped = call.unary(handler.unary_unary, self._limits.calls)
             return grpc.stream_unary_rpc_method_handler(wrapped, None, handler.response_serializer)
         streams = self._limits.streams
+        if details.method == WATCH_LEAVES:
+            wrapped = call.watched(handler.unary_stream, self._watchers, self._limits.watches)
+            return grpc.stream_stream_rpc_method_handler(wrapped, None, handler.response_serializer)
         if handler.unary_stream is not None:
             answer = handler.unary_stream
             wrapped = call.streamed(lambda sent, context: answer(call.one(sent, context), context), streams)
@@ -134,6 +147,31 @@ class _Call:
                     self._fail(error, context)
                 self._call.done()
 
+        return wrapped
+
+    def watched(
+        self, behavior: Callable[[Any, Any], Any], watchers: Watchers, limit: StreamLimit
+    ) -> Callable[..., None]:
+        """A handler that opens a watch and returns."""
+
+        def wrapped(
+            messages: Iterator[bytes], context: grpc.ServicerContext, send: Callable[[Message | None], None]
+        ) -> None:
+            with ExitStack() as opened:
+                opened.enter_context(under_way("grpc"))
+                try:
+                    self._enter(context)
+                    opened.enter_context(limit.one(self._call.principal))
+                    watch: Watch = behavior(self.one(messages, context), context)
+                except Exception as error:  # noqa: BLE001  # everything that leaves here is translated
+                    self._fail(error, context)
+                watcher = Watcher(watch, self._call, context, send, left := ExitStack(), self._told)
+                left.push(opened.pop_all())
+            left.enter_context(watchers.watches.listening(watch, partial(watchers.wake, watcher)))
+            if not context.add_callback(watcher.gone):
+                watcher.gone()
+
+        vars(wrapped)["experimental_non_blocking"] = True
         return wrapped
 
     def one(self, messages: Iterator[bytes], context: grpc.ServicerContext) -> Message:

@@ -18,6 +18,9 @@ from ledger.errors import LedgerError
 ANYONE: Final = "anyone"
 """The holder that all callers without a key share."""
 
+WATCHES_PER_THREAD: Final = 16
+"""Four times as many are a principal's most, and twelve times as many all together."""
+
 SHED_SECONDS: Final = 5.0
 """How long a stream must have had nothing under way before it may be ended to make room for another."""
 
@@ -44,6 +47,13 @@ class StreamShedError(LedgerError):
         return (
             f"ended after {self.idle_seconds:.0f} s without a message, to make room for another stream; open one again"
         )
+
+
+class WatchesClosedError(LedgerError):
+    """The service stops, and so do its watches."""
+
+    def __str__(self) -> str:
+        return "the service is stopping; watch again from where this ended"
 
 
 class OpenStream:
@@ -151,3 +161,5 @@ class CallLimits:
         self.streams: Final = StreamLimit(threads)
         # Three quarters of the threads for the calls of one principal: there are always some for the others.
         self.calls: Final = StreamLimit(3 * threads)
+        # Watches hold no thread while they wait.
+        self.watches: Final = StreamLimit(WATCHES_PER_THREAD * threads)

@@ -68,6 +68,7 @@ def serving(settings: Settings, *, clock: Clock = system_clock) -> Iterator[Runn
             http = HttpServer(parts, services)
             stack.callback(http.drain)
             http_address = http.start()
+        stack.callback(services.begin_drain)
         logger.info("serving", address=address, http_address=http_address)
         try:
             yield Running(address, parts, http_address=http_address)

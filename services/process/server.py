@@ -14,6 +14,7 @@ from ledger.errors import InvalidInputError
 from services.api.contract import CALLS_PER_THREAD, Services, service_names
 from services.api.door import LARGE_MESSAGE_BYTES, Waiting
 from services.api.interceptor import Gatekeeper
+from services.api.watchers import Watchers
 from services.parts import Parts
 
 STREAMS_PER_CONNECTION: Final = 1_000
@@ -41,11 +42,14 @@ class Server:
         self._health = _Health()
         threads = parts.settings.threads
         self._waiting = Waiting()
+        self._watchers = Watchers(services.watches, self._waiting)
         self._health_threads = ThreadPoolExecutor(HEALTH_THREADS, thread_name_prefix="health")
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="call")
         self._server = grpc.server(
             self._threads,
-            interceptors=[Gatekeeper(parts.keyring, services.limits, self._waiting, self._health_threads)],
+            interceptors=[
+                Gatekeeper(parts.keyring, services.limits, self._waiting, self._health_threads, self._watchers)
+            ],
             maximum_concurrent_rpcs=CALLS_PER_THREAD * threads,
             options=[
                 ("grpc.max_receive_message_length", LARGE_MESSAGE_BYTES),
@@ -93,3 +97,4 @@ class Server:
         self._threads.shutdown()
         self._waiting.stop()
         self._health_threads.shutdown()
+        self._watchers.close()

@@ -72,7 +72,7 @@ MAY_CALL: Final[dict[str, frozenset[str]]] = {
             "AuditService/GetCheckpoint", "AuditService/ListCheckpoints", "AuditService/GetInclusionProof",
             "AuditService/GetConsistencyProof", "LimitsService/GetPoolLimits",
             "AccountsService/GetBalance", "AccountsService/ListBalances", "AccountsService/ListTransfers",
-            "RoundsService/GetRound", "RoundsService/ListRounds",
+            "RoundsService/GetRound", "RoundsService/ListRounds", "AuditService/WatchLeaves",
         ),
         EVERYONE,
     ),

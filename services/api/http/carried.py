@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from contextvars import Context, copy_context
 from typing import Any, Final, TypeVar
 
+from moiety.v1.audit_pb2 import WatchLeavesResponse
 from services.access.keyring import KeyRing
 from services.api.call import Call
 from services.api.contract import CALLS_PER_THREAD, Method, Services
 from services.api.http.exchange import Exchange, GoneError
 from services.api.streams import ANYONE, TooManyStreamsError
+from services.api.watches import WATCH_LEAVES, Watch, Watches
 from services.metrics import under_way
 from services.parts import Parts
 
@@ -33,7 +35,12 @@ class Entered:
     async def run(self, work: Callable[..., T], *args: Any) -> T:
         """Do it on a thread."""
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, lambda: self._context.run(work, *args))
+        working = loop.run_in_executor(self._threads, lambda: self._context.run(work, *args))
+        try:
+            return await asyncio.shield(working)
+        except asyncio.CancelledError:
+            await asyncio.wait((working,))  # what is cleaned up next may be what the thread still uses
+            raise
 
     async def each(self, answers: Iterator[T]) -> AsyncIterator[T]:
         """What a handler gives, each made once the one before was taken: a slow reader holds no thread."""
@@ -45,12 +52,31 @@ class Entered:
                 await self.run(close)
 
 
+async def watched(watches: Watches, entered: Entered, watch: Watch) -> AsyncIterator[WatchLeavesResponse]:
+    """What a watch has to say, as it comes; no thread waits for it."""
+    loop, woken = asyncio.get_running_loop(), asyncio.Event()
+
+    def wake() -> None:
+        with suppress(RuntimeError):  # the loop has ended
+            loop.call_soon_threadsafe(woken.set)
+
+    with watches.listening(watch, wake):
+        while True:
+            woken.clear()
+            message = await entered.run(watch.next, entered.call.authenticated)
+            if message is not None:
+                yield message
+            elif not watch.is_behind:
+                await woken.wait()
+
+
 class Carrier:
     """Lets calls in, and runs them."""
 
     def __init__(self, parts: Parts, services: Services) -> None:
         self.keyring: KeyRing = parts.keyring
         self.methods: dict[str, Method] = services.methods()
+        self.watches: Final = services.watches
         self._limits = services.limits
         self._most = CALLS_PER_THREAD * parts.settings.threads
         self._open = 0
@@ -84,6 +110,8 @@ class Carrier:
                 entered = Entered(call, copy_context(), self._threads)
                 await entered.run(call.enter)
                 limit = self._limits.streams if stream else self._limits.calls
+                if call.method == WATCH_LEAVES:
+                    limit = self._limits.watches
                 with limit.one(call.principal) as call.stream:
                     yield entered
         finally:
@@ -91,17 +119,27 @@ class Carrier:
 
 
 async def unless_gone(exchange: Exchange, work: AsyncIterator[T]) -> AsyncIterator[T]:
-    """What comes of it, until the caller goes away.
+    """What comes of it, until the caller goes away, even if nothing comes.
 
     Raises:
         GoneError: the caller went away.
     """
     gone = asyncio.ensure_future(exchange.gone())
+    following: asyncio.Future[T] | None = None
     try:
-        async for found in work:
+        while True:
+            following = asyncio.ensure_future(anext(work))
+            await asyncio.wait((following, gone), return_when=asyncio.FIRST_COMPLETED)
             if gone.done():
                 raise GoneError
+            try:
+                found = await following
+            except StopAsyncIteration:
+                return
             yield found
     finally:
         gone.cancel()
+        if following is not None:
+            following.cancel()
+            await asyncio.wait((following,))
         await work.aclose()  # type: ignore[attr-defined]  # it is a generator of `Entered.each`

@@ -10,7 +10,7 @@ import base64
 import binascii
 import json
 import zlib
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import quote
@@ -24,8 +24,9 @@ from services.api.call import Call, require_fields
 from services.api.contract import Method
 from services.api.door import MESSAGE_SECONDS, TAKES_BODIES, MessageTooLargeError, most_bytes, parsed
 from services.api.errors import for_trailers
-from services.api.http.carried import Carrier, Entered, unless_gone
+from services.api.http.carried import Carrier, Entered, unless_gone, watched
 from services.api.http.exchange import Exchange, GoneError
+from services.api.watches import Watch
 
 HTTP_STATUS: Final = {
     code_pb2.CANCELLED: 499,
@@ -174,7 +175,7 @@ class ConnectCalls:
                     return
                 request = await _request(exchange, entered, method, dialect)
                 if dialect.is_stream:
-                    await _stream(exchange, entered, method, dialect, request)
+                    await self._stream(exchange, entered, method, dialect, request)
                 else:
                     response = dialect.codec.write(await entered.run(method.answer, request, None))
                     await exchange.answer(200, dialect.content_type, response)
@@ -184,6 +185,22 @@ class ConnectCalls:
             raise
         except Exception as error:  # noqa: BLE001  # everything that leaves here is translated
             await _refuse(exchange, dialect, call.refused(error))
+
+    async def _stream(
+        self, exchange: Exchange, entered: Entered, method: Method, dialect: Dialect, request: Message
+    ) -> None:
+        """Answer with messages in envelopes, and behind them how it ended."""
+        answers = await entered.run(method.answer, request, None)
+        made: AsyncIterator[Message]
+        if isinstance(answers, Watch):
+            made = watched(self._carrier.watches, entered, answers)
+        else:
+            made = entered.each(answers if method.server_streaming else iter([answers]))
+        async for message in unless_gone(exchange, made):
+            if not exchange.started:  # not earlier: what is refused before its first message may say so as it likes
+                await exchange.start(200, {"content-type": dialect.content_type})
+            await exchange.give(_framed(0, dialect.codec.write(message), dialect))
+        await _end(exchange, dialect, None)
 
 
 async def _unimplemented(exchange: Exchange, call: Call, dialect: Dialect) -> None:
@@ -256,17 +273,6 @@ def _from_json(raw: bytes, kind: type[Message]) -> Message:
         raise InvalidInputError.of("request", str(error).partition("\n")[0][:300]) from None
     except (UnicodeDecodeError, RecursionError, ValueError):
         raise InvalidInputError.of("request", "is not JSON in UTF-8") from None
-
-
-async def _stream(exchange: Exchange, entered: Entered, method: Method, dialect: Dialect, request: Message) -> None:
-    """Answer with messages in envelopes, and behind them how it ended."""
-    answers = await entered.run(method.answer, request, None)
-    made = entered.each(answers if method.server_streaming else iter([answers]))
-    async for message in unless_gone(exchange, made):
-        if not exchange.started:  # not earlier: what is refused before its first message may say so as it likes
-            await exchange.start(200, {"content-type": dialect.content_type})
-        await exchange.give(_framed(0, dialect.codec.write(message), dialect))
-    await _end(exchange, dialect, None)
 
 
 async def _refuse(exchange: Exchange, dialect: Dialect, status: status_pb2.Status) -> None:

@@ -47,6 +47,24 @@ def list_(
     session.output.show(leaves, table(["Leaf", "Type", "Time", "Hash"], rows, right=["Leaf"]))
 
 
+@app.command("watch")
+@client_command
+def watch(
+    session: Session,
+    pool: Pool,
+    start: Annotated[int, typer.Option(metavar="INDEX", help="The first leaf.")] = 0,
+    only_new: Annotated[bool, typer.Option("--only-new", help="Begin at the log's end.")] = False,
+    count: Annotated[int | None, typer.Option(metavar="N", min=1, help="Stop after so many.")] = None,
+) -> None:
+    """Print a log's leaves as they are appended, a line each, until interrupted; with --json as lines of JSON."""
+    leaves = session.client.watch(pool, start=start, only_new=only_new)
+    for leaf in islice(leaves, count):
+        entry = json.loads(leaf.entry) if leaf.entry else {}
+        shown = {"index": leaf.index, "hash": leaf.hash.hex(), "entry": entry}
+        time, kind = entry.get("time", "-"), entry.get("type", "not shown")
+        session.output.line(shown, f"{leaf.index}  {time}  {kind}  {leaf.hash.hex()}")
+
+
 @app.command("body")
 @client_command
 def body(

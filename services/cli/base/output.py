@@ -40,6 +40,12 @@ class Output:
             console.print(shown, markup=False, highlight=False, emoji=False, soft_wrap=isinstance(item, str))
         console.file.flush()
 
+    def line(self, data: Any, people: str) -> None:
+        """Print one line of a list without an end: `data` as JSON, or `people`."""
+        text = printable_json(json.dumps(data, ensure_ascii=False)) if self.as_json else printable(people)
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+
     @contextmanager
     def progress(self, label: str, total: int | None, unit: str) -> Iterator[_Bar]:
         """A progress bar on stderr; none with `--json` or if stderr is not a terminal."""

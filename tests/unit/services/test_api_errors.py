@@ -41,7 +41,7 @@ from services.access.keys import Principal, Role, UnauthenticatedError
 from services.access.permissions import PermissionDeniedError
 from services.api.door import MessageTooLargeError
 from services.api.errors import for_trailers, is_expected, status_of
-from services.api.streams import StreamShedError, TooManyStreamsError
+from services.api.streams import StreamShedError, TooManyStreamsError, WatchesClosedError
 
 TWO: Final = InvalidInputError(
     [Violation("events[3].units", "must be 1 to 10"), Violation("parent", "is required")], total=7
@@ -72,6 +72,7 @@ EXAMPLES: Final[list[tuple[LedgerError, int, str, list[type[Message]]]]] = [
         [error_details_pb2.QuotaFailure, error_details_pb2.RetryInfo],
     ),
     (StoreUnavailableError(), code_pb2.UNAVAILABLE, "DATABASE_AWAY", [error_details_pb2.RetryInfo]),
+    (WatchesClosedError(), code_pb2.UNAVAILABLE, "STOPPING", [error_details_pb2.RetryInfo]),
     (StreamShedError(7.0), code_pb2.UNAVAILABLE, "STREAM_SHED", [error_details_pb2.RetryInfo]),
     (
         TooManyStreamsError("platforms/acme"),

@@ -63,11 +63,11 @@ def test_every_method_says_who_may_call_it_and_nothing_else_does() -> None:
     assert not any(method.startswith(OPEN_PREFIXES) for method in PERMITTED)
 
 
-HASHES: Final = ("GetCheckpoint", "ListCheckpoints", "GetInclusionProof", "GetConsistencyProof")
+HASHES: Final = ("GetCheckpoint", "ListCheckpoints", "GetInclusionProof", "GetConsistencyProof", "WatchLeaves")
 
 
 def test_roles_have_the_rights_of_design_section_8() -> None:
-    reads = ("Get", "List", "Find", "Preview", "Replay")
+    reads = ("Get", "List", "Find", "Preview", "Replay", "Watch")
     for method, roles in PERMITTED.items():
         name = method.rpartition("/")[2]
         if name.startswith(reads):
@@ -82,7 +82,7 @@ def test_roles_have_the_rights_of_design_section_8() -> None:
     assert writes == {"SubmitUsage", "AppendUsage", "SetIdScheme", "RetractUsage", "RecordRevenue"}
     objects = {name.rpartition("/")[2] for name, roles in PERMITTED.items() if roles == {Role.COLLECTIVE}}
     assert objects == {"ObjectToRound"}
-    # Checkpoints and proofs tell hashes and no more.
+    # Checkpoints and proofs tell hashes and no more, and a watch each their own.
     hashes = {f"/moiety.v1.AuditService/{name}" for name in HASHES}
     assert all(PERMITTED[name] == set(Role) for name in hashes)
     narrow = {name: roles for name, roles in PERMITTED.items() if name not in hashes}
