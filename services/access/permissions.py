@@ -127,6 +127,15 @@ def admit(calling: Caller, method: str) -> None:
     _caller.set(calling)
 
 
+def admit_also(method: str) -> None:
+    """Check that whoever makes this call may call another method too, of which it is made up.
+
+    Raises:
+        PermissionDeniedError: they may not.
+    """
+    admit(_caller.get(), method)
+
+
 def caller() -> Principal:
     """Returns the caller."""
     return _caller.get().principal

@@ -13,9 +13,12 @@ from contextlib import suppress
 from hashlib import sha256
 from typing import Any, Final
 
+import pyarrow as pa
 import pytest
 from google.protobuf import json_format
 from google.rpc import error_details_pb2, status_pb2
+from jsonschema import Draft202012Validator
+from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from moiety.v1 import audit_pb2, registry_pb2, rounds_pb2
 from services.api.door import SMALL_MESSAGE_BYTES
@@ -66,7 +69,12 @@ def test_json_and_binary_give_what_grpc_gives(scene: Scene, address: str, key: s
     assert asked.status == 200
     assert json_format.Parse(asked.text, registry_pb2.Pool()) == expected
     raw = registry_pb2.GetPoolRequest(name=f"pools/{POOL}").SerializeToString()
-    for body, headers in ((raw, {}), (gzip.compress(raw), {"content_encoding": "gzip"})):
+    zstd = pa.Codec("zstd").compress(raw, asbytes=True)
+    for body, headers in (
+        (raw, {}),
+        (gzip.compress(raw), {"content_encoding": "gzip"}),
+        (zstd, {"content_encoding": "zstd"}),
+    ):
         binary = ask(address, "/moiety.v1.RegistryService/GetPool", body, key=key, content_type=PROTO, **headers)
         assert binary.headers["content-type"] == PROTO
         assert registry_pb2.Pool.FromString(binary.body) == expected
@@ -130,6 +138,7 @@ def test_a_message_is_as_large_as_its_method_takes_and_no_larger(address: str, k
         (large, {}),
         (iter([large]), {}),
         (gzip.compress(b"\x0a" + b"a" * 10**8), {"content_encoding": "gzip"}),
+        (pa.Codec("zstd").compress(b"\x0a" + b"a" * 10**8, asbytes=True), {"content_encoding": "zstd"}),
     ):
         answer = ask(address, path, body, key=key, content_type=PROTO, **headers)
         assert (answer.status, answer.json()["code"]) == (429, "resource_exhausted")
@@ -348,3 +357,22 @@ def test_bytes_that_are_no_http_are_refused(address: str) -> None:
             with suppress(ConnectionResetError):
                 assert stranger.recv(12) in (b"HTTP/1.1 400", b"")
     assert ask(address, "/livez").status == 200
+
+
+def test_the_document_of_openapi_is_valid_and_has_every_unary_call(address: str) -> None:
+    document = ask(address, "/openapi.json").json()
+    OpenAPIV31SpecValidator(document).validate()
+    unary = {
+        f"/moiety.v1.{name}"
+        for name, method in METHODS.items()
+        if not (method.client_streaming or method.server_streaming)
+    }
+    assert unary == {path for path in document["paths"] if path.startswith("/moiety.v1.")}
+
+
+def test_what_is_called_has_the_form_that_the_document_says(address: str, key: str) -> None:
+    document = ask(address, "/openapi.json").json()
+    for name, fields in (("RegistryService/GetPool", {"name": f"pools/{POOL}"}), ("RegistryService/ListPools", {})):
+        said = document["paths"][f"/moiety.v1.{name}"]["post"]["responses"]["200"]["content"]["application/json"]
+        schema = {**said["schema"], "components": document["components"]}
+        Draft202012Validator(schema).validate(call(address, name, key, **fields).json())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -11,7 +12,9 @@ import structlog
 from services.api.contract import Services
 from services.api.http.carried import Carrier
 from services.api.http.connect import ConnectCalls
+from services.api.http.downloads import Downloads
 from services.api.http.exchange import Exchange, GoneError, Receive, Scope, Send
+from services.api.http.openapi import document
 from services.api.http.uploads import Uploads
 from services.api.http.watching import Watching
 from services.parts import Parts
@@ -43,11 +46,17 @@ class App:
         self.watching = Watching(parts)
         self._calls = ConnectCalls(self._carrier)
         self._uploads = Uploads(self._carrier)
+        self._downloads = Downloads(self._carrier, parts)
+        self._document = json.dumps(document(self._carrier.methods.values())).encode()
         self._pages: dict[str, Answer] = {
+            "/openapi.json": self._described,
             "/livez": self.watching.live,
             "/readyz": self.watching.ready,
             "/metrics": self.watching.metrics,
         }
+
+    async def _described(self, exchange: Exchange) -> None:
+        await exchange.answer(200, "application/json", self._document)
 
     def close(self) -> None:
         """Finish what the threads do."""
@@ -73,24 +82,24 @@ class App:
         return path in self._pages or path.startswith((_CALLS, _FILES))
 
     async def _answer(self, exchange: Exchange) -> None:
-        if exchange.path.startswith(_CALLS):
-            if not await self._is_preflight(exchange):
-                await self._calls(exchange)
+        path = exchange.path
+        uploaded = _USAGE.fullmatch(path)
+        is_download = self._downloads.has(path)
+        # What takes a key is for pages of other origins too, where it is set; what takes none is for no page.
+        if (path.startswith(_CALLS) or uploaded or is_download) and await self._is_preflight(exchange):
             return
-        if matched := _USAGE.fullmatch(exchange.path):
-            if await self._is_preflight(exchange):
-                return
-            if exchange.method != "POST":
-                await exchange.answer(405, "text/plain", b"usage is sent by POST\n", allow="POST")
-            else:
-                await self._uploads(exchange, matched[1])
-            return
-        page = self._pages.get(exchange.path)
-        if page is None:
+        page = self._pages.get(path)
+        if path.startswith(_CALLS):
+            await self._calls(exchange)
+        elif uploaded:
+            if await _is_by(exchange, "POST"):
+                await self._uploads(exchange, uploaded[1])
+        elif is_download:
+            if await _is_by(exchange, "GET"):
+                await self._downloads(exchange)
+        elif page is None:
             await exchange.answer(404, "text/plain", b"nothing is here\n")
-        elif exchange.method not in ("GET", "HEAD"):
-            await exchange.answer(405, "text/plain", b"this is read by GET\n", allow="GET, HEAD")
-        else:
+        elif await _is_by(exchange, "GET", "HEAD"):
             await page(exchange)
 
     async def _is_preflight(self, exchange: Exchange) -> bool:
@@ -109,3 +118,12 @@ class App:
         exchange.always["access-control-max-age"] = str(_PREFLIGHT_SECONDS)
         await exchange.answer(204, "text/plain", b"")
         return True
+
+
+async def _is_by(exchange: Exchange, *methods: str) -> bool:
+    """Whether a request has one of these methods; it is refused otherwise."""
+    if exchange.method in methods:
+        return True
+    allowed = ", ".join(methods)
+    await exchange.answer(405, "text/plain", f"this takes {allowed}\n".encode(), allow=allowed)
+    return False

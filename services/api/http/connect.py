@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import quote
 
+import pyarrow as pa
 from google.protobuf import json_format
 from google.protobuf.message import Message
 from google.rpc import code_pb2, status_pb2
@@ -252,8 +253,10 @@ def _opened(raw: bytes) -> tuple[bytes, bool]:
 def _unpacked(raw: bytes, compression: str, most: int) -> bytes:
     if compression in ("", "identity"):
         return raw
+    if compression == "zstd":
+        return _unpacked_zstd(raw, most)
     if compression != "gzip":
-        raise InvalidInputError.of("content-encoding", f"must be gzip or identity, is {compression[:40]!r}")
+        raise InvalidInputError.of("content-encoding", f"must be gzip, zstd or identity, is {compression[:40]!r}")
     decoder = zlib.decompressobj(wbits=31)
     try:
         found = decoder.decompress(raw, most + 1)
@@ -263,6 +266,17 @@ def _unpacked(raw: bytes, compression: str, most: int) -> bytes:
         raise MessageTooLargeError(len(found), most)
     if not decoder.eof:
         raise InvalidInputError.of("request", "is cut off")
+    return found
+
+
+def _unpacked_zstd(raw: bytes, most: int) -> bytes:
+    try:
+        with pa.CompressedInputStream(pa.BufferReader(raw), "zstd") as stream:
+            found: bytes = stream.read(most + 1)
+    except OSError:
+        raise InvalidInputError.of("request", "is not in the form of zstd, or cut off") from None
+    if len(found) > most:
+        raise MessageTooLargeError(len(found), most)
     return found
 
 
