@@ -5,6 +5,7 @@ folk.vkey      the public key that it is to be verified with
 older          a checkpoint of the same log at an earlier size
 receipt.tlog-proof, batch.arrow   a platform's own receipt
 figures.json   what a verifier should find
+statements.json   statement files, those of an operator who lies too, and what a verifier should find
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
+from audit.statement_check import check_statement
 from ledger.acts.controls import Controls
 from ledger.acts.entries import (
     ControlsContent,
@@ -43,6 +45,7 @@ from tests.support.batches import Event, event_id
 from tests.support.exports import KEY, PoolSource, bundle_of
 from tests.support.pool_log import PoolLog
 from tests.support.registry_log import RegistryLog
+from tests.support.statement_files import FORGERIES, forged_file, statement_file
 
 FOLDER: Final = Path(__file__).parent
 OLDER_SIZE: Final = 130
@@ -252,6 +255,23 @@ def write(folder: Path) -> None:
     body = log.bodies[bytes.fromhex(log.content(RECEIPT_LEAF).body_sha256)]
     (folder / "batch.arrow").write_bytes(body)
     (folder / "figures.json").write_text(json.dumps(figures(log), indent=1, ensure_ascii=False) + "\n")
+    (folder / "statements.json").write_text(json.dumps(statements(log), indent=1, ensure_ascii=False) + "\n")
+
+
+def statements(log: PoolLog) -> list[dict[str, Any]]:
+    """Statement files, each with the step that refuses it, or with what it shows."""
+    files = {
+        f"round {content.number}, {name}": statement_file(log, content.number, name).to_bytes()
+        for _, content in log.placed(RoundContent)
+        for name in ("eire", "quebec")
+    }
+    files |= {name: forged_file(change) for name, (_, change) in FORGERIES.items()}
+    found = []
+    for name, file in files.items():
+        report = check_statement(file, KEY.verifier_key)
+        assert report.failed == FORGERIES.get(name, (None,))[0], (name, report)
+        found.append({"name": name, "file": file.decode(), "failed": report.failed, "facts": report.facts})
+    return found
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
@@ -19,7 +19,7 @@ from services.exports.tiles.folders import export_folder
 from tests.support.exports import KEY, REGISTRY_ORIGIN, RegistrySource, report_of
 from tests.support.registry_log import OLIVE, OSCAR, RegistryLog, actor_of, key_of
 
-OWN_KEY = KEY.named(REGISTRY_ORIGIN).verifier_key
+OWN_KEY: Final = KEY.named(REGISTRY_ORIGIN).verifier_key
 
 
 def registry() -> RegistryLog:

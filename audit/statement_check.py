@@ -1,0 +1,355 @@
+"""Verifies a statement file with the deployment's public key alone, step by step.
+
+`verify.mjs` beside this does the same in browsers and in Node; vectors hold the two together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from fractions import Fraction
+from math import ceil, floor
+from typing import Any, Final
+
+from audit.statement_file import LogPart, StatementFile, canonical_json
+from ledger.errors import FormatError, LedgerCorruptError, ProofError, SignatureError
+from ledger.log.checkpoint import Checkpoint, open_checkpoint, read_checkpoint
+from ledger.log.merkle import leaf_hash, verify_inclusion
+from ledger.log.note_keys import SignatureType, VerifierKey
+from ledger.log.origins import REGISTRY_LOG, log_origin, split_origin
+from ledger.registry import NANO, Collective
+from ledger.usage.format import AI_ONLY, HUMAN_AI, MODES
+from payout.amounts import commons_weights, part_unit
+from payout.dossiers import Dossier, statement_leaf
+from payout.policy import CommonsRule, Rounding, counted_weight
+
+Entry = dict[str, Any]
+
+
+class Check(StrEnum):
+    """What is checked, in order."""
+
+    FORM = "form"
+    SIGNATURES = "signatures"
+    ENTRIES = "entries"
+    LINE = "line"
+    TERMS = "terms"
+    APPROVAL = "approval"
+    WEIGHT = "weight"
+    AMOUNT = "amount"
+    PAYMENTS = "payments"
+
+
+TITLES: Final[dict[Check, str]] = {
+    Check.FORM: "the file has its form",
+    Check.SIGNATURES: "both checkpoints are signed",
+    Check.ENTRIES: "every entry is in its log",
+    Check.LINE: "your line is the one that the round commits to",
+    Check.TERMS: "policy, methods and registry are those logged",
+    Check.APPROVAL: "who calculated and approved it",
+    Check.WEIGHT: "your weight follows from your usage",
+    Check.AMOUNT: "your amount follows from your weight",
+    Check.PAYMENTS: "what was paid",
+}
+
+VERDICT: Final = (
+    "Your line is the committed one and follows. That all lines sum to the pot, and that no usage was left out, "
+    "is the auditor's check."
+)
+
+
+class _Refused(Exception):  # noqa: N818 - it never leaves this module
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@dataclass(slots=True)
+class StatementReport:
+    """What was checked, and what the file says. A step that failed has its reason; later ones were not reached.
+
+    Attributes:
+        held: the steps that held.
+        failed: the step that did not.
+        reason: why not.
+        facts: what the file shows, by name: amounts are decimal texts.
+    """
+
+    held: list[Check] = field(default_factory=list)
+    failed: Check | None = None
+    reason: str = ""
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def holds(self) -> bool:
+        """Whether every step held."""
+        return self.failed is None
+
+
+@dataclass(slots=True)
+class _Reading:
+    """What is known of a file so far."""
+
+    key: VerifierKey
+    data: bytes
+    facts: dict[str, Any]
+    file: StatementFile = field(init=False)
+    dossier: Dossier = field(init=False)
+    checkpoints: dict[str, Checkpoint] = field(default_factory=dict)
+    pool: list[Entry] = field(default_factory=list)
+    registry: list[Entry] = field(default_factory=list)
+    hashes: dict[int, bytes] = field(default_factory=dict)
+    """Of the pool's entries, by index."""
+    round: Entry = field(default_factory=dict)
+    decision: Entry | None = None
+
+
+def check_statement(data: bytes, key: VerifierKey) -> StatementReport:
+    """Check a statement file; `key` is the deployment's public key, or that of one of its logs."""
+    report = StatementReport()
+    reading = _Reading(key, data, report.facts)
+    for check, run in _CHECKS.items():
+        try:
+            run(reading)
+        except _Refused as refused:
+            report.failed, report.reason = check, refused.reason
+        except (FormatError, LedgerCorruptError, ProofError, SignatureError) as error:
+            report.failed, report.reason = check, str(error)
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError):
+            report.failed, report.reason = check, "an entry lacks what it must say"
+        if report.failed is not None:
+            return report
+        report.held.append(check)
+    return report
+
+
+def _require(holds: bool, reason: str) -> None:
+    if not holds:
+        raise _Refused(reason)
+
+
+def _check_form(reading: _Reading) -> None:
+    reading.file = StatementFile.parse(reading.data)
+    reading.dossier = Dossier.parse(reading.file.dossier)
+    reading.facts |= {"round": reading.dossier.totals.round, "collective": reading.dossier.line.collective}
+
+
+def _check_signatures(reading: _Reading) -> None:
+    """Both checkpoints are signed by the deployment's key under their log's name, and by nobody else."""
+    deployment = (split_origin(reading.key.name) or (reading.key.name, ""))[0]
+    stated, _ = read_checkpoint(reading.file.pool.checkpoint)
+    name = (split_origin(stated.origin) or ("", ""))[1]
+    _require(name not in ("", REGISTRY_LOG), "the checkpoint is not a pool's")
+    for log, part in ((name, reading.file.pool), (REGISTRY_LOG, reading.file.registry)):
+        origin = log_origin(deployment, log)
+        key = VerifierKey(origin, reading.key.public_key, SignatureType.ED25519)
+        signed = open_checkpoint(part.checkpoint, key)
+        _require(not signed.note.unknown and len(signed.note.verified) == 1, f"{origin} has other signatures")
+        reading.checkpoints[log] = signed.checkpoint
+    reading.facts |= {
+        "origin": stated.origin,
+        "pool": name,
+        "size": stated.size,
+        "registry_size": reading.checkpoints[REGISTRY_LOG].size,
+    }
+
+
+def _check_entries(reading: _Reading) -> None:
+    name = reading.facts["pool"]
+    reading.pool = list(_proved(reading.file.pool, name, reading.checkpoints[name], reading.hashes))
+    registry = reading.checkpoints[REGISTRY_LOG]
+    reading.registry = list(_proved(reading.file.registry, REGISTRY_LOG, registry, {}))
+
+
+def _proved(part: LogPart, log: str, checkpoint: Checkpoint, hashes: dict[int, bytes]) -> Iterator[Entry]:
+    last = -1
+    for proved in part.entries:
+        entry = canonical_json(proved.entry, "entry")
+        index = entry["index"]
+        _require(entry["pool"] == log and type(index) is int, "an entry is of another log")
+        _require(last < index < checkpoint.size, "the entries are not in the order of their log, or beyond it")
+        hashes[index] = leaf_hash(proved.entry)
+        verify_inclusion(hashes[index], index, checkpoint.size, proved.path, checkpoint.root)
+        last = index
+        yield entry
+
+
+def _check_line(reading: _Reading) -> None:
+    """The dossier is a leaf of the statement tree of the round."""
+    dossier, file = reading.dossier, reading.file
+    totals = dossier.totals
+    reading.round = _only(reading.pool, "round.v1", number=totals.round)
+    said = reading.round
+    stated = (totals.lines, totals.pot_minor, totals.fee_minor, totals.weight, totals.weight_unattributed)
+    names = ("pot_minor", "fee_minor", "weight", "weight_unattributed")
+    logged = (said["statement_lines"], *(int(said[name]) for name in names))
+    _require(stated == logged, "the totals are not the round's")
+    leaf = statement_leaf(file.salt, file.dossier)
+    verify_inclusion(leaf, dossier.position, totals.lines, file.path, bytes.fromhex(said["statement_root"]))
+    reading.facts |= {"round_leaf": said["index"], "lines": totals.lines, "position": dossier.position}
+
+
+def _check_terms(reading: _Reading) -> None:
+    """The policy, each method's confidence and the registry's line are those that the logs have."""
+    dossier, said = reading.dossier, reading.round
+    opened = _only(reading.pool, "pool.v1", index=0)
+    version = dossier.terms.policy_version
+    _require(version == said["policy_version"], "the policy is not the round's")
+    logged = opened if said["policy_leaf"] == 0 else _only(reading.pool, "policy.v1", index=said["policy_leaf"])
+    _require(version == (1 if logged is opened else logged["version"]), "the policy is not of this version")
+    _require(dossier.terms.policy.model_dump(mode="json") == logged["policy"], "the terms are not the policy's")
+    for each in dossier.weights:
+        method = _only(reading.pool, "method.v1", method=each.method, version=each.method_version)
+        _require(method["index"] < said["end"], "a method is younger than the round")
+        _require(method["confidence_ppm"] == each.confidence_ppm, "a confidence is not the method's")
+    registered = [entry for entry in _of(reading.registry, "collective.v1") if entry["index"] < said["registry_size"]]
+    _require(bool(registered), "the collective's registration is missing")
+    line, latest = dossier.line, registered[-1]
+    stated = line.collective, line.status.value, dossier.registry.members, dossier.registry.equity_ppm
+    names = "collective", "status", "members", "equity_ppm"
+    _require(stated == tuple(latest[name] for name in names), "the registry's line is another")
+    owners = {entry["collective"] for entry in _of(reading.registry, "collective.v1")}
+    _require(owners == {line.collective}, "the file has another collective's registration")
+    reading.facts |= {"currency": opened["currency"], "policy_version": version, "status": line.status.value}
+
+
+def _check_approval(reading: _Reading) -> None:
+    """Who calculated, approved and posted it, each with a key that the registry's log gave to them."""
+    said, facts = reading.round, reading.facts
+    decisions = _of(reading.pool, "decision.v1", subject=said["index"])
+    _require(len(decisions) <= 1, "the round is decided twice")
+    postings = _of(reading.pool, "posting.v1", round=said["number"])
+    state = "CALCULATED"
+    for decision in decisions:
+        reading.decision, state = decision, decision["decision"]
+        _require(state in ("APPROVED", "REJECTED"), "the decision is none")
+        _require(decision["subject_hash"] == reading.hashes[said["index"]].hex(), "the decision is of another round")
+        _require(decision["index"] > said["index"], "the decision precedes the round")
+    facts["aside"] = False
+    for posting in postings:
+        _require(state == "APPROVED" and posting["index"] > decisions[0]["index"], "the round is posted unapproved")
+        facts["aside"] = reading.dossier.line.collective in posting.get("set_aside", [])
+    _require(len(postings) <= 1, "the round is posted twice")
+    for entry in (said, *decisions):
+        if entry["by"] not in ("scheduler", "policy"):
+            _require_key(reading.registry, entry)
+    facts |= {
+        "state": "POSTED" if postings else state,
+        "calculated_by": said["by"],
+        "calculated_at": said["time"],
+        "decided_by": decisions[0]["by"] if decisions else "",
+        "decided_at": decisions[0]["time"] if decisions else "",
+        "posted_at": postings[0]["time"] if postings else "",
+    }
+
+
+def _require_key(registry: Sequence[Entry], entry: Entry) -> None:
+    """The registry's log gave the key that an entry names to whom it names."""
+    given = []
+    for issued in registry:
+        match issued["type"]:
+            case "deployment.v1":
+                holders = [(founder["key_id"], founder["operator"]) for founder in issued["founders"]]
+            case "key.v1":
+                holders = [(issued["key_id"], issued["principal"])]
+            case "recovery.v1":
+                holders = [(issued["key_id"], issued["operator"])]
+            case _:
+                continue
+        given += [holder for holder in holders if issued["index"] < entry["registry_size"]]
+    _require((entry["by_key"], entry["by"]) in given, f"the file has no registration of the key of {entry['by']}")
+
+
+def _check_weight(reading: _Reading) -> None:
+    """Weights times the policy's factors times the methods' confidences, less the deficit, give the weight."""
+    line, policy = reading.dossier.line, reading.dossier.terms.policy
+    raw, counted, events = dict.fromkeys(MODES, 0), 0, 0
+    mode_ppm = {AI_ONLY: policy.ai_only_ppm, HUMAN_AI: policy.human_ai_ppm}
+    seen = set()
+    for each in reading.dossier.weights:
+        _require(each.mode in mode_ppm, "a mode is none")
+        seen.add((each.method, each.method_version, each.mode))
+        raw[each.mode] += each.weight
+        events += each.events
+        counted += counted_weight(each.weight, mode_ppm[each.mode], each.confidence_ppm)
+    _require(len(seen) == len(reading.dossier.weights), "a method and mode is there twice")
+    _require((raw[AI_ONLY], raw[HUMAN_AI], events) == (line.weight_ai_only, line.weight_human_ai, line.events),
+             "the weights are not the line's")  # fmt: skip
+    net = counted - line.deficit_before
+    _require(line.deficit_before >= 0, "a deficit is below zero")
+    _require((line.weight, line.deficit_after) == (max(0, net), max(0, -net)), "the weight does not follow")
+    reading.facts |= {"events": str(events), "counted": str(counted), "weight": str(line.weight)}
+
+
+def _check_amount(reading: _Reading) -> None:
+    """The amount follows from claim, `k`, bounds and what was carried; under PLACED to within the one unit."""
+    line, totals, policy = reading.dossier.line, reading.dossier.totals, reading.dossier.terms.policy
+    shares_out = totals.weight + totals.weight_unattributed > 0
+    _require(totals.fee_minor == (policy.fee(totals.pot_minor) if shares_out else 0), "the fee does not follow")
+    unit = part_unit(policy)
+    (claim,) = policy.claims([line.weight])
+    quota = _clamped(totals.attributed_k, claim, policy.floor_minor * unit, policy.cap_minor, unit)
+    name, registry = line.collective, reading.dossier.registry
+    collective = Collective(name, name, registry.members, registry.equity_ppm, line.status)
+    (part,) = commons_weights(policy.commons_rule, [collective])
+    _require(totals.commons_k >= 0, "k is below zero")
+    _require(policy.commons_rule is not CommonsRule.FUND or totals.commons_k == 0, "the fund keeps the commons")
+    parts = (
+        (quota, line.attributed_minor, line.attributed_before_nano, line.attributed_after_nano),
+        (part * totals.commons_k, line.commons_minor, line.commons_before_nano, line.commons_after_nano),
+    )
+    for exact, amount, before, after in parts:
+        _require(0 <= before < NANO and 0 <= after < NANO, "a fraction is not below a unit")
+        if policy.rounding is Rounding.CARRIED:
+            _require(floor(exact) + before == amount * NANO + after, "the amount does not follow")
+        else:
+            _require(floor(exact) <= amount <= ceil(exact) and before == after, "the amount does not follow")
+    _require(line.amount_minor == line.attributed_minor + line.commons_minor, "the amount is not the sum of its parts")
+    reading.facts |= {name: str(getattr(line, name)) for name in ("attributed_minor", "commons_minor", "amount_minor")}
+
+
+def _clamped(k: Fraction | None, claim: int, least: int, cap_minor: int | None, unit: int) -> Fraction:
+    """Returns the quota of a claim, before it is rounded down."""
+    if k is None:
+        _require(least > 0, "k is missing, and there is no floor")
+        return Fraction(0)
+    _require(k >= 0, "k is below zero")
+    if claim == 0:
+        return Fraction(0)
+    exact = max(claim * k, Fraction(least))
+    return exact if cap_minor is None else min(exact, Fraction(cap_minor * unit))
+
+
+def _check_payments(reading: _Reading) -> None:
+    """All entries about money are the collective's own; what was paid since the round is summed."""
+    own, paid, count = reading.dossier.line.collective, 0, 0
+    for entry in reading.pool:
+        _require(entry.get("collective", own) == own, "the file has another collective's entry")
+        if entry["type"] == "payment.v1" and entry["index"] > reading.round["index"]:
+            paid, count = paid + int(entry["amount_minor"]), count + 1
+    reading.facts |= {"paid_minor": str(paid), "payments": count}
+
+
+def _of(entries: Sequence[Entry], kind: str, **said: Any) -> list[Entry]:
+    return [entry for entry in entries if entry["type"] == kind and all(entry[name] == said[name] for name in said)]
+
+
+def _only(entries: Sequence[Entry], kind: str, **said: Any) -> Entry:
+    """Returns the entry of a kind that says this."""
+    found = _of(entries, kind, **said)
+    _require(len(found) == 1, f"the file must have one {kind} entry that says {said}, and has {len(found)}")
+    return found[0]
+
+
+_CHECKS: Final[dict[Check, Callable[[_Reading], None]]] = {
+    Check.FORM: _check_form,
+    Check.SIGNATURES: _check_signatures,
+    Check.ENTRIES: _check_entries,
+    Check.LINE: _check_line,
+    Check.TERMS: _check_terms,
+    Check.APPROVAL: _check_approval,
+    Check.WEIGHT: _check_weight,
+    Check.AMOUNT: _check_amount,
+    Check.PAYMENTS: _check_payments,
+}

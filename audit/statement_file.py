@@ -1,0 +1,158 @@
+"""Statement files: one collective's line of a round, with all that it takes to verify it alone.
+
+A file is one JSON document in RFC 8785 form. It has the line's dossier with its salt and path in the statement tree,
+and the entries of the pool's and of the registry's log that the line rests on, each with its path to a signed
+checkpoint. Nothing in a file is verified before `audit.statement_check` has done so.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import rfc8785
+
+from ledger.errors import FormatError
+from ledger.log.text import decode_hash, encode_base64
+from payout.dossiers import SALT_BYTES
+
+FORMAT: Final = "moiety-statement.v1"
+
+MAX_STATEMENT_FILE_BYTES: Final = 16 * 2**20
+"""The longest file that is read: a hundred entries of the largest size, with their paths."""
+
+_SALT: Final = re.compile(rf"[0-9a-f]{{{2 * SALT_BYTES}}}")
+
+
+@dataclass(frozen=True, slots=True)
+class ProvedEntry:
+    """An entry's bytes, and the hashes from its leaf to the root of its log's checkpoint."""
+
+    entry: bytes
+    path: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LogPart:
+    """A checkpoint, signed by its log alone, and some entries of the log in their order."""
+
+    checkpoint: bytes
+    entries: tuple[ProvedEntry, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StatementFile:
+    """A statement file's parts: the line, what it rests on in the pool's log, and in the registry's."""
+
+    dossier: bytes
+    salt: bytes
+    path: tuple[bytes, ...]
+    pool: LogPart
+    registry: LogPart
+
+    def to_bytes(self) -> bytes:
+        """Returns the file's bytes."""
+        return rfc8785.dumps(
+            {
+                "format": FORMAT,
+                "pool": _part_document(self.pool),
+                "registry": _part_document(self.registry),
+                "statement": {
+                    "dossier": self.dossier.decode(),
+                    "path": _hashes(self.path),
+                    "salt": self.salt.hex(),
+                },
+            }
+        )
+
+    @classmethod
+    def parse(cls, data: bytes) -> StatementFile:
+        """Reads a file; `to_bytes` returns the same bytes.
+
+        Raises:
+            FormatError: the bytes are not a statement file.
+        """
+        document = _object(canonical_json(data, "file"), "file", "format", "pool", "registry", "statement")
+        if document["format"] != FORMAT:
+            raise FormatError("format", f"must be {FORMAT}")
+        line = _object(document["statement"], "statement", "dossier", "path", "salt")
+        salt = _text(line["salt"], "salt")
+        if not _SALT.fullmatch(salt):
+            raise FormatError("salt", f"must have {2 * SALT_BYTES} hexadecimal digits")
+        return cls(
+            _text(line["dossier"], "dossier").encode(),
+            bytes.fromhex(salt),
+            _path(line["path"]),
+            _part(document["pool"], "pool"),
+            _part(document["registry"], "registry"),
+        )
+
+
+def is_statement_file(head: bytes) -> bool:
+    """Returns whether a file that begins like this is meant to be a statement file."""
+    return head.startswith(f'{{"format":"{FORMAT}"'.encode())
+
+
+def canonical_json(data: bytes, subject: str) -> Any:
+    """Reads a document in RFC 8785 form.
+
+    Raises:
+        FormatError: it is not JSON, or not in that form.
+    """
+    try:
+        document = json.loads(data.decode())
+        same = rfc8785.dumps(document) == data
+    except (ValueError, RecursionError):
+        raise FormatError(subject, "is not JSON in canonical form") from None
+    if not same:
+        raise FormatError(subject, "is not JSON in canonical form")
+    return document
+
+
+def _part_document(part: LogPart) -> dict[str, Any]:
+    return {
+        "checkpoint": part.checkpoint.decode(),
+        "entries": [{"entry": proved.entry.decode(), "path": _hashes(proved.path)} for proved in part.entries],
+    }
+
+
+def _hashes(path: Iterable[bytes]) -> list[str]:
+    return [encode_base64(found) for found in path]
+
+
+def _part(document: Any, subject: str) -> LogPart:
+    said = _object(document, subject, "checkpoint", "entries")
+    return LogPart(
+        _text(said["checkpoint"], subject).encode(),
+        tuple(_entry(each, subject) for each in _list(said["entries"], subject)),
+    )
+
+
+def _entry(document: Any, subject: str) -> ProvedEntry:
+    said = _object(document, subject, "entry", "path")
+    return ProvedEntry(_text(said["entry"], subject).encode(), _path(said["path"]))
+
+
+def _path(found: Any) -> tuple[bytes, ...]:
+    return tuple(decode_hash(_text(each, "path"), "path") for each in _list(found, "path"))
+
+
+def _object(found: Any, subject: str, *names: str) -> dict[str, Any]:
+    if not isinstance(found, dict) or found.keys() != set(names):
+        raise FormatError(subject, f"must be an object of {', '.join(names)}")
+    return found
+
+
+def _list(found: Any, subject: str) -> Sequence[Any]:
+    if not isinstance(found, list):
+        raise FormatError(subject, "must have a list here")
+    return found
+
+
+def _text(found: Any, subject: str) -> str:
+    if not isinstance(found, str):
+        raise FormatError(subject, "must have a text here")
+    return found

@@ -1,0 +1,556 @@
+// Verifies a statement file with the deployment's public key alone: in browsers and in Node, without a server and
+// without any other module. It does what audit/statement_check.py does, step by step; test vectors hold the two
+// together. `check(bytes, vkey)` checks all; `steps(bytes, vkey)` yields each step as it is done.
+//
+//   node verify.mjs FILE VKEY
+
+/** What is checked, in order. */
+export const TITLES = {
+  form: 'the file has its form',
+  signatures: 'both checkpoints are signed',
+  entries: 'every entry is in its log',
+  line: 'your line is the one that the round commits to',
+  terms: 'policy, methods and registry are those logged',
+  approval: 'who calculated and approved it',
+  weight: 'your weight follows from your usage',
+  amount: 'your amount follows from your weight',
+  payments: 'what was paid',
+};
+
+export const VERDICT =
+  'Your line is the committed one and follows. That all lines sum to the pot, and that no usage was left out, '
+  + "is the auditor's check.";
+
+const FORMAT = 'moiety-statement.v1';
+const NANO = 10n ** 9n;
+const PPM = 10n ** 6n;
+
+class Refused extends Error {}
+
+/**
+ * Checks a statement file.
+ * @param {Uint8Array} bytes the file
+ * @param {string} vkey the deployment's public key, or that of one of its logs
+ * @returns {Promise<{holds: boolean, held: string[], failed: string|null, reason: string, facts: object}>}
+ */
+export async function check(bytes, vkey) {
+  const report = { holds: true, held: [], failed: null, reason: '', facts: {} };
+  for await (const step of steps(bytes, vkey)) {
+    Object.assign(report.facts, step.facts);
+    if (step.held) report.held.push(step.name);
+    else Object.assign(report, { holds: false, failed: step.name, reason: step.reason });
+  }
+  return report;
+}
+
+/**
+ * Does one step after the other, and ends after the first that does not hold.
+ * @yields {{name: string, title: string, held: boolean, reason: string, facts: object}}
+ */
+export async function* steps(bytes, vkey) {
+  const reading = { bytes, vkey, facts: {} };
+  for (const [name, run] of Object.entries(CHECKS)) {
+    let reason = '';
+    try {
+      await run(reading);
+    } catch (error) {
+      reason = error instanceof Refused ? error.message : 'an entry lacks what it must say';
+    }
+    const held = reason === '';
+    yield { name, title: TITLES[name], held, reason, facts: held ? { ...reading.facts } : {} };
+    if (!held) return;
+  }
+}
+
+// 1. The form: one JSON document, in the only spelling that RFC 8785 gives it.
+
+function checkForm(reading) {
+  const file = parsed(reading.bytes, 'the file');
+  shape(file, 'format', 'pool', 'registry', 'statement');
+  require(file.format === FORMAT, `the format must be ${FORMAT}`);
+  shape(file.statement, 'dossier', 'path', 'salt');
+  for (const part of [file.pool, file.registry]) {
+    shape(part, 'checkpoint', 'entries');
+    require(typeof part.checkpoint === 'string' && Array.isArray(part.entries), 'a log lacks what it must have');
+    for (const proved of part.entries) {
+      shape(proved, 'entry', 'path');
+      require(typeof proved.entry === 'string', 'an entry is no text');
+      proved.path = path(proved.path);
+    }
+  }
+  require(/^[0-9a-f]{64}$/.test(file.statement.salt), 'the salt must have 64 hexadecimal digits');
+  require(typeof file.statement.dossier === 'string', 'the dossier is no text');
+  file.statement.path = path(file.statement.path);
+  reading.file = file;
+  reading.dossier = dossierOf(utf8(file.statement.dossier));
+  Object.assign(reading.facts, {
+    round: reading.dossier.totals.round, collective: reading.dossier.line.collective,
+  });
+}
+
+const DECIMALS = ['events', 'weight_ai_only', 'weight_human_ai', 'deficit_before', 'weight', 'deficit_after',
+  'attributed_minor', 'commons_minor', 'amount_minor'];
+const FRACTIONS = ['attributed_before_nano', 'attributed_after_nano', 'commons_before_nano', 'commons_after_nano'];
+const TOTALS = ['pot_minor', 'fee_minor', 'weight', 'weight_unattributed'];
+
+/** The dossier, with its figures as BigInt. */
+function dossierOf(bytes) {
+  const { position, line, registry, terms, totals, weights, ...more } = parsed(bytes, 'the dossier');
+  require(Object.keys(more).length === 0 && Array.isArray(weights), 'the dossier lacks what it must have');
+  shape(line, 'collective', 'status', ...DECIMALS, ...FRACTIONS);
+  shape(registry, 'members', 'equity_ppm');
+  shape(terms, 'policy', 'policy_version');
+  shape(totals, 'round', 'lines', 'attributed_k', 'commons_k', ...TOTALS);
+  require(typeof line.collective === 'string' && ['ACTIVE', 'SUSPENDED'].includes(line.status), 'the line is no line');
+  integers(position, registry.members, registry.equity_ppm, terms.policy_version, totals.round, totals.lines,
+    ...FRACTIONS.map((name) => line[name]));
+  const figures = {};
+  for (const name of DECIMALS) figures[name] = decimal(line[name]);
+  for (const name of FRACTIONS) figures[name] = BigInt(line[name]);
+  const sums = { attributed_k: totals.attributed_k === null ? null : fraction(totals.attributed_k) };
+  for (const name of TOTALS) sums[name] = decimal(totals[name]);
+  return {
+    position,
+    line: { collective: line.collective, status: line.status, ...figures },
+    registry,
+    terms,
+    totals: { round: totals.round, lines: totals.lines, ...sums, commons_k: fraction(totals.commons_k) },
+    weights: weights.map((each) => {
+      shape(each, 'method', 'method_version', 'mode', 'confidence_ppm', 'events', 'weight');
+      require(typeof each.method === 'string', 'a method is no text');
+      integers(each.method_version, each.mode, each.confidence_ppm);
+      return { ...each, events: decimal(each.events), weight: decimal(each.weight) };
+    }),
+  };
+}
+
+// 2. The signatures: a C2SP checkpoint of each log, by the deployment's Ed25519 key under the log's name.
+
+async function checkSignatures(reading) {
+  const { name: named, key } = await verifierKey(reading.vkey);
+  const deployment = (splitOrigin(named) ?? [named])[0];
+  const origin = reading.file.pool.checkpoint.split('\n')[0];
+  const pool = (splitOrigin(origin) ?? [])[1];
+  require(pool !== undefined && pool !== 'registry', "the checkpoint is not a pool's");
+  reading.checkpoints = {
+    pool: await signedCheckpoint(reading.file.pool.checkpoint, `${deployment}/pools/${pool}`, key),
+    registry: await signedCheckpoint(reading.file.registry.checkpoint, `${deployment}/registry`, key),
+  };
+  Object.assign(reading.facts, {
+    origin, pool, size: reading.checkpoints.pool.size, registry_size: reading.checkpoints.registry.size,
+  });
+}
+
+/** The name and the 32 bytes of a public key. */
+async function verifierKey(text) {
+  const [name, id, ...rest] = text.trim().split('+');
+  const data = base64(rest.join('+'));
+  require(data.length === 33 && data[0] === 1 && /^[0-9a-f]{8}$/.test(id), 'the key is no Ed25519 vkey');
+  const key = data.slice(1);
+  require(hex(await keyId(name, key)) === id, 'the key does not have its id');
+  return { name, key };
+}
+
+async function keyId(name, key) {
+  return (await sha256(utf8(`${name}\n`), Uint8Array.of(1), key)).slice(0, 4);
+}
+
+function splitOrigin(origin) {
+  const at = origin.lastIndexOf('/pools/');
+  if (at > 0 && origin.length > at + 7) return [origin.slice(0, at), origin.slice(at + 7)];
+  return origin.endsWith('/registry') && origin.length > 9 ? [origin.slice(0, -9), 'registry'] : null;
+}
+
+/** The size and the root of a note with one signature, its log's. */
+async function signedCheckpoint(note, origin, key) {
+  const end = note.lastIndexOf('\n\n');
+  require(end >= 0, 'a checkpoint has no signature');
+  const text = note.slice(0, end + 1);
+  const begins = `— ${origin} `;
+  const line = note.slice(end + 2);
+  require(line.startsWith(begins) && line.endsWith('\n'), `a checkpoint is not signed as ${origin}`);
+  const data = base64(line.slice(begins.length, -1));
+  require(data.length === 68 && hex(data.slice(0, 4)) === hex(await keyId(origin, key)), 'a signature is of another key');
+  const signer = await crypto.subtle.importKey('raw', key, { name: 'Ed25519' }, false, ['verify']);
+  const valid = await crypto.subtle.verify({ name: 'Ed25519' }, signer, data.slice(4), utf8(text));
+  require(valid, `the signature of ${origin} is invalid`);
+  const [stated, size, root] = text.split('\n');
+  require(stated === origin && /^(0|[1-9][0-9]{0,15})$/.test(size), 'a checkpoint is of another log');
+  require(base64(root).length === 32 && Number.isSafeInteger(Number(size)), 'a checkpoint has no root');
+  return { size: Number(size), root: base64(root) };
+}
+
+// 3. The entries: each is in its log, at its index, by an RFC 6962 inclusion proof.
+
+async function checkEntries(reading) {
+  reading.hashes = new Map();
+  reading.pool = await proved(reading.file.pool, reading.facts.pool, reading.checkpoints.pool, reading.hashes);
+  reading.registry = await proved(reading.file.registry, 'registry', reading.checkpoints.registry, new Map());
+}
+
+async function proved(part, log, checkpoint, hashes) {
+  const entries = [];
+  let last = -1;
+  for (const { entry: text, path: hashesUp } of part.entries) {
+    const bytes = utf8(text);
+    const entry = parsed(bytes, 'an entry');
+    integers(entry.index);
+    require(entry.pool === log, 'an entry is of another log');
+    require(last < entry.index && entry.index < checkpoint.size, 'the entries are not in the order of their log');
+    const hash = await sha256(Uint8Array.of(0), bytes);
+    await verifyInclusion(hash, entry.index, checkpoint.size, hashesUp, checkpoint.root);
+    hashes.set(entry.index, hash);
+    last = entry.index;
+    entries.push(entry);
+  }
+  return entries;
+}
+
+/** RFC 9162 section 2.1.3.2. */
+async function verifyInclusion(leaf, index, size, hashesUp, root) {
+  require(index >= 0 && index < size, 'a leaf is beyond its tree');
+  let [place, last, found] = [BigInt(index), BigInt(size) - 1n, leaf];
+  for (const sibling of hashesUp) {
+    require(last !== 0n, 'a path is too long');
+    if (place % 2n === 1n || place === last) {
+      found = await sha256(Uint8Array.of(1), sibling, found);
+      while (place % 2n === 0n && place !== 0n) [place, last] = [place / 2n, last / 2n];
+    } else {
+      found = await sha256(Uint8Array.of(1), found, sibling);
+    }
+    [place, last] = [place / 2n, last / 2n];
+  }
+  require(last === 0n && hex(found) === hex(root), 'a path does not lead to the root');
+}
+
+// 4. The line: the dossier is a leaf of the tree that the round commits to.
+
+async function checkLine(reading) {
+  const { dossier, file } = reading;
+  const round = only(reading.pool, 'round.v1', { number: dossier.totals.round });
+  require(dossier.totals.lines === round.statement_lines, "the totals are not the round's");
+  for (const name of TOTALS) require(dossier.totals[name] === decimal(round[name]), "the totals are not the round's");
+  const leaf = await sha256(Uint8Array.of(0), unhex(file.statement.salt), utf8(file.statement.dossier));
+  const { path: hashesUp } = file.statement;
+  await verifyInclusion(leaf, dossier.position, dossier.totals.lines, hashesUp, unhex(round.statement_root));
+  reading.round = round;
+  Object.assign(reading.facts, {
+    round_leaf: round.index, lines: dossier.totals.lines, position: dossier.position,
+  });
+}
+
+// 5. The terms: the policy, each method's confidence, and the registry's line.
+
+function checkTerms(reading) {
+  const { dossier, round } = reading;
+  const opened = only(reading.pool, 'pool.v1', { index: 0 });
+  const version = dossier.terms.policy_version;
+  require(version === round.policy_version, "the policy is not the round's");
+  const logged = round.policy_leaf === 0 ? opened : only(reading.pool, 'policy.v1', { index: round.policy_leaf });
+  require(version === (logged === opened ? 1 : logged.version), 'the policy is not of this version');
+  require(canonical(dossier.terms.policy) === canonical(logged.policy), "the terms are not the policy's");
+  for (const each of dossier.weights) {
+    const method = only(reading.pool, 'method.v1', { method: each.method, version: each.method_version });
+    require(method.index < round.end, 'a method is younger than the round');
+    require(method.confidence_ppm === each.confidence_ppm, "a confidence is not the method's");
+  }
+  const registered = of(reading.registry, 'collective.v1');
+  const latest = registered.filter((entry) => entry.index < round.registry_size).at(-1);
+  require(latest !== undefined, "the collective's registration is missing");
+  const { line, registry } = dossier;
+  require(
+    latest.collective === line.collective && latest.status === line.status && latest.members === registry.members
+      && latest.equity_ppm === registry.equity_ppm,
+    "the registry's line is another",
+  );
+  require(registered.every((entry) => entry.collective === line.collective), "the file has another's registration");
+  Object.assign(reading.facts, { currency: opened.currency, policy_version: version, status: line.status });
+}
+
+// 6. The approval: who calculated, approved and posted it, each with a key of theirs.
+
+function checkApproval(reading) {
+  const { round } = reading;
+  const decisions = of(reading.pool, 'decision.v1', { subject: round.index });
+  const postings = of(reading.pool, 'posting.v1', { round: round.number });
+  require(decisions.length <= 1, 'the round is decided twice');
+  require(postings.length <= 1, 'the round is posted twice');
+  const [decision] = decisions;
+  const [posting] = postings;
+  let state = 'CALCULATED';
+  if (decision) {
+    state = decision.decision;
+    require(['APPROVED', 'REJECTED'].includes(state), 'the decision is none');
+    require(decision.subject_hash === hex(reading.hashes.get(round.index)), 'the decision is of another round');
+    require(decision.index > round.index, 'the decision precedes the round');
+  }
+  if (posting) {
+    require(state === 'APPROVED' && posting.index > decision.index, 'the round is posted unapproved');
+  }
+  for (const entry of [round, ...decisions]) {
+    if (!['scheduler', 'policy'].includes(entry.by)) requireKey(reading.registry, entry);
+  }
+  Object.assign(reading.facts, {
+    aside: posting !== undefined && (posting.set_aside ?? []).includes(reading.dossier.line.collective),
+    state: posting ? 'POSTED' : state,
+    calculated_by: round.by,
+    calculated_at: round.time,
+    decided_by: decision ? decision.by : '',
+    decided_at: decision ? decision.time : '',
+    posted_at: posting ? posting.time : '',
+  });
+}
+
+/** The registry's log gave the key that an entry names to whom it names. */
+function requireKey(registry, entry) {
+  const given = registry.filter((issued) => issued.index < entry.registry_size).flatMap((issued) => {
+    if (issued.type === 'deployment.v1') return issued.founders.map((each) => [each.key_id, each.operator]);
+    if (issued.type === 'key.v1') return [[issued.key_id, issued.principal]];
+    return issued.type === 'recovery.v1' ? [[issued.key_id, issued.operator]] : [];
+  });
+  const known = given.some(([key, principal]) => key === entry.by_key && principal === entry.by);
+  require(known, `the file has no registration of the key of ${entry.by}`);
+}
+
+// 7. The weight: weights times the policy's factors times the methods' confidences, less the deficit.
+
+function checkWeight(reading) {
+  const { line, terms, weights } = reading.dossier;
+  const factors = { 1: terms.policy.ai_only_ppm, 2: terms.policy.human_ai_ppm };
+  const raw = { 1: 0n, 2: 0n };
+  let [counted, events] = [0n, 0n];
+  for (const each of weights) {
+    require(each.mode === 1 || each.mode === 2, 'a mode is none');
+    integers(factors[each.mode]);
+    raw[each.mode] += each.weight;
+    events += each.events;
+    counted += each.weight * BigInt(factors[each.mode]) * BigInt(each.confidence_ppm);
+  }
+  const keys = new Set(weights.map((each) => JSON.stringify([each.method, each.method_version, each.mode])));
+  require(keys.size === weights.length, 'a method and mode is there twice');
+  require(
+    raw[1] === line.weight_ai_only && raw[2] === line.weight_human_ai && events === line.events,
+    "the weights are not the line's",
+  );
+  const net = counted - line.deficit_before;
+  require(line.deficit_before >= 0n, 'a deficit is below zero');
+  require(line.weight === larger(0n, net) && line.deficit_after === larger(0n, -net), 'the weight does not follow');
+  Object.assign(reading.facts, { events: `${events}`, counted: `${counted}`, weight: `${line.weight}` });
+}
+
+// 8. The amount: from claim, k, bounds and what was carried; under PLACED to within the one unit.
+
+function checkAmount(reading) {
+  const { line, terms: { policy }, totals, registry } = reading.dossier;
+  require(totals.fee_minor === feeOf(policy, totals), 'the fee does not follow');
+  const unit = policy.rounding === 'CARRIED' ? NANO : 1n;
+  const attributed = quotaOf(policy, totals.attributed_k, claimOf(policy.tempering, line.weight), unit);
+  require(policy.commons_rule !== 'FUND' || totals.commons_k.over === 0n, 'the fund keeps the commons');
+  const { over, under } = totals.commons_k;
+  const commons = { over: over * commonsWeight(policy.commons_rule, registry), under };
+  for (const [exact, part] of [[attributed, 'attributed'], [commons, 'commons']]) {
+    const [amount, before, after] = ['minor', 'before_nano', 'after_nano'].map((name) => line[`${part}_${name}`]);
+    require(before >= 0n && before < NANO && after >= 0n && after < NANO, 'a fraction is not below a unit');
+    const down = exact.over / exact.under;
+    if (policy.rounding === 'CARRIED') {
+      require(down + before === amount * NANO + after, 'the amount does not follow');
+    } else {
+      const up = down * exact.under === exact.over ? down : down + 1n;
+      require(down <= amount && amount <= up && before === after, 'the amount does not follow');
+    }
+  }
+  require(line.amount_minor === line.attributed_minor + line.commons_minor, 'the amount is not the sum of its parts');
+  for (const name of ['attributed_minor', 'commons_minor', 'amount_minor']) reading.facts[name] = `${line[name]}`;
+}
+
+function feeOf(policy, totals) {
+  if (totals.weight + totals.weight_unattributed <= 0n) return 0n;
+  integers(policy.fee_ppm);
+  const fee = (totals.pot_minor * BigInt(policy.fee_ppm)) / PPM;
+  return policy.fee_cap_minor === null ? fee : smaller(fee, decimal(policy.fee_cap_minor));
+}
+
+function claimOf(tempering, weight) {
+  if (tempering === 'PROPORTIONAL') return weight;
+  if (tempering === 'SQRT') return squareRoot(weight);
+  require(tempering === 'EQUAL', 'the tempering is none');
+  return weight > 0n ? 1n : 0n;
+}
+
+/** A claim's quota before it is rounded down, as a fraction. */
+function quotaOf(policy, k, claim, unit) {
+  const least = decimal(policy.floor_minor) * unit;
+  if (k === null) {
+    require(least > 0n, 'k is missing, and there is no floor');
+    return { over: 0n, under: 1n };
+  }
+  if (claim === 0n) return { over: 0n, under: 1n };
+  let over = larger(k.over * claim, least * k.under);
+  if (policy.cap_minor !== null) over = smaller(over, decimal(policy.cap_minor) * unit * k.under);
+  return { over, under: k.under };
+}
+
+function commonsWeight(rule, registry) {
+  if (rule === 'PER_CAPITA') return BigInt(registry.members);
+  if (rule === 'EQUITY') return BigInt(registry.members) * BigInt(registry.equity_ppm);
+  require(rule === 'EQUAL' || rule === 'FUND', 'the commons rule is none');
+  return 1n;
+}
+
+// 9. The payments: all entries about money are the collective's own.
+
+function checkPayments(reading) {
+  const own = reading.dossier.line.collective;
+  let [paid, payments] = [0n, 0];
+  for (const entry of reading.pool) {
+    require((entry.collective ?? own) === own, "the file has another collective's entry");
+    if (entry.type === 'payment.v1' && entry.index > reading.round.index) {
+      paid += decimal(entry.amount_minor);
+      payments += 1;
+    }
+  }
+  Object.assign(reading.facts, { paid_minor: `${paid}`, payments });
+}
+
+const CHECKS = {
+  form: checkForm,
+  signatures: checkSignatures,
+  entries: checkEntries,
+  line: checkLine,
+  terms: checkTerms,
+  approval: checkApproval,
+  weight: checkWeight,
+  amount: checkAmount,
+  payments: checkPayments,
+};
+
+// What they share.
+
+function require(holds, reason) {
+  if (!holds) throw new Refused(reason);
+}
+
+/** A document that is in RFC 8785 form: written again, it has the same bytes. */
+function parsed(bytes, subject) {
+  try {
+    const text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
+    const document = JSON.parse(text);
+    if (canonical(document) === text && document !== null && typeof document === 'object') return document;
+  } catch {
+    // It is said below.
+  }
+  throw new Refused(`${subject} is not JSON in canonical form`);
+}
+
+function canonical(value) {
+  if (Array.isArray(value)) return `[${value.map(canonical).join(',')}]`;
+  if (value !== null && typeof value === 'object') {
+    const fields = Object.keys(value).sort().map((name) => `${canonical(name)}:${canonical(value[name])}`);
+    return `{${fields.join(',')}}`;
+  }
+  if (typeof value === 'number') require(!Number.isInteger(value) || Number.isSafeInteger(value), 'a number is too large');
+  if (typeof value === 'string') require(!/[\ud800-\udfff]/u.test(value), 'a text is not Unicode');
+  return JSON.stringify(value);
+}
+
+function shape(value, ...names) {
+  const fits = value !== null && typeof value === 'object' && !Array.isArray(value)
+    && Object.keys(value).sort().join() === names.sort().join();
+  require(fits, `an object must have ${names.join(', ')}`);
+}
+
+function integers(...values) {
+  require(values.every(Number.isSafeInteger), 'a number is none');
+}
+
+function decimal(text) {
+  require(typeof text === 'string' && /^(0|-?[1-9][0-9]*)$/.test(text), 'a figure is no decimal');
+  return BigInt(text);
+}
+
+/** A fraction of at least 0, in lowest terms. */
+function fraction(text) {
+  require(typeof text === 'string' && /^(0|[1-9][0-9]*)\/[1-9][0-9]*$/.test(text), 'a fraction is none');
+  const [over, under] = text.split('/').map(BigInt);
+  let [a, b] = [over, under];
+  while (b) [a, b] = [b, a % b];
+  require(a === 1n, 'a fraction is not in lowest terms');
+  return { over, under };
+}
+
+function path(values) {
+  require(Array.isArray(values) && values.every((each) => typeof each === 'string'), 'a path is no list of hashes');
+  return values.map((each) => {
+    const hash = base64(each);
+    require(hash.length === 32, 'a hash does not have 32 bytes');
+    return hash;
+  });
+}
+
+function base64(text) {
+  let data;
+  try {
+    data = Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
+  } catch {
+    throw new Refused('a text is not base64');
+  }
+  require(btoa(String.fromCharCode(...data)) === text, 'a text is not canonical base64');
+  return data;
+}
+
+function of(entries, type, said = {}) {
+  const fields = Object.entries(said);
+  return entries.filter((each) => each.type === type && fields.every(([name, value]) => each[name] === value));
+}
+
+function only(entries, type, said) {
+  const found = of(entries, type, said);
+  require(found.length === 1, `the file must have one ${type} entry that says ${JSON.stringify(said)}`);
+  return found[0];
+}
+
+function squareRoot(value) {
+  if (value < 2n) return value;
+  let root = 1n << BigInt((value.toString(2).length + 1) >> 1);
+  for (;;) {
+    const next = (root + value / root) >> 1n;
+    if (next >= root) return root;
+    root = next;
+  }
+}
+
+const larger = (a, b) => (a > b ? a : b);
+const smaller = (a, b) => (a < b ? a : b);
+const utf8 = (text) => new TextEncoder().encode(text);
+const hex = (bytes) => Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
+const unhex = (text) => {
+  require(typeof text === 'string' && /^([0-9a-f]{2})*$/.test(text), 'a text is not hexadecimal');
+  return Uint8Array.from(text.match(/../g) ?? [], (byte) => parseInt(byte, 16));
+};
+
+async function sha256(...parts) {
+  const data = new Uint8Array(parts.reduce((length, part) => length + part.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    data.set(part, at);
+    at += part.length;
+  }
+  return new Uint8Array(await crypto.subtle.digest('SHA-256', data));
+}
+
+// Run by Node as a program: prints each step, and ends with status 1 where one does not hold.
+if (typeof process !== 'undefined' && process.argv?.[1] && import.meta.url.endsWith(process.argv[1].replace(/^.*[\\/]/, '/'))) {
+  const { readFileSync } = await import('node:fs');
+  const [, , file, vkey] = process.argv;
+  const printable = (text) => JSON.stringify(`${text}`).slice(1, -1).replace(/[\u007f-\u009f\u2028-\u202e\u2066-\u2069]/g, '?');
+  let held = true;
+  let facts = {};
+  for await (const step of steps(readFileSync(file), vkey)) {
+    console.log(`${step.held ? '✓' : '✗'} ${step.title}${step.held ? '' : `: ${printable(step.reason)}`}`);
+    held &&= step.held;
+    facts = step.facts;
+  }
+  for (const [name, value] of Object.entries(facts)) console.log(`  ${name} ${printable(value)}`);
+  if (held) console.log(VERDICT);
+  process.exitCode = held ? 0 : 1;
+}

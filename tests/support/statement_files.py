@@ -1,0 +1,208 @@
+"""Statement files of a pool that was built in memory, and how Node checks one."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from base64 import b64encode
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import rfc8785
+
+from audit.statement_file import LogPart, ProvedEntry, StatementFile
+from ledger.acts.entries import Decision
+from ledger.log.leaves import EncodedLeaf
+from ledger.log.merkle import inclusion_proof, root
+from ledger.registry import Collective, CollectiveStatus
+from payout.dossiers import Figures, line_salt, render_dossiers, statement_leaf, statement_leaves
+from payout.entries import RoundContent
+from payout.policy import Policy
+from payout.statement import parse_registry, parse_statement
+from tests.support.batches import Event, event_id
+from tests.support.exports import PoolSource, RegistrySource
+from tests.support.pool_log import PoolLog
+
+MODULE: Final = Path(__file__).parents[2] / "audit/verify.mjs"
+NODE: Final = shutil.which("node")
+NO_NODE: Final = "node is not installed"
+
+
+def statement_file(log: PoolLog, number: int, collective: str) -> StatementFile:
+    """The file of a collective's line, with what the service would put into it."""
+    _, content = next(found for found in log.placed(RoundContent) if found[1].number == number)
+    names = [line.collective for line in lines_of(log, content)]
+    dossiers, leaves, salt = dossiers_of(log, content)
+    return _file_of(log, number, names.index(collective), dossiers, leaves, line_salt(salt, collective))
+
+
+def _file_of(
+    log: PoolLog, number: int, position: int, dossiers: list[bytes], leaves: list[bytes], salt: bytes
+) -> StatementFile:
+    round_leaf, content = next(found for found in log.placed(RoundContent) if found[1].number == number)
+    collective = json.loads(dossiers[position])["line"]["collective"]
+    said = [json.loads(leaf.entry) for leaf in log.entries]
+    dossier = json.loads(dossiers[position])
+    used = {(each["method"], each["method_version"]) for each in dossier["weights"]}
+    pool = [
+        entry for entry in said
+        if entry["index"] in (0, content.policy_leaf, round_leaf)
+        or (entry["type"] == "method.v1" and (entry["method"], entry["version"]) in used)
+        or (entry["type"] == "decision.v1" and entry["subject"] == round_leaf)
+        or (entry["type"] == "posting.v1" and entry["round"] == number)
+        or entry.get("collective") == collective
+    ]  # fmt: skip
+    keys = {entry["by_key"] for entry in pool if "by_key" in entry}
+    registry = [
+        entry for entry in (json.loads(leaf.entry) for leaf in log.registry.entries)
+        if entry["type"] == "deployment.v1" or entry.get("collective") == collective
+        or (entry["type"] in ("key.v1", "recovery.v1") and entry["key_id"] in keys)
+    ]  # fmt: skip
+    source = PoolSource(log)
+    return StatementFile(
+        dossiers[position],
+        salt,
+        tuple(inclusion_proof(position, leaves)),
+        part_of(source.checkpoint(), log.entries, pool),
+        part_of(RegistrySource(log.registry, source.key).checkpoint(), log.registry.entries, registry),
+    )
+
+
+def part_of(checkpoint: bytes, entries: Sequence[EncodedLeaf], chosen: Sequence[dict[str, Any]]) -> LogPart:
+    """The chosen entries of a log with their paths."""
+    hashes = [leaf.hash for leaf in entries]
+    return LogPart(
+        checkpoint,
+        tuple(
+            ProvedEntry(entries[entry["index"]].entry, tuple(inclusion_proof(entry["index"], hashes)))
+            for entry in chosen
+        ),
+    )
+
+
+def lines_of(log: PoolLog, content: RoundContent) -> Any:
+    return parse_statement(log.bodies[bytes.fromhex(content.statement_sha256)])
+
+
+def dossiers_of(log: PoolLog, content: RoundContent) -> tuple[list[bytes], list[bytes], bytes]:
+    """The dossiers of a round, the leaves of its statement tree, and its salt."""
+    policy = next(policy for leaf, _, policy in policies_of(log) if leaf == content.policy_leaf)
+    weights, registry, salt = (
+        log.bodies[bytes.fromhex(digest)]
+        for digest in (content.weights_sha256, content.registry_sha256, content.salt_sha256)
+    )
+    figures = Figures.of(content, policy, log.confidence())
+    lines = lines_of(log, content)
+    dossiers = list(render_dossiers(figures, lines, parse_registry(registry), weights))
+    return dossiers, statement_leaves(salt, lines, dossiers), salt
+
+
+def policies_of(log: PoolLog) -> list[tuple[int, int, Any]]:
+    found = []
+    for index, leaf in enumerate(log.entries):
+        entry = json.loads(leaf.entry)
+        if entry["type"] in ("pool.v1", "policy.v1"):
+            found.append((index, entry.get("version", 1), log.content(index).policy))
+    return found
+
+
+def small_log(policy: Policy, decide: Callable[[PoolLog], object] = lambda _: None) -> PoolLog:
+    """A pool of three collectives with one round, which is decided and posted; `decide` comes before that."""
+    log = PoolLog(
+        collectives=[
+            Collective("eire", "Éire", 300),
+            Collective("han", "汉", 100, 1_500_000),
+            Collective("quebec", "Q", 7, status=CollectiveStatus.SUSPENDED),
+        ],
+    )
+    log.open(policy)
+    log.method(850_000)
+    log.usage(
+        [
+            Event(event_id(1), units=3, shares=(("eire", 500_000_000), ("han", 400_000_000))),
+            Event(event_id(2), mode=2, shares=(("han", 1_000_000_000),)),
+        ]
+    )
+    log.revenue(1_001)
+    log.calculate()
+    decide(log)
+    log.decide(Decision.APPROVED, "operators/oscar")
+    log.post()
+    log.payment("eire", 100)
+    log.payment("han", 50)
+    return log
+
+
+Said = dict[str, Any]
+
+
+def forged_file(change: Callable[[Said], object]) -> bytes:
+    """The file of a round that commits to another dossier of eire's than follows: its operator lies."""
+    forged: list[Any] = []
+
+    def forge(log: PoolLog) -> None:
+        ((index, content),) = log.placed(RoundContent)
+        dossiers, leaves, salt = dossiers_of(log, content)
+        said = json.loads(dossiers[0])
+        change(said)
+        dossiers[0] = rfc8785.dumps(said)
+        leaves[0] = statement_leaf(line_salt(salt, "eire"), dossiers[0])
+        log.change(index, statement_root=root(leaves).hex())
+        forged.extend([dossiers, leaves, line_salt(salt, "eire")])
+
+    log = small_log(Policy(fee_ppm=50_000), forge)
+    return _file_of(log, 1, 0, *forged).to_bytes()
+
+
+def _more_paid(said: Said) -> None:
+    said["line"] |= {"attributed_minor": "9999", "amount_minor": str(9999 + int(said["line"]["commons_minor"]))}
+
+
+FORGERIES: Final[dict[str, tuple[str, Callable[[Said], object]]]] = {
+    "an amount that does not follow": ("amount", _more_paid),
+    "an amount that is not the sum of its parts": ("amount", lambda said: said["line"].update(amount_minor="1")),
+    "a fraction that was not carried": ("amount", lambda said: said["line"].update(commons_before_nano=1)),
+    "a fraction above a unit": ("amount", lambda said: said["line"].update(commons_after_nano=10**9)),
+    "another k": ("amount", lambda said: said["totals"].update(attributed_k="1/3")),
+    "no k without a floor": ("amount", lambda said: said["totals"].update(attributed_k=None)),
+    "a k that is not in lowest terms": ("form", lambda said: said["totals"].update(commons_k="2/4")),
+    "a weight that is not counted": ("weight", lambda said: said["line"].update(weight="1")),
+    "usage that is left out": ("weight", lambda said: said["weights"].clear()),
+    "usage that is there twice": ("weight", lambda said: said["weights"].append(said["weights"][0])),
+    "a mode that there is not": ("weight", lambda said: said["weights"][0].update(mode=3)),
+    "another confidence": ("terms", lambda said: said["weights"][0].update(confidence_ppm=10**6)),
+    "another method": ("terms", lambda said: said["weights"][0].update(method="other")),
+    "another policy": ("terms", lambda said: said["terms"]["policy"].update(ai_only_ppm=1)),
+    "another version of the policy": ("terms", lambda said: said["terms"].update(policy_version=2)),
+    "other members": ("terms", lambda said: said["registry"].update(members=1)),
+    "another's name": ("terms", lambda said: said["line"].update(collective="han")),
+    "another status": ("terms", lambda said: said["line"].update(status="SUSPENDED")),
+    "another pot": ("line", lambda said: said["totals"].update(pot_minor="5")),
+    "another round": ("line", lambda said: said["totals"].update(round=2)),
+    "another position": ("line", lambda said: said.update(position=1)),
+    "a field too many": ("form", lambda said: said["line"].update(bonus="1")),
+    "a number where a text should be": ("form", lambda said: said["line"].update(events=1)),
+}
+"""What an operator may put into a round instead of a line that follows, and the step that refuses it."""
+
+
+_CHECK_ALL: Final = """
+import { readFileSync } from 'node:fs';
+const { module, vkey, files } = JSON.parse(readFileSync(0, 'utf8'));
+const { check } = await import(module);
+const found = [];
+for (const file of files) found.push(await check(Buffer.from(file, 'base64'), vkey));
+console.log(JSON.stringify(found));
+"""
+
+
+def checked_by_node(files: Sequence[bytes], vkey: str) -> list[dict[str, Any]]:
+    """What `verify.mjs` says of each file."""
+    assert NODE is not None
+    asked = json.dumps({"module": MODULE.as_uri(), "vkey": vkey, "files": [b64encode(file).decode() for file in files]})
+    command = [NODE, "--input-type=module", "-e", _CHECK_ALL]
+    found = subprocess.run(command, input=asked, capture_output=True, text=True, check=True)
+    said: list[dict[str, Any]] = json.loads(found.stdout)
+    return said
