@@ -44,6 +44,7 @@ class Workload:
     shares_per_event: int = 16
     collectives: int = 5_000
     seed: int = 2025
+    ids: Ids = random_ids
     covering: bool = False
     """Whether the events share all collectives among them, one after the other, and are all AI_ONLY."""
 
@@ -55,7 +56,7 @@ class Workload:
         return [f"collective-{number:05d}" for number in range(self.collectives)]
 
     def tables(self) -> list[pa.RecordBatch]:
-        """A record batch of random ids for each batch, with distinct collectives in each event."""
+        """A record batch for each batch, with distinct collectives in each event."""
         rng = np.random.default_rng(self.seed)
         names = pa.array(self.collective_ids())
         return [self._table(rng, number, names) for number in range(self.batches)]
@@ -83,7 +84,7 @@ class Workload:
         nanos = rng.integers(1, 10**9 // shares, events * shares).astype(np.int32)
         return pa.record_batch(
             [
-                _id_array(random_ids(rng, events, 0), events),
+                _id_array(self.ids(rng, events, number * events), events),
                 pa.nulls(events, pa.utf8()),
                 pa.array(np.full(events, OCCURRED_AT_US)).cast(pa.timestamp("us", tz="UTC")),
                 pa.array(rng.integers(1, 1000, events)),

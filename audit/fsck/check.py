@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from audit.batch_check import WeighedBatch
 from audit.findings import Finding, FoundError
 from audit.fsck.bodies import BodyRows
-from audit.fsck.events import EventRows
+from audit.fsck.events import StoredEvents
 from audit.fsck.numbers import Numbers
 from audit.fsck.projections import PROJECTIONS, Followed
 from audit.fsck.registry import Registry, check_pool_row, check_turns
@@ -95,7 +95,7 @@ class _PoolCheck:
         self._rounds = Rounds(connection, pool_id, self._log, self._fold, self._take_in)
         self._bodies = BodyRows(self._log, self.report)
         self._numbers = Numbers()
-        self._events = EventRows(connection, pool_id, self.report)
+        self._events = StoredEvents(connection, pool_id, self.report)
         self._weights = WeightRows(connection, pool_id, registry.collective_ids, self.report)
         self._unique = UniqueEvents(new_spill, secrets.randbits(64))
         self._find = partial(find_row, connection, pool_id)

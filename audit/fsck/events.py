@@ -1,4 +1,5 @@
-"""Events: each accepted event has one row, with its batch's number; or none has, where a closed pool's were dropped.
+"""Events: each accepted event has one row, or is in one page, with its batch's number; or none has, where a closed
+pool's were dropped.
 
 The store chooses the number, so the log does not contain it; but a batch and its events must have the same one.
 """
@@ -6,6 +7,7 @@ The store chooses the number, so the log does not contain it; but a batch and it
 from __future__ import annotations
 
 from array import array
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any, Final
 from uuid import UUID
@@ -15,69 +17,130 @@ import numpy.typing as npt
 import sqlalchemy as sa
 
 from audit.fsck.report import LISTED_MAX, CheckReport
-from audit.fsck.rows import Row, add_extra, stored_rows
+from audit.fsck.rows import Row, add_extra, columns_of, stored_rows
 from ledger.store import tables as lt
+from ledger.store.log import PoolRef
+from ledger.store.usage.pages import find_numbers
+from ledger.usage.pages import EventIds, Page, known_among, unpacked
 
-EventIds = npt.NDArray[np.void]
-"""(n,) of 16 bytes each."""
+
+class _Numbered:
+    """How many rows of a table each batch number has: 16 bytes a batch."""
+
+    def __init__(self, connection: sa.Connection, table: sa.Table, pool_id: int, report: CheckReport) -> None:
+        numbers, counts = array("q"), array("q")
+        query = sa.select(table.c.batch_number, sa.func.count().label("rows")).where(table.c.pool_id == pool_id)
+        for row in stored_rows(connection, query.group_by("batch_number").order_by("batch_number")):
+            numbers.append(row["batch_number"])
+            counts.append(row["rows"])
+        self.numbers, self._counts = np.array(numbers, dtype=np.int64), np.array(counts, dtype=np.int64)
+        report.count(table.name, int(self._counts.sum()))
+
+    def rows_of(self, number: int) -> int:
+        """Returns how many rows a number has."""
+        place = int(np.searchsorted(self.numbers, number))
+        there = place < len(self.numbers) and self.numbers[place] == number
+        return int(self._counts[place]) if there else 0
+
+    def orphaned(self, known: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], int]:
+        """Returns the numbers that are not among these, and how many rows they have."""
+        among = ~np.isin(self.numbers, known)
+        return self.numbers[among], int(self._counts[among].sum())
 
 
-class EventRows:
-    """A pool's rows of `event`. It keeps how many rows each number has, 16 bytes a batch, and nothing else."""
+class StoredEvents:
+    """A pool's rows of `event` and its pages of events."""
 
     def __init__(self, connection: sa.Connection, pool_id: int, report: CheckReport) -> None:
         self._connection, self._pool_id, self._report = connection, pool_id, report
         dropped = (lt.closing.c.pool_id == pool_id) & lt.closing.c.events_dropped
         self._are_dropped = bool(connection.execute(sa.select(sa.exists().where(dropped))).scalar_one())
-        numbers, counts = array("q"), array("q")
-        query = sa.select(lt.event.c.batch_number, sa.func.count().label("rows")).where(lt.event.c.pool_id == pool_id)
-        for row in stored_rows(connection, query.group_by("batch_number").order_by("batch_number")):
-            numbers.append(row["batch_number"])
-            counts.append(row["rows"])
-        self._numbers, self._counts = np.array(numbers, dtype=np.int64), np.array(counts, dtype=np.int64)
-        report.count(lt.event.name, int(self._counts.sum()))
+        self._rows = _Numbered(connection, lt.event, pool_id, report)
+        self._pages = _Numbered(connection, lt.claim_page, pool_id, report)
 
     def check(self, ids: EventIds, platform_id: int, stored_number: int | None) -> int | None:
-        """Compare the rows of a batch's accepted events, and all others with its number, with the batch.
+        """Compare the rows and pages of a batch's accepted events, and all others with its number, with the batch.
 
         Returns the batch's number: the one in its row, unless all of its events agree on one that no batch has.
         """
         if self._are_dropped:
             return stored_number
-        tallies = self._tallies(ids, platform_id)
+        tallies = self._tallies(ids, platform_id, stored_number)
         number = stored_number
         if len(tallies) == 1 and stored_number not in tallies and None not in tallies:
             (agreed,) = tallies
             number = stored_number if self._is_taken(agreed) else agreed
         if number is None:
             return None
-        right = tallies.get(number, 0)
-        if right < len(ids):
-            self._add_wrong(ids, platform_id, number)
-        if self._rows_of(number) > right:
-            self._add_extra(ids, platform_id, number)
+        rest = ids[~known_among(ids, self._paged(ids, platform_id, number))]
+        right = tallies.get(number, 0) - (len(ids) - len(rest))
+        if right < len(rest):
+            self._add_wrong(rest, platform_id, number)
+        if self._rows.rows_of(number) > right:
+            self._add_extra(rest, platform_id, number)
         return number
 
     def finish(self, known: npt.NDArray[np.int64]) -> None:
-        """Report rows whose number belongs to no batch, and all where they were dropped.
+        """Report rows and pages whose number belongs to no batch, and all where they were dropped.
 
         `known` are the numbers of all batches.
         """
-        orphaned = ~np.isin(self._numbers, known[:0] if self._are_dropped else known)
-        numbers, count = self._numbers[orphaned], int(self._counts[orphaned].sum())
-        if not count:
-            return
-        listed = 0
-        most = None if self._report.every else LISTED_MAX
-        for row in self._with_number(numbers[:most].tolist(), limit=most):
-            add_extra(self._report, lt.event, row)
-            listed += 1
-        self._report.add_unlisted(lt.event.name, "row", count - listed)
+        for table, stored in ((lt.event, self._rows), (lt.claim_page, self._pages)):
+            numbers, count = stored.orphaned(known[:0] if self._are_dropped else known)
+            if not count:
+                continue
+            listed = 0
+            most = None if self._report.every else LISTED_MAX
+            for row in self._with_number(table, numbers[:most].tolist(), limit=most):
+                add_extra(self._report, table, row)
+                listed += 1
+            self._report.add_unlisted(table.name, "row", count - listed)
 
-    def _tallies(self, ids: EventIds, platform_id: int) -> dict[int | None, int]:
-        """Returns how many of these events have a row with which number; None counts those without a row."""
-        rows = self._connection.execute(_TALLY, self._offer(ids, platform_id))
-        return {row.batch_number: row.events for row in rows}
+    def _tallies(self, ids: EventIds, platform_id: int, stored_number: int | None) -> Counter[int | None]:
+        """Returns how many of these events have which number, in a row or a page; None counts those without."""
+        tallies: Counter[int | None] = Counter()
+        if stored_number is not None and self._pages.rows_of(stored_number):
+            in_pages = known_among(ids, self._ids_in_pages(stored_number))
+            tallies[stored_number] = int(np.count_nonzero(in_pages))
+            ids = ids[~in_pages]
+        rows = self._connection.execute(_TALLY, self._offer(ids, platform_id)) if len(ids) else ()
+        tallies.update({row.batch_number: row.events for row in rows})
+        if tallies[None]:
+            pool, asked = PoolRef(self._pool_id, "", ""), [UUID(bytes=each.tobytes()) for each in ids]
+            found = find_numbers(self._connection, pool, platform_id, asked).values()
+            elsewhere = Counter(number for number in found if number not in tallies)
+            tallies[None] -= elsewhere.total()
+            tallies.update(elsewhere)
+        return +tallies
+
+    def _ids_in_pages(self, number: int) -> EventIds:
+        pages = self._with_number(lt.claim_page, [number])
+        return np.concatenate([np.empty(0, dtype="V16"), *map(_ids_of, pages)])
+
+    def _paged(self, ids: EventIds, platform_id: int, number: int) -> EventIds:
+        """Returns the ids in the pages with a number, and reports what is wrong with these."""
+        pages = [ids[:0]]
+        for row in self._with_number(lt.claim_page, [number]) if self._pages.rows_of(number) else ():
+            found = _ids_of(row)
+            if len(found) and known_among(found, ids).all() and not known_among(found, np.concatenate(pages)).any():
+                self._compare(row, Page(found), platform_id)
+                pages.append(found)
+            else:
+                add_extra(self._report, lt.claim_page, row)
+        return np.concatenate(pages)
+
+    def _compare(self, row: Row, page: Page, platform_id: int) -> None:
+        follows = {
+            "platform_id": platform_id,
+            "level": page.level,
+            "low": UUID(bytes=page.low),
+            "high": UUID(bytes=page.high),
+            "width": page.width,
+        }
+        for column, value in follows.items():
+            if row[column] != value:
+                key = f"batch_number={row['batch_number']} low={row['low']}"
+                self._report.add(lt.claim_page.name, key, column, row[column], value)
 
     def _is_taken(self, number: int | None) -> bool:
         in_log = sa.exists().where(
@@ -85,11 +148,6 @@ class EventRows:
         )
         here = (lt.batch.c.pool_id == self._pool_id) & (lt.batch.c.batch_number == number) & in_log
         return bool(self._connection.execute(sa.select(sa.exists().where(here))).scalar_one())
-
-    def _rows_of(self, number: int) -> int:
-        place = int(np.searchsorted(self._numbers, number))
-        there = place < len(self._numbers) and self._numbers[place] == number
-        return int(self._counts[place]) if there else 0
 
     def _add_wrong(self, ids: EventIds, platform_id: int, number: int) -> None:
         for row in self._connection.execute(_WRONG, {**self._offer(ids, platform_id), "number": number}):
@@ -101,17 +159,24 @@ class EventRows:
 
     def _add_extra(self, ids: EventIds, platform_id: int, number: int) -> None:
         accepted = {UUID(bytes=event_id.tobytes()) for event_id in ids}
-        for row in self._with_number([number]):
+        for row in self._with_number(lt.event, [number]):
             if row["platform_id"] != platform_id or row["event_id"] not in accepted:
                 add_extra(self._report, lt.event, row)
 
-    def _with_number(self, numbers: list[int], *, limit: int | None = None) -> Iterator[Row]:
-        among = lt.event.c.batch_number == sa.any_(sa.literal(numbers, sa.ARRAY(sa.BigInteger)))
-        query = sa.select(lt.event.c.platform_id, lt.event.c.event_id, lt.event.c.batch_number)
-        return stored_rows(self._connection, query.where(lt.event.c.pool_id == self._pool_id, among).limit(limit))
+    def _with_number(self, table: sa.Table, numbers: list[int], *, limit: int | None = None) -> Iterator[Row]:
+        among = table.c.batch_number == sa.any_(sa.literal(numbers, sa.ARRAY(sa.BigInteger)))
+        query = sa.select(*columns_of(table)).where(table.c.pool_id == self._pool_id, among)
+        return stored_rows(self._connection, query.order_by(*table.primary_key.columns).limit(limit))
 
     def _offer(self, ids: EventIds, platform_id: int) -> dict[str, Any]:
         return {"pool_id": self._pool_id, "platform_id": platform_id, "ids": ids.tobytes(), "count": len(ids)}
+
+
+def _ids_of(page: Row) -> EventIds:
+    try:
+        return unpacked(page["low"].bytes, page["width"], page["ids"])
+    except ValueError:
+        return np.empty(0, dtype="V16")
 
 
 def _over_offered(query: str) -> sa.TextClause:

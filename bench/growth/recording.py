@@ -1,4 +1,4 @@
-"""Intake as events pile up, and what their rows cost."""
+"""Intake as events pile up, and what keeping their ids costs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ KINDS: Final[dict[str, Ids]] = {"random ids": random_ids, "UUIDv7": uuid7_ids}
 class Reading:
     """What was so when so many events were recorded.
 
-    index_reads: pages of the index that Postgres had to fetch into its shared buffers, as its statistics have it.
+    index_reads: blocks of the indexes that Postgres had to fetch into its shared buffers, as its statistics have it.
     """
 
     events: int
@@ -68,15 +68,15 @@ def measure(marks: Sequence[int]) -> list[Series]:
             between(lambda a, b: (b.wal_bytes - a.wal_bytes) / (b.events - a.events)),
         ),
         Series(
-            "growth-index-reads", "Pages of the index of events fetched into shared buffers", events, "pages/event",
+            "growth-index-reads", "Blocks of the indexes of events fetched into shared buffers", events, "pages/event",
             between(lambda a, b: (b.index_reads - a.index_reads) / (b.events - a.events)),
         ),
-        Series("growth-event-bytes", "The table of events", events, "bytes/event", sizes),
+        Series("growth-event-bytes", "The tables of events and of their pages", events, "bytes/event", sizes),
     ]  # fmt: skip
 
 
 def measure_claims(stage: Stage, runs: int, *, marks: Sequence[int]) -> list[Series]:
-    """What the most would be that could be gained by keeping no row for an event: UUIDv7, with it and without."""
+    """What the most would be that could be gained by keeping no ids: UUIDv7, with them and without."""
     kept: list[list[float]] = [[] for _ in marks]
     without: list[list[float]] = [[] for _ in marks]
     with staged(claims=False) as unclaimed:
@@ -85,7 +85,7 @@ def measure_claims(stage: Stage, runs: int, *, marks: Sequence[int]) -> list[Ser
                 readings = record(on, uuid7_ids, marks, claims=claims)
                 for place, (before, after) in enumerate(pairwise(readings)):
                     rates[place].append(_rate(before, after))
-    lines = {"a row per event": kept, "no row, and no exactly-once": without}
+    lines = {"each id kept": kept, "no row, and no exactly-once": without}
     points = {name: list(zip(marks, rates, strict=True)) for name, rates in lines.items()}
     return [Series("growth-claims", "AppendUsage of UUIDv7, one stream", "recorded events", "events/s", points)]
 
@@ -98,7 +98,7 @@ def _rate(before: Reading, after: Reading) -> float:
 def record(stage: Stage, ids: Ids, marks: Sequence[int], *, claims: bool = True) -> list[Reading]:
     """Record events in a new pool up to the last mark, reading at the beginning and at each mark, and check the sums.
 
-    claims: whether the stage keeps a row for each event.
+    claims: whether the stage keeps ids.
     """
     workload = Workload(batches=KEPT_BATCHES)
     pool, (key,) = stage.new_pool(workload), stage.platform_keys(1)
@@ -144,8 +144,9 @@ def record(stage: Stage, ids: Ids, marks: Sequence[int], *, claims: bool = True)
 
 def _read(connection: psycopg.Connection[tuple[int, int, int, int]], events: int, seconds: float) -> Reading:
     row = connection.execute(
-        "SELECT pg_relation_size(relid), pg_indexes_size(relid), (pg_current_wal_insert_lsn() - '0/0')::bigint,"
-        " idx_blks_read FROM pg_statio_user_tables WHERE relname = 'event'"
+        "SELECT sum(pg_relation_size(relid))::bigint, sum(pg_indexes_size(relid))::bigint,"
+        " (pg_current_wal_insert_lsn() - '0/0')::bigint, sum(idx_blks_read)::bigint"
+        " FROM pg_statio_user_tables WHERE relname IN ('event', 'claim_page')"
     ).fetchone()
     assert row
     return Reading(events, seconds, *row)

@@ -76,10 +76,18 @@ def append(connection: sa.Connection, pool: PoolRef, contents: Sequence[Content]
 
 
 def append_now(
-    connection: sa.Connection, pool: PoolRef, contents: Sequence[Content]
+    connection: sa.Connection,
+    pool: PoolRef,
+    contents: Sequence[Content],
+    *,
+    held: Callable[[int], None] = lambda _: None,
 ) -> tuple[list[EncodedLeaf], datetime]:
-    """Append as `append` does, without having locked the head before; returns the leaves' time too."""
+    """Append as `append` does, without having locked the head before; returns the leaves' time too.
+
+    `held` is called with the log's size once the head is locked, and raises if nothing may be appended.
+    """
     frontier, now = _locked(connection, pool)
+    held(frontier.size)
     return _append(connection, pool, frontier, contents, now), now
 
 

@@ -186,6 +186,22 @@ event = sa.Table(
     sa.PrimaryKeyConstraint("pool_id", "event_id", "platform_id"),
 )
 
+claim_page = sa.Table(
+    "claim_page",
+    metadata,
+    pool_id(),
+    sa.Column("platform_id", sa.Integer, nullable=False),
+    sa.Column("level", sa.SmallInteger, nullable=False),
+    sa.Column("low", pg.UUID, primary_key=True),
+    sa.Column("high", pg.UUID, nullable=False),
+    sa.Column("batch_number", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("width", sa.SmallInteger, nullable=False),
+    sa.Column("ids", sa.LargeBinary, nullable=False),
+    sa.PrimaryKeyConstraint("pool_id", "batch_number", "low"),
+    sa.Index(None, "pool_id", "platform_id", "level", "low"),
+    comment="Events whose ids lie close together, many to a row; the others have a row of event each.",
+)
+
 batch_weights = sa.Table(
     "batch_weights",
     metadata,
@@ -387,8 +403,9 @@ usage_day = sa.Table(
 )
 
 APPEND_ONLY: Final = (
-    platform, pool, leaf, node, body, method, membership, id_scheme, event, batch_weights, batch, retraction, revenue,
-    admission, movement, people, proposal, decision, transfer, balance, checkpoint, cosignature, closing,
+    platform, pool, leaf, node, body, method, membership, id_scheme, event, claim_page, batch_weights, batch,
+    retraction, revenue, admission, movement, people, proposal, decision, transfer, balance, checkpoint, cosignature,
+    closing,
 )  # fmt: skip
 """What the service may insert and read, and nothing more."""
 

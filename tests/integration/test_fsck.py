@@ -30,7 +30,7 @@ FOLK: Final = 1
 """The store's number of the pool: the first that was made."""
 
 TABLES: Final = (
-    lt.leaf, lt.node, lt.head, lt.body, lt.admission, lt.method, lt.membership, lt.id_scheme, lt.event,
+    lt.leaf, lt.node, lt.head, lt.body, lt.admission, lt.method, lt.membership, lt.id_scheme, lt.event, lt.claim_page,
     lt.batch_weights, lt.batch, lt.retraction, lt.revenue, lt.movement, lt.transfer, lt.balance, t.policy, t.round_,
     lt.decision, t.posting, lt.checkpoint, lt.turn, lt.cosignature, lt.proposal, t.objection, t.answer,
 )  # fmt: skip
@@ -88,7 +88,8 @@ def test_an_edited_row_is_found_and_its_table_named(tampering: sa.Connection, ta
 def test_a_deleted_row_is_found_and_its_table_named(tampering: sa.Connection, table: sa.Table) -> None:
     assert tampering.execute(sa.delete(table).where(middle_row(tampering, table))).rowcount == 1
     found = findings(tampering)
-    assert (table.name, "row") in {(name, figure) for name, _, figure in found}
+    missed = lt.event if table is lt.claim_page else table  # an event that is in no page should have a row
+    assert (missed.name, "row") in {(name, figure) for name, _, figure in found}
 
 
 @pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)

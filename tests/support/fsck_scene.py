@@ -25,7 +25,7 @@ from moiety.attribution import score_batches
 from moiety.v1.registry_pb2 import COLLECTIVE_STATUS_SUSPENDED, COMMONS_RULE_FUND, SCORE_KIND_SIGNED_INFLUENCE
 from moiety.v1.rounds_pb2 import OBJECTION_ANSWER_DISMISSED
 from tests.support.deployment import Deployment
-from tests.support.scene import NAMED_PLATFORMS, NANO, NOON, POOL, Scene, event, open_scene
+from tests.support.scene import NAMED_PLATFORMS, NANO, NOON, POOL, Scene, event, events, open_scene
 
 OTHER: Final = "jazz"
 LOG_KEY: Final = SigningKey(f"log.example/pools/{POOL}", bytes(range(32)))
@@ -52,6 +52,7 @@ def build(deployment: Deployment) -> Scene:
     both = [event(1, mode=Mode.HUMAN_AI), event(2), event(3, shares={"breton": NANO // 2, "irish": NANO // 4})]
     scene.submit(both, "first")
     scene.submit([event(3), event(4), event(5)], "second")
+    scene.submit([*events(range(2**90, 2**90 + 20)), *events(range(2**100, 2**100 + 20))], "in-pages")
     songbird = deployment.client("platforms/songbird")
     songbird.set_id_scheme(POOL, "ORDERED")
     scene.submit([event(1), event(6)], "first", by=songbird)

@@ -1,6 +1,6 @@
 """Batches in Postgres: writing the rows of a recorded batch, and finding it again.
 
-By batch, not by score: the body as bytes, a packed weight vector per mode, and one narrow row per event.
+By batch, not by score: the body as bytes, and a packed weight vector per mode.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from ledger.errors import NotFoundError
+from ledger.errors import LedgerCorruptError, NotFoundError
 from ledger.log.leaves import decode
 from ledger.store import registry
 from ledger.store import tables as t
@@ -21,6 +21,7 @@ from ledger.store.log import PoolRef
 from ledger.store.rows import byteas, int2s, int4s, int8s, numerics, put_rows, texts, uuids
 from ledger.store.usage.claims import EventClaim, ascending
 from ledger.store.usage.closing import require_events_kept
+from ledger.store.usage.pages import find_numbers
 from ledger.usage.batch import Int64Array
 from ledger.usage.entries import UsageContent, decode_positions
 from ledger.usage.methods import Method
@@ -81,13 +82,14 @@ def find_event(connection: sa.Connection, pool: PoolRef, platform: str, event_id
         NotFoundError: the platform has no such event in the pool.
         StateError: the rows of the pool's events were dropped.
     """
-    on = (t.event.c.pool_id == t.batch.c.pool_id) & (t.event.c.batch_number == t.batch.c.batch_number)
     platform_id = registry.platform_number(connection, platform)
-    query = _batches(pool).join(t.event, on).where(t.event.c.platform_id == platform_id, t.event.c.event_id == event_id)
-    row = connection.execute(query).first()
-    if row is None:
+    number = find_numbers(connection, pool, platform_id, [event_id]).get(event_id)
+    if number is None:
         require_events_kept(connection, pool)
         raise NotFoundError(f"pools/{pool.name}/events/{platform}~{event_id}")
+    row = connection.execute(_batches(pool).where(t.batch.c.batch_number == number)).first()
+    if row is None:
+        raise LedgerCorruptError(f"pools/{pool.name}/events/{platform}~{event_id}", "has a batch that does not exist")
     return _recorded(row)
 
 

@@ -1,4 +1,7 @@
-"""Claims on event ids: one row per event, which makes an event count once."""
+"""Claims on event ids by a row per event, each of which a unique index keeps from counting twice.
+
+Ids that lie close together go into pages instead (`ledger/store/usage/pages.py`).
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,6 @@ from queue import Empty, SimpleQueue
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import sqlalchemy as sa
 
 from ledger.store import tables as t
@@ -16,9 +18,7 @@ from ledger.store.conflicts import taken_keys
 from ledger.store.database import driver_connection
 from ledger.store.log import PoolRef
 from ledger.usage.batch import BoolArray, Int64Array
-
-EventIds = npt.NDArray[np.void]
-"""(n,) of 16 bytes each (`V16`)."""
+from ledger.usage.pages import EventIds
 
 
 class EventsKnownError(Exception):

@@ -14,9 +14,10 @@ from ledger.store.acts import Effect, append_act
 from ledger.store.database import Database
 from ledger.store.log import PoolRef
 from ledger.usage.entries import ClosingContent
+from ledger.usage.pages import IDS_MAX
 
 _DELETED_AT_ONCE: Final = 100_000
-"""Rows of events that one transaction deletes."""
+"""Events whose rows one transaction deletes."""
 
 
 def closed_at(connection: sa.Connection, pool: PoolRef) -> datetime | None:
@@ -67,16 +68,27 @@ def drop_events(database: Database, pool: PoolRef) -> Iterator[int]:
     Raises:
         StateError: the pool is open.
     """
-    of_pool = t.event.c.pool_id == pool.pool_id
     with database.transaction() as connection:
         dropped = sa.update(t.closing).where(t.closing.c.pool_id == pool.pool_id).values(events_dropped=True)
         if not connection.execute(dropped).rowcount:
             raise StateError(f"pools/{pool.name}", "POOL_OPEN", "takes usage; close it first: moiety pool close")
-    first = sa.select(t.event.c.event_id).where(of_pool).order_by(t.event.c.event_id).limit(_DELETED_AT_ONCE)
+    for table, at_once in ((t.event, _DELETED_AT_ONCE), (t.claim_page, _DELETED_AT_ONCE // IDS_MAX)):
+        yield from _deleted(database, pool, table, at_once)
+
+
+def _deleted(database: Database, pool: PoolRef, table: sa.Table, at_once: int) -> Iterator[int]:
+    """Delete a pool's rows of events, or of pages of them; gives how many events, so many rows at a time."""
+    _, *key = table.primary_key.columns
+    of_pool = table.c.pool_id == pool.pool_id
+    events = sa.func.octet_length(t.claim_page.c.ids) / t.claim_page.c.width if table is t.claim_page else sa.literal(1)
+    first = sa.select(*key).where(of_pool).order_by(*key).limit(at_once).subquery()
+    last = sa.select(*first.c).order_by(*(column.desc() for column in first.c)).limit(1)
     while True:
         with database.transaction() as connection:
-            last = connection.execute(sa.select(first.subquery().c.event_id).order_by(sa.desc("event_id"))).scalar()
-            if last is None:
+            found = connection.execute(last).first()
+            if found is None:
                 return
-            deleted = connection.execute(sa.delete(t.event).where(of_pool, t.event.c.event_id <= last))
-        yield deleted.rowcount
+            up_to = sa.tuple_(*key) <= sa.tuple_(*map(sa.literal, found))
+            gone = sa.delete(table).where(of_pool, up_to).returning(events.label("events")).cte("gone")
+            deleted = connection.execute(sa.select(sa.func.sum(gone.c.events))).scalar_one()
+        yield int(deleted)

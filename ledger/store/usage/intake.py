@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from hashlib import sha256
 from typing import Final
 
@@ -18,11 +19,12 @@ from ledger.store.bodies import Bodies, BodySweptError
 from ledger.store.conflicts import taken_keys
 from ledger.store.database import Database, pipelined_to_commit
 from ledger.store.log import PoolRef
-from ledger.store.usage import batches, limits
+from ledger.store.usage import batches, limits, pages
 from ledger.store.usage.batches import BatchIdentity, NewBatch, NewWeights, RecordedBatch, find_batch
 from ledger.store.usage.claims import BatchNumbers, EventClaim, EventsKnownError, copy_claims
 from ledger.store.usage.groups import Groups
 from ledger.store.usage.id_schemes import hold_unfixed, known_scheme, require_scheme
+from ledger.store.usage.pages import Looked
 from ledger.store.usage.readings import Readings
 from ledger.usage.batch import Batch, BoolArray, Int64Array
 from ledger.usage.entries import UsageContent, encode_positions
@@ -30,6 +32,7 @@ from ledger.usage.format import AI_ONLY, HUMAN_AI
 from ledger.usage.ids import IdScheme
 from ledger.usage.limits import DayOfUsage
 from ledger.usage.methods import Method
+from ledger.usage.pages import known_among
 from ledger.usage.reading import Reading
 from ledger.usage.shares import first_occurrences, require_known
 from ledger.usage.weights import BatchWeights, weigh
@@ -39,6 +42,9 @@ GROUPED_EVENTS: Final = 1_000
 
 INSERTED_CLAIMS: Final = 2_000
 """Up to this many ids are inserted with the statements around them, which saves more than COPY does."""
+
+_ATTEMPTS: Final = 8
+"""How often a batch with events that are known, or were recorded meanwhile, is looked at again."""
 
 _CONFLICTS: Final = (
     BodySweptError, EventsKnownError, LostRaceError, methods.SupersededError, registry.NumbersChangedError,
@@ -142,7 +148,7 @@ class UsageStore:
             if recorded := self._recorded_before(identity, method_id, digest):
                 return recorded
             raise
-        for record in (self._record_with_others, self._record_what_is_new):
+        for record in (self._record_with_others, *[self._record_what_is_new] * _ATTEMPTS):
             try:
                 self._write_elsewhere(prepared)
                 return record(prepared)
@@ -236,8 +242,10 @@ class UsageStore:
         self._recorded_before(identity, method_id, digest)
         prepared = self._prepared(identity, method_id, digest, body, written, id_scheme)
         with self._database.reading() as connection:
-            free = prepared.claim(batch_number=0).find_free(connection, prepared.pool)
-        return prepared.of_free(free).content()
+            (looked,) = pages.look(connection, prepared.pool, [prepared.claim(batch_number=0)])
+            taken = ~looked.rows().find_free(connection, prepared.pool)
+        known = looked.known | known_among(looked.claim.event_ids, looked.loose[taken])
+        return prepared.of_free(~known).content()
 
     def _asked(self, connection: sa.Connection, pool_name: str, method_id: str) -> tuple[PoolRef, Method, Reading]:
         """Returns the pool and the method of these names, and how to read their batches, as of now."""
@@ -275,18 +283,26 @@ class UsageStore:
             self._require_still(connection, group)
             numbers = [self._batch_numbers.take(connection) for _ in group]
             claims = [each.claim(number) for each, number in zip(group, numbers, strict=True)]
-            if sum(len(each.claimed) for each in group) > INSERTED_CLAIMS:
-                copy_claims(connection, pool, claims)
-                claims = []
-            return self._put(connection, group, numbers, claims)
+            pages.require_distinct(claims)
+            looked = pages.look(connection, pool, claims)
+            if any(one.known.any() for one in looked):
+                raise EventsKnownError
+            rows = [one.rows() for one in looked]
+            if sum(len(claim.event_ids) for claim in rows) > INSERTED_CLAIMS:
+                copy_claims(connection, pool, rows)
+                rows = []
+            return self._put(connection, group, looked, rows)
 
     def _record_what_is_new(self, prepared: _Prepared) -> RecordedBatch:
         """Record a batch without those of its events that are known."""
         with self._database.transaction() as connection:
             self._require_still(connection, [prepared])
             number = self._batch_numbers.take(connection)
-            free = prepared.claim(number).insert_free(connection, prepared.pool)
-            (recorded,) = self._put(connection, [prepared.of_free(free)], [number])
+            (looked,) = pages.look(connection, prepared.pool, [prepared.claim(number)])
+            taken = ~looked.rows().insert_free(connection, prepared.pool)
+            known = looked.known | known_among(looked.claim.event_ids, looked.loose[taken])
+            free = replace(looked, loose=looked.loose[~taken])
+            (recorded,) = self._put(connection, [prepared.of_free(~known)], [free])
             return recorded
 
     def _require_still(self, connection: sa.Connection, group: Sequence[_Prepared]) -> None:
@@ -300,13 +316,14 @@ class UsageStore:
         self,
         connection: sa.Connection,
         group: Sequence[_Prepared],
-        numbers: Sequence[int],
-        claims: Sequence[EventClaim] = (),
+        looked: Sequence[Looked],
+        rows: Sequence[EventClaim] = (),
     ) -> list[RecordedBatch]:
-        """Record prepared batches of one pool under these numbers, with the claims that are still to be made; and
+        """Record prepared batches of one pool with their claims, of which only these rows are still to be made; and
         commit.
 
         Raises:
+            EventsKnownError: one of their events was recorded meanwhile.
             LostRaceError: one of the batches was recorded meanwhile.
             SupersededError: one of their methods or memberships got a new version meanwhile, the pool was closed, or a
                 platform's admission to it ended.
@@ -314,13 +331,16 @@ class UsageStore:
         pool = group[0].pool
         contents = [each.content() for each in group]
         bodies = {each.digest: each.body for each in group if not self.bodies.are_elsewhere(each.body)}
-        numbered = list(zip(group, numbers, strict=True))
+        numbered = [(each, one.claim.batch_number) for each, one in zip(group, looked, strict=True)]
         weights = [NewWeights(number, each.method, each.weights, each.collectives.numbers) for each, number in numbered]
         new = [NewBatch(each.platform_id, each.identity.batch_id, number, each.digest) for each, number in numbered]
         used = {(each.method, each.membership_version) for each in group}
         with taken_keys(_told), methods.superseded(), pipelined_to_commit(connection):
-            batches.put_contents(connection, pool, weights, bodies, claims)
-            leaves, now = log.append_now(connection, pool, contents)
+            batches.put_contents(connection, pool, weights, bodies, rows)
+            pages.put_pages(connection, pool, looked)
+            leaves, now = log.append_now(
+                connection, pool, contents, held=partial(pages.require_still_free, connection, pool, looked)
+            )
             admissions.require_still_admitted(connection, pool, sorted({each.platform_id for each in group}))
             for method, membership_version in used:
                 methods.require_latest(connection, pool, method, membership_version)

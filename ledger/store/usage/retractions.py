@@ -21,6 +21,7 @@ from ledger.store.turns import Turn
 from ledger.store.usage import batches, limits
 from ledger.store.usage.batches import NewWeights, RecordedBatch
 from ledger.store.usage.intake import UsageStore
+from ledger.store.usage.pages import find_numbers
 from ledger.usage.entries import RetractionContent, decode_positions, encode_positions
 from ledger.usage.format import AI_ONLY, HUMAN_AI
 from ledger.usage.methods import Method
@@ -143,26 +144,25 @@ def _whole_batch(connection: sa.Connection, pool: PoolRef, request: RetractionRe
 
 def _by_events(connection: sa.Connection, pool: PoolRef, request: RetractionRequest) -> list[Wanted]:
     platform_id = registry.platform_number(connection, request.platform)
-    of_batch = (t.batch.c.pool_id == t.event.c.pool_id) & (t.batch.c.batch_number == t.event.c.batch_number)
-    query = (
-        sa.select(t.event.c.event_id, t.batch.c.batch_number, t.batch.c.batch_id, t.batch.c.leaf_index)
-        .join_from(t.event, t.batch, of_batch)
-        .where(
-            t.event.c.pool_id == pool.pool_id,
-            t.event.c.platform_id == platform_id,
-            t.event.c.event_id == sa.any_(sa.literal(list(request.event_ids), sa.ARRAY(sa.Uuid))),
-        )
-        .order_by(t.batch.c.leaf_index)
-    )
-    rows = connection.execute(query).all()
-    known = {row.event_id for row in rows}
-    unknown = [place for place, event_id in enumerate(request.event_ids) if event_id not in known]
+    numbers = find_numbers(connection, pool, platform_id, request.event_ids)
+    unknown = [place for place, event_id in enumerate(request.event_ids) if event_id not in numbers]
     if unknown:
         violations = [Violation(f"event_ids[{place}]", "was never recorded") for place in unknown[:100]]
         raise InvalidInputError(violations, total=len(unknown))
-    events: dict[tuple[int, str], list[UUID]] = {}
-    for row in rows:
-        events.setdefault((row.batch_number, row.batch_id), []).append(row.event_id)
+    query = (
+        sa.select(t.batch.c.batch_number, t.batch.c.batch_id)
+        .where(
+            t.batch.c.pool_id == pool.pool_id,
+            t.batch.c.batch_number == sa.any_(sa.literal(sorted(set(numbers.values())), sa.ARRAY(sa.BigInteger))),
+        )
+        .order_by(t.batch.c.leaf_index)
+    )
+    events: dict[tuple[int, str], list[UUID]] = {
+        (row.batch_number, row.batch_id): [] for row in connection.execute(query)
+    }
+    named = {number: of_batch for (number, _), of_batch in events.items()}
+    for event_id, number in numbers.items():
+        named[number].append(event_id)
     if len(events) > MAX_BATCHES:
         reason = f"are in {len(events)} batches, more than {MAX_BATCHES}; take them back by several requests"
         raise InvalidInputError.of("event_ids", reason)
