@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cronsim import CronSim, CronSimError
 
-from ledger.errors import InvalidInputError, LedgerError
+from ledger.errors import InvalidInputError, LedgerError, StateError
 from ledger.store.database import Database, read_time
 from ledger.store.each_pool import ask_each
 from ledger.store.log import PoolRef
@@ -131,6 +131,9 @@ class Scheduler:
     def _take(step: Callable[[PoolRef], RoundRecord | None], pool: PoolRef) -> RoundRecord | None:
         try:
             record = step(pool)
+        except StateError as error:
+            logger.warning("cannot calculate or post the round of pool %s: %s", pool.name, error)
+            return None
         except Exception:
             logger.exception("cannot calculate or post the round of pool %s", pool.name)
             return None

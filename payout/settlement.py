@@ -20,7 +20,7 @@ from ledger.acts.entries import POLICY, SCHEDULER, ActContent, Decision, Decisio
 from ledger.acts.people import Actor, People
 from ledger.errors import IdentityReusedError, InvalidInputError, StateError
 from ledger.registry import require_text
-from ledger.store import journal, log, turns
+from ledger.store import journal, log, signing, turns
 from ledger.store.acts import MAX_REASON, Ruling, Subject, append_decision, begin, record_decision
 from ledger.store.database import Database
 from ledger.store.log import PoolRef
@@ -71,7 +71,8 @@ class Settlement:
         """Calculate the next round; repeating the request returns the same round.
 
         Raises:
-            StateError: a round is open, there is nothing to distribute, or the actor may not act.
+            StateError: a round is open, there is nothing to distribute, the actor may not act, or the log is not known
+                to extend what was signed.
             IdentityReusedError: another operator used the request id.
         """
         with self._database.transaction() as connection:
@@ -80,6 +81,7 @@ class Settlement:
                 if existing.content.by != actor.name:
                     raise IdentityReusedError.of("request_id", "was used by another operator")
                 return existing
+            signing.require_sound(connection, pool)
             _require_no_open_round(connection, pool)
             calculation = next_round(connection, pool, Asked(request_id, salt=secrets.token_bytes(SALT_BYTES)))
             if nothing := calculation.content.nothing:
@@ -101,6 +103,7 @@ class Settlement:
             due = due_fire_times(schedule, now)
             if due is None:
                 return None
+            signing.require_sound(connection, pool)
             fire_times = FireTimes(first=_rfc3339(due.first), last=_rfc3339(due.last), count=due.count)
             # A colon keeps these apart from every request id that a caller may choose.
             asked = Asked(f"fire:{fire_times.last}", fire_times, secrets.token_bytes(SALT_BYTES))
@@ -116,7 +119,7 @@ class Settlement:
 
         Raises:
             StateError: it was decided already; its review is not over; the actor may not act, or calculated it and
-                the controls require two people.
+                the controls require two people; or the log is not known to extend what was signed.
         """
         return self._rule(pool, number, Ruling(Decision.APPROVED, actor))
 
@@ -187,6 +190,7 @@ class Settlement:
             people, now = begin(connection, pool)
             if not review.may_post_by_silence(connection, pool, record, policy, now):
                 return None
+            signing.require_sound(connection, pool)
             lines = _lines(connection, pool, record.content)
             return self._approve_by_policy(connection, pool, record, people, now, lines)
 
@@ -198,6 +202,8 @@ class Settlement:
                 return record
             review.require_calculated(pool, record)
             approves = ruling.decision is Decision.APPROVED
+            if approves:
+                signing.require_sound(connection, pool)
             # Before the lock, while usage still comes in: a large round's statement takes seconds to read.
             lines = _lines(connection, pool, record.content) if approves else []
             people, now = begin(connection, pool)

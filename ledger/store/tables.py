@@ -362,6 +362,15 @@ turn = sa.Table(
     comment="Whoever locks a row acts alone on its pool, for one kind of act.",
 )
 
+signing = sa.Table(
+    "signing",
+    metadata,
+    pool_id(),
+    sa.Column("database", sa.Text, nullable=False),
+    sa.Column("refusal", sa.Text, nullable=False),
+    comment="What the signer last found of each log: in which database, and why it signs nothing, if so.",
+)
+
 pool_limit = sa.Table(
     "pool_limit",
     metadata,
@@ -415,6 +424,7 @@ UPDATABLE: Final[Mapping[sa.Table, tuple[str, ...]]] = {
     collective_domain: ("collective_id",),
     api_key: ("revoked_at",),
     turn: ("kind",),
+    signing: ("database", "refusal"),
     pool_limit: ("lead_seconds_max", "age_seconds_max"),
     platform_limit: ("events_per_day", "bytes_per_day", "open_streams"),
     usage_day: ("events", "batch_bytes"),

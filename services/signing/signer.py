@@ -28,7 +28,7 @@ from ledger.log.forks import ForkEvidence, contradiction_path
 from ledger.log.merkle import verify_consistency
 from ledger.log.note_keys import SigningKey, VerifierKey
 from ledger.log.origins import log_origin
-from ledger.store import checkpoints, log, proofs, turns
+from ledger.store import checkpoints, log, proofs, signing, turns
 from ledger.store.acts import REGISTRY, log_name
 from ledger.store.checkpoints import StoredCheckpoint
 from ledger.store.database import Database
@@ -62,6 +62,7 @@ class Signer:
         self._key = key
         self._folder = folder
         self._seen: dict[int, bytes] = {}
+        self._seen_in = ""
         self._refused: dict[str, tuple[str, datetime]] = {}
 
     def pool_key(self, pool: str) -> SigningKey:
@@ -72,6 +73,7 @@ class Signer:
         """Check every pool once, and return the checkpoints signed. Pools that fail do not affect the others."""
         try:
             heads = ask_each(self._database, log.read_heads)
+            self._forget_another_database()
         except LedgerError as error:
             logger.warning("cannot read logs", reason=str(error))
             return []
@@ -86,6 +88,7 @@ class Signer:
                 checkpoint, settled = self.sign(pool)
             except (StateError, LedgerCorruptError) as error:
                 self._report(pool, error)
+                self._refuse(pool, error)
                 continue
             except Exception:
                 logger.exception("checkpoint not signed", pool=pool.name)
@@ -121,6 +124,7 @@ class Signer:
             # 3. The log extends it, and its head matches its leaves.
             head = log.read_head(connection, pool)
             require_extension(connection, pool, head.size, head.root(), last.checkpoint if last else None)
+            signing.note(connection, pool, signing.which_database(connection))
 
             # 4. Add a row that was lost between copy and commit.
             if last and (stored is None or stored.size < last.checkpoint.size):
@@ -229,6 +233,23 @@ class Signer:
     ) -> None:
         row = StoredCheckpoint(checkpoint.size, key, note, self._clock())
         checkpoints.insert_checkpoint(connection, pool, row)
+
+    def _forget_another_database(self) -> None:
+        """What was seen of another database says nothing of this one: each log is compared with its copy again."""
+        with self._database.reading() as connection:
+            database = signing.which_database(connection)
+        if database != self._seen_in:
+            self._seen.clear()
+            self._seen_in = database
+
+    def _refuse(self, pool: PoolRef, error: LedgerError) -> None:
+        """Say in the database that nothing is signed, and why: no round is cut or posted meanwhile."""
+        self._seen.pop(pool.pool_id, None)
+        try:
+            with self._database.transaction() as connection:
+                signing.note(connection, pool, signing.which_database(connection), str(error))
+        except LedgerError as failed:
+            logger.warning("cannot note that nothing is signed", pool=pool.name, reason=str(failed))
 
     def _report(self, pool: PoolRef, error: LedgerError) -> None:
         text, now = str(error), self._clock()

@@ -39,7 +39,7 @@ def metrics_of(deployment: Deployment, authorization: str = "") -> dict[str, flo
 def test_a_service_that_serves_says_so(deployment: Deployment) -> None:
     assert ask(http(deployment), "/livez").text == "ok\n"
     ready = ask(http(deployment), "/readyz")
-    assert (ready.status, ready.json()) == (200, {"ready": True, "problems": {}})
+    assert (ready.status, ready.json()) == (200, {"ready": True, "problems": {}, "warnings": {}})
 
 
 def test_a_database_that_only_reads_is_not_ready(deployment: Deployment, owner: sa.Engine) -> None:

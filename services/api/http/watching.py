@@ -22,6 +22,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from ledger.errors import LedgerError, StateError
+from ledger.store import signing
 from ledger.store import tables as lt
 from ledger.store.database import Database
 from ledger.store.each_pool import ask_each
@@ -115,6 +116,7 @@ class DatabaseCollector(Collector):
     def _ask(self) -> Iterator[Metric]:
         states = ask_each(self._database, pool_states)
         schedules = ask_each(self._database, pools.list_schedules)
+        refused = ask_each(self._database, signing.refused)
         by_pool = dict(states.found)
         before = self._clock() - LATE
         late = sum(
@@ -133,6 +135,11 @@ class DatabaseCollector(Collector):
             ("moiety_log_leaves", "Leaves of all logs.", sum(state.leaves for state in each)),
             ("moiety_log_unsigned_leaves", "Leaves beyond the last checkpoints.", sum(unsigned)),
             ("moiety_logs_unsigned", "Logs with leaves beyond their last checkpoint.", len(unsigned)),
+            (
+                "moiety_logs_refused",
+                "Logs that the signer refuses to sign; none of their rounds is cut.",
+                len(refused.found),
+            ),
             ("moiety_rounds_open", "Rounds that wait for a decision.", sum(state.open_rounds for state in each)),
             ("moiety_schedules_late", "Schedules unanswered for five minutes, with no open round.", late),
         ):
@@ -146,14 +153,16 @@ class Watching:
         self._settings: Settings = parts.settings
         self._database = parts.database
         self._collector = DatabaseCollector(parts.database, parts.clock)
-        # One for readiness, one for metrics: neither waits for the other.
+        # One for each: none waits for another.
         self._ready = _Once(self._problems)
+        self._warned = _Once(self._warnings)
         self._metrics = _Once(lambda: rendered(self._collector))
         self.is_draining = False
 
     def close(self) -> None:
         """Finish what is being looked at."""
         self._ready.close()
+        self._warned.close()
         self._metrics.close()
 
     async def live(self, exchange: Exchange) -> None:
@@ -161,13 +170,14 @@ class Watching:
         await exchange.answer(200, "text/plain", b"ok\n")
 
     async def ready(self, exchange: Exchange) -> None:
-        """Answer whether calls can be served, and what is wrong where they cannot."""
+        """Answer whether calls can be served, what is wrong where they cannot, and what is wrong though they can."""
         problems: dict[str, str] | None = await self._ready.result()
         if problems is None:
             problems = {"database": f"did not answer within {PATIENCE_SECONDS:g} s"}
         if self.is_draining:
             problems = {"server": "is stopping", **problems}
-        document = {"ready": not problems, "problems": problems}
+        warnings: dict[str, str] = await self._warned.result() or {}
+        document = {"ready": not problems, "problems": problems, "warnings": warnings}
         await exchange.answer(503 if problems else 200, "application/json", json.dumps(document).encode() + b"\n")
 
     async def metrics(self, exchange: Exchange) -> None:
@@ -199,6 +209,17 @@ class Watching:
         except LedgerError as error:
             return {"database": str(error)}
         return {}
+
+    def _warnings(self) -> dict[str, str]:
+        """What is wrong though calls can be served, by what it is of."""
+        try:
+            refused = ask_each(self._database, signing.refused).found
+        except LedgerError:
+            return {}
+        if not refused:
+            return {}
+        what = f"refused for {len(refused)} logs, whose rounds are not cut or posted; the signer's log says why"
+        return {"signing": what}
 
 
 class _Once:
