@@ -43,7 +43,6 @@ def accepted_batch(log: LogReader, leaf_index: int, content: UsageContent, readi
         first, _ = first_occurrences(batch)
         repeated = np.flatnonzero(accepted & ~first)
         at(leaf_index).same("duplicates", [], repeated.tolist())
-    at(leaf_index).same("accepted", content.accepted, int(np.count_nonzero(accepted)))
     return batch, accepted
 
 

@@ -13,7 +13,7 @@ from audit.findings import Finding
 from audit.reader import LogReader
 from ledger.acts.entries import DecisionContent
 from ledger.entries import Movement, PaymentContent
-from ledger.errors import InvalidInputError, LedgerCorruptError, NotFoundError
+from ledger.errors import FormatError, InvalidInputError, LedgerCorruptError, NotFoundError
 from ledger.log.leaves import EncodedLeaf, Leaf, decode
 from ledger.money import decimal_text, minor_unit_exponent
 from payout.entries import CONTENTS, PoolContent, PostingContent, RoundContent
@@ -49,38 +49,51 @@ class Consequence:
     paid: str = ""
 
 
-def consequence_of(finding: Finding, log: LogReader) -> Consequence:
-    """Returns what a finding in a pool's log comes to; one in another log comes to nothing that can be said."""
-    if finding.where.log:
-        return Consequence()
-    told = list(_told(log))
-    currency = next((leaf.content.currency for leaf in told if isinstance(leaf.content, PoolContent)), "")
-    leaf = _leaf_at(log, finding.where.leaf_index)
-    number = _round_of(leaf, told)
-    collective = _collective_of(finding, leaf, log)
-    posted = [
-        each.index
-        for each in told
-        if isinstance(each.content, PostingContent) and number and each.content.round == number
-    ]
-    payments = [
-        each.content.amount_minor
-        for each in told
-        if isinstance(each.content, PaymentContent)
-        and posted
-        and each.index > posted[0]
-        and collective in ("", each.content.collective)
-    ]
-    is_amount = finding.figure.endswith("_minor") or finding.figure.startswith(_BALANCE_OF)
-    return Consequence(
-        round=number,
-        collective=collective,
-        claimed=_money(finding.claimed, currency) if is_amount else "",
-        expected=_money(finding.expected, currency) if is_amount else "",
-        posted_at=posted[0] if posted else None,
-        payments=len(payments),
-        paid=_money(str(sum(payments)), currency) if payments else "",
-    )
+@dataclass(slots=True)
+class Consequences:
+    """Says what findings in a pool's log come to. The log is read once, for the first of them."""
+
+    log: LogReader
+    _rounds_and_money: list[Leaf[Any]] | None = None
+
+    def of(self, finding: Finding) -> Consequence:
+        """Returns what a finding comes to; of one in the registry's log nothing can be said."""
+        try:
+            return Consequence() if finding.where.log else self._of(finding)
+        except FormatError:
+            return Consequence()
+
+    def _of(self, finding: Finding) -> Consequence:
+        if self._rounds_and_money is None:
+            self._rounds_and_money = list(_told(self.log))
+        told = self._rounds_and_money
+        currency = next((leaf.content.currency for leaf in told if isinstance(leaf.content, PoolContent)), "")
+        leaf = _leaf_at(self.log, finding.where.leaf_index)
+        number = _round_of(leaf, told)
+        collective = _collective_of(finding, leaf, self.log)
+        posted = next((each.index for each in told if number and _posts(each, number)), None)
+        payments = [
+            each.content.amount_minor
+            for each in told
+            if isinstance(each.content, PaymentContent)
+            and posted is not None
+            and each.index > posted
+            and collective in ("", each.content.collective)
+        ]
+        is_amount = finding.figure.endswith("_minor") or finding.figure.startswith(_BALANCE_OF)
+        return Consequence(
+            round=number,
+            collective=collective,
+            claimed=_money(finding.claimed, currency) if is_amount else "",
+            expected=_money(finding.expected, currency) if is_amount else "",
+            posted_at=posted,
+            payments=len(payments),
+            paid=_money(str(sum(payments)), currency) if payments else "",
+        )
+
+
+def _posts(leaf: Leaf[Any], number: int) -> bool:
+    return isinstance(leaf.content, PostingContent) and leaf.content.round == number
 
 
 def _told(log: LogReader) -> Iterator[Leaf[Any]]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from audit.findings import at
+from audit.findings import Finding, FoundError, at, raise_finding
 from audit.reader import BodyReader, checked_body
 from ledger.errors import LedgerCorruptError
 from ledger.log.leaves import Content
@@ -29,6 +29,9 @@ class Declared:
 
     A membership's body is read and checked when it is first needed.
     """
+
+    note: Callable[[Finding], None] = raise_finding
+    """Called with a version that is not the next one. If it returns, the version counts all the same."""
 
     _methods: dict[tuple[str, int], Method] = field(default_factory=dict)
     _memberships: dict[tuple[str, int], tuple[int, MembershipContent]] = field(default_factory=dict)
@@ -104,7 +107,10 @@ class Declared:
         return Reading(method.score_rule, self._membership(log, *found), content.membership_version)
 
     def _next(self, leaf_index: int, kind: str, name: str, version: int) -> None:
-        at(leaf_index).same("version", version, self._latest.get((kind, name), 0) + 1)
+        try:
+            at(leaf_index).same("version", version, self._latest.get((kind, name), 0) + 1)
+        except FoundError as found:
+            self.note(found.finding)
 
     def _method(self, leaf_index: int, content: UsageContent) -> Method:
         """Returns the method of a batch, which must name the method's own membership."""

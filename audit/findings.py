@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from audit.steps import Step
+from ledger.errors import FormatError, NotFoundError
+from ledger.files.layout import ARCHIVE, JOURNAL, digest_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,15 @@ class FoundError(Exception):
         self.finding = finding
 
 
+def raise_finding(finding: Finding) -> None:
+    """Raises a finding: what folds do with one, unless they are to go on.
+
+    Raises:
+        FoundError: always.
+    """
+    raise FoundError(finding)
+
+
 @dataclass(frozen=True, slots=True)
 class At:
     """A place in the log whose figures are compared."""
@@ -99,3 +110,18 @@ def at(leaf_index: int, *, line: int = 0, step: Step | None = None, log: str = "
     is in the registry's log.
     """
     return At(leaf_index, line, step, log)
+
+
+def file_finding(error: FormatError | NotFoundError, reading: Step) -> Finding:
+    """Returns the finding for a malformed or missing file; `reading` is the step if the file does not tell it."""
+    if isinstance(error, NotFoundError):
+        return Finding(Where(file=error.resource), "file", "missing", "there", reading)
+    file, _, line = error.subject.partition(" line ")
+    if file == JOURNAL:
+        reading = Step.BALANCES
+    elif file == ARCHIVE:
+        reading = Step.FILES
+    elif digest_at(file) is not None:
+        reading = Step.BODIES
+    where = Where(file=file, line=int(line) if line else 0)
+    return Finding(where, "form", error.reason, "as it is specified", reading)

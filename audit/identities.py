@@ -47,13 +47,11 @@ class Identities:
         if len(self._leaves) >= _CHUNK:
             self._flush()
 
-    def first_conflict(self) -> tuple[int, int] | None:
-        """Returns (leaf, earlier leaf) of the first entry that repeats an earlier one's identity."""
+    def conflicts(self, limit: int) -> list[tuple[int, int]]:
+        """Returns (leaf, earlier leaf) of the first entries that repeat an earlier one's identity."""
         self._flush()
-        conflict = self._unique.first_conflict()
-        if conflict is None or conflict.earlier is None:
-            return None
-        return conflict.leaf_index, conflict.earlier[0]
+        found = self._unique.conflicts(limit)
+        return [(each.leaf_index, each.earlier[0]) for each in found if each.earlier is not None]
 
     def _flush(self) -> None:
         if not self._leaves:

@@ -6,7 +6,8 @@ A check that fails is raised as a finding, which names the leaf and the figure.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -20,7 +21,7 @@ from audit.acts_fold import ActsFold
 from audit.admitted import Admitted
 from audit.batch_check import WeighedBatch, accepted_batch, mask_of, positions_of, weighed_batch
 from audit.declared import Declared
-from audit.findings import Finding, FoundError, at
+from audit.findings import Finding, FoundError, at, raise_finding
 from audit.progress import Progress
 from audit.reader import LogReader, checked_body
 from audit.registry_fold import RegistryFold
@@ -65,10 +66,6 @@ def _nobody(leaf: Leaf[Any], weighed: WeighedBatch) -> None:
     """Do nothing."""
 
 
-def _raise(finding: Finding) -> None:
-    raise FoundError(finding)
-
-
 @dataclass(slots=True)
 class PoolFold:
     """The state of a pool so far, as a fold over its leaves.
@@ -86,8 +83,10 @@ class PoolFold:
     """Called with each batch that was taken in."""
     observe_retraction: Callable[[Leaf[Any], WeighedBatch], None] = _nobody
     """Called with each retraction that was taken in: its batch, the events that it retracts, and their weights."""
-    refuse: Callable[[Finding], None] = _raise
+    refuse: Callable[[Finding], None] = raise_finding
     """Called with findings about who acted, which change nothing of what follows from a leaf."""
+    note: Callable[[Finding], None] = raise_finding
+    """Called with all other findings. If it returns, the fold goes on with what the log claims."""
     move: Callable[[int, Sequence[Transfer]], None] | None = None
     """Called with what each leaf moves. If None, transfers are compared with the log's journal."""
     frontier: Frontier = field(default_factory=Frontier)
@@ -130,6 +129,15 @@ class PoolFold:
 
     def __post_init__(self) -> None:
         self.acts = ActsFold(self.log.pool, self.registry, self._hash_at, is_silent=self._is_silent)
+        self.declared.note = self.note
+
+    @contextmanager
+    def noting(self) -> Iterator[None]:
+        """Note the finding that ends what is in here, and go on after it."""
+        try:
+            yield
+        except FoundError as found:
+            self.note(found.finding)
 
     def progress(self, total: int) -> Progress:
         return Progress(self.frontier.size, total, self.events, self.shares)
@@ -161,7 +169,8 @@ class PoolFold:
     def settle(self) -> None:
         """Take in all batches that are in progress."""
         while self._under_way:
-            self._settle_oldest()
+            with self.noting():
+                self._settle_oldest()
 
     def earliest(self, finding: Finding) -> Finding:
         """Returns the first in the log among a finding and those of the batches in progress."""
@@ -204,16 +213,24 @@ class PoolFold:
             self._parsed = digest, value
         return cast("T", value)
 
+    def skip(self, encoded: EncodedLeaf) -> None:
+        """Go on after a leaf that cannot be taken in: only its hash counts."""
+        if self.frontier.size == encoded.index:
+            self.frontier.append(encoded.hash)
+            self.hashes += encoded.hash
+
     def _take_in(self, leaf: Leaf[Any], weigh_from: int) -> None:
         if leaf.content.key is not None:
             self._keyed[leaf.content.type, leaf.content.key] = leaf.content
         self._follow_acts(leaf)
-        self.declared.take_in(leaf.index, leaf.content)
+        with self.noting():
+            self.declared.take_in(leaf.index, leaf.content)
         match leaf.content:
             case PoolContent(policy=policy):
                 self.policies.append((leaf.index, 1, policy.require_sound()))
             case PolicyContent(version=version, policy=policy):
-                at(leaf.index).same("version", version, self.policies[-1][1] + 1)
+                with self.noting():
+                    at(leaf.index).same("version", version, self.policies[-1][1] + 1)
                 self.policies.append((leaf.index, version, policy.require_sound()))
             case MethodContent(method=method, version=version, confidence_ppm=confidence):
                 self.confidence_ppm[method, version] = require_range(confidence, "confidence_ppm", 0, PPM)
@@ -222,10 +239,12 @@ class PoolFold:
             case RetractionContent():
                 self._retract(leaf, counts=leaf.index >= weigh_from)
             case RoundContent(number=number):
-                at(leaf.index).same("number", number, len(self.rounds) + 1)
+                with self.noting():
+                    at(leaf.index).same("number", number, len(self.rounds) + 1)
                 self.rounds[number] = leaf.content
                 self.round_times[number] = leaf.time
-                self._require_registry(leaf.index, leaf.content)
+                with self.noting():
+                    self._require_registry(leaf.index, leaf.content)
                 self.round_at[leaf.index] = number
                 policy = policy_in_force(self.policies, leaf.content.start)[2]
                 self.reviews.begin(leaf, self._hash_at(leaf.index), policy)
@@ -251,13 +270,15 @@ class PoolFold:
 
     def _move(self, leaf_index: int, transfers: Sequence[Transfer]) -> None:
         if self.move is None:
-            self._require_journal(leaf_index, transfers)
+            with self.noting():
+                self._require_journal(leaf_index, transfers)
         else:
             self.move(leaf_index, transfers)
         after = fold(self.balances, transfers)
         for account, amount in after.items():
             sound = may_be_below_zero(account) or amount >= 0
-            at(leaf_index).holds(sound, f"balance of {account}", amount, "zero or more")
+            with self.noting():
+                at(leaf_index).holds(sound, f"balance of {account}", amount, "zero or more")
         self.balances.update(after)
 
     def _require_journal(self, leaf_index: int, transfers: Sequence[Transfer]) -> None:
@@ -275,7 +296,8 @@ class PoolFold:
             self.refuse(found.finding)
         if isinstance(leaf.content, ProposalContent):
             for figure, digest in leaf.content.bodies().items():
-                checked_body(self.log, leaf.index, figure, digest)
+                with self.noting():
+                    checked_body(self.log, leaf.index, figure, digest)
 
     def _hash_at(self, leaf_index: int) -> str:
         return self.hashes[HASH_BYTES * leaf_index : HASH_BYTES * (leaf_index + 1)].hex()
@@ -299,15 +321,23 @@ class PoolFold:
         content = self.rounds.get(number)
         if content is None:
             raise at(leaf.index).error("round", number, "a round that precedes it")
-        at(leaf.index).same("decision", self.decisions.get(number, ""), Decision.APPROVED)
-        at(leaf.index).holds(number > self.posted_number, "round", number, "a round that was not posted before")
-        self._require_reviewed(leaf, content)
-        at(leaf.index).same("set_aside", leaf.content.set_aside, self.reviews.post(number))
+        here = at(leaf.index)
+        here.holds(number > self.posted_number, "round", number, "a round that was not posted before")
+        with self.noting():
+            here.same("decision", self.decisions.get(number, ""), Decision.APPROVED)
+        with self.noting():
+            self._require_reviewed(leaf, content)
+        with self.noting():
+            here.same("set_aside", leaf.content.set_aside, self.reviews.post(number))
         lines = self.statement_lines(leaf.index, content)
         transfers = leaf.content.transfers(self)
-        at(leaf.index).same("transfer_count", leaf.content.transfer_count, len(transfers))
         amount = sum(transfer.amount_minor for transfer in transfers)
-        at(leaf.index).same("amount_minor", leaf.content.amount_minor, amount)
+        for figure, stated, found in (
+            ("transfer_count", leaf.content.transfer_count, len(transfers)),
+            ("amount_minor", leaf.content.amount_minor, amount),
+        ):
+            with self.noting():
+                here.same(figure, stated, found)
         self._move(leaf.index, transfers)
         self.posted_end, self.posted_number = content.end, content.number
         self.deficits = deficits_of(lines, content.deficit_unattributed)
@@ -347,11 +377,14 @@ class PoolFold:
         reading = self.declared.reading(self.log, leaf.index, leaf.content)
         self._under_way.append((leaf, self.submit(partial(weighed_batch, self.log, leaf.index, leaf.content, reading))))
         while len(self._under_way) > self.ahead:
-            self._settle_oldest()
+            with self.noting():
+                self._settle_oldest()
 
     def _settle_oldest(self) -> None:
         leaf, wait = self._under_way.popleft()
         content, weighed = leaf.content, wait()
+        with self.noting():
+            at(leaf.index).same("accepted", content.accepted, int(np.count_nonzero(weighed.accepted)))
         self._require_weights(leaf.index, content, weighed.weights, content, weighed.batch, sign=1)
         self.events += content.accepted
         self.shares += len(weighed.batch.amounts)
@@ -406,7 +439,8 @@ class PoolFold:
         for mode, totals in ((AI_ONLY, logged.ai_only), (HUMAN_AI, logged.human_ai)):
             of_mode, replayed = weights[mode], weights[mode].totals()
             for figure in ("events", "attributed", "unattributed"):
-                at(leaf_index).same(f"mode {mode} {figure}", getattr(totals, figure), getattr(replayed, figure))
+                with self.noting():
+                    at(leaf_index).same(f"mode {mode} {figure}", getattr(totals, figure), getattr(replayed, figure))
             if of_mode.events:
                 numbered = replace(of_mode, index=self._numbers_of(batch.names, of_mode.index))
                 key = UsageKey(usage.method, usage.method_version, mode)

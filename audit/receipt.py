@@ -65,9 +65,9 @@ def check_receipt(
     try:
         return report, _checked(report, proof_file, body, key, witnesses)
     except FoundError as found:
-        report.finding = found.finding
+        report.add(found.finding)
     except FormatError as error:
-        report.finding = Finding(Where(), error.subject, error.reason, "as it is specified", Step.SIGNATURES)
+        report.add(Finding(Where(), error.subject, error.reason, "as it is specified", Step.SIGNATURES))
     return report, None
 
 

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from audit.acts_fold import ActsFold, DoneAct
-from audit.findings import At, Finding, FoundError, at
+from audit.findings import At, Finding, FoundError, at, raise_finding
 from audit.reader import BodyReader, LogReader, checked_body
 from audit.steps import Step
 from ledger.acts.collectives import collective_of
@@ -40,18 +40,16 @@ def _nobody(leaf: Leaf[Any]) -> None:
     """Look at nothing."""
 
 
-def _raise(finding: Finding) -> None:
-    raise FoundError(finding)
-
-
 @dataclass(slots=True)
 class RegistryFold:
     """The registry so far. `observe` sees each leaf that was taken in."""
 
     log: LogReader
     observe: Callable[[Leaf[Any]], None] = _nobody
-    refuse: Callable[[Finding], None] = _raise
+    refuse: Callable[[Finding], None] = raise_finding
     """Called with findings about who acted, which change nothing of what follows from a leaf."""
+    note: Callable[[Finding], None] = raise_finding
+    """Called with all other findings. If it returns, the fold goes on without the leaf."""
     frontier: Frontier = field(default_factory=Frontier)
     people: People = field(default_factory=People)
     collectives: dict[str, Collective] = field(default_factory=dict)
@@ -110,7 +108,12 @@ class RegistryFold:
         """
         while self.frontier.size < size and (following := self._peek()) is not None:
             self._waiting = None
-            self.fold(following)
+            try:
+                self.fold(following)
+            except FoundError as found:
+                self.note(found.finding)
+                if self.frontier.size == following.index:
+                    self._append(following)
 
     def finish(self) -> None:
         """Take in all leaves that are left.
@@ -119,7 +122,10 @@ class RegistryFold:
             FoundError: something does not hold.
         """
         self.advance(self.log.size())
-        self.acts.end()
+        try:
+            self.acts.end()
+        except FoundError as found:
+            self.note(found.finding)
 
     # Leaf by leaf.
 
@@ -142,11 +148,15 @@ class RegistryFold:
         except (InvalidInputError, LedgerCorruptError, ValueError) as error:
             # An entry can be canonical and still say what the service never would, such as an unknown status.
             raise here.error(kind, error, "a sound entry") from None
-        self.frontier.append(encoded.hash)
-        self.hashes += encoded.hash
+        self._append(encoded)
         self._last_time = leaf.time
         self.observe(leaf)
         return leaf
+
+    def _append(self, encoded: EncodedLeaf) -> None:
+        self.frontier.append(encoded.hash)
+        self.hashes += encoded.hash
+        self.people.size = self.frontier.size
 
     def _judge(self, leaf: Leaf[Any]) -> None:
         try:

@@ -5,7 +5,7 @@ Nothing here depends on where the log is: a `LogReader` reads it, and `audit.poo
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
@@ -25,7 +25,7 @@ from payout.calculation import Asked, Calculation, RegistrySnapshot, RoundInputs
 from payout.dossiers import SALT_BYTES
 from payout.entries import RoundContent
 from payout.policy import Policy, policy_in_force
-from payout.rounds import Distribution
+from payout.rounds import Distribution, Line
 from payout.statement import (
     STATEMENT_COLUMNS,
     parse_registry,
@@ -110,8 +110,13 @@ def check_round(log: LogReader, state: PoolFold, leaf: Leaf[Any]) -> tuple[Distr
             asked=Asked(content.request_id, content.fire_times, check_salt(log, leaf)),
         )
     )
-    _check_content(log, leaf.index, content, calculation)
-    state.know_statement(content, calculation.distribution.lines)
+    _check_content(log, state, leaf.index, content, calculation)
+    lines: Sequence[Line] = calculation.distribution.lines
+    if content.statement_sha256 != calculation.content.statement_sha256:
+        # It was noted, and what comes after follows from what was logged, as far as that can be read.
+        with state.noting():
+            lines = state.statement_lines(leaf.index, content)
+    state.know_statement(content, lines)
     return calculation.distribution, policy
 
 
@@ -140,24 +145,28 @@ def check_registry(
     return collectives
 
 
-def _check_content(log: LogReader, leaf_index: int, content: RoundContent, calculation: Calculation) -> None:
+def _check_content(
+    log: LogReader, state: PoolFold, leaf_index: int, content: RoundContent, calculation: Calculation
+) -> None:
     """Compare field by field, in the order of the entry."""
     for figure in (name for name in RoundContent.model_fields if name not in ActContent.model_fields):
-        if figure == "statement_sha256":
-            _check_statement(log, leaf_index, content, calculation.statement)
-        else:
-            at(leaf_index).same(figure, getattr(content, figure), getattr(calculation.content, figure))
+        with state.noting():
+            if figure == "statement_sha256":
+                _check_statement(log, state, leaf_index, content, calculation.statement)
+            else:
+                at(leaf_index).same(figure, getattr(content, figure), getattr(calculation.content, figure))
 
 
-def _check_statement(log: LogReader, leaf_index: int, content: RoundContent, replayed: bytes) -> None:
-    """Compare byte for byte; if that fails, name the first line and figure that differ."""
+def _check_statement(log: LogReader, state: PoolFold, leaf_index: int, content: RoundContent, replayed: bytes) -> None:
+    """Compare byte for byte; if that fails, name the first figure that differs of each line."""
     logged = checked_body(log, leaf_index, "statement_sha256", content.statement_sha256)
     if logged == replayed:
         return
     logged_lines, replayed_lines = logged.decode(errors="replace").split("\n"), replayed.decode().split("\n")
     for line, (ours, theirs) in enumerate(zip(replayed_lines, logged_lines, strict=False), 1):
         here = at(leaf_index, line=line)
-        for figure, one, other in zip(STATEMENT_COLUMNS, theirs.split(","), ours.split(","), strict=False):
-            here.same(figure, one, other)
-        here.same("line", theirs, ours)
+        with state.noting():
+            for figure, one, other in zip(STATEMENT_COLUMNS, theirs.split(","), ours.split(","), strict=False):
+                here.same(figure, one, other)
+            here.same("line", theirs, ours)
     at(leaf_index).same("lines", len(logged_lines), len(replayed_lines))

@@ -1,15 +1,17 @@
-"""The result of a verification: how much each of its steps checked, and the first finding."""
+"""The result of a verification: how much each of its steps checked, and what was found."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from itertools import zip_longest
-from typing import Any
+from typing import Any, Final
 
 from audit.acts_fold import DoneAct
-from audit.consequence import Consequence
-from audit.findings import Finding, Where
+from audit.consequence import Consequence, Consequences
+from audit.findings import Finding, FoundError, Where
 from audit.steps import LOOKED_AT, Step
 from audit.unique_events import Conflict
 from ledger.acts.entries import DecisionContent
@@ -42,19 +44,30 @@ Counts = dict[str, int]
 """By what was counted."""
 
 
+LISTED_MAX: Final = 1_000
+"""Findings that are listed, beside the first of each kind; the others are counted."""
+
+
 class Outcome(StrEnum):
-    """The outcome of a step. LEFT_OUT was not asked for; NOT_REACHED comes after a finding."""
+    """The outcome of a step.
+
+    IN_PART: nothing was found in it, but findings of other steps kept some of it from being checked. LEFT_OUT was not
+    asked for; NOT_REACHED comes after a finding.
+    """
 
     HELD = "HELD"
     FAILED = "FAILED"
+    IN_PART = "IN_PART"
     LEFT_OUT = "LEFT_OUT"
     NOT_REACHED = "NOT_REACHED"
 
 
 @dataclass(slots=True)
 class Report:
-    """What was checked so far, and what was found. The verification succeeded if `finding` is None at the end."""
+    """What was checked so far, and what was found. The verification succeeded if nothing was found at the end."""
 
+    keep_going: bool = False
+    """Whether to go on after a finding, as far as what is left can be checked."""
     checkpoint: Checkpoint | None = None
     registry: Checkpoint | None = None
     """That of the registry's log."""
@@ -67,10 +80,53 @@ class Report:
     """All that operators did, the registry's first, each log's in its order."""
     warnings: list[str] = field(default_factory=list)
     """What holds and should be known of a deployment all the same."""
-    finding: Finding | None = None
-    consequence: Consequence = field(default_factory=Consequence)
-    """Of the finding."""
+    findings: list[Finding] = field(default_factory=list)
+    """Those that are listed, in the order of the log once the verification is over."""
+    finding_count: int = 0
+    """Of all findings, listed or not."""
+    consequences: dict[Finding, Consequence] = field(default_factory=dict)
     _taken: set[Step] = field(default_factory=set)
+    _of_kind: dict[tuple[Step | None, str], int] = field(default_factory=dict)
+
+    @property
+    def finding(self) -> Finding | None:
+        """The first finding."""
+        return self.findings[0] if self.findings else None
+
+    def add(self, finding: Finding) -> None:
+        """Take in a finding, once."""
+        if finding in self.consequences:
+            return
+        kind = (finding.step, finding.figure.partition(" ")[0])
+        self.finding_count += 1
+        self._of_kind[kind] = self._of_kind.get(kind, 0) + 1
+        if len(self.findings) < LISTED_MAX or self._of_kind[kind] == 1:
+            self.findings.append(finding)
+            self.consequences[finding] = Consequence()
+
+    def note(self, finding: Finding) -> None:
+        """Take in a finding, if the verification goes on after it.
+
+        Raises:
+            FoundError: it stops at the first one.
+        """
+        if not self.keep_going:
+            raise FoundError(finding)
+        self.add(finding)
+
+    @contextmanager
+    def noting(self) -> Iterator[None]:
+        """Take in the finding that ends what is in here, if the verification goes on after it."""
+        try:
+            yield
+        except FoundError as found:
+            self.note(found.finding)
+
+    def finish(self, consequences: Consequences | None) -> None:
+        """Put the findings in order, and say what each comes to; None if the log cannot be read."""
+        self.findings.sort(key=_place_of)
+        if consequences is not None:
+            self.consequences = {finding: consequences.of(finding) for finding in self.findings}
 
     def take(self, *steps: Step) -> None:
         """Note that steps were completed: each succeeded, unless it has a finding."""
@@ -80,10 +136,10 @@ class Report:
 
     def outcome(self, step: Step) -> Outcome:
         """Returns the outcome of a step."""
-        if self.finding is not None and self.finding.step is step:
+        if any(failed is step for failed, _ in self._of_kind):
             return Outcome.FAILED
         if step in self._taken:
-            return Outcome.HELD
+            return Outcome.IN_PART if self._of_kind and step >= Step.FORMS else Outcome.HELD
         return Outcome.LEFT_OUT if step in self.skipped else Outcome.NOT_REACHED
 
     def count(self, step: Step, what: str, by: int = 1) -> None:
@@ -163,11 +219,19 @@ def conflict_finding(conflict: Conflict) -> Finding:
     return Finding(Where(conflict.leaf_index), figure, claimed, expected, Step.EVENTS)
 
 
-def balance_finding(claimed: bytes, expected: bytes) -> Finding:
-    """Returns the finding for the first line of the balances that does not follow."""
+def balance_findings(claimed: bytes, expected: bytes) -> Iterator[Finding]:
+    """Yields a finding for each line of the balances that does not follow."""
     theirs, ours = claimed.decode(errors="replace").split("\n"), expected.decode().split("\n")
     for line, (one, other) in enumerate(zip_longest(theirs, ours, fillvalue="nothing"), 1):
         if one != other:
             where = Where(file=BALANCES, line=line)
-            return Finding(where, "balance", one[:200], other[:200], Step.BALANCES)
-    raise AssertionError("two different texts have the same lines")
+            yield Finding(where, "balance", one[:200], other[:200], Step.BALANCES)
+
+
+def _place_of(finding: Finding) -> tuple[int, int]:
+    """Files first, then both logs leaf by leaf, then what is of no leaf."""
+    if finding.step is not None and finding.step <= Step.ENTRIES:
+        return 0, 0
+    if finding.where.leaf_index < 0:
+        return 3, 0
+    return 1 if finding.where.log else 2, finding.where.leaf_index

@@ -93,12 +93,16 @@ class UniqueEvents:
 
     def first_conflict(self) -> Conflict | None:
         """Returns the first event in log order that is counted wrongly."""
+        return next(iter(self.conflicts(1)), None)
+
+    def conflicts(self, limit: int) -> list[Conflict]:
+        """Returns the first events in log order that are counted wrongly, at most `limit` of them."""
         rest = self._taken()
         if self._spill is None:
-            return _earliest([self._check([rest])])
+            return self._check([rest], limit)
         self._spill_to(self._spill, rest, depth=0)
-        waits = [self.submit(partial(self._part, self._spill, part, depth=0)) for part in range(PARTS)]
-        return _earliest([wait() for wait in waits])
+        waits = [self.submit(partial(self._part, self._spill, part, limit, depth=0)) for part in range(PARTS)]
+        return _earliest([wait() for wait in waits], limit)
 
     def _taken(self) -> Records:
         taken = np.concatenate(self._buffer) if self._buffer else np.empty(0, dtype=_RECORD)
@@ -115,34 +119,34 @@ class UniqueEvents:
             if end > begin:
                 spill.append(number, ordered[begin:end].tobytes())
 
-    def _part(self, spill: Spill, part: int, *, depth: int) -> Conflict | None:
-        """Returns the first conflict in a part. Threads may check several parts."""
+    def _part(self, spill: Spill, part: int, limit: int, *, depth: int) -> list[Conflict]:
+        """Returns the first conflicts in a part. Threads may check several parts."""
         pieces = (np.frombuffer(data, dtype=_RECORD) for data in spill.read(part, MAX_RECORDS * _RECORD.itemsize))
         first = next(pieces, None)
         if first is None:
-            return None
+            return []
         second = next(pieces, None)
         if second is None:
-            return self._check([first])
+            return self._check([first], limit)
         if depth + 1 == _MAX_DEPTH:
             # After so many partitions, these are few events that occur again and again.
-            return self._check(_chained(first, second, pieces))
+            return self._check(_chained(first, second, pieces), limit)
         deeper = self.new_spill()
         for piece in _chained(first, second, pieces):
             self._spill_to(deeper, piece, depth=depth + 1)
-        return _earliest([self._part(deeper, number, depth=depth + 1) for number in range(PARTS)])
+        return _earliest([self._part(deeper, number, limit, depth=depth + 1) for number in range(PARTS)], limit)
 
-    def _check(self, pieces: Iterator[Records] | list[Records]) -> Conflict | None:
-        """Returns the first conflict in a part, keeping only one piece and the first record of each event."""
+    def _check(self, pieces: Iterator[Records] | list[Records], limit: int) -> list[Conflict]:
+        """Returns the first conflicts in a part, keeping only one piece and the first record of each event."""
         firsts = np.empty(0, dtype=_RECORD)
-        found: list[Conflict | None] = []
+        found: list[list[Conflict]] = []
         single = isinstance(pieces, list)
         for piece in pieces:
             records = np.concatenate([firsts, piece]) if len(firsts) else piece
             doubtful = records if not single else records[self._doubtful(records)]
-            conflict, firsts = _check_exactly(doubtful)
-            found.append(conflict)
-        return _earliest(found)
+            conflicts, firsts = _check_exactly(doubtful, limit)
+            found.append(conflicts)
+        return _earliest(found, limit)
 
     def _doubtful(self, records: Records) -> BoolArray:
         """Returns which records may conflict: those left out, and those whose event may occur twice."""
@@ -158,8 +162,8 @@ class UniqueEvents:
         return mixed ^ (mixed >> np.uint64(31))
 
 
-def _check_exactly(records: Records) -> tuple[Conflict | None, Records]:
-    """Returns the first conflict among records in log order, and the first record of each event."""
+def _check_exactly(records: Records, limit: int) -> tuple[list[Conflict], Records]:
+    """Returns the first conflicts among records in log order, and the first record of each event."""
     order = np.lexsort((records["platform"], records["low"], records["high"]))
     ordered = records[order]
     first = np.ones(len(ordered), dtype=np.bool_)
@@ -167,20 +171,21 @@ def _check_exactly(records: Records) -> tuple[Conflict | None, Records]:
     first[1:] = ~(same & (ordered[1:]["platform"] == ordered[:-1]["platform"]))
     accepted = ordered["place"] >= _ACCEPTED
     wrong = np.flatnonzero(accepted != first)
-    firsts = ordered[first]
-    if not len(wrong):
-        return None, firsts
-    at = wrong[np.argmin(order[wrong])]
-    begin = int(np.flatnonzero(first[: at + 1])[-1])
-    record = ordered[at]
-    earlier = None if begin == at else (int(ordered[begin]["leaf"]), int(ordered[begin]["place"]) % _ACCEPTED)
-    event_id = record["high"].tobytes() + record["low"].tobytes()
-    place = int(record["place"])
-    return Conflict(int(record["leaf"]), place % _ACCEPTED, event_id, place >= _ACCEPTED, earlier), firsts
+    begins = np.flatnonzero(first)
+    conflicts = []
+    for at in wrong[np.argsort(order[wrong])][:limit].tolist():
+        begin = int(begins[np.searchsorted(begins, at, side="right") - 1])
+        record = ordered[at]
+        earlier = None if begin == at else (int(ordered[begin]["leaf"]), int(ordered[begin]["place"]) % _ACCEPTED)
+        event_id = record["high"].tobytes() + record["low"].tobytes()
+        place = int(record["place"])
+        conflicts.append(Conflict(int(record["leaf"]), place % _ACCEPTED, event_id, place >= _ACCEPTED, earlier))
+    return conflicts, ordered[first]
 
 
-def _earliest(found: list[Conflict | None]) -> Conflict | None:
-    return min((conflict for conflict in found if conflict), key=lambda each: each[:2], default=None)
+def _earliest(found: list[list[Conflict]], limit: int) -> list[Conflict]:
+    distinct = {conflict for conflicts in found for conflict in conflicts}  # the first records come again in each piece
+    return sorted(distinct, key=lambda each: each[:2])[:limit]
 
 
 def _chained(first: Records, second: Records, rest: Iterator[Records]) -> Iterator[Records]:

@@ -10,18 +10,18 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
+from audit.consequence import Consequences
 from audit.files.in_order import InOrder
 from audit.files.static_log import StaticLog
-from audit.findings import Finding, FoundError, Where, at
+from audit.findings import Finding, FoundError, Where, at, file_finding
 from audit.progress import Progress
 from audit.report import Report
 from audit.signatures import signed_by
 from audit.steps import Step
-from audit.verification_fold import Means, RoundPlace, check_leaves, check_registry_leaves
+from audit.verification_fold import Means, RoundPlace, Scene, check_leaves, check_registry_leaves
 from ledger.acts.entries import REGISTRY_CONTENTS
 from ledger.errors import FormatError, LedgerCorruptError, NotFoundError
 from ledger.files.layout import (
-    ARCHIVE,
     BALANCES,
     CHECKPOINT,
     JOURNAL,
@@ -29,10 +29,9 @@ from ledger.files.layout import (
     ArchivedFiles,
     Files,
     TileBuilder,
-    digest_at,
 )
 from ledger.files.tiles import Bundle, Tile, bundles
-from ledger.log.checkpoint import Checkpoint
+from ledger.log.checkpoint import Checkpoint, read_checkpoint
 from ledger.log.leaves import decode
 from ledger.log.merkle import HASH_BYTES, leaf_hash
 from ledger.log.note_keys import VerifierKey
@@ -63,25 +62,29 @@ class Asked:
         since: older checkpoints.
         witnesses: policies about who must have cosigned the checkpoint.
         rounds: the rounds to recompute, None for all of them.
+        keep_going: whether to go on after a finding, as far as what is left can be checked.
     """
 
     key: VerifierKey
     since: tuple[Older, ...] = ()
     witnesses: tuple[WitnessPolicy, ...] = ()
     rounds: frozenset[int] | None = None
+    keep_going: bool = False
 
 
 def verify(files: Files, asked: Asked, means: Means) -> Generator[Progress, None, Report]:
     """Check a bundle step by step (`Step`); yields progress, and returns what was checked and found."""
-    report = Report()
+    report = Report(keep_going=asked.keep_going)
     reading = Step.SIGNATURES
+    log: StaticLog | None = None
     try:
         # 2. The checkpoints are the log's and the registry's.
         checkpoint = _signed_checkpoint(files, CHECKPOINT, asked.key, asked, report)
         report.checkpoint = checkpoint
         deployment, pool = _log_in(checkpoint)
         if pool == REGISTRY_LOG:
-            yield from _verify_registry(files, checkpoint, asked, report)
+            yield from _verify_registry(files, deployment, checkpoint, asked, report)
+            report.finish(None)
             return report
         key = replace(asked.key, name=log_origin(deployment, REGISTRY_LOG))
         registry_checkpoint = _signed_checkpoint(files, REGISTRY_FOLDER + CHECKPOINT, key, asked, report)
@@ -90,56 +93,41 @@ def verify(files: Files, asked: Asked, means: Means) -> Generator[Progress, None
 
         # 3. and 4. They extend the older ones, and their roots are those of the entries: none is missing or changed.
         reading = Step.CONSISTENCY
-        older = [_older_checkpoint(each.name, each.note, checkpoint, asked.key) for each in asked.since]
-        registry_older = [
-            _older_checkpoint(each.name, each.registry_note, registry_checkpoint, key)
-            for each in asked.since
-            if each.registry_note is not None
-        ]
+        older, registry_older = _both_older(asked, checkpoint, registry_checkpoint, key, report)
         reading = Step.ENTRIES
         log = StaticLog(pool, files, checkpoint.size)
         registry = StaticLog(REGISTRY_LOG, files, registry_checkpoint.size, REGISTRY_FOLDER)
-        order = InOrder(files) if isinstance(files, ArchivedFiles) else None
-        if order is not None:
-            order.take(CHECKPOINT)
+        order = _order_of(files, report)
         yield from _EntryPass(registry, registry_checkpoint, registry_older, report, order).run()
         rounds = yield from _EntryPass(log, checkpoint, older, report, order).run()
-        report.take(Step.ENTRIES)
-        if older:
-            report.take(Step.CONSISTENCY)
-        else:
-            report.skipped[Step.CONSISTENCY] = "no older checkpoint was given"
+        _take_entries(asked, report)
 
         # 5. to 14. What they say, leaf by leaf.
-        yield from check_leaves(log, registry, rounds, asked.rounds, means, report, order)
+        scene = Scene(deployment, log, registry, order)
+        yield from check_leaves(scene, rounds, asked.rounds, means, report)
 
         # 1. Nothing else is in the archive: only now is it known which files belong there.
         _end_files(order, asked, report)
     except FoundError as found:
-        report.finding = found.finding
+        report.add(found.finding)
     except (FormatError, NotFoundError) as error:
-        report.finding = _file_finding(error, reading)
+        report.add(file_finding(error, reading))
+    report.finish(Consequences(log) if log is not None else None)
     return report
 
 
 def _verify_registry(
-    files: Files, checkpoint: Checkpoint, asked: Asked, report: Report
+    files: Files, deployment: str, checkpoint: Checkpoint, asked: Asked, report: Report
 ) -> Generator[Progress, None, None]:
     """Check a bundle of the registry's log alone: the steps that it has."""
     report.registry = checkpoint
     report.take(Step.SIGNATURES)
-    older = [_older_checkpoint(each.name, each.note, checkpoint, asked.key) for each in asked.since]
+    older = _older_checkpoints([(each.name, each.note) for each in asked.since], checkpoint, asked.key, report)
     log = StaticLog(REGISTRY_LOG, files, checkpoint.size)
-    order = InOrder(files) if isinstance(files, ArchivedFiles) else None
-    if order is not None:
-        order.take(CHECKPOINT)
+    order = _order_of(files, report)
     yield from _EntryPass(log, checkpoint, older, report, order).run()
-    report.take(Step.ENTRIES)
-    if older:
-        report.take(Step.CONSISTENCY)
-    else:
-        report.skipped[Step.CONSISTENCY] = "no older checkpoint was given"
-    check_registry_leaves(log, report)
+    _take_entries(asked, report)
+    check_registry_leaves(deployment, log, report)
     for step in _OF_POOLS:
         report.skipped[step] = "the registry has none"
     _end_files(order, asked, report)
@@ -149,6 +137,24 @@ _OF_POOLS: Final = (
     Step.BATCHES, Step.WEIGHTS, Step.EVENTS, Step.ROUNDS, Step.POSTINGS, Step.BALANCES, Step.CONSERVATION,
 )  # fmt: skip
 """What only pools' logs have."""
+
+
+def _order_of(files: Files, report: Report) -> InOrder | None:
+    """The order of an archive's files, of which the checkpoint is the first; a folder has none."""
+    if not isinstance(files, ArchivedFiles):
+        return None
+    order = InOrder(files)
+    with report.noting():
+        order.take(CHECKPOINT)
+    return order
+
+
+def _take_entries(asked: Asked, report: Report) -> None:
+    report.take(Step.ENTRIES)
+    if asked.since:
+        report.take(Step.CONSISTENCY)
+    else:
+        report.skipped[Step.CONSISTENCY] = "no older checkpoint was given"
 
 
 def _log_in(checkpoint: Checkpoint) -> tuple[str, str]:
@@ -165,7 +171,8 @@ def _end_files(order: InOrder | None, asked: Asked, report: Report) -> None:
         report.skipped[Step.FILES] = "a folder may contain other files too"
         return
     if asked.rounds is None:
-        order.finish()
+        with report.noting():
+            order.finish()
     else:
         report.skipped[Step.FILES] = "the order of bodies needs all rounds"
     report.count(Step.FILES, "files", order.count)
@@ -174,7 +181,11 @@ def _end_files(order: InOrder | None, asked: Asked, report: Report) -> None:
 
 def _signed_checkpoint(files: Files, path: str, key: VerifierKey, asked: Asked, report: Report) -> Checkpoint:
     note = files.read(path, bytes_max=MAX_NOTE_BYTES)
-    opened = signed_by(note, key, path, Step.SIGNATURES, asked.witnesses)
+    try:
+        opened = signed_by(note, key, path, Step.SIGNATURES, asked.witnesses)
+    except FoundError as found:
+        report.note(found.finding)
+        return _unsigned(note, found)
     counted = "registry signatures"
     if path == CHECKPOINT:
         report.signers, counted = [verified.key.name for verified in opened.note.verified], "signatures"
@@ -184,13 +195,38 @@ def _signed_checkpoint(files: Files, path: str, key: VerifierKey, asked: Asked, 
     return opened.checkpoint
 
 
-def _older_checkpoint(name: str, note: bytes, checkpoint: Checkpoint, key: VerifierKey) -> tuple[str, Checkpoint]:
-    older = signed_by(note, key, name, Step.CONSISTENCY).checkpoint
-    if older.size > checkpoint.size:
-        expected = f"{older.size} leaves or more: this bundle is older than the checkpoint"
-        finding = Finding(Where(file=name), "size", f"{checkpoint.size} leaves", expected, Step.CONSISTENCY)
-        raise FoundError(finding)
-    return name, older
+def _unsigned(note: bytes, found: FoundError) -> Checkpoint:
+    """What a note says that was not signed as it must be: the rest is checked against it all the same."""
+    try:
+        return read_checkpoint(note)[0]
+    except FormatError:
+        raise found from None
+
+
+def _both_older(
+    asked: Asked, checkpoint: Checkpoint, registry: Checkpoint, registry_key: VerifierKey, report: Report
+) -> tuple[list[tuple[str, Checkpoint]], list[tuple[str, Checkpoint]]]:
+    """The older checkpoints of a pool's log and of the registry's."""
+    notes = [(each.name, each.note) for each in asked.since]
+    registry_notes = [(each.name, each.registry_note) for each in asked.since if each.registry_note is not None]
+    older = _older_checkpoints(notes, checkpoint, asked.key, report)
+    return older, _older_checkpoints(registry_notes, registry, registry_key, report)
+
+
+def _older_checkpoints(
+    notes: list[tuple[str, bytes]], checkpoint: Checkpoint, key: VerifierKey, report: Report
+) -> list[tuple[str, Checkpoint]]:
+    """The checkpoints in these notes, each with its file, that this log may extend."""
+    kept = []
+    for name, note in notes:
+        with report.noting():
+            older = signed_by(note, key, name, Step.CONSISTENCY).checkpoint
+            if older.size > checkpoint.size:
+                expected = f"{older.size} leaves or more: this bundle is older than the checkpoint"
+                finding = Finding(Where(file=name), "size", f"{checkpoint.size} leaves", expected, Step.CONSISTENCY)
+                raise FoundError(finding)
+            kept.append((name, older))
+    return kept
 
 
 @dataclass(slots=True)
@@ -231,8 +267,13 @@ class _EntryPass:
             self._comes_next(BALANCES)
         if of_registry:
             self._bodies_come_next()
-        self._require_root()
-        return [_round_place(index, entry) for index, entry in self.rounds]
+        with self.report.noting():
+            self._require_root()
+        places = []
+        for index, entry in self.rounds:
+            with self.report.noting():
+                places.append(_round_place(index, entry))
+        return places
 
     def _take_in(self, index: int, entry: bytes) -> None:
         for tile, data in self.builder.append(leaf_hash(entry)):
@@ -250,19 +291,20 @@ class _EntryPass:
                 if root != older.root:
                     where = Where(file=name)
                     figure = f"root at {older.size}"
-                    finding = Finding(where, figure, root.hex(), older.root.hex(), Step.CONSISTENCY)
-                    raise FoundError(finding)
+                    self.report.note(Finding(where, figure, root.hex(), older.root.hex(), Step.CONSISTENCY))
                 counted = "older registry checkpoints" if _log_of(self.log) else "older checkpoints"
                 self.report.count(Step.CONSISTENCY, counted)
 
     def _comes_next(self, path: str) -> None:
         if self.order is not None:
-            self.order.take(self.log.folder + path)
+            with self.report.noting():
+                self.order.take(self.log.folder + path)
 
     def _bodies_come_next(self) -> None:
         if self.order is not None:
             for named in self.bodies:
-                self.order.take_bodies(named, self.log.folder)
+                with self.report.noting():
+                    self.order.take_bodies(named, self.log.folder)
 
     def _compare(self, tile: Tile, data: bytes) -> None:
         self._comes_next(tile.path())
@@ -316,18 +358,3 @@ def _round_place(index: int, entry: bytes) -> RoundPlace:
     if not isinstance(content, RoundContent):
         raise at(index, step=Step.FORMS).error("type", content.type, RoundContent.type)
     return RoundPlace(index, content.number, content.start, content.end)
-
-
-def _file_finding(error: FormatError | NotFoundError, reading: Step) -> Finding:
-    """Returns the finding for a malformed file."""
-    if isinstance(error, NotFoundError):
-        return Finding(Where(file=error.resource), "file", "missing", "there", reading)
-    file, _, line = error.subject.partition(" line ")
-    if file == JOURNAL:
-        reading = Step.BALANCES
-    elif file == ARCHIVE:
-        reading = Step.FILES
-    elif digest_at(file) is not None:
-        reading = Step.BODIES
-    where = Where(file=file, line=int(line) if line else 0)
-    return Finding(where, "form", error.reason, "as it is specified", reading)

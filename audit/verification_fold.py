@@ -4,32 +4,42 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 from audit.acts_fold import DoneAct
 from audit.batch_check import WeighedBatch
-from audit.consequence import consequence_of
 from audit.files.in_order import InOrder
 from audit.files.static_log import StaticLog
-from audit.findings import Finding, FoundError, at
+from audit.findings import Finding, FoundError, at, file_finding
 from audit.identities import Identities
 from audit.pool_fold import PoolFold
 from audit.progress import Progress
 from audit.reader import checked_body
 from audit.registry_fold import RegistryFold
 from audit.replay import check_registry, check_round, check_salt
-from audit.report import Report, RoundSummary, balance_finding, conflict_finding, in_body, in_step, warnings_of
+from audit.report import (
+    LISTED_MAX,
+    Report,
+    RoundSummary,
+    balance_findings,
+    conflict_finding,
+    in_body,
+    in_step,
+    warnings_of,
+)
 from audit.sample import Sample
 from audit.steps import Step
 from audit.unique_events import Spill, UniqueEvents
-from ledger.acts.entries import Decision, DecisionContent
+from ledger.acts.entries import Decision, DecisionContent, DeploymentContent
 from ledger.acts.people import People
 from ledger.entries import RevenueContent
-from ledger.errors import LedgerCorruptError
+from ledger.errors import FormatError, InvalidInputError, LedgerCorruptError
 from ledger.files.layout import BALANCES, render_balances
 from ledger.journal import ROUNDING, collectives_of
-from ledger.log.leaves import Leaf
+from ledger.log.leaves import Content, EncodedLeaf, Leaf
 from ledger.log.merkle import root
+from ledger.log.origins import REGISTRY_LOG
 from ledger.usage.entries import MembershipContent, RetractionContent, UsageContent
 from ledger.usage.membership import parse_membership
 from ledger.work import Submit, at_once
@@ -71,34 +81,32 @@ class RoundPlace:
         return 0 <= self.start <= self.end <= self.leaf_index and self.end > 0
 
 
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What is verified: the origin of the deployment, its pool's log, its registry's, and the order of an archive."""
+
+    deployment: str
+    log: StaticLog
+    registry: StaticLog
+    order: InOrder | None = None
+
+
 def check_leaves(
-    log: StaticLog,
-    registry: StaticLog,
-    rounds: list[RoundPlace],
-    chosen: frozenset[int] | None,
-    means: Means,
-    report: Report,
-    order: InOrder | None = None,
+    scene: Scene, rounds: list[RoundPlace], chosen: frozenset[int] | None, means: Means, report: Report
 ) -> Generator[Progress, None, None]:
     """Fold all leaves and check what follows; `chosen` are the rounds to recompute, None for all.
 
-    `order` is that of the archive, where the files are in one.
-
     Raises:
-        FoundError: a check fails.
+        FoundError: a check fails, and the report is of the first finding only.
         FormatError: a file is malformed.
     """
-    missing = sorted((chosen or frozenset()) - {place.number for place in rounds})
-    if missing:
-        raise at(-1, step=Step.ROUNDS).error("round", "not in the log", missing[0])
-    try:
-        yield from _LeafPass(log, registry, rounds, chosen, means, report, order).run()
-    except FoundError as found:
-        report.consequence = consequence_of(found.finding, log)
-        raise
+    for number in sorted((chosen or frozenset()) - {place.number for place in rounds}):
+        with report.noting():
+            raise at(-1, step=Step.ROUNDS).error("round", "not in the log", number)
+    yield from _LeafPass(scene, rounds, chosen, means, report).run()
 
 
-def check_registry_leaves(registry: StaticLog, report: Report) -> None:
+def check_registry_leaves(deployment: str, registry: StaticLog, report: Report) -> None:
     """Fold the registry's log where there is no pool's, and check that nothing moves in it.
 
     Raises:
@@ -108,18 +116,28 @@ def check_registry_leaves(registry: StaticLog, report: Report) -> None:
 
     def see(leaf: Leaf[Any]) -> None:
         report.count(Step.FORMS, "registry entries")
+        require_origin(leaf, deployment, report)
         for digest in leaf.content.bodies().values():
             report.count(Step.BODIES, "bodies")
             report.count(Step.BODIES, "bytes", len(registry.body(bytes.fromhex(digest))))
 
-    fold = RegistryFold(registry, see)
+    fold = RegistryFold(registry, see, report.note, report.note)
     fold.finish()
-    registry.journal.finish()
-    claimed, none = registry.files.read(BALANCES), render_balances({})
-    if claimed != none:
-        raise FoundError(balance_finding(claimed, none))
+    try:
+        registry.journal.finish()
+    except FormatError as error:
+        report.note(file_finding(error, Step.BALANCES))
+    for finding in balance_findings(registry.files.read(BALANCES), render_balances({})):
+        report.note(finding)
     tell_acts(report, fold.acts.done, fold.people)
     report.take(Step.FORMS, Step.BODIES, Step.DECISIONS)
+
+
+def require_origin(leaf: Leaf[Any], deployment: str, report: Report) -> None:
+    """Check that the registry was founded as that of the deployment whose key signs it."""
+    if isinstance(leaf.content, DeploymentContent):
+        with report.noting():
+            at(leaf.index, step=Step.FORMS, log=REGISTRY_LOG).same("origin", leaf.content.origin, deployment)
 
 
 def tell_acts(report: Report, done: list[DoneAct], people: People) -> None:
@@ -132,13 +150,12 @@ def tell_acts(report: Report, done: list[DoneAct], people: People) -> None:
 
 @dataclass(slots=True)
 class _LeafPass:
-    log: StaticLog
-    registry_log: StaticLog
+    scene: Scene
     rounds: list[RoundPlace]
     chosen: frozenset[int] | None
     means: Means
     report: Report
-    order: InOrder | None
+    log: StaticLog = field(init=False)
     registry: RegistryFold = field(init=False)
     fold: PoolFold = field(init=False)
     unique: UniqueEvents = field(init=False)
@@ -148,9 +165,16 @@ class _LeafPass:
     """The round that was calculated last."""
 
     def __post_init__(self) -> None:
-        self.registry = RegistryFold(self.registry_log, self._registered)
+        self.log = self.scene.log
+        self.registry = RegistryFold(self.scene.registry, self._registered, self._note, self._note)
         self.fold = PoolFold(
-            self.log, self.registry, submit=self.means.submit, observe=self._observe, ahead=self.means.ahead
+            self.log,
+            self.registry,
+            submit=self.means.submit,
+            observe=self._observe,
+            ahead=self.means.ahead,
+            refuse=self._note,
+            note=self._note,
         )
         self.unique = UniqueEvents(self.means.new_spill, self.means.salt, self.means.submit)
         self.identities = Identities(self.means.new_spill, self.means.salt, self.means.submit)
@@ -166,14 +190,14 @@ class _LeafPass:
         try:
             for encoded in self.log.leaves(0, size):
                 for place in ends.get(encoded.index, ()):
-                    self._cut(place)
+                    self._go_on(encoded.index, partial(self._cut, place))
                 while wanted and wanted[0][1] <= encoded.index:
                     wanted.pop(0)
                 weighed = self.chosen is None or any(start <= encoded.index < end for start, end in wanted[:1])
-                self._follow(self.fold.fold(encoded, weigh_from=0 if weighed else size), weighed=weighed)
+                self._go_on(encoded.index, partial(self._take_in, encoded, weighed=weighed))
                 yield Progress(encoded.index + 1, size, self.fold.events, self.fold.shares)
             self.fold.settle()
-            self.fold.acts.end()
+            self._go_on(size, self.fold.acts.end)
             self.registry.finish()
         except FoundError as found:
             raise FoundError(self._in_step(self.fold.earliest(found.finding))) from None
@@ -183,10 +207,51 @@ class _LeafPass:
         self._check_events()
         self._check_books()
 
+    def _take_in(self, encoded: EncodedLeaf, *, weighed: bool) -> None:
+        try:
+            leaf = self.fold.fold(encoded, weigh_from=0 if weighed else self.log.leaf_count)
+        except FoundError as found:
+            self._note(found.finding)
+            self.fold.skip(encoded)
+            self._pass_bodies(encoded)
+        else:
+            self._follow(leaf, weighed=weighed)
+
+    def _pass_bodies(self, encoded: EncodedLeaf) -> None:
+        """Keep the order of the archive after a leaf that was not taken in."""
+        try:
+            self._take_bodies(self.fold.read(encoded).content)
+        except FoundError:
+            if self.scene.order is not None:
+                self.scene.order.lose()
+
+    def _take_bodies(self, content: Content) -> None:
+        if self.scene.order is not None and self.chosen is None:
+            with self.report.noting():
+                self.scene.order.take_bodies([bytes.fromhex(digest) for digest in content.bodies().values()])
+
+    def _go_on(self, leaf_index: int, check: Callable[[], None]) -> None:
+        """Make a check; what it finds is noted, if the verification goes on after a finding.
+
+        After a finding the state may be one that no sound log leads to, so anything may be missing from it.
+        """
+        try:
+            check()
+        except FoundError as found:
+            self._note(found.finding)
+        except (LookupError, ValueError, ArithmeticError, InvalidInputError, LedgerCorruptError):
+            if not self.report.findings:
+                raise
+            self._note(at(leaf_index).error("leaf", "not checked any further", "what precedes it to hold").finding)
+
+    def _note(self, finding: Finding) -> None:
+        self.report.note(self._in_step(finding))
+
     def _registered(self, leaf: Leaf[Any]) -> None:
         self.report.count(Step.FORMS, "registry entries")
+        require_origin(leaf, self.scene.deployment, self.report)
         for digest in leaf.content.bodies().values():
-            self._count_body(len(self.registry_log.body(bytes.fromhex(digest))))
+            self._count_body(len(self.scene.registry.body(bytes.fromhex(digest))))
 
     # What each leaf asks for beyond the fold.
 
@@ -205,8 +270,7 @@ class _LeafPass:
 
     def _follow(self, leaf: Leaf[Any], *, weighed: bool) -> None:
         self.report.count(Step.FORMS, "entries")
-        if self.order is not None and self.chosen is None:
-            self.order.take_bodies([bytes.fromhex(digest) for digest in leaf.content.bodies().values()])
+        self._take_bodies(leaf.content)
         if leaf.content.identity is not None:
             self.identities.add(leaf.index, leaf.content.identity)
             self.report.count(Step.EVENTS, "batches and requests")
@@ -259,7 +323,7 @@ class _LeafPass:
 
     def _decide(self, leaf_index: int, content: DecisionContent) -> None:
         number = self.fold.round_at.get(content.subject)
-        if number is None:
+        if number is None or number not in self.report.rounds:
             return
         self._require_latest(leaf_index, number)
         at(leaf_index).holds(content.decision in list(Decision), "decision", content.decision, _DECISIONS)
@@ -269,10 +333,11 @@ class _LeafPass:
         summary.state, summary.decided_by = content.decision, content.by
 
     def _posted(self, leaf_index: int, content: PostingContent) -> None:
+        if content.round in self.report.rounds:
+            self.report.rounds[content.round].state = "POSTED"
         self._require_latest(leaf_index, content.round)
         self.report.count(Step.POSTINGS, "postings")
         self.report.count(Step.POSTINGS, "transfers", content.transfer_count)
-        self.report.rounds[content.round].state = "POSTED"
 
     def _require_latest(self, leaf_index: int, number: int) -> None:
         """Check that a round is the one calculated last, the only one that may be decided and posted."""
@@ -286,17 +351,14 @@ class _LeafPass:
         self.fold.settle()
         leaf = self._leaf(place.leaf_index)
         content: RoundContent = leaf.content
-        self._require_no_open_round(leaf.index, content)
-        self._check_bodies(leaf.index, content)
         recomputed = self.chosen is None or content.number in self.chosen
-        if recomputed:
-            check_round(self.log, self.fold, leaf)
-            self.report.count(Step.ROUNDS, "rounds")
-            self.report.count(Step.ROUNDS, "statement lines", len(self.fold.statement_lines(leaf.index, content)))
-        else:
-            self._check_place(leaf.index, content)
-            self.report.count(Step.ROUNDS, "rounds not recomputed")
-        self._check_conservation(leaf.index, content)
+        for check in (
+            partial(self._require_no_open_round, leaf.index, content),
+            partial(self._check_bodies, leaf.index, content),
+            partial(self._recompute, leaf) if recomputed else partial(self._check_place, leaf),
+            partial(self._check_conservation, leaf.index, content),
+        ):
+            self._go_on(leaf.index, check)
         self.latest = content
         self.report.rounds[content.number] = RoundSummary(
             content.number,
@@ -324,11 +386,18 @@ class _LeafPass:
             try:
                 body = checked_body(self.log, leaf_index, figure, digest)
             except FoundError as found:
-                raise FoundError(in_body(found.finding, digest)) from None
-            self._count_body(len(body))
+                self._note(in_body(found.finding, digest))
+            else:
+                self._count_body(len(body))
 
-    def _check_place(self, leaf_index: int, content: RoundContent) -> None:
+    def _recompute(self, leaf: Leaf[Any]) -> None:
+        check_round(self.log, self.fold, leaf)
+        self.report.count(Step.ROUNDS, "rounds")
+        self.report.count(Step.ROUNDS, "statement lines", len(self.fold.statement_lines(leaf.index, leaf.content)))
+
+    def _check_place(self, leaf: Leaf[Any]) -> None:
         """Check what can be checked of a round whose usage is not here."""
+        content: RoundContent = leaf.content
         policy_leaf, version, policy = policy_in_force(self.fold.policies, content.start)
         for figure, replayed in (
             ("start", self.fold.posted_end),
@@ -338,12 +407,14 @@ class _LeafPass:
             ("policy_version", version),
             ("pot_minor", self.fold.balances.get("revenue", 0)),
         ):
-            at(leaf_index).same(figure, getattr(content, figure), replayed)
-        self._check_dossiers(leaf_index, content, policy)
+            with self.fold.noting():
+                at(leaf.index).same(figure, getattr(content, figure), replayed)
+        self._check_dossiers(leaf, policy)
+        self.report.count(Step.ROUNDS, "rounds not recomputed")
 
-    def _check_dossiers(self, leaf_index: int, content: RoundContent, policy: Policy) -> None:
+    def _check_dossiers(self, leaf: Leaf[Any], policy: Policy) -> None:
         """Check that the tree of dossiers is that of the round's statement, weights and registry."""
-        leaf = self._leaf(leaf_index)
+        leaf_index, content = leaf.index, leaf.content
         lines = self.fold.statement_lines(leaf_index, content)
         collectives = check_registry(self.log, self.fold, leaf)
         weights = checked_body(self.log, leaf_index, "weights_sha256", content.weights_sha256)
@@ -364,42 +435,51 @@ class _LeafPass:
             "commons_minor": sum(line.commons_minor for line in lines),
         }
         for figure, total in parts.items():
-            here.same(figure, getattr(content, figure), total)
+            with self.fold.noting():
+                here.same(figure, getattr(content, figure), total)
         carried = carried_of(lines, content.kept_after_nano)
         covered = self.fold.balances.get(ROUNDING, 0)
-        here.same("rounding_minor", content.rounding_minor, carried.whole_minor() - covered)
+        with self.fold.noting():
+            here.same("rounding_minor", content.rounding_minor, carried.whole_minor() - covered)
         kept_over = content.commons_kept_minor + content.carried_minor + content.rounding_minor
-        here.same("pot_minor", content.pot_minor, content.fee_minor + sum(parts.values()) + kept_over)
+        with self.fold.noting():
+            here.same("pot_minor", content.pot_minor, content.fee_minor + sum(parts.values()) + kept_over)
         for figure in ("fee_minor", "commons_kept_minor", "carried_minor"):
-            here.holds(getattr(content, figure) >= 0, figure, getattr(content, figure), "0 or more")
+            with self.fold.noting():
+                here.holds(getattr(content, figure) >= 0, figure, getattr(content, figure), "0 or more")
         self.report.count(Step.CONSERVATION, "rounds")
 
     # What can be checked at the end.
 
     def _check_events(self) -> None:
-        if repeated := self.identities.first_conflict():
-            leaf_index, earlier = repeated
+        for leaf_index, earlier in self.identities.conflicts(LISTED_MAX):
             figure, *_, identity = self._leaf(leaf_index).content.identity
             expected = f"one that leaf {earlier} does not have"
-            raise at(leaf_index, step=Step.EVENTS).error(figure, identity, expected)
+            self._note(at(leaf_index, step=Step.EVENTS).error(figure, identity, expected).finding)
         if self.chosen is not None:
             self.report.skipped[Step.EVENTS] = "events: needs the batches of all rounds"
-        elif conflict := self.unique.first_conflict():
-            raise FoundError(conflict_finding(conflict))
+        else:
+            for conflict in self.unique.conflicts(LISTED_MAX):
+                self._note(conflict_finding(conflict))
         self.report.take(Step.EVENTS)
 
     def _check_books(self) -> None:
-        self.log.journal.finish()
+        try:
+            self.log.journal.finish()
+        except FormatError as error:
+            self._note(file_finding(error, Step.BALANCES))
         self.report.count(Step.BALANCES, "transfers", self.log.journal.transfers)
         claimed, replayed = self.log.files.read(BALANCES), render_balances(self.fold.balances)
-        if claimed != replayed:
-            raise FoundError(balance_finding(claimed, replayed))
+        for finding in balance_findings(claimed, replayed):
+            self._note(finding)
         self.report.count(Step.BALANCES, "balances", len(self.fold.balances))
         total = sum(self.fold.balances.values())
-        at(-1, step=Step.CONSERVATION).same("sum of all balances", total, 0)
+        with self.report.noting():
+            at(-1, step=Step.CONSERVATION).same("sum of all balances", total, 0)
         self.report.count(Step.CONSERVATION, "balances summed", len(self.fold.balances))
         unknown = sorted(collectives_of(self.fold.balances) - self.registry.collectives.keys())
-        at(-1, step=Step.BALANCES).same("collectives not in the registry", unknown, [])
+        with self.report.noting():
+            at(-1, step=Step.BALANCES).same("collectives not in the registry", unknown, [])
         self.report.take(Step.BALANCES, Step.CONSERVATION)
 
     def _leaf(self, index: int) -> Leaf[Any]:

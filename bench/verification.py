@@ -141,7 +141,7 @@ def verify(bundle: Path) -> tuple[float, int]:
     with timed() as seconds:
         ended = subprocess.run([sys.executable, "-c", _TOLD, *command], capture_output=True, text=True, check=True)
     told = json.loads(ended.stdout)
-    assert told["holds"], told["finding"]
+    assert told["holds"], told["findings"]
     return seconds(), int(ended.stderr.split()[-1]) * 1024
 
 

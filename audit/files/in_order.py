@@ -21,6 +21,8 @@ class InOrder:
     files: ArchivedFiles
     count: int = 0
     _at: int = 0
+    _lost: bool = False
+    """Whether a file was out of place: the order of those after it tells nothing."""
 
     def take(self, path: str) -> None:
         """Check that a file is the next one. A missing file is left for its reader to find.
@@ -31,6 +33,8 @@ class InOrder:
         try:
             offset, end = self.files.place(path)
         except NotFoundError:
+            return
+        if self._lost:
             return
         if offset != self._at:
             raise self._misplaced(path)
@@ -50,8 +54,12 @@ class InOrder:
                 offset, _ = self.files.place(path)
             except NotFoundError:
                 continue
-            if offset >= self._at:
+            if offset >= self._at and not self._lost:
                 self.take(path)
+
+    def lose(self) -> None:
+        """Give up: it cannot be told which files come next."""
+        self._lost = True
 
     def finish(self) -> None:
         """Check that no file is left.
@@ -59,9 +67,10 @@ class InOrder:
         Raises:
             FoundError: there is a file that nothing names.
         """
-        if self.files.name_at(self._at) is not None:
+        if not self._lost and self.files.name_at(self._at) is not None:
             raise self._misplaced("the end of the archive")
 
     def _misplaced(self, expected: str) -> FoundError:
+        self.lose()
         found = self.files.name_at(self._at) or "the end of the archive"
         return FoundError(Finding(Where(file=found), "order", found, expected, Step.FILES))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from audit.findings import FoundError, file_finding
+from audit.steps import Step
 from ledger.errors import FormatError, NotFoundError
 from ledger.files.layout import (
     JOURNAL,
@@ -100,8 +102,15 @@ class StaticLog:
         return self.files.read(self.folder + body_path(sha256))
 
     def transfers(self, leaf_index: int) -> list[Transfer]:
-        """Returns what the journal says that a leaf moved, in order. Ask for each leaf once, in ascending order."""
-        return self.journal.take(leaf_index)
+        """Returns what the journal says that a leaf moved, in order. Ask for each leaf once, in ascending order.
+
+        Raises:
+            FoundError: a line is out of place or malformed; what comes after it can still be asked for.
+        """
+        try:
+            return self.journal.take(leaf_index)
+        except FormatError as error:
+            raise FoundError(file_finding(error, Step.BALANCES)) from None
 
 
 @dataclass(slots=True)
@@ -119,21 +128,24 @@ class JournalReader:
         """Returns the transfers of a leaf.
 
         Raises:
-            FormatError: a line is out of place.
+            FormatError: a line is out of place; the lines up to this leaf's last one are passed over.
         """
         self.leaf = leaf_index
         if self._lines is None:
             self._open()
         found: list[Transfer] = []
+        misplaced: FormatError | None = None
         while self._next is not None and self._next[0] <= leaf_index:
             index, ordinal, transfer = self._next
-            if (index, ordinal) != (leaf_index, len(found)):
+            if (index, ordinal) != (leaf_index, len(found)) and misplaced is None:
                 place = f"transfer {len(found)} of leaf {leaf_index}"
-                raise FormatError(
+                misplaced = FormatError(
                     f"{JOURNAL} line {self.line}", f"is transfer {ordinal} of leaf {index}, expected {place}"
                 )
             found.append(transfer)
             self._advance()
+        if misplaced is not None:
+            raise misplaced
         self.transfers += len(found)
         return found
 
@@ -147,6 +159,7 @@ class JournalReader:
             self._open()
         if self._next is not None:
             index, ordinal, _ = self._next
+            self._next = None
             raise FormatError(
                 f"{JOURNAL} line {self.line}", f"is transfer {ordinal} of leaf {index}, which moves nothing"
             )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from audit.report import Report
@@ -17,9 +18,9 @@ from tests.support.histories import histories
 from tests.support.pool_log import PoolLog
 
 
-def verified(log: PoolLog) -> Report:
+def verified(log: PoolLog, **asked: Any) -> Report:
     with TemporaryDirectory() as folder:
-        return report_of(bundle_of(log, Path(folder) / "bundle.tar"))
+        return report_of(bundle_of(log, Path(folder) / "bundle.tar"), **asked)
 
 
 @given(log=histories())
@@ -46,6 +47,20 @@ def test_a_log_in_which_one_entry_says_something_else_holds_or_has_a_finding(log
         assert report.finding is None
     elif type(log.content(index)).type in ("usage.v1", "round.v1", "posting.v1", "retraction.v1"):
         assert report.finding is not None
+
+
+@given(log=histories(), data=st.data())
+@settings(max_examples=60, phases=(Phase.explicit, Phase.reuse, Phase.generate))
+def test_whoever_lists_all_findings_lists_the_first_one(log: PoolLog, data: st.DataObject) -> None:
+    for index in data.draw(st.lists(st.integers(0, log.size() - 1), min_size=1, max_size=3)):
+        log.rewrite(index, data.draw(contents))
+    try:
+        first, every = verified(log), verified(log, keep_going=True)
+    except KeyError:  # there is no bundle of such a log
+        return
+    assert (first.finding is None) == (every.finding is None)
+    assert first.finding is None or first.finding in every.findings
+    assert every.finding_count >= len(every.findings) >= first.finding_count
 
 
 @given(log=histories(), data=st.data())

@@ -123,7 +123,7 @@ class Deployment:
 
 def found_for_tests(database_url: str, clock: SteppedClock, controls: Controls | None = None) -> None:
     """Found the deployment on a database by the two founders, unless it was."""
-    founding = Founding("localhost/moiety", [each.founder for each in FOUNDERS], controls or Controls.of_one())
+    founding = Founding("log.example", [each.founder for each in FOUNDERS], controls or Controls.of_one())
     database = Database(database_url, connections=2, clock=clock)
     with database.transaction() as connection:
         if not is_founded(connection):

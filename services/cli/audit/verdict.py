@@ -1,4 +1,4 @@
-"""The output of a verification: step by step, with what each checked, and the first thing found."""
+"""The output of a verification: step by step, with what each checked, and what was found."""
 
 from __future__ import annotations
 
@@ -61,8 +61,11 @@ def document(report: Report) -> dict[str, Any]:
         "acts": acts_document(report.acts),
         "warnings": report.warnings,
         "rounds": [asdict(summary) for summary in report.rounds.values()],
-        "finding": None if report.finding is None else _finding_document(report.finding),
-        "consequence": None if report.finding is None else asdict(report.consequence),
+        "finding_count": report.finding_count,
+        "findings": [
+            {**_finding_document(finding), "consequence": asdict(report.consequences[finding])}
+            for finding in report.findings
+        ],
     }
 
 
@@ -86,13 +89,15 @@ def _finding_document(finding: Finding) -> dict[str, Any]:
     }
 
 
-_MARKS: Final = {Outcome.HELD: "✓", Outcome.FAILED: "✗", Outcome.LEFT_OUT: "-", Outcome.NOT_REACHED: "·"}
+_MARKS: Final = {
+    Outcome.HELD: "✓", Outcome.FAILED: "✗", Outcome.IN_PART: "~", Outcome.LEFT_OUT: "-", Outcome.NOT_REACHED: "·",
+}  # fmt: skip
 
 
 def _lines(report: Report) -> Iterator[str]:
     if report.checkpoint is not None:
         yield f"{report.checkpoint.origin}, {report.checkpoint.size} leaves, root {report.checkpoint.root.hex()}"
-        yield f"signed by {', '.join(report.signers)}"
+        yield f"signed by {', '.join(report.signers) or 'nobody whose signature was asked for'}"
         yield ""
     for step in Step:
         told = report.outcome(step)
@@ -106,8 +111,20 @@ def _lines(report: Report) -> Iterator[str]:
     if report.finding is None:
         yield summary(report)
     else:
-        yield from finding_lines(report.finding)
-        yield from _consequence_lines(report.consequence)
+        yield from _findings(report)
+
+
+def _findings(report: Report) -> Iterator[str]:
+    for finding in report.findings:
+        yield from finding_lines(finding)
+        yield from _consequence_lines(report.consequences[finding])
+    unlisted = report.finding_count - len(report.findings)
+    if unlisted:
+        yield f"And {unlisted:,} more like these."
+    if report.keep_going:
+        yield f"Findings: {report.finding_count:,}."
+        if any(report.outcome(step) is Outcome.IN_PART for step in Step):
+            yield "Steps marked ~ could not be checked whole because of them."
 
 
 def _consequence_lines(found: Consequence) -> Iterator[str]:
@@ -151,7 +168,7 @@ def _singular(word: str) -> str:
 
 
 def finding_lines(finding: Finding) -> Iterator[str]:
-    """The first thing that does not hold, for people."""
+    """What does not hold, for people."""
     step, where = _step_of(finding), finding.where
     yield f"Step {int(step)} does not hold: {TITLES[step]}."
     if finding.figure == "signature":

@@ -66,13 +66,20 @@ def verify(
     seed: Annotated[
         str, typer.Option(metavar="TEXT", help="What they are drawn by: the same text gives anyone the same events.")
     ] = "",
+    keep_going: Annotated[
+        bool | None,
+        typer.Option(
+            "--keep-going/--first-only",
+            help="List all that does not hold, or only the first of it (default: the first; all with --json).",
+        ),
+    ] = None,
     threads: Annotated[int, typer.Option(metavar="N", min=1, max=16, help="Batches to weigh at the same time.")] = 2,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document, for machines.")] = False,
 ) -> None:
     """Check a bundle offline, with only a public key: the log only grew, nothing was left out, and every round and
     balance follows from it.
 
-    Exits with status 0 only if all checks passed, and with status 1 and the first failure otherwise.
+    Exits with status 0 only if all checks passed, and with status 1 and what failed otherwise.
     """
     output = Output(as_json)
     try:
@@ -83,7 +90,8 @@ def verify(
             kept = tuple(read_kept(path) for path in since or ())
             chosen = parse_rounds(rounds) if rounds else None
             drawn = _sample(sample, seed)
-            holds = _check_bundle(output, bundle, trust, kept, chosen, threads, drawn)
+            wanted = Wanted(kept, chosen, drawn, threads, as_json if keep_going is None else keep_going)
+            holds = _check_bundle(output, bundle, trust, wanted)
     except InputError as error:
         raise typer.Exit(report(error, as_json=as_json)) from None
     raise typer.Exit(Exit.OK if holds else Exit.DOES_NOT_HOLD)
@@ -107,18 +115,21 @@ class Trust:
         return key, witness_policies(key, self.witnesses, self.witness_policy)
 
 
-def _check_bundle(
-    output: Output,
-    bundle: Path,
-    trust: Trust,
-    since: tuple[Older, ...],
-    rounds: frozenset[int] | None,
-    threads: int,
-    sample: Sample | None,
-) -> bool:
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the command line asks of a bundle's verification, beside its signatures."""
+
+    since: tuple[Older, ...]
+    rounds: frozenset[int] | None
+    sample: Sample | None
+    threads: int
+    keep_going: bool
+
+
+def _check_bundle(output: Output, bundle: Path, trust: Trust, wanted: Wanted) -> bool:
     from audit.files.archives import open_files
     from audit.files.spills import SpillFolder
-    from audit.findings import Finding, Where
+    from audit.findings import file_finding
     from audit.report import Report
     from audit.steps import Step
     from audit.verification import Asked, verify
@@ -132,23 +143,27 @@ def _check_bundle(
     except OSError as error:
         raise InputError.of("bundle", f"{bundle}: {error.strerror}") from None
     except FormatError as error:
-        where = Where(file=error.subject)
-        found = Report(finding=Finding(where, "form", error.reason, "as it is specified", Step.FILES))
+        found = Report()
+        found.add(file_finding(error, Step.FILES))
         return show(output, found)
     keep_freed_memory()
     with (
         closing(files),
         SpillFolder() as spills,
-        ThreadPoolExecutor(threads) as pool,
+        ThreadPoolExecutor(wanted.threads) as pool,
         output.progress("Verifying", None, "leaves") as bar,
     ):
         key, witnesses = trust.about(_checkpoint_note(files))
-        asked = Asked(key, since=since, witnesses=witnesses, rounds=rounds)
+        asked = Asked(key, wanted.since, witnesses, wanted.rounds, wanted.keep_going)
         means = Means(
-            spills.new, lambda work: pool.submit(work).result, ahead=threads, salt=secrets.randbits(64), sample=sample
+            spills.new,
+            lambda work: pool.submit(work).result,
+            ahead=wanted.threads,
+            salt=secrets.randbits(64),
+            sample=wanted.sample,
         )
         found = _run(verify(files, asked, means), lambda step: bar.set(step.leaves, step.leaf_total))
-    return show(output, found, sample)
+    return show(output, found, wanted.sample)
 
 
 def _sample(size: int, seed: str) -> Sample | None:

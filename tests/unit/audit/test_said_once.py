@@ -175,14 +175,14 @@ def test_an_entry_of_a_kind_without_identity_may_come_again(log: PoolLog) -> Non
 
 
 @pytest.mark.parametrize("count", [2, 5_000, 300_000])
-def test_the_first_repetition_is_found_however_many_there_are(count: int) -> None:
+def test_repetitions_are_found_however_many_there_are(count: int) -> None:
     with SpillFolder() as spills:
         identities = Identities(spills.new, salt=7)
         for leaf in range(count):
             identities.add(leaf, ("request_id", "revenue.v1", "acme", str(leaf)))
         for leaf, again in ((count, count - 1), (count + 1, 0)):
             identities.add(leaf, ("request_id", "revenue.v1", "acme", str(again)))
-        assert identities.first_conflict() == (count, count - 1)
+        assert identities.conflicts(9) == [(count, count - 1), (count + 1, 0)]
 
 
 def test_identities_are_compared_part_by_part() -> None:
@@ -190,7 +190,7 @@ def test_identities_are_compared_part_by_part() -> None:
         identities = Identities(spills.new)
         for leaf, identity in enumerate([("a", "b"), ("ab",), ("a", "b", ""), ('a", "b',), ("a\0b",)]):
             identities.add(leaf, identity)
-        assert identities.first_conflict() is None
+        assert identities.conflicts(9) == []
 
 
 # Collectives.

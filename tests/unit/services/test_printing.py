@@ -89,7 +89,8 @@ def test_errors_progress_and_files_are_harmless_too(monkeypatch: pytest.MonkeyPa
 
 def test_a_finding_cannot_draw_a_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = terminal_of(monkeypatch)
-    found = Report(finding=Finding(Where(file=HOSTILE), HOSTILE, HOSTILE, HOSTILE, Step.FILES))
+    found = Report()
+    found.add(Finding(Where(file=HOSTILE), HOSTILE, HOSTILE, HOSTILE, Step.FILES))
     assert show(Output(as_json=False), found) is False
     assert not RAW & set(terminal.getvalue())
     assert "All of it holds." not in terminal.getvalue().splitlines()

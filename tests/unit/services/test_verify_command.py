@@ -124,7 +124,7 @@ def as_json(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int
 def test_machines_get_every_step_with_its_counts(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, told = as_json(capsys, bundle, "--key", VKEY)
     assert code == 0
-    assert (told["holds"], told["finding"]) == (True, None)
+    assert (told["holds"], told["findings"]) == (True, [])
     assert told["checkpoint"] == {"origin": ORIGIN, "size": 21, "root": HISTORY.root_at(21)}
     assert [step["number"] for step in told["steps"]] == list(range(1, 15))
     assert {step["outcome"] for step in told["steps"]} == {"HELD", "LEFT_OUT"}
@@ -134,11 +134,14 @@ def test_machines_get_every_step_with_its_counts(bundle: Path, capsys: pytest.Ca
     ]  # fmt: skip
 
 
-def test_machines_get_the_first_divergence(altered: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    code, told = as_json(capsys, altered, "--key", VKEY)
-    assert (code, told["holds"]) == (1, False)
+def test_machines_get_the_first_divergence_or_all(altered: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, every = as_json(capsys, altered, "--key", VKEY)
+    assert (code, every["holds"], every["finding_count"]) == (1, False, 1)
+    code, told = as_json(capsys, altered, "--key", VKEY, "--first-only")
+    assert (code, told["holds"], told["findings"]) == (1, False, every["findings"])
     body = HISTORY.content(REPEATS).body_sha256
-    assert told["finding"] == {
+    found = {name: said for name, said in told["findings"][0].items() if name != "consequence"}
+    assert found == {
         "step": 7, "figure": "accepted", "claimed": "8", "expected": "1", "leaf_index": REPEATS, "body": body,
         "file": f"body/{body[:2]}/{body}", "line": 0, "log": "",
     }  # fmt: skip
@@ -155,10 +158,10 @@ def test_a_finding_says_whose_money_it_is_and_who_was_paid_by_it(
     wrong = replace(first, attributed_minor=first.attributed_minor + 1)
     log.change(ROUND_3, statement_sha256=log.put(render_statement([wrong, *rest])))
     code, told = as_json(capsys, bundle_of(log, tmp_path / "folk.tar"), "--key", VKEY)
-    assert (code, told["finding"]["figure"]) == (1, "attributed_minor")
+    assert (code, told["findings"][0]["figure"]) == (1, "attributed_minor")
     payment = log.content(PAYMENT)
     assert payment.collective == first.collective
-    assert told["consequence"] == {
+    assert told["findings"][0]["consequence"] == {
         "round": 3, "collective": first.collective, "posted_at": POSTING_3, "payments": 1,
         "claimed": f"{wrong.attributed_minor / 100:.2f} EUR", "expected": f"{first.attributed_minor / 100:.2f} EUR",
         "paid": f"{payment.amount_minor / 100:.2f} EUR",
@@ -174,7 +177,7 @@ def test_a_finding_in_a_round_that_was_rejected_paid_nobody(tmp_path: Path, caps
     log = deepcopy(HISTORY)
     log.change(ROUND_2, pot_minor=log.content(ROUND_2).pot_minor + 100)
     code, told = as_json(capsys, bundle_of(log, tmp_path / "folk.tar"), "--key", VKEY)
-    found = told["consequence"]
+    found = told["findings"][0]["consequence"]
     assert (code, found["round"], found["posted_at"], found["payments"]) == (1, 2, None, 0)
 
 
@@ -214,7 +217,7 @@ def test_a_key_may_be_in_a_file_and_an_older_checkpoint_too(
     other = sign_checkpoint(Checkpoint(ORIGIN, 9, bytes(32)), KEY).to_bytes()
     (tmp_path / "old").write_bytes(other)
     code, told = as_json(capsys, bundle, "--key", VKEY, "--since", tmp_path / "old")
-    assert (code, told["finding"]["figure"]) == (1, "root at 9")
+    assert (code, told["findings"][0]["figure"]) == (1, "root at 9")
 
 
 def test_an_older_bundle_or_export_serves_as_an_older_checkpoint(
@@ -273,7 +276,7 @@ def test_a_witness_that_never_cosigned_fails_the_command(
     bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code, told = as_json(capsys, bundle, "--key", VKEY, "--witness", WITNESS)
-    assert (code, told["holds"], told["finding"]["figure"]) == (1, False, "cosignatures")
+    assert (code, told["holds"], told["findings"][0]["figure"]) == (1, False, "cosignatures")
     (tmp_path / "policy").write_text(f"log {VKEY}\nwitness w {WITNESS}\nquorum w\n")
     code, out, _ = run(capsys, bundle, "--key", VKEY, "--witness-policy", tmp_path / "policy")
     assert code == 1
@@ -309,8 +312,8 @@ def test_a_pipe_or_device_is_refused_and_not_waited_for(
 def test_a_pipe_within_a_folder_is_refused_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     os.mkfifo(tmp_path / "checkpoint")
     code, told = as_json(capsys, tmp_path, "--key", VKEY)
-    assert (code, told["finding"]["file"]) == (1, "checkpoint")
-    assert told["finding"]["claimed"] == "cannot be read: Not a regular file"
+    assert (code, told["findings"][0]["file"]) == (1, "checkpoint")
+    assert told["findings"][0]["claimed"] == "cannot be read: Not a regular file"
 
 
 def test_some_rounds_may_be_chosen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -353,7 +356,7 @@ def test_bad_arguments_are_named_and_end_with_2(
 def test_what_is_no_bundle_does_not_hold(data: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "folk.tar").write_bytes(data)
     code, told = as_json(capsys, tmp_path / "folk.tar", "--key", VKEY)
-    assert (code, told["finding"]["step"]) == (1, Step.FILES)
+    assert (code, told["findings"][0]["step"]) == (1, Step.FILES)
     # Nothing was read of it, so nothing is said to have held.
     assert [step["outcome"] for step in told["steps"]] == ["FAILED", *["NOT_REACHED"] * 13]
 
