@@ -84,10 +84,29 @@ sign_in_link = sa.Table(
     comment="Links that sign in once, by the hash of what they have.",
 )
 
+refused_batch = sa.Table(
+    "refused_batch",
+    metadata,
+    sa.Column("platform", sa.Text, primary_key=True),
+    sa.Column("slot", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("sequence", sa.BigInteger, nullable=False),
+    sa.Column("pool", sa.Text, nullable=False),
+    sa.Column("batch_id", sa.Text, nullable=False),
+    sa.Column("code", sa.Integer, nullable=False),
+    sa.Column("status", sa.LargeBinary, nullable=False),
+    sa.Column("body_bytes", sa.BigInteger, nullable=False),
+    sa.Column("body_sha256", sa.LargeBinary, nullable=False),
+    sa.Column("times", sa.BigInteger, nullable=False),
+    sa.Column("first_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("refused_at", sa.DateTime(timezone=True), nullable=False),
+    comment="Batches that were refused, and why. A platform has so many slots; the next refusal takes the oldest.",
+)
+
 UPDATABLE: Final[Mapping[sa.Table, tuple[str, ...]]] = {
     account_details: ("sealed",),
     bank_file: ("sealed",),
     notice: ("delivered_at",),
+    refused_batch: tuple(column.name for column in refused_batch.c if column.name not in ("platform", "slot")),
     session: ("ended_at",),
     sign_in_link: ("used_at",),
 }
@@ -97,6 +116,7 @@ KEPT: Final[Mapping[sa.Table, tuple[str, timedelta]]] = {
     account_details: ("created_at", timedelta(days=3_653)),
     bank_file: ("received_at", timedelta(days=3_653)),
     notice: ("created_at", timedelta(days=90)),
+    refused_batch: ("refused_at", timedelta(days=30)),
     session: ("created_at", timedelta(days=30)),
     sign_in_link: ("created_at", timedelta(days=30)),
 }

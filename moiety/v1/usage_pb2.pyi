@@ -679,6 +679,124 @@ class ListBatchesResponse(_message.Message):
 Global___ListBatchesResponse: _TypeAlias = ListBatchesResponse  # noqa: Y015
 
 @_typing.final
+class RefusedBatch(_message.Message):
+    """A batch that was refused."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BATCH_ID_FIELD_NUMBER: _builtins.int
+    PLATFORM_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    BODY_BYTES_FIELD_NUMBER: _builtins.int
+    BODY_SHA256_FIELD_NUMBER: _builtins.int
+    REFUSED_COUNT_FIELD_NUMBER: _builtins.int
+    FIRST_REFUSE_TIME_FIELD_NUMBER: _builtins.int
+    REFUSE_TIME_FIELD_NUMBER: _builtins.int
+    batch_id: _builtins.str
+    """The batch id that its platform gave it."""
+    platform: _builtins.str
+    """`platforms/{platform}`."""
+    body_bytes: _builtins.int
+    """Bytes of its body; 0 where it came as rows that make none."""
+    body_sha256: _builtins.bytes
+    """SHA-256 of these bytes, 32 bytes. The body itself is not kept."""
+    refused_count: _builtins.int
+    """How often it came and was refused."""
+    @_builtins.property
+    def error(self) -> _status_pb2.Status:
+        """Why: the status that the platform got, with its details. Field violations name positions, `events[3].units`."""
+
+    @_builtins.property
+    def first_refuse_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was first refused."""
+
+    @_builtins.property
+    def refuse_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was last refused."""
+
+    def __init__(
+        self,
+        *,
+        batch_id: _builtins.str = ...,
+        platform: _builtins.str = ...,
+        error: _status_pb2.Status | None = ...,
+        body_bytes: _builtins.int = ...,
+        body_sha256: _builtins.bytes = ...,
+        refused_count: _builtins.int = ...,
+        first_refuse_time: _timestamp_pb2.Timestamp | None = ...,
+        refuse_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "first_refuse_time", b"first_refuse_time", "refuse_time", b"refuse_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_id", b"batch_id", "body_bytes", b"body_bytes", "body_sha256", b"body_sha256", "error", b"error", "first_refuse_time", b"first_refuse_time", "platform", b"platform", "refuse_time", b"refuse_time", "refused_count", b"refused_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RefusedBatch: _TypeAlias = RefusedBatch  # noqa: Y015
+
+@_typing.final
+class ListRefusedBatchesRequest(_message.Message):
+    """Asks for a page of refused batches."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    PLATFORM_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """`pools/{pool}`."""
+    platform: _builtins.str
+    """`platforms/{platform}`; a platform may leave it empty and means itself."""
+    page_size: _builtins.int
+    """At most this many, 1 to 1,000; 0 is 100."""
+    page_token: _builtins.str
+    """From the previous page."""
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+        platform: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "parent", b"parent", "platform", b"platform"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListRefusedBatchesRequest: _TypeAlias = ListRefusedBatchesRequest  # noqa: Y015
+
+@_typing.final
+class ListRefusedBatchesResponse(_message.Message):
+    """A page of refused batches."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REFUSED_BATCHES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """For the next page; empty on the last."""
+    @_builtins.property
+    def refused_batches(self) -> _containers.RepeatedCompositeFieldContainer[Global___RefusedBatch]:
+        """The page."""
+
+    def __init__(
+        self,
+        *,
+        refused_batches: _abc.Iterable[Global___RefusedBatch] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "refused_batches", b"refused_batches"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListRefusedBatchesResponse: _TypeAlias = ListRefusedBatchesResponse  # noqa: Y015
+
+@_typing.final
 class FindEventRequest(_message.Message):
     """Asks where an event was recorded."""
 

@@ -75,6 +75,11 @@ class UsageServiceStub:
                 request_serializer=moiety_dot_v1_dot_usage__pb2.ListBatchesRequest.SerializeToString,
                 response_deserializer=moiety_dot_v1_dot_usage__pb2.ListBatchesResponse.FromString,
                 _registered_method=True)
+        self.ListRefusedBatches = channel.unary_unary(
+                '/moiety.v1.UsageService/ListRefusedBatches',
+                request_serializer=moiety_dot_v1_dot_usage__pb2.ListRefusedBatchesRequest.SerializeToString,
+                response_deserializer=moiety_dot_v1_dot_usage__pb2.ListRefusedBatchesResponse.FromString,
+                _registered_method=True)
         self.FindEvent = channel.unary_unary(
                 '/moiety.v1.UsageService/FindEvent',
                 request_serializer=moiety_dot_v1_dot_usage__pb2.FindEventRequest.SerializeToString,
@@ -150,6 +155,15 @@ class UsageServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListRefusedBatches(self, request, context):
+        """Lists the batches that were refused in the last 30 days and why, those that were first refused last come first: the
+        last 500 of a platform over all pools, and each once however often it came. A platform sees its own. Of more than
+        10 in a second not all are kept, and none that was only checked.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def FindEvent(self, request, context):
         """Finds the batch that recorded an event, and the event in it; with the shares that were made of it, where it came
         with scores.
@@ -200,6 +214,11 @@ def add_UsageServiceServicer_to_server(servicer, server):
                     servicer.ListBatches,
                     request_deserializer=moiety_dot_v1_dot_usage__pb2.ListBatchesRequest.FromString,
                     response_serializer=moiety_dot_v1_dot_usage__pb2.ListBatchesResponse.SerializeToString,
+            ),
+            'ListRefusedBatches': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListRefusedBatches,
+                    request_deserializer=moiety_dot_v1_dot_usage__pb2.ListRefusedBatchesRequest.FromString,
+                    response_serializer=moiety_dot_v1_dot_usage__pb2.ListRefusedBatchesResponse.SerializeToString,
             ),
             'FindEvent': grpc.unary_unary_rpc_method_handler(
                     servicer.FindEvent,
@@ -424,6 +443,33 @@ class UsageService:
             '/moiety.v1.UsageService/ListBatches',
             moiety_dot_v1_dot_usage__pb2.ListBatchesRequest.SerializeToString,
             moiety_dot_v1_dot_usage__pb2.ListBatchesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListRefusedBatches(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/moiety.v1.UsageService/ListRefusedBatches',
+            moiety_dot_v1_dot_usage__pb2.ListRefusedBatchesRequest.SerializeToString,
+            moiety_dot_v1_dot_usage__pb2.ListRefusedBatchesResponse.FromString,
             options,
             channel_credentials,
             insecure,

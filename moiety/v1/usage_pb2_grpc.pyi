@@ -62,6 +62,11 @@ class UsageServiceStub:
     """
     ListBatches: _grpc.UnaryUnaryMultiCallable[_usage_pb2.ListBatchesRequest, _usage_pb2.ListBatchesResponse]
     """Lists a pool's batches in the order of the log. A platform sees its own."""
+    ListRefusedBatches: _grpc.UnaryUnaryMultiCallable[_usage_pb2.ListRefusedBatchesRequest, _usage_pb2.ListRefusedBatchesResponse]
+    """Lists the batches that were refused in the last 30 days and why, those that were first refused last come first: the
+    last 500 of a platform over all pools, and each once however often it came. A platform sees its own. Of more than
+    10 in a second not all are kept, and none that was only checked.
+    """
     FindEvent: _grpc.UnaryUnaryMultiCallable[_usage_pb2.FindEventRequest, _usage_pb2.FindEventResponse]
     """Finds the batch that recorded an event, and the event in it; with the shares that were made of it, where it came
     with scores.
@@ -101,6 +106,11 @@ class UsageServiceAsyncStub(UsageServiceStub):
     """
     ListBatches: _aio.UnaryUnaryMultiCallable[_usage_pb2.ListBatchesRequest, _usage_pb2.ListBatchesResponse]  # type: ignore[assignment]
     """Lists a pool's batches in the order of the log. A platform sees its own."""
+    ListRefusedBatches: _aio.UnaryUnaryMultiCallable[_usage_pb2.ListRefusedBatchesRequest, _usage_pb2.ListRefusedBatchesResponse]  # type: ignore[assignment]
+    """Lists the batches that were refused in the last 30 days and why, those that were first refused last come first: the
+    last 500 of a platform over all pools, and each once however often it came. A platform sees its own. Of more than
+    10 in a second not all are kept, and none that was only checked.
+    """
     FindEvent: _aio.UnaryUnaryMultiCallable[_usage_pb2.FindEventRequest, _usage_pb2.FindEventResponse]  # type: ignore[assignment]
     """Finds the batch that recorded an event, and the event in it; with the shares that were made of it, where it came
     with scores.
@@ -185,6 +195,17 @@ class UsageServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_usage_pb2.ListBatchesResponse, _abc.Awaitable[_usage_pb2.ListBatchesResponse]]:
         """Lists a pool's batches in the order of the log. A platform sees its own."""
+
+    @_abc_1.abstractmethod
+    def ListRefusedBatches(
+        self,
+        request: _usage_pb2.ListRefusedBatchesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_usage_pb2.ListRefusedBatchesResponse, _abc.Awaitable[_usage_pb2.ListRefusedBatchesResponse]]:
+        """Lists the batches that were refused in the last 30 days and why, those that were first refused last come first: the
+        last 500 of a platform over all pools, and each once however often it came. A platform sees its own. Of more than
+        10 in a second not all are kept, and none that was only checked.
+        """
 
     @_abc_1.abstractmethod
     def FindEvent(

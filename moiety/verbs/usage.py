@@ -360,6 +360,17 @@ class UsageVerbs(RegistryVerbs):
         request = pb.ListBatchesRequest(parent=pool_name(pool), page_size=PAGE_SIZE)
         return self._connection.pages(self._usage.ListBatches, request, lambda page: page.batches)
 
+    @listing
+    def list_refused_batches(self, pool: str, *, platform: str | None = None) -> Pages[pb.RefusedBatch]:
+        """Return the batches that were refused in the last 30 days, and why, the latest first.
+
+        A platform may leave itself unnamed.
+        """
+        request = pb.ListRefusedBatchesRequest(
+            parent=pool_name(pool), platform=f"platforms/{platform}" if platform else "", page_size=PAGE_SIZE
+        )
+        return self._connection.pages(self._usage.ListRefusedBatches, request, lambda page: page.refused_batches)
+
     @verb
     def find_event(self, pool: str, event_id: str, *, platform: str | None = None) -> Steps[pb.FindEventResponse]:
         """Return the batch that recorded an event, and the event in it. A platform may leave itself unnamed."""

@@ -58,6 +58,7 @@ PERMITTED: Final[dict[str, frozenset[Role]]] = {
     "/moiety.v1.UsageService/GetBatch": _PLATFORM_READERS,
     "/moiety.v1.UsageService/GetBatchProof": _PLATFORM_READERS,
     "/moiety.v1.UsageService/ListBatches": _PLATFORM_READERS,
+    "/moiety.v1.UsageService/ListRefusedBatches": _PLATFORM_READERS,
     "/moiety.v1.UsageService/FindEvent": _PLATFORM_READERS,
     "/moiety.v1.UsageService/SetIdScheme": _PLATFORM,
     "/moiety.v1.UsageService/GetIdScheme": _PLATFORM_READERS,

@@ -14,6 +14,7 @@ import grpc
 from ledger.errors import InvalidInputError, LedgerError, NotFoundError
 from ledger.registry import MAX_NOTE, require_request_id, require_resource_id, require_text
 from ledger.store import registry
+from ledger.store.refusals import list_refusals
 from ledger.store.usage import batches, limits
 from ledger.store.usage.batches import BatchIdentity, RecordedBatch
 from ledger.store.usage.id_schemes import find_scheme, fix_scheme
@@ -30,6 +31,7 @@ from services.api.checkpoints import entry_proof
 from services.api.errors import is_expected, status_of
 from services.api.names import only_id, page_limit, parse_batch_name, place_in
 from services.api.pages import page_of
+from services.api.refusals import Refusals, refusal_to_proto
 from services.api.registry import pool_of
 from services.api.streams import OpenStream, StreamShedError
 from services.api.usage_events import MAX_ROW_EVENTS, columns_of, event_at, parse_event_id
@@ -45,6 +47,8 @@ class UsageService(usage_pb2_grpc.UsageServiceServicer):
 
     def __init__(self, parts: Parts) -> None:
         self._database, self._readers = parts.database, parts.readers
+        self._clock = parts.clock
+        self._refusals = Refusals(parts.database, parts.clock)
         self._usage = parts.usage
         self._intake = ThreadPoolExecutor(parts.settings.intake_threads, thread_name_prefix="intake")
 
@@ -54,12 +58,18 @@ class UsageService(usage_pb2_grpc.UsageServiceServicer):
 
     def SubmitUsage(self, request: pb.SubmitUsageRequest, context: grpc.ServicerContext) -> pb.Receipt:
         identity = _identity(caller(), request.parent, request.batch_id)
-        method_id = require_resource_id(request.method_id, "method_id")
-        if len(request.events) > MAX_ROW_EVENTS:
-            raise InvalidInputError.of("events", f"must be 1 to {MAX_ROW_EVENTS}, got {len(request.events)}")
-        columns = columns_of(request.events)
-        body = body_of(columns)
-        return self._receipt(identity, method_id, body, request, columns)
+        body = b""  # rows that are refused one by one make none
+        try:
+            method_id = require_resource_id(request.method_id, "method_id")
+            if len(request.events) > MAX_ROW_EVENTS:
+                raise InvalidInputError.of("events", f"must be 1 to {MAX_ROW_EVENTS}, got {len(request.events)}")
+            columns = columns_of(request.events)
+            body = body_of(columns)
+            return self._receipt(identity, method_id, body, request, columns)
+        except LedgerError as error:
+            if not request.validate_only:
+                self._refusals.keep(identity, body, error, status_of(error, request_id()))
+            raise
 
     def AppendUsage(
         self, request_iterator: Iterator[pb.AppendUsageRequest], context: grpc.ServicerContext
@@ -107,6 +117,7 @@ class UsageService(usage_pb2_grpc.UsageServiceServicer):
                 task = under_way.get()
 
     def _append(self, request: pb.AppendUsageRequest) -> pb.AppendUsageResponse:
+        identity = None
         try:
             principal = authenticated_again().principal
             require_fields(request)
@@ -117,7 +128,10 @@ class UsageService(usage_pb2_grpc.UsageServiceServicer):
         except Exception as error:  # noqa: BLE001  # one batch's failure is its own answer, and the stream goes on
             if not is_expected(error):
                 logger.error("batch failed", batch_id=request.batch_id, request_id=request_id(), exc_info=error)
-            return pb.AppendUsageResponse(batch_id=request.batch_id, error=status_of(error, request_id()))
+            status = status_of(error, request_id())
+            if identity is not None and not request.validate_only:
+                self._refusals.keep(identity, request.arrow_stream, error, status)
+            return pb.AppendUsageResponse(batch_id=request.batch_id, error=status)
         return pb.AppendUsageResponse(batch_id=request.batch_id, receipt=receipt)
 
     def _receipt(
@@ -202,6 +216,18 @@ class UsageService(usage_pb2_grpc.UsageServiceServicer):
             lambda batch: (batch.leaf_index,),
         )
         return pb.ListBatchesResponse(batches=listed, next_page_token=token)
+
+    def ListRefusedBatches(
+        self, request: pb.ListRefusedBatchesRequest, context: grpc.ServicerContext
+    ) -> pb.ListRefusedBatchesResponse:
+        limit, (before,) = page_limit(request.page_size), place_in(request.page_token, 2**62)
+        platform = self._platform_asked_for(request.platform)
+        with self._database.transaction() as connection:
+            pool = pool_of(connection, request.parent, "parent")
+            registry.platform_number(connection, platform)
+            found = list_refusals(connection, pool, platform, self._clock(), before=before, limit=limit)
+        listed, token = page_of(found, limit, refusal_to_proto, lambda kept: (kept.sequence,))
+        return pb.ListRefusedBatchesResponse(refused_batches=listed, next_page_token=token)
 
     def FindEvent(self, request: pb.FindEventRequest, context: grpc.ServicerContext) -> pb.FindEventResponse:
         platform = self._platform_asked_for(request.platform)

@@ -274,6 +274,7 @@ LISTS: Final[dict[str, dict[str, str]]] = {
     "RegistryService/ListMethods": {"parent": f"pools/{POOL}"},
     "RegistryService/ListMemberships": {"parent": f"pools/{POOL}"},
     "UsageService/ListBatches": {"parent": f"pools/{POOL}"},
+    "UsageService/ListRefusedBatches": {"parent": f"pools/{POOL}", "platform": "platforms/tunesmith"},
     "RevenueService/ListRevenues": {"parent": f"pools/{POOL}"},
     "AccountsService/ListBalances": {"parent": f"pools/{POOL}"},
     "AccountsService/ListTransfers": {"parent": f"pools/{POOL}"},

@@ -80,6 +80,7 @@ MAY_CALL: Final[dict[str, frozenset[str]]] = {
         (
             "RegistryService/GetPlatform", "RegistryService/ListPlatforms", "UsageService/GetBatch",
             "UsageService/GetBatchProof", "UsageService/ListBatches", "UsageService/FindEvent",
+            "UsageService/ListRefusedBatches",
             "UsageService/GetIdScheme", "RevenueService/ListRevenues", "LimitsService/GetPlatformLimits",
         ),
         READERS | {PLATFORM},

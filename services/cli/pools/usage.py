@@ -237,6 +237,21 @@ def list_(session: Session, pool: Pool) -> None:
     session.output.show([document(receipt) for receipt in receipts], _receipts(receipts))
 
 
+@app.command("refused")
+@client_command
+def refused(
+    session: Session,
+    pool: Pool,
+    platform: Annotated[
+        str | None, typer.Option(metavar="PLATFORM", help="The platform; platforms may leave it out.")
+    ] = None,
+) -> None:
+    """List the batches that were refused in the last 30 days, and why, the latest first."""
+    found = [document(each) for each in session.client.list_refused_batches(pool, platform=platform)]
+    rows = [(each["batch_id"], each["refused_count"], each["refuse_time"], each["error"]["message"]) for each in found]
+    session.output.show(found, table(["Batch", "Times", "Last", "Why"], rows, right=["Times"]))
+
+
 @app.command("ids")
 @client_command
 def ids(
