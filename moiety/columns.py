@@ -290,7 +290,14 @@ def _cast(column: pa.Array, to: pa.DataType, field: str, first_position: int, re
         return column.cast(to)
     except pa.ArrowInvalid:
         at = _first_failing(column, lambda part: part.cast(to))
-        raise InvalidUsageError(field, first_position + at, f"{str(column[at])[:80]!r} {reason}") from None
+        raise InvalidUsageError(field, first_position + at, f"{_shown(column[at])!r} {reason}") from None
+
+
+def _shown(value: pa.Scalar) -> str:
+    try:
+        return str(value)[:80]
+    except (OverflowError, ValueError):  # a time that Python has none for
+        return str(value.value)
 
 
 def _first_failing(column: pa.Array, convert: Callable[[Any], object]) -> int:

@@ -81,7 +81,8 @@ class Patience:
             raise error
         bound = min(DELAY_SECONDS_MAX, DELAY_SECONDS_FIRST * 2.0 ** min(self._failures, _DOUBLINGS_MAX))
         self._failures += 1
-        seconds = (error.retry_after_seconds or 0.0) + self._draw() * bound
+        # Near the deadline the range is what is left, so that the time is used up.
+        seconds = (error.retry_after_seconds or 0.0) + self._draw() * min(bound, self.seconds_left())
         if seconds >= self.seconds_left():
             raise error
         logger.info("%s: %s; trying again in %.1f s", error.code.name, error, seconds)

@@ -7,7 +7,8 @@ quotes, one line per source, sorted by the bytes of its id.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from ledger.errors import InvalidInputError, LedgerCorruptError, Violation
@@ -34,6 +35,26 @@ _SOURCE: Final = re.compile(r'[^,"\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+'
 def is_source_id(text: str) -> bool:
     """Returns whether a text may be the id of a source: `SOURCE_RULE`."""
     return bool(_SOURCE.fullmatch(text)) and len(text.encode()) <= MAX_SOURCE_BYTES
+
+
+def nearly_known(sources: Iterable[str], membership: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Yields those of some sources that a membership does not have, with the source that it has and that looks alike.
+
+    Ids are compared by their bytes. The same letters can be other bytes: in another Unicode form, with surrounding
+    space, with characters that have no width, or in another case.
+    """
+    for source in sources:
+        if source not in membership:
+            found = next((spelling for spelling in _spellings(source) if spelling in membership), None)
+            if found is not None:
+                yield source, found
+
+
+def _spellings(source: str) -> Iterator[str]:
+    bare = "".join(letter for letter in source if unicodedata.category(letter) != "Cf").strip()
+    for form in ("NFC", "NFD", "NFKC"):
+        text = unicodedata.normalize(form, bare)
+        yield from (text, text.lower(), text.casefold(), text.upper(), text.title())
 
 
 def render_membership(membership: Mapping[str, str]) -> bytes:

@@ -169,6 +169,9 @@ class Receipt(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     MEMBERSHIP_FIELD_NUMBER: _builtins.int
     MEMBERSHIP_VERSION_FIELD_NUMBER: _builtins.int
+    ATTRIBUTED_NANO_FIELD_NUMBER: _builtins.int
+    UNATTRIBUTED_NANO_FIELD_NUMBER: _builtins.int
+    NEARLY_KNOWN_SOURCES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`pools/{pool}/batches/{platform}~{batch_id}`."""
     leaf_index: _builtins.int
@@ -191,6 +194,10 @@ class Receipt(_message.Message):
     """
     membership_version: _builtins.int
     """The version of the membership in force when the batch was accepted."""
+    attributed_nano: _builtins.str
+    """What of the accepted events' units was attributed to collectives, in billionths of a unit."""
+    unattributed_nano: _builtins.str
+    """The rest, which is nobody's: in billionths of a unit."""
     @_builtins.property
     def duplicate_positions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Their positions in the batch, counting from 0, ascending."""
@@ -198,6 +205,12 @@ class Receipt(_message.Message):
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When the batch was logged."""
+
+    @_builtins.property
+    def nearly_known_sources(self) -> _containers.RepeatedCompositeFieldContainer[Global___NearlyKnownSource]:
+        """The first 10 sources whose scores are nobody's although the membership has a source that differs from them only in
+        Unicode form, space, characters without width, or case. Only in the answer to the call that recorded the batch.
+        """
 
     def __init__(
         self,
@@ -214,14 +227,43 @@ class Receipt(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         membership: _builtins.str = ...,
         membership_version: _builtins.int = ...,
+        attributed_nano: _builtins.str = ...,
+        unattributed_nano: _builtins.str = ...,
+        nearly_known_sources: _abc.Iterable[Global___NearlyKnownSource] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_count", b"accepted_count", "body_sha256", b"body_sha256", "create_time", b"create_time", "duplicate_count", b"duplicate_count", "duplicate_positions", b"duplicate_positions", "leaf_hash", b"leaf_hash", "leaf_index", b"leaf_index", "membership", b"membership", "membership_version", b"membership_version", "method", b"method", "method_version", b"method_version", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_count", b"accepted_count", "attributed_nano", b"attributed_nano", "body_sha256", b"body_sha256", "create_time", b"create_time", "duplicate_count", b"duplicate_count", "duplicate_positions", b"duplicate_positions", "leaf_hash", b"leaf_hash", "leaf_index", b"leaf_index", "membership", b"membership", "membership_version", b"membership_version", "method", b"method", "method_version", b"method_version", "name", b"name", "nearly_known_sources", b"nearly_known_sources", "unattributed_nano", b"unattributed_nano"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Receipt: _TypeAlias = Receipt  # noqa: Y015
+
+@_typing.final
+class NearlyKnownSource(_message.Message):
+    """A source that a membership does not have, and one that it has and that looks alike."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SOURCE_FIELD_NUMBER: _builtins.int
+    KNOWN_FIELD_NUMBER: _builtins.int
+    source: _builtins.str
+    """The source as the batch names it."""
+    known: _builtins.str
+    """The membership's source."""
+    def __init__(
+        self,
+        *,
+        source: _builtins.str = ...,
+        known: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["known", b"known", "source", b"source"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NearlyKnownSource: _TypeAlias = NearlyKnownSource  # noqa: Y015
 
 @_typing.final
 class SubmitUsageRequest(_message.Message):

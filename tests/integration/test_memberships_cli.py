@@ -129,3 +129,29 @@ def test_a_file_that_a_declaration_names_and_that_is_not_there_is_named(
     declared.write_text(DECLARED)
     assert cli(scene, "apply", str(declared)) == Exit.BAD_INPUT
     assert "items.csv: No such file or directory" in capsys.readouterr().err
+
+
+def test_a_source_in_another_spelling_is_told_of_as_it_is_sent_and_as_it_is_declared(
+    scene: Scene, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As macOS writes names of files: the same letters, other bytes."""
+    file = tmp_path / "items.csv"
+    file.write_text("source,collective\n\u00c9ire,irish\nE\u0301ire,irish\nplain,irish\n")
+    assert cli(scene, "membership", "set", POOL, "items", str(file)) == Exit.OK
+    assert r"'\xc9ire' and 'E\u0301ire' are two sources" in said(capsys)
+    file.write_text("source,collective\n\u00c9ire,irish\nplain,irish\n")
+    assert cli(scene, "membership", "set", POOL, "items", str(file)) == Exit.OK
+    assert "two sources" not in said(capsys)
+    citations = Method(display_name="C", confidence_ppm=10**6, score_kind=SCORE_KIND_COUNT, membership="items")
+    scene.operator.create_method(POOL, "citations", citations)
+    usage = tmp_path / "usage.ndjson"
+    sources = ["E\u0301ire", " plain", "nobody's", "plain"]
+    usage.write_text(json.dumps({**EVENT, "sources": sources, "scores": [1, 1, 1, 1]}))
+    submit = ("usage", "submit", POOL, str(usage), "--method", "citations")
+    for more in (["--dry-run"], []):
+        assert cli(scene, *submit, *more, principal="platforms/tunesmith") == Exit.OK
+        printed = said(capsys)
+        assert "75.0 % of it is nobody's." in printed
+        assert r"The source 'E\u0301ire' is nobody's; the membership has '\xc9ire'" in printed
+        assert "The source ' plain' is nobody's; the membership has 'plain'" in printed
+        assert "nobody's' is" not in printed

@@ -39,12 +39,17 @@ class BatchIdentity:
 
 @dataclass(frozen=True, slots=True)
 class RecordedBatch:
-    """A batch that is in the log."""
+    """A batch that is in the log.
+
+    Attributes:
+        nearly_known: sources that its membership has in another spelling, with that one; told once, as it is recorded.
+    """
 
     leaf_index: int
     leaf_hash: bytes
     time: datetime
     content: UsageContent
+    nearly_known: tuple[tuple[str, str], ...] = ()
 
     def duplicate_positions(self) -> list[int]:
         """Positions of the events that were left out, ascending."""

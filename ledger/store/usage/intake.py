@@ -78,6 +78,7 @@ class _Prepared:
     is_counted: bool
     id_scheme: IdScheme
     is_scheme_fixed: bool
+    nearly_known: tuple[tuple[str, str], ...]
 
     def of_free(self, free: BoolArray) -> _Prepared:
         """Returns it with only those claimed events that are free."""
@@ -184,7 +185,8 @@ class UsageStore:
             admissions.require_admitted(connection, pool, identity.platform, platform_id)
         in_time.require_open(pool.name)
         require_scheme(id_scheme, fixed)
-        batch, numbered = self._parsed(reading, body, written)
+        nearly: list[tuple[str, str]] = []
+        batch, numbered = self._parsed(reading, body, written, nearly)
         in_time.require_in_time(batch.occurred_at, now)
         quota.require_room(identity.platform, DayOfUsage(len(batch), len(body)), today, now)
         first, ascending = first_occurrences(batch)
@@ -204,6 +206,7 @@ class UsageStore:
             is_counted=quota.is_counted,
             id_scheme=id_scheme,
             is_scheme_fixed=fixed is not None,
+            nearly_known=tuple(nearly),
         )
 
     def _recorded_before(self, identity: BatchIdentity, method_id: str, digest: bytes) -> RecordedBatch | None:
@@ -233,8 +236,9 @@ class UsageStore:
         written: Batch | None = None,
         *,
         id_scheme: IdScheme = IdScheme.OWN,
-    ) -> UsageContent:
-        """Run the checks of `accept` alone, and return what the log would record now. Nothing is recorded.
+    ) -> RecordedBatch:
+        """Run the checks of `accept` alone, and return what would be recorded now, at no place in the log. Nothing is
+        recorded.
 
         Raises as `accept` does.
         """
@@ -245,7 +249,8 @@ class UsageStore:
             (looked,) = pages.look(connection, prepared.pool, [prepared.claim(batch_number=0)])
             taken = ~looked.rows().find_free(connection, prepared.pool)
         known = looked.known | known_among(looked.claim.event_ids, looked.loose[taken])
-        return prepared.of_free(~known).content()
+        content = prepared.of_free(~known).content()
+        return RecordedBatch(0, b"", self._clock(), content, prepared.nearly_known)
 
     def _asked(self, connection: sa.Connection, pool_name: str, method_id: str) -> tuple[PoolRef, Method, Reading]:
         """Returns the pool and the method of these names, and how to read their batches, as of now."""
@@ -255,8 +260,10 @@ class UsageStore:
             raise NotFoundError(f"pools/{pool.name}/methods/{method_id}")
         return pool, method, self.readings.now(connection, pool, method)
 
-    def _parsed(self, reading: Reading, body: bytes, written: Batch | None) -> tuple[Batch, registry.Numbered]:
-        batch = reading.usage(body, lambda names: self.collectives.of(names).numbers > 0, written)
+    def _parsed(
+        self, reading: Reading, body: bytes, written: Batch | None, nearly: list[tuple[str, str]]
+    ) -> tuple[Batch, registry.Numbered]:
+        batch = reading.usage(body, lambda names: self.collectives.of(names).numbers > 0, written, nearly)
         numbered = self.collectives.of(batch.names)
         require_known(batch, numbered.numbers > 0)
         return batch, numbered
@@ -347,7 +354,8 @@ class UsageStore:
             limits.count_usage(connection, pool, now.date(), _sent(group))
             batches.put_batches(connection, pool, new, [leaf.index for leaf in leaves])
         return [
-            RecordedBatch(leaf.index, leaf.hash, now, content) for leaf, content in zip(leaves, contents, strict=True)
+            RecordedBatch(leaf.index, leaf.hash, now, content, each.nearly_known)
+            for leaf, content, each in zip(leaves, contents, group, strict=True)
         ]
 
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 from ledger.store.usage.batches import RecordedBatch
 from ledger.store.usage.id_schemes import FixedScheme
 from ledger.store.usage.retractions import RecordedRetraction
-from ledger.usage.entries import UsageContent, decode_positions
+from ledger.usage.entries import decode_positions
 from ledger.usage.ids import IdScheme
 from moiety.v1 import usage_pb2
 from services.api.convert.common import enum_name, timestamp
@@ -30,13 +28,17 @@ def receipt_to_proto(pool: str, batch: RecordedBatch, *, with_positions: bool = 
         create_time=timestamp(batch.time),
         membership=f"pools/{pool}/memberships/{content.membership}" if content.membership else "",
         membership_version=content.membership_version or 0,
+        attributed_nano=str(content.ai_only.attributed + content.human_ai.attributed),
+        unattributed_nano=str(content.ai_only.unattributed + content.human_ai.unattributed),
+        nearly_known_sources=[
+            usage_pb2.NearlyKnownSource(source=source, known=known) for source, known in batch.nearly_known
+        ],
     )
 
 
-def validated_to_proto(pool: str, content: UsageContent) -> usage_pb2.Receipt:
+def validated_to_proto(pool: str, checked: RecordedBatch) -> usage_pb2.Receipt:
     """Returns the receipt of a batch that was checked and not recorded: without name, leaf and time."""
-    recorded = RecordedBatch(0, b"", datetime.fromtimestamp(0, UTC), content)
-    receipt = receipt_to_proto(pool, recorded)
+    receipt = receipt_to_proto(pool, checked)
     receipt.name = ""
     receipt.ClearField("create_time")
     return receipt

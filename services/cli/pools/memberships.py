@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -31,7 +33,8 @@ def set_(
     ],
 ) -> None:
     """Log a membership, or its next version. Safe to repeat: the same file changes nothing."""
-    logged = session.client.create_membership(pool, membership, read_membership(file))
+    collectives = read_membership(file)
+    logged = session.client.create_membership(pool, membership, collectives)
     session.output.show(
         outcome(logged),
         done_or_waits(
@@ -39,7 +42,17 @@ def set_(
             f"Version {logged.version} of {membership}: {counted(logged.source_count, 'source')} of "
             f"{counted(logged.collective_count, 'collective')}; leaf {logged.leaf_index}.",
         ),
+        *_alike(collectives),
     )
+
+
+def _alike(sources: Iterable[str]) -> Iterator[str]:
+    """Says of each two sources that differ only in Unicode form, surrounding space or case that they are two."""
+    seen: dict[str, str] = {}
+    for source in sources:
+        first = seen.setdefault(unicodedata.normalize("NFKC", source).strip().casefold(), source)
+        if first != source:
+            yield f"{first!a} and {source!a} are two sources: scores count for the one whose bytes they have."
 
 
 @app.command("list")

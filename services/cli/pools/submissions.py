@@ -55,7 +55,9 @@ def _outcome(error: MoietyError, unit: str) -> Iterator[str]:
     dry = bool(error.receipts) and not error.receipts[0].leaf_hash
     if recorded:
         yield f"{_capital(_in_words(recorded, unit))} {_verb(recorded, dry)} ({_totals(error.receipts)})."
-    if refused:
+    if refused and not recorded:
+        yield f"Nothing was recorded: one wrong {unit} is enough to refuse a batch."
+    elif refused:
         alone = "is" if _count(refused) == 1 else "are"
         yield f"{_capital(_in_words(refused, unit))} {alone} not: one wrong {unit} is enough to refuse a batch."
     if isinstance(error, ServiceError):

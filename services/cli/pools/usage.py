@@ -104,6 +104,7 @@ def submit(
         _receipts_document(receipts, dry_run),
         *([_receipts(receipts)] if receipts and not dry_run else []),
         _receipts_summary(receipts, dry_run),
+        *_unclaimed(receipts),
     )
 
 
@@ -141,6 +142,7 @@ def _submit_telemetry(
         *([telemetry.refused_table(submitted.refused)] if submitted.refused else []),
         *telemetry.summary(submitted, basis),
         _receipts_summary(submitted.receipts, dry_run),
+        *_unclaimed(submitted.receipts),
     )
     if submitted.refused:
         raise typer.Exit(Exit.BAD_INPUT)
@@ -328,6 +330,18 @@ def _receipts_summary(receipts: list[Receipt], dry_run: bool) -> str:
             " Nothing was recorded."
         )
     return f"{counted(accepted, 'event')} accepted, {counted(duplicates, 'duplicate')} left out; {batches}."
+
+
+def _unclaimed(receipts: list[Receipt]) -> Iterator[str]:
+    """What of scored usage fell to nobody, and which sources a membership has in another spelling."""
+    scored = [receipt for receipt in receipts if receipt.membership]
+    nobody = sum(int(receipt.unattributed_nano) for receipt in scored)
+    total = nobody + sum(int(receipt.attributed_nano) for receipt in scored)
+    if nobody:
+        yield f"{100 * nobody / total:.1f} % of it is nobody's."
+    nearly = {each.source: each.known for receipt in scored for each in receipt.nearly_known_sources}
+    for source, known in nearly.items():
+        yield f"The source {source!a} is nobody's; the membership has {known!a}, which is another spelling of it."
 
 
 def _receipts(receipts: list[Receipt]) -> object:

@@ -549,3 +549,16 @@ def encode_unchecked(batch: pa.RecordBatch) -> bytes:
     with pa.ipc.new_stream(sink, batch.schema) as writer:
         writer.write_batch(batch)
     return bytes(sink.getvalue())
+
+
+@pytest.mark.parametrize("unit", ["s", "ms"])
+def test_a_time_that_nothing_can_show_is_refused_by_its_position(unit: str) -> None:
+    """Microseconds that are labelled as another unit."""
+    times = pa.array([1, 1_767_607_200_000_000 * 1_000], pa.timestamp(unit, "UTC"))
+    table = pa.table(
+        {"id": ["a", "b"], "occurred_at": times, "units": [1, 1], "mode": [1, 1], "collectives": [["irish"]] * 2,
+         "shares": [[1]] * 2}
+    )  # fmt: skip
+    with pytest.raises(InvalidUsageError) as caught:
+        list(usage_batches(table))
+    assert (caught.value.field, caught.value.position) == ("occurred_at", 1)

@@ -52,7 +52,7 @@ def test_many_reasons_are_cut_short() -> None:
     assert lines[REASONS_SHOWN_MAX - 1 : REASONS_SHOWN_MAX + 2] == [
         f"row {REASONS_SHOWN_MAX}, units: is wrong",
         f"... and {100 - REASONS_SHOWN_MAX} more",
-        "Rows 1 to 100 are not: one wrong row is enough to refuse a batch.",
+        "Nothing was recorded: one wrong row is enough to refuse a batch.",
     ]
 
 
