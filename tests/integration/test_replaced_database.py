@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import psycopg
 import pytest
@@ -22,7 +23,7 @@ from tests.support.http import ask
 from tests.support.scene import POOL, Scene, event, open_scene
 from tests.support.standby import standby_of
 
-KEY = SigningKey("localhost/moiety", bytes(range(32)))
+KEY: Final = SigningKey("localhost/moiety", bytes(range(32)))
 
 
 @dataclass

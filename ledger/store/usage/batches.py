@@ -86,6 +86,7 @@ def find_event(connection: sa.Connection, pool: PoolRef, platform: str, event_id
     Raises:
         NotFoundError: the platform has no such event in the pool.
         StateError: the rows of the pool's events were dropped.
+        LedgerCorruptError: the batch that recorded it does not exist.
     """
     platform_id = registry.platform_number(connection, platform)
     number = find_numbers(connection, pool, platform_id, [event_id]).get(event_id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import zip_longest
+from typing import Final
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ from ledger.usage.pages import (
     unpacked,
 )
 
-LAST = 2**128 - 1
+LAST: Final = 2**128 - 1
 
 near = st.builds(
     lambda start, steps: [start + step for step in steps],
