@@ -16,7 +16,7 @@ from audit.pool_fold import PoolFold
 from audit.reader import checked_body
 from audit.registry_fold import RegistryFold
 from audit.report import Report, in_step
-from audit.signatures import checked_signatures
+from audit.signatures import checked_signatures, signers_of
 from audit.steps import Step
 from ledger.errors import FormatError, InvalidInputError, LedgerCorruptError, NotFoundError, ProofError
 from ledger.journal import Transfer
@@ -88,7 +88,7 @@ def _checked(
     except ProofError as error:
         raise at(proof.index, step=Step.ENTRIES).error("leaf_hash", hashed.hex(), error.reason) from None
     report.checkpoint = signed.checkpoint
-    report.signers = [verified.key.name for verified in signed.note.verified]
+    report.signers = signers_of(signed.note, "pool")
     report.count(Step.SIGNATURES, "signatures", len(signed.note.verified))
     report.count(Step.ENTRIES, "entries")
     report.take(Step.SIGNATURES, Step.ENTRIES)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from enum import StrEnum
 from itertools import zip_longest
 from typing import Any, Final
@@ -12,6 +13,8 @@ from typing import Any, Final
 from audit.acts_fold import DoneAct
 from audit.consequence import Consequence, Consequences
 from audit.findings import Finding, FoundError, Where
+from audit.history import Change
+from audit.signatures import Signer
 from audit.steps import LOOKED_AT, Step
 from audit.unique_events import Conflict
 from ledger.acts.entries import DecisionContent
@@ -27,17 +30,71 @@ from payout.objections import AnswerContent, ObjectionContent
 
 @dataclass(slots=True)
 class RoundSummary:
-    """What a verification reports of a round: what it distributed, who asked for it and who decided."""
+    """What a verification reports of a round: what it distributed, who asked for it, who decided, and what changed.
+
+    Times are in RFC 3339. `pot_minor` is the sum of the amounts after it.
+    """
 
     number: int
     leaf_index: int
     start: int
     end: int
+    events: int
+    retracted: int
+    collectives: int
+    policy_version: int
     pot_minor: int
+    fee_minor: int
+    attributed_minor: int
+    commons_minor: int
+    commons_kept_minor: int
+    carried_minor: int
+    rounding_minor: int
     calculated_by: str
     recomputed: bool
+    calculated_at: str = ""
     state: str = "CALCULATED"
     decided_by: str = ""
+    decided_at: str = ""
+    posted_at: str = ""
+    objections: list[str] = field(default_factory=list)
+    """The collectives that objected, each with what was answered: `irish: DISMISSED`."""
+    changes: list[Change] = field(default_factory=list)
+    """Of the registry and the terms since the round before, the first of them."""
+    change_count: int = 0
+
+    @classmethod
+    def of(cls, leaf: Leaf[RoundContent], *, recomputed: bool) -> RoundSummary:
+        """Returns what a round's entry says of it."""
+        content = leaf.content
+        figures = {name: getattr(content, name) for name in _OF_ROUND}
+        return cls(
+            leaf_index=leaf.index,
+            collectives=content.statement_lines,
+            calculated_by=content.by,
+            calculated_at=leaf.time.isoformat(),
+            recomputed=recomputed,
+            **figures,
+        )
+
+
+_OF_ROUND: Final = (
+    "number", "start", "end", "events", "retracted", "policy_version", "pot_minor", "fee_minor", "attributed_minor",
+    "commons_minor", "commons_kept_minor", "carried_minor", "rounding_minor",
+)  # fmt: skip
+
+
+@dataclass(slots=True)
+class LogSummary:
+    """How fresh a log is: the times of its first and its last leaf, in RFC 3339; empty where it has none."""
+
+    first_leaf_at: str = ""
+    last_leaf_at: str = ""
+
+    def see(self, time: datetime) -> None:
+        """Take in the next leaf's time."""
+        self.last_leaf_at = time.isoformat()
+        self.first_leaf_at = self.first_leaf_at or self.last_leaf_at
 
 
 Counts = dict[str, int]
@@ -74,7 +131,14 @@ class Report:
     counts: dict[Step, Counts] = field(default_factory=dict)
     skipped: dict[Step, str] = field(default_factory=dict)
     """Steps that were skipped, in whole or in part, and why."""
-    signers: list[str] = field(default_factory=list)
+    signers: list[Signer] = field(default_factory=list)
+    """Of both checkpoints, the pool's first."""
+    pool_name: str = ""
+    """What the pool is called."""
+    currency: str = ""
+    logs: dict[str, LogSummary] = field(default_factory=lambda: {"pool": LogSummary(), "registry": LogSummary()})
+    balances: dict[str, int] = field(default_factory=dict)
+    """At the end, summed by kind of account: `collective`, `held`, `revenue`."""
     rounds: dict[int, RoundSummary] = field(default_factory=dict)
     acts: list[DoneAct] = field(default_factory=list)
     """All that operators did, the registry's first, each log's in its order."""

@@ -16,7 +16,7 @@ from audit.files.static_log import StaticLog
 from audit.findings import Finding, FoundError, Where, at, file_finding
 from audit.progress import Progress
 from audit.report import Report
-from audit.signatures import signed_by
+from audit.signatures import signed_by, signers_of
 from audit.steps import Step
 from audit.verification_fold import Means, RoundPlace, Scene, check_leaves, check_registry_leaves
 from ledger.acts.entries import REGISTRY_CONTENTS
@@ -186,9 +186,9 @@ def _signed_checkpoint(files: Files, path: str, key: VerifierKey, asked: Asked, 
     except FoundError as found:
         report.note(found.finding)
         return _unsigned(note, found)
-    counted = "registry signatures"
-    if path == CHECKPOINT:
-        report.signers, counted = [verified.key.name for verified in opened.note.verified], "signatures"
+    is_pools = path == CHECKPOINT
+    counted = "signatures" if is_pools else "registry signatures"
+    report.signers += signers_of(opened.note, "pool" if is_pools else "registry")
     report.count(Step.SIGNATURES, counted, len(opened.note.verified))
     if opened.note.unknown:
         report.count(Step.SIGNATURES, "unknown signatures", len(opened.note.unknown))

@@ -12,6 +12,7 @@ from audit.batch_check import WeighedBatch
 from audit.files.in_order import InOrder
 from audit.files.static_log import StaticLog
 from audit.findings import Finding, FoundError, at, file_finding
+from audit.history import History
 from audit.identities import Identities
 from audit.pool_fold import PoolFold
 from audit.progress import Progress
@@ -117,6 +118,7 @@ def check_registry_leaves(deployment: str, registry: StaticLog, report: Report) 
     def see(leaf: Leaf[Any]) -> None:
         report.count(Step.FORMS, "registry entries")
         require_origin(leaf, deployment, report)
+        report.logs["registry"].see(leaf.time)
         for digest in leaf.content.bodies().values():
             report.count(Step.BODIES, "bodies")
             report.count(Step.BODIES, "bytes", len(registry.body(bytes.fromhex(digest))))
@@ -160,7 +162,7 @@ class _LeafPass:
     fold: PoolFold = field(init=False)
     unique: UniqueEvents = field(init=False)
     identities: Identities = field(init=False)
-    currency: str = ""
+    history: History = field(init=False)
     latest: RoundContent | None = None
     """The round that was calculated last."""
 
@@ -176,6 +178,7 @@ class _LeafPass:
             refuse=self._note,
             note=self._note,
         )
+        self.history = History(self.registry)
         self.unique = UniqueEvents(self.means.new_spill, self.means.salt, self.means.submit)
         self.identities = Identities(self.means.new_spill, self.means.salt, self.means.submit)
 
@@ -250,6 +253,8 @@ class _LeafPass:
     def _registered(self, leaf: Leaf[Any]) -> None:
         self.report.count(Step.FORMS, "registry entries")
         require_origin(leaf, self.scene.deployment, self.report)
+        self.report.logs["registry"].see(leaf.time)
+        self.history.see_registered(leaf)
         for digest in leaf.content.bodies().values():
             self._count_body(len(self.scene.registry.body(bytes.fromhex(digest))))
 
@@ -270,13 +275,15 @@ class _LeafPass:
 
     def _follow(self, leaf: Leaf[Any], *, weighed: bool) -> None:
         self.report.count(Step.FORMS, "entries")
+        self.report.logs["pool"].see(leaf.time)
+        self.history.see(leaf)
         self._take_bodies(leaf.content)
         if leaf.content.identity is not None:
             self.identities.add(leaf.index, leaf.content.identity)
             self.report.count(Step.EVENTS, "batches and requests")
         match leaf.content:
-            case PoolContent(currency=currency):
-                self.currency = currency
+            case PoolContent(currency=currency, display_name=name):
+                self.report.currency, self.report.pool_name = currency, name
             case MembershipContent():
                 self._membership(leaf.index, leaf.content)
             case UsageContent() if not weighed:
@@ -284,15 +291,15 @@ class _LeafPass:
             case RetractionContent() if weighed:
                 self.report.count(Step.BATCHES, "retractions")
             case RevenueContent(currency=currency):
-                at(leaf.index).same("currency", currency, self.currency)
+                at(leaf.index).same("currency", currency, self.report.currency)
             case RoundContent():
                 self._calculated(leaf.index, leaf.content)
             case ObjectionContent() | AnswerContent():
                 self._count_review(leaf.content)
             case DecisionContent():
-                self._decide(leaf.index, leaf.content)
+                self._decide(leaf, leaf.content)
             case PostingContent():
-                self._posted(leaf.index, leaf.content)
+                self._posted(leaf, leaf.content)
 
     def _membership(self, leaf_index: int, content: MembershipContent) -> None:
         body = checked_body(self.log, leaf_index, "body_sha256", content.body_sha256)
@@ -312,6 +319,10 @@ class _LeafPass:
 
     def _calculated(self, leaf_index: int, content: RoundContent) -> None:
         # If it could be, it was checked at its end, before this leaf.
+        if (summary := self.report.rounds.get(content.number)) is not None:
+            version, policy = policy_in_force(self.fold.policies, content.start)[1:]
+            changes = self.history.at_round(policy, version)
+            summary.changes, summary.change_count = changes.listed, changes.count
         interval = f"[{content.start}, {content.end})"
         at(leaf_index).holds(
             self.latest == content, "interval", interval, "one that ends at the round's leaf or before"
@@ -320,22 +331,30 @@ class _LeafPass:
     def _count_review(self, content: ObjectionContent | AnswerContent) -> None:
         what = f" {content.answer.lower().replace('_', ' ')}" if isinstance(content, AnswerContent) else ""
         self.report.count(Step.DECISIONS, f"objections{what}")
+        if (summary := self.report.rounds.get(content.round)) is None:
+            return
+        if isinstance(content, AnswerContent):
+            if content.collective in summary.objections:
+                summary.objections.remove(content.collective)
+            summary.objections.append(f"{content.collective}: {content.answer}")
+        else:
+            summary.objections.append(content.collective)
 
-    def _decide(self, leaf_index: int, content: DecisionContent) -> None:
+    def _decide(self, leaf: Leaf[Any], content: DecisionContent) -> None:
         number = self.fold.round_at.get(content.subject)
         if number is None or number not in self.report.rounds:
             return
-        self._require_latest(leaf_index, number)
-        at(leaf_index).holds(content.decision in list(Decision), "decision", content.decision, _DECISIONS)
+        self._require_latest(leaf.index, number)
+        at(leaf.index).holds(content.decision in list(Decision), "decision", content.decision, _DECISIONS)
         self.report.count(Step.DECISIONS, "decisions")
         self.report.count(Step.DECISIONS, content.decision.lower())
         summary = self.report.rounds[number]
-        summary.state, summary.decided_by = content.decision, content.by
+        summary.state, summary.decided_by, summary.decided_at = content.decision, content.by, leaf.time.isoformat()
 
-    def _posted(self, leaf_index: int, content: PostingContent) -> None:
-        if content.round in self.report.rounds:
-            self.report.rounds[content.round].state = "POSTED"
-        self._require_latest(leaf_index, content.round)
+    def _posted(self, leaf: Leaf[Any], content: PostingContent) -> None:
+        if (summary := self.report.rounds.get(content.round)) is not None:
+            summary.state, summary.posted_at = "POSTED", leaf.time.isoformat()
+        self._require_latest(leaf.index, content.round)
         self.report.count(Step.POSTINGS, "postings")
         self.report.count(Step.POSTINGS, "transfers", content.transfer_count)
 
@@ -360,15 +379,7 @@ class _LeafPass:
         ):
             self._go_on(leaf.index, check)
         self.latest = content
-        self.report.rounds[content.number] = RoundSummary(
-            content.number,
-            place.leaf_index,
-            content.start,
-            content.end,
-            content.pot_minor,
-            content.by,
-            recomputed=recomputed,
-        )
+        self.report.rounds[content.number] = RoundSummary.of(leaf, recomputed=recomputed)
         self.fold.cut()
 
     def _require_no_open_round(self, leaf_index: int, content: RoundContent) -> None:
@@ -473,6 +484,9 @@ class _LeafPass:
         for finding in balance_findings(claimed, replayed):
             self._note(finding)
         self.report.count(Step.BALANCES, "balances", len(self.fold.balances))
+        for account, amount in self.fold.balances.items():
+            kind = account.partition("/")[0]
+            self.report.balances[kind] = self.report.balances.get(kind, 0) + amount
         total = sum(self.fold.balances.values())
         with self.report.noting():
             at(-1, step=Step.CONSERVATION).same("sum of all balances", total, 0)

@@ -45,6 +45,7 @@ COMMANDS: Final = {
     "commons": "services.cli.pools.payments:commons_app",
     "log": "services.cli.audit.logs:app",
     "bundle": "services.cli.audit.bundles:bundle",
+    "audit": "services.cli.audit.compare:app",
     "verify": "services.cli.audit.verify:verify",
     "export": "services.cli.audit.export:export",
     "demo": "demo.cli:demo",

@@ -101,7 +101,7 @@ def witness_policies(key: VerifierKey, witnesses: list[str] | None, file: Path |
             policy = parse_policy(read_file(file, "witness-policy", MAX_POLICY_BYTES))
         except FormatError as error:
             raise InputError.of("witness-policy", f"{file}: {error.subject}: {error.reason}") from None
-        if policy.logs and key not in policy.logs:
+        if policy.logs and all(log.of_log(key.name) != key for log in policy.logs):
             raise InputError.of("witness-policy", f"{file}: is not for the log {key}")
         policies.append(policy)
     return tuple(policies)
@@ -164,8 +164,8 @@ def read_kept(path: Path) -> Older:
         raise InputError.of("since", f"{path}: {error.strerror}") from None
 
 
-def write_file(path: Path, content: bytes) -> None:
-    """Write a file.
+def write_file(path: Path, content: bytes, field: str = "out") -> None:
+    """Write a file, which the command line names by `field`.
 
     Raises:
         InputError: the file cannot be written.
@@ -173,4 +173,4 @@ def write_file(path: Path, content: bytes) -> None:
     try:
         path.write_bytes(content)
     except OSError as error:
-        raise InputError.of("out", f"{path}: {error.strerror}") from None
+        raise InputError.of(field, f"{path}: {error.strerror}") from None

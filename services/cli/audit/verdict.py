@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Final
 
 from audit.consequence import Consequence
@@ -13,18 +15,44 @@ from audit.sample import Sample, SampledEvent
 from audit.steps import TITLES, Step
 from ledger.log.checkpoint import Checkpoint
 from services.cli.audit.actors import acts_document, acts_lines
+from services.cli.audit.options import write_file
+from services.cli.audit.page import page
 from services.cli.base.output import Output, counted, table
 
 
-def show(output: Output, report: Report, sample: Sample | None = None) -> bool:
-    """Print what was checked and found, and what was drawn; True where all held."""
+def show(output: Output, report: Report, sample: Sample | None = None, filed: PageFile | None = None) -> bool:
+    """Print what was checked and found, and what was drawn, and write the page; True where all held.
+
+    Raises:
+        InputError: the page cannot be written.
+    """
     holds = report.finding is None
     drawn = sample.drawn() if sample is not None and holds else []
     shown = document(report)
     if sample is not None:
         shown["sample"] = [_event_document(event) for event in drawn]
+    if filed is not None:
+        filed.write(shown, summary(report))
     output.show(shown, *_lines(report), *([_sample_table(drawn)] if drawn else []))
     return holds
+
+
+@dataclass(frozen=True, slots=True)
+class PageFile:
+    """Where a verification is written as a page, and what it was of."""
+
+    path: Path
+    bundle: Path
+
+    def write(self, shown: dict[str, Any], verdict: str) -> None:
+        """Write the page.
+
+        Raises:
+            InputError: it cannot be written.
+        """
+        made_at = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+        html = page(shown, verdict, bundle=str(self.bundle), made_at=made_at)
+        write_file(self.path, html.encode(), "report")
 
 
 def _event_document(event: SampledEvent) -> dict[str, Any]:
@@ -46,7 +74,10 @@ def document(report: Report) -> dict[str, Any]:
     return {
         "holds": report.finding is None,
         "checkpoint": _checkpoint_document(report.checkpoint),
-        "signed_by": report.signers,
+        "pool_name": report.pool_name,
+        "currency": report.currency,
+        "logs": {name: asdict(log) for name, log in report.logs.items()},
+        "signed_by": [asdict(signer) for signer in report.signers],
         "steps": [
             {
                 "number": int(step),
@@ -58,6 +89,7 @@ def document(report: Report) -> dict[str, Any]:
             for step in Step
         ],
         "registry": _checkpoint_document(report.registry),
+        "balances": report.balances,
         "acts": acts_document(report.acts),
         "warnings": report.warnings,
         "rounds": [asdict(summary) for summary in report.rounds.values()],
@@ -97,7 +129,8 @@ _MARKS: Final = {
 def _lines(report: Report) -> Iterator[str]:
     if report.checkpoint is not None:
         yield f"{report.checkpoint.origin}, {report.checkpoint.size} leaves, root {report.checkpoint.root.hex()}"
-        yield f"signed by {', '.join(report.signers) or 'nobody whose signature was asked for'}"
+        signers = [signer.name for signer in report.signers if signer.log == "pool"]
+        yield f"signed by {', '.join(signers) or 'nobody whose signature was asked for'}"
         yield ""
     for step in Step:
         told = report.outcome(step)
@@ -145,7 +178,9 @@ def _consequence_lines(found: Consequence) -> Iterator[str]:
 
 
 def summary(report: Report) -> str:
-    """The verdict in a line, if nothing was found: it claims no more than was checked."""
+    """The verdict in a line: it claims no more than was checked."""
+    if report.finding is not None:
+        return "It does not hold: " + ("see the findings." if report.keep_going else "see the first finding.")
     if report.checkpoint is not None and report.checkpoint.size == 0:
         return "The log is empty: there is nothing to check."
     left_out = [step for step in Step if step in report.skipped and step is not Step.CONSISTENCY]

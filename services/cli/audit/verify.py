@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from ledger.files.layout import Files
     from ledger.log.note_keys import VerifierKey
     from ledger.log.witness_policy import WitnessPolicy
+    from services.cli.audit.verdict import PageFile
 
 T = TypeVar("T")
 
@@ -66,11 +67,17 @@ def verify(
     seed: Annotated[
         str, typer.Option(metavar="TEXT", help="What they are drawn by: the same text gives anyone the same events.")
     ] = "",
+    report_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--report", metavar="FILE.html", help="Write it as a page too, to be filed or printed: all in one file."
+        ),
+    ] = None,
     keep_going: Annotated[
         bool | None,
         typer.Option(
             "--keep-going/--first-only",
-            help="List all that does not hold, or only the first of it (default: the first; all with --json).",
+            help="List all that does not hold, or only the first (default: the first; all with --json and --report).",
         ),
     ] = None,
     threads: Annotated[int, typer.Option(metavar="N", min=1, max=16, help="Batches to weigh at the same time.")] = 2,
@@ -81,16 +88,22 @@ def verify(
 
     Exits with status 0 only if all checks passed, and with status 1 and what failed otherwise.
     """
+    from services.cli.audit.verdict import PageFile
+
     output = Output(as_json)
     try:
         trust = Trust(key, witness, witness_policy)
         if only_batch is not None:
+            if report_file is not None:
+                raise InputError.of("report", "is of a bundle, and not of one batch")
             holds = _check_receipt(output, bundle, only_batch, trust)
         else:
             kept = tuple(read_kept(path) for path in since or ())
             chosen = parse_rounds(rounds) if rounds else None
             drawn = _sample(sample, seed)
-            wanted = Wanted(kept, chosen, drawn, threads, as_json if keep_going is None else keep_going)
+            every = as_json or report_file is not None if keep_going is None else keep_going
+            filed = None if report_file is None else PageFile(report_file, bundle)
+            wanted = Wanted(kept, chosen, drawn, threads, every, filed)
             holds = _check_bundle(output, bundle, trust, wanted)
     except InputError as error:
         raise typer.Exit(report(error, as_json=as_json)) from None
@@ -124,6 +137,7 @@ class Wanted:
     sample: Sample | None
     threads: int
     keep_going: bool
+    filed: PageFile | None
 
 
 def _check_bundle(output: Output, bundle: Path, trust: Trust, wanted: Wanted) -> bool:
@@ -145,7 +159,7 @@ def _check_bundle(output: Output, bundle: Path, trust: Trust, wanted: Wanted) ->
     except FormatError as error:
         found = Report()
         found.add(file_finding(error, Step.FILES))
-        return show(output, found)
+        return show(output, found, filed=wanted.filed)
     keep_freed_memory()
     with (
         closing(files),
@@ -163,7 +177,7 @@ def _check_bundle(output: Output, bundle: Path, trust: Trust, wanted: Wanted) ->
             sample=wanted.sample,
         )
         found = _run(verify(files, asked, means), lambda step: bar.set(step.leaves, step.leaf_total))
-    return show(output, found, wanted.sample)
+    return show(output, found, wanted.sample, wanted.filed)
 
 
 def _sample(size: int, seed: str) -> Sample | None:

@@ -147,5 +147,21 @@ def test_a_false_cosignature_of_one_who_is_named_is_found_whoever_else_cosigned(
 
 def test_who_cosigned_is_told(tmp_path: Path) -> None:
     report = verified(tmp_path, (ONE, THREE), TWO_OF_THREE)
-    assert report.signers == [KEY.name, "w1", "w3"]
+    assert [each.name for each in report.signers if each.log == "pool"] == [KEY.name, "w1", "w3"]
     assert report.counts[Step.SIGNATURES] == {"signatures": 3, "registry signatures": 3}
+
+
+def test_a_report_names_who_cosigned_and_when(tmp_path: Path) -> None:
+    report = verified(tmp_path, (ONE, STRANGER), all_of([ONE.verifier_key]))
+    stated = {(each.log, each.name, each.cosigned_at) for each in report.signers if each.cosigned_at}
+    assert stated == {(log, "w1", "1970-01-01T00:01:17+00:00") for log in ("pool", "registry")}
+    assert report.counts[Step.SIGNATURES]["unknown signatures"] == 2
+
+
+def test_a_time_beyond_all_calendars_is_told_as_a_number(tmp_path: Path) -> None:
+    later = Cosigned(HISTORY)
+    note = parse_note(PoolSource(HISTORY).checkpoint())
+    later.checkpoint = lambda: note.with_signatures([ONE.sign(note.text, 2**62)]).to_bytes()  # type: ignore[method-assign]
+    write_bundle(later, tmp_path / "folk.tar")
+    report = report_of(tmp_path / "folk.tar", witnesses=(all_of([ONE.verifier_key]),), keep_going=True)
+    assert str(2**62) in {each.cosigned_at for each in report.signers}
