@@ -13,6 +13,9 @@ from services.access.keys import Caller, authenticate
 REMEMBERED_SECONDS: Final = 1.0
 """How long a key that was revoked through another server may still be accepted by this one."""
 
+ANYONE: Final = "anyone"
+"""The holder that all callers without a known key share."""
+
 MAX_REMEMBERED: Final = 10_000
 """Keys; a few megabytes."""
 
@@ -43,6 +46,14 @@ class KeyRing:
                 self.forget()
             self._known[key] = caller, now + REMEMBERED_SECONDS
         return caller
+
+    def holder(self, key: str) -> str:
+        """Whose a key was when it was last looked up, without asking the database; "anyone" for a key that was not.
+
+        It says in whose queue a call waits, and nothing of what it may do.
+        """
+        caller, _ = self._known.get(key, (None, 0.0))
+        return caller.principal.name if caller else ANYONE
 
     def forget(self) -> None:
         """Look every key up again, because one was revoked."""

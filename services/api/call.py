@@ -80,6 +80,17 @@ class Call:
         self.stream: OpenStream | None = None
         """The stream that the call is, where it is one."""
 
+    @property
+    def holder(self) -> str:
+        """In whose queue the call waits: its principal's, as far as that is known without asking the database."""
+        return self._keyring.holder(self._key)
+
+    @property
+    def _key(self) -> str:
+        """The call's key; empty where it has none, or several, of which nobody can say which one was meant."""
+        scheme, _, key = (self._keys[0] if len(self._keys) == 1 else "").partition(" ")
+        return key if scheme.lower() == "bearer" else ""
+
     def enter(self) -> None:
         """Make this the call that is under way in the present context, if its key may make it.
 
@@ -100,11 +111,9 @@ class Call:
         """
         if self._signed_in is not None:
             return self._signed_in()
-        # Of two keys nobody can say which one was meant.
-        scheme, _, key = (self._keys[0] if len(self._keys) == 1 else "").partition(" ")
-        if scheme.lower() != "bearer":
+        if not self._key:
             raise UnauthenticatedError
-        return self._keyring.caller(key)
+        return self._keyring.caller(self._key)
 
     def done(self) -> None:
         """Say that the call was answered."""

@@ -45,7 +45,7 @@ _MODULES: Final = (registry_pb2, acts_pb2, limits_pb2, usage_pb2, revenue_pb2, a
 CONTRACT: Final[tuple[FileDescriptor, ...]] = tuple(module.DESCRIPTOR for module in _MODULES)
 
 CALLS_PER_THREAD: Final = 16
-"""Calls under way, those that wait for a thread included. Those beyond them are refused at once with
+"""Calls under way over HTTP, those that wait for a thread included. Those beyond them are refused at once with
 RESOURCE_EXHAUSTED: a queue without a bound answers nobody in time, and grows until the memory ends."""
 
 

@@ -14,15 +14,20 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest
 from grpc_status import rpc_status
 
 from ledger.errors import InvalidInputError
-from services.access.keyring import KeyRing
+from services.access.keyring import ANYONE, KeyRing
 from services.access.permissions import HEALTH_PREFIX, OPEN_PREFIXES
 from services.api.call import Call, require_fields
 from services.api.door import IDLE_SECONDS, MESSAGE_SECONDS, Waiting, parsed
 from services.api.errors import for_trailers, is_expected
-from services.api.streams import ANYONE, CallLimits, StreamLimit, TooManyStreamsError
+from services.api.queues import FairThreads, OverloadedError
+from services.api.streams import CallLimits, StreamLimit, TooManyStreamsError
 from services.api.watchers import Watcher, Watchers
 from services.api.watches import WATCH_LEAVES, Watch
 from services.metrics import under_way
+
+
+class GivenUpError(Exception):
+    """The call was given up before it began: nothing needs to be done for it."""
 
 
 class Gatekeeper(grpc.ServerInterceptor):
@@ -33,13 +38,15 @@ class Gatekeeper(grpc.ServerInterceptor):
         keyring: KeyRing,
         limits: CallLimits,
         waiting: Waiting,
-        health_threads: ThreadPoolExecutor,
+        threads: FairThreads,
+        other_threads: ThreadPoolExecutor,
         watchers: Watchers,
     ) -> None:
         self._keyring = keyring
         self._limits = limits
         self._waiting = waiting
-        self._health_threads = health_threads
+        self._threads = threads
+        self._other_threads = other_threads
         self._watchers = watchers
 
     def intercept_service(
@@ -54,22 +61,29 @@ class Gatekeeper(grpc.ServerInterceptor):
         if details.method.startswith(OPEN_PREFIXES):
             return self._bounded(handler)
         call = _Call(self._keyring, self._waiting, details, handler.request_deserializer)
+        wrapped = self._wrapped(call, handler, details.method)
+        if self._threads.has_room(call.holder):
+            _run_on(wrapped, self._threads.of(call.holder))
+        else:
+            wrapped = call.overloaded()
+            _run_on(wrapped, self._other_threads)
         if handler.unary_unary is not None:
-            wrapped = call.unary(handler.unary_unary, self._limits.calls)
             return grpc.stream_unary_rpc_method_handler(wrapped, None, handler.response_serializer)
+        return grpc.stream_stream_rpc_method_handler(wrapped, None, handler.response_serializer)
+
+    def _wrapped(self, call: _Call, handler: Any, method: str) -> Callable[..., Any]:
+        if handler.unary_unary is not None:
+            return call.unary(handler.unary_unary, self._limits.calls)
         streams = self._limits.streams
-        if details.method == WATCH_LEAVES:
-            wrapped = call.watched(handler.unary_stream, self._watchers, self._limits.watches)
-            return grpc.stream_stream_rpc_method_handler(wrapped, None, handler.response_serializer)
+        if method == WATCH_LEAVES:
+            return call.watched(handler.unary_stream, self._watchers, self._limits.watches)
         if handler.unary_stream is not None:
             answer = handler.unary_stream
-            wrapped = call.streamed(lambda sent, context: answer(call.one(sent, context), context), streams)
-        elif handler.stream_stream is not None:
+            return call.streamed(lambda sent, context: answer(call.one(sent, context), context), streams)
+        if handler.stream_stream is not None:
             answer = handler.stream_stream
-            wrapped = call.streamed(lambda sent, context: answer(call.each(sent, context), context), streams)
-        else:
-            raise NotImplementedError(f"{details.method} is of a kind that the contract does not have")
-        return grpc.stream_stream_rpc_method_handler(wrapped, None, handler.response_serializer)
+            return call.streamed(lambda sent, context: answer(call.each(sent, context), context), streams)
+        raise NotImplementedError(f"{method} is of a kind that the contract does not have")
 
     def _unread(self, handler: Any) -> Any:
         """Returns the handler of health, which needs no key: it does not wait for the message, and has its own threads.
@@ -84,8 +98,8 @@ class Gatekeeper(grpc.ServerInterceptor):
         def watch(_: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:
             yield from handler.unary_stream(HealthCheckRequest(), context)
 
-        for behavior in (check, watch):  # where gRPC looks for the threads of one handler
-            vars(behavior)["experimental_thread_pool"] = self._health_threads
+        for behavior in (check, watch):
+            _run_on(behavior, self._other_threads)
         if handler.unary_unary is not None:
             return grpc.stream_unary_rpc_method_handler(check, None, handler.response_serializer)
         return grpc.stream_stream_rpc_method_handler(watch, None, handler.response_serializer)
@@ -100,7 +114,13 @@ class Gatekeeper(grpc.ServerInterceptor):
             except TooManyStreamsError as error:
                 context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
 
+        _run_on(wrapped, self._threads.of(ANYONE))
         return grpc.stream_stream_rpc_method_handler(wrapped, handler.request_deserializer, handler.response_serializer)
+
+
+def _run_on(behavior: Callable[..., Any], threads: ThreadPoolExecutor) -> None:
+    """Say where gRPC is to run one handler."""
+    vars(behavior)["experimental_thread_pool"] = threads
 
 
 class _Call:
@@ -174,6 +194,20 @@ class _Call:
         vars(wrapped)["experimental_non_blocking"] = True
         return wrapped
 
+    @property
+    def holder(self) -> str:
+        """In whose queue it waits."""
+        return self._call.holder
+
+    def overloaded(self) -> Callable[..., Any]:
+        """A handler that refuses the call, whose principal has as many waiting as may."""
+
+        def wrapped(_: Iterator[bytes], context: grpc.ServicerContext) -> Any:
+            context.set_trailing_metadata(self._told)
+            self._fail(OverloadedError(self._call.holder), context)
+
+        return wrapped
+
     def one(self, messages: Iterator[bytes], context: grpc.ServicerContext) -> Message:
         """Returns the call's one request.
 
@@ -196,9 +230,14 @@ class _Call:
     def _enter(self, context: grpc.ServicerContext) -> None:
         # Behind the answer: metadata before it would be a message of its own, and is a tenth of a small call.
         context.set_trailing_metadata(self._told)
+        if not context.is_active():  # its caller stopped waiting while it did
+            raise GivenUpError
         self._call.enter()
 
     def _fail(self, error: Exception, context: grpc.ServicerContext) -> None:
+        if isinstance(error, GivenUpError):
+            self._call.cancelled()
+            context.abort(grpc.StatusCode.CANCELLED, "its caller stopped waiting")
         if not context.is_active() and not is_expected(error):
             self._call.cancelled()
             raise error

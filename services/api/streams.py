@@ -15,9 +15,6 @@ from typing import Final
 
 from ledger.errors import LedgerError
 
-ANYONE: Final = "anyone"
-"""The holder that all callers without a key share."""
-
 WATCHES_PER_THREAD: Final = 16
 """Four times as many are a principal's most, and twelve times as many all together."""
 

@@ -11,16 +11,21 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from ledger.errors import InvalidInputError
-from services.api.contract import CALLS_PER_THREAD, Services, service_names
+from services.api.contract import Services, service_names
 from services.api.door import LARGE_MESSAGE_BYTES, Waiting
 from services.api.interceptor import Gatekeeper
+from services.api.queues import FairThreads
 from services.api.watchers import Watchers
 from services.parts import Parts
 
 STREAMS_PER_CONNECTION: Final = 1_000
 """Calls that one connection may have open, of any kind."""
 
-HEALTH_THREADS: Final = 2
+OPEN_PER_THREAD: Final = 64
+"""Calls for each thread that gRPC holds at a time, with those that `FairThreads` refuses until the refusal is sent.
+Beyond them gRPC refuses by itself, in few words: it bounds the memory of a flood."""
+
+OTHER_THREADS: Final = 2
 
 
 class _Health(health.HealthServicer):
@@ -43,14 +48,17 @@ class Server:
         threads = parts.settings.threads
         self._waiting = Waiting()
         self._watchers = Watchers(services.watches, self._waiting)
-        self._health_threads = ThreadPoolExecutor(HEALTH_THREADS, thread_name_prefix="health")
-        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="call")
+        # Health and refusals: what must be answered however many calls wait, and needs no database.
+        self._other_threads = ThreadPoolExecutor(OTHER_THREADS, thread_name_prefix="other")
+        self._threads = FairThreads(threads, "call")
         self._server = grpc.server(
-            self._threads,
+            self._other_threads,
             interceptors=[
-                Gatekeeper(parts.keyring, services.limits, self._waiting, self._health_threads, self._watchers)
+                Gatekeeper(
+                    parts.keyring, services.limits, self._waiting, self._threads, self._other_threads, self._watchers
+                )
             ],
-            maximum_concurrent_rpcs=CALLS_PER_THREAD * threads,
+            maximum_concurrent_rpcs=OPEN_PER_THREAD * threads,
             options=[
                 ("grpc.max_receive_message_length", LARGE_MESSAGE_BYTES),
                 ("grpc.max_concurrent_streams", STREAMS_PER_CONNECTION),
@@ -96,5 +104,5 @@ class Server:
         # A call that was cut off has ended for gRPC, but its thread may still be about to use the database.
         self._threads.shutdown()
         self._waiting.stop()
-        self._health_threads.shutdown()
+        self._other_threads.shutdown()
         self._watchers.close()

@@ -66,7 +66,7 @@ def test_silent_calls_with_a_key_leave_threads_for_others_and_are_ended(
     calls, let_go = silent(channel, "/moiety.v1.RegistryService/GetPool", scene.deployment.settings.threads, metadata)
     try:
         assert scene.operator.get_pool(POOL).name == f"pools/{POOL}"
-        assert {call.code() for call in calls} == {grpc.StatusCode.CANCELLED, grpc.StatusCode.RESOURCE_EXHAUSTED}
+        assert {call.code() for call in calls} <= {grpc.StatusCode.CANCELLED, grpc.StatusCode.RESOURCE_EXHAUSTED}
         with Client(scene.deployment.address, key) as songbird:
             assert songbird.get_pool(POOL).name == f"pools/{POOL}"
     finally:

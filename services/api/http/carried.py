@@ -10,11 +10,11 @@ from contextvars import Context, copy_context
 from typing import Any, Final, TypeVar
 
 from moiety.v1.audit_pb2 import WatchLeavesResponse
-from services.access.keyring import KeyRing
+from services.access.keyring import ANYONE, KeyRing
 from services.api.call import Call
 from services.api.contract import CALLS_PER_THREAD, Method, Services
 from services.api.http.exchange import Exchange, GoneError
-from services.api.streams import ANYONE, TooManyStreamsError
+from services.api.streams import TooManyStreamsError
 from services.api.watches import WATCH_LEAVES, Watch, Watches
 from services.metrics import under_way
 from services.parts import Parts

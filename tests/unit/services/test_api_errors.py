@@ -41,6 +41,7 @@ from services.access.keys import Principal, Role, UnauthenticatedError
 from services.access.permissions import PermissionDeniedError
 from services.api.door import MessageTooLargeError
 from services.api.errors import for_trailers, is_expected, status_of
+from services.api.queues import OverloadedError
 from services.api.streams import StreamShedError, TooManyStreamsError, WatchesClosedError
 
 TWO: Final = InvalidInputError(
@@ -78,6 +79,12 @@ EXAMPLES: Final[list[tuple[LedgerError, int, str, list[type[Message]]]]] = [
         TooManyStreamsError("platforms/acme"),
         code_pb2.RESOURCE_EXHAUSTED,
         "TOO_MANY_STREAMS",
+        [error_details_pb2.RetryInfo],
+    ),
+    (
+        OverloadedError("platforms/acme"),
+        code_pb2.RESOURCE_EXHAUSTED,
+        "OVERLOADED",
         [error_details_pb2.RetryInfo],
     ),
     (MessageTooLargeError(9, 8), code_pb2.RESOURCE_EXHAUSTED, "MESSAGE_TOO_LARGE", []),

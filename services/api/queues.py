@@ -1,0 +1,121 @@
+"""The threads that calls run on, and who waits for one: in turn by principal, and not without end.
+
+A queue in the order of arrival lets whoever sends the most wait the least. Here each principal has a queue of its own,
+and a thread that becomes free takes the next call of the next principal. How many may wait is bounded, and shared
+between those who wait: a call beyond its principal's share is refused at once, with a time to wait, while there is
+still time to answer the others. Nor does one principal occupy all threads.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict, deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from threading import Lock
+from typing import Any, Final
+
+from ledger.errors import LedgerError
+
+WAITING_PER_THREAD: Final = 8
+"""Calls that may wait for each thread: a second or so of work, which callers' deadlines leave room for."""
+
+_Job = tuple["Future[Any]", Callable[[], Any]]
+
+
+class OverloadedError(LedgerError):
+    """As many calls of `holder` wait for a thread as may."""
+
+    def __init__(self, holder: str) -> None:
+        super().__init__(holder)
+        self.holder = holder
+
+    def __str__(self) -> str:
+        return f"too many calls of {self.holder} are waiting; send fewer at a time"
+
+
+class FairThreads:
+    """Threads that take calls of each principal in turn."""
+
+    def __init__(self, threads: int, name: str) -> None:
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix=name)
+        self._most = WAITING_PER_THREAD * threads
+        self._most_running = max(1, threads * 3 // 4)
+        self._lock = Lock()
+        self._queues: OrderedDict[str, deque[_Job]] = OrderedDict()
+        """The principals who wait, the next one first; nobody who does not."""
+        self._running: Counter[str] = Counter()
+
+    def has_room(self, holder: str) -> bool:
+        """Returns whether another call of this principal may wait: each who waits has the same share."""
+        with self._lock:
+            queue = self._queues.get(holder)
+            if not queue:
+                return True
+            return len(queue) < self._most // len(self._queues)
+
+    def submit(self, holder: str, work: Callable[[], Any]) -> Future[Any]:
+        """Run it when it is this principal's turn, and return what will come of it."""
+        promised: Future[Any] = Future()
+        with self._lock:
+            self._queues.setdefault(holder, deque()).append((promised, work))
+        # Which call a thread takes is decided when one is free.
+        self._threads.submit(self._next)
+        return promised
+
+    def of(self, holder: str) -> ThreadPoolExecutor:
+        """These threads, as an executor that runs what a principal asks for."""
+        return _Of(self, holder)
+
+    def shutdown(self) -> None:
+        """Finish all calls, those that wait too."""
+        self._threads.shutdown()
+
+    def _next(self) -> None:
+        with self._lock:
+            holder = next((each for each in self._queues if self._running[each] < self._most_running), None)
+            if holder is None:
+                return
+            queue = self._queues[holder]
+            promised, work = queue.popleft()
+            self._queues.move_to_end(holder)
+            if not queue:
+                del self._queues[holder]
+            self._running[holder] += 1
+        try:
+            _run(promised, work)
+        finally:
+            with self._lock:
+                self._running[holder] -= 1
+                if not self._running[holder]:
+                    del self._running[holder]
+                passed_over = bool(self._queues)
+            if passed_over:
+                self._again()
+
+    def _again(self) -> None:
+        """Look once more: a call may have been passed over because its principal had its part of the threads."""
+        try:
+            self._threads.submit(self._next)
+        except RuntimeError:  # shut down: what waits is taken here
+            self._next()
+
+
+def _run(promised: Future[Any], work: Callable[[], Any]) -> None:
+    if not promised.set_running_or_notify_cancel():
+        return
+    try:
+        found = work()
+    except BaseException as error:  # noqa: BLE001  # it is the caller's
+        promised.set_exception(error)
+    else:
+        promised.set_result(found)
+
+
+class _Of(ThreadPoolExecutor):
+    """What gRPC takes as threads: it insists on this class, and calls `submit` alone."""
+
+    def __init__(self, fair: FairThreads, holder: str) -> None:  # it has no threads of its own
+        self._fair, self._holder = fair, holder
+
+    def submit(self, work: Callable[..., Any], /, *args: Any, **named: Any) -> Future[Any]:
+        return self._fair.submit(self._holder, lambda: work(*args, **named))

@@ -1,0 +1,117 @@
+"""More calls than the service can answer: what is beyond a share of the queue is refused, and others are answered."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import grpc
+import pytest
+import sqlalchemy as sa
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+
+from moiety import Client
+from moiety.events import event_to_message
+from moiety.v1 import usage_pb2, usage_pb2_grpc
+from services.api.queues import WAITING_PER_THREAD
+from tests.support.books import head_held
+from tests.support.scene import METHOD, POOL, Scene, event, open_scene
+
+THREADS = 4
+
+
+@pytest.fixture
+def few_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MOIETY_THREADS", str(THREADS))
+
+
+@pytest.fixture
+def scene(request: pytest.FixtureRequest, few_threads: None) -> Scene:  # noqa: ARG001  # set before the service starts
+    return open_scene(request.getfixturevalue("deployment"))
+
+
+@pytest.fixture
+def channel(scene: Scene) -> Iterator[grpc.Channel]:
+    with grpc.insecure_channel(scene.deployment.address) as channel:
+        yield channel
+
+
+def reason_of(error: Any) -> str:
+    """The reason of a refusal that says when to try again."""
+    info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
+    status = rpc_status.from_call(error)
+    assert status is not None
+    for detail in status.details:
+        for kind in (info, retry):
+            if detail.Is(kind.DESCRIPTOR):
+                detail.Unpack(kind)
+    assert retry.retry_delay.seconds >= 1
+    return str(info.reason)
+
+
+def test_a_flood_is_refused_beyond_its_share_and_others_are_answered(
+    scene: Scene, channel: grpc.Channel, owner: sa.Engine
+) -> None:
+    assert scene.deployment.settings.threads == THREADS
+    key = scene.deployment.key("platforms/songbird")
+    with Client(scene.deployment.address, key) as songbird:
+        songbird.get_pool(POOL)  # so that its key is known
+        metadata = (("authorization", f"Bearer {key}"),)
+        submit = usage_pb2_grpc.UsageServiceStub(channel).SubmitUsage
+        with head_held(owner, POOL):
+            flood = [
+                submit.future(
+                    usage_pb2.SubmitUsageRequest(
+                        parent=f"pools/{POOL}",
+                        batch_id=f"flood-{number}",
+                        method_id=METHOD,
+                        events=[event_to_message(event(number))],
+                    ),
+                    metadata=metadata,
+                    timeout=60,
+                )
+                for number in range(3 * THREADS * WAITING_PER_THREAD)
+            ]
+            assert scene.operator.get_pool(POOL).name == f"pools/{POOL}"
+            assert scene.balances() == {}
+    ended: Counter[str] = Counter()
+    for call in flood:
+        error = call.exception()
+        ended[reason_of(error) if error else "OK"] += 1
+    assert ended["OVERLOADED"] >= THREADS * WAITING_PER_THREAD
+    assert ended["OK"] > 0
+    assert set(ended) <= {"OK", "OVERLOADED", "BUSY"}
+
+
+def test_a_call_whose_caller_stopped_waiting_is_not_begun(
+    scene: Scene, channel: grpc.Channel, owner: sa.Engine
+) -> None:
+    key = scene.deployment.key("platforms/songbird")
+    metadata = (("authorization", f"Bearer {key}"),)
+    submit = usage_pb2_grpc.UsageServiceStub(channel).SubmitUsage
+    with Client(scene.deployment.address, key) as songbird:
+        songbird.get_pool(POOL)
+        before = log_size(scene)
+        with head_held(owner, POOL):
+            calls = [
+                submit.future(
+                    usage_pb2.SubmitUsageRequest(
+                        parent=f"pools/{POOL}",
+                        batch_id=f"late-{number}",
+                        method_id=METHOD,
+                        events=[event_to_message(event(number))],
+                    ),
+                    metadata=metadata,
+                    timeout=1,
+                )
+                for number in range(4 * THREADS)
+            ]
+            assert {call.code() for call in calls} == {grpc.StatusCode.DEADLINE_EXCEEDED}
+        songbird.get_pool(POOL)  # behind all of them in its queue
+    assert log_size(scene) <= before + THREADS
+
+
+def log_size(scene: Scene) -> int:
+    return scene.deployment.client("auditors/ada").get_log_head(POOL).size

@@ -1,0 +1,93 @@
+"""Calls run in turn by principal, and only so many of them wait."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import Future
+from threading import Event
+from typing import Any
+
+import pytest
+
+from services.api.queues import WAITING_PER_THREAD, FairThreads
+
+
+class Held:
+    """One thread that is busy until it is let go; what runs after is noted in its order."""
+
+    def __init__(self) -> None:
+        self.threads = FairThreads(1, "test")
+        self.order: list[str] = []
+        self.go = Event()
+        started = Event()
+
+        def hold() -> None:
+            started.set()
+            self.go.wait()
+
+        self.promised: list[Future[Any]] = [self.threads.submit("holder", hold)]
+        started.wait()
+
+    def ask(self, holder: str, times: int) -> None:
+        for _ in range(times):
+            self.promised.append(self.threads.submit(holder, lambda: self.order.append(holder)))
+
+    def finish(self) -> list[str]:
+        self.go.set()
+        for each in self.promised:
+            each.result(timeout=10)
+        return self.order
+
+
+@pytest.fixture
+def held() -> Iterator[Held]:
+    made = Held()
+    yield made
+    made.go.set()
+    made.threads.shutdown()
+
+
+def test_whoever_asks_for_more_waits_longer(held: Held) -> None:
+    held.ask("flood", 5)
+    held.ask("quiet", 2)
+    assert held.finish() == ["flood", "quiet", "flood", "quiet", "flood", "flood", "flood"]
+
+
+def test_each_principal_has_its_share_of_the_queue(held: Held) -> None:
+    assert held.threads.has_room("flood")
+    held.ask("flood", WAITING_PER_THREAD)
+    assert not held.threads.has_room("flood")
+    assert held.threads.has_room("quiet")
+    held.ask("quiet", WAITING_PER_THREAD // 2)
+    assert not held.threads.has_room("quiet")
+    held.finish()
+    assert held.threads.has_room("flood")
+
+
+def test_an_exception_is_the_call_s_own_and_the_thread_goes_on(held: Held) -> None:
+    failing = held.threads.of("one").submit(lambda: 1 // 0)
+    after = held.threads.of("one").submit(lambda value: value + 1, 1)
+    held.go.set()
+    with pytest.raises(ZeroDivisionError):
+        failing.result(timeout=10)
+    assert after.result(timeout=10) == 2
+
+
+def test_one_principal_does_not_occupy_all_threads() -> None:
+    threads, go = FairThreads(4, "test"), Event()
+    held = [threads.submit("flood", go.wait) for _ in range(8)]
+    try:
+        assert threads.submit("quiet", lambda: "answered").result(timeout=10) == "answered"
+        assert sum(each.running() for each in held) == 3
+    finally:
+        go.set()
+    assert all(each.result(timeout=10) for each in held)
+    threads.shutdown()
+
+
+def test_what_waits_when_it_shuts_down_is_done() -> None:
+    threads, go = FairThreads(4, "test"), Event()
+    held = [threads.submit("flood", go.wait) for _ in range(20)]
+    go.set()
+    threads.shutdown()
+    assert all(each.done() for each in held)
