@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from babel.core import Locale
-from babel.dates import format_date, format_datetime, format_timedelta
+from babel.dates import format_date, format_time, format_timedelta
 from babel.numbers import format_currency, format_decimal, format_percent
 from google.protobuf.timestamp_pb2 import Timestamp
 from jinja2 import pass_context
@@ -59,10 +59,11 @@ def money(context: Context, amount_minor: int, currency: str) -> str:
 
 
 @pass_context
-def count(context: Context, number: int | str) -> str:
+def count(context: Context, number: int | str, signed: bool = False) -> str:
     """A whole number, grouped."""
-    shown: str = format_decimal(int(number), locale=_locale(context))
-    return shown
+    whole = int(number)
+    sign = "\N{MINUS SIGN}" if whole < 0 else "+" if signed and whole else ""
+    return f"{sign}{format_decimal(abs(whole), locale=_locale(context))}"
 
 
 @pass_context
@@ -95,7 +96,9 @@ def when(context: Context, value: Any) -> Markup:
     found = moment(value)
     if found is None:
         return Markup("")
-    shown = format_datetime(found, "medium", tzinfo=UTC, locale=_locale(context))
+    locale = _locale(context)
+    both = format_time(found, "short", tzinfo=UTC, locale=locale), format_date(found, "medium", locale=locale)
+    shown = str(locale.datetime_formats["medium"]).format(*both)
     return Markup('<time datetime="{}">{}</time>').format(found.isoformat(), shown)
 
 

@@ -18,9 +18,14 @@ class Entry:
 
 
 _POOLS: Final = Entry(marked("Pools"), "/pools")
+_REGISTRY: Final = (
+    Entry(marked("Registry"), "/registry"),
+    Entry(marked("People"), "/people"),
+    Entry(marked("Who did what"), "/registry/log"),
+)
 _MENUS: Final = {
-    Role.OPERATOR: (_POOLS,),
-    Role.AUDITOR: (_POOLS,),
+    Role.OPERATOR: (Entry(marked("Inbox"), "/inbox"), _POOLS, *_REGISTRY),
+    Role.AUDITOR: (_POOLS, *_REGISTRY),
     Role.COLLECTIVE: (_POOLS,),
     Role.PLATFORM: (_POOLS,),
 }
@@ -28,7 +33,8 @@ _MENUS: Final = {
 
 def menu(role: Role, path: str) -> list[tuple[str, str, bool]]:
     """A role's links: text, path, and whether the reader at `path` is there."""
-    return [(each.text, each.path, path.startswith(each.path)) for each in _MENUS[role]]
+    here = max((each.path for each in _MENUS[role] if path.startswith(each.path)), key=len, default="")
+    return [(each.text, each.path, each.path == here) for each in _MENUS[role]]
 
 
 def home_of(role: Role) -> str:

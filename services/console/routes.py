@@ -9,7 +9,7 @@ from typing import Final
 from starlette.responses import Response
 
 from services.access.keys import Role
-from services.console.views import log, pools, rounds, signing_in
+from services.console.views import inbox, log, pools, proposals, registry, review, rounds, signing_in
 from services.console.visit import Visit
 
 View = Callable[[Visit], Response]
@@ -38,19 +38,41 @@ _OPERATOR: Final = frozenset({Role.OPERATOR})
 _READERS: Final = frozenset({Role.OPERATOR, Role.AUDITOR})
 _COLLECTIVE: Final = frozenset({Role.COLLECTIVE})
 
+_LOGS: Final = tuple(
+    page
+    for base in ("/pools/{pool}", "/registry")
+    for page in (
+        Page(f"{base}/log", log.explore, roles=_READERS),
+        Page(f"{base}/log/{{leaf}}", log.leaf),
+        Page(f"{base}/bodies/{{digest}}", log.body, roles=_READERS),
+        Page(f"{base}/proposals", proposals.listed, roles=_READERS),
+        Page(f"{base}/proposals/{{leaf}}", proposals.show, proposals.decide, roles=_READERS),
+    )
+)
+
 PAGES: Final = (
     Page("/", signing_in.home, is_open=True),
     Page("/sign-in", signing_in.show, signing_in.by_key, is_open=True),
     Page("/sign-in/link/{link}", signing_in.show_link, signing_in.by_link, is_open=True),
     Page("/sign-out", act=signing_in.sign_out),
     Page("/language", act=signing_in.speak, is_open=True),
+    Page("/inbox", inbox.show, roles=_OPERATOR),
     Page("/pools", pools.listed),
     Page("/pools/{pool}", pools.overview),
     Page("/pools/{pool}/terms", pools.terms),
     Page("/pools/{pool}/transfers", pools.transfers),
-    Page("/pools/{pool}/rounds", rounds.listed),
-    Page("/pools/{pool}/rounds/{number}", rounds.overview),
+    Page("/pools/{pool}/usage", pools.usage, roles=_READERS | {Role.PLATFORM}),
+    Page("/pools/{pool}/rounds", rounds.listed, rounds.calculate),
+    Page("/pools/{pool}/rounds/{number}", rounds.overview, rounds.decide),
+    Page("/pools/{pool}/rounds/{number}/answer", act=rounds.answer, roles=_OPERATOR),
     Page("/pools/{pool}/rounds/{number}/object", act=rounds.object_to, roles=_COLLECTIVE),
     Page("/pools/{pool}/rounds/{number}/statement", rounds.statement),
-    Page("/pools/{pool}/log/{leaf}", log.leaf),
+    Page("/pools/{pool}/rounds/{number}/changes", review.changes, roles=_READERS),
+    Page("/pools/{pool}/rounds/{number}/replay", act=review.replay, roles=_READERS),
+    Page("/pools/{pool}/preview", review.preview, roles=_READERS),
+    Page("/registry", registry.collectives, registry.register_collective, roles=_READERS),
+    Page("/registry/collectives/{collective}", registry.collective, registry.change_collective, roles=_READERS),
+    Page("/registry/platforms", registry.platforms, roles=_READERS),
+    Page("/people", registry.people, registry.change_people, roles=_READERS),
+    *_LOGS,
 )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 import pytest
 import sqlalchemy as sa
 
+from ledger.acts.controls import Controls
 from ledger.store.desk import session
 from moiety import Collective, Policy
 from services.access.sessions import Sessions
@@ -37,9 +38,18 @@ def browser_of(scene: Scene, principal: str) -> Browser:
 
 def paths_of(role: str) -> Iterator[str]:
     yield from ("/pools", f"/pools/{POOL}", f"/pools/{POOL}/terms", f"/pools/{POOL}/transfers", f"/pools/{POOL}/rounds")
-    yield from (f"/pools/{POOL}/rounds/1", f"/pools/{POOL}/log/0")
+    yield from (f"/pools/{POOL}/rounds/1", f"/pools/{POOL}/log/0", "/registry/log/0")
     if role != "platforms":
         yield f"/pools/{POOL}/rounds/1/statement"
+    if role != "collectives":
+        yield f"/pools/{POOL}/usage"
+    if role in ("operators", "auditors"):
+        yield from (f"/pools/{POOL}/{page}" for page in ("log", "proposals", "proposals?all=1", "preview"))
+        yield from (f"/pools/{POOL}/rounds/1/changes", f"/pools/{POOL}/rounds/1/statement?collective=irish")
+        yield from ("/registry", "/registry/platforms", "/registry/proposals", "/registry/log", "/people")
+        yield "/registry/collectives/irish"
+    if role == "operators":
+        yield "/inbox"
 
 
 @pytest.mark.parametrize("principal", ["operators/olive", "auditors/ada", "collectives/irish", "platforms/tunesmith"])
@@ -202,3 +212,93 @@ def test_a_body_without_end_is_refused(scene: Scene) -> None:
     browser = browser_of(scene, "collectives/irish")
     browser.open(f"/pools/{POOL}/rounds/1")
     assert browser.send(f"/pools/{POOL}/rounds/1/object", reason="x" * 200_000).status == 400
+
+
+def two_people(scene: Scene) -> tuple[Browser, Browser]:
+    return browser_of(scene, "operators/olive"), browser_of(scene, "operators/otto")
+
+
+def test_an_operators_month_takes_two_people(deploy: Callable[..., Deployment]) -> None:
+    scene = open_scene(deploy(), policy=REVIEWED)
+    scene.submit([event(0), event(1, shares={"breton": 300_000_000})], "b1")
+    scene.pay_in(100_000, "r1")
+    olive, otto = two_people(scene)
+    olive.open(f"/pools/{POOL}/rounds")
+    assert "In review" in olive.send(f"/pools/{POOL}/rounds", once="1").text
+    irish = browser_of(scene, "collectives/irish")
+    irish.open(f"/pools/{POOL}/rounds/1")
+    irish.send(f"/pools/{POOL}/rounds/1/object", reason="Too little")
+    inbox = otto.open("/inbox").text
+    assert inbox.index("Round 1") < inbox.index("Objection irish")
+    otto.open(f"/pools/{POOL}/rounds/1")
+    assert (
+        "Set aside"
+        in otto.send(
+            f"/pools/{POOL}/rounds/1/answer", collective="irish", answer="set-aside", reason="We look into it."
+        ).text
+    )
+    assert otto.send(f"/pools/{POOL}/rounds/1", decision="approve").status == 409
+    scene.after_review(1)
+    olive.open("/sign-in")
+    olive, otto = two_people(scene)
+    otto.open(f"/pools/{POOL}/rounds/1")
+    assert "Posted" in otto.send(f"/pools/{POOL}/rounds/1", decision="approve").text
+    assert "matches" in otto.send(f"/pools/{POOL}/rounds/1/replay").text
+    assert scene.balances()["held/irish"] == scene.allocations(1)["irish"]
+
+
+def test_what_needs_two_people_waits_for_the_second(deploy: Callable[..., Deployment]) -> None:
+    deployment = deploy(controls=Controls.of_two())
+    olive, otto = (signed_in(deployment, f"operators/{name}") for name in ("olive", "otto"))
+    olive.open("/registry")
+    shown = olive.send("/registry", id="irish", display_name=HOSTILE, members="10", equity="1.5", status="ACTIVE")
+    assert "It waits for another operator" in shown.text
+    path = "/" + shown.url.partition("//")[2].partition("/")[2].partition("?")[0]
+    assert "<script>alert" not in shown.html
+    assert olive.send(path, decision="approve").status == 409
+    assert "Proposal collective" in otto.open("/inbox").text
+    otto.open(path)
+    assert "Approved" in otto.send(path, decision="approve").text
+    assert "1.5" in otto.open("/registry").text
+    assert otto.open("/registry/collectives/irish").status == 200
+
+
+def test_a_log_that_lost_what_was_seen_is_said_so(scene: Scene) -> None:
+    browser = browser_of(scene, "auditors/ada")
+    assert "saw last" not in browser.open(f"/pools/{POOL}/log").text
+    scene.pay_in(5, "r2")
+    assert "are still there, unchanged. One entry is new." in browser.open(f"/pools/{POOL}/log").text
+    size = scene.operator.get_log_head(POOL).size
+    address = f"/pools/{POOL}/log"
+    for seen in (f"{size - 1}.{'0' * 64}", f"{size + 5}.{'0' * 64}", f"{size}.{'0' * 64}"):
+        cookies = f"moiety_session={browser.session}; moiety_seen_pools_{POOL}={seen}"
+        assert "does not have the" in ask(browser.address, address, cookie=cookies).text
+
+
+def test_another_policy_is_computed_and_nothing_of_it_kept(scene: Scene) -> None:
+    browser = browser_of(scene, "auditors/ada")
+    form = "fee_ppm=10&commons_ppm=0&tempering=TEMPERING_EQUAL&unattributed=UNATTRIBUTED_RULE_PRO_RATA"
+    shown = browser.open(f"/pools/{POOL}/preview?number=1&{form}&commons_rule=COMMONS_RULE_EQUAL&cap_minor=")
+    assert "100.00" in shown.text
+    assert "+50.00" in shown.text
+    assert scene.operator.get_pool(POOL).policy.version == 1
+    wrong = browser.open(f"/pools/{POOL}/preview?number=1&{form}&commons_rule=COMMONS_RULE_EQUAL&floor_minor=0.001")
+    assert wrong.status == 409
+
+
+@pytest.mark.parametrize("principal", ["collectives/irish", "platforms/tunesmith"])
+def test_pages_of_readers_are_closed_to_others(scene: Scene, principal: str) -> None:
+    browser = browser_of(scene, principal)
+    for path in ("/inbox", "/registry", "/people", f"/pools/{POOL}/log", f"/pools/{POOL}/rounds/1/changes"):
+        assert browser.open(path).status == 404
+    browser.open("/pools")
+    assert browser.send("/people", act="person", name="operators/mallory").status == 404
+    assert browser.send(f"/pools/{POOL}/rounds/1", decision="approve").status == 404
+
+
+def test_an_auditor_reads_and_does_nothing(scene: Scene) -> None:
+    browser = browser_of(scene, "auditors/ada")
+    browser.open("/people")
+    assert browser.send("/people", act="person", name="operators/mallory").status == 409
+    assert browser.send("/registry", id="x", display_name="x").status == 409
+    assert "Approve" not in browser.open(f"/pools/{POOL}/rounds/1").text

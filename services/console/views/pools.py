@@ -9,7 +9,7 @@ from google.protobuf.message import Message
 from starlette.responses import Response
 
 from ledger.errors import NotFoundError
-from moiety.v1 import accounts_pb2, audit_pb2, registry_pb2, revenue_pb2, rounds_pb2
+from moiety.v1 import accounts_pb2, audit_pb2, registry_pb2, revenue_pb2, rounds_pb2, usage_pb2
 from services.access.keys import Role
 from services.console.visit import Visit
 
@@ -94,7 +94,9 @@ def overview(visit: Visit) -> Response:
         )
         for name in ("revenue", "commons", "fees", "rounding")
     }
-    return visit.page("pool.html", rounds=rounds, balances=found, checkpoint=checkpoint, schedule=schedule_of(visit))
+    return visit.page(
+        "pool.html", rounds=rounds, balances=found, checkpoint=checkpoint, schedule=schedule_of(visit, pool.name)
+    )
 
 
 def checkpoint_of(visit: Visit, log: str) -> Any:
@@ -105,11 +107,10 @@ def checkpoint_of(visit: Visit, log: str) -> Any:
     return visit.call("AuditService/GetCheckpoint", audit_pb2.GetCheckpointRequest(parent=log))
 
 
-def schedule_of(visit: Visit) -> Any:
-    """Returns the pool's schedule; an empty one where it has none."""
+def schedule_of(visit: Visit, pool: str) -> Any:
+    """Returns a pool's schedule; an empty one where it has none."""
     try:
-        name = f"pools/{visit.ids['pool']}/schedule"
-        return visit.call("RegistryService/GetSchedule", registry_pb2.GetScheduleRequest(name=name))
+        return visit.call("RegistryService/GetSchedule", registry_pb2.GetScheduleRequest(name=f"{pool}/schedule"))
     except NotFoundError:
         return registry_pb2.Schedule()
 
@@ -136,7 +137,9 @@ def terms(visit: Visit) -> Response:
     methods = everything(
         visit, "RegistryService/ListMethods", registry_pb2.ListMethodsRequest(parent=pool.name), "methods"
     )
-    return visit.page("terms.html", policies=list(reversed(policies)), methods=methods, schedule=schedule_of(visit))
+    return visit.page(
+        "terms.html", policies=list(reversed(policies)), methods=methods, schedule=schedule_of(visit, pool.name)
+    )
 
 
 def transfers(visit: Visit) -> Response:
@@ -156,3 +159,11 @@ def transfers(visit: Visit) -> Response:
     )
     answer = visit.call("AccountsService/ListTransfers", request)
     return visit.page("transfers.html", transfers=answer.transfers, more=answer.next_page_token, account=account)
+
+
+def usage(visit: Visit) -> Response:
+    """The batches that were recorded; a platform sees its own."""
+    pool = pool_of(visit)
+    request = usage_pb2.ListBatchesRequest(parent=pool.name, page_size=PAGE, page_token=visit.query.get("after", ""))
+    answer = visit.call("UsageService/ListBatches", request)
+    return visit.page("usage.html", batches=answer.batches, more=answer.next_page_token)

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterator, Sequence
+import secrets
+from collections.abc import Sequence
 from typing import Any, Final
 
 from starlette.responses import Response
 
-from ledger.errors import InvalidInputError, LostRaceError, StateError
 from moiety.v1 import registry_pb2, rounds_pb2
 from services.access.keys import Role
 from services.console.calls import said
+from services.console.tables import lines_of, rows_of
 from services.console.texts import marked
 from services.console.views.pools import PAGE, own_allocation, pool_of
+from services.console.views.proposals import REFUSED
 from services.console.visit import PageMissingError, Visit, go
 
 FIGURES: Final = (
@@ -49,7 +49,7 @@ def previous_of(visit: Visit, found: Any) -> Any:
     return _get(visit, f"pools/{visit.ids['pool']}/rounds/{found.previous_number}")
 
 
-def listed(visit: Visit) -> Response:
+def listed(visit: Visit, *, problem: str = "") -> Response:
     """All rounds, the newest first, each with what changed since the one before."""
     pool = pool_of(visit)
     request = rounds_pb2.ListRoundsRequest(
@@ -59,7 +59,15 @@ def listed(visit: Visit) -> Response:
     own = {}
     if visit.role is Role.COLLECTIVE:
         own = {each.number: own_allocation(visit, each) for each in answer.rounds}
-    return visit.page("rounds.html", rounds=answer.rounds, own=own, more=answer.next_page_token)
+    return visit.page(
+        "rounds.html",
+        409 if problem else 200,
+        rounds=answer.rounds,
+        own=own,
+        more=answer.next_page_token,
+        once=secrets.token_hex(8),
+        problem=problem,
+    )
 
 
 def overview(visit: Visit, *, problem: str = "", status: int = 200) -> Response:
@@ -114,24 +122,57 @@ def object_to(visit: Visit) -> Response:
     return acted(visit, "RoundsService/ObjectToRound", request, "objected")
 
 
+def calculate(visit: Visit) -> Response:
+    """Cut the pool's next round."""
+    if visit.role is not Role.OPERATOR:
+        raise PageMissingError
+    pool = pool_of(visit)
+    request = rounds_pb2.CalculateRoundRequest(
+        parent=pool.name, request_id=f"console-{visit.form.get('once', '')[:64]}"
+    )
+    try:
+        found = visit.call("RoundsService/CalculateRound", request)
+    except REFUSED as error:
+        return listed(visit, problem=said(error, visit.request_id))
+    return go(f"/{found.name}", done="saved")
+
+
+def decide(visit: Visit) -> Response:
+    """Approve a round, or reject it with a reason."""
+    if visit.role is not Role.OPERATOR:
+        raise PageMissingError
+    name = round_of(visit).name
+    if visit.form.get("decision") == "approve":
+        return acted(visit, "RoundsService/ApproveRound", rounds_pb2.ApproveRoundRequest(name=name), "approved")
+    reason = visit.form.get("reason", "").strip()
+    request = rounds_pb2.RejectRoundRequest(name=name, reason=reason)
+    return acted(visit, "RoundsService/RejectRound", request, "rejected")
+
+
+def answer(visit: Visit) -> Response:
+    """Answer an objection."""
+    known = {
+        "dismiss": rounds_pb2.OBJECTION_ANSWER_DISMISSED,
+        "uphold": rounds_pb2.OBJECTION_ANSWER_UPHELD,
+        "set-aside": rounds_pb2.OBJECTION_ANSWER_SET_ASIDE,
+    }
+    if visit.form.get("answer") not in known:
+        raise PageMissingError
+    request = rounds_pb2.AnswerObjectionRequest(
+        name=f"{round_of(visit).name}/objections/{visit.form.get('collective', '')}",
+        answer=known[visit.form["answer"]],
+        reason=visit.form.get("reason", "").strip(),
+    )
+    return acted(visit, "RoundsService/AnswerObjection", request, "answered")
+
+
 def acted(visit: Visit, method: str, request: Any, done: str) -> Response:
     """Do something to the round in the path, and show it as it then is, or why it was not done."""
     try:
         visit.call(method, request)
-    except (InvalidInputError, StateError, LostRaceError) as error:
+    except REFUSED as error:
         return overview(visit, problem=said(error, visit.request_id), status=409)
     return go(f"/{request.name.partition('/objections/')[0]}", done=done)
-
-
-def lines_of(visit: Visit, found: Any, part: Any = rounds_pb2.STATEMENT_PART_LINES, collective: str = "") -> bytes:
-    """Returns a round's statement, or another of its tables: canonical CSV; a collective has its own lines."""
-    request = rounds_pb2.GetStatementRequest(name=found.name, part=part, collective=collective)
-    return b"".join(each.chunk for each in visit.call("RoundsService/GetStatement", request))
-
-
-def rows_of(content: bytes) -> Iterator[dict[str, str]]:
-    """Yields the lines of a table by their columns."""
-    return iter(csv.DictReader(io.StringIO(content.decode())))
 
 
 def statement(visit: Visit) -> Response:

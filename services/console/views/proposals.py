@@ -1,0 +1,92 @@
+"""Proposals: what they would do, and the second person's word on them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from google.protobuf import json_format
+from starlette.responses import Response
+
+from ledger.errors import BusyError, InvalidInputError, LostRaceError, NotFoundError, StateError
+from moiety.v1 import acts_pb2
+from services.access.permissions import PermissionDeniedError
+from services.console.calls import said
+from services.console.views.pools import PAGE, pool_of
+from services.console.visit import PageMissingError, Visit, go
+
+REFUSED = (InvalidInputError, StateError, LostRaceError, BusyError, NotFoundError, PermissionDeniedError)
+"""What a handler may say against an act, which the page then says beside its form."""
+
+
+def log_of(visit: Visit) -> str:
+    """Returns the log in the path: a pool's, or the registry's."""
+    if "pool" in visit.ids:
+        found: str = pool_of(visit).name
+        return found
+    visit.shown["base"] = "/registry"
+    return "registry"
+
+
+def listed(visit: Visit) -> Response:
+    """All proposals of a log."""
+    log = log_of(visit)
+    only_open = "all" not in visit.query
+    request = acts_pb2.ListProposalsRequest(
+        parent=log, only_open=only_open, page_size=PAGE, page_token=visit.query.get("after", "")
+    )
+    answer = visit.call("ActsService/ListProposals", request)
+    return visit.page(
+        "proposals.html", log=log, proposals=answer.proposals, more=answer.next_page_token, only_open=only_open
+    )
+
+
+def show(visit: Visit, *, problem: str = "") -> Response:
+    """One proposal, with what it would log, and forms for whoever may decide it."""
+    log = log_of(visit)
+    found = _get(visit, f"{log}/proposals/{visit.ids['leaf']}")
+    content: dict[str, Any] = json_format.MessageToDict(found.content)
+    return visit.page(
+        "proposal.html",
+        409 if problem else 200,
+        log=log,
+        found=found,
+        content=json.dumps(_whole(content), indent=2, ensure_ascii=False),
+        is_own=found.proposed_by == visit.caller.principal.name,
+        is_open=found.state == acts_pb2.PROPOSAL_STATE_OPEN,
+        index=int(visit.ids["leaf"]),
+        problem=problem,
+    )
+
+
+def decide(visit: Visit) -> Response:
+    """Approve, reject or withdraw a proposal."""
+    name = f"{log_of(visit)}/proposals/{visit.ids['leaf']}"
+    reason = visit.form.get("reason", "").strip()
+    made: dict[str, tuple[str, Any]] = {
+        "approve": ("ApproveProposal", acts_pb2.ApproveProposalRequest(name=name)),
+        "reject": ("RejectProposal", acts_pb2.RejectProposalRequest(name=name, reason=reason)),
+        "withdraw": ("WithdrawProposal", acts_pb2.WithdrawProposalRequest(name=name, reason=reason)),
+    }
+    wanted = visit.form.get("decision", "")
+    if wanted not in made:
+        raise PageMissingError
+    method, request = made[wanted]
+    try:
+        visit.call(f"ActsService/{method}", request)
+    except REFUSED as error:
+        return show(visit, problem=said(error, visit.request_id))
+    return go(f"/{name}", done={"approve": "approved", "reject": "rejected", "withdraw": "withdrawn"}[wanted])
+
+
+def _get(visit: Visit, name: str) -> Any:
+    return visit.call("ActsService/GetProposal", acts_pb2.GetProposalRequest(name=name))
+
+
+def _whole(value: Any) -> Any:
+    """The content with its numbers as the log has them: whole, which a Struct has as floats."""
+    if isinstance(value, dict):
+        return {name: _whole(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_whole(each) for each in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -1,0 +1,135 @@
+"""What is looked at before a round is approved, and after: changes, pictures, another policy, replay."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from starlette.responses import Response
+
+from ledger.errors import InvalidInputError, LedgerError, StateError
+from ledger.money import minor_unit_exponent
+from moiety.v1 import audit_pb2, registry_pb2, rounds_pb2
+from services.api.errors import is_expected
+from services.console.calls import said
+from services.console.charts import LORENZ, WIDTH, flow, lorenz
+from services.console.formats import PPM
+from services.console.tables import CHANGES, amounts_of, lines_of, movers, registry_changes
+from services.console.views.pools import pool_of
+from services.console.views.registry import parts_of
+from services.console.views.rounds import FIGURES, changed_terms, previous_of, round_of
+from services.console.visit import PageMissingError, Visit
+
+_REGISTRY: Final = rounds_pb2.STATEMENT_PART_REGISTRY
+_HUNDRED: Final = 100
+
+
+def changes(visit: Visit) -> Response:
+    """What changed since the last round: whose amounts, and what of the registry."""
+    pool_of(visit)
+    found = round_of(visit)
+    previous = previous_of(visit, found)
+    moved, registry = [], []
+    if previous is not None:
+        moved = movers(amounts_of(lines_of(visit, found)), amounts_of(lines_of(visit, previous)))
+        if found.registry_sha256 != previous.registry_sha256:
+            registry = registry_changes(lines_of(visit, found, _REGISTRY), lines_of(visit, previous, _REGISTRY))
+    try:
+        fairness = visit.call("RoundsService/GetFairness", rounds_pb2.GetFairnessRequest(name=found.name))
+    except StateError:
+        fairness = None
+    return visit.page(
+        "changes_part.html" if visit.is_fragment else "changes.html",
+        found=found,
+        previous=previous,
+        movers=moved,
+        registry=registry[:CHANGES],
+        registry_more=max(0, len(registry) - CHANGES),
+        fairness=fairness,
+        flow=flow(found),
+        curve=lorenz(fairness.paid.lorenz) if fairness else "",
+        side=LORENZ,
+        width=WIDTH,
+    )
+
+
+def preview(visit: Visit) -> Response:
+    """The next round, or a past one, under the policy that the reader fills in."""
+    pool = pool_of(visit)
+    number = visit.query.get("number", "") or "0"
+    if not (number.isascii() and number.isdecimal()) or len(number) > 9:  # noqa: PLR2004  # as the contract has it
+        raise PageMissingError
+    policy, problem, found, other, moved = pool.policy, "", None, None, []
+    try:
+        if "tempering" in visit.query:
+            policy = _policy(visit, pool)
+        found, statement = _previewed(visit, pool, int(number), policy)
+        other, base = _previewed(visit, pool, int(number), None)
+        moved = movers(amounts_of(statement), amounts_of(base))
+    except LedgerError as error:
+        if not is_expected(error):
+            raise
+        problem = said(error, visit.request_id)
+    return visit.page(
+        "preview.html",
+        409 if problem else 200,
+        policy=policy,
+        number=int(number),
+        found=found,
+        other=other,
+        movers=moved,
+        figures=FIGURES,
+        changed=changed_terms(policy, pool.policy),
+        flow=flow(found) if found else [],
+        width=WIDTH,
+        places=minor_unit_exponent(pool.currency),
+        enums=_ENUMS,
+        problem=problem,
+    )
+
+
+_ENUMS: Final = {
+    "unattributed": registry_pb2.UnattributedRule,
+    "commons_rule": registry_pb2.CommonsRule,
+    "tempering": registry_pb2.Tempering,
+}
+
+
+def _previewed(visit: Visit, pool: Any, number: int, policy: Any) -> tuple[Any, bytes]:
+    request = rounds_pb2.PreviewRoundRequest(parent=pool.name, number=number, policy=policy)
+    first, *rest = visit.call("RoundsService/PreviewRound", request)
+    return first.round, b"".join(each.statement_chunk for each in rest)
+
+
+def _policy(visit: Visit, pool: Any) -> Any:
+    """The policy in force, with what the reader filled in.
+
+    Raises:
+        InvalidInputError: a field is not a number, or is out of range.
+    """
+    policy, given = registry_pb2.Policy(), visit.query
+    policy.CopyFrom(pool.policy)
+    for name in ("fee_ppm", "commons_ppm"):
+        setattr(policy, name, parts_of(given.get(name, ""), name, PPM // _HUNDRED))
+    for name in ("ai_only_ppm", "human_ai_ppm"):
+        setattr(policy, name, parts_of(given.get(name, "") or "1", name, PPM))
+    units = 10 ** minor_unit_exponent(pool.currency)
+    policy.floor_minor = parts_of(given.get("floor_minor", ""), "floor_minor", units)
+    policy.ClearField("cap_minor")
+    policy.ClearField("fee_cap_minor")
+    for name in ("cap_minor", "fee_cap_minor"):
+        if given.get(name, "").strip():
+            setattr(policy, name, parts_of(given[name], name, units))
+    for name, enum in _ENUMS.items():
+        wanted = given.get(name, "")
+        if wanted not in enum.keys():  # noqa: SIM118  # it is not a mapping
+            raise InvalidInputError.of(name, "is not known")
+        setattr(policy, name, enum.Value(wanted))
+    return policy
+
+
+def replay(visit: Visit) -> Response:
+    """Recompute a round from the log alone, and say whether every figure is the same."""
+    pool_of(visit)
+    found = round_of(visit)
+    *_, last = visit.call("AuditService/ReplayRound", audit_pb2.ReplayRoundRequest(name=found.name))
+    return visit.page("replay.html", found=found, verdict=last.verdict)
