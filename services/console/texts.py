@@ -13,7 +13,7 @@ from babel import Locale, UnknownLocaleError
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 
-LANGUAGES: Final = {"en": "English"}
+LANGUAGES: Final = {"en": "English", "de": "Deutsch"}
 """Languages that the console has, each by its own name."""
 
 LOCALES: Final = Path(__file__).parent / "locales"

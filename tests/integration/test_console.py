@@ -302,3 +302,14 @@ def test_an_auditor_reads_and_does_nothing(scene: Scene) -> None:
     assert browser.send("/people", act="person", name="operators/mallory").status == 409
     assert browser.send("/registry", id="x", display_name="x").status == 409
     assert "Approve" not in browser.open(f"/pools/{POOL}/rounds/1").text
+
+
+def test_the_pages_speak_german_and_write_numbers_so(scene: Scene) -> None:
+    browser = signed_in(scene.deployment, "collectives/irish", "de-DE,de;q=0.9,en;q=0.5")
+    shown = browser.open(f"/pools/{POOL}/rounds/1")
+    assert '<html lang="de">' in shown.html
+    assert "Runde 1" in shown.text
+    assert "1.000,00" in shown.text
+    assert "01.01.2026" in shown.text
+    browser.send("/language", language="en", next="/pools")
+    assert '<html lang="en">' in browser.page.html

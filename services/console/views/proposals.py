@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Final
 
 from google.protobuf import json_format
 from starlette.responses import Response
@@ -15,7 +15,7 @@ from services.console.calls import said
 from services.console.views.pools import PAGE, pool_of
 from services.console.visit import PageMissingError, Visit, go
 
-REFUSED = (InvalidInputError, StateError, LostRaceError, BusyError, NotFoundError, PermissionDeniedError)
+REFUSED: Final = (InvalidInputError, StateError, LostRaceError, BusyError, NotFoundError, PermissionDeniedError)
 """What a handler may say against an act, which the page then says beside its form."""
 
 

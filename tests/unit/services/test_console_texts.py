@@ -1,0 +1,72 @@
+"""The console's languages: no text is missing, none is left over, and each names what its English names."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import pytest
+from babel.messages.catalog import Catalog
+from babel.messages.pofile import read_po
+
+from services.console.texts import LANGUAGES, LOCALES, tongue_of, translations
+from tests.support.texts import messages
+
+TRANSLATED: Final = sorted(LANGUAGES.keys() - {"en"})
+_NAMED: Final = re.compile(r"%\([a-z]+\)s")
+
+
+def catalog_of(language: str) -> Catalog:
+    with (LOCALES / f"{language}.po").open("rb") as file:
+        return read_po(file, locale=language, abort_invalid=True)
+
+
+@pytest.mark.parametrize("language", TRANSLATED)
+def test_no_text_is_missing_and_none_is_left_over(language: str) -> None:
+    wanted = messages()
+    assert len(wanted) > 300
+    assert {each.id for each in catalog_of(language) if each.id} == wanted
+
+
+@pytest.mark.parametrize("language", TRANSLATED)
+def test_every_text_is_said_and_names_what_its_english_names(language: str) -> None:
+    for each in catalog_of(language):
+        if not each.id:
+            continue
+        originals = [each.id] if isinstance(each.id, str) else list(each.id)
+        said = [each.string] if isinstance(each.string, str) else list(each.string)
+        assert not each.fuzzy, each.id
+        assert all(said), each.id
+        assert {tuple(sorted(_NAMED.findall(text))) for text in said} == {
+            tuple(sorted(_NAMED.findall(text))) for text in originals
+        }, each.id
+
+
+@pytest.mark.parametrize(
+    ("accepted", "language", "locale"),
+    [
+        ("", "en", "en_GB"),
+        ("de", "de", "de"),
+        ("de-CH,de;q=0.9,en;q=0.8", "de", "de_CH"),
+        ("fr-FR,fr;q=0.9,de;q=0.2", "de", "de"),
+        ("fr", "en", "en_GB"),
+        ("en-US,de;q=0.5", "en", "en_US"),
+        ("de;q=0.1,en-US;q=0.9", "en", "en_US"),
+        ("de;q=x, */*, <script>", "en", "en_GB"),
+        ("de-" + "x" * 5_000, "de", "de"),
+    ],
+)
+def test_a_reader_is_spoken_to_as_their_browser_asks(accepted: str, language: str, locale: str) -> None:
+    tongue = tongue_of("", accepted)
+    assert (tongue.language, str(tongue.locale)) == (language, locale)
+
+
+def test_what_a_reader_chose_counts_more() -> None:
+    assert tongue_of("de", "en-US,en").language == "de"
+    assert tongue_of("xx", "de").language == "de"
+
+
+def test_a_plural_is_said_as_its_language_says_it() -> None:
+    german = translations("de")
+    assert german.ngettext("One thing waits.", "%(num)s things wait.", 1) == "Eines wartet."
+    assert german.ngettext("One thing waits.", "%(num)s things wait.", 2) % {"num": 2} == "2 warten."
