@@ -19,6 +19,7 @@ def demo(
         int, typer.Option(metavar="N", min=10, max=20_000, help="How many melodies the model generates.")
     ] = 4_000,
     every: Annotated[bool, typer.Option("--all", help="List all traditions.")] = False,
+    stay: Annotated[bool, typer.Option("--stay", help="Keep the service up at the end, with its console.")] = False,
 ) -> None:
     """Run the whole service on real input: usage in, rounds out, replayed. Leaves nothing behind.
 
@@ -33,7 +34,7 @@ def demo(
     from demo.screen import Screen
 
     try:
-        outcome, instability = run(Screen(quiet=output.as_json), works=works, every=every)
+        outcome, instability = run(Screen(quiet=output.as_json), works=works, every=every, stay=stay)
     except CorpusMissingError as error:
         raise typer.Exit(report(InputError.of("demo", str(error)), as_json=output.as_json)) from None
     except (MoietyError, RoundMissingError) as error:

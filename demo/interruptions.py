@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import logging
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
+
+_LOOK_SECONDS: Final = 0.2
 
 
 class Interruptions:
@@ -42,6 +45,12 @@ class Interruptions:
         """Raise KeyboardInterrupt if an interruption came."""
         if self._came:
             raise KeyboardInterrupt
+
+    def wait(self) -> None:
+        """Wait for an interruption, which is then over."""
+        while not self._came:
+            time.sleep(_LOOK_SECONDS)
+        self._came = False
 
     @contextmanager
     def held(self) -> Iterator[None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -196,6 +196,15 @@ def tell_end(screen: Screen, breaches: Sequence[str], seconds: float) -> None:
         screen.say(f"DOES NOT HOLD: {'; '.join(breaches)}.")
     else:
         screen.say(f"Every replay matches, and every cent is accounted for. That took {seconds:.0f} s.")
+
+
+def tell_how_to_stay(screen: Screen) -> None:
+    screen.say("To look at it in a browser, run `make demo ARGS=--stay`.")
+
+
+def tell_console(screen: Screen, links: Mapping[str, str]) -> None:
+    screen.say("The service stays up until Ctrl-C. Look at it as one of its operators; each link signs in once:")
+    screen.verbatim("\n".join(f"{name}  {link}" for name, link in links.items()))
 
 
 def _in_lisbon(moment: Timestamp) -> str:

@@ -32,6 +32,7 @@ from demo.screen import Screen
 from demo.service import POOL, Cast, cast, service
 from demo.works import Work
 from moiety import ReplayVerdict
+from services.process.host import sign_in_links
 
 WORKS: Final = 4_000
 WORKS_MEASURED: Final = 200
@@ -44,7 +45,7 @@ SENT_AGAIN: Final = MONTHS[1]
 Tables = Mapping[tuple[str, str], pa.Table]  # usage by platform and month
 
 
-def run(screen: Screen, *, works: int = WORKS, every: bool = False) -> tuple[Outcome, Instability]:
+def run(screen: Screen, *, works: int = WORKS, every: bool = False, stay: bool = False) -> tuple[Outcome, Instability]:
     """Run the demo and tell it on the screen; the same number of works gives the same figures on every run.
 
     It gives what came of it, of which `Outcome.breaches` says what does not hold, and how far the works' attribution
@@ -54,6 +55,7 @@ def run(screen: Screen, *, works: int = WORKS, every: bool = False) -> tuple[Out
         screen: where it is told.
         works: how many to generate, at least 10.
         every: whether to list all traditions.
+        stay: whether to keep the service up at the end, until Ctrl-C.
 
     Raises:
         CorpusMissingError: music21 or its corpus is not installed.
@@ -85,11 +87,16 @@ def run(screen: Screen, *, works: int = WORKS, every: bool = False) -> tuple[Out
             verdicts=tuple(_replayed(screen, players, settled.round.number) for settled in quarter.rounds),
             balances=balances(players.auditor),
         )
-    words.tell_replay(screen, outcome)
-    words.tell_earnings(screen, outcome, every=every)
-    instability = _measured(screen, model, made)
-    words.tell_instability(screen, instability)
-    words.tell_end(screen, outcome.breaches(), time.monotonic() - began)
+        words.tell_replay(screen, outcome)
+        words.tell_earnings(screen, outcome, every=every)
+        instability = _measured(screen, model, made)
+        words.tell_instability(screen, instability)
+        words.tell_end(screen, outcome.breaches(), time.monotonic() - began)
+        if stay:
+            words.tell_console(screen, sign_in_links(running))
+            interruptions.wait()
+    if not stay:
+        words.tell_how_to_stay(screen)
     return outcome, instability
 
 

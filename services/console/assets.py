@@ -9,7 +9,12 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
+import audit
+
 FOLDER: Final = Path(__file__).parent / "static"
+
+VERIFIER: Final = Path(audit.__file__).parent / "verify.mjs"
+"""What verifies statement files in a browser: the audit's own file, served as it is."""
 
 _TYPES: Final = {
     ".css": "text/css; charset=utf-8",
@@ -50,7 +55,7 @@ def _version() -> str:
 
 
 def _files() -> list[Path]:
-    return sorted(file for file in FOLDER.iterdir() if file.suffix in _TYPES)
+    return sorted(file for file in [*FOLDER.iterdir(), VERIFIER] if file.suffix in _TYPES)
 
 
 def _asset(file: Path) -> Asset:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from typing import Any, Final
 
 from babel.core import Locale
@@ -17,7 +17,8 @@ from markupsafe import Markup
 from ledger.money import minor_unit_exponent
 
 PPM: Final = 1_000_000
-NANO: Final = 10**9
+DIGITS: Final = 80
+"""Weights are sums of products, and longer than the 28 digits that decimals have by default."""
 SHOWN_OF_HASH: Final = 12
 
 
@@ -35,7 +36,8 @@ def amount_text(amount_minor: int, currency: str, locale: Locale, *, signed: boo
     """Returns an amount without its currency, which the table or the figure names."""
     decimals = minor_unit_exponent(currency)
     pattern = "#,##0" + ("." + "0" * decimals if decimals else "")
-    shown = format_decimal(in_major(abs(amount_minor), currency), format=pattern, locale=locale)
+    with localcontext(prec=DIGITS):
+        shown = format_decimal(in_major(abs(amount_minor), currency), format=pattern, locale=locale)
     sign = "\N{MINUS SIGN}" if amount_minor < 0 else "+" if signed and amount_minor else ""
     return f"{sign}{shown}"
 
@@ -63,7 +65,8 @@ def count(context: Context, number: int | str, signed: bool = False) -> str:
     """A whole number, grouped."""
     whole = int(number)
     sign = "\N{MINUS SIGN}" if whole < 0 else "+" if signed and whole else ""
-    return f"{sign}{format_decimal(abs(whole), locale=_locale(context))}"
+    with localcontext(prec=DIGITS):
+        return f"{sign}{format_decimal(abs(whole), locale=_locale(context))}"
 
 
 @pass_context

@@ -9,7 +9,7 @@ from typing import Final
 from starlette.responses import Response
 
 from services.access.keys import Role
-from services.console.views import inbox, log, pools, proposals, registry, review, rounds, signing_in
+from services.console.views import inbox, log, pools, proposals, registry, review, rounds, signing_in, verifying
 from services.console.visit import Visit
 
 View = Callable[[Visit], Response]
@@ -55,6 +55,7 @@ PAGES: Final = (
     Page("/sign-in", signing_in.show, signing_in.by_key, is_open=True),
     Page("/sign-in/link/{link}", signing_in.show_link, signing_in.by_link, is_open=True),
     Page("/sign-out", act=signing_in.sign_out),
+    Page("/verify", verifying.show, is_open=True),
     Page("/language", act=signing_in.speak, is_open=True),
     Page("/inbox", inbox.show, roles=_OPERATOR),
     Page("/pools", pools.listed),
@@ -67,6 +68,8 @@ PAGES: Final = (
     Page("/pools/{pool}/rounds/{number}/answer", act=rounds.answer, roles=_OPERATOR),
     Page("/pools/{pool}/rounds/{number}/object", act=rounds.object_to, roles=_COLLECTIVE),
     Page("/pools/{pool}/rounds/{number}/statement", rounds.statement),
+    Page("/pools/{pool}/rounds/{number}/statement.csv", rounds.statement_csv),
+    Page("/pools/{pool}/rounds/{number}/statement.pdf", rounds.statement_as_pdf),
     Page("/pools/{pool}/rounds/{number}/changes", review.changes, roles=_READERS),
     Page("/pools/{pool}/rounds/{number}/replay", act=review.replay, roles=_READERS),
     Page("/pools/{pool}/preview", review.preview, roles=_READERS),

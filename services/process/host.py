@@ -118,7 +118,7 @@ def everything(
         stack.enter_context(_scheduler(running.parts))
         stack.enter_context(_signer(running.parts))
         verifier_key = str(_signing_key(here).verifier_key)
-        links = _sign_in_links(running) if running.http_address else {}
+        links = sign_in_links(running) if running.http_address else {}
         yield Running(running.address, running.parts, founders_keys, verifier_key, running.http_address, links)
 
 
@@ -128,8 +128,8 @@ def browser_address(settings: Settings, http_address: str) -> str:
     return settings.public_url or f"{scheme}://{http_address}"
 
 
-def _sign_in_links(running: Running) -> dict[str, str]:
-    """Make a link for each operator of a deployment on this machine that was founded for trying.
+def sign_in_links(running: Running) -> dict[str, str]:
+    """Make a new link for each operator of a deployment on this machine that was founded for trying.
 
     That is where one operator is all there is, or one command made the founders' keys: whoever started this process
     could act as any of them in any case.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from hashlib import sha256
 from typing import Final
 
 import pytest
@@ -13,6 +14,9 @@ from ledger.acts.controls import Controls
 from ledger.store.desk import session
 from moiety import Collective, Policy
 from services.access.sessions import Sessions
+from services.console.assets import VERIFIER
+from services.console.documents import statement_pdf
+from services.console.texts import tongue_of
 from tests.support.browsing import Browser, signed_in
 from tests.support.deployment import Deployment
 from tests.support.http import ask, call
@@ -313,3 +317,41 @@ def test_the_pages_speak_german_and_write_numbers_so(scene: Scene) -> None:
     assert "01.01.2026" in shown.text
     browser.send("/language", language="en", next="/pools")
     assert '<html lang="en">' in browser.page.html
+
+
+def test_a_statement_is_given_as_csv_and_as_pdf(scene: Scene) -> None:
+    browser = browser_of(scene, "collectives/irish")
+    address, cookie = browser.address, f"moiety_session={browser.session}"
+    path = f"/pools/{POOL}/rounds/1/statement"
+    given = ask(address, f"{path}.csv?collective=breton", cookie=cookie)
+    assert given.body == scene.deployment.client("collectives/irish").get_statement(POOL, 1)
+    assert given.headers["content-disposition"] == f'attachment; filename="{POOL}-1-irish.csv"'
+    first, again = (ask(address, f"{path}.pdf", cookie=cookie) for _ in range(2))
+    assert first.headers["content-type"] == "application/pdf"
+    assert first.body.startswith(b"%PDF-")
+    assert first.body == again.body
+    reader = browser_of(scene, "auditors/ada")
+    assert reader.open(f"{path}.pdf").status == 404
+    assert ask(address, f"{path}.csv", cookie=f"moiety_session={reader.session}").body.count(b"\n") == 4
+    assert browser_of(scene, "platforms/tunesmith").open(f"{path}.csv").status == 404
+
+
+def test_a_pool_with_any_name_has_its_pdf(scene: Scene) -> None:
+    found = scene.operator.get_round(POOL, 1)
+    line = dict.fromkeys(
+        ("attributed_minor", "commons_minor", "amount_minor", "weight_ai_only", "weight_human_ai", "deficit_before",
+         "weight", "deficit_after", "events"), "9" * 30)  # fmt: skip
+    weights = [{"method": "m" * 63, "method_version": "1", "mode": "1", "weight": "9" * 40}] * 60
+    for language in ("en", "de"):
+        pdf = statement_pdf(tongue_of(language, ""), f"民謡 {HOSTILE} \N{EM DASH}", found, "x" * 63, line, weights)
+        assert pdf.startswith(b"%PDF-")
+
+
+def test_statements_are_verified_without_an_account(scene: Scene) -> None:
+    stranger = Browser(scene.deployment.running.http_address)
+    shown = stranger.open("/verify")
+    assert shown.status == 200
+    program = re.findall(r'href="(/static/[0-9a-f]{16}/verify\.mjs)"', shown.html)[0]
+    served = ask(stranger.address, program).body
+    assert served == VERIFIER.read_bytes()
+    assert sha256(served).hexdigest() in shown.text

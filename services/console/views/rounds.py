@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Sequence
 from typing import Any, Final
@@ -11,6 +12,7 @@ from starlette.responses import Response
 from moiety.v1 import registry_pb2, rounds_pb2
 from services.access.keys import Role
 from services.console.calls import said
+from services.console.documents import statement_pdf
 from services.console.tables import lines_of, rows_of
 from services.console.texts import marked
 from services.console.views.pools import PAGE, own_allocation, pool_of
@@ -177,13 +179,9 @@ def acted(visit: Visit, method: str, request: Any, done: str) -> Response:
 
 def statement(visit: Visit) -> Response:
     """A round's statement: a collective's own with all that explains it, or everyone's, page by page."""
-    if visit.role is Role.PLATFORM:
-        raise PageMissingError
+    collective = _asked_collective(visit)
     pool_of(visit)
     found = round_of(visit)
-    collective = f"collectives/{visit.query['collective']}" if visit.query.get("collective") else ""
-    if visit.role is Role.COLLECTIVE:
-        collective = visit.caller.principal.name
     if collective:
         return own_statement(visit, found, collective)
     request = rounds_pb2.ListAllocationsRequest(
@@ -191,6 +189,43 @@ def statement(visit: Visit) -> Response:
     )
     answer = visit.call("RoundsService/ListAllocations", request)
     return visit.page("statement.html", found=found, allocations=answer.allocations, more=answer.next_page_token)
+
+
+def statement_csv(visit: Visit) -> Response:
+    """A round's statement as the log has it: everyone's, or one collective's line."""
+    found = round_of(visit)
+    content = lines_of(visit, found, collective=_asked_collective(visit))
+    headers = {"content-disposition": f'attachment; filename="{_file_name(visit, found)}.csv"'}
+    return Response(content, 200, headers, "text/csv; charset=utf-8")
+
+
+def statement_as_pdf(visit: Visit) -> Response:
+    """One collective's statement, to be printed and filed."""
+    pool, found, collective = pool_of(visit), round_of(visit), _asked_collective(visit)
+    lines, weights = (
+        list(rows_of(lines_of(visit, found, part, collective)))
+        for part in (rounds_pb2.STATEMENT_PART_LINES, rounds_pb2.STATEMENT_PART_WEIGHTS)
+    )
+    if not collective or not lines:
+        raise PageMissingError
+    content = statement_pdf(visit.tongue, pool.display_name, found, collective.partition("/")[2], lines[0], weights)
+    headers = {"content-disposition": f'attachment; filename="{_file_name(visit, found)}.pdf"'}
+    return Response(content, 200, headers, "application/pdf")
+
+
+def _asked_collective(visit: Visit) -> str:
+    """Whose statement is asked for: a collective's own, or the one that the address names, or nothing for all."""
+    if visit.role is Role.PLATFORM:
+        raise PageMissingError
+    if visit.role is Role.COLLECTIVE:
+        return visit.caller.principal.name
+    return f"collectives/{visit.query['collective']}" if visit.query.get("collective") else ""
+
+
+def _file_name(visit: Visit, found: Any) -> str:
+    whose = _asked_collective(visit).partition("/")[2]
+    known = re.fullmatch(r"[a-z0-9-]{1,63}", whose)
+    return f"{visit.ids['pool']}-{found.number}" + (f"-{known[0]}" if known else "")
 
 
 def own_statement(visit: Visit, found: Any, collective: str) -> Response:

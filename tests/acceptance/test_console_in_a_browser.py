@@ -1,0 +1,203 @@
+"""The console in a real browser: the months of operators and collectives, a verified statement and a tampered one, and
+each view by axe and at three widths.
+
+With MOIETY_SCREENSHOTS=1 the pictures in docs/console are taken anew.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect
+
+from ledger.log.note_keys import VerifierKey
+from moiety import Collective, Policy
+from tests.support.deployment import Deployment
+from tests.support.exports import KEY
+from tests.support.scene import POOL, Scene, event, open_scene
+from tests.support.screen import HEIGHT, WIDTHS, chromium, person, require_chromium
+
+ROOT: Final = Path(__file__).parents[2]
+PICTURES: Final = ROOT / "docs" / "console"
+HOSTILE: Final = "<img src=x onerror=alert(1)>\u202e" + "wide" * 40
+REVIEWED: Final = Policy(fee_ppm=50_000, commons_ppm=100_000, review_seconds=3 * 24 * 3600)
+
+VIEWS: Final = {
+    "operators/otto": (
+        "/inbox", "/pools", f"/pools/{POOL}", f"/pools/{POOL}/rounds", f"/pools/{POOL}/rounds/2",
+        f"/pools/{POOL}/rounds/2/changes", f"/pools/{POOL}/rounds/2/statement", f"/pools/{POOL}/transfers",
+        f"/pools/{POOL}/terms", f"/pools/{POOL}/usage", f"/pools/{POOL}/preview", f"/pools/{POOL}/proposals?all=1",
+        f"/pools/{POOL}/log", f"/pools/{POOL}/log/3", "/registry", "/registry/collectives/scottish",
+        "/registry/platforms", "/registry/log", "/people", "/verify",
+    ),
+    "collectives/irish": (
+        "/pools", f"/pools/{POOL}", f"/pools/{POOL}/rounds", f"/pools/{POOL}/rounds/1/statement",
+        f"/pools/{POOL}/rounds/2", f"/pools/{POOL}/transfers",
+    ),
+    "platforms/tunesmith": (f"/pools/{POOL}", f"/pools/{POOL}/usage"),
+}  # fmt: skip
+SHOWN: Final = {
+    "operator-inbox": ("operators/otto", "/inbox"),
+    "operator-round": ("operators/otto", f"/pools/{POOL}/rounds/2"),
+    "collective": ("collectives/irish", f"/pools/{POOL}"),
+    "auditor-log": ("auditors/ada", f"/pools/{POOL}/log"),
+}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    require_chromium()
+    with chromium() as opened:
+        yield opened
+
+
+@pytest.fixture
+def scene(deploy: Callable[..., Deployment]) -> Scene:
+    """Two rounds: one posted, and one in review to which the Irish object."""
+    found = open_scene(deploy(), policy=REVIEWED)
+    for number in range(12):
+        found.operator.create_collective(f"choir-{number}", Collective(display_name=f"Choir {number}", members=number))
+    first = [
+        event(n, shares={"irish": 400_000_000, f"choir-{n % 12}": 300_000_000}, units=n % 5 + 1) for n in range(60)
+    ]
+    found.submit(first, "b1")
+    found.pay_in(1_234_567, "r1")
+    found.cut("c1")
+    found.operator.update_collective("scottish", Collective(display_name=HOSTILE, members=4_200))
+    second = [event(n, shares={"breton": 500_000_000, f"choir-{n % 7}": 200_000_000}) for n in range(100, 150)]
+    found.submit(second, "b2")
+    found.pay_in(2_000_000, "r2")
+    found.operator.calculate_round(POOL, request_id="c2")
+    return found
+
+
+def open_page(page: Page, scene: Scene, path: str) -> None:
+    page.goto(f"http://{scene.deployment.running.http_address}{path}")
+    page.wait_for_load_state("networkidle")
+
+
+def at_console(browser: Browser, scene: Scene, principal: str, **options: object) -> Any:
+    return person(browser, scene.deployment.running.http_address, scene.deployment.key(principal), **options)
+
+
+def test_an_operators_month_takes_two_people(browser: Browser, deployment: Deployment) -> None:
+    scene = open_scene(deployment, policy=REVIEWED)
+    scene.submit([event(0), event(1, shares={"breton": 300_000_000})], "b1")
+    scene.pay_in(100_000, "r1")
+    with at_console(browser, scene, "operators/olive") as olive:
+        open_page(olive, scene, f"/pools/{POOL}/rounds")
+        olive.get_by_role("button", name="Cut the next round").click()
+        expect(olive.get_by_role("heading", level=1)).to_contain_text("In review")
+        expect(olive.get_by_role("button", name="Approve and post")).to_be_disabled()
+    scene.after_review(1)
+    with at_console(browser, scene, "operators/otto") as otto:
+        open_page(otto, scene, "/inbox")
+        otto.get_by_role("link", name="Round 1").click()
+        expect(otto.get_by_role("heading", name="Where the pot goes")).to_be_visible()
+        otto.get_by_role("button", name="Approve and post").click()
+        expect(otto.get_by_role("heading", level=1)).to_contain_text("Posted")
+        otto.get_by_role("button", name="Recompute it from the log").click()
+        expect(otto.get_by_role("heading", level=1)).to_contain_text("matches")
+    assert scene.operator.get_round(POOL, 1).decided_by == "operators/otto"
+
+
+def test_a_collectives_month_with_an_objection(browser: Browser, scene: Scene) -> None:
+    with at_console(browser, scene, "collectives/irish") as irish:
+        open_page(irish, scene, f"/pools/{POOL}")
+        irish.get_by_role("link", name="Look at it").click()
+        irish.get_by_label("Why").fill("We count 412 uses, and this says none.")
+        irish.get_by_role("button", name="Object to this round").click()
+        expect(irish.get_by_role("status")).to_contain_text("Your objection is on the log")
+        open_page(irish, scene, f"/pools/{POOL}/rounds/1/statement")
+        with irish.expect_download() as kept:
+            irish.get_by_role("link", name="As PDF").click()
+        assert Path(kept.value.path()).read_bytes().startswith(b"%PDF-")
+    with at_console(browser, scene, "operators/otto") as otto:
+        open_page(otto, scene, f"/pools/{POOL}/rounds/2")
+        otto.get_by_label("Your answer").fill("We look into it.")
+        otto.get_by_role("button", name="Set aside").click()
+        expect(otto.get_by_role("status")).to_have_text("Answered.")
+
+
+def test_a_statement_is_verified_in_the_browser_and_a_tampered_one_turns_red(
+    browser: Browser, scene: Scene, tmp_path: Path
+) -> None:
+    vectors = json.loads((ROOT / "tests/vectors/statements.json").read_text())
+    whole = next(each["file"] for each in vectors if each["failed"] is None)
+    changed = json.loads(whole)
+    flipped = changed["dossier"].replace("1", "2", 1) if isinstance(changed.get("dossier"), str) else None
+    tampered = json.dumps({**changed, "dossier": flipped}) if flipped else whole.replace("1", "2", 1)
+    vkey = str(VerifierKey("moiety.example", KEY.verifier_key.public_key))
+    page = browser.new_page()
+    open_page(page, scene, "/verify")
+    for name, content, verdict in (("whole", whole, "holds"), ("tampered", tampered, "fails")):
+        path = tmp_path / f"{name}.json"
+        path.write_text(content)
+        page.get_by_label("Statement file").set_input_files(path)
+        page.get_by_label("Public key").fill(vkey)
+        page.get_by_role("button", name="Verify").click()
+        expect(page.locator(f"#result[data-verdict={verdict}]")).to_be_visible()
+    red, green, blue = page.locator("#verdict").evaluate("e => getComputedStyle(e).color.match(/\\d+/g).map(Number)")
+    assert red > 2 * max(green, blue)
+    page.close()
+
+
+def serious_findings(page: Page) -> Iterator[tuple[str, list[str]]]:
+    """What axe finds that is serious: which rule, and the first places."""
+    for each in Axe().run(page).response["violations"]:
+        if each["impact"] in ("serious", "critical"):
+            yield each["id"], [node["html"][:120] for node in each["nodes"][:3]]
+
+
+@pytest.mark.parametrize("principal", list(VIEWS))
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_view_is_sound_for_everyone_at_every_width(
+    browser: Browser, scene: Scene, principal: str, scheme: str
+) -> None:
+    found: list[tuple[str, str, list[str]]] = []
+    with at_console(browser, scene, principal, color_scheme=scheme) as page:
+        for path in VIEWS[principal]:
+            page.set_viewport_size({"width": WIDTHS["desk"], "height": HEIGHT})
+            open_page(page, scene, path)
+            assert page.evaluate("window.hurt") is None
+            found += [(path, *each) for each in serious_findings(page)]
+            for name, width in WIDTHS.items():
+                page.set_viewport_size({"width": width, "height": HEIGHT})
+                if page.evaluate("document.documentElement.scrollWidth") > width:
+                    found.append((path, f"overflows on a {name}", []))
+    assert found == []
+
+
+def test_the_keyboard_reaches_what_the_mouse_does(browser: Browser, scene: Scene) -> None:
+    with at_console(browser, scene, "collectives/irish") as page:
+        open_page(page, scene, f"/pools/{POOL}")
+        page.keyboard.press("Tab")
+        expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
+        page.keyboard.press("Enter")
+        expect(page.locator("main")).to_be_focused()
+        page.keyboard.press("Tab")
+        expect(page.get_by_role("link", name="Pools").last).to_be_focused()
+
+
+@pytest.mark.parametrize("name", list(SHOWN))
+def test_the_pictures_in_the_docs_are_of_what_there_is(
+    browser: Browser, scene: Scene, name: str, tmp_path: Path
+) -> None:
+    principal, path = SHOWN[name]
+    scene.deployment.client("collectives/irish").object_to_round(POOL, 2, "We count 412 uses, and this says none.")
+    taken = tmp_path / f"{name}.png"
+    with at_console(browser, scene, principal) as page:
+        open_page(page, scene, path)
+        page.screenshot(path=taken)
+    kept = PICTURES / taken.name
+    if os.environ.get("MOIETY_SCREENSHOTS"):
+        PICTURES.mkdir(exist_ok=True)
+        kept.write_bytes(taken.read_bytes())
+    size = slice(16, 24)  # the width and height that a PNG has there
+    assert kept.read_bytes()[size] == taken.read_bytes()[size]

@@ -1,0 +1,40 @@
+"""How the console writes amounts and numbers: exactly, however long they are."""
+
+from __future__ import annotations
+
+import pytest
+from babel import Locale
+
+from services.console.formats import amount_text, count, money_text
+from services.console.texts import tongue_of
+
+
+@pytest.mark.parametrize(
+    ("amount_minor", "currency", "locale", "text"),
+    [
+        (123_456, "EUR", "en_GB", "1,234.56"),
+        (123_456, "EUR", "de", "1.234,56"),
+        (123_456, "EUR", "de_CH", "1'234.56"),
+        (-5, "EUR", "en_GB", "\N{MINUS SIGN}0.05"),
+        (1_234, "JPY", "en_GB", "1,234"),
+        (1_234, "KWD", "en_GB", "1.234"),
+        (10**15, "EUR", "en_GB", "10,000,000,000,000.00"),
+    ],
+)
+def test_an_amount_is_written_with_all_that_it_has(amount_minor: int, currency: str, locale: str, text: str) -> None:
+    assert amount_text(amount_minor, currency, Locale.parse(locale)) == text
+
+
+def test_a_change_has_its_sign() -> None:
+    assert amount_text(5, "EUR", Locale.parse("en_GB"), signed=True) == "+0.05"
+    assert amount_text(0, "EUR", Locale.parse("en_GB"), signed=True) == "0.00"
+
+
+def test_money_names_its_currency() -> None:
+    assert money_text(123_456, "EUR", Locale.parse("de")) == "1.234,56\N{NO-BREAK SPACE}€"
+
+
+def test_a_weight_longer_than_any_float_keeps_every_digit() -> None:
+    weight = int("123456789" * 5)
+    shown = count({"tongue": tongue_of("en", "")}, str(weight))  # type: ignore[arg-type]  # all that it looks at
+    assert shown.replace(",", "") == str(weight)
