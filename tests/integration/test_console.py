@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from ledger.acts.controls import Controls
 from ledger.store.desk import session
-from moiety import Collective, Policy
+from moiety import Collective, MoietyError, Policy
 from services.access.sessions import Sessions
 from services.console.assets import VERIFIER
 from services.console.documents import statement_pdf
@@ -355,3 +355,11 @@ def test_statements_are_verified_without_an_account(scene: Scene) -> None:
     served = ask(stranger.address, program).body
     assert served == VERIFIER.read_bytes()
     assert sha256(served).hexdigest() in shown.text
+
+
+def test_a_platform_sees_what_was_refused_and_why(scene: Scene) -> None:
+    with pytest.raises(MoietyError):
+        scene.submit([event(9, shares={"nobody": 1}), event(10, units=0)], "broken")
+    shown = browser_of(scene, "platforms/tunesmith").open(f"/pools/{POOL}/usage").text
+    assert "Refused in the last 30 days broken" in re.sub(r"Batch When Times Why ", "", shown)
+    assert "broken" not in browser_of(scene, "platforms/songbird").open(f"/pools/{POOL}/usage").text

@@ -162,8 +162,20 @@ def transfers(visit: Visit) -> Response:
 
 
 def usage(visit: Visit) -> Response:
-    """The batches that were recorded; a platform sees its own."""
+    """The batches that were recorded; a platform sees its own, and those of them that were refused lately."""
     pool = pool_of(visit)
     request = usage_pb2.ListBatchesRequest(parent=pool.name, page_size=PAGE, page_token=visit.query.get("after", ""))
     answer = visit.call("UsageService/ListBatches", request)
-    return visit.page("usage.html", batches=answer.batches, more=answer.next_page_token)
+    refused = usage_pb2.ListRefusedBatchesResponse()
+    if visit.role is Role.PLATFORM:
+        asked = usage_pb2.ListRefusedBatchesRequest(
+            parent=pool.name, page_size=PAGE, page_token=visit.query.get("refused_after", "")
+        )
+        refused = visit.call("UsageService/ListRefusedBatches", asked)
+    return visit.page(
+        "usage.html",
+        batches=answer.batches,
+        more=answer.next_page_token,
+        refused=refused.refused_batches,
+        more_refused=refused.next_page_token,
+    )
