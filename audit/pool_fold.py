@@ -32,6 +32,7 @@ from ledger.errors import InvalidInputError, LedgerCorruptError
 from ledger.journal import Transfer, fold, may_be_below_zero
 from ledger.log.leaves import C, Content, EncodedLeaf, Leaf, T, decode
 from ledger.log.merkle import HASH_BYTES, Frontier, leaf_hash
+from ledger.log.origins import log_origin
 from ledger.registry import PPM, require_range
 from ledger.usage.batch import Batch, Int64Array
 from ledger.usage.entries import (
@@ -105,6 +106,8 @@ class PoolFold:
     decisions: dict[int, str] = field(default_factory=dict)
     """What became of each round, by its number."""
     acts: ActsFold = field(init=False)
+    by_clock_alone: int = 0
+    """Rounds whose review the database's clock alone ended."""
     posted_end: int = 0
     posted_number: int = 0
     deficits: Deficits = field(default_factory=Deficits)
@@ -196,6 +199,7 @@ class PoolFold:
         except (InvalidInputError, LedgerCorruptError, ValueError) as error:
             # An entry can be canonical and still have values that the service would never write: a rate above one.
             raise at(leaf.index).error(leaf.content.type, error, "a sound entry") from None
+        self.reviews.grow(self.frontier)
         return leaf
 
     def entry(self, kind: type[C], key: Hashable) -> C:
@@ -247,7 +251,7 @@ class PoolFold:
                     self._require_registry(leaf.index, leaf.content)
                 self.round_at[leaf.index] = number
                 policy = policy_in_force(self.policies, leaf.content.start)[2]
-                self.reviews.begin(leaf, self._hash_at(leaf.index), policy)
+                self.reviews.begin(leaf, self._hash_at(leaf.index), policy, self.registry.people.witnesses)
             case ObjectionContent() | AnswerContent() | DecisionContent():
                 self._follow_review(leaf)
             case PostingContent():
@@ -351,6 +355,9 @@ class PoolFold:
         ends = self.round_times[content.number] + timedelta(seconds=policy.review_seconds)
         here = at(leaf.index, step=Step.DECISIONS)
         here.holds(leaf.time >= ends, "time", leaf.time.isoformat(), f"{ends.isoformat()} or later: the review runs")
+        origin = log_origin(self.registry.people.origin, self.log.pool)
+        timed = self.reviews.require_window(leaf, origin, partial(checked_body, self.log, leaf.index, "note"))
+        self.by_clock_alone += not timed and policy.review_seconds > 0
 
     def statement_lines(self, leaf_index: int, content: RoundContent) -> Sequence[Line]:
         """Returns the lines of a round's logged statement, which are needed several times and parsed once."""

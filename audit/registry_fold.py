@@ -27,12 +27,14 @@ from ledger.acts.entries import (
     PrincipalContent,
     PrincipalStatus,
     ProposalContent,
+    WitnessesContent,
 )
 from ledger.acts.people import People
-from ledger.errors import InvalidInputError, LedgerCorruptError
+from ledger.errors import FormatError, InvalidInputError, LedgerCorruptError
 from ledger.log.leaves import EncodedLeaf, Leaf, decode
 from ledger.log.merkle import HASH_BYTES, Frontier, leaf_hash
 from ledger.log.origins import REGISTRY_LOG
+from ledger.log.witnessed import timing_policy
 from ledger.registry import Collective, require_resource_id
 
 
@@ -172,6 +174,11 @@ class RegistryFold:
             case PrincipalContent(principal=name, status=status):
                 here.holds(status in set(PrincipalStatus), "status", status, "ACTIVE or SUSPENDED")
                 here.holds(_is_person(name), "principal", name, "an operator or an auditor")
+            case WitnessesContent(policy=policy):
+                try:
+                    timing_policy(policy)
+                except FormatError as error:
+                    raise here.error("policy", error, "a witness policy, or nothing") from None
             case KeyContent(key_id=key_id, principal=name):
                 here.holds(key_id not in self.people.keys, "key_id", key_id, "one that no other key has")
                 here.holds(self._is_registered(name), "principal", name, "one that is registered")

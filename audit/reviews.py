@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from audit.findings import at
+from audit.steps import Step
 from ledger.acts.entries import COLLECTIVES, POLICY, SCHEDULER, Decision, DecisionContent
+from ledger.errors import FormatError
 from ledger.log.leaves import Leaf
-from payout.entries import RoundContent
+from ledger.log.merkle import Frontier
+from ledger.log.witness_policy import WitnessPolicy
+from ledger.log.witnessed import Witnessed, timing_policy, witnessed
+from payout.entries import PostingContent, RoundContent
 from payout.objections import MAX_SET_ASIDE, Answer, AnswerContent, ObjectionContent, review_ends
 from payout.policy import Approval, Policy
 from payout.rounds import Line
@@ -20,10 +25,13 @@ from payout.rounds import Line
 class _Review:
     """A round under review; the objections by collective, each with its leaf hash, and what was answered."""
 
+    leaf_index: int
     round_hash: str
     calculated_at: datetime
     by: str
     policy: Policy
+    witnesses: WitnessPolicy | None
+    """Those who time it; None if the database's clock alone does."""
     objections: dict[str, str] = field(default_factory=dict)
     answers: dict[str, str] = field(default_factory=dict)
     decided: bool = False
@@ -37,10 +45,65 @@ class Reviews:
 
     _reviews: dict[int, _Review] = field(default_factory=dict)
     """By the round's number."""
+    _roots: dict[int, bytes] = field(default_factory=dict)
+    """The log's root at each size since a round was calculated whose review witnesses time."""
 
-    def begin(self, leaf: Leaf[RoundContent], round_hash: str, policy: Policy) -> None:
-        """A round was calculated."""
-        self._reviews[leaf.content.number] = _Review(round_hash, leaf.time, leaf.content.by, policy)
+    def begin(self, leaf: Leaf[RoundContent], round_hash: str, policy: Policy, witnesses: str) -> None:
+        """A round was calculated; `witnesses` is the policy of those who time its review, empty for none."""
+        timed = timing_policy(witnesses) if policy.review_seconds else None
+        review = _Review(leaf.index, round_hash, leaf.time, leaf.content.by, policy, timed)
+        self._reviews[leaf.content.number] = review
+
+    def grow(self, frontier: Frontier) -> None:
+        """A leaf was taken in: remember the log's root, which witnesses may have cosigned."""
+        if any(review.witnesses for review in self._reviews.values()):
+            self._roots[frontier.size] = frontier.root()
+        else:
+            self._roots.clear()
+
+    def require_window(self, leaf: Leaf[PostingContent], origin: str, read: Callable[[str], bytes]) -> bool:
+        """Check the notes of a posting, between which its round's review was; returns whether witnesses time it.
+
+        `read` returns the body under a field's digest, `origin` is the log's.
+        """
+        content, here = leaf.content, at(leaf.index, step=Step.DECISIONS)
+        review = self._reviews.get(content.round)
+        if review is None or review.witnesses is None:
+            for figure in ("review_began_sha256", "review_ended_sha256"):
+                here.same(figure, getattr(content, figure), "")
+            return False
+        began = self._seen(leaf, "review_began_sha256", origin, read, review)
+        here.holds(began.checkpoint.size > review.leaf_index, "size", began.checkpoint.size, "one with the round")
+        ends = began.time + timedelta(seconds=review.policy.review_seconds)
+        ended = self._seen(leaf, "review_ended_sha256", origin, read, review, ends)
+        grown = ended.checkpoint.size >= began.checkpoint.size
+        here.holds(grown, "size", ended.checkpoint.size, f"{began.checkpoint.size} or more")
+        return True
+
+    def _seen(
+        self,
+        leaf: Leaf[PostingContent],
+        figure: str,
+        origin: str,
+        read: Callable[[str], bytes],
+        review: _Review,
+        since: datetime | None = None,
+    ) -> Witnessed:
+        """Returns what the note of a posting says, which a quorum of the review's witnesses cosigned."""
+        here, digest = at(leaf.index, step=Step.DECISIONS), getattr(leaf.content, figure)
+        here.holds(bool(digest), figure, "none", "a note that witnesses cosigned")
+        assert review.witnesses is not None  # noqa: S101 - the caller has checked it
+        try:
+            seen = witnessed(read(digest), review.witnesses, since)
+        except FormatError as error:
+            raise here.error(figure, error, "a cosigned checkpoint") from None
+        after = f" at {since.isoformat()} or later" if since else ""
+        if seen is None:
+            raise here.error(figure, "a note", f"one that {review.witnesses} cosigned{after}")
+        here.same("origin", seen.checkpoint.origin, origin)
+        known = self._roots.get(seen.checkpoint.size)
+        here.same("root", seen.checkpoint.root.hex(), known.hex() if known else "one of this log since the round")
+        return seen
 
     def object_to(self, leaf: Leaf[ObjectionContent], leaf_hash: str, lines: Callable[[], Sequence[Line]]) -> None:
         """A collective objects; `lines` gives those of the round's statement."""
@@ -51,8 +114,9 @@ class Reviews:
         here.holds(content.collective in review.named, "by", content.by, "a collective that the round's statement has")
         here.holds(content.collective not in review.objections, "by", content.by, "one that did not object before")
         review.objections[content.collective] = leaf_hash
-        ends = review_ends(review.calculated_at, review.policy)
-        here.holds(leaf.time < ends, "time", leaf.time.isoformat(), f"before {ends.isoformat()}, the review's end")
+        if review.witnesses is None:  # else it ends when they say so, which this leaf cannot tell
+            ends = review_ends(review.calculated_at, review.policy)
+            here.holds(leaf.time < ends, "time", leaf.time.isoformat(), f"before {ends.isoformat()}, the review's end")
 
     def answer(self, leaf: Leaf[AnswerContent]) -> None:
         """An operator answers an objection."""

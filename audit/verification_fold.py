@@ -205,6 +205,8 @@ class _LeafPass:
         except FoundError as found:
             raise FoundError(self._in_step(self.fold.earliest(found.finding))) from None
         tell_acts(self.report, [*self.registry.acts.done, *self.fold.acts.done], self.registry.people)
+        if self.fold.by_clock_alone:
+            self.report.warnings.append(f"reviews ended by the operator's clock: {self.fold.by_clock_alone}")
         self.report.take(Step.FORMS, Step.BODIES, Step.BATCHES, Step.WEIGHTS)
         self.report.take(Step.ROUNDS, Step.DECISIONS, Step.POSTINGS)
         self._check_events()

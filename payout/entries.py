@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import ClassVar, Final
 
@@ -26,6 +26,7 @@ from ledger.log.leaves import (
     DecimalInt,
     Past,
     Sha256Hex,
+    is_empty,
 )
 from ledger.registry import CollectiveStatus
 from ledger.usage.entries import (
@@ -170,6 +171,14 @@ class PostingContent(Content):
     amount_minor: DecimalInt
     set_aside: list[str] = Field(default=[], exclude_if=lambda names: not names)
     """The collectives, by id, whose objections were set aside: what they get is held as disputed."""
+    review_began_sha256: str = Field(default="", exclude_if=is_empty)
+    """A note that witnesses cosigned of the log with its round: the review began then. Empty if none time reviews."""
+    review_ended_sha256: str = Field(default="", exclude_if=is_empty)
+    """A note that they cosigned after the review."""
+
+    def bodies(self) -> Mapping[str, str]:
+        """The two notes, where witnesses time reviews."""
+        return {name: digest for name, digest in Content.bodies(self).items() if digest}
 
     def transfers(self, past: Past) -> Sequence[Transfer]:
         """What its round's statement gives to whom."""

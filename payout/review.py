@@ -23,6 +23,7 @@ from payout.policy import Approval, Policy
 from payout.store import objections
 from payout.store.objections import ObjectionRecord
 from payout.store.rounds import RoundRecord, RoundState
+from payout.store.windows import Window, find_window
 
 _SHOWN: Final = 5
 
@@ -66,19 +67,35 @@ def require_in_statement(connection: sa.Connection, pool: PoolRef, record: Round
 
 def require_reviewed(
     connection: sa.Connection, pool: PoolRef, record: RoundRecord, policy: Policy, now: datetime
-) -> None:
-    """Check that a round's review is over and that no objection is open.
+) -> Window | None:
+    """Check that a round's review is over and that no objection is open; returns its window if witnesses time it.
 
     Raises:
         StateError: one of these is not so.
     """
     name, ends = round_name(pool, record.content.number), review_ends(record.calculated_at, policy)
     if now < ends:
-        until = ends.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        raise StateError(name, "REVIEW_RUNS", f"can be approved from {until} on, when its review is over")
+        raise StateError(name, "REVIEW_RUNS", f"can be approved from {_shown(ends)} on, when its review is over")
+    window = find_window(connection, pool, record, policy)
+    if window is not None and window.ended is None:
+        said = f"after {_shown(window.ends)}" if window.ends else "with it, which begins its review"
+        raise StateError(name, "REVIEW_RUNS", f"waits until the witnesses have cosigned the log {said}")
     if waiting := objections.open_objections(connection, pool, record.content.number):
         shown = ", ".join(waiting[:_SHOWN]) + (f" and {len(waiting) - _SHOWN} more" if len(waiting) > _SHOWN else "")
         raise StateError(name, "OBJECTION_OPEN", f"has objections that nobody has answered, of {shown}")
+    return window
+
+
+def _shown(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def is_over(connection: sa.Connection, pool: PoolRef, record: RoundRecord, policy: Policy, now: datetime) -> bool:
+    """Whether a round's review is over: by the database's clock, and by the witnesses' if they time it."""
+    if now < review_ends(record.calculated_at, policy):
+        return False
+    window = find_window(connection, pool, record, policy)
+    return window is None or window.ended is not None
 
 
 def may_post_by_silence(
@@ -88,7 +105,7 @@ def may_post_by_silence(
     return (
         policy.approval is Approval.SILENCE
         and record.content.by == SCHEDULER
-        and now >= review_ends(record.calculated_at, policy)
+        and is_over(connection, pool, record, policy, now)
         and next(objections.list_objections(connection, pool, record.content.number, limit=1), None) is None
     )
 
@@ -111,7 +128,7 @@ def put_objection(
             raise StateError(name, "OBJECTED", f"has an objection of {content.by}, and each collective has one")
         return existing
     require_calculated(pool, record)
-    if said.now >= review_ends(record.calculated_at, policy):
+    if is_over(connection, pool, record, policy, said.now):
         raise StateError(name, "REVIEW_OVER", "can no longer be objected to: its review is over")
     objections.append_objection(connection, pool, content, said.now)
     return objections.get_objection(connection, pool, number, content.collective)

@@ -11,6 +11,7 @@ import re
 import secrets
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from hashlib import sha256
 from typing import Final
 
 import sqlalchemy as sa
@@ -44,6 +45,7 @@ from payout.store import objections, pools, rounds
 from payout.store.calculation import next_round, past_round, still_holds
 from payout.store.objections import ObjectionRecord
 from payout.store.rounds import RoundRecord, RoundState
+from payout.store.windows import Window, find_window
 
 _ROUND_NUMBER: Final = re.compile(r"[1-9][0-9]{0,8}")
 
@@ -191,8 +193,8 @@ class Settlement:
             if not review.may_post_by_silence(connection, pool, record, policy, now):
                 return None
             signing.require_sound(connection, pool)
-            lines = _lines(connection, pool, record.content)
-            return self._approve_by_policy(connection, pool, record, people, now, lines)
+            lines, window = _lines(connection, pool, record.content), find_window(connection, pool, record, policy)
+            return self._approve_by_policy(connection, pool, record, people, now, lines, window)
 
     def _rule(self, pool: PoolRef, number: int, ruling: Ruling) -> RoundRecord:
         with self._database.transaction() as connection:
@@ -209,12 +211,13 @@ class Settlement:
             people, now = begin(connection, pool)
             needed = ONE if record.content.by == SCHEDULER else people.controls.needed(Kind.ROUNDS)
             subject = Subject(record.leaf_index, record.hash, record.content, needed)
+            window = None
             if approves:
                 policy = _policy_of(connection, pool, record.content)
-                review.require_reviewed(connection, pool, record, policy, now)
+                window = review.require_reviewed(connection, pool, record, policy, now)
             record_decision(connection, pool, people, subject, ruling, now)
             if approves:
-                self._post(connection, pool, record.content, lines, now)
+                self._post(connection, pool, record.content, lines, now, window)
             return rounds.get_round(connection, pool, number)
 
     def _record(
@@ -247,12 +250,13 @@ class Settlement:
         people: People,
         now: datetime,
         lines: Sequence[Line],
+        window: Window | None = None,
     ) -> RoundRecord:
         approved = DecisionContent(
             subject=record.leaf_index, subject_hash=record.hash.hex(), decision=Decision.APPROVED.value, reason=""
         )
         append_decision(connection, pool, _BY_POLICY.stamp(approved, people.size), now)
-        self._post(connection, pool, record.content, lines, now)
+        self._post(connection, pool, record.content, lines, now, window)
         return rounds.get_round(connection, pool, record.content.number)
 
     def _post(
@@ -262,12 +266,19 @@ class Settlement:
         content: RoundContent,
         lines: Sequence[Line],
         now: datetime,
+        window: Window | None,
     ) -> None:
         aside = objections.set_aside(connection, pool, content.number)
         transfers = posting_transfers(content, lines, frozenset(aside))
         amount = sum(transfer.amount_minor for transfer in transfers)
+        began, ended = (_kept(connection, pool, note) for note in (window.began, window.ended)) if window else ("", "")
         posting = PostingContent(
-            round=content.number, transfer_count=len(transfers), amount_minor=amount, set_aside=aside
+            round=content.number,
+            transfer_count=len(transfers),
+            amount_minor=amount,
+            set_aside=aside,
+            review_began_sha256=began,
+            review_ended_sha256=ended,
         )
         (leaf,) = log.append(connection, pool, [posting], now)
         rounds.insert_posting(connection, pool, content.number, leaf.index)
@@ -291,6 +302,14 @@ _BY_POLICY: Final = Actor(POLICY, "")
 def _lines(connection: sa.Connection, pool: PoolRef, content: RoundContent) -> list[Line]:
     """Returns the lines of the round's statement."""
     return parse_statement(log.checked_body(connection, pool, bytes.fromhex(content.statement_sha256)))
+
+
+def _kept(connection: sa.Connection, pool: PoolRef, note: bytes | None) -> str:
+    """Keep a note as a body; returns its hash."""
+    if note is None:
+        return ""
+    log.put_body(connection, pool, note)
+    return sha256(note).hexdigest()
 
 
 def _policy_of(connection: sa.Connection, pool: PoolRef, content: RoundContent) -> Policy:

@@ -14,7 +14,7 @@ from ledger.store.journal import GRANT_FROM_COMMONS, RECORD_PAYMENT, RELEASE_HEL
 from ledger.store.memberships import DECLARE_MEMBERSHIP
 from ledger.store.methods import DECLARE_METHOD
 from ledger.store.objects import open_objects
-from ledger.store.people import PUT_PRINCIPAL, SET_CONTROLS
+from ledger.store.people import PUT_PRINCIPAL, SET_CONTROLS, SET_WITNESSES
 from ledger.store.readers import Readers
 from ledger.store.registry import PUT_COLLECTIVE, REGISTER_PLATFORM
 from ledger.store.usage.closing import CLOSE_POOL
@@ -22,6 +22,7 @@ from ledger.store.usage.intake import UsageStore
 from payout.schedule import Scheduler
 from payout.settlement import Settlement
 from payout.store.pools import LOG_POLICY, OPEN_POOL, PAUSE, SET_SCHEDULE
+from payout.store.windows import timed_rounds
 from services.access.keyring import KeyRing
 from services.access.keys import ISSUE_KEY, REVOKE_KEY
 from services.parts import Clock, Parts, SigningParts
@@ -32,9 +33,9 @@ from services.signing.signer import Signer
 from services.signing.witness import Cosigner, Witness
 
 EFFECTS: Final = (
-    REGISTER_PLATFORM, PUT_COLLECTIVE, PUT_PRINCIPAL, SET_CONTROLS, ISSUE_KEY, REVOKE_KEY, OPEN_POOL, LOG_POLICY,
-    SET_SCHEDULE, PAUSE, ADMIT_PLATFORM, CLOSE_POOL, DECLARE_METHOD, DECLARE_MEMBERSHIP, RECORD_PAYMENT, RELEASE_HELD,
-    GRANT_FROM_COMMONS,
+    REGISTER_PLATFORM, PUT_COLLECTIVE, PUT_PRINCIPAL, SET_CONTROLS, SET_WITNESSES, ISSUE_KEY, REVOKE_KEY, OPEN_POOL,
+    LOG_POLICY, SET_SCHEDULE, PAUSE, ADMIT_PLATFORM, CLOSE_POOL, DECLARE_METHOD, DECLARE_MEMBERSHIP, RECORD_PAYMENT,
+    RELEASE_HELD, GRANT_FROM_COMMONS,
 )  # fmt: skip
 """Everything that operators do."""
 
@@ -97,4 +98,4 @@ def wire_signing(parts: Parts) -> SigningParts | None:
     key, folder = read_key(settings.signing_key_file), CheckpointFolder(settings.checkpoint_folder)
     witnesses = Witness.parse_all(settings.witnesses)
     signer = Signer(parts.database, parts.clock, key, folder)
-    return SigningParts(signer, Cosigner(parts.database, signer, folder, witnesses))
+    return SigningParts(signer, Cosigner(parts.database, signer, folder, witnesses, timed_rounds))

@@ -144,6 +144,19 @@ class ControlsContent(ActContent):
         return max(controls.people, self.controls.people)
 
 
+class WitnessesContent(ActContent):
+    """The witnesses by whom reviews of rounds are timed were named, or taken away.
+
+    It is in force for the rounds that are calculated after it.
+    """
+
+    type: ClassVar[str] = "witnesses.v1"
+    kind: ClassVar[Kind | None] = Kind.TERMS
+
+    policy: str
+    """A witness policy in the form of C2SP's tlog-policy; empty for none, where the database's clock alone counts."""
+
+
 class PrincipalStatus(StrEnum):
     """Whether an operator or auditor may act."""
 
@@ -270,8 +283,8 @@ class PoolOpenedContent(ActContent):
 
 
 _REGISTRY_KINDS: Final[tuple[type[Content], ...]] = (
-    DeploymentContent, ControlsContent, PrincipalContent, KeyContent, KeyRevocationContent, RecoveryContent,
-    PlatformContent, CollectiveContent, PoolOpenedContent, ProposalContent, DecisionContent,
+    DeploymentContent, ControlsContent, WitnessesContent, PrincipalContent, KeyContent, KeyRevocationContent,
+    RecoveryContent, PlatformContent, CollectiveContent, PoolOpenedContent, ProposalContent, DecisionContent,
 )  # fmt: skip
 REGISTRY_CONTENTS: Final[dict[str, type[Content]]] = {kind.type: kind for kind in _REGISTRY_KINDS}
 """Every type of entry that the registry's log may hold."""

@@ -20,6 +20,7 @@ from ledger.acts.entries import (
     PrincipalContent,
     PrincipalStatus,
     RecoveryContent,
+    WitnessesContent,
 )
 from ledger.errors import StateError
 from ledger.log.leaves import Content, Leaf
@@ -38,7 +39,8 @@ BEGINNING: Final = datetime.min.replace(tzinfo=UTC)
 PEOPLE_KINDS: Final[dict[str, type[Content]]] = {
     kind.type: kind
     for kind in (
-        DeploymentContent, ControlsContent, PrincipalContent, KeyContent, KeyRevocationContent, RecoveryContent,
+        DeploymentContent, ControlsContent, WitnessesContent, PrincipalContent, KeyContent, KeyRevocationContent,
+        RecoveryContent,
     )
 }  # fmt: skip
 """The kinds of entry that `People` follows from; it ignores all others."""
@@ -88,7 +90,7 @@ class Key:
 
 @dataclass(slots=True)
 class People:
-    """Operators, auditors, all keys and the controls, after the first `size` leaves of the registry's log."""
+    """Operators, auditors, keys, controls and witnesses, after the first `size` leaves of the registry's log."""
 
     size: int = 0
     time: datetime = BEGINNING
@@ -100,6 +102,8 @@ class People:
     persons: dict[str, Person] = field(default_factory=dict)
     keys: dict[str, Key] = field(default_factory=dict)
     recoveries: int = 0
+    witnesses: str = ""
+    """The policy of the witnesses by whom reviews are timed; empty for none."""
 
     def take_in(self, leaf: Leaf[Any]) -> None:
         """Take in the next leaf of the registry's log that is about people; others may be left out."""
@@ -109,6 +113,8 @@ class People:
                 self._found(content)
             case ControlsContent(controls=controls):
                 self.controls = controls
+            case WitnessesContent(policy=policy):
+                self.witnesses = policy
             case PrincipalContent(principal=name, status=status):
                 known = self.persons.get(name)
                 person = known or Person(name, leaf.index, alone=leaf.content.proposal is None)

@@ -107,8 +107,8 @@ class Ruling:
     reason: str = ""
 
 
-def read_people(connection: sa.Connection) -> People:
-    """Returns who may act, as of now.
+def read_people(connection: sa.Connection, size: int | None = None) -> People:
+    """Returns who may act, as of now, or after the first `size` leaves of the registry's log.
 
     Raises:
         StateError: the deployment was never founded.
@@ -121,12 +121,13 @@ def read_people(connection: sa.Connection) -> People:
     query = (
         sa.select(t.leaf.c.entry)
         .join_from(t.people, t.leaf, on)
-        .where(t.people.c.pool_id == REGISTRY.pool_id, t.people.c.leaf_index < head.size)
+        .where(t.people.c.pool_id == REGISTRY.pool_id, t.people.c.leaf_index < (head.size if size is None else size))
         .order_by(t.people.c.leaf_index)
     )
     for row in connection.execute(query):
         people.take_in(decode(bytes(row.entry), PEOPLE_KINDS))
-    people.size, people.time = head.size, head.last_time
+    if size is None:
+        people.size, people.time = head.size, head.last_time
     return people
 
 

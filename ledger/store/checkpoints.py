@@ -57,7 +57,7 @@ def insert_checkpoint(connection: sa.Connection, pool: PoolRef, checkpoint: Stor
 def insert_cosignature(
     connection: sa.Connection, pool: PoolRef, checkpoint: StoredCheckpoint, found: StoredCosignature
 ) -> None:
-    """Keep a cosignature, which must have been verified; a witness's first one on a checkpoint stays."""
+    """Keep a cosignature, which must have been verified."""
     row = {
         "pool_id": pool.pool_id,
         "log_vkey": str(checkpoint.key),
@@ -109,6 +109,24 @@ def list_checkpoints(
     return _with_cosignatures(connection, pool, query.order_by(t.checkpoint.c.size).limit(limit))
 
 
+def cosigned_since(
+    connection: sa.Connection, pool: PoolRef, min_size: int, time_seconds: int, *, limit: int
+) -> list[StoredCheckpoint]:
+    """Returns the smallest checkpoints of at least a size that a witness cosigned at a time or later, by size.
+
+    They are of the key that signed last, and have all of their cosignatures, several of a witness too.
+    """
+    latest = latest_checkpoint(connection, pool)
+    if latest is None:
+        return []
+    of_log = (t.cosignature.c.pool_id == pool.pool_id) & (t.cosignature.c.log_vkey == str(latest.key))
+    late = of_log & (t.cosignature.c.size >= min_size) & (t.cosignature.c.time_seconds >= time_seconds)
+    sizes = sa.select(t.cosignature.c.size).where(late).group_by(t.cosignature.c.size)
+    found = list(connection.execute(sizes.order_by(t.cosignature.c.size).limit(limit)).scalars())
+    query = _select(pool).where(t.checkpoint.c.vkey == str(latest.key), t.checkpoint.c.size.in_(found))
+    return _with_cosignatures(connection, pool, query.order_by(t.checkpoint.c.size), every=True)
+
+
 def last_cosigned_size(connection: sa.Connection, pool: PoolRef, key: VerifierKey, witness: VerifierKey) -> int:
     """Returns the largest size that a witness is known to have cosigned of the log with this key, or 0."""
     query = sa.select(sa.func.max(t.cosignature.c.size)).where(
@@ -123,9 +141,12 @@ def _select(pool: PoolRef) -> sa.Select[Any]:
     return sa.select(t.checkpoint).where(t.checkpoint.c.pool_id == pool.pool_id)
 
 
-def _with_cosignatures(connection: sa.Connection, pool: PoolRef, query: sa.Select[Any]) -> list[StoredCheckpoint]:
+def _with_cosignatures(
+    connection: sa.Connection, pool: PoolRef, query: sa.Select[Any], *, every: bool = False
+) -> list[StoredCheckpoint]:
+    """Returns the checkpoints with the first cosignature of each witness, or with every one."""
     rows = connection.execute(query).all()
-    cosigned = _cosignatures(connection, pool, [(row.vkey, row.size) for row in rows])
+    cosigned = _cosignatures(connection, pool, [(row.vkey, row.size) for row in rows], every=every)
     return [
         StoredCheckpoint(
             row.size,
@@ -139,13 +160,15 @@ def _with_cosignatures(connection: sa.Connection, pool: PoolRef, query: sa.Selec
 
 
 def _cosignatures(
-    connection: sa.Connection, pool: PoolRef, checkpoints: Sequence[tuple[str, int]]
+    connection: sa.Connection, pool: PoolRef, checkpoints: Sequence[tuple[str, int]], *, every: bool
 ) -> dict[tuple[str, int], list[StoredCosignature]]:
     of_checkpoint = sa.tuple_(t.cosignature.c.log_vkey, t.cosignature.c.size).in_(checkpoints)
     query = sa.select(t.cosignature).where(t.cosignature.c.pool_id == pool.pool_id, of_checkpoint)
     found: dict[tuple[str, int], list[StoredCosignature]] = {}
-    for row in connection.execute(query.order_by(t.cosignature.c.vkey)):
-        key = VerifierKey.parse(row.vkey)
+    for row in connection.execute(query.order_by(t.cosignature.c.vkey, t.cosignature.c.time_seconds)):
+        key, known = VerifierKey.parse(row.vkey), found.get((row.log_vkey, row.size), [])
+        if known and known[-1].key == key and not every:
+            continue
         signature = Signature(key.name, key.key_id, bytes(row.signature))
         found.setdefault((row.log_vkey, row.size), []).append(StoredCosignature(key, signature, row.time_seconds))
     return found

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from datetime import datetime
+from hashlib import sha256
 from typing import Any, Final
 
 import sqlalchemy as sa
 
-from ledger.acts.entries import ControlsContent, PrincipalContent, PrincipalStatus
+from ledger.acts.entries import ControlsContent, PrincipalContent, PrincipalStatus, WitnessesContent
 from ledger.acts.people import People, Person
-from ledger.errors import InvalidInputError, NotFoundError
+from ledger.errors import FormatError, InvalidInputError, NotFoundError
+from ledger.log.witnessed import timing_policy
 from ledger.store.acts import Effect, append_act, read_people
 from ledger.store.log import PoolRef
 
@@ -51,6 +53,27 @@ def _set_controls(connection: sa.Connection, pool: PoolRef, content: ControlsCon
 def _standing_controls(connection: sa.Connection, _: PoolRef, content: ControlsContent) -> People | None:
     people = read_people(connection)
     return people if people.controls == content.controls else None
+
+
+def _set_witnesses(connection: sa.Connection, pool: PoolRef, content: WitnessesContent, now: datetime) -> str:
+    try:
+        timing_policy(content.policy)
+    except FormatError as error:
+        raise InvalidInputError.of("witnesses.policy", f"{error.subject} {error.reason}") from None
+    append_act(connection, pool, content, now)
+    return content.policy
+
+
+def _standing_witnesses(connection: sa.Connection, _: PoolRef, content: WitnessesContent) -> str | None:
+    return content.policy if read_people(connection).witnesses == content.policy else None
+
+
+def _witnesses_version(connection: sa.Connection, _: PoolRef, __: Any) -> dict[str, str]:
+    return {"witnesses": sha256(read_people(connection).witnesses.encode()).hexdigest()}
+
+
+SET_WITNESSES: Final = Effect(WitnessesContent, _set_witnesses, _standing_witnesses, rests_on=_witnesses_version)
+"""Names the witnesses by whom reviews are timed. Returns their policy; raises InvalidInputError if it is none."""
 
 
 def _controls_version(connection: sa.Connection, _: PoolRef, __: Any) -> dict[str, str]:

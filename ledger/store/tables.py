@@ -349,9 +349,9 @@ cosignature = sa.Table(
     sa.Column("size", sa.BigInteger, primary_key=True, autoincrement=False),
     sa.Column("vkey", sa.Text, primary_key=True),
     sa.Column("signature", sa.LargeBinary, nullable=False),
-    sa.Column("time_seconds", sa.BigInteger, nullable=False),
+    sa.Column("time_seconds", sa.BigInteger, primary_key=True, autoincrement=False),
     sa.Index(None, "pool_id", "log_vkey", "vkey", "size"),
-    comment="What a witness signed of a checkpoint, verified before it was kept.",
+    comment="What a witness signed of a checkpoint, verified before it was kept; again while a round waits for time.",
 )
 
 turn = sa.Table(

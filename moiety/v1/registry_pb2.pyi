@@ -1940,6 +1940,75 @@ class ListPrincipalsResponse(_message.Message):
 Global___ListPrincipalsResponse: _TypeAlias = ListPrincipalsResponse  # noqa: Y015
 
 @_typing.final
+class TimingWitnesses(_message.Message):
+    """The witnesses by whom reviews of rounds are timed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POLICY_FIELD_NUMBER: _builtins.int
+    PROPOSAL_FIELD_NUMBER: _builtins.int
+    policy: _builtins.str
+    """Who must have cosigned: a witness policy as of C2SP's tlog-policy, at most 32,768 bytes. Empty for none: the
+    database's clock alone ends reviews.
+    """
+    proposal: _builtins.str
+    """The proposal that waits for another operator, such as `registry/proposals/{leaf}`; empty once this is in force."""
+    def __init__(
+        self,
+        *,
+        policy: _builtins.str = ...,
+        proposal: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy", "proposal", b"proposal"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TimingWitnesses: _TypeAlias = TimingWitnesses  # noqa: Y015
+
+@_typing.final
+class GetTimingWitnessesRequest(_message.Message):
+    """Asks for the witnesses by whom reviews are timed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetTimingWitnessesRequest: _TypeAlias = GetTimingWitnessesRequest  # noqa: Y015
+
+@_typing.final
+class UpdateTimingWitnessesRequest(_message.Message):
+    """Asks to name others."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WITNESSES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def witnesses(self) -> Global___TimingWitnesses:
+        """The whole new content."""
+
+    def __init__(
+        self,
+        *,
+        witnesses: Global___TimingWitnesses | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["witnesses", b"witnesses"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["witnesses", b"witnesses"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateTimingWitnessesRequest: _TypeAlias = UpdateTimingWitnessesRequest  # noqa: Y015
+
+@_typing.final
 class GetControlsRequest(_message.Message):
     """Asks for the controls."""
 

@@ -182,6 +182,16 @@ class RegistryServiceStub:
                 request_serializer=moiety_dot_v1_dot_registry__pb2.UpdateControlsRequest.SerializeToString,
                 response_deserializer=moiety_dot_v1_dot_registry__pb2.Controls.FromString,
                 _registered_method=True)
+        self.GetTimingWitnesses = channel.unary_unary(
+                '/moiety.v1.RegistryService/GetTimingWitnesses',
+                request_serializer=moiety_dot_v1_dot_registry__pb2.GetTimingWitnessesRequest.SerializeToString,
+                response_deserializer=moiety_dot_v1_dot_registry__pb2.TimingWitnesses.FromString,
+                _registered_method=True)
+        self.UpdateTimingWitnesses = channel.unary_unary(
+                '/moiety.v1.RegistryService/UpdateTimingWitnesses',
+                request_serializer=moiety_dot_v1_dot_registry__pb2.UpdateTimingWitnessesRequest.SerializeToString,
+                response_deserializer=moiety_dot_v1_dot_registry__pb2.TimingWitnesses.FromString,
+                _registered_method=True)
 
 
 class RegistryServiceServicer:
@@ -397,6 +407,21 @@ class RegistryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetTimingWitnesses(self, request, context):
+        """Gives the witnesses by whom reviews of rounds are timed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateTimingWitnesses(self, request, context):
+        """Names the witnesses by whom reviews of rounds are timed, or none. Rounds that are calculated afterwards are posted
+        with a note that they cosigned as the review began, and one that they cosigned after it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RegistryServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -544,6 +569,16 @@ def add_RegistryServiceServicer_to_server(servicer, server):
                     servicer.UpdateControls,
                     request_deserializer=moiety_dot_v1_dot_registry__pb2.UpdateControlsRequest.FromString,
                     response_serializer=moiety_dot_v1_dot_registry__pb2.Controls.SerializeToString,
+            ),
+            'GetTimingWitnesses': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetTimingWitnesses,
+                    request_deserializer=moiety_dot_v1_dot_registry__pb2.GetTimingWitnessesRequest.FromString,
+                    response_serializer=moiety_dot_v1_dot_registry__pb2.TimingWitnesses.SerializeToString,
+            ),
+            'UpdateTimingWitnesses': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateTimingWitnesses,
+                    request_deserializer=moiety_dot_v1_dot_registry__pb2.UpdateTimingWitnessesRequest.FromString,
+                    response_serializer=moiety_dot_v1_dot_registry__pb2.TimingWitnesses.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -1332,6 +1367,60 @@ class RegistryService:
             '/moiety.v1.RegistryService/UpdateControls',
             moiety_dot_v1_dot_registry__pb2.UpdateControlsRequest.SerializeToString,
             moiety_dot_v1_dot_registry__pb2.Controls.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetTimingWitnesses(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/moiety.v1.RegistryService/GetTimingWitnesses',
+            moiety_dot_v1_dot_registry__pb2.GetTimingWitnessesRequest.SerializeToString,
+            moiety_dot_v1_dot_registry__pb2.TimingWitnesses.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateTimingWitnesses(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/moiety.v1.RegistryService/UpdateTimingWitnesses',
+            moiety_dot_v1_dot_registry__pb2.UpdateTimingWitnessesRequest.SerializeToString,
+            moiety_dot_v1_dot_registry__pb2.TimingWitnesses.FromString,
             options,
             channel_credentials,
             insecure,

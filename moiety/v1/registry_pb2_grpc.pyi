@@ -102,6 +102,12 @@ class RegistryServiceStub:
     """Gives how many people each kind of act needs, and by whom the deployment was founded."""
     UpdateControls: _grpc.UnaryUnaryMultiCallable[_registry_pb2.UpdateControlsRequest, _registry_pb2.Controls]
     """Changes how many people acts need."""
+    GetTimingWitnesses: _grpc.UnaryUnaryMultiCallable[_registry_pb2.GetTimingWitnessesRequest, _registry_pb2.TimingWitnesses]
+    """Gives the witnesses by whom reviews of rounds are timed."""
+    UpdateTimingWitnesses: _grpc.UnaryUnaryMultiCallable[_registry_pb2.UpdateTimingWitnessesRequest, _registry_pb2.TimingWitnesses]
+    """Names the witnesses by whom reviews of rounds are timed, or none. Rounds that are calculated afterwards are posted
+    with a note that they cosigned as the review began, and one that they cosigned after it.
+    """
 
 @_typing.type_check_only
 class RegistryServiceAsyncStub(RegistryServiceStub):
@@ -177,6 +183,12 @@ class RegistryServiceAsyncStub(RegistryServiceStub):
     """Gives how many people each kind of act needs, and by whom the deployment was founded."""
     UpdateControls: _aio.UnaryUnaryMultiCallable[_registry_pb2.UpdateControlsRequest, _registry_pb2.Controls]  # type: ignore[assignment]
     """Changes how many people acts need."""
+    GetTimingWitnesses: _aio.UnaryUnaryMultiCallable[_registry_pb2.GetTimingWitnessesRequest, _registry_pb2.TimingWitnesses]  # type: ignore[assignment]
+    """Gives the witnesses by whom reviews of rounds are timed."""
+    UpdateTimingWitnesses: _aio.UnaryUnaryMultiCallable[_registry_pb2.UpdateTimingWitnessesRequest, _registry_pb2.TimingWitnesses]  # type: ignore[assignment]
+    """Names the witnesses by whom reviews of rounds are timed, or none. Rounds that are calculated afterwards are posted
+    with a note that they cosigned as the review began, and one that they cosigned after it.
+    """
 
 class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
     """Registers platforms, collectives, pools, policies, methods, memberships, schedules and API keys.
@@ -423,5 +435,23 @@ class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_registry_pb2.Controls, _abc.Awaitable[_registry_pb2.Controls]]:
         """Changes how many people acts need."""
+
+    @_abc_1.abstractmethod
+    def GetTimingWitnesses(
+        self,
+        request: _registry_pb2.GetTimingWitnessesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registry_pb2.TimingWitnesses, _abc.Awaitable[_registry_pb2.TimingWitnesses]]:
+        """Gives the witnesses by whom reviews of rounds are timed."""
+
+    @_abc_1.abstractmethod
+    def UpdateTimingWitnesses(
+        self,
+        request: _registry_pb2.UpdateTimingWitnessesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registry_pb2.TimingWitnesses, _abc.Awaitable[_registry_pb2.TimingWitnesses]]:
+        """Names the witnesses by whom reviews of rounds are timed, or none. Rounds that are calculated afterwards are posted
+        with a note that they cosigned as the review began, and one that they cosigned after it.
+        """
 
 def add_RegistryServiceServicer_to_server(servicer: RegistryServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -262,3 +262,16 @@ class RegistryVerbs(Verbs):
         """Change how many people acts need."""
         request = pb.UpdateControlsRequest(controls=controls)
         return self._connection.unary(self._registry.UpdateControls, request, repeat=True)
+
+    @verb
+    def get_timing_witnesses(self) -> Steps[pb.TimingWitnesses]:
+        """Give the policy of the witnesses by whom reviews of rounds are timed; empty if there are none."""
+        request = pb.GetTimingWitnessesRequest()
+        return self._connection.unary(self._registry.GetTimingWitnesses, request, repeat=True)
+
+    @verb
+    def update_timing_witnesses(self, policy: str) -> Steps[pb.TimingWitnesses]:
+        """Name the witnesses by whom reviews of rounds are timed, by a witness policy; the empty text names none."""
+        witnesses = pb.TimingWitnesses(policy=policy)
+        request = pb.UpdateTimingWitnessesRequest(witnesses=witnesses)
+        return self._connection.unary(self._registry.UpdateTimingWitnesses, request, repeat=True)

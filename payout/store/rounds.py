@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from ledger.acts.entries import Decision, DecisionContent
 from ledger.errors import LostRaceError, NotFoundError
 from ledger.log.leaves import decode
-from ledger.store import registry
+from ledger.store import log, registry
 from ledger.store import tables as lt
 from ledger.store.conflicts import taken_keys
 from ledger.store.database import driver_connection
@@ -145,6 +145,16 @@ def posting_leaf(connection: sa.Connection, pool: PoolRef, number: int) -> int |
 def find_request(connection: sa.Connection, pool: PoolRef, request_id: str) -> RoundRecord | None:
     """Returns the round that a request made, if any."""
     return next(_records(connection, _rounds(pool).where(t.round_.c.request_id == request_id)), None)
+
+
+def with_open_round(connection: sa.Connection, pools: Sequence[PoolRef]) -> list[PoolRef]:
+    """Returns those of these pools that have a round which waits for its decision."""
+    decided = sa.exists().where(
+        lt.decision.c.pool_id == t.round_.c.pool_id, lt.decision.c.subject == t.round_.c.leaf_index
+    )
+    query = sa.select(t.round_.c.pool_id).where(log.of_pools(t.round_, pools), ~decided).distinct()
+    waiting = set(connection.execute(query).scalars())
+    return [pool for pool in pools if pool.pool_id in waiting]
 
 
 def latest_round(connection: sa.Connection, pool: PoolRef) -> RoundRecord | None:

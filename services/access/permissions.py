@@ -47,6 +47,8 @@ PERMITTED: Final[dict[str, frozenset[Role]]] = {
     "/moiety.v1.RegistryService/ListPrincipals": _READERS,
     "/moiety.v1.RegistryService/GetControls": _EVERYONE,
     "/moiety.v1.RegistryService/UpdateControls": _OPERATOR,
+    "/moiety.v1.RegistryService/GetTimingWitnesses": _EVERYONE,
+    "/moiety.v1.RegistryService/UpdateTimingWitnesses": _OPERATOR,
     "/moiety.v1.ActsService/GetProposal": _READERS,
     "/moiety.v1.ActsService/ListProposals": _READERS,
     "/moiety.v1.ActsService/ApproveProposal": _OPERATOR,

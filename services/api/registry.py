@@ -18,6 +18,7 @@ from ledger.acts.entries import (
     PlatformContent,
     PoolOpenedContent,
     PrincipalContent,
+    WitnessesContent,
 )
 from ledger.errors import AlreadyExistsError, InvalidInputError, NotFoundError
 from ledger.money import minor_unit_exponent
@@ -49,6 +50,9 @@ MAX_PLATFORMS_AT_OPENING: Final = 500
 """Platforms that a pool admits as it is opened: their ids must fit in one entry, of 65,535 bytes."""
 
 MAX_LEAF: Final = 2**62
+
+MAX_WITNESSES_BYTES: Final = 2**15
+"""The longest witness policy: it must fit in an entry, of 65,535 bytes."""
 
 MAX_VERSION: Final = 2**31 - 1
 """The highest number that fits in the contract and the tables."""
@@ -375,3 +379,19 @@ class RegistryService(registry_pb2_grpc.RegistryServiceServicer):
         with self._database.transaction() as connection:
             outcome = self._acts.perform(connection, REGISTRY, ControlsContent(controls=controls), actor())
         return told(outcome, convert.controls_to_proto, request.controls)
+
+    def GetTimingWitnesses(
+        self, request: pb.GetTimingWitnessesRequest, context: grpc.ServicerContext
+    ) -> pb.TimingWitnesses:
+        with self._database.transaction() as connection:
+            return pb.TimingWitnesses(policy=read_people(connection).witnesses)
+
+    def UpdateTimingWitnesses(
+        self, request: pb.UpdateTimingWitnessesRequest, context: grpc.ServicerContext
+    ) -> pb.TimingWitnesses:
+        policy = request.witnesses.policy
+        if len(policy.encode()) > MAX_WITNESSES_BYTES:
+            raise InvalidInputError.of("witnesses.policy", f"must have at most {MAX_WITNESSES_BYTES:,} bytes")
+        with self._database.transaction() as connection:
+            outcome = self._acts.perform(connection, REGISTRY, WitnessesContent(policy=policy), actor())
+        return told(outcome, lambda found: pb.TimingWitnesses(policy=found), request.witnesses)

@@ -33,6 +33,7 @@ COMMANDS: Final = {
     "pool": "services.cli.acts.registered:pool_app",
     "key": "services.cli.pools.keys:app",
     "controls": "services.cli.acts.people:controls_app",
+    "witnesses": "services.cli.acts.people:witnesses_app",
     "proposal": "services.cli.acts.proposals:app",
     "limits": "services.cli.pools.limits:app",
     "usage": "services.cli.pools.usage:app",

@@ -10,7 +10,7 @@ import http.client
 import json
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -20,6 +20,7 @@ from threading import Event, Timer
 from typing import Final
 from urllib.parse import urlsplit
 
+import sqlalchemy as sa
 import structlog
 
 from ledger.errors import FormatError, InvalidInputError, LedgerError, SignatureError
@@ -28,6 +29,7 @@ from ledger.log.note_keys import SignatureType, VerifierKey
 from ledger.log.notes import Note, parse_note, parse_signatures, verify_signatures
 from ledger.log.witnessing import SIZE_CONTENT_TYPE, AddCheckpoint, parse_size
 from ledger.store import checkpoints, log, proofs
+from ledger.store.acts import REGISTRY
 from ledger.store.checkpoints import StoredCheckpoint, StoredCosignature
 from ledger.store.database import Database
 from ledger.store.each_pool import ask_each
@@ -198,18 +200,40 @@ def read_cosignature(witness: Witness, note: Note, answer: bytes) -> StoredCosig
     return StoredCosignature(witness.key, found.signature, found.time_seconds)
 
 
+AGAIN_SECONDS: Final = 600.0
+"""How long until a witness is asked again about a log that did not grow, while a round's review runs."""
+
+Waits = Callable[[sa.Connection, Sequence[PoolRef]], list[PoolRef]]
+
+
+def _nowhere(_: sa.Connection, __: Sequence[PoolRef]) -> list[PoolRef]:
+    """No round waits."""
+    return []
+
+
 class Cosigner:
-    """Has every witness cosign the last checkpoint of each pool."""
+    """Has every witness cosign the last checkpoint of each pool, and again while a round waits for time to pass.
+
+    `waits` says in which of some pools a round does.
+    """
 
     def __init__(
-        self, database: Database, signer: Signer, folder: CheckpointFolder, witnesses: tuple[Witness, ...]
+        self,
+        database: Database,
+        signer: Signer,
+        folder: CheckpointFolder,
+        witnesses: tuple[Witness, ...],
+        waits: Waits = _nowhere,
     ) -> None:
         self._database = database
         self._signer = signer
         self._folder = folder
         self._witnesses = witnesses
         self._said: dict[tuple[str, str], str] = {}
+        self._waits = waits
         self._cosigned: dict[tuple[str, str], int] = {}
+        self._asked_at: dict[tuple[str, str], float] = {}
+        """By witness and log, when the last answer came, by the monotonic clock."""
         self._stopped = Event()
 
     def stop(self) -> None:
@@ -237,10 +261,11 @@ class Cosigner:
             place = (witness.key.name, pool.name)
             if self._stopped.is_set():
                 break
-            if self._cosigned.get(place) == size:
+            again = self._cosigned.get(place) == size
+            if again and not self._is_due_again(place, pool):
                 continue
             try:
-                asked, cosigned = self.cosign(witness, pool)
+                asked, cosigned = self.cosign(witness, pool, again=again)
             except WitnessRefusedError as error:
                 self._report(witness, pool, str(error))
                 if not error.status:
@@ -250,11 +275,20 @@ class Cosigner:
             else:
                 self._said.pop(place, None)
                 self._cosigned[place] = cosigned
+                self._asked_at[place] = time.monotonic()
                 came += asked
         return came
 
-    def cosign(self, witness: Witness, pool: PoolRef) -> tuple[bool, int]:
-        """Have a witness cosign the pool's last checkpoint, if it has not.
+    def _is_due_again(self, place: tuple[str, str], pool: PoolRef) -> bool:
+        """Whether a witness should say once more that the log is as it was: that time has passed ends a review."""
+        if time.monotonic() - self._asked_at.get(place, -AGAIN_SECONDS) < AGAIN_SECONDS:
+            return False
+        self._asked_at[place] = time.monotonic()
+        with self._database.transaction() as connection:
+            return pool != REGISTRY and bool(self._waits(connection, [pool]))
+
+    def cosign(self, witness: Witness, pool: PoolRef, *, again: bool = False) -> tuple[bool, int]:
+        """Have a witness cosign the pool's last checkpoint, if it has not, or `again`.
 
         Returns whether it was asked, and the size up to which all is cosigned; 0 where nothing is signed.
 
@@ -266,7 +300,7 @@ class Cosigner:
             latest = checkpoints.latest_checkpoint(connection, pool, key=key)
             if latest is None:
                 return False, 0
-            if any(found.key == witness.key for found in latest.cosignatures):
+            if not again and any(found.key == witness.key for found in latest.cosignatures):
                 return False, latest.size
             old_size = checkpoints.last_cosigned_size(connection, pool, key, witness.key)
         try:

@@ -442,14 +442,17 @@ class PoolLog:
         )  # fmt: skip
         return self.append(content)
 
-    def post(self) -> int:
-        """Post the latest round."""
+    def post(self, *notes: bytes) -> int:
+        """Post the latest round; `notes` are the two between which its review was, where witnesses time it."""
         content = self.placed(RoundContent)[-1][1]
         lines = parse_statement(self.bodies[bytes.fromhex(content.statement_sha256)])
         aside = self.set_aside(content.number)
         moved = posting_transfers(content, lines, frozenset(aside))
         amount = sum(transfer.amount_minor for transfer in moved)
-        posting = PostingContent(round=content.number, transfer_count=len(moved), amount_minor=amount, set_aside=aside)
+        named = dict(zip(("review_began_sha256", "review_ended_sha256"), map(self.put, notes), strict=False))
+        posting = PostingContent(
+            round=content.number, transfer_count=len(moved), amount_minor=amount, set_aside=aside, **named
+        )
         return self.append(posting, moved)
 
     # What it comes to, in plain integers.

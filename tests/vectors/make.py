@@ -25,8 +25,10 @@ from ledger.acts.entries import (
     KeyRevocationContent,
     PrincipalContent,
     RecoveryContent,
+    WitnessesContent,
 )
 from ledger.log.merkle import inclusion_proof
+from ledger.log.note_keys import SignatureType, SigningKey
 from ledger.log.proof_files import LogProof
 from ledger.registry import NANO, Collective, CollectiveStatus
 from ledger.usage.entries import UsageContent
@@ -51,6 +53,9 @@ FOLDER: Final = Path(__file__).parent
 OLDER_SIZE: Final = 130
 RECEIPT_LEAF: Final = 6
 ROOT_SIZES: Final = (0, 1, 2, 3, 7, 8, 130, 255, 256, 257)
+
+WITNESS: Final = SigningKey("witness.example", bytes(range(1, 33)), SignatureType.COSIGNATURE).verifier_key
+"""Of a witness that times reviews for a while."""
 
 
 def history() -> PoolLog:
@@ -96,6 +101,8 @@ def registry() -> RegistryLog:
     log = RegistryLog.founded()
     for platform in ("acme", "zen", "tidy"):
         log.platform(platform)
+    log.act(WitnessesContent(policy=f"witness w1 {WITNESS}\nquorum w1\n"))
+    log.act(WitnessesContent(policy=""))
     log.operator("operators/otto")
     log.act(KeyContent(key_id="0" * 16, principal="platforms/acme", secret_hash="0" * 64, pools=["folk"]))
     log.act(KeyRevocationContent(key_id="0" * 16))
@@ -207,7 +214,7 @@ def figures(log: PoolLog) -> dict[str, Any]:
         "leaf_hashes": {str(index): log.entries[index].hash.hex() for index in (0, 1, log.size() - 1)},
         "registry_root": log.registry.root_at(log.registry.size()),
         "registry_entries_by_type": counted(log.registry),
-        "acts_of_one_person": {"registry": 14, "folk": 18},
+        "acts_of_one_person": {"registry": 16, "folk": 18},
         "entries_by_type": counted(log),
         "batches": {
             str(index): {

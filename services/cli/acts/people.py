@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -98,3 +99,38 @@ def set_(
             setattr(current, name, count)
     found = session.client.update_controls(current)
     session.output.show(outcome(found), done_or_waits(found, "The controls were changed."))
+
+
+witnesses_app = typer.Typer(help="The witnesses by whom reviews of rounds are timed.", no_args_is_help=True)
+
+
+@witnesses_app.command("show")
+@client_command
+def show_witnesses(session: Session) -> None:
+    """Print the policy of the witnesses, in the form of C2SP's tlog-policy."""
+    found = session.client.get_timing_witnesses()
+    nobody = "No witnesses: the database's clock ends reviews."
+    session.output.show(document(found), *(found.policy.splitlines() or [nobody]))
+
+
+@witnesses_app.command("set")
+@client_command
+def set_witnesses(
+    session: Session,
+    file: Annotated[
+        Path | None,
+        typer.Argument(metavar="FILE", help="A witness policy; the one that `moiety verify --witness-policy` takes."),
+    ] = None,
+    nobody: Annotated[
+        bool, typer.Option("--none", help="Have no witnesses: the database's clock ends reviews.")
+    ] = False,
+) -> None:
+    """Name the witnesses by whom reviews of rounds are timed, from the next round that is calculated on."""
+    if (file is None) != nobody:
+        raise InputError.of("file", "is required, or --none")
+    try:
+        policy = file.read_text(encoding="utf-8") if file else ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError.of("file", f"{file}: {error}") from None
+    found = session.client.update_timing_witnesses(policy)
+    session.output.show(outcome(found), done_or_waits(found, "The witnesses were changed."))

@@ -1,4 +1,5 @@
-"""A second verifier, written from docs/verification.md alone: plain Python, pyarrow to read Arrow, nothing of ours.
+"""A second verifier, written from docs/verification.md alone: plain Python, pyarrow to read Arrow, cryptography for
+cosignatures, nothing of ours.
 
 It checks the tree, the fold, the books and every round of a bundle, and gives what it found. It is made to be read
 beside the page, section by section, and not to be fast.
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 NANO, PPM = 10**9, 10**6
 Key = tuple[str, int, int]
@@ -149,8 +151,44 @@ def shares_of(
 
 # 6. Who acted.
 
+
+def cosigned(note: bytes, policy: str, since: int) -> tuple[str, str, str, int]:
+    """Origin, size and root of a checkpoint, and when its quorum was met by cosignatures from a time on."""
+    text, _, lines = note.decode().rpartition("\n\n")
+    keys, groups, quorum = dict[str, str](), dict[str, tuple[int, list[str]]](), ""
+    for words in (line.split() for line in policy.splitlines() if line.strip() and not line.startswith("#")):
+        if words[0] == "witness":
+            keys[words[1]] = words[2]
+        elif words[0] == "group":
+            number = {"any": 1, "all": len(words) - 3}.get(words[2]) or int(words[2])
+            groups[words[1]] = (number, words[3:])
+        elif words[0] == "quorum":
+            quorum = words[1]
+    signed = set()
+    for line in lines.splitlines():
+        _, name, data = line.split(" ")
+        raw = base64.b64decode(data)
+        for witness, (key_name, key_id, public) in ((witness, key.split("+", 2)) for witness, key in keys.items()):
+            if (key_name, bytes.fromhex(key_id)) == (name, raw[:4]):
+                time = int.from_bytes(raw[4:12], "big")
+                message = f"cosignature/v1\ntime {time}\n{text}\n".encode()
+                Ed25519PublicKey.from_public_bytes(base64.b64decode(public)[1:]).verify(raw[12:], message)
+                signed.add((time, witness))
+    have: set[str] = set()
+    for time, witness in sorted(signed):
+        have |= {witness} if time >= since else set()
+        met = set(have)
+        for name, (number, members) in groups.items():
+            met |= {name} if sum(member in met for member in members) >= number else set()
+        if quorum in met:
+            origin, size, root = text.split("\n")[:3]
+            return origin, size, root, time
+    raise AssertionError("no quorum")
+
+
 KINDS: Final = {
-    "controls.v1": "people", "principal.v1": "people", "platform.v1": "weights", "collective.v1": "weights",
+    "controls.v1": "people", "witnesses.v1": "terms", "principal.v1": "people", "platform.v1": "weights",
+    "collective.v1": "weights",
     "poolopened.v1": "terms", "policy.v1": "terms", "method.v1": "terms", "membership.v1": "terms",
     "schedule.v1": "terms", "closing.v1": "terms", "admission.v1": "weights",
     "payment.v1": "money", "release.v1": "money", "grant.v1": "money",
@@ -177,6 +215,9 @@ class Registry:
     collectives: dict[str, dict[str, Any]] = field(default_factory=dict)
     platforms: set[str] = field(default_factory=set)
     pools: dict[str, dict[str, Any]] = field(default_factory=dict)
+    timing: str = ""
+    """The policy of the witnesses by whom reviews are timed."""
+    origin: str = ""
     acts: Acts = field(init=False)
 
     def __post_init__(self) -> None:
@@ -200,8 +241,9 @@ class Registry:
         return "\n".join(["collective,status,members,equity_ppm", *rows]) + "\n"
 
     def deployment(self, entry: dict[str, Any]) -> None:
-        assert self.files["registry/checkpoint"].decode().startswith(f"{entry['origin']}/registry\n")
-        self.controls = entry["controls"]
+        assert self.files["registry/checkpoint"].decode().startswith(f"{entry['origin']}/registry
+")
+        self.controls, self.origin = entry["controls"], entry["origin"]
         assert len({founder["operator"] for founder in entry["founders"]}) >= max(self.controls.values())
         for founder in entry["founders"]:
             self.person(founder["operator"], entry, alone=False)
@@ -226,6 +268,9 @@ class Registry:
         bounds = {"pools": entry.get("pools", []), "ends": entry.get("expires_at", "")}
         alone = "proposal" not in entry and entry["by"] != entry["principal"]
         self.issued(entry["key_id"], entry["principal"], entry, alone=alone, **bounds)
+
+    def witnesses(self, entry: dict[str, Any]) -> None:
+        self.timing = entry["policy"]
 
     def keyrevocation(self, entry: dict[str, Any]) -> None:
         self.keys[entry["key_id"]]["revoked"] = True
@@ -278,6 +323,8 @@ class Acts:
     approval: dict[str, Any] | None = None
     last: dict[str, Any] | None = None
     judged_by: int = 0
+    timed: dict[int, str] = field(default_factory=dict)
+    """By a round's leaf: the policy of the witnesses by whom its review is timed."""
     alone: int = 0
     """Acts that one person did alone."""
 
@@ -300,6 +347,7 @@ class Acts:
             else:
                 self.may(entry)
             self.waiting[entry["index"]] = entry
+            self.timed[entry["index"]] = self.registry.timing if kind == "round" else ""
         elif kind == "answer":
             (round_,) = [each for each in self.waiting.values() if each.get("number") == entry["round"]]
             suffices = round_["by"] == "scheduler" or self.registry.controls["rounds"] == 1
@@ -645,7 +693,7 @@ class Fold:
         assert entry["round_hash"] == self.hashes[last["index"]].hex()
         assert name in {line[0] for line in csv_of(self.body(last["statement_sha256"]), STATEMENT)}
         assert (entry["round"], name) not in self.objections
-        assert self.times[entry["index"]] < self.review_ends()
+        assert self.acts.timed[self.rounds[-1]["index"]] or self.times[entry["index"]] < self.review_ends()
         self.objections[entry["round"], name] = entry["index"]
 
     def answer(self, entry: dict[str, Any]) -> None:
@@ -678,6 +726,7 @@ class Fold:
         assert (self.state, entry["round"]) == ("APPROVED", last["number"])
         review = timedelta(seconds=self.policy_at(last["start"])[2]["review_seconds"])
         assert datetime.fromisoformat(entry["time"]) - datetime.fromisoformat(last["time"]) >= review
+        self.window(entry, last, review.total_seconds())
         lines = csv_of(self.body(last["statement_sha256"]), STATEMENT)
         transfers = [("revenue", "fees", int(last["fee_minor"]), "FEE")]
         aside = sorted(
@@ -707,6 +756,21 @@ class Fold:
         self.deficit_unattributed = int(last["deficit_unattributed"])
         self.carried = {line[0]: (int(line[12]), int(line[14])) for line in lines}
         self.kept_carried = last["kept_after_nano"]
+
+    def window(self, entry: dict[str, Any], last: dict[str, Any], review_seconds: float) -> None:
+        policy = self.acts.timed[last["index"]]
+        if not policy or not review_seconds:
+            assert "review_began_sha256" not in entry
+            assert "review_ended_sha256" not in entry
+            return
+        sizes, since = list[int](), 0
+        for name in ("review_began_sha256", "review_ended_sha256"):
+            origin, size, root, time = cosigned(self.body(entry[name]), policy, since)
+            assert origin == f"{self.acts.registry.origin}/pools/{entry['pool']}"
+            assert last["index"] < int(size) <= entry["index"]
+            assert base64.b64decode(root) == root_of(self.hashes[: int(size)])
+            sizes, since = [*sizes, int(size)], time + int(review_seconds)
+        assert sizes == sorted(sizes)
 
     # 8. A round.
 

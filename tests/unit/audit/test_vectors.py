@@ -51,7 +51,10 @@ def test_the_bundle_holds_and_gives_the_figures() -> None:
     assert report.registry.root.hex() == FIGURES["registry_root"]
     alone = Counter(act.log for act in report.acts if act.alone)
     assert alone == FIGURES["acts_of_one_person"]
-    assert report.warnings == ["keys recovered by the database's owner: 1"]
+    assert report.warnings == [
+        "keys recovered by the database's owner: 1",
+        "reviews ended by the operator's clock: 1",
+    ]
     assert report.counts[Step.CONSISTENCY] == {"older checkpoints": 1}
     assert report.counts[Step.ROUNDS]["rounds"] == len(FIGURES["rounds"])
     assert report.counts[Step.BATCHES]["batches"] == len(FIGURES["batches"])
