@@ -27,6 +27,7 @@ from ledger.acts.entries import (
 from ledger.acts.people import BEGINNING, PROPOSAL_LIFETIME, People
 from ledger.errors import InvalidInputError, StateError
 from ledger.log.leaves import Leaf
+from ledger.registry import Collective
 from payout.entries import PolicyContent, PoolContent, RoundContent
 from payout.objections import AnswerContent, ObjectionContent
 
@@ -81,6 +82,23 @@ class RegistryAsOf(Protocol):
 
     def opened_at(self, leaf_index: int) -> PoolOpenedContent | None:
         """What opened a pool at a leaf; None if nothing did."""
+
+
+class RegistryOfPool(RegistryAsOf, Protocol):
+    """What else the fold of a pool asks of it, as of the size that was asked for last."""
+
+    @property
+    def people(self) -> People:
+        """Who may act."""
+
+    def root(self) -> bytes:
+        """The root of the leaves so far."""
+
+    def has_platform(self, name: str) -> bool:
+        """Whether a platform is registered."""
+
+    def snapshot(self) -> list[Collective]:
+        """The collectives, by the bytes of their names."""
 
 
 @dataclass(slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from audit.findings import at
@@ -18,8 +18,8 @@ class Admitted:
 
     platforms: set[str] = field(default_factory=set)
 
-    def take_in(self, leaf_index: int, content: Content, registered: Collection[str]) -> None:
-        """Take in the next leaf; `registered` are the platforms of the registry that it was judged by.
+    def take_in(self, leaf_index: int, content: Content, is_registered: Callable[[str], bool]) -> None:
+        """Take in the next leaf; `is_registered` says which platforms the registry has that it was judged by.
 
         Raises:
             FoundError: a platform reports that is not admitted; or it is admitted unregistered, or twice.
@@ -31,8 +31,9 @@ class Admitted:
                 self.platforms |= set(platforms)
             case AdmissionContent(platform=platform, admitted=admitted):
                 self._admit(leaf_index, platform, admitted=admitted)
-        unknown = self.platforms - set(registered) if isinstance(content, PoolContent | AdmissionContent) else set()
-        here.holds(not unknown, "platform", ", ".join(sorted(unknown)), "platforms that are registered")
+        if isinstance(content, PoolContent | AdmissionContent):
+            unknown = sorted(platform for platform in self.platforms if not is_registered(platform))
+            here.holds(not unknown, "platform", ", ".join(unknown), "platforms that are registered")
         if content.reporter is not None:
             here.holds(content.reporter in self.platforms, "platform", content.reporter, "one that is admitted")
 

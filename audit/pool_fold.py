@@ -17,14 +17,13 @@ from typing import Any, cast
 
 import numpy as np
 
-from audit.acts_fold import ActsFold
+from audit.acts_fold import ActsFold, RegistryOfPool
 from audit.admitted import Admitted
 from audit.batch_check import WeighedBatch, accepted_batch, mask_of, positions_of, weighed_batch
 from audit.declared import Declared
 from audit.findings import Finding, FoundError, at, raise_finding
 from audit.progress import Progress
 from audit.reader import LogReader, checked_body
-from audit.registry_fold import RegistryFold
 from audit.reviews import Reviews
 from audit.steps import Step
 from ledger.acts.entries import Decision, DecisionContent, ProposalContent
@@ -76,7 +75,7 @@ class PoolFold:
     """
 
     log: LogReader
-    registry: RegistryFold
+    registry: RegistryOfPool
     """Advanced to the size that each act names."""
     submit: Submit = at_once
     ahead: int = 0
@@ -263,7 +262,7 @@ class PoolFold:
     def _require_registry(self, leaf_index: int, content: RoundContent) -> None:
         """A round's snapshot is what the registry's log says, up to the size that the round names."""
         here = at(leaf_index, step=Step.ROUNDS)
-        here.same("registry_root", content.registry_root, self.registry.frontier.root().hex())
+        here.same("registry_root", content.registry_root, self.registry.root().hex())
         derived = render_registry(self.registry.snapshot())
         if sha256(derived).hexdigest() == content.registry_sha256:
             return
@@ -295,7 +294,7 @@ class PoolFold:
         """Check who acted, and the bodies that a proposal names and nothing else reads."""
         try:
             self.acts.take_in(leaf)
-            self.admitted.take_in(leaf.index, leaf.content, self.registry.platforms)
+            self.admitted.take_in(leaf.index, leaf.content, self.registry.has_platform)
         except FoundError as found:
             self.refuse(found.finding)
         if isinstance(leaf.content, ProposalContent):

@@ -94,6 +94,14 @@ class RegistryFold:
         """What opened a pool at a leaf; None if nothing did."""
         return next((content for index, content in self.pools.values() if index == leaf_index), None)
 
+    def root(self) -> bytes:
+        """The root of the leaves so far."""
+        return self.frontier.root()
+
+    def has_platform(self, name: str) -> bool:
+        """Whether a platform is registered."""
+        return name in self.platforms
+
     def snapshot(self) -> list[Collective]:
         """The collectives, by the bytes of their names."""
         return [self.collectives[name] for name in sorted(self.collectives)]

@@ -7,7 +7,7 @@ finds rows of pools that do not exist. Call them all in one transaction that see
 
 from __future__ import annotations
 
-from audit.fsck.check import check_pool
+from audit.fsck.check import check_pool, registry_history
 from audit.fsck.registry import Registry, check_strays, read_registry
 from audit.fsck.registry_log import check_registry_log
 from audit.fsck.report import LISTED_MAX, CheckReport, kind_of
@@ -21,4 +21,5 @@ __all__ = [
     "check_strays",
     "kind_of",
     "read_registry",
+    "registry_history",
 ]

@@ -29,7 +29,7 @@ from audit.fsck.walk import LeafWalk
 from audit.fsck.weights import Owner, WeightRows
 from audit.pool_fold import PoolFold
 from audit.progress import Progress
-from audit.registry_fold import RegistryFold
+from audit.registry_history import RegistryHistory, RegistryView
 from audit.store.snapshot_log import SnapshotLog
 from audit.unique_events import Spill, UniqueEvents
 from ledger.errors import LedgerCorruptError
@@ -49,6 +49,11 @@ from ledger.usage.entries import RetractionContent, UsageContent
 from payout.entries import CONTENTS, PoolContent
 
 
+def registry_history(connection: sa.Connection, bodies: Bodies) -> RegistryHistory:
+    """The registry's log as the connection's transaction sees it, to be folded once for all pools."""
+    return RegistryHistory(SnapshotLog(connection, REGISTRY, bodies))
+
+
 def check_pool(
     connection: sa.Connection,
     pool: PoolRef,
@@ -56,14 +61,16 @@ def check_pool(
     bodies: Bodies,
     new_spill: Callable[[], Spill],
     *,
+    history: RegistryHistory | None = None,
     every: bool = False,
 ) -> Generator[Progress, None, CheckReport]:
     """Check every table of a pool; yields progress and returns the report.
 
-    The connection's transaction must see one state throughout. `new_spill` provides space for records of events;
-    `every` says whether the report lists all findings.
+    `history` is the registry's, which checks of several pools share. The connection's transaction must see one state
+    throughout. `new_spill` provides space for records of events; `every` says whether the report lists all findings.
     """
-    check = _PoolCheck(connection, pool, registry, bodies, new_spill, CheckReport(pool.name, every=every))
+    history = history or registry_history(connection, bodies)
+    check = _PoolCheck(connection, pool, registry, bodies, new_spill, CheckReport(pool.name, every=every), history)
     yield from check.run()
     return check.report
 
@@ -77,6 +84,7 @@ class _PoolCheck:
         bodies: Bodies,
         new_spill: Callable[[], Spill],
         report: CheckReport,
+        history: RegistryHistory,
     ) -> None:
         self._connection, self._pool, self._registry = connection, pool, registry
         self.report = report
@@ -86,7 +94,7 @@ class _PoolCheck:
         self._log = SnapshotLog(connection, PoolRef(pool_id, _name_in_log(connection, pool), pool.currency), bodies)
         self._fold = PoolFold(
             self._log,
-            RegistryFold(SnapshotLog(connection, REGISTRY, bodies)),
+            RegistryView(history),
             observe=self._see,
             observe_retraction=self._see,
             refuse=self._take_in,

@@ -47,7 +47,11 @@ def changes_of(client: Client, proposal: Proposal) -> list[FieldChange]:
         return _moved(client, proposal, act)
     after = content["policy"] if proposal.effect == _POLICY else content
     before = _standing(client, proposal, content)
-    found = [FieldChange(name, before.get(name), value) for name, value in after.items() if not _is_body(name)]
+    found = [
+        FieldChange(name, before.get(name), value)
+        for name, value in after.items()
+        if not _is_body(name) and not (before and value == identity(before.get("name", "")))
+    ]
     found += _BODIES[proposal.effect](client, proposal, content) if proposal.effect in _BODIES else []
     return [each for each in found if str(each.before) != str(each.after)]
 

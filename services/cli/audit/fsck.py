@@ -19,6 +19,7 @@ from audit.fsck import (
     check_strays,
     kind_of,
     read_registry,
+    registry_history,
 )
 from audit.fsck.pages import broken_page, locate
 from audit.progress import Progress
@@ -82,6 +83,7 @@ class _Check:
 
     def _all(self, connection: sa.Connection, spills: SpillFolder) -> None:
         registry = read_registry(connection, partial(_read_now, self._database))
+        history = registry_history(connection, self._bodies)
         for pool in _chosen(registry.pools, self._names):
             self._at = pool.name
             if pool.name in self.reports:
@@ -90,7 +92,9 @@ class _Check:
                 if pool == REGISTRY:
                     steps = check_registry_log(connection, registry, self._bodies, every=self._every)
                 else:
-                    steps = check_pool(connection, pool, registry, self._bodies, spills.new, every=self._every)
+                    steps = check_pool(
+                        connection, pool, registry, self._bodies, spills.new, history=history, every=self._every
+                    )
                 found = _run(steps, lambda step, bar=bar: bar.set(step.leaves, step.leaf_total))
             self.reports[pool.name] = found
         self._at = ""

@@ -241,8 +241,7 @@ class Registry:
         return "\n".join(["collective,status,members,equity_ppm", *rows]) + "\n"
 
     def deployment(self, entry: dict[str, Any]) -> None:
-        assert self.files["registry/checkpoint"].decode().startswith(f"{entry['origin']}/registry
-")
+        assert self.files["registry/checkpoint"].decode().startswith(f"{entry['origin']}/registry\n")
         self.controls, self.origin = entry["controls"], entry["origin"]
         assert len({founder["operator"] for founder in entry["founders"]}) >= max(self.controls.values())
         for founder in entry["founders"]:
