@@ -24,7 +24,7 @@ from tests.support import witness as third_party
 from tests.support.deployment import Deployment
 from tests.support.scene import POOL, Scene, open_scene
 
-KEY: Final = SigningKey("localhost/moiety", bytes(range(32)))
+KEY: Final = SigningKey("log.example", bytes(range(32)))
 REVIEW: Final = 3_600
 
 
@@ -97,6 +97,39 @@ def test_a_round_is_posted_once_witnesses_have_seen_its_review_pass(
     assert scene.operator.replay_round(POOL, 1).outcome == REPLAY_OUTCOME_MATCH
     with pytest.raises(FailedPreconditionError):
         irish.object_to_round(POOL, 1, "again")
+
+
+def test_both_logs_are_bundled_and_verified_from_outside(
+    scene: Scene,
+    witness: third_party.Witness,
+    sign: Callable[[], None],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    scene.operator.update_timing_witnesses(policy_of(witness))
+    scene.fill()
+    scene.operator.calculate_round(POOL, request_id="q")
+    sign()
+    scene.deployment.clock.advance(seconds=REVIEW)
+    witness.time_seconds += REVIEW
+    sign()
+    scene.reviewer.approve_round(POOL, 1)
+    sign()
+    key = scene.deployment.key("auditors/ada")
+    sign()
+    for log in (POOL, "registry"):
+        file = str(tmp_path / f"{log}.tar")
+        for command in (
+            ["bundle", log, file, "--address", scene.deployment.address, "--api-key", key],
+            ["verify", file, "--key", str(KEY.verifier_key)],
+        ):
+            capsys.readouterr()
+            with pytest.raises(SystemExit) as ended:
+                main(command)
+            said = capsys.readouterr()
+            assert ended.value.code == Exit.OK, said
+        assert "whoever acted was allowed to" in said.out
+        assert "operator's clock" not in said.out
 
 
 def test_witnesses_taken_away_meanwhile_still_time_the_round(scene: Scene, witness: third_party.Witness) -> None:
