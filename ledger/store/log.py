@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Final, cast
 
 import sqlalchemy as sa
 
-from ledger.errors import LedgerCorruptError, NotFoundError
+from ledger.errors import LedgerCorruptError, NotFoundError, StateError
 from ledger.log.leaves import (
     Content,
     EncodedLeaf,
@@ -136,8 +136,29 @@ def _locked(connection: sa.Connection, pool: PoolRef, at: datetime | None = None
     asked = cast("tuple[int, bytes, datetime | None, datetime]", _asked(connection, _LOCK_HEAD, pool))
     size, frontier, last_time, database_time = asked
     clock = clock_of(connection)
+    if clock is None:
+        _require_not_ahead(database_time, datetime.now(UTC))
     now = at or (clock() if clock else database_time)
     return _frontier(pool, size, frontier), max(now, last_time or now)
+
+
+CLOCK_AHEAD_MAX: Final = timedelta(hours=1)
+"""How far the database's clock may be ahead of this machine's. Times never fall, so one leaf of next year would stop
+every review until then; a second clock is what tells such a leaf from a late one."""
+
+
+def _require_not_ahead(database_time: datetime, here: datetime) -> None:
+    """Check the database's clock against this machine's.
+
+    Raises:
+        StateError: it is ahead.
+    """
+    if database_time - here > CLOCK_AHEAD_MAX:
+        detail = (
+            f"has a clock that says {database_time:%Y-%m-%d %H:%M} UTC, where this machine's says "
+            f"{here:%Y-%m-%d %H:%M}; nothing is logged until the wrong one is set right"
+        )
+        raise StateError("the database", "CLOCK_AHEAD", detail)
 
 
 def _asked(connection: sa.Connection, query: str, pool: PoolRef) -> tuple[object, ...] | None:

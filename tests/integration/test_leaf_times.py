@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from itertools import pairwise
+from typing import Self
 
+import pytest
 import sqlalchemy as sa
 
+from ledger.errors import StateError
 from ledger.log.leaves import time_of
 from ledger.store import tables as t
 from ledger.store.acts import REGISTRY
 from ledger.store.database import Database, read_time
-from ledger.store.log import append_now, lock_head, open_log
+from ledger.store.log import PoolRef, append_now, lock_head, open_log
 from ledger.usage.entries import IdSchemeContent
 from moiety import Platform
 from moiety.v1.audit_pb2 import REPLAY_OUTCOME_MATCH
@@ -75,12 +78,34 @@ def test_time_is_the_database_s_unless_a_clock_is_given(database: Database, data
         open_log(connection, 1)
     given.close()
     with database.transaction() as connection:
-        log = REGISTRY.__class__(1, "folk", "EUR")
+        log = PoolRef(1, "folk", "EUR")
         before = read_time(connection)
         time = lock_head(connection, log)
         _, appended = append_now(connection, log, [IdSchemeContent(platform="acme", scheme="OWN")])
         assert before <= time <= appended <= read_time(connection)
         assert abs(before - datetime.now(UTC)) < timedelta(days=2)
+
+
+@pytest.mark.parametrize(("hours", "holds"), [(-24 * 400, True), (0.9, True), (1.1, False), (24 * 400, False)])
+def test_a_database_whose_clock_is_ahead_times_nothing(
+    hours: float, holds: bool, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One leaf of next year would make all times stand still until then."""
+
+    class Here(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Self:
+            return cls.fromtimestamp((datetime.now(tz) - timedelta(hours=hours)).timestamp(), tz)
+
+    monkeypatch.setattr("ledger.store.log.datetime", Here)
+    log = PoolRef(1, "folk", "EUR")
+    with database.transaction() as connection:
+        open_log(connection, 1)
+        if holds:
+            assert lock_head(connection, log) > START
+        else:
+            with pytest.raises(StateError, match="nothing is logged until the wrong one is set right"):
+                lock_head(connection, log)
 
 
 def test_usage_that_waits_is_timed_when_it_is_appended(deployment: Deployment) -> None:
