@@ -12,7 +12,7 @@ COMPILE = $(BIN)/uv --no-config pip compile --quiet --universal --python-version
 	--custom-compile-command "make lock" --no-emit-package moiety --no-emit-package moiety-server $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up wheels test test-partitions bench-quick s3 spark lint format proto contract node migrate bench lock clean
+.PHONY: help demo docs up wheels test test-partitions bench-quick s3 spark lint format proto contract node migrate bench lock clean
 
 help:  ## Show this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -58,6 +58,10 @@ proto: $(VENV)/.dev-stamp  ## Regenerate moiety/v1 from proto/
 
 contract: $(VENV)/.dev-stamp  ## Release the contract as it is: what `make lint` holds later changes against
 	$(BIN)/python proto/generate.py --check --descriptors proto/contract.binpb
+
+docs: $(VENV)/.dev-stamp  ## Build the pages, the contract and the SDK as a site, in build/site
+	$(BIN)/python docs/site/build.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 node: docs/examples/node/node_modules/.package-lock.json  ## Install the packages of the Node.js example, for its test
 

@@ -128,6 +128,14 @@ class Database:
                 self.close()  # if one connection is lost the others are too, and SQLAlchemy notices only its own
             raise translated from error
 
+    def connections(self) -> list[tuple[str, str, int]]:
+        """How many connections are open: for transactions and for reads, in use and idle."""
+        found = []
+        for use, engine in (("transactions", self.engine), ("reads", self._reading)):
+            pool = cast("sa.QueuePool", engine.pool)
+            found += [(use, "in use", pool.checkedout()), (use, "idle", pool.checkedin())]
+        return found
+
     def close(self) -> None:
         """Close every idle connection."""
         self.engine.dispose()

@@ -13,6 +13,8 @@ import sqlalchemy as sa
 from prometheus_client.parser import text_string_to_metric_families
 
 from ledger.errors import InvalidInputError
+from moiety import Policy
+from moiety.v1.rounds_pb2 import OBJECTION_ANSWER_DISMISSED
 from services.settings import load_settings
 from tests.support.deployment import Deployment
 from tests.support.http import ask
@@ -99,7 +101,22 @@ def test_what_was_done_is_counted(deployment: Deployment) -> None:
     assert more("moiety_call_seconds_count") == more("moiety_calls_total")
     assert (found["moiety_pools"], found["moiety_database_up"]) == (2, 1)
     assert found["moiety_logs_unsigned"] == 2  # nothing signs here
+    assert found["moiety_sign_lag_seconds"] == 3600  # the hour that the clock was set forward
+    assert found["moiety_objections_open"] == 0
+    assert found["moiety_database_connections"] >= 1
     assert POOL not in ask(http(deployment), "/metrics").text
+
+
+def test_objections_are_counted_until_they_are_answered(deployment: Deployment) -> None:
+    scene = open_scene(deployment, policy=Policy(review_seconds=3600))
+    scene.pay_in(1000, "january")
+    scene.submit([event(1)], "one")
+    scene.operator.calculate_round(POOL, request_id="r")
+    deployment.client("collectives/irish").object_to_round(POOL, 1, "too little")
+    assert metrics_of(deployment)["moiety_objections_open"] == 1
+    scene.reviewer.answer_objection(POOL, 1, "irish", OBJECTION_ANSWER_DISMISSED, "it is right")
+    while found := metrics_of(deployment)["moiety_objections_open"]:  # what the database said is remembered a moment
+        assert found == 1
 
 
 def test_metrics_are_for_this_machine_or_for_whoever_has_the_token(deploy: Callable[..., Deployment]) -> None:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -56,11 +56,15 @@ class PoolState:
         leaves: its log's size.
         unsigned: leaves beyond its last checkpoint.
         open_rounds: rounds that wait for a decision.
+        open_objections: objections that nobody has answered, of those rounds.
+        unsigned_since: when the first leaf beyond its last checkpoint was appended; None where there is none.
     """
 
     leaves: int
     unsigned: int
     open_rounds: int
+    open_objections: int
+    unsigned_since: datetime | None
 
 
 def pool_states(connection: sa.Connection, refs: Sequence[PoolRef]) -> list[tuple[int, PoolState]]:
@@ -72,17 +76,42 @@ def pool_states(connection: sa.Connection, refs: Sequence[PoolRef]) -> list[tupl
         .limit(1)
         .scalar_subquery()
     )
+    unsigned = (
+        sa.select(lt.leaf.c.entry)
+        .where(lt.leaf.c.pool_id == lt.head.c.pool_id, lt.leaf.c.leaf_index == sa.func.coalesce(signed, 0))
+        .scalar_subquery()
+    )
     same_pool = pt.round_.c.pool_id == lt.head.c.pool_id
     decided = sa.exists().where(
         lt.decision.c.pool_id == pt.round_.c.pool_id, lt.decision.c.subject == pt.round_.c.leaf_index
     )
     posted = sa.exists().where(pt.posting.c.pool_id == pt.round_.c.pool_id, pt.posting.c.number == pt.round_.c.number)
     waiting = sa.select(sa.func.count()).where(same_pool, ~decided, ~posted).scalar_subquery()
-    query = sa.select(lt.head.c.pool_id, lt.head.c.size, signed, waiting).where(of_pools(lt.head, refs))
+    answered = sa.exists().where(
+        pt.answer.c.pool_id == pt.objection.c.pool_id,
+        pt.answer.c.number == pt.objection.c.number,
+        pt.answer.c.collective == pt.objection.c.collective,
+    )
+    of_open_round = sa.exists().where(
+        pt.round_.c.pool_id == pt.objection.c.pool_id, pt.round_.c.number == pt.objection.c.number, ~decided, ~posted
+    )
+    objections = (
+        sa.select(sa.func.count())
+        .where(pt.objection.c.pool_id == lt.head.c.pool_id, ~answered, of_open_round)
+        .scalar_subquery()
+    )
+    query = sa.select(lt.head.c.pool_id, lt.head.c.size, signed, waiting, objections, unsigned)
     return [
-        (number, PoolState(size, size - (signed_size or 0), open_rounds))
-        for number, size, signed_size, open_rounds in connection.execute(query)
+        (number, PoolState(size, size - (signed_size or 0), open_rounds, open_objections, _time_of(entry)))
+        for number, size, signed_size, open_rounds, open_objections, entry in connection.execute(
+            query.where(of_pools(lt.head, refs))
+        )
     ]
+
+
+def _time_of(entry: bytes | None) -> datetime | None:
+    """When an entry was appended."""
+    return None if entry is None else datetime.fromisoformat(json.loads(bytes(entry))["time"])
 
 
 class DatabaseCollector(Collector):
@@ -112,6 +141,14 @@ class DatabaseCollector(Collector):
         up.add_metric([], 1)
         yield up
         yield from found
+        yield self._connections()
+
+    def _connections(self) -> Metric:
+        name, what = "moiety_database_connections", "Connections of this process to the database, by use and state."
+        family = GaugeMetricFamily(name, what, labels=["use", "state"])
+        for use, state, count in self._database.connections():
+            family.add_metric([use, state], count)
+        return family
 
     def _ask(self) -> Iterator[Metric]:
         states = ask_each(self._database, pool_states)
@@ -129,6 +166,8 @@ class DatabaseCollector(Collector):
         )
         each = by_pool.values()
         unsigned = [state.unsigned for state in each if state.unsigned]
+        now = self._clock()
+        lags = [(now - state.unsigned_since).total_seconds() for state in each if state.unsigned_since]
         for name, what, value in (
             ("moiety_pools", "Pools, the registry's log included.", len(by_pool)),
             ("moiety_pools_unreachable", "Pools whose part of the database is away.", len(states.missed)),
@@ -140,6 +179,8 @@ class DatabaseCollector(Collector):
                 "Logs that the signer refuses to sign; none of their rounds is cut.",
                 len(refused.found),
             ),
+            ("moiety_sign_lag_seconds", "Age of the oldest leaf that no checkpoint has.", max([0.0, *lags])),
+            ("moiety_objections_open", "Objections that nobody has answered.", sum(s.open_objections for s in each)),
             ("moiety_rounds_open", "Rounds that wait for a decision.", sum(state.open_rounds for state in each)),
             ("moiety_schedules_late", "Schedules unanswered for five minutes, with no open round.", late),
         ):
