@@ -30,6 +30,7 @@ from ledger.log.leaves import Leaf
 from ledger.registry import Collective
 from payout.entries import PolicyContent, PoolContent, RoundContent
 from payout.objections import AnswerContent, ObjectionContent
+from payout.splits import SplitContent
 
 STALE_AFTER: Final = timedelta(minutes=1)
 """How much older than an act the registry may be that it was judged by."""
@@ -163,7 +164,7 @@ class ActsFold:
                 self._require_actor(leaf, people)
             case RoundContent():
                 self._round(leaf, people)
-            case ObjectionContent():
+            case ObjectionContent() | SplitContent():
                 self._require_actor(leaf, people)
             case AnswerContent():
                 self._answer(leaf, people)

@@ -53,6 +53,7 @@ from payout.entries import (
 from payout.objections import AnswerContent, ObjectionContent
 from payout.policy import Policy, policy_in_force
 from payout.rounds import Deficits, Line
+from payout.splits import MAX_LINES, SplitContent
 from payout.statement import (
     carried_of,
     deficits_of,
@@ -127,6 +128,8 @@ class PoolFold:
     """What later entries may refer to, by type and key."""
     _parsed: tuple[str, Any] = ("", None)
     """The body that was parsed last: its SHA-256 and its content. A statement is needed several times."""
+    _amounts: tuple[int, dict[str, int]] = field(default_factory=lambda: (0, {}))
+    """What the round that was split last gives to each collective."""
     _under_way: deque[tuple[Leaf[Any], Callable[[], WeighedBatch]]] = field(default_factory=deque)
 
     def __post_init__(self) -> None:
@@ -253,6 +256,8 @@ class PoolFold:
                 self.reviews.begin(leaf, self._hash_at(leaf.index), policy, self.registry.people.witnesses)
             case ObjectionContent() | AnswerContent() | DecisionContent():
                 self._follow_review(leaf)
+            case SplitContent():
+                self._split(leaf)
             case PostingContent():
                 self._post(leaf)
             case content:
@@ -347,6 +352,22 @@ class PoolFold:
         self.carried = carried_of(lines, content.kept_after_nano)
         if self.weights_since_cut is not None:
             self.weights, self.weights_since_cut = self.weights_since_cut, None
+
+    def _split(self, leaf: Leaf[SplitContent]) -> None:
+        """A collective splits what the posted round gives to it, and nothing else."""
+        said, here = leaf.content, at(leaf.index)
+        content = self.rounds.get(said.round)
+        posted = said.round <= self.posted_number and self.decisions.get(said.round) == Decision.APPROVED
+        if content is None or not posted:
+            raise here.error("round", said.round, "a round that was posted")
+        index = next(index for index, number in self.round_at.items() if number == said.round)
+        here.same("round_hash", said.round_hash, self._hash_at(index))
+        here.same("by", said.by, f"collectives/{said.collective}")
+        if self._amounts[0] != said.round:
+            lines = self.statement_lines(leaf.index, content)
+            self._amounts = said.round, {line.collective: line.amount_minor for line in lines}
+        here.same("amount_minor", said.amount_minor, self._amounts[1].get(said.collective))
+        here.holds(1 <= said.lines <= MAX_LINES, "lines", said.lines, f"1 to {MAX_LINES}")
 
     def _require_reviewed(self, leaf: Leaf[Any], content: RoundContent) -> None:
         """A round is posted once its review is over."""

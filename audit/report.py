@@ -26,6 +26,7 @@ from ledger.log.leaves import Leaf
 from ledger.usage.entries import MembershipContent, RetractionContent, UsageContent
 from payout.entries import PostingContent, RoundContent
 from payout.objections import AnswerContent, ObjectionContent
+from payout.splits import SplitContent
 
 
 @dataclass(slots=True)
@@ -243,7 +244,7 @@ def in_step(finding: Finding, leaf: Leaf[Any] | None, *, journal_line: int = 0) 
             step = Step.BALANCES
         case PostingContent():
             step = Step.BALANCES if journal_line or figure.startswith("balance") else Step.POSTINGS
-        case DecisionContent() | ObjectionContent() | AnswerContent():
+        case DecisionContent() | ObjectionContent() | AnswerContent() | SplitContent():
             step = Step.DECISIONS
         case RoundContent():
             step = Step.ROUNDS

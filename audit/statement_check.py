@@ -23,6 +23,7 @@ from ledger.usage.format import AI_ONLY, HUMAN_AI, MODES
 from payout.amounts import commons_weights, part_unit
 from payout.dossiers import Dossier, statement_leaf
 from payout.policy import CommonsRule, Rounding, counted_weight
+from payout.splits import SumNode, parse_line, sum_leaf, verify_sum
 
 Entry = dict[str, Any]
 
@@ -39,6 +40,7 @@ class Check(StrEnum):
     WEIGHT = "weight"
     AMOUNT = "amount"
     PAYMENTS = "payments"
+    MEMBER = "member"
 
 
 TITLES: Final[dict[Check, str]] = {
@@ -51,6 +53,7 @@ TITLES: Final[dict[Check, str]] = {
     Check.WEIGHT: "your weight follows from your usage",
     Check.AMOUNT: "your amount follows from your weight",
     Check.PAYMENTS: "what was paid",
+    Check.MEMBER: "the line of a member is one of the split",
 }
 
 VERDICT: Final = (
@@ -331,6 +334,26 @@ def _check_payments(reading: _Reading) -> None:
     reading.facts |= {"paid_minor": str(paid), "payments": count}
 
 
+def _check_member(reading: _Reading) -> None:
+    """What the collective split is its amount, and a member's line is a leaf of the sum tree; most files have none."""
+    name, facts, member = reading.dossier.line.collective, reading.facts, reading.file.member
+    splits = _of(reading.pool, "split.v1", round=reading.round["number"])
+    _require(len(splits) <= 1, "the amount is split twice")
+    _require(member is None or bool(splits), "the file has a member's line, and no split")
+    for split in splits:
+        _require(split["by"] == f"collectives/{name}", "the split is not the collective's own act")
+        _require(split["round_hash"] == reading.hashes[reading.round["index"]].hex(), "the split is of another round")
+        _require(split["amount_minor"] == str(reading.dossier.line.amount_minor), "the split is of another amount")
+        _require_key(reading.registry, split)
+        facts["split_rule"] = split["rule"]
+        if member is not None:
+            pseudonym, amount = parse_line(member.document)
+            leaf = sum_leaf(amount, member.salt + member.document)
+            root = SumNode(bytes.fromhex(split["split_root"]), int(split["amount_minor"]))
+            verify_sum(leaf, member.position, split["lines"], member.path, root)
+            facts |= {"member": pseudonym, "member_minor": str(amount)}
+
+
 def _of(entries: Sequence[Entry], kind: str, **said: Any) -> list[Entry]:
     return [entry for entry in entries if entry["type"] == kind and all(entry[name] == said[name] for name in said)]
 
@@ -352,4 +375,5 @@ _CHECKS: Final[dict[Check, Callable[[_Reading], None]]] = {
     Check.WEIGHT: _check_weight,
     Check.AMOUNT: _check_amount,
     Check.PAYMENTS: _check_payments,
+    Check.MEMBER: _check_member,
 }

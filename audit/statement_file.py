@@ -16,13 +16,11 @@ from typing import Any, Final
 import rfc8785
 
 from ledger.errors import FormatError
-from ledger.log.text import decode_hash, encode_base64
+from ledger.log.text import decode_decimal, decode_hash, encode_base64
 from payout.dossiers import SALT_BYTES
+from payout.splits import SumNode
 
 FORMAT: Final = "moiety-statement.v1"
-
-MAX_STATEMENT_FILE_BYTES: Final = 16 * 2**20
-"""The longest file that is read: a hundred entries of the largest size, with their paths."""
 
 _SALT: Final = re.compile(rf"[0-9a-f]{{{2 * SALT_BYTES}}}")
 
@@ -44,19 +42,35 @@ class LogPart:
 
 
 @dataclass(frozen=True, slots=True)
+class MemberLine:
+    """A member's line of the collective's split: its document and salt, its position, and its way up the sum tree."""
+
+    document: bytes
+    salt: bytes
+    position: int
+    path: tuple[SumNode, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class StatementFile:
-    """A statement file's parts: the line, what it rests on in the pool's log, and in the registry's."""
+    """A statement file's parts: the line, what it rests on in the pool's log, and in the registry's.
+
+    In a member's file there is also the member's line of the split of the collective's amount.
+    """
 
     dossier: bytes
     salt: bytes
     path: tuple[bytes, ...]
     pool: LogPart
     registry: LogPart
+    member: MemberLine | None = None
 
     def to_bytes(self) -> bytes:
         """Returns the file's bytes."""
+        member = {} if self.member is None else {"member": _member_document(self.member)}
         return rfc8785.dumps(
             {
+                **member,
                 "format": FORMAT,
                 "pool": _part_document(self.pool),
                 "registry": _part_document(self.registry),
@@ -75,19 +89,19 @@ class StatementFile:
         Raises:
             FormatError: the bytes are not a statement file.
         """
-        document = _object(canonical_json(data, "file"), "file", "format", "pool", "registry", "statement")
+        read = canonical_json(data, "file")
+        member = ("member",) if isinstance(read, dict) and "member" in read else ()
+        document = _object(read, "file", "format", "pool", "registry", "statement", *member)
         if document["format"] != FORMAT:
             raise FormatError("format", f"must be {FORMAT}")
         line = _object(document["statement"], "statement", "dossier", "path", "salt")
-        salt = _text(line["salt"], "salt")
-        if not _SALT.fullmatch(salt):
-            raise FormatError("salt", f"must have {2 * SALT_BYTES} hexadecimal digits")
         return cls(
             _text(line["dossier"], "dossier").encode(),
-            bytes.fromhex(salt),
+            _salt(line["salt"]),
             _path(line["path"]),
             _part(document["pool"], "pool"),
             _part(document["registry"], "registry"),
+            _member(document["member"]) if member else None,
         )
 
 
@@ -138,6 +152,42 @@ def _entry(document: Any, subject: str) -> ProvedEntry:
 
 def _path(found: Any) -> tuple[bytes, ...]:
     return tuple(decode_hash(_text(each, "path"), "path") for each in _list(found, "path"))
+
+
+def _member_document(member: MemberLine) -> dict[str, Any]:
+    path = [{"amount_minor": str(node.amount_minor), "hash": encode_base64(node.hash)} for node in member.path]
+    return {
+        "document": member.document.decode(),
+        "path": path,
+        "position": member.position,
+        "salt": member.salt.hex(),
+    }
+
+
+def _member(found: Any) -> MemberLine:
+    said = _object(found, "member", "document", "path", "position", "salt")
+    if type(said["position"]) is not int:
+        raise FormatError("member", "must have its position as a number")
+    path = [_object(each, "member", "amount_minor", "hash") for each in _list(said["path"], "member")]
+    return MemberLine(
+        _text(said["document"], "member").encode(),
+        _salt(said["salt"]),
+        said["position"],
+        tuple(
+            SumNode(
+                decode_hash(_text(each["hash"], "path"), "path"),
+                decode_decimal(_text(each["amount_minor"], "path"), "path"),
+            )
+            for each in path
+        ),
+    )
+
+
+def _salt(found: Any) -> bytes:
+    salt = _text(found, "salt")
+    if not _SALT.fullmatch(salt):
+        raise FormatError("salt", f"must have {2 * SALT_BYTES} hexadecimal digits")
+    return bytes.fromhex(salt)
 
 
 def _object(found: Any, subject: str, *names: str) -> dict[str, Any]:

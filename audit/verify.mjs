@@ -15,6 +15,7 @@ export const TITLES = {
   weight: 'your weight follows from your usage',
   amount: 'your amount follows from your weight',
   payments: 'what was paid',
+  member: 'the line of a member is one of the split',
 };
 
 export const VERDICT =
@@ -66,7 +67,7 @@ export async function* steps(bytes, vkey) {
 
 function checkForm(reading) {
   const file = parsed(reading.bytes, 'the file');
-  shape(file, 'format', 'pool', 'registry', 'statement');
+  shape(file, 'format', 'pool', 'registry', 'statement', ...('member' in file ? ['member'] : []));
   require(file.format === FORMAT, `the format must be ${FORMAT}`);
   shape(file.statement, 'dossier', 'path', 'salt');
   for (const part of [file.pool, file.registry]) {
@@ -81,6 +82,7 @@ function checkForm(reading) {
   require(/^[0-9a-f]{64}$/.test(file.statement.salt), 'the salt must have 64 hexadecimal digits');
   require(typeof file.statement.dossier === 'string', 'the dossier is no text');
   file.statement.path = path(file.statement.path);
+  if ('member' in file) memberForm(file.member);
   reading.file = file;
   reading.dossier = dossierOf(utf8(file.statement.dossier));
   Object.assign(reading.facts, {
@@ -412,6 +414,79 @@ function checkPayments(reading) {
   Object.assign(reading.facts, { paid_minor: `${paid}`, payments });
 }
 
+// 10. A member's line: a leaf of the sum tree that the collective logged. Most files have none.
+
+const MOST = 2n ** 63n - 1n;
+
+function memberForm(member) {
+  shape(member, 'document', 'path', 'position', 'salt');
+  require(typeof member.document === 'string' && Array.isArray(member.path), "the member's line is no line");
+  require(/^[0-9a-f]{64}$/.test(member.salt), 'the salt must have 64 hexadecimal digits');
+  integers(member.position);
+  member.path = member.path.map((node) => {
+    shape(node, 'amount_minor', 'hash');
+    const amount = decimal(node.amount_minor);
+    require(amount >= 0n && amount <= MOST && typeof node.hash === 'string', 'an amount is below zero or too large');
+    return { amount, hash: path([node.hash])[0] };
+  });
+}
+
+async function checkMember(reading) {
+  const { dossier, facts, file: { member }, round } = reading;
+  const splits = of(reading.pool, 'split.v1', { round: round.number });
+  require(splits.length <= 1, 'the amount is split twice');
+  require(member === undefined || splits.length === 1, "the file has a member's line, and no split");
+  for (const split of splits) {
+    require(split.by === `collectives/${dossier.line.collective}`, "the split is not the collective's own act");
+    require(split.round_hash === hex(reading.hashes.get(round.index)), 'the split is of another round');
+    require(split.amount_minor === `${dossier.line.amount_minor}`, 'the split is of another amount');
+    requireKey(reading.registry, split);
+    facts.split_rule = split.rule;
+    if (member === undefined) continue;
+    const document = parsed(utf8(member.document), "the member's line");
+    shape(document, 'amount_minor', 'member');
+    require(typeof document.member === 'string', 'a pseudonym is no text');
+    const amount = decimal(document.amount_minor);
+    require(amount >= 0n && amount <= MOST, 'an amount is below zero or too large');
+    const leaf = { amount, hash: await sha256(Uint8Array.of(0), eight(amount), unhex(member.salt), utf8(member.document)) };
+    await verifySum(leaf, member.position, split.lines, member.path, {
+      amount: decimal(split.amount_minor), hash: unhex(split.split_root),
+    });
+    Object.assign(facts, { member: document.member, member_minor: `${amount}` });
+  }
+}
+
+async function verifySum(leaf, position, lines, nodes, root) {
+  integers(lines);
+  require(position >= 0 && position < lines, 'the line is beyond its tree');
+  let [place, last, found] = [BigInt(position), BigInt(lines) - 1n, leaf];
+  for (const sibling of nodes) {
+    require(last !== 0n, 'a path is too long');
+    if (place % 2n === 1n || place === last) {
+      found = await sumNode(sibling, found);
+      while (place % 2n === 0n && place !== 0n) [place, last] = [place / 2n, last / 2n];
+    } else {
+      found = await sumNode(found, sibling);
+    }
+    [place, last] = [place / 2n, last / 2n];
+  }
+  const same = hex(found.hash) === hex(root.hash) && found.amount === root.amount;
+  require(last === 0n && same, 'the path does not lead to the root and its sum');
+}
+
+async function sumNode(left, right) {
+  const parts = [eight(left.amount), left.hash, eight(right.amount), right.hash];
+  const amount = left.amount + right.amount;
+  require(amount <= MOST, 'an amount is below zero or too large');
+  return { amount, hash: await sha256(Uint8Array.of(1), ...parts) };
+}
+
+function eight(amount) {
+  const bytes = new Uint8Array(8);
+  new DataView(bytes.buffer).setBigUint64(0, amount);
+  return bytes;
+}
+
 const CHECKS = {
   form: checkForm,
   signatures: checkSignatures,
@@ -422,6 +497,7 @@ const CHECKS = {
   weight: checkWeight,
   amount: checkAmount,
   payments: checkPayments,
+  member: checkMember,
 };
 
 // What they share.

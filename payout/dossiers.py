@@ -185,13 +185,18 @@ def render_dossiers(
         collectives: those of the registry snapshot, which has one for each line.
         weights: the table of weights of the round, by collective.
     """
-    shared = _shared(figures, lines, collectives)
-    rows = _weights_by_collective(weights, figures.confidence_ppm)
+    shared = shared_part(figures, lines, collectives)
+    rows = weights_by_collective(weights, figures.confidence_ppm)
     for position, (line, collective) in enumerate(zip(lines, collectives, strict=True)):
-        yield (
-            f'{{"line":{_line(line)},"position":{position},"registry":{{"equity_ppm":{collective.equity_ppm},'
-            f'"members":{collective.members}}},{shared},"weights":[{",".join(rows.get(line.collective, ()))}]}}'
-        ).encode()
+        yield render_dossier(shared, position, line, collective, rows.get(line.collective, ()))
+
+
+def render_dossier(shared: str, position: int, line: Line, collective: Collective, weights: Iterable[str]) -> bytes:
+    """Returns one dossier, from what all of a round share and the collective's own weights."""
+    return (
+        f'{{"line":{_line(line)},"position":{position},"registry":{{"equity_ppm":{collective.equity_ppm},'
+        f'"members":{collective.members}}},{shared},"weights":[{",".join(weights)}]}}'
+    ).encode()
 
 
 def line_salt(round_salt: bytes, collective: str) -> bytes:
@@ -224,7 +229,8 @@ def _line(line: Line) -> str:
     )
 
 
-def _shared(figures: Figures, lines: Sequence[Line], collectives: Sequence[Collective]) -> str:
+def shared_part(figures: Figures, lines: Sequence[Line], collectives: Sequence[Collective]) -> str:
+    """Returns what all dossiers of a round say alike: its terms and its totals."""
     k = figures.proportions(lines, collectives)
     terms = DossierTerms(policy=figures.policy, policy_version=figures.policy_version)
     totals = DossierTotals(
@@ -245,7 +251,7 @@ def _canonical(part: BaseModel) -> str:
     return rfc8785.dumps(said).decode()
 
 
-def _weights_by_collective(table: bytes, confidence_ppm: Mapping[tuple[str, int], int]) -> dict[str, list[str]]:
+def weights_by_collective(table: bytes, confidence_ppm: Mapping[tuple[str, int], int]) -> dict[str, list[str]]:
     """Returns the rows of a round's table of weights as documents, by collective."""
     header, *rows = table.decode().splitlines()
     if header != ",".join(WEIGHTS_COLUMNS):

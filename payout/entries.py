@@ -41,6 +41,7 @@ from ledger.usage.entries import (
 from payout.objections import AnswerContent, ObjectionContent
 from payout.policy import Policy
 from payout.rounds import Line, Nothing
+from payout.splits import SplitContent
 from payout.statement import parse_statement
 
 
@@ -221,7 +222,7 @@ def posting_transfers(
 _KINDS: Final[tuple[type[Content], ...]] = (
     PoolContent, PolicyContent, ScheduleContent, PauseContent, AdmissionContent, ClosingContent, MethodContent,
     MembershipContent, IdSchemeContent, UsageContent, RetractionContent, RevenueContent,
-    RoundContent, ObjectionContent, AnswerContent, ProposalContent, DecisionContent, PostingContent,
+    RoundContent, ObjectionContent, AnswerContent, ProposalContent, DecisionContent, PostingContent, SplitContent,
     PaymentContent, ReleaseContent, GrantContent,
 )  # fmt: skip
 CONTENTS: Final[dict[str, type[Content]]] = {kind.type: kind for kind in _KINDS}

@@ -17,9 +17,10 @@ from typing import Final
 import sqlalchemy as sa
 
 from ledger.acts.controls import ONE, Kind
-from ledger.acts.entries import POLICY, SCHEDULER, ActContent, Decision, DecisionContent
+from ledger.acts.entries import POLICY, SCHEDULER, ActContent, Decision, DecisionContent, without_salt
 from ledger.acts.people import Actor, People
 from ledger.errors import IdentityReusedError, InvalidInputError, StateError
+from ledger.log.leaves import Leaf
 from ledger.registry import require_text
 from ledger.store import journal, log, signing, turns
 from ledger.store.acts import MAX_REASON, Ruling, Subject, append_decision, begin, record_decision
@@ -40,8 +41,9 @@ from payout.policy import Policy
 from payout.review import Said
 from payout.rounds import Line, Nothing
 from payout.schedule import due_fire_times
-from payout.statement import parse_statement
-from payout.store import objections, pools, rounds
+from payout.splits import SplitContent
+from payout.statement import lines_of, parse_statement
+from payout.store import objections, pools, rounds, splits
 from payout.store.calculation import next_round, past_round, still_holds
 from payout.store.objections import ObjectionRecord
 from payout.store.rounds import RoundRecord, RoundState
@@ -150,6 +152,40 @@ class Settlement:
             record = rounds.get_round(connection, pool, number)
             said = Said(actor, people, now)
             return review.put_objection(connection, pool, record, policy, said, reason)
+
+    def split(self, pool: PoolRef, actor: Actor, asked: SplitContent) -> Leaf[SplitContent]:
+        """Log how a collective splits its amount of a posted round; `round_hash` is filled in. The same is a no-op.
+
+        Raises:
+            StateError: the round is not posted, or says nothing of the collective; the collective split the amount
+                otherwise before; or its key does not hold.
+            InvalidInputError: the amount is not the collective's.
+        """
+        with self._database.transaction() as connection:
+            record = rounds.get_round(connection, pool, asked.round)
+            name = review.round_name(pool, asked.round)
+            if record.state is not RoundState.POSTED:
+                raise StateError(
+                    name, "NOT_POSTED", f"is {record.state.value}: what it gives is split once it is posted"
+                )
+            statement = log.checked_body(connection, pool, bytes.fromhex(record.content.statement_sha256))
+            lines = parse_statement(lines_of(statement, asked.collective))
+            if not lines:
+                raise StateError(name, "NOT_IN_STATEMENT", f"has no line of {asked.collective}")
+            if asked.amount_minor != lines[0].amount_minor:
+                detail = f"must be what the round gives, {lines[0].amount_minor}, got {asked.amount_minor}"
+                raise InvalidInputError.of("amount_minor", detail)
+            people, now = begin(connection, pool)
+            told = {"round_hash": record.hash.hex(), "salt": secrets.token_hex(SALT_BYTES)}
+            content = actor.stamp(asked.model_copy(update=told), people.size)
+            people.require_actor(content, now, pool.name)
+            if (standing := splits.find_split(connection, pool, asked.round, asked.collective)) is not None:
+                if without_salt(standing.content.said()) != without_salt(content.said()):
+                    raise StateError(
+                        name, "SPLIT", f"was split by {asked.collective} before, and each amount is split once"
+                    )
+                return standing
+            return splits.append_split(connection, pool, content, now)
 
     def answer(
         self, pool: PoolRef, number: int, collective: str, answer: Answer, actor: Actor, reason: str

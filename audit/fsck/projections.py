@@ -32,6 +32,7 @@ from payout.entries import (
     RoundContent,
 )
 from payout.objections import AnswerContent, ObjectionContent
+from payout.splits import SplitContent
 from payout.store import tables as t
 
 
@@ -187,6 +188,12 @@ def _answers(at: Followed) -> Iterator[Row]:
             yield {"number": number, "collective": collective, "leaf_index": at.leaf.index}
 
 
+def _splits(at: Followed) -> Iterator[Row]:
+    match at.leaf.content:
+        case SplitContent(round=number, collective=collective):
+            yield {"number": number, "collective": collective, "leaf_index": at.leaf.index}
+
+
 def _transfers(at: Followed) -> Iterator[Row]:
     for ordinal, transfer in enumerate(at.transfers):
         yield {
@@ -231,6 +238,7 @@ PROJECTIONS: Final = (
     Projection(t.posting, _postings),
     Projection(t.objection, _objections),
     Projection(t.answer, _answers),
+    Projection(t.split, _splits),
     Projection(lt.transfer, _transfers),
     Projection(lt.balance, _balances),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, cast
 
@@ -39,8 +39,15 @@ def inclusion_proof(connection: sa.Connection, pool: PoolRef, index: int, size: 
     """
     if not 0 <= index < size:
         raise InvalidInputError.of("leaf_index", f"must be below the log's size of {size:,}, got {index:,}")
-    path = inclusion_coordinates(index, size)
-    return assemble_proof(path, read_hashes(connection, pool, [place for places in path for place in places]))
+    (path,) = inclusion_proofs(connection, pool, [index], size)
+    return path
+
+
+def inclusion_proofs(connection: sa.Connection, pool: PoolRef, indexes: Sequence[int], size: int) -> list[list[bytes]]:
+    """Proves the same of many leaves below the size, with one query."""
+    paths = [inclusion_coordinates(index, size) for index in indexes]
+    hashes = read_hashes(connection, pool, [place for path in paths for places in path for place in places])
+    return [assemble_proof(path, hashes) for path in paths]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1039,6 +1039,138 @@ class GetStatementRequest(_message.Message):
 Global___GetStatementRequest: _TypeAlias = GetStatementRequest  # noqa: Y015
 
 @_typing.final
+class Split(_message.Message):
+    """How a collective splits its amount of a round among its members."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROUND_FIELD_NUMBER: _builtins.int
+    COLLECTIVE_FIELD_NUMBER: _builtins.int
+    AMOUNT_MINOR_FIELD_NUMBER: _builtins.int
+    LINE_COUNT_FIELD_NUMBER: _builtins.int
+    SPLIT_ROOT_FIELD_NUMBER: _builtins.int
+    RULE_FIELD_NUMBER: _builtins.int
+    LEAF_INDEX_FIELD_NUMBER: _builtins.int
+    round: _builtins.str
+    """`pools/{pool}/rounds/{number}`."""
+    collective: _builtins.str
+    """`collectives/{collective}`: whose amount it is."""
+    amount_minor: _builtins.int
+    """The amount, which the lines sum to, minor units."""
+    line_count: _builtins.int
+    """How many lines it has."""
+    split_root: _builtins.bytes
+    """The root of the sum tree, 32 bytes."""
+    rule: _builtins.str
+    """The rule, in words."""
+    leaf_index: _builtins.int
+    """Where it stands in the pool's log."""
+    def __init__(
+        self,
+        *,
+        round: _builtins.str = ...,
+        collective: _builtins.str = ...,
+        amount_minor: _builtins.int = ...,
+        line_count: _builtins.int = ...,
+        split_root: _builtins.bytes = ...,
+        rule: _builtins.str = ...,
+        leaf_index: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "collective", b"collective", "leaf_index", b"leaf_index", "line_count", b"line_count", "round", b"round", "rule", b"rule", "split_root", b"split_root"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Split: _TypeAlias = Split  # noqa: Y015
+
+@_typing.final
+class LogSplitRequest(_message.Message):
+    """Asks to log a split, as the collective."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    AMOUNT_MINOR_FIELD_NUMBER: _builtins.int
+    LINE_COUNT_FIELD_NUMBER: _builtins.int
+    SPLIT_ROOT_FIELD_NUMBER: _builtins.int
+    RULE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`pools/{pool}/rounds/{number}`."""
+    amount_minor: _builtins.int
+    """What the lines sum to: the collective's amount of the round, minor units."""
+    line_count: _builtins.int
+    """How many lines it has, 1 to 10,000,000."""
+    split_root: _builtins.bytes
+    """The root of the sum tree, 32 bytes."""
+    rule: _builtins.str
+    """The rule, in words; 1 to 2,000 characters."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        amount_minor: _builtins.int = ...,
+        line_count: _builtins.int = ...,
+        split_root: _builtins.bytes = ...,
+        rule: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "line_count", b"line_count", "name", b"name", "rule", b"rule", "split_root", b"split_root"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LogSplitRequest: _TypeAlias = LogSplitRequest  # noqa: Y015
+
+@_typing.final
+class GetStatementFileRequest(_message.Message):
+    """Whose line of which round."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    COLLECTIVE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`pools/{pool}/rounds/{number}`."""
+    collective: _builtins.str
+    """`collectives/{collective}`; a collective may leave it empty, for its own."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        collective: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collective", b"collective", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetStatementFileRequest: _TypeAlias = GetStatementFileRequest  # noqa: Y015
+
+@_typing.final
+class GetStatementFileResponse(_message.Message):
+    """A piece of a statement file."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHUNK_FIELD_NUMBER: _builtins.int
+    chunk: _builtins.bytes
+    """The next bytes."""
+    def __init__(
+        self,
+        *,
+        chunk: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetStatementFileResponse: _TypeAlias = GetStatementFileResponse  # noqa: Y015
+
+@_typing.final
 class GetStatementResponse(_message.Message):
     """A piece of a statement."""
 

@@ -91,6 +91,16 @@ class RoundsServiceStub:
                 request_serializer=moiety_dot_v1_dot_rounds__pb2.GetStatementRequest.SerializeToString,
                 response_deserializer=moiety_dot_v1_dot_rounds__pb2.GetStatementResponse.FromString,
                 _registered_method=True)
+        self.GetStatementFile = channel.unary_stream(
+                '/moiety.v1.RoundsService/GetStatementFile',
+                request_serializer=moiety_dot_v1_dot_rounds__pb2.GetStatementFileRequest.SerializeToString,
+                response_deserializer=moiety_dot_v1_dot_rounds__pb2.GetStatementFileResponse.FromString,
+                _registered_method=True)
+        self.LogSplit = channel.unary_unary(
+                '/moiety.v1.RoundsService/LogSplit',
+                request_serializer=moiety_dot_v1_dot_rounds__pb2.LogSplitRequest.SerializeToString,
+                response_deserializer=moiety_dot_v1_dot_rounds__pb2.Split.FromString,
+                _registered_method=True)
         self.GetFairness = channel.unary_unary(
                 '/moiety.v1.RoundsService/GetFairness',
                 request_serializer=moiety_dot_v1_dot_rounds__pb2.GetFairnessRequest.SerializeToString,
@@ -187,6 +197,22 @@ class RoundsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetStatementFile(self, request, context):
+        """Gives a collective's statement file, in pieces: its line of a round, as soon as it is calculated and in a checkpoint,
+        with all that it takes to verify the line alone. A collective gets its own, operators and auditors any.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def LogSplit(self, request, context):
+        """Logs how a collective splits its amount of a posted round among its members: the root of a sum tree of pseudonymous
+        lines, and the rule. Once a round; the same again is a no-op.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetFairness(self, request, context):
         """Tells how evenly a round's money is spread. docs/distribution.md defines the measures.
         """
@@ -251,6 +277,16 @@ def add_RoundsServiceServicer_to_server(servicer, server):
                     servicer.GetStatement,
                     request_deserializer=moiety_dot_v1_dot_rounds__pb2.GetStatementRequest.FromString,
                     response_serializer=moiety_dot_v1_dot_rounds__pb2.GetStatementResponse.SerializeToString,
+            ),
+            'GetStatementFile': grpc.unary_stream_rpc_method_handler(
+                    servicer.GetStatementFile,
+                    request_deserializer=moiety_dot_v1_dot_rounds__pb2.GetStatementFileRequest.FromString,
+                    response_serializer=moiety_dot_v1_dot_rounds__pb2.GetStatementFileResponse.SerializeToString,
+            ),
+            'LogSplit': grpc.unary_unary_rpc_method_handler(
+                    servicer.LogSplit,
+                    request_deserializer=moiety_dot_v1_dot_rounds__pb2.LogSplitRequest.FromString,
+                    response_serializer=moiety_dot_v1_dot_rounds__pb2.Split.SerializeToString,
             ),
             'GetFairness': grpc.unary_unary_rpc_method_handler(
                     servicer.GetFairness,
@@ -557,6 +593,60 @@ class RoundsService:
             '/moiety.v1.RoundsService/GetStatement',
             moiety_dot_v1_dot_rounds__pb2.GetStatementRequest.SerializeToString,
             moiety_dot_v1_dot_rounds__pb2.GetStatementResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetStatementFile(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/moiety.v1.RoundsService/GetStatementFile',
+            moiety_dot_v1_dot_rounds__pb2.GetStatementFileRequest.SerializeToString,
+            moiety_dot_v1_dot_rounds__pb2.GetStatementFileResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LogSplit(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/moiety.v1.RoundsService/LogSplit',
+            moiety_dot_v1_dot_rounds__pb2.LogSplitRequest.SerializeToString,
+            moiety_dot_v1_dot_rounds__pb2.Split.FromString,
             options,
             channel_credentials,
             insecure,

@@ -71,6 +71,14 @@ class RoundsServiceStub:
     """Gives a round's statement, or the tables that explain it, canonical CSV as logged, in pieces. A collective sees its own
     lines.
     """
+    GetStatementFile: _grpc.UnaryStreamMultiCallable[_rounds_pb2.GetStatementFileRequest, _rounds_pb2.GetStatementFileResponse]
+    """Gives a collective's statement file, in pieces: its line of a round, as soon as it is calculated and in a checkpoint,
+    with all that it takes to verify the line alone. A collective gets its own, operators and auditors any.
+    """
+    LogSplit: _grpc.UnaryUnaryMultiCallable[_rounds_pb2.LogSplitRequest, _rounds_pb2.Split]
+    """Logs how a collective splits its amount of a posted round among its members: the root of a sum tree of pseudonymous
+    lines, and the rule. Once a round; the same again is a no-op.
+    """
     GetFairness: _grpc.UnaryUnaryMultiCallable[_rounds_pb2.GetFairnessRequest, _rounds_pb2.Fairness]
     """Tells how evenly a round's money is spread. docs/distribution.md defines the measures."""
 
@@ -116,6 +124,14 @@ class RoundsServiceAsyncStub(RoundsServiceStub):
     GetStatement: _aio.UnaryStreamMultiCallable[_rounds_pb2.GetStatementRequest, _rounds_pb2.GetStatementResponse]  # type: ignore[assignment]
     """Gives a round's statement, or the tables that explain it, canonical CSV as logged, in pieces. A collective sees its own
     lines.
+    """
+    GetStatementFile: _aio.UnaryStreamMultiCallable[_rounds_pb2.GetStatementFileRequest, _rounds_pb2.GetStatementFileResponse]  # type: ignore[assignment]
+    """Gives a collective's statement file, in pieces: its line of a round, as soon as it is calculated and in a checkpoint,
+    with all that it takes to verify the line alone. A collective gets its own, operators and auditors any.
+    """
+    LogSplit: _aio.UnaryUnaryMultiCallable[_rounds_pb2.LogSplitRequest, _rounds_pb2.Split]  # type: ignore[assignment]
+    """Logs how a collective splits its amount of a posted round among its members: the root of a sum tree of pseudonymous
+    lines, and the rule. Once a round; the same again is a no-op.
     """
     GetFairness: _aio.UnaryUnaryMultiCallable[_rounds_pb2.GetFairnessRequest, _rounds_pb2.Fairness]  # type: ignore[assignment]
     """Tells how evenly a round's money is spread. docs/distribution.md defines the measures."""
@@ -225,6 +241,26 @@ class RoundsServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_rounds_pb2.GetStatementResponse], _abc.AsyncIterator[_rounds_pb2.GetStatementResponse]]:
         """Gives a round's statement, or the tables that explain it, canonical CSV as logged, in pieces. A collective sees its own
         lines.
+        """
+
+    @_abc_1.abstractmethod
+    def GetStatementFile(
+        self,
+        request: _rounds_pb2.GetStatementFileRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_rounds_pb2.GetStatementFileResponse], _abc.AsyncIterator[_rounds_pb2.GetStatementFileResponse]]:
+        """Gives a collective's statement file, in pieces: its line of a round, as soon as it is calculated and in a checkpoint,
+        with all that it takes to verify the line alone. A collective gets its own, operators and auditors any.
+        """
+
+    @_abc_1.abstractmethod
+    def LogSplit(
+        self,
+        request: _rounds_pb2.LogSplitRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_rounds_pb2.Split, _abc.Awaitable[_rounds_pb2.Split]]:
+        """Logs how a collective splits its amount of a posted round among its members: the root of a sum tree of pseudonymous
+        lines, and the rule. Once a round; the same again is a no-op.
         """
 
     @_abc_1.abstractmethod

@@ -128,6 +128,39 @@ class RoundsVerbs(Verbs):
         return self._connection.read_stream(self._rounds.GetStatement, request, Joined)
 
     @verb
+    def get_statement_file(self, pool: str, number: int, *, collective: str | None = None) -> Steps[bytes]:
+        """Return a collective's statement file: its line of a round, with all that it takes to verify it alone.
+
+        Args:
+            pool: the pool's id.
+            number: the round's.
+            collective: whose line; a collective's own by default.
+        """
+        named = f"collectives/{collective}" if collective else ""
+        request = pb.GetStatementFileRequest(name=round_name(pool, number), collective=named)
+        return self._connection.read_stream(self._rounds.GetStatementFile, request, Joined)
+
+    @verb
+    def log_split(
+        self, pool: str, number: int, *, amount_minor: int, line_count: int, split_root: bytes, rule: str
+    ) -> Steps[pb.Split]:
+        """Log how the calling collective splits its amount of a posted round; the same again is a no-op.
+
+        Args:
+            pool: the pool's id.
+            number: the round's.
+            amount_minor: what the lines sum to, which is the collective's amount.
+            line_count: how many there are.
+            split_root: the root of the sum tree, 32 bytes.
+            rule: the rule, in words.
+        """
+        request = pb.LogSplitRequest(
+            name=round_name(pool, number), amount_minor=amount_minor, line_count=line_count, split_root=split_root,
+            rule=rule,
+        )  # fmt: skip
+        return self._connection.unary(self._rounds.LogSplit, request, repeat=True)
+
+    @verb
     def get_fairness(self, pool: str, number: int) -> Steps[pb.Fairness]:
         """Tell how evenly a round's money is spread."""
         request = pb.GetFairnessRequest(name=round_name(pool, number))

@@ -57,6 +57,16 @@ answer = sa.Table(
     comment="What operators answered to objections, each once.",
 )
 
+split = sa.Table(
+    "split",
+    metadata,
+    pool_id(),
+    round_number(),
+    sa.Column("collective", sa.Text, primary_key=True),
+    leaf_index(),
+    comment="How collectives split their amounts among their members, each once.",
+)
+
 schedule = sa.Table(
     "schedule",
     metadata,
@@ -70,7 +80,7 @@ schedule = sa.Table(
     sa.Column("skipped_because", sa.Text),
 )
 
-APPEND_ONLY: Final = (policy, round_, posting, objection, answer)
+APPEND_ONLY: Final = (policy, round_, posting, objection, answer, split)
 """What the service may insert and read, and nothing more."""
 
 UPDATABLE: Final[Mapping[sa.Table, tuple[str, ...]]] = {

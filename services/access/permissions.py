@@ -87,6 +87,8 @@ PERMITTED: Final[dict[str, frozenset[Role]]] = {
     "/moiety.v1.RoundsService/ListRounds": _EVERYONE,
     "/moiety.v1.RoundsService/ListAllocations": _COLLECTIVE_READERS,
     "/moiety.v1.RoundsService/GetStatement": _COLLECTIVE_READERS,
+    "/moiety.v1.RoundsService/GetStatementFile": _COLLECTIVE_READERS,
+    "/moiety.v1.RoundsService/LogSplit": _COLLECTIVE,
     "/moiety.v1.RoundsService/GetFairness": _COLLECTIVE_READERS,
     "/moiety.v1.AuditService/GetLogHead": _READERS,
     "/moiety.v1.AuditService/ListLeaves": _READERS,

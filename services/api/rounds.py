@@ -10,9 +10,11 @@ from typing import Final
 import grpc
 import sqlalchemy as sa
 
-from ledger.acts.entries import ActContent
+from ledger.acts.entries import COLLECTIVES, ActContent
 from ledger.errors import InvalidInputError, StateError
-from ledger.registry import require_range, require_request_id, require_resource_id
+from ledger.log.merkle import HASH_BYTES
+from ledger.money import MAX_BALANCE_MINOR
+from ledger.registry import require_range, require_request_id, require_resource_id, require_text
 from ledger.store import log
 from ledger.store.acts import REGISTRY
 from ledger.store.log import PoolRef
@@ -21,6 +23,7 @@ from moiety.v1 import rounds_pb2_grpc
 from payout.fairness import PUBLIC_PAYEES_MIN, fairness_report, in_percents
 from payout.objections import Answer
 from payout.settlement import require_round_number
+from payout.splits import MAX_LINES, MAX_RULE, SplitContent
 from payout.statement import lines_of, page_of_lines, parse_statement
 from payout.store import objections, pools, rounds
 from payout.store.pools import LoggedPolicy
@@ -33,6 +36,7 @@ from services.api.convert.common import enum_name
 from services.api.names import ids_in, only_id, page_limit, place_in
 from services.api.pages import page_of
 from services.api.registry import pool_of, proposal_in
+from services.api.statement_files import StatementFiles
 from services.parts import Parts
 
 MAX_NUMBER: Final = 2**31
@@ -51,6 +55,7 @@ class RoundsService(rounds_pb2_grpc.RoundsServiceServicer):
     def __init__(self, parts: Parts) -> None:
         self._database, self._readers = parts.database, parts.readers
         self._settlement, self._acts = parts.settlement, parts.acts
+        self._statement_files = StatementFiles()
 
     def PreviewRound(
         self, request: pb.PreviewRoundRequest, context: grpc.ServicerContext
@@ -168,6 +173,39 @@ class RoundsService(rounds_pb2_grpc.RoundsServiceServicer):
         content = self._statement(request.name, "name", request.part)
         for chunk in chunks(content if wanted is None else lines_of(content, wanted)):
             yield pb.GetStatementResponse(chunk=chunk)
+
+    def GetStatementFile(
+        self, request: pb.GetStatementFileRequest, context: grpc.ServicerContext
+    ) -> Iterator[pb.GetStatementFileResponse]:
+        wanted = (
+            only_id(request.collective, "collectives", "collective") if request.collective else own_id(Role.COLLECTIVE)
+        )
+        if wanted is None:
+            raise InvalidInputError.of("collective", "is required")
+        require_own(Role.COLLECTIVE, wanted, request.collective)
+        with self._database.snapshot() as connection:
+            pool, number = round_of(connection, request.name, "name")
+            file = self._statement_files.make(connection, pool, number, wanted)
+        for chunk in chunks(file.to_bytes()):
+            yield pb.GetStatementFileResponse(chunk=chunk)
+
+    def LogSplit(self, request: pb.LogSplitRequest, context: grpc.ServicerContext) -> pb.Split:
+        require_text(request.rule, "rule", least=1, most=MAX_RULE)
+        if len(request.split_root) != HASH_BYTES:
+            raise InvalidInputError.of("split_root", f"must have {HASH_BYTES} bytes, got {len(request.split_root)}")
+        with self._database.transaction() as connection:
+            pool, number = round_of(connection, request.name, "name")
+        by = actor()
+        asked = SplitContent(
+            round=number,
+            round_hash="0" * 64,
+            collective=by.name.removeprefix(COLLECTIVES),
+            amount_minor=require_range(request.amount_minor, "amount_minor", 0, MAX_BALANCE_MINOR),
+            lines=require_range(request.line_count, "line_count", 1, MAX_LINES),
+            split_root=request.split_root.hex(),
+            rule=request.rule,
+        )
+        return convert.split_to_proto(pool.name, self._settlement.split(pool, by, asked))
 
     def GetFairness(self, request: pb.GetFairnessRequest, context: grpc.ServicerContext) -> pb.Fairness:
         with self._readers.database_for(request.name).transaction() as connection:

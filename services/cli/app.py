@@ -39,6 +39,8 @@ COMMANDS: Final = {
     "usage": "services.cli.pools.usage:app",
     "revenue": "services.cli.pools.revenue:app",
     "round": "services.cli.rounds.commands:app",
+    "split": "services.cli.rounds.splits:app",
+    "statement": "services.cli.rounds.statements:app",
     "balance": "services.cli.pools.accounts:balance",
     "transfers": "services.cli.pools.accounts:transfers",
     "payment": "services.cli.pools.payments:payment_app",

@@ -63,7 +63,7 @@ MAY_CALL: Final[dict[str, frozenset[str]]] = {
         ),
         PLATFORMS_ONLY,
     ),
-    "RoundsService/ObjectToRound": frozenset({COLLECTIVE}),
+    **dict.fromkeys(("RoundsService/ObjectToRound", "RoundsService/LogSplit"), frozenset({COLLECTIVE})),
     **dict.fromkeys(
         (
             "RegistryService/GetCollective", "RegistryService/ListCollectives", "RegistryService/GetPool",
@@ -89,7 +89,7 @@ MAY_CALL: Final[dict[str, frozenset[str]]] = {
     **dict.fromkeys(
         (
             "RoundsService/ListAllocations", "RoundsService/ListObjections", "RoundsService/GetFairness",
-            "RoundsService/GetStatement",
+            "RoundsService/GetStatement", "RoundsService/GetStatementFile",
         ),
         READERS | {COLLECTIVE},
     ),

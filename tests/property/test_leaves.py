@@ -46,6 +46,7 @@ from payout.entries import (
     ScheduleContent,
 )
 from payout.objections import AnswerContent, ObjectionContent
+from payout.splits import SplitContent
 from tests.support.entries import SAFE, contents, texts
 
 leaves = st.builds(
@@ -62,7 +63,7 @@ def test_every_type_of_entry_is_tried() -> None:
         PoolContent, PolicyContent, MethodContent, UsageContent, RevenueContent, PaymentContent, RoundContent,
         RetractionContent, ReleaseContent, GrantContent, DecisionContent, PostingContent, MembershipContent,
         IdSchemeContent, ClosingContent, ProposalContent, ScheduleContent, PauseContent, ObjectionContent,
-        AnswerContent, AdmissionContent,
+        AnswerContent, AdmissionContent, SplitContent,
     }  # fmt: skip
     assert set(CONTENTS.values()) == kinds
     assert all(name == kind.type for name, kind in CONTENTS.items())

@@ -77,6 +77,7 @@ from payout.entries import (
 from payout.objections import Answer, AnswerContent, ObjectionContent
 from payout.policy import Policy
 from payout.rounds import Deficits
+from payout.splits import SplitContent, SplitLine, sum_root
 from payout.statement import carried_of, deficits_of, parse_statement
 from payout.weights import UsageKey, UsageSum
 from tests.support.batches import Event, body_of
@@ -406,6 +407,20 @@ class PoolLog:
             ObjectionContent(
                 round=content.number, round_hash=self.entries[index].hash.hex(), reason=reason,
                 by=f"collectives/{collective}",
+            )
+        )  # fmt: skip
+
+    def split(self, collective: str, lines: Sequence[SplitLine], number: int = 0) -> int:
+        """A collective splits its amount of a round, or of the latest."""
+        index, content = [found for found in self.placed(RoundContent) if number in (0, found[1].number)][-1]
+        self.registry.now = max(self.registry.now, self.now)
+        self.registry.key(f"collectives/{collective}")
+        top = sum_root([line.leaf() for line in lines])
+        return self.append(
+            SplitContent(
+                round=content.number, round_hash=self.entries[index].hash.hex(), collective=collective,
+                amount_minor=top.amount_minor, lines=len(lines), split_root=top.hash.hex(), rule="By plays.",
+                salt=salt_at(self.size()), by=f"collectives/{collective}",
             )
         )  # fmt: skip
 

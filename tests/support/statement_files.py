@@ -7,12 +7,13 @@ import shutil
 import subprocess
 from base64 import b64encode
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 import rfc8785
 
-from audit.statement_file import LogPart, ProvedEntry, StatementFile
+from audit.statement_file import LogPart, MemberLine, ProvedEntry, StatementFile
 from ledger.acts.entries import Decision
 from ledger.log.leaves import EncodedLeaf
 from ledger.log.merkle import inclusion_proof, root
@@ -20,6 +21,7 @@ from ledger.registry import Collective, CollectiveStatus
 from payout.dossiers import Figures, line_salt, render_dossiers, statement_leaf, statement_leaves
 from payout.entries import RoundContent
 from payout.policy import Policy
+from payout.splits import SplitLine, sum_paths
 from payout.statement import parse_registry, parse_statement
 from tests.support.batches import Event, event_id
 from tests.support.exports import PoolSource, RegistrySource
@@ -106,6 +108,15 @@ def policies_of(log: PoolLog) -> list[tuple[int, int, Any]]:
         if entry["type"] in ("pool.v1", "policy.v1"):
             found.append((index, entry.get("version", 1), log.content(index).policy))
     return found
+
+
+def member_files(log: PoolLog, number: int, collective: str, lines: Sequence[SplitLine]) -> list[bytes]:
+    """The file of each member of a collective."""
+    whole, paths = statement_file(log, number, collective), sum_paths([line.leaf() for line in lines])
+    return [
+        replace(whole, member=MemberLine(line.document(), line.salt, position, path)).to_bytes()
+        for position, (line, path) in enumerate(zip(lines, paths, strict=True))
+    ]
 
 
 def small_log(policy: Policy, decide: Callable[[PoolLog], object] = lambda _: None) -> PoolLog:

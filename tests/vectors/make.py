@@ -43,11 +43,12 @@ from payout.policy import (
     Tempering,
     UnattributedRule,
 )
+from payout.splits import SplitLine
 from tests.support.batches import Event, event_id
 from tests.support.exports import KEY, PoolSource, bundle_of
 from tests.support.pool_log import PoolLog
 from tests.support.registry_log import RegistryLog
-from tests.support.statement_files import FORGERIES, forged_file, statement_file
+from tests.support.statement_files import FORGERIES, forged_file, lines_of, member_files, statement_file
 
 FOLDER: Final = Path(__file__).parent
 OLDER_SIZE: Final = 130
@@ -136,6 +137,7 @@ def _later(log: PoolLog, first: int) -> None:
     log.answer("quebec", Answer.SET_ASIDE)
     log.decide(Decision.APPROVED, "operators/oscar")
     log.post()
+    log.split("eire", split_of(log, "eire"))
     log.release("quebec", 1)
     log.payment("eire", 1_000)
     log.release("han", 10)
@@ -155,6 +157,15 @@ def _later(log: PoolLog, first: int) -> None:
         log.revenue(log.size() * 997, ("acme", "zen")[log.size() % 2])
     settle(log)
     log.revenue(1)
+
+
+def split_of(log: PoolLog, collective: str) -> list[SplitLine]:
+    """A collective's amount of round 3, for five members: one of them gets nothing."""
+    (content,) = [content for _, content in log.placed(RoundContent) if content.number == 3]
+    (line,) = [each for each in lines_of(log, content) if each.collective == collective]
+    first = line.amount_minor // 3
+    amounts = [first, 0, first, 1, line.amount_minor - 2 * first - 1]
+    return [SplitLine(f"member {at} é", amount, bytes([at]) * 32) for at, amount in enumerate(amounts)]
 
 
 RULE: Final = ScoreRule(ScoreKind.SIGNED_INFLUENCE, coverage_nano=900_000_000)
@@ -272,6 +283,7 @@ def statements(log: PoolLog) -> list[dict[str, Any]]:
         for _, content in log.placed(RoundContent)
         for name in ("eire", "quebec")
     }
+    files |= {f"member {at}": file for at, file in enumerate(member_files(log, 3, "eire", split_of(log, "eire")))}
     files |= {name: forged_file(change) for name, (_, change) in FORGERIES.items()}
     found = []
     for name, file in files.items():

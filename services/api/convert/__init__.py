@@ -44,6 +44,7 @@ from services.api.convert.rounds import (
     objection_to_proto,
     preview_to_proto,
     round_to_proto,
+    split_to_proto,
 )
 from services.api.convert.usage import (
     id_scheme_from_proto,
@@ -87,6 +88,7 @@ __all__ = [
     "revenue_to_proto",
     "round_to_proto",
     "schedule_to_proto",
+    "split_to_proto",
     "status_of",
     "timestamp",
     "transfer_to_proto",

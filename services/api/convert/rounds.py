@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from ledger.log.leaves import Leaf
 from moiety.v1 import rounds_pb2
 from payout.entries import RoundContent
 from payout.fairness import ByMode, Concentration, FairnessReport
 from payout.objections import review_ends
 from payout.rounds import Line
+from payout.splits import SplitContent
 from payout.store.objections import ObjectionRecord
 from payout.store.pools import LoggedPolicy
 from payout.store.rounds import RoundRecord
@@ -51,6 +53,19 @@ def objection_to_proto(pool: str, found: ObjectionRecord) -> rounds_pb2.Objectio
         message.answer_time.FromDatetime(found.answer.time)
         message.answer_leaf_index = found.answer.index
     return message
+
+
+def split_to_proto(pool: str, found: Leaf[SplitContent]) -> rounds_pb2.Split:
+    said = found.content
+    return rounds_pb2.Split(
+        round=f"pools/{pool}/rounds/{said.round}",
+        collective=f"collectives/{said.collective}",
+        amount_minor=said.amount_minor,
+        line_count=said.lines,
+        split_root=bytes.fromhex(said.split_root),
+        rule=said.rule,
+        leaf_index=found.index,
+    )
 
 
 def preview_to_proto(currency: str, content: RoundContent, policy: LoggedPolicy) -> rounds_pb2.Round:

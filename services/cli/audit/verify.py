@@ -19,8 +19,10 @@ from services.cli.audit.options import (
     log_key,
     read_file,
     read_kept,
+    verifier_key,
     witness_policies,
 )
+from services.cli.audit.statement import STATEMENT_BYTES, refuse_options, verify_statement
 from services.cli.base.exits import Exit, InputError
 from services.cli.base.output import Output, report
 
@@ -41,7 +43,10 @@ _ROUNDS: Final = "3,5-7"
 
 def verify(
     bundle: Annotated[
-        Path, typer.Argument(metavar="BUNDLE", help="A bundle, or the folder of an export; with --only-batch a proof.")
+        Path,
+        typer.Argument(
+            metavar="FILE", help="A bundle, the folder of an export, or a statement file; with --only-batch a proof."
+        ),
     ],
     key: Key,
     *,
@@ -84,7 +89,7 @@ def verify(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document, for machines.")] = False,
 ) -> None:
     """Check a bundle offline, with only a public key: the log only grew, nothing was left out, and every round and
-    balance follows from it.
+    balance follows from it. Of a statement file: that a collective's line is the committed one, and follows.
 
     Exits with status 0 only if all checks passed, and with status 1 and what failed otherwise.
     """
@@ -93,7 +98,13 @@ def verify(
     output = Output(as_json)
     try:
         trust = Trust(key, witness, witness_policy)
-        if only_batch is not None:
+        if is_statement(bundle):
+            refuse_options(
+                since=since, rounds=rounds, witness=witness, witness_policy=witness_policy, only_batch=only_batch,
+                sample=sample, seed=seed, report=report_file,
+            )  # fmt: skip
+            holds = verify_statement(output, read_file(bundle, "bundle", STATEMENT_BYTES), verifier_key(key))
+        elif only_batch is not None:
             if report_file is not None:
                 raise InputError.of("report", "is of a bundle, and not of one batch")
             holds = _check_receipt(output, bundle, only_batch, trust)
@@ -138,6 +149,18 @@ class Wanted:
     threads: int
     keep_going: bool
     filed: PageFile | None
+
+
+def is_statement(path: Path) -> bool:
+    """Whether a file is meant to be a statement file; what cannot be read is not."""
+    from audit.files.folders import open_regular
+    from audit.statement_file import is_statement_file
+
+    try:
+        with open_regular(path) as file:
+            return is_statement_file(file.read(64))
+    except OSError:
+        return False
 
 
 def _check_bundle(output: Output, bundle: Path, trust: Trust, wanted: Wanted) -> bool:

@@ -196,7 +196,7 @@ KINDS: Final = {
 }  # fmt: skip
 ACTS: Final = {
     *KINDS, "key.v1", "keyrevocation.v1", "pool.v1", "pause.v1", "proposal.v1", "decision.v1", "objection.v1",
-    "answer.v1",
+    "answer.v1", "split.v1",
 }  # fmt: skip
 STAMP: Final = ("by", "by_key", "registry_size", "proposal")
 
@@ -353,7 +353,7 @@ class Acts:
             assert suffices or self.is_second(entry, round_)
         elif kind == "pool":
             self.opened(entry)
-        elif kind == "objection":
+        elif kind in ("objection", "split"):
             pass
         else:
             self.effect(entry, due)
@@ -373,7 +373,7 @@ class Acts:
 
     def may(self, entry: dict[str, Any]) -> None:
         key = self.registry.keys[entry["by_key"]]
-        if entry["type"] == "objection.v1":
+        if entry["type"] in ("objection.v1", "split.v1"):
             assert entry["by"].startswith("collectives/")
         else:
             assert entry["by"].startswith("operators/")
@@ -509,6 +509,8 @@ class Fold:
     objections: dict[tuple[int, str], int] = field(default_factory=dict)
     """By round and collective: the objection's leaf."""
     answers: dict[tuple[int, str], str] = field(default_factory=dict)
+    posted: set[int] = field(default_factory=set)
+    splits: set[tuple[int, str]] = field(default_factory=set)
     """By round and collective."""
     state: str = ""
     """Of the last round: CALCULATED, APPROVED, REJECTED or POSTED."""
@@ -695,6 +697,19 @@ class Fold:
         assert self.acts.timed[self.rounds[-1]["index"]] or self.times[entry["index"]] < self.review_ends()
         self.objections[entry["round"], name] = entry["index"]
 
+    def split(self, entry: dict[str, Any]) -> None:
+        said = self.rounds[entry["round"] - 1]
+        assert said["number"] in self.posted
+        assert entry["by"] == f"collectives/{entry['collective']}"
+        assert entry["round_hash"] == self.hashes[said["index"]].hex()
+        (line,) = [
+            each for each in csv_of(self.body(said["statement_sha256"]), STATEMENT) if each[0] == entry["collective"]
+        ]
+        assert line[10] == entry["amount_minor"]
+        assert 1 <= entry["lines"] <= 10**7
+        assert (entry["round"], entry["collective"]) not in self.splits
+        self.splits.add((entry["round"], entry["collective"]))
+
     def answer(self, entry: dict[str, Any]) -> None:
         key = (entry["round"], entry["collective"])
         assert (self.state, key[0]) == ("CALCULATED", self.rounds[-1]["number"])
@@ -750,6 +765,7 @@ class Fold:
         assert entry["transfer_count"] == len(transfers)
         assert int(entry["amount_minor"]) == sum(moved[2] for moved in transfers)
         self.move(entry["index"], transfers)
+        self.posted.add(last["number"])
         self.state, self.posted_end, self.posted_number = "POSTED", last["end"], last["number"]
         self.deficits = {line[0]: int(line[7]) for line in lines}
         self.deficit_unattributed = int(last["deficit_unattributed"])

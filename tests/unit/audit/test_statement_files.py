@@ -14,7 +14,9 @@ from audit.statement_check import TITLES, VERDICT, Check, check_statement
 from audit.statement_file import StatementFile, is_statement_file
 from ledger.errors import FormatError
 from ledger.log.note_keys import SigningKey, VerifierKey
+from payout.entries import RoundContent
 from payout.policy import CommonsRule, Policy, Rounding, Tempering
+from payout.splits import SplitLine
 from tests.support.exports import KEY
 from tests.support.statement_files import (
     FORGERIES,
@@ -23,6 +25,8 @@ from tests.support.statement_files import (
     NODE,
     checked_by_node,
     forged_file,
+    lines_of,
+    member_files,
     small_log,
     statement_file,
 )
@@ -95,6 +99,51 @@ def test_the_module_refuses_a_file_with_any_byte_changed() -> None:
     file = statement_file(small_log(Policy()), 1, "eire").to_bytes()
     said = checked_by_node([file, *changed_files(file)], str(VKEY))
     assert [at for at, each in enumerate(said) if each["holds"]] == [0]
+
+
+def member_file() -> bytes:
+    """The file of the second of three members."""
+    log = small_log(Policy())
+    ((_, content),) = log.placed(RoundContent)
+    amount = lines_of(log, content)[0].amount_minor
+    split = [SplitLine(f"m{at}", part, bytes([at]) * 32) for at, part in enumerate((amount - 8, 8, 0))]
+    log.split("eire", split)
+    return member_files(log, 1, "eire", split)[1]
+
+
+def test_a_members_file_shows_its_line_and_any_byte_of_it_changed_is_refused() -> None:
+    file = member_file()
+    facts = check_statement(file, VKEY).facts
+    assert (facts["member"], facts["member_minor"], facts["split_rule"]) == ("m1", "8", "By plays.")
+    begin = file.index(b'"member":{')
+    changed = changed_files(file)[begin : file.index(b'"pool":{')]
+    assert [at for at, each in enumerate(changed) if check_statement(each, VKEY).holds] == []
+    if NODE is not None:
+        said = checked_by_node([file, *changed], str(VKEY))
+        assert [at for at, each in enumerate(said) if each["holds"]] == [0]
+
+
+def test_a_split_is_checked_in_the_log_too() -> None:
+    """Anyone who replays finds a split of another amount, by another, or of another round."""
+    log = small_log(Policy())
+    ((round_leaf, content),) = log.placed(RoundContent)
+    amount = lines_of(log, content)[0].amount_minor
+    index = log.split("eire", [SplitLine("m", amount, bytes(32))])
+    assert log.replay(round_leaf).finding is None
+    others: dict[str, Any] = {
+        "amount_minor": 1,
+        "round": 2,
+        "round_hash": "0" * 64,
+        "collective": "han",
+        "lines": 0,
+    }
+    for figure, wrong in others.items():
+        sound = log.content(index)
+        log.change(index, **{figure: wrong})
+        found = log.replay(round_leaf).finding
+        assert found is not None, figure
+        assert found.where.leaf_index == index
+        log.rewrite(index, sound)
 
 
 def test_a_file_with_a_byte_more_or_less_is_refused() -> None:

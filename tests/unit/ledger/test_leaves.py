@@ -54,6 +54,7 @@ from payout.policy import (
     Tempering,
     UnattributedRule,
 )
+from payout.splits import SplitContent
 
 TIME: Final = datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC)
 DIGEST: Final = "0123456789abcdef" * 4
@@ -297,6 +298,18 @@ OBJECTION: Final = (
         '","time":"2026-01-02T03:04:05.000006Z","type":"objection.v1"}'
     ),
 )
+SPLIT: Final = (
+    SplitContent(
+        by="collectives/eire", by_key="k", registry_size=3, round=2, round_hash=DIGEST, collective="eire",
+        amount_minor=10**15, lines=4, split_root=DIGEST, rule="by plays", salt=DIGEST,
+    ),
+    (
+        '{"amount_minor":"1000000000000000","by":"collectives/eire","by_key":"k","collective":"eire","index":7,'
+        '"lines":4,"pool":"folk","registry_size":3,"round":2,'
+        f'"round_hash":"{DIGEST}","rule":"by plays","salt":"{DIGEST}","split_root":"{DIGEST}'
+        '","time":"2026-01-02T03:04:05.000006Z","type":"split.v1"}'
+    ),
+)  # fmt: skip
 ANSWER: Final = (
     AnswerContent(
         by="operators/olive", by_key="k", registry_size=3, round=2, collective="eire", objection_hash=DIGEST,
@@ -369,6 +382,7 @@ ALL: Final = [
     DECISION,
     POSTING,
     OBJECTION,
+    SPLIT,
     ANSWER,
     SCHEDULE,
     PAUSE,

@@ -81,7 +81,7 @@ def test_roles_have_the_rights_of_design_section_8() -> None:
     writes = {name.rpartition("/")[2] for name, roles in PERMITTED.items() if roles == {Role.PLATFORM}}
     assert writes == {"SubmitUsage", "AppendUsage", "SetIdScheme", "RetractUsage", "RecordRevenue"}
     objects = {name.rpartition("/")[2] for name, roles in PERMITTED.items() if roles == {Role.COLLECTIVE}}
-    assert objects == {"ObjectToRound"}
+    assert objects == {"ObjectToRound", "LogSplit"}
     # Checkpoints and proofs tell hashes and no more, and a watch each their own.
     hashes = {f"/moiety.v1.AuditService/{name}" for name in HASHES}
     assert all(PERMITTED[name] == set(Role) for name in hashes)

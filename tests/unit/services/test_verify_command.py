@@ -65,7 +65,7 @@ ALLOWED: Final = {
     "moiety", "moiety.roots", "moiety.version", "services", "services.cli", "services.cli.app", "services.cli.entry",
     "services.cli.base", "services.cli.base.exits", "services.cli.base.output",
     "services.cli.audit", "services.cli.audit.actors", "services.cli.audit.verdict", "services.cli.audit.options",
-    "services.cli.audit.verify", "services.cli.audit.page",
+    "services.cli.audit.statement", "services.cli.audit.verify", "services.cli.audit.page",
     "services.printing", "services.process", "services.process.memory",
 }  # fmt: skip
 

@@ -1,0 +1,71 @@
+"""Statement files: one line among many, made by a service that has just started, and verified."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from audit.statement_check import check_statement
+from bench.figures import Figure, timed
+from bench.intake import append_usage
+from bench.stage import CURRENCY, Stage, Stream
+from bench.workload import Workload
+from ledger.log.note_keys import SigningKey
+from moiety import Client
+from services.api.statement_files import StatementFiles
+from services.signing.folder import CheckpointFolder
+from services.signing.signer import Signer
+
+KEY: Final = SigningKey("localhost/bench", bytes(range(32)))
+SECONDS_MAX: Final = 1.0
+"""What a collective is to wait for its own line, at most."""
+
+
+def measure(stage: Stage, runs: int, *, collectives: int) -> list[Figure]:
+    """The first file of a round, for which the tree of all its lines is made; a later one; and verifying it."""
+    shares = min(1_000, collectives)
+    workload = Workload(2, collectives // shares, shares, collectives, covering=True)
+    pool, (key,) = stage.new_pool(workload), stage.platform_keys(1)
+    append_usage([Stream(stage.address, pool, key)], replace(workload, seed=1).tables())
+    with Client(stage.address, key) as platform:
+        platform.record_revenue(pool, 100_000_000, CURRENCY, request_id="revenue")
+    stage.operator.calculate_round(pool, request_id="round")
+    with tempfile.TemporaryDirectory() as folder:
+        Signer(stage.parts.database, stage.parts.clock, KEY, CheckpointFolder(Path(folder))).run_once()
+    stage.settle()
+    first, later, verified = [], [], []
+    for _ in range(runs):
+        files = StatementFiles()
+        first.append(_make_seconds(stage, files, pool, "collective-00000"))
+        later.append(_make_seconds(stage, files, pool, f"collective-{collectives - 1:05d}"))
+        verified.append(_verify_seconds(stage, files, pool))
+    among = f"among {collectives:,} collectives"
+    return [
+        _figure("statement-first", f"the first statement file of a round, {among}", first),
+        _figure("statement-later", f"a later statement file of it, {among}", later),
+        _figure("statement-verify", "verify a statement file", verified),
+    ]
+
+
+def _figure(name: str, what: str, seconds: list[float]) -> Figure:
+    return Figure(name, what, "", "s", seconds, [], SECONDS_MAX, SECONDS_MAX / 4, lower=True)
+
+
+def _make_seconds(stage: Stage, files: StatementFiles, pool: str, collective: str) -> float:
+    reference = stage.ref(pool)
+    with stage.parts.database.snapshot() as connection, timed() as seconds:
+        files.make(connection, reference, 1, collective)
+    return seconds()
+
+
+def _verify_seconds(stage: Stage, files: StatementFiles, pool: str) -> float:
+    reference = stage.ref(pool)
+    with stage.parts.database.snapshot() as connection:
+        data = files.make(connection, reference, 1, "collective-00001").to_bytes()
+    with timed() as seconds:
+        report = check_statement(data, KEY.verifier_key)
+    if not report.holds:
+        raise AssertionError(f"the file does not hold: {report.reason}")
+    return seconds()

@@ -1,0 +1,254 @@
+"""Assembles statement files: one line of a round, with all that it takes to verify it alone."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from threading import Lock
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from audit.statement_file import LogPart, ProvedEntry, StatementFile
+from ledger.acts.entries import ActContent, CollectiveContent
+from ledger.errors import LedgerCorruptError, NotFoundError, StateError
+from ledger.journal import COLLECTIVE_KINDS
+from ledger.log.leaves import EncodedLeaf, decode
+from ledger.log.merkle import HASH_BYTES, inclusion_proof, root
+from ledger.registry import Collective
+from ledger.store import checkpoints, log, methods, proofs
+from ledger.store import tables as lt
+from ledger.store.acts import REGISTRY
+from ledger.store.checkpoints import StoredCheckpoint
+from ledger.store.log import PoolRef
+from payout.dossiers import (
+    Dossier,
+    Figures,
+    line_salt,
+    render_dossier,
+    render_dossiers,
+    shared_part,
+    statement_leaves,
+    weights_by_collective,
+)
+from payout.entries import CONTENTS, RoundContent
+from payout.rounds import Line
+from payout.statement import lines_of, parse_registry, parse_statement
+from payout.store import objections, pools, rounds, splits
+from payout.store.rounds import RoundRecord
+
+MAX_KEPT_LINES: Final = 2_000_000
+"""Lines of all rounds whose trees are kept: 64 MB of hashes. Making a tree costs some microseconds a line."""
+
+MAX_OWN_ENTRIES: Final = 100
+"""The collective's own entries in a file, such as payments: the first ones after the round."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Tree:
+    """What all files of a round share: the dossiers' common part, and the hashes of all leaves."""
+
+    shared: str
+    leaves: bytes
+
+    def path(self, position: int) -> tuple[bytes, ...]:
+        hashes = [self.leaves[at : at + HASH_BYTES] for at in range(0, len(self.leaves), HASH_BYTES)]
+        return tuple(inclusion_proof(position, hashes))
+
+
+class StatementFiles:
+    """Makes statement files. The trees of the rounds that were asked for last are kept."""
+
+    def __init__(self) -> None:
+        self._trees: OrderedDict[str, _Tree] = OrderedDict()
+        self._lock = Lock()
+
+    def make(self, connection: sa.Connection, pool: PoolRef, number: int, collective: str) -> StatementFile:
+        """Returns the file of a collective's line.
+
+        Raises:
+            NotFoundError: there is no such round, or it has no line of this collective.
+            StateError: no checkpoint has the round yet.
+            LedgerCorruptError: the round does not commit to the dossiers of its statement.
+        """
+        record = rounds.get_round(connection, pool, number)
+        bodies = _Bodies.read(connection, pool, record.content)
+        found = bodies.own(collective)
+        if found is None:
+            raise NotFoundError(f"pools/{pool.name}/rounds/{number}/lines/{collective}")
+        position, line, registered = found
+        figures = _figures(connection, pool, record.content)
+        tree = self._tree(record.content, figures, bodies)
+        rows = weights_by_collective(lines_of(bodies.weights, collective), figures.confidence_ppm)
+        dossier = render_dossier(tree.shared, position, line, registered, rows.get(collective, ()))
+        return StatementFile(
+            dossier,
+            line_salt(bodies.salt, collective),
+            tree.path(position),
+            *_parts(connection, pool, record, Dossier.parse(dossier)),
+        )
+
+    def _tree(self, content: RoundContent, figures: Figures, bodies: _Bodies) -> _Tree:
+        with self._lock:
+            if (known := self._trees.get(content.statement_root)) is not None:
+                self._trees.move_to_end(content.statement_root)
+                return known
+        lines, collectives = parse_statement(bodies.statement), parse_registry(bodies.registry)
+        leaves = statement_leaves(bodies.salt, lines, render_dossiers(figures, lines, collectives, bodies.weights))
+        if root(leaves).hex() != content.statement_root:
+            raise LedgerCorruptError(f"round {content.number}", "does not commit to the dossiers of its statement")
+        made = _Tree(shared_part(figures, lines, collectives), b"".join(leaves))
+        with self._lock:
+            self._trees[content.statement_root] = made
+            while len(self._trees) > 1 and self._kept() > MAX_KEPT_LINES:
+                self._trees.popitem(last=False)
+        return made
+
+    def _kept(self) -> int:
+        return sum(len(tree.leaves) for tree in self._trees.values()) // HASH_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class _Bodies:
+    """A round's bodies."""
+
+    statement: bytes
+    weights: bytes
+    registry: bytes
+    salt: bytes
+
+    @classmethod
+    def read(cls, connection: sa.Connection, pool: PoolRef, content: RoundContent) -> _Bodies:
+        named = content.statement_sha256, content.weights_sha256, content.registry_sha256, content.salt_sha256
+        return cls(*(log.checked_body(connection, pool, bytes.fromhex(digest)) for digest in named))
+
+    def own(self, collective: str) -> tuple[int, Line, Collective] | None:
+        """The position of a collective's line, the line, and what the registry says of it."""
+        at = self.statement.find(f"\n{collective},".encode())
+        if at < 0:
+            return None
+        (line,) = parse_statement(lines_of(self.statement, collective))
+        (registered,) = parse_registry(lines_of(self.registry, collective))
+        return self.statement.count(b"\n", 0, at), line, registered
+
+
+def _figures(connection: sa.Connection, pool: PoolRef, content: RoundContent) -> Figures:
+    (logged,) = pools.list_policies(connection, pool, after=content.policy_version - 1, limit=1)
+    return Figures.of(content, logged.policy, methods.confidences(connection, pool))
+
+
+def _parts(connection: sa.Connection, pool: PoolRef, record: RoundRecord, dossier: Dossier) -> tuple[LogPart, LogPart]:
+    """The entries of both logs that a line rests on, with their proofs.
+
+    The registry's checkpoint is read last: it is signed before a pool's that rests on it.
+
+    Raises:
+        StateError: no checkpoint has the round yet.
+    """
+    checkpoint = checkpoints.get_checkpoint(connection, pool)
+    if record.leaf_index >= checkpoint.size:
+        detail = f"is not in the checkpoint of {checkpoint.size} leaves yet; the next is signed within seconds"
+        raise StateError(f"pools/{pool.name}/rounds/{record.content.number}", "NOT_IN_CHECKPOINT", detail)
+    indexes = {0, record.content.policy_leaf, record.leaf_index, *_decided_at(connection, pool, record)}
+    for each in dossier.weights:
+        indexes.add(methods.get_method(connection, pool, each.method, each.method_version).leaf_index)
+    collective = dossier.line.collective
+    indexes |= set(_own_entries(connection, pool, record, collective))
+    entries = _leaves(connection, pool, (index for index in indexes if index < checkpoint.size))
+    acts = [decode(leaf.entry, CONTENTS).content for leaf in entries]
+    keys = {act.by_key for act in acts if isinstance(act, ActContent) and act.by_key}
+    registry = {0, _registration(connection, collective, record.content.registry_size), *_key_leaves(connection, keys)}
+    return (
+        _part(connection, pool, checkpoint, entries),
+        _part(
+            connection,
+            REGISTRY,
+            checkpoints.get_checkpoint(connection, REGISTRY),
+            _leaves(connection, REGISTRY, registry),
+        ),
+    )
+
+
+def _part(
+    connection: sa.Connection, pool: PoolRef, checkpoint: StoredCheckpoint, entries: Iterable[EncodedLeaf]
+) -> LogPart:
+    within = [leaf for leaf in entries if leaf.index < checkpoint.size]
+    paths = proofs.inclusion_proofs(connection, pool, [leaf.index for leaf in within], checkpoint.size)
+    proved = (ProvedEntry(leaf.entry, tuple(path)) for leaf, path in zip(within, paths, strict=True))
+    return LogPart(checkpoint.note, tuple(proved))
+
+
+def _leaves(connection: sa.Connection, pool: PoolRef, indexes: Iterable[int]) -> list[EncodedLeaf]:
+    return [log.read_leaf(connection, pool, index) for index in sorted(indexes)]
+
+
+def _decided_at(connection: sa.Connection, pool: PoolRef, record: RoundRecord) -> Iterator[int]:
+    decided = (lt.decision.c.pool_id == pool.pool_id) & (lt.decision.c.subject == record.leaf_index)
+    yield from connection.execute(sa.select(lt.decision.c.leaf_index).where(decided)).scalars()
+    posted = rounds.posting_leaf(connection, pool, record.content.number)
+    if posted is not None:
+        yield posted
+
+
+def _own_entries(connection: sa.Connection, pool: PoolRef, record: RoundRecord, collective: str) -> Iterator[int]:
+    """Where entries after the round are about this collective alone: what it objected, and what it was paid."""
+    for said in objections.list_objections(connection, pool, record.content.number, only=collective):
+        yield said.objection.index
+        if said.answer is not None:
+            yield said.answer.index
+    split = splits.find_split(connection, pool, record.content.number, collective)
+    if split is not None:
+        yield split.index
+    accounts = [f"{kind}/{collective}" for kind in COLLECTIVE_KINDS]
+    query = (
+        sa.select(lt.leaf.c.leaf_index, lt.leaf.c.entry)
+        .distinct()
+        .join(
+            lt.balance,
+            (lt.balance.c.pool_id == lt.leaf.c.pool_id) & (lt.balance.c.leaf_index == lt.leaf.c.leaf_index),
+        )
+        .where(
+            lt.balance.c.pool_id == pool.pool_id,
+            lt.balance.c.account.in_(accounts),
+            lt.balance.c.leaf_index > record.leaf_index,
+        )
+        .order_by(lt.leaf.c.leaf_index)
+        .limit(_READ_ENTRIES)
+    )
+    found = [
+        row.leaf_index
+        for row in connection.execute(query)
+        if getattr(decode(bytes(row.entry), CONTENTS).content, "collective", None) == collective
+    ]
+    yield from found[:MAX_OWN_ENTRIES]
+
+
+_READ_ENTRIES: Final = 10 * MAX_OWN_ENTRIES
+"""Every later round touches the collective's accounts too, and is not its own entry."""
+
+
+def _registration(connection: sa.Connection, collective: str, registry_size: int) -> int:
+    """Where the registry's log last registered or changed the collective before a size."""
+    query = sa.select(lt.collective.c.leaf_index).where(lt.collective.c.name == collective)
+    latest = connection.execute(query).scalar_one()
+    if latest < registry_size:
+        return int(latest)
+    # It was changed since, which is rare: its earlier entries are looked for in the log.
+    named = sa.func.position(
+        sa.literal(f'"collective":"{collective}"'.encode(), sa.LargeBinary).op("in")(lt.leaf.c.entry)
+    )
+    earlier = (
+        sa.select(lt.leaf.c.leaf_index, lt.leaf.c.entry)
+        .where(lt.leaf.c.pool_id == REGISTRY.pool_id, lt.leaf.c.leaf_index < registry_size, named > 0)
+        .order_by(lt.leaf.c.leaf_index.desc())
+    )
+    for row in connection.execute(earlier):
+        if f'"type":"{CollectiveContent.type}"'.encode() in bytes(row.entry):
+            return int(row.leaf_index)
+    raise LedgerCorruptError(f"collectives/{collective}", f"is not in the first {registry_size} leaves of the registry")
+
+
+def _key_leaves(connection: sa.Connection, keys: Iterable[str]) -> Iterator[int]:
+    query: sa.Select[Any] = sa.select(lt.api_key.c.leaf_index).where(lt.api_key.c.key_id.in_(sorted(keys)))
+    yield from connection.execute(query).scalars()

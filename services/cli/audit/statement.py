@@ -1,0 +1,90 @@
+"""`moiety verify` of a statement file: one line of a round, checked with the deployment's public key alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Final
+
+from services.cli.base.exits import InputError
+from services.cli.base.output import Output, counted
+
+STATEMENT_BYTES: Final = 16 * 2**20
+"""The longest statement file that is read."""
+
+if TYPE_CHECKING:
+    from audit.statement_check import StatementReport
+    from ledger.log.note_keys import VerifierKey
+
+
+def verify_statement(output: Output, data: bytes, key: VerifierKey) -> bool:
+    """Check a statement file and print what holds; True where all of it does."""
+    from audit.statement_check import VERDICT, check_statement
+
+    report = check_statement(data, key)
+    output.show(
+        {
+            "holds": report.holds,
+            "held": report.held,
+            "failed": report.failed,
+            "reason": report.reason,
+            "facts": report.facts,
+            "verdict": VERDICT if report.holds else "",
+        },
+        *_lines(report),
+    )
+    return report.holds
+
+
+def refuse_options(**given: object) -> None:
+    """Check that no option was given that is about bundles only.
+
+    Raises:
+        InputError: one was.
+    """
+    for name, value in given.items():
+        if value:
+            raise InputError.of(name, "is for bundles: a statement file is checked with the key alone")
+
+
+def _lines(report: StatementReport) -> Iterator[str]:
+    from audit.statement_check import TITLES, VERDICT
+
+    for number, (check, title) in enumerate(TITLES.items(), 1):
+        mark = "✗" if check is report.failed else "✓" if check in report.held else "·"
+        yield f"{number:>2}. {mark} {title}"
+    yield ""
+    if report.holds:
+        yield from _facts(report.facts)
+        yield ""
+        yield VERDICT
+    else:
+        assert report.failed is not None  # noqa: S101 - what does not hold has failed somewhere
+        yield f"It does not hold: {TITLES[report.failed]}."
+        yield f"  {report.reason}"
+
+
+def _facts(facts: dict[str, Any]) -> Iterator[str]:
+    from ledger.money import decimal_text, minor_unit_exponent
+
+    exponent = minor_unit_exponent(facts["currency"])
+
+    def money(name: str) -> str:
+        return f"{decimal_text(int(facts[name]), exponent)} {facts['currency']}"
+
+    yield f"{facts['collective']} gets {money('amount_minor')} of round {facts['round']} of {facts['origin']}:"
+    yield f"  attributed {money('attributed_minor')}, from the commons {money('commons_minor')}"
+    yield f"  line {facts['position'] + 1} of {facts['lines']}, policy version {facts['policy_version']}"
+    yield f"  calculated by {facts['calculated_by']} at {facts['calculated_at']}"
+    if facts["decided_by"]:
+        yield f"  {facts['state'].lower()}, decided by {facts['decided_by']} at {facts['decided_at']}"
+    else:
+        yield "  not decided yet"
+    if facts["aside"] or facts["status"] == "SUSPENDED":
+        yield f"  held: {'as disputed' if facts['aside'] else 'the collective is suspended'}"
+    if facts["posted_at"]:
+        yield f"  posted at {facts['posted_at']}"
+    if "split_rule" in facts:
+        yield f"  split among its members: {facts['split_rule']}"
+    if "member" in facts:
+        yield f"  {facts['member']} gets {money('member_minor')} of it"
+    yield f"  paid since, as the file shows: {money('paid_minor')} in {counted(facts['payments'], 'payment')}"
