@@ -19,7 +19,7 @@ class Kind(StrEnum):
     PEOPLE = "PEOPLE"
     """Operators and auditors, their keys, and the controls themselves."""
     TERMS = "TERMS"
-    """A pool's policy, methods, memberships and schedule."""
+    """Pools and their policies, methods, memberships and schedules; the witnesses by whom reviews are timed."""
     WEIGHTS = "WEIGHTS"
     """Platforms and collectives: who they are, their keys, members, equity, status and domains; admission to pools."""
     MONEY = "MONEY"

@@ -1820,7 +1820,7 @@ class Controls(_message.Message):
     people: _builtins.int
     """Operators and auditors, their keys, and these controls. No other kind may need more."""
     terms: _builtins.int
-    """A pool's policy, methods, memberships and schedule."""
+    """Pools and their policies, methods, memberships and schedules; the witnesses by whom reviews are timed."""
     weights: _builtins.int
     """Platforms and collectives, their keys, what counts of them, and admission to pools."""
     money: _builtins.int
