@@ -15,6 +15,7 @@ from audit.findings import At, at
 from audit.steps import Step
 from ledger.acts.controls import ONE, Controls, Kind
 from ledger.acts.entries import (
+    LEDGER,
     POLICY,
     SCHEDULER,
     ActContent,
@@ -113,6 +114,8 @@ class ActsFold:
     of_registry: bool = False
     is_silent: Callable[[int], bool] = lambda _: False
     """Whether the policy of the round at a leaf takes silence for consent, for a round that was cut by schedule."""
+    is_short: Callable[[int], bool] = lambda _: False
+    """Whether the bank took back some of the pot of the round at a leaf."""
     done: list[DoneAct] = field(default_factory=list)
     proposals: dict[int, Leaf[ProposalContent]] = field(default_factory=dict)
     """By leaf."""
@@ -210,7 +213,7 @@ class ActsFold:
         assert opened is not None  # noqa: S101 - it was just checked
         here.same("registry_size", content.registry_size, content.opened_at + 1)
         here.same("pool", self.log, opened.pool_id)
-        for figure in ("display_name", "currency", "platforms", "by", "by_key"):
+        for figure in ("display_name", "currency", "distribute", "platforms", "by", "by_key"):
             here.same(figure, getattr(content, figure), getattr(opened, figure))
         here.same("policy", content.policy.model_dump(mode="json"), opened.policy)
 
@@ -243,6 +246,9 @@ class ActsFold:
         if content.by == POLICY and content.subject in self.rounds:
             alone = people.controls.needed(Kind.ROUNDS) == ONE or self.is_silent(content.subject)
             here.holds(approves and alone, "by", POLICY, "an operator: the controls ask for two people")
+        elif content.by == LEDGER and content.subject in self.rounds:
+            rejects = content.decision == Decision.REJECTED and self.is_short(content.subject)
+            here.holds(rejects, "by", LEDGER, "an operator: the revenue has the pot of the round")
         else:
             self._require_actor(leaf, people)
             if approves and self._needed(subject, people) > ONE:

@@ -12,7 +12,7 @@ from typing import Any, Final
 from audit.findings import Finding
 from audit.reader import LogReader
 from ledger.acts.entries import DecisionContent
-from ledger.entries import Movement, PaymentContent
+from ledger.entries import CollectiveMovement, PaymentContent
 from ledger.errors import FormatError, InvalidInputError, LedgerCorruptError, NotFoundError
 from ledger.log.leaves import EncodedLeaf, Leaf, decode
 from ledger.money import decimal_text, minor_unit_exponent
@@ -137,7 +137,7 @@ def _collective_of(finding: Finding, leaf: Leaf[Any] | None, log: LogReader) -> 
     if finding.figure.startswith(_BALANCE_OF):
         return finding.figure.rpartition("/")[2]
     content = leaf.content if leaf else None
-    if isinstance(content, Movement):
+    if isinstance(content, CollectiveMovement):
         return content.collective
     if not isinstance(content, RoundContent) or not finding.where.line:
         return ""

@@ -22,13 +22,15 @@ from audit.admitted import Admitted
 from audit.batch_check import WeighedBatch, accepted_batch, mask_of, positions_of, weighed_batch
 from audit.declared import Declared
 from audit.findings import Finding, FoundError, at, raise_finding
+from audit.income_fold import IncomeFold
 from audit.progress import Progress
 from audit.reader import LogReader, checked_body
 from audit.reviews import Reviews
 from audit.steps import Step
 from ledger.acts.entries import Decision, DecisionContent, ProposalContent
 from ledger.errors import InvalidInputError, LedgerCorruptError
-from ledger.journal import Transfer, fold, may_be_below_zero
+from ledger.income import ReversalContent
+from ledger.journal import REVENUE, Transfer, fold, may_be_below_zero
 from ledger.log.leaves import C, Content, EncodedLeaf, Leaf, T, decode
 from ledger.log.merkle import HASH_BYTES, Frontier, leaf_hash
 from ledger.log.origins import log_origin
@@ -97,6 +99,7 @@ class PoolFold:
     declared: Declared = field(default_factory=Declared)
     admitted: Admitted = field(default_factory=Admitted)
     reviews: Reviews = field(default_factory=Reviews)
+    income: IncomeFold = field(default_factory=IncomeFold)
     balances: dict[str, int] = field(default_factory=dict)
     rounds: dict[int, RoundContent] = field(default_factory=dict)
     round_times: dict[int, datetime] = field(default_factory=dict)
@@ -133,7 +136,9 @@ class PoolFold:
     _under_way: deque[tuple[Leaf[Any], Callable[[], WeighedBatch]]] = field(default_factory=deque)
 
     def __post_init__(self) -> None:
-        self.acts = ActsFold(self.log.pool, self.registry, self._hash_at, is_silent=self._is_silent)
+        self.acts = ActsFold(
+            self.log.pool, self.registry, self._hash_at, is_silent=self._is_silent, is_short=self._is_short
+        )
         self.declared.note = self.note
 
     @contextmanager
@@ -211,6 +216,10 @@ class PoolFold:
             raise LedgerCorruptError(f"{kind.type} {key}", "does not precede the entry that names it")
         return found
 
+    def balance(self, account: str) -> int:
+        """An account's balance before the leaf, as `Past` has it."""
+        return self.balances.get(account, 0)
+
     def parsed(self, digest: str, parse: Callable[[bytes], T]) -> T:
         """What a body says, as `Past` has it."""
         known, value = self._parsed
@@ -228,7 +237,11 @@ class PoolFold:
     def _take_in(self, leaf: Leaf[Any], weigh_from: int) -> None:
         if leaf.content.key is not None:
             self._keyed[leaf.content.type, leaf.content.key] = leaf.content
+        with self.noting():
+            self._require_rejected(leaf)
         self._follow_acts(leaf)
+        with self.noting():
+            self.income.take_in(leaf)
         with self.noting():
             self.declared.take_in(leaf.index, leaf.content)
         match leaf.content:
@@ -244,16 +257,8 @@ class PoolFold:
                 self.weigh_batch(leaf)
             case RetractionContent():
                 self._retract(leaf, counts=leaf.index >= weigh_from)
-            case RoundContent(number=number):
-                with self.noting():
-                    at(leaf.index).same("number", number, len(self.rounds) + 1)
-                self.rounds[number] = leaf.content
-                self.round_times[number] = leaf.time
-                with self.noting():
-                    self._require_registry(leaf.index, leaf.content)
-                self.round_at[leaf.index] = number
-                policy = policy_in_force(self.policies, leaf.content.start)[2]
-                self.reviews.begin(leaf, self._hash_at(leaf.index), policy, self.registry.people.witnesses)
+            case RoundContent():
+                self._calculated(leaf)
             case ObjectionContent() | AnswerContent() | DecisionContent():
                 self._follow_review(leaf)
             case SplitContent():
@@ -261,8 +266,55 @@ class PoolFold:
             case PostingContent():
                 self._post(leaf)
             case content:
-                if moved := content.transfers(self):
-                    self._move(leaf.index, moved)
+                self._move(leaf.index, content.transfers(self))
+                self._require_reserved(leaf)
+
+    def _calculated(self, leaf: Leaf[RoundContent]) -> None:
+        number = leaf.content.number
+        with self.noting():
+            at(leaf.index).same("number", number, len(self.rounds) + 1)
+        self.rounds[number] = leaf.content
+        self.round_times[number] = leaf.time
+        with self.noting():
+            self._require_registry(leaf.index, leaf.content)
+        with self.noting():
+            self._require_covered(leaf.index)
+        with self.noting():
+            gives = "nothing" if leaf.content.nothing else "something"
+            at(leaf.index, step=Step.ROUNDS).same("what the round gives", gives, "something")
+        self.round_at[leaf.index] = number
+        policy = policy_in_force(self.policies, leaf.content.start)[2]
+        self.reviews.begin(leaf, self._hash_at(leaf.index), policy, self.registry.people.witnesses)
+
+    def _require_rejected(self, leaf: Leaf[Any]) -> None:
+        """After a chargeback of a round's pot, the next leaf is the ledger's decision."""
+        if not isinstance(leaf.content, DecisionContent):
+            self._require_covered(leaf.index)
+
+    def _require_reserved(self, leaf: Leaf[Any]) -> None:
+        """A reversal by hand takes nothing of a round's pot."""
+        if isinstance(leaf.content, ReversalContent) and not leaf.content.chargeback:
+            with self.noting():
+                self._require_covered(leaf.index)
+
+    def _require_covered(self, leaf_index: int) -> None:
+        """The open round has reserved its pot: only the bank may take it, and then the ledger rejects the round."""
+        if content := self._open_round():
+            pot, there = content.pot_minor, self.balances.get(REVENUE, 0)
+            expected = f"{pot} or more, which round {content.number} has reserved"
+            at(leaf_index, step=Step.BALANCES).holds(there >= pot, "balance of revenue", there, expected)
+
+    def _open_round(self) -> RoundContent | None:
+        """The latest round, while it is neither posted nor rejected."""
+        number = len(self.rounds)
+        is_closed = not number or number == self.posted_number or self.decisions.get(number) == Decision.REJECTED
+        return None if is_closed else self.rounds[number]
+
+    def _is_short(self, leaf_index: int) -> bool:
+        """Whether the open round is at a leaf, and the revenue has less than its pot."""
+        content = self._open_round()
+        is_it = content is not None and self.round_at.get(leaf_index) == content.number
+        return is_it and content is not None and self.balances.get(REVENUE, 0) < content.pot_minor
 
     def _require_registry(self, leaf_index: int, content: RoundContent) -> None:
         """A round's snapshot is what the registry's log says, up to the size that the round names."""
@@ -277,6 +329,8 @@ class PoolFold:
             at(leaf_index, line=line, step=Step.ROUNDS).same("registry", claimed, expected)
 
     def _move(self, leaf_index: int, transfers: Sequence[Transfer]) -> None:
+        if not transfers:
+            return
         if self.move is None:
             with self.noting():
                 self._require_journal(leaf_index, transfers)
@@ -346,7 +400,10 @@ class PoolFold:
         ):
             with self.noting():
                 here.same(figure, stated, found)
+        left = self.balance(REVENUE) - content.pot_minor + content.carried_minor
         self._move(leaf.index, transfers)
+        with self.noting():
+            here.same("balance of revenue", self.balance(REVENUE), left)
         self.posted_end, self.posted_number = content.end, content.number
         self.deficits = deficits_of(lines, content.deficit_unattributed)
         self.carried = carried_of(lines, content.kept_after_nano)

@@ -17,11 +17,11 @@ from audit.reader import LogReader, checked_body
 from audit.registry_fold import RegistryFold
 from ledger.acts.entries import ActContent
 from ledger.errors import LedgerCorruptError
-from ledger.journal import REVENUE, collectives_of
+from ledger.journal import collectives_of
 from ledger.log.leaves import Leaf
 from ledger.registry import Collective
 from ledger.work import Submit, at_once
-from payout.calculation import Asked, Calculation, RegistrySnapshot, RoundInputs, calculate
+from payout.calculation import Asked, Calculation, RegistrySnapshot, RoundInputs, calculate, pot_of
 from payout.dossiers import SALT_BYTES
 from payout.entries import RoundContent
 from payout.policy import Policy, policy_in_force
@@ -101,7 +101,7 @@ def check_round(log: LogReader, state: PoolFold, leaf: Leaf[Any]) -> tuple[Distr
             policy_leaf=policy_leaf,
             policy_version=version,
             policy=policy,
-            pot_minor=state.balances.get(REVENUE, 0),
+            pot_minor=pot_of(state.balances),
             usage=usage,
             confidence_ppm=state.confidence_ppm,
             registry=RegistrySnapshot(content.registry_size, bytes.fromhex(content.registry_root), collectives),

@@ -19,8 +19,9 @@ from audit.steps import LOOKED_AT, Step
 from audit.unique_events import Conflict
 from ledger.acts.entries import DecisionContent
 from ledger.acts.people import People
-from ledger.entries import Movement, RevenueContent
+from ledger.entries import Movement
 from ledger.files.layout import BALANCES, JOURNAL, body_path
+from ledger.income import ReportContent
 from ledger.log.checkpoint import Checkpoint
 from ledger.log.leaves import Leaf
 from ledger.usage.entries import MembershipContent, RetractionContent, UsageContent
@@ -240,7 +241,7 @@ def in_step(finding: Finding, leaf: Leaf[Any] | None, *, journal_line: int = 0) 
             step, body = _usage_step(figure), content.body_sha256
         case RetractionContent():
             step = _usage_step(figure)
-        case RevenueContent() | Movement():
+        case ReportContent() | Movement():
             step = Step.BALANCES
         case PostingContent():
             step = Step.BALANCES if journal_line or figure.startswith("balance") else Step.POSTINGS

@@ -235,7 +235,9 @@ def _check_approval(reading: _Reading) -> None:
         facts["aside"] = reading.dossier.line.collective in posting.get("set_aside", [])
     _require(len(postings) <= 1, "the round is posted twice")
     for entry in (said, *decisions):
-        if entry["by"] not in ("scheduler", "policy"):
+        if entry["by"] == "ledger":
+            _require(state == "REJECTED", "the ledger only rejects")
+        elif entry["by"] not in ("scheduler", "policy"):
             _require_key(reading.registry, entry)
     facts |= {
         "state": "POSTED" if postings else state,

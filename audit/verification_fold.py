@@ -34,7 +34,6 @@ from audit.steps import Step
 from audit.unique_events import Spill, UniqueEvents
 from ledger.acts.entries import Decision, DecisionContent, DeploymentContent
 from ledger.acts.people import People
-from ledger.entries import RevenueContent
 from ledger.errors import FormatError, InvalidInputError, LedgerCorruptError
 from ledger.files.layout import BALANCES, render_balances
 from ledger.journal import ROUNDING, collectives_of
@@ -44,6 +43,7 @@ from ledger.log.origins import REGISTRY_LOG
 from ledger.usage.entries import MembershipContent, RetractionContent, UsageContent
 from ledger.usage.membership import parse_membership
 from ledger.work import Submit, at_once
+from payout.calculation import pot_of
 from payout.dossiers import Figures, render_dossiers, statement_leaves
 from payout.entries import PoolContent, PostingContent, RoundContent
 from payout.objections import AnswerContent, ObjectionContent
@@ -292,8 +292,6 @@ class _LeafPass:
                 self.report.count(Step.BODIES, "batches left out")
             case RetractionContent() if weighed:
                 self.report.count(Step.BATCHES, "retractions")
-            case RevenueContent(currency=currency):
-                at(leaf.index).same("currency", currency, self.report.currency)
             case RoundContent():
                 self._calculated(leaf.index, leaf.content)
             case ObjectionContent() | AnswerContent():
@@ -418,7 +416,7 @@ class _LeafPass:
             ("root", self.fold.frontier.root().hex()),
             ("policy_leaf", policy_leaf),
             ("policy_version", version),
-            ("pot_minor", self.fold.balances.get("revenue", 0)),
+            ("pot_minor", pot_of(self.fold.balances)),
         ):
             with self.fold.noting():
                 at(leaf.index).same(figure, getattr(content, figure), replayed)

@@ -290,7 +290,8 @@ function checkApproval(reading) {
     require(state === 'APPROVED' && posting.index > decision.index, 'the round is posted unapproved');
   }
   for (const entry of [round, ...decisions]) {
-    if (!['scheduler', 'policy'].includes(entry.by)) requireKey(reading.registry, entry);
+    if (entry.by === 'ledger') require(state === 'REJECTED', 'the ledger only rejects');
+    else if (!['scheduler', 'policy'].includes(entry.by)) requireKey(reading.registry, entry);
   }
   Object.assign(reading.facts, {
     aside: posting !== undefined && (posting.set_aside ?? []).includes(reading.dossier.line.collective),

@@ -64,7 +64,7 @@ def measure(runs: int, *, submits: int, balances: int) -> list[Figure]:
         for submit_to_one in submit:
             submit_to_one(_submit_request(pool, workload), metadata=platform)
         with Client(stage.address, key) as payer:
-            payer.record_revenue(pool, 1_000_000, CURRENCY, request_id="revenue")
+            payer.report_revenue(pool, 1_000_000, CURRENCY, request_id="revenue")
         stage.operator.calculate_round(pool, request_id="round")
         balance = accounts_pb2.GetBalanceRequest(name=f"pools/{pool}/accounts/collective/{payee}")
         for ask_one in get_balance:

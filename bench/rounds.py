@@ -57,7 +57,7 @@ def _filled(stage: Stage, key: str, workload: Workload) -> str:
     for place in range(workload.batches // step.batches):
         append_usage([Stream(stage.address, pool, key)], replace(step, seed=place).tables())
     with Client(stage.address, key) as platform:
-        platform.record_revenue(pool, REVENUE_MINOR, CURRENCY, request_id="revenue")
+        platform.report_revenue(pool, REVENUE_MINOR, CURRENCY, request_id="revenue")
     return pool
 
 
@@ -91,7 +91,7 @@ def measure_replay(stage: Stage, runs: int, *, batches: int) -> list[Figure]:
     pool, (key,) = stage.new_pool(workload), stage.platform_keys(1)
     append_usage([Stream(stage.address, pool, key)], tables)
     with Client(stage.address, key) as platform:
-        platform.record_revenue(pool, REVENUE_MINOR, CURRENCY, request_id="revenue")
+        platform.report_revenue(pool, REVENUE_MINOR, CURRENCY, request_id="revenue")
     stage.operator.calculate_round(pool, request_id="round")
     stage.settle()
     shares = workload.events * workload.shares_per_event

@@ -30,6 +30,7 @@ from ledger.store.log import PoolRef
 from ledger.store.registry import pool_ref
 from moiety import Client
 from moiety.keys import make_key
+from moiety.v1.registry_pb2 import DISTRIBUTE_REPORTED
 from services.access.founding import found_with_new_keys
 from services.parts import Parts
 from services.process.embedded import embedded_postgres
@@ -81,7 +82,9 @@ class Stage:
         self._register(workload.collective_ids())
         policy = moiety.Policy(fee_ppm=50_000)
         names = [f"platforms/{name}" for name in self._platforms()]
-        opened = moiety.Pool(display_name=pool, currency=CURRENCY, policy=policy, platforms=names)
+        opened = moiety.Pool(
+            display_name=pool, currency=CURRENCY, policy=policy, platforms=names, distribute=DISTRIBUTE_REPORTED
+        )
         self.operator.create_pool(pool, opened)
         self.operator.create_method(pool, METHOD, moiety.Method(display_name="Bench", confidence_ppm=900_000))
         return pool

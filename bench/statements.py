@@ -30,7 +30,7 @@ def measure(stage: Stage, runs: int, *, collectives: int) -> list[Figure]:
     pool, (key,) = stage.new_pool(workload), stage.platform_keys(1)
     append_usage([Stream(stage.address, pool, key)], replace(workload, seed=1).tables())
     with Client(stage.address, key) as platform:
-        platform.record_revenue(pool, 100_000_000, CURRENCY, request_id="revenue")
+        platform.report_revenue(pool, 100_000_000, CURRENCY, request_id="revenue")
     stage.operator.calculate_round(pool, request_id="round")
     with tempfile.TemporaryDirectory() as folder:
         Signer(stage.parts.database, stage.parts.clock, KEY, CheckpointFolder(Path(folder))).run_once()

@@ -109,13 +109,23 @@ def make(folder: Path, workload: Workload, batches: int) -> Source:
         DeploymentContent(origin=ORIGIN, controls=Controls.of_one(), founders=[FOUNDER], keys_made_together=False)
     )
     said = policy.model_dump(mode="json")
-    opened = PoolOpenedContent(pool_id="bench", display_name="Bench", currency="EUR", policy=said, platforms=["acme"])
+    opened = PoolOpenedContent(
+        pool_id="bench", display_name="Bench", currency="EUR", distribute="REPORTED", policy=said, platforms=["acme"]
+    )
     registry.append(actor.stamp(PlatformContent(platform="acme", display_name="Acme"), 1))
     registry.append(actor.stamp(opened, 2))
     source = Source(folder, registry_source=registry)
     source.append(
         actor.stamp(
-            PoolContent(opened_at=2, display_name="Bench", currency="EUR", policy=policy, platforms=["acme"]), 3
+            PoolContent(
+                opened_at=2,
+                display_name="Bench",
+                currency="EUR",
+                distribute="REPORTED",
+                policy=policy,
+                platforms=["acme"],
+            ),
+            3,
         )
     )
     method = MethodContent(method="bench", version=1, display_name="Bench", confidence_ppm=900_000, evidence_uri="")

@@ -155,7 +155,7 @@ def _with_revenue(
     client: Client, platform: Platform, month: Month, table: pa.Table, receipts: Sequence[Receipt]
 ) -> Report:
     plays = count_plays(table)
-    revenue = client.record_revenue(
+    revenue = client.report_revenue(
         POOL,
         plays * platform.price_minor,
         CURRENCY,

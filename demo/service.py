@@ -17,6 +17,7 @@ from demo.plays import TIME_ZONE, Platform
 from moiety import Client, Collective, Method, Policy, Pool, Schedule, make_key
 from moiety import Platform as PlatformMessage
 from moiety.v1 import registry_pb2
+from moiety.v1.registry_pb2 import DISTRIBUTE_REPORTED
 from services.process.host import Running, everything
 from services.process.logs import configure_logs
 from services.settings import load_settings
@@ -135,6 +136,7 @@ def _registered(operator: Client, traditions: Iterable[Tradition], platforms: Se
     opened = Pool(
         display_name="Folk melodies",
         currency=CURRENCY,
+        distribute=DISTRIBUTE_REPORTED,
         policy=POLICY,
         platforms=[f"platforms/{platform.id}" for platform in platforms],
     )

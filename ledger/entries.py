@@ -1,4 +1,4 @@
-"""The entries of a pool's log about money, except for rounds: paid in, paid out, released, granted."""
+"""The entries of a pool's log that operators move money by, except for rounds and for money in (`ledger.income`)."""
 
 from __future__ import annotations
 
@@ -9,46 +9,13 @@ from ledger.acts.controls import Kind
 from ledger.acts.entries import SaltedContent
 from ledger.journal import (
     COMMONS,
-    REVENUE,
     Purpose,
     Transfer,
     collective_account,
     held_account,
     paid_account,
-    platform_account,
 )
-from ledger.log.leaves import Content, DecimalInt, Past
-
-
-class RevenueContent(Content):
-    """A platform paid money into the pool."""
-
-    type: ClassVar[str] = "revenue.v1"
-
-    platform: str
-    request_id: str
-    amount_minor: DecimalInt
-    currency: str
-    note: str
-
-    @property
-    def identity(self) -> tuple[str, ...]:
-        """The platform's id of the request."""
-        return "request_id", self.type, self.platform, self.request_id
-
-    @property
-    def actor(self) -> str:
-        """The platform."""
-        return f"platforms/{self.platform}"
-
-    @property
-    def reporter(self) -> str | None:
-        """The platform."""
-        return self.platform
-
-    def transfers(self, past: Past) -> Sequence[Transfer]:
-        """From the platform into the pool's revenue."""
-        return (Transfer(platform_account(self.platform), REVENUE, self.amount_minor, Purpose.REVENUE),)
+from ledger.log.leaves import DecimalInt, Past
 
 
 class Movement(SaltedContent):
@@ -56,7 +23,6 @@ class Movement(SaltedContent):
 
     kind: ClassVar[Kind | None] = Kind.MONEY
 
-    collective: str
     request_id: str
     amount_minor: DecimalInt
 
@@ -66,7 +32,13 @@ class Movement(SaltedContent):
         return "request_id", "movement", self.request_id
 
 
-class ReleaseContent(Movement):
+class CollectiveMovement(Movement):
+    """One that a collective takes part in."""
+
+    collective: str
+
+
+class ReleaseContent(CollectiveMovement):
     """An operator released what was held for a collective to it, or returned it to the commons fund."""
 
     type: ClassVar[str] = "release.v1"
@@ -82,7 +54,7 @@ class ReleaseContent(Movement):
         return (Transfer(held, collective_account(self.collective), self.amount_minor, Purpose.RELEASE),)
 
 
-class GrantContent(Movement):
+class GrantContent(CollectiveMovement):
     """An operator granted a collective an amount from the commons fund."""
 
     type: ClassVar[str] = "grant.v1"
@@ -94,7 +66,7 @@ class GrantContent(Movement):
         return (Transfer(COMMONS, collective_account(self.collective), self.amount_minor, Purpose.GRANT),)
 
 
-class PaymentContent(Movement):
+class PaymentContent(CollectiveMovement):
     """A collective was paid outside the system."""
 
     type: ClassVar[str] = "payment.v1"

@@ -19,13 +19,30 @@ COMMONS: Final = "commons"
 ROUNDING: Final = "rounding"
 """Fractions owed to collectives and to the commons fund, which are not whole units yet."""
 
-POOL_ACCOUNTS: Final = (REVENUE, FEES, COMMONS, ROUNDING)
+UNMATCHED: Final = "unmatched"
+"""Received, and nobody knows whose it is."""
+OUTSIDE: Final = "outside"
+"""Where money comes from that no report accounts for, which is below zero: what credits and `unmatched` hold."""
+COSTS: Final = "costs"
+"""Bank charges, which are below zero until fees make up for them."""
+
+POOL_ACCOUNTS: Final = (REVENUE, FEES, COMMONS, ROUNDING, UNMATCHED, OUTSIDE, COSTS)
 """Those that belong to the pool itself."""
 
 
 def platform_account(platform: str) -> str:
-    """The account of what the platform has paid in, which is below zero."""
+    """The account of what the platform has reported, which is below zero."""
     return f"platform/{platform}"
+
+
+def due_account(platform: str) -> str:
+    """The account of what the platform has reported and not yet paid."""
+    return f"due/{platform}"
+
+
+def credit_account(platform: str) -> str:
+    """The account of what the platform has paid beyond what it has reported."""
+    return f"credit/{platform}"
 
 
 def collective_account(collective: str) -> str:
@@ -43,8 +60,14 @@ def paid_account(collective: str) -> str:
     return f"paid/{collective}"
 
 
-COLLECTIVE_KINDS: Final = ("collective", "held", "paid")
-OWNED_KINDS: Final = ("platform", *COLLECTIVE_KINDS)
+def owing_account(collective: str) -> str:
+    """The account of what an adjustment asks back of the collective, which is below zero."""
+    return f"owing/{collective}"
+
+
+PLATFORM_KINDS: Final = ("platform", "due", "credit")
+COLLECTIVE_KINDS: Final = ("collective", "held", "owing", "paid")
+OWNED_KINDS: Final = (*PLATFORM_KINDS, *COLLECTIVE_KINDS)
 
 
 def owner_of(account: str, field: str = "account") -> str | None:
@@ -70,7 +93,7 @@ def collectives_of(accounts: Iterable[str]) -> set[str]:
 class Purpose(StrEnum):
     """Why money moved."""
 
-    REVENUE = "REVENUE"
+    REPORT = "REPORT"
     FEE = "FEE"
     ATTRIBUTED = "ATTRIBUTED"
     COMMONS = "COMMONS"
@@ -81,6 +104,11 @@ class Purpose(StrEnum):
     GRANT = "GRANT"
     ROUNDING = "ROUNDING"
     DISPUTED = "DISPUTED"
+    RECEIPT = "RECEIPT"
+    CREDIT = "CREDIT"
+    MATCH = "MATCH"
+    REVERSAL = "REVERSAL"
+    CHARGEBACK = "CHARGEBACK"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +130,15 @@ class Transfer:
 
 
 def may_be_below_zero(account: str) -> bool:
-    """Whether an account may be negative: only the platforms', which count what was paid in below zero."""
-    return account.startswith(platform_account(""))
+    """Whether an account may be negative.
+
+    Those that count what came from elsewhere always are; `revenue` is after what was distributed has been taken back,
+    until later money makes up for it, and `costs` until fees do.
+    """
+    return account in _BELOW_ZERO or account.startswith((platform_account(""), owing_account("")))
+
+
+_BELOW_ZERO: Final = frozenset({REVENUE, OUTSIDE, COSTS})
 
 
 def fold(balances: Mapping[str, int], transfers: Iterable[Transfer]) -> dict[str, int]:

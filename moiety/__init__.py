@@ -1,4 +1,4 @@
-"""Moiety's SDK: report usage, record revenue, and follow what collectives earn.
+"""Moiety's SDK: report usage and revenue, and follow what collectives earn.
 
     import moiety
 
@@ -92,7 +92,7 @@ if TYPE_CHECKING:
         Principal,
         Schedule,
     )
-    from moiety.v1.revenue_pb2 import Revenue
+    from moiety.v1.revenue_pb2 import MoneyReceipt, Report, Reversal
     from moiety.v1.rounds_pb2 import Allocation, Objection, Round
     from moiety.v1.usage_pb2 import BatchProof, Receipt
     from moiety.verbs.rounds import Preview
@@ -115,6 +115,7 @@ _NAMES: Final = {
         "InvalidDomainError",
         "InvalidUsageError",
         "MoietyError",
+        "MoneyReceipt",
         "NoDomainsError",
         "NotFoundError",
         "OutOfRangeError",
@@ -171,7 +172,7 @@ _NAMES: Final = {
         "Principal",
         "Schedule",
     ),
-    "moiety.v1.revenue_pb2": ("Revenue",),
+    "moiety.v1.revenue_pb2": ("MoneyReceipt", "Report", "Reversal"),
     "moiety.v1.rounds_pb2": ("Allocation", "Objection", "Round"),
     "moiety.v1.usage_pb2": ("BatchProof", "Receipt"),
     "moiety.verbs.rounds": ("Preview",),
@@ -218,6 +219,7 @@ __all__ = [
     "Method",
     "Mode",
     "MoietyError",
+    "MoneyReceipt",
     "NewKey",
     "NoDomainsError",
     "NotFoundError",
@@ -239,8 +241,9 @@ __all__ = [
     "RefusedEvent",
     "ReplayProgress",
     "ReplayVerdict",
+    "Report",
     "ResourceExhaustedError",
-    "Revenue",
+    "Reversal",
     "Round",
     "Schedule",
     "ServiceError",

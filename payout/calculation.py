@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from hashlib import sha256
 
 from ledger.acts.entries import ActContent, CollectiveContent
+from ledger.journal import REVENUE
 from ledger.log.merkle import root
 from ledger.registry import Collective, CollectiveStatus
 from ledger.usage.entries import MethodContent
@@ -97,6 +98,11 @@ def as_proposed(inputs: RoundInputs, act: ActContent) -> RoundInputs:
             return replace(inputs, registry=replace(inputs.registry, collectives=collectives))
         case _:
             return inputs
+
+
+def pot_of(balances: Mapping[str, int]) -> int:
+    """Returns what there is to distribute: the revenue, nothing while it is below zero."""
+    return max(0, balances.get(REVENUE, 0))
 
 
 def calculate(inputs: RoundInputs) -> Calculation:

@@ -10,7 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ledger.acts.controls import Kind
 from ledger.acts.entries import ActContent, DecisionContent, ProposalContent
-from ledger.entries import GrantContent, PaymentContent, ReleaseContent, RevenueContent
+from ledger.entries import GrantContent, PaymentContent, ReleaseContent
+from ledger.income import MatchContent, ReceiptContent, ReportContent, ReversalContent
 from ledger.journal import (
     COMMONS,
     FEES,
@@ -57,6 +58,7 @@ class PoolContent(ActContent):
     opened_at: int = 0
     display_name: str
     currency: str
+    distribute: str
     policy: Policy
     platforms: list[str]
     """The ids of the platforms that may report from the start."""
@@ -221,9 +223,9 @@ def posting_transfers(
 
 _KINDS: Final[tuple[type[Content], ...]] = (
     PoolContent, PolicyContent, ScheduleContent, PauseContent, AdmissionContent, ClosingContent, MethodContent,
-    MembershipContent, IdSchemeContent, UsageContent, RetractionContent, RevenueContent,
+    MembershipContent, IdSchemeContent, UsageContent, RetractionContent, ReportContent,
     RoundContent, ObjectionContent, AnswerContent, ProposalContent, DecisionContent, PostingContent, SplitContent,
-    PaymentContent, ReleaseContent, GrantContent,
+    PaymentContent, ReleaseContent, GrantContent, ReceiptContent, MatchContent, ReversalContent,
 )  # fmt: skip
 CONTENTS: Final[dict[str, type[Content]]] = {kind.type: kind for kind in _KINDS}
 """Every type of entry that a pool's log may hold."""

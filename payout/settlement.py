@@ -46,6 +46,7 @@ from payout.statement import lines_of, parse_statement
 from payout.store import objections, pools, rounds, splits
 from payout.store.calculation import next_round, past_round, still_holds
 from payout.store.objections import ObjectionRecord
+from payout.store.reversals import require_covered
 from payout.store.rounds import RoundRecord, RoundState
 from payout.store.windows import Window, find_window
 
@@ -102,7 +103,7 @@ class Settlement:
             if not turns.try_take(connection, pool, Turn.ROUNDS):
                 return None
             schedule = pools.get_schedule(connection, pool)
-            if schedule.paused or _open_round(connection, pool):
+            if schedule.paused or rounds.open_round(connection, pool):
                 return None
             due = due_fire_times(schedule, now)
             if due is None:
@@ -221,7 +222,7 @@ class Settlement:
         with self._database.transaction() as connection:
             if not turns.try_take(connection, pool, Turn.ROUNDS):
                 return None
-            record = _open_round(connection, pool)
+            record = rounds.open_round(connection, pool)
             if record is None:
                 return None
             policy = _policy_of(connection, pool, record.content)
@@ -271,6 +272,7 @@ class Settlement:
         content = actor.stamp(still_holds(connection, calculation.content, people.size), people.size)
         if actor != _BY_SCHEDULE:
             people.require_actor(content, now, pool.name)
+        require_covered(connection, pool, content)
         (leaf,) = log.append(connection, pool, [content], now)
         rounds.insert_round(connection, pool, content, leaf.index, last_fire_time)
         record = rounds.get_round(connection, pool, content.number)
@@ -304,6 +306,7 @@ class Settlement:
         now: datetime,
         window: Window | None,
     ) -> None:
+        require_covered(connection, pool, content)
         aside = objections.set_aside(connection, pool, content.number)
         transfers = posting_transfers(content, lines, frozenset(aside))
         amount = sum(transfer.amount_minor for transfer in transfers)
@@ -353,13 +356,8 @@ def _policy_of(connection: sa.Connection, pool: PoolRef, content: RoundContent) 
     return logged.policy
 
 
-def _open_round(connection: sa.Connection, pool: PoolRef) -> RoundRecord | None:
-    latest = rounds.latest_round(connection, pool)
-    return latest if latest and latest.state in (RoundState.CALCULATED, RoundState.APPROVED) else None
-
-
 def _require_no_open_round(connection: sa.Connection, pool: PoolRef) -> None:
-    if open_round := _open_round(connection, pool):
+    if open_round := rounds.open_round(connection, pool):
         name = review.round_name(pool, open_round.content.number)
         raise StateError(name, "ROUND_OPEN", "must be approved or rejected first")
 

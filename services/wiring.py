@@ -10,6 +10,7 @@ from ledger.store.acts import Acts
 from ledger.store.admissions import ADMIT_PLATFORM
 from ledger.store.bodies import Bodies
 from ledger.store.database import Database
+from ledger.store.income import MATCH_RECEIPT, RECORD_RECEIPT
 from ledger.store.journal import GRANT_FROM_COMMONS, RECORD_PAYMENT, RELEASE_HELD
 from ledger.store.memberships import DECLARE_MEMBERSHIP
 from ledger.store.methods import DECLARE_METHOD
@@ -22,6 +23,7 @@ from ledger.store.usage.intake import UsageStore
 from payout.schedule import Scheduler
 from payout.settlement import Settlement
 from payout.store.pools import LOG_POLICY, OPEN_POOL, PAUSE, SET_SCHEDULE
+from payout.store.reversals import REVERSE
 from payout.store.windows import timed_rounds
 from services.access.keyring import KeyRing
 from services.access.keys import ISSUE_KEY, REVOKE_KEY
@@ -35,7 +37,7 @@ from services.signing.witness import Cosigner, Witness
 EFFECTS: Final = (
     REGISTER_PLATFORM, PUT_COLLECTIVE, PUT_PRINCIPAL, SET_CONTROLS, SET_WITNESSES, ISSUE_KEY, REVOKE_KEY, OPEN_POOL,
     LOG_POLICY, SET_SCHEDULE, PAUSE, ADMIT_PLATFORM, CLOSE_POOL, DECLARE_METHOD, DECLARE_MEMBERSHIP, RECORD_PAYMENT,
-    RELEASE_HELD, GRANT_FROM_COMMONS,
+    RELEASE_HELD, GRANT_FROM_COMMONS, RECORD_RECEIPT, MATCH_RECEIPT, REVERSE,
 )  # fmt: skip
 """Everything that operators do."""
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Generator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -91,7 +92,7 @@ class _PoolCheck:
         pool_id = pool.pool_id
         self._walk = LeafWalk(connection, pool_id, self.report)
         self._tables = {each.table.name: LeafRows(connection, pool_id, each.table) for each in PROJECTIONS}
-        self._log = SnapshotLog(connection, PoolRef(pool_id, _name_in_log(connection, pool), pool.currency), bodies)
+        self._log = SnapshotLog(connection, replace(pool, name=_name_in_log(connection, pool)), bodies)
         self._fold = PoolFold(
             self._log,
             RegistryView(history),

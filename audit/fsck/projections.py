@@ -12,7 +12,8 @@ import sqlalchemy as sa
 from audit.fsck.rows import UNSAID, Row
 from ledger.acts.entries import DecisionContent, ProposalContent
 from ledger.acts.people import PEOPLE_KINDS
-from ledger.entries import Movement, RevenueContent
+from ledger.entries import Movement
+from ledger.income import MatchContent, ReceiptContent, ReportContent, ReversalContent
 from ledger.journal import Transfer
 from ledger.log.leaves import Leaf
 from ledger.store import tables as lt
@@ -51,6 +52,10 @@ class Followed:
     def platform_id(self, name: str) -> object:
         """A platform's number; an unregistered platform is reported elsewhere."""
         return self.platform_ids.get(name, UNSAID)
+
+    def payer_id(self, name: str) -> object:
+        """A payer's number; None for an unknown payer, who has no name."""
+        return self.platform_id(name) if name else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,11 +136,30 @@ def _retractions(at: Followed) -> Iterator[Row]:
             }
 
 
-def _revenues(at: Followed) -> Iterator[Row]:
+def _reports(at: Followed) -> Iterator[Row]:
     match at.leaf.content:
-        case RevenueContent(platform=platform, request_id=request_id):
-            row = {"request_id": request_id, "leaf_index": at.leaf.index}
+        case ReportContent(platform=platform, request_id=request_id, payment_reference=reference):
+            row = {"request_id": request_id, "payment_reference": reference, "leaf_index": at.leaf.index}
             yield {"platform_id": at.platform_id(platform), **row}
+
+
+def _receipts(at: Followed) -> Iterator[Row]:
+    match at.leaf.content:
+        case ReceiptContent(platform=platform):
+            yield {"platform_id": at.payer_id(platform), "leaf_index": at.leaf.index}
+
+
+def _matches(at: Followed) -> Iterator[Row]:
+    match at.leaf.content:
+        case MatchContent(platform=platform, receipt=receipt):
+            yield {"receipt": receipt, "platform_id": at.platform_id(platform), "leaf_index": at.leaf.index}
+
+
+def _reversals(at: Followed) -> Iterator[Row]:
+    match at.leaf.content:
+        case ReversalContent(platform=platform, reverses=reverses, amount_minor=amount_minor):
+            row = {"reverses": reverses, "amount_minor": amount_minor, "leaf_index": at.leaf.index}
+            yield {"platform_id": at.payer_id(platform), **row}
 
 
 def _movements(at: Followed) -> Iterator[Row]:
@@ -230,7 +254,10 @@ PROJECTIONS: Final = (
     Projection(lt.closing, _closings),
     Projection(lt.batch, _batches),
     Projection(lt.retraction, _retractions),
-    Projection(lt.revenue, _revenues),
+    Projection(lt.report, _reports),
+    Projection(lt.receipt, _receipts),
+    Projection(lt.match, _matches),
+    Projection(lt.reversal, _reversals),
     Projection(lt.movement, _movements),
     Projection(t.round_, _rounds),
     Projection(lt.proposal, _proposals),

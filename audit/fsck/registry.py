@@ -86,6 +86,7 @@ def check_pool_row(connection: sa.Connection, pool: PoolRef, first: Leaf[PoolCon
         "name": first.pool,
         "display_name": first.content.display_name,
         "currency": first.content.currency,
+        "distribute": first.content.distribute,
         "created_at": first.time,
     }
     for row in stored_rows(connection, query):

@@ -116,7 +116,12 @@ class _RegistryCheck:
         at = {"leaf_index": leaf.index, "created_at": leaf.time}
         match leaf.content:
             case DeploymentContent(founders=founders):
-                self._pools[REGISTRY.name] = {"pool_id": REGISTRY.pool_id, "currency": "", "created_at": leaf.time}
+                self._pools[REGISTRY.name] = {
+                    "pool_id": REGISTRY.pool_id,
+                    "currency": "",
+                    "distribute": "",
+                    "created_at": leaf.time,
+                }
                 for founder in founders:
                     self._keys[founder.key_id] = _key(founder.operator, founder.secret_hash, at)
             case KeyContent() as key:
@@ -135,7 +140,11 @@ class _RegistryCheck:
                 figures = {name: getattr(said, name) for name in ("display_name", "members", "equity_ppm", "status")}
                 self._collectives[said.collective] = {**at, **figures, "created_at": known["created_at"]}
             case PoolOpenedContent() as opened:
-                self._pools[opened.pool_id] = {"currency": opened.currency, "created_at": leaf.time}
+                self._pools[opened.pool_id] = {
+                    "currency": opened.currency,
+                    "distribute": opened.distribute,
+                    "created_at": leaf.time,
+                }
 
     def _compare_tables(self) -> None:
         self._compare(lt.api_key, "key_id", self._keys)

@@ -63,5 +63,5 @@ def _by_collectives(stage: Stage, runs: int, collectives: Sequence[int]) -> Seri
 def _paid_pool(stage: Stage, key: str, workload: Workload) -> str:
     pool = stage.new_pool(workload)
     with Client(stage.address, key) as platform:
-        platform.record_revenue(pool, REVENUE_MINOR, CURRENCY, request_id="revenue")
+        platform.report_revenue(pool, REVENUE_MINOR, CURRENCY, request_id="revenue")
     return pool

@@ -26,6 +26,10 @@ POLICY: Final = "policy"
 """The actor who approves a round if neither its policy nor the controls need a person."""
 
 
+LEDGER: Final = "ledger"
+"""The actor who rejects a round whose pot the bank took back in part."""
+
+
 class ActContent(Content):
     """Something that an operator did, or a collective that objects.
 
@@ -267,6 +271,7 @@ class PoolOpenedContent(ActContent):
     pool_id: str
     display_name: str
     currency: str
+    distribute: str
     policy: dict[str, Any]
     platforms: list[str]
     """The ids of the platforms that are admitted from the start, sorted."""

@@ -1,7 +1,7 @@
 """The entries of a pool's log: small JSON documents in RFC 8785 canonical form.
 
 A *content* says what happened; the *leaf* around it says in which pool, at which index and when. Contents are defined
-next to what they are about: in `ledger.entries`, `ledger.usage.entries` and `payout.entries`.
+next to what they are about: in `ledger.entries`, `ledger.income`, `ledger.usage.entries` and `payout.entries`.
 """
 
 from __future__ import annotations
@@ -73,6 +73,9 @@ class Past(Protocol):
         Raises:
             LedgerCorruptError: there is no such entry.
         """
+
+    def balance(self, account: str) -> int:
+        """Returns an account's balance before the entry, in minor units."""
 
     def parsed(self, digest: str, parse: Callable[[bytes], T]) -> T:
         """Returns what a body says, by the SHA-256 in hexadecimal that an earlier entry commits to.

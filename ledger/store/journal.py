@@ -13,20 +13,20 @@ from sqlalchemy.dialects.postgresql import distinct_on
 
 from ledger.acts.entries import ActContent, without_salt
 from ledger.entries import (
+    CollectiveMovement,
     GrantContent,
     Movement,
     PaymentContent,
     ReleaseContent,
-    RevenueContent,
 )
 from ledger.errors import IdentityReusedError, InvalidInputError, LedgerCorruptError, LostRaceError, StateError
-from ledger.journal import Purpose, Transfer, fold, may_be_below_zero
+from ledger.income import MatchContent, ReceiptContent, ReversalContent
+from ledger.journal import COLLECTIVE_KINDS, Purpose, Transfer, fold, may_be_below_zero
 from ledger.log.leaves import C, Content, Leaf, T, decode
 from ledger.money import MAX_BALANCE_MINOR
 from ledger.store import log, registry
 from ledger.store import tables as t
 from ledger.store.acts import Effect
-from ledger.store.admissions import require_admitted
 from ledger.store.conflicts import taken_keys
 from ledger.store.database import driver_connection
 from ledger.store.log import PoolRef
@@ -154,7 +154,7 @@ def list_balances(
 
 def own_accounts(collective: str) -> list[str]:
     """Returns the names of a collective's accounts."""
-    return [f"{kind}/{collective}" for kind in ("collective", "held", "paid")]
+    return [f"{kind}/{collective}" for kind in COLLECTIVE_KINDS]
 
 
 def list_transfers(
@@ -228,6 +228,11 @@ class _StoredPast:
                 return content
         raise LedgerCorruptError(f"{kind.type} {key}", "is not at hand")
 
+    def balance(self, account: str) -> int:
+        """The account's balance now, under the lock on the log's head."""
+        amount, _ = latest_balance(self.connection, self.pool, account)
+        return amount or 0
+
     def parsed(self, digest: str, parse: Callable[[bytes], T]) -> T:
         """What a body says."""
         return parse(log.checked_body(self.connection, self.pool, bytes.fromhex(digest)))
@@ -252,47 +257,34 @@ def append_moving(
     return RecordedLeaf(Leaf(pool.name, leaf.index, now, content), leaf.hash)
 
 
-def record_revenue(connection: sa.Connection, pool: PoolRef, content: RevenueContent) -> RecordedLeaf:
-    """Record revenue exactly once by (platform, request_id). Repeating the request returns the first record.
+def append_movement(connection: sa.Connection, pool: PoolRef, content: Movement, now: datetime) -> RecordedLeaf:
+    """Append what an operator moves, with its request id.
 
     Raises:
-        IdentityReusedError: the request id was used with other content.
-        StateError: the platform is not admitted to the pool.
+        InvalidInputError, StateError: as `post` does.
+        LostRaceError: the request id was taken at the same time.
     """
-    platform_id = registry.platform_number(connection, content.platform)
-    key = (t.revenue.c.platform_id == platform_id) & (t.revenue.c.request_id == content.request_id)
-    now = log.lock_head(connection, pool)
-    if recorded := _recorded(connection, pool, t.revenue, key, RevenueContent):
-        return _same(recorded, content)
-    require_admitted(connection, pool, content.platform, platform_id)
-    recorded = append_moving(connection, pool, content, now)
-    row = {"platform_id": platform_id, "request_id": content.request_id}
-    _claim(connection, pool, t.revenue, row, recorded.leaf.index)
-    return recorded
+    moved = append_moving(connection, pool, content, now)
+    claim(connection, pool, t.movement, {"request_id": content.request_id}, moved.leaf.index)
+    return moved
 
 
-def list_revenues(
-    connection: sa.Connection, pool: PoolRef, *, platform: str | None, after: int, limit: int
-) -> list[RecordedLeaf]:
-    """Returns revenue in log order, after the leaf `after`; of one platform or of all."""
-    query = _leaves_of(pool, t.revenue).where(t.revenue.c.leaf_index > after)
-    query = query.order_by(t.revenue.c.leaf_index).limit(limit)
-    if platform is not None:
-        query = query.where(t.revenue.c.platform_id == registry.platform_number(connection, platform))
-    return [_recorded_leaf(row, RevenueContent) for row in connection.execute(query)]
-
-
-def _record_movement(connection: sa.Connection, pool: PoolRef, content: Movement, now: datetime) -> RecordedLeaf:
+def _record_movement(
+    connection: sa.Connection, pool: PoolRef, content: CollectiveMovement, now: datetime
+) -> RecordedLeaf:
     registry.require_collective(connection, content.collective)
-    recorded = append_moving(connection, pool, content, now)
-    _claim(connection, pool, t.movement, {"request_id": content.request_id}, recorded.leaf.index)
-    return recorded
+    return append_movement(connection, pool, content, now)
 
 
-def _standing_movement(connection: sa.Connection, pool: PoolRef, content: Movement) -> RecordedLeaf | None:
+def standing_movement(connection: sa.Connection, pool: PoolRef, content: Movement) -> RecordedLeaf | None:
+    """Returns what was moved under a request id before, if anything.
+
+    Raises:
+        IdentityReusedError: it was another content.
+    """
     key = t.movement.c.request_id == content.request_id
-    recorded = _recorded(connection, pool, t.movement, key, *MOVEMENTS)
-    return _same(recorded, content) if recorded else None
+    found = recorded(connection, pool, t.movement, key, *MOVEMENTS)
+    return require_same(found, content) if found else None
 
 
 def _giving_balance(connection: sa.Connection, pool: PoolRef, content: Movement) -> dict[str, str]:
@@ -302,10 +294,11 @@ def _giving_balance(connection: sa.Connection, pool: PoolRef, content: Movement)
 
 
 def _movement(kind: type[M]) -> Effect[M]:
-    return Effect(kind, _record_movement, _standing_movement, rests_on=_giving_balance)
+    return Effect(kind, _record_movement, standing_movement, rests_on=_giving_balance)
 
 
-MOVEMENTS: Final = (PaymentContent, ReleaseContent, GrantContent)
+MOVEMENTS: Final = (PaymentContent, ReleaseContent, GrantContent, ReceiptContent, MatchContent, ReversalContent)
+"""Every type that takes a request id of `movement`."""
 
 RECORD_PAYMENT: Final = _movement(PaymentContent)
 RELEASE_HELD: Final = _movement(ReleaseContent)
@@ -317,26 +310,33 @@ little, NotFoundError if there is no such collective.
 """
 
 
-def _leaves_of(pool: PoolRef, table: sa.Table) -> sa.Select[Any]:
+def leaves_of(pool: PoolRef, table: sa.Table) -> sa.Select[Any]:
+    """Returns the query of the leaves that a table's rows project."""
     on = (t.leaf.c.pool_id == table.c.pool_id) & (t.leaf.c.leaf_index == table.c.leaf_index)
     columns = sa.select(t.leaf.c.entry, t.leaf.c.hash)
     return columns.select_from(table).join(t.leaf, on).where(table.c.pool_id == pool.pool_id)
 
 
-def _recorded(
+def recorded(
     connection: sa.Connection, pool: PoolRef, table: sa.Table, key: Any, *kinds: type[Content]
 ) -> RecordedLeaf | None:
-    row = connection.execute(_leaves_of(pool, table).where(key)).first()
-    return _recorded_leaf(row, *kinds) if row else None
+    """Returns the leaf of the row with this key, if any; its content is one of `kinds`."""
+    row = connection.execute(leaves_of(pool, table).where(key)).first()
+    return recorded_leaf(row, *kinds) if row else None
 
 
-def _recorded_leaf(row: Any, *kinds: type[Content]) -> RecordedLeaf:
+def recorded_leaf(row: Any, *kinds: type[Content]) -> RecordedLeaf:
+    """Returns the leaf of a row of `leaves_of`."""
     return RecordedLeaf(decode(bytes(row.entry), {kind.type: kind for kind in kinds}), bytes(row.hash))
 
 
-def _same(recorded: RecordedLeaf, content: Content) -> RecordedLeaf:
-    """Returns the record, if its content is the same; an act's actor and time may differ."""
-    logged = recorded.leaf.content
+def require_same(found: RecordedLeaf, content: Content) -> RecordedLeaf:
+    """Returns the record, if its content is the same; an act's actor and time may differ.
+
+    Raises:
+        IdentityReusedError: it is not.
+    """
+    logged = found.leaf.content
     both_said = (
         (without_salt(logged.said()), without_salt(content.said()))
         if isinstance(logged, ActContent) and isinstance(content, ActContent)
@@ -344,9 +344,14 @@ def _same(recorded: RecordedLeaf, content: Content) -> RecordedLeaf:
     )
     if type(logged) is not type(content) or both_said[0] != both_said[1]:
         raise IdentityReusedError.of("request_id", "was recorded with other content")
-    return recorded
+    return found
 
 
-def _claim(connection: sa.Connection, pool: PoolRef, table: sa.Table, row: dict[str, Any], leaf_index: int) -> None:
+def claim(connection: sa.Connection, pool: PoolRef, table: sa.Table, row: dict[str, Any], leaf_index: int) -> None:
+    """Insert the row that a request id is taken by.
+
+    Raises:
+        LostRaceError: it was taken at the same time.
+    """
     with taken_keys(lambda _: LostRaceError(f"request {row['request_id']}")):
         connection.execute(sa.insert(table).values(pool_id=pool.pool_id, leaf_index=leaf_index, **row))

@@ -25,11 +25,12 @@ from ledger.store.rows import byteas, int2s, int8s, put_rows
 
 @dataclass(frozen=True, slots=True)
 class PoolRef:
-    """A pool as the store knows it: its number, its name and its currency."""
+    """A pool as the store knows it: its number, its name, its currency, and what it distributes."""
 
     pool_id: int
     name: str
     currency: str
+    distribute: str = ""
 
 
 def open_log(connection: sa.Connection, pool_id: int) -> None:

@@ -14,6 +14,7 @@ from sqlalchemy.dialects.postgresql import insert
 from ledger.acts.collectives import collective_content, collective_of
 from ledger.acts.entries import CollectiveContent, PlatformContent
 from ledger.errors import AlreadyExistsError, NotFoundError
+from ledger.income import Distribute
 from ledger.registry import Collective, CollectiveStatus, Platform, is_resource_id
 from ledger.store import domains, log, turns
 from ledger.store import tables as t
@@ -23,7 +24,7 @@ from ledger.store.database import Database, driver_connection
 from ledger.store.log import PoolRef
 from ledger.usage.batch import Int64Array
 
-_REF: Final = (t.pool.c.pool_id, t.pool.c.name, t.pool.c.currency)
+_REF: Final = (t.pool.c.pool_id, t.pool.c.name, t.pool.c.currency, t.pool.c.distribute)
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,19 +337,32 @@ def _has_marks(connection: sa.Connection, marks: Collection[Mark]) -> bool:
     return driver_connection(connection).execute(_COUNT_MARKS, asked, prepare=True).fetchone() == (len(marks),)
 
 
-def insert_pool(connection: sa.Connection, name: str, display_name: str, currency: str, now: datetime) -> PoolRef:
+def insert_pool(
+    connection: sa.Connection,
+    name: str,
+    display_name: str,
+    currency: str,
+    now: datetime,
+    distribute: str = Distribute.RECEIVED,
+) -> PoolRef:
     """Create a pool with an empty log.
 
     Raises:
         AlreadyExistsError: a pool has that name, or it is the name of the registry's log.
     """
-    values = {"name": name, "display_name": display_name, "currency": currency, "created_at": now}
+    values = {
+        "name": name,
+        "display_name": display_name,
+        "currency": currency,
+        "distribute": distribute,
+        "created_at": now,
+    }
     pool_id = _inserted(connection, t.pool.c.pool_id, values)
     if pool_id is None:
         raise AlreadyExistsError(f"pools/{name}")
     log.open_log(connection, pool_id)
     turns.open_turns(connection, pool_id)
-    return PoolRef(pool_id, name, currency)
+    return PoolRef(pool_id, name, currency, distribute)
 
 
 def get_pool(connection: sa.Connection, name: str) -> PoolRecord:
@@ -389,7 +403,7 @@ def list_pools(
 ) -> list[PoolRecord]:
     """Returns pools by name."""
     query = _page(t.pool, after, limit, only).where(t.pool.c.pool_id != REGISTRY.pool_id)
-    rows = {PoolRef(row.pool_id, row.name, row.currency): row for row in connection.execute(query)}
+    rows = {PoolRef(row.pool_id, row.name, row.currency, row.distribute): row for row in connection.execute(query)}
     if not rows:
         return []
     heads = log.read_heads(connection, list(rows))

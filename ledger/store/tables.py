@@ -95,6 +95,7 @@ pool = sa.Table(
     sa.Column("display_name", sa.Text, nullable=False),
     sa.Column("currency", sa.Text, nullable=False),
     created_at(),
+    sa.Column("distribute", sa.Text, nullable=False),
 )
 
 head = sa.Table(
@@ -249,14 +250,48 @@ retraction = sa.Table(
     comment="Events of a batch taken back; batch_weights has their weights under weights_number.",
 )
 
-revenue = sa.Table(
-    "revenue",
+report = sa.Table(
+    "report",
     metadata,
     pool_id(),
     sa.Column("platform_id", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("request_id", sa.Text, primary_key=True),
+    sa.Column("payment_reference", sa.Text, nullable=False),
     leaf_index(),
     sa.UniqueConstraint("pool_id", "leaf_index"),
+    sa.UniqueConstraint("pool_id", "payment_reference"),
+    comment="What platforms say that they owe.",
+)
+
+receipt = sa.Table(
+    "receipt",
+    metadata,
+    pool_id(),
+    leaf_index(primary_key=True),
+    sa.Column("platform_id", sa.Integer, nullable=True),
+    comment="Money that arrived; null is an unknown payer, whom a row of match may name later.",
+)
+
+match = sa.Table(
+    "match",
+    metadata,
+    pool_id(),
+    sa.Column("receipt", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("platform_id", sa.Integer, nullable=False),
+    leaf_index(),
+    comment="Whose a receipt, named by its leaf, turned out to be.",
+)
+
+reversal = sa.Table(
+    "reversal",
+    metadata,
+    pool_id(),
+    leaf_index(primary_key=True),
+    sa.Column("reverses", sa.BigInteger, nullable=False),
+    sa.Column("platform_id", sa.Integer, nullable=True),
+    sa.Column("amount_minor", sa.BigInteger, nullable=False),
+    sa.Index(None, "pool_id", "reverses"),
+    comment="What was taken back of a report or a receipt, by its leaf, and whose it was.",
 )
 
 admission = sa.Table(
@@ -275,7 +310,7 @@ movement = sa.Table(
     pool_id(),
     sa.Column("request_id", sa.Text, primary_key=True),
     leaf_index(),
-    comment="What operators moved by hand: payments, releases of what was held, grants from the commons fund.",
+    comment="What operators moved by hand: payments, releases, grants, receipts, matches, reversals.",
 )
 
 people = sa.Table(
@@ -413,8 +448,8 @@ usage_day = sa.Table(
 
 APPEND_ONLY: Final = (
     platform, pool, leaf, node, body, method, membership, id_scheme, event, claim_page, batch_weights, batch,
-    retraction, revenue, admission, movement, people, proposal, decision, transfer, balance, checkpoint, cosignature,
-    closing,
+    retraction, report, receipt, match, reversal, admission, movement, people, proposal, decision, transfer, balance,
+    checkpoint, cosignature, closing,
 )  # fmt: skip
 """What the service may insert and read, and nothing more."""
 

@@ -28,8 +28,8 @@ class _TransferPurposeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Trans
     DESCRIPTOR: _descriptor.EnumDescriptor
     TRANSFER_PURPOSE_UNSPECIFIED: _TransferPurpose.ValueType  # 0
     """Never used."""
-    TRANSFER_PURPOSE_REVENUE: _TransferPurpose.ValueType  # 1
-    """Revenue paid in."""
+    TRANSFER_PURPOSE_REPORT: _TransferPurpose.ValueType  # 1
+    """Reported by a platform."""
     TRANSFER_PURPOSE_FEE: _TransferPurpose.ValueType  # 2
     """The operator's fee on a round."""
     TRANSFER_PURPOSE_ATTRIBUTED: _TransferPurpose.ValueType  # 3
@@ -50,14 +50,24 @@ class _TransferPurposeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Trans
     """Between `revenue` and `rounding`, so that the latter covers the fractions that a round carries on."""
     TRANSFER_PURPOSE_DISPUTED: _TransferPurpose.ValueType  # 11
     """A collective's amount in a round, held because its objection was set aside."""
+    TRANSFER_PURPOSE_RECEIPT: _TransferPurpose.ValueType  # 12
+    """Reported before, and received."""
+    TRANSFER_PURPOSE_CREDIT: _TransferPurpose.ValueType  # 13
+    """Received beyond what was reported, or such money that a later report covers."""
+    TRANSFER_PURPOSE_MATCH: _TransferPurpose.ValueType  # 14
+    """Received from an unknown payer who is known now."""
+    TRANSFER_PURPOSE_REVERSAL: _TransferPurpose.ValueType  # 15
+    """A report or a receipt taken back."""
+    TRANSFER_PURPOSE_CHARGEBACK: _TransferPurpose.ValueType  # 16
+    """A receipt that the bank has taken back."""
 
 class TransferPurpose(_TransferPurpose, metaclass=_TransferPurposeEnumTypeWrapper):
     """Why an amount moved."""
 
 TRANSFER_PURPOSE_UNSPECIFIED: TransferPurpose.ValueType  # 0
 """Never used."""
-TRANSFER_PURPOSE_REVENUE: TransferPurpose.ValueType  # 1
-"""Revenue paid in."""
+TRANSFER_PURPOSE_REPORT: TransferPurpose.ValueType  # 1
+"""Reported by a platform."""
 TRANSFER_PURPOSE_FEE: TransferPurpose.ValueType  # 2
 """The operator's fee on a round."""
 TRANSFER_PURPOSE_ATTRIBUTED: TransferPurpose.ValueType  # 3
@@ -78,6 +88,16 @@ TRANSFER_PURPOSE_ROUNDING: TransferPurpose.ValueType  # 10
 """Between `revenue` and `rounding`, so that the latter covers the fractions that a round carries on."""
 TRANSFER_PURPOSE_DISPUTED: TransferPurpose.ValueType  # 11
 """A collective's amount in a round, held because its objection was set aside."""
+TRANSFER_PURPOSE_RECEIPT: TransferPurpose.ValueType  # 12
+"""Reported before, and received."""
+TRANSFER_PURPOSE_CREDIT: TransferPurpose.ValueType  # 13
+"""Received beyond what was reported, or such money that a later report covers."""
+TRANSFER_PURPOSE_MATCH: TransferPurpose.ValueType  # 14
+"""Received from an unknown payer who is known now."""
+TRANSFER_PURPOSE_REVERSAL: TransferPurpose.ValueType  # 15
+"""A report or a receipt taken back."""
+TRANSFER_PURPOSE_CHARGEBACK: TransferPurpose.ValueType  # 16
+"""A receipt that the bank has taken back."""
 Global___TransferPurpose: _TypeAlias = TransferPurpose  # noqa: Y015
 
 @_typing.final
@@ -91,11 +111,14 @@ class Balance(_message.Message):
     CURRENCY_FIELD_NUMBER: _builtins.int
     LOG_SIZE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """`pools/{pool}/accounts/{account}`, where the account is `revenue`, `fees`, `commons`, `platform/{platform}`,
-    `collective/{collective}`, `held/{collective}` or `paid/{collective}`.
+    """`pools/{pool}/accounts/{account}`, where the account is `revenue`, `fees`, `commons`, `rounding`, `unmatched`,
+    `outside`, `costs`, `platform/{platform}`, `due/{platform}`, `credit/{platform}`, `collective/{collective}`,
+    `held/{collective}`, `owing/{collective}` or `paid/{collective}`.
     """
     amount_minor: _builtins.int
-    """Minor units. Only platform accounts go below zero."""
+    """Minor units. `platform/`, `owing/` and `outside` are below zero; `revenue` is after a chargeback of what was
+    distributed, until later receipts make up for it, and `costs` until fees do.
+    """
     currency: _builtins.str
     """ISO 4217 code."""
     log_size: _builtins.int

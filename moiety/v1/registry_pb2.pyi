@@ -44,6 +44,30 @@ COLLECTIVE_STATUS_SUSPENDED: CollectiveStatus.ValueType  # 2
 """What it earns is held."""
 Global___CollectiveStatus: _TypeAlias = CollectiveStatus  # noqa: Y015
 
+class _Distribute:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DistributeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Distribute.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DISTRIBUTE_UNSPECIFIED: _Distribute.ValueType  # 0
+    """Taken as RECEIVED."""
+    DISTRIBUTE_RECEIVED: _Distribute.ValueType  # 1
+    """The money that has arrived."""
+    DISTRIBUTE_REPORTED: _Distribute.ValueType  # 2
+    """What platforms report. They pay, and collectives are paid, elsewhere."""
+
+class Distribute(_Distribute, metaclass=_DistributeEnumTypeWrapper):
+    """What a pool distributes."""
+
+DISTRIBUTE_UNSPECIFIED: Distribute.ValueType  # 0
+"""Taken as RECEIVED."""
+DISTRIBUTE_RECEIVED: Distribute.ValueType  # 1
+"""The money that has arrived."""
+DISTRIBUTE_REPORTED: Distribute.ValueType  # 2
+"""What platforms report. They pay, and collectives are paid, elsewhere."""
+Global___Distribute: _TypeAlias = Distribute  # noqa: Y015
+
 class _UnattributedRule:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -399,6 +423,7 @@ class Pool(_message.Message):
     PROPOSAL_FIELD_NUMBER: _builtins.int
     CLOSE_TIME_FIELD_NUMBER: _builtins.int
     PLATFORMS_FIELD_NUMBER: _builtins.int
+    DISTRIBUTE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`pools/{pool}`."""
     display_name: _builtins.str
@@ -409,6 +434,8 @@ class Pool(_message.Message):
     """Leaves in its log."""
     proposal: _builtins.str
     """The proposal that waits for another operator, such as `registry/proposals/{leaf}`; empty once this is in force."""
+    distribute: Global___Distribute.ValueType
+    """What it distributes; fixed when it is opened."""
     @_builtins.property
     def policy(self) -> Global___Policy:
         """At creation the first policy; when read, the latest logged."""
@@ -439,10 +466,11 @@ class Pool(_message.Message):
         proposal: _builtins.str = ...,
         close_time: _timestamp_pb2.Timestamp | None = ...,
         platforms: _abc.Iterable[_builtins.str] | None = ...,
+        distribute: Global___Distribute.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["close_time", b"close_time", "create_time", b"create_time", "policy", b"policy"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["close_time", b"close_time", "create_time", b"create_time", "currency", b"currency", "display_name", b"display_name", "log_size", b"log_size", "name", b"name", "platforms", b"platforms", "policy", b"policy", "proposal", b"proposal"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["close_time", b"close_time", "create_time", b"create_time", "currency", b"currency", "display_name", b"display_name", "distribute", b"distribute", "log_size", b"log_size", "name", b"name", "platforms", b"platforms", "policy", b"policy", "proposal", b"proposal"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class RevenueServiceStub:
-    """Takes revenue into pools, exactly once. Only platforms write, each for itself.
+    """Takes reports of revenue from platforms, each for itself, and records from operators what arrived. A platform sees
+    its own.
     """
 
     def __init__(self, channel):
@@ -35,32 +36,108 @@ class RevenueServiceStub:
         Args:
             channel: A grpc.Channel.
         """
-        self.RecordRevenue = channel.unary_unary(
-                '/moiety.v1.RevenueService/RecordRevenue',
-                request_serializer=moiety_dot_v1_dot_revenue__pb2.RecordRevenueRequest.SerializeToString,
-                response_deserializer=moiety_dot_v1_dot_revenue__pb2.Revenue.FromString,
+        self.ReportRevenue = channel.unary_unary(
+                '/moiety.v1.RevenueService/ReportRevenue',
+                request_serializer=moiety_dot_v1_dot_revenue__pb2.ReportRevenueRequest.SerializeToString,
+                response_deserializer=moiety_dot_v1_dot_revenue__pb2.Report.FromString,
                 _registered_method=True)
-        self.ListRevenues = channel.unary_unary(
-                '/moiety.v1.RevenueService/ListRevenues',
-                request_serializer=moiety_dot_v1_dot_revenue__pb2.ListRevenuesRequest.SerializeToString,
-                response_deserializer=moiety_dot_v1_dot_revenue__pb2.ListRevenuesResponse.FromString,
+        self.ListReports = channel.unary_unary(
+                '/moiety.v1.RevenueService/ListReports',
+                request_serializer=moiety_dot_v1_dot_revenue__pb2.ListReportsRequest.SerializeToString,
+                response_deserializer=moiety_dot_v1_dot_revenue__pb2.ListReportsResponse.FromString,
+                _registered_method=True)
+        self.ReverseReport = channel.unary_unary(
+                '/moiety.v1.RevenueService/ReverseReport',
+                request_serializer=moiety_dot_v1_dot_revenue__pb2.ReverseReportRequest.SerializeToString,
+                response_deserializer=moiety_dot_v1_dot_revenue__pb2.Reversal.FromString,
+                _registered_method=True)
+        self.RecordReceipt = channel.unary_unary(
+                '/moiety.v1.RevenueService/RecordReceipt',
+                request_serializer=moiety_dot_v1_dot_revenue__pb2.RecordReceiptRequest.SerializeToString,
+                response_deserializer=moiety_dot_v1_dot_revenue__pb2.MoneyReceipt.FromString,
+                _registered_method=True)
+        self.ListReceipts = channel.unary_unary(
+                '/moiety.v1.RevenueService/ListReceipts',
+                request_serializer=moiety_dot_v1_dot_revenue__pb2.ListReceiptsRequest.SerializeToString,
+                response_deserializer=moiety_dot_v1_dot_revenue__pb2.ListReceiptsResponse.FromString,
+                _registered_method=True)
+        self.MatchReceipt = channel.unary_unary(
+                '/moiety.v1.RevenueService/MatchReceipt',
+                request_serializer=moiety_dot_v1_dot_revenue__pb2.MatchReceiptRequest.SerializeToString,
+                response_deserializer=moiety_dot_v1_dot_revenue__pb2.MoneyReceipt.FromString,
+                _registered_method=True)
+        self.ReverseReceipt = channel.unary_unary(
+                '/moiety.v1.RevenueService/ReverseReceipt',
+                request_serializer=moiety_dot_v1_dot_revenue__pb2.ReverseReceiptRequest.SerializeToString,
+                response_deserializer=moiety_dot_v1_dot_revenue__pb2.Reversal.FromString,
+                _registered_method=True)
+        self.ListReversals = channel.unary_unary(
+                '/moiety.v1.RevenueService/ListReversals',
+                request_serializer=moiety_dot_v1_dot_revenue__pb2.ListReversalsRequest.SerializeToString,
+                response_deserializer=moiety_dot_v1_dot_revenue__pb2.ListReversalsResponse.FromString,
                 _registered_method=True)
 
 
 class RevenueServiceServicer:
-    """Takes revenue into pools, exactly once. Only platforms write, each for itself.
+    """Takes reports of revenue from platforms, each for itself, and records from operators what arrived. A platform sees
+    its own.
     """
 
-    def RecordRevenue(self, request, context):
-        """Records revenue. Repeating a request id with the same content returns the first answer; with other content it is
-        INVALID_ARGUMENT.
+    def ReportRevenue(self, request, context):
+        """Reports what a platform owes for a period. Repeating a request id with the same content returns the first answer;
+        with other content it is INVALID_ARGUMENT.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def ListRevenues(self, request, context):
-        """Lists a pool's revenue in the order of the log. A platform sees its own.
+    def ListReports(self, request, context):
+        """Lists a pool's reports in the order of the log.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReverseReport(self, request, context):
+        """Takes a report back, in part or whole. Money that arrived for it becomes the platform's credit. It is
+        FAILED_PRECONDITION while an open round has reserved the money. Request ids of receipts, reversals, payments,
+        releases and grants are one set; repeating one with the same content returns the first answer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RecordReceipt(self, request, context):
+        """Records that money arrived. What is beyond the platform's reports is its credit, which later reports use.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListReceipts(self, request, context):
+        """Lists a pool's receipts in the order of the log.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def MatchReceipt(self, request, context):
+        """Says which platform a receipt of an unknown payer is of.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReverseReceipt(self, request, context):
+        """Takes a receipt back, in part or whole: recorded by mistake, sent back, or charged back by the bank. Only a
+        chargeback takes money that an open round has reserved: the ledger then rejects the round.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListReversals(self, request, context):
+        """Lists a pool's reversals in the order of the log.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -69,15 +146,45 @@ class RevenueServiceServicer:
 
 def add_RevenueServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
-            'RecordRevenue': grpc.unary_unary_rpc_method_handler(
-                    servicer.RecordRevenue,
-                    request_deserializer=moiety_dot_v1_dot_revenue__pb2.RecordRevenueRequest.FromString,
-                    response_serializer=moiety_dot_v1_dot_revenue__pb2.Revenue.SerializeToString,
+            'ReportRevenue': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReportRevenue,
+                    request_deserializer=moiety_dot_v1_dot_revenue__pb2.ReportRevenueRequest.FromString,
+                    response_serializer=moiety_dot_v1_dot_revenue__pb2.Report.SerializeToString,
             ),
-            'ListRevenues': grpc.unary_unary_rpc_method_handler(
-                    servicer.ListRevenues,
-                    request_deserializer=moiety_dot_v1_dot_revenue__pb2.ListRevenuesRequest.FromString,
-                    response_serializer=moiety_dot_v1_dot_revenue__pb2.ListRevenuesResponse.SerializeToString,
+            'ListReports': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListReports,
+                    request_deserializer=moiety_dot_v1_dot_revenue__pb2.ListReportsRequest.FromString,
+                    response_serializer=moiety_dot_v1_dot_revenue__pb2.ListReportsResponse.SerializeToString,
+            ),
+            'ReverseReport': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReverseReport,
+                    request_deserializer=moiety_dot_v1_dot_revenue__pb2.ReverseReportRequest.FromString,
+                    response_serializer=moiety_dot_v1_dot_revenue__pb2.Reversal.SerializeToString,
+            ),
+            'RecordReceipt': grpc.unary_unary_rpc_method_handler(
+                    servicer.RecordReceipt,
+                    request_deserializer=moiety_dot_v1_dot_revenue__pb2.RecordReceiptRequest.FromString,
+                    response_serializer=moiety_dot_v1_dot_revenue__pb2.MoneyReceipt.SerializeToString,
+            ),
+            'ListReceipts': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListReceipts,
+                    request_deserializer=moiety_dot_v1_dot_revenue__pb2.ListReceiptsRequest.FromString,
+                    response_serializer=moiety_dot_v1_dot_revenue__pb2.ListReceiptsResponse.SerializeToString,
+            ),
+            'MatchReceipt': grpc.unary_unary_rpc_method_handler(
+                    servicer.MatchReceipt,
+                    request_deserializer=moiety_dot_v1_dot_revenue__pb2.MatchReceiptRequest.FromString,
+                    response_serializer=moiety_dot_v1_dot_revenue__pb2.MoneyReceipt.SerializeToString,
+            ),
+            'ReverseReceipt': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReverseReceipt,
+                    request_deserializer=moiety_dot_v1_dot_revenue__pb2.ReverseReceiptRequest.FromString,
+                    response_serializer=moiety_dot_v1_dot_revenue__pb2.Reversal.SerializeToString,
+            ),
+            'ListReversals': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListReversals,
+                    request_deserializer=moiety_dot_v1_dot_revenue__pb2.ListReversalsRequest.FromString,
+                    response_serializer=moiety_dot_v1_dot_revenue__pb2.ListReversalsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -88,11 +195,12 @@ def add_RevenueServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class RevenueService:
-    """Takes revenue into pools, exactly once. Only platforms write, each for itself.
+    """Takes reports of revenue from platforms, each for itself, and records from operators what arrived. A platform sees
+    its own.
     """
 
     @staticmethod
-    def RecordRevenue(request,
+    def ReportRevenue(request,
             target,
             options=(),
             channel_credentials=None,
@@ -105,9 +213,9 @@ class RevenueService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/moiety.v1.RevenueService/RecordRevenue',
-            moiety_dot_v1_dot_revenue__pb2.RecordRevenueRequest.SerializeToString,
-            moiety_dot_v1_dot_revenue__pb2.Revenue.FromString,
+            '/moiety.v1.RevenueService/ReportRevenue',
+            moiety_dot_v1_dot_revenue__pb2.ReportRevenueRequest.SerializeToString,
+            moiety_dot_v1_dot_revenue__pb2.Report.FromString,
             options,
             channel_credentials,
             insecure,
@@ -119,7 +227,7 @@ class RevenueService:
             _registered_method=True)
 
     @staticmethod
-    def ListRevenues(request,
+    def ListReports(request,
             target,
             options=(),
             channel_credentials=None,
@@ -132,9 +240,171 @@ class RevenueService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/moiety.v1.RevenueService/ListRevenues',
-            moiety_dot_v1_dot_revenue__pb2.ListRevenuesRequest.SerializeToString,
-            moiety_dot_v1_dot_revenue__pb2.ListRevenuesResponse.FromString,
+            '/moiety.v1.RevenueService/ListReports',
+            moiety_dot_v1_dot_revenue__pb2.ListReportsRequest.SerializeToString,
+            moiety_dot_v1_dot_revenue__pb2.ListReportsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReverseReport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/moiety.v1.RevenueService/ReverseReport',
+            moiety_dot_v1_dot_revenue__pb2.ReverseReportRequest.SerializeToString,
+            moiety_dot_v1_dot_revenue__pb2.Reversal.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RecordReceipt(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/moiety.v1.RevenueService/RecordReceipt',
+            moiety_dot_v1_dot_revenue__pb2.RecordReceiptRequest.SerializeToString,
+            moiety_dot_v1_dot_revenue__pb2.MoneyReceipt.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListReceipts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/moiety.v1.RevenueService/ListReceipts',
+            moiety_dot_v1_dot_revenue__pb2.ListReceiptsRequest.SerializeToString,
+            moiety_dot_v1_dot_revenue__pb2.ListReceiptsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MatchReceipt(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/moiety.v1.RevenueService/MatchReceipt',
+            moiety_dot_v1_dot_revenue__pb2.MatchReceiptRequest.SerializeToString,
+            moiety_dot_v1_dot_revenue__pb2.MoneyReceipt.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReverseReceipt(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/moiety.v1.RevenueService/ReverseReceipt',
+            moiety_dot_v1_dot_revenue__pb2.ReverseReceiptRequest.SerializeToString,
+            moiety_dot_v1_dot_revenue__pb2.Reversal.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListReversals(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/moiety.v1.RevenueService/ListReversals',
+            moiety_dot_v1_dot_revenue__pb2.ListReversalsRequest.SerializeToString,
+            moiety_dot_v1_dot_revenue__pb2.ListReversalsResponse.FromString,
             options,
             channel_credentials,
             insecure,

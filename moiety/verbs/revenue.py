@@ -1,4 +1,4 @@
-"""Verbs of the RevenueService: what there is to distribute."""
+"""Verbs of the RevenueService: money into pools."""
 
 from __future__ import annotations
 
@@ -12,36 +12,112 @@ from moiety.verbs.base import Verbs, listing, pool_name, verb
 
 
 class RevenueVerbs(Verbs):
-    """Revenue, recorded exactly once. Only platforms write, each for itself."""
+    """Reports by platforms, each for itself, and receipts of money by operators; all exactly once by request id."""
 
     @cached_property
     def _revenue(self) -> RevenueServiceStub:
         return RevenueServiceStub(self._connection.channel)
 
     @verb
-    def record_revenue(
+    def report_revenue(
         self,
         pool: str,
         amount_minor: int,
         currency: str,
         *,
         request_id: str,
+        period: str = "",
         note: str = "",
         validate_only: bool = False,
-    ) -> Steps[pb.Revenue]:
-        """Record revenue in minor units. Repeating a request id with the same content gives the first
-        answer.
+    ) -> Steps[pb.Report]:
+        """Report what you owe for a period (`2026-03`, `2026-Q1` or `2026`), in minor units.
+
+        The report has the payment reference to pay it with. Repeating a request id with the same content gives the
+        first answer.
         """
-        request = pb.RecordRevenueRequest(
-            parent=pool_name(pool),
-            revenue=pb.Revenue(amount_minor=amount_minor, currency=currency, note=note),
-            request_id=request_id,
-            validate_only=validate_only,
+        report = pb.Report(amount_minor=amount_minor, currency=currency, period=period, note=note)
+        request = pb.ReportRevenueRequest(
+            parent=pool_name(pool), report=report, request_id=request_id, validate_only=validate_only
         )
-        return self._connection.unary(self._revenue.RecordRevenue, request, repeat=True)
+        return self._connection.unary(self._revenue.ReportRevenue, request, repeat=True)
 
     @listing
-    def list_revenues(self, pool: str) -> Pages[pb.Revenue]:
-        """Return a pool's revenue in the order of the log. A platform sees its own."""
-        request = pb.ListRevenuesRequest(parent=pool_name(pool), page_size=PAGE_SIZE)
-        return self._connection.pages(self._revenue.ListRevenues, request, lambda page: page.revenues)
+    def list_reports(self, pool: str) -> Pages[pb.Report]:
+        """Return a pool's reports in the order of the log. A platform sees its own."""
+        request = pb.ListReportsRequest(parent=pool_name(pool), page_size=PAGE_SIZE)
+        return self._connection.pages(self._revenue.ListReports, request, lambda page: page.reports)
+
+    @verb
+    def reverse_report(
+        self, pool: str, platform: str, report: str, amount_minor: int, *, request_id: str, reason: str
+    ) -> Steps[pb.Reversal]:
+        """Take a report back, in part or whole; `report` is its request id. Money that arrived for it becomes the
+        platform's credit.
+        """
+        request = pb.ReverseReportRequest(
+            name=f"{pool_name(pool)}/reports/{platform}~{report}",
+            reversal=pb.Reversal(amount_minor=amount_minor, reason=reason),
+            request_id=request_id,
+        )
+        return self._connection.unary(self._revenue.ReverseReport, request, repeat=True)
+
+    @verb
+    def record_receipt(
+        self,
+        pool: str,
+        amount_minor: int,
+        *,
+        request_id: str,
+        platform: str = "",
+        payment_reference: str = "",
+        received_on: str = "",
+        note: str = "",
+    ) -> Steps[pb.MoneyReceipt]:
+        """Record that money arrived, in minor units. Without a platform, the payment reference says whose it is; if no
+        report has it, nobody knows yet.
+        """
+        receipt = pb.MoneyReceipt(
+            platform=f"platforms/{platform}" if platform else "",
+            amount_minor=amount_minor,
+            payment_reference=payment_reference,
+            received_on=received_on,
+            note=note,
+        )
+        request = pb.RecordReceiptRequest(parent=pool_name(pool), receipt=receipt, request_id=request_id)
+        return self._connection.unary(self._revenue.RecordReceipt, request, repeat=True)
+
+    @listing
+    def list_receipts(self, pool: str) -> Pages[pb.MoneyReceipt]:
+        """Return a pool's receipts in the order of the log. A platform sees its own."""
+        request = pb.ListReceiptsRequest(parent=pool_name(pool), page_size=PAGE_SIZE)
+        return self._connection.pages(self._revenue.ListReceipts, request, lambda page: page.receipts)
+
+    @verb
+    def match_receipt(self, pool: str, receipt: str, platform: str, *, request_id: str) -> Steps[pb.MoneyReceipt]:
+        """Say which platform a receipt of an unknown payer is of; `receipt` is its request id."""
+        request = pb.MatchReceiptRequest(
+            name=f"{pool_name(pool)}/receipts/{receipt}", platform=f"platforms/{platform}", request_id=request_id
+        )
+        return self._connection.unary(self._revenue.MatchReceipt, request, repeat=True)
+
+    @verb
+    def reverse_receipt(
+        self, pool: str, receipt: str, amount_minor: int, *, request_id: str, reason: str, chargeback: bool = False
+    ) -> Steps[pb.Reversal]:
+        """Take a receipt back, in part or whole; `receipt` is its request id.
+
+        A chargeback is one that the bank has taken back already: an open round that has reserved the money is then
+        rejected. Otherwise such a round keeps its money, and this is refused until it is posted or rejected.
+        """
+        request = pb.ReverseReceiptRequest(
+            name=f"{pool_name(pool)}/receipts/{receipt}",
+            reversal=pb.Reversal(amount_minor=amount_minor, reason=reason, chargeback=chargeback),
+            request_id=request_id,
+        )
+        return self._connection.unary(self._revenue.ReverseReceipt, request, repeat=True)
+
+    @listing
+    def list_reversals(self, pool: str) -> Pages[pb.Reversal]:
+        """Return a pool's reversals in the order of the log. A platform sees those of its own money."""
+        request = pb.ListReversalsRequest(parent=pool_name(pool), page_size=PAGE_SIZE)
+        return self._connection.pages(self._revenue.ListReversals, request, lambda page: page.reversals)

@@ -13,7 +13,7 @@ from ledger.store import journal, log, methods, proofs, registry
 from ledger.store.acts import REGISTRY
 from ledger.store.log import PoolRef
 from payout.amounts import Carried
-from payout.calculation import Asked, Calculation, RegistrySnapshot, RoundInputs, as_proposed, calculate
+from payout.calculation import Asked, Calculation, RegistrySnapshot, RoundInputs, as_proposed, calculate, pot_of
 from payout.entries import RoundContent
 from payout.policy import Policy, policy_in_force
 from payout.rounds import Deficits
@@ -57,7 +57,7 @@ def next_round(
             policy_leaf=policy_leaf,
             policy_version=policy_version,
             policy=policy or in_force,
-            pot_minor=journal.balances_of(connection, pool, [REVENUE], log_size=head.size).get(REVENUE, 0),
+            pot_minor=pot_of(journal.balances_of(connection, pool, [REVENUE], log_size=head.size)),
             usage=rounds.usage_sums(connection, pool, start, head.size),
             confidence_ppm=methods.confidences(connection, pool),
             registry=read_registry(connection),

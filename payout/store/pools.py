@@ -70,7 +70,9 @@ def _open_pool(
     policy = Policy.model_validate(content.policy)
     _require_review(connection, policy)
     opened_at = append_act(connection, pool, content, now)
-    ref = registry.insert_pool(connection, content.pool_id, content.display_name, content.currency, now)
+    ref = registry.insert_pool(
+        connection, content.pool_id, content.display_name, content.currency, now, content.distribute
+    )
     first = PoolContent(
         by=content.by,
         by_key=content.by_key,
@@ -78,6 +80,7 @@ def _open_pool(
         opened_at=opened_at,
         display_name=content.display_name,
         currency=content.currency,
+        distribute=content.distribute,
         policy=policy,
         platforms=content.platforms,
     )
@@ -96,9 +99,9 @@ def _standing_pool(connection: sa.Connection, _: PoolRef, content: PoolOpenedCon
     for existing in registry.list_pools(connection, only=content.pool_id, limit=1):
         leaf = decode(log.read_leaf(connection, existing.ref, 0).entry, {PoolContent.type: PoolContent})
         first = leaf.content
-        opened = (first.display_name, first.currency, first.policy, first.platforms)
+        opened = (first.display_name, first.currency, first.distribute, first.policy, first.platforms)
         policy = Policy.model_validate(content.policy)
-        if opened != (content.display_name, content.currency, policy, content.platforms):
+        if opened != (content.display_name, content.currency, content.distribute, policy, content.platforms):
             raise AlreadyExistsError(f"pools/{content.pool_id}")
         return existing
     return None

@@ -163,6 +163,12 @@ def latest_round(connection: sa.Connection, pool: PoolRef) -> RoundRecord | None
     return next(_records(connection, query), None)
 
 
+def open_round(connection: sa.Connection, pool: PoolRef) -> RoundRecord | None:
+    """Returns the round that waits to be decided or posted, if any."""
+    latest = latest_round(connection, pool)
+    return latest if latest and latest.state in (RoundState.CALCULATED, RoundState.APPROVED) else None
+
+
 def latest_posted(connection: sa.Connection, pool: PoolRef) -> RoundRecord | None:
     """Returns the last round that was posted, if any."""
     query = _rounds(pool).where(t.posting.c.number.is_not(None)).order_by(t.round_.c.number.desc()).limit(1)

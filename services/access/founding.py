@@ -77,6 +77,7 @@ def found(connection: sa.Connection, founding: Founding) -> None:
         raise StateError("the deployment", "FOUNDED", "was already founded")
     now = read_time(connection)
     row = {"pool_id": REGISTRY.pool_id, "name": REGISTRY.name, "display_name": "Registry", "currency": ""}
+    row["distribute"] = ""
     connection.execute(sa.insert(t.pool).values(created_at=now, **row))
     log.open_log(connection, REGISTRY.pool_id)
     turns.open_turns(connection, REGISTRY.pool_id)

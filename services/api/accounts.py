@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from ledger.entries import GrantContent, Movement, PaymentContent, ReleaseContent
 from ledger.errors import InvalidInputError
-from ledger.journal import owner_of, platform_account
+from ledger.journal import PLATFORM_KINDS, credit_account, due_account, owner_of, platform_account
 from ledger.money import require_amount
 from ledger.registry import MAX_NOTE, require_range, require_request_id, require_text
 from ledger.store import journal, log, registry
@@ -141,7 +141,7 @@ class AccountsService(accounts_pb2_grpc.AccountsServiceServicer):
 def _own_accounts() -> list[str] | None:
     """The accounts of a platform or collective that is calling, which sees no others; None for those who see all."""
     if (platform := own_id(Role.PLATFORM)) is not None:
-        return [platform_account(platform)]
+        return [platform_account(platform), due_account(platform), credit_account(platform)]
     collective = own_id(Role.COLLECTIVE)
     return None if collective is None else journal.own_accounts(collective)
 
@@ -159,7 +159,7 @@ def _require_owner_exists(connection: sa.Connection, account: str) -> None:
     owner = owner_of(account)
     if owner is None:
         return
-    if account.startswith("platform/"):
+    if account.partition("/")[0] in PLATFORM_KINDS:
         registry.platform_number(connection, owner)
     else:
         registry.require_collective(connection, owner)

@@ -179,6 +179,7 @@ class RegistryService(registry_pb2_grpc.RegistryServiceServicer):
             pool_id=pool_id,
             display_name=require_text(request.pool.display_name, "pool.display_name", least=1, most=MAX_DISPLAY_NAME),
             currency=request.pool.currency,
+            distribute=convert.distribute_of(request.pool.distribute),
             policy=convert.policy_from_proto(request.pool.policy).model_dump(mode="json"),
             platforms=_platforms_of(request.pool),
         )

@@ -1,52 +1,164 @@
-"""The revenue service."""
+"""The revenue service: reports, receipts and reversals."""
 
 from __future__ import annotations
 
 import grpc
+import sqlalchemy as sa
 
-from ledger.entries import RevenueContent
 from ledger.errors import InvalidInputError
+from ledger.income import (
+    MatchContent,
+    Period,
+    ReceiptContent,
+    ReportContent,
+    ReversalContent,
+    payment_reference,
+    require_date,
+)
 from ledger.money import require_amount
-from ledger.registry import MAX_NOTE, require_request_id, require_text
-from ledger.store import journal
+from ledger.registry import MAX_NOTE, require_request_id, require_resource_id, require_text
+from ledger.store import income
+from ledger.store.log import PoolRef
 from moiety.v1 import revenue_pb2 as pb
 from moiety.v1 import revenue_pb2_grpc
 from services.access.keys import Role
-from services.access.permissions import caller, own_id
+from services.access.permissions import actor, caller, own_id
 from services.api import convert
-from services.api.names import page_limit, place_in
+from services.api.names import ids_in, only_id, page_limit, place_in
+from services.api.outcomes import told
 from services.api.pages import page_of
 from services.api.registry import pool_of
 from services.parts import Parts
 
+MAX_REFERENCE = 35
+"""What a bank statement has room for (ISO 20022 Max35Text)."""
+
 
 class RevenueService(revenue_pb2_grpc.RevenueServiceServicer):
-    """Revenue into pools."""
+    """Money into pools."""
 
     def __init__(self, parts: Parts) -> None:
-        self._database = parts.database
+        self._database, self._acts = parts.database, parts.acts
 
-    def RecordRevenue(self, request: pb.RecordRevenueRequest, context: grpc.ServicerContext) -> pb.Revenue:
-        content = RevenueContent(
-            platform=caller().id,
-            request_id=require_request_id(request.request_id, "request_id"),
-            amount_minor=require_amount(request.revenue.amount_minor, "revenue.amount_minor"),
-            currency=request.revenue.currency,
-            note=require_text(request.revenue.note, "revenue.note", most=MAX_NOTE),
-        )
+    def ReportRevenue(self, request: pb.ReportRevenueRequest, context: grpc.ServicerContext) -> pb.Report:
+        asked, platform = request.report, caller().id
+        if asked.period:
+            Period.parse(asked.period, "report.period")
         with self._database.transaction() as connection:
             pool = pool_of(connection, request.parent, "parent")
-            if content.currency != pool.currency:
-                reason = f"must be {pool.currency}, the pool's, got {content.currency[:20]!r}"
-                raise InvalidInputError.of("revenue.currency", reason)
+            if asked.currency != pool.currency:
+                reason = f"must be {pool.currency}, the pool's, got {asked.currency[:20]!r}"
+                raise InvalidInputError.of("report.currency", reason)
+            request_id = require_request_id(request.request_id, "request_id")
+            content = ReportContent(
+                platform=platform,
+                request_id=request_id,
+                period=asked.period,
+                amount_minor=require_amount(asked.amount_minor, "report.amount_minor"),
+                currency=asked.currency,
+                distribute=pool.distribute,
+                payment_reference=payment_reference(pool.name, platform, request_id),
+                note=require_text(asked.note, "report.note", most=MAX_NOTE),
+            )
             if request.validate_only:
-                return request.revenue
-            return convert.revenue_to_proto(journal.record_revenue(connection, pool, content))
+                return asked
+            return convert.report_to_proto(income.record_report(connection, pool, content))
 
-    def ListRevenues(self, request: pb.ListRevenuesRequest, context: grpc.ServicerContext) -> pb.ListRevenuesResponse:
+    def ListReports(self, request: pb.ListReportsRequest, context: grpc.ServicerContext) -> pb.ListReportsResponse:
         limit, (after,) = page_limit(request.page_size), place_in(request.page_token, -1)
         with self._database.transaction() as connection:
             pool = pool_of(connection, request.parent, "parent")
-            found = journal.list_revenues(connection, pool, platform=own_id(Role.PLATFORM), after=after, limit=limit)
-        revenues, token = page_of(found, limit, convert.revenue_to_proto, lambda revenue: (revenue.leaf.index,))
-        return pb.ListRevenuesResponse(revenues=revenues, next_page_token=token)
+            found = income.list_reports(connection, pool, platform=own_id(Role.PLATFORM), after=after, limit=limit)
+        reports, token = page_of(found, limit, convert.report_to_proto, lambda each: (each.recorded.leaf.index,))
+        return pb.ListReportsResponse(reports=reports, next_page_token=token)
+
+    def ReverseReport(self, request: pb.ReverseReportRequest, context: grpc.ServicerContext) -> pb.Reversal:
+        pool_id, both = ids_in(request.name, "pools/*/reports/*", "name")
+        platform, _, report_id = both.partition("~")
+        require_resource_id(platform, "name")
+        require_request_id(report_id, "name")
+        with self._database.transaction() as connection:
+            pool = pool_of(connection, f"pools/{pool_id}", "name")
+            place = income.report_leaf(connection, pool, platform, report_id)
+            return self._reverse(connection, pool, place, request)
+
+    def RecordReceipt(self, request: pb.RecordReceiptRequest, context: grpc.ServicerContext) -> pb.MoneyReceipt:
+        asked = request.receipt
+        platform = only_id(asked.platform, "platforms", "receipt.platform") if asked.platform else ""
+        reference = require_text(asked.payment_reference, "receipt.payment_reference", most=MAX_REFERENCE)
+        with self._database.transaction() as connection:
+            pool = pool_of(connection, request.parent, "parent")
+            if reference and not platform:
+                platform = income.platform_of_reference(connection, pool, "".join(reference.split()).upper())
+            content = ReceiptContent(
+                request_id=require_request_id(request.request_id, "request_id"),
+                platform=platform,
+                amount_minor=require_amount(asked.amount_minor, "receipt.amount_minor"),
+                payment_reference=reference,
+                received_on=require_date(asked.received_on, "receipt.received_on"),
+                note=require_text(asked.note, "receipt.note", most=MAX_NOTE),
+            )
+            outcome = self._acts.perform(connection, pool, content, actor())
+        return told(outcome, convert.money_receipt_to_proto, asked)
+
+    def ListReceipts(self, request: pb.ListReceiptsRequest, context: grpc.ServicerContext) -> pb.ListReceiptsResponse:
+        limit, (after,) = page_limit(request.page_size), place_in(request.page_token, -1)
+        with self._database.transaction() as connection:
+            pool = pool_of(connection, request.parent, "parent")
+            found = income.list_receipts(connection, pool, platform=own_id(Role.PLATFORM), after=after, limit=limit)
+        receipts, token = page_of(
+            found, limit, convert.money_receipt_to_proto, lambda each: (each.recorded.leaf.index,)
+        )
+        return pb.ListReceiptsResponse(receipts=receipts, next_page_token=token)
+
+    def MatchReceipt(self, request: pb.MatchReceiptRequest, context: grpc.ServicerContext) -> pb.MoneyReceipt:
+        pool_id, receipt_id = ids_in(request.name, "pools/*/receipts/*", "name")
+        with self._database.transaction() as connection:
+            pool = pool_of(connection, f"pools/{pool_id}", "name")
+            place = income.receipt_leaf(connection, pool, require_request_id(receipt_id, "name"))
+            found = income.find_income(connection, pool, place)
+            content = MatchContent(
+                request_id=require_request_id(request.request_id, "request_id"),
+                receipt=place,
+                platform=only_id(request.platform, "platforms", "platform"),
+                amount_minor=found.left_minor,
+            )
+            outcome = self._acts.perform(connection, pool, content, actor())
+        return told(outcome, convert.money_receipt_to_proto, convert.money_receipt_to_proto(found))
+
+    def ReverseReceipt(self, request: pb.ReverseReceiptRequest, context: grpc.ServicerContext) -> pb.Reversal:
+        pool_id, receipt_id = ids_in(request.name, "pools/*/receipts/*", "name")
+        with self._database.transaction() as connection:
+            pool = pool_of(connection, f"pools/{pool_id}", "name")
+            place = income.receipt_leaf(connection, pool, require_request_id(receipt_id, "name"))
+            return self._reverse(connection, pool, place, request)
+
+    def _reverse(
+        self,
+        connection: sa.Connection,
+        pool: PoolRef,
+        place: int,
+        request: pb.ReverseReportRequest | pb.ReverseReceiptRequest,
+    ) -> pb.Reversal:
+        asked, found = request.reversal, income.find_income(connection, pool, place)
+        content = ReversalContent(
+            request_id=require_request_id(request.request_id, "request_id"),
+            amount_minor=require_amount(asked.amount_minor, "reversal.amount_minor"),
+            reverses=place,
+            of=found.content.type,
+            platform=found.platform,
+            distribute=pool.distribute,
+            chargeback=asked.chargeback,
+            reason=require_text(asked.reason, "reversal.reason", least=1, most=MAX_NOTE),
+        )
+        return told(self._acts.perform(connection, pool, content, actor()), convert.reversal_to_proto, asked)
+
+    def ListReversals(
+        self, request: pb.ListReversalsRequest, context: grpc.ServicerContext
+    ) -> pb.ListReversalsResponse:
+        limit, (after,) = page_limit(request.page_size), place_in(request.page_token, -1)
+        with self._database.transaction() as connection:
+            pool = pool_of(connection, request.parent, "parent")
+            found = income.list_reversals(connection, pool, platform=own_id(Role.PLATFORM), after=after, limit=limit)
+        reversals, token = page_of(found, limit, convert.reversal_to_proto, lambda each: (each.leaf.index,))
+        return pb.ListReversalsResponse(reversals=reversals, next_page_token=token)

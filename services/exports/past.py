@@ -9,7 +9,7 @@ from typing import Any, Final
 from audit.declared import Declared
 from audit.findings import FoundError
 from ledger.errors import InvalidInputError, LedgerCorruptError
-from ledger.journal import Transfer
+from ledger.journal import Transfer, fold
 from ledger.log.leaves import C, Content, Leaf, T
 from ledger.usage.batch import Batch
 from ledger.usage.entries import UsageContent
@@ -33,6 +33,9 @@ class Past:
     _rounds: dict[int, int] = field(default_factory=dict)
     """The number of the round at each leaf that has one."""
     _declared: Declared = field(default_factory=Declared)
+    _balances: dict[str, int] | None = None
+    """Before the leaf that is asked about; None until one needs them."""
+    _at: int = 0
 
     def take_in(self, leaf: Leaf[Any]) -> None:
         """Keep what later leaves refer to in the next one.
@@ -51,15 +54,18 @@ class Past:
             raise _loss(leaf.index, error) from None
 
     def transfers(self, leaf: Leaf[Any]) -> Sequence[Transfer]:
-        """Returns what a leaf moved, in order; nothing for most.
+        """Returns what a leaf moved, in order; nothing for most. Ask this once of every leaf, in order.
 
         Raises:
             DataLossError: it refers to something that does not precede it.
         """
+        self._at = leaf.index
         try:
             moved: Sequence[Transfer] = leaf.content.transfers(self)
         except LedgerCorruptError as error:
             raise _loss(leaf.index, error) from None
+        if self._balances is not None:
+            self._balances.update(fold(self._balances, moved))
         return moved
 
     def round_at(self, leaf_index: int) -> int | None:
@@ -73,6 +79,12 @@ class Past:
         if not isinstance(content, kind):
             raise LedgerCorruptError(f"{kind.type} {key}", "does not precede the entry that names it")
         return content
+
+    def balance(self, account: str) -> int:
+        """An account's balance before the leaf that is asked about, as `ledger.log.leaves.Past` has it."""
+        if self._balances is None:
+            self._balances = self.source.balances(self._at)
+        return self._balances.get(account, 0)
 
     def parsed(self, digest: str, parse: Callable[[bytes], T]) -> T:
         """What a body says, as `ledger.log.leaves.Past` has it."""

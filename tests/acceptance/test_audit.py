@@ -91,7 +91,7 @@ def test_a_bundle_outlives_the_service_and_is_verified_without_it(
     assert not moiety.run("verify", tmp_path / "altered.tar", "--key", vkey, code=1)["holds"]
 
 
-PAY: Final = ("revenue", "record", "folk", "--currency", "EUR", "--amount")
+PAY: Final = ("revenue", "report", "folk", "--currency", "EUR", "--amount")
 
 
 def use_the_service(moiety: Commands, operator: str) -> tuple[str, ...]:

@@ -69,7 +69,7 @@ def test_the_service_pays_by_the_counts_what_the_client_computes(
     assert cited > len(items) > len(membership) > 0
     assert submitted == f"{len(counts)} works submitted with raw counts"
 
-    deployment.client("platforms/modelmaker").record_revenue("manual", 100_000, "EUR", request_id="r")
+    deployment.client("platforms/modelmaker").report_revenue("manual", 100_000, "EUR", request_id="r")
     operator.calculate_round("manual", request_id="q")
     assert deployment.client("auditors/ada").replay_round("manual", 1).outcome == REPLAY_OUTCOME_MATCH
     lines = [line.split(",") for line in operator.get_statement("manual", 1).decode().splitlines()[1:]]

@@ -173,7 +173,7 @@ def test_revenue_with_one_request_id_from_many_threads_is_recorded_once(
     clients = [*platforms, *platforms]
 
     def record(request_id: str, amount_minor: int, client: Client) -> Revenue:
-        return client.record_revenue(POOL, amount_minor, "EUR", request_id=request_id)
+        return client.report_revenue(POOL, amount_minor, "EUR", request_id=request_id)
 
     for number in range(5):
         first, *others = at_once(*(partial(record, f"r-{number}", 700, client) for client in clients))
@@ -266,7 +266,7 @@ def test_rounds_calculated_while_usage_comes_in_hold_every_event_once_and_replay
     def submit(place: int, client: Client) -> None:
         for number in range(2000 * place, 2000 * place + 1200, 40):
             client.submit_usage(POOL, batch_of(events(range(number, number + 40))), METHOD)
-            client.record_revenue(POOL, 101, "EUR", request_id=f"r-{number}")
+            client.report_revenue(POOL, 101, "EUR", request_id=f"r-{number}")
 
     def settle() -> list[Round]:
         rounds: list[Round] = []

@@ -54,7 +54,7 @@ def test_the_example_submits_raw_scores_and_prints_the_figures_that_the_page_tel
         assert figure.replace("%", " %") in PAGE
     assert summed != clipped
 
-    deployment.client("platforms/modelmaker").record_revenue("digits", 100_000, "EUR", request_id="r")
+    deployment.client("platforms/modelmaker").report_revenue("digits", 100_000, "EUR", request_id="r")
     operator.calculate_round("digits", request_id="q")
     assert deployment.client("auditors/ada").replay_round("digits", 1).outcome == REPLAY_OUTCOME_MATCH
     # The works' own digits, counted, are what the weights come to but for the sixth that goes to others.

@@ -52,7 +52,7 @@ def test_a_platform_that_was_not_admitted_reports_nothing(scene: Scene, stranger
     reports: list[Callable[[], Any]] = [
         lambda: submit(stranger, 1),
         lambda: stranger.submit_events(POOL, [event(2)], METHOD, batch_id="v", validate_only=True),
-        lambda: stranger.record_revenue(POOL, 5, "EUR", request_id="r"),
+        lambda: stranger.report_revenue(POOL, 5, "EUR", request_id="r"),
         lambda: stranger.set_id_scheme(POOL, "ORDERED"),
     ]
     for report in reports:
@@ -64,13 +64,13 @@ def test_a_platform_that_was_not_admitted_reports_nothing(scene: Scene, stranger
 def test_admitted_it_reports_and_expelled_it_retracts_alone(scene: Scene, stranger: Client) -> None:
     assert scene.operator.admit_platform(POOL, "stranger").admitted
     submit(stranger, 1)
-    stranger.record_revenue(POOL, 500, "EUR", request_id="r")
+    stranger.report_revenue(POOL, 500, "EUR", request_id="r")
     assert not scene.operator.expel_platform(POOL, "stranger").admitted
     with pytest.raises(FailedPreconditionError, match="is not admitted"):
         submit(stranger, 2)
     # What was recorded is answered as before, and what was wrong can be taken back.
     submit(stranger, 1)
-    stranger.record_revenue(POOL, 500, "EUR", request_id="r")
+    stranger.report_revenue(POOL, 500, "EUR", request_id="r")
     assert stranger.retract_usage(POOL, request_id="t", reason="wrong", batch_id="b-1")
     scene.fill()
     scene.cut("q")

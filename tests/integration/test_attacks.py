@@ -110,12 +110,12 @@ def pool(people: tuple[Client, Client], deployment: Deployment) -> Iterator[dict
     with ExitStack() as stack:
         parties = {name: stack.enter_context(Client(deployment.address, key.text)) for name, key in keys.items()}
         platform = parties["platforms/tunesmith"]
-        platform.record_revenue(POOL, 1_000, "EUR", request_id="r")
+        platform.report_revenue(POOL, 1_000, "EUR", request_id="r")
         platform.submit_events(POOL, [event(1, shares={"irish": NANO // 2, "breton": NANO // 2})], METHOD, batch_id="b")
         olive.calculate_round(POOL, request_id="q")
         deployment.clock.advance(seconds=REVIEW)
         otto.approve_round(POOL, 1)
-        platform.record_revenue(POOL, 1_000, "EUR", request_id="r-2")
+        platform.report_revenue(POOL, 1_000, "EUR", request_id="r-2")
         platform.submit_events(POOL, [event(2, shares={"irish": NANO})], METHOD, batch_id="b-2")
         yield parties
 
@@ -229,7 +229,7 @@ def test_a_platform_s_key_reports_nowhere_that_did_not_admit_it(
     with Client(deployment.address, mine.text) as platform:
         for report in (
             lambda: platform.submit_events(POOL, [event(9, shares={"irish": NANO})], METHOD, batch_id="x"),
-            lambda: platform.record_revenue(POOL, 1, "EUR", request_id="x"),
+            lambda: platform.report_revenue(POOL, 1, "EUR", request_id="x"),
         ):
             with pytest.raises(FailedPreconditionError) as caught:
                 report()
@@ -260,7 +260,7 @@ def test_a_server_whose_clock_is_set_forward_ends_no_review(
         together(olive, otto, lambda by: by.create_method(POOL, METHOD, Method(display_name="n", confidence_ppm=10**6)))
         together(olive, otto, partial(_issue, name="platforms/tunesmith", key=key))
         platform = stack.enter_context(Client(running.address, key.text))
-        platform.record_revenue(POOL, 1_000, "EUR", request_id="r")
+        platform.report_revenue(POOL, 1_000, "EUR", request_id="r")
         platform.submit_events(POOL, [event(1, shares={"irish": NANO})], METHOD, batch_id="b")
         olive.calculate_round(POOL, request_id="q")
         with pytest.raises(FailedPreconditionError) as caught:
@@ -352,7 +352,7 @@ def test_an_operator_s_key_is_no_platform_s_and_no_collective_s(pool: dict[str, 
     assert pool
     calls: tuple[Callable[[], object], ...] = (
         lambda: olive.submit_events(POOL, [event(9)], METHOD, batch_id="x"),
-        lambda: olive.record_revenue(POOL, 1, "EUR", request_id="x"),
+        lambda: olive.report_revenue(POOL, 1, "EUR", request_id="x"),
         lambda: olive.object_to_round(POOL, 1, "x"),
     )
     for call in calls:

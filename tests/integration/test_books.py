@@ -22,6 +22,7 @@ from beancount.core.realization import realize
 
 from ledger.money import minor_unit_exponent
 from moiety import Policy, Pool
+from moiety.v1.registry_pb2 import DISTRIBUTE_REPORTED
 from services.exports.books.beancount import Beancount
 from services.exports.books.books import export_books, place_of
 from services.exports.books.hledger import Hledger
@@ -168,9 +169,16 @@ def test_hledger_refuses_books_that_are_a_cent_off(folder: Path, tmp_path: Path,
 def test_books_have_the_currencys_decimals(scene: Scene, tmp_path: Path, currency: str) -> None:
     pool = f"of-{currency.lower()}"
     scene.operator.create_pool(
-        pool, Pool(display_name=pool, currency=currency, policy=Policy(), platforms=NAMED_PLATFORMS)
+        pool,
+        Pool(
+            display_name=pool,
+            currency=currency,
+            policy=Policy(),
+            distribute=DISTRIBUTE_REPORTED,
+            platforms=NAMED_PLATFORMS,
+        ),
     )
-    scene.platform.record_revenue(pool, 1_234_567, currency, request_id="r")
+    scene.platform.report_revenue(pool, 1_234_567, currency, request_id="r")
     assert run_export(scene.deployment, tmp_path, "--beancount", "--hledger", pool=pool) == 0
     done = bean_check(tmp_path / f"{pool}.beancount")
     assert (done.returncode, done.stderr) == (0, "")

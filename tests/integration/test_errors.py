@@ -191,7 +191,7 @@ def test_a_caller_s_request_id_comes_back_and_a_bad_one_is_replaced(scene: Scene
         assert (told == asked) is kept
 
 
-PLATFORMS_OWN: Final = ("SubmitUsage", "AppendUsage", "SetIdScheme", "RetractUsage", "RecordRevenue")
+PLATFORMS_OWN: Final = ("SubmitUsage", "AppendUsage", "SetIdScheme", "RetractUsage", "ReportRevenue")
 
 
 def required_fields(message: Message, path: str = "") -> Iterator[str]:
@@ -237,7 +237,7 @@ def test_required_fields_inside_messages_are_named_by_their_path(operator: Wire,
         refusal = refused(partial(wire.call, f"RegistryService/{method}", **fields))
         assert refusal.fields == wanted
     refusal = refused(
-        lambda: platform.call("RevenueService/RecordRevenue", parent=f"pools/{POOL}", revenue={}, request_id="r")
+        lambda: platform.call("RevenueService/ReportRevenue", parent=f"pools/{POOL}", revenue={}, request_id="r")
     )
     assert refusal.fields == ["revenue.amount_minor", "revenue.currency"]
 
@@ -279,7 +279,9 @@ LISTS: Final[dict[str, dict[str, str]]] = {
     "RegistryService/ListMemberships": {"parent": f"pools/{POOL}"},
     "UsageService/ListBatches": {"parent": f"pools/{POOL}"},
     "UsageService/ListRefusedBatches": {"parent": f"pools/{POOL}", "platform": "platforms/tunesmith"},
-    "RevenueService/ListRevenues": {"parent": f"pools/{POOL}"},
+    "RevenueService/ListReports": {"parent": f"pools/{POOL}"},
+    "RevenueService/ListReceipts": {"parent": f"pools/{POOL}"},
+    "RevenueService/ListReversals": {"parent": f"pools/{POOL}"},
     "AccountsService/ListBalances": {"parent": f"pools/{POOL}"},
     "AccountsService/ListTransfers": {"parent": f"pools/{POOL}"},
     "RoundsService/ListRounds": {"parent": f"pools/{POOL}"},

@@ -31,8 +31,9 @@ FOLK: Final = 1
 
 TABLES: Final = (
     lt.leaf, lt.node, lt.head, lt.body, lt.admission, lt.method, lt.membership, lt.id_scheme, lt.event, lt.claim_page,
-    lt.batch_weights, lt.batch, lt.retraction, lt.revenue, lt.movement, lt.transfer, lt.balance, t.policy, t.round_,
-    lt.decision, t.posting, lt.checkpoint, lt.turn, lt.cosignature, lt.proposal, t.objection, t.answer,
+    lt.batch_weights, lt.batch, lt.retraction, lt.report, lt.receipt, lt.match, lt.reversal, lt.movement, lt.transfer,
+    lt.balance, t.policy, t.round_, lt.decision, t.posting, lt.checkpoint, lt.turn, lt.cosignature, lt.proposal,
+    t.objection, t.answer,
 )  # fmt: skip
 
 REQUIRED: Final = tuple(table for table in TABLES if table not in (lt.checkpoint, lt.cosignature))
@@ -176,8 +177,8 @@ def test_a_log_that_was_forged_to_its_head_has_another_root_than_its_checkpoint(
 
 def revenue_leaf(connection: sa.Connection) -> tuple[bytes, int]:
     """The entry and index of the last revenue."""
-    on = (lt.leaf.c.pool_id == lt.revenue.c.pool_id) & (lt.leaf.c.leaf_index == lt.revenue.c.leaf_index)
-    query = sa.select(lt.leaf.c.entry, lt.leaf.c.leaf_index).join_from(lt.leaf, lt.revenue, on)
+    on = (lt.leaf.c.pool_id == lt.report.c.pool_id) & (lt.leaf.c.leaf_index == lt.report.c.leaf_index)
+    query = sa.select(lt.leaf.c.entry, lt.leaf.c.leaf_index).join_from(lt.leaf, lt.report, on)
     row = connection.execute(query.order_by(lt.leaf.c.leaf_index.desc()).limit(1)).one()
     return bytes(row.entry), row.leaf_index
 
@@ -207,7 +208,7 @@ def test_a_name_that_a_log_uses_must_be_registered(tampering: sa.Connection, tab
 def test_two_platforms_that_changed_places_are_found(tampering: sa.Connection) -> None:
     for name, other in (("tunesmith", "?"), ("songbird", "tunesmith"), ("?", "songbird")):
         tampering.execute(sa.update(lt.platform).where(lt.platform.c.name == name).values(name=other))
-    assert {"batch", "event", "revenue", "retraction"} <= {table for table, _, _ in findings(tampering)}
+    assert {"batch", "event", "report", "retraction"} <= {table for table, _, _ in findings(tampering)}
 
 
 def test_all_findings_are_counted_and_the_first_are_listed(tampering: sa.Connection) -> None:

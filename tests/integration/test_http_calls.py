@@ -83,7 +83,7 @@ def test_json_and_binary_give_what_grpc_gives(scene: Scene, address: str, key: s
 def test_money_in_and_usage_in_by_http_alone(scene: Scene, address: str) -> None:
     platform = scene.deployment.key("platforms/songbird")
     paid = call(
-        address, "RevenueService/RecordRevenue", platform, parent=f"pools/{POOL}", requestId="january",
+        address, "RevenueService/ReportRevenue", platform, parent=f"pools/{POOL}", requestId="january",
         revenue={"amountMinor": "100000", "currency": "EUR"},
     )  # fmt: skip
     assert paid.status == 200, paid.text

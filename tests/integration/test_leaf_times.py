@@ -43,7 +43,7 @@ def test_a_server_that_is_an_hour_behind_makes_no_time_fall(deployment: Deployme
             deployment.clock.advance(seconds=1)
             scene.submit([event(number)], f"a-{number}")
             behind.submit_events(POOL, [event(10 + number)], METHOD, batch_id=f"b-{number}")
-            behind.record_revenue(POOL, 100, "EUR", request_id=f"r-{number}")
+            behind.report_revenue(POOL, 100, "EUR", request_id=f"r-{number}")
         behind.retract_usage(POOL, request_id="t", reason="wrong", batch_id="b-0")
         scene.operator.create_platform("acme", Platform(display_name="Acme"))
         # An act in the pool's log is judged by the registry that its own server's clock puts in the future.

@@ -23,8 +23,8 @@ def scene(shared_deployment: Deployment) -> Scene:
 
 def test_a_thousand_revenues_with_the_longest_notes_can_be_listed(scene: Scene) -> None:
     for number in range(1000):
-        scene.platform.record_revenue(POOL, 1, "EUR", request_id=f"{number:0128}", note=LONGEST_NOTE)
-    listed = list(scene.platform.list_revenues(POOL))
+        scene.platform.report_revenue(POOL, 1, "EUR", request_id=f"{number:0128}", note=LONGEST_NOTE)
+    listed = list(scene.platform.list_reports(POOL))
     assert [revenue.leaf_index for revenue in listed] == sorted({revenue.leaf_index for revenue in listed})
     assert len(listed) == 1000
     assert sum(revenue.ByteSize() for revenue in listed) > 4 * 2**20
@@ -51,7 +51,7 @@ def test_a_page_of_small_items_is_as_many_as_were_asked_for(count: int) -> None:
 
 
 def test_a_page_ends_with_the_item_that_fills_it() -> None:
-    found = [revenue_pb2.Revenue(note="x" * (PAGE_BYTES // 2 - 100)) for _ in range(5)]
+    found = [revenue_pb2.Report(note="x" * (PAGE_BYTES // 2 - 100)) for _ in range(5)]
     messages, token = page_of(found, 10, lambda revenue: revenue, lambda revenue: (revenue.leaf_index,))
     assert len(messages) == 3
     assert token

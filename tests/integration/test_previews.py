@@ -109,7 +109,7 @@ def test_past_rounds_under_another_policy_are_what_a_pool_with_it_from_the_start
         usage = usage_of(number)
         platform.submit_events("other", usage, "ngram", batch_id=f"b-{number}")
         platform.retract_usage("other", request_id=f"t-{number}", reason="wrong", event_ids=[usage[2].event_id])
-        platform.record_revenue("other", 1000 * number + 7, "EUR", request_id=f"r-{number}")
+        platform.report_revenue("other", 1000 * number + 7, "EUR", request_id=f"r-{number}")
         operator.calculate_round("other", request_id=f"q-{number}")
         posted = operator.get_round("other", number)
         of_round = found[number - 1].round
@@ -119,7 +119,7 @@ def test_past_rounds_under_another_policy_are_what_a_pool_with_it_from_the_start
     # The registry of today is that of the third round, so that its statement is the same to the last byte.
     assert found[2].statement == operator.get_statement("other", 3)
     platform.submit_events("other", [event(99)], "ngram", batch_id="b-4")
-    platform.record_revenue("other", 500, "EUR", request_id="r-4")
+    platform.report_revenue("other", 500, "EUR", request_id="r-4")
     assert operator.preview_round("other").statement == following.statement
 
 

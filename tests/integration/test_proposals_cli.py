@@ -185,7 +185,7 @@ def month(run: Run, tmp_path: Path, deployment: Deployment) -> Callable[[int], d
         used = UsageEvent(uuid4(), NOON, 7, Mode.AI_ONLY, {"irish": NANO // 2, "breton": NANO // 5})
         with Client(deployment.address, key.text) as platform:
             platform.submit_events("folk", [used], "ngram", batch_id=f"b-{number}")
-            platform.record_revenue("folk", 100_000, "EUR", request_id=f"r-{number}")
+            platform.report_revenue("folk", 100_000, "EUR", request_id=f"r-{number}")
         run("round", "calculate", "folk", "--request-id", f"q-{number}")
         deployment.clock.advance(seconds=60)
         run("round", "approve", "folk", str(number), by=1)

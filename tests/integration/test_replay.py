@@ -135,7 +135,7 @@ TAMPERED: Final[list[tuple[str, int, str]]] = [
         "transfer",
     ),
     ("UPDATE transfer SET purpose = 'GIFT' WHERE leaf_index = 6 AND ordinal = 0", POSTING_LEAF, "posting.v1"),
-    ("UPDATE transfer SET from_account = to_account WHERE leaf_index = 2", REVENUE_LEAF, "revenue.v1"),
+    ("UPDATE transfer SET from_account = to_account WHERE leaf_index = 2", REVENUE_LEAF, "report.v1"),
     ("DELETE FROM transfer WHERE leaf_index = 6 AND ordinal = 1", POSTING_LEAF, "transfers"),
     (
         "INSERT INTO transfer SELECT pool_id, 6, 99, 'revenue', 'collective/irish', 5, 'ATTRIBUTED' FROM pool",
@@ -185,7 +185,7 @@ def in_policy(**values: Any) -> Callable[[dict[str, Any]], None]:
 
 FORGED: Final[list[tuple[dict[int, Callable[[dict[str, Any]], None]], int, str, int]]] = [
     ({REVENUE_LEAF: setting(amount_minor="2000")}, REVENUE_LEAF, "transfer", 0),
-    ({REVENUE_LEAF: setting(amount_minor="-2000")}, REVENUE_LEAF, "revenue.v1", 0),
+    ({REVENUE_LEAF: setting(amount_minor="-2000")}, REVENUE_LEAF, "report.v1", 0),
     ({REVENUE_LEAF: setting(index=7)}, REVENUE_LEAF, "index", 0),
     ({REVENUE_LEAF: setting(index=2**53 - 1)}, REVENUE_LEAF, "index", 0),
     ({REVENUE_LEAF: setting(pool="sea")}, REVENUE_LEAF, "pool", 0),
@@ -314,7 +314,7 @@ def test_reading_what_was_changed_is_data_loss_and_not_a_defect(standing: Scene,
     calls: list[Callable[[], object]] = [
         lambda: standing.operator.get_round(POOL, 1),
         lambda: list(standing.operator.list_batches(POOL)),
-        lambda: list(standing.operator.list_revenues(POOL)),
+        lambda: list(standing.operator.list_reports(POOL)),
         lambda: list(standing.operator.list_methods(POOL)),
         lambda: list(standing.operator.list_policies(POOL)),
         lambda: list(standing.operator.list_transfers(POOL)),

@@ -49,7 +49,9 @@ MAY_CALL: Final[dict[str, frozenset[str]]] = {
             "RegistryService/UpdateTimingWitnesses",
             "ActsService/ApproveProposal", "ActsService/RejectProposal", "ActsService/WithdrawProposal",
             "RegistryService/RevokeApiKey", "AccountsService/RecordPayment", "AccountsService/ReleaseHeld",
-            "AccountsService/GrantFromCommons", "RoundsService/CalculateRound", "RoundsService/ApproveRound",
+            "AccountsService/GrantFromCommons", "RevenueService/ReverseReport",
+            "RevenueService/RecordReceipt", "RevenueService/MatchReceipt", "RevenueService/ReverseReceipt",
+            "RoundsService/CalculateRound", "RoundsService/ApproveRound",
             "RoundsService/RejectRound", "RoundsService/AnswerObjection",
             "RegistryService/CreateMembership", "LimitsService/UpdatePoolLimits",
             "LimitsService/UpdatePlatformLimits",
@@ -59,7 +61,7 @@ MAY_CALL: Final[dict[str, frozenset[str]]] = {
     **dict.fromkeys(
         (
             "UsageService/SubmitUsage", "UsageService/AppendUsage", "UsageService/RetractUsage",
-            "UsageService/SetIdScheme", "RevenueService/RecordRevenue",
+            "UsageService/SetIdScheme", "RevenueService/ReportRevenue",
         ),
         PLATFORMS_ONLY,
     ),
@@ -82,7 +84,8 @@ MAY_CALL: Final[dict[str, frozenset[str]]] = {
             "RegistryService/GetPlatform", "RegistryService/ListPlatforms", "UsageService/GetBatch",
             "UsageService/GetBatchProof", "UsageService/ListBatches", "UsageService/FindEvent",
             "UsageService/ListRefusedBatches",
-            "UsageService/GetIdScheme", "RevenueService/ListRevenues", "LimitsService/GetPlatformLimits",
+            "UsageService/GetIdScheme", "RevenueService/ListReports", "LimitsService/GetPlatformLimits",
+            "RevenueService/ListReceipts", "RevenueService/ListReversals",
         ),
         READERS | {PLATFORM},
     ),
@@ -228,7 +231,7 @@ def theirs(deployment: Deployment) -> Scene:
     scene = open_scene(deployment)
     songbird = deployment.client("platforms/songbird")
     for number, client in enumerate((scene.platform, songbird)):
-        client.record_revenue(POOL, 1000 + number, "EUR", request_id=f"r-{number}")
+        client.report_revenue(POOL, 1000 + number, "EUR", request_id=f"r-{number}")
         scene.submit(events([1, 2, 10 + number]), f"b-{number}", by=client)
     scene.cut("q")
     scene.operator.record_payment(POOL, "irish", 5, request_id="p-irish")
@@ -245,7 +248,7 @@ def test_a_platform_sees_its_own_batches_revenue_and_events_only(theirs: Scene) 
     songbird = theirs.deployment.client("platforms/songbird")
     assert [found.name for found in songbird.list_platforms()] == ["platforms/songbird"]
     assert [found.name for found in songbird.list_batches(POOL)] == [f"pools/{POOL}/batches/songbird~b-1"]
-    assert [found.platform for found in songbird.list_revenues(POOL)] == ["platforms/songbird"]
+    assert [found.platform for found in songbird.list_reports(POOL)] == ["platforms/songbird"]
     assert songbird.find_event(POOL, str(event(1).event_id)).batch == f"pools/{POOL}/batches/songbird~b-1"
     with pytest.raises(NotFoundError):
         songbird.find_event(POOL, str(event(10).event_id))
@@ -292,7 +295,7 @@ def test_an_auditor_reads_everything_and_changes_nothing(theirs: Scene, owner: s
     auditor: Client = theirs.deployment.client(AUDITOR)
     before = row_counts(owner)
     assert list(auditor.list_batches(POOL)) == list(theirs.operator.list_batches(POOL))
-    assert list(auditor.list_revenues(POOL)) == list(theirs.operator.list_revenues(POOL))
+    assert list(auditor.list_reports(POOL)) == list(theirs.operator.list_reports(POOL))
     assert list(auditor.list_balances(POOL)) == list(theirs.operator.list_balances(POOL))
     assert list(auditor.list_transfers(POOL)) == list(theirs.operator.list_transfers(POOL))
     assert auditor.get_statement(POOL, 1) == theirs.operator.get_statement(POOL, 1)
@@ -311,12 +314,12 @@ def test_nobody_writes_for_another(theirs: Scene, owner: sa.Engine) -> None:
     songbird = theirs.deployment.client("platforms/songbird")
     before = row_counts(owner)
     for client in (theirs.operator, theirs.deployment.client("collectives/irish"), theirs.deployment.client(AUDITOR)):
-        denied(lambda client=client: client.record_revenue(POOL, 1, "EUR", request_id="r-0"))  # type: ignore[misc]
+        denied(lambda client=client: client.report_revenue(POOL, 1, "EUR", request_id="r-0"))  # type: ignore[misc]
         denied(lambda client=client: theirs.submit([event(1)], "b-0", by=client))  # type: ignore[misc]
     denied(lambda: songbird.record_payment(POOL, "irish", 1, request_id="p"))
     assert row_counts(owner) == before
     # What a platform sends is its own, whatever another has sent under the same ids.
-    assert songbird.record_revenue(POOL, 1, "EUR", request_id="r-0").platform == "platforms/songbird"
+    assert songbird.report_revenue(POOL, 1, "EUR", request_id="r-0").platform == "platforms/songbird"
     assert theirs.submit([event(1)], "b-0", by=songbird).name == f"pools/{POOL}/batches/songbird~b-0"
 
 

@@ -30,6 +30,7 @@ from moiety.v1.registry_pb2 import (
     COLLECTIVE_STATUS_SUSPENDED,
     COMMONS_RULE_FUND,
     COMMONS_RULE_PER_CAPITA,
+    DISTRIBUTE_REPORTED,
     ROUNDING_PLACED,
 )
 from moiety.v1.rounds_pb2 import ROUND_STATE_CALCULATED, ROUND_STATE_POSTED, ROUND_STATE_REJECTED
@@ -482,7 +483,7 @@ def test_transfers_are_listed_from_a_leaf_on(paid_up: Scene) -> None:
 
 def test_revenue_of_another_currency_or_beyond_the_bounds_is_refused(scene: Scene, owner: sa.Engine) -> None:
     before = row_counts(owner)
-    record = scene.platform.record_revenue
+    record = scene.platform.report_revenue
     for amount, currency, field in (
         (1, "USD", "revenue.currency"),
         (1, "eur", "revenue.currency"),
@@ -550,7 +551,14 @@ def test_a_hundred_rounds_of_five_units_pay_everyone_its_part_to_a_unit(deployme
     """Largest remainder pays 500 and nothing, where 454.5 and 45.5 is right."""
     scene = open_scene(deployment)
     scene.operator.create_pool(
-        "small", Pool(display_name="Small", currency=currency, policy=Policy(), platforms=NAMED_PLATFORMS)
+        "small",
+        Pool(
+            display_name="Small",
+            currency=currency,
+            policy=Policy(),
+            distribute=DISTRIBUTE_REPORTED,
+            platforms=NAMED_PLATFORMS,
+        ),
     )
     scene.operator.create_method("small", METHOD, Method(display_name="n-gram", confidence_ppm=10**6))
     for number in range(100):
@@ -559,7 +567,7 @@ def test_a_hundred_rounds_of_five_units_pay_everyone_its_part_to_a_unit(deployme
             event(2 * number + 1, units=1, shares={"scottish": NANO}),
         ]
         scene.platform.submit_events("small", usage, METHOD, batch_id=f"b-{number}")
-        scene.platform.record_revenue("small", 5, currency, request_id=f"r-{number}")
+        scene.platform.report_revenue("small", 5, currency, request_id=f"r-{number}")
         require_whole(scene.operator.calculate_round("small", request_id=f"q-{number}"))
     accounts = ("collective/irish", "collective/scottish", "revenue", "rounding")
     balances = [scene.operator.get_balance("small", account).amount_minor for account in accounts]

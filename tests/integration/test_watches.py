@@ -84,7 +84,7 @@ def test_everyone_sees_their_own_and_no_more(scene: Scene) -> None:
     scene.submit([event(2)], "theirs", by=songbird)
     scene.cut("r")
     scene.operator.record_payment(POOL, "irish", 10, request_id="pay-irish", reference="a")
-    songbird.record_revenue(POOL, 5, "EUR", request_id="last")
+    songbird.report_revenue(POOL, 5, "EUR", request_id="last")
     last = whole(scene)[-1].index
 
     def seen_by(principal: str) -> list[str]:
@@ -103,8 +103,8 @@ def test_everyone_sees_their_own_and_no_more(scene: Scene) -> None:
     ]
     assert seen_by("collectives/irish") == ["payment.v1"]
     assert seen_by("collectives/breton") == []
-    assert seen_by("platforms/tunesmith") == ["revenue.v1", "usage.v1"]
-    assert seen_by("platforms/songbird") == ["usage.v1", "revenue.v1"]
+    assert seen_by("platforms/tunesmith") == ["report.v1", "usage.v1"]
+    assert seen_by("platforms/songbird") == ["usage.v1", "report.v1"]
     assert last == len(whole(scene)) - 1
     with pytest.raises(PermissionDeniedError):
         next(scene.deployment.client("collectives/irish").watch("registry"))

@@ -166,8 +166,8 @@ NOTHING: Final = (
             ["trigger transfer: one is not expected", "function nothing is not expected"],
         ),
         (
-            ["CREATE RULE none AS ON INSERT TO revenue DO INSTEAD NOTHING"],
-            ["rule revenue: none is not expected"],
+            ["CREATE RULE none AS ON INSERT TO report DO INSTEAD NOTHING"],
+            ["rule report: none is not expected"],
         ),
         (["ALTER SEQUENCE batch_number CYCLE"], ["sequence batch_number does not give each number once"]),
         (["DROP TABLE turn"], None),

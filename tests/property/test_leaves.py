@@ -15,9 +15,9 @@ from ledger.entries import (
     GrantContent,
     PaymentContent,
     ReleaseContent,
-    RevenueContent,
 )
 from ledger.errors import LedgerCorruptError
+from ledger.income import ReportContent
 from ledger.log.leaves import (
     Content,
     Leaf,
@@ -60,7 +60,7 @@ leaves = st.builds(
 
 def test_every_type_of_entry_is_tried() -> None:
     kinds = {
-        PoolContent, PolicyContent, MethodContent, UsageContent, RevenueContent, PaymentContent, RoundContent,
+        PoolContent, PolicyContent, MethodContent, UsageContent, ReportContent, PaymentContent, RoundContent,
         RetractionContent, ReleaseContent, GrantContent, DecisionContent, PostingContent, MembershipContent,
         IdSchemeContent, ClosingContent, ProposalContent, ScheduleContent, PauseContent, ObjectionContent,
         AnswerContent, AdmissionContent, SplitContent,

@@ -13,8 +13,8 @@ from ledger.entries import (
     GrantContent,
     PaymentContent,
     ReleaseContent,
-    RevenueContent,
 )
+from ledger.income import ReportContent
 from ledger.journal import Purpose, Transfer
 from ledger.log.leaves import Content, EncodedLeaf
 from ledger.log.merkle import leaf_hash
@@ -246,7 +246,7 @@ def test_a_leaf_in_a_round_that_was_changed_with_its_hash_is_found_by_the_root(
 
 
 MATTERS: Final[dict[type[Content], list[str]]] = {
-    RevenueContent: ["platform", "amount_minor"],
+    ReportContent: ["platform", "amount_minor"],
     PaymentContent: ["collective", "amount_minor"],
     ReleaseContent: ["collective", "amount_minor", "to_commons"],
     GrantContent: ["collective", "amount_minor"],
@@ -272,7 +272,7 @@ def test_a_changed_field_that_matters_is_found_though_hashes_and_roots_are_right
 ) -> None:
     """Rule: "every figure is the same", or the verdict names the first that is not."""
     subject, round_ = log.placed(RoundContent)[-1]
-    moves = RevenueContent | PaymentContent | ReleaseContent | GrantContent
+    moves = ReportContent | PaymentContent | ReleaseContent | GrantContent
     inside = [index for index in range(round_.end) if isinstance(log.content(index), moves)]
     usage = [*log.placed(UsageContent), *log.placed(RetractionContent)]
     inside += [index for index, _ in usage if round_.start <= index < round_.end]

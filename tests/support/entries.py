@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
+from dataclasses import dataclass
 from typing import Any, Final
 
 from hypothesis import strategies as st
@@ -21,17 +22,23 @@ from payout.policy import (
 )
 
 
-class _Nothing:
-    """A log with nothing in it, as `Past` has it."""
+@dataclass(frozen=True)
+class Balances:
+    """A log of which only the balances are known, as `Past` has it."""
+
+    of: Callable[[str], int]
 
     def entry(self, kind: type[C], key: Hashable) -> C:
         raise LedgerCorruptError(f"{kind.type} {key}", "there is nothing before it")
+
+    def balance(self, account: str) -> int:
+        return self.of(account)
 
     def parsed(self, digest: str, parse: Callable[[bytes], T]) -> T:  # noqa: ARG002
         raise LedgerCorruptError(digest, "there is nothing before it")
 
 
-NOTHING_BEFORE: Final = _Nothing()
+NOTHING_BEFORE: Final = Balances(lambda _: 0)
 
 SAFE: Final = 2**53 - 1
 """The last integer of which every reader of JSON gets the right one."""

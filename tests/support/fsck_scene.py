@@ -20,9 +20,15 @@ from ledger.store import checkpoints, log, registry, tables
 from ledger.store.acts import REGISTRY, read_people
 from ledger.store.bodies import Bodies
 from ledger.store.checkpoints import StoredCheckpoint, StoredCosignature
-from moiety import Collective, Method, Mode, Policy, Pool, Schedule
+from moiety import Client, Collective, Method, Mode, Policy, Pool, Schedule
 from moiety.attribution import score_batches
-from moiety.v1.registry_pb2 import COLLECTIVE_STATUS_SUSPENDED, COMMONS_RULE_FUND, SCORE_KIND_SIGNED_INFLUENCE
+from moiety.v1.registry_pb2 import (
+    COLLECTIVE_STATUS_SUSPENDED,
+    COMMONS_RULE_FUND,
+    DISTRIBUTE_RECEIVED,
+    DISTRIBUTE_REPORTED,
+    SCORE_KIND_SIGNED_INFLUENCE,
+)
 from moiety.v1.rounds_pb2 import OBJECTION_ANSWER_DISMISSED
 from tests.support.deployment import Deployment
 from tests.support.scene import NAMED_PLATFORMS, NANO, NOON, POOL, Scene, event, events, open_scene
@@ -36,9 +42,22 @@ _WHOSE: Final = {"tune-1": "irish", "tune-2": "scottish"}
 
 def build(deployment: Deployment) -> Scene:
     """Usage, duplicates, scores, retractions, revenue, rounds posted and rejected, and all movements by hand."""
-    scene = open_scene(deployment, policy=Policy(commons_rule=COMMONS_RULE_FUND, review_seconds=60))
+    scene = open_scene(
+        deployment,
+        policy=Policy(commons_rule=COMMONS_RULE_FUND, review_seconds=60),
+        distribute=DISTRIBUTE_RECEIVED,
+    )
     operator = scene.operator
-    operator.create_pool(OTHER, Pool(display_name="Jazz", currency="USD", policy=Policy(), platforms=NAMED_PLATFORMS))
+    operator.create_pool(
+        OTHER,
+        Pool(
+            display_name="Jazz",
+            currency="USD",
+            policy=Policy(),
+            distribute=DISTRIBUTE_REPORTED,
+            platforms=NAMED_PLATFORMS,
+        ),
+    )
     operator.create_policy(POOL, Policy(commons_rule=COMMONS_RULE_FUND, review_seconds=120))
     operator.create_membership(POOL, "items", _WHOSE)
     operator.create_membership(POOL, "items", {**_WHOSE, "tune-3": "breton"})
@@ -66,7 +85,7 @@ def build(deployment: Deployment) -> Scene:
         event_ids=[UUID(int=1001), UUID(int=1002)],
     )
     scene.platform.submit_scores(POOL, scores, "influence")
-    scene.pay_in(10_000, "money-1")
+    pay_in(scene, 10_000, "money-1")
     rejected = operator.calculate_round(POOL, request_id="round-1")
     scene.reviewer.reject_round(POOL, rejected.number, "too soon")
     scene.platform.retract_usage(POOL, batch_id="second", reason="a test", request_id="back-1")
@@ -77,17 +96,34 @@ def build(deployment: Deployment) -> Scene:
     operator.release_held(POOL, "irish", 20, request_id="released-1", reason="settled")
     operator.grant_from_commons(POOL, "irish", 30, request_id="granted-1", reason="a school")
     scene.submit([event(7)], "third")
-    scene.pay_in(500, "money-2")
+    pay_in(scene, 500, "money-2")
     cut_in_dispute(scene, "round-3")
     operator.update_schedule(POOL, Schedule(cron="30 6 * * *", time_zone="UTC"))
     scene.submit([event(8)], "fourth")
-    scene.pay_in(500, "money-3")
+    pay_in(scene, 500, "money-3")
     deployment.clock.advance(hours=7)
     assert deployment.running.parts.scheduler.run_once()
+    take_back(operator)
     operator.close_pool(OTHER)
     propose(deployment, 3)
     sign(deployment)
     return scene
+
+
+def pay_in(scene: Scene, amount_minor: int, request_id: str) -> None:
+    """Report an amount, and have it received."""
+    report = scene.platform.report_revenue(POOL, amount_minor, "EUR", request_id=request_id, period="2026-01")
+    reference = report.payment_reference
+    scene.operator.record_receipt(POOL, amount_minor, request_id=f"in-{request_id}", payment_reference=reference)
+
+
+def take_back(operator: Client) -> None:
+    """A receipt of an unknown payer who is found, and reversals."""
+    operator.record_receipt(POOL, 70, request_id="unknown")
+    operator.reverse_receipt(POOL, "unknown", 10, request_id="back-unknown", reason="sent back")
+    operator.match_receipt(POOL, "unknown", "songbird", request_id="found")
+    operator.reverse_receipt(POOL, "in-money-3", 5, request_id="bank-3", reason="no cover", chargeback=True)
+    operator.reverse_report(POOL, "tunesmith", "money-3", 7, request_id="less-3", reason="typing error")
 
 
 def cut_in_dispute(scene: Scene, request_id: str) -> None:

@@ -17,6 +17,7 @@ from moiety.v1.registry_pb2 import (
     COMMONS_RULE_EQUITY,
     COMMONS_RULE_FUND,
     COMMONS_RULE_PER_CAPITA,
+    DISTRIBUTE_REPORTED,
     SCORE_KIND_SIGNED_INFLUENCE,
     TEMPERING_EQUAL,
     TEMPERING_SQRT,
@@ -83,7 +84,13 @@ def open_history(deployment: Deployment) -> Scene:
         operator.create_collective(name, body)
     operator.create_pool(
         POOL,
-        Pool(display_name='Folk "tunes" \\ more', currency="EUR", policy=POLICIES[0], platforms=NAMED_PLATFORMS),
+        Pool(
+            display_name='Folk "tunes" \\ more',
+            currency="EUR",
+            policy=POLICIES[0],
+            distribute=DISTRIBUTE_REPORTED,
+            platforms=NAMED_PLATFORMS,
+        ),
     )
     operator.update_pool_limits(POOL, PoolLimits(lead_seconds_max=366 * 86_400))  # usage of the months to come
     for name, confidence in METHODS.items():
@@ -110,8 +117,8 @@ def live_round(scene: Scene, number: int, *, events: int = 60, units_max: int = 
     ):
         by.submit_events(POOL, part, name, batch_id=f"{name}-{number}")
     songbird.submit_scores(POOL, some_scores(number), SCORED)
-    scene.platform.record_revenue(POOL, 100_003 + 7 * number, "EUR", request_id=f"r-{number}", note='say "what" ; a:b')
-    songbird.record_revenue(POOL, 9_999, "EUR", request_id=f"s-{number}")
+    scene.platform.report_revenue(POOL, 100_003 + 7 * number, "EUR", request_id=f"r-{number}", note='say "what" ; a:b')
+    songbird.report_revenue(POOL, 9_999, "EUR", request_id=f"s-{number}")
     retract(scene, number, usage[:3])
     scene.cut(f"q-{number}")
 

@@ -30,9 +30,9 @@ from ledger.entries import (
     Movement,
     PaymentContent,
     ReleaseContent,
-    RevenueContent,
 )
 from ledger.errors import NotFoundError
+from ledger.income import MatchContent, ReceiptContent, ReportContent, ReversalContent, payment_reference
 from ledger.journal import (
     REVENUE,
     Transfer,
@@ -81,7 +81,7 @@ from payout.splits import SplitContent, SplitLine, sum_root
 from payout.statement import carried_of, deficits_of, parse_statement
 from payout.weights import UsageKey, UsageSum
 from tests.support.batches import Event, body_of
-from tests.support.entries import NOTHING_BEFORE
+from tests.support.entries import Balances
 from tests.support.registry_log import OLIVE, RegistryLog, key_of
 from tests.support.scores import score_body, shares_by_hand
 
@@ -105,6 +105,7 @@ class PoolLog:
     """Of the next leaf."""
     platforms: tuple[str, ...] = ("acme", "zen")
     """Those that are admitted as the pool is opened."""
+    distribute: str = "REPORTED"
 
     # What a replay reads.
 
@@ -188,14 +189,15 @@ class PoolLog:
         self.bodies[digest.digest()] = body
         return digest.hexdigest()
 
-    def open(self, policy: Policy) -> int:
+    def open(self, policy: Policy, distribute: str = "REPORTED") -> int:
         self.register()
+        self.distribute = distribute
         self.registry.platforms(self.platforms)
-        opened = self.registry.open_pool(self.pool, policy, platforms=self.platforms)
+        opened = self.registry.open_pool(self.pool, policy, platforms=self.platforms, distribute=distribute)
         return self.append(
             PoolContent(
                 opened_at=self.registry.size() - 1, display_name=opened.display_name, currency=opened.currency,
-                policy=policy, platforms=opened.platforms, by=opened.by,
+                distribute=opened.distribute, policy=policy, platforms=opened.platforms, by=opened.by,
             )
         )  # fmt: skip
 
@@ -227,10 +229,42 @@ class PoolLog:
         return [content for _, content in self.placed(MembershipContent) if content.membership == name]
 
     def revenue(self, amount_minor: int, platform: str = "acme") -> int:
-        content = RevenueContent(
-            platform=platform, request_id=f"r-{self.size()}", amount_minor=amount_minor, currency="EUR", note=""
-        )
-        return self.move(content)
+        return self.report(amount_minor, platform)
+
+    def report(self, amount_minor: int, platform: str = "acme", period: str = "") -> int:
+        request_id = f"r-{self.size()}"
+        return self.move(
+            ReportContent(
+                platform=platform, request_id=request_id, period=period, amount_minor=amount_minor, currency="EUR",
+                distribute=self.distribute, payment_reference=payment_reference(self.pool, platform, request_id),
+                note="",
+            )
+        )  # fmt: skip
+
+    def receipt(self, amount_minor: int, platform: str = "acme") -> int:
+        return self.move(
+            ReceiptContent(
+                platform=platform, request_id=f"m-{self.size()}", amount_minor=amount_minor, payment_reference="",
+                received_on="2026-01-31", note="", by="operators/olive",
+            )
+        )  # fmt: skip
+
+    def matched(self, receipt: int, platform: str, amount_minor: int) -> int:
+        return self.move(
+            MatchContent(
+                receipt=receipt, platform=platform, request_id=f"m-{self.size()}", amount_minor=amount_minor,
+                by="operators/olive",
+            )
+        )  # fmt: skip
+
+    def reversal(self, leaf: int, amount_minor: int, *, platform: str = "acme", chargeback: bool = False) -> int:
+        return self.move(
+            ReversalContent(
+                reverses=leaf, of=self.content(leaf).type, platform=platform, distribute=self.distribute,
+                chargeback=chargeback, request_id=f"v-{self.size()}", amount_minor=amount_minor, reason="wrong",
+                by="operators/olive",
+            )
+        )  # fmt: skip
 
     def payment(self, collective: str, amount_minor: int) -> int:
         content = PaymentContent(
@@ -255,10 +289,10 @@ class PoolLog:
             )
         )  # fmt: skip
 
-    def move(self, content: RevenueContent | Movement) -> int:
+    def move(self, content: ReportContent | Movement) -> int:
         if isinstance(content, Movement):
             content = content.model_copy(update={"salt": salt_at(self.size())})
-        return self.append(content, content.transfers(NOTHING_BEFORE))
+        return self.append(content, content.transfers(Balances(self.balance)))
 
     def schedule(self, cron: str) -> int:
         return self.append(ScheduleContent(cron=cron, time_zone="UTC", paused=False, by="operators/olive"))

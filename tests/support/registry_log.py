@@ -177,12 +177,17 @@ class RegistryLog:
                 self.platform(name)
 
     def open_pool(
-        self, pool: str, policy: Policy, by: str = OLIVE, *, platforms: Iterable[str] = ()
+        self, pool: str, policy: Policy, by: str = OLIVE, *, platforms: Iterable[str] = (), distribute: str = "REPORTED"
     ) -> PoolOpenedContent:
         """Opens a pool; gives what the log says of it."""
         said = policy.model_dump(mode="json")
         content = PoolOpenedContent(
-            pool_id=pool, display_name="Folk", currency="EUR", policy=said, platforms=sorted(platforms)
+            pool_id=pool,
+            display_name="Folk",
+            currency="EUR",
+            distribute=distribute,
+            policy=said,
+            platforms=sorted(platforms),
         )
         index = self.act(content, by)
         found: PoolOpenedContent = self.content(index)

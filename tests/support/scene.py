@@ -9,6 +9,7 @@ from typing import Final
 from uuid import UUID, uuid4
 
 from moiety import Client, Collective, Method, Mode, Platform, Policy, Pool, Receipt, Round, UsageEvent
+from moiety.v1.registry_pb2 import DISTRIBUTE_REPORTED, Distribute
 from tests.support.deployment import Deployment
 
 POOL: Final = "folk"
@@ -46,13 +47,13 @@ class Scene:
         return (by or self.platform).submit_events(POOL, usage, METHOD, batch_id=batch_id)
 
     def pay_in(self, amount_minor: int, request_id: str) -> None:
-        self.platform.record_revenue(POOL, amount_minor, "EUR", request_id=request_id)
+        self.platform.report_revenue(POOL, amount_minor, "EUR", request_id=request_id)
 
     def fill(self, pool: str = POOL) -> None:
         """A unit of money, and usage that nobody claims: just enough for a round to be cut."""
         fresh = UsageEvent(uuid4(), NOON, 1, Mode.AI_ONLY, {})
         self.platform.submit_events(pool, [fresh], METHOD, batch_id=f"filling-{fresh.event_id}")
-        self.platform.record_revenue(pool, 1, "EUR", request_id=f"filling-{fresh.event_id}")
+        self.platform.report_revenue(pool, 1, "EUR", request_id=f"filling-{fresh.event_id}")
 
     def cut(self, request_id: str) -> Round:
         """The next round, calculated by one operator and, where it needs it, approved by the other."""
@@ -83,7 +84,9 @@ class Scene:
         }
 
 
-def open_scene(deployment: Deployment, *, policy: Policy | None = None) -> Scene:
+def open_scene(
+    deployment: Deployment, *, policy: Policy | None = None, distribute: Distribute.ValueType = DISTRIBUTE_REPORTED
+) -> Scene:
     """Register everyone, open the pool and declare its method, which it trusts in full."""
     operator = deployment.client("operators/olive")
     for platform in PLATFORMS:
@@ -92,7 +95,13 @@ def open_scene(deployment: Deployment, *, policy: Policy | None = None) -> Scene
         operator.create_collective(collective, Collective(display_name=collective, members=10))
     operator.create_pool(
         POOL,
-        Pool(display_name="Folk tunes", currency="EUR", policy=policy or Policy(), platforms=NAMED_PLATFORMS),
+        Pool(
+            display_name="Folk tunes",
+            currency="EUR",
+            policy=policy or Policy(),
+            distribute=distribute,
+            platforms=NAMED_PLATFORMS,
+        ),
     )
     operator.create_method(POOL, METHOD, Method(display_name="n-gram votes", confidence_ppm=1_000_000))
     return Scene(

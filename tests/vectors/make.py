@@ -52,7 +52,7 @@ from tests.support.statement_files import FORGERIES, forged_file, lines_of, memb
 
 FOLDER: Final = Path(__file__).parent
 OLDER_SIZE: Final = 130
-RECEIPT_LEAF: Final = 6
+RECEIPT_LEAF: Final = 7
 ROOT_SIZES: Final = (0, 1, 2, 3, 7, 8, 130, 255, 256, 257)
 
 WITNESS: Final = SigningKey("witness.example", bytes(range(1, 33)), SignatureType.COSIGNATURE).verifier_key
@@ -69,11 +69,11 @@ def history() -> PoolLog:
             Collective("quebec", "Q"),
         ],
     )
-    log.open(Policy(fee_ppm=33_333, fee_cap_minor=4_000, commons_ppm=100_000, human_ai_ppm=700_000))
+    log.open(Policy(fee_ppm=33_333, fee_cap_minor=4_000, commons_ppm=100_000, human_ai_ppm=700_000), "RECEIVED")
     log.method(900_000)
     log.method(400_001, "embedding")
     log.method(800_000, "influence", rule=RULE, membership="items")
-    log.revenue(100_003)
+    _paid_in(log, 100_003)
     log.membership({"song-1": "eire", "song-2": "han", "song-3": "quebec", "song-4": "eire"})
     first = log.usage(_events(1, 40))
     log.usage([*_events(30, 45), *_events(44, 50)], "zen", "embedding")
@@ -124,7 +124,7 @@ def _later(log: PoolLog, first: int) -> None:
     log.retract(first, [0, 5, 38])
     log.retract(first, [1, 2, 3])
     log.collectives[1] = replace(log.collectives[1], status=CollectiveStatus.SUSPENDED)
-    log.revenue(30_017, "zen")
+    _paid_in(log, 30_017, "zen")
     log.calculate("operators/olive")
     log.decide(Decision.REJECTED, "operators/oscar")
     log.method(1_000_000)
@@ -149,14 +149,45 @@ def _later(log: PoolLog, first: int) -> None:
     log.usage(_events(230, 240), "tidy")
     # Everything of a batch is taken back after it was paid for: deficits for the round after.
     log.retract(taken_back)
+    _paid_in(log, 9_001)
     settle(log)
     log.usage(_events(130, 150), "zen", "embedding")
     log.usage(_events(150, 190))
-    log.close()
+    _filled(log)
+
+
+def _filled(log: PoolLog) -> None:
+    """More leaves than a tile is wide."""
     while log.size() < 300:
-        log.revenue(log.size() * 997, ("acme", "zen")[log.size() % 2])
+        log.report(log.size() * 997, ("acme", "zen")[log.size() % 2])
+    log.receipt(700_000, "zen")
     settle(log)
-    log.revenue(1)
+    _taken_back(log)
+
+
+def _paid_in(log: PoolLog, amount_minor: int, platform: str = "acme") -> int:
+    """A report and the receipt of it; gives the receipt's leaf."""
+    log.report(amount_minor, platform, "2026-01")
+    return log.receipt(amount_minor, platform)
+
+
+def _taken_back(log: PoolLog) -> None:
+    """Reports and receipts beyond each other, of an unknown payer, and reversed in every way."""
+    log.receipt(700, "zen")
+    half_covered = log.report(1_000, "zen", "2026-Q1")
+    log.reversal(half_covered, 600, platform="zen")
+    unknown = log.receipt(800, "")
+    log.reversal(unknown, 100, platform="")
+    log.matched(unknown, "acme", 700)
+    log.reversal(unknown, 50)
+    paid = _paid_in(log, 5_000)
+    log.usage(_events(240, 245))
+    log.calculate("operators/olive")
+    log.reversal(paid, 4_000, chargeback=True)
+    log.decide(Decision.REJECTED, "ledger")
+    log.reversal(paid, 1_000, chargeback=True)
+    log.report(1, "zen", "2026")
+    log.close()
 
 
 def split_of(log: PoolLog, collective: str) -> list[SplitLine]:
@@ -225,7 +256,7 @@ def figures(log: PoolLog) -> dict[str, Any]:
         "leaf_hashes": {str(index): log.entries[index].hash.hex() for index in (0, 1, log.size() - 1)},
         "registry_root": log.registry.root_at(log.registry.size()),
         "registry_entries_by_type": counted(log.registry),
-        "acts_of_one_person": {"registry": 16, "folk": 18},
+        "acts_of_one_person": {"registry": 16, "folk": 31},
         "entries_by_type": counted(log),
         "batches": {
             str(index): {

@@ -10,10 +10,12 @@ from services.api.convert.checkpoints import checkpoint_to_proto
 from services.api.convert.common import timestamp
 from services.api.convert.money import (
     grant_to_proto,
+    money_receipt_to_proto,
     payment_to_proto,
     purpose_to_proto,
     release_to_proto,
-    revenue_to_proto,
+    report_to_proto,
+    reversal_to_proto,
     transfer_to_proto,
 )
 from services.api.convert.parties import (
@@ -30,6 +32,7 @@ from services.api.convert.parties import (
 )
 from services.api.convert.pools import (
     admission_to_proto,
+    distribute_of,
     membership_to_proto,
     method_from_proto,
     method_to_proto,
@@ -64,6 +67,7 @@ __all__ = [
     "collective_to_proto",
     "controls_from_proto",
     "controls_to_proto",
+    "distribute_of",
     "fairness_to_proto",
     "grant_to_proto",
     "id_scheme_from_proto",
@@ -71,6 +75,7 @@ __all__ = [
     "membership_to_proto",
     "method_from_proto",
     "method_to_proto",
+    "money_receipt_to_proto",
     "objection_to_proto",
     "payment_to_proto",
     "person_to_proto",
@@ -84,8 +89,9 @@ __all__ = [
     "purpose_to_proto",
     "receipt_to_proto",
     "release_to_proto",
+    "report_to_proto",
     "retraction_to_proto",
-    "revenue_to_proto",
+    "reversal_to_proto",
     "round_to_proto",
     "schedule_to_proto",
     "split_to_proto",

@@ -1,24 +1,58 @@
-"""Revenue, transfers and what operators move by hand as messages."""
+"""Money in, transfers and what operators move by hand as messages."""
 
 from __future__ import annotations
 
-from ledger.entries import GrantContent, PaymentContent, ReleaseContent, RevenueContent
+from ledger.entries import GrantContent, PaymentContent, ReleaseContent
+from ledger.income import ReversalContent
 from ledger.journal import Purpose
+from ledger.store.income import Income
 from ledger.store.journal import PlacedTransfer, RecordedLeaf
 from moiety.v1 import accounts_pb2, revenue_pb2
 from services.api.convert.common import timestamp
 
 
-def revenue_to_proto(recorded: RecordedLeaf) -> revenue_pb2.Revenue:
-    content: RevenueContent = recorded.leaf.content
-    return revenue_pb2.Revenue(
-        name=f"pools/{recorded.leaf.pool}/revenues/{content.platform}~{content.request_id}",
+def report_to_proto(found: Income) -> revenue_pb2.Report:
+    content, leaf = found.content, found.recorded.leaf
+    return revenue_pb2.Report(
+        name=f"pools/{leaf.pool}/reports/{content.platform}~{content.request_id}",
         platform=f"platforms/{content.platform}",
+        period=content.period,
         amount_minor=content.amount_minor,
+        reversed_minor=found.reversed_minor,
         currency=content.currency,
+        payment_reference=content.payment_reference,
         note=content.note,
+        leaf_index=leaf.index,
+        leaf_hash=found.recorded.hash,
+        create_time=timestamp(leaf.time),
+    )
+
+
+def money_receipt_to_proto(found: Income) -> revenue_pb2.MoneyReceipt:
+    content, leaf = found.content, found.recorded.leaf
+    return revenue_pb2.MoneyReceipt(
+        name=f"pools/{leaf.pool}/receipts/{content.request_id}",
+        platform=f"platforms/{found.platform}" if found.platform else "",
+        amount_minor=content.amount_minor,
+        reversed_minor=found.reversed_minor,
+        payment_reference=content.payment_reference,
+        received_on=content.received_on,
+        note=content.note,
+        leaf_index=leaf.index,
+        create_time=timestamp(leaf.time),
+    )
+
+
+def reversal_to_proto(recorded: RecordedLeaf) -> revenue_pb2.Reversal:
+    content: ReversalContent = recorded.leaf.content
+    return revenue_pb2.Reversal(
+        name=f"pools/{recorded.leaf.pool}/reversals/{content.request_id}",
+        reverses=content.reverses,
+        platform=f"platforms/{content.platform}" if content.platform else "",
+        amount_minor=content.amount_minor,
+        chargeback=content.chargeback,
+        reason=content.reason,
         leaf_index=recorded.leaf.index,
-        leaf_hash=recorded.hash,
         create_time=timestamp(recorded.leaf.time),
     )
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from ledger.errors import InvalidInputError
+from ledger.income import Distribute
 from ledger.registry import NANO, PPM
 from ledger.store.memberships import RecordedMembership
 from ledger.store.registry import PoolRecord
@@ -25,6 +26,7 @@ def pool_to_proto(
         name=f"pools/{pool.ref.name}",
         display_name=pool.display_name,
         currency=pool.ref.currency,
+        distribute=registry_pb2.Distribute.Value(f"DISTRIBUTE_{pool.ref.distribute}"),
         policy=policy_to_proto(policy),
         log_size=pool.log_size,
         create_time=timestamp(pool.created_at),
@@ -36,6 +38,15 @@ def pool_to_proto(
 def admission_to_proto(pool: str, content: AdmissionContent) -> registry_pb2.Admission:
     platform = f"platforms/{content.platform}"
     return registry_pb2.Admission(pool=f"pools/{pool}", platform=platform, admitted=content.admitted)
+
+
+def distribute_of(value: registry_pb2.Distribute.ValueType) -> str:
+    """Returns what a pool distributes; RECEIVED if it is not said.
+
+    Raises:
+        InvalidInputError: the enum has no such value.
+    """
+    return enum_name(registry_pb2.Distribute, value, Distribute.RECEIVED, "pool.distribute")
 
 
 def policy_to_proto(logged: LoggedPolicy) -> registry_pb2.Policy:

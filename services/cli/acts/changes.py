@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
@@ -75,8 +75,15 @@ def _act_of(effect: str, content: Document) -> Content | None:
     return kind.model_validate(content) if kind is not None and issubclass(kind, Movement) else None
 
 
-class _NothingBefore:
-    """In place of the log before a movement, which looks nothing up in it."""
+@dataclass(frozen=True, slots=True)
+class _Now:
+    """In place of the log before a movement, which looks up nothing but balances."""
+
+    balances: Mapping[str, int]
+
+    def balance(self, account: str) -> int:
+        """As of now."""
+        return self.balances.get(account, 0)
 
     def entry(self, kind: type[Content], key: object) -> Any:
         """There is none."""
@@ -93,7 +100,7 @@ def _moved(client: Client, proposal: Proposal, act: Movement) -> list[FieldChang
     balances = client.list_balances(pool)
     before = {each.name.removeprefix(f"pools/{pool}/accounts/"): each.amount_minor for each in balances}
     after = dict(before)
-    for transfer in act.transfers(_NothingBefore()):
+    for transfer in act.transfers(_Now(before)):
         after[transfer.from_account] = after.get(transfer.from_account, 0) - transfer.amount_minor
         after[transfer.to_account] = after.get(transfer.to_account, 0) + transfer.amount_minor
     return [

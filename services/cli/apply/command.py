@@ -12,6 +12,7 @@ import typer
 from pydantic import BaseModel
 
 import payout.policy
+from ledger.income import Distribute
 from moiety import (
     Client,
     Collective,
@@ -198,6 +199,7 @@ def _pool(client: Client, name: str, pool: Pool) -> declaration.Pool:
     return declaration.Pool(
         display_name=pool.display_name,
         currency=pool.currency,
+        distribute=Distribute(document(pool)["distribute"]),
         policy=_model(payout.policy.Policy, document(pool.policy)),
         platforms=[identity(platform) for platform in pool.platforms],
         memberships={identity(found.name): found.body_sha256.hex() for found in client.list_memberships(name)},
@@ -228,6 +230,14 @@ def _make(
         raise InputError(found or [Violation(change.resource, error.message)]) from None
 
 
+def _opened(pool: declaration.Pool) -> Pool:
+    values = {"display_name": pool.display_name, "currency": pool.currency, "distribute": pool.distribute.value}
+    opened = message_of(Pool, values)
+    opened.policy.CopyFrom(message_of(Policy, _values(pool.policy)))
+    opened.platforms.extend(f"platforms/{platform}" for platform in pool.platforms)
+    return opened
+
+
 def _call(client: Client, declared: Declaration, change: Change, *, validate_only: bool) -> Any:
     """Make the call of a change; gives what it returned, None where nothing was called."""
     name = change.id
@@ -244,11 +254,7 @@ def _call(client: Client, declared: Declaration, change: Change, *, validate_onl
             send = client.update_collective if change.action == "update" else client.create_collective
             done = send(name, collective, validate_only=validate_only)
         case Kind.POOL:
-            pool = declared.pools[name]
-            policy = message_of(Policy, _values(pool.policy))
-            platforms = [f"platforms/{platform}" for platform in pool.platforms]
-            opened = Pool(display_name=pool.display_name, currency=pool.currency, policy=policy, platforms=platforms)
-            done = client.create_pool(name, opened, validate_only=validate_only)
+            done = client.create_pool(name, _opened(declared.pools[name]), validate_only=validate_only)
         case Kind.POLICY:
             policy = message_of(Policy, _values(declared.pools[change.pool].policy))
             done = client.create_policy(change.pool, policy, validate_only=validate_only)

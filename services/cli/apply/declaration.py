@@ -13,6 +13,7 @@ from typing import Annotated, Any, Final, Literal, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationError, model_validator
 
 from ledger.errors import InvalidInputError
+from ledger.income import Distribute
 from ledger.registry import NANO, PPM
 from ledger.usage import limits
 from ledger.usage.methods import TOLERANCE_NANO, ScoreKind, ScoreOrder
@@ -133,6 +134,7 @@ class Pool(_Declared):
 
     display_name: str
     currency: str
+    distribute: Annotated[Distribute, Field(strict=False)] = Distribute.RECEIVED
     policy: Policy
     platforms: list[str] = Field(default=[])
     """The ids of platforms that may report to it. Others that are admitted stay so."""

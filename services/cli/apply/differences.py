@@ -88,11 +88,11 @@ def differences(declared: Declaration, current: Declaration) -> list[Change]:
 
 
 def conflicts(declared: Declaration, current: Declaration) -> list[Violation]:
-    """Returns differences that cannot be applied: a platform's name, a pool's name and currency, and domains that
-    collectives take over from each other in a circle.
+    """Returns differences that cannot be applied: a platform's name, a pool's name, currency and what it
+    distributes, and domains that collectives take over from each other in a circle.
     """
     found = []
-    for kind, fields in (("platforms", ("display_name",)), ("pools", ("display_name", "currency"))):
+    for kind, fields in (("platforms", ("display_name",)), ("pools", ("display_name", "currency", "distribute"))):
         there = getattr(current, kind)
         for name, wanted in getattr(declared, kind).items():
             for field in fields:
@@ -161,6 +161,7 @@ def _pools(declared: Declaration, current: Declaration) -> Iterator[Change]:
             own = (
                 FieldChange("display_name", None, pool.display_name),
                 FieldChange("currency", None, pool.currency),
+                FieldChange("distribute", None, pool.distribute.value),
             )
             admitted = (FieldChange("platforms", None, sorted(set(pool.platforms))),) if pool.platforms else ()
             yield Change(Kind.POOL, Action.CREATE, name, own + admitted + policy, pool=name, new_pool=True)

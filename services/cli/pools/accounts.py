@@ -22,7 +22,8 @@ def balance(
         str | None,
         typer.Argument(
             metavar="ACCOUNT",
-            help="revenue, fees, commons, platform/ID, collective/ID, held/ID or paid/ID (default: all).",
+            help="revenue, fees, commons, rounding, unmatched, outside, costs, platform/ID, due/ID, credit/ID, "
+            "collective/ID, held/ID, owing/ID or paid/ID (default: all).",
         ),
     ] = None,
     log_size: Annotated[int | None, typer.Option(metavar="N", help="As of this log size (default: now).")] = None,

@@ -83,11 +83,11 @@ def overview(visit: Visit) -> Response:
         )
     balances = accounts_pb2.ListBalancesRequest(parent=pool.name)
     if visit.role is Role.PLATFORM:
-        revenues = everything(
-            visit, "RevenueService/ListRevenues", revenue_pb2.ListRevenuesRequest(parent=pool.name), "revenues", PAGE
+        reports = everything(
+            visit, "RevenueService/ListReports", revenue_pb2.ListReportsRequest(parent=pool.name), "reports", PAGE
         )
         own = everything(visit, "AccountsService/ListBalances", balances, "balances")
-        return visit.page("pool_platform.html", rounds=rounds, balances=own, checkpoint=checkpoint, revenues=revenues)
+        return visit.page("pool_platform.html", rounds=rounds, balances=own, checkpoint=checkpoint, reports=reports)
     found = {
         name: visit.call(
             "AccountsService/GetBalance", accounts_pb2.GetBalanceRequest(name=f"{pool.name}/accounts/{name}")

@@ -4,8 +4,8 @@ The transactions follow from the log; the balances asserted at the end are the s
 the books has compared the two.
 
 These tools count debits as positive, while Moiety's balances are credits less debits: every sign is reversed. What
-platforms paid in and collectives were paid are the two sides of the cash that the pool has, what is owed is a
-liability, and the fee is the operator's income.
+platforms reported less what is still due, and what collectives were paid, are the two sides of the cash that the pool
+has, what is owed is a liability, and the fee is the operator's income.
 """
 
 from __future__ import annotations
@@ -18,9 +18,12 @@ from typing import Any, Final, Protocol, TextIO
 
 from ledger.journal import (
     COMMONS,
+    COSTS,
     FEES,
+    OUTSIDE,
     REVENUE,
     ROUNDING,
+    UNMATCHED,
     Transfer,
 )
 from ledger.log.leaves import EncodedLeaf, Leaf
@@ -32,8 +35,14 @@ from services.exports.past import Past
 from services.exports.source import PoolSource
 
 PLACES: Final[Mapping[str, tuple[str, ...]]] = {
-    "platform": ("assets", "received"),
+    "platform": ("assets", "reported"),
     "paid": ("assets", "paid"),
+    OUTSIDE: ("assets", "outside"),
+    COSTS: ("expenses", "costs"),
+    "owing": ("assets", "owing"),
+    "due": ("liabilities", "due"),
+    "credit": ("liabilities", "credit"),
+    UNMATCHED: ("liabilities", "unmatched"),
     REVENUE: ("liabilities", "revenue"),
     COMMONS: ("liabilities", "commons"),
     ROUNDING: ("liabilities", "rounding"),

@@ -192,6 +192,7 @@ KINDS: Final = {
     "poolopened.v1": "terms", "policy.v1": "terms", "method.v1": "terms", "membership.v1": "terms",
     "schedule.v1": "terms", "closing.v1": "terms", "admission.v1": "weights",
     "payment.v1": "money", "release.v1": "money", "grant.v1": "money",
+    "receipt.v1": "money", "match.v1": "money", "reversal.v1": "money",
     "round.v1": "rounds",
 }  # fmt: skip
 ACTS: Final = {
@@ -407,6 +408,10 @@ class Acts:
         assert entry["subject_hash"] == self.hashes[entry["subject"]].hex()
         assert entry["decision"] in ("APPROVED", "REJECTED", "WITHDRAWN")
         is_round, approves = subject["type"] == "round.v1", entry["decision"] == "APPROVED"
+        if entry["by"] == "ledger":
+            assert is_round
+            assert entry["decision"] == "REJECTED"
+            return
         if entry["by"] == "policy":
             assert is_round
             assert approves
@@ -455,7 +460,7 @@ class Acts:
     def opened(self, entry: dict[str, Any]) -> None:
         said = self.registry.pools[entry["pool"]]
         assert (entry["opened_at"], entry["registry_size"]) == (said["index"], said["index"] + 1)
-        for name in ("display_name", "currency", "policy", "platforms", "by", "by_key"):
+        for name in ("display_name", "currency", "distribute", "policy", "platforms", "by", "by_key"):
             assert entry[name] == said[name]
 
 
@@ -521,6 +526,8 @@ class Fold:
     carried: dict[str, tuple[int, int]] = field(default_factory=dict)
     """Fractions of the attributed and of the commons part, in nano-minor units."""
     kept_carried: int = 0
+    left: dict[int, list[Any]] = field(default_factory=dict)
+    """Of each report and receipt: whose it is, and what of it is not reversed."""
     totals: dict[str, dict[str, Any]] = field(default_factory=dict)
     figures: dict[str, dict[str, Any]] = field(default_factory=dict)
 
@@ -533,15 +540,19 @@ class Fold:
             self.acts.take(entry)
             self.times[index] = datetime.fromisoformat(entry["time"])
             getattr(self, entry["type"].removesuffix(".v1"))(entry)
-            assert all(amount >= 0 or account.startswith("platform/") for account, amount in self.balances.items())
+            below = ("platform/", "owing/", "revenue", "outside", "costs")
+            assert all(amount >= 0 or account.startswith(below) for account, amount in self.balances.items())
+            if self.state == "CALCULATED":
+                bank_took = entry["type"] == "reversal.v1" and entry["chargeback"]
+                assert bank_took or self.covered()
 
     def says_once(self, entry: dict[str, Any]) -> None:
         kind, platform = entry["type"], entry.get("platform", "")
         identity: tuple[str, ...] = (kind, platform, entry.get("batch_id", entry.get("request_id", "")))
         if kind == "retraction.v1":
             identity = (*identity, str(entry["batch_leaf"]))
-        elif kind in ("payment.v1", "release.v1", "grant.v1"):
-            identity = ("movement", *identity[1:])
+        elif kind in ("payment.v1", "release.v1", "grant.v1", "receipt.v1", "match.v1", "reversal.v1"):
+            identity = ("movement", identity[2])
         if "batch_id" in entry or "request_id" in entry:
             assert identity not in self.once
             self.once.add(identity)
@@ -657,10 +668,81 @@ class Fold:
         events = self.events(batch)
         self.weigh(entry, batch, [events[position] for position in positions], -1)
 
-    def revenue(self, entry: dict[str, Any]) -> None:
-        assert entry["platform"] in self.admitted
-        assert entry["currency"] == self.entries[0]["currency"]
-        self.move(entry["index"], [(f"platform/{entry['platform']}", "revenue", int(entry["amount_minor"]), "REVENUE")])
+    def covered(self) -> bool:
+        return self.balances["revenue"] >= int(self.rounds[-1]["pot_minor"])
+
+    def moved(self, entry: dict[str, Any], *moves: tuple[str, str, int, str]) -> None:
+        self.move(entry["index"], [move for move in moves if move[2]])
+
+    def report(self, entry: dict[str, Any]) -> None:
+        first, who, amount = self.entries[0], entry["platform"], int(entry["amount_minor"])
+        assert who in self.admitted
+        assert (entry["currency"], entry["distribute"]) == (first["currency"], first["distribute"])
+        assert entry["payment_reference"] == reference_of(f"{first['pool']}\n{who}\n{entry['request_id']}")
+        assert re.fullmatch(r"|\d{4}(-(0[1-9]|1[0-2]|Q[1-4]))?", entry["period"])
+        self.left[entry["index"]] = [who, amount]
+        if first["distribute"] == "REPORTED":
+            return self.moved(entry, (f"platform/{who}", "revenue", amount, "REPORT"))
+        used = min(self.balances.get(f"credit/{who}", 0), amount)
+        return self.moved(
+            entry,
+            (f"platform/{who}", f"due/{who}", amount, "REPORT"),
+            (f"due/{who}", "outside", used, "CREDIT"),
+            (f"credit/{who}", "revenue", used, "CREDIT"),
+        )
+
+    def receipt(self, entry: dict[str, Any]) -> None:
+        assert self.entries[0]["distribute"] == "RECEIVED"
+        who, amount = entry["platform"], int(entry["amount_minor"])
+        self.left[entry["index"]] = [who, amount]
+        if not who:
+            return self.moved(entry, ("outside", "unmatched", amount, "RECEIPT"))
+        due = min(self.balances.get(f"due/{who}", 0), amount)
+        return self.moved(
+            entry, (f"due/{who}", "revenue", due, "RECEIPT"), ("outside", f"credit/{who}", amount - due, "CREDIT")
+        )
+
+    def match(self, entry: dict[str, Any]) -> None:
+        who, amount = entry["platform"], int(entry["amount_minor"])
+        assert self.entries[entry["receipt"]]["type"] == "receipt.v1"
+        assert who
+        assert self.left[entry["receipt"]] == ["", amount]
+        self.left[entry["receipt"]][0] = who
+        due = min(self.balances.get(f"due/{who}", 0), amount)
+        self.moved(
+            entry,
+            (f"due/{who}", "outside", due, "MATCH"),
+            ("unmatched", "revenue", due, "MATCH"),
+            ("unmatched", f"credit/{who}", amount - due, "CREDIT"),
+        )
+
+    def reversal(self, entry: dict[str, Any]) -> None:
+        taken, amount, who = self.left[entry["reverses"]], int(entry["amount_minor"]), entry["platform"]
+        assert taken[0] == who
+        assert 1 <= amount <= taken[1]
+        taken[1] -= amount
+        assert entry["of"] == self.entries[entry["reverses"]]["type"]
+        assert entry["distribute"] == self.entries[0]["distribute"]
+        purpose = "CHARGEBACK" if entry["chargeback"] else "REVERSAL"
+        if entry["of"] == "receipt.v1":
+            if not who:
+                return self.moved(entry, ("unmatched", "outside", amount, purpose))
+            spare = min(self.balances.get(f"credit/{who}", 0), amount)
+            return self.moved(
+                entry,
+                (f"credit/{who}", "outside", spare, purpose),
+                ("revenue", f"due/{who}", amount - spare, purpose),
+            )
+        assert not entry["chargeback"]
+        if entry["distribute"] == "REPORTED":
+            return self.moved(entry, ("revenue", f"platform/{who}", amount, purpose))
+        due = min(self.balances.get(f"due/{who}", 0), amount)
+        return self.moved(
+            entry,
+            (f"due/{who}", f"platform/{who}", due, purpose),
+            ("outside", f"platform/{who}", amount - due, purpose),
+            ("revenue", f"credit/{who}", amount - due, purpose),
+        )
 
     def payment(self, entry: dict[str, Any]) -> None:
         name = entry["collective"]
@@ -724,6 +806,7 @@ class Fold:
             return
         assert (self.state, entry["subject"]) == ("CALCULATED", last["index"])
         self.state = entry["decision"]
+        assert entry["by"] != "ledger" or not self.covered()
         if self.state == "APPROVED":
             policy = self.policy_at(last["start"])[2]
             objected = {key for key in self.objections if key[0] == last["number"]}
@@ -764,8 +847,10 @@ class Fold:
         transfers = [moved for moved in transfers if moved[2]]
         assert entry["transfer_count"] == len(transfers)
         assert int(entry["amount_minor"]) == sum(moved[2] for moved in transfers)
+        left = self.balances["revenue"] - int(last["pot_minor"]) + int(last["carried_minor"])
         self.move(entry["index"], transfers)
         self.posted.add(last["number"])
+        assert self.balances["revenue"] == left
         self.state, self.posted_end, self.posted_number = "POSTED", last["end"], last["number"]
         self.deficits = {line[0]: int(line[7]) for line in lines}
         self.deficit_unattributed = int(last["deficit_unattributed"])
@@ -794,6 +879,8 @@ class Fold:
 
     def round(self, entry: dict[str, Any]) -> None:
         """A round's own leaf, or what is before leaf `end`: the first time it comes, it is the latter."""
+        given = ("attributed_minor", "commons_minor", "commons_kept_minor", "rounding_minor")
+        assert any(int(entry[name]) for name in given)
         if self.rounds and self.rounds[-1] is entry:
             assert entry["registry_root"] == root_of(self.registry.hashes[: entry["registry_size"]]).hex()
             assert self.body(entry["registry_sha256"]).decode() == self.registry.snapshot()
@@ -849,7 +936,7 @@ def distribute(
             net[name] += p * q * weight
         unattributed += p * (PPM * under.unattributed + (PPM - q) * sum(under.weight.values()))
     claims, rest_claim = [max(0, weight) for weight in net.values()], max(0, unattributed)
-    pot, nothing = fold.balances["revenue"], [0] * len(registry)
+    pot, nothing = max(0, fold.balances["revenue"]), [0] * len(registry)
     before = [fold.carried.get(line[0], (0, 0)) for line in registry]
     after, kept_after = before, fold.kept_carried
     fee, kept, attributed, commons = 0, 0, nothing, nothing
@@ -1041,6 +1128,14 @@ def quotas(total: int, weights: Sequence[int], floor: int = 0, cap: int | None =
     return apportion(total, weights, floor, cap, place=False)
 
 
+def reference_of(text: str) -> str:
+    """ISO 11649: of the number that the text and "RF00" are, with letters from 10 on, 98 less the rest by 97."""
+    bits = int.from_bytes(sha256(text.encode()).digest()[:10], "big")
+    body = "".join("0123456789ABCDEFGHJKMNPQRSTVWXYZ"[bits >> 5 * place & 31] for place in range(16))
+    number = int("".join(str(int(letter, 36)) for letter in f"{body}RF00"))
+    return f"RF{98 - number % 97:02d}{body}"
+
+
 # 9. Steps, as far as they need no signature.
 
 
@@ -1074,7 +1169,8 @@ def verify(bundle: Path) -> tuple[Fold, bytes]:
     assert fold.acts.approval is None
     assert registry.acts.approval is None
     accounts = {tuple(account.split("/")) for account in fold.balances if "/" in account}
-    assert {owner for kind, owner in accounts if kind != "platform"} <= registry.collectives.keys()
+    theirs = ("platform", "due", "credit")
+    assert {owner for kind, owner in accounts if kind not in theirs} <= registry.collectives.keys()
     header = "leaf_index,ordinal,from_account,to_account,amount_minor,purpose"
     assert files["journal.csv"].decode() == "".join(f"{line}\n" for line in (header, *fold.journal))
     touched = {account for line in fold.journal for account in re.split(",", line)[2:4]}

@@ -32,8 +32,11 @@ def test_all_that_does_not_hold_is_listed_and_not_only_the_first(tmp_path: Path)
     log.change(REPEATS, accepted=8)
     log.change(ROUND_2, pot_minor=log.content(ROUND_2).pot_minor + 100)
     report = every(log, tmp_path)
-    assert places(report) == [(REPEATS, "accepted"), (ROUND_2, "pot_minor"), (ROUND_2, "pot_minor")]
-    assert [finding.step for finding in report.findings] == [Step.BATCHES, Step.ROUNDS, Step.CONSERVATION]
+    assert places(report) == [
+        (REPEATS, "accepted"), (ROUND_2, "pot_minor"), (ROUND_2, "pot_minor"), (ROUND_2, "balance of revenue"),
+    ]  # fmt: skip
+    steps = [Step.BATCHES, Step.ROUNDS, Step.CONSERVATION, Step.BALANCES]
+    assert [finding.step for finding in report.findings] == steps
     assert report.finding_count == len(report.findings)
     assert report_of(tmp_path / "folk.tar").findings == report.findings[:1]
 
@@ -83,7 +86,7 @@ def test_what_was_not_signed_as_it_must_be_is_checked_all_the_same(tmp_path: Pat
 def test_after_a_broken_line_of_the_journal_the_next_ones_count_again(tmp_path: Path) -> None:
     bundle = bundle_of(HISTORY, tmp_path / "folk.tar")
     whole = bundle.read_bytes()
-    line = f"{REVENUE},0,platform/acme,revenue,10000,REVENUE\n".encode()
+    line = f"{REVENUE},0,platform/acme,revenue,10000,REPORT\n".encode()
     assert whole.count(line) == 1
     bundle.write_bytes(whole.replace(line, line.replace(b"10000", b"90000")))
     report = report_of(bundle, keep_going=True)

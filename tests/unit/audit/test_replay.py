@@ -11,6 +11,7 @@ import pytest
 from audit.findings import Finding, Where
 from audit.progress import Progress
 from audit.replay import replay_round
+from audit.steps import Step
 from ledger.acts.entries import Decision, DecisionContent
 from ledger.errors import LedgerCorruptError
 from ledger.journal import Purpose, Transfer
@@ -96,8 +97,8 @@ def place(log: PoolLog, round_leaf: int) -> tuple[int, str]:
 
 def test_the_history_has_the_leaves_that_these_tests_name(log: PoolLog) -> None:
     assert [log.content(index).type.removesuffix(".v1") for index in range(log.size())] == [
-        "pool", "method", "revenue", "usage", "usage", "policy", "usage", "round", "decision", "posting", "revenue",
-        "method", "usage", "round", "decision", "usage", "round", "decision", "posting", "payment", "revenue",
+        "pool", "method", "report", "usage", "usage", "policy", "usage", "round", "decision", "posting", "report",
+        "method", "usage", "round", "decision", "usage", "round", "decision", "posting", "payment", "report",
     ]  # fmt: skip
 
 
@@ -676,7 +677,7 @@ def test_a_posting_of_more_than_there_is_is_found_even_if_round_statement_and_jo
     (first,) = [number for number, transfer in enumerate(moved) if transfer.amount_minor == 973]
     moved[first] = replace(moved[first], amount_minor=974)
     log.change(POSTING_1, amount_minor=log.content(POSTING_1).amount_minor + 1)
-    assert finding_of(log, ROUND_3) == finding(POSTING_1, "balance of revenue", "-1", "zero or more")
+    assert finding_of(log, ROUND_3) == finding(POSTING_1, "balance of revenue", "-1", "0")
 
 
 def test_a_negative_fee_in_a_round_before_is_found_where_it_is_posted(log: PoolLog) -> None:
@@ -685,7 +686,12 @@ def test_a_negative_fee_in_a_round_before_is_found_where_it_is_posted(log: PoolL
 
 
 def test_a_pool_is_opened_first_and_once(log: PoolLog) -> None:
-    log.rewrite(POLICY, PoolContent(display_name="Folk", currency="EUR", policy=REVIEWED, platforms=["acme", "zen"]))
+    log.rewrite(
+        POLICY,
+        PoolContent(
+            display_name="Folk", currency="EUR", distribute="REPORTED", policy=REVIEWED, platforms=["acme", "zen"]
+        ),
+    )
     assert place(log, ROUND_1) == (POLICY, "type")
     log.rewrite(POOL, MethodContent(method="n", version=1, display_name="N", confidence_ppm=1, evidence_uri=""))
     assert place(log, ROUND_1) == (POOL, "type")
@@ -704,8 +710,8 @@ def corrected() -> PoolLog:
 
 def test_the_corrected_history_has_the_leaves_that_these_tests_name(corrected: PoolLog) -> None:
     assert [corrected.content(index).type.removesuffix(".v1") for index in range(corrected.size())] == [
-        "pool", "method", "revenue", "usage", "usage", "round", "decision", "posting", "usage", "retraction",
-        "retraction", "revenue", "round", "decision", "posting", "release", "release", "grant", "usage", "round",
+        "pool", "method", "report", "usage", "usage", "round", "decision", "posting", "usage", "retraction",
+        "retraction", "report", "round", "decision", "posting", "release", "release", "grant", "usage", "round",
     ]  # fmt: skip
 
 
@@ -785,7 +791,7 @@ def test_a_retraction_of_an_event_that_was_never_accepted_is_found(corrected: Po
 @pytest.mark.parametrize(
     ("batch_leaf", "logged", "replayed"),
     [
-        (R_REVENUE, "revenue.v1", "usage.v1"),
+        (R_REVENUE, "report.v1", "usage.v1"),
         (R_ROUND_1, "round.v1", "usage.v1"),
         (TAKEN, str(TAKEN), "a leaf before this one"),
         (R_BATCH_3, str(R_BATCH_3), "a leaf before this one"),
@@ -996,3 +1002,15 @@ def test_a_batch_whose_ids_are_made_otherwise_is_found(fixed: str, named: str) -
     batch = log.size() - 2
     log.rewrite(batch, log.content(batch).model_copy(update={"id_scheme": named}))
     assert place(log, log.size() - 1) == (batch, "id_scheme")
+
+
+def test_a_round_over_nothing_is_found() -> None:
+    """The service cuts none, so a log that has one was forged: it would use up the usage, and give nobody anything."""
+    log = PoolLog(collectives=[Collective("eire", "Eire", 1)])
+    log.open(Policy())
+    log.method(1_000_000)
+    log.usage([Event(event_id(1), None, 1, 1, AI_ONLY, (("eire", NANO),))])
+    cut = log.calculate()
+    assert finding_of(log, cut) == replace(
+        finding(cut, "what the round gives", "nothing", "something"), step=Step.ROUNDS
+    )

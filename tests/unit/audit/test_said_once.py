@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -14,6 +14,7 @@ from audit.identities import Identities
 from audit.report import Report
 from audit.steps import Step
 from ledger.acts.entries import Decision
+from ledger.income import ReportContent, payment_reference
 from ledger.registry import Collective
 from ledger.usage.format import AI_ONLY
 from ledger.usage.methods import ScoreKind, ScoreRule
@@ -144,13 +145,21 @@ def repeated(log: PoolLog, kind: str) -> tuple[int, int]:
     return make[first](), make[other or first]()
 
 
+def reference(log: PoolLog, leaf: int, request_id: str) -> dict[str, Any]:
+    """The payment reference that follows from a report's request id."""
+    content = log.content(leaf)
+    if not isinstance(content, ReportContent):
+        return {}
+    return {"payment_reference": payment_reference("folk", content.platform, request_id)}
+
+
 @pytest.mark.parametrize("kind", ["batch", "retraction", "revenue", "round", "payment", "grant", "payment and grant"])
 def test_what_is_said_twice_counts_twice_and_is_found(kind: str, log: PoolLog, tmp_path: Path) -> None:
     one, other = repeated(log, kind)
     assert verified(log, tmp_path).finding is None
     field = "batch_id" if kind == "batch" else "request_id"
     identity = getattr(log.content(one), field)
-    log.change(other, **{field: identity})
+    log.change(other, **{field: identity}, **reference(log, other, identity))
     expected = f"one that leaf {one} does not have"
     assert what(found_in(log, tmp_path)) == (Step.EVENTS, other, field, identity, expected)
 
@@ -162,7 +171,7 @@ def test_requests_of_two_platforms_or_of_two_kinds_may_have_one_id(log: PoolLog,
     leaves.append(settle(log))
     leaves.append(log.payment("eire", 5))
     for leaf in leaves:
-        log.change(leaf, request_id="january")
+        log.change(leaf, request_id="january", **reference(log, leaf, "january"))
     batches = [log.usage([event(4)]), log.usage([event(4)], "zen")]
     for leaf in batches:
         log.change(leaf, batch_id="january")
@@ -179,9 +188,9 @@ def test_repetitions_are_found_however_many_there_are(count: int) -> None:
     with SpillFolder() as spills:
         identities = Identities(spills.new, salt=7)
         for leaf in range(count):
-            identities.add(leaf, ("request_id", "revenue.v1", "acme", str(leaf)))
+            identities.add(leaf, ("request_id", "report.v1", "acme", str(leaf)))
         for leaf, again in ((count, count - 1), (count + 1, 0)):
-            identities.add(leaf, ("request_id", "revenue.v1", "acme", str(again)))
+            identities.add(leaf, ("request_id", "report.v1", "acme", str(again)))
         assert identities.conflicts(9) == [(count, count - 1), (count + 1, 0)]
 
 

@@ -459,11 +459,11 @@ def test_a_postings_figure_that_does_not_follow_is_found(log: PoolLog, figure: s
 
 
 def test_a_changed_amount_in_the_journal_is_found_by_its_line(files: MemoryFiles) -> None:
-    files.files[JOURNAL] = files.files[JOURNAL].replace(b"10000,REVENUE", b"10001,REVENUE")
+    files.files[JOURNAL] = files.files[JOURNAL].replace(b"10000,REPORT", b"10001,REPORT")
     finding = found(files)
     assert (finding.step, finding.where.leaf_index, finding.where.file) == (Step.BALANCES, REVENUE, JOURNAL)
     assert (finding.claimed, finding.expected) == (
-        "platform/acme,revenue,10001,REVENUE", "platform/acme,revenue,10000,REVENUE",
+        "platform/acme,revenue,10001,REPORT", "platform/acme,revenue,10000,REPORT",
     )  # fmt: skip
 
 

@@ -8,9 +8,9 @@ from ledger.entries import (
     GrantContent,
     PaymentContent,
     ReleaseContent,
-    RevenueContent,
 )
 from ledger.errors import InvalidInputError
+from ledger.income import ReportContent
 from ledger.journal import (
     COMMONS,
     FEES,
@@ -65,8 +65,17 @@ def moved(content: Content) -> list[Transfer]:
 
 
 def test_revenue_moves_from_the_platform_into_the_pool() -> None:
-    content = RevenueContent(platform="acme", request_id="r", amount_minor=500, currency="EUR", note="")
-    assert moved(content) == [Transfer("platform/acme", "revenue", 500, Purpose.REVENUE)]
+    content = ReportContent(
+        platform="acme",
+        request_id="r",
+        period="2026-05",
+        amount_minor=500,
+        currency="EUR",
+        distribute="REPORTED",
+        payment_reference="RF1",
+        note="",
+    )
+    assert moved(content) == [Transfer("platform/acme", "revenue", 500, Purpose.REPORT)]
 
 
 def test_a_payment_moves_from_payable_to_paid() -> None:

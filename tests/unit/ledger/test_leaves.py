@@ -14,9 +14,9 @@ from ledger.entries import (
     GrantContent,
     PaymentContent,
     ReleaseContent,
-    RevenueContent,
 )
 from ledger.errors import LedgerCorruptError
+from ledger.income import MatchContent, ReceiptContent, ReportContent, ReversalContent
 from ledger.log.leaves import (
     MAX_ENTRY_BYTES,
     Content,
@@ -65,6 +65,7 @@ POOL: Final = (
     PoolContent(
         display_name="Folk, é",
         currency="EUR",
+        distribute="RECEIVED",
         policy=Policy(
             fee_ppm=50_000,
             fee_cap_minor=10_000,
@@ -82,7 +83,8 @@ POOL: Final = (
         platforms=["acme"],
     ),
     (
-        '{"by":"","by_key":"","currency":"EUR","display_name":"Folk, é","index":7,"opened_at":0,'
+        '{"by":"","by_key":"","currency":"EUR","display_name":"Folk, é",'
+        '"distribute":"RECEIVED","index":7,"opened_at":0,'
         '"platforms":["acme"],"policy":{"ai_only_ppm":900000,"cap_minor":"1000000000000000","commons_ppm":100000,'
         '"commons_rule":"PER_CAPITA","fee_cap_minor":"10000","fee_ppm":50000,"floor_minor":"5",'
         '"human_ai_ppm":1100000,"review_seconds":3600,"rounding":"PLACED","tempering":"SQRT","unattributed":"PRO_RATA"},'
@@ -136,12 +138,53 @@ ID_SCHEME: Final = (
     ),
 )
 REVENUE: Final = (
-    RevenueContent(platform="acme", request_id="r-1", amount_minor=10**15, currency="EUR", note='May, "net"'),
+    ReportContent(
+        platform="acme",
+        request_id="r-1",
+        period="2026-05",
+        amount_minor=10**15,
+        currency="EUR",
+        distribute="REPORTED",
+        payment_reference="RF1",
+        note='May, "net"',
+    ),
     (
-        '{"amount_minor":"1000000000000000","currency":"EUR","index":7,"note":"May, \\"net\\"","platform":"acme",'
-        '"pool":"folk","request_id":"r-1","time":"2026-01-02T03:04:05.000006Z","type":"revenue.v1"}'
+        '{"amount_minor":"1000000000000000","currency":"EUR","distribute":"REPORTED","index":7,"note":"May, \\"net\\"",'
+        '"payment_reference":"RF1","period":"2026-05","platform":"acme","pool":"folk","request_id":"r-1","time":"2026-01-02T03:04:05.000006Z","type":"report.v1"}'
     ),
 )
+RECEIPT: Final = (
+    ReceiptContent(
+        platform="acme", request_id="m-1", amount_minor=10**15, payment_reference="RF1", received_on="2026-01-31",
+        note="", by="operators/olive", salt=DIGEST,
+    ),
+    (
+        '{"amount_minor":"1000000000000000","by":"operators/olive","by_key":"","index":7,"note":"",'
+        '"payment_reference":"RF1","platform":"acme","pool":"folk","received_on":"2026-01-31","registry_size":0,'
+        f'"request_id":"m-1","salt":"{DIGEST}'
+        '","time":"2026-01-02T03:04:05.000006Z","type":"receipt.v1"}'
+    ),
+)  # fmt: skip
+MATCH: Final = (
+    MatchContent(receipt=5, platform="acme", request_id="m-2", amount_minor=12, by="operators/olive", salt=DIGEST),
+    (
+        '{"amount_minor":"12","by":"operators/olive","by_key":"","index":7,"platform":"acme","pool":"folk","receipt":5,'
+        f'"registry_size":0,"request_id":"m-2","salt":"{DIGEST}'
+        '","time":"2026-01-02T03:04:05.000006Z","type":"match.v1"}'
+    ),
+)
+REVERSAL: Final = (
+    ReversalContent(
+        reverses=5, of="receipt.v1", platform="acme", distribute="RECEIVED", chargeback=True, request_id="v-1",
+        amount_minor=12, reason="no cover", by="operators/olive", salt=DIGEST,
+    ),
+    (
+        '{"amount_minor":"12","by":"operators/olive","by_key":"","chargeback":true,"distribute":"RECEIVED","index":7,'
+        '"of":"receipt.v1","platform":"acme","pool":"folk","reason":"no cover","registry_size":0,"request_id":"v-1",'
+        f'"reverses":5,"salt":"{DIGEST}'
+        '","time":"2026-01-02T03:04:05.000006Z","type":"reversal.v1"}'
+    ),
+)  # fmt: skip
 PAYMENT: Final = (
     PaymentContent(
         collective="eire", request_id="p-1", amount_minor=12, reference="", by="operators/olive", salt=DIGEST
@@ -375,6 +418,9 @@ ALL: Final = [
     USAGE,
     RETRACTION,
     REVENUE,
+    RECEIPT,
+    MATCH,
+    REVERSAL,
     PAYMENT,
     RELEASE,
     GRANT,

@@ -82,6 +82,7 @@ def test_a_new_pool_brings_its_first_policy() -> None:
         (
             FieldChange("display_name", None, "Folk"),
             FieldChange("currency", None, "EUR"),
+            FieldChange("distribute", None, "RECEIVED"),
             FieldChange("policy.fee_ppm", None, 50_000),
         ),
         pool="folk",

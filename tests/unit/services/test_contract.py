@@ -79,7 +79,7 @@ def test_roles_have_the_rights_of_design_section_8() -> None:
     reading = {name for name, roles in PERMITTED.items() if Role.AUDITOR in roles}
     assert reading == {name for name in PERMITTED if name.rpartition("/")[2].startswith(reads)}
     writes = {name.rpartition("/")[2] for name, roles in PERMITTED.items() if roles == {Role.PLATFORM}}
-    assert writes == {"SubmitUsage", "AppendUsage", "SetIdScheme", "RetractUsage", "RecordRevenue"}
+    assert writes == {"SubmitUsage", "AppendUsage", "SetIdScheme", "RetractUsage", "ReportRevenue"}
     objects = {name.rpartition("/")[2] for name, roles in PERMITTED.items() if roles == {Role.COLLECTIVE}}
     assert objects == {"ObjectToRound", "LogSplit"}
     # Checkpoints and proofs tell hashes and no more, and a watch each their own.
@@ -164,8 +164,8 @@ PAGES: Final = [
         ("usage.proto", "RetractUsageRequest", "event_ids", f"up to {retractions.MAX_BATCHES} batches"),
         ("usage.proto", "AppendUsageRequest", "arrow_stream", f"1 to {usage.MAX_EVENTS} events"),
         ("usage.proto", "AppendUsageRequest", "arrow_stream", f"at most {usage.MAX_BODY_BYTES // 2**20} MiB"),
-        ("revenue.proto", "Revenue", "amount_minor", f"1 to {money.MAX_AMOUNT_MINOR}"),
-        ("revenue.proto", "Revenue", "note", f"at most {registry.MAX_NOTE} characters"),
+        ("revenue.proto", "Report", "amount_minor", f"1 to {money.MAX_AMOUNT_MINOR}"),
+        ("revenue.proto", "Report", "note", f"at most {registry.MAX_NOTE} characters"),
         ("accounts.proto", "Payment", "reference", f"at most {registry.MAX_NOTE} characters"),
         ("rounds.proto", "RejectRoundRequest", "reason", f"1 to {acts.MAX_REASON} characters"),
         ("registry.proto", "Platform", "display_name", f"1 to {registry.MAX_DISPLAY_NAME} characters"),

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import pytest
 
-from ledger.entries import RevenueContent
+from ledger.income import ReportContent
 from ledger.log.leaves import Content, Leaf
 from ledger.usage.entries import (
     MethodContent,
@@ -83,7 +83,16 @@ def test_a_posting_of_a_round_that_is_not_there_is_named() -> None:
 
 def test_what_moves_nothing_has_no_transfers() -> None:
     assert past_of().transfers(leaf(1, METHOD)) == ()
-    content = RevenueContent(platform="acme", request_id="r", amount_minor=5, currency="EUR", note="")
+    content = ReportContent(
+        platform="acme",
+        request_id="r",
+        period="2026-05",
+        amount_minor=5,
+        currency="EUR",
+        distribute="REPORTED",
+        payment_reference="RF1",
+        note="",
+    )
     (moved,) = past_of().transfers(leaf(2, content))
     assert (moved.from_account, moved.to_account, moved.amount_minor) == ("platform/acme", "revenue", 5)
 

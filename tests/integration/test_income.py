@@ -1,0 +1,177 @@
+"""Money in: reports, receipts and what is taken back, by the people who do it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import pytest
+
+from moiety import Client, FailedPreconditionError, InvalidArgumentError, NotFoundError, Policy, Pool
+from moiety.v1.registry_pb2 import DISTRIBUTE_RECEIVED, DISTRIBUTE_REPORTED
+from tests.support.deployment import Deployment
+from tests.support.scene import POOL, Scene, event, open_scene
+
+EUR: Final = "EUR"
+
+
+@pytest.fixture
+def scene(deployment: Deployment) -> Scene:
+    """A pool that distributes what it has received."""
+    return open_scene(deployment, distribute=DISTRIBUTE_RECEIVED)
+
+
+def receive(scene: Scene, amount_minor: int, request_id: str, platform: str = "tunesmith") -> None:
+    scene.operator.record_receipt(POOL, amount_minor, request_id=request_id, platform=platform)
+
+
+def test_what_is_reported_is_due_until_it_arrives(scene: Scene) -> None:
+    report = scene.platform.report_revenue(POOL, 1_000, EUR, request_id="jan", period="2026-01")
+    assert scene.balances() == {"platform/tunesmith": -1_000, "due/tunesmith": 1_000}
+    receipt = scene.operator.record_receipt(POOL, 400, request_id="m1", payment_reference=report.payment_reference)
+    assert receipt.platform == "platforms/tunesmith"
+    assert scene.balances() == {"platform/tunesmith": -1_000, "due/tunesmith": 600, "revenue": 400}
+
+
+def test_only_what_arrived_is_distributed(scene: Scene) -> None:
+    scene.submit([event(1, shares={"irish": 10**9})], "b")
+    scene.platform.report_revenue(POOL, 1_000, EUR, request_id="jan")
+    with pytest.raises(FailedPreconditionError, match="no revenue"):
+        scene.cut("too-soon")
+    receive(scene, 400, "m1")
+    assert scene.cut("now").pot_minor == 400
+
+
+def test_what_arrives_beyond_the_reports_is_credit_that_the_next_report_uses(scene: Scene) -> None:
+    receive(scene, 700, "m1")
+    assert scene.balances() == {"outside": -700, "credit/tunesmith": 700}
+    scene.platform.report_revenue(POOL, 500, EUR, request_id="jan")
+    assert scene.balances() == {
+        "platform/tunesmith": -500, "due/tunesmith": 0, "outside": -200, "credit/tunesmith": 200, "revenue": 500,
+    }  # fmt: skip
+
+
+def test_a_receipt_of_an_unknown_payer_waits_until_somebody_knows_whose_it_is(scene: Scene) -> None:
+    scene.platform.report_revenue(POOL, 500, EUR, request_id="jan")
+    scene.operator.record_receipt(POOL, 800, request_id="m1", payment_reference="from uncle")
+    assert scene.balances()["unmatched"] == 800
+    matched = scene.operator.match_receipt(POOL, "m1", "tunesmith", request_id="m2")
+    assert matched.platform == "platforms/tunesmith"
+    assert scene.balances() == {
+        "platform/tunesmith": -500, "due/tunesmith": 0, "outside": -300, "unmatched": 0, "revenue": 500,
+        "credit/tunesmith": 300,
+    }  # fmt: skip
+    with pytest.raises(FailedPreconditionError, match="unknown payer"):
+        scene.operator.match_receipt(POOL, "m1", "songbird", request_id="m3")
+
+
+def test_a_report_is_reversed_in_parts_and_never_beyond_what_is_left(scene: Scene) -> None:
+    scene.platform.report_revenue(POOL, 1_000, EUR, request_id="jan")
+    first = scene.operator.reverse_report(POOL, "tunesmith", "jan", 900, request_id="v1", reason="typing error")
+    again = scene.operator.reverse_report(POOL, "tunesmith", "jan", 900, request_id="v1", reason="typing error")
+    assert first == again
+    with pytest.raises(InvalidArgumentError, match="at most 100"):
+        scene.operator.reverse_report(POOL, "tunesmith", "jan", 101, request_id="v2", reason="more")
+    assert scene.balances() == {"platform/tunesmith": -100, "due/tunesmith": 100}
+    (report,) = scene.platform.list_reports(POOL)
+    assert (report.amount_minor, report.reversed_minor) == (1_000, 900)
+    (reversal,) = scene.platform.list_reversals(POOL)
+    assert (reversal.reverses, reversal.reason) == (report.leaf_index, "typing error")
+
+
+def test_money_that_arrived_for_a_report_that_is_reversed_becomes_credit(scene: Scene) -> None:
+    scene.platform.report_revenue(POOL, 1_000, EUR, request_id="jan")
+    receive(scene, 700, "m1")
+    scene.operator.reverse_report(POOL, "tunesmith", "jan", 1_000, request_id="v1", reason="of another pool")
+    assert scene.balances() == {
+        "platform/tunesmith": 0, "due/tunesmith": 0, "outside": -700, "credit/tunesmith": 700, "revenue": 0,
+    }  # fmt: skip
+
+
+@pytest.fixture
+def reviewed(deployment: Deployment) -> Scene:
+    """A round of 1,000 that waits, in a pool that has received 1,200, of which 200 came later."""
+    scene = open_scene(deployment, distribute=DISTRIBUTE_RECEIVED, policy=Policy(review_seconds=60))
+    scene.submit([event(1, shares={"irish": 10**9})], "b")
+    scene.platform.report_revenue(POOL, 5_000, EUR, request_id="jan")
+    receive(scene, 1_000, "m1")
+    scene.operator.calculate_round(POOL, request_id="r1")
+    receive(scene, 200, "m2")
+    return scene
+
+
+def test_a_round_has_reserved_its_pot_against_reversals_by_hand(reviewed: Scene) -> None:
+    reviewed.operator.reverse_receipt(POOL, "m1", 200, request_id="v1", reason="sent back")
+    with pytest.raises(FailedPreconditionError, match="round 1 has reserved this money"):
+        reviewed.operator.reverse_receipt(POOL, "m2", 1, request_id="v2", reason="sent back")
+    assert reviewed.approve(1).pot_minor == 1_000
+    reviewed.operator.reverse_receipt(POOL, "m2", 1, request_id="v2", reason="sent back")
+    assert reviewed.balances()["revenue"] == -1
+
+
+def test_a_chargeback_of_reserved_money_has_the_ledger_reject_the_round(reviewed: Scene) -> None:
+    taken = reviewed.operator.reverse_receipt(POOL, "m1", 300, request_id="v1", reason="no cover", chargeback=True)
+    rejected = reviewed.operator.get_round(POOL, 1)
+    assert rejected.decided_by == "ledger"
+    assert rejected.reason == f"leaf {taken.leaf_index} took back money of its pot"
+    assert reviewed.operator.calculate_round(POOL, request_id="r2").pot_minor == 900
+
+
+def test_a_chargeback_of_other_money_leaves_the_round_alone(reviewed: Scene) -> None:
+    reviewed.operator.reverse_receipt(POOL, "m2", 200, request_id="v1", reason="no cover", chargeback=True)
+    assert reviewed.approve(1).pot_minor == 1_000
+
+
+def test_what_is_charged_back_after_it_was_distributed_is_made_up_for_by_later_receipts(reviewed: Scene) -> None:
+    reviewed.approve(1)
+    reviewed.operator.reverse_receipt(POOL, "m1", 1_000, request_id="v1", reason="no cover", chargeback=True)
+    assert reviewed.balances()["revenue"] == -800
+    reviewed.submit([event(2, shares={"scottish": 10**9})], "b2")
+    with pytest.raises(FailedPreconditionError, match="no revenue"):
+        reviewed.operator.calculate_round(POOL, request_id="r2")
+    receive(reviewed, 1_000, "m3")
+    assert reviewed.operator.calculate_round(POOL, request_id="r3").pot_minor == 200
+    assert sum(reviewed.balances().values()) == 0
+
+
+def test_a_pool_that_distributes_reports_takes_no_money(deployment: Deployment) -> None:
+    scene = open_scene(deployment, distribute=DISTRIBUTE_REPORTED)
+    scene.pay_in(1_000, "jan")
+    with pytest.raises(FailedPreconditionError, match="distributes what is reported"):
+        receive(scene, 5, "m1")
+    scene.operator.reverse_report(POOL, "tunesmith", "jan", 999, request_id="v1", reason="typing error")
+    assert scene.balances() == {"platform/tunesmith": -1, "revenue": 1}
+
+
+@pytest.mark.parametrize("period", ["2026-13", "2026-Q5", "26", "2026-1", " 2026", "\uff12\uff10\uff12\uff16"])
+def test_a_period_is_a_month_a_quarter_or_a_year(scene: Scene, period: str) -> None:
+    with pytest.raises(InvalidArgumentError, match=r"report\.period"):
+        scene.platform.report_revenue(POOL, 1, EUR, request_id="jan", period=period)
+
+
+def test_what_is_not_there_cannot_be_reversed(scene: Scene) -> None:
+    with pytest.raises(NotFoundError):
+        scene.operator.reverse_receipt(POOL, "m1", 1, request_id="v", reason="x")
+    with pytest.raises(NotFoundError):
+        scene.operator.reverse_report(POOL, "tunesmith", "jan", 1, request_id="v", reason="x")
+    with pytest.raises(NotFoundError):
+        scene.operator.match_receipt(POOL, "m1", "tunesmith", request_id="v")
+
+
+def test_a_platform_sees_only_its_own(scene: Scene, deployment: Deployment) -> None:
+    other: Client = deployment.client("platforms/songbird")
+    scene.platform.report_revenue(POOL, 10, EUR, request_id="jan")
+    receive(scene, 10, "m1")
+    scene.operator.record_receipt(POOL, 10, request_id="m2")
+    assert [each.name for each in scene.platform.list_receipts(POOL)] == [f"pools/{POOL}/receipts/m1"]
+    assert [*other.list_reports(POOL), *other.list_receipts(POOL), *other.list_reversals(POOL)] == []
+    assert scene.platform.get_balance(POOL, "due/tunesmith").amount_minor == 0
+
+
+@pytest.mark.parametrize("currency", ["JPY", "KWD", "CLF"])
+def test_money_in_is_in_minor_units_of_any_currency(scene: Scene, currency: str) -> None:
+    scene.operator.create_pool(
+        "other", Pool(display_name="O", currency=currency, policy=Policy(), platforms=["platforms/tunesmith"])
+    )
+    scene.platform.report_revenue("other", 12_345, currency, request_id="r")
+    scene.operator.record_receipt("other", 12_345, request_id="m", platform="tunesmith")
+    assert scene.operator.get_balance("other", "revenue").amount_minor == 12_345
