@@ -13,7 +13,7 @@ import json
 import re
 import tarfile
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from fractions import Fraction
@@ -51,7 +51,102 @@ def entries_of(files: dict[str, bytes], size: int, folder: str = "") -> Iterator
         assert at == len(data)
 
 
+def files_in_order(log: Log, folder: str = "") -> Iterator[tuple[str, bytes]]:
+    """The entries of a log, each bundle with the tiles that it fills, and the partial tiles."""
+    levels = [log.hashes]
+    while len(levels[-1]) >= 256:
+        below = levels[-1]
+        levels.append([root_of(below[at : at + 256]) for at in range(0, len(below) // 256 * 256, 256)])
+    for start in range(0, len(log.raw), 256):
+        part = log.raw[start : start + 256]
+        name = f"{folder}tile/entries/{numbered(start // 256)}" + ("" if len(part) == 256 else f".p/{len(part)}")
+        yield name, b"".join(len(entry).to_bytes(2, "big") + entry for entry in part)
+        end, level = start + 256, 0
+        while len(part) == 256 and end % 256 ** (level + 1) == 0:
+            number = end // 256 ** (level + 1) - 1
+            tile = levels[level][256 * number : 256 * number + 256]
+            yield f"{folder}tile/{level}/{numbered(number)}", b"".join(tile)
+            level += 1
+    for level, hashes in enumerate(levels):
+        if rest := hashes[len(hashes) // 256 * 256 :]:
+            yield f"{folder}tile/{level}/{numbered(len(hashes) // 256)}.p/{len(rest)}", b"".join(rest)
+
+
+def numbered(number: int) -> str:
+    groups = [f"{number % 1000:03d}"]
+    while number := number // 1000:
+        groups.insert(0, f"x{number % 1000:03d}")
+    return "/".join(groups)
+
+
+def bodies_in_order(log: Log, files: dict[str, bytes], folder: str = "") -> Iterator[tuple[str, bytes]]:
+    named: dict[str, None] = {}
+    for entry in log.entries:
+        fields = {**entry, **(entry["content"] if entry["type"] == "proposal.v1" else {})}
+        digests = [said for name, said in fields.items() if name.endswith("_sha256")]
+        named |= dict.fromkeys(sorted(f"{folder}body/{digest[:2]}/{digest}" for digest in digests))
+    for path in named:
+        assert sha256(files[path]).hexdigest() == path[-64:]
+        yield path, files[path]
+
+
+def archive_of(files: Iterable[tuple[str, bytes]]) -> bytes:
+    """The one archive that holds these files in this order."""
+    blocks = []
+    for path, data in files:
+        header = tarfile.TarInfo(path)
+        header.size = len(data)
+        blocks += [header.tobuf(tarfile.USTAR_FORMAT), data, bytes(-len(data) % 512)]
+    return b"".join(blocks) + bytes(1024)
+
+
 # 2. The tree.
+
+
+@dataclass
+class Log:
+    """A log's entries, as bytes and as JSON, and their hashes; its root is the checkpoint's, which its key signed."""
+
+    raw: list[bytes]
+    hashes: list[bytes]
+    entries: list[dict[str, Any]]
+
+    @classmethod
+    def of(cls, files: dict[str, bytes], name: str, key: Ed25519PublicKey | None, folder: str = "") -> Log:
+        note = files[f"{folder}checkpoint"]
+        text, signatures = note.decode().rsplit("\n\n", 1)
+        origin, size, root = f"{text}\n".split("\n")[:3]
+        assert re.fullmatch("0|[1-9][0-9]*", size)
+        assert root == base64.b64encode(base64.b64decode(root, validate=True)).decode()
+        if key is not None:
+            signed_by(key, origin, f"{text}\n".encode(), signatures)
+        raw = list(entries_of(files, int(size), folder))
+        hashes = [sha256(b"\x00" + entry).digest() for entry in raw]
+        assert root_of(hashes) == base64.b64decode(root)
+        entries = [canonical(entry) for entry in raw]
+        for entry in entries:
+            is_sound(entry)
+        assert [(entry["index"], entry["pool"]) for entry in entries] == [(at, name) for at in range(int(size))]
+        return cls(raw, hashes, entries)
+
+
+def signed_by(key: Ed25519PublicKey, name: str, text: bytes, signatures: str) -> None:
+    """One signature of the key under this name is there; whoever else signed counts for nothing here."""
+    key_id = sha256(name.encode() + b"\n\x01" + key.public_bytes_raw()).digest()[:4]
+    assert signatures.endswith("\n")
+    found = []
+    for line in signatures.removesuffix("\n").split("\n"):
+        dash, signer, encoded = line.split(" ")
+        data = base64.b64decode(encoded, validate=True)
+        assert dash == "\u2014"
+        assert base64.b64encode(data).decode() == encoded
+        assert len(data) > 4
+        assert signer
+        assert not set(signer) & set("+")
+        if (signer, data[:4]) == (name, key_id):
+            key.verify(data[4:], text)
+            found.append(line)
+    assert found
 
 
 def root_of(hashes: Sequence[bytes]) -> bytes:
@@ -71,6 +166,111 @@ def canonical(entry: bytes) -> dict[str, Any]:
     content: dict[str, Any] = json.loads(entry)
     assert json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode() == entry
     return content
+
+
+ID: Final = "[a-z]([a-z0-9-]{0,61}[a-z0-9])?"
+FORMS: Final[dict[str, str]] = {
+    "id": ID, "hash": "[0-9a-f]{64}", "decimal": "0|-?[1-9][0-9]*", "text": "(?s:.*)",
+    "name": r"[^\x00-\x1f\x7f-\x9f]{1,200}", "line": r"[^\x00-\x1f\x7f-\x9f]*",
+    "uri": r"(https?://[^\x00-\x1f\x7f-\x9f]*)?",
+}  # fmt: skip
+TOTALS: Final = "events number, attributed decimal, unattributed decimal"
+POLICY: Final = (
+    "fee_ppm number, commons_ppm number, fee_cap_minor decimal or null, unattributed text, commons_rule text, "
+    "tempering text, floor_minor decimal, cap_minor decimal or null, ai_only_ppm number, human_ai_ppm number, "
+    "review_seconds number, rounding text, approval? text"
+)
+CONTROLS: Final = "people number, terms number, weights number, money number, rounds number, registry number"
+SEALED: Final = "collective id, request_id text, amount_minor decimal, salt hash"
+TYPES: Final = {
+    "pool": "opened_at number, display_name text, currency text, policy policy, platforms ids",
+    "admission": "platform text, admitted boolean", "policy": "version number, policy policy",
+    "method": "method id, version number, display_name name, confidence_ppm number, evidence_uri uri, covers? line, "
+    "score_kind? text, score_order? text, coverage_nano? number, sum_repeats? boolean, tolerance_nano? number, "
+    "membership? id",
+    "membership": "membership text, version number, body_sha256 hash, body_bytes number, sources number, "
+    "collectives number",
+    "id_scheme": "platform text, scheme text",
+    "usage": "platform text, batch_id text, body_sha256 hash, body_bytes number, method text, method_version number, "
+    "membership? text, membership_version? number, accepted number, duplicates text, ai_only totals, human_ai totals, "
+    "id_scheme? text",
+    "retraction": "platform text, request_id text, batch_leaf number, positions text, reason text, ai_only totals, "
+    "human_ai totals",
+    "revenue": "platform text, request_id text, amount_minor decimal, currency text, note text",
+    "round": "number number, previous number, start number, end number, policy_leaf number, policy_version number, "
+    "events number, retracted number, statement_lines number, root hash, registry_root hash, registry_sha256 hash, "
+    "statement_sha256 hash, weights_sha256 hash, salt_sha256 hash, statement_root hash, weight decimal, "
+    "weight_unattributed decimal, deficit_unattributed decimal, pot_minor decimal, fee_minor decimal, "
+    "attributed_minor decimal, commons_minor decimal, commons_kept_minor decimal, carried_minor decimal, "
+    "rounding_minor decimal, kept_after_nano number, request_id text, fire_times times or null",
+    "decision": "subject number, subject_hash text, decision text, reason text",
+    "objection": "round number, round_hash text, reason text",
+    "answer": "round number, collective text, objection_hash text, answer text, reason text",
+    "proposal": "effect text, content object, rests_on object, reason text",
+    "closing": "", "pause": "", "schedule": "cron text, time_zone text, paused boolean",
+    "posting": "round number, transfer_count number, amount_minor decimal, set_aside? texts",
+    "payment": f"{SEALED}, reference text", "release": f"{SEALED}, to_commons boolean, reason text",
+    "grant": f"{SEALED}, reason text",
+    "deployment": "origin text, controls controls, founders founders, keys_made_together boolean",
+    "controls": "controls controls", "principal": "principal text, status text",
+    "key": "key_id text, principal text, secret_hash text, expires_at? text, pools? texts",
+    "keyrevocation": "key_id text", "recovery": "operator text, key_id text, secret_hash text",
+    "platform": "platform text, display_name text",
+    "collective": "collective id, display_name name, members number, equity_ppm number, status text, "
+    "domains_sha256 hash",
+    "poolopened": "pool_id text, display_name text, currency text, policy object, platforms ids",
+}  # fmt: skip
+NESTED: Final = {
+    "totals": TOTALS, "policy": POLICY, "controls": CONTROLS, "times": "first text, last text, count number",
+    "founder": "operator text, key_id text, secret_hash text",
+}  # fmt: skip
+
+
+def has_form(value: Any, form: str) -> None:
+    """The value has this form; `or null` says that it may be null."""
+    if form.endswith(" or null") and value is None:
+        return
+    form = form.removesuffix(" or null")
+    if form in NESTED:
+        has_fields(value, NESTED[form])
+    elif form == "number":
+        assert type(value) is int
+        assert abs(value) < 2**53
+    elif form in ("boolean", "object"):
+        assert type(value) is {"boolean": bool, "object": dict}[form]
+    elif form in ("ids", "texts", "founders"):
+        assert type(value) is list
+        for each in value:
+            has_form(each, form.removesuffix("s"))
+    else:
+        assert type(value) is str
+        assert re.fullmatch(FORMS[form], value)
+
+
+def has_fields(value: Any, fields: str) -> None:
+    """An object with just these fields."""
+    assert type(value) is dict
+    rest = dict(value)
+    for field_form in filter(None, fields.split(", ")):
+        name, _, form = field_form.partition(" ")
+        if name.endswith("?") and name[:-1] not in rest:
+            continue
+        said = rest.pop(name.removesuffix("?"))
+        assert not name.endswith("?") or said or (type(said) is int and form == "number")
+        has_form(said, form)
+    assert not rest
+
+
+def is_sound(entry: dict[str, Any]) -> None:
+    """The entry has just the fields of its type, in their forms."""
+    kind = entry["type"].removesuffix(".v1")
+    assert entry["type"] == f"{kind}.v1"
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", entry["time"])
+    datetime.fromisoformat(entry["time"])
+    envelope = "type text, pool text, index number, time text"
+    stamp = ", by text, by_key text, registry_size number, proposal? number" if entry["type"] in ACTS else ""
+    own = TYPES[kind]
+    has_fields(entry, envelope + stamp + (f", {own}" if own else ""))
 
 
 def positions_of(text: str) -> list[int]:
@@ -94,7 +294,11 @@ class Event:
 
 
 def batch_of(body: bytes) -> list[Event]:
-    table = pa.ipc.open_stream(body).read_all().to_pylist()
+    source = pa.BufferReader(body)
+    read = pa.ipc.open_stream(source).read_all()
+    read.validate(full=True)
+    assert source.tell() == len(body)
+    table = read.to_pylist()
     names, amount = ("collectives", "share") if "collectives" in table[0] else ("sources", "score")
     events = []
     for row in table:
@@ -244,6 +448,7 @@ class Registry:
     def deployment(self, entry: dict[str, Any]) -> None:
         assert self.files["registry/checkpoint"].decode().startswith(f"{entry['origin']}/registry\n")
         self.controls, self.origin = entry["controls"], entry["origin"]
+        are_sound(entry["controls"])
         assert len({founder["operator"] for founder in entry["founders"]}) >= max(self.controls.values())
         for founder in entry["founders"]:
             self.person(founder["operator"], entry, alone=False)
@@ -430,7 +635,7 @@ class Acts:
 
     def effect(self, entry: dict[str, Any], due: dict[str, Any] | None) -> None:
         if entry["type"] == "controls.v1":
-            assert all(count in (1, 2) and count <= entry["controls"]["people"] for count in entry["controls"].values())
+            are_sound(entry["controls"])
         self.enough_left(entry)
         if entry["type"] in ("policy.v1", "poolopened.v1"):
             assert entry["policy"]["review_seconds"] or self.registry.controls["rounds"] == 1
@@ -462,6 +667,10 @@ class Acts:
         assert (entry["opened_at"], entry["registry_size"]) == (said["index"], said["index"] + 1)
         for name in ("display_name", "currency", "distribute", "policy", "platforms", "by", "by_key"):
             assert entry[name] == said[name]
+
+
+def are_sound(controls: dict[str, int]) -> None:
+    assert all(count in (1, 2) and count <= controls["people"] for count in controls.values())
 
 
 # 7. The fold.
@@ -1136,34 +1345,26 @@ def reference_of(text: str) -> str:
     return f"RF{98 - number % 97:02d}{body}"
 
 
-# 9. Steps, as far as they need no signature.
+# 9. Steps.
 
 
-def registry_of(files: dict[str, bytes]) -> Registry:
-    """The registry's log, whose root is right."""
-    origin, size, root = files["registry/checkpoint"].decode().split("\n")[:3]
-    assert origin == files["checkpoint"].decode().partition("/pools/")[0] + "/registry"
-    raw = list(entries_of(files, int(size), "registry/"))
-    hashes = [sha256(b"\x00" + entry).digest() for entry in raw]
-    assert root_of(hashes) == base64.b64decode(root)
-    entries = [canonical(entry) for entry in raw]
-    assert [(entry["index"], entry["pool"]) for entry in entries] == [(at, "registry") for at in range(int(size))]
-    return Registry(entries, hashes, files)
+def verify(bundle: Path, vkey: str = "") -> tuple[Fold, bytes]:
+    """The fold of a bundle, and the root of its entries; AssertionError where something does not hold.
 
-
-def verify(bundle: Path) -> tuple[Fold, bytes]:
-    """The fold of a bundle, and the root of its entries; AssertionError where something does not hold."""
+    Without a key the signatures are not checked. With one, which may be any of the deployment's, they are.
+    """
     files = files_of(bundle)
-    origin, size, root = files["checkpoint"].decode().split("\n")[:3]
-    raw = list(entries_of(files, int(size)))
-    hashes = [sha256(b"\x00" + entry).digest() for entry in raw]
-    assert root_of(hashes) == base64.b64decode(root)
-    entries = [canonical(entry) for entry in raw]
-    assert [(entry["index"], entry["pool"]) for entry in entries] == [
-        (index, origin.rpartition("/pools/")[2]) for index in range(int(size))
-    ]
-    registry = registry_of(files)
-    fold = Fold(files, hashes, entries, registry, Acts(registry, hashes, pool=origin.rpartition("/pools/")[2]))
+    key = Ed25519PublicKey.from_public_bytes(base64.b64decode(vkey.split("+", 2)[2])[1:]) if vkey else None
+    deployment, _, pool = files["checkpoint"].decode().partition("\n")[0].rpartition("/pools/")
+    assert files["registry/checkpoint"].decode().startswith(f"{deployment}/registry\n")
+    log, registry_log = Log.of(files, pool, key), Log.of(files, "registry", key, "registry/")
+    in_order = [("checkpoint", files["checkpoint"]), ("registry/checkpoint", files["registry/checkpoint"])]
+    in_order += [*files_in_order(registry_log, "registry/"), *bodies_in_order(registry_log, files, "registry/")]
+    in_order += [*files_in_order(log), ("journal.csv", files["journal.csv"]), ("balances.csv", files["balances.csv"])]
+    assert archive_of([*in_order, *bodies_in_order(log, files)]) == bundle.read_bytes()
+    registry = Registry(registry_log.entries, registry_log.hashes, files)
+    hashes = log.hashes
+    fold = Fold(files, hashes, log.entries, registry, Acts(registry, hashes, pool=pool))
     fold.run()
     registry.upto(len(registry.entries))
     assert fold.acts.approval is None
@@ -1178,3 +1379,13 @@ def verify(bundle: Path) -> tuple[Fold, bytes]:
     assert files["balances.csv"].decode() == "account,amount_minor\n" + "".join(f"{a},{b}\n" for a, b in balances)
     assert sum(fold.balances.values()) == 0
     return fold, root_of(hashes)
+
+
+def sample(fold: Fold, size: int, seed: str) -> list[tuple[int, int, str]]:
+    """The first `size` of the accepted events in the order of the draw: leaf, position and id."""
+    drawn = []
+    for leaf, positions in fold.accepted.items():
+        events = batch_of(fold.body(fold.entries[leaf]["body_sha256"]))
+        begun = f"{seed}\n{fold.entries[leaf]['platform']}\n".encode()
+        drawn += [(sha256(begun + events[at].id).digest(), leaf, at, events[at].id.hex()) for at in positions]
+    return [each[1:] for each in sorted(drawn)[:size]]

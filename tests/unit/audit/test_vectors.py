@@ -15,10 +15,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from audit.files.archives import open_files
+from audit.files.spills import SpillFolder
 from audit.files.static_log import StaticLog
 from audit.receipt import check_receipt
+from audit.sample import Sample
 from audit.steps import Step
 from audit.verification import Older
+from audit.verification_fold import Means
 from ledger.acts.entries import REGISTRY_CONTENTS
 from ledger.log.merkle import root
 from ledger.log.note_keys import VerifierKey
@@ -105,6 +108,17 @@ def test_the_second_verifier_gives_the_same_figures() -> None:
     assert dict(sorted(fold.balances.items())) == FIGURES["balances"]
     for number, figures in FIGURES["rounds"].items():
         assert fold.figures[number] == {name: figures[name] for name in fold.figures[number]}
+
+
+@pytest.mark.parametrize("size", [1, 25, 10_000])
+def test_the_second_verifier_draws_the_same_events(size: int) -> None:
+    drawn = Sample(size, "minutes of 3 March")
+    with SpillFolder() as spills:
+        assert report_of(BUNDLE, KEY, means=Means(spills.new, sample=drawn)).finding is None
+    fold, _ = verifier.verify(BUNDLE)
+    ours = [(event.leaf_index, event.position, event.event_id.hex) for event in drawn.drawn()]
+    assert ours == verifier.sample(fold, size, "minutes of 3 March")
+    assert len(ours) == min(size, sum(map(len, fold.accepted.values())))
 
 
 @pytest.mark.parametrize("path", ["tile/entries/000", "journal.csv", "balances.csv"])

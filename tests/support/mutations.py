@@ -1,0 +1,257 @@
+"""Random mutations of a bundle, on which both verifiers must agree: `python -m tests.support.mutations 10000`.
+
+Some change bytes of the archive. The others change what a log says, and seal it again: every hash that follows from
+the change is computed anew and the checkpoints are signed anew, so that only what the log says can be found.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from random import Random
+from tempfile import TemporaryDirectory
+from typing import Any, Final
+
+import pyarrow as pa
+
+from ledger.errors import FormatError
+from ledger.log.checkpoint import Checkpoint, sign_checkpoint
+from ledger.log.note_keys import SigningKey
+from tests.support.exports import KEY, ORIGIN, REGISTRY_ORIGIN, bundle_of, report_of
+from tests.support.independent import verifier
+from tests.support.independent.verifier import Log, archive_of, bodies_in_order, files_in_order, files_of, root_of
+from tests.support.replay_history import CORRECTED, HISTORY
+
+VKEY: Final = str(KEY.verifier_key)
+TEXTS: Final = ("", "folk", "operators/olive", "COMMONS", "0", "-1", "1" * 20, "ä\u202e", "a,b", "0" * 64, "AQ==")
+NUMBERS: Final = (-1, 0, 1, 2, 255, 10**6, 10**9 + 1, 2**53 - 1)
+
+
+@dataclass
+class Sealed:
+    """The content of a bundle, in pieces."""
+
+    pool: list[dict[str, Any]]
+    registry: list[dict[str, Any]]
+    files: dict[str, bytes]
+
+    @classmethod
+    def of(cls, bundle: Path) -> Sealed:
+        files = files_of(bundle)
+        return cls(Log.of(files, "folk", None).entries, Log.of(files, "registry", None, "registry/").entries, files)
+
+    def seal(self) -> bytes:
+        """The archive of these entries, with every hash that follows from them."""
+        registry = log_of(self.registry, seal_decision)
+        pool = log_of(self.pool, lambda entry, hashes: seal_entry(entry, hashes, registry.hashes))
+        files = self.files
+        in_order = [
+            ("checkpoint", note_of(ORIGIN, pool, KEY)),
+            ("registry/checkpoint", note_of(REGISTRY_ORIGIN, registry, KEY.named(REGISTRY_ORIGIN))),
+            *files_in_order(registry, "registry/"), *bodies_in_order(registry, files, "registry/"),
+            *files_in_order(pool), ("journal.csv", files["journal.csv"]), ("balances.csv", files["balances.csv"]),
+            *bodies_in_order(pool, files),
+        ]  # fmt: skip
+        return archive_of(in_order)
+
+
+def log_of(entries: list[dict[str, Any]], seal: Callable[[dict[str, Any], list[bytes]], None]) -> Log:
+    raw: list[bytes] = []
+    hashes: list[bytes] = []
+    for entry in entries:
+        seal(entry, hashes)
+        raw.append(json.dumps(entry, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode())
+        hashes.append(sha256(b"\x00" + raw[-1]).digest())
+    return Log(raw, hashes, entries)
+
+
+def seal_decision(entry: dict[str, Any], hashes: list[bytes]) -> None:
+    subject = entry.get("subject")
+    if entry.get("type") == "decision.v1" and isinstance(subject, int) and 0 <= subject < len(hashes):
+        entry["subject_hash"] = hashes[subject].hex()
+
+
+def seal_entry(entry: dict[str, Any], hashes: list[bytes], registry: list[bytes]) -> None:
+    seal_decision(entry, hashes)
+    end, size = entry.get("end"), entry.get("registry_size")
+    if entry.get("type") == "round.v1" and isinstance(end, int) and isinstance(size, int):
+        if 0 <= end <= len(hashes):
+            entry["root"] = root_of(hashes[:end]).hex()
+        if 0 <= size <= len(registry):
+            entry["registry_root"] = root_of(registry[:size]).hex()
+
+
+def note_of(origin: str, log: Log, key: SigningKey) -> bytes:
+    return sign_checkpoint(Checkpoint(origin, len(log.raw), root_of(log.hashes)), key).to_bytes()
+
+
+def changed_bytes(random: Random, whole: bytes) -> bytes:
+    """One change of bytes: of one, of a run, of its order, or of the length."""
+    at, width = random.randrange(len(whole)), random.choice((1, 1, 1, 7, 512, 1024))
+    part = whole[at : at + width]
+    return random.choice(
+        (
+            whole[:at] + bytes([whole[at] ^ 1 << random.randrange(8)]) + whole[at + 1 :],
+            whole[:at] + random.randbytes(len(part)) + whole[at + width :],
+            whole[:at] + whole[at + width :],
+            whole[: at + width] + part + whole[at + width :],
+            whole[:at],
+            whole + bytes(512 * random.randrange(1, 3)),
+        )
+    )
+
+
+def changed_log(random: Random, sealed: Sealed) -> str:
+    """One change of what a log says; returns which."""
+    log = random.choice((sealed.pool, sealed.pool, sealed.pool, sealed.registry))
+    place = random.randrange(len(log))
+    how = random.choice(("field", "field", "field", "field", "drop", "more", "repeat", "leave out", "swap", "body"))
+    if how == "body":
+        return changed_body(random, sealed)
+    if how == "repeat":
+        log.insert(place + 1, deepcopy(log[place]))
+    elif how == "leave out":
+        del log[place]
+    elif how == "swap":
+        other = random.randrange(len(log))
+        log[place], log[other] = log[other], log[place]
+    else:
+        holder, name = random.choice(list(_fields(log[place])))
+        if how == "drop":
+            del holder[name]
+        elif how == "more":
+            holder[random.choice(("more", "proposal", "membership", "approval"))] = random.choice((*TEXTS, *NUMBERS))
+        else:
+            others = [each[name] for each in log if name in each]
+            holder[name] = changed_value(random, holder[name], others)
+    for index, entry in enumerate(log):
+        if how != "field" or index != place:
+            entry["index"] = index
+    return how
+
+
+def _fields(entry: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
+    for name, said in entry.items():
+        if name not in ("index", "pool"):
+            yield entry, name
+        if isinstance(said, dict):
+            yield from _fields(said)
+
+
+def changed_value(random: Random, value: Any, others: list[Any]) -> Any:
+    """Another value in the place of one, mostly of its kind."""
+    choices: list[Any] = [*others, None, True, random.choice(TEXTS), random.choice(NUMBERS)]
+    if isinstance(value, int):
+        choices += [value + 1, value - 1, value * 2, str(value)]
+    if isinstance(value, str):
+        choices += [value + "a", value[:-1], value.upper()]
+        if value.lstrip("-").isdecimal():
+            choices += [str(int(value) + 1), str(int(value) - 1), f"0{value}", int(value)]
+    return deepcopy(random.choice(choices))
+
+
+def changed_body(random: Random, sealed: Sealed) -> str:
+    """Another body in the place of one, under its own hash."""
+    named = [(entry, name) for entry in sealed.pool for name in entry if name.endswith("_sha256")]
+    entry, name = random.choice(named)
+    body = sealed.files[f"body/{entry[name][:2]}/{entry[name]}"]
+    if body.startswith(b"\xff\xff\xff\xff"):
+        mutant = changed_values(random, body)
+    else:
+        mutant = changed_bytes(random, body) if body else b"x"
+    if body.isascii() and b"," in body and random.random() < 0.7:  # a table
+        cells = body.decode().split(",")
+        at = random.randrange(len(cells))
+        cells[at] = random.choice(TEXTS) if random.random() < 0.3 else f"{cells[at]}1"
+        mutant = ",".join(cells).encode()
+    digest = sha256(mutant).hexdigest()
+    sealed.files[f"body/{digest[:2]}/{digest}"] = mutant
+    if "body_bytes" in entry:
+        entry["body_bytes"] = len(mutant)
+    entry[name] = digest
+    return f"body {name}"
+
+
+def changed_values(random: Random, body: bytes) -> bytes:
+    """Another byte among the values of a batch, or another end.
+
+    The metadata stays: it is FlatBuffers, in which readers differ in what they forgive.
+    """
+    *_, batch = pa.ipc.MessageReader.open_stream(body)
+    end = len(body) - 8  # the end mark
+    at = random.randrange(end - batch.body.size, end)
+    flipped = body[:at] + bytes([body[at] ^ 1 << random.randrange(8)]) + body[at + 1 :]
+    return random.choice((flipped, flipped, flipped, body[:end], body + bytes(8), body[: end - 8], b""))
+
+
+def mutants(seed: int, count: int, bundles: list[Path]) -> Iterator[tuple[str, bytes]]:
+    """That many mutations of bundles, the same ones for the same seed."""
+    random = Random(seed)
+    parts = [(bundle.read_bytes(), Sealed.of(bundle)) for bundle in bundles]
+    made = 0
+    while made < count:
+        whole, sealed = random.choice(parts)
+        if random.random() < 0.3:
+            mutant, how = changed_bytes(random, whole), "bytes"
+        else:
+            changed = deepcopy(sealed)
+            how = changed_log(random, changed)
+            try:
+                mutant = changed.seal()
+            except (KeyError, TypeError, ValueError, AssertionError, OverflowError):
+                continue  # what it names is not there, so that there is no such bundle
+        if mutant != whole:
+            made += 1
+            yield how, mutant
+
+
+def disagreements(seed: int, count: int, folder: Path) -> Iterator[tuple[str, str, str, bytes]]:
+    """Runs both verifiers on each; yields (how, our finding, theirs, the bundle) where they disagree."""
+    bundles = [bundle_of(log, folder / f"{number}.tar") for number, log in enumerate((HISTORY, CORRECTED))]
+    for how, mutant in mutants(seed, count, bundles):
+        path = folder / "mutant.tar"
+        path.write_bytes(mutant)
+        ours, theirs = finding_of(path), refusal_of(path)
+        if (ours is None) != (theirs is None):
+            yield how, str(ours), str(theirs), mutant
+
+
+def finding_of(path: Path) -> str | None:
+    """What we find first in a bundle."""
+    try:
+        finding = report_of(path).finding
+    except FormatError as error:  # the archive cannot even be opened, which the command tells
+        return str(error)
+    return None if finding is None else f"{finding} at leaf {finding.where.leaf_index} {finding.where.log}"
+
+
+def refusal_of(path: Path) -> str | None:
+    """Why the second verifier refuses a bundle; it refuses by whatever it stumbles over."""
+    try:
+        verifier.verify(path, VKEY)
+    except Exception as error:  # noqa: BLE001 - as it says
+        return f"{type(error).__name__}: {error}"
+    return None
+
+
+def main() -> None:
+    count, seed = int(sys.argv[1]), int(sys.argv[2]) if sys.argv[2:] else 1
+    told: Counter[str] = Counter()
+    with TemporaryDirectory() as folder:
+        for how, ours, theirs, mutant in disagreements(seed, count, Path(folder)):
+            told[how] += 1
+            sys.stdout.write(f"{how}: ours {ours}; theirs {theirs}\n")
+            if sys.argv[3:]:
+                Path(sys.argv[3], f"{sum(told.values())}.tar").write_bytes(mutant)
+    sys.stdout.write(f"{count} mutations of seed {seed}: the verifiers disagree on {sum(told.values())}.\n")
+    sys.exit(bool(told))
+
+
+if __name__ == "__main__":
+    main()
