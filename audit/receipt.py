@@ -16,10 +16,12 @@ from audit.pool_fold import PoolFold
 from audit.reader import checked_body
 from audit.registry_fold import RegistryFold
 from audit.report import Report, in_step
-from audit.signatures import checked_signatures, signers_of
+from audit.signatures import Trust, checked_signatures, signers_of
 from audit.steps import Step
 from ledger.errors import FormatError, InvalidInputError, LedgerCorruptError, NotFoundError, ProofError
 from ledger.journal import Transfer
+from ledger.log.checkpoint import SignedCheckpoint
+from ledger.log.key_changes import KeyChange, LogKeys
 from ledger.log.leaves import EncodedLeaf, Leaf
 from ledger.log.merkle import leaf_hash
 from ledger.log.note_keys import VerifierKey
@@ -54,7 +56,11 @@ class _OneBody:
 
 
 def check_receipt(
-    proof_file: bytes, body: bytes, key: VerifierKey, witnesses: Sequence[WitnessPolicy] = ()
+    proof_file: bytes,
+    body: bytes,
+    key: VerifierKey,
+    witnesses: Sequence[WitnessPolicy] = (),
+    changes: Sequence[KeyChange] = (),
 ) -> tuple[Report, UsageContent | None]:
     """Check a proof that contains its entry (C2SP tlog-proof, extra data) against the batch that was sent.
 
@@ -63,7 +69,7 @@ def check_receipt(
     """
     report = Report(skipped={step: _ALONE for step in Step if step not in _STEPS})
     try:
-        return report, _checked(report, proof_file, body, key, witnesses)
+        return report, _checked(report, proof_file, body, Trust(LogKeys.of(key, changes), tuple(witnesses)))
     except FoundError as found:
         report.add(found.finding)
     except FormatError as error:
@@ -74,17 +80,20 @@ def check_receipt(
 _STEPS: Final = (Step.SIGNATURES, Step.ENTRIES, Step.FORMS, Step.BODIES, Step.BATCHES, Step.WEIGHTS)
 
 
-def _checked(
-    report: Report, proof_file: bytes, body: bytes, key: VerifierKey, witnesses: Sequence[WitnessPolicy]
-) -> UsageContent:
+def _checked(report: Report, proof_file: bytes, body: bytes, trust: Trust) -> UsageContent:
     proof = LogProof.parse(proof_file)
     if not proof.extra:
         raise FormatError("proof.extra", "is missing: a receipt's proof contains its entry")
     hashed = leaf_hash(proof.extra)
+    key = trust.keys.key_of(proof.checkpoint)
+
+    def opening(witnesses: Sequence[VerifierKey]) -> SignedCheckpoint:
+        opened = proof.verify(hashed, key, witnesses=witnesses)
+        trust.keys.require(proof.checkpoint, opened.checkpoint, witnessed=trust.witnessed)
+        return opened
+
     try:
-        signed = checked_signatures(
-            lambda keys: proof.verify(hashed, key, witnesses=keys), key, "", Step.SIGNATURES, witnesses
-        )
+        signed = checked_signatures(opening, key, "", Step.SIGNATURES, trust.policies)
     except ProofError as error:
         raise at(proof.index, step=Step.ENTRIES).error("leaf_hash", hashed.hex(), error.reason) from None
     report.checkpoint = signed.checkpoint

@@ -10,9 +10,10 @@ from audit.findings import Finding, FoundError, Where
 from audit.steps import Step
 from ledger.errors import FormatError, SignatureError
 from ledger.log.checkpoint import SignedCheckpoint, open_checkpoint
+from ledger.log.key_changes import LogKeys
 from ledger.log.note_keys import VerifierKey
 from ledger.log.notes import OpenedNote
-from ledger.log.witness_policy import WitnessPolicy, first_unmet, witnesses_of
+from ledger.log.witness_policy import NONE, WitnessPolicy, first_unmet, witnesses_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,15 +30,35 @@ Open = Callable[[Sequence[VerifierKey]], SignedCheckpoint]
 """Opens a checkpoint with the keys of its witnesses, as `open_checkpoint` does."""
 
 
-def signed_by(
-    note: bytes, key: VerifierKey, file: str, step: Step, policies: Sequence[WitnessPolicy] = ()
-) -> SignedCheckpoint:
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """The key of a log that is trusted, the changes of it that are known, and who must have cosigned."""
+
+    keys: LogKeys
+    policies: tuple[WitnessPolicy, ...] = ()
+
+    @property
+    def witnessed(self) -> bool:
+        """Whether a quorum of witnesses is asked for."""
+        return any(policy.quorum != NONE for policy in self.policies)
+
+
+def signed_by(note: bytes, trust: Trust, file: str, step: Step, *, older: bool = False) -> SignedCheckpoint:
     """Returns the checkpoint in a note that the log and the witnesses have signed; `file` is its name in findings.
+
+    Of an `older` one no cosignatures are asked for.
 
     Raises:
         FoundError: a signature is missing or invalid, or the note is not a checkpoint.
     """
-    return checked_signatures(lambda keys: open_checkpoint(note, key, witnesses=keys), key, file, step, policies)
+    key = trust.keys.key_of(note)
+
+    def opening(witnesses: Sequence[VerifierKey]) -> SignedCheckpoint:
+        opened = open_checkpoint(note, key, witnesses=witnesses)
+        trust.keys.require(note, opened.checkpoint, witnessed=trust.witnessed or older)
+        return opened
+
+    return checked_signatures(opening, key, file, step, () if older else trust.policies)
 
 
 def checked_signatures(

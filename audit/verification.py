@@ -16,7 +16,7 @@ from audit.files.static_log import StaticLog
 from audit.findings import Finding, FoundError, Where, at, file_finding
 from audit.progress import Progress
 from audit.report import Report
-from audit.signatures import signed_by, signers_of
+from audit.signatures import Trust, signed_by, signers_of
 from audit.steps import Step
 from audit.verification_fold import Means, RoundPlace, Scene, check_leaves, check_registry_leaves
 from ledger.acts.entries import REGISTRY_CONTENTS
@@ -32,6 +32,7 @@ from ledger.files.layout import (
 )
 from ledger.files.tiles import Bundle, Tile, bundles
 from ledger.log.checkpoint import Checkpoint, read_checkpoint
+from ledger.log.key_changes import KeyChange, LogKeys
 from ledger.log.leaves import decode
 from ledger.log.merkle import HASH_BYTES, leaf_hash
 from ledger.log.note_keys import VerifierKey
@@ -63,6 +64,7 @@ class Asked:
         witnesses: policies about who must have cosigned the checkpoint.
         rounds: the rounds to recompute, None for all of them.
         keep_going: whether to go on after a finding, as far as what is left can be checked.
+        changes: changes of the deployment's key that are known, one chain that `key` is part of.
     """
 
     key: VerifierKey
@@ -70,6 +72,11 @@ class Asked:
     witnesses: tuple[WitnessPolicy, ...] = ()
     rounds: frozenset[int] | None = None
     keep_going: bool = False
+    changes: tuple[KeyChange, ...] = ()
+
+    def trust(self, key: VerifierKey) -> Trust:
+        """Returns what is known of the keys of a log, and who must have cosigned."""
+        return Trust(LogKeys.of(key, self.changes), self.witnesses)
 
 
 def verify(files: Files, asked: Asked, means: Means) -> Generator[Progress, None, Report]:
@@ -93,7 +100,11 @@ def verify(files: Files, asked: Asked, means: Means) -> Generator[Progress, None
 
         # 3. and 4. They extend the older ones, and their roots are those of the entries: none is missing or changed.
         reading = Step.CONSISTENCY
-        older, registry_older = _both_older(asked, checkpoint, registry_checkpoint, key, report)
+        notes = [(each.name, each.note) for each in asked.since]
+        older = _older_checkpoints(files, CHECKPOINT, notes, checkpoint, asked.trust(asked.key), report)
+        notes = [(each.name, each.registry_note) for each in asked.since if each.registry_note is not None]
+        path = REGISTRY_FOLDER + CHECKPOINT
+        registry_older = _older_checkpoints(files, path, notes, registry_checkpoint, asked.trust(key), report)
         reading = Step.ENTRIES
         log = StaticLog(pool, files, checkpoint.size)
         registry = StaticLog(REGISTRY_LOG, files, registry_checkpoint.size, REGISTRY_FOLDER)
@@ -122,7 +133,8 @@ def _verify_registry(
     """Check a bundle of the registry's log alone: the steps that it has."""
     report.registry = checkpoint
     report.take(Step.SIGNATURES)
-    older = _older_checkpoints([(each.name, each.note) for each in asked.since], checkpoint, asked.key, report)
+    notes = [(each.name, each.note) for each in asked.since]
+    older = _older_checkpoints(files, CHECKPOINT, notes, checkpoint, asked.trust(asked.key), report)
     log = StaticLog(REGISTRY_LOG, files, checkpoint.size)
     order = _order_of(files, report)
     yield from _EntryPass(log, checkpoint, older, report, order).run()
@@ -182,7 +194,7 @@ def _end_files(order: InOrder | None, asked: Asked, report: Report) -> None:
 def _signed_checkpoint(files: Files, path: str, key: VerifierKey, asked: Asked, report: Report) -> Checkpoint:
     note = files.read(path, bytes_max=MAX_NOTE_BYTES)
     try:
-        opened = signed_by(note, key, path, Step.SIGNATURES, asked.witnesses)
+        opened = signed_by(note, asked.trust(key), path, Step.SIGNATURES)
     except FoundError as found:
         report.note(found.finding)
         return _unsigned(note, found)
@@ -190,9 +202,23 @@ def _signed_checkpoint(files: Files, path: str, key: VerifierKey, asked: Asked, 
     counted = "signatures" if is_pools else "registry signatures"
     report.signers += signers_of(opened.note, "pool" if is_pools else "registry")
     report.count(Step.SIGNATURES, counted, len(opened.note.verified))
+    if is_pools and asked.changes:
+        report.warnings += _changes_told(asked.trust(key), note)
     if opened.note.unknown:
         report.count(Step.SIGNATURES, "unknown signatures", len(opened.note.unknown))
     return opened.checkpoint
+
+
+def _changes_told(trust: Trust, note: bytes) -> list[str]:
+    """What is to be said of the changes of a key, whatever else holds."""
+    told = []
+    place = trust.keys.signer(note)
+    for number, change in enumerate(trust.keys.changes[:place]):
+        said = f"the signing key {change.old.key_id.hex()} was replaced by {change.new.key_id.hex()} ({change.reason})"
+        if number >= trust.keys.trusted and not trust.witnessed:
+            said += ", by the word of the old key alone: whoever had stolen it could have done so too"
+        told.append(said)
+    return told
 
 
 def _unsigned(note: bytes, found: FoundError) -> Checkpoint:
@@ -203,30 +229,31 @@ def _unsigned(note: bytes, found: FoundError) -> Checkpoint:
         raise found from None
 
 
-def _both_older(
-    asked: Asked, checkpoint: Checkpoint, registry: Checkpoint, registry_key: VerifierKey, report: Report
-) -> tuple[list[tuple[str, Checkpoint]], list[tuple[str, Checkpoint]]]:
-    """The older checkpoints of a pool's log and of the registry's."""
-    notes = [(each.name, each.note) for each in asked.since]
-    registry_notes = [(each.name, each.registry_note) for each in asked.since if each.registry_note is not None]
-    older = _older_checkpoints(notes, checkpoint, asked.key, report)
-    return older, _older_checkpoints(registry_notes, registry, registry_key, report)
-
-
 def _older_checkpoints(
-    notes: list[tuple[str, bytes]], checkpoint: Checkpoint, key: VerifierKey, report: Report
+    files: Files, path: str, notes: list[tuple[str, bytes]], checkpoint: Checkpoint, trust: Trust, report: Report
 ) -> list[tuple[str, Checkpoint]]:
-    """The checkpoints in these notes, each with its file, that this log may extend."""
+    """The checkpoints that this log must extend: those in these notes, and the last ones of keys that were replaced.
+
+    `path` is that of its own checkpoint. Each is given with the name of its file.
+    """
     kept = []
     for name, note in notes:
         with report.noting():
-            older = signed_by(note, key, name, Step.CONSISTENCY).checkpoint
-            if older.size > checkpoint.size:
-                expected = f"{older.size} leaves or more: this bundle is older than the checkpoint"
-                finding = Finding(Where(file=name), "size", f"{checkpoint.size} leaves", expected, Step.CONSISTENCY)
-                raise FoundError(finding)
+            older = signed_by(note, trust, name, Step.CONSISTENCY, older=True).checkpoint
+            _require_room(name, older, checkpoint)
             kept.append((name, older))
+    note = files.read(path, bytes_max=MAX_NOTE_BYTES)
+    for last in trust.keys.ends(note, checkpoint.origin):
+        with report.noting():
+            _require_room("key change", last, checkpoint)
+            kept.append(("key change", last))
     return kept
+
+
+def _require_room(name: str, older: Checkpoint, checkpoint: Checkpoint) -> None:
+    if older.size > checkpoint.size:
+        expected = f"{older.size} leaves or more: this bundle is older than the checkpoint"
+        raise FoundError(Finding(Where(file=name), "size", f"{checkpoint.size} leaves", expected, Step.CONSISTENCY))
 
 
 @dataclass(slots=True)

@@ -9,11 +9,13 @@ import typer
 
 from services.cli.audit.options import (
     Key,
+    KeyChanges,
     OptionalKey,
     Out,
     PolicyFile,
     Witnesses,
     holding,
+    key_changes,
     log_key,
     read_file,
     witness_policies,
@@ -121,11 +123,13 @@ def verify_proof(
     ] = None,
     witness: Witnesses = None,
     witness_policy: PolicyFile = None,
+    key_change: KeyChanges = None,
 ) -> None:
     """Check offline that a leaf is in the log of a signed checkpoint."""
     from ledger.log import merkle
+    from ledger.log.key_changes import LogKeys
     from ledger.log.proof_files import LogProof
-    from ledger.log.witness_policy import require_quorum, witnesses_of
+    from ledger.log.witness_policy import NONE, require_quorum, witnesses_of
 
     try:
         wanted = bytes.fromhex(leaf_hash) if leaf_hash else None
@@ -140,7 +144,9 @@ def verify_proof(
         shown = wanted or merkle.leaf_hash(found.extra)
         if found.extra and merkle.leaf_hash(found.extra) != shown:
             raise InputError.of("leaf-hash", "is not that of the entry in the proof")
-        signed = found.verify(shown, trusted, witnesses=witnesses_of(policies))
+        keys = LogKeys.of(trusted, key_changes(trusted, key_change))
+        signed = found.verify(shown, keys.key_of(found.checkpoint), witnesses=witnesses_of(policies))
+        keys.require(found.checkpoint, signed.checkpoint, witnessed=any(each.quorum != NONE for each in policies))
         require_quorum(signed.note, policies)
     stated = signed.checkpoint
     output.show(

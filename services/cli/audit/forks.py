@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from services.cli.audit.options import Key, Out, holding, log_key, read_file, write_file
+from services.cli.audit.options import Key, Out, holding, log_key, read_file, verifier_key, write_file
 from services.cli.base.exits import InputError
 from services.cli.base.local import local_command
 from services.cli.base.output import Output, details
@@ -51,6 +51,45 @@ def vkey(
     named = secret if pool is None else secret.named(log_origin(secret.name, require_resource_id(pool, "pool")))
     public = named.verifier_key
     output.show({"origin": public.name, "verifier_key": str(public)}, str(public))
+
+
+@local_command
+def change_key(
+    output: Output,
+    new: Annotated[Path, typer.Argument(metavar="NEW", help="The file with the new secret key.")],
+    checkpoints: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="The old key's MOIETY_CHECKPOINT_FOLDER, with no service running.")
+    ],
+    out: Out,
+    old: Annotated[Path | None, typer.Option(metavar="FILE", help="The file with the old secret key.")] = None,
+    lost: Annotated[str | None, typer.Option(metavar="VKEY", help="The old public key, if the key is lost.")] = None,
+    stolen: Annotated[str | None, typer.Option(metavar="VKEY", help="The old public key, if it was stolen.")] = None,
+) -> None:
+    """Make the note that says which key comes next, and how far the old one signed each log; publish it.
+
+    Both keys sign it. After a loss or theft only the new one does, and it counts for those alone who ask for a quorum
+    of witnesses that they knew before.
+    """
+    from services.signing.key_changes import make_key_change
+    from services.signing.key_file import read_key
+
+    given = {"ROTATED": old, "LOST": lost, "STOLEN": stolen}
+    named = [reason for reason, value in given.items() if value is not None]
+    if len(named) != 1:
+        raise InputError.of("old", "is required: one of --old, --lost and --stolen")
+    (reason,) = named
+    old_key = None if old is None else read_key(old)
+    public = verifier_key(lost or stolen or "", "old") if old_key is None else old_key.verifier_key
+    made = make_key_change(reason, public, old_key, read_key(new), checkpoints)
+    write_file(out, made.note)
+    output.show(
+        {
+            "reason": reason, "old": str(made.change.old), "new": str(made.change.new), "file": str(out),
+            "logs": [{"log": last.log, "size": last.size, "root": last.root.hex()} for last in made.change.logs],
+        },
+        details([(last.log, f"{last.size:,} leaves under the old key") for last in made.change.logs]),
+        f"The change is in {out}. Publish it with the new public key: {made.change.new}",
+    )  # fmt: skip
 
 
 @local_command

@@ -15,6 +15,7 @@ from services.cli.base.exits import DoesNotHoldError, InputError
 
 if TYPE_CHECKING:
     from audit.verification import Older
+    from ledger.log.key_changes import KeyChange
     from ledger.log.note_keys import VerifierKey
     from ledger.log.witness_policy import WitnessPolicy
 
@@ -35,6 +36,14 @@ PolicyFile = Annotated[
         "--witness-policy",
         metavar="FILE",
         help="The witnesses that must have cosigned, such as 2 of 3: a policy in the form of c2sp.org/tlog-policy.",
+    ),
+]
+KeyChanges = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--key-change",
+        metavar="FILE",
+        help="A change of the deployment's signing key since yours, or before: see `moiety log change-key`.",
     ),
 ]
 OptionalKey = Annotated[
@@ -105,6 +114,28 @@ def witness_policies(key: VerifierKey, witnesses: list[str] | None, file: Path |
             raise InputError.of("witness-policy", f"{file}: is not for the log {key}")
         policies.append(policy)
     return tuple(policies)
+
+
+def key_changes(key: VerifierKey, files: list[Path] | None) -> tuple[KeyChange, ...]:
+    """Returns the key changes in these files.
+
+    Raises:
+        InputError: a file is not one, a signature on it is missing or invalid, or it is of another key.
+    """
+    from ledger.errors import FormatError, SignatureError
+    from ledger.log.key_changes import KeyChange, LogKeys
+
+    found = []
+    for path in files or ():
+        try:
+            found.append(KeyChange.parse(read_file(path, "key-change")))
+        except (FormatError, SignatureError) as error:
+            raise InputError.of("key-change", f"{path}: {error}") from None
+    try:
+        LogKeys.of(key, found)
+    except FormatError as error:
+        raise InputError.of("key-change", error.reason) from None
+    return tuple(found)
 
 
 @contextmanager

@@ -14,8 +14,10 @@ import typer
 
 from services.cli.audit.options import (
     Key,
+    KeyChanges,
     PolicyFile,
     Witnesses,
+    key_changes,
     log_key,
     read_file,
     read_kept,
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from audit.sample import Sample
     from audit.verification import Older
     from ledger.files.layout import Files
+    from ledger.log.key_changes import KeyChange
     from ledger.log.note_keys import VerifierKey
     from ledger.log.witness_policy import WitnessPolicy
     from services.cli.audit.verdict import PageFile
@@ -59,6 +62,7 @@ def verify(
     ] = "",
     witness: Witnesses = None,
     witness_policy: PolicyFile = None,
+    key_change: KeyChanges = None,
     only_batch: Annotated[
         Path | None,
         typer.Option(metavar="BODY", help="Check your own receipt: the batch that you sent, with its proof as BUNDLE."),
@@ -97,11 +101,11 @@ def verify(
 
     output = Output(as_json)
     try:
-        trust = Trust(key, witness, witness_policy)
+        trust = Trust(key, witness, witness_policy, key_change)
         if is_statement(bundle):
             refuse_options(
                 since=since, rounds=rounds, witness=witness, witness_policy=witness_policy, only_batch=only_batch,
-                sample=sample, seed=seed, report=report_file,
+                sample=sample, seed=seed, report=report_file, key_change=key_change,
             )  # fmt: skip
             holds = verify_statement(output, read_file(bundle, "bundle", STATEMENT_BYTES), verifier_key(key))
         elif only_batch is not None:
@@ -128,15 +132,17 @@ class Trust:
     key: str
     witnesses: list[str] | None
     witness_policy: Path | None
+    key_changes: list[Path] | None
 
-    def about(self, note: bytes) -> tuple[VerifierKey, tuple[WitnessPolicy, ...]]:
-        """Returns the key of this checkpoint's log, and who must have cosigned.
+    def about(self, note: bytes) -> tuple[VerifierKey, tuple[WitnessPolicy, ...], tuple[KeyChange, ...]]:
+        """Returns the key of this checkpoint's log, who must have cosigned, and the changes of the key.
 
         Raises:
             InputError: the command line does not name keys, or not those of this log.
         """
         key = log_key(self.key, note)
-        return key, witness_policies(key, self.witnesses, self.witness_policy)
+        changes = key_changes(key, self.key_changes)
+        return key, witness_policies(key, self.witnesses, self.witness_policy), changes
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,8 +196,8 @@ def _check_bundle(output: Output, bundle: Path, trust: Trust, wanted: Wanted) ->
         ThreadPoolExecutor(wanted.threads) as pool,
         output.progress("Verifying", None, "leaves") as bar,
     ):
-        key, witnesses = trust.about(_checkpoint_note(files))
-        asked = Asked(key, wanted.since, witnesses, wanted.rounds, wanted.keep_going)
+        key, witnesses, changes = trust.about(_checkpoint_note(files))
+        asked = Asked(key, wanted.since, witnesses, wanted.rounds, wanted.keep_going, changes)
         means = Means(
             spills.new,
             lambda work: pool.submit(work).result,
@@ -228,8 +234,8 @@ def _check_receipt(output: Output, proof: Path, body: Path, trust: Trust) -> boo
     from services.cli.audit.verdict import show
 
     data = read_file(proof, "bundle")
-    key, witnesses = trust.about(data.partition(b"\n\n")[2])  # a tlog-proof ends in its checkpoint
-    report, _ = check_receipt(data, read_file(body, "only-batch"), key, witnesses)
+    key, witnesses, changes = trust.about(data.partition(b"\n\n")[2])  # a tlog-proof ends in its checkpoint
+    report, _ = check_receipt(data, read_file(body, "only-batch"), key, witnesses, changes)
     return show(output, report)
 
 

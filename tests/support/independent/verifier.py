@@ -14,6 +14,7 @@ import re
 import tarfile
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from fractions import Fraction
@@ -112,22 +113,74 @@ class Log:
     entries: list[dict[str, Any]]
 
     @classmethod
-    def of(cls, files: dict[str, bytes], name: str, key: Ed25519PublicKey | None, folder: str = "") -> Log:
+    def of(cls, files: dict[str, bytes], name: str, keys: Keys | None, folder: str = "") -> Log:
         note = files[f"{folder}checkpoint"]
         text, signatures = note.decode().rsplit("\n\n", 1)
         origin, size, root = f"{text}\n".split("\n")[:3]
         assert re.fullmatch("0|[1-9][0-9]*", size)
         assert root == base64.b64encode(base64.b64decode(root, validate=True)).decode()
-        if key is not None:
-            signed_by(key, origin, f"{text}\n".encode(), signatures)
+        if keys is not None:
+            keys.require(origin, int(size), f"{text}\n".encode(), signatures)
         raw = list(entries_of(files, int(size), folder))
         hashes = [sha256(b"\x00" + entry).digest() for entry in raw]
         assert root_of(hashes) == base64.b64decode(root)
+        for last_size, last_root in keys.ends(origin, f"{text}\n".encode(), signatures) if keys is not None else ():
+            assert root_of(hashes[:last_size]) == last_root
+            assert last_size <= int(size)
         entries = [canonical(entry) for entry in raw]
         for entry in entries:
             is_sound(entry)
         assert [(entry["index"], entry["pool"]) for entry in entries] == [(at, name) for at in range(int(size))]
         return cls(raw, hashes, entries)
+
+
+@dataclass
+class Keys:
+    """The keys of a deployment, one after the other: `last[n]` says how far `keys[n]` signed each log."""
+
+    keys: list[Ed25519PublicKey]
+    last: list[dict[str, tuple[int, bytes]]] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, vkey: str, changes: Sequence[bytes]) -> Keys:
+        """From the key that is trusted on; every change is a rotation, for no witnesses are asked."""
+        found = cls([key_in(vkey)])
+        for note in changes:
+            text, signatures = note.decode().rsplit("\n\n", 1)
+            title, reason, old, new, *logs = text.split("\n")
+            name = title.removesuffix("/key-change")
+            assert (title, reason) == (f"{name}/key-change", "ROTATED")
+            assert old.startswith(f"{name}+")
+            assert new.startswith(f"{name}+")
+            assert key_in(old) == found.keys[-1]
+            for key in (key_in(old), key_in(new)):
+                signed_by(key, name, f"{text}\n".encode(), signatures)
+            assert key_in(new) not in found.keys
+            found.keys.append(key_in(new))
+            said = [line.split(" ") for line in logs]
+            assert [each[0] for each in said] == sorted({each[0] for each in said})
+            found.last.append({log: (int(size), base64.b64decode(root)) for log, size, root in said})
+        return found
+
+    def place(self, origin: str, text: bytes, signatures: str) -> int:
+        """Which key signed."""
+        for place in range(len(self.keys) - 1, -1, -1):
+            with suppress(AssertionError):
+                signed_by(self.keys[place], origin, text, signatures)
+                return place
+        raise AssertionError
+
+    def require(self, origin: str, size: int, text: bytes, signatures: str) -> None:
+        place = self.place(origin, text, signatures)
+        assert place == len(self.last) or size <= self.last[place][origin.rpartition("/")[2]][0]
+
+    def ends(self, origin: str, text: bytes, signatures: str) -> list[tuple[int, bytes]]:
+        name = origin.rpartition("/")[2]
+        return [last[name] for last in self.last[: self.place(origin, text, signatures)] if name in last]
+
+
+def key_in(vkey: str) -> Ed25519PublicKey:
+    return Ed25519PublicKey.from_public_bytes(base64.b64decode(vkey.split("+", 2)[2])[1:])
 
 
 def signed_by(key: Ed25519PublicKey, name: str, text: bytes, signatures: str) -> None:
@@ -208,7 +261,11 @@ TYPES: Final = {
     "answer": "round number, collective text, objection_hash text, answer text, reason text",
     "proposal": "effect text, content object, rests_on object, reason text",
     "closing": "", "pause": "", "schedule": "cron text, time_zone text, paused boolean",
-    "posting": "round number, transfer_count number, amount_minor decimal, set_aside? texts",
+    "posting": "round number, transfer_count number, amount_minor decimal, set_aside? texts, "
+    "review_began_sha256? hash, review_ended_sha256? hash",
+    "witnesses": "policy text",
+    "split": "collective text, round number, rule text, round_hash hash, amount_minor decimal, salt hash, "
+    "lines number, split_root hash",
     "payment": f"{SEALED}, reference text", "release": f"{SEALED}, to_commons boolean, reason text",
     "grant": f"{SEALED}, reason text",
     "deployment": "origin text, controls controls, founders founders, keys_made_together boolean",
@@ -1348,16 +1405,17 @@ def reference_of(text: str) -> str:
 # 9. Steps.
 
 
-def verify(bundle: Path, vkey: str = "") -> tuple[Fold, bytes]:
+def verify(bundle: Path, vkey: str = "", changes: Sequence[bytes] = ()) -> tuple[Fold, bytes]:
     """The fold of a bundle, and the root of its entries; AssertionError where something does not hold.
 
-    Without a key the signatures are not checked. With one, which may be any of the deployment's, they are.
+    Without a key the signatures are not checked. With one, which may be any of the deployment's, they are. `changes`
+    are the rotations of the key since, oldest first.
     """
     files = files_of(bundle)
-    key = Ed25519PublicKey.from_public_bytes(base64.b64decode(vkey.split("+", 2)[2])[1:]) if vkey else None
+    keys = Keys.of(vkey, changes) if vkey else None
     deployment, _, pool = files["checkpoint"].decode().partition("\n")[0].rpartition("/pools/")
     assert files["registry/checkpoint"].decode().startswith(f"{deployment}/registry\n")
-    log, registry_log = Log.of(files, pool, key), Log.of(files, "registry", key, "registry/")
+    log, registry_log = Log.of(files, pool, keys), Log.of(files, "registry", keys, "registry/")
     in_order = [("checkpoint", files["checkpoint"]), ("registry/checkpoint", files["registry/checkpoint"])]
     in_order += [*files_in_order(registry_log, "registry/"), *bodies_in_order(registry_log, files, "registry/")]
     in_order += [*files_in_order(log), ("journal.csv", files["journal.csv"]), ("balances.csv", files["balances.csv"])]
