@@ -28,7 +28,7 @@ BATCHES: Final = 250
 @pytest.fixture(scope="module")
 def signing_key(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("signing") / "key"
-    generate_key(path, "localhost/moiety")
+    generate_key(path, "log.example")
     return path
 
 
