@@ -236,7 +236,7 @@ POLICY: Final = (
 CONTROLS: Final = "people number, terms number, weights number, money number, rounds number, registry number"
 SEALED: Final = "collective id, request_id text, amount_minor decimal, salt hash"
 TYPES: Final = {
-    "pool": "opened_at number, display_name text, currency text, policy policy, platforms ids",
+    "pool": "opened_at number, display_name text, currency text, policy policy, platforms ids, distribute text",
     "admission": "platform text, admitted boolean", "policy": "version number, policy policy",
     "method": "method id, version number, display_name name, confidence_ppm number, evidence_uri uri, covers? line, "
     "score_kind? text, score_order? text, coverage_nano? number, sum_repeats? boolean, tolerance_nano? number, "
@@ -249,7 +249,13 @@ TYPES: Final = {
     "id_scheme? text",
     "retraction": "platform text, request_id text, batch_leaf number, positions text, reason text, ai_only totals, "
     "human_ai totals",
-    "revenue": "platform text, request_id text, amount_minor decimal, currency text, note text",
+    "report": "platform text, request_id text, period text, amount_minor decimal, currency text, distribute text, "
+    "payment_reference text, note text",
+    "receipt": "salt hash, request_id text, amount_minor decimal, platform text, payment_reference text, "
+    "received_on text, note text",
+    "match": "salt hash, request_id text, amount_minor decimal, receipt number, platform text",
+    "reversal": "salt hash, request_id text, amount_minor decimal, reverses number, of text, platform text, "
+    "distribute text, chargeback boolean, reason text",
     "round": "number number, previous number, start number, end number, policy_leaf number, policy_version number, "
     "events number, retracted number, statement_lines number, root hash, registry_root hash, registry_sha256 hash, "
     "statement_sha256 hash, weights_sha256 hash, salt_sha256 hash, statement_root hash, weight decimal, "
@@ -275,7 +281,7 @@ TYPES: Final = {
     "platform": "platform text, display_name text",
     "collective": "collective id, display_name name, members number, equity_ppm number, status text, "
     "domains_sha256 hash",
-    "poolopened": "pool_id text, display_name text, currency text, policy object, platforms ids",
+    "poolopened": "pool_id text, display_name text, currency text, policy object, platforms ids, distribute text",
 }  # fmt: skip
 NESTED: Final = {
     "totals": TOTALS, "policy": POLICY, "controls": CONTROLS, "times": "first text, last text, count number",
