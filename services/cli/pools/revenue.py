@@ -44,7 +44,7 @@ def report(
     owed = amount_in_minor(amount, amount_minor, currency)
     made = session.client.report_revenue(pool, owed, currency, request_id=request_id, period=period, note=note)
     said = f"{major(made.amount_minor, made.currency)} reported in {pool}, leaf {made.leaf_index}."
-    session.output.show(document(made), f"{said}\nPay it with the reference {made.payment_reference}.")
+    session.output.show(document(made), f"{said} Pay it with the reference {made.payment_reference}.")
 
 
 @revenue_app.command("list")
