@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import grpc
 import sqlalchemy as sa
 
@@ -30,7 +32,7 @@ from services.api.pages import page_of
 from services.api.registry import pool_of
 from services.parts import Parts
 
-MAX_REFERENCE = 35
+MAX_REFERENCE: Final = 35
 """What a bank statement has room for (ISO 20022 Max35Text)."""
 
 

@@ -285,7 +285,7 @@ def _contradiction(pool: PoolRef, last: Checkpoint, what: str) -> StateError:
     detail = (
         f"a checkpoint of {last.size} leaves was signed, and {what}: an old backup was restored, or leaves were "
         f"deleted or changed. Nothing is signed, since others hold that checkpoint. Restore a backup that has all "
-        f"{last.size} leaves; if there is none, announce it and continue with a new origin and an empty folder"
+        f"{last.size} leaves; if there is none, announce it and found a new deployment under a new origin"
     )
     return StateError(f"{log_name(pool)}/checkpoints", "LOG_CONTRADICTS_CHECKPOINT", detail)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 import grpc
 import pytest
@@ -19,7 +19,7 @@ from services.api.queues import WAITING_PER_THREAD
 from tests.support.books import head_held
 from tests.support.scene import METHOD, POOL, Scene, event, open_scene
 
-THREADS = 4
+THREADS: Final = 4
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -73,11 +74,7 @@ def change_key(
     from services.signing.key_changes import make_key_change
     from services.signing.key_file import read_key
 
-    given = {"ROTATED": old, "LOST": lost, "STOLEN": stolen}
-    named = [reason for reason, value in given.items() if value is not None]
-    if len(named) != 1:
-        raise InputError.of("old", "is required: one of --old, --lost and --stolen")
-    (reason,) = named
+    reason = _reason({"ROTATED": old, "LOST": lost, "STOLEN": stolen})
     old_key = None if old is None else read_key(old)
     public = verifier_key(lost or stolen or "", "old") if old_key is None else old_key.verifier_key
     made = make_key_change(reason, public, old_key, read_key(new), checkpoints)
@@ -90,6 +87,13 @@ def change_key(
         details([(last.log, f"{last.size:,} leaves under the old key") for last in made.change.logs]),
         f"The change is in {out}. Publish it with the new public key: {made.change.new}",
     )  # fmt: skip
+
+
+def _reason(given: Mapping[str, object]) -> str:
+    named = [reason for reason, value in given.items() if value is not None]
+    if len(named) != 1:
+        raise InputError.of("old", "is required: one of --old, --lost and --stolen")
+    return named[0]
 
 
 @local_command
