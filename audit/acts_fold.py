@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final, Protocol
 
 from audit.findings import At, at
+from audit.payments_fold import PaymentsFold
 from audit.steps import Step
 from ledger.acts.controls import ONE, Controls, Kind
 from ledger.acts.entries import (
@@ -92,6 +93,10 @@ class RegistryOfPool(RegistryAsOf, Protocol):
     @property
     def people(self) -> People:
         """Who may act."""
+
+    @property
+    def payments(self) -> PaymentsFold:
+        """Pay runs and banks' files, of this size or a later one: each is named by its leaf."""
 
     def root(self) -> bytes:
         """The root of the leaves so far."""

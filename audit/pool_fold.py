@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from hashlib import sha256
 from itertools import zip_longest
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import numpy as np
 
@@ -28,12 +28,14 @@ from audit.reader import LogReader, checked_body
 from audit.reviews import Reviews
 from audit.steps import Step
 from ledger.acts.entries import Decision, DecisionContent, ProposalContent
+from ledger.entries import BookingContent, PayingContent
 from ledger.errors import InvalidInputError, LedgerCorruptError
 from ledger.income import ReversalContent
-from ledger.journal import REVENUE, Transfer, fold, may_be_below_zero
+from ledger.journal import REVENUE, Transfer, collective_account, fold, may_be_below_zero
 from ledger.log.leaves import C, Content, EncodedLeaf, Leaf, T, decode
 from ledger.log.merkle import HASH_BYTES, Frontier, leaf_hash
 from ledger.log.origins import log_origin
+from ledger.payments import BookingKind, parse_part, parse_pool_bookings, pool_bookings, pool_part
 from ledger.registry import PPM, require_range
 from ledger.usage.batch import Batch, Int64Array
 from ledger.usage.entries import (
@@ -63,6 +65,8 @@ from payout.statement import (
     render_registry,
 )
 from payout.weights import UsageKey, WeightSum
+
+_OF_PAYMENTS: Final = (BookingKind.PAID, BookingKind.UNPAID, BookingKind.RETURNED)
 
 
 def _nobody(leaf: Leaf[Any], weighed: WeighedBatch) -> None:
@@ -117,6 +121,8 @@ class PoolFold:
     carried: Carried = field(default_factory=Carried)
     retracted: dict[int, set[int]] = field(default_factory=dict)
     """By the batch's leaf, the positions taken back so far."""
+    paying: dict[str, int] = field(default_factory=dict)
+    """What this pool pays of each payment, by end-to-end id."""
     hashes: bytearray = field(default_factory=bytearray)
     """Of all leaves, concatenated: a list of them would take three times the memory."""
     numbers: dict[str, int] = field(default_factory=dict)
@@ -265,9 +271,8 @@ class PoolFold:
                 self._split(leaf)
             case PostingContent():
                 self._post(leaf)
-            case content:
-                self._move(leaf.index, content.transfers(self))
-                self._require_reserved(leaf)
+            case _:
+                self._take_movement(leaf)
 
     def _calculated(self, leaf: Leaf[RoundContent]) -> None:
         number = leaf.content.number
@@ -315,6 +320,52 @@ class PoolFold:
         content = self._open_round()
         is_it = content is not None and self.round_at.get(leaf_index) == content.number
         return is_it and content is not None and self.balances.get(REVENUE, 0) < content.pot_minor
+
+    def _take_movement(self, leaf: Leaf[Any]) -> None:
+        content = leaf.content
+        if isinstance(content, PayingContent | BookingContent):
+            self._follow_registry(leaf.index, content)
+        self._move(leaf.index, content.transfers(self))
+        self._require_reserved(leaf)
+
+    def _follow_registry(self, leaf_index: int, content: PayingContent | BookingContent) -> None:
+        """What a pool does because the registry's log says so follows from it: the same is computed again."""
+        here, size = at(leaf_index), content.registry_size
+        here.holds(size >= self.acts.registry_size, "registry_size", size, f"{self.acts.registry_size} or more")
+        self.acts.registry_size = size
+        known = self.registry.people_at(size).size
+        here.holds(known >= size, "registry_size", size, f"at most {known}, of which the registry is")
+        if isinstance(content, PayingContent):
+            self._follow_run(leaf_index, content)
+        else:
+            self._follow_statement(leaf_index, content)
+
+    def _follow_run(self, leaf_index: int, content: PayingContent) -> None:
+        here = at(leaf_index)
+        found = self.registry.payments.runs.get(content.pay_run)
+        if found is None or found[0] >= content.registry_size:
+            raise here.error("pay_run", content.pay_run, "one of the registry's log")
+        here.same("pay_run_leaf", content.pay_run_leaf, found[0])
+        claimed = self.parsed(content.parts_sha256, parse_part)
+        owed = {name: self.balances.get(collective_account(name), 0) for name in found[2].of_pool(self.log.pool)}
+        expected = pool_part(found[2], self.log.pool, owed, claimed.salt)
+        for said, follows in zip_longest(claimed.parts, expected.parts):
+            here.same("part", said, follows)
+        self.paying |= {part.end_to_end_id: part.amount_minor for part in expected.parts}
+
+    def _follow_statement(self, leaf_index: int, content: BookingContent) -> None:
+        here = at(leaf_index)
+        found = self.registry.payments.files.get(content.bank_file_leaf)
+        if found is None or content.bank_file_leaf >= content.registry_size or not found[0].is_statement:
+            raise here.error("bank_file_leaf", content.bank_file_leaf, "a statement of the registry's log")
+        claimed = self.parsed(content.bookings_sha256, parse_pool_bookings)
+        expected = pool_bookings(found[1], self.log.pool, claimed.salt)
+        for said, follows in zip_longest(claimed.bookings, expected.bookings):
+            here.same("booking", said, follows)
+        for booking in expected.bookings:
+            if booking.end_to_end_id and booking.kind in _OF_PAYMENTS:
+                paying = self.paying.get(booking.end_to_end_id)
+                here.same(f"amount of {booking.end_to_end_id}", booking.amount_minor, paying)
 
     def _require_registry(self, leaf_index: int, content: RoundContent) -> None:
         """A round's snapshot is what the registry's log says, up to the size that the round names."""

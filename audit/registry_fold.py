@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from audit.acts_fold import ActsFold, DoneAct
 from audit.findings import At, Finding, FoundError, at, raise_finding
+from audit.payments_fold import PaymentsFold
 from audit.reader import BodyReader, LogReader, checked_body
 from audit.steps import Step
 from ledger.acts.collectives import collective_of
@@ -65,6 +67,7 @@ class RegistryFold:
     """Whose each domain is."""
     hashes: bytearray = field(default_factory=bytearray)
     """Of all leaves, one after the other."""
+    payments: PaymentsFold = field(default_factory=PaymentsFold)
     acts: ActsFold = field(init=False)
     _last_time: datetime | None = None
     _waiting: EncodedLeaf | None = None
@@ -154,6 +157,7 @@ class RegistryFold:
         try:
             self._judge(leaf)
             self._take_in(leaf)
+            self.payments.take_in(leaf, here, partial(_registry_body, self.log, leaf.index), self.collectives)
             self.people.take_in(leaf)
         except (InvalidInputError, LedgerCorruptError, ValueError) as error:
             # An entry can be canonical and still say what the service never would, such as an unknown status.

@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from audit.findings import Finding, FoundError
+from audit.payments_fold import PaymentsFold
 from audit.reader import LogReader
 from audit.registry_fold import RegistryFold
 from ledger.acts.entries import CollectiveContent, PoolOpenedContent
@@ -109,6 +110,11 @@ class RegistryHistory:
         """Whether a platform is registered after so many leaves."""
         return self._fold.platforms.get(name, size) < size
 
+    @property
+    def payments(self) -> PaymentsFold:
+        """Pay runs and banks' files, by their leaves."""
+        return self._fold.payments
+
     def opened(self, leaf_index: int) -> PoolOpenedContent | None:
         """What opened a pool at a leaf; None if nothing did."""
         return self._opened.get(leaf_index)
@@ -145,6 +151,11 @@ class RegistryView:
     def has_platform(self, name: str) -> bool:
         """Whether a platform is registered."""
         return self.history.has_platform(name, self.size)
+
+    @property
+    def payments(self) -> PaymentsFold:
+        """Pay runs and banks' files, by their leaves."""
+        return self.history.payments
 
     def root(self) -> bytes:
         """The root of the leaves so far."""

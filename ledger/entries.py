@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from typing import ClassVar
 
 from ledger.acts.controls import Kind
 from ledger.acts.entries import SaltedContent
 from ledger.journal import (
     COMMONS,
+    COSTS,
+    OUTSIDE,
+    UNMATCHED,
+    WITHDRAWN,
     Purpose,
     Transfer,
     collective_account,
     held_account,
     paid_account,
+    paying_account,
 )
-from ledger.log.leaves import DecimalInt, Past
+from ledger.log.leaves import Content, DecimalInt, Past, Sha256Hex
+from ledger.payments import BookingKind, PoolBooking, parse_part, parse_pool_bookings
 
 
 class Movement(SaltedContent):
@@ -77,3 +83,78 @@ class PaymentContent(CollectiveMovement):
         """From what the collective is owed to what it was paid."""
         owed, paid = collective_account(self.collective), paid_account(self.collective)
         return (Transfer(owed, paid, self.amount_minor, Purpose.PAYMENT),)
+
+
+class FollowingContent(Content):
+    """What a pool does because the registry's log says so; nobody acts. It names the registry's size it was made at."""
+
+    registry_size: int
+
+
+class PayingContent(FollowingContent):
+    """A pool's part of a pay run, which is at this leaf of the registry's log."""
+
+    type: ClassVar[str] = "paying.v1"
+
+    pay_run: str
+    pay_run_leaf: int
+    parts_sha256: Sha256Hex
+
+    @property
+    def key(self) -> Hashable:
+        """The run's id."""
+        return self.pay_run
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        """The run's id."""
+        return "pay_run", self.pay_run
+
+    def transfers(self, past: Past) -> Sequence[Transfer]:
+        """From what the collectives are owed to what they are being paid."""
+        return tuple(
+            Transfer(
+                collective_account(part.collective),
+                paying_account(part.collective),
+                part.amount_minor,
+                Purpose.PAY_RUN,
+            )
+            for part in past.parsed(self.parts_sha256, parse_part).parts
+            if part.amount_minor
+        )
+
+
+class BookingContent(FollowingContent):
+    """A pool's part of a bank's statement, which is at this leaf of the registry's log."""
+
+    type: ClassVar[str] = "booking.v1"
+
+    bank_file_leaf: int
+    bookings_sha256: Sha256Hex
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        """The statement's leaf."""
+        return "bank_file", str(self.bank_file_leaf)
+
+    def transfers(self, past: Past) -> Sequence[Transfer]:
+        """What the lines of the statement move in this pool."""
+        bookings = past.parsed(self.bookings_sha256, parse_pool_bookings).bookings
+        return tuple(moved for booking in bookings for moved in _booked(booking))
+
+
+def _booked(booking: PoolBooking) -> Iterator[Transfer]:
+    subject, amount_minor = booking.subject, booking.amount_minor
+    owed, paying, paid = collective_account(subject), paying_account(subject), paid_account(subject)
+    moves = {
+        BookingKind.PAID: (paying, paid, Purpose.PAYMENT),
+        BookingKind.UNPAID: (paying, owed, Purpose.UNPAID),
+        BookingKind.RETURNED: (paid, owed, Purpose.RETURNED),
+        BookingKind.UNMATCHED: (OUTSIDE, UNMATCHED, Purpose.RECEIPT),
+        BookingKind.CHARGE: (COSTS, WITHDRAWN, Purpose.CHARGE),
+    }
+    if amount_minor and booking.kind in moves:
+        from_account, to_account, purpose = moves[BookingKind(booking.kind)]
+        yield Transfer(from_account, to_account, amount_minor, purpose)
+    if booking.cost_minor:
+        yield Transfer(COSTS, WITHDRAWN, booking.cost_minor, Purpose.CHARGE)

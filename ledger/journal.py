@@ -25,8 +25,10 @@ OUTSIDE: Final = "outside"
 """Where money comes from that no report accounts for, which is below zero: what credits and `unmatched` hold."""
 COSTS: Final = "costs"
 """Bank charges, which are below zero until fees make up for them."""
+WITHDRAWN: Final = "withdrawn"
+"""What left the bank account for nobody's account here, such as bank charges."""
 
-POOL_ACCOUNTS: Final = (REVENUE, FEES, COMMONS, ROUNDING, UNMATCHED, OUTSIDE, COSTS)
+POOL_ACCOUNTS: Final = (REVENUE, FEES, COMMONS, ROUNDING, UNMATCHED, OUTSIDE, COSTS, WITHDRAWN)
 """Those that belong to the pool itself."""
 
 
@@ -55,6 +57,11 @@ def held_account(collective: str) -> str:
     return f"held/{collective}"
 
 
+def paying_account(collective: str) -> str:
+    """The account of what the collective is being paid, and the bank has not confirmed."""
+    return f"paying/{collective}"
+
+
 def paid_account(collective: str) -> str:
     """The account of what the collective was paid."""
     return f"paid/{collective}"
@@ -66,7 +73,7 @@ def owing_account(collective: str) -> str:
 
 
 PLATFORM_KINDS: Final = ("platform", "due", "credit")
-COLLECTIVE_KINDS: Final = ("collective", "held", "owing", "paid")
+COLLECTIVE_KINDS: Final = ("collective", "held", "owing", "paying", "paid")
 OWNED_KINDS: Final = (*PLATFORM_KINDS, *COLLECTIVE_KINDS)
 
 
@@ -109,6 +116,10 @@ class Purpose(StrEnum):
     MATCH = "MATCH"
     REVERSAL = "REVERSAL"
     CHARGEBACK = "CHARGEBACK"
+    PAY_RUN = "PAY_RUN"
+    UNPAID = "UNPAID"
+    RETURNED = "RETURNED"
+    CHARGE = "CHARGE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +150,14 @@ def may_be_below_zero(account: str) -> bool:
 
 
 _BELOW_ZERO: Final = frozenset({REVENUE, OUTSIDE, COSTS})
+
+
+_NOT_AT_THE_BANK: Final = ("platform", "due", "paid", "outside", "withdrawn")
+
+
+def is_at_the_bank(account: str) -> bool:
+    """Whether an account's money lies at the pool's bank: all but what is not there yet, and what has left."""
+    return account.partition("/")[0] not in _NOT_AT_THE_BANK
 
 
 def fold(balances: Mapping[str, int], transfers: Iterable[Transfer]) -> dict[str, int]:

@@ -80,6 +80,7 @@ if TYPE_CHECKING:
         ReplayProgress,
         ReplayVerdict,
     )
+    from moiety.v1.payments_pb2 import AccountDetails, BankAccount, BankFile, Payee, PayRun, Reconciliation, RunPayment
     from moiety.v1.registry_pb2 import (
         ApiKey,
         Collective,
@@ -150,6 +151,15 @@ _NAMES: Final = {
         "usage_events_of",
     ),
     "moiety.v1.accounts_pb2": ("Balance", "Payment", "Transfer"),
+    "moiety.v1.payments_pb2": (
+        "AccountDetails",
+        "BankAccount",
+        "BankFile",
+        "PayRun",
+        "Payee",
+        "Reconciliation",
+        "RunPayment",
+    ),
     "moiety.v1.acts_pb2": ("Proposal",),
     "moiety.v1.audit_pb2": (
         "Checkpoint",
@@ -185,6 +195,7 @@ _MODULES: Final = ("attribution", "errors", "telemetry", "v1")
 __all__ = [
     "USAGE_SCHEMA",
     "AbortedError",
+    "AccountDetails",
     "Allocation",
     "AlreadyExistsError",
     "ApiKey",
@@ -192,6 +203,8 @@ __all__ = [
     "AsyncClient",
     "Attribution",
     "Balance",
+    "BankAccount",
+    "BankFile",
     "BatchProof",
     "BatchRefusal",
     "BatchRefusedError",
@@ -228,6 +241,8 @@ __all__ = [
     "Outbox",
     "OutboxError",
     "Owner",
+    "PayRun",
+    "Payee",
     "Payment",
     "PermissionDeniedError",
     "Platform",
@@ -237,6 +252,7 @@ __all__ = [
     "Principal",
     "Proposal",
     "Receipt",
+    "Reconciliation",
     "RefusedDocument",
     "RefusedEvent",
     "ReplayProgress",
@@ -245,6 +261,7 @@ __all__ = [
     "ResourceExhaustedError",
     "Reversal",
     "Round",
+    "RunPayment",
     "Schedule",
     "ServiceError",
     "ShareBasis",

@@ -13,6 +13,7 @@ from moiety.verbs.acts import ActsVerbs
 from moiety.verbs.audit import AuditVerbs
 from moiety.verbs.base import Awaited, Blocking
 from moiety.verbs.limits import LimitsVerbs
+from moiety.verbs.payments import PaymentsVerbs
 from moiety.verbs.revenue import RevenueVerbs
 from moiety.verbs.rounds import RoundsVerbs
 from moiety.verbs.usage import UsageVerbs
@@ -24,7 +25,7 @@ TIMEOUT_SECONDS: Final = 60.0
 """How long a call may take by default: longer than a restart of the service."""
 
 
-class AllVerbs(UsageVerbs, ActsVerbs, LimitsVerbs, RevenueVerbs, AccountsVerbs, RoundsVerbs, AuditVerbs):
+class AllVerbs(UsageVerbs, ActsVerbs, LimitsVerbs, RevenueVerbs, AccountsVerbs, PaymentsVerbs, RoundsVerbs, AuditVerbs):
     """Every verb of the service."""
 
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ledger.acts.controls import Kind
 from ledger.acts.entries import ActContent, DecisionContent, ProposalContent
-from ledger.entries import GrantContent, PaymentContent, ReleaseContent
+from ledger.entries import BookingContent, GrantContent, PayingContent, PaymentContent, ReleaseContent
 from ledger.income import MatchContent, ReceiptContent, ReportContent, ReversalContent
 from ledger.journal import (
     COMMONS,
@@ -226,6 +226,7 @@ _KINDS: Final[tuple[type[Content], ...]] = (
     MembershipContent, IdSchemeContent, UsageContent, RetractionContent, ReportContent,
     RoundContent, ObjectionContent, AnswerContent, ProposalContent, DecisionContent, PostingContent, SplitContent,
     PaymentContent, ReleaseContent, GrantContent, ReceiptContent, MatchContent, ReversalContent,
+    PayingContent, BookingContent,
 )  # fmt: skip
 CONTENTS: Final[dict[str, type[Content]]] = {kind.type: kind for kind in _KINDS}
 """Every type of entry that a pool's log may hold."""

@@ -11,6 +11,8 @@ from ledger.store.bodies import Bodies
 from ledger.store.database import Database
 from ledger.store.readers import Readers
 from ledger.store.usage.intake import UsageStore
+from ledger.store.vault import Vault
+from payout.paying import Paying
 from payout.schedule import Scheduler
 from payout.settlement import Settlement
 from services.access.keyring import KeyRing
@@ -31,10 +33,12 @@ class Parts:
     database: Database
     readers: Readers
     bodies: Bodies
+    vault: Vault
     keyring: KeyRing
     acts: Acts
     usage: UsageStore
     settlement: Settlement
+    paying: Paying
     scheduler: Scheduler
 
     def close(self) -> None:

@@ -88,6 +88,9 @@ class Settings(BaseSettings):
     checkpoint_seconds: float = Field(default=5.0, ge=0.05, le=3600)
     """How often logs that have grown are signed, and witnesses asked."""
 
+    payee_key_file: Path | None = None
+    """The keys that encrypt payees' bank data, from `moiety key payees`; every server has the same."""
+
     witnesses: str = ""
     """Who cosigns checkpoints: `URL VKEY`, separated by commas."""
 

@@ -20,8 +20,14 @@ from ledger.store.readers import Readers
 from ledger.store.registry import PUT_COLLECTIVE, REGISTER_PLATFORM
 from ledger.store.usage.closing import CLOSE_POOL
 from ledger.store.usage.intake import UsageStore
+from ledger.store.vault import Vault, read_vault
+from payout.paying import Paying
 from payout.schedule import Scheduler
 from payout.settlement import Settlement
+from payout.store.bank_accounts import PUT_BANK_ACCOUNT
+from payout.store.bank_files import TAKE_IN_BANK_FILE
+from payout.store.pay_runs import RECORD_PAY_RUN
+from payout.store.payees import PUT_PAYEE
 from payout.store.pools import LOG_POLICY, OPEN_POOL, PAUSE, SET_SCHEDULE
 from payout.store.reversals import REVERSE
 from payout.store.windows import timed_rounds
@@ -38,6 +44,7 @@ EFFECTS: Final = (
     REGISTER_PLATFORM, PUT_COLLECTIVE, PUT_PRINCIPAL, SET_CONTROLS, SET_WITNESSES, ISSUE_KEY, REVOKE_KEY, OPEN_POOL,
     LOG_POLICY, SET_SCHEDULE, PAUSE, ADMIT_PLATFORM, CLOSE_POOL, DECLARE_METHOD, DECLARE_MEMBERSHIP, RECORD_PAYMENT,
     RELEASE_HELD, GRANT_FROM_COMMONS, RECORD_RECEIPT, MATCH_RECEIPT, REVERSE,
+    PUT_PAYEE, PUT_BANK_ACCOUNT, RECORD_PAY_RUN, TAKE_IN_BANK_FILE,
 )  # fmt: skip
 """Everything that operators do."""
 
@@ -62,16 +69,19 @@ def wire(settings: Settings, *, clock: Clock = system_clock) -> Parts:
         standby = Database(settings.read_database_url, connections=settings.database_connections)
     bodies = wire_bodies(settings)
     settlement = Settlement(database)
+    vault = read_vault(settings.payee_key_file) if settings.payee_key_file else Vault()
     return Parts(
         settings=settings,
         clock=clock,
         database=database,
         readers=Readers(database, standby),
         bodies=bodies,
+        vault=vault,
         keyring=KeyRing(database, clock),
         acts=Acts(EFFECTS),
         usage=UsageStore(database, clock, bodies),
         settlement=settlement,
+        paying=Paying(database, vault),
         scheduler=Scheduler(database, settlement),
     )
 

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from audit.fsck.rows import UNSAID, Row
 from ledger.acts.entries import DecisionContent, ProposalContent
 from ledger.acts.people import PEOPLE_KINDS
-from ledger.entries import Movement
+from ledger.entries import BookingContent, Movement, PayingContent
 from ledger.income import MatchContent, ReceiptContent, ReportContent, ReversalContent
 from ledger.journal import Transfer
 from ledger.log.leaves import Leaf
@@ -218,6 +218,18 @@ def _splits(at: Followed) -> Iterator[Row]:
             yield {"number": number, "collective": collective, "leaf_index": at.leaf.index}
 
 
+def _payings(at: Followed) -> Iterator[Row]:
+    match at.leaf.content:
+        case PayingContent(pay_run=name):
+            yield {"pay_run": name, "leaf_index": at.leaf.index}
+
+
+def _bookings(at: Followed) -> Iterator[Row]:
+    match at.leaf.content:
+        case BookingContent(bank_file_leaf=bank_file_leaf):
+            yield {"bank_file_leaf": bank_file_leaf, "leaf_index": at.leaf.index}
+
+
 def _transfers(at: Followed) -> Iterator[Row]:
     for ordinal, transfer in enumerate(at.transfers):
         yield {
@@ -266,6 +278,8 @@ PROJECTIONS: Final = (
     Projection(t.objection, _objections),
     Projection(t.answer, _answers),
     Projection(t.split, _splits),
+    Projection(t.paying, _payings),
+    Projection(t.booking, _bookings),
     Projection(lt.transfer, _transfers),
     Projection(lt.balance, _balances),
 )

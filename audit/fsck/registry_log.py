@@ -19,10 +19,14 @@ from audit.progress import Progress
 from audit.registry_fold import RegistryFold
 from audit.store.snapshot_log import SnapshotLog
 from ledger.acts.entries import (
+    BankAccountContent,
+    BankFileContent,
     CollectiveContent,
     DeploymentContent,
     KeyContent,
     KeyRevocationContent,
+    PayeeContent,
+    PayRunContent,
     PlatformContent,
     PoolOpenedContent,
     RecoveryContent,
@@ -34,6 +38,8 @@ from ledger.store import tables as lt
 from ledger.store.acts import REGISTRY
 from ledger.store.bodies import Bodies
 from ledger.store.tables import metadata
+from payout.payments.matching import AFTER
+from payout.store import tables as t
 
 _OWN: Final = {
     table.name
@@ -70,6 +76,12 @@ class _RegistryCheck:
         self._keys: dict[str, Row] = {}
         self._platforms: dict[str, Row] = {}
         self._collectives: dict[str, Row] = {}
+        self._payees: dict[int, Row] = {}
+        self._bank_accounts: dict[int, Row] = {}
+        self._pay_runs: dict[str, Row] = {}
+        self._planned: dict[str, Row] = {}
+        self._messages: dict[int, Row] = {}
+        self._events: dict[tuple[str, int, str], Row] = {}
         self._pools: dict[str, Row] = {}
 
     def run(self) -> Generator[Progress, None, None]:
@@ -113,6 +125,7 @@ class _RegistryCheck:
     # What the leaves so far say.
 
     def _take_rows(self, leaf: Leaf[Any]) -> None:
+        self._take_payments(leaf)
         at = {"leaf_index": leaf.index, "created_at": leaf.time}
         match leaf.content:
             case DeploymentContent(founders=founders):
@@ -146,21 +159,59 @@ class _RegistryCheck:
                     "created_at": leaf.time,
                 }
 
+    def _take_payments(self, leaf: Leaf[Any]) -> None:
+        at = {"leaf_index": leaf.index, "created_at": leaf.time}
+        match leaf.content:
+            case PayeeContent() as payee:
+                details_hash = bytes.fromhex(payee.details_hash)
+                row = {"collective": payee.collective, "details_hash": details_hash, "created_at": leaf.time}
+                self._payees[leaf.index] = row
+            case BankAccountContent() as account:
+                details_hash = bytes.fromhex(account.details_hash)
+                row = {"name": account.bank_account, "details_hash": details_hash, "created_at": leaf.time}
+                self._bank_accounts[leaf.index] = row
+            case PayRunContent() as run:
+                self._pay_runs[run.pay_run] = {"bank_account": run.bank_account, **at}
+                for planned in self._fold.payments.runs[run.pay_run][2].payments:
+                    row = {"collective": planned.collective, "leaf_index": leaf.index}
+                    self._planned[planned.end_to_end_id] = row
+            case BankFileContent() as file:
+                self._take_file(leaf.index, leaf.time, file)
+
+    def _take_file(self, leaf_index: int, time: datetime, file: BankFileContent) -> None:
+        said = {name: getattr(file, name) for name in ("bank_account", "message", "message_id", "closing_minor")}
+        self._messages[leaf_index] = {**said, "created_at": time}
+        for booking in self._fold.payments.files[leaf_index][1].bookings:
+            if booking.kind in AFTER:
+                row = {name: getattr(booking, name) for name in ("day", "reference", "reason")}
+                self._events[booking.end_to_end_id, leaf_index, booking.kind] = row
+
     def _compare_tables(self) -> None:
         self._compare(lt.api_key, "key_id", self._keys)
         self._compare(lt.platform, "name", self._platforms)
         self._compare(lt.collective, "name", self._collectives)
         self._compare(lt.pool, "name", self._pools)
+        self._compare(t.payee, "leaf_index", self._payees)
+        self._compare(t.bank_account, "leaf_index", self._bank_accounts)
+        self._compare(t.pay_run, "name", self._pay_runs)
+        self._compare(t.planned_payment, "end_to_end_id", self._planned)
+        self._compare(t.bank_message, "leaf_index", self._messages)
+        self._compare(t.payment_event, ("end_to_end_id", "leaf_index", "kind"), self._events)
         numbers = self._registry.collective_ids
         owners = {domain: {"collective_id": numbers.get(name)} for domain, name in self._fold.domains.items()}
         self._compare(lt.collective_domain, "domain", owners, nobodys="collective_id")
 
-    def _compare(self, table: sa.Table, name: str, following: Mapping[str, Row], *, nobodys: str = "") -> None:
+    def _compare(
+        self, table: sa.Table, name: str | tuple[str, ...], following: Mapping[Any, Row], *, nobodys: str = ""
+    ) -> None:
         """Compare the rows of a table by their names. A row whose column `nobodys` is null may be left over."""
         left = dict(following)
-        for row in stored_rows(self._connection, sa.select(table).order_by(table.c[name])):
+        names = (name,) if isinstance(name, str) else name
+        for row in stored_rows(self._connection, sa.select(table).order_by(*(table.c[each] for each in names))):
             self.report.count(table.name)
-            key, expected = f"{name}={row[name]}", left.pop(row[name], None)
+            identity = tuple(row[each] for each in names)
+            key = " ".join(f"{each}={value}" for each, value in zip(names, identity, strict=True))
+            expected = left.pop(identity[0] if isinstance(name, str) else identity, None)
             if expected is None:
                 if not nobodys or row[nobodys] is not None:
                     self.report.add(table.name, key, "row", shown_row(row), "none: no leaf says so")
@@ -169,7 +220,7 @@ class _RegistryCheck:
                 if row[column] != value:
                     self.report.add(table.name, key, column, row[column], value)
         for missing, expected in left.items():
-            self.report.add(table.name, f"{name}={missing}", "row", "none", shown_row(expected))
+            self.report.add(table.name, f"{'/'.join(names)}={missing}", "row", "none", shown_row(expected))
 
     def _require_nothing_else(self) -> None:
         """Report rows that only pools have under the registry's number."""

@@ -8,8 +8,8 @@ from typing import Annotated, Any, ClassVar, Final
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from ledger.acts.controls import ONE, Controls, Kind
-from ledger.log.leaves import Content, Sha256Hex, is_body_field, is_empty, is_none
+from ledger.acts.controls import ONE, TWO, Controls, Kind
+from ledger.log.leaves import Content, DecimalInt, Sha256Hex, is_body_field, is_empty, is_none
 
 Salt = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
@@ -52,6 +52,11 @@ class ActContent(Content):
         """The operator; the proposer, if it was proposed."""
         return self.by
 
+    @property
+    def own_of(self) -> str:
+        """The principal whose own matter it is, which may propose it too; empty if there is none."""
+        return ""
+
     def needed(self, controls: Controls) -> int:
         """Returns how many people it needs under these controls."""
         return ONE if self.kind is None else controls.needed(self.kind)
@@ -87,6 +92,11 @@ class ProposalContent(ActContent):
     rests_on: dict[str, str]
     """The version of each resource that the proposer saw; approving compares them again."""
     reason: str
+
+    @property
+    def own_of(self) -> str:
+        """The collective whose account is proposed."""
+        return f"{COLLECTIVES}{self.content.get('collective')}" if self.effect == PayeeContent.type else ""
 
     def bodies(self) -> Mapping[str, str]:
         """The bodies that its effect would commit to, which whoever decides it must be able to read."""
@@ -262,6 +272,103 @@ class CollectiveContent(ActContent):
         return self.collective
 
 
+class PayeeContent(ActContent):
+    """Where a collective's money goes was set: a salted hash of the account, whose details lie where they can be
+    deleted. A collective may propose its own, which an operator then decides.
+    """
+
+    type: ClassVar[str] = "payee.v1"
+    kind: ClassVar[Kind | None] = Kind.WEIGHTS
+
+    collective: str
+    details_hash: Sha256Hex
+
+    @property
+    def key(self) -> Hashable:
+        """Its collective."""
+        return self.collective
+
+    @property
+    def own_of(self) -> str:
+        """Its collective."""
+        return f"{COLLECTIVES}{self.collective}"
+
+    def needed(self, controls: Controls) -> int:
+        """What a collective proposes needs an operator besides, whatever the controls say."""
+        return TWO if self.by.startswith(COLLECTIVES) else super().needed(controls)
+
+
+class BankAccountContent(ActContent):
+    """A bank account of the operator's was registered or changed: what it pays for, and a salted hash of its details.
+
+    `opening_minor` is what is on it before its first statement.
+    """
+
+    type: ClassVar[str] = "bankaccount.v1"
+    kind: ClassVar[Kind | None] = Kind.MONEY
+
+    bank_account: str
+    display_name: str
+    currency: str
+    pools: list[str]
+    """The pools whose money it holds, sorted; none is another account's."""
+    opening_minor: DecimalInt
+    details_hash: Sha256Hex
+
+    @property
+    def key(self) -> Hashable:
+        """Its id."""
+        return self.bank_account
+
+
+class PayRunContent(ActContent):
+    """What a bank account is to pay on a day; its plan, a body, says to whom and from which pools.
+
+    Each pool then pays its part with an entry of its own, as far as it still owes it.
+    """
+
+    type: ClassVar[str] = "payrun.v1"
+    kind: ClassVar[Kind | None] = Kind.MONEY
+
+    pay_run: str
+    bank_account: str
+    currency: str
+    day: str
+    payments: int
+    amount_minor: DecimalInt
+    plan_sha256: Sha256Hex
+
+    @property
+    def key(self) -> Hashable:
+        """Its id."""
+        return self.pay_run
+
+
+class BankFileContent(ActContent):
+    """A bank's file was taken in: a salted hash of it, and a body that says what each of its lines means.
+
+    A statement has its balances and its last day; each pool of its account then books its part with an entry of its
+    own. A status report has neither, and moves nothing.
+    """
+
+    type: ClassVar[str] = "bankfile.v1"
+    kind: ClassVar[Kind | None] = Kind.MONEY
+
+    bank_account: str
+    message: str
+    message_id: str
+    file_hash: Sha256Hex
+    day: str
+    opening_minor: DecimalInt | None
+    closing_minor: DecimalInt | None
+    bookings_sha256: Sha256Hex
+
+    @property
+    def is_statement(self) -> bool:
+        """Whether it has balances, and pools book it."""
+        return self.closing_minor is not None
+
+
 class PoolOpenedContent(ActContent):
     """A pool was opened. The first leaf of the pool's own log says the same, and names this leaf."""
 
@@ -290,6 +397,9 @@ class PoolOpenedContent(ActContent):
 _REGISTRY_KINDS: Final[tuple[type[Content], ...]] = (
     DeploymentContent, ControlsContent, WitnessesContent, PrincipalContent, KeyContent, KeyRevocationContent,
     RecoveryContent, PlatformContent, CollectiveContent, PoolOpenedContent, ProposalContent, DecisionContent,
+    DeploymentContent, ControlsContent, PrincipalContent, KeyContent, KeyRevocationContent, RecoveryContent,
+    PlatformContent, CollectiveContent, PayeeContent, BankAccountContent, PayRunContent, BankFileContent,
+    PoolOpenedContent, ProposalContent, DecisionContent,
 )  # fmt: skip
 REGISTRY_CONTENTS: Final[dict[str, type[Content]]] = {kind.type: kind for kind in _REGISTRY_KINDS}
 """Every type of entry that the registry's log may hold."""

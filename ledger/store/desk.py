@@ -11,9 +11,9 @@ follow from what is declared.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 import sqlalchemy as sa
 
@@ -137,6 +137,51 @@ def leave_notice(connection: sa.Connection, left: Notice, now: datetime) -> None
     """Leave a notice for whatever delivers them."""
     values = {"principal": left.principal, "topic": left.topic, "subject": left.subject, "text": left.text}
     connection.execute(sa.insert(notice).values(created_at=now, **values))
+
+
+@dataclass(frozen=True, slots=True)
+class KeptFile:
+    """A file that a bank sent. `problem` says why it moves nothing; empty if it may."""
+
+    file_hash: bytes
+    name: str
+    message: str
+    message_id: str
+    problem: str
+    received_at: datetime
+
+
+def keep_file(connection: sa.Connection, kept: KeptFile, sealed: bytes) -> None:
+    """Keep a bank's file, encrypted."""
+    connection.execute(sa.insert(bank_file).values(sealed=sealed, **asdict(kept)))
+
+
+def sealed_file(connection: sa.Connection, file_hash: bytes) -> bytes | None:
+    """Returns a file as it was kept; None if it was erased."""
+    found = connection.execute(sa.select(bank_file.c.sealed).where(bank_file.c.file_hash == file_hash)).scalar()
+    return None if found is None else bytes(found)
+
+
+def list_problems(connection: sa.Connection, *, limit: int = 1_000) -> list[KeptFile]:
+    """Returns the files that move nothing, the newest first."""
+    query = _kept_files().order_by(bank_file.c.received_at.desc()).limit(limit)
+    return [_kept_file(row) for row in connection.execute(query)]
+
+
+def find_problem(connection: sa.Connection, message: str, message_id: str) -> KeptFile | None:
+    """Returns the file with a message that moves nothing; None if there is none."""
+    same = (bank_file.c.message == message) & (bank_file.c.message_id == message_id)
+    row = connection.execute(_kept_files().where(same)).first()
+    return _kept_file(row) if row else None
+
+
+def _kept_files() -> sa.Select[Any]:
+    columns = [column for column in bank_file.columns if column is not bank_file.c.sealed]
+    return sa.select(*columns).where(bank_file.c.problem != "")
+
+
+def _kept_file(row: Any) -> KeptFile:
+    return KeptFile(bytes(row[0]), *row[1:])
 
 
 def delete_expired(connection: sa.Connection, now: datetime) -> dict[str, int]:

@@ -60,6 +60,14 @@ class _TransferPurposeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Trans
     """A report or a receipt taken back."""
     TRANSFER_PURPOSE_CHARGEBACK: _TransferPurpose.ValueType  # 16
     """A receipt that the bank has taken back."""
+    TRANSFER_PURPOSE_PAY_RUN: _TransferPurpose.ValueType  # 30
+    """Into a pay run: from what is owed to what is being paid."""
+    TRANSFER_PURPOSE_UNPAID: _TransferPurpose.ValueType  # 31
+    """The bank did not pay: owed again."""
+    TRANSFER_PURPOSE_RETURNED: _TransferPurpose.ValueType  # 32
+    """A payment came back: owed again."""
+    TRANSFER_PURPOSE_CHARGE: _TransferPurpose.ValueType  # 34
+    """A bank's charge."""
 
 class TransferPurpose(_TransferPurpose, metaclass=_TransferPurposeEnumTypeWrapper):
     """Why an amount moved."""
@@ -98,6 +106,14 @@ TRANSFER_PURPOSE_REVERSAL: TransferPurpose.ValueType  # 15
 """A report or a receipt taken back."""
 TRANSFER_PURPOSE_CHARGEBACK: TransferPurpose.ValueType  # 16
 """A receipt that the bank has taken back."""
+TRANSFER_PURPOSE_PAY_RUN: TransferPurpose.ValueType  # 30
+"""Into a pay run: from what is owed to what is being paid."""
+TRANSFER_PURPOSE_UNPAID: TransferPurpose.ValueType  # 31
+"""The bank did not pay: owed again."""
+TRANSFER_PURPOSE_RETURNED: TransferPurpose.ValueType  # 32
+"""A payment came back: owed again."""
+TRANSFER_PURPOSE_CHARGE: TransferPurpose.ValueType  # 34
+"""A bank's charge."""
 Global___TransferPurpose: _TypeAlias = TransferPurpose  # noqa: Y015
 
 @_typing.final

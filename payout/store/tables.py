@@ -7,7 +7,7 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from ledger.store.tables import leaf_index, metadata, pool_id
+from ledger.store.tables import created_at, leaf_index, metadata, pool_id
 
 
 def round_number() -> sa.Column[int]:
@@ -80,7 +80,95 @@ schedule = sa.Table(
     sa.Column("skipped_because", sa.Text),
 )
 
-APPEND_ONLY: Final = (policy, round_, posting, objection, answer, split)
+payee = sa.Table(
+    "payee",
+    metadata,
+    leaf_index(primary_key=True),
+    sa.Column("collective", sa.Text, nullable=False),
+    sa.Column("details_hash", sa.LargeBinary, nullable=False),
+    created_at(),
+    sa.Index(None, "collective", "leaf_index"),
+    comment="Accounts of collectives by their leaves in the registry's log. The latest holds; details are at the desk.",
+)
+
+bank_account = sa.Table(
+    "bank_account",
+    metadata,
+    leaf_index(primary_key=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("details_hash", sa.LargeBinary, nullable=False),
+    created_at(),
+    comment="The operator's bank accounts by their leaves in the registry's log. The latest of a name holds.",
+)
+
+pay_run = sa.Table(
+    "pay_run",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    leaf_index(),
+    sa.Column("bank_account", sa.Text, nullable=False),
+    created_at(),
+    sa.UniqueConstraint("leaf_index"),
+    comment="Pay runs by their leaves in the registry's log.",
+)
+
+planned_payment = sa.Table(
+    "planned_payment",
+    metadata,
+    sa.Column("end_to_end_id", sa.Text, primary_key=True),
+    leaf_index(),
+    sa.Column("collective", sa.Text, nullable=False),
+    sa.Index(None, "collective", "leaf_index"),
+    comment="Payments that pay runs planned; amounts are in the plans and in the pools' logs.",
+)
+
+bank_message = sa.Table(
+    "bank_message",
+    metadata,
+    leaf_index(primary_key=True),
+    sa.Column("bank_account", sa.Text, nullable=False),
+    sa.Column("message", sa.Text, nullable=False),
+    sa.Column("message_id", sa.Text, nullable=False),
+    sa.Column("closing_minor", sa.BigInteger),
+    created_at(),
+    sa.UniqueConstraint("bank_account", "message", "message_id"),
+    comment="Files of banks that were taken in, by their leaves in the registry's log; each message once.",
+)
+
+payment_event = sa.Table(
+    "payment_event",
+    metadata,
+    sa.Column("end_to_end_id", sa.Text, primary_key=True),
+    leaf_index(primary_key=True),
+    sa.Column("kind", sa.Text, primary_key=True),
+    sa.Column("day", sa.Text, nullable=False),
+    sa.Column("reference", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    comment="What banks said of each payment, by the leaf of the file that said it.",
+)
+
+paying = sa.Table(
+    "paying",
+    metadata,
+    pool_id(),
+    sa.Column("pay_run", sa.Text, primary_key=True),
+    leaf_index(),
+    comment="Which leaf has the pool's part of a pay run; there is one at most.",
+)
+
+booking = sa.Table(
+    "booking",
+    metadata,
+    pool_id(),
+    sa.Column("bank_file_leaf", sa.BigInteger, primary_key=True, autoincrement=False),
+    leaf_index(),
+    comment="Which leaf has the pool's part of a bank's statement, by the statement's leaf in the registry's log.",
+)
+
+APPEND_ONLY: Final = (
+    policy, round_, posting, objection, answer, split, payee, bank_account, pay_run, planned_payment, bank_message,
+    payment_event, paying, booking,
+)  # fmt: skip
 """What the service may insert and read, and nothing more."""
 
 UPDATABLE: Final[Mapping[sa.Table, tuple[str, ...]]] = {

@@ -15,6 +15,7 @@ _COLLECTIVE: Final = frozenset({Role.COLLECTIVE})
 _READERS: Final = frozenset({Role.OPERATOR, Role.AUDITOR})
 _PLATFORM_READERS: Final = _READERS | {Role.PLATFORM}
 _COLLECTIVE_READERS: Final = _READERS | {Role.COLLECTIVE}
+_COLLECTIVE_AND_OPERATOR: Final = _OPERATOR | _COLLECTIVE
 _EVERYONE: Final = frozenset(Role)
 
 PERMITTED: Final[dict[str, frozenset[Role]]] = {
@@ -82,6 +83,19 @@ PERMITTED: Final[dict[str, frozenset[Role]]] = {
     "/moiety.v1.AccountsService/RecordPayment": _OPERATOR,
     "/moiety.v1.AccountsService/ReleaseHeld": _OPERATOR,
     "/moiety.v1.AccountsService/GrantFromCommons": _OPERATOR,
+    "/moiety.v1.PaymentsService/SetPayee": _COLLECTIVE_AND_OPERATOR,
+    "/moiety.v1.PaymentsService/GetPayee": _COLLECTIVE_READERS,
+    "/moiety.v1.PaymentsService/ListPayees": _READERS,
+    "/moiety.v1.PaymentsService/SetBankAccount": _OPERATOR,
+    "/moiety.v1.PaymentsService/ListBankAccounts": _READERS,
+    "/moiety.v1.PaymentsService/CreatePayRun": _OPERATOR,
+    "/moiety.v1.PaymentsService/GetPayRun": _READERS,
+    "/moiety.v1.PaymentsService/ListPayRuns": _READERS,
+    "/moiety.v1.PaymentsService/CreatePayRunFile": _OPERATOR,
+    "/moiety.v1.PaymentsService/ListCollectivePayments": _COLLECTIVE_READERS,
+    "/moiety.v1.PaymentsService/ImportBankFile": _OPERATOR,
+    "/moiety.v1.PaymentsService/ListBankFiles": _READERS,
+    "/moiety.v1.PaymentsService/GetReconciliation": _READERS,
     "/moiety.v1.RoundsService/PreviewRound": _READERS,
     "/moiety.v1.RoundsService/CalculateRound": _OPERATOR,
     "/moiety.v1.RoundsService/ApproveRound": _OPERATOR,

@@ -20,6 +20,8 @@ from moiety.v1 import (
     audit_pb2_grpc,
     limits_pb2,
     limits_pb2_grpc,
+    payments_pb2,
+    payments_pb2_grpc,
     registry_pb2,
     registry_pb2_grpc,
     revenue_pb2,
@@ -33,6 +35,7 @@ from services.api.accounts import AccountsService
 from services.api.acts import ActsService
 from services.api.audit import AuditService
 from services.api.limits import LimitsService
+from services.api.payments import PaymentsService
 from services.api.registry import RegistryService
 from services.api.revenue import RevenueService
 from services.api.rounds import RoundsService
@@ -41,7 +44,9 @@ from services.api.usage import UsageService
 from services.api.watches import Watches
 from services.parts import Parts
 
-_MODULES: Final = (registry_pb2, acts_pb2, limits_pb2, usage_pb2, revenue_pb2, accounts_pb2, rounds_pb2, audit_pb2)
+_MODULES: Final = (
+    registry_pb2, acts_pb2, limits_pb2, usage_pb2, revenue_pb2, accounts_pb2, payments_pb2, rounds_pb2, audit_pb2,
+)  # fmt: skip
 CONTRACT: Final[tuple[FileDescriptor, ...]] = tuple(module.DESCRIPTOR for module in _MODULES)
 
 CALLS_PER_THREAD: Final = 16
@@ -87,6 +92,7 @@ class Services:
             "UsageService": self._usage,
             "RevenueService": RevenueService(parts),
             "AccountsService": AccountsService(parts),
+            "PaymentsService": PaymentsService(parts),
             "RoundsService": RoundsService(parts),
             "AuditService": AuditService(parts, self.watches),
         }
@@ -100,6 +106,7 @@ class Services:
         usage_pb2_grpc.add_UsageServiceServicer_to_server(each["UsageService"], server)
         revenue_pb2_grpc.add_RevenueServiceServicer_to_server(each["RevenueService"], server)
         accounts_pb2_grpc.add_AccountsServiceServicer_to_server(each["AccountsService"], server)
+        payments_pb2_grpc.add_PaymentsServiceServicer_to_server(each["PaymentsService"], server)
         rounds_pb2_grpc.add_RoundsServiceServicer_to_server(each["RoundsService"], server)
         audit_pb2_grpc.add_AuditServiceServicer_to_server(each["AuditService"], server)
 

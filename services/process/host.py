@@ -17,6 +17,7 @@ from ledger.errors import InvalidInputError
 from ledger.log.note_keys import SigningKey
 from ledger.store.acts import read_people
 from ledger.store.database import Database
+from ledger.store.vault import add_key
 from services.access.founding import found_with_new_keys, is_founded
 from services.access.keys import Principal
 from services.access.sessions import Sessions, operators_with_keys
@@ -112,7 +113,8 @@ def everything(
     with ExitStack() as stack:
         url = stack.enter_context(embedded_postgres(data_folder))
         upgrade(url)
-        here = _with_signing_key(settings, data_folder).model_copy(update={"database_url": url, "workers": 1})
+        keyed = _with_payee_key(_with_signing_key(settings, data_folder), data_folder)
+        here = keyed.model_copy(update={"database_url": url, "workers": 1})
         founders_keys = _founded(here, operators, clock)
         running = stack.enter_context(serving(here, clock=clock))
         stack.enter_context(_scheduler(running.parts))
@@ -163,7 +165,7 @@ def _parts(settings: Settings, clock: Clock) -> Iterator[Parts]:
 @contextmanager
 def _scheduler(parts: Parts) -> Iterator[None]:
     seconds = parts.settings.schedule_poll_seconds
-    with every(seconds, parts.scheduler.run_once):
+    with every(seconds, parts.scheduler.run_once, parts.paying.run_once):
         logger.info("scheduling", poll_seconds=seconds)
         yield
 
@@ -192,6 +194,16 @@ def _with_signing_key(settings: Settings, data_folder: Path) -> Settings:
     if not path.exists():
         generate_key(path, DEFAULT_ORIGIN)
     return settings.model_copy(update={"signing_key_file": path, "checkpoint_folder": data_folder / "checkpoints"})
+
+
+def _with_payee_key(settings: Settings, data_folder: Path) -> Settings:
+    """Returns the settings with a key for payees in the data folder, made at the first start, unless they name one."""
+    if settings.payee_key_file is not None:
+        return settings
+    path = data_folder / "payee-key"
+    if not path.exists():
+        add_key(path)
+    return settings.model_copy(update={"payee_key_file": path})
 
 
 def _signing_key(settings: Settings) -> SigningKey:

@@ -66,6 +66,24 @@ MAY_CALL: Final[dict[str, frozenset[str]]] = {
         PLATFORMS_ONLY,
     ),
     **dict.fromkeys(("RoundsService/ObjectToRound", "RoundsService/LogSplit"), frozenset({COLLECTIVE})),
+    "PaymentsService/SetPayee": OPERATORS_ONLY | {COLLECTIVE},
+    "PaymentsService/GetPayee": READERS | {COLLECTIVE},
+    "PaymentsService/ListCollectivePayments": READERS | {COLLECTIVE},
+    **dict.fromkeys(
+        (
+            "PaymentsService/SetBankAccount", "PaymentsService/CreatePayRun", "PaymentsService/CreatePayRunFile",
+            "PaymentsService/ImportBankFile",
+        ),
+        OPERATORS_ONLY,
+    ),
+    **dict.fromkeys(
+        (
+            "PaymentsService/ListPayees", "PaymentsService/ListBankAccounts", "PaymentsService/GetPayRun",
+            "PaymentsService/ListPayRuns", "PaymentsService/ListBankFiles", "PaymentsService/GetReconciliation",
+        ),
+        READERS,
+    ),
+    "RoundsService/ObjectToRound": frozenset({COLLECTIVE}),
     **dict.fromkeys(
         (
             "RegistryService/GetCollective", "RegistryService/ListCollectives", "RegistryService/GetPool",
@@ -270,7 +288,7 @@ def test_a_collective_sees_its_own_balances_transfers_and_allocations_and_every_
     assert irish.get_balance(POOL, "collective/irish") == theirs.operator.get_balance(POOL, "collective/irish")
     assert irish.get_balance(POOL, "held/irish").amount_minor == 0
     assert [found.collective for found in irish.list_allocations(POOL, 1)] == ["collectives/irish"]
-    with pytest.raises(InvalidArgumentError, match="yours are collective/irish, held/irish, paid/irish"):
+    with pytest.raises(InvalidArgumentError, match="yours are collective/irish, held/irish, paying/irish, paid/irish"):
         list(irish.list_transfers(POOL))
     transfers = list(irish.list_transfers(POOL, account="collective/irish"))
     assert transfers

@@ -42,6 +42,12 @@ REFERENCE_TABLES: Final = {
     "collective_domain",
     "platform_limit",
     "api_key",
+    "payee",
+    "bank_account",
+    "pay_run",
+    "planned_payment",
+    "bank_message",
+    "payment_event",
     "alembic_version",
 }
 """Small, and in every place where a pool is."""

@@ -13,6 +13,7 @@ from ledger.acts.controls import Controls
 from ledger.acts.entries import (
     REGISTRY_CONTENTS,
     ActContent,
+    CollectiveContent,
     DecisionContent,
     DeploymentContent,
     Founder,
@@ -106,6 +107,11 @@ class RegistryLog:
         self.entries.append(encode(Leaf(REGISTRY_LOG, index, self.now, content)))
         return index
 
+    def put(self, body: bytes) -> str:
+        digest = sha256(body)
+        self.bodies[digest.digest()] = body
+        return digest.hexdigest()
+
     def rewrite(self, index: int, content: Content) -> None:
         """Put another content in the place of one, with the right hash."""
         time = decode(self.entries[index].entry, REGISTRY_CONTENTS).time
@@ -142,7 +148,7 @@ class RegistryLog:
         said = {}
         for index in range(self.size()):
             content = self.content(index)
-            if hasattr(content, "collective"):
+            if isinstance(content, CollectiveContent):
                 said[content.collective] = content.said()
         for collective in wanted:
             if said.get(collective.name) != collective_content(collective).said():

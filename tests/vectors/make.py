@@ -13,23 +13,41 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
 from audit.statement_check import check_statement
 from ledger.acts.controls import Controls
 from ledger.acts.entries import (
+    BankAccountContent,
+    BankFileContent,
     ControlsContent,
     Decision,
     KeyContent,
     KeyRevocationContent,
+    PayeeContent,
+    PayRunContent,
     PrincipalContent,
     RecoveryContent,
     WitnessesContent,
 )
+from ledger.entries import BookingContent, PayingContent
+from ledger.journal import Purpose, Transfer
 from ledger.log.merkle import inclusion_proof
 from ledger.log.note_keys import SignatureType, SigningKey
 from ledger.log.proof_files import LogProof
+from ledger.payments import (
+    Booking,
+    Bookings,
+    Plan,
+    PlannedPayment,
+    PoolAmount,
+    end_to_end_id,
+    pool_bookings,
+    pool_part,
+    render,
+)
 from ledger.registry import NANO, Collective, CollectiveStatus
 from ledger.usage.entries import UsageContent
 from ledger.usage.format import AI_ONLY, HUMAN_AI
@@ -46,7 +64,7 @@ from payout.policy import (
 from payout.splits import SplitLine
 from tests.support.batches import Event, event_id
 from tests.support.exports import KEY, PoolSource, bundle_of
-from tests.support.pool_log import PoolLog
+from tests.support.pool_log import PoolLog, salt_at
 from tests.support.registry_log import RegistryLog
 from tests.support.statement_files import FORGERIES, forged_file, lines_of, member_files, statement_file
 
@@ -94,6 +112,7 @@ def history() -> PoolLog:
     log.decide(Decision.APPROVED, "policy")
     log.post()
     _later(log, first)
+    _pay(log)
     return log
 
 
@@ -199,6 +218,82 @@ def split_of(log: PoolLog, collective: str) -> list[SplitLine]:
     return [SplitLine(f"member {at} é", amount, bytes([at]) * 32) for at, amount in enumerate(amounts)]
 
 
+def _pay(log: PoolLog) -> None:
+    """A pay run of two collectives: one payment is rejected and not made, the other is made and comes back."""
+    registry, digest = log.registry, "5" * 64
+    registry.now = log.now
+    for name in ("eire", "quebec"):
+        registry.act(PayeeContent(collective=name, details_hash=digest))
+    registry.act(
+        BankAccountContent(
+            bank_account="main", display_name="Main", currency="EUR", pools=["folk"], opening_minor=100_000,
+            details_hash=digest,
+        )
+    )  # fmt: skip
+    log.now += timedelta(days=3)
+    registry.now = log.now
+    owed = {name: log.balance(f"collective/{name}") for name in ("eire", "quebec")}
+    payments = [
+        PlannedPayment(
+            end_to_end_id=end_to_end_id("march", place),
+            collective=name,
+            payee=max(at for at in range(registry.size()) if registry.content(at).key == name),
+            pools=[PoolAmount(pool="folk", amount_minor=owed[name])],
+        )
+        for place, name in enumerate(owed, 1)
+    ]
+    plan = Plan(salt=salt_at(1), payments=payments, not_paid=[])
+    run = registry.act(
+        PayRunContent(
+            pay_run="march", bank_account="main", currency="EUR", day="2026-03-05", payments=2,
+            amount_minor=sum(owed.values()), plan_sha256=registry.put(render(plan)),
+        )
+    )  # fmt: skip
+    part = log.put(render(pool_part(plan, "folk", owed, salt_at(2))))
+    paying = PayingContent(registry_size=registry.size(), pay_run="march", pay_run_leaf=run, parts_sha256=part)
+    log.append(paying, [Transfer(f"collective/{name}", f"paying/{name}", owed[name], Purpose.PAY_RUN) for name in owed])
+    first, second = (
+        Booking(
+            kind="PAID", amount_minor=planned.amount_minor, end_to_end_id=planned.end_to_end_id,
+            subject=planned.collective, day="2026-03-05", reference="B1", reason="", pools=planned.pools,
+        )
+        for planned in payments
+    )  # fmt: skip
+    rejected = second.model_copy(update={"kind": "REJECTED", "amount_minor": 0, "reason": "no", "pools": []})
+    _bank_file(log, "pain.002.001.10", [rejected], None)
+    unpaid = second.model_copy(update={"kind": "UNPAID", "amount_minor": 0})
+    back = first.model_copy(update={"kind": "RETURNED", "amount_minor": first.amount_minor - 1})
+    fee = Booking(
+        kind="CHARGE", amount_minor=7, end_to_end_id="", subject="", day="2026-03-05", reference="B2", reason="",
+        pools=[PoolAmount(pool="folk", amount_minor=7)],
+    )  # fmt: skip
+    statement = _bank_file(log, "camt.053.001.08", [first, back, fee, unpaid], 100_000 - 1 - 7)
+    bookings = pool_bookings(Bookings(salt=salt_at(3), bookings=[first, back, fee, unpaid]), "folk", salt_at(4))
+    booked = BookingContent(
+        registry_size=registry.size(), bank_file_leaf=statement, bookings_sha256=log.put(render(bookings))
+    )
+    log.append(
+        booked,
+        [
+            Transfer("paying/eire", "paid/eire", owed["eire"], Purpose.PAYMENT),
+            Transfer("paid/eire", "collective/eire", owed["eire"], Purpose.RETURNED),
+            Transfer("costs", "withdrawn", 1, Purpose.CHARGE),
+            Transfer("costs", "withdrawn", 7, Purpose.CHARGE),
+            Transfer("paying/quebec", "collective/quebec", owed["quebec"], Purpose.UNPAID),
+        ],
+    )
+
+
+def _bank_file(log: PoolLog, message: str, bookings: list[Booking], closing_minor: int | None) -> int:
+    body = log.registry.put(render(Bookings(salt=salt_at(3), bookings=bookings)))
+    return log.registry.act(
+        BankFileContent(
+            bank_account="main", message=message, message_id="M1", file_hash="6" * 64, day="2026-03-05",
+            opening_minor=None if closing_minor is None else 100_000, closing_minor=closing_minor, bookings_sha256=body,
+        )
+    )  # fmt: skip
+
+
 RULE: Final = ScoreRule(ScoreKind.SIGNED_INFLUENCE, coverage_nano=900_000_000)
 
 
@@ -256,7 +351,7 @@ def figures(log: PoolLog) -> dict[str, Any]:
         "leaf_hashes": {str(index): log.entries[index].hash.hex() for index in (0, 1, log.size() - 1)},
         "registry_root": log.registry.root_at(log.registry.size()),
         "registry_entries_by_type": counted(log.registry),
-        "acts_of_one_person": {"registry": 16, "folk": 31},
+        "acts_of_one_person": {"registry": 22, "folk": 31},
         "entries_by_type": counted(log),
         "batches": {
             str(index): {

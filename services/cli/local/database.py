@@ -161,6 +161,23 @@ def retain(output: Output) -> None:
     output.show({"deleted": deleted}, f"Deleted {said}.")
 
 
+@app.command("rotate")
+@local_command
+def rotate(output: Output) -> None:
+    """Encrypt bank data and bank files anew, with the first key of MOIETY_PAYEE_KEY_FILE.
+
+    Run it once every server has the new key; the others can then be removed from the file. Safe to repeat.
+    """
+    from ledger.store.vault import Vault, read_vault
+    from services.settings import load_settings
+
+    settings = load_settings()
+    vault = read_vault(settings.payee_key_file) if settings.payee_key_file else Vault()
+    with _database(settings.owner_url) as database, database.transaction() as connection:
+        done = vault.seal_anew(connection)
+    output.show({"encrypted": done}, f"Encrypted {counted(done, 'row')} with the newest key.")
+
+
 @app.command("erase")
 @local_command
 def erase(

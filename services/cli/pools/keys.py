@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -28,6 +29,23 @@ def make(output: Output) -> None:
         details([("secret", made.text), ("hash", made.hash)]),
         "The secret is shown only once. Set it as MOIETY_API_KEY where it is used.",
     )
+
+
+@app.command("payees")
+@local_command
+def payees(
+    output: Output,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The file of keys; made if there is none.")],
+) -> None:
+    """Make a key that encrypts payees' bank data, in front of those that the file has.
+
+    Set the file as MOIETY_PAYEE_KEY_FILE on every server, and keep a copy apart from the database's. If it is lost,
+    nobody can read the bank data: every payee has to be proposed again.
+    """
+    from ledger.store.vault import add_key
+
+    add_key(file)
+    output.show({"file": str(file)}, f"{file} has a new key. Start every server with it, then run `moiety db rotate`.")
 
 
 @app.command("issue")

@@ -8,7 +8,9 @@ import typer
 
 from services.cli.base.acts import done_or_waits, outcome
 from services.cli.base.connection import Session, client_command
+from services.cli.base.documents import document
 from services.cli.base.money import amount_in_minor, major
+from services.cli.base.output import table
 
 payment_app = typer.Typer(help="Payments to collectives.", no_args_is_help=True)
 held_app = typer.Typer(help="What is held for suspended collectives.", no_args_is_help=True)
@@ -46,6 +48,21 @@ def record(
     )
     said = f"{major(paid.amount_minor, currency)} to {collective} recorded in {pool}, leaf {paid.leaf_index}."
     session.output.show(outcome(paid), done_or_waits(paid, said))
+
+
+@payment_app.command("list")
+@client_command
+def list_payments(session: Session, collective: Collective) -> None:
+    """List a collective's payments by pay runs: reference, day and, where one came back, the bank's reason."""
+    found = list(session.client.list_payments(collective))
+    shown = [document(each) for each in found]
+    lines = [
+        (each.end_to_end_id, major(each.amount_minor, each.currency), made["state"], each.day, each.reference,
+         each.reason)
+        for each, made in zip(found, shown, strict=True)
+    ]  # fmt: skip
+    columns = ("payment", "amount", "state", "day", "reference", "reason")
+    session.output.show(shown, table(columns, lines, right=("amount",)))
 
 
 @held_app.command("release")

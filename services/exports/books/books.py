@@ -24,6 +24,7 @@ from ledger.journal import (
     REVENUE,
     ROUNDING,
     UNMATCHED,
+    WITHDRAWN,
     Transfer,
 )
 from ledger.log.leaves import EncodedLeaf, Leaf
@@ -48,6 +49,8 @@ PLACES: Final[Mapping[str, tuple[str, ...]]] = {
     ROUNDING: ("liabilities", "rounding"),
     "collective": ("liabilities", "collective"),
     "held": ("liabilities", "held"),
+    "paying": ("liabilities", "paying"),
+    WITHDRAWN: ("assets", "withdrawn"),
     FEES: ("income", "fees"),
 }
 """The place of each kind of account in a chart of accounts."""

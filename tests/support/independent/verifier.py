@@ -21,7 +21,7 @@ from fractions import Fraction
 from hashlib import sha256
 from math import frexp, isqrt
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import pyarrow as pa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -274,6 +274,15 @@ TYPES: Final = {
     "lines number, split_root hash",
     "payment": f"{SEALED}, reference text", "release": f"{SEALED}, to_commons boolean, reason text",
     "grant": f"{SEALED}, reason text",
+    "paying": "registry_size number, pay_run text, pay_run_leaf number, parts_sha256 hash",
+    "booking": "registry_size number, bank_file_leaf number, bookings_sha256 hash",
+    "payee": "collective text, details_hash hash",
+    "bankaccount": "bank_account text, display_name text, currency text, pools texts, opening_minor decimal, "
+    "details_hash hash",
+    "payrun": "pay_run text, bank_account text, currency text, day text, payments number, amount_minor decimal, "
+    "plan_sha256 hash",
+    "bankfile": "bank_account text, message text, message_id text, file_hash hash, day text, "
+    "opening_minor decimal or null, closing_minor decimal or null, bookings_sha256 hash",
     "deployment": "origin text, controls controls, founders founders, keys_made_together boolean",
     "controls": "controls controls", "principal": "principal text, status text",
     "key": "key_id text, principal text, secret_hash text, expires_at? text, pools? texts",
@@ -455,16 +464,20 @@ def cosigned(note: bytes, policy: str, since: int) -> tuple[str, str, str, int]:
 
 KINDS: Final = {
     "controls.v1": "people", "witnesses.v1": "terms", "principal.v1": "people", "platform.v1": "weights",
-    "collective.v1": "weights",
+    "collective.v1": "weights", "payee.v1": "weights",
     "poolopened.v1": "terms", "policy.v1": "terms", "method.v1": "terms", "membership.v1": "terms",
     "schedule.v1": "terms", "closing.v1": "terms", "admission.v1": "weights",
     "payment.v1": "money", "release.v1": "money", "grant.v1": "money",
     "receipt.v1": "money", "match.v1": "money", "reversal.v1": "money",
+    "bankaccount.v1": "money", "payrun.v1": "money", "bankfile.v1": "money",
     "round.v1": "rounds",
 }  # fmt: skip
 ACTS: Final = {
     *KINDS, "key.v1", "keyrevocation.v1", "pool.v1", "pause.v1", "proposal.v1", "decision.v1", "objection.v1",
     "answer.v1", "split.v1",
+}  # fmt: skip
+BANK_SAYS: Final = {
+    "PAID": ("PAYING", "REJECTED"), "REJECTED": ("PAYING",), "UNPAID": ("REJECTED",), "RETURNED": ("PAID",)
 }  # fmt: skip
 STAMP: Final = ("by", "by_key", "registry_size", "proposal")
 
@@ -486,6 +499,13 @@ class Registry:
     timing: str = ""
     """The policy of the witnesses by whom reviews are timed."""
     origin: str = ""
+    payees: dict[str, dict[str, Any]] = field(default_factory=dict)
+    accounts: dict[str, dict[str, Any]] = field(default_factory=dict)
+    runs: dict[str, tuple[dict[str, Any], dict[str, Any]]] = field(default_factory=dict)
+    said: dict[str, str] = field(default_factory=dict)
+    closing: dict[str, int] = field(default_factory=dict)
+    messages: set[tuple[str, ...]] = field(default_factory=set)
+    statements: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
     acts: Acts = field(init=False)
 
     def __post_init__(self) -> None:
@@ -562,6 +582,63 @@ class Registry:
         self.collectives[entry["collective"]] = {**entry, "domains": lines}
         owned = [domain for said in self.collectives.values() for domain in said["domains"]]
         assert len(owned) == len(set(owned))
+
+    def payee(self, entry: dict[str, Any]) -> None:
+        assert entry["collective"] in self.collectives
+        assert re.fullmatch("[0-9a-f]{64}", entry["details_hash"])
+        self.payees[entry["collective"]] = entry
+
+    def body(self, digest: str) -> dict[str, Any]:
+        body = self.files[f"registry/body/{digest[:2]}/{digest}"]
+        assert sha256(body).hexdigest() == digest
+        return cast("dict[str, Any]", json.loads(body))
+
+    def bankaccount(self, entry: dict[str, Any]) -> None:
+        name, pools = entry["bank_account"], entry["pools"]
+        assert pools == sorted(set(pools))
+        before = self.accounts.get(name)
+        assert before is None or {*before["pools"]} <= {*pools}
+        assert all(not {*pools} & {*each["pools"]} for other, each in self.accounts.items() if other != name)
+        self.accounts[name] = entry
+        self.closing.setdefault(name, int(entry["opening_minor"]))
+
+    def payrun(self, entry: dict[str, Any]) -> None:
+        plan, time = self.body(entry["plan_sha256"]), datetime.fromisoformat(entry["time"])
+        assert entry["pay_run"] not in self.runs
+        assert entry["currency"] == self.accounts[entry["bank_account"]]["currency"]
+        for place, payment in enumerate(plan["payments"], 1):
+            assert payment["end_to_end_id"] == f"{entry['pay_run']}-{place:07d}"
+            payee = self.payees[payment["collective"]]
+            assert payee["index"] == payment["payee"]
+            assert time - datetime.fromisoformat(payee["time"]) >= timedelta(days=3)
+            self.said[payment["end_to_end_id"]] = "PAYING"
+        amounts = [int(part["amount_minor"]) for payment in plan["payments"] for part in payment["pools"]]
+        assert (len(plan["payments"]), sum(amounts)) == (entry["payments"], int(entry["amount_minor"]))
+        self.runs[entry["pay_run"]] = (entry, plan)
+
+    def bankfile(self, entry: dict[str, Any]) -> None:
+        bookings, moved = self.body(entry["bookings_sha256"])["bookings"], 0
+        for booking in bookings:
+            kind, amount, identity = booking["kind"], int(booking["amount_minor"]), booking["end_to_end_id"]
+            whole = sum(int(part["amount_minor"]) for part in booking["pools"])
+            if kind in BANK_SAYS:
+                assert self.said[identity] in BANK_SAYS[kind]
+                self.said[identity] = kind
+            assert kind != "PAID" or amount == whole
+            assert kind != "RETURNED" or 0 < amount <= whole
+            moved += {"PAID": -amount, "CHARGE": -amount, "TAKEN_BACK": -amount, "REJECTED": 0, "UNPAID": 0}.get(
+                kind, amount
+            )
+        message = (entry["bank_account"], entry["message"], entry["message_id"])
+        assert message not in self.messages
+        self.messages.add(message)
+        if entry["closing_minor"] is None:
+            assert {booking["kind"] for booking in bookings} <= {"REJECTED"}
+            return
+        assert int(entry["opening_minor"]) == self.closing[entry["bank_account"]]
+        assert int(entry["closing_minor"]) == int(entry["opening_minor"]) + moved
+        self.closing[entry["bank_account"]] = int(entry["closing_minor"])
+        self.statements[entry["index"]] = bookings
 
     def poolopened(self, entry: dict[str, Any]) -> None:
         assert entry["pool_id"] not in self.pools
@@ -644,7 +721,7 @@ class Acts:
         key = self.registry.keys[entry["by_key"]]
         if entry["type"] in ("objection.v1", "split.v1"):
             assert entry["by"].startswith("collectives/")
-        else:
+        elif entry["by"] != f"collectives/{self.payee_of(entry)}":
             assert entry["by"].startswith("operators/")
             assert self.registry.persons[entry["by"]]["status"] == "ACTIVE"
         assert key["principal"] == entry["by"]
@@ -653,6 +730,12 @@ class Acts:
         assert "begins" not in key or time >= key["begins"]
         assert not key.get("ends") or time < datetime.fromisoformat(key["ends"])
         assert not key.get("pools") or (not self.of_registry and self.pool in key["pools"])
+
+    @staticmethod
+    def payee_of(entry: dict[str, Any]) -> str | None:
+        """Whose account an entry sets or proposes."""
+        said = entry["content"] if entry.get("effect") == "payee.v1" else entry
+        return said["collective"] if "payee.v1" in (entry["type"], entry.get("effect")) else None
 
     def is_second(self, decision: dict[str, Any], first: dict[str, Any]) -> bool:
         person, key = self.registry.persons[decision["by"]], self.registry.keys[decision["by_key"]]
@@ -665,6 +748,8 @@ class Acts:
         if entry["type"] == "key.v1":
             people = entry["principal"].startswith(("operators/", "auditors/"))
             return int(controls["people" if people else "weights"])
+        if entry["by"].startswith("collectives/"):
+            return 2
         if entry["type"] == "controls.v1":
             return int(max(controls["people"], entry["controls"]["people"]))
         if entry["type"] == "poolopened.v1" and entry["platforms"]:
@@ -773,6 +858,7 @@ class Fold:
     admitted: set[str] = field(default_factory=set)
     """The platforms that may report."""
     balances: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    in_run: dict[str, int] = field(default_factory=dict)
     journal: list[str] = field(default_factory=list)
     changes: list[tuple[int, Key, Event, int]] = field(default_factory=list)
     """(leaf, key, event, sign): what was weighed so far."""
@@ -1024,6 +1110,57 @@ class Fold:
         name, amount = entry["collective"], int(entry["amount_minor"])
         to, purpose = ("commons", "RETURN") if entry["to_commons"] else (f"collective/{name}", "RELEASE")
         self.move(entry["index"], [(f"held/{name}", to, amount, purpose)])
+
+    def paying(self, entry: dict[str, Any]) -> None:
+        self.registry.upto(max(entry["registry_size"], self.registry.size))
+        run, plan = self.registry.runs[entry["pay_run"]]
+        assert run["index"] == entry["pay_run_leaf"] < entry["registry_size"]
+        parts = json.loads(self.body(entry["parts_sha256"]))["parts"]
+        planned = [
+            (payment["end_to_end_id"], payment["collective"], int(part["amount_minor"]))
+            for payment in plan["payments"]
+            for part in payment["pools"]
+            if part["pool"] == entry["pool"]
+        ]
+        assert [(part["end_to_end_id"], part["collective"]) for part in parts] == [each[:2] for each in planned]
+        moves = []
+        for part, (identity, name, wanted) in zip(parts, planned, strict=True):
+            paid = max(0, min(wanted, self.balances[f"collective/{name}"]))
+            assert (int(part["amount_minor"]), int(part["short_minor"])) == (paid, wanted - paid)
+            self.in_run[identity] = paid
+            if paid:
+                moves.append((f"collective/{name}", f"paying/{name}", paid, "PAY_RUN"))
+        self.move(entry["index"], moves)
+
+    def booking(self, entry: dict[str, Any]) -> None:
+        self.registry.upto(max(entry["registry_size"], self.registry.size))
+        assert entry["bank_file_leaf"] < entry["registry_size"]
+        claimed = json.loads(self.body(entry["bookings_sha256"]))["bookings"]
+        moves, expected = [], []
+        for line in self.registry.statements[entry["bank_file_leaf"]]:
+            kind, name = line["kind"], line["subject"]
+            parts = {part["pool"]: int(part["amount_minor"]) for part in line["pools"]}
+            amount = parts.get(entry["pool"], 0)
+            bears = kind == "RETURNED" and line["pools"][0]["pool"] == entry["pool"]
+            cost = sum(parts.values()) - int(line["amount_minor"]) if bears else 0
+            if not amount and not cost:
+                continue
+            expected.append((kind, name, line["end_to_end_id"], str(amount), str(cost)))
+            if kind in BANK_SAYS:
+                assert amount == self.in_run[line["end_to_end_id"]]
+            from_account, to_account, purpose = {
+                "PAID": (f"paying/{name}", f"paid/{name}", "PAYMENT"),
+                "UNPAID": (f"paying/{name}", f"collective/{name}", "UNPAID"),
+                "RETURNED": (f"paid/{name}", f"collective/{name}", "RETURNED"),
+                "UNMATCHED": ("outside", "unmatched", "RECEIPT"),
+                "CHARGE": ("costs", "withdrawn", "CHARGE"),
+            }[kind]
+            moves.append((from_account, to_account, amount, purpose))
+            if cost:
+                moves.append(("costs", "withdrawn", cost, "CHARGE"))
+        names = ("kind", "subject", "end_to_end_id", "amount_minor", "cost_minor")
+        assert [tuple(each[name] for name in names) for each in claimed] == expected
+        self.move(entry["index"], moves)
 
     def grant(self, entry: dict[str, Any]) -> None:
         to, amount = f"collective/{entry['collective']}", int(entry["amount_minor"])

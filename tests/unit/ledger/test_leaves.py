@@ -11,7 +11,9 @@ import pytest
 
 from ledger.acts.entries import DecisionContent, ProposalContent
 from ledger.entries import (
+    BookingContent,
     GrantContent,
+    PayingContent,
     PaymentContent,
     ReleaseContent,
 )
@@ -409,7 +411,23 @@ PROPOSAL: Final = (
         '"rests_on":{"accounts/commons":"9"},"time":"2026-01-02T03:04:05.000006Z","type":"proposal.v1"}'
     ),
 )
+PAYING: Final = (
+    PayingContent(registry_size=9, pay_run="march", pay_run_leaf=8, parts_sha256=DIGEST),
+    (
+        f'{{"index":7,"parts_sha256":"{DIGEST}","pay_run":"march","pay_run_leaf":8,"pool":"folk","registry_size":9,'
+        '"time":"2026-01-02T03:04:05.000006Z","type":"paying.v1"}'
+    ),
+)
+BOOKING: Final = (
+    BookingContent(registry_size=9, bank_file_leaf=8, bookings_sha256=DIGEST),
+    (
+        f'{{"bank_file_leaf":8,"bookings_sha256":"{DIGEST}","index":7,"pool":"folk","registry_size":9,'
+        '"time":"2026-01-02T03:04:05.000006Z","type":"booking.v1"}'
+    ),
+)
 ALL: Final = [
+    PAYING,
+    BOOKING,
     POOL,
     POLICY,
     METHOD,

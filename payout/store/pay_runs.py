@@ -1,0 +1,254 @@
+"""Pay runs in Postgres: their leaves, the payments that they plan, and what each pool pays of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+from hashlib import sha256
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from ledger.acts.entries import PayRunContent
+from ledger.entries import PayingContent
+from ledger.errors import AlreadyExistsError, LostRaceError, NotFoundError
+from ledger.log.leaves import Leaf, decode
+from ledger.payments import BookingKind, Plan, PoolAmount, PoolPart, parse_part, parse_plan, pool_part, render
+from ledger.registry import CollectiveStatus
+from ledger.store import journal, log, registry
+from ledger.store import tables as lt
+from ledger.store.acts import REGISTRY, Effect, append_act, begin
+from ledger.store.conflicts import taken_keys
+from ledger.store.database import driver_connection
+from ledger.store.log import PoolRef
+from payout.payments.matching import AFTER, Sent, State
+from payout.store import payees
+from payout.store import tables as t
+from payout.store.bank_accounts import version_of
+
+
+@dataclass(frozen=True, slots=True)
+class PayRun:
+    """A pay run, what it planned, and what the pools that have answered pay of it."""
+
+    leaf: Leaf[PayRunContent]
+    plan: Plan
+    answers: dict[str, PoolPart]
+    waiting: tuple[str, ...]
+    """The pools that have not answered."""
+
+    @property
+    def content(self) -> PayRunContent:
+        """What its leaf says."""
+        return self.leaf.content
+
+    def paid_by(self) -> dict[str, tuple[PoolAmount, ...]]:
+        """What each pool pays of each payment, by end-to-end id; without payments that come to nothing."""
+        found: dict[str, list[PoolAmount]] = {}
+        for pool, answer in sorted(self.answers.items()):
+            for part in answer.parts:
+                if part.amount_minor:
+                    amount = PoolAmount(pool=pool, amount_minor=part.amount_minor)
+                    found.setdefault(part.end_to_end_id, []).append(amount)
+        return {identity: tuple(parts) for identity, parts in found.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What a bank said of a payment."""
+
+    end_to_end_id: str
+    leaf_index: int
+    kind: str
+    day: str
+    reference: str
+    reason: str
+
+
+def _record(connection: sa.Connection, pool: PoolRef, content: PayRunContent, now: datetime) -> Leaf[PayRunContent]:
+    plan = parse_plan(log.checked_body(connection, pool, bytes.fromhex(content.plan_sha256)))
+    _require_payees(connection, plan, now)
+    leaf_index = append_act(connection, pool, content, now)
+    row = {"name": content.pay_run, "bank_account": content.bank_account, "created_at": now}
+    with taken_keys(lambda _: AlreadyExistsError(f"payRuns/{content.pay_run}")):
+        connection.execute(sa.insert(t.pay_run).values(leaf_index=leaf_index, **row))
+    planned = [
+        {"end_to_end_id": payment.end_to_end_id, "leaf_index": leaf_index, "collective": payment.collective}
+        for payment in plan.payments
+    ]
+    connection.execute(sa.insert(t.planned_payment), planned)
+    return Leaf(pool.name, leaf_index, now, content)
+
+
+def _require_payees(connection: sa.Connection, plan: Plan, now: datetime) -> None:
+    """Check that every account is still the one that was planned, that its waiting time is over, and that no collective
+    was suspended meanwhile.
+
+    Raises:
+        LostRaceError: something changed since the run was planned.
+    """
+    latest = {payee.collective: payee for payee in payees.list_payees(connection)}
+    active = {each.name for each in registry.list_collectives(connection) if each.status is CollectiveStatus.ACTIVE}
+    for payment in plan.payments:
+        payee = latest.get(payment.collective)
+        if payee is None or payee.leaf_index != payment.payee or now < payee.payable_from:
+            raise LostRaceError(f"the account of collectives/{payment.collective}")
+        if payment.collective not in active:
+            raise LostRaceError(f"the status of collectives/{payment.collective}")
+
+
+def _rests_on(connection: sa.Connection, _: PoolRef, content: PayRunContent) -> dict[str, str]:
+    return {f"bankAccounts/{content.bank_account}": version_of(connection, content.bank_account)}
+
+
+RECORD_PAY_RUN: Final = Effect(PayRunContent, _record, rests_on=_rests_on)
+"""Decides a pay run, whose plan is kept already. Returns its leaf.
+
+Raises AlreadyExistsError if there is a run of that name, LostRaceError if an account or a status changed since.
+"""
+
+
+def find_leaf(connection: sa.Connection, name: str) -> Leaf[PayRunContent] | None:
+    """Returns the leaf of a run; None if there is no run of that name."""
+    for found in list_leaves(connection, only=name):
+        return found
+    return None
+
+
+def list_leaves(
+    connection: sa.Connection,
+    *,
+    after: int = -1,
+    limit: int | None = None,
+    only: str | None = None,
+    bank_account: str | None = None,
+) -> list[Leaf[PayRunContent]]:
+    """Returns the leaves of runs, in the order of the log, after the leaf `after`; of one run, of an account or all."""
+    on = (lt.leaf.c.pool_id == REGISTRY.pool_id) & (lt.leaf.c.leaf_index == t.pay_run.c.leaf_index)
+    query = sa.select(lt.leaf.c.entry).select_from(t.pay_run.join(lt.leaf, on)).where(t.pay_run.c.leaf_index > after)
+    if only is not None:
+        query = query.where(t.pay_run.c.name == only)
+    if bank_account is not None:
+        query = query.where(t.pay_run.c.bank_account == bank_account)
+    rows = connection.execute(query.order_by(t.pay_run.c.leaf_index).limit(limit))
+    return [decode(bytes(row.entry), {PayRunContent.type: PayRunContent}) for row in rows]
+
+
+def get_pay_run(connection: sa.Connection, name: str) -> PayRun:
+    """Returns a run, with what the pools have answered.
+
+    Raises:
+        NotFoundError: there is no run of that name.
+    """
+    leaf = find_leaf(connection, name)
+    if leaf is None:
+        raise NotFoundError(f"payRuns/{name}")
+    return pay_run_of(connection, leaf)
+
+
+def pay_run_of(connection: sa.Connection, leaf: Leaf[PayRunContent]) -> PayRun:
+    """Returns the run of a leaf, with what the pools have answered."""
+    plan = parse_plan(log.checked_body(connection, REGISTRY, bytes.fromhex(leaf.content.plan_sha256)))
+    pools = sorted({part.pool for payment in plan.payments for part in payment.pools})
+    answers: dict[str, PoolPart] = {}
+    for pool in pools:
+        answer = _answer_of(connection, registry.pool_ref(connection, pool), leaf.content.pay_run)
+        if answer is not None:
+            answers[pool] = answer
+    return PayRun(leaf, plan, answers, tuple(pool for pool in pools if pool not in answers))
+
+
+def answer(connection: sa.Connection, pool: PoolRef, run: PayRun, salt: str) -> bool:
+    """Have a pool pay its part of a run, once: what it still owes of what was planned. Returns whether it did now.
+
+    Raises:
+        LostRaceError: it does so at this moment.
+    """
+    if pool.name not in run.waiting:
+        return False
+    people, now = begin(connection, pool)
+    if _answer_of(connection, pool, run.content.pay_run) is not None:
+        return False
+    planned = run.plan.of_pool(pool.name)
+    owed = {f"collective/{collective}": collective for collective in planned}
+    found = journal.balances_of(connection, pool, list(owed), log_size=log.read_head(connection, pool).size)
+    part = render(pool_part(run.plan, pool.name, {owed[account]: amount for account, amount in found.items()}, salt))
+    log.put_body(connection, pool, part)
+    content = PayingContent(
+        registry_size=people.size,
+        pay_run=run.content.pay_run,
+        pay_run_leaf=run.leaf.index,
+        parts_sha256=sha256(part).hexdigest(),
+    )
+    recorded = journal.append_moving(connection, pool, content, now)
+    row = {"pay_run": run.content.pay_run, "leaf_index": recorded.leaf.index}
+    with taken_keys(lambda _: LostRaceError(f"pay run {run.content.pay_run}")):
+        connection.execute(sa.insert(t.paying).values(pool_id=pool.pool_id, **row))
+    return True
+
+
+def _answer_of(connection: sa.Connection, pool: PoolRef, name: str) -> PoolPart | None:
+    query = sa.select(t.paying.c.leaf_index).where(t.paying.c.pool_id == pool.pool_id, t.paying.c.pay_run == name)
+    leaf_index = connection.execute(query).scalar()
+    if leaf_index is None:
+        return None
+    leaf = decode(log.read_leaf(connection, pool, leaf_index).entry, {PayingContent.type: PayingContent})
+    return parse_part(log.checked_body(connection, pool, bytes.fromhex(leaf.content.parts_sha256)))
+
+
+def events_of(connection: sa.Connection, identities: Sequence[str]) -> list[Event]:
+    """Returns what banks said of payments, in the order of the log; within a file payments before returns."""
+    among = t.payment_event.c.end_to_end_id == sa.any_(sa.literal(list(identities), sa.ARRAY(sa.Text)))
+    query = sa.select(t.payment_event).where(among).order_by(t.payment_event.c.leaf_index, t.payment_event.c.kind)
+    return [_event(row) for row in connection.execute(query)]
+
+
+def sent_of(connection: sa.Connection, run: PayRun) -> dict[str, Sent]:
+    """Returns the payments of a run that the pools have moved, with the state that banks left each in."""
+    paid = run.paid_by()
+    day = date.fromisoformat(run.content.day)
+    collectives = {payment.end_to_end_id: payment.collective for payment in run.plan.payments}
+    sent = {
+        identity: Sent(identity, run.content.pay_run, collectives[identity], day, parts, State.PAYING)
+        for identity, parts in paid.items()
+    }
+    for event in events_of(connection, list(sent)):
+        sent[event.end_to_end_id] = moved_on(sent[event.end_to_end_id], event)
+    return sent
+
+
+def moved_on(sent: Sent, event: Event) -> Sent:
+    """Returns a payment after what a bank said of it."""
+    state = AFTER[BookingKind(event.kind)]
+    day, reason = sent.day, sent.reason
+    if state is State.REJECTED:
+        day, reason = max(day, date.fromisoformat(event.day)), event.reason
+    return replace(sent, state=state, day=day, reason=reason)
+
+
+def payments_of(connection: sa.Connection, collective: str) -> list[tuple[str, int]]:
+    """Returns the payments that runs planned for a collective: end-to-end id and the run's leaf, oldest first."""
+    table = t.planned_payment
+    query = sa.select(table.c.end_to_end_id, table.c.leaf_index).where(table.c.collective == collective)
+    return [(row.end_to_end_id, row.leaf_index) for row in connection.execute(query.order_by(table.c.leaf_index))]
+
+
+def owed_in(connection: sa.Connection, pools: Iterable[PoolRef]) -> dict[str, dict[str, int]]:
+    """Returns what each of some pools owes to each collective, where it is more than nothing: collective, then pool."""
+    owed: dict[str, dict[str, int]] = {}
+    for pool in pools:
+        size = log.read_head(connection, pool).size
+        query = f"""
+            SELECT DISTINCT ON (account COLLATE "C") account, amount_minor FROM {lt.balance.name}
+            WHERE pool_id = %s AND account LIKE 'collective/%%' AND leaf_index < %s
+            ORDER BY account COLLATE "C", leaf_index DESC
+        """  # noqa: S608  # the name of a table of ours
+        for account, amount in driver_connection(connection).execute(query, (pool.pool_id, size)).fetchall():
+            if int(str(amount)) > 0:
+                owed.setdefault(str(account).partition("/")[2], {})[pool.name] = int(str(amount))
+    return owed
+
+
+def _event(row: Any) -> Event:
+    return Event(row.end_to_end_id, row.leaf_index, row.kind, row.day, row.reference, row.reason)

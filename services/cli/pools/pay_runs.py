@@ -1,0 +1,213 @@
+"""`moiety payrun` and `moiety bank`: paying, and what banks say of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from moiety import AccountDetails, BankAccount, BankFile, PayRun
+from services.cli.base.acts import done_or_waits, outcome
+from services.cli.base.connection import Session, client_command
+from services.cli.base.documents import document, identity
+from services.cli.base.exits import Exit, InputError
+from services.cli.base.money import amount_in_minor, major
+from services.cli.base.output import counted, table, write_bytes
+from services.cli.base.output import details as rows
+
+payrun_app = typer.Typer(help="Pay runs: all payments of a bank account that go together.", no_args_is_help=True)
+bank_app = typer.Typer(help="Bank accounts, and what banks send.", no_args_is_help=True)
+
+Account = Annotated[str, typer.Argument(metavar="ACCOUNT", help="The bank account's id.")]
+Run = Annotated[str, typer.Argument(metavar="RUN", help="The pay run's id.")]
+Reason = Annotated[str, typer.Option(metavar="TEXT", help="Why.")]
+
+
+@payrun_app.command("propose")
+@client_command
+def propose(
+    session: Session,
+    account: Account,
+    run: Run,
+    day: Annotated[str, typer.Option(metavar="DAY", help="When the bank is to pay: 2026-03-31.")],
+    reason: Reason = "",
+) -> None:
+    """Pay everyone whom an account's pools owe something and who can be paid. A repeat changes nothing."""
+    found = session.client.create_pay_run(run, account, day, reason=reason)
+    said = f"{counted(found.payment_count, 'payment')}, {major(found.amount_minor, found.currency)}; see `payrun show`."
+    session.output.show(outcome(found), done_or_waits(found, said if found.currency else ""))
+
+
+@payrun_app.command("show")
+@client_command
+def show(session: Session, run: Run) -> None:
+    """Show whom a pay run pays, how far each payment is, and who is left out and why."""
+    found = session.client.get_pay_run(run)
+    shown = document(found)
+    payments = [
+        (
+            identity(each.collective),
+            major(each.amount_minor, found.currency),
+            made["state"] or "-",
+            each.day,
+            each.reason or each.reference,
+        )
+        for each, made in zip(found.payments, shown["payments"], strict=True)
+    ]
+    left_out = [
+        (identity(each.collective), major(each.amount_minor, found.currency), each.reason) for each in found.left_out
+    ]
+    session.output.show(
+        shown,
+        rows([*_summary(found), ("state", shown["state"]), ("waits for", ", ".join(found.waiting) or "-")]),
+        table(("collective", "amount", "state", "day", "bank says"), payments, right=("amount",)),
+        *([table(("left out", "owed", "why"), left_out, right=("owed",))] if left_out else []),
+    )
+
+
+@payrun_app.command("file")
+@client_command
+def file(
+    session: Session,
+    run: Run,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Where to (default: to the screen).")
+    ] = None,
+    as_csv: Annotated[bool, typer.Option("--csv", help="CSV, for banks that take no pain.001.")] = False,
+) -> None:
+    """Write a pay run's file for the bank, pain.001.001.09; the same bytes each time."""
+    found = session.client.create_pay_run_file(run, csv=as_csv)
+    if out is None:
+        write_bytes(found.content)
+        return
+    try:
+        out.write_bytes(found.content)
+    except OSError as error:
+        raise InputError.of("--out", f"cannot write {out}: {error.strerror}") from None
+    session.output.show({"file": str(out), "bytes": len(found.content)}, f"{out} is for the bank.")
+
+
+@payrun_app.command("list")
+@client_command
+def list_runs(session: Session) -> None:
+    """List pay runs in the order in which they were decided."""
+    found = list(session.client.list_pay_runs())
+    shown = [document(each) for each in found]
+    lines = [
+        (identity(each.name), identity(each.bank_account), each.day, each.payment_count,
+         major(each.amount_minor, each.currency), made["state"])
+        for each, made in zip(found, shown, strict=True)
+    ]  # fmt: skip
+    columns = ("run", "account", "day", "payments", "amount", "state")
+    session.output.show(shown, table(columns, lines, right=("payments", "amount")))
+
+
+@bank_app.command("account")
+@client_command
+def account_(  # noqa: PLR0917  # an account has many parts, and each is an option
+    session: Session,
+    account: Account,
+    name: Annotated[str, typer.Option(metavar="NAME", help="What payees read beside their payment.")],
+    holder: Annotated[str, typer.Option(metavar="NAME", help="Whose account it is, as the bank knows it.")],
+    town: Annotated[str, typer.Option(metavar="TOWN", help="The holder's town.")],
+    country: Annotated[str, typer.Option(metavar="CC", help="The holder's country: two letters, such as DE.")],
+    currency: Annotated[str, typer.Option(metavar="CODE", help="The account's currency: EUR.")],
+    pool: Annotated[list[str], typer.Option(metavar="POOL", help="A pool whose money it holds; repeatable.")],
+    iban: Annotated[str, typer.Option("--iban", metavar="IBAN", help="The IBAN; spaces are left out.")] = "",
+    number: Annotated[str, typer.Option(metavar="NUMBER", help="The account's number, where there is no IBAN.")] = "",
+    bic: Annotated[str, typer.Option("--bic", metavar="BIC", help="The bank's BIC.")] = "",
+    opening: Annotated[
+        str | None, typer.Option(metavar="AMOUNT", help="What is on it before its first statement (default: nothing).")
+    ] = None,
+    reason: Reason = "",
+) -> None:
+    """Register a bank account of yours, or add pools to it."""
+    details = AccountDetails(
+        holder=holder, town=town, country=country.upper(), currency=currency, iban=iban.replace(" ", "").upper(),
+        account=number, bic=bic.replace(" ", "").upper(),
+    )  # fmt: skip
+    asked = BankAccount(
+        display_name=name,
+        details=details,
+        pools=[f"pools/{each}" for each in pool],
+        opening_minor=0 if opening is None else amount_in_minor(opening, None, currency),
+    )
+    found = session.client.set_bank_account(account, asked, reason=reason)
+    session.output.show(outcome(found), done_or_waits(found, f"{account} holds the money of {', '.join(pool)}."))
+
+
+@bank_app.command("import")
+@client_command
+def import_file(
+    session: Session,
+    account: Account,
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="pain.002, camt.053 or camt.054.")],
+    reason: Reason = "",
+) -> None:
+    """Take in a file that the bank sent. The same message again changes nothing."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError.of("FILE", f"cannot read {path}: {error.strerror}") from None
+    found = session.client.import_bank_file(account, content, filename=path.name, reason=reason)
+    session.output.show(outcome(found), done_or_waits(found, _taken_in(found)))
+
+
+@bank_app.command("list")
+@client_command
+def list_files(session: Session, account: Account) -> None:
+    """List the files of an account that were taken in, and those that are only kept, with the reason."""
+    found = list(session.client.list_bank_files(account))
+    lines = [(each.message_id, each.message, each.day or "-", each.problem or "taken in") for each in found]
+    session.output.show([document(each) for each in found], table(("message", "kind", "day", "state"), lines))
+
+
+@bank_app.command("reconcile")
+@client_command
+def reconcile(session: Session, account: Account) -> None:
+    """Compare the books with the bank at the end of every statement. Exits with status 1 if the last one differs."""
+    found = session.client.get_reconciliation(account)
+    lines = [
+        (
+            each.day,
+            each.message_id,
+            major(each.closing_minor, found.currency),
+            _amount(each.books_minor if each.HasField("books_minor") else None, found.currency),
+            _amount(each.difference_minor if each.HasField("difference_minor") else None, found.currency),
+        )
+        for each in found.positions
+    ]
+    alone = [
+        (line.day, line.kind, major(line.amount_minor, found.currency), line.reference)
+        for each in found.positions
+        for line in each.without_partner
+    ]
+    columns = ("day", "statement", "bank", "books", "difference")
+    session.output.show(
+        document(found),
+        table(columns, lines, right=("bank", "books", "difference")),
+        *([table(("day", "without partner", "amount", "reference"), alone, right=("amount",))] if alone else []),
+    )
+    if found.positions and found.positions[-1].difference_minor:
+        raise typer.Exit(Exit.DOES_NOT_HOLD)
+
+
+def _amount(amount_minor: int | None, currency: str) -> str:
+    return "-" if amount_minor is None else major(amount_minor, currency)
+
+
+def _summary(run: PayRun) -> list[tuple[str, str]]:
+    return [
+        ("account", identity(run.bank_account)),
+        ("day", run.day),
+        ("planned", f"{counted(run.payment_count, 'payment')}, {major(run.amount_minor, run.currency)}"),
+    ]
+
+
+def _taken_in(found: BankFile) -> str:
+    if found.problem:
+        return f"Message {found.message_id} is kept, and moves nothing: it {found.problem}."
+    kinds = sorted({line.kind for line in found.bookings})
+    counts = ", ".join(f"{sum(line.kind == kind for line in found.bookings)} {kind}" for kind in kinds)
+    return f"Message {found.message_id} is taken in: {counts or 'nothing moved'}."

@@ -1,0 +1,361 @@
+"""Pay runs from their proposal to the bank's statement, on real books."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Final
+
+import pytest
+
+from ledger.acts.controls import Controls
+from ledger.acts.entries import ControlsContent
+from ledger.store.vault import add_key
+from moiety import (
+    AbortedError,
+    AccountDetails,
+    BankAccount,
+    FailedPreconditionError,
+    InvalidArgumentError,
+    Method,
+    PermissionDeniedError,
+    Policy,
+    Pool,
+    ServiceError,
+)
+from moiety.v1.payments_pb2 import PAYMENT_STATE_RETURNED
+from moiety.v1.registry_pb2 import DISTRIBUTE_REPORTED
+from payout.store import bank_files, pay_runs
+from services.cli.app import main
+from services.exports.source import PoolSource
+from services.exports.tiles.bundles import write_bundle
+from tests.support.bank import Bank
+from tests.support.deployment import Deployment
+from tests.support.exports import report_of
+from tests.support.fsck_scene import LOG_KEY, sign
+from tests.support.independent import verifier
+from tests.support.scene import METHOD, NAMED_PLATFORMS, POOL, Scene, event, open_scene
+
+IBANS: Final = {
+    "irish": "IE29AIBK93115212345678",
+    "breton": "FR1420041010050500013M02606",
+    "scottish": "GB29NWBK60161331926819",
+}
+POOLS: Final = ("folk", "jazz", "soul")
+OURS: Final = "DE89370400440532013000"
+
+
+def account(iban: str, **more: object) -> AccountDetails:
+    fields: dict[str, object] = {"holder": "Trad", "town": "Town", "country": "IE", "currency": "EUR", "iban": iban}
+    return AccountDetails(**{**fields, **more})  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def scene(deploy: Callable[..., Deployment], tmp_path: Path) -> Scene:
+    """One person may do everything."""
+    return pay_scene(deploy, tmp_path)
+
+
+def pay_scene(deploy: Callable[..., Deployment], tmp_path: Path, *, pools: Sequence[str] = (POOL,)) -> Scene:
+    """Two collectives are owed money by pools of one account, and have accounts that can be paid."""
+    key = tmp_path / "payee-key"
+    add_key(key)
+    scene = open_scene(deploy(payee_key_file=key))
+    operator, platform = scene.operator, scene.platform
+    for pool in pools:
+        if pool != POOL:
+            operator.create_pool(
+                pool,
+                Pool(
+                    display_name=pool,
+                    currency="EUR",
+                    policy=Policy(),
+                    platforms=NAMED_PLATFORMS,
+                    distribute=DISTRIBUTE_REPORTED,
+                ),
+            )
+            operator.create_method(pool, METHOD, Method(display_name="n-gram votes", confidence_ppm=1_000_000))
+        platform.report_revenue(pool, 1000, "EUR", request_id="r")
+        used = event(1, shares={"irish": 600_000_000, "breton": 400_000_000})
+        platform.submit_events(pool, [used], METHOD, batch_id="b")
+        operator.calculate_round(pool, request_id="q")
+    for name in ("irish", "breton"):
+        operator.set_payee(name, account(IBANS[name]))
+    names = [f"pools/{pool}" for pool in pools]
+    details, opening = account(OURS), 1000 * len(pools)
+    operator.set_bank_account(
+        "main", BankAccount(display_name="Moiety", details=details, pools=names, opening_minor=opening)
+    )
+    scene.deployment.clock.advance(days=3)
+    return scene
+
+
+def test_a_run_is_paid_and_the_books_equal_the_bank(scene: Scene) -> None:
+    operator = scene.operator
+    run = operator.create_pay_run("jan", "main", "2026-01-05")
+    assert [(each.collective, each.amount_minor) for each in run.payments] == [
+        ("collectives/breton", 400), ("collectives/irish", 600),
+    ]  # fmt: skip
+    assert operator.create_pay_run("jan", "main", "2026-01-05") == run
+    file = operator.create_pay_run_file("jan")
+    assert file == operator.create_pay_run_file("jan")
+    bank = Bank(OURS, "EUR", balance=1000)
+    bank.take(file.content)
+    statement = bank.statement("2026-01-05")
+    taken = operator.import_bank_file("main", statement)
+    assert [each.kind for each in taken.bookings] == ["PAID", "PAID"]
+    assert operator.import_bank_file("main", statement) == taken
+    balances = scene.balances()
+    assert (balances["paid/irish"], balances["paid/breton"], balances["paying/irish"]) == (600, 400, 0)
+
+
+def of_two(scene: Scene) -> Scene:
+    """The scene once whatever moves money needs two people, whose keys two people issued."""
+    scene.deployment.act(ControlsContent(controls=Controls.of_two()))
+    olive, otto = (scene.deployment.client(f"operators/{name}") for name in ("olive", "otto"))
+    return Scene(scene.deployment, olive, otto, scene.platform)
+
+
+def paid_run(scene: Scene) -> Bank:
+    """A bank after a run that it paid, and a statement of it."""
+    bank = Bank(OURS, "EUR", balance=1000)
+    scene.operator.create_pay_run("jan", "main", "2026-01-05")
+    bank.take(scene.operator.create_pay_run_file("jan").content)
+    scene.operator.import_bank_file("main", bank.statement("2026-01-05"))
+    return bank
+
+
+def require_sound(scene: Scene, tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two verifiers and the check of the database agree with the books."""
+    sign(scene.deployment)
+    bundle = tmp_path / "folk.tar"
+    write_bundle(PoolSource(scene.deployment.client("auditors/ada"), POOL), bundle)
+    verifier.verify(bundle)
+    report = report_of(bundle, LOG_KEY.verifier_key)
+    assert report.finding is None, report.finding
+    monkeypatch.setenv("MOIETY_DATABASE_URL", database_url)
+    with pytest.raises(SystemExit) as caught:
+        main(["db", "fsck"])
+    assert caught.value.code == 0
+
+
+def test_everything_is_verified_and_replayed_by_two_verifiers_and_by_fsck(
+    scene: Scene, tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bank = paid_run(scene)
+    bank.give_back("jan-0000001", "2026-01-06", kept=5)
+    bank.charge(7, "2026-01-06")
+    bank.receive(50, "2026-01-06")
+    scene.operator.import_bank_file("main", bank.statement("2026-01-06"))
+    balances = scene.balances()
+    assert (balances["collective/breton"], balances["paid/breton"], balances["costs"]) == (400, 0, -12)
+    positions = scene.operator.get_reconciliation("main").positions
+    assert [each.difference_minor for each in positions] == [0, 0]
+    require_sound(scene, tmp_path, database_url, monkeypatch)
+
+
+def test_a_collective_sees_its_payment_and_why_it_came_back(scene: Scene) -> None:
+    bank = paid_run(scene)
+    bank.give_back("jan-0000001", "2026-01-06")
+    scene.operator.import_bank_file("main", bank.statement("2026-01-06"))
+    (payment,) = scene.deployment.client("collectives/breton").list_payments("breton")
+    assert (payment.state, payment.day) == (PAYMENT_STATE_RETURNED, "2026-01-06")
+    assert payment.reason == "the account is closed (AC04)"
+    with pytest.raises(PermissionDeniedError):
+        list(scene.deployment.client("collectives/irish").list_payments("breton"))
+
+
+def test_a_forged_rejection_has_nobody_paid_twice(scene: Scene) -> None:
+    operator, bank = scene.operator, Bank(OURS, "EUR", balance=1000)
+    operator.create_pay_run("jan", "main", "2026-01-05")
+    bank.take(operator.create_pay_run_file("jan").content)
+    operator.import_bank_file("main", bank.status("jan", ["jan-0000001"], "2026-01-04"))
+    assert scene.balances()["paying/breton"] == 400
+    with pytest.raises(FailedPreconditionError, match="nobody"):
+        operator.create_pay_run("again", "main", "2026-01-06")
+    operator.import_bank_file("main", bank.statement("2026-01-05"))
+    balances = scene.balances()
+    assert (balances["paid/breton"], balances["collective/breton"], balances["paying/breton"]) == (400, 0, 0)
+
+
+def test_a_rejection_is_owed_again_once_a_statement_of_the_day_lacks_it(scene: Scene) -> None:
+    operator, bank = scene.operator, Bank(OURS, "EUR", balance=1000)
+    operator.create_pay_run("jan", "main", "2026-01-05")
+    bank.take(operator.create_pay_run_file("jan").content, rejected=["jan-0000001"])
+    operator.import_bank_file("main", bank.status("jan", ["jan-0000001"], "2026-01-05"))
+    operator.import_bank_file("main", bank.statement("2026-01-04"))  # before the day, with the other debit
+    assert scene.balances()["collective/breton"] == 0
+    operator.import_bank_file("main", bank.statement("2026-01-05"))
+    assert scene.balances()["collective/breton"] == 400
+    again = operator.create_pay_run("again", "main", "2026-01-06")
+    assert [(each.collective, each.amount_minor) for each in again.payments] == [("collectives/breton", 400)]
+
+
+def test_a_statement_that_does_not_follow_is_refused(scene: Scene) -> None:
+    bank = paid_run(scene)
+    bank.receive(1, "2026-01-06")
+    for forged in (1000, -1, 1):
+        with pytest.raises(FailedPreconditionError, match="the last one closed with 0"):
+            scene.operator.import_bank_file("main", bank.statement("2026-01-06", opening=forged))
+    with pytest.raises(FailedPreconditionError, match="before 2026-01-05"):
+        scene.operator.import_bank_file("main", bank.statement("2026-01-02"))
+
+
+def test_a_message_comes_twice_and_changes_nothing_and_another_under_its_id_is_refused(scene: Scene) -> None:
+    bank = paid_run(scene)
+    bank.receive(3, "2026-01-06")
+    statement = bank.statement("2026-01-06", message_id="S")
+    first = scene.operator.import_bank_file("main", statement)
+    before = scene.balances()
+    assert scene.operator.import_bank_file("main", statement) == first
+    assert scene.balances() == before
+    bank.receive(4, "2026-01-07")
+    with pytest.raises(InvalidArgumentError, match="another message"):
+        scene.operator.import_bank_file("main", bank.statement("2026-01-07", message_id="S"))
+
+
+def test_what_nobody_knows_is_kept_and_listed_once(scene: Scene) -> None:
+    stranger = Bank(OURS, "EUR").status("never", ["never-0000001"], "2026-01-05")
+    for _ in range(2):
+        kept = scene.operator.import_bank_file("main", stranger)
+        assert "never sent" in kept.problem
+    assert [each.message_id for each in scene.operator.list_bank_files("main")] == ["P1"]
+
+
+def test_a_debit_of_nobody_s_shows_as_a_difference(scene: Scene) -> None:
+    bank = paid_run(scene)
+    bank.enter(-9, "2026-01-06", "<Refs><EndToEndId>jan-0000001</EndToEndId></Refs>")  # it was paid before
+    scene.operator.import_bank_file("main", bank.statement("2026-01-06"))
+    last = scene.operator.get_reconciliation("main").positions[-1]
+    assert last.difference_minor == -9
+    assert [(each.kind, each.amount_minor) for each in last.without_partner] == [("UNKNOWN", -9)]
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"", "is not XML"),
+        (b"<a>", "is not XML"),
+        (b'<!DOCTYPE a [<!ENTITY x "y">]><a>&x;</a>', "a DTD or an entity"),
+        (b'<?xml version="1.0"?><!DOCTYPE a SYSTEM "file:///etc/passwd"><a/>', "a DTD or an entity"),
+        (b"<a>" * 50 + b"</a>" * 50, "levels deep"),
+        (b"<Document xmlns='urn:iso:std:iso:20022:tech:xsd:camt.052.001.08'/>", "camt.052.001.08"),
+        (b"<Document xmlns='urn:iso:std:iso:20022:tech:xsd:camt.053.001.08'/>", "must have one BkToCstmrStmt"),
+    ],
+)
+def test_a_hostile_file_is_refused(scene: Scene, content: bytes, told: str) -> None:
+    with pytest.raises(InvalidArgumentError, match=told):
+        scene.operator.import_bank_file("main", content or b" ")
+
+
+def test_a_statement_of_another_account_is_refused(scene: Scene) -> None:
+    with pytest.raises(InvalidArgumentError, match="another account"):
+        scene.operator.import_bank_file("main", Bank(IBANS["irish"], "EUR").statement("2026-01-05"))
+
+
+def test_an_account_that_changed_after_the_proposal_makes_it_stale(
+    deploy: Callable[..., Deployment], tmp_path: Path
+) -> None:
+    """Whoever can have an account changed cannot have an older proposal pay to it."""
+    scene = of_two(pay_scene(deploy, tmp_path))
+    run = scene.operator.create_pay_run("jan", "main", "2026-01-05")
+    assert run.proposal
+    assert scene.operator.create_pay_run("jan", "main", "2026-01-05").proposal == run.proposal
+    irish = scene.deployment.client("collectives/irish")
+    waiting = irish.set_payee("irish", account(IBANS["scottish"]))
+    scene.reviewer.approve_proposal(waiting.proposal)
+    with pytest.raises(AbortedError):
+        scene.reviewer.approve_proposal(run.proposal)
+    later = scene.operator.create_pay_run("feb", "main", "2026-01-05")
+    with pytest.raises(FailedPreconditionError):
+        scene.operator.approve_proposal(later.proposal)
+    scene.reviewer.approve_proposal(later.proposal)
+    decided = scene.operator.get_pay_run("feb")
+    assert [(each.collective, each.reason) for each in decided.left_out] == [("collectives/irish", "COOLING")]
+    assert [each.collective for each in decided.payments] == ["collectives/breton"]
+
+
+def test_one_person_alone_cannot_have_a_bank_s_file_taken_in(deploy: Callable[..., Deployment], tmp_path: Path) -> None:
+    scene = pay_scene(deploy, tmp_path)
+    bank = paid_run(scene)
+    scene = of_two(scene)
+    bank.give_back("jan-0000001", "2026-01-06")
+    forged = bank.statement("2026-01-06")
+    waiting = scene.operator.import_bank_file("main", forged)
+    assert waiting.proposal
+    assert scene.operator.import_bank_file("main", forged).proposal == waiting.proposal
+    with pytest.raises(FailedPreconditionError):
+        scene.operator.approve_proposal(waiting.proposal)
+    assert scene.balances()["paid/breton"] == 400
+
+
+def test_who_is_not_paid_is_listed_with_the_reason(deploy: Callable[..., Deployment], tmp_path: Path) -> None:
+    scene = pay_scene(deploy, tmp_path)
+    scene.operator.set_payee("irish", account(IBANS["irish"], smallest_minor=601))
+    scene.deployment.clock.advance(days=3)
+    run = scene.operator.create_pay_run("jan", "main", "2026-01-09")
+    assert [(each.collective, each.reason, each.amount_minor) for each in run.left_out] == [
+        ("collectives/irish", "BELOW_SMALLEST", 600)
+    ]
+    assert scene.balances()["collective/irish"] == 600
+
+
+class KilledError(Exception):
+    """The server is killed here."""
+
+
+@contextmanager
+def killed_after(monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str, survives: int) -> Iterator[None]:
+    """A part of this many pools is committed, and the server is killed within the transaction of the next."""
+    whole, done = getattr(module, name), count()
+
+    def part(*given: Any) -> bool:
+        did = bool(whole(*given))
+        if next(done) >= survives:
+            raise KilledError
+        return did
+
+    monkeypatch.setattr(module, name, part)
+    yield
+    monkeypatch.setattr(module, name, whole)
+
+
+@pytest.mark.parametrize("survives", range(3))
+def test_a_crash_at_any_step_of_a_run_over_three_pools_leaves_it_there_or_one_step_on(
+    deploy: Callable[..., Deployment], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, survives: int
+) -> None:
+    scene = pay_scene(deploy, tmp_path, pools=POOLS)
+    operator, paying = scene.operator, scene.deployment.running.parts.paying
+    with killed_after(monkeypatch, pay_runs, "answer", survives), pytest.raises(ServiceError):
+        operator.create_pay_run("jan", "main", "2026-01-05")
+    assert list(operator.get_pay_run("jan").waiting) == [f"pools/{name}" for name in POOLS[survives:]]
+    with pytest.raises(FailedPreconditionError, match="waits for"):
+        operator.create_pay_run_file("jan")
+    assert paying.run_once() == 3 - survives
+    assert paying.run_once() == 0
+    run = operator.create_pay_run("jan", "main", "2026-01-05")
+    assert [(each.amount_minor, len(each.pools), each.short_minor) for each in run.payments] == [
+        (1200, 3, 0), (1800, 3, 0),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("survives", range(3))
+def test_a_crash_at_any_step_of_an_import_over_three_pools_is_made_up_for(
+    deploy: Callable[..., Deployment], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, survives: int
+) -> None:
+    scene = pay_scene(deploy, tmp_path, pools=POOLS)
+    operator, bank = scene.operator, Bank(OURS, "EUR", balance=3000)
+    operator.create_pay_run("jan", "main", "2026-01-05")
+    bank.take(operator.create_pay_run_file("jan").content)
+    bank.give_back("jan-0000002", "2026-01-05", kept=4)
+    statement = bank.statement("2026-01-05")
+    with killed_after(monkeypatch, bank_files, "book", survives), pytest.raises(ServiceError):
+        operator.import_bank_file("main", statement)
+    operator.import_bank_file("main", statement)
+    (position,) = operator.get_reconciliation("main").positions
+    assert (position.closing_minor, position.difference_minor) == (1796, 0)
+    assert [operator.get_balance(pool, "collective/irish").amount_minor for pool in POOLS] == [600, 600, 600]
+    assert [operator.get_balance(pool, "paid/breton").amount_minor for pool in POOLS] == [400, 400, 400]

@@ -1,0 +1,96 @@
+"""What banks send: read where it is sound, and refused where it is hostile or cannot be."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Final
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ledger.errors import InvalidInputError
+from payout.payments.bank_messages import MAX_BYTES, Line, Statement, Status, StatusReport, read_message
+from tests.support.bank import Bank
+
+OURS: Final = "DE89370400440532013000"
+
+
+def refused(content: bytes) -> str:
+    with pytest.raises(InvalidInputError) as caught:
+        read_message(content)
+    return str(caught.value)
+
+
+def test_a_statement_is_read_with_its_lines() -> None:
+    bank = Bank(OURS, "EUR", balance=10_000)
+    bank.receive(500, "2026-01-02", reference="RF18 5390 0754 7034")
+    bank.charge(7, "2026-01-02")
+    message = read_message(bank.statement("2026-01-03"))
+    assert isinstance(message, Statement)
+    assert (message.account, message.opening_minor, message.closing_minor) == (OURS, 10_000, 10_493)
+    assert message.lines == (
+        Line(500, date(2026, 1, 2), references=("RF18539007547034",), bank_reference="B0"),
+        Line(-7, date(2026, 1, 2), is_charge=True, bank_reference="B1"),
+    )
+
+
+@pytest.mark.parametrize(("currency", "minor"), [("JPY", 1234), ("KWD", 1234), ("EUR", 1234)])
+def test_amounts_are_read_with_their_currency_s_decimals(currency: str, minor: int) -> None:
+    bank = Bank(OURS, currency)
+    bank.receive(minor, "2026-01-02")
+    message = read_message(bank.statement("2026-01-03"))
+    assert isinstance(message, Statement)
+    assert message.closing_minor == minor
+
+
+def test_a_status_report_is_read() -> None:
+    message = read_message(Bank(OURS, "EUR").status("jan", ["jan-0000001"], "2026-01-03", code="AC01"))
+    assert message == StatusReport(
+        "P1", "jan", date(2026, 1, 3), (Status("jan-0000001", True, "the account number is wrong (AC01)"),)
+    )
+
+
+def test_bookings_that_do_not_sum_to_the_difference_are_refused() -> None:
+    bank = Bank(OURS, "EUR")
+    bank.receive(5, "2026-01-02")
+    assert "do not sum" in refused(bank.statement("2026-01-03").replace(b">0.05<", b">0.06<", 1))
+
+
+@pytest.mark.parametrize(
+    ("was", "becomes", "told"),
+    [
+        (b'Ccy="EUR">0.05', b'Ccy="USD">0.05', "another currency"),
+        (b">0.05<", b">0.005<", "an amount that EUR cannot have"),
+        (b">0.05<", b">-0.05<", "an amount that EUR cannot have"),
+        (b">0.05<", b">1e9<", "an amount that EUR cannot have"),
+        (b"<Dt>2026-01-02</Dt>", b"<Dt>yesterday</Dt>", "has no date"),
+        (b"<Cd>CLBD</Cd>", b"<Cd>XXXX</Cd>", "no CLBD balance"),
+        (b"<MsgId>S1</MsgId>", b"<MsgId></MsgId>", "has no MsgId"),
+        (b"CRDT", b"BOTH", "neither a credit nor a debit"),
+    ],
+)
+def test_a_statement_that_cannot_be_is_refused(was: bytes, becomes: bytes, told: str) -> None:
+    bank = Bank(OURS, "EUR")
+    bank.receive(5, "2026-01-02")
+    assert told in refused(bank.statement("2026-01-03").replace(was, becomes))
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"x" * (MAX_BYTES + 1), "must have at most"),
+        (b'<!DOCTYPE l [<!ENTITY a "a"><!ENTITY b "&a;&a;&a;">]><l>&b;</l>', "a DTD or an entity"),
+        (b'<!DOCTYPE l SYSTEM "http://127.0.0.1:1/x"><l/>', "a DTD or an entity"),
+        (b"<a>" * 100_000, "levels deep"),
+        (b"\xff\xfe\x00", "is not XML"),
+    ],
+)
+def test_a_hostile_file_is_refused(content: bytes, told: str) -> None:
+    assert told in refused(content)
+
+
+@given(st.binary(max_size=300) | st.text(max_size=300).map(str.encode))
+def test_no_bytes_break_the_reader(content: bytes) -> None:
+    with pytest.raises(InvalidInputError):
+        read_message(content)
