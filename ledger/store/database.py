@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextvars import ContextVar
 from datetime import datetime
-from threading import BoundedSemaphore
+from threading import BoundedSemaphore, Lock
 from typing import Any, Final, cast
 
 import psycopg
@@ -56,6 +57,51 @@ _NODE_LOST: Final = re.compile(
 """The messages, without a code of their own, by which a node reports that it lost another one within a statement."""
 
 
+class Work:
+    """What is done in the database for one call, which ends when the call is given up."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._under_way: set[psycopg.Connection[Any]] = set()
+        self._given_up = False
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether a connection is in use for it."""
+        return bool(self._under_way)
+
+    def give_up(self) -> None:
+        """End its statements, and let it begin no other. Waits for Postgres, a few seconds at most."""
+        # Under the lock: a connection that is let go of meanwhile may be another call's next.
+        with self._lock:
+            self._given_up = True
+            for connection in self._under_way:
+                with suppress(psycopg.Error):
+                    connection.cancel_safe(timeout=CONNECT_SECONDS)
+
+    @contextmanager
+    def using(self, connection: sa.Connection) -> Iterator[None]:
+        """Use a connection for it.
+
+        Raises:
+            StoreUnavailableError: it was given up.
+        """
+        driver = driver_connection(connection)
+        with self._lock:
+            if self._given_up:
+                raise StoreUnavailableError
+            self._under_way.add(driver)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._under_way.discard(driver)
+
+
+work_of_call: Final[ContextVar[Work | None]] = ContextVar("work_of_call", default=None)
+"""The work that transactions in this context are part of; None for those that nobody gives up."""
+
+
 class Database:
     """Connections to one Postgres: at most `connections` (2 or more), a quarter of them for reading.
 
@@ -87,8 +133,10 @@ class Database:
                 sa.event.listen(engine, "connect", lambda _, entry: entry.info.setdefault(_CLOCK, clock))
 
     @contextmanager
-    def transaction(self) -> Iterator[sa.Connection]:
+    def transaction(self, *, shared: bool = False) -> Iterator[sa.Connection]:
         """A READ COMMITTED transaction: committed at the end, rolled back on any exception.
+
+        It ends when the call that it is for is given up, unless it is shared with other calls.
 
         Raises:
             StoreUnavailableError: Postgres is unavailable.
@@ -97,7 +145,8 @@ class Database:
             LedgerCorruptError: Postgres finds one of its pages or indexes broken.
             LostRaceError: Postgres reports a deadlock or a serialization failure.
         """
-        with _taken(self._writers_free), self._translating(), self.engine.begin() as connection:
+        taken = _taken(self._writers_free)
+        with taken, self._translating(), self.engine.begin() as connection, _for_call(connection, shared=shared):
             yield connection
 
     @contextmanager
@@ -107,7 +156,8 @@ class Database:
         Raises:
             StoreUnavailableError: Postgres is unavailable.
         """
-        with _taken(self._readers_free), self._translating(), self._reading.connect() as connection:
+        taken = _taken(self._readers_free)
+        with taken, self._translating(), self._reading.connect() as connection, _for_call(connection):
             yield connection
 
     @contextmanager
@@ -155,6 +205,11 @@ def read_time(connection: sa.Connection) -> datetime:
     """Returns the database's time. Leaves get theirs from `ledger.store.log.lock_head`."""
     clock = clock_of(connection)
     return clock() if clock else connection.execute(sa.select(sa.func.clock_timestamp())).scalar_one()
+
+
+def _for_call(connection: sa.Connection, *, shared: bool = False) -> AbstractContextManager[None]:
+    work = None if shared else work_of_call.get()
+    return work.using(connection) if work else nullcontext()
 
 
 @contextmanager

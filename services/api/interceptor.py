@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
+from threading import Thread
 from typing import Any
 
 import grpc
@@ -14,6 +15,7 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest
 from grpc_status import rpc_status
 
 from ledger.errors import InvalidInputError
+from ledger.store.database import Work, work_of_call
 from services.access.keyring import ANYONE, KeyRing
 from services.access.permissions import HEALTH_PREFIX, OPEN_PREFIXES
 from services.api.call import Call, require_fields
@@ -121,6 +123,13 @@ class Gatekeeper(grpc.ServerInterceptor):
 def _run_on(behavior: Callable[..., Any], threads: ThreadPoolExecutor) -> None:
     """Say where gRPC is to run one handler."""
     vars(behavior)["experimental_thread_pool"] = threads
+
+
+def _end(work: Work) -> None:
+    """The call is over for gRPC: end what is still done for it."""
+    if work.is_under_way:
+        # gRPC's own thread calls this, which everybody waits for.
+        Thread(target=work.give_up, name="give up", daemon=True).start()
 
 
 class _Call:
@@ -232,6 +241,9 @@ class _Call:
         context.set_trailing_metadata(self._told)
         if not context.is_active():  # its caller stopped waiting while it did
             raise GivenUpError
+        work = Work()
+        work_of_call.set(work)
+        context.add_callback(partial(_end, work))
         self._call.enter()
 
     def _fail(self, error: Exception, context: grpc.ServicerContext) -> None:

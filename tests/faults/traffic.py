@@ -149,8 +149,14 @@ class Traffic:
 
     def _decide(self, chance: random.Random) -> None:
         otto = self.world.otto
-        for proposal in list(otto.list_proposals(POOL, only_open=True))[:3]:
-            otto.approve_proposal(proposal.name)
+        proposals = list(otto.list_proposals(POOL, only_open=True))
+        if proposals and chance.random() < 0.5:
+            chosen = chance.choice(proposals).name
+            if chance.random() < 0.7:
+                otto.approve_proposal(chosen)
+            else:  # such as one of more than there is
+                otto.reject_proposal(chosen, "by chance")
+            return
         rounds: Sequence[int] = [each.number for each in otto.list_rounds(POOL)]
         if rounds and chance.random() < 0.8:
             otto.approve_round(POOL, rounds[-1])

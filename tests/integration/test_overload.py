@@ -12,11 +12,13 @@ import sqlalchemy as sa
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
+from ledger.errors import StoreUnavailableError
+from ledger.store.database import Database, Work, work_of_call
 from moiety import Client
 from moiety.events import event_to_message
-from moiety.v1 import usage_pb2, usage_pb2_grpc
+from moiety.v1 import registry_pb2, registry_pb2_grpc, usage_pb2, usage_pb2_grpc
 from services.api.queues import WAITING_PER_THREAD
-from tests.support.books import head_held
+from tests.support.books import head_held, wait_until
 from tests.support.scene import METHOD, POOL, Scene, event, open_scene
 
 THREADS: Final = 4
@@ -115,3 +117,39 @@ def test_a_call_whose_caller_stopped_waiting_is_not_begun(
 
 def log_size(scene: Scene) -> int:
     return scene.deployment.client("auditors/ada").get_log_head(POOL).size
+
+
+def test_what_postgres_does_for_a_call_that_was_given_up_ends(
+    scene: Scene, channel: grpc.Channel, owner: sa.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slowly(connection: sa.Connection, *_: Any) -> None:
+        connection.exec_driver_sql("SELECT pg_sleep(600)")
+
+    def sleeping() -> int:
+        query = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query = 'SELECT pg_sleep(600)'"
+        with owner.connect() as connection:
+            return int(connection.exec_driver_sql(query).scalar_one())
+
+    metadata = (("authorization", f"Bearer {scene.deployment.key('operators/olive')}"),)
+    monkeypatch.setattr("ledger.store.registry.get_pool", slowly)
+    get_pool = registry_pb2_grpc.RegistryServiceStub(channel).GetPool
+    call = get_pool.future(registry_pb2.GetPoolRequest(name=f"pools/{POOL}"), metadata=metadata, timeout=120)
+    wait_until(sleeping)
+    call.cancel()
+    wait_until(lambda: not sleeping())
+    monkeypatch.undo()
+    assert scene.operator.get_pool(POOL).name == f"pools/{POOL}"
+
+
+def test_work_that_was_given_up_begins_nothing(database_url: str) -> None:
+    database, work = Database(database_url, connections=2), Work()
+    work.give_up()
+    token = work_of_call.set(work)
+    try:
+        with pytest.raises(StoreUnavailableError), database.transaction():
+            pass
+        with database.transaction(shared=True) as connection:
+            assert connection.exec_driver_sql("SELECT 1").scalar_one() == 1
+    finally:
+        work_of_call.reset(token)
+        database.close()

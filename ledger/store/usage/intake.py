@@ -286,7 +286,7 @@ class UsageStore:
             LostRaceError: one of them, or one of their events, was recorded meanwhile.
         """
         pool = group[0].pool
-        with self._database.transaction() as connection:
+        with self._database.transaction(shared=True) as connection:
             self._require_still(connection, group)
             numbers = [self._batch_numbers.take(connection) for _ in group]
             claims = [each.claim(number) for each, number in zip(group, numbers, strict=True)]
@@ -302,7 +302,7 @@ class UsageStore:
 
     def _record_what_is_new(self, prepared: _Prepared) -> RecordedBatch:
         """Record a batch without those of its events that are known."""
-        with self._database.transaction() as connection:
+        with self._database.transaction(shared=True) as connection:
             self._require_still(connection, [prepared])
             number = self._batch_numbers.take(connection)
             (looked,) = pages.look(connection, prepared.pool, [prepared.claim(number)])
