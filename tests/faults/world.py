@@ -130,7 +130,7 @@ class World:
         """Wait until Postgres and the server answer, starting what has ended."""
         deadline = time.monotonic() + SOON_SECONDS
         while True:
-            self._keep_up()
+            self.keep_up()
             try:
                 psycopg.connect(self.url, connect_timeout=5).close()
                 with grpc.insecure_channel(self.address) as channel:
@@ -142,7 +142,8 @@ class World:
             else:
                 return
 
-    def _keep_up(self) -> None:
+    def keep_up(self) -> None:
+        """Start what has ended, as a supervisor does."""
         for each in (self.server, *self.schedulers):
             each.keep_up()
         if not self._runs():
