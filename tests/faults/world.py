@@ -91,7 +91,7 @@ class World:
             free.bind(("127.0.0.1", 0))
             self.address = f"127.0.0.1:{free.getsockname()[1]}"
         key = folder / "signing-key"
-        self.vkey = str(generate_key(key, "localhost/moiety").verifier_key)
+        self.vkey = str(generate_key(key, "log.example").verifier_key)
         environment = {
             "MOIETY_DATABASE_URL": self.url,
             "MOIETY_LISTEN": self.address,
