@@ -28,7 +28,7 @@ def settle(world: World, traffic: Traffic) -> None:
             book.received(number, batch, _submitted(platform, book.sent[number, batch], batch))
         for by, request in [key for key in book.revenue if key[0] == number and key not in book.leaves_of_revenue]:
             amount = book.revenue[by, request]
-            platform.record_revenue(POOL, amount, "EUR", request_id=request)
+            platform.report_revenue(POOL, amount, "EUR", request_id=request)
             book.leaves_of_revenue[by, request] = amount
 
 

@@ -135,7 +135,7 @@ class Traffic:
             open_ = [k for k in self.book.revenue if k[0] == number and k not in self.book.leaves_of_revenue]
             key = open_[0] if open_ else (number, f"r-{chance.getrandbits(80):020x}")
             amount = self.book.revenue.setdefault(key, chance.randint(1, 100_000))
-        platform.record_revenue(POOL, amount, "EUR", request_id=key[1])
+        platform.report_revenue(POOL, amount, "EUR", request_id=key[1])
         with self.book.lock:
             self.book.leaves_of_revenue[key] = amount
 
