@@ -22,6 +22,7 @@ import psycopg
 from ledger.acts.controls import Controls
 from moiety import Client, Collective, Method, Platform, Policy, Pool
 from moiety.keys import make_key
+from moiety.v1.registry_pb2 import DISTRIBUTE_REPORTED
 from services.process.embedded import embedded_postgres
 from services.schema import upgrade
 from services.signing.key_file import generate_key
@@ -117,7 +118,8 @@ class World:
             self.olive.create_collective(collective, Collective(display_name=collective, members=10))
         named = [f"platforms/{platform}" for platform in PLATFORMS]
         policy = Policy(review_seconds=1, fee_ppm=30_000, commons_ppm=100_000)
-        self.olive.create_pool(POOL, Pool(display_name="Folk", currency="EUR", policy=policy, platforms=named))
+        pool = Pool(display_name="Folk", currency="EUR", policy=policy, platforms=named, distribute=DISTRIBUTE_REPORTED)
+        self.olive.create_pool(POOL, pool)
         self.olive.create_method(POOL, METHOD, Method(display_name="n-gram votes", confidence_ppm=900_000))
         clients = []
         for name in named:
