@@ -38,7 +38,7 @@ from moiety import (
     make_key,
 )
 from moiety.v1.acts_pb2 import PROPOSAL_STATE_APPROVED, PROPOSAL_STATE_OPEN
-from moiety.v1.registry_pb2 import COLLECTIVE_STATUS_SUSPENDED, COMMONS_RULE_FUND
+from moiety.v1.registry_pb2 import COLLECTIVE_STATUS_SUSPENDED, COMMONS_RULE_FUND, DISTRIBUTE_REPORTED
 from moiety.v1.registry_pb2 import Controls as ControlsMessage
 from moiety.v1.rounds_pb2 import OBJECTION_ANSWER_DISMISSED, ROUND_STATE_CALCULATED
 from services.cli.app import main
@@ -100,7 +100,14 @@ def pool(people: tuple[Client, Client], deployment: Deployment) -> Iterator[dict
         lambda by: by.create_collective("irish", Collective(display_name="Irish", members=4_200)),
         lambda by: by.create_collective("breton", breton),
         lambda by: by.create_pool(
-            POOL, Pool(display_name="Folk", currency="EUR", policy=policy, platforms=["platforms/tunesmith"])
+            POOL,
+            Pool(
+                display_name="Folk",
+                currency="EUR",
+                policy=policy,
+                platforms=["platforms/tunesmith"],
+                distribute=DISTRIBUTE_REPORTED,
+            ),
         ),
         lambda by: by.create_method(POOL, METHOD, Method(display_name="n-gram", confidence_ppm=1_000_000)),
     ]
@@ -256,6 +263,7 @@ def test_a_server_whose_clock_is_set_forward_ends_no_review(
         together(olive, otto, lambda by: by.create_platform("tunesmith", Platform(display_name="T")))
         together(olive, otto, lambda by: by.create_collective("irish", Collective(display_name="Irish")))
         opened = Pool(display_name="Folk", currency="EUR", policy=policy, platforms=["platforms/tunesmith"])
+        opened.distribute = DISTRIBUTE_REPORTED
         together(olive, otto, lambda by: by.create_pool(POOL, opened))
         together(olive, otto, lambda by: by.create_method(POOL, METHOD, Method(display_name="n", confidence_ppm=10**6)))
         together(olive, otto, partial(_issue, name="platforms/tunesmith", key=key))

@@ -150,7 +150,7 @@ def off_by_one_minor_unit(text: str, pattern: str) -> str:
     return text[: match.start(1)] + digit + text[match.end(1) :]
 
 
-@pytest.mark.parametrize("pattern", [" open .*? balance ", r"\* \"revenue\.v1\""])
+@pytest.mark.parametrize("pattern", [" open .*? balance ", r"\* \"report\.v1\""])
 def test_beancount_refuses_books_that_are_a_cent_off(folder: Path, tmp_path: Path, pattern: str) -> None:
     changed = tmp_path / "changed.beancount"
     changed.write_text(off_by_one_minor_unit((folder / f"{POOL}.beancount").read_text(), pattern))
@@ -158,7 +158,7 @@ def test_beancount_refuses_books_that_are_a_cent_off(folder: Path, tmp_path: Pat
 
 
 @needs_hledger
-@pytest.mark.parametrize("pattern", [r"\* balances at .*? =", r"\* \(\d+\) revenue\.v1"])
+@pytest.mark.parametrize("pattern", [r"\* balances at .*? =", r"\* \(\d+\) report\.v1"])
 def test_hledger_refuses_books_that_are_a_cent_off(folder: Path, tmp_path: Path, pattern: str) -> None:
     changed = tmp_path / "changed.journal"
     changed.write_text(off_by_one_minor_unit((folder / f"{POOL}.journal").read_text(), pattern))

@@ -24,6 +24,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from ledger import errors
 from moiety import Policy
+from moiety.v1.registry_pb2 import DISTRIBUTE_REPORTED
 from services.api.contract import service_names
 from services.process import logs
 from tests.support.deployment import Deployment
@@ -237,9 +238,9 @@ def test_required_fields_inside_messages_are_named_by_their_path(operator: Wire,
         refusal = refused(partial(wire.call, f"RegistryService/{method}", **fields))
         assert refusal.fields == wanted
     refusal = refused(
-        lambda: platform.call("RevenueService/ReportRevenue", parent=f"pools/{POOL}", revenue={}, request_id="r")
+        lambda: platform.call("RevenueService/ReportRevenue", parent=f"pools/{POOL}", report={}, request_id="r")
     )
-    assert refusal.fields == ["revenue.amount_minor", "revenue.currency"]
+    assert refusal.fields == ["report.amount_minor", "report.currency"]
 
 
 def hundred_violations(platform: Wire, event_id: str, count: int) -> Refusal:
@@ -462,6 +463,7 @@ def test_creating_what_exists_is_a_no_op_with_the_same_content_and_refused_with_
         "currency": "EUR",
         "policy": {"review_seconds": 60},
         "platforms": NAMED_PLATFORMS,
+        "distribute": DISTRIBUTE_REPORTED,
     }
     cases: list[tuple[str, dict[str, Any], str, dict[str, Any], str]] = [
         ("CreatePlatform", {"platform_id": "songbird"}, "platform", {"display_name": "songbird"}, "platforms/songbird"),

@@ -128,6 +128,7 @@ def test_a_deleted_row_is_found_and_its_table_named(tampering: sa.Connection, ta
 
 def test_a_pool_that_no_leaf_opened_is_found(tampering: sa.Connection) -> None:
     values = {"name": "fake", "display_name": "F", "currency": "EUR", "created_at": datetime(2026, 1, 1, tzinfo=UTC)}
+    values["distribute"] = "REPORTED"
     tampering.execute(sa.insert(t.pool).values(values))
     assert found(tampering) == {("pool", "name=fake", "row")}
 

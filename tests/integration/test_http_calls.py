@@ -84,7 +84,7 @@ def test_money_in_and_usage_in_by_http_alone(scene: Scene, address: str) -> None
     platform = scene.deployment.key("platforms/songbird")
     paid = call(
         address, "RevenueService/ReportRevenue", platform, parent=f"pools/{POOL}", requestId="january",
-        revenue={"amountMinor": "100000", "currency": "EUR"},
+        report={"amountMinor": "100000", "currency": "EUR"},
     )  # fmt: skip
     assert paid.status == 200, paid.text
     scene.submit([event(1)], "by-grpc")

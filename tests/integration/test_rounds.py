@@ -485,12 +485,12 @@ def test_revenue_of_another_currency_or_beyond_the_bounds_is_refused(scene: Scen
     before = row_counts(owner)
     record = scene.platform.report_revenue
     for amount, currency, field in (
-        (1, "USD", "revenue.currency"),
-        (1, "eur", "revenue.currency"),
-        (1, "", "revenue.currency"),
-        (0, "EUR", "revenue.amount_minor"),
-        (-5, "EUR", "revenue.amount_minor"),
-        (10**15 + 1, "EUR", "revenue.amount_minor"),
+        (1, "USD", "report.currency"),
+        (1, "eur", "report.currency"),
+        (1, "", "report.currency"),
+        (0, "EUR", "report.amount_minor"),
+        (-5, "EUR", "report.amount_minor"),
+        (10**15 + 1, "EUR", "report.amount_minor"),
     ):
         with pytest.raises(InvalidArgumentError) as caught:
             record(POOL, amount, currency, request_id="r")

@@ -93,15 +93,21 @@ def corrected_history() -> PoolLog:
         ]
     )
     settle(log)
-    log.usage([Event(event_id(5), None, 0, 4, AI_ONLY, (("eire", NANO // 4), ("han", NANO // 4)))])
+    log.usage(
+        [
+            Event(event_id(5), None, 0, 4, AI_ONLY, (("eire", NANO // 4), ("han", NANO // 4))),
+            Event(event_id(6), None, 0, 10, AI_ONLY),
+        ]
+    )
     log.retract(R_BATCH, [0, 1])
-    log.retract(R_NEW)
+    log.retract(R_NEW, [0])
     log.revenue(500)
     settle(log)
     log.release("han", 100)
     log.release("han", 50, to_commons=True)
     log.grant("eire", 30)
     log.usage([Event(event_id(7), None, 0, 7, AI_ONLY, (("eire", NANO),))])
+    log.revenue(500)
     log.calculate()
     return log
 

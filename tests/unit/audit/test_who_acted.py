@@ -25,9 +25,11 @@ from ledger.acts.entries import (
 )
 from ledger.entries import PaymentContent
 from ledger.log.leaves import Content
-from ledger.registry import Collective, CollectiveStatus
+from ledger.registry import NANO, PPM, Collective, CollectiveStatus
+from ledger.usage.format import AI_ONLY
 from payout.entries import PauseContent, PolicyContent, RoundContent
 from payout.policy import CommonsRule, Policy
+from tests.support.batches import Event, event_id
 from tests.support.exports import bundle_of, report_of
 from tests.support.pool_log import PoolLog
 from tests.support.registry_log import OLIVE, OSCAR, RegistryLog, actor_of, founder, key_of
@@ -45,6 +47,8 @@ def a_round(registry: RegistryLog | None = None, calculated_by: str = OLIVE) -> 
     log = PoolLog(collectives=[Collective("eire", "Éire", 300)], registry=found)
     log.open(Policy(commons_rule=CommonsRule.FUND, commons_ppm=1_000_000, review_seconds=REVIEW))
     log.revenue(1_000)
+    log.method(PPM)
+    log.usage([Event(event_id(1), None, 0, 1, AI_ONLY, (("eire", NANO),))])
     log.calculate(calculated_by)
     return log
 
@@ -447,8 +451,8 @@ def test_who_runs_a_deployment_is_said_where_it_should_be_known(
 def test_acts_of_one_person_are_counted(tmp_path: Path) -> None:
     report = report_of(bundle_of(approved(a_round()), tmp_path / "folk.tar"))
     alone = [act.type for act in report.acts if act.alone]
-    assert alone == ["collective.v1", "platform.v1", "platform.v1", "poolopened.v1"]
-    assert report.counts[Step.DECISIONS]["acts of one person"] == 4
+    assert alone == ["collective.v1", "platform.v1", "platform.v1", "poolopened.v1", "method.v1"]
+    assert report.counts[Step.DECISIONS]["acts of one person"] == 5
     assert actor_of(OLIVE).name == report.acts[0].by
 
 

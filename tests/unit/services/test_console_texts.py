@@ -34,7 +34,7 @@ def test_every_text_is_said_and_names_what_its_english_names(language: str) -> N
         if not each.id:
             continue
         originals = [each.id] if isinstance(each.id, str) else list(each.id)
-        said = [each.string] if isinstance(each.string, str) else list(each.string)
+        said = [each.string] if isinstance(each.string, str) else list(each.string or ())
         assert not each.fuzzy, each.id
         assert all(said), each.id
         assert {tuple(sorted(_NAMED.findall(text))) for text in said} == {
