@@ -297,24 +297,28 @@ def test_a_database_connection_lost_before_the_commit_is_told_as_unavailable_and
     assert scene.submit(events(range(50)), "b").accepted_count == 50
 
 
+FAR_APART: Final = range(0, 50 * 2**110, 2**110)
+"""Ids that no page holds, so that each has a row."""
+
+
 def test_a_database_connection_lost_while_events_are_copied_is_told_as_unavailable(
     scene: Scene, owner: sa.Engine, threads: ThreadPoolExecutor
 ) -> None:
     with owner.connect() as other:
-        # Another writer's event, not committed yet: the service waits for it in the middle of its COPY.
+        # Another writer's event, not committed yet: the service waits for it in the middle of its rows.
         other.execute(
             sa.text(
                 "INSERT INTO event SELECT pool_id, platform_id, :event_id, 1 FROM pool, platform "
                 "WHERE platform.name = 'tunesmith'"
             ),
-            {"event_id": event(25).event_id},
+            {"event_id": event(FAR_APART[25]).event_id},
         )
-        call = lost_call(scene, threads, range(50))
+        call = lost_call(scene, threads, FAR_APART)
         wait_until(lambda: waiting_backends(owner))
         terminate_backends(owner, WAITING)
         require_database_away(call.result())
         other.rollback()
-    assert scene.submit(events(range(50)), "b").accepted_count == 50
+    assert scene.submit(events(FAR_APART), "b").accepted_count == 50
     require_sound_log(owner, POOL)
 
 

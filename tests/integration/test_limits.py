@@ -177,7 +177,8 @@ def test_limits_are_declared(scene: Scene, tmp_path: Path, capsys: pytest.Captur
     def applied(open_streams: str, *options: str) -> str:
         declared.write_text(
             f"platforms: {{{TUNESMITH}: {{display_name: {TUNESMITH}, limits: {{open_streams: {open_streams}}}}}}}\n"
-            f"pools: {{{POOL}: {{display_name: Folk tunes, currency: EUR, policy: {{}}, limits: {{age_seconds_max: 7}}"
+            f"pools: {{{POOL}: {{display_name: Folk tunes, currency: EUR, distribute: REPORTED, policy: {{}}, "
+            "limits: {age_seconds_max: 7}"
             "}}\n"
         )
         capsys.readouterr()

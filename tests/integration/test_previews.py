@@ -14,6 +14,7 @@ from moiety import Collective, InvalidArgumentError, Method, Mode, NotFoundError
 from moiety.v1.registry_pb2 import (
     COLLECTIVE_STATUS_SUSPENDED,
     COMMONS_RULE_FUND,
+    DISTRIBUTE_REPORTED,
     ROUNDING_PLACED,
     TEMPERING_SQRT,
     UNATTRIBUTED_RULE_PRO_RATA,
@@ -100,7 +101,9 @@ def test_past_rounds_under_another_policy_are_what_a_pool_with_it_from_the_start
     following = scene.operator.preview_round(POOL, policy=OTHER)
     assert row_counts(owner) == before
     operator, platform = scene.operator, scene.platform
-    operator.create_pool("other", Pool(display_name="Other", currency="EUR", policy=OTHER, platforms=NAMED_PLATFORMS))
+    other = Pool(display_name="Other", currency="EUR", policy=OTHER, platforms=NAMED_PLATFORMS)
+    other.distribute = DISTRIBUTE_REPORTED
+    operator.create_pool("other", other)
     operator.create_method("other", "ngram", Method(display_name="n-gram votes", confidence_ppm=1_000_000))
     # The second pool lives through the same, with the registry as each round of the first one had it.
     for number in range(1, 4):

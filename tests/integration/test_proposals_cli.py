@@ -27,6 +27,7 @@ pools:
   folk:
     display_name: Folk
     currency: EUR
+    distribute: REPORTED
     policy: {review_seconds: 60}
     methods:
       ngram: {display_name: n-gram, confidence_ppm: 900000}
@@ -43,6 +44,7 @@ pools:
   folk:
     display_name: Folk
     currency: EUR
+    distribute: REPORTED
     policy: {review_seconds: 60, commons_ppm: 200000, commons_rule: EQUITY, rounding: PLACED, fee_ppm: 0}
     platforms: [tunesmith]
     methods:
@@ -139,7 +141,8 @@ def test_a_proposal_shows_what_it_would_change(run: Run, file: str, tmp_path: Pa
     more = tmp_path / "more.yaml"
     more.write_text(
         "collectives:\n  irish: {display_name: Irish, members: 42000000}\n"
-        "pools:\n  folk:\n    display_name: Folk\n    currency: EUR\n    policy: {review_seconds: 60, fee_ppm: 50000}\n"
+        "pools:\n  folk:\n    display_name: Folk\n    currency: EUR\n    distribute: REPORTED\n"
+        "    policy: {review_seconds: 60, fee_ppm: 50000}\n"
     )
     run("apply", str(more))
     found = {each["effect"]: run("proposal", "show", each["name"], by=1) for each in run("proposal", "list")}

@@ -12,12 +12,14 @@ from hypothesis import strategies as st
 
 from ledger.acts.entries import DecisionContent, ProposalContent
 from ledger.entries import (
+    BookingContent,
     GrantContent,
+    PayingContent,
     PaymentContent,
     ReleaseContent,
 )
 from ledger.errors import LedgerCorruptError
-from ledger.income import ReportContent
+from ledger.income import MatchContent, ReceiptContent, ReportContent, ReversalContent
 from ledger.log.leaves import (
     Content,
     Leaf,
@@ -63,7 +65,8 @@ def test_every_type_of_entry_is_tried() -> None:
         PoolContent, PolicyContent, MethodContent, UsageContent, ReportContent, PaymentContent, RoundContent,
         RetractionContent, ReleaseContent, GrantContent, DecisionContent, PostingContent, MembershipContent,
         IdSchemeContent, ClosingContent, ProposalContent, ScheduleContent, PauseContent, ObjectionContent,
-        AnswerContent, AdmissionContent, SplitContent,
+        AnswerContent, AdmissionContent, SplitContent, PayingContent, BookingContent, ReceiptContent, ReversalContent,
+        MatchContent,
     }  # fmt: skip
     assert set(CONTENTS.values()) == kinds
     assert all(name == kind.type for name, kind in CONTENTS.items())

@@ -98,7 +98,7 @@ def conflicts(declared: Declaration, current: Declaration) -> list[Violation]:
             for field in fields:
                 is_now = getattr(there.get(name, wanted), field)
                 if is_now != getattr(wanted, field):
-                    found.append(Violation(f"{kind}.{name}.{field}", f"is {is_now!r} and cannot be changed"))
+                    found.append(Violation(f"{kind}.{name}.{field}", f"is {str(is_now)!r} and cannot be changed"))
     try:
         _givers_first(declared, _moving_domains(declared, current))
     except CycleError as error:
