@@ -13,7 +13,7 @@ import pytest
 
 from moiety import Collective, Method, Platform, Policy, Pool
 from moiety.v1.audit_pb2 import REPLAY_OUTCOME_MATCH
-from moiety.v1.registry_pb2 import SCORE_KIND_COUNT
+from moiety.v1.registry_pb2 import DISTRIBUTE_REPORTED, SCORE_KIND_COUNT
 from tests.support.deployment import Deployment
 
 ROOT: Final = Path(__file__).parents[2]
@@ -47,6 +47,7 @@ def test_the_service_pays_by_the_counts_what_the_client_computes(
     for name in set(membership.values()):
         operator.create_collective(name, Collective(display_name=name))
     opened = Pool(display_name="Manual", currency="EUR", policy=Policy(), platforms=["platforms/modelmaker"])
+    opened.distribute = DISTRIBUTE_REPORTED
     operator.create_pool("manual", opened)
     operator.create_membership("manual", "publications", membership)
     method = Method(

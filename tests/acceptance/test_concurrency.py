@@ -22,7 +22,6 @@ from moiety import (
     Policy,
     Pool,
     Receipt,
-    Revenue,
     Round,
     Schedule,
     ServiceError,
@@ -172,7 +171,7 @@ def test_revenue_with_one_request_id_from_many_threads_is_recorded_once(
 ) -> None:
     clients = [*platforms, *platforms]
 
-    def record(request_id: str, amount_minor: int, client: Client) -> Revenue:
+    def record(request_id: str, amount_minor: int, client: Client) -> Report:
         return client.report_revenue(POOL, amount_minor, "EUR", request_id=request_id)
 
     for number in range(5):

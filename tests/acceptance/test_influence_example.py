@@ -10,7 +10,7 @@ from typing import Final
 
 from moiety import Collective, Method, Platform, Policy, Pool
 from moiety.v1.audit_pb2 import REPLAY_OUTCOME_MATCH
-from moiety.v1.registry_pb2 import SCORE_KIND_SIGNED_INFLUENCE
+from moiety.v1.registry_pb2 import DISTRIBUTE_REPORTED, SCORE_KIND_SIGNED_INFLUENCE
 from tests.support.deployment import Deployment
 
 ROOT: Final = Path(__file__).parents[2]
@@ -26,6 +26,7 @@ def test_the_example_submits_raw_scores_and_prints_the_figures_that_the_page_tel
     for label in range(10):
         operator.create_collective(f"digit-{label}", Collective(display_name=f"Writers of {label}", members=1))
     opened = Pool(display_name="Digits", currency="EUR", policy=Policy(), platforms=["platforms/modelmaker"])
+    opened.distribute = DISTRIBUTE_REPORTED
     operator.create_pool("digits", opened)
     operator.create_membership(
         "digits", "training-images", {f"image-{at:04d}": f"digit-{label}" for at, label in enumerate(labels[:1500])}
