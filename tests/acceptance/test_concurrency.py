@@ -22,6 +22,7 @@ from moiety import (
     Policy,
     Pool,
     Receipt,
+    Report,
     Round,
     Schedule,
     ServiceError,
