@@ -285,7 +285,7 @@ class PoolFold:
         with self.noting():
             self._require_covered(leaf.index)
         with self.noting():
-            gives = "nothing" if leaf.content.nothing else "something"
+            gives = "nothing" if leaf.content.uses_up_usage_for_nothing else "something"
             at(leaf.index, step=Step.ROUNDS).same("what the round gives", gives, "something")
         self.round_at[leaf.index] = number
         policy = policy_in_force(self.policies, leaf.content.start)[2]

@@ -159,6 +159,11 @@ class RoundContent(ActContent):
         return Nothing.NOT_PLACED if self.weight + self.weight_unattributed else Nothing.NO_USAGE
 
     @property
+    def uses_up_usage_for_nothing(self) -> bool:
+        """Whether usage counts in it and is paid nothing. Without usage nothing is lost: the pot carries over."""
+        return self.nothing is not None and bool(self.weight + self.weight_unattributed)
+
+    @property
     def identity(self) -> tuple[str, ...]:
         """The id of the request that it answers."""
         return "request_id", self.type, self.request_id

@@ -67,7 +67,7 @@ def test_every_round_of_any_history_replays_to_a_match(log: PoolLog) -> None:
 def require_match(log: PoolLog, index: int) -> None:
     """Check that a round replays to a match, but for what is said of one that gives nobody anything."""
     finding = log.replay(index).finding
-    if log.content(index).nothing:
+    if log.content(index).uses_up_usage_for_nothing:
         assert finding is not None
         assert finding.figure == "what the round gives"
     else:

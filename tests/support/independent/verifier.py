@@ -1289,7 +1289,8 @@ class Fold:
     def round(self, entry: dict[str, Any]) -> None:
         """A round's own leaf, or what is before leaf `end`: the first time it comes, it is the latter."""
         given = ("attributed_minor", "commons_minor", "commons_kept_minor", "rounding_minor")
-        assert any(int(entry[name]) for name in given)
+        counts = int(entry["weight"]) + int(entry["weight_unattributed"])
+        assert not counts or any(int(entry[name]) for name in given)
         if self.rounds and self.rounds[-1] is entry:
             assert entry["registry_root"] == root_of(self.registry.hashes[: entry["registry_size"]]).hex()
             assert self.body(entry["registry_sha256"]).decode() == self.registry.snapshot()

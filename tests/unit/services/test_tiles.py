@@ -17,11 +17,8 @@ from audit.steps import Step
 from ledger.errors import FormatError, InvalidInputError, LedgerCorruptError, NotFoundError
 from ledger.files.layout import body_path
 from ledger.journal import Transfer
-from ledger.registry import NANO
-from ledger.usage.format import AI_ONLY
 from services.exports.tiles.bundles import write_bundle
 from services.exports.tiles.folders import export_folder
-from tests.support.batches import Event, event_id
 from tests.support.exports import KEY, PoolSource, bundle_of, report_of
 from tests.support.pool_log import PoolLog
 from tests.support.replay_history import HISTORY
@@ -58,7 +55,6 @@ def log() -> PoolLog:
     log = deepcopy(HISTORY)
     while log.size() < 600:
         log.revenue(7)
-    log.usage([Event(event_id(900), None, 0, 1, AI_ONLY, (("eire", NANO),))])
     log.calculate("operators/olive")
     return log
 
