@@ -23,6 +23,7 @@ pools:
   folk:
     display_name: Folk tunes
     currency: EUR
+    distribute: REPORTED
     policy: {}
     memberships: {items: items.csv}
     methods:
