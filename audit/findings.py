@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from audit.steps import Step
@@ -68,6 +70,15 @@ def raise_finding(finding: Finding) -> None:
         FoundError: always.
     """
     raise FoundError(finding)
+
+
+@contextmanager
+def noting(note: Callable[[Finding], object]) -> Iterator[None]:
+    """Note the finding that ends what is in here, and go on after it, unless `note` raises."""
+    try:
+        yield
+    except FoundError as found:
+        note(found.finding)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,8 @@ A check that fails is raised as a finding, which names the leaf and the figure.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Hashable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -21,7 +21,7 @@ from audit.acts_fold import ActsFold, RegistryOfPool
 from audit.admitted import Admitted
 from audit.batch_check import WeighedBatch, accepted_batch, mask_of, positions_of, weighed_batch
 from audit.declared import Declared
-from audit.findings import Finding, FoundError, at, raise_finding
+from audit.findings import Finding, FoundError, at, noting, raise_finding
 from audit.income_fold import IncomeFold
 from audit.progress import Progress
 from audit.reader import LogReader, checked_body
@@ -147,13 +147,9 @@ class PoolFold:
         )
         self.declared.note = self.note
 
-    @contextmanager
-    def noting(self) -> Iterator[None]:
+    def noting(self) -> AbstractContextManager[None]:
         """Note the finding that ends what is in here, and go on after it."""
-        try:
-            yield
-        except FoundError as found:
-            self.note(found.finding)
+        return noting(self.note)
 
     def progress(self, total: int) -> Progress:
         return Progress(self.frontier.size, total, self.events, self.shares)

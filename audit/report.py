@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from audit.acts_fold import DoneAct
 from audit.consequence import Consequence, Consequences
-from audit.findings import Finding, FoundError, Where
+from audit.findings import Finding, FoundError, Where, noting
 from audit.history import Change
 from audit.signatures import Signer
 from audit.steps import LOOKED_AT, Step
@@ -180,13 +180,9 @@ class Report:
             raise FoundError(finding)
         self.add(finding)
 
-    @contextmanager
-    def noting(self) -> Iterator[None]:
+    def noting(self) -> AbstractContextManager[None]:
         """Take in the finding that ends what is in here, if the verification goes on after it."""
-        try:
-            yield
-        except FoundError as found:
-            self.note(found.finding)
+        return noting(self.note)
 
     def finish(self, consequences: Consequences | None) -> None:
         """Put the findings in order, and say what each comes to; None if the log cannot be read."""

@@ -53,6 +53,24 @@ def reason_of(error: Any) -> str:
     return str(info.reason)
 
 
+def submitted(channel: grpc.Channel, key: str, count: int, *, timeout: float) -> list[Any]:
+    """So many calls at once, each with a batch of one event."""
+    submit = usage_pb2_grpc.UsageServiceStub(channel).SubmitUsage
+    return [
+        submit.future(
+            usage_pb2.SubmitUsageRequest(
+                parent=f"pools/{POOL}",
+                batch_id=f"b-{number}",
+                method_id=METHOD,
+                events=[event_to_message(event(number))],
+            ),
+            metadata=(("authorization", f"Bearer {key}"),),
+            timeout=timeout,
+        )
+        for number in range(count)
+    ]
+
+
 def test_a_flood_is_refused_beyond_its_share_and_others_are_answered(
     scene: Scene, channel: grpc.Channel, owner: sa.Engine
 ) -> None:
@@ -60,22 +78,8 @@ def test_a_flood_is_refused_beyond_its_share_and_others_are_answered(
     key = scene.deployment.key("platforms/songbird")
     with Client(scene.deployment.address, key) as songbird:
         songbird.get_pool(POOL)  # so that its key is known
-        metadata = (("authorization", f"Bearer {key}"),)
-        submit = usage_pb2_grpc.UsageServiceStub(channel).SubmitUsage
         with head_held(owner, POOL):
-            flood = [
-                submit.future(
-                    usage_pb2.SubmitUsageRequest(
-                        parent=f"pools/{POOL}",
-                        batch_id=f"flood-{number}",
-                        method_id=METHOD,
-                        events=[event_to_message(event(number))],
-                    ),
-                    metadata=metadata,
-                    timeout=60,
-                )
-                for number in range(3 * THREADS * WAITING_PER_THREAD)
-            ]
+            flood = submitted(channel, key, 3 * THREADS * WAITING_PER_THREAD, timeout=60)
             assert scene.operator.get_pool(POOL).name == f"pools/{POOL}"
             assert scene.balances() == {}
     ended: Counter[str] = Counter()
@@ -91,25 +95,11 @@ def test_a_call_whose_caller_stopped_waiting_is_not_begun(
     scene: Scene, channel: grpc.Channel, owner: sa.Engine
 ) -> None:
     key = scene.deployment.key("platforms/songbird")
-    metadata = (("authorization", f"Bearer {key}"),)
-    submit = usage_pb2_grpc.UsageServiceStub(channel).SubmitUsage
     with Client(scene.deployment.address, key) as songbird:
         songbird.get_pool(POOL)
         before = log_size(scene)
         with head_held(owner, POOL):
-            calls = [
-                submit.future(
-                    usage_pb2.SubmitUsageRequest(
-                        parent=f"pools/{POOL}",
-                        batch_id=f"late-{number}",
-                        method_id=METHOD,
-                        events=[event_to_message(event(number))],
-                    ),
-                    metadata=metadata,
-                    timeout=1,
-                )
-                for number in range(4 * THREADS)
-            ]
+            calls = submitted(channel, key, 4 * THREADS, timeout=1)
             assert {call.code() for call in calls} == {grpc.StatusCode.DEADLINE_EXCEEDED}
         songbird.get_pool(POOL)  # behind all of them in its queue
     assert log_size(scene) <= before + THREADS

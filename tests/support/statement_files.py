@@ -119,8 +119,8 @@ def member_files(log: PoolLog, number: int, collective: str, lines: Sequence[Spl
     ]
 
 
-def small_log(policy: Policy, decide: Callable[[PoolLog], object] = lambda _: None) -> PoolLog:
-    """A pool of three collectives with one round, which is decided and posted; `decide` comes before that."""
+def calculated_log(policy: Policy) -> PoolLog:
+    """A pool of three collectives with one round, which is calculated."""
     log = PoolLog(
         collectives=[
             Collective("eire", "Éire", 300),
@@ -138,6 +138,12 @@ def small_log(policy: Policy, decide: Callable[[PoolLog], object] = lambda _: No
     )
     log.revenue(1_001)
     log.calculate()
+    return log
+
+
+def small_log(policy: Policy, decide: Callable[[PoolLog], object] = lambda _: None) -> PoolLog:
+    """The same with the round decided and posted, and two payments; `decide` comes before the decision."""
+    log = calculated_log(policy)
     decide(log)
     log.decide(Decision.APPROVED, "operators/oscar")
     log.post()

@@ -10,13 +10,12 @@ import rfc8785
 
 from ledger.errors import LedgerCorruptError
 from ledger.log.merkle import inclusion_proof, root, verify_inclusion
-from ledger.registry import Collective, CollectiveStatus
 from payout.dossiers import Dossier, Figures, line_salt, render_dossiers, statement_leaf, statement_leaves
 from payout.entries import RoundContent
 from payout.policy import CommonsRule, Policy, Rounding, Tempering
 from payout.statement import parse_registry, parse_statement
-from tests.support.batches import Event, event_id
 from tests.support.pool_log import PoolLog
+from tests.support.statement_files import calculated_log
 
 POLICIES: Final = (
     Policy(),
@@ -28,23 +27,7 @@ POLICIES: Final = (
 
 def a_round(policy: Policy) -> tuple[PoolLog, RoundContent, list[bytes]]:
     """A calculated round of three collectives, with its dossiers."""
-    log = PoolLog(
-        collectives=[
-            Collective("eire", "Éire", 300),
-            Collective("han", "汉", 100, 1_500_000),
-            Collective("quebec", "Q", 7, status=CollectiveStatus.SUSPENDED),
-        ],
-    )
-    log.open(policy)
-    log.method(850_000)
-    log.usage(
-        [
-            Event(event_id(1), units=3, shares=(("eire", 500_000_000), ("han", 400_000_000))),
-            Event(event_id(2), mode=2, shares=(("han", 1_000_000_000),)),
-        ]
-    )
-    log.revenue(1_001)
-    log.calculate()
+    log = calculated_log(policy)
     ((_, content),) = log.placed(RoundContent)
     statement, weights, registry = (
         log.bodies[bytes.fromhex(digest)]
