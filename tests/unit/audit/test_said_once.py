@@ -205,6 +205,21 @@ def test_identities_are_compared_part_by_part() -> None:
 # Collectives.
 
 
+def test_a_registry_without_a_collective_that_has_a_deficit_is_found(log: PoolLog, tmp_path: Path) -> None:
+    # Its part of so small a pot is less than a unit, so it never had an account; its statement alone says what it owes.
+    log.revenue(1)
+    batch = log.usage([event(1, ("han", NANO))])
+    settle(log)
+    log.retract(batch)
+    settle(log)
+    assert log.left_over()[0].by_collective.keys() == {"han"}
+    log.revenue(100_000)
+    log.collectives = [each for each in log.collectives if each.name != "han"]
+    index = log.calculate()
+    finding = found_in(log, tmp_path)
+    assert what(finding) == (Step.ROUNDS, index, "collectives not in the registry", "['han']", "[]")
+
+
 def test_a_collective_in_no_registry_that_is_granted_and_paid_is_found(log: PoolLog, tmp_path: Path) -> None:
     log.usage([event(1)])
     log.revenue(100_000)
