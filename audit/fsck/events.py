@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 from uuid import UUID
 
@@ -65,14 +65,17 @@ class StoredEvents:
         """
         if self._are_dropped:
             return stored_number
-        tallies = self._tallies(ids, platform_id, stored_number)
+        pages = self._pages_with(stored_number)
+        tallies = self._tallies(ids, platform_id, stored_number, pages)
         number = stored_number
         if len(tallies) == 1 and stored_number not in tallies and None not in tallies:
             (agreed,) = tallies
             number = stored_number if self._is_taken(agreed) else agreed
         if number is None:
             return None
-        rest = ids[~known_among(ids, self._paged(ids, platform_id, number))]
+        if number != stored_number:
+            pages = self._pages_with(number)
+        rest = ids[~known_among(ids, self._fitting(pages, ids, platform_id))]
         right = tallies.get(number, 0) - (len(ids) - len(rest))
         if right < len(rest):
             self._add_wrong(rest, platform_id, number)
@@ -96,13 +99,21 @@ class StoredEvents:
                 listed += 1
             self._report.add_unlisted(table.name, "row", count - listed)
 
-    def _tallies(self, ids: EventIds, platform_id: int, stored_number: int | None) -> Counter[int | None]:
-        """Returns how many of these events have which number, in a row or a page; None counts those without."""
-        tallies: Counter[int | None] = Counter()
-        if stored_number is not None and self._pages.rows_of(stored_number):
-            in_pages = known_among(ids, self._ids_in_pages(stored_number))
-            tallies[stored_number] = int(np.count_nonzero(in_pages))
-            ids = ids[~in_pages]
+    def _pages_with(self, number: int | None) -> list[_StoredPage]:
+        if number is None or not self._pages.rows_of(number):
+            return []
+        return [(row, _ids_of(row)) for row in self._with_number(lt.claim_page, [number])]
+
+    def _tallies(
+        self, ids: EventIds, platform_id: int, stored_number: int | None, pages: Sequence[_StoredPage]
+    ) -> Counter[int | None]:
+        """Returns how many of these events have which number, in a row or a page; None counts those without.
+
+        `pages` are those with the stored number.
+        """
+        in_pages = known_among(ids, _all_ids(pages))
+        tallies: Counter[int | None] = Counter({stored_number: int(np.count_nonzero(in_pages))})
+        ids = ids[~in_pages]
         rows = self._connection.execute(_TALLY, self._offer(ids, platform_id)) if len(ids) else ()
         tallies.update({row.batch_number: row.events for row in rows})
         if tallies[None]:
@@ -113,21 +124,20 @@ class StoredEvents:
             tallies.update(elsewhere)
         return +tallies
 
-    def _ids_in_pages(self, number: int) -> EventIds:
-        pages = self._with_number(lt.claim_page, [number])
-        return np.concatenate([np.empty(0, dtype="V16"), *map(_ids_of, pages)])
-
-    def _paged(self, ids: EventIds, platform_id: int, number: int) -> EventIds:
-        """Returns the ids in the pages with a number, and reports what is wrong with these."""
-        pages = [ids[:0]]
-        for row in self._with_number(lt.claim_page, [number]) if self._pages.rows_of(number) else ():
-            found = _ids_of(row)
-            if len(found) and known_among(found, ids).all() and not known_among(found, np.concatenate(pages)).any():
+    def _fitting(self, pages: Sequence[_StoredPage], ids: EventIds, platform_id: int) -> EventIds:
+        """Returns the ids of pages that have accepted events alone, each once; reports what is wrong with any."""
+        stored = _all_ids(pages)
+        fits, is_repeated = known_among(stored, ids), len(np.unique(stored)) < len(stored)
+        fitting, start = [ids[:0]], 0
+        for row, found in pages:
+            is_sound = len(found) > 0 and bool(fits[start : start + len(found)].all())
+            start += len(found)
+            if is_sound and not (is_repeated and known_among(found, np.concatenate(fitting)).any()):
                 self._compare(row, Page(found), platform_id)
-                pages.append(found)
+                fitting.append(found)
             else:
                 add_extra(self._report, lt.claim_page, row)
-        return np.concatenate(pages)
+        return np.concatenate(fitting)
 
     def _compare(self, row: Row, page: Page, platform_id: int) -> None:
         follows = {
@@ -170,6 +180,14 @@ class StoredEvents:
 
     def _offer(self, ids: EventIds, platform_id: int) -> dict[str, Any]:
         return {"pool_id": self._pool_id, "platform_id": platform_id, "ids": ids.tobytes(), "count": len(ids)}
+
+
+_StoredPage = tuple[Row, EventIds]
+"""A page's row, and the ids in it."""
+
+
+def _all_ids(pages: Sequence[_StoredPage]) -> EventIds:
+    return np.concatenate([np.empty(0, dtype="V16"), *(ids for _, ids in pages)])
 
 
 def _ids_of(page: Row) -> EventIds:
