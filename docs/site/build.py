@@ -19,7 +19,7 @@ from google.protobuf import descriptor_pb2
 ROOT: Final = Path(__file__).resolve().parents[2]
 PAGES: Final = ROOT / "build" / "pages"
 COPIED: Final = ("docs/**/*.md", "docs/pictures/*", "docs/examples/*.*", "docs/watching/*", "*.md", "*/README.md")
-LEFT_OUT: Final = ("build/", "node_modules/", ".venv/")
+LEFT_OUT: Final = {"build", "node_modules", ".venv"}
 CONTRACT: Final = "docs/reference/contract.md"
 LINKS: Final = {"proto/moiety/v1": CONTRACT, "docs/decisions": "docs/decisions/README.md"}
 """Folders that pages link to, and the page that stands for each."""
@@ -62,7 +62,7 @@ def main() -> None:
 def _copied() -> set[Path]:
     found = {path.relative_to(ROOT) for pattern in COPIED for path in ROOT.glob(pattern) if path.is_file()}
     nested = {path.relative_to(ROOT) for path in (ROOT / "moiety").rglob("README.md")}
-    return {path for path in found | nested if not path.as_posix().startswith(LEFT_OUT)}
+    return {path for path in found | nested if not LEFT_OUT & set(path.parts)}
 
 
 def _with_links(page: Path, text: str) -> str:

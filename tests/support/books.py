@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -20,11 +21,21 @@ def row_counts(owner: sa.Engine) -> dict[str, int]:
 
     An event that is in a page counts as one that has a row.
     """
-    paged = sa.func.coalesce(sa.func.sum(sa.func.octet_length(t.claim_page.c.ids) / t.claim_page.c.width), 0)
     with owner.connect() as connection:
         rows = {table.name: _rows(connection, table) for table in metadata.sorted_tables if table is not t.api_key}
-        rows[t.event.name] += int(connection.execute(sa.select(paged)).scalar_one())
-        return rows
+    return rows | {t.event.name: sum(event_counts(owner).values())}
+
+
+def event_counts(owner: sa.Engine) -> dict[int, int]:
+    """Recorded events by pool, whether a row or a page holds them."""
+    in_rows = sa.select(t.event.c.pool_id, sa.func.count()).group_by(t.event.c.pool_id)
+    ids_of_page = sa.func.octet_length(t.claim_page.c.ids) / t.claim_page.c.width
+    in_pages = sa.select(t.claim_page.c.pool_id, sa.func.sum(ids_of_page)).group_by(t.claim_page.c.pool_id)
+    counts: Counter[int] = Counter()
+    with owner.connect() as connection:
+        for pool_id, count in (*connection.execute(in_rows), *connection.execute(in_pages)):
+            counts[pool_id] += int(count)
+    return counts
 
 
 def _rows(connection: sa.Connection, table: sa.Table) -> int:

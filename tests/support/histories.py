@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
+from hypothesis import assume
 from hypothesis import strategies as st
 
 from ledger.acts.entries import Decision
@@ -14,6 +15,7 @@ from ledger.registry import NANO, Collective, CollectiveStatus
 from ledger.usage.entries import UsageContent
 from ledger.usage.format import AI_ONLY, HUMAN_AI
 from ledger.usage.methods import ScoreKind, ScoreOrder, ScoreRule
+from payout.entries import RoundContent
 from payout.policy import (
     CommonsRule,
     Policy,
@@ -104,6 +106,11 @@ def histories(draw: st.DrawFn) -> PoolLog:
     for happening in draw(st.lists(st.sampled_from(happenings), max_size=12)):
         happening()
     round_of(log, draw)
+    if not log.placed(RoundContent):
+        log.revenue(draw(st.integers(1, 10**6)))
+        log.usage(draw(batches.filter(bool)))
+        round_of(log, draw)
+    assume(log.placed(RoundContent))
     return log
 
 
