@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
+from functools import lru_cache, partial
 from typing import Final, Protocol
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -72,12 +73,25 @@ def due_fire_times(schedule: PoolSchedule, now: datetime) -> DueFireTimes | None
 
 def next_fire_time(schedule: PoolSchedule) -> datetime:
     """Returns the first fire time that no round has answered; it may be in the past."""
-    return next(CronSim(schedule.cron, _answered_until(schedule))).astimezone(UTC)
+    return _first_after(schedule.cron, schedule.time_zone, _answered_until(schedule).astimezone(UTC))
+
+
+# Every look at the schedules asks it of each pool, and the answer changes once a round. The moment is in UTC: of two
+# local times that the clocks repeat, Python says that they are the same.
+@lru_cache(maxsize=65_536)
+def _first_after(cron: str, time_zone: str, moment: datetime) -> datetime:
+    return next(CronSim(cron, moment.astimezone(ZoneInfo(time_zone)))).astimezone(UTC)
 
 
 def _answered_until(schedule: PoolSchedule) -> datetime:
     moment = max(schedule.updated_at, schedule.answered_until or schedule.updated_at)
     return moment.astimezone(ZoneInfo(schedule.time_zone))
+
+
+_Step = Callable[[PoolRef], RoundRecord | None]
+
+_THREADS: Final = 4
+"""While Postgres works for one pool's round, another's is calculated."""
 
 
 class CalculatesDueRounds(Protocol):
@@ -114,21 +128,23 @@ class Scheduler:
             return []
         for pool in schedules.missed:
             logger.warning("cannot read the schedule of pool %s: its database node is unavailable", pool.name)
-        made = []
-        for schedule in schedules.found:
-            if schedule.paused:
-                continue
-            steps: list[Callable[[PoolRef], RoundRecord | None]] = []
-            if schedule.open_round:
-                steps.append(self._settlement.post_unopposed)
-            # The first one alone: what is due may be months of minutes, and a round that is open answers none of it.
-            if next_fire_time(schedule) <= now:
-                steps.append(partial(self._settlement.calculate_due, now=now))
-            made += [record for step in steps if (record := self._take(step, schedule.pool))]
-        return made
+        look = partial(self._look, now=now)
+        with ThreadPoolExecutor(_THREADS, "schedule") as threads:
+            return [record for records in threads.map(look, schedules.found) for record in records]
+
+    def _look(self, schedule: PoolSchedule, now: datetime) -> list[RoundRecord]:
+        if schedule.paused:
+            return []
+        steps: list[_Step] = []
+        if schedule.open_round:
+            steps.append(self._settlement.post_unopposed)
+        # The first one alone: what is due may be months of minutes, and a round that is open answers none of it.
+        if next_fire_time(schedule) <= now:
+            steps.append(partial(self._settlement.calculate_due, now=now))
+        return [record for step in steps if (record := self._take(step, schedule.pool))]
 
     @staticmethod
-    def _take(step: Callable[[PoolRef], RoundRecord | None], pool: PoolRef) -> RoundRecord | None:
+    def _take(step: _Step, pool: PoolRef) -> RoundRecord | None:
         try:
             record = step(pool)
         except StateError as error:

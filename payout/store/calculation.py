@@ -37,7 +37,8 @@ def next_round(
     """Returns everything logged since the last posted round, under the policy in force or under another one, or as an
     act would have it.
     """
-    latest, posted = rounds.latest_round(connection, pool), rounds.latest_posted(connection, pool)
+    latest = rounds.latest_round(connection, pool)
+    posted = latest if latest and latest.posted_at else rounds.latest_posted(connection, pool)
     start, previous = (posted.content.end, posted.content.number) if posted else (0, 0)
     head = log.read_head(connection, pool)
     logged = [

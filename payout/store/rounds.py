@@ -185,6 +185,10 @@ def list_rounds(
 
 
 def _rounds(pool: PoolRef) -> sa.Select[Any]:
+    return _ROUNDS.where(t.round_.c.pool_id == pool.pool_id)
+
+
+def _joined() -> sa.Select[Any]:
     calculated, decided, posted = (lt.leaf.alias(name) for name in ("calculated", "decided", "posted"))
 
     def at(leaf: Any, table: sa.Table) -> Any:
@@ -207,8 +211,11 @@ def _rounds(pool: PoolRef) -> sa.Select[Any]:
         .outerjoin(decided, at(decided, lt.decision))
         .outerjoin(t.posting, same_round(t.posting))
         .outerjoin(posted, at(posted, t.posting))
-        .where(t.round_.c.pool_id == pool.pool_id)
     )
+
+
+_ROUNDS: Final = _joined()
+"""Every round with its entries. Made once: making it takes longer than Postgres takes to run it."""
 
 
 def _records(connection: sa.Connection, query: sa.Select[Any]) -> Iterator[RoundRecord]:
