@@ -188,11 +188,14 @@ class ActsFold:
         if self.of_registry:
             ours = leaf.index - (leaf.content.proposal is not None)
             here.same("registry_size", size, ours)
-            return self.registry.people_at(leaf.index)
+            people = self.registry.people_at(leaf.index)
+            here.same("people_leaf", leaf.content.people_leaf, people.last_leaf)
+            return people
         here.holds(size >= max(1, self.registry_size), "registry_size", size, f"{max(1, self.registry_size)} or more")
         self.registry_size = size
         people = self.registry.people_at(size)
         here.holds(people.size == size, "registry_size", size, f"at most {people.size}, of which the registry is")
+        here.same("people_leaf", leaf.content.people_leaf, people.last_leaf)
         newer, last = self.registry.next_time(), self.registry.last_time()
         if newer is not None:
             expected = f"one with leaf {size}, which was there since {newer.isoformat()}"

@@ -29,6 +29,7 @@ from ledger.acts.entries import (
     PrincipalContent,
     PrincipalStatus,
     ProposalContent,
+    RecoveryContent,
     WitnessesContent,
 )
 from ledger.acts.people import People
@@ -191,11 +192,8 @@ class RegistryFold:
                     timing_policy(policy)
                 except FormatError as error:
                     raise here.error("policy", error, "a witness policy, or nothing") from None
-            case KeyContent(key_id=key_id, principal=name):
-                here.holds(key_id not in self.people.keys, "key_id", key_id, "one that no other key has")
-                here.holds(self._is_registered(name), "principal", name, "one that is registered")
-            case KeyRevocationContent(key_id=key_id):
-                here.holds(key_id in self.people.keys, "key_id", key_id, "the id of a key that was issued")
+            case KeyContent() | KeyRevocationContent() | RecoveryContent():
+                self._require_key(here, leaf.content)
             case PlatformContent(platform=name):
                 require_resource_id(name, "platform")
                 here.holds(name not in self.platforms, "platform", name, "one that is not registered yet")
@@ -211,6 +209,18 @@ class RegistryFold:
                 here.same("platforms", admitted, sorted(set(admitted) & set(self.platforms)))
                 here.holds(name not in self.pools and name != REGISTRY_LOG, "pool_id", name, "one that is free")
                 self.pools[name] = (leaf.index, leaf.content)
+
+    def _require_key(self, here: At, content: KeyContent | KeyRevocationContent | RecoveryContent) -> None:
+        issued, key_id = self.people.keys, content.key_id
+        match content:
+            case KeyContent(principal=name):
+                here.holds(key_id not in issued, "key_id", key_id, "one that no other key has")
+                here.holds(self._is_registered(name), "principal", name, "one that is registered")
+            case KeyRevocationContent():
+                here.holds(key_id in issued, "key_id", key_id, "the id of a key that was issued")
+            case RecoveryContent(people_leaf=last_leaf):
+                here.holds(key_id not in issued, "key_id", key_id, "one that no other key has")
+                here.same("people_leaf", last_leaf, self.people.last_leaf)
 
     def _is_registered(self, principal: str) -> bool:
         collection, _, name = principal.partition("/")

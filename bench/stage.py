@@ -9,7 +9,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from time import sleep
@@ -25,7 +25,7 @@ from ledger.acts.people import Actor
 from ledger.registry import Collective
 from ledger.store import log
 from ledger.store import tables as t
-from ledger.store.acts import REGISTRY
+from ledger.store.acts import REGISTRY, read_people
 from ledger.store.log import PoolRef
 from ledger.store.registry import pool_ref
 from moiety import Client
@@ -98,11 +98,14 @@ class Stage:
             if not new:
                 return
             log.put_body(connection, REGISTRY, render_domains(()))
-            size = log.read_head(connection, REGISTRY).size
+            people = read_people(connection)
             leaves = log.append(
                 connection,
                 REGISTRY,
-                [actor.stamp(collective_content(each), size + place) for place, each in enumerate(new)],
+                [
+                    actor.stamp(collective_content(each), replace(people, size=people.size + place))
+                    for place, each in enumerate(new)
+                ],
                 now,
             )
             rows = [

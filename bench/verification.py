@@ -21,7 +21,7 @@ from bench.figures import Figure, timed
 from bench.workload import Workload
 from ledger.acts.controls import Controls
 from ledger.acts.entries import DeploymentContent, Founder, PlatformContent, PoolOpenedContent
-from ledger.acts.people import Actor
+from ledger.acts.people import Actor, People
 from ledger.journal import Transfer
 from ledger.log.checkpoint import Checkpoint, sign_checkpoint
 from ledger.log.leaves import Content, Leaf, encode
@@ -112,8 +112,8 @@ def make(folder: Path, workload: Workload, batches: int) -> Source:
     opened = PoolOpenedContent(
         pool_id="bench", display_name="Bench", currency="EUR", distribute="REPORTED", policy=said, platforms=["acme"]
     )
-    registry.append(actor.stamp(PlatformContent(platform="acme", display_name="Acme"), 1))
-    registry.append(actor.stamp(opened, 2))
+    registry.append(actor.stamp(PlatformContent(platform="acme", display_name="Acme"), People(1)))
+    registry.append(actor.stamp(opened, People(2)))
     source = Source(folder, registry_source=registry)
     source.append(
         actor.stamp(
@@ -125,11 +125,11 @@ def make(folder: Path, workload: Workload, batches: int) -> Source:
                 policy=policy,
                 platforms=["acme"],
             ),
-            3,
+            People(3),
         )
     )
     method = MethodContent(method="bench", version=1, display_name="Bench", confidence_ppm=900_000, evidence_uri="")
-    source.append(actor.stamp(method, registry_size=3))
+    source.append(actor.stamp(method, People(3)))
     for table in sdk.record_batches(pa.RecordBatchReader.from_batches(sdk.USAGE_SCHEMA, workload.repeated(batches))):
         source.submit(table)
     write_bundle(source, folder / "bench.tar")

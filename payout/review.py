@@ -121,7 +121,7 @@ def put_objection(
     """
     number, name = record.content.number, round_name(pool, record.content.number)
     unsigned = ObjectionContent(round=number, round_hash=record.hash.hex(), reason=reason)
-    content = said.actor.stamp(unsigned, said.people.size)
+    content = said.actor.stamp(unsigned, said.people)
     said.people.require_actor(content, said.now, pool.name)
     for existing in objections.list_objections(connection, pool, number, only=content.collective):
         if existing.objection.content.reason != reason:
@@ -152,7 +152,7 @@ def put_answer(
             return found
         raise StateError(round_name(pool, number), "OBJECTION_ANSWERED", f"has answered it: {made.answer}")
     require_calculated(pool, record)
-    stamped = said.actor.stamp(content.model_copy(update={"objection_hash": found.hash.hex()}), said.people.size)
+    stamped = said.actor.stamp(content.model_copy(update={"objection_hash": found.hash.hex()}), said.people)
     said.people.require_actor(stamped, said.now, pool.name)
     if record.content.by != SCHEDULER and said.people.controls.needed(Kind.ROUNDS) == TWO:
         said.people.require_second(record.content, stamped)

@@ -178,7 +178,7 @@ class Settlement:
                 raise InvalidInputError.of("amount_minor", detail)
             people, now = begin(connection, pool)
             told = {"round_hash": record.hash.hex(), "salt": secrets.token_hex(SALT_BYTES)}
-            content = actor.stamp(asked.model_copy(update=told), people.size)
+            content = actor.stamp(asked.model_copy(update=told), people)
             people.require_actor(content, now, pool.name)
             if (standing := splits.find_split(connection, pool, asked.round, asked.collective)) is not None:
                 if without_salt(standing.content.said()) != without_salt(content.said()):
@@ -269,7 +269,7 @@ class Settlement:
             log.put_body(connection, pool, body)
         lines = [] if calculation.policy.review_seconds else _lines(connection, pool, calculation.content)
         people, now = begin(connection, pool)
-        content = actor.stamp(still_holds(connection, calculation.content, people.size), people.size)
+        content = actor.stamp(still_holds(connection, calculation.content, people.size), people)
         if actor != _BY_SCHEDULE:
             people.require_actor(content, now, pool.name)
         require_covered(connection, pool, content)
@@ -293,7 +293,7 @@ class Settlement:
         approved = DecisionContent(
             subject=record.leaf_index, subject_hash=record.hash.hex(), decision=Decision.APPROVED.value, reason=""
         )
-        append_decision(connection, pool, _BY_POLICY.stamp(approved, people.size), now)
+        append_decision(connection, pool, _BY_POLICY.stamp(approved, people), now)
         self._post(connection, pool, record.content, lines, now, window)
         return rounds.get_round(connection, pool, record.content.number)
 

@@ -35,6 +35,10 @@ class ActContent(Content):
 
     It names who did it, the key that was used, and the size of the registry's log that it was checked against. If it
     needed a second person, it also names the proposal that it carries out, which is in the same log.
+
+    `people_leaf` chains the registry's leaves about operators: an act names the last one below `registry_size`, which
+    is itself an act and names the one before it. So a few leaves with their proofs show all that there was to say of
+    who may act, and none can be left away.
     """
 
     kind: ClassVar[Kind | None]
@@ -45,6 +49,7 @@ class ActContent(Content):
     by: str = NOBODY
     by_key: str = ""
     registry_size: int = 0
+    people_leaf: int = Field(default=0, exclude_if=lambda leaf: not leaf)
     proposal: int | None = Field(default=None, exclude_if=is_none)
 
     @property
@@ -235,6 +240,8 @@ class RecoveryContent(Content):
     operator: str
     key_id: str
     secret_hash: str
+    people_leaf: int = Field(default=0, exclude_if=lambda leaf: not leaf)
+    """The leaf before it about operators, as acts name it."""
 
 
 class PlatformContent(ActContent):

@@ -53,9 +53,16 @@ class Actor:
     name: str
     key_id: str
 
-    def stamp(self, content: A, registry_size: int) -> A:
-        """Returns the act as this actor's, checked against the registry's log at a size."""
-        return content.model_copy(update={"by": self.name, "by_key": self.key_id, "registry_size": registry_size})
+    def stamp(self, content: A, people: People) -> A:
+        """Returns the act as this actor's, checked against who may act."""
+        return content.model_copy(
+            update={
+                "by": self.name,
+                "by_key": self.key_id,
+                "registry_size": people.size,
+                "people_leaf": people.last_leaf,
+            }
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,12 +109,16 @@ class People:
     persons: dict[str, Person] = field(default_factory=dict)
     keys: dict[str, Key] = field(default_factory=dict)
     recoveries: int = 0
+    last_leaf: int = 0
+    """The last of these leaves that is about operators: the founding, controls, witnesses, an operator, its keys."""
     witnesses: str = ""
     """The policy of the witnesses by whom reviews are timed; empty for none."""
 
     def take_in(self, leaf: Leaf[Any]) -> None:
         """Take in the next leaf of the registry's log that is about people; others may be left out."""
         self.size, self.time = leaf.index + 1, leaf.time
+        if self._is_about_operators(leaf.content):
+            self.last_leaf = leaf.index
         match leaf.content:
             case DeploymentContent() as content:
                 self._found(content)
@@ -129,6 +140,17 @@ class People:
                 self.keys[key_id] = replace(self.keys[key_id], revoked=leaf.index)
             case RecoveryContent() as content:
                 self._recover(leaf, content)
+
+    def _is_about_operators(self, content: Content) -> bool:
+        match content:
+            case PrincipalContent(principal=name) | KeyContent(principal=name):
+                return name.startswith(OPERATORS)
+            case KeyRevocationContent(key_id=key_id):
+                return key_id in self.keys and self.keys[key_id].principal.startswith(OPERATORS)
+            case DeploymentContent() | ControlsContent() | WitnessesContent() | RecoveryContent():
+                return True
+            case _:
+                return False
 
     def _found(self, content: DeploymentContent) -> None:
         self.origin, self.controls = content.origin, content.controls

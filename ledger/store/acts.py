@@ -170,7 +170,7 @@ class Acts:
         require_text(reason, "reason", most=MAX_REASON)
         effect = self._effects[content.type]
         people, now = begin(connection, pool)
-        stamped = actor.stamp(content, people.size)
+        stamped = actor.stamp(content, people)
         people.require_actor(stamped, now, _pool_name(pool))
         if (standing := effect.standing(connection, pool, stamped)) is not None:
             return Outcome(done=standing)
@@ -191,7 +191,7 @@ class Acts:
         _require_room(actor, mine)
         _try_out(connection, pool, effect, stamped, now)
         proposal = ProposalContent(effect=content.type, content=said, rests_on=rests_on, reason=reason)
-        (leaf,) = log.append(connection, pool, [actor.stamp(proposal, people.size)], now)
+        (leaf,) = log.append(connection, pool, [actor.stamp(proposal, people)], now)
         connection.execute(sa.insert(t.proposal).values(pool_id=pool.pool_id, leaf_index=leaf.index))
         return Outcome(proposal=self.get_proposal(connection, pool, leaf.index))
 
@@ -210,7 +210,7 @@ class Acts:
         if proposal.state is not ProposalState.OPEN:
             name = proposal_name(pool, leaf_index)
             raise StateError(name, "PROPOSAL_CLOSED", f"was already decided: {proposal.state.value}")
-        act = self._act(proposal, people.size)
+        act = self._act(proposal, people)
         subject = Subject(leaf_index, proposal.hash, proposal.content, act.needed(people.controls))
         record_decision(connection, pool, people, subject, ruling, now)
         done = None
@@ -277,10 +277,10 @@ class Acts:
         act: ActContent = self._effects[content.effect].content.model_validate(content.content)
         return act
 
-    def _act(self, proposal: Proposal, registry_size: int) -> ActContent:
+    def _act(self, proposal: Proposal, people: People) -> ActContent:
         """Returns the act that a proposal is for, as its proposer's, checked now."""
         content = proposal.content
-        stamped = Actor(content.by, content.by_key).stamp(self.proposed_act(proposal), registry_size)
+        stamped = Actor(content.by, content.by_key).stamp(self.proposed_act(proposal), people)
         return stamped.model_copy(update={"proposal": proposal.leaf_index})
 
 
@@ -300,7 +300,7 @@ def record_decision(
         decision=ruling.decision.value,
         reason=ruling.reason,
     )
-    stamped = ruling.actor.stamp(content, people.size)
+    stamped = ruling.actor.stamp(content, people)
     people.require_actor(stamped, now, _pool_name(pool))
     if ruling.decision is Decision.APPROVED and subject.needed > ONE:
         people.require_second(subject.made, stamped)

@@ -77,6 +77,7 @@ def _open_pool(
         by=content.by,
         by_key=content.by_key,
         registry_size=opened_at + 1,
+        people_leaf=content.people_leaf,
         opened_at=opened_at,
         display_name=content.display_name,
         currency=content.currency,

@@ -66,6 +66,7 @@ def _free_or_refuse(connection: sa.Connection, pool: PoolRef, moved: RecordedLea
     rejection = DecisionContent(
         by=LEDGER,
         registry_size=content.registry_size,
+        people_leaf=content.people_leaf,
         subject=open_round.leaf_index,
         subject_hash=open_round.hash.hex(),
         decision=Decision.REJECTED.value,

@@ -110,8 +110,8 @@ def recover(connection: sa.Connection, operator: str, key_id: str, secret_hash: 
     """
     if Principal.parse(operator).role is not Role.OPERATOR:
         raise InvalidInputError.of("operator", "must be an operator")
-    _, now = begin(connection, REGISTRY)
-    content = RecoveryContent(operator=operator, key_id=key_id, secret_hash=secret_hash)
+    people, now = begin(connection, REGISTRY)
+    content = RecoveryContent(operator=operator, key_id=key_id, secret_hash=secret_hash, people_leaf=people.last_leaf)
     leaf_index = append_act(connection, REGISTRY, content, now)
     begins = now + RECOVERY_DELAY
     insert_key(connection, ApiKey(key_id, operator, now, begins_at=begins), secret_hash, leaf_index)

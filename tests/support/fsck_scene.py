@@ -148,7 +148,7 @@ def stamped(connection: sa.Connection, content: A) -> A:
     """An act as that of an operator who may."""
     people = read_people(connection)
     key = next(key for key in people.keys.values() if key.principal == people.operators()[0].name)
-    return Actor(key.principal, key.key_id).stamp(content, people.size)
+    return Actor(key.principal, key.key_id).stamp(content, people)
 
 
 def sign(deployment: Deployment) -> None:

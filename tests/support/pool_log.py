@@ -25,6 +25,7 @@ from ledger.acts.entries import (
     ProposalContent,
     SaltedContent,
 )
+from ledger.acts.people import Actor
 from ledger.entries import (
     GrantContent,
     Movement,
@@ -171,13 +172,9 @@ class PoolLog:
         """An act with the key that it came with, judged by the registry as it is, where nothing is said of these."""
         if not isinstance(content, ActContent) or content.registry_size:
             return content
-        return content.model_copy(
-            update={
-                "by": content.by or OLIVE,
-                "by_key": _key_of(content.by or OLIVE),
-                "registry_size": registry_size or self.registry.size(),
-            }
-        )
+        people = self.registry.people(registry_size or None)
+        by = content.by or OLIVE
+        return Actor(by, _key_of(by)).stamp(content, people)
 
     def register(self) -> None:
         """Bring the registry up to what it is said to hold."""

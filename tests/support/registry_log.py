@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -22,8 +23,9 @@ from ledger.acts.entries import (
     PoolOpenedContent,
     PrincipalContent,
     ProposalContent,
+    RecoveryContent,
 )
-from ledger.acts.people import Actor
+from ledger.acts.people import PEOPLE_KINDS, Actor, People
 from ledger.errors import NotFoundError
 from ledger.journal import Transfer
 from ledger.log.leaves import Content, EncodedLeaf, Leaf, decode, encode
@@ -63,6 +65,8 @@ class RegistryLog:
     bodies: dict[bytes, bytes] = field(default_factory=dict)
     now: datetime = FOUNDED
     """Of the next leaf."""
+    _people: People = field(default_factory=People)
+    _about_operators: list[int] = field(default_factory=list)
 
     @classmethod
     def founded(cls, *operators: str, controls: Controls | None = None) -> RegistryLog:
@@ -104,8 +108,22 @@ class RegistryLog:
 
     def append(self, content: Content) -> int:
         index = self.size()
-        self.entries.append(encode(Leaf(REGISTRY_LOG, index, self.now, content)))
+        if isinstance(content, RecoveryContent):
+            content = content.model_copy(update={"people_leaf": self.people().last_leaf})
+        leaf = Leaf(REGISTRY_LOG, index, self.now, content)
+        self.entries.append(encode(leaf))
+        if content.type in PEOPLE_KINDS:
+            with suppress(ValueError):  # of what no registry can say
+                self._people.take_in(leaf)
+            if self._people.last_leaf == index:
+                self._about_operators.append(index)
         return index
+
+    def people(self, size: int | None = None) -> People:
+        """What acts name of who may act, after so many leaves or all."""
+        size = self.size() if size is None else size
+        before = [index for index in self._about_operators if index < size]
+        return People(size=size, last_leaf=before[-1] if before else 0)
 
     def put(self, body: bytes) -> str:
         digest = sha256(body)
@@ -119,13 +137,13 @@ class RegistryLog:
 
     def act(self, content: ActContent, by: str = OLIVE) -> int:
         """Something that one person does."""
-        return self.append(actor_of(by).stamp(content, self.size()))
+        return self.append(actor_of(by).stamp(content, self.people()))
 
     def together(self, content: A, by: str = OLIVE, second: str = OSCAR) -> int:
         """Something that one person proposes and another approves."""
         proposed = self.propose(content, by)
         self.decide(proposed, second)
-        effect = actor_of(by).stamp(content, self.size() - 1)
+        effect = actor_of(by).stamp(content, self.people(self.size() - 1))
         return self.append(effect.model_copy(update={"proposal": proposed}))
 
     def propose(self, content: ActContent, by: str = OLIVE) -> int:

@@ -286,7 +286,7 @@ TYPES: Final = {
     "deployment": "origin text, controls controls, founders founders, keys_made_together boolean",
     "controls": "controls controls", "principal": "principal text, status text",
     "key": "key_id text, principal text, secret_hash text, expires_at? text, pools? texts",
-    "keyrevocation": "key_id text", "recovery": "operator text, key_id text, secret_hash text",
+    "keyrevocation": "key_id text", "recovery": "operator text, key_id text, secret_hash text, people_leaf? number",
     "platform": "platform text, display_name text",
     "collective": "collective id, display_name name, members number, equity_ppm number, status text, "
     "domains_sha256 hash",
@@ -340,8 +340,10 @@ def is_sound(entry: dict[str, Any]) -> None:
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", entry["time"])
     datetime.fromisoformat(entry["time"])
     envelope = "type text, pool text, index number, time text"
-    stamp = ", by text, by_key text, registry_size number, proposal? number" if entry["type"] in ACTS else ""
+    stamp = ", by text, by_key text, registry_size number, people_leaf? number, proposal? number"
+    stamp = stamp if entry["type"] in ACTS else ""
     own = TYPES[kind]
+    assert entry.get("people_leaf") != 0
     has_fields(entry, envelope + stamp + (f", {own}" if own else ""))
 
 
@@ -479,7 +481,7 @@ ACTS: Final = {
 BANK_SAYS: Final = {
     "PAID": ("PAYING", "REJECTED"), "REJECTED": ("PAYING",), "UNPAID": ("REJECTED",), "RETURNED": ("PAID",)
 }  # fmt: skip
-STAMP: Final = ("by", "by_key", "registry_size", "proposal")
+STAMP: Final = ("by", "by_key", "registry_size", "people_leaf", "proposal")
 
 
 @dataclass
@@ -490,6 +492,8 @@ class Registry:
     hashes: list[bytes]
     files: dict[str, bytes]
     size: int = 0
+    about_operators: int = 0
+    """The last leaf about operators, their keys, the controls or the witnesses."""
     controls: dict[str, int] = field(default_factory=dict)
     persons: dict[str, dict[str, Any]] = field(default_factory=dict)
     keys: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -519,6 +523,11 @@ class Registry:
             self.acts.take(entry)
             taken = entry["type"].removesuffix(".v1")
             getattr(self, "changed" if taken == "controls" else taken)(entry)
+            who = entry.get("principal", self.keys.get(entry.get("key_id", ""), {}).get("principal", ""))
+            if taken in ("deployment", "controls", "witnesses", "recovery") or (
+                taken in ("principal", "key", "keyrevocation") and who.startswith("operators/")
+            ):
+                self.about_operators = self.size
             self.size += 1
 
     def snapshot(self) -> str:
@@ -564,6 +573,7 @@ class Registry:
         self.keys[entry["key_id"]]["revoked"] = True
 
     def recovery(self, entry: dict[str, Any]) -> None:
+        assert entry.get("people_leaf", 0) == self.about_operators
         if entry["operator"] not in self.persons:
             self.person(entry["operator"], entry, alone=True)
         begins = datetime.fromisoformat(entry["time"]) + timedelta(days=7)
@@ -708,10 +718,12 @@ class Acts:
         size = entry["registry_size"]
         if self.of_registry:
             assert size == entry["index"] - ("proposal" in entry)
+            assert entry.get("people_leaf", 0) == self.registry.about_operators
             return
         assert 1 <= size >= self.judged_by
         self.judged_by = size
         self.registry.upto(size)
+        assert entry.get("people_leaf", 0) == self.registry.about_operators
         minute, time = timedelta(minutes=1), datetime.fromisoformat(entry["time"])
         assert datetime.fromisoformat(self.registry.entries[size - 1]["time"]) <= time
         if size < len(self.registry.entries):

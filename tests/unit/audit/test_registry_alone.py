@@ -94,7 +94,7 @@ def test_a_hash_of_another_decision_is_found(tmp_path: Path) -> None:
     log = registry()
     proposed = log.propose(PrincipalContent(principal="operators/third", status="ACTIVE"))
     decided = DecisionContent(subject=proposed, subject_hash="0" * 64, decision="REJECTED", reason="no")
-    index = log.append(actor_of(OSCAR).stamp(decided, log.size()))
+    index = log.append(actor_of(OSCAR).stamp(decided, log.people()))
     assert finding_of(log, tmp_path) == (index, "subject_hash")
 
 

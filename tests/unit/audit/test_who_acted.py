@@ -219,6 +219,49 @@ def test_a_registry_size_that_cannot_be_is_found(size: int, tmp_path: Path) -> N
     assert finding_of(log, tmp_path).figure == "registry_size"
 
 
+# The chain of what is about operators.
+
+
+@pytest.mark.parametrize("wrong", [-1, 1])
+def test_an_act_that_names_another_last_leaf_about_operators_is_found(wrong: int, tmp_path: Path) -> None:
+    registry = RegistryLog.founded()
+    registry.operator("operators/petra", OLIVE, OSCAR)
+    log = approved(a_round(registry))
+    approval = log.size() - 2
+    log.change(approval, people_leaf=log.content(approval).people_leaf + wrong)
+    found = finding_of(log, tmp_path)
+    assert (found.where.leaf_index, found.figure) == (approval, "people_leaf")
+
+
+@pytest.mark.parametrize("kind", [KeyContent, RecoveryContent])
+def test_a_leaf_about_operators_that_skips_the_one_before_it_is_found(kind: type[Content], tmp_path: Path) -> None:
+    log = a_round()
+    log.registry.now = log.now
+    log.registry.act(KeyRevocationContent(key_id=key_of(OSCAR)))
+    said: dict[str, Any] = {"key_id": "e" * 16, "secret_hash": "0" * 64}
+    if kind is KeyContent:
+        index = log.registry.act(KeyContent(principal=OLIVE, **said))
+    else:
+        index = log.registry.append(RecoveryContent(operator=OLIVE, **said))
+    log.registry.rewrite(index, log.registry.content(index).model_copy(update={"people_leaf": 0}))
+    found = report_of(bundle_of(log, tmp_path / "folk.tar")).finding
+    assert found is not None
+    assert (found.where.log, found.where.leaf_index, found.figure) == ("registry", index, "people_leaf")
+
+
+def test_keys_of_collectives_and_auditors_are_not_of_the_chain(tmp_path: Path) -> None:
+    log = a_round()
+    log.registry.now = log.now
+    before = log.registry.people().last_leaf
+    log.registry.key("collectives/eire")
+    log.registry.together(PrincipalContent(principal="auditors/ada", status="ACTIVE"))
+    log.registry.act(KeyRevocationContent(key_id=key_of("collectives/eire")))
+    assert log.registry.people().last_leaf == before
+    log.registry.act(KeyRevocationContent(key_id=key_of(OSCAR)), OLIVE)
+    assert log.registry.people().last_leaf == log.registry.size() - 1
+    assert report_of(bundle_of(log, tmp_path / "folk.tar")).finding is None
+
+
 # Proposals and their effects.
 
 
