@@ -40,6 +40,9 @@ class Settings(BaseSettings):
     database_connections: int = Field(default=16, ge=2, le=1000)
     """The most connections that one process opens."""
 
+    database_pooler: bool = False
+    """Whether a pooler such as PgBouncer lies between; `database_url` then logs in as `moiety_app` itself."""
+
     bodies_url: str = ""
     """Where bodies of 64 KiB and more go: `file:///folder` or `s3://bucket/prefix`; empty for Postgres."""
 

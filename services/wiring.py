@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import partial
 from typing import Final
 
 from ledger.errors import InvalidInputError
@@ -61,12 +62,9 @@ def instead_of_the_databases(clock: Clock) -> Clock | None:
 
 def wire(settings: Settings, *, clock: Clock = system_clock) -> Parts:
     """Returns the parts, on the database of the settings. Nothing is started, and nothing connects yet."""
-    database = Database(
-        settings.database_url, connections=settings.database_connections, clock=instead_of_the_databases(clock)
-    )
-    standby = None
-    if settings.read_database_url:
-        standby = Database(settings.read_database_url, connections=settings.database_connections)
+    pooled = partial(Database, connections=settings.database_connections, pooler=settings.database_pooler)
+    database = pooled(settings.database_url, clock=instead_of_the_databases(clock))
+    standby = pooled(settings.read_database_url) if settings.read_database_url else None
     bodies = wire_bodies(settings)
     settlement = Settlement(database)
     vault = read_vault(settings.payee_key_file) if settings.payee_key_file else Vault()

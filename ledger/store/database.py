@@ -34,6 +34,8 @@ _LIMITS: Final = {
 """The timeouts that Postgres enforces on every connection of the service. `options` in the URL come later and may set
 others. The schema's owner has no timeouts: migrations take as long as they take."""
 
+_SETTINGS: Final = {**_LIMITS, "timezone": "UTC"}
+
 _SNAPSHOT: Final = """
     SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY;
     SET LOCAL idle_in_transaction_session_timeout = 0;
@@ -107,6 +109,8 @@ class Database:
 
     Args:
         role: the role that they take, the service's; None for the login's own role, for the owner of the schema.
+        pooler: a connection pooler such as PgBouncer lies between, which may give each transaction another connection
+            to Postgres: nothing is prepared or kept between transactions, and the login is the service's role itself.
         clock: what tells the time instead of Postgres, for tests and demonstrations.
     """
 
@@ -116,6 +120,7 @@ class Database:
         *,
         connections: int = 16,
         role: str | None = SERVICE_ROLE,
+        pooler: bool = False,
         clock: Callable[[], datetime] | None = None,
     ) -> None:
         readers = max(1, connections // 4)
@@ -123,10 +128,16 @@ class Database:
         # waits in it.
         self._writers_free = BoundedSemaphore(max(1, connections - readers))
         self._readers_free = BoundedSemaphore(readers)
-        self.engine = _engine(url, connections - readers, role)
+        self.engine = _engine(url, connections - readers, role, pooler=pooler)
         # On separate connections, so that no call switches one to autocommit and back.
         self._reading = _engine(
-            url, readers, role, isolation_level="AUTOCOMMIT", pool_reset_on_return=None, skip_autocommit_rollback=True
+            url,
+            readers,
+            role,
+            pooler=pooler,
+            isolation_level="AUTOCOMMIT",
+            pool_reset_on_return=None,
+            skip_autocommit_rollback=True,
         )
         if clock is not None:
             for engine in (self.engine, self._reading):
@@ -222,47 +233,93 @@ def _taken(free: BoundedSemaphore) -> Iterator[None]:
         free.release()
 
 
-def _engine(url: str, connections: int, role: str | None, **options: Any) -> sa.Engine:
+def _engine(url: str, connections: int, role: str | None, *, pooler: bool, **options: Any) -> sa.Engine:
     parsed = sa.engine.make_url(as_driver_url(url))
     engine = sa.create_engine(
         parsed,
         pool_size=max(1, connections),
         max_overflow=0,
-        connect_args=_connect_args(parsed.query, role),
+        connect_args=_connect_args(parsed.query, role, pooler=pooler),
         **options,
     )
     if role:
-        sa.event.listen(engine, "connect", _require_role(role))
+        sa.event.listen(engine, "connect", _require_promised(role))
+    if pooler:
+        sa.event.listen(engine, "checkout", _forget)
     return engine
 
 
-def _connect_args(query: Mapping[str, str | tuple[str, ...]], role: str | None) -> dict[str, Any]:
-    """The options passed to libpq besides the URL: our limits first, then the URL's own options, then fixed ones."""
+def _connect_args(query: Mapping[str, str | tuple[str, ...]], role: str | None, *, pooler: bool) -> dict[str, Any]:
+    """The options passed to libpq besides the URL: our limits first, then the URL's own options, then fixed ones.
+
+    Poolers refuse options or drop them, so the settings of the role replace them there.
+    """
+    defaults = {"connect_timeout": str(CONNECT_SECONDS), **_SILENCE}
+    chosen: dict[str, Any] = {name: value for name, value in defaults.items() if name not in query}
+    if pooler:
+        return {"prepare_threshold": None, **chosen}
     given = query.get("options", "")
     theirs = given if isinstance(given, str) else " ".join(given)
     ours = " ".join(f"-c {name}={value}" for name, value in _LIMITS.items()) if role else ""
     must = f"-c role={role} -c timezone=UTC" if role else "-c timezone=UTC"
-    defaults = {"connect_timeout": str(CONNECT_SECONDS), **_SILENCE}
-    chosen = {name: value for name, value in defaults.items() if name not in query}
     return {"options": f"{ours} {theirs} {must}", **chosen}
 
 
-def _require_role(role: str) -> Callable[[Any, object], None]:
-    """Check every new connection: a connection pooler in between may have dropped the options."""
+def set_defaults(connection: sa.Connection) -> None:
+    """Give the service's role the settings that its connections get behind a pooler, as one who may change the role."""
+    for name, value in _SETTINGS.items():
+        connection.exec_driver_sql(f"ALTER ROLE {SERVICE_ROLE} SET {name} = '{value}'")
+
+
+# No table is updated as a whole: rights to update are granted by column.
+_PROMISED: Final = """
+    SELECT current_user, current_setting('TimeZone'),
+        (SELECT rolsuper OR rolcreaterole OR rolbypassrls FROM pg_roles WHERE rolname = current_user),
+        (SELECT min(relname) FROM pg_class
+         WHERE relnamespace = to_regnamespace('public') AND relkind IN ('r', 'p') AND NOT relispartition
+            AND has_table_privilege(oid, 'UPDATE, DELETE, TRUNCATE, TRIGGER') AND NOT EXISTS (
+                SELECT FROM pg_depend WHERE classid = 'pg_class'::regclass AND objid = pg_class.oid AND deptype = 'e'))
+"""
+
+
+def _require_promised(role: str) -> Callable[[Any, object], None]:
+    """Check every new connection: a connection pooler in between may have dropped the options, and a server may
+    connect to another database than the one that it started on.
+    """
 
     def check(connection: Any, _: object) -> None:
         with connection.cursor() as cursor:
-            (taken,) = cursor.execute("SELECT current_user").fetchone()
+            found = cursor.execute(_PROMISED).fetchone()
         connection.rollback()
-        if taken != role:
+        if refused := _broken_promise(role, *found):
             connection.close()
-            detail = (
-                f"uses the role {taken} instead of {role}, probably because a connection pooler ignores startup "
-                f"options; log in as {role}, or connect directly"
-            )
-            raise StateError("the database", "ROLE_NOT_TAKEN", detail)
+            raise StateError("the database", *refused)
 
     return check
+
+
+def _broken_promise(role: str, taken: str, zone: str, powerful: bool, table: str | None) -> tuple[str, str] | None:
+    """Returns the kind and the detail of what a connection is not as promised; None where it is."""
+    if taken != role:
+        return "ROLE_NOT_TAKEN", (
+            f"uses the role {taken} instead of {role}, probably because a connection pooler ignores startup options; "
+            f"set MOIETY_DATABASE_POOLER=true and log in as {role}, or connect directly"
+        )
+    if zone != "UTC":  # `set_defaults` gave it with the limits
+        return "SETTINGS_MISSING", (
+            f"does not give {role} its time zone and limits, because a connection pooler lies between; run `moiety db "
+            "upgrade` with MOIETY_DATABASE_APP_PASSWORD, and let the pooler connect anew"
+        )
+    if powerful or table:
+        what = f"change rows of {table}" if table else "do anything"
+        return "PRIVILEGE_EXCESS", f"lets {role} {what}; `moiety db check` names each right that is too much"
+    return None
+
+
+def _forget(_: object, entry: Any, __: object) -> None:
+    """Forget what a connection knows of its database: the next transaction may go to another."""
+    for name in [name for name in entry.info if name != _CLOCK]:
+        del entry.info[name]
 
 
 def as_driver_url(url: str) -> str:
@@ -347,6 +404,12 @@ def _role_refused(message: str) -> StateError | None:
             "MOIETY_DATABASE_APP_PASSWORD, run `moiety db upgrade`, and give the nodes that password"
         )
         return StateError("the database", "ROLE_NOT_LOGIN", detail)
+    if "unsupported startup parameter" in message:
+        detail = (
+            "is behind a connection pooler that refuses startup options; set MOIETY_DATABASE_POOLER=true, and log in "
+            f"as {SERVICE_ROLE}"
+        )
+        return StateError("the database", "POOLER", detail)
     # The connection is refused before there is an SQLSTATE; the message always contains the role's name.
     if f'"{SERVICE_ROLE}"' in message:
         detail = f"has no role {SERVICE_ROLE} that this login may take; run `moiety db upgrade`"

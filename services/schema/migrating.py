@@ -16,7 +16,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from ledger.errors import StateError
-from ledger.store.database import SERVICE_ROLE, Database
+from ledger.store.database import SERVICE_ROLE, Database, set_defaults
 from services.schema import desk, distribution, privileges, registry_place
 
 _MIGRATION_LOCK: Final = 0x4D6F6966
@@ -62,6 +62,7 @@ def upgrade(url: str, *, app_password: str = "") -> Upgraded:
         granted_at_desk, revoked_at_desk = desk.set_privileges(connection)
         if app_password:
             privileges.set_password(connection, app_password)
+            set_defaults(connection)
         return Upgraded(pending, distributed, granted + granted_at_desk, revoked + revoked_at_desk)
 
 

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import ssl
 import subprocess
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
@@ -28,26 +25,12 @@ from cryptography.x509.oid import NameOID
 from moiety import Client
 from moiety.files import read_usage
 from tests.support.deployment import Deployment
+from tests.support.programs import free_port, listening, require
 from tests.support.scene import METHOD, POOL, Scene, open_scene
 
 PROXIES: Final = Path(__file__).parents[2] / "docs" / "examples" / "proxies"
 EVENTS: Final = 100_000
 """By each of the two ways."""
-
-
-def require(program: str) -> str:
-    """The program's path; without it the test is skipped, or fails where peers are required."""
-    found = shutil.which(program) or shutil.which(program, path="/usr/sbin")
-    if found is None:
-        (pytest.fail if os.environ.get("MOIETY_REQUIRE_PEERS") else pytest.skip)(f"{program} is not installed")
-    return found
-
-
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port: int = taken.getsockname()[1]
-        return port
 
 
 def make_certificate(folder: Path) -> bytes:
@@ -113,19 +96,8 @@ def nginx(scene: Scene, tmp_path: Path) -> Iterator[Proxy]:
     user = "user root;\n" if os.geteuid() == 0 else ""
     (tmp_path / "nginx.conf").write_text(f"daemon off;\npid {tmp_path}/pid;\n{user}{text}")
     command = [program, "-e", str(tmp_path / "errors"), "-p", str(tmp_path), "-c", str(tmp_path / "nginx.conf")]
-    running = subprocess.Popen(command)
-    try:
-        deadline = time.monotonic() + 30
-        while True:
-            assert running.poll() is None, (tmp_path / "errors").read_text()
-            with suppress(OSError), socket.create_connection(("127.0.0.1", http_port), timeout=1):
-                break
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+    with listening(command, http_port, tmp_path / "errors"):
         yield Proxy(f"localhost:{grpc_port}", f"localhost:{http_port}", certificate)
-    finally:
-        running.terminate()
-        running.wait(timeout=30)
 
 
 def usage_csv(numbers: range) -> bytes:

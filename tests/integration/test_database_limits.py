@@ -84,7 +84,7 @@ def test_a_page_or_an_index_that_a_disk_broke_is_a_corrupt_ledger(database: Data
 
 def test_a_connection_without_the_service_s_role_is_refused(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """As behind a pooler that drops options."""
-    monkeypatch.setattr(module, "_connect_args", lambda *_: {})
+    monkeypatch.setattr(module, "_connect_args", lambda *_, **__: {})
     bare = Database(database_url, connections=2)
     with pytest.raises(StateError) as refused, bare.transaction():
         pass

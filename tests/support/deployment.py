@@ -121,10 +121,12 @@ class Deployment:
         return self._stack.enter_context(Client(self.address, self.key(principal)))
 
 
-def found_for_tests(database_url: str, clock: SteppedClock, controls: Controls | None = None) -> None:
+def found_for_tests(
+    database_url: str, clock: SteppedClock, controls: Controls | None = None, *, pooler: bool = False
+) -> None:
     """Found the deployment on a database by the two founders, unless it was."""
     founding = Founding("log.example", [each.founder for each in FOUNDERS], controls or Controls.of_one())
-    database = Database(database_url, connections=2, clock=clock)
+    database = Database(database_url, connections=2, pooler=pooler, clock=clock)
     with database.transaction() as connection:
         if not is_founded(connection):
             found(connection, founding)
@@ -136,7 +138,7 @@ def deployed(
     database_url: str, clock: SteppedClock, *, controls: Controls | None = None, **overrides: object
 ) -> Iterator[Deployment]:
     """The service running on a database, founded by two operators; one person may do anything unless told otherwise."""
-    found_for_tests(database_url, clock, controls)
+    found_for_tests(database_url, clock, controls, pooler=bool(overrides.get("database_pooler")))
     chosen = {"database_url": database_url, "listen": "127.0.0.1:0", "drain_seconds": 2.0, **overrides}
     settings = load_settings(**chosen)
     with serving(settings, clock=clock) as running, ExitStack() as clients:

@@ -1,0 +1,54 @@
+"""Programs of others that tests run: found, started and stopped."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from services.process.passage import Unprivileged
+
+
+def require(program: str) -> str:
+    """The program's path; without it the test is skipped, or fails where peers are required."""
+    found = shutil.which(program) or shutil.which(program, path="/usr/sbin")
+    if found is None:
+        (pytest.fail if os.environ.get("MOIETY_REQUIRE_PEERS") else pytest.skip)(f"{program} is not installed")
+    return found
+
+
+def free_port() -> int:
+    """A port that nothing listened on just now."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port: int = taken.getsockname()[1]
+        return port
+
+
+@contextmanager
+def listening(
+    command: Sequence[str], port: int, log: Path, *, user: Unprivileged | None = None, end: int = signal.SIGTERM
+) -> Iterator[None]:
+    """A program that listens on a port of this machine and writes a log, until it is ended by a signal."""
+    as_user = {"user": user.uid, "group": user.gid, "extra_groups": []} if user else {}
+    running = subprocess.Popen(command, stderr=subprocess.DEVNULL, **as_user)  # type: ignore[call-overload]
+    try:
+        deadline = time.monotonic() + 30
+        while True:
+            assert running.poll() is None, log.read_text()
+            with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+                break
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        yield
+    finally:
+        running.send_signal(end)
+        running.wait(timeout=30)
