@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from time import perf_counter
 from typing import Final
 
-from bench import calls, footprint, intake, places, proofs, report, rounds, statements, verification
+from bench import calls, footprint, intake, large, places, proofs, report, rounds, schedules, statements, verification
 from bench.figures import Figure, Series
 from bench.growth import proofs as growing_proofs
 from bench.growth import recording, streams
@@ -26,6 +26,8 @@ PARTS: Final[dict[str, Part]] = {
     "calculation": lambda stage, runs, quick: rounds.measure_calculation(stage, runs, batches=20 if quick else 10_000),
     "proofs": lambda stage, runs, quick: proofs.measure(stage, runs, leaves=3_000 if quick else 300_000),
     "statements": lambda stage, runs, quick: statements.measure(stage, runs, collectives=200 if quick else 10_000),
+    "large": lambda stage, _, quick: large.measure(stage, collectives=200 if quick else 10**6),
+    "schedules": lambda stage, _, quick: schedules.measure(stage, pools=3 if quick else 10_000),
     "replay": lambda stage, runs, quick: rounds.measure_replay(stage, runs, batches=4 if quick else 200),
     "verification": lambda _, runs, quick: verification.measure(runs, shares=10**6 if quick else 10**8),
     "growth-intake": lambda _, __, quick: recording.measure(

@@ -144,9 +144,13 @@ def parse_registry(snapshot: bytes) -> list[Collective]:
 
 
 def lines_of(table: bytes, collective: str) -> bytes:
-    """Returns the header of one of a round's tables, and its lines for one collective."""
-    header, *lines = table.splitlines(keepends=True)
-    return header + b"".join(line for line in lines if line.startswith(f"{collective},".encode()))
+    """Returns the header of one of a round's tables, and its lines for one collective; these lie together."""
+    header = table[: table.index(b"\n") + 1]
+    prefix = f"\n{collective},".encode()
+    begin = end = table.find(prefix)
+    while end >= 0 and table.startswith(prefix, end):
+        end = table.find(b"\n", end + 1)
+    return header + table[begin + 1 : end + 1] if begin >= 0 else header
 
 
 def page_of_lines(table: bytes, after: int, limit: int) -> bytes:

@@ -57,6 +57,14 @@ def root(leaf_hashes: Sequence[bytes]) -> bytes:
     return row[0] if row else EMPTY_ROOT
 
 
+def subtree_roots(leaf_hashes: Sequence[bytes], level: int) -> list[bytes]:
+    """Returns the roots of each 2^level leaves, and of what is left: the tree over these is the tree over the leaves.
+
+    So the inclusion proof of a leaf is the one within its part, and then the one of its part among these.
+    """
+    return [root(leaf_hashes[at : at + (1 << level)]) for at in range(0, len(leaf_hashes), 1 << level)]
+
+
 def fold(hashes: Sequence[bytes]) -> bytes:
     """Returns the hash over adjacent perfect subtrees, at least one, the largest (leftmost) first."""
     *others, folded = hashes

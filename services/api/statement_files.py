@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any, Final
@@ -15,7 +15,7 @@ from ledger.acts.entries import ActContent, CollectiveContent
 from ledger.errors import LedgerCorruptError, NotFoundError, StateError
 from ledger.journal import COLLECTIVE_KINDS
 from ledger.log.leaves import EncodedLeaf, decode
-from ledger.log.merkle import HASH_BYTES, inclusion_proof, root
+from ledger.log.merkle import HASH_BYTES, inclusion_proof, root, subtree_roots
 from ledger.registry import Collective
 from ledger.store import checkpoints, log, methods, proofs
 from ledger.store import tables as lt
@@ -41,20 +41,32 @@ from payout.store.rounds import RoundRecord
 MAX_KEPT_LINES: Final = 2_000_000
 """Lines of all rounds whose trees are kept: 64 MB of hashes. Making a tree costs some microseconds a line."""
 
+_LEVEL: Final = 10
+
 MAX_OWN_ENTRIES: Final = 100
 """The collective's own entries in a file, such as payments: the first ones after the round."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Tree:
-    """What all files of a round share: the dossiers' common part, and the hashes of all leaves."""
+    """What all files of a round share: the dossiers' common part, the hashes of all leaves, and the roots of each
+    2^_LEVEL of them, so that a path takes no hash of the others again.
+    """
 
     shared: str
     leaves: bytes
+    subtrees: tuple[bytes, ...]
+
+    @classmethod
+    def over(cls, shared: str, leaves: Sequence[bytes]) -> _Tree:
+        return cls(shared, b"".join(leaves), tuple(subtree_roots(leaves, _LEVEL)))
 
     def path(self, position: int) -> tuple[bytes, ...]:
-        hashes = [self.leaves[at : at + HASH_BYTES] for at in range(0, len(self.leaves), HASH_BYTES)]
-        return tuple(inclusion_proof(position, hashes))
+        part, within = divmod(position, 1 << _LEVEL)
+        size = HASH_BYTES << _LEVEL
+        leaves = self.leaves[part * size : (part + 1) * size]
+        hashes = [leaves[at : at + HASH_BYTES] for at in range(0, len(leaves), HASH_BYTES)]
+        return (*inclusion_proof(within, hashes), *inclusion_proof(part, self.subtrees))
 
 
 class StatementFiles:
@@ -96,9 +108,9 @@ class StatementFiles:
                 return known
         lines, collectives = parse_statement(bodies.statement), parse_registry(bodies.registry)
         leaves = statement_leaves(bodies.salt, lines, render_dossiers(figures, lines, collectives, bodies.weights))
-        if root(leaves).hex() != content.statement_root:
+        made = _Tree.over(shared_part(figures, lines, collectives), leaves)
+        if root(made.subtrees).hex() != content.statement_root:
             raise LedgerCorruptError(f"round {content.number}", "does not commit to the dossiers of its statement")
-        made = _Tree(shared_part(figures, lines, collectives), b"".join(leaves))
         with self._lock:
             self._trees[content.statement_root] = made
             while len(self._trees) > 1 and self._kept() > MAX_KEPT_LINES:

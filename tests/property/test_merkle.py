@@ -23,6 +23,7 @@ from ledger.log.merkle import (
     leaf_hash,
     node_hash,
     root,
+    subtree_roots,
     verify_consistency,
     verify_inclusion,
 )
@@ -250,3 +251,13 @@ def test_proofs_hold_in_trees_of_any_size(size: int, data: st.DataObject) -> Non
         if mutated != inclusion:
             with pytest.raises(ProofError):
                 verify_inclusion(LEAVES[0], index, size, mutated, alike_root(size))
+
+
+def test_roots_of_parts_are_the_leaves_of_the_same_tree() -> None:
+    for size in range(1, LARGEST_SIZE + 1):
+        parts = subtree_roots(LEAVES[:size], 3)
+        assert root(parts) == ROOTS[size]
+        for index in range(size):
+            part, within = divmod(index, 8)
+            path = inclusion_proof(within, LEAVES[part * 8 : min(size, part * 8 + 8)]) + inclusion_proof(part, parts)
+            assert path == inclusion_proof(index, LEAVES[:size])

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from ledger.errors import LedgerCorruptError
 from ledger.registry import Collective, CollectiveStatus
 from payout.rounds import Line
-from payout.statement import parse_registry, parse_statement, render_registry, render_statement
+from payout.statement import lines_of, parse_registry, parse_statement, render_registry, render_statement
 
 names = st.from_regex(r"[a-z]([a-z0-9-]{0,6}[a-z0-9])?", fullmatch=True)
 statuses = st.sampled_from(CollectiveStatus)
@@ -53,6 +53,14 @@ def test_a_statement_survives_its_bytes(stated: list[Line]) -> None:
     statement = render_statement(stated)
     assert parse_statement(statement) == stated
     assert statement.count(b"\n") == len(stated) + 1
+
+
+@given(lines, names)
+def test_one_collectives_lines_are_those_that_begin_with_its_name(stated: list[Line], name: str) -> None:
+    """Rule: sorted by the bytes of the id, so the lines of one lie together."""
+    for sought in [name, *(line.collective for line in stated)]:
+        own = [line for line in stated if line.collective == sought]
+        assert lines_of(render_statement(stated), sought) == render_statement(own)
 
 
 @given(lines, st.data())
