@@ -155,7 +155,7 @@ class OutOfRangeError(ServiceError):
 
 
 class UnauthenticatedError(ServiceError):
-    """The API key is missing, unknown or revoked."""
+    """The API key is missing, unknown, revoked or not valid now, or its owner is suspended."""
 
     code = grpc.StatusCode.UNAUTHENTICATED
 

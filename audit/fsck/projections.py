@@ -10,7 +10,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from audit.fsck.rows import UNSAID, Row
-from ledger.acts.entries import DecisionContent, ProposalContent
+from ledger.acts.entries import DecisionContent, PrincipalContent, ProposalContent
 from ledger.acts.people import PEOPLE_KINDS
 from ledger.entries import BookingContent, Movement, PayingContent
 from ledger.income import MatchContent, ReceiptContent, ReportContent, ReversalContent
@@ -249,7 +249,9 @@ def _balances(at: Followed) -> Iterator[Row]:
 
 def _people(at: Followed) -> Iterator[Row]:
     if at.leaf.content.type in PEOPLE_KINDS:
-        yield {"leaf_index": at.leaf.index}
+        content = at.leaf.content
+        whose = content.principal if isinstance(content, PrincipalContent) else None
+        yield {"leaf_index": at.leaf.index, "principal": whose}
 
 
 def registry_projections() -> tuple[Projection, ...]:

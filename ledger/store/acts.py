@@ -17,7 +17,16 @@ from typing import Any, Final, Generic, TypeVar
 import sqlalchemy as sa
 
 from ledger.acts.controls import ONE
-from ledger.acts.entries import ActContent, Decision, DecisionContent, ProposalContent, SaltedContent, without_salt
+from ledger.acts.entries import (
+    ActContent,
+    Decision,
+    DecisionContent,
+    PrincipalContent,
+    PrincipalStatus,
+    ProposalContent,
+    SaltedContent,
+    without_salt,
+)
 from ledger.acts.people import PEOPLE_KINDS, PROPOSAL_LIFETIME, Actor, People
 from ledger.errors import LostRaceError, NotFoundError, StateError
 from ledger.log.leaves import Content, Leaf, decode
@@ -131,6 +140,23 @@ def read_people(connection: sa.Connection, size: int | None = None) -> People:
     return people
 
 
+def is_suspended(connection: sa.Connection, principal: str) -> bool:
+    """Returns whether an operator or auditor is suspended, without reading everybody's leaves."""
+    on = (t.leaf.c.pool_id == t.people.c.pool_id) & (t.leaf.c.leaf_index == t.people.c.leaf_index)
+    query = (
+        sa.select(t.leaf.c.entry)
+        .join_from(t.people, t.leaf, on)
+        .where(t.people.c.pool_id == REGISTRY.pool_id, t.people.c.principal == principal)
+        .order_by(t.people.c.leaf_index.desc())
+        .limit(1)
+    )
+    entry = connection.execute(query).scalar()
+    if entry is None:  # a founder, of whom nothing was said since
+        return False
+    said = decode(bytes(entry), {PrincipalContent.type: PrincipalContent}).content
+    return said.status == PrincipalStatus.SUSPENDED
+
+
 def begin(connection: sa.Connection, pool: PoolRef) -> tuple[People, datetime]:
     """Lock a log's head, and return who may act now and the time of what is appended, as `log.lock_head` does.
 
@@ -148,7 +174,9 @@ def append_act(connection: sa.Connection, pool: PoolRef, content: Content, now: 
     """Append an act's leaf, and index it if it is about who may act. Returns its index."""
     (leaf,) = log.append(connection, pool, [content], now)
     if content.type in PEOPLE_KINDS:
-        connection.execute(sa.insert(t.people).values(pool_id=pool.pool_id, leaf_index=leaf.index))
+        whose = content.principal if isinstance(content, PrincipalContent) else None
+        row = {"pool_id": pool.pool_id, "leaf_index": leaf.index, "principal": whose}
+        connection.execute(sa.insert(t.people).values(row))
     return leaf.index
 
 

@@ -399,10 +399,17 @@ def pool_refs(connection: sa.Connection) -> list[PoolRef]:
 
 
 def list_pools(
-    connection: sa.Connection, *, after: str = "", limit: int | None = None, only: str | None = None
+    connection: sa.Connection,
+    *,
+    after: str = "",
+    limit: int | None = None,
+    only: str | None = None,
+    among: Collection[str] | None = None,
 ) -> list[PoolRecord]:
-    """Returns pools by name."""
+    """Returns pools by name; with `among`, those alone that it names."""
     query = _page(t.pool, after, limit, only).where(t.pool.c.pool_id != REGISTRY.pool_id)
+    if among is not None:
+        query = query.where(t.pool.c.name.in_(among))
     rows = {PoolRef(row.pool_id, row.name, row.currency, row.distribute): row for row in connection.execute(query)}
     if not rows:
         return []

@@ -318,7 +318,9 @@ people = sa.Table(
     metadata,
     pool_id(),
     leaf_index(primary_key=True),
-    comment="Which leaves of the registry's log say who may act: few of them, where collectives may be millions.",
+    sa.Column("principal", sa.Text, index=True),
+    comment="Which leaves of the registry's log say who may act: few of them, where collectives may be millions. "
+    "`principal` is whose status one says, if it says one.",
 )
 
 proposal = sa.Table(

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Final
 
 from ledger.store.database import Database
-from services.access.keys import Caller, authenticate
+from services.access.keys import Caller, UnauthenticatedError, authenticate
 
 REMEMBERED_SECONDS: Final = 1.0
 """How long a key that was revoked through another server may still be accepted by this one."""
@@ -39,6 +39,8 @@ class KeyRing:
         """
         now = self._monotonic()
         caller, until = self._known.get(key, (None, now))
+        if caller is not None and caller.expires_at and self._clock() >= caller.expires_at:
+            raise UnauthenticatedError
         if caller is None or now >= until:
             with self._database.reading() as connection:
                 caller = authenticate(connection, key, self._clock())

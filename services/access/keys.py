@@ -21,7 +21,7 @@ from ledger.acts.people import Actor
 from ledger.errors import AlreadyExistsError, InvalidInputError, LedgerError, NotFoundError
 from ledger.registry import require_resource_id
 from ledger.store import registry
-from ledger.store.acts import Effect, append_act, read_people
+from ledger.store.acts import Effect, append_act, is_suspended, read_people
 from ledger.store.log import PoolRef
 from ledger.store.tables import api_key
 
@@ -37,6 +37,10 @@ class Role(StrEnum):
     PLATFORM = "platforms"
     COLLECTIVE = "collectives"
     AUDITOR = "auditors"
+
+
+PEOPLE: Final = frozenset({Role.OPERATOR, Role.AUDITOR})
+"""Who is registered as a person, and can be suspended. A platform is expelled, and a collective's money held."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +73,7 @@ class UnauthenticatedError(LedgerError):
     """No valid key. It does not say what is wrong, so that keys cannot be guessed piece by piece."""
 
     def __str__(self) -> str:
-        return "the API key is missing, unknown or revoked"
+        return "the API key is missing, unknown, revoked or not valid now, or its owner is suspended"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +84,7 @@ class Caller:
     key_id: str
     pools: frozenset[str] = frozenset()
     """The only pools that the key gives access to; empty for all."""
+    expires_at: datetime | None = None
 
     @property
     def actor(self) -> Actor:
@@ -93,7 +98,8 @@ class ApiKey:
 
     key_id: str
     principal: str
-    created_at: datetime
+    created_at: datetime | None
+    """When it was issued; None for one that is only proposed."""
     revoked_at: datetime | None = None
     begins_at: datetime | None = None
     expires_at: datetime | None = None
@@ -118,7 +124,7 @@ def _issue(connection: sa.Connection, pool: PoolRef, content: KeyContent, now: d
         registry.platform_number(connection, principal.id)
     if principal.role is Role.COLLECTIVE:
         registry.require_collective(connection, principal.id)
-    if principal.role in (Role.OPERATOR, Role.AUDITOR) and principal.name not in read_people(connection).persons:
+    if principal.role in PEOPLE and principal.name not in read_people(connection).persons:
         raise NotFoundError(principal.name)
     for name in content.pools:
         registry.get_pool(connection, name)
@@ -133,9 +139,12 @@ def _standing_key(connection: sa.Connection, _: PoolRef, content: KeyContent) ->
     row = connection.execute(sa.select(api_key).where(api_key.c.key_id == content.key_id)).first()
     if row is None:
         return None
-    if (row.principal, bytes(row.secret_sha256).hex()) != (content.principal, content.secret_hash):
+    found = _key(row)
+    expires_at = found.expires_at.isoformat() if found.expires_at else ""
+    known = found.principal, bytes(row.secret_sha256).hex(), expires_at, list(found.pools)
+    if known != (content.principal, content.secret_hash, content.expires_at, content.pools):
         raise AlreadyExistsError(f"keys/{content.key_id}")
-    return _key(row)
+    return found
 
 
 ISSUE_KEY: Final = Effect(KeyContent, _issue, _standing_key)
@@ -181,7 +190,7 @@ def authenticate(connection: sa.Connection, key: str, now: datetime) -> Caller:
     """Returns the principal of the key at this time.
 
     Raises:
-        UnauthenticatedError: the key is unknown, revoked, or not valid then.
+        UnauthenticatedError: the key is unknown, revoked, or not valid then, or whoever it is of is suspended.
     """
     matched = _KEY.fullmatch(key)
     if not matched:
@@ -190,19 +199,22 @@ def authenticate(connection: sa.Connection, key: str, now: datetime) -> Caller:
     row = connection.execute(sa.select(api_key).where(api_key.c.key_id == key_id)).first()
     if row is None or not hmac.compare_digest(bytes(row.secret_sha256), _digest(secret)):
         raise UnauthenticatedError
-    return caller_of(row, now)
+    return caller_of(connection, row, now)
 
 
-def caller_of(row: Any, now: datetime) -> Caller:
+def caller_of(connection: sa.Connection, row: Any, now: datetime) -> Caller:
     """Returns the caller that a row of `api_key` stands for.
 
     Raises:
-        UnauthenticatedError: the key is revoked, or not valid at this time.
+        UnauthenticatedError: the key is revoked, or not valid at this time, or whoever it is of is suspended.
     """
     is_early, is_late = row.begins_at and now < row.begins_at, row.expires_at and now >= row.expires_at
     if row.revoked_at or is_early or is_late:
         raise UnauthenticatedError
-    return Caller(Principal.parse(row.principal), row.key_id, frozenset(row.pools))
+    principal = Principal.parse(row.principal)
+    if principal.role in PEOPLE and is_suspended(connection, principal.name):
+        raise UnauthenticatedError
+    return Caller(principal, row.key_id, frozenset(row.pools), row.expires_at)
 
 
 def is_key_id(text: str) -> bool:

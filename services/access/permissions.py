@@ -126,6 +126,10 @@ HEALTH_PREFIX: Final = "/grpc.health.v1."
 OPEN_PREFIXES: Final = (HEALTH_PREFIX, "/grpc.reflection.")
 """Services that need no key: they reveal only what the contract does."""
 
+_OVER_ALL_POOLS: Final = ("/moiety.v1.PaymentsService/", "/moiety.v1.LimitsService/UpdatePlatformLimits")
+"""What is about all pools at once, and so closed to keys that are narrowed to some: money leaves by accounts that pools
+share, and a platform's limits count what it sends to all of them."""
+
 _caller: Final[ContextVar[Caller]] = ContextVar("caller")
 
 
@@ -145,9 +149,10 @@ def admit(calling: Caller, method: str) -> None:
     """Let the caller call the method for the rest of this call.
 
     Raises:
-        PermissionDeniedError: the caller's role may not call the method.
+        PermissionDeniedError: the caller's role may not call the method, or it is about all pools and the key is not.
     """
-    if calling.principal.role not in PERMITTED.get(method, frozenset()):
+    is_too_wide = bool(calling.pools) and method.startswith(_OVER_ALL_POOLS)
+    if is_too_wide or calling.principal.role not in PERMITTED.get(method, frozenset()):
         raise PermissionDeniedError(calling.principal, method)
     _caller.set(calling)
 
@@ -180,6 +185,11 @@ def require_pool(pool: str) -> None:
     pools = _caller.get().pools
     if pools and pool not in pools:
         raise PermissionDeniedError(caller(), f"pools/{pool}")
+
+
+def open_pools() -> frozenset[str] | None:
+    """Returns the only pools that the caller's key gives access to; None if it gives access to all."""
+    return _caller.get().pools or None
 
 
 def own_id(role: Role) -> str | None:

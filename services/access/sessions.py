@@ -60,9 +60,9 @@ class Sessions:
         now = self._clock()
         with self._database.reading() as connection:
             row = connection.execute(query).first()
-        if row is None or now >= row.session_ends:
-            raise UnauthenticatedError
-        return caller_of(row, now)
+            if row is None or now >= row.session_ends:
+                raise UnauthenticatedError
+            return caller_of(connection, row, now)
 
     def sign_out(self, token: str) -> None:
         """End a session; ending one that has ended is a no-op."""
@@ -115,7 +115,7 @@ class Sessions:
         row = connection.execute(sa.select(api_key).where(api_key.c.key_id == key_id)).first()
         if row is None:
             raise UnauthenticatedError
-        return caller_of(row, self._clock())
+        return caller_of(connection, row, self._clock())
 
     def _begin(self, connection: sa.Connection, key_id: str) -> str:
         token, now = secrets.token_urlsafe(32), self._clock()

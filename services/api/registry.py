@@ -38,7 +38,7 @@ from payout.schedule import require_cron
 from payout.store import pools
 from services.access import keys
 from services.access.keys import Principal, Role
-from services.access.permissions import actor, caller, own_id, require_own, require_pool
+from services.access.permissions import actor, caller, open_pools, own_id, require_own, require_pool
 from services.api import convert
 from services.api.chunks import chunks
 from services.api.names import ids_in, only_id, page_limit, place_in
@@ -191,12 +191,13 @@ class RegistryService(registry_pb2_grpc.RegistryServiceServicer):
 
     def GetPool(self, request: pb.GetPoolRequest, context: grpc.ServicerContext) -> pb.Pool:
         with self._database.transaction() as connection:
-            return self._pool(connection, registry.get_pool(connection, only_id(request.name, "pools", "name")))
+            pool = pool_of(connection, request.name, "name")
+            return self._pool(connection, registry.get_pool(connection, pool.name))
 
     def ListPools(self, request: pb.ListPoolsRequest, context: grpc.ServicerContext) -> pb.ListPoolsResponse:
         limit, (after,) = page_limit(request.page_size), place_in(request.page_token, "")
         with self._database.transaction() as connection:
-            found = registry.list_pools(connection, after=after, limit=limit)
+            found = registry.list_pools(connection, after=after, limit=limit, among=open_pools())
             listed, token = page_of(found, limit, partial(self._pool, connection), lambda pool: (pool.ref.name,))
         return pb.ListPoolsResponse(pools=listed, next_page_token=token)
 
@@ -359,6 +360,7 @@ class RegistryService(registry_pb2_grpc.RegistryServiceServicer):
         content = PrincipalContent(principal=principal.name, status=convert.status_of(request.principal).value)
         with self._database.transaction() as connection:
             outcome = self._acts.perform(connection, REGISTRY, content, actor())
+        self._keyring.forget()
         return told(outcome, convert.person_to_proto, request.principal)
 
     def ListPrincipals(

@@ -40,6 +40,7 @@ def scene(shared_deployment: Deployment) -> Scene:
         "platforms/tunesmith", make_key().hash, expire_time=datetime(2030, 1, 1, tzinfo=UTC), pools=["folk"]
     )
     operator.revoke_api_key(ended.name.rpartition("/")[2])
+    operator.update_principal("auditors/ada", suspended=True)
     sign(shared_deployment)
     return scene
 
@@ -102,6 +103,8 @@ def one_row(connection: sa.Connection, table: sa.Table) -> Any:
     conditions = [table.c.pool_id == REGISTRY.pool_id] if "pool_id" in table.columns else []
     if table is t.body:
         conditions.append(sa.func.length(t.body.c.bytes) > 0)
+    if table is t.people:
+        conditions.append(t.people.c.principal.is_not(None))
     return rows_of(connection, table, *conditions)[-1]
 
 

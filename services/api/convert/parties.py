@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC
 from typing import Final
 
 from ledger.acts.controls import Controls
@@ -80,7 +80,7 @@ def api_key_from_proto(key_id: str, message: registry_pb2.ApiKey) -> ApiKey:
     pools = tuple(only_id(name, "pools", "api_key.pools") for name in message.pools)
     expires_at = message.expire_time.ToDatetime(UTC) if message.HasField("expire_time") else None
     principal = Principal.parse(message.principal).name
-    return ApiKey(key_id, principal, datetime.fromtimestamp(0, UTC), expires_at=expires_at, pools=pools)
+    return ApiKey(key_id, principal, None, expires_at=expires_at, pools=pools)
 
 
 def api_key_to_proto(key: ApiKey) -> registry_pb2.ApiKey:

@@ -26,7 +26,7 @@ def _people(collection: str, one: str) -> typer.Typer:
         found = session.client.update_principal(f"{collection}/{name}")
         session.output.show(outcome(found), done_or_waits(found, f"{found.name} may act."))
 
-    @app.command("suspend", help=f"Suspend an {one}, whatever keys it has; `add` lifts the suspension.")
+    @app.command("suspend", help=f"Suspend an {one}: none of its keys opens anything. `add` lifts the suspension.")
     @client_command
     def suspend(session: Session, name: Identity) -> None:
         found = session.client.update_principal(f"{collection}/{name}", suspended=True)

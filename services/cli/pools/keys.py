@@ -108,7 +108,13 @@ def list_(session: Session) -> None:
     session.output.show(
         keys,
         table(
-            ["Key", "Principal", "Made", "Revoked"],
-            [(identity(key["name"]), key["principal"], key["create_time"], key["revoke_time"]) for key in keys],
+            ["Key", "Principal", "Made", "Ends", "Revoked", "Pools"],
+            [
+                (
+                    identity(key["name"]), key["principal"], key["create_time"], key["expire_time"],
+                    key["revoke_time"], ", ".join(map(identity, key["pools"])),
+                )
+                for key in keys
+            ],
         ),
-    )
+    )  # fmt: skip
