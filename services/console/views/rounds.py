@@ -12,7 +12,6 @@ from starlette.responses import Response
 from moiety.v1 import registry_pb2, rounds_pb2
 from services.access.keys import Role
 from services.console.calls import said
-from services.console.documents import statement_pdf
 from services.console.tables import lines_of, rows_of
 from services.console.texts import marked
 from services.console.views.pools import PAGE, own_allocation, pool_of
@@ -208,6 +207,9 @@ def statement_as_pdf(visit: Visit) -> Response:
     )
     if not collective or not lines:
         raise PageMissingError
+    # A fifth of what a server takes to start, for its fonts.
+    from services.console.documents import statement_pdf  # noqa: PLC0415
+
     content = statement_pdf(visit.tongue, pool.display_name, found, collective.partition("/")[2], lines[0], weights)
     headers = {"content-disposition": f'attachment; filename="{_file_name(visit, found)}.pdf"'}
     return Response(content, 200, headers, "application/pdf")

@@ -13,8 +13,8 @@ from ledger.usage.entries import UsageContent, decode_positions
 from moiety.errors import DataLossError
 from services.exports.parquet.schema import MOMENT, SCHEMAS, SHARES
 
-MODE_NAMES: Final = pa.array(["AI_ONLY", "HUMAN_AI"])
-"""The names of modes 1 and 2."""
+_MODE_NAMES: Final = ["AI_ONLY", "HUMAN_AI"]
+"""Of modes 1 and 2. Not an array: Arrow imports pandas, where there is one, for the first that it makes of a list."""
 
 
 def events_table(leaf_index: int, content: UsageContent, batch: Batch) -> pa.Table:
@@ -46,7 +46,7 @@ def events_table(leaf_index: int, content: UsageContent, batch: Batch) -> pa.Tab
         "occurred_at": pa.array(batch.occurred_at).view(MOMENT),
         "month": pa.array(batch.occurred_at.view("datetime64[us]").astype("datetime64[M]").astype("datetime64[D]")),
         "units": pa.array(batch.units),
-        "mode": MODE_NAMES.take(pa.array(batch.modes - 1)),
+        "mode": pa.array(_MODE_NAMES).take(pa.array(batch.modes - 1)),
         "share_sum_nano": pa.array(batch.share_sums().astype(np.int32)),
         "shares": _shares(batch),
     }
