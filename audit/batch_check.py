@@ -13,7 +13,7 @@ from ledger.usage.batch import Batch, BoolArray
 from ledger.usage.entries import UsageContent, decode_positions
 from ledger.usage.reading import Reading
 from ledger.usage.shares import are_distinct, first_occurrences
-from ledger.usage.weights import BatchWeights, weigh
+from ledger.usage.weights import BatchWeights, weigh_by_month
 
 
 class WeighedBatch(NamedTuple):
@@ -27,7 +27,7 @@ class WeighedBatch(NamedTuple):
 def weighed_batch(log: LogReader, leaf_index: int, content: UsageContent, reading: Reading) -> WeighedBatch:
     """Returns the batch in a usage leaf's body with its weights. Reads nothing else, so it can run in a thread."""
     batch, accepted = accepted_batch(log, leaf_index, content, reading)
-    return WeighedBatch(batch, accepted, weigh(batch, accepted))
+    return WeighedBatch(batch, accepted, weigh_by_month(batch, accepted))
 
 
 def accepted_batch(log: LogReader, leaf_index: int, content: UsageContent, reading: Reading) -> tuple[Batch, BoolArray]:

@@ -44,7 +44,7 @@ from ledger.usage.entries import (
     UsageContent,
 )
 from ledger.usage.format import AI_ONLY, HUMAN_AI
-from ledger.usage.weights import BatchWeights, weigh
+from ledger.usage.weights import BatchWeights, weigh_by_month
 from ledger.work import Submit, at_once
 from payout.amounts import Carried
 from payout.entries import (
@@ -64,7 +64,7 @@ from payout.statement import (
     parse_statement,
     render_registry,
 )
-from payout.weights import UsageKey, WeightSum
+from payout.weights import MonthlySum, UsageKey
 
 _OF_PAYMENTS: Final = (BookingKind.PAID, BookingKind.UNPAID, BookingKind.RETURNED)
 
@@ -128,8 +128,8 @@ class PoolFold:
     numbers: dict[str, int] = field(default_factory=dict)
     _numbered: tuple[tuple[str, ...], Int64Array] = ((), np.zeros(0, dtype=np.int64))
     """The collectives of the previous batch, and their numbers if they were looked up, else -1."""
-    weights: WeightSum = field(default_factory=WeightSum)
-    weights_since_cut: WeightSum | None = None
+    weights: MonthlySum = field(default_factory=MonthlySum)
+    weights_since_cut: MonthlySum | None = None
     """Weights since the last `cut`, until the round that ended there is posted."""
     events: int = 0
     shares: int = 0
@@ -176,7 +176,7 @@ class PoolFold:
     def cut(self) -> None:
         """Note that a round ends here. Once it is posted, `weights` are those from here on."""
         self.settle()
-        self.weights_since_cut = WeightSum()
+        self.weights_since_cut = MonthlySum()
 
     def settle(self) -> None:
         """Take in all batches that are in progress."""
@@ -541,7 +541,7 @@ class PoolFold:
             taken_back = mask_of(leaf.index, "positions", content.positions, len(batch))
             never = np.flatnonzero(taken_back & ~accepted)
             at(leaf.index).same("positions never accepted", never.tolist(), [])
-            weights = weigh(batch, taken_back)
+            weights = weigh_by_month(batch, taken_back)
             self._require_weights(leaf.index, content, weights, original, batch, sign=-1)
             self.shares += len(batch.amounts)
             self.observe_retraction(leaf, WeighedBatch(batch, taken_back, weights))
@@ -568,16 +568,16 @@ class PoolFold:
     ) -> None:
         """Check the totals of a leaf against its weights, and take the weights in under the batch's method."""
         for mode, totals in ((AI_ONLY, logged.ai_only), (HUMAN_AI, logged.human_ai)):
-            of_mode, replayed = weights[mode], weights[mode].totals()
+            replayed = weights.totals(mode)
             for figure in ("events", "attributed", "unattributed"):
                 with self.noting():
                     at(leaf_index).same(f"mode {mode} {figure}", getattr(totals, figure), getattr(replayed, figure))
-            if of_mode.events:
-                numbered = replace(of_mode, index=self._numbers_of(batch.names, of_mode.index))
-                key = UsageKey(usage.method, usage.method_version, mode)
-                self.weights.add(key, numbered, sign=sign)
-                if self.weights_since_cut is not None:
-                    self.weights_since_cut.add(key, numbered, sign=sign)
+        for month, mode, of_mode in weights.parts():
+            numbered = replace(of_mode, index=self._numbers_of(batch.names, of_mode.index))
+            key = UsageKey(usage.method, usage.method_version, mode)
+            self.weights.add(month, key, numbered, sign=sign)
+            if self.weights_since_cut is not None:
+                self.weights_since_cut.add(month, key, numbered, sign=sign)
 
 
 def _parsed_lines(leaf_index: int, statement: bytes) -> list[Line]:

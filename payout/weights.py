@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -90,6 +90,63 @@ class WeightSum:
             # The shift rounds down, so a negative low limb borrows from the high one.
             running.high += running.low >> LIMB_BITS
             running.low &= (1 << LIMB_BITS) - 1
+
+
+class MonthlySum:
+    """Running sums by the month of UTC, counted from year 0, in which usage occurred."""
+
+    def __init__(self) -> None:
+        self._months: dict[int, WeightSum] = {}
+
+    def add(self, month: int, key: UsageKey, weights: ModeWeights, *, sign: int = 1) -> None:
+        """Add a month and mode of a batch, or of a retraction with sign -1."""
+        self._months.setdefault(month, WeightSum()).add(key, weights, sign=sign)
+
+    def totals(
+        self, names: Mapping[int, str], *, since: int | None = None, before: int | None = None
+    ) -> dict[UsageKey, UsageSum]:
+        """Returns the sums by key of all months, or of those from `since` on and before `before`."""
+        chosen = [
+            found
+            for month, found in self._months.items()
+            if (since is None or month >= since) and (before is None or month < before)
+        ]
+        return added_up([found.totals(names) for found in chosen])
+
+    def drop(self, before: int | None) -> None:
+        """Forget the months before this one; all of them if it is None."""
+        self._months = {month: found for month, found in self._months.items() if before is not None and month >= before}
+
+    def take_in(self, other: MonthlySum, before: int | None) -> None:
+        """Replace the months before this one, or all, with those of another sum."""
+        self.drop(before)
+        self._months |= {month: found for month, found in other._months.items() if before is None or month < before}
+
+
+def added_up(parts: Sequence[Mapping[UsageKey, UsageSum]]) -> dict[UsageKey, UsageSum]:
+    """Returns the sums of several sums, in the order of the keys."""
+    if len(parts) == 1:
+        return dict(parts[0])
+    sums: dict[UsageKey, UsageSum] = {}
+    for part in parts:
+        for key, found in part.items():
+            known = sums.get(key)
+            sums[key] = found if known is None else _both(known, found)
+    return {key: sums[key] for key in sorted(sums)}
+
+
+def _both(one: UsageSum, other: UsageSum) -> UsageSum:
+    attributed, counts = dict(one.attributed), dict(one.counts)
+    for name, weight in other.attributed.items():
+        attributed[name] = attributed.get(name, 0) + weight
+        counts[name] = counts.get(name, 0) + other.counts[name]
+    return UsageSum(
+        one.events + other.events,
+        one.retracted + other.retracted,
+        one.unattributed + other.unattributed,
+        attributed,
+        counts,
+    )
 
 
 def _place(index: Int64Array) -> Int64Array | slice:

@@ -40,7 +40,7 @@ class WeightRows:
         """Weights without any row under their number: possibly the number is wrong."""
 
     def check(self, owner: Owner | None, usage: UsageContent, weighed: WeighedBatch, number: int) -> None:
-        """Check for one row for each mode that has events, with their weights.
+        """Check for one row for each month and mode that has events, with their weights.
 
         `owner` is the only row that says the weights are under this number; None if other rows say so too.
         """
@@ -55,11 +55,10 @@ class WeightRows:
     def _following(self, usage: UsageContent, weighed: WeighedBatch, number: int) -> Iterator[Row]:
         names = weighed.batch.names
         ids: npt.NDArray[np.int64] = np.array([self._collective_ids.get(name, 0) for name in names], dtype=np.int64)
-        for mode, of_mode in weighed.weights.items():
-            if not of_mode.events:
-                continue
+        for month, mode, of_mode in weighed.weights.parts():
             row: Row = {
                 "batch_number": number,
+                "month": month,
                 "mode": mode,
                 "method": usage.method,
                 "method_version": usage.method_version,
@@ -72,7 +71,7 @@ class WeightRows:
     def finish(self, known: npt.NDArray[np.int64]) -> None:
         """Report rows whose number no batch or retraction has; `known` are the numbers of all that do, ascending."""
         orphans: dict[int, list[Row]] = {}
-        for row in stored_rows(self._connection, self._all.with_only_columns(*_NUMBER_AND_MODE)):
+        for row in stored_rows(self._connection, self._all.with_only_columns(*_KEY)):
             number = row["batch_number"]
             place = int(np.searchsorted(known, number))
             if place < len(known) and known[place] == number:
@@ -100,11 +99,12 @@ class WeightRows:
                 self._report.add(owner.table, owner.key, owner.figure, number, found)
 
 
-_NUMBER_AND_MODE: Final = (lt.batch_weights.c.batch_number, lt.batch_weights.c.mode)
+_KEY: Final = (lt.batch_weights.c.batch_number, lt.batch_weights.c.mode, lt.batch_weights.c.month)
 
 
 def _same_weights(rows: list[Row], following: list[Row]) -> bool:
-    def by_mode(of: list[Row]) -> dict[Any, dict[str, Any]]:
-        return {row["mode"]: {name: row.get(name) for name in following[0] if name != "batch_number"} for row in of}
+    def by_part(of: list[Row]) -> dict[Any, dict[str, Any]]:
+        names = following[0].keys() - {"batch_number"}
+        return {(row["month"], row["mode"]): {name: row.get(name) for name in names} for row in of}
 
-    return by_mode(rows) == by_mode(following)
+    return by_part(rows) == by_part(following)

@@ -214,6 +214,8 @@ batch_weights = sa.Table(
     sa.Column("events", sa.Integer, nullable=False),
     sa.Column("unattributed", sa.Numeric(38, 0), nullable=False),
     sa.Column("packed", sa.LargeBinary, nullable=False),
+    sa.Column("month", sa.Integer, primary_key=True, autoincrement=False),
+    sa.PrimaryKeyConstraint("pool_id", "batch_number", "mode", "month"),
 )
 
 batch = sa.Table(

@@ -28,6 +28,9 @@ MAX_BODY_BYTES: Final = 32 * 2**20
 MAX_DECODED_BYTES: Final = 128 * 2**20
 """Bytes of a batch once its buffers are decompressed."""
 
+MAX_MONTHS: Final = 36
+"""Months of UTC in a batch: each has rows of weights of its own."""
+
 MAX_UNITS: Final = 10**9
 MAX_WORK_ID_BYTES: Final = 256
 MAX_VIOLATIONS: Final = 100
@@ -61,8 +64,30 @@ def event_violations(columns: Batch) -> Iterator[EventViolation]:
     )
     too_far = (columns.occurred_at < 0) | (columns.occurred_at > MAX_OCCURRED_AT)
     yield from where(too_far, "occurred_at", "must be in the years 1970 to 9999")
+    if not too_far.any():
+        yield from _too_many_months(columns.occurred_at)
     too_long = _work_id_bytes(columns.work_ids) > MAX_WORK_ID_BYTES
     yield from where(too_long, "work_id", f"must be at most {MAX_WORK_ID_BYTES} bytes")
+
+
+def months_of(occurred_at: Int64Array) -> Int64Array:
+    """Returns the months of UTC, counted from year 0, of (n,) microseconds since 1970."""
+    months: Int64Array = occurred_at.astype("datetime64[us]").astype("datetime64[M]").astype(np.int64) + 12 * 1970
+    return months
+
+
+def _too_many_months(occurred_at: Int64Array) -> Iterator[EventViolation]:
+    """Yields the events of a batch that are in none of its first months."""
+    if not len(occurred_at):
+        return
+    first, last = months_of(np.array([occurred_at.min(), occurred_at.max()])).tolist()
+    if last - first < MAX_MONTHS:
+        return
+    months = months_of(occurred_at)
+    later = np.unique(months)[MAX_MONTHS:]
+    if len(later):
+        reason = f"must be in one of the batch's first {MAX_MONTHS} months (UTC); send later ones in another batch"
+        yield from where(months >= later[0], "occurred_at", reason)
 
 
 def repeated_names(columns: Batch) -> BoolArray:

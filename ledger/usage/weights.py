@@ -1,4 +1,4 @@
-"""A batch's weights: for event e and collective c, `weight(e, c) = units * share`, summed per mode.
+"""A batch's weights: for event e and collective c, `weight(e, c) = units * share`, summed per month of UTC and mode.
 
 A weight is below 2^60 and a batch's sum below 2^76, so sums are kept in two limbs of LIMB_BITS; a floating-point number
 never holds one.
@@ -6,6 +6,7 @@ never holds one.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -16,7 +17,7 @@ from ledger.errors import LedgerCorruptError
 from ledger.registry import NANO
 from ledger.usage.batch import Batch, BoolArray, Int64Array
 from ledger.usage.entries import ModeTotals
-from ledger.usage.format import MODES
+from ledger.usage.format import MODES, months_of
 
 LIMB_BITS: Final = 44
 """65,536 low limbs then sum below 2^60, and a batch's high limb below 2^32."""
@@ -51,12 +52,63 @@ class ModeWeights:
         return ModeTotals(events=self.events, attributed=self.attributed(), unattributed=self.unattributed)
 
 
-BatchWeights = dict[int, ModeWeights]
+ByMode = dict[int, ModeWeights]
 """By mode, both modes always present."""
 
 
-def weigh(batch: Batch, accepted: BoolArray) -> BatchWeights:
-    """The weights of the accepted events; `accepted` is (n,)."""
+@dataclass(frozen=True, slots=True)
+class BatchWeights:
+    """The weights of a batch's events by the month of UTC in which they occurred, counted from year 0."""
+
+    by_month: Mapping[int, ByMode]
+
+    def totals(self, mode: int) -> ModeTotals:
+        """What the batch's leaf says of a mode."""
+        found = [of_month[mode].totals() for of_month in self.by_month.values()]
+        return ModeTotals(
+            events=sum(each.events for each in found),
+            attributed=sum(each.attributed for each in found),
+            unattributed=sum(each.unattributed for each in found),
+        )
+
+    def parts(self) -> Iterator[tuple[int, int, ModeWeights]]:
+        """Yields month, mode and weights wherever there are events, by month and mode."""
+        for month, by_mode in self.by_month.items():
+            yield from ((month, mode, of_mode) for mode, of_mode in by_mode.items() if of_mode.events)
+
+
+def weigh_by_month(batch: Batch, accepted: BoolArray) -> BatchWeights:
+    """Returns the weights of the accepted events, (n,), by month; a batch within one month is weighed as a whole."""
+    if not len(batch):
+        return BatchWeights({})
+    first, last = months_of(np.array([batch.occurred_at.min(), batch.occurred_at.max()])).tolist()
+    if first == last:
+        return BatchWeights({first: weigh(batch, accepted)})
+    months = months_of(batch.occurred_at)
+    found = np.unique(months[accepted]).tolist()
+    return BatchWeights({month: _weigh_only(batch, accepted & (months == month)) for month in found})
+
+
+def _weigh_only(batch: Batch, chosen: BoolArray) -> ByMode:
+    """Returns the weights of some events, at the cost of as many: a batch may have many months."""
+    lengths = np.diff(batch.offsets)
+    of_chosen = np.repeat(chosen, lengths)
+    part = replace(
+        batch,
+        event_ids=batch.event_ids[chosen],
+        work_ids=None,
+        occurred_at=batch.occurred_at[chosen],
+        units=batch.units[chosen],
+        modes=batch.modes[chosen],
+        offsets=np.concatenate([[0], np.cumsum(lengths[chosen])]),
+        name_index=batch.name_index[of_chosen],
+        amounts=batch.amounts[of_chosen],
+    )
+    return weigh(part, np.ones(len(part), dtype=np.bool_))
+
+
+def weigh(batch: Batch, accepted: BoolArray) -> ByMode:
+    """The weights of the accepted events by mode; `accepted` is (n,)."""
     width = len(batch.names)
     # Groups of shares: those of each mode by collective, and at the end those of events that do not count.
     first_group = np.where(accepted, (batch.modes.astype(np.int64) - 1) * width, 2 * width)

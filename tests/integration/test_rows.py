@@ -58,6 +58,7 @@ def columns_of(count: int) -> dict[str, Column]:
         "events": int4s(list(numbers)),
         "unattributed": numerics(10**38 - 1 - number for number in numbers),
         "packed": byteas([bytes([number % 256, 0]) * number for number in numbers]),
+        "month": int4s([2**31 - 1] * count),
     }
 
 
@@ -70,7 +71,7 @@ def test_rows_are_stored_as_they_are_few_or_many(database: Database, count: int)
     assert [tuple(row) for row in rows] == [
         (
             7, 2**63 - 1 - number, 2**15 - 1, f"täle '{number}'", -(2**31), number, 10**38 - 1 - number,
-            bytes([number % 256, 0]) * number,
+            bytes([number % 256, 0]) * number, 2**31 - 1,
         )
         for number in range(count)
     ]  # fmt: skip

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Final
 
 import numpy as np
@@ -10,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ledger.registry import NANO
-from ledger.usage.format import AI_ONLY, HUMAN_AI, MODES
+from ledger.usage.format import AI_ONLY, HUMAN_AI, MAX_MONTHS, MODES
 from ledger.usage.shares import parse_batch
-from ledger.usage.weights import LIMB_BITS, pack, unpack, weigh
+from ledger.usage.weights import LIMB_BITS, pack, unpack, weigh, weigh_by_month
 from tests.support.batches import Event, body_of, event_id
 
 NAMES: Final = [f"c{number}" for number in range(6)]
@@ -124,3 +126,36 @@ def test_what_is_packed_is_unpacked(case: tuple[list[Event], list[bool]], number
         }
         unpacked = zip(*(part.tolist() for part in unpack(stored)), strict=True)
         assert [(number, limbs) for number, *limbs in unpacked] == sorted(by_number.items())
+
+
+new_year = round(datetime(2026, 1, 1, tzinfo=UTC).timestamp()) * 1_000_000
+moments = st.integers(0, 3 * 365 * 86_400 * 10**6) | st.integers(new_year - 2, new_year + 2)
+
+
+@given(batches(), st.data())
+def test_weights_of_the_months_are_those_of_the_events_in_each(
+    case: tuple[list[Event], list[bool]], data: st.DataObject
+) -> None:
+    """Rule: "weights are kept per batch, mode and UTC month"; together they are the batch's."""
+    events, accepted = case
+    same = data.draw(moments)
+    times = [data.draw(st.just(same) | moments) for _ in events]
+    dated = [replace(event, occurred_at=time) for event, time in zip(events, times, strict=True)]
+    dates = [datetime.fromtimestamp(time // 1_000_000, UTC) for time in times]
+    months = [12 * date.year + date.month - 1 for date in dates]
+    if len(set(months)) > MAX_MONTHS:
+        return
+    batch = parse_batch(body_of(dated))
+    found = weigh_by_month(batch, np.array(accepted))
+    whole = weigh(batch, np.array(accepted))
+    for mode in MODES:
+        assert found.totals(mode) == whole[mode].totals()
+    there = {(month, event.mode) for month, event, counts in zip(months, events, accepted, strict=True) if counts}
+    assert {(month, mode) for month, mode, _ in found.parts()} == there
+    for month, mode, of_mode in found.parts():
+        chosen = [counts and at == month for counts, at in zip(accepted, months, strict=True)]
+        counted, named, expected, unattributed = naive(dated, chosen, mode)
+        limbs = zip(of_mode.index.tolist(), of_mode.low.tolist(), of_mode.high.tolist(), strict=True)
+        assert {batch.names[index]: low + (high << LIMB_BITS) for index, low, high in limbs} == dict(expected)
+        assert dict(zip((batch.names[at] for at in of_mode.index), of_mode.count.tolist(), strict=True)) == dict(named)
+        assert (of_mode.events, of_mode.unattributed) == (counted, unattributed)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ledger.usage.format import AI_ONLY, HUMAN_AI
 from ledger.usage.weights import LIMB_BITS, ModeWeights
-from payout.weights import UsageKey, UsageSum, WeightSum
+from payout.weights import MonthlySum, UsageKey, UsageSum, WeightSum
 
 LARGEST_LOW: Final = 2**LIMB_BITS - 1
 LARGEST_HIGH: Final = 2**32 - 1
@@ -98,6 +98,40 @@ def test_the_order_of_batches_does_not_matter(batches: list[Added], data: st.Dat
     for batch in data.draw(st.permutations(batches)):
         batch.to(theirs)
     assert ours.totals(NAMES) == theirs.totals(NAMES)
+
+
+dated = st.tuples(st.integers(24_000, 24_005), added)
+
+
+@given(st.lists(dated, max_size=20), st.lists(dated, max_size=10), st.none() | st.integers(23_999, 24_007))
+def test_a_round_takes_the_months_before_its_end_and_leaves_the_others(
+    counted: list[tuple[int, Added]], since: list[tuple[int, Added]], before: int | None
+) -> None:
+    """Rule: "all usage before `end` of periods up to it that no earlier round took"."""
+    running, later = MonthlySum(), MonthlySum()
+    for month, batch in counted:
+        batch.to(_Month(running, month))
+    for month, batch in since:
+        batch.to(_Month(running, month))
+        batch.to(_Month(later, month))
+
+    def of(batches: list[tuple[int, Added]], *, taken: bool) -> list[Added]:
+        return [batch for month, batch in batches if (before is None or month < before) is taken]
+
+    assert running.totals(NAMES, before=before) == naive([*of(counted, taken=True), *of(since, taken=True)])
+    running.take_in(later, before)
+    assert running.totals(NAMES) == naive([*of(counted, taken=False), *(batch for _, batch in since)])
+
+
+class _Month(WeightSum):
+    """Adds to a month of a monthly sum."""
+
+    def __init__(self, sums: MonthlySum, month: int) -> None:
+        super().__init__()
+        self._sums, self._month = sums, month
+
+    def add(self, key: UsageKey, weights: ModeWeights, *, sign: int = 1) -> None:
+        self._sums.add(self._month, key, weights, sign=sign)
 
 
 @given(st.lists(added, max_size=15), st.integers(1, 7), st.data())

@@ -141,13 +141,13 @@ def put_contents(
     bodies: Mapping[bytes, bytes] | None = None,
     claims: Sequence[EventClaim] = (),
 ) -> None:
-    """Write what batches contain: weights, a row per mode that has events; bodies by their hashes, unless they exist
-    already; and claims on their events.
+    """Write what batches contain: weights, a row per month and mode that has events; bodies by their hashes, unless
+    they exist already; and claims on their events.
 
     Everything is written by ascending key, so that two callers with the same keys cannot deadlock. If an event is
     taken, this raises the error that `taken_keys` translates; in a pipeline a later statement may raise it.
     """
-    rows = [(new, mode, of_mode) for new in all_weights for mode, of_mode in new.weights.items() if of_mode.events]
+    rows = [(new, *part) for new in all_weights for part in new.weights.parts()]
     kept = sorted((bodies or {}).items())
     platform_ids, event_ids, claiming = ascending(claims)
     put_rows(
@@ -168,13 +168,14 @@ def put_contents(
         t.batch_weights,
         pool.pool_id,
         {
-            "batch_number": int8s([new.batch_number for new, _, _ in rows]),
-            "mode": int2s([mode for _, mode, _ in rows]),
-            "method": texts(new.method.name for new, _, _ in rows),
-            "method_version": int4s([new.method.version for new, _, _ in rows]),
-            "events": int4s([of_mode.events for _, _, of_mode in rows]),
-            "unattributed": numerics(of_mode.unattributed for _, _, of_mode in rows),
-            "packed": byteas([pack(of_mode, new.collective_numbers) for new, _, of_mode in rows]),
+            "batch_number": int8s([new.batch_number for new, *_ in rows]),
+            "month": int4s([month for _, month, _, _ in rows]),
+            "mode": int2s([mode for _, _, mode, _ in rows]),
+            "method": texts(new.method.name for new, *_ in rows),
+            "method_version": int4s([new.method.version for new, *_ in rows]),
+            "events": int4s([of_mode.events for *_, of_mode in rows]),
+            "unattributed": numerics(of_mode.unattributed for *_, of_mode in rows),
+            "packed": byteas([pack(of_mode, new.collective_numbers) for new, _, _, of_mode in rows]),
         },
     )
 

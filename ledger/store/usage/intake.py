@@ -35,7 +35,7 @@ from ledger.usage.methods import Method
 from ledger.usage.pages import known_among
 from ledger.usage.reading import Reading
 from ledger.usage.shares import first_occurrences, require_known
-from ledger.usage.weights import BatchWeights, weigh
+from ledger.usage.weights import BatchWeights, weigh_by_month
 
 GROUPED_EVENTS: Final = 1_000
 """Batches of up to this many events share a transaction: for these, syncing to disk is most of the cost."""
@@ -84,7 +84,9 @@ class _Prepared:
         """Returns it with only those claimed events that are free."""
         accepted = np.zeros(len(self.batch), dtype=np.bool_)
         accepted[self.claimed[free]] = True
-        return replace(self, accepted=accepted, claimed=self.claimed[free], weights=weigh(self.batch, accepted))
+        return replace(
+            self, accepted=accepted, claimed=self.claimed[free], weights=weigh_by_month(self.batch, accepted)
+        )
 
     def claim(self, batch_number: int) -> EventClaim:
         """Returns the claim on its events, for its number."""
@@ -104,8 +106,8 @@ class _Prepared:
             id_scheme=self.id_scheme.value,
             accepted=int(np.count_nonzero(self.accepted)),
             duplicates=encode_positions(np.flatnonzero(~self.accepted).tolist()),
-            ai_only=self.weights[AI_ONLY].totals(),
-            human_ai=self.weights[HUMAN_AI].totals(),
+            ai_only=self.weights.totals(AI_ONLY),
+            human_ai=self.weights.totals(HUMAN_AI),
         )
 
 
@@ -202,7 +204,7 @@ class UsageStore:
             collectives=numbered,
             accepted=first,
             claimed=ascending,
-            weights=weigh(batch, first),
+            weights=weigh_by_month(batch, first),
             is_counted=quota.is_counted,
             id_scheme=id_scheme,
             is_scheme_fixed=fixed is not None,

@@ -25,7 +25,7 @@ from ledger.store.usage.pages import find_numbers
 from ledger.usage.entries import RetractionContent, decode_positions, encode_positions
 from ledger.usage.format import AI_ONLY, HUMAN_AI
 from ledger.usage.methods import Method
-from ledger.usage.weights import BatchWeights, weigh
+from ledger.usage.weights import BatchWeights, weigh_by_month
 
 MAX_BATCHES: Final = 100
 """Batches that one request may reach into: each is read whole, while others who take back usage of the pool wait."""
@@ -187,7 +187,7 @@ def _choose(
     taken[_taken_before(connection, pool, batch_number)] = False
     if not taken.any():
         return None
-    weights, numbers = weigh(parsed, taken), registry.collective_numbers(connection, parsed.names)
+    weights, numbers = weigh_by_month(parsed, taken), registry.collective_numbers(connection, parsed.names)
     weights_number = connection.execute(sa.select(t.batch_number.next_value())).scalar_one()
     method = Method(batch.content.method, "-", 0, version=batch.content.method_version)
     batches.put_contents(connection, pool, [NewWeights(weights_number, method, weights, numbers)])
@@ -215,6 +215,6 @@ def _content(
         batch_leaf=batch.leaf_index,
         positions=encode_positions(positions),
         reason=request.reason,
-        ai_only=weights[AI_ONLY].totals(),
-        human_ai=weights[HUMAN_AI].totals(),
+        ai_only=weights.totals(AI_ONLY),
+        human_ai=weights.totals(HUMAN_AI),
     )

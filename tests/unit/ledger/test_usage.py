@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any, Final
 
@@ -213,6 +215,21 @@ def test_the_children_of_lists_may_have_any_name_and_a_schema_its_notes() -> Non
 
 
 # What is refused, event by event.
+
+
+def test_a_batch_has_at_most_36_months_wherever_they_lie() -> None:
+    def of(months: Sequence[int]) -> list[Event]:
+        times = [datetime(1970 + month // 12, 1 + month % 12, 15, tzinfo=UTC) for month in months]
+        return [
+            Event(event_id(number), occurred_at=round(time.timestamp()) * 10**6) for number, time in enumerate(times)
+        ]
+
+    assert len(parse_batch(body_of(of([0, *range(500, 535)])))) == 36
+    with pytest.raises(InvalidInputError) as caught:
+        parse_batch(body_of(of([536, 0, *range(500, 536), 0])))
+    fields = [violation.field for violation in caught.value.violations]
+    assert fields == ["events[0].occurred_at", "events[37].occurred_at"]
+    assert "first 36 months (UTC)" in caught.value.violations[0].reason
 
 
 @pytest.mark.parametrize(

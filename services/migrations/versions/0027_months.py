@@ -1,0 +1,17 @@
+"""Weights are kept per month of UTC, counted from year 0."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0027"
+down_revision = "0026"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.add_column("batch_weights", sa.Column("month", sa.Integer(), nullable=False))
+    op.drop_constraint("batch_weights_pkey", "batch_weights")
+    op.create_primary_key("batch_weights_pkey", "batch_weights", ["pool_id", "batch_number", "mode", "month"])
