@@ -7,14 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from enum import StrEnum
 from fractions import Fraction
 from math import ceil, floor
 from typing import Any, Final
 
+from audit.findings import FoundError
+from audit.statement_acts import POOL_KINDS, REGISTRY_KINDS, ShownRegistry, judge_pool, read_registry
 from audit.statement_file import LogPart, StatementFile, canonical_json
-from ledger.errors import FormatError, LedgerCorruptError, ProofError, SignatureError
+from ledger.acts.entries import POLICY, SCHEDULER
+from ledger.errors import FormatError, InvalidInputError, LedgerCorruptError, ProofError, SignatureError
 from ledger.log.checkpoint import Checkpoint, open_checkpoint, read_checkpoint
+from ledger.log.leaves import Leaf, decode
 from ledger.log.merkle import leaf_hash, verify_inclusion
 from ledger.log.note_keys import SignatureType, VerifierKey
 from ledger.log.origins import REGISTRY_LOG, log_origin, split_origin
@@ -22,7 +27,7 @@ from ledger.registry import NANO, Collective
 from ledger.usage.format import AI_ONLY, HUMAN_AI, MODES
 from payout.amounts import commons_weights, part_unit
 from payout.dossiers import Dossier, statement_leaf
-from payout.policy import CommonsRule, Rounding, counted_weight
+from payout.policy import Approval, CommonsRule, Rounding, counted_weight
 from payout.splits import SumNode, parse_line, sum_leaf, verify_sum
 
 Entry = dict[str, Any]
@@ -100,12 +105,15 @@ class _Reading:
     file: StatementFile = field(init=False)
     dossier: Dossier = field(init=False)
     checkpoints: dict[str, Checkpoint] = field(default_factory=dict)
+    deployment: str = ""
     pool: list[Entry] = field(default_factory=list)
     registry: list[Entry] = field(default_factory=list)
-    hashes: dict[int, bytes] = field(default_factory=dict)
-    """Of the pool's entries, by index."""
+    leaves: dict[str, list[Leaf[Any]]] = field(default_factory=dict)
+    """By log."""
+    hashes: dict[str, dict[int, bytes]] = field(default_factory=dict)
+    """Of the entries, by log and index."""
+    acting: ShownRegistry = field(init=False)
     round: Entry = field(default_factory=dict)
-    decision: Entry | None = None
 
 
 def check_statement(data: bytes, key: VerifierKey) -> StatementReport:
@@ -117,7 +125,9 @@ def check_statement(data: bytes, key: VerifierKey) -> StatementReport:
             run(reading)
         except _Refused as refused:
             report.failed, report.reason = check, refused.reason
-        except (FormatError, LedgerCorruptError, ProofError, SignatureError) as error:
+        except FoundError as found:
+            report.failed, report.reason = check, f"leaf {found.finding.where.leaf_index}: {found.finding}"
+        except (FormatError, InvalidInputError, LedgerCorruptError, ProofError, SignatureError) as error:
             report.failed, report.reason = check, str(error)
         except (KeyError, TypeError, ValueError, IndexError, AttributeError):
             report.failed, report.reason = check, "an entry lacks what it must say"
@@ -140,7 +150,7 @@ def _check_form(reading: _Reading) -> None:
 
 def _check_signatures(reading: _Reading) -> None:
     """Both checkpoints are signed by the deployment's key under their log's name, and by nobody else."""
-    deployment = (split_origin(reading.key.name) or (reading.key.name, ""))[0]
+    deployment = reading.deployment = (split_origin(reading.key.name) or (reading.key.name, ""))[0]
     stated, _ = read_checkpoint(reading.file.pool.checkpoint)
     name = (split_origin(stated.origin) or ("", ""))[1]
     _require(name not in ("", REGISTRY_LOG), "the checkpoint is not a pool's")
@@ -159,10 +169,20 @@ def _check_signatures(reading: _Reading) -> None:
 
 
 def _check_entries(reading: _Reading) -> None:
+    """Each entry is one of its log, of a kind that a file may have, and has the form of its kind."""
     name = reading.facts["pool"]
-    reading.pool = list(_proved(reading.file.pool, name, reading.checkpoints[name], reading.hashes))
-    registry = reading.checkpoints[REGISTRY_LOG]
-    reading.registry = list(_proved(reading.file.registry, REGISTRY_LOG, registry, {}))
+    for log, part, kinds in (
+        (name, reading.file.pool, POOL_KINDS),
+        (REGISTRY_LOG, reading.file.registry, REGISTRY_KINDS),
+    ):
+        hashes: dict[int, bytes] = {}
+        reading.hashes[log] = hashes
+        entries = list(_proved(part, log, reading.checkpoints[log], hashes))
+        reading.leaves[log] = [decode(proved.entry, kinds) for proved in part.entries]
+        if log == name:
+            reading.pool = entries
+        else:
+            reading.registry = entries
 
 
 def _proved(part: LogPart, log: str, checkpoint: Checkpoint, hashes: dict[int, bytes]) -> Iterator[Entry]:
@@ -194,7 +214,12 @@ def _check_line(reading: _Reading) -> None:
 
 
 def _check_terms(reading: _Reading) -> None:
-    """The policy, each method's confidence and the registry's line are those that the logs have."""
+    """The policy, each method's confidence and the registry's line are those that the logs have.
+
+    The registry's leaves that are shown are judged here: who registered and changed what, and whether they might.
+    """
+    size = reading.checkpoints[REGISTRY_LOG].size
+    reading.acting = read_registry(reading.leaves[REGISTRY_LOG], reading.hashes[REGISTRY_LOG], reading.deployment, size)
     dossier, said = reading.dossier, reading.round
     opened = _only(reading.pool, "pool.v1", index=0)
     version = dossier.terms.policy_version
@@ -218,52 +243,41 @@ def _check_terms(reading: _Reading) -> None:
 
 
 def _check_approval(reading: _Reading) -> None:
-    """Who calculated, approved and posted it, each with a key that the registry's log gave to them."""
-    said, facts = reading.round, reading.facts
+    """Who calculated, approved and posted it, and all else that was done, was somebody who might do it then."""
+    said, facts, name = reading.round, reading.facts, reading.facts["pool"]
+    policy = reading.dossier.terms.policy
     decisions = _of(reading.pool, "decision.v1", subject=said["index"])
     _require(len(decisions) <= 1, "the round is decided twice")
     postings = _of(reading.pool, "posting.v1", round=said["number"])
+    _require(len(postings) <= 1, "the round is posted twice")
+    acts = judge_pool(reading.leaves[name], reading.hashes[name], reading.acting, policy)
     state = "CALCULATED"
     for decision in decisions:
-        reading.decision, state = decision, decision["decision"]
+        state = decision["decision"]
         _require(state in ("APPROVED", "REJECTED"), "the decision is none")
-        _require(decision["subject_hash"] == reading.hashes[said["index"]].hex(), "the decision is of another round")
-        _require(decision["index"] > said["index"], "the decision precedes the round")
+        silent = policy.approval is Approval.SILENCE and said["by"] == SCHEDULER
+        _require(
+            decision["by"] != POLICY or not policy.review_seconds or silent, "a policy approves what is to be reviewed"
+        )
     facts["aside"] = False
     for posting in postings:
         _require(state == "APPROVED" and posting["index"] > decisions[0]["index"], "the round is posted unapproved")
+        ends = _time_of(reading, said["index"]) + timedelta(seconds=policy.review_seconds)
+        _require(_time_of(reading, posting["index"]) >= ends, "the round is posted before its review is over")
         facts["aside"] = reading.dossier.line.collective in posting.get("set_aside", [])
-    _require(len(postings) <= 1, "the round is posted twice")
-    for entry in (said, *decisions):
-        if entry["by"] == "ledger":
-            _require(state == "REJECTED", "the ledger only rejects")
-        elif entry["by"] not in ("scheduler", "policy"):
-            _require_key(reading.registry, entry)
     facts |= {
         "state": "POSTED" if postings else state,
         "calculated_by": said["by"],
         "calculated_at": said["time"],
         "decided_by": decisions[0]["by"] if decisions else "",
         "decided_at": decisions[0]["time"] if decisions else "",
+        "decided_alone": any(act.alone for act in acts.done if act.leaf_index == said["index"]),
         "posted_at": postings[0]["time"] if postings else "",
     }
 
 
-def _require_key(registry: Sequence[Entry], entry: Entry) -> None:
-    """The registry's log gave the key that an entry names to whom it names."""
-    given = []
-    for issued in registry:
-        match issued["type"]:
-            case "deployment.v1":
-                holders = [(founder["key_id"], founder["operator"]) for founder in issued["founders"]]
-            case "key.v1":
-                holders = [(issued["key_id"], issued["principal"])]
-            case "recovery.v1":
-                holders = [(issued["key_id"], issued["operator"])]
-            case _:
-                continue
-        given += [holder for holder in holders if issued["index"] < entry["registry_size"]]
-    _require((entry["by_key"], entry["by"]) in given, f"the file has no registration of the key of {entry['by']}")
+def _time_of(reading: _Reading, index: int) -> datetime:
+    return next(leaf.time for leaf in reading.leaves[reading.facts["pool"]] if leaf.index == index)
 
 
 def _check_weight(reading: _Reading) -> None:
@@ -344,9 +358,11 @@ def _check_member(reading: _Reading) -> None:
     _require(member is None or bool(splits), "the file has a member's line, and no split")
     for split in splits:
         _require(split["by"] == f"collectives/{name}", "the split is not the collective's own act")
-        _require(split["round_hash"] == reading.hashes[reading.round["index"]].hex(), "the split is of another round")
+        _require(
+            split["round_hash"] == reading.hashes[facts["pool"]][reading.round["index"]].hex(),
+            "the split is of another round",
+        )
         _require(split["amount_minor"] == str(reading.dossier.line.amount_minor), "the split is of another amount")
-        _require_key(reading.registry, split)
         facts["split_rule"] = split["rule"]
         if member is not None:
             pseudonym, amount = parse_line(member.document)

@@ -102,6 +102,7 @@ function dossierOf(bytes) {
   shape(line, 'collective', 'status', ...DECIMALS, ...FRACTIONS);
   shape(registry, 'members', 'equity_ppm');
   shape(terms, 'policy', 'policy_version');
+  fits(terms.policy, 'policy');
   shape(totals, 'round', 'lines', 'attributed_k', 'commons_k', ...TOTALS);
   require(typeof line.collective === 'string' && ['ACTIVE', 'SUSPENDED'].includes(line.status), 'the line is no line');
   integers(position, registry.members, registry.equity_ppm, terms.policy_version, totals.round, totals.lines,
@@ -131,6 +132,7 @@ function dossierOf(bytes) {
 async function checkSignatures(reading) {
   const { name: named, key } = await verifierKey(reading.vkey);
   const deployment = (splitOrigin(named) ?? [named])[0];
+  reading.deployment = deployment;
   const origin = reading.file.pool.checkpoint.split('\n')[0];
   const pool = (splitOrigin(origin) ?? [])[1];
   require(pool !== undefined && pool !== 'registry', "the checkpoint is not a pool's");
@@ -186,8 +188,12 @@ async function signedCheckpoint(note, origin, key) {
 
 async function checkEntries(reading) {
   reading.hashes = new Map();
-  reading.pool = await proved(reading.file.pool, reading.facts.pool, reading.checkpoints.pool, reading.hashes);
-  reading.registry = await proved(reading.file.registry, 'registry', reading.checkpoints.registry, new Map());
+  reading.registryHashes = new Map();
+  const { pool, registry } = reading.checkpoints;
+  reading.pool = await proved(reading.file.pool, reading.facts.pool, pool, reading.hashes);
+  reading.registry = await proved(reading.file.registry, 'registry', registry, reading.registryHashes);
+  for (const entry of reading.pool) entryForm(entry, POOL_KINDS);
+  for (const entry of reading.registry) entryForm(entry, REGISTRY_KINDS);
 }
 
 async function proved(part, log, checkpoint, hashes) {
@@ -225,6 +231,124 @@ async function verifyInclusion(leaf, index, size, hashesUp, root) {
   require(last === 0n && hex(found) === hex(root), 'a path does not lead to the root');
 }
 
+// What entries say: their fields by kind. One that ends in `?` is left out where it says nothing.
+
+const ACT = 'by text, by_key text, registry_size number, people_leaf? number, proposal? place';
+const SALTED = `${ACT}, salt hash`;
+const FIELDS = {
+  pool: `${ACT}, opened_at number, display_name text, currency text, distribute text, policy policy, platforms texts`,
+  policy: `${ACT}, version number, policy policy`,
+  method: `${ACT}, method text, version number, display_name text, confidence_ppm number, evidence_uri text, covers? text, `
+    + 'score_kind? any, score_order? any, coverage_nano? place, sum_repeats? yes, tolerance_nano? place, membership? text',
+  round: `${ACT}, number number, previous number, start number, end number, root hash, policy_leaf number, `
+    + 'policy_version number, registry_root hash, registry_sha256 hash, statement_sha256 hash, weights_sha256 hash, '
+    + 'salt_sha256 hash, statement_root hash, statement_lines number, events number, retracted number, weight decimal, '
+    + 'weight_unattributed decimal, deficit_unattributed decimal, pot_minor decimal, fee_minor decimal, '
+    + 'attributed_minor decimal, commons_minor decimal, commons_kept_minor decimal, carried_minor decimal, '
+    + 'rounding_minor decimal, kept_after_nano number, request_id text, fire_times times or null',
+  objection: `${ACT}, round number, round_hash hash, reason text`,
+  answer: `${ACT}, round number, collective text, objection_hash hash, answer text, reason text`,
+  proposal: `${ACT}, effect text, content object, rests_on said, reason text`,
+  decision: `${ACT}, subject number, subject_hash text, decision text, reason text`,
+  posting: 'round number, transfer_count number, amount_minor decimal, set_aside? texts, review_began_sha256? text, '
+    + 'review_ended_sha256? text',
+  split: `${SALTED}, round number, round_hash hash, collective text, amount_minor decimal, lines number, split_root hash, `
+    + 'rule text',
+  payment: `${SALTED}, request_id text, amount_minor decimal, collective text, reference text`,
+  release: `${SALTED}, request_id text, amount_minor decimal, collective text, to_commons boolean, reason text`,
+  grant: `${SALTED}, request_id text, amount_minor decimal, collective text, reason text`,
+  deployment: 'origin text, controls controls, founders founders, keys_made_together boolean',
+  controls: `${ACT}, controls controls`,
+  witnesses: `${ACT}, policy text`,
+  principal: `${ACT}, principal text, status status`,
+  key: `${ACT}, key_id text, principal text, secret_hash text, expires_at? time, pools? texts`,
+  keyrevocation: `${ACT}, key_id text`,
+  recovery: 'operator text, key_id text, secret_hash text, people_leaf? number',
+  collective: `${ACT}, collective text, display_name text, members number, equity_ppm number, status text, `
+    + 'domains_sha256 hash',
+  poolopened: `${ACT}, pool_id text, display_name text, currency text, distribute text, policy object, platforms texts`,
+};
+const NESTED = {
+  policy: 'fee_ppm number, fee_cap_minor decimal or null, commons_ppm number, unattributed unattributed, '
+    + 'commons_rule commons, tempering tempering, floor_minor decimal, cap_minor decimal or null, ai_only_ppm number, '
+    + 'human_ai_ppm number, review_seconds number, rounding rounding, approval? approval',
+  controls: 'people number, terms number, weights number, money number, rounds number, registry number',
+  times: 'first text, last text, count number',
+  founder: 'operator text, key_id text, secret_hash text',
+};
+const POOL_KINDS = ['pool', 'policy', 'method', 'round', 'objection', 'answer', 'proposal', 'decision', 'posting',
+  'split', 'payment', 'release', 'grant'];
+const REGISTRY_KINDS = ['deployment', 'controls', 'witnesses', 'principal', 'key', 'keyrevocation', 'recovery',
+  'collective', 'poolopened', 'proposal', 'decision'];
+
+const one = (...names) => (value) => names.includes(value);
+const isText = (value) => typeof value === 'string';
+const isObject = (value) => value !== null && typeof value === 'object' && !Array.isArray(value);
+const VALUES = {
+  number: Number.isSafeInteger,
+  place: Number.isSafeInteger,
+  text: isText,
+  any: isText,
+  texts: (value) => Array.isArray(value) && value.every(isText),
+  hash: (value) => isText(value) && /^[0-9a-f]{64}$/.test(value),
+  decimal: (value) => isText(value) && /^(0|-?[1-9][0-9]*)$/.test(value),
+  boolean: (value) => typeof value === 'boolean',
+  yes: (value) => value === true,
+  object: isObject,
+  said: (value) => isObject(value) && Object.values(value).every(isText),
+  founders: (value) => Array.isArray(value) && value.every((each) => (fits(each, 'founder'), true)),
+  time: (value) => isText(value) && micros(value) !== undefined,
+  status: one('ACTIVE', 'SUSPENDED'),
+  unattributed: one('COMMONS', 'PRO_RATA'),
+  commons: one('EQUAL', 'PER_CAPITA', 'EQUITY', 'FUND'),
+  tempering: one('PROPORTIONAL', 'SQRT', 'EQUAL'),
+  rounding: one('CARRIED', 'PLACED'),
+  approval: one('SILENCE'),
+};
+
+/** Checks that an entry is of one of these kinds, and has the fields of its kind and no others. */
+function entryForm(entry, kinds) {
+  const kind = `${entry.type}`.replace(/\.v1$/, '');
+  require(entry.type === `${kind}.v1` && kinds.includes(kind), 'an entry is of a kind that a file has not');
+  require(entry.time.length === 27 && entry.time[19] === '.', 'the time of an entry is none');
+  require(micros(entry.time) !== undefined, 'the time of an entry is none');
+  const { type, pool, index, time, ...content } = entry;
+  fits(content, kind, FIELDS);
+}
+
+/** Checks that an object has just these fields, in their forms. */
+function fits(value, name, table = NESTED) {
+  require(isObject(value), `a ${name} is none`);
+  const fields = Object.fromEntries(table[name].split(', ').map((each) => {
+    const [, field, mark, form, orNull] = /^(\w+)(\??) (\w+)( or null)?$/.exec(each);
+    return [field, { optional: mark === '?', form, orNull: orNull !== undefined }];
+  }));
+  require(Object.keys(value).every((field) => Object.hasOwn(fields, field)), `a ${name} says more than it can`);
+  for (const [field, { optional, form, orNull }] of Object.entries(fields)) {
+    const said = value[field];
+    if (!Object.hasOwn(value, field)) {
+      require(optional, `a ${name} lacks ${field}`);
+    } else if (form in NESTED) {
+      if (!(orNull && said === null)) fits(said, form);
+    } else {
+      require((orNull && said === null) || VALUES[form](said), `${field} of a ${name} has another form`);
+      // What says nothing is left out, so that each entry has one spelling.
+      const nothing = said === '' || (said === 0 && form === 'number') || (Array.isArray(said) && !said.length);
+      require(!optional || form === 'any' || !nothing, `${field} of a ${name} has another form`);
+    }
+  }
+}
+
+/** Microseconds since 1970 of a time in RFC 3339 and UTC; undefined if it is none. */
+function micros(text) {
+  const parts = /^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{6}))?Z$/.exec(text);
+  if (!parts || text < '1000') return undefined;
+  const seconds = new Date(`${parts[1]}Z`);
+  // Date knows 30 February and 24:00; nobody else does.
+  if (Number.isNaN(seconds.getTime()) || seconds.toISOString().slice(0, 19) !== parts[1]) return undefined;
+  return BigInt(seconds.getTime()) * 1000n + BigInt(parts[2] ?? 0);
+}
+
 // 4. The line: the dossier is a leaf of the tree that the round commits to.
 
 async function checkLine(reading) {
@@ -245,6 +369,7 @@ async function checkLine(reading) {
 
 function checkTerms(reading) {
   const { dossier, round } = reading;
+  reading.people = readRegistry(reading);
   const opened = only(reading.pool, 'pool.v1', { index: 0 });
   const version = dossier.terms.policy_version;
   require(version === round.policy_version, "the policy is not the round's");
@@ -269,29 +394,31 @@ function checkTerms(reading) {
   Object.assign(reading.facts, { currency: opened.currency, policy_version: version, status: line.status });
 }
 
-// 6. The approval: who calculated, approved and posted it, each with a key of theirs.
+// 6. The approval: who calculated, approved and posted it. Whoever acted might do so then.
 
 function checkApproval(reading) {
-  const { round } = reading;
+  const { round, dossier: { terms: { policy } } } = reading;
   const decisions = of(reading.pool, 'decision.v1', { subject: round.index });
   const postings = of(reading.pool, 'posting.v1', { round: round.number });
   require(decisions.length <= 1, 'the round is decided twice');
   require(postings.length <= 1, 'the round is posted twice');
+  const acts = new Acts(reading.facts.pool, reading.hashes, reading.people, policy.approval === 'SILENCE');
+  for (const entry of reading.pool) acts.take(entry);
+  acts.end();
   const [decision] = decisions;
   const [posting] = postings;
   let state = 'CALCULATED';
   if (decision) {
     state = decision.decision;
     require(['APPROVED', 'REJECTED'].includes(state), 'the decision is none');
-    require(decision.subject_hash === hex(reading.hashes.get(round.index)), 'the decision is of another round');
-    require(decision.index > round.index, 'the decision precedes the round');
+    const silent = policy.approval === 'SILENCE' && round.by === 'scheduler';
+    const may = decision.by !== 'policy' || !policy.review_seconds || silent;
+    require(may, 'a policy approves what is to be reviewed');
   }
   if (posting) {
     require(state === 'APPROVED' && posting.index > decision.index, 'the round is posted unapproved');
-  }
-  for (const entry of [round, ...decisions]) {
-    if (entry.by === 'ledger') require(state === 'REJECTED', 'the ledger only rejects');
-    else if (!['scheduler', 'policy'].includes(entry.by)) requireKey(reading.registry, entry);
+    const ends = micros(round.time) + BigInt(policy.review_seconds) * 1_000_000n;
+    require(micros(posting.time) >= ends, 'the round is posted before its review is over');
   }
   Object.assign(reading.facts, {
     aside: posting !== undefined && (posting.set_aside ?? []).includes(reading.dossier.line.collective),
@@ -300,19 +427,286 @@ function checkApproval(reading) {
     calculated_at: round.time,
     decided_by: decision ? decision.by : '',
     decided_at: decision ? decision.time : '',
+    decided_alone: acts.alone.has(round.index),
     posted_at: posting ? posting.time : '',
   });
 }
 
-/** The registry's log gave the key that an entry names to whom it names. */
-function requireKey(registry, entry) {
-  const given = registry.filter((issued) => issued.index < entry.registry_size).flatMap((issued) => {
-    if (issued.type === 'deployment.v1') return issued.founders.map((each) => [each.key_id, each.operator]);
-    if (issued.type === 'key.v1') return [[issued.key_id, issued.principal]];
-    return issued.type === 'recovery.v1' ? [[issued.key_id, issued.operator]] : [];
-  });
-  const known = given.some(([key, principal]) => key === entry.by_key && principal === entry.by);
-  require(known, `the file has no registration of the key of ${entry.by}`);
+const WEEK = 7n * 86_400_000_000n;
+const MONTH = 30n * 86_400_000_000n;
+const KIND_OF = {
+  controls: 'people', principal: 'people', key: 'people', witnesses: 'terms', poolopened: 'terms', policy: 'terms',
+  method: 'terms', collective: 'weights', payment: 'money', release: 'money', grant: 'money', round: 'rounds',
+};
+
+/** Who may act, as of each size of the registry: what `ledger.acts.people` has, from the leaves that a file shows. */
+class People {
+  constructor() {
+    this.states = [];
+    this.now = { controls: {}, persons: new Map(), keys: new Map(), last: 0 };
+    this.opened = new Map();
+  }
+
+  /** Who may act after so many leaves. */
+  at(size) {
+    return this.states.findLast((state) => state.size <= size)
+      ?? { controls: {}, persons: new Map(), keys: new Map(), last: 0 };
+  }
+
+  take(entry) {
+    const kind = entry.type.replace('.v1', '');
+    const { keys, persons } = this.now;
+    const about = (name) => name.startsWith('operators/');
+    let operators = ['deployment', 'controls', 'witnesses', 'recovery'].includes(kind);
+    if (kind === 'deployment') {
+      this.now.controls = entry.controls;
+      for (const { operator, key_id: id } of entry.founders) {
+        persons.set(operator, { since: 0, alone: false, status: 'ACTIVE' });
+        keys.set(id, { of: operator, since: 0, alone: false, pools: [] });
+      }
+    } else if (kind === 'controls') {
+      this.now.controls = entry.controls;
+    } else if (kind === 'principal') {
+      const { principal, status } = entry;
+      require(/^(operators|auditors)\//.test(principal), 'a principal is neither an operator nor an auditor');
+      const known = persons.get(principal) ?? { since: entry.index, alone: !('proposal' in entry) };
+      persons.set(principal, { ...known, status });
+      operators = about(principal);
+    } else if (kind === 'key' || kind === 'recovery') {
+      const recovered = kind === 'recovery';
+      const holder = recovered ? entry.operator : entry.principal;
+      require(!keys.has(entry.key_id), 'a key is issued twice');
+      if (recovered && !persons.has(holder)) persons.set(holder, { since: entry.index, alone: true, status: 'ACTIVE' });
+      keys.set(entry.key_id, {
+        of: holder,
+        since: entry.index,
+        alone: recovered || (!('proposal' in entry) && entry.by !== holder),
+        pools: entry.pools ?? [],
+        ends: entry.expires_at ? micros(entry.expires_at) : undefined,
+        begins: recovered ? micros(entry.time) + WEEK : undefined,
+      });
+      operators ||= about(holder);
+    } else if (kind === 'keyrevocation') {
+      const key = keys.get(entry.key_id);
+      require(key !== undefined, 'a key is revoked that the file does not show');
+      keys.set(entry.key_id, { ...key, revoked: true });
+      operators = about(key.of);
+    } else if (kind === 'poolopened') {
+      this.opened.set(entry.index, entry);
+      return;
+    } else if (!operators) {
+      return;
+    }
+    if (operators) this.now.last = entry.index;
+    const { controls, last } = this.now;
+    this.states.push({ size: entry.index + 1, controls, persons: new Map(persons), keys: new Map(keys), last });
+  }
+}
+
+/** Judges the acts of a log in order: what `audit.acts_fold` does. */
+class Acts {
+  constructor(log, hashes, people, silent, ofRegistry = false) {
+    Object.assign(this, { log, hashes, people, silent, ofRegistry, alone: new Set() });
+    Object.assign(this, { waiting: new Map(), decided: new Set(), approval: undefined, time: '', size: 0 });
+  }
+
+  take(entry) {
+    require(entry.time >= this.time, 'the time falls');
+    this.time = entry.time;
+    const due = this.approval;
+    this.approval = undefined;
+    require(due === undefined || entry.proposal === due.subject, 'an approval is not followed by what it approved');
+    const kind = entry.type.replace('.v1', '');
+    if (!('by' in entry)) {
+      if (kind === 'recovery') this.chained(entry, this.people.at(entry.index));
+      return;
+    }
+    const people = this.judgedBy(entry);
+    if (kind === 'decision') {
+      this.decide(entry, people);
+    } else if (kind === 'round') {
+      this.waiting.set(entry.index, entry);
+      if (entry.by === 'scheduler') {
+        require(entry.fire_times !== null && entry.by_key === '', 'no fire time of the schedule was due');
+      } else {
+        this.may(entry, people);
+      }
+    } else {
+      this.may(entry, people);
+      if (kind === 'proposal') this.waiting.set(entry.index, entry);
+      else if (kind === 'answer') this.answer(entry, people);
+      else if (kind === 'pool') this.opened(entry);
+      else if (kind !== 'objection' && kind !== 'split') this.effect(entry, kind, people, due);
+    }
+  }
+
+  end() {
+    require(this.approval === undefined, 'an approval is not followed by what it approved');
+  }
+
+  judgedBy(entry) {
+    const size = entry.registry_size;
+    if (this.ofRegistry) {
+      require(size === entry.index - ('proposal' in entry ? 1 : 0), 'an act was judged by another registry');
+    } else {
+      require(size >= Math.max(1, this.size), 'an act was judged by an older registry than the one before it');
+      require(size <= this.people.size, 'an act was judged by more of the registry than the checkpoint has');
+      this.size = size;
+    }
+    const people = this.people.at(this.ofRegistry ? entry.index : size);
+    this.chained(entry, people);
+    return people;
+  }
+
+  /** An act names the last leaf about operators before it, which the file must show. */
+  chained(entry, people) {
+    require((entry.people_leaf ?? 0) === people.last, 'a leaf about operators is missing');
+  }
+
+  may(entry, people) {
+    const { by, by_key: id } = entry;
+    const kind = entry.type.replace('.v1', '');
+    const said = kind === 'proposal' ? entry.content : {};
+    if (kind === 'objection' || kind === 'split') {
+      require(by.startsWith('collectives/'), `${by} may not do what collectives do`);
+    } else if (!(entry.effect === 'payee.v1' && 'collective' in said && by === `collectives/${said.collective}`)) {
+      const person = people.persons.get(by);
+      require(person !== undefined && by.startsWith('operators/'), `${by} is not a registered operator`);
+      require(person.status === 'ACTIVE', `${by} is suspended`);
+    }
+    const key = people.keys.get(id);
+    require(key !== undefined && key.of === by, `the file has no registration of the key of ${by}`);
+    require(!key.revoked, `${by} used a key that was revoked`);
+    const time = micros(entry.time);
+    const valid = !(key.begins !== undefined && time < key.begins) && !(key.ends !== undefined && time >= key.ends);
+    require(valid, `${by} used a key before or after its validity`);
+    const reaches = !key.pools.length || (!this.ofRegistry && key.pools.includes(this.log));
+    require(reaches, `${by} used a key that has no access to this log`);
+  }
+
+  /** Why a decision is not by another person than the one who made what it decides; empty if it is. */
+  notSecond(first, decision, people) {
+    const [person, key] = [people.persons.get(decision.by), people.keys.get(decision.by_key)];
+    if (decision.by === first.by) return 'decides what it made itself';
+    if (person.since >= first.registry_size) return 'was registered after what it decides was made';
+    if (person.alone || key.alone) return 'was registered, or given this key, by one person alone';
+    return key.begins !== undefined && key.since >= first.registry_size ? 'recovered this key later' : '';
+  }
+
+  requireSecond(first, decision, people) {
+    const reason = this.notSecond(first, decision, people);
+    require(reason === '', `${decision.by} ${reason}`);
+  }
+
+  decide(entry, people) {
+    const subject = this.waiting.get(entry.subject);
+    require(subject !== undefined && !this.decided.has(entry.subject), 'nothing waits for a decision');
+    require(entry.subject_hash === hex(this.hashes.get(entry.subject)), 'a decision is of something else');
+    require(['APPROVED', 'REJECTED', 'WITHDRAWN'].includes(entry.decision), 'a decision is none');
+    this.decided.add(entry.subject);
+    const [isRound, approves] = [subject.type === 'round.v1', entry.decision === 'APPROVED'];
+    const asksForTwo = people.controls.rounds === 2;
+    if (entry.by === 'policy' && isRound) {
+      require(approves && (!asksForTwo || this.silent), 'the controls ask for two people');
+    } else if (entry.by === 'ledger' && isRound) {
+      require(entry.decision === 'REJECTED', 'the ledger only rejects');
+    } else {
+      this.may(entry, people);
+      const needsTwo = isRound && subject.by !== 'scheduler' && asksForTwo;
+      if (approves && needsTwo) this.requireSecond(subject, entry, people);
+    }
+    if (entry.decision === 'WITHDRAWN') require(entry.by === subject.by, 'only who proposed it withdraws it');
+    if (!isRound && approves) {
+      require(micros(entry.time) - micros(subject.time) <= MONTH, 'a proposal had lapsed');
+      this.approval = entry;
+    } else if (isRound && approves && subject.by !== 'scheduler') {
+      if (entry.by === 'policy' || this.notSecond(subject, entry, people)) this.alone.add(subject.index);
+    }
+  }
+
+  answer(entry, people) {
+    for (const asked of this.waiting.values()) {
+      const needsTwo = people.controls.rounds === 2 && asked.by !== 'scheduler';
+      if (asked.number === entry.round && needsTwo) this.requireSecond(asked, entry, people);
+    }
+  }
+
+  opened(entry) {
+    const said = this.people.opened.get(entry.opened_at);
+    require(said !== undefined && entry.opened_at < entry.registry_size, 'the file does not show who opened the pool');
+    require(entry.registry_size === entry.opened_at + 1 && said.pool_id === this.log, 'another pool was opened');
+    for (const name of ['display_name', 'currency', 'distribute', 'platforms', 'by', 'by_key', 'policy']) {
+      require(canonical(entry[name]) === canonical(said[name]), 'the pool was opened otherwise');
+    }
+  }
+
+  effect(entry, kind, people, due) {
+    this.enoughLeft(entry, kind, people);
+    const { controls } = people;
+    if (kind === 'policy' || kind === 'poolopened') {
+      require(controls.rounds !== 2 || entry.policy.review_seconds, 'two people need a review');
+    }
+    if (kind === 'controls') sound(entry.controls);
+    const needed = neededBy(entry, kind, controls);
+    if (!('proposal' in entry)) {
+      require(needed === 1, 'one person did what takes two');
+      return;
+    }
+    require(due !== undefined, 'the leaf before it does not approve it');
+    const first = this.waiting.get(entry.proposal);
+    const { type, pool, index, time, by, by_key: key, registry_size: size, people_leaf: leaf, proposal, ...said } = entry;
+    const same = first.effect === type && canonical(first.content) === canonical(said);
+    require(same && first.by === by && first.by_key === key, 'it is not what was proposed, by who proposed it');
+    if (needed > 1) this.requireSecond(first, due, people);
+  }
+
+  enoughLeft(entry, kind, people) {
+    const controls = kind === 'controls' ? entry.controls : people.controls;
+    if (!Object.values(controls).includes(2)) return;
+    const leaves = (name) => kind === 'principal' && entry.status !== 'ACTIVE' && entry.principal === name;
+    const left = [...people.persons].filter(([name, { status, alone }]) => (
+      name.startsWith('operators/') && status === 'ACTIVE' && !alone && !leaves(name)
+    ));
+    require(left.length >= 2, 'fewer than two operators are left');
+  }
+}
+
+function neededBy(entry, kind, controls) {
+  if (kind === 'keyrevocation') return 1;
+  if (kind === 'controls') return Math.max(controls.people, entry.controls.people);
+  if (kind === 'key' && !/^(operators|auditors)\//.test(entry.principal)) return controls.weights;
+  if (kind === 'poolopened' && entry.platforms.length) return Math.max(controls.terms, controls.weights);
+  return controls[KIND_OF[kind]];
+}
+
+function sound(controls) {
+  const counts = Object.values(controls);
+  require(counts.every((count) => [1, 2].includes(count) && count <= controls.people), 'the controls are none');
+}
+
+/** What the file shows of who may act, each leaf judged by those before it. */
+function readRegistry(reading) {
+  const people = new People();
+  people.size = reading.checkpoints.registry.size;
+  const acts = new Acts('registry', reading.registryHashes, people, false, true);
+  for (const entry of reading.registry) {
+    acts.take(entry);
+    require((entry.type === 'deployment.v1') === (entry.index === 0), 'the founding is not the first leaf');
+    if (entry.index === 0) founded(entry, reading.deployment);
+    people.take(entry);
+  }
+  acts.end();
+  return people;
+}
+
+function founded({ controls, founders, origin }, deployment) {
+  require(origin === deployment, 'the registry is of another deployment');
+  sound(controls);
+  const names = new Set(founders.map(({ operator }) => operator));
+  const keys = new Set(founders.map(({ key_id: id }) => id));
+  require(names.size > 0 && names.size === founders.length && keys.size === names.size, 'a founder is there twice');
+  require([...names].every((name) => name.startsWith('operators/')), 'a founder is no operator');
+  require(!Object.values(controls).includes(2) || names.size >= 2, 'the controls ask for two founders');
 }
 
 // 7. The weight: weights times the policy's factors times the methods' confidences, less the deficit.
@@ -441,7 +835,6 @@ async function checkMember(reading) {
     require(split.by === `collectives/${dossier.line.collective}`, "the split is not the collective's own act");
     require(split.round_hash === hex(reading.hashes.get(round.index)), 'the split is of another round');
     require(split.amount_minor === `${dossier.line.amount_minor}`, 'the split is of another amount');
-    requireKey(reading.registry, split);
     facts.split_rule = split.rule;
     if (member === undefined) continue;
     const document = parsed(utf8(member.document), "the member's line");

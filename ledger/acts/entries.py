@@ -13,6 +13,8 @@ from ledger.log.leaves import Content, DecimalInt, Sha256Hex, is_body_field, is_
 
 Salt = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
+_UTC: Final = r"^(\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{6})?Z)?$"
+
 OPERATORS: Final = "operators/"
 COLLECTIVES: Final = "collectives/"
 
@@ -207,8 +209,8 @@ class KeyContent(ActContent):
     key_id: str
     principal: str
     secret_hash: str
-    expires_at: str = Field(default="", exclude_if=is_empty)
-    """In RFC 3339; empty for a key that does not expire."""
+    expires_at: Annotated[str, StringConstraints(pattern=_UTC)] = Field(default="", exclude_if=is_empty)
+    """In RFC 3339 and UTC; empty for a key that does not expire."""
     pools: list[str] = Field(default=[], exclude_if=lambda pools: not pools)
     """The only pools that the key gives access to; empty for all."""
 

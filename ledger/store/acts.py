@@ -126,18 +126,33 @@ def read_people(connection: sa.Connection, size: int | None = None) -> People:
     if not head or not head.size:
         raise StateError("the deployment", "NOT_FOUNDED", "has no operators yet; run `moiety db found`")
     people = People()
+    for leaf in _people_leaves(connection, head.size if size is None else size):
+        people.take_in(leaf)
+    if size is None:
+        people.size, people.time = head.size, head.last_time
+    return people
+
+
+def leaves_about_operators(connection: sa.Connection, size: int) -> list[int]:
+    """Returns the leaves about operators among the first `size` of the registry's log, which acts name as a chain."""
+    people, found = People(), []
+    for leaf in _people_leaves(connection, size):
+        people.take_in(leaf)
+        if people.last_leaf == leaf.index:
+            found.append(leaf.index)
+    return found
+
+
+def _people_leaves(connection: sa.Connection, size: int) -> Iterator[Leaf[Content]]:
     on = (t.leaf.c.pool_id == t.people.c.pool_id) & (t.leaf.c.leaf_index == t.people.c.leaf_index)
     query = (
         sa.select(t.leaf.c.entry)
         .join_from(t.people, t.leaf, on)
-        .where(t.people.c.pool_id == REGISTRY.pool_id, t.people.c.leaf_index < (head.size if size is None else size))
+        .where(t.people.c.pool_id == REGISTRY.pool_id, t.people.c.leaf_index < size)
         .order_by(t.people.c.leaf_index)
     )
     for row in connection.execute(query):
-        people.take_in(decode(bytes(row.entry), PEOPLE_KINDS))
-    if size is None:
-        people.size, people.time = head.size, head.last_time
-    return people
+        yield decode(bytes(row.entry), PEOPLE_KINDS)
 
 
 def is_suspended(connection: sa.Connection, principal: str) -> bool:

@@ -330,7 +330,7 @@ class RegistryService(registry_pb2_grpc.RegistryServiceServicer):
             key_id=key_id,
             principal=wanted.principal,
             secret_hash=secret_hash,
-            expires_at=wanted.expires_at.isoformat() if wanted.expires_at else "",
+            expires_at=wanted.expires_at.isoformat().replace("+00:00", "Z") if wanted.expires_at else "",
             pools=list(wanted.pools),
         )
         with self._database.transaction() as connection:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from audit.statement_file import LogPart, ProvedEntry, StatementFile
-from ledger.acts.entries import ActContent, CollectiveContent
+from ledger.acts.entries import COLLECTIVES, ActContent, CollectiveContent
 from ledger.errors import LedgerCorruptError, NotFoundError, StateError
 from ledger.journal import COLLECTIVE_KINDS
 from ledger.log.leaves import EncodedLeaf, decode
@@ -19,7 +20,7 @@ from ledger.log.merkle import HASH_BYTES, inclusion_proof, root, subtree_roots
 from ledger.registry import Collective
 from ledger.store import checkpoints, log, methods, proofs
 from ledger.store import tables as lt
-from ledger.store.acts import REGISTRY
+from ledger.store.acts import REGISTRY, leaves_about_operators
 from ledger.store.checkpoints import StoredCheckpoint
 from ledger.store.log import PoolRef
 from payout.dossiers import (
@@ -32,7 +33,7 @@ from payout.dossiers import (
     statement_leaves,
     weights_by_collective,
 )
-from payout.entries import CONTENTS, RoundContent
+from payout.entries import CONTENTS, PoolContent, RoundContent
 from payout.rounds import Line
 from payout.statement import lines_of, parse_registry, parse_statement
 from payout.store import objections, pools, rounds, splits
@@ -167,17 +168,24 @@ def _parts(connection: sa.Connection, pool: PoolRef, record: RoundRecord, dossie
         indexes.add(methods.get_method(connection, pool, each.method, each.method_version).leaf_index)
     collective = dossier.line.collective
     indexes |= set(_own_entries(connection, pool, record, collective))
-    entries = _leaves(connection, pool, (index for index in indexes if index < checkpoint.size))
-    acts = [decode(leaf.entry, CONTENTS).content for leaf in entries]
-    keys = {act.by_key for act in acts if isinstance(act, ActContent) and act.by_key}
-    registry = {0, _registration(connection, collective, record.content.registry_size), *_key_leaves(connection, keys)}
+    entries = _with_approvals(connection, pool, {index for index in indexes if index < checkpoint.size})
+    contents = [decode(leaf.entry, CONTENTS).content for leaf in entries]
+    acts = [content for content in contents if isinstance(content, ActContent)]
+    opened = next(content.opened_at for content in contents if isinstance(content, PoolContent))
+    own_keys = {act.by_key for act in acts if act.by.startswith(COLLECTIVES)}
+    registry = {
+        opened,
+        _registration(connection, collective, record.content.registry_size),
+        *_key_leaves(connection, own_keys),
+        *leaves_about_operators(connection, max(act.registry_size for act in acts)),
+    }
     return (
         _part(connection, pool, checkpoint, entries),
         _part(
             connection,
             REGISTRY,
             checkpoints.get_checkpoint(connection, REGISTRY),
-            _leaves(connection, REGISTRY, registry),
+            _with_approvals(connection, REGISTRY, registry),
         ),
     )
 
@@ -191,8 +199,14 @@ def _part(
     return LogPart(checkpoint.note, tuple(proved))
 
 
-def _leaves(connection: sa.Connection, pool: PoolRef, indexes: Iterable[int]) -> list[EncodedLeaf]:
-    return [log.read_leaf(connection, pool, index) for index in sorted(indexes)]
+def _with_approvals(connection: sa.Connection, pool: PoolRef, indexes: set[int]) -> list[EncodedLeaf]:
+    """The leaves at some places, and for those that two people did the proposal and the approval, right before it."""
+    found = {index: log.read_leaf(connection, pool, index) for index in indexes}
+    for index, leaf in list(found.items()):
+        proposal = json.loads(leaf.entry).get("proposal")
+        for also in () if proposal is None else (proposal, index - 1):
+            found.setdefault(also, log.read_leaf(connection, pool, also))
+    return [found[index] for index in sorted(found)]
 
 
 def _decided_at(connection: sa.Connection, pool: PoolRef, record: RoundRecord) -> Iterator[int]:

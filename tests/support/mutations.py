@@ -48,6 +48,7 @@ class Sealed:
 
     def seal(self) -> bytes:
         """The archive of these entries, with every hash that follows from them."""
+        seal_people(self.registry, self.pool)
         registry = log_of(self.registry, seal_decision)
         pool = log_of(self.pool, lambda entry, hashes: seal_entry(entry, hashes, registry.hashes))
         files = self.files
@@ -69,6 +70,34 @@ def log_of(entries: list[dict[str, Any]], seal: Callable[[dict[str, Any], list[b
         raw.append(json.dumps(entry, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode())
         hashes.append(sha256(b"\x00" + raw[-1]).digest())
     return Log(raw, hashes, entries)
+
+
+def seal_people(registry: list[dict[str, Any]], pool: list[dict[str, Any]]) -> None:
+    """Have every act name the last leaf about operators before it, where one was changed, added or left out."""
+    keys: dict[Any, str] = {}
+    about: list[int] = []
+    for place, entry in enumerate(registry):
+        kind, who = entry.get("type"), str(entry.get("principal") or keys.get(entry.get("key_id"), ""))
+        seal_last(entry, about, place)
+        if kind in ("key.v1", "principal.v1", "recovery.v1"):
+            keys[entry.get("key_id")] = who = who or str(entry.get("operator"))
+        for founder in entry.get("founders") or ():
+            keys[founder.get("key_id")] = str(founder.get("operator"))
+        if kind in ("deployment.v1", "controls.v1", "witnesses.v1", "recovery.v1") or (
+            kind in ("principal.v1", "key.v1", "keyrevocation.v1") and who.startswith("operators/")
+        ):
+            about.append(place)
+    for entry in pool:
+        if isinstance(entry.get("registry_size"), int):
+            seal_last(entry, about, entry["registry_size"])
+
+
+def seal_last(entry: dict[str, Any], about: list[int], size: int) -> None:
+    last = max((place for place in about if place < size), default=0)
+    if "by" in entry or entry.get("type") == "recovery.v1":
+        entry.pop("people_leaf", None)
+        if last:
+            entry["people_leaf"] = last
 
 
 def seal_decision(entry: dict[str, Any], hashes: list[bytes]) -> None:
@@ -111,9 +140,15 @@ def changed_log(random: Random, sealed: Sealed) -> str:
     """One change of what a log says; returns which."""
     log = random.choice((sealed.pool, sealed.pool, sealed.pool, sealed.registry))
     place = random.randrange(len(log))
-    how = random.choice(("field", "field", "field", "field", "drop", "more", "repeat", "leave out", "swap", "body"))
-    if how == "body":
-        return changed_body(random, sealed)
+    how = random.choice((*HOWS, "body"))
+    return changed_body(random, sealed) if how == "body" else changed_entries(random, log, place, how)
+
+
+HOWS: Final = ("field", "field", "field", "field", "drop", "more", "repeat", "leave out", "swap")
+
+
+def changed_entries(random: Random, log: list[dict[str, Any]], place: int, how: str) -> str:
+    """One change at a place of a log, whose entries get the indexes that they then have."""
     if how == "repeat":
         log.insert(place + 1, deepcopy(log[place]))
     elif how == "leave out":
@@ -122,7 +157,7 @@ def changed_log(random: Random, sealed: Sealed) -> str:
         other = random.randrange(len(log))
         log[place], log[other] = log[other], log[place]
     else:
-        holder, name = random.choice(list(_fields(log[place])))
+        holder, name = random.choice(list(fields_of(log[place])))
         if how == "drop":
             del holder[name]
         elif how == "more":
@@ -136,18 +171,18 @@ def changed_log(random: Random, sealed: Sealed) -> str:
     return how
 
 
-def _fields(entry: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
+def fields_of(entry: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
     for name, said in entry.items():
         if name not in ("index", "pool"):
             yield entry, name
         if isinstance(said, dict):
-            yield from _fields(said)
+            yield from fields_of(said)
 
 
 def changed_value(random: Random, value: Any, others: list[Any]) -> Any:
     """Another value in the place of one, mostly of its kind."""
     choices: list[Any] = [*others, None, True, random.choice(TEXTS), random.choice(NUMBERS)]
-    if isinstance(value, int):
+    if isinstance(value, int) and not isinstance(value, bool):
         choices += [value + 1, value - 1, value * 2, str(value)]
     if isinstance(value, str):
         choices += [value + "a", value[:-1], value.upper()]

@@ -309,6 +309,15 @@ class PoolLog:
             effect = effect.model_copy(update={"salt": salt_at(self.size())})
         return self.append(ProposalContent(effect=effect.type, content=effect.said(), rests_on={}, reason="", by=by))
 
+    def together(self, effect: ActContent, by: str = OLIVE, second: str = "operators/oscar") -> int:
+        """Something that one operator proposes and another approves."""
+        proposed = self.propose(effect, by)
+        digest = self.entries[proposed].hash.hex()
+        self.append(DecisionContent(subject=proposed, subject_hash=digest, decision="APPROVED", reason="", by=second))
+        content = self.content(proposed).content
+        done = type(effect).model_validate({**content, "by": by, "proposal": proposed})
+        return self.append(done, done.transfers(Balances(self.balance)))
+
     def reject_proposal(self, by: str) -> int:
         """Reject the latest proposal."""
         subject, _ = self.placed(ProposalContent)[-1]

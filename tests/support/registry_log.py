@@ -66,7 +66,7 @@ class RegistryLog:
     now: datetime = FOUNDED
     """Of the next leaf."""
     _people: People = field(default_factory=People)
-    _about_operators: list[int] = field(default_factory=list)
+    about_operators: list[int] = field(default_factory=list)
 
     @classmethod
     def founded(cls, *operators: str, controls: Controls | None = None) -> RegistryLog:
@@ -116,13 +116,13 @@ class RegistryLog:
             with suppress(ValueError):  # of what no registry can say
                 self._people.take_in(leaf)
             if self._people.last_leaf == index:
-                self._about_operators.append(index)
+                self.about_operators.append(index)
         return index
 
     def people(self, size: int | None = None) -> People:
         """What acts name of who may act, after so many leaves or all."""
         size = self.size() if size is None else size
-        before = [index for index in self._about_operators if index < size]
+        before = [index for index in self.about_operators if index < size]
         return People(size=size, last_leaf=before[-1] if before else 0)
 
     def put(self, body: bytes) -> str:

@@ -14,18 +14,23 @@ from typing import Any, Final
 import rfc8785
 
 from audit.statement_file import LogPart, MemberLine, ProvedEntry, StatementFile
-from ledger.acts.entries import Decision
+from ledger.acts.controls import Controls
+from ledger.acts.entries import ControlsContent, Decision, KeyContent, KeyRevocationContent, PrincipalContent
+from ledger.entries import PaymentContent
 from ledger.log.leaves import EncodedLeaf
 from ledger.log.merkle import inclusion_proof, root
 from ledger.registry import Collective, CollectiveStatus
+from ledger.usage.entries import MethodContent
 from payout.dossiers import Figures, line_salt, render_dossiers, statement_leaf, statement_leaves
 from payout.entries import RoundContent
+from payout.objections import Answer
 from payout.policy import Policy
 from payout.splits import SplitLine, sum_paths
 from payout.statement import parse_registry, parse_statement
 from tests.support.batches import Event, event_id
 from tests.support.exports import PoolSource, RegistrySource
-from tests.support.pool_log import PoolLog
+from tests.support.pool_log import PoolLog, salt_at
+from tests.support.registry_log import OLIVE, OSCAR, RegistryLog, key_of
 
 MODULE: Final = Path(__file__).parents[2] / "audit/verify.mjs"
 NODE: Final = shutil.which("node")
@@ -54,14 +59,22 @@ def _file_of(
         or (entry["type"] == "method.v1" and (entry["method"], entry["version"]) in used)
         or (entry["type"] == "decision.v1" and entry["subject"] == round_leaf)
         or (entry["type"] == "posting.v1" and entry["round"] == number)
-        or entry.get("collective") == collective
+        or entry.get("collective") == collective or entry.get("by") == f"collectives/{collective}"
     ]  # fmt: skip
-    keys = {entry["by_key"] for entry in pool if "by_key" in entry}
-    registry = [
-        entry for entry in (json.loads(leaf.entry) for leaf in log.registry.entries)
-        if entry["type"] == "deployment.v1" or entry.get("collective") == collective
-        or (entry["type"] in ("key.v1", "recovery.v1") and entry["key_id"] in keys)
-    ]  # fmt: skip
+    pool = _with_approvals(pool, said)
+    judged = max(entry.get("registry_size", 0) for entry in pool)
+    logged = [json.loads(leaf.entry) for leaf in log.registry.entries]
+    own_key = key_of(f"collectives/{collective}")
+    registry = _with_approvals(
+        [
+            entry for entry in logged
+            if (entry["index"] in log.registry.about_operators and entry["index"] < judged)
+            or (entry["type"] == "collective.v1" and entry["collective"] == collective)
+            or (entry["type"] == "key.v1" and entry["key_id"] == own_key)
+            or entry["index"] == pool[0]["opened_at"]
+        ],
+        logged,
+    )  # fmt: skip
     source = PoolSource(log)
     return StatementFile(
         dossiers[position],
@@ -70,6 +83,15 @@ def _file_of(
         part_of(source.checkpoint(), log.entries, pool),
         part_of(RegistrySource(log.registry, source.key).checkpoint(), log.registry.entries, registry),
     )
+
+
+def _with_approvals(chosen: list[dict[str, Any]], logged: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The chosen entries of a log with the proposals and decisions of those that two people did."""
+    also = {entry["index"] for entry in chosen}
+    for entry in chosen:
+        if "proposal" in entry:
+            also |= {entry["proposal"], entry["index"] - 1}
+    return [entry for entry in logged if entry["index"] in also]
 
 
 def part_of(checkpoint: bytes, entries: Sequence[EncodedLeaf], chosen: Sequence[dict[str, Any]]) -> LogPart:
@@ -151,6 +173,40 @@ def small_log(policy: Policy, decide: Callable[[PoolLog], object] = lambda _: No
     log.payment("han", 50)
     return log
 
+
+def guarded_log() -> PoolLog:
+    """A pool in which all takes two people: an objection that was answered, a round that a third operator approved, a
+    payment that was proposed, a member split; and a registry in which keys came and went.
+    """
+    registry = RegistryLog.founded()
+    log = PoolLog(
+        collectives=[Collective("eire", "Éire", 300), Collective("han", "汉", 100, 1_500_000)], registry=registry
+    )
+    log.open(Policy(commons_ppm=100_000, review_seconds=3600))
+    registry.key("collectives/eire")
+    registry.now = log.now
+    registry.operator("operators/petra", OLIVE, OSCAR)
+    registry.together(KeyContent(key_id="e" * 16, principal=OLIVE, secret_hash="0" * 64, expires_at=LATER))
+    registry.together(ControlsContent(controls=Controls.of_two()))
+    registry.act(KeyRevocationContent(key_id="e" * 16), "operators/petra")
+    registry.together(PrincipalContent(principal="auditors/ada", status="ACTIVE"))
+    log.together(MethodContent(method="ngram", version=1, display_name="N", confidence_ppm=850_000, evidence_uri=""))
+    log.usage([Event(event_id(1), units=3, shares=(("eire", 500_000_000), ("han", 400_000_000)))])
+    log.revenue(1_001)
+    log.calculate()
+    log.object_to("eire")
+    log.answer("eire", Answer.DISMISSED)
+    log.decide(Decision.APPROVED, "operators/petra")
+    log.post()
+    log.together(
+        PaymentContent(collective="eire", request_id="p-1", amount_minor=7, reference="SEPA 1", salt=salt_at(1))
+    )
+    ((_, content),) = log.placed(RoundContent)
+    log.split("eire", [SplitLine("m1", lines_of(log, content)[0].amount_minor, bytes(32))])
+    return log
+
+
+LATER: Final = "2030-01-01T00:00:00Z"
 
 Said = dict[str, Any]
 
