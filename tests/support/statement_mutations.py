@@ -119,7 +119,7 @@ def changed(random: Random, sealed: Sealed) -> str:
     how = random.choice((*HOWS, "dossier", "dossier", "show", "hide"))
     if how == "dossier":
         holder, name = random.choice(list(fields_of(sealed.dossier)))
-        if name == "weights":
+        if name == "weights" and sealed.dossier[name]:
             holder = random.choice(sealed.dossier["weights"])
             name = random.choice(list(holder))
         holder[name] = changed_value(random, holder[name], [1, "1"])

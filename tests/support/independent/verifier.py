@@ -699,6 +699,7 @@ class Acts:
         elif kind in ("proposal", "round"):
             if kind == "round" and entry["by"] == "scheduler":
                 assert entry["fire_times"]
+                assert not entry["by_key"]
             else:
                 self.may(entry)
             self.waiting[entry["index"]] = entry
@@ -806,7 +807,7 @@ class Acts:
             return
         first, envelope = due["proposed"], ("type", "pool", "index", "time")
         said = {name: value for name, value in entry.items() if name not in (*STAMP, *envelope)}
-        assert (first["effect"], first["content"]) == (entry["type"], said)
+        assert (first["effect"], spelled(first["content"])) == (entry["type"], spelled(said))
         assert (first["by"], first["by_key"]) == (entry["by"], entry["by_key"])
         assert self.needed(entry) == 1 or self.is_second(due, first)
         self.alone += not self.is_second(due, first)
@@ -826,7 +827,11 @@ class Acts:
         said = self.registry.pools[entry["pool"]]
         assert (entry["opened_at"], entry["registry_size"]) == (said["index"], said["index"] + 1)
         for name in ("display_name", "currency", "distribute", "policy", "platforms", "by", "by_key"):
-            assert entry[name] == said[name]
+            assert spelled(entry[name]) == spelled(said[name])
+
+
+def spelled(value: Any) -> str:
+    return json.dumps(value, sort_keys=True)
 
 
 def are_sound(controls: dict[str, int]) -> None:

@@ -391,7 +391,7 @@ def test_what_needs_two_and_was_done_alone_in_the_registry_is_found(what: str, t
         PrincipalContent(principal="operators/olive", status="ACTHVE"),
         KeyContent(key_id=key_of(OSCAR), principal=OLIVE, secret_hash="0" * 64),
         KeyContent(key_id="f" * 16, principal="operators/nobody", secret_hash="0" * 64),
-        KeyContent(key_id="f" * 16, principal=OLIVE, secret_hash="0" * 64, expires_at="tomorrow"),
+        KeyContent(key_id="f" * 16, principal=OLIVE, secret_hash="0" * 64, expires_at="2026-02-30T00:00:00Z"),
         KeyRevocationContent(key_id="f" * 16),
         CollectiveContent(
             collective="han", display_name="H", members=-1, equity_ppm=1, status="ACTIVE",
@@ -549,3 +549,15 @@ def test_a_policy_without_a_review_where_posting_takes_two_is_found(tmp_path: Pa
     found = finding_of(log, tmp_path)
     assert (found.where.leaf_index, found.figure) == (index, "policy.v1")
     assert "must be above 0" in found.claimed
+
+
+def test_an_effect_is_what_was_proposed_as_json_spells_it(tmp_path: Path) -> None:
+    """In Python `True` is 1."""
+    log = approved(a_round())
+    subject = proposed(log)
+    said = log.content(subject)
+    policy = said.content["policy"] | {"fee_ppm": True}
+    log.rewrite(subject, said.model_copy(update={"content": {**said.content, "policy": policy}}))
+    decided(log, subject)
+    carried_out(log, subject)
+    assert "what was proposed" in finding_of(log, tmp_path).expected
