@@ -66,10 +66,10 @@ docs: $(VENV)/.dev-stamp  ## Build the pages, the contract and the SDK as a site
 	$(BIN)/python docs/site/build.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
-node: docs/examples/node/node_modules/.package-lock.json  ## Install the packages of the Node.js example, for its test
+node: docs/examples/typescript/node_modules/.package-lock.json  ## Install what the TypeScript example uses, for its test
 
-docs/examples/node/node_modules/.package-lock.json: docs/examples/node/package-lock.json
-	npm ci --prefix docs/examples/node --ignore-scripts --no-audit --no-fund
+docs/examples/typescript/node_modules/.package-lock.json: docs/examples/typescript/package-lock.json
+	npm ci --prefix docs/examples/typescript --ignore-scripts --no-audit --no-fund
 
 migrate: $(VENV)/.demo-stamp  ## Bring the schema of MOIETY_DATABASE_OWNER_URL up to date
 	$(BIN)/moiety db upgrade $(ARGS)

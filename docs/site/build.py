@@ -18,7 +18,15 @@ from google.protobuf import descriptor_pb2
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 PAGES: Final = ROOT / "build" / "pages"
-COPIED: Final = ("docs/**/*.md", "docs/pictures/*", "docs/examples/*.*", "docs/watching/*", "*.md", "*/README.md")
+COPIED: Final = (
+    "docs/**/*.md",
+    "docs/pictures/*",
+    "docs/examples/*.*",
+    "docs/examples/*/*.*",
+    "docs/watching/*",
+    "*.md",
+    "*/README.md",
+)
 LEFT_OUT: Final = {"build", "node_modules", ".venv"}
 CONTRACT: Final = "docs/reference/contract.md"
 LINKS: Final = {"proto/moiety/v1": CONTRACT, "docs/decisions": "docs/decisions/README.md"}
@@ -40,7 +48,7 @@ What `import moiety` gives. Every verb is a method of `Client`, and of `AsyncCli
         - UsageEvent
 
 """
-_VERBS: Final = ("usage", "registry", "acts", "limits", "revenue", "accounts", "rounds", "audit")
+_VERBS: Final = ("usage", "registry", "acts", "limits", "revenue", "accounts", "payments", "rounds", "audit")
 
 
 def main() -> None:
