@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from threading import Event
 from threading import enumerate as enumerate_threads
 from typing import Any, Final, Self
@@ -21,7 +24,17 @@ import grpc
 import pytest
 import sqlalchemy as sa
 
-from moiety import Client, Policy, Receipt, batch_of, usage_batches
+from moiety import (
+    AsyncClient,
+    Client,
+    DeadlineExceededError,
+    Outbox,
+    Policy,
+    Receipt,
+    UsageEvent,
+    batch_of,
+    usage_batches,
+)
 from moiety.v1 import usage_pb2 as pb
 from moiety.v1.audit_pb2 import REPLAY_OUTCOME_MATCH
 from moiety.v1.rounds_pb2 import ROUND_STATE_CALCULATED, ROUND_STATE_POSTED
@@ -63,6 +76,13 @@ class Process:
         """End it as a power cut would."""
         self._process.kill()
         self._process.wait()
+
+    def freeze(self) -> None:
+        """Stop it where it is: its connections stay, and nothing comes of them."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        self._process.send_signal(signal.SIGCONT)
 
     def terminate(self) -> None:
         """Ask it to end, as `docker stop` does."""
@@ -161,6 +181,97 @@ def test_what_a_killed_service_acknowledged_is_there_and_nothing_is_there_twice(
     cut = scene.cut("q")
     assert cut.event_count == 6000
     assert scene.operator.replay_round(POOL, cut.number).outcome == REPLAY_OUTCOME_MATCH
+    require_sound_log(owner, POOL)
+
+
+SIZE: Final = 50
+COUNT: Final = 12
+
+
+class Breaking:
+    """A service that is frozen after two batches of a submission, and killed and started again after seven.
+
+    Of those that are under way when it is frozen, three may be answered already.
+    """
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+        self.answered = 0
+
+    def __call__(self, *_: object) -> None:
+        self.answered += 1
+        if self.answered == 2:
+            self._process.freeze()
+        if self.answered == 7:
+            self._process.kill()
+            self._process.start()
+
+
+def by_the_client(process: Process, key: str, usage: Sequence[UsageEvent], breaking: Breaking) -> Sequence[Receipt]:
+    with Client(process.address, key, timeout_seconds=3) as client:
+        with pytest.raises(DeadlineExceededError) as caught:
+            client.submit_usage(POOL, batch_of(usage), METHOD, events_per_batch=SIZE, progress=breaking)
+        assert len(caught.value.receipts) == breaking.answered
+        process.go_on()
+        return client.resume(caught.value, timeout_seconds=60)
+
+
+def by_the_asyncio_client(
+    process: Process, key: str, usage: Sequence[UsageEvent], breaking: Breaking
+) -> Sequence[Receipt]:
+    async def submit() -> Sequence[Receipt]:
+        async with AsyncClient(process.address, key, timeout_seconds=3) as client:
+            with pytest.raises(DeadlineExceededError) as caught:
+                await client.submit_usage(POOL, batch_of(usage), METHOD, events_per_batch=SIZE, progress=breaking)
+            assert len(caught.value.receipts) == breaking.answered
+            process.go_on()
+            return await client.resume(caught.value, timeout_seconds=60)
+
+    return asyncio.run(submit())
+
+
+def by_an_outbox(process: Process, key: str, usage: Sequence[UsageEvent], breaking: Breaking) -> Sequence[Receipt]:
+    """What is delivered a second time is what has no receipt, so the receipts are those of both deliveries."""
+    receipts: dict[str, Receipt] = {}
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Outbox(folder, POOL, METHOD) as outbox,
+        Client(process.address, key, timeout_seconds=3) as client,
+        pytest.MonkeyPatch.context() as smaller,
+    ):
+        smaller.setattr("moiety.outbox.EVENTS_PER_BATCH", SIZE)
+        for each in usage:
+            outbox.put(each)
+        remove = outbox.remove
+
+        def remove_and_break(path: Path) -> None:
+            remove(path)
+            breaking()
+
+        smaller.setattr(outbox, "remove", remove_and_break)
+        with pytest.raises(DeadlineExceededError) as caught:
+            client.deliver(outbox)
+        receipts |= {receipt.name: receipt for receipt in caught.value.receipts}
+        assert len(outbox) == len(usage) - SIZE * breaking.answered
+        process.go_on()
+        receipts |= {receipt.name: receipt for receipt in client.deliver(outbox, timeout_seconds=60).receipts}
+        assert len(outbox) == 0
+    return list(receipts.values())
+
+
+def test_a_submission_loses_and_doubles_nothing_where_its_service_is_frozen_and_killed(
+    scene: Scene, owner: sa.Engine, process: Process
+) -> None:
+    key = scene.deployment.key("platforms/tunesmith")
+    for place, submit in enumerate((by_the_client, by_the_asyncio_client, by_an_outbox)):
+        first = place * COUNT * SIZE
+        breaking = Breaking(process)
+        receipts = submit(process, key, events(range(first, first + COUNT * SIZE)), breaking)
+        assert breaking.answered == COUNT, submit.__name__
+        assert [receipt.accepted_count for receipt in receipts] == [SIZE] * COUNT, submit.__name__
+        assert not any(receipt.duplicate_count for receipt in receipts), submit.__name__
+        assert row_counts(owner)["event"] == first + COUNT * SIZE, submit.__name__
+    assert row_counts(owner)["batch"] == 3 * COUNT
     require_sound_log(owner, POOL)
 
 
