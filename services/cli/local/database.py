@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -119,6 +120,41 @@ def fsck(
     with _database(settings.owner_url) as database:
         reports = check_pools(output, database, wire_bodies(settings), pools or [], every=every)
     if not show(output, reports):
+        raise typer.Exit(Exit.DOES_NOT_HOLD)
+
+
+@app.command("since")
+@local_command
+def since(
+    output: Output,
+    receipts: Annotated[
+        list[Path], typer.Argument(metavar="RECEIPTS...", help="Files of receipts that platforms kept, in JSON.")
+    ],
+) -> None:
+    """Say which receipts the logs no longer have, after a restore or a failover.
+
+    A file holds what `moiety usage submit --json`, `moiety usage list --json` or the API printed, one document or one a
+    line. Exits with status 1 if something is missing: its platform submits it again under the same batch id.
+    """
+    from services.cli.local.since import State, compare, read_receipts
+    from services.settings import load_settings
+
+    kept = read_receipts(receipts)
+    with _database(load_settings().owner_url) as database, database.snapshot() as connection:
+        compared = list(compare(connection, kept))
+    counts = Counter(state for _, state in compared)
+    missing = [receipt for receipt, state in compared if state is State.MISSING]
+    output.show(
+        {
+            "receipts": len(compared),
+            **{state.name.lower(): counts[state] for state in State},
+            "lost": [{"name": each.name, "leaf_index": each.leaf_index} for each in missing],
+        },
+        *(f"missing: {each.name}, leaf {each.leaf_index}" for each in missing),
+        f"Of {counted(len(compared), 'receipt')}, {counts[State.THERE]:,} are there, {counts[State.AGAIN]:,} are there "
+        f"again at another leaf, and {len(missing):,} are missing.",
+    )
+    if missing:
         raise typer.Exit(Exit.DOES_NOT_HOLD)
 
 
