@@ -17,6 +17,7 @@ from ledger.store.database import Database, as_driver_url
 from services.process.embedded import embedded_postgres
 from services.schema import distribute, upgrade
 from tests.support.deployment import START, TEMPLATE, Deployment, SteppedClock, deployed, fresh_database
+from tests.support.standby import own_postgres_folder
 
 # A free port for HTTP too, in the processes that tests start as well: several runs share a machine.
 os.environ.setdefault("MOIETY_HTTP_LISTEN", "127.0.0.1:0")
@@ -33,9 +34,16 @@ def clock() -> SteppedClock:
 
 @pytest.fixture(scope="session")
 def data_folder() -> Iterator[Path]:
-    """A folder for an embedded Postgres. Pytest's own are closed to its user whenever another run of pytest begins."""
-    with tempfile.TemporaryDirectory(prefix="moiety-test-") as folder:
-        yield Path(folder)
+    """A folder for the embedded Postgres of the run."""
+    with own_postgres_folder() as folder:
+        yield folder
+
+
+@pytest.fixture
+def own_folder() -> Iterator[Path]:
+    """A folder for a Postgres of one test's own."""
+    with own_postgres_folder() as folder:
+        yield folder
 
 
 @pytest.fixture(scope="session")

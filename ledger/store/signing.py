@@ -49,6 +49,13 @@ def refused(connection: sa.Connection, pools: Sequence[PoolRef]) -> list[int]:
     return list(connection.execute(query).scalars())
 
 
+def uncompared(connection: sa.Connection, pools: Sequence[PoolRef]) -> list[int]:
+    """Returns the numbers of those pools whose logs the signer compared with their checkpoints in another database."""
+    here = which_database(connection)
+    query = sa.select(t.signing.c.pool_id).where(of_pools(t.signing, pools), t.signing.c.database != here)
+    return list(connection.execute(query).scalars())
+
+
 def require_sound(connection: sa.Connection, pool: PoolRef) -> None:
     """Check that nothing found of a pool's log and of the registry's keeps rounds from being cut and posted.
 

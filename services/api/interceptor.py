@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
-from threading import Thread
-from typing import Any
+from threading import BoundedSemaphore, Thread
+from typing import Any, Final
 
 import grpc
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 from grpc_health.v1.health_pb2 import HealthCheckRequest
 from grpc_status import rpc_status
 
@@ -26,6 +26,11 @@ from services.api.streams import CallLimits, StreamLimit, TooManyStreamsError
 from services.api.watchers import Watcher, Watchers
 from services.api.watches import WATCH_LEAVES, Watch
 from services.metrics import under_way
+
+HEALTH_SECONDS: Final = 1.0
+"""How long a check of health may take to say what it asks about."""
+
+HEALTH_BYTES_MAX: Final = 1024
 
 
 class GivenUpError(Exception):
@@ -50,6 +55,7 @@ class Gatekeeper(grpc.ServerInterceptor):
         self._threads = threads
         self._other_threads = other_threads
         self._watchers = watchers
+        self._health_waits = BoundedSemaphore(1)
 
     def intercept_service(
         self, continuation: Callable[[grpc.HandlerCallDetails], Any], details: grpc.HandlerCallDetails
@@ -59,7 +65,7 @@ class Gatekeeper(grpc.ServerInterceptor):
         if handler is None:
             return None
         if details.method.startswith(HEALTH_PREFIX):
-            return self._unread(handler)
+            return self._health(handler)
         if details.method.startswith(OPEN_PREFIXES):
             return self._bounded(handler)
         call = _Call(self._keyring, self._waiting, details, handler.request_deserializer)
@@ -87,15 +93,15 @@ class Gatekeeper(grpc.ServerInterceptor):
             return call.streamed(lambda sent, context: answer(call.each(sent, context), context), streams)
         raise NotImplementedError(f"{method} is of a kind that the contract does not have")
 
-    def _unread(self, handler: Any) -> Any:
-        """Returns the handler of health, which needs no key: it does not wait for the message, and has its own threads.
+    def _health(self, handler: Any) -> Any:
+        """Returns the handler of health, which needs no key and has its own threads.
 
-        The answer is the same for all services, so it hardly matters which one is asked about; and callers who send no
-        message occupy no thread.
+        It waits for one message at a time, and not for long: callers who send none occupy one thread at most, and
+        those who come meanwhile are told of the server as a whole.
         """
 
-        def check(_: Iterator[Any], context: grpc.ServicerContext) -> Any:
-            return handler.unary_unary(HealthCheckRequest(), context)
+        def check(messages: Iterator[Any], context: grpc.ServicerContext) -> Any:
+            return handler.unary_unary(self._asked_about(messages, context), context)
 
         def watch(_: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:
             yield from handler.unary_stream(HealthCheckRequest(), context)
@@ -105,6 +111,17 @@ class Gatekeeper(grpc.ServerInterceptor):
         if handler.unary_unary is not None:
             return grpc.stream_unary_rpc_method_handler(check, None, handler.response_serializer)
         return grpc.stream_stream_rpc_method_handler(watch, None, handler.response_serializer)
+
+    def _asked_about(self, messages: Iterator[bytes], context: grpc.ServicerContext) -> HealthCheckRequest:
+        if not self._health_waits.acquire(blocking=False):
+            return HealthCheckRequest()
+        try:
+            raw = next(self._waiting.each(messages, HEALTH_SECONDS, context), b"")
+            return HealthCheckRequest.FromString(raw if len(raw) <= HEALTH_BYTES_MAX else b"")
+        except DecodeError:
+            return HealthCheckRequest()
+        finally:
+            self._health_waits.release()
 
     def _bounded(self, handler: Any) -> Any:
         """The handler of reflection, which needs no key."""

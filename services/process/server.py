@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import ssl
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final
+from typing import Final
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from ledger.errors import InvalidInputError
@@ -17,6 +17,7 @@ from services.api.interceptor import Gatekeeper
 from services.api.queues import FairThreads
 from services.api.watchers import Watchers
 from services.parts import Parts
+from services.process.health import Health
 
 STREAMS_PER_CONNECTION: Final = 1_000
 """Calls that one connection may have open, of any kind."""
@@ -28,23 +29,12 @@ Beyond them gRPC refuses by itself, in few words: it bounds the memory of a floo
 OTHER_THREADS: Final = 2
 
 
-class _Health(health.HealthServicer):
-    """Health with Check, which probes use.
-
-    The library's Watch keeps its lock while it sends. A watcher that leaves at that moment waits for the lock on the
-    server's only event thread, which the sending needs: draining would never end.
-    """
-
-    def Watch(self, request: Any, context: grpc.ServicerContext, *_: Any) -> None:  # type: ignore[override] # noqa: ARG002, N802
-        context.abort(grpc.StatusCode.UNIMPLEMENTED, "ask by Check")
-
-
 class Server:
     """The contract on a socket."""
 
     def __init__(self, parts: Parts, services: Services) -> None:
         self._settings = parts.settings
-        self._health = _Health()
+        self._health = Health(parts.database)
         threads = parts.settings.threads
         self._waiting = Waiting()
         self._watchers = Watchers(services.watches, self._waiting)
@@ -79,8 +69,7 @@ class Server:
         except RuntimeError:
             raise InvalidInputError.of("MOIETY_LISTEN", f"cannot listen on {self._settings.listen}") from None
         self._server.start()
-        for name in ("", *service_names()):
-            self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        self._health.start()
         return f"{host}:{port}"
 
     def _bind(self, address: str) -> int:
@@ -99,10 +88,11 @@ class Server:
 
     def drain(self) -> None:
         """Take no more calls, tell health checks so, and wait for calls in progress as long as the settings say."""
-        self._health.enter_graceful_shutdown()
+        self._health.drain()
         self._server.stop(self._settings.drain_seconds).wait()
         # A call that was cut off has ended for gRPC, but its thread may still be about to use the database.
         self._threads.shutdown()
         self._waiting.stop()
+        self._health.close()
         self._other_threads.shutdown()
         self._watchers.close()

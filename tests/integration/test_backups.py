@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -27,7 +28,7 @@ from services.signing.signer import Signer
 from tests.support.books import wait_until
 from tests.support.deployment import START, SteppedClock, deployed
 from tests.support.scene import POOL, Scene, event, open_scene
-from tests.support.standby import base_backup, make_archive, restored
+from tests.support.standby import base_backup, make_archive, own_postgres_folder, restored
 
 KEY: Final = SigningKey("localhost/moiety", bytes(range(32)))
 NOON: Final = "noon"
@@ -55,8 +56,12 @@ class Restored:
 
 
 @pytest.fixture(scope="module")
-def backups(tmp_path_factory: pytest.TempPathFactory) -> Backups:
-    folder = tmp_path_factory.mktemp("backups")
+def backups() -> Iterator[Backups]:
+    with own_postgres_folder() as folder:
+        yield _backed_up(folder)
+
+
+def _backed_up(folder: Path) -> Backups:
     kept = Backups(
         folder / "backup", folder / "archive", folder / "checkpoints", folder / "receipts", SteppedClock(START)
     )
@@ -91,15 +96,16 @@ def _archive_all(connection: psycopg.Connection) -> None:
 
 
 @pytest.fixture
-def restore(backups: Backups, tmp_path: Path) -> Iterator[Callable[[str], Restored]]:
+def restore(backups: Backups, own_folder: Path) -> Iterator[Callable[[str], Restored]]:
     @contextmanager
     def to(target: str) -> Iterator[Restored]:
         with (
-            restored(backups.backup, backups.archive, tmp_path / "restored", target) as url,
+            restored(backups.backup, backups.archive, own_folder / "restored", target) as url,
             deployed(url, backups.clock) as deployment,
         ):
             people = (deployment.client(name) for name in ("operators/olive", "operators/otto", "platforms/tunesmith"))
-            folder = CheckpointFolder(backups.checkpoints)
+            # Its own copy: what each test signs contradicts the other's.
+            folder = CheckpointFolder(shutil.copytree(backups.checkpoints, own_folder / "checkpoints"))
             signer = Signer(deployment.running.parts.database, backups.clock, KEY, folder)
             yield Restored(Scene(deployment, *people), signer, url)
 
@@ -127,7 +133,8 @@ def test_the_earlier_point_lacks_what_was_signed_and_platforms_submit_it_again(
         "missing: pools/folk/batches/tunesmith~last, leaf 5\n"
         "Of 4 receipts, 3 are there, 0 are there again at another leaf, and 1 are missing.\n"
     )
-    assert found.signer.run_once() == []
+    # The registry's log, to which this test adds keys, extends what was signed.
+    assert [signed.origin for signed in found.signer.run_once()] == [f"{KEY.name}/registry"]
     with pytest.raises(FailedPreconditionError, match="old backup was restored") as refused:
         found.scene.operator.calculate_round(POOL, request_id="january")
     assert refused.value.reason == "SIGNING_REFUSED"

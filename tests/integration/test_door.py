@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
@@ -52,7 +53,10 @@ def test_silent_calls_without_a_key_hold_up_nobody(scene: Scene, channel: grpc.C
         health: Any = health_pb2_grpc.HealthStub(channel)
         answer = health.Check(health_pb2.HealthCheckRequest(), timeout=10)
         assert answer.status == health_pb2.HealthCheckResponse.SERVING
-        assert {call.code() for call in calls} <= {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.OK}
+        # Of health, one is waited for, and not for long.
+        codes = Counter(call.code() for call in calls)
+        assert codes.pop(grpc.StatusCode.CANCELLED, 0) <= 2
+        assert set(codes) <= {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.OK}
     finally:
         let_go()
 

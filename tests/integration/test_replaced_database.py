@@ -6,16 +6,19 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+import grpc
 import psycopg
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from audit.fsck import check_registry_log, read_registry
 from ledger.log.note_keys import SigningKey
 from ledger.store.bodies import Bodies
 from moiety import FailedPreconditionError, Policy
 from services.process.embedded import embedded_postgres
+from services.process.health import ROUNDS
 from services.schema import upgrade
 from services.signing.folder import CheckpointFolder
 from services.signing.signer import Signer
@@ -26,6 +29,7 @@ from tests.support.http import ask
 from tests.support.scene import POOL, Scene, event, open_scene
 from tests.support.standby import standby_of
 
+Status: Final = health_pb2.HealthCheckResponse
 KEY: Final = SigningKey("localhost/moiety", bytes(range(32)))
 
 
@@ -49,8 +53,10 @@ class Pair:
     def fail_over(self) -> None:
         """Stop the primary, and promote the standby."""
         self.primary.close()
+        assert wait_until(lambda: health(self.scene) == health(self.scene, ROUNDS) == Status.NOT_SERVING)
         with psycopg.connect(self.standby, autocommit=True) as connection:
             assert connection.execute("SELECT pg_promote()").fetchone() == (True,)
+        assert wait_until(lambda: health(self.scene) == Status.SERVING)
 
     def caught_up(self) -> None:
         """Wait until the standby has all that was written."""
@@ -63,21 +69,29 @@ class Pair:
 
 
 @pytest.fixture
-def pair(tmp_path: Path) -> Iterator[Pair]:
+def pair(own_folder: Path) -> Iterator[Pair]:
     with ExitStack() as stack:
         primary = stack.enter_context(ExitStack())
-        first = primary.enter_context(embedded_postgres(tmp_path / "primary"))
+        first = primary.enter_context(embedded_postgres(own_folder / "primary"))
         upgrade(first)
-        second = stack.enter_context(standby_of(first, tmp_path / "standby"))
+        second = stack.enter_context(standby_of(first, own_folder / "standby"))
         either = f"{first}&{second.partition('?')[2]}&target_session_attrs=read-write"
         deployment = stack.enter_context(deployed(either, SteppedClock(START)))
         scene = open_scene(deployment, policy=Policy(review_seconds=60))
-        folder = CheckpointFolder(tmp_path / "checkpoints")
+        folder = CheckpointFolder(own_folder / "checkpoints")
         signer = Signer(deployment.running.parts.database, deployment.clock, KEY, folder)
         scene.submit([event(1)], "before")
         scene.pay_in(900, "january")
         assert signer.run_once()
         yield Pair(scene, signer, second, primary)
+
+
+def health(scene: Scene, service: str = "") -> int:
+    """What health says of a service, or of the server as a whole."""
+    with grpc.insecure_channel(scene.deployment.address) as channel:
+        asked: Any = health_pb2_grpc.HealthStub(channel)
+        status: int = asked.Check(health_pb2.HealthCheckRequest(service=service), timeout=10).status
+        return status
 
 
 def ready(scene: Scene) -> dict[str, object]:
@@ -102,6 +116,8 @@ def test_after_a_failover_that_lost_signed_leaves_no_round_is_cut_posted_or_sign
     pair.fail_over()
 
     # Before the signer has looked, nobody knows what the database lacks.
+    assert health(scene, ROUNDS) == Status.NOT_SERVING
+    assert wait_until(lambda: "not compared" in str(ready(scene)["warnings"]))
     scene.submit([event(3)], "after")
     with pytest.raises(FailedPreconditionError, match="failed over or restored") as refused:
         scene.operator.approve_round(POOL, 1)
@@ -117,7 +133,8 @@ def test_after_a_failover_that_lost_signed_leaves_no_round_is_cut_posted_or_sign
     assert scene.balances()["revenue"] == 900
 
     assert wait_until(lambda: metric(scene, "moiety_logs_refused") == 1)
-    assert "refused for 1 log" in str(ready(scene)["warnings"])
+    assert wait_until(lambda: "refused for 1 log" in str(ready(scene)["warnings"]))
+    assert (health(scene), health(scene, ROUNDS)) == (Status.SERVING, Status.NOT_SERVING)
 
 
 def test_after_a_failover_that_lost_nothing_rounds_go_on_once_the_signer_has_looked(pair: Pair) -> None:
@@ -129,7 +146,8 @@ def test_after_a_failover_that_lost_nothing_rounds_go_on_once_the_signer_has_loo
     pair.signer.run_once()
     assert scene.cut("january").number == 1
     assert pair.signer.run_once()
-    assert ready(scene)["warnings"] == {}
+    assert wait_until(lambda: health(scene, ROUNDS) == Status.SERVING)
+    assert wait_until(lambda: ready(scene)["warnings"] == {})
     with scene.deployment.running.parts.database.snapshot() as connection:
         checked = report_of(check_registry_log(connection, read_registry(connection), Bodies()))
         assert checked.findings == []

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,13 @@ import psycopg
 from services.process.embedded import embedded_postgres
 from services.process.passage import give_passage, unprivileged_user
 from tests.support.books import wait_until
+
+
+@contextmanager
+def own_postgres_folder() -> Iterator[Path]:
+    """A folder for Postgres. Pytest's own are closed to its user whenever another run of pytest begins."""
+    with tempfile.TemporaryDirectory(prefix="moiety-test-") as folder:
+        yield Path(folder)
 
 
 @contextmanager

@@ -21,7 +21,7 @@ import structlog
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from ledger.errors import LedgerError, StateError
+from ledger.errors import LedgerError
 from ledger.store import signing
 from ledger.store import tables as lt
 from ledger.store.database import Database
@@ -30,19 +30,14 @@ from ledger.store.log import PoolRef, of_pools
 from payout.schedule import next_fire_time
 from payout.store import pools
 from payout.store import tables as pt
+from services.api import readiness
 from services.api.http.exchange import Exchange
+from services.api.readiness import PATIENCE_SECONDS, REMEMBERED_SECONDS
 from services.metrics import CONTENT_TYPE, rendered
 from services.parts import Clock, Parts
-from services.schema import require_current
 from services.settings import Settings, is_loopback
 
 logger: Final = structlog.get_logger("moiety.watching")
-
-REMEMBERED_SECONDS: Final = 2.0
-"""How old an answer about the database may be."""
-
-PATIENCE_SECONDS: Final = 3.0
-"""How long the database may take to answer before it is said not to."""
 
 LATE: Final = timedelta(minutes=5)
 """A fire time that nothing has answered for so long is late."""
@@ -195,8 +190,8 @@ class Watching:
         self._database = parts.database
         self._collector = DatabaseCollector(parts.database, parts.clock)
         # One for each: none waits for another.
-        self._ready = _Once(self._problems)
-        self._warned = _Once(self._warnings)
+        self._ready = _Once(lambda: readiness.problems(self._database))
+        self._warned = _Once(lambda: readiness.warnings(self._database))
         self._metrics = _Once(lambda: rendered(self._collector))
         self.is_draining = False
 
@@ -237,30 +232,6 @@ class Watching:
             await exchange.answer(503, "text/plain", b"the database does not answer\n")
             return
         await exchange.answer(200, CONTENT_TYPE, text)
-
-    def _problems(self) -> dict[str, str]:
-        """What keeps calls from being served, by what it is of."""
-        try:
-            with self._database.transaction() as connection:
-                if connection.execute(sa.text("SHOW transaction_read_only")).scalar_one() == "on":
-                    return {"database": "is read-only: a standby, or set so"}
-                require_current(connection)
-        except StateError as error:
-            return {"schema" if error.kind.startswith("SCHEMA") else "database": str(error)}
-        except LedgerError as error:
-            return {"database": str(error)}
-        return {}
-
-    def _warnings(self) -> dict[str, str]:
-        """What is wrong though calls can be served, by what it is of."""
-        try:
-            refused = ask_each(self._database, signing.refused).found
-        except LedgerError:
-            return {}
-        if not refused:
-            return {}
-        what = f"refused for {len(refused)} logs, whose rounds are not cut or posted; the signer's log says why"
-        return {"signing": what}
 
 
 class _Once:
