@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,14 +11,17 @@ from typing import Final
 
 import psycopg
 import sqlalchemy as sa
+import structlog
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from ledger.errors import StateError
+from ledger.errors import BusyError, StateError
 from ledger.store.database import SERVICE_ROLE, Database, set_defaults
 from services.schema import desk, distribution, privileges, registry_place
+
+logger: Final = structlog.get_logger("moiety.schema")
 
 _MIGRATION_LOCK: Final = 0x4D6F6966
 """Concurrent migrations take turns. An advisory lock is enough here: migrations connect to one node only."""
@@ -40,30 +44,99 @@ class Upgraded:
     revoked: list[str]
 
 
-def upgrade(url: str, *, app_password: str = "") -> Upgraded:
+def upgrade(url: str, *, app_password: str = "", to: str = "") -> Upgraded:
     """Bring schema, role and privileges up to date, as the schema's owner. Repeating it changes nothing.
 
-    With a password the service's role may log in; without, a login must be made a member of it by other means.
+    Each migration is a transaction of its own, so that it holds its locks for no longer than it takes, and waits for a
+    lock for a second at most: who waits for a table keeps others from it. Then it lets go, and tries again.
+
+    Args:
+        url: the database, as the schema's owner reaches it.
+        app_password: lets the service's role log in; without, a login must be made a member of it by other means.
+        to: the last migration to run, for rehearsals; all of them where it is empty.
 
     Raises:
-        StateError: the schema is newer than this version, or the owner lacks a right.
+        StateError: the schema is newer than this version, the owner lacks a right, or a table is in use for too long.
         StoreUnavailableError: Postgres cannot be reached.
     """
     with _alone(url) as connection:
         privileges.ensure_role(connection)
         desk.ensure_role(connection)
-        pending = pending_revisions(connection)
-        if pending:
-            config = _config()
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+    revisions = []
+    while revision := _locking(lambda: _migrate_next(url, to)):
+        revisions.append(revision)
+    if to and to != _revisions()[-1]:
+        return Upgraded(revisions, [], [], [])
+    with _alone(url) as connection:
         distributed = distribution.distribute_new(connection)
         granted, revoked = privileges.set_privileges(connection, again=distributed)
         granted_at_desk, revoked_at_desk = desk.set_privileges(connection)
         if app_password:
             privileges.set_password(connection, app_password)
             set_defaults(connection)
-        return Upgraded(pending, distributed, granted + granted_at_desk, revoked + revoked_at_desk)
+        return Upgraded(revisions, distributed, granted + granted_at_desk, revoked + revoked_at_desk)
+
+
+LOCK_TRIES: Final = 60
+"""How often a migration tries to get its locks: some minutes."""
+
+LOCK_PAUSE_SECONDS: Final = 2.0
+"""How long others have the tables between two tries."""
+
+
+def _locking(work: Callable[[], str | None]) -> str | None:
+    """Do it, again and again while a table that it needs is in use.
+
+    Raises:
+        StateError: it is in use each time.
+    """
+    for _ in range(LOCK_TRIES):
+        try:
+            return work()
+        except BusyError:
+            logger.info("a table is in use; the migration lets go of its locks and tries again")
+            time.sleep(LOCK_PAUSE_SECONDS)
+    detail = "is in use by a long transaction, such as a backup or a check; run `moiety db upgrade` again after it"
+    raise StateError("a table", "LOCKED", detail)
+
+
+def _migrate_next(url: str, to: str) -> str | None:
+    """Run the next migration that the database lacks; returns its number, None where there is none."""
+    with _alone(url) as connection:
+        pending = pending_revisions(connection)
+        if not pending or _present(connection) == to:
+            return None
+        # `SET LOCAL` and not before: whoever migrates at the same time may take longer.
+        connection.exec_driver_sql("SET LOCAL lock_timeout = '1s'")
+        config = _config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, pending[0])
+        _note_compatible(connection, _compatible_since(pending[0]))
+        return pending[0]
+
+
+def _compatible_since(revision: str) -> str:
+    """Returns the oldest migration whose version of Moiety still runs on the schema that this one makes.
+
+    A migration that only adds names it as `serves_since`; any other takes the schema away from older versions.
+    """
+    module = ScriptDirectory.from_config(_config()).get_revision(revision).module
+    return str(getattr(module, "serves_since", revision))
+
+
+def _note_compatible(connection: sa.Connection, since: str) -> None:
+    """Say in the database which versions run on its schema: those that do not know it cannot tell."""
+    connection.exec_driver_sql(f"COMMENT ON TABLE {privileges.VERSION_TABLE} IS '{_COMPATIBLE}{since}'")
+
+
+_COMPATIBLE: Final = "runs with versions since "
+
+
+def _is_compatible(connection: sa.Connection) -> bool:
+    """Returns whether this version runs on a schema that a newer one made."""
+    query = f"SELECT obj_description(to_regclass('{privileges.VERSION_TABLE}'))"
+    said = connection.exec_driver_sql(query).scalar_one() or ""
+    return said.startswith(_COMPATIBLE) and said.removeprefix(_COMPATIBLE) in _revisions()
 
 
 def distribute(url: str, *, partitions: int | None = None) -> list[str]:
@@ -118,8 +191,8 @@ def require_current(connection: sa.Connection) -> None:
     """Check that the service can run on this database.
 
     Raises:
-        StateError: the schema is behind or ahead of this version, or the connection is not the service's role or lacks
-            privileges.
+        StateError: the schema is behind this version, or ahead and not made for it too, or the connection is not the
+            service's role or lacks privileges.
     """
     role = connection.execute(sa.select(sa.func.current_user())).scalar_one()
     if role != SERVICE_ROLE:
@@ -129,7 +202,8 @@ def require_current(connection: sa.Connection) -> None:
         )
         raise StateError("the database", "ROLE_NOT_TAKEN", detail)
     with refusals_told():
-        _require_known(connection)
+        if not _is_compatible(connection):
+            _require_known(connection)
         _require_up_to_date(connection)
     if missing := [*privileges.missing_privileges(connection), *desk.missing_privileges(connection)]:
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""  # noqa: PLR2004  # it names three

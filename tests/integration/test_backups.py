@@ -141,6 +141,7 @@ def test_the_earlier_point_lacks_what_was_signed_and_platforms_submit_it_again(
 
     backups.clock.advance(hours=1)
     assert found.scene.submit([event(3)], "last").accepted_count == 1
+    capsys.readouterr()  # what the service logged
     assert run(found, monkeypatch, "since", "--json", str(backups.receipts)) == 0
     said = json.loads(capsys.readouterr().out)
     assert (said["receipts"], said["there"], said["again"], said["lost"]) == (4, 3, 1, [])

@@ -1,4 +1,7 @@
-"""The spine: registry, log, usage, revenue, journal, policies, rounds, schedules and keys."""
+"""The spine: registry, log, usage, revenue, journal, policies, rounds, schedules and keys.
+
+Undo: drop the database; nothing is left.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Checkpoints: what was signed of each pool's log, and what witnesses cosigned."""
+"""Checkpoints: what was signed of each pool's log, and what witnesses cosigned.
+
+Undo: drop checkpoint and cosignature; what they hold is lost. The folder of checkpoints has the last of each log.
+"""
 
 from __future__ import annotations
 

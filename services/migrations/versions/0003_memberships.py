@@ -1,4 +1,7 @@
-"""Memberships: which collective each source of a pool's scores belongs to."""
+"""Memberships: which collective each source of a pool's scores belongs to.
+
+Undo: drop membership; what it holds is lost.
+"""
 
 from __future__ import annotations
 

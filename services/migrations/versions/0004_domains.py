@@ -1,4 +1,7 @@
-"""Domains: whose content is found where."""
+"""Domains: whose content is found where.
+
+Undo: drop collective_domain; what it holds is lost.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The key of events has the id before the platform."""
+"""The key of events has the id before the platform.
+
+Undo: make the key of events anew, with the platform before the id; nothing is lost.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Turns: whoever locks a row acts alone on its pool."""
+"""Turns: whoever locks a row acts alone on its pool.
+
+Undo: drop turn; what it holds is lost.
+"""
 
 from __future__ import annotations
 

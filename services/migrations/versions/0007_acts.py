@@ -1,4 +1,7 @@
-"""Acts: the registry's own log, proposals, and decisions of these and of rounds."""
+"""Acts: the registry's own log, proposals, and decisions of these and of rounds.
+
+Undo: restore a backup: decisions are kept in another form, and keys belong to leaves.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Limits: from when a pool takes events, and how much a platform may send."""
+"""Limits: from when a pool takes events, and how much a platform may send.
+
+Undo: drop the three tables of limits; the limits that were set are lost.
+"""
 
 from __future__ import annotations
 

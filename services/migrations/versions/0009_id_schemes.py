@@ -1,4 +1,7 @@
-"""Id schemes: how a platform makes the ids of its events in a pool, fixed once."""
+"""Id schemes: how a platform makes the ids of its events in a pool, fixed once.
+
+Undo: drop id_scheme; what it holds is lost. The leaves that fixed the schemes stay.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Batches are numbered by default, so that every node of a cluster has the sequence."""
+"""Batches are numbered by default, so that every node of a cluster has the sequence.
+
+Undo: drop the default of batch.batch_number; nothing is lost.
+"""
 
 from __future__ import annotations
 

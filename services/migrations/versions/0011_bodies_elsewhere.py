@@ -1,4 +1,7 @@
-"""Bodies that lie outside of Postgres."""
+"""Bodies that lie outside of Postgres.
+
+Undo: bring all bodies back into Postgres first, then drop body_object.
+"""
 
 from __future__ import annotations
 

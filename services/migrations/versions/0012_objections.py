@@ -1,4 +1,7 @@
-"""Objections: what collectives say against rounds before they are posted, and what is answered."""
+"""Objections: what collectives say against rounds before they are posted, and what is answered.
+
+Undo: drop the tables of objections and answers; the leaves stay.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A schedule says which fire time cut no round, and why."""
+"""A schedule says which fire time cut no round, and why.
+
+Undo: drop both columns of schedule; why a fire time was skipped is lost.
+"""
 
 from __future__ import annotations
 

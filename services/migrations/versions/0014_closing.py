@@ -1,4 +1,7 @@
-"""Pools that are closed to usage."""
+"""Pools that are closed to usage.
+
+Undo: drop closing; what it holds is lost. The leaves stay.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The desk: a schema of its own for what must be deletable."""
+"""The desk: a schema of its own for what must be deletable.
+
+Undo: drop the schema desk; bank data, files and notices are lost.
+"""
 
 from __future__ import annotations
 

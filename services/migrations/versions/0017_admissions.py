@@ -1,4 +1,7 @@
-"""Which platforms may report to a pool."""
+"""Which platforms may report to a pool.
+
+Undo: drop admission; what it holds is lost. The leaves stay.
+"""
 
 from __future__ import annotations
 

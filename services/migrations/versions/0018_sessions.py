@@ -1,4 +1,7 @@
-"""Who is signed in to the console, and links that sign in once."""
+"""Who is signed in to the console, and links that sign in once.
+
+Undo: drop both tables; everyone signs in again.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Pages of events whose ids lie close together, beside the rows of the others. Rows that are there stay."""
+"""Pages of events whose ids lie close together, beside the rows of the others. Rows that are there stay.
+
+Undo: write the ids of all pages as rows of event first, then drop claim_page.
+"""
 
 from __future__ import annotations
 

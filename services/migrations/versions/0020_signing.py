@@ -1,4 +1,7 @@
-"""What the signer last found of each log."""
+"""What the signer last found of each log.
+
+Undo: drop signing; what it holds is lost. The signer looks again.
+"""
 
 from __future__ import annotations
 

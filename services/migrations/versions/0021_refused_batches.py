@@ -1,4 +1,7 @@
-"""Batches that were refused, and why."""
+"""Batches that were refused, and why.
+
+Undo: drop the table; why batches were refused is lost.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Several cosignatures of one witness on a checkpoint, at different times."""
+"""Several cosignatures of one witness on a checkpoint, at different times.
+
+Undo: delete all but the first cosignature of each witness on a checkpoint, then make the key anew.
+"""
 
 from __future__ import annotations
 

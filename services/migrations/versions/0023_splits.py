@@ -1,4 +1,7 @@
-"""Splits: how collectives divide their amounts of rounds among their members, each once."""
+"""Splits: how collectives divide their amounts of rounds among their members, each once.
+
+Undo: drop split; what it holds is lost. The leaves stay.
+"""
 
 from __future__ import annotations
 

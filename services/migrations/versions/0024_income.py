@@ -1,4 +1,7 @@
-"""Reports, receipts and reversals in place of revenue, and what a pool distributes."""
+"""Reports, receipts and reversals in place of revenue, and what a pool distributes.
+
+Undo: restore a backup: revenue is kept in another form.
+"""
 
 from __future__ import annotations
 

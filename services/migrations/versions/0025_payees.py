@@ -1,4 +1,7 @@
-"""Payees: the accounts to which collectives are paid."""
+"""Payees: the accounts to which collectives are paid.
+
+Undo: drop payee; what it holds is lost. The leaves stay.
+"""
 
 from __future__ import annotations
 

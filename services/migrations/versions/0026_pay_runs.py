@@ -1,4 +1,7 @@
-"""Bank accounts, pay runs and what banks say of them."""
+"""Bank accounts, pay runs and what banks say of them.
+
+Undo: drop the tables; the leaves stay, what banks said is lost.
+"""
 
 from __future__ import annotations
 

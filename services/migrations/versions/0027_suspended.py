@@ -1,4 +1,7 @@
-"""Whose status a leaf of the registry says, so that the keys of whoever is suspended are refused at once."""
+"""Whose status a leaf of the registry says, so that the keys of whoever is suspended are refused at once.
+
+Undo: drop people.principal; the leaves say it too.
+"""
 
 from __future__ import annotations
 
