@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
+from uuid import UUID
 
 import grpc
 import pytest
@@ -19,6 +21,7 @@ from moiety.events import event_to_message
 from moiety.v1 import registry_pb2, registry_pb2_grpc, usage_pb2, usage_pb2_grpc
 from services.api.queues import WAITING_PER_THREAD
 from tests.support.books import head_held, wait_until
+from tests.support.http import Answered, call
 from tests.support.scene import METHOD, POOL, Scene, event, open_scene
 
 THREADS: Final = 4
@@ -83,12 +86,36 @@ def test_a_flood_is_refused_beyond_its_share_and_others_are_answered(
             assert scene.operator.get_pool(POOL).name == f"pools/{POOL}"
             assert scene.balances() == {}
     ended: Counter[str] = Counter()
-    for call in flood:
-        error = call.exception()
+    for each in flood:
+        error = each.exception()
         ended[reason_of(error) if error else "OK"] += 1
     assert ended["OVERLOADED"] >= THREADS * WAITING_PER_THREAD
     assert ended["OK"] > 0
     assert set(ended) <= {"OK", "OVERLOADED", "BUSY"}
+
+
+def test_a_flood_over_http_is_refused_beyond_its_share_and_others_are_answered(scene: Scene, owner: sa.Engine) -> None:
+    address = scene.deployment.running.http_address
+    songbird, olive = (scene.deployment.key(name) for name in ("platforms/songbird", "operators/olive"))
+    for key in (songbird, olive):
+        assert call(address, "RegistryService/GetPool", key, name=f"pools/{POOL}").status == 200
+
+    def submit(number: int) -> Answered:
+        usage = {"eventId": str(UUID(int=number + 1)), "occurredAt": "2026-01-01T12:00:00Z", "units": 1, "mode": 1}
+        fields = {"parent": f"pools/{POOL}", "batchId": f"b-{number}", "methodId": METHOD, "events": [usage]}
+        return call(address, "UsageService/SubmitUsage", songbird, **fields)
+
+    count = 3 * THREADS * WAITING_PER_THREAD
+    with ThreadPoolExecutor(count) as callers:
+        with head_held(owner, POOL):
+            flood = [callers.submit(submit, number) for number in range(count)]
+            wait_until(lambda: sum(each.done() for each in flood) >= THREADS * WAITING_PER_THREAD)
+            assert call(address, "RegistryService/GetPool", olive, name=f"pools/{POOL}").status == 200
+        answers = [each.result() for each in flood]
+    refused = [answer for answer in answers if answer.status == 429]
+    assert {answer.status for answer in answers} == {200, 429}
+    assert len(refused) >= THREADS * WAITING_PER_THREAD
+    assert {answer.json()["code"] for answer in refused} == {"resource_exhausted"}
 
 
 def test_a_call_whose_caller_stopped_waiting_is_not_begun(
@@ -100,7 +127,7 @@ def test_a_call_whose_caller_stopped_waiting_is_not_begun(
         before = log_size(scene)
         with head_held(owner, POOL):
             calls = submitted(channel, key, 4 * THREADS, timeout=1)
-            assert {call.code() for call in calls} == {grpc.StatusCode.DEADLINE_EXCEEDED}
+            assert {each.code() for each in calls} == {grpc.StatusCode.DEADLINE_EXCEEDED}
         songbird.get_pool(POOL)  # behind all of them in its queue
     assert log_size(scene) <= before + THREADS
 
@@ -123,9 +150,9 @@ def test_what_postgres_does_for_a_call_that_was_given_up_ends(
     metadata = (("authorization", f"Bearer {scene.deployment.key('operators/olive')}"),)
     monkeypatch.setattr("ledger.store.registry.get_pool", slowly)
     get_pool = registry_pb2_grpc.RegistryServiceStub(channel).GetPool
-    call = get_pool.future(registry_pb2.GetPoolRequest(name=f"pools/{POOL}"), metadata=metadata, timeout=120)
+    asked = get_pool.future(registry_pb2.GetPoolRequest(name=f"pools/{POOL}"), metadata=metadata, timeout=120)
     wait_until(sleeping)
-    call.cancel()
+    asked.cancel()
     wait_until(lambda: not sleeping())
     monkeypatch.undo()
     assert scene.operator.get_pool(POOL).name == f"pools/{POOL}"

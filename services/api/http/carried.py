@@ -1,10 +1,9 @@
-"""Handlers run for HTTP: on threads of its own, behind the same rights and limits as for gRPC."""
+"""Handlers run for HTTP: on threads of its own, behind the same rights, limits and queues as for gRPC."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from contextvars import Context, copy_context
 from typing import Any, Final, TypeVar
@@ -14,6 +13,7 @@ from services.access.keyring import ANYONE, KeyRing
 from services.api.call import Call
 from services.api.contract import CALLS_PER_THREAD, Method, Services
 from services.api.http.exchange import Exchange, GoneError
+from services.api.queues import FairThreads, OverloadedError
 from services.api.streams import TooManyStreamsError
 from services.api.watches import WATCH_LEAVES, Watch, Watches
 from services.metrics import under_way
@@ -27,15 +27,15 @@ _END: Final = object()
 class Entered:
     """A call that may be made: its handlers run in one context, in which `caller()` says who is calling."""
 
-    def __init__(self, call: Call, context: Context, threads: ThreadPoolExecutor) -> None:
+    def __init__(self, call: Call, context: Context, threads: FairThreads) -> None:
         self.call = call
         self._context = context
         self._threads = threads
+        self._holder = call.holder
 
     async def run(self, work: Callable[..., T], *args: Any) -> T:
-        """Do it on a thread."""
-        loop = asyncio.get_running_loop()
-        working = loop.run_in_executor(self._threads, lambda: self._context.run(work, *args))
+        """Do it on a thread, when it is its principal's turn."""
+        working = asyncio.wrap_future(self._threads.submit(self._holder, lambda: self._context.run(work, *args)))
         try:
             return await asyncio.shield(working)
         except asyncio.CancelledError:
@@ -80,7 +80,7 @@ class Carrier:
         self._limits = services.limits
         self._most = CALLS_PER_THREAD * parts.settings.threads
         self._open = 0
-        self._threads = ThreadPoolExecutor(parts.settings.threads, thread_name_prefix="http")
+        self._threads = FairThreads(parts.settings.threads, "http")
 
     def close(self) -> None:
         """Finish what the threads do."""
@@ -101,9 +101,12 @@ class Carrier:
             UnauthenticatedError: it has no key that holds.
             PermissionDeniedError: its key may not call the method.
             TooManyStreamsError: too many calls are under way, of this principal or in all.
+            OverloadedError: too many calls of this principal wait for a thread.
         """
         if self._open >= self._most:
             raise TooManyStreamsError(ANYONE)
+        if not self._threads.has_room(call.holder):
+            raise OverloadedError(call.holder)
         self._open += 1
         try:
             with under_way("http"):
