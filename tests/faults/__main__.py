@@ -70,9 +70,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--seed", type=int, default=None, help="the same seed chooses the same faults")
+    parser.add_argument("--each", type=int, default=4, help="how many faults come between two checks")
     asked = parser.parse_args()
     seed = random.SystemRandom().getrandbits(32) if asked.seed is None else asked.seed
-    did = run(asked.minutes, seed)
+    did = run(asked.minutes, seed, faults_each=asked.each)
     print(as_line(seed=seed, faults=dict(did.faults), calls=dict(did.calls), problems=did.problems))
     return 1 if did.problems else 0
 
