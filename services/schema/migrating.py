@@ -111,7 +111,7 @@ def _migrate_next(url: str, to: str) -> str | None:
         config = _config()
         config.attributes["connection"] = connection
         command.upgrade(config, pending[0])
-        _note_compatible(connection, _compatible_since(pending[0]))
+        _note_compatible(connection, pending[0], _compatible_since(pending[0]))
         return pending[0]
 
 
@@ -124,19 +124,21 @@ def _compatible_since(revision: str) -> str:
     return str(getattr(module, "serves_since", revision))
 
 
-def _note_compatible(connection: sa.Connection, since: str) -> None:
+def _note_compatible(connection: sa.Connection, revision: str, since: str) -> None:
     """Say in the database which versions run on its schema: those that do not know it cannot tell."""
-    connection.exec_driver_sql(f"COMMENT ON TABLE {privileges.VERSION_TABLE} IS '{_COMPATIBLE}{since}'")
+    said = f"{revision}{_COMPATIBLE}{since}"
+    connection.exec_driver_sql(f"COMMENT ON TABLE {privileges.VERSION_TABLE} IS '{said}'")
 
 
-_COMPATIBLE: Final = "runs with versions since "
+_COMPATIBLE: Final = " runs with versions since "
 
 
 def _is_compatible(connection: sa.Connection) -> bool:
     """Returns whether this version runs on a schema that a newer one made."""
     query = f"SELECT obj_description(to_regclass('{privileges.VERSION_TABLE}'))"
     said = connection.exec_driver_sql(query).scalar_one() or ""
-    return said.startswith(_COMPATIBLE) and said.removeprefix(_COMPATIBLE) in _revisions()
+    revision, _, since = said.partition(_COMPATIBLE)
+    return revision == _present(connection) and since in _revisions()
 
 
 def distribute(url: str, *, partitions: int | None = None) -> list[str]:

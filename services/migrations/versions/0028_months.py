@@ -1,4 +1,7 @@
-"""Weights are kept per month of UTC, counted from year 0."""
+"""Weights are kept per month of UTC, counted from year 0.
+
+Undo: restore a backup, or sum the weights of all months of a batch and mode into one row and drop batch_weights.month.
+"""
 
 from __future__ import annotations
 
