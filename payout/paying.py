@@ -222,7 +222,7 @@ class Paying:
         account = bank_accounts.get_bank_account(connection, bank_account)
         known = bank_files.find_message(connection, bank_account, message.kind, message.message_id)
         if known is not None:
-            self._require_same(connection, known.content, content)
+            self.require_same(connection, known.content, content)
             return known
         problem = self._problem(connection, message, account)
         if problem and (kept := desk.find_problem(connection, message.kind, message.message_id)):
@@ -233,14 +233,28 @@ class Paying:
         desk.keep_file(connection, row, self._vault.seal(salt + content))
         return row if problem else self._meaning(connection, message, account, digest.hex())
 
-    def _require_same(self, connection: sa.Connection, known: BankFileContent, content: bytes) -> None:
+    def require_same(
+        self, connection: sa.Connection, known: BankFileContent, content: bytes, *, waits_as: str = ""
+    ) -> None:
+        """Check that a file is the one that a message is known by.
+
+        Args:
+            connection: a transaction's.
+            known: what is known of the message.
+            content: the file.
+            waits_as: the proposal by which the known one waits, where it waits.
+
+        Raises:
+            IdentityReusedError: it is another file.
+        """
         digest = bytes.fromhex(known.file_hash)
         sealed = desk.sealed_file(connection, digest)
         if sealed is None:
             return  # it was erased: its message is known, and nothing more can be said
         salt = self._vault.open(sealed, f"the file of message {known.message_id}")[:SALT_BYTES]
         if sha256(salt + content).digest() != digest:
-            raise IdentityReusedError.of("content", f"has the id of another message: {known.message_id}")
+            where = f", which waits as {waits_as}: reject that one if the bank sent this one" if waits_as else ""
+            raise IdentityReusedError.of("content", f"has the id of another message: {known.message_id}{where}")
 
     def _problem(self, connection: sa.Connection, message: BankMessage, account: BankAccount) -> str:
         """Why a file moves nothing; empty if it may."""

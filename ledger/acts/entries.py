@@ -405,10 +405,8 @@ class PoolOpenedContent(ActContent):
 
 _REGISTRY_KINDS: Final[tuple[type[Content], ...]] = (
     DeploymentContent, ControlsContent, WitnessesContent, PrincipalContent, KeyContent, KeyRevocationContent,
-    RecoveryContent, PlatformContent, CollectiveContent, PoolOpenedContent, ProposalContent, DecisionContent,
-    DeploymentContent, ControlsContent, PrincipalContent, KeyContent, KeyRevocationContent, RecoveryContent,
-    PlatformContent, CollectiveContent, PayeeContent, BankAccountContent, PayRunContent, BankFileContent,
-    PoolOpenedContent, ProposalContent, DecisionContent,
+    RecoveryContent, PlatformContent, CollectiveContent, PayeeContent, BankAccountContent, PayRunContent,
+    BankFileContent, PoolOpenedContent, ProposalContent, DecisionContent,
 )  # fmt: skip
 REGISTRY_CONTENTS: Final[dict[str, type[Content]]] = {kind.type: kind for kind in _REGISTRY_KINDS}
 """Every type of entry that the registry's log may hold."""

@@ -183,6 +183,11 @@ class RetractionContent(Content):
         """The platform."""
         return f"platforms/{self.platform}"
 
+    @property
+    def reporter(self) -> str | None:
+        """The platform."""
+        return self.platform
+
 
 def encode_positions(positions: list[int]) -> str:
     """Positions in a batch as a base64 bitmap: position p is bit p % 8 (least significant first) of byte p // 8.

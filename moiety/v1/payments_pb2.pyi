@@ -283,6 +283,58 @@ class LeftOut(_message.Message):
 Global___LeftOut: _TypeAlias = LeftOut  # noqa: Y015
 
 @_typing.final
+class GetProposedAccountRequest(_message.Message):
+    """Asks for the account that is proposed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`registry/proposals/{proposal}`, of a payee or a bank account."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetProposedAccountRequest: _TypeAlias = GetProposedAccountRequest  # noqa: Y015
+
+@_typing.final
+class ProposedAccount(_message.Message):
+    """An account as it is, and as a proposal would have it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STANDING_FIELD_NUMBER: _builtins.int
+    PROPOSED_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def standing(self) -> Global___AccountDetails:
+        """The account that holds; not set where there is none, or its details were erased."""
+
+    @_builtins.property
+    def proposed(self) -> Global___AccountDetails:
+        """The account that is proposed; not set where its details were erased."""
+
+    def __init__(
+        self,
+        *,
+        standing: Global___AccountDetails | None = ...,
+        proposed: Global___AccountDetails | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["proposed", b"proposed", "standing", b"standing"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["proposed", b"proposed", "standing", b"standing"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProposedAccount: _TypeAlias = ProposedAccount  # noqa: Y015
+
+@_typing.final
 class PayRun(_message.Message):
     """All payments of one bank account that go to the bank together."""
 

@@ -45,6 +45,11 @@ class PaymentsServiceStub:
                 request_serializer=moiety_dot_v1_dot_payments__pb2.GetPayeeRequest.SerializeToString,
                 response_deserializer=moiety_dot_v1_dot_payments__pb2.Payee.FromString,
                 _registered_method=True)
+        self.GetProposedAccount = channel.unary_unary(
+                '/moiety.v1.PaymentsService/GetProposedAccount',
+                request_serializer=moiety_dot_v1_dot_payments__pb2.GetProposedAccountRequest.SerializeToString,
+                response_deserializer=moiety_dot_v1_dot_payments__pb2.ProposedAccount.FromString,
+                _registered_method=True)
         self.ListPayees = channel.unary_unary(
                 '/moiety.v1.PaymentsService/ListPayees',
                 request_serializer=moiety_dot_v1_dot_payments__pb2.ListPayeesRequest.SerializeToString,
@@ -116,6 +121,14 @@ class PaymentsServiceServicer:
 
     def GetPayee(self, request, context):
         """Gives the account to which a collective is paid.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetProposedAccount(self, request, context):
+        """Gives the account that a proposal would set for a collective or for the operator, beside the one that holds. Logs
+        have a hash of it, and whoever approves it must know what it is.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -212,6 +225,11 @@ def add_PaymentsServiceServicer_to_server(servicer, server):
                     servicer.GetPayee,
                     request_deserializer=moiety_dot_v1_dot_payments__pb2.GetPayeeRequest.FromString,
                     response_serializer=moiety_dot_v1_dot_payments__pb2.Payee.SerializeToString,
+            ),
+            'GetProposedAccount': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetProposedAccount,
+                    request_deserializer=moiety_dot_v1_dot_payments__pb2.GetProposedAccountRequest.FromString,
+                    response_serializer=moiety_dot_v1_dot_payments__pb2.ProposedAccount.SerializeToString,
             ),
             'ListPayees': grpc.unary_unary_rpc_method_handler(
                     servicer.ListPayees,
@@ -324,6 +342,33 @@ class PaymentsService:
             '/moiety.v1.PaymentsService/GetPayee',
             moiety_dot_v1_dot_payments__pb2.GetPayeeRequest.SerializeToString,
             moiety_dot_v1_dot_payments__pb2.Payee.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetProposedAccount(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/moiety.v1.PaymentsService/GetProposedAccount',
+            moiety_dot_v1_dot_payments__pb2.GetProposedAccountRequest.SerializeToString,
+            moiety_dot_v1_dot_payments__pb2.ProposedAccount.FromString,
             options,
             channel_credentials,
             insecure,

@@ -39,6 +39,10 @@ class PaymentsServiceStub:
     """
     GetPayee: _grpc.UnaryUnaryMultiCallable[_payments_pb2.GetPayeeRequest, _payments_pb2.Payee]
     """Gives the account to which a collective is paid."""
+    GetProposedAccount: _grpc.UnaryUnaryMultiCallable[_payments_pb2.GetProposedAccountRequest, _payments_pb2.ProposedAccount]
+    """Gives the account that a proposal would set for a collective or for the operator, beside the one that holds. Logs
+    have a hash of it, and whoever approves it must know what it is.
+    """
     ListPayees: _grpc.UnaryUnaryMultiCallable[_payments_pb2.ListPayeesRequest, _payments_pb2.ListPayeesResponse]
     """Lists the collectives that have an account, without its details."""
     SetBankAccount: _grpc.UnaryUnaryMultiCallable[_payments_pb2.SetBankAccountRequest, _payments_pb2.BankAccount]
@@ -77,6 +81,10 @@ class PaymentsServiceAsyncStub(PaymentsServiceStub):
     """
     GetPayee: _aio.UnaryUnaryMultiCallable[_payments_pb2.GetPayeeRequest, _payments_pb2.Payee]  # type: ignore[assignment]
     """Gives the account to which a collective is paid."""
+    GetProposedAccount: _aio.UnaryUnaryMultiCallable[_payments_pb2.GetProposedAccountRequest, _payments_pb2.ProposedAccount]  # type: ignore[assignment]
+    """Gives the account that a proposal would set for a collective or for the operator, beside the one that holds. Logs
+    have a hash of it, and whoever approves it must know what it is.
+    """
     ListPayees: _aio.UnaryUnaryMultiCallable[_payments_pb2.ListPayeesRequest, _payments_pb2.ListPayeesResponse]  # type: ignore[assignment]
     """Lists the collectives that have an account, without its details."""
     SetBankAccount: _aio.UnaryUnaryMultiCallable[_payments_pb2.SetBankAccountRequest, _payments_pb2.BankAccount]  # type: ignore[assignment]
@@ -124,6 +132,16 @@ class PaymentsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_payments_pb2.Payee, _abc.Awaitable[_payments_pb2.Payee]]:
         """Gives the account to which a collective is paid."""
+
+    @_abc_1.abstractmethod
+    def GetProposedAccount(
+        self,
+        request: _payments_pb2.GetProposedAccountRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_payments_pb2.ProposedAccount, _abc.Awaitable[_payments_pb2.ProposedAccount]]:
+        """Gives the account that a proposal would set for a collective or for the operator, beside the one that holds. Logs
+        have a hash of it, and whoever approves it must know what it is.
+        """
 
     @_abc_1.abstractmethod
     def ListPayees(

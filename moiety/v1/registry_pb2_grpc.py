@@ -286,8 +286,8 @@ class RegistryServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ExpelPlatform(self, request, context):
-        """Ends a platform's admission to a pool: it may report nothing more, and still retract what it reported. One that is
-        not admitted is a no-op.
+        """Ends a platform's admission to a pool: it may report and retract nothing more, and what it reported is paid out. One
+        that is not admitted is a no-op.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

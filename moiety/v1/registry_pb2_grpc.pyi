@@ -63,8 +63,8 @@ class RegistryServiceStub:
     AdmitPlatform: _grpc.UnaryUnaryMultiCallable[_registry_pb2.AdmitPlatformRequest, _registry_pb2.Admission]
     """Admits a platform to a pool: it may report usage and revenue from now on. One that is admitted is a no-op."""
     ExpelPlatform: _grpc.UnaryUnaryMultiCallable[_registry_pb2.ExpelPlatformRequest, _registry_pb2.Admission]
-    """Ends a platform's admission to a pool: it may report nothing more, and still retract what it reported. One that is
-    not admitted is a no-op.
+    """Ends a platform's admission to a pool: it may report and retract nothing more, and what it reported is paid out. One
+    that is not admitted is a no-op.
     """
     CreatePolicy: _grpc.UnaryUnaryMultiCallable[_registry_pb2.CreatePolicyRequest, _registry_pb2.Policy]
     """Logs a pool's next policy. It is in force from the next round that starts after it.
@@ -144,8 +144,8 @@ class RegistryServiceAsyncStub(RegistryServiceStub):
     AdmitPlatform: _aio.UnaryUnaryMultiCallable[_registry_pb2.AdmitPlatformRequest, _registry_pb2.Admission]  # type: ignore[assignment]
     """Admits a platform to a pool: it may report usage and revenue from now on. One that is admitted is a no-op."""
     ExpelPlatform: _aio.UnaryUnaryMultiCallable[_registry_pb2.ExpelPlatformRequest, _registry_pb2.Admission]  # type: ignore[assignment]
-    """Ends a platform's admission to a pool: it may report nothing more, and still retract what it reported. One that is
-    not admitted is a no-op.
+    """Ends a platform's admission to a pool: it may report and retract nothing more, and what it reported is paid out. One
+    that is not admitted is a no-op.
     """
     CreatePolicy: _aio.UnaryUnaryMultiCallable[_registry_pb2.CreatePolicyRequest, _registry_pb2.Policy]  # type: ignore[assignment]
     """Logs a pool's next policy. It is in force from the next round that starts after it.
@@ -300,8 +300,8 @@ class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _registry_pb2.ExpelPlatformRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_registry_pb2.Admission, _abc.Awaitable[_registry_pb2.Admission]]:
-        """Ends a platform's admission to a pool: it may report nothing more, and still retract what it reported. One that is
-        not admitted is a no-op.
+        """Ends a platform's admission to a pool: it may report and retract nothing more, and what it reported is paid out. One
+        that is not admitted is a no-op.
         """
 
     @_abc_1.abstractmethod

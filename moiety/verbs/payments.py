@@ -34,6 +34,12 @@ class PaymentsVerbs(Verbs):
         request = pb.GetPayeeRequest(name=f"collectives/{collective}/payee")
         return self._connection.unary(self._payments.GetPayee, request, repeat=True)
 
+    @verb
+    def get_proposed_account(self, proposal: str) -> Steps[pb.ProposedAccount]:
+        """Give the account that a proposal would set, of a payee or a bank account, beside the one that holds."""
+        request = pb.GetProposedAccountRequest(name=proposal)
+        return self._connection.unary(self._payments.GetProposedAccount, request, repeat=True)
+
     @listing
     def list_payees(self) -> Pages[pb.Payee]:
         """Return the collectives that have an account, without its details."""

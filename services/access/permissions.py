@@ -85,6 +85,7 @@ PERMITTED: Final[dict[str, frozenset[Role]]] = {
     "/moiety.v1.AccountsService/GrantFromCommons": _OPERATOR,
     "/moiety.v1.PaymentsService/SetPayee": _COLLECTIVE_AND_OPERATOR,
     "/moiety.v1.PaymentsService/GetPayee": _COLLECTIVE_READERS,
+    "/moiety.v1.PaymentsService/GetProposedAccount": _OPERATOR,
     "/moiety.v1.PaymentsService/ListPayees": _READERS,
     "/moiety.v1.PaymentsService/SetBankAccount": _OPERATOR,
     "/moiety.v1.PaymentsService/ListBankAccounts": _READERS,

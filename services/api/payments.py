@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterator, Mapping
 from datetime import date
 from typing import Final
 
@@ -21,7 +22,7 @@ from moiety.v1 import payments_pb2 as pb
 from moiety.v1 import payments_pb2_grpc
 from payout.payments.bank_messages import read_message
 from payout.payments.credit_transfer import render_csv, render_pain001
-from payout.payments.details import SaltedDetails
+from payout.payments.details import AccountDetails, SaltedDetails
 from payout.store import bank_accounts, bank_files, pay_runs, payees
 from services.access.keys import Role
 from services.access.permissions import actor, own_id, require_own
@@ -29,6 +30,7 @@ from services.api import convert
 from services.api.names import ids_in, only_id, page_limit, place_in
 from services.api.outcomes import told
 from services.api.pages import page_of
+from services.api.registry import proposal_in
 from services.parts import Parts
 
 SALT_BYTES: Final = 32
@@ -53,6 +55,7 @@ class PaymentsService(payments_pb2_grpc.PaymentsServiceServicer):
             registry.require_collective(connection, collective)
             now = read_time(connection)
             known = payees.same_details(connection, self._vault, payees.latest(connection, collective), details)
+            known = known or self._proposed_hash(connection, PayeeContent, details, collective=collective)
             details_hash = known or payees.put_details(
                 connection,
                 self._vault,
@@ -73,6 +76,37 @@ class PaymentsService(payments_pb2_grpc.PaymentsServiceServicer):
             details = payees.read_details(connection, self._vault, [found.details_hash])
         return convert.payee_to_proto(found, details.get(found.details_hash))
 
+    def GetProposedAccount(
+        self, request: pb.GetProposedAccountRequest, context: grpc.ServicerContext
+    ) -> pb.ProposedAccount:
+        with self._database.transaction() as connection:
+            pool, leaf_index = proposal_in(connection, request.name, "name")
+            match self._acts.proposed_act(self._acts.get_proposal(connection, pool, leaf_index)):
+                case PayeeContent(collective=collective, details_hash=proposed):
+                    payee = payees.latest(connection, collective)
+                    standing = payee.details_hash if payee else None
+                case BankAccountContent(bank_account=name, details_hash=proposed):
+                    account = bank_accounts.find_bank_account(connection, name)
+                    standing = account.details_hash if account else None
+                case _:
+                    raise InvalidInputError.of("name", "must be of a proposal for a payee or a bank account")
+            hashes = [bytes.fromhex(proposed), *([standing] if standing else [])]
+            details = payees.read_details(connection, self._vault, hashes)
+        return convert.proposed_account_to_proto(
+            details.get(standing) if standing else None, details.get(bytes.fromhex(proposed))
+        )
+
+    def _proposed_hash(
+        self, connection: sa.Connection, kind: type[ActContent], details: AccountDetails, **about: str
+    ) -> str:
+        """The hash by which these details are proposed already; empty if they are not."""
+        hashes = [
+            bytes.fromhex(found.content.content["details_hash"])
+            for found in self._open_proposals(connection, kind, about)
+        ]
+        found = payees.read_details(connection, self._vault, hashes) if hashes else {}
+        return next((digest.hex() for digest, known in found.items() if known == details), "")
+
     def ListPayees(self, request: pb.ListPayeesRequest, context: grpc.ServicerContext) -> pb.ListPayeesResponse:
         limit, (after,) = page_limit(request.page_size), place_in(request.page_token, "")
         with self._database.transaction() as connection:
@@ -89,8 +123,11 @@ class PaymentsService(payments_pb2_grpc.PaymentsServiceServicer):
         with self._database.transaction() as connection:
             before = bank_accounts.find_bank_account(connection, name)
             known = payees.read_details(connection, self._vault, [before.details_hash]) if before else {}
+            proposed = self._proposed_hash(connection, BankAccountContent, details, bank_account=name)
             if before and known.get(before.details_hash) == details:
                 details_hash = before.content.details_hash
+            elif proposed:
+                details_hash = proposed
             else:
                 salted = SaltedDetails(secrets.token_bytes(SALT_BYTES), details)
                 now = read_time(connection)
@@ -155,11 +192,15 @@ class PaymentsService(payments_pb2_grpc.PaymentsServiceServicer):
 
     def _open_proposal(self, connection: sa.Connection, kind: type[ActContent], **about: str) -> Proposal | None:
         """An open proposal of a kind whose content says this; a repeat must not propose the same again."""
+        return next(self._open_proposals(connection, kind, about), None)
+
+    def _open_proposals(
+        self, connection: sa.Connection, kind: type[ActContent], about: Mapping[str, str]
+    ) -> Iterator[Proposal]:
         for found in self._acts.list_proposals(connection, REGISTRY, only_open=True):
             made = found.content
             if made.effect == kind.type and all(made.content[field] == value for field, value in about.items()):
-                return found
-        return None
+                yield found
 
     def ListPayRuns(self, request: pb.ListPayRunsRequest, context: grpc.ServicerContext) -> pb.ListPayRunsResponse:
         limit, (after,) = page_limit(request.page_size), place_in(request.page_token, -1)
@@ -201,7 +242,9 @@ class PaymentsService(payments_pb2_grpc.PaymentsServiceServicer):
             about = {"bank_account": bank_account, "message": message.kind, "message_id": message.message_id}
             if waiting := self._open_proposal(connection, BankFileContent, **about):
                 asked = BankFileContent.model_validate(waiting.content.content)
-                return convert.proposed_file_to_proto(asked, proposal_name(REGISTRY, waiting.leaf_index))
+                place = proposal_name(REGISTRY, waiting.leaf_index)
+                self._paying.require_same(connection, asked, request.content, waits_as=place)
+                return convert.proposed_file_to_proto(asked, place)
             taken = self._paying.read(connection, message, request.content, bank_account, filename)
             if isinstance(taken, KeptFile):
                 return convert.kept_file_to_proto(bank_account, taken)

@@ -61,16 +61,21 @@ def test_a_platform_that_was_not_admitted_reports_nothing(scene: Scene, stranger
     assert scene.operator.get_pool(POOL).log_size == size
 
 
-def test_admitted_it_reports_and_expelled_it_retracts_alone(scene: Scene, stranger: Client) -> None:
+def test_admitted_it_reports_and_expelled_it_neither_reports_nor_retracts(scene: Scene, stranger: Client) -> None:
     assert scene.operator.admit_platform(POOL, "stranger").admitted
     submit(stranger, 1)
     stranger.report_revenue(POOL, 500, "EUR", request_id="r")
     assert not scene.operator.expel_platform(POOL, "stranger").admitted
     with pytest.raises(FailedPreconditionError, match="is not admitted"):
         submit(stranger, 2)
-    # What was recorded is answered as before, and what was wrong can be taken back.
+    # What was recorded is answered as before. What was paid out by it is no longer its to take away.
     submit(stranger, 1)
     stranger.report_revenue(POOL, 500, "EUR", request_id="r")
+    with pytest.raises(FailedPreconditionError, match="is not admitted"):
+        stranger.retract_usage(POOL, request_id="t", reason="wrong", batch_id="b-1")
+    scene.operator.admit_platform(POOL, "stranger")
+    assert stranger.retract_usage(POOL, request_id="t", reason="wrong", batch_id="b-1")
+    scene.operator.expel_platform(POOL, "stranger")
     assert stranger.retract_usage(POOL, request_id="t", reason="wrong", batch_id="b-1")
     scene.fill()
     scene.cut("q")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
@@ -11,23 +11,14 @@ from typing import Any, Final
 
 import pytest
 
-from ledger.acts.controls import Controls
-from ledger.acts.entries import ControlsContent
-from ledger.store.vault import add_key
 from moiety import (
     AbortedError,
-    AccountDetails,
-    BankAccount,
     FailedPreconditionError,
     InvalidArgumentError,
-    Method,
     PermissionDeniedError,
-    Policy,
-    Pool,
     ServiceError,
 )
 from moiety.v1.payments_pb2 import PAYMENT_STATE_RETURNED
-from moiety.v1.registry_pb2 import DISTRIBUTE_REPORTED
 from payout.store import bank_files, pay_runs
 from services.cli.app import main
 from services.exports.source import PoolSource
@@ -37,60 +28,16 @@ from tests.support.deployment import Deployment
 from tests.support.exports import report_of
 from tests.support.fsck_scene import LOG_KEY, sign
 from tests.support.independent import verifier
-from tests.support.scene import METHOD, NAMED_PLATFORMS, POOL, Scene, event, open_scene
+from tests.support.paying import IBANS, OURS, account, of_two, pay_scene
+from tests.support.scene import POOL, Scene
 
-IBANS: Final = {
-    "irish": "IE29AIBK93115212345678",
-    "breton": "FR1420041010050500013M02606",
-    "scottish": "GB29NWBK60161331926819",
-}
 POOLS: Final = ("folk", "jazz", "soul")
-OURS: Final = "DE89370400440532013000"
-
-
-def account(iban: str, **more: object) -> AccountDetails:
-    fields: dict[str, object] = {"holder": "Trad", "town": "Town", "country": "IE", "currency": "EUR", "iban": iban}
-    return AccountDetails(**{**fields, **more})  # type: ignore[arg-type]
 
 
 @pytest.fixture
 def scene(deploy: Callable[..., Deployment], tmp_path: Path) -> Scene:
     """One person may do everything."""
     return pay_scene(deploy, tmp_path)
-
-
-def pay_scene(deploy: Callable[..., Deployment], tmp_path: Path, *, pools: Sequence[str] = (POOL,)) -> Scene:
-    """Two collectives are owed money by pools of one account, and have accounts that can be paid."""
-    key = tmp_path / "payee-key"
-    add_key(key)
-    scene = open_scene(deploy(payee_key_file=key))
-    operator, platform = scene.operator, scene.platform
-    for pool in pools:
-        if pool != POOL:
-            operator.create_pool(
-                pool,
-                Pool(
-                    display_name=pool,
-                    currency="EUR",
-                    policy=Policy(),
-                    platforms=NAMED_PLATFORMS,
-                    distribute=DISTRIBUTE_REPORTED,
-                ),
-            )
-            operator.create_method(pool, METHOD, Method(display_name="n-gram votes", confidence_ppm=1_000_000))
-        platform.report_revenue(pool, 1000, "EUR", request_id="r")
-        used = event(1, shares={"irish": 600_000_000, "breton": 400_000_000})
-        platform.submit_events(pool, [used], METHOD, batch_id="b")
-        operator.calculate_round(pool, request_id="q")
-    for name in ("irish", "breton"):
-        operator.set_payee(name, account(IBANS[name]))
-    names = [f"pools/{pool}" for pool in pools]
-    details, opening = account(OURS), 1000 * len(pools)
-    operator.set_bank_account(
-        "main", BankAccount(display_name="Moiety", details=details, pools=names, opening_minor=opening)
-    )
-    scene.deployment.clock.advance(days=3)
-    return scene
 
 
 def test_a_run_is_paid_and_the_books_equal_the_bank(scene: Scene) -> None:
@@ -110,13 +57,6 @@ def test_a_run_is_paid_and_the_books_equal_the_bank(scene: Scene) -> None:
     assert operator.import_bank_file("main", statement) == taken
     balances = scene.balances()
     assert (balances["paid/irish"], balances["paid/breton"], balances["paying/irish"]) == (600, 400, 0)
-
-
-def of_two(scene: Scene) -> Scene:
-    """The scene once whatever moves money needs two people, whose keys two people issued."""
-    scene.deployment.act(ControlsContent(controls=Controls.of_two()))
-    olive, otto = (scene.deployment.client(f"operators/{name}") for name in ("olive", "otto"))
-    return Scene(scene.deployment, olive, otto, scene.platform)
 
 
 def paid_run(scene: Scene) -> Bank:

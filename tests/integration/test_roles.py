@@ -74,7 +74,7 @@ MAY_CALL: Final[dict[str, frozenset[str]]] = {
     **dict.fromkeys(
         (
             "PaymentsService/SetBankAccount", "PaymentsService/CreatePayRun", "PaymentsService/CreatePayRunFile",
-            "PaymentsService/ImportBankFile",
+            "PaymentsService/ImportBankFile", "PaymentsService/GetProposedAccount",
         ),
         OPERATORS_ONLY,
     ),

@@ -16,6 +16,7 @@ from ledger.errors import IdentityReusedError, InvalidInputError, Violation
 from ledger.log.leaves import decode
 from ledger.store import log, registry, turns
 from ledger.store import tables as t
+from ledger.store.admissions import require_admitted
 from ledger.store.log import PoolRef
 from ledger.store.turns import Turn
 from ledger.store.usage import batches, limits
@@ -76,7 +77,7 @@ def retract(
         IdentityReusedError: the request id was used with other content.
         NotFoundError: a batch is unknown.
         InvalidInputError: event ids were never recorded; the error names each. Or they are of too many batches.
-        StateError: the pool was closed.
+        StateError: the pool was closed, or the platform is not admitted any more.
     """
     turns.take(connection, pool, Turn.RETRACTIONS)
     platform_id = registry.platform_number(connection, request.platform)
@@ -88,7 +89,9 @@ def retract(
     if not chosen:
         return []
     leaves, _ = log.append_now(connection, pool, [each.content for each in chosen])
-    limits.pool_limits(connection, pool).require_open(pool.name)  # nobody else can close it from here on
+    # Nobody else can close the pool, or end the platform's admission, from here on.
+    limits.pool_limits(connection, pool).require_open(pool.name)
+    require_admitted(connection, pool, request.platform, platform_id)
     for each, leaf in zip(chosen, leaves, strict=True):
         row = {
             "pool_id": pool.pool_id,

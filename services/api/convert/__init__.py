@@ -41,6 +41,7 @@ from services.api.convert.payments import (
     pay_run_to_proto,
     payee_to_proto,
     position_to_proto,
+    proposed_account_to_proto,
     proposed_file_to_proto,
     proposed_run_to_proto,
 )
@@ -110,6 +111,7 @@ __all__ = [
     "position_to_proto",
     "preview_to_proto",
     "proposal_to_proto",
+    "proposed_account_to_proto",
     "proposed_file_to_proto",
     "proposed_run_to_proto",
     "purpose_to_proto",

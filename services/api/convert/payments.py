@@ -50,6 +50,13 @@ def details_to_proto(details: AccountDetails) -> pb.AccountDetails:
     )
 
 
+def proposed_account_to_proto(standing: AccountDetails | None, proposed: AccountDetails | None) -> pb.ProposedAccount:
+    return pb.ProposedAccount(
+        standing=None if standing is None else details_to_proto(standing),
+        proposed=None if proposed is None else details_to_proto(proposed),
+    )
+
+
 def payee_to_proto(payee: Payee, details: AccountDetails | None = None) -> pb.Payee:
     return pb.Payee(
         name=f"collectives/{payee.collective}/payee",

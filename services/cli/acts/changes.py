@@ -10,6 +10,7 @@ from ledger.entries import Movement
 from ledger.errors import LedgerCorruptError
 from ledger.log.leaves import Content
 from ledger.log.origins import REGISTRY_LOG
+from ledger.payments import parse_bookings, parse_plan
 from moiety import Client, NotFoundError, Proposal
 from moiety.memberships import parse_membership
 from moiety.v1 import rounds_pb2
@@ -23,7 +24,7 @@ _DISTRIBUTES: Final = frozenset({_POLICY, "method.v1", "collective.v1"})
 """The effects that a past round can be computed again with."""
 
 _SHOWN: Final = 20
-"""Sources whose change is shown one by one: a membership may have a million."""
+"""How many sources, payments or lines are shown one by one: a membership may have a million."""
 
 T = TypeVar("T")
 
@@ -40,7 +41,8 @@ class FieldChange:
 def changes_of(client: Client, proposal: Proposal) -> list[FieldChange]:
     """The fields that a proposal would change, against what holds now; all of them where nothing does.
 
-    What moves money changes balances; a membership, the collectives of sources; a collective, its domains.
+    What moves money changes balances; a membership, the collectives of sources; a collective, its domains. Of an
+    account its details are shown, and of a pay run or a bank's file whom it pays, and what its lines mean.
     """
     content = _plain(document(proposal)["content"])
     if isinstance(act := _act_of(proposal.effect, content), Movement):
@@ -111,7 +113,7 @@ def _moved(client: Client, proposal: Proposal, act: Movement) -> list[FieldChang
 
 
 def _is_body(name: str) -> bool:
-    return name.endswith("_sha256")
+    return name.endswith("_sha256") or name == "details_hash"
 
 
 def _domains(client: Client, _: Proposal, content: Document) -> list[FieldChange]:
@@ -130,6 +132,42 @@ def _sources(client: Client, proposal: Proposal, content: Document) -> list[Fiel
     found = [FieldChange(f"source {name}", before.get(name), after.get(name)) for name in changed[:_SHOWN]]
     more = len(changed) - len(found)
     return found + ([FieldChange("other sources", None, f"{more} more change")] if more else [])
+
+
+def _account(client: Client, proposal: Proposal, _: Document) -> list[FieldChange]:
+    """The bank account that a payee or the operator would have, of which logs have a hash."""
+    found = client.get_proposed_account(proposal.name)
+    before = document(found.standing) if found.HasField("standing") else {}
+    after = document(found.proposed) if found.HasField("proposed") else {"details": "erased"}
+    return [FieldChange(name, before.get(name), value) for name, value in after.items() if value or before.get(name)]
+
+
+def _payments(client: Client, _: Proposal, content: Document) -> list[FieldChange]:
+    """Whom a pay run would pay, the largest amounts first."""
+    plan = parse_plan(client.get_body(REGISTRY_LOG, bytes.fromhex(content["plan_sha256"])))
+    paid = sorted(plan.payments, key=lambda payment: -payment.amount_minor)
+    return _first(
+        [FieldChange(f"paid to {payment.collective}, minor units", None, payment.amount_minor) for payment in paid],
+        "payments",
+    )
+
+
+def _lines(client: Client, _: Proposal, content: Document) -> list[FieldChange]:
+    """What the lines of a bank's file mean, the largest amounts first."""
+    body = client.get_body(REGISTRY_LOG, bytes.fromhex(content["bookings_sha256"]))
+    lines = sorted(parse_bookings(body).bookings, key=lambda booking: -abs(booking.amount_minor))
+    return _first(
+        [
+            FieldChange(f"{each.kind} {each.end_to_end_id or each.reference}".strip(), None, each.amount_minor)
+            for each in lines
+        ],
+        "lines",
+    )
+
+
+def _first(found: list[FieldChange], what: str) -> list[FieldChange]:
+    more = len(found) - _SHOWN
+    return found[:_SHOWN] + ([FieldChange(f"other {what}", None, f"{more} more")] if more > 0 else [])
 
 
 def _or_nothing(ask: Callable[[], T]) -> T | None:
@@ -170,6 +208,10 @@ def _controls(client: Client, _: Proposal, content: Document) -> Document:
 _BODIES: Final[dict[str, Callable[[Client, Proposal, Document], list[FieldChange]]]] = {
     "collective.v1": _domains,
     "membership.v1": _sources,
+    "payee.v1": _account,
+    "bankaccount.v1": _account,
+    "payrun.v1": _payments,
+    "bankfile.v1": _lines,
 }
 """How what an effect says in a body is compared, by its type."""
 

@@ -96,12 +96,9 @@ def admit(session: Session, pool: Pool, platform: PlatformId) -> None:
 @pool_app.command("expel")
 @client_command
 def expel(session: Session, pool: Pool, platform: PlatformId) -> None:
-    """End a platform's admission to a pool: it may report nothing more. Rounds over what it reported go on.
-
-    It can still retract what it reported.
-    """
+    """End a platform's admission to a pool: it may report and retract nothing more. What it reported is paid out."""
     expelled = session.client.expel_platform(pool, platform)
-    said = f"platform {platform} may no longer report to pool {pool}."
+    said = f"platform {platform} may no longer report to pool {pool}, nor retract."
     session.output.show(outcome(expelled), done_or_waits(expelled, said))
 
 

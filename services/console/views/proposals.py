@@ -8,8 +8,10 @@ from typing import Any, Final
 from google.protobuf import json_format
 from starlette.responses import Response
 
+from ledger.acts.entries import BankAccountContent, PayeeContent
 from ledger.errors import BusyError, InvalidInputError, LostRaceError, NotFoundError, StateError
-from moiety.v1 import acts_pb2
+from moiety.v1 import acts_pb2, payments_pb2
+from services.access.keys import Role
 from services.access.permissions import PermissionDeniedError
 from services.console.calls import said
 from services.console.views.pools import PAGE, pool_of
@@ -17,6 +19,9 @@ from services.console.visit import PageMissingError, Visit, go
 
 REFUSED: Final = (InvalidInputError, StateError, LostRaceError, BusyError, NotFoundError, PermissionDeniedError)
 """What a handler may say against an act, which the page then says beside its form."""
+
+
+ACCOUNTS: Final = frozenset({PayeeContent.type, BankAccountContent.type})
 
 
 def log_of(visit: Visit) -> str:
@@ -55,8 +60,23 @@ def show(visit: Visit, *, problem: str = "") -> Response:
         is_own=found.proposed_by == visit.caller.principal.name,
         is_open=found.state == acts_pb2.PROPOSAL_STATE_OPEN,
         index=int(visit.ids["leaf"]),
+        account=_account(visit, found),
         problem=problem,
     )
+
+
+def _account(visit: Visit, found: Any) -> list[tuple[str, str, str]]:
+    """The bank account that a proposal is about, of which its content has a hash: field, as it is, as proposed."""
+    if found.effect not in ACCOUNTS or visit.caller.principal.role is not Role.OPERATOR:
+        return []
+    request = payments_pb2.GetProposedAccountRequest(name=found.name)
+    try:
+        answer = visit.call("PaymentsService/GetProposedAccount", request)
+    except REFUSED:
+        return []
+    fields = [field.name for field in answer.proposed.DESCRIPTOR.fields]
+    both = [(name, str(getattr(answer.standing, name)), str(getattr(answer.proposed, name))) for name in fields]
+    return [each for each in both if any(value not in ("", "0") for value in each[1:])]
 
 
 def decide(visit: Visit) -> Response:

@@ -1038,6 +1038,7 @@ class Fold:
         batch, positions = self.entries[entry["batch_leaf"]], positions_of(entry["positions"])
         assert batch["type"] == "usage.v1"
         assert batch["platform"] == entry["platform"]
+        assert entry["platform"] in self.admitted
         assert set(positions) <= set(self.accepted[batch["index"]]) - self.retracted[batch["index"]]
         self.retracted[batch["index"]].update(positions)
         events = self.events(batch)

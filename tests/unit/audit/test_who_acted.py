@@ -26,6 +26,7 @@ from ledger.acts.entries import (
 from ledger.entries import PaymentContent
 from ledger.log.leaves import Content
 from ledger.registry import NANO, PPM, Collective, CollectiveStatus
+from ledger.usage.entries import UsageContent
 from ledger.usage.format import AI_ONLY
 from payout.entries import PauseContent, PolicyContent, RoundContent
 from payout.policy import CommonsRule, Policy
@@ -517,6 +518,16 @@ def test_what_is_reported_after_an_admission_ended_is_found(tmp_path: Path) -> N
     assert report_of(bundle_of(log, tmp_path / "before.tar")).finding is None
     log.id_scheme("acme")
     assert finding_of(log, tmp_path).claimed == "acme"
+
+
+def test_what_is_retracted_after_an_admission_ended_is_found(tmp_path: Path) -> None:
+    """Even of usage that it reported while it was admitted, and that may be paid out by now."""
+    log = approved(a_round())
+    (batch, _), *_ = log.placed(UsageContent)
+    log.admit("acme", admitted=False)
+    log.retract(batch)
+    found = finding_of(log, tmp_path)
+    assert (found.where.leaf_index, found.figure, found.claimed) == (log.size() - 1, "platform", "acme")
 
 
 def test_a_platform_that_comes_back_reports_again(tmp_path: Path) -> None:
