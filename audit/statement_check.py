@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -16,13 +18,15 @@ from typing import Any, Final
 from audit.findings import FoundError
 from audit.statement_acts import POOL_KINDS, REGISTRY_KINDS, ShownRegistry, judge_pool, read_registry
 from audit.statement_file import LogPart, StatementFile, canonical_json
-from ledger.acts.entries import POLICY, SCHEDULER
+from ledger.acts.entries import POLICY, SCHEDULER, WitnessesContent
 from ledger.errors import FormatError, InvalidInputError, LedgerCorruptError, ProofError, SignatureError
 from ledger.log.checkpoint import Checkpoint, open_checkpoint, read_checkpoint
+from ledger.log.key_changes import KeyChange, LogKeys
 from ledger.log.leaves import Leaf, decode
 from ledger.log.merkle import leaf_hash, verify_inclusion
-from ledger.log.note_keys import SignatureType, VerifierKey
+from ledger.log.note_keys import VerifierKey
 from ledger.log.origins import REGISTRY_LOG, log_origin, split_origin
+from ledger.log.witness_policy import WitnessPolicy, first_unmet, witnesses_of
 from ledger.registry import NANO, Collective
 from ledger.usage.format import AI_ONLY, HUMAN_AI, MODES
 from payout.amounts import commons_weights, part_unit
@@ -102,6 +106,8 @@ class _Reading:
     key: VerifierKey
     data: bytes
     facts: dict[str, Any]
+    witnesses: tuple[WitnessPolicy, ...]
+    changes: tuple[KeyChange, ...]
     file: StatementFile = field(init=False)
     dossier: Dossier = field(init=False)
     checkpoints: dict[str, Checkpoint] = field(default_factory=dict)
@@ -116,10 +122,20 @@ class _Reading:
     round: Entry = field(default_factory=dict)
 
 
-def check_statement(data: bytes, key: VerifierKey) -> StatementReport:
-    """Check a statement file; `key` is the deployment's public key, or that of one of its logs."""
+def check_statement(
+    data: bytes, key: VerifierKey, witnesses: Sequence[WitnessPolicy] = (), changes: Sequence[KeyChange] = ()
+) -> StatementReport:
+    """Check a statement file.
+
+    Args:
+        data: the file.
+        key: the deployment's public key, or that of one of its logs.
+        witnesses: who must have cosigned both checkpoints. A file has the cosignatures of witnesses that the registry's
+            log names, and no others.
+        changes: changes of the deployment's key that are known.
+    """
     report = StatementReport()
-    reading = _Reading(key, data, report.facts)
+    reading = _Reading(key, data, report.facts, tuple(witnesses), tuple(changes))
     for check, run in _CHECKS.items():
         try:
             run(reading)
@@ -149,23 +165,48 @@ def _check_form(reading: _Reading) -> None:
 
 
 def _check_signatures(reading: _Reading) -> None:
-    """Both checkpoints are signed by the deployment's key under their log's name, and by nobody else."""
+    """Both checkpoints are signed by the deployment's key under their log's name, and cosigned as is asked for.
+
+    Every signature on them is verified: besides the log's own there are only those of witnesses whose keys the file's
+    entries of the registry have, or the verifier.
+    """
     deployment = reading.deployment = (split_origin(reading.key.name) or (reading.key.name, ""))[0]
     stated, _ = read_checkpoint(reading.file.pool.checkpoint)
     name = (split_origin(stated.origin) or ("", ""))[1]
     _require(name not in ("", REGISTRY_LOG), "the checkpoint is not a pool's")
+    known = dict.fromkeys([*_named_witnesses(reading.file.registry), *witnesses_of(reading.witnesses)])
+    trusted = VerifierKey(deployment, reading.key.public_key)
+    cosigned = []
     for log, part in ((name, reading.file.pool), (REGISTRY_LOG, reading.file.registry)):
         origin = log_origin(deployment, log)
-        key = VerifierKey(origin, reading.key.public_key, SignatureType.ED25519)
-        signed = open_checkpoint(part.checkpoint, key)
-        _require(not signed.note.unknown and len(signed.note.verified) == 1, f"{origin} has other signatures")
+        of_log = LogKeys.of(trusted.of_log(origin), reading.changes)
+        signed = open_checkpoint(part.checkpoint, of_log.key_of(part.checkpoint), witnesses=known)
+        signers = [found.key for found in signed.note.verified]
+        once = not signed.note.unknown and len(set(signers)) == len(signers)
+        _require(once, f"{origin} has signatures of others, or one twice")
+        if unmet := first_unmet(signed.note, reading.witnesses):
+            raise _Refused(f"{', '.join(unmet.missing)} did not cosign {origin}, which {unmet.policy} asks for")
+        of_log.require(part.checkpoint, signed.checkpoint, witnessed=bool(witnesses_of(reading.witnesses)))
         reading.checkpoints[log] = signed.checkpoint
+        cosigned.append({signer.name for signer in signers if signer in known})
     reading.facts |= {
         "origin": stated.origin,
+        "cosigned_by": sorted(cosigned[0] & cosigned[1]),
         "pool": name,
         "size": stated.size,
         "registry_size": reading.checkpoints[REGISTRY_LOG].size,
     }
+
+
+def _named_witnesses(registry: LogPart) -> Iterator[VerifierKey]:
+    """The keys in the witness policies that a file's entries of the registry have, which are verified later."""
+    for proved in registry.entries:
+        with suppress(FormatError, LedgerCorruptError):
+            content = decode(proved.entry, {WitnessesContent.type: WitnessesContent}).content
+            for line in content.policy.split("\n"):
+                word, *items = re.split(r"[ \t]+", line)
+                if word == "witness" and len(items) > 1:
+                    yield VerifierKey.parse(items[1])
 
 
 def _check_entries(reading: _Reading) -> None:

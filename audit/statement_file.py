@@ -110,6 +110,14 @@ def is_statement_file(head: bytes) -> bool:
     return head.startswith(f'{{"format":"{FORMAT}"'.encode())
 
 
+def checkpoint_in(data: bytes) -> bytes:
+    """Returns the pool's checkpoint in a file that nobody has verified; nothing if there is none."""
+    try:
+        return StatementFile.parse(data).pool.checkpoint
+    except FormatError:
+        return b""
+
+
 def canonical_json(data: bytes, subject: str) -> Any:
     """Reads a document in RFC 8785 form.
 

@@ -48,6 +48,7 @@ from payout.dossiers import Figures, render_dossiers, statement_leaves
 from payout.entries import PoolContent, PostingContent, RoundContent
 from payout.objections import AnswerContent, ObjectionContent
 from payout.policy import Policy, policy_in_force
+from payout.splits import SplitContent
 from payout.statement import carried_of
 
 _DECISIONS: Final = ", ".join(Decision)
@@ -296,6 +297,9 @@ class _LeafPass:
                 self._calculated(leaf.index, leaf.content)
             case ObjectionContent() | AnswerContent():
                 self._count_review(leaf.content)
+            case SplitContent():
+                self.report.count(Step.DECISIONS, "member splits")
+                self.report.count(Step.DECISIONS, "lines of members", leaf.content.lines)
             case DecisionContent():
                 self._decide(leaf, leaf.content)
             case PostingContent():

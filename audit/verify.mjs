@@ -1,8 +1,9 @@
 // Verifies a statement file with the deployment's public key alone: in browsers and in Node, without a server and
 // without any other module. It does what audit/statement_check.py does, step by step; test vectors hold the two
-// together. `check(bytes, vkey)` checks all; `steps(bytes, vkey)` yields each step as it is done.
+// together. `check(bytes, vkey)` checks all; `steps(bytes, vkey)` yields each step as it is done. Both take a list of
+// public keys of witnesses that must have cosigned, too.
 //
-//   node verify.mjs FILE VKEY
+//   node verify.mjs FILE VKEY [WITNESS-VKEY...]
 
 /** What is checked, in order. */
 export const TITLES = {
@@ -32,11 +33,12 @@ class Refused extends Error {}
  * Checks a statement file.
  * @param {Uint8Array} bytes the file
  * @param {string} vkey the deployment's public key, or that of one of its logs
+ * @param {string[]} witnesses the public keys of witnesses that must have cosigned
  * @returns {Promise<{holds: boolean, held: string[], failed: string|null, reason: string, facts: object}>}
  */
-export async function check(bytes, vkey) {
+export async function check(bytes, vkey, witnesses = []) {
   const report = { holds: true, held: [], failed: null, reason: '', facts: {} };
-  for await (const step of steps(bytes, vkey)) {
+  for await (const step of steps(bytes, vkey, witnesses)) {
     Object.assign(report.facts, step.facts);
     if (step.held) report.held.push(step.name);
     else Object.assign(report, { holds: false, failed: step.name, reason: step.reason });
@@ -48,8 +50,8 @@ export async function check(bytes, vkey) {
  * Does one step after the other, and ends after the first that does not hold.
  * @yields {{name: string, title: string, held: boolean, reason: string, facts: object}}
  */
-export async function* steps(bytes, vkey) {
-  const reading = { bytes, vkey, facts: {} };
+export async function* steps(bytes, vkey, witnesses = []) {
+  const reading = { bytes, vkey, witnesses, facts: {} };
   for (const [name, run] of Object.entries(CHECKS)) {
     let reason = '';
     try {
@@ -136,27 +138,60 @@ async function checkSignatures(reading) {
   const origin = reading.file.pool.checkpoint.split('\n')[0];
   const pool = (splitOrigin(origin) ?? [])[1];
   require(pool !== undefined && pool !== 'registry', "the checkpoint is not a pool's");
+  const required = await Promise.all(reading.witnesses.map((each) => verifierKey(each, WITNESS)));
+  const known = [...await namedWitnesses(reading.file.registry), ...required];
   reading.checkpoints = {
-    pool: await signedCheckpoint(reading.file.pool.checkpoint, `${deployment}/pools/${pool}`, key),
-    registry: await signedCheckpoint(reading.file.registry.checkpoint, `${deployment}/registry`, key),
+    pool: await signedCheckpoint(reading.file.pool.checkpoint, `${deployment}/pools/${pool}`, key, known),
+    registry: await signedCheckpoint(reading.file.registry.checkpoint, `${deployment}/registry`, key, known),
   };
+  const logs = Object.values(reading.checkpoints);
+  for (const witness of required) {
+    const cosigned = logs.every(({ cosigners }) => cosigners.some((each) => sameKey(each, witness)));
+    require(cosigned, `${witness.name} did not cosign`);
+  }
+  const [names, others] = logs.map(({ cosigners }) => cosigners.map((each) => each.name));
   Object.assign(reading.facts, {
-    origin, pool, size: reading.checkpoints.pool.size, registry_size: reading.checkpoints.registry.size,
+    origin,
+    pool,
+    size: reading.checkpoints.pool.size,
+    registry_size: reading.checkpoints.registry.size,
+    cosigned_by: [...new Set(names.filter((each) => others.includes(each)))].sort(),
   });
 }
 
+/** The keys in the witness policies that the file's entries of the registry have, which are verified later. */
+async function namedWitnesses(registry) {
+  const found = [];
+  for (const { entry } of registry.entries) {
+    try {
+      const { policy, type } = parsed(utf8(entry), 'an entry');
+      for (const line of type === 'witnesses.v1' ? policy.split('\n') : []) {
+        const [word, , vkey] = line.split(/[ \t]+/);
+        if (word === 'witness' && vkey !== undefined) found.push(await verifierKey(vkey, WITNESS));
+      }
+    } catch {
+      // What cannot be read is said where the entries are checked.
+    }
+  }
+  return found;
+}
+
+const LOG = 1;
+const WITNESS = 4;
+const sameKey = (a, b) => a.name === b.name && hex(a.key) === hex(b.key);
+
 /** The name and the 32 bytes of a public key. */
-async function verifierKey(text) {
+async function verifierKey(text, type = LOG) {
   const [name, id, ...rest] = text.trim().split('+');
   const data = base64(rest.join('+'));
-  require(data.length === 33 && data[0] === 1 && /^[0-9a-f]{8}$/.test(id), 'the key is no Ed25519 vkey');
+  require(data.length === 33 && data[0] === type && /^[0-9a-f]{8}$/.test(id), 'the key is no vkey of its kind');
   const key = data.slice(1);
-  require(hex(await keyId(name, key)) === id, 'the key does not have its id');
+  require(hex(await keyId(name, key, type)) === id, 'the key does not have its id');
   return { name, key };
 }
 
-async function keyId(name, key) {
-  return (await sha256(utf8(`${name}\n`), Uint8Array.of(1), key)).slice(0, 4);
+async function keyId(name, key, type = LOG) {
+  return (await sha256(utf8(`${name}\n`), Uint8Array.of(type), key)).slice(0, 4);
 }
 
 function splitOrigin(origin) {
@@ -165,23 +200,44 @@ function splitOrigin(origin) {
   return origin.endsWith('/registry') && origin.length > 9 ? [origin.slice(0, -9), 'registry'] : null;
 }
 
-/** The size and the root of a note with one signature, its log's. */
-async function signedCheckpoint(note, origin, key) {
+/** The size, the root and the cosigners of a note that its log signed, and otherwise only witnesses that are known. */
+async function signedCheckpoint(note, origin, key, witnesses) {
   const end = note.lastIndexOf('\n\n');
   require(end >= 0, 'a checkpoint has no signature');
   const text = note.slice(0, end + 1);
-  const begins = `— ${origin} `;
-  const line = note.slice(end + 2);
-  require(line.startsWith(begins) && line.endsWith('\n'), `a checkpoint is not signed as ${origin}`);
-  const data = base64(line.slice(begins.length, -1));
-  require(data.length === 68 && hex(data.slice(0, 4)) === hex(await keyId(origin, key)), 'a signature is of another key');
-  const signer = await crypto.subtle.importKey('raw', key, { name: 'Ed25519' }, false, ['verify']);
-  const valid = await crypto.subtle.verify({ name: 'Ed25519' }, signer, data.slice(4), utf8(text));
-  require(valid, `the signature of ${origin} is invalid`);
+  const lines = note.slice(end + 2).split('\n');
+  require(lines.pop() === '', 'a checkpoint does not end in a newline');
+  let signed = 0;
+  const cosigners = [];
+  for (const line of lines) {
+    const [dash, name, encoded, ...more] = line.split(' ');
+    const data = base64(encoded ?? '');
+    require(dash === '\u2014' && more.length === 0 && data.length > 4, 'a signature has another form');
+    const id = hex(data.slice(0, 4));
+    if (name === origin && id === hex(await keyId(origin, key))) {
+      require(await isSigned(key, data.slice(4), text), `the signature of ${origin} is invalid`);
+      signed += 1;
+      continue;
+    }
+    const ids = await Promise.all(witnesses.map((each) => keyId(each.name, each.key, WITNESS)));
+    const witness = witnesses.find((each, at) => each.name === name && hex(ids[at]) === id);
+    require(witness !== undefined, `${origin} has signatures of others`);
+    require(!cosigners.some((each) => sameKey(each, witness)), 'a witness cosigned twice');
+    const time = new DataView(data.buffer, data.byteOffset + 4, 8).getBigUint64(0);
+    const message = `cosignature/v1\ntime ${time}\n${text}`;
+    require(time < 2n ** 63n && await isSigned(witness.key, data.slice(12), message), `${name} did not cosign this`);
+    cosigners.push(witness);
+  }
+  require(signed === 1, `a checkpoint is not signed once as ${origin}`);
   const [stated, size, root] = text.split('\n');
   require(stated === origin && /^(0|[1-9][0-9]{0,15})$/.test(size), 'a checkpoint is of another log');
   require(base64(root).length === 32 && Number.isSafeInteger(Number(size)), 'a checkpoint has no root');
-  return { size: Number(size), root: base64(root) };
+  return { size: Number(size), root: base64(root), cosigners };
+}
+
+async function isSigned(key, signature, text) {
+  const signer = await crypto.subtle.importKey('raw', key, { name: 'Ed25519' }, false, ['verify']);
+  return crypto.subtle.verify({ name: 'Ed25519' }, signer, signature, utf8(text));
 }
 
 // 3. The entries: each is in its log, at its index, by an RFC 6962 inclusion proof.
@@ -1011,11 +1067,11 @@ async function sha256(...parts) {
 // Run by Node as a program: prints each step, and ends with status 1 where one does not hold.
 if (typeof process !== 'undefined' && process.argv?.[1] && import.meta.url.endsWith(process.argv[1].replace(/^.*[\\/]/, '/'))) {
   const { readFileSync } = await import('node:fs');
-  const [, , file, vkey] = process.argv;
+  const [, , file, vkey, ...witnesses] = process.argv;
   const printable = (text) => JSON.stringify(`${text}`).slice(1, -1).replace(/[\u007f-\u009f\u2028-\u202e\u2066-\u2069]/g, '?');
   let held = true;
   let facts = {};
-  for await (const step of steps(readFileSync(file), vkey)) {
+  for await (const step of steps(readFileSync(file), vkey, witnesses)) {
     console.log(`${step.held ? '✓' : '✗'} ${step.title}${step.held ? '' : `: ${printable(step.reason)}`}`);
     held &&= step.held;
     facts = step.facts;

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Lock
 from typing import Any, Final
 
@@ -13,14 +13,17 @@ import sqlalchemy as sa
 
 from audit.statement_file import LogPart, ProvedEntry, StatementFile
 from ledger.acts.entries import COLLECTIVES, ActContent, CollectiveContent
+from ledger.acts.people import People
 from ledger.errors import LedgerCorruptError, NotFoundError, StateError
 from ledger.journal import COLLECTIVE_KINDS
 from ledger.log.leaves import EncodedLeaf, decode
 from ledger.log.merkle import HASH_BYTES, inclusion_proof, root, subtree_roots
+from ledger.log.witness_policy import WitnessPolicy
+from ledger.log.witnessed import timing_policy
 from ledger.registry import Collective
 from ledger.store import checkpoints, log, methods, proofs
 from ledger.store import tables as lt
-from ledger.store.acts import REGISTRY, leaves_about_operators
+from ledger.store.acts import REGISTRY, leaves_about_operators, read_people
 from ledger.store.checkpoints import StoredCheckpoint
 from ledger.store.log import PoolRef
 from payout.dossiers import (
@@ -159,7 +162,8 @@ def _parts(connection: sa.Connection, pool: PoolRef, record: RoundRecord, dossie
     Raises:
         StateError: no checkpoint has the round yet.
     """
-    checkpoint = checkpoints.get_checkpoint(connection, pool)
+    people = read_people(connection, record.content.registry_size)
+    checkpoint = _cosigned(connection, pool, people, record.leaf_index + 1)
     if record.leaf_index >= checkpoint.size:
         detail = f"is not in the checkpoint of {checkpoint.size} leaves yet; the next is signed within seconds"
         raise StateError(f"pools/{pool.name}/rounds/{record.content.number}", "NOT_IN_CHECKPOINT", detail)
@@ -173,21 +177,47 @@ def _parts(connection: sa.Connection, pool: PoolRef, record: RoundRecord, dossie
     acts = [content for content in contents if isinstance(content, ActContent)]
     opened = next(content.opened_at for content in contents if isinstance(content, PoolContent))
     own_keys = {act.by_key for act in acts if act.by.startswith(COLLECTIVES)}
+    judged_by = max(act.registry_size for act in acts)
     registry = {
         opened,
         _registration(connection, collective, record.content.registry_size),
         *_key_leaves(connection, own_keys),
-        *leaves_about_operators(connection, max(act.registry_size for act in acts)),
+        *leaves_about_operators(connection, judged_by),
     }
     return (
         _part(connection, pool, checkpoint, entries),
         _part(
             connection,
             REGISTRY,
-            checkpoints.get_checkpoint(connection, REGISTRY),
+            _cosigned(connection, REGISTRY, people, judged_by),
             _with_approvals(connection, REGISTRY, registry),
         ),
     )
+
+
+def _cosigned(connection: sa.Connection, pool: PoolRef, people: People, size: int) -> StoredCheckpoint:
+    """Returns the newest checkpoint of at least a size that a quorum of the registry's witnesses has cosigned, with
+    their cosignatures and no others; or else the newest one, without any.
+    """
+    latest = checkpoints.get_checkpoint(connection, pool)
+    policy = timing_policy(people.witnesses)
+    if policy is None:
+        return replace(latest, cosignatures=())
+    for witness_size in _cosigned_sizes(connection, pool, latest, policy):
+        found = checkpoints.get_checkpoint(connection, pool, size=witness_size)
+        named = tuple(each for each in found.cosignatures if each.key in policy.witnesses.values())
+        if witness_size >= size and policy.is_met([each.key for each in named]):
+            return replace(found, cosignatures=named)
+    return replace(latest, cosignatures=())
+
+
+def _cosigned_sizes(
+    connection: sa.Connection, pool: PoolRef, latest: StoredCheckpoint, policy: WitnessPolicy
+) -> list[int]:
+    """The sizes that the witnesses cosigned last, the largest first."""
+    witnesses = policy.witnesses.values()
+    sizes = {checkpoints.last_cosigned_size(connection, pool, latest.key, witness) for witness in witnesses}
+    return sorted(sizes - {0}, reverse=True)
 
 
 def _part(
@@ -196,7 +226,7 @@ def _part(
     within = [leaf for leaf in entries if leaf.index < checkpoint.size]
     paths = proofs.inclusion_proofs(connection, pool, [leaf.index for leaf in within], checkpoint.size)
     proved = (ProvedEntry(leaf.entry, tuple(path)) for leaf, path in zip(within, paths, strict=True))
-    return LogPart(checkpoint.note, tuple(proved))
+    return LogPart(checkpoint.cosigned_note(), tuple(proved))
 
 
 def _with_approvals(connection: sa.Connection, pool: PoolRef, indexes: set[int]) -> list[EncodedLeaf]:

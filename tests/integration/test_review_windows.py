@@ -8,7 +8,9 @@ from typing import Final
 
 import pytest
 
+from audit.statement_check import check_statement
 from ledger.log.note_keys import SignatureType, SigningKey
+from ledger.log.witness_policy import all_of
 from ledger.store.acts import REGISTRY
 from moiety import Client, FailedPreconditionError, InvalidArgumentError, Policy
 from moiety.v1.audit_pb2 import REPLAY_OUTCOME_MATCH
@@ -97,6 +99,10 @@ def test_a_round_is_posted_once_witnesses_have_seen_its_review_pass(
     assert scene.operator.replay_round(POOL, 1).outcome == REPLAY_OUTCOME_MATCH
     with pytest.raises(FailedPreconditionError):
         irish.object_to_round(POOL, 1, "again")
+    sign()
+    report = check_statement(irish.get_statement_file(POOL, 1), KEY.verifier_key, [all_of([witness.key.verifier_key])])
+    assert (report.failed, report.reason) == (None, "")
+    assert (report.facts["state"], report.facts["cosigned_by"]) == ("POSTED", [witness.key.name])
 
 
 def test_both_logs_are_bundled_and_verified_from_outside(

@@ -12,7 +12,7 @@ import pytest
 from audit.statement_check import StatementReport, check_statement
 from audit.statement_file import StatementFile
 from ledger.log.merkle import leaf_hash
-from ledger.log.note_keys import SigningKey
+from ledger.log.note_keys import SignatureType, SigningKey
 from ledger.store import registry
 from moiety import (
     Client,
@@ -240,7 +240,11 @@ def test_the_command_writes_a_file_and_verifies_it(
     shown = capsys.readouterr().out
     assert "irish gets 6.00 EUR of round 1 of log.example/pools/" in shown
     assert "is the auditor's check" in " ".join(shown.split())
+    assert "for 1 event, 0." in shown
     assert run(["verify", str(file), "--key", vkey, "--rounds", "1"]) == Exit.BAD_INPUT
+    witness = SigningKey("witness.example", bytes(32), SignatureType.COSIGNATURE).verifier_key
+    assert run(["verify", str(file), "--key", vkey, "--witness", str(witness)]) == Exit.DOES_NOT_HOLD
+    assert "witness.example did not cosign" in " ".join(capsys.readouterr().out.split())
     capsys.readouterr()
     file.write_bytes(file.read_bytes().replace(b"600", b"601"))
     assert run(["verify", str(file), "--key", vkey, "--json"]) == Exit.DOES_NOT_HOLD

@@ -15,10 +15,19 @@ import rfc8785
 
 from audit.statement_file import LogPart, MemberLine, ProvedEntry, StatementFile
 from ledger.acts.controls import Controls
-from ledger.acts.entries import ControlsContent, Decision, KeyContent, KeyRevocationContent, PrincipalContent
+from ledger.acts.entries import (
+    ControlsContent,
+    Decision,
+    KeyContent,
+    KeyRevocationContent,
+    PrincipalContent,
+    WitnessesContent,
+)
 from ledger.entries import PaymentContent
 from ledger.log.leaves import EncodedLeaf
 from ledger.log.merkle import inclusion_proof, root
+from ledger.log.note_keys import SignatureType, SigningKey
+from ledger.log.notes import parse_note
 from ledger.registry import Collective, CollectiveStatus
 from ledger.usage.entries import MethodContent
 from payout.dossiers import Figures, line_salt, render_dossiers, statement_leaf, statement_leaves
@@ -198,12 +207,32 @@ def guarded_log() -> PoolLog:
     log.answer("eire", Answer.DISMISSED)
     log.decide(Decision.APPROVED, "operators/petra")
     log.post()
+    registry.now = log.now
+    registry.together(WitnessesContent(policy=WITNESSES))
     log.together(
         PaymentContent(collective="eire", request_id="p-1", amount_minor=7, reference="SEPA 1", salt=salt_at(1))
     )
     ((_, content),) = log.placed(RoundContent)
     log.split("eire", [SplitLine("m1", lines_of(log, content)[0].amount_minor, bytes(32))])
     return log
+
+
+WITNESS, STRANGER = (
+    SigningKey(name, bytes([number]) * 32, SignatureType.COSIGNATURE) for number, name in ((1, "w1"), (2, "w2"))
+)
+WITNESSES: Final = f"witness w1 {WITNESS.verifier_key}\nquorum w1\n"
+"""The policy that the guarded log names."""
+
+
+def cosigned(file: StatementFile, *cosigners: SigningKey, only_pool: bool = False) -> bytes:
+    """The file with cosignatures on both of its checkpoints, or only on that of the pool's."""
+
+    def signed(part: LogPart) -> LogPart:
+        note = parse_note(part.checkpoint)
+        return replace(part, checkpoint=note.with_signatures(key.sign(note.text, 77) for key in cosigners).to_bytes())
+
+    registry = file.registry if only_pool else signed(file.registry)
+    return replace(file, pool=signed(file.pool), registry=registry).to_bytes()
 
 
 LATER: Final = "2030-01-01T00:00:00Z"
@@ -263,18 +292,19 @@ FORGERIES: Final[dict[str, tuple[str, Callable[[Said], object]]]] = {
 
 _CHECK_ALL: Final = """
 import { readFileSync } from 'node:fs';
-const { module, vkey, files } = JSON.parse(readFileSync(0, 'utf8'));
+const { module, vkey, files, witnesses } = JSON.parse(readFileSync(0, 'utf8'));
 const { check } = await import(module);
 const found = [];
-for (const file of files) found.push(await check(Buffer.from(file, 'base64'), vkey));
+for (const file of files) found.push(await check(Buffer.from(file, 'base64'), vkey, witnesses));
 console.log(JSON.stringify(found));
 """
 
 
-def checked_by_node(files: Sequence[bytes], vkey: str) -> list[dict[str, Any]]:
+def checked_by_node(files: Sequence[bytes], vkey: str, witnesses: Sequence[str] = ()) -> list[dict[str, Any]]:
     """What `verify.mjs` says of each file."""
     assert NODE is not None
-    asked = json.dumps({"module": MODULE.as_uri(), "vkey": vkey, "files": [b64encode(file).decode() for file in files]})
+    encoded = [b64encode(file).decode() for file in files]
+    asked = json.dumps({"module": MODULE.as_uri(), "vkey": vkey, "files": encoded, "witnesses": list(witnesses)})
     command = [NODE, "--input-type=module", "-e", _CHECK_ALL]
     found = subprocess.run(command, input=asked, capture_output=True, text=True, check=True)
     said: list[dict[str, Any]] = json.loads(found.stdout)

@@ -3,24 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from services.cli.base.exits import InputError
 from services.cli.base.output import Output, counted
+
+_COUNTED: Final = 9 + 6 + 6
+"""Decimals of a counted weight: units times a share, a mode's factor and a confidence."""
 
 STATEMENT_BYTES: Final = 16 * 2**20
 """The longest statement file that is read."""
 
 if TYPE_CHECKING:
     from audit.statement_check import StatementReport
+    from ledger.log.key_changes import KeyChange
     from ledger.log.note_keys import VerifierKey
+    from ledger.log.witness_policy import WitnessPolicy
 
 
-def verify_statement(output: Output, data: bytes, key: VerifierKey) -> bool:
+class Trust(Protocol):
+    """The signatures that a verification requires."""
+
+    def about(self, note: bytes) -> tuple[VerifierKey, tuple[WitnessPolicy, ...], tuple[KeyChange, ...]]:
+        """Returns the key of this checkpoint's log, who must have cosigned, and the changes of the key."""
+
+
+def verify_statement(output: Output, data: bytes, trust: Trust) -> bool:
     """Check a statement file and print what holds; True where all of it does."""
     from audit.statement_check import VERDICT, check_statement
+    from audit.statement_file import checkpoint_in
 
-    report = check_statement(data, key)
+    report = check_statement(data, *trust.about(checkpoint_in(data)))
     output.show(
         {
             "holds": report.holds,
@@ -43,7 +56,7 @@ def refuse_options(**given: object) -> None:
     """
     for name, value in given.items():
         if value:
-            raise InputError.of(name, "is for bundles: a statement file is checked with the key alone")
+            raise InputError.of(name, "is for bundles, and not for a statement file")
 
 
 def _lines(report: StatementReport) -> Iterator[str]:
@@ -73,6 +86,8 @@ def _facts(facts: dict[str, Any]) -> Iterator[str]:
 
     yield f"{facts['collective']} gets {money('amount_minor')} of round {facts['round']} of {facts['origin']}:"
     yield f"  attributed {money('attributed_minor')}, from the commons {money('commons_minor')}"
+    units = decimal_text(int(facts["counted"]), _COUNTED).rstrip("0").removesuffix(".")
+    yield f"  for {counted(int(facts['events']), 'event')}, {units} units counted"
     yield f"  line {facts['position'] + 1} of {facts['lines']}, policy version {facts['policy_version']}"
     yield f"  calculated by {facts['calculated_by']} at {facts['calculated_at']}"
     if facts["decided_by"]:
@@ -82,7 +97,10 @@ def _facts(facts: dict[str, Any]) -> Iterator[str]:
     if facts["aside"] or facts["status"] == "SUSPENDED":
         yield f"  held: {'as disputed' if facts['aside'] else 'the collective is suspended'}"
     if facts["posted_at"]:
-        yield f"  posted at {facts['posted_at']}"
+        alone = ", by one person alone" if facts["decided_alone"] else ""
+        yield f"  posted at {facts['posted_at']}{alone}"
+    if facts["cosigned_by"]:
+        yield f"  cosigned by {', '.join(facts['cosigned_by'])}"
     if "split_rule" in facts:
         yield f"  split among its members: {facts['split_rule']}"
     if "member" in facts:

@@ -21,7 +21,6 @@ from services.cli.audit.options import (
     log_key,
     read_file,
     read_kept,
-    verifier_key,
     witness_policies,
 )
 from services.cli.audit.statement import STATEMENT_BYTES, refuse_options, verify_statement
@@ -104,10 +103,9 @@ def verify(
         trust = Trust(key, witness, witness_policy, key_change)
         if is_statement(bundle):
             refuse_options(
-                since=since, rounds=rounds, witness=witness, witness_policy=witness_policy, only_batch=only_batch,
-                sample=sample, seed=seed, report=report_file, key_change=key_change,
-            )  # fmt: skip
-            holds = verify_statement(output, read_file(bundle, "bundle", STATEMENT_BYTES), verifier_key(key))
+                since=since, rounds=rounds, only_batch=only_batch, sample=sample, seed=seed, report=report_file
+            )
+            holds = verify_statement(output, read_file(bundle, "bundle", STATEMENT_BYTES), trust)
         elif only_batch is not None:
             if report_file is not None:
                 raise InputError.of("report", "is of a bundle, and not of one batch")
