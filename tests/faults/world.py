@@ -199,7 +199,8 @@ class World:
         chance.choice(self.schedulers).stall(chance.uniform(0.5, 5))
 
     def kill_postgres(self, _: random.Random) -> None:
-        os.kill(self._postmaster(), signal.SIGKILL)
+        with suppress(OSError, ValueError, IndexError):  # it is away already
+            os.kill(self._postmaster(), signal.SIGKILL)
 
     def restart_postgres(self, chance: random.Random) -> None:
         self._control("stop", "-m", chance.choice(["fast", "immediate"]))
