@@ -23,6 +23,7 @@ from ledger.acts.entries import (
     CollectiveContent,
     DeploymentContent,
     KeyContent,
+    KeyKind,
     KeyRevocationContent,
     PlatformContent,
     PoolOpenedContent,
@@ -216,11 +217,22 @@ class RegistryFold:
             case KeyContent(principal=name):
                 here.holds(key_id not in issued, "key_id", key_id, "one that no other key has")
                 here.holds(self._is_registered(name), "principal", name, "one that is registered")
+                self._require_one_owner(here, content)
             case KeyRevocationContent():
                 here.holds(key_id in issued, "key_id", key_id, "the id of a key that was issued")
             case RecoveryContent(people_leaf=last_leaf):
                 here.holds(key_id not in issued, "key_id", key_id, "one that no other key has")
                 here.same("people_leaf", last_leaf, self.people.last_leaf)
+
+    def _require_one_owner(self, here: At, content: KeyContent) -> None:
+        """Check that an account or a certificate does not stand for two principals at a time."""
+        kind, is_identity = content.key_kind, content.key_kind == KeyKind.IDENTITY
+        here.holds(kind in set(KeyKind), "key_kind", kind, "a kind of key")
+        wanted = "that of an identity, and of no other"
+        here.holds(bool(content.issuer) == is_identity, "issuer", content.issuer, wanted)
+        if kind != KeyKind.SECRET:
+            is_free = content.secret_hash not in self.people.bound
+            here.holds(is_free, "secret_hash", content.secret_hash, "one that no key has that holds")
 
     def _is_registered(self, principal: str) -> bool:
         collection, _, name = principal.partition("/")

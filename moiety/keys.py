@@ -25,6 +25,16 @@ class NewKey:
         return f"{self.key_id}:{sha256(self.secret.encode()).hexdigest()}"
 
 
+def identity_hash(issuer: str, subject: str) -> str:
+    """The hash of an account at an OpenID provider, by which it is registered: 64 hexadecimal digits.
+
+    Args:
+        issuer: the provider, as its `iss` says: `https://accounts.example`.
+        subject: the account, as its `sub` says. No log holds it.
+    """
+    return sha256(f"moiety identity v1\n{issuer}\n{subject}".encode()).hexdigest()
+
+
 def make_key() -> NewKey:
     """A new key. Its secret has 256 random bits, so a plain hash of it is as good as any slow one."""
     return NewKey(secrets.token_hex(8), secrets.token_urlsafe(32))

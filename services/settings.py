@@ -17,6 +17,10 @@ from ledger.store.database import as_driver_url
 
 PREFIX: Final = "MOIETY_"
 _PUBLIC_URL: Final = re.compile(r"https?://[A-Za-z0-9.\-:\[\]]{1,255}")
+_OPENID_ISSUER: Final = re.compile(
+    r"(https://[A-Za-z0-9.\-:]{1,150}|http://(localhost|127\.0\.0\.1)(:[0-9]{1,5})?)(/[A-Za-z0-9.\-_~/]{0,98}[A-Za-z0-9.\-_~])?"
+)
+"""Plain http is for trying: what a provider on this machine says passes over no network."""
 MAX_PORT: Final = 65_535
 
 
@@ -57,6 +61,15 @@ class Settings(BaseSettings):
 
     public_url: str = ""
     """How browsers reach HTTP where that is by a proxy, such as `https://moiety.example`; without a path."""
+
+    openid_issuer: str = ""
+    """The OpenID provider at which people sign in, such as `https://accounts.example`; empty for none."""
+
+    openid_client_id: str = ""
+    """What the provider knows this console by; it must lead back to `/sign-in/openid/return` at `public_url`."""
+
+    openid_client_secret_file: Path | None = None
+    """The file that has the client's secret; none for a public client."""
 
     metrics_token: str = ""
     """What Prometheus sends as a bearer token to read /metrics; where it is empty only a loopback address has them."""
@@ -126,6 +139,10 @@ class Settings(BaseSettings):
             raise ValueError("tls_key_file: must be set together with tls_certificate_file")
         if self.public_url and not _PUBLIC_URL.fullmatch(self.public_url):
             raise ValueError("public_url: must be http:// or https:// and a host, without a path")
+        if bool(self.openid_issuer) != bool(self.openid_client_id):
+            raise ValueError("openid_client_id: must be set together with openid_issuer")
+        if self.openid_issuer and not _OPENID_ISSUER.fullmatch(self.openid_issuer):
+            raise ValueError("openid_issuer: must be an https address, without a query or a slash at its end")
         if (self.signing_key_file is None) != (self.checkpoint_folder is None):
             raise ValueError("checkpoint_folder: must be set together with signing_key_file")
         for address in filter(None, (self.listen, self.http_listen)):

@@ -24,6 +24,7 @@ from ledger.acts.entries import (
     CollectiveContent,
     DeploymentContent,
     KeyContent,
+    KeyKind,
     KeyRevocationContent,
     PayeeContent,
     PayRunContent,
@@ -140,7 +141,8 @@ class _RegistryCheck:
             case KeyContent() as key:
                 expires = datetime.fromisoformat(key.expires_at).astimezone(UTC) if key.expires_at else None
                 row = _key(key.principal, key.secret_hash, at, expires_at=expires, pools=key.pools)
-                self._keys[key.key_id] = row
+                held = {"key_kind": key.key_kind, "issuer": key.issuer}
+                self._keys[key.key_id] = {**row, **held}
             case RecoveryContent() as key:
                 begins = leaf.time + RECOVERY_DELAY
                 self._keys[key.key_id] = _key(key.operator, key.secret_hash, at, begins_at=begins)
@@ -246,4 +248,5 @@ def _key(
     except ValueError:
         secret = b""
     bounds = {"begins_at": begins_at, "expires_at": expires_at, "pools": list(pools or ()), "revoked_at": None}
-    return {"principal": principal, "secret_sha256": secret, **at, **bounds}
+    kept = {"key_kind": KeyKind.SECRET.value, "issuer": ""}
+    return {"principal": principal, "secret_sha256": secret, **at, **bounds, **kept}

@@ -200,8 +200,22 @@ class PrincipalContent(ActContent):
         return self.principal
 
 
+class KeyKind(StrEnum):
+    """By what whoever has a key shows that it is theirs."""
+
+    SECRET = "SECRET"  # noqa: S105  # a name, and none
+    """A secret that only they know."""
+    IDENTITY = "IDENTITY"
+    """An account at an OpenID provider, by which people sign in."""
+    CERTIFICATE = "CERTIFICATE"
+    """The private key of a TLS client certificate."""
+
+
 class KeyContent(ActContent):
-    """A key was issued: its id and the hash of its secret. Only its owner ever needs to see the secret."""
+    """A key was issued: its id and the hash of its secret. Only its owner ever needs to see the secret.
+
+    A key of another kind has the hash of an account or of a certificate's public key (`moiety.keys`) in its place.
+    """
 
     type: ClassVar[str] = "key.v1"
     kind: ClassVar[Kind | None] = Kind.PEOPLE
@@ -213,6 +227,9 @@ class KeyContent(ActContent):
     """In RFC 3339 and UTC; empty for a key that does not expire."""
     pools: list[str] = Field(default=[], exclude_if=lambda pools: not pools)
     """The only pools that the key gives access to; empty for all."""
+    key_kind: str = Field(default=KeyKind.SECRET.value, exclude_if=lambda kind: kind == KeyKind.SECRET.value)
+    issuer: str = Field(default="", exclude_if=is_empty)
+    """The OpenID provider of an identity; empty for other keys."""
 
     @property
     def key(self) -> Hashable:

@@ -16,6 +16,7 @@ from ledger.acts.entries import (
     ControlsContent,
     DeploymentContent,
     KeyContent,
+    KeyKind,
     KeyRevocationContent,
     PrincipalContent,
     PrincipalStatus,
@@ -93,6 +94,8 @@ class Key:
     recovered: bool = False
     revoked: int | None = None
     """The registry's leaf that revoked it."""
+    bound: str = ""
+    """The hash of the account or certificate that it stands for; empty for a key that is a secret."""
 
 
 @dataclass(slots=True)
@@ -108,6 +111,8 @@ class People:
     keys_made_together: bool = False
     persons: dict[str, Person] = field(default_factory=dict)
     keys: dict[str, Key] = field(default_factory=dict)
+    bound: set[str] = field(default_factory=set)
+    """The hashes of accounts and certificates for which a key stands that is not revoked."""
     recoveries: int = 0
     last_leaf: int = 0
     """The last of these leaves that is about operators: the founding, controls, witnesses, an operator, its keys."""
@@ -131,13 +136,10 @@ class People:
                 person = known or Person(name, leaf.index, alone=leaf.content.proposal is None)
                 self.persons[name] = replace(person, status=PrincipalStatus(status))
             case KeyContent() as content:
-                alone = content.proposal is None and content.by != content.principal
-                expires = datetime.fromisoformat(content.expires_at) if content.expires_at else None
-                self.keys[content.key_id] = Key(
-                    content.key_id, content.principal, leaf.index, alone, frozenset(content.pools), expires=expires
-                )
+                self._issue(leaf.index, content)
             case KeyRevocationContent(key_id=key_id) if key_id in self.keys:
                 self.keys[key_id] = replace(self.keys[key_id], revoked=leaf.index)
+                self.bound.discard(self.keys[key_id].bound)
             case RecoveryContent() as content:
                 self._recover(leaf, content)
 
@@ -159,6 +161,20 @@ class People:
         for founder in content.founders:
             self.persons[founder.operator] = Person(founder.operator, 0, alone=False)
             self.keys[founder.key_id] = Key(founder.key_id, founder.operator, 0, alone=False)
+
+    def _issue(self, leaf_index: int, content: KeyContent) -> None:
+        bound = "" if content.key_kind == KeyKind.SECRET else content.secret_hash
+        self.keys[content.key_id] = Key(
+            content.key_id,
+            content.principal,
+            leaf_index,
+            alone=content.proposal is None and content.by != content.principal,
+            pools=frozenset(content.pools),
+            expires=datetime.fromisoformat(content.expires_at) if content.expires_at else None,
+            bound=bound,
+        )
+        if bound:
+            self.bound.add(bound)
 
     def _recover(self, leaf: Leaf[Any], content: RecoveryContent) -> None:
         self.recoveries += 1

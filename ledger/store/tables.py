@@ -84,7 +84,19 @@ api_key = sa.Table(
     sa.Column("begins_at", sa.DateTime(timezone=True)),
     sa.Column("expires_at", sa.DateTime(timezone=True)),
     sa.Column("pools", sa.ARRAY(sa.Text), nullable=False),
+    sa.Column("key_kind", sa.Text, nullable=False),
+    sa.Column("issuer", sa.Text, nullable=False),
+    sa.CheckConstraint(
+        "key_kind = ANY (ARRAY['SECRET'::text, 'IDENTITY'::text, 'CERTIFICATE'::text])", name="key_kind"
+    ),
     comment="What the registry's log says of keys; a secret itself is nowhere.",
+)
+
+sa.Index(
+    "api_key_bound_key",
+    api_key.c.secret_sha256,
+    unique=True,
+    postgresql_where=sa.text("key_kind <> 'SECRET' AND revoked_at IS NULL"),
 )
 
 pool = sa.Table(

@@ -288,6 +288,34 @@ SKIP_REASON_NOT_PLACED: SkipReason.ValueType  # 3
 """The policy lets nobody take anything of the pot, which cannot cover every floor, say."""
 Global___SkipReason: _TypeAlias = SkipReason  # noqa: Y015
 
+class _KeyKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _KeyKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_KeyKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    KEY_KIND_UNSPECIFIED: _KeyKind.ValueType  # 0
+    """As KEY_KIND_SECRET."""
+    KEY_KIND_SECRET: _KeyKind.ValueType  # 1
+    """A secret, which calls send."""
+    KEY_KIND_IDENTITY: _KeyKind.ValueType  # 2
+    """An account at an OpenID provider, by which a person signs in to the console; calls cannot use it."""
+    KEY_KIND_CERTIFICATE: _KeyKind.ValueType  # 3
+    """A TLS client certificate, by which calls are made without a secret."""
+
+class KeyKind(_KeyKind, metaclass=_KeyKindEnumTypeWrapper):
+    """By what whoever has a key shows that it is theirs."""
+
+KEY_KIND_UNSPECIFIED: KeyKind.ValueType  # 0
+"""As KEY_KIND_SECRET."""
+KEY_KIND_SECRET: KeyKind.ValueType  # 1
+"""A secret, which calls send."""
+KEY_KIND_IDENTITY: KeyKind.ValueType  # 2
+"""An account at an OpenID provider, by which a person signs in to the console; calls cannot use it."""
+KEY_KIND_CERTIFICATE: KeyKind.ValueType  # 3
+"""A TLS client certificate, by which calls are made without a secret."""
+Global___KeyKind: _TypeAlias = KeyKind  # noqa: Y015
+
 class _PrincipalStatus:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -800,12 +828,18 @@ class ApiKey(_message.Message):
     POOLS_FIELD_NUMBER: _builtins.int
     BEGIN_TIME_FIELD_NUMBER: _builtins.int
     PROPOSAL_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    ISSUER_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`keys/{key}`."""
     principal: _builtins.str
     """Its owner: `operators/{id}`, `platforms/{platform}`, `collectives/{collective}` or `auditors/{id}`."""
     proposal: _builtins.str
     """The proposal that waits for another operator, such as `registry/proposals/{leaf}`; empty once this is in force."""
+    kind: Global___KeyKind.ValueType
+    """By what its owner shows that it is theirs; unspecified for a secret."""
+    issuer: _builtins.str
+    """The OpenID provider of an identity, `https://accounts.example`; empty for other keys. At most 200 characters."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was made."""
@@ -837,10 +871,12 @@ class ApiKey(_message.Message):
         pools: _abc.Iterable[_builtins.str] | None = ...,
         begin_time: _timestamp_pb2.Timestamp | None = ...,
         proposal: _builtins.str = ...,
+        kind: Global___KeyKind.ValueType = ...,
+        issuer: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["begin_time", b"begin_time", "create_time", b"create_time", "expire_time", b"expire_time", "revoke_time", b"revoke_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["begin_time", b"begin_time", "create_time", b"create_time", "expire_time", b"expire_time", "name", b"name", "pools", b"pools", "principal", b"principal", "proposal", b"proposal", "revoke_time", b"revoke_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["begin_time", b"begin_time", "create_time", b"create_time", "expire_time", b"expire_time", "issuer", b"issuer", "kind", b"kind", "name", b"name", "pools", b"pools", "principal", b"principal", "proposal", b"proposal", "revoke_time", b"revoke_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1689,14 +1725,20 @@ Global___GetScheduleRequest: _TypeAlias = GetScheduleRequest  # noqa: Y015
 
 @_typing.final
 class CreateApiKeyRequest(_message.Message):
-    """Asks to issue an API key. Its secret is made where it is used, and never sent."""
+    """Asks to issue an API key. Its secret is made where it is used, and never sent. An account at an OpenID provider, by
+    which a person signs in to the console, and a client certificate are issued in the same way. One that stands for a
+    principal already is refused with FAILED_PRECONDITION until its key is revoked: nobody is two people by one account.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     API_KEY_FIELD_NUMBER: _builtins.int
     HASH_FIELD_NUMBER: _builtins.int
     hash: _builtins.str
-    """The key's id and the SHA-256 of its secret, as `moiety key make` prints them: `{id}:{64 hexadecimal digits}`."""
+    """The key's id and the SHA-256 of its secret, as `moiety key make` prints them: `{id}:{64 hexadecimal digits}`. Of
+    an identity, `moiety.keys.identity_hash` in its place; of a certificate, the SHA-256 of its public key
+    (SubjectPublicKeyInfo in DER).
+    """
     @_builtins.property
     def api_key(self) -> Global___ApiKey:
         """The key to issue: its principal, and if wanted its end and its pools."""

@@ -211,7 +211,14 @@ class RegistryVerbs(Verbs):
 
     @verb
     def create_api_key(
-        self, principal: str, key_hash: str, *, expire_time: datetime | None = None, pools: Iterable[str] = ()
+        self,
+        principal: str,
+        key_hash: str,
+        *,
+        expire_time: datetime | None = None,
+        pools: Iterable[str] = (),
+        kind: pb.KeyKind.ValueType = pb.KEY_KIND_UNSPECIFIED,
+        issuer: str = "",
     ) -> Steps[pb.ApiKey]:
         """Issue an API key to `operators/{id}`, `platforms/{platform}`, `collectives/{collective}` or `auditors/{id}`.
 
@@ -220,8 +227,10 @@ class RegistryVerbs(Verbs):
             key_hash: `moiety.make_key().hash`, made where the key will be used; the secret stays there.
             expire_time: when it ends.
             pools: the ids of the only pools that it opens; all of them by default.
+            kind: by what its owner shows that it is theirs; a secret by default.
+            issuer: the OpenID provider of an identity.
         """
-        key = pb.ApiKey(principal=principal, pools=map(pool_name, pools))
+        key = pb.ApiKey(principal=principal, pools=map(pool_name, pools), kind=kind, issuer=issuer)
         if expire_time is not None:
             key.expire_time.FromDatetime(expire_time)
         request = pb.CreateApiKeyRequest(api_key=key, hash=key_hash)

@@ -1,7 +1,8 @@
 """API keys: who a caller is.
 
 A key is `moiety_<id>_<secret>`. The secret has 256 random bits, so its plain SHA-256 is as safe as any slow hash; only
-the hash is stored.
+the hash is stored. An account at an OpenID provider and a client certificate are keys too: they have an id, an owner
+and an end as every key has, and what is stored is their hash (`moiety.keys`).
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from ledger.acts.entries import KeyContent, KeyRevocationContent
+from ledger.acts.entries import KeyContent, KeyKind, KeyRevocationContent
 from ledger.acts.people import Actor
-from ledger.errors import AlreadyExistsError, InvalidInputError, LedgerError, NotFoundError
+from ledger.errors import AlreadyExistsError, InvalidInputError, LedgerError, NotFoundError, StateError
 from ledger.registry import require_resource_id
 from ledger.store import registry
 from ledger.store.acts import Effect, append_act, is_suspended, read_people
@@ -104,6 +105,17 @@ class ApiKey:
     begins_at: datetime | None = None
     expires_at: datetime | None = None
     pools: tuple[str, ...] = ()
+    kind: KeyKind = KeyKind.SECRET
+    issuer: str = ""
+    """The OpenID provider of an identity; empty for other keys."""
+
+
+_ISSUER: Final = re.compile(r"https://[!-~]{1,190}|http://(localhost|127\.0\.0\.1)(:[0-9]{1,5})?(/[!-~]{0,100})?")
+
+
+def is_issuer(text: str) -> bool:
+    """Whether a text is the address of an OpenID provider: https, or plain http on this machine, for trying."""
+    return _ISSUER.fullmatch(text) is not None
 
 
 def parse_hash(text: str, field: str) -> tuple[str, str]:
@@ -128,11 +140,30 @@ def _issue(connection: sa.Connection, pool: PoolRef, content: KeyContent, now: d
         raise NotFoundError(principal.name)
     for name in content.pools:
         registry.get_pool(connection, name)
+    _require_free(connection, content)
     expires = datetime.fromisoformat(content.expires_at) if content.expires_at else None
     leaf_index = append_act(connection, pool, content, now)
-    key = ApiKey(content.key_id, content.principal, now, expires_at=expires, pools=tuple(content.pools))
+    key = ApiKey(
+        content.key_id,
+        content.principal,
+        now,
+        expires_at=expires,
+        pools=tuple(content.pools),
+        kind=KeyKind(content.key_kind),
+        issuer=content.issuer,
+    )
     insert_key(connection, key, content.secret_hash, leaf_index)
     return key
+
+
+def _require_free(connection: sa.Connection, content: KeyContent) -> None:
+    """Check that an account or a certificate stands for nobody yet: one person must not become two."""
+    if content.key_kind == KeyKind.SECRET:
+        return
+    row = _bound(connection, KeyKind(content.key_kind), content.secret_hash)
+    if row is not None:
+        reason = f"is that of {row.principal} already; revoke key {row.key_id} first"
+        raise StateError("the account or certificate", "ALREADY_BOUND", reason)
 
 
 def _standing_key(connection: sa.Connection, _: PoolRef, content: KeyContent) -> ApiKey | None:
@@ -141,8 +172,9 @@ def _standing_key(connection: sa.Connection, _: PoolRef, content: KeyContent) ->
         return None
     found = _key(row)
     expires_at = found.expires_at.isoformat() if found.expires_at else ""
-    known = found.principal, bytes(row.secret_sha256).hex(), expires_at, list(found.pools)
-    if known != (content.principal, content.secret_hash, content.expires_at, content.pools):
+    known = found.principal, bytes(row.secret_sha256).hex(), expires_at, list(found.pools), found.kind, found.issuer
+    said = content.principal, content.secret_hash, content.expires_at, content.pools, content.key_kind, content.issuer
+    if known != said:
         raise AlreadyExistsError(f"keys/{content.key_id}")
     return found
 
@@ -182,6 +214,8 @@ def insert_key(connection: sa.Connection, key: ApiKey, secret_hash: str, leaf_in
             begins_at=key.begins_at,
             expires_at=key.expires_at,
             pools=list(key.pools),
+            key_kind=key.kind.value,
+            issuer=key.issuer,
         )
     )
 
@@ -197,9 +231,33 @@ def authenticate(connection: sa.Connection, key: str, now: datetime) -> Caller:
         raise UnauthenticatedError
     key_id, secret = matched.groups()
     row = connection.execute(sa.select(api_key).where(api_key.c.key_id == key_id)).first()
-    if row is None or not hmac.compare_digest(bytes(row.secret_sha256), _digest(secret)):
+    if row is None or row.key_kind != KeyKind.SECRET:
+        raise UnauthenticatedError
+    if not hmac.compare_digest(bytes(row.secret_sha256), _digest(secret)):
         raise UnauthenticatedError
     return caller_of(connection, row, now)
+
+
+def authenticate_bound(connection: sa.Connection, kind: KeyKind, bound_hash: str, now: datetime) -> Caller:
+    """Returns the principal of an account at an OpenID provider, or of a client certificate, by its hash.
+
+    Raises:
+        UnauthenticatedError: no key stands for it, or none that is valid then.
+    """
+    row = _bound(connection, kind, bound_hash)
+    if row is None:
+        raise UnauthenticatedError
+    return caller_of(connection, row, now)
+
+
+def _bound(connection: sa.Connection, kind: KeyKind, bound_hash: str) -> Any:
+    query = sa.select(api_key).where(
+        api_key.c.secret_sha256 == bytes.fromhex(bound_hash),
+        api_key.c.key_kind != KeyKind.SECRET.value,
+        api_key.c.key_kind == kind.value,
+        api_key.c.revoked_at.is_(None),
+    )
+    return connection.execute(query).first()
 
 
 def caller_of(connection: sa.Connection, row: Any, now: datetime) -> Caller:
@@ -237,7 +295,15 @@ def _get_key(connection: sa.Connection, key_id: str) -> ApiKey:
 
 def _key(row: Any) -> ApiKey:
     return ApiKey(
-        row.key_id, row.principal, row.created_at, row.revoked_at, row.begins_at, row.expires_at, tuple(row.pools)
+        row.key_id,
+        row.principal,
+        row.created_at,
+        row.revoked_at,
+        row.begins_at,
+        row.expires_at,
+        tuple(row.pools),
+        KeyKind(row.key_kind),
+        row.issuer,
     )
 
 

@@ -16,10 +16,20 @@ from typing import Final
 
 import sqlalchemy as sa
 
+from ledger.acts.entries import KeyKind
 from ledger.store.database import Database
 from ledger.store.desk import session, sign_in_link
 from ledger.store.tables import api_key
-from services.access.keys import Caller, Principal, Role, UnauthenticatedError, authenticate, caller_of
+from services.access.keys import (
+    Caller,
+    Principal,
+    Role,
+    UnauthenticatedError,
+    authenticate,
+    authenticate_bound,
+    caller_of,
+)
+from services.access.openid import Identity
 
 SESSION_LASTS: Final = timedelta(hours=12)
 """A working day. Nobody is signed in for longer without showing again who they are."""
@@ -44,6 +54,16 @@ class Sessions:
         """
         with self._database.transaction() as connection:
             calling = authenticate(connection, key, self._clock())
+            return self._begin(connection, calling.key_id)
+
+    def sign_in_as(self, identity: Identity) -> str:
+        """Begin a session by an account at a provider that has just said whose it is; returns what its cookie has.
+
+        Raises:
+            UnauthenticatedError: no key stands for the account, or none that is valid now.
+        """
+        with self._database.transaction() as connection:
+            calling = authenticate_bound(connection, KeyKind.IDENTITY, identity.hash, self._clock())
             return self._begin(connection, calling.key_id)
 
     def caller(self, token: str) -> Caller:

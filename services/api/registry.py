@@ -332,6 +332,8 @@ class RegistryService(registry_pb2_grpc.RegistryServiceServicer):
             secret_hash=secret_hash,
             expires_at=wanted.expires_at.isoformat().replace("+00:00", "Z") if wanted.expires_at else "",
             pools=list(wanted.pools),
+            key_kind=wanted.kind.value,
+            issuer=wanted.issuer,
         )
         with self._database.transaction() as connection:
             outcome = self._acts.perform(connection, REGISTRY, content, actor())

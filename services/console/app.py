@@ -19,6 +19,7 @@ from starlette.routing import Route, Router
 
 from ledger.errors import InvalidInputError
 from services.access.keys import UnauthenticatedError
+from services.access.openid import OpenIdProvider
 from services.access.sessions import Sessions
 from services.api.contract import CALLS_PER_THREAD, Services
 from services.api.door import MessageTooLargeError
@@ -62,6 +63,7 @@ class Console:
         self._parts = parts
         self._public_url = parts.settings.public_url
         self._sessions = Sessions(parts.database, parts.clock)
+        self._openid = OpenIdProvider(parts.settings) if parts.settings.openid_issuer else None
         self._calls = Calls(services, parts.keyring)
         threads = max(2, parts.settings.threads // 4)
         self._most = CALLS_PER_THREAD * threads
@@ -160,6 +162,8 @@ class Console:
             cookies=request.cookies,
             session="",
             signed_in=None,
+            openid=self._openid,
+            origin=self._public_url or f"{request.url.scheme}://{request.headers.get('host', '')}",
             visitor=cookies.visitor_of(request.cookies) or secrets.token_urlsafe(32),
             request_id=secrets.token_hex(8),
             is_fragment="hx-request" in request.headers,

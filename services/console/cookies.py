@@ -45,6 +45,12 @@ def set_visitor(response: Response, token: str, *, is_secure: bool) -> None:
     response.set_cookie(VISITOR, token, httponly=True, samesite="lax", secure=is_secure)
 
 
+def forget_visitor(response: Response) -> Response:
+    """Have the browser forget its secret, and take another one on its next page."""
+    response.delete_cookie(VISITOR, httponly=True, samesite="lax")
+    return response
+
+
 def keep(response: Response, name: str, value: str) -> Response:
     """Have the browser keep a choice of the reader's for a year."""
     response.set_cookie(name, value, max_age=_YEAR, httponly=True, samesite="lax")

@@ -9,7 +9,7 @@ from typing import Final
 from starlette.responses import Response
 
 from services.access.keys import Role
-from services.console.views import inbox, log, pools, proposals, registry, review, rounds, signing_in, verifying
+from services.console.views import inbox, log, openid, pools, proposals, registry, review, rounds, signing_in, verifying
 from services.console.visit import Visit
 
 View = Callable[[Visit], Response]
@@ -54,6 +54,8 @@ PAGES: Final = (
     Page("/", signing_in.home, is_open=True),
     Page("/sign-in", signing_in.show, signing_in.by_key, is_open=True),
     Page("/sign-in/link/{link}", signing_in.show_link, signing_in.by_link, is_open=True),
+    Page("/sign-in/openid", openid.leave, is_open=True),
+    Page(openid.RETURN, openid.come_back, is_open=True),
     Page("/sign-out", act=signing_in.sign_out),
     Page("/verify", verifying.show, is_open=True),
     Page("/language", act=signing_in.speak, is_open=True),

@@ -13,6 +13,7 @@ from google.protobuf.message import Message
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from services.access.keys import Caller, Role
+from services.access.openid import OpenIdProvider
 from services.console.calls import Calls
 from services.console.menu import menu
 from services.console.pages import render
@@ -42,6 +43,8 @@ class Visit:
         cookies: the visitor's cookies.
         session: what the session's cookie has; empty for strangers.
         signed_in: who that is.
+        openid: the provider by which people sign in; None where there is none.
+        origin: how browsers reach this console, `https://moiety.example`.
         visitor: a secret of this browser, from which forms before signing in have their token.
         request_id: what logs name the visit by.
     """
@@ -56,6 +59,8 @@ class Visit:
     cookies: Mapping[str, str]
     session: str
     signed_in: Caller | None
+    openid: OpenIdProvider | None
+    origin: str
     visitor: str
     request_id: str
     is_fragment: bool = False

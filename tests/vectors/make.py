@@ -126,6 +126,18 @@ def registry() -> RegistryLog:
     log.operator("operators/otto")
     log.act(KeyContent(key_id="0" * 16, principal="platforms/acme", secret_hash="0" * 64, pools=["folk"]))
     log.act(KeyRevocationContent(key_id="0" * 16))
+    log.act(KeyContent(key_id="2" * 16, principal="platforms/acme", secret_hash="2" * 64, key_kind="CERTIFICATE"))
+    log.act(KeyRevocationContent(key_id="2" * 16))
+    log.act(KeyContent(key_id="3" * 16, principal="platforms/zen", secret_hash="2" * 64, key_kind="CERTIFICATE"))
+    log.act(
+        KeyContent(
+            key_id="4" * 16,
+            principal="operators/otto",
+            secret_hash="4" * 64,
+            key_kind="IDENTITY",
+            issuer="https://accounts.example",
+        )
+    )
     log.together(ControlsContent(controls=Controls.of_one().model_copy(update={"people": 2})))
     log.together(PrincipalContent(principal="auditors/ada", status="ACTIVE"))
     log.together(PrincipalContent(principal="operators/otto", status="SUSPENDED"))
@@ -351,7 +363,7 @@ def figures(log: PoolLog) -> dict[str, Any]:
         "leaf_hashes": {str(index): log.entries[index].hash.hex() for index in (0, 1, log.size() - 1)},
         "registry_root": log.registry.root_at(log.registry.size()),
         "registry_entries_by_type": counted(log.registry),
-        "acts_of_one_person": {"registry": 22, "folk": 31},
+        "acts_of_one_person": {"registry": 26, "folk": 31},
         "entries_by_type": counted(log),
         "batches": {
             str(index): {

@@ -7,13 +7,13 @@ from datetime import UTC
 from typing import Final
 
 from ledger.acts.controls import Controls
-from ledger.acts.entries import PrincipalStatus
+from ledger.acts.entries import KeyKind, PrincipalStatus
 from ledger.acts.people import People, Person
 from ledger.errors import InvalidInputError
 from ledger.registry import PPM, Collective, CollectiveStatus, Platform
 from moiety import DomainMap, InvalidDomainError
 from moiety.v1 import registry_pb2
-from services.access.keys import ApiKey, Principal
+from services.access.keys import ApiKey, Principal, is_issuer
 from services.api.convert.common import enum_name, timestamp
 from services.api.names import only_id
 
@@ -80,7 +80,23 @@ def api_key_from_proto(key_id: str, message: registry_pb2.ApiKey) -> ApiKey:
     pools = tuple(only_id(name, "pools", "api_key.pools") for name in message.pools)
     expires_at = message.expire_time.ToDatetime(UTC) if message.HasField("expire_time") else None
     principal = Principal.parse(message.principal).name
-    return ApiKey(key_id, principal, None, expires_at=expires_at, pools=pools)
+    kind = _key_kind(message)
+    if bool(message.issuer) != (kind is KeyKind.IDENTITY):
+        raise InvalidInputError.of("api_key.issuer", "is required for an identity, and for no other key")
+    if message.issuer and not is_issuer(message.issuer):
+        raise InvalidInputError.of("api_key.issuer", "must be the https address of an OpenID provider")
+    return ApiKey(key_id, principal, None, expires_at=expires_at, pools=pools, kind=kind, issuer=message.issuer)
+
+
+_KEY_KIND: Final = "KEY_KIND_"
+
+
+def _key_kind(message: registry_pb2.ApiKey) -> KeyKind:
+    try:
+        name = registry_pb2.KeyKind.Name(message.kind).removeprefix(_KEY_KIND)
+    except ValueError:
+        raise InvalidInputError.of("api_key.kind", "is not known") from None
+    return KeyKind.SECRET if name == "UNSPECIFIED" else KeyKind(name)
 
 
 def api_key_to_proto(key: ApiKey) -> registry_pb2.ApiKey:
@@ -92,6 +108,8 @@ def api_key_to_proto(key: ApiKey) -> registry_pb2.ApiKey:
         expire_time=timestamp(key.expires_at),
         begin_time=timestamp(key.begins_at),
         pools=[f"pools/{pool}" for pool in key.pools],
+        kind=registry_pb2.KeyKind.Value(f"{_KEY_KIND}{key.kind.value}"),
+        issuer=key.issuer,
     )
 
 

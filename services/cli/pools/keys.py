@@ -11,6 +11,7 @@ import typer
 from services.cli.base.acts import outcome, waiting
 from services.cli.base.connection import Session, client_command
 from services.cli.base.documents import document, identity
+from services.cli.base.exits import InputError
 from services.cli.base.local import local_command
 from services.cli.base.output import Output, details, table
 
@@ -66,17 +67,38 @@ def issue(
         list[str] | None,
         typer.Option(metavar="POOL", help="A pool that the key gives access to; repeatable (default: all)."),
     ] = None,
+    issuer: Annotated[
+        str, typer.Option(metavar="URL", help="The OpenID provider of an account, as MOIETY_OPENID_ISSUER.")
+    ] = "",
+    subject: Annotated[str, typer.Option(metavar="SUBJECT", help="The account's id at the provider (`sub`).")] = "",
     expires: Annotated[
         datetime | None, typer.Option(metavar="TIME", help="When the key expires, in UTC (default: never).")
     ] = None,
 ) -> None:
-    """Issue an API key to a principal. Without --hash it is made here, and its secret is printed once."""
-    from moiety.keys import make_key
+    """Issue an API key to a principal. Without --hash it is made here, and its secret is printed once.
 
-    made = None if key_hash else make_key()
+    With --issuer it is an account at an OpenID provider, by which a person signs in to the console: --hash is the line
+    that the console shows to whoever signs in for the first time, or --subject names the account.
+    """
+    from moiety.keys import identity_hash, make_key
+    from moiety.v1.registry_pb2 import KEY_KIND_IDENTITY, KEY_KIND_UNSPECIFIED
+
+    if bool(subject) and (not issuer or key_hash):
+        raise InputError.of("subject", "goes with --issuer, and without --hash")
+    if issuer and not (subject or key_hash):
+        raise InputError.of("issuer", "goes with --subject or --hash")
+    made = None if key_hash or subject else make_key()
     ends = expires.replace(tzinfo=UTC) if expires else None
-    key_hash = made.hash if made else key_hash
-    issued = session.client.create_api_key(principal, key_hash, expire_time=ends, pools=pool or ())
+    if subject:
+        key_hash = f"{make_key().key_id}:{identity_hash(issuer, subject)}"
+    issued = session.client.create_api_key(
+        principal,
+        made.hash if made else key_hash,
+        expire_time=ends,
+        pools=pool or (),
+        kind=KEY_KIND_IDENTITY if issuer else KEY_KIND_UNSPECIFIED,
+        issuer=issuer,
+    )
     key = identity(issued.name)
     shown = [("key", key), ("principal", issued.principal), *([("secret", made.text)] if made else [])]
     session.output.show(
@@ -108,10 +130,10 @@ def list_(session: Session) -> None:
     session.output.show(
         keys,
         table(
-            ["Key", "Principal", "Made", "Ends", "Revoked", "Pools"],
+            ["Key", "Principal", "Kind", "Made", "Ends", "Revoked", "Pools"],
             [
                 (
-                    identity(key["name"]), key["principal"], key["create_time"], key["expire_time"],
+                    identity(key["name"]), key["principal"], key["kind"], key["create_time"], key["expire_time"],
                     key["revoke_time"], ", ".join(map(identity, key["pools"])),
                 )
                 for key in keys

@@ -138,9 +138,7 @@ def change_people(visit: Visit) -> Response:
         ),
         "issue": (
             "CreateApiKey",
-            pb.CreateApiKeyRequest(
-                api_key=pb.ApiKey(principal=visit.form.get("name", "").strip()), hash=visit.form.get("hash", "").strip()
-            ),
+            pb.CreateApiKeyRequest(api_key=_key(visit), hash=visit.form.get("hash", "").strip()),
         ),
         "revoke": ("RevokeApiKey", pb.RevokeApiKeyRequest(name=visit.form.get("name", ""))),
     }
@@ -153,6 +151,13 @@ def change_people(visit: Visit) -> Response:
     except REFUSED as error:
         return people(visit, problem=said(error, visit.request_id))
     return go("/people", done="proposed" if getattr(answer, "proposal", "") else "saved")
+
+
+def _key(visit: Visit) -> pb.ApiKey:
+    key = pb.ApiKey(principal=visit.form.get("name", "").strip())
+    if visit.form.get("kind") == "IDENTITY" and visit.openid is not None:
+        key.kind, key.issuer = pb.KEY_KIND_IDENTITY, visit.openid.issuer
+    return key
 
 
 def may_change(visit: Visit) -> bool:

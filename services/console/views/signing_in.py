@@ -25,22 +25,22 @@ def show(visit: Visit, *, problem: str = "") -> Response:
     """The page at which to sign in."""
     if visit.signed_in is not None and not problem:
         return go(home_of(visit.role))
-    return visit.page("sign_in.html", 403 if problem else 200, problem=problem, next=_own_path(visit.query.get("next")))
+    return visit.page("sign_in.html", 403 if problem else 200, problem=problem, next=own_path(visit.query.get("next")))
 
 
 def by_key(visit: Visit) -> Response:
     """Begin a session by a key."""
     try:
-        token = _sessions(visit).sign_in(visit.form.get("key", "").strip())
+        token = sessions(visit).sign_in(visit.form.get("key", "").strip())
     except UnauthenticatedError:
         return show(visit, problem=visit.text("This key is unknown, revoked, or not valid now."))
-    return _begun(visit, token, _own_path(visit.form.get("next")))
+    return begun(visit, token, own_path(visit.form.get("next")))
 
 
 def show_link(visit: Visit) -> Response:
     """Ask whoever opened a link whether to sign in: programs that look at links beforehand use none up."""
     try:
-        owner = _sessions(visit).owner(visit.ids["link"])
+        owner = sessions(visit).owner(visit.ids["link"])
     except UnauthenticatedError:
         return _used_up(visit)
     return visit.page("sign_in_link.html", owner=owner)
@@ -49,7 +49,7 @@ def show_link(visit: Visit) -> Response:
 def by_link(visit: Visit) -> Response:
     """Begin a session by a link."""
     try:
-        return _begun(visit, _sessions(visit).use(visit.ids["link"]), "/")
+        return begun(visit, sessions(visit).use(visit.ids["link"]), "/")
     except UnauthenticatedError:
         return _used_up(visit)
 
@@ -57,23 +57,24 @@ def by_link(visit: Visit) -> Response:
 def sign_out(visit: Visit) -> Response:
     """End this session, or all of this person's."""
     if "everywhere" in visit.form:
-        _sessions(visit).sign_out_everywhere(visit.caller.principal)
+        sessions(visit).sign_out_everywhere(visit.caller.principal)
     else:
-        _sessions(visit).sign_out(visit.session)
+        sessions(visit).sign_out(visit.session)
     return cookies.end_session(go("/sign-in"))
 
 
 def speak(visit: Visit) -> Response:
     """Keep the language that the reader chose."""
-    answer = go(_own_path(visit.form.get("next")))
+    answer = go(own_path(visit.form.get("next")))
     language = visit.form.get("language", "")
     return cookies.keep(answer, cookies.LANGUAGE, language) if language in LANGUAGES else answer
 
 
-def _begun(visit: Visit, token: str, path: str) -> Response:
+def begun(visit: Visit, token: str, path: str) -> Response:
+    """Returns the answer that begins a session and leads on."""
     # A session that a shared browser still had belongs to whoever was there before.
     if visit.session:
-        _sessions(visit).sign_out(visit.session)
+        sessions(visit).sign_out(visit.session)
     return cookies.begin_session(go(path), token)
 
 
@@ -82,12 +83,13 @@ def _used_up(visit: Visit) -> Response:
     return visit.page("error.html", 403, title=visit.text("This link does not work any more"), detail=detail)
 
 
-def _own_path(text: str | None) -> str:
+def own_path(text: str | None) -> str:
     """A path of this site, to which a form may lead on; never an address elsewhere."""
     path = text or "/"
     is_own = path.startswith("/") and not path.startswith(("//", "/\\")) and len(path) <= _LONGEST_PATH
     return path if is_own and path.isprintable() and path.isascii() and "\\" not in path else "/"
 
 
-def _sessions(visit: Visit) -> Sessions:
+def sessions(visit: Visit) -> Sessions:
+    """Returns what begins and ends sessions."""
     return Sessions(visit.parts.database, visit.parts.clock)

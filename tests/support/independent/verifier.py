@@ -285,7 +285,8 @@ TYPES: Final = {
     "opening_minor decimal or null, closing_minor decimal or null, bookings_sha256 hash",
     "deployment": "origin text, controls controls, founders founders, keys_made_together boolean",
     "controls": "controls controls", "principal": "principal text, status text",
-    "key": "key_id text, principal text, secret_hash text, expires_at? text, pools? texts",
+    "key": "key_id text, principal text, secret_hash text, expires_at? text, pools? texts, "
+    "key_kind? text, issuer? text",
     "keyrevocation": "key_id text", "recovery": "operator text, key_id text, secret_hash text, people_leaf? number",
     "platform": "platform text, display_name text",
     "collective": "collective id, display_name name, members number, equity_ppm number, status text, "
@@ -564,6 +565,13 @@ class Registry:
         assert entry["principal"] in self.persons if registered is None else name in registered
         bounds = {"pools": entry.get("pools", []), "ends": entry.get("expires_at", "")}
         alone = "proposal" not in entry and entry["by"] != entry["principal"]
+        kind = entry.get("key_kind", "SECRET")
+        assert kind in ("SECRET", "IDENTITY", "CERTIFICATE")
+        assert ("issuer" in entry) == (kind == "IDENTITY")
+        if kind != "SECRET":
+            bounds["bound"] = entry["secret_hash"]
+            taken = [each for each in self.keys.values() if each.get("bound") == entry["secret_hash"]]
+            assert all("revoked" in each for each in taken)
         self.issued(entry["key_id"], entry["principal"], entry, alone=alone, **bounds)
 
     def witnesses(self, entry: dict[str, Any]) -> None:

@@ -107,3 +107,32 @@ def test_a_changed_file_is_found(path: str, tmp_path: Path) -> None:
     data[at + 512 + 5] ^= 1
     (tmp_path / "registry.tar").write_bytes(data)
     assert report_of(tmp_path / "registry.tar", OWN_KEY).finding is not None
+
+
+ACCOUNT: Final[dict[str, Any]] = {"key_kind": "IDENTITY", "issuer": "https://accounts.example"}
+
+
+def test_an_account_may_be_anothers_once_its_key_is_revoked(tmp_path: Path) -> None:
+    log = registry()
+    log.together(KeyContent(key_id="b" * 16, principal=OLIVE, secret_hash="b" * 64, **ACCOUNT))
+    log.act(KeyRevocationContent(key_id="b" * 16))
+    log.together(KeyContent(key_id="c" * 16, principal=OSCAR, secret_hash="b" * 64, **ACCOUNT))
+    assert bundled(log, tmp_path).finding is None
+
+
+@pytest.mark.parametrize(
+    ("said", "figure"),
+    [
+        ({"secret_hash": "b" * 64, **ACCOUNT}, "secret_hash"),
+        ({"secret_hash": "c" * 64, "key_kind": "IDENTITY"}, "issuer"),
+        ({"secret_hash": "c" * 64, "issuer": "https://accounts.example"}, "issuer"),
+        ({"secret_hash": "c" * 64, "key_kind": "PASSWORD"}, "key_kind"),
+    ],
+)
+def test_a_key_that_lets_one_person_be_two_is_found(tmp_path: Path, said: dict[str, Any], figure: str) -> None:
+    log = registry()
+    log.together(KeyContent(key_id="b" * 16, principal=OLIVE, secret_hash="b" * 64, **ACCOUNT))
+    log.together(KeyContent(key_id="c" * 16, principal=OSCAR, **said))
+    found = bundled(log, tmp_path).finding
+    assert found is not None, "it held"
+    assert (found.where.leaf_index, found.figure) == (log.size() - 1, figure)
