@@ -1,4 +1,6 @@
-FROM python:3.13-slim AS build
+# By digest where it is given: docs/hardening.md.
+ARG PYTHON_IMAGE=python:3.13-slim
+FROM ${PYTHON_IMAGE} AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 WORKDIR /src
 COPY requirements requirements
@@ -13,7 +15,7 @@ RUN hatchling build --target wheel --directory /dist \
     && /opt/moiety/bin/pip install --no-deps /dist/*.whl \
     && cp docker/health.py /opt/moiety/
 
-FROM python:3.13-slim
+FROM ${PYTHON_IMAGE}
 RUN useradd --system --uid 10001 --no-create-home moiety \
     && install --directory --owner=moiety /var/lib/moiety/checkpoints
 COPY --from=build /opt/moiety /opt/moiety

@@ -12,7 +12,7 @@ COMPILE = $(BIN)/uv --no-config pip compile --quiet --universal --python-version
 	--custom-compile-command "make lock" --no-emit-package moiety --no-emit-package moiety-server $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo docs up wheels test test-partitions faults bench-quick s3 spark lint format proto contract node migrate bench lock clean
+.PHONY: help demo docs up wheels test test-partitions faults bench-quick s3 sbom spark lint format proto contract node migrate bench lock clean
 
 help:  ## Show this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +40,11 @@ faults: $(VENV)/.dev-stamp  ## Kill, stop and cut off everything under traffic f
 
 spark: $(VENV)/.spark-stamp  ## Run the analyses on a Spark of this machine too (needs Java 17 or 21)
 	$(BIN)/pytest --numprocesses=0 $(ARGS) tests/spark
+
+sbom: $(VENV)/.sbom-stamp  ## Write what the server brings with it, as CycloneDX, into dist/sbom.json
+	mkdir -p dist
+	$(VENV)/sbom/bin/cyclonedx-py requirements requirements/server.txt --pyproject pyproject.toml \
+		--mc-type application --output-reproducible --spec-version 1.6 --output-format JSON --output-file dist/sbom.json
 
 lint: $(VENV)/.dev-stamp  ## Check style, types, module boundaries, the contract and the containers
 	$(BIN)/ruff check
@@ -86,6 +91,7 @@ lock: $(VENV)/.dev-stamp  ## Pin pyproject.toml's dependencies again (ARGS=--upg
 	$(COMPILE) pyproject.toml --extra serve --constraints requirements/dev.txt --output-file requirements/server.txt
 	$(COMPILE) --group build --constraints requirements/dev.txt --output-file requirements/build.txt
 	$(COMPILE) --group s3 --output-file requirements/s3.txt
+	$(COMPILE) --group sbom --output-file requirements/sbom.txt
 	$(COMPILE) --group spark --constraints requirements/dev.txt --output-file requirements/spark.txt
 
 clean:  ## Delete .venv, caches and build output
@@ -113,6 +119,13 @@ $(VENV)/.s3-stamp: requirements/s3.txt | $(BIN)/python
 	$(PYTHON) -m venv $(VENV)/s3
 	$(VENV)/s3/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: \
 		-r requirements/s3.txt
+	@touch $@
+
+# Nothing else needs what writes the bill of materials.
+$(VENV)/.sbom-stamp: requirements/sbom.txt | $(BIN)/python
+	$(PYTHON) -m venv $(VENV)/sbom
+	$(VENV)/sbom/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: \
+		-r requirements/sbom.txt
 	@touch $@
 
 # PySpark comes as a source distribution alone; the setuptools that makes a wheel of it is pinned in build.txt.
