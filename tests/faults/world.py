@@ -6,7 +6,6 @@ import os
 import random
 import shlex
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -27,6 +26,7 @@ from services.process.embedded import embedded_postgres
 from services.schema import upgrade
 from services.signing.key_file import generate_key
 from tests.support.deployment import FOUNDERS, SteppedClock, found_for_tests
+from tests.support.programs import free_port
 
 POOL: Final = "folk"
 METHOD: Final = "ngram"
@@ -57,6 +57,11 @@ class Process:
             )
         self.starts += 1
 
+    @property
+    def pid(self) -> int:
+        """The number of the process."""
+        return self._process.pid
+
     def kill(self) -> None:
         """End it as a power cut would."""
         self._process.kill()
@@ -82,21 +87,20 @@ class Process:
 class World:
     """A deployment with a pool and its people, all of it in one folder."""
 
-    def __init__(self, folder: Path, stack: ExitStack) -> None:
+    def __init__(self, folder: Path, stack: ExitStack, *, http: bool = False) -> None:
         self._files = folder / "database" / "postgres"
         self.url = stack.enter_context(embedded_postgres(folder / "database"))
         upgrade(self.url)
         two = Controls(people=2, terms=1, weights=1, money=2, rounds=2, registry=1)
         found_for_tests(self.url, SteppedClock(datetime.now(UTC)), two)
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.address = f"127.0.0.1:{free.getsockname()[1]}"
+        self.address = f"127.0.0.1:{free_port()}"
+        self.http_address = f"127.0.0.1:{free_port()}" if http else ""
         key = folder / "signing-key"
         self.vkey = str(generate_key(key, "log.example").verifier_key)
         environment = {
             "MOIETY_DATABASE_URL": self.url,
             "MOIETY_LISTEN": self.address,
-            "MOIETY_HTTP_LISTEN": "",
+            "MOIETY_HTTP_LISTEN": self.http_address,
             "MOIETY_DRAIN_SECONDS": "5",
             "MOIETY_CHECKPOINT_SECONDS": "0.5",
             "MOIETY_LOG_LEVEL": "WARNING",

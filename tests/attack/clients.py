@@ -1,0 +1,250 @@
+"""Hostile clients: what somebody without a key, or a platform, may send to cost others something."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from threading import Event
+from typing import Any, Final
+from uuid import uuid4
+
+import grpc
+
+from moiety.v1 import usage_pb2 as pb
+from moiety.v1 import usage_pb2_grpc
+from tests.faults.world import METHOD, POOL
+from tests.support import batches
+from tests.support.http import call as http_call
+
+GET_POOL: Final = "/moiety.v1.RegistryService/GetPool"
+SUBMIT: Final = "/moiety.v1.UsageService/SubmitUsage"
+APPEND: Final = "/moiety.v1.UsageService/AppendUsage"
+REFLECTION: Final = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
+RAW: Final[dict[str, Any]] = {"request_serializer": bytes, "response_deserializer": bytes}
+_LARGE: Final = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where the service is, and a platform's key that somebody has."""
+
+    grpc: str
+    http: str
+    key: str
+    seconds: float
+    """How long an attack lasts."""
+
+    @property
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        """The header with that key."""
+        return (("authorization", f"Bearer {self.key}"),)
+
+    def until(self) -> Iterator[None]:
+        """Goes on for as long as an attack lasts."""
+        end = time.monotonic() + self.seconds
+        while time.monotonic() < end:
+            yield
+
+
+def silent_calls(target: Target) -> None:
+    """Calls without a key that send no message."""
+    _silent(target, GET_POOL, 512, None)
+
+
+def silent_checks_of_health(target: Target) -> None:
+    """Checks of health that send no message."""
+    _silent(target, "/grpc.health.v1.Health/Check", 256, None)
+
+
+def silent_calls_with_a_key(target: Target) -> None:
+    """A platform's calls that send no message."""
+    _silent(target, GET_POOL, 256, target.metadata)
+
+
+def _silent(target: Target, method: str, count: int, metadata: Any) -> None:
+    over = Event()
+
+    def nothing() -> Iterator[bytes]:
+        over.wait(60)
+        yield from ()
+
+    with grpc.insecure_channel(target.grpc) as channel:
+        make = channel.stream_unary(method, **RAW)
+        calls = [make.future(nothing(), metadata=metadata, timeout=60) for _ in range(count)]
+        for _ in target.until():
+            time.sleep(0.05)
+        over.set()
+        for each in calls:
+            each.cancel()
+
+
+def silent_streams(target: Target) -> None:
+    """Streams of reflection without a key, and a platform's streams, which say nothing."""
+    over = Event()
+
+    def nothing() -> Iterator[bytes]:
+        over.wait(60)
+        yield from ()
+
+    with grpc.insecure_channel(target.grpc) as channel:
+        calls = [
+            channel.stream_stream(method, **RAW)(nothing(), metadata=metadata, timeout=60)
+            for method, metadata in ((REFLECTION, None), (APPEND, target.metadata))
+            for _ in range(64)
+        ]
+        for _ in target.until():
+            time.sleep(0.05)
+        over.set()
+        for each in calls:
+            each.cancel()
+
+
+def bombs(target: Target) -> None:
+    """Messages that are small on the wire and large when they are unpacked, without a key."""
+    body = b"\x22\x00" * 16_000_000
+    with grpc.insecure_channel(target.grpc, options=_LARGE, compression=grpc.Compression.Gzip) as channel:
+        _often(target, 4, lambda: channel.unary_unary(SUBMIT, **RAW)(body, timeout=60))
+
+
+def undecodable(target: Target) -> None:
+    """Bytes that are no message, with a key."""
+    with grpc.insecure_channel(target.grpc) as channel:
+        _often(
+            target, 4, lambda: channel.unary_unary(GET_POOL, **RAW)(b"\xff" * 64, metadata=target.metadata, timeout=60)
+        )
+
+
+def two_keys(target: Target) -> None:
+    """Calls with two keys, of which nobody can say which is meant."""
+    with grpc.insecure_channel(target.grpc) as channel:
+        _often(target, 4, lambda: channel.unary_unary(GET_POOL, **RAW)(b"", metadata=target.metadata * 2, timeout=60))
+
+
+def unused_names(target: Target) -> None:
+    """A platform's batches with names of megabytes that no event uses."""
+    with grpc.insecure_channel(target.grpc, options=_LARGE) as channel:
+        append = usage_pb2_grpc.UsageServiceStub(channel).AppendUsage
+
+        def send() -> None:
+            list(append(iter([_bloated()]), metadata=target.metadata, timeout=60))
+
+        _often(target, 4, send)
+
+
+def _bloated() -> pb.AppendUsageRequest:
+    event = batches.Event(uuid4().bytes, occurred_at=int(time.time() * 1e6), shares=[("irish", 1000)])
+    body = batches.stream(batches.record_batch([event], dictionary=["irish", "a" * 20_000_000]), compression="zstd")
+    return pb.AppendUsageRequest(parent=f"pools/{POOL}", batch_id=f"x-{uuid4()}", method_id=METHOD, arrow_stream=body)
+
+
+def flood(target: Target) -> None:
+    """One platform's calls, as many as a hundred at a time."""
+    with grpc.insecure_channel(target.grpc) as channel:
+        submit = usage_pb2_grpc.UsageServiceStub(channel).SubmitUsage
+        _often(target, 100, lambda: submit(_batch_of_one(), metadata=target.metadata, timeout=30))
+
+
+def flood_over_http(target: Target) -> None:
+    """The same over HTTP, on a connection each."""
+    _often(target, 60, lambda: http_call(target.http, "RegistryService/GetPool", target.key, name=f"pools/{POOL}"))
+
+
+def _batch_of_one() -> pb.SubmitUsageRequest:
+    event = pb.UsageEvent(event_id=str(uuid4()), units=1, mode=pb.MODE_AI_ONLY)
+    event.occurred_at.GetCurrentTime()
+    return pb.SubmitUsageRequest(parent=f"pools/{POOL}", batch_id=f"x-{uuid4()}", method_id=METHOD, events=[event])
+
+
+def _often(target: Target, callers: int, make: Callable[[], object]) -> None:
+    def go_on() -> None:
+        for _ in target.until():
+            with suppress(grpc.RpcError, OSError):
+                make()
+
+    with ThreadPoolExecutor(callers) as threads:
+        for each in [threads.submit(go_on) for _ in range(callers)]:
+            each.result()
+
+
+def slow_headers(target: Target) -> None:
+    """Connections over HTTP whose header comes byte by byte."""
+    host, _, port = target.http.rpartition(":")
+    with ExitStack() as stack:
+        open_ = [stack.enter_context(socket.create_connection((host, int(port)), 10)) for _ in range(300)]
+        for _ in target.until():
+            for each in open_:
+                with suppress(OSError):
+                    each.sendall(b"G")
+            time.sleep(0.5)
+
+
+# HTTP/2 by hand (RFC 9113): frames that no library would send.
+
+_PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+_DATA, _HEADERS, _RESET, _SETTINGS, _PING, _CONTINUATION = 0, 1, 3, 4, 6, 9
+_END_HEADERS: Final = 4
+
+
+def _frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
+    return struct.pack(">I", len(payload))[1:] + bytes([kind, flags]) + struct.pack(">I", stream) + payload
+
+
+def _literal(name: bytes, value: bytes) -> bytes:
+    return b"\x00" + bytes([len(name)]) + name + bytes([len(value)]) + value
+
+
+_CALL: Final = b"".join(
+    _literal(name, value)
+    for name, value in (
+        (b":method", b"POST"), (b":scheme", b"http"), (b":path", GET_POOL.encode()), (b":authority", b"x"),
+        (b"content-type", b"application/grpc"), (b"te", b"trailers"),
+    )
+)  # fmt: skip
+
+
+def rapid_reset(target: Target) -> None:
+    """Calls that are reset at once, thousands on one connection."""
+    reset = struct.pack(">I", 8)
+    _frames(target, lambda s: _frame(_HEADERS, _END_HEADERS, s, _CALL) + _frame(_RESET, 0, s, reset))
+
+
+def headers_alone(target: Target) -> None:
+    """Calls of which nothing but the headers comes."""
+    _frames(target, lambda s: _frame(_HEADERS, _END_HEADERS, s, _CALL))
+
+
+def pings(target: Target) -> None:
+    """Pings and settings without end."""
+    _frames(target, lambda _: _frame(_PING, 0, 0, b"12345678") + _frame(_SETTINGS, 0, 0))
+
+
+def endless_headers(target: Target) -> None:
+    """A header that goes on and on."""
+    more = _frame(_CONTINUATION, 0, 1, _literal(b"x-a", b"v" * 100))
+    _frames(target, lambda s: _frame(_HEADERS, 0, 1, _CALL) if s == 1 else more)
+
+
+def _frames(target: Target, of: Callable[[int], bytes]) -> None:
+    host, _, port = target.grpc.rpartition(":")
+    for _ in target.until():
+        with suppress(OSError), socket.create_connection((host, int(port)), 5) as sent:
+            sent.sendall(_PREFACE + _frame(_SETTINGS, 0, 0))
+            sent.settimeout(0.001)
+            stream = 1
+            for _ in target.until():
+                sent.sendall(b"".join(of(each) for each in range(stream, stream + 400, 2)))
+                stream += 400
+                with suppress(TimeoutError):
+                    if not sent.recv(65_536):
+                        break
+
+
+ATTACKS: Final[tuple[Callable[[Target], None], ...]] = (
+    silent_calls, silent_checks_of_health, silent_calls_with_a_key, silent_streams, bombs, undecodable, two_keys,
+    unused_names, flood, flood_over_http, slow_headers, rapid_reset, headers_alone, pings, endless_headers,
+)  # fmt: skip
