@@ -9,7 +9,20 @@ from collections.abc import Callable, Sequence
 from time import perf_counter
 from typing import Final
 
-from bench import calls, footprint, intake, large, places, proofs, report, rounds, schedules, statements, verification
+from bench import (
+    calls,
+    footprint,
+    intake,
+    large,
+    overload,
+    places,
+    proofs,
+    report,
+    rounds,
+    schedules,
+    statements,
+    verification,
+)
 from bench.figures import Figure, Series
 from bench.growth import proofs as growing_proofs
 from bench.growth import recording, streams
@@ -23,6 +36,7 @@ PARTS: Final[dict[str, Part]] = {
     "intake": lambda stage, runs, quick: intake.measure(stage, runs, batches=4 if quick else 40),
     "places": lambda stage, runs, quick: places.measure(stage, runs, batches=4 if quick else 40),
     "calls": lambda _, runs, quick: calls.measure(runs, submits=20 if quick else 800, balances=50 if quick else 4_000),
+    "overload": lambda stage, runs, quick: overload.measure(stage, runs, seconds=1 if quick else 10),
     "calculation": lambda stage, runs, quick: rounds.measure_calculation(stage, runs, batches=20 if quick else 10_000),
     "proofs": lambda stage, runs, quick: proofs.measure(stage, runs, leaves=3_000 if quick else 300_000),
     "statements": lambda stage, runs, quick: statements.measure(stage, runs, collectives=200 if quick else 10_000),

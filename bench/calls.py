@@ -48,10 +48,10 @@ def measure(runs: int, *, submits: int, balances: int) -> list[Figure]:
     with staged(servers=WORKERS) as stage, ExitStack() as stack:
         pool, (key,) = stage.new_pool(workload), stage.platform_keys(1)
         payee = workload.collective_ids()[0]
-        platform = _bearer(key)
+        platform = bearer(key)
         made = make_key()
         stage.operator.create_api_key(f"collectives/{payee}", made.hash)
-        collective = _bearer(made.text)
+        collective = bearer(made.text)
         ours = [stack.enter_context(grpc.insecure_channel(address)) for address in stage.addresses]
         theirs = [stack.enter_context(grpc.insecure_channel(address)) for address in stage.empty_addresses]
         submit = [usage_pb2_grpc.UsageServiceStub(each).SubmitUsage for each in ours]
@@ -62,7 +62,7 @@ def measure(runs: int, *, submits: int, balances: int) -> list[Figure]:
         ]
 
         for submit_to_one in submit:
-            submit_to_one(_submit_request(pool, workload), metadata=platform)
+            submit_to_one(submit_request(pool, workload), metadata=platform)
         with Client(stage.address, key) as payer:
             payer.report_revenue(pool, 1_000_000, CURRENCY, request_id="revenue")
         stage.operator.calculate_round(pool, request_id="round")
@@ -78,7 +78,7 @@ def measure(runs: int, *, submits: int, balances: int) -> list[Figure]:
                 ("alone", 1, CALLERS_EACH),
                 ("few", WORKERS, FEW_CALLERS_EACH),
             ):
-                requests = [_submit_request(pool, workload) for _ in range(submits * workers // WORKERS)]
+                requests = [submit_request(pool, workload) for _ in range(submits * workers // WORKERS)]
                 measured[name].append(
                     _rates(submit[:workers], empty_submit[:workers], requests, platform, callers, again=EMPTY_AGAIN)
                 )
@@ -115,11 +115,13 @@ def _empty(channel: grpc.Channel, name: str, asked: Any, answer: Any) -> Call:
     return cast("Call", channel.unary_unary(f"/{EMPTY_SERVICE}/{name}", asked.SerializeToString, answer.FromString))
 
 
-def _bearer(key: str) -> Metadata:
+def bearer(key: str) -> Metadata:
+    """The header with a key."""
     return (("authorization", f"Bearer {key}"),)
 
 
-def _submit_request(pool: str, workload: Workload) -> usage_pb2.SubmitUsageRequest:
+def submit_request(pool: str, workload: Workload) -> usage_pb2.SubmitUsageRequest:
+    """A new batch of 100 events of 8 shares."""
     ids = workload.collective_ids()
     noon = datetime(2026, 1, 1, 12, tzinfo=UTC)
     events = [
