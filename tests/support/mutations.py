@@ -10,6 +10,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass
 from hashlib import sha256
@@ -77,19 +78,24 @@ def seal_people(registry: list[dict[str, Any]], pool: list[dict[str, Any]]) -> N
     keys: dict[Any, str] = {}
     about: list[int] = []
     for place, entry in enumerate(registry):
-        kind, who = entry.get("type"), str(entry.get("principal") or keys.get(entry.get("key_id"), ""))
         seal_last(entry, about, place)
-        if kind in ("key.v1", "principal.v1", "recovery.v1"):
-            keys[entry.get("key_id")] = who = who or str(entry.get("operator"))
-        for founder in entry.get("founders") or ():
-            keys[founder.get("key_id")] = str(founder.get("operator"))
-        if kind in ("deployment.v1", "controls.v1", "witnesses.v1", "recovery.v1") or (
-            kind in ("principal.v1", "key.v1", "keyrevocation.v1") and who.startswith("operators/")
-        ):
-            about.append(place)
+        with suppress(AttributeError, TypeError):  # what it says may be anything by now
+            if is_about_operators(entry, keys):
+                about.append(place)
     for entry in pool:
         if isinstance(entry.get("registry_size"), int):
             seal_last(entry, about, entry["registry_size"])
+
+
+def is_about_operators(entry: dict[str, Any], keys: dict[Any, str]) -> bool:
+    """Whether a leaf of the registry is of the chain that acts name; `keys` gets whose its keys are."""
+    kind, who = entry.get("type"), str(entry.get("principal") or keys.get(entry.get("key_id"), ""))
+    if kind in ("key.v1", "recovery.v1"):
+        keys[entry.get("key_id")] = who or str(entry.get("operator"))
+    for founder in entry.get("founders") or ():
+        keys[founder.get("key_id")] = str(founder.get("operator"))
+    of_operator = kind in ("principal.v1", "key.v1", "keyrevocation.v1") and who.startswith("operators/")
+    return of_operator or kind in ("deployment.v1", "controls.v1", "witnesses.v1", "recovery.v1")
 
 
 def seal_last(entry: dict[str, Any], about: list[int], size: int) -> None:
