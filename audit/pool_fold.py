@@ -358,6 +358,8 @@ class PoolFold:
         expected = pool_bookings(found[1], self.log.pool, claimed.salt)
         for said, follows in zip_longest(claimed.bookings, expected.bookings):
             here.same("booking", said, follows)
+        here.same("lines", content.lines, len(expected.bookings))
+        here.same("lines_root", content.lines_root, expected.root())
         for booking in expected.bookings:
             if booking.end_to_end_id and booking.kind in _OF_PAYMENTS:
                 paying = self.paying.get(booking.end_to_end_id)

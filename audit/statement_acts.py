@@ -22,6 +22,7 @@ from ledger.acts.entries import (
     REGISTRY_CONTENTS,
     DeploymentContent,
     KeyContent,
+    KeyKind,
     KeyRevocationContent,
     PoolOpenedContent,
     PrincipalContent,
@@ -37,7 +38,7 @@ POOL_KINDS: Final[dict[str, type[Content]]] = {
     f"{kind}.v1": CONTENTS[f"{kind}.v1"]
     for kind in (
         "pool", "policy", "method", "round", "objection", "answer", "proposal", "decision", "posting", "split",
-        "payment", "release", "grant",
+        "payment", "release", "grant", "booking",
     )
 }  # fmt: skip
 """The kinds of entry of a pool's log that a statement file may have."""
@@ -101,8 +102,10 @@ class ShownRegistry:
                 _require_founded(here, content, self.deployment)
             case PrincipalContent(principal=name):
                 here.holds(name.startswith(_PEOPLE), "principal", name, "an operator or an auditor")
-            case KeyContent(key_id=key_id):
+            case KeyContent(key_id=key_id, key_kind=kind, issuer=issuer):
                 here.holds(key_id not in self._people.keys, "key_id", key_id, "one that no other key has")
+                here.holds(kind in set(KeyKind), "key_kind", kind, "a kind of key")
+                here.holds(bool(issuer) == (kind == KeyKind.IDENTITY), "issuer", issuer, "that of an identity")
             case RecoveryContent(key_id=key_id, people_leaf=last_leaf):
                 here.holds(key_id not in self._people.keys, "key_id", key_id, "one that no other key has")
                 here.same("people_leaf", last_leaf, self._people.last_leaf)

@@ -27,6 +27,7 @@ from ledger.log.merkle import leaf_hash, verify_inclusion
 from ledger.log.note_keys import VerifierKey
 from ledger.log.origins import REGISTRY_LOG, log_origin, split_origin
 from ledger.log.witness_policy import WitnessPolicy, first_unmet, witnesses_of
+from ledger.payments import BookingKind, PoolBooking, booking_leaf
 from ledger.registry import NANO, Collective
 from ledger.usage.format import AI_ONLY, HUMAN_AI, MODES
 from payout.amounts import commons_weights, part_unit
@@ -388,7 +389,29 @@ def _check_payments(reading: _Reading) -> None:
         _require(entry.get("collective", own) == own, "the file has another collective's entry")
         if entry["type"] == "payment.v1" and entry["index"] > reading.round["index"]:
             paid, count = paid + int(entry["amount_minor"]), count + 1
-    reading.facts |= {"paid_minor": str(paid), "payments": count}
+    seen = set()
+    returned = []
+    for line in reading.file.booked:
+        entry = _only(reading.pool, "booking.v1", index=line.leaf_index)
+        _require(line.leaf_index > reading.round["index"], "the bank booked a line before the round")
+        _require((line.leaf_index, line.position) not in seen, "a line of the bank's is there twice")
+        seen.add((line.leaf_index, line.position))
+        said = _booking(line.document)
+        _require(said.subject == own, "the file has another collective's line of the bank's")
+        leaf = booking_leaf(line.salt, line.document)
+        verify_inclusion(leaf, line.position, entry["lines"], line.path, bytes.fromhex(entry["lines_root"]))
+        if said.kind == BookingKind.PAID:
+            paid, count = paid + said.amount_minor, count + 1
+        elif said.kind == BookingKind.RETURNED:
+            returned.append({"amount_minor": str(said.amount_minor), "day": said.day, "reason": said.reason})
+    reading.facts |= {"paid_minor": str(paid), "payments": count, "returned": returned}
+
+
+def _booking(document: bytes) -> PoolBooking:
+    try:
+        return PoolBooking.model_validate(canonical_json(document, "booking"))
+    except ValueError:
+        raise FormatError("booking", "is not a line of the bank's") from None
 
 
 def _check_member(reading: _Reading) -> None:

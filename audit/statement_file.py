@@ -52,10 +52,22 @@ class MemberLine:
 
 
 @dataclass(frozen=True, slots=True)
+class BookedLine:
+    """A line of what the bank booked: its document and salt, its position and path among those of a `booking.v1`."""
+
+    leaf_index: int
+    document: bytes
+    salt: bytes
+    position: int
+    path: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class StatementFile:
     """A statement file's parts: the line, what it rests on in the pool's log, and in the registry's.
 
-    In a member's file there is also the member's line of the split of the collective's amount.
+    In a member's file there is also the member's line of the split of the collective's amount; `booked` is what the
+    bank paid to the collective, or sent back.
     """
 
     dossier: bytes
@@ -64,13 +76,16 @@ class StatementFile:
     pool: LogPart
     registry: LogPart
     member: MemberLine | None = None
+    booked: tuple[BookedLine, ...] = ()
 
     def to_bytes(self) -> bytes:
         """Returns the file's bytes."""
         member = {} if self.member is None else {"member": _member_document(self.member)}
+        booked = {"booked": [_booked_document(line) for line in self.booked]} if self.booked else {}
         return rfc8785.dumps(
             {
                 **member,
+                **booked,
                 "format": FORMAT,
                 "pool": _part_document(self.pool),
                 "registry": _part_document(self.registry),
@@ -90,8 +105,8 @@ class StatementFile:
             FormatError: the bytes are not a statement file.
         """
         read = canonical_json(data, "file")
-        member = ("member",) if isinstance(read, dict) and "member" in read else ()
-        document = _object(read, "file", "format", "pool", "registry", "statement", *member)
+        optional = [name for name in ("member", "booked") if isinstance(read, dict) and name in read]
+        document = _object(read, "file", "format", "pool", "registry", "statement", *optional)
         if document["format"] != FORMAT:
             raise FormatError("format", f"must be {FORMAT}")
         line = _object(document["statement"], "statement", "dossier", "path", "salt")
@@ -101,13 +116,14 @@ class StatementFile:
             _path(line["path"]),
             _part(document["pool"], "pool"),
             _part(document["registry"], "registry"),
-            _member(document["member"]) if member else None,
+            _member(document["member"]) if "member" in optional else None,
+            _booked(document["booked"]) if "booked" in optional else (),
         )
 
 
 def is_statement_file(head: bytes) -> bool:
     """Returns whether a file that begins like this is meant to be a statement file."""
-    return head.startswith(f'{{"format":"{FORMAT}"'.encode())
+    return head.startswith((f'{{"format":"{FORMAT}"'.encode(), b'{"booked":[{"document":'))
 
 
 def checkpoint_in(data: bytes) -> bytes:
@@ -188,6 +204,32 @@ def _member(found: Any) -> MemberLine:
             )
             for each in path
         ),
+    )
+
+
+def _booked_document(line: BookedLine) -> dict[str, Any]:
+    return {
+        "document": line.document.decode(),
+        "leaf": line.leaf_index,
+        "path": _hashes(line.path),
+        "position": line.position,
+        "salt": line.salt.hex(),
+    }
+
+
+def _booked(found: Any) -> tuple[BookedLine, ...]:
+    lines = [_object(each, "booked", "document", "leaf", "path", "position", "salt") for each in _list(found, "booked")]
+    if not lines or any(type(each[name]) is not int for each in lines for name in ("leaf", "position")):
+        raise FormatError("booked", "must be lines with their places as numbers")
+    return tuple(
+        BookedLine(
+            each["leaf"],
+            _text(each["document"], "booked").encode(),
+            _salt(each["salt"]),
+            each["position"],
+            _path(each["path"]),
+        )
+        for each in lines
     )
 
 

@@ -69,7 +69,7 @@ export async function* steps(bytes, vkey, witnesses = []) {
 
 function checkForm(reading) {
   const file = parsed(reading.bytes, 'the file');
-  shape(file, 'format', 'pool', 'registry', 'statement', ...('member' in file ? ['member'] : []));
+  shape(file, 'format', 'pool', 'registry', 'statement', ...['member', 'booked'].filter((name) => name in file));
   require(file.format === FORMAT, `the format must be ${FORMAT}`);
   shape(file.statement, 'dossier', 'path', 'salt');
   for (const part of [file.pool, file.registry]) {
@@ -85,6 +85,7 @@ function checkForm(reading) {
   require(typeof file.statement.dossier === 'string', 'the dossier is no text');
   file.statement.path = path(file.statement.path);
   if ('member' in file) memberForm(file.member);
+  if ('booked' in file) bookedForm(file.booked);
   reading.file = file;
   reading.dossier = dossierOf(utf8(file.statement.dossier));
   Object.assign(reading.facts, {
@@ -312,12 +313,14 @@ const FIELDS = {
     + 'rule text',
   payment: `${SALTED}, request_id text, amount_minor decimal, collective text, reference text`,
   release: `${SALTED}, request_id text, amount_minor decimal, collective text, to_commons boolean, reason text`,
+  booking: 'registry_size number, bank_file_leaf number, bookings_sha256 hash, lines number, lines_root hash',
   grant: `${SALTED}, request_id text, amount_minor decimal, collective text, reason text`,
   deployment: 'origin text, controls controls, founders founders, keys_made_together boolean',
   controls: `${ACT}, controls controls`,
   witnesses: `${ACT}, policy text`,
   principal: `${ACT}, principal text, status status`,
-  key: `${ACT}, key_id text, principal text, secret_hash text, expires_at? time, pools? texts`,
+  key: `${ACT}, key_id text, principal text, secret_hash text, expires_at? time, pools? texts, key_kind? keyKind, `
+    + 'issuer? text',
   keyrevocation: `${ACT}, key_id text`,
   recovery: 'operator text, key_id text, secret_hash text, people_leaf? number',
   collective: `${ACT}, collective text, display_name text, members number, equity_ppm number, status text, `
@@ -331,9 +334,10 @@ const NESTED = {
   controls: 'people number, terms number, weights number, money number, rounds number, registry number',
   times: 'first text, last text, count number',
   founder: 'operator text, key_id text, secret_hash text',
+  line: 'kind text, subject text, end_to_end_id text, amount_minor decimal, cost_minor decimal, day text, reason text',
 };
 const POOL_KINDS = ['pool', 'policy', 'method', 'round', 'objection', 'answer', 'proposal', 'decision', 'posting',
-  'split', 'payment', 'release', 'grant'];
+  'split', 'payment', 'release', 'grant', 'booking'];
 const REGISTRY_KINDS = ['deployment', 'controls', 'witnesses', 'principal', 'key', 'keyrevocation', 'recovery',
   'collective', 'poolopened', 'proposal', 'decision'];
 
@@ -360,6 +364,7 @@ const VALUES = {
   tempering: one('PROPORTIONAL', 'SQRT', 'EQUAL'),
   rounding: one('CARRIED', 'PLACED'),
   approval: one('SILENCE'),
+  keyKind: one('IDENTITY', 'CERTIFICATE'),
 };
 
 /** Checks that an entry is of one of these kinds, and has the fields of its kind and no others. */
@@ -532,6 +537,7 @@ class People {
       const recovered = kind === 'recovery';
       const holder = recovered ? entry.operator : entry.principal;
       require(!keys.has(entry.key_id), 'a key is issued twice');
+      require(('issuer' in entry) === (entry.key_kind === 'IDENTITY'), 'the issuer of a key is not that of an identity');
       if (recovered && !persons.has(holder)) persons.set(holder, { since: entry.index, alone: true, status: 'ACTIVE' });
       keys.set(entry.key_id, {
         of: holder,
@@ -852,7 +858,7 @@ function commonsWeight(rule, registry) {
 
 // 9. The payments: all entries about money are the collective's own.
 
-function checkPayments(reading) {
+async function checkPayments(reading) {
   const own = reading.dossier.line.collective;
   let [paid, payments] = [0n, 0];
   for (const entry of reading.pool) {
@@ -862,7 +868,35 @@ function checkPayments(reading) {
       payments += 1;
     }
   }
-  Object.assign(reading.facts, { paid_minor: `${paid}`, payments });
+  const [seen, returned] = [new Set(), []];
+  for (const { document, leaf, path: hashesUp, position, salt } of reading.file.booked ?? []) {
+    const entry = only(reading.pool, 'booking.v1', { index: leaf });
+    require(leaf > reading.round.index, 'the bank booked a line before the round');
+    require(!seen.has(`${leaf} ${position}`), "a line of the bank's is there twice");
+    seen.add(`${leaf} ${position}`);
+    const said = parsed(utf8(document), "a line of the bank's");
+    fits(said, 'line');
+    require(said.subject === own, "the file has another collective's line of the bank's");
+    const hash = await sha256(Uint8Array.of(0), unhex(salt), utf8(document));
+    await verifyInclusion(hash, position, entry.lines, hashesUp, unhex(entry.lines_root));
+    if (said.kind === 'PAID') {
+      paid += decimal(said.amount_minor);
+      payments += 1;
+    } else if (said.kind === 'RETURNED') {
+      returned.push({ amount_minor: said.amount_minor, day: said.day, reason: said.reason });
+    }
+  }
+  Object.assign(reading.facts, { paid_minor: `${paid}`, payments, returned });
+}
+
+function bookedForm(booked) {
+  require(Array.isArray(booked) && booked.length > 0, "the lines of the bank's are none");
+  for (const line of booked) {
+    shape(line, 'document', 'leaf', 'path', 'position', 'salt');
+    require(typeof line.document === 'string' && /^[0-9a-f]{64}$/.test(line.salt), "a line of the bank's is none");
+    integers(line.leaf, line.position);
+    line.path = path(line.path);
+  }
 }
 
 // 10. A member's line: a leaf of the sum tree that the collective logged. Most files have none.

@@ -131,6 +131,9 @@ class BookingContent(FollowingContent):
 
     bank_file_leaf: int
     bookings_sha256: Sha256Hex
+    lines: int
+    lines_root: Sha256Hex
+    """The root of the tree of the body's lines."""
 
     @property
     def identity(self) -> tuple[str, ...]:

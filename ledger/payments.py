@@ -5,6 +5,7 @@ A body that holds what somebody is paid begins with a random salt, so that nobod
 
 from __future__ import annotations
 
+import hmac
 import json
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
@@ -16,6 +17,7 @@ from pydantic import BaseModel, ConfigDict
 from ledger.acts.entries import Salt
 from ledger.errors import LedgerCorruptError
 from ledger.log.leaves import DecimalInt
+from ledger.log.merkle import leaf_hash, root
 
 END_TO_END_DIGITS: Final = 7
 """Payments of one run: at most ten million."""
@@ -162,13 +164,35 @@ class PoolBooking(_Part):
     end_to_end_id: str
     amount_minor: DecimalInt
     cost_minor: DecimalInt
+    day: str
+    reason: str
 
 
 class PoolBookings(_Part):
-    """What a bank's file moves in one pool."""
+    """What a bank's file moves in one pool.
+
+    Its lines are the leaves of a tree too, each with a salt of its own, so that a collective can be shown its own.
+    """
 
     salt: Salt
     bookings: list[PoolBooking]
+
+    def salt_at(self, position: int) -> bytes:
+        """Returns the salt of a line's leaf: `HMAC-SHA256(the body's salt, its position in decimal)`."""
+        return hmac.digest(bytes.fromhex(self.salt), str(position).encode(), "sha256")
+
+    def leaves(self) -> list[bytes]:
+        """Returns the hashes of the leaves, in order."""
+        return [booking_leaf(self.salt_at(position), render(booking)) for position, booking in enumerate(self.bookings)]
+
+    def root(self) -> str:
+        """Returns the tree's root in hexadecimal."""
+        return root(self.leaves()).hex()
+
+
+def booking_leaf(salt: bytes, document: bytes) -> bytes:
+    """Returns the hash of a line's leaf."""
+    return leaf_hash(salt + document)
 
 
 B = TypeVar("B", Plan, PoolPart, Bookings, PoolBookings)
@@ -273,4 +297,6 @@ def _pool_bookings(bookings: Bookings, pool: str) -> Iterable[PoolBooking]:
                 end_to_end_id=booking.end_to_end_id,
                 amount_minor=moved,
                 cost_minor=cost,
+                day=booking.day,
+                reason=booking.reason,
             )

@@ -164,10 +164,15 @@ def book(connection: sa.Connection, pool: PoolRef, found: Leaf[BankFileContent],
     people, now = begin(connection, pool)
     if booked_at(connection, pool, found.index) is not None:
         return False
-    part = render(pool_bookings(bookings, pool.name, salt))
+    booked = pool_bookings(bookings, pool.name, salt)
+    part = render(booked)
     log.put_body(connection, pool, part)
     content = BookingContent(
-        registry_size=people.size, bank_file_leaf=found.index, bookings_sha256=sha256(part).hexdigest()
+        registry_size=people.size,
+        bank_file_leaf=found.index,
+        bookings_sha256=sha256(part).hexdigest(),
+        lines=len(booked.bookings),
+        lines_root=booked.root(),
     )
     recorded = journal.append_moving(connection, pool, content, now)
     with taken_keys(lambda _: LostRaceError(f"bank file {found.index}")):

@@ -11,15 +11,18 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from audit.statement_file import LogPart, ProvedEntry, StatementFile
+from audit.statement_acts import POOL_KINDS
+from audit.statement_file import BookedLine, LogPart, ProvedEntry, StatementFile
 from ledger.acts.entries import COLLECTIVES, ActContent, CollectiveContent
 from ledger.acts.people import People
+from ledger.entries import BookingContent
 from ledger.errors import LedgerCorruptError, NotFoundError, StateError
 from ledger.journal import COLLECTIVE_KINDS
-from ledger.log.leaves import EncodedLeaf, decode
+from ledger.log.leaves import Content, EncodedLeaf, decode
 from ledger.log.merkle import HASH_BYTES, inclusion_proof, root, subtree_roots
 from ledger.log.witness_policy import WitnessPolicy
 from ledger.log.witnessed import timing_policy
+from ledger.payments import BookingKind, parse_pool_bookings, render
 from ledger.registry import Collective
 from ledger.store import checkpoints, log, methods, proofs
 from ledger.store import tables as lt
@@ -98,11 +101,14 @@ class StatementFiles:
         tree = self._tree(record.content, figures, bodies)
         rows = weights_by_collective(lines_of(bodies.weights, collective), figures.confidence_ppm)
         dossier = render_dossier(tree.shared, position, line, registered, rows.get(collective, ()))
+        in_pool, in_registry = _parts(connection, pool, record, Dossier.parse(dossier))
         return StatementFile(
             dossier,
             line_salt(bodies.salt, collective),
             tree.path(position),
-            *_parts(connection, pool, record, Dossier.parse(dossier)),
+            in_pool,
+            in_registry,
+            booked=tuple(_booked(connection, pool, in_pool, collective)),
         )
 
     def _tree(self, content: RoundContent, figures: Figures, bodies: _Bodies) -> _Tree:
@@ -275,10 +281,35 @@ def _own_entries(connection: sa.Connection, pool: PoolRef, record: RoundRecord, 
     found = [
         row.leaf_index
         for row in connection.execute(query)
-        if getattr(decode(bytes(row.entry), CONTENTS).content, "collective", None) == collective
+        if _is_own(decode(bytes(row.entry), CONTENTS).content, collective)
     ]
     yield from found[:MAX_OWN_ENTRIES]
 
+
+def _is_own(content: Content, collective: str) -> bool:
+    """Whether an entry that touches a collective's accounts is about it alone, or is what the bank booked, whose lines
+    can be shown one by one.
+    """
+    return isinstance(content, BookingContent) or (
+        content.type in POOL_KINDS and getattr(content, "collective", None) == collective
+    )
+
+
+def _booked(connection: sa.Connection, pool: PoolRef, part: LogPart, collective: str) -> Iterator[BookedLine]:
+    """A collective's lines of what the bank booked, in the entries of a file."""
+    for proved in part.entries:
+        leaf = decode(proved.entry, CONTENTS)
+        if isinstance(leaf.content, BookingContent):
+            digest = bytes.fromhex(leaf.content.bookings_sha256)
+            body = parse_pool_bookings(log.checked_body(connection, pool, digest))
+            leaves = body.leaves()
+            for position, booking in enumerate(body.bookings):
+                if booking.subject == collective and booking.kind in _OF_COLLECTIVES:
+                    path = tuple(inclusion_proof(position, leaves))
+                    yield BookedLine(leaf.index, render(booking), body.salt_at(position), position, path)
+
+
+_OF_COLLECTIVES: Final = (BookingKind.PAID, BookingKind.UNPAID, BookingKind.RETURNED)
 
 _READ_ENTRIES: Final = 10 * MAX_OWN_ENTRIES
 """Every later round touches the collective's accounts too, and is not its own entry."""

@@ -19,6 +19,11 @@ SHORTENED_VKEY: Final = "localhost/moiety+..."
 WAIT_SECONDS: Final = 60
 """How long the service may take for what it does by itself: the review time to pass, a checkpoint to be signed."""
 
+_OF_CHECKPOINTS: Final = (
+    "moiety log checkpoint", "moiety bundle", "moiety usage proof", "moiety statement", "moiety split files",
+)  # fmt: skip
+"""Commands that need a checkpoint of the log as it is."""
+
 _MOIETY: Final = f"{sys.executable} -m services.cli"
 
 
@@ -111,7 +116,7 @@ class Console:
             self.secrets[issued[1]] = found[0]
 
     def _shell(self, command: str) -> subprocess.CompletedProcess[str]:
-        if command.startswith(("moiety log checkpoint", "moiety bundle", "moiety usage proof")):
+        if command.startswith(_OF_CHECKPOINTS):
             self._wait_for_checkpoint()
         whole = command.replace(SHORTENED_VKEY, self.vkey)
         return self._bash(re.sub(r"^moiety ", f"{_MOIETY} ", whole))

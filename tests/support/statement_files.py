@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import rfc8785
 
-from audit.statement_file import LogPart, MemberLine, ProvedEntry, StatementFile
+from audit.statement_file import BookedLine, LogPart, MemberLine, ProvedEntry, StatementFile
 from ledger.acts.controls import Controls
 from ledger.acts.entries import (
     ControlsContent,
@@ -23,11 +23,12 @@ from ledger.acts.entries import (
     PrincipalContent,
     WitnessesContent,
 )
-from ledger.entries import PaymentContent
+from ledger.entries import BookingContent, PaymentContent
 from ledger.log.leaves import EncodedLeaf
 from ledger.log.merkle import inclusion_proof, root
 from ledger.log.note_keys import SignatureType, SigningKey
 from ledger.log.notes import parse_note
+from ledger.payments import PoolBooking, PoolBookings, parse_pool_bookings, render
 from ledger.registry import Collective, CollectiveStatus
 from ledger.usage.entries import MethodContent
 from payout.dossiers import Figures, line_salt, render_dossiers, statement_leaf, statement_leaves
@@ -68,7 +69,8 @@ def _file_of(
         or (entry["type"] == "method.v1" and (entry["method"], entry["version"]) in used)
         or (entry["type"] == "decision.v1" and entry["subject"] == round_leaf)
         or (entry["type"] == "posting.v1" and entry["round"] == number)
-        or entry.get("collective") == collective or entry.get("by") == f"collectives/{collective}"
+        or entry["type"] == "booking.v1"
+        or collective == entry.get("collective") or f"collectives/{collective}" == entry.get("by")
     ]  # fmt: skip
     pool = _with_approvals(pool, said)
     judged = max(entry.get("registry_size", 0) for entry in pool)
@@ -91,7 +93,20 @@ def _file_of(
         tuple(inclusion_proof(position, leaves)),
         part_of(source.checkpoint(), log.entries, pool),
         part_of(RegistrySource(log.registry, source.key).checkpoint(), log.registry.entries, registry),
+        booked=booked_in(log, collective),
     )
+
+
+def booked_in(log: PoolLog, collective: str) -> tuple[BookedLine, ...]:
+    """A collective's lines of what the bank booked."""
+    found = []
+    for index, content in log.placed(BookingContent):
+        body = parse_pool_bookings(log.bodies[bytes.fromhex(content.bookings_sha256)])
+        for position, each in enumerate(body.bookings):
+            if each.subject == collective:
+                path = tuple(inclusion_proof(position, body.leaves()))
+                found.append(BookedLine(index, render(each), body.salt_at(position), position, path))
+    return tuple(found)
 
 
 def _with_approvals(chosen: list[dict[str, Any]], logged: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -214,6 +229,30 @@ def guarded_log() -> PoolLog:
     )
     ((_, content),) = log.placed(RoundContent)
     log.split("eire", [SplitLine("m1", lines_of(log, content)[0].amount_minor, bytes(32))])
+    return log
+
+
+def booked_log() -> PoolLog:
+    """The guarded log, and what a bank booked: paid to eire and sent back in part, and paid to han.
+
+    Only what a file shows of it is sound: there is no pay run in this log.
+    """
+    log = guarded_log()
+    lines = [("PAID", "eire", "400", ""), ("RETURNED", "eire", "400", "AC04 closed"), ("PAID", "han", "9", "")]
+    bookings = [
+        PoolBooking(
+            kind=kind, subject=name, end_to_end_id=f"march-{at}", amount_minor=int(amount), cost_minor=0,
+            day="2026-03-05", reason=reason,
+        )
+        for at, (kind, name, amount, reason) in enumerate(lines)
+    ]  # fmt: skip
+    body = PoolBookings(salt=salt_at(7), bookings=bookings)
+    log.append(
+        BookingContent(
+            registry_size=log.registry.size(), bank_file_leaf=1, bookings_sha256=log.put(render(body)),
+            lines=len(bookings), lines_root=body.root(),
+        )
+    )  # fmt: skip
     return log
 
 

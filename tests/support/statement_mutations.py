@@ -12,7 +12,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from random import Random
 from typing import Any, Final
@@ -20,7 +20,7 @@ from typing import Any, Final
 import rfc8785
 
 from audit.statement_check import check_statement
-from audit.statement_file import LogPart, MemberLine, ProvedEntry, StatementFile
+from audit.statement_file import BookedLine, LogPart, MemberLine, ProvedEntry, StatementFile
 from ledger.log.merkle import inclusion_proof, root
 from payout.dossiers import statement_leaf
 from payout.entries import RoundContent
@@ -40,7 +40,14 @@ from tests.support.mutations import (
     seal_people,
 )
 from tests.support.pool_log import PoolLog
-from tests.support.statement_files import checked_by_node, dossiers_of, guarded_log, small_log, statement_file
+from tests.support.statement_files import (
+    booked_log,
+    checked_by_node,
+    dossiers_of,
+    guarded_log,
+    small_log,
+    statement_file,
+)
 
 Entry = dict[str, Any]
 
@@ -67,6 +74,7 @@ class Sealed:
     """The line's among them."""
     salt: bytes
     member: MemberLine | None
+    booked: tuple[BookedLine, ...]
 
     @classmethod
     def of(cls, log: PoolLog, collective: str, member: MemberLine | None = None) -> Sealed:
@@ -79,7 +87,7 @@ class Sealed:
             shown += [entry for entry in entries if entry["index"] in chosen]
         dossier = json.loads(file.dossier)
         _, leaves, _ = dossiers_of(log, log.placed(RoundContent)[0][1])
-        return cls(pool, registry, shown, dossier, leaves, dossier["position"], file.salt, member)
+        return cls(pool, registry, shown, dossier, leaves, dossier["position"], file.salt, member, file.booked)
 
     def seal(self) -> bytes:
         """The file, with every hash that follows."""
@@ -104,6 +112,7 @@ class Sealed:
             self._part(note_of(ORIGIN, pool, KEY), self.pool, pool),
             self._part(note_of(REGISTRY_ORIGIN, registry, KEY.named(REGISTRY_ORIGIN)), self.registry, registry),
             self.member,
+            self.booked,
         ).to_bytes()
 
     def _part(self, note: bytes, entries: Sequence[Entry], log: Log) -> LogPart:
@@ -116,7 +125,10 @@ class Sealed:
 def changed(random: Random, sealed: Sealed) -> str:
     """One change of what a file follows from; returns which."""
     log = random.choice((sealed.pool, sealed.registry))
-    how = random.choice((*HOWS, "dossier", "dossier", "show", "hide"))
+    how = random.choice((*HOWS, "dossier", "dossier", "show", "hide", "booked"))
+    if how == "booked":
+        change_booked(random, sealed)
+        return how
     if how == "dossier":
         holder, name = random.choice(list(fields_of(sealed.dossier)))
         if name == "weights" and sealed.dossier[name]:
@@ -138,6 +150,24 @@ def changed(random: Random, sealed: Sealed) -> str:
     return how
 
 
+def change_booked(random: Random, sealed: Sealed) -> None:
+    """Another line of the bank's in the place of one, or one more or less."""
+    lines = list(sealed.booked)
+    line = random.choice(lines)
+    said = json.loads(line.document)
+    name = random.choice(list(said))
+    said[name] = changed_value(random, said[name], [1, "1"])
+    others = [
+        replace(line, document=rfc8785.dumps(said)),
+        replace(line, position=changed_value(random, line.position, [])),
+        replace(line, leaf_index=random.choice([entry["index"] for entry in sealed.shown])),
+        line,
+    ]
+    place = random.randrange(len(lines))
+    lines[place : place + random.choice((0, 1))] = [random.choice(others)] * random.choice((0, 1, 1, 1))
+    sealed.booked = tuple(lines)
+
+
 def mutants(seed: int, count: int, sources: Sequence[Sealed]) -> Iterator[tuple[str, bytes]]:
     """That many mutations of files, the same ones for the same seed."""
     random = Random(seed)
@@ -149,10 +179,10 @@ def mutants(seed: int, count: int, sources: Sequence[Sealed]) -> Iterator[tuple[
             mutant, how = changed_bytes(random, whole), "bytes"
         else:
             copy = deepcopy(source)
-            how = changed(random, copy)
             try:
+                how = changed(random, copy)
                 mutant = copy.seal()
-            except (KeyError, TypeError, ValueError, AssertionError, OverflowError, AttributeError):
+            except (KeyError, TypeError, ValueError, AssertionError, OverflowError, AttributeError, IndexError):
                 continue  # what it names is not there, so that there is no such file
         if mutant != whole:
             made += 1
@@ -161,8 +191,11 @@ def mutants(seed: int, count: int, sources: Sequence[Sealed]) -> Iterator[tuple[
 
 def sources() -> list[Sealed]:
     """Files to change: of a pool in which all takes two people, and of one in which nothing does."""
-    guarded, small = guarded_log(), small_log(MUCH)
-    return [Sealed.of(guarded, "eire"), Sealed.of(guarded, "han"), Sealed.of(small, "eire"), Sealed.of(small, "quebec")]
+    guarded, small, booked = guarded_log(), small_log(MUCH), booked_log()
+    return [
+        Sealed.of(guarded, "eire"), Sealed.of(guarded, "han"), Sealed.of(small, "eire"), Sealed.of(small, "quebec"),
+        Sealed.of(booked, "eire"),
+    ]  # fmt: skip
 
 
 def verdicts(seed: int, count: int) -> Iterator[tuple[str, bool, str, str, bytes]]:

@@ -282,8 +282,9 @@ def _pay(log: PoolLog) -> None:
     statement = _bank_file(log, "camt.053.001.08", [first, back, fee, unpaid], 100_000 - 1 - 7)
     bookings = pool_bookings(Bookings(salt=salt_at(3), bookings=[first, back, fee, unpaid]), "folk", salt_at(4))
     booked = BookingContent(
-        registry_size=registry.size(), bank_file_leaf=statement, bookings_sha256=log.put(render(bookings))
-    )
+        registry_size=registry.size(), bank_file_leaf=statement, bookings_sha256=log.put(render(bookings)),
+        lines=len(bookings.bookings), lines_root=bookings.root(),
+    )  # fmt: skip
     log.append(
         booked,
         [

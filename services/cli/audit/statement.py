@@ -105,4 +105,7 @@ def _facts(facts: dict[str, Any]) -> Iterator[str]:
         yield f"  split among its members: {facts['split_rule']}"
     if "member" in facts:
         yield f"  {facts['member']} gets {money('member_minor')} of it"
+    for back in facts["returned"]:
+        amount = f"{decimal_text(int(back['amount_minor']), exponent)} {facts['currency']}"
+        yield f"  {amount} came back on {back['day']}: {back['reason'] or 'the bank gives no reason'}"
     yield f"  paid since, as the file shows: {money('paid_minor')} in {counted(facts['payments'], 'payment')}"

@@ -275,7 +275,7 @@ TYPES: Final = {
     "payment": f"{SEALED}, reference text", "release": f"{SEALED}, to_commons boolean, reason text",
     "grant": f"{SEALED}, reason text",
     "paying": "registry_size number, pay_run text, pay_run_leaf number, parts_sha256 hash",
-    "booking": "registry_size number, bank_file_leaf number, bookings_sha256 hash",
+    "booking": "registry_size number, bank_file_leaf number, bookings_sha256 hash, lines number, lines_root hash",
     "payee": "collective text, details_hash hash",
     "bankaccount": "bank_account text, display_name text, currency text, pools texts, opening_minor decimal, "
     "details_hash hash",
@@ -1161,7 +1161,16 @@ class Fold:
     def booking(self, entry: dict[str, Any]) -> None:
         self.registry.upto(max(entry["registry_size"], self.registry.size))
         assert entry["bank_file_leaf"] < entry["registry_size"]
-        claimed = json.loads(self.body(entry["bookings_sha256"]))["bookings"]
+        body = json.loads(self.body(entry["bookings_sha256"]))
+        claimed, salt = body["bookings"], bytes.fromhex(body["salt"])
+        leaves = [
+            sha256(
+                b"\x00" + hmac.digest(salt, str(place).encode(), "sha256")
+                + json.dumps(each, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+            ).digest()
+            for place, each in enumerate(claimed)
+        ]  # fmt: skip
+        assert (entry["lines"], entry["lines_root"]) == (len(leaves), root_of(leaves).hex())
         moves, expected = [], []
         for line in self.registry.statements[entry["bank_file_leaf"]]:
             kind, name = line["kind"], line["subject"]
@@ -1171,7 +1180,7 @@ class Fold:
             cost = sum(parts.values()) - int(line["amount_minor"]) if bears else 0
             if not amount and not cost:
                 continue
-            expected.append((kind, name, line["end_to_end_id"], str(amount), str(cost)))
+            expected.append((kind, name, line["end_to_end_id"], str(amount), str(cost), line["day"], line["reason"]))
             if kind in BANK_SAYS:
                 assert amount == self.in_run[line["end_to_end_id"]]
             from_account, to_account, purpose = {
@@ -1184,7 +1193,7 @@ class Fold:
             moves.append((from_account, to_account, amount, purpose))
             if cost:
                 moves.append(("costs", "withdrawn", cost, "CHARGE"))
-        names = ("kind", "subject", "end_to_end_id", "amount_minor", "cost_minor")
+        names = ("kind", "subject", "end_to_end_id", "amount_minor", "cost_minor", "day", "reason")
         assert [tuple(each[name] for name in names) for each in claimed] == expected
         self.move(entry["index"], moves)
 

@@ -419,9 +419,10 @@ PAYING: Final = (
     ),
 )
 BOOKING: Final = (
-    BookingContent(registry_size=9, bank_file_leaf=8, bookings_sha256=DIGEST),
+    BookingContent(registry_size=9, bank_file_leaf=8, bookings_sha256=DIGEST, lines=2, lines_root=DIGEST),
     (
-        f'{{"bank_file_leaf":8,"bookings_sha256":"{DIGEST}","index":7,"pool":"folk","registry_size":9,'
+        f'{{"bank_file_leaf":8,"bookings_sha256":"{DIGEST}","index":7,"lines":2,"lines_root":"{DIGEST}",'
+        '"pool":"folk","registry_size":9,'
         '"time":"2026-01-02T03:04:05.000006Z","type":"booking.v1"}'
     ),
 )
