@@ -82,7 +82,8 @@ class RoundInputs:
 def as_proposed(inputs: RoundInputs, act: ActContent) -> RoundInputs:
     """Returns the inputs as an act would have had them; the same ones if it has no effect on a distribution.
 
-    A method's confidence is taken for all of its versions. A collective that was not there yet is added.
+    A method's confidence is taken for all of its versions. A collective that was not there yet is added. How scores are
+    read is no input: `payout.store.rereading` changes the usage.
     """
     match act:
         case PolicyContent(policy=policy):

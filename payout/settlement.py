@@ -24,6 +24,7 @@ from ledger.log.leaves import Leaf
 from ledger.registry import require_text
 from ledger.store import journal, log, signing, turns
 from ledger.store.acts import MAX_REASON, Ruling, Subject, append_decision, begin, record_decision
+from ledger.store.bodies import Bodies
 from ledger.store.database import Database
 from ledger.store.log import PoolRef
 from ledger.store.turns import Turn
@@ -46,6 +47,7 @@ from payout.statement import lines_of, parse_statement
 from payout.store import objections, pools, rounds, splits
 from payout.store.calculation import next_round, past_round, still_holds
 from payout.store.objections import ObjectionRecord
+from payout.store.rereading import Proposed
 from payout.store.reversals import require_covered
 from payout.store.rounds import RoundRecord, RoundState
 from payout.store.windows import Window, find_window
@@ -56,8 +58,8 @@ _ROUND_NUMBER: Final = re.compile(r"[1-9][0-9]{0,8}")
 class Settlement:
     """What operators and the scheduler do with rounds."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, database: Database, bodies: Bodies) -> None:
+        self._database, self._bodies = database, bodies
 
     def preview(
         self, pool: PoolRef, *, number: int = 0, policy: Policy | None = None, act: ActContent | None = None
@@ -66,11 +68,15 @@ class Settlement:
         or as an act would have it.
 
         Nothing is recorded.
+
+        Raises:
+            StateError: the act would have a round read again that is too large for it, or cannot be read so.
         """
+        proposed = Proposed(act, self._bodies) if act else None
         with self._database.snapshot() as connection:
             if number:
-                return past_round(connection, pool, number, policy=policy, act=act)
-            return next_round(connection, pool, Asked(), policy=policy, act=act)
+                return past_round(connection, pool, number, policy=policy, proposed=proposed)
+            return next_round(connection, pool, Asked(), policy=policy, proposed=proposed)
 
     def calculate(self, pool: PoolRef, actor: Actor, request_id: str) -> RoundRecord:
         """Calculate the next round; repeating the request returns the same round.

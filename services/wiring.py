@@ -66,7 +66,7 @@ def wire(settings: Settings, *, clock: Clock = system_clock) -> Parts:
     database = pooled(settings.database_url, clock=instead_of_the_databases(clock))
     standby = pooled(settings.read_database_url) if settings.read_database_url else None
     bodies = wire_bodies(settings)
-    settlement = Settlement(database)
+    settlement = Settlement(database, bodies)
     vault = read_vault(settings.payee_key_file) if settings.payee_key_file else Vault()
     return Parts(
         settings=settings,

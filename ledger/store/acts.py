@@ -253,6 +253,8 @@ class Acts:
         if proposal.state is not ProposalState.OPEN:
             name = proposal_name(pool, leaf_index)
             raise StateError(name, "PROPOSAL_CLOSED", f"was already decided: {proposal.state.value}")
+        if ruling.decision is Decision.REJECTED and proposal.content.by == ruling.actor.name:
+            raise StateError(ruling.actor.name, "PROPOSED_IT", "proposed it: withdraw it instead of rejecting it")
         act = self._act(proposal, people)
         subject = Subject(leaf_index, proposal.hash, proposal.content, act.needed(people.controls))
         record_decision(connection, pool, people, subject, ruling, now)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 
 import sqlalchemy as sa
 
-from ledger.acts.entries import ActContent
 from ledger.errors import LostRaceError
 from ledger.journal import REVENUE
 from ledger.store import journal, log, methods, proofs, registry
@@ -24,6 +25,8 @@ from payout.statement import (
     parse_statement,
 )
 from payout.store import pools, rounds
+from payout.store.rereading import Proposed, Rereading
+from payout.weights import UsageKey, UsageSum, added_up
 
 
 def next_round(
@@ -32,7 +35,7 @@ def next_round(
     asked: Asked,
     *,
     policy: Policy | None = None,
-    act: ActContent | None = None,
+    proposed: Proposed | None = None,
 ) -> Calculation:
     """Returns everything logged since the last posted round, under the policy in force or under another one, or as an
     act would have it.
@@ -49,6 +52,8 @@ def next_round(
     policy_leaf, policy_version, in_force = policy_in_force(logged, start)
     deficits, carried = _left_by(connection, pool, previous)
     return _calculated(
+        connection,
+        pool,
         RoundInputs(
             number=latest.content.number + 1 if latest else 1,
             previous=previous,
@@ -66,7 +71,7 @@ def next_round(
             carried=carried,
             asked=asked,
         ),
-        act,
+        proposed,
     )
 
 
@@ -109,7 +114,7 @@ def past_round(
     number: int,
     *,
     policy: Policy | None = None,
-    act: ActContent | None = None,
+    proposed: Proposed | None = None,
 ) -> Calculation:
     """Returns a round that was calculated before, from the same inputs, under its own policy or under another one, or
     as an act would have had it.
@@ -119,6 +124,8 @@ def past_round(
     snapshot = log.checked_body(connection, pool, bytes.fromhex(content.registry_sha256))
     deficits, carried = _left_by(connection, pool, content.previous)
     return _calculated(
+        connection,
+        pool,
         RoundInputs(
             number=content.number,
             previous=content.previous,
@@ -137,12 +144,29 @@ def past_round(
             deficits=deficits,
             carried=carried,
         ),
-        act,
+        proposed,
     )
 
 
-def _calculated(inputs: RoundInputs, act: ActContent | None) -> Calculation:
-    return calculate(as_proposed(inputs, act) if act else inputs)
+def _calculated(
+    connection: sa.Connection, pool: PoolRef, inputs: RoundInputs, proposed: Proposed | None
+) -> Calculation:
+    if proposed is None:
+        return calculate(inputs)
+    if change := Rereading(connection, pool, proposed).change(inputs.start, inputs.end):
+        snapshot = _with_named(connection, inputs.registry, change)
+        inputs = replace(inputs, usage=added_up([inputs.usage, change]), registry=snapshot)
+    return calculate(as_proposed(inputs, proposed.act))
+
+
+def _with_named(
+    connection: sa.Connection, snapshot: RegistrySnapshot, usage: Mapping[UsageKey, UsageSum]
+) -> RegistrySnapshot:
+    """The snapshot with the collectives that usage names and that were registered after it."""
+    known = {each.name for each in snapshot.collectives}
+    later = sorted({name for found in usage.values() for name in found.attributed} - known)
+    collectives = [*snapshot.collectives, *(registry.get_collective(connection, name) for name in later)]
+    return replace(snapshot, collectives=sorted(collectives, key=lambda each: each.name.encode()))
 
 
 def _left_by(connection: sa.Connection, pool: PoolRef, posted_number: int) -> tuple[Deficits, Carried]:

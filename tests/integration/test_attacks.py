@@ -1,7 +1,7 @@
 """What one operator can do alone in a deployment founded by two: nothing that moves money, or changes who may.
 
 Every attack comes from a client process with one operator's key. Platforms that were not admitted are in
-test_admissions.py; what is tried against payees and bank files is beside these.
+test_admissions.py; what is tried against payees and bank files is in test_attacks_on_payments.py.
 """
 
 from __future__ import annotations
@@ -32,12 +32,19 @@ from moiety import (
     Platform,
     Policy,
     Pool,
+    Proposal,
     Schedule,
     ServiceError,
     UnauthenticatedError,
     make_key,
 )
-from moiety.v1.acts_pb2 import PROPOSAL_STATE_APPROVED, PROPOSAL_STATE_OPEN
+from moiety.v1.acts_pb2 import (
+    PROPOSAL_STATE_APPROVED,
+    PROPOSAL_STATE_LAPSED,
+    PROPOSAL_STATE_OPEN,
+    PROPOSAL_STATE_REJECTED,
+    PROPOSAL_STATE_WITHDRAWN,
+)
 from moiety.v1.registry_pb2 import COLLECTIVE_STATUS_SUSPENDED, COMMONS_RULE_FUND, DISTRIBUTE_REPORTED
 from moiety.v1.registry_pb2 import Controls as ControlsMessage
 from moiety.v1.rounds_pb2 import OBJECTION_ANSWER_DISMISSED, ROUND_STATE_CALCULATED
@@ -47,6 +54,8 @@ from services.process.host import serving
 from services.settings import load_settings
 from services.wiring import system_clock
 from tests.support.deployment import FOUNDERS, Deployment, SteppedClock, found_for_tests
+from tests.support.fsck_scene import findings
+from tests.support.racing import at_once
 from tests.support.scene import METHOD, NANO, POOL, event
 
 REVIEW: Final = 3600
@@ -399,3 +408,85 @@ def test_a_proposal_that_waited_for_a_month_has_lapsed(
     clock.advance(seconds=timedelta(days=30, seconds=1).total_seconds())
     with pytest.raises(ServiceError):
         otto.approve_proposal(proposal)
+    assert olive.get_proposal(proposal).state == PROPOSAL_STATE_LAPSED
+    assert list(olive.list_proposals(POOL, only_open=True)) == []
+    again = olive.record_payment(POOL, "irish", 1, request_id="x").proposal
+    assert again != proposal
+    otto.approve_proposal(again)
+
+
+def test_the_other_rejects_and_whoever_proposed_withdraws(pool: dict[str, Client], olive: Client, otto: Client) -> None:
+    assert pool
+    names = [olive.record_payment(POOL, "irish", amount, request_id=f"x-{amount}").proposal for amount in (1, 2)]
+    refused: list[tuple[Callable[[], object], str]] = [
+        (lambda: olive.reject_proposal(names[0], "no"), "PROPOSED_IT"),
+        (lambda: otto.withdraw_proposal(names[0], "no"), "NOT_THE_PROPOSER"),
+    ]
+    for call, reason in refused:
+        with pytest.raises(FailedPreconditionError) as caught:
+            call()
+        assert caught.value.reason == reason
+    assert otto.reject_proposal(names[0], "we paid it in May").state == PROPOSAL_STATE_REJECTED
+    assert olive.withdraw_proposal(names[1], "twice").state == PROPOSAL_STATE_WITHDRAWN
+    assert [olive.get_proposal(name).decision_reason for name in names] == ["we paid it in May", "twice"]
+    for name in names:
+        with pytest.raises(FailedPreconditionError) as caught:
+            otto.approve_proposal(name)
+        assert caught.value.reason == "PROPOSAL_CLOSED"
+    assert olive.get_balance(POOL, "paid/irish").amount_minor == 0
+
+
+def test_whatever_is_decided_at_once_is_decided_once(
+    pool: dict[str, Client], olive: Client, otto: Client, deploy: Callable[..., Deployment], owner: sa.Engine
+) -> None:
+    """Through two servers: an approval beside itself, beside a withdrawal, and beside a rejection."""
+    assert pool
+    other = deploy(controls=Controls.of_two())
+    with Client(other.address, FOUNDERS[1].key.text) as elsewhere, Client(other.address, FOUNDERS[0].key.text) as mine:
+        rivals: list[Callable[[str], Callable[[], Any]]] = [
+            lambda name: lambda: elsewhere.approve_proposal(name),
+            lambda name: lambda: mine.withdraw_proposal(name, "no"),
+            lambda name: lambda: elsewhere.reject_proposal(name, "no"),
+        ]
+        paid = 0
+        for number, rival in enumerate(rivals * 3):
+            name = olive.record_payment(POOL, "irish", 1, request_id=f"x-{number}").proposal
+            answers = at_once(partial(otto.approve_proposal, name), rival(name))
+            assert any(isinstance(each, Proposal) for each in answers)
+            paid += olive.get_proposal(name).state == PROPOSAL_STATE_APPROVED
+            assert olive.get_balance(POOL, "paid/irish").amount_minor == paid
+    assert paid >= 3
+    with owner.connect() as connection:
+        assert findings(connection) == []
+
+
+def test_relaxing_the_controls_needs_what_the_stricter_ask_for(olive: Client, otto: Client) -> None:
+    """One person relaxes nothing, neither of a kind nor of all; and tightens nothing that two agreed on either."""
+    relaxed = ControlsMessage(people=2, terms=2, weights=2, money=1, rounds=2, registry=1)
+    for wanted in (relaxed, ControlsMessage(people=1, terms=1, weights=1, money=1, rounds=1, registry=1)):
+        proposal = olive.update_controls(wanted).proposal
+        assert proposal
+        assert olive.get_controls().money == 2
+        olive.withdraw_proposal(proposal, "so that the next is not stale")
+    with pytest.raises(InvalidArgumentError, match="at most 1"):
+        olive.update_controls(ControlsMessage(people=1, terms=1, weights=1, money=2, rounds=1, registry=1))
+    together(
+        olive,
+        otto,
+        lambda by: by.update_controls(ControlsMessage(people=1, terms=1, weights=1, money=1, rounds=1, registry=1)),
+    )
+    # From one to two, the stricter is what is asked for: one person cannot lock the other out by it.
+    tightened = olive.update_controls(ControlsMessage(people=2, terms=2, weights=2, money=2, rounds=2, registry=1))
+    assert tightened.proposal
+    otto.approve_proposal(tightened.proposal)
+    assert olive.get_controls().money == 2
+
+
+def test_pausing_takes_one_person_and_going_on_takes_two(pool: dict[str, Client], olive: Client, otto: Client) -> None:
+    assert pool
+    monthly = partial(Schedule, cron="0 0 1 * *", time_zone="UTC")
+    together(olive, otto, lambda by: by.update_schedule(POOL, monthly()))
+    assert not olive.update_schedule(POOL, monthly(paused=True)).proposal
+    assert olive.get_schedule(POOL).paused
+    assert olive.update_schedule(POOL, monthly()).proposal
+    assert olive.get_schedule(POOL).paused

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier
 from typing import Final
 
 import pytest
@@ -38,6 +36,7 @@ from payout.store.rounds import RoundRecord
 from tests.support.books import require_sound_log, row_counts
 from tests.support.deployment import Deployment, SteppedClock
 from tests.support.fsck_scene import findings
+from tests.support.racing import at_once
 from tests.support.scene import NANO, POOL, Scene, event, open_scene
 
 REVIEW: Final = 3600
@@ -291,21 +290,6 @@ def test_a_round_that_an_operator_asked_for_is_not_posted_by_silence(silent: Sce
 
 
 # Races.
-
-
-def at_once(*calls: Callable[[], object]) -> list[object]:
-    """What calls give that are made at the same moment, or the errors of those that fail."""
-    together = Barrier(len(calls))
-
-    def made(call: Callable[[], object]) -> object:
-        together.wait()
-        try:
-            return call()
-        except ServiceError as error:
-            return error
-
-    with ThreadPoolExecutor(len(calls)) as pool:
-        return list(pool.map(made, calls))
 
 
 @pytest.mark.parametrize("turn", range(5))

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -17,6 +17,8 @@ from services.cli.app import main
 from services.cli.base.exits import Exit
 from tests.support.deployment import FOUNDERS, Deployment
 from tests.support.scene import NANO, NOON
+from tests.support.scores import score_record_batch
+from tests.support.scores import scored as scored_event
 
 DECLARED: Final = """
 platforms:
@@ -135,6 +137,32 @@ def test_a_command_whose_act_waits_says_so_and_ends_well(run: Run) -> None:
     assert run("operator", "add", "third")["state"] == "DONE"
 
 
+ACTS: Final = (
+    "operator suspend third", "auditor add ada", "controls set --registry 2",
+    "key issue operators/otto", "pool admit folk tunesmith", "pool close folk",
+    "key issue platforms/tunesmith --pool folk", "membership set folk items {table}",
+    "payment record folk irish --amount-minor 1 --request-id p",
+)  # fmt: skip
+
+
+def test_every_command_whose_act_waits_says_so_alike(
+    run: Run, tmp_path: Path, month: Callable[[int], dict[str, int]]
+) -> None:
+    month(1)
+    run("proposal", "approve", run("operator", "add", "third")["proposal"], by=1)
+    run("proposal", "approve", run("pool", "expel", "folk", "tunesmith")["proposal"], by=1)
+    (tmp_path / "table.csv").write_text("source,collective\nsong,irish\n")
+    for act in ACTS:
+        command = act.format(table=tmp_path / "table.csv").split()
+        waits = run(*command)
+        assert waits["state"] == "PROPOSED", act
+        again = run(*command, text=True)
+        if not act.startswith("key"):  # which makes another key each time
+            assert again.splitlines()[0] == f"proposal {waits['proposal']} waits for another operator", act
+        assert "waits for another operator" in again, act
+        assert waits["proposal"] in [each["name"] for each in run("proposal", "list")], act
+
+
 def test_a_proposal_shows_what_it_would_change(run: Run, file: str, tmp_path: Path) -> None:
     run("apply", file)
     run("proposal", "approve", *(each["name"] for each in run("proposal", "list")), by=1)
@@ -231,6 +259,86 @@ def test_a_proposal_shows_the_last_round_as_the_next_one_then_is(
     else:
         assert month(2) == foreseen
     assert foreseen != first
+
+
+AT: Final = int(NOON.timestamp() * 10**6)
+SCORED: Final = PAID.replace(
+    "      ngram: {display_name: n-gram, confidence_ppm: 900000}",
+    "      ngram: {display_name: n-gram, confidence_ppm: 900000, score_kind: SIMILARITY, membership: items}",
+)
+
+
+@pytest.fixture
+def scored(run: Run, tmp_path: Path, deployment: Deployment) -> Callable[[int], dict[str, int]]:
+    """A month of a pool whose platform sends scores of sources, some of which it takes back."""
+    file = tmp_path / "scored.yaml"
+    file.write_text(PAID)
+    approve_all(run, str(file))
+    run("proposal", "approve", membership(run, tmp_path, song="irish", tune="breton")["proposal"], by=1)
+    file.write_text(SCORED)
+    approve_all(run, str(file))
+    key = make_key()
+    run("proposal", "approve", run("key", "issue", "platforms/tunesmith", "--hash", key.hash)["proposal"], by=1)
+
+    def live(number: int) -> dict[str, int]:
+        scores = [[("song", 3.0), ("tune", 1.0), ("air", 1.0)], [("tune", 2.0), ("air", 5.0)], [("song", 1.0)]]
+        used = [scored_event(each, 10 * number + place, units=7, occurred_at=AT) for place, each in enumerate(scores)]
+        with Client(deployment.address, key.text) as platform:
+            platform.submit_scores("folk", [score_record_batch(used)], "ngram", batch_id=f"b-{number}")
+            taken = [UUID(bytes=used[1].event_id)]
+            platform.retract_usage("folk", request_id=f"t-{number}", reason="wrong", event_ids=taken)
+            platform.report_revenue("folk", 100_000, "EUR", request_id=f"r-{number}")
+        run("round", "calculate", "folk", "--request-id", f"q-{number}")
+        deployment.clock.advance(seconds=60)
+        run("round", "approve", "folk", str(number), by=1)
+        lines = run("round", "statement", "folk", str(number))["lines"]
+        return {line["collective"]: int(line["amount_minor"]) for line in lines}
+
+    return live
+
+
+def membership(run: Run, tmp_path: Path, **whose: str) -> Any:
+    table = tmp_path / "items.csv"
+    table.write_text("source,collective\n" + "".join(f"{name},{to}\n" for name, to in whose.items()))
+    return run("membership", "set", "folk", "items", str(table))
+
+
+def test_a_membership_shows_the_last_round_as_the_next_one_then_is(
+    run: Run, tmp_path: Path, scored: Callable[[int], dict[str, int]]
+) -> None:
+    first = scored(1)
+    proposal = membership(run, tmp_path, song="breton", tune="breton", air="irish")["proposal"]
+    (compared,) = run("proposal", "show", proposal, by=1)["last_rounds"]
+    assert {each["collective"]: each["amount_minor"] for each in compared["collectives"]} == first
+    foreseen = {each["collective"]: each["other_amount_minor"] for each in compared["collectives"]}
+    assert "As proposed" in run("proposal", "show", proposal, text=True)
+    run("proposal", "approve", proposal, by=1)
+    assert scored(2) == foreseen != first
+
+
+def test_another_rule_for_scores_shows_the_last_round_as_the_next_one_then_is(
+    run: Run, tmp_path: Path, scored: Callable[[int], dict[str, int]]
+) -> None:
+    first = scored(1)
+    file = tmp_path / "changed.yaml"
+    file.write_text(SCORED.replace("membership: items", "membership: items, coverage_nano: 500000000"))
+    (change,) = run("apply", str(file))["changes"]
+    (compared,) = run("proposal", "show", change["proposal"], by=1)["last_rounds"]
+    foreseen = {each["collective"]: each["other_amount_minor"] for each in compared["collectives"]}
+    run("proposal", "approve", change["proposal"], by=1)
+    assert scored(2) == foreseen != first
+
+
+def test_a_membership_of_a_round_too_large_to_read_again_says_so(
+    run: Run, tmp_path: Path, scored: Callable[[int], dict[str, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scored(1)
+    monkeypatch.setattr("payout.store.rereading.MAX_BYTES", 1)
+    proposal = membership(run, tmp_path, song="breton")["proposal"]
+    shown = run("proposal", "show", proposal)
+    assert shown["last_rounds"] == []
+    assert "more usage to read again" in shown["not_compared"][0]
+    assert "round 1 of folk was not compared" in run("proposal", "show", proposal, text=True)
 
 
 def test_a_movement_shows_balances_and_a_membership_the_sources_that_change(

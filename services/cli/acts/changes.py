@@ -11,7 +11,7 @@ from ledger.errors import LedgerCorruptError
 from ledger.log.leaves import Content
 from ledger.log.origins import REGISTRY_LOG
 from ledger.payments import parse_bookings, parse_plan
-from moiety import Client, NotFoundError, Proposal
+from moiety import Client, FailedPreconditionError, NotFoundError, Proposal
 from moiety.memberships import parse_membership
 from moiety.v1 import rounds_pb2
 from payout.entries import CONTENTS
@@ -20,7 +20,7 @@ from services.cli.rounds.comparison import Comparison, compare
 
 _POLICY: Final = "policy.v1"
 
-_DISTRIBUTES: Final = frozenset({_POLICY, "method.v1", "collective.v1"})
+_DISTRIBUTES: Final = frozenset({_POLICY, "method.v1", "membership.v1", "collective.v1"})
 """The effects that a past round can be computed again with."""
 
 _SHOWN: Final = 20
@@ -58,18 +58,29 @@ def changes_of(client: Client, proposal: Proposal) -> list[FieldChange]:
     return [each for each in found if str(each.before) != str(each.after)]
 
 
-def last_rounds_under(client: Client, proposal: Proposal) -> list[Comparison]:
+@dataclass(frozen=True, slots=True)
+class LastRounds:
+    """The last posted rounds as they would have been; `left_out` says of each other one why it is not there."""
+
+    compared: tuple[Comparison, ...] = ()
+    left_out: tuple[str, ...] = ()
+
+
+def last_rounds_under(client: Client, proposal: Proposal) -> LastRounds:
     """The last posted round of each pool beside what it would have been as proposed, where an amount differs."""
     if proposal.effect not in _DISTRIBUTES:
-        return []
+        return LastRounds()
     of_registry = proposal.name.startswith("registry/")
     pools = [identity(pool.name) for pool in client.list_pools()] if of_registry else [_log_of(proposal)]
-    compared = []
+    compared, left_out = list[Comparison](), list[str]()
     for pool in pools:
         posted = [each for each in client.list_rounds(pool) if each.state == rounds_pb2.ROUND_STATE_POSTED]
         if posted:
-            compared.append(compare(client, pool, posted[-1], proposal=proposal.name))
-    return [each for each in compared if each.differs()]
+            try:
+                compared.append(compare(client, pool, posted[-1], proposal=proposal.name))
+            except FailedPreconditionError as error:
+                left_out.append(f"round {posted[-1].number} of {pool} was not compared: {error}")
+    return LastRounds(tuple(each for each in compared if each.differs()), tuple(left_out))
 
 
 def _act_of(effect: str, content: Document) -> Content | None:

@@ -10,7 +10,7 @@ import typer
 
 from moiety import Proposal
 from moiety.v1 import acts_pb2
-from services.cli.acts.changes import changes_of, last_rounds_under
+from services.cli.acts.changes import LastRounds, changes_of, last_rounds_under
 from services.cli.base.connection import Session, client_command
 from services.cli.base.documents import document
 from services.cli.base.output import details, table
@@ -46,25 +46,28 @@ def list_(
 def show(session: Session, name: Name) -> None:
     """Show what a proposal would change, what the last round would have been under it, and what became of it.
 
-    A policy, a method's confidence and a collective are compared with the last posted round of each pool in which they
-    would have changed an amount.
+    A policy, a method, a membership and a collective are compared with the last posted round of each pool in which
+    they would have changed an amount. For a method's scores and for a membership the round's batches are read again,
+    up to 64 MiB of them.
     """
     found = session.client.get_proposal(name)
     shown = document(found)
     waits = found.state == acts_pb2.PROPOSAL_STATE_OPEN
     changes = changes_of(session.client, found) if waits else []
-    compared = last_rounds_under(session.client, found) if waits else []
+    last = last_rounds_under(session.client, found) if waits else LastRounds()
     lines = [(key, json.dumps(value) if isinstance(value, dict) else value) for key, value in shown.items() if value]
     rows = [(each.field, _text(each.before), _text(each.after)) for each in changes]
     session.output.show(
         {
             **shown,
             "changes": [asdict(each) for each in changes],
-            "last_rounds": [each.document() for each in compared],
+            "last_rounds": [each.document() for each in last.compared],
+            "not_compared": list(last.left_out),
         },
         details(lines),
         *([table(["Field", "Now", "Proposed"], rows)] if rows else []),
-        *(part for each in compared for part in each.shown("As proposed")),
+        *(part for each in last.compared for part in each.shown("As proposed")),
+        *last.left_out,
     )
 
 
