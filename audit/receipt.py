@@ -89,7 +89,7 @@ def _checked(report: Report, proof_file: bytes, body: bytes, trust: Trust) -> Us
 
     def opening(witnesses: Sequence[VerifierKey]) -> SignedCheckpoint:
         opened = proof.verify(hashed, key, witnesses=witnesses)
-        trust.keys.require(proof.checkpoint, opened.checkpoint, witnessed=trust.witnessed)
+        trust.keys.require(proof.checkpoint, opened.checkpoint, trust.vouched)
         return opened
 
     try:

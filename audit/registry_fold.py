@@ -22,6 +22,7 @@ from ledger.acts.entries import (
     REGISTRY_CONTENTS,
     CollectiveContent,
     DeploymentContent,
+    KeyChangeContent,
     KeyContent,
     KeyKind,
     KeyRevocationContent,
@@ -34,10 +35,13 @@ from ledger.acts.entries import (
     WitnessesContent,
 )
 from ledger.acts.people import People
-from ledger.errors import FormatError, InvalidInputError, LedgerCorruptError
+from ledger.errors import FormatError, InvalidInputError, LedgerCorruptError, SignatureError
+from ledger.log.key_changes import KeyChange
 from ledger.log.leaves import EncodedLeaf, Leaf, decode
 from ledger.log.merkle import HASH_BYTES, Frontier, leaf_hash
-from ledger.log.origins import REGISTRY_LOG
+from ledger.log.merkle import root as root_of
+from ledger.log.note_keys import VerifierKey
+from ledger.log.origins import REGISTRY_LOG, log_origin
 from ledger.log.witnessed import timing_policy
 from ledger.registry import Collective, require_resource_id
 
@@ -69,6 +73,8 @@ class RegistryFold:
     """Whose each domain is."""
     hashes: bytearray = field(default_factory=bytearray)
     """Of all leaves, one after the other."""
+    signing_keys: list[VerifierKey] = field(default_factory=list)
+    """The deployment's keys that signed, one after the other; none before the first change."""
     payments: PaymentsFold = field(default_factory=PaymentsFold)
     acts: ActsFold = field(init=False)
     _last_time: datetime | None = None
@@ -195,6 +201,8 @@ class RegistryFold:
                     raise here.error("policy", error, "a witness policy, or nothing") from None
             case KeyContent() | KeyRevocationContent() | RecoveryContent():
                 self._require_key(here, leaf.content)
+            case KeyChangeContent() as content:
+                self._change_key(leaf.index, content)
             case PlatformContent(platform=name):
                 require_resource_id(name, "platform")
                 here.holds(name not in self.platforms, "platform", name, "one that is not registered yet")
@@ -233,6 +241,25 @@ class RegistryFold:
         if kind != KeyKind.SECRET:
             is_free = content.secret_hash not in self.people.bound
             here.holds(is_free, "secret_hash", content.secret_hash, "one that no key has that holds")
+
+    def _change_key(self, leaf_index: int, content: KeyChangeContent) -> None:
+        """Take in a change of the key that signs: of the last one, to one that never signed."""
+        here = self._here(leaf_index)
+        listed = _registry_body(self.log, leaf_index, content.logs_sha256)
+        try:
+            change = KeyChange.read(content.note.encode(), listed)
+        except (FormatError, SignatureError) as error:
+            raise here.error("note", error, "a change of the key that its keys signed") from None
+        here.same("origin", change.old.name, self.people.origin)
+        here.same("old key", str(change.old), str(self.signing_keys[-1] if self.signing_keys else change.old))
+        fresh = change.new not in self.signing_keys
+        here.holds(fresh, "new key", str(change.new), "one that was not replaced before")
+        last = change.last(log_origin(change.old.name, REGISTRY_LOG))
+        here.holds(last is not None and last.size <= leaf_index, "registry", last and last.size, f"1 to {leaf_index}")
+        assert last is not None  # noqa: S101 - held above
+        prefix = [self.hashes[at : at + HASH_BYTES] for at in range(0, HASH_BYTES * last.size, HASH_BYTES)]
+        here.same("registry root", last.root.hex(), root_of([bytes(each) for each in prefix]).hex())
+        self.signing_keys += [change.new] if self.signing_keys else [change.old, change.new]
 
     def _is_registered(self, principal: str) -> bool:
         collection, _, name = principal.partition("/")

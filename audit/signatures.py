@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from audit.findings import Finding, FoundError, Where
 from audit.steps import Step
 from ledger.errors import FormatError, SignatureError
 from ledger.log.checkpoint import SignedCheckpoint, open_checkpoint
-from ledger.log.key_changes import LogKeys
+from ledger.log.key_changes import KeyChange, LogKeys
 from ledger.log.note_keys import VerifierKey
 from ledger.log.notes import OpenedNote
 from ledger.log.witness_policy import NONE, WitnessPolicy, first_unmet, witnesses_of
@@ -32,15 +32,29 @@ Open = Callable[[Sequence[VerifierKey]], SignedCheckpoint]
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """The key of a log that is trusted, the changes of it that are known, and who must have cosigned."""
+    """The key of a log that is trusted, the changes of it that are known, and who must have cosigned.
+
+    `before` are the policies of the witnesses who were named before a key was lost or stolen, by the change; they are
+    asked for only where the key that signs came after it, and `policies` name nobody.
+    """
 
     keys: LogKeys
     policies: tuple[WitnessPolicy, ...] = ()
+    before: Mapping[KeyChange, WitnessPolicy] = field(default_factory=dict)
 
     @property
     def witnessed(self) -> bool:
-        """Whether a quorum of witnesses is asked for."""
+        """Whether a quorum of witnesses is asked for in any case."""
         return any(policy.quorum != NONE for policy in self.policies)
+
+    def vouched(self, change: KeyChange) -> bool:
+        """Whether witnesses are asked for who vouch for a change after a loss or theft."""
+        return self.witnessed or change in self.before
+
+    def required(self, note: bytes) -> tuple[WitnessPolicy, ...]:
+        """Returns who must have cosigned a checkpoint."""
+        crossed = self.keys.unvouched(note)
+        return (*self.policies, *(self.before[change] for change in crossed if change in self.before))
 
 
 def signed_by(note: bytes, trust: Trust, file: str, step: Step, *, older: bool = False) -> SignedCheckpoint:
@@ -55,10 +69,10 @@ def signed_by(note: bytes, trust: Trust, file: str, step: Step, *, older: bool =
 
     def opening(witnesses: Sequence[VerifierKey]) -> SignedCheckpoint:
         opened = open_checkpoint(note, key, witnesses=witnesses)
-        trust.keys.require(note, opened.checkpoint, witnessed=trust.witnessed or older)
+        trust.keys.require(note, opened.checkpoint, lambda change: older or trust.vouched(change))
         return opened
 
-    return checked_signatures(opening, key, file, step, () if older else trust.policies)
+    return checked_signatures(opening, key, file, step, () if older else trust.required(note))
 
 
 def checked_signatures(

@@ -187,7 +187,7 @@ def _check_signatures(reading: _Reading) -> None:
         _require(once, f"{origin} has signatures of others, or one twice")
         if unmet := first_unmet(signed.note, reading.witnesses):
             raise _Refused(f"{', '.join(unmet.missing)} did not cosign {origin}, which {unmet.policy} asks for")
-        of_log.require(part.checkpoint, signed.checkpoint, witnessed=bool(witnesses_of(reading.witnesses)))
+        of_log.require(part.checkpoint, signed.checkpoint, lambda _: bool(witnesses_of(reading.witnesses)))
         reading.checkpoints[log] = signed.checkpoint
         cosigned.append({signer.name for signer in signers if signer in known})
     reading.facts |= {

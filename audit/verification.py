@@ -14,6 +14,7 @@ from audit.consequence import Consequences
 from audit.files.in_order import InOrder
 from audit.files.static_log import StaticLog
 from audit.findings import Finding, FoundError, Where, at, file_finding
+from audit.named import Named, named_in
 from audit.progress import Progress
 from audit.report import Report
 from audit.signatures import Trust, signed_by, signers_of
@@ -32,7 +33,7 @@ from ledger.files.layout import (
 )
 from ledger.files.tiles import Bundle, Tile, bundles
 from ledger.log.checkpoint import Checkpoint, read_checkpoint
-from ledger.log.key_changes import KeyChange, LogKeys
+from ledger.log.key_changes import KeyChange, LogKeys, Reason
 from ledger.log.leaves import decode
 from ledger.log.merkle import HASH_BYTES, leaf_hash
 from ledger.log.note_keys import VerifierKey
@@ -61,10 +62,10 @@ class Asked:
     Attributes:
         key: the log's own; its name is the log's origin. The registry's key is the same under another name.
         since: older checkpoints.
-        witnesses: policies about who must have cosigned the checkpoint.
+        witnesses: policies about who must have cosigned the checkpoint; none for those that the registry's log names.
         rounds: the rounds to recompute, None for all of them.
         keep_going: whether to go on after a finding, as far as what is left can be checked.
-        changes: changes of the deployment's key that are known, one chain that `key` is part of.
+        changes: changes of the deployment's key that are known beside those in the registry's log.
     """
 
     key: VerifierKey
@@ -74,9 +75,45 @@ class Asked:
     keep_going: bool = False
     changes: tuple[KeyChange, ...] = ()
 
-    def trust(self, key: VerifierKey) -> Trust:
-        """Returns what is known of the keys of a log, and who must have cosigned."""
-        return Trust(LogKeys.of(key, self.changes), self.witnesses)
+    def trust(self, key: VerifierKey, named: Named) -> Trust:
+        """Returns what is known of the keys of a log, and who must have cosigned.
+
+        Raises:
+            FormatError: the changes that were given are not one chain that the key is part of.
+        """
+        changes = list(dict.fromkeys((*self.changes, *named.changes)))
+        try:
+            keys = LogKeys.of(key, changes)
+        except FormatError:
+            keys = LogKeys.of(key, self.changes)  # those in the log are of another key: the signature shows it
+        if self.witnesses:
+            return Trust(keys, self.witnesses)
+        latest = named.witnesses()
+        before = {change: self._named_before(change, named) for change in changes}
+        known = {change: policy for change, policy in before.items() if policy is not None}
+        return Trust(keys, () if latest is None else (latest,), known)
+
+    def kept_before(self, change: KeyChange) -> int | None:
+        """The largest size of the registry's log, of those that were kept, that the old key signed; None without."""
+        last = change.last(log_origin(change.old.name, REGISTRY_LOG))
+        kept = [] if last is None else [size for size in self._kept_sizes() if size <= last.size]
+        return max(kept, default=None)
+
+    def _named_before(self, change: KeyChange, named: Named) -> WitnessPolicy | None:
+        """The witnesses in force when a key was lost or stolen: a thief may have named others since."""
+        last = change.last(log_origin(change.old.name, REGISTRY_LOG))
+        kept = self.kept_before(change)
+        return named.witnesses((last.size if last else 0) if kept is None else kept)
+
+    def _kept_sizes(self) -> Iterator[int]:
+        for each in self.since:
+            for note in (each.note, each.registry_note or b""):
+                try:
+                    checkpoint, _ = read_checkpoint(note)
+                except FormatError:
+                    continue
+                if (split_origin(checkpoint.origin) or ("", ""))[1] == REGISTRY_LOG:
+                    yield checkpoint.size
 
 
 def verify(files: Files, asked: Asked, means: Means) -> Generator[Progress, None, Report]:
@@ -86,25 +123,27 @@ def verify(files: Files, asked: Asked, means: Means) -> Generator[Progress, None
     log: StaticLog | None = None
     try:
         # 2. The checkpoints are the log's and the registry's.
-        checkpoint = _signed_checkpoint(files, CHECKPOINT, asked.key, asked, report)
-        report.checkpoint = checkpoint
+        named = _named(files)
+        trust = asked.trust(asked.key, named)
+        report.checkpoint = checkpoint = _signed_checkpoint(files, CHECKPOINT, trust, report)
         deployment, pool = _log_in(checkpoint)
         if pool == REGISTRY_LOG:
-            yield from _verify_registry(files, deployment, checkpoint, asked, report)
+            _tell_changes(files, CHECKPOINT, trust, named, asked, report)
+            yield from _verify_registry(files, deployment, checkpoint, trust, asked, report)
             report.finish(None)
             return report
-        key = replace(asked.key, name=log_origin(deployment, REGISTRY_LOG))
-        registry_checkpoint = _signed_checkpoint(files, REGISTRY_FOLDER + CHECKPOINT, key, asked, report)
-        report.registry = registry_checkpoint
+        registry_trust = asked.trust(replace(asked.key, name=log_origin(deployment, REGISTRY_LOG)), named)
+        path = REGISTRY_FOLDER + CHECKPOINT
+        report.registry = registry_checkpoint = _signed_checkpoint(files, path, registry_trust, report)
+        _tell_changes(files, path, registry_trust, named, asked, report)
         report.take(Step.SIGNATURES)
 
         # 3. and 4. They extend the older ones, and their roots are those of the entries: none is missing or changed.
         reading = Step.CONSISTENCY
         notes = [(each.name, each.note) for each in asked.since]
-        older = _older_checkpoints(files, CHECKPOINT, notes, checkpoint, asked.trust(asked.key), report)
+        older = _older_checkpoints(files, CHECKPOINT, notes, checkpoint, trust, report)
         notes = [(each.name, each.registry_note) for each in asked.since if each.registry_note is not None]
-        path = REGISTRY_FOLDER + CHECKPOINT
-        registry_older = _older_checkpoints(files, path, notes, registry_checkpoint, asked.trust(key), report)
+        registry_older = _older_checkpoints(files, path, notes, registry_checkpoint, registry_trust, report)
         reading = Step.ENTRIES
         log = StaticLog(pool, files, checkpoint.size)
         registry = StaticLog(REGISTRY_LOG, files, registry_checkpoint.size, REGISTRY_FOLDER)
@@ -128,13 +167,13 @@ def verify(files: Files, asked: Asked, means: Means) -> Generator[Progress, None
 
 
 def _verify_registry(
-    files: Files, deployment: str, checkpoint: Checkpoint, asked: Asked, report: Report
+    files: Files, deployment: str, checkpoint: Checkpoint, trust: Trust, asked: Asked, report: Report
 ) -> Generator[Progress, None, None]:
     """Check a bundle of the registry's log alone: the steps that it has."""
     report.registry = checkpoint
     report.take(Step.SIGNATURES)
     notes = [(each.name, each.note) for each in asked.since]
-    older = _older_checkpoints(files, CHECKPOINT, notes, checkpoint, asked.trust(asked.key), report)
+    older = _older_checkpoints(files, CHECKPOINT, notes, checkpoint, trust, report)
     log = StaticLog(REGISTRY_LOG, files, checkpoint.size)
     order = _order_of(files, report)
     yield from _EntryPass(log, checkpoint, older, report, order).run()
@@ -191,10 +230,21 @@ def _end_files(order: InOrder | None, asked: Asked, report: Report) -> None:
     report.take(Step.FILES)
 
 
-def _signed_checkpoint(files: Files, path: str, key: VerifierKey, asked: Asked, report: Report) -> Checkpoint:
+def _named(files: Files) -> Named:
+    """Whom the registry's log names, which lies in a folder beside a pool's."""
+    for folder in (REGISTRY_FOLDER, ""):
+        try:
+            size = read_checkpoint(files.read(folder + CHECKPOINT, bytes_max=MAX_NOTE_BYTES))[0].size
+        except (FormatError, NotFoundError):
+            continue
+        return named_in(StaticLog(REGISTRY_LOG, files, size, folder))
+    return Named()
+
+
+def _signed_checkpoint(files: Files, path: str, trust: Trust, report: Report) -> Checkpoint:
     note = files.read(path, bytes_max=MAX_NOTE_BYTES)
     try:
-        opened = signed_by(note, asked.trust(key), path, Step.SIGNATURES)
+        opened = signed_by(note, trust, path, Step.SIGNATURES)
     except FoundError as found:
         report.note(found.finding)
         return _unsigned(note, found)
@@ -202,23 +252,27 @@ def _signed_checkpoint(files: Files, path: str, key: VerifierKey, asked: Asked, 
     counted = "signatures" if is_pools else "registry signatures"
     report.signers += signers_of(opened.note, "pool" if is_pools else "registry")
     report.count(Step.SIGNATURES, counted, len(opened.note.verified))
-    if is_pools and asked.changes:
-        report.warnings += _changes_told(asked.trust(key), note)
     if opened.note.unknown:
         report.count(Step.SIGNATURES, "unknown signatures", len(opened.note.unknown))
     return opened.checkpoint
 
 
-def _changes_told(trust: Trust, note: bytes) -> list[str]:
-    """What is to be said of the changes of a key, whatever else holds."""
-    told = []
-    place = trust.keys.signer(note)
+def _tell_changes(files: Files, path: str, trust: Trust, named: Named, asked: Asked, report: Report) -> None:
+    """Check that the registry's log has the changes that led to the key that signs it, and say which there were."""
+    place = trust.keys.signer(files.read(path, bytes_max=MAX_NOTE_BYTES))
+    if path != CHECKPOINT and trust.keys.signer(files.read(CHECKPOINT, bytes_max=MAX_NOTE_BYTES)) > place:
+        key, expected = str(trust.keys.keys[place]), "the key that signed the pool's log, or a later one"
+        report.note(Finding(Where(file=path), "signature", f"one by {key}", expected, Step.SIGNATURES))
     for number, change in enumerate(trust.keys.changes[:place]):
+        if change not in named.changes:
+            expected = f"a leaf of the registry's log that names {change.new}"
+            report.note(Finding(Where(file=path), "keychange.v1", "none", expected, Step.SIGNATURES))
         said = f"the signing key {change.old.key_id.hex()} was replaced by {change.new.key_id.hex()} ({change.reason})"
-        if number >= trust.keys.trusted and not trust.witnessed:
+        if number >= trust.keys.trusted and change.reason is Reason.ROTATED and not trust.witnessed:
             said += ", by the word of the old key alone: whoever had stolen it could have done so too"
-        told.append(said)
-    return told
+        if number >= trust.keys.trusted and change in trust.before and asked.kept_before(change) is None:
+            said += ", by the word of witnesses whom this log itself names: compare it with a bundle from before"
+        report.warnings.append(said)
 
 
 def _unsigned(note: bytes, found: FoundError) -> Checkpoint:

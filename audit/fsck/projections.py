@@ -10,7 +10,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from audit.fsck.rows import UNSAID, Row
-from ledger.acts.entries import DecisionContent, PrincipalContent, ProposalContent
+from ledger.acts.entries import DecisionContent, KeyChangeContent, PrincipalContent, ProposalContent
 from ledger.acts.people import PEOPLE_KINDS
 from ledger.entries import BookingContent, Movement, PayingContent
 from ledger.income import MatchContent, ReceiptContent, ReportContent, ReversalContent
@@ -254,9 +254,19 @@ def _people(at: Followed) -> Iterator[Row]:
         yield {"leaf_index": at.leaf.index, "principal": whose}
 
 
+def _key_changes(at: Followed) -> Iterator[Row]:
+    if isinstance(at.leaf.content, KeyChangeContent):
+        yield {"leaf_index": at.leaf.index}
+
+
 def registry_projections() -> tuple[Projection, ...]:
     """The tables of pools whose rows follow from leaves of the registry's log."""
-    return Projection(lt.people, _people), Projection(lt.proposal, _proposals), Projection(lt.decision, _decisions)
+    return (
+        Projection(lt.people, _people),
+        Projection(lt.key_change, _key_changes),
+        Projection(lt.proposal, _proposals),
+        Projection(lt.decision, _decisions),
+    )
 
 
 PROJECTIONS: Final = (

@@ -45,8 +45,8 @@ from payout.store import tables as t
 _OWN: Final = {
     table.name
     for table in (
-        lt.leaf, lt.node, lt.head, lt.body, lt.body_object, lt.people, lt.proposal, lt.decision, lt.checkpoint,
-        lt.cosignature, lt.turn, lt.signing, lt.pool,
+        lt.leaf, lt.node, lt.head, lt.body, lt.body_object, lt.people, lt.key_change, lt.proposal, lt.decision,
+        lt.checkpoint, lt.cosignature, lt.turn, lt.signing, lt.pool,
     )
 }  # fmt: skip
 """The tables of pools that the registry's log has rows in, too."""

@@ -263,6 +263,20 @@ class RecoveryContent(Content):
     """The leaf before it about operators, as acts name it."""
 
 
+class KeyChangeContent(Content):
+    """The key that signs the deployment's logs was replaced: no act of a person's, but of whoever has the keys.
+
+    Nothing counts that the new key signed before, nor that the old one signed of a log beyond what the list says.
+    """
+
+    type: ClassVar[str] = "keychange.v1"
+
+    note: str
+    """A signed note (`ledger.log.key_changes`)."""
+    logs_sha256: Sha256Hex
+    """What the old key signed last of each log: a body, because thousands of them do not fit in an entry."""
+
+
 class PlatformContent(ActContent):
     """A platform was registered."""
 
@@ -422,8 +436,8 @@ class PoolOpenedContent(ActContent):
 
 _REGISTRY_KINDS: Final[tuple[type[Content], ...]] = (
     DeploymentContent, ControlsContent, WitnessesContent, PrincipalContent, KeyContent, KeyRevocationContent,
-    RecoveryContent, PlatformContent, CollectiveContent, PayeeContent, BankAccountContent, PayRunContent,
-    BankFileContent, PoolOpenedContent, ProposalContent, DecisionContent,
+    RecoveryContent, KeyChangeContent, PlatformContent, CollectiveContent, PayeeContent, BankAccountContent,
+    PayRunContent, BankFileContent, PoolOpenedContent, ProposalContent, DecisionContent,
 )  # fmt: skip
 REGISTRY_CONTENTS: Final[dict[str, type[Content]]] = {kind.type: kind for kind in _REGISTRY_KINDS}
 """Every type of entry that the registry's log may hold."""

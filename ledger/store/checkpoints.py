@@ -79,6 +79,15 @@ def latest_checkpoint(
     return next(iter(_with_cosignatures(connection, pool, query.limit(1))), None)
 
 
+def another_key(connection: sa.Connection, pool: PoolRef, key: VerifierKey) -> VerifierKey | None:
+    """Returns a key other than this one that signed a checkpoint of the log; None if there is none."""
+    query = sa.select(t.checkpoint.c.vkey).where(
+        t.checkpoint.c.pool_id == pool.pool_id, t.checkpoint.c.vkey != str(key)
+    )
+    found = connection.execute(query.limit(1)).scalar()
+    return None if found is None else VerifierKey.parse(found)
+
+
 def get_checkpoint(connection: sa.Connection, pool: PoolRef, *, size: int = 0, min_size: int = 0) -> StoredCheckpoint:
     """Returns the checkpoint of a size, or the smallest of at least `min_size`, or else the last one signed.
 

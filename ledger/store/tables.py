@@ -337,6 +337,14 @@ people = sa.Table(
     "`principal` is whose status one says, if it says one.",
 )
 
+key_change = sa.Table(
+    "key_change",
+    metadata,
+    pool_id(),
+    leaf_index(primary_key=True),
+    comment="Which leaves of the registry's log replace the key that signs: the signer asks for them each time.",
+)
+
 proposal = sa.Table(
     "proposal",
     metadata,
@@ -464,8 +472,8 @@ usage_day = sa.Table(
 
 APPEND_ONLY: Final = (
     platform, pool, leaf, node, body, method, membership, id_scheme, event, claim_page, batch_weights, batch,
-    retraction, report, receipt, match, reversal, admission, movement, people, proposal, decision, transfer, balance,
-    checkpoint, cosignature, closing,
+    retraction, report, receipt, match, reversal, admission, movement, people, key_change, proposal, decision,
+    transfer, balance, checkpoint, cosignature, closing,
 )  # fmt: skip
 """What the service may insert and read, and nothing more."""
 

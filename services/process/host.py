@@ -14,6 +14,7 @@ from typing import Final
 import structlog
 
 from ledger.errors import InvalidInputError
+from ledger.log.key_changes import Reason
 from ledger.log.note_keys import SigningKey
 from ledger.store.acts import read_people
 from ledger.store.database import Database
@@ -30,6 +31,8 @@ from services.process.server import Server
 from services.process.timer import every
 from services.schema import require_current, upgrade
 from services.settings import Settings
+from services.signing.folder import CheckpointFolder
+from services.signing.key_changes import MadeChange, change_key
 from services.signing.key_file import DEFAULT_ORIGIN, generate_key, read_key
 from services.wiring import instead_of_the_databases, system_clock, wire, wire_signing
 
@@ -96,6 +99,26 @@ def signing_parts(settings: Settings, *, clock: Clock = system_clock) -> Iterato
         if signing is None:
             raise InvalidInputError.of("MOIETY_SIGNING_KEY_FILE", "is not set")
         yield parts.database, signing
+
+
+def change_signing_key(settings: Settings, reason: Reason, old: Path | None, new: Path) -> MadeChange:
+    """Log that another key signs from now on; the old one is in a file, by default the settings'.
+
+    Raises:
+        InvalidInputError: the settings name no folder of checkpoints, or no key where the old one signs the change; or
+            as `change_key` does.
+        StateError: as `change_key` does.
+    """
+    if settings.checkpoint_folder is None:
+        raise InvalidInputError.of("MOIETY_CHECKPOINT_FOLDER", "is not set")
+    old_key = None
+    if reason is Reason.ROTATED:
+        file = old or settings.signing_key_file
+        assert file is not None  # noqa: S101 - set together with the folder
+        old_key = read_key(file)
+    with _parts(settings, system_clock) as parts:
+        folder = CheckpointFolder(settings.checkpoint_folder)
+        return change_key(parts.database, folder, reason, old_key, read_key(new))
 
 
 @contextmanager

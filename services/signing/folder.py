@@ -6,6 +6,7 @@ copy, and is detected.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
@@ -30,24 +31,26 @@ class CheckpointFolder:
         except OSError as error:
             raise InvalidInputError.of("MOIETY_CHECKPOINT_FOLDER", f"cannot be used: {error}") from None
 
-    def read(self, pool: str, key: VerifierKey) -> tuple[Checkpoint, bytes] | None:
+    def read(self, pool: str, key: VerifierKey, earlier: Sequence[VerifierKey] = ()) -> tuple[Checkpoint, bytes] | None:
         """The last checkpoint signed of a pool, and its note; None if there is no copy.
 
+        `earlier` are keys that signed before this one, one of which may have signed it instead.
+
         Raises:
-            StateError: the copy cannot be read, or this key has not signed it.
+            StateError: the copy cannot be read, or none of the keys has signed it.
         """
         path = self._copy(pool)
-        try:
-            note = path.read_bytes()
-            return open_checkpoint(note, key).checkpoint, note
-        except FileNotFoundError:
-            return None
-        except (OSError, FormatError, SignatureError) as error:
-            detail = (
-                f"the copy in {path} is not a checkpoint that {key} signed ({error}). Put the right copy back; "
-                "a new key needs a new, empty folder"
-            )
-            raise StateError(f"pools/{pool}/checkpoints", "COPY_UNREADABLE", detail) from None
+        refused: Exception | None = None
+        for each in (key, *earlier):
+            try:
+                note = path.read_bytes()
+                return open_checkpoint(note, each).checkpoint, note
+            except FileNotFoundError:
+                return None
+            except (OSError, FormatError, SignatureError) as error:
+                refused = refused or error
+        detail = f"the copy in {path} is not a checkpoint that {key} signed ({refused}). Put the right copy back"
+        raise StateError(f"pools/{pool}/checkpoints", "COPY_UNREADABLE", detail)
 
     def write(self, pool: str, note: bytes) -> None:
         """Replace the copy, at once and durably."""

@@ -1,45 +1,113 @@
-"""Making a key change: from the old key's folder of checkpoints, which has the last one of each log."""
+"""Changing the key that signs: what the old key signed last of each log becomes a leaf of the registry's log.
+
+From that leaf on the signer signs with the new key alone. While the change is made, nobody signs anything.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
-from ledger.errors import FormatError, InvalidInputError
+import sqlalchemy as sa
+
+from ledger.errors import FormatError, InvalidInputError, StateError
+from ledger.log.checkpoint import open_checkpoint
 from ledger.log.key_changes import KeyChange, LastSigned, Reason
 from ledger.log.note_keys import SigningKey, VerifierKey
-from ledger.log.origins import REGISTRY_LOG, log_origin
-from services.signing.folder import COPY_EXTENSION, CheckpointFolder
+from ledger.log.origins import log_origin, split_origin
+from ledger.log.witnessed import timing_policy
+from ledger.store import checkpoints, key_changes, log, registry, turns
+from ledger.store.acts import REGISTRY, log_name, read_people
+from ledger.store.database import Database
+from ledger.store.log import PoolRef
+from ledger.store.turns import Turn
+from services.signing.folder import CheckpointFolder
+from services.signing.signer import require_extension
 
 
 @dataclass(frozen=True, slots=True)
 class MadeChange:
-    """A change of the key, and its note."""
+    """A change that is logged: its leaf in the registry's log, and whether witnesses were named before it."""
 
     change: KeyChange
-    note: bytes
+    leaf_index: int
+    witnesses_named: bool
 
 
-def make_key_change(
-    reason: str, old: VerifierKey, old_key: SigningKey | None, new_key: SigningKey, checkpoints: Path
+def change_key(
+    database: Database, folder: CheckpointFolder, reason: Reason, old_key: SigningKey | None, new_key: SigningKey
 ) -> MadeChange:
-    """Returns the change from one key to the next, signed; `old_key` is None if it is lost or stolen.
+    """Log that a new key signs from now on; `old_key` is None if it is lost or stolen.
 
     Raises:
-        InvalidInputError: the folder has no checkpoint of the registry, or the keys are not of one deployment.
-        StateError: a checkpoint in it is not the old key's.
+        InvalidInputError: the keys are not of this deployment, or the same; or the old one is not the one that signs.
+        StateError: nothing was ever signed; or a log does not extend what was signed of it, or its copy in the folder
+            is missing or older.
     """
-    names = sorted(path.name.removesuffix(COPY_EXTENSION) for path in checkpoints.glob(f"*{COPY_EXTENSION}"))
-    if REGISTRY_LOG not in names:
-        raise InvalidInputError.of("checkpoints", f"{checkpoints}: has no checkpoint of the registry's log")
-    folder = CheckpointFolder(checkpoints)
-    last = []
-    for name in names:
-        found = folder.read(name, VerifierKey(log_origin(old.name, name), old.public_key))
-        if found is not None:
-            last.append(LastSigned(name, found[0].size, found[0].root))
-    try:
-        change = KeyChange(Reason(reason), old, new_key.verifier_key, tuple(last))
-        return MadeChange(change, change.sign(new_key, old_key))
-    except FormatError as error:
-        raise InvalidInputError.of("key change", error.reason) from None
+    with database.transaction() as connection:
+        # No pool is signed before the registry is: with its turn, only those that are at it are left to wait for.
+        turns.take(connection, REGISTRY, Turn.SIGNING)
+        logs = registry.pool_refs(connection)
+        for pool in logs:
+            turns.take(connection, pool, Turn.SIGNING)
+        earlier = key_changes.read_changes(connection)
+        old = earlier[-1].new if earlier else _signed_first(connection)
+        if old_key is not None and old_key.verifier_key != old:
+            raise InvalidInputError.of("old", f"is not the key that signs now, which is {old}")
+        before = _Before(old, tuple(earlier), folder, reason)
+        found = (before.last_signed(connection, pool) for pool in logs)
+        last = sorted((each for each in found if each is not None), key=lambda each: each.log)
+        try:
+            change = KeyChange(reason, old, new_key.verifier_key, tuple(last)).sign(new_key, old_key)
+        except FormatError as error:
+            raise InvalidInputError.of("new", f"{error.subject} {error.reason}") from None
+        if any(new_key.verifier_key in (each.old, each.new) for each in earlier):
+            raise InvalidInputError.of("new", "signed for this deployment before, and was replaced")
+        policy = timing_policy(read_people(connection).witnesses)
+        return MadeChange(change, key_changes.append_change(connection, change), policy is not None)
+
+
+def _signed_first(connection: sa.Connection) -> VerifierKey:
+    """The deployment's key that signs, before it was ever changed: the one that signed the registry."""
+    latest = checkpoints.latest_checkpoint(connection, REGISTRY)
+    if latest is None:
+        detail = "nothing was signed yet: a new key needs no change, start the service with it"
+        raise StateError("the deployment", "NOTHING_SIGNED", detail)
+    deployment, _ = split_origin(latest.key.name) or (latest.key.name, "")
+    return VerifierKey(deployment, latest.key.public_key, latest.key.type)
+
+
+@dataclass(frozen=True, slots=True)
+class _Before:
+    """What was signed before a change: by the old key, and by those before it."""
+
+    old: VerifierKey
+    changes: tuple[KeyChange, ...]
+    folder: CheckpointFolder
+    reason: Reason
+
+    def last_signed(self, connection: sa.Connection, pool: PoolRef) -> LastSigned | None:
+        """What was signed last of a log: the newest of the database's checkpoint, the folder's copy and what the last
+        change says, for the old key may have signed nothing since.
+
+        Raises:
+            StateError: the copy is missing or older, or the log does not extend what was signed.
+        """
+        origin = log_origin(self.old.name, pool.name)
+        key = self.old.of_log(origin)
+        stored = checkpoints.latest_checkpoint(connection, pool, key=key)
+        in_database = None if stored is None else open_checkpoint(stored.note, key).checkpoint
+        copy, _ = self.folder.read(pool.name, key, [each.old.of_log(origin) for each in self.changes]) or (None, b"")
+        if self.reason is Reason.ROTATED and in_database and (copy is None or copy.size < in_database.size):
+            detail = (
+                f"the copy in {self.folder.path} of what the old key signed last is missing or older than the "
+                "database's: is it the signer's folder? If the key or the folder is lost, say --lost"
+            )
+            raise StateError(f"{log_name(pool)}/checkpoints", "COPY_MISSING", detail)
+        inherited = next((last for change in reversed(self.changes) if (last := change.last(origin))), None)
+        known = [each for each in (in_database, copy, inherited) if each is not None]
+        if not known:
+            return None
+        last = max(known, key=lambda each: each.size)
+        head = log.read_head(connection, pool)
+        require_extension(connection, pool, head.size, head.root(), last)
+        return LastSigned(pool.name, last.size, last.root)

@@ -9,6 +9,9 @@ then the row. So it may find one of three states:
 - The copy is missing or older than the row: this is not the last signer's folder, which only an operator can fix.
 
 If the log does not extend the copy, nothing is signed for the pool, and the error says what happened.
+
+A key signs nothing before a leaf of the registry's log names it, if another one signed before, and nothing once a leaf
+has replaced it. The first checkpoint by a new key extends what the leaf says that the old one signed last.
 """
 
 from __future__ import annotations
@@ -25,10 +28,12 @@ import structlog
 from ledger.errors import InvalidInputError, LedgerCorruptError, LedgerError, ProofError, StateError
 from ledger.log.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
 from ledger.log.forks import ForkEvidence, contradiction_path
+from ledger.log.key_changes import KeyChange
 from ledger.log.merkle import verify_consistency
 from ledger.log.note_keys import SigningKey, VerifierKey
+from ledger.log.notes import parse_note
 from ledger.log.origins import log_origin
-from ledger.store import checkpoints, log, proofs, signing, turns
+from ledger.store import checkpoints, key_changes, log, proofs, signing, turns
 from ledger.store.acts import REGISTRY, log_name
 from ledger.store.checkpoints import StoredCheckpoint
 from ledger.store.database import Database
@@ -48,7 +53,12 @@ class _Last:
     """The last checkpoint signed, according to the copy."""
 
     checkpoint: Checkpoint
-    note: bytes
+    note: bytes | None
+    """None if an earlier key signed it: then this key signs the log even if it did not grow."""
+
+
+_WRONG_KEY: Final = ("KEY_REPLACED", "KEY_NOT_NAMED")
+"""Why a signer with the wrong key signs nothing; the one with the right key may be at work all the same."""
 
 
 class Signer:
@@ -88,7 +98,8 @@ class Signer:
                 checkpoint, settled = self.sign(pool)
             except (StateError, LedgerCorruptError) as error:
                 self._report(pool, error)
-                self._refuse(pool, error)
+                if not (isinstance(error, StateError) and error.kind in _WRONG_KEY):
+                    self._refuse(pool, error)
                 continue
             except Exception:
                 logger.exception("checkpoint not signed", pool=pool.name)
@@ -117,9 +128,10 @@ class Signer:
             if not turns.try_take(connection, pool, Turn.SIGNING):
                 return None, 0
 
-            # 2. Find the last checkpoint signed, from the copy and from the database.
+            # 2. Find the last checkpoint signed, from the copy and from the database, if this key may sign.
+            changes = self._changes(connection, pool)
             stored = checkpoints.latest_checkpoint(connection, pool, key=key.verifier_key)
-            last = self._last(connection, pool, key.verifier_key, stored)
+            last = self._last(connection, pool, key.verifier_key, stored, changes)
 
             # 3. The log extends it, and its head matches its leaves.
             head = log.read_head(connection, pool)
@@ -127,11 +139,11 @@ class Signer:
             signing.note(connection, pool, signing.which_database(connection))
 
             # 4. Add a row that was lost between copy and commit.
-            if last and (stored is None or stored.size < last.checkpoint.size):
+            if last and last.note and (stored is None or stored.size < last.checkpoint.size):
                 self._insert(connection, pool, key.verifier_key, last.checkpoint, last.note)
 
             # 5. Have the registry signed first, up to all that this log rests on.
-            if last and last.checkpoint.size == head.size:
+            if last and last.note and last.checkpoint.size == head.size:
                 return None, head.size
             if pool != REGISTRY and not self._registry_is_signed():
                 return None, 0
@@ -181,16 +193,55 @@ class Signer:
             self._folder.write(pool.name, stored.note)
         return checkpoint
 
+    def _changes(self, connection: sa.Connection, pool: PoolRef) -> list[KeyChange]:
+        """The changes of the key that led to this one.
+
+        Raises:
+            StateError: it was replaced, or another key signs and no leaf says that this one comes next.
+        """
+        changes, key = key_changes.read_changes(connection), self._key.verifier_key
+        name = f"{log_name(pool)}/checkpoints"
+        if any(change.old == key for change in changes):
+            detail = f"the key {key} was replaced and signs nothing any more; start the signer with {changes[-1].new}"
+            raise StateError(name, "KEY_REPLACED", detail)
+        if changes and changes[-1].new == key:
+            return changes
+        signs = (
+            changes[-1].new
+            if changes
+            else checkpoints.another_key(connection, pool, self.pool_key(pool.name).verifier_key)
+        )
+        if signs is not None:
+            detail = (
+                f"{signs} signs, and no leaf of the registry's log says that {key} comes next: `moiety log change-key` "
+                "appends it"
+            )
+            raise StateError(name, "KEY_NOT_NAMED", detail)
+        return changes
+
     def _last(
-        self, connection: sa.Connection, pool: PoolRef, key: VerifierKey, stored: StoredCheckpoint | None
+        self,
+        connection: sa.Connection,
+        pool: PoolRef,
+        key: VerifierKey,
+        stored: StoredCheckpoint | None,
+        changes: list[KeyChange],
     ) -> _Last | None:
         """The last checkpoint signed.
 
         Raises:
             StateError: the folder's copy is not that checkpoint.
         """
-        copy = self._folder.read(pool.name, key)
+        earlier = [change.old.of_log(key.name) for change in changes]
+        copy = self._folder.read(pool.name, key, earlier if stored is None else ())
         if stored is None:
+            ended = next((last for change in reversed(changes) if (last := change.last(key.name))), None)
+            signed = None if copy is None else copy[0]
+            if ended and (signed is None or signed.size <= ended.size):
+                return _Last(ended, None)
+            if copy and any(_is_by(copy[1], old) for old in earlier):
+                detail = f"the key before this one signed {copy[0].size} leaves, more than the change of the key says"
+                raise StateError(f"{log_name(pool)}/checkpoints", "LOG_CONTRADICTS_CHECKPOINT", detail)
             return _Last(*copy) if copy else None
         in_database = _opened(pool, stored)
         name = f"{log_name(pool)}/checkpoints"
@@ -288,6 +339,10 @@ def _contradiction(pool: PoolRef, last: Checkpoint, what: str) -> StateError:
         f"{last.size} leaves; if there is none, announce it and found a new deployment under a new origin"
     )
     return StateError(f"{log_name(pool)}/checkpoints", "LOG_CONTRADICTS_CHECKPOINT", detail)
+
+
+def _is_by(note: bytes, key: VerifierKey) -> bool:
+    return any((found.name, found.key_id) == (key.name, key.key_id) for found in parse_note(note).signatures)
 
 
 def _opened(pool: PoolRef, stored: StoredCheckpoint) -> Checkpoint:

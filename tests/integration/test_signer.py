@@ -355,13 +355,11 @@ def test_one_pools_refusal_is_not_anothers(scene: Scene, signer: Signer, folder:
     assert [checkpoint.origin for checkpoint in signer.run_once()] == ["log.example/pools/sea"]
 
 
-def test_a_new_origin_begins_a_chain_of_its_own(scene: Scene, signer: Signer, tmp_path: Path) -> None:
+def test_a_key_of_another_origin_signs_nothing(scene: Scene, signer: Signer, tmp_path: Path) -> None:
     signer.run_once()
     renewed = signer_on(scene, CheckpointFolder(tmp_path / "new"), SigningKey("log.example/2", bytes(32)))
-    scene.deployment.clock.advance(seconds=5)
-    (signed,) = renewed.run_once()
-    assert (signed.origin, signed.size) == (f"log.example/2/pools/{POOL}", 2)
-    assert [found.key.name for found in stored(scene)] == [signed.origin]
+    assert renewed.run_once() == []
+    assert refusal(renewed, scene).kind == "KEY_NOT_NAMED"
 
 
 def test_nothing_was_signed_and_so_nothing_can_be_adopted(scene: Scene, signer: Signer) -> None:

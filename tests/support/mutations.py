@@ -45,7 +45,7 @@ class Sealed:
     @classmethod
     def of(cls, bundle: Path) -> Sealed:
         files = files_of(bundle)
-        return cls(Log.of(files, "folk", None).entries, Log.of(files, "registry", None, "registry/").entries, files)
+        return cls(Log.of(files, "folk").entries, Log.of(files, "registry", "registry/").entries, files)
 
     def seal(self) -> bytes:
         """The archive of these entries, with every hash that follows from them."""

@@ -24,6 +24,7 @@ from ledger.acts.entries import (
     BankFileContent,
     ControlsContent,
     Decision,
+    KeyChangeContent,
     KeyContent,
     KeyRevocationContent,
     PayeeContent,
@@ -34,6 +35,7 @@ from ledger.acts.entries import (
 )
 from ledger.entries import BookingContent, PayingContent
 from ledger.journal import Purpose, Transfer
+from ledger.log.key_changes import KeyChange, LastSigned, Reason
 from ledger.log.merkle import inclusion_proof
 from ledger.log.note_keys import SignatureType, SigningKey
 from ledger.log.proof_files import LogProof
@@ -65,7 +67,7 @@ from payout.splits import SplitLine
 from tests.support.batches import Event, event_id
 from tests.support.exports import KEY, PoolSource, bundle_of
 from tests.support.pool_log import PoolLog, salt_at
-from tests.support.registry_log import RegistryLog
+from tests.support.registry_log import DEPLOYMENT, RegistryLog
 from tests.support.statement_files import FORGERIES, forged_file, lines_of, member_files, statement_file
 
 FOLDER: Final = Path(__file__).parent
@@ -73,6 +75,7 @@ OLDER_SIZE: Final = 130
 RECEIPT_LEAF: Final = 7
 ROOT_SIZES: Final = (0, 1, 2, 3, 7, 8, 130, 255, 256, 257)
 
+EARLIER: Final = SigningKey(DEPLOYMENT, bytes(range(2, 34)))
 WITNESS: Final = SigningKey("witness.example", bytes(range(1, 33)), SignatureType.COSIGNATURE).verifier_key
 """Of a witness that times reviews for a while."""
 
@@ -116,6 +119,14 @@ def history() -> PoolLog:
     return log
 
 
+def _key_change(log: RegistryLog) -> KeyChangeContent:
+    """The key of all that is signed here came after another one, before there was a pool."""
+    last = LastSigned("registry", log.size(), bytes.fromhex(log.root_at(log.size())))
+    new = KEY.named(DEPLOYMENT)
+    change = KeyChange(Reason.ROTATED, EARLIER.verifier_key, new.verifier_key, (last,)).sign(new, EARLIER)
+    return KeyChangeContent(note=change.note.decode(), logs_sha256=log.put(change.listed()))
+
+
 def registry() -> RegistryLog:
     """A registry in which all happens that can, but for collectives and the pool."""
     log = RegistryLog.founded()
@@ -123,6 +134,7 @@ def registry() -> RegistryLog:
         log.platform(platform)
     log.act(WitnessesContent(policy=f"witness w1 {WITNESS}\nquorum w1\n"))
     log.act(WitnessesContent(policy=""))
+    log.append(_key_change(log))
     log.operator("operators/otto")
     log.act(KeyContent(key_id="0" * 16, principal="platforms/acme", secret_hash="0" * 64, pools=["folk"]))
     log.act(KeyRevocationContent(key_id="0" * 16))

@@ -144,9 +144,10 @@ def verify_proof(
         shown = wanted or merkle.leaf_hash(found.extra)
         if found.extra and merkle.leaf_hash(found.extra) != shown:
             raise InputError.of("leaf-hash", "is not that of the entry in the proof")
-        keys = LogKeys.of(trusted, key_changes(trusted, key_change))
+        keys = LogKeys.of(trusted, key_changes(key_change))
         signed = found.verify(shown, keys.key_of(found.checkpoint), witnesses=witnesses_of(policies))
-        keys.require(found.checkpoint, signed.checkpoint, witnessed=any(each.quorum != NONE for each in policies))
+        witnessed = any(each.quorum != NONE for each in policies)
+        keys.require(found.checkpoint, signed.checkpoint, lambda _: witnessed)
         require_quorum(signed.note, policies)
     stated = signed.checkpoint
     output.show(

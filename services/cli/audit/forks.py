@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from services.cli.audit.options import Key, Out, holding, log_key, read_file, verifier_key, write_file
+from services.cli.audit.options import Key, Out, holding, log_key, read_file, write_file
 from services.cli.base.exits import InputError
 from services.cli.base.local import local_command
 from services.cli.base.output import Output, details
+
+if TYPE_CHECKING:
+    from ledger.log.key_changes import Reason
 
 
 @local_command
@@ -57,43 +59,50 @@ def vkey(
 @local_command
 def change_key(
     output: Output,
-    new: Annotated[Path, typer.Argument(metavar="NEW", help="The file with the new secret key.")],
-    checkpoints: Annotated[
-        Path, typer.Option(metavar="FOLDER", help="The old key's MOIETY_CHECKPOINT_FOLDER, with no service running.")
-    ],
-    out: Out,
-    old: Annotated[Path | None, typer.Option(metavar="FILE", help="The file with the old secret key.")] = None,
-    lost: Annotated[str | None, typer.Option(metavar="VKEY", help="The old public key, if the key is lost.")] = None,
-    stolen: Annotated[str | None, typer.Option(metavar="VKEY", help="The old public key, if it was stolen.")] = None,
+    new: Annotated[Path, typer.Argument(metavar="NEW", help="The file with the new secret key: see `moiety log key`.")],
+    old: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The file with the key that signs (default: the settings').")
+    ] = None,
+    lost: Annotated[bool, typer.Option("--lost", help="The old key is lost: the new one signs alone.")] = False,
+    stolen: Annotated[bool, typer.Option("--stolen", help="The old key was stolen.")] = False,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the change to this file too, for --key-change.")
+    ] = None,
 ) -> None:
-    """Make the note that says which key comes next, and how far the old one signed each log; publish it.
+    """Append to the registry's log that a new key signs from now on, and how far the old one signed each log.
 
-    Both keys sign it. After a loss or theft only the new one does, and it counts for those alone who ask for a quorum
-    of witnesses that they knew before.
+    Run it where the signer runs, with the settings of the old key. Both keys sign the change. After a loss or theft
+    only the new one does, and for whoever has the old public key it counts with a quorum of the witnesses named before.
+    From then on nothing is signed with the old key: start the signer with the new one.
     """
-    from services.signing.key_changes import make_key_change
-    from services.signing.key_file import read_key
+    from ledger.log.key_changes import Reason
+    from services.process.host import change_signing_key
+    from services.settings import load_settings
 
-    reason = _reason({"ROTATED": old, "LOST": lost, "STOLEN": stolen})
-    old_key = None if old is None else read_key(old)
-    public = verifier_key(lost or stolen or "", "old") if old_key is None else old_key.verifier_key
-    made = make_key_change(reason, public, old_key, read_key(new), checkpoints)
-    write_file(out, made.note)
+    reason = _reason(old=old is not None, lost=lost, stolen=stolen)
+    made = change_signing_key(load_settings(), reason, old, new)
+    change = made.change
+    if out is not None:
+        write_file(out, change.to_bytes())
+    notes = [f"Start the signer with the new key, and publish the new public key: {change.new}"]
+    if reason is not Reason.ROTATED and not made.witnesses_named:
+        notes.append("No witnesses were named before: the change counts only for whoever trusts the new public key.")
     output.show(
         {
-            "reason": reason, "old": str(made.change.old), "new": str(made.change.new), "file": str(out),
-            "logs": [{"log": last.log, "size": last.size, "root": last.root.hex()} for last in made.change.logs],
+            "reason": reason, "old": str(change.old), "new": str(change.new), "leaf_index": made.leaf_index,
+            "logs": [{"log": last.log, "size": last.size, "root": last.root.hex()} for last in change.logs],
         },
-        details([(last.log, f"{last.size:,} leaves under the old key") for last in made.change.logs]),
-        f"The change is in {out}. Publish it with the new public key: {made.change.new}",
+        details([(last.log, f"{last.size:,} leaves under the old key") for last in change.logs]),
+        *notes,
     )  # fmt: skip
 
 
-def _reason(given: Mapping[str, object]) -> str:
-    named = [reason for reason, value in given.items() if value is not None]
-    if len(named) != 1:
-        raise InputError.of("old", "is required: one of --old, --lost and --stolen")
-    return named[0]
+def _reason(*, old: bool, lost: bool, stolen: bool) -> Reason:
+    from ledger.log.key_changes import Reason
+
+    if old + lost + stolen > 1:
+        raise InputError.of("old", "cannot be combined: one of --old, --lost and --stolen")
+    return Reason.LOST if lost else Reason.STOLEN if stolen else Reason.ROTATED
 
 
 @local_command

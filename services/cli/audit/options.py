@@ -116,14 +116,14 @@ def witness_policies(key: VerifierKey, witnesses: list[str] | None, file: Path |
     return tuple(policies)
 
 
-def key_changes(key: VerifierKey, files: list[Path] | None) -> tuple[KeyChange, ...]:
+def key_changes(files: list[Path] | None) -> tuple[KeyChange, ...]:
     """Returns the key changes in these files.
 
     Raises:
-        InputError: a file is not one, a signature on it is missing or invalid, or it is of another key.
+        InputError: a file is not one, or a signature on it is missing or invalid.
     """
     from ledger.errors import FormatError, SignatureError
-    from ledger.log.key_changes import KeyChange, LogKeys
+    from ledger.log.key_changes import KeyChange
 
     found = []
     for path in files or ():
@@ -131,10 +131,6 @@ def key_changes(key: VerifierKey, files: list[Path] | None) -> tuple[KeyChange, 
             found.append(KeyChange.parse(read_file(path, "key-change")))
         except (FormatError, SignatureError) as error:
             raise InputError.of("key-change", f"{path}: {error}") from None
-    try:
-        LogKeys.of(key, found)
-    except FormatError as error:
-        raise InputError.of("key-change", error.reason) from None
     return tuple(found)
 
 

@@ -139,7 +139,7 @@ class Trust:
             InputError: the command line does not name keys, or not those of this log.
         """
         key = log_key(self.key, note)
-        changes = key_changes(key, self.key_changes)
+        changes = key_changes(self.key_changes)
         return key, witness_policies(key, self.witnesses, self.witness_policy), changes
 
 

@@ -113,20 +113,15 @@ class Log:
     entries: list[dict[str, Any]]
 
     @classmethod
-    def of(cls, files: dict[str, bytes], name: str, keys: Keys | None, folder: str = "") -> Log:
+    def of(cls, files: dict[str, bytes], name: str, folder: str = "") -> Log:
         note = files[f"{folder}checkpoint"]
-        text, signatures = note.decode().rsplit("\n\n", 1)
-        origin, size, root = f"{text}\n".split("\n")[:3]
+        text, _ = note.decode().rsplit("\n\n", 1)
+        size, root = text.split("\n")[1:3]
         assert re.fullmatch("0|[1-9][0-9]*", size)
         assert root == base64.b64encode(base64.b64decode(root, validate=True)).decode()
-        if keys is not None:
-            keys.require(origin, int(size), f"{text}\n".encode(), signatures)
         raw = list(entries_of(files, int(size), folder))
         hashes = [sha256(b"\x00" + entry).digest() for entry in raw]
         assert root_of(hashes) == base64.b64decode(root)
-        for last_size, last_root in keys.ends(origin, f"{text}\n".encode(), signatures) if keys is not None else ():
-            assert root_of(hashes[:last_size]) == last_root
-            assert last_size <= int(size)
         entries = [canonical(entry) for entry in raw]
         for entry in entries:
             is_sound(entry)
@@ -136,31 +131,42 @@ class Log:
 
 @dataclass
 class Keys:
-    """The keys of a deployment, one after the other: `last[n]` says how far `keys[n]` signed each log."""
+    """The keys of a deployment, one after the other: `changes[n]` replaced `keys[n]`; `trusted` is the given one's."""
 
     keys: list[Ed25519PublicKey]
-    last: list[dict[str, tuple[int, bytes]]] = field(default_factory=list)
+    changes: list[Change]
+    trusted: int
 
     @classmethod
-    def of(cls, vkey: str, changes: Sequence[bytes]) -> Keys:
-        """From the key that is trusted on; every change is a rotation, for no witnesses are asked."""
-        found = cls([key_in(vkey)])
-        for note in changes:
-            text, signatures = note.decode().rsplit("\n\n", 1)
-            title, reason, old, new, *logs = text.split("\n")
-            name = title.removesuffix("/key-change")
-            assert (title, reason) == (f"{name}/key-change", "ROTATED")
-            assert old.startswith(f"{name}+")
-            assert new.startswith(f"{name}+")
-            assert key_in(old) == found.keys[-1]
-            for key in (key_in(old), key_in(new)):
-                signed_by(key, name, f"{text}\n".encode(), signatures)
-            assert key_in(new) not in found.keys
-            found.keys.append(key_in(new))
-            said = [line.split(" ") for line in logs]
-            assert [each[0] for each in said] == sorted({each[0] for each in said})
-            found.last.append({log: (int(size), base64.b64decode(root)) for log, size, root in said})
-        return found
+    def of(cls, vkey: str, entries: Sequence[dict[str, Any]], files: dict[str, bytes]) -> Keys:
+        """From a key that is trusted, and the changes of it in the registry's log."""
+        changes = [Change.of(entry, files) for entry in entries if entry["type"] == "keychange.v1"]
+        keys = [changes[0].old, *(change.new for change in changes)] if changes else [key_in(vkey)]
+        assert all(change.old == keys[place] for place, change in enumerate(changes))
+        assert len({key.public_bytes_raw() for key in keys}) == len(keys)
+        assert key_in(vkey) in keys
+        return cls(keys, changes, keys.index(key_in(vkey)))
+
+    def require(self, files: dict[str, bytes], folder: str, log: Log, policies: list[tuple[int, str]]) -> int:
+        """Check who signed a checkpoint, and that the log extends what each key signed last; gives the key's place."""
+        note = files[f"{folder}checkpoint"]
+        text, signatures = note.decode().rsplit("\n\n", 1)
+        origin, size = text.split("\n")[:2]
+        name = origin.rpartition("/")[2]
+        place = self.place(origin, f"{text}\n".encode(), signatures)
+        for last_size, last_root in (change.last[name] for change in self.changes[:place] if name in change.last):
+            assert root_of(log.hashes[:last_size]) == last_root
+            assert last_size <= int(size)
+        assert place == len(self.changes) or int(size) <= self.changes[place].last[name][0]
+        if policies and policies[-1][1]:
+            cosigned(note, policies[-1][1], 0)
+        for change in self.changes[self.trusted : place]:
+            if change.reason != "ROTATED":
+                before = [policy for at, policy in policies if at < change.last["registry"][0]]
+                assert before
+                assert before[-1]
+                cosigned(note, before[-1], 0)
+        return place
 
     def place(self, origin: str, text: bytes, signatures: str) -> int:
         """Which key signed."""
@@ -170,13 +176,39 @@ class Keys:
                 return place
         raise AssertionError
 
-    def require(self, origin: str, size: int, text: bytes, signatures: str) -> None:
-        place = self.place(origin, text, signatures)
-        assert place == len(self.last) or size <= self.last[place][origin.rpartition("/")[2]][0]
 
-    def ends(self, origin: str, text: bytes, signatures: str) -> list[tuple[int, bytes]]:
-        name = origin.rpartition("/")[2]
-        return [last[name] for last in self.last[: self.place(origin, text, signatures)] if name in last]
+@dataclass
+class Change:
+    """A change of the key: what the old one signed last of each log."""
+
+    reason: str
+    name: str
+    old: Ed25519PublicKey
+    new: Ed25519PublicKey
+    last: dict[str, tuple[int, bytes]]
+
+    @classmethod
+    def of(cls, entry: dict[str, Any], files: dict[str, bytes]) -> Change:
+        text, signatures = entry["note"].rsplit("\n\n", 1)
+        title, reason, old, new, digest = text.split("\n")
+        name = title.removesuffix("/key-change")
+        assert title == f"{name}/key-change"
+        assert reason in ("ROTATED", "LOST", "STOLEN")
+        assert key_in(old) != key_in(new)
+        signers = [old, new] if reason == "ROTATED" else [new]
+        for vkey in signers:
+            assert vkey.startswith(f"{name}+")
+            signed_by(key_in(vkey), name, f"{text}\n".encode(), signatures)
+        assert len(signatures.removesuffix("\n").split("\n")) == len(signers)
+        listed = files[f"registry/body/{entry['logs_sha256'][:2]}/{entry['logs_sha256']}"]
+        assert base64.b64encode(sha256(listed).digest()).decode() == digest
+        assert sha256(listed).hexdigest() == entry["logs_sha256"]
+        said = [line.split(" ") for line in listed.decode().splitlines()]
+        assert "".join(f"{' '.join(each)}\n" for each in said).encode() == listed
+        assert [each[0] for each in said] == sorted({each[0] for each in said})
+        last = {log: (int(size), base64.b64decode(root, validate=True)) for log, size, root in said}
+        assert last["registry"][0] <= entry["index"]
+        return cls(reason, name, key_in(old), key_in(new), last)
 
 
 def key_in(vkey: str) -> Ed25519PublicKey:
@@ -265,6 +297,7 @@ TYPES: Final = {
     "decision": "subject number, subject_hash text, decision text, reason text",
     "objection": "round number, round_hash text, reason text",
     "answer": "round number, collective text, objection_hash text, answer text, reason text",
+    "keychange": "note text, logs_sha256 hash",
     "proposal": "effect text, content object, rests_on object, reason text",
     "closing": "", "pause": "", "schedule": "cron text, time_zone text, paused boolean",
     "posting": "round number, transfer_count number, amount_minor decimal, set_aside? texts, "
@@ -504,6 +537,7 @@ class Registry:
     timing: str = ""
     """The policy of the witnesses by whom reviews are timed."""
     origin: str = ""
+    signs: Ed25519PublicKey | None = None
     payees: dict[str, dict[str, Any]] = field(default_factory=dict)
     accounts: dict[str, dict[str, Any]] = field(default_factory=dict)
     runs: dict[str, tuple[dict[str, Any], dict[str, Any]]] = field(default_factory=dict)
@@ -576,6 +610,14 @@ class Registry:
 
     def witnesses(self, entry: dict[str, Any]) -> None:
         self.timing = entry["policy"]
+
+    def keychange(self, entry: dict[str, Any]) -> None:
+        change = Change.of(entry, self.files)
+        assert change.name == self.origin
+        assert self.signs in (None, change.old)
+        size, root = change.last["registry"]
+        assert root_of(self.hashes[:size]) == root
+        self.signs = change.new
 
     def keyrevocation(self, entry: dict[str, Any]) -> None:
         self.keys[entry["key_id"]]["revoked"] = True
@@ -1584,17 +1626,21 @@ def reference_of(text: str) -> str:
 # 9. Steps.
 
 
-def verify(bundle: Path, vkey: str = "", changes: Sequence[bytes] = ()) -> tuple[Fold, bytes]:
+def verify(bundle: Path, vkey: str = "") -> tuple[Fold, bytes]:
     """The fold of a bundle, and the root of its entries; AssertionError where something does not hold.
 
-    Without a key the signatures are not checked. With one, which may be any of the deployment's, they are. `changes`
-    are the rotations of the key since, oldest first.
+    Without a key the signatures are not checked. With one, which may be any of the deployment's, they are, and those
+    of the witnesses whom the registry's log names.
     """
     files = files_of(bundle)
-    keys = Keys.of(vkey, changes) if vkey else None
     deployment, _, pool = files["checkpoint"].decode().partition("\n")[0].rpartition("/pools/")
     assert files["registry/checkpoint"].decode().startswith(f"{deployment}/registry\n")
-    log, registry_log = Log.of(files, pool, keys), Log.of(files, "registry", keys, "registry/")
+    log, registry_log = Log.of(files, pool), Log.of(files, "registry", "registry/")
+    if vkey:
+        keys = Keys.of(vkey, registry_log.entries, files)
+        policies = [(entry["index"], entry["policy"]) for entry in registry_log.entries if "policy" in entry]
+        policies = [(at, policy) for at, policy in policies if isinstance(policy, str)]
+        assert keys.require(files, "", log, policies) <= keys.require(files, "registry/", registry_log, policies)
     in_order = [("checkpoint", files["checkpoint"]), ("registry/checkpoint", files["registry/checkpoint"])]
     in_order += [*files_in_order(registry_log, "registry/"), *bodies_in_order(registry_log, files, "registry/")]
     in_order += [*files_in_order(log), ("journal.csv", files["journal.csv"]), ("balances.csv", files["balances.csv"])]

@@ -55,10 +55,11 @@ def test_the_bundle_holds_and_gives_the_figures() -> None:
     alone = Counter(act.log for act in report.acts if act.alone)
     assert alone == FIGURES["acts_of_one_person"]
     assert report.warnings == [
+        "the signing key 900d9812 was replaced by e3d4de0c (ROTATED)",
         "keys recovered by the database's owner: 1",
         "reviews ended by the operator's clock: 1",
     ]
-    assert report.counts[Step.CONSISTENCY] == {"older checkpoints": 1}
+    assert report.counts[Step.CONSISTENCY] == {"older checkpoints": 1, "older registry checkpoints": 1}
     assert report.counts[Step.ROUNDS]["rounds"] == len(FIGURES["rounds"])
     assert report.counts[Step.BATCHES]["batches"] == len(FIGURES["batches"])
     assert report.counts[Step.BALANCES]["balances"] == len(FIGURES["balances"])

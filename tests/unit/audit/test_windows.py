@@ -16,6 +16,7 @@ from ledger.acts.entries import Decision, WitnessesContent
 from ledger.log.checkpoint import Checkpoint
 from ledger.log.note_keys import SignatureType, SigningKey
 from ledger.log.notes import Note
+from ledger.log.witness_policy import all_of
 from ledger.registry import Collective
 from payout.entries import PostingContent
 from payout.policy import CommonsRule, Policy
@@ -35,6 +36,8 @@ POLICY: Final = "".join(
         "quorum two\n",
     ]
 )
+NOBODY: Final = (all_of([]),)
+"""Asks for no witness of the bundle itself: these tests are of the notes in it."""
 BEGAN: Final = 1_800_000_000
 """When the second of two witnesses had cosigned the round."""
 
@@ -65,7 +68,7 @@ def posted(log: PoolLog, *notes: bytes) -> PoolLog:
 
 def verdict(log: PoolLog, tmp_path: Path) -> Report:
     """What verification says, of which the second verifier must think alike."""
-    report = report_of(bundle_of(log, tmp_path / "folk.tar"))
+    report = report_of(bundle_of(log, tmp_path / "folk.tar"), witnesses=NOBODY)
     try:
         verifier.verify(tmp_path / "folk.tar")
     except (AssertionError, InvalidSignature, KeyError, ValueError):
@@ -178,6 +181,6 @@ def test_a_policy_that_names_nobody_is_found(policy: str, tmp_path: Path) -> Non
     registry.act(WitnessesContent(policy=policy))
     log = PoolLog(collectives=[Collective("eire", "Éire", 300)], registry=registry)
     log.open(Policy())
-    found = report_of(bundle_of(log, tmp_path / "folk.tar")).finding
+    found = report_of(bundle_of(log, tmp_path / "folk.tar"), witnesses=NOBODY).finding
     assert found is not None
     assert (found.where.log, found.figure) == ("registry", "policy")
