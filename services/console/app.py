@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import replace
 from typing import Final
-from urllib.parse import parse_qsl, quote, urlsplit
+from urllib.parse import quote, urlsplit
 
 import structlog
 from starlette.requests import Request
@@ -25,10 +25,11 @@ from services.api.contract import CALLS_PER_THREAD, Services
 from services.api.door import MessageTooLargeError
 from services.api.errors import is_expected, status_of
 from services.api.http.connect import HTTP_STATUS
-from services.api.http.exchange import Exchange, GoneError, Receive, Scope, Send
+from services.api.http.exchange import Receive, Scope, Send
 from services.console import cookies
 from services.console.assets import assets
 from services.console.calls import Calls
+from services.console.reading import Sent, read_form
 from services.console.routes import PAGES, Page
 from services.console.texts import tongue_of
 from services.console.visit import FormStaleError, PageMissingError, Visit, go, token_of
@@ -37,8 +38,8 @@ from services.parts import Parts
 logger: Final = structlog.get_logger("moiety.console")
 
 FORM_BYTES: Final = 64 * 1024
-FORM_SECONDS: Final = 20.0
-MOST_FIELDS: Final = 100
+FILE_BYTES: Final = 4 * 1024 * 1024 + FORM_BYTES
+"""Of a form with a file: what the contract takes of a bank's file, and the form around it."""
 
 HEADERS: Final = {
     "content-security-policy": (
@@ -97,10 +98,10 @@ class Console:
 
     def _endpoint(self, page: Page) -> Endpoint:
         async def endpoint(request: Request) -> Response:
-            form: dict[str, str] = {}
+            sent = Sent()
             if request.method == "POST":
                 try:
-                    form = await _form(request)
+                    sent = await read_form(request, FILE_BYTES if page.takes_files else FORM_BYTES)
                 except (InvalidInputError, MessageTooLargeError) as error:
                     return PlainTextResponse(f"{error}\n", 400, {"connection": "close"})
             if self._open >= self._most:
@@ -108,14 +109,14 @@ class Console:
             self._open += 1
             try:
                 loop, context = asyncio.get_running_loop(), copy_context()
-                return await loop.run_in_executor(self._threads, lambda: context.run(self._answer, page, request, form))
+                return await loop.run_in_executor(self._threads, lambda: context.run(self._answer, page, request, sent))
             finally:
                 self._open -= 1
 
         return endpoint
 
-    def _answer(self, page: Page, request: Request, form: dict[str, str]) -> Response:
-        visit = self._visit(request, form)
+    def _answer(self, page: Page, request: Request, sent: Sent) -> Response:
+        visit = self._visit(request, sent)
         try:
             visit = self._known(visit)
             if request.method == "POST":
@@ -149,7 +150,7 @@ class Console:
             raise PageMissingError
         return cookies.kept(answer, is_secure=_is_secure(request, self._public_url))
 
-    def _visit(self, request: Request, form: dict[str, str]) -> Visit:
+    def _visit(self, request: Request, sent: Sent) -> Visit:
         tongue = tongue_of(request.cookies.get(cookies.LANGUAGE, ""), request.headers.get("accept-language", ""))
         return Visit(
             parts=self._parts,
@@ -158,7 +159,8 @@ class Console:
             path=request.url.path,
             ids=request.path_params,
             query=request.query_params,
-            form=form,
+            form=sent.fields,
+            files=sent.files,
             cookies=request.cookies,
             session="",
             signed_in=None,
@@ -185,27 +187,6 @@ def _failed(visit: Visit, error: Exception) -> Response:
         logger.error("page failed", path=visit.path[:200], request_id=visit.request_id, exc_info=error)
         detail = visit.text("Something went wrong here. The log names it by:") + f" {visit.request_id}"
     return visit.page("error.html", HTTP_STATUS[status.code], title=visit.text("This did not work"), detail=detail)
-
-
-async def _form(request: Request) -> dict[str, str]:
-    """What a form sent.
-
-    Raises:
-        InvalidInputError, MessageTooLargeError: it is not one, or is too large or too slow.
-    """
-    exchange = Exchange(request.scope, request.receive, _unsent)
-    try:
-        body = await exchange.body(FORM_BYTES, FORM_SECONDS)
-        pairs = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=MOST_FIELDS)
-    except GoneError:
-        pairs = []
-    except ValueError:
-        raise InvalidInputError.of("form", "must be fields in UTF-8, as pages send them") from None
-    return {name: value.replace("\r\n", "\n") for name, value in pairs}
-
-
-async def _unsent(_: Scope) -> None:
-    raise GoneError
 
 
 def _require_own_form(request: Request, visit: Visit) -> None:

@@ -7,7 +7,7 @@ from typing import Final
 from jinja2 import pass_context
 from jinja2.runtime import Context
 
-from moiety.v1 import accounts_pb2, acts_pb2, registry_pb2, rounds_pb2
+from moiety.v1 import accounts_pb2, acts_pb2, payments_pb2, registry_pb2, rounds_pb2
 from services.console.texts import marked
 
 _ENUMS: Final = {
@@ -18,6 +18,8 @@ _ENUMS: Final = {
     "status": registry_pb2.CollectiveStatus,
     "person": registry_pb2.PrincipalStatus,
     "key": registry_pb2.KeyKind,
+    "payment": payments_pb2.PaymentState,
+    "run": payments_pb2.PayRunState,
     "unattributed": registry_pb2.UnattributedRule,
     "commons": registry_pb2.CommonsRule,
     "tempering": registry_pb2.Tempering,
@@ -64,6 +66,25 @@ LABELS: Final[dict[str, str]] = {
     "PRINCIPAL_STATUS_UNSPECIFIED": marked("Active"),
     "PRINCIPAL_STATUS_ACTIVE": marked("Active"),
     "PRINCIPAL_STATUS_SUSPENDED": marked("Suspended"),
+    "PAYMENT_STATE_UNSPECIFIED": marked("Planned"),
+    "PAYMENT_STATE_PAYING": marked("In payment"),
+    "PAYMENT_STATE_REJECTED": marked("Rejected by the bank"),
+    "PAYMENT_STATE_PAID": marked("Paid"),
+    "PAYMENT_STATE_UNPAID": marked("Not paid; owed again"),
+    "PAYMENT_STATE_RETURNED": marked("Came back; owed again"),
+    "PAY_RUN_STATE_PROPOSED": marked("Proposed"),
+    "PAY_RUN_STATE_ANSWERING": marked("Pools are answering"),
+    "PAY_RUN_STATE_READY": marked("Ready for the bank"),
+    "NO_PAYEE": marked("it has named no account"),
+    "COOLING": marked("its account is too new"),
+    "OTHER_CURRENCY": marked("its account is in another currency"),
+    "BELOW_SMALLEST": marked("it is less than its smallest payment"),
+    "ERASED": marked("its account was erased"),
+    "SUSPENDED": marked("it is suspended"),
+    "UNMATCHED": marked("A receipt without a payer"),
+    "CHARGE": marked("A charge of the bank's"),
+    "UNKNOWN": marked("Nobody's"),
+    "TAKEN_BACK": marked("Taken back"),
     "KEY_KIND_SECRET": marked("API key"),
     "KEY_KIND_IDENTITY": marked("Account"),
     "KEY_KIND_CERTIFICATE": marked("Client certificate"),

@@ -9,7 +9,20 @@ from typing import Final
 from starlette.responses import Response
 
 from services.access.keys import Role
-from services.console.views import inbox, log, openid, pools, proposals, registry, review, rounds, signing_in, verifying
+from services.console.views import (
+    inbox,
+    log,
+    money,
+    openid,
+    paying,
+    pools,
+    proposals,
+    registry,
+    review,
+    rounds,
+    signing_in,
+    verifying,
+)
 from services.console.visit import Visit
 
 View = Callable[[Visit], Response]
@@ -25,6 +38,7 @@ class Page:
         act: answers a form.
         roles: who may see it; empty for all who are signed in.
         is_open: whether strangers may see it too.
+        takes_files: whether its form may send a file.
     """
 
     path: str
@@ -32,6 +46,7 @@ class Page:
     act: View | None = None
     roles: frozenset[Role] = frozenset()
     is_open: bool = False
+    takes_files: bool = False
 
 
 _OPERATOR: Final = frozenset({Role.OPERATOR})
@@ -65,6 +80,7 @@ PAGES: Final = (
     Page("/pools/{pool}/terms", pools.terms),
     Page("/pools/{pool}/transfers", pools.transfers),
     Page("/pools/{pool}/usage", pools.usage, roles=_READERS | {Role.PLATFORM}),
+    Page("/pools/{pool}/money", money.show, money.act, roles=_READERS | {Role.PLATFORM}),
     Page("/pools/{pool}/rounds", rounds.listed, rounds.calculate),
     Page("/pools/{pool}/rounds/{number}", rounds.overview, rounds.decide),
     Page("/pools/{pool}/rounds/{number}/answer", act=rounds.answer, roles=_OPERATOR),
@@ -74,7 +90,12 @@ PAGES: Final = (
     Page("/pools/{pool}/rounds/{number}/statement.pdf", rounds.statement_as_pdf),
     Page("/pools/{pool}/rounds/{number}/changes", review.changes, roles=_READERS),
     Page("/pools/{pool}/rounds/{number}/replay", act=review.replay, roles=_READERS),
-    Page("/pools/{pool}/preview", review.preview, roles=_READERS),
+    Page("/pools/{pool}/preview", review.preview, review.propose, roles=_READERS),
+    Page("/payments", paying.own, paying.propose_own, roles=_COLLECTIVE),
+    Page("/bank", paying.bank, paying.propose_run, roles=_READERS),
+    Page("/bank/runs/{run}", paying.run, roles=_READERS),
+    Page("/bank/runs/{run}/file.{form}", paying.run_file, roles=_OPERATOR),
+    Page("/bank/{account}", paying.account, paying.take_in, roles=_READERS, takes_files=True),
     Page("/registry", registry.collectives, registry.register_collective, roles=_READERS),
     Page("/registry/collectives/{collective}", registry.collective, registry.change_collective, roles=_READERS),
     Page("/registry/platforms", registry.platforms, roles=_READERS),

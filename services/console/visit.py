@@ -30,6 +30,14 @@ class FormStaleError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class SentFile:
+    """A file that a form sent."""
+
+    filename: str
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Visit:
     """A request.
 
@@ -40,6 +48,7 @@ class Visit:
         path: the path, with ids in `ids`.
         query: parameters of the address.
         form: what a form sent.
+        files: files that it sent, on pages that take some.
         cookies: the visitor's cookies.
         session: what the session's cookie has; empty for strangers.
         signed_in: who that is.
@@ -56,6 +65,7 @@ class Visit:
     ids: Mapping[str, str]
     query: Mapping[str, str]
     form: Mapping[str, str]
+    files: Mapping[str, SentFile]
     cookies: Mapping[str, str]
     session: str
     signed_in: Caller | None

@@ -29,6 +29,12 @@ class Shown:
         """What a reader reads: without tags, and with every run of blanks as one."""
         return " ".join(unescape(_TAG.sub(" ", self.html)).split())
 
+    @property
+    def alert(self) -> str:
+        """What the page says is wrong; empty where it says nothing of the kind."""
+        found = re.search(r'role="alert"><p>(.*?)</p>', self.html, re.DOTALL)
+        return unescape(found[1]) if found else ""
+
 
 @dataclass
 class Browser:
@@ -57,6 +63,13 @@ class Browser:
         found = _TOKEN.search(self.page.html)
         form = {"token": found[1] if found else "", **fields}
         return self._kept(self.http.post(f"http://{self.address}{path}", form, headers=headers, timeout=60))
+
+    def upload(self, path: str, field_: str, filename: str, content: bytes, **fields: str) -> Shown:
+        """Send a form with a file."""
+        found = _TOKEN.search(self.page.html)
+        form = {"token": found[1] if found else "", **fields}
+        sent = {field_: (filename, content)}
+        return self._kept(self.http.post(f"http://{self.address}{path}", form, files=sent, timeout=60))
 
     def _kept(self, answer: requests.Response) -> Shown:
         self.page = Shown(

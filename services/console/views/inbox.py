@@ -12,6 +12,7 @@ from moiety.v1 import acts_pb2, registry_pb2, rounds_pb2
 from services.console.formats import in_major, moment
 from services.console.tables import lines_of, rows_of
 from services.console.texts import marked
+from services.console.views.money import unmatched_of
 from services.console.views.pools import everything, last_rounds, schedule_of
 from services.console.visit import Visit
 
@@ -54,7 +55,7 @@ def show(visit: Visit) -> Response:
     found = [*_proposals(visit, "registry", "", "")]
     for pool in pools:
         found += [*_rounds(visit, pool), *_proposals(visit, pool.name, pool.display_name, pool.currency)]
-        found += _late(visit, pool)
+        found += [*_late(visit, pool), *_unmatched(visit, pool)]
     found.sort(key=_by_money)
     return visit.page("inbox.html", found=found)
 
@@ -119,17 +120,40 @@ def _proposals(visit: Visit, log: str, where: str, currency: str) -> list[Waitin
             where,
             moment(each.propose_time),
             None,
-            _proposed_amount(each),
-            currency,
+            _proposed_amount(each) if _currency_of(each, currency) else None,
+            _currency_of(each, currency),
         )
         for each in found
     ]
+
+
+def _currency_of(proposal: Any, currency: str) -> str:
+    """The currency of what is proposed: its pool's, or what it names itself, as a pay run does."""
+    named = proposal.content.fields.get("currency")
+    return currency or (named.string_value if named is not None else "")
 
 
 def _proposed_amount(proposal: Any) -> int | None:
     if "amount_minor" not in proposal.content.fields:
         return None
     return int(proposal.content["amount_minor"])
+
+
+def _unmatched(visit: Visit, pool: Any) -> list[Waiting]:
+    """Receipts of which nobody knows whose money they are."""
+    return [
+        Waiting(
+            marked("Receipt without a payer"),
+            each.payment_reference,
+            f"/{pool.name}/money",
+            pool.display_name,
+            moment(each.create_time),
+            None,
+            each.amount_minor - each.reversed_minor,
+            pool.currency,
+        )
+        for each in unmatched_of(visit, pool)
+    ]
 
 
 def _late(visit: Visit, pool: Any) -> list[Waiting]:

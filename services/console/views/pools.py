@@ -9,7 +9,7 @@ from google.protobuf.message import Message
 from starlette.responses import Response
 
 from ledger.errors import NotFoundError
-from moiety.v1 import accounts_pb2, audit_pb2, registry_pb2, revenue_pb2, rounds_pb2, usage_pb2
+from moiety.v1 import accounts_pb2, audit_pb2, registry_pb2, rounds_pb2, usage_pb2
 from services.access.keys import Role
 from services.console.visit import Visit
 
@@ -83,11 +83,8 @@ def overview(visit: Visit) -> Response:
         )
     balances = accounts_pb2.ListBalancesRequest(parent=pool.name)
     if visit.role is Role.PLATFORM:
-        reports = everything(
-            visit, "RevenueService/ListReports", revenue_pb2.ListReportsRequest(parent=pool.name), "reports", PAGE
-        )
         own = everything(visit, "AccountsService/ListBalances", balances, "balances")
-        return visit.page("pool_platform.html", rounds=rounds, balances=own, checkpoint=checkpoint, reports=reports)
+        return visit.page("pool_platform.html", rounds=rounds, balances=own, checkpoint=checkpoint)
     found = {
         name: visit.call(
             "AccountsService/GetBalance", accounts_pb2.GetBalanceRequest(name=f"{pool.name}/accounts/{name}")

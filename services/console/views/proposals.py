@@ -9,17 +9,12 @@ from google.protobuf import json_format
 from starlette.responses import Response
 
 from ledger.acts.entries import BankAccountContent, PayeeContent
-from ledger.errors import BusyError, InvalidInputError, LostRaceError, NotFoundError, StateError
 from moiety.v1 import acts_pb2, payments_pb2
 from services.access.keys import Role
-from services.access.permissions import PermissionDeniedError
 from services.console.calls import said
+from services.console.forms import REFUSED
 from services.console.views.pools import PAGE, pool_of
 from services.console.visit import PageMissingError, Visit, go
-
-REFUSED: Final = (InvalidInputError, StateError, LostRaceError, BusyError, NotFoundError, PermissionDeniedError)
-"""What a handler may say against an act, which the page then says beside its form."""
-
 
 ACCOUNTS: Final = frozenset({PayeeContent.type, BankAccountContent.type})
 

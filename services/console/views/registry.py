@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from decimal import Decimal, InvalidOperation
-from typing import Any, Final
+from typing import Any
 
 from starlette.responses import Response
 
@@ -12,11 +11,9 @@ from moiety.v1 import registry_pb2 as pb
 from services.access.keys import Role
 from services.console.calls import said
 from services.console.formats import PPM
+from services.console.forms import REFUSED, parts_of
 from services.console.views.pools import PAGE, everything
-from services.console.views.proposals import REFUSED
 from services.console.visit import PageMissingError, Visit, go
-
-_LARGEST: Final = Decimal(1_000_000)
 
 
 def collectives(visit: Visit, *, problem: str = "") -> Response:
@@ -75,24 +72,6 @@ def _collective(visit: Visit) -> pb.Collective:
         else pb.COLLECTIVE_STATUS_ACTIVE,
         domains=visit.form.get("domains", "").split(),
     )
-
-
-def parts_of(text: str, field: str, parts: int) -> int:
-    """Returns a number as people write it in whole parts of one, such as millionths.
-
-    Raises:
-        InvalidInputError: it is none, or has more digits than there are parts.
-    """
-    try:
-        found = Decimal(text.strip().replace(",", ".") or "0")
-    except InvalidOperation:
-        raise InvalidInputError.of(field, "must be a number") from None
-    if not found.is_finite() or abs(found) > _LARGEST:
-        raise InvalidInputError.of(field, "is too large")
-    scaled = found * parts
-    if scaled != scaled.to_integral_value():
-        raise InvalidInputError.of(field, "has too many digits")
-    return int(scaled)
 
 
 def platforms(visit: Visit) -> Response:

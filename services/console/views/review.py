@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
+from google.protobuf.message import Message
 from starlette.responses import Response
 
 from ledger.errors import InvalidInputError, LedgerError, StateError
@@ -13,9 +15,9 @@ from services.api.errors import is_expected
 from services.console.calls import said
 from services.console.charts import LORENZ, WIDTH, flow, lorenz
 from services.console.formats import PPM
+from services.console.forms import acted, parts_of
 from services.console.tables import CHANGES, amounts_of, lines_of, movers, registry_changes
 from services.console.views.pools import pool_of
-from services.console.views.registry import parts_of
 from services.console.views.rounds import FIGURES, changed_terms, previous_of, round_of
 from services.console.visit import PageMissingError, Visit
 
@@ -52,16 +54,16 @@ def changes(visit: Visit) -> Response:
     )
 
 
-def preview(visit: Visit) -> Response:
+def preview(visit: Visit, *, problem: str = "") -> Response:
     """The next round, or a past one, under the policy that the reader fills in."""
     pool = pool_of(visit)
     number = visit.query.get("number", "") or "0"
     if not (number.isascii() and number.isdecimal()) or len(number) > 9:  # noqa: PLR2004  # as the contract has it
         raise PageMissingError
-    policy, problem, found, other, moved = pool.policy, "", None, None, []
+    policy, found, other, moved = pool.policy, None, None, []
     try:
         if "tempering" in visit.query:
-            policy = _policy(visit, pool)
+            policy = _policy(visit.query, pool)
         found, statement = _previewed(visit, pool, int(number), policy)
         other, base = _previewed(visit, pool, int(number), None)
         moved = movers(amounts_of(statement), amounts_of(base))
@@ -100,14 +102,27 @@ def _previewed(visit: Visit, pool: Any, number: int, policy: Any) -> tuple[Any, 
     return first.round, b"".join(each.statement_chunk for each in rest)
 
 
-def _policy(visit: Visit, pool: Any) -> Any:
+def propose(visit: Visit) -> Response:
+    """Put the terms that the reader filled in into force, or propose them."""
+    pool = pool_of(visit)
+
+    def terms() -> tuple[str, Message]:
+        policy = _policy(visit.form, pool)
+        return "RegistryService/CreatePolicy", registry_pb2.CreatePolicyRequest(parent=pool.name, policy=policy)
+
+    return acted(visit, {"terms": terms}, f"/{pool.name}/terms", lambda problem: preview(visit, problem=problem))
+
+
+def _policy(given: Mapping[str, str], pool: Any) -> Any:
     """The policy in force, with what the reader filled in.
 
     Raises:
         InvalidInputError: a field is not a number, or is out of range.
     """
-    policy, given = registry_pb2.Policy(), visit.query
+    policy = registry_pb2.Policy()
     policy.CopyFrom(pool.policy)
+    for made in ("version", "leaf_index", "proposal"):
+        policy.ClearField(made)
     for name in ("fee_ppm", "commons_ppm"):
         setattr(policy, name, parts_of(given.get(name, ""), name, PPM // _HUNDRED))
     for name in ("ai_only_ppm", "human_ai_ppm"):

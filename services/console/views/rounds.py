@@ -12,10 +12,10 @@ from starlette.responses import Response
 from moiety.v1 import registry_pb2, rounds_pb2
 from services.access.keys import Role
 from services.console.calls import said
+from services.console.forms import REFUSED
 from services.console.tables import lines_of, rows_of
 from services.console.texts import marked
 from services.console.views.pools import PAGE, own_allocation, pool_of
-from services.console.views.proposals import REFUSED
 from services.console.visit import PageMissingError, Visit, go
 
 FIGURES: Final = (

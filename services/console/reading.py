@@ -1,0 +1,72 @@
+"""What a form sends over HTTP: fields, and on some pages files; bounded in bytes, fields and time."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Final
+from urllib.parse import parse_qsl
+
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import Request
+
+from ledger.errors import InvalidInputError
+from services.api.http.exchange import Exchange, GoneError, Scope
+from services.console.visit import SentFile
+
+FORM_SECONDS: Final = 20.0
+MOST_FIELDS: Final = 100
+MOST_FILES: Final = 1
+MULTIPART: Final = "multipart/form-data"
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What a form sent."""
+
+    fields: dict[str, str] = field(default_factory=dict)
+    files: dict[str, SentFile] = field(default_factory=dict)
+
+
+async def read_form(request: Request, bytes_max: int) -> Sent:
+    """Returns what a form sent; nothing where its sender went away.
+
+    Raises:
+        InvalidInputError, MessageTooLargeError: it is no form, or is too large or too slow.
+    """
+    exchange = Exchange(request.scope, request.receive, _unsent)
+    try:
+        body = await exchange.body(bytes_max, FORM_SECONDS)
+        if request.headers.get("content-type", "").startswith(MULTIPART):
+            return await _parts(request, body)
+        pairs = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=MOST_FIELDS)
+    except GoneError:
+        return Sent()
+    except (ValueError, MultiPartException):
+        raise InvalidInputError.of("form", "must be fields in UTF-8, as pages send them") from None
+    return Sent({name: _text(value) for name, value in pairs})
+
+
+async def _parts(request: Request, body: bytes) -> Sent:
+    async def pieces() -> AsyncIterator[bytes]:
+        yield body
+
+    limits = {"max_files": MOST_FILES, "max_fields": MOST_FIELDS, "max_part_size": len(body) + 1}
+    parser = MultiPartParser(request.headers, pieces(), **limits)  # type: ignore[arg-type]  # it takes any iterator
+    found = Sent()
+    for name, value in (await parser.parse()).multi_items():
+        if isinstance(value, UploadFile):
+            found.files[name] = SentFile(value.filename or "", await value.read())
+            await value.close()
+        else:
+            found.fields[name] = _text(value)
+    return found
+
+
+def _text(value: str) -> str:
+    return value.replace("\r\n", "\n")
+
+
+async def _unsent(_: Scope) -> None:
+    raise GoneError

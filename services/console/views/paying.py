@@ -1,0 +1,152 @@
+"""Money out: a collective's own account and payments; the operator's bank accounts, pay runs and banks' files."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from google.protobuf.message import Message
+from starlette.responses import Response
+
+from ledger.errors import NotFoundError
+from moiety.v1 import payments_pb2 as pb
+from services.console.forms import acted, amount_of, text_of
+from services.console.views.pools import PAGE, everything
+from services.console.visit import PageMissingError, Visit
+
+SHOWN: Final = 200
+"""Payments of a run that its page has: a page is to stay under 100 KB. The file has all."""
+
+_TEXTS: Final = ("holder", "street", "building", "postcode", "town")
+_FORMS: Final = {
+    "xml": (pb.PAYMENT_FILE_FORMAT_PAIN_001, "application/xml"),
+    "csv": (pb.PAYMENT_FILE_FORMAT_CSV, "text/csv; charset=utf-8"),
+}
+_CODES: Final = ("country", "iban", "account", "bic", "currency")
+
+
+def own(visit: Visit, *, problem: str = "") -> Response:
+    """A collective's account and its payments, with what the bank said of each."""
+    me = visit.caller.principal.name
+    visit.shown["base"] = "/registry"
+    try:
+        payee = visit.call("PaymentsService/GetPayee", pb.GetPayeeRequest(name=f"{me}/payee"))
+    except NotFoundError:
+        payee = None
+    request = pb.ListCollectivePaymentsRequest(parent=me, page_size=PAGE, page_token=visit.query.get("after", ""))
+    payments = visit.call("PaymentsService/ListCollectivePayments", request)
+    return visit.page(
+        "own_payments.html",
+        409 if problem else 200,
+        payee=payee,
+        payments=payments.payments,
+        more=payments.next_page_token,
+        problem=problem,
+    )
+
+
+def propose_own(visit: Visit) -> Response:
+    """Propose the account to which a collective is paid."""
+
+    def payee() -> tuple[str, Message]:
+        found = pb.Payee(name=f"{visit.caller.principal.name}/payee", details=_details(visit))
+        return "PaymentsService/SetPayee", pb.SetPayeeRequest(payee=found, reason=text_of(visit, "reason"))
+
+    return acted(visit, {"payee": payee}, "/payments", lambda problem: own(visit, problem=problem))
+
+
+def _details(visit: Visit) -> pb.AccountDetails:
+    found = pb.AccountDetails()
+    for name in _TEXTS:
+        setattr(found, name, text_of(visit, name))
+    for name in _CODES:
+        setattr(found, name, "".join(text_of(visit, name).split()).upper())
+    if text_of(visit, "smallest"):
+        found.smallest_minor = amount_of(visit, "smallest", found.currency)
+    return found
+
+
+def bank(visit: Visit, *, problem: str = "") -> Response:
+    """The operator's bank accounts and pay runs."""
+    visit.shown["base"] = "/registry"
+    accounts = everything(visit, "PaymentsService/ListBankAccounts", pb.ListBankAccountsRequest(), "bank_accounts")
+    request = pb.ListPayRunsRequest(page_size=PAGE, page_token=visit.query.get("after", ""))
+    runs = visit.call("PaymentsService/ListPayRuns", request)
+    return visit.page(
+        "bank.html",
+        409 if problem else 200,
+        accounts=accounts,
+        runs=runs.pay_runs,
+        more=runs.next_page_token,
+        today=visit.parts.clock().date().isoformat(),
+        problem=problem,
+    )
+
+
+def propose_run(visit: Visit) -> Response:
+    """Pay all that an account's pools owe, or propose it."""
+    run = text_of(visit, "run")
+
+    def pay() -> tuple[str, Message]:
+        asked = pb.PayRun(bank_account=f"bankAccounts/{text_of(visit, 'account')}", day=text_of(visit, "day"))
+        request = pb.CreatePayRunRequest(pay_run_id=run, pay_run=asked, reason=text_of(visit, "reason"))
+        return "PaymentsService/CreatePayRun", request
+
+    return acted(visit, {"pay": pay}, f"/bank/runs/{run}", lambda problem: bank(visit, problem=problem))
+
+
+def run(visit: Visit) -> Response:
+    """One pay run: whom it pays, how far each payment is, and who is left out and why."""
+    visit.shown["base"] = "/registry"
+    found = visit.call("PaymentsService/GetPayRun", pb.GetPayRunRequest(name=f"payRuns/{visit.ids['run']}"))
+    return visit.page("pay_run.html", found=found, shown=SHOWN)
+
+
+def run_file(visit: Visit) -> Response:
+    """A pay run's file for the bank."""
+    if visit.ids["form"] not in _FORMS:
+        raise PageMissingError
+    form, kind = _FORMS[visit.ids["form"]]
+    request = pb.CreatePayRunFileRequest(name=f"payRuns/{visit.ids['run']}", format=form)
+    made = visit.call("PaymentsService/CreatePayRunFile", request)
+    headers = {"content-disposition": f'attachment; filename="{made.filename}"'}
+    return Response(made.content, 200, headers, kind)
+
+
+def account(visit: Visit, *, problem: str = "") -> Response:
+    """One bank account: what its bank sent, what has no partner, and how the books compare with the bank."""
+    visit.shown["base"] = "/registry"
+    name = f"bankAccounts/{visit.ids['account']}"
+    accounts = everything(visit, "PaymentsService/ListBankAccounts", pb.ListBankAccountsRequest(), "bank_accounts")
+    found = next((each for each in accounts if each.name == name), None)
+    if found is None:
+        raise PageMissingError
+    request = pb.ListBankFilesRequest(parent=name, page_size=PAGE, page_token=visit.query.get("after", ""))
+    files = visit.call("PaymentsService/ListBankFiles", request)
+    compared = visit.call(
+        "PaymentsService/GetReconciliation", pb.GetReconciliationRequest(name=f"{name}/reconciliation")
+    )
+    return visit.page(
+        "bank_account.html",
+        409 if problem else 200,
+        found=found,
+        files=files.bank_files,
+        more=files.next_page_token,
+        positions=list(reversed(compared.positions))[:PAGE],
+        problem=problem,
+    )
+
+
+def take_in(visit: Visit) -> Response:
+    """Take in a file that the bank sent."""
+    name = f"bankAccounts/{visit.ids['account']}"
+
+    def file() -> tuple[str, Message]:
+        content = visit.files.get("file")
+        request = pb.ImportBankFileRequest(parent=name, reason=text_of(visit, "reason"))
+        if content is not None:
+            request.content, request.filename = content.content, content.filename[:200]
+        return "PaymentsService/ImportBankFile", request
+
+    return acted(
+        visit, {"import": file}, f"/bank/{visit.ids['account']}", lambda problem: account(visit, problem=problem)
+    )

@@ -1,0 +1,161 @@
+"""Money in the console: reports and receipts, pay runs and what banks say, and terms, moved by forms that propose."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from ledger.acts.controls import Controls
+from ledger.acts.entries import ControlsContent
+from moiety import Policy, Pool
+from tests.support.bank import Bank
+from tests.support.browsing import Browser, signed_in
+from tests.support.deployment import Deployment
+from tests.support.paying import IBANS, OURS, pay_scene
+from tests.support.scene import NAMED_PLATFORMS, POOL, Scene
+
+HOSTILE: Final = "<script>alert('x')</script>\"'&"
+
+
+@pytest.fixture
+def scene(deploy: Callable[..., Deployment], tmp_path: Path) -> Scene:
+    return pay_scene(deploy, tmp_path)
+
+
+def browser_of(scene: Scene, principal: str, path: str) -> Browser:
+    browser = signed_in(scene.deployment, principal)
+    browser.open(path)
+    return browser
+
+
+def opened(browser: Browser, path: str) -> str:
+    """What a page says, which must be there, and small, and have nothing hostile in it."""
+    shown = browser.open(path)
+    assert shown.status == 200, shown.text
+    assert len(shown.html.encode()) < 100_000
+    assert "<script>alert" not in shown.html
+    return shown.text
+
+
+def test_a_run_is_paid_from_the_proposal_to_the_banks_word(scene: Scene) -> None:
+    scene.deployment.act(ControlsContent(controls=Controls.of_two()))
+    olive, otto = (browser_of(scene, f"operators/{name}", "/bank") for name in ("olive", "otto"))
+    shown = olive.send("/bank", act="pay", account="main", run="jan", day="2026-01-05", reason=HOSTILE)
+    assert "It waits for another operator" in shown.text
+    proposal = "/" + shown.url.split("/", 3)[3].partition("?")[0]
+    assert "Proposal payrun" in otto.open("/inbox").text
+    otto.open(proposal)
+    assert "Approved" in otto.send(proposal, decision="approve").text
+    assert "Ready for the bank" in opened(otto, "/bank/runs/jan")
+    file = otto.http.get(f"http://{otto.address}/bank/runs/jan/file.xml", timeout=60)
+    assert file.content == scene.operator.create_pay_run_file("jan").content
+    assert "attachment" in file.headers["content-disposition"]
+    assert otto.http.get(f"http://{otto.address}/bank/runs/jan/file.csv", timeout=60).status_code == 200
+    assert otto.open("/bank/runs/jan/file.pdf").status == 404
+    bank = Bank(OURS, "EUR", balance=1000)
+    bank.take(file.content)
+    payments = {each.collective: each.end_to_end_id for each in scene.operator.get_pay_run("jan").payments}
+    bank.give_back(payments["collectives/irish"], "2026-01-06")
+    bank.receive(77, "2026-01-06", reference=HOSTILE[:20].replace("<", "").replace("&", ""))
+    scene.deployment.act(ControlsContent(controls=Controls.of_one()))
+    olive.open("/bank/main")
+    shown = olive.upload("/bank/main", "file", "camt.xml", bank.statement("2026-01-06"), act="import")
+    assert "Done" in shown.text
+    assert "Without a partner" in shown.text
+    assert "Came back" in opened(otto, "/bank/runs/jan")
+    own = browser_of(scene, "collectives/irish", "/payments")
+    assert "Came back; owed again" in own.page.text
+    assert IBANS["irish"] in own.page.text
+    auditor = browser_of(scene, "auditors/ada", "/bank/main")
+    assert auditor.upload("/bank/main", "file", "x", b"x", act="import").status == 409
+    assert auditor.open("/bank/runs/jan/file.xml").status == 404
+
+
+def test_a_collective_proposes_its_own_account_and_nobody_elses(scene: Scene) -> None:
+    browser = browser_of(scene, "collectives/scottish", "/payments")
+    assert "no account yet" in browser.page.text
+    fields = {"holder": HOSTILE, "town": "Town", "country": "gb", "currency": "eur", "act": "payee"}
+    shown = browser.send("/payments", headers=None, iban="GB29NWBK60161331926810", **fields)
+    assert shown.status == 409
+    assert "<script>alert" not in shown.html
+    shown = browser.send("/payments", headers=None, iban=" gb29 nwbk 6016 1331 9268 19 ", smallest="5.00", **fields)
+    assert "It waits for another operator" in shown.text
+    operator = browser_of(scene, "operators/olive", "/inbox")
+    assert "Proposal payee" in operator.page.text
+    (waiting,) = scene.operator.list_proposals(only_open=True)
+    operator.open(f"/{waiting.name}")
+    assert "Approved" in operator.send(f"/{waiting.name}", decision="approve").text
+    assert "GB29NWBK60161331926819" in opened(browser, "/payments")
+    assert scene.operator.get_payee("scottish").details.smallest_minor == 500
+
+
+def test_a_platform_reports_and_an_operator_matches_what_arrives(scene: Scene) -> None:
+    trad = Pool(display_name="Trad", currency="EUR", policy=Policy(), platforms=NAMED_PLATFORMS)
+    scene.operator.create_pool("trad", trad)
+    path = "/pools/trad/money"
+    platform = browser_of(scene, "platforms/tunesmith", path)
+    shown = platform.send(path, act="report", amount="12.34", period="", note=HOSTILE, request_id="console-1")
+    assert "12.34" in shown.text
+    platform.send(path, act="report", amount="12.34", period="", note=HOSTILE, request_id="console-1")
+    assert [each.amount_minor for each in scene.operator.list_reports("trad")] == [1234]
+    assert platform.send(path, act="receive", amount="1", request_id="c").status == 409
+    operator = browser_of(scene, "operators/olive", path)
+    shown = operator.send(path, act="receive", amount="5,50", platform="", reference="ABC", request_id="console-2")
+    assert "nobody knows from whom" in shown.text, shown.alert
+    assert "Receipt without a payer" in operator.open("/inbox").text
+    operator.open(path)
+    receipt = "pools/trad/receipts/console-2"
+    shown = operator.send(path, act="match", name=receipt, platform="tunesmith", request_id="console-3")
+    assert "nobody knows from whom" not in shown.text
+    shown = operator.send(path, act="reverse-receipt", name=receipt, amount="1", reason=HOSTILE, request_id="console-4")
+    assert "Taken back" in shown.text
+    assert "<script>alert" not in shown.html
+    assert operator.send(path, act="match", name="pools/other/receipts/x", platform="x", request_id="y").status == 404
+    assert operator.send(path, act="receive", amount="1.234", request_id="console-5").status == 409
+    huge = {"collective": "irish", "amount": "1e999", "reason": "x", "request_id": "z"}
+    assert operator.send(path, headers=None, act="grant", **huge).status == 409
+    assert "5.50" in opened(browser_of(scene, "auditors/ada", path), path)
+
+
+def test_terms_are_proposed_from_the_simulator(scene: Scene) -> None:
+    scene.deployment.act(ControlsContent(controls=Controls.of_one().model_copy(update={"people": 2, "terms": 2})))
+    fields = {"fee_ppm": "10", "commons_ppm": "5", "tempering": "TEMPERING_SQRT", "commons_rule": "COMMONS_RULE_EQUAL"}
+    fields["unattributed"] = "UNATTRIBUTED_RULE_COMMONS"
+    path = f"/pools/{POOL}/preview"
+    olive = browser_of(scene, "operators/olive", path)
+    shown = olive.open(path + "?number=1&" + "&".join(f"{name}={value}" for name, value in fields.items()))
+    assert "Put these terms into force" in shown.text
+    shown = olive.send(path, headers=None, act="terms", **fields)
+    assert "It waits for another operator" in shown.text, shown.alert
+    assert scene.operator.get_pool(POOL).policy.version == 1
+    otto = browser_of(scene, "operators/otto", "/" + shown.url.split("/", 3)[3])
+    otto.send("/" + shown.url.split("/", 3)[3].partition("?")[0], decision="approve")
+    assert scene.operator.get_pool(POOL).policy.fee_ppm == 100_000
+    assert browser_of(scene, "auditors/ada", path).send(path, headers=None, act="terms", **fields).status == 409
+
+
+@pytest.mark.parametrize("principal", ["collectives/irish", "platforms/tunesmith"])
+def test_the_bank_is_closed_to_others(scene: Scene, principal: str) -> None:
+    browser = browser_of(scene, principal, "/pools")
+    for path in ("/bank", "/bank/main", "/bank/runs/jan", "/bank/runs/jan/file.xml"):
+        assert browser.open(path).status == 404
+    browser.open("/pools")
+    assert browser.send("/bank", act="pay", account="main", run="x", day="2026-01-05").status == 404
+    assert browser.send(f"/pools/{POOL}/money", act="grant", collective="irish", amount="1").status in (404, 409)
+
+
+def test_a_form_with_a_file_is_bounded(scene: Scene) -> None:
+    browser = browser_of(scene, "operators/olive", "/bank/main")
+    assert browser.upload("/bank/main", "file", "x.xml", b"x" * 5_000_000, act="import").status == 400
+    browser.open("/bank")
+    assert browser.upload("/bank", "file", "x.xml", b"x" * 100_000, act="pay").status == 400
+    browser.open("/bank/main")
+    kind = {"content-type": "multipart/form-data; boundary=x"}
+    answer = browser.http.post(f"http://{browser.address}/bank/main", b"--y\r\n", headers=kind, timeout=60)
+    assert answer.status_code in (400, 403)
+    browser.open("/bank/main")
+    assert browser.upload("/bank/main", "file", "../" * 200 + HOSTILE, b"<x/>", act="import").status in (200, 409)
+    assert "<script>alert" not in browser.page.html
