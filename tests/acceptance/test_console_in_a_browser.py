@@ -34,13 +34,13 @@ VIEWS: Final = {
         f"/pools/{POOL}/rounds/2/changes", f"/pools/{POOL}/rounds/2/statement", f"/pools/{POOL}/transfers",
         f"/pools/{POOL}/terms", f"/pools/{POOL}/usage", f"/pools/{POOL}/preview", f"/pools/{POOL}/proposals?all=1",
         f"/pools/{POOL}/log", f"/pools/{POOL}/log/3", "/registry", "/registry/collectives/scottish",
-        "/registry/platforms", "/registry/log", "/people", "/verify",
+        "/registry/platforms", "/registry/log", "/people", "/verify", "/bank", f"/pools/{POOL}/money",
     ),
     "collectives/irish": (
         "/pools", f"/pools/{POOL}", f"/pools/{POOL}/rounds", f"/pools/{POOL}/rounds/1/statement",
-        f"/pools/{POOL}/rounds/2", f"/pools/{POOL}/transfers",
+        f"/pools/{POOL}/rounds/2", f"/pools/{POOL}/transfers", "/payments",
     ),
-    "platforms/tunesmith": (f"/pools/{POOL}", f"/pools/{POOL}/usage"),
+    "platforms/tunesmith": (f"/pools/{POOL}", f"/pools/{POOL}/usage", f"/pools/{POOL}/money"),
 }  # fmt: skip
 SHOWN: Final = {
     "operator-inbox": ("operators/otto", "/inbox"),

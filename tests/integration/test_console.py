@@ -19,6 +19,7 @@ from services.console.documents import statement_pdf
 from services.console.texts import tongue_of
 from tests.support.browsing import Browser, signed_in
 from tests.support.deployment import Deployment
+from tests.support.fsck_scene import sign
 from tests.support.http import ask, call
 from tests.support.scene import POOL, Scene, event, open_scene
 
@@ -48,6 +49,7 @@ def paths_of(role: str) -> Iterator[str]:
     if role != "collectives":
         yield f"/pools/{POOL}/usage"
     if role in ("operators", "auditors"):
+        yield from ("/bank", f"/pools/{POOL}/money")
         yield from (f"/pools/{POOL}/{page}" for page in ("log", "proposals", "proposals?all=1", "preview"))
         yield from (f"/pools/{POOL}/rounds/1/changes", f"/pools/{POOL}/rounds/1/statement?collective=irish")
         yield from ("/registry", "/registry/platforms", "/registry/proposals", "/registry/log", "/people")
@@ -80,6 +82,21 @@ def test_a_collective_sees_what_it_gets_and_nothing_of_others(scene: Scene) -> N
     shown = browser.open(f"/pools/{POOL}/log/0").text
     assert "Proof that it is in the log" in shown
     assert "What it says" not in shown
+
+
+def test_a_collective_keeps_the_file_that_verifies_its_statement(scene: Scene) -> None:
+    path = f"/pools/{POOL}/rounds/1/statement"
+    browser = browser_of(scene, "collectives/irish")
+    assert "To verify and keep" not in browser.open(path).text
+    sign(scene.deployment)
+    assert "To verify and keep" in browser.open(path).text
+    kept = browser.http.get(f"http://{browser.address}{path}.json?collective=breton", timeout=60)
+    assert kept.content == scene.deployment.client("collectives/irish").get_statement_file(POOL, 1)
+    assert "attachment" in kept.headers["content-disposition"]
+    reader = browser_of(scene, "auditors/ada")
+    assert reader.open(f"{path}.json").status == 404
+    assert reader.open(f"{path}.json?collective=irish").html.encode() == kept.content
+    assert browser_of(scene, "platforms/tunesmith").open(f"{path}.json").status == 404
 
 
 def test_a_collective_objects_once_and_its_words_stay(scene: Scene) -> None:

@@ -49,10 +49,12 @@ def test_a_run_is_paid_from_the_proposal_to_the_banks_word(scene: Scene) -> None
     assert "Proposal payrun" in otto.open("/inbox").text
     otto.open(proposal)
     assert "Approved" in otto.send(proposal, decision="approve").text
-    assert "Ready for the bank" in opened(otto, "/bank/runs/jan")
+    assert "Pools are answering" in opened(otto, "/bank/runs/jan")
+    scene.deployment.running.parts.paying.run_once()
     file = otto.http.get(f"http://{otto.address}/bank/runs/jan/file.xml", timeout=60)
     assert file.content == scene.operator.create_pay_run_file("jan").content
     assert "attachment" in file.headers["content-disposition"]
+    assert "Ready for the bank" in opened(otto, "/bank/runs/jan")
     assert otto.http.get(f"http://{otto.address}/bank/runs/jan/file.csv", timeout=60).status_code == 200
     assert otto.open("/bank/runs/jan/file.pdf").status == 404
     bank = Bank(OURS, "EUR", balance=1000)

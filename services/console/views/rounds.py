@@ -15,7 +15,7 @@ from services.console.calls import said
 from services.console.forms import REFUSED
 from services.console.tables import lines_of, rows_of
 from services.console.texts import marked
-from services.console.views.pools import PAGE, own_allocation, pool_of
+from services.console.views.pools import PAGE, checkpoint_of, own_allocation, pool_of
 from services.console.visit import PageMissingError, Visit, go
 
 FIGURES: Final = (
@@ -198,6 +198,17 @@ def statement_csv(visit: Visit) -> Response:
     return Response(content, 200, headers, "text/csv; charset=utf-8")
 
 
+def statement_file(visit: Visit) -> Response:
+    """One collective's statement file, which `/verify` and `moiety verify-statement` check without asking anybody."""
+    found, collective = round_of(visit), _asked_collective(visit)
+    if not collective:
+        raise PageMissingError
+    request = rounds_pb2.GetStatementFileRequest(name=found.name, collective=collective)
+    content = b"".join(each.chunk for each in visit.call("RoundsService/GetStatementFile", request))
+    headers = {"content-disposition": f'attachment; filename="{_file_name(visit, found)}.json"'}
+    return Response(content, 200, headers, "application/json")
+
+
 def statement_as_pdf(visit: Visit) -> Response:
     """One collective's statement, to be printed and filed."""
     pool, found, collective = pool_of(visit), round_of(visit), _asked_collective(visit)
@@ -249,4 +260,5 @@ def own_statement(visit: Visit, found: Any, collective: str) -> Response:
         weights=weights,
         registered=registered[0] if registered else None,
         collective=collective,
+        checkpoint_size=checkpoint_of(visit, visit.shown["pool"].name).size,
     )
