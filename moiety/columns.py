@@ -93,8 +93,9 @@ def times(column: pa.Array, first_position: int) -> pa.Array:
 
 
 def units(column: pa.Array, first_position: int) -> pa.Array:
-    """Units as 64-bit integers, from any integers."""
+    """Units as 64-bit integers, from any whole numbers."""
     column = _present(_plain(column), "units", first_position)
+    column = _wholes(column, "units", first_position)
     if not _is_integer(column.type):
         raise _wrong_type("units", column, "integers")
     return _exact(_cast(column, pa.int64(), "units", first_position, "does not fit 64 bits"))
@@ -107,7 +108,8 @@ def modes(column: pa.Array, first_position: int) -> pa.Array:
         index = pc.index_in(column, value_set=pa.array(MODES, column.type))
         _require(index.is_valid(), "mode", first_position, f"is not one of {', '.join(MODES)}")
         column = pc.add(index, 1)
-    elif not _is_integer(column.type):
+    column = _wholes(column, "mode", first_position)
+    if not _is_integer(column.type):
         raise _wrong_type("mode", column, f"1, 2 or {', '.join(MODES)}")
     return _exact(_cast(column, pa.uint8(), "mode", first_position, "must be 1 (AI_ONLY) or 2 (HUMAN_AI)"))
 
@@ -165,7 +167,8 @@ def shares(column: pa.Array, first_position: int) -> pa.Array:
     offsets, flat = _lists(column, "shares")
     flat = _plain(flat)
     if not (_is_integer(flat.type) or len(flat) == 0):
-        raise InvalidUsageError("shares", None, f"must be lists of integers (billionths), got {column.type}")
+        expected = "lists of integers, which are billionths: 0.9 is 900000000"
+        raise InvalidUsageError("shares", None, f"must be {expected}; got {column.type}")
     _require_elements(flat.is_valid(), offsets, "shares", first_position)
     try:
         flat = flat.cast(pa.int32())
@@ -283,6 +286,20 @@ def _require_elements(ok: pa.Array, offsets: pa.Array, field: str, first_positio
 
 def _event_of(element: int, offsets: pa.Array, first_position: int) -> int:
     return first_position + bisect_right(offsets.to_pylist(), element) - 1
+
+
+def _wholes(column: pa.Array, field: str, first_position: int) -> pa.Array:
+    """The integers in a column of decimals or floating-point numbers, as pandas makes of integers where rows lack one;
+    other columns as they are.
+
+    Raises:
+        InvalidUsageError: a number has a fraction, or does not fit 64 bits.
+    """
+    if pa.types.is_float16(column.type):
+        column = column.cast(pa.float32())
+    if not (pa.types.is_floating(column.type) or (pa.types.is_decimal(column.type) and column.type.scale)):
+        return column
+    return _cast(column, pa.int64(), field, first_position, "is not a whole number of 64 bits")
 
 
 def _cast(column: pa.Array, to: pa.DataType, field: str, first_position: int, reason: str) -> pa.Array:

@@ -1,7 +1,8 @@
 """The one way in which values are written in text files: the columns there are, and how a number is spelled.
 
 A whole number is `5`, `5.0` or `"5"`, as spreadsheets, pandas and BigQuery write the same number. Any other spelling,
-such as `050`, `0x10`, `1e3` or `1,000`, is refused.
+such as `050`, `0x10`, `1e3` or `1,000`, is refused. So is a share of `1.0`: whoever writes it means all of a work, and
+would report a billionth of it.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ MODES: Final = {"AI_ONLY": 1, "HUMAN_AI": 2, "1": 1, "2": 2}
 """The spellings of a mode besides the number itself."""
 
 WHOLE_PATTERN: Final = r"-?(?:0|[1-9][0-9]*)(?:\.0+)?"
+SHARE_PATTERN: Final = r"1|-?(?:0|[2-9]|[1-9][0-9]+)(?:\.0+)?"
 NUMBER_PATTERN: Final = r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?"
 
 EXPECTED: Final = {
@@ -50,6 +52,7 @@ INTEGERS: Final = range(-(2**63), 2**63)
 """The integers that a column holds."""
 
 _WHOLE: Final = re.compile(WHOLE_PATTERN)
+_SHARE: Final = re.compile(SHARE_PATTERN)
 _NUMBER: Final = re.compile(NUMBER_PATTERN)
 _SHOWN_CHARACTERS_MAX: Final = 80
 
@@ -60,9 +63,10 @@ def unknown_column() -> str:
     return f"is not a column of usage; these are {', '.join(known)}"
 
 
-def whole_of(text: str) -> int | None:
-    """Return the whole number that a text is; None if it is not one."""
-    return int(text.partition(".")[0]) if _WHOLE.fullmatch(text) else None
+def whole_of(text: str, column: str) -> int | None:
+    """Return the whole number that a text is in a column; None if it is not one."""
+    pattern = _SHARE if column == "shares" else _WHOLE
+    return int(text.partition(".")[0]) if pattern.fullmatch(text) else None
 
 
 def number_of(text: str) -> float | None:

@@ -20,6 +20,7 @@ from moiety.files.cells import (
     MODES,
     NUMBER_PATTERN,
     ROW_BYTES_MAX,
+    SHARE_PATTERN,
     TYPES,
     WHOLE_PATTERN,
     shown,
@@ -143,7 +144,8 @@ def _is_unicode(text: str) -> bool:
 def _numbers(column: pa.Array, field: pa.Field, position_of: Callable[[int], int]) -> pa.Array:
     """Numbers from text; null stays null."""
     whole = pa.types.is_integer(field.type)
-    ok = pc.match_substring_regex(column, f"^(?:{WHOLE_PATTERN if whole else NUMBER_PATTERN})$")
+    pattern = NUMBER_PATTERN if not whole else SHARE_PATTERN if field.name == "shares" else WHOLE_PATTERN
+    ok = pc.match_substring_regex(column, f"^(?:{pattern})$")
     at = pc.index(ok, False).as_py()
     if at >= 0:
         reason = f"must be {EXPECTED[field.name]}, got {shown(column[at].as_py())}"
@@ -153,7 +155,8 @@ def _numbers(column: pa.Array, field: pa.Field, position_of: Callable[[int], int
     try:
         return pc.replace_substring_regex(column, r"\.0+$", "").cast(field.type)
     except pa.ArrowInvalid:
-        at = next(at for at, text in enumerate(column.to_pylist()) if text and whole_of(text) not in INTEGERS)
+        wholes = (whole_of(text, field.name) if text else 0 for text in column.to_pylist())
+        at = next(at for at, number in enumerate(wholes) if number not in INTEGERS)
         raise InvalidUsageError(field.name, position_of(at), f"{shown(column[at].as_py())} is too large") from None
 
 

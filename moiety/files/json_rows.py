@@ -141,9 +141,9 @@ class Rows:
         if name == "scores":
             found = _score(value)
         elif name == "mode":
-            found = MODES.get(value if isinstance(value, str) and type(value) is str else str(_whole(value)))
+            found = MODES.get(value if isinstance(value, str) and type(value) is str else str(_whole(value, name)))
         else:
-            found = _whole(value)
+            found = _whole(value, name)
         if found is None:
             raise InvalidUsageError(name, self.position, f"must be {EXPECTED[name]}, got {shown(value)}")
         if isinstance(found, int) and found not in INTEGERS:
@@ -161,14 +161,14 @@ class Rows:
         return value
 
 
-def _whole(value: object) -> int | None:
+def _whole(value: object, column: str) -> int | None:
     if isinstance(value, str):
-        return whole_of(value)
+        return whole_of(value, column)
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def _score(value: object) -> float | None:
     if isinstance(value, str):
         return number_of(value)
-    whole = _whole(value)
+    whole = _whole(value, "scores")
     return None if whole is None else number_of(str(whole))

@@ -217,7 +217,7 @@ def validated(model: type[Model], content: Any) -> Model:
 
 
 def _path(location: tuple[int | str, ...]) -> str:
-    return ".".join(str(part) for part in location if part != "[key]") or "file"
+    return ".".join(str(part)[:80] for part in location if part != "[key]") or "file"
 
 
 def _reason(kind: str, message: str) -> str:

@@ -29,6 +29,8 @@ MAX_REPEATED: Final = 10_000
 _NULLS: Final = {"", "~", "null", "Null", "NULL"}
 _BOOLEANS: Final = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 _INTEGER: Final = re.compile(r"-?(?:0|[1-9][0-9]{0,39})")
+_INTEGERS: Final = range(-(2**63), 2**63)
+"""What every field of the contract can hold at most."""
 _NUMBER_SOMEWHERE: Final = re.compile(
     r"[-+]?(?:0[bBoOxX][0-9A-Fa-f_]+|[0-9][0-9_]*(?:\.[0-9_]*)?(?:[eE][-+]?[0-9]+)?|\.[0-9][0-9_]*(?:[eE][-+]?[0-9]+)?"
     r"|\.(?:inf|Inf|INF))|\.(?:nan|NaN|NAN)"
@@ -160,7 +162,7 @@ class _Reader:
             if not isinstance(value, str):
                 raise _refused(event, "a key must be text")
             if value in into.value:
-                raise _refused(event, f"{value!r} is repeated")
+                raise _refused(event, f"{value[:80]!r} is repeated")
             into.key = value
         else:
             key, into.key = into.key, None
@@ -192,6 +194,8 @@ def _resolved(event: yaml.ScalarEvent) -> Any:
     if text in _BOOLEANS:
         return _BOOLEANS[text]
     if _INTEGER.fullmatch(text):
+        if int(text) not in _INTEGERS:
+            raise _refused(event, f"{text[:80]} is too large")
         return int(text)
     if _NUMBER_SOMEWHERE.fullmatch(text):
         raise _refused(event, f"{text[:80]} is not an integer in plain decimal; put it in quotes if it is text")

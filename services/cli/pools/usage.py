@@ -333,13 +333,12 @@ def _receipts_summary(receipts: list[Receipt], dry_run: bool) -> str:
 
 
 def _unclaimed(receipts: list[Receipt]) -> Iterator[str]:
-    """What of scored usage fell to nobody, and which sources a membership has in another spelling."""
-    scored = [receipt for receipt in receipts if receipt.membership]
-    nobody = sum(int(receipt.unattributed_nano) for receipt in scored)
-    total = nobody + sum(int(receipt.attributed_nano) for receipt in scored)
-    if nobody:
+    """What fell to nobody, and which sources a membership has in another spelling."""
+    nobody = sum(int(receipt.unattributed_nano or 0) for receipt in receipts)
+    total = nobody + sum(int(receipt.attributed_nano or 0) for receipt in receipts)
+    if 2_000 * nobody >= total > 0:  # what a rounded share leaves over is not worth a line
         yield f"{100 * nobody / total:.1f} % of it is nobody's."
-    nearly = {each.source: each.known for receipt in scored for each in receipt.nearly_known_sources}
+    nearly = {each.source: each.known for receipt in receipts for each in receipt.nearly_known_sources}
     for source, known in nearly.items():
         yield f"The source {source!a} is nobody's; the membership has {known!a}, which is another spelling of it."
 

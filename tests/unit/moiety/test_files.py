@@ -189,6 +189,16 @@ NOT_WHOLE: Final = ["many", "0x10", "050", "-050", "1e2", "1,000", "1_000", " 3"
             "shares: must be whole numbers; shares are billionths, so that 0.9 is 900000000, got '0.5'",
         ),
         ("usage.csv", csv_text().replace("irish,3\n", "irish,3;\n"), "shares: must be whole numbers"),
+        *(
+            (
+                "usage.csv",
+                csv_text().replace("irish,3\n", f"irish,{text}\n"),
+                "shares: must be whole numbers; shares are",
+            )
+            for text in ("1.0", "1.00", "-1.0")
+        ),
+        ("usage.ndjson", json_text().replace("[3]", "[1.0]"), "shares: must be whole numbers; shares are billionths"),
+        ("usage.ndjson", json_text().replace("[3]", '["1.0"]'), "shares: must be whole numbers; shares are billionths"),
         ("usage.csv", csv_text().replace(",3,1,", ",3,3,"), "mode: must be one of AI_ONLY, HUMAN_AI, 1, 2, got '3'"),
         ("usage.ndjson", json_text().replace('"units": 3, ', ""), "units: is missing"),
         ("usage.ndjson", json_text().replace('"units": 3', '"units": null'), "units: is missing"),
@@ -246,6 +256,14 @@ def test_a_whole_number_is_the_same_however_it_is_written(units: str, tmp_path: 
     )
     assert list(usage_batches(read_usage(tmp_path / "usage.ndjson"))) == expected
     assert list(usage_batches(read_usage(tmp_path / "usage.csv"))) == expected
+
+
+@pytest.mark.parametrize("share", ["0", "0.0", "1", "10", "10.0", "21.0", "101.00", "1000000000.0"])
+def test_only_a_share_of_1_0_is_taken_for_a_fraction(share: str, tmp_path: Path) -> None:
+    (tmp_path / "usage.csv").write_text(csv_text().replace("irish,3\n", f"irish,{share}\n"))
+    (tmp_path / "usage.ndjson").write_text(json_text().replace('"shares": [3]', f'"shares": [{share}]'))
+    for name in ("usage.csv", "usage.ndjson"):
+        assert read_usage(tmp_path / name).read_all()["shares"].to_pylist()[2] == [int(float(share))]
 
 
 def with_work_id(work_id: str | None) -> str:
