@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import pytest
 
+from audit.statement_check import check_statement
 from moiety import (
     AbortedError,
     FailedPreconditionError,
@@ -104,6 +105,13 @@ def test_a_collective_sees_its_payment_and_why_it_came_back(scene: Scene) -> Non
     (payment,) = scene.deployment.client("collectives/breton").list_payments("breton")
     assert (payment.state, payment.day) == (PAYMENT_STATE_RETURNED, "2026-01-06")
     assert payment.reason == "the account is closed (AC04)"
+    sign(scene.deployment)
+    for name, returned in (("breton", [payment]), ("irish", [])):
+        file = scene.deployment.client(f"collectives/{name}").get_statement_file(POOL, 1)
+        report = check_statement(file, LOG_KEY.verifier_key)
+        assert (report.failed, report.reason, report.facts["payments"]) == (None, "", 1)
+        said = [(each["day"], each["reason"]) for each in report.facts["returned"]]
+        assert said == [(each.day, each.reason) for each in returned]
     with pytest.raises(PermissionDeniedError):
         list(scene.deployment.client("collectives/irish").list_payments("breton"))
 
