@@ -43,9 +43,11 @@ POOL_KINDS: Final[dict[str, type[Content]]] = {
 }  # fmt: skip
 """The kinds of entry of a pool's log that a statement file may have."""
 
+_OTHERS: Final = ("keychange", "collective", "poolopened", "proposal", "decision")
+
 REGISTRY_KINDS: Final[dict[str, type[Content]]] = {
     **PEOPLE_KINDS,
-    **{f"{kind}.v1": REGISTRY_CONTENTS[f"{kind}.v1"] for kind in ("collective", "poolopened", "proposal", "decision")},
+    **{f"{kind}.v1": REGISTRY_CONTENTS[f"{kind}.v1"] for kind in _OTHERS},
 }
 """Those of the registry's."""
 

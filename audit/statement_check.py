@@ -18,10 +18,10 @@ from typing import Any, Final
 from audit.findings import FoundError
 from audit.statement_acts import POOL_KINDS, REGISTRY_KINDS, ShownRegistry, judge_pool, read_registry
 from audit.statement_file import LogPart, StatementFile, canonical_json
-from ledger.acts.entries import POLICY, SCHEDULER, WitnessesContent
+from ledger.acts.entries import POLICY, SCHEDULER, KeyChangeContent, WitnessesContent
 from ledger.errors import FormatError, InvalidInputError, LedgerCorruptError, ProofError, SignatureError
 from ledger.log.checkpoint import Checkpoint, open_checkpoint, read_checkpoint
-from ledger.log.key_changes import KeyChange, LogKeys
+from ledger.log.key_changes import KeyChange, KeyStep, LogKeys, Reason
 from ledger.log.leaves import Leaf, decode
 from ledger.log.merkle import leaf_hash, verify_inclusion
 from ledger.log.note_keys import VerifierKey
@@ -176,7 +176,7 @@ def _check_signatures(reading: _Reading) -> None:
     name = (split_origin(stated.origin) or ("", ""))[1]
     _require(name not in ("", REGISTRY_LOG), "the checkpoint is not a pool's")
     known = dict.fromkeys([*_named_witnesses(reading.file.registry), *witnesses_of(reading.witnesses)])
-    trusted = VerifierKey(deployment, reading.key.public_key)
+    trusted = VerifierKey(deployment, _newest_key(reading))
     cosigned = []
     for log, part in ((name, reading.file.pool), (REGISTRY_LOG, reading.file.registry)):
         origin = log_origin(deployment, log)
@@ -208,6 +208,30 @@ def _named_witnesses(registry: LogPart) -> Iterator[VerifierKey]:
                 word, *items = re.split(r"[ \t]+", line)
                 if word == "witness" and len(items) > 1:
                     yield VerifierKey.parse(items[1])
+
+
+def _newest_key(reading: _Reading) -> bytes:
+    """The public key that the changes of the key in the file lead to; the given one without any.
+
+    After a loss or theft the change counts where witnesses are asked for, who vouch for it.
+    """
+    entries = [proved.entry for proved in reading.file.registry.entries if _KEY_CHANGE in proved.entry]
+    steps = [KeyStep.parse(canonical_json(entry, "entry")["note"].encode()) for entry in entries]
+    if not steps:
+        return reading.key.public_key
+    keys = [steps[0].old.public_key, *(step.new.public_key for step in steps)]
+    of_deployment = all(step.old.name == reading.deployment for step in steps)
+    follow = all(step.old.public_key == keys[place] for place, step in enumerate(steps))
+    _require(of_deployment and follow and len(set(keys)) == len(keys), "the changes of the key are not one chain")
+    _require(reading.key.public_key in keys, "the changes of the key are of another key")
+    since = steps[keys.index(reading.key.public_key) :]
+    vouched = bool(witnesses_of(reading.witnesses)) or all(step.reason is Reason.ROTATED for step in since)
+    _require(vouched, "a later key came after one that was lost or stolen: verify with that later key")
+    return keys[-1]
+
+
+_KEY_CHANGE: Final = f'"type":"{KeyChangeContent.type}"'.encode()
+"""Occurs in no other entry: within a JSON string its quotes would be escaped."""
 
 
 def _check_entries(reading: _Reading) -> None:

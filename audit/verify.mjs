@@ -141,9 +141,10 @@ async function checkSignatures(reading) {
   require(pool !== undefined && pool !== 'registry', "the checkpoint is not a pool's");
   const required = await Promise.all(reading.witnesses.map((each) => verifierKey(each, WITNESS)));
   const known = [...await namedWitnesses(reading.file.registry), ...required];
+  const newest = await newestKey(reading.file.registry.entries, deployment, key, required.length > 0);
   reading.checkpoints = {
-    pool: await signedCheckpoint(reading.file.pool.checkpoint, `${deployment}/pools/${pool}`, key, known),
-    registry: await signedCheckpoint(reading.file.registry.checkpoint, `${deployment}/registry`, key, known),
+    pool: await signedCheckpoint(reading.file.pool.checkpoint, `${deployment}/pools/${pool}`, newest, known),
+    registry: await signedCheckpoint(reading.file.registry.checkpoint, `${deployment}/registry`, newest, known),
   };
   const logs = Object.values(reading.checkpoints);
   for (const witness of required) {
@@ -180,6 +181,51 @@ async function namedWitnesses(registry) {
 const LOG = 1;
 const WITNESS = 4;
 const sameKey = (a, b) => a.name === b.name && hex(a.key) === hex(b.key);
+
+/** The key that the changes of the key in the file lead to; the given one without any. */
+async function newestKey(entries, deployment, key, vouched) {
+  const steps = [];
+  for (const { entry: text } of entries) {
+    if (!text.includes('"type":"keychange.v1"')) continue;
+    steps.push(await keyStep(parsed(utf8(text), 'an entry').note, deployment));
+  }
+  if (steps.length === 0) return key;
+  const keys = [hex(steps[0].old), ...steps.map((step) => hex(step.new))];
+  const follow = steps.every((step, place) => hex(step.old) === keys[place]);
+  require(follow && new Set(keys).size === keys.length, 'the changes of the key are not one chain');
+  require(keys.includes(hex(key)), 'the changes of the key are of another key');
+  const rotated = steps.slice(keys.indexOf(hex(key))).every((step) => step.reason === 'ROTATED');
+  require(rotated || vouched, 'a later key came after one that was lost or stolen: verify with that later key');
+  return steps.at(-1).new;
+}
+
+/** What the note of a change says, which both keys signed after a rotation, and else the new one. */
+async function keyStep(note, deployment) {
+  require(typeof note === 'string', 'a change of the key has no note');
+  const end = note.lastIndexOf('\n\n');
+  require(end >= 0 && note.endsWith('\n'), 'a change of the key has no signature');
+  const text = note.slice(0, end + 1);
+  const lines = text.slice(0, -1).split('\n');
+  const [title, reason, oldKey, newKey, logs] = lines;
+  require(lines.length === 5 && title === `${deployment}/key-change`, 'a change of the key is of another deployment');
+  require(['ROTATED', 'LOST', 'STOLEN'].includes(reason), 'a change of the key has no reason');
+  require(base64(logs).length === 32 && !/\s/.test(oldKey + newKey), 'a change of the key is none');
+  const both = [await verifierKey(oldKey), await verifierKey(newKey)];
+  require(both.every(({ name }) => name === deployment), 'a change of the key is of another deployment');
+  require(hex(both[0].key) !== hex(both[1].key), 'a change of the key has one key twice');
+  const signers = reason === 'ROTATED' ? both : both.slice(1);
+  const signatures = note.slice(end + 2, -1).split('\n');
+  require(signatures.length === signers.length, 'a change of the key has other signatures');
+  for (const { key } of signers) {
+    const id = hex(await keyId(deployment, key));
+    const begins = `— ${deployment} `;
+    const found = signatures.filter((line) => line.startsWith(begins)).map((line) => base64(line.slice(begins.length)))
+      .find((data) => data.length === 68 && hex(data.slice(0, 4)) === id);
+    require(found !== undefined, 'a key did not sign the change of the key');
+    require(await isSigned(key, found.slice(4), text), 'a signature of a change of the key is invalid');
+  }
+  return { reason, old: both[0].key, new: both[1].key };
+}
 
 /** The name and the 32 bytes of a public key. */
 async function verifierKey(text, type = LOG) {
@@ -325,6 +371,7 @@ const FIELDS = {
   recovery: 'operator text, key_id text, secret_hash text, people_leaf? number',
   collective: `${ACT}, collective text, display_name text, members number, equity_ppm number, status text, `
     + 'domains_sha256 hash',
+  keychange: 'note text, logs_sha256 hash',
   poolopened: `${ACT}, pool_id text, display_name text, currency text, distribute text, policy object, platforms texts`,
 };
 const NESTED = {
@@ -339,7 +386,7 @@ const NESTED = {
 const POOL_KINDS = ['pool', 'policy', 'method', 'round', 'objection', 'answer', 'proposal', 'decision', 'posting',
   'split', 'payment', 'release', 'grant', 'booking'];
 const REGISTRY_KINDS = ['deployment', 'controls', 'witnesses', 'principal', 'key', 'keyrevocation', 'recovery',
-  'collective', 'poolopened', 'proposal', 'decision'];
+  'keychange', 'collective', 'poolopened', 'proposal', 'decision'];
 
 const one = (...names) => (value) => names.includes(value);
 const isText = (value) => typeof value === 'string';

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
@@ -13,6 +13,7 @@ from sqlalchemy.dialects.postgresql import insert
 from ledger.errors import NotFoundError
 from ledger.log.note_keys import Signature, VerifierKey
 from ledger.log.notes import parse_note
+from ledger.log.witness_policy import WitnessPolicy
 from ledger.store import tables as t
 from ledger.store.log import PoolRef
 
@@ -134,6 +135,27 @@ def cosigned_since(
     found = list(connection.execute(sizes.order_by(t.cosignature.c.size).limit(limit)).scalars())
     query = _select(pool).where(t.checkpoint.c.vkey == str(latest.key), t.checkpoint.c.size.in_(found))
     return _with_cosignatures(connection, pool, query.order_by(t.checkpoint.c.size), every=True)
+
+
+def latest_cosigned(
+    connection: sa.Connection, pool: PoolRef, key: VerifierKey, policy: WitnessPolicy
+) -> StoredCheckpoint | None:
+    """Returns the newest checkpoint by a key that a quorum of witnesses cosigned; None if there is none."""
+    of_log = (t.cosignature.c.pool_id == pool.pool_id) & (t.cosignature.c.log_vkey == str(key))
+    theirs = sa.literal([str(each) for each in policy.witnesses.values()], sa.ARRAY(sa.Text))
+    by_them = t.cosignature.c.vkey == sa.any_(theirs)
+    sizes = sa.select(t.cosignature.c.size, sa.func.array_agg(t.cosignature.c.vkey)).where(of_log, by_them)
+    for size, cosigners in connection.execute(
+        sizes.group_by(t.cosignature.c.size).order_by(t.cosignature.c.size.desc()).limit(_LOOKED_AT)
+    ):
+        if policy.is_met({VerifierKey.parse(vkey) for vkey in cosigners}):
+            query = _select(pool).where(t.checkpoint.c.vkey == str(key), t.checkpoint.c.size == size)
+            return next(iter(_with_cosignatures(connection, pool, query)), None)
+    return None
+
+
+_LOOKED_AT: Final = 1_000
+"""The newest sizes that any witness cosigned, among which a quorum is looked for."""
 
 
 def last_cosigned_size(connection: sa.Connection, pool: PoolRef, key: VerifierKey, witness: VerifierKey) -> int:

@@ -28,6 +28,12 @@ def read_changes(connection: sa.Connection) -> list[KeyChange]:
     return [_change(connection, bytes(entry)) for entry in entries]
 
 
+def leaves(connection: sa.Connection, size: int) -> list[int]:
+    """Returns the indexes of the changes among the first leaves of the registry's log."""
+    here = (t.key_change.c.pool_id == REGISTRY.pool_id) & (t.key_change.c.leaf_index < size)
+    return list(connection.execute(sa.select(t.key_change.c.leaf_index).where(here)).scalars())
+
+
 def append_change(connection: sa.Connection, change: KeyChange) -> int:
     """Append a signed change to the registry's log, and return its leaf's index."""
     now = log.lock_head(connection, REGISTRY)

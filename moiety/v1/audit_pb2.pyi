@@ -378,19 +378,25 @@ class GetCheckpointRequest(_message.Message):
 
     PARENT_FIELD_NUMBER: _builtins.int
     MIN_SIZE_FIELD_NUMBER: _builtins.int
+    COSIGNED_FIELD_NUMBER: _builtins.int
     parent: _builtins.str
     """`pools/{pool}` or `registry`."""
     min_size: _builtins.int
     """The first checkpoint of at least this many leaves; 0 is the last one signed."""
+    cosigned: _builtins.bool
+    """Whether to give the last one that a quorum of the witnesses cosigned whom the registry's log names, which those
+    who verify ask for. Without any, or where no witnesses are named, it is the last one signed. Not with `min_size`.
+    """
     def __init__(
         self,
         *,
         parent: _builtins.str = ...,
         min_size: _builtins.int = ...,
+        cosigned: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["min_size", b"min_size", "parent", b"parent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cosigned", b"cosigned", "min_size", b"min_size", "parent", b"parent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -71,12 +71,14 @@ class AuditVerbs(Verbs):
         return body
 
     @verb
-    def get_checkpoint(self, pool: str, *, min_size: int = 0) -> Steps[pb.Checkpoint]:
+    def get_checkpoint(self, pool: str, *, min_size: int = 0, cosigned: bool = False) -> Steps[pb.Checkpoint]:
         """Return the last checkpoint that was signed of a pool's log, or the first of at least `min_size` leaves.
 
-        Its note is not verified here: that takes a key that you had from elsewhere (`moiety log checkpoint --key`).
+        With `cosigned` it is the last one that a quorum of the witnesses cosigned whom the registry's log names, or the
+        last one signed if there is none. Its note is not verified here: that takes a key that you had from elsewhere
+        (`moiety log checkpoint --key`).
         """
-        request = pb.GetCheckpointRequest(parent=log_name(pool), min_size=min_size)
+        request = pb.GetCheckpointRequest(parent=log_name(pool), min_size=min_size, cosigned=cosigned)
         return self._connection.unary(self._audit.GetCheckpoint, request, repeat=True)
 
     @listing

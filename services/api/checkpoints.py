@@ -8,11 +8,12 @@ from typing import Final
 import grpc
 import sqlalchemy as sa
 
-from ledger.errors import StateError
+from ledger.errors import InvalidInputError, StateError
 from ledger.log.proof_files import LogProof
+from ledger.log.witnessed import timing_policy
 from ledger.registry import require_range
 from ledger.store import checkpoints, log, proofs
-from ledger.store.acts import log_name
+from ledger.store.acts import log_name, read_people
 from ledger.store.checkpoints import StoredCheckpoint
 from ledger.store.database import Database
 from ledger.store.log import PoolRef
@@ -32,9 +33,13 @@ class CheckpointMethods:
 
     def GetCheckpoint(self, request: pb.GetCheckpointRequest, context: grpc.ServicerContext) -> pb.Checkpoint:
         min_size = require_range(request.min_size, "min_size", 0, MAX_LOG_SIZE)
+        if request.cosigned and min_size:
+            raise InvalidInputError.of("cosigned", "cannot be combined with min_size")
         with self._database.transaction() as connection:
             pool = log_of(connection, request.parent, "parent")
             found = checkpoints.get_checkpoint(connection, pool, min_size=min_size)
+            if request.cosigned and (policy := timing_policy(read_people(connection).witnesses)):
+                found = checkpoints.latest_cosigned(connection, pool, found.key, policy) or found
         return convert.checkpoint_to_proto(log_name(pool), found)
 
     def ListCheckpoints(

@@ -24,7 +24,7 @@ from ledger.log.witness_policy import WitnessPolicy
 from ledger.log.witnessed import timing_policy
 from ledger.payments import BookingKind, parse_pool_bookings, render
 from ledger.registry import Collective
-from ledger.store import checkpoints, log, methods, proofs
+from ledger.store import checkpoints, key_changes, log, methods, proofs
 from ledger.store import tables as lt
 from ledger.store.acts import REGISTRY, leaves_about_operators, read_people
 from ledger.store.checkpoints import StoredCheckpoint
@@ -184,10 +184,15 @@ def _parts(connection: sa.Connection, pool: PoolRef, record: RoundRecord, dossie
     opened = next(content.opened_at for content in contents if isinstance(content, PoolContent))
     own_keys = {act.by_key for act in acts if act.by.startswith(COLLECTIVES)}
     judged_by = max(act.registry_size for act in acts)
+    registry_checkpoint = _cosigned(connection, REGISTRY, people, judged_by)
+    if registry_checkpoint.key.public_key != checkpoint.key.public_key:
+        detail = "waits for the signature of the deployment's new key, which has signed the registry's log alone so far"
+        raise StateError(f"pools/{pool.name}/rounds/{record.content.number}", "NOT_IN_CHECKPOINT", detail)
     registry = {
         opened,
         _registration(connection, collective, record.content.registry_size),
         *_key_leaves(connection, own_keys),
+        *key_changes.leaves(connection, registry_checkpoint.size),
         *leaves_about_operators(connection, judged_by),
     }
     return (
@@ -195,7 +200,7 @@ def _parts(connection: sa.Connection, pool: PoolRef, record: RoundRecord, dossie
         _part(
             connection,
             REGISTRY,
-            _cosigned(connection, REGISTRY, people, judged_by),
+            registry_checkpoint,
             _with_approvals(connection, REGISTRY, registry),
         ),
     )

@@ -39,8 +39,8 @@ class PoolSource:
         return None if self.pool == REGISTRY_LOG else PoolSource(self._client, REGISTRY_LOG)
 
     def checkpoint(self) -> bytes:
-        """The latest checkpoint's note. Its size may be beyond `size`."""
-        return self._client.get_checkpoint(self.pool).note
+        """The note of the latest checkpoint that holds for whoever verifies it. Its size may be beyond `size`."""
+        return self._client.get_checkpoint(self.pool, cosigned=True).note
 
     def entries(self, start: int, end: int) -> Iterator[bytes]:
         """Yields the entries in [start, end), in order. Continuing where the last call ended asks for no page twice.

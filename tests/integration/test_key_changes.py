@@ -20,6 +20,7 @@ from ledger.log.notes import parse_note
 from ledger.store import checkpoints, registry
 from ledger.store.acts import REGISTRY
 from ledger.store.checkpoints import StoredCosignature
+from moiety.errors import InvalidArgumentError
 from services.cli.app import main
 from services.exports.source import PoolSource
 from services.exports.tiles.bundles import write_bundle
@@ -196,6 +197,18 @@ def test_a_lost_key_is_replaced_without_it_and_counts_by_the_witnesses_named_bef
     assert verdict(scene, tmp_path, OLD) == 1  # no witness has cosigned it
     cosign(scene)
     assert verdict(scene, tmp_path, OLD) == 0
+    # Until the witness comes round again, bundles and exports are of what it cosigned.
+    scene.submit([event(1)], "b-1")
+    assert sizes(signer_of(scene, empty, NEW).run_once()).keys() == {POOL}
+    newest, held = (scene.operator.get_checkpoint(POOL, cosigned=asked) for asked in (False, True))
+    assert (newest.size, len(newest.cosignatures)) == (held.size + 1, 0)
+    assert verdict(scene, tmp_path, OLD) == 0
+    export_folder(PoolSource(scene.operator, POOL), tmp_path / "tiles")
+    with pytest.raises(SystemExit) as ended:
+        main(["verify", str(tmp_path / "tiles"), "--key", str(OLD.verifier_key)])
+    assert ended.value.code == 0
+    with pytest.raises(InvalidArgumentError):
+        scene.operator.get_checkpoint(POOL, min_size=1, cosigned=True)
 
 
 def cosign(scene: Scene) -> None:

@@ -83,6 +83,7 @@ def _file_of(
             or (entry["type"] == "collective.v1" and entry["collective"] == collective)
             or (entry["type"] == "key.v1" and entry["key_id"] == own_key)
             or entry["index"] == pool[0]["opened_at"]
+            or entry["type"] == "keychange.v1"
         ],
         logged,
     )  # fmt: skip

@@ -174,7 +174,7 @@ class Downloads:
     def _at(self, pool: str) -> Iterator[bytes]:
         """The state of a log: its checkpoint's size, and then the registry's, which is not signed later."""
         logs = [pool] if pool == REGISTRY_LOG else [pool, REGISTRY_LOG]
-        yield "-".join(str(self._client.get_checkpoint(each).size) for each in logs).encode() + b"\n"
+        yield "-".join(str(self._client.get_checkpoint(each, cosigned=True).size) for each in logs).encode() + b"\n"
 
     def _checkpoint(self, pool: str, size: int | None) -> Iterator[bytes]:
         found = self._client.get_checkpoint(pool, min_size=size or 0)

@@ -18,7 +18,8 @@ body { font: 11pt/1.45 system-ui, sans-serif; color: #111; max-width: 62rem; mar
 h1 { font-size: 1.5rem; margin-bottom: 0; } h2 { font-size: 1.15rem; margin: 2rem 0 .4rem; } h3 { font-size: 1rem; }
 table { border-collapse: collapse; width: 100%; margin: .4rem 0 1rem; }
 th, td { text-align: left; vertical-align: top; padding: .2rem .6rem .2rem 0; border-bottom: 1px solid #ccc; }
-td, dd { overflow-wrap: anywhere; unicode-bidi: isolate; } th.n, td.n { text-align: right; white-space: nowrap; }
+td, dd { overflow-wrap: anywhere; unicode-bidi: isolate; } td { min-width: 6.4rem; }
+th.n, td.n { text-align: right; white-space: nowrap; min-width: 0; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1.2rem; margin: .4rem 0; } dd { margin: 0; }
 .verdict { border: 2px solid #111; padding: .6rem .9rem; font-weight: 600; }
 .failed { border-color: #b00020; color: #b00020; }
@@ -71,11 +72,11 @@ def _freshness(document: dict[str, Any]) -> Iterator[str]:
         yield _pairs(
             [
                 ("log", checkpoint["origin"]), ("size", f"{checkpoint['size']:,} leaves"), ("root", checkpoint["root"]),
-                ("first leaf", times["first_leaf_at"]), ("last leaf", times["last_leaf_at"]),
+                ("first leaf", _time(times["first_leaf_at"])), ("last leaf", _time(times["last_leaf_at"])),
             ]
         )  # fmt: skip
     signed = [
-        (each["log"], each["name"], each["key_id"], each["cosigned_at"] or "(the log's own signature has no time)")
+        (each["log"], each["name"], each["key_id"], _time(each["cosigned_at"]) or "(the log's own: no time)")
         for each in document["signed_by"]
     ]
     yield _table(["Checkpoint of", "Signed by", "Key", "Cosigned at"], signed)
@@ -132,14 +133,14 @@ def _rounds(document: dict[str, Any]) -> Iterator[str]:
     yield _head(f"Rounds: {len(document['rounds']):,}")
     rows = [
         (
-            each["number"], f"[{each['start']}, {each['end']})", f"{each['events']:,}", f"{each['collectives']:,}",
-            _money(each["pot_minor"], document), each["state"], _who(each["calculated_by"], each["calculated_at"]),
-            _who(each["decided_by"], each["decided_at"]), each["posted_at"], "; ".join(each["objections"]),
+            each["number"], f"{each['events']:,}", f"{each['collectives']:,}", _money(each["pot_minor"], document),
+            f"[{each['start']}, {each['end']})", each["state"], _who(each["calculated_by"], each["calculated_at"]),
+            _who(each["decided_by"], each["decided_at"]), _time(each["posted_at"]), "; ".join(each["objections"]),
         )
         for each in document["rounds"]
     ]  # fmt: skip
-    columns = ["Round", "Leaves", "Events", "Collectives", "Pot", "State", "Asked for", "Decided", "Posted"]
-    yield _table([*columns, "Objections"], rows, numbers=1)
+    columns = ["Round", "Events", "Collectives", "Pot", "Leaves", "State", "Asked for", "Decided", "Posted"]
+    yield _table([*columns, "Objections"], rows, numbers=4)
 
 
 def _conservation(document: dict[str, Any]) -> Iterator[str]:
@@ -191,7 +192,13 @@ def _sample(document: dict[str, Any]) -> Iterator[str]:
 
 
 def _who(name: str, time: str) -> str:
-    return f"{name}, {time}" if name else ""
+    return f"{name}, {_time(time)}" if name else ""
+
+
+def _time(text: str) -> str:
+    """A time of RFC 3339 in UTC in a form that breaks between date and time, and without fractions of a second."""
+    day, mark, time = text.partition("T")
+    return f"{day} {time[:8]} UTC" if mark and time.endswith("+00:00") else text
 
 
 def _money(amount_minor: int, document: dict[str, Any]) -> str:

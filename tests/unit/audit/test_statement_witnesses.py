@@ -9,9 +9,12 @@ import pytest
 
 from audit.statement_check import Check, check_statement
 from audit.statement_file import StatementFile
+from ledger.acts.entries import KeyChangeContent
 from ledger.log.checkpoint import read_checkpoint, sign_checkpoint
 from ledger.log.key_changes import KeyChange, LastSigned, Reason
+from ledger.log.leaves import Content
 from ledger.log.note_keys import SigningKey, VerifierKey
+from ledger.log.notes import sign_note
 from ledger.log.origins import log_origin
 from ledger.log.witness_policy import all_of
 from payout.policy import Policy
@@ -103,3 +106,62 @@ def test_a_file_after_a_change_of_the_key_holds_by_the_old_key_and_the_change() 
     if NODE is not None:
         (said,) = checked_by_node([after], str(new.verifier_key))
         assert said["holds"]
+
+
+DEPLOYMENT: Final = "moiety.example"
+OLD, NEW, NEXT, THIEF = (SigningKey(DEPLOYMENT, bytes(range(at, at + 32))) for at in range(4))
+
+
+def step(old: SigningKey, new: SigningKey, reason: Reason = Reason.ROTATED, *, forged: bool = False) -> Content:
+    """A leaf that names the next key, or that only looks so."""
+    change = KeyChange(reason, old.verifier_key, new.verifier_key, (LastSigned("registry", 1, bytes(32)),))
+    note = change.sign(new, old if reason is Reason.ROTATED else None).note
+    if forged:
+        note = sign_note(change.step().text(), [THIEF, new]).to_bytes()
+    return KeyChangeContent(note=note.decode(), logs_sha256=change.step().logs_sha256.hex())
+
+
+def after(signer: SigningKey, *steps: Content) -> bytes:
+    """A file of a deployment whose registry's log has these leaves, signed by a key."""
+    log = small_log(Policy())
+    log.registry.now = log.now
+    for content in steps:
+        log.registry.append(content)
+    return resigned(statement_file(log, 1, "eire"), signer)
+
+
+ROTATED: Final = step(OLD, NEW)
+CHANGES: Final[dict[str, tuple[bytes, SigningKey, bool]]] = {
+    "the next key": (after(NEW, ROTATED), OLD, True),
+    "the next key, which is trusted": (after(NEW, ROTATED), NEW, True),
+    "the key after the next": (after(NEXT, ROTATED, step(NEW, NEXT)), OLD, True),
+    "the old key, after its change": (after(OLD, ROTATED), OLD, False),
+    "the next key, after its own change": (after(NEW, ROTATED, step(NEW, NEXT)), OLD, False),
+    "another key than the next": (after(THIEF, ROTATED), OLD, False),
+    "a key that another deployment trusts": (after(NEW, ROTATED), THIEF, False),
+    "a change that the old key did not sign": (after(NEW, step(OLD, NEW, forged=True)), OLD, False),
+    "a second change of one key": (after(THIEF, ROTATED, step(OLD, THIEF)), OLD, False),
+    "a key that comes back": (after(OLD, ROTATED, step(NEW, OLD)), OLD, False),
+    "a change after a theft": (after(NEW, step(OLD, NEW, Reason.STOLEN)), OLD, False),
+    "a change after a theft, whose key is trusted": (after(NEW, step(OLD, NEW, Reason.STOLEN)), NEW, True),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_file_has_the_changes_of_the_key_up_to_the_one_that_signs(name: str) -> None:
+    file, trusted, holds = CHANGES[name]
+    report = check_statement(file, trusted.verifier_key)
+    assert report.failed == (None if holds else Check.SIGNATURES), report.reason
+    if NODE is not None:
+        (said,) = checked_by_node([file], str(trusted.verifier_key))
+        assert said["failed"] == (None if holds else "signatures"), said["reason"]
+
+
+@pytest.mark.skipif(NODE is None, reason="node is not installed")
+def test_both_refuse_a_change_with_any_byte_of_its_note_changed() -> None:
+    file = after(NEW, ROTATED)
+    begin = file.index(f"{DEPLOYMENT}/key-change".encode())
+    end = file.index(b'\\",\\"pool\\"', begin)
+    changed = [file[:at] + bytes([file[at] ^ 1]) + file[at + 1 :] for at in range(begin, end)]
+    assert [at for at, each in enumerate(changed) if check_statement(each, OLD.verifier_key).holds] == []
+    assert not any(each["holds"] for each in checked_by_node(changed, str(OLD.verifier_key)))
