@@ -117,14 +117,14 @@ class Console:
 
     def _shell(self, command: str) -> subprocess.CompletedProcess[str]:
         if command.startswith(_OF_CHECKPOINTS):
-            self._wait_for_checkpoint()
+            self.wait_for_checkpoint()
         whole = command.replace(SHORTENED_VKEY, self.vkey)
         return self._bash(re.sub(r"^moiety ", f"{_MOIETY} ", whole))
 
-    def _wait_for_checkpoint(self) -> None:
+    def wait_for_checkpoint(self, principal: str = "operators/first") -> None:
         """Until one is signed of the pool's log as it is."""
         deadline = time.monotonic() + WAIT_SECONDS
-        with Client(self.address, self.secrets["operators/first"]) as client:
+        with Client(self.address, self.secrets[principal]) as client:
             while client.get_log_head("folk").size != _signed_size(client):
                 assert time.monotonic() < deadline, "no checkpoint was signed"
                 time.sleep(0.1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,8 +12,22 @@ from audit.report import Outcome, Report
 from audit.steps import Step
 from audit.verification import Older
 from ledger.acts.controls import Controls
-from ledger.acts.entries import ControlsContent, DecisionContent, KeyContent, KeyRevocationContent, PrincipalContent
-from ledger.registry import Collective
+from ledger.acts.entries import (
+    BankAccountContent,
+    BankFileContent,
+    CollectiveContent,
+    ControlsContent,
+    DecisionContent,
+    KeyContent,
+    KeyRevocationContent,
+    PayeeContent,
+    PayRunContent,
+    PlatformContent,
+    PrincipalContent,
+    WitnessesContent,
+)
+from ledger.log.leaves import Content
+from ledger.registry import PPM, Collective
 from payout.policy import Policy
 from services.exports.tiles.bundles import write_bundle
 from services.exports.tiles.folders import export_folder
@@ -75,6 +90,38 @@ def test_its_folder_holds_too_and_extends_what_was_kept(tmp_path: Path) -> None:
 def test_who_may_not_is_found(tmp_path: Path) -> None:
     log = registry()
     index = log.act(PrincipalContent(principal="operators/mallory", status="ACTIVE"))
+    assert finding_of(log, tmp_path) == (index, "proposal")
+
+
+ALONE: Final[dict[str, Content]] = {
+    "members": CollectiveContent(
+        collective="eire", display_name="E", members=42_000_000, equity_ppm=PPM, status="ACTIVE",
+        domains_sha256=sha256(b"").hexdigest(),
+    ),
+    "a platform": PlatformContent(platform="mine", display_name="Mine"),
+    "a payee": PayeeContent(collective="eire", details_hash="0" * 64),
+    "a bank account": BankAccountContent(
+        bank_account="mine", display_name="M", currency="EUR", pools=["folk"], opening_minor=0, details_hash="0" * 64
+    ),
+    "a pay run": PayRunContent(
+        pay_run="mine", bank_account="main", currency="EUR", day="2026-01-01", payments=0, amount_minor=0,
+        plan_sha256=sha256(b"").hexdigest(),
+    ),
+    "a bank's file": BankFileContent(
+        bank_account="main", message="camt.053", message_id="x", file_hash="0" * 64, day="2026-01-01",
+        opening_minor=0, closing_minor=0, bookings_sha256=sha256(b"").hexdigest(),
+    ),
+    "witnesses": WitnessesContent(policy=""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", ALONE)
+def test_what_decides_money_and_was_done_alone_is_found(what: str, tmp_path: Path) -> None:
+    log = registry()
+    log.together(ControlsContent(controls=Controls.of_two()))
+    log.bodies[sha256(b"").digest()] = b""
+    content: Any = ALONE[what]
+    index = log.act(content)
     assert finding_of(log, tmp_path) == (index, "proposal")
 
 
