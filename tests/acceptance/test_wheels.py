@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -12,6 +14,7 @@ from zipfile import ZipFile
 import pytest
 
 import moiety
+from tests.support.deployment import Deployment
 
 ROOT: Final = Path(__file__).parents[2]
 VECTORS: Final = ROOT / "tests" / "vectors"
@@ -83,6 +86,35 @@ def test_a_client_s_command_runs_without_what_serves(server: Path, tmp_path: Pat
         server, "balance", "folk", "--address", "127.0.0.1:1", "--api-key", "x", "--timeout", "1", folder=tmp_path
     )
     assert done.returncode == 5, done.stdout + done.stderr
+
+
+def test_a_platform_s_month_goes_through_the_command_without_what_serves(
+    server: Path, deployment: Deployment, tmp_path: Path
+) -> None:
+    """By the operator's commands and the platform's own, over a real connection."""
+    deployment.clock.advance(days=31)
+    shutil.copytree(ROOT / "docs" / "examples", tmp_path / "examples", ignore=shutil.ignore_patterns("node_modules"))
+    keys = {who: deployment.key(who) for who in ("operators/olive",)}
+
+    def moiety_says(who: str, *command: object) -> str:
+        address = ("--address", deployment.address, "--api-key", keys[who])
+        done = run(server, *command, *address, folder=tmp_path / "examples")
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    olive, tunesmith = "operators/olive", "platforms/tunesmith"
+    moiety_says(olive, "apply", "pool.yaml")
+    keys[tunesmith] = json.loads(moiety_says(olive, "key", "issue", tunesmith, "--json"))["secret"]
+    submit = ("usage", "submit", "folk", "usage.ndjson", "--method", "melody-ngram")
+    assert "3 events would be accepted" in moiety_says(tunesmith, *submit, "--dry-run")
+    assert "3 events accepted" in moiety_says(tunesmith, *submit)
+    assert "units" in moiety_says(tunesmith, "usage", "find", "folk", "play-1")
+    report = ("--currency", "EUR", "--amount", "250.00", "--period", "2026-01", "--request-id", "january")
+    assert "250.00 EUR reported" in moiety_says(tunesmith, "revenue", "report", "folk", *report)
+    assert "250.00 EUR" in moiety_says(tunesmith, "revenue", "list", "folk")
+    moiety_says(olive, "round", "calculate", "folk", "--request-id", "first")
+    assert "irish" in moiety_says(olive, "round", "show", "folk", "1")
+    assert "revenue" in moiety_says(olive, "balance", "folk")
 
 
 @pytest.mark.parametrize("command", ["serve", "up"])
