@@ -101,6 +101,9 @@ class Signer:
                 if not (isinstance(error, StateError) and error.kind in _WRONG_KEY):
                     self._refuse(pool, error)
                 continue
+            except LedgerError as error:  # such as a database that is away: it is tried again
+                logger.warning("checkpoint not signed", pool=pool.name, reason=str(error))
+                continue
             except Exception:
                 logger.exception("checkpoint not signed", pool=pool.name)
                 continue

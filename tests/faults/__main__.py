@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import subprocess
 import sys
 import tempfile
 import time
@@ -48,7 +49,7 @@ def run(minutes: float, seed: int, *, most_faults: int = 0, faults_each: int = 4
                 fault = chance.choice(world.faults())
                 try:
                     fault(chance)
-                except psycopg.OperationalError:
+                except (psycopg.OperationalError, subprocess.CalledProcessError):
                     continue  # Postgres was away already
                 done[fault.__name__] += 1
                 if chance.random() < 0.7:

