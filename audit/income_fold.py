@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -14,11 +16,14 @@ from ledger.income import (
     ReceiptContent,
     ReportContent,
     ReversalContent,
+    WaiverContent,
     payment_reference,
     require_date,
 )
+from ledger.journal import REVENUE, due_account
 from ledger.log.leaves import Leaf
 from payout.entries import PoolContent
+from payout.periods import Books, Reported
 
 _NONE: Final = "none"
 
@@ -30,6 +35,8 @@ class _Taken:
     of: str
     platform: str
     left_minor: int
+    end: int = 0
+    """Of a report: the month after its period; 0 without."""
 
 
 @dataclass(slots=True)
@@ -39,6 +46,8 @@ class IncomeFold:
     currency: str = ""
     distribute: str = ""
     _taken: dict[int, _Taken] = field(default_factory=dict)
+    _waived: set[tuple[str, str]] = field(default_factory=set)
+    """Periods and platforms."""
 
     def take_in(self, leaf: Leaf[Any]) -> None:
         """Check what a leaf says of money in, before what it moves is taken in.
@@ -57,9 +66,12 @@ class IncomeFold:
                 here.same("distribute", content.distribute, self.distribute)
                 reference = payment_reference(leaf.pool, content.platform, content.request_id)
                 here.same("payment_reference", content.payment_reference, reference)
-                if content.period:
-                    Period.parse(content.period)
+                end = Period.parse(content.period).end if content.period else 0
                 self._take(leaf, content.platform)
+                self._taken[leaf.index].end = end
+            case WaiverContent(period=period, platform=platform):
+                Period.parse(period)
+                self._waived.add((period, platform))
             case ReceiptContent():
                 here.same("distribute", self.distribute, Distribute.RECEIVED.value)
                 require_date(content.received_on, "received_on")
@@ -81,6 +93,21 @@ class IncomeFold:
                 left = f"at most {taken.left_minor}, which is left of leaf {content.reverses}"
                 here.holds(content.amount_minor <= taken.left_minor, "amount_minor", content.amount_minor, left)
                 taken.left_minor -= content.amount_minor
+
+    def books(self, balances: Mapping[str, int], admitted: AbstractSet[str]) -> Books:
+        """Returns the money in so far."""
+        reports = [
+            Reported(taken.platform, taken.end, taken.left_minor)
+            for taken in self._taken.values()
+            if taken.of == ReportContent.type and taken.left_minor
+        ]
+        return Books(
+            revenue_minor=balances.get(REVENUE, 0),
+            due_minor={each.platform: balances.get(due_account(each.platform), 0) for each in reports},
+            reports=reports,
+            admitted=sorted(admitted),
+            waived=frozenset(self._waived),
+        )
 
     def _take(self, leaf: Leaf[Any], platform: str) -> None:
         self._taken[leaf.index] = _Taken(leaf.content.type, platform, leaf.content.amount_minor)

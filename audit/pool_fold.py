@@ -55,6 +55,7 @@ from payout.entries import (
     RoundContent,
 )
 from payout.objections import AnswerContent, ObjectionContent
+from payout.periods import Books, period_end
 from payout.policy import Policy, policy_in_force
 from payout.rounds import Deficits, Line
 from payout.splits import MAX_LINES, SplitContent
@@ -272,6 +273,7 @@ class PoolFold:
 
     def _calculated(self, leaf: Leaf[RoundContent]) -> None:
         number = leaf.content.number
+        period_end(leaf.content)
         with self.noting():
             at(leaf.index).same("number", number, len(self.rounds) + 1)
         self.rounds[number] = leaf.content
@@ -410,6 +412,14 @@ class PoolFold:
                 with self.noting():
                     checked_body(self.log, leaf.index, figure, digest)
 
+    def posted(self) -> RoundContent | None:
+        """Returns the last posted round, if any."""
+        return self.rounds.get(self.posted_number)
+
+    def books(self) -> Books:
+        """Returns the money in so far."""
+        return self.income.books(self.balances, self.admitted.platforms)
+
     def _hash_at(self, leaf_index: int) -> str:
         return self.hashes[HASH_BYTES * leaf_index : HASH_BYTES * (leaf_index + 1)].hex()
 
@@ -457,7 +467,8 @@ class PoolFold:
         self.deficits = deficits_of(lines, content.deficit_unattributed)
         self.carried = carried_of(lines, content.kept_after_nano)
         if self.weights_since_cut is not None:
-            self.weights, self.weights_since_cut = self.weights_since_cut, None
+            self.weights.take_in(self.weights_since_cut, period_end(content))
+            self.weights_since_cut = None
 
     def _split(self, leaf: Leaf[SplitContent]) -> None:
         """A collective splits what the posted round gives to it, and nothing else."""

@@ -16,14 +16,16 @@ from audit.progress import Progress
 from audit.reader import LogReader, checked_body
 from audit.registry_fold import RegistryFold
 from ledger.acts.entries import ActContent
-from ledger.errors import LedgerCorruptError
+from ledger.errors import InvalidInputError, LedgerCorruptError
+from ledger.income import Period
 from ledger.journal import collectives_of
 from ledger.log.leaves import Leaf
 from ledger.registry import Collective
 from ledger.work import Submit, at_once
-from payout.calculation import Asked, Calculation, RegistrySnapshot, RoundInputs, calculate, pot_of
+from payout.calculation import Asked, Calculation, RegistrySnapshot, RoundInputs, calculate, counts_of, pot_of
 from payout.dossiers import SALT_BYTES
 from payout.entries import RoundContent
+from payout.periods import PeriodUsage, Taken, closing_round, next_period, period_end
 from payout.policy import Policy, policy_in_force
 from payout.rounds import Distribution, Line
 from payout.statement import (
@@ -66,7 +68,9 @@ def replay_round(
         content = subject.content
         at(round_leaf).holds(0 < content.end <= round_leaf, "end", content.end, "1 to the round's own index")
         for encoded in log.leaves(0, content.end):
-            fold_so_far.fold(encoded, weigh_from=content.start)
+            if encoded.index == content.start > content.usage_start:
+                fold_so_far.cut()  # The round before it took only some of the months.
+            fold_so_far.fold(encoded, weigh_from=content.usage_start)
             yield fold_so_far.progress(total)
         fold_so_far.require_size(content.end)
         fold_so_far.settle()
@@ -87,29 +91,31 @@ def check_round(log: LogReader, state: PoolFold, leaf: Leaf[Any]) -> tuple[Distr
     """Compare the round's entry and statement with a new calculation from what was folded."""
     content: RoundContent = leaf.content
     policy_leaf, version, policy = policy_in_force(state.policies, content.start)
-    usage = state.weights.totals({number: name for name, number in state.numbers.items()})
+    names = {number: name for name, number in state.numbers.items()}
+    usage = state.weights.totals(names, before=end_of_period(leaf))
     weighed = {name for total in usage.values() for name in total.attributed}
     carried = state.carried.attributed_nano.keys() | state.carried.commons_nano.keys()
     collectives = check_registry(log, state, leaf, weighed | state.deficits.by_collective.keys() | carried)
-    calculation = calculate(
-        RoundInputs(
-            number=len(state.rounds) + 1,
-            previous=state.posted_number,
-            start=state.posted_end,
-            end=content.end,
-            root=state.frontier.root(),
-            policy_leaf=policy_leaf,
-            policy_version=version,
-            policy=policy,
-            pot_minor=pot_of(state.balances),
-            usage=usage,
-            confidence_ppm=state.confidence_ppm,
-            registry=RegistrySnapshot(content.registry_size, bytes.fromhex(content.registry_root), collectives),
-            deficits=state.deficits,
-            carried=state.carried,
-            asked=Asked(content.request_id, content.fire_times, check_salt(log, leaf)),
-        )
+    taken = Taken.by(state.posted())
+    inputs = RoundInputs(
+        number=len(state.rounds) + 1,
+        previous=state.posted_number,
+        start=state.posted_end,
+        end=content.end,
+        root=state.frontier.root(),
+        policy_leaf=policy_leaf,
+        policy_version=version,
+        policy=policy,
+        pot_minor=pot_of(state.balances),
+        usage=usage,
+        confidence_ppm=state.confidence_ppm,
+        registry=RegistrySnapshot(content.registry_size, bytes.fromhex(content.registry_root), collectives),
+        deficits=state.deficits,
+        carried=state.carried,
+        asked=Asked(content.request_id, content.fire_times, check_salt(log, leaf)),
+        usage_from=taken.since if taken.since < state.posted_end else None,
     )
+    calculation = _calculated(state, inputs, leaf)
     _check_content(log, state, leaf.index, content, calculation)
     lines: Sequence[Line] = calculation.distribution.lines
     if content.statement_sha256 != calculation.content.statement_sha256:
@@ -118,6 +124,35 @@ def check_round(log: LogReader, state: PoolFold, leaf: Leaf[Any]) -> tuple[Distr
             lines = state.statement_lines(leaf.index, content)
     state.know_statement(content, lines)
     return calculation.distribution, policy
+
+
+def end_of_period(leaf: Leaf[Any]) -> int | None:
+    """Returns the month after the period that a round says it closes; None without one."""
+    try:
+        return period_end(leaf.content)
+    except InvalidInputError:
+        raise at(leaf.index).error("period", leaf.content.period, "a period or none") from None
+
+
+def _calculated(state: PoolFold, inputs: RoundInputs, leaf: Leaf[Any]) -> Calculation:
+    """Returns the round again; one of a period closes the next one that may."""
+    posted = state.posted()
+    last = Period.parse(posted.period) if posted and posted.period else None
+    period = next_period(inputs.policy, last)
+    if period is None:
+        return calculate(inputs)
+    names = {number: name for name, number in state.numbers.items()}
+
+    def usage_of(asked: Period) -> PeriodUsage:
+        late = state.weights.totals(names, before=asked.first).values()
+        return state.weights.totals(names, before=asked.end), counts_of(late)
+
+    calculation, waiting = closing_round(inputs, period, state.books(), leaf.time, usage_of)
+    if waiting:
+        named = f"{waiting.period} {', '.join(waiting.platforms)}".strip()
+        with state.noting():
+            raise at(leaf.index).error("period", leaf.content.period, f"no round yet: {waiting.because} {named}")
+    return calculation
 
 
 def check_salt(log: LogReader, leaf: Leaf[Any]) -> bytes:

@@ -277,6 +277,7 @@ def _check_line(reading: _Reading) -> None:
     leaf = statement_leaf(file.salt, file.dossier)
     verify_inclusion(leaf, dossier.position, totals.lines, file.path, bytes.fromhex(said["statement_root"]))
     reading.facts |= {"round_leaf": said["index"], "lines": totals.lines, "position": dossier.position}
+    reading.facts["period"] = said.get("period", "")
 
 
 def _check_terms(reading: _Reading) -> None:

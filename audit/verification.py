@@ -438,4 +438,4 @@ def _round_place(index: int, entry: bytes) -> RoundPlace:
         raise at(index, step=Step.FORMS).error("entry", error, "a canonical entry") from None
     if not isinstance(content, RoundContent):
         raise at(index, step=Step.FORMS).error("type", content.type, RoundContent.type)
-    return RoundPlace(index, content.number, content.start, content.end)
+    return RoundPlace(index, content.number, content.start, content.end, content.usage_start)

@@ -18,7 +18,7 @@ from audit.pool_fold import PoolFold
 from audit.progress import Progress
 from audit.reader import checked_body
 from audit.registry_fold import RegistryFold
-from audit.replay import check_registry, check_round, check_salt
+from audit.replay import check_registry, check_round, check_salt, end_of_period
 from audit.report import (
     LISTED_MAX,
     Report,
@@ -71,16 +71,17 @@ class Means:
 
 @dataclass(frozen=True, slots=True)
 class RoundPlace:
-    """The place of a round's entry, and its interval."""
+    """The place of a round's entry, its interval, and the first leaf whose usage may be in it."""
 
     leaf_index: int
     number: int
     start: int
     end: int
+    usage_start: int
 
     def can_be(self) -> bool:
         """Returns whether the interval ends at the round's leaf or before."""
-        return 0 <= self.start <= self.end <= self.leaf_index and self.end > 0
+        return 0 <= self.usage_start <= self.start <= self.end <= self.leaf_index and self.end > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +189,7 @@ class _LeafPass:
         for place in filter(RoundPlace.can_be, self.rounds):
             ends.setdefault(place.end, []).append(place)
         wanted = sorted(
-            (place.start, place.end) for place in self.rounds if self.chosen and place.number in self.chosen
+            (place.usage_start, place.end) for place in self.rounds if self.chosen and place.number in self.chosen
         )
         size = self.log.leaf_count
         try:
@@ -414,13 +415,15 @@ class _LeafPass:
         """Check what can be checked of a round whose usage is not here."""
         content: RoundContent = leaf.content
         policy_leaf, version, policy = policy_in_force(self.fold.policies, content.start)
+        end = end_of_period(leaf)
+        pot = pot_of(self.fold.balances) if end is None else self.fold.books().pot(end)
         for figure, replayed in (
             ("start", self.fold.posted_end),
             ("previous", self.fold.posted_number),
             ("root", self.fold.frontier.root().hex()),
             ("policy_leaf", policy_leaf),
             ("policy_version", version),
-            ("pot_minor", pot_of(self.fold.balances)),
+            ("pot_minor", pot),
         ):
             with self.fold.noting():
                 at(leaf.index).same(figure, getattr(content, figure), replayed)

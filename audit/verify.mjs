@@ -348,7 +348,8 @@ const FIELDS = {
     + 'salt_sha256 hash, statement_root hash, statement_lines number, events number, retracted number, weight decimal, '
     + 'weight_unattributed decimal, deficit_unattributed decimal, pot_minor decimal, fee_minor decimal, '
     + 'attributed_minor decimal, commons_minor decimal, commons_kept_minor decimal, carried_minor decimal, '
-    + 'rounding_minor decimal, kept_after_nano number, request_id text, fire_times times or null',
+    + 'rounding_minor decimal, kept_after_nano number, request_id text, fire_times times or null, period? text, '
+    + 'usage_from? place, late_events? number, late_retracted? number, late_minor? decimal, waived? texts',
   objection: `${ACT}, round number, round_hash hash, reason text`,
   answer: `${ACT}, round number, collective text, objection_hash hash, answer text, reason text`,
   proposal: `${ACT}, effect text, content object, rests_on said, reason text`,
@@ -377,7 +378,8 @@ const FIELDS = {
 const NESTED = {
   policy: 'fee_ppm number, fee_cap_minor decimal or null, commons_ppm number, unattributed unattributed, '
     + 'commons_rule commons, tempering tempering, floor_minor decimal, cap_minor decimal or null, ai_only_ppm number, '
-    + 'human_ai_ppm number, review_seconds number, rounding rounding, approval? approval',
+    + 'human_ai_ppm number, review_seconds number, rounding rounding, approval? approval, period? period, '
+    + 'period_from? text',
   controls: 'people number, terms number, weights number, money number, rounds number, registry number',
   times: 'first text, last text, count number',
   founder: 'operator text, key_id text, secret_hash text',
@@ -411,6 +413,7 @@ const VALUES = {
   tempering: one('PROPORTIONAL', 'SQRT', 'EQUAL'),
   rounding: one('CARRIED', 'PLACED'),
   approval: one('SILENCE'),
+  period: one('MONTH', 'QUARTER', 'YEAR'),
   keyKind: one('IDENTITY', 'CERTIFICATE'),
 };
 
@@ -469,7 +472,7 @@ async function checkLine(reading) {
   await verifyInclusion(leaf, dossier.position, dossier.totals.lines, hashesUp, unhex(round.statement_root));
   reading.round = round;
   Object.assign(reading.facts, {
-    round_leaf: round.index, lines: dossier.totals.lines, position: dossier.position,
+    round_leaf: round.index, lines: dossier.totals.lines, position: dossier.position, period: round.period ?? '',
   });
 }
 

@@ -18,6 +18,8 @@ from typing import ClassVar, Final
 
 from stdnum.iso7064 import mod_97_10
 
+from ledger.acts.controls import Kind
+from ledger.acts.entries import ActContent
 from ledger.entries import Movement
 from ledger.errors import InvalidInputError
 from ledger.journal import (
@@ -255,6 +257,22 @@ class ReversalContent(Movement):
         return _moving(
             (due, owed, open_minor, purpose), (OUTSIDE, owed, arrived, purpose), (REVENUE, credit, arrived, purpose)
         )
+
+
+class WaiverContent(ActContent):
+    """The round that closes a period does not wait for a platform's report, or for its money; what comes is late."""
+
+    type: ClassVar[str] = "waiver.v1"
+    kind: ClassVar[Kind | None] = Kind.TERMS
+
+    platform: str
+    period: str
+    reason: str
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        """The period and the platform."""
+        return "waiver", self.period, self.platform
 
 
 def _moving(*moves: tuple[str, str, int, Purpose]) -> Sequence[Transfer]:

@@ -93,7 +93,7 @@ if TYPE_CHECKING:
         Principal,
         Schedule,
     )
-    from moiety.v1.revenue_pb2 import MoneyReceipt, Report, Reversal
+    from moiety.v1.revenue_pb2 import MoneyReceipt, Report, Reversal, Waiver
     from moiety.v1.rounds_pb2 import Allocation, Objection, Round
     from moiety.v1.usage_pb2 import BatchProof, Receipt
     from moiety.verbs.rounds import Preview
@@ -182,7 +182,7 @@ _NAMES: Final = {
         "Principal",
         "Schedule",
     ),
-    "moiety.v1.revenue_pb2": ("MoneyReceipt", "Report", "Reversal"),
+    "moiety.v1.revenue_pb2": ("MoneyReceipt", "Report", "Reversal", "Waiver"),
     "moiety.v1.rounds_pb2": ("Allocation", "Objection", "Round"),
     "moiety.v1.usage_pb2": ("BatchProof", "Receipt"),
     "moiety.verbs.rounds": ("Preview",),
@@ -276,6 +276,7 @@ __all__ = [
     "UsageEvent",
     "UsageFileError",
     "Violation",
+    "Waiver",
     "__version__",
     "batch_of",
     "count_events",

@@ -5,11 +5,12 @@ The same function makes a round and checks one: with the inputs, every field of 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 
 from ledger.acts.entries import ActContent, CollectiveContent
+from ledger.income import Period
 from ledger.journal import REVENUE
 from ledger.log.merkle import root
 from ledger.registry import Collective, CollectiveStatus
@@ -59,6 +60,43 @@ class RegistrySnapshot:
 
 
 @dataclass(frozen=True, slots=True)
+class Closing:
+    """The period that a round closes, and what of the round is late or was not waited for.
+
+    Attributes:
+        late_events: usage of months before the period.
+        late_retracted: what was taken back of such months.
+        late_minor: of the pot, what is of earlier periods.
+        waived: the platforms whose reports are missing or not received, and were waived.
+    """
+
+    period: Period
+    late_events: int = 0
+    late_retracted: int = 0
+    late_minor: int = 0
+    waived: tuple[str, ...] = ()
+
+
+def closing_of(content: RoundContent) -> Closing | None:
+    """Returns what a round's entry says of its period, if it has one."""
+    if not content.period:
+        return None
+    return Closing(
+        Period.parse(content.period),
+        content.late_events,
+        content.late_retracted,
+        content.late_minor,
+        tuple(content.waived),
+    )
+
+
+def counts_of(usage: Iterable[UsageSum]) -> tuple[int, int]:
+    """Returns how many events there are in all, and how many were retracted."""
+    found = list(usage)
+    return sum(each.events for each in found), sum(each.retracted for each in found)
+
+
+@dataclass(frozen=True, slots=True)
 class RoundInputs:
     """Everything that a round follows from."""
 
@@ -77,6 +115,9 @@ class RoundInputs:
     deficits: Deficits
     carried: Carried = field(default_factory=Carried)
     asked: Asked = field(default_factory=Asked)
+    usage_from: int | None = None
+    """The first leaf whose usage may be in it, where that is before `start`."""
+    closing: Closing | None = None
 
 
 def as_proposed(inputs: RoundInputs, act: ActContent) -> RoundInputs:
@@ -146,7 +187,14 @@ def round_content(
     figures = {
         name: getattr(distribution, name) for name in RoundContent.model_fields if name in Distribution.__slots__
     }
+    closing = inputs.closing
     return RoundContent(
+        period=str(closing.period) if closing else "",
+        usage_from=inputs.usage_from,
+        late_events=closing.late_events if closing else 0,
+        late_retracted=closing.late_retracted if closing else 0,
+        late_minor=closing.late_minor if closing else 0,
+        waived=list(closing.waived) if closing else [],
         number=inputs.number,
         previous=inputs.previous,
         start=inputs.start,

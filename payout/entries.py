@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ledger.acts.controls import Kind
 from ledger.acts.entries import ActContent, DecisionContent, ProposalContent
 from ledger.entries import BookingContent, GrantContent, PayingContent, PaymentContent, ReleaseContent
-from ledger.income import MatchContent, ReceiptContent, ReportContent, ReversalContent
+from ledger.income import MatchContent, ReceiptContent, ReportContent, ReversalContent, WaiverContent
 from ledger.journal import (
     COMMONS,
     FEES,
@@ -28,6 +28,8 @@ from ledger.log.leaves import (
     Past,
     Sha256Hex,
     is_empty,
+    is_none,
+    is_zero,
 )
 from ledger.registry import CollectiveStatus
 from ledger.usage.entries import (
@@ -143,6 +145,22 @@ class RoundContent(ActContent):
     kept_after_nano: int
     request_id: str
     fire_times: FireTimes | None
+    period: str = Field(default="", exclude_if=is_empty)
+    """The period that it closes; what follows is left out without one, or where it is nothing."""
+    usage_from: int | None = Field(default=None, exclude_if=is_none)
+    """The first leaf whose usage may be in it, where that is before `start`: a month that earlier rounds left."""
+    late_events: int = Field(default=0, exclude_if=is_zero)
+    """Its usage of months before the period."""
+    late_retracted: int = Field(default=0, exclude_if=is_zero)
+    late_minor: DecimalInt = Field(default=0, exclude_if=is_zero)
+    """Its pot as far as it is of earlier periods: money that came late, or was carried over."""
+    waived: list[str] = Field(default=[], exclude_if=lambda names: not names)
+    """The platforms whose reports for the period are missing or not received, and were waived."""
+
+    @property
+    def usage_start(self) -> int:
+        """The first leaf whose usage may be in it."""
+        return self.start if self.usage_from is None else self.usage_from
 
     @property
     def key(self) -> Hashable:
@@ -230,7 +248,7 @@ _KINDS: Final[tuple[type[Content], ...]] = (
     PoolContent, PolicyContent, ScheduleContent, PauseContent, AdmissionContent, ClosingContent, MethodContent,
     MembershipContent, IdSchemeContent, UsageContent, RetractionContent, ReportContent,
     RoundContent, ObjectionContent, AnswerContent, ProposalContent, DecisionContent, PostingContent, SplitContent,
-    PaymentContent, ReleaseContent, GrantContent, ReceiptContent, MatchContent, ReversalContent,
+    PaymentContent, ReleaseContent, GrantContent, ReceiptContent, MatchContent, ReversalContent, WaiverContent,
     PayingContent, BookingContent,
 )  # fmt: skip
 CONTENTS: Final[dict[str, type[Content]]] = {kind.type: kind for kind in _KINDS}

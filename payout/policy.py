@@ -10,7 +10,8 @@ from typing import Annotated, Final
 from pydantic import BaseModel, ConfigDict, Field
 
 from ledger.errors import InvalidInputError
-from ledger.log.leaves import DecimalInt
+from ledger.income import Period
+from ledger.log.leaves import DecimalInt, is_empty
 from ledger.money import MAX_AMOUNT_MINOR
 from ledger.registry import PPM, require_range
 
@@ -18,6 +19,10 @@ MAX_MODE_PPM: Final = 10 * PPM
 MAX_REVIEW_SECONDS: Final = 366 * 24 * 3600
 MIN_SILENCE_SECONDS: Final = 3 * 24 * 3600
 """Silence agrees to nothing before whoever might object has had a weekend and a working day."""
+
+
+FIRST_MONTH: Final = 12 * 1970
+"""Usage is not older."""
 
 
 class UnattributedRule(StrEnum):
@@ -62,6 +67,21 @@ class Approval(StrEnum):
     """The end of the review: a round cut by schedule to which nobody objected is then approved by its policy."""
 
 
+class Periods(StrEnum):
+    """Which periods of UTC a pool's rounds close, one each."""
+
+    NONE = "NONE"
+    """None: a round is of what was logged since the last one."""
+    MONTH = "MONTH"
+    QUARTER = "QUARTER"
+    YEAR = "YEAR"
+
+    @property
+    def months(self) -> int:
+        """How many months a period has; 0 for none."""
+        return {Periods.NONE: 0, Periods.MONTH: 1, Periods.QUARTER: 3, Periods.YEAR: 12}[self]
+
+
 class Policy(BaseModel):
     """One version of a pool's terms. Amounts are in minor units, rates in millionths; None means no cap."""
 
@@ -82,6 +102,9 @@ class Policy(BaseModel):
     approval: Annotated[Approval, Field(strict=False, exclude_if=lambda value: value is Approval.OPERATOR)] = (
         Approval.OPERATOR
     )
+    period: Annotated[Periods, Field(strict=False, exclude_if=lambda value: value is Periods.NONE)] = Periods.NONE
+    period_from: str = Field(default="", exclude_if=is_empty)
+    """The first period that a round closes, where the round before it was of none; empty without periods."""
 
     def require_sound(self) -> Policy:
         """Returns the policy if it is valid.
@@ -102,7 +125,18 @@ class Policy(BaseModel):
             raise InvalidInputError.of("policy.approval", reason)
         if self.cap_minor is not None and self.cap_minor < self.floor_minor:
             raise InvalidInputError.of("policy.cap_minor", f"must be at least the floor, {self.floor_minor:,}")
+        self._require_first_period()
         return self
+
+    def _require_first_period(self) -> None:
+        if self.period is Periods.NONE:
+            if self.period_from:
+                raise InvalidInputError.of("policy.period_from", "must be empty without a period")
+            return
+        first = Period.parse(self.period_from, "policy.period_from")
+        if first.months != self.period.months or first.first < FIRST_MONTH:
+            reason = f"must be a {self.period.value.lower()} from 1970 on, got {self.period_from}"
+            raise InvalidInputError.of("policy.period_from", reason)
 
     def fee(self, pot_minor: int) -> int:
         """Returns the operator's fee on a pot, in minor units, rounded down."""

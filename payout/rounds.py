@@ -48,7 +48,7 @@ class Line:
 
 
 class Nothing(StrEnum):
-    """Why a round over what there is would give nobody anything, so that none is cut and nothing is used up."""
+    """Why no round is cut, so that nothing is used up: it would give nobody anything, or its period cannot close."""
 
     NO_MONEY = "NO_MONEY"
     """There is no revenue."""
@@ -56,6 +56,10 @@ class Nothing(StrEnum):
     """There is no usage that the policy counts."""
     NOT_PLACED = "NOT_PLACED"
     """The policy lets nobody take any of the pot: it cannot cover every floor, say."""
+    PERIOD_RUNS = "PERIOD_RUNS"
+    """The next period is not over."""
+    REPORTS_MISSING = "REPORTS_MISSING"
+    """A report of the next period is missing or not received, and nobody waived it."""
 
 
 @dataclass(frozen=True, slots=True)

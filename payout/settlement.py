@@ -25,7 +25,7 @@ from ledger.registry import require_text
 from ledger.store import journal, log, signing, turns
 from ledger.store.acts import MAX_REASON, Ruling, Subject, append_decision, begin, record_decision
 from ledger.store.bodies import Bodies
-from ledger.store.database import Database
+from ledger.store.database import Database, read_time
 from ledger.store.log import PoolRef
 from ledger.store.turns import Turn
 from payout import review
@@ -38,6 +38,7 @@ from payout.entries import (
     posting_transfers,
 )
 from payout.objections import Answer, AnswerContent
+from payout.periods import Waiting
 from payout.policy import Policy
 from payout.review import Said
 from payout.rounds import Line, Nothing
@@ -76,7 +77,8 @@ class Settlement:
         with self._database.snapshot() as connection:
             if number:
                 return past_round(connection, pool, number, policy=policy, proposed=proposed)
-            return next_round(connection, pool, Asked(), policy=policy, proposed=proposed)
+            now = read_time(connection)
+            return next_round(connection, pool, Asked(), now, policy=policy, proposed=proposed)[0]
 
     def calculate(self, pool: PoolRef, actor: Actor, request_id: str) -> RoundRecord:
         """Calculate the next round; repeating the request returns the same round.
@@ -94,9 +96,10 @@ class Settlement:
                 return existing
             signing.require_sound(connection, pool)
             _require_no_open_round(connection, pool)
-            calculation = next_round(connection, pool, Asked(request_id, salt=secrets.token_bytes(SALT_BYTES)))
-            if nothing := calculation.content.nothing:
-                raise StateError(f"pools/{pool.name}", "NOTHING_TO_DISTRIBUTE", _NOTHING[nothing])
+            asked = Asked(request_id, salt=secrets.token_bytes(SALT_BYTES))
+            calculation, waiting = next_round(connection, pool, asked, read_time(connection))
+            if waiting:
+                raise StateError(f"pools/{pool.name}", "NOTHING_TO_DISTRIBUTE", _why(waiting))
             return self._record(connection, pool, calculation, actor, None)
 
     def calculate_due(self, pool: PoolRef, now: datetime) -> RoundRecord | None:
@@ -118,10 +121,10 @@ class Settlement:
             fire_times = FireTimes(first=_rfc3339(due.first), last=_rfc3339(due.last), count=due.count)
             # A colon keeps these apart from every request id that a caller may choose.
             asked = Asked(f"fire:{fire_times.last}", fire_times, secrets.token_bytes(SALT_BYTES))
-            calculation = next_round(connection, pool, asked)
-            if nothing := calculation.content.nothing:
-                pools.skip(connection, pool, due.last, nothing)
-                logger.info("no round of pool %s at %s: %s", pool.name, fire_times.last, _NOTHING[nothing])
+            calculation, waiting = next_round(connection, pool, asked, read_time(connection))
+            if waiting:
+                pools.skip(connection, pool, due.last, waiting.because)
+                logger.info("no round of pool %s at %s: %s", pool.name, fire_times.last, _why(waiting))
                 return None
             return self._record(connection, pool, calculation, _BY_SCHEDULE, due.last)
 
@@ -337,8 +340,22 @@ _NOTHING: Final = {
     Nothing.NO_MONEY: "has no revenue to distribute; its usage waits for it",
     Nothing.NO_USAGE: "has no usage that its policy counts; its revenue waits for it",
     Nothing.NOT_PLACED: "has a pot of which its policy lets nobody take anything; usage and revenue wait",
+    Nothing.PERIOD_RUNS: "has a period that is not over",
+    Nothing.REPORTS_MISSING: "has a period whose reports are missing or not received; a report can be waived",
 }
 """Why no round is cut, as said of the pool."""
+
+
+def _why(waiting: Waiting) -> str:
+    """Returns why no round is cut, with the period and the platforms."""
+    names = ", ".join(waiting.platforms[:_NAMED_MAX])
+    more = len(waiting.platforms) - _NAMED_MAX
+    details = [waiting.period, f"waits for {names}" + (f" and {more} more" if more > 0 else "") if names else ""]
+    told = ": ".join(detail for detail in details if detail)
+    return _NOTHING[waiting.because] + (f" ({told})" if told else "")
+
+
+_NAMED_MAX: Final = 20
 
 _BY_SCHEDULE: Final = Actor(SCHEDULER, "")
 _BY_POLICY: Final = Actor(POLICY, "")

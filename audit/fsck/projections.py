@@ -13,7 +13,7 @@ from audit.fsck.rows import UNSAID, Row
 from ledger.acts.entries import DecisionContent, KeyChangeContent, PrincipalContent, ProposalContent
 from ledger.acts.people import PEOPLE_KINDS
 from ledger.entries import BookingContent, Movement, PayingContent
-from ledger.income import MatchContent, ReceiptContent, ReportContent, ReversalContent
+from ledger.income import MatchContent, ReceiptContent, ReportContent, ReversalContent, WaiverContent
 from ledger.journal import Transfer
 from ledger.log.leaves import Leaf
 from ledger.store import tables as lt
@@ -101,6 +101,12 @@ def _admissions(at: Followed) -> Iterator[Row]:
         case AdmissionContent(platform=platform, admitted=admitted):
             row = {"leaf_index": at.leaf.index, "admitted": admitted}
             yield {"platform_id": at.platform_id(platform), **row}
+
+
+def _waivers(at: Followed) -> Iterator[Row]:
+    match at.leaf.content:
+        case WaiverContent(period=period, platform=platform):
+            yield {"period": period, "platform_id": at.platform_id(platform), "leaf_index": at.leaf.index}
 
 
 def _closings(at: Followed) -> Iterator[Row]:
@@ -275,6 +281,7 @@ PROJECTIONS: Final = (
     Projection(lt.membership, _memberships),
     Projection(lt.id_scheme, _id_schemes),
     Projection(lt.admission, _admissions),
+    Projection(t.waiver, _waivers),
     Projection(lt.closing, _closings),
     Projection(lt.batch, _batches),
     Projection(lt.retraction, _retractions),

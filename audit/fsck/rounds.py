@@ -47,7 +47,7 @@ class Rounds:
         """Check the rounds that end before this leaf, unless one of the `doubtful` batches is in them."""
         for leaf in self._ends.pop(leaf_index, []):
             content = leaf.content
-            if not any(content.start <= place < content.end for place in doubtful):
+            if not any(content.usage_start <= place < content.end for place in doubtful):
                 try:
                     check_round(self._log, self._fold, leaf)
                 except FoundError as found:

@@ -47,6 +47,11 @@ def is_none(value: object) -> bool:
     return value is None
 
 
+def is_zero(value: object) -> bool:
+    """Returns whether an optional count or amount is left out of its entry."""
+    return value == 0
+
+
 def is_empty(value: object) -> bool:
     """Returns whether an optional text is left out of its entry."""
     return value == ""

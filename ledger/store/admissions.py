@@ -63,9 +63,11 @@ def require_still_admitted(connection: sa.Connection, pool: PoolRef, platform_id
     driver_connection(connection).execute(_ARE_ADMITTED, (list(platform_ids), pool.pool_id), prepare=True)
 
 
-def admitted_platforms(connection: sa.Connection, pool: PoolRef) -> list[str]:
-    """Returns the ids of the platforms that may report to the pool, sorted."""
+def admitted_platforms(connection: sa.Connection, pool: PoolRef, size: int | None = None) -> list[str]:
+    """Returns the ids of the platforms that may report to the pool, sorted; as of a size of its log if one is given."""
     query = sa.select(t.admission.c.platform_id, t.admission.c.admitted).where(t.admission.c.pool_id == pool.pool_id)
+    if size is not None:
+        query = query.where(t.admission.c.leaf_index < size)
     latest = {row.platform_id: row.admitted for row in connection.execute(query.order_by(t.admission.c.leaf_index))}
     numbers = [number for number, admitted in latest.items() if admitted]
     return sorted(registry.platform_names(connection, numbers).values())

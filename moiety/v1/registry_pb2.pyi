@@ -204,6 +204,38 @@ three days.
 """
 Global___Approval: _TypeAlias = Approval  # noqa: Y015
 
+class _Periods:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PeriodsEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Periods.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PERIODS_UNSPECIFIED: _Periods.ValueType  # 0
+    """Taken as NONE."""
+    PERIODS_NONE: _Periods.ValueType  # 1
+    """None: a round is of what was logged since the last one."""
+    PERIODS_MONTH: _Periods.ValueType  # 2
+    """Months, such as 2026-03."""
+    PERIODS_QUARTER: _Periods.ValueType  # 3
+    """Quarters, such as 2026-Q1."""
+    PERIODS_YEAR: _Periods.ValueType  # 4
+    """Years, such as 2026."""
+
+class Periods(_Periods, metaclass=_PeriodsEnumTypeWrapper):
+    """Which periods of UTC a pool's rounds close, one each."""
+
+PERIODS_UNSPECIFIED: Periods.ValueType  # 0
+"""Taken as NONE."""
+PERIODS_NONE: Periods.ValueType  # 1
+"""None: a round is of what was logged since the last one."""
+PERIODS_MONTH: Periods.ValueType  # 2
+"""Months, such as 2026-03."""
+PERIODS_QUARTER: Periods.ValueType  # 3
+"""Quarters, such as 2026-Q1."""
+PERIODS_YEAR: Periods.ValueType  # 4
+"""Years, such as 2026."""
+Global___Periods: _TypeAlias = Periods  # noqa: Y015
+
 class _ScoreKind:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -274,6 +306,10 @@ class _SkipReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SkipReason
     """There was no usage that the policy counts; revenue waits for it."""
     SKIP_REASON_NOT_PLACED: _SkipReason.ValueType  # 3
     """The policy lets nobody take anything of the pot, which cannot cover every floor, say."""
+    SKIP_REASON_PERIOD_RUNS: _SkipReason.ValueType  # 4
+    """The next period is not over."""
+    SKIP_REASON_REPORTS_MISSING: _SkipReason.ValueType  # 5
+    """A report of the next period is missing or not received, and nobody waived it."""
 
 class SkipReason(_SkipReason, metaclass=_SkipReasonEnumTypeWrapper):
     """Why a fire time cut no round. What there is waits for the next one."""
@@ -286,6 +322,10 @@ SKIP_REASON_NO_USAGE: SkipReason.ValueType  # 2
 """There was no usage that the policy counts; revenue waits for it."""
 SKIP_REASON_NOT_PLACED: SkipReason.ValueType  # 3
 """The policy lets nobody take anything of the pot, which cannot cover every floor, say."""
+SKIP_REASON_PERIOD_RUNS: SkipReason.ValueType  # 4
+"""The next period is not over."""
+SKIP_REASON_REPORTS_MISSING: SkipReason.ValueType  # 5
+"""A report of the next period is missing or not received, and nobody waived it."""
 Global___SkipReason: _TypeAlias = SkipReason  # noqa: Y015
 
 class _KeyKind:
@@ -526,6 +566,8 @@ class Policy(_message.Message):
     PROPOSAL_FIELD_NUMBER: _builtins.int
     ROUNDING_FIELD_NUMBER: _builtins.int
     APPROVAL_FIELD_NUMBER: _builtins.int
+    PERIOD_FIELD_NUMBER: _builtins.int
+    PERIOD_FROM_FIELD_NUMBER: _builtins.int
     version: _builtins.int
     """1 for the pool's first, counting up."""
     fee_ppm: _builtins.int
@@ -562,6 +604,14 @@ class Policy(_message.Message):
     """What becomes of fractions of a minor unit."""
     approval: Global___Approval.ValueType
     """What a round waits for once its review is over."""
+    period: Global___Periods.ValueType
+    """Which periods rounds close. Usage belongs to that of its `occurred_at`, money to that of its report; what comes late
+    falls in the next round. Other periods than those before begin at the next boundary that both have.
+    """
+    period_from: _builtins.str
+    """The first period that a round closes, such as 2026-03, from 1970 on; required with periods, empty without. It does
+    not matter where the round before closed a period.
+    """
     def __init__(
         self,
         *,
@@ -581,10 +631,12 @@ class Policy(_message.Message):
         proposal: _builtins.str = ...,
         rounding: Global___Rounding.ValueType = ...,
         approval: Global___Approval.ValueType = ...,
+        period: Global___Periods.ValueType = ...,
+        period_from: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_ai_only_ppm", b"_ai_only_ppm", "_cap_minor", b"_cap_minor", "_fee_cap_minor", b"_fee_cap_minor", "_human_ai_ppm", b"_human_ai_ppm", "ai_only_ppm", b"ai_only_ppm", "cap_minor", b"cap_minor", "fee_cap_minor", b"fee_cap_minor", "human_ai_ppm", b"human_ai_ppm"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ai_only_ppm", b"_ai_only_ppm", "_cap_minor", b"_cap_minor", "_fee_cap_minor", b"_fee_cap_minor", "_human_ai_ppm", b"_human_ai_ppm", "ai_only_ppm", b"ai_only_ppm", "approval", b"approval", "cap_minor", b"cap_minor", "commons_ppm", b"commons_ppm", "commons_rule", b"commons_rule", "fee_cap_minor", b"fee_cap_minor", "fee_ppm", b"fee_ppm", "floor_minor", b"floor_minor", "human_ai_ppm", b"human_ai_ppm", "leaf_index", b"leaf_index", "proposal", b"proposal", "review_seconds", b"review_seconds", "rounding", b"rounding", "tempering", b"tempering", "unattributed", b"unattributed", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ai_only_ppm", b"_ai_only_ppm", "_cap_minor", b"_cap_minor", "_fee_cap_minor", b"_fee_cap_minor", "_human_ai_ppm", b"_human_ai_ppm", "ai_only_ppm", b"ai_only_ppm", "approval", b"approval", "cap_minor", b"cap_minor", "commons_ppm", b"commons_ppm", "commons_rule", b"commons_rule", "fee_cap_minor", b"fee_cap_minor", "fee_ppm", b"fee_ppm", "floor_minor", b"floor_minor", "human_ai_ppm", b"human_ai_ppm", "leaf_index", b"leaf_index", "period", b"period", "period_from", b"period_from", "proposal", b"proposal", "review_seconds", b"review_seconds", "rounding", b"rounding", "tempering", b"tempering", "unattributed", b"unattributed", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__ai_only_ppm: _TypeAlias = _typing.Literal["ai_only_ppm"]  # noqa: Y015
     _WhichOneofArgType__ai_only_ppm: _TypeAlias = _typing.Literal["_ai_only_ppm", b"_ai_only_ppm"]  # noqa: Y015

@@ -534,3 +534,67 @@ class ListReversalsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListReversalsResponse: _TypeAlias = ListReversalsResponse  # noqa: Y015
+
+@_typing.final
+class Waiver(_message.Message):
+    """A report that the round of a period does not wait for."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLATFORM_FIELD_NUMBER: _builtins.int
+    PERIOD_FIELD_NUMBER: _builtins.int
+    PROPOSAL_FIELD_NUMBER: _builtins.int
+    platform: _builtins.str
+    """`platforms/{platform}`."""
+    period: _builtins.str
+    """The period, such as 2026-03."""
+    proposal: _builtins.str
+    """The proposal that waits for another operator, such as `pools/{pool}/proposals/{leaf}`; empty once this is in force."""
+    def __init__(
+        self,
+        *,
+        platform: _builtins.str = ...,
+        period: _builtins.str = ...,
+        proposal: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["period", b"period", "platform", b"platform", "proposal", b"proposal"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Waiver: _TypeAlias = Waiver  # noqa: Y015
+
+@_typing.final
+class WaiveReportRequest(_message.Message):
+    """A request to waive a report."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    PLATFORM_FIELD_NUMBER: _builtins.int
+    PERIOD_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """`pools/{pool}`."""
+    platform: _builtins.str
+    """`platforms/{platform}`, which is admitted to the pool."""
+    period: _builtins.str
+    """A month like 2026-03, a quarter like 2026-Q1 or a year like 2026."""
+    reason: _builtins.str
+    """Why; 1 to 1,000 characters."""
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+        platform: _builtins.str = ...,
+        period: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["parent", b"parent", "period", b"period", "platform", b"platform", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WaiveReportRequest: _TypeAlias = WaiveReportRequest  # noqa: Y015

@@ -76,6 +76,11 @@ class RevenueServiceStub:
                 request_serializer=moiety_dot_v1_dot_revenue__pb2.ListReversalsRequest.SerializeToString,
                 response_deserializer=moiety_dot_v1_dot_revenue__pb2.ListReversalsResponse.FromString,
                 _registered_method=True)
+        self.WaiveReport = channel.unary_unary(
+                '/moiety.v1.RevenueService/WaiveReport',
+                request_serializer=moiety_dot_v1_dot_revenue__pb2.WaiveReportRequest.SerializeToString,
+                response_deserializer=moiety_dot_v1_dot_revenue__pb2.Waiver.FromString,
+                _registered_method=True)
 
 
 class RevenueServiceServicer:
@@ -143,6 +148,14 @@ class RevenueServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WaiveReport(self, request, context):
+        """Has the round that closes a period not wait for a platform's report, or for its money; what comes falls in the next
+        round. Waiving twice changes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RevenueServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -185,6 +198,11 @@ def add_RevenueServiceServicer_to_server(servicer, server):
                     servicer.ListReversals,
                     request_deserializer=moiety_dot_v1_dot_revenue__pb2.ListReversalsRequest.FromString,
                     response_serializer=moiety_dot_v1_dot_revenue__pb2.ListReversalsResponse.SerializeToString,
+            ),
+            'WaiveReport': grpc.unary_unary_rpc_method_handler(
+                    servicer.WaiveReport,
+                    request_deserializer=moiety_dot_v1_dot_revenue__pb2.WaiveReportRequest.FromString,
+                    response_serializer=moiety_dot_v1_dot_revenue__pb2.Waiver.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -405,6 +423,33 @@ class RevenueService:
             '/moiety.v1.RevenueService/ListReversals',
             moiety_dot_v1_dot_revenue__pb2.ListReversalsRequest.SerializeToString,
             moiety_dot_v1_dot_revenue__pb2.ListReversalsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WaiveReport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/moiety.v1.RevenueService/WaiveReport',
+            moiety_dot_v1_dot_revenue__pb2.WaiveReportRequest.SerializeToString,
+            moiety_dot_v1_dot_revenue__pb2.Waiver.FromString,
             options,
             channel_credentials,
             insecure,

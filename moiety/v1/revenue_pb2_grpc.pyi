@@ -58,6 +58,10 @@ class RevenueServiceStub:
     """
     ListReversals: _grpc.UnaryUnaryMultiCallable[_revenue_pb2.ListReversalsRequest, _revenue_pb2.ListReversalsResponse]
     """Lists a pool's reversals in the order of the log."""
+    WaiveReport: _grpc.UnaryUnaryMultiCallable[_revenue_pb2.WaiveReportRequest, _revenue_pb2.Waiver]
+    """Has the round that closes a period not wait for a platform's report, or for its money; what comes falls in the next
+    round. Waiving twice changes nothing.
+    """
 
 @_typing.type_check_only
 class RevenueServiceAsyncStub(RevenueServiceStub):
@@ -89,6 +93,10 @@ class RevenueServiceAsyncStub(RevenueServiceStub):
     """
     ListReversals: _aio.UnaryUnaryMultiCallable[_revenue_pb2.ListReversalsRequest, _revenue_pb2.ListReversalsResponse]  # type: ignore[assignment]
     """Lists a pool's reversals in the order of the log."""
+    WaiveReport: _aio.UnaryUnaryMultiCallable[_revenue_pb2.WaiveReportRequest, _revenue_pb2.Waiver]  # type: ignore[assignment]
+    """Has the round that closes a period not wait for a platform's report, or for its money; what comes falls in the next
+    round. Waiving twice changes nothing.
+    """
 
 class RevenueServiceServicer(metaclass=_abc_1.ABCMeta):
     """Takes reports of revenue from platforms, each for itself, and records from operators what arrived. A platform sees
@@ -165,5 +173,15 @@ class RevenueServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_revenue_pb2.ListReversalsResponse, _abc.Awaitable[_revenue_pb2.ListReversalsResponse]]:
         """Lists a pool's reversals in the order of the log."""
+
+    @_abc_1.abstractmethod
+    def WaiveReport(
+        self,
+        request: _revenue_pb2.WaiveReportRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_revenue_pb2.Waiver, _abc.Awaitable[_revenue_pb2.Waiver]]:
+        """Has the round that closes a period not wait for a platform's report, or for its money; what comes falls in the next
+        round. Waiving twice changes nothing.
+        """
 
 def add_RevenueServiceServicer_to_server(servicer: RevenueServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

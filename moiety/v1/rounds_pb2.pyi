@@ -184,6 +184,11 @@ class Round(_message.Message):
     REVIEW_END_TIME_FIELD_NUMBER: _builtins.int
     STATEMENT_ROOT_FIELD_NUMBER: _builtins.int
     STATEMENT_LINES_FIELD_NUMBER: _builtins.int
+    PERIOD_FIELD_NUMBER: _builtins.int
+    LATE_EVENT_COUNT_FIELD_NUMBER: _builtins.int
+    LATE_RETRACTED_COUNT_FIELD_NUMBER: _builtins.int
+    LATE_MINOR_FIELD_NUMBER: _builtins.int
+    WAIVED_PLATFORMS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`pools/{pool}/rounds/{number}`."""
     number: _builtins.int
@@ -201,7 +206,9 @@ class Round(_message.Message):
     event_count: _builtins.int
     """Usage events in it."""
     pot_minor: _builtins.int
-    """Revenue account's balance at `end`, minor units."""
+    """What it distributes, minor units: the revenue at `end`; in a pool with periods, what was received for periods up to
+    this one.
+    """
     fee_minor: _builtins.int
     """The operator's fee, minor units."""
     allocated_minor: _builtins.int
@@ -238,6 +245,14 @@ class Round(_message.Message):
     """Root of the tree of dossiers, one for each line of the statement, 32 bytes."""
     statement_lines: _builtins.int
     """How many lines the statement has."""
+    period: _builtins.str
+    """The period that it closes, such as 2026-03; empty without periods."""
+    late_event_count: _builtins.int
+    """Usage events in it of months before the period."""
+    late_retracted_count: _builtins.int
+    """Usage events retracted in it of months before the period."""
+    late_minor: _builtins.int
+    """What of the pot is of earlier periods: money that came late, or was carried over; minor units."""
     @_builtins.property
     def policy(self) -> _registry_pb2.Policy:
         """The policy in force."""
@@ -261,6 +276,10 @@ class Round(_message.Message):
     @_builtins.property
     def review_end_time(self) -> _timestamp_pb2.Timestamp:
         """The earliest that it may be posted; until then collectives may object."""
+
+    @_builtins.property
+    def waived_platforms(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """`platforms/{platform}`: whose reports for the period are missing or not received, and were waived."""
 
     def __init__(
         self,
@@ -298,10 +317,15 @@ class Round(_message.Message):
         review_end_time: _timestamp_pb2.Timestamp | None = ...,
         statement_root: _builtins.bytes = ...,
         statement_lines: _builtins.int = ...,
+        period: _builtins.str = ...,
+        late_event_count: _builtins.int = ...,
+        late_retracted_count: _builtins.int = ...,
+        late_minor: _builtins.int = ...,
+        waived_platforms: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["calculate_time", b"calculate_time", "decide_time", b"decide_time", "fire_times", b"fire_times", "policy", b"policy", "post_time", b"post_time", "review_end_time", b"review_end_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocated_minor", b"allocated_minor", "attributed_minor", b"attributed_minor", "calculate_time", b"calculate_time", "calculated_by", b"calculated_by", "carried_minor", b"carried_minor", "commons_kept_minor", b"commons_kept_minor", "commons_minor", b"commons_minor", "currency", b"currency", "decide_time", b"decide_time", "decided_by", b"decided_by", "end", b"end", "event_count", b"event_count", "fee_minor", b"fee_minor", "fire_times", b"fire_times", "leaf_index", b"leaf_index", "name", b"name", "number", b"number", "policy", b"policy", "post_time", b"post_time", "pot_minor", b"pot_minor", "previous_number", b"previous_number", "reason", b"reason", "registry_sha256", b"registry_sha256", "retracted_count", b"retracted_count", "review_end_time", b"review_end_time", "root", b"root", "rounding_minor", b"rounding_minor", "start", b"start", "state", b"state", "statement_lines", b"statement_lines", "statement_root", b"statement_root", "statement_sha256", b"statement_sha256", "weights_sha256", b"weights_sha256"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocated_minor", b"allocated_minor", "attributed_minor", b"attributed_minor", "calculate_time", b"calculate_time", "calculated_by", b"calculated_by", "carried_minor", b"carried_minor", "commons_kept_minor", b"commons_kept_minor", "commons_minor", b"commons_minor", "currency", b"currency", "decide_time", b"decide_time", "decided_by", b"decided_by", "end", b"end", "event_count", b"event_count", "fee_minor", b"fee_minor", "fire_times", b"fire_times", "late_event_count", b"late_event_count", "late_minor", b"late_minor", "late_retracted_count", b"late_retracted_count", "leaf_index", b"leaf_index", "name", b"name", "number", b"number", "period", b"period", "policy", b"policy", "post_time", b"post_time", "pot_minor", b"pot_minor", "previous_number", b"previous_number", "reason", b"reason", "registry_sha256", b"registry_sha256", "retracted_count", b"retracted_count", "review_end_time", b"review_end_time", "root", b"root", "rounding_minor", b"rounding_minor", "start", b"start", "state", b"state", "statement_lines", b"statement_lines", "statement_root", b"statement_root", "statement_sha256", b"statement_sha256", "waived_platforms", b"waived_platforms", "weights_sha256", b"weights_sha256"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -121,3 +121,13 @@ class RevenueVerbs(Verbs):
         """Return a pool's reversals in the order of the log. A platform sees those of its own money."""
         request = pb.ListReversalsRequest(parent=pool_name(pool), page_size=PAGE_SIZE)
         return self._connection.pages(self._revenue.ListReversals, request, lambda page: page.reversals)
+
+    @verb
+    def waive_report(self, pool: str, platform: str, period: str, *, reason: str) -> Steps[pb.Waiver]:
+        """Have the round that closes a period not wait for a platform's report or its money: what comes falls in the
+        next round.
+        """
+        request = pb.WaiveReportRequest(
+            parent=pool_name(pool), platform=f"platforms/{platform}", period=period, reason=reason
+        )
+        return self._connection.unary(self._revenue.WaiveReport, request, repeat=True)

@@ -4,18 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import datetime
 from typing import Final
 
 import sqlalchemy as sa
 
 from ledger.errors import LostRaceError
+from ledger.income import Period
 from ledger.journal import REVENUE
 from ledger.store import journal, log, methods, proofs, registry
 from ledger.store.acts import REGISTRY
 from ledger.store.log import PoolRef
 from payout.amounts import Carried
-from payout.calculation import Asked, Calculation, RegistrySnapshot, RoundInputs, as_proposed, calculate, pot_of
+from payout.calculation import (
+    Asked,
+    Calculation,
+    RegistrySnapshot,
+    RoundInputs,
+    as_proposed,
+    calculate,
+    closing_of,
+    pot_of,
+)
 from payout.entries import RoundContent
+from payout.periods import PeriodUsage, Taken, Waiting, closing_round, next_period
 from payout.policy import Policy, policy_in_force
 from payout.rounds import Deficits
 from payout.statement import (
@@ -25,6 +37,7 @@ from payout.statement import (
     parse_statement,
 )
 from payout.store import pools, rounds
+from payout.store.books import read_books
 from payout.store.rereading import Proposed, Rereading
 from payout.weights import UsageKey, UsageSum, added_up
 
@@ -33,12 +46,15 @@ def next_round(
     connection: sa.Connection,
     pool: PoolRef,
     asked: Asked,
+    now: datetime,
     *,
     policy: Policy | None = None,
     proposed: Proposed | None = None,
-) -> Calculation:
-    """Returns everything logged since the last posted round, under the policy in force or under another one, or as an
-    act would have it.
+) -> tuple[Calculation, Waiting | None]:
+    """Returns the next round and why it is not cut yet, if so: of everything logged since the last posted round, or of
+    the next period that closes. It is under the policy in force or under another one, or as an act would have it.
+
+    A period of which nothing would be distributed passes without a round once the next one is over.
     """
     latest = rounds.latest_round(connection, pool)
     posted = latest if latest and latest.posted_at else rounds.latest_posted(connection, pool)
@@ -51,28 +67,49 @@ def next_round(
     ]
     policy_leaf, policy_version, in_force = policy_in_force(logged, start)
     deficits, carried = _left_by(connection, pool, previous)
-    return _calculated(
-        connection,
-        pool,
-        RoundInputs(
-            number=latest.content.number + 1 if latest else 1,
-            previous=previous,
-            start=start,
-            end=head.size,
-            root=head.root(),
-            policy_leaf=policy_leaf,
-            policy_version=policy_version,
-            policy=policy or in_force,
-            pot_minor=pot_of(journal.balances_of(connection, pool, [REVENUE], log_size=head.size)),
-            usage=rounds.usage_sums(connection, pool, start, head.size),
-            confidence_ppm=methods.confidences(connection, pool),
-            registry=read_registry(connection),
-            deficits=deficits,
-            carried=carried,
-            asked=asked,
-        ),
-        proposed,
+    taken = Taken.by(posted.content if posted else None)
+    inputs = RoundInputs(
+        number=latest.content.number + 1 if latest else 1,
+        previous=previous,
+        start=start,
+        end=head.size,
+        root=head.root(),
+        policy_leaf=policy_leaf,
+        policy_version=policy_version,
+        policy=policy or in_force,
+        pot_minor=0,
+        usage={},
+        confidence_ppm=methods.confidences(connection, pool),
+        registry=read_registry(connection),
+        deficits=deficits,
+        carried=carried,
+        asked=asked,
+        usage_from=taken.since if taken.since < start else None,
     )
+    if proposed:
+        inputs = as_proposed(inputs, proposed.act)
+    last = Period.parse(posted.content.period) if posted and posted.content.period else None
+    period = next_period(inputs.policy, last)
+    if period is None:
+        pot = pot_of(journal.balances_of(connection, pool, [REVENUE], log_size=head.size))
+        usage = _usage(connection, pool, taken, head.size, None, proposed)
+        made = calculate(replace(inputs, pot_minor=pot, usage=usage))
+        return made, Waiting(made.content.nothing) if made.content.nothing else None
+
+    def usage_of(period: Period) -> PeriodUsage:
+        counts = rounds.usage_counts(connection, pool, taken, head.size, period.first)
+        return _usage(connection, pool, taken, head.size, period.end, proposed), counts
+
+    return closing_round(inputs, period, read_books(connection, pool, head.size), now, usage_of)
+
+
+def _usage(
+    connection: sa.Connection, pool: PoolRef, taken: Taken, end: int, before: int | None, proposed: Proposed | None
+) -> Mapping[UsageKey, UsageSum]:
+    """Returns the usage that no round took, read as an act would have it."""
+    usage = rounds.usage_sums(connection, pool, taken, end, before)
+    change = Rereading(connection, pool, proposed).change(taken, end, before) if proposed else {}
+    return added_up([usage, change]) if change else usage
 
 
 def read_registry(connection: sa.Connection) -> RegistrySnapshot:
@@ -123,9 +160,12 @@ def past_round(
     (logged,) = pools.list_policies(connection, pool, after=content.policy_version - 1, limit=1)
     snapshot = log.checked_body(connection, pool, bytes.fromhex(content.registry_sha256))
     deficits, carried = _left_by(connection, pool, content.previous)
+    taken = Taken.by(rounds.get_round(connection, pool, content.previous).content if content.previous else None)
+    closing = closing_of(content)
+    before = closing.period.end if closing else None
+    change = Rereading(connection, pool, proposed).change(taken, content.end, before) if proposed else {}
     return _calculated(
         connection,
-        pool,
         RoundInputs(
             number=content.number,
             previous=content.previous,
@@ -136,27 +176,28 @@ def past_round(
             policy_version=content.policy_version,
             policy=policy or logged.policy,
             pot_minor=content.pot_minor,
-            usage=rounds.usage_sums(connection, pool, content.start, content.end),
+            usage=rounds.usage_sums(connection, pool, taken, content.end, before),
             confidence_ppm=methods.confidences(connection, pool),
             registry=RegistrySnapshot(
                 content.registry_size, bytes.fromhex(content.registry_root), parse_registry(snapshot)
             ),
             deficits=deficits,
             carried=carried,
+            usage_from=content.usage_from,
+            closing=closing,
         ),
+        change,
         proposed,
     )
 
 
 def _calculated(
-    connection: sa.Connection, pool: PoolRef, inputs: RoundInputs, proposed: Proposed | None
+    connection: sa.Connection, inputs: RoundInputs, change: Mapping[UsageKey, UsageSum], proposed: Proposed | None
 ) -> Calculation:
-    if proposed is None:
-        return calculate(inputs)
-    if change := Rereading(connection, pool, proposed).change(inputs.start, inputs.end):
+    if change:
         snapshot = _with_named(connection, inputs.registry, change)
         inputs = replace(inputs, usage=added_up([inputs.usage, change]), registry=snapshot)
-    return calculate(as_proposed(inputs, proposed.act))
+    return calculate(as_proposed(inputs, proposed.act) if proposed else inputs)
 
 
 def _with_named(

@@ -22,10 +22,12 @@ from ledger.store.log import PoolRef
 from ledger.store.usage.readings import Readings
 from ledger.usage.batch import Batch, BoolArray
 from ledger.usage.entries import MembershipContent, MethodContent, RetractionContent, UsageContent, decode_positions
+from ledger.usage.format import months_of
 from ledger.usage.membership import parse_membership
 from ledger.usage.methods import method_of
 from ledger.usage.reading import Reading
 from ledger.usage.weights import weigh
+from payout.periods import Taken
 from payout.weights import UsageKey, UsageSum, WeightSum
 
 MAX_BYTES: Final = 64 * 2**20
@@ -51,16 +53,22 @@ class Proposed:
 class _Part:
     """Events of a batch that count, with their sign: those accepted, or those retracted."""
 
+    leaf_index: int
     batch: UsageContent
     positions: list[int]
     are_left_out: bool
     """Whether the positions are the events that do not count, rather than those that do."""
     sign: int
 
-    def counted(self, events: int) -> BoolArray:
-        """(events,): which of the batch's events the part has."""
-        chosen = np.full(events, self.are_left_out, dtype=np.bool_)
+    def counted(self, batch: Batch, taken: Taken, before: int | None) -> BoolArray:
+        """Which of the batch's events the part has, of months before one if it is given, that no round took."""
+        chosen = np.full(len(batch), self.are_left_out, dtype=np.bool_)
         chosen[self.positions] = not self.are_left_out
+        months = months_of(batch.occurred_at)
+        if before is not None:
+            chosen &= months < before
+        if self.leaf_index < taken.end:
+            chosen &= months >= taken.month
         return chosen
 
 
@@ -78,8 +86,8 @@ class Rereading:
         self._readings = Readings()
         self._of_act = self._reading_of_act()
 
-    def change(self, start: int, end: int) -> dict[UsageKey, UsageSum]:
-        """Returns what is to be added to the usage in [start, end) of the log; no events, since none is more or fewer.
+    def change(self, taken: Taken, end: int, before: int | None = None) -> dict[UsageKey, UsageSum]:
+        """Returns what is to be added to `rounds.usage_sums` of the same; no events, since none is more or fewer.
 
         Raises:
             StateError: it is too much to be read again, or a batch cannot be read so.
@@ -87,7 +95,7 @@ class Rereading:
         if self._of_act is None:
             return {}
         running, size = WeightSum(), 0
-        for count, part in enumerate(self._parts(start, end), 1):
+        for count, part in enumerate(self._parts(taken.since, end), 1):
             then = self._readings.then(self._connection, self._pool, part.batch)
             other = self._otherwise(then, part.batch)
             if other is None:
@@ -98,7 +106,8 @@ class Rereading:
                 raise StateError(f"pools/{self._pool.name}", "TOO_MUCH_TO_READ_AGAIN", detail)
             body = self._bodies.checked(self._connection, self._pool, bytes.fromhex(part.batch.body_sha256))
             for reading, sign in ((then, -part.sign), (other, part.sign)):
-                self._add(running, part, self._read(reading, body, part.batch), sign)
+                batch = self._read(reading, body, part.batch)
+                self._add(running, part, batch, part.counted(batch, taken, before), sign)
         names = registry.collective_names(self._connection)
         return {key: _without_zeros(found) for key, found in running.totals(names).items()}
 
@@ -134,22 +143,25 @@ class Rereading:
             detail = f"has batch {batch.batch_id} of {batch.platform}, which cannot be read so: {error}"
             raise StateError(f"pools/{self._pool.name}", "NOT_READABLE_SO", detail) from None
 
-    def _add(self, running: WeightSum, part: _Part, batch: Batch, sign: int) -> None:
+    def _add(self, running: WeightSum, part: _Part, batch: Batch, counted: BoolArray, sign: int) -> None:
         numbers = registry.collective_numbers(self._connection, batch.names)
-        for mode, weights in weigh(batch, part.counted(len(batch))).items():
+        for mode, weights in weigh(batch, counted).items():
             key = UsageKey(part.batch.method, part.batch.method_version, mode)
             running.add(key, replace(weights, events=0, index=numbers[weights.index]), sign=sign)
 
     def _parts(self, start: int, end: int) -> Iterator[_Part]:
         """Batches and retractions in [start, end) whose method the act may be about."""
         for entry in self._entries(t.batch, t.batch.c.batch_number, start, end):
-            content = decode(entry, {UsageContent.type: UsageContent}).content
-            yield _Part(content, decode_positions(content.duplicates), are_left_out=True, sign=1)
+            usage = decode(entry, {UsageContent.type: UsageContent})
+            yield _Part(
+                usage.index, usage.content, decode_positions(usage.content.duplicates), are_left_out=True, sign=1
+            )
         for entry in self._entries(t.retraction, t.retraction.c.weights_number, start, end):
-            retraction = decode(entry, {RetractionContent.type: RetractionContent}).content
+            back = decode(entry, {RetractionContent.type: RetractionContent})
+            retraction = back.content
             leaf = log.read_leaf(self._connection, self._pool, retraction.batch_leaf)
             content = decode(leaf.entry, {UsageContent.type: UsageContent}).content
-            yield _Part(content, decode_positions(retraction.positions), are_left_out=False, sign=-1)
+            yield _Part(back.index, content, decode_positions(retraction.positions), are_left_out=False, sign=-1)
 
     def _entries(self, table: sa.Table, number: sa.Column[int], start: int, end: int) -> list[bytes]:
         weights = t.batch_weights

@@ -21,6 +21,7 @@ from ledger.store.database import driver_connection
 from ledger.store.log import PoolRef
 from ledger.usage.weights import ModeWeights, unpack
 from payout.entries import PostingContent, RoundContent
+from payout.periods import Taken
 from payout.store import tables as t
 from payout.weights import UsageKey, UsageSum, WeightSum
 
@@ -30,8 +31,16 @@ _WEIGHTS: Final = """
         AND {table}.{number} = batch_weights.batch_number
     WHERE {table}.pool_id = %s AND {table}.leaf_index >= %s AND {table}.leaf_index < %s
 """
-_WEIGHTS_OF_BATCHES: Final = _WEIGHTS.format(table="batch", number="batch_number")
-_WEIGHTS_OF_RETRACTIONS: Final = _WEIGHTS.format(table="retraction", number="weights_number")
+_SOME_MONTHS: Final = """
+        AND batch_weights.month < %s AND ({table}.leaf_index >= %s OR batch_weights.month >= %s)
+"""
+_COUNTS: Final = _WEIGHTS.replace(
+    "method, method_version, mode, events, unattributed, packed", "COALESCE(SUM(events), 0)"
+)
+_NO_MONTH: Final = 2**31 - 1
+"""After every month."""
+_BATCHES: Final = {"table": "batch", "number": "batch_number"}
+_RETRACTIONS: Final = {"table": "retraction", "number": "weights_number"}
 
 
 class RoundState(StrEnum):
@@ -65,17 +74,37 @@ class RoundRecord:
         return RoundState.POSTED if self.posted_at else RoundState.APPROVED
 
 
-def usage_sums(connection: sa.Connection, pool: PoolRef, start: int, end: int) -> dict[UsageKey, UsageSum]:
-    """Returns the weights of every batch in [start, end), less those of every retraction in it."""
+def usage_sums(
+    connection: sa.Connection, pool: PoolRef, taken: Taken, end: int, before: int | None = None
+) -> dict[UsageKey, UsageSum]:
+    """Returns the weights of usage before the leaf `end`, and before a month if one is given, that no round took: of
+    every batch, less those of every retraction.
+    """
     running = WeightSum()
-    for query, sign in ((_WEIGHTS_OF_BATCHES, 1), (_WEIGHTS_OF_RETRACTIONS, -1)):
+    of_leaves: tuple[object, ...] = (pool.pool_id, taken.since, end)
+    # Without periods every month counts, of leaves that are one after the other.
+    every = before is None and taken.since == taken.end
+    of_months = () if every else (_NO_MONTH if before is None else before, taken.end, taken.month)
+    for names, sign in ((_BATCHES, 1), (_RETRACTIONS, -1)):
+        query = (_WEIGHTS if every else _WEIGHTS + _SOME_MONTHS).format(**names)
         # In binary, and row by row: Postgres reads the next row while this one is added.
-        rows = driver_connection(connection).cursor(binary=True).stream(query, (pool.pool_id, start, end), binary=True)
+        rows = driver_connection(connection).cursor(binary=True).stream(query, of_leaves + of_months, binary=True)
         for row in rows:
             method, version, mode, events, unattributed, packed = cast("tuple[str, int, int, int, Decimal, bytes]", row)
             weights = ModeWeights(events, *unpack(packed), int(unattributed))
             running.add(UsageKey(method, version, mode), weights, sign=sign)
     return running.totals(registry.collective_names(connection))
+
+
+def usage_counts(connection: sa.Connection, pool: PoolRef, taken: Taken, end: int, before: int) -> tuple[int, int]:
+    """Returns how many events before a leaf and a month no round took, and how many retractions of such."""
+    counts = []
+    for names in (_BATCHES, _RETRACTIONS):
+        query = (_COUNTS + _SOME_MONTHS).format(**names)
+        values = (pool.pool_id, taken.since, end, before, taken.end, taken.month)
+        found = driver_connection(connection).execute(query, values).fetchone()
+        counts.append(int(cast("tuple[Decimal]", found)[0]))
+    return counts[0], counts[1]
 
 
 def insert_round(

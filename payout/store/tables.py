@@ -67,6 +67,16 @@ split = sa.Table(
     comment="How collectives split their amounts among their members, each once.",
 )
 
+waiver = sa.Table(
+    "waiver",
+    metadata,
+    pool_id(),
+    sa.Column("period", sa.Text, primary_key=True),
+    sa.Column("platform_id", sa.Integer, primary_key=True, autoincrement=False),
+    leaf_index(),
+    comment="Platforms for whose reports the round of a period does not wait.",
+)
+
 schedule = sa.Table(
     "schedule",
     metadata,
@@ -166,8 +176,8 @@ booking = sa.Table(
 )
 
 APPEND_ONLY: Final = (
-    policy, round_, posting, objection, answer, split, payee, bank_account, pay_run, planned_payment, bank_message,
-    payment_event, paying, booking,
+    policy, round_, posting, objection, answer, split, waiver, payee, bank_account, pay_run, planned_payment,
+    bank_message, payment_event, paying, booking,
 )  # fmt: skip
 """What the service may insert and read, and nothing more."""
 

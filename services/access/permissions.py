@@ -77,6 +77,7 @@ PERMITTED: Final[dict[str, frozenset[Role]]] = {
     "/moiety.v1.RevenueService/MatchReceipt": _OPERATOR,
     "/moiety.v1.RevenueService/ReverseReceipt": _OPERATOR,
     "/moiety.v1.RevenueService/ListReversals": _PLATFORM_READERS,
+    "/moiety.v1.RevenueService/WaiveReport": _OPERATOR,
     "/moiety.v1.AccountsService/GetBalance": _EVERYONE,
     "/moiety.v1.AccountsService/ListBalances": _EVERYONE,
     "/moiety.v1.AccountsService/ListTransfers": _EVERYONE,

@@ -14,6 +14,7 @@ from ledger.income import (
     ReceiptContent,
     ReportContent,
     ReversalContent,
+    WaiverContent,
     payment_reference,
     require_date,
 )
@@ -23,6 +24,7 @@ from ledger.store import income
 from ledger.store.log import PoolRef
 from moiety.v1 import revenue_pb2 as pb
 from moiety.v1 import revenue_pb2_grpc
+from payout.store import pools
 from services.access.keys import Role
 from services.access.permissions import actor, caller, own_id
 from services.api import convert
@@ -51,6 +53,8 @@ class RevenueService(revenue_pb2_grpc.RevenueServiceServicer):
             if asked.currency != pool.currency:
                 reason = f"must be {pool.currency}, the pool's, got {asked.currency[:20]!r}"
                 raise InvalidInputError.of("report.currency", reason)
+            if not asked.period and pools.list_policies(connection, pool)[-1].policy.period.months:
+                raise InvalidInputError.of("report.period", "is required in a pool with periods, like 2026-03")
             request_id = require_request_id(request.request_id, "request_id")
             content = ReportContent(
                 platform=platform,
@@ -154,6 +158,17 @@ class RevenueService(revenue_pb2_grpc.RevenueServiceServicer):
             reason=require_text(asked.reason, "reversal.reason", least=1, most=MAX_NOTE),
         )
         return told(self._acts.perform(connection, pool, content, actor()), convert.reversal_to_proto, asked)
+
+    def WaiveReport(self, request: pb.WaiveReportRequest, context: grpc.ServicerContext) -> pb.Waiver:
+        with self._database.transaction() as connection:
+            pool = pool_of(connection, request.parent, "parent")
+            content = WaiverContent(
+                platform=only_id(request.platform, "platforms", "platform"),
+                period=str(Period.parse(request.period)),
+                reason=require_text(request.reason, "reason", least=1, most=MAX_NOTE),
+            )
+            outcome = self._acts.perform(connection, pool, content, actor())
+        return told(outcome, convert.waiver_to_proto, content)
 
     def ListReversals(
         self, request: pb.ListReversalsRequest, context: grpc.ServicerContext

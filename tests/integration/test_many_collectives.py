@@ -13,6 +13,7 @@ from ledger.errors import LedgerCorruptError
 from ledger.store.database import Database
 from ledger.store.registry import pool_ref
 from moiety import Collective, Policy
+from payout.periods import Taken
 from payout.statement import parse_statement
 from payout.store.rounds import usage_sums
 from tests.support.deployment import Deployment
@@ -80,4 +81,4 @@ def test_usage_of_a_collective_that_the_database_lost_is_a_corrupt_ledger(owner:
     with owner.begin() as connection:
         connection.exec_driver_sql("DELETE FROM collective WHERE name = 'c007'")
     with database.transaction() as connection, pytest.raises(LedgerCorruptError, match="not registered"):
-        usage_sums(connection, pool_ref(connection, POOL), 0, 2**40)
+        usage_sums(connection, pool_ref(connection, POOL), Taken(), 2**40)

@@ -53,6 +53,7 @@ MAY_CALL: Final[dict[str, frozenset[str]]] = {
             "RegistryService/RevokeApiKey", "AccountsService/RecordPayment", "AccountsService/ReleaseHeld",
             "AccountsService/GrantFromCommons", "RevenueService/ReverseReport",
             "RevenueService/RecordReceipt", "RevenueService/MatchReceipt", "RevenueService/ReverseReceipt",
+            "RevenueService/WaiveReport",
             "RoundsService/CalculateRound", "RoundsService/ApproveRound",
             "RoundsService/RejectRound", "RoundsService/AnswerObjection",
             "RegistryService/CreateMembership", "LimitsService/UpdatePoolLimits",

@@ -15,6 +15,7 @@ from payout.entries import CONTENTS, FireTimes
 from payout.policy import (
     Approval,
     CommonsRule,
+    Periods,
     Policy,
     Rounding,
     Tempering,
@@ -63,6 +64,8 @@ policies = st.builds(
     review_seconds=counts,
     rounding=st.sampled_from(Rounding),
     approval=st.sampled_from(Approval),
+    period=st.sampled_from(Periods),
+    period_from=texts,
 )
 STRATEGIES: Final[dict[Any, st.SearchStrategy[Any]]] = {
     str: texts,
@@ -79,7 +82,7 @@ STRATEGIES: Final[dict[Any, st.SearchStrategy[Any]]] = {
 }
 DECIMALS: Final = {
     "amount_minor", "weight", "weight_unattributed", "pot_minor", "fee_minor", "attributed_minor", "commons_minor",
-    "commons_kept_minor", "carried_minor", "rounding_minor", "deficit_unattributed",
+    "commons_kept_minor", "carried_minor", "rounding_minor", "deficit_unattributed", "late_minor",
 }  # fmt: skip
 DIGESTS: Final = {
     "round_hash", "objection_hash", "body_sha256", "root", "registry_root", "registry_sha256", "statement_sha256",

@@ -124,6 +124,7 @@ def take_back(operator: Client) -> None:
     operator.match_receipt(POOL, "unknown", "songbird", request_id="found")
     operator.reverse_receipt(POOL, "in-money-3", 5, request_id="bank-3", reason="no cover", chargeback=True)
     operator.reverse_report(POOL, "tunesmith", "money-3", 7, request_id="less-3", reason="typing error")
+    operator.waive_report(POOL, "songbird", "2026-01", reason="has no users yet")
 
 
 def cut_in_dispute(scene: Scene, request_id: str) -> None:

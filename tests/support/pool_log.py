@@ -33,10 +33,19 @@ from ledger.entries import (
     ReleaseContent,
 )
 from ledger.errors import NotFoundError
-from ledger.income import MatchContent, ReceiptContent, ReportContent, ReversalContent, payment_reference
+from ledger.income import (
+    MatchContent,
+    Period,
+    ReceiptContent,
+    ReportContent,
+    ReversalContent,
+    WaiverContent,
+    payment_reference,
+)
 from ledger.journal import (
     REVENUE,
     Transfer,
+    due_account,
 )
 from ledger.log.leaves import (
     Content,
@@ -76,6 +85,7 @@ from payout.entries import (
     posting_transfers,
 )
 from payout.objections import Answer, AnswerContent, ObjectionContent
+from payout.periods import Books, PeriodUsage, Reported, Taken, Waiting, closing_round, next_period
 from payout.policy import Policy
 from payout.rounds import Deficits
 from payout.splits import SplitContent, SplitLine, sum_root
@@ -407,31 +417,37 @@ class PoolLog:
         its leaf."""
         posted = [content.round for _, content in self.placed(PostingContent)]
         rounds = {content.number: content for _, content in self.placed(RoundContent)}
-        start = rounds[posted[-1]].end if posted else 0
+        last = rounds[posted[-1]] if posted else None
+        start = last.end if last else 0
         policy_leaf, version, policy = self.policy_at(start)
-        usage, (deficits, carried) = self.usage_since(start), self.left_over()
+        deficits, carried = self.left_over()
+        taken = Taken.by(last)
         self.register()
-        calculation = calculate(
-            RoundInputs(
-                number=len(rounds) + 1,
-                previous=posted[-1] if posted else 0,
-                start=start,
-                end=self.size(),
-                root=bytes.fromhex(self.root_at(self.size())),
-                policy_leaf=policy_leaf,
-                policy_version=version,
-                policy=policy,
-                pot_minor=self.balance(REVENUE),
-                usage=usage,
-                confidence_ppm=self.confidence(),
-                registry=RegistrySnapshot(
-                    0, bytes.fromhex(self.registry.root_at(self.registry.size())), self.collectives
-                ),
-                deficits=deficits,
-                carried=carried,
-                asked=Asked(f"q-{self.size()}", fire_times, bytes.fromhex(salt_at(self.size()))),
-            )
+        inputs = RoundInputs(
+            number=len(rounds) + 1,
+            previous=posted[-1] if posted else 0,
+            start=start,
+            end=self.size(),
+            root=bytes.fromhex(self.root_at(self.size())),
+            policy_leaf=policy_leaf,
+            policy_version=version,
+            policy=policy,
+            pot_minor=max(0, self.balance(REVENUE)),
+            usage=self.untaken(),
+            confidence_ppm=self.confidence(),
+            registry=RegistrySnapshot(0, bytes.fromhex(self.registry.root_at(self.registry.size())), self.collectives),
+            deficits=deficits,
+            carried=carried,
+            asked=Asked(f"q-{self.size()}", fire_times, bytes.fromhex(salt_at(self.size()))),
+            usage_from=taken.since if taken.since < start else None,
         )
+        period = next_period(policy, Period.parse(last.period) if last and last.period else None)
+        if period:
+            calculation, self.waiting = closing_round(inputs, period, self.books(), self.now, self.usage_of)
+            if self.waiting:
+                return -1
+        else:
+            calculation = calculate(inputs)
         for body in calculation.bodies():
             self.put(body)
         content = calculation.content.model_copy(update={"by": calculated_by})
@@ -508,12 +524,20 @@ class PoolLog:
         posting = PostingContent(
             round=content.number, transfer_count=len(moved), amount_minor=amount, set_aside=aside, **named
         )
+        before = Period.parse(content.period).end if content.period else None
+        for leaf, events in [*self._accepted.items(), *self._taken_back.items()]:
+            for event in self._left_of(leaf, events, before) if leaf < content.end else ():
+                self.paid_by[leaf, event.event_id] = content.number
         return self.append(posting, moved)
 
     # What it comes to, in plain integers.
 
     _accepted: dict[int, list[Event]] = field(default_factory=dict)
     _id_schemes: dict[str, str] = field(default_factory=dict)
+    paid_by: dict[tuple[int, bytes | None], int] = field(default_factory=dict)
+    """By leaf and event, of usage and of retractions: the posted round that took it."""
+    waiting: Waiting | None = None
+    """Why the last round that was asked for was not cut."""
     _positions: dict[int, list[int]] = field(default_factory=dict)
     """Of the accepted events, in their batch."""
     _retracted: dict[int, list[int]] = field(default_factory=dict)
@@ -528,16 +552,52 @@ class PoolLog:
         mine = [index for index, content in self.placed(UsageContent) if content.platform == platform]
         return {event.event_id for index in mine for event in self._accepted[index]}
 
-    def usage_since(self, start: int) -> dict[UsageKey, UsageSum]:
+    def untaken(self, before: int | None = None) -> dict[UsageKey, UsageSum]:
+        """The usage that no posted round took, of months before one if it is given."""
         given, taken = dict[UsageKey, list[Event]](), dict[UsageKey, list[Event]]()
         for index, content in self.placed(UsageContent):
-            for event in self._accepted[index] if index >= start else ():
+            for event in self._left_of(index, self._accepted[index], before):
                 given.setdefault(UsageKey(content.method, content.method_version, event.mode or 0), []).append(event)
         for index, retraction in self.placed(RetractionContent):
             batch: UsageContent = self.content(retraction.batch_leaf)
-            for event in self._taken_back[index] if index >= start else ():
+            for event in self._left_of(index, self._taken_back[index], before):
                 taken.setdefault(UsageKey(batch.method, batch.method_version, event.mode or 0), []).append(event)
-        return {key: usage_sum(given.get(key, []), taken.get(key, [])) for key in {**given, **taken}}
+        return {key: usage_sum(given.get(key, []), taken.get(key, [])) for key in sorted({**given, **taken})}
+
+    def _left_of(self, index: int, events: Sequence[Event], before: int | None) -> list[Event]:
+        """Of what a leaf says happened or was taken back, what no posted round took."""
+        return [
+            event
+            for event in events
+            if (index, event.event_id) not in self.paid_by and (before is None or month_at(event) < before)
+        ]
+
+    def usage_of(self, period: Period) -> PeriodUsage:
+        """What the round of a period would take, and how much of it is late."""
+        late = self.untaken(period.first).values()
+        counted = sum(each.events for each in late), sum(each.retracted for each in late)
+        return self.untaken(period.end), counted
+
+    def books(self) -> Books:
+        """The money in, from plain lists."""
+        reports = []
+        for index, content in self.placed(ReportContent):
+            taken_back = sum(each.amount_minor for _, each in self.placed(ReversalContent) if each.reverses == index)
+            if left := content.amount_minor - taken_back:
+                reports.append(Reported.of(content, left))
+        admitted = set(self.platforms)
+        for _, admission in self.placed(AdmissionContent):
+            (admitted.add if admission.admitted else admitted.discard)(admission.platform)
+        return Books(
+            revenue_minor=self.balance(REVENUE),
+            due_minor={each.platform: self.balance(due_account(each.platform)) for each in reports},
+            reports=reports,
+            admitted=sorted(admitted),
+            waived={(content.period, content.platform) for _, content in self.placed(WaiverContent)},
+        )
+
+    def waive(self, period: str, platform: str = "acme") -> int:
+        return self.append(WaiverContent(platform=platform, period=period, reason="they are late"))
 
     def left_over(self) -> tuple[Deficits, Carried]:
         """What the last posted round left to subtract, and the fractions that it carries on."""
@@ -648,6 +708,12 @@ def usage_sum(given: Sequence[Event], taken: Sequence[Event]) -> UsageSum:
         {name: attributed(given).get(name, 0) - attributed(taken).get(name, 0) for name in names},
         {name: counts(given).get(name, 0) - counts(taken).get(name, 0) for name in names},
     )
+
+
+def month_at(event: Event) -> int:
+    """The month of UTC in which an event occurred, counted from year 0."""
+    occurred = datetime.fromtimestamp((event.occurred_at or 0) // 1_000_000, UTC)
+    return 12 * occurred.year + occurred.month - 1
 
 
 def counts(events: Sequence[Event]) -> dict[str, int]:

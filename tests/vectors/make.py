@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -58,6 +58,7 @@ from payout.entries import FireTimes, PolicyContent, RoundContent
 from payout.objections import Answer
 from payout.policy import (
     CommonsRule,
+    Periods,
     Policy,
     Rounding,
     Tempering,
@@ -204,8 +205,35 @@ def _filled(log: PoolLog) -> None:
     while log.size() < 300:
         log.report(log.size() * 997, ("acme", "zen")[log.size() % 2])
     log.receipt(700_000, "zen")
+    log.policy(Policy(fee_ppm=10_000, period=Periods.MONTH, period_from="2026-01"))
     settle(log)
+    _closed(log)
     _taken_back(log)
+
+
+def _closed(log: PoolLog) -> None:
+    """Two months that rounds close, with usage, money and retractions that come late, and then none any more."""
+    log.now = datetime(2026, 3, 2, tzinfo=UTC)
+    january = log.usage(_events(300, 310))
+    log.usage([*_in_february(_events(310, 320)), *_events(320, 323)], "zen")
+    _paid_in(log, 4_003, "zen")
+    log.report(2_000, "zen", "2026-02")
+    for platform in ("acme", "tidy", "zen"):
+        log.waive("2026-01", platform)
+    settle(log)
+    log.retract(january, [0, 1])
+    log.usage([*_events(330, 332), *_in_february(_events(332, 335))])
+    log.receipt(1_999, "zen")
+    log.reversal(log.report(5, "zen", "2026-02"), 5, platform="zen")
+    log.receipt(1, "zen")
+    for platform in ("acme", "tidy", "zen"):
+        log.waive("2026-02", platform)
+    log.policy(Policy(period=Periods.NONE))
+    settle(log)
+
+
+def _in_february(events: list[Event]) -> list[Event]:
+    return [replace(event, occurred_at=(event.occurred_at or 0) + 31 * 86_400_000_000) for event in events]
 
 
 def _paid_in(log: PoolLog, amount_minor: int, platform: str = "acme") -> int:
@@ -376,7 +404,7 @@ def figures(log: PoolLog) -> dict[str, Any]:
         "leaf_hashes": {str(index): log.entries[index].hash.hex() for index in (0, 1, log.size() - 1)},
         "registry_root": log.registry.root_at(log.registry.size()),
         "registry_entries_by_type": counted(log.registry),
-        "acts_of_one_person": {"registry": 26, "folk": 31},
+        "acts_of_one_person": {"registry": 26, "folk": 45},
         "entries_by_type": counted(log),
         "batches": {
             str(index): {

@@ -17,6 +17,7 @@ from services.api.convert.money import (
     report_to_proto,
     reversal_to_proto,
     transfer_to_proto,
+    waiver_to_proto,
 )
 from services.api.convert.parties import (
     api_key_from_proto,
@@ -127,4 +128,5 @@ __all__ = [
     "timestamp",
     "transfer_to_proto",
     "validated_to_proto",
+    "waiver_to_proto",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ledger.entries import GrantContent, PaymentContent, ReleaseContent
-from ledger.income import ReversalContent
+from ledger.income import ReversalContent, WaiverContent
 from ledger.journal import Purpose
 from ledger.store.income import Income
 from ledger.store.journal import PlacedTransfer, RecordedLeaf
@@ -55,6 +55,10 @@ def reversal_to_proto(recorded: RecordedLeaf) -> revenue_pb2.Reversal:
         leaf_index=recorded.leaf.index,
         create_time=timestamp(recorded.leaf.time),
     )
+
+
+def waiver_to_proto(content: WaiverContent) -> revenue_pb2.Waiver:
+    return revenue_pb2.Waiver(platform=f"platforms/{content.platform}", period=content.period)
 
 
 def payment_to_proto(recorded: RecordedLeaf) -> accounts_pb2.Payment:

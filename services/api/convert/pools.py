@@ -13,7 +13,7 @@ from ledger.store.registry import PoolRecord
 from ledger.usage.entries import AdmissionContent
 from ledger.usage.methods import TOLERANCE_NANO, Method, ScoreKind, ScoreOrder, ScoreRule
 from moiety.v1 import registry_pb2
-from payout.policy import Approval, CommonsRule, Policy, Rounding, Tempering, UnattributedRule
+from payout.policy import Approval, CommonsRule, Periods, Policy, Rounding, Tempering, UnattributedRule
 from payout.schedule import next_fire_time
 from payout.store.pools import LoggedPolicy, PoolSchedule
 from services.api.convert.common import enum_name, timestamp
@@ -67,6 +67,8 @@ def policy_to_proto(logged: LoggedPolicy) -> registry_pb2.Policy:
         approval=registry_pb2.Approval.Value(f"APPROVAL_{policy.approval.value}"),
         leaf_index=logged.leaf_index,
         rounding=registry_pb2.Rounding.Value(f"ROUNDING_{policy.rounding.value}"),
+        period=registry_pb2.Periods.Value(f"PERIODS_{policy.period.value}"),
+        period_from=policy.period_from,
     )
 
 
@@ -94,6 +96,8 @@ def policy_from_proto(message: registry_pb2.Policy) -> Policy:
         review_seconds=message.review_seconds,
         rounding=Rounding(rounding),
         approval=Approval(enum_name(registry_pb2.Approval, message.approval, "OPERATOR", "policy.approval")),
+        period=Periods(enum_name(registry_pb2.Periods, message.period, "NONE", "policy.period")),
+        period_from=message.period_from,
     ).require_sound()
 
 

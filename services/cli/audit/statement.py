@@ -84,7 +84,8 @@ def _facts(facts: dict[str, Any]) -> Iterator[str]:
     def money(name: str) -> str:
         return f"{decimal_text(int(facts[name]), exponent)} {facts['currency']}"
 
-    yield f"{facts['collective']} gets {money('amount_minor')} of round {facts['round']} of {facts['origin']}:"
+    period = f" ({facts['period']})" if facts["period"] else ""
+    yield f"{facts['collective']} gets {money('amount_minor')} of round {facts['round']}{period} of {facts['origin']}:"
     yield f"  attributed {money('attributed_minor')}, from the commons {money('commons_minor')}"
     units = decimal_text(int(facts["counted"]), _COUNTED).rstrip("0").removesuffix(".")
     yield f"  for {counted(int(facts['events']), 'event')}, {units} units counted"

@@ -90,6 +90,21 @@ def reverse_report(
     _tell_reversal(session, pool, currency, made)
 
 
+@revenue_app.command("waive")
+@client_command
+def waive(
+    session: Session,
+    pool: Pool,
+    platform: Annotated[str, typer.Argument(metavar="PLATFORM", help="Whose report it is.")],
+    period: Annotated[str, typer.Argument(metavar="PERIOD", help="Which period: 2026-03, 2026-Q1 or 2026.")],
+    reason: Reason,
+) -> None:
+    """Have a period's round not wait for a platform's report or its money. What comes falls in the next round."""
+    made = session.client.waive_report(pool, platform, period, reason=reason)
+    said = f"The round of {period} in {pool} does not wait for {platform}."
+    session.output.show(outcome(made), done_or_waits(made, said))
+
+
 @receipt_app.command("record")
 @client_command
 def record(

@@ -42,6 +42,8 @@ _SKIPPED: Final = {
     registry_pb2.SKIP_REASON_NO_MONEY: "no revenue to distribute; usage waits for it",
     registry_pb2.SKIP_REASON_NO_USAGE: "no usage that the policy counts; revenue waits for it",
     registry_pb2.SKIP_REASON_NOT_PLACED: "the policy lets nobody take any of the pot; usage and revenue wait",
+    registry_pb2.SKIP_REASON_PERIOD_RUNS: "the next period is not over",
+    registry_pb2.SKIP_REASON_REPORTS_MISSING: "reports of the next period are missing or not received, and not waived",
 }
 
 
@@ -246,6 +248,19 @@ def replay(session: Session, pool: Pool, number: Number) -> None:
     raise typer.Exit(Exit.DOES_NOT_HOLD if diverged else Exit.FAULT)
 
 
+def _late(found: Round) -> list[tuple[str, object]]:
+    """What of a period's round is late, and whose reports it did not wait for."""
+    if not found.period:
+        return []
+    waived = ", ".join(str(identity(name)) for name in found.waived_platforms)
+    return [
+        ("  late", found.late_event_count),
+        ("  late, retracted", found.late_retracted_count),
+        ("pot, late", major(found.late_minor, found.currency)),
+        ("waived", waived or None),
+    ]
+
+
 def _round(found: Round) -> object:
     item = document(found)
     fired = item["fire_times"] or {}
@@ -254,7 +269,9 @@ def _round(found: Round) -> object:
             ("round", found.number or "preview"),
             ("state", item["state"]),
             ("log", f"[{found.start}, {found.end})"),
+            ("period", found.period or None),
             ("events", found.event_count),
+            *_late(found),
             *((label, major(item[name], found.currency)) for label, name in _TOTALS),
             ("policy", f"version {found.policy.version}"),
             ("answers", f"{fired['count']} fire times, the last at {fired['last']}" if fired else None),

@@ -52,6 +52,8 @@ TABLES: Final[Mapping[str, Mapping[str, pa.DataType]]] = {
         "review_seconds": pa.int64(),
         "rounding": pa.utf8(),
         "approval": pa.utf8(),
+        "period": pa.utf8(),
+        "period_from": pa.utf8(),
     },
     "methods": {
         "leaf_index": LEAF,
@@ -150,6 +152,11 @@ TABLES: Final[Mapping[str, Mapping[str, pa.DataType]]] = {
         "carried_minor": AMOUNT,
         "rounding_minor": AMOUNT,
         "kept_after_nano": pa.int32(),
+        "period": pa.utf8(),
+        "usage_from": LEAF,
+        "late_events": pa.int64(),
+        "late_retracted": pa.int64(),
+        "late_minor": AMOUNT,
         "by": pa.utf8(),
     },
     "registry": {

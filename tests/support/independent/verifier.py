@@ -263,7 +263,7 @@ TOTALS: Final = "events number, attributed decimal, unattributed decimal"
 POLICY: Final = (
     "fee_ppm number, commons_ppm number, fee_cap_minor decimal or null, unattributed text, commons_rule text, "
     "tempering text, floor_minor decimal, cap_minor decimal or null, ai_only_ppm number, human_ai_ppm number, "
-    "review_seconds number, rounding text, approval? text"
+    "review_seconds number, rounding text, approval? text, period? text, period_from? text"
 )
 CONTROLS: Final = "people number, terms number, weights number, money number, rounds number, registry number"
 SEALED: Final = "collective id, request_id text, amount_minor decimal, salt hash"
@@ -293,7 +293,10 @@ TYPES: Final = {
     "statement_sha256 hash, weights_sha256 hash, salt_sha256 hash, statement_root hash, weight decimal, "
     "weight_unattributed decimal, deficit_unattributed decimal, pot_minor decimal, fee_minor decimal, "
     "attributed_minor decimal, commons_minor decimal, commons_kept_minor decimal, carried_minor decimal, "
-    "rounding_minor decimal, kept_after_nano number, request_id text, fire_times times or null",
+    "rounding_minor decimal, kept_after_nano number, request_id text, fire_times times or null, "
+    "period? text, usage_from? number, late_events? number, late_retracted? number, late_minor? decimal, "
+    "waived? texts",
+    "waiver": "platform text, period text, reason text",
     "decision": "subject number, subject_hash text, decision text, reason text",
     "objection": "round number, round_hash text, reason text",
     "answer": "round number, collective text, objection_hash text, answer text, reason text",
@@ -393,12 +396,31 @@ def positions_of(text: str) -> list[int]:
 @dataclass
 class Event:
     id: bytes
+    month: int
+    """Of UTC, counted from year 0."""
     units: int
     mode: int
     parts: dict[str, int]
     """Shares by collective."""
     scores: list[tuple[str, float]]
     """Each with its source, where the batch has these instead; they become `parts`."""
+
+
+def months_of(period: str) -> tuple[int, int]:
+    """Its first month and the one after it, counted from year 0."""
+    year, _, part = period.partition("-")
+    first, length = 12 * int(year), 12
+    if part.startswith("Q"):
+        first, length = first + 3 * (int(part[1:]) - 1), 3
+    elif part:
+        first, length = first + int(part) - 1, 1
+    assert name_of(first, length) == period
+    return first, first + length
+
+
+def name_of(first: int, length: int) -> str:
+    year, month = divmod(first, 12)
+    return {1: f"{year:04}-{month + 1:02}", 3: f"{year:04}-Q{month // 3 + 1}", 12: f"{year:04}"}[length]
 
 
 def batch_of(body: bytes) -> list[Event]:
@@ -415,7 +437,8 @@ def batch_of(body: bytes) -> list[Event]:
             pairs = [(each["id"], each[amount]) for each in row[names]]
         else:
             pairs = list(zip(row[names], amounts, strict=True))
-        event = Event(row["event_id"], row["units"], row["mode"], {}, pairs)
+        month = 12 * row["occurred_at"].year + row["occurred_at"].month - 1
+        event = Event(row["event_id"], month, row["units"], row["mode"], {}, pairs)
         assert 1 <= event.units <= NANO
         assert event.mode in (1, 2)
         if names == "collectives":
@@ -502,7 +525,7 @@ KINDS: Final = {
     "controls.v1": "people", "witnesses.v1": "terms", "principal.v1": "people", "platform.v1": "weights",
     "collective.v1": "weights", "payee.v1": "weights",
     "poolopened.v1": "terms", "policy.v1": "terms", "method.v1": "terms", "membership.v1": "terms",
-    "schedule.v1": "terms", "closing.v1": "terms", "admission.v1": "weights",
+    "schedule.v1": "terms", "closing.v1": "terms", "admission.v1": "weights", "waiver.v1": "terms",
     "payment.v1": "money", "release.v1": "money", "grant.v1": "money",
     "receipt.v1": "money", "match.v1": "money", "reversal.v1": "money",
     "bankaccount.v1": "money", "payrun.v1": "money", "bankfile.v1": "money",
@@ -951,6 +974,11 @@ class Fold:
     carried: dict[str, tuple[int, int]] = field(default_factory=dict)
     """Fractions of the attributed and of the commons part, in nano-minor units."""
     kept_carried: int = 0
+    all_taken: int = 0
+    """Where the last posted round without a period ended."""
+    reported: dict[int, int] = field(default_factory=dict)
+    """Of each report: the month after its period; 0 without."""
+    waived: set[tuple[str, str]] = field(default_factory=set)
     left: dict[int, list[Any]] = field(default_factory=dict)
     """Of each report and receipt: whose it is, and what of it is not reversed."""
     totals: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -1094,6 +1122,83 @@ class Fold:
         events = self.events(batch)
         self.weigh(entry, batch, [events[position] for position in positions], -1)
 
+    def waiver(self, entry: dict[str, Any]) -> None:
+        assert months_of(entry["period"])
+        assert (entry["period"], entry["platform"]) not in self.waived
+        self.waived.add((entry["period"], entry["platform"]))
+
+    # 7b. Periods: oldest first, what a platform paid is for its reports.
+
+    def received(self, before: int) -> int:
+        """What was received for periods that end at a month or before, and no round took."""
+        total = self.balances["revenue"]
+        for who in {taken[0] for leaf, taken in self.left.items() if leaf in self.reported}:
+            later = sum(
+                self.left[leaf][1] for leaf, end in self.reported.items() if end > before and self.left[leaf][0] == who
+            )
+            total -= max(0, later - self.balances.get(f"due/{who}", 0))
+        return max(0, total)
+
+    def missing(self, end: int) -> list[str]:
+        found = []
+        for who in sorted(self.admitted):
+            own = {leaf: end_ for leaf, end_ in self.reported.items() if self.left[leaf][0] == who}
+            later = sum(self.left[leaf][1] for leaf, other in own.items() if other > end)
+            has = any(other == end and self.left[leaf][1] for leaf, other in own.items())
+            if not has or self.balances.get(f"due/{who}", 0) > later:
+                found.append(who)
+        return found
+
+    def closes(self, entry: dict[str, Any], policy: dict[str, Any], now: datetime) -> str:
+        """The period that the next round closes; empty where there are none."""
+        months = {"MONTH": 1, "QUARTER": 3, "YEAR": 12}.get(policy.get("period", "NONE"), 0)
+        if not months:
+            return ""
+        last = self.rounds[self.posted_number - 1].get("period", "") if self.posted_number else ""
+        if last:
+            first, after = months_of(last)
+            start, length = after, months if after % months == 0 else after - first
+        else:
+            start, length = months_of(policy["period_from"])[0], months
+        this_month = 12 * now.year + now.month - 1
+        while True:
+            name, end = name_of(start, length), start + length
+            assert this_month >= end
+            assert all((name, who) in self.waived for who in self.missing(end))
+            if self.gives(entry, policy, end):
+                return name
+            start, length = end, months if end % months == 0 else length
+
+    def in_period(self, entry: dict[str, Any], policy: dict[str, Any]) -> tuple[dict[Key, Weights], int]:
+        """The usage and the pot of a round, with what it says of its period."""
+        period = self.closes(entry, policy, datetime.fromisoformat(entry["time"]))
+        first, end = months_of(period) if period else (None, None)
+        late = list(self.weights_before(first).values()) if first else []
+        pot = self.received(end) if end else max(0, self.balances["revenue"])
+        said = [entry.get(name, 0) for name in ("late_events", "late_retracted")]
+        assert said == [sum(each.events for each in late), sum(each.retracted for each in late)]
+        assert int(entry.get("late_minor", 0)) == (min(pot, self.received(first)) if first else 0)
+        assert entry.get("waived", []) == (self.missing(end) if end else [])
+        assert entry.get("period", "") == period
+        assert entry.get("usage_from") == (self.all_taken if self.all_taken < self.posted_end else None)
+        return self.weights_before(end), pot
+
+    def gives(self, entry: dict[str, Any], policy: dict[str, Any], end: int) -> bool:
+        """Whether a round up to a month would give anything to anyone."""
+        pot = self.received(end)
+        registry = csv_of(self.body(entry["registry_sha256"]), "collective,status,members,equity_ppm")
+        found, _ = distribute(self, policy, self.weights_before(end), registry, pot)
+        names = ("attributed_minor", "commons_minor", "commons_kept_minor", "rounding_minor")
+        return bool(pot) and any(found[name] for name in names)
+
+    def weights_before(self, month: int | None) -> dict[Key, Weights]:
+        """Of the usage of months before one that no posted round took."""
+        weights: dict[Key, Weights] = defaultdict(Weights)
+        for _, key, event, sign in self.changes:
+            if month is None or event.month < month:
+                weights[key].add(event, sign)
+        return weights
+
     def covered(self) -> bool:
         return self.balances["revenue"] >= int(self.rounds[-1]["pot_minor"])
 
@@ -1107,6 +1212,7 @@ class Fold:
         assert entry["payment_reference"] == reference_of(f"{first['pool']}\n{who}\n{entry['request_id']}")
         assert re.fullmatch(r"|\d{4}(-(0[1-9]|1[0-2]|Q[1-4]))?", entry["period"])
         self.left[entry["index"]] = [who, amount]
+        self.reported[entry["index"]] = months_of(entry["period"])[1] if entry["period"] else 0
         if first["distribute"] == "REPORTED":
             return self.moved(entry, (f"platform/{who}", "revenue", amount, "REPORT"))
         used = min(self.balances.get(f"credit/{who}", 0), amount)
@@ -1338,6 +1444,12 @@ class Fold:
         self.posted.add(last["number"])
         assert self.balances["revenue"] == left
         self.state, self.posted_end, self.posted_number = "POSTED", last["end"], last["number"]
+        end = months_of(last["period"])[1] if last.get("period") else None
+        self.changes = [
+            change for change in self.changes if change[0] >= last["end"] or (end and change[2].month >= end)
+        ]
+        if end is None:
+            self.all_taken = last["end"]
         self.deficits = {line[0]: int(line[7]) for line in lines}
         self.deficit_unattributed = int(last["deficit_unattributed"])
         self.carried = {line[0]: (int(line[12]), int(line[14])) for line in lines}
@@ -1378,10 +1490,7 @@ class Fold:
         stated = [entry[name] for name in ("number", "start", "previous", "root", "policy_leaf", "policy_version")]
         root = root_of(self.hashes[: entry["end"]]).hex()
         assert stated == [len(self.rounds) + 1, self.posted_end, self.posted_number, root, leaf, version]
-        weights: dict[Key, Weights] = defaultdict(Weights)
-        for index, key, event, sign in self.changes:
-            if index >= entry["start"]:
-                weights[key].add(event, sign)
+        weights, pot = self.in_period(entry, policy)
         registry = csv_of(self.body(entry["registry_sha256"]), "collective,status,members,equity_ppm")
         accounts = {tuple(account.split("/")) for account in self.balances if "/" in account}
         needed = {owner for kind, owner in accounts if kind in ("collective", "held", "paid")}
@@ -1389,7 +1498,7 @@ class Fold:
         needed |= {name for name, deficit in self.deficits.items() if deficit}
         needed |= {name for name, fractions in self.carried.items() if any(fractions)}
         assert needed <= {line[0] for line in registry}
-        found, statement = distribute(self, policy, weights, registry)
+        found, statement = distribute(self, policy, weights, registry, pot)
         assert self.body(entry["statement_sha256"]).decode() == statement
         assert self.body(entry["weights_sha256"]).decode() == weights_table(weights)
         lines, salt = csv_of(statement.encode(), STATEMENT), self.body(entry["salt_sha256"])
@@ -1413,7 +1522,7 @@ STATEMENT: Final = (
 
 
 def distribute(
-    fold: Fold, policy: dict[str, Any], weights: dict[Key, Weights], registry: list[list[str]]
+    fold: Fold, policy: dict[str, Any], weights: dict[Key, Weights], registry: list[list[str]], pot: int
 ) -> tuple[dict[str, int], str]:
     net = {line[0]: -fold.deficits.get(line[0], 0) for line in registry}
     unattributed = -fold.deficit_unattributed
@@ -1423,7 +1532,7 @@ def distribute(
             net[name] += p * q * weight
         unattributed += p * (PPM * under.unattributed + (PPM - q) * sum(under.weight.values()))
     claims, rest_claim = [max(0, weight) for weight in net.values()], max(0, unattributed)
-    pot, nothing = max(0, fold.balances["revenue"]), [0] * len(registry)
+    nothing = [0] * len(registry)
     before = [fold.carried.get(line[0], (0, 0)) for line in registry]
     after, kept_after = before, fold.kept_carried
     fee, kept, attributed, commons = 0, 0, nothing, nothing

@@ -18,7 +18,7 @@ from ledger.entries import (
     ReleaseContent,
 )
 from ledger.errors import LedgerCorruptError
-from ledger.income import MatchContent, ReceiptContent, ReportContent, ReversalContent
+from ledger.income import MatchContent, ReceiptContent, ReportContent, ReversalContent, WaiverContent
 from ledger.log.leaves import (
     MAX_ENTRY_BYTES,
     Content,
@@ -395,6 +395,15 @@ ADMISSION: Final = (
         '"registry_size":3,"time":"2026-01-02T03:04:05.000006Z","type":"admission.v1"}'
     ),
 )
+WAIVER: Final = (
+    WaiverContent(
+        platform="acme", period="2026-01", reason="insolvent", by="operators/olive", by_key="k", registry_size=3
+    ),
+    (
+        '{"by":"operators/olive","by_key":"k","index":7,"period":"2026-01","platform":"acme","pool":"folk",'
+        '"reason":"insolvent","registry_size":3,"time":"2026-01-02T03:04:05.000006Z","type":"waiver.v1"}'
+    ),
+)
 PROPOSAL: Final = (
     ProposalContent(
         by="operators/olive",
@@ -453,6 +462,7 @@ ALL: Final = [
     PAUSE,
     CLOSING,
     ADMISSION,
+    WAIVER,
     PROPOSAL,
 ]
 TYPES: Final = [content.type for content, _ in ALL]

@@ -6,24 +6,28 @@ import re
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from fractions import Fraction
-from itertools import pairwise
+from itertools import count, pairwise
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 import yaml
 
+from ledger.acts.entries import Decision
 from ledger.journal import REVENUE, fold
 from ledger.registry import Collective, CollectiveStatus
 from ledger.usage.format import AI_ONLY, HUMAN_AI
 from payout.amounts import NOTHING_CARRIED
 from payout.apportionment import apportion
-from payout.entries import posting_transfers
+from payout.entries import RoundContent, posting_transfers
 from payout.policy import Policy
 from payout.rounds import Deficits, Distribution, distribute
-from payout.statement import carried_of, deficits_of
+from payout.statement import carried_of, deficits_of, parse_statement
 from payout.weights import UsageKey, UsageSum
+from tests.support.batches import Event, event_id
+from tests.support.pool_log import PoolLog
 from tests.support.rounds import round_content_of
 
 PAGE: Final = Path(__file__).parents[3] / "docs" / "distribution.md"
@@ -35,6 +39,8 @@ MODES: Final = {"AI_ONLY": AI_ONLY, "HUMAN_AI": HUMAN_AI}
 WEIGHTS: Final = {"weight", "weight_unattributed", "deficit_before", "deficit_after"}
 FUND: Final = "The constraints of a real fund"
 HUNDRED: Final = "A hundred small pots"
+STEPS: Final = ("Months that close", "Money that goes back")
+"""Those that are a history."""
 
 Row = dict[str, str]
 
@@ -69,7 +75,7 @@ def number(cell: str) -> Fraction:
 
 
 EXAMPLES: Final = examples_in(PAGE.read_text("utf-8"))
-ROUNDS: Final = [example for example in EXAMPLES if example.title not in (FUND, HUNDRED)]
+ROUNDS: Final = [example for example in EXAMPLES if example.title not in (FUND, HUNDRED, *STEPS)]
 
 
 def usage_of(used: list[dict[str, Any]], retracted: list[dict[str, Any]]) -> dict[UsageKey, UsageSum]:
@@ -153,8 +159,8 @@ def recomputed(row: Row, rounds: Mapping[str, Distribution]) -> Iterator[tuple[s
 
 
 def test_the_section_has_examples_and_each_has_figures() -> None:
-    assert len(EXAMPLES) == 9
-    assert [example.title for example in EXAMPLES if example not in ROUNDS] == [HUNDRED, FUND]
+    assert len(EXAMPLES) == 11
+    assert [example.title for example in EXAMPLES if example not in ROUNDS] == [HUNDRED, *STEPS, FUND]
     assert all(example.tables for example in EXAMPLES)
 
 
@@ -279,3 +285,48 @@ def test_the_fund_s_figures_are_what_the_page_shows() -> None:
         assert number(row["score"]) == scores[i - 1], row
         assert number(row["without bounds"]) == without_bounds[i - 1], row
         assert number(row["amount"]) == amounts[i - 1], row
+
+
+@pytest.mark.parametrize("title", STEPS)
+def test_a_history_on_the_page_has_the_rounds_that_it_says(title: str) -> None:
+    (example,) = [each for each in EXAMPLES if each.title == title]
+    log = PoolLog(collectives=[Collective(name, name) for name in example.given["collectives"]], platforms=("acme",))
+    log.now = datetime(2027, 1, 1, tzinfo=UTC)
+    log.open(Policy.model_validate(example.given["policy"]).require_sound(), "RECEIVED")
+    log.method(1_000_000)
+    numbers = count(1)
+    steps: Any = example.given["steps"]
+    for step in steps:
+        match step:
+            case {"usage": units}:
+                month = units.pop("month")
+                occurred = datetime.fromisoformat(f"{month}-15T00:00:00+00:00")
+                at_microseconds = round(occurred.timestamp()) * 1_000_000
+                log.usage(
+                    [
+                        Event(event_id(next(numbers)), None, at_microseconds, each, AI_ONLY, ((name, NANO),))
+                        for name, each in units.items()
+                    ]
+                )
+            case {"report": {"period": period, "amount_minor": amount_minor}}:
+                log.report(amount_minor, "acme", period)
+            case {"receipt": amount_minor}:
+                receipt = log.receipt(amount_minor, "acme")
+            case {"chargeback": amount_minor}:
+                log.reversal(receipt, amount_minor, platform="acme", chargeback=True)
+            case {"round": period}:
+                content = log.content(log.calculate())
+                assert content.period == period
+                log.decide(Decision.APPROVED, "policy")
+                log.post()
+    (table,) = example.tables
+    rounds = [content for _, content in log.placed(RoundContent)]
+    assert len(table) == len(rounds) == 3
+    for row, content in zip(table, rounds, strict=True):
+        lines = {line.collective: line for line in parse_statement(log.bodies[bytes.fromhex(content.statement_sha256)])}
+        for column, cell in row.items():
+            if column in ("period", "round"):
+                assert cell == (content.period if column == "period" else str(content.number))
+                continue
+            found = lines[column].amount_minor if column in lines else getattr(content, column)
+            assert found == number(cell), (content.period, column)

@@ -8,10 +8,13 @@ import pytest
 from pydantic import ValidationError
 
 from ledger.errors import InvalidInputError
+from ledger.income import Period
+from payout.periods import next_period
 from payout.policy import (
     MIN_SILENCE_SECONDS,
     Approval,
     CommonsRule,
+    Periods,
     Policy,
     Rounding,
     Tempering,
@@ -37,6 +40,8 @@ def test_a_policy_takes_nothing_and_counts_everything_unless_told() -> None:
         "review_seconds": 0,
         "rounding": Rounding.CARRIED,
         "approval": Approval.OPERATOR,
+        "period": Periods.NONE,
+        "period_from": "",
     }
     assert Policy().require_sound() == Policy()
 
@@ -133,3 +138,50 @@ def test_an_entry_says_how_a_round_is_approved_only_where_that_is_by_silence() -
     said = Policy(approval=Approval.SILENCE, review_seconds=MIN_SILENCE_SECONDS).model_dump(mode="json")
     assert said["approval"] == "SILENCE"
     assert Policy.model_validate(said).approval is Approval.SILENCE
+
+
+@pytest.mark.parametrize(
+    ("period", "first"),
+    [
+        (Periods.MONTH, ""),
+        (Periods.MONTH, "2026-Q1"),
+        (Periods.QUARTER, "2026"),
+        (Periods.MONTH, "1969-12"),
+        (Periods.YEAR, "2026-13"),
+        (Periods.NONE, "2026-01"),
+    ],
+)
+def test_a_first_period_must_be_one_of_the_policys(period: Periods, first: str) -> None:
+    with pytest.raises(InvalidInputError, match="period_from"):
+        Policy(period=period, period_from=first).require_sound()
+
+
+@pytest.mark.parametrize(
+    ("period", "first"), [(Periods.MONTH, "2026-03"), (Periods.QUARTER, "2026-Q4"), (Periods.YEAR, "1970")]
+)
+def test_a_policy_without_periods_says_nothing_of_them(period: Periods, first: str) -> None:
+    assert not {"period", "period_from"} & Policy().model_dump(mode="json").keys()
+    said = Policy(period=period, period_from=first).require_sound().model_dump(mode="json")
+    assert (said["period"], said["period_from"]) == (period.value, first)
+    assert Policy.model_validate(said).period is period
+
+
+@pytest.mark.parametrize(
+    ("wanted", "last", "expected"),
+    [
+        (Periods.NONE, "2026-03", None),
+        (Periods.MONTH, None, "2026-02"),
+        (Periods.MONTH, "2026-12", "2027-01"),
+        (Periods.MONTH, "2026-Q1", "2026-04"),
+        (Periods.QUARTER, "2026-02", "2026-03"),
+        (Periods.QUARTER, "2026-03", "2026-Q2"),
+        (Periods.YEAR, "2026-Q3", "2026-Q4"),
+        (Periods.YEAR, "2026-11", "2026-12"),
+        (Periods.YEAR, "2026-Q4", "2027"),
+    ],
+)
+def test_a_change_of_periods_begins_at_the_next_common_boundary(
+    wanted: Periods, last: str | None, expected: str | None
+) -> None:
+    found = next_period(Policy(period=wanted, period_from="2026-02"), Period.parse(last) if last else None)
+    assert (str(found) if found else None) == expected

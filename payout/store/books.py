@@ -1,0 +1,93 @@
+"""A pool's money in by period, read from Postgres; and the act by which a period does not wait for a report."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Final
+
+import sqlalchemy as sa
+
+from ledger.income import ReportContent, WaiverContent
+from ledger.journal import REVENUE, due_account
+from ledger.log.leaves import decode
+from ledger.store import journal, registry
+from ledger.store import tables as lt
+from ledger.store.acts import Effect, append_act
+from ledger.store.admissions import admitted_platforms, require_admitted
+from ledger.store.log import PoolRef
+from payout.periods import Books, Reported
+from payout.store import tables as t
+
+
+def read_books(connection: sa.Connection, pool: PoolRef, size: int) -> Books:
+    """Returns the money in as of a size of the pool's log."""
+    reports = _reports(connection, pool, size)
+    platforms = sorted({each.platform for each in reports})
+    accounts = [REVENUE, *map(due_account, platforms)]
+    balances = journal.balances_of(connection, pool, accounts, log_size=size)
+    return Books(
+        revenue_minor=balances.get(REVENUE, 0),
+        due_minor={name: balances.get(due_account(name), 0) for name in platforms},
+        reports=reports,
+        admitted=admitted_platforms(connection, pool, size),
+        waived=frozenset(_waivers(connection, pool, size)),
+    )
+
+
+def _reports(connection: sa.Connection, pool: PoolRef, size: int) -> list[Reported]:
+    taken_back = (
+        sa.select(sa.func.coalesce(sa.func.sum(lt.reversal.c.amount_minor), 0))
+        .where(
+            lt.reversal.c.pool_id == lt.report.c.pool_id,
+            lt.reversal.c.reverses == lt.report.c.leaf_index,
+            lt.reversal.c.leaf_index < size,
+        )
+        .scalar_subquery()
+    )
+    on = (lt.leaf.c.pool_id == lt.report.c.pool_id) & (lt.leaf.c.leaf_index == lt.report.c.leaf_index)
+    query = (
+        sa.select(lt.leaf.c.entry, taken_back.label("reversed_minor"))
+        .join_from(lt.report, lt.leaf, on)
+        .where(lt.report.c.pool_id == pool.pool_id, lt.report.c.leaf_index < size)
+        .order_by(lt.report.c.leaf_index)
+    )
+    found = []
+    for row in connection.execute(query):
+        content = decode(bytes(row.entry), {ReportContent.type: ReportContent}).content
+        left = content.amount_minor - int(row.reversed_minor)
+        if left:
+            found.append(Reported.of(content, left))
+    return found
+
+
+def _waivers(connection: sa.Connection, pool: PoolRef, size: int) -> list[tuple[str, str]]:
+    query = sa.select(t.waiver.c.period, t.waiver.c.platform_id).where(
+        t.waiver.c.pool_id == pool.pool_id, t.waiver.c.leaf_index < size
+    )
+    rows = connection.execute(query).all()
+    names = registry.platform_names(connection, sorted({row.platform_id for row in rows}))
+    return [(row.period, names[row.platform_id]) for row in rows]
+
+
+def _waive(connection: sa.Connection, pool: PoolRef, content: WaiverContent, now: datetime) -> WaiverContent:
+    number = registry.platform_number(connection, content.platform)
+    require_admitted(connection, pool, content.platform, number)
+    leaf_index = append_act(connection, pool, content, now)
+    row = {"pool_id": pool.pool_id, "period": content.period, "platform_id": number, "leaf_index": leaf_index}
+    connection.execute(sa.insert(t.waiver).values(row))
+    return content
+
+
+def _standing_waiver(connection: sa.Connection, pool: PoolRef, content: WaiverContent) -> WaiverContent | None:
+    number = registry.platform_number(connection, content.platform)
+    found = sa.exists().where(
+        t.waiver.c.pool_id == pool.pool_id,
+        t.waiver.c.period == content.period,
+        t.waiver.c.platform_id == number,
+    )
+    return content if connection.execute(sa.select(found)).scalar_one() else None
+
+
+WAIVE_REPORT: Final = Effect(WaiverContent, _waive, _standing_waiver)
+"""Waives a platform's report for a period. Returns the content; raises StateError if the platform is not admitted,
+NotFoundError if there is no such platform."""
