@@ -11,7 +11,7 @@ from datetime import date, datetime, timedelta
 from typing import Any, Final
 
 from audit.findings import At
-from ledger.acts.entries import BankAccountContent, BankFileContent, PayeeContent, PayRunContent
+from ledger.acts.entries import BankAccountContent, BankFileContent, BankMatchContent, PayeeContent, PayRunContent
 from ledger.errors import InvalidInputError
 from ledger.log.leaves import Leaf
 from ledger.payments import (
@@ -24,6 +24,7 @@ from ledger.payments import (
     parse_plan,
     run_of,
 )
+from payout.payments.lines import BookedLine, changed_by, lines_of_file
 
 COOLING: Final = timedelta(days=3)
 """As long as a new account waits before anything is paid to it."""
@@ -55,6 +56,12 @@ class PaymentsFold:
     runs: dict[str, tuple[int, PayRunContent, Plan]] = field(default_factory=dict)
     files: dict[int, tuple[BankFileContent, Bookings]] = field(default_factory=dict)
     """By leaf."""
+    booked: dict[int, Bookings] = field(default_factory=dict)
+    """What pools book, by the leaf of a statement or of a match."""
+    lines: dict[str, dict[str, BookedLine]] = field(default_factory=dict)
+    """Lines of statements that are of payers or of nobody, by account and id."""
+    changed: list[BookedLine] = field(default_factory=list)
+    """Those that the last leaf changed."""
     _messages: set[tuple[str, str, str]] = field(default_factory=set)
     _last: dict[str, tuple[int, str]] = field(default_factory=dict)
     """The closing balance and day of each account's last statement."""
@@ -68,6 +75,7 @@ class PaymentsFold:
             FoundError: it says what the service never would.
             InvalidInputError, LedgerCorruptError, ValueError: a value or a body is not sound.
         """
+        self.changed = []
         match leaf.content:
             case PayeeContent(collective=name):
                 here.holds(name in collectives, "collective", name, "one that is registered")
@@ -82,6 +90,31 @@ class PaymentsFold:
                 bookings = parse_bookings(body(content.bookings_sha256))
                 self._file(content, bookings, here)
                 self.files[leaf.index] = (content, bookings)
+                if content.is_statement:
+                    self._book(leaf.index, content.bank_account, bookings)
+            case BankMatchContent() as content:
+                self._match(leaf.index, content, parse_bookings(body(content.bookings_sha256)), here)
+
+    def _book(self, leaf_index: int, bank_account: str, bookings: Bookings) -> None:
+        changed = lines_of_file(leaf_index, bookings, self.lines.get(bank_account, {}))
+        self._take_lines(leaf_index, bank_account, bookings, changed)
+
+    def _match(self, leaf_index: int, content: BankMatchContent, bookings: Bookings, here: At) -> None:
+        name = content.line
+        lines = self.lines.get(content.bank_account, {})
+        here.holds(name in lines, "line", name, "one of the account")
+        changed = changed_by(name, bookings, lines)
+        pools = {part.pool for booking in bookings.bookings for part in booking.pools}
+        account = self.accounts[content.bank_account]
+        here.holds(pools <= {*account.pools}, "pools", ", ".join(sorted(pools)), "those of the account")
+        self._take_lines(leaf_index, content.bank_account, bookings, changed)
+
+    def _take_lines(
+        self, leaf_index: int, bank_account: str, bookings: Bookings, changed: dict[str, BookedLine]
+    ) -> None:
+        self.booked[leaf_index] = bookings
+        self.lines.setdefault(bank_account, {}).update(changed)
+        self.changed = list(changed.values())
 
     def _account(self, content: BankAccountContent, here: At) -> None:
         name, pools = content.bank_account, {*content.pools}
@@ -148,6 +181,7 @@ class PaymentsFold:
         sound = {*pools} <= {*account.pools} and all(part.amount_minor > 0 for part in booking.pools)
         here.holds(sound and len({*pools}) == len(pools), "pools", pools, "amounts of pools of the account")
         whole = sum(part.amount_minor for part in booking.pools)
+        here.holds(kind is not BookingKind.FREED, "kind", kind.value, "what a bank's file can say")
         if kind in _BEFORE:
             self._payment(content, booking, kind, day, here)
         expected = {

@@ -353,16 +353,19 @@ class PoolFold:
 
     def _follow_statement(self, leaf_index: int, content: BookingContent) -> None:
         here = at(leaf_index)
-        found = self.registry.payments.files.get(content.bank_file_leaf)
-        if found is None or content.bank_file_leaf >= content.registry_size or not found[0].is_statement:
-            raise here.error("bank_file_leaf", content.bank_file_leaf, "a statement of the registry's log")
+        found = self.registry.payments.booked.get(content.bank_file_leaf)
+        if found is None or content.bank_file_leaf >= content.registry_size:
+            raise here.error("bank_file_leaf", content.bank_file_leaf, "a statement or a match of the registry's log")
         claimed = self.parsed(content.bookings_sha256, parse_pool_bookings)
-        expected = pool_bookings(found[1], self.log.pool, claimed.salt)
+        expected = pool_bookings(found, self.log.pool, claimed.salt)
         for said, follows in zip_longest(claimed.bookings, expected.bookings):
             here.same("booking", said, follows)
         here.same("lines", content.lines, len(expected.bookings))
         here.same("lines_root", content.lines_root, expected.root())
         for booking in expected.bookings:
+            if booking.kind == BookingKind.RECEIVED:
+                known = self.registry.has_platform(booking.subject)
+                here.holds(known, "subject", booking.subject, "a platform that is registered")
             if booking.end_to_end_id and booking.kind in _OF_PAYMENTS:
                 paying = self.paying.get(booking.end_to_end_id)
                 here.same(f"amount of {booking.end_to_end_id}", booking.amount_minor, paying)

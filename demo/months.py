@@ -54,6 +54,7 @@ class Report:
     plays: int
     shares: int
     revenue_minor: int
+    payment_reference: str
 
     @property
     def events(self) -> int:
@@ -162,7 +163,9 @@ def _with_revenue(
         request_id=f"plays-{month.name.lower()}",
         note=f"{plays} plays in {month.name}",
     )
-    return Report(platform, tuple(receipts), plays, count_shares(table), revenue.amount_minor)
+    return Report(
+        platform, tuple(receipts), plays, count_shares(table), revenue.amount_minor, revenue.payment_reference
+    )
 
 
 def _events(table: pa.Table) -> Iterator[UsageEvent]:

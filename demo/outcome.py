@@ -10,6 +10,7 @@ from typing import Any, Final
 from demo.corpus import Tradition
 from demo.instability import Instability
 from demo.months import Report, Retransmission, SettledRound
+from demo.payments import Banking
 from demo.service import CURRENCY
 from moiety import ReplayVerdict
 from moiety.v1 import audit_pb2, rounds_pb2
@@ -43,6 +44,7 @@ class Outcome:
     rounds: tuple[SettledRound, ...]
     verdicts: tuple[ReplayVerdict, ...]
     balances: Mapping[str, int]
+    banking: Banking
 
     @property
     def events(self) -> int:
@@ -82,6 +84,7 @@ class Outcome:
             "duplicates": sum(again.duplicates for again in self.retransmissions),
             "currency": CURRENCY,
             "rounds": [_round(*pair) for pair in zip(self.rounds, self.verdicts, strict=True)],
+            "bank": asdict(self.banking),
             "earnings": [_earnings(each) for each in self.earnings()],
             "balances_sum_minor": sum(self.balances.values()),
             "tune_instability_ppm": moved.per_work.tune_ppm,
@@ -116,10 +119,17 @@ class Outcome:
         if sum(self.balances.values()):
             yield "the balances do not sum to zero"
         for each in self.earnings():
-            if self.balances.get(f"collective/{each.tradition.id}", 0) != each.amount_minor:
-                yield f"{each.tradition.id}: the balance is not what the rounds allocated"
+            of_it = (self.balances.get(f"{kind}/{each.tradition.id}", 0) for kind in ("collective", "paid"))
+            if sum(of_it) != each.amount_minor:
+                yield f"{each.tradition.id}: what it is owed and was paid is not what the rounds allocated"
         if any(amount for account, amount in self.balances.items() if account.startswith("held/")):
             yield "what was set aside is held still"
+        if self.banking.difference_minor:
+            yield f"the bank has {self.banking.difference_minor} minor units more than the books"
+        if any(amount for account, amount in self.balances.items() if account.startswith(("paying/", "due/"))):
+            yield "something is still on its way"
+        if self.banking.paid + self.banking.rejected + self.banking.returned != self.banking.payments:
+            yield "the bank has not answered for every payment"
         if any(again.accepted or not again.same_receipts for again in self.retransmissions):
             yield "usage sent again was recorded again"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC
 from typing import Final
@@ -13,11 +14,13 @@ from demo.corpus import Corpus, Tradition
 from demo.instability import Instability, Movement
 from demo.months import Report, Retransmission, SettledRound
 from demo.outcome import Earnings, Outcome, outcome_of
+from demo.payments import Banking
 from demo.plays import HUMAN_EVERY, TIME_ZONE, Platform
 from demo.screen import Screen
 from demo.service import CONFIDENCE_PPM, CURRENCY, POLICY
 from demo.works import SHARE_TOTAL_NANO, Work
-from moiety import Round
+from moiety import PayRun, Round
+from moiety.v1.payments_pb2 import PAYMENT_STATE_PAID
 
 TRADITIONS_SHOWN: Final = 5  # in a work's attribution
 EARNINGS_SHOWN: Final = 15
@@ -136,13 +139,30 @@ def tell_replay(screen: Screen, outcome: Outcome) -> None:
             for found, verdict in zip(_rounds(outcome), outcome.verdicts, strict=True)
         ],
     )
-    held = {"platform": 0, "fees": 0, "collective": 0, "held": 0, "commons": 0, "revenue": 0, "rounding": 0}
+    held: Counter[str] = Counter()
     for account, balance in outcome.balances.items():
         held[account.partition("/")[0]] += balance
     screen.say(
         f"Balances in {CURRENCY}: platforms {_amount(held['platform'])} (paid in), fees {_amount(held['fees'])}, "
-        f"collectives {_amount(held['collective'])}, commons fund {_amount(held['commons'])}, revenue "
-        f"{_amount(held['revenue'])}, rounding {_amount(held['rounding'])}; together {_amount(sum(held.values()))}."
+        f"collectives {_amount(held['collective'])} (owed) and {_amount(held['paid'])} (paid), commons fund "
+        f"{_amount(held['commons'])}, revenue {_amount(held['revenue'])}, rounding "
+        f"{_amount(held['rounding'])}; together {_amount(sum(held.values()))}."
+    )
+
+
+def tell_paid(screen: Screen, run: PayRun) -> None:
+    paid = [each.amount_minor for each in run.payments if each.state == PAYMENT_STATE_PAID]
+    screen.say(
+        f"A pay run of {len(run.payments)} payments goes to the bank as pain.001: {len(paid)} are paid, "
+        f"{_money(sum(paid))}; the others it rejects or gives back, and they are owed again."
+    )
+
+
+def tell_banking(screen: Screen, banking: Banking) -> None:
+    screen.say(
+        f"At the bank: {banking.payments} payments, of which {banking.paid} were paid ({_money(banking.paid_minor)}), "
+        f"{banking.rejected} rejected and {banking.returned} returned. Its last statement says "
+        f"{_money(banking.balance_minor)}, and the books differ from it by {_money(banking.difference_minor)}."
     )
 
 

@@ -27,6 +27,7 @@ from demo.months import (
     settle,
 )
 from demo.outcome import Outcome
+from demo.payments import Till
 from demo.plays import MONTHS, Month, Platform, most_played, platforms_of, usage_table
 from demo.screen import Screen
 from demo.service import POOL, Cast, cast, service
@@ -74,7 +75,7 @@ def run(screen: Screen, *, works: int = WORKS, every: bool = False, stay: bool =
             running = stack.enter_context(service(clock, interruptions))
             players = stack.enter_context(cast(running, traditions, platforms))
         words.tell_service(screen, running.address, platforms)
-        quarter = _Quarter(screen, players, clock, interruptions)
+        quarter = _Quarter(screen, players, clock, interruptions, Till(players))
         for month in MONTHS:
             quarter.live(month, platforms, tables)
         words.tell_statement(screen, quarter.rounds[-1], traditions)
@@ -86,8 +87,10 @@ def run(screen: Screen, *, works: int = WORKS, every: bool = False, stay: bool =
             rounds=tuple(quarter.rounds),
             verdicts=tuple(_replayed(screen, players, settled.round.number) for settled in quarter.rounds),
             balances=balances(players.auditor),
+            banking=quarter.till.reconciled(),
         )
         words.tell_replay(screen, outcome)
+        words.tell_banking(screen, outcome.banking)
         words.tell_earnings(screen, outcome, every=every)
         instability = _measured(screen, model, made)
         words.tell_instability(screen, instability)
@@ -108,6 +111,7 @@ class _Quarter:
     players: Cast
     clock: DemoClock
     interruptions: Interruptions
+    till: Till
     reports: list[tuple[Report, ...]] = field(default_factory=list)
     retransmissions: list[Retransmission] = field(default_factory=list)
     rounds: list[SettledRound] = field(default_factory=list)
@@ -126,9 +130,13 @@ class _Quarter:
                     (report_in_bulk, report_in_rows), senders, platforms, used, strict=True
                 )
             )
+        paid_in = [(report.payment_reference, report.revenue_minor) for report in reports]
+        self.till.receive(paid_in, month.end.date())
         again = [send_again(senders[0], reports[0], used[0])] if month is SENT_AGAIN else []
         settled = settle(self.players, self.clock, month, len(self.rounds) + 1, let_through)
+        run = self.till.pay(month.name.lower(), self.clock())
         words.tell_month(self.screen, month.name, reports, again, settled)
+        words.tell_paid(self.screen, run)
         self.reports.append(reports)
         self.retransmissions += again
         self.rounds.append(settled)

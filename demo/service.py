@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -10,17 +10,20 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final, Protocol
 
+from schwifty import IBAN
+
 from demo.clock import DemoClock
 from demo.corpus import Tradition
 from demo.interruptions import Interruptions
 from demo.plays import TIME_ZONE, Platform
-from moiety import Client, Collective, Method, Policy, Pool, Schedule, make_key
+from ledger.store.vault import add_key
+from moiety import AccountDetails, BankAccount, Client, Collective, Method, Policy, Pool, Schedule, make_key
 from moiety import Platform as PlatformMessage
 from moiety.v1 import registry_pb2
-from moiety.v1.registry_pb2 import DISTRIBUTE_REPORTED
+from moiety.v1.registry_pb2 import DISTRIBUTE_RECEIVED
 from services.process.host import Running, everything
 from services.process.logs import configure_logs
-from services.settings import load_settings
+from services.settings import Settings, load_settings
 
 POOL: Final = "folk"
 CURRENCY: Final = "EUR"
@@ -28,6 +31,11 @@ METHOD: Final = "melody-ngram"
 CRON: Final = "0 6 1 * *"
 FOUNDERS: Final = ("operators/alice", "operators/bob")
 """Everything but names takes both: the first proposes, the second approves."""
+
+BANK_ACCOUNT: Final = "main"
+ACCOUNT: Final = "DE89370400440532013000"
+BANK: Final = "37040044"
+"""The bank of the pool's account and, in this demo, of everyone's."""
 
 REVIEW_TIME: Final = timedelta(days=3)
 """How long collectives have to object to a round."""
@@ -72,6 +80,21 @@ class Cast:
 @contextmanager
 def service(clock: DemoClock, interruptions: Interruptions) -> Iterator[Running]:
     """API, scheduler and Postgres with their data in a temporary folder; at the end all of it is gone."""
+    with ExitStack() as stack:
+        try:
+            with interruptions.held():
+                folder = Path(stack.enter_context(TemporaryDirectory(prefix="moiety-demo-")))
+                settings = _settings(folder / "payee-key")
+                running = stack.enter_context(everything(settings, folder, operators=FOUNDERS, clock=clock))
+            interruptions.let_through()
+            yield running
+        finally:
+            with interruptions.held():
+                stack.close()
+
+
+def _settings(payee_key: Path) -> Settings:
+    add_key(payee_key)
     settings = load_settings(
         listen="127.0.0.1:0",
         http_listen="127.0.0.1:0",
@@ -81,18 +104,10 @@ def service(clock: DemoClock, interruptions: Interruptions) -> Iterator[Running]
         log_format="text",
         tls_certificate_file=None,
         tls_key_file=None,
+        payee_key_file=payee_key,
     )
     configure_logs(settings)
-    with ExitStack() as stack:
-        try:
-            with interruptions.held():
-                folder = stack.enter_context(TemporaryDirectory(prefix="moiety-demo-"))
-                running = stack.enter_context(everything(settings, Path(folder), operators=FOUNDERS, clock=clock))
-            interruptions.let_through()
-            yield running
-        finally:
-            with interruptions.held():
-                stack.close()
+    return settings
 
 
 @contextmanager
@@ -126,7 +141,7 @@ def cast(running: Running, traditions: Sequence[Tradition], platforms: Sequence[
         )
 
 
-def _registered(operator: Client, traditions: Iterable[Tradition], platforms: Sequence[Platform]) -> Iterator[Proposed]:
+def _registered(operator: Client, traditions: Sequence[Tradition], platforms: Sequence[Platform]) -> Iterator[Proposed]:
     """What the first operator proposes, each once what it needs is there."""
     for platform in platforms:
         yield operator.create_platform(platform.id, PlatformMessage(display_name=platform.name))
@@ -136,7 +151,7 @@ def _registered(operator: Client, traditions: Iterable[Tradition], platforms: Se
     opened = Pool(
         display_name="Folk melodies",
         currency=CURRENCY,
-        distribute=DISTRIBUTE_REPORTED,
+        distribute=DISTRIBUTE_RECEIVED,
         policy=POLICY,
         platforms=[f"platforms/{platform.id}" for platform in platforms],
     )
@@ -144,3 +159,14 @@ def _registered(operator: Client, traditions: Iterable[Tradition], platforms: Se
     method = Method(display_name="Interpolated n-gram model of melody", confidence_ppm=CONFIDENCE_PPM)
     yield operator.create_method(POOL, METHOD, method)
     yield operator.update_schedule(POOL, Schedule(cron=CRON, time_zone=TIME_ZONE))
+    details = _details("The pool", ACCOUNT)
+    yield operator.set_bank_account(
+        BANK_ACCOUNT, BankAccount(display_name="Moiety", details=details, pools=[f"pools/{POOL}"])
+    )
+    for number, tradition in enumerate(traditions, 1):
+        iban = str(IBAN.generate("DE", bank_code=BANK, account_code=f"{number:010d}"))
+        yield operator.set_payee(tradition.id, _details(f"Collectors of {tradition.name}"[:70], iban))
+
+
+def _details(holder: str, iban: str) -> AccountDetails:
+    return AccountDetails(holder=holder, town="Lisbon", country="PT", currency=CURRENCY, iban=iban)

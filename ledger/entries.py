@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
-from typing import ClassVar
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from functools import cache
+from typing import ClassVar, Final
 
 from ledger.acts.controls import Kind
 from ledger.acts.entries import SaltedContent
@@ -11,11 +12,15 @@ from ledger.journal import (
     COMMONS,
     COSTS,
     OUTSIDE,
+    REVENUE,
     UNMATCHED,
     WITHDRAWN,
     Purpose,
     Transfer,
     collective_account,
+    credit_account,
+    due_account,
+    fold,
     held_account,
     paid_account,
     paying_account,
@@ -125,7 +130,10 @@ class PayingContent(FollowingContent):
 
 
 class BookingContent(FollowingContent):
-    """A pool's part of a bank's statement, which is at this leaf of the registry's log."""
+    """A pool's part of a bank's statement, or of what an operator said of a line of one.
+
+    `bank_file_leaf` is the leaf of either in the registry's log.
+    """
 
     type: ClassVar[str] = "booking.v1"
 
@@ -137,23 +145,62 @@ class BookingContent(FollowingContent):
 
     @property
     def identity(self) -> tuple[str, ...]:
-        """The statement's leaf."""
+        """The registry's leaf."""
         return "bank_file", str(self.bank_file_leaf)
 
     def transfers(self, past: Past) -> Sequence[Transfer]:
-        """What the lines of the statement move in this pool."""
-        bookings = past.parsed(self.bookings_sha256, parse_pool_bookings).bookings
-        return tuple(moved for booking in bookings for moved in _booked(booking))
+        """What the lines of the statement move in this pool, each after those before it."""
+        moved: list[Transfer] = []
+        changes: dict[str, int] = {}
+        before = cache(past.balance)
+
+        def balance(account: str) -> int:
+            return before(account) + changes.get(account, 0)
+
+        for booking in past.parsed(self.bookings_sha256, parse_pool_bookings).bookings:
+            new = list(_booked(booking, balance))
+            changes |= fold(changes, new)
+            moved += new
+        return tuple(moved)
 
 
-def _booked(booking: PoolBooking) -> Iterator[Transfer]:
+def _booked(booking: PoolBooking, balance: Callable[[str], int]) -> Iterator[Transfer]:
+    if booking.kind in _OF_PAYERS:
+        yield from _of_payer(booking, balance)
+    else:
+        yield from _of_payment(booking)
+
+
+_OF_PAYERS: Final = (BookingKind.RECEIVED, BookingKind.UNMATCHED, BookingKind.TAKEN_BACK, BookingKind.FREED)
+
+
+def _of_payer(booking: PoolBooking, balance: Callable[[str], int]) -> Iterator[Transfer]:
+    """What came in or goes back: as of a receipt, and as of its reversal."""
+    payer, amount_minor = booking.subject, booking.amount_minor
+    comes = booking.kind in (BookingKind.RECEIVED, BookingKind.UNMATCHED)
+    back = Purpose.MATCH if booking.kind == BookingKind.FREED else Purpose.CHARGEBACK
+    if not payer:
+        if comes:
+            yield Transfer(OUTSIDE, UNMATCHED, amount_minor, Purpose.RECEIPT)
+        else:
+            yield Transfer(UNMATCHED, OUTSIDE, amount_minor, back)
+        return
+    due, credit = due_account(payer), credit_account(payer)
+    first = min(balance(due if comes else credit), amount_minor)
+    if comes:
+        moves = ((due, REVENUE, first, Purpose.RECEIPT), (OUTSIDE, credit, amount_minor - first, Purpose.CREDIT))
+    else:
+        moves = ((credit, OUTSIDE, first, back), (REVENUE, due, amount_minor - first, back))
+    yield from (Transfer(*move) for move in moves if move[2])
+
+
+def _of_payment(booking: PoolBooking) -> Iterator[Transfer]:
     subject, amount_minor = booking.subject, booking.amount_minor
     owed, paying, paid = collective_account(subject), paying_account(subject), paid_account(subject)
     moves = {
         BookingKind.PAID: (paying, paid, Purpose.PAYMENT),
         BookingKind.UNPAID: (paying, owed, Purpose.UNPAID),
         BookingKind.RETURNED: (paid, owed, Purpose.RETURNED),
-        BookingKind.UNMATCHED: (OUTSIDE, UNMATCHED, Purpose.RECEIPT),
         BookingKind.CHARGE: (COSTS, WITHDRAWN, Purpose.CHARGE),
     }
     if amount_minor and booking.kind in moves:

@@ -125,6 +125,8 @@ class BookingKind(StrEnum):
     """Somebody paid, and nobody knows for what."""
     CHARGE = "CHARGE"
     """The bank's own charge."""
+    FREED = "FREED"
+    """What a line was booked as no longer holds, because an operator said what it is of."""
     UNKNOWN = "UNKNOWN"
     """It has no partner in the books. Nothing moves, and the difference shows it."""
 
@@ -132,7 +134,9 @@ class BookingKind(StrEnum):
 class Booking(_Part):
     """A line of a bank's file, and what it means.
 
-    `amount_minor` is what the bank moved; `pools` what each pool moves. `subject` is the collective or the platform.
+    `amount_minor` is what the bank moved; `pools` what each pool moves. `subject` is the collective or the platform; it
+    is empty for an unknown payer. `payment_reference` is the report's that came with a platform's money, and `line` the
+    earlier line that this one takes back or frees (see `line_name`); both are empty otherwise.
     """
 
     kind: str
@@ -143,6 +147,8 @@ class Booking(_Part):
     reference: str
     reason: str
     pools: list[PoolAmount]
+    payment_reference: str = ""
+    line: str = ""
 
     def of_pool(self, pool: str) -> int:
         """What a pool moves."""
@@ -240,6 +246,11 @@ def _parse(kind: type[B], body: bytes) -> B:
 def end_to_end_id(pay_run: str, place: int) -> str:
     """The id by which a payment comes back: the run's, and its place in it; at most 35 characters, as banks take."""
     return f"{pay_run}-{place:0{END_TO_END_DIGITS}d}"
+
+
+def line_name(leaf_index: int, place: int) -> str:
+    """The id of a line of a bank's file: the leaf of the file, and the line's place among its bookings, from 0."""
+    return f"{leaf_index}-{place}"
 
 
 def run_of(end_to_end: str) -> str:

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import logging
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from hashlib import sha256
-from typing import Final
+from typing import Any, Final
 
 import sqlalchemy as sa
 
-from ledger.acts.entries import BankFileContent, PayRunContent
+from ledger.acts.entries import BankFileContent, BankMatchContent, PayRunContent
 from ledger.errors import IdentityReusedError, InvalidInputError, LedgerError, StateError
 from ledger.log.leaves import Leaf
 from ledger.payments import (
@@ -31,7 +32,7 @@ from ledger.payments import (
     render,
 )
 from ledger.registry import CollectiveStatus
-from ledger.store import desk, log, registry
+from ledger.store import desk, income, log, registry
 from ledger.store.acts import REGISTRY
 from ledger.store.database import Database, read_time
 from ledger.store.log import PoolRef
@@ -39,11 +40,22 @@ from ledger.store.vault import Vault
 from payout.payments.bank_messages import BankMessage, Notification, Statement, StatusReport
 from payout.payments.credit_transfer import Payment, PaymentFile
 from payout.payments.details import AccountDetails
-from payout.payments.matching import Books, Sent, State, bank_movement, match_statement, match_status
-from payout.store import bank_accounts, bank_files, pay_runs, payees
+from payout.payments.lines import Part, bookings_back, charged, matched
+from payout.payments.matching import (
+    Books,
+    Debt,
+    Sent,
+    State,
+    bank_movement,
+    match_statement,
+    match_status,
+    references_of,
+)
+from payout.store import bank_accounts, bank_files, bank_lines, pay_runs, payees, rounds, unpaid
 from payout.store.bank_accounts import BankAccount
 from payout.store.pay_runs import PayRun
 from payout.store.payees import Payee
+from payout.store.unpaid import Owed
 
 logger: Final = logging.getLogger("moiety.paying")
 
@@ -72,6 +84,15 @@ class Position:
         """What the bank has more than the books."""
         closing = self.statement.content.closing_minor
         return None if self.books_minor is None or closing is None else closing - self.books_minor
+
+
+@dataclass(frozen=True, slots=True)
+class Unpaid:
+    """Something that a pool owes and has not paid: why, and what the bank said where a payment came back."""
+
+    owed: Owed
+    why: str
+    bank_reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +220,31 @@ class Paying:
                 found.append(KnownPayment(sent, run.leaf, tuple(events)))
         return found
 
+    def unpaid(self, connection: sa.Connection, pool: PoolRef, *, after: str, limit: int) -> list[Unpaid]:
+        """Returns what a pool owes and has not paid, by account, after the account `after`."""
+        found = unpaid.list_owed(connection, pool, after=after, limit=limit)
+        accounts = bank_accounts.list_bank_accounts(connection)
+        account = next((each for each in accounts if pool.name in each.content.pools), None)
+        why: dict[str, str] = {}
+        if account is not None:
+            pools = [registry.pool_ref(connection, name) for name in account.content.pools]
+            owed = pay_runs.owed_in(connection, pools)
+            plan = self._planned(connection, pool.name, account, owed, read_time(connection))
+            why = {each.collective: each.why for each in plan.not_paid}
+        return [self._unpaid(connection, each, account, why) for each in found]
+
+    def _unpaid(
+        self, connection: sa.Connection, owed: Owed, account: BankAccount | None, why: dict[str, str]
+    ) -> Unpaid:
+        if owed.is_held:
+            return Unpaid(owed, "HELD")
+        if account is None:
+            return Unpaid(owed, "NO_BANK_ACCOUNT")
+        last = self.payments_of(connection, owed.collective)[-1:]
+        back = last and last[0].sent.state in (State.RETURNED, State.UNPAID)
+        bank_reason = last[0].events[-1].reason if back else ""
+        return Unpaid(owed, why.get(owed.collective, "RETURNED" if back else "PAYABLE"), bank_reason)
+
     # Banks' files.
 
     def read(
@@ -275,6 +321,7 @@ class Paying:
         books = self._books(connection, account)
         opening = closing = None
         if isinstance(message, Statement):
+            self._add_payers(connection, account, message, books)
             opening, closing = message.opening_minor, message.closing_minor
             bookings = match_statement(message, books)
             if bank_movement(bookings) != closing - opening:
@@ -304,6 +351,120 @@ class Paying:
             if not run.waiting:  # the bank cannot know of it before its file is there
                 sent |= pay_runs.sent_of(connection, run)
         return Books(account.content.pools[0], sent)
+
+    def _add_payers(self, connection: sa.Connection, account: BankAccount, statement: Statement, books: Books) -> None:
+        """Look up the reports and the earlier lines that lines of a statement name."""
+        references = sorted({each for line in statement.lines for each in references_of(line)})
+        pools = [registry.pool_ref(connection, pool) for pool in account.content.pools]
+        books.debts = {
+            reference: Debt(pool.name, found.platform, found.left_minor)
+            for pool in pools
+            for reference, found in income.reports_of_references(connection, pool, references).items()
+        }
+        returned = [line for line in statement.lines if line.is_return and line.amount_minor < 0]
+        named = {each for line in returned for each in (*references_of(line), line.bank_reference) if each}
+        if named:
+            earlier = bank_lines.list_lines(connection, account.name, references=sorted(named))
+            books.lines = {line.name: line for line, _ in earlier}
+
+    # What operators say of lines.
+
+    def match(
+        self, connection: sa.Connection, bank_account: str, name: str, parts: Sequence[Part]
+    ) -> BankMatchContent | None:
+        """Returns the act by which a credit is split over pools and platforms; None if it is split like this already.
+
+        Args:
+            connection: a transaction's.
+            bank_account: the account.
+            name: the line's id.
+            parts: whose it is; a part without a platform is of an unknown payer. Their amounts sum to the line's.
+
+        Raises:
+            NotFoundError: there is no such account, line or platform.
+            InvalidInputError: the parts are not of the account's pools, or do not sum to the line.
+            StateError: the line is a debit or was taken back, or a round has reserved money that it was booked as.
+        """
+        account = bank_accounts.get_bank_account(connection, bank_account)
+        line, _ = bank_lines.get_line(connection, bank_account, name)
+        if line.amount_minor <= 0:
+            raise StateError(_line_name(bank_account, name), "NO_CREDIT", "is no credit, or was taken back")
+        if len({(part.pool, part.platform) for part in parts}) != len(parts):
+            raise InvalidInputError.of("parts", "must name each pool and platform once")
+        for part in parts:
+            if part.pool not in account.content.pools:
+                raise InvalidInputError.of("parts", f"name pools/{part.pool}, whose money the account does not hold")
+            if part.platform:
+                registry.platform_number(connection, part.platform)
+        total = sum(part.amount_minor for part in parts)
+        if total != line.amount_minor:
+            raise InvalidInputError.of("parts", f"must sum to {line.amount_minor:,} minor units, got {total:,}")
+        if tuple(parts) == line.parts:
+            return None
+        for pool in {part.pool for part in line.parts if part.platform}:
+            self._require_no_round(connection, pool)
+        return self._word(connection, bank_account, name, matched(line, parts))
+
+    def settle_debit(
+        self, connection: sa.Connection, bank_account: str, name: str, *, takes_back: str = "", charge_of: str = ""
+    ) -> BankMatchContent | None:
+        """Returns the act by which a debit without a partner takes back a credit, or is a charge of the bank's; None if
+        it was said already.
+
+        Args:
+            connection: a transaction's.
+            bank_account: the account.
+            name: the line's id.
+            takes_back: the id of the line whose money went back.
+            charge_of: else the pool that bears the charge.
+
+        Raises:
+            NotFoundError: there is no such account or line.
+            InvalidInputError: the account does not hold the pool's money.
+            StateError: the line is no debit, or has a partner, or the other has less left than it took.
+        """
+        account = bank_accounts.get_bank_account(connection, bank_account)
+        line, leaf_index = bank_lines.get_line(connection, bank_account, name)
+        if not line.amount_minor and self._said(connection, bank_account, leaf_index, takes_back, charge_of):
+            return None
+        if line.amount_minor >= 0:
+            raise StateError(_line_name(bank_account, name), "NO_DEBIT", "is no debit, or has a partner already")
+        if not takes_back:
+            if charge_of not in account.content.pools:
+                raise InvalidInputError.of("charge_of", f"is pools/{charge_of}, whose money the account does not hold")
+            return self._word(connection, bank_account, name, charged(line, charge_of))
+        other, _ = bank_lines.get_line(connection, bank_account, takes_back)
+        booked = sum(part.amount_minor for part in other.parts)
+        if booked < -line.amount_minor:
+            detail = f"has {booked:,} minor units left, fewer than the {-line.amount_minor:,} that went back"
+            raise StateError(_line_name(bank_account, takes_back), "TOO_LITTLE", detail)
+        about = {"day": line.day, "reference": line.reference, "reason": "an operator says so"}
+        back = bookings_back(other, -line.amount_minor, BookingKind.TAKEN_BACK, **about)
+        return self._word(connection, bank_account, name, back)
+
+    def _said(
+        self, connection: sa.Connection, bank_account: str, leaf_index: int, takes_back: str, charge_of: str
+    ) -> bool:
+        for match in bank_lines.list_matches(connection, bank_account, after=leaf_index - 1)[:1]:
+            made = bank_files.bookings_of(connection, match.content).bookings
+            if takes_back:
+                return all(each.line == takes_back for each in made)
+            return all(each.kind == BookingKind.CHARGE and each.of_pool(charge_of) for each in made)
+        return False
+
+    def _word(
+        self, connection: sa.Connection, bank_account: str, name: str, bookings: list[Booking]
+    ) -> BankMatchContent:
+        body = render(Bookings(salt=secrets.token_hex(SALT_BYTES), bookings=bookings))
+        log.put_body(connection, REGISTRY, body)
+        return BankMatchContent(bank_account=bank_account, line=name, bookings_sha256=sha256(body).hexdigest())
+
+    def _require_no_round(self, connection: sa.Connection, pool: str) -> None:
+        """Money that was booked may be in the pot of a round that is not posted yet."""
+        open_round = rounds.open_round(connection, registry.pool_ref(connection, pool))
+        if open_round is not None:
+            detail = f"round {open_round.content.number} may have reserved this money; wait until it is decided"
+            raise StateError(f"pools/{pool}", "MONEY_RESERVED", detail)
 
     def positions(self, connection: sa.Connection, bank_account: str) -> list[Position]:
         """Returns an account at the end of each statement that was taken in, oldest first.
@@ -349,27 +510,35 @@ class Paying:
         with self._database.transaction() as connection:
             account = bank_accounts.get_bank_account(connection, bank_account)
             pools = [registry.pool_ref(connection, name) for name in account.content.pools]
-            runs = pay_runs.list_leaves(connection, bank_account=bank_account)
-            files = bank_files.list_files(connection, bank_account=bank_account, statements=True)
+            done = {pool: bank_files.last_booked(connection, pool) for pool in pools}
+            first = min(done.values(), default=-1)
+            runs = pay_runs.list_leaves(connection, bank_account=bank_account, after=first)
+            files = bank_files.list_files(connection, bank_account=bank_account, statements=True, after=first)
+            matches = bank_lines.list_matches(connection, bank_account, after=first)
+        decided = sorted([*runs, *files, *matches], key=lambda each: each.index)
+        return sum(self._settle_pool(pool, [leaf for leaf in decided if leaf.index > done[pool]]) for pool in pools)
+
+    def _settle_pool(self, pool: PoolRef, decided: Sequence[Leaf[Any]]) -> int:
+        """Have a pool do its parts in their order, up to the first that it cannot do.
+
+        So what it has booked last says how far it is.
+        """
         done = 0
-        decided: list[Leaf[PayRunContent] | Leaf[BankFileContent]] = [*runs, *files]
-        for leaf in sorted(decided, key=lambda each: each.index):
-            for pool in pools:
-                try:
-                    done += self._do(pool, leaf)
-                except LedgerError as error:
-                    logger.warning("pool %s cannot do its part of leaf %d: %s", pool.name, leaf.index, error)
+        for leaf in decided:
+            try:
+                done += self._do(pool, leaf)
+            except LedgerError as error:
+                logger.warning("pool %s cannot do its part of leaf %d: %s", pool.name, leaf.index, error)
+                break
         return done
 
-    def _do(self, pool: PoolRef, leaf: Leaf[PayRunContent] | Leaf[BankFileContent]) -> bool:
+    def _do(self, pool: PoolRef, leaf: Leaf[Any]) -> bool:
         with self._database.transaction() as connection:
             salt = secrets.token_hex(SALT_BYTES)
             if isinstance(leaf.content, PayRunContent):
-                run_leaf = Leaf(leaf.pool, leaf.index, leaf.time, leaf.content)
-                return pay_runs.answer(connection, pool, pay_runs.pay_run_of(connection, run_leaf), salt)
-            file_leaf = Leaf(leaf.pool, leaf.index, leaf.time, leaf.content)
+                return pay_runs.answer(connection, pool, pay_runs.pay_run_of(connection, leaf), salt)
             bookings = bank_files.bookings_of(connection, leaf.content)
-            return bank_files.book(connection, pool, file_leaf, bookings, salt)
+            return bank_files.book(connection, pool, leaf.index, bookings, salt)
 
 
 def _why_not(
@@ -384,6 +553,10 @@ def _why_not(
     if details.currency != account.content.currency:
         return LeftOut.OTHER_CURRENCY
     return LeftOut.BELOW_SMALLEST if amount_minor < details.smallest_minor else None
+
+
+def _line_name(bank_account: str, line: str) -> str:
+    return f"bankAccounts/{bank_account}/lines/{line}"
 
 
 def _payees_of(plan: Plan) -> list[int]:

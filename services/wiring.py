@@ -27,6 +27,7 @@ from payout.schedule import Scheduler
 from payout.settlement import Settlement
 from payout.store.bank_accounts import PUT_BANK_ACCOUNT
 from payout.store.bank_files import TAKE_IN_BANK_FILE
+from payout.store.bank_lines import MATCH_LINE
 from payout.store.books import WAIVE_REPORT
 from payout.store.pay_runs import RECORD_PAY_RUN
 from payout.store.payees import PUT_PAYEE
@@ -46,7 +47,7 @@ EFFECTS: Final = (
     REGISTER_PLATFORM, PUT_COLLECTIVE, PUT_PRINCIPAL, SET_CONTROLS, SET_WITNESSES, ISSUE_KEY, REVOKE_KEY, OPEN_POOL,
     LOG_POLICY, SET_SCHEDULE, PAUSE, ADMIT_PLATFORM, CLOSE_POOL, DECLARE_METHOD, DECLARE_MEMBERSHIP, RECORD_PAYMENT,
     RELEASE_HELD, GRANT_FROM_COMMONS, RECORD_RECEIPT, MATCH_RECEIPT, REVERSE, WAIVE_REPORT,
-    PUT_PAYEE, PUT_BANK_ACCOUNT, RECORD_PAY_RUN, TAKE_IN_BANK_FILE,
+    PUT_PAYEE, PUT_BANK_ACCOUNT, RECORD_PAY_RUN, TAKE_IN_BANK_FILE, MATCH_LINE,
 )  # fmt: skip
 """Everything that operators do."""
 

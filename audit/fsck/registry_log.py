@@ -21,6 +21,7 @@ from audit.store.snapshot_log import SnapshotLog
 from ledger.acts.entries import (
     BankAccountContent,
     BankFileContent,
+    BankMatchContent,
     CollectiveContent,
     DeploymentContent,
     KeyContent,
@@ -41,6 +42,7 @@ from ledger.store.bodies import Bodies
 from ledger.store.tables import metadata
 from payout.payments.matching import AFTER
 from payout.store import tables as t
+from payout.store.bank_lines import row_of
 
 _OWN: Final = {
     table.name
@@ -82,6 +84,8 @@ class _RegistryCheck:
         self._pay_runs: dict[str, Row] = {}
         self._planned: dict[str, Row] = {}
         self._messages: dict[int, Row] = {}
+        self._lines: dict[tuple[str, int], Row] = {}
+        self._matches: dict[int, Row] = {}
         self._events: dict[tuple[str, int, str], Row] = {}
         self._pools: dict[str, Row] = {}
 
@@ -179,6 +183,10 @@ class _RegistryCheck:
                     self._planned[planned.end_to_end_id] = row
             case BankFileContent() as file:
                 self._take_file(leaf.index, leaf.time, file)
+                self._take_lines(leaf.index, file.bank_account)
+            case BankMatchContent() as match:
+                self._matches[leaf.index] = {"bank_account": match.bank_account, "line": match.line}
+                self._take_lines(leaf.index, match.bank_account)
 
     def _take_file(self, leaf_index: int, time: datetime, file: BankFileContent) -> None:
         said = {name: getattr(file, name) for name in ("bank_account", "message", "message_id", "closing_minor")}
@@ -187,6 +195,10 @@ class _RegistryCheck:
             if booking.kind in AFTER:
                 row = {name: getattr(booking, name) for name in ("day", "reference", "reason")}
                 self._events[booking.end_to_end_id, leaf_index, booking.kind] = row
+
+    def _take_lines(self, leaf_index: int, bank_account: str) -> None:
+        for line in self._fold.payments.changed:
+            self._lines[line.name, leaf_index] = {**row_of(line), "bank_account": bank_account}
 
     def _compare_tables(self) -> None:
         self._compare(lt.api_key, "key_id", self._keys)
@@ -199,6 +211,8 @@ class _RegistryCheck:
         self._compare(t.planned_payment, "end_to_end_id", self._planned)
         self._compare(t.bank_message, "leaf_index", self._messages)
         self._compare(t.payment_event, ("end_to_end_id", "leaf_index", "kind"), self._events)
+        self._compare(t.bank_line, ("name", "leaf_index"), self._lines)
+        self._compare(t.bank_match, "leaf_index", self._matches)
         numbers = self._registry.collective_ids
         owners = {domain: {"collective_id": numbers.get(name)} for domain, name in self._fold.domains.items()}
         self._compare(lt.collective_domain, "domain", owners, nobodys="collective_id")

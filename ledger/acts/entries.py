@@ -409,6 +409,20 @@ class BankFileContent(ActContent):
         return self.closing_minor is not None
 
 
+class BankMatchContent(ActContent):
+    """An operator said what a line of a bank's file is of. A body says what that undoes and what each pool books.
+
+    `line` is the leaf of the file and the line's place among its bookings.
+    """
+
+    type: ClassVar[str] = "bankmatch.v1"
+    kind: ClassVar[Kind | None] = Kind.MONEY
+
+    bank_account: str
+    line: str
+    bookings_sha256: Sha256Hex
+
+
 class PoolOpenedContent(ActContent):
     """A pool was opened. The first leaf of the pool's own log says the same, and names this leaf."""
 
@@ -437,7 +451,7 @@ class PoolOpenedContent(ActContent):
 _REGISTRY_KINDS: Final[tuple[type[Content], ...]] = (
     DeploymentContent, ControlsContent, WitnessesContent, PrincipalContent, KeyContent, KeyRevocationContent,
     RecoveryContent, KeyChangeContent, PlatformContent, CollectiveContent, PayeeContent, BankAccountContent,
-    PayRunContent, BankFileContent, PoolOpenedContent, ProposalContent, DecisionContent,
+    PayRunContent, BankFileContent, BankMatchContent, PoolOpenedContent, ProposalContent, DecisionContent,
 )  # fmt: skip
 REGISTRY_CONTENTS: Final[dict[str, type[Content]]] = {kind.type: kind for kind in _REGISTRY_KINDS}
 """Every type of entry that the registry's log may hold."""

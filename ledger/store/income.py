@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, TypeVar
@@ -143,6 +144,18 @@ def receipt_leaf(connection: sa.Connection, pool: PoolRef, request_id: str) -> i
     if found is None:
         raise NotFoundError(f"pools/{pool.name}/receipts/{request_id}")
     return int(found)
+
+
+def reports_of_references(
+    connection: sa.Connection, pool: PoolRef, payment_references: Sequence[str]
+) -> dict[str, Income]:
+    """Returns the reports that have these payment references, in a pool in which money arrives."""
+    if pool.distribute != Distribute.RECEIVED or not payment_references:
+        return {}
+    among = sa.any_(sa.literal(list(payment_references), sa.ARRAY(sa.Text)))
+    query = _with_reversals(pool, t.report, t.report.c.leaf_index).where(t.report.c.payment_reference == among)
+    found = [_report(row) for row in connection.execute(query)]
+    return {each.content.payment_reference: each for each in found}
 
 
 def platform_of_reference(connection: sa.Connection, pool: PoolRef, payment_reference: str) -> str:

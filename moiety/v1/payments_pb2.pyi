@@ -450,8 +450,10 @@ class BankBooking(_message.Message):
     DAY_FIELD_NUMBER: _builtins.int
     REFERENCE_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    LINE_FIELD_NUMBER: _builtins.int
     kind: _builtins.str
-    """PAID, REJECTED, UNPAID, RETURNED, RECEIVED, TAKEN_BACK, UNMATCHED, CHARGE or UNKNOWN."""
+    """PAID, REJECTED, UNPAID, RETURNED, RECEIVED, TAKEN_BACK, UNMATCHED, CHARGE, FREED or UNKNOWN."""
     amount_minor: _builtins.int
     """What the bank moved, in minor units; below zero for a debit without a partner."""
     end_to_end_id: _builtins.str
@@ -462,6 +464,10 @@ class BankBooking(_message.Message):
     """What the bank calls it."""
     reason: _builtins.str
     """Why, in words, where the bank gives a reason."""
+    subject: _builtins.str
+    """`collectives/{collective}` or `platforms/{platform}`: whose it is; empty where it is nobody's."""
+    line: _builtins.str
+    """The id of the line, for what is of a payer or of nobody: `bankAccounts/{id}/lines/{line}`."""
     def __init__(
         self,
         *,
@@ -471,14 +477,166 @@ class BankBooking(_message.Message):
         day: _builtins.str = ...,
         reference: _builtins.str = ...,
         reason: _builtins.str = ...,
+        subject: _builtins.str = ...,
+        line: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "day", b"day", "end_to_end_id", b"end_to_end_id", "kind", b"kind", "reason", b"reason", "reference", b"reference"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "day", b"day", "end_to_end_id", b"end_to_end_id", "kind", b"kind", "line", b"line", "reason", b"reason", "reference", b"reference", "subject", b"subject"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___BankBooking: _TypeAlias = BankBooking  # noqa: Y015
+
+@_typing.final
+class BankLinePart(_message.Message):
+    """A part of a line: what it is booked as."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POOL_FIELD_NUMBER: _builtins.int
+    PLATFORM_FIELD_NUMBER: _builtins.int
+    AMOUNT_MINOR_FIELD_NUMBER: _builtins.int
+    pool: _builtins.str
+    """`pools/{pool}`: which pool has it."""
+    platform: _builtins.str
+    """`platforms/{platform}`: whose it is; empty for an unknown payer."""
+    amount_minor: _builtins.int
+    """Minor units, above zero."""
+    def __init__(
+        self,
+        *,
+        pool: _builtins.str = ...,
+        platform: _builtins.str = ...,
+        amount_minor: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "platform", b"platform", "pool", b"pool"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BankLinePart: _TypeAlias = BankLinePart  # noqa: Y015
+
+@_typing.final
+class BankLine(_message.Message):
+    """A line of a statement that is of a payer, or of nobody yet."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    AMOUNT_MINOR_FIELD_NUMBER: _builtins.int
+    OPEN_MINOR_FIELD_NUMBER: _builtins.int
+    PARTS_FIELD_NUMBER: _builtins.int
+    PAYMENT_REFERENCE_FIELD_NUMBER: _builtins.int
+    DAY_FIELD_NUMBER: _builtins.int
+    REFERENCE_FIELD_NUMBER: _builtins.int
+    LEAF_INDEX_FIELD_NUMBER: _builtins.int
+    PROPOSAL_FIELD_NUMBER: _builtins.int
+    CURRENCY_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`bankAccounts/{id}/lines/{line}`; the line's id is the leaf of its file and its place among the file's bookings."""
+    amount_minor: _builtins.int
+    """What is left of it, in minor units; below zero for a debit without a partner, and 0 once it has one."""
+    open_minor: _builtins.int
+    """What of it is of an unknown payer or without a partner."""
+    payment_reference: _builtins.str
+    """The payment reference of a report that came with it; empty if none did."""
+    day: _builtins.str
+    """The day that the bank names."""
+    reference: _builtins.str
+    """What the bank calls it."""
+    leaf_index: _builtins.int
+    """The leaf of the registry's log that made it so."""
+    proposal: _builtins.str
+    """The proposal that waits for another operator; empty once this is in force."""
+    currency: _builtins.str
+    """ISO 4217 code."""
+    @_builtins.property
+    def parts(self) -> _containers.RepeatedCompositeFieldContainer[Global___BankLinePart]:
+        """What it is booked as; empty for what has no partner."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        amount_minor: _builtins.int = ...,
+        open_minor: _builtins.int = ...,
+        parts: _abc.Iterable[Global___BankLinePart] | None = ...,
+        payment_reference: _builtins.str = ...,
+        day: _builtins.str = ...,
+        reference: _builtins.str = ...,
+        leaf_index: _builtins.int = ...,
+        proposal: _builtins.str = ...,
+        currency: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "currency", b"currency", "day", b"day", "leaf_index", b"leaf_index", "name", b"name", "open_minor", b"open_minor", "parts", b"parts", "payment_reference", b"payment_reference", "proposal", b"proposal", "reference", b"reference"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BankLine: _TypeAlias = BankLine  # noqa: Y015
+
+@_typing.final
+class Unpaid(_message.Message):
+    """Something that is owed to a collective and was not paid."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POOL_FIELD_NUMBER: _builtins.int
+    COLLECTIVE_FIELD_NUMBER: _builtins.int
+    AMOUNT_MINOR_FIELD_NUMBER: _builtins.int
+    CURRENCY_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    ROUND_FIELD_NUMBER: _builtins.int
+    SINCE_TIME_FIELD_NUMBER: _builtins.int
+    DAYS_FIELD_NUMBER: _builtins.int
+    BANK_REASON_FIELD_NUMBER: _builtins.int
+    pool: _builtins.str
+    """`pools/{pool}`: which pool owes it."""
+    collective: _builtins.str
+    """`collectives/{collective}`: to whom."""
+    amount_minor: _builtins.int
+    """Minor units."""
+    currency: _builtins.str
+    """ISO 4217 code."""
+    reason: _builtins.str
+    """NO_PAYEE, COOLING, OTHER_CURRENCY, BELOW_SMALLEST, ERASED or SUSPENDED: why a pay run of now would leave it out.
+    NO_BANK_ACCOUNT: no account holds the pool's money. HELD: it is held, as for a suspended collective or because an
+    objection was set aside. RETURNED: its last payment came back or was rejected; the next run pays it again.
+    PAYABLE: the next run pays it.
+    """
+    round: _builtins.int
+    """The oldest round that it is of, where payments count against the oldest first; 0 if it is of none."""
+    days: _builtins.int
+    """Full days since then."""
+    bank_reason: _builtins.str
+    """What the bank said, in words, where a payment came back."""
+    @_builtins.property
+    def since_time(self) -> _timestamp_pb2.Timestamp:
+        """When that round was posted, or when what is not of a round came."""
+
+    def __init__(
+        self,
+        *,
+        pool: _builtins.str = ...,
+        collective: _builtins.str = ...,
+        amount_minor: _builtins.int = ...,
+        currency: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        round: _builtins.int = ...,
+        since_time: _timestamp_pb2.Timestamp | None = ...,
+        days: _builtins.int = ...,
+        bank_reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["since_time", b"since_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "bank_reason", b"bank_reason", "collective", b"collective", "currency", b"currency", "days", b"days", "pool", b"pool", "reason", b"reason", "round", b"round", "since_time", b"since_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Unpaid: _TypeAlias = Unpaid  # noqa: Y015
 
 @_typing.final
 class BankFile(_message.Message):
@@ -1001,6 +1159,166 @@ class ListBankFilesResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListBankFilesResponse: _TypeAlias = ListBankFilesResponse  # noqa: Y015
+
+@_typing.final
+class ListBankLinesRequest(_message.Message):
+    """Asks for a page of an account's lines."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    ONLY_OPEN_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """`bankAccounts/{id}`."""
+    page_size: _builtins.int
+    """At most this many, 1 to 1,000; 0 is 100."""
+    page_token: _builtins.str
+    """From the previous page."""
+    only_open: _builtins.bool
+    """Those alone of which something is of an unknown payer or without a partner."""
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        only_open: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["only_open", b"only_open", "page_size", b"page_size", "page_token", b"page_token", "parent", b"parent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListBankLinesRequest: _TypeAlias = ListBankLinesRequest  # noqa: Y015
+
+@_typing.final
+class ListBankLinesResponse(_message.Message):
+    """A page of lines."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BANK_LINES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def bank_lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___BankLine]:
+        """In the order of the log."""
+
+    def __init__(
+        self,
+        *,
+        bank_lines: _abc.Iterable[Global___BankLine] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bank_lines", b"bank_lines", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListBankLinesResponse: _TypeAlias = ListBankLinesResponse  # noqa: Y015
+
+@_typing.final
+class MatchBankLineRequest(_message.Message):
+    """Asks to say what a line is of: one of `parts`, `takes_back` and `charge_of`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    PARTS_FIELD_NUMBER: _builtins.int
+    TAKES_BACK_FIELD_NUMBER: _builtins.int
+    CHARGE_OF_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`bankAccounts/{id}/lines/{line}`."""
+    takes_back: _builtins.str
+    """Of a debit: `bankAccounts/{id}/lines/{line}`, the credit that went back."""
+    charge_of: _builtins.str
+    """Of a debit: `pools/{pool}`, which bears it as a charge of the bank's."""
+    reason: _builtins.str
+    """Why; at most 1,000 characters."""
+    @_builtins.property
+    def parts(self) -> _containers.RepeatedCompositeFieldContainer[Global___BankLinePart]:
+        """Of a credit: whose it is. Amounts sum to the line's; each pool and platform comes once."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        parts: _abc.Iterable[Global___BankLinePart] | None = ...,
+        takes_back: _builtins.str = ...,
+        charge_of: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["charge_of", b"charge_of", "name", b"name", "parts", b"parts", "reason", b"reason", "takes_back", b"takes_back"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MatchBankLineRequest: _TypeAlias = MatchBankLineRequest  # noqa: Y015
+
+@_typing.final
+class ListUnpaidRequest(_message.Message):
+    """Asks for a page of what is unpaid."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """`pools/{pool}`."""
+    page_size: _builtins.int
+    """At most this many, 1 to 1,000; 0 is 100."""
+    page_token: _builtins.str
+    """From the previous page."""
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "parent", b"parent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListUnpaidRequest: _TypeAlias = ListUnpaidRequest  # noqa: Y015
+
+@_typing.final
+class ListUnpaidResponse(_message.Message):
+    """A page of what is unpaid."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UNPAID_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def unpaid(self) -> _containers.RepeatedCompositeFieldContainer[Global___Unpaid]:
+        """By account: what is owed, and then what is held."""
+
+    def __init__(
+        self,
+        *,
+        unpaid: _abc.Iterable[Global___Unpaid] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "unpaid", b"unpaid"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListUnpaidResponse: _TypeAlias = ListUnpaidResponse  # noqa: Y015
 
 @_typing.final
 class GetReconciliationRequest(_message.Message):

@@ -100,6 +100,21 @@ class PaymentsServiceStub:
                 request_serializer=moiety_dot_v1_dot_payments__pb2.ListBankFilesRequest.SerializeToString,
                 response_deserializer=moiety_dot_v1_dot_payments__pb2.ListBankFilesResponse.FromString,
                 _registered_method=True)
+        self.ListBankLines = channel.unary_unary(
+                '/moiety.v1.PaymentsService/ListBankLines',
+                request_serializer=moiety_dot_v1_dot_payments__pb2.ListBankLinesRequest.SerializeToString,
+                response_deserializer=moiety_dot_v1_dot_payments__pb2.ListBankLinesResponse.FromString,
+                _registered_method=True)
+        self.MatchBankLine = channel.unary_unary(
+                '/moiety.v1.PaymentsService/MatchBankLine',
+                request_serializer=moiety_dot_v1_dot_payments__pb2.MatchBankLineRequest.SerializeToString,
+                response_deserializer=moiety_dot_v1_dot_payments__pb2.BankLine.FromString,
+                _registered_method=True)
+        self.ListUnpaid = channel.unary_unary(
+                '/moiety.v1.PaymentsService/ListUnpaid',
+                request_serializer=moiety_dot_v1_dot_payments__pb2.ListUnpaidRequest.SerializeToString,
+                response_deserializer=moiety_dot_v1_dot_payments__pb2.ListUnpaidResponse.FromString,
+                _registered_method=True)
         self.GetReconciliation = channel.unary_unary(
                 '/moiety.v1.PaymentsService/GetReconciliation',
                 request_serializer=moiety_dot_v1_dot_payments__pb2.GetReconciliationRequest.SerializeToString,
@@ -206,6 +221,28 @@ class PaymentsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListBankLines(self, request, context):
+        """Lists the lines of an account's statements that are of payers or of nobody yet, as they are booked now, in order.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def MatchBankLine(self, request, context):
+        """Says what such a line is of: whose money a credit is, or what a debit took back. What was said before no longer
+        holds. Saying the same again changes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListUnpaid(self, request, context):
+        """Lists what is owed by a pool and not paid, with the reason and the age of each amount.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetReconciliation(self, request, context):
         """Compares the books with the bank at the end of every statement.
         """
@@ -280,6 +317,21 @@ def add_PaymentsServiceServicer_to_server(servicer, server):
                     servicer.ListBankFiles,
                     request_deserializer=moiety_dot_v1_dot_payments__pb2.ListBankFilesRequest.FromString,
                     response_serializer=moiety_dot_v1_dot_payments__pb2.ListBankFilesResponse.SerializeToString,
+            ),
+            'ListBankLines': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListBankLines,
+                    request_deserializer=moiety_dot_v1_dot_payments__pb2.ListBankLinesRequest.FromString,
+                    response_serializer=moiety_dot_v1_dot_payments__pb2.ListBankLinesResponse.SerializeToString,
+            ),
+            'MatchBankLine': grpc.unary_unary_rpc_method_handler(
+                    servicer.MatchBankLine,
+                    request_deserializer=moiety_dot_v1_dot_payments__pb2.MatchBankLineRequest.FromString,
+                    response_serializer=moiety_dot_v1_dot_payments__pb2.BankLine.SerializeToString,
+            ),
+            'ListUnpaid': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListUnpaid,
+                    request_deserializer=moiety_dot_v1_dot_payments__pb2.ListUnpaidRequest.FromString,
+                    response_serializer=moiety_dot_v1_dot_payments__pb2.ListUnpaidResponse.SerializeToString,
             ),
             'GetReconciliation': grpc.unary_unary_rpc_method_handler(
                     servicer.GetReconciliation,
@@ -639,6 +691,87 @@ class PaymentsService:
             '/moiety.v1.PaymentsService/ListBankFiles',
             moiety_dot_v1_dot_payments__pb2.ListBankFilesRequest.SerializeToString,
             moiety_dot_v1_dot_payments__pb2.ListBankFilesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListBankLines(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/moiety.v1.PaymentsService/ListBankLines',
+            moiety_dot_v1_dot_payments__pb2.ListBankLinesRequest.SerializeToString,
+            moiety_dot_v1_dot_payments__pb2.ListBankLinesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MatchBankLine(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/moiety.v1.PaymentsService/MatchBankLine',
+            moiety_dot_v1_dot_payments__pb2.MatchBankLineRequest.SerializeToString,
+            moiety_dot_v1_dot_payments__pb2.BankLine.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListUnpaid(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/moiety.v1.PaymentsService/ListUnpaid',
+            moiety_dot_v1_dot_payments__pb2.ListUnpaidRequest.SerializeToString,
+            moiety_dot_v1_dot_payments__pb2.ListUnpaidResponse.FromString,
             options,
             channel_credentials,
             insecure,

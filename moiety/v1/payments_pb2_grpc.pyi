@@ -67,6 +67,14 @@ class PaymentsServiceStub:
     """Takes in a bank's file. The same message again changes nothing; what is of no payment of ours is kept and listed."""
     ListBankFiles: _grpc.UnaryUnaryMultiCallable[_payments_pb2.ListBankFilesRequest, _payments_pb2.ListBankFilesResponse]
     """Lists the files of an account that were taken in, in that order, and those that are only kept."""
+    ListBankLines: _grpc.UnaryUnaryMultiCallable[_payments_pb2.ListBankLinesRequest, _payments_pb2.ListBankLinesResponse]
+    """Lists the lines of an account's statements that are of payers or of nobody yet, as they are booked now, in order."""
+    MatchBankLine: _grpc.UnaryUnaryMultiCallable[_payments_pb2.MatchBankLineRequest, _payments_pb2.BankLine]
+    """Says what such a line is of: whose money a credit is, or what a debit took back. What was said before no longer
+    holds. Saying the same again changes nothing.
+    """
+    ListUnpaid: _grpc.UnaryUnaryMultiCallable[_payments_pb2.ListUnpaidRequest, _payments_pb2.ListUnpaidResponse]
+    """Lists what is owed by a pool and not paid, with the reason and the age of each amount."""
     GetReconciliation: _grpc.UnaryUnaryMultiCallable[_payments_pb2.GetReconciliationRequest, _payments_pb2.Reconciliation]
     """Compares the books with the bank at the end of every statement."""
 
@@ -109,6 +117,14 @@ class PaymentsServiceAsyncStub(PaymentsServiceStub):
     """Takes in a bank's file. The same message again changes nothing; what is of no payment of ours is kept and listed."""
     ListBankFiles: _aio.UnaryUnaryMultiCallable[_payments_pb2.ListBankFilesRequest, _payments_pb2.ListBankFilesResponse]  # type: ignore[assignment]
     """Lists the files of an account that were taken in, in that order, and those that are only kept."""
+    ListBankLines: _aio.UnaryUnaryMultiCallable[_payments_pb2.ListBankLinesRequest, _payments_pb2.ListBankLinesResponse]  # type: ignore[assignment]
+    """Lists the lines of an account's statements that are of payers or of nobody yet, as they are booked now, in order."""
+    MatchBankLine: _aio.UnaryUnaryMultiCallable[_payments_pb2.MatchBankLineRequest, _payments_pb2.BankLine]  # type: ignore[assignment]
+    """Says what such a line is of: whose money a credit is, or what a debit took back. What was said before no longer
+    holds. Saying the same again changes nothing.
+    """
+    ListUnpaid: _aio.UnaryUnaryMultiCallable[_payments_pb2.ListUnpaidRequest, _payments_pb2.ListUnpaidResponse]  # type: ignore[assignment]
+    """Lists what is owed by a pool and not paid, with the reason and the age of each amount."""
     GetReconciliation: _aio.UnaryUnaryMultiCallable[_payments_pb2.GetReconciliationRequest, _payments_pb2.Reconciliation]  # type: ignore[assignment]
     """Compares the books with the bank at the end of every statement."""
 
@@ -226,6 +242,32 @@ class PaymentsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_payments_pb2.ListBankFilesResponse, _abc.Awaitable[_payments_pb2.ListBankFilesResponse]]:
         """Lists the files of an account that were taken in, in that order, and those that are only kept."""
+
+    @_abc_1.abstractmethod
+    def ListBankLines(
+        self,
+        request: _payments_pb2.ListBankLinesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_payments_pb2.ListBankLinesResponse, _abc.Awaitable[_payments_pb2.ListBankLinesResponse]]:
+        """Lists the lines of an account's statements that are of payers or of nobody yet, as they are booked now, in order."""
+
+    @_abc_1.abstractmethod
+    def MatchBankLine(
+        self,
+        request: _payments_pb2.MatchBankLineRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_payments_pb2.BankLine, _abc.Awaitable[_payments_pb2.BankLine]]:
+        """Says what such a line is of: whose money a credit is, or what a debit took back. What was said before no longer
+        holds. Saying the same again changes nothing.
+        """
+
+    @_abc_1.abstractmethod
+    def ListUnpaid(
+        self,
+        request: _payments_pb2.ListUnpaidRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_payments_pb2.ListUnpaidResponse, _abc.Awaitable[_payments_pb2.ListUnpaidResponse]]:
+        """Lists what is owed by a pool and not paid, with the reason and the age of each amount."""
 
     @_abc_1.abstractmethod
     def GetReconciliation(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 
 from moiety.connection import PAGE_SIZE
 from moiety.steps import Pages, Steps
 from moiety.v1 import payments_pb2 as pb
 from moiety.v1.payments_pb2_grpc import PaymentsServiceStub
-from moiety.verbs.base import Verbs, listing, verb
+from moiety.verbs.base import Verbs, listing, pool_name, verb
 
 
 class PaymentsVerbs(Verbs):
@@ -113,6 +114,50 @@ class PaymentsVerbs(Verbs):
         """Return the files of an account that were taken in, in that order, and those that are only kept."""
         request = pb.ListBankFilesRequest(parent=f"bankAccounts/{bank_account}", page_size=PAGE_SIZE)
         return self._connection.pages(self._payments.ListBankFiles, request, lambda page: page.bank_files)
+
+    @listing
+    def list_bank_lines(self, bank_account: str, *, only_open: bool = False) -> Pages[pb.BankLine]:
+        """Return lines of an account's statements that are of payers or of nobody yet, as they are booked now."""
+        request = pb.ListBankLinesRequest(
+            parent=f"bankAccounts/{bank_account}", only_open=only_open, page_size=PAGE_SIZE
+        )
+        return self._connection.pages(self._payments.ListBankLines, request, lambda page: page.bank_lines)
+
+    @verb
+    def match_bank_line(
+        self,
+        bank_account: str,
+        line: str,
+        parts: Sequence[pb.BankLinePart] = (),
+        *,
+        takes_back: str = "",
+        charge_of: str = "",
+        reason: str = "",
+    ) -> Steps[pb.BankLine]:
+        """Say what a line is of; the same again changes nothing.
+
+        Args:
+            bank_account: the account's id.
+            line: the line's id, such as 12-3.
+            parts: of a credit, whose it is.
+            takes_back: of a debit, the id of the line whose money went back.
+            charge_of: of a debit, the pool that bears it as a charge of the bank's.
+            reason: why.
+        """
+        request = pb.MatchBankLineRequest(
+            name=f"bankAccounts/{bank_account}/lines/{line}",
+            parts=parts,
+            takes_back=f"bankAccounts/{bank_account}/lines/{takes_back}" if takes_back else "",
+            charge_of=f"pools/{charge_of}" if charge_of else "",
+            reason=reason,
+        )
+        return self._connection.unary(self._payments.MatchBankLine, request, repeat=True)
+
+    @listing
+    def list_unpaid(self, pool: str) -> Pages[pb.Unpaid]:
+        """Return what a pool owes and has not paid, with the reason and the age of each amount."""
+        request = pb.ListUnpaidRequest(parent=pool_name(pool), page_size=PAGE_SIZE)
+        return self._connection.pages(self._payments.ListUnpaid, request, lambda page: page.unpaid)
 
     @verb
     def get_reconciliation(self, bank_account: str) -> Steps[pb.Reconciliation]:

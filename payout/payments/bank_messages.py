@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
+from functools import partial
 from typing import Final
 from xml.etree.ElementTree import Element, ParseError
 
@@ -255,9 +256,26 @@ def _lines(statement: Element, currency: str) -> Iterator[Line]:
     entries = statement.findall("Ntry")
     if len(entries) > MAX_LINES:
         raise _refused(f"must have at most {MAX_LINES:,} entries, got {len(entries):,}")
+    seen: set[str] = set()
     for entry in entries:
         if (_text(entry, "Sts/Cd") or _text(entry, "Sts")) == "BOOK":
+            _require_once(entry, seen)
             yield from _lines_of(entry, currency)
+
+
+def _require_once(entry: Element, seen: set[str]) -> None:
+    """Refuse two entries with one reference: an entry is then there twice."""
+    for path in ("NtryRef", "AcctSvcrRef"):
+        reference = f"{path} {_text(entry, path)}"
+        if _text(entry, path).upper() in _NO_REFERENCE:
+            continue
+        if reference in seen:
+            raise _refused(f"has two entries with the {reference[:60]!r}")
+        seen.add(reference)
+
+
+_NO_REFERENCE: Final = ("", "NONREF", "NOTPROVIDED")
+"""What banks write where they have no reference."""
 
 
 def _lines_of(entry: Element, currency: str) -> Iterator[Line]:
@@ -267,22 +285,55 @@ def _lines_of(entry: Element, currency: str) -> Iterator[Line]:
     whole = _signed(entry, amount, currency)
     day = _day(entry, "BookgDt/Dt") if entry.find("BookgDt/Dt") is not None else _day(entry, "BookgDt/DtTm")
     is_charge = _text(entry, "BkTxCd/Domn/Fmly/SubFmlyCd") in _CHARGES
-    bank_reference = _text(entry, "AcctSvcrRef")[:MAX_TEXT]
+    bank_reference = _plain(_text(entry, "AcctSvcrRef"))
+    is_back = _text(entry, "RvslInd") in ("true", "1")
+    line = partial(_line, day=day, bank_reference=bank_reference, is_charge=is_charge, is_back=is_back)
     transactions = entry.findall("NtryDtls/TxDtls")
     batch = _text(entry, "NtryDtls/Btch/PmtInfId")
-    if len(transactions) <= 1:
-        (only,) = transactions or [entry]
-        yield _line(only, whole, day, bank_reference, is_charge=is_charge, batch=batch if not transactions else "")
+    if not transactions:
+        yield line(entry, whole, batch=batch)
         return
-    amounts = [_signed(entry, _one(each, "Amt"), currency) for each in transactions]
-    if sum(amounts) != whole:
-        raise _refused("has an entry whose transactions do not sum to it")
-    for each, part in zip(transactions, amounts, strict=True):
-        yield _line(each, part, day, bank_reference, is_charge=is_charge)
+    found = [_amount_of(each, entry, currency) for each in transactions]
+    if None in found and len(found) > 1:
+        raise _refused("has an entry with several transactions, and one of them without an amount")
+    amounts = [amount for amount in found if amount is not None]
+    charges = _charges(entry, currency) if amounts and sum(amounts) != whole else 0
+    if sum(amounts) - charges != whole:
+        if len(transactions) > 1:
+            raise _refused("has an entry whose transactions do not sum to it")
+        amounts, charges = [whole], 0  # what it was before an exchange, or before what is nowhere said
+    for transaction, moved in zip(transactions, amounts, strict=True):
+        yield line(transaction, moved)
+    if charges:
+        yield Line(-charges, day, is_charge=True, bank_reference=bank_reference)
+
+
+def _amount_of(transaction: Element, entry: Element, currency: str) -> int | None:
+    """What a transaction of an entry moves; None if it does not say. Its sign is the entry's where it has none."""
+    for path in ("Amt", "AmtDtls/TxAmt/Amt"):
+        amount = transaction.find(path)
+        if amount is not None and amount.get("Ccy") == currency:
+            return _signed(transaction if transaction.find("CdtDbtInd") is not None else entry, amount, currency)
+    return None
+
+
+def _charges(entry: Element, currency: str) -> int:
+    """What the bank kept of an entry, at the entry or at its transactions; below zero for what it gave back."""
+    records = [*entry.findall("Chrgs/Rcrd"), *entry.findall("NtryDtls/TxDtls/Chrgs/Rcrd")]
+    if any(_one(record, "Amt").get("Ccy") != currency for record in records):
+        raise _refused("has a charge in another currency than its account")
+    return -sum(_signed(record, _one(record, "Amt"), currency) for record in records)
 
 
 def _line(
-    found: Element, amount_minor: int, day: date, bank_reference: str, *, is_charge: bool, batch: str = ""
+    found: Element,
+    amount_minor: int,
+    *,
+    day: date,
+    bank_reference: str,
+    is_charge: bool,
+    is_back: bool,
+    batch: str = "",
 ) -> Line:
     returned = found.find("RtrInf")
     texts = [*found.findall("RmtInf/Strd/CdtrRefInf/Ref"), *found.findall("RmtInf/Ustrd")]
@@ -295,9 +346,9 @@ def _line(
         batch=batch[:MAX_TEXT],
         references=tuple(filter(None, [*written, re.sub(r"\s", "", end_to_end).upper()[:MAX_TEXT]])),
         reason="" if returned is None else _reason(found, "RtrInf"),
-        is_return=returned is not None,
+        is_return=returned is not None or is_back,
         is_charge=is_charge,
-        bank_reference=_text(found, "Refs/AcctSvcrRef")[:MAX_TEXT] or bank_reference,
+        bank_reference=_plain(_text(found, "Refs/AcctSvcrRef")) or bank_reference,
     )
 
 

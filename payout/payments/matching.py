@@ -7,14 +7,16 @@ a statement that covers the day has no debit for it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from enum import StrEnum
 from typing import Final
 
 from ledger.payments import Booking, BookingKind, PoolAmount
 from payout.payments.bank_messages import Line, Statement, StatusReport
+from payout.payments.lines import BookedLine, Part, bookings_back, opened_by, taken_back
 
 
 class State(StrEnum):
@@ -74,14 +76,30 @@ class Sent:
         return sum(part.amount_minor for part in self.pools)
 
 
+@dataclass(frozen=True, slots=True)
+class Debt:
+    """A platform's report: the pool, the platform, and what of it was not reversed."""
+
+    pool: str
+    platform: str
+    amount_minor: int
+
+
 @dataclass(slots=True)
 class Books:
-    """What a bank account's pools know: its first pool, its payments, and who owes under which reference."""
+    """What a bank account's pools know.
+
+    Attributes:
+        first_pool: which pool's money it is as long as nobody knows.
+        sent: payments by end-to-end id.
+        debts: reports by payment reference.
+        lines: earlier lines by id.
+    """
 
     first_pool: str
     sent: dict[str, Sent]
-    debts: Mapping[str, tuple[str, str]] = field(default_factory=dict)
-    """By payment reference: the pool, and the platform that reported."""
+    debts: Mapping[str, Debt] = field(default_factory=dict)
+    lines: dict[str, BookedLine] = field(default_factory=dict)
 
 
 def match_statement(statement: Statement, books: Books) -> list[Booking]:
@@ -97,7 +115,12 @@ def match_statement(statement: Statement, books: Books) -> list[Booking]:
         bookings += found
         if not found:
             rest.append(line)
-    bookings += [_other(line, books) for line in rest]
+    for line in rest:
+        for booking in _other(line, books):
+            if opened := opened_by(0, len(bookings), booking):
+                name = f"-{len(bookings)}"  # the file has no leaf yet
+                books.lines[name] = replace(opened, name=name)
+            bookings.append(booking)
     lacking = [each for each in books.sent.values() if each.state is State.REJECTED and each.day <= statement.day]
     for each in lacking:
         bookings.append(_of(each, BookingKind.UNPAID, 0, statement.day, reason=each.reason))
@@ -138,35 +161,92 @@ def _paid(line: Line, books: Books) -> Iterator[Booking]:
         _move_on(books, each, State.PAID)
 
 
-def _other(line: Line, books: Books) -> Booking:
-    amount, first = abs(line.amount_minor), books.first_pool
-    one = books.sent.get(line.end_to_end_id)
-    if line.amount_minor > 0 and one is not None:
-        if one.state is State.PAID and amount <= one.amount_minor:
-            _move_on(books, one, State.RETURNED)
-            reason = line.reason or "the bank gives no reason"
-            return _of(one, BookingKind.RETURNED, amount, line.day, reference=line.bank_reference, reason=reason)
-        return _unknown(line, one.collective)
-    owed = next((books.debts[each] for each in line.references if each in books.debts), None)
-    if owed is not None and (line.amount_minor > 0 or line.is_return):
-        kind = BookingKind.RECEIVED if line.amount_minor > 0 else BookingKind.TAKEN_BACK
-        return _booking(kind, line, owed[0], subject=owed[1])
+def _other(line: Line, books: Books) -> list[Booking]:
     if line.amount_minor > 0:
-        return _booking(BookingKind.UNMATCHED, line, first)
-    return _booking(BookingKind.CHARGE, line, first) if line.is_charge and amount else _unknown(line, "")
+        one = books.sent.get(line.end_to_end_id)
+        return _from_payer(line, books) if one is None else [_returned(line, one, books)]
+    if line.amount_minor and line.is_charge:
+        part = Part(books.first_pool, "", -line.amount_minor)
+        return [_booking(BookingKind.CHARGE, line, part)]
+    return _taken_back(line, books) or [_unknown(line, "")]
 
 
-def _booking(kind: BookingKind, line: Line, pool: str, *, subject: str = "") -> Booking:
-    amount = abs(line.amount_minor)
+def _returned(line: Line, one: Sent, books: Books) -> Booking:
+    if one.state is not State.PAID or line.amount_minor > one.amount_minor:
+        return _unknown(line, one.collective)
+    _move_on(books, one, State.RETURNED)
+    reason = line.reason or "the bank gives no reason"
+    return _of(one, BookingKind.RETURNED, line.amount_minor, line.day, reference=line.bank_reference, reason=reason)
+
+
+_REFERENCE: Final = re.compile("(?=(RF[0-9]{2}[0-9A-Z]{16}))")
+"""As long as those of reports are, anywhere in a text."""
+
+
+def references_of(line: Line) -> list[str]:
+    """Returns all in a line that may be a report's payment reference, each once."""
+    return list(dict.fromkeys(found for text in line.references for found in _REFERENCE.findall(text)))
+
+
+def _from_payer(line: Line, books: Books) -> list[Booking]:
+    """What somebody paid in. It is a platform's if the references that came with it are of one platform and pool, or if
+    they are of several whose reports sum to the amount; else nobody knows.
+    """
+    owed = {each: books.debts[each] for each in references_of(line) if each in books.debts}
+    whose = {(debt.pool, debt.platform) for debt in owed.values()}
+    if len(whose) == 1:
+        ((pool, platform),) = whose
+        part = Part(pool, platform, line.amount_minor)
+        return [_booking(BookingKind.RECEIVED, line, part, payment_reference=next(iter(owed)))]
+    if owed and sum(debt.amount_minor for debt in owed.values()) == line.amount_minor:
+        return [
+            _booking(
+                BookingKind.RECEIVED,
+                line,
+                Part(debt.pool, debt.platform, debt.amount_minor),
+                payment_reference=reference,
+            )
+            for reference, debt in owed.items()
+            if debt.amount_minor
+        ]
+    return [_booking(BookingKind.UNMATCHED, line, Part(books.first_pool, "", line.amount_minor))]
+
+
+def _taken_back(line: Line, books: Books) -> list[Booking]:
+    """What the bank takes back of an earlier credit: of the latest with its reference, best of the same amount."""
+    amount, references = -line.amount_minor, references_of(line)
+    if not line.is_return or not amount:
+        return []
+    candidates = [
+        name
+        for name, each in books.lines.items()
+        if each.amount_minor >= amount
+        and sum(part.amount_minor for part in each.parts) == each.amount_minor
+        and (each.payment_reference in references or (each.reference and each.reference == line.bank_reference))
+    ]
+    if not candidates:
+        return []
+    exact = [name for name in candidates if books.lines[name].amount_minor == amount]
+    name = (exact or candidates)[-1]
+    day, reference = line.day.isoformat(), line.bank_reference
+    reason = line.reason or "the bank gives no reason"
+    made = bookings_back(books.lines[name], amount, BookingKind.TAKEN_BACK, day=day, reference=reference, reason=reason)
+    for booking in made:
+        books.lines[name] = taken_back(books.lines[name], booking)
+    return made
+
+
+def _booking(kind: BookingKind, line: Line, part: Part, *, payment_reference: str = "") -> Booking:
     return Booking(
         kind=kind.value,
-        amount_minor=amount,
+        amount_minor=part.amount_minor,
         end_to_end_id="",
-        subject=subject,
+        subject=part.platform,
         day=line.day.isoformat(),
         reference=line.bank_reference,
         reason=line.reason,
-        pools=[PoolAmount(pool=pool, amount_minor=amount)],
+        pools=[PoolAmount(pool=part.pool, amount_minor=part.amount_minor)],
+        payment_reference=payment_reference,
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from ledger.acts.entries import BankFileContent
+from ledger.acts.entries import BankFileContent, BankMatchContent
 from ledger.entries import BookingContent
 from ledger.errors import IdentityReusedError, LostRaceError, StateError
 from ledger.journal import is_at_the_bank
@@ -21,7 +21,9 @@ from ledger.store.acts import REGISTRY, Effect, append_act, begin
 from ledger.store.conflicts import taken_keys
 from ledger.store.database import driver_connection
 from ledger.store.log import PoolRef
+from payout.payments.lines import BookedLine, lines_of_file
 from payout.payments.matching import AFTER
+from payout.store import bank_lines, reversals
 from payout.store import tables as t
 from payout.store.bank_accounts import get_bank_account, version_of
 
@@ -54,7 +56,21 @@ def _record(connection: sa.Connection, pool: PoolRef, content: BankFileContent, 
     ]  # fmt: skip
     if events:
         connection.execute(sa.insert(t.payment_event), events)
+    bank_lines.put_lines(
+        connection, content.bank_account, leaf_index, _changed_lines(connection, leaf_index, content, bookings)
+    )
     return Leaf(pool.name, leaf_index, now, content)
+
+
+def _changed_lines(
+    connection: sa.Connection, leaf_index: int, content: BankFileContent, bookings: Bookings
+) -> list[BookedLine]:
+    named = sorted({each.line for each in bookings.bookings if each.line})
+    known = bank_lines.by_name(connection, content.bank_account, named) if named else {}
+    try:
+        return list(lines_of_file(leaf_index, bookings, known).values())
+    except ValueError:
+        raise LostRaceError(f"a line of bankAccounts/{content.bank_account}") from None
 
 
 def require_following(connection: sa.Connection, content: BankFileContent) -> None:
@@ -95,9 +111,13 @@ def _rests_on(connection: sa.Connection, _: PoolRef, content: BankFileContent) -
     )
     account = f"bankAccounts/{content.bank_account}"
     runs = sa.select(sa.func.max(t.pay_run.c.leaf_index)).where(t.pay_run.c.bank_account == content.bank_account)
+    matches = sa.select(sa.func.max(t.bank_match.c.leaf_index)).where(
+        t.bank_match.c.bank_account == content.bank_account
+    )
     return {
         account: version_of(connection, content.bank_account),
         f"{account}/messages": str(connection.execute(query).scalar()),
+        f"{account}/matches": str(connection.execute(matches).scalar()),
         f"{account}/payRuns": str(connection.execute(runs).scalar()),
     }
 
@@ -148,38 +168,46 @@ def list_files(
     return [_leaf(row) for row in connection.execute(query)]
 
 
-def bookings_of(connection: sa.Connection, content: BankFileContent) -> Bookings:
-    """Returns what the lines of a file mean."""
+def bookings_of(connection: sa.Connection, content: BankFileContent | BankMatchContent) -> Bookings:
+    """Returns what the lines of a file mean, or what an operator said of one."""
     return parse_bookings(log.checked_body(connection, REGISTRY, bytes.fromhex(content.bookings_sha256)))
 
 
-def book(connection: sa.Connection, pool: PoolRef, found: Leaf[BankFileContent], bookings: Bookings, salt: str) -> bool:
-    """Have a pool book its part of a statement, once. Returns whether it did now.
+def book(connection: sa.Connection, pool: PoolRef, leaf_index: int, bookings: Bookings, salt: str) -> bool:
+    """Have a pool book its part of a statement or of a match, once. Returns whether it did now.
+
+    A round that waits for its posting is rejected if that takes money of its pot.
+
+    Args:
+        connection: a transaction's.
+        pool: the pool.
+        leaf_index: of the statement or the match, in the registry's log.
+        bookings: what it means.
+        salt: 32 random bytes in hexadecimal.
 
     Raises:
         LostRaceError: it does so at this moment.
     """
-    if booked_at(connection, pool, found.index) is not None:
+    if booked_at(connection, pool, leaf_index) is not None:
         return False
     people, now = begin(connection, pool)
-    if booked_at(connection, pool, found.index) is not None:
+    if booked_at(connection, pool, leaf_index) is not None:
         return False
     booked = pool_bookings(bookings, pool.name, salt)
     part = render(booked)
     log.put_body(connection, pool, part)
     content = BookingContent(
         registry_size=people.size,
-        bank_file_leaf=found.index,
+        bank_file_leaf=leaf_index,
         bookings_sha256=sha256(part).hexdigest(),
         lines=len(booked.bookings),
         lines_root=booked.root(),
     )
     recorded = journal.append_moving(connection, pool, content, now)
-    with taken_keys(lambda _: LostRaceError(f"bank file {found.index}")):
+    reversals.reject_uncovered(connection, pool, recorded.leaf.index, people, now)
+    with taken_keys(lambda _: LostRaceError(f"bank file {leaf_index}")):
         connection.execute(
-            sa.insert(t.booking).values(
-                pool_id=pool.pool_id, bank_file_leaf=found.index, leaf_index=recorded.leaf.index
-            )
+            sa.insert(t.booking).values(pool_id=pool.pool_id, bank_file_leaf=leaf_index, leaf_index=recorded.leaf.index)
         )
     return True
 
@@ -190,6 +218,13 @@ def booked_at(connection: sa.Connection, pool: PoolRef, bank_file_leaf: int) -> 
         t.booking.c.pool_id == pool.pool_id, t.booking.c.bank_file_leaf == bank_file_leaf
     )
     return connection.execute(query).scalar()
+
+
+def last_booked(connection: sa.Connection, pool: PoolRef) -> int:
+    """Returns the registry's leaf of what a pool booked last; -1 if it has booked nothing."""
+    query = sa.select(sa.func.max(t.booking.c.bank_file_leaf)).where(t.booking.c.pool_id == pool.pool_id)
+    found = connection.execute(query).scalar()
+    return -1 if found is None else int(found)
 
 
 def at_the_bank(connection: sa.Connection, pool: PoolRef, log_size: int) -> int:

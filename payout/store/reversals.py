@@ -8,6 +8,7 @@ from typing import Final
 import sqlalchemy as sa
 
 from ledger.acts.entries import LEDGER, Decision, DecisionContent
+from ledger.acts.people import People
 from ledger.errors import InvalidInputError, LostRaceError, StateError
 from ledger.income import ReceiptContent, ReversalContent
 from ledger.journal import REVENUE
@@ -63,14 +64,33 @@ def _free_or_refuse(connection: sa.Connection, pool: PoolRef, moved: RecordedLea
     if not content.chargeback:
         detail = f"round {number} has reserved this money; reverse it once the round is posted or rejected"
         raise StateError(f"pools/{pool.name}", "MONEY_RESERVED", detail)
+    _reject(connection, pool, open_round, moved.leaf.index, content.registry_size, content.people_leaf, now)
+
+
+def reject_uncovered(connection: sa.Connection, pool: PoolRef, leaf_index: int, people: People, now: datetime) -> None:
+    """Reject the open round if a leaf has taken some of its pot: the money is no longer there."""
+    open_round = rounds.open_round(connection, pool)
+    if open_round is not None and _revenue(connection, pool) < open_round.content.pot_minor:
+        _reject(connection, pool, open_round, leaf_index, people.size, people.last_leaf, now)
+
+
+def _reject(
+    connection: sa.Connection,
+    pool: PoolRef,
+    open_round: rounds.RoundRecord,
+    leaf_index: int,
+    registry_size: int,
+    people_leaf: int,
+    now: datetime,
+) -> None:
     rejection = DecisionContent(
         by=LEDGER,
-        registry_size=content.registry_size,
-        people_leaf=content.people_leaf,
+        registry_size=registry_size,
+        people_leaf=people_leaf,
         subject=open_round.leaf_index,
         subject_hash=open_round.hash.hex(),
         decision=Decision.REJECTED.value,
-        reason=f"leaf {moved.leaf.index} took back money of its pot",
+        reason=f"leaf {leaf_index} took back money of its pot",
     )
     append_decision(connection, pool, rejection, now)
 

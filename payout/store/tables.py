@@ -157,6 +157,31 @@ payment_event = sa.Table(
     comment="What banks said of each payment, by the leaf of the file that said it.",
 )
 
+bank_line = sa.Table(
+    "bank_line",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    leaf_index(primary_key=True),
+    sa.Column("bank_account", sa.Text, nullable=False),
+    sa.Column("amount_minor", sa.BigInteger, nullable=False),
+    sa.Column("open_minor", sa.BigInteger, nullable=False),
+    sa.Column("parts", sa.Text, nullable=False),
+    sa.Column("payment_reference", sa.Text, nullable=False),
+    sa.Column("day", sa.Text, nullable=False),
+    sa.Column("reference", sa.Text, nullable=False),
+    sa.Index(None, "bank_account", "payment_reference"),
+    comment="Lines of statements that are of payers or nobody, by each leaf that changed them. The latest holds.",
+)
+
+bank_match = sa.Table(
+    "bank_match",
+    metadata,
+    leaf_index(primary_key=True),
+    sa.Column("bank_account", sa.Text, nullable=False),
+    sa.Column("line", sa.Text, nullable=False),
+    comment="What operators said of lines of statements, by their leaves in the registry's log.",
+)
+
 paying = sa.Table(
     "paying",
     metadata,
@@ -177,7 +202,7 @@ booking = sa.Table(
 
 APPEND_ONLY: Final = (
     policy, round_, posting, objection, answer, split, waiver, payee, bank_account, pay_run, planned_payment,
-    bank_message, payment_event, paying, booking,
+    bank_message, payment_event, bank_line, bank_match, paying, booking,
 )  # fmt: skip
 """What the service may insert and read, and nothing more."""
 

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Iterator, Mapping
 from datetime import date
+from functools import partial
 from typing import Final
 
 import grpc
 import sqlalchemy as sa
 
-from ledger.acts.entries import ActContent, BankAccountContent, BankFileContent, PayeeContent, PayRunContent
+from ledger.acts.entries import (
+    ActContent,
+    BankAccountContent,
+    BankFileContent,
+    BankMatchContent,
+    PayeeContent,
+    PayRunContent,
+)
 from ledger.errors import IdentityReusedError, InvalidInputError
 from ledger.money import MAX_AMOUNT_MINOR
 from ledger.registry import require_range, require_resource_id, require_text
@@ -23,14 +32,15 @@ from moiety.v1 import payments_pb2_grpc
 from payout.payments.bank_messages import read_message
 from payout.payments.credit_transfer import render_csv, render_pain001
 from payout.payments.details import AccountDetails, SaltedDetails
-from payout.store import bank_accounts, bank_files, pay_runs, payees
+from payout.payments.lines import Part
+from payout.store import bank_accounts, bank_files, bank_lines, pay_runs, payees
 from services.access.keys import Role
 from services.access.permissions import actor, own_id, require_own
 from services.api import convert
 from services.api.names import ids_in, only_id, page_limit, place_in
 from services.api.outcomes import told
 from services.api.pages import page_of
-from services.api.registry import proposal_in
+from services.api.registry import pool_of, proposal_in
 from services.parts import Parts
 
 SALT_BYTES: Final = 32
@@ -269,6 +279,70 @@ class PaymentsService(payments_pb2_grpc.PaymentsServiceServicer):
         only_kept = [convert.kept_file_to_proto(bank_account, each) for each in kept]
         return pb.ListBankFilesResponse(bank_files=[*only_kept, *listed], next_page_token=token)
 
+    def ListBankLines(
+        self, request: pb.ListBankLinesRequest, context: grpc.ServicerContext
+    ) -> pb.ListBankLinesResponse:
+        bank_account = only_id(request.parent, "bankAccounts", "parent")
+        limit, after = page_limit(request.page_size), place_in(request.page_token, -1, -1)
+        with self._database.transaction() as connection:
+            account = bank_accounts.get_bank_account(connection, bank_account)
+            found = bank_lines.list_lines(
+                connection, bank_account, only_open=request.only_open, after=after, limit=limit
+            )
+        to_proto = partial(convert.line_to_proto, bank_account, account.content.currency)
+        listed, token = page_of(
+            found, limit, lambda each: to_proto(*each), lambda each: (*map(int, each[0].name.split("-")),)
+        )
+        return pb.ListBankLinesResponse(bank_lines=listed, next_page_token=token)
+
+    def MatchBankLine(self, request: pb.MatchBankLineRequest, context: grpc.ServicerContext) -> pb.BankLine:
+        bank_account, line = _line_in(request.name, "name")
+        parts = sorted(map(convert.part_from_proto, request.parts), key=lambda part: (part.pool, part.platform))
+        if bool(parts) + bool(request.takes_back) + bool(request.charge_of) != 1:
+            raise InvalidInputError.of("parts", "or takes_back or charge_of is required, and one of them alone")
+        with self._database.transaction() as connection:
+            if waiting := self._open_proposal(connection, BankMatchContent, bank_account=bank_account, line=line):
+                place = proposal_name(REGISTRY, waiting.leaf_index)
+                return pb.BankLine(name=convert.line_to_name(bank_account, line), proposal=place)
+            content = self._word(connection, bank_account, line, parts, request)
+            if content is not None:
+                outcome = self._acts.perform(connection, REGISTRY, content, actor(), request.reason)
+                if outcome.proposal is not None:
+                    place = proposal_name(REGISTRY, outcome.proposal.leaf_index)
+                    return pb.BankLine(name=convert.line_to_name(bank_account, line), proposal=place)
+            account = bank_accounts.get_bank_account(connection, bank_account)
+            found, leaf_index = bank_lines.get_line(connection, bank_account, line)
+        self._paying.settle(bank_account)
+        return convert.line_to_proto(bank_account, account.content.currency, found, leaf_index)
+
+    def _word(
+        self,
+        connection: sa.Connection,
+        bank_account: str,
+        line: str,
+        parts: list[Part],
+        request: pb.MatchBankLineRequest,
+    ) -> BankMatchContent | None:
+        if parts:
+            return self._paying.match(connection, bank_account, line, parts)
+        if request.charge_of:
+            pool = only_id(request.charge_of, "pools", "charge_of")
+            return self._paying.settle_debit(connection, bank_account, line, charge_of=pool)
+        other, takes_back = _line_in(request.takes_back, "takes_back")
+        if other != bank_account:
+            raise InvalidInputError.of("takes_back", "is of another account")
+        return self._paying.settle_debit(connection, bank_account, line, takes_back=takes_back)
+
+    def ListUnpaid(self, request: pb.ListUnpaidRequest, context: grpc.ServicerContext) -> pb.ListUnpaidResponse:
+        limit, (after,) = page_limit(request.page_size), place_in(request.page_token, "")
+        with self._database.transaction() as connection:
+            pool = pool_of(connection, request.parent, "parent")
+            found = self._paying.unpaid(connection, pool, after=after, limit=limit)
+            now = read_time(connection)
+        to_proto = partial(convert.unpaid_to_proto, pool.name, pool.currency, now)
+        listed, token = page_of(found, limit, to_proto, lambda each: (each.owed.account,))
+        return pb.ListUnpaidResponse(unpaid=listed, next_page_token=token)
+
     def GetReconciliation(
         self, request: pb.GetReconciliationRequest, context: grpc.ServicerContext
     ) -> pb.Reconciliation:
@@ -290,6 +364,17 @@ def _without_details(asked: pb.BankAccount) -> pb.BankAccount:
     shown.CopyFrom(asked)
     shown.ClearField("details")
     return shown
+
+
+_LINE: Final = re.compile("[0-9]{1,18}-[0-9]{1,18}")
+
+
+def _line_in(name: str, field: str) -> tuple[str, str]:
+    """The account and the id of a line."""
+    identity, line = ids_in(name, "bankAccounts/*/lines/*", field)
+    if not _LINE.fullmatch(line):
+        raise InvalidInputError.of(field, f"must end with a leaf and a place, like 12-3, got {line[:40]!r}")
+    return require_resource_id(identity, field), line
 
 
 def _run_id(text: str, field: str) -> str:

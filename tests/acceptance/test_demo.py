@@ -23,6 +23,7 @@ from demo.corpus import Tradition
 from demo.interruptions import Interruptions
 from demo.months import Retransmission, SettledRound
 from demo.outcome import Outcome
+from demo.payments import Banking
 from demo.plays import MONTHS, PLAYS_MAX, Platform, count_plays, most_played, platforms_of, usage_table
 from demo.works import Work, work_of_melody
 from moiety import Allocation, Mode, ReplayVerdict, Round
@@ -108,6 +109,15 @@ def test_what_collectives_get_is_what_was_allocated(runs: Runs) -> None:
         found["allocated_minor"] for found in runs.document["rounds"]
     )
     assert 999_900 < sum(each["weight_ppm"] for each in earnings) <= 1_000_000
+
+
+def test_collectives_are_paid_and_the_books_are_the_bank_s(runs: Runs) -> None:
+    bank = runs.document["bank"]
+    assert bank["paid"] > bank["rejected"] >= 3
+    assert bank["returned"] >= 3
+    assert bank["paid"] + bank["rejected"] + bank["returned"] == bank["payments"]
+    assert bank["difference_minor"] == 0
+    assert f"{bank['rejected']} rejected and {bank['returned']} returned" in " ".join(runs.people.split())
 
 
 def test_traditions_are_steadier_than_single_tunes(runs: Runs) -> None:
@@ -243,7 +253,10 @@ def sound_outcome() -> Outcome:
         retransmissions=(),
         rounds=(SettledRound(found, (allocation,), b""),),
         verdicts=(ReplayVerdict(outcome=audit_pb2.REPLAY_OUTCOME_MATCH),),
-        balances={"platform/melodia": -100, "fees": 5, "collective/irish": 95},
+        balances={"platform/melodia": -100, "fees": 5, "collective/irish": 25, "paid/irish": 70},
+        banking=Banking(
+            payments=3, paid=1, rejected=1, returned=1, paid_minor=70, balance_minor=30, difference_minor=0
+        ),
     )
 
 
@@ -278,6 +291,8 @@ def test_a_sound_outcome_has_no_breaches() -> None:
         (replace(sound_outcome(), balances={"collective/irish": 95}), "sum to zero"),
         (replace(sound_outcome(), balances={"collective/irish": 94, "fees": -94}), "irish"),
         (replace(sound_outcome(), balances={"collective/irish": 95, "held/irish": 1, "fees": -96}), "held"),
+        (replace(sound_outcome(), banking=replace(sound_outcome().banking, difference_minor=1)), "the bank has 1"),
+        (replace(sound_outcome(), banking=replace(sound_outcome().banking, payments=4)), "not answered"),
         (
             replace(
                 sound_outcome(),

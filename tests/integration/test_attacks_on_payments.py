@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import pytest
 
+from demo.bank import Bank
 from moiety import (
     AbortedError,
     BankAccount,
@@ -24,7 +25,6 @@ from moiety import (
 from moiety.v1.acts_pb2 import PROPOSAL_STATE_OPEN
 from services.cli.app import main
 from services.cli.base.exits import Exit
-from tests.support.bank import Bank
 from tests.support.browsing import signed_in
 from tests.support.deployment import Deployment
 from tests.support.paying import IBANS, OURS, account, of_two, pay_scene

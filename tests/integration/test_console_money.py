@@ -8,10 +8,10 @@ from typing import Final
 
 import pytest
 
+from demo.bank import Bank
 from ledger.acts.controls import Controls
 from ledger.acts.entries import ControlsContent
 from moiety import Policy, Pool
-from tests.support.bank import Bank
 from tests.support.browsing import Browser, signed_in
 from tests.support.deployment import Deployment
 from tests.support.paying import IBANS, OURS, pay_scene

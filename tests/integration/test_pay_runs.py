@@ -12,6 +12,7 @@ from typing import Any, Final
 import pytest
 
 from audit.statement_check import check_statement
+from demo.bank import Bank
 from moiety import (
     AbortedError,
     FailedPreconditionError,
@@ -21,16 +22,10 @@ from moiety import (
 )
 from moiety.v1.payments_pb2 import PAYMENT_STATE_RETURNED
 from payout.store import bank_files, pay_runs
-from services.cli.app import main
-from services.exports.source import PoolSource
-from services.exports.tiles.bundles import write_bundle
-from tests.support.bank import Bank
 from tests.support.deployment import Deployment
-from tests.support.exports import report_of
 from tests.support.fsck_scene import LOG_KEY, sign
-from tests.support.independent import verifier
-from tests.support.paying import IBANS, OURS, account, of_two, pay_scene
-from tests.support.scene import POOL, Scene
+from tests.support.paying import IBANS, OURS, account, of_two, pay_scene, require_sound
+from tests.support.scene import POOL, Scene, event
 
 POOLS: Final = ("folk", "jazz", "soul")
 
@@ -67,20 +62,6 @@ def paid_run(scene: Scene) -> Bank:
     bank.take(scene.operator.create_pay_run_file("jan").content)
     scene.operator.import_bank_file("main", bank.statement("2026-01-05"))
     return bank
-
-
-def require_sound(scene: Scene, tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two verifiers and the check of the database agree with the books."""
-    sign(scene.deployment)
-    bundle = tmp_path / "folk.tar"
-    write_bundle(PoolSource(scene.deployment.client("auditors/ada"), POOL), bundle)
-    verifier.verify(bundle)
-    report = report_of(bundle, LOG_KEY.verifier_key)
-    assert report.finding is None, report.finding
-    monkeypatch.setenv("MOIETY_DATABASE_URL", database_url)
-    with pytest.raises(SystemExit) as caught:
-        main(["db", "fsck"])
-    assert caught.value.code == 0
 
 
 def test_everything_is_verified_and_replayed_by_two_verifiers_and_by_fsck(
@@ -249,6 +230,24 @@ def test_who_is_not_paid_is_listed_with_the_reason(deploy: Callable[..., Deploym
         ("collectives/irish", "BELOW_SMALLEST", 600)
     ]
     assert scene.balances()["collective/irish"] == 600
+
+
+def test_what_is_unpaid_is_listed_with_its_reason_and_its_age(scene: Scene) -> None:
+    operator, bank = scene.operator, paid_run(scene)
+    bank.give_back("jan-0000001", "2026-01-06")
+    operator.import_bank_file("main", bank.statement("2026-01-06"))
+    scene.deployment.clock.advance(days=2)
+    (back,) = operator.list_unpaid(POOL)
+    assert (back.collective, back.amount_minor, back.reason) == ("collectives/breton", 400, "RETURNED")
+    assert (back.round, back.days, back.bank_reason) == (1, 5, "the account is closed (AC04)")
+
+    operator.set_payee("breton", account(IBANS["breton"], smallest_minor=500))
+    scene.platform.report_revenue(POOL, 10, "EUR", request_id="more")
+    operator.record_receipt(POOL, 10, platform="tunesmith", request_id="more")
+    scene.submit([event(7, shares={"breton": 500_000_000, "irish": 500_000_000})], "more")
+    operator.calculate_round(POOL, request_id="more")
+    found = [(each.collective, each.reason, each.round, each.days) for each in operator.list_unpaid(POOL)]
+    assert found == [("collectives/breton", "COOLING", 1, 5), ("collectives/irish", "PAYABLE", 2, 0)]
 
 
 class KilledError(Exception):

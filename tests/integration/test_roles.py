@@ -76,13 +76,15 @@ MAY_CALL: Final[dict[str, frozenset[str]]] = {
         (
             "PaymentsService/SetBankAccount", "PaymentsService/CreatePayRun", "PaymentsService/CreatePayRunFile",
             "PaymentsService/ImportBankFile", "PaymentsService/GetProposedAccount",
+            "PaymentsService/MatchBankLine",
         ),
         OPERATORS_ONLY,
     ),
     **dict.fromkeys(
         (
             "PaymentsService/ListPayees", "PaymentsService/ListBankAccounts", "PaymentsService/GetPayRun",
-            "PaymentsService/ListPayRuns", "PaymentsService/ListBankFiles", "PaymentsService/GetReconciliation",
+            "PaymentsService/ListPayRuns", "PaymentsService/ListBankFiles", "PaymentsService/ListBankLines",
+            "PaymentsService/GetReconciliation", "PaymentsService/ListUnpaid",
         ),
         READERS,
     ),

@@ -48,6 +48,8 @@ REFERENCE_TABLES: Final = {
     "planned_payment",
     "bank_message",
     "payment_event",
+    "bank_line",
+    "bank_match",
     "alembic_version",
 }
 """Small, and in every place where a pool is."""

@@ -1,4 +1,4 @@
-"""Collectives that are owed money and can be paid: accounts, and the pools of one bank account."""
+"""Pools whose collectives are owed money and can be paid from a bank account."""
 
 from __future__ import annotations
 
@@ -6,12 +6,20 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
+import pytest
+
 from ledger.acts.controls import Controls
 from ledger.acts.entries import ControlsContent
 from ledger.store.vault import add_key
 from moiety import AccountDetails, BankAccount, Method, Policy, Pool
-from moiety.v1.registry_pb2 import DISTRIBUTE_REPORTED
+from moiety.v1.registry_pb2 import DISTRIBUTE_RECEIVED
+from services.cli.app import main
+from services.exports.source import PoolSource
+from services.exports.tiles.bundles import write_bundle
 from tests.support.deployment import Deployment
+from tests.support.exports import report_of
+from tests.support.fsck_scene import LOG_KEY, sign
+from tests.support.independent import verifier
 from tests.support.scene import METHOD, NAMED_PLATFORMS, POOL, Scene, event, open_scene
 
 IBANS: Final = {
@@ -31,7 +39,7 @@ def pay_scene(deploy: Callable[..., Deployment], tmp_path: Path, *, pools: Seque
     """Two collectives are owed money by pools of one account, and have accounts that can be paid."""
     key = tmp_path / "payee-key"
     add_key(key)
-    scene = open_scene(deploy(payee_key_file=key))
+    scene = open_scene(deploy(payee_key_file=key), distribute=DISTRIBUTE_RECEIVED)
     operator, platform = scene.operator, scene.platform
     for pool in pools:
         if pool != POOL:
@@ -42,11 +50,12 @@ def pay_scene(deploy: Callable[..., Deployment], tmp_path: Path, *, pools: Seque
                     currency="EUR",
                     policy=Policy(),
                     platforms=NAMED_PLATFORMS,
-                    distribute=DISTRIBUTE_REPORTED,
+                    distribute=DISTRIBUTE_RECEIVED,
                 ),
             )
             operator.create_method(pool, METHOD, Method(display_name="n-gram votes", confidence_ppm=1_000_000))
         platform.report_revenue(pool, 1000, "EUR", request_id="r")
+        operator.record_receipt(pool, 1000, platform="tunesmith", request_id="r")
         used = event(1, shares={"irish": 600_000_000, "breton": 400_000_000})
         platform.submit_events(pool, [used], METHOD, batch_id="b")
         operator.calculate_round(pool, request_id="q")
@@ -59,6 +68,20 @@ def pay_scene(deploy: Callable[..., Deployment], tmp_path: Path, *, pools: Seque
     )
     scene.deployment.clock.advance(days=3)
     return scene
+
+
+def require_sound(scene: Scene, tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two verifiers and the check of the database agree with the books."""
+    sign(scene.deployment)
+    bundle = tmp_path / "folk.tar"
+    write_bundle(PoolSource(scene.deployment.client("auditors/ada"), POOL), bundle)
+    verifier.verify(bundle)
+    report = report_of(bundle, LOG_KEY.verifier_key)
+    assert report.finding is None, report.finding
+    monkeypatch.setenv("MOIETY_DATABASE_URL", database_url)
+    with pytest.raises(SystemExit) as caught:
+        main(["db", "fsck"])
+    assert caught.value.code == 0
 
 
 def of_two(scene: Scene) -> Scene:

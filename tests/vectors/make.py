@@ -22,6 +22,7 @@ from ledger.acts.controls import Controls
 from ledger.acts.entries import (
     BankAccountContent,
     BankFileContent,
+    BankMatchContent,
     ControlsContent,
     Decision,
     KeyChangeContent,
@@ -34,6 +35,7 @@ from ledger.acts.entries import (
     WitnessesContent,
 )
 from ledger.entries import BookingContent, PayingContent
+from ledger.income import payment_reference
 from ledger.journal import Purpose, Transfer
 from ledger.log.key_changes import KeyChange, LastSigned, Reason
 from ledger.log.merkle import inclusion_proof
@@ -335,14 +337,87 @@ def _pay(log: PoolLog) -> None:
             Transfer("paying/quebec", "collective/quebec", owed["quebec"], Purpose.UNPAID),
         ],
     )
+    _take_payers_in(log, 100_000 - 1 - 7)
 
 
-def _bank_file(log: PoolLog, message: str, bookings: list[Booking], closing_minor: int | None) -> int:
+def _take_payers_in(log: PoolLog, opening_minor: int) -> None:
+    """A platform pays more than it owes, and some of it is taken back; somebody else pays, and it turns out who."""
+    log.report(400, "acme", "2026-02")
+    due, credit = log.balance("due/acme"), log.balance("credit/acme")
+    paid, back = due + 300, credit + 300 + 50
+    acme = _of_payer("RECEIVED", "acme", paid, payment_reference=payment_reference("folk", "acme", "b"))
+    lines = [
+        acme, _of_payer("UNMATCHED", "", 500), _of_payer("TAKEN_BACK", "acme", back, line="-0"),
+        _of_payer("UNKNOWN", "", -9),
+    ]  # fmt: skip
+    closing = opening_minor + paid + 500 - back - 9
+    statement = _bank_file(log, "camt.053.001.08", lines, closing, opening_minor=opening_minor, message_id="M2")
+    _book(
+        log,
+        statement,
+        lines,
+        Transfer("due/acme", "revenue", due, Purpose.RECEIPT),
+        Transfer("outside", "credit/acme", 300, Purpose.CREDIT),
+        Transfer("outside", "unmatched", 500, Purpose.RECEIPT),
+        Transfer("credit/acme", "outside", credit + 300, Purpose.CHARGEBACK),
+        Transfer("revenue", "due/acme", 50, Purpose.CHARGEBACK),
+    )
+    unknown, zen = f"{statement}-1", min(log.balance("due/zen"), 420)
+    split = [
+        _of_payer("FREED", "", 500, line=unknown), _of_payer("RECEIVED", "zen", 420, line=unknown),
+        _of_payer("UNMATCHED", "", 80, line=unknown),
+    ]  # fmt: skip
+    _match(
+        log,
+        unknown,
+        split,
+        Transfer("unmatched", "outside", 500, Purpose.MATCH),
+        *((Transfer("due/zen", "revenue", zen, Purpose.RECEIPT),) if zen else ()),
+        *((Transfer("outside", "credit/zen", 420 - zen, Purpose.CREDIT),) if zen < 420 else ()),
+        Transfer("outside", "unmatched", 80, Purpose.RECEIPT),
+    )
+    charge = [_of_payer("CHARGE", "", 9, line=f"{statement}-3")]
+    _match(log, f"{statement}-3", charge, Transfer("costs", "withdrawn", 9, Purpose.CHARGE))
+
+
+def _of_payer(kind: str, subject: str, amount_minor: int, *, line: str = "", payment_reference: str = "") -> Booking:
+    pools = [] if kind == "UNKNOWN" else [PoolAmount(pool="folk", amount_minor=amount_minor)]
+    return Booking(
+        kind=kind, amount_minor=amount_minor, end_to_end_id="", subject=subject, day="2026-03-06", reference="B3",
+        reason="", pools=pools, payment_reference=payment_reference, line=line,
+    )  # fmt: skip
+
+
+def _book(log: PoolLog, leaf_index: int, lines: list[Booking], *moved: Transfer) -> None:
+    booked = pool_bookings(Bookings(salt=salt_at(3), bookings=lines), "folk", salt_at(4))
+    content = BookingContent(
+        registry_size=log.registry.size(), bank_file_leaf=leaf_index, bookings_sha256=log.put(render(booked)),
+        lines=len(booked.bookings), lines_root=booked.root(),
+    )  # fmt: skip
+    log.append(content, list(moved))
+
+
+def _match(log: PoolLog, line: str, bookings: list[Booking], *moved: Transfer) -> None:
+    body = log.registry.put(render(Bookings(salt=salt_at(3), bookings=bookings)))
+    leaf = log.registry.act(BankMatchContent(bank_account="main", line=line, bookings_sha256=body))
+    _book(log, leaf, bookings, *moved)
+
+
+def _bank_file(
+    log: PoolLog,
+    message: str,
+    bookings: list[Booking],
+    closing_minor: int | None,
+    *,
+    opening_minor: int = 100_000,
+    message_id: str = "M1",
+) -> int:
     body = log.registry.put(render(Bookings(salt=salt_at(3), bookings=bookings)))
     return log.registry.act(
         BankFileContent(
-            bank_account="main", message=message, message_id="M1", file_hash="6" * 64, day="2026-03-05",
-            opening_minor=None if closing_minor is None else 100_000, closing_minor=closing_minor, bookings_sha256=body,
+            bank_account="main", message=message, message_id=message_id, file_hash="6" * 64, day="2026-03-05",
+            opening_minor=None if closing_minor is None else opening_minor, closing_minor=closing_minor,
+            bookings_sha256=body,
         )
     )  # fmt: skip
 
@@ -404,7 +479,7 @@ def figures(log: PoolLog) -> dict[str, Any]:
         "leaf_hashes": {str(index): log.entries[index].hash.hex() for index in (0, 1, log.size() - 1)},
         "registry_root": log.registry.root_at(log.registry.size()),
         "registry_entries_by_type": counted(log.registry),
-        "acts_of_one_person": {"registry": 26, "folk": 45},
+        "acts_of_one_person": {"registry": 29, "folk": 45},
         "entries_by_type": counted(log),
         "batches": {
             str(index): {

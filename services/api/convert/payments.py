@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 
 from ledger.acts.entries import BankFileContent
 from ledger.log.leaves import Leaf
-from ledger.payments import Booking, Bookings, PlannedPayment
+from ledger.money import require_amount
+from ledger.payments import Booking, BookingKind, Bookings, PlannedPayment
 from ledger.store.desk import KeptFile
 from moiety.v1 import payments_pb2 as pb
-from payout.paying import KnownPayment, Position
+from payout.paying import KnownPayment, Position, Unpaid
 from payout.payments.details import AccountDetails
+from payout.payments.lines import BookedLine, Part, opened_by
 from payout.payments.matching import Sent
 from payout.store.bank_accounts import BankAccount
 from payout.store.pay_runs import Event, PayRun
 from payout.store.payees import Payee
 from services.api.convert.common import timestamp
+from services.api.names import only_id
 
 
 def details_from_proto(message: pb.AccountDetails) -> AccountDetails:
@@ -152,7 +156,9 @@ def known_payment_to_proto(numbered: tuple[int, KnownPayment]) -> pb.RunPayment:
     return _sent_to_proto(known.sent, known.run.content.currency, known.events[-1] if known.events else None)
 
 
-def booking_to_proto(booking: Booking) -> pb.BankBooking:
+def booking_to_proto(booking: Booking, line: str = "") -> pb.BankBooking:
+    of_payer = booking.kind in (BookingKind.RECEIVED, BookingKind.TAKEN_BACK, BookingKind.FREED)
+    whose = "platforms" if of_payer else "collectives"
     return pb.BankBooking(
         kind=booking.kind,
         amount_minor=booking.amount_minor,
@@ -160,6 +166,63 @@ def booking_to_proto(booking: Booking) -> pb.BankBooking:
         day=booking.day,
         reference=booking.reference,
         reason=booking.reason,
+        subject=f"{whose}/{booking.subject}" if booking.subject else "",
+        line=line,
+    )
+
+
+def _lines_to_proto(bank_account: str, leaf_index: int, bookings: Bookings) -> Iterator[pb.BankBooking]:
+    for place, booking in enumerate(bookings.bookings):
+        opened = opened_by(leaf_index, place, booking)
+        yield booking_to_proto(booking, line_to_name(bank_account, opened.name) if opened else "")
+
+
+def line_to_name(bank_account: str, line: str) -> str:
+    return f"bankAccounts/{bank_account}/lines/{line}"
+
+
+def line_to_proto(bank_account: str, currency: str, line: BookedLine, leaf_index: int) -> pb.BankLine:
+    return pb.BankLine(
+        name=line_to_name(bank_account, line.name),
+        amount_minor=line.amount_minor,
+        open_minor=line.open_minor,
+        parts=map(_part_to_proto, line.parts),
+        payment_reference=line.payment_reference,
+        day=line.day,
+        reference=line.reference,
+        leaf_index=leaf_index,
+        currency=currency,
+    )
+
+
+def _part_to_proto(part: Part) -> pb.BankLinePart:
+    return pb.BankLinePart(
+        pool=f"pools/{part.pool}",
+        platform=f"platforms/{part.platform}" if part.platform else "",
+        amount_minor=part.amount_minor,
+    )
+
+
+def part_from_proto(message: pb.BankLinePart) -> Part:
+    return Part(
+        only_id(message.pool, "pools", "parts.pool"),
+        only_id(message.platform, "platforms", "parts.platform") if message.platform else "",
+        require_amount(message.amount_minor, "parts.amount_minor"),
+    )
+
+
+def unpaid_to_proto(pool: str, currency: str, now: datetime, unpaid: Unpaid) -> pb.Unpaid:
+    owed = unpaid.owed
+    return pb.Unpaid(
+        pool=f"pools/{pool}",
+        collective=f"collectives/{owed.collective}",
+        amount_minor=owed.amount_minor,
+        currency=currency,
+        reason=unpaid.why,
+        round=owed.round,
+        since_time=timestamp(owed.since),
+        days=(now - owed.since).days,
+        bank_reason=unpaid.bank_reason,
     )
 
 
@@ -167,7 +230,8 @@ def bank_file_to_proto(leaf: Leaf[BankFileContent], bookings: Bookings | None = 
     message = proposed_file_to_proto(leaf.content, "")
     message.leaf_index = leaf.index
     message.create_time.FromDatetime(leaf.time)
-    message.bookings.extend(map(booking_to_proto, bookings.bookings if bookings else ()))
+    if bookings:
+        message.bookings.extend(_lines_to_proto(leaf.content.bank_account, leaf.index, bookings))
     return message
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from moiety import AccountDetails, BankAccount, BankFile, PayRun
+from moiety import AccountDetails, BankAccount, BankFile, BankLine, BankLinePart, PayRun
 from services.cli.base.acts import done_or_waits, outcome
 from services.cli.base.connection import Session, client_command
 from services.cli.base.documents import document, identity
@@ -161,6 +161,81 @@ def list_files(session: Session, account: Account) -> None:
     found = list(session.client.list_bank_files(account))
     lines = [(each.message_id, each.message, each.day or "-", each.problem or "taken in") for each in found]
     session.output.show([document(each) for each in found], table(("message", "kind", "day", "state"), lines))
+
+
+@bank_app.command("lines")
+@client_command
+def lines(
+    session: Session,
+    account: Account,
+    only_open: Annotated[
+        bool, typer.Option("--open", help="Only those of which somebody has yet to say what they are of.")
+    ] = False,
+) -> None:
+    """List the lines of statements that are of payers or of nobody yet, and what each is booked as."""
+    found = list(session.client.list_bank_lines(account, only_open=only_open))
+    rows_ = [
+        (
+            identity(each.name),
+            each.day,
+            major(each.amount_minor, each.currency),
+            ", ".join(_part_text(part, each) for part in each.parts) or "-",
+            each.payment_reference or each.reference,
+        )
+        for each in found
+    ]
+    columns = ("line", "day", "amount", "booked as", "reference")
+    session.output.show([document(each) for each in found], table(columns, rows_, right=("amount",)))
+
+
+@bank_app.command("match")
+@client_command
+def match(
+    session: Session,
+    account: Account,
+    line: Annotated[str, typer.Argument(metavar="LINE", help="The line's id, as `moiety bank lines` shows it.")],
+    to: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="POOL/PLATFORM[=AMOUNT]",
+            help="Whose a credit is; repeatable, then each with an amount. POOL alone: of an unknown payer again.",
+        ),
+    ] = None,
+    takes_back: Annotated[
+        str, typer.Option(metavar="LINE", help="The credit whose money went back by this debit.")
+    ] = "",
+    charge: Annotated[str, typer.Option(metavar="POOL", help="The pool that bears this debit as a charge.")] = "",
+    reason: Reason = "",
+) -> None:
+    """Say what a line of a statement is of. What was said of it before no longer holds."""
+    if bool(to) + bool(takes_back) + bool(charge) != 1:
+        raise InputError.of("--to", "or --takes-back or --charge is required, and one of them alone")
+    parts = []
+    if to:
+        known = next((each for each in session.client.list_bank_lines(account) if identity(each.name) == line), None)
+        if known is None:
+            raise InputError.of("LINE", f"is not one of {account}: {line}")
+        parts = [_part_in(text, known, alone=len(to) == 1) for text in to]
+    found = session.client.match_bank_line(account, line, parts, takes_back=takes_back, charge_of=charge, reason=reason)
+    said = ", ".join(_part_text(part, found) for part in found.parts) or "settled"
+    session.output.show(outcome(found), done_or_waits(found, f"Line {line}: {said}."))
+
+
+def _part_in(text: str, line: BankLine, *, alone: bool) -> BankLinePart:
+    whose, _, amount = text.partition("=")
+    pool, _, platform = whose.partition("/")
+    if not amount and not alone:
+        raise InputError.of("--to", f"needs an amount where there are several: {text}")
+    return BankLinePart(
+        pool=f"pools/{pool}",
+        platform=f"platforms/{platform}" if platform else "",
+        amount_minor=amount_in_minor(amount, None, line.currency) if amount else line.amount_minor,
+    )
+
+
+def _part_text(part: BankLinePart, line: BankLine) -> str:
+    whose = identity(part.platform) if part.platform else "an unknown payer"
+    return f"{major(part.amount_minor, line.currency)} of {whose} in {identity(part.pool)}"
 
 
 @bank_app.command("reconcile")

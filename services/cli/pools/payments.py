@@ -8,12 +8,12 @@ import typer
 
 from services.cli.base.acts import done_or_waits, outcome
 from services.cli.base.connection import Session, client_command
-from services.cli.base.documents import document
+from services.cli.base.documents import document, identity
 from services.cli.base.money import amount_in_minor, major
 from services.cli.base.output import table
 
 payment_app = typer.Typer(help="Payments to collectives.", no_args_is_help=True)
-held_app = typer.Typer(help="What is held for suspended collectives.", no_args_is_help=True)
+held_app = typer.Typer(help="What is owed and not paid, and what is held.", no_args_is_help=True)
 commons_app = typer.Typer(help="The commons fund.", no_args_is_help=True)
 
 Pool = Annotated[str, typer.Argument(metavar="POOL", help="The pool's id.")]
@@ -63,6 +63,20 @@ def list_payments(session: Session, collective: Collective) -> None:
     ]  # fmt: skip
     columns = ("payment", "amount", "state", "day", "reference", "reason")
     session.output.show(shown, table(columns, lines, right=("amount",)))
+
+
+@held_app.command("list")
+@client_command
+def list_unpaid(session: Session, pool: Pool) -> None:
+    """List what a pool owes and has not paid: why, of which round, and for how long."""
+    found = list(session.client.list_unpaid(pool))
+    lines = [
+        (identity(each.collective), major(each.amount_minor, each.currency), each.reason, each.round or "-", each.days,
+         each.bank_reason)
+        for each in found
+    ]  # fmt: skip
+    columns = ("collective", "amount", "why", "round", "days", "bank says")
+    session.output.show([document(each) for each in found], table(columns, lines, right=("amount", "round", "days")))
 
 
 @held_app.command("release")

@@ -319,6 +319,7 @@ TYPES: Final = {
     "plan_sha256 hash",
     "bankfile": "bank_account text, message text, message_id text, file_hash hash, day text, "
     "opening_minor decimal or null, closing_minor decimal or null, bookings_sha256 hash",
+    "bankmatch": "bank_account text, line text, bookings_sha256 hash",
     "deployment": "origin text, controls controls, founders founders, keys_made_together boolean",
     "controls": "controls controls", "principal": "principal text, status text",
     "key": "key_id text, principal text, secret_hash text, expires_at? text, pools? texts, "
@@ -528,7 +529,7 @@ KINDS: Final = {
     "schedule.v1": "terms", "closing.v1": "terms", "admission.v1": "weights", "waiver.v1": "terms",
     "payment.v1": "money", "release.v1": "money", "grant.v1": "money",
     "receipt.v1": "money", "match.v1": "money", "reversal.v1": "money",
-    "bankaccount.v1": "money", "payrun.v1": "money", "bankfile.v1": "money",
+    "bankaccount.v1": "money", "payrun.v1": "money", "bankfile.v1": "money", "bankmatch.v1": "money",
     "round.v1": "rounds",
 }  # fmt: skip
 ACTS: Final = {
@@ -538,6 +539,17 @@ ACTS: Final = {
 BANK_SAYS: Final = {
     "PAID": ("PAYING", "REJECTED"), "REJECTED": ("PAYING",), "UNPAID": ("REJECTED",), "RETURNED": ("PAID",)
 }  # fmt: skip
+
+
+def take_back(line: list[Any], booking: dict[str, Any]) -> None:
+    for taken in booking["pools"]:
+        part = next(part for part in line[1] if part[:2] == [taken["pool"], booking["subject"]])
+        part[2] -= int(taken["amount_minor"])
+        assert part[2] >= 0
+    line[0] -= int(booking["amount_minor"])
+    line[1] = [part for part in line[1] if part[2]]
+
+
 STAMP: Final = ("by", "by_key", "registry_size", "people_leaf", "proposal")
 
 
@@ -568,6 +580,7 @@ class Registry:
     closing: dict[str, int] = field(default_factory=dict)
     messages: set[tuple[str, ...]] = field(default_factory=set)
     statements: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
+    lines: dict[str, dict[str, list[Any]]] = field(default_factory=dict)
     acts: Acts = field(init=False)
 
     def __post_init__(self) -> None:
@@ -709,6 +722,7 @@ class Registry:
                 self.said[identity] = kind
             assert kind != "PAID" or amount == whole
             assert kind != "RETURNED" or 0 < amount <= whole
+            assert kind != "FREED"
             moved += {"PAID": -amount, "CHARGE": -amount, "TAKEN_BACK": -amount, "REJECTED": 0, "UNPAID": 0}.get(
                 kind, amount
             )
@@ -721,6 +735,43 @@ class Registry:
         assert int(entry["opening_minor"]) == self.closing[entry["bank_account"]]
         assert int(entry["closing_minor"]) == int(entry["opening_minor"]) + moved
         self.closing[entry["bank_account"]] = int(entry["closing_minor"])
+        self.statements[entry["index"]] = bookings
+        lines = self.lines.setdefault(entry["bank_account"], {})
+        for place, booking in enumerate(bookings):
+            amount = int(booking["amount_minor"])
+            if booking["kind"] in ("RECEIVED", "UNMATCHED", "UNKNOWN"):
+                parts = [[part["pool"], booking["subject"], int(part["amount_minor"])] for part in booking["pools"]]
+                lines[f"{entry['index']}-{place}"] = [amount, parts]
+            elif booking["kind"] == "TAKEN_BACK":
+                name = booking["line"]
+                take_back(lines[f"{entry['index']}{name}" if name[0] == "-" else name], booking)
+
+    def bankmatch(self, entry: dict[str, Any]) -> None:
+        bookings = self.body(entry["bookings_sha256"])["bookings"]
+        lines = self.lines[entry["bank_account"]]
+        line = lines[entry["line"]]
+        assert bookings
+        assert line[0]
+        if line[0] < 0:
+            assert sum(int(booking["amount_minor"]) for booking in bookings) == -line[0]
+            for booking in bookings:
+                assert booking["kind"] in ("TAKEN_BACK", "CHARGE")
+                if booking["kind"] == "TAKEN_BACK":
+                    take_back(lines[booking["line"]], booking)
+            line[0] = 0
+        else:
+            freed = [booking for booking in bookings if booking["kind"] == "FREED"]
+            made = bookings[len(freed) :]
+            amount_of = [
+                [booking["pools"][0]["pool"], booking["subject"], int(booking["amount_minor"])] for booking in bookings
+            ]
+            assert amount_of[: len(freed)] == line[1]
+            assert all(booking["kind"] == ("RECEIVED" if booking["subject"] else "UNMATCHED") for booking in made)
+            line[1] = amount_of[len(freed) :]
+            assert line[0] == sum(part[2] for part in line[1])
+        assert {part["pool"] for booking in bookings for part in booking["pools"]} <= {
+            *self.accounts[entry["bank_account"]]["pools"]
+        }
         self.statements[entry["index"]] = bookings
 
     def poolopened(self, entry: dict[str, Any]) -> None:
@@ -996,7 +1047,7 @@ class Fold:
             below = ("platform/", "owing/", "revenue", "outside", "costs")
             assert all(amount >= 0 or account.startswith(below) for account, amount in self.balances.items())
             if self.state == "CALCULATED":
-                bank_took = entry["type"] == "reversal.v1" and entry["chargeback"]
+                bank_took = entry["type"] == "booking.v1" or (entry["type"] == "reversal.v1" and entry["chargeback"])
                 assert bank_took or self.covered()
 
     def says_once(self, entry: dict[str, Any]) -> None:
@@ -1319,7 +1370,8 @@ class Fold:
             for place, each in enumerate(claimed)
         ]  # fmt: skip
         assert (entry["lines"], entry["lines_root"]) == (len(leaves), root_of(leaves).hex())
-        moves, expected = [], []
+        moves: list[tuple[str, str, int, str]] = []
+        expected = []
         for line in self.registry.statements[entry["bank_file_leaf"]]:
             kind, name = line["kind"], line["subject"]
             parts = {part["pool"]: int(part["amount_minor"]) for part in line["pools"]}
@@ -1331,11 +1383,13 @@ class Fold:
             expected.append((kind, name, line["end_to_end_id"], str(amount), str(cost), line["day"], line["reason"]))
             if kind in BANK_SAYS:
                 assert amount == self.in_run[line["end_to_end_id"]]
+            if kind in ("RECEIVED", "UNMATCHED", "TAKEN_BACK", "FREED"):
+                moves += self.of_payer(kind, name, amount, moves)
+                continue
             from_account, to_account, purpose = {
                 "PAID": (f"paying/{name}", f"paid/{name}", "PAYMENT"),
                 "UNPAID": (f"paying/{name}", f"collective/{name}", "UNPAID"),
                 "RETURNED": (f"paid/{name}", f"collective/{name}", "RETURNED"),
-                "UNMATCHED": ("outside", "unmatched", "RECEIPT"),
                 "CHARGE": ("costs", "withdrawn", "CHARGE"),
             }[kind]
             moves.append((from_account, to_account, amount, purpose))
@@ -1344,6 +1398,22 @@ class Fold:
         names = ("kind", "subject", "end_to_end_id", "amount_minor", "cost_minor", "day", "reason")
         assert [tuple(each[name] for name in names) for each in claimed] == expected
         self.move(entry["index"], moves)
+
+    def of_payer(self, kind: str, who: str, amount: int, before: list[Any]) -> list[tuple[str, str, int, str]]:
+        comes, why = kind in ("RECEIVED", "UNMATCHED"), "MATCH" if kind == "FREED" else "CHARGEBACK"
+        if not who:
+            return [("outside", "unmatched", amount, "RECEIPT") if comes else ("unmatched", "outside", amount, why)]
+        account = f"due/{who}" if comes else f"credit/{who}"
+        there = self.balances.get(account, 0) + sum(
+            move[2] * ((move[1] == account) - (move[0] == account)) for move in before
+        )
+        first = min(there, amount)
+        moves = (
+            [(f"due/{who}", "revenue", first, "RECEIPT"), ("outside", f"credit/{who}", amount - first, "CREDIT")]
+            if comes
+            else [(f"credit/{who}", "outside", first, why), ("revenue", f"due/{who}", amount - first, why)]
+        )
+        return [move for move in moves if move[2]]
 
     def grant(self, entry: dict[str, Any]) -> None:
         to, amount = f"collective/{entry['collective']}", int(entry["amount_minor"])

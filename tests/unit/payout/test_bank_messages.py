@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from demo.bank import Bank
 from ledger.errors import InvalidInputError
 from payout.payments.bank_messages import MAX_BYTES, Line, Statement, Status, StatusReport, read_message
-from tests.support.bank import Bank
 
 OURS: Final = "DE89370400440532013000"
 
@@ -35,7 +35,7 @@ def test_a_statement_is_read_with_its_lines() -> None:
     )
 
 
-@pytest.mark.parametrize(("currency", "minor"), [("JPY", 1234), ("KWD", 1234), ("EUR", 1234)])
+@pytest.mark.parametrize(("currency", "minor"), [("JPY", 1234), ("KWD", 1234), ("CLF", 1234), ("EUR", 1234)])
 def test_amounts_are_read_with_their_currency_s_decimals(currency: str, minor: int) -> None:
     bank = Bank(OURS, currency)
     bank.receive(minor, "2026-01-02")
@@ -94,3 +94,64 @@ def test_a_hostile_file_is_refused(content: bytes, told: str) -> None:
 def test_no_bytes_break_the_reader(content: bytes) -> None:
     with pytest.raises(InvalidInputError):
         read_message(content)
+
+
+def entry(amount: str, details: str, *, reference: str = "B1") -> bytes:
+    """A statement of one entry, a credit unless the amount begins with a minus."""
+    bank = Bank(OURS, "EUR")
+    minor = round(float(amount) * 100)
+    bank.enter(minor, "2026-01-02", details)
+    return bank.statement("2026-01-03").replace(b"<AcctSvcrRef>B0<", f"<AcctSvcrRef>{reference}<".encode())
+
+
+def part(text: str) -> str:
+    return f'<Amt Ccy="EUR">{text}</Amt><CdtDbtInd>CRDT</CdtDbtInd>'
+
+
+SEVERAL: Final = "</TxDtls><TxDtls>"
+
+
+@pytest.mark.parametrize(
+    ("details", "moved"),
+    [
+        (part("4.00") + SEVERAL + part("6.00"), [400, 600]),
+        ('<AmtDtls><TxAmt><Amt Ccy="EUR">10.00</Amt></TxAmt></AmtDtls>', [1000]),
+        ('<Amt Ccy="USD">12.00</Amt><CdtDbtInd>CRDT</CdtDbtInd>', [1000]),
+        (part("9.00") + SEVERAL + part("2.50") + SEVERAL + part("1.50").replace("CRDT", "DBIT"), [900, 250, -150]),
+        (
+            part("10.50") + '<Chrgs><Rcrd><Amt Ccy="EUR">0.50</Amt><CdtDbtInd>DBIT</CdtDbtInd></Rcrd></Chrgs>',
+            [1050, -50],
+        ),
+    ],
+)
+def test_an_entry_is_read_transaction_by_transaction(details: str, moved: list[int]) -> None:
+    read = read_message(entry("10.00", details))
+    assert isinstance(read, Statement)
+    assert [line.amount_minor for line in read.lines] == moved
+    assert [line.is_charge for line in read.lines] == [amount == -50 for amount in moved]
+
+
+@pytest.mark.parametrize(
+    ("details", "told"),
+    [
+        (part("4.00") + SEVERAL + part("5.00"), "do not sum to it"),
+        (part("4.00") + SEVERAL + "<Refs/>", "one of them without an amount"),
+        (part("4.00") + SEVERAL + part("6.00").replace("EUR", "USD"), "one of them without an amount"),
+        (
+            part("10.50") + '<Chrgs><Rcrd><Amt Ccy="USD">0.50</Amt><CdtDbtInd>DBIT</CdtDbtInd></Rcrd></Chrgs>',
+            "a charge in another currency",
+        ),
+    ],
+)
+def test_an_entry_whose_transactions_cannot_be_is_refused(details: str, told: str) -> None:
+    assert told in refused(entry("10.00", details))
+
+
+def test_an_entry_that_is_there_twice_is_refused_and_an_absent_reference_is_none() -> None:
+    bank = Bank(OURS, "EUR")
+    bank.receive(5, "2026-01-02")
+    bank.receive(5, "2026-01-02")
+    statement = bank.statement("2026-01-03")
+    assert "two entries with the 'AcctSvcrRef B0'" in refused(statement.replace(b">B1<", b">B0<"))
+    anonymous = statement.replace(b">B1<", b">NONREF<").replace(b">B0<", b">NONREF<")
+    assert isinstance(read_message(anonymous), Statement)

@@ -1,0 +1,163 @@
+"""Money that arrives at the bank: whose it is, and what becomes of it when it goes back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from demo.bank import Bank
+from ledger.acts.controls import Controls
+from ledger.acts.entries import ControlsContent
+from moiety import BankLinePart, FailedPreconditionError, InvalidArgumentError, NotFoundError, Policy
+from moiety.v1.rounds_pb2 import ROUND_STATE_REJECTED
+from tests.support.deployment import Deployment
+from tests.support.paying import OURS, pay_scene, require_sound
+from tests.support.scene import POOL, Scene, event
+
+DAY: Final = "2026-01-05"
+
+
+@pytest.fixture
+def scene(deploy: Callable[..., Deployment], tmp_path: Path) -> Scene:
+    """Two pools of an account, whose collectives are owed what arrived."""
+    return pay_scene(deploy, tmp_path, pools=(POOL, "jazz"))
+
+
+def reference(scene: Scene, amount_minor: int, *, pool: str = POOL, by: str = "tunesmith", request_id: str) -> str:
+    """A report; gives the reference that its payment is to carry."""
+    platform = scene.deployment.client(f"platforms/{by}")
+    return platform.report_revenue(pool, amount_minor, "EUR", request_id=request_id).payment_reference
+
+
+def part(pool: str, platform: str, amount_minor: int) -> BankLinePart:
+    return BankLinePart(
+        pool=f"pools/{pool}", platform=f"platforms/{platform}" if platform else "", amount_minor=amount_minor
+    )
+
+
+def nonzero(scene: Scene, pool: str = POOL) -> dict[str, int]:
+    """What a pool has for payers: due, credits and what is unmatched, and its revenue."""
+    found = {each.name.partition("/accounts/")[2]: each.amount_minor for each in scene.operator.list_balances(pool)}
+    kinds = ("due/", "credit/", "unmatched", "revenue")
+    return {name: amount for name, amount in found.items() if amount and name.startswith(kinds)}
+
+
+def differences(scene: Scene) -> list[int]:
+    return [each.difference_minor for each in scene.operator.get_reconciliation("main").positions]
+
+
+def test_money_finds_its_platform_and_its_pool_by_its_reference(
+    scene: Scene, tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    operator, bank = scene.operator, Bank(OURS, "EUR", balance=2000)
+    first, other = reference(scene, 300, request_id="a"), reference(scene, 70, request_id="b", pool="jazz")
+    third, fourth = reference(scene, 40, request_id="c"), reference(scene, 60, request_id="d", pool="jazz")
+    bank.receive(350, DAY, reference=first)  # 50 more than is due
+    bank.enter(70, DAY, f"<RmtInf><Ustrd>our invoice {other[:4]} {other[4:].lower()}</Ustrd></RmtInf>")
+    both = f"<RmtInf><Ustrd>{third} {fourth}</Ustrd></RmtInf>"
+    bank.enter(100, DAY, both)
+    bank.enter(99, DAY, both)  # neither of the two, nor their sum
+    bank.receive(5, DAY, reference="RF18539007547034")
+    taken = operator.import_bank_file("main", bank.statement(DAY))
+    assert [(each.kind, each.subject, each.amount_minor) for each in taken.bookings] == [
+        ("RECEIVED", "platforms/tunesmith", 350), ("RECEIVED", "platforms/tunesmith", 70),
+        ("RECEIVED", "platforms/tunesmith", 40), ("RECEIVED", "platforms/tunesmith", 60),
+        ("UNMATCHED", "", 99), ("UNMATCHED", "", 5),
+    ]  # fmt: skip
+    assert nonzero(scene) == {"credit/tunesmith": 50, "revenue": 340, "unmatched": 104}
+    assert nonzero(scene, "jazz") == {"revenue": 130}
+    assert differences(scene) == [0]
+    require_sound(scene, tmp_path, database_url, monkeypatch)
+
+
+def test_an_operator_says_whose_money_is_and_may_say_otherwise_later(
+    scene: Scene, tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    operator, bank = scene.operator, Bank(OURS, "EUR", balance=2000)
+    reference(scene, 30, request_id="a")
+    bank.receive(100, DAY)
+    bank.enter(-7, DAY, "")
+    operator.import_bank_file("main", bank.statement(DAY))
+    line, debit = (each.name.rpartition("/")[2] for each in operator.list_bank_lines("main", only_open=True))
+    split = [part(POOL, "tunesmith", 40), part("jazz", "songbird", 60)]
+    for _ in range(2):
+        found = operator.match_bank_line("main", line, split)
+        assert list(found.parts) == split
+    assert nonzero(scene) == {"credit/tunesmith": 10, "revenue": 30}
+    assert nonzero(scene, "jazz") == {"credit/songbird": 60}
+
+    operator.match_bank_line("main", line, [part("jazz", "songbird", 99), part(POOL, "", 1)])
+    assert nonzero(scene) == {"due/tunesmith": 30, "unmatched": 1}
+    assert nonzero(scene, "jazz") == {"credit/songbird": 99}
+
+    for _ in range(2):
+        assert operator.match_bank_line("main", debit, charge_of="jazz").amount_minor == 0
+    assert operator.get_balance("jazz", "costs").amount_minor == -7
+    assert [each.open_minor for each in operator.list_bank_lines("main", only_open=True)] == [1]
+    operator.import_bank_file("main", bank.statement("2026-01-06"))
+    assert differences(scene) == [-7, 0]
+
+    for wrong, error in (
+        ([part(POOL, "tunesmith", 99)], InvalidArgumentError),
+        ([part("soul", "tunesmith", 100)], InvalidArgumentError),
+        ([part(POOL, "nobody", 100)], NotFoundError),
+        ([part(POOL, "tunesmith", 50), part(POOL, "tunesmith", 50)], InvalidArgumentError),
+        ([], InvalidArgumentError),
+    ):
+        with pytest.raises(error):
+            operator.match_bank_line("main", line, wrong)
+    with pytest.raises(FailedPreconditionError):
+        operator.match_bank_line("main", line, takes_back=line)
+    with pytest.raises(NotFoundError):
+        operator.match_bank_line("main", "1-1", [part(POOL, "tunesmith", 100)])
+    require_sound(scene, tmp_path, database_url, monkeypatch)
+
+
+def test_money_that_the_bank_takes_back_is_a_chargeback_and_ends_a_round_that_counts_on_it(
+    scene: Scene, tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    operator, bank = scene.operator, Bank(OURS, "EUR", balance=2000)
+    operator.create_policy(POOL, Policy(review_seconds=3600))
+    bank.receive(1, DAY, reference=reference(scene, 1, request_id="old"))
+    operator.import_bank_file("main", bank.statement(DAY))
+    scene.submit([event(8)], "old")
+    assert operator.calculate_round(POOL, request_id="old").pot_minor == 1
+    first = reference(scene, 300, request_id="a")
+    bank.receive(300, DAY, reference=first)
+    operator.import_bank_file("main", bank.statement(DAY))
+    scene.submit([event(9)], "more")
+    calculated = operator.calculate_round(POOL, request_id="paid-out")
+    assert calculated.pot_minor == 300
+    told = f"<RmtInf><Strd><CdtrRefInf><Ref>{first}</Ref></CdtrRefInf></Strd></RmtInf>"
+    back = "<RtrInf><Rsn><Cd>MD06</Cd></Rsn></RtrInf>"
+    bank.receive(20, "2026-01-06", reference=first)
+    bank.enter(-20, "2026-01-06", told + back)
+    bank.enter(-300, "2026-01-06", told + back)
+    bank.enter(-1, "2026-01-06", told + back)  # there is nothing left that it could be of
+    taken = operator.import_bank_file("main", bank.statement("2026-01-06"))
+    assert [each.kind for each in taken.bookings] == ["RECEIVED", "TAKEN_BACK", "TAKEN_BACK", "UNKNOWN"]
+    assert nonzero(scene) == {"due/tunesmith": 300}
+    assert differences(scene) == [0, 0, -1]
+    ended = operator.get_round(POOL, calculated.number)
+    assert (ended.state, ended.decided_by) == (ROUND_STATE_REJECTED, "ledger")
+    require_sound(scene, tmp_path, database_url, monkeypatch)
+
+
+def test_a_match_waits_for_a_second_person(scene: Scene) -> None:
+    bank = Bank(OURS, "EUR", balance=2000)
+    bank.receive(100, DAY)
+    scene.operator.import_bank_file("main", bank.statement(DAY))
+    (line,) = scene.operator.list_bank_lines("main", only_open=True)
+    name = line.name.rpartition("/")[2]
+    scene.deployment.act(ControlsContent(controls=Controls.of_two()))
+    olive, otto = (scene.deployment.client(f"operators/{who}") for who in ("olive", "otto"))
+    waiting = olive.match_bank_line("main", name, [part(POOL, "tunesmith", 100)])
+    assert waiting.proposal
+    assert nonzero(scene) == {"unmatched": 100}
+    assert olive.match_bank_line("main", name, [part(POOL, "tunesmith", 100)]).proposal == waiting.proposal
+    otto.approve_proposal(waiting.proposal)
+    scene.deployment.running.parts.paying.run_once()
+    assert nonzero(scene) == {"credit/tunesmith": 100}
