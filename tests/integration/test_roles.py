@@ -249,7 +249,7 @@ SAID: Final[dict[str, Any]] = {
 def fill(message: Any) -> None:
     """Say something sound of every field, and of those inside."""
     for field in message.DESCRIPTOR.fields:
-        if field.name in SAID:
+        if field.name in SAID and not (field.enum_type and isinstance(SAID[field.name], str)):
             setattr(message, field.name, SAID[field.name])
         elif field.message_type is not None and field.message_type.full_name.startswith("moiety."):
             if field.is_repeated:
