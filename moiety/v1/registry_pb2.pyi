@@ -341,7 +341,7 @@ class _KeyKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_KeyKind.Value
     KEY_KIND_IDENTITY: _KeyKind.ValueType  # 2
     """An account at an OpenID provider, by which a person signs in to the console; calls cannot use it."""
     KEY_KIND_CERTIFICATE: _KeyKind.ValueType  # 3
-    """A TLS client certificate, by which calls are made without a secret."""
+    """A TLS client certificate. The log has a place for it; no port takes one yet, so CreateApiKey refuses it."""
 
 class KeyKind(_KeyKind, metaclass=_KeyKindEnumTypeWrapper):
     """By what whoever has a key shows that it is theirs."""
@@ -353,7 +353,7 @@ KEY_KIND_SECRET: KeyKind.ValueType  # 1
 KEY_KIND_IDENTITY: KeyKind.ValueType  # 2
 """An account at an OpenID provider, by which a person signs in to the console; calls cannot use it."""
 KEY_KIND_CERTIFICATE: KeyKind.ValueType  # 3
-"""A TLS client certificate, by which calls are made without a secret."""
+"""A TLS client certificate. The log has a place for it; no port takes one yet, so CreateApiKey refuses it."""
 Global___KeyKind: _TypeAlias = KeyKind  # noqa: Y015
 
 class _PrincipalStatus:
@@ -1778,8 +1778,8 @@ Global___GetScheduleRequest: _TypeAlias = GetScheduleRequest  # noqa: Y015
 @_typing.final
 class CreateApiKeyRequest(_message.Message):
     """Asks to issue an API key. Its secret is made where it is used, and never sent. An account at an OpenID provider, by
-    which a person signs in to the console, and a client certificate are issued in the same way. One that stands for a
-    principal already is refused with FAILED_PRECONDITION until its key is revoked: nobody is two people by one account.
+    which a person signs in to the console, is issued in the same way. One that stands for a principal already is refused
+    with FAILED_PRECONDITION until its key is revoked: nobody is two people by one account.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -1788,8 +1788,7 @@ class CreateApiKeyRequest(_message.Message):
     HASH_FIELD_NUMBER: _builtins.int
     hash: _builtins.str
     """The key's id and the SHA-256 of its secret, as `moiety key make` prints them: `{id}:{64 hexadecimal digits}`. Of
-    an identity, `moiety.keys.identity_hash` in its place; of a certificate, the SHA-256 of its public key
-    (SubjectPublicKeyInfo in DER).
+    an identity, `moiety.keys.identity_hash` in its place.
     """
     @_builtins.property
     def api_key(self) -> Global___ApiKey:
