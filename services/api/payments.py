@@ -285,7 +285,9 @@ class PaymentsService(payments_pb2_grpc.PaymentsServiceServicer):
         bank_account = only_id(request.parent, "bankAccounts", "parent")
         limit, after = page_limit(request.page_size), place_in(request.page_token, -1, -1)
         with self._database.transaction() as connection:
-            account = bank_accounts.get_bank_account(connection, bank_account)
+            account = bank_accounts.find_bank_account(connection, bank_account)
+            if account is None:
+                return pb.ListBankLinesResponse()
             found = bank_lines.list_lines(
                 connection, bank_account, only_open=request.only_open, after=after, limit=limit
             )
