@@ -51,7 +51,8 @@ class Health(health.HealthServicer):
     def close(self) -> None:
         """Finish what is being looked at."""
         self._stopped.set()
-        self._watcher.join()
+        if self._watcher.ident is not None:  # a server that never started has none to wait for
+            self._watcher.join()
         self._looking.shutdown()
 
     def _watch(self) -> None:

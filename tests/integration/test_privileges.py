@@ -8,6 +8,7 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
+from ledger.errors import StateError
 from ledger.store.database import Database
 from ledger.store.tables import metadata
 from services.schema import APPEND_ONLY, UPDATABLE, excess_privileges
@@ -86,14 +87,16 @@ def test_the_role_has_no_privilege_in_excess(service: Database) -> None:
         assert excess_privileges(connection) == []
 
 
-def test_an_excess_privilege_is_found(database: Database, owner: sa.Engine) -> None:
+def test_an_excess_privilege_is_found_and_the_service_does_not_connect(database: Database, owner: sa.Engine) -> None:
     with owner.begin() as connection:
         connection.exec_driver_sql("GRANT DELETE ON leaf TO moiety_app")
         connection.exec_driver_sql("GRANT UPDATE ON transfer TO moiety_app")
         connection.exec_driver_sql("GRANT TRUNCATE ON head TO moiety_app")
-    with database.transaction() as connection:
+    with owner.connect() as connection:
         found = excess_privileges(connection)
     assert sorted(found) == ["DELETE on leaf", "TRUNCATE on head", "UPDATE on transfer"]
+    with pytest.raises(StateError, match="lets moiety_app change rows of head"), database.transaction():
+        pass
 
 
 def test_everything_that_the_service_does_it_may_do(deployment: Deployment) -> None:

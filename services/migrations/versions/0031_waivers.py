@@ -1,4 +1,7 @@
-"""Platforms for whose reports the round of a period does not wait."""
+"""Platforms for whose reports the round of a period does not wait.
+
+Undo: drop waiver, where no round waited for a period; else restore a backup.
+"""
 
 from __future__ import annotations
 

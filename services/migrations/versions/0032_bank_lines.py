@@ -1,4 +1,7 @@
-"""Lines of banks' statements that are of payers or of nobody yet."""
+"""Lines of banks' statements that are of payers or of nobody yet.
+
+Undo: drop bank_line and bank_match, where no statement of a bank was taken in; else restore a backup.
+"""
 
 from __future__ import annotations
 
