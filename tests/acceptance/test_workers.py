@@ -138,7 +138,10 @@ def test_a_worker_that_ends_is_started_again_while_the_others_go_on(scene: Scene
 
 
 @pytest.mark.parametrize(("before", "after"), [(2, 2), (1, 2), (2, 1)])
-def test_the_port_of_a_server_that_just_ended_is_taken_again(database_url: str, before: int, after: int) -> None:
+def test_the_port_of_a_server_that_just_ended_is_taken_again(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, before: int, after: int
+) -> None:
+    monkeypatch.setenv("MOIETY_DRAIN_SECONDS", "1")  # connections that say nothing would keep it waiting
     with serving(database_url, workers=before) as process:
         listen = address_of(process)
         host, _, port = listen.rpartition(":")

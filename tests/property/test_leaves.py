@@ -19,7 +19,7 @@ from ledger.entries import (
     ReleaseContent,
 )
 from ledger.errors import LedgerCorruptError
-from ledger.income import MatchContent, ReceiptContent, ReportContent, ReversalContent
+from ledger.income import MatchContent, ReceiptContent, ReportContent, ReversalContent, WaiverContent
 from ledger.log.leaves import (
     Content,
     Leaf,
@@ -66,7 +66,7 @@ def test_every_type_of_entry_is_tried() -> None:
         RetractionContent, ReleaseContent, GrantContent, DecisionContent, PostingContent, MembershipContent,
         IdSchemeContent, ClosingContent, ProposalContent, ScheduleContent, PauseContent, ObjectionContent,
         AnswerContent, AdmissionContent, SplitContent, PayingContent, BookingContent, ReceiptContent, ReversalContent,
-        MatchContent,
+        MatchContent, WaiverContent,
     }  # fmt: skip
     assert set(CONTENTS.values()) == kinds
     assert all(name == kind.type for name, kind in CONTENTS.items())

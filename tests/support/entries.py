@@ -87,6 +87,7 @@ DECIMALS: Final = {
 DIGESTS: Final = {
     "round_hash", "objection_hash", "body_sha256", "root", "registry_root", "registry_sha256", "statement_sha256",
     "weights_sha256", "salt_sha256", "statement_root", "split_root", "salt", "bookings_sha256", "parts_sha256",
+    "lines_root",
 }  # fmt: skip
 
 
