@@ -54,6 +54,7 @@ class Source:
 
     folder: Path
     name: str = "bench"
+    begin: datetime = BEGIN
     registry_source: Source | None = None
     logged: list[bytes] = field(default_factory=list)
     frontier: Frontier = field(default_factory=Frontier)
@@ -61,7 +62,7 @@ class Source:
 
     def append(self, content: Content) -> None:
         index = len(self.logged)
-        leaf = encode(Leaf(self.name, index, BEGIN + timedelta(seconds=index), content))
+        leaf = encode(Leaf(self.name, index, self.begin + timedelta(seconds=index), content))
         self.frontier.append(leaf.hash)
         self.logged.append(leaf.entry)
 
@@ -114,7 +115,8 @@ def make(folder: Path, workload: Workload, batches: int) -> Source:
     )
     registry.append(actor.stamp(PlatformContent(platform="acme", display_name="Acme"), People(1)))
     registry.append(actor.stamp(opened, People(2)))
-    source = Source(folder, registry_source=registry)
+    # After the registry, by which its entries are judged.
+    source = Source(folder, begin=BEGIN + timedelta(seconds=len(registry.logged)), registry_source=registry)
     source.append(
         actor.stamp(
             PoolContent(
