@@ -288,12 +288,15 @@ def _require_promised(role: str) -> Callable[[Any, object], None]:
     """
 
     def check(connection: Any, _: object) -> None:
-        with connection.cursor() as cursor:
-            found = cursor.execute(_PROMISED).fetchone()
-        connection.rollback()
-        if refused := _broken_promise(role, *found):
-            connection.close()
-            raise StateError("the database", *refused)
+        try:
+            with connection.cursor() as cursor:
+                found = cursor.execute(_PROMISED).fetchone()
+            connection.rollback()
+            if refused := _broken_promise(role, *found):
+                raise StateError("the database", *refused)
+        except BaseException:
+            connection.close()  # nobody else has it yet
+            raise
 
     return check
 
