@@ -7,7 +7,7 @@ the service was down or a round was open are answered together by the next round
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -128,20 +128,25 @@ class Scheduler:
             return []
         for pool in schedules.missed:
             logger.warning("cannot read the schedule of pool %s: its database node is unavailable", pool.name)
-        look = partial(self._look, now=now)
+        # Only what is due goes to threads: this looks every second, and hardly ever at anything that is.
+        due = [(schedule.pool, steps) for schedule in schedules.found if (steps := self._steps(schedule, now))]
         with ThreadPoolExecutor(_THREADS, "schedule") as threads:
-            return [record for records in threads.map(look, schedules.found) for record in records]
+            return [record for records in threads.map(self._take_all, due) for record in records]
 
-    def _look(self, schedule: PoolSchedule, now: datetime) -> list[RoundRecord]:
-        if schedule.paused:
-            return []
+    def _steps(self, schedule: PoolSchedule, now: datetime) -> list[_Step]:
         steps: list[_Step] = []
+        if schedule.paused:
+            return steps
         if schedule.open_round:
             steps.append(self._settlement.post_unopposed)
         # The first one alone: what is due may be months of minutes, and a round that is open answers none of it.
         if next_fire_time(schedule) <= now:
             steps.append(partial(self._settlement.calculate_due, now=now))
-        return [record for step in steps if (record := self._take(step, schedule.pool))]
+        return steps
+
+    def _take_all(self, due: tuple[PoolRef, Sequence[_Step]]) -> list[RoundRecord]:
+        pool, steps = due
+        return [record for step in steps if (record := self._take(step, pool))]
 
     @staticmethod
     def _take(step: _Step, pool: PoolRef) -> RoundRecord | None:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Final
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from ledger.acts.controls import ONE, TWO, Controls, Kind
-from ledger.log.leaves import Content, DecimalInt, Sha256Hex, is_body_field, is_empty, is_none
+from ledger.log.leaves import Content, DecimalInt, Sha256Hex, is_body_field, is_empty, is_none, is_zero
 
 Salt = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
@@ -51,7 +51,7 @@ class ActContent(Content):
     by: str = NOBODY
     by_key: str = ""
     registry_size: int = 0
-    people_leaf: int = Field(default=0, exclude_if=lambda leaf: not leaf)
+    people_leaf: int = Field(default=0, exclude_if=is_zero)
     proposal: int | None = Field(default=None, exclude_if=is_none)
 
     @property
@@ -259,7 +259,7 @@ class RecoveryContent(Content):
     operator: str
     key_id: str
     secret_hash: str
-    people_leaf: int = Field(default=0, exclude_if=lambda leaf: not leaf)
+    people_leaf: int = Field(default=0, exclude_if=is_zero)
     """The leaf before it about operators, as acts name it."""
 
 

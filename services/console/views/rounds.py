@@ -199,7 +199,7 @@ def statement_csv(visit: Visit) -> Response:
 
 
 def statement_file(visit: Visit) -> Response:
-    """One collective's statement file, which `/verify` and `moiety verify-statement` check without asking anybody."""
+    """One collective's statement file, which `/verify` and `moiety verify` check without asking anybody."""
     found, collective = round_of(visit), _asked_collective(visit)
     if not collective:
         raise PageMissingError
