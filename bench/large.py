@@ -9,7 +9,7 @@ from typing import Final
 from bench.figures import Figure, timed
 from bench.intake import append_usage
 from bench.stage import CURRENCY, Stage, Stream
-from bench.statements import KEY
+from bench.statements import KEY, file_seconds
 from bench.workload import Workload
 from moiety import Client
 from services.api.statement_files import StatementFiles
@@ -41,7 +41,7 @@ def measure(stage: Stage, *, collectives: int) -> list[Figure]:
     with tempfile.TemporaryDirectory() as folder:
         Signer(stage.parts.database, stage.parts.clock, KEY, CheckpointFolder(Path(folder))).run_once()
     files = StatementFiles()
-    first, later = (_file_seconds(stage, files, pool, name) for name in workload.collective_ids()[:: collectives - 1])
+    first, later = (file_seconds(stage, files, pool, name) for name in workload.collective_ids()[:: collectives - 1])
     among = f"{collectives:,} collectives"
     return [
         _figure("large-round", f"calculate, post and list a round of {among}", calculated(), MINUTES),
@@ -52,10 +52,3 @@ def measure(stage: Stage, *, collectives: int) -> list[Figure]:
 
 def _figure(name: str, what: str, seconds: float, limit: float) -> Figure:
     return Figure(name, what, "", "s", [seconds], [], limit, limit / 2, lower=True)
-
-
-def _file_seconds(stage: Stage, files: StatementFiles, pool: str, collective: str) -> float:
-    reference = stage.ref(pool)
-    with stage.parts.database.snapshot() as connection, timed() as seconds:
-        files.make(connection, reference, 1, collective)
-    return seconds()

@@ -38,8 +38,8 @@ def measure(stage: Stage, runs: int, *, collectives: int) -> list[Figure]:
     first, later, verified = [], [], []
     for _ in range(runs):
         files = StatementFiles()
-        first.append(_make_seconds(stage, files, pool, "collective-00000"))
-        later.append(_make_seconds(stage, files, pool, f"collective-{collectives - 1:05d}"))
+        first.append(file_seconds(stage, files, pool, "collective-00000"))
+        later.append(file_seconds(stage, files, pool, f"collective-{collectives - 1:05d}"))
         verified.append(_verify_seconds(stage, files, pool))
     among = f"among {collectives:,} collectives"
     return [
@@ -53,7 +53,8 @@ def _figure(name: str, what: str, seconds: list[float]) -> Figure:
     return Figure(name, what, "", "s", seconds, [], SECONDS_MAX, SECONDS_MAX / 4, lower=True)
 
 
-def _make_seconds(stage: Stage, files: StatementFiles, pool: str, collective: str) -> float:
+def file_seconds(stage: Stage, files: StatementFiles, pool: str, collective: str) -> float:
+    """How long it takes to make a collective's file of the pool's first round."""
     reference = stage.ref(pool)
     with stage.parts.database.snapshot() as connection, timed() as seconds:
         files.make(connection, reference, 1, collective)

@@ -27,7 +27,7 @@ from payout.calculation import (
     pot_of,
 )
 from payout.entries import RoundContent
-from payout.periods import PeriodUsage, Taken, Waiting, closing_round, next_period
+from payout.periods import PeriodUsage, Taken, Waiting, closing_round, next_period, period_end
 from payout.policy import Policy, policy_in_force
 from payout.rounds import Deficits
 from payout.statement import (
@@ -66,8 +66,9 @@ def next_round(
         if found.leaf_index < head.size
     ]
     policy_leaf, policy_version, in_force = policy_in_force(logged, start)
-    deficits, carried = _left_by(connection, pool, previous)
-    taken = Taken.by(posted.content if posted else None)
+    before = posted.content if posted else None
+    deficits, carried = _left_by(connection, pool, before)
+    taken = Taken.by(before)
     inputs = RoundInputs(
         number=latest.content.number + 1 if latest else 1,
         previous=previous,
@@ -88,7 +89,7 @@ def next_round(
     )
     if proposed:
         inputs = as_proposed(inputs, proposed.act)
-    last = Period.parse(posted.content.period) if posted and posted.content.period else None
+    last = Period.parse(before.period) if before and before.period else None
     period = next_period(inputs.policy, last)
     if period is None:
         pot = pot_of(journal.balances_of(connection, pool, [REVENUE], log_size=head.size))
@@ -159,45 +160,32 @@ def past_round(
     content = rounds.get_round(connection, pool, number).content
     (logged,) = pools.list_policies(connection, pool, after=content.policy_version - 1, limit=1)
     snapshot = log.checked_body(connection, pool, bytes.fromhex(content.registry_sha256))
-    deficits, carried = _left_by(connection, pool, content.previous)
-    taken = Taken.by(rounds.get_round(connection, pool, content.previous).content if content.previous else None)
-    closing = closing_of(content)
-    before = closing.period.end if closing else None
-    change = Rereading(connection, pool, proposed).change(taken, content.end, before) if proposed else {}
-    return _calculated(
-        connection,
-        RoundInputs(
-            number=content.number,
-            previous=content.previous,
-            start=content.start,
-            end=content.end,
-            root=bytes.fromhex(content.root),
-            policy_leaf=content.policy_leaf,
-            policy_version=content.policy_version,
-            policy=policy or logged.policy,
-            pot_minor=content.pot_minor,
-            usage=rounds.usage_sums(connection, pool, taken, content.end, before),
-            confidence_ppm=methods.confidences(connection, pool),
-            registry=RegistrySnapshot(
-                content.registry_size, bytes.fromhex(content.registry_root), parse_registry(snapshot)
-            ),
-            deficits=deficits,
-            carried=carried,
-            usage_from=content.usage_from,
-            closing=closing,
+    before = rounds.get_round(connection, pool, content.previous).content if content.previous else None
+    deficits, carried = _left_by(connection, pool, before)
+    inputs = RoundInputs(
+        number=content.number,
+        previous=content.previous,
+        start=content.start,
+        end=content.end,
+        root=bytes.fromhex(content.root),
+        policy_leaf=content.policy_leaf,
+        policy_version=content.policy_version,
+        policy=policy or logged.policy,
+        pot_minor=content.pot_minor,
+        usage=_usage(connection, pool, Taken.by(before), content.end, period_end(content), proposed),
+        confidence_ppm=methods.confidences(connection, pool),
+        registry=RegistrySnapshot(
+            content.registry_size, bytes.fromhex(content.registry_root), parse_registry(snapshot)
         ),
-        change,
-        proposed,
+        deficits=deficits,
+        carried=carried,
+        usage_from=content.usage_from,
+        closing=closing_of(content),
     )
-
-
-def _calculated(
-    connection: sa.Connection, inputs: RoundInputs, change: Mapping[UsageKey, UsageSum], proposed: Proposed | None
-) -> Calculation:
-    if change:
-        snapshot = _with_named(connection, inputs.registry, change)
-        inputs = replace(inputs, usage=added_up([inputs.usage, change]), registry=snapshot)
-    return calculate(as_proposed(inputs, proposed.act) if proposed else inputs)
+    if proposed:
+        inputs = replace(inputs, registry=_with_named(connection, inputs.registry, inputs.usage))
+        inputs = as_proposed(inputs, proposed.act)
+    return calculate(inputs)
 
 
 def _with_named(
@@ -210,11 +198,10 @@ def _with_named(
     return replace(snapshot, collectives=sorted(collectives, key=lambda each: each.name.encode()))
 
 
-def _left_by(connection: sa.Connection, pool: PoolRef, posted_number: int) -> tuple[Deficits, Carried]:
-    """What a posted round leaves for the next one; nothing where there is none, of number 0."""
-    if not posted_number:
+def _left_by(connection: sa.Connection, pool: PoolRef, content: RoundContent | None) -> tuple[Deficits, Carried]:
+    """What a posted round leaves for the next one; nothing where there is none."""
+    if content is None:
         return Deficits(), Carried()
-    content = rounds.get_round(connection, pool, posted_number).content
     statement = log.checked_body(connection, pool, bytes.fromhex(content.statement_sha256))
     lines = parse_statement(statement)
     return deficits_of(lines, content.deficit_unattributed), carried_of(lines, content.kept_after_nano)
