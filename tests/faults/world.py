@@ -42,6 +42,18 @@ SOON_SECONDS: Final = 120.0
 _OTHERS: Final = "FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
 
 
+def _runs_from(folder: Path) -> bool:
+    """Whether a process works in a folder, as each one of Postgres does in that of its files."""
+    return any(_works_in(process) == folder for process in Path("/proc").glob("[0-9]*"))
+
+
+def _works_in(process: Path) -> Path | None:
+    try:
+        return (process / "cwd").readlink()
+    except OSError:  # it has ended, or is not ours
+        return None
+
+
 class Process:
     """A command of ours as a process of its own."""
 
@@ -248,18 +260,41 @@ class World:
     def fail_over(self, _: random.Random) -> None:
         """Make a synchronous standby, kill the primary, and promote the standby: whatever was acknowledged is there."""
         standby = self._places[1]
-        shutil.rmtree(standby.parent, ignore_errors=True)
+        self._clear(standby)
         base_backup(self.url, standby.parent, "--write-recovery-conf")
         options = f"-h '' -k {standby} -c unix_socket_permissions=0700"
-        assert self._pg_ctl(standby, "-l", str(standby / "log"), "-o", options, "start") == 0
-        with psycopg.connect(self.url, autocommit=True) as connection:
-            connection.execute("ALTER SYSTEM SET synchronous_standby_names = '*'")
-            connection.execute("SELECT pg_reload_conf()")
-            follows = "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'"
-            wait_until(lambda: connection.execute(follows).fetchone() == (1,))
+        try:
+            self._insist(standby, "-l", str(standby / "log"), "-o", options, "start")
+            with psycopg.connect(self.url, autocommit=True) as connection:
+                connection.execute("ALTER SYSTEM SET synchronous_standby_names = '*'")
+                connection.execute("SELECT pg_reload_conf()")
+                follows = "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'"
+                wait_until(lambda: connection.execute(follows).fetchone() == (1,))
+        except BaseException:
+            self.wait_until_served()
+            self._clear(standby)  # a primary that waits for a standby without files would never commit, nor end
+            raise
         os.kill(self._postmaster(), signal.SIGKILL)
         self._places.reverse()
-        assert self._pg_ctl(self._files, "promote") == 0
+        self._insist(self._files, "promote")
+
+    def _clear(self, place: Path) -> None:
+        """End whatever runs from a place, and empty it; the primary waits for nobody then."""
+        self._pg_ctl(place, "-m", "immediate", "stop")
+        wait_until(lambda: not _runs_from(place))
+        shutil.rmtree(place.parent, ignore_errors=True)
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute("ALTER SYSTEM RESET synchronous_standby_names")
+            connection.execute("SELECT pg_reload_conf()")
+
+    def _insist(self, place: Path, *arguments: str) -> None:
+        """Have Postgres do it, as a supervisor would who tries again."""
+        deadline = time.monotonic() + SOON_SECONDS
+        while self._pg_ctl(place, *arguments):
+            if time.monotonic() > deadline:
+                said = (place / "log").read_text(errors="replace")[-2000:]
+                raise AssertionError(f"pg_ctl {arguments[-1]} failed at {place}: {said}")
+            time.sleep(0.5)
 
     def cut_connections(self, _: random.Random) -> None:
         self._asked(f"SELECT pg_terminate_backend(pid)::int {_OTHERS}")
