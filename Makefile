@@ -12,7 +12,7 @@ COMPILE = $(BIN)/uv --no-config pip compile --quiet --universal --python-version
 	--custom-compile-command "make lock" --no-emit-package moiety --no-emit-package moiety-server $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo docs up wheels test test-partitions attack faults bench-quick s3 sbom spark lint format proto contract node migrate bench lock clean
+.PHONY: help demo docs up wheels test test-partitions attack faults soak bench-quick s3 sbom spark lint format proto contract node migrate bench lock clean
 
 help:  ## Show this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ s3: $(VENV)/.s3-stamp  ## Install an S3 server of its own environment, for the t
 
 faults: $(VENV)/.dev-stamp  ## Kill, stop and cut off everything under traffic for an hour (ARGS="--minutes 5 --seed 7")
 	$(BIN)/python -m tests.faults $(ARGS)
+
+soak: $(VENV)/.dev-stamp  ## Watch memory under steady traffic for an hour (ARGS="--minutes 10")
+	$(BIN)/python -m tests.soak $(ARGS)
 
 attack: $(VENV)/.dev-stamp  ## Attack a service of its own, and bound what it costs others (ARGS="--seconds 2")
 	$(BIN)/python -m tests.attack $(ARGS)

@@ -33,6 +33,9 @@ def measure(stage: Stage, runs: int, *, seconds: float) -> list[Figure]:
     flooding, other = stage.platform_keys(2)
     useful, capacity, flooded, quiet = [], [], [], []
     with ProcessPoolExecutor(2, get_context("spawn")) as processes:
+        # A server that was just started answers slower than it can, and a tenth of too little would be no overload.
+        _submit(stage.address, pool, flooding, CALLERS, 0.0, seconds)
+        processes.submit(time.sleep, 0).result()
         for _ in range(runs):
             capacity.append(_submit(stage.address, pool, flooding, CALLERS, 0.0, seconds))
             # As an open loop: calls come ten times as often as they can be answered, whatever comes of them.

@@ -80,6 +80,13 @@ def database_url(postgres: sa.Engine) -> Iterator[str]:
 
 
 @pytest.fixture
+def blank(postgres: sa.Engine) -> Iterator[str]:
+    """A database with nothing in it."""
+    with fresh_database(postgres, template="template1") as url:
+        yield url
+
+
+@pytest.fixture
 def database(database_url: str) -> Iterator[Database]:
     """The store's own way to the fresh database."""
     opened = Database(database_url, connections=8)

@@ -44,26 +44,29 @@ class Upgraded:
     revoked: list[str]
 
 
-def upgrade(url: str, *, app_password: str = "", to: str = "") -> Upgraded:
+def upgrade(url: str, *, app_password: str = "", to: str = "", stopped: bool = False) -> Upgraded:
     """Bring schema, role and privileges up to date, as the schema's owner. Repeating it changes nothing.
 
-    Each migration is a transaction of its own, so that it holds its locks for no longer than it takes, and waits for a
-    lock for a second at most: who waits for a table keeps others from it. Then it lets go, and tries again.
+    Each migration is a transaction of its own, so that it holds its locks for no longer than it takes. It waits for a
+    lock for half a second at most, because who waits for a table keeps others from it; then it lets go, and tries
+    again. No statement of it takes longer than a second.
 
     Args:
         url: the database, as the schema's owner reaches it.
         app_password: lets the service's role log in; without, a login must be made a member of it by other means.
         to: the last migration to run, for rehearsals; all of them where it is empty.
+        stopped: no server or scheduler uses the database, so that statements may take as long as they need.
 
     Raises:
-        StateError: the schema is newer than this version, the owner lacks a right, or a table is in use for too long.
+        StateError: the schema is newer than this version, the owner lacks a right, a table is in use for too long or
+            too large to be changed while it is in use, or a migration cannot carry what the database holds.
         StoreUnavailableError: Postgres cannot be reached.
     """
     with _alone(url) as connection:
         privileges.ensure_role(connection)
         desk.ensure_role(connection)
     revisions = []
-    while revision := _locking(lambda: _migrate_next(url, to)):
+    while revision := _locking(lambda: _migrate_next(url, to, stopped=stopped)):
         revisions.append(revision)
     if to and to != _revisions()[-1]:
         return Upgraded(revisions, [], [], [])
@@ -76,6 +79,12 @@ def upgrade(url: str, *, app_password: str = "", to: str = "") -> Upgraded:
             set_defaults(connection)
         return Upgraded(revisions, distributed, granted + granted_at_desk, revoked + revoked_at_desk)
 
+
+WAIT_FOR_LOCK: Final = "500ms"
+"""How long a migration waits for a table; whoever wants it meanwhile waits behind the migration."""
+
+STATEMENT_LONGEST: Final = "1s"
+"""How long one statement of a migration takes at most, with the wait: it may hold a table that others want."""
 
 LOCK_TRIES: Final = 60
 """How often a migration tries to get its locks: some minutes."""
@@ -100,19 +109,37 @@ def _locking(work: Callable[[], str | None]) -> str | None:
     raise StateError("a table", "LOCKED", detail)
 
 
-def _migrate_next(url: str, to: str) -> str | None:
+def _migrate_next(url: str, to: str, *, stopped: bool) -> str | None:
     """Run the next migration that the database lacks; returns its number, None where there is none."""
     with _alone(url) as connection:
         pending = pending_revisions(connection)
         if not pending or _present(connection) == to:
             return None
         # `SET LOCAL` and not before: whoever migrates at the same time may take longer.
-        connection.exec_driver_sql("SET LOCAL lock_timeout = '1s'")
+        connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{WAIT_FOR_LOCK}'")
+        if not stopped:
+            connection.exec_driver_sql(f"SET LOCAL statement_timeout = '{STATEMENT_LONGEST}'")
         config = _config()
         config.attributes["connection"] = connection
-        command.upgrade(config, pending[0])
+        with _slowness_told(pending[0]):
+            command.upgrade(config, pending[0])
         _note_compatible(connection, pending[0], _compatible_since(pending[0]))
         return pending[0]
+
+
+@contextmanager
+def _slowness_told(revision: str) -> Iterator[None]:
+    """Say what to do where a statement took too long. Trying again would not help: the table does not get smaller."""
+    try:
+        yield
+    except sa.exc.DBAPIError as error:
+        if not isinstance(error.orig, psycopg.errors.QueryCanceled):
+            raise
+        detail = (
+            f"would keep others from a table for longer than {STATEMENT_LONGEST}; stop all servers and schedulers, "
+            "and run `moiety db upgrade --stopped`"
+        )
+        raise StateError(f"migration {revision}", "TAKES_LONG", detail) from None
 
 
 def _compatible_since(revision: str) -> str:

@@ -24,6 +24,7 @@ from moiety import MoietyError
 from moiety.keys import make_key
 from tests.attack.clients import ATTACKS, Target
 from tests.faults.world import POOL, World
+from tests.support.programs import size_of
 
 MEMORY_MIB: Final = 400
 """By how much a server may grow under one attack; one bomb took 1,400 before messages were bounded."""
@@ -59,12 +60,6 @@ class Cost:
         return found
 
 
-def size_of(pid: int) -> tuple[int, int]:
-    """The memory of a process in MiB, and its threads."""
-    said = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
-    return int(said["VmRSS"].split()[0]) // 1024, int(said["Threads"])
-
-
 @contextmanager
 def measured(world: World) -> Iterator[Cost]:
     """What another client waits meanwhile, and what the server takes."""
@@ -72,8 +67,9 @@ def measured(world: World) -> Iterator[Cost]:
 
     def look() -> None:
         while not over.wait(0.02):
-            memory, threads = size_of(world.server.pid)
-            cost.memory_mib, cost.threads = max(cost.memory_mib, memory), max(cost.threads, threads)
+            size = size_of(world.server.pid)
+            cost.memory_mib = max(cost.memory_mib, size.memory_mib)
+            cost.threads = max(cost.threads, size.threads)
 
     def call() -> None:
         with grpc.insecure_channel(world.address) as channel:

@@ -7,8 +7,6 @@ import hmac
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from hashlib import pbkdf2_hmac, sha256
 from pathlib import Path
 from typing import Final
@@ -19,7 +17,7 @@ import sqlalchemy as sa
 
 import services
 from ledger.errors import StateError
-from ledger.store.database import Database, as_driver_url
+from ledger.store.database import Database
 from ledger.store.tables import metadata
 from services.process.embedded import embedded_postgres
 from services.process.host import serving
@@ -33,7 +31,7 @@ from services.schema import (
     upgrade,
 )
 from services.settings import load_settings
-from tests.support.deployment import Deployment, SteppedClock, found_for_tests, fresh_database
+from tests.support.deployment import Deployment, SteppedClock, as_owner, found_for_tests
 from tests.support.scene import POOL, event, open_scene
 
 REFERENCE_TABLES: Final = {
@@ -56,21 +54,6 @@ REFERENCE_TABLES: Final = {
 
 VERSIONS: Final = Path(services.__file__).parent / "migrations" / "versions"
 MIGRATIONS: Final = sorted(path.name.partition("_")[0] for path in VERSIONS.glob("[0-9]*.py"))
-
-
-@contextmanager
-def as_owner(url: str) -> Iterator[sa.Connection]:
-    engine = sa.create_engine(as_driver_url(url), poolclass=sa.NullPool)
-    with engine.begin() as connection:
-        yield connection
-    engine.dispose()
-
-
-@pytest.fixture
-def blank(postgres: sa.Engine) -> Iterator[str]:
-    """A database with nothing in it."""
-    with fresh_database(postgres, template="template1") as url:
-        yield url
 
 
 CATALOG: Final = {

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
-from typing import Any, Final
+from typing import Final
 
 import pytest
 import sqlalchemy as sa
@@ -20,32 +18,17 @@ from ledger.store.database import as_driver_url
 from services.process.host import serving
 from services.schema import differences, migrating, upgrade
 from services.settings import load_settings
-from tests.support.deployment import Deployment, SteppedClock, fresh_database
+from tests.support.deployment import Deployment, SteppedClock, as_owner
+from tests.support.rehearsal import Schema, empty, fill, rows_of_each, schema_of
 from tests.support.scene import event, open_scene
 
 VERSIONS: Final = sorted((Path(services.__file__).parent / "migrations" / "versions").glob("[0-9]*.py"))
 NUMBERS: Final = [path.name.partition("_")[0] for path in VERSIONS]
 
-FIRST_KEPT: Final = "0028"
-"""The first schema whose rows every later one keeps. Before the first release, schemas were changed without regard for
-what they held."""
+CARRY_NOTHING: Final = {"0007", "0024", "0028"}
+"""Migrations that refuse a database with rows. Before the first release, what a log says took other forms."""
 
 NEWER: Final = "9999"
-
-
-@contextmanager
-def as_owner(url: str) -> Iterator[sa.Connection]:
-    engine = sa.create_engine(as_driver_url(url), poolclass=sa.NullPool)
-    with engine.begin() as connection:
-        yield connection
-    engine.dispose()
-
-
-@pytest.fixture
-def blank(postgres: sa.Engine) -> Iterator[str]:
-    """A database with nothing in it."""
-    with fresh_database(postgres, template="template1") as url:
-        yield url
 
 
 def migrate_as_a_newer_version(url: str, since: str) -> None:
@@ -114,64 +97,70 @@ def test_a_migration_gives_up_in_the_end_and_has_changed_nothing(blank: str, mon
     assert upgrade(blank).revisions == NUMBERS[NUMBERS.index("0005") :]
 
 
-def test_every_schema_keeps_the_rows_of_the_one_before(blank: str) -> None:
-    upgrade(blank, to=FIRST_KEPT)
-    filled: dict[str, int] = {}
-    for number in [*NUMBERS[NUMBERS.index(FIRST_KEPT) + 1 :], ""]:
+def test_from_the_first_schema_to_the_last_each_migration_keeps_all_rows_or_refuses_them(blank: str) -> None:
+    """A database with a row in each table goes all the way; where it may not go on, it is as it was before."""
+    before, since = Schema({}, frozenset()), ""
+    for number in NUMBERS:
         with as_owner(blank) as connection:
-            filled |= _fill(connection, filled)
-        if number:
-            assert upgrade(blank, to=number).revisions == [number]
+            fill(connection, before)
+            rows = rows_of_each(connection, before)
+        if number in CARRY_NOTHING:
+            with pytest.raises(StateError, match="cannot carry over what") as refused:
+                upgrade(blank, to=number)
+            assert refused.value.kind == "NOT_CARRIED"
+            with as_owner(blank) as connection:
+                assert (schema_of(connection), rows_of_each(connection, before)) == (before, rows)
+                empty(connection, before)
+                rows = dict.fromkeys(rows, 0)
+        assert upgrade(blank, to=number).revisions == [number]
+        with as_owner(blank) as connection:
+            after = schema_of(connection)
+            kept = rows_of_each(connection, after)
+        lost = {table for table, count in rows.items() if kept.get(table, 0) < count}
+        assert not lost, f"migration {number} loses rows of {lost}"
+        since = migrating._compatible_since(number)
+        if since != number:
+            assert after.takes_from(before) == [], f"migration {number} says that version {since} still serves"
+        before = after
     upgrade(blank)
     with as_owner(blank) as connection:
-        assert {table: _count(connection, table) for table in filled} == filled
         assert differences(connection) == []
 
 
-def _count(connection: sa.Connection, table: str) -> int:
-    return int(connection.exec_driver_sql(f"SELECT count(*) FROM {table}").scalar_one())
+def test_a_schema_that_takes_something_away_is_known_by_it(database_url: str) -> None:
+    def taken_by(*statements: str) -> list[str]:
+        engine = sa.create_engine(as_driver_url(database_url), poolclass=sa.NullPool)
+        with engine.connect() as connection:
+            before = schema_of(connection)
+            for statement in statements:
+                connection.exec_driver_sql(statement)
+            found = schema_of(connection).takes_from(before)
+            connection.rollback()
+        engine.dispose()
+        return found
+
+    assert taken_by("ALTER TABLE batch ADD note text", "CREATE TABLE other (number integer PRIMARY KEY)") == []
+    assert taken_by("ALTER TABLE batch ADD note text NOT NULL DEFAULT ''") == []
+    assert taken_by("ALTER TABLE batch ADD note text NOT NULL") == ["public.batch.note"]
+    assert taken_by("ALTER TABLE batch DROP COLUMN body_sha256") == ["public.batch.body_sha256"]
+    assert taken_by("ALTER TABLE batch ALTER batch_number DROP DEFAULT") == ["public.batch.batch_number"]
+    assert taken_by("DROP TABLE movement")
+    assert len(taken_by("CREATE UNIQUE INDEX ON batch (pool_id, body_sha256)")) == 1
+    assert len(taken_by("ALTER TABLE batch ADD CHECK (leaf_index > 0)")) == 1
 
 
-_VALUES: Final[dict[type[Any], Callable[[], str]]] = {
-    sa.Boolean: lambda: "false",
-    sa.Integer: lambda: "1",
-    sa.Numeric: lambda: "1",
-    sa.Text: lambda: "'EUR'",
-    sa.LargeBinary: lambda: r"'\x00'",
-    sa.DateTime: lambda: "now()",
-    sa.Date: lambda: "now()",
-    sa.Uuid: lambda: "gen_random_uuid()",
-    sa.ARRAY: lambda: "'{}'",
-    sa.JSON: lambda: "'{}'",
-}
-
-
-def _fill(connection: sa.Connection, filled: dict[str, int]) -> dict[str, int]:
-    """Put a row into each table that is new."""
-    found = {}
-    for schema in ("public", "desk"):
-        reflected = sa.MetaData()
-        reflected.reflect(connection, schema=schema)
-        for table in reflected.tables.values():
-            if table.fullname not in filled and table.name != "alembic_version":
-                _insert(connection, table)
-                found[table.fullname] = _count(connection, table.fullname)
-    return found
-
-
-_WORDS: Final = {"status": "'ACTIVE'"}
-"""What checks let into some columns."""
-
-
-def _of_type(type_: Any) -> str:
-    return next(make() for kind, make in _VALUES.items() if isinstance(type_, kind))
-
-
-def _insert(connection: sa.Connection, table: sa.Table) -> None:
-    columns = [column for column in table.columns if column.server_default is None and column.identity is None]
-    values = [_WORDS.get(each.name) or _of_type(each.type) for each in columns]
-    names = ", ".join(f'"{column.name}"' for column in columns)
-    connection.exec_driver_sql(f"INSERT INTO {table.fullname} ({names}) VALUES ({', '.join(values)})")
+def test_a_table_that_is_too_large_is_changed_only_while_nobody_uses_it(
+    blank: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Making the key of events anew keeps everybody from them, for as long as it takes."""
+    upgrade(blank, to="0004")
+    with as_owner(blank) as connection:
+        connection.exec_driver_sql("INSERT INTO event SELECT 1, 1, gen_random_uuid(), 1 FROM generate_series(1, 50000)")
+    monkeypatch.setattr(migrating, "STATEMENT_LONGEST", "10ms")
+    with pytest.raises(StateError, match="moiety db upgrade --stopped") as refused:
+        upgrade(blank, to="0005")
+    assert (refused.value.kind, refused.value.subject) == ("TAKES_LONG", "migration 0005")
+    assert upgrade(blank, to="0005", stopped=True).revisions == ["0005"]
 
 
 @pytest.mark.parametrize("path", VERSIONS, ids=NUMBERS)

@@ -6,7 +6,6 @@ import json
 import os
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,21 +21,13 @@ from services.cli.app import main
 from services.process.embedded import embedded_postgres
 from services.process.host import serving
 from services.settings import load_settings
-from tests.support.deployment import SteppedClock, found_for_tests
+from tests.support.deployment import SteppedClock, as_owner, found_for_tests
 from tests.support.scene import POOL, event, open_scene
 
 SOUND: Final[dict[str, list[str]]] = {
     "pending": [], "unknown": [], "differences": [], "undistributed": [], "missing_privileges": [],
     "excess_privileges": [],
 }  # fmt: skip
-
-
-@contextmanager
-def as_owner(url: str) -> Iterator[sa.Connection]:
-    engine = sa.create_engine(as_driver_url(url), poolclass=sa.NullPool)
-    with engine.begin() as connection:
-        yield connection
-    engine.dispose()
 
 
 def found_after(url: str, *statements: str) -> dict[str, list[str]]:

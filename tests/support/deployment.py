@@ -16,7 +16,7 @@ from ledger.acts.controls import Controls
 from ledger.acts.entries import ActContent, Decision, Founder, KeyContent, PrincipalContent
 from ledger.acts.people import Actor
 from ledger.store.acts import REGISTRY, Ruling
-from ledger.store.database import Database
+from ledger.store.database import Database, as_driver_url
 from moiety import Client
 from moiety.keys import NewKey, make_key
 from services.access.founding import Founding, found, is_founded
@@ -53,6 +53,15 @@ def fresh_database(postgres: sa.Engine, *, template: str = f"{TEMPLATE}_{os.getp
     yield postgres.url.set(database=name).render_as_string(hide_password=False)
     with postgres.connect() as connection:
         connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@contextmanager
+def as_owner(url: str) -> Iterator[sa.Connection]:
+    """A transaction of the database's owner."""
+    engine = sa.create_engine(as_driver_url(url), poolclass=sa.NullPool)
+    with engine.begin() as connection:
+        yield connection
+    engine.dispose()
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -52,3 +53,19 @@ def listening(
     finally:
         running.send_signal(end)
         running.wait(timeout=30)
+
+
+@dataclass(frozen=True)
+class Size:
+    """What a process takes: memory that is resident, threads, open files."""
+
+    memory_mib: int
+    threads: int
+    files: int
+
+
+def size_of(pid: int) -> Size:
+    """What a running process takes now."""
+    said = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    files = len(list(Path(f"/proc/{pid}/fd").iterdir()))
+    return Size(int(said["VmRSS"].split()[0]) // 1024, int(said["Threads"]), files)

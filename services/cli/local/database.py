@@ -35,7 +35,14 @@ _SAID: Final = {
 
 @app.command("upgrade")
 @local_command
-def upgrade(output: Output) -> None:
+def upgrade(
+    output: Output,
+    *,
+    stopped: Annotated[
+        bool,
+        typer.Option("--stopped", help="No server or scheduler runs: let migrations take as long as they need."),
+    ] = False,
+) -> None:
     """Bring schema, role and privileges up to date, at MOIETY_DATABASE_OWNER_URL or else MOIETY_DATABASE_URL.
 
     Safe to repeat: it changes only what is not up to date.
@@ -45,7 +52,7 @@ def upgrade(output: Output) -> None:
 
     settings = load_settings()
     url = _required(settings.owner_url)
-    found = schema.upgrade(url, app_password=settings.database_app_password)
+    found = schema.upgrade(url, app_password=settings.database_app_password, stopped=stopped)
     changes = {
         "migrated": found.revisions,
         "distributed": found.distributed,

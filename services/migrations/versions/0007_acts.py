@@ -10,6 +10,8 @@ from typing import Final
 import sqlalchemy as sa
 from alembic import op
 
+from services.schema.carrying import require_empty
+
 revision = "0007"
 down_revision = "0006"
 branch_labels = None
@@ -20,13 +22,8 @@ APPEND_ONLY: Final = ("people", "proposal", "decision")
 
 def upgrade() -> None:
     # Entries say who did what from here on, and the registry is a log: there is no way to write either for the past.
-    op.execute("""
-        DO $$ BEGIN
-            IF EXISTS (SELECT FROM leaf) OR EXISTS (SELECT FROM api_key) OR EXISTS (SELECT FROM collective) THEN
-                RAISE EXCEPTION 'a database of version 0.1 cannot be carried over: found a new one';
-            END IF;
-        END $$
-    """)
+    tables = ("leaf", "decision", "pool", "platform", "collective", "api_key", "schedule")
+    require_empty(op.get_bind(), tables, revision)
     op.execute("DROP TABLE decision")
     create_tables()
     for table in ("platform", "collective", "api_key", "schedule"):

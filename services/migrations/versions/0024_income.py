@@ -8,6 +8,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from services.schema.carrying import require_empty
+
 revision = "0024"
 down_revision = "0023"
 branch_labels = None
@@ -15,6 +17,8 @@ depends_on = None
 
 
 def upgrade() -> None:
+    # What platforms report is an entry of another form from here on, and a pool's first leaf says what it distributes.
+    require_empty(op.get_bind(), ("revenue", "pool"), revision)
     op.add_column("pool", sa.Column("distribute", sa.Text(), nullable=False, server_default=""))
     op.alter_column("pool", "distribute", server_default=None)
     op.drop_table("revenue")

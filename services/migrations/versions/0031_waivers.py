@@ -12,6 +12,7 @@ revision = "0031"
 down_revision = "0030"
 branch_labels = None
 depends_on = None
+serves_since = "0029"
 
 
 def upgrade() -> None:
