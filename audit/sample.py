@@ -15,6 +15,7 @@ from uuid import UUID
 
 from audit.batch_check import WeighedBatch
 from ledger.log.leaves import Leaf
+from ledger.usage.ids import IdScheme
 
 SAMPLE_MAX: Final = 10_000
 """Events in a sample, all of which are held in memory."""
@@ -25,7 +26,8 @@ class SampledEvent:
     """An event as its batch has it, with the shares that it was weighed by, in billionths.
 
     Attributes:
-        event_id: its id, which a platform derives from its own record's.
+        id_scheme: what the platform's event ids are made of: `OWN`, its own record's id, or `ORDERED`, with the time.
+        event_id: its id, which is the record's own where that is a UUID or ULID, or is derived from it.
         work_id: the work's; None where the batch has none.
         occurred_at: microseconds since 1970.
     """
@@ -34,6 +36,7 @@ class SampledEvent:
     batch_id: str
     leaf_index: int
     position: int
+    id_scheme: str
     event_id: UUID
     work_id: str | None
     occurred_at: int
@@ -77,6 +80,7 @@ def _event_at(leaf: Leaf[Any], weighed: WeighedBatch, position: int) -> SampledE
         batch_id=leaf.content.batch_id,
         leaf_index=leaf.index,
         position=position,
+        id_scheme=leaf.content.id_scheme or IdScheme.OWN,
         event_id=UUID(bytes=batch.event_ids[position].tobytes()),
         work_id=batch.work_ids[position].as_py(),
         occurred_at=int(batch.occurred_at[position]),

@@ -26,7 +26,7 @@ from ledger.log.leaves import Leaf, decode
 from ledger.log.merkle import leaf_hash, verify_inclusion
 from ledger.log.note_keys import VerifierKey
 from ledger.log.origins import REGISTRY_LOG, log_origin, split_origin
-from ledger.log.witness_policy import WitnessPolicy, first_unmet, witnesses_of
+from ledger.log.witness_policy import NONE, WitnessPolicy, first_unmet, witnesses_of
 from ledger.payments import BookingKind, PoolBooking, booking_leaf
 from ledger.registry import NANO, Collective
 from ledger.usage.format import AI_ONLY, HUMAN_AI, MODES
@@ -187,7 +187,7 @@ def _check_signatures(reading: _Reading) -> None:
         _require(once, f"{origin} has signatures of others, or one twice")
         if unmet := first_unmet(signed.note, reading.witnesses):
             raise _Refused(f"{', '.join(unmet.missing)} did not cosign {origin}, which {unmet.policy} asks for")
-        of_log.require(part.checkpoint, signed.checkpoint, lambda _: bool(witnesses_of(reading.witnesses)))
+        of_log.require(part.checkpoint, signed.checkpoint, lambda _: _witnessed(reading))
         reading.checkpoints[log] = signed.checkpoint
         cosigned.append({signer.name for signer in signers if signer in known})
     reading.facts |= {
@@ -225,9 +225,14 @@ def _newest_key(reading: _Reading) -> bytes:
     _require(of_deployment and follow and len(set(keys)) == len(keys), "the changes of the key are not one chain")
     _require(reading.key.public_key in keys, "the changes of the key are of another key")
     since = steps[keys.index(reading.key.public_key) :]
-    vouched = bool(witnesses_of(reading.witnesses)) or all(step.reason is Reason.ROTATED for step in since)
+    vouched = _witnessed(reading) or all(step.reason is Reason.ROTATED for step in since)
     _require(vouched, "a later key came after one that was lost or stolen: verify with that later key")
     return keys[-1]
+
+
+def _witnessed(reading: _Reading) -> bool:
+    """Whether a quorum of witnesses is asked for, who vouch for a change after a loss or theft."""
+    return any(policy.quorum != NONE for policy in reading.witnesses)
 
 
 _KEY_CHANGE: Final = f'"type":"{KeyChangeContent.type}"'.encode()

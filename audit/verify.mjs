@@ -1,9 +1,9 @@
 // Verifies a statement file with the deployment's public key alone: in browsers and in Node, without a server and
 // without any other module. It does what audit/statement_check.py does, step by step; test vectors hold the two
-// together. `check(bytes, vkey)` checks all; `steps(bytes, vkey)` yields each step as it is done. Both take a list of
-// public keys of witnesses that must have cosigned, too.
+// together. `check(bytes, vkey)` checks all; `steps(bytes, vkey)` yields each step as it is done. Both also take who else
+// is trusted: `witnesses` that must have cosigned, `policies` that say how many of whom, `changes` of the key.
 //
-//   node verify.mjs FILE VKEY [WITNESS-VKEY...]
+//   node verify.mjs FILE VKEY [WITNESS-VKEY...] [--witness-policy FILE] [--key-change FILE]
 
 /** What is checked, in order. */
 export const TITLES = {
@@ -33,12 +33,13 @@ class Refused extends Error {}
  * Checks a statement file.
  * @param {Uint8Array} bytes the file
  * @param {string} vkey the deployment's public key, or that of one of its logs
- * @param {string[]} witnesses the public keys of witnesses that must have cosigned
+ * @param {{witnesses?: string[], policies?: Uint8Array[], changes?: Uint8Array[]}} trust the public keys of witnesses
+ *   that must have cosigned, witness policies (c2sp.org/tlog-policy), and files of changes of the deployment's key
  * @returns {Promise<{holds: boolean, held: string[], failed: string|null, reason: string, facts: object}>}
  */
-export async function check(bytes, vkey, witnesses = []) {
+export async function check(bytes, vkey, trust = {}) {
   const report = { holds: true, held: [], failed: null, reason: '', facts: {} };
-  for await (const step of steps(bytes, vkey, witnesses)) {
+  for await (const step of steps(bytes, vkey, trust)) {
     Object.assign(report.facts, step.facts);
     if (step.held) report.held.push(step.name);
     else Object.assign(report, { holds: false, failed: step.name, reason: step.reason });
@@ -50,8 +51,8 @@ export async function check(bytes, vkey, witnesses = []) {
  * Does one step after the other, and ends after the first that does not hold.
  * @yields {{name: string, title: string, held: boolean, reason: string, facts: object}}
  */
-export async function* steps(bytes, vkey, witnesses = []) {
-  const reading = { bytes, vkey, witnesses, facts: {} };
+export async function* steps(bytes, vkey, { witnesses = [], policies = [], changes = [] } = {}) {
+  const reading = { bytes, vkey, witnesses, policies, changes, facts: {} };
   for (const [name, run] of Object.entries(CHECKS)) {
     let reason = '';
     try {
@@ -139,18 +140,23 @@ async function checkSignatures(reading) {
   const origin = reading.file.pool.checkpoint.split('\n')[0];
   const pool = (splitOrigin(origin) ?? [])[1];
   require(pool !== undefined && pool !== 'registry', "the checkpoint is not a pool's");
-  const required = await Promise.all(reading.witnesses.map((each) => verifierKey(each, WITNESS)));
-  const known = [...await namedWitnesses(reading.file.registry), ...required];
-  const newest = await newestKey(reading.file.registry.entries, deployment, key, required.length > 0);
+  const policies = [allOf(await Promise.all(reading.witnesses.map((each) => verifierKey(each, WITNESS))))];
+  for (const each of reading.policies) policies.push(await witnessPolicy(each));
+  for (const { logs } of policies) {
+    const isFor = (log) => [deployment, origin].includes(log.name) && hex(log.key) === hex(key);
+    require(!logs.length || logs.some(isFor), 'a witness policy is for other logs');
+  }
+  const asked = policies.flatMap((policy) => [...policy.witnesses.values()]);
+  const known = [...await namedWitnesses(reading.file.registry), ...asked];
+  const vouched = policies.some((policy) => policy.quorum !== NOBODY);
+  const newest = await newestKey(reading.file.registry.entries, deployment, key, vouched);
+  const keys = chainOf(newest, await Promise.all(reading.changes.map((each) => keyChange(each, deployment))));
+  const opened = (part, log) => signedCheckpoint(part.checkpoint, deployment, log, keys, known, vouched);
   reading.checkpoints = {
-    pool: await signedCheckpoint(reading.file.pool.checkpoint, `${deployment}/pools/${pool}`, newest, known),
-    registry: await signedCheckpoint(reading.file.registry.checkpoint, `${deployment}/registry`, newest, known),
+    pool: await opened(reading.file.pool, pool), registry: await opened(reading.file.registry, 'registry'),
   };
   const logs = Object.values(reading.checkpoints);
-  for (const witness of required) {
-    const cosigned = logs.every(({ cosigners }) => cosigners.some((each) => sameKey(each, witness)));
-    require(cosigned, `${witness.name} did not cosign`);
-  }
+  for (const { cosigners } of logs) for (const policy of policies) requireMet(policy, cosigners);
   const [names, others] = logs.map(({ cosigners }) => cosigners.map((each) => each.name));
   Object.assign(reading.facts, {
     origin,
@@ -178,6 +184,75 @@ async function namedWitnesses(registry) {
   return found;
 }
 
+const NOBODY = 'none';
+
+/** The policy that each of these witnesses must have cosigned. */
+function allOf(keys) {
+  const witnesses = new Map(keys.map((each) => [`${each.name}+${hex(each.key)}`, each]));
+  const members = [...witnesses.keys()];
+  if (!members.length) return { quorum: NOBODY, witnesses, groups: new Map(), logs: [] };
+  return { quorum: 'all', witnesses, groups: new Map([['all', { threshold: members.length, members }]]), logs: [] };
+}
+
+function requireMet({ groups, quorum, witnesses }, cosigners) {
+  const have = new Set();
+  for (const [name, witness] of witnesses) if (cosigners.some((each) => sameKey(each, witness))) have.add(name);
+  for (const [name, { threshold, members }] of groups) {
+    if (members.filter((each) => have.has(each)).length >= threshold) have.add(name);
+  }
+  const missing = [...witnesses].filter(([name]) => !have.has(name)).map(([, { name }]) => name);
+  require(quorum === NOBODY || have.has(quorum), `${missing.join(', ')} did not cosign: the witnesses asked for are missing`);
+}
+
+const MOST_OF_A_POLICY = 2 ** 16;
+
+/** Who must have cosigned, as a file says in the form of c2sp.org/tlog-policy. Names are compared by their bytes. */
+async function witnessPolicy(bytes) {
+  require(bytes.length <= MOST_OF_A_POLICY, 'a witness policy is too long');
+  require(bytes.every((byte) => byte === 9 || byte === 10 || (byte >= 32 && byte !== 127)), 'a policy has a control character');
+  const policy = { quorum: undefined, witnesses: new Map(), groups: new Map(), logs: [] };
+  for (const line of latin1(bytes).split('\n')) {
+    const items = line.split(/[\t ]/).filter((word) => word !== '');
+    if (items.length && !items[0].startsWith('#')) await policyLine(policy, ...items);
+  }
+  require(policy.quorum !== undefined, 'a witness policy has no quorum');
+  return policy;
+}
+
+async function policyLine(policy, word, name, ...items) {
+  const { groups, logs, witnesses } = policy;
+  const known = (each) => witnesses.has(each) || groups.has(each);
+  const isNew = (each) => each !== NOBODY && !known(each);
+  const keyIn = (text, type) => verifierKey(strictText(Uint8Array.from(text, (each) => each.charCodeAt(0))), type);
+  if (word === 'log' && name !== undefined && items.length <= 1) {
+    const log = await keyIn(name, LOG);
+    require(!logs.some(({ key }) => hex(key) === hex(log.key)), 'two logs of a policy have one key');
+    logs.push(log);
+  } else if (word === 'witness' && (items.length === 1 || items.length === 2)) {
+    require(isNew(name), 'a name of a policy is taken');
+    const witness = await keyIn(items[0], WITNESS);
+    const others = [...witnesses.values()].map(({ key }) => hex(key));
+    require(!others.includes(hex(witness.key)), 'two witnesses of a policy have one key');
+    witnesses.set(name, witness);
+  } else if (word === 'group' && items.length > 1) {
+    const [threshold, ...members] = items;
+    require(isNew(name), 'a name of a policy is taken');
+    const used = new Set([...groups.values()].flatMap((group) => group.members));
+    for (const member of members) {
+      require(known(member) && !used.has(member), 'a group has a member that is unknown, or is in a group');
+      used.add(member);
+    }
+    const words = new Map([['any', 1], ['all', members.length]]);
+    const least = words.get(threshold) ?? (/^[0-9]{1,9}$/.test(threshold) ? Number(threshold) : 0);
+    require(least >= 1 && least <= members.length, 'a threshold is none');
+    groups.set(name, { threshold: least, members });
+  } else {
+    require(word === 'quorum' && name !== undefined && !items.length, 'a line of a policy is none');
+    require(policy.quorum === undefined && (name === NOBODY || known(name)), 'a policy has two quorums, or an unknown one');
+    policy.quorum = name;
+  }
+}
+
 const LOG = 1;
 const WITNESS = 4;
 const sameKey = (a, b) => a.name === b.name && hex(a.key) === hex(b.key);
@@ -199,6 +274,69 @@ async function newestKey(entries, deployment, key, vouched) {
   return steps.at(-1).new;
 }
 
+/** A file of a change of the key: the logs that it names with the last size that the old key signed, and its note. */
+async function keyChange(bytes, deployment) {
+  const text = strictText(bytes);
+  require(!/[\0-\x09\x0b-\x1f]/.test(text), 'a change of the key has a control character');
+  const end = text.indexOf('\n\n');
+  require(end >= 0, 'a change of the key has no note');
+  const { listed, ...step } = await keyStep(text.slice(end + 2), deployment);
+  require(hex(await sha256(utf8(text.slice(0, end + 1)))) === hex(listed), 'a change of the key names another list of logs');
+  const logs = text.slice(0, end).split('\n').map((line) => {
+    const [name, size, ...rest] = line.split(' ');
+    const isLog = name === 'registry' || (splitOrigin(`d/pools/${name}`) ?? [])[1] === name;
+    require(isLog && /^(0|[1-9][0-9]{0,18})$/.test(size) && BigInt(size) <= MOST, 'a change of the key names no log');
+    require(rest.length === 1 && base64(rest[0]).length === 32, 'a change of the key names no root');
+    return [name, BigInt(size)];
+  });
+  const names = logs.map(([name]) => hex(utf8(name)));
+  require(names.every((name, at) => at === 0 || names[at - 1] < name), 'a change of the key names a log twice');
+  return { ...step, logs: new Map(logs) };
+}
+
+/** The keys one after the other, by changes in any order: `changes[n]` replaced `keys[n]` by `keys[n + 1]`. */
+function chainOf(key, changes) {
+  const [keys, chain, rest] = [[key], [], [...changes]];
+  let trusted = 0;
+  while (rest.length) {
+    const before = rest.findIndex((each) => hex(each.new) === hex(keys[0]));
+    const after = rest.findIndex((each) => hex(each.old) === hex(keys.at(-1)));
+    require(before >= 0 || after >= 0, 'a change of the key is not of this key, nor of one before or after it');
+    const [change] = rest.splice(before >= 0 ? before : after, 1);
+    if (before >= 0) {
+      keys.unshift(change.old);
+      chain.unshift(change);
+      trusted += 1;
+    } else {
+      keys.push(change.new);
+      chain.push(change);
+    }
+  }
+  require(new Set(keys.map(hex)).size === keys.length, 'a change of the key brings back one that was replaced');
+  return { keys, changes: chain, trusted };
+}
+
+/** The place of the key that signs a note, by what the note says; the newest if none does. */
+async function signerOf(note, origin, { keys }) {
+  const lines = note.slice(note.lastIndexOf('\n\n') + 2).split('\n');
+  for (let place = keys.length - 1; place >= 0; place -= 1) {
+    const id = hex(await keyId(origin, keys[place]));
+    const begins = `\u2014 ${origin} `;
+    const signs = (line) => line.startsWith(begins) && hex(base64(line.slice(begins.length)).slice(0, 4)) === id;
+    if (lines.some(signs)) return place;
+  }
+  return keys.length - 1;
+}
+
+/** Checks that a key may have signed a checkpoint of this size, by the changes before and after it. */
+function requireInForce({ changes, trusted }, place, log, size, vouched) {
+  const rotated = changes.slice(trusted, place).every((change) => change.reason === 'ROTATED');
+  require(rotated || vouched, 'a key came after one that was lost or stolen, and no witnesses are asked for');
+  if (place === changes.length) return;
+  const last = changes[place].logs.get(log) ?? -1n;
+  require(BigInt(size) <= last, 'a checkpoint is signed by a key that was replaced before');
+}
+
 /** What the note of a change says, which both keys signed after a rotation, and else the new one. */
 async function keyStep(note, deployment) {
   require(typeof note === 'string', 'a change of the key has no note');
@@ -209,7 +347,8 @@ async function keyStep(note, deployment) {
   const [title, reason, oldKey, newKey, logs] = lines;
   require(lines.length === 5 && title === `${deployment}/key-change`, 'a change of the key is of another deployment');
   require(['ROTATED', 'LOST', 'STOLEN'].includes(reason), 'a change of the key has no reason');
-  require(base64(logs).length === 32 && !/\s/.test(oldKey + newKey), 'a change of the key is none');
+  const listed = base64(logs);
+  require(listed.length === 32 && !/\s/.test(oldKey + newKey), 'a change of the key is none');
   const both = [await verifierKey(oldKey), await verifierKey(newKey)];
   require(both.every(({ name }) => name === deployment), 'a change of the key is of another deployment');
   require(hex(both[0].key) !== hex(both[1].key), 'a change of the key has one key twice');
@@ -224,18 +363,22 @@ async function keyStep(note, deployment) {
     require(found !== undefined, 'a key did not sign the change of the key');
     require(await isSigned(key, found.slice(4), text), 'a signature of a change of the key is invalid');
   }
-  return { reason, old: both[0].key, new: both[1].key };
+  return { reason, listed, old: both[0].key, new: both[1].key };
 }
 
 /** The name and the 32 bytes of a public key. */
 async function verifierKey(text, type = LOG) {
-  const [name, id, ...rest] = text.trim().split('+');
+  const [name, id, ...rest] = text.split('+');
   const data = base64(rest.join('+'));
+  require(name !== '' && !SPACES.test(name), 'the name of a key is none');
   require(data.length === 33 && data[0] === type && /^[0-9a-f]{8}$/.test(id), 'the key is no vkey of its kind');
   const key = data.slice(1);
   require(hex(await keyId(name, key, type)) === id, 'the key does not have its id');
   return { name, key };
 }
+
+/** What no key has in its name: spaces and control characters, as Python knows them. */
+const SPACES = /[\0-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]/;
 
 async function keyId(name, key, type = LOG) {
   return (await sha256(utf8(`${name}\n`), Uint8Array.of(type), key)).slice(0, 4);
@@ -248,12 +391,16 @@ function splitOrigin(origin) {
 }
 
 /** The size, the root and the cosigners of a note that its log signed, and otherwise only witnesses that are known. */
-async function signedCheckpoint(note, origin, key, witnesses) {
+async function signedCheckpoint(note, deployment, log, keys, witnesses, vouched) {
+  const origin = log === 'registry' ? `${deployment}/registry` : `${deployment}/pools/${log}`;
+  const place = await signerOf(note, origin, keys);
+  const key = keys.keys[place];
   const end = note.lastIndexOf('\n\n');
   require(end >= 0, 'a checkpoint has no signature');
   const text = note.slice(0, end + 1);
   const lines = note.slice(end + 2).split('\n');
   require(lines.pop() === '', 'a checkpoint does not end in a newline');
+  require(lines.length <= 100, 'a checkpoint has too many signatures');
   let signed = 0;
   const cosigners = [];
   for (const line of lines) {
@@ -279,6 +426,7 @@ async function signedCheckpoint(note, origin, key, witnesses) {
   const [stated, size, root] = text.split('\n');
   require(stated === origin && /^(0|[1-9][0-9]{0,15})$/.test(size), 'a checkpoint is of another log');
   require(base64(root).length === 32 && Number.isSafeInteger(Number(size)), 'a checkpoint has no root');
+  requireInForce(keys, place, log, size, vouched);
   return { size: Number(size), root: base64(root), cosigners };
 }
 
@@ -1043,13 +1191,22 @@ function require(holds, reason) {
 /** A document that is in RFC 8785 form: written again, it has the same bytes. */
 function parsed(bytes, subject) {
   try {
-    const text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
+    const text = strictText(bytes);
     const document = JSON.parse(text);
     if (canonical(document) === text && document !== null && typeof document === 'object') return document;
   } catch {
     // It is said below.
   }
   throw new Refused(`${subject} is not JSON in canonical form`);
+}
+
+/** A text of bytes in UTF-8. */
+function strictText(bytes) {
+  try {
+    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
+  } catch {
+    throw new Refused('a text is not UTF-8');
+  }
 }
 
 function canonical(value) {
@@ -1132,6 +1289,7 @@ function squareRoot(value) {
 const larger = (a, b) => (a > b ? a : b);
 const smaller = (a, b) => (a < b ? a : b);
 const utf8 = (text) => new TextEncoder().encode(text);
+const latin1 = (bytes) => Array.from(bytes, (byte) => String.fromCharCode(byte)).join('');
 const hex = (bytes) => Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
 const unhex = (text) => {
   require(typeof text === 'string' && /^([0-9a-f]{2})*$/.test(text), 'a text is not hexadecimal');
@@ -1151,11 +1309,15 @@ async function sha256(...parts) {
 // Run by Node as a program: prints each step, and ends with status 1 where one does not hold.
 if (typeof process !== 'undefined' && process.argv?.[1] && import.meta.url.endsWith(process.argv[1].replace(/^.*[\\/]/, '/'))) {
   const { readFileSync } = await import('node:fs');
-  const [, , file, vkey, ...witnesses] = process.argv;
+  const { parseArgs } = await import('node:util');
+  const many = { type: 'string', multiple: true, default: [] };
+  const options = { 'witness-policy': many, 'key-change': many };
+  const { positionals: [file, vkey, ...witnesses], values } = parseArgs({ options, allowPositionals: true });
+  const [policies, changes] = Object.keys(options).map((name) => values[name].map((each) => readFileSync(each)));
   const printable = (text) => JSON.stringify(`${text}`).slice(1, -1).replace(/[\u007f-\u009f\u2028-\u202e\u2066-\u2069]/g, '?');
   let held = true;
   let facts = {};
-  for await (const step of steps(readFileSync(file), vkey, witnesses)) {
+  for await (const step of steps(readFileSync(file), vkey, { witnesses, policies, changes })) {
     console.log(`${step.held ? '✓' : '✗'} ${step.title}${step.held ? '' : `: ${printable(step.reason)}`}`);
     held &&= step.held;
     facts = step.facts;

@@ -124,12 +124,13 @@ class Stage:
 
     def platform_keys(self, platforms: int) -> list[str]:
         """A key for each of so many platforms, which all pools admit."""
-        made = []
-        for name in self._platforms()[:platforms]:
-            key = make_key()
-            self.operator.create_api_key(f"platforms/{name}", key.hash)
-            made.append(key.text)
-        return made
+        return [self.new_key(f"platforms/{name}") for name in self._platforms()[:platforms]]
+
+    def new_key(self, principal: str) -> str:
+        """A new key of a platform or collective."""
+        key = make_key()
+        self.operator.create_api_key(principal, key.hash)
+        return key.text
 
     def _platforms(self) -> list[str]:
         """The ids of all platforms, which are registered."""

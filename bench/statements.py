@@ -32,20 +32,25 @@ def measure(stage: Stage, runs: int, *, collectives: int) -> list[Figure]:
     with Client(stage.address, key) as platform:
         platform.report_revenue(pool, 100_000_000, CURRENCY, request_id="revenue")
     stage.operator.calculate_round(pool, request_id="round")
+    own = "collective-00002"
+    stage.operator.record_payment(pool, own, 1, request_id="payment")
+    own_key = stage.new_key(f"collectives/{own}")
     with tempfile.TemporaryDirectory() as folder:
         Signer(stage.parts.database, stage.parts.clock, KEY, CheckpointFolder(Path(folder))).run_once()
     stage.settle()
-    first, later, verified = [], [], []
+    first, later, verified, alone = [], [], [], []
     for _ in range(runs):
         files = StatementFiles()
         first.append(file_seconds(stage, files, pool, "collective-00000"))
         later.append(file_seconds(stage, files, pool, f"collective-{collectives - 1:05d}"))
         verified.append(_verify_seconds(stage, files, pool))
+        alone.append(_alone_seconds(stage.address, own_key, pool))
     among = f"among {collectives:,} collectives"
     return [
         _figure("statement-first", f"the first statement file of a round, {among}", first),
         _figure("statement-later", f"a later statement file of it, {among}", later),
         _figure("statement-verify", "verify a statement file", verified),
+        _figure("statement-own", f"a collective gets its line and verifies it by its key and the vkey, {among}", alone),
     ]
 
 
@@ -58,6 +63,16 @@ def file_seconds(stage: Stage, files: StatementFiles, pool: str, collective: str
     reference = stage.ref(pool)
     with stage.parts.database.snapshot() as connection, timed() as seconds:
         files.make(connection, reference, 1, collective)
+    return seconds()
+
+
+def _alone_seconds(address: str, own_key: str, pool: str) -> float:
+    """How long a collective takes from its call to the verdict: amount, weights, terms, approval and payment."""
+    with timed() as seconds, Client(address, own_key) as client:
+        report = check_statement(client.get_statement_file(pool, 1), KEY.verifier_key)
+    shown = ("amount_minor", "weight", "policy_version", "decided_by", "payments")
+    if not report.holds or not all(report.facts[name] for name in shown):
+        raise AssertionError(f"the line is not shown whole: {report.reason}, {report.facts}")
     return seconds()
 
 

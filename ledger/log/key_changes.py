@@ -183,7 +183,7 @@ class KeyChange:
 def _last(line: str) -> LastSigned:
     name, _, rest = line.partition(" ")
     size, _, root = rest.partition(" ")
-    if (split_origin(log_origin("d", name)) or ("", ""))[1] != name:
+    if not name or (split_origin(log_origin("d", name)) or ("", ""))[1] != name:
         raise FormatError(_SUBJECT, f"names no log: {line[:80]!r}")
     return LastSigned(name, decode_decimal(size, "key change size"), decode_hash(root, "key change root"))
 

@@ -136,9 +136,14 @@ def test_a_statement_is_verified_in_the_browser_and_a_tampered_one_turns_red(
     vkey = str(VerifierKey("moiety.example", KEY.verifier_key.public_key))
     page = browser.new_page()
     open_page(page, scene, "/verify")
-    for name, content, verdict in (("whole", whole, "holds"), ("tampered", tampered, "fails")):
+    page.get_by_text("Witnesses, and changes of the key").click()
+    (tmp_path / "nobody").write_text("quorum none\n")
+    (tmp_path / "wrong").write_text("quorum nobody\n")
+    cases = (("whole", whole, "nobody", "holds"), ("tampered", tampered, "nobody", "fails"))
+    for name, content, policy, verdict in (*cases, ("unknown", whole, "wrong", "fails")):
         path = tmp_path / f"{name}.json"
         path.write_text(content)
+        page.get_by_label("Who must have cosigned").set_input_files(tmp_path / policy)
         page.get_by_label("Statement file").set_input_files(path)
         page.get_by_label("Public key").fill(vkey)
         page.get_by_role("button", name="Verify").click()

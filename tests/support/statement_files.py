@@ -332,20 +332,41 @@ FORGERIES: Final[dict[str, tuple[str, Callable[[Said], object]]]] = {
 
 _CHECK_ALL: Final = """
 import { readFileSync } from 'node:fs';
-const { module, vkey, files, witnesses } = JSON.parse(readFileSync(0, 'utf8'));
+const { module, cases } = JSON.parse(readFileSync(0, 'utf8'));
 const { check } = await import(module);
+const bytes = (text) => Buffer.from(text, 'base64');
 const found = [];
-for (const file of files) found.push(await check(Buffer.from(file, 'base64'), vkey, witnesses));
+for (const { file, vkey, witnesses, policies, changes } of cases) {
+  const trust = { witnesses, policies: policies.map(bytes), changes: changes.map(bytes) };
+  found.push(await check(bytes(file), vkey, trust));
+}
 console.log(JSON.stringify(found));
 """
 
 
 def checked_by_node(files: Sequence[bytes], vkey: str, witnesses: Sequence[str] = ()) -> list[dict[str, Any]]:
     """What `verify.mjs` says of each file."""
+    trust = {"vkey": vkey, "witnesses": list(witnesses), "policies": [], "changes": []}
+    return node_says([{"file": file, **trust} for file in files])
+
+
+def node_says(cases: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What `verify.mjs` says of each case: of a `file`, with who is trusted; `policies` and `changes` are files too."""
     assert NODE is not None
-    encoded = [b64encode(file).decode() for file in files]
-    asked = json.dumps({"module": MODULE.as_uri(), "vkey": vkey, "files": encoded, "witnesses": list(witnesses)})
+
+    def encoded(data: bytes | str) -> str:
+        return b64encode(data if isinstance(data, bytes) else data.encode()).decode()
+
+    asked = [
+        {
+            **case,
+            "file": encoded(case["file"]),
+            **{name: [encoded(each) for each in case[name]] for name in ("policies", "changes")},
+        }
+        for case in cases
+    ]
+    said = json.dumps({"module": MODULE.as_uri(), "cases": asked})
     command = [NODE, "--input-type=module", "-e", _CHECK_ALL]
-    found = subprocess.run(command, input=asked, capture_output=True, text=True, check=True)
-    said: list[dict[str, Any]] = json.loads(found.stdout)
-    return said
+    done = subprocess.run(command, input=said, capture_output=True, text=True, check=True)
+    found: list[dict[str, Any]] = json.loads(done.stdout)
+    return found

@@ -6,6 +6,7 @@ older          a checkpoint of the same log at an earlier size
 receipt.tlog-proof, batch.arrow   a platform's own receipt
 figures.json   what a verifier should find
 statements.json   statement files, those of an operator who lies too, and what a verifier should find
+signers.json   statement files with who is trusted: witnesses, quorums, changes of the key, forged ones too
 """
 
 from __future__ import annotations
@@ -71,6 +72,7 @@ from tests.support.batches import Event, event_id
 from tests.support.exports import KEY, PoolSource, bundle_of
 from tests.support.pool_log import PoolLog, salt_at
 from tests.support.registry_log import DEPLOYMENT, RegistryLog
+from tests.support.signing_cases import signing_cases
 from tests.support.statement_files import FORGERIES, forged_file, lines_of, member_files, statement_file
 
 FOLDER: Final = Path(__file__).parent
@@ -528,6 +530,17 @@ def write(folder: Path) -> None:
     (folder / "batch.arrow").write_bytes(body)
     (folder / "figures.json").write_text(json.dumps(figures(log), indent=1, ensure_ascii=False) + "\n")
     (folder / "statements.json").write_text(json.dumps(statements(log), indent=1, ensure_ascii=False) + "\n")
+    (folder / "signers.json").write_text(json.dumps(signers(), indent=1, ensure_ascii=False) + "\n")
+
+
+def signers() -> dict[str, Any]:
+    """Cases of trust, whose `file` is one of `files`."""
+    cases = [case.document() for case in signing_cases()]
+    names = {text: f"file {at}" for at, text in enumerate(dict.fromkeys(case["file"] for case in cases))}
+    return {
+        "files": {name: text for text, name in names.items()},
+        "cases": [{**case, "file": names[case["file"]]} for case in cases],
+    }
 
 
 def statements(log: PoolLog) -> list[dict[str, Any]]:

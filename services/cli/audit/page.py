@@ -182,13 +182,20 @@ def _sample(document: dict[str, Any]) -> Iterator[str]:
     yield _head("Sample")
     rows = [
         (
-            each["platform"], each["batch_id"], each["leaf_index"], each["position"], each["event_id"],
-            each["work_id"] or "", each["units"], " ".join(f"{name}={share}" for name, share in each["shares"].items()),
+            each["platform"], each["batch_id"], each["leaf_index"], each["position"], each["event_id"], each["record"],
+            each["work_id"] or "", each["units"],
+            ", ".join(f"{name} {percents(share)}" for name, share in each["shares"].items()),
         )
         for each in document["sample"]
     ]  # fmt: skip
-    columns = ["Platform", "Batch", "Leaf", "Position", "Event", "Work", "Units", "Shares (billionths)"]
+    columns = ["Platform", "Batch", "Leaf", "Position", "Event", "Record", "Work", "Units", "Shares"]
     yield _table(columns, rows)
+
+
+def percents(share_nano: int) -> str:
+    """Returns a share as percents, exactly: `12.5 %`."""
+    whole, dot, rest = decimal_text(share_nano, 7).partition(".")
+    return f"{whole}{(dot + rest.rstrip('0')).removesuffix('.')} %"
 
 
 def _who(name: str, time: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,11 +16,18 @@ from audit.steps import TITLES, Step
 from ledger.log.checkpoint import Checkpoint
 from services.cli.audit.actors import acts_document, acts_lines
 from services.cli.audit.options import write_file
-from services.cli.audit.page import page
+from services.cli.audit.page import page, percents
+from services.cli.audit.records import Place, is_hashed, own_ids, record_text
 from services.cli.base.output import Output, counted, table
 
 
-def show(output: Output, report: Report, sample: Sample | None = None, filed: PageFile | None = None) -> bool:
+def show(
+    output: Output,
+    report: Report,
+    sample: Sample | None = None,
+    filed: PageFile | None = None,
+    records: Sequence[Path] | None = None,
+) -> bool:
     """Print what was checked and found, and what was drawn, and write the page; True where all held.
 
     Raises:
@@ -28,12 +35,13 @@ def show(output: Output, report: Report, sample: Sample | None = None, filed: Pa
     """
     holds = report.finding is None
     drawn = sample.drawn() if sample is not None and holds else []
+    known = own_ids(drawn, records) if records else None
     shown = document(report)
     if sample is not None:
-        shown["sample"] = [_event_document(event) for event in drawn]
+        shown["sample"] = [_event_document(event, known) for event in drawn]
     if filed is not None:
         filed.write(shown, summary(report))
-    output.show(shown, *_lines(report), *([_sample_table(drawn)] if drawn else []))
+    output.show(shown, *_lines(report), *_sample_lines(drawn, known))
     return holds
 
 
@@ -55,15 +63,26 @@ class PageFile:
         write_file(self.path, html.encode(), "report")
 
 
-def _event_document(event: SampledEvent) -> dict[str, Any]:
-    return {**asdict(event), "event_id": str(event.event_id), "shares": dict(event.shares)}
+def _event_document(event: SampledEvent, known: Mapping[Place, str] | None) -> dict[str, Any]:
+    own = None if is_hashed(event) else str(event.event_id)
+    record_id = own if known is None else known.get((event.leaf_index, event.position))
+    said = {"event_id": str(event.event_id), "record_id": record_id, "record": record_text(event, known)}
+    return {**asdict(event), **said, "shares": dict(event.shares)}
 
 
-def _sample_table(events: list[SampledEvent]) -> object:
-    columns = ["Platform", "Batch", "Leaf", "Position", "Event", "Work", "Units", "Shares (billionths)"]
+def _sample_lines(events: list[SampledEvent], known: Mapping[Place, str] | None) -> Iterator[object]:
+    if events:
+        yield _sample_table(events, known)
+    if known is not None and len(known) < len(events):
+        yield f"Of {counted(len(events), 'event')} drawn, {len(events) - len(known):,} have no record in the list."
+
+
+def _sample_table(events: list[SampledEvent], known: Mapping[Place, str] | None) -> object:
+    columns = ["Platform", "Batch", "Leaf", "Position", "Event", "Record", "Work", "Units", "Shares"]
     rows = [
-        (each.platform, each.batch_id, each.leaf_index, each.position, each.event_id, each.work_id, each.units,
-         " ".join(f"{name}={share}" for name, share in each.shares))
+        (each.platform, each.batch_id, each.leaf_index, each.position, each.event_id, record_text(each, known),
+         each.work_id, each.units,
+         ", ".join(f"{name} {percents(share)}" for name, share in each.shares))
         for each in events
     ]  # fmt: skip
     return table(columns, rows, right=["Leaf", "Position", "Units"])

@@ -75,6 +75,12 @@ def verify(
     seed: Annotated[
         str, typer.Option(metavar="TEXT", help="What they are drawn by: the same text gives anyone the same events.")
     ] = "",
+    records: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="LIST", help="A platform's own record ids, one on each line: shows which each drawn event is of."
+        ),
+    ] = None,
     report_file: Annotated[
         Path | None,
         typer.Option(
@@ -103,8 +109,9 @@ def verify(
         trust = Trust(key, witness, witness_policy, key_change)
         if is_statement(bundle):
             refuse_options(
-                since=since, rounds=rounds, only_batch=only_batch, sample=sample, seed=seed, report=report_file
-            )
+                since=since, rounds=rounds, only_batch=only_batch, sample=sample, seed=seed, report=report_file,
+                records=records,
+            )  # fmt: skip
             holds = verify_statement(output, read_file(bundle, "bundle", STATEMENT_BYTES), trust)
         elif only_batch is not None:
             if report_file is not None:
@@ -114,9 +121,11 @@ def verify(
             kept = tuple(read_kept(path) for path in since or ())
             chosen = parse_rounds(rounds) if rounds else None
             drawn = _sample(sample, seed)
+            if records and drawn is None:
+                raise InputError.of("records", "goes with --sample")
             every = as_json or report_file is not None if keep_going is None else keep_going
             filed = None if report_file is None else PageFile(report_file, bundle)
-            wanted = Wanted(kept, chosen, drawn, threads, every, filed)
+            wanted = Wanted(kept, chosen, drawn, threads, every, filed, tuple(records or ()))
             holds = _check_bundle(output, bundle, trust, wanted)
     except InputError as error:
         raise typer.Exit(report(error, as_json=as_json)) from None
@@ -153,6 +162,7 @@ class Wanted:
     threads: int
     keep_going: bool
     filed: PageFile | None
+    records: tuple[Path, ...]
 
 
 def is_statement(path: Path) -> bool:
@@ -204,7 +214,7 @@ def _check_bundle(output: Output, bundle: Path, trust: Trust, wanted: Wanted) ->
             sample=wanted.sample,
         )
         found = _run(verify(files, asked, means), lambda step: bar.set(step.leaves, step.leaf_total))
-    return show(output, found, wanted.sample, wanted.filed)
+    return show(output, found, wanted.sample, wanted.filed, wanted.records)
 
 
 def _sample(size: int, seed: str) -> Sample | None:

@@ -11,6 +11,11 @@ function listed(parent, name, text, kind) {
   parent.append(item);
 }
 
+async function chosen(id) {
+  const files = Array.from(part(id).files, (file) => file.arrayBuffer());
+  return (await Promise.all(files)).map((read) => new Uint8Array(read));
+}
+
 async function verify() {
   const [result, verdict, list, facts] = ['result', 'verdict', 'steps', 'facts'].map(part);
   for (const each of [verdict, list, facts, part('said')]) each.replaceChildren();
@@ -18,8 +23,9 @@ async function verify() {
   let held = true;
   let known = {};
   try {
-    const bytes = new Uint8Array(await part('file').files[0].arrayBuffer());
-    for await (const step of steps(bytes, part('vkey').value.trim())) {
+    const [bytes] = await chosen('file');
+    const trust = { policies: await chosen('policy'), changes: await chosen('changes') };
+    for await (const step of steps(bytes, part('vkey').value.trim(), trust)) {
       held &&= step.held;
       known = step.facts ?? known;
       listed(list, 'li', step.held ? step.title : `${step.title}: ${step.reason}`, step.held ? 'holds' : 'fails');
