@@ -10,6 +10,7 @@ from audit.steps import Step
 from ledger.log.leaves import Content
 from ledger.usage.entries import AdmissionContent
 from payout.entries import PoolContent
+from payout.tariffs import TariffContent
 
 
 @dataclass(slots=True)
@@ -22,7 +23,8 @@ class Admitted:
         """Take in the next leaf; `is_registered` says which platforms the registry has that it was judged by.
 
         Raises:
-            FoundError: a platform reports that is not admitted; or it is admitted unregistered, or twice.
+            FoundError: a platform reports that is not admitted; or it is admitted unregistered, or twice; or has a
+                tariff unregistered.
         """
         here = at(leaf_index, step=Step.DECISIONS)
         match content:
@@ -31,6 +33,8 @@ class Admitted:
                 self.platforms |= set(platforms)
             case AdmissionContent(platform=platform, admitted=admitted):
                 self._admit(leaf_index, platform, admitted=admitted)
+            case TariffContent(platform=platform) if platform:
+                here.holds(is_registered(platform), "platform", platform, "one that is registered")
         if isinstance(content, PoolContent | AdmissionContent):
             unknown = sorted(platform for platform in self.platforms if not is_registered(platform))
             here.holds(not unknown, "platform", ", ".join(unknown), "platforms that are registered")

@@ -1,4 +1,7 @@
-"""The methods and memberships that a pool's log has declared so far, which say how to read each batch's body."""
+"""The methods, memberships and tariffs that a pool's log has declared so far, by version.
+
+The first two say how to read each batch's body.
+"""
 
 from __future__ import annotations
 
@@ -21,11 +24,12 @@ from ledger.usage.ids import IdScheme
 from ledger.usage.membership import ParsedMemberships
 from ledger.usage.methods import Method, method_of
 from ledger.usage.reading import Reading
+from payout.tariffs import TariffContent
 
 
 @dataclass(slots=True)
 class Declared:
-    """What a replay knows of methods, memberships and id schemes.
+    """What a replay knows of methods, memberships, id schemes and versions of tariffs.
 
     A membership's body is read and checked when it is first needed.
     """
@@ -52,6 +56,10 @@ class Declared:
                 self.know(leaf_index, content)
             case MembershipContent():
                 self._membership_declared(leaf_index, content)
+            case TariffContent(platform=platform, version=version):
+                self._next(leaf_index, content.type, platform, version)
+                self._latest[content.type, platform] = version
+                content.require_sound()
             case IdSchemeContent():
                 self._id_scheme(leaf_index, content)
             case ClosingContent():

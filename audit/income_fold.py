@@ -22,6 +22,8 @@ from ledger.income import (
 )
 from ledger.journal import REVENUE, due_account
 from ledger.log.leaves import Leaf
+from ledger.money import MAX_AMOUNT_MINOR
+from ledger.registry import require_range
 from payout.entries import PoolContent
 from payout.periods import Books, Reported
 
@@ -66,6 +68,7 @@ class IncomeFold:
                 here.same("distribute", content.distribute, self.distribute)
                 reference = payment_reference(leaf.pool, content.platform, content.request_id)
                 here.same("payment_reference", content.payment_reference, reference)
+                require_range(content.income_minor or 0, "income_minor", 0, MAX_AMOUNT_MINOR)
                 end = Period.parse(content.period).end if content.period else 0
                 self._take(leaf, content.platform)
                 self._taken[leaf.index].end = end

@@ -16,6 +16,7 @@ from enum import StrEnum
 from hashlib import sha256
 from typing import ClassVar, Final
 
+from pydantic import Field
 from stdnum.iso7064 import mod_97_10
 
 from ledger.acts.controls import Kind
@@ -32,7 +33,7 @@ from ledger.journal import (
     due_account,
     platform_account,
 )
-from ledger.log.leaves import Content, DecimalInt, Past
+from ledger.log.leaves import Content, DecimalInt, Past, is_none
 
 
 class Distribute(StrEnum):
@@ -81,6 +82,10 @@ class Period:
     def end(self) -> int:
         """The month after its last one."""
         return self.first + self.months
+
+    def __contains__(self, other: Period) -> bool:
+        """Whether another period is this one or within it."""
+        return self.first <= other.first and other.end <= self.end
 
     def next(self) -> Period:
         """Returns the period after it."""
@@ -150,6 +155,8 @@ class ReportContent(Content):
     distribute: str
     payment_reference: str
     note: str
+    income_minor: DecimalInt | None = Field(default=None, exclude_if=is_none)
+    """The income in the period that the platform declares, of which a tariff may take a share; None if it does not."""
 
     @property
     def identity(self) -> tuple[str, ...]:

@@ -93,7 +93,7 @@ if TYPE_CHECKING:
         Principal,
         Schedule,
     )
-    from moiety.v1.revenue_pb2 import MoneyReceipt, Report, Reversal, Waiver
+    from moiety.v1.revenue_pb2 import Due, MoneyReceipt, Report, Reversal, Tariff, Waiver
     from moiety.v1.rounds_pb2 import Allocation, Objection, Round
     from moiety.v1.usage_pb2 import BatchProof, Receipt
     from moiety.verbs.rounds import Preview
@@ -184,7 +184,7 @@ _NAMES: Final = {
         "Principal",
         "Schedule",
     ),
-    "moiety.v1.revenue_pb2": ("MoneyReceipt", "Report", "Reversal", "Waiver"),
+    "moiety.v1.revenue_pb2": ("Due", "MoneyReceipt", "Report", "Reversal", "Tariff", "Waiver"),
     "moiety.v1.rounds_pb2": ("Allocation", "Objection", "Round"),
     "moiety.v1.usage_pb2": ("BatchProof", "Receipt"),
     "moiety.verbs.rounds": ("Preview",),
@@ -222,6 +222,7 @@ __all__ = [
     "DeadlineExceededError",
     "Delivery",
     "DomainMap",
+    "Due",
     "EventViolation",
     "FailedPreconditionError",
     "IdScheme",
@@ -269,6 +270,7 @@ __all__ = [
     "Schedule",
     "ServiceError",
     "ShareBasis",
+    "Tariff",
     "Telemetry",
     "TelemetrySession",
     "TelemetrySubmission",

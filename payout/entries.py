@@ -46,6 +46,7 @@ from payout.policy import Policy
 from payout.rounds import Line, Nothing
 from payout.splits import SplitContent
 from payout.statement import parse_statement
+from payout.tariffs import TariffContent
 
 
 class PoolContent(ActContent):
@@ -249,7 +250,7 @@ _KINDS: Final[tuple[type[Content], ...]] = (
     MembershipContent, IdSchemeContent, UsageContent, RetractionContent, ReportContent,
     RoundContent, ObjectionContent, AnswerContent, ProposalContent, DecisionContent, PostingContent, SplitContent,
     PaymentContent, ReleaseContent, GrantContent, ReceiptContent, MatchContent, ReversalContent, WaiverContent,
-    PayingContent, BookingContent,
+    TariffContent, PayingContent, BookingContent,
 )  # fmt: skip
 CONTENTS: Final[dict[str, type[Content]]] = {kind.type: kind for kind in _KINDS}
 """Every type of entry that a pool's log may hold."""

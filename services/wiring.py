@@ -33,6 +33,7 @@ from payout.store.pay_runs import RECORD_PAY_RUN
 from payout.store.payees import PUT_PAYEE
 from payout.store.pools import LOG_POLICY, OPEN_POOL, PAUSE, SET_SCHEDULE
 from payout.store.reversals import REVERSE
+from payout.store.tariffs import SET_TARIFF
 from payout.store.windows import timed_rounds
 from services.access.keyring import KeyRing
 from services.access.keys import ISSUE_KEY, REVOKE_KEY
@@ -46,7 +47,7 @@ from services.signing.witness import Cosigner, Witness
 EFFECTS: Final = (
     REGISTER_PLATFORM, PUT_COLLECTIVE, PUT_PRINCIPAL, SET_CONTROLS, SET_WITNESSES, ISSUE_KEY, REVOKE_KEY, OPEN_POOL,
     LOG_POLICY, SET_SCHEDULE, PAUSE, ADMIT_PLATFORM, CLOSE_POOL, DECLARE_METHOD, DECLARE_MEMBERSHIP, RECORD_PAYMENT,
-    RELEASE_HELD, GRANT_FROM_COMMONS, RECORD_RECEIPT, MATCH_RECEIPT, REVERSE, WAIVE_REPORT,
+    RELEASE_HELD, GRANT_FROM_COMMONS, RECORD_RECEIPT, MATCH_RECEIPT, REVERSE, WAIVE_REPORT, SET_TARIFF,
     PUT_PAYEE, PUT_BANK_ACCOUNT, RECORD_PAY_RUN, TAKE_IN_BANK_FILE, MATCH_LINE,
 )  # fmt: skip
 """Everything that operators do."""

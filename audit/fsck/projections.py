@@ -35,6 +35,7 @@ from payout.entries import (
 from payout.objections import AnswerContent, ObjectionContent
 from payout.splits import SplitContent
 from payout.store import tables as t
+from payout.tariffs import TariffContent
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +108,12 @@ def _waivers(at: Followed) -> Iterator[Row]:
     match at.leaf.content:
         case WaiverContent(period=period, platform=platform):
             yield {"period": period, "platform_id": at.platform_id(platform), "leaf_index": at.leaf.index}
+
+
+def _tariffs(at: Followed) -> Iterator[Row]:
+    match at.leaf.content:
+        case TariffContent(platform=platform, version=version):
+            yield {"platform": platform, "version": version, "leaf_index": at.leaf.index}
 
 
 def _closings(at: Followed) -> Iterator[Row]:
@@ -282,6 +289,7 @@ PROJECTIONS: Final = (
     Projection(lt.id_scheme, _id_schemes),
     Projection(lt.admission, _admissions),
     Projection(t.waiver, _waivers),
+    Projection(t.tariff, _tariffs),
     Projection(lt.closing, _closings),
     Projection(lt.batch, _batches),
     Projection(lt.retraction, _retractions),

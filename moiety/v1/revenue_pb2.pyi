@@ -36,6 +36,7 @@ class Report(_message.Message):
     PERIOD_FIELD_NUMBER: _builtins.int
     PAYMENT_REFERENCE_FIELD_NUMBER: _builtins.int
     REVERSED_MINOR_FIELD_NUMBER: _builtins.int
+    INCOME_MINOR_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`pools/{pool}/reports/{platform}~{request_id}`."""
     platform: _builtins.str
@@ -56,6 +57,10 @@ class Report(_message.Message):
     """The reference that the payment is to carry: an ISO 11649 creditor reference, such as RF18539007547034."""
     reversed_minor: _builtins.int
     """What of the amount was taken back since; minor units."""
+    income_minor: _builtins.int
+    """The platform's income in the period, of which a tariff may take a share; minor units, 0 to 10^15. Absent where the
+    platform declares none.
+    """
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was logged."""
@@ -74,12 +79,15 @@ class Report(_message.Message):
         period: _builtins.str = ...,
         payment_reference: _builtins.str = ...,
         reversed_minor: _builtins.int = ...,
+        income_minor: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_income_minor", b"_income_minor", "create_time", b"create_time", "income_minor", b"income_minor"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "create_time", b"create_time", "currency", b"currency", "leaf_hash", b"leaf_hash", "leaf_index", b"leaf_index", "name", b"name", "note", b"note", "payment_reference", b"payment_reference", "period", b"period", "platform", b"platform", "reversed_minor", b"reversed_minor"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_income_minor", b"_income_minor", "amount_minor", b"amount_minor", "create_time", b"create_time", "currency", b"currency", "income_minor", b"income_minor", "leaf_hash", b"leaf_hash", "leaf_index", b"leaf_index", "name", b"name", "note", b"note", "payment_reference", b"payment_reference", "period", b"period", "platform", b"platform", "reversed_minor", b"reversed_minor"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__income_minor: _TypeAlias = _typing.Literal["income_minor"]  # noqa: Y015
+    _WhichOneofArgType__income_minor: _TypeAlias = _typing.Literal["_income_minor", b"_income_minor"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__income_minor) -> _WhichOneofReturnType__income_minor | None: ...
 
 Global___Report: _TypeAlias = Report  # noqa: Y015
 
@@ -598,3 +606,320 @@ class WaiveReportRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___WaiveReportRequest: _TypeAlias = WaiveReportRequest  # noqa: Y015
+
+@_typing.final
+class Tariff(_message.Message):
+    """What a pool's terms say that a platform owes for a period: the largest of a share of its declared income, an amount
+    for its usage, and a minimum.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLATFORM_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    PERIOD_FROM_FIELD_NUMBER: _builtins.int
+    SHARE_PPM_FIELD_NUMBER: _builtins.int
+    RATE_MINOR_FIELD_NUMBER: _builtins.int
+    RATE_UNITS_FIELD_NUMBER: _builtins.int
+    MINIMUM_MINOR_FIELD_NUMBER: _builtins.int
+    LEAF_INDEX_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    PROPOSAL_FIELD_NUMBER: _builtins.int
+    platform: _builtins.str
+    """`platforms/{platform}`; empty for the tariff of all platforms that have none of their own."""
+    version: _builtins.int
+    """Counts up from 1 for each platform, and for the tariff of all others."""
+    period_from: _builtins.str
+    """The first period that it holds for, like 2026-03, 2026-Q1 or 2026, from 1970 on. It holds for periods of this length
+    alone; the latest tariff of a platform replaces those before it from its first period on.
+    """
+    share_ppm: _builtins.int
+    """The share of the declared income in millionths, 0 to 1,000,000."""
+    rate_minor: _builtins.int
+    """The amount for each `rate_units` units of usage, without retracted ones; minor units, 0 to 10^15."""
+    rate_units: _builtins.int
+    """1 to 10^15 with a rate; 0 without."""
+    minimum_minor: _builtins.int
+    """The least that is due for a period; minor units, 0 to 10^15."""
+    leaf_index: _builtins.int
+    """Its place in the pool's log."""
+    proposal: _builtins.str
+    """The proposal that waits for another operator, such as `pools/{pool}/proposals/{leaf}`; empty once this is in force."""
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was logged."""
+
+    def __init__(
+        self,
+        *,
+        platform: _builtins.str = ...,
+        version: _builtins.int = ...,
+        period_from: _builtins.str = ...,
+        share_ppm: _builtins.int = ...,
+        rate_minor: _builtins.int = ...,
+        rate_units: _builtins.int = ...,
+        minimum_minor: _builtins.int = ...,
+        leaf_index: _builtins.int = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+        proposal: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "leaf_index", b"leaf_index", "minimum_minor", b"minimum_minor", "period_from", b"period_from", "platform", b"platform", "proposal", b"proposal", "rate_minor", b"rate_minor", "rate_units", b"rate_units", "share_ppm", b"share_ppm", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Tariff: _TypeAlias = Tariff  # noqa: Y015
+
+@_typing.final
+class SetTariffRequest(_message.Message):
+    """A request to set a tariff."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    TARIFF_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """`pools/{pool}`."""
+    @_builtins.property
+    def tariff(self) -> Global___Tariff:
+        """The tariff."""
+
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+        tariff: Global___Tariff | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["tariff", b"tariff"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["parent", b"parent", "tariff", b"tariff"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetTariffRequest: _TypeAlias = SetTariffRequest  # noqa: Y015
+
+@_typing.final
+class ListTariffsRequest(_message.Message):
+    """Asks for a page of tariffs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """`pools/{pool}`."""
+    page_size: _builtins.int
+    """At most this many, 1 to 1,000; 0 is 100."""
+    page_token: _builtins.str
+    """From the previous page."""
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "parent", b"parent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListTariffsRequest: _TypeAlias = ListTariffsRequest  # noqa: Y015
+
+@_typing.final
+class ListTariffsResponse(_message.Message):
+    """A page of tariffs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TARIFFS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """For the next page; empty on the last."""
+    @_builtins.property
+    def tariffs(self) -> _containers.RepeatedCompositeFieldContainer[Global___Tariff]:
+        """The page."""
+
+    def __init__(
+        self,
+        *,
+        tariffs: _abc.Iterable[Global___Tariff] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "tariffs", b"tariffs"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListTariffsResponse: _TypeAlias = ListTariffsResponse  # noqa: Y015
+
+@_typing.final
+class Due(_message.Message):
+    """What is due of a platform for a period, and what it reported. No figure passes 2^63 - 1."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLATFORM_FIELD_NUMBER: _builtins.int
+    PERIOD_FIELD_NUMBER: _builtins.int
+    CURRENCY_FIELD_NUMBER: _builtins.int
+    UNITS_FIELD_NUMBER: _builtins.int
+    INCOME_MINOR_FIELD_NUMBER: _builtins.int
+    REPORTED_MINOR_FIELD_NUMBER: _builtins.int
+    TARIFF_VERSION_FIELD_NUMBER: _builtins.int
+    TARIFF_LEAF_FIELD_NUMBER: _builtins.int
+    TARIFF_PERIOD_FROM_FIELD_NUMBER: _builtins.int
+    SHARE_MINOR_FIELD_NUMBER: _builtins.int
+    USAGE_MINOR_FIELD_NUMBER: _builtins.int
+    MINIMUM_MINOR_FIELD_NUMBER: _builtins.int
+    DUE_MINOR_FIELD_NUMBER: _builtins.int
+    DIFFERENCE_MINOR_FIELD_NUMBER: _builtins.int
+    LOG_SIZE_FIELD_NUMBER: _builtins.int
+    platform: _builtins.str
+    """`platforms/{platform}`."""
+    period: _builtins.str
+    """The period."""
+    currency: _builtins.str
+    """ISO 4217 code: the pool's."""
+    units: _builtins.int
+    """The units of its usage in the period, by when it occurred, less those that were retracted."""
+    income_minor: _builtins.int
+    """The income that its reports of the period declare, without those that were reversed whole; absent without any."""
+    reported_minor: _builtins.int
+    """What is left of its reports of the period, or of shorter periods within it; minor units."""
+    tariff_version: _builtins.int
+    """The version of the tariff that holds for the period; 0 without one."""
+    tariff_leaf: _builtins.int
+    """Where that tariff is in the pool's log; absent without one."""
+    tariff_period_from: _builtins.str
+    """The first period of that tariff. If it is longer or shorter than this one, what is due is absent."""
+    share_minor: _builtins.int
+    """The tariff's share of the income; absent where no income is declared."""
+    usage_minor: _builtins.int
+    """What the tariff asks for the usage."""
+    minimum_minor: _builtins.int
+    """The tariff's minimum."""
+    due_minor: _builtins.int
+    """The largest of these three, each rounded down; absent where no tariff says what is due."""
+    difference_minor: _builtins.int
+    """What is due less what was reported; below zero where more was reported."""
+    log_size: _builtins.int
+    """The size of the pool's log that these figures follow from."""
+    def __init__(
+        self,
+        *,
+        platform: _builtins.str = ...,
+        period: _builtins.str = ...,
+        currency: _builtins.str = ...,
+        units: _builtins.int = ...,
+        income_minor: _builtins.int | None = ...,
+        reported_minor: _builtins.int = ...,
+        tariff_version: _builtins.int = ...,
+        tariff_leaf: _builtins.int | None = ...,
+        tariff_period_from: _builtins.str = ...,
+        share_minor: _builtins.int | None = ...,
+        usage_minor: _builtins.int | None = ...,
+        minimum_minor: _builtins.int | None = ...,
+        due_minor: _builtins.int | None = ...,
+        difference_minor: _builtins.int | None = ...,
+        log_size: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_difference_minor", b"_difference_minor", "_due_minor", b"_due_minor", "_income_minor", b"_income_minor", "_minimum_minor", b"_minimum_minor", "_share_minor", b"_share_minor", "_tariff_leaf", b"_tariff_leaf", "_usage_minor", b"_usage_minor", "difference_minor", b"difference_minor", "due_minor", b"due_minor", "income_minor", b"income_minor", "minimum_minor", b"minimum_minor", "share_minor", b"share_minor", "tariff_leaf", b"tariff_leaf", "usage_minor", b"usage_minor"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_difference_minor", b"_difference_minor", "_due_minor", b"_due_minor", "_income_minor", b"_income_minor", "_minimum_minor", b"_minimum_minor", "_share_minor", b"_share_minor", "_tariff_leaf", b"_tariff_leaf", "_usage_minor", b"_usage_minor", "currency", b"currency", "difference_minor", b"difference_minor", "due_minor", b"due_minor", "income_minor", b"income_minor", "log_size", b"log_size", "minimum_minor", b"minimum_minor", "period", b"period", "platform", b"platform", "reported_minor", b"reported_minor", "share_minor", b"share_minor", "tariff_leaf", b"tariff_leaf", "tariff_period_from", b"tariff_period_from", "tariff_version", b"tariff_version", "units", b"units", "usage_minor", b"usage_minor"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__difference_minor: _TypeAlias = _typing.Literal["difference_minor"]  # noqa: Y015
+    _WhichOneofArgType__difference_minor: _TypeAlias = _typing.Literal["_difference_minor", b"_difference_minor"]  # noqa: Y015
+    _WhichOneofReturnType__due_minor: _TypeAlias = _typing.Literal["due_minor"]  # noqa: Y015
+    _WhichOneofArgType__due_minor: _TypeAlias = _typing.Literal["_due_minor", b"_due_minor"]  # noqa: Y015
+    _WhichOneofReturnType__income_minor: _TypeAlias = _typing.Literal["income_minor"]  # noqa: Y015
+    _WhichOneofArgType__income_minor: _TypeAlias = _typing.Literal["_income_minor", b"_income_minor"]  # noqa: Y015
+    _WhichOneofReturnType__minimum_minor: _TypeAlias = _typing.Literal["minimum_minor"]  # noqa: Y015
+    _WhichOneofArgType__minimum_minor: _TypeAlias = _typing.Literal["_minimum_minor", b"_minimum_minor"]  # noqa: Y015
+    _WhichOneofReturnType__share_minor: _TypeAlias = _typing.Literal["share_minor"]  # noqa: Y015
+    _WhichOneofArgType__share_minor: _TypeAlias = _typing.Literal["_share_minor", b"_share_minor"]  # noqa: Y015
+    _WhichOneofReturnType__tariff_leaf: _TypeAlias = _typing.Literal["tariff_leaf"]  # noqa: Y015
+    _WhichOneofArgType__tariff_leaf: _TypeAlias = _typing.Literal["_tariff_leaf", b"_tariff_leaf"]  # noqa: Y015
+    _WhichOneofReturnType__usage_minor: _TypeAlias = _typing.Literal["usage_minor"]  # noqa: Y015
+    _WhichOneofArgType__usage_minor: _TypeAlias = _typing.Literal["_usage_minor", b"_usage_minor"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__difference_minor) -> _WhichOneofReturnType__difference_minor | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__due_minor) -> _WhichOneofReturnType__due_minor | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__income_minor) -> _WhichOneofReturnType__income_minor | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__minimum_minor) -> _WhichOneofReturnType__minimum_minor | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__share_minor) -> _WhichOneofReturnType__share_minor | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__tariff_leaf) -> _WhichOneofReturnType__tariff_leaf | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__usage_minor) -> _WhichOneofReturnType__usage_minor | None: ...
+
+Global___Due: _TypeAlias = Due  # noqa: Y015
+
+@_typing.final
+class ListDuesRequest(_message.Message):
+    """Asks for a page of what is due."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    PERIOD_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """`pools/{pool}`."""
+    period: _builtins.str
+    """A month like 2026-03, a quarter like 2026-Q1 or a year like 2026."""
+    page_size: _builtins.int
+    """At most this many, 1 to 1,000; 0 is 100."""
+    page_token: _builtins.str
+    """From the previous page."""
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+        period: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "parent", b"parent", "period", b"period"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListDuesRequest: _TypeAlias = ListDuesRequest  # noqa: Y015
+
+@_typing.final
+class ListDuesResponse(_message.Message):
+    """A page of what is due, by platform."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DUES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """For the next page; empty on the last."""
+    @_builtins.property
+    def dues(self) -> _containers.RepeatedCompositeFieldContainer[Global___Due]:
+        """The page: platforms that were admitted in the period, or have usage or reports of it."""
+
+    def __init__(
+        self,
+        *,
+        dues: _abc.Iterable[Global___Due] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dues", b"dues", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListDuesResponse: _TypeAlias = ListDuesResponse  # noqa: Y015

@@ -81,6 +81,21 @@ class RevenueServiceStub:
                 request_serializer=moiety_dot_v1_dot_revenue__pb2.WaiveReportRequest.SerializeToString,
                 response_deserializer=moiety_dot_v1_dot_revenue__pb2.Waiver.FromString,
                 _registered_method=True)
+        self.SetTariff = channel.unary_unary(
+                '/moiety.v1.RevenueService/SetTariff',
+                request_serializer=moiety_dot_v1_dot_revenue__pb2.SetTariffRequest.SerializeToString,
+                response_deserializer=moiety_dot_v1_dot_revenue__pb2.Tariff.FromString,
+                _registered_method=True)
+        self.ListTariffs = channel.unary_unary(
+                '/moiety.v1.RevenueService/ListTariffs',
+                request_serializer=moiety_dot_v1_dot_revenue__pb2.ListTariffsRequest.SerializeToString,
+                response_deserializer=moiety_dot_v1_dot_revenue__pb2.ListTariffsResponse.FromString,
+                _registered_method=True)
+        self.ListDues = channel.unary_unary(
+                '/moiety.v1.RevenueService/ListDues',
+                request_serializer=moiety_dot_v1_dot_revenue__pb2.ListDuesRequest.SerializeToString,
+                response_deserializer=moiety_dot_v1_dot_revenue__pb2.ListDuesResponse.FromString,
+                _registered_method=True)
 
 
 class RevenueServiceServicer:
@@ -156,6 +171,28 @@ class RevenueServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SetTariff(self, request, context):
+        """Sets what is due of a platform, or of all that have no tariff of their own. Setting the same again changes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListTariffs(self, request, context):
+        """Lists a pool's tariffs in the order of the log, replaced ones too. A platform sees its own and those of all.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListDues(self, request, context):
+        """Says what is due for a period under the tariffs, and what was reported, by platform. Nothing is collected by it: the
+        difference is for people to talk about. A platform sees itself.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RevenueServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -203,6 +240,21 @@ def add_RevenueServiceServicer_to_server(servicer, server):
                     servicer.WaiveReport,
                     request_deserializer=moiety_dot_v1_dot_revenue__pb2.WaiveReportRequest.FromString,
                     response_serializer=moiety_dot_v1_dot_revenue__pb2.Waiver.SerializeToString,
+            ),
+            'SetTariff': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetTariff,
+                    request_deserializer=moiety_dot_v1_dot_revenue__pb2.SetTariffRequest.FromString,
+                    response_serializer=moiety_dot_v1_dot_revenue__pb2.Tariff.SerializeToString,
+            ),
+            'ListTariffs': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListTariffs,
+                    request_deserializer=moiety_dot_v1_dot_revenue__pb2.ListTariffsRequest.FromString,
+                    response_serializer=moiety_dot_v1_dot_revenue__pb2.ListTariffsResponse.SerializeToString,
+            ),
+            'ListDues': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDues,
+                    request_deserializer=moiety_dot_v1_dot_revenue__pb2.ListDuesRequest.FromString,
+                    response_serializer=moiety_dot_v1_dot_revenue__pb2.ListDuesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -450,6 +502,87 @@ class RevenueService:
             '/moiety.v1.RevenueService/WaiveReport',
             moiety_dot_v1_dot_revenue__pb2.WaiveReportRequest.SerializeToString,
             moiety_dot_v1_dot_revenue__pb2.Waiver.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetTariff(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/moiety.v1.RevenueService/SetTariff',
+            moiety_dot_v1_dot_revenue__pb2.SetTariffRequest.SerializeToString,
+            moiety_dot_v1_dot_revenue__pb2.Tariff.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListTariffs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/moiety.v1.RevenueService/ListTariffs',
+            moiety_dot_v1_dot_revenue__pb2.ListTariffsRequest.SerializeToString,
+            moiety_dot_v1_dot_revenue__pb2.ListTariffsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDues(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/moiety.v1.RevenueService/ListDues',
+            moiety_dot_v1_dot_revenue__pb2.ListDuesRequest.SerializeToString,
+            moiety_dot_v1_dot_revenue__pb2.ListDuesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -62,6 +62,14 @@ class RevenueServiceStub:
     """Has the round that closes a period not wait for a platform's report, or for its money; what comes falls in the next
     round. Waiving twice changes nothing.
     """
+    SetTariff: _grpc.UnaryUnaryMultiCallable[_revenue_pb2.SetTariffRequest, _revenue_pb2.Tariff]
+    """Sets what is due of a platform, or of all that have no tariff of their own. Setting the same again changes nothing."""
+    ListTariffs: _grpc.UnaryUnaryMultiCallable[_revenue_pb2.ListTariffsRequest, _revenue_pb2.ListTariffsResponse]
+    """Lists a pool's tariffs in the order of the log, replaced ones too. A platform sees its own and those of all."""
+    ListDues: _grpc.UnaryUnaryMultiCallable[_revenue_pb2.ListDuesRequest, _revenue_pb2.ListDuesResponse]
+    """Says what is due for a period under the tariffs, and what was reported, by platform. Nothing is collected by it: the
+    difference is for people to talk about. A platform sees itself.
+    """
 
 @_typing.type_check_only
 class RevenueServiceAsyncStub(RevenueServiceStub):
@@ -96,6 +104,14 @@ class RevenueServiceAsyncStub(RevenueServiceStub):
     WaiveReport: _aio.UnaryUnaryMultiCallable[_revenue_pb2.WaiveReportRequest, _revenue_pb2.Waiver]  # type: ignore[assignment]
     """Has the round that closes a period not wait for a platform's report, or for its money; what comes falls in the next
     round. Waiving twice changes nothing.
+    """
+    SetTariff: _aio.UnaryUnaryMultiCallable[_revenue_pb2.SetTariffRequest, _revenue_pb2.Tariff]  # type: ignore[assignment]
+    """Sets what is due of a platform, or of all that have no tariff of their own. Setting the same again changes nothing."""
+    ListTariffs: _aio.UnaryUnaryMultiCallable[_revenue_pb2.ListTariffsRequest, _revenue_pb2.ListTariffsResponse]  # type: ignore[assignment]
+    """Lists a pool's tariffs in the order of the log, replaced ones too. A platform sees its own and those of all."""
+    ListDues: _aio.UnaryUnaryMultiCallable[_revenue_pb2.ListDuesRequest, _revenue_pb2.ListDuesResponse]  # type: ignore[assignment]
+    """Says what is due for a period under the tariffs, and what was reported, by platform. Nothing is collected by it: the
+    difference is for people to talk about. A platform sees itself.
     """
 
 class RevenueServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -182,6 +198,32 @@ class RevenueServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_revenue_pb2.Waiver, _abc.Awaitable[_revenue_pb2.Waiver]]:
         """Has the round that closes a period not wait for a platform's report, or for its money; what comes falls in the next
         round. Waiving twice changes nothing.
+        """
+
+    @_abc_1.abstractmethod
+    def SetTariff(
+        self,
+        request: _revenue_pb2.SetTariffRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_revenue_pb2.Tariff, _abc.Awaitable[_revenue_pb2.Tariff]]:
+        """Sets what is due of a platform, or of all that have no tariff of their own. Setting the same again changes nothing."""
+
+    @_abc_1.abstractmethod
+    def ListTariffs(
+        self,
+        request: _revenue_pb2.ListTariffsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_revenue_pb2.ListTariffsResponse, _abc.Awaitable[_revenue_pb2.ListTariffsResponse]]:
+        """Lists a pool's tariffs in the order of the log, replaced ones too. A platform sees its own and those of all."""
+
+    @_abc_1.abstractmethod
+    def ListDues(
+        self,
+        request: _revenue_pb2.ListDuesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_revenue_pb2.ListDuesResponse, _abc.Awaitable[_revenue_pb2.ListDuesResponse]]:
+        """Says what is due for a period under the tariffs, and what was reported, by platform. Nothing is collected by it: the
+        difference is for people to talk about. A platform sees itself.
         """
 
 def add_RevenueServiceServicer_to_server(servicer: RevenueServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

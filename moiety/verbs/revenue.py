@@ -28,14 +28,18 @@ class RevenueVerbs(Verbs):
         request_id: str,
         period: str = "",
         note: str = "",
+        income_minor: int | None = None,
         validate_only: bool = False,
     ) -> Steps[pb.Report]:
-        """Report what you owe for a period (`2026-03`, `2026-Q1` or `2026`), in minor units.
+        """Report what you owe for a period (`2026-03`, `2026-Q1` or `2026`), in minor units, and your income in it if
+        the pool's tariff takes a share of that.
 
         The report has the payment reference to pay it with. Repeating a request id with the same content gives the
         first answer.
         """
-        report = pb.Report(amount_minor=amount_minor, currency=currency, period=period, note=note)
+        report = pb.Report(
+            amount_minor=amount_minor, currency=currency, period=period, note=note, income_minor=income_minor
+        )
         request = pb.ReportRevenueRequest(
             parent=pool_name(pool), report=report, request_id=request_id, validate_only=validate_only
         )
@@ -131,3 +135,46 @@ class RevenueVerbs(Verbs):
             parent=pool_name(pool), platform=f"platforms/{platform}", period=period, reason=reason
         )
         return self._connection.unary(self._revenue.WaiveReport, request, repeat=True)
+
+    @verb
+    def set_tariff(
+        self,
+        pool: str,
+        period_from: str,
+        *,
+        platform: str = "",
+        share_ppm: int = 0,
+        rate_minor: int = 0,
+        rate_units: int = 0,
+        minimum_minor: int = 0,
+    ) -> Steps[pb.Tariff]:
+        """Set what is due of a platform, or of all that have no tariff of their own, from a period on.
+
+        For each period it is the largest of a share of the declared income in millionths, `rate_minor` for each
+        `rate_units` units of usage, and a minimum. Amounts are in minor units.
+
+        The tariff holds for periods as long as `period_from` (`2026-03`, `2026-Q1` or `2026`). Nothing is collected by
+        it: `list_dues` shows what is due beside what was reported.
+        """
+        tariff = pb.Tariff(
+            platform=f"platforms/{platform}" if platform else "",
+            period_from=period_from,
+            share_ppm=share_ppm,
+            rate_minor=rate_minor,
+            rate_units=rate_units,
+            minimum_minor=minimum_minor,
+        )
+        request = pb.SetTariffRequest(parent=pool_name(pool), tariff=tariff)
+        return self._connection.unary(self._revenue.SetTariff, request, repeat=True)
+
+    @listing
+    def list_tariffs(self, pool: str) -> Pages[pb.Tariff]:
+        """Return a pool's tariffs in the order of the log. A platform sees its own and those of all."""
+        request = pb.ListTariffsRequest(parent=pool_name(pool), page_size=PAGE_SIZE)
+        return self._connection.pages(self._revenue.ListTariffs, request, lambda page: page.tariffs)
+
+    @listing
+    def list_dues(self, pool: str, period: str) -> Pages[pb.Due]:
+        """Return what is due for a period under the tariffs, and what was reported. A platform sees itself alone."""
+        request = pb.ListDuesRequest(parent=pool_name(pool), period=period, page_size=PAGE_SIZE)
+        return self._connection.pages(self._revenue.ListDues, request, lambda page: page.dues)

@@ -21,7 +21,7 @@ from payout.store import tables as t
 
 def read_books(connection: sa.Connection, pool: PoolRef, size: int) -> Books:
     """Returns the money in as of a size of the pool's log."""
-    reports = _reports(connection, pool, size)
+    reports = [Reported.of(content, left) for content, left in standing_reports(connection, pool, size)]
     platforms = sorted({each.platform for each in reports})
     accounts = [REVENUE, *map(due_account, platforms)]
     balances = journal.balances_of(connection, pool, accounts, log_size=size)
@@ -34,7 +34,8 @@ def read_books(connection: sa.Connection, pool: PoolRef, size: int) -> Books:
     )
 
 
-def _reports(connection: sa.Connection, pool: PoolRef, size: int) -> list[Reported]:
+def standing_reports(connection: sa.Connection, pool: PoolRef, size: int) -> list[tuple[ReportContent, int]]:
+    """Returns the reports as of a size of the pool's log that are not reversed whole, each with what of it is left."""
     taken_back = (
         sa.select(sa.func.coalesce(sa.func.sum(lt.reversal.c.amount_minor), 0))
         .where(
@@ -56,7 +57,7 @@ def _reports(connection: sa.Connection, pool: PoolRef, size: int) -> list[Report
         content = decode(bytes(row.entry), {ReportContent.type: ReportContent}).content
         left = content.amount_minor - int(row.reversed_minor)
         if left:
-            found.append(Reported.of(content, left))
+            found.append((content, left))
     return found
 
 

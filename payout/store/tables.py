@@ -77,6 +77,16 @@ waiver = sa.Table(
     comment="Platforms for whose reports the round of a period does not wait.",
 )
 
+tariff = sa.Table(
+    "tariff",
+    metadata,
+    pool_id(),
+    sa.Column("platform", sa.Text, primary_key=True),
+    sa.Column("version", sa.Integer, primary_key=True, autoincrement=False),
+    leaf_index(),
+    comment="What is due of platforms; no name is that of all that have no tariff of their own.",
+)
+
 schedule = sa.Table(
     "schedule",
     metadata,
@@ -201,7 +211,7 @@ booking = sa.Table(
 )
 
 APPEND_ONLY: Final = (
-    policy, round_, posting, objection, answer, split, waiver, payee, bank_account, pay_run, planned_payment,
+    policy, round_, posting, objection, answer, split, waiver, tariff, payee, bank_account, pay_run, planned_payment,
     bank_message, payment_event, bank_line, bank_match, paying, booking,
 )  # fmt: skip
 """What the service may insert and read, and nothing more."""

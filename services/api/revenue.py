@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final
 
 import grpc
@@ -18,13 +19,13 @@ from ledger.income import (
     payment_reference,
     require_date,
 )
-from ledger.money import require_amount
-from ledger.registry import MAX_NOTE, require_request_id, require_resource_id, require_text
+from ledger.money import MAX_AMOUNT_MINOR, require_amount
+from ledger.registry import MAX_NOTE, require_range, require_request_id, require_resource_id, require_text
 from ledger.store import income
 from ledger.store.log import PoolRef
 from moiety.v1 import revenue_pb2 as pb
 from moiety.v1 import revenue_pb2_grpc
-from payout.store import pools
+from payout.store import pools, tariffs
 from services.access.keys import Role
 from services.access.permissions import actor, caller, own_id
 from services.api import convert
@@ -65,6 +66,7 @@ class RevenueService(revenue_pb2_grpc.RevenueServiceServicer):
                 distribute=pool.distribute,
                 payment_reference=payment_reference(pool.name, platform, request_id),
                 note=require_text(asked.note, "report.note", most=MAX_NOTE),
+                income_minor=_income(asked),
             )
             if request.validate_only:
                 return asked
@@ -170,6 +172,33 @@ class RevenueService(revenue_pb2_grpc.RevenueServiceServicer):
             outcome = self._acts.perform(connection, pool, content, actor())
         return told(outcome, convert.waiver_to_proto, content)
 
+    def SetTariff(self, request: pb.SetTariffRequest, context: grpc.ServicerContext) -> pb.Tariff:
+        with self._database.transaction() as connection:
+            pool = pool_of(connection, request.parent, "parent")
+            content = convert.tariff_from_proto(request.tariff)
+            outcome = self._acts.perform(connection, pool, content, actor())
+        return told(outcome, convert.tariff_to_proto, request.tariff)
+
+    def ListTariffs(self, request: pb.ListTariffsRequest, context: grpc.ServicerContext) -> pb.ListTariffsResponse:
+        limit, (after,) = page_limit(request.page_size), place_in(request.page_token, -1)
+        with self._database.transaction() as connection:
+            pool = pool_of(connection, request.parent, "parent")
+            platform = own_id(Role.PLATFORM)
+            found = tariffs.list_tariffs(connection, pool, platform=platform, after=after, limit=limit)
+        listed, token = page_of(found, limit, convert.tariff_to_proto, lambda each: (each.leaf.index,))
+        return pb.ListTariffsResponse(tariffs=listed, next_page_token=token)
+
+    def ListDues(self, request: pb.ListDuesRequest, context: grpc.ServicerContext) -> pb.ListDuesResponse:
+        limit, (after,) = page_limit(request.page_size), place_in(request.page_token, "")
+        platform = own_id(Role.PLATFORM)
+        with self._database.transaction() as connection:
+            pool = pool_of(connection, request.parent, "parent")
+            dues = tariffs.read_dues(connection, pool, Period.parse(request.period))
+        mine = [each for each in dues.platforms if platform in (None, each.platform) and each.platform > after]
+        to_proto = partial(convert.due_to_proto, pool.currency, dues)
+        listed, token = page_of(mine[:limit], limit, to_proto, lambda each: (each.platform,))
+        return pb.ListDuesResponse(dues=listed, next_page_token=token)
+
     def ListReversals(
         self, request: pb.ListReversalsRequest, context: grpc.ServicerContext
     ) -> pb.ListReversalsResponse:
@@ -179,3 +208,9 @@ class RevenueService(revenue_pb2_grpc.RevenueServiceServicer):
             found = income.list_reversals(connection, pool, platform=own_id(Role.PLATFORM), after=after, limit=limit)
         reversals, token = page_of(found, limit, convert.reversal_to_proto, lambda each: (each.leaf.index,))
         return pb.ListReversalsResponse(reversals=reversals, next_page_token=token)
+
+
+def _income(asked: pb.Report) -> int | None:
+    if not asked.HasField("income_minor"):
+        return None
+    return require_range(asked.income_minor, "report.income_minor", 0, MAX_AMOUNT_MINOR)

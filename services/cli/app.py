@@ -39,6 +39,7 @@ COMMANDS: Final = {
     "usage": "services.cli.pools.usage:app",
     "revenue": "services.cli.pools.revenue:revenue_app",
     "receipt": "services.cli.pools.revenue:receipt_app",
+    "tariff": "services.cli.pools.tariffs:app",
     "round": "services.cli.rounds.commands:app",
     "split": "services.cli.rounds.splits:app",
     "statement": "services.cli.rounds.statements:app",

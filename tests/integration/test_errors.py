@@ -281,6 +281,8 @@ LISTS: Final[dict[str, dict[str, str]]] = {
     "UsageService/ListBatches": {"parent": f"pools/{POOL}"},
     "UsageService/ListRefusedBatches": {"parent": f"pools/{POOL}", "platform": "platforms/tunesmith"},
     "RevenueService/ListReports": {"parent": f"pools/{POOL}"},
+    "RevenueService/ListTariffs": {"parent": f"pools/{POOL}"},
+    "RevenueService/ListDues": {"parent": f"pools/{POOL}", "period": "2026-01"},
     "RevenueService/ListReceipts": {"parent": f"pools/{POOL}"},
     "RevenueService/ListReversals": {"parent": f"pools/{POOL}"},
     "AccountsService/ListBalances": {"parent": f"pools/{POOL}"},

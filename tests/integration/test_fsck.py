@@ -33,7 +33,7 @@ TABLES: Final = (
     lt.leaf, lt.node, lt.head, lt.body, lt.admission, lt.method, lt.membership, lt.id_scheme, lt.event, lt.claim_page,
     lt.batch_weights, lt.batch, lt.retraction, lt.report, lt.receipt, lt.match, lt.reversal, lt.movement, lt.transfer,
     lt.balance, t.policy, t.round_, lt.decision, t.posting, lt.checkpoint, lt.turn, lt.cosignature, lt.proposal,
-    t.objection, t.answer, t.waiver,
+    t.objection, t.answer, t.waiver, t.tariff,
 )  # fmt: skip
 
 REQUIRED: Final = tuple(table for table in TABLES if table not in (lt.checkpoint, lt.cosignature))

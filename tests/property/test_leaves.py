@@ -49,6 +49,7 @@ from payout.entries import (
 )
 from payout.objections import AnswerContent, ObjectionContent
 from payout.splits import SplitContent
+from payout.tariffs import TariffContent
 from tests.support.entries import SAFE, contents, texts
 
 leaves = st.builds(
@@ -66,7 +67,7 @@ def test_every_type_of_entry_is_tried() -> None:
         RetractionContent, ReleaseContent, GrantContent, DecisionContent, PostingContent, MembershipContent,
         IdSchemeContent, ClosingContent, ProposalContent, ScheduleContent, PauseContent, ObjectionContent,
         AnswerContent, AdmissionContent, SplitContent, PayingContent, BookingContent, ReceiptContent, ReversalContent,
-        MatchContent, WaiverContent,
+        MatchContent, WaiverContent, TariffContent,
     }  # fmt: skip
     assert set(CONTENTS.values()) == kinds
     assert all(name == kind.type for name, kind in CONTENTS.items())

@@ -9,7 +9,7 @@ from typing import Any, Final
 from hypothesis import strategies as st
 
 from ledger.errors import LedgerCorruptError
-from ledger.log.leaves import C, Content, T
+from ledger.log.leaves import C, Content, DecimalInt, T
 from ledger.usage.entries import ModeTotals, encode_positions
 from payout.entries import CONTENTS, FireTimes
 from payout.policy import (
@@ -72,6 +72,7 @@ STRATEGIES: Final[dict[Any, st.SearchStrategy[Any]]] = {
     int: counts,
     str | None: st.none() | texts,
     int | None: st.none() | counts,
+    DecimalInt | None: st.none() | decimals,
     bool: st.booleans(),
     list[str]: st.lists(texts, max_size=3),
     dict[str, str]: st.dictionaries(texts, texts, max_size=3),
@@ -82,7 +83,8 @@ STRATEGIES: Final[dict[Any, st.SearchStrategy[Any]]] = {
 }
 DECIMALS: Final = {
     "amount_minor", "weight", "weight_unattributed", "pot_minor", "fee_minor", "attributed_minor", "commons_minor",
-    "commons_kept_minor", "carried_minor", "rounding_minor", "deficit_unattributed", "late_minor",
+    "commons_kept_minor", "carried_minor", "rounding_minor", "deficit_unattributed", "late_minor", "rate_minor",
+    "minimum_minor",
 }  # fmt: skip
 DIGESTS: Final = {
     "round_hash", "objection_hash", "body_sha256", "root", "registry_root", "registry_sha256", "statement_sha256",

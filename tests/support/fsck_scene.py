@@ -125,6 +125,9 @@ def take_back(operator: Client) -> None:
     operator.reverse_receipt(POOL, "in-money-3", 5, request_id="bank-3", reason="no cover", chargeback=True)
     operator.reverse_report(POOL, "tunesmith", "money-3", 7, request_id="less-3", reason="typing error")
     operator.waive_report(POOL, "songbird", "2026-01", reason="has no users yet")
+    operator.set_tariff(POOL, "2026-01", share_ppm=20_000)
+    operator.set_tariff(POOL, "2026-01", platform="songbird", rate_minor=5, rate_units=1_000)
+    operator.set_tariff(POOL, "2026-02", minimum_minor=700)
 
 
 def cut_in_dispute(scene: Scene, request_id: str) -> None:

@@ -90,6 +90,7 @@ from payout.policy import Policy
 from payout.rounds import Deficits
 from payout.splits import SplitContent, SplitLine, sum_root
 from payout.statement import carried_of, deficits_of, parse_statement
+from payout.tariffs import TariffContent
 from payout.weights import UsageKey, UsageSum
 from tests.support.batches import Event, body_of
 from tests.support.entries import Balances
@@ -238,13 +239,15 @@ class PoolLog:
     def revenue(self, amount_minor: int, platform: str = "acme") -> int:
         return self.report(amount_minor, platform)
 
-    def report(self, amount_minor: int, platform: str = "acme", period: str = "") -> int:
+    def report(
+        self, amount_minor: int, platform: str = "acme", period: str = "", income_minor: int | None = None
+    ) -> int:
         request_id = f"r-{self.size()}"
         return self.move(
             ReportContent(
                 platform=platform, request_id=request_id, period=period, amount_minor=amount_minor, currency="EUR",
                 distribute=self.distribute, payment_reference=payment_reference(self.pool, platform, request_id),
-                note="",
+                note="", income_minor=income_minor,
             )
         )  # fmt: skip
 
@@ -598,6 +601,11 @@ class PoolLog:
 
     def waive(self, period: str, platform: str = "acme") -> int:
         return self.append(WaiverContent(platform=platform, period=period, reason="they are late"))
+
+    def tariff(self, platform: str = "", version: int = 1, **terms: Any) -> int:
+        defaults = {"share_ppm": 20_000, "rate_minor": 5, "rate_units": 1_000, "minimum_minor": 10_000}
+        content = TariffContent(platform=platform, version=version, period_from="2026-01", **{**defaults, **terms})
+        return self.append(content)
 
     def left_over(self) -> tuple[Deficits, Carried]:
         """What the last posted round left to subtract, and the fractions that it carries on."""

@@ -218,10 +218,13 @@ def _filled(log: PoolLog) -> None:
 def _closed(log: PoolLog) -> None:
     """Two months that rounds close, with usage, money and retractions that come late, and then none any more."""
     log.now = datetime(2026, 3, 2, tzinfo=UTC)
+    log.tariff()
+    log.tariff("acme", rate_minor=0, rate_units=0)
+    log.tariff("acme", 2)
     january = log.usage(_events(300, 310))
     log.usage([*_in_february(_events(310, 320)), *_events(320, 323)], "zen")
     _paid_in(log, 4_003, "zen")
-    log.report(2_000, "zen", "2026-02")
+    log.report(2_000, "zen", "2026-02", income_minor=90_000)
     for platform in ("acme", "tidy", "zen"):
         log.waive("2026-01", platform)
     settle(log)
@@ -481,7 +484,7 @@ def figures(log: PoolLog) -> dict[str, Any]:
         "leaf_hashes": {str(index): log.entries[index].hash.hex() for index in (0, 1, log.size() - 1)},
         "registry_root": log.registry.root_at(log.registry.size()),
         "registry_entries_by_type": counted(log.registry),
-        "acts_of_one_person": {"registry": 29, "folk": 45},
+        "acts_of_one_person": {"registry": 29, "folk": 48},
         "entries_by_type": counted(log),
         "batches": {
             str(index): {

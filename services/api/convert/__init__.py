@@ -9,6 +9,7 @@ from services.api.convert.acts import proposal_to_proto
 from services.api.convert.checkpoints import checkpoint_to_proto
 from services.api.convert.common import timestamp
 from services.api.convert.money import (
+    due_to_proto,
     grant_to_proto,
     money_receipt_to_proto,
     payment_to_proto,
@@ -16,6 +17,8 @@ from services.api.convert.money import (
     release_to_proto,
     report_to_proto,
     reversal_to_proto,
+    tariff_from_proto,
+    tariff_to_proto,
     transfer_to_proto,
     waiver_to_proto,
 )
@@ -93,6 +96,7 @@ __all__ = [
     "details_from_proto",
     "details_to_proto",
     "distribute_of",
+    "due_to_proto",
     "fairness_to_proto",
     "grant_to_proto",
     "id_scheme_from_proto",
@@ -132,6 +136,8 @@ __all__ = [
     "schedule_to_proto",
     "split_to_proto",
     "status_of",
+    "tariff_from_proto",
+    "tariff_to_proto",
     "timestamp",
     "transfer_to_proto",
     "unpaid_to_proto",

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from ledger.entries import GrantContent, PaymentContent, ReleaseContent
-from ledger.income import ReversalContent, WaiverContent
+from ledger.income import Period, ReversalContent, WaiverContent
 from ledger.journal import Purpose
 from ledger.store.income import Income
 from ledger.store.journal import PlacedTransfer, RecordedLeaf
 from moiety.v1 import accounts_pb2, revenue_pb2
+from payout.store.tariffs import Dues
+from payout.tariffs import PlatformDue, TariffContent
 from services.api.convert.common import timestamp
+from services.api.names import only_id
 
 
 def report_to_proto(found: Income) -> revenue_pb2.Report:
@@ -22,6 +25,7 @@ def report_to_proto(found: Income) -> revenue_pb2.Report:
         currency=content.currency,
         payment_reference=content.payment_reference,
         note=content.note,
+        income_minor=content.income_minor,
         leaf_index=leaf.index,
         leaf_hash=found.recorded.hash,
         create_time=timestamp(leaf.time),
@@ -59,6 +63,54 @@ def reversal_to_proto(recorded: RecordedLeaf) -> revenue_pb2.Reversal:
 
 def waiver_to_proto(content: WaiverContent) -> revenue_pb2.Waiver:
     return revenue_pb2.Waiver(platform=f"platforms/{content.platform}", period=content.period)
+
+
+def tariff_from_proto(asked: revenue_pb2.Tariff) -> TariffContent:
+    return TariffContent(
+        platform=only_id(asked.platform, "platforms", "tariff.platform") if asked.platform else "",
+        version=0,
+        period_from=str(Period.parse(asked.period_from, "tariff.period_from")),
+        share_ppm=asked.share_ppm,
+        rate_minor=asked.rate_minor,
+        rate_units=asked.rate_units,
+        minimum_minor=asked.minimum_minor,
+    ).require_sound()
+
+
+def tariff_to_proto(recorded: RecordedLeaf) -> revenue_pb2.Tariff:
+    content: TariffContent = recorded.leaf.content
+    return revenue_pb2.Tariff(
+        platform=f"platforms/{content.platform}" if content.platform else "",
+        version=content.version,
+        period_from=content.period_from,
+        share_ppm=content.share_ppm,
+        rate_minor=content.rate_minor,
+        rate_units=content.rate_units,
+        minimum_minor=content.minimum_minor,
+        leaf_index=recorded.leaf.index,
+        create_time=timestamp(recorded.leaf.time),
+    )
+
+
+def due_to_proto(currency: str, dues: Dues, found: PlatformDue) -> revenue_pb2.Due:
+    tariff, due = found.tariff, found.due
+    return revenue_pb2.Due(
+        platform=f"platforms/{found.platform}",
+        period=str(found.period),
+        currency=currency,
+        units=found.units,
+        income_minor=found.reports.income_minor,
+        reported_minor=found.reports.reported_minor,
+        tariff_version=tariff.version if tariff else 0,
+        tariff_leaf=dues.tariff_leaves[tariff] if tariff else None,
+        tariff_period_from=tariff.period_from if tariff else "",
+        share_minor=due.share_minor if due else None,
+        usage_minor=due.usage_minor if due else None,
+        minimum_minor=due.minimum_minor if due else None,
+        due_minor=due.due_minor if due else None,
+        difference_minor=found.short_minor,
+        log_size=dues.log_size,
+    )
 
 
 def payment_to_proto(recorded: RecordedLeaf) -> accounts_pb2.Payment:

@@ -28,7 +28,7 @@ def amount_in_minor(amount: str | None, amount_minor: int | None, currency: str)
     if amount is None and amount_minor is not None:
         found = amount_minor
     elif amount is not None and amount_minor is None:
-        found = _parsed(amount, currency)
+        found = minor_from(amount, currency)
     else:
         raise InputError.of("amount", "needs either --amount (like 12.50) or --amount-minor (like 1250)")
     if not 1 <= found <= MAX_AMOUNT_MINOR:
@@ -36,15 +36,24 @@ def amount_in_minor(amount: str | None, amount_minor: int | None, currency: str)
     return found
 
 
-def _parsed(amount: str, currency: str) -> int:
+def minor_from(amount: str, currency: str, field: str = "amount") -> int:
+    """Returns minor units from an amount in major units, which may be 0.
+
+    Raises:
+        InputError: it is not a plain decimal, has more decimals than the currency, or is out of range; the error names
+            `field`.
+    """
     match = _AMOUNT.fullmatch(amount)
     if not match:
-        raise InputError.of("amount", f"must be a plain decimal like 12.50, got {amount!r}")
+        raise InputError.of(field, f"must be a plain decimal like 12.50, got {amount!r}")
     exponent = _exponent(currency)
     fraction = match[2] or ""
     if len(fraction) > exponent:
-        raise InputError.of("amount", f"must have at most {exponent} decimals in {currency}, got {amount}")
-    return int(match[1] + fraction.ljust(exponent, "0"))
+        raise InputError.of(field, f"must have at most {exponent} decimals in {currency}, got {amount}")
+    found = int(match[1] + fraction.ljust(exponent, "0"))
+    if found > MAX_AMOUNT_MINOR:
+        raise InputError.of(field, f"must be at most {MAX_AMOUNT_MINOR} in minor units, got {found}")
+    return found
 
 
 def _exponent(currency: str) -> int:

@@ -11,7 +11,7 @@ from google.protobuf.message import Message
 from services.cli.base.acts import done_or_waits, outcome
 from services.cli.base.connection import Session, client_command
 from services.cli.base.documents import Document, document, identity
-from services.cli.base.money import amount_in_minor, major
+from services.cli.base.money import amount_in_minor, major, minor_from
 from services.cli.base.output import table
 
 revenue_app = typer.Typer(help="Revenue: what platforms report that they owe.", no_args_is_help=True)
@@ -33,16 +33,23 @@ Receipt = Annotated[str, typer.Argument(metavar="RECEIPT", help="The receipt's r
 def report(
     session: Session,
     pool: Pool,
+    *,
     currency: Annotated[str, typer.Option(metavar="CODE", help="The pool's ISO 4217 currency code.")],
     request_id: RequestId,
     amount: Amount = None,
     amount_minor: AmountMinor = None,
     period: Annotated[str, typer.Option(metavar="PERIOD", help="What it is for: 2026-03, 2026-Q1 or 2026.")] = "",
+    income: Annotated[
+        str | None, typer.Option(metavar="AMOUNT", help="Your income in the period, of which a tariff takes a share.")
+    ] = None,
     note: Note = "",
 ) -> None:
     """Report what you owe a pool, as a platform."""
     owed = amount_in_minor(amount, amount_minor, currency)
-    made = session.client.report_revenue(pool, owed, currency, request_id=request_id, period=period, note=note)
+    declared = None if income is None else minor_from(income, currency, "income")
+    made = session.client.report_revenue(
+        pool, owed, currency, request_id=request_id, period=period, note=note, income_minor=declared
+    )
     said = f"{major(made.amount_minor, made.currency)} reported in {pool}, leaf {made.leaf_index}."
     session.output.show(document(made), f"{said} Pay it with the reference {made.payment_reference}.")
 
@@ -59,6 +66,7 @@ def list_reports(session: Session, pool: Pool) -> None:
             item["period"],
             major(item["amount_minor"], item["currency"]),
             major(item["reversed_minor"], item["currency"]),
+            "-" if item.get("income_minor") is None else major(item["income_minor"], item["currency"]),
             item["payment_reference"],
             _request(item),
             item["note"],
@@ -66,8 +74,8 @@ def list_reports(session: Session, pool: Pool) -> None:
         )
         for item in reports
     ]
-    columns = ["Leaf", "Platform", "Period", "Amount", "Reversed", "Reference", "Request", "Note", "Logged"]
-    session.output.show(reports, table(columns, rows, right=["Leaf", "Amount", "Reversed"]))
+    columns = ["Leaf", "Platform", "Period", "Amount", "Reversed", "Income", "Reference", "Request", "Note", "Logged"]
+    session.output.show(reports, table(columns, rows, right=["Leaf", "Amount", "Reversed", "Income"]))
 
 
 @revenue_app.command("reverse")

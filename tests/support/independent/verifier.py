@@ -12,7 +12,7 @@ import hmac
 import json
 import re
 import tarfile
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -282,7 +282,7 @@ TYPES: Final = {
     "retraction": "platform text, request_id text, batch_leaf number, positions text, reason text, ai_only totals, "
     "human_ai totals",
     "report": "platform text, request_id text, period text, amount_minor decimal, currency text, distribute text, "
-    "payment_reference text, note text",
+    "payment_reference text, note text, income_minor? decimal",
     "receipt": "salt hash, request_id text, amount_minor decimal, platform text, payment_reference text, "
     "received_on text, note text",
     "match": "salt hash, request_id text, amount_minor decimal, receipt number, platform text",
@@ -297,6 +297,8 @@ TYPES: Final = {
     "period? text, usage_from? number, late_events? number, late_retracted? number, late_minor? decimal, "
     "waived? texts",
     "waiver": "platform text, period text, reason text",
+    "tariff": "platform text, version number, period_from text, share_ppm number, rate_minor decimal, "
+    "rate_units number, minimum_minor decimal",
     "decision": "subject number, subject_hash text, decision text, reason text",
     "objection": "round number, round_hash text, reason text",
     "answer": "round number, collective text, objection_hash text, answer text, reason text",
@@ -527,6 +529,7 @@ KINDS: Final = {
     "collective.v1": "weights", "payee.v1": "weights",
     "poolopened.v1": "terms", "policy.v1": "terms", "method.v1": "terms", "membership.v1": "terms",
     "schedule.v1": "terms", "closing.v1": "terms", "admission.v1": "weights", "waiver.v1": "terms",
+    "tariff.v1": "terms",
     "payment.v1": "money", "release.v1": "money", "grant.v1": "money",
     "receipt.v1": "money", "match.v1": "money", "reversal.v1": "money",
     "bankaccount.v1": "money", "payrun.v1": "money", "bankfile.v1": "money", "bankmatch.v1": "money",
@@ -1030,6 +1033,7 @@ class Fold:
     reported: dict[int, int] = field(default_factory=dict)
     """Of each report: the month after its period; 0 without."""
     waived: set[tuple[str, str]] = field(default_factory=set)
+    tariffs: Counter[str] = field(default_factory=Counter)
     left: dict[int, list[Any]] = field(default_factory=dict)
     """Of each report and receipt: whose it is, and what of it is not reversed."""
     totals: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -1178,6 +1182,18 @@ class Fold:
         assert (entry["period"], entry["platform"]) not in self.waived
         self.waived.add((entry["period"], entry["platform"]))
 
+    def tariff(self, entry: dict[str, Any]) -> None:
+        who = entry["platform"]
+        assert not who or who in self.acts.registry.platforms
+        self.tariffs[who] += 1
+        assert entry["version"] == self.tariffs[who]
+        assert months_of(entry["period_from"])[0] >= 12 * 1970
+        assert 0 <= entry["share_ppm"] <= 1_000_000
+        rate, units = int(entry["rate_minor"]), entry["rate_units"]
+        assert 0 <= rate <= 10**15
+        assert 1 <= units <= 10**15 if rate else units == 0
+        assert 0 <= int(entry["minimum_minor"]) <= 10**15
+
     # 7b. Periods: oldest first, what a platform paid is for its reports.
 
     def received(self, before: int) -> int:
@@ -1262,6 +1278,7 @@ class Fold:
         assert (entry["currency"], entry["distribute"]) == (first["currency"], first["distribute"])
         assert entry["payment_reference"] == reference_of(f"{first['pool']}\n{who}\n{entry['request_id']}")
         assert re.fullmatch(r"|\d{4}(-(0[1-9]|1[0-2]|Q[1-4]))?", entry["period"])
+        assert 0 <= int(entry.get("income_minor", 0)) <= 10**15
         self.left[entry["index"]] = [who, amount]
         self.reported[entry["index"]] = months_of(entry["period"])[1] if entry["period"] else 0
         if first["distribute"] == "REPORTED":

@@ -269,3 +269,33 @@ def test_a_pool_is_closed_once(log: PoolLog, tmp_path: Path) -> None:
     log.close()
     again = log.close()
     assert what(found_in(log, tmp_path))[1:4] == (again, "type", "closing.v1")
+
+
+@pytest.mark.parametrize(
+    ("change", "figure"),
+    [
+        ({"version": 3}, "version"),
+        ({"platform": "", "version": 1}, "version"),
+        ({"platform": "nobody"}, "platform"),
+        ({"rate_units": 0}, "tariff.rate_units"),
+        ({"period_from": "1969-12"}, "tariff.period_from"),
+    ],
+)
+def test_a_tariff_is_the_next_of_a_registered_platform_and_within_bounds(
+    log: PoolLog, tmp_path: Path, change: dict[str, Any], figure: str
+) -> None:
+    log.tariff()
+    log.tariff("acme")
+    index = log.tariff("acme", 2)
+    assert verified(log, tmp_path).finding is None
+    log.change(index, **change)
+    finding = found_in(log, tmp_path)
+    assert finding.where.leaf_index == index
+    assert figure in f"{finding.figure} {finding.claimed} {finding.expected}"
+
+
+def test_no_report_declares_an_income_below_zero(log: PoolLog, tmp_path: Path) -> None:
+    index = log.report(7, income_minor=10**15)
+    assert verified(log, tmp_path).finding is None
+    log.change(index, income_minor=-1)
+    assert found_in(log, tmp_path).where.leaf_index == index

@@ -57,6 +57,7 @@ from payout.policy import (
     UnattributedRule,
 )
 from payout.splits import SplitContent
+from payout.tariffs import TariffContent
 
 TIME: Final = datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC)
 DIGEST: Final = "0123456789abcdef" * 4
@@ -404,6 +405,25 @@ WAIVER: Final = (
         '"reason":"insolvent","registry_size":3,"time":"2026-01-02T03:04:05.000006Z","type":"waiver.v1"}'
     ),
 )
+TARIFF: Final = (
+    TariffContent(
+        platform="",
+        version=2,
+        period_from="2026-Q1",
+        share_ppm=20_000,
+        rate_minor=5,
+        rate_units=1_000,
+        minimum_minor=10_000,
+        by="operators/olive",
+        by_key="k",
+        registry_size=3,
+    ),
+    (
+        '{"by":"operators/olive","by_key":"k","index":7,"minimum_minor":"10000","period_from":"2026-Q1",'
+        '"platform":"","pool":"folk","rate_minor":"5","rate_units":1000,"registry_size":3,"share_ppm":20000,'
+        '"time":"2026-01-02T03:04:05.000006Z","type":"tariff.v1","version":2}'
+    ),
+)
 PROPOSAL: Final = (
     ProposalContent(
         by="operators/olive",
@@ -463,6 +483,7 @@ ALL: Final = [
     CLOSING,
     ADMISSION,
     WAIVER,
+    TARIFF,
     PROPOSAL,
 ]
 TYPES: Final = [content.type for content, _ in ALL]
