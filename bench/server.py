@@ -11,7 +11,6 @@ import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
-from unittest import mock
 
 import grpc
 import numpy as np
@@ -64,7 +63,7 @@ def main(*options: str) -> int:
     settings = load_settings()
     configure_logs(settings)
     if "--no-claims" in options:
-        mock.patch.object(ledger.store.usage.pages, "look", _unclaimed).start()
+        setattr(ledger.store.usage.pages, "look", _unclaimed)  # noqa: B010  # not what it is declared as
     empty, empty_address = empty_server(settings.threads)
     with serving(settings) as running, until_stopped() as stopped:
         collect_less_often()

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
-
-from obstore.exceptions import BaseError
-from obstore.store import ObjectStore, from_url
 
 from ledger.errors import InvalidInputError, StoreUnavailableError
 from ledger.store.bodies import Objects, StoredObject
@@ -18,11 +15,6 @@ from ledger.store.durable import make_folder, write_whole
 
 SCHEMES: Final = ("file", "s3", "gs", "az")
 """How the URL of an object store may begin."""
-
-_ASKED_FOR: Final = timedelta(seconds=10)
-"""How long one exchange with a remote store may take, and all attempts at it together."""
-
-_ATTEMPTS: Final = 3
 
 
 def open_objects(url: str) -> Objects:
@@ -41,6 +33,9 @@ def open_objects(url: str) -> Objects:
         if parts.netloc or not parts.path.strip("/"):
             raise InvalidInputError.of("bodies_url", "must name a folder, such as file:///var/lib/moiety/bodies")
         return FolderObjects(Path(unquote(parts.path)))
+    # What reaches the others is loaded by those who keep bodies there.
+    from ledger.store.remote_objects import RemoteObjects  # noqa: PLC0415
+
     return RemoteObjects.open(url)
 
 
@@ -86,66 +81,3 @@ def _available() -> Iterator[None]:
         yield
     except OSError as error:
         raise StoreUnavailableError("the store of bodies") from error
-
-
-class RemoteObjects:
-    """Objects in a store that obstore reaches. Its `put` returns once the store has the object durably."""
-
-    def __init__(self, store: ObjectStore) -> None:
-        self._store = store
-
-    @classmethod
-    def open(cls, url: str) -> RemoteObjects:
-        """The store at a URL.
-
-        Raises:
-            InvalidInputError: there can be no store of this URL.
-        """
-        try:
-            store = from_url(
-                url,
-                client_options={"timeout": _ASKED_FOR, "allow_http": True},
-                retry_config={"max_retries": _ATTEMPTS, "retry_timeout": _ASKED_FOR},
-            )
-        except BaseError as error:
-            raise InvalidInputError.of("bodies_url", f"cannot be used: {_first_line(error)}") from None
-        return cls(store)
-
-    def put(self, key: str, body: bytes) -> None:
-        """See `Objects`."""
-        with _reachable():
-            self._store.put(key, body)
-
-    def get(self, key: str) -> bytes | None:
-        """See `Objects`."""
-        with _reachable():
-            try:
-                return bytes(self._store.get(key).bytes())
-            except FileNotFoundError:
-                return None
-
-    def delete(self, key: str) -> None:
-        """See `Objects`."""
-        with _reachable(), suppress(FileNotFoundError):
-            self._store.delete(key)
-
-    def stored(self, prefix: str) -> Iterator[StoredObject]:
-        """See `Objects`."""
-        with _reachable():
-            for page in self._store.list(prefix):
-                for each in page:
-                    yield StoredObject(each["path"], each["last_modified"])
-
-
-@contextmanager
-def _reachable() -> Iterator[None]:
-    try:
-        yield
-    except (BaseError, OSError) as error:
-        if isinstance(error, FileNotFoundError):
-            raise
-        raise StoreUnavailableError("the store of bodies") from error
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0]

@@ -8,8 +8,6 @@ from hashlib import sha256
 from typing import Any, Final
 
 import rfc8785
-from schwifty import BIC, IBAN
-from schwifty.exceptions import SchwiftyException
 
 from ledger.errors import InvalidInputError, LedgerCorruptError
 from ledger.money import MAX_AMOUNT_MINOR, minor_unit_exponent
@@ -75,6 +73,10 @@ class AccountDetails:
         require_text(self.account, "details.account", most=MAX_ACCOUNT)
         if self.account and not self.bic:
             raise InvalidInputError.of("details.bic", "is required where there is no IBAN")
+        # Its list of the world's banks takes half a second to load.
+        from schwifty import BIC, IBAN  # noqa: PLC0415
+        from schwifty.exceptions import SchwiftyException  # noqa: PLC0415
+
         try:
             if self.iban and str(IBAN(self.iban)) != self.iban:
                 raise InvalidInputError.of("details.iban", "must be without spaces, in capital letters")

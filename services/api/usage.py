@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from threading import Thread
+from traceback import clear_frames
 from typing import Final
 
 import grpc
@@ -38,8 +39,10 @@ from services.api.usage_events import MAX_ROW_EVENTS, columns_of, event_at, pars
 from services.metrics import count_batch
 from services.parts import Parts
 
-IN_FLIGHT: Final = 2
-"""Batches of one stream in progress at a time: one is copied in while the one before it is synced to disk."""
+WAITING: Final = 1
+"""Batches of one stream that wait between the one whose receipt is next and the one that was read last: so one is
+prepared while another is copied in and the one before it is synced to disk.
+"""
 
 
 class UsageService(usage_pb2_grpc.UsageServiceServicer):
@@ -85,17 +88,22 @@ class UsageService(usage_pb2_grpc.UsageServiceServicer):
     def _answers(
         self, request_iterator: Iterator[pb.AppendUsageRequest], stream: OpenStream
     ) -> Iterator[pb.AppendUsageResponse]:
-        under_way: queue.Queue[Future[pb.AppendUsageResponse] | None] = queue.Queue(maxsize=IN_FLIGHT)
+        under_way: queue.Queue[Future[pb.AppendUsageResponse] | None] = queue.Queue(maxsize=WAITING)
         here = copy_context()
+
+        def read() -> None:
+            for request in request_iterator:
+                if not stream.begin():  # nobody will answer it
+                    return
+                under_way.put(self._intake.submit(here.copy().run, self._append, request))
 
         def take_in() -> None:
             try:
-                for request in request_iterator:
-                    if not stream.begin():  # nobody will answer it
-                        return
-                    under_way.put(self._intake.submit(here.copy().run, self._append, request))
-            except grpc.RpcError:
-                pass  # the caller is gone; batches in progress complete, and their receipts can be asked for again
+                read()
+            except grpc.RpcError as gone:
+                # The caller is gone; batches in progress complete, and their receipts can be asked for again. gRPC
+                # keeps the error with the call, in a cycle that would keep the last message too.
+                clear_frames(gone.__traceback__)
             except LedgerError as error:  # a message that cannot be read ends the stream, behind the receipts before it
                 under_way.put(_failed(error))
             finally:

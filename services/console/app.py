@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import replace
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, urlsplit
 
 import structlog
@@ -19,7 +19,6 @@ from starlette.routing import Route, Router
 
 from ledger.errors import InvalidInputError
 from services.access.keys import UnauthenticatedError
-from services.access.openid import OpenIdProvider
 from services.access.sessions import Sessions
 from services.api.contract import CALLS_PER_THREAD, Services
 from services.api.door import MessageTooLargeError
@@ -34,6 +33,10 @@ from services.console.routes import PAGES, Page
 from services.console.texts import tongue_of
 from services.console.visit import FormStaleError, PageMissingError, Visit, go, token_of
 from services.parts import Parts
+from services.settings import Settings
+
+if TYPE_CHECKING:
+    from services.access.openid_provider import OpenIdProvider
 
 logger: Final = structlog.get_logger("moiety.console")
 
@@ -64,7 +67,7 @@ class Console:
         self._parts = parts
         self._public_url = parts.settings.public_url
         self._sessions = Sessions(parts.database, parts.clock)
-        self._openid = OpenIdProvider(parts.settings) if parts.settings.openid_issuer else None
+        self._openid = _provider(parts.settings) if parts.settings.openid_issuer else None
         self._calls = Calls(services, parts.keyring)
         threads = max(2, parts.settings.threads // 4)
         self._most = CALLS_PER_THREAD * threads
@@ -224,3 +227,9 @@ async def _asset(request: Request) -> Response:
 
 
 _NOWHERE: Final = Page("/", is_open=True)
+
+
+def _provider(settings: Settings) -> OpenIdProvider:
+    from services.access.openid_provider import OpenIdProvider  # noqa: PLC0415  # what needs it is seldom there
+
+    return OpenIdProvider(settings)

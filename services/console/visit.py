@@ -6,19 +6,21 @@ import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from google.protobuf.message import Message
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from services.access.keys import Caller, Role
-from services.access.openid import OpenIdProvider
 from services.console.calls import Calls
 from services.console.menu import menu
 from services.console.pages import render
 from services.console.texts import Tongue
 from services.parts import Parts
+
+if TYPE_CHECKING:
+    from services.access.openid_provider import OpenIdProvider
 
 
 class PageMissingError(Exception):

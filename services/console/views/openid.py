@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import secrets
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 from starlette.responses import RedirectResponse, Response
 
 from services.access.keys import UnauthenticatedError
-from services.access.openid import Attempt, Identity, OpenIdProvider, SignInError
+from services.access.openid import Attempt, Identity, SignInError
 from services.console import cookies
 from services.console.views.signing_in import begun, own_path, sessions
 from services.console.visit import PageMissingError, Visit
+
+if TYPE_CHECKING:
+    from services.access.openid_provider import OpenIdProvider
 
 logger: Final = structlog.get_logger("moiety.console")
 
