@@ -24,6 +24,7 @@ from ledger.payments import (
     parse_plan,
     run_of,
 )
+from payout.payments.bank_messages import Message
 from payout.payments.lines import BookedLine, changed_by, lines_of_file
 
 COOLING: Final = timedelta(days=3)
@@ -161,15 +162,24 @@ class PaymentsFold:
         for booking in bookings.bookings:
             self._booking(content, booking, day, here)
         if content.opening_minor is None or content.closing_minor is None:
-            kinds = {booking.kind for booking in bookings.bookings}
-            here.holds(kinds <= {BookingKind.REJECTED}, "bookings", ", ".join(sorted(kinds)), "rejections alone")
+            self._without_balances(content, bookings, here)
             return
+        told = any(booking.kind == BookingKind.NOTIFIED for booking in bookings.bookings)
+        here.holds(not told, "bookings", BookingKind.NOTIFIED.value, "what a statement can say")
         closing, last_day = self._last[name]
         here.same("opening_minor", content.opening_minor, closing)
         here.holds(day >= last_day, "day", day, f"{last_day} or later")
         moved = sum(_SIGNS.get(BookingKind(each.kind), 0) * each.amount_minor for each in bookings.bookings)
         here.same("closing_minor", content.closing_minor, content.opening_minor + moved)
         self._last[name] = (content.closing_minor, day)
+
+    @staticmethod
+    def _without_balances(content: BankFileContent, bookings: Bookings, here: At) -> None:
+        """A file without balances moves nothing: it rejects, or it tells of what a statement will have."""
+        kinds = {booking.kind for booking in bookings.bookings}
+        is_notification = content.message == Message.NOTIFICATION
+        may = BookingKind.NOTIFIED if is_notification else BookingKind.REJECTED
+        here.holds(kinds <= {may}, "bookings", ", ".join(sorted(kinds)), f"{may.value} alone")
 
     def _booking(self, content: BankFileContent, booking: Booking, day: str, here: At) -> None:
         try:
@@ -185,7 +195,8 @@ class PaymentsFold:
         if kind in _BEFORE:
             self._payment(content, booking, kind, day, here)
         expected = {
-            BookingKind.UNKNOWN: 0, BookingKind.REJECTED: 0, BookingKind.UNPAID: whole, BookingKind.RETURNED: whole
+            BookingKind.UNKNOWN: 0, BookingKind.NOTIFIED: 0, BookingKind.REJECTED: 0, BookingKind.UNPAID: whole,
+            BookingKind.RETURNED: whole,
         }.get(kind, booking.amount_minor)  # fmt: skip
         here.same(f"amount of {booking.end_to_end_id or booking.reference}", whole, expected)
         if kind is BookingKind.RETURNED:

@@ -108,6 +108,23 @@ class Bank:
             self.balance, self.moved, self.entries = after, 0, []
         return _document("camt.053.001.08", body)
 
+    def notification(self, day: str, *entries: tuple[str, int, list[str]], message_id: str = "") -> bytes:
+        """What entries consist of, as camt.054: the reference of each, its amount, and its transactions' details."""
+        told = "".join(
+            f"<Ntry>{self.amount(minor)}<Sts><Cd>BOOK</Cd></Sts><BookgDt><Dt>{day}</Dt></BookgDt>"
+            f"<AcctSvcrRef>{reference}</AcctSvcrRef>"
+            f"<NtryDtls>{''.join(f'<TxDtls>{each}</TxDtls>' for each in details)}</NtryDtls></Ntry>"
+            for reference, minor, details in entries
+        )
+        self.messages += 1
+        identity = message_id or f"N{self.messages}"
+        body = (
+            f"<BkToCstmrDbtCdtNtfctn><GrpHdr><MsgId>{identity}</MsgId><CreDtTm>{day}T12:00:00</CreDtTm></GrpHdr>"
+            f"<Ntfctn><Id>{identity}</Id><Acct><Id><IBAN>{self.account}</IBAN></Id><Ccy>{self.currency}</Ccy></Acct>"
+            f"{told}</Ntfctn></BkToCstmrDbtCdtNtfctn>"
+        )
+        return _document("camt.054.001.08", body)
+
     def status(self, run: str, rejected: Collection[str], day: str, *, code: str = "AC01") -> bytes:
         """That it rejects payments of a run, as pain.002."""
         self.messages += 1

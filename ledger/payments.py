@@ -127,6 +127,8 @@ class BookingKind(StrEnum):
     """The bank's own charge."""
     FREED = "FREED"
     """What a line was booked as no longer holds, because an operator said what it is of."""
+    NOTIFIED = "NOTIFIED"
+    """The bank tells of it before its statement, or beside it (camt.054). Nothing moves until a statement has it."""
     UNKNOWN = "UNKNOWN"
     """It has no partner in the books. Nothing moves, and the difference shows it."""
 

@@ -17,12 +17,11 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from ledger.acts.entries import BankFileContent, BankMatchContent, PayRunContent
-from ledger.errors import IdentityReusedError, InvalidInputError, LedgerError, StateError
+from ledger.errors import IdentityReusedError, InvalidInputError, LedgerCorruptError, LedgerError, StateError
 from ledger.log.leaves import Leaf
 from ledger.payments import (
     Booking,
     BookingKind,
-    Bookings,
     LeftOut,
     NotPaid,
     Plan,
@@ -37,7 +36,14 @@ from ledger.store.acts import REGISTRY
 from ledger.store.database import Database, read_time
 from ledger.store.log import PoolRef
 from ledger.store.vault import Vault
-from payout.payments.bank_messages import BankMessage, Notification, Statement, StatusReport
+from payout.payments.bank_messages import (
+    BankMessage,
+    Message,
+    Notification,
+    Statement,
+    StatusReport,
+    read_message,
+)
 from payout.payments.credit_transfer import Payment, PaymentFile
 from payout.payments.details import AccountDetails
 from payout.payments.lines import Part, bookings_back, charged, matched
@@ -51,21 +57,27 @@ from payout.payments.matching import (
     match_status,
     references_of,
 )
+from payout.payments.notifications import notified, summed_up, with_details
 from payout.store import bank_accounts, bank_files, bank_lines, pay_runs, payees, rounds, unpaid
 from payout.store.bank_accounts import BankAccount
+from payout.store.bookings import SALT_BYTES, bookings_of, put_bookings
 from payout.store.pay_runs import PayRun
 from payout.store.payees import Payee
 from payout.store.unpaid import Owed
 
 logger: Final = logging.getLogger("moiety.paying")
 
-SALT_BYTES: Final = 32
-
 MAX_TEXT: Final = 140
 """Of what a payee reads beside its payment."""
 
 MAX_DAYS_AHEAD: Final = 90
 """How far ahead a bank can be asked to pay."""
+
+BESIDE: Final = timedelta(days=10)
+"""How long before or after an entry a bank makes the notification that has its details."""
+
+MAX_NOTIFICATIONS: Final = 1_000
+"""The newest that are looked through for details: three years of one each working day."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,11 +283,12 @@ class Paying:
             self.require_same(connection, known.content, content)
             return known
         problem = self._problem(connection, message, account)
-        if problem and (kept := desk.find_problem(connection, message.kind, message.message_id)):
+        if problem and (kept := desk.find_problem(connection, bank_account, message.kind, message.message_id)):
+            self._require_same(connection, kept.file_hash, message.message_id, content)
             return kept
         salt = secrets.token_bytes(SALT_BYTES)
-        digest = sha256(salt + content).digest()
-        row = desk.KeptFile(digest, name, message.kind, message.message_id, problem, read_time(connection))
+        digest, now = sha256(salt + content).digest(), read_time(connection)
+        row = desk.KeptFile(digest, bank_account, name, message.kind, message.message_id, problem, now)
         desk.keep_file(connection, row, self._vault.seal(salt + content))
         return row if problem else self._meaning(connection, message, account, digest.hex())
 
@@ -293,14 +306,26 @@ class Paying:
         Raises:
             IdentityReusedError: it is another file.
         """
-        digest = bytes.fromhex(known.file_hash)
-        sealed = desk.sealed_file(connection, digest)
+        where = f", which waits as {waits_as}: reject that one if the bank sent this one" if waits_as else ""
+        self._require_same(connection, bytes.fromhex(known.file_hash), known.message_id, content, where)
+
+    def _require_same(
+        self, connection: sa.Connection, file_hash: bytes, message_id: str, content: bytes, where: str = ""
+    ) -> None:
+        known = self._kept_content(connection, file_hash, message_id)
+        if known is not None and known != content:
+            raise IdentityReusedError.of("content", f"has the id of another message: {message_id}{where}")
+
+    def _kept_content(self, connection: sa.Connection, file_hash: bytes, message_id: str) -> bytes | None:
+        """A file as the bank sent it; None if it was erased, so that its message is known and nothing more."""
+        sealed = desk.sealed_file(connection, file_hash)
         if sealed is None:
-            return  # it was erased: its message is known, and nothing more can be said
-        salt = self._vault.open(sealed, f"the file of message {known.message_id}")[:SALT_BYTES]
-        if sha256(salt + content).digest() != digest:
-            where = f", which waits as {waits_as}: reject that one if the bank sent this one" if waits_as else ""
-            raise IdentityReusedError.of("content", f"has the id of another message: {known.message_id}{where}")
+            return None
+        subject = f"the file of message {message_id}"
+        salted = self._vault.open(sealed, subject)
+        if sha256(salted).digest() != file_hash:
+            raise LedgerCorruptError(subject, "is not the one that was taken in")
+        return salted[SALT_BYTES:]
 
     def _problem(self, connection: sa.Connection, message: BankMessage, account: BankAccount) -> str:
         """Why a file moves nothing; empty if it may."""
@@ -313,24 +338,20 @@ class Paying:
         ours = _present(details, account.details_hash, f"bankAccounts/{account.name}")
         if (message.account, message.currency) != (ours.number, account.content.currency):
             raise InvalidInputError.of("content", f"is of another account than bankAccounts/{account.name}")
-        return "tells of movements, which count once a statement has them" if isinstance(message, Notification) else ""
+        return ""
 
     def _meaning(
         self, connection: sa.Connection, message: BankMessage, account: BankAccount, file_hash: str
     ) -> BankFileContent:
-        books = self._books(connection, account)
         opening = closing = None
-        if isinstance(message, Statement):
-            self._add_payers(connection, account, message, books)
-            opening, closing = message.opening_minor, message.closing_minor
-            bookings = match_statement(message, books)
-            if bank_movement(bookings) != closing - opening:
-                raise InvalidInputError.of("content", "has bookings that do not sum to the difference of its balances")
-        else:
-            assert isinstance(message, StatusReport)  # noqa: S101  # notifications have a problem
-            bookings = match_status(message, books)
-        body = render(Bookings(salt=secrets.token_hex(SALT_BYTES), bookings=bookings))
-        log.put_body(connection, REGISTRY, body)
+        match message:
+            case Statement():
+                opening, closing = message.opening_minor, message.closing_minor
+                bookings = self._stated(connection, account, message)
+            case StatusReport():
+                bookings = match_status(message, self._books(connection, account))
+            case Notification():
+                bookings = notified(message)
         content = BankFileContent(
             bank_account=account.name,
             message=message.kind,
@@ -339,10 +360,42 @@ class Paying:
             day=message.day.isoformat(),
             opening_minor=opening,
             closing_minor=closing,
-            bookings_sha256=sha256(body).hexdigest(),
+            bookings_sha256=put_bookings(connection, bookings),
         )
         bank_files.require_following(connection, content)
         return content
+
+    def _stated(self, connection: sa.Connection, account: BankAccount, statement: Statement) -> list[Booking]:
+        books, detailed = self._books(connection, account), self._detailed(connection, account, statement)
+        self._add_payers(connection, account, detailed, books)
+        bookings = match_statement(detailed, books)
+        if bank_movement(bookings) != statement.closing_minor - statement.opening_minor:
+            raise InvalidInputError.of("content", "has bookings that do not sum to the difference of its balances")
+        return bookings
+
+    def _detailed(self, connection: sa.Connection, account: BankAccount, statement: Statement) -> Statement:
+        """A statement with the details that notifications tell of the entries which it only sums up."""
+        bare = summed_up(statement)
+        if not bare:
+            return statement
+        days = sorted(day for _, day in bare)
+        first, last = (date.fromisoformat(day) for day in (days[0], days[-1]))
+        told = bank_files.list_files(
+            connection, bank_account=account.name, message=Message.NOTIFICATION, newest=True, limit=MAX_NOTIFICATIONS
+        )
+        found = []
+        for leaf in told:
+            if not first - BESIDE <= date.fromisoformat(leaf.content.day) <= last + BESIDE:
+                continue
+            entries = {(each.reference, each.day) for each in bookings_of(connection, leaf.content).bookings}
+            if entries.isdisjoint(bare):
+                continue
+            file_hash = bytes.fromhex(leaf.content.file_hash)
+            content = self._kept_content(connection, file_hash, leaf.content.message_id)
+            notification = read_message(content) if content else None
+            if isinstance(notification, Notification):
+                found.append(notification)
+        return with_details(statement, found)
 
     def _books(self, connection: sa.Connection, account: BankAccount) -> Books:
         sent: dict[str, Sent] = {}
@@ -446,7 +499,7 @@ class Paying:
         self, connection: sa.Connection, bank_account: str, leaf_index: int, takes_back: str, charge_of: str
     ) -> bool:
         for match in bank_lines.list_matches(connection, bank_account, after=leaf_index - 1)[:1]:
-            made = bank_files.bookings_of(connection, match.content).bookings
+            made = bookings_of(connection, match.content).bookings
             if takes_back:
                 return all(each.line == takes_back for each in made)
             return all(each.kind == BookingKind.CHARGE and each.of_pool(charge_of) for each in made)
@@ -455,9 +508,9 @@ class Paying:
     def _word(
         self, connection: sa.Connection, bank_account: str, name: str, bookings: list[Booking]
     ) -> BankMatchContent:
-        body = render(Bookings(salt=secrets.token_hex(SALT_BYTES), bookings=bookings))
-        log.put_body(connection, REGISTRY, body)
-        return BankMatchContent(bank_account=bank_account, line=name, bookings_sha256=sha256(body).hexdigest())
+        return BankMatchContent(
+            bank_account=bank_account, line=name, bookings_sha256=put_bookings(connection, bookings)
+        )
 
     def _require_no_round(self, connection: sa.Connection, pool: str) -> None:
         """Money that was booked may be in the pot of a round that is not posted yet."""
@@ -482,7 +535,7 @@ class Paying:
                 books = sum(
                     bank_files.at_the_bank(connection, pool, place + 1) for pool, place in places if place is not None
                 )
-            bookings = bank_files.bookings_of(connection, statement.content).bookings
+            bookings = bookings_of(connection, statement.content).bookings
             alone = tuple(each for each in bookings if each.kind in (BookingKind.UNKNOWN, BookingKind.UNMATCHED))
             found.append(Position(statement, books, alone))
         return found
@@ -537,7 +590,7 @@ class Paying:
             salt = secrets.token_hex(SALT_BYTES)
             if isinstance(leaf.content, PayRunContent):
                 return pay_runs.answer(connection, pool, pay_runs.pay_run_of(connection, leaf), salt)
-            bookings = bank_files.bookings_of(connection, leaf.content)
+            bookings = bookings_of(connection, leaf.content)
             return bank_files.book(connection, pool, leaf.index, bookings, salt)
 
 

@@ -53,6 +53,7 @@ bank_file = sa.Table(
     "bank_file",
     metadata,
     sa.Column("file_hash", sa.LargeBinary, primary_key=True),
+    sa.Column("bank_account", sa.Text),
     sa.Column("name", sa.Text, nullable=False),
     sa.Column("message", sa.Text, nullable=False),
     sa.Column("message_id", sa.Text, nullable=False),
@@ -144,6 +145,7 @@ class KeptFile:
     """A file that a bank sent. `problem` says why it moves nothing; empty if it may."""
 
     file_hash: bytes
+    bank_account: str | None
     name: str
     message: str
     message_id: str
@@ -162,22 +164,24 @@ def sealed_file(connection: sa.Connection, file_hash: bytes) -> bytes | None:
     return None if found is None else bytes(found)
 
 
-def list_problems(connection: sa.Connection, *, limit: int = 1_000) -> list[KeptFile]:
-    """Returns the files that move nothing, the newest first."""
-    query = _kept_files().order_by(bank_file.c.received_at.desc()).limit(limit)
+def list_problems(connection: sa.Connection, bank_account: str, *, limit: int = 1_000) -> list[KeptFile]:
+    """Returns the files of an account that move nothing, the newest first."""
+    query = _kept_files(bank_account).order_by(bank_file.c.received_at.desc()).limit(limit)
     return [_kept_file(row) for row in connection.execute(query)]
 
 
-def find_problem(connection: sa.Connection, message: str, message_id: str) -> KeptFile | None:
-    """Returns the file with a message that moves nothing; None if there is none."""
+def find_problem(connection: sa.Connection, bank_account: str, message: str, message_id: str) -> KeptFile | None:
+    """Returns the file of an account with a message that moves nothing; None if there is none."""
     same = (bank_file.c.message == message) & (bank_file.c.message_id == message_id)
-    row = connection.execute(_kept_files().where(same)).first()
+    row = connection.execute(_kept_files(bank_account).where(same)).first()
     return _kept_file(row) if row else None
 
 
-def _kept_files() -> sa.Select[Any]:
+def _kept_files(bank_account: str) -> sa.Select[Any]:
     columns = [column for column in bank_file.columns if column is not bank_file.c.sealed]
-    return sa.select(*columns).where(bank_file.c.problem != "")
+    # A server of the version before, beside this one, does not say which account a file is of: it may be of any.
+    of_account = (bank_file.c.bank_account == bank_account) | bank_file.c.bank_account.is_(None)
+    return sa.select(*columns).where(bank_file.c.problem != "", of_account)
 
 
 def _kept_file(row: Any) -> KeptFile:

@@ -453,7 +453,7 @@ class BankBooking(_message.Message):
     SUBJECT_FIELD_NUMBER: _builtins.int
     LINE_FIELD_NUMBER: _builtins.int
     kind: _builtins.str
-    """PAID, REJECTED, UNPAID, RETURNED, RECEIVED, TAKEN_BACK, UNMATCHED, CHARGE, FREED or UNKNOWN."""
+    """PAID, REJECTED, UNPAID, RETURNED, RECEIVED, TAKEN_BACK, UNMATCHED, CHARGE, FREED, NOTIFIED or UNKNOWN."""
     amount_minor: _builtins.int
     """What the bank moved, in minor units; below zero for a debit without a partner."""
     end_to_end_id: _builtins.str

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
@@ -85,6 +85,7 @@ class Line:
         reason: of a return, in words; empty if it is none.
         is_charge: whether it is a charge of the bank's own.
         bank_reference: what the bank calls it.
+        entry: what the bank calls the entry that it is of, in statements and notifications alike; empty for none.
     """
 
     amount_minor: int
@@ -96,6 +97,7 @@ class Line:
     is_return: bool = False
     is_charge: bool = False
     bank_reference: str = ""
+    entry: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +121,7 @@ class Statement:
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """Movements that a bank tells of before its statement."""
+    """Movements that a bank tells of before its statement, or beside it, since a statement may only sum them up."""
 
     message_id: str
     account: str
@@ -203,7 +205,7 @@ def _read_statement(root: Element) -> Statement:
     opening, closing = _balance(statement, "OPBD", "PRCD"), _balance(statement, "CLBD")
     if {opening[1], closing[1], currency} != {currency}:
         raise _refused("has balances in another currency than its account")
-    lines = tuple(_lines(statement, currency))
+    lines = tuple(_lines([statement], currency))
     moved = sum(line.amount_minor for line in lines)
     if opening[0] + moved != closing[0]:
         detail = f"opens at {opening[0]:,}, books {moved:,} and closes at {closing[0]:,} minor units"
@@ -214,9 +216,12 @@ def _read_statement(root: Element) -> Statement:
 
 def _read_notification(root: Element) -> Notification:
     message = _one(root, "BkToCstmrDbtCdtNtfctn")
-    header, notified = _one(message, "GrpHdr"), _one(message, "Ntfctn")
-    account, currency = _account_of(notified)
-    lines = tuple(_lines(notified, currency))
+    header, parts = _one(message, "GrpHdr"), message.findall("Ntfctn")
+    accounts = {_account_of(part) for part in parts}
+    if len(accounts) != 1:
+        raise _refused(f"must be of one account, got {len(accounts)}")
+    ((account, currency),) = accounts
+    lines = tuple(_lines(parts, currency))
     return Notification(_required(header, "MsgId"), account, currency, _day(header, "CreDtTm"), lines)
 
 
@@ -252,8 +257,8 @@ def _balance(statement: Element, *codes: str) -> tuple[int, str, date]:
     raise _refused(f"has no {' or '.join(codes)} balance")
 
 
-def _lines(statement: Element, currency: str) -> Iterator[Line]:
-    entries = statement.findall("Ntry")
+def _lines(parts: Sequence[Element], currency: str) -> Iterator[Line]:
+    entries = [entry for part in parts for entry in part.findall("Ntry")]
     if len(entries) > MAX_LINES:
         raise _refused(f"must have at most {MAX_LINES:,} entries, got {len(entries):,}")
     seen: set[str] = set()
@@ -286,8 +291,9 @@ def _lines_of(entry: Element, currency: str) -> Iterator[Line]:
     day = _day(entry, "BookgDt/Dt") if entry.find("BookgDt/Dt") is not None else _day(entry, "BookgDt/DtTm")
     is_charge = _text(entry, "BkTxCd/Domn/Fmly/SubFmlyCd") in _CHARGES
     bank_reference = _plain(_text(entry, "AcctSvcrRef"))
+    name = "" if bank_reference.upper() in _NO_REFERENCE else bank_reference
     is_back = _text(entry, "RvslInd") in ("true", "1")
-    line = partial(_line, day=day, bank_reference=bank_reference, is_charge=is_charge, is_back=is_back)
+    line = partial(_line, day=day, bank_reference=bank_reference, entry=name, is_charge=is_charge, is_back=is_back)
     transactions = entry.findall("NtryDtls/TxDtls")
     batch = _text(entry, "NtryDtls/Btch/PmtInfId")
     if not transactions:
@@ -305,7 +311,7 @@ def _lines_of(entry: Element, currency: str) -> Iterator[Line]:
     for transaction, moved in zip(transactions, amounts, strict=True):
         yield line(transaction, moved)
     if charges:
-        yield Line(-charges, day, is_charge=True, bank_reference=bank_reference)
+        yield Line(-charges, day, is_charge=True, bank_reference=bank_reference, entry=name)
 
 
 def _amount_of(transaction: Element, entry: Element, currency: str) -> int | None:
@@ -331,6 +337,7 @@ def _line(
     *,
     day: date,
     bank_reference: str,
+    entry: str,
     is_charge: bool,
     is_back: bool,
     batch: str = "",
@@ -349,6 +356,7 @@ def _line(
         is_return=returned is not None or is_back,
         is_charge=is_charge,
         bank_reference=_plain(_text(found, "Refs/AcctSvcrRef")) or bank_reference,
+        entry=entry,
     )
 
 

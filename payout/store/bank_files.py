@@ -9,12 +9,12 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from ledger.acts.entries import BankFileContent, BankMatchContent
+from ledger.acts.entries import BankFileContent
 from ledger.entries import BookingContent
 from ledger.errors import IdentityReusedError, LostRaceError, StateError
 from ledger.journal import is_at_the_bank
 from ledger.log.leaves import Leaf, decode
-from ledger.payments import Bookings, parse_bookings, pool_bookings, render
+from ledger.payments import Bookings, pool_bookings, render
 from ledger.store import journal, log
 from ledger.store import tables as lt
 from ledger.store.acts import REGISTRY, Effect, append_act, begin
@@ -26,6 +26,7 @@ from payout.payments.matching import AFTER
 from payout.store import bank_lines, reversals
 from payout.store import tables as t
 from payout.store.bank_accounts import get_bank_account, version_of
+from payout.store.bookings import bookings_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,7 @@ class Last:
 
 
 def _record(connection: sa.Connection, pool: PoolRef, content: BankFileContent, now: datetime) -> Leaf[BankFileContent]:
-    bookings = parse_bookings(log.checked_body(connection, pool, bytes.fromhex(content.bookings_sha256)))
+    bookings = bookings_of(connection, content)
     require_following(connection, content)
     leaf_index = append_act(connection, pool, content, now)
     row = {
@@ -150,6 +151,13 @@ def find_message(
     return _leaf(row) if row else None
 
 
+def message_ids(connection: sa.Connection, bank_account: str) -> set[tuple[str, str]]:
+    """Returns the messages of an account that were taken in: which kind each is, and its id."""
+    columns = t.bank_message.c.message, t.bank_message.c.message_id
+    query = sa.select(*columns).where(t.bank_message.c.bank_account == bank_account)
+    return {(row.message, row.message_id) for row in connection.execute(query)}
+
+
 def list_files(
     connection: sa.Connection,
     *,
@@ -158,19 +166,17 @@ def list_files(
     limit: int | None = None,
     newest: bool = False,
     statements: bool = False,
+    message: str = "",
 ) -> list[Leaf[BankFileContent]]:
-    """Returns an account's files in the order of the log, or the newest first; all of them or statements alone."""
+    """Returns an account's files in the order of the log, or the newest first: all, of one message, or statements."""
     place = t.bank_message.c.leaf_index
     query = _files().where(t.bank_message.c.bank_account == bank_account, place > after)
     if statements:
         query = query.where(t.bank_message.c.closing_minor.is_not(None))
+    if message:
+        query = query.where(t.bank_message.c.message == message)
     query = query.order_by(place.desc() if newest else place).limit(limit)
     return [_leaf(row) for row in connection.execute(query)]
-
-
-def bookings_of(connection: sa.Connection, content: BankFileContent | BankMatchContent) -> Bookings:
-    """Returns what the lines of a file mean, or what an operator said of one."""
-    return parse_bookings(log.checked_body(connection, REGISTRY, bytes.fromhex(content.bookings_sha256)))
 
 
 def book(connection: sa.Connection, pool: PoolRef, leaf_index: int, bookings: Bookings, salt: str) -> bool:

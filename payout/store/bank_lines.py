@@ -13,13 +13,12 @@ from sqlalchemy.dialects.postgresql import distinct_on
 from ledger.acts.entries import BankMatchContent
 from ledger.errors import LostRaceError, NotFoundError
 from ledger.log.leaves import Leaf, decode
-from ledger.payments import parse_bookings
-from ledger.store import log
 from ledger.store import tables as lt
 from ledger.store.acts import REGISTRY, Effect, append_act
 from ledger.store.log import PoolRef
 from payout.payments.lines import BookedLine, changed_by, read_parts, written
 from payout.store import tables as t
+from payout.store.bookings import bookings_of
 
 
 def row_of(line: BookedLine) -> dict[str, Any]:
@@ -90,7 +89,7 @@ def by_name(connection: sa.Connection, bank_account: str, names: Sequence[str]) 
 def _record(
     connection: sa.Connection, pool: PoolRef, content: BankMatchContent, now: datetime
 ) -> Leaf[BankMatchContent]:
-    bookings = parse_bookings(log.checked_body(connection, pool, bytes.fromhex(content.bookings_sha256)))
+    bookings = bookings_of(connection, content)
     named = {content.line, *(each.line for each in bookings.bookings if each.line)}
     lines = by_name(connection, content.bank_account, sorted(named))
     try:
@@ -105,7 +104,7 @@ def _record(
 
 
 def _rests_on(connection: sa.Connection, _: PoolRef, content: BankMatchContent) -> Mapping[str, str]:
-    bookings = parse_bookings(log.checked_body(connection, REGISTRY, bytes.fromhex(content.bookings_sha256)))
+    bookings = bookings_of(connection, content)
     named = sorted({content.line, *(each.line for each in bookings.bookings if each.line)})
     account = f"bankAccounts/{content.bank_account}"
     found = list_lines(connection, content.bank_account, names=named)

@@ -34,6 +34,7 @@ from payout.payments.credit_transfer import render_csv, render_pain001
 from payout.payments.details import AccountDetails, SaltedDetails
 from payout.payments.lines import Part
 from payout.store import bank_accounts, bank_files, bank_lines, pay_runs, payees
+from payout.store.bookings import bookings_of
 from services.access.keys import Role
 from services.access.permissions import actor, own_id, require_own
 from services.api import convert
@@ -263,7 +264,7 @@ class PaymentsService(payments_pb2_grpc.PaymentsServiceServicer):
                 if outcome.proposal is not None:
                     return convert.proposed_file_to_proto(taken, proposal_name(REGISTRY, outcome.proposal.leaf_index))
                 taken = outcome.done
-            bookings = bank_files.bookings_of(connection, taken.content)
+            bookings = bookings_of(connection, taken.content)
         self._paying.settle(bank_account)
         return convert.bank_file_to_proto(taken, bookings)
 
@@ -274,10 +275,16 @@ class PaymentsService(payments_pb2_grpc.PaymentsServiceServicer):
         limit, (after,) = page_limit(request.page_size), place_in(request.page_token, -1)
         with self._database.transaction() as connection:
             found = bank_files.list_files(connection, bank_account=bank_account, after=after, limit=limit)
-            kept = [] if request.page_token else desk.list_problems(connection)
+            kept = [] if request.page_token else self._kept(connection, bank_account)
         listed, token = page_of(found, limit, convert.bank_file_to_proto, lambda leaf: (leaf.index,))
         only_kept = [convert.kept_file_to_proto(bank_account, each) for each in kept]
         return pb.ListBankFilesResponse(bank_files=[*only_kept, *listed], next_page_token=token)
+
+    def _kept(self, connection: sa.Connection, bank_account: str) -> list[KeptFile]:
+        """Files that move nothing, without those that were taken in later, when it was known what they are of."""
+        known = bank_files.message_ids(connection, bank_account)
+        kept = desk.list_problems(connection, bank_account)
+        return [each for each in kept if (each.message, each.message_id) not in known]
 
     def ListBankLines(
         self, request: pb.ListBankLinesRequest, context: grpc.ServicerContext

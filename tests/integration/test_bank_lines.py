@@ -161,3 +161,51 @@ def test_a_match_waits_for_a_second_person(scene: Scene) -> None:
     otto.approve_proposal(waiting.proposal)
     scene.deployment.running.parts.paying.run_once()
     assert nonzero(scene) == {"credit/tunesmith": 100}
+
+
+def paid(amount: str, payment_reference: str) -> str:
+    """A transaction of an entry, as a notification has it."""
+    told = f"<RmtInf><Strd><CdtrRefInf><Ref>{payment_reference}</Ref></CdtrRefInf></Strd></RmtInf>"
+    return f'<Amt Ccy="EUR">{amount}</Amt>{told}'
+
+
+def test_a_notification_moves_nothing_and_tells_what_a_statement_only_sums_up(
+    scene: Scene, tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    operator, bank = scene.operator, Bank(OURS, "EUR", balance=2000)
+    first, other = reference(scene, 300, request_id="a"), reference(scene, 70, request_id="b", pool="jazz")
+    details = [paid("3.00", first), paid("0.70", other)]
+    before = nonzero(scene)
+    for message_id, each in (("N1", details), ("N1", details), ("N2", [paid("2.99", first), paid("0.71", other)])):
+        told = operator.import_bank_file("main", bank.notification(DAY, ("B0", 370, each), message_id=message_id))
+        assert [(line.kind, line.reference) for line in told.bookings] == [("NOTIFIED", "B0")] * 2
+    assert nonzero(scene) == before
+    assert list(operator.list_bank_lines("main")) == []
+    assert [(each.message_id, each.problem) for each in operator.list_bank_files("main")] == [("N1", ""), ("N2", "")]
+    with pytest.raises(InvalidArgumentError, match="another message: N1"):
+        operator.import_bank_file("main", bank.notification(DAY, ("B9", 370, details), message_id="N1"))
+    strange = Bank("FR1420041010050500013M02606", "EUR").notification(DAY, ("B0", 370, details), message_id="N9")
+    with pytest.raises(InvalidArgumentError, match="another account"):
+        operator.import_bank_file("main", strange)
+
+    bank.enter(370, DAY, "")  # both together, and only their sum
+    bank.enter(5, DAY, "")
+    statement = bank.statement(DAY)
+    for _ in range(2):
+        taken = operator.import_bank_file("main", statement)
+        assert [(each.kind, each.amount_minor) for each in taken.bookings] == [
+            ("UNMATCHED", 370), ("UNMATCHED", 5),
+        ]  # fmt: skip # since the two notifications differ
+    assert differences(scene) == [0]
+
+    # One notification, and the statement's entry is booked line by line, once.
+    assert operator.import_bank_file("main", bank.notification("2026-01-06", ("B0", 370, details))).leaf_index
+    bank.enter(370, "2026-01-06", "")
+    taken = operator.import_bank_file("main", bank.statement("2026-01-06"))
+    assert [(each.kind, each.subject, each.amount_minor) for each in taken.bookings] == [
+        ("RECEIVED", "platforms/tunesmith", 300), ("RECEIVED", "platforms/tunesmith", 70),
+    ]  # fmt: skip
+    assert (nonzero(scene)["revenue"], nonzero(scene, "jazz")["revenue"], differences(scene)) == (300, 70, [0, 0])
+    assert not operator.import_bank_file("main", bank.notification("2026-01-06", ("B0", 370, details))).proposal
+    assert differences(scene) == [0, 0]
+    require_sound(scene, tmp_path, database_url, monkeypatch)

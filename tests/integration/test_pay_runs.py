@@ -15,19 +15,24 @@ from audit.statement_check import check_statement
 from demo.bank import Bank
 from moiety import (
     AbortedError,
+    BankAccount,
     FailedPreconditionError,
     InvalidArgumentError,
     PermissionDeniedError,
+    Policy,
+    Pool,
     ServiceError,
 )
 from moiety.v1.payments_pb2 import PAYMENT_STATE_RETURNED
+from moiety.v1.registry_pb2 import DISTRIBUTE_RECEIVED
 from payout.store import bank_files, pay_runs
 from tests.support.deployment import Deployment
 from tests.support.fsck_scene import LOG_KEY, sign
 from tests.support.paying import IBANS, OURS, account, of_two, pay_scene, require_sound
-from tests.support.scene import POOL, Scene, event
+from tests.support.scene import NAMED_PLATFORMS, POOL, Scene, event
 
 POOLS: Final = ("folk", "jazz", "soul")
+DAY: Final = "2026-01-05"
 
 
 @pytest.fixture
@@ -146,12 +151,31 @@ def test_a_message_comes_twice_and_changes_nothing_and_another_under_its_id_is_r
         scene.operator.import_bank_file("main", bank.statement("2026-01-07", message_id="S"))
 
 
-def test_what_nobody_knows_is_kept_and_listed_once(scene: Scene) -> None:
-    stranger = Bank(OURS, "EUR").status("never", ["never-0000001"], "2026-01-05")
+def test_what_nobody_knows_is_kept_and_listed_once_of_its_account(scene: Scene) -> None:
+    operator, bank = scene.operator, Bank(OURS, "EUR")
+    stranger, other = (bank.status(run, [f"{run}-0000001"], DAY).replace(b">P2<", b">P1<") for run in ("jan", "never"))
     for _ in range(2):
-        kept = scene.operator.import_bank_file("main", stranger)
-        assert "never sent" in kept.problem
-    assert [each.message_id for each in scene.operator.list_bank_files("main")] == ["P1"]
+        assert "never sent" in operator.import_bank_file("main", stranger).problem
+    with pytest.raises(InvalidArgumentError, match="the id of another message: P1"):
+        operator.import_bank_file("main", other)
+
+    # Another bank may number its messages alike, and has an account of its own.
+    pool = Pool(
+        display_name="Soul", currency="EUR", policy=Policy(), platforms=NAMED_PLATFORMS, distribute=DISTRIBUTE_RECEIVED
+    )
+    operator.create_pool("soul", pool)
+    details = account(IBANS["scottish"])
+    operator.set_bank_account("second", BankAccount(display_name="M", details=details, pools=["pools/soul"]))
+    assert list(operator.list_bank_files("second")) == []
+    assert "'never'" in operator.import_bank_file("second", other).problem
+    listed = [[each.problem for each in operator.list_bank_files(name)] for name in ("main", "second")]
+    assert [len(each) for each in listed] == [1, 1]
+    assert listed[0] != listed[1]
+
+    # What was of no run then may be of one now: it is taken in, and no longer listed as of nobody.
+    operator.create_pay_run("jan", "main", DAY)
+    assert [each.kind for each in operator.import_bank_file("main", stranger).bookings] == ["REJECTED"]
+    assert [(each.message_id, each.problem) for each in operator.list_bank_files("main")] == [("P1", "")]
 
 
 def test_a_debit_of_nobody_s_shows_as_a_difference(scene: Scene) -> None:

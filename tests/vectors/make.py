@@ -351,6 +351,8 @@ def _take_payers_in(log: PoolLog, opening_minor: int) -> None:
     due, credit = log.balance("due/acme"), log.balance("credit/acme")
     paid, back = due + 300, credit + 300 + 50
     acme = _of_payer("RECEIVED", "acme", paid, payment_reference=payment_reference("folk", "acme", "b"))
+    told = _of_payer("NOTIFIED", "", paid, payment_reference=acme.payment_reference)
+    _bank_file(log, "camt.054.001.08", [told], None)
     lines = [
         acme, _of_payer("UNMATCHED", "", 500), _of_payer("TAKEN_BACK", "acme", back, line="-0"),
         _of_payer("UNKNOWN", "", -9),
@@ -386,7 +388,7 @@ def _take_payers_in(log: PoolLog, opening_minor: int) -> None:
 
 
 def _of_payer(kind: str, subject: str, amount_minor: int, *, line: str = "", payment_reference: str = "") -> Booking:
-    pools = [] if kind == "UNKNOWN" else [PoolAmount(pool="folk", amount_minor=amount_minor)]
+    pools = [] if kind in ("NOTIFIED", "UNKNOWN") else [PoolAmount(pool="folk", amount_minor=amount_minor)]
     return Booking(
         kind=kind, amount_minor=amount_minor, end_to_end_id="", subject=subject, day="2026-03-06", reference="B3",
         reason="", pools=pools, payment_reference=payment_reference, line=line,
@@ -484,7 +486,7 @@ def figures(log: PoolLog) -> dict[str, Any]:
         "leaf_hashes": {str(index): log.entries[index].hash.hex() for index in (0, 1, log.size() - 1)},
         "registry_root": log.registry.root_at(log.registry.size()),
         "registry_entries_by_type": counted(log.registry),
-        "acts_of_one_person": {"registry": 29, "folk": 48},
+        "acts_of_one_person": {"registry": 30, "folk": 48},
         "entries_by_type": counted(log),
         "batches": {
             str(index): {

@@ -726,6 +726,7 @@ class Registry:
             assert kind != "PAID" or amount == whole
             assert kind != "RETURNED" or 0 < amount <= whole
             assert kind != "FREED"
+            assert kind not in ("UNKNOWN", "NOTIFIED") or not booking["pools"]
             moved += {"PAID": -amount, "CHARGE": -amount, "TAKEN_BACK": -amount, "REJECTED": 0, "UNPAID": 0}.get(
                 kind, amount
             )
@@ -733,8 +734,10 @@ class Registry:
         assert message not in self.messages
         self.messages.add(message)
         if entry["closing_minor"] is None:
-            assert {booking["kind"] for booking in bookings} <= {"REJECTED"}
+            told = "NOTIFIED" if entry["message"] == "camt.054.001.08" else "REJECTED"
+            assert {booking["kind"] for booking in bookings} <= {told}
             return
+        assert all(booking["kind"] != "NOTIFIED" for booking in bookings)
         assert int(entry["opening_minor"]) == self.closing[entry["bank_account"]]
         assert int(entry["closing_minor"]) == int(entry["opening_minor"]) + moved
         self.closing[entry["bank_account"]] = int(entry["closing_minor"])

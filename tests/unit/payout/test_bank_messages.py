@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 
 from demo.bank import Bank
 from ledger.errors import InvalidInputError
-from payout.payments.bank_messages import MAX_BYTES, Line, Statement, Status, StatusReport, read_message
+from payout.payments.bank_messages import (
+    MAX_BYTES,
+    Line,
+    Notification,
+    Statement,
+    Status,
+    StatusReport,
+    read_message,
+)
 
 OURS: Final = "DE89370400440532013000"
 
@@ -30,8 +38,8 @@ def test_a_statement_is_read_with_its_lines() -> None:
     assert isinstance(message, Statement)
     assert (message.account, message.opening_minor, message.closing_minor) == (OURS, 10_000, 10_493)
     assert message.lines == (
-        Line(500, date(2026, 1, 2), references=("RF18539007547034",), bank_reference="B0"),
-        Line(-7, date(2026, 1, 2), is_charge=True, bank_reference="B1"),
+        Line(500, date(2026, 1, 2), references=("RF18539007547034",), bank_reference="B0", entry="B0"),
+        Line(-7, date(2026, 1, 2), is_charge=True, bank_reference="B1", entry="B1"),
     )
 
 
@@ -155,3 +163,52 @@ def test_an_entry_that_is_there_twice_is_refused_and_an_absent_reference_is_none
     assert "two entries with the 'AcctSvcrRef B0'" in refused(statement.replace(b">B1<", b">B0<"))
     anonymous = statement.replace(b">B1<", b">NONREF<").replace(b">B0<", b">NONREF<")
     assert isinstance(read_message(anonymous), Statement)
+
+
+def paid(amount: str, reference: str) -> str:
+    """A transaction of an entry."""
+    told = f"<RmtInf><Strd><CdtrRefInf><Ref>{reference}</Ref></CdtrRefInf></Strd></RmtInf>"
+    return f'<Amt Ccy="EUR">{amount}</Amt>{told}'
+
+
+def test_a_notification_is_read_entry_by_entry() -> None:
+    told = Bank(OURS, "EUR").notification("2026-01-02", ("B7", 1000, [paid("4.00", "RF1"), paid("6.00", "RF2")]))
+    day = date(2026, 1, 2)
+    assert read_message(told) == Notification(
+        "N1",
+        OURS,
+        "EUR",
+        day,
+        (
+            Line(400, day, references=("RF1",), bank_reference="B7", entry="B7"),
+            Line(600, day, references=("RF2",), bank_reference="B7", entry="B7"),
+        ),
+    )
+    several = told.replace(b"</Ntfctn>", b"</Ntfctn>" + told[told.index(b"<Ntfctn>") : told.index(b"</Bk")])
+    assert "two entries with the 'AcctSvcrRef B7'" in refused(several)
+    read = read_message(several.replace(b">B7<", b">B8<", 1))
+    assert isinstance(read, Notification)
+    assert [line.entry for line in read.lines] == ["B8", "B8", "B7", "B7"]
+
+
+@pytest.mark.parametrize(
+    ("was", "becomes", "told"),
+    [
+        (b"<Ntfctn>", b"<Stmt>", "is not XML"),
+        (b">4.00<", b">5.00<", "do not sum to it"),
+        (b'Ccy="EUR">10.00', b'Ccy="USD">10.00', "another currency"),
+        (b">10.00<", b">1e1<", "an amount that EUR cannot have"),
+        (b"<MsgId>N1</MsgId>", b"", "has no MsgId"),
+        (
+            b"</Ntfctn>",
+            b"</Ntfctn><Ntfctn><Acct><Id><IBAN>X</IBAN></Id><Ccy>EUR</Ccy></Acct></Ntfctn>",
+            "of one account",
+        ),
+        (b"<Acct>", b"<Acct>" + b"<a>" * 50 + b"</a>" * 50, "levels deep"),
+        (b"<Document", b'<!DOCTYPE d [<!ENTITY e "e">]><Document', "a DTD or an entity"),
+    ],
+)
+def test_a_notification_that_cannot_be_is_refused(was: bytes, becomes: bytes, told: str) -> None:
+    sound = Bank(OURS, "EUR").notification("2026-01-02", ("B7", 1000, [paid("4.00", "RF1"), paid("6.00", "RF2")]))
+    assert was in sound
+    assert told in refused(sound.replace(was, becomes, 1))
