@@ -32,7 +32,7 @@ from tests.support.history import COLLECTIVES, live, open_history, some_usage
 from tests.support.parquet_folder import IBIS_ON_DUCKDB, read_table
 from tests.support.scene import NANO, POOL, Scene, event, open_scene
 
-pytestmark = pytest.mark.filterwarnings(IBIS_ON_DUCKDB)
+pytestmark = [pytest.mark.surface, pytest.mark.filterwarnings(IBIS_ON_DUCKDB)]
 
 ROUND_SQL: Final = Path(__file__).parents[2] / "docs" / "examples" / "round.sql"
 

@@ -32,6 +32,8 @@ from tests.support.history import live, open_history
 from tests.support.parquet_folder import run_export
 from tests.support.scene import NAMED_PLATFORMS, POOL, Scene
 
+pytestmark = pytest.mark.surface
+
 HLEDGER: Final = shutil.which("hledger")
 REQUIRED: Final = os.environ.get("MOIETY_REQUIRE_PEERS") == "1"
 

@@ -23,6 +23,8 @@ from tests.support.fsck_scene import sign
 from tests.support.http import ask, call
 from tests.support.scene import POOL, Scene, event, open_scene
 
+pytestmark = pytest.mark.surface
+
 HOSTILE: Final = "<script>alert('x')</script>\"'&{{7*7}}"
 REVIEWED: Final = Policy(fee_ppm=50_000, commons_ppm=100_000, review_seconds=3 * 24 * 3600)
 

@@ -17,6 +17,8 @@ from tests.support.deployment import Deployment
 from tests.support.paying import IBANS, OURS, pay_scene
 from tests.support.scene import NAMED_PLATFORMS, POOL, Scene
 
+pytestmark = pytest.mark.surface
+
 HOSTILE: Final = "<script>alert('x')</script>\"'&"
 
 

@@ -17,6 +17,8 @@ from services.api import door
 from tests.support.deployment import Deployment
 from tests.support.scene import POOL, Scene, open_scene
 
+pytestmark = pytest.mark.surface
+
 RAW: Final[dict[str, Any]] = {"request_serializer": bytes, "response_deserializer": bytes}
 
 

@@ -16,6 +16,8 @@ import pytest
 
 from services.process.embedded import embedded_postgres
 
+pytestmark = pytest.mark.surface
+
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another user")
 
 _OTHER_USER: Final = 65_534

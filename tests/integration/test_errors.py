@@ -31,6 +31,8 @@ from tests.support.deployment import Deployment
 from tests.support.scene import METHOD, NAMED_PLATFORMS, POOL, Scene, open_scene
 from tests.support.wire import METHODS, Refusal, Wire, refused, request_of
 
+pytestmark = pytest.mark.surface
+
 
 @pytest.fixture(scope="module")
 def scene(shared_deployment: Deployment) -> Scene:

@@ -15,6 +15,8 @@ from services.cli.base.exits import Exit
 from tests.support.deployment import Deployment
 from tests.support.scene import METHOD, POOL, Scene, event, open_scene
 
+pytestmark = pytest.mark.surface
+
 POLICY: Final = Policy(fee_ppm=50_000, commons_ppm=100_000, human_ai_ppm=1_500_000, floor_minor=1)
 
 

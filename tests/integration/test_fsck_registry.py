@@ -21,6 +21,8 @@ from tests.support.fsck_scene import report_of, sign
 from tests.support.scene import NAMED_PLATFORMS, Scene, open_scene
 from tests.support.tampering import another, rows_of
 
+pytestmark = pytest.mark.surface
+
 NAMED: Final = (t.api_key, t.platform, t.collective, t.collective_domain)
 OF_LEAVES: Final = (t.leaf, t.node, t.head, t.body, t.people, t.turn, t.checkpoint, t.cosignature)
 

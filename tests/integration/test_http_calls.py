@@ -29,6 +29,8 @@ from tests.support.http import ask, call
 from tests.support.scene import POOL, Scene, event, open_scene
 from tests.support.wire import METHODS, Wire, refused
 
+pytestmark = pytest.mark.surface
+
 PROTO: Final = "application/proto"
 STREAM: Final = "application/connect+proto"
 

@@ -21,6 +21,8 @@ from tests.support.deployment import START, SteppedClock, deployed
 from tests.support.http import ask
 from tests.support.scene import POOL, Scene, event, open_scene
 
+pytestmark = pytest.mark.surface
+
 BATCHES: Final = 250
 """With the leaves before them more than the 256 of a tile."""
 

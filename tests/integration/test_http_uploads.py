@@ -22,6 +22,8 @@ from tests.support.deployment import Deployment
 from tests.support.http import ask
 from tests.support.scene import METHOD, POOL, Scene, open_scene
 
+pytestmark = pytest.mark.surface
+
 PATH: Final = f"/v1/pools/{POOL}/usage?method={METHOD}"
 NDJSON: Final = "application/x-ndjson"
 

@@ -20,6 +20,8 @@ from tests.support.deployment import Deployment
 from tests.support.http import ask
 from tests.support.scene import POOL, event, open_scene
 
+pytestmark = pytest.mark.surface
+
 ROOT: Final = Path(__file__).parents[2]
 
 

@@ -32,6 +32,8 @@ from tests.support.books import execute
 from tests.support.deployment import Deployment
 from tests.support.scene import POOL, Scene, event, open_scene
 
+pytestmark = pytest.mark.surface
+
 OLD: Final = SigningKey("log.example", bytes(range(32)))
 NEW: Final = SigningKey("log.example", bytes([7] * 32))
 NEXT: Final = SigningKey("log.example", bytes([8] * 32))

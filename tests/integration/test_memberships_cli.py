@@ -16,6 +16,8 @@ from services.cli.base.exits import Exit
 from tests.support.deployment import Deployment
 from tests.support.scene import NANO, POOL, Scene, open_scene
 
+pytestmark = pytest.mark.surface
+
 DECLARED: Final = """
 collectives:
   norse: {display_name: Norse}

@@ -21,6 +21,8 @@ from tests.support.browsing import Browser, signed_in
 from tests.support.deployment import Deployment, SteppedClock
 from tests.support.openid_provider import CLIENT, openid_provider, sign_in_at
 
+pytestmark = pytest.mark.surface
+
 SUBJECT: Final = "ada@example"
 VISITOR: Final = "v" * 43
 

@@ -24,6 +24,8 @@ from tests.support.books import head_held, wait_until
 from tests.support.http import Answered, call
 from tests.support.scene import METHOD, POOL, Scene, event, open_scene
 
+pytestmark = pytest.mark.surface
+
 THREADS: Final = 4
 
 

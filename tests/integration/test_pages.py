@@ -12,6 +12,8 @@ from services.api.pages import PAGE_BYTES, page_of
 from tests.support.deployment import Deployment
 from tests.support.scene import POOL, Scene, open_scene
 
+pytestmark = pytest.mark.surface
+
 LONGEST_NOTE: Final = "\U0001f3bb" * 1000
 """A thousand characters of four bytes."""
 

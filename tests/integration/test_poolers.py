@@ -20,6 +20,8 @@ from tests.support.deployment import SteppedClock, deployed
 from tests.support.programs import free_port, listening, require
 from tests.support.scene import event, open_scene
 
+pytestmark = pytest.mark.surface
+
 POOL_SIZES: Final = {"transaction": 4, "session": 20}
 """Fewer than the service's connections; in session mode each keeps one."""
 

@@ -20,6 +20,8 @@ from tests.support.scene import NANO, NOON
 from tests.support.scores import score_record_batch
 from tests.support.scores import scored as scored_event
 
+pytestmark = pytest.mark.surface
+
 DECLARED: Final = """
 platforms:
   tunesmith: {display_name: Tunesmith}

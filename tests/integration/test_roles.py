@@ -30,6 +30,8 @@ from tests.support.deployment import Deployment, issue_key
 from tests.support.scene import METHOD, POOL, Scene, event, events, open_scene
 from tests.support.wire import METHODS, Wire, refusal_of, request_of
 
+pytestmark = pytest.mark.surface
+
 KEEPERS_OUT: Final = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
 
 OPERATOR, PLATFORM, COLLECTIVE, AUDITOR = "operators/olive", "platforms/tunesmith", "collectives/irish", "auditors/ada"

@@ -12,6 +12,8 @@ from moiety import Client, Method, event_id_of
 from tests.support.deployment import Deployment
 from tests.support.scene import open_scene
 
+pytestmark = pytest.mark.surface
+
 PAGE: Final = Path(__file__).parents[2] / "docs" / "sdk.md"
 _CODE: Final = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 

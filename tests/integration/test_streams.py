@@ -24,6 +24,8 @@ from tests.support.deployment import Deployment
 from tests.support.scene import METHOD, NOON, POOL, Scene, open_scene
 from tests.support.wire import Wire, refused
 
+pytestmark = pytest.mark.surface
+
 
 def usage(count: int) -> pa.Table:
     return pa.table(

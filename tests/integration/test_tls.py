@@ -19,7 +19,10 @@ from services.settings import load_settings
 from tests.support.deployment import Deployment
 from tests.support.wire import Wire, refused
 
-pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="makes its certificates with openssl")
+pytestmark = [
+    pytest.mark.surface,
+    pytest.mark.skipif(shutil.which("openssl") is None, reason="makes its certificates with openssl"),
+]
 
 
 @dataclass(frozen=True)

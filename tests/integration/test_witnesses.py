@@ -34,6 +34,8 @@ from tests.support.books import wait_until
 from tests.support.deployment import Deployment, SteppedClock
 from tests.support.scene import POOL, Scene, event, open_scene
 
+pytestmark = pytest.mark.surface
+
 KEY: Final = SigningKey("log.example", bytes(range(32)))
 POOL_KEY: Final = KEY.named(f"log.example/pools/{POOL}")
 
