@@ -3,7 +3,11 @@
 1. Each leaf's hash, the nodes that it completes and, at the end, the head are recomputed from the entries.
 2. The entries are folded: bodies have their hashes, batches are weighed again, rounds distributed again.
 3. After each leaf, the rows that name it are compared with those that follow from it.
-4. Rows that are then left in the tables follow from nothing.
+4. Rows that are then left in the tables follow from nothing; those of events are matched with the log's by their ids.
+
+Each table is passed over once: most in the order of the log, those that name a batch in the order of its number, events
+in the order in which they lie, and bodies by their hashes, of which the index is read again at the end. Only `round` is
+read before too, to know where rounds end. What is found to be wrong may be looked up again.
 """
 
 from __future__ import annotations
@@ -24,8 +28,8 @@ from audit.fsck.numbers import Numbers
 from audit.fsck.projections import PROJECTIONS, Followed
 from audit.fsck.registry import Registry, check_pool_row, check_turns
 from audit.fsck.report import CheckReport, shown_row
-from audit.fsck.rounds import Rounds
-from audit.fsck.rows import LeafRows, Row, compare, find_row, key_of
+from audit.fsck.rounds import Rounds, UnlistedRoundError
+from audit.fsck.rows import LeafRows, Row, columns_of, compare, find_row, key_of, read_by_index, stored_rows
 from audit.fsck.walk import LeafWalk
 from audit.fsck.weights import Owner, WeightRows
 from audit.pool_fold import PoolFold
@@ -71,8 +75,19 @@ def check_pool(
     throughout. `new_spill` provides space for records of events; `every` says whether the report lists all findings.
     """
     history = history or registry_history(connection, bodies)
-    check = _PoolCheck(connection, pool, registry, bodies, new_spill, CheckReport(pool.name, every=every), history)
-    yield from check.run()
+    read_by_index(connection)
+
+    def anew(*, search_rounds: bool) -> _PoolCheck:
+        report = CheckReport(pool.name, every=every)
+        return _PoolCheck(connection, pool, registry, bodies, new_spill, report, history, search_rounds=search_rounds)
+
+    check = anew(search_rounds=False)
+    try:
+        yield from check.run()
+    except UnlistedRoundError:
+        # Where rounds end must be known before they are read, and the rows that say so are not to be trusted.
+        check = anew(search_rounds=True)
+        yield from check.run()
     return check.report
 
 
@@ -86,6 +101,8 @@ class _PoolCheck:
         new_spill: Callable[[], Spill],
         report: CheckReport,
         history: RegistryHistory,
+        *,
+        search_rounds: bool,
     ) -> None:
         self._connection, self._pool, self._registry = connection, pool, registry
         self.report = report
@@ -101,10 +118,10 @@ class _PoolCheck:
             refuse=self._take_in,
             move=self._move,
         )
-        self._rounds = Rounds(connection, pool_id, self._log, self._fold, self._take_in)
+        self._rounds = Rounds(connection, pool_id, self._log, self._fold, self._take_in, search=search_rounds)
         self._bodies = BodyRows(self._log, self.report)
         self._numbers = Numbers()
-        self._events = StoredEvents(connection, pool_id, self.report)
+        self._events = StoredEvents(connection, pool_id, self.report, new_spill)
         self._weights = WeightRows(connection, pool_id, registry.collective_ids, self.report)
         self._unique = UniqueEvents(new_spill, secrets.randbits(64))
         self._find = partial(find_row, connection, pool_id)
@@ -134,6 +151,7 @@ class _PoolCheck:
         if leaf is None:
             self.report.unfollowed_from = index
             return
+        self._rounds.require_listed(leaf)
         stored = {name: rows.take(index) for name, rows in self._tables.items()}
         self._bodies.follow(leaf.content)
         match leaf.content:
@@ -147,7 +165,6 @@ class _PoolCheck:
         followed = Followed(
             leaf,
             self._registry.platform_ids,
-            self._numbers.of_batch,
             self._transfers,
             {account: self._fold.balances[account] for account in sorted(touched)},
         )
@@ -182,27 +199,35 @@ class _PoolCheck:
     def _follow_batch(self, leaf: Leaf[UsageContent], rows: list[Row]) -> None:
         content, weighed = leaf.content, self._weighed
         number: int | None = rows[0]["batch_number"] if len(rows) == 1 else None
+        if number is not None:
+            self._numbers.add_batch(leaf.index, number)
         platform_id = self._registry.require_platform(content.platform, leaf.index, self.report)
         if weighed is not None:
             self.report.events += len(weighed.batch)
             self._unique.add(content.platform, leaf.index, weighed.batch.event_ids, weighed.accepted)
             self._registry.require_collectives(weighed.batch.named(), leaf.index, self.report)
-            if platform_id is not None:
-                number = self._events.check(weighed.batch.event_ids[weighed.accepted], platform_id, number)
-            if number is not None:
-                self._weights.check(None, content, weighed, number)
-        if number is not None:
-            self._numbers.add_batch(leaf.index, number)
+            self._weights.check(None, leaf.index, content, weighed, number)
+        if weighed is not None and platform_id is not None:
+            self._events.take(leaf.index, weighed.batch.event_ids[weighed.accepted], platform_id, number)
+        elif number is not None:
+            self._events.skip(number)
+        if weighed is None and number is not None:
+            self._numbers.unfollowed.add(number)
 
     def _follow_retraction(self, leaf: Leaf[RetractionContent], rows: list[Row]) -> None:
         self._registry.require_platform(leaf.content.platform, leaf.index, self.report)
-        for row in rows:
-            self._numbers.add_retraction(row["weights_number"])
-        if len(rows) == 1 and self._weighed is not None:
-            (encoded,) = self._log.leaves(leaf.content.batch_leaf, leaf.content.batch_leaf + 1)
-            usage: UsageContent = self._fold.read(encoded).content
-            owner = Owner(lt.retraction.name, shown_row(rows[0], key_of(lt.retraction)), "weights_number")
-            self._weights.check(owner, usage, self._weighed, rows[0]["weights_number"])
+        if len(rows) != 1:
+            self._numbers.unfollowed.update(row["weights_number"] for row in rows)
+            return
+        (row,) = rows
+        self._numbers.add_retraction(leaf.index, leaf.content.batch_leaf, row["batch_number"])
+        if self._weighed is None:
+            self._numbers.unfollowed.add(row["weights_number"])
+            return
+        (encoded,) = self._log.leaves(leaf.content.batch_leaf, leaf.content.batch_leaf + 1)
+        usage: UsageContent = self._fold.read(encoded).content
+        owner = Owner(lt.retraction.name, shown_row(row, key_of(lt.retraction)), "weights_number")
+        self._weights.check(owner, leaf.index, usage, self._weighed, row["weights_number"])
 
     # Rows that are left.
 
@@ -216,15 +241,26 @@ class _PoolCheck:
                 if unfollowed is None or not unfollowed <= place < size:
                     compare(self.report, table, [row], [])
                 elif table is lt.batch:
-                    self._numbers.add_unfollowed(row["batch_number"])
+                    self._numbers.unfollowed.add(row["batch_number"])
+                    self._events.skip(row["batch_number"])
                 elif table is lt.retraction:
-                    self._numbers.add_retraction(row["weights_number"])
-        self._events.finish(self._numbers.of_batches())
-        self._weights.finish(self._numbers.of_all())
+                    self._numbers.unfollowed.add(row["weights_number"])
+        agreed = self._events.finish(self._weights.weightless)
+        self._weights.finish(agreed, self._numbers.unfollowed)
+        for leaf_index, number in agreed.items():
+            self._add_number(lt.batch, leaf_index, number)
+        for leaf_index, number in self._numbers.wrong_retractions(agreed):
+            self._add_number(lt.retraction, leaf_index, number)
         if unfollowed is None:
             self._bodies.finish(self._connection, self._pool.pool_id)
         if unfollowed is None and not self._doubtful:
             self._check_unique()
+
+    def _add_number(self, table: sa.Table, leaf_index: int, number: int) -> None:
+        """Report the number of a batch in the row of a leaf, if it has one: another follows from the batch's events."""
+        here = (table.c.pool_id == self._pool.pool_id) & (table.c.leaf_index == leaf_index)
+        for row in stored_rows(self._connection, sa.select(*columns_of(table)).where(here)):
+            self.report.add(table.name, shown_row(row, key_of(table)), "batch_number", row["batch_number"], number)
 
     def _check_unique(self) -> None:
         conflict = self._unique.first_conflict()

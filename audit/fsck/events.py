@@ -1,14 +1,16 @@
 """Events: each accepted event has one row, or is in one page, with its batch's number; or none has, where a closed
 pool's were dropped.
 
-The store chooses the number, so the log does not contain it; but a batch and its events must have the same one.
+The store chooses the number, so the log does not contain it; but a batch and its events must have the same one. Pages
+are compared batch by batch. Rows are read once, after the log, in the order in which they lie, and matched by id.
 """
 
 from __future__ import annotations
 
+import secrets
 from array import array
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, Final
 from uuid import UUID
 
@@ -16,113 +18,113 @@ import numpy as np
 import numpy.typing as npt
 import sqlalchemy as sa
 
+from audit.fsck.claims import LOGGED, NOWHERE, PAGED, ROW, Claims, Matched, ids_of
+from audit.fsck.numbered import NumberedRows
 from audit.fsck.report import LISTED_MAX, CheckReport
-from audit.fsck.rows import Row, add_extra, columns_of, stored_rows
+from audit.fsck.rows import Row, add_extra
+from audit.unique_events import Spill
 from ledger.store import tables as lt
-from ledger.store.log import PoolRef
-from ledger.store.usage.pages import find_numbers
+from ledger.store.database import driver_connection
+from ledger.usage.batch import BoolArray, Int64Array
 from ledger.usage.pages import EventIds, Page, known_among, unpacked
-
-
-class _Numbered:
-    """How many rows of a table each batch number has: 16 bytes a batch."""
-
-    def __init__(self, connection: sa.Connection, table: sa.Table, pool_id: int, report: CheckReport) -> None:
-        numbers, counts = array("q"), array("q")
-        query = sa.select(table.c.batch_number, sa.func.count().label("rows")).where(table.c.pool_id == pool_id)
-        for row in stored_rows(connection, query.group_by("batch_number").order_by("batch_number")):
-            numbers.append(row["batch_number"])
-            counts.append(row["rows"])
-        self.numbers, self._counts = np.array(numbers, dtype=np.int64), np.array(counts, dtype=np.int64)
-        report.count(table.name, int(self._counts.sum()))
-
-    def rows_of(self, number: int) -> int:
-        """Returns how many rows a number has."""
-        place = int(np.searchsorted(self.numbers, number))
-        there = place < len(self.numbers) and self.numbers[place] == number
-        return int(self._counts[place]) if there else 0
-
-    def orphaned(self, known: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], int]:
-        """Returns the numbers that are not among these, and how many rows they have."""
-        among = ~np.isin(self.numbers, known)
-        return self.numbers[among], int(self._counts[among].sum())
 
 
 class StoredEvents:
     """A pool's rows of `event` and its pages of events."""
 
-    def __init__(self, connection: sa.Connection, pool_id: int, report: CheckReport) -> None:
+    def __init__(
+        self, connection: sa.Connection, pool_id: int, report: CheckReport, new_spill: Callable[[], Spill]
+    ) -> None:
         self._connection, self._pool_id, self._report = connection, pool_id, report
         dropped = (lt.closing.c.pool_id == pool_id) & lt.closing.c.events_dropped
         self._are_dropped = bool(connection.execute(sa.select(sa.exists().where(dropped))).scalar_one())
-        self._rows = _Numbered(connection, lt.event, pool_id, report)
-        self._pages = _Numbered(connection, lt.claim_page, pool_id, report)
+        self._pages = NumberedRows(connection, pool_id, lt.claim_page)
+        self._claims = Claims(new_spill, secrets.randbits(64))
+        self._batches = _Batches()
+        self._unchecked = array("q")
+        self._orphans: list[Row] = []
+        self._unlisted: Counter[int] = Counter()
+        """How many pages without a batch are not among those, by number."""
 
-    def check(self, ids: EventIds, platform_id: int, stored_number: int | None) -> int | None:
-        """Compare the rows and pages of a batch's accepted events, and all others with its number, with the batch.
+    def take(self, leaf_index: int, ids: EventIds, platform_id: int, number: int | None) -> None:
+        """Take in a batch's accepted events, and compare the pages with its number, which its row says."""
+        rest = ids
+        if not self._are_dropped:
+            pages = [] if number is None else [(row, _ids_of(row)) for row in self._pages.take(number)]
+            self._report.count(lt.claim_page.name, len(pages))
+            rest = ids[~known_among(ids, self._fitting(pages, ids, platform_id))]
+            self._claims.add(LOGGED, platform_id, rest, leaf_index)
+        self._batches.add(leaf_index, number, len(rest), whole=len(rest) == len(ids))
 
-        Returns the batch's number: the one in its row, unless all of its events agree on one that no batch has.
+    def skip(self, number: int) -> None:
+        """Take in the number of a batch whose events are not known: nothing can be said of what has it."""
+        self._unchecked.append(number)
+
+    def finish(self, weightless: Collection[int]) -> dict[int, int]:
+        """Compare all rows with the events that were taken in.
+
+        Returns the numbers of batches, by leaf, that are not those of their rows: all of a batch's events agree on one
+        that no other batch has, and its weights are not under its row's number either, which `weightless` says.
         """
-        if self._are_dropped:
-            return stored_number
-        pages = self._pages_with(stored_number)
-        tallies = self._tallies(ids, platform_id, stored_number, pages)
-        number = stored_number
-        if len(tallies) == 1 and stored_number not in tallies and None not in tallies:
-            (agreed,) = tallies
-            number = stored_number if self._is_taken(agreed) else agreed
-        if number is None:
-            return None
-        if number != stored_number:
-            pages = self._pages_with(number)
-        rest = ids[~known_among(ids, self._fitting(pages, ids, platform_id))]
-        right = tallies.get(number, 0) - (len(ids) - len(rest))
-        if right < len(rest):
-            self._add_wrong(rest, platform_id, number)
-        if self._rows.rows_of(number) > right:
-            self._add_extra(rest, platform_id, number)
-        return number
+        self._take_orphans()
+        for platform_ids, ids, numbers in copied_events(self._connection, self._pool_id):
+            self._report.count(lt.event.name, len(ids))
+            self._claims.add(ROW, platform_ids, ids, numbers)
+        expected = self._batches.numbers()
+        tally = _Tally()
+        for matched in self._claims.matched():
+            tally.take(matched, expected.of(matched.logged["value"]))
+        agreed = self._batches.agreed(tally, weightless)
+        self._batches.correct(agreed)
+        if tally.found or self._orphans:
+            self._report_all(set(agreed.values()))
+        return agreed
 
-    def finish(self, known: npt.NDArray[np.int64]) -> None:
-        """Report rows and pages whose number belongs to no batch, and all where they were dropped.
-
-        `known` are the numbers of all batches.
-        """
-        for table, stored in ((lt.event, self._rows), (lt.claim_page, self._pages)):
-            numbers, count = stored.orphaned(known[:0] if self._are_dropped else known)
-            if not count:
+    def _take_orphans(self) -> None:
+        """Take in the pages that no batch has: a batch whose row has a wrong number may have had them."""
+        unchecked = set(self._unchecked)
+        for row in self._pages.rest():
+            self._report.count(lt.claim_page.name)
+            if row["batch_number"] in unchecked:
                 continue
-            listed = 0
-            most = None if self._report.every else LISTED_MAX
-            for row in self._with_number(table, numbers[:most].tolist(), limit=most):
-                add_extra(self._report, table, row)
-                listed += 1
-            self._report.add_unlisted(table.name, "row", count - listed)
+            if not self._are_dropped:
+                self._claims.add(PAGED, row["platform_id"], _ids_of(row), row["batch_number"])
+            if self._report.every or len(self._orphans) < LISTED_MAX:
+                self._orphans.append(row)
+            else:
+                self._unlisted[row["batch_number"]] += 1
 
-    def _pages_with(self, number: int | None) -> list[_StoredPage]:
-        if number is None or not self._pages.rows_of(number):
-            return []
-        return [(row, _ids_of(row)) for row in self._with_number(lt.claim_page, [number])]
+    def _report_all(self, corrected: Collection[int]) -> None:
+        numbers = self._batches.numbers()
+        extra = 0
+        for matched in self._claims.matched():
+            expected = numbers.of(matched.logged["value"])
+            self._add_wrong(matched, expected)
+            rows = matched.extra[matched.extra["source"] == ROW]
+            rows = rows[~np.isin(rows["value"], np.array(self._unchecked, dtype=np.int64))]
+            most = len(rows) if self._report.every else max(0, LISTED_MAX - extra)
+            for row, event_id in zip(rows[:most].tolist(), ids_of(rows[:most]), strict=True):
+                found = {"platform_id": row[3], "event_id": UUID(bytes=event_id.tobytes()), "batch_number": row[2]}
+                add_extra(self._report, lt.event, found)
+            self._report.add_unlisted(lt.event.name, "row", len(rows[most:]))
+            extra += len(rows)
+        for page in self._orphans:
+            if page["batch_number"] not in corrected:
+                add_extra(self._report, lt.claim_page, page)
+        unlisted = sum(count for number, count in self._unlisted.items() if number not in corrected)
+        self._report.add_unlisted(lt.claim_page.name, "row", unlisted)
 
-    def _tallies(
-        self, ids: EventIds, platform_id: int, stored_number: int | None, pages: Sequence[_StoredPage]
-    ) -> Counter[int | None]:
-        """Returns how many of these events have which number, in a row or a page; None counts those without.
-
-        `pages` are those with the stored number.
-        """
-        in_pages = known_among(ids, _all_ids(pages))
-        tallies: Counter[int | None] = Counter({stored_number: int(np.count_nonzero(in_pages))})
-        ids = ids[~in_pages]
-        rows = self._connection.execute(_TALLY, self._offer(ids, platform_id)) if len(ids) else ()
-        tallies.update({row.batch_number: row.events for row in rows})
-        if tallies[None]:
-            pool, asked = PoolRef(self._pool_id, "", ""), [UUID(bytes=each.tobytes()) for each in ids]
-            found = find_numbers(self._connection, pool, platform_id, asked).values()
-            elsewhere = Counter(number for number in found if number not in tallies)
-            tallies[None] -= elsewhere.total()
-            tallies.update(elsewhere)
-        return +tallies
+    def _add_wrong(self, matched: Matched, expected: Int64Array) -> None:
+        # Where a batch has no row, its number is not known, and the row that is missing is the finding.
+        wrong = np.flatnonzero((matched.numbers != expected) & (expected != NOWHERE))
+        ids = ids_of(matched.logged[wrong])
+        for place, event_id in zip(wrong.tolist(), ids, strict=True):
+            key = f"platform_id={matched.logged['platform'][place]} event_id={UUID(bytes=event_id.tobytes())}"
+            number = int(expected[place])
+            if matched.sources[place] == ROW:
+                self._report.add(lt.event.name, key, "batch_number", int(matched.numbers[place]), number)
+            else:
+                self._report.add(lt.event.name, key, "row", "none", f"batch_number={number}")
 
     def _fitting(self, pages: Sequence[_StoredPage], ids: EventIds, platform_id: int) -> EventIds:
         """Returns the ids of pages that have accepted events alone, each once; reports what is wrong with any."""
@@ -152,38 +154,116 @@ class StoredEvents:
                 key = f"batch_number={row['batch_number']} low={row['low']}"
                 self._report.add(lt.claim_page.name, key, column, row[column], value)
 
-    def _is_taken(self, number: int | None) -> bool:
-        in_log = sa.exists().where(
-            lt.leaf.c.pool_id == lt.batch.c.pool_id, lt.leaf.c.leaf_index == lt.batch.c.leaf_index
-        )
-        here = (lt.batch.c.pool_id == self._pool_id) & (lt.batch.c.batch_number == number) & in_log
-        return bool(self._connection.execute(sa.select(sa.exists().where(here))).scalar_one())
-
-    def _add_wrong(self, ids: EventIds, platform_id: int, number: int) -> None:
-        for row in self._connection.execute(_WRONG, {**self._offer(ids, platform_id), "number": number}):
-            key = f"platform_id={platform_id} event_id={row.event_id}"
-            if row.batch_number is None:
-                self._report.add("event", key, "row", "none", f"batch_number={number}")
-            else:
-                self._report.add("event", key, "batch_number", row.batch_number, number)
-
-    def _add_extra(self, ids: EventIds, platform_id: int, number: int) -> None:
-        accepted = {UUID(bytes=event_id.tobytes()) for event_id in ids}
-        for row in self._with_number(lt.event, [number]):
-            if row["platform_id"] != platform_id or row["event_id"] not in accepted:
-                add_extra(self._report, lt.event, row)
-
-    def _with_number(self, table: sa.Table, numbers: list[int], *, limit: int | None = None) -> Iterator[Row]:
-        among = table.c.batch_number == sa.any_(sa.literal(numbers, sa.ARRAY(sa.BigInteger)))
-        query = sa.select(*columns_of(table)).where(table.c.pool_id == self._pool_id, among)
-        return stored_rows(self._connection, query.order_by(*table.primary_key.columns).limit(limit))
-
-    def _offer(self, ids: EventIds, platform_id: int) -> dict[str, Any]:
-        return {"pool_id": self._pool_id, "platform_id": platform_id, "ids": ids.tobytes(), "count": len(ids)}
-
 
 _StoredPage = tuple[Row, EventIds]
 """A page's row, and the ids in it."""
+
+
+class _Tally:
+    """How many of a batch's events have which other number, and whether there is anything to report."""
+
+    def __init__(self) -> None:
+        self.wrong: dict[int, Counter[int]] = {}
+        self.found = False
+
+    def take(self, matched: Matched, expected: Int64Array) -> None:
+        """Take in a part; `expected` are the numbers of the batches of its events."""
+        differ: BoolArray = matched.numbers != expected
+        self.found |= bool(differ.any()) or len(matched.extra) > 0
+        pairs = np.stack([matched.logged["value"][differ], matched.numbers[differ]], axis=1)
+        for (leaf, number), count in zip(*(each.tolist() for each in _counted(pairs)), strict=True):
+            self.wrong.setdefault(leaf, Counter())[number] += count
+
+
+def _counted(pairs: Int64Array) -> tuple[Int64Array, Int64Array]:
+    unique, counts = np.unique(pairs, axis=0, return_counts=True)
+    return unique, counts.astype(np.int64)
+
+
+class _Numbers:
+    """The number of each batch, by its leaf."""
+
+    def __init__(self, leaves: Int64Array, numbers: Int64Array) -> None:
+        self._leaves, self._numbers = leaves, numbers
+
+    def of(self, leaves: Int64Array) -> Int64Array:
+        """(n,) the numbers of the batches at these leaves, each of which was taken in."""
+        found: Int64Array = self._numbers[np.searchsorted(self._leaves, leaves)]
+        return found
+
+
+class _Batches:
+    """Of each batch its leaf, the number in its row, and how many of its events are in no page: 24 bytes a batch."""
+
+    def __init__(self) -> None:
+        self._leaves, self._numbers, self._rest = array("q"), array("q"), array("q")
+        self._paged: set[int] = set()
+        """Leaves of batches that have pages with their number."""
+
+    def add(self, leaf_index: int, number: int | None, rest: int, *, whole: bool) -> None:
+        """Take in the batch of the next leaf that has one."""
+        self._leaves.append(leaf_index)
+        self._numbers.append(NOWHERE if number is None else number)
+        self._rest.append(rest)
+        if not whole:
+            self._paged.add(leaf_index)
+
+    def numbers(self) -> _Numbers:
+        return _Numbers(np.array(self._leaves, dtype=np.int64), np.array(self._numbers, dtype=np.int64))
+
+    def agreed(self, tally: _Tally, weightless: Collection[int]) -> dict[int, int]:
+        """Returns the numbers on which all events of a batch agree, of those whose row has another or is missing."""
+        taken, agreed = set(self._numbers), {}
+        for leaf, wrong in tally.wrong.items():
+            place = int(np.searchsorted(np.array(self._leaves, dtype=np.int64), leaf))
+            number, count = wrong.most_common(1)[0]
+            if leaf in self._paged or leaf not in weightless or number == NOWHERE or number in taken:
+                continue
+            if count == self._rest[place] or self._numbers[place] == NOWHERE:
+                agreed[leaf] = number
+        return agreed
+
+    def correct(self, agreed: dict[int, int]) -> None:
+        """Take these for the numbers of their batches."""
+        for place, leaf in enumerate(self._leaves if agreed else ()):
+            self._numbers[place] = agreed.get(leaf, self._numbers[place])
+
+
+_COPIED: Final = np.dtype(
+    [
+        ("fields", ">i2"),
+        ("platform_bytes", ">i4"), ("platform", ">i4"),
+        ("id_bytes", ">i4"), ("id", "V16"),
+        ("number_bytes", ">i4"), ("number", ">i8"),
+    ]
+)  # fmt: skip
+"""A row of `event` in Postgres' binary format of COPY; none of its columns may be null."""
+
+_COPY_HEADER_BYTES: Final = 19
+_COPIED_AT_ONCE: Final = 2**18 * _COPIED.itemsize
+
+
+def copied_events(connection: sa.Connection, pool_id: int) -> Iterator[tuple[Int64Array, EventIds, Int64Array]]:
+    """Yields a pool's rows of `event`, some hundred thousand at a time: platforms' numbers, ids, batches' numbers."""
+    query = f"SELECT platform_id, event_id, batch_number FROM event WHERE pool_id = {int(pool_id)}"  # noqa: S608  # a number
+    copying = f"COPY ({query}) TO STDOUT (FORMAT BINARY)"
+    waiting = bytearray()
+    with driver_connection(connection).cursor() as cursor, cursor.copy(copying) as copied:
+        for block in copied:
+            waiting += block
+            if len(waiting) >= _COPY_HEADER_BYTES + _COPIED_AT_ONCE:
+                yield _rows_in(waiting)
+        yield _rows_in(waiting)
+
+
+def _rows_in(waiting: bytearray) -> tuple[Int64Array, EventIds, Int64Array]:
+    """Take the whole rows out of what was read. The header is longer than no row and starts like none."""
+    start = _COPY_HEADER_BYTES if waiting[:4] == b"PGCO" else 0
+    rows = (len(waiting) - start) // _COPIED.itemsize
+    end = start + rows * _COPIED.itemsize
+    found: npt.NDArray[Any] = np.frombuffer(bytes(waiting[start:end]), dtype=_COPIED)
+    del waiting[:end]
+    return found["platform"].astype(np.int64), np.ascontiguousarray(found["id"]), found["number"].astype(np.int64)
 
 
 def _all_ids(pages: Sequence[_StoredPage]) -> EventIds:
@@ -195,33 +275,3 @@ def _ids_of(page: Row) -> EventIds:
         return unpacked(page["low"].bytes, page["width"], page["ids"])
     except ValueError:
         return np.empty(0, dtype="V16")
-
-
-def _over_offered(query: str) -> sa.TextClause:
-    """Returns a query over the events that are passed as one string of bytes, with the number in each one's row.
-
-    A subquery for each, not a join: if the planner underestimates the table, a join reads all of it for every batch.
-    """
-    numbered = f"""
-        WITH offered AS MATERIALIZED (
-            SELECT encode(substring(:ids FROM 16 * place + 1 FOR 16), 'hex')::uuid AS event_id
-            FROM generate_series(0, :count - 1) AS place
-        ), numbered AS (
-            SELECT event_id, (
-                SELECT batch_number FROM event
-                WHERE pool_id = :pool_id AND platform_id = :platform_id AND event.event_id = offered.event_id
-            ) AS batch_number
-            FROM offered
-        )
-        {query}
-    """  # noqa: S608  # both queries are written below
-    return sa.text(numbered).bindparams(
-        sa.bindparam("ids", type_=sa.LargeBinary),
-        *(sa.bindparam(name, type_=sa.Integer) for name in ("count", "pool_id", "platform_id")),
-    )
-
-
-_TALLY: Final = _over_offered("SELECT batch_number, count(*) AS events FROM numbered GROUP BY batch_number")
-_WRONG: Final = _over_offered(
-    "SELECT event_id, batch_number FROM numbered WHERE batch_number IS DISTINCT FROM :number"
-).bindparams(sa.bindparam("number", type_=sa.BigInteger))

@@ -44,8 +44,6 @@ class Followed:
 
     leaf: Leaf[Any]
     platform_ids: dict[str, int]
-    batch_number: Callable[[int], int | None]
-    """Returns the number of the batch at a leaf, if known."""
     transfers: Sequence[Transfer] = ()
     balances: dict[str, int] = field(default_factory=dict)
     """After the leaf, of the accounts that it moved money in."""
@@ -125,11 +123,10 @@ def _closings(at: Followed) -> Iterator[Row]:
 def _batches(at: Followed) -> Iterator[Row]:
     match at.leaf.content:
         case UsageContent(platform=platform, batch_id=batch_id, body_sha256=digest):
-            number = at.batch_number(at.leaf.index)
             yield {
                 "platform_id": at.platform_id(platform),
                 "batch_id": batch_id,
-                "batch_number": UNSAID if number is None else number,
+                "batch_number": UNSAID,  # what its events say is known when all were read
                 "body_sha256": bytes.fromhex(digest),
                 "leaf_index": at.leaf.index,
             }
@@ -137,12 +134,11 @@ def _batches(at: Followed) -> Iterator[Row]:
 
 def _retractions(at: Followed) -> Iterator[Row]:
     match at.leaf.content:
-        case RetractionContent(platform=platform, request_id=request_id, batch_leaf=batch_leaf):
-            number = at.batch_number(batch_leaf)
+        case RetractionContent(platform=platform, request_id=request_id):
             yield {
                 "platform_id": at.platform_id(platform),
                 "request_id": request_id,
-                "batch_number": UNSAID if number is None else number,
+                "batch_number": UNSAID,
                 "request_sha256": UNSAID,
                 "weights_number": UNSAID,
                 "leaf_index": at.leaf.index,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Final
 
 import sqlalchemy as sa
 
 from audit.fsck.report import CheckReport
-from audit.fsck.rows import compare, stored_rows
+from audit.fsck.rows import compare, read_by_index, stored_rows
 from ledger.log.leaves import Leaf
 from ledger.store import tables as lt
 from ledger.store.acts import REGISTRY
@@ -104,7 +106,11 @@ def check_turns(connection: sa.Connection, pool_id: int, report: CheckReport) ->
 
 
 def check_strays(connection: sa.Connection, registry: Registry, report: CheckReport) -> Iterator[str]:
-    """Report rows of pools that do not exist, in every table of pools; yields each table's name before reading it."""
+    """Report rows of pools that do not exist, in every table of pools; yields each table's name before reading it.
+
+    The keys of these tables begin with the pool's number, so the index leads to the rows of no pool, and past others.
+    """
+    read_by_index(connection)
     for table in metadata.sorted_tables:
         if "pool_id" not in table.columns or table is lt.pool:
             continue
@@ -114,16 +120,29 @@ def check_strays(connection: sa.Connection, registry: Registry, report: CheckRep
             report.add(table.name, key, "row", f"{rows} rows", expected, count=rows)
 
 
+_GAPS_AT_ONCE: Final = 50
+"""Gaps between numbers of pools that one query asks for."""
+
+
 def _strays(connection: sa.Connection, table: sa.Table, registry: Registry) -> list[tuple[int, int]]:
-    """Yields (pool's number, rows) for each pool that does not exist, not even now."""
-    known = [REGISTRY.pool_id, *(pool.pool_id for pool in registry.pools)]
-    query = (
-        sa.select(table.c.pool_id, sa.func.count().label("rows"))
-        .where(table.c.pool_id != sa.all_(sa.literal(known, sa.ARRAY(sa.Integer))))
-        .group_by(table.c.pool_id)
-        .order_by(table.c.pool_id)
-    )
-    strays = [(row["pool_id"], row["rows"]) for row in stored_rows(connection, query)]
+    """Returns (pool's number, rows) for each pool that does not exist, not even now."""
+    known = sorted({REGISTRY.pool_id, *(pool.pool_id for pool in registry.pools)})
+    gaps = [table.c.pool_id < known[0]]
+    gaps += [
+        (table.c.pool_id > before) & (table.c.pool_id < after)
+        for before, after in pairwise(known)
+        if after > before + 1
+    ]
+    gaps.append(table.c.pool_id > known[-1])
+    strays: list[tuple[int, int]] = []
+    for start in range(0, len(gaps), _GAPS_AT_ONCE):
+        query = (
+            sa.select(table.c.pool_id, sa.func.count().label("rows"))
+            .where(sa.or_(*gaps[start : start + _GAPS_AT_ONCE]))
+            .group_by(table.c.pool_id)
+            .order_by(table.c.pool_id)
+        )
+        strays += [(row["pool_id"], row["rows"]) for row in stored_rows(connection, query)]
     if strays:
         registry.look_again()
     now = {pool.pool_id for pool in registry.pools}

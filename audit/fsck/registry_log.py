@@ -13,7 +13,7 @@ from audit.fsck.bodies import BodyRows
 from audit.fsck.projections import Followed, registry_projections
 from audit.fsck.registry import Registry, check_turns
 from audit.fsck.report import CheckReport, shown_row
-from audit.fsck.rows import LeafRows, Row, compare, stored_rows
+from audit.fsck.rows import LeafRows, Row, compare, read_by_index, stored_rows
 from audit.fsck.walk import LeafWalk
 from audit.progress import Progress
 from audit.registry_fold import RegistryFold
@@ -61,6 +61,7 @@ def check_registry_log(
 
     The connection's transaction must see one state throughout. `every` says whether the report lists all findings.
     """
+    read_by_index(connection)
     check = _RegistryCheck(connection, registry, bodies, CheckReport(REGISTRY.name, every=every))
     yield from check.run()
     return check.report
@@ -116,7 +117,7 @@ class _RegistryCheck:
             return False
         self._bodies.follow(leaf.content)
         self._take_rows(leaf)
-        followed = Followed(leaf, {}, lambda _: None)
+        followed = Followed(leaf, {})
         for projection in registry_projections():
             stored = self._tables[projection.table.name].take(leaf.index)
             compare(self.report, projection.table, stored, projection.rows(followed))

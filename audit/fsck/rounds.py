@@ -16,10 +16,18 @@ from ledger.errors import InvalidInputError, LedgerCorruptError
 from ledger.log.leaves import Leaf, decode
 from ledger.store import tables as lt
 from payout.entries import CONTENTS, RoundContent
+from payout.store import tables as t
+
+
+class UnlistedRoundError(Exception):
+    """The log has a round that no row names, and the leaf at which its interval ends was passed."""
 
 
 class Rounds:
-    """Checks the rounds of a pool when the fold reaches the end of each."""
+    """Checks the rounds of a pool when the fold reaches the end of each.
+
+    Rows of `round` say where the rounds are. With `search` all leaves are searched for them: the rows are wrong.
+    """
 
     def __init__(
         self,
@@ -28,20 +36,38 @@ class Rounds:
         log: LogReader,
         fold: PoolFold,
         take: Callable[[Finding], None],
+        *,
+        search: bool,
     ) -> None:
         self._log, self._fold, self._take = log, fold, take
         self._ends: dict[int, list[Leaf[RoundContent]]] = {}
+        self._listed: set[int] = set()
         is_round = sa.func.position(
             sa.literal(f'"type":"{RoundContent.type}"'.encode(), sa.LargeBinary).op("in")(lt.leaf.c.entry)
         )
-        query = sa.select(lt.leaf.c.leaf_index, lt.leaf.c.entry).where(lt.leaf.c.pool_id == pool_id, is_round > 0)
+        named = sa.select(t.round_.c.leaf_index).where(t.round_.c.pool_id == pool_id)
+        indexes = [] if search else list(connection.execute(named).scalars())
+        among = lt.leaf.c.leaf_index == sa.any_(sa.literal(indexes, sa.ARRAY(sa.BigInteger)))
+        query = sa.select(lt.leaf.c.leaf_index, lt.leaf.c.entry).where(
+            lt.leaf.c.pool_id == pool_id, is_round > 0 if search else among
+        )
         for row in stored_rows(connection, query.order_by(lt.leaf.c.leaf_index)):
             try:
                 leaf: Leaf[Any] = decode(row["entry"], CONTENTS)
             except LedgerCorruptError:
                 continue  # The fold reports this when it reaches the leaf.
             if isinstance(leaf.content, RoundContent):
+                self._listed.add(leaf.index)
                 self._ends.setdefault(leaf.content.end, []).append(leaf)
+
+    def require_listed(self, leaf: Leaf[Any]) -> None:
+        """Check that a round was known before its leaf was reached.
+
+        Raises:
+            UnlistedRoundError: it was not.
+        """
+        if isinstance(leaf.content, RoundContent) and leaf.index not in self._listed:
+            raise UnlistedRoundError
 
     def end_at(self, leaf_index: int, doubtful: list[int]) -> None:
         """Check the rounds that end before this leaf, unless one of the `doubtful` batches is in them."""

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import sqlalchemy as sa
 
 from audit.batch_check import WeighedBatch
+from audit.fsck.numbered import NumberedRows
 from audit.fsck.report import LISTED_MAX, CheckReport
-from audit.fsck.rows import Row, add_extra, columns_of, compare, stored_rows
+from audit.fsck.rows import Row, add_extra, compare
 from ledger.store import tables as lt
 from ledger.usage.entries import UsageContent
 from ledger.usage.weights import pack
@@ -27,29 +28,43 @@ class Owner:
     figure: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Absent:
+    """Weights of which there is no row under the number of the batch or retraction."""
+
+    owner: Owner | None
+    leaf_index: int
+    number: int | None
+    following: list[Row]
+
+
 class WeightRows:
-    """A pool's rows of `batch_weights`."""
+    """A pool's rows of `batch_weights`, read once in the order of their numbers."""
 
     def __init__(
         self, connection: sa.Connection, pool_id: int, collective_ids: dict[str, int], report: CheckReport
     ) -> None:
-        self._connection, self._report = connection, report
-        self._all = sa.select(*columns_of(lt.batch_weights)).where(lt.batch_weights.c.pool_id == pool_id)
+        self._report = report
+        self._rows = NumberedRows(connection, pool_id, lt.batch_weights)
         self._collective_ids = collective_ids
-        self._absent: list[tuple[Owner, int, list[Row]]] = []
-        """Weights without any row under their number: possibly the number is wrong."""
+        self._absent: list[_Absent] = []
+        self.weightless: set[int] = set()
+        """Leaves without any row under the number of their batch: possibly the number is wrong."""
 
-    def check(self, owner: Owner | None, usage: UsageContent, weighed: WeighedBatch, number: int) -> None:
+    def check(
+        self, owner: Owner | None, leaf_index: int, usage: UsageContent, weighed: WeighedBatch, number: int | None
+    ) -> None:
         """Check for one row for each month and mode that has events, with their weights.
 
-        `owner` is the only row that says the weights are under this number; None if other rows say so too.
+        `owner` is the only row that says the weights are under this number; None if other rows say so too. `number` is
+        None where no row says it.
         """
-        under = lt.batch_weights.c.batch_number == number
-        stored = list(stored_rows(self._connection, self._all.where(under)))
-        following = list(self._following(usage, weighed, number))
-        if owner is not None and following and not stored and len(self._absent) < LISTED_MAX:
-            self._absent.append((owner, number, following))
-        else:
+        stored = [] if number is None else self._rows.take(number)
+        following = list(self._following(usage, weighed, number or 0))
+        if following and not stored and len(self._absent) < LISTED_MAX:
+            self._absent.append(_Absent(owner, leaf_index, number, following))
+            self.weightless.add(leaf_index)
+        elif number is not None:
             compare(self._report, lt.batch_weights, stored, following)
 
     def _following(self, usage: UsageContent, weighed: WeighedBatch, number: int) -> Iterator[Row]:
@@ -68,38 +83,42 @@ class WeightRows:
             # An unregistered collective is reported elsewhere, and has no number to pack.
             yield {**row, "packed": pack(of_mode, ids)} if ids[of_mode.index].all() else row
 
-    def finish(self, known: npt.NDArray[np.int64]) -> None:
-        """Report rows whose number no batch or retraction has; `known` are the numbers of all that do, ascending."""
+    def finish(self, agreed: Mapping[int, int], unfollowed: Collection[int]) -> None:
+        """Report rows whose number no batch or retraction has, and weights that are missing.
+
+        `agreed` are numbers of batches, by leaf, that are not those of their rows; `unfollowed` those of batches and
+        retractions that were not checked.
+        """
         orphans: dict[int, list[Row]] = {}
-        for row in stored_rows(self._connection, self._all.with_only_columns(*_KEY)):
+        for row in self._rows.rest():
             number = row["batch_number"]
-            place = int(np.searchsorted(known, number))
-            if place < len(known) and known[place] == number:
+            if number in unfollowed:
                 continue
             self._report.count(lt.batch_weights.name)
             if number in orphans or len(orphans) < LISTED_MAX:
-                orphans.setdefault(number, [])
+                orphans.setdefault(number, []).append(row)
             else:
                 add_extra(self._report, lt.batch_weights, row)
-        for number in orphans:
-            under = lt.batch_weights.c.batch_number == number
-            orphans[number] = list(stored_rows(self._connection, self._all.where(under)))
-        self._settle_absent(orphans)
+        self._settle_absent(orphans, agreed)
         for rows in orphans.values():
             for row in rows:
                 add_extra(self._report, lt.batch_weights, row)
 
-    def _settle_absent(self, orphans: dict[int, list[Row]]) -> None:
+    def _settle_absent(self, orphans: dict[int, list[Row]], agreed: Mapping[int, int]) -> None:
         """If orphaned rows are just the weights that are missing, one of the two numbers is wrong: name both."""
-        for owner, number, following in self._absent:
-            found = next((other for other, rows in orphans.items() if _same_weights(rows, following)), None)
-            if found is None:
-                compare(self._report, lt.batch_weights, [], following)
-            else:
-                self._report.add(owner.table, owner.key, owner.figure, number, found)
-
-
-_KEY: Final = (lt.batch_weights.c.batch_number, lt.batch_weights.c.mode, lt.batch_weights.c.month)
+        for absent in self._absent:
+            number = agreed.get(absent.leaf_index, absent.number)
+            if absent.owner is not None:
+                same = (other for other, rows in orphans.items() if _same_weights(rows, absent.following))
+                found = next(same, None)
+                if found is not None:
+                    self._report.add(absent.owner.table, absent.owner.key, absent.owner.figure, number, found)
+                    continue
+            if number is not None:
+                following = [{**row, "batch_number": number} for row in absent.following]
+                stored = orphans.pop(number, [])
+                self._report.count(lt.batch_weights.name, -len(stored))  # they were counted as orphans
+                compare(self._report, lt.batch_weights, stored, following)
 
 
 def _same_weights(rows: list[Row], following: list[Row]) -> bool:

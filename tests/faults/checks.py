@@ -60,12 +60,18 @@ def check(world: World, traffic: Traffic, folder: Path) -> dict[str, int]:
         problems.append(f"{paid_in} was paid in, and {sum(book.leaves_of_revenue.values())} acknowledged")
     if total := sum(balances.values()):
         problems.append(f"balances sum to {total}")
+    problems += traffic.banking.problems()
     fsck = _moiety(world, "db", "fsck")
     if fsck.returncode:
         problems.append(f"fsck: {fsck.stdout[-500:]}{fsck.stderr[-500:]}")
     _verify(world, traffic, folder)
     problems += _stuck(world)
-    return {"batches": len(found), "events": accepted, "rounds": len(list(world.olive.list_rounds(POOL)))}
+    return {
+        "batches": len(found),
+        "events": accepted,
+        "rounds": len(list(world.olive.list_rounds(POOL))),
+        "pay_runs": traffic.banking.runs,
+    }
 
 
 def _verify(world: World, traffic: Traffic, folder: Path) -> None:

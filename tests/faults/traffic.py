@@ -14,6 +14,7 @@ from uuid import UUID
 import grpc
 
 from moiety import Client, Mode, Receipt, ServiceError, UsageEvent
+from tests.faults.banking import Banking
 from tests.faults.world import COLLECTIVES, METHOD, POOL, World
 
 EXPECTED: Final = frozenset(
@@ -62,7 +63,8 @@ class Traffic:
         for number, platform in enumerate(world.platforms):
             work += [lambda chance, n=number, c=platform: self._submit(chance, n, c)] * 2  # type: ignore[misc]
             work.append(lambda chance, n=number, c=platform: self._pay_in(chance, n, c))  # type: ignore[misc]
-        work += [self._propose, self._decide, self._look]
+        self.banking = Banking(world.olive, world.otto, world.platforms[0])
+        work += [self._propose, self._decide, self._look, self.banking.act]
         self._threads = [
             threading.Thread(target=self._go_on, args=(each, random.Random(f"{seed}/{place}")), daemon=True)
             for place, each in enumerate(work)

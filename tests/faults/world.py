@@ -12,22 +12,24 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
 import grpc
 import psycopg
 
-from ledger.acts.controls import Controls
+from ledger.store.vault import add_key
 from moiety import Client, Collective, Method, Platform, Policy, Pool
 from moiety.keys import make_key
 from moiety.v1.registry_pb2 import DISTRIBUTE_REPORTED
 from services.process.embedded import embedded_postgres
 from services.schema import upgrade
 from services.signing.key_file import generate_key
+from tests.faults.banking import TWO, open_account
 from tests.support.books import wait_until
-from tests.support.deployment import FOUNDERS, SteppedClock, found_for_tests
+from tests.support.deployment import FOUNDERS, SteppedClock, deployed
 from tests.support.programs import free_port
 from tests.support.standby import base_backup, program
 
@@ -36,8 +38,8 @@ METHOD: Final = "ngram"
 COLLECTIVES: Final = ("breton", "irish", "scottish", "welsh")
 PLATFORMS: Final = ("songbird", "tunesmith")
 
-SOON_SECONDS: Final = 120.0
-"""How long a process may take to be back: on a machine with other work it starts slowly."""
+SOON_SECONDS: Final = 600.0
+"""How long a process may take to be back: at the lowest priority, beside much other work, it gets little time."""
 
 _OTHERS: Final = "FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
 
@@ -54,18 +56,26 @@ def _works_in(process: Path) -> Path | None:
         return None
 
 
+_numbers = count()
+
+WRONG_SECONDS: Final = (-7200.0, -90.0, 90.0, 7200.0)
+"""By how much clocks are set wrong: within what is tolerated, and beyond."""
+
+
 class Process:
     """A command of ours as a process of its own."""
 
     def __init__(self, command: str, environment: dict[str, str], log: Path) -> None:
         self._command, self._environment, self._log = command, environment, log
         self.starts = 0
+        self._clock = log.parent / f"clock-{next(_numbers)}"
+        self._clock.write_text("0")
         self.start()
 
     def start(self) -> None:
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "services.cli", self._command],
+                [sys.executable, "-m", "tests.faults.clocked", str(self._clock), self._command],
                 env={**os.environ, **self._environment},
                 stdout=log,
                 stderr=log,
@@ -93,6 +103,12 @@ class Process:
         time.sleep(seconds)
         self._process.send_signal(signal.SIGCONT)
 
+    def set_clock(self, offset_seconds: float, seconds: float) -> None:
+        """Let its clock be wrong for a while, ahead or behind."""
+        self._clock.write_text(str(offset_seconds))
+        time.sleep(seconds)
+        self._clock.write_text("0")
+
     def keep_up(self) -> None:
         """Start it again where it has ended, as a supervisor does."""
         if self._process.poll() is not None:
@@ -107,8 +123,9 @@ class World:
         stack.enter_context(embedded_postgres(folder / "database"))
         stack.callback(self._end_postgres)
         upgrade(self.url)
-        two = Controls(people=2, terms=1, weights=1, money=2, rounds=2, registry=1)
-        found_for_tests(self.url, SteppedClock(datetime.now(UTC)), two)
+        payee_key = folder / "payee-key"
+        add_key(payee_key)
+        keys = self._found_long_ago(payee_key)
         self.address = f"127.0.0.1:{free_port()}"
         self.http_address = f"127.0.0.1:{free_port()}" if http else ""
         key = folder / "signing-key"
@@ -122,6 +139,7 @@ class World:
             "MOIETY_LOG_LEVEL": "WARNING",
             "MOIETY_SIGNING_KEY_FILE": str(key),
             "MOIETY_CHECKPOINT_FOLDER": str(folder / "checkpoints"),
+            "MOIETY_PAYEE_KEY_FILE": str(payee_key),
         }
         self.log = folder / "log"
         self.server = Process("serve", environment, self.log)
@@ -129,7 +147,7 @@ class World:
         stack.callback(self._end)
         self.wait_until_served()
         self.olive, self.otto = (stack.enter_context(Client(self.address, each.key.text)) for each in FOUNDERS)
-        self.platforms = self._people(stack)
+        self.platforms = [stack.enter_context(Client(self.address, key)) for key in keys]
 
     @property
     def _files(self) -> Path:
@@ -145,22 +163,28 @@ class World:
         hosts = "&".join(f"host={place}" for place in self._places)
         return f"postgresql://postgres:@/postgres?{hosts}&target_session_attrs=read-write"
 
-    def _people(self, stack: ExitStack) -> list[Client]:
-        for platform in PLATFORMS:
-            self.olive.create_platform(platform, Platform(display_name=platform))
-        for collective in COLLECTIVES:
-            self.olive.create_collective(collective, Collective(display_name=collective, members=10))
-        named = [f"platforms/{platform}" for platform in PLATFORMS]
-        policy = Policy(review_seconds=1, fee_ppm=30_000, commons_ppm=100_000)
-        pool = Pool(display_name="Folk", currency="EUR", policy=policy, platforms=named, distribute=DISTRIBUTE_REPORTED)
-        self.olive.create_pool(POOL, pool)
-        self.olive.create_method(POOL, METHOD, Method(display_name="n-gram votes", confidence_ppm=900_000))
-        clients = []
-        for name in named:
-            made = make_key()
-            self.olive.create_api_key(name, made.hash)
-            clients.append(stack.enter_context(Client(self.address, made.text)))
-        return clients
+    def _found_long_ago(self, payee_key: Path) -> list[str]:
+        """Register everyone four days ago, so that accounts can be paid by now; returns the platforms' keys."""
+        clock = SteppedClock(datetime.now(UTC) - timedelta(days=4))
+        quiet = {"http_listen": "", "log_level": "WARNING"}
+        with deployed(self.url, clock, controls=TWO, payee_key_file=payee_key, **quiet) as past:
+            olive, otto = (past.client(f"operators/{each.name.rpartition('/')[2]}") for each in FOUNDERS)
+            for platform in PLATFORMS:
+                olive.create_platform(platform, Platform(display_name=platform))
+            for collective in COLLECTIVES:
+                olive.create_collective(collective, Collective(display_name=collective, members=10))
+            named = [f"platforms/{platform}" for platform in PLATFORMS]
+            policy = Policy(review_seconds=1, fee_ppm=30_000, commons_ppm=100_000)
+            pool = Pool(
+                display_name="Folk", currency="EUR", policy=policy, platforms=named, distribute=DISTRIBUTE_REPORTED
+            )
+            olive.create_pool(POOL, pool)
+            olive.create_method(POOL, METHOD, Method(display_name="n-gram votes", confidence_ppm=900_000))
+            open_account(olive, otto, named)
+            keys = {name: make_key() for name in named}
+            for name, made in keys.items():
+                olive.create_api_key(name, made.hash)
+            return [made.text for made in keys.values()]
 
     def wait_until_served(self) -> None:
         """Wait until Postgres and the server answer, starting what has ended."""
@@ -171,12 +195,22 @@ class World:
                 psycopg.connect(self.url, connect_timeout=5).close()
                 with grpc.insecure_channel(self.address) as channel:
                     grpc.channel_ready_future(channel).result(timeout=5)
-            except (psycopg.OperationalError, grpc.FutureTimeoutError):
+            except (psycopg.OperationalError, grpc.FutureTimeoutError) as error:
                 if time.monotonic() > deadline:
-                    raise
+                    raise AssertionError(f"not served after {SOON_SECONDS:g} s: {error}; {self._state()}") from error
                 time.sleep(0.1)
             else:
                 return
+
+    def _state(self) -> str:
+        """What runs of Postgres, whether it runs or waits and for what, and what it logged last."""
+        running = [
+            f"{(process / 'cmdline').read_text().strip(chr(0))} {(process / 'stat').read_text().split()[2]} "
+            f"{(process / 'wchan').read_text()}"
+            for process in Path("/proc").glob("[0-9]*")
+            if _works_in(process) == self._files
+        ]
+        return f"{running}; {(self._files / 'log').read_text(errors='replace')[-2000:]}"
 
     def keep_up(self) -> None:
         """Start what has ended, as a supervisor does."""
@@ -234,6 +268,12 @@ class World:
 
     def stall_scheduler(self, chance: random.Random) -> None:
         chance.choice(self.schedulers).stall(chance.uniform(0.5, 5))
+
+    def set_server_clock(self, chance: random.Random) -> None:
+        self.server.set_clock(chance.choice(WRONG_SECONDS), chance.uniform(0.5, 5))
+
+    def set_scheduler_clock(self, chance: random.Random) -> None:
+        chance.choice(self.schedulers).set_clock(chance.choice(WRONG_SECONDS), chance.uniform(0.5, 5))
 
     def kill_postgres(self, _: random.Random) -> None:
         with suppress(OSError, ValueError, IndexError):  # it is away already
@@ -319,7 +359,8 @@ class World:
         return (
             self.kill_server, self.end_server, self.kill_schedulers, self.stall_server, self.stall_scheduler,
             self.kill_postgres, self.restart_postgres, self.kill_a_backend, self.stall_backends,
-            self.cut_connections, self.hold_head, self.kill_everything, self.fail_over,
+            self.cut_connections, self.hold_head, self.kill_everything, self.fail_over, self.set_server_clock,
+            self.set_scheduler_clock,
         )  # fmt: skip
 
     def _end_postgres(self) -> None:

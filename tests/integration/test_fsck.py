@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from audit.files.spills import SpillFolder
-from audit.fsck import LISTED_MAX, CheckReport, Registry, check_pool, check_strays, read_registry
+from audit.fsck import LISTED_MAX, CheckReport, Registry, check_pool, check_strays, numbered, read_registry
 from ledger.log.merkle import Frontier, leaf_hash
 from ledger.store import tables as lt
 from ledger.store.bodies import Bodies
@@ -239,6 +239,32 @@ def test_all_findings_are_listed_where_all_are_asked_for(tampering: sa.Connectio
     )
     report, _ = check(tampering, POOL, every=True)
     assert len(report.findings) == report.finding_count == 1000
+
+
+def test_a_number_from_the_end_of_the_log_costs_no_memory_and_hides_nothing(
+    tampering: sa.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To reach the rows of that number, all rows before it are passed, and read again when their batches come."""
+    monkeypatch.setattr(numbered, "WAITING_MAX", 0)
+    assert findings(tampering) == []
+    first = middle_row(tampering, lt.batch)
+    tampering.execute(sa.update(lt.batch).where(first).values(batch_number=2**62))
+    assert {table for table, _, _ in findings(tampering)} == {"batch"}
+
+
+def test_a_batch_s_number_that_its_events_and_weights_contradict_is_what_is_wrong(tampering: sa.Connection) -> None:
+    """Not each of the events, nor the retraction that names it rightly."""
+    second = (lt.batch.c.pool_id == FOLK) & (lt.batch.c.batch_id == "second")
+    tampering.execute(sa.update(lt.batch).where(second).values(batch_number=10**6))
+    assert [(table, figure) for table, _, figure in findings(tampering)] == [("batch", "batch_number")]
+
+
+def test_events_that_name_another_number_than_batch_and_weights_are_what_is_wrong(tampering: sa.Connection) -> None:
+    number = sa.select(lt.batch.c.batch_number).where(lt.batch.c.pool_id == FOLK, lt.batch.c.batch_id == "second")
+    here = (lt.event.c.pool_id == FOLK) & (lt.event.c.batch_number == number.scalar_subquery())
+    changed = tampering.execute(sa.update(lt.event).where(here).values(batch_number=10**6)).rowcount
+    assert changed > 0
+    assert [(table, figure) for table, _, figure in findings(tampering)] == [("event", "batch_number")] * changed
 
 
 def test_names_in_a_dictionary_that_no_event_has_are_no_findings(scene: Scene, tampering: sa.Connection) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import sqlalchemy as sa
 
 from audit.files.spills import SpillFolder
-from audit.fsck import CheckReport, check_pool, check_strays, read_registry
+from audit.fsck import CheckReport, check_pool, check_strays, read_registry, registry_history
 from audit.progress import Progress
 from ledger.acts.entries import ProposalContent
 from ledger.acts.people import A, Actor
@@ -169,13 +169,14 @@ def sign(deployment: Deployment) -> None:
 
 def check(connection: sa.Connection, *names: str, every: bool = False) -> list[CheckReport]:
     """What a check says in the connection's transaction: of these pools or all of them, and of rows of none."""
-    found = read_registry(connection)
+    found, history = read_registry(connection), registry_history(connection, Bodies())
     reports = []
     with SpillFolder() as spills:
         for pool in found.pools:
             if names and pool.name not in names:
                 continue
-            reports.append(report_of(check_pool(connection, pool, found, Bodies(), spills.new, every=every)))
+            steps = check_pool(connection, pool, found, Bodies(), spills.new, history=history, every=every)
+            reports.append(report_of(steps))
     strays = CheckReport(every=every)
     list(check_strays(connection, found, strays))
     return [*reports, strays]

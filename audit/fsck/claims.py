@@ -1,0 +1,159 @@
+"""Accepted events beside the rows that say so: each is taken in once, in any order, and they are matched by id.
+
+In bounded memory however many there are: records of fixed size are partitioned by a hash of the id, and each part,
+which has all records of its ids, is matched by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from audit.unique_events import Spill
+from ledger.usage.batch import BoolArray, Int64Array
+from ledger.usage.pages import EventIds
+
+LOGGED, ROW, PAGED = range(3)
+"""Where a record is from: an accepted event of the log, a row of `event`, an id in a page that no batch has."""
+
+NOWHERE: Final = -(2**63)
+"""In place of a batch's number: none is known, or no row was found."""
+
+PARTS: Final = 64
+MAX_RECORDS: Final = 2**20
+"""Records that are matched together, 32 bytes each; a larger part is partitioned again."""
+
+_SPILLED_RECORDS: Final = 2**18
+_PART_BITS: Final = 6
+_MAX_DEPTH: Final = 4
+
+_RECORD: Final = np.dtype([("high", "<u8"), ("low", "<u8"), ("value", "<i8"), ("platform", "<i4"), ("source", "<u4")])
+
+Records = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Matched:
+    """Records of some ids, each with the one that it belongs to.
+
+    Attributes:
+        logged: (n,) accepted events; `value` is the leaf.
+        numbers: (n,) the number of the batch that a row or a page gives to each; `NOWHERE` without one.
+        sources: (n,) what gives it: `ROW`, `PAGED`, or `LOGGED` where nothing does.
+        extra: (m,) rows and ids of pages that belong to no accepted event; `value` is their batch's number.
+    """
+
+    logged: Records
+    numbers: Int64Array
+    sources: npt.NDArray[np.uint32]
+    extra: Records
+
+
+class Claims:
+    """Takes in accepted events and rows, and matches them at the end.
+
+    `salt` keeps whoever chooses event ids from choosing the part of their records.
+    """
+
+    def __init__(self, new_spill: Callable[[], Spill], salt: int) -> None:
+        self._new_spill, self._salt = new_spill, np.uint64(salt)
+        self._buffer: list[Records] = []
+        self._buffered = 0
+        self._spill: Spill | None = None
+
+    def add(self, source: int, platform_ids: Any, ids: EventIds, values: Any) -> None:
+        """Take in ids (n,) of platforms with their values, each (n,) or one for all."""
+        records = np.empty(len(ids), dtype=_RECORD)
+        halves = np.ascontiguousarray(ids).view("<u8").reshape(-1, 2)
+        records["high"], records["low"] = halves[:, 0], halves[:, 1]
+        records["value"], records["platform"], records["source"] = values, platform_ids, source
+        self._buffer.append(records)
+        self._buffered += len(records)
+        if self._buffered >= _SPILLED_RECORDS:
+            self._spill = self._spill or self._new_spill()
+            self._spill_to(self._spill, self._taken(), depth=0)
+
+    def matched(self) -> Iterator[Matched]:
+        """Yields what was taken in, matched, a part at a time. It can be asked for again."""
+        if self._spill is None:
+            rest = self._taken()
+            self._buffer = [rest]
+            yield _matched(rest)
+            return
+        self._spill_to(self._spill, self._taken(), depth=0)
+        for part in range(PARTS):
+            yield from self._part(self._spill, part, depth=0)
+
+    def _taken(self) -> Records:
+        taken = np.concatenate(self._buffer) if self._buffer else np.empty(0, dtype=_RECORD)
+        self._buffer, self._buffered = [], 0
+        return taken
+
+    def _part(self, spill: Spill, part: int, *, depth: int) -> Iterator[Matched]:
+        pieces = [np.frombuffer(data, dtype=_RECORD) for data in spill.read(part, MAX_RECORDS * _RECORD.itemsize)]
+        if len(pieces) <= 1 or depth + 1 == _MAX_DEPTH:
+            # After so many partitions, these are few ids that occur again and again.
+            yield from (_matched(np.concatenate(pieces)) for _ in pieces[:1])
+            return
+        deeper = self._new_spill()
+        for piece in pieces:
+            self._spill_to(deeper, piece, depth=depth + 1)
+        del pieces
+        for number in range(PARTS):
+            yield from self._part(deeper, number, depth=depth + 1)
+
+    def _spill_to(self, spill: Spill, records: Records, *, depth: int) -> None:
+        part = ((self._hash(records) >> np.uint64(64 - _PART_BITS * (depth + 1))) % np.uint64(PARTS)).astype(np.uint8)
+        ordered = records[np.argsort(part, kind="stable")]
+        ends = np.cumsum(np.bincount(part, minlength=PARTS)).tolist()
+        for number, (begin, end) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):
+            if end > begin:
+                spill.append(number, ordered[begin:end].tobytes())
+
+    def _hash(self, records: Records) -> npt.NDArray[np.uint64]:
+        mixed = (records["high"] ^ self._salt) * np.uint64(0x9E3779B97F4A7C15)
+        mixed = (mixed ^ (mixed >> np.uint64(29)) ^ records["low"]) * np.uint64(0xBF58476D1CE4E5B9)
+        hashed: npt.NDArray[np.uint64] = mixed ^ (mixed >> np.uint64(31))
+        return hashed
+
+
+def ids_of(records: Records) -> EventIds:
+    """(n,) the ids of records."""
+    halves = np.empty((len(records), 2), dtype="<u8")
+    halves[:, 0], halves[:, 1] = records["high"], records["low"]
+    return halves.view("V16").reshape(-1)
+
+
+def _matched(records: Records) -> Matched:
+    order = np.lexsort((records["source"], records["platform"], records["low"], records["high"]))
+    ordered = records[order]
+    group = np.cumsum(_begins(ordered)) - 1
+    is_logged: BoolArray = ordered["source"] == LOGGED
+    logged, holders = np.flatnonzero(is_logged), np.flatnonzero(~is_logged)
+    holder = np.full(int(group[-1]) + 1 if len(group) else 0, -1, dtype=np.int64)
+    holder[group[holders][::-1]] = holders[::-1]  # the first of several
+    is_named = np.zeros(len(holder), dtype=np.bool_)
+    is_named[group[logged]] = True
+    found = holder[group[logged]]
+    extra = holders[~is_named[group[holders]] | (holder[group[holders]] != holders)]
+    there = found >= 0
+    return Matched(
+        ordered[logged],
+        np.where(there, ordered["value"][found], np.int64(NOWHERE)),
+        np.where(there, ordered["source"][found], np.uint32(LOGGED)),
+        ordered[extra],
+    )
+
+
+def _begins(ordered: Records) -> BoolArray:
+    """(n,) whether each of these sorted records is the first with its id and platform."""
+    begins = np.ones(len(ordered), dtype=np.bool_)
+    same = ordered["high"][1:] == ordered["high"][:-1]
+    for name in ("low", "platform"):
+        same &= ordered[name][1:] == ordered[name][:-1]
+    begins[1:] = ~same
+    return begins
