@@ -32,6 +32,8 @@ from ledger.acts.entries import (
     PrincipalStatus,
     ProposalContent,
     RecoveryContent,
+    WebhookContent,
+    WebhookState,
     WitnessesContent,
 )
 from ledger.acts.people import People
@@ -76,6 +78,8 @@ class RegistryFold:
     signing_keys: list[VerifierKey] = field(default_factory=list)
     """The deployment's keys that signed, one after the other; none before the first change."""
     payments: PaymentsFold = field(default_factory=PaymentsFold)
+    webhooks: dict[str, WebhookContent] = field(default_factory=dict)
+    """The latest leaf of each webhook."""
     acts: ActsFold = field(init=False)
     _last_time: datetime | None = None
     _waiting: EncodedLeaf | None = None
@@ -165,6 +169,8 @@ class RegistryFold:
         try:
             self._judge(leaf)
             self._take_in(leaf)
+            if isinstance(leaf.content, WebhookContent):
+                self._put_webhook(here, leaf.content)
             self.payments.take_in(leaf, here, partial(_registry_body, self.log, leaf.index), self.collectives)
             self.people.take_in(leaf)
         except (InvalidInputError, LedgerCorruptError, ValueError) as error:
@@ -284,6 +290,26 @@ class RegistryFold:
         self.collectives[collective.name] = collective
         self.collective_leaf[collective.name] = leaf_index
 
+    def _put_webhook(self, here: At, content: WebhookContent) -> None:
+        """Take in a webhook: of a log and an owner that there are; later only its state and its details change."""
+        require_resource_id(content.webhook, "webhook")
+        state, owner, log = content.state, content.owner, content.log
+        here.holds(state in set(WebhookState), "state", state, "ACTIVE, PAUSED or REMOVED")
+        here.holds(self._is_registered(owner), "owner", owner, "one that is registered")
+        is_seen = log != REGISTRY_LOG or _is_of(owner, "operators", "auditors")
+        is_known = log == REGISTRY_LOG or log.removeprefix("pools/") in self.pools
+        here.holds(is_seen and is_known, "log", log, "one that there is, and that its owner sees")
+        here.same("types", content.types, sorted(set(content.types)))
+        here.holds(content.start >= 0, "start", content.start, "0 or more")
+        before = self.webhooks.get(content.webhook)
+        if before is None:
+            here.same("state", state, WebhookState.ACTIVE.value)
+        else:
+            here.holds(before.state != WebhookState.REMOVED, "webhook", content.webhook, "one that was not removed")
+            later = before.model_copy(update={"state": state, "details_hash": content.details_hash})
+            here.same("webhook", content.said(), later.said())
+        self.webhooks[content.webhook] = content
+
     def _peek(self) -> EncodedLeaf | None:
         if self._leaves is None:
             self._leaves = iter(self.log.leaves(self.frontier.size, self.log.size()))
@@ -317,6 +343,10 @@ def _registry_body(log: BodyReader, leaf_index: int, digest: str) -> bytes:
         finding = found.finding
         here = at(leaf_index, step=Step.BODIES, log=REGISTRY_LOG)
         raise here.error(finding.figure, finding.claimed, finding.expected) from None
+
+
+def _is_of(principal: str, *collections: str) -> bool:
+    return principal.partition("/")[0] in collections
 
 
 def _is_person(name: str, *collections: str) -> bool:

@@ -17,6 +17,7 @@ from moiety.verbs.payments import PaymentsVerbs
 from moiety.verbs.revenue import RevenueVerbs
 from moiety.verbs.rounds import RoundsVerbs
 from moiety.verbs.usage import UsageVerbs
+from moiety.verbs.webhooks import WebhooksVerbs
 
 if TYPE_CHECKING:
     import grpc
@@ -25,7 +26,10 @@ TIMEOUT_SECONDS: Final = 60.0
 """How long a call may take by default: longer than a restart of the service."""
 
 
-class AllVerbs(UsageVerbs, ActsVerbs, LimitsVerbs, RevenueVerbs, AccountsVerbs, PaymentsVerbs, RoundsVerbs, AuditVerbs):
+class AllVerbs(
+    UsageVerbs, ActsVerbs, LimitsVerbs, RevenueVerbs, AccountsVerbs, PaymentsVerbs, RoundsVerbs, AuditVerbs,
+    WebhooksVerbs,
+):  # fmt: skip
     """Every verb of the service."""
 
 

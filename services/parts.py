@@ -19,6 +19,7 @@ from services.access.keyring import KeyRing
 from services.settings import Settings
 from services.signing.signer import Signer
 from services.signing.witness import Cosigner
+from services.webhooks.delivery import Deliverer
 
 Clock = Callable[[], datetime]
 """Returns the time, in UTC."""
@@ -40,6 +41,7 @@ class Parts:
     settlement: Settlement
     paying: Paying
     scheduler: Scheduler
+    deliverer: Deliverer
 
     def close(self) -> None:
         """Close the connections to the databases."""

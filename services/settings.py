@@ -107,6 +107,12 @@ class Settings(BaseSettings):
     payee_key_file: Path | None = None
     """The keys that encrypt payees' bank data, from `moiety key payees`; every server has the same."""
 
+    webhook_networks: str = ""
+    """Networks that webhooks may lead to besides public addresses, such as `10.1.0.0/16, fd00:1::/64`."""
+
+    webhook_http: bool = False
+    """Whether webhooks may lead to plain http addresses."""
+
     witnesses: str = ""
     """Who cosigns checkpoints: `URL VKEY`, separated by commas."""
 
@@ -126,6 +132,15 @@ class Settings(BaseSettings):
         if not sound:  # and it is not quoted: it may contain a password
             raise ValueError("must be a URL such as postgresql://user:password@host:5432/database")
         return url
+
+    @field_validator("webhook_networks")
+    @classmethod
+    def _names_networks(cls, text: str) -> str:
+        try:
+            parse_networks(text)
+        except ValueError:
+            raise ValueError("must be networks such as 10.1.0.0/16, with commas between") from None
+        return text
 
     @model_validator(mode="after")
     def _sound_together(self) -> Settings:
@@ -157,6 +172,15 @@ class Settings(BaseSettings):
     def owner_url(self) -> str:
         """Where migrations go."""
         return self.database_owner_url or self.database_url
+
+
+def parse_networks(text: str) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
+    """Returns the networks of a list with commas.
+
+    Raises:
+        ValueError: one is none.
+    """
+    return tuple(ipaddress.ip_network(each.strip()) for each in text.split(",") if each.strip())
 
 
 def is_loopback(host: str) -> bool:

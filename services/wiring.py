@@ -22,6 +22,7 @@ from ledger.store.registry import PUT_COLLECTIVE, REGISTER_PLATFORM
 from ledger.store.usage.closing import CLOSE_POOL
 from ledger.store.usage.intake import UsageStore
 from ledger.store.vault import Vault, read_vault
+from ledger.store.webhooks import PUT_WEBHOOK
 from payout.paying import Paying
 from payout.schedule import Scheduler
 from payout.settlement import Settlement
@@ -43,12 +44,15 @@ from services.signing.folder import CheckpointFolder
 from services.signing.key_file import read_key
 from services.signing.signer import Signer
 from services.signing.witness import Cosigner, Witness
+from services.webhooks.addresses import Reach
+from services.webhooks.delivery import Deliverer
+from services.webhooks.posting import Poster
 
 EFFECTS: Final = (
     REGISTER_PLATFORM, PUT_COLLECTIVE, PUT_PRINCIPAL, SET_CONTROLS, SET_WITNESSES, ISSUE_KEY, REVOKE_KEY, OPEN_POOL,
     LOG_POLICY, SET_SCHEDULE, PAUSE, ADMIT_PLATFORM, CLOSE_POOL, DECLARE_METHOD, DECLARE_MEMBERSHIP, RECORD_PAYMENT,
     RELEASE_HELD, GRANT_FROM_COMMONS, RECORD_RECEIPT, MATCH_RECEIPT, REVERSE, WAIVE_REPORT, SET_TARIFF,
-    PUT_PAYEE, PUT_BANK_ACCOUNT, RECORD_PAY_RUN, TAKE_IN_BANK_FILE, MATCH_LINE,
+    PUT_PAYEE, PUT_BANK_ACCOUNT, RECORD_PAY_RUN, TAKE_IN_BANK_FILE, MATCH_LINE, PUT_WEBHOOK,
 )  # fmt: skip
 """Everything that operators do."""
 
@@ -71,11 +75,12 @@ def wire(settings: Settings, *, clock: Clock = system_clock) -> Parts:
     bodies = wire_bodies(settings)
     settlement = Settlement(database, bodies)
     vault = read_vault(settings.payee_key_file) if settings.payee_key_file else Vault()
+    readers = Readers(database, standby)
     return Parts(
         settings=settings,
         clock=clock,
         database=database,
-        readers=Readers(database, standby),
+        readers=readers,
         bodies=bodies,
         vault=vault,
         keyring=KeyRing(database, clock),
@@ -84,6 +89,7 @@ def wire(settings: Settings, *, clock: Clock = system_clock) -> Parts:
         settlement=settlement,
         paying=Paying(database, vault),
         scheduler=Scheduler(database, settlement),
+        deliverer=Deliverer(database, readers, vault, Poster(Reach.of(settings)), clock),
     )
 
 

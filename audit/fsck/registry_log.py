@@ -32,6 +32,7 @@ from ledger.acts.entries import (
     PlatformContent,
     PoolOpenedContent,
     RecoveryContent,
+    WebhookContent,
 )
 from ledger.acts.people import RECOVERY_DELAY
 from ledger.log.leaves import EncodedLeaf, Leaf
@@ -81,6 +82,7 @@ class _RegistryCheck:
         self._platforms: dict[str, Row] = {}
         self._collectives: dict[str, Row] = {}
         self._payees: dict[int, Row] = {}
+        self._webhooks: dict[int, Row] = {}
         self._bank_accounts: dict[int, Row] = {}
         self._pay_runs: dict[str, Row] = {}
         self._planned: dict[str, Row] = {}
@@ -165,6 +167,9 @@ class _RegistryCheck:
                     "distribute": opened.distribute,
                     "created_at": leaf.time,
                 }
+            case WebhookContent() as webhook:
+                row = {"name": webhook.webhook, "owner": webhook.owner, "created_at": leaf.time}
+                self._webhooks[leaf.index] = row
 
     def _take_payments(self, leaf: Leaf[Any]) -> None:
         at = {"leaf_index": leaf.index, "created_at": leaf.time}
@@ -206,6 +211,7 @@ class _RegistryCheck:
         self._compare(lt.platform, "name", self._platforms)
         self._compare(lt.collective, "name", self._collectives)
         self._compare(lt.pool, "name", self._pools)
+        self._compare(lt.webhook, "leaf_index", self._webhooks)
         self._compare(t.payee, "leaf_index", self._payees)
         self._compare(t.bank_account, "leaf_index", self._bank_accounts)
         self._compare(t.pay_run, "name", self._pay_runs)

@@ -27,7 +27,7 @@ class Kind(StrEnum):
     ROUNDS = "ROUNDS"
     """Posting a round."""
     REGISTRY = "REGISTRY"
-    """Display names, which only people read."""
+    """Display names, which only people read, and webhooks, which tell their owners what they may see anyway."""
 
 
 class Controls(BaseModel):

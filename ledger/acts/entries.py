@@ -17,6 +17,7 @@ _UTC: Final = r"^(\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{6})?Z)?$"
 
 OPERATORS: Final = "operators/"
 COLLECTIVES: Final = "collectives/"
+PLATFORMS: Final = "platforms/"
 
 NOBODY: Final = ""
 """The actor of an act that is not logged yet."""
@@ -102,8 +103,14 @@ class ProposalContent(ActContent):
 
     @property
     def own_of(self) -> str:
-        """The collective whose account is proposed."""
-        return f"{COLLECTIVES}{self.content.get('collective')}" if self.effect == PayeeContent.type else ""
+        """The collective whose account is proposed, or whoever a webhook would send to."""
+        match self.effect:
+            case PayeeContent.type:
+                return f"{COLLECTIVES}{self.content.get('collective')}"
+            case WebhookContent.type:
+                return _own(str(self.content.get("owner")))
+            case _:
+                return ""
 
     def bodies(self) -> Mapping[str, str]:
         """The bodies that its effect would commit to, which whoever decides it must be able to read."""
@@ -448,10 +455,64 @@ class PoolOpenedContent(ActContent):
         return max(terms, controls.needed(Kind.WEIGHTS)) if self.platforms else terms
 
 
+class WebhookState(StrEnum):
+    """Whether events are sent to a webhook."""
+
+    ACTIVE = "ACTIVE"
+    PAUSED = "PAUSED"
+    REMOVED = "REMOVED"
+    """For ever; its id is not used again."""
+
+
+class WebhookContent(ActContent):
+    """An address that a log's entries are sent to was registered, or its state or its secret was changed.
+
+    Its owner is sent what it may see. `details_hash` is of the address and of the secret that signs, which lie where
+    they can be deleted: the secret is its salt. The log has only the address's origin, so that all can see where a
+    deployment sends what.
+    """
+
+    type: ClassVar[str] = "webhook.v1"
+    kind: ClassVar[Kind | None] = Kind.REGISTRY
+
+    webhook: str
+    owner: str
+    log: str
+    """`pools/<id>`, or `registry`."""
+    origin: str
+    """`https://host`, with the port where it is not the scheme's own."""
+    types: list[str]
+    """The only types of entries that are sent, sorted; empty for all."""
+    start: int
+    """The first leaf that is sent."""
+    state: str
+    details_hash: Sha256Hex
+
+    @property
+    def key(self) -> Hashable:
+        """Its id."""
+        return self.webhook
+
+    @property
+    def own_of(self) -> str:
+        """Its owner, if that is a platform or a collective."""
+        return _own(self.owner)
+
+    def needed(self, controls: Controls) -> int:
+        """One person may always stop it."""
+        return super().needed(controls) if self.state == WebhookState.ACTIVE else ONE
+
+
+def _own(owner: str) -> str:
+    """The owner, if it is none of the principals who can be suspended: what those do is checked in any case."""
+    return owner if owner.startswith((COLLECTIVES, PLATFORMS)) else ""
+
+
 _REGISTRY_KINDS: Final[tuple[type[Content], ...]] = (
     DeploymentContent, ControlsContent, WitnessesContent, PrincipalContent, KeyContent, KeyRevocationContent,
     RecoveryContent, KeyChangeContent, PlatformContent, CollectiveContent, PayeeContent, BankAccountContent,
-    PayRunContent, BankFileContent, BankMatchContent, PoolOpenedContent, ProposalContent, DecisionContent,
+    PayRunContent, BankFileContent, BankMatchContent, PoolOpenedContent, WebhookContent, ProposalContent,
+    DecisionContent,
 )  # fmt: skip
 REGISTRY_CONTENTS: Final[dict[str, type[Content]]] = {kind.type: kind for kind in _REGISTRY_KINDS}
 """Every type of entry that the registry's log may hold."""

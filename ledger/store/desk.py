@@ -24,6 +24,9 @@ SCHEMA: Final = "desk"
 DESK_ROLE: Final = "moiety_desk"
 """The database role that deletes what is past its time, or must be forgotten."""
 
+REMOVED: Final = "REMOVED"
+"""The state of a webhook that is over (`ledger.acts.entries.WebhookState`)."""
+
 metadata = sa.MetaData(schema=SCHEMA, naming_convention=public.naming_convention)
 
 account_details = sa.Table(
@@ -103,6 +106,40 @@ refused_batch = sa.Table(
     comment="Batches that were refused, and why. A platform has so many slots; the next refusal takes the oldest.",
 )
 
+webhook_details = sa.Table(
+    "webhook_details",
+    metadata,
+    sa.Column("details_hash", sa.LargeBinary, primary_key=True),
+    sa.Column("webhook", sa.Text, nullable=False, index=True),
+    sa.Column("sealed", sa.LargeBinary, nullable=False),
+    sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+    comment="Addresses and secrets of webhooks, encrypted. The registry's log has the hash.",
+)
+
+webhook_delivery = sa.Table(
+    "webhook_delivery",
+    metadata,
+    sa.Column("webhook", sa.Text, primary_key=True),
+    sa.Column("owner", sa.Text, nullable=False),
+    sa.Column("log", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("changed_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("details_hash", sa.LargeBinary, nullable=False),
+    sa.Column("next_leaf", sa.BigInteger, nullable=False),
+    sa.Column("events", sa.BigInteger, nullable=False),
+    sa.Column("sent_at", sa.DateTime(timezone=True)),
+    sa.Column("tried_at", sa.DateTime(timezone=True)),
+    sa.Column("status", sa.Integer),
+    sa.Column("problem", sa.Text, nullable=False),
+    sa.Column("failures", sa.Integer, nullable=False),
+    sa.Column("failing_since", sa.DateTime(timezone=True)),
+    sa.Column("next_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("is_gone", sa.Boolean, nullable=False),
+    sa.Column("holder", sa.Text, nullable=False),
+    sa.Column("held_until", sa.DateTime(timezone=True), nullable=False),
+    comment="How far each webhook was sent its log, and its last answer. `holder` is who sends to it just now.",
+)
+
 UPDATABLE: Final[Mapping[sa.Table, tuple[str, ...]]] = {
     account_details: ("sealed",),
     bank_file: ("sealed",),
@@ -110,6 +147,10 @@ UPDATABLE: Final[Mapping[sa.Table, tuple[str, ...]]] = {
     refused_batch: tuple(column.name for column in refused_batch.c if column.name not in ("platform", "slot")),
     session: ("ended_at",),
     sign_in_link: ("used_at",),
+    webhook_delivery: tuple(
+        column.name for column in webhook_delivery.c if column.name not in ("webhook", "owner", "log")
+    ),
+    webhook_details: ("sealed",),
 }
 """What the service may update: a new key encrypts anew, a notice was delivered, and a session or a link is over."""
 
@@ -120,6 +161,8 @@ KEPT: Final[Mapping[sa.Table, tuple[str, timedelta]]] = {
     refused_batch: ("refused_at", timedelta(days=30)),
     session: ("created_at", timedelta(days=30)),
     sign_in_link: ("created_at", timedelta(days=30)),
+    webhook_delivery: ("changed_at", timedelta(days=30)),
+    webhook_details: ("created_at", timedelta(days=30)),
 }
 """How long rows are kept, by which column: ten years what books rest on, which most tax laws ask for."""
 
@@ -191,7 +234,8 @@ def _kept_file(row: Any) -> KeptFile:
 def delete_expired(connection: sa.Connection, now: datetime) -> dict[str, int]:
     """Delete what is past its time; returns how many rows of each table. The connection has the role `moiety_desk`.
 
-    Details of an account stay as long as they are their owner's latest, however old they are.
+    Details of an account stay as long as they are their owner's latest, however old they are; those of a webhook, as
+    long as it uses them.
     """
     deleted = {}
     for table, (column, kept) in KEPT.items():
@@ -201,8 +245,18 @@ def delete_expired(connection: sa.Connection, now: datetime) -> dict[str, int]:
             statement = statement.where(
                 sa.exists().where(later.c.owner == table.c.owner, later.c.created_at > table.c.created_at)
             )
+        elif table is webhook_delivery:
+            statement = statement.where(table.c.state == REMOVED)
+        elif table is webhook_details:
+            statement = statement.where(_is_out_of_use())
         deleted[table.name] = connection.execute(statement).rowcount
     return deleted
+
+
+def _is_out_of_use() -> sa.ColumnElement[bool]:
+    """Selects the details that no webhook uses: others are in force, it was removed, or it never came about."""
+    used = webhook_delivery.c
+    return ~sa.exists().where(used.details_hash == webhook_details.c.details_hash, used.state != REMOVED)
 
 
 def erase_details(connection: sa.Connection, owner: str) -> int:

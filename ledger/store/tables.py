@@ -345,6 +345,17 @@ key_change = sa.Table(
     comment="Which leaves of the registry's log replace the key that signs: the signer asks for them each time.",
 )
 
+webhook = sa.Table(
+    "webhook",
+    metadata,
+    leaf_index(primary_key=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("owner", sa.Text, nullable=False),
+    created_at(),
+    sa.Index(None, "name", "leaf_index"),
+    comment="Webhooks by their leaves in the registry's log. The latest holds; the desk has the rest.",
+)
+
 proposal = sa.Table(
     "proposal",
     metadata,
@@ -472,8 +483,8 @@ usage_day = sa.Table(
 
 APPEND_ONLY: Final = (
     platform, pool, leaf, node, body, method, membership, id_scheme, event, claim_page, batch_weights, batch,
-    retraction, report, receipt, match, reversal, admission, movement, people, key_change, proposal, decision,
-    transfer, balance, checkpoint, cosignature, closing,
+    retraction, report, receipt, match, reversal, admission, movement, people, key_change, webhook, proposal,
+    decision, transfer, balance, checkpoint, cosignature, closing,
 )  # fmt: skip
 """What the service may insert and read, and nothing more."""
 

@@ -17,7 +17,7 @@ from ledger.errors import InvalidInputError, LedgerCorruptError, StateError
 from ledger.store import desk
 
 _OWNER_ONLY: Final = 0o600
-_SEALED: Final = (desk.account_details, desk.bank_file)
+_SEALED: Final = (desk.account_details, desk.bank_file, desk.webhook_details)
 
 
 class Vault:

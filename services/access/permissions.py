@@ -16,6 +16,7 @@ _READERS: Final = frozenset({Role.OPERATOR, Role.AUDITOR})
 _PLATFORM_READERS: Final = _READERS | {Role.PLATFORM}
 _COLLECTIVE_READERS: Final = _READERS | {Role.COLLECTIVE}
 _COLLECTIVE_AND_OPERATOR: Final = _OPERATOR | _COLLECTIVE
+_ALL_WHO_ACT: Final = _OPERATOR | _PLATFORM | _COLLECTIVE
 _EVERYONE: Final = frozenset(Role)
 
 PERMITTED: Final[dict[str, frozenset[Role]]] = {
@@ -127,6 +128,12 @@ PERMITTED: Final[dict[str, frozenset[Role]]] = {
     "/moiety.v1.AuditService/GetInclusionProof": _EVERYONE,
     "/moiety.v1.AuditService/GetConsistencyProof": _EVERYONE,
     "/moiety.v1.AuditService/ReplayRound": _READERS,
+    "/moiety.v1.WebhooksService/CreateWebhook": _ALL_WHO_ACT,
+    "/moiety.v1.WebhooksService/SetWebhookState": _ALL_WHO_ACT,
+    "/moiety.v1.WebhooksService/RotateWebhookSecret": _ALL_WHO_ACT,
+    "/moiety.v1.WebhooksService/TestWebhook": _ALL_WHO_ACT,
+    "/moiety.v1.WebhooksService/GetWebhook": _EVERYONE,
+    "/moiety.v1.WebhooksService/ListWebhooks": _EVERYONE,
 }
 """The roles that may call each method of the contract; nobody may call a method that is not listed."""
 
@@ -134,9 +141,13 @@ HEALTH_PREFIX: Final = "/grpc.health.v1."
 OPEN_PREFIXES: Final = (HEALTH_PREFIX, "/grpc.reflection.")
 """Services that need no key: they reveal only what the contract does."""
 
-_OVER_ALL_POOLS: Final = ("/moiety.v1.PaymentsService/", "/moiety.v1.LimitsService/UpdatePlatformLimits")
+_OVER_ALL_POOLS: Final = (
+    "/moiety.v1.PaymentsService/",
+    "/moiety.v1.LimitsService/UpdatePlatformLimits",
+    "/moiety.v1.WebhooksService/",
+)
 """What is about all pools at once, and so closed to keys that are narrowed to some: money leaves by accounts that pools
-share, and a platform's limits count what it sends to all of them."""
+share, a platform's limits count what it sends to all of them, and webhooks are registered in the registry's log."""
 
 _caller: Final[ContextVar[Caller]] = ContextVar("caller")
 

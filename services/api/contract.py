@@ -30,6 +30,8 @@ from moiety.v1 import (
     rounds_pb2_grpc,
     usage_pb2,
     usage_pb2_grpc,
+    webhooks_pb2,
+    webhooks_pb2_grpc,
 )
 from services.api.accounts import AccountsService
 from services.api.acts import ActsService
@@ -42,10 +44,12 @@ from services.api.rounds import RoundsService
 from services.api.streams import CallLimits
 from services.api.usage import UsageService
 from services.api.watches import Watches
+from services.api.webhooks import WebhooksService
 from services.parts import Parts
 
 _MODULES: Final = (
     registry_pb2, acts_pb2, limits_pb2, usage_pb2, revenue_pb2, accounts_pb2, payments_pb2, rounds_pb2, audit_pb2,
+    webhooks_pb2,
 )  # fmt: skip
 CONTRACT: Final[tuple[FileDescriptor, ...]] = tuple(module.DESCRIPTOR for module in _MODULES)
 
@@ -95,6 +99,7 @@ class Services:
             "PaymentsService": PaymentsService(parts),
             "RoundsService": RoundsService(parts),
             "AuditService": AuditService(parts, self.watches),
+            "WebhooksService": WebhooksService(parts),
         }
 
     def add_to(self, server: grpc.Server) -> None:
@@ -109,6 +114,7 @@ class Services:
         payments_pb2_grpc.add_PaymentsServiceServicer_to_server(each["PaymentsService"], server)
         rounds_pb2_grpc.add_RoundsServiceServicer_to_server(each["RoundsService"], server)
         audit_pb2_grpc.add_AuditServiceServicer_to_server(each["AuditService"], server)
+        webhooks_pb2_grpc.add_WebhooksServiceServicer_to_server(each["WebhooksService"], server)
 
     def methods(self) -> dict[str, Method]:
         """Every method by its path."""

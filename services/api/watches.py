@@ -24,8 +24,9 @@ from ledger.store.database import Database
 from ledger.store.log import PoolRef
 from ledger.store.readers import Readers
 from moiety.v1 import audit_pb2 as pb
-from payout.entries import CONTENTS, PostingContent, RoundContent
-from services.access.keys import Principal, Role
+from payout.entries import CONTENTS
+from services.access.keys import Principal
+from services.access.sight import Sight, sees_all, sight_of
 from services.api.pages import PAGE_BYTES
 from services.api.streams import WatchesClosedError
 from services.metrics import watching
@@ -46,8 +47,6 @@ LEAVES_MAX: Final = 1_000
 
 _REMEMBERED_PAGES: Final = 8
 """Those that watch a log are mostly at the same place, and one reads for all. A page has a few MiB at most."""
-
-_ALL: Final = frozenset({Role.OPERATOR, Role.AUDITOR})
 
 
 class _Read:
@@ -119,15 +118,12 @@ class Watch:
 
     def _shown(self, read: _Read) -> pb.Leaf | None:
         """The leaf as far as the watch's principal may see it."""
-        leaf, own = read.leaf, self._principal
-        if own.role not in _ALL:
-            content = read.content
-            is_shared = isinstance(content, (RoundContent, PostingContent))
-            if not is_shared and own.name not in content.parties:
-                return None
-            if isinstance(content, PostingContent) and not set(content.set_aside) <= {own.id}:
-                return pb.Leaf(index=leaf.index, hash=leaf.hash)
-        return pb.Leaf(index=leaf.index, entry=leaf.entry, hash=leaf.hash)
+        leaf = read.leaf
+        # Most watches are of operators and auditors: they need nothing decoded.
+        sight = Sight.ALL if sees_all(self._principal) else sight_of(self._principal, read.content)
+        if sight is Sight.NOTHING:
+            return None
+        return pb.Leaf(index=leaf.index, entry=leaf.entry if sight is Sight.ALL else b"", hash=leaf.hash)
 
 
 class Watches:

@@ -51,6 +51,7 @@ COMMANDS: Final = {
     "payee": "services.cli.pools.payees:app",
     "held": "services.cli.pools.payments:held_app",
     "commons": "services.cli.pools.payments:commons_app",
+    "webhook": "services.cli.pools.webhooks:app",
     "log": "services.cli.audit.logs:app",
     "bundle": "services.cli.audit.bundles:bundle",
     "audit": "services.cli.audit.compare:app",

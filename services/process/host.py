@@ -190,9 +190,13 @@ def _parts(settings: Settings, clock: Clock) -> Iterator[Parts]:
 @contextmanager
 def _scheduler(parts: Parts) -> Iterator[None]:
     seconds = parts.settings.schedule_poll_seconds
-    with every(seconds, parts.scheduler.run_once, parts.paying.run_once):
+    looks = (parts.scheduler.run_once, parts.paying.run_once, parts.deliverer.run_once)
+    with every(seconds, *looks):
         logger.info("scheduling", poll_seconds=seconds)
-        yield
+        try:
+            yield
+        finally:
+            parts.deliverer.close()
 
 
 @contextmanager

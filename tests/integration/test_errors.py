@@ -290,6 +290,7 @@ LISTS: Final[dict[str, dict[str, str]]] = {
     "AccountsService/ListBalances": {"parent": f"pools/{POOL}"},
     "AccountsService/ListTransfers": {"parent": f"pools/{POOL}"},
     "PaymentsService/ListPayees": {},
+    "WebhooksService/ListWebhooks": {},
     "PaymentsService/ListBankAccounts": {},
     "PaymentsService/ListPayRuns": {},
     "PaymentsService/ListCollectivePayments": {"parent": "collectives/irish"},
@@ -338,6 +339,11 @@ def test_a_page_has_bounds(operator: Wire, method: str) -> None:
     operator.call(method, **LISTS[method], page_size=1000)
 
 
+ALSO_REQUIRED: Final[dict[str, dict[str, Any]]] = {
+    "RoundsService/AnswerObjection": {"answer": 1, "reason": "seen"},
+    "WebhooksService/SetWebhookState": {"state": 1},
+}
+
 HOSTILE_NAMES: Final = (
     "",
     "\0",
@@ -375,6 +381,10 @@ def test_a_hostile_name_is_refused_wherever_it_stands(operator: Wire, hostile: s
         ("PaymentsService/GetPayRun", "name", f"payRuns/{hostile}"),
         ("PaymentsService/CreatePayRunFile", "name", f"payRuns/{hostile}"),
         ("PaymentsService/GetReconciliation", "name", f"bankAccounts/{hostile}/reconciliation"),
+        ("WebhooksService/SetWebhookState", "name", f"webhooks/{hostile}"),
+        ("WebhooksService/RotateWebhookSecret", "name", f"webhooks/{hostile}"),
+        ("WebhooksService/TestWebhook", "name", f"webhooks/{hostile}"),
+        ("WebhooksService/GetWebhook", "name", f"webhooks/{hostile}"),
         ("PaymentsService/ListBankFiles", "parent", f"bankAccounts/{hostile}"),
         ("PaymentsService/ListUnpaid", "parent", f"pools/{hostile}"),
         ("PaymentsService/ListBankLines", "parent", f"bankAccounts/{hostile}"),
@@ -390,7 +400,7 @@ def test_a_hostile_name_is_refused_wherever_it_stands(operator: Wire, hostile: s
         ("AuditService/GetCheckpoint", "parent", f"pools/{hostile}"),
         ("UsageService/GetBatchProof", "name", f"pools/{POOL}/batches/{hostile}"),
     ):
-        required = {"answer": 1, "reason": "seen"} if method == "RoundsService/AnswerObjection" else {}
+        required = ALSO_REQUIRED.get(method, {})
         refusal = refused(partial(operator.call, method, request_of(method, **{field: name}, **required)))
         assert refusal.code in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND), (method, refusal)
         if refusal.code is grpc.StatusCode.INVALID_ARGUMENT:

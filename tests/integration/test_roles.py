@@ -72,6 +72,12 @@ MAY_CALL: Final[dict[str, frozenset[str]]] = {
     ),
     **dict.fromkeys(("RoundsService/ObjectToRound", "RoundsService/LogSplit"), frozenset({COLLECTIVE})),
     "PaymentsService/SetPayee": OPERATORS_ONLY | {COLLECTIVE},
+    **dict.fromkeys(
+        tuple(f"WebhooksService/{each}" for each in (
+            "CreateWebhook", "SetWebhookState", "RotateWebhookSecret", "TestWebhook",
+        )),
+        OPERATORS_ONLY | {PLATFORM, COLLECTIVE},
+    ),
     "PaymentsService/GetPayee": READERS | {COLLECTIVE},
     "PaymentsService/ListCollectivePayments": READERS | {COLLECTIVE},
     **dict.fromkeys(
@@ -101,6 +107,7 @@ MAY_CALL: Final[dict[str, frozenset[str]]] = {
             "AuditService/GetConsistencyProof", "LimitsService/GetPoolLimits",
             "AccountsService/GetBalance", "AccountsService/ListBalances", "AccountsService/ListTransfers",
             "RoundsService/GetRound", "RoundsService/ListRounds", "AuditService/WatchLeaves",
+            "WebhooksService/GetWebhook", "WebhooksService/ListWebhooks",
         ),
         EVERYONE,
     ),

@@ -48,6 +48,7 @@ REFERENCE_TABLES: Final = {
     "payment_event",
     "bank_line",
     "bank_match",
+    "webhook",
     "alembic_version",
 }
 """Small, and in every place where a pool is."""

@@ -33,6 +33,8 @@ from ledger.acts.entries import (
     PayRunContent,
     PrincipalContent,
     RecoveryContent,
+    WebhookContent,
+    WebhookState,
     WitnessesContent,
 )
 from ledger.entries import BookingContent, PayingContent
@@ -121,6 +123,7 @@ def history() -> PoolLog:
     log.post()
     _later(log, first)
     _pay(log)
+    _webhooks(log)
     return log
 
 
@@ -275,6 +278,17 @@ def split_of(log: PoolLog, collective: str) -> list[SplitLine]:
     first = line.amount_minor // 3
     amounts = [first, 0, first, 1, line.amount_minor - 2 * first - 1]
     return [SplitLine(f"member {at} é", amount, bytes([at]) * 32) for at, amount in enumerate(amounts)]
+
+
+def _webhooks(log: PoolLog) -> None:
+    """A webhook of a platform that an operator registers, pauses with another secret, and removes."""
+    for number, state in enumerate(WebhookState, 1):
+        log.registry.act(
+            WebhookContent(
+                webhook="hook", owner="platforms/acme", log="pools/folk", origin="https://acme.example:8443",
+                types=["posting.v1", "round.v1"], start=3, state=state.value, details_hash=f"{number}" * 64,
+            )
+        )  # fmt: skip
 
 
 def _pay(log: PoolLog) -> None:
@@ -486,7 +500,7 @@ def figures(log: PoolLog) -> dict[str, Any]:
         "leaf_hashes": {str(index): log.entries[index].hash.hex() for index in (0, 1, log.size() - 1)},
         "registry_root": log.registry.root_at(log.registry.size()),
         "registry_entries_by_type": counted(log.registry),
-        "acts_of_one_person": {"registry": 30, "folk": 48},
+        "acts_of_one_person": {"registry": 33, "folk": 48},
         "entries_by_type": counted(log),
         "batches": {
             str(index): {

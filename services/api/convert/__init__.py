@@ -79,6 +79,7 @@ from services.api.convert.usage import (
     retraction_to_proto,
     validated_to_proto,
 )
+from services.api.convert.webhooks import proposed_webhook_to_proto, webhook_to_proto
 
 __all__ = [
     "admission_to_proto",
@@ -126,6 +127,7 @@ __all__ = [
     "proposed_account_to_proto",
     "proposed_file_to_proto",
     "proposed_run_to_proto",
+    "proposed_webhook_to_proto",
     "purpose_to_proto",
     "receipt_to_proto",
     "release_to_proto",
@@ -143,4 +145,5 @@ __all__ = [
     "unpaid_to_proto",
     "validated_to_proto",
     "waiver_to_proto",
+    "webhook_to_proto",
 ]

@@ -315,6 +315,8 @@ TYPES: Final = {
     "paying": "registry_size number, pay_run text, pay_run_leaf number, parts_sha256 hash",
     "booking": "registry_size number, bank_file_leaf number, bookings_sha256 hash, lines number, lines_root hash",
     "payee": "collective text, details_hash hash",
+    "webhook": "webhook id, owner text, log text, origin text, types texts, start number, state text, "
+    "details_hash hash",
     "bankaccount": "bank_account text, display_name text, currency text, pools texts, opening_minor decimal, "
     "details_hash hash",
     "payrun": "pay_run text, bank_account text, currency text, day text, payments number, amount_minor decimal, "
@@ -533,7 +535,7 @@ KINDS: Final = {
     "payment.v1": "money", "release.v1": "money", "grant.v1": "money",
     "receipt.v1": "money", "match.v1": "money", "reversal.v1": "money",
     "bankaccount.v1": "money", "payrun.v1": "money", "bankfile.v1": "money", "bankmatch.v1": "money",
-    "round.v1": "rounds",
+    "round.v1": "rounds", "webhook.v1": "registry",
 }  # fmt: skip
 ACTS: Final = {
     *KINDS, "key.v1", "keyrevocation.v1", "pool.v1", "pause.v1", "proposal.v1", "decision.v1", "objection.v1",
@@ -578,6 +580,7 @@ class Registry:
     signs: Ed25519PublicKey | None = None
     payees: dict[str, dict[str, Any]] = field(default_factory=dict)
     accounts: dict[str, dict[str, Any]] = field(default_factory=dict)
+    webhooks: dict[str, dict[str, Any]] = field(default_factory=dict)
     runs: dict[str, tuple[dict[str, Any], dict[str, Any]]] = field(default_factory=dict)
     said: dict[str, str] = field(default_factory=dict)
     closing: dict[str, int] = field(default_factory=dict)
@@ -686,6 +689,21 @@ class Registry:
         assert entry["collective"] in self.collectives
         assert re.fullmatch("[0-9a-f]{64}", entry["details_hash"])
         self.payees[entry["collective"]] = entry
+
+    def webhook(self, entry: dict[str, Any]) -> None:
+        name, owner, log = entry["webhook"], entry["owner"], entry["log"]
+        collection, _, identity = owner.partition("/")
+        registered = {"platforms": self.platforms, "collectives": self.collectives}.get(collection)
+        assert owner in self.persons if registered is None else identity in registered
+        assert log.removeprefix("pools/") in self.pools if log != "registry" else registered is None
+        assert entry["types"] == sorted(set(entry["types"]))
+        assert entry["start"] >= 0
+        assert entry["state"] in ("ACTIVE", "PAUSED", "REMOVED")
+        before = self.webhooks.setdefault(name, entry)
+        assert before["state"] != "REMOVED"
+        assert before is not entry or entry["state"] == "ACTIVE"
+        assert all(before[field] == entry[field] for field in ("owner", "log", "origin", "types", "start"))
+        self.webhooks[name] = entry
 
     def body(self, digest: str) -> dict[str, Any]:
         body = self.files[f"registry/body/{digest[:2]}/{digest}"]
@@ -864,7 +882,7 @@ class Acts:
         key = self.registry.keys[entry["by_key"]]
         if entry["type"] in ("objection.v1", "split.v1"):
             assert entry["by"].startswith("collectives/")
-        elif entry["by"] != f"collectives/{self.payee_of(entry)}":
+        elif entry["by"] not in (f"collectives/{self.payee_of(entry)}", self.owner_of(entry)):
             assert entry["by"].startswith("operators/")
             assert self.registry.persons[entry["by"]]["status"] == "ACTIVE"
         assert key["principal"] == entry["by"]
@@ -880,6 +898,13 @@ class Acts:
         said = entry["content"] if entry.get("effect") == "payee.v1" else entry
         return said["collective"] if "payee.v1" in (entry["type"], entry.get("effect")) else None
 
+    @staticmethod
+    def owner_of(entry: dict[str, Any]) -> str | None:
+        """The platform or the collective whose webhook an entry sets or proposes."""
+        said = entry["content"] if entry.get("effect") == "webhook.v1" else entry
+        owner = said["owner"] if "webhook.v1" in (entry["type"], entry.get("effect")) else ""
+        return owner if owner.startswith(("platforms/", "collectives/")) else None
+
     def is_second(self, decision: dict[str, Any], first: dict[str, Any]) -> bool:
         person, key = self.registry.persons[decision["by"]], self.registry.keys[decision["by_key"]]
         recovered_later = "begins" in key and key["since"] >= first["registry_size"]
@@ -891,6 +916,8 @@ class Acts:
         if entry["type"] == "key.v1":
             people = entry["principal"].startswith(("operators/", "auditors/"))
             return int(controls["people" if people else "weights"])
+        if entry["type"] == "webhook.v1":
+            return controls["registry"] if entry["state"] == "ACTIVE" else 1
         if entry["by"].startswith("collectives/"):
             return 2
         if entry["type"] == "controls.v1":

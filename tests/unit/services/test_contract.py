@@ -72,6 +72,8 @@ def test_roles_have_the_rights_of_design_section_8() -> None:
         name = method.rpartition("/")[2]
         if name == "SetPayee":  # a collective's own, which an operator then decides
             assert roles == {Role.OPERATOR, Role.COLLECTIVE}
+        elif method.startswith("/moiety.v1.WebhooksService/"):  # everyone who acts has their own
+            assert roles in ({Role.OPERATOR, Role.PLATFORM, Role.COLLECTIVE}, set(Role))
         elif name.startswith(reads):
             assert Role.OPERATOR in roles, f"an operator does not see {name}"
         else:
@@ -91,10 +93,10 @@ def test_roles_have_the_rights_of_design_section_8() -> None:
     assert all(PERMITTED[name] == set(Role) for name in hashes)
     narrow = {name: roles for name, roles in PERMITTED.items() if name not in hashes}
     platforms = {name.split("/")[1] for name, roles in narrow.items() if Role.PLATFORM in roles}
-    services = {"Registry", "Limits", "Usage", "Revenue", "Accounts", "Rounds"}
+    services = {"Registry", "Limits", "Usage", "Revenue", "Accounts", "Rounds", "Webhooks"}
     assert platforms == {f"moiety.v1.{name}Service" for name in services}
     collectives = {name.split("/")[1] for name, roles in narrow.items() if Role.COLLECTIVE in roles}
-    services = {"Registry", "Limits", "Accounts", "Payments", "Rounds"}
+    services = {"Registry", "Limits", "Accounts", "Payments", "Rounds", "Webhooks"}
     assert collectives == {f"moiety.v1.{name}Service" for name in services}
 
 
