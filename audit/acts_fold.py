@@ -232,9 +232,13 @@ class ActsFold:
 
     def _round(self, leaf: Leaf[Any], people: People) -> None:
         self.rounds[leaf.index] = leaf
-        if leaf.content.by == SCHEDULER:
-            scheduled = leaf.content.fire_times is not None and not leaf.content.by_key
-            self._here(leaf.index).holds(scheduled, "by", SCHEDULER, "an operator: no fire time was due")
+        fire_times, here = leaf.content.fire_times, self._here(leaf.index)
+        by_schedule = leaf.content.by == SCHEDULER
+        here.holds(by_schedule == (fire_times is not None), "fire_times", fire_times, "those of a round by schedule")
+        if fire_times is not None:
+            here.holds(not leaf.content.by_key, "by_key", leaf.content.by_key, "none: the schedule has no key")
+            _, last = fire_times.moments()
+            here.holds(last <= leaf.time, "fire_times.last", last, f"no later than {leaf.time}")
         else:
             self._require_actor(leaf, people)
 

@@ -26,6 +26,7 @@ from audit.income_fold import IncomeFold
 from audit.progress import Progress
 from audit.reader import LogReader, checked_body
 from audit.reviews import Reviews
+from audit.scheduled import Scheduled
 from audit.steps import Step
 from ledger.acts.entries import Decision, DecisionContent, ProposalContent
 from ledger.entries import BookingContent, PayingContent
@@ -103,6 +104,7 @@ class PoolFold:
     confidence_ppm: dict[tuple[str, int], int] = field(default_factory=dict)
     declared: Declared = field(default_factory=Declared)
     admitted: Admitted = field(default_factory=Admitted)
+    scheduled: Scheduled = field(default_factory=Scheduled)
     reviews: Reviews = field(default_factory=Reviews)
     income: IncomeFold = field(default_factory=IncomeFold)
     balances: dict[str, int] = field(default_factory=dict)
@@ -408,6 +410,7 @@ class PoolFold:
         try:
             self.acts.take_in(leaf)
             self.admitted.take_in(leaf.index, leaf.content, self.registry.has_platform)
+            self.scheduled.take_in(leaf)
         except FoundError as found:
             self.refuse(found.finding)
         if isinstance(leaf.content, ProposalContent):

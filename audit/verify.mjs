@@ -786,8 +786,10 @@ class Acts {
       this.decide(entry, people);
     } else if (kind === 'round') {
       this.waiting.set(entry.index, entry);
+      require((entry.by === 'scheduler') === (entry.fire_times !== null), 'a round by schedule answers a fire time');
       if (entry.by === 'scheduler') {
-        require(entry.fire_times !== null && entry.by_key === '', 'no fire time of the schedule was due');
+        require(entry.by_key === '', 'the schedule has no key');
+        fired(entry);
       } else {
         this.may(entry, people);
       }
@@ -929,6 +931,13 @@ class Acts {
     ));
     require(left.length >= 2, 'fewer than two operators are left');
   }
+}
+
+/** The fire times that a round answers are times to the second, in order, and as many as it says. */
+function fired({ fire_times: { first, last, count }, time }) {
+  const [from, to] = [first, last].map((text) => (text.length === 20 ? micros(text) : undefined));
+  require(from !== undefined && to !== undefined && from <= to && to <= micros(time), 'the fire times are none');
+  require(count >= 1 && (count === 1) === (from === to), 'the fire times are not as many as the round says');
 }
 
 function neededBy(entry, kind, controls) {
@@ -1306,6 +1315,42 @@ async function sha256(...parts) {
   return new Uint8Array(await crypto.subtle.digest('SHA-256', data));
 }
 
+/**
+ * What the facts of a file that holds say to people, in lines: amounts as money, and weights in units.
+ * @param {object} facts those of `check`, or of the last of the `steps`
+ * @returns {string[][]} names and values
+ */
+export function told(facts) {
+  const named = { counted: 'units counted', weight: 'weight in units', returned: 'sent back by the bank' };
+  return Object.entries(facts).map(([name, value]) => {
+    const what = named[name] ?? name.replace(/_minor$/, '').replaceAll('_', ' ');
+    if (name.endsWith('_minor')) return [what, money(value, facts.currency)];
+    if (name === 'counted' || name === 'weight') return [what, decimalText(value, COUNTED).replace(/\.?0+$/, '')];
+    if (name !== 'returned') return [what, `${value}`];
+    const back = value.map((each) => `${money(each.amount_minor, facts.currency)} on ${each.day}: ${each.reason}`);
+    return [what, back.join('; ')];
+  });
+}
+
+/** Decimals of a counted weight: units times a share, a mode's factor and a confidence. */
+const COUNTED = 9 + 6 + 6;
+
+function decimalText(text, decimals) {
+  const [sign, digits] = text.startsWith('-') ? ['-', text.slice(1)] : ['', text];
+  const whole = digits.padStart(decimals + 1, '0');
+  const at = whole.length - decimals;
+  return `${sign}${whole.slice(0, at)}${decimals ? `.${whole.slice(at)}` : ''}`;
+}
+
+function money(minor, currency) {
+  try {
+    const { maximumFractionDigits: decimals } = new Intl.NumberFormat('en', { style: 'currency', currency }).resolvedOptions();
+    return `${decimalText(`${minor}`, decimals)} ${currency}`;
+  } catch {
+    return `${minor} minor units of ${currency}`;
+  }
+}
+
 // Run by Node as a program: prints each step, and ends with status 1 where one does not hold.
 if (typeof process !== 'undefined' && process.argv?.[1] && import.meta.url.endsWith(process.argv[1].replace(/^.*[\\/]/, '/'))) {
   const { readFileSync } = await import('node:fs');
@@ -1322,7 +1367,9 @@ if (typeof process !== 'undefined' && process.argv?.[1] && import.meta.url.endsW
     held &&= step.held;
     facts = step.facts;
   }
-  for (const [name, value] of Object.entries(facts)) console.log(`  ${name} ${printable(value)}`);
-  if (held) console.log(VERDICT);
+  if (held) {
+    for (const [name, value] of told(facts)) console.log(`  ${name}: ${printable(value)}`);
+    console.log(VERDICT);
+  }
   process.exitCode = held ? 0 : 1;
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from datetime import UTC, datetime
 from typing import ClassVar, Final
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -96,13 +97,32 @@ class PauseContent(ActContent):
 
 
 class FireTimes(BaseModel):
-    """The scheduled times that a round answers, in RFC 3339."""
+    """The scheduled times that a round answers: the first, the last, and how many they are.
+
+    Times are in RFC 3339 and UTC, to the second: `2026-03-01T00:00:00Z`.
+    """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
     first: str
     last: str
     count: int
+
+    def moments(self) -> tuple[datetime, datetime]:
+        """The first and the last.
+
+        Raises:
+            ValueError: they are not times, are not in order, or are not as many as `count` says.
+        """
+        first, last = (datetime.strptime(text, _FIRE_TIME).replace(tzinfo=UTC) for text in (self.first, self.last))
+        if (first.strftime(_FIRE_TIME), last.strftime(_FIRE_TIME)) != (self.first, self.last):
+            raise ValueError("must be times like 2026-03-01T00:00:00Z")
+        if self.count < 1 or first > last or (self.count == 1) != (first == last):
+            raise ValueError(f"must be so many times from the first to the last, got {self.count:,}")
+        return first, last
+
+
+_FIRE_TIME: Final = "%Y-%m-%dT%H:%M:%SZ"
 
 
 class RoundContent(ActContent):

@@ -48,6 +48,7 @@ from payout.statement import lines_of, parse_statement
 from payout.store import objections, pools, rounds, splits
 from payout.store.calculation import next_round, past_round, still_holds
 from payout.store.objections import ObjectionRecord
+from payout.store.pools import PoolSchedule
 from payout.store.rereading import Proposed
 from payout.store.reversals import require_covered
 from payout.store.rounds import RoundRecord, RoundState
@@ -107,6 +108,9 @@ class Settlement:
 
         Returns None if none is due, the schedule is paused, a round is open, or another process is at work on the pool;
         and where there is nothing to distribute: then the fire times pass, and the schedule says why.
+
+        Raises:
+            StateError: the schedule was changed meanwhile.
         """
         with self._database.transaction() as connection:
             if not turns.try_take(connection, pool, Turn.ROUNDS):
@@ -114,7 +118,7 @@ class Settlement:
             schedule = pools.get_schedule(connection, pool)
             if schedule.paused or rounds.open_round(connection, pool):
                 return None
-            due = due_fire_times(schedule, now)
+            due = due_fire_times(schedule, min(now, read_time(connection)))
             if due is None:
                 return None
             signing.require_sound(connection, pool)
@@ -126,7 +130,7 @@ class Settlement:
                 pools.skip(connection, pool, due.last, waiting.because)
                 logger.info("no round of pool %s at %s: %s", pool.name, fire_times.last, _why(waiting))
                 return None
-            return self._record(connection, pool, calculation, _BY_SCHEDULE, due.last)
+            return self._record(connection, pool, calculation, _BY_SCHEDULE, due.last, schedule)
 
     def approve(self, pool: PoolRef, number: int, actor: Actor) -> RoundRecord:
         """Approve a calculated round and post it. Repeating it as the same operator changes nothing.
@@ -273,11 +277,16 @@ class Settlement:
         calculation: Calculation,
         actor: Actor,
         last_fire_time: datetime | None,
+        schedule: PoolSchedule | None = None,
     ) -> RoundRecord:
         for body in calculation.bodies():
             log.put_body(connection, pool, body)
         lines = [] if calculation.policy.review_seconds else _lines(connection, pool, calculation.content)
         people, now = begin(connection, pool)
+        # In the log, a schedule that was paused or changed meanwhile comes before this leaf, which could not follow it.
+        if schedule is not None and pools.get_schedule(connection, pool) != schedule:
+            detail = "was paused or changed while the round was calculated"
+            raise StateError(f"pools/{pool.name}/schedule", "SCHEDULE_CHANGED", detail)
         content = actor.stamp(still_holds(connection, calculation.content, people.size), people)
         if actor != _BY_SCHEDULE:
             people.require_actor(content, now, pool.name)

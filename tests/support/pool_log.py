@@ -307,6 +307,12 @@ class PoolLog:
     def schedule(self, cron: str) -> int:
         return self.append(ScheduleContent(cron=cron, time_zone="UTC", paused=False, by="operators/olive"))
 
+    def fired(self) -> FireTimes:
+        """Sets a schedule; returns a time of it that has come by the next leaf."""
+        self.schedule("* * * * *")
+        due = f"{self.now:%Y-%m-%dT%H:%M:%SZ}"
+        return FireTimes(first=due, last=due, count=1)
+
     def admit(self, platform: str, *, admitted: bool = True) -> int:
         """Admit a platform, or end its admission."""
         return self.append(AdmissionContent(platform=platform, admitted=admitted))

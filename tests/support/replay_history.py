@@ -8,7 +8,6 @@ from typing import Final
 from ledger.acts.entries import Decision
 from ledger.registry import NANO, Collective, CollectiveStatus
 from ledger.usage.format import AI_ONLY, HUMAN_AI
-from payout.entries import FireTimes
 from payout.policy import CommonsRule, Policy, Tempering
 from tests.support.batches import Event, event_id
 from tests.support.pool_log import PoolLog
@@ -49,7 +48,7 @@ def history() -> PoolLog:
     )
     log.policy(REVIEWED)
     late = [Event(event_id(5), None, 0, 4, AI_ONLY, (("han", NANO),))]
-    log.calculate("scheduler", fire_times=FIRE_TIMES, meanwhile=lambda: log.usage(late))
+    log.calculate("operators/olive", meanwhile=lambda: log.usage(late))
     log.decide(Decision.APPROVED, "policy")
     log.post()
     log.revenue(5_000, "zen")
@@ -67,7 +66,6 @@ def history() -> PoolLog:
     return log
 
 
-FIRE_TIMES: Final = FireTimes(first="2026-01-01T00:00:00Z", last="2026-02-01T00:00:00Z", count=2)
 HISTORY: Final = history()
 R_POOL, R_METHOD, R_REVENUE, R_BATCH, R_REPEATS, R_ROUND_1, R_APPROVAL_1, R_POSTING_1 = range(8)
 R_NEW, TAKEN, TAKEN_NEW, R_REVENUE_2, R_ROUND_2, R_APPROVAL_2, R_POSTING_2 = range(8, 15)

@@ -59,7 +59,7 @@ from ledger.registry import NANO, Collective, CollectiveStatus
 from ledger.usage.entries import UsageContent
 from ledger.usage.format import AI_ONLY, HUMAN_AI
 from ledger.usage.methods import ScoreKind, ScoreRule
-from payout.entries import FireTimes, PolicyContent, RoundContent
+from payout.entries import PolicyContent, RoundContent
 from payout.objections import Answer
 from payout.policy import (
     CommonsRule,
@@ -106,6 +106,7 @@ def history() -> PoolLog:
     first = log.usage(_events(1, 40))
     log.usage([*_events(30, 45), *_events(44, 50)], "zen", "embedding")
     log.usage(_events(35, 60))
+    fired = log.fired()
     log.policy(
         Policy(
             tempering=Tempering.SQRT,
@@ -118,7 +119,7 @@ def history() -> PoolLog:
     )
     # Their weights pass 2^63.
     late = [Event(event_id(80 + at), "urn:late", at, 10**9, AI_ONLY, (("han", NANO - at),)) for at in range(12)]
-    log.calculate("scheduler", fire_times=FIRE_TIMES, meanwhile=lambda: log.usage(late))
+    log.calculate("scheduler", fire_times=fired, meanwhile=lambda: log.usage(late))
     log.decide(Decision.APPROVED, "policy")
     log.post()
     _later(log, first)
@@ -465,9 +466,6 @@ def settle(log: PoolLog) -> None:
     log.post()
 
 
-FIRE_TIMES: Final = FireTimes(first="2026-01-01T00:00:00Z", last="2026-02-01T00:00:00Z", count=2)
-
-
 def _events(first: int, end: int) -> list[Event]:
     """Events of all shapes, by their numbers alone."""
     names = ("eire", "han", "quebec")
@@ -500,7 +498,7 @@ def figures(log: PoolLog) -> dict[str, Any]:
         "leaf_hashes": {str(index): log.entries[index].hash.hex() for index in (0, 1, log.size() - 1)},
         "registry_root": log.registry.root_at(log.registry.size()),
         "registry_entries_by_type": counted(log.registry),
-        "acts_of_one_person": {"registry": 33, "folk": 48},
+        "acts_of_one_person": {"registry": 33, "folk": 49},
         "entries_by_type": counted(log),
         "batches": {
             str(index): {

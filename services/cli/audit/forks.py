@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from services.cli.audit.options import Key, Out, holding, log_key, read_file, write_file
+from services.cli.audit.options import Key, KeyChanges, Out, holding, key_changes, log_key, read_file, write_file
 from services.cli.base.exits import InputError
 from services.cli.base.local import local_command
 from services.cli.base.output import Output, details
 
 if TYPE_CHECKING:
-    from ledger.log.key_changes import Reason
+    from ledger.log.key_changes import KeyChange, LogKeys, Reason
+    from ledger.log.note_keys import VerifierKey
 
 
 @local_command
@@ -44,16 +45,51 @@ def vkey(
     pool: Annotated[
         str | None, typer.Argument(metavar="POOL", help="A pool's id, to print the key of its log instead.")
     ] = None,
+    key_change: KeyChanges = None,
 ) -> None:
-    """Print the deployment's public key, to publish where others trust it; every log's key follows from it."""
+    """Print the deployment's public key, to publish where others trust it; every log's key follows from it.
+
+    With --key-change, the keys before it too, and how far each signed.
+    """
     from ledger.log.origins import log_origin
     from ledger.registry import require_resource_id
     from services.signing.key_file import read_key
 
     secret = read_key(file)
     named = secret if pool is None else secret.named(log_origin(secret.name, require_resource_id(pool, "pool")))
-    public = named.verifier_key
-    output.show({"origin": public.name, "verifier_key": str(public)}, str(public))
+    public, changes = named.verifier_key, key_changes(key_change)
+    chain = _chain(public, changes)
+    shown: dict[str, object] = {"origin": public.name, "verifier_key": str(public)}
+    if changes:
+        shown["keys"] = [str(each) for each in chain.keys]
+        shown["changes"] = [_change_document(change, pool) for change in chain.changes]
+    output.show(shown, str(public), *(_replaced(*each, pool) for each in zip(chain.keys, chain.changes, strict=False)))
+
+
+def _chain(key: VerifierKey, changes: tuple[KeyChange, ...]) -> LogKeys:
+    """The keys before one, and after it.
+
+    Raises:
+        InputError: the changes are not of this key.
+    """
+    from ledger.errors import FormatError
+    from ledger.log.key_changes import LogKeys
+
+    try:
+        return LogKeys.of(key, changes)
+    except FormatError as error:
+        raise InputError.of("key-change", error.reason) from None
+
+
+def _change_document(change: KeyChange, pool: str | None) -> dict[str, object]:
+    logs = {last.log: last.size for last in change.logs if pool in (None, last.log)}
+    return {"reason": change.reason.value, "old": str(change.old), "new": str(change.new), "logs": logs}
+
+
+def _replaced(key: VerifierKey, change: KeyChange, pool: str | None) -> str:
+    """A key that was replaced, and how far it signed."""
+    sizes = ", ".join(f"{last.log} {last.size:,}" for last in change.logs if pool in (None, last.log))
+    return f"{key}  replaced ({change.reason.value}), counts up to: {sizes or 'nothing of this log'}"
 
 
 @local_command

@@ -6,6 +6,7 @@ It is made from the document that `--json` prints, and from nothing else.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
 from html import escape
 from typing import Any, Final
 
@@ -23,6 +24,7 @@ th.n, td.n { text-align: right; white-space: nowrap; min-width: 0; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1.2rem; margin: .4rem 0; } dd { margin: 0; }
 .verdict { border: 2px solid #111; padding: .6rem .9rem; font-weight: 600; }
 .failed { border-color: #b00020; color: #b00020; }
+@page { margin: 15mm 12mm; }
 @media print {
   body { font-size: 9.5pt; margin: 0; max-width: none; padding: 0; } h2, h3 { break-after: avoid; }
   tr, dl { break-inside: avoid; } thead { display: table-header-group; }
@@ -38,18 +40,19 @@ _AMOUNTS: Final = (
 )  # fmt: skip
 
 
-def page(document: dict[str, Any], verdict: str, *, bundle: str, made_at: str) -> str:
-    """Returns the HTML of a verification's document; `verdict` is its last line, `made_at` a time for people."""
-    title = f"Verification of {_origin(document)}"
+def page(document: dict[str, Any], verdict: str, *, bundle: str, made_at: datetime) -> str:
+    """Returns the HTML of a verification's document; `verdict` is its last line, `made_at` when it was made."""
+    title, made = f"Verification of {_origin(document)}", f"{made_at:%Y-%m-%d %H:%M} UTC"
     parts = [
         "<!doctype html>", '<html lang="en">', '<meta charset="utf-8">',
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">',
         '<meta name="viewport" content="width=device-width">',
         f"<title>{_text(title)}</title>", f"<style>{_STYLE}</style>", f"<h1>{_text(title)}</h1>",
-        f"<p>{_text(document['pool_name'])}, verified {_text(made_at)} from {_text(bundle)}.</p>",
+        f"<p>{_text(document['pool_name'])}, verified {_text(made)} from {_text(bundle)}.</p>",
         f'<p class="verdict{"" if document["holds"] else " failed"}">{_text(verdict)}</p>',
     ]  # fmt: skip
-    sections = (_notes, _freshness, _findings, _steps, _rounds, _conservation, _changes, _acts, _sample)
+    sections = (_findings, _steps, _rounds, _conservation, _changes, _acts, _sample)
+    parts += [*_notes(document), *_freshness(document, made_at)]
     return "\n".join([*parts, *(line for section in sections for line in section(document)), "</html>", ""])
 
 
@@ -63,20 +66,26 @@ def _notes(document: dict[str, Any]) -> Iterator[str]:
         yield f"<ul>{''.join(f'<li>{_text(warning)}</li>' for warning in document['warnings'])}</ul>"
 
 
-def _freshness(document: dict[str, Any]) -> Iterator[str]:
+def _freshness(document: dict[str, Any], made_at: datetime) -> Iterator[str]:
     yield _head("What was verified")
     for name, checkpoint in (("pool", document["checkpoint"]), ("registry", document["registry"])):
         if checkpoint is None:
             continue
         times = document["logs"][name]
+        last = _time(times["last_leaf_at"]) + _age(times["last_leaf_at"], made_at)
         yield _pairs(
             [
                 ("log", checkpoint["origin"]), ("size", f"{checkpoint['size']:,} leaves"), ("root", checkpoint["root"]),
-                ("first leaf", _time(times["first_leaf_at"])), ("last leaf", _time(times["last_leaf_at"])),
+                ("first leaf", _time(times["first_leaf_at"])), ("last leaf", last),
             ]
         )  # fmt: skip
     signed = [
-        (each["log"], each["name"], each["key_id"], _time(each["cosigned_at"]) or "(the log's own: no time)")
+        (
+            each["log"],
+            each["name"],
+            each["key_id"],
+            _time(each["cosigned_at"]) + _age(each["cosigned_at"], made_at) or "(the log's own: no time)",
+        )
         for each in document["signed_by"]
     ]
     yield _table(["Checkpoint of", "Signed by", "Key", "Cosigned at"], signed)
@@ -200,6 +209,16 @@ def percents(share_nano: int) -> str:
 
 def _who(name: str, time: str) -> str:
     return f"{name}, {_time(time)}" if name else ""
+
+
+def _age(text: str, made_at: datetime) -> str:
+    """How long before the page was made a time in RFC 3339 was; nothing where there is none."""
+    try:
+        passed = made_at - datetime.fromisoformat(text)
+    except (ValueError, TypeError):
+        return ""
+    hours = int(passed.total_seconds() // 3600)
+    return f", {hours // 24:,} days and {hours % 24} hours before this page" if hours >= 0 else ", later than this page"
 
 
 def _time(text: str) -> str:

@@ -58,8 +58,7 @@ class PageFile:
         Raises:
             InputError: it cannot be written.
         """
-        made_at = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-        html = page(shown, verdict, bundle=str(self.bundle), made_at=made_at)
+        html = page(shown, verdict, bundle=str(self.bundle), made_at=datetime.now(UTC))
         write_file(self.path, html.encode(), "report")
 
 

@@ -1,5 +1,5 @@
 // The page at /verify: runs verify.mjs on the file that the reader chose, and shows each step as it is done.
-import { steps, VERDICT } from './verify.mjs';
+import { steps, told, VERDICT } from './verify.mjs';
 
 const form = document.getElementById('verify');
 const part = (id) => document.getElementById(id);
@@ -39,7 +39,7 @@ async function verify() {
   result.dataset.verdict = held ? 'holds' : 'fails';
   if (!held) return;
   part('said').textContent = VERDICT;
-  for (const [name, value] of Object.entries(known)) {
+  for (const [name, value] of told(known)) {
     const pair = document.createElement('div');
     listed(pair, 'dt', name);
     listed(pair, 'dd', String(value));

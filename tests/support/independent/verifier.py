@@ -256,8 +256,8 @@ def canonical(entry: bytes) -> dict[str, Any]:
 ID: Final = "[a-z]([a-z0-9-]{0,61}[a-z0-9])?"
 FORMS: Final[dict[str, str]] = {
     "id": ID, "hash": "[0-9a-f]{64}", "decimal": "0|-?[1-9][0-9]*", "text": "(?s:.*)",
-    "name": r"[^\x00-\x1f\x7f-\x9f]{1,200}", "line": r"[^\x00-\x1f\x7f-\x9f]*",
-    "uri": r"(https?://[^\x00-\x1f\x7f-\x9f]*)?",
+    "name": r"[^\x00-\x1f\x7f-\x9f]{1,200}",
+    "uri": r"(?=.{0,2000}\Z)(https?://[^\x00-\x1f\x7f-\x9f]*)?", "covers": r"[^\x00-\x1f\x7f-\x9f]{0,1000}",
 }  # fmt: skip
 TOTALS: Final = "events number, attributed decimal, unattributed decimal"
 POLICY: Final = (
@@ -270,7 +270,7 @@ SEALED: Final = "collective id, request_id text, amount_minor decimal, salt hash
 TYPES: Final = {
     "pool": "opened_at number, display_name text, currency text, policy policy, platforms ids, distribute text",
     "admission": "platform text, admitted boolean", "policy": "version number, policy policy",
-    "method": "method id, version number, display_name name, confidence_ppm number, evidence_uri uri, covers? line, "
+    "method": "method id, version number, display_name name, confidence_ppm number, evidence_uri uri, covers? covers, "
     "score_kind? text, score_order? text, coverage_nano? number, sum_repeats? boolean, tolerance_nano? number, "
     "membership? id",
     "membership": "membership text, version number, body_sha256 hash, body_bytes number, sources number, "
@@ -845,8 +845,8 @@ class Acts:
         if kind == "decision":
             self.decide(entry)
         elif kind in ("proposal", "round"):
+            assert kind != "round" or (entry["by"] == "scheduler") == (entry["fire_times"] is not None)
             if kind == "round" and entry["by"] == "scheduler":
-                assert entry["fire_times"]
                 assert not entry["by_key"]
             else:
                 self.may(entry)
@@ -1058,6 +1058,9 @@ class Fold:
     carried: dict[str, tuple[int, int]] = field(default_factory=dict)
     """Fractions of the attributed and of the commons part, in nano-minor units."""
     kept_carried: int = 0
+    scheduled: tuple[str, str] | None = None
+    paused: bool = False
+    fired_until: datetime | None = None
     all_taken: int = 0
     """Where the last posted round without a period ended."""
     reported: dict[int, int] = field(default_factory=dict)
@@ -1470,10 +1473,26 @@ class Fold:
         """It moves nothing."""
 
     def schedule(self, entry: dict[str, Any]) -> None:
-        """It moves nothing."""
+        set_at = datetime.fromisoformat(entry["time"])
+        if self.scheduled != (entry["cron"], entry["time_zone"]):
+            self.fired_until = max(self.fired_until or set_at, set_at)
+        self.scheduled, self.paused = (entry["cron"], entry["time_zone"]), entry["paused"]
+
+    def fired(self, entry: dict[str, Any]) -> None:
+        times = entry["fire_times"]
+        for name in ("first", "last"):
+            assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", times[name])
+        first, last = (datetime.fromisoformat(times[name]) for name in ("first", "last"))
+        assert first <= last <= datetime.fromisoformat(entry["time"])
+        assert times["count"] >= 1
+        assert (times["count"] == 1) == (first == last)
+        assert self.fired_until is not None
+        assert not self.paused
+        assert first > self.fired_until
+        self.fired_until = last
 
     def pause(self, entry: dict[str, Any]) -> None:
-        """It moves nothing."""
+        self.paused = entry["type"] == "pause.v1"
 
     def review_ends(self) -> datetime:
         last = self.rounds[-1]
@@ -1600,6 +1619,8 @@ class Fold:
         if self.rounds and self.rounds[-1] is entry:
             assert entry["registry_root"] == root_of(self.registry.hashes[: entry["registry_size"]]).hex()
             assert self.body(entry["registry_sha256"]).decode() == self.registry.snapshot()
+            if entry["fire_times"] is not None:
+                self.fired(entry)
             return
         assert self.state in ("", "REJECTED", "POSTED")
         assert 0 < entry["end"] <= entry["index"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
@@ -76,6 +77,20 @@ def test_every_collectives_line_holds_under_every_policy(policy: Policy) -> None
         assert [said["facts"] for said in checked_by_node(files, str(DEPLOYMENT))] == [
             report.facts for report in reports
         ]
+
+
+@needs_node
+def test_the_module_tells_people_money_and_units(tmp_path: Path) -> None:
+    path = tmp_path / "eire.json"
+    path.write_bytes(statement_file(small_log(Policy()), 1, "eire").to_bytes())
+    assert NODE is not None
+    done = subprocess.run([NODE, MODULE, path, str(VKEY)], capture_output=True, text=True, check=True)
+    facts = check_statement(path.read_bytes(), VKEY).facts
+    whole = int(facts["amount_minor"])
+    assert f"  amount: {whole // 100}.{whole % 100:02} EUR\n" in done.stdout
+    assert "  units counted: 1.275\n" in done.stdout
+    assert not re.search(r"\d{12}", done.stdout)
+    assert VERDICT in done.stdout
 
 
 def changed_files(file: bytes) -> list[bytes]:

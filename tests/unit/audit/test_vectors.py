@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import tarfile
 from collections import Counter
 from dataclasses import asdict
@@ -35,6 +36,22 @@ from tests.vectors.make import FOLDER, ROOT_SIZES, write
 FIGURES: Final[dict[str, Any]] = json.loads((FOLDER / "figures.json").read_text())
 KEY: Final = VerifierKey.parse((FOLDER / "folk.vkey").read_text().removesuffix("\n"))
 BUNDLE: Final = FOLDER / "folk.tar"
+
+
+def test_the_page_names_every_field_that_the_second_verifier_reads() -> None:
+    page = (FOLDER.parents[1] / "docs/verification.md").read_text()
+    marks = list(re.finditer(r"\*\*`([a-z_]+)\.v1`\*\*", page))
+    ends = [mark.start() for mark in marks[1:]] + [len(page)]
+    said: dict[str, str] = {}
+    for mark, end in zip(marks, ends, strict=True):
+        # What three types have in common is said after the last of them.
+        said[mark[1]] = said.get(mark[1], "") + page[mark.start() : end].partition("\n## ")[0]
+    for movement in ("receipt", "match"):
+        said[movement] += said["reversal"]
+    fields = {kind: {f"`{each.split()[0].rstrip('?')}`" for each in forms.split(", ") if each}
+              for kind, forms in verifier.TYPES.items()}  # fmt: skip
+    missing = {kind: {name for name in names if name not in said[kind]} for kind, names in fields.items()}
+    assert {kind: names for kind, names in missing.items() if names} == {}
 
 
 def test_the_script_writes_the_committed_bytes(tmp_path: Path) -> None:

@@ -57,6 +57,7 @@ def test_the_page_has_rounds_people_changes_money_and_the_verdict(
     assert document["checkpoint"]["root"] in text
     assert document["logs"]["pool"]["last_leaf_at"].replace("T", " ").partition("+")[0] in text
     assert all(event["event_id"] in text for event in document["sample"])
+    assert re.search(r"last leaf2026-01-01 00:00:\d\d UTC, [\d,]+ days and \d+ hours before this page", text)
 
 
 def test_what_changed_from_round_to_round_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
