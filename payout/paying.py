@@ -48,6 +48,7 @@ from payout.payments.credit_transfer import Payment, PaymentFile
 from payout.payments.details import AccountDetails
 from payout.payments.lines import Part, bookings_back, charged, matched
 from payout.payments.matching import (
+    AFTER,
     Books,
     Debt,
     Sent,
@@ -61,7 +62,7 @@ from payout.payments.notifications import notified, summed_up, with_details
 from payout.store import bank_accounts, bank_files, bank_lines, pay_runs, payees, rounds, unpaid
 from payout.store.bank_accounts import BankAccount
 from payout.store.bookings import SALT_BYTES, bookings_of, put_bookings
-from payout.store.pay_runs import PayRun
+from payout.store.pay_runs import Event, PayRun
 from payout.store.payees import Payee
 from payout.store.unpaid import Owed
 
@@ -232,30 +233,19 @@ class Paying:
                 found.append(KnownPayment(sent, run.leaf, tuple(events)))
         return found
 
-    def unpaid(self, connection: sa.Connection, pool: PoolRef, *, after: str, limit: int) -> list[Unpaid]:
-        """Returns what a pool owes and has not paid, by account, after the account `after`."""
+    def unpaid(self, connection: sa.Connection, pool: PoolRef, *, after: tuple[str, int], limit: int) -> list[Unpaid]:
+        """Returns what a pool owes and has not paid, by account and round, after an account and a leaf."""
         found = unpaid.list_owed(connection, pool, after=after, limit=limit)
         accounts = bank_accounts.list_bank_accounts(connection)
         account = next((each for each in accounts if pool.name in each.content.pools), None)
-        why: dict[str, str] = {}
-        if account is not None:
-            pools = [registry.pool_ref(connection, name) for name in account.content.pools]
-            owed = pay_runs.owed_in(connection, pools)
-            plan = self._planned(connection, pool.name, account, owed, read_time(connection))
-            why = {each.collective: each.why for each in plan.not_paid}
-        return [self._unpaid(connection, each, account, why) for each in found]
-
-    def _unpaid(
-        self, connection: sa.Connection, owed: Owed, account: BankAccount | None, why: dict[str, str]
-    ) -> Unpaid:
-        if owed.is_held:
-            return Unpaid(owed, "HELD")
         if account is None:
-            return Unpaid(owed, "NO_BANK_ACCOUNT")
-        last = self.payments_of(connection, owed.collective)[-1:]
-        back = last and last[0].sent.state in (State.RETURNED, State.UNPAID)
-        bank_reason = last[0].events[-1].reason if back else ""
-        return Unpaid(owed, why.get(owed.collective, "RETURNED" if back else "PAYABLE"), bank_reason)
+            return [Unpaid(each, "HELD" if each.is_held else "NO_BANK_ACCOUNT") for each in found]
+        pools = [registry.pool_ref(connection, name) for name in account.content.pools]
+        owed = pay_runs.owed_in(connection, pools)
+        plan = self._planned(connection, pool.name, account, owed, read_time(connection))
+        why = {each.collective: each.why for each in plan.not_paid}
+        said = pay_runs.last_said(connection, account.name, (each.collective for each in found))
+        return [_unpaid(each, why.get(each.collective, ""), said.get(each.collective, ())) for each in found]
 
     # Banks' files.
 
@@ -620,3 +610,12 @@ def _present(details: dict[bytes, AccountDetails], digest: bytes, subject: str) 
     if digest not in details:
         raise StateError(subject, "DETAILS_ERASED", "has no account any more: its details were erased")
     return details[digest]
+
+
+def _unpaid(owed: Owed, left_out: str, said: Sequence[Event]) -> Unpaid:
+    """What a bank said of the last payment counts for what is owed, not for what is held."""
+    if owed.is_held:
+        return Unpaid(owed, "HELD")
+    back = bool(said) and AFTER[BookingKind(said[-1].kind)] in (State.RETURNED, State.UNPAID)
+    reasons = [event.reason for event in said if event.reason] if back else []
+    return Unpaid(owed, left_out or ("RETURNED" if back else "PAYABLE"), reasons[-1] if reasons else "")

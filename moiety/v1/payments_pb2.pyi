@@ -608,7 +608,9 @@ class Unpaid(_message.Message):
     PAYABLE: the next run pays it.
     """
     round: _builtins.int
-    """The oldest round that it is of, where payments count against the oldest first; 0 if it is of none."""
+    """The round that it is of, where payments count against the oldest first, and what was held and then released is of
+    the round that it was held from; 0 if it is of none. What a collective is owed of several rounds is as many lines.
+    """
     days: _builtins.int
     """Full days since then."""
     bank_reason: _builtins.str

@@ -155,7 +155,7 @@ class PaymentsVerbs(Verbs):
 
     @listing
     def list_unpaid(self, pool: str) -> Pages[pb.Unpaid]:
-        """Return what a pool owes and has not paid, with the reason and the age of each amount."""
+        """Return what a pool owes and has not paid, by collective and round, with the reason and age of each amount."""
         request = pb.ListUnpaidRequest(parent=pool_name(pool), page_size=PAGE_SIZE)
         return self._connection.pages(self._payments.ListUnpaid, request, lambda page: page.unpaid)
 

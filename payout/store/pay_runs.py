@@ -9,6 +9,7 @@ from hashlib import sha256
 from typing import Any, Final
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import distinct_on
 
 from ledger.acts.entries import PayRunContent
 from ledger.entries import PayingContent
@@ -232,6 +233,23 @@ def payments_of(connection: sa.Connection, collective: str) -> list[tuple[str, i
     table = t.planned_payment
     query = sa.select(table.c.end_to_end_id, table.c.leaf_index).where(table.c.collective == collective)
     return [(row.end_to_end_id, row.leaf_index) for row in connection.execute(query.order_by(table.c.leaf_index))]
+
+
+def last_said(connection: sa.Connection, bank_account: str, collectives: Iterable[str]) -> dict[str, list[Event]]:
+    """Returns what banks said of the last payment that an account's runs planned for each of some collectives."""
+    among = t.planned_payment.c.collective == sa.any_(sa.literal(sorted(set(collectives)), sa.ARRAY(sa.Text)))
+    query = (
+        sa.select(t.planned_payment.c.collective, t.planned_payment.c.end_to_end_id)
+        .join_from(t.planned_payment, t.pay_run, t.pay_run.c.leaf_index == t.planned_payment.c.leaf_index)
+        .where(among, t.pay_run.c.bank_account == bank_account)
+        .ext(distinct_on(t.planned_payment.c.collective))
+        .order_by(t.planned_payment.c.collective, t.planned_payment.c.leaf_index.desc())
+    )
+    whose = {row.end_to_end_id: row.collective for row in connection.execute(query)}
+    said: dict[str, list[Event]] = {}
+    for event in events_of(connection, list(whose)):
+        said.setdefault(whose[event.end_to_end_id], []).append(event)
+    return said
 
 
 def owed_in(connection: sa.Connection, pools: Iterable[PoolRef]) -> dict[str, dict[str, int]]:

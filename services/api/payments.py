@@ -343,13 +343,13 @@ class PaymentsService(payments_pb2_grpc.PaymentsServiceServicer):
         return self._paying.settle_debit(connection, bank_account, line, takes_back=takes_back)
 
     def ListUnpaid(self, request: pb.ListUnpaidRequest, context: grpc.ServicerContext) -> pb.ListUnpaidResponse:
-        limit, (after,) = page_limit(request.page_size), place_in(request.page_token, "")
+        limit, after = page_limit(request.page_size), place_in(request.page_token, "", -1)
         with self._database.transaction() as connection:
             pool = pool_of(connection, request.parent, "parent")
             found = self._paying.unpaid(connection, pool, after=after, limit=limit)
             now = read_time(connection)
         to_proto = partial(convert.unpaid_to_proto, pool.name, pool.currency, now)
-        listed, token = page_of(found, limit, to_proto, lambda each: (each.owed.account,))
+        listed, token = page_of(found, limit, to_proto, lambda each: (each.owed.account, each.owed.leaf_index))
         return pb.ListUnpaidResponse(unpaid=listed, next_page_token=token)
 
     def GetReconciliation(

@@ -13,9 +13,11 @@ import pytest
 
 from audit.statement_check import check_statement
 from demo.bank import Bank
+from ledger.store import registry
 from moiety import (
     AbortedError,
     BankAccount,
+    Collective,
     FailedPreconditionError,
     InvalidArgumentError,
     PermissionDeniedError,
@@ -24,8 +26,9 @@ from moiety import (
     ServiceError,
 )
 from moiety.v1.payments_pb2 import PAYMENT_STATE_RETURNED
-from moiety.v1.registry_pb2 import DISTRIBUTE_RECEIVED
+from moiety.v1.registry_pb2 import COLLECTIVE_STATUS_ACTIVE, COLLECTIVE_STATUS_SUSPENDED, DISTRIBUTE_RECEIVED
 from payout.store import bank_files, pay_runs
+from payout.store.unpaid import list_owed
 from tests.support.deployment import Deployment
 from tests.support.fsck_scene import LOG_KEY, sign
 from tests.support.paying import IBANS, OURS, account, of_two, pay_scene, require_sound
@@ -266,12 +269,44 @@ def test_what_is_unpaid_is_listed_with_its_reason_and_its_age(scene: Scene) -> N
     assert (back.round, back.days, back.bank_reason) == (1, 5, "the account is closed (AC04)")
 
     operator.set_payee("breton", account(IBANS["breton"], smallest_minor=500))
+    operator.update_collective(
+        "irish", Collective(display_name="Irish", members=10, status=COLLECTIVE_STATUS_SUSPENDED)
+    )
     scene.platform.report_revenue(POOL, 10, "EUR", request_id="more")
     operator.record_receipt(POOL, 10, platform="tunesmith", request_id="more")
     scene.submit([event(7, shares={"breton": 500_000_000, "irish": 500_000_000})], "more")
     operator.calculate_round(POOL, request_id="more")
-    found = [(each.collective, each.reason, each.round, each.days) for each in operator.list_unpaid(POOL)]
-    assert found == [("collectives/breton", "COOLING", 1, 5), ("collectives/irish", "PAYABLE", 2, 0)]
+    assert unpaid(scene) == [
+        ("breton", 400, "COOLING", 1, 5), ("breton", 5, "COOLING", 2, 0), ("irish", 5, "HELD", 2, 0),
+    ]  # fmt: skip
+    scene.deployment.clock.advance(days=3)
+    operator.release_held(POOL, "irish", 2, request_id="some", reason="heard")
+    operator.release_held(POOL, "irish", 1, request_id="back", reason="not theirs", to_commons=True)
+    # What was released is as old as when it was held.
+    assert unpaid(scene) == [
+        ("breton", 400, "BELOW_SMALLEST", 1, 8), ("breton", 5, "BELOW_SMALLEST", 2, 3), ("irish", 2, "SUSPENDED", 2, 3),
+        ("irish", 2, "HELD", 2, 3),
+    ]  # fmt: skip
+    operator.record_payment(POOL, "breton", 399, request_id="by-hand")
+    operator.record_payment(POOL, "irish", 1, request_id="by-hand-too")
+    operator.update_collective("irish", Collective(display_name="Irish", members=10, status=COLLECTIVE_STATUS_ACTIVE))
+    found = unpaid(scene)
+    assert [(who, amount, round_) for who, amount, _, round_, _ in found] == [
+        ("breton", 1, 1), ("breton", 5, 2), ("irish", 1, 2), ("irish", 2, 2),
+    ]  # fmt: skip
+    with scene.deployment.running.parts.database.transaction() as connection:
+        pool, after, paged = registry.pool_ref(connection, POOL), ("", -1), []
+        while page := list_owed(connection, pool, after=after, limit=1):
+            after = page[0].account, page[0].leaf_index
+            paged.append((page[0].collective, page[0].amount_minor))
+    assert paged == [(who, amount) for who, amount, *_ in found]
+
+
+def unpaid(scene: Scene) -> list[tuple[str, int, str, int, int]]:
+    return [
+        (each.collective.removeprefix("collectives/"), each.amount_minor, each.reason, each.round, each.days)
+        for each in scene.operator.list_unpaid(POOL)
+    ]
 
 
 class KilledError(Exception):

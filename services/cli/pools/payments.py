@@ -68,8 +68,8 @@ def list_payments(session: Session, collective: Collective) -> None:
 @held_app.command("list")
 @client_command
 def list_unpaid(session: Session, pool: Pool) -> None:
-    """List what a pool owes and has not paid: why, of which round, and for how long."""
-    found = list(session.client.list_unpaid(pool))
+    """List what a pool owes and has not paid, oldest first: why, of which round, and for how long."""
+    found = sorted(session.client.list_unpaid(pool), key=lambda each: each.since_time.ToNanoseconds())
     lines = [
         (identity(each.collective), major(each.amount_minor, each.currency), each.reason, each.round or "-", each.days,
          each.bank_reason)

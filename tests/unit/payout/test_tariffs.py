@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -128,3 +129,21 @@ def test_who_was_admitted_at_some_time_of_a_period_was_there() -> None:
     assert found == {
         "2025-10": set(), "2025-12": {"acme"}, "2026-01": {"acme", "zen"}, "2026-02": {"acme", "tidy"},
     }  # fmt: skip
+
+
+def test_the_example_of_the_page_is_what_the_tariff_gives() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "distribution.md").read_text()
+    section = page.partition("\n## Tariffs\n")[2].partition("\n## ")[0]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines() if "|" in line][2:]
+    terms = tariff(share_ppm=20_000, rate_minor=50, rate_units=1_000, minimum_minor=10_000)
+
+    def minor(cell: str) -> int | None:
+        return None if cell == "-" else int(cell.replace(",", "").replace(".", ""))
+
+    assert len(rows) == 3
+    for name, income, units, share, usage, minimum, due, reported, difference in rows:
+        found = PlatformDue.of(
+            name, JANUARY, [terms], [ReportLeft(minor(reported) or 0, minor(income))], int(units.replace(",", ""))
+        )
+        assert found.due == Due(minor(share), minor(usage) or 0, minor(minimum) or 0)
+        assert (found.due.due_minor, found.short_minor) == (minor(due), minor(difference))
