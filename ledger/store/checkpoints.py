@@ -73,10 +73,13 @@ def insert_cosignature(
 def latest_checkpoint(
     connection: sa.Connection, pool: PoolRef, *, key: VerifierKey | None = None
 ) -> StoredCheckpoint | None:
-    """Returns the last checkpoint signed, by one key if one is given."""
-    query = _select(pool).order_by(t.checkpoint.c.created_at.desc(), t.checkpoint.c.size.desc())
-    if key:
-        query = _select(pool).where(t.checkpoint.c.vkey == str(key)).order_by(t.checkpoint.c.size.desc())
+    """Returns the last checkpoint signed, by one key if one is given; of a key's, it is the largest."""
+    vkey: Any = str(key)
+    if key is None:
+        last = sa.select(t.checkpoint.c.vkey).where(t.checkpoint.c.pool_id == pool.pool_id)
+        newest = last.order_by(t.checkpoint.c.created_at.desc(), t.checkpoint.c.size.desc())
+        vkey = newest.limit(1).scalar_subquery()
+    query = _select(pool).where(t.checkpoint.c.vkey == vkey).order_by(t.checkpoint.c.size.desc())
     return next(iter(_with_cosignatures(connection, pool, query.limit(1))), None)
 
 

@@ -36,7 +36,7 @@ from ledger.log.origins import log_origin
 from ledger.store import checkpoints, key_changes, log, proofs, signing, turns
 from ledger.store.acts import REGISTRY, log_name
 from ledger.store.checkpoints import StoredCheckpoint
-from ledger.store.database import Database
+from ledger.store.database import Database, read_time
 from ledger.store.each_pool import ask_each
 from ledger.store.log import PoolRef
 from ledger.store.turns import Turn
@@ -285,7 +285,8 @@ class Signer:
     def _insert(
         self, connection: sa.Connection, pool: PoolRef, key: VerifierKey, checkpoint: Checkpoint, note: bytes
     ) -> None:
-        row = StoredCheckpoint(checkpoint.size, key, note, self._clock())
+        # The database's time: by a clock that is ahead, no later checkpoint would be the last one for as long.
+        row = StoredCheckpoint(checkpoint.size, key, note, read_time(connection))
         checkpoints.insert_checkpoint(connection, pool, row)
 
     def _forget_another_database(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from random import Random
 from typing import Any, Final
@@ -11,6 +12,7 @@ from typing import Any, Final
 import psycopg
 import pymerkle
 import pytest
+import sqlalchemy as sa
 import structlog
 
 from ledger.files.tiles import tiles
@@ -20,6 +22,7 @@ from ledger.log.merkle import leaf_hash, verify_consistency, verify_inclusion
 from ledger.log.note_keys import SignatureType, SigningKey, VerifierKey
 from ledger.log.proof_files import LogProof
 from ledger.store import checkpoints, proofs, registry
+from ledger.store import tables as t
 from ledger.store.checkpoints import StoredCosignature
 from moiety import FailedPreconditionError, InvalidArgumentError, NotFoundError
 from services.cli.app import main
@@ -37,6 +40,8 @@ DEPLOYMENT_VKEY: Final = str(KEY.verifier_key)
 ANOTHER: Final = [str(KEY.named(name).verifier_key) for name in ("log.example/pools/other", "log")]
 """The same key under names that are neither the log's nor its deployment's."""
 LEAVES: Final = 90
+AHEAD: Final = timedelta(hours=2)
+"""By how much the signer's clock is ahead of the database's."""
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +49,8 @@ def scene(shared_deployment: Deployment, tmp_path_factory: pytest.TempPathFactor
     """A pool of 90 leaves with a checkpoint at 2, 64, 65 and 88 of them."""
     scene = open_scene(shared_deployment)
     parts = shared_deployment.running.parts
-    signer = Signer(parts.database, parts.clock, KEY, CheckpointFolder(tmp_path_factory.mktemp("checkpoints")))
+    folder = CheckpointFolder(tmp_path_factory.mktemp("checkpoints"))
+    signer = Signer(parts.database, lambda: parts.clock() + AHEAD, KEY, folder)
     signer.run_once()
     for number in range(2, LEAVES):
         scene.submit([event(number)], f"b-{number}")
@@ -64,6 +70,18 @@ def run(arguments: list[str]) -> int:
     with pytest.raises(SystemExit) as ended:
         main(arguments)
     return int(ended.value.code or 0)
+
+
+def test_a_checkpoint_that_was_dated_ahead_does_not_hide_the_later_ones(scene: Scene, shared_owner: sa.Engine) -> None:
+    """A signer's clock was two hours ahead for some seconds: what it signed then was the last one for two hours."""
+    with shared_owner.connect() as connection:
+        pool, here = registry.pool_ref(connection, POOL), t.checkpoint.c
+        times = connection.execute(sa.select(here.created_at).where(here.pool_id == pool.pool_id)).scalars().all()
+        assert max(times) <= scene.deployment.clock()
+        ahead = sa.update(t.checkpoint).where(here.pool_id == pool.pool_id, here.size == 64)
+        connection.execute(ahead.values(created_at=scene.deployment.clock() + AHEAD))
+        assert checkpoints.get_checkpoint(connection, pool).size == 88
+        connection.rollback()
 
 
 def connected(scene: Scene, principal: str = "auditors/ada") -> list[str]:
