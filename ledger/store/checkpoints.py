@@ -74,13 +74,24 @@ def latest_checkpoint(
     connection: sa.Connection, pool: PoolRef, *, key: VerifierKey | None = None
 ) -> StoredCheckpoint | None:
     """Returns the last checkpoint signed, by one key if one is given; of a key's, it is the largest."""
-    vkey: Any = str(key)
-    if key is None:
-        last = sa.select(t.checkpoint.c.vkey).where(t.checkpoint.c.pool_id == pool.pool_id)
-        newest = last.order_by(t.checkpoint.c.created_at.desc(), t.checkpoint.c.size.desc())
-        vkey = newest.limit(1).scalar_subquery()
+    vkey = _last_key(sa.literal(pool.pool_id)) if key is None else str(key)
     query = _select(pool).where(t.checkpoint.c.vkey == vkey).order_by(t.checkpoint.c.size.desc())
     return next(iter(_with_cosignatures(connection, pool, query.limit(1))), None)
+
+
+def signed_size(pool_id: sa.ColumnElement[int]) -> sa.ScalarSelect[int]:
+    """The size of a pool's last checkpoint, as part of a query over pools."""
+    of_last_key = (t.checkpoint.c.pool_id == pool_id) & (t.checkpoint.c.vkey == _last_key(pool_id))
+    query = sa.select(sa.func.max(t.checkpoint.c.size)).where(of_last_key)
+    return query.correlate_except(t.checkpoint).scalar_subquery()
+
+
+def _last_key(pool_id: sa.ColumnElement[int]) -> sa.ScalarSelect[str]:
+    """The key that signed last: only that is asked of the times."""
+    signed = t.checkpoint.alias("signed")
+    query = sa.select(signed.c.vkey).where(signed.c.pool_id == pool_id)
+    query = query.order_by(signed.c.created_at.desc(), signed.c.size.desc()).limit(1)
+    return query.correlate_except(signed).scalar_subquery()
 
 
 def another_key(connection: sa.Connection, pool: PoolRef, key: VerifierKey) -> VerifierKey | None:

@@ -87,6 +87,11 @@ class Process:
         """The number of the process."""
         return self._process.pid
 
+    @property
+    def runs(self) -> bool:
+        """Whether it has not ended."""
+        return self._process.poll() is None
+
     def kill(self) -> None:
         """End it as a power cut would."""
         self._process.kill()
@@ -111,7 +116,7 @@ class Process:
 
     def keep_up(self) -> None:
         """Start it again where it has ended, as a supervisor does."""
-        if self._process.poll() is not None:
+        if not self.runs:
             self.start()
 
 
@@ -256,8 +261,9 @@ class World:
         self.server.kill()
 
     def end_server(self, _: random.Random) -> None:
-        code = self.server.end()
-        assert code == 0, f"the server ended with {code}"
+        if self.server.runs:  # it may have been killed just before
+            code = self.server.end()
+            assert code == 0, f"the server ended with {code}"
 
     def kill_schedulers(self, chance: random.Random) -> None:
         for each in chance.sample(self.schedulers, chance.randint(1, 2)):

@@ -22,7 +22,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from ledger.errors import LedgerError
-from ledger.store import signing
+from ledger.store import checkpoints, signing
 from ledger.store import tables as lt
 from ledger.store.database import Database
 from ledger.store.each_pool import ask_each
@@ -64,13 +64,7 @@ class PoolState:
 
 def pool_states(connection: sa.Connection, refs: Sequence[PoolRef]) -> list[tuple[int, PoolState]]:
     """The state of each of these pools, by its number."""
-    signed = (
-        sa.select(lt.checkpoint.c.size)
-        .where(lt.checkpoint.c.pool_id == lt.head.c.pool_id)
-        .order_by(lt.checkpoint.c.created_at.desc(), lt.checkpoint.c.size.desc())
-        .limit(1)
-        .scalar_subquery()
-    )
+    signed = checkpoints.signed_size(lt.head.c.pool_id)
     unsigned = (
         sa.select(lt.leaf.c.entry)
         .where(lt.leaf.c.pool_id == lt.head.c.pool_id, lt.leaf.c.leaf_index == sa.func.coalesce(signed, 0))
