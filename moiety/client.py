@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 from moiety import awaiting, blocking
-from moiety.channels import target_of
+from moiety.channels import pair_of, target_of
 from moiety.connection import Connection
 from moiety.verbs.accounts import AccountsVerbs
 from moiety.verbs.acts import ActsVerbs
@@ -44,28 +44,34 @@ class Client(Blocking, AllVerbs):
 
     Args:
         address: `host:port`.
-        api_key: the secret of an API key, which says who is calling.
+        api_key: the secret of an API key, which says who is calling. None is needed with a client certificate.
         ca_certificate: PEM certificates to trust instead of the machine's own.
+        client_certificate: the PEM chain of a certificate that is registered as a key, for the service's mTLS port.
+        client_key: its private key in PEM.
         insecure: without TLS; allowed to loopback addresses only. By default just where the address is loopback and no
-            `ca_certificate` is given.
+            certificate is given.
         timeout_seconds: the most that a call may take, its repetitions included. A submission may take as long as each
             batch is answered within it, and a stream of answers as long as there is work.
 
     Raises:
-        ValueError: the API key is not printable ASCII, `insecure` is asked for beyond the loopback, the CA
-            certificate is invalid, or `timeout_seconds` is not more than 0.
+        ValueError: there is neither an API key nor a client certificate, the key is not printable ASCII, `insecure` is
+            asked for beyond the loopback or with a client certificate, a certificate is invalid, or
+            `timeout_seconds` is not more than 0.
     """
 
     def __init__(
         self,
         address: str,
-        api_key: str,
+        api_key: str = "",
         *,
         ca_certificate: bytes | None = None,
+        client_certificate: bytes | None = None,
+        client_key: bytes | None = None,
         insecure: bool | None = None,
         timeout_seconds: float = TIMEOUT_SECONDS,
     ) -> None:
-        target = target_of(address, api_key, ca_certificate=ca_certificate, insecure=insecure)
+        pair = pair_of(client_certificate, client_key)
+        target = target_of(address, api_key, ca_certificate=ca_certificate, pair=pair, insecure=insecure)
         channel = blocking.channel_to(target)
         super().__init__(Connection(lambda: channel, target.metadata, timeout_seconds))
 
@@ -95,6 +101,8 @@ class AsyncClient(Awaited, AllVerbs):
         address: as in `Client`, and so are the others.
         api_key: as in `Client`.
         ca_certificate: as in `Client`.
+        client_certificate: as in `Client`.
+        client_key: as in `Client`.
         insecure: as in `Client`.
         timeout_seconds: as in `Client`.
 
@@ -105,13 +113,16 @@ class AsyncClient(Awaited, AllVerbs):
     def __init__(
         self,
         address: str,
-        api_key: str,
+        api_key: str = "",
         *,
         ca_certificate: bytes | None = None,
+        client_certificate: bytes | None = None,
+        client_key: bytes | None = None,
         insecure: bool | None = None,
         timeout_seconds: float = TIMEOUT_SECONDS,
     ) -> None:
-        self._target = target_of(address, api_key, ca_certificate=ca_certificate, insecure=insecure)
+        pair = pair_of(client_certificate, client_key)
+        self._target = target_of(address, api_key, ca_certificate=ca_certificate, pair=pair, insecure=insecure)
         super().__init__(Connection(lambda: self._channel, self._target.metadata, timeout_seconds))
 
     @cached_property

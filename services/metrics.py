@@ -32,6 +32,11 @@ _UNDER_WAY: Final = Gauge(
     "moiety_calls_under_way", "Calls under way, by transport.", ["via"], multiprocess_mode="livesum"
 )
 _WATCHES: Final = Gauge("moiety_watches", "Open watches of logs.", multiprocess_mode="livesum")
+_HEAD_WAIT: Final = Histogram(
+    "moiety_head_lock_wait_seconds",
+    "How long it took to lock a log's head, which one transaction at a time has to append.",
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10),
+)
 _BATCHES: Final = Counter("moiety_intake_batches", "Usage batches recorded; one that is sent again counts again.")
 _EVENTS: Final = Counter("moiety_intake_events", "Usage events in recorded batches that were accepted.")
 _DUPLICATES: Final = Counter("moiety_intake_duplicates", "Usage events in recorded batches that were duplicates.")
@@ -52,6 +57,11 @@ def count_call(method: str, via: str, code: str, seconds: float) -> None:
     """Count a call that ended. `method` is one of the contract's, so that a stranger cannot make up labels."""
     _ended(method, via, code).inc()
     _took(method, via).observe(seconds)
+
+
+def count_head_wait(seconds: float) -> None:
+    """Count the locking of a log's head, which took so long."""
+    _HEAD_WAIT.observe(seconds)
 
 
 @contextmanager

@@ -80,6 +80,12 @@ class Settings(BaseSettings):
     tls_key_file: Path | None = None
     """The certificate's key in PEM."""
 
+    tls_client_ca_file: Path | None = None
+    """Who issues client certificates, in PEM: HTTP then takes one in place of a key. Empty for none."""
+
+    mtls_listen: str = ""
+    """A second address and port of gRPC, where every client shows a certificate; empty for none."""
+
     workers: int = Field(default=1, ge=1, le=64)
     """Processes in which `moiety serve` listens on one port. Each has its own connections, threads and batches."""
 
@@ -143,15 +149,27 @@ class Settings(BaseSettings):
         return text
 
     @model_validator(mode="after")
+    def _certificates_together(self) -> Settings:
+        if (self.tls_certificate_file is None) != (self.tls_key_file is None):
+            raise ValueError("tls_key_file: must be set together with tls_certificate_file")
+        if self.tls_client_ca_file is not None and self.tls_certificate_file is None:
+            raise ValueError("tls_client_ca_file: needs tls_certificate_file")
+        if self.mtls_listen and self.tls_client_ca_file is None:
+            raise ValueError("mtls_listen: needs tls_client_ca_file")
+        return self
+
+    @model_validator(mode="after")
     def _sound_together(self) -> Settings:
-        for name, address, example in (("listen", self.listen, 50051), ("http_listen", self.http_listen, 8080)):
+        for name, address, example in (
+            ("listen", self.listen, 50051),
+            ("http_listen", self.http_listen, 8080),
+            ("mtls_listen", self.mtls_listen, 50052),
+        ):
             host, _, port = address.rpartition(":")
-            if address == "" and name == "http_listen":
+            if address == "" and name != "listen":
                 continue
             if not host or not (port.isascii() and port.isdigit()) or int(port) > MAX_PORT:
                 raise ValueError(f"{name}: must be an address and a port, such as 127.0.0.1:{example}")
-        if (self.tls_certificate_file is None) != (self.tls_key_file is None):
-            raise ValueError("tls_key_file: must be set together with tls_certificate_file")
         if self.public_url and not _PUBLIC_URL.fullmatch(self.public_url):
             raise ValueError("public_url: must be http:// or https:// and a host, without a path")
         if bool(self.openid_issuer) != bool(self.openid_client_id):

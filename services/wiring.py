@@ -38,6 +38,7 @@ from payout.store.tariffs import SET_TARIFF
 from payout.store.windows import timed_rounds
 from services.access.keyring import KeyRing
 from services.access.keys import ISSUE_KEY, REVOKE_KEY
+from services.metrics import count_head_wait
 from services.parts import Clock, Parts, SigningParts
 from services.settings import Settings
 from services.signing.folder import CheckpointFolder
@@ -70,7 +71,7 @@ def instead_of_the_databases(clock: Clock) -> Clock | None:
 def wire(settings: Settings, *, clock: Clock = system_clock) -> Parts:
     """Returns the parts, on the database of the settings. Nothing is started, and nothing connects yet."""
     pooled = partial(Database, connections=settings.database_connections, pooler=settings.database_pooler)
-    database = pooled(settings.database_url, clock=instead_of_the_databases(clock))
+    database = pooled(settings.database_url, clock=instead_of_the_databases(clock), waited=count_head_wait)
     standby = pooled(settings.read_database_url) if settings.read_database_url else None
     bodies = wire_bodies(settings)
     settlement = Settlement(database, bodies)

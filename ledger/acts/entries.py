@@ -221,7 +221,7 @@ class KeyKind(StrEnum):
 class KeyContent(ActContent):
     """A key was issued: its id and the hash of its secret. Only its owner ever needs to see the secret.
 
-    A key of another kind has the hash of an account or of a certificate's public key (`moiety.keys`) in its place.
+    A key of another kind has the hash of an account (`moiety.keys`) or of a certificate's public key in its place.
     """
 
     type: ClassVar[str] = "key.v1"

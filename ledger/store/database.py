@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from contextvars import ContextVar
@@ -112,6 +113,7 @@ class Database:
         pooler: a connection pooler such as PgBouncer lies between, which may give each transaction another connection
             to Postgres: nothing is prepared or kept between transactions, and the login is the service's role itself.
         clock: what tells the time instead of Postgres, for tests and demonstrations.
+        waited: is told how many seconds each locking of a log's head took.
     """
 
     def __init__(
@@ -122,6 +124,7 @@ class Database:
         role: str | None = SERVICE_ROLE,
         pooler: bool = False,
         clock: Callable[[], datetime] | None = None,
+        waited: Callable[[float], None] | None = None,
     ) -> None:
         readers = max(1, connections // 4)
         # SQLAlchemy's pool does not wake its waiters if opening a connection fails or all are dropped, so nothing
@@ -139,6 +142,8 @@ class Database:
             pool_reset_on_return=None,
             skip_autocommit_rollback=True,
         )
+        if waited is not None:
+            sa.event.listen(self.engine, "connect", lambda _, entry: entry.info.setdefault(_WAITED, waited))
         if clock is not None:
             for engine in (self.engine, self._reading):
                 sa.event.listen(engine, "connect", lambda _, entry: entry.info.setdefault(_CLOCK, clock))
@@ -201,6 +206,19 @@ class Database:
         """Close every idle connection."""
         self.engine.dispose()
         self._reading.dispose()
+
+
+_WAITED: Final = "waited"
+"""Where a connection keeps what is told how long heads were waited for."""
+
+
+@contextmanager
+def locking(connection: sa.Connection) -> Iterator[None]:
+    """Tell the database's owner how long the locking of a head takes that is done meanwhile."""
+    began = time.monotonic()
+    yield
+    if waited := connection.info.get(_WAITED):
+        waited(time.monotonic() - began)
 
 
 _CLOCK: Final = "clock"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -19,7 +20,7 @@ from ledger.log.leaves import (
 )
 from ledger.log.merkle import Coordinate, Frontier
 from ledger.store import tables as t
-from ledger.store.database import clock_of, driver_connection
+from ledger.store.database import clock_of, driver_connection, locking
 from ledger.store.rows import byteas, int2s, int8s, put_rows
 
 
@@ -134,7 +135,9 @@ _LOCK_HEAD: Final = "SELECT size, frontier, last_time, clock_timestamp() FROM he
 
 def _locked(connection: sa.Connection, pool: PoolRef, at: datetime | None = None) -> tuple[Frontier, datetime]:
     """Returns the log's right edge, and the time of what is appended to it: `at` or now, or the last leaf's."""
-    asked = cast("tuple[int, bytes, datetime | None, datetime]", _asked(connection, _LOCK_HEAD, pool))
+    # With a time the head is locked already.
+    with nullcontext() if at else locking(connection):
+        asked = cast("tuple[int, bytes, datetime | None, datetime]", _asked(connection, _LOCK_HEAD, pool))
     size, frontier, last_time, database_time = asked
     clock = clock_of(connection)
     if clock is None:

@@ -56,6 +56,14 @@ def uncompared(connection: sa.Connection, pools: Sequence[PoolRef]) -> list[int]
     return list(connection.execute(query).scalars())
 
 
+def count_unsound(connection: sa.Connection) -> tuple[int, int]:
+    """Returns how many pools `refused` and `uncompared` would return, of all pools: one query, which names none."""
+    is_refused, is_uncompared = t.signing.c.refusal != "", t.signing.c.database != which_database(connection)
+    counted = sa.select(sa.func.count().filter(is_refused), sa.func.count().filter(is_uncompared))
+    refusals, others = connection.execute(counted.where(is_refused | is_uncompared)).one()
+    return refusals, others
+
+
 def require_sound(connection: sa.Connection, pool: PoolRef) -> None:
     """Check that nothing found of a pool's log and of the registry's keeps rounds from being cut and posted.
 

@@ -341,7 +341,7 @@ class _KeyKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_KeyKind.Value
     KEY_KIND_IDENTITY: _KeyKind.ValueType  # 2
     """An account at an OpenID provider, by which a person signs in to the console; calls cannot use it."""
     KEY_KIND_CERTIFICATE: _KeyKind.ValueType  # 3
-    """A TLS client certificate. The log has a place for it; no port takes one yet, so CreateApiKey refuses it."""
+    """A TLS client certificate, with which calls need no secret. Its hash is the SHA-256 of its public key."""
 
 class KeyKind(_KeyKind, metaclass=_KeyKindEnumTypeWrapper):
     """By what whoever has a key shows that it is theirs."""
@@ -353,7 +353,7 @@ KEY_KIND_SECRET: KeyKind.ValueType  # 1
 KEY_KIND_IDENTITY: KeyKind.ValueType  # 2
 """An account at an OpenID provider, by which a person signs in to the console; calls cannot use it."""
 KEY_KIND_CERTIFICATE: KeyKind.ValueType  # 3
-"""A TLS client certificate. The log has a place for it; no port takes one yet, so CreateApiKey refuses it."""
+"""A TLS client certificate, with which calls need no secret. Its hash is the SHA-256 of its public key."""
 Global___KeyKind: _TypeAlias = KeyKind  # noqa: Y015
 
 class _PrincipalStatus:

@@ -5,10 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from typing import Final
 
+import sqlalchemy as sa
+
+from ledger.acts.entries import KeyKind
 from ledger.store.database import Database
-from services.access.keys import Caller, UnauthenticatedError, authenticate
+from services.access.keys import Caller, UnauthenticatedError, authenticate, authenticate_bound
 
 REMEMBERED_SECONDS: Final = 1.0
 """How long a key that was revoked through another server may still be accepted by this one."""
@@ -29,7 +33,7 @@ class KeyRing:
         self._database = database
         self._clock = clock
         self._monotonic = monotonic
-        self._known: dict[str, tuple[Caller, float]] = {}
+        self._known: dict[tuple[KeyKind, str], tuple[Caller, float]] = {}
 
     def caller(self, key: str) -> Caller:
         """Returns the principal of the key. Only valid keys are cached.
@@ -37,24 +41,38 @@ class KeyRing:
         Raises:
             UnauthenticatedError: the key is unknown, revoked, or not valid now.
         """
+        return self._asked((KeyKind.SECRET, key), lambda connection: authenticate(connection, key, self._clock()))
+
+    def certified(self, certificate: str) -> Caller:
+        """Returns the principal of a client certificate, by its hash.
+
+        Raises:
+            UnauthenticatedError: no key stands for it, or none that is valid now.
+        """
+        kind = KeyKind.CERTIFICATE
+        ask = partial(authenticate_bound, kind=kind, bound_hash=certificate)
+        return self._asked((kind, certificate), lambda connection: ask(connection, now=self._clock()))
+
+    def _asked(self, key: tuple[KeyKind, str], ask: Callable[[sa.Connection], Caller]) -> Caller:
         now = self._monotonic()
         caller, until = self._known.get(key, (None, now))
         if caller is not None and caller.expires_at and self._clock() >= caller.expires_at:
             raise UnauthenticatedError
         if caller is None or now >= until:
             with self._database.reading() as connection:
-                caller = authenticate(connection, key, self._clock())
+                caller = ask(connection)
             if len(self._known) >= MAX_REMEMBERED:
                 self.forget()
             self._known[key] = caller, now + REMEMBERED_SECONDS
         return caller
 
-    def holder(self, key: str) -> str:
-        """Whose a key was when it was last looked up, without asking the database; "anyone" for a key that was not.
+    def holder(self, key: str, certificate: str = "") -> str:
+        """Whose a key, or a certificate, was when it was last looked up, without asking the database.
 
-        It says in whose queue a call waits, and nothing of what it may do.
+        It is "anyone" for what was not. It says in whose queue a call waits, and nothing of what it may do.
         """
-        caller, _ = self._known.get(key, (None, 0.0))
+        known = (KeyKind.SECRET, key) if key else (KeyKind.CERTIFICATE, certificate)
+        caller, _ = self._known.get(known, (None, 0.0))
         return caller.principal.name if caller else ANYONE
 
     def forget(self) -> None:

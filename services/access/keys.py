@@ -2,7 +2,8 @@
 
 A key is `moiety_<id>_<secret>`. The secret has 256 random bits, so its plain SHA-256 is as safe as any slow hash; only
 the hash is stored. An account at an OpenID provider and a client certificate are keys too: they have an id, an owner
-and an end as every key has, and what is stored is their hash (`moiety.keys`).
+and an end as every key has, and what is stored is their hash (`moiety.keys`,
+`services.access.certificates`).
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ class UnauthenticatedError(LedgerError):
     """No valid key. It does not say what is wrong, so that keys cannot be guessed piece by piece."""
 
     def __str__(self) -> str:
-        return "the API key is missing, unknown, revoked or not valid now, or its owner is suspended"
+        return "the API key or certificate is missing, unknown, revoked or not valid now, or its owner is suspended"
 
 
 @dataclass(frozen=True, slots=True)

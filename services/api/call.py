@@ -57,6 +57,7 @@ class Call:
         keys: every value of its `authorization` header.
         asked_id: the request id that its caller would like, in any form.
         signed_in: says who is calling where that is not said by a key.
+        certificate: the hash of the client certificate that TLS checked; empty where there is none.
     """
 
     def __init__(
@@ -68,11 +69,13 @@ class Call:
         asked_id: str,
         *,
         signed_in: Callable[[], Caller] | None = None,
+        certificate: str = "",
     ) -> None:
         self._keyring = keyring
         self._signed_in = signed_in
         self._via = via
         self._keys = keys
+        self.certificate = certificate
         self._began = time.monotonic()
         self.method = method
         self.request_id = asked_id if _REQUEST_ID.fullmatch(asked_id) else secrets.token_hex(8)
@@ -83,7 +86,7 @@ class Call:
     @property
     def holder(self) -> str:
         """In whose queue the call waits: its principal's, as far as that is known without asking the database."""
-        return self._keyring.holder(self._key)
+        return self._keyring.holder(self._key, self.certificate)
 
     @property
     def _key(self) -> str:
@@ -104,13 +107,26 @@ class Call:
         admit(calling, self.method)
 
     def authenticated(self) -> Caller:
-        """Whom the call's key stands for, as of now.
+        """Whom the call's key stands for, or its client certificate, as of now.
+
+        Where it has both they must be of one principal, and the rights are those of the key.
 
         Raises:
-            UnauthenticatedError: it has no key, or none that holds.
+            UnauthenticatedError: it has neither, or one that does not hold, or they are of two principals.
         """
         if self._signed_in is not None:
             return self._signed_in()
+        if not self.certificate:
+            return self._of_key()
+        certified = self._keyring.certified(self.certificate)
+        if not self._keys:
+            return certified
+        calling = self._of_key()
+        if calling.principal != certified.principal:
+            raise UnauthenticatedError
+        return calling
+
+    def _of_key(self) -> Caller:
         if not self._key:
             raise UnauthenticatedError
         return self._keyring.caller(self._key)

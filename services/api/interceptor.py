@@ -16,6 +16,7 @@ from grpc_status import rpc_status
 
 from ledger.errors import InvalidInputError
 from ledger.store.database import Work, work_of_call
+from services.access.certificates import certificate_hash
 from services.access.keyring import ANYONE, KeyRing
 from services.access.permissions import HEALTH_PREFIX, OPEN_PREFIXES
 from services.api.call import Call, require_fields
@@ -261,6 +262,8 @@ class _Call:
         work = Work()
         work_of_call.set(work)
         context.add_callback(partial(_end, work))
+        for certificate in context.auth_context().get("x509_pem_cert", ()):  # there is one at most, behind TLS
+            self._call.certificate = certificate_hash(certificate)
         self._call.enter()
 
     def _fail(self, error: Exception, context: grpc.ServicerContext) -> None:

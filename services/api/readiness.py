@@ -6,7 +6,7 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from ledger.errors import LedgerError, StateError
+from ledger.errors import LedgerError, StateError, StoreUnavailableError
 from ledger.store import signing
 from ledger.store.database import Database
 from ledger.store.each_pool import ask_each
@@ -36,17 +36,26 @@ def problems(database: Database) -> dict[str, str]:
 def warnings(database: Database) -> dict[str, str]:
     """Returns what is wrong though calls can be served, by what it is of: `signing` is what no round moves money by."""
     try:
-        refused = ask_each(database, signing.refused).found
-        uncompared = ask_each(database, signing.uncompared).found
+        refused, uncompared = _unsound(database)
     except LedgerError:
         return {}
     if refused:
-        what = f"refused for {len(refused)} logs, whose rounds are not cut or posted; the signer's log says why"
+        what = f"refused for {refused} logs, whose rounds are not cut or posted; the signer's log says why"
         return {"signing": what}
     if uncompared:
         what = (
-            f"{len(uncompared)} logs are not compared with their last checkpoints since the database was failed over "
+            f"{uncompared} logs are not compared with their last checkpoints since the database was failed over "
             "or restored; their rounds are not cut or posted until `moiety schedule` has done so"
         )
         return {"signing": what}
     return {}
+
+
+def _unsound(database: Database) -> tuple[int, int]:
+    """How many logs the signer refuses, and has not compared: of those pools that can be reached."""
+    try:
+        # Every server asks every few seconds: so not about pool by pool, unless a part of the database is away.
+        with database.reading() as connection:
+            return signing.count_unsound(connection)
+    except StoreUnavailableError:
+        return len(ask_each(database, signing.refused).found), len(ask_each(database, signing.uncompared).found)

@@ -53,6 +53,8 @@ class Running:
     """The deployment's public key, where this process signs."""
     http_address: str = ""
     """Where it listens for HTTP; empty where it does not."""
+    mtls_address: str = ""
+    """Where it listens for gRPC of clients with certificates; empty where it does not."""
     links: dict[str, str] = field(default_factory=dict)
     """Links that sign in to the console once, by the operator's id."""
 
@@ -75,9 +77,9 @@ def serving(settings: Settings, *, clock: Clock = system_clock) -> Iterator[Runn
             stack.callback(http.drain)
             http_address = http.start()
         stack.callback(services.begin_drain)
-        logger.info("serving", address=address, http_address=http_address)
+        logger.info("serving", address=address, http_address=http_address, mtls_address=server.mtls_address)
         try:
-            yield Running(address, parts, http_address=http_address)
+            yield Running(address, parts, http_address=http_address, mtls_address=server.mtls_address)
         finally:
             logger.info("draining", seconds=settings.drain_seconds)
 
@@ -146,7 +148,15 @@ def everything(
         stack.enter_context(_signer(running.parts))
         verifier_key = str(_signing_key(here).verifier_key)
         links = sign_in_links(running) if running.http_address else {}
-        yield Running(running.address, running.parts, founders_keys, verifier_key, running.http_address, links)
+        yield Running(
+            running.address,
+            running.parts,
+            founders_keys,
+            verifier_key,
+            running.http_address,
+            running.mtls_address,
+            links,
+        )
 
 
 def browser_address(settings: Settings, http_address: str) -> str:

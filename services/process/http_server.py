@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import ssl
 import time
 from contextlib import ExitStack
 from threading import Thread
@@ -16,7 +17,7 @@ from services.api.http.app import App
 from services.api.http.doorway import HEADER_SECONDS, bounded_protocol, connections_allowed
 from services.console.app import Console
 from services.parts import Parts
-from services.process.listening import bound_socket
+from services.process.listening import bound_socket, client_ca
 
 KEEP_ALIVE_SECONDS: Final = 30
 BACKLOG: Final = 1024
@@ -48,6 +49,8 @@ class HttpServer:
             timeout_graceful_shutdown=max(1, round(parts.settings.drain_seconds)),
             ssl_certfile=parts.settings.tls_certificate_file,
             ssl_keyfile=parts.settings.tls_key_file,
+            ssl_ca_certs=parts.settings.tls_client_ca_file if client_ca(parts.settings) else None,
+            ssl_cert_reqs=ssl.CERT_OPTIONAL if parts.settings.tls_client_ca_file else ssl.CERT_NONE,
         )
         self._server = uvicorn.Server(config)
         self._thread: Thread | None = None

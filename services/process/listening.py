@@ -3,9 +3,30 @@
 from __future__ import annotations
 
 import socket
+import ssl
 from contextlib import ExitStack
 
 from ledger.errors import InvalidInputError
+from services.settings import Settings
+
+
+def client_ca(settings: Settings) -> bytes | None:
+    """Returns the certificates, in PEM, of those who issue client certificates; None where the settings name none.
+
+    Raises:
+        InvalidInputError: the file cannot be read, or has no certificates.
+    """
+    file, setting = settings.tls_client_ca_file, "MOIETY_TLS_CLIENT_CA_FILE"
+    if file is None:
+        return None
+    try:
+        found = file.read_bytes()
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(cadata=found.decode("ascii"))
+    except (ssl.SSLError, ValueError):
+        raise InvalidInputError.of(setting, "must contain certificates in PEM") from None
+    except OSError as error:
+        raise InvalidInputError.of(setting, f"cannot be read: {error}") from None
+    return found
 
 
 def bound_socket(listen: str, setting: str, *, is_shared: bool) -> socket.socket:

@@ -18,6 +18,7 @@ from services.api.queues import FairThreads
 from services.api.watchers import Watchers
 from services.parts import Parts
 from services.process.health import Health
+from services.process.listening import client_ca
 
 STREAMS_PER_CONNECTION: Final = 1_000
 """Calls that one connection may have open, of any kind."""
@@ -34,6 +35,8 @@ class Server:
 
     def __init__(self, parts: Parts, services: Services) -> None:
         self._settings = parts.settings
+        self.mtls_address = ""
+        """Where it listens for clients with certificates, once it has started; empty where it does not."""
         self._health = Health(parts.database)
         threads = parts.settings.threads
         self._waiting = Waiting()
@@ -63,19 +66,32 @@ class Server:
 
     def start(self) -> str:
         """Listen, and return the address: the settings' own, with the actual port."""
-        host, _, _ = self._settings.listen.rpartition(":")
-        try:
-            port = self._bind(self._settings.listen)
-        except RuntimeError:
-            raise InvalidInputError.of("MOIETY_LISTEN", f"cannot listen on {self._settings.listen}") from None
+        address = self._bind(self._settings.listen, "MOIETY_LISTEN")
+        if self._settings.mtls_listen:
+            self.mtls_address = self._bind(self._settings.mtls_listen, "MOIETY_MTLS_LISTEN", is_mutual=True)
         self._server.start()
         self._health.start()
-        return f"{host}:{port}"
+        return address
 
-    def _bind(self, address: str) -> int:
+    def _bind(self, address: str, setting: str, *, is_mutual: bool = False) -> str:
+        credentials = self._credentials(is_mutual=is_mutual)
+        try:
+            if credentials is None:
+                port = self._server.add_insecure_port(address)
+            else:
+                port = self._server.add_secure_port(address, credentials)
+        except RuntimeError:
+            raise InvalidInputError.of(setting, f"cannot listen on {address}") from None
+        return f"{address.rpartition(':')[0]}:{port}"
+
+    def _credentials(self, *, is_mutual: bool) -> grpc.ServerCredentials | None:
+        """The server's certificate; None where it has none.
+
+        gRPC for Python either requires a certificate of every client of a port, or asks for none: hence two ports.
+        """
         certificate, key = self._settings.tls_certificate_file, self._settings.tls_key_file
         if not certificate or not key:
-            return self._server.add_insecure_port(address)
+            return None
         try:
             pair = key.read_bytes(), certificate.read_bytes()
             ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password="")
@@ -84,7 +100,8 @@ class Server:
             raise InvalidInputError.of("MOIETY_TLS_CERTIFICATE_FILE", reason) from None
         except OSError as error:
             raise InvalidInputError.of("MOIETY_TLS_CERTIFICATE_FILE", f"cannot be read: {error}") from None
-        return self._server.add_secure_port(address, grpc.ssl_server_credentials([pair]))
+        clients = client_ca(self._settings) if is_mutual else None
+        return grpc.ssl_server_credentials([pair], clients, require_client_auth=is_mutual)
 
     def drain(self) -> None:
         """Take no more calls, tell health checks so, and wait for calls in progress as long as the settings say."""

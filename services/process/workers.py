@@ -55,8 +55,15 @@ def working(settings: Settings) -> Iterator[tuple[str, str]]:
         http_address = ""
         if settings.http_listen:
             http_address = stack.enter_context(_held_port(settings.http_listen, "MOIETY_HTTP_LISTEN"))
+        mtls_address = ""
+        if settings.mtls_listen:
+            mtls_address = stack.enter_context(_held_port(settings.mtls_listen, "MOIETY_MTLS_LISTEN"))
         counted = stack.enter_context(TemporaryDirectory(prefix="moiety-metrics-"))
-        shared = {f"{PREFIX}HTTP_LISTEN": http_address, SHARED_FOLDER: counted}
+        shared = {
+            f"{PREFIX}HTTP_LISTEN": http_address,
+            f"{PREFIX}MTLS_LISTEN": mtls_address,
+            SHARED_FOLDER: counted,
+        }
         told = Event()
         slots: list[_Slot] = []
         stack.callback(_drain, slots)

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from prometheus_client.parser import text_string_to_metric_families
 
 from ledger.errors import InvalidInputError
-from moiety import Policy
+from moiety import Policy, Schedule
 from moiety.v1.rounds_pb2 import OBJECTION_ANSWER_DISMISSED
 from services.settings import load_settings
 from tests.support.deployment import Deployment
@@ -99,6 +99,7 @@ def test_what_was_done_is_counted(deployment: Deployment) -> None:
     assert (more("moiety_intake_batches_total"), more("moiety_intake_events_total")) == (2, 3)
     assert more("moiety_intake_duplicates_total") == 2
     assert more("moiety_intake_bytes_total") > 0
+    assert more("moiety_head_lock_wait_seconds_count") >= 2
     assert more("moiety_calls_total") > 5
     assert more("moiety_call_seconds_count") == more("moiety_calls_total")
     assert (found["moiety_pools"], found["moiety_database_up"]) == (2, 1)
@@ -119,6 +120,23 @@ def test_objections_are_counted_until_they_are_answered(deployment: Deployment) 
     scene.reviewer.answer_objection(POOL, 1, "irish", OBJECTION_ANSWER_DISMISSED, "it is right")
     while found := metrics_of(deployment)["moiety_objections_open"]:  # what the database said is remembered a moment
         assert found == 1
+
+
+def test_a_round_is_due_from_its_time_and_late_after_five_minutes(deployment: Deployment) -> None:
+    scene = open_scene(deployment)
+    scene.operator.update_schedule(POOL, Schedule(cron="0 3 * * *", time_zone="UTC"))
+
+    def said(rounds: float) -> dict[str, float]:
+        while (found := metrics_of(deployment))["moiety_rounds_due"] != rounds:  # what was said is remembered a moment
+            pass
+        return found
+
+    said(0)
+    deployment.clock.advance(hours=27, seconds=1)
+    assert said(1)["moiety_schedules_late"] == 0
+    deployment.clock.advance(minutes=6)
+    while metrics_of(deployment)["moiety_schedules_late"] != 1:
+        pass
 
 
 def test_metrics_are_for_this_machine_or_for_whoever_has_the_token(deploy: Callable[..., Deployment]) -> None:

@@ -7,6 +7,7 @@ from typing import Final
 import pytest
 import sqlalchemy as sa
 
+from ledger.acts.entries import KeyKind
 from ledger.store.database import Database
 from ledger.store.tables import api_key
 from moiety.keys import make_key
@@ -83,6 +84,6 @@ def test_an_unknown_key_is_asked_about_each_time_and_not_remembered(database: Da
 def test_what_is_remembered_is_bounded(database: Database) -> None:
     _, secret = issued(database)
     ring = KeyRing(database, lambda: START, Seconds())
-    ring._known = {str(number): (Caller(KIM, ""), 200.0) for number in range(MAX_REMEMBERED)}
+    ring._known = {(KeyKind.SECRET, str(number)): (Caller(KIM, ""), 200.0) for number in range(MAX_REMEMBERED)}
     assert ring.caller(secret).principal == KIM
-    assert list(ring._known) == [secret]
+    assert list(ring._known) == [(KeyKind.SECRET, secret)]

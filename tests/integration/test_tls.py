@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 import http.client
+import json
 import shutil
 import ssl
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import grpc
 import pytest
+from typer.testing import CliRunner
 
 from ledger.errors import InvalidInputError
-from moiety import Client, DeadlineExceededError, UnavailableError
+from moiety import (
+    Client,
+    DeadlineExceededError,
+    FailedPreconditionError,
+    Platform,
+    ServiceError,
+    UnavailableError,
+    make_key,
+)
+from moiety.v1.registry_pb2 import KEY_KIND_CERTIFICATE
+from services.access.certificates import certificate_hash
+from services.cli.app import app
 from services.settings import load_settings
 from tests.support.deployment import Deployment
 from tests.support.wire import Wire, refused
@@ -124,3 +138,183 @@ def test_files_that_are_no_certificate_are_refused_before_anything_is_served(
         with pytest.raises(InvalidInputError) as caught:
             deploy(tls_certificate_file=certificate, tls_key_file=key)
         assert [violation.field for violation in caught.value.violations] == ["MOIETY_TLS_CERTIFICATE_FILE"]
+
+
+@dataclass(frozen=True)
+class Authority:
+    """Who issues client certificates."""
+
+    own: Pair
+
+    def issue(self, name: str, *, key: Path | None = None) -> Pair:
+        """A client certificate; with the key of another where one is given, as when it is renewed."""
+        folder = self.own.certificate.parent
+        request, pair = folder / f"{name}.csr", Pair(folder / f"{name}.pem", key or folder / f"{name}.key")
+        made = ["-key", str(key)] if key else [
+            "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", str(pair.key)
+        ]  # fmt: skip
+        openssl("req", "-new", *made, "-subj", f"/CN={name}", "-out", str(request))
+        openssl(
+            "x509", "-req", "-in", str(request), "-CA", str(self.own.certificate), "-CAkey", str(self.own.key),
+            "-CAcreateserial", "-days", "2", "-out", str(pair.certificate),
+        )  # fmt: skip
+        return pair
+
+
+def openssl(*arguments: str) -> None:
+    subprocess.run(["openssl", *arguments], check=True, capture_output=True)
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(make_pair(tmp_path_factory.mktemp("clients"), "ca"))
+
+
+class Mutual:
+    """A deployment that takes client certificates, tried at both of its doors."""
+
+    def __init__(self, deployment: Deployment, server: Pair, clients: Authority) -> None:
+        self.deployment, self._server, self._clients = deployment, server, clients
+        self.operator = Client(
+            f"localhost:{port_of(deployment)}", deployment.key("operators/olive"),
+            ca_certificate=server.certificate.read_bytes(),
+        )  # fmt: skip
+        self.operator.create_platform("acme", Platform(display_name="Acme"))
+        self.operator.create_platform("other", Platform(display_name="Other"))
+
+    def register(self, pair: Pair, principal: str = "platforms/acme") -> str:
+        """The id of the key that a certificate becomes."""
+        line = f"{make_key().key_id}:{certificate_hash(pair.certificate.read_bytes())}"
+        return self.operator.create_api_key(principal, line, kind=KEY_KIND_CERTIFICATE).name.removeprefix("keys/")
+
+    def by_grpc(self, pair: Pair, key: str = "") -> str:
+        port = self.deployment.running.mtls_address.rpartition(":")[2]
+        with Client(
+            f"localhost:{port}", key, ca_certificate=self._server.certificate.read_bytes(), timeout_seconds=5,
+            client_certificate=pair.certificate.read_bytes(), client_key=pair.key.read_bytes(),
+        ) as client:  # fmt: skip
+            try:
+                return client.get_platform("acme").display_name
+            except ServiceError as error:
+                return error.code.name
+
+    def by_http(self, pair: Pair | None, key: str = "") -> int:
+        trusted = ssl.create_default_context(cafile=str(self._server.certificate))
+        if pair:
+            trusted.load_cert_chain(pair.certificate, pair.key)
+        port = int(self.deployment.running.http_address.rpartition(":")[2])
+        connection = http.client.HTTPSConnection("localhost", port, timeout=20, context=trusted)
+        headers = {"content-type": "application/json"} | ({"authorization": f"Bearer {key}"} if key else {})
+        try:
+            path = "/moiety.v1.RegistryService/GetPlatform"
+            connection.request("POST", path, json.dumps({"name": "platforms/acme"}), headers)
+            return connection.getresponse().status
+        finally:
+            connection.close()
+
+    def tried(self, pair: Pair, key: str = "") -> tuple[str, int]:
+        return self.by_grpc(pair, key), self.by_http(pair, key)
+
+
+SERVED: Final = ("Acme", 200)
+REFUSED: Final = ("UNAUTHENTICATED", 401)
+
+
+@pytest.fixture
+def mutual(deploy: Callable[..., Deployment], pair: Pair, authority: Authority) -> Iterator[Mutual]:
+    made = Mutual(
+        deploy(
+            tls_certificate_file=pair.certificate, tls_key_file=pair.key,
+            tls_client_ca_file=authority.own.certificate, mtls_listen="127.0.0.1:0",
+        ),
+        pair,
+        authority,
+    )  # fmt: skip
+    with made.operator:
+        yield made
+
+
+def test_a_client_certificate_stands_for_its_principal_until_it_is_revoked(
+    mutual: Mutual, authority: Authority
+) -> None:
+    acme = authority.issue("acme")
+    assert mutual.tried(acme) == REFUSED  # the authority knows it, and the registry does not
+    key = mutual.register(acme)
+    assert mutual.tried(acme) == SERVED
+    assert mutual.tried(authority.issue("renewed", key=acme.key)) == SERVED
+    # A key may be sent besides, of the same principal and of no other.
+    assert mutual.tried(acme, mutual.deployment.key("platforms/acme")) == SERVED
+    for foreign in (mutual.deployment.key("platforms/other"), mutual.deployment.key("operators/olive"), "nonsense"):
+        assert mutual.tried(acme, foreign) == REFUSED
+    # What is remembered of a certificate is no secret, and opens nothing without it.
+    digest = certificate_hash(acme.certificate.read_bytes())
+    assert mutual.by_http(None, digest) == 401
+    assert mutual.by_http(None, f"moiety_{key}_{digest[:43]}") == 401
+    assert mutual.by_http(None, mutual.deployment.key("platforms/acme")) == 200
+    mutual.operator.revoke_api_key(key)
+    assert mutual.tried(acme) == REFUSED
+    mutual.register(acme, "platforms/other")  # and it may then be another's
+
+
+def test_a_certificate_of_another_authority_does_not_get_in(mutual: Mutual, tmp_path: Path, pair: Pair) -> None:
+    stranger = make_pair(tmp_path, "stranger")
+    mutual.register(stranger)
+    assert mutual.by_grpc(stranger) in ("UNAVAILABLE", "DEADLINE_EXCEEDED")
+    with pytest.raises((ssl.SSLError, ConnectionError)):
+        mutual.by_http(stranger)
+    port = mutual.deployment.running.mtls_address.rpartition(":")[2]
+    trusted = pair.certificate.read_bytes()
+    key = mutual.deployment.key("operators/olive")
+    with (
+        Client(f"localhost:{port}", key, ca_certificate=trusted, timeout_seconds=2) as bare,
+        pytest.raises((UnavailableError, DeadlineExceededError)),
+    ):
+        list(bare.list_pools())
+
+
+def test_one_certificate_is_not_two_principals(mutual: Mutual, authority: Authority) -> None:
+    shared = authority.issue("shared")
+    mutual.register(shared)
+    with pytest.raises(FailedPreconditionError) as caught:
+        mutual.register(shared, "platforms/other")
+    assert caught.value.reason == "ALREADY_BOUND"
+
+
+def test_the_command_issues_a_certificate_and_calls_with_one(mutual: Mutual, authority: Authority, pair: Pair) -> None:
+    acme = authority.issue("by-command")
+    there = ["--json", "--ca-certificate", str(pair.certificate), "--address"]
+    operator = [f"localhost:{port_of(mutual.deployment)}", "--api-key", mutual.deployment.key("operators/olive")]
+    issue = ["key", "issue", "platforms/acme", "--certificate"]
+    issued = CliRunner().invoke(app, [*issue, str(acme.certificate), *there, *operator])
+    assert issued.exit_code == 0, issued.output
+    assert '"kind": "CERTIFICATE"' in issued.output
+    assert '"secret": null' in issued.output
+    shown = ["--client-certificate", str(acme.certificate), "--client-key", str(acme.key)]
+    mtls = f"localhost:{mutual.deployment.running.mtls_address.rpartition(':')[2]}"
+    listed = CliRunner().invoke(app, ["pool", "list", *there, mtls, *shown])
+    assert listed.exit_code == 0, listed.output
+    for wrong in ([*issue, str(acme.key)], [*issue, str(acme.certificate), "--hash", "x"], [*issue, "/nowhere"]):
+        assert CliRunner().invoke(app, [*wrong, *there, *operator]).exit_code == 2
+    for wrong in (shown[:2], [*shown[:3], str(acme.certificate)]):
+        assert CliRunner().invoke(app, ["pool", "list", *there, mtls, *wrong]).exit_code == 2
+
+
+@pytest.mark.parametrize("content", [b"", b"not a certificate", b"\xff\xfe"])
+def test_an_authority_that_is_none_is_refused_before_anything_is_served(
+    deploy: Callable[..., Deployment], pair: Pair, tmp_path: Path, content: bytes
+) -> None:
+    file = tmp_path / "ca.pem"
+    file.write_bytes(content)
+    with pytest.raises(InvalidInputError) as caught:
+        deploy(tls_certificate_file=pair.certificate, tls_key_file=pair.key, tls_client_ca_file=file)
+    assert [violation.field for violation in caught.value.violations] == ["MOIETY_TLS_CLIENT_CA_FILE"]
+
+
+def test_client_certificates_need_tls_and_their_port_an_authority(pair: Pair) -> None:
+    for wrong, field in (
+        ({"tls_client_ca_file": pair.certificate}, "MOIETY_TLS_CLIENT_CA_FILE"),
+        ({"mtls_listen": "127.0.0.1:0"}, "MOIETY_MTLS_LISTEN"),
+    ):
+        with pytest.raises(InvalidInputError) as caught:
+            load_settings(listen="127.0.0.1:0", **wrong)
+        assert [violation.field for violation in caught.value.violations] == [field]

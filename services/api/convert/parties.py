@@ -81,8 +81,6 @@ def api_key_from_proto(key_id: str, message: registry_pb2.ApiKey) -> ApiKey:
     expires_at = message.expire_time.ToDatetime(UTC) if message.HasField("expire_time") else None
     principal = Principal.parse(message.principal).name
     kind = _key_kind(message)
-    if kind is KeyKind.CERTIFICATE:
-        raise InvalidInputError.of("api_key.kind", "must be a secret or an identity: no port takes client certificates")
     if bool(message.issuer) != (kind is KeyKind.IDENTITY):
         raise InvalidInputError.of("api_key.issuer", "is required for an identity, and for no other key")
     if message.issuer and not is_issuer(message.issuer):

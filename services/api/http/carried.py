@@ -89,7 +89,8 @@ class Carrier:
     def call(self, exchange: Exchange, method: str) -> Call:
         """The call that a request makes; nothing of it is looked at yet."""
         asked = exchange.header("x-request-id")
-        call = Call(self.keyring, method, "http", exchange.headers("authorization"), asked)
+        keys = exchange.headers("authorization")
+        call = Call(self.keyring, method, "http", keys, asked, certificate=exchange.certificate)
         exchange.always["x-request-id"] = call.request_id
         return call
 

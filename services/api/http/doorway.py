@@ -13,6 +13,10 @@ from typing import Any, Final
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from ledger.errors import InvalidInputError
+from services.access.certificates import certificate_hash
+from services.api.http.exchange import CERTIFICATE, Receive, Scope, Send
+
 HEADER_SECONDS: Final = 10.0
 """How long the header of a request may take to come, from when the connection is there or its last answer went out."""
 
@@ -66,6 +70,12 @@ class _Bounded(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
         self.doorway.opened(self)
+        tls = transport.get_extra_info("ssl_object")
+        if tls is not None and (certificate := tls.getpeercert(binary_form=True)):
+            try:
+                self.app = _certified(self.app, certificate_hash(certificate))
+            except InvalidInputError:
+                self.leave()
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
@@ -91,6 +101,16 @@ class _Bounded(H11Protocol):
     def leave(self) -> None:
         """Close the connection without a word: whoever sends no request gets no answer."""
         self.transport.abort()
+
+
+def _certified(app: Any, certificate: str) -> Any:
+    """The application, told in each request of a connection by which client certificate it was opened."""
+
+    async def told(scope: Scope, receive: Receive, send: Send) -> None:
+        extensions = {**scope.get("extensions", {}), CERTIFICATE: certificate}
+        await app({**scope, "extensions": extensions}, receive, send)
+
+    return told
 
 
 def bounded_protocol(most: int, header_seconds: float) -> type[H11Protocol]:

@@ -16,6 +16,9 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 THROWN_AWAY: Final = 4
 """How many times too much of a body is read, and thrown away: clients hear an answer only behind what they send."""
 
+CERTIFICATE: Final = "moiety.certificate"
+"""The extension of ASGI's scope in which the connection says whose it is."""
+
 READ_SECONDS: Final = 60.0
 """How long the reader of an answer may take nothing of it."""
 
@@ -32,6 +35,8 @@ class Exchange:
         self.path: str = scope["path"]
         self.query: bytes = scope["query_string"]
         self._headers: list[tuple[bytes, bytes]] = scope["headers"]
+        self.certificate: str = scope.get("extensions", {}).get(CERTIFICATE, "")
+        """The hash of the client certificate that TLS checked; empty where there is none."""
         self._receive = receive
         self._send = send
         self._more = True

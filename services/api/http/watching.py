@@ -144,18 +144,16 @@ class DatabaseCollector(Collector):
         schedules = ask_each(self._database, pools.list_schedules)
         refused = ask_each(self._database, signing.refused)
         by_pool = dict(states.found)
-        before = self._clock() - LATE
-        late = sum(
-            1
+        due = [
+            next_fire_time(schedule)
             for schedule in schedules.found
             if not schedule.paused
             and (state := by_pool.get(schedule.pool.pool_id)) is not None
             and not state.open_rounds
-            and next_fire_time(schedule) < before
-        )
+        ]
         each = by_pool.values()
-        unsigned = [state.unsigned for state in each if state.unsigned]
         now = self._clock()
+        unsigned = [state.unsigned for state in each if state.unsigned]
         lags = [(now - state.unsigned_since).total_seconds() for state in each if state.unsigned_since]
         for name, what, value in (
             ("moiety_pools", "Pools, the registry's log included.", len(by_pool)),
@@ -171,7 +169,16 @@ class DatabaseCollector(Collector):
             ("moiety_sign_lag_seconds", "Age of the oldest leaf that no checkpoint has.", max([0.0, *lags])),
             ("moiety_objections_open", "Objections that nobody has answered.", sum(s.open_objections for s in each)),
             ("moiety_rounds_open", "Rounds that wait for a decision.", sum(state.open_rounds for state in each)),
-            ("moiety_schedules_late", "Schedules unanswered for five minutes, with no open round.", late),
+            (
+                "moiety_rounds_due",
+                "Rounds that a schedule says are due and nobody has cut.",
+                sum(at <= now for at in due),
+            ),
+            (
+                "moiety_schedules_late",
+                "Schedules unanswered for five minutes, with no open round.",
+                sum(at < now - LATE for at in due),
+            ),
         ):
             yield GaugeMetricFamily(name, what, value)
 

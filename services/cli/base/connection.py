@@ -60,6 +60,30 @@ _OPTIONS: Final[dict[str, tuple[Any, Any]]] = {
         ],
         None,
     ),
+    "client_certificate": (
+        Annotated[
+            Path | None,
+            typer.Option(
+                envvar="MOIETY_CLIENT_CERTIFICATE_FILE",
+                metavar="FILE",
+                help="A client certificate to authenticate with at the mTLS port, in PEM.",
+                rich_help_panel=_PANEL,
+            ),
+        ],
+        None,
+    ),
+    "client_key": (
+        Annotated[
+            Path | None,
+            typer.Option(
+                envvar="MOIETY_CLIENT_KEY_FILE",
+                metavar="FILE",
+                help="The client certificate's private key, in PEM.",
+                rich_help_panel=_PANEL,
+            ),
+        ],
+        None,
+    ),
     "timeout_seconds": (
         Annotated[
             float,
@@ -146,14 +170,33 @@ class _Once(logging.Handler):
             sys.stderr.write(record.getMessage() + "\n")
 
 
-def _connect(address: str, api_key: str, ca_certificate: Path | None, timeout_seconds: float) -> Client:
-    if not api_key:
+def _connect(
+    address: str,
+    api_key: str,
+    ca_certificate: Path | None,
+    client_certificate: Path | None,
+    client_key: Path | None,
+    timeout_seconds: float,
+) -> Client:
+    if not api_key and not client_certificate:
         raise NotAllowedError.of("api-key", "is missing; use --api-key or set MOIETY_API_KEY")
+    trusted = _read("ca-certificate", ca_certificate)
+    certificate, key = _read("client-certificate", client_certificate), _read("client-key", client_key)
     try:
-        certificate = ca_certificate.read_bytes() if ca_certificate else None
-    except OSError as error:
-        raise InputError.of("ca-certificate", f"{ca_certificate}: {error.strerror}") from None
-    try:
-        return Client(address, api_key, ca_certificate=certificate, timeout_seconds=timeout_seconds)
+        return Client(
+            address,
+            api_key,
+            ca_certificate=trusted,
+            client_certificate=certificate,
+            client_key=key,
+            timeout_seconds=timeout_seconds,
+        )
     except ValueError as error:
         raise InputError.of("connection", str(error)) from None
+
+
+def _read(option: str, file: Path | None) -> bytes | None:
+    try:
+        return file.read_bytes() if file else None
+    except OSError as error:
+        raise InputError.of(option, f"{file}: {error.strerror}") from None

@@ -71,6 +71,10 @@ def issue(
         str, typer.Option(metavar="URL", help="The OpenID provider of an account, as MOIETY_OPENID_ISSUER.")
     ] = "",
     subject: Annotated[str, typer.Option(metavar="SUBJECT", help="The account's id at the provider (`sub`).")] = "",
+    certificate: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="A TLS client certificate in PEM, which is then the key: mTLS."),
+    ] = None,
     expires: Annotated[
         datetime | None, typer.Option(metavar="TIME", help="When the key expires, in UTC (default: never).")
     ] = None,
@@ -79,14 +83,21 @@ def issue(
 
     With --issuer it is an account at an OpenID provider, by which a person signs in to the console: --hash is the line
     that the console shows to whoever signs in for the first time, or --subject names the account.
+
+    With --certificate it is a client certificate, with which calls to the mTLS port need no secret. A certificate that
+    is renewed for the same private key goes on to be this key.
     """
     from moiety.keys import identity_hash, make_key
-    from moiety.v1.registry_pb2 import KEY_KIND_IDENTITY, KEY_KIND_UNSPECIFIED
+    from moiety.v1.registry_pb2 import KEY_KIND_CERTIFICATE, KEY_KIND_IDENTITY, KEY_KIND_UNSPECIFIED
 
+    if certificate and (issuer or subject or key_hash):
+        raise InputError.of("certificate", "goes without --hash, --issuer and --subject")
     if bool(subject) and (not issuer or key_hash):
         raise InputError.of("subject", "goes with --issuer, and without --hash")
     if issuer and not (subject or key_hash):
         raise InputError.of("issuer", "goes with --subject or --hash")
+    if certificate:
+        key_hash = f"{make_key().key_id}:{_hash_of(certificate)}"
     made = None if key_hash or subject else make_key()
     ends = expires.replace(tzinfo=UTC) if expires else None
     if subject:
@@ -96,7 +107,7 @@ def issue(
         made.hash if made else key_hash,
         expire_time=ends,
         pools=pool or (),
-        kind=KEY_KIND_IDENTITY if issuer else KEY_KIND_UNSPECIFIED,
+        kind=KEY_KIND_IDENTITY if issuer else KEY_KIND_CERTIFICATE if certificate else KEY_KIND_UNSPECIFIED,
         issuer=issuer,
     )
     key = identity(issued.name)
@@ -107,6 +118,15 @@ def issue(
         *waiting(issued),
         "The secret is shown only once. Set it as MOIETY_API_KEY where it is used." if made else "",
     )
+
+
+def _hash_of(certificate: Path) -> str:
+    from services.access.certificates import certificate_hash
+
+    try:
+        return certificate_hash(certificate.read_bytes())
+    except OSError as error:
+        raise InputError.of("certificate", f"{certificate}: {error.strerror}") from None
 
 
 @app.command("revoke")

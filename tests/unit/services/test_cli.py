@@ -55,7 +55,9 @@ def run(arguments: list[str]) -> int:
 
 @pytest.fixture(autouse=True)
 def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("MOIETY_ADDRESS", "MOIETY_API_KEY", "MOIETY_CA_CERTIFICATE_FILE"):
+    for name in (
+        "MOIETY_ADDRESS", "MOIETY_API_KEY", "MOIETY_CA_CERTIFICATE_FILE", "MOIETY_CLIENT_CERTIFICATE_FILE",
+    ):  # fmt: skip
         monkeypatch.delenv(name, raising=False)
 
 

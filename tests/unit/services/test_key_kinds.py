@@ -21,7 +21,7 @@ def test_a_key_is_a_secret_unless_said_otherwise() -> None:
 @pytest.mark.parametrize(
     ("kind", "issuer", "field"),
     [
-        (pb.KEY_KIND_CERTIFICATE, "", "api_key.kind"),  # no port takes one
+        (pb.KEY_KIND_CERTIFICATE, "https://id.example", "api_key.issuer"),
         (pb.KEY_KIND_IDENTITY, "", "api_key.issuer"),
         (pb.KEY_KIND_SECRET, "https://id.example", "api_key.issuer"),
         (pb.KEY_KIND_IDENTITY, "id.example", "api_key.issuer"),
