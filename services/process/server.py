@@ -88,6 +88,9 @@ class Server:
         """The server's certificate; None where it has none.
 
         gRPC for Python either requires a certificate of every client of a port, or asks for none: hence two ports.
+
+        Raises:
+            InvalidInputError: the certificate, its key or the clients' authority cannot be read.
         """
         certificate, key = self._settings.tls_certificate_file, self._settings.tls_key_file
         if not certificate or not key:

@@ -121,12 +121,15 @@ def issue(
 
 
 def _hash_of(certificate: Path) -> str:
+    from ledger.errors import InvalidInputError
     from services.access.certificates import certificate_hash
 
     try:
         return certificate_hash(certificate.read_bytes())
     except OSError as error:
         raise InputError.of("certificate", f"{certificate}: {error.strerror}") from None
+    except InvalidInputError as error:
+        raise InputError.of("certificate", f"{certificate} {error.violations[0].reason}") from None
 
 
 @app.command("revoke")
