@@ -44,6 +44,12 @@ class Export:
     batches: Table
     events: Table
     retractions: Table
+    reports: Table
+    receipts: Table
+    matches: Table
+    reversals: Table
+    waivers: Table
+    bookings: Table
     rounds: Table
     registry: Table
     allocations: Table

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import pyarrow as pa
 from pydantic import BaseModel
 
 from ledger.acts.entries import DecisionContent
+from ledger.entries import BookingContent
 from ledger.errors import LedgerCorruptError
+from ledger.income import MatchContent, ReceiptContent, ReportContent, ReversalContent, WaiverContent
 from ledger.log.leaves import EncodedLeaf, Leaf
+from ledger.payments import parse_pool_bookings
 from ledger.usage.entries import (
     MembershipContent,
     MethodContent,
@@ -34,6 +37,15 @@ from services.exports.past import Past, statement_lines
 from services.exports.source import PoolSource
 
 Row = dict[str, Any]
+
+_MONEY_IN: Final = {
+    ReportContent: "reports",
+    ReceiptContent: "receipts",
+    MatchContent: "matches",
+    ReversalContent: "reversals",
+    WaiverContent: "waivers",
+}
+"""The table of each entry about money that comes in."""
 
 
 @dataclass(slots=True)
@@ -78,6 +90,11 @@ class LeafRows:
                 yield "events", events_table(leaf.index, content, self.past.usage(leaf.index, content))
             case RetractionContent():
                 yield "retractions", list(_retractions(leaf, content))
+            case ReportContent() | ReceiptContent() | MatchContent() | ReversalContent() | WaiverContent():
+                table = _MONEY_IN[type(content)]
+                yield table, [{**place, **_figures(table, content)}]
+            case BookingContent():
+                yield "bookings", list(self._bookings(leaf, content))
             case RoundContent():
                 interval = {"start_leaf": content.start, "end_leaf": content.end}
                 yield "rounds", [{**place, **interval, **_figures("rounds", content)}]
@@ -103,6 +120,15 @@ class LeafRows:
                 for ordinal, transfer in enumerate(moved)
             ],
         )
+
+    def _bookings(self, leaf: Leaf[Any], content: BookingContent) -> Iterator[Row]:
+        try:
+            found = parse_pool_bookings(self.source.body(bytes.fromhex(content.bookings_sha256)))
+        except LedgerCorruptError as error:
+            raise DataLossError(str(error)) from None
+        place = {"leaf_index": leaf.index, "time": leaf.time, "bank_file_leaf": content.bank_file_leaf}
+        for ordinal, booking in enumerate(found.bookings):
+            yield {**place, "ordinal": ordinal, **_figures("bookings", booking)}
 
     def _registry(self, leaf_index: int, content: RoundContent) -> Iterator[Row]:
         try:
