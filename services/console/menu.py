@@ -19,16 +19,17 @@ class Entry:
 
 _POOLS: Final = Entry(marked("Pools"), "/pools")
 _BANK: Final = Entry(marked("Bank"), "/bank")
+_WEBHOOKS: Final = Entry(marked("Webhooks"), "/webhooks")
 _REGISTRY: Final = (
     Entry(marked("Registry"), "/registry"),
     Entry(marked("People"), "/people"),
     Entry(marked("Who did what"), "/registry/log"),
 )
 _MENUS: Final = {
-    Role.OPERATOR: (Entry(marked("Inbox"), "/inbox"), _POOLS, _BANK, *_REGISTRY),
-    Role.AUDITOR: (_POOLS, _BANK, *_REGISTRY),
-    Role.COLLECTIVE: (_POOLS, Entry(marked("Payments"), "/payments")),
-    Role.PLATFORM: (_POOLS,),
+    Role.OPERATOR: (Entry(marked("Inbox"), "/inbox"), _POOLS, _BANK, *_REGISTRY, _WEBHOOKS),
+    Role.AUDITOR: (_POOLS, _BANK, *_REGISTRY, _WEBHOOKS),
+    Role.COLLECTIVE: (_POOLS, Entry(marked("Payments"), "/payments"), _WEBHOOKS),
+    Role.PLATFORM: (_POOLS, _WEBHOOKS),
 }
 
 

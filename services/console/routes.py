@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from services.access.keys import Role
 from services.console.views import (
+    hooks,
     inbox,
     log,
     money,
@@ -100,6 +101,7 @@ PAGES: Final = (
     Page("/registry", registry.collectives, registry.register_collective, roles=_READERS),
     Page("/registry/collectives/{collective}", registry.collective, registry.change_collective, roles=_READERS),
     Page("/registry/platforms", registry.platforms, roles=_READERS),
+    Page("/webhooks", hooks.listed, hooks.change),
     Page("/people", registry.people, registry.change_people, roles=_READERS),
     *_LOGS,
 )

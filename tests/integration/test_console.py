@@ -56,6 +56,7 @@ def paths_of(role: str) -> Iterator[str]:
         yield from (f"/pools/{POOL}/rounds/1/changes", f"/pools/{POOL}/rounds/1/statement?collective=irish")
         yield from ("/registry", "/registry/platforms", "/registry/proposals", "/registry/log", "/people")
         yield "/registry/collectives/irish"
+    yield "/webhooks"
     if role == "operators":
         yield "/inbox"
 

@@ -36,8 +36,10 @@ from services.cli.app import main
 from services.webhooks.addresses import Reach
 from services.webhooks.delivery import Deliverer
 from services.webhooks.posting import Answer, Poster
+from tests.support.browsing import signed_in
 from tests.support.deployment import START, Deployment, SteppedClock, deployed
 from tests.support.fsck_scene import report_of
+from tests.support.http import ask
 from tests.support.receiver import Receiver, answer, receiving
 from tests.support.scene import NOON, POOL, Scene, open_scene
 
@@ -401,6 +403,34 @@ def test_addresses_and_secrets_are_nowhere_in_the_clear_and_are_deleted_when_no_
         assert scene.deployment.running.parts.vault.seal_anew(connection) >= 1
     with owner.connect() as connection:
         assert not check(connection).findings
+        connection.exec_driver_sql("UPDATE webhook SET owner = 'platforms/songbird' WHERE name = 'over'")
+        assert {each.where.table for each in check(connection).findings} == {"webhook"}
+
+
+def test_the_console_and_the_metrics_show_a_webhook_that_fails(scene: Scene, receiver: Receiver, name: str) -> None:
+    scene.operator.create_webhook(name, f"pools/{POOL}", receiver.url, owner="platforms/songbird")
+    receiver.answers = [answer(500), answer(404), answer(204)]
+    browser = signed_in(scene.deployment, "platforms/songbird")
+    happen(scene, by=scene.deployment.client("platforms/songbird"))
+    deliver(scene)
+    shown = browser.open("/webhooks")
+    assert name in shown.text
+    assert "answered 500" in shown.text
+    assert "key=k" not in shown.html
+    scene.deployment.clock.advance(seconds=90)
+    metrics = ask(scene.deployment.running.http_address, "/metrics").text
+    assert "moiety_webhooks_failing 1.0" in metrics
+    assert "moiety_webhook_lag_seconds 90.0" in metrics
+    assert "answered 404" in browser.send("/webhooks", act="test", name=f"webhooks/{name}").text
+    browser.send("/webhooks", act="test", name=f"webhooks/{name}")
+    assert receiver.received[-1].event["type"] == "moiety.test"
+    assert signed_in(scene.deployment, "auditors/ada").open("/webhooks").status == 200
+    others = signed_in(scene.deployment, "collectives/irish")
+    assert name not in others.open("/webhooks").text
+    others.send("/webhooks", act="remove", name=f"webhooks/{name}")
+    assert scene.operator.get_webhook(name).state == pb.WEBHOOK_STATE_ACTIVE
+    browser.send("/webhooks", act="remove", name=f"webhooks/{name}")
+    assert scene.operator.get_webhook(name).state == pb.WEBHOOK_STATE_REMOVED
 
 
 def test_a_suspended_operator_is_sent_nothing(scene: Scene, receiver: Receiver, name: str) -> None:

@@ -22,7 +22,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from ledger.errors import LedgerError
-from ledger.store import checkpoints, signing
+from ledger.store import checkpoints, signing, webhooks
 from ledger.store import tables as lt
 from ledger.store.database import Database
 from ledger.store.each_pool import ask_each
@@ -152,6 +152,8 @@ class DatabaseCollector(Collector):
             and not state.open_rounds
         ]
         each = by_pool.values()
+        with self._database.reading() as connection:
+            failing = [hook for hook in webhooks.list_deliveries(connection) if hook.is_gone or hook.failing_since]
         now = self._clock()
         unsigned = [state.unsigned for state in each if state.unsigned]
         lags = [(now - state.unsigned_since).total_seconds() for state in each if state.unsigned_since]
@@ -178,6 +180,16 @@ class DatabaseCollector(Collector):
                 "moiety_schedules_late",
                 "Schedules unanswered for five minutes, with no open round.",
                 sum(at < now - LATE for at in due),
+            ),
+            (
+                "moiety_webhooks_failing",
+                "Webhooks whose receivers take nothing, or want nothing any more.",
+                len(failing),
+            ),
+            (
+                "moiety_webhook_lag_seconds",
+                "How long the first event has waited that a receiver does not take.",
+                max([0.0, *((now - hook.failing_since).total_seconds() for hook in failing if hook.failing_since)]),
             ),
         ):
             yield GaugeMetricFamily(name, what, value)

@@ -24,6 +24,7 @@ from ledger.acts.entries import (
     PayRunContent,
     PlatformContent,
     PrincipalContent,
+    WebhookContent,
     WitnessesContent,
 )
 from ledger.log.leaves import Content
@@ -91,6 +92,52 @@ def test_who_may_not_is_found(tmp_path: Path) -> None:
     log = registry()
     index = log.act(PrincipalContent(principal="operators/mallory", status="ACTIVE"))
     assert finding_of(log, tmp_path) == (index, "proposal")
+
+
+HOOK: Final = WebhookContent(
+    webhook="hook", owner="collectives/eire", log="pools/folk", origin="https://a.example", types=[], start=0,
+    state="ACTIVE", details_hash="0" * 64,
+)  # fmt: skip
+
+
+def form_of(log: RegistryLog, tmp_path: Path) -> tuple[int, str]:
+    """Where what no service would log is found, and of which figure."""
+    found = bundled(log, tmp_path).finding
+    assert found is not None, "it held"
+    assert found.step is Step.FORMS, found
+    return found.where.leaf_index, found.figure
+
+
+BAD_HOOKS: Final[dict[str, tuple[dict[str, Any], str]]] = {
+    "of nobody": ({"owner": "collectives/nobody"}, "owner"),
+    "of no log": ({"log": "pools/nowhere"}, "log"),
+    "of a log that its owner does not see": ({"log": "registry"}, "log"),
+    "that begins paused": ({"state": "PAUSED"}, "state"),
+    "in no state": ({"state": "LOST"}, "state"),
+    "with types twice": ({"types": ["round.v1", "round.v1"]}, "types"),
+}
+
+
+@pytest.mark.parametrize("what", BAD_HOOKS)
+def test_a_webhook_that_the_service_would_not_log_is_found(what: str, tmp_path: Path) -> None:
+    log = registry()
+    wrong, figure = BAD_HOOKS[what]
+    index = log.act(HOOK.model_copy(update=wrong))
+    assert form_of(log, tmp_path) == (index, figure)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [({}, {"owner": "operators/olive"}), ({}, {"origin": "https://b.example"}), ({"state": "REMOVED"}, {})],
+)
+def test_a_webhook_changes_its_state_and_its_secret_alone(
+    before: dict[str, Any], after: dict[str, Any], tmp_path: Path
+) -> None:
+    log = registry()
+    log.act(HOOK)
+    log.act(HOOK.model_copy(update={"details_hash": "1" * 64, **before}))
+    index = log.act(HOOK.model_copy(update=after))
+    assert form_of(log, tmp_path) == (index, "webhook")
 
 
 ALONE: Final[dict[str, Content]] = {
