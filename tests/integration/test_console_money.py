@@ -122,6 +122,11 @@ def test_a_platform_reports_and_an_operator_matches_what_arrives(scene: Scene) -
     huge = {"collective": "irish", "amount": "1e999", "reason": "x", "request_id": "z"}
     assert operator.send(path, headers=None, act="grant", **huge).status == 409
     assert "5.50" in opened(browser_of(scene, "auditors/ada", path), path)
+    scene.operator.set_tariff("trad", "2026-01", share_ppm=20_000, minimum_minor=100)
+    month = "2026-01"
+    shown = platform.send(path, act="report", amount="1", income="900", period=month, request_id="console-6")
+    assert "tunesmith 0 18.00 1.00 17.00" in " ".join(shown.text.split())
+    assert platform.open(f"{path}?due=<script>").status in (400, 409)
 
 
 def test_terms_are_proposed_from_the_simulator(scene: Scene) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from google.protobuf.message import Message
@@ -45,7 +46,25 @@ def show(visit: Visit, *, problem: str = "") -> Response:
         unmatched=[] if visit.role is Role.PLATFORM else unmatched_of(visit, pool),
         request_id=new_request_id(),
         problem=problem,
+        due_period=(due_period := _due_period(visit, pool.name, reports.reports)),
+        dues=_dues(visit, pool.name, due_period) if due_period else (),
     )
+
+
+def _due_period(visit: Visit, pool: str, reports: Sequence[Any]) -> str:
+    """Returns the period that is asked for, or that of the last report; empty in a pool without a tariff."""
+    request = revenue_pb2.ListTariffsRequest(parent=pool, page_size=1)
+    found = visit.call("RevenueService/ListTariffs", request).tariffs
+    if not found:
+        return ""
+    named = [each.period for each in reports if each.period]
+    return visit.query.get("due", "") or (named or [found[0].period_from])[-1]
+
+
+def _dues(visit: Visit, pool: str, period: str) -> Sequence[Any]:
+    request = revenue_pb2.ListDuesRequest(parent=pool, period=period, page_size=PAGE)
+    found: Sequence[Any] = visit.call("RevenueService/ListDues", request).dues
+    return found
 
 
 def balances_of(visit: Visit, pool: Any) -> dict[str, int]:
@@ -78,6 +97,7 @@ def act(visit: Visit) -> Response:
             currency=currency,
             period=text_of(visit, "period"),
             note=text_of(visit, "note"),
+            income_minor=amount_of(visit, "income", currency) if text_of(visit, "income") else None,
         )
         request = revenue_pb2.ReportRevenueRequest(parent=pool.name, report=report, request_id=request_id_of(visit))
         return "RevenueService/ReportRevenue", request
