@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
-import socket
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from threading import Event
 from threading import enumerate as enumerate_threads
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import grpc
 import pytest
@@ -41,55 +36,10 @@ from moiety.v1.rounds_pb2 import ROUND_STATE_CALCULATED, ROUND_STATE_POSTED
 from tests.support.books import execute, head_held, require_sound_log, row_counts, wait_until, waiting_backends
 from tests.support.deployment import Deployment, SteppedClock, deployed
 from tests.support.scene import METHOD, POOL, Scene, event, events, open_scene
+from tests.support.server_process import ServerProcess
 from tests.support.wire import Refusal, Wire, refused, request_of
 
 APPEND: Final = "UsageService/AppendUsage"
-
-
-class Process:
-    """`moiety serve` as a process of its own, always at the same address."""
-
-    def __init__(self, database_url: str) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.address = f"127.0.0.1:{free.getsockname()[1]}"
-        self._environment = {**os.environ, "MOIETY_DATABASE_URL": database_url, "MOIETY_LISTEN": self.address}
-        self.start()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.kill()
-
-    def start(self) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "services.cli", "serve"],
-            env=self._environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        with grpc.insecure_channel(self.address) as channel:
-            grpc.channel_ready_future(channel).result(timeout=60)
-
-    def kill(self) -> None:
-        """End it as a power cut would."""
-        self._process.kill()
-        self._process.wait()
-
-    def freeze(self) -> None:
-        """Stop it where it is: its connections stay, and nothing comes of them."""
-        self._process.send_signal(signal.SIGSTOP)
-
-    def go_on(self) -> None:
-        self._process.send_signal(signal.SIGCONT)
-
-    def terminate(self) -> None:
-        """Ask it to end, as `docker stop` does."""
-        self._process.send_signal(signal.SIGTERM)
-
-    def exit_code(self) -> int:
-        return self._process.wait(timeout=30)
 
 
 @pytest.fixture
@@ -99,8 +49,8 @@ def scene(deployment: Deployment) -> Scene:
 
 
 @pytest.fixture
-def process(database_url: str) -> Iterator[Process]:
-    with Process(database_url) as process:
+def process(database_url: str) -> Iterator[ServerProcess]:
+    with ServerProcess(database_url) as process:
         yield process
 
 
@@ -154,7 +104,7 @@ def receipts_until_it_breaks(
 
 
 def test_what_a_killed_service_acknowledged_is_there_and_nothing_is_there_twice(
-    scene: Scene, owner: sa.Engine, process: Process
+    scene: Scene, owner: sa.Engine, process: ServerProcess
 ) -> None:
     requests = append_requests(60, 100)
     key = scene.deployment.key("platforms/tunesmith")
@@ -194,7 +144,7 @@ class Breaking:
     Of those that are under way when it is frozen, three may be answered already.
     """
 
-    def __init__(self, process: Process) -> None:
+    def __init__(self, process: ServerProcess) -> None:
         self._process = process
         self.answered = 0
 
@@ -207,7 +157,9 @@ class Breaking:
             self._process.start()
 
 
-def by_the_client(process: Process, key: str, usage: Sequence[UsageEvent], breaking: Breaking) -> Sequence[Receipt]:
+def by_the_client(
+    process: ServerProcess, key: str, usage: Sequence[UsageEvent], breaking: Breaking
+) -> Sequence[Receipt]:
     with Client(process.address, key, timeout_seconds=3) as client:
         with pytest.raises(DeadlineExceededError) as caught:
             client.submit_usage(POOL, batch_of(usage), METHOD, events_per_batch=SIZE, progress=breaking)
@@ -217,7 +169,7 @@ def by_the_client(process: Process, key: str, usage: Sequence[UsageEvent], break
 
 
 def by_the_asyncio_client(
-    process: Process, key: str, usage: Sequence[UsageEvent], breaking: Breaking
+    process: ServerProcess, key: str, usage: Sequence[UsageEvent], breaking: Breaking
 ) -> Sequence[Receipt]:
     async def submit() -> Sequence[Receipt]:
         async with AsyncClient(process.address, key, timeout_seconds=3) as client:
@@ -230,7 +182,9 @@ def by_the_asyncio_client(
     return asyncio.run(submit())
 
 
-def by_an_outbox(process: Process, key: str, usage: Sequence[UsageEvent], breaking: Breaking) -> Sequence[Receipt]:
+def by_an_outbox(
+    process: ServerProcess, key: str, usage: Sequence[UsageEvent], breaking: Breaking
+) -> Sequence[Receipt]:
     """What is delivered a second time is what has no receipt, so the receipts are those of both deliveries."""
     receipts: dict[str, Receipt] = {}
     with (
@@ -260,7 +214,7 @@ def by_an_outbox(process: Process, key: str, usage: Sequence[UsageEvent], breaki
 
 
 def test_a_submission_loses_and_doubles_nothing_where_its_service_is_frozen_and_killed(
-    scene: Scene, owner: sa.Engine, process: Process
+    scene: Scene, owner: sa.Engine, process: ServerProcess
 ) -> None:
     key = scene.deployment.key("platforms/tunesmith")
     for place, submit in enumerate((by_the_client, by_the_asyncio_client, by_an_outbox)):
@@ -276,7 +230,7 @@ def test_a_submission_loses_and_doubles_nothing_where_its_service_is_frozen_and_
 
 
 def test_a_batch_in_the_middle_of_its_transaction_leaves_nothing_when_its_service_is_killed(
-    scene: Scene, owner: sa.Engine, process: Process, threads: ThreadPoolExecutor
+    scene: Scene, owner: sa.Engine, process: ServerProcess, threads: ThreadPoolExecutor
 ) -> None:
     before = row_counts(owner)
     with Wire(process.address, scene.deployment.key("platforms/tunesmith")) as wire:
@@ -294,7 +248,7 @@ def test_a_batch_in_the_middle_of_its_transaction_leaves_nothing_when_its_servic
 
 
 def test_a_round_whose_service_is_killed_while_posting_is_still_to_be_approved(
-    scene: Scene, owner: sa.Engine, process: Process, threads: ThreadPoolExecutor
+    scene: Scene, owner: sa.Engine, process: ServerProcess, threads: ThreadPoolExecutor
 ) -> None:
     scene.operator.create_policy(POOL, Policy(review_seconds=60))
     scene.fill()
@@ -320,7 +274,7 @@ def test_a_round_whose_service_is_killed_while_posting_is_still_to_be_approved(
 
 
 def test_the_sdk_carries_a_submission_over_the_death_of_the_service(
-    scene: Scene, owner: sa.Engine, process: Process, threads: ThreadPoolExecutor
+    scene: Scene, owner: sa.Engine, process: ServerProcess, threads: ThreadPoolExecutor
 ) -> None:
     answered = 0
 
@@ -342,7 +296,7 @@ def test_the_sdk_carries_a_submission_over_the_death_of_the_service(
 
 
 def test_a_service_that_is_asked_to_stop_completes_the_call_under_way_and_takes_no_other(
-    scene: Scene, owner: sa.Engine, process: Process, threads: ThreadPoolExecutor
+    scene: Scene, owner: sa.Engine, process: ServerProcess, threads: ThreadPoolExecutor
 ) -> None:
     key = scene.deployment.key("platforms/tunesmith")
     with ExitStack() as stack:

@@ -4,22 +4,29 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
+from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
+import sqlalchemy as sa
 from schwifty import IBAN
 
 from demo.bank import Bank
+from ledger.acts.collectives import collective_content, render_domains
 from ledger.acts.controls import Controls
-from ledger.acts.entries import ControlsContent
+from ledger.acts.entries import ControlsContent, PayeeContent
+from ledger.registry import Collective
+from ledger.store import log
+from ledger.store.acts import REGISTRY
+from ledger.store.database import read_time
 from ledger.store.vault import add_key
 from moiety import (
     AccountDetails,
     BankAccount,
+    BankFile,
     Client,
-    Collective,
     FailedPreconditionError,
     Method,
     PayRun,
@@ -29,16 +36,19 @@ from moiety import (
 )
 from moiety.v1.audit_pb2 import REPLAY_OUTCOME_MATCH
 from moiety.v1.registry_pb2 import DISTRIBUTE_RECEIVED
-from payout.paying import Paying
-from payout.store import bank_files, pay_runs
+from payout.payments.details import AccountDetails as Details
+from payout.payments.details import SaltedDetails
+from payout.store.payees import put_details
 from services.cli.app import main
 from services.exports.source import PoolSource
 from services.exports.tiles.bundles import write_bundle
-from tests.support.deployment import Deployment
+from tests.support.books import wait_until, waiting_backends
+from tests.support.deployment import FOUNDERS, Deployment, SteppedClock
 from tests.support.exports import report_of
 from tests.support.fsck_scene import LOG_KEY, sign
 from tests.support.independent import verifier
 from tests.support.scene import METHOD, NAMED_PLATFORMS, POOL, Scene, event, open_scene
+from tests.support.server_process import ServerProcess, serve_at
 
 COLLECTIVES: Final = 500
 POOLS: Final = (POOL, "jazz", "soul")
@@ -51,25 +61,35 @@ MISTYPED: Final = 12_345
 """What a platform meant to report when it typed 10,000 times as much."""
 
 
-class KilledError(Exception):
-    """The server is killed here."""
-
-
 def name_of(number: int) -> str:
     return f"collective-{number:03d}"
 
 
-def details(number: int) -> AccountDetails:
+def details(number: int) -> Details:
     iban = str(IBAN.generate("DE", bank_code="37040044", account_code=f"{number:010d}"))
-    return AccountDetails(holder=f"Collective {number}", town="Town", country="DE", currency="EUR", iban=iban)
+    return Details(holder=f"Collective {number}", town="Town", country="DE", currency="EUR", iban=iban)
+
+
+def register(deployment: Deployment) -> None:
+    """Everyone is a collective with an account; in one transaction, which is what makes this month short."""
+    parts = deployment.running.parts
+    with parts.database.transaction() as connection:
+        now = read_time(connection)
+        log.put_body(connection, REGISTRY, render_domains(()))
+        for number in range(COLLECTIVES):
+            name = name_of(number)
+            collective = collective_content(Collective(name, name, members=number))
+            parts.acts.perform(connection, REGISTRY, collective, FOUNDERS[0].actor)
+            salted = SaltedDetails(sha256(name.encode()).digest(), details(number))
+            details_hash = put_details(connection, parts.vault, f"collectives/{name}", salted, now)
+            payee = PayeeContent(collective=name, details_hash=details_hash)
+            parts.acts.perform(connection, REGISTRY, payee, FOUNDERS[0].actor)
 
 
 def live(scene: Scene, bank: Bank) -> None:
     """Everyone is registered and has an account; what platforms report arrives at the bank, and is distributed."""
     operator = scene.operator
-    for number in range(COLLECTIVES):
-        operator.create_collective(name_of(number), Collective(display_name=name_of(number), members=number))
-        operator.set_payee(name_of(number), details(number))
+    register(scene.deployment)
     for pool in POOLS[1:]:
         opened = Pool(
             display_name=pool, currency="EUR", policy=Policy(), platforms=NAMED_PLATFORMS,
@@ -112,20 +132,6 @@ def mistyped(scene: Scene, bank: Bank) -> None:
     report(scene, bank, "jazz", MISTYPED, "as-it-is")
 
 
-def killed_once(monkeypatch: pytest.MonkeyPatch, module: Any, name: str, *, call: int) -> None:
-    """Have a function be killed in one of its calls, within its transaction."""
-    whole, calls = getattr(module, name), []
-
-    def part(*given: Any) -> Any:
-        done = whole(*given)
-        calls.append(done)
-        if len(calls) == call:
-            raise KilledError
-        return done
-
-    monkeypatch.setattr(module, name, part)
-
-
 def owed(client: Client) -> dict[str, int]:
     found: dict[str, int] = {}
     for pool in POOLS:
@@ -135,33 +141,53 @@ def owed(client: Client) -> dict[str, int]:
     return found
 
 
-def approved(person: Client, name: str) -> None:
-    """Have a second person approve what waits; a server that is killed meanwhile is asked again."""
-    for _ in range(2):
-        with suppress(ServiceError):
-            person.approve_proposal(name)
-            return
-    raise AssertionError(name)
+def killed(owner: sa.Engine, process: ServerProcess, held: str, call: Callable[[Client], object], who: str) -> None:
+    """Kill the server where a call waits in its transaction for what is held; then start it again."""
+    with Client(process.address, who) as person, ThreadPoolExecutor(1) as threads:
+        with owner.connect() as connection:
+            connection.execute(sa.text(held))
+            asked = threads.submit(call, person)
+            wait_until(lambda: waiting_backends(owner))
+            process.kill()
+            connection.rollback()
+        with pytest.raises(ServiceError):
+            asked.result()
+    process.start()
+
+
+INSERTS_INTO: Final = "LOCK TABLE {} IN SHARE MODE"
+"""The decision has its leaf, and waits with the row that goes with it."""
+HEAD_OF_JAZZ: Final = "SELECT 1 FROM head JOIN pool USING (pool_id) WHERE pool.name = 'jazz' FOR UPDATE OF head"
+"""The first of the pools has done its part, and the second begins."""
+
+
+def done_despite_kills(
+    owner: sa.Engine, process: ServerProcess, people: tuple[str, str], table: str, ask: Callable[[Client], Any]
+) -> Any:
+    """Something that one person asks for and another approves, with a server that is killed at both; then all is asked
+    again. Gives what the last answer says.
+    """
+    olive, otto = people
+    with Client(process.address, olive) as person:
+        proposal = ask(person).proposal
+
+    def approve(person: Client) -> object:
+        return person.approve_proposal(proposal)
+
+    killed(owner, process, INSERTS_INTO.format(table), approve, otto)
+    with Client(process.address, olive) as person:
+        assert ask(person).proposal == proposal
+    with Client(process.address, otto) as person:
+        approve(person)
+    killed(owner, process, HEAD_OF_JAZZ, ask, olive)
+    with Client(process.address, olive) as person:
+        return ask(person)
 
 
 def taken_in(olive: Client, otto: Client, file: bytes) -> None:
     """One person has a bank's file taken in, and another approves it."""
-    approved(otto, olive.import_bank_file("main", file).proposal)
+    otto.approve_proposal(olive.import_bank_file("main", file).proposal)
     olive.import_bank_file("main", file)
-
-
-def paid(olive: Client, otto: Client, paying: Paying, monkeypatch: pytest.MonkeyPatch) -> PayRun:
-    """A run over three pools: the server is killed while it is approved, and again after the first pool's part."""
-    proposed = olive.create_pay_run("january", "main", "2026-01-05")
-    killed_once(monkeypatch, pay_runs, "_require_payees", call=1)
-    approved(otto, proposed.proposal)
-    killed_once(monkeypatch, pay_runs, "answer", call=2)
-    with suppress(KilledError):
-        paying.run_once()
-    paying.run_once()
-    run = olive.get_pay_run("january")
-    assert (len(run.payments), list(run.waiting)) == (COLLECTIVES, [])
-    return run
 
 
 def require_verified(scene: Scene, tmp_path: Path) -> None:
@@ -199,47 +225,55 @@ def test_a_month_ends_with_books_equal_to_the_bank_s_statement(
     deploy: Callable[..., Deployment],
     tmp_path: Path,
     database_url: str,
+    owner: sa.Engine,
+    clock: SteppedClock,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    add_key(tmp_path / "payee-key")
-    scene = open_scene(deploy(payee_key_file=tmp_path / "payee-key"), distribute=DISTRIBUTE_RECEIVED)
+    key_file = tmp_path / "payee-key"
+    add_key(key_file)
+    scene = open_scene(deploy(payee_key_file=key_file), distribute=DISTRIBUTE_RECEIVED)
     bank = Bank(OURS, "EUR")
     live(scene, bank)
-    paying = scene.deployment.running.parts.paying
     scene.deployment.act(ControlsContent(controls=Controls.of_two()))
-    olive, otto = (scene.deployment.client(f"operators/{name}") for name in ("olive", "otto"))
+    keys = scene.deployment.key("operators/olive"), scene.deployment.key("operators/otto")
+    more = {"MOIETY_PAYEE_KEY_FILE": str(key_file)}
+    with (
+        ServerProcess(database_url, command=serve_at(clock), more=more) as process,
+        Client(scene.deployment.address, keys[0]) as olive,
+        Client(scene.deployment.address, keys[1]) as otto,
+    ):
 
-    run = paid(olive, otto, paying, monkeypatch)
+        def pay(person: Client) -> PayRun:
+            return person.create_pay_run("january", "main", "2026-01-05")
 
-    # Somebody forges a rejection of a payment that the bank makes.
-    bank.take(olive.create_pay_run_file("january").content)
-    taken_in(olive, otto, bank.status("january", [run.payments[0].end_to_end_id], "2026-01-04"))
-    first = bank.statement("2026-01-05")
-    with pytest.raises(FailedPreconditionError):  # the forged rejection has nobody paid again
-        olive.create_pay_run("again", "main", "2026-01-06")
+        run = done_despite_kills(owner, process, keys, "pay_run", pay)
+        assert (len(run.payments), list(run.waiting)) == (COLLECTIVES, [])
 
-    # The server is killed while the statement is approved, and again after the first pool has booked it.
-    proposed_file = olive.import_bank_file("main", first)
-    killed_once(monkeypatch, bank_files, "require_following", call=1)
-    approved(otto, proposed_file.proposal)
-    killed_once(monkeypatch, bank_files, "book", call=2)
-    with suppress(KilledError):
-        paying.run_once()
-    paying.run_once()
+        # Somebody forges a rejection of a payment that the bank makes.
+        bank.take(olive.create_pay_run_file("january").content)
+        taken_in(olive, otto, bank.status("january", [run.payments[0].end_to_end_id], "2026-01-04"))
+        first = bank.statement("2026-01-05")
+        with pytest.raises(FailedPreconditionError):  # the forged rejection has nobody paid again
+            olive.create_pay_run("again", "main", "2026-01-06")
 
-    for payment in run.payments[:RETURNED]:
-        bank.give_back(payment.end_to_end_id, "2026-01-06")
-    bank.charge(1250, "2026-01-06")
-    (bounced,) = (each for each in olive.list_bank_lines("main") if each.amount_minor == CHARGED_BACK)
-    told = f"<RmtInf><Strd><CdtrRefInf><Ref>{bounced.payment_reference}</Ref></CdtrRefInf></Strd></RmtInf>"
-    bank.enter(-CHARGED_BACK, "2026-01-06", f"{told}<RtrInf><Rsn><Cd>MD06</Cd></Rsn></RtrInf>")
-    with pytest.raises(FailedPreconditionError, match="the last one closed with"):
-        olive.import_bank_file("main", bank.statement("2026-01-06", opening=10**9))
-    taken_in(olive, otto, bank.statement("2026-01-06"))
-    assert olive.import_bank_file("main", first).message_id == "S3"
-    paying.run_once()
+        def take_in(person: Client) -> BankFile:
+            return person.import_bank_file("main", first)
 
-    require_equal(olive, bank, run)
+        taken = done_despite_kills(owner, process, keys, "bank_message", take_in)
+        assert Counter(each.kind for each in taken.bookings) == {"PAID": COLLECTIVES}
+
+        for payment in run.payments[:RETURNED]:
+            bank.give_back(payment.end_to_end_id, "2026-01-06")
+        bank.charge(1250, "2026-01-06")
+        (bounced,) = (each for each in olive.list_bank_lines("main") if each.amount_minor == CHARGED_BACK)
+        told = f"<RmtInf><Strd><CdtrRefInf><Ref>{bounced.payment_reference}</Ref></CdtrRefInf></Strd></RmtInf>"
+        bank.enter(-CHARGED_BACK, "2026-01-06", f"{told}<RtrInf><Rsn><Cd>MD06</Cd></Rsn></RtrInf>")
+        with pytest.raises(FailedPreconditionError, match="the last one closed with"):
+            olive.import_bank_file("main", bank.statement("2026-01-06", opening=10**9))
+        taken_in(olive, otto, bank.statement("2026-01-06"))
+        assert olive.import_bank_file("main", first).message_id == taken.message_id
+
+        require_equal(olive, bank, run)
     require_verified(scene, tmp_path)
     monkeypatch.setenv("MOIETY_DATABASE_URL", database_url)
     with pytest.raises(SystemExit) as caught:
