@@ -21,6 +21,7 @@ from ledger.acts.controls import TWO
 from ledger.acts.entries import (
     REGISTRY_CONTENTS,
     CollectiveContent,
+    ContactContent,
     DeploymentContent,
     KeyChangeContent,
     KeyContent,
@@ -205,8 +206,8 @@ class RegistryFold:
                     timing_policy(policy)
                 except FormatError as error:
                     raise here.error("policy", error, "a witness policy, or nothing") from None
-            case KeyContent() | KeyRevocationContent() | RecoveryContent():
-                self._require_key(here, leaf.content)
+            case KeyContent() | KeyRevocationContent() | RecoveryContent() | ContactContent():
+                self._require_principal(here, leaf.content)
             case KeyChangeContent() as content:
                 self._change_key(leaf.index, content)
             case PlatformContent(platform=name):
@@ -225,16 +226,21 @@ class RegistryFold:
                 here.holds(name not in self.pools and name != REGISTRY_LOG, "pool_id", name, "one that is free")
                 self.pools[name] = (leaf.index, leaf.content)
 
-    def _require_key(self, here: At, content: KeyContent | KeyRevocationContent | RecoveryContent) -> None:
-        issued, key_id = self.people.keys, content.key_id
+    def _require_principal(
+        self, here: At, content: KeyContent | KeyRevocationContent | RecoveryContent | ContactContent
+    ) -> None:
+        """Check what is said of a principal, its contact or its keys."""
+        issued = self.people.keys
         match content:
-            case KeyContent(principal=name):
+            case ContactContent(principal=name):
+                here.holds(self._is_registered(name), "principal", name, "one that is registered")
+            case KeyContent(principal=name, key_id=key_id):
                 here.holds(key_id not in issued, "key_id", key_id, "one that no other key has")
                 here.holds(self._is_registered(name), "principal", name, "one that is registered")
                 self._require_one_owner(here, content)
-            case KeyRevocationContent():
+            case KeyRevocationContent(key_id=key_id):
                 here.holds(key_id in issued, "key_id", key_id, "the id of a key that was issued")
-            case RecoveryContent(people_leaf=last_leaf):
+            case RecoveryContent(people_leaf=last_leaf, key_id=key_id):
                 here.holds(key_id not in issued, "key_id", key_id, "one that no other key has")
                 here.same("people_leaf", last_leaf, self.people.last_leaf)
 

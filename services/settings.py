@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
+from ledger.acts.contacts import Contact
 from ledger.errors import InvalidInputError, Violation
 from ledger.store.database import as_driver_url
 
@@ -119,6 +120,27 @@ class Settings(BaseSettings):
     webhook_http: bool = False
     """Whether webhooks may lead to plain http addresses."""
 
+    smtp_server: str = ""
+    """The mail server by its host and port, such as `mail.example:587`; empty sends no mail."""
+
+    smtp_security: Literal["starttls", "tls", "none"] = "starttls"
+    """How the connection to it is encrypted; `none` is for one on this machine."""
+
+    smtp_user: str = ""
+    """Who signs in to it; empty does not sign in."""
+
+    smtp_password_file: Path | None = None
+    """The file that has the password."""
+
+    smtp_ca_file: Path | None = None
+    """The authorities that its certificate may be from, in PEM; the system's if none."""
+
+    mail_from: str = ""
+    """The address that mail is from, such as `moiety@moiety.example`."""
+
+    mail_poll_seconds: float = Field(default=5.0, ge=0.05, le=3600)
+    """How often logs are read for what people must be told, and mail is sent."""
+
     witnesses: str = ""
     """Who cosigns checkpoints: `URL VKEY`, separated by commas."""
 
@@ -172,6 +194,7 @@ class Settings(BaseSettings):
                 raise ValueError(f"{name}: must be an address and a port, such as 127.0.0.1:{example}")
         if self.public_url and not _PUBLIC_URL.fullmatch(self.public_url):
             raise ValueError("public_url: must be http:// or https:// and a host, without a path")
+        self._require_mail()
         if bool(self.openid_issuer) != bool(self.openid_client_id):
             raise ValueError("openid_client_id: must be set together with openid_issuer")
         if self.openid_issuer and not _OPENID_ISSUER.fullmatch(self.openid_issuer):
@@ -185,6 +208,28 @@ class Settings(BaseSettings):
                     f"tls_certificate_file: is required to listen on {host}, which is not a loopback address"
                 )
         return self
+
+    def _require_mail(self) -> None:
+        """Check what mail needs together.
+
+        Raises:
+            ValueError: something is missing or not sound.
+        """
+        if not self.smtp_server:
+            return
+        host, _, port = self.smtp_server.rpartition(":")
+        if not host or not (port.isascii() and port.isdigit()) or int(port) > MAX_PORT:
+            raise ValueError("smtp_server: must be a host and a port, such as mail.example:587")
+        if self.smtp_security == "none" and not is_loopback(host):
+            raise ValueError(f"smtp_security: must be starttls or tls for {host}, which is not a loopback address")
+        if bool(self.smtp_user) != bool(self.smtp_password_file):
+            raise ValueError("smtp_password_file: must be set together with smtp_user")
+        try:
+            sound = bool(self.mail_from) and bool(Contact(self.mail_from))
+        except InvalidInputError:
+            sound = False
+        if not sound:
+            raise ValueError("mail_from: must be an address such as moiety@moiety.example")
 
     @property
     def owner_url(self) -> str:

@@ -18,11 +18,13 @@ from audit.fsck.walk import LeafWalk
 from audit.progress import Progress
 from audit.registry_fold import RegistryFold
 from audit.store.snapshot_log import SnapshotLog
+from ledger.acts.contacts import Contact
 from ledger.acts.entries import (
     BankAccountContent,
     BankFileContent,
     BankMatchContent,
     CollectiveContent,
+    ContactContent,
     DeploymentContent,
     KeyContent,
     KeyKind,
@@ -35,11 +37,13 @@ from ledger.acts.entries import (
     WebhookContent,
 )
 from ledger.acts.people import RECOVERY_DELAY
+from ledger.errors import InvalidInputError
 from ledger.log.leaves import EncodedLeaf, Leaf
 from ledger.log.merkle import leaf_hash
 from ledger.store import tables as lt
 from ledger.store.acts import REGISTRY
 from ledger.store.bodies import Bodies
+from ledger.store.desk import contact
 from ledger.store.tables import metadata
 from payout.payments.matching import AFTER
 from payout.store import tables as t
@@ -83,6 +87,7 @@ class _RegistryCheck:
         self._collectives: dict[str, Row] = {}
         self._payees: dict[int, Row] = {}
         self._webhooks: dict[int, Row] = {}
+        self._contacts: dict[int, ContactContent] = {}
         self._bank_accounts: dict[int, Row] = {}
         self._pay_runs: dict[str, Row] = {}
         self._planned: dict[str, Row] = {}
@@ -161,6 +166,8 @@ class _RegistryCheck:
                 known = self._collectives.get(said.collective, at)
                 figures = {name: getattr(said, name) for name in ("display_name", "members", "equity_ppm", "status")}
                 self._collectives[said.collective] = {**at, **figures, "created_at": known["created_at"]}
+            case ContactContent() as content:
+                self._contacts[leaf.index] = content
             case PoolOpenedContent() as opened:
                 self._pools[opened.pool_id] = {
                     "currency": opened.currency,
@@ -213,6 +220,7 @@ class _RegistryCheck:
         self._compare(lt.pool, "name", self._pools)
         self._compare(lt.webhook, "leaf_index", self._webhooks)
         self._compare(t.payee, "leaf_index", self._payees)
+        self._compare_contacts()
         self._compare(t.bank_account, "leaf_index", self._bank_accounts)
         self._compare(t.pay_run, "name", self._pay_runs)
         self._compare(t.planned_payment, "end_to_end_id", self._planned)
@@ -245,6 +253,19 @@ class _RegistryCheck:
         for missing, expected in left.items():
             self.report.add(table.name, f"{'/'.join(names)}={missing}", "row", "none", shown_row(expected))
 
+    def _compare_contacts(self) -> None:
+        """Compare the contacts that are still kept: where one is missing, it was erased, as may be."""
+        for row in stored_rows(self._connection, sa.select(contact).order_by(contact.c.leaf_index)):
+            self.report.count(contact.fullname)
+            said = self._contacts.get(row["leaf_index"])
+            key = f"leaf_index={row['leaf_index']}"
+            if said is None or said.principal != row["principal"]:
+                self.report.add(contact.fullname, key, "row", row["principal"], "none: no leaf says so")
+            elif said.contact_hash != row["contact_hash"].hex():
+                self.report.add(contact.fullname, key, "contact_hash", row["contact_hash"].hex(), said.contact_hash)
+            elif not _is_what_was_hashed(row):
+                self.report.add(contact.fullname, key, "email", "another", "what contact_hash is of")
+
     def _require_nothing_else(self) -> None:
         """Report rows that only pools have under the registry's number."""
         for table in metadata.sorted_tables:
@@ -253,6 +274,13 @@ class _RegistryCheck:
             query = sa.select(sa.func.count()).select_from(table).where(table.c.pool_id == REGISTRY.pool_id)
             if count := self._connection.execute(query).scalar_one():
                 self.report.add(table.name, "pool_id=0", "row", f"{count} rows", "none of the registry", count=count)
+
+
+def _is_what_was_hashed(row: Row) -> bool:
+    try:
+        return bool(Contact(row["email"], row["language"]).hash(row["salt"]) == row["contact_hash"])
+    except InvalidInputError:
+        return False
 
 
 def _key(

@@ -345,6 +345,28 @@ class PayeeContent(ActContent):
         return TWO if self.by.startswith(COLLECTIVES) else super().needed(controls)
 
 
+class ContactContent(ActContent):
+    """By which address a principal is told what it must know: a salted hash of it, whose text lies where it can be
+    deleted. Collectives and operators may set their own.
+    """
+
+    type: ClassVar[str] = "contact.v1"
+    kind: ClassVar[Kind | None] = None
+
+    principal: str
+    contact_hash: Sha256Hex
+
+    @property
+    def key(self) -> Hashable:
+        """Its principal."""
+        return self.principal
+
+    @property
+    def own_of(self) -> str:
+        """The collective that it is of; operators are in no need of it."""
+        return self.principal if self.principal.startswith(COLLECTIVES) else ""
+
+
 class BankAccountContent(ActContent):
     """A bank account of the operator's was registered or changed: what it pays for, and a salted hash of its details.
 
@@ -510,9 +532,9 @@ def _own(owner: str) -> str:
 
 _REGISTRY_KINDS: Final[tuple[type[Content], ...]] = (
     DeploymentContent, ControlsContent, WitnessesContent, PrincipalContent, KeyContent, KeyRevocationContent,
-    RecoveryContent, KeyChangeContent, PlatformContent, CollectiveContent, PayeeContent, BankAccountContent,
-    PayRunContent, BankFileContent, BankMatchContent, PoolOpenedContent, WebhookContent, ProposalContent,
-    DecisionContent,
+    RecoveryContent, KeyChangeContent, PlatformContent, CollectiveContent, PayeeContent, ContactContent,
+    BankAccountContent, PayRunContent, BankFileContent, BankMatchContent, PoolOpenedContent, WebhookContent,
+    ProposalContent, DecisionContent,
 )  # fmt: skip
 REGISTRY_CONTENTS: Final[dict[str, type[Content]]] = {kind.type: kind for kind in _REGISTRY_KINDS}
 """Every type of entry that the registry's log may hold."""

@@ -1,4 +1,4 @@
-"""What must be deletable: bank data, notices, bank files and sessions, in a schema of its own, `desk`.
+"""What must be deletable: bank data, contacts, notices, bank files and sessions, in a schema of its own, `desk`.
 
 No log holds any of it. A log holds a salted hash of what lies here, so that a row cannot be exchanged unnoticed, and
 once text and salt are erased nobody can tell what the hash was of. The service's role may read, insert and update what
@@ -39,17 +39,51 @@ account_details = sa.Table(
     comment="Bank accounts of payees and of the operator, encrypted: holder, address, number. A log has the hash.",
 )
 
+contact = sa.Table(
+    "contact",
+    metadata,
+    sa.Column("contact_hash", sa.LargeBinary, primary_key=True),
+    sa.Column("principal", sa.Text, nullable=False, index=True),
+    sa.Column("salt", sa.LargeBinary, nullable=False),
+    sa.Column("email", sa.Text, nullable=False),
+    sa.Column("language", sa.Text, nullable=False),
+    sa.Column("token", sa.Text, nullable=False, unique=True),
+    sa.Column("leaf_index", sa.BigInteger, nullable=False),
+    sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("ended_at", sa.DateTime(timezone=True)),
+    sa.Column("unsubscribed_at", sa.DateTime(timezone=True)),
+    comment="Where people are written to. The registry's log has the hash; `token` is what links to unsubscribe have.",
+)
+
 notice = sa.Table(
     "notice",
     metadata,
     sa.Column("notice_id", sa.BigInteger, sa.Identity(), primary_key=True),
     sa.Column("principal", sa.Text, nullable=False),
     sa.Column("topic", sa.Text, nullable=False),
-    sa.Column("subject", sa.Text, nullable=False),
-    sa.Column("text", sa.Text, nullable=False),
     sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
     sa.Column("delivered_at", sa.DateTime(timezone=True)),
-    comment="What people must be told. `principal` is who, under the contact that it had when this was written.",
+    sa.Column("contact_hash", sa.LargeBinary, nullable=False),
+    sa.Column("facts", sa.JSON, nullable=False),
+    sa.Column("due_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("given_up_at", sa.DateTime(timezone=True)),
+    sa.Column("problem", sa.Text, nullable=False),
+    comment="What people must be told, each under a contact that they had when this was written.",
+)
+sa.Index(
+    "notice_due_at_idx",
+    notice.c.due_at,
+    postgresql_where=notice.c.delivered_at.is_(None) & notice.c.given_up_at.is_(None),
+)
+sa.Index("notice_contact_hash_topic_idx", notice.c.contact_hash, notice.c.topic)
+
+mail_cursor = sa.Table(
+    "mail_cursor",
+    metadata,
+    sa.Column("pool_id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("next_leaf", sa.BigInteger, nullable=False),
+    comment="How far notices were made of each log.",
 )
 
 bank_file = sa.Table(
@@ -143,7 +177,9 @@ webhook_delivery = sa.Table(
 UPDATABLE: Final[Mapping[sa.Table, tuple[str, ...]]] = {
     account_details: ("sealed",),
     bank_file: ("sealed",),
-    notice: ("delivered_at",),
+    contact: ("ended_at", "unsubscribed_at"),
+    mail_cursor: ("next_leaf",),
+    notice: ("delivered_at", "due_at", "attempts", "given_up_at", "problem"),
     refused_batch: tuple(column.name for column in refused_batch.c if column.name not in ("platform", "slot")),
     session: ("ended_at",),
     sign_in_link: ("used_at",),
@@ -152,11 +188,13 @@ UPDATABLE: Final[Mapping[sa.Table, tuple[str, ...]]] = {
     ),
     webhook_details: ("sealed",),
 }
-"""What the service may update: a new key encrypts anew, a notice was delivered, and a session or a link is over."""
+"""What the service may update: a new key encrypts anew, a contact or a notice is done with, and a session or a link is
+over."""
 
 KEPT: Final[Mapping[sa.Table, tuple[str, timedelta]]] = {
     account_details: ("created_at", timedelta(days=3_653)),
     bank_file: ("received_at", timedelta(days=3_653)),
+    contact: ("ended_at", timedelta(days=90)),
     notice: ("created_at", timedelta(days=90)),
     refused_batch: ("refused_at", timedelta(days=30)),
     session: ("created_at", timedelta(days=30)),
@@ -165,22 +203,6 @@ KEPT: Final[Mapping[sa.Table, tuple[str, timedelta]]] = {
     webhook_details: ("created_at", timedelta(days=30)),
 }
 """How long rows are kept, by which column: ten years what books rest on, which most tax laws ask for."""
-
-
-@dataclass(frozen=True, slots=True)
-class Notice:
-    """Something that a principal must be told."""
-
-    principal: str
-    topic: str
-    subject: str
-    text: str
-
-
-def leave_notice(connection: sa.Connection, left: Notice, now: datetime) -> None:
-    """Leave a notice for whatever delivers them."""
-    values = {"principal": left.principal, "topic": left.topic, "subject": left.subject, "text": left.text}
-    connection.execute(sa.insert(notice).values(created_at=now, **values))
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,9 +282,10 @@ def _is_out_of_use() -> sa.ColumnElement[bool]:
 
 
 def erase_details(connection: sa.Connection, owner: str) -> int:
-    """Delete all details of an owner's accounts and what it was told; returns how many accounts.
+    """Delete all details of an owner's accounts, its contacts and what it was told; returns how many accounts.
 
     The connection has the role `moiety_desk`.
     """
-    connection.execute(sa.delete(notice).where(notice.c.principal == owner))
+    for table in (notice, contact):
+        connection.execute(sa.delete(table).where(table.c.principal == owner))
     return connection.execute(sa.delete(account_details).where(account_details.c.owner == owner)).rowcount

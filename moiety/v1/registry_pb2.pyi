@@ -2169,3 +2169,99 @@ class UpdateControlsRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___UpdateControlsRequest: _TypeAlias = UpdateControlsRequest  # noqa: Y015
+
+@_typing.final
+class Contact(_message.Message):
+    """Where somebody is written to: that a review runs, of answers, payments and returns, and of a changed payee."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    EMAIL_FIELD_NUMBER: _builtins.int
+    LANGUAGE_FIELD_NUMBER: _builtins.int
+    CONTACT_HASH_FIELD_NUMBER: _builtins.int
+    LEAF_INDEX_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    UNSUBSCRIBE_TIME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`collectives/{collective}/contact` or `operators/{operator}/contact`."""
+    email: _builtins.str
+    """An address in ASCII, such as `office@irish.example`; empty to be sent nothing. It is in no log."""
+    language: _builtins.str
+    """The language of messages by two letters of ISO 639, `en` if empty. One that there are no texts in gets English."""
+    contact_hash: _builtins.bytes
+    """What the registry's log has of it: SHA-256 of a salt and the contact."""
+    leaf_index: _builtins.int
+    """Its place in the registry's log."""
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was logged."""
+
+    @_builtins.property
+    def unsubscribe_time(self) -> _timestamp_pb2.Timestamp:
+        """When its reader asked for no more than what everybody must be told; unset if they did not."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        email: _builtins.str = ...,
+        language: _builtins.str = ...,
+        contact_hash: _builtins.bytes = ...,
+        leaf_index: _builtins.int = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+        unsubscribe_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "unsubscribe_time", b"unsubscribe_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contact_hash", b"contact_hash", "create_time", b"create_time", "email", b"email", "language", b"language", "leaf_index", b"leaf_index", "name", b"name", "unsubscribe_time", b"unsubscribe_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Contact: _TypeAlias = Contact  # noqa: Y015
+
+@_typing.final
+class SetContactRequest(_message.Message):
+    """Asks to set a contact."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTACT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def contact(self) -> Global___Contact:
+        """The contact."""
+
+    def __init__(
+        self,
+        *,
+        contact: Global___Contact | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["contact", b"contact"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contact", b"contact"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetContactRequest: _TypeAlias = SetContactRequest  # noqa: Y015
+
+@_typing.final
+class GetContactRequest(_message.Message):
+    """Asks for a contact."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`collectives/{collective}/contact` or `operators/{operator}/contact`."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetContactRequest: _TypeAlias = GetContactRequest  # noqa: Y015

@@ -192,6 +192,16 @@ class RegistryServiceStub:
                 request_serializer=moiety_dot_v1_dot_registry__pb2.UpdateTimingWitnessesRequest.SerializeToString,
                 response_deserializer=moiety_dot_v1_dot_registry__pb2.TimingWitnesses.FromString,
                 _registered_method=True)
+        self.SetContact = channel.unary_unary(
+                '/moiety.v1.RegistryService/SetContact',
+                request_serializer=moiety_dot_v1_dot_registry__pb2.SetContactRequest.SerializeToString,
+                response_deserializer=moiety_dot_v1_dot_registry__pb2.Contact.FromString,
+                _registered_method=True)
+        self.GetContact = channel.unary_unary(
+                '/moiety.v1.RegistryService/GetContact',
+                request_serializer=moiety_dot_v1_dot_registry__pb2.GetContactRequest.SerializeToString,
+                response_deserializer=moiety_dot_v1_dot_registry__pb2.Contact.FromString,
+                _registered_method=True)
 
 
 class RegistryServiceServicer:
@@ -422,6 +432,21 @@ class RegistryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SetContact(self, request, context):
+        """Says where an operator or a collective is written to. Each may set its own, and an operator anyone's; the address
+        before hears of it. The same contact again is a no-op.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetContact(self, request, context):
+        """Gives where an operator or a collective is written to; NOT_FOUND where nobody said, or it was erased.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RegistryServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -579,6 +604,16 @@ def add_RegistryServiceServicer_to_server(servicer, server):
                     servicer.UpdateTimingWitnesses,
                     request_deserializer=moiety_dot_v1_dot_registry__pb2.UpdateTimingWitnessesRequest.FromString,
                     response_serializer=moiety_dot_v1_dot_registry__pb2.TimingWitnesses.SerializeToString,
+            ),
+            'SetContact': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetContact,
+                    request_deserializer=moiety_dot_v1_dot_registry__pb2.SetContactRequest.FromString,
+                    response_serializer=moiety_dot_v1_dot_registry__pb2.Contact.SerializeToString,
+            ),
+            'GetContact': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetContact,
+                    request_deserializer=moiety_dot_v1_dot_registry__pb2.GetContactRequest.FromString,
+                    response_serializer=moiety_dot_v1_dot_registry__pb2.Contact.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -1421,6 +1456,60 @@ class RegistryService:
             '/moiety.v1.RegistryService/UpdateTimingWitnesses',
             moiety_dot_v1_dot_registry__pb2.UpdateTimingWitnessesRequest.SerializeToString,
             moiety_dot_v1_dot_registry__pb2.TimingWitnesses.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetContact(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/moiety.v1.RegistryService/SetContact',
+            moiety_dot_v1_dot_registry__pb2.SetContactRequest.SerializeToString,
+            moiety_dot_v1_dot_registry__pb2.Contact.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetContact(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/moiety.v1.RegistryService/GetContact',
+            moiety_dot_v1_dot_registry__pb2.GetContactRequest.SerializeToString,
+            moiety_dot_v1_dot_registry__pb2.Contact.FromString,
             options,
             channel_credentials,
             insecure,

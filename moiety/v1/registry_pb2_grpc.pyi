@@ -108,6 +108,12 @@ class RegistryServiceStub:
     """Names the witnesses by whom reviews of rounds are timed, or none. Rounds that are calculated afterwards are posted
     with a note that they cosigned as the review began, and one that they cosigned after it.
     """
+    SetContact: _grpc.UnaryUnaryMultiCallable[_registry_pb2.SetContactRequest, _registry_pb2.Contact]
+    """Says where an operator or a collective is written to. Each may set its own, and an operator anyone's; the address
+    before hears of it. The same contact again is a no-op.
+    """
+    GetContact: _grpc.UnaryUnaryMultiCallable[_registry_pb2.GetContactRequest, _registry_pb2.Contact]
+    """Gives where an operator or a collective is written to; NOT_FOUND where nobody said, or it was erased."""
 
 @_typing.type_check_only
 class RegistryServiceAsyncStub(RegistryServiceStub):
@@ -189,6 +195,12 @@ class RegistryServiceAsyncStub(RegistryServiceStub):
     """Names the witnesses by whom reviews of rounds are timed, or none. Rounds that are calculated afterwards are posted
     with a note that they cosigned as the review began, and one that they cosigned after it.
     """
+    SetContact: _aio.UnaryUnaryMultiCallable[_registry_pb2.SetContactRequest, _registry_pb2.Contact]  # type: ignore[assignment]
+    """Says where an operator or a collective is written to. Each may set its own, and an operator anyone's; the address
+    before hears of it. The same contact again is a no-op.
+    """
+    GetContact: _aio.UnaryUnaryMultiCallable[_registry_pb2.GetContactRequest, _registry_pb2.Contact]  # type: ignore[assignment]
+    """Gives where an operator or a collective is written to; NOT_FOUND where nobody said, or it was erased."""
 
 class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
     """Registers platforms, collectives, pools, policies, methods, memberships, schedules and API keys.
@@ -453,5 +465,23 @@ class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         """Names the witnesses by whom reviews of rounds are timed, or none. Rounds that are calculated afterwards are posted
         with a note that they cosigned as the review began, and one that they cosigned after it.
         """
+
+    @_abc_1.abstractmethod
+    def SetContact(
+        self,
+        request: _registry_pb2.SetContactRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registry_pb2.Contact, _abc.Awaitable[_registry_pb2.Contact]]:
+        """Says where an operator or a collective is written to. Each may set its own, and an operator anyone's; the address
+        before hears of it. The same contact again is a no-op.
+        """
+
+    @_abc_1.abstractmethod
+    def GetContact(
+        self,
+        request: _registry_pb2.GetContactRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registry_pb2.Contact, _abc.Awaitable[_registry_pb2.Contact]]:
+        """Gives where an operator or a collective is written to; NOT_FOUND where nobody said, or it was erased."""
 
 def add_RegistryServiceServicer_to_server(servicer: RegistryServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -284,3 +284,19 @@ class RegistryVerbs(Verbs):
         witnesses = pb.TimingWitnesses(policy=policy)
         request = pb.UpdateTimingWitnessesRequest(witnesses=witnesses)
         return self._connection.unary(self._registry.UpdateTimingWitnesses, request, repeat=True)
+
+    @verb
+    def set_contact(self, principal: str, email: str, language: str = "en") -> Steps[pb.Contact]:
+        """Say where an operator or a collective is written to; `principal` is `collectives/{id}` or `operators/{id}`.
+
+        An empty `email` is sent nothing. The address before hears of it.
+        """
+        contact = pb.Contact(name=f"{principal}/contact", email=email, language=language)
+        request = pb.SetContactRequest(contact=contact)
+        return self._connection.unary(self._registry.SetContact, request, repeat=True)
+
+    @verb
+    def get_contact(self, principal: str) -> Steps[pb.Contact]:
+        """Give where an operator or a collective is written to."""
+        request = pb.GetContactRequest(name=f"{principal}/contact")
+        return self._connection.unary(self._registry.GetContact, request, repeat=True)

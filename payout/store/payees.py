@@ -13,7 +13,6 @@ from ledger.acts.entries import PayeeContent
 from ledger.errors import LedgerCorruptError, NotFoundError, StateError
 from ledger.store import desk, registry
 from ledger.store.acts import Effect, append_act
-from ledger.store.desk import Notice, leave_notice
 from ledger.store.log import PoolRef
 from ledger.store.vault import Vault
 from payout.payments.details import AccountDetails, SaltedDetails
@@ -74,23 +73,10 @@ def _put_payee(connection: sa.Connection, pool: PoolRef, content: PayeeContent, 
     table = desk.account_details
     if not connection.execute(sa.select(table.c.owner).where(table.c.details_hash == details_hash)).first():
         raise StateError(f"collectives/{content.collective}", "DETAILS_ERASED", "the account's details were erased")
-    before = latest(connection, content.collective)
     leaf_index = append_act(connection, pool, content, now)
     row = {"collective": content.collective, "details_hash": details_hash, "created_at": now}
     connection.execute(sa.insert(t.payee).values(leaf_index=leaf_index, **row))
-    if before is not None:
-        leave_notice(connection, _new_account(content), now)
     return Payee(content.collective, details_hash, leaf_index, now)
-
-
-def _new_account(content: PayeeContent) -> Notice:
-    days = COOLING.days
-    text = (
-        f"The account to which collective {content.collective} is paid was changed by {content.by}. "
-        f"Nothing is paid to the new account for {days} days. "
-        "If you did not expect this, write to the operators now."
-    )
-    return Notice(f"collectives/{content.collective}", "payee", "The account you are paid to was changed", text)
 
 
 def _standing_payee(connection: sa.Connection, _: PoolRef, content: PayeeContent) -> Payee | None:

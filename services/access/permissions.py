@@ -51,6 +51,8 @@ PERMITTED: Final[dict[str, frozenset[Role]]] = {
     "/moiety.v1.RegistryService/UpdateControls": _OPERATOR,
     "/moiety.v1.RegistryService/GetTimingWitnesses": _EVERYONE,
     "/moiety.v1.RegistryService/UpdateTimingWitnesses": _OPERATOR,
+    "/moiety.v1.RegistryService/SetContact": _COLLECTIVE_AND_OPERATOR,
+    "/moiety.v1.RegistryService/GetContact": _COLLECTIVE_AND_OPERATOR,
     "/moiety.v1.ActsService/GetProposal": _READERS,
     "/moiety.v1.ActsService/ListProposals": _READERS,
     "/moiety.v1.ActsService/ApproveProposal": _OPERATOR,
@@ -145,9 +147,12 @@ _OVER_ALL_POOLS: Final = (
     "/moiety.v1.PaymentsService/",
     "/moiety.v1.LimitsService/UpdatePlatformLimits",
     "/moiety.v1.WebhooksService/",
+    "/moiety.v1.RegistryService/SetContact",
+    "/moiety.v1.RegistryService/GetContact",
 )
 """What is about all pools at once, and so closed to keys that are narrowed to some: money leaves by accounts that pools
-share, a platform's limits count what it sends to all of them, and webhooks are registered in the registry's log."""
+share, a platform's limits count what it sends to all of them, webhooks are registered in the registry's log, and people
+are written to about all pools."""
 
 _caller: Final[ContextVar[Caller]] = ContextVar("caller")
 

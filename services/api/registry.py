@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -12,6 +13,10 @@ import sqlalchemy as sa
 
 from ledger.acts.collectives import collective_content, render_domains
 from ledger.acts.entries import (
+    COLLECTIVES,
+    OPERATORS,
+    REGISTRY_CONTENTS,
+    ContactContent,
     ControlsContent,
     KeyContent,
     KeyRevocationContent,
@@ -21,13 +26,15 @@ from ledger.acts.entries import (
     WitnessesContent,
 )
 from ledger.errors import AlreadyExistsError, InvalidInputError, NotFoundError
+from ledger.log.leaves import decode
 from ledger.money import minor_unit_exponent
 from ledger.registry import MAX_DISPLAY_NAME, Collective, require_range, require_resource_id, require_text
-from ledger.store import domains, log, memberships, methods, registry
+from ledger.store import domains, log, memberships, methods, notices, registry
 from ledger.store.acts import REGISTRY, read_people
 from ledger.store.admissions import admitted_platforms
 from ledger.store.log import PoolRef
 from ledger.store.memberships import RecordedMembership
+from ledger.store.notices import KeptContact
 from ledger.store.usage import closing
 from ledger.usage.entries import AdmissionContent, ClosingContent
 from ledger.usage.methods import content_of
@@ -48,6 +55,11 @@ from services.parts import Parts
 
 MAX_PLATFORMS_AT_OPENING: Final = 500
 """Platforms that a pool admits as it is opened: their ids must fit in one entry, of 65,535 bytes."""
+
+SALT_BYTES: Final = 32
+
+TOKEN_BYTES: Final = 24
+"""Of a link to unsubscribe, which nobody must guess."""
 
 MAX_LEAF: Final = 2**62
 
@@ -400,3 +412,37 @@ class RegistryService(registry_pb2_grpc.RegistryServiceServicer):
         with self._database.transaction() as connection:
             outcome = self._acts.perform(connection, REGISTRY, WitnessesContent(policy=policy), actor())
         return told(outcome, lambda found: pb.TimingWitnesses(policy=found), request.witnesses)
+
+    def SetContact(self, request: pb.SetContactRequest, context: grpc.ServicerContext) -> pb.Contact:
+        principal = _principal_in(request.contact.name, "contact.name")
+        contact = convert.contact_from_proto(request.contact)
+        with self._database.transaction() as connection:
+            standing = notices.find_contact(connection, principal)
+            if standing is not None and standing.contact == contact:
+                return convert.contact_to_proto(standing)
+            salt = secrets.token_bytes(SALT_BYTES)
+            content = ContactContent(principal=principal, contact_hash=contact.hash(salt).hex())
+            leaf = log.read_leaf(connection, REGISTRY, self._acts.perform(connection, REGISTRY, content, actor()).done)
+            at = decode(leaf.entry, REGISTRY_CONTENTS).time
+            kept = KeptContact(principal, contact, contact.hash(salt), leaf.index, at, None)
+            notices.put_contact(connection, kept, salt, secrets.token_urlsafe(TOKEN_BYTES))
+        return convert.contact_to_proto(kept)
+
+    def GetContact(self, request: pb.GetContactRequest, context: grpc.ServicerContext) -> pb.Contact:
+        principal = _principal_in(request.name, "name")
+        with self._database.transaction() as connection:
+            found = notices.find_contact(connection, principal)
+        if found is None:
+            raise NotFoundError(request.name)
+        return convert.contact_to_proto(found)
+
+
+def _principal_in(name: str, field: str) -> str:
+    """The operator or collective in a contact's name, if the caller may see and set it."""
+    if name.startswith(OPERATORS):
+        (identity,) = ids_in(name, "operators/*/contact", field)
+        require_own(Role.COLLECTIVE, "", name)
+        return OPERATORS + require_resource_id(identity, field)
+    (identity,) = ids_in(name, "collectives/*/contact", field)
+    require_own(Role.COLLECTIVE, identity, name)
+    return COLLECTIVES + require_resource_id(identity, field)

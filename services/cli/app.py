@@ -32,6 +32,7 @@ COMMANDS: Final = {
     "collective": "services.cli.acts.registered:collective_app",
     "pool": "services.cli.acts.registered:pool_app",
     "key": "services.cli.pools.keys:app",
+    "contact": "services.cli.acts.contacts:app",
     "controls": "services.cli.acts.people:controls_app",
     "witnesses": "services.cli.acts.people:witnesses_app",
     "proposal": "services.cli.acts.proposals:app",

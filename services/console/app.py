@@ -122,7 +122,7 @@ class Console:
         visit = self._visit(request, sent)
         try:
             visit = self._known(visit)
-            if request.method == "POST":
+            if request.method == "POST" and not page.is_bearers:
                 _require_own_form(request, visit)
             answer = self._shown(page, request, visit)
         except PageMissingError:

@@ -12,6 +12,7 @@ from services.access.keys import Role
 from services.console.views import (
     hooks,
     inbox,
+    leaving,
     log,
     money,
     openid,
@@ -40,6 +41,7 @@ class Page:
         roles: who may see it; empty for all who are signed in.
         is_open: whether strangers may see it too.
         takes_files: whether its form may send a file.
+        is_bearers: whether its path says what whoever has it may do, so that a form of it may come from elsewhere.
     """
 
     path: str
@@ -48,6 +50,7 @@ class Page:
     roles: frozenset[Role] = frozenset()
     is_open: bool = False
     takes_files: bool = False
+    is_bearers: bool = False
 
 
 _OPERATOR: Final = frozenset({Role.OPERATOR})
@@ -74,6 +77,7 @@ PAGES: Final = (
     Page(openid.RETURN, openid.come_back, is_open=True),
     Page("/sign-out", act=signing_in.sign_out),
     Page("/verify", verifying.show, is_open=True),
+    Page("/unsubscribe/{token}", leaving.ask, leaving.leave, is_open=True, is_bearers=True),
     Page("/language", act=signing_in.speak, is_open=True),
     Page("/inbox", inbox.show, roles=_OPERATOR),
     Page("/pools", pools.listed),

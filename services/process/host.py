@@ -23,6 +23,8 @@ from services.access.founding import found_with_new_keys, is_founded
 from services.access.keys import Principal
 from services.access.sessions import Sessions, operators_with_keys
 from services.api.contract import Services
+from services.mail.herald import Herald
+from services.mail.sender import Post
 from services.parts import Clock, Parts, SigningParts
 from services.process.embedded import embedded_postgres
 from services.process.memory import keep_freed_memory
@@ -87,7 +89,7 @@ def serving(settings: Settings, *, clock: Clock = system_clock) -> Iterator[Runn
 @contextmanager
 def scheduling(settings: Settings, *, clock: Clock = system_clock) -> Iterator[None]:
     """Scheduler and signer on the settings' database; work in progress is finished at the end."""
-    with _parts(settings, clock) as parts, _scheduler(parts), _signer(parts):
+    with _parts(settings, clock) as parts, _scheduler(parts), _signer(parts), _mail(parts):
         yield
 
 
@@ -146,6 +148,7 @@ def everything(
         running = stack.enter_context(serving(here, clock=clock))
         stack.enter_context(_scheduler(running.parts))
         stack.enter_context(_signer(running.parts))
+        stack.enter_context(_mail(running.parts))
         verifier_key = str(_signing_key(here).verifier_key)
         links = sign_in_links(running) if running.http_address else {}
         yield Running(
@@ -207,6 +210,17 @@ def _scheduler(parts: Parts) -> Iterator[None]:
             yield
         finally:
             parts.deliverer.close()
+
+
+@contextmanager
+def _mail(parts: Parts) -> Iterator[None]:
+    if not parts.settings.smtp_server:
+        yield
+        return
+    seconds = parts.settings.mail_poll_seconds
+    with every(seconds, Herald(parts.database).run_once, Post(parts.settings, parts.database).run_once):
+        logger.info("sending mail", poll_seconds=seconds)
+        yield
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from ledger.store import desk
 from ledger.store.database import Database
-from ledger.store.desk import DESK_ROLE, Notice
+from ledger.store.desk import DESK_ROLE
 from services import schema
 from services.cli.app import main
 
@@ -30,6 +30,21 @@ def eraser(database_url: str) -> Iterator[Database]:
 def put_details(connection: sa.Connection, name: str, owner: str, at: datetime) -> None:
     values = {"details_hash": name.encode(), "owner": owner, "sealed": b"sealed", "created_at": at}
     connection.execute(sa.insert(desk.account_details).values(values))
+
+
+def put_notice(connection: sa.Connection, at: datetime) -> None:
+    said = {"principal": "collectives/irish", "topic": "payee", "contact_hash": b"1", "facts": {}, "problem": ""}
+    connection.execute(sa.insert(desk.notice).values(created_at=at, due_at=at, attempts=0, **said))
+
+
+def put_contact(connection: sa.Connection, principal: str, name: str, ended_at: datetime | None = None) -> None:
+    said = {"contact_hash": name.encode(), "salt": b"1", "email": "office@irish.example", "language": "de"}
+    values = {"principal": principal, "token": name, "leaf_index": 1, "created_at": OLD, "ended_at": ended_at}
+    connection.execute(sa.insert(desk.contact).values(**said, **values))
+
+
+def count(connection: sa.Connection, table: sa.Table) -> int:
+    return int(connection.execute(sa.select(sa.func.count()).select_from(table)).scalar_one())
 
 
 def kept(connection: sa.Connection) -> set[bytes]:
@@ -59,10 +74,13 @@ def test_only_what_is_past_its_time_is_deleted_and_never_the_latest_account(
         put_details(connection, "second", "collectives/irish", OLD + timedelta(days=1))
         put_details(connection, "only", "collectives/breton", OLD)
         for at in (OLD, NOW):
-            desk.leave_notice(connection, Notice("collectives/irish", "payee", "New account", "..."), at)
+            put_notice(connection, at)
+        for ended_at in (OLD, NOW, None):
+            put_contact(connection, "collectives/irish", str(ended_at), ended_at)
     with eraser.transaction() as connection:
         deleted = desk.delete_expired(connection, NOW)
-        assert {name: count for name, count in deleted.items() if count} == {"account_details": 1, "notice": 1}
+        found = {name: number for name, number in deleted.items() if number}
+        assert found == {"account_details": 1, "contact": 1, "notice": 1}
     with database.transaction() as connection:
         assert kept(connection) == {b"second", b"only"}
 
@@ -73,14 +91,17 @@ def test_a_collective_is_forgotten_by_one_command(
     with database.transaction() as connection:
         put_details(connection, "a", "collectives/irish", NOW)
         put_details(connection, "b", "collectives/breton", NOW)
-        desk.leave_notice(connection, Notice("collectives/irish", "payee", "New account", "..."), NOW)
+        put_notice(connection, NOW)
+        for name in ("irish", "breton"):
+            put_contact(connection, f"collectives/{name}", name)
     monkeypatch.setenv("MOIETY_DATABASE_URL", database_url)
     with pytest.raises(SystemExit) as caught:
         main(["db", "erase", "collectives/irish"])
     assert caught.value.code == 0
     with database.transaction() as connection:
         assert kept(connection) == {b"b"}
-        assert connection.execute(sa.select(sa.func.count()).select_from(desk.notice)).scalar_one() == 0
+        assert count(connection, desk.notice) == 0
+        assert list(connection.execute(sa.select(desk.contact.c.token)).scalars()) == ["breton"]
 
 
 @pytest.mark.parametrize(
@@ -90,7 +111,7 @@ def test_a_collective_is_forgotten_by_one_command(
         ("GRANT CREATE ON SCHEMA desk TO moiety_app", "excess_privileges", "CREATE on desk"),
         ("GRANT INSERT ON desk.notice TO moiety_desk", "excess_privileges", "INSERT on desk.notice for moiety_desk"),
         ("REVOKE SELECT ON desk.notice FROM moiety_app", "missing_privileges", "SELECT on desk.notice"),
-        ("ALTER TABLE desk.notice DROP COLUMN text", "differences", "table desk.notice: column text is missing"),
+        ("ALTER TABLE desk.notice DROP COLUMN topic", "differences", "table desk.notice: column topic is missing"),
         ("DROP TABLE desk.bank_file", "differences", "table desk.bank_file is missing"),
     ],
 )

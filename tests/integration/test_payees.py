@@ -65,9 +65,7 @@ def test_a_collective_proposes_its_own_and_an_operator_decides(deploy: Callable[
     assert irish.get_payee("irish").details.iban == "IE29AIBK93115212345678"
 
 
-def test_a_changed_account_is_announced_and_an_approval_of_an_older_one_is_stale(
-    deploy: Callable[..., Deployment], keys: Path
-) -> None:
+def test_an_approval_of_an_older_account_is_stale(deploy: Callable[..., Deployment], keys: Path) -> None:
     scene = open_scene(deploy(payee_key_file=keys))
     irish = scene.deployment.client("collectives/irish")
     old = irish.set_payee("irish", account())
@@ -75,11 +73,6 @@ def test_a_changed_account_is_announced_and_an_approval_of_an_older_one_is_stale
     with pytest.raises(AbortedError):
         scene.operator.approve_proposal(old.proposal)
     scene.operator.set_payee("irish", account())
-    with scene.deployment.running.parts.database.transaction() as connection:
-        told = [
-            tuple(row) for row in connection.execute(sa.select(desk.notice.c.principal, desk.notice.c.delivered_at))
-        ]
-    assert told == [("collectives/irish", None)]
 
 
 def test_without_a_key_no_account_is_taken(deployment: Deployment) -> None:

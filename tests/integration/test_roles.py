@@ -78,6 +78,7 @@ MAY_CALL: Final[dict[str, frozenset[str]]] = {
         )),
         OPERATORS_ONLY | {PLATFORM, COLLECTIVE},
     ),
+    **dict.fromkeys(("RegistryService/SetContact", "RegistryService/GetContact"), OPERATORS_ONLY | {COLLECTIVE}),
     "PaymentsService/GetPayee": READERS | {COLLECTIVE},
     "PaymentsService/ListCollectivePayments": READERS | {COLLECTIVE},
     **dict.fromkeys(

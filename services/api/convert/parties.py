@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from datetime import UTC
 from typing import Final
 
+from ledger.acts.contacts import Contact
 from ledger.acts.controls import Controls
 from ledger.acts.entries import KeyKind, PrincipalStatus
 from ledger.acts.people import People, Person
 from ledger.errors import InvalidInputError
 from ledger.registry import PPM, Collective, CollectiveStatus, Platform
+from ledger.store.notices import KeptContact
 from moiety import DomainMap, InvalidDomainError
 from moiety.v1 import registry_pb2
 from services.access.keys import ApiKey, Principal, is_issuer
@@ -28,6 +30,22 @@ def platform_to_proto(platform: Platform) -> registry_pb2.Platform:
 
 def platform_from_proto(platform_id: str, message: registry_pb2.Platform) -> Platform:
     return Platform(platform_id, message.display_name)
+
+
+def contact_to_proto(kept: KeptContact) -> registry_pb2.Contact:
+    return registry_pb2.Contact(
+        name=f"{kept.principal}/contact",
+        email=kept.contact.email,
+        language=kept.contact.language,
+        contact_hash=kept.contact_hash,
+        leaf_index=kept.leaf_index,
+        create_time=timestamp(kept.created_at),
+        unsubscribe_time=timestamp(kept.unsubscribed_at),
+    )
+
+
+def contact_from_proto(message: registry_pb2.Contact) -> Contact:
+    return Contact(message.email, message.language or "en")
 
 
 def collective_to_proto(collective: Collective) -> registry_pb2.Collective:

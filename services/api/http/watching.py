@@ -22,7 +22,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from ledger.errors import LedgerError
-from ledger.store import checkpoints, signing, webhooks
+from ledger.store import checkpoints, notices, signing, webhooks
 from ledger.store import tables as lt
 from ledger.store.database import Database
 from ledger.store.each_pool import ask_each
@@ -154,6 +154,7 @@ class DatabaseCollector(Collector):
         each = by_pool.values()
         with self._database.reading() as connection:
             failing = [hook for hook in webhooks.list_deliveries(connection) if hook.is_gone or hook.failing_since]
+            mail = notices.waiting(connection)
         now = self._clock()
         unsigned = [state.unsigned for state in each if state.unsigned]
         lags = [(now - state.unsigned_since).total_seconds() for state in each if state.unsigned_since]
@@ -181,6 +182,13 @@ class DatabaseCollector(Collector):
                 "Schedules unanswered for five minutes, with no open round.",
                 sum(at < now - LATE for at in due),
             ),
+            ("moiety_mail_waiting", "Messages to people that wait to be sent.", mail.count),
+            (
+                "moiety_mail_oldest_seconds",
+                "Age of the oldest message that waits.",
+                (now - mail.oldest).total_seconds() if mail.oldest else 0.0,
+            ),
+            ("moiety_mail_given_up", "Messages of the last 90 days that were given up.", mail.given_up),
             (
                 "moiety_webhooks_failing",
                 "Webhooks whose receivers take nothing, or want nothing any more.",

@@ -317,6 +317,7 @@ TYPES: Final = {
     "payee": "collective text, details_hash hash",
     "webhook": "webhook id, owner text, log text, origin text, types texts, start number, state text, "
     "details_hash hash",
+    "contact": "principal text, contact_hash hash",
     "bankaccount": "bank_account text, display_name text, currency text, pools texts, opening_minor decimal, "
     "details_hash hash",
     "payrun": "pay_run text, bank_account text, currency text, day text, payments number, amount_minor decimal, "
@@ -538,8 +539,8 @@ KINDS: Final = {
     "round.v1": "rounds", "webhook.v1": "registry",
 }  # fmt: skip
 ACTS: Final = {
-    *KINDS, "key.v1", "keyrevocation.v1", "pool.v1", "pause.v1", "proposal.v1", "decision.v1", "objection.v1",
-    "answer.v1", "split.v1",
+    *KINDS, "key.v1", "keyrevocation.v1", "contact.v1", "pool.v1", "pause.v1", "proposal.v1", "decision.v1",
+    "objection.v1", "answer.v1", "split.v1",
 }  # fmt: skip
 BANK_SAYS: Final = {
     "PAID": ("PAYING", "REJECTED"), "REJECTED": ("PAYING",), "UNPAID": ("REJECTED",), "RETURNED": ("PAID",)
@@ -704,6 +705,11 @@ class Registry:
         assert before is not entry or entry["state"] == "ACTIVE"
         assert all(before[field] == entry[field] for field in ("owner", "log", "origin", "types", "start"))
         self.webhooks[name] = entry
+
+    def contact(self, entry: dict[str, Any]) -> None:
+        collection, _, name = entry["principal"].partition("/")
+        registered = {"platforms": self.platforms, "collectives": self.collectives}.get(collection)
+        assert entry["principal"] in self.persons if registered is None else name in registered
 
     def body(self, digest: str) -> dict[str, Any]:
         body = self.files[f"registry/body/{digest[:2]}/{digest}"]
@@ -882,7 +888,7 @@ class Acts:
         key = self.registry.keys[entry["by_key"]]
         if entry["type"] in ("objection.v1", "split.v1"):
             assert entry["by"].startswith("collectives/")
-        elif entry["by"] not in (f"collectives/{self.payee_of(entry)}", self.owner_of(entry)):
+        elif entry["by"] not in (self.own_of(entry), self.owner_of(entry)):
             assert entry["by"].startswith("operators/")
             assert self.registry.persons[entry["by"]]["status"] == "ACTIVE"
         assert key["principal"] == entry["by"]
@@ -893,10 +899,12 @@ class Acts:
         assert not key.get("pools") or (not self.of_registry and self.pool in key["pools"])
 
     @staticmethod
-    def payee_of(entry: dict[str, Any]) -> str | None:
-        """Whose account an entry sets or proposes."""
+    def own_of(entry: dict[str, Any]) -> str | None:
+        """Whose account or contact an entry sets or proposes."""
+        if entry["type"] == "contact.v1":
+            return str(entry["principal"]) if entry["principal"].startswith("collectives/") else None
         said = entry["content"] if entry.get("effect") == "payee.v1" else entry
-        return said["collective"] if "payee.v1" in (entry["type"], entry.get("effect")) else None
+        return f"collectives/{said['collective']}" if "payee.v1" in (entry["type"], entry.get("effect")) else None
 
     @staticmethod
     def owner_of(entry: dict[str, Any]) -> str | None:
@@ -918,7 +926,7 @@ class Acts:
             return int(controls["people" if people else "weights"])
         if entry["type"] == "webhook.v1":
             return controls["registry"] if entry["state"] == "ACTIVE" else 1
-        if entry["by"].startswith("collectives/"):
+        if entry["by"].startswith("collectives/") and entry["type"] != "contact.v1":
             return 2
         if entry["type"] == "controls.v1":
             return int(max(controls["people"], entry["controls"]["people"]))

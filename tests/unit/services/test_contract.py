@@ -70,7 +70,7 @@ def test_roles_have_the_rights_of_design_section_8() -> None:
     reads = ("Get", "List", "Find", "Preview", "Replay", "Watch")
     for method, roles in PERMITTED.items():
         name = method.rpartition("/")[2]
-        if name == "SetPayee":  # a collective's own, which an operator then decides
+        if name in {"SetPayee", "SetContact"}:  # a collective's own; of an account an operator then decides
             assert roles == {Role.OPERATOR, Role.COLLECTIVE}
         elif method.startswith("/moiety.v1.WebhooksService/"):  # everyone who acts has their own
             assert roles in ({Role.OPERATOR, Role.PLATFORM, Role.COLLECTIVE}, set(Role))
@@ -80,9 +80,9 @@ def test_roles_have_the_rights_of_design_section_8() -> None:
             assert roles in ({Role.OPERATOR}, {Role.PLATFORM}, {Role.COLLECTIVE}), (
                 f"{name} writes, and several roles may"
             )
-    # Who checks amounts needs nobody's account number.
-    unread = "/moiety.v1.PaymentsService/GetProposedAccount"
-    reading = {name for name, roles in PERMITTED.items() if Role.AUDITOR in roles} | {unread}
+    # Who checks amounts needs nobody's account number or address.
+    unread = {"/moiety.v1.PaymentsService/GetProposedAccount", "/moiety.v1.RegistryService/GetContact"}
+    reading = {name for name, roles in PERMITTED.items() if Role.AUDITOR in roles} | unread
     assert reading == {name for name in PERMITTED if name.rpartition("/")[2].startswith(reads)}
     writes = {name.rpartition("/")[2] for name, roles in PERMITTED.items() if roles == {Role.PLATFORM}}
     assert writes == {"SubmitUsage", "AppendUsage", "SetIdScheme", "RetractUsage", "ReportRevenue"}

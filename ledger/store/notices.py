@@ -1,0 +1,283 @@
+"""Contacts and notices at the desk: whom to write to, what they must be told, and what became of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+
+from ledger.acts.contacts import Contact
+from ledger.acts.entries import COLLECTIVES, ContactContent
+from ledger.errors import InvalidInputError, LedgerCorruptError, NotFoundError
+from ledger.store import registry
+from ledger.store.acts import Effect, append_act, read_people
+from ledger.store.desk import contact, mail_cursor, notice
+from ledger.store.log import PoolRef
+
+TOLD_AFTER: Final = timedelta(days=30)
+"""How long a contact that was replaced still hears of changes of contact and payee: who took both over is found out."""
+
+_ROWS: Final = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class KeptContact:
+    """A principal's contact as it lies at the desk, under the hash that the registry's log has."""
+
+    principal: str
+    contact: Contact
+    contact_hash: bytes
+    leaf_index: int
+    created_at: datetime
+    unsubscribed_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something that principals must be told.
+
+    Attributes:
+        topic: what it is about, which decides its text.
+        principals: who must be told.
+        facts: what its text names.
+        is_required: whether it cannot be unsubscribed, and goes to replaced contacts too.
+        gathered: if set, at most one goes to a contact in this time, and says that there is something new.
+    """
+
+    topic: str
+    principals: tuple[str, ...]
+    facts: Mapping[str, str | int] = field(default_factory=dict)
+    is_required: bool = False
+    gathered: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DueNotice:
+    """A notice that is to be sent now, and to whom; `contact` is None if it was erased."""
+
+    notice_id: int
+    principal: str
+    topic: str
+    facts: Mapping[str, Any]
+    created_at: datetime
+    attempts: int
+    contact: Contact | None
+    is_unsubscribed: bool
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """How much mail waits, since when the oldest has, and how much was given up of what is still kept."""
+
+    count: int
+    oldest: datetime | None
+    given_up: int
+
+
+def _put_contact(connection: sa.Connection, pool: PoolRef, content: ContactContent, now: datetime) -> int:
+    name = content.principal
+    if name.startswith(COLLECTIVES):
+        registry.require_collective(connection, name.removeprefix(COLLECTIVES))
+    elif name not in read_people(connection).persons:
+        raise NotFoundError(name)
+    return append_act(connection, pool, content, now)
+
+
+PUT_CONTACT: Final = Effect(ContactContent, _put_contact)
+"""Says where a principal is written to. Returns the leaf's index; whoever performs it then calls `put_contact`.
+
+Raises NotFoundError if there is no such principal.
+"""
+
+
+def put_contact(connection: sa.Connection, kept: KeptContact, salt: bytes, token: str) -> None:
+    """Keep a contact whose leaf was just logged, instead of the one before. `token` is of links to unsubscribe."""
+    mine = (contact.c.principal == kept.principal) & contact.c.ended_at.is_(None)
+    connection.execute(sa.update(contact).where(mine).values(ended_at=kept.created_at))
+    row = {"principal": kept.principal, "email": kept.contact.email, "language": kept.contact.language}
+    held = {"contact_hash": kept.contact_hash, "leaf_index": kept.leaf_index, "created_at": kept.created_at}
+    connection.execute(sa.insert(contact).values(salt=salt, token=token, **row, **held))
+
+
+def find_contact(connection: sa.Connection, principal: str) -> KeptContact | None:
+    """Returns a principal's contact; None if it has none, or it was erased."""
+    mine = (contact.c.principal == principal) & contact.c.ended_at.is_(None)
+    row = connection.execute(sa.select(contact).where(mine)).first()
+    if row is None:
+        return None
+    return KeptContact(
+        principal,
+        _checked(row),
+        bytes(row.contact_hash),
+        row.leaf_index,
+        row.created_at,
+        row.unsubscribed_at,
+    )
+
+
+def _checked(row: Any) -> Contact:
+    """Returns a row's contact.
+
+    Raises:
+        LedgerCorruptError: it is not what the registry's log has the hash of.
+    """
+    found = Contact(row.email, row.language)
+    if found.hash(bytes(row.salt)) != bytes(row.contact_hash):
+        raise LedgerCorruptError(f"the contact of {row.principal}", "is not the one that the registry's log has")
+    return found
+
+
+def unsubscribe(connection: sa.Connection, token: str, now: datetime) -> str | None:
+    """Send no more mail to a contact but what it must be told; returns whose it is, None if no contact has the token.
+
+    Repeating it changes nothing.
+    """
+    theirs = contact.c.token == token
+    first = sa.func.coalesce(contact.c.unsubscribed_at, now)
+    changed = sa.update(contact).where(theirs).values(unsubscribed_at=first).returning(contact.c.principal)
+    return connection.execute(changed).scalar()
+
+
+def owner_of_token(connection: sa.Connection, token: str) -> str | None:
+    """Returns whose contact has a token; None if none has."""
+    return connection.execute(sa.select(contact.c.principal).where(contact.c.token == token)).scalar()
+
+
+def with_contacts(connection: sa.Connection, prefix: str) -> list[str]:
+    """Returns the principals of a collection, such as `operators/`, that have a contact."""
+    current = contact.c.ended_at.is_(None) & contact.c.principal.startswith(prefix, autoescape=True)
+    return list(connection.execute(sa.select(contact.c.principal).where(current)).scalars())
+
+
+def leave_notices(connection: sa.Connection, left: Iterable[Notice], now: datetime) -> None:
+    """Leave notices for whatever delivers them, under the contacts that there are; who has none is not told."""
+    rows: list[dict[str, Any]] = []
+    gathered: set[tuple[str, bytes]] = set()
+    for each in left:
+        for row in _rows(connection, each, now):
+            about = (each.topic, bytes(row["contact_hash"]))
+            if each.gathered is None or about not in gathered:
+                rows.append(row)
+            gathered.add(about)
+    for start in range(0, len(rows), _ROWS):
+        connection.execute(sa.insert(notice), rows[start : start + _ROWS])
+
+
+def _rows(connection: sa.Connection, left: Notice, now: datetime) -> list[dict[str, Any]]:
+    among = contact.c.principal == sa.any_(sa.literal(list(left.principals), sa.ARRAY(sa.Text)))
+    query = sa.select(contact.c.principal, contact.c.contact_hash).where(among, contact.c.email != "")
+    if left.is_required:
+        query = query.where(sa.or_(contact.c.ended_at.is_(None), contact.c.ended_at > now - TOLD_AFTER))
+    else:
+        query = query.where(contact.c.ended_at.is_(None), contact.c.unsubscribed_at.is_(None))
+    rows = []
+    for principal, contact_hash in connection.execute(query):
+        due_at = _due(connection, left, bytes(contact_hash), now)
+        if due_at is not None:
+            made = {"principal": principal, "contact_hash": contact_hash, "topic": left.topic, "created_at": now}
+            rows.append({**made, "due_at": due_at, "facts": dict(left.facts), "attempts": 0, "problem": ""})
+    return rows
+
+
+def _due(connection: sa.Connection, left: Notice, contact_hash: bytes, now: datetime) -> datetime | None:
+    """When a notice is to be sent; None if one that waits already says it."""
+    if left.gathered is None:
+        return now
+    same = (notice.c.contact_hash == contact_hash) & (notice.c.topic == left.topic)
+    open_ = notice.c.delivered_at.is_(None) & notice.c.given_up_at.is_(None)
+    if connection.execute(sa.select(notice.c.notice_id).where(same, open_).limit(1)).first():
+        return None
+    last = connection.execute(sa.select(sa.func.max(notice.c.delivered_at)).where(same)).scalar()
+    return max(now, last + left.gathered) if last else now
+
+
+def cursors(connection: sa.Connection) -> dict[int, int]:
+    """Returns how far notices were made of each log, by the pool's number."""
+    return {row.pool_id: row.next_leaf for row in connection.execute(sa.select(mail_cursor))}
+
+
+def lock_cursor(connection: sa.Connection, pool: PoolRef, start: int) -> int | None:
+    """Lock a log's cursor until the commit, at `start` if it is new; returns it, or None if another has the lock."""
+    first = insert(mail_cursor).values(pool_id=pool.pool_id, next_leaf=start).on_conflict_do_nothing()
+    connection.execute(first)
+    mine = sa.select(mail_cursor.c.next_leaf).where(mail_cursor.c.pool_id == pool.pool_id)
+    return connection.execute(mine.with_for_update(skip_locked=True)).scalar()
+
+
+def move_cursor(connection: sa.Connection, pool: PoolRef, next_leaf: int) -> None:
+    """Say how far notices were made of a log."""
+    connection.execute(sa.update(mail_cursor).where(mail_cursor.c.pool_id == pool.pool_id).values(next_leaf=next_leaf))
+
+
+def lock_due(connection: sa.Connection, now: datetime) -> DueNotice | None:
+    """Returns a notice that is due, locked until the commit; None if none is, or others have them all.
+
+    Raises:
+        LedgerCorruptError: its contact is not what the registry's log has the hash of.
+    """
+    waits = notice.c.delivered_at.is_(None) & notice.c.given_up_at.is_(None) & (notice.c.due_at <= now)
+    query = sa.select(notice).where(waits).order_by(notice.c.due_at, notice.c.notice_id).limit(1)
+    row = connection.execute(query.with_for_update(skip_locked=True)).first()
+    if row is None:
+        return None
+    to = connection.execute(sa.select(contact).where(contact.c.contact_hash == row.contact_hash)).first()
+    return DueNotice(
+        row.notice_id,
+        row.principal,
+        row.topic,
+        row.facts,
+        row.created_at,
+        row.attempts,
+        _sound(to) if to else None,
+        bool(to and to.unsubscribed_at),
+        to.token if to else "",
+    )
+
+
+def _sound(row: Any) -> Contact | None:
+    """Returns a row's contact, None if it is not what the log has the hash of: nothing is sent to such an address."""
+    try:
+        return _checked(row)
+    except (LedgerCorruptError, InvalidInputError):
+        return None
+
+
+def mark_delivered(connection: sa.Connection, notice_id: int, now: datetime) -> None:
+    """Say that a notice was taken by a mail server."""
+    _mark(connection, notice_id, delivered_at=now)
+
+
+def mark_given_up(connection: sa.Connection, notice_id: int, now: datetime, problem: str) -> None:
+    """Say that a notice will not be sent, and why."""
+    _mark(connection, notice_id, given_up_at=now, problem=problem)
+
+
+def mark_failed(connection: sa.Connection, notice_id: int, attempts: int, due_at: datetime, problem: str) -> None:
+    """Say that a notice could not be sent, and when to try again."""
+    _mark(connection, notice_id, attempts=attempts, due_at=due_at, problem=problem)
+
+
+def give_up_before(connection: sa.Connection, before: datetime, now: datetime, problem: str) -> int:
+    """Say of all notices that waited since a time that they will not be sent; returns how many."""
+    waits = notice.c.delivered_at.is_(None) & notice.c.given_up_at.is_(None) & (notice.c.created_at < before)
+    return connection.execute(sa.update(notice).where(waits).values(given_up_at=now, problem=problem)).rowcount
+
+
+def _mark(connection: sa.Connection, notice_id: int, **values: Any) -> None:
+    connection.execute(sa.update(notice).where(notice.c.notice_id == notice_id).values(**values))
+
+
+def waiting(connection: sa.Connection) -> Waiting:
+    """Returns how much mail waits."""
+    waits = notice.c.delivered_at.is_(None) & notice.c.given_up_at.is_(None)
+    counted = sa.select(
+        sa.func.count().filter(waits),
+        sa.func.min(notice.c.created_at).filter(waits),
+        sa.func.count().filter(notice.c.given_up_at.is_not(None)),
+    )
+    return Waiting(*connection.execute(counted).one())

@@ -1,0 +1,1 @@
+"""Mail: what people must be told is read from the logs (`herald`), put into words (`letters`) and sent (`sender`)."""

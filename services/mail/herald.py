@@ -1,0 +1,173 @@
+"""Reads the logs for what people must be told, and leaves notices of it: each leaf once, whoever writes it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import sqlalchemy as sa
+import structlog
+
+from ledger.acts.entries import (
+    COLLECTIVES,
+    OPERATORS,
+    REGISTRY_CONTENTS,
+    BankFileContent,
+    BankMatchContent,
+    ContactContent,
+    PayeeContent,
+    PrincipalStatus,
+    ProposalContent,
+)
+from ledger.entries import PaymentContent
+from ledger.errors import LedgerError
+from ledger.log.leaves import Leaf, decode, time_of
+from ledger.payments import BookingKind
+from ledger.store import log, notices, registry
+from ledger.store import tables as t
+from ledger.store.acts import REGISTRY, read_people
+from ledger.store.database import Database, read_time
+from ledger.store.log import PoolRef
+from ledger.store.notices import Notice
+from payout.entries import CONTENTS, RoundContent
+from payout.objections import AnswerContent, ObjectionContent, review_ends
+from payout.statement import parse_statement
+from payout.store import bookings, payees, pools
+from services.mail import letters
+
+logger: Final = structlog.get_logger("moiety.mail")
+
+TOLD_FOR: Final = timedelta(days=3)
+"""What was logged longer ago is no news: so old is all of a log when mail is set up for the first time."""
+
+GATHERED: Final = timedelta(hours=1)
+"""Operators hear at most so often that something waits for them."""
+
+_LEAVES: Final = 1_000
+_IS_NOT_USAGE: Final = sa.literal_column('position(\'"type":"usage.v1"\'::bytea IN entry)') == 0
+"""Most leaves are usage, of which nobody hears. In canonical JSON no value contains this: its quotes are escaped."""
+
+_OF_BOOKINGS: Final = {
+    BookingKind.PAID: letters.PAID,
+    BookingKind.UNPAID: letters.NOT_PAID,
+    BookingKind.RETURNED: letters.RETURNED,
+}
+
+
+class Herald:
+    """Leaves notices of what is new in the logs."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def run_once(self) -> None:
+        """Read what is new in every log. One that cannot be read now holds no other up."""
+        with self._database.transaction() as connection:
+            pools_ = [REGISTRY, *(record.ref for record in registry.list_pools(connection))]
+            heads = log.read_heads(connection, pools_)
+            known = notices.cursors(connection)
+        for pool, size, _ in heads:
+            if known.get(pool.pool_id) == size:
+                continue
+            try:
+                while self._advance(pool):
+                    pass
+            except LedgerError as error:
+                logger.warning("a log could not be read for notices", log=pool.name, reason=str(error))
+
+    def _advance(self, pool: PoolRef) -> bool:
+        """Read the next leaves of a log, and leave notices of them. Returns whether there are more."""
+        with self._database.transaction() as connection:
+            size, now = log.read_head(connection, pool).size, read_time(connection)
+            begin = 0
+            if pool.pool_id not in notices.cursors(connection):
+                begin = _first_since(connection, pool, size, now - TOLD_FOR)
+            start = notices.lock_cursor(connection, pool, begin)
+            if start is None or start == size:
+                return False
+            # After a failover that lost leaves, a log may be shorter than what was read of it.
+            start = min(start, size)
+            end = min(start + _LEAVES, size)
+            found = [
+                each for leaf in _told(connection, pool, start, end) for each in self._notices(connection, pool, leaf)
+            ]
+            notices.leave_notices(connection, found, now)
+            notices.move_cursor(connection, pool, end)
+        return end < size
+
+    def _notices(self, connection: sa.Connection, pool: PoolRef, leaf: Leaf[Any]) -> Iterator[Notice]:
+        """What a leaf has people told."""
+        match leaf.content:
+            case RoundContent() as content:
+                yield from _of_round(connection, pool, leaf, content)
+            case ObjectionContent():
+                yield _inbox(connection)
+            case ProposalContent() as content:
+                yield _inbox(connection, but=content.by)
+            case AnswerContent(collective=name, round=number):
+                facts = {"round": number, **_pool_facts(connection, pool)}
+                yield Notice(letters.ANSWER, (COLLECTIVES + name,), facts)
+            case PaymentContent(collective=name):
+                yield Notice(letters.PAID, (COLLECTIVES + name,))
+            case BankFileContent() | BankMatchContent() as content:
+                for booking in bookings.bookings_of(connection, content).bookings:
+                    topic = _OF_BOOKINGS.get(BookingKind(booking.kind))
+                    if topic and booking.subject:
+                        yield Notice(topic, (COLLECTIVES + booking.subject,))
+            case PayeeContent(collective=name, by=by):
+                principal = COLLECTIVES + name
+                facts = {"principal": principal, "by": by, "days": payees.COOLING.days}
+                yield Notice(letters.PAYEE, (principal,), facts, is_required=True)
+            case ContactContent(principal=principal, by=by):
+                yield Notice(letters.CONTACT, (principal,), {"principal": principal, "by": by}, is_required=True)
+
+
+def _of_round(connection: sa.Connection, pool: PoolRef, leaf: Leaf[Any], content: RoundContent) -> Iterator[Notice]:
+    (logged,) = pools.list_policies(connection, pool, after=content.policy_version - 1, limit=1)
+    policy = logged.policy
+    if policy.review_seconds:
+        body = log.checked_body(connection, pool, bytes.fromhex(content.statement_sha256))
+        told = tuple(COLLECTIVES + line.collective for line in parse_statement(body))
+        until = review_ends(leaf.time, policy).isoformat()
+        yield Notice(letters.ROUND, told, {"round": content.number, "until": until, **_pool_facts(connection, pool)})
+    yield _inbox(connection, but=content.by)
+
+
+def _inbox(connection: sa.Connection, but: str = "") -> Notice:
+    """What tells operators that something waits for them."""
+    active = {
+        name for name, person in read_people(connection).persons.items() if person.status is PrincipalStatus.ACTIVE
+    }
+    told = tuple(name for name in notices.with_contacts(connection, OPERATORS) if name in active and name != but)
+    return Notice(letters.INBOX, told, gathered=GATHERED)
+
+
+def _pool_facts(connection: sa.Connection, pool: PoolRef) -> dict[str, str | int]:
+    return {"id": pool.name, "pool": registry.get_pool(connection, pool.name).display_name}
+
+
+def _told(connection: sa.Connection, pool: PoolRef, start: int, end: int) -> Iterator[Leaf[Any]]:
+    """The leaves in [start, end) that may be about somebody."""
+    query = (
+        sa.select(t.leaf.c.entry)
+        .where(t.leaf.c.pool_id == pool.pool_id, t.leaf.c.leaf_index >= start, t.leaf.c.leaf_index < end)
+        .where(_IS_NOT_USAGE)
+        .order_by(t.leaf.c.leaf_index)
+    )
+    kinds = REGISTRY_CONTENTS if pool == REGISTRY else CONTENTS
+    for row in connection.execute(query).all():
+        yield decode(bytes(row.entry), kinds)
+
+
+def _first_since(connection: sa.Connection, pool: PoolRef, size: int, since: datetime) -> int:
+    """Returns the first leaf of a log that was appended at a time or later; times never fall."""
+    low, high = 0, size
+    while low < high:
+        middle = (low + high) // 2
+        time = time_of(log.read_leaf(connection, pool, middle).entry)
+        if time is not None and time >= since:
+            high = middle
+        else:
+            low = middle + 1
+    return low
