@@ -289,6 +289,8 @@ def about(method: str, principal: str) -> Any:
     for setting in ("schedule", "limits"):
         if setting in request.DESCRIPTOR.fields_by_name:
             getattr(request, setting).name = f"{pool}/{setting}"
+    if "tariff" in request.DESCRIPTOR.fields_by_name:
+        request.tariff.period_from = "2026-01"
     return request
 
 
