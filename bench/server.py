@@ -19,9 +19,10 @@ import ledger.store.usage.pages
 from ledger.store.usage.claims import EventClaim
 from ledger.store.usage.pages import Looked
 from moiety.v1 import accounts_pb2, usage_pb2
-from services.process.host import serving, until_stopped
+from services.process.host import serving
 from services.process.logs import configure_logs
 from services.process.memory import collect_less_often
+from services.process.stopping import until_stopped
 from services.settings import load_settings
 
 EMPTY_SERVICE: Final = "bench.Empty"

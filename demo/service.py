@@ -21,6 +21,7 @@ from moiety import AccountDetails, BankAccount, Client, Collective, Method, Poli
 from moiety import Platform as PlatformMessage
 from moiety.v1 import registry_pb2
 from moiety.v1.registry_pb2 import DISTRIBUTE_RECEIVED
+from services.process.embedded import embedded_postgres
 from services.process.host import Running, everything
 from services.process.logs import configure_logs
 from services.settings import Settings, load_settings
@@ -85,7 +86,8 @@ def service(clock: DemoClock, interruptions: Interruptions) -> Iterator[Running]
             with interruptions.held():
                 folder = Path(stack.enter_context(TemporaryDirectory(prefix="moiety-demo-")))
                 settings = _settings(folder / "payee-key")
-                running = stack.enter_context(everything(settings, folder, operators=FOUNDERS, clock=clock))
+                url = stack.enter_context(embedded_postgres(folder))
+                running = stack.enter_context(everything(settings, folder, url, operators=FOUNDERS, clock=clock))
             interruptions.let_through()
             yield running
         finally:

@@ -17,8 +17,9 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import rmtree
@@ -68,6 +69,14 @@ def embedded_postgres(data_folder: Path) -> Iterator[str]:
             cluster.stop()
             if socket_folder != cluster.folder:
                 rmtree(socket_folder, ignore_errors=True)
+
+
+@contextmanager
+def embedded_postgres_ahead(data_folder: Path) -> Iterator[Callable[[], str]]:
+    """As `embedded_postgres`, started by a thread while the caller goes on: yields what waits for it, and its URL."""
+    with ExitStack() as stack, ThreadPoolExecutor(1) as starting:
+        url = starting.submit(stack.enter_context, embedded_postgres(data_folder))
+        yield url.result
 
 
 def _programs() -> Path:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Event, Thread
-from types import FrameType
 from typing import Final
 
 import structlog
@@ -26,7 +23,6 @@ from services.api.contract import Services
 from services.mail.herald import Herald
 from services.mail.sender import Post
 from services.parts import Clock, Parts, SigningParts
-from services.process.embedded import embedded_postgres
 from services.process.memory import keep_freed_memory
 from services.process.server import Server
 from services.process.timer import every
@@ -131,16 +127,17 @@ def change_signing_key(settings: Settings, reason: Reason, old: Path | None, new
 def everything(
     settings: Settings,
     data_folder: Path,
+    url: str,
     *,
     operators: Sequence[str] = (FIRST_OPERATOR,),
     clock: Clock = system_clock,
 ) -> Iterator[Running]:
-    """Services, scheduler and signer in one process, on an embedded Postgres whose files are in `data_folder`.
+    """Services, scheduler and signer in one process, with their keys in `data_folder`.
 
-    At its first start the operators found it.
+    `url` is of a Postgres of their own (`embedded_postgres`), which they bring up to date. At its first start the
+    operators found it.
     """
     with ExitStack() as stack:
-        url = stack.enter_context(embedded_postgres(data_folder))
         upgrade(url)
         keyed = _with_payee_key(_with_signing_key(settings, data_folder), data_folder)
         here = keyed.model_copy(update={"database_url": url, "workers": 1})
@@ -273,42 +270,3 @@ def _founded(settings: Settings, operators: Sequence[str], clock: Clock) -> dict
             return {} if is_founded(connection) else found_with_new_keys(connection, origin, operators)
     finally:
         database.close()
-
-
-_LOOK_SECONDS: Final = 0.5
-
-
-class _Stopped(Event):
-    """An event that a signal may set while the main thread waits for it."""
-
-    def wait(self, timeout: float | None = None) -> bool:
-        """Wait for the event, by default without a limit."""
-        if timeout is not None:
-            return super().wait(timeout)
-        # Python notices a signal that arrives just before its main thread sleeps only when the thread wakes up.
-        while not super().wait(_LOOK_SECONDS):
-            pass
-        return True
-
-
-@contextmanager
-def until_stopped() -> Iterator[Event]:
-    """An event that SIGINT and SIGTERM set; a second signal has its usual effect."""
-    stopped = _Stopped()
-    before: dict[signal.Signals, object] = {}
-
-    def stop(number: int, _: FrameType | None) -> None:
-        # Not here: this may have interrupted the main thread while it holds the event's own lock.
-        Thread(target=stopped.set).start()
-        restore(signal.Signals(number))
-
-    def restore(number: signal.Signals) -> None:
-        signal.signal(number, before[number])  # type: ignore[arg-type]  # it is what signal.signal gave us
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        before[number] = signal.signal(number, stop)
-    try:
-        yield stopped
-    finally:
-        for number in before:
-            restore(number)

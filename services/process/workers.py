@@ -20,10 +20,11 @@ import structlog
 
 from ledger.errors import InvalidInputError, LedgerError, StoreUnavailableError
 from services.metrics import SHARED_FOLDER, forget_worker
-from services.process.host import serving, until_stopped
+from services.process.host import serving
 from services.process.listening import bound_socket
 from services.process.logs import configure_logs
 from services.process.memory import collect_less_often
+from services.process.stopping import until_stopped
 from services.settings import PREFIX, Settings, load_settings
 
 logger: Final = structlog.get_logger("moiety.workers")

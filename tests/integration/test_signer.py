@@ -25,6 +25,7 @@ from ledger.store.checkpoints import StoredCheckpoint
 from ledger.store.database import Database
 from ledger.store.log import PoolRef
 from moiety import Client, Policy, Pool
+from services.process.embedded import embedded_postgres
 from services.process.host import everything, scheduling
 from services.settings import load_settings
 from services.signing.folder import CheckpointFolder
@@ -407,7 +408,8 @@ def test_everything_in_one_process_makes_its_key_and_signs(tmp_path: Path, clock
     settings = load_settings(listen="127.0.0.1:0", checkpoint_seconds=0.05)
     copy = data / "checkpoints" / f"{POOL}.checkpoint"
     with (
-        everything(settings, data, clock=clock) as running,
+        embedded_postgres(data) as url,
+        everything(settings, data, url, clock=clock) as running,
         Client(running.address, running.founders_keys["operators/first"] or "") as client,
     ):
         client.create_pool(POOL, Pool(display_name="Folk tunes", currency="EUR", policy=Policy()))

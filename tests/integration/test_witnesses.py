@@ -22,6 +22,7 @@ from ledger.store import log
 from ledger.store.acts import REGISTRY
 from moiety import Client, Policy, Pool
 from services.cli.app import main
+from services.process.embedded import embedded_postgres
 from services.process.host import everything, scheduling
 from services.settings import load_settings
 from services.signing import witness as asking
@@ -337,7 +338,8 @@ def test_everything_in_one_process_has_what_its_own_key_signs_cosigned(tmp_path:
             listen="127.0.0.1:0", checkpoint_seconds=0.05, witnesses=f"{third.url} {third.key.verifier_key}"
         )
         with (
-            everything(settings, data, clock=clock) as running,
+            embedded_postgres(data) as url,
+            everything(settings, data, url, clock=clock) as running,
             Client(running.address, running.founders_keys["operators/first"]) as client,
         ):
             client.create_pool(POOL, Pool(display_name="Folk tunes", currency="EUR", policy=Policy()))

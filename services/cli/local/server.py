@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from threading import Event
 from typing import Annotated, Any
@@ -37,18 +37,20 @@ def up(
     ] = None,
 ) -> None:
     """Run everything in one process, on an embedded Postgres in a data folder."""
-    from services.access.keys import Principal, Role
-    from services.process.embedded import default_data_folder
-    from services.process.host import FIRST_OPERATOR, everything
+    from services.process.embedded import default_data_folder, embedded_postgres_ahead
 
     folder = data or default_data_folder()
-    names = [Principal(Role.OPERATOR, identity).name for identity in operator or ()]
     settings: dict[str, Any] = {"listen": listen} if listen else {}
     settings |= {} if http is None else {"http_listen": http}
-    with (
-        _stoppable(log_format="text", **settings) as (chosen, stopped),
-        everything(chosen, folder, operators=names or [FIRST_OPERATOR]) as running,
-    ):
+    with ExitStack() as stack:
+        chosen, stopped = stack.enter_context(_stoppable(log_format="text", **settings))
+        url = stack.enter_context(embedded_postgres_ahead(folder))
+        # Postgres starts while this is loaded.
+        from services.access.keys import Principal, Role
+        from services.process.host import FIRST_OPERATOR, everything
+
+        names = [Principal(Role.OPERATOR, identity).name for identity in operator or ()]
+        running = stack.enter_context(everything(chosen, folder, url(), operators=names or [FIRST_OPERATOR]))
         shown = [("listening on", running.address), *_http(settings=chosen, address=running.http_address)]
         shown += [(f"sign in {identity}", link) for identity, link in running.links.items()]
         shown += [
@@ -135,8 +137,8 @@ def schedule(output: Output) -> None:
 
 @contextmanager
 def _stoppable(**overrides: Any) -> Iterator[tuple[Any, Event]]:
-    from services.process.host import until_stopped
     from services.process.logs import configure_logs
+    from services.process.stopping import until_stopped
     from services.settings import load_settings
 
     settings = load_settings(**overrides)
