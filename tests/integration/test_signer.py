@@ -403,8 +403,8 @@ def test_the_background_process_signs(scene: Scene, tmp_path: Path, clock: Stepp
     assert stored(scene)[-1].key == key.named(POOL_KEY.name).verifier_key
 
 
-def test_everything_in_one_process_makes_its_key_and_signs(tmp_path: Path, clock: SteppedClock) -> None:
-    data = tmp_path / "data"
+def test_everything_in_one_process_makes_its_key_and_signs(own_folder: Path, clock: SteppedClock) -> None:
+    data = own_folder / "data"
     settings = load_settings(listen="127.0.0.1:0", checkpoint_seconds=0.05)
     copy = data / "checkpoints" / f"{POOL}.checkpoint"
     with (

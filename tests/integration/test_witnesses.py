@@ -327,8 +327,8 @@ def test_the_background_process_has_its_checkpoints_cosigned(scene: Scene, tmp_p
     assert opened.note.signed_by(third.key.verifier_key)
 
 
-def test_everything_in_one_process_has_what_its_own_key_signs_cosigned(tmp_path: Path, clock: SteppedClock) -> None:
-    data = tmp_path / "data"
+def test_everything_in_one_process_has_what_its_own_key_signs_cosigned(own_folder: Path, clock: SteppedClock) -> None:
+    data = own_folder / "data"
     data.mkdir()
     third = stranger()
     name = f"localhost/moiety/pools/{POOL}"
