@@ -35,6 +35,7 @@ _VALUES: Final = {
     "bytea": r"'\x00'",
     "date": "now()",
     "integer": "1",
+    "json": "'{}'",
     "jsonb": "'{}'",
     "numeric": "1",
     "smallint": "1",
@@ -42,6 +43,7 @@ _VALUES: Final = {
     "timestamp with time zone": "now()",
     "uuid": "gen_random_uuid()",
 }
+
 
 _WORDS: Final = {"status": "'ACTIVE'", "key_kind": "'SECRET'"}
 """What checks let into some columns."""
@@ -90,7 +92,9 @@ def fill(connection: sa.Connection, schema: Schema) -> None:
     counts = rows_of_each(connection, schema)
     for table in (each for each, count in counts.items() if not count):
         asked = {name: column for name, column in schema.tables[table].items() if not column.is_made}
-        values = [_WORDS.get(name) or _VALUES[column.type] for name, column in asked.items()]
+        values = [
+            (column.type == "text" and _WORDS.get(name)) or _VALUES[column.type] for name, column in asked.items()
+        ]
         connection.exec_driver_sql(f"INSERT INTO {table} ({', '.join(asked)}) VALUES ({', '.join(values)})")
 
 
