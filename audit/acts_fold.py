@@ -22,6 +22,7 @@ from ledger.acts.entries import (
     POLICY,
     SCHEDULER,
     ActContent,
+    CollectiveContent,
     ControlsContent,
     Decision,
     DecisionContent,
@@ -108,6 +109,9 @@ class RegistryOfPool(RegistryAsOf, Protocol):
 
     def has_platform(self, name: str) -> bool:
         """Whether a platform is registered."""
+
+    def collective_at(self, leaf_index: int) -> CollectiveContent | None:
+        """What a leaf says of a collective; None if it says nothing of one."""
 
     def snapshot(self) -> list[Collective]:
         """The collectives, by the bytes of their names."""

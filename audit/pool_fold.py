@@ -28,11 +28,11 @@ from audit.reader import LogReader, checked_body
 from audit.reviews import Reviews
 from audit.scheduled import Scheduled
 from audit.steps import Step
-from ledger.acts.entries import Decision, DecisionContent, ProposalContent
+from ledger.acts.entries import ActContent, Decision, DecisionContent, ProposalContent
 from ledger.entries import BookingContent, PayingContent
 from ledger.errors import InvalidInputError, LedgerCorruptError
 from ledger.income import ReversalContent
-from ledger.journal import REVENUE, Transfer, collective_account, fold, may_be_below_zero
+from ledger.journal import AWAITING_REVENUE, REVENUE, Transfer, collective_account, fold, may_be_below_zero
 from ledger.log.leaves import C, Content, EncodedLeaf, Leaf, T, decode
 from ledger.log.merkle import HASH_BYTES, Frontier, leaf_hash
 from ledger.log.origins import log_origin
@@ -47,7 +47,9 @@ from ledger.usage.entries import (
 from ledger.usage.format import AI_ONLY, HUMAN_AI
 from ledger.usage.weights import BatchWeights, weigh_by_month
 from ledger.work import Submit, at_once
+from payout.adjustments import SOURCES, AdjustmentContent, amount_due, parse_adjusted
 from payout.amounts import Carried
+from payout.correction import PostedRound, corrected
 from payout.entries import (
     CONTENTS,
     PolicyContent,
@@ -63,6 +65,7 @@ from payout.splits import MAX_LINES, SplitContent
 from payout.statement import (
     carried_of,
     deficits_of,
+    parse_registry,
     parse_statement,
     render_registry,
 )
@@ -113,6 +116,12 @@ class PoolFold:
     """When each was calculated."""
     round_at: dict[int, int] = field(default_factory=dict)
     """The number of the round at a leaf."""
+    corrections: dict[int, ActContent] = field(default_factory=dict)
+    """What adjustments may name, by leaf: policies and methods."""
+    set_aside: dict[int, frozenset[str]] = field(default_factory=dict)
+    """By posted round, whose amounts are held as disputed."""
+    adjusted: dict[int, dict[str, int]] = field(default_factory=dict)
+    """By round, what each account gets by its last adjustment."""
     decisions: dict[int, str] = field(default_factory=dict)
     """What became of each round, by its number."""
     acts: ActsFold = field(init=False)
@@ -255,8 +264,10 @@ class PoolFold:
             case PolicyContent(version=version, policy=policy):
                 with self.noting():
                     at(leaf.index).same("version", version, self.policies[-1][1] + 1)
+                self.corrections[leaf.index] = leaf.content
                 self.policies.append((leaf.index, version, policy.require_sound()))
             case MethodContent(method=method, version=version, confidence_ppm=confidence):
+                self.corrections[leaf.index] = leaf.content
                 self.confidence_ppm[method, version] = require_range(confidence, "confidence_ppm", 0, PPM)
             case UsageContent() if leaf.index >= weigh_from:
                 self.weigh_batch(leaf)
@@ -270,6 +281,8 @@ class PoolFold:
                 self._split(leaf)
             case PostingContent():
                 self._post(leaf)
+            case AdjustmentContent():
+                self._adjust(leaf)
             case _:
                 self._take_movement(leaf)
 
@@ -457,6 +470,10 @@ class PoolFold:
         with self.noting():
             here.same("set_aside", leaf.content.set_aside, self.reviews.post(number))
         lines = self.statement_lines(leaf.index, content)
+        self.set_aside[number] = frozenset(leaf.content.set_aside)
+        policy = policy_in_force(self.policies, content.start)[2]
+        with self.noting():
+            here.same("recoup_ppm", leaf.content.recoup_ppm, policy.recoup_ppm)
         transfers = leaf.content.transfers(self)
         amount = sum(transfer.amount_minor for transfer in transfers)
         for figure, stated, found in (
@@ -465,7 +482,8 @@ class PoolFold:
         ):
             with self.noting():
                 here.same(figure, stated, found)
-        left = self.balance(REVENUE) - content.pot_minor + content.carried_minor
+        recouped = sum(each.amount_minor for each in transfers if each.from_account == AWAITING_REVENUE)
+        left = self.balance(REVENUE) - content.pot_minor + content.carried_minor + recouped
         self._move(leaf.index, transfers)
         with self.noting():
             here.same("balance of revenue", self.balance(REVENUE), left)
@@ -475,6 +493,54 @@ class PoolFold:
         if self.weights_since_cut is not None:
             self.weights.take_in(self.weights_since_cut, period_end(content))
             self.weights_since_cut = None
+
+    def _adjust(self, leaf: Leaf[AdjustmentContent]) -> None:
+        """A posted round over the corrected log differs as an adjustment says, while no other round is open."""
+        said, here = leaf.content, at(leaf.index)
+        content = self.rounds.get(said.round)
+        was_posted = said.round <= self.posted_number and self.decisions.get(said.round) == Decision.APPROVED
+        if content is None or not was_posted:
+            raise here.error("round", said.round, "a round that was posted")
+        here.holds(self._open_round() is None, "round", len(self.rounds), "no round that is open")
+        here.holds(said.source in SOURCES, "source", said.source, "fees, commons or none")
+        claimed = self.parsed(said.lines_sha256, parse_adjusted)
+        body = partial(checked_body, self.log, leaf.index)
+        policy = next(policy for at_leaf, _, policy in self.policies if at_leaf == content.policy_leaf)
+        try:
+            posted = PostedRound(
+                content,
+                self.rounds.get(content.previous),
+                policy,
+                parse_statement(body("statement_sha256", content.statement_sha256)),
+                body("weights_sha256", content.weights_sha256),
+                parse_registry(body("registry_sha256", content.registry_sha256)),
+                self.confidence_ppm,
+                self.set_aside[said.round],
+            )
+            corrections = [self._correction(leaf, index) for index in said.pool_leaves]
+            corrections += [self._registered(leaf, index) for index in said.registry_leaves]
+            follows = corrected(posted, corrections, self.adjusted.get(said.round, {}))
+        except (LedgerCorruptError, KeyError) as error:
+            raise here.error("lines", error, "those of the corrected log") from None
+        for line, expected in zip_longest(claimed, follows):
+            with self.noting():
+                here.same("line", line, expected)
+        with self.noting():
+            here.same("amount_minor", said.amount_minor, amount_due(claimed))
+        self.adjusted.setdefault(said.round, {}).update({line.account: line.new_minor for line in claimed})
+        self._move(leaf.index, said.transfers(self))
+
+    def _correction(self, leaf: Leaf[AdjustmentContent], index: int) -> ActContent:
+        found = self.corrections.get(index)
+        if found is None:
+            raise at(leaf.index).error("pool_leaves", index, "a policy or a method that precedes it")
+        return found
+
+    def _registered(self, leaf: Leaf[AdjustmentContent], index: int) -> ActContent:
+        found = self.registry.collective_at(index)
+        if found is None or index >= leaf.content.registry_size:
+            raise at(leaf.index).error("registry_leaves", index, "a collective that the registry had then")
+        return found
 
     def _split(self, leaf: Leaf[SplitContent]) -> None:
         """A collective splits what the posted round gives to it, and nothing else."""

@@ -68,6 +68,8 @@ class RegistryFold:
     collectives: dict[str, Collective] = field(default_factory=dict)
     collective_leaf: dict[str, int] = field(default_factory=dict)
     """The latest leaf of each collective."""
+    said_of_collectives: dict[int, CollectiveContent] = field(default_factory=dict)
+    """All that was said of collectives, by leaf."""
     platforms: dict[str, int] = field(default_factory=dict)
     """The leaf of each platform."""
     pools: dict[str, tuple[int, PoolOpenedContent]] = field(default_factory=dict)
@@ -117,6 +119,10 @@ class RegistryFold:
     def has_platform(self, name: str) -> bool:
         """Whether a platform is registered."""
         return name in self.platforms
+
+    def collective_at(self, leaf_index: int) -> CollectiveContent | None:
+        """What a leaf says of a collective; None if it says nothing of one."""
+        return self.said_of_collectives.get(leaf_index)
 
     def snapshot(self) -> list[Collective]:
         """The collectives, by the bytes of their names."""
@@ -295,6 +301,7 @@ class RegistryFold:
             self._here(leaf_index).holds(owner == collective.name, "domains", domain, expected)
         self.collectives[collective.name] = collective
         self.collective_leaf[collective.name] = leaf_index
+        self.said_of_collectives[leaf_index] = content
 
     def _put_webhook(self, here: At, content: WebhookContent) -> None:
         """Take in a webhook: of a log and an owner that there are; later only its state and its details change."""

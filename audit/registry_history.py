@@ -115,6 +115,10 @@ class RegistryHistory:
         """Pay runs and banks' files, by their leaves."""
         return self._fold.payments
 
+    def collective_at(self, leaf_index: int) -> CollectiveContent | None:
+        """What a leaf says of a collective; None if it says nothing of one."""
+        return self._fold.collective_at(leaf_index)
+
     def opened(self, leaf_index: int) -> PoolOpenedContent | None:
         """What opened a pool at a leaf; None if nothing did."""
         return self._opened.get(leaf_index)
@@ -160,6 +164,10 @@ class RegistryView:
     def root(self) -> bytes:
         """The root of the leaves so far."""
         return self.history.edge(self.size).root()
+
+    def collective_at(self, leaf_index: int) -> CollectiveContent | None:
+        """What a leaf says of a collective; None if it says nothing of one."""
+        return self.history.collective_at(leaf_index)
 
     def snapshot(self) -> list[Collective]:
         """The collectives, by the bytes of their names."""

@@ -503,7 +503,7 @@ const FIELDS = {
   proposal: `${ACT}, effect text, content object, rests_on said, reason text`,
   decision: `${ACT}, subject number, subject_hash text, decision text, reason text`,
   posting: 'round number, transfer_count number, amount_minor decimal, set_aside? texts, review_began_sha256? text, '
-    + 'review_ended_sha256? text',
+    + 'review_ended_sha256? text, recoup_ppm? number',
   split: `${SALTED}, round number, round_hash hash, collective text, amount_minor decimal, lines number, split_root hash, `
     + 'rule text',
   payment: `${SALTED}, request_id text, amount_minor decimal, collective text, reference text`,
@@ -527,7 +527,7 @@ const NESTED = {
   policy: 'fee_ppm number, fee_cap_minor decimal or null, commons_ppm number, unattributed unattributed, '
     + 'commons_rule commons, tempering tempering, floor_minor decimal, cap_minor decimal or null, ai_only_ppm number, '
     + 'human_ai_ppm number, review_seconds number, rounding rounding, approval? approval, period? period, '
-    + 'period_from? text',
+    + 'period_from? text, recoup_ppm? number',
   controls: 'people number, terms number, weights number, money number, rounds number, registry number',
   times: 'first text, last text, count number',
   founder: 'operator text, key_id text, secret_hash text',

@@ -28,7 +28,15 @@ COSTS: Final = "costs"
 WITHDRAWN: Final = "withdrawn"
 """What left the bank account for nobody's account here, such as bank charges."""
 
-POOL_ACCOUNTS: Final = (REVENUE, FEES, COMMONS, ROUNDING, UNMATCHED, OUTSIDE, COSTS, WITHDRAWN)
+AWAITING_FEES: Final = "awaiting_fees"
+AWAITING_COMMONS: Final = "awaiting_commons"
+AWAITING_REVENUE: Final = "awaiting_revenue"
+"""What those accounts get as what adjustments ask back is recouped."""
+
+POOL_ACCOUNTS: Final = (
+    REVENUE, FEES, COMMONS, ROUNDING, UNMATCHED, OUTSIDE, COSTS, WITHDRAWN, AWAITING_FEES, AWAITING_COMMONS,
+    AWAITING_REVENUE,
+)  # fmt: skip
 """Those that belong to the pool itself."""
 
 
@@ -72,8 +80,14 @@ def owing_account(collective: str) -> str:
     return f"owing/{collective}"
 
 
+def awaiting_account(account: str) -> str:
+    """The account of what adjustments give to an account, as soon as what they ask back is recouped."""
+    kind, slash, owner = account.partition("/")
+    return f"awaiting/{owner}" if slash else f"awaiting_{kind}"
+
+
 PLATFORM_KINDS: Final = ("platform", "due", "credit")
-COLLECTIVE_KINDS: Final = ("collective", "held", "owing", "paying", "paid")
+COLLECTIVE_KINDS: Final = ("collective", "held", "owing", "awaiting", "paying", "paid")
 OWNED_KINDS: Final = (*PLATFORM_KINDS, *COLLECTIVE_KINDS)
 
 
@@ -120,6 +134,8 @@ class Purpose(StrEnum):
     UNPAID = "UNPAID"
     RETURNED = "RETURNED"
     CHARGE = "CHARGE"
+    ADJUSTMENT = "ADJUSTMENT"
+    RECOUPED = "RECOUPED"
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,6 @@ from ledger.journal import (
     ROUNDING,
     Purpose,
     Transfer,
-    collective_account,
     held_account,
 )
 from ledger.log.leaves import (
@@ -32,7 +31,6 @@ from ledger.log.leaves import (
     is_none,
     is_zero,
 )
-from ledger.registry import CollectiveStatus
 from ledger.usage.entries import (
     AdmissionContent,
     ClosingContent,
@@ -42,6 +40,7 @@ from ledger.usage.entries import (
     RetractionContent,
     UsageContent,
 )
+from payout.adjustments import AdjustmentContent, account_of, recouped_by
 from payout.objections import AnswerContent, ObjectionContent
 from payout.policy import Policy
 from payout.rounds import Line, Nothing
@@ -222,6 +221,8 @@ class PostingContent(Content):
     """A note that witnesses cosigned of the log with its round: the review began then. Empty if none time reviews."""
     review_ended_sha256: str = Field(default="", exclude_if=is_empty)
     """A note that they cosigned after the review."""
+    recoup_ppm: int = Field(default=0, exclude_if=is_zero)
+    """The share that pays back what adjustments ask of collectives: its policy's."""
 
     def bodies(self) -> Mapping[str, str]:
         """The two notes, where witnesses time reviews."""
@@ -231,7 +232,11 @@ class PostingContent(Content):
         """What its round's statement gives to whom."""
         content = past.entry(RoundContent, self.round)
         lines = past.parsed(content.statement_sha256, parse_statement)
-        return posting_transfers(content, lines, frozenset(self.set_aside))
+        aside = frozenset(self.set_aside)
+        transfers = posting_transfers(content, lines, aside)
+        if not self.recoup_ppm:
+            return transfers
+        return [*transfers, *recouped_by(self.recoup_ppm, lines, aside, past.balance)]
 
 
 def posting_transfers(
@@ -253,8 +258,7 @@ def posting_transfers(
         if line.collective in set_aside:
             move(held_account(line.collective), line.amount_minor, Purpose.DISPUTED)
             continue
-        suspended = line.status is CollectiveStatus.SUSPENDED
-        account = (held_account if suspended else collective_account)(line.collective)
+        account = account_of(line, set_aside)
         move(account, line.attributed_minor, Purpose.ATTRIBUTED)
         move(account, line.commons_minor, Purpose.COMMONS)
     move(COMMONS, content.commons_kept_minor, Purpose.COMMONS_FUND)
@@ -270,7 +274,7 @@ _KINDS: Final[tuple[type[Content], ...]] = (
     MembershipContent, IdSchemeContent, UsageContent, RetractionContent, ReportContent,
     RoundContent, ObjectionContent, AnswerContent, ProposalContent, DecisionContent, PostingContent, SplitContent,
     PaymentContent, ReleaseContent, GrantContent, ReceiptContent, MatchContent, ReversalContent, WaiverContent,
-    TariffContent, PayingContent, BookingContent,
+    TariffContent, PayingContent, BookingContent, AdjustmentContent,
 )  # fmt: skip
 CONTENTS: Final[dict[str, type[Content]]] = {kind.type: kind for kind in _KINDS}
 """Every type of entry that a pool's log may hold."""

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ledger.errors import InvalidInputError
 from ledger.income import Period
-from ledger.log.leaves import DecimalInt, is_empty
+from ledger.log.leaves import DecimalInt, is_empty, is_zero
 from ledger.money import MAX_AMOUNT_MINOR
 from ledger.registry import PPM, require_range
 
@@ -106,6 +106,9 @@ class Policy(BaseModel):
     period_from: str = Field(default="", exclude_if=is_empty)
     """The first period that a round closes, where the round before it was of none; empty without periods."""
 
+    recoup_ppm: int = Field(default=0, exclude_if=is_zero)
+    """The share of what a round gives to a collective that pays back what adjustments ask of it."""
+
     def require_sound(self) -> Policy:
         """Returns the policy if it is valid.
 
@@ -120,6 +123,7 @@ class Policy(BaseModel):
         require_range(self.ai_only_ppm, "policy.ai_only_ppm", 0, MAX_MODE_PPM)
         require_range(self.human_ai_ppm, "policy.human_ai_ppm", 0, MAX_MODE_PPM)
         require_range(self.review_seconds, "policy.review_seconds", 0, MAX_REVIEW_SECONDS)
+        require_range(self.recoup_ppm, "policy.recoup_ppm", 0, PPM)
         if self.approval is Approval.SILENCE and self.review_seconds < MIN_SILENCE_SECONDS:
             reason = f"needs a review of at least {MIN_SILENCE_SECONDS} seconds, has {self.review_seconds}"
             raise InvalidInputError.of("policy.approval", reason)

@@ -29,6 +29,7 @@ from ledger.store.database import Database, read_time
 from ledger.store.log import PoolRef
 from ledger.store.turns import Turn
 from payout import review
+from payout.adjustments import recouped_by
 from payout.calculation import Asked, Calculation
 from payout.dossiers import SALT_BYTES
 from payout.entries import (
@@ -45,7 +46,7 @@ from payout.rounds import Line, Nothing
 from payout.schedule import due_fire_times
 from payout.splits import SplitContent
 from payout.statement import lines_of, parse_statement
-from payout.store import objections, pools, rounds, splits
+from payout.store import adjustments, objections, pools, rounds, splits
 from payout.store.calculation import next_round, past_round, still_holds
 from payout.store.objections import ObjectionRecord
 from payout.store.pools import PoolSchedule
@@ -326,7 +327,12 @@ class Settlement:
     ) -> None:
         require_covered(connection, pool, content)
         aside = objections.set_aside(connection, pool, content.number)
+        recoup_ppm = _policy_of(connection, pool, content).recoup_ppm
         transfers = posting_transfers(content, lines, frozenset(aside))
+        if recoup_ppm:
+            size = log.read_head(connection, pool).size
+            owed = adjustments.read_recouping(connection, pool, lines, log_size=size)
+            transfers += recouped_by(recoup_ppm, lines, frozenset(aside), lambda account: owed.get(account, 0))
         amount = sum(transfer.amount_minor for transfer in transfers)
         began, ended = (_kept(connection, pool, note) for note in (window.began, window.ended)) if window else ("", "")
         posting = PostingContent(
@@ -336,6 +342,7 @@ class Settlement:
             set_aside=aside,
             review_began_sha256=began,
             review_ended_sha256=ended,
+            recoup_ppm=recoup_ppm,
         )
         (leaf,) = log.append(connection, pool, [posting], now)
         rounds.insert_posting(connection, pool, content.number, leaf.index)

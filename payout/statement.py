@@ -117,6 +117,34 @@ def render_weights(usage: Mapping[UsageKey, UsageSum]) -> bytes:
     return _render(WEIGHTS_COLUMNS, sorted(rows))
 
 
+def parse_weights(table: bytes) -> dict[UsageKey, UsageSum]:
+    """Returns the usage that a round's weights are of. What was retracted is not told apart: it is subtracted.
+
+    Raises:
+        LedgerCorruptError: the table is not canonical.
+    """
+    unattributed: dict[UsageKey, tuple[int, int]] = {}
+    attributed: dict[UsageKey, dict[str, int]] = {}
+    counts: dict[UsageKey, dict[str, int]] = {}
+    try:
+        for name, method, version, mode, events, weight in _parse(table, WEIGHTS_COLUMNS, "weights"):
+            key = UsageKey(method, _natural(version), _natural(mode))
+            if name:
+                attributed.setdefault(key, {})[name] = _integer(weight)
+                counts.setdefault(key, {})[name] = _integer(events)
+            else:
+                unattributed[key] = _integer(events), _integer(weight)
+    except ValueError as error:
+        raise LedgerCorruptError("weights", str(error)) from None
+    usage = {
+        key: UsageSum(events, 0, weight, attributed.pop(key, {}), counts.pop(key, {}))
+        for key, (events, weight) in sorted(unattributed.items())
+    }
+    if attributed or render_weights(usage) != table:
+        raise LedgerCorruptError("weights", "are not canonical")
+    return usage
+
+
 def render_registry(collectives: Iterable[Collective]) -> bytes:
     """Returns the snapshot of the registry that a round commits to: whatever of it can affect an amount."""
     rows = ((c.name, c.status.value, c.members, c.equity_ppm) for c in collectives)

@@ -27,6 +27,7 @@ from ledger.store.webhooks import PUT_WEBHOOK
 from payout.paying import Paying
 from payout.schedule import Scheduler
 from payout.settlement import Settlement
+from payout.store.adjustments import ADJUST
 from payout.store.bank_accounts import PUT_BANK_ACCOUNT
 from payout.store.bank_files import TAKE_IN_BANK_FILE
 from payout.store.bank_lines import MATCH_LINE
@@ -54,7 +55,7 @@ EFFECTS: Final = (
     REGISTER_PLATFORM, PUT_COLLECTIVE, PUT_PRINCIPAL, SET_CONTROLS, SET_WITNESSES, ISSUE_KEY, REVOKE_KEY, OPEN_POOL,
     LOG_POLICY, SET_SCHEDULE, PAUSE, ADMIT_PLATFORM, CLOSE_POOL, DECLARE_METHOD, DECLARE_MEMBERSHIP, RECORD_PAYMENT,
     RELEASE_HELD, GRANT_FROM_COMMONS, RECORD_RECEIPT, MATCH_RECEIPT, REVERSE, WAIVE_REPORT, SET_TARIFF,
-    PUT_PAYEE, PUT_CONTACT, PUT_BANK_ACCOUNT, RECORD_PAY_RUN, TAKE_IN_BANK_FILE, MATCH_LINE, PUT_WEBHOOK,
+    PUT_PAYEE, PUT_CONTACT, PUT_BANK_ACCOUNT, RECORD_PAY_RUN, ADJUST, TAKE_IN_BANK_FILE, MATCH_LINE, PUT_WEBHOOK,
 )  # fmt: skip
 """Everything that operators do."""
 

@@ -26,6 +26,7 @@ from ledger.usage.entries import (
     RetractionContent,
     UsageContent,
 )
+from payout.adjustments import AdjustmentContent
 from payout.entries import (
     PolicyContent,
     PoolContent,
@@ -227,6 +228,12 @@ def _splits(at: Followed) -> Iterator[Row]:
             yield {"number": number, "collective": collective, "leaf_index": at.leaf.index}
 
 
+def _adjustments(at: Followed) -> Iterator[Row]:
+    match at.leaf.content:
+        case AdjustmentContent(round=number, request_id=request_id):
+            yield {"leaf_index": at.leaf.index, "number": number, "request_id": request_id}
+
+
 def _payings(at: Followed) -> Iterator[Row]:
     match at.leaf.content:
         case PayingContent(pay_run=name):
@@ -301,6 +308,7 @@ PROJECTIONS: Final = (
     Projection(t.objection, _objections),
     Projection(t.answer, _answers),
     Projection(t.split, _splits),
+    Projection(t.adjustment, _adjustments),
     Projection(t.paying, _payings),
     Projection(t.booking, _bookings),
     Projection(lt.transfer, _transfers),

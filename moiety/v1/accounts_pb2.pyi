@@ -68,6 +68,10 @@ class _TransferPurposeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Trans
     """A payment came back: owed again."""
     TRANSFER_PURPOSE_CHARGE: _TransferPurpose.ValueType  # 34
     """A bank's charge."""
+    TRANSFER_PURPOSE_ADJUSTMENT: _TransferPurpose.ValueType  # 35
+    """A posted round was corrected."""
+    TRANSFER_PURPOSE_RECOUPED: _TransferPurpose.ValueType  # 36
+    """Out of a round's amount into what an adjustment asks back, and on to whom it is due."""
 
 class TransferPurpose(_TransferPurpose, metaclass=_TransferPurposeEnumTypeWrapper):
     """Why an amount moved."""
@@ -114,6 +118,10 @@ TRANSFER_PURPOSE_RETURNED: TransferPurpose.ValueType  # 32
 """A payment came back: owed again."""
 TRANSFER_PURPOSE_CHARGE: TransferPurpose.ValueType  # 34
 """A bank's charge."""
+TRANSFER_PURPOSE_ADJUSTMENT: TransferPurpose.ValueType  # 35
+"""A posted round was corrected."""
+TRANSFER_PURPOSE_RECOUPED: TransferPurpose.ValueType  # 36
+"""Out of a round's amount into what an adjustment asks back, and on to whom it is due."""
 Global___TransferPurpose: _TypeAlias = TransferPurpose  # noqa: Y015
 
 @_typing.final
@@ -610,3 +618,259 @@ class RecordPaymentRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RecordPaymentRequest: _TypeAlias = RecordPaymentRequest  # noqa: Y015
+
+@_typing.final
+class AdjustedLine(_message.Message):
+    """What an account got by a round, and what it gets over the corrected log."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_FIELD_NUMBER: _builtins.int
+    OLD_MINOR_FIELD_NUMBER: _builtins.int
+    NEW_MINOR_FIELD_NUMBER: _builtins.int
+    account: _builtins.str
+    """`collective/{collective}`, `held/{collective}`, `fees`, `commons`, or `revenue` for what carries over."""
+    old_minor: _builtins.int
+    """Minor units, with the round's earlier adjustments."""
+    new_minor: _builtins.int
+    """Minor units. More is due; less is asked back."""
+    def __init__(
+        self,
+        *,
+        account: _builtins.str = ...,
+        old_minor: _builtins.int = ...,
+        new_minor: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "new_minor", b"new_minor", "old_minor", b"old_minor"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AdjustedLine: _TypeAlias = AdjustedLine  # noqa: Y015
+
+@_typing.final
+class Adjustment(_message.Message):
+    """A posted round that was wrong, corrected. What a collective got too much stands in `owing/{collective}` and is recouped
+    from later rounds up to the policy's `recoup_ppm`; what is due more is paid as that arrives, or at once by the source.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    ROUND_FIELD_NUMBER: _builtins.int
+    POOL_LEAVES_FIELD_NUMBER: _builtins.int
+    REGISTRY_LEAVES_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    AMOUNT_MINOR_FIELD_NUMBER: _builtins.int
+    LINES_FIELD_NUMBER: _builtins.int
+    DECIDED_BY_FIELD_NUMBER: _builtins.int
+    LEAF_INDEX_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    PROPOSAL_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`pools/{pool}/adjustments/{request_id}`."""
+    round: _builtins.str
+    """`pools/{pool}/rounds/{round}`: a posted one."""
+    source: _builtins.str
+    """What pays at once what is due, and gets what is recouped: `fees` or `commons`; empty to pay as recoupment arrives."""
+    reason: _builtins.str
+    """Why; 1 to 1,000 characters."""
+    amount_minor: _builtins.int
+    """Minor units: what is due more in all, which is also what is asked back in all."""
+    decided_by: _builtins.str
+    """`operators/{id}`: who adjusted it, or proposed to."""
+    leaf_index: _builtins.int
+    """Its place in the pool's log."""
+    proposal: _builtins.str
+    """The proposal that waits for another operator, such as `pools/{pool}/proposals/{leaf}`; empty once this is in force."""
+    @_builtins.property
+    def pool_leaves(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Leaves of the pool's log that correct it: policies and methods, at most 1,000, also those of earlier adjustments of
+        the round. They count in this order, as if they had been in force.
+        """
+
+    @_builtins.property
+    def registry_leaves(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Leaves of the registry's log that correct it: collectives, at most 1,000."""
+
+    @_builtins.property
+    def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___AdjustedLine]:
+        """The accounts that get another amount, by name."""
+
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was logged."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        round: _builtins.str = ...,
+        pool_leaves: _abc.Iterable[_builtins.int] | None = ...,
+        registry_leaves: _abc.Iterable[_builtins.int] | None = ...,
+        source: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        amount_minor: _builtins.int = ...,
+        lines: _abc.Iterable[Global___AdjustedLine] | None = ...,
+        decided_by: _builtins.str = ...,
+        leaf_index: _builtins.int = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+        proposal: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "create_time", b"create_time", "decided_by", b"decided_by", "leaf_index", b"leaf_index", "lines", b"lines", "name", b"name", "pool_leaves", b"pool_leaves", "proposal", b"proposal", "reason", b"reason", "registry_leaves", b"registry_leaves", "round", b"round", "source", b"source"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Adjustment: _TypeAlias = Adjustment  # noqa: Y015
+
+@_typing.final
+class PreviewAdjustmentRequest(_message.Message):
+    """A request for what an adjustment would say."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    POOL_LEAVES_FIELD_NUMBER: _builtins.int
+    REGISTRY_LEAVES_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`pools/{pool}/rounds/{round}`: a posted one."""
+    @_builtins.property
+    def pool_leaves(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """As in an adjustment."""
+
+    @_builtins.property
+    def registry_leaves(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """As in an adjustment."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        pool_leaves: _abc.Iterable[_builtins.int] | None = ...,
+        registry_leaves: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "pool_leaves", b"pool_leaves", "registry_leaves", b"registry_leaves"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PreviewAdjustmentRequest: _TypeAlias = PreviewAdjustmentRequest  # noqa: Y015
+
+@_typing.final
+class PreviewAdjustmentResponse(_message.Message):
+    """What an adjustment would say; no lines if the round gives the same."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LINES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___AdjustedLine]:
+        """The accounts that would get another amount, by name."""
+
+    def __init__(
+        self,
+        *,
+        lines: _abc.Iterable[Global___AdjustedLine] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lines", b"lines"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PreviewAdjustmentResponse: _TypeAlias = PreviewAdjustmentResponse  # noqa: Y015
+
+@_typing.final
+class AdjustRoundRequest(_message.Message):
+    """A request to adjust a round."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    ADJUSTMENT_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """`pools/{pool}`."""
+    request_id: _builtins.str
+    """The caller's id for this request, 1 to 64 of A-Z, a-z, 0-9, `.`, `_` and `-`."""
+    @_builtins.property
+    def adjustment(self) -> Global___Adjustment:
+        """The adjustment."""
+
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+        adjustment: Global___Adjustment | None = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["adjustment", b"adjustment"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adjustment", b"adjustment", "parent", b"parent", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AdjustRoundRequest: _TypeAlias = AdjustRoundRequest  # noqa: Y015
+
+@_typing.final
+class ListAdjustmentsRequest(_message.Message):
+    """A request for a pool's adjustments."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """`pools/{pool}`."""
+    page_size: _builtins.int
+    """1 to 1000; 0 is 100."""
+    page_token: _builtins.str
+    """From the previous page."""
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "parent", b"parent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAdjustmentsRequest: _TypeAlias = ListAdjustmentsRequest  # noqa: Y015
+
+@_typing.final
+class ListAdjustmentsResponse(_message.Message):
+    """A page of adjustments."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ADJUSTMENTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """For the next page; empty at the end."""
+    @_builtins.property
+    def adjustments(self) -> _containers.RepeatedCompositeFieldContainer[Global___Adjustment]:
+        """In the order of the log."""
+
+    def __init__(
+        self,
+        *,
+        adjustments: _abc.Iterable[Global___Adjustment] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adjustments", b"adjustments", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAdjustmentsResponse: _TypeAlias = ListAdjustmentsResponse  # noqa: Y015

@@ -65,6 +65,21 @@ class AccountsServiceStub:
                 request_serializer=moiety_dot_v1_dot_accounts__pb2.GrantFromCommonsRequest.SerializeToString,
                 response_deserializer=moiety_dot_v1_dot_accounts__pb2.Grant.FromString,
                 _registered_method=True)
+        self.PreviewAdjustment = channel.unary_unary(
+                '/moiety.v1.AccountsService/PreviewAdjustment',
+                request_serializer=moiety_dot_v1_dot_accounts__pb2.PreviewAdjustmentRequest.SerializeToString,
+                response_deserializer=moiety_dot_v1_dot_accounts__pb2.PreviewAdjustmentResponse.FromString,
+                _registered_method=True)
+        self.AdjustRound = channel.unary_unary(
+                '/moiety.v1.AccountsService/AdjustRound',
+                request_serializer=moiety_dot_v1_dot_accounts__pb2.AdjustRoundRequest.SerializeToString,
+                response_deserializer=moiety_dot_v1_dot_accounts__pb2.Adjustment.FromString,
+                _registered_method=True)
+        self.ListAdjustments = channel.unary_unary(
+                '/moiety.v1.AccountsService/ListAdjustments',
+                request_serializer=moiety_dot_v1_dot_accounts__pb2.ListAdjustmentsRequest.SerializeToString,
+                response_deserializer=moiety_dot_v1_dot_accounts__pb2.ListAdjustmentsResponse.FromString,
+                _registered_method=True)
 
 
 class AccountsServiceServicer:
@@ -115,6 +130,27 @@ class AccountsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PreviewAdjustment(self, request, context):
+        """Gives what a posted round would have given over the corrected log, and keeps nothing of it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AdjustRound(self, request, context):
+        """Adjusts a posted round, while no round is open. Repeating a request id with the same content returns the first answer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListAdjustments(self, request, context):
+        """Lists a pool's adjustments in the order of its log. A collective sees those that it is part of, with its own line.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AccountsServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -147,6 +183,21 @@ def add_AccountsServiceServicer_to_server(servicer, server):
                     servicer.GrantFromCommons,
                     request_deserializer=moiety_dot_v1_dot_accounts__pb2.GrantFromCommonsRequest.FromString,
                     response_serializer=moiety_dot_v1_dot_accounts__pb2.Grant.SerializeToString,
+            ),
+            'PreviewAdjustment': grpc.unary_unary_rpc_method_handler(
+                    servicer.PreviewAdjustment,
+                    request_deserializer=moiety_dot_v1_dot_accounts__pb2.PreviewAdjustmentRequest.FromString,
+                    response_serializer=moiety_dot_v1_dot_accounts__pb2.PreviewAdjustmentResponse.SerializeToString,
+            ),
+            'AdjustRound': grpc.unary_unary_rpc_method_handler(
+                    servicer.AdjustRound,
+                    request_deserializer=moiety_dot_v1_dot_accounts__pb2.AdjustRoundRequest.FromString,
+                    response_serializer=moiety_dot_v1_dot_accounts__pb2.Adjustment.SerializeToString,
+            ),
+            'ListAdjustments': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAdjustments,
+                    request_deserializer=moiety_dot_v1_dot_accounts__pb2.ListAdjustmentsRequest.FromString,
+                    response_serializer=moiety_dot_v1_dot_accounts__pb2.ListAdjustmentsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -312,6 +363,87 @@ class AccountsService:
             '/moiety.v1.AccountsService/GrantFromCommons',
             moiety_dot_v1_dot_accounts__pb2.GrantFromCommonsRequest.SerializeToString,
             moiety_dot_v1_dot_accounts__pb2.Grant.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PreviewAdjustment(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/moiety.v1.AccountsService/PreviewAdjustment',
+            moiety_dot_v1_dot_accounts__pb2.PreviewAdjustmentRequest.SerializeToString,
+            moiety_dot_v1_dot_accounts__pb2.PreviewAdjustmentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AdjustRound(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/moiety.v1.AccountsService/AdjustRound',
+            moiety_dot_v1_dot_accounts__pb2.AdjustRoundRequest.SerializeToString,
+            moiety_dot_v1_dot_accounts__pb2.Adjustment.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAdjustments(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/moiety.v1.AccountsService/ListAdjustments',
+            moiety_dot_v1_dot_accounts__pb2.ListAdjustmentsRequest.SerializeToString,
+            moiety_dot_v1_dot_accounts__pb2.ListAdjustmentsResponse.FromString,
             options,
             channel_credentials,
             insecure,

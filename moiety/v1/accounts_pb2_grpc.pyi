@@ -49,6 +49,12 @@ class AccountsServiceStub:
     """
     GrantFromCommons: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.GrantFromCommonsRequest, _accounts_pb2.Grant]
     """Grants a collective an amount from the commons fund."""
+    PreviewAdjustment: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.PreviewAdjustmentRequest, _accounts_pb2.PreviewAdjustmentResponse]
+    """Gives what a posted round would have given over the corrected log, and keeps nothing of it."""
+    AdjustRound: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.AdjustRoundRequest, _accounts_pb2.Adjustment]
+    """Adjusts a posted round, while no round is open. Repeating a request id with the same content returns the first answer."""
+    ListAdjustments: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.ListAdjustmentsRequest, _accounts_pb2.ListAdjustmentsResponse]
+    """Lists a pool's adjustments in the order of its log. A collective sees those that it is part of, with its own line."""
 
 @_typing.type_check_only
 class AccountsServiceAsyncStub(AccountsServiceStub):
@@ -71,6 +77,12 @@ class AccountsServiceAsyncStub(AccountsServiceStub):
     """
     GrantFromCommons: _aio.UnaryUnaryMultiCallable[_accounts_pb2.GrantFromCommonsRequest, _accounts_pb2.Grant]  # type: ignore[assignment]
     """Grants a collective an amount from the commons fund."""
+    PreviewAdjustment: _aio.UnaryUnaryMultiCallable[_accounts_pb2.PreviewAdjustmentRequest, _accounts_pb2.PreviewAdjustmentResponse]  # type: ignore[assignment]
+    """Gives what a posted round would have given over the corrected log, and keeps nothing of it."""
+    AdjustRound: _aio.UnaryUnaryMultiCallable[_accounts_pb2.AdjustRoundRequest, _accounts_pb2.Adjustment]  # type: ignore[assignment]
+    """Adjusts a posted round, while no round is open. Repeating a request id with the same content returns the first answer."""
+    ListAdjustments: _aio.UnaryUnaryMultiCallable[_accounts_pb2.ListAdjustmentsRequest, _accounts_pb2.ListAdjustmentsResponse]  # type: ignore[assignment]
+    """Lists a pool's adjustments in the order of its log. A collective sees those that it is part of, with its own line."""
 
 class AccountsServiceServicer(metaclass=_abc_1.ABCMeta):
     """Reads a pool's books, and records what was paid out. A collective sees its own accounts."""
@@ -126,5 +138,29 @@ class AccountsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_accounts_pb2.Grant, _abc.Awaitable[_accounts_pb2.Grant]]:
         """Grants a collective an amount from the commons fund."""
+
+    @_abc_1.abstractmethod
+    def PreviewAdjustment(
+        self,
+        request: _accounts_pb2.PreviewAdjustmentRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_accounts_pb2.PreviewAdjustmentResponse, _abc.Awaitable[_accounts_pb2.PreviewAdjustmentResponse]]:
+        """Gives what a posted round would have given over the corrected log, and keeps nothing of it."""
+
+    @_abc_1.abstractmethod
+    def AdjustRound(
+        self,
+        request: _accounts_pb2.AdjustRoundRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_accounts_pb2.Adjustment, _abc.Awaitable[_accounts_pb2.Adjustment]]:
+        """Adjusts a posted round, while no round is open. Repeating a request id with the same content returns the first answer."""
+
+    @_abc_1.abstractmethod
+    def ListAdjustments(
+        self,
+        request: _accounts_pb2.ListAdjustmentsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_accounts_pb2.ListAdjustmentsResponse, _abc.Awaitable[_accounts_pb2.ListAdjustmentsResponse]]:
+        """Lists a pool's adjustments in the order of its log. A collective sees those that it is part of, with its own line."""
 
 def add_AccountsServiceServicer_to_server(servicer: AccountsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -568,6 +568,7 @@ class Policy(_message.Message):
     APPROVAL_FIELD_NUMBER: _builtins.int
     PERIOD_FIELD_NUMBER: _builtins.int
     PERIOD_FROM_FIELD_NUMBER: _builtins.int
+    RECOUP_PPM_FIELD_NUMBER: _builtins.int
     version: _builtins.int
     """1 for the pool's first, counting up."""
     fee_ppm: _builtins.int
@@ -612,6 +613,8 @@ class Policy(_message.Message):
     """The first period that a round closes, such as 2026-03, from 1970 on; required with periods, empty without. It does
     not matter where the round before closed a period.
     """
+    recoup_ppm: _builtins.int
+    """What share of what a round gives to a collective pays back what adjustments ask of it, 0 to 1,000,000 millionths."""
     def __init__(
         self,
         *,
@@ -633,10 +636,11 @@ class Policy(_message.Message):
         approval: Global___Approval.ValueType = ...,
         period: Global___Periods.ValueType = ...,
         period_from: _builtins.str = ...,
+        recoup_ppm: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_ai_only_ppm", b"_ai_only_ppm", "_cap_minor", b"_cap_minor", "_fee_cap_minor", b"_fee_cap_minor", "_human_ai_ppm", b"_human_ai_ppm", "ai_only_ppm", b"ai_only_ppm", "cap_minor", b"cap_minor", "fee_cap_minor", b"fee_cap_minor", "human_ai_ppm", b"human_ai_ppm"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ai_only_ppm", b"_ai_only_ppm", "_cap_minor", b"_cap_minor", "_fee_cap_minor", b"_fee_cap_minor", "_human_ai_ppm", b"_human_ai_ppm", "ai_only_ppm", b"ai_only_ppm", "approval", b"approval", "cap_minor", b"cap_minor", "commons_ppm", b"commons_ppm", "commons_rule", b"commons_rule", "fee_cap_minor", b"fee_cap_minor", "fee_ppm", b"fee_ppm", "floor_minor", b"floor_minor", "human_ai_ppm", b"human_ai_ppm", "leaf_index", b"leaf_index", "period", b"period", "period_from", b"period_from", "proposal", b"proposal", "review_seconds", b"review_seconds", "rounding", b"rounding", "tempering", b"tempering", "unattributed", b"unattributed", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ai_only_ppm", b"_ai_only_ppm", "_cap_minor", b"_cap_minor", "_fee_cap_minor", b"_fee_cap_minor", "_human_ai_ppm", b"_human_ai_ppm", "ai_only_ppm", b"ai_only_ppm", "approval", b"approval", "cap_minor", b"cap_minor", "commons_ppm", b"commons_ppm", "commons_rule", b"commons_rule", "fee_cap_minor", b"fee_cap_minor", "fee_ppm", b"fee_ppm", "floor_minor", b"floor_minor", "human_ai_ppm", b"human_ai_ppm", "leaf_index", b"leaf_index", "period", b"period", "period_from", b"period_from", "proposal", b"proposal", "recoup_ppm", b"recoup_ppm", "review_seconds", b"review_seconds", "rounding", b"rounding", "tempering", b"tempering", "unattributed", b"unattributed", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__ai_only_ppm: _TypeAlias = _typing.Literal["ai_only_ppm"]  # noqa: Y015
     _WhichOneofArgType__ai_only_ppm: _TypeAlias = _typing.Literal["_ai_only_ppm", b"_ai_only_ppm"]  # noqa: Y015

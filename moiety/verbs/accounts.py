@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 
 from moiety.connection import PAGE_SIZE
 from moiety.steps import Pages, Steps
 from moiety.v1 import accounts_pb2 as pb
 from moiety.v1.accounts_pb2_grpc import AccountsServiceStub
-from moiety.verbs.base import Verbs, listing, pool_name, verb
+from moiety.verbs.base import Verbs, listing, pool_name, round_name, verb
 
 
 class AccountsVerbs(Verbs):
@@ -35,6 +36,56 @@ class AccountsVerbs(Verbs):
         """Give transfers in the order of the log, all or those from or to one account, from leaf `start` on."""
         request = pb.ListTransfersRequest(parent=pool_name(pool), account=account, start=start, page_size=PAGE_SIZE)
         return self._connection.pages(self._accounts.ListTransfers, request, lambda page: page.transfers)
+
+    @verb
+    def preview_adjustment(
+        self, pool: str, number: int, *, pool_leaves: Sequence[int] = (), registry_leaves: Sequence[int] = ()
+    ) -> Steps[pb.PreviewAdjustmentResponse]:
+        """Return what a posted round would have given over the corrected log: the accounts that differ.
+
+        The leaves log the policies and methods (in the pool's log) and the collectives (in the registry's) that are
+        right.
+        """
+        request = pb.PreviewAdjustmentRequest(
+            name=round_name(pool, number), pool_leaves=pool_leaves, registry_leaves=registry_leaves
+        )
+        return self._connection.unary(self._accounts.PreviewAdjustment, request, repeat=True)
+
+    @verb
+    def adjust_round(
+        self,
+        pool: str,
+        number: int,
+        *,
+        request_id: str,
+        reason: str,
+        pool_leaves: Sequence[int] = (),
+        registry_leaves: Sequence[int] = (),
+        source: str = "",
+    ) -> Steps[pb.Adjustment]:
+        """Adjust a posted round by the difference that the same function gives over the corrected log.
+
+        Args:
+            pool: the pool's id.
+            number: the round's.
+            request_id: your own id for the request; a repeat changes nothing.
+            reason: why.
+            pool_leaves: the policies and methods that are right, by their leaves.
+            registry_leaves: the collectives that are right, by their leaves in the registry's log.
+            source: `fees` or `commons` to pay at once what is due; otherwise it is paid as what is asked back arrives.
+        """
+        made = pb.Adjustment(
+            round=round_name(pool, number), pool_leaves=pool_leaves, registry_leaves=registry_leaves, source=source,
+            reason=reason,
+        )  # fmt: skip
+        request = pb.AdjustRoundRequest(parent=pool_name(pool), adjustment=made, request_id=request_id)
+        return self._connection.unary(self._accounts.AdjustRound, request, repeat=True)
+
+    @listing
+    def list_adjustments(self, pool: str) -> Pages[pb.Adjustment]:
+        """Return a pool's adjustments in the order of the log. A collective sees its own."""
+        request = pb.ListAdjustmentsRequest(parent=pool_name(pool), page_size=PAGE_SIZE)
+        return self._connection.pages(self._accounts.ListAdjustments, request, lambda page: page.adjustments)
 
     @verb
     def record_payment(

@@ -67,6 +67,18 @@ split = sa.Table(
     comment="How collectives split their amounts among their members, each once.",
 )
 
+adjustment = sa.Table(
+    "adjustment",
+    metadata,
+    pool_id(),
+    leaf_index(primary_key=True),
+    sa.Column("number", sa.Integer, nullable=False),
+    sa.Column("request_id", sa.Text, nullable=False),
+    sa.UniqueConstraint("pool_id", "request_id"),
+    sa.Index(None, "pool_id", "number"),
+    comment="Adjustments of posted rounds.",
+)
+
 waiver = sa.Table(
     "waiver",
     metadata,
@@ -211,8 +223,8 @@ booking = sa.Table(
 )
 
 APPEND_ONLY: Final = (
-    policy, round_, posting, objection, answer, split, waiver, tariff, payee, bank_account, pay_run, planned_payment,
-    bank_message, payment_event, bank_line, bank_match, paying, booking,
+    policy, round_, posting, objection, answer, split, adjustment, waiver, tariff, payee, bank_account, pay_run,
+    planned_payment, bank_message, payment_event, bank_line, bank_match, paying, booking,
 )  # fmt: skip
 """What the service may insert and read, and nothing more."""
 

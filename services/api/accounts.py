@@ -18,10 +18,13 @@ from ledger.store.journal import RecordedLeaf
 from ledger.store.log import PoolRef
 from moiety.v1 import accounts_pb2 as pb
 from moiety.v1 import accounts_pb2_grpc
+from payout.adjustments import MAX_CORRECTIONS, AdjustmentContent
+from payout.settlement import require_round_number
+from payout.store import adjustments
 from services.access.keys import Role
 from services.access.permissions import PermissionDeniedError, actor, caller, own_id
 from services.api import convert
-from services.api.names import only_id, page_limit, parse_account_name, place_in
+from services.api.names import ids_in, only_id, page_limit, parse_account_name, place_in
 from services.api.outcomes import M, told
 from services.api.pages import page_of
 from services.api.registry import pool_of
@@ -125,6 +128,40 @@ class AccountsService(accounts_pb2_grpc.AccountsServiceServicer):
         )
         return self._moved(request.parent, content, convert.grant_to_proto, grant)
 
+    def PreviewAdjustment(
+        self, request: pb.PreviewAdjustmentRequest, context: grpc.ServicerContext
+    ) -> pb.PreviewAdjustmentResponse:
+        with self._database.snapshot() as connection:
+            pool_id, _ = ids_in(request.name, "pools/*/rounds/*", "name")
+            pool = pool_of(connection, f"pools/{pool_id}", "name")
+            made = pb.Adjustment(
+                round=request.name, pool_leaves=request.pool_leaves, registry_leaves=request.registry_leaves
+            )
+            asked = _asked(pool, made, "preview", "")
+            lines = adjustments.preview_adjustment(connection, pool, asked)
+        return pb.PreviewAdjustmentResponse(lines=map(convert.adjusted_to_proto, lines))
+
+    def AdjustRound(self, request: pb.AdjustRoundRequest, context: grpc.ServicerContext) -> pb.Adjustment:
+        request_id = require_request_id(request.request_id, "request_id")
+        reason = require_text(request.adjustment.reason, "adjustment.reason", least=1, most=MAX_NOTE)
+        with self._database.transaction() as connection:
+            pool = pool_of(connection, request.parent, "parent")
+            asked = _asked(pool, request.adjustment, request_id, reason)
+            outcome = self._acts.perform(connection, pool, asked, actor())
+        return told(outcome, convert.adjustment_to_proto, request.adjustment)
+
+    def ListAdjustments(
+        self, request: pb.ListAdjustmentsRequest, context: grpc.ServicerContext
+    ) -> pb.ListAdjustmentsResponse:
+        limit, (after,) = page_limit(request.page_size), place_in(request.page_token, -1)
+        with self._database.snapshot() as connection:
+            pool = pool_of(connection, request.parent, "parent")
+            found = adjustments.list_adjustments(connection, pool, after=after, limit=limit)
+        made, token = page_of(found, limit, convert.adjustment_to_proto, lambda each: (each.recorded.leaf.index,))
+        if (collective := own_id(Role.COLLECTIVE)) is not None:
+            made = [_as_seen_by(collective, each) for each in made]
+        return pb.ListAdjustmentsResponse(adjustments=[each for each in made if each.lines], next_page_token=token)
+
     def _moved(self, parent: str, content: Movement, to_proto: Callable[[RecordedLeaf], M], asked: M) -> M:
         with self._database.transaction() as connection:
             pool = pool_of(connection, parent, "parent")
@@ -144,6 +181,37 @@ def _own_accounts() -> list[str] | None:
         return [platform_account(platform), due_account(platform), credit_account(platform)]
     collective = own_id(Role.COLLECTIVE)
     return None if collective is None else journal.own_accounts(collective)
+
+
+def _asked(pool: PoolRef, message: pb.Adjustment, request_id: str, reason: str) -> AdjustmentContent:
+    pool_id, number = ids_in(message.round, "pools/*/rounds/*", "adjustment.round")
+    if pool_id != pool.name:
+        raise InvalidInputError.of("adjustment.round", f"must be of pools/{pool.name}")
+    leaves = {"pool_leaves": list(message.pool_leaves), "registry_leaves": list(message.registry_leaves)}
+    for name, named in leaves.items():
+        if len(named) > MAX_CORRECTIONS or len(set(named)) < len(named):
+            raise InvalidInputError.of(f"adjustment.{name}", f"must be at most {MAX_CORRECTIONS:,} leaves, each once")
+        for leaf in named:
+            require_range(leaf, f"adjustment.{name}", 0, MAX_LEAF)
+    return AdjustmentContent(
+        request_id=request_id,
+        round=require_round_number(number, "adjustment.round"),
+        amount_minor=0,
+        lines_sha256=adjustments.NO_LINES,
+        pool_leaves=leaves["pool_leaves"],
+        registry_leaves=leaves["registry_leaves"],
+        source=message.source,
+        reason=reason,
+    )
+
+
+def _as_seen_by(collective: str, made: pb.Adjustment) -> pb.Adjustment:
+    """The adjustment with the collective's own lines."""
+    own = [line for line in made.lines if line.account.partition("/")[2] == collective]
+    seen = pb.Adjustment(lines=own)
+    made.ClearField("lines")
+    seen.MergeFrom(made)
+    return seen
 
 
 def _log_size(connection: sa.Connection, pool: PoolRef, asked: int | None) -> int:

@@ -42,6 +42,7 @@ COMMANDS: Final = {
     "receipt": "services.cli.pools.revenue:receipt_app",
     "tariff": "services.cli.pools.tariffs:app",
     "round": "services.cli.rounds.commands:app",
+    "adjustment": "services.cli.rounds.adjustments:app",
     "split": "services.cli.rounds.splits:app",
     "statement": "services.cli.rounds.statements:app",
     "balance": "services.cli.pools.accounts:balance",

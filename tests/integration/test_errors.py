@@ -289,6 +289,7 @@ LISTS: Final[dict[str, dict[str, str]]] = {
     "RevenueService/ListReversals": {"parent": f"pools/{POOL}"},
     "AccountsService/ListBalances": {"parent": f"pools/{POOL}"},
     "AccountsService/ListTransfers": {"parent": f"pools/{POOL}"},
+    "AccountsService/ListAdjustments": {"parent": f"pools/{POOL}"},
     "PaymentsService/ListPayees": {},
     "WebhooksService/ListWebhooks": {},
     "PaymentsService/ListBankAccounts": {},

@@ -34,6 +34,7 @@ TABLES: Final = (
     lt.batch_weights, lt.batch, lt.retraction, lt.report, lt.receipt, lt.match, lt.reversal, lt.movement, lt.transfer,
     lt.balance, t.policy, t.round_, lt.decision, t.posting, lt.checkpoint, lt.turn, lt.cosignature, lt.proposal,
     t.objection, t.answer, t.waiver, t.tariff,
+    t.adjustment,
 )  # fmt: skip
 
 REQUIRED: Final = tuple(table for table in TABLES if table not in (lt.checkpoint, lt.cosignature))

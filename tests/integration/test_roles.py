@@ -53,7 +53,7 @@ MAY_CALL: Final[dict[str, frozenset[str]]] = {
             "RegistryService/UpdateTimingWitnesses",
             "ActsService/ApproveProposal", "ActsService/RejectProposal", "ActsService/WithdrawProposal",
             "RegistryService/RevokeApiKey", "AccountsService/RecordPayment", "AccountsService/ReleaseHeld",
-            "AccountsService/GrantFromCommons", "RevenueService/ReverseReport",
+            "AccountsService/GrantFromCommons", "AccountsService/AdjustRound", "RevenueService/ReverseReport",
             "RevenueService/RecordReceipt", "RevenueService/MatchReceipt", "RevenueService/ReverseReceipt",
             "RevenueService/WaiveReport", "RevenueService/SetTariff",
             "RoundsService/CalculateRound", "RoundsService/ApproveRound",
@@ -126,13 +126,14 @@ MAY_CALL: Final[dict[str, frozenset[str]]] = {
     **dict.fromkeys(
         (
             "RoundsService/ListAllocations", "RoundsService/ListObjections", "RoundsService/GetFairness",
-            "RoundsService/GetStatement", "RoundsService/GetStatementFile",
+            "RoundsService/GetStatement", "RoundsService/GetStatementFile", "AccountsService/ListAdjustments",
         ),
         READERS | {COLLECTIVE},
     ),
     **dict.fromkeys(
         (
-            "RoundsService/PreviewRound", "AuditService/GetLogHead", "AuditService/ListLeaves",
+            "RoundsService/PreviewRound", "AccountsService/PreviewAdjustment", "AuditService/GetLogHead",
+            "AuditService/ListLeaves",
             "AuditService/GetBody", "AuditService/ReplayRound", "RegistryService/ListApiKeys",
             "RegistryService/ListPrincipals", "ActsService/GetProposal", "ActsService/ListProposals",
         ),
@@ -257,6 +258,7 @@ SAID: Final[dict[str, Any]] = {
     "period": "2026-01", "id_scheme": 1, "confidence_ppm": 1, "cron": "0 0 1 * *", "time_zone": "UTC", "batch_id": "b",
     "arrow_stream": b"a", "method_id": METHOD, "body_sha256": bytes(32),
     "request_id": "r", "payer": "Tunesmith", "receipt_id": "r", "answer": 1, "split_root": bytes(32),
+    "round": f"pools/{POOL}/rounds/1",
     "line_count": 1, "rule": "by hand", "review_seconds": 1, "body": b"source,collective\n",
 }  # fmt: skip
 
@@ -281,6 +283,7 @@ def about(method: str, principal: str) -> Any:
     named = {
         "AdmitPlatform": ("pool", pool), "ExpelPlatform": ("pool", pool), "ClosePool": ("name", pool),
         "GetPoolLimits": ("name", f"{pool}/limits"), "ReverseReport": ("name", f"{pool}/reports/tunesmith~r"),
+        "PreviewAdjustment": ("name", f"{pool}/rounds/1"),
         "MatchReceipt": ("name", f"{pool}/receipts/r"), "ReverseReceipt": ("name", f"{pool}/receipts/r"),
     }  # fmt: skip
     field, name = named.get(method.partition("/")[2], ("", ""))
@@ -379,7 +382,7 @@ def test_a_collective_sees_its_own_balances_transfers_and_allocations_and_every_
     assert irish.get_balance(POOL, "collective/irish") == theirs.operator.get_balance(POOL, "collective/irish")
     assert irish.get_balance(POOL, "held/irish").amount_minor == 0
     assert [found.collective for found in irish.list_allocations(POOL, 1)] == ["collectives/irish"]
-    accounts = "collective/irish, held/irish, owing/irish, paying/irish, paid/irish"
+    accounts = "collective/irish, held/irish, owing/irish, awaiting/irish, paying/irish, paid/irish"
     with pytest.raises(InvalidArgumentError, match=f"yours are {accounts}"):
         list(irish.list_transfers(POOL))
     transfers = list(irish.list_transfers(POOL, account="collective/irish"))

@@ -38,6 +38,7 @@ from ledger.usage.entries import (
     decode_positions,
     encode_positions,
 )
+from payout.adjustments import AdjustmentContent
 from payout.entries import (
     CONTENTS,
     PauseContent,
@@ -67,7 +68,7 @@ def test_every_type_of_entry_is_tried() -> None:
         RetractionContent, ReleaseContent, GrantContent, DecisionContent, PostingContent, MembershipContent,
         IdSchemeContent, ClosingContent, ProposalContent, ScheduleContent, PauseContent, ObjectionContent,
         AnswerContent, AdmissionContent, SplitContent, PayingContent, BookingContent, ReceiptContent, ReversalContent,
-        MatchContent, WaiverContent, TariffContent,
+        MatchContent, WaiverContent, AdjustmentContent, TariffContent,
     }  # fmt: skip
     assert set(CONTENTS.values()) == kinds
     assert all(name == kind.type for name, kind in CONTENTS.items())

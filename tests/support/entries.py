@@ -66,6 +66,7 @@ policies = st.builds(
     approval=st.sampled_from(Approval),
     period=st.sampled_from(Periods),
     period_from=texts,
+    recoup_ppm=counts,
 )
 STRATEGIES: Final[dict[Any, st.SearchStrategy[Any]]] = {
     str: texts,
@@ -74,6 +75,7 @@ STRATEGIES: Final[dict[Any, st.SearchStrategy[Any]]] = {
     int | None: st.none() | counts,
     DecimalInt | None: st.none() | decimals,
     bool: st.booleans(),
+    list[int]: st.lists(st.integers(0, 20), max_size=3),
     list[str]: st.lists(texts, max_size=3),
     dict[str, str]: st.dictionaries(texts, texts, max_size=3),
     dict[str, Any]: st.dictionaries(texts, texts | counts | st.none(), max_size=3),
@@ -89,7 +91,7 @@ DECIMALS: Final = {
 DIGESTS: Final = {
     "round_hash", "objection_hash", "body_sha256", "root", "registry_root", "registry_sha256", "statement_sha256",
     "weights_sha256", "salt_sha256", "statement_root", "split_root", "salt", "bookings_sha256", "parts_sha256",
-    "lines_root",
+    "lines_root", "lines_sha256",
 }  # fmt: skip
 
 

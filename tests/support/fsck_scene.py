@@ -92,12 +92,11 @@ def build(deployment: Deployment) -> Scene:
     suspended = Collective(display_name="irish", members=10, status=COLLECTIVE_STATUS_SUSPENDED)
     operator.update_collective("irish", suspended)
     scene.cut("round-2")
-    operator.record_payment(POOL, "breton", 10, request_id="paid-1", reference="bank 1")
-    operator.release_held(POOL, "irish", 20, request_id="released-1", reason="settled")
-    operator.grant_from_commons(POOL, "irish", 30, request_id="granted-1", reason="a school")
+    move_by_hand(operator)
     scene.submit([event(7)], "third")
     pay_in(scene, 500, "money-2")
     cut_in_dispute(scene, "round-3")
+    adjust(operator)
     operator.update_schedule(POOL, Schedule(cron="30 6 * * *", time_zone="UTC"))
     scene.submit([event(8)], "fourth")
     pay_in(scene, 500, "money-3")
@@ -108,6 +107,19 @@ def build(deployment: Deployment) -> Scene:
     propose(deployment, 3)
     sign(deployment)
     return scene
+
+
+def move_by_hand(operator: Client) -> None:
+    """A payment, a release and a grant."""
+    operator.record_payment(POOL, "breton", 10, request_id="paid-1", reference="bank 1")
+    operator.release_held(POOL, "irish", 20, request_id="released-1", reason="settled")
+    operator.grant_from_commons(POOL, "irish", 30, request_id="granted-1", reason="a school")
+
+
+def adjust(operator: Client) -> None:
+    """Correct the round that was posted first."""
+    doubted = operator.create_method(POOL, "ngram", Method(display_name="by n-grams", confidence_ppm=500_000))
+    operator.adjust_round(POOL, 2, request_id="adjusted-1", reason="a bug", pool_leaves=[doubted.leaf_index])
 
 
 def pay_in(scene: Scene, amount_minor: int, request_id: str) -> None:

@@ -71,8 +71,18 @@ from ledger.usage.format import AI_ONLY, HUMAN_AI
 from ledger.usage.ids import IdScheme
 from ledger.usage.membership import parse_membership, render_membership
 from ledger.usage.methods import Method, ScoreRule, content_of, method_of
+from payout.adjustments import (
+    Adjusted,
+    AdjustmentContent,
+    adjustment_transfers,
+    amount_due,
+    parse_adjusted,
+    recouped_by,
+    render_adjusted,
+)
 from payout.amounts import Carried
 from payout.calculation import Asked, RegistrySnapshot, RoundInputs, calculate
+from payout.correction import PostedRound, corrected
 from payout.entries import (
     CONTENTS,
     FireTimes,
@@ -89,7 +99,7 @@ from payout.periods import Books, PeriodUsage, Reported, Taken, Waiting, closing
 from payout.policy import Policy
 from payout.rounds import Deficits
 from payout.splits import SplitContent, SplitLine, sum_root
-from payout.statement import carried_of, deficits_of, parse_statement
+from payout.statement import carried_of, deficits_of, parse_registry, parse_statement
 from payout.tariffs import TariffContent
 from payout.weights import UsageKey, UsageSum
 from tests.support.batches import Event, body_of
@@ -527,17 +537,54 @@ class PoolLog:
         content = self.placed(RoundContent)[-1][1]
         lines = parse_statement(self.bodies[bytes.fromhex(content.statement_sha256)])
         aside = self.set_aside(content.number)
+        recoup_ppm = self.policy_at(content.start)[2].recoup_ppm
         moved = posting_transfers(content, lines, frozenset(aside))
+        moved += recouped_by(recoup_ppm, lines, frozenset(aside), self.balance)
         amount = sum(transfer.amount_minor for transfer in moved)
         named = dict(zip(("review_began_sha256", "review_ended_sha256"), map(self.put, notes), strict=False))
         posting = PostingContent(
-            round=content.number, transfer_count=len(moved), amount_minor=amount, set_aside=aside, **named
-        )
+            round=content.number, transfer_count=len(moved), amount_minor=amount, set_aside=aside,
+            recoup_ppm=recoup_ppm,
+        ).model_copy(update=named)  # fmt: skip
         before = Period.parse(content.period).end if content.period else None
         for leaf, events in [*self._accepted.items(), *self._taken_back.items()]:
             for event in self._left_of(leaf, events, before) if leaf < content.end else ():
                 self.paid_by[leaf, event.event_id] = content.number
         return self.append(posting, moved)
+
+    def adjust(
+        self, number: int, pool_leaves: Sequence[int] = (), registry_leaves: Sequence[int] = (), source: str = ""
+    ) -> int:
+        """Adjust a posted round by what these leaves say."""
+        lines = self.adjusted_lines(number, pool_leaves, registry_leaves)
+        content = AdjustmentContent(
+            request_id=f"a-{self.size()}", round=number, amount_minor=amount_due(lines),
+            lines_sha256=self.put(render_adjusted(lines)), pool_leaves=[*pool_leaves],
+            registry_leaves=[*registry_leaves], source=source, reason="it was wrong", salt=salt_at(self.size()),
+        )  # fmt: skip
+        return self.append(content, adjustment_transfers(lines, source, self.balance))
+
+    def adjusted_lines(
+        self, number: int, pool_leaves: Sequence[int], registry_leaves: Sequence[int] = ()
+    ) -> list[Adjusted]:
+        rounds = {content.number: content for _, content in self.placed(RoundContent)}
+        content = rounds[number]
+        made = [each for _, each in self.placed(AdjustmentContent) if each.round == number]
+        bodies = [self.bodies[bytes.fromhex(each.lines_sha256)] for each in made]
+        posted = PostedRound(
+            content,
+            rounds.get(content.previous),
+            self.policy_at(content.start)[2],
+            parse_statement(self.bodies[bytes.fromhex(content.statement_sha256)]),
+            self.bodies[bytes.fromhex(content.weights_sha256)],
+            parse_registry(self.bodies[bytes.fromhex(content.registry_sha256)]),
+            {(each.method, each.version): each.confidence_ppm for _, each in self.placed(MethodContent)},
+            frozenset(self.set_aside(number)),
+        )
+        corrections = [self.content(leaf) for leaf in pool_leaves]
+        corrections += [self.registry.content(leaf) for leaf in registry_leaves]
+        earlier = {line.account: line.new_minor for body in bodies for line in parse_adjusted(body)}
+        return corrected(posted, corrections, earlier)
 
     # What it comes to, in plain integers.
 

@@ -214,8 +214,11 @@ def _filled(log: PoolLog) -> None:
     while log.size() < 300:
         log.report(log.size() * 997, ("acme", "zen")[log.size() % 2])
     log.receipt(700_000, "zen")
-    log.policy(Policy(fee_ppm=10_000, period=Periods.MONTH, period_from="2026-01"))
+    better = log.method(700_000, "embedding")
+    log.policy(Policy(fee_ppm=10_000, period=Periods.MONTH, period_from="2026-01", recoup_ppm=400_000))
+    log.adjust(1, [better])
     settle(log)
+    log.adjust(1, [better, 2], source="commons")
     _closed(log)
     _taken_back(log)
 
@@ -500,7 +503,7 @@ def figures(log: PoolLog) -> dict[str, Any]:
         "leaf_hashes": {str(index): log.entries[index].hash.hex() for index in (0, 1, log.size() - 1)},
         "registry_root": log.registry.root_at(log.registry.size()),
         "registry_entries_by_type": counted(log.registry),
-        "acts_of_one_person": {"registry": 35, "folk": 49},
+        "acts_of_one_person": {"registry": 35, "folk": 52},
         "entries_by_type": counted(log),
         "batches": {
             str(index): {

@@ -9,6 +9,8 @@ from services.api.convert.acts import proposal_to_proto
 from services.api.convert.checkpoints import checkpoint_to_proto
 from services.api.convert.common import timestamp
 from services.api.convert.money import (
+    adjusted_to_proto,
+    adjustment_to_proto,
     due_to_proto,
     grant_to_proto,
     money_receipt_to_proto,
@@ -84,6 +86,8 @@ from services.api.convert.usage import (
 from services.api.convert.webhooks import proposed_webhook_to_proto, webhook_to_proto
 
 __all__ = [
+    "adjusted_to_proto",
+    "adjustment_to_proto",
     "admission_to_proto",
     "allocation_to_proto",
     "api_key_from_proto",

@@ -8,6 +8,8 @@ from ledger.journal import Purpose
 from ledger.store.income import Income
 from ledger.store.journal import PlacedTransfer, RecordedLeaf
 from moiety.v1 import accounts_pb2, revenue_pb2
+from payout.adjustments import Adjusted
+from payout.store.adjustments import Adjustment
 from payout.store.tariffs import Dues
 from payout.tariffs import PlatformDue, TariffContent
 from services.api.convert.common import timestamp
@@ -149,6 +151,27 @@ def grant_to_proto(recorded: RecordedLeaf) -> accounts_pb2.Grant:
         decided_by=content.by,
         leaf_index=recorded.leaf.index,
         create_time=timestamp(recorded.leaf.time),
+    )
+
+
+def adjusted_to_proto(line: Adjusted) -> accounts_pb2.AdjustedLine:
+    return accounts_pb2.AdjustedLine(account=line.account, old_minor=line.old_minor, new_minor=line.new_minor)
+
+
+def adjustment_to_proto(found: Adjustment) -> accounts_pb2.Adjustment:
+    content, leaf = found.recorded.leaf.content, found.recorded.leaf
+    return accounts_pb2.Adjustment(
+        name=f"pools/{leaf.pool}/adjustments/{content.request_id}",
+        round=f"pools/{leaf.pool}/rounds/{content.round}",
+        pool_leaves=content.pool_leaves,
+        registry_leaves=content.registry_leaves,
+        source=content.source,
+        reason=content.reason,
+        amount_minor=content.amount_minor,
+        lines=map(adjusted_to_proto, found.lines),
+        decided_by=content.by,
+        leaf_index=leaf.index,
+        create_time=timestamp(leaf.time),
     )
 
 

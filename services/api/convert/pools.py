@@ -69,6 +69,7 @@ def policy_to_proto(logged: LoggedPolicy) -> registry_pb2.Policy:
         rounding=registry_pb2.Rounding.Value(f"ROUNDING_{policy.rounding.value}"),
         period=registry_pb2.Periods.Value(f"PERIODS_{policy.period.value}"),
         period_from=policy.period_from,
+        recoup_ppm=policy.recoup_ppm,
     )
 
 
@@ -98,6 +99,7 @@ def policy_from_proto(message: registry_pb2.Policy) -> Policy:
         approval=Approval(enum_name(registry_pb2.Approval, message.approval, "OPERATOR", "policy.approval")),
         period=Periods(enum_name(registry_pb2.Periods, message.period, "NONE", "policy.period")),
         period_from=message.period_from,
+        recoup_ppm=message.recoup_ppm,
     ).require_sound()
 
 

@@ -54,6 +54,7 @@ TABLES: Final[Mapping[str, Mapping[str, pa.DataType]]] = {
         "approval": pa.utf8(),
         "period": pa.utf8(),
         "period_from": pa.utf8(),
+        "recoup_ppm": PPM,
     },
     "methods": {
         "leaf_index": LEAF,

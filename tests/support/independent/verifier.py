@@ -21,6 +21,7 @@ from fractions import Fraction
 from hashlib import sha256
 from math import frexp, isqrt
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Final, cast
 
 import pyarrow as pa
@@ -263,7 +264,7 @@ TOTALS: Final = "events number, attributed decimal, unattributed decimal"
 POLICY: Final = (
     "fee_ppm number, commons_ppm number, fee_cap_minor decimal or null, unattributed text, commons_rule text, "
     "tempering text, floor_minor decimal, cap_minor decimal or null, ai_only_ppm number, human_ai_ppm number, "
-    "review_seconds number, rounding text, approval? text, period? text, period_from? text"
+    "review_seconds number, rounding text, approval? text, period? text, period_from? text, recoup_ppm? number"
 )
 CONTROLS: Final = "people number, terms number, weights number, money number, rounds number, registry number"
 SEALED: Final = "collective id, request_id text, amount_minor decimal, salt hash"
@@ -306,7 +307,9 @@ TYPES: Final = {
     "proposal": "effect text, content object, rests_on object, reason text",
     "closing": "", "pause": "", "schedule": "cron text, time_zone text, paused boolean",
     "posting": "round number, transfer_count number, amount_minor decimal, set_aside? texts, "
-    "review_began_sha256? hash, review_ended_sha256? hash",
+    "review_began_sha256? hash, review_ended_sha256? hash, recoup_ppm? number",
+    "adjustment": "request_id text, round number, amount_minor decimal, lines_sha256 hash, pool_leaves numbers, "
+    "registry_leaves numbers, source text, reason text, salt hash",
     "witnesses": "policy text",
     "split": "collective text, round number, rule text, round_hash hash, amount_minor decimal, salt hash, "
     "lines number, split_root hash",
@@ -353,7 +356,7 @@ def has_form(value: Any, form: str) -> None:
         assert abs(value) < 2**53
     elif form in ("boolean", "object"):
         assert type(value) is {"boolean": bool, "object": dict}[form]
-    elif form in ("ids", "texts", "founders"):
+    elif form in ("ids", "texts", "founders", "numbers"):
         assert type(value) is list
         for each in value:
             has_form(each, form.removesuffix("s"))
@@ -534,7 +537,7 @@ KINDS: Final = {
     "schedule.v1": "terms", "closing.v1": "terms", "admission.v1": "weights", "waiver.v1": "terms",
     "tariff.v1": "terms",
     "payment.v1": "money", "release.v1": "money", "grant.v1": "money",
-    "receipt.v1": "money", "match.v1": "money", "reversal.v1": "money",
+    "receipt.v1": "money", "match.v1": "money", "reversal.v1": "money", "adjustment.v1": "money",
     "bankaccount.v1": "money", "payrun.v1": "money", "bankfile.v1": "money", "bankmatch.v1": "money",
     "round.v1": "rounds", "webhook.v1": "registry",
 }  # fmt: skip
@@ -1075,6 +1078,8 @@ class Fold:
     """Of each report: the month after its period; 0 without."""
     waived: set[tuple[str, str]] = field(default_factory=set)
     tariffs: Counter[str] = field(default_factory=Counter)
+    adjusted: dict[int, dict[str, int]] = field(default_factory=dict)
+    """By round and account, what it gets by the last adjustment."""
     left: dict[int, list[Any]] = field(default_factory=dict)
     """Of each report and receipt: whose it is, and what of it is not reversed."""
     totals: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -1580,10 +1585,14 @@ class Fold:
         transfers.append(("revenue", "rounding", rounding, "ROUNDING"))
         if rounding < 0:
             transfers[-1] = ("rounding", "revenue", -rounding, "ROUNDING")
-        transfers = [moved for moved in transfers if moved[2]]
+        share = self.policy_at(last["start"])[2].get("recoup_ppm", 0)
+        assert entry.get("recoup_ppm", 0) == share
+        recouped = self.recouped(share, lines, aside)
+        transfers = [moved for moved in transfers if moved[2]] + recouped
         assert entry["transfer_count"] == len(transfers)
         assert int(entry["amount_minor"]) == sum(moved[2] for moved in transfers)
         left = self.balances["revenue"] - int(last["pot_minor"]) + int(last["carried_minor"])
+        left += sum(moved[2] for moved in recouped if moved[1] == "revenue")
         self.move(entry["index"], transfers)
         self.posted.add(last["number"])
         assert self.balances["revenue"] == left
@@ -1598,6 +1607,130 @@ class Fold:
         self.deficit_unattributed = int(last["deficit_unattributed"])
         self.carried = {line[0]: (int(line[12]), int(line[14])) for line in lines}
         self.kept_carried = last["kept_after_nano"]
+
+    def recouped(self, share: int, lines: list[list[str]], aside: list[str]) -> list[tuple[str, str, int, str]]:
+        """What a round's lines pay back, and to whom it goes on."""
+        held = {line[0]: "held" if line[1] == "SUSPENDED" or line[0] in aside else "collective" for line in lines}
+        moved = []
+        for name, _, *figures in lines:
+            back = min(-self.balances.get(f"owing/{name}", 0), int(figures[8]) * share // PPM)
+            if back > 0:
+                moved.append((f"{held[name]}/{name}", f"owing/{name}", back, "RECOUPED"))
+        takers = [(f"awaiting/{name}", f"{kind}/{name}") for name, kind in held.items()]
+        takers += [(f"awaiting_{name}", name) for name in ("commons", "fees", "revenue")]
+        due = [self.balances.get(waits, 0) for waits, _ in takers]
+        amounts = apportion(sum(each[2] for each in moved), due) if moved else []
+        going = zip(takers, amounts, strict=False)
+        return moved + [(waits, gets, amount, "RECOUPED") for (waits, gets), amount in going if amount]
+
+    # 9. A posted round over the corrected log.
+
+    def adjustment(self, entry: dict[str, Any]) -> None:
+        last = next(said for said in self.rounds if said["number"] == entry["round"])
+        assert last["number"] in self.posted
+        assert self.state in ("POSTED", "REJECTED")
+        lines = csv_of(self.body(last["statement_sha256"]), STATEMENT)
+        registry = csv_of(self.body(last["registry_sha256"]), "collective,status,members,equity_ppm")
+        policy = self.entries[last["policy_leaf"]]["policy"]
+        methods = {key: dict(said) for key, said in self.methods.items()}
+        for leaf in entry["pool_leaves"]:
+            said = self.entries[leaf]
+            assert leaf < entry["index"]
+            assert said["type"] in ("policy.v1", "method.v1")
+            if said["type"] == "policy.v1":
+                policy = said["policy"]
+                continue
+            for (name, _), known in methods.items():
+                if name == said["method"]:
+                    known["confidence_ppm"] = said["confidence_ppm"]
+        for leaf in entry["registry_leaves"]:
+            said = self.acts.registry.entries[leaf]
+            assert leaf < entry["registry_size"]
+            assert said["type"] == "collective.v1"
+            changed = [said["collective"], said["status"], str(said["members"]), str(said["equity_ppm"])]
+            registry = sorted([line for line in registry if line[0] != changed[0]] + [changed])
+        before = next((said for said in self.rounds if said["number"] == last["previous"]), None)
+        then = SimpleNamespace(
+            methods=methods,
+            deficits={line[0]: int(line[5]) for line in lines},
+            deficit_unattributed=int(before["deficit_unattributed"]) if before else 0,
+            carried={line[0]: (int(line[11]), int(line[13])) for line in lines},
+            kept_carried=before["kept_after_nano"] if before else 0,
+        )
+        weights = self.weights_in(last)
+        found, statement = distribute(cast("Fold", then), policy, weights, registry, int(last["pot_minor"]))
+        differences = self.differences(last, found, lines, csv_of(statement.encode(), STATEMENT))
+        known = self.adjusted.setdefault(last["number"], {})
+        follows = []
+        for account, (old, new) in sorted(differences.items()):
+            follows += [[account, str(known.get(account, old)), str(new)]] if known.get(account, old) != new else []
+            known[account] = new
+        stated = csv_of(self.body(entry["lines_sha256"]), "account,old_minor,new_minor")
+        assert stated == follows
+        change = {account: int(new) - int(old) for account, old, new in stated}
+        assert int(entry["amount_minor"]) == sum(amount for amount in change.values() if amount > 0) > 0
+        self.move(entry["index"], self.adjusting(change, entry["source"]))
+
+    def weights_in(self, last: dict[str, Any]) -> dict[Key, Weights]:
+        found: dict[Key, Weights] = {}
+        rows = csv_of(self.body(last["weights_sha256"]), "collective,method,method_version,mode,events,weight")
+        for name, method, version, mode, events, weight in rows:
+            under = found.setdefault((method, int(version), int(mode)), Weights())
+            if name:
+                under.weight[name], under.counts[name] = int(weight), int(events)
+            else:
+                under.events, under.unattributed = int(events), int(weight)
+        return found
+
+    def differences(
+        self, last: dict[str, Any], found: dict[str, int], lines: list[list[str]], new_lines: list[list[str]]
+    ) -> dict[str, tuple[int, int]]:
+        """By account, what it got and what it would get: whole units by largest remainder of the exact difference."""
+        aside = {
+            name for (number, name), said in self.answers.items() if (number, said) == (last["number"], "SET_ASIDE")
+        }
+        of = {line[0]: line for line in lines}
+        exact = {"commons": [int(last["commons_kept_minor"]), int(last["kept_after_nano"])]}
+        new = {"commons": [found["commons_kept_minor"], found["kept_after_nano"]]}
+        for line in new_lines:
+            old = of.get(line[0], [line[0], line[1], *("0" * 13)])
+            account = ("held/" if old[1] == "SUSPENDED" or line[0] in aside else "collective/") + line[0]
+            exact[account] = [int(old[10]), int(old[12]) + int(old[14])]
+            new[account] = [int(line[10]), int(line[12]) + int(line[14])]
+        rest = {account: (new[account][0] - old[0]) * NANO + new[account][1] - old[1] for account, old in exact.items()}
+        whole = {account: amount // NANO for account, amount in rest.items()}
+        up = (sum(amount % NANO for amount in rest.values()) + NANO // 2) // NANO
+        for account in sorted(rest, key=lambda account: (-(rest[account] % NANO), account))[:up]:
+            whole[account] += 1
+        result = {account: (exact[account][0], exact[account][0] + amount) for account, amount in whole.items()}
+        result["fees"] = int(last["fee_minor"]), found["fee_minor"]
+        gone = sum(new - old for old, new in result.values())
+        result["revenue"] = int(last["carried_minor"]), int(last["carried_minor"]) - gone
+        return result
+
+    def adjusting(self, change: dict[str, int], source: str) -> list[tuple[str, str, int, str]]:
+        assert source in ("", "fees", "commons")
+        due = {account: amount for account, amount in change.items() if amount > 0}
+        cash = {account: -amount for account, amount in change.items() if amount < 0 and "/" not in account}
+        owed = {f"owing/{a.split('/')[1]}": -amount for a, amount in change.items() if amount < 0 and "/" in a}
+        now = dict(zip(due, apportion(sum(cash.values()), list(due.values())) if cash else [0] * len(due), strict=True))
+        later = {account: amount - now[account] for account, amount in due.items()}
+        waits = {a: f"awaiting/{a.split('/')[1]}" if "/" in a else f"awaiting_{a}" for a in (*due, "fees", "commons")}
+        moved = paired(cash, now)
+        if source and owed:
+            moved += paired({source: sum(owed.values())}, later)
+            moved += paired(owed, {waits[source]: sum(owed.values())})
+        else:
+            moved += paired(owed, {waits[account]: amount for account, amount in later.items()})
+        found = [(*each, "ADJUSTMENT") for each in moved]
+        for name in dict.fromkeys(account.split("/")[1] for account in change if "/" in account):
+            after = [
+                self.balances.get(a, 0) + sum(m[2] * ((m[1] == a) - (m[0] == a)) for m in found)
+                for a in (f"owing/{name}", f"awaiting/{name}")
+            ]
+            if min(-after[0], after[1]) > 0:
+                found.append((f"awaiting/{name}", f"owing/{name}", min(-after[0], after[1]), "RECOUPED"))
+        return found
 
     def window(self, entry: dict[str, Any], last: dict[str, Any], review_seconds: float) -> None:
         policy = self.acts.timed[last["index"]]
@@ -1830,6 +1963,19 @@ def weights_table(weights: dict[Key, Weights]) -> str:
         rows += [(name, *key, under.counts[name], under.weight[name]) for name in under.weight]
     lines = [",".join(map(str, row)) for row in sorted(rows)]
     return "\n".join(["collective,method,method_version,mode,events,weight", *lines]) + "\n"
+
+
+def paired(givers: dict[str, int], takers: dict[str, int]) -> list[tuple[str, str, int]]:
+    """Who gives how much to whom, first to first; nothing to oneself."""
+    found: list[tuple[str, str, int]] = []
+    gives = [name for name, amount in givers.items() for _ in range(amount)]
+    gets = [name for name, amount in takers.items() for _ in range(amount)]
+    for giver, taker in zip(gives, gets, strict=False):
+        if found and found[-1][:2] == (giver, taker):
+            found[-1] = giver, taker, found[-1][2] + 1
+        else:
+            found.append((giver, taker, 1))
+    return [each for each in found if each[0] != each[1]]
 
 
 def apportion(

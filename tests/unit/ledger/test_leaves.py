@@ -38,6 +38,7 @@ from ledger.usage.entries import (
     decode_positions,
     encode_positions,
 )
+from payout.adjustments import AdjustmentContent
 from payout.entries import (
     CONTENTS,
     FireTimes,
@@ -356,6 +357,18 @@ SPLIT: Final = (
         '","time":"2026-01-02T03:04:05.000006Z","type":"split.v1"}'
     ),
 )  # fmt: skip
+ADJUSTMENT: Final = (
+    AdjustmentContent(
+        by="operators/olive", by_key="k", registry_size=3, request_id="a-1", round=2, amount_minor=10**15,
+        lines_sha256=DIGEST, pool_leaves=[5], registry_leaves=[1, 2], source="fees", reason="members", salt=DIGEST,
+    ),
+    (
+        f'{{"amount_minor":"1000000000000000","by":"operators/olive","by_key":"k","index":7,"lines_sha256":"{DIGEST}",'
+        '"pool":"folk","pool_leaves":[5],"reason":"members","registry_leaves":[1,2],"registry_size":3,'
+        f'"request_id":"a-1","round":2,"salt":"{DIGEST}","source":"fees",'
+        '"time":"2026-01-02T03:04:05.000006Z","type":"adjustment.v1"}'
+    ),
+)  # fmt: skip
 ANSWER: Final = (
     AnswerContent(
         by="operators/olive", by_key="k", registry_size=3, round=2, collective="eire", objection_hash=DIGEST,
@@ -477,6 +490,7 @@ ALL: Final = [
     POSTING,
     OBJECTION,
     SPLIT,
+    ADJUSTMENT,
     ANSWER,
     SCHEDULE,
     PAUSE,

@@ -42,6 +42,7 @@ def test_a_policy_takes_nothing_and_counts_everything_unless_told() -> None:
         "approval": Approval.OPERATOR,
         "period": Periods.NONE,
         "period_from": "",
+        "recoup_ppm": 0,
     }
     assert Policy().require_sound() == Policy()
 
@@ -52,6 +53,7 @@ def test_a_policy_takes_nothing_and_counts_everything_unless_told() -> None:
         ("fee_ppm", 0, 1_000_000),
         ("fee_cap_minor", 0, LARGEST),
         ("commons_ppm", 0, 1_000_000),
+        ("recoup_ppm", 0, 1_000_000),
         ("floor_minor", 0, LARGEST),
         ("cap_minor", 0, LARGEST),
         ("ai_only_ppm", 0, 10_000_000),

@@ -1,0 +1,212 @@
+"""Adjustments in Postgres: what a posted round would give over the corrected log, and what was adjusted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import sha256
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from ledger.acts.entries import ActContent, CollectiveContent
+from ledger.errors import IdentityReusedError, InvalidInputError, LedgerCorruptError, LostRaceError, StateError
+from ledger.journal import awaiting_account, collective_account, owing_account, owner_of
+from ledger.log.leaves import Leaf, decode
+from ledger.store import journal, log, methods
+from ledger.store import tables as lt
+from ledger.store.acts import REGISTRY, Effect
+from ledger.store.conflicts import taken_keys
+from ledger.store.journal import RecordedLeaf
+from ledger.store.log import PoolRef
+from ledger.usage.entries import MethodContent
+from payout.adjustments import (
+    SOURCES,
+    Adjusted,
+    AdjustmentContent,
+    adjustment_transfers,
+    amount_due,
+    parse_adjusted,
+    render_adjusted,
+)
+from payout.correction import PostedRound, corrected
+from payout.entries import PolicyContent
+from payout.rounds import Line
+from payout.statement import parse_registry, parse_statement
+from payout.store import objections, pools, rounds
+from payout.store import tables as t
+from payout.store.rounds import RoundState
+
+NO_LINES: Final = "0" * 64
+"""Stands for the body of an adjustment that is asked for: it is computed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Adjustment:
+    """An adjustment with its lines, by account."""
+
+    recorded: RecordedLeaf
+    lines: Sequence[Adjusted]
+
+
+def preview_adjustment(connection: sa.Connection, pool: PoolRef, asked: AdjustmentContent) -> list[Adjusted]:
+    """Returns what a round would have given otherwise over the corrected log; nothing if it is the same.
+
+    Raises:
+        NotFoundError: there is no such round.
+        StateError: the round is not posted, or another is open.
+        InvalidInputError: a leaf corrects nothing, or the source is unknown.
+    """
+    _require_source(asked.source)
+    record = rounds.get_round(connection, pool, asked.round)
+    if record.state is not RoundState.POSTED:
+        raise StateError(
+            f"pools/{pool.name}/rounds/{asked.round}",
+            "NOT_POSTED",
+            f"is {record.state.value}: one that is not posted is rejected, and calculated again",
+        )
+    if open_round := rounds.open_round(connection, pool):
+        name = f"pools/{pool.name}/rounds/{open_round.content.number}"
+        raise StateError(name, "ROUND_OPEN", "must be approved or rejected first")
+    corrections = [_correction(connection, pool, index) for index in asked.pool_leaves]
+    corrections += [_registered(connection, index) for index in asked.registry_leaves]
+    earlier = {
+        line.account: line.new_minor
+        for found in list_adjustments(connection, pool, number=asked.round)
+        for line in found.lines
+    }
+    return corrected(_posted(connection, pool, asked.round), corrections, earlier)
+
+
+def _posted(connection: sa.Connection, pool: PoolRef, number: int) -> PostedRound:
+    content = rounds.get_round(connection, pool, number).content
+    (logged,) = pools.list_policies(connection, pool, after=content.policy_version - 1, limit=1)
+
+    def body(digest: str) -> bytes:
+        return log.checked_body(connection, pool, bytes.fromhex(digest))
+
+    return PostedRound(
+        content,
+        rounds.get_round(connection, pool, content.previous).content if content.previous else None,
+        logged.policy,
+        parse_statement(body(content.statement_sha256)),
+        body(content.weights_sha256),
+        parse_registry(body(content.registry_sha256)),
+        methods.confidences(connection, pool),
+        frozenset(objections.set_aside(connection, pool, number)),
+    )
+
+
+def _correction(connection: sa.Connection, pool: PoolRef, index: int) -> ActContent:
+    kinds: dict[str, type[ActContent]] = {kind.type: kind for kind in (PolicyContent, MethodContent)}
+    return _named(connection, pool, index, kinds, "pool_leaves", "a policy or a method")
+
+
+def _registered(connection: sa.Connection, index: int) -> ActContent:
+    kinds: dict[str, type[ActContent]] = {CollectiveContent.type: CollectiveContent}
+    return _named(connection, REGISTRY, index, kinds, "registry_leaves", "a collective")
+
+
+def _named(
+    connection: sa.Connection, pool: PoolRef, index: int, kinds: Mapping[str, type[ActContent]], field: str, what: str
+) -> ActContent:
+    query = sa.select(lt.leaf.c.entry).where(lt.leaf.c.pool_id == pool.pool_id, lt.leaf.c.leaf_index == index)
+    entry = connection.execute(query).scalar()
+    try:
+        content: ActContent = decode(bytes(entry or b""), kinds).content
+    except LedgerCorruptError:
+        raise InvalidInputError.of(field, f"must be leaves that log {what}, got {index}") from None
+    return content
+
+
+def _require_source(source: str) -> None:
+    if source not in SOURCES:
+        raise InvalidInputError.of("source", f"must be fees, commons or empty, got {source[:20]!r}")
+
+
+def list_adjustments(
+    connection: sa.Connection, pool: PoolRef, *, number: int | None = None, after: int = -1, limit: int | None = None
+) -> list[Adjustment]:
+    """Returns adjustments after a leaf, in the order of the log: of one round, or of all."""
+    query = journal.leaves_of(pool, t.adjustment).where(t.adjustment.c.leaf_index > after)
+    if number is not None:
+        query = query.where(t.adjustment.c.number == number)
+    rows = connection.execute(query.order_by(t.adjustment.c.leaf_index).limit(limit)).all()
+    return [_read(connection, pool, journal.recorded_leaf(row, AdjustmentContent)) for row in rows]
+
+
+def _read(connection: sa.Connection, pool: PoolRef, recorded: RecordedLeaf) -> Adjustment:
+    body = log.checked_body(connection, pool, bytes.fromhex(recorded.leaf.content.lines_sha256))
+    return Adjustment(recorded, parse_adjusted(body))
+
+
+def _prepare(connection: sa.Connection, pool: PoolRef, content: AdjustmentContent) -> AdjustmentContent:
+    lines = preview_adjustment(connection, pool, content)
+    if not lines:
+        name = f"pools/{pool.name}/rounds/{content.round}"
+        raise StateError(name, "NOTHING_TO_ADJUST", "gives the same over the corrected log")
+    body = render_adjusted(lines)
+    log.put_body(connection, pool, body)
+    return content.model_copy(update={"lines_sha256": sha256(body).hexdigest(), "amount_minor": amount_due(lines)})
+
+
+def _adjust(connection: sa.Connection, pool: PoolRef, content: AdjustmentContent, now: datetime) -> Adjustment:
+    lines = preview_adjustment(connection, pool, content)
+    if sha256(render_adjusted(lines)).hexdigest() != content.lines_sha256:
+        raise LostRaceError(f"what pools/{pool.name}/rounds/{content.round} gives over the corrected log")
+    (leaf,) = log.append(connection, pool, [content], now)
+    owners = sorted({owner for line in lines if (owner := owner_of(line.account))})
+    names = [name for owner in owners for name in (owing_account(owner), awaiting_account(collective_account(owner)))]
+    before = journal.balances_of(connection, pool, names, log_size=leaf.index)
+    moved = adjustment_transfers(lines, content.source, lambda account: before.get(account, 0))
+    journal.post(connection, pool, leaf.index, moved)
+    row: dict[str, Any] = {
+        "pool_id": pool.pool_id,
+        "leaf_index": leaf.index,
+        "number": content.round,
+        "request_id": content.request_id,
+    }
+    with taken_keys(lambda _: LostRaceError(f"request {content.request_id}")):
+        connection.execute(sa.insert(t.adjustment).values(row))
+    return Adjustment(RecordedLeaf(Leaf(pool.name, leaf.index, now, content), leaf.hash), lines)
+
+
+def _standing(connection: sa.Connection, pool: PoolRef, content: AdjustmentContent) -> Adjustment | None:
+    found = journal.recorded(
+        connection, pool, t.adjustment, t.adjustment.c.request_id == content.request_id, AdjustmentContent
+    )
+    if found is None:
+        return None
+    logged: AdjustmentContent = found.leaf.content
+    asked = ("round", "pool_leaves", "registry_leaves", "source", "reason")
+    if any(getattr(logged, name) != getattr(content, name) for name in asked):
+        raise IdentityReusedError.of("request_id", "was recorded with other content")
+    return _read(connection, pool, found)
+
+
+def _rests_on(connection: sa.Connection, pool: PoolRef, content: AdjustmentContent) -> dict[str, str]:
+    made = len(list_adjustments(connection, pool, number=content.round))
+    return {f"rounds/{content.round}/adjustments": str(made)}
+
+
+ADJUST: Final = Effect(AdjustmentContent, _adjust, _standing, prepare=_prepare, rests_on=_rests_on)
+"""Adjusts a posted round, exactly once by request id. Returns an `Adjustment`.
+
+Raises as `preview_adjustment` does; StateError too if there is nothing to adjust, or an account that gives at once has
+too little.
+"""
+
+
+def read_recouping(connection: sa.Connection, pool: PoolRef, lines: Sequence[Line], *, log_size: int) -> dict[str, int]:
+    """Returns the balances of all accounts that owe, or wait, because of adjustments."""
+    if (
+        connection.execute(sa.select(t.adjustment.c.number).where(t.adjustment.c.pool_id == pool.pool_id)).first()
+        is None
+    ):
+        return {}
+    names = [line.collective for line in lines]
+    accounts = [owing_account(name) for name in names]
+    accounts += [awaiting_account(collective_account(name)) for name in names]
+    accounts += [awaiting_account(account) for account in ("fees", "commons", "revenue")]
+    return journal.balances_of(connection, pool, accounts, log_size=log_size)
