@@ -147,9 +147,9 @@ def pot_of(balances: Mapping[str, int]) -> int:
     return max(0, balances.get(REVENUE, 0))
 
 
-def calculate(inputs: RoundInputs) -> Calculation:
-    """Returns the round that follows from its inputs."""
-    distribution = distribute(
+def distributed(inputs: RoundInputs) -> Distribution:
+    """Returns who gets how much of a round's pot."""
+    return distribute(
         inputs.policy,
         inputs.pot_minor,
         inputs.usage,
@@ -158,6 +158,11 @@ def calculate(inputs: RoundInputs) -> Calculation:
         inputs.deficits,
         inputs.carried,
     )
+
+
+def calculate(inputs: RoundInputs) -> Calculation:
+    """Returns the round that follows from its inputs."""
+    distribution = distributed(inputs)
     statement, weights = render_statement(distribution.lines), render_weights(inputs.usage)
     snapshot = render_registry(inputs.registry.collectives)
     content = round_content(inputs, distribution, statement=statement, weights=weights, registry=snapshot)

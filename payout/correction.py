@@ -15,10 +15,10 @@ from ledger.journal import COMMONS, FEES, REVENUE
 from ledger.registry import NANO, Collective
 from payout.adjustments import Adjusted, account_of
 from payout.amounts import Carried
-from payout.calculation import RegistrySnapshot, RoundInputs, as_proposed
+from payout.calculation import RegistrySnapshot, RoundInputs, as_proposed, distributed
 from payout.entries import RoundContent
 from payout.policy import Policy
-from payout.rounds import Deficits, Distribution, Line, distribute
+from payout.rounds import Deficits, Distribution, Line
 from payout.statement import parse_weights
 
 
@@ -50,15 +50,7 @@ def corrected(posted: PostedRound, corrections: Sequence[ActContent], earlier: M
     inputs = _inputs(posted)
     for act in corrections:
         inputs = as_proposed(inputs, act)
-    new = distribute(
-        inputs.policy,
-        inputs.pot_minor,
-        inputs.usage,
-        inputs.confidence_ppm,
-        inputs.registry.collectives,
-        inputs.deficits,
-        inputs.carried,
-    )
+    new = distributed(inputs)
     old_lines = {line.collective: line for line in posted.lines}
     accounts = {line.collective: account_of(line, posted.set_aside) for line in [*new.lines, *posted.lines]}
     exact = {COMMONS: _kept_nano(new) - _kept_nano(posted.content)}

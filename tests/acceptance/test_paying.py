@@ -143,7 +143,7 @@ def owed(client: Client) -> dict[str, int]:
 
 def killed(owner: sa.Engine, process: ServerProcess, held: str, call: Callable[[Client], object], who: str) -> None:
     """Kill the server where a call waits in its transaction for what is held; then start it again."""
-    with Client(process.address, who) as person, ThreadPoolExecutor(1) as threads:
+    with Client(process.address, who, timeout_seconds=10) as person, ThreadPoolExecutor(1) as threads:
         with owner.connect() as connection:
             connection.execute(sa.text(held))
             asked = threads.submit(call, person)

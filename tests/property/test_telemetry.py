@@ -13,6 +13,7 @@ from unittest import mock
 from urllib.parse import urlsplit
 from uuid import UUID
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,6 +22,7 @@ from moiety import (
     RefusedDocument,
     TelemetrySession,
     UsageEvent,
+    UsageFileError,
     batch_of,
     json_text,
     read_telemetry,
@@ -224,9 +226,21 @@ def test_no_document_is_anything_but_valid_or_refused(
         assert str(found)
 
 
-@given(st.binary(max_size=200) | st.text(alphabet='[]{}",: \n01ü', max_size=60).map(str.encode))
+COMPRESSED: Final = (b"\x1f\x8b", b"BZh", b"\x28\xb5\x2f\xfd")
+"""How files begin that are decompressed before they are read."""
+
+DATA: Final = st.binary(max_size=200) | st.text(alphabet='[]{}",: \n01ü', max_size=60).map(str.encode)
+
+
+@given(DATA.filter(lambda data: not data.startswith(COMPRESSED)))
 def test_bytes_that_are_no_sessions_are_refused_and_nothing_is_raised(data: bytes) -> None:
     assert all(isinstance(found, RefusedDocument) for found in read_telemetry(io.BytesIO(data)))
+
+
+@given(st.sampled_from(COMPRESSED), st.binary(max_size=200))
+def test_what_only_begins_like_a_compressed_file_cannot_be_read(magic: bytes, data: bytes) -> None:
+    with pytest.raises(UsageFileError):
+        list(read_telemetry(io.BytesIO(magic + data)))
 
 
 LABELS: Final = st.lists(st.sampled_from(["a", "b", "ab", "B", "ü"]), min_size=1, max_size=4)
