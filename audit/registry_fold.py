@@ -85,6 +85,7 @@ class RegistryFold:
     """The latest leaf of each webhook."""
     acts: ActsFold = field(init=False)
     _last_time: datetime | None = None
+    _bodies_of_domains: dict[str, bytes] = field(default_factory=dict)
     _waiting: EncodedLeaf | None = None
     """A leaf that was read and not taken in."""
     _leaves: Iterator[EncodedLeaf] | None = None
@@ -290,8 +291,7 @@ class RegistryFold:
                 return principal in self.people.persons
 
     def _put_collective(self, leaf_index: int, content: CollectiveContent) -> None:
-        body = _registry_body(self.log, leaf_index, content.domains_sha256)
-        collective = collective_of(content, body)
+        collective = collective_of(content, self._body_of_domains(leaf_index, content.domains_sha256))
         before = self.collectives.get(collective.name)
         for domain in before.domains if before else ():
             self.domains.pop(domain)
@@ -302,6 +302,13 @@ class RegistryFold:
         self.collectives[collective.name] = collective
         self.collective_leaf[collective.name] = leaf_index
         self.said_of_collectives[leaf_index] = content
+
+    def _body_of_domains(self, leaf_index: int, digest: str) -> bytes:
+        """Returns the body, read once: all collectives without domains have the same one."""
+        known = self._bodies_of_domains
+        if digest not in known:
+            known[digest] = _registry_body(self.log, leaf_index, digest)
+        return known[digest]
 
     def _put_webhook(self, here: At, content: WebhookContent) -> None:
         """Take in a webhook: of a log and an owner that there are; later only its state and its details change."""
