@@ -20,8 +20,6 @@ from services.access.founding import found_with_new_keys, is_founded
 from services.access.keys import Principal
 from services.access.sessions import Sessions, operators_with_keys
 from services.api.contract import Services
-from services.mail.herald import Herald
-from services.mail.sender import Post
 from services.parts import Clock, Parts, SigningParts
 from services.process.memory import keep_freed_memory
 from services.process.server import Server
@@ -214,6 +212,10 @@ def _mail(parts: Parts) -> Iterator[None]:
     if not parts.settings.smtp_server:
         yield
         return
+    # Templates and languages are loaded where mail is sent.
+    from services.mail.herald import Herald  # noqa: PLC0415
+    from services.mail.sender import Post  # noqa: PLC0415
+
     seconds = parts.settings.mail_poll_seconds
     with every(seconds, Herald(parts.database).run_once, Post(parts.settings, parts.database).run_once):
         logger.info("sending mail", poll_seconds=seconds)

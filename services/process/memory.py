@@ -25,8 +25,7 @@ def keep_freed_memory() -> None:
 
     A batch is processed in arrays of a megabyte. By default each goes back to the kernel when it is freed, and the
     kernel clears the pages of the next one: half of the time that parsing and weighing take. Each thread has a heap of
-    its own by default, and Arrow another, so that what one frees no other can use: under eight streams that is a fifth
-    of the process's memory. Source: mallopt(3).
+    its own by default, and Arrow another, so that what one frees no other can use. Source: mallopt(3).
     """
     if not sys.platform.startswith("linux"):
         return

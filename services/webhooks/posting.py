@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from threading import Event, Timer
 from typing import Final
 
@@ -70,7 +71,11 @@ class Poster:
     def __init__(self, reach: Reach, *, seconds: float = ATTEMPT_SECONDS) -> None:
         self.reach = reach
         self._seconds = seconds
-        self._tls = ssl.create_default_context()
+
+    @cached_property
+    def _tls(self) -> ssl.SSLContext:
+        """Loaded by the first post: most processes never send one."""
+        return ssl.create_default_context()
 
     def post(self, target: Target, headers: Mapping[str, str], body: bytes) -> Answer:
         """Post once; it never fails, and says what came of it, without an address or a text of the receiver's."""
