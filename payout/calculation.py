@@ -119,6 +119,37 @@ class RoundInputs:
     """The first leaf whose usage may be in it, where that is before `start`."""
     closing: Closing | None = None
 
+    @classmethod
+    def again(
+        cls,
+        content: RoundContent,
+        policy: Policy,
+        usage: Mapping[UsageKey, UsageSum],
+        confidence_ppm: Mapping[tuple[str, int], int],
+        collectives: Sequence[Collective],
+        deficits: Deficits,
+        carried: Carried,
+    ) -> RoundInputs:
+        """Returns the inputs of a round that was calculated, with what its entry only has the hashes of."""
+        return cls(
+            number=content.number,
+            previous=content.previous,
+            start=content.start,
+            end=content.end,
+            root=bytes.fromhex(content.root),
+            policy_leaf=content.policy_leaf,
+            policy_version=content.policy_version,
+            policy=policy,
+            pot_minor=content.pot_minor,
+            usage=usage,
+            confidence_ppm=confidence_ppm,
+            registry=RegistrySnapshot(content.registry_size, bytes.fromhex(content.registry_root), collectives),
+            deficits=deficits,
+            carried=carried,
+            usage_from=content.usage_from,
+            closing=closing_of(content),
+        )
+
 
 def as_proposed(inputs: RoundInputs, act: ActContent) -> RoundInputs:
     """Returns the inputs as an act would have had them; the same ones if it has no effect on a distribution.

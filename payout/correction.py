@@ -15,7 +15,7 @@ from ledger.journal import COMMONS, FEES, REVENUE
 from ledger.registry import NANO, Collective
 from payout.adjustments import Adjusted, account_of
 from payout.amounts import Carried
-from payout.calculation import RegistrySnapshot, RoundInputs, as_proposed, distributed
+from payout.calculation import RoundInputs, as_proposed, distributed
 from payout.entries import RoundContent
 from payout.policy import Policy
 from payout.rounds import Deficits, Distribution, Line
@@ -92,19 +92,12 @@ def _kept_nano(found: Distribution | RoundContent) -> int:
 
 def _inputs(posted: PostedRound) -> RoundInputs:
     content, before = posted.content, posted.before
-    return RoundInputs(
-        number=content.number,
-        previous=content.previous,
-        start=content.start,
-        end=content.end,
-        root=bytes.fromhex(content.root),
-        policy_leaf=content.policy_leaf,
-        policy_version=content.policy_version,
+    return RoundInputs.again(
+        content,
         policy=posted.policy,
-        pot_minor=content.pot_minor,
         usage=parse_weights(posted.weights),
         confidence_ppm=posted.confidence_ppm,
-        registry=RegistrySnapshot(content.registry_size, bytes.fromhex(content.registry_root), posted.collectives),
+        collectives=posted.collectives,
         deficits=Deficits(
             before.deficit_unattributed if before else 0,
             {line.collective: line.deficit_before for line in posted.lines if line.deficit_before},

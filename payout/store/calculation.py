@@ -23,7 +23,6 @@ from payout.calculation import (
     RoundInputs,
     as_proposed,
     calculate,
-    closing_of,
     pot_of,
 )
 from payout.entries import RoundContent
@@ -162,25 +161,14 @@ def past_round(
     snapshot = log.checked_body(connection, pool, bytes.fromhex(content.registry_sha256))
     before = rounds.get_round(connection, pool, content.previous).content if content.previous else None
     deficits, carried = _left_by(connection, pool, before)
-    inputs = RoundInputs(
-        number=content.number,
-        previous=content.previous,
-        start=content.start,
-        end=content.end,
-        root=bytes.fromhex(content.root),
-        policy_leaf=content.policy_leaf,
-        policy_version=content.policy_version,
+    inputs = RoundInputs.again(
+        content,
         policy=policy or logged.policy,
-        pot_minor=content.pot_minor,
         usage=_usage(connection, pool, Taken.by(before), content.end, period_end(content), proposed),
         confidence_ppm=methods.confidences(connection, pool),
-        registry=RegistrySnapshot(
-            content.registry_size, bytes.fromhex(content.registry_root), parse_registry(snapshot)
-        ),
+        collectives=parse_registry(snapshot),
         deficits=deficits,
         carried=carried,
-        usage_from=content.usage_from,
-        closing=closing_of(content),
     )
     if proposed:
         inputs = replace(inputs, registry=_with_named(connection, inputs.registry, inputs.usage))
