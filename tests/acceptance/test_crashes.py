@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from threading import Event
+from threading import Event, Semaphore
 from threading import enumerate as enumerate_threads
 from typing import Any, Final
 
@@ -89,17 +89,31 @@ def append_requests(count: int, size: int) -> list[pb.AppendUsageRequest]:
     ]
 
 
+IN_FLIGHT: Final = 8
+
+
 def receipts_until_it_breaks(
     wire: Wire, requests: list[pb.AppendUsageRequest], then: Callable[[int], None]
 ) -> dict[str, Receipt]:
+    """Send the requests with a few unanswered at a time, so that a killed service has never answered them all."""
     found: dict[str, Receipt] = {}
+    free = Semaphore(IN_FLIGHT)
+
+    def paced() -> Iterator[pb.AppendUsageRequest]:
+        for request in requests:
+            free.acquire()
+            yield request
+
     try:
-        for answer in wire.open(APPEND, requests):
+        for answer in wire.open(APPEND, paced()):
             assert answer.HasField("receipt"), answer.error
             found[answer.receipt.name] = answer.receipt
+            free.release()
             then(len(found))
     except grpc.RpcError:
         pass
+    finally:
+        free.release(len(requests))
     return found
 
 
