@@ -527,7 +527,7 @@ const NESTED = {
   policy: 'fee_ppm number, fee_cap_minor decimal or null, commons_ppm number, unattributed unattributed, '
     + 'commons_rule commons, tempering tempering, floor_minor decimal, cap_minor decimal or null, ai_only_ppm number, '
     + 'human_ai_ppm number, review_seconds number, rounding rounding, approval? approval, period? period, '
-    + 'period_from? text, recoup_ppm? number',
+    + 'period_from? text, recoup_ppm? number, public? boolean',
   controls: 'people number, terms number, weights number, money number, rounds number, registry number',
   times: 'first text, last text, count number',
   founder: 'operator text, key_id text, secret_hash text',

@@ -105,6 +105,8 @@ class Policy(BaseModel):
     period: Annotated[Periods, Field(strict=False, exclude_if=lambda value: value is Periods.NONE)] = Periods.NONE
     period_from: str = Field(default="", exclude_if=is_empty)
     """The first period that a round closes, where the round before it was of none; empty without periods."""
+    public: bool = Field(default=False, exclude_if=lambda value: not value)
+    """Whether everyone may see the pool's terms, totals and commons, without signing in."""
 
     recoup_ppm: int = Field(default=0, exclude_if=is_zero)
     """The share of what a round gives to a collective that pays back what adjustments ask of it."""

@@ -255,7 +255,7 @@ class _RegistryCheck:
 
     def _compare_contacts(self) -> None:
         """Compare the contacts that are still kept: where one is missing, it was erased, as may be."""
-        for row in stored_rows(self._connection, sa.select(contact).order_by(contact.c.leaf_index)):
+        for row in stored_rows(self._connection, sa.select(contact).where(contact.c.leaf_index.is_not(None))):
             self.report.count(contact.fullname)
             said = self._contacts.get(row["leaf_index"])
             key = f"leaf_index={row['leaf_index']}"

@@ -27,7 +27,7 @@ class Kind(StrEnum):
     ROUNDS = "ROUNDS"
     """Posting a round."""
     REGISTRY = "REGISTRY"
-    """Display names, which only people read, and webhooks, which tell their owners what they may see anyway."""
+    """Display names, contacts, and webhooks, which tell their owners what they may see anyway."""
 
 
 class Controls(BaseModel):
@@ -49,7 +49,7 @@ class Controls(BaseModel):
 
     @classmethod
     def of_two(cls) -> Controls:
-        """Everything but display names needs two people."""
+        """Everything but display names and contacts needs two people."""
         return cls(people=TWO, terms=TWO, weights=TWO, money=TWO, rounds=TWO, registry=ONE)
 
     def needed(self, kind: Kind) -> int:

@@ -351,7 +351,7 @@ class ContactContent(ActContent):
     """
 
     type: ClassVar[str] = "contact.v1"
-    kind: ClassVar[Kind | None] = None
+    kind: ClassVar[Kind | None] = Kind.REGISTRY
 
     principal: str
     contact_hash: Sha256Hex
@@ -365,6 +365,10 @@ class ContactContent(ActContent):
     def own_of(self) -> str:
         """The collective that it is of; operators are in no need of it."""
         return self.principal if self.principal.startswith(COLLECTIVES) else ""
+
+    def needed(self, controls: Controls) -> int:
+        """A collective says alone where it is written to."""
+        return ONE if self.by.startswith(COLLECTIVES) else super().needed(controls)
 
 
 class BankAccountContent(ActContent):

@@ -48,7 +48,7 @@ contact = sa.Table(
     sa.Column("email", sa.Text, nullable=False),
     sa.Column("language", sa.Text, nullable=False),
     sa.Column("token", sa.Text, nullable=False, unique=True),
-    sa.Column("leaf_index", sa.BigInteger, nullable=False),
+    sa.Column("leaf_index", sa.BigInteger),
     sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
     sa.Column("ended_at", sa.DateTime(timezone=True)),
     sa.Column("unsubscribed_at", sa.DateTime(timezone=True)),
@@ -177,7 +177,7 @@ webhook_delivery = sa.Table(
 UPDATABLE: Final[Mapping[sa.Table, tuple[str, ...]]] = {
     account_details: ("sealed",),
     bank_file: ("sealed",),
-    contact: ("ended_at", "unsubscribed_at"),
+    contact: ("leaf_index", "created_at", "ended_at", "unsubscribed_at"),
     mail_cursor: ("next_leaf",),
     notice: ("delivered_at", "due_at", "attempts", "given_up_at", "problem"),
     refused_batch: tuple(column.name for column in refused_batch.c if column.name not in ("platform", "slot")),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -12,7 +13,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from ledger.acts.contacts import Contact
 from ledger.acts.entries import COLLECTIVES, ContactContent
-from ledger.errors import InvalidInputError, LedgerCorruptError, NotFoundError
+from ledger.errors import InvalidInputError, LedgerCorruptError, NotFoundError, StateError
 from ledger.store import registry
 from ledger.store.acts import Effect, append_act, read_people
 from ledger.store.desk import contact, mail_cursor, notice
@@ -20,6 +21,9 @@ from ledger.store.log import PoolRef
 
 TOLD_AFTER: Final = timedelta(days=30)
 """How long a contact that was replaced still hears of changes of contact and payee: who took both over is found out."""
+
+TOKEN_BYTES: Final = 24
+"""Of a link to unsubscribe, which nobody must guess."""
 
 _ROWS: Final = 1_000
 
@@ -79,29 +83,55 @@ class Waiting:
     given_up: int
 
 
-def _put_contact(connection: sa.Connection, pool: PoolRef, content: ContactContent, now: datetime) -> int:
+def propose_contact(connection: sa.Connection, principal: str, wanted: Contact, salt: bytes, now: datetime) -> bytes:
+    """Keep a contact that is not in force yet, with a salt for its hash.
+
+    Returns its hash: the one before, if the same was kept and never came into force.
+    """
+    same = (contact.c.principal == principal) & contact.c.leaf_index.is_(None)
+    same &= (contact.c.email == wanted.email) & (contact.c.language == wanted.language)
+    found = connection.execute(sa.select(contact.c.contact_hash).where(same).limit(1)).scalar()
+    if found is not None:
+        return bytes(found)
+    contact_hash, token = wanted.hash(salt), secrets.token_urlsafe(TOKEN_BYTES)
+    row = {"principal": principal, "email": wanted.email, "language": wanted.language, "salt": salt, "token": token}
+    connection.execute(sa.insert(contact).values(contact_hash=contact_hash, created_at=now, ended_at=now, **row))
+    return contact_hash
+
+
+def _put_contact(connection: sa.Connection, pool: PoolRef, content: ContactContent, now: datetime) -> KeptContact:
     name = content.principal
     if name.startswith(COLLECTIVES):
         registry.require_collective(connection, name.removeprefix(COLLECTIVES))
     elif name not in read_people(connection).persons:
         raise NotFoundError(name)
-    return append_act(connection, pool, content, now)
+    leaf_index = append_act(connection, pool, content, now)
+    theirs = contact.c.principal == name
+    connection.execute(sa.update(contact).where(theirs, contact.c.ended_at.is_(None)).values(ended_at=now))
+    kept = (contact.c.contact_hash == bytes.fromhex(content.contact_hash)) & contact.c.leaf_index.is_(None)
+    begun = {"leaf_index": leaf_index, "created_at": now, "ended_at": None}
+    connection.execute(sa.update(contact).where(theirs, kept).values(begun))
+    found = find_contact(connection, name)
+    if found is None:
+        raise StateError(f"{name}/contact", "DETAILS_ERASED", "was erased before it came into force")
+    return found
 
 
-PUT_CONTACT: Final = Effect(ContactContent, _put_contact)
-"""Says where a principal is written to. Returns the leaf's index; whoever performs it then calls `put_contact`.
+def _standing_contact(connection: sa.Connection, _: PoolRef, content: ContactContent) -> KeptContact | None:
+    found = find_contact(connection, content.principal)
+    return found if found and found.contact_hash.hex() == content.contact_hash else None
 
-Raises NotFoundError if there is no such principal.
+
+def _contact_version(connection: sa.Connection, _: PoolRef, content: ContactContent) -> dict[str, str]:
+    found = find_contact(connection, content.principal)
+    return {f"{content.principal}/contact": str(found.leaf_index if found else None)}
+
+
+PUT_CONTACT: Final = Effect(ContactContent, _put_contact, _standing_contact, rests_on=_contact_version)
+"""Says where a principal is written to; `propose_contact` keeps it before. Returns a `KeptContact`.
+
+Raises NotFoundError if there is no such principal, StateError if the contact was erased meanwhile.
 """
-
-
-def put_contact(connection: sa.Connection, kept: KeptContact, salt: bytes, token: str) -> None:
-    """Keep a contact whose leaf was just logged, instead of the one before. `token` is of links to unsubscribe."""
-    mine = (contact.c.principal == kept.principal) & contact.c.ended_at.is_(None)
-    connection.execute(sa.update(contact).where(mine).values(ended_at=kept.created_at))
-    row = {"principal": kept.principal, "email": kept.contact.email, "language": kept.contact.language}
-    held = {"contact_hash": kept.contact_hash, "leaf_index": kept.leaf_index, "created_at": kept.created_at}
-    connection.execute(sa.insert(contact).values(salt=salt, token=token, **row, **held))
 
 
 def find_contact(connection: sa.Connection, principal: str) -> KeptContact | None:
@@ -118,6 +148,16 @@ def find_contact(connection: sa.Connection, principal: str) -> KeptContact | Non
         row.created_at,
         row.unsubscribed_at,
     )
+
+
+def read_contact(connection: sa.Connection, contact_hash: bytes) -> Contact | None:
+    """Returns the contact that has a hash in the registry's log, in force or not; None if it was erased.
+
+    Raises:
+        LedgerCorruptError: it is not what the log has the hash of.
+    """
+    row = connection.execute(sa.select(contact).where(contact.c.contact_hash == contact_hash)).first()
+    return None if row is None else _checked(row)
 
 
 def _checked(row: Any) -> Contact:
@@ -170,7 +210,8 @@ def leave_notices(connection: sa.Connection, left: Iterable[Notice], now: dateti
 
 def _rows(connection: sa.Connection, left: Notice, now: datetime) -> list[dict[str, Any]]:
     among = contact.c.principal == sa.any_(sa.literal(list(left.principals), sa.ARRAY(sa.Text)))
-    query = sa.select(contact.c.principal, contact.c.contact_hash).where(among, contact.c.email != "")
+    in_force = contact.c.leaf_index.is_not(None) & (contact.c.email != "")
+    query = sa.select(contact.c.principal, contact.c.contact_hash).where(among, in_force)
     if left.is_required:
         query = query.where(sa.or_(contact.c.ended_at.is_(None), contact.c.ended_at > now - TOLD_AFTER))
     else:

@@ -569,6 +569,7 @@ class Policy(_message.Message):
     PERIOD_FIELD_NUMBER: _builtins.int
     PERIOD_FROM_FIELD_NUMBER: _builtins.int
     RECOUP_PPM_FIELD_NUMBER: _builtins.int
+    PUBLIC_FIELD_NUMBER: _builtins.int
     version: _builtins.int
     """1 for the pool's first, counting up."""
     fee_ppm: _builtins.int
@@ -615,6 +616,10 @@ class Policy(_message.Message):
     """
     recoup_ppm: _builtins.int
     """What share of what a round gives to a collective pays back what adjustments ask of it, 0 to 1,000,000 millionths."""
+    public: _builtins.bool
+    """Whether everyone may see the pool's terms, its rounds' totals, its commons and its checkpoint at `/public/{pool}`,
+    without a key. No collective and no platform is named there.
+    """
     def __init__(
         self,
         *,
@@ -637,10 +642,11 @@ class Policy(_message.Message):
         period: Global___Periods.ValueType = ...,
         period_from: _builtins.str = ...,
         recoup_ppm: _builtins.int = ...,
+        public: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_ai_only_ppm", b"_ai_only_ppm", "_cap_minor", b"_cap_minor", "_fee_cap_minor", b"_fee_cap_minor", "_human_ai_ppm", b"_human_ai_ppm", "ai_only_ppm", b"ai_only_ppm", "cap_minor", b"cap_minor", "fee_cap_minor", b"fee_cap_minor", "human_ai_ppm", b"human_ai_ppm"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ai_only_ppm", b"_ai_only_ppm", "_cap_minor", b"_cap_minor", "_fee_cap_minor", b"_fee_cap_minor", "_human_ai_ppm", b"_human_ai_ppm", "ai_only_ppm", b"ai_only_ppm", "approval", b"approval", "cap_minor", b"cap_minor", "commons_ppm", b"commons_ppm", "commons_rule", b"commons_rule", "fee_cap_minor", b"fee_cap_minor", "fee_ppm", b"fee_ppm", "floor_minor", b"floor_minor", "human_ai_ppm", b"human_ai_ppm", "leaf_index", b"leaf_index", "period", b"period", "period_from", b"period_from", "proposal", b"proposal", "recoup_ppm", b"recoup_ppm", "review_seconds", b"review_seconds", "rounding", b"rounding", "tempering", b"tempering", "unattributed", b"unattributed", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ai_only_ppm", b"_ai_only_ppm", "_cap_minor", b"_cap_minor", "_fee_cap_minor", b"_fee_cap_minor", "_human_ai_ppm", b"_human_ai_ppm", "ai_only_ppm", b"ai_only_ppm", "approval", b"approval", "cap_minor", b"cap_minor", "commons_ppm", b"commons_ppm", "commons_rule", b"commons_rule", "fee_cap_minor", b"fee_cap_minor", "fee_ppm", b"fee_ppm", "floor_minor", b"floor_minor", "human_ai_ppm", b"human_ai_ppm", "leaf_index", b"leaf_index", "period", b"period", "period_from", b"period_from", "proposal", b"proposal", "public", b"public", "recoup_ppm", b"recoup_ppm", "review_seconds", b"review_seconds", "rounding", b"rounding", "tempering", b"tempering", "unattributed", b"unattributed", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__ai_only_ppm: _TypeAlias = _typing.Literal["ai_only_ppm"]  # noqa: Y015
     _WhichOneofArgType__ai_only_ppm: _TypeAlias = _typing.Literal["_ai_only_ppm", b"_ai_only_ppm"]  # noqa: Y015
@@ -2187,6 +2193,7 @@ class Contact(_message.Message):
     LEAF_INDEX_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UNSUBSCRIBE_TIME_FIELD_NUMBER: _builtins.int
+    PROPOSAL_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`collectives/{collective}/contact` or `operators/{operator}/contact`."""
     email: _builtins.str
@@ -2197,6 +2204,8 @@ class Contact(_message.Message):
     """What the registry's log has of it: SHA-256 of a salt and the contact."""
     leaf_index: _builtins.int
     """Its place in the registry's log."""
+    proposal: _builtins.str
+    """The proposal that waits for another operator, such as `registry/proposals/{leaf}`; empty once this is in force."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was logged."""
@@ -2215,10 +2224,11 @@ class Contact(_message.Message):
         leaf_index: _builtins.int = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         unsubscribe_time: _timestamp_pb2.Timestamp | None = ...,
+        proposal: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "unsubscribe_time", b"unsubscribe_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["contact_hash", b"contact_hash", "create_time", b"create_time", "email", b"email", "language", b"language", "leaf_index", b"leaf_index", "name", b"name", "unsubscribe_time", b"unsubscribe_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contact_hash", b"contact_hash", "create_time", b"create_time", "email", b"email", "language", b"language", "leaf_index", b"leaf_index", "name", b"name", "proposal", b"proposal", "unsubscribe_time", b"unsubscribe_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2269,3 +2279,55 @@ class GetContactRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetContactRequest: _TypeAlias = GetContactRequest  # noqa: Y015
+
+@_typing.final
+class GetProposedContactRequest(_message.Message):
+    """Asks for the contact that is proposed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`registry/proposals/{proposal}`, of a contact."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetProposedContactRequest: _TypeAlias = GetProposedContactRequest  # noqa: Y015
+
+@_typing.final
+class ProposedContact(_message.Message):
+    """A contact as it is, and as a proposal would have it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STANDING_FIELD_NUMBER: _builtins.int
+    PROPOSED_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def standing(self) -> Global___Contact:
+        """The contact that holds; not set where there is none, or it was erased."""
+
+    @_builtins.property
+    def proposed(self) -> Global___Contact:
+        """The contact that is proposed; not set where it was erased."""
+
+    def __init__(
+        self,
+        *,
+        standing: Global___Contact | None = ...,
+        proposed: Global___Contact | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["proposed", b"proposed", "standing", b"standing"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["proposed", b"proposed", "standing", b"standing"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProposedContact: _TypeAlias = ProposedContact  # noqa: Y015

@@ -202,6 +202,11 @@ class RegistryServiceStub:
                 request_serializer=moiety_dot_v1_dot_registry__pb2.GetContactRequest.SerializeToString,
                 response_deserializer=moiety_dot_v1_dot_registry__pb2.Contact.FromString,
                 _registered_method=True)
+        self.GetProposedContact = channel.unary_unary(
+                '/moiety.v1.RegistryService/GetProposedContact',
+                request_serializer=moiety_dot_v1_dot_registry__pb2.GetProposedContactRequest.SerializeToString,
+                response_deserializer=moiety_dot_v1_dot_registry__pb2.ProposedContact.FromString,
+                _registered_method=True)
 
 
 class RegistryServiceServicer:
@@ -433,8 +438,9 @@ class RegistryServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SetContact(self, request, context):
-        """Says where an operator or a collective is written to. Each may set its own, and an operator anyone's; the address
-        before hears of it. The same contact again is a no-op.
+        """Says where an operator or a collective is written to. A collective sets its own, and operators anyone's, which waits
+        for another operator where the controls ask for two people for acts of kind REGISTRY. The contact before hears of
+        a change. The same contact again is a no-op.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -442,6 +448,14 @@ class RegistryServiceServicer:
 
     def GetContact(self, request, context):
         """Gives where an operator or a collective is written to; NOT_FOUND where nobody said, or it was erased.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetProposedContact(self, request, context):
+        """Gives the contact that a proposal would set, beside the one that holds. Logs have a hash of it, and whoever approves
+        it must know what it is.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -614,6 +628,11 @@ def add_RegistryServiceServicer_to_server(servicer, server):
                     servicer.GetContact,
                     request_deserializer=moiety_dot_v1_dot_registry__pb2.GetContactRequest.FromString,
                     response_serializer=moiety_dot_v1_dot_registry__pb2.Contact.SerializeToString,
+            ),
+            'GetProposedContact': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetProposedContact,
+                    request_deserializer=moiety_dot_v1_dot_registry__pb2.GetProposedContactRequest.FromString,
+                    response_serializer=moiety_dot_v1_dot_registry__pb2.ProposedContact.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -1510,6 +1529,33 @@ class RegistryService:
             '/moiety.v1.RegistryService/GetContact',
             moiety_dot_v1_dot_registry__pb2.GetContactRequest.SerializeToString,
             moiety_dot_v1_dot_registry__pb2.Contact.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetProposedContact(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/moiety.v1.RegistryService/GetProposedContact',
+            moiety_dot_v1_dot_registry__pb2.GetProposedContactRequest.SerializeToString,
+            moiety_dot_v1_dot_registry__pb2.ProposedContact.FromString,
             options,
             channel_credentials,
             insecure,

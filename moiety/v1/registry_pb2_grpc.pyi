@@ -109,11 +109,16 @@ class RegistryServiceStub:
     with a note that they cosigned as the review began, and one that they cosigned after it.
     """
     SetContact: _grpc.UnaryUnaryMultiCallable[_registry_pb2.SetContactRequest, _registry_pb2.Contact]
-    """Says where an operator or a collective is written to. Each may set its own, and an operator anyone's; the address
-    before hears of it. The same contact again is a no-op.
+    """Says where an operator or a collective is written to. A collective sets its own, and operators anyone's, which waits
+    for another operator where the controls ask for two people for acts of kind REGISTRY. The contact before hears of
+    a change. The same contact again is a no-op.
     """
     GetContact: _grpc.UnaryUnaryMultiCallable[_registry_pb2.GetContactRequest, _registry_pb2.Contact]
     """Gives where an operator or a collective is written to; NOT_FOUND where nobody said, or it was erased."""
+    GetProposedContact: _grpc.UnaryUnaryMultiCallable[_registry_pb2.GetProposedContactRequest, _registry_pb2.ProposedContact]
+    """Gives the contact that a proposal would set, beside the one that holds. Logs have a hash of it, and whoever approves
+    it must know what it is.
+    """
 
 @_typing.type_check_only
 class RegistryServiceAsyncStub(RegistryServiceStub):
@@ -196,11 +201,16 @@ class RegistryServiceAsyncStub(RegistryServiceStub):
     with a note that they cosigned as the review began, and one that they cosigned after it.
     """
     SetContact: _aio.UnaryUnaryMultiCallable[_registry_pb2.SetContactRequest, _registry_pb2.Contact]  # type: ignore[assignment]
-    """Says where an operator or a collective is written to. Each may set its own, and an operator anyone's; the address
-    before hears of it. The same contact again is a no-op.
+    """Says where an operator or a collective is written to. A collective sets its own, and operators anyone's, which waits
+    for another operator where the controls ask for two people for acts of kind REGISTRY. The contact before hears of
+    a change. The same contact again is a no-op.
     """
     GetContact: _aio.UnaryUnaryMultiCallable[_registry_pb2.GetContactRequest, _registry_pb2.Contact]  # type: ignore[assignment]
     """Gives where an operator or a collective is written to; NOT_FOUND where nobody said, or it was erased."""
+    GetProposedContact: _aio.UnaryUnaryMultiCallable[_registry_pb2.GetProposedContactRequest, _registry_pb2.ProposedContact]  # type: ignore[assignment]
+    """Gives the contact that a proposal would set, beside the one that holds. Logs have a hash of it, and whoever approves
+    it must know what it is.
+    """
 
 class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
     """Registers platforms, collectives, pools, policies, methods, memberships, schedules and API keys.
@@ -472,8 +482,9 @@ class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _registry_pb2.SetContactRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_registry_pb2.Contact, _abc.Awaitable[_registry_pb2.Contact]]:
-        """Says where an operator or a collective is written to. Each may set its own, and an operator anyone's; the address
-        before hears of it. The same contact again is a no-op.
+        """Says where an operator or a collective is written to. A collective sets its own, and operators anyone's, which waits
+        for another operator where the controls ask for two people for acts of kind REGISTRY. The contact before hears of
+        a change. The same contact again is a no-op.
         """
 
     @_abc_1.abstractmethod
@@ -483,5 +494,15 @@ class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_registry_pb2.Contact, _abc.Awaitable[_registry_pb2.Contact]]:
         """Gives where an operator or a collective is written to; NOT_FOUND where nobody said, or it was erased."""
+
+    @_abc_1.abstractmethod
+    def GetProposedContact(
+        self,
+        request: _registry_pb2.GetProposedContactRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registry_pb2.ProposedContact, _abc.Awaitable[_registry_pb2.ProposedContact]]:
+        """Gives the contact that a proposal would set, beside the one that holds. Logs have a hash of it, and whoever approves
+        it must know what it is.
+        """
 
 def add_RegistryServiceServicer_to_server(servicer: RegistryServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -300,3 +300,9 @@ class RegistryVerbs(Verbs):
         """Give where an operator or a collective is written to."""
         request = pb.GetContactRequest(name=f"{principal}/contact")
         return self._connection.unary(self._registry.GetContact, request, repeat=True)
+
+    @verb
+    def get_proposed_contact(self, proposal: str) -> Steps[pb.ProposedContact]:
+        """Give the contact that a proposal would set, beside the one that holds."""
+        request = pb.GetProposedContactRequest(name=proposal)
+        return self._connection.unary(self._registry.GetProposedContact, request, repeat=True)

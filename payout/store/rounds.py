@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,6 +14,7 @@ import sqlalchemy as sa
 
 from ledger.acts.entries import Decision, DecisionContent
 from ledger.errors import LostRaceError, NotFoundError
+from ledger.journal import collectives_of
 from ledger.log.leaves import decode
 from ledger.store import log, registry
 from ledger.store import tables as lt
@@ -211,6 +213,25 @@ def list_rounds(
     number, place = t.round_.c.number, sa.literal(after, sa.BigInteger)
     query = _rounds(pool).where(number < place if newest_first else number > place)
     return list(_records(connection, query.order_by(number.desc() if newest_first else number).limit(limit)))
+
+
+def paid_at_least(connection: sa.Connection, pool: PoolRef, numbers: Sequence[int], fewest: int) -> set[int]:
+    """Returns which of these posted rounds gave something to at least so many collectives.
+
+    However large the rounds, only the first transfers of each posting are read: it has the fee first, and then at most
+    two of each collective.
+    """
+    moved = lt.transfer
+    at = (moved.c.pool_id == t.posting.c.pool_id) & (moved.c.leaf_index == t.posting.c.leaf_index)
+    query = (
+        sa.select(t.posting.c.number, moved.c.to_account)
+        .join_from(t.posting, moved, at & (moved.c.ordinal <= 2 * fewest))
+        .where(t.posting.c.pool_id == pool.pool_id, t.posting.c.number.in_(numbers))
+    )
+    accounts: dict[int, list[str]] = defaultdict(list)
+    for number, account in connection.execute(query):
+        accounts[number].append(account)
+    return {number for number, found in accounts.items() if len(collectives_of(found)) >= fewest}
 
 
 def _rounds(pool: PoolRef) -> sa.Select[Any]:

@@ -53,6 +53,7 @@ PERMITTED: Final[dict[str, frozenset[Role]]] = {
     "/moiety.v1.RegistryService/UpdateTimingWitnesses": _OPERATOR,
     "/moiety.v1.RegistryService/SetContact": _COLLECTIVE_AND_OPERATOR,
     "/moiety.v1.RegistryService/GetContact": _COLLECTIVE_AND_OPERATOR,
+    "/moiety.v1.RegistryService/GetProposedContact": _OPERATOR,
     "/moiety.v1.ActsService/GetProposal": _READERS,
     "/moiety.v1.ActsService/ListProposals": _READERS,
     "/moiety.v1.ActsService/ApproveProposal": _OPERATOR,
@@ -152,6 +153,7 @@ _OVER_ALL_POOLS: Final = (
     "/moiety.v1.WebhooksService/",
     "/moiety.v1.RegistryService/SetContact",
     "/moiety.v1.RegistryService/GetContact",
+    "/moiety.v1.RegistryService/GetProposedContact",
 )
 """What is about all pools at once, and so closed to keys that are narrowed to some: money leaves by accounts that pools
 share, a platform's limits count what it sends to all of them, webhooks are registered in the registry's log, and people

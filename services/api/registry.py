@@ -15,7 +15,6 @@ from ledger.acts.collectives import collective_content, render_domains
 from ledger.acts.entries import (
     COLLECTIVES,
     OPERATORS,
-    REGISTRY_CONTENTS,
     ContactContent,
     ControlsContent,
     KeyContent,
@@ -26,15 +25,14 @@ from ledger.acts.entries import (
     WitnessesContent,
 )
 from ledger.errors import AlreadyExistsError, InvalidInputError, NotFoundError
-from ledger.log.leaves import decode
 from ledger.money import minor_unit_exponent
 from ledger.registry import MAX_DISPLAY_NAME, Collective, require_range, require_resource_id, require_text
 from ledger.store import domains, log, memberships, methods, notices, registry
 from ledger.store.acts import REGISTRY, read_people
 from ledger.store.admissions import admitted_platforms
+from ledger.store.database import read_time
 from ledger.store.log import PoolRef
 from ledger.store.memberships import RecordedMembership
-from ledger.store.notices import KeptContact
 from ledger.store.usage import closing
 from ledger.usage.entries import AdmissionContent, ClosingContent
 from ledger.usage.methods import content_of
@@ -57,9 +55,6 @@ MAX_PLATFORMS_AT_OPENING: Final = 500
 """Platforms that a pool admits as it is opened: their ids must fit in one entry, of 65,535 bytes."""
 
 SALT_BYTES: Final = 32
-
-TOKEN_BYTES: Final = 24
-"""Of a link to unsubscribe, which nobody must guess."""
 
 MAX_LEAF: Final = 2**62
 
@@ -420,13 +415,11 @@ class RegistryService(registry_pb2_grpc.RegistryServiceServicer):
             standing = notices.find_contact(connection, principal)
             if standing is not None and standing.contact == contact:
                 return convert.contact_to_proto(standing)
-            salt = secrets.token_bytes(SALT_BYTES)
-            content = ContactContent(principal=principal, contact_hash=contact.hash(salt).hex())
-            leaf = log.read_leaf(connection, REGISTRY, self._acts.perform(connection, REGISTRY, content, actor()).done)
-            at = decode(leaf.entry, REGISTRY_CONTENTS).time
-            kept = KeptContact(principal, contact, contact.hash(salt), leaf.index, at, None)
-            notices.put_contact(connection, kept, salt, secrets.token_urlsafe(TOKEN_BYTES))
-        return convert.contact_to_proto(kept)
+            salt, now = secrets.token_bytes(SALT_BYTES), read_time(connection)
+            contact_hash = notices.propose_contact(connection, principal, contact, salt, now)
+            content = ContactContent(principal=principal, contact_hash=contact_hash.hex())
+            outcome = self._acts.perform(connection, REGISTRY, content, actor())
+        return told(outcome, convert.contact_to_proto, request.contact)
 
     def GetContact(self, request: pb.GetContactRequest, context: grpc.ServicerContext) -> pb.Contact:
         principal = _principal_in(request.name, "name")
@@ -435,6 +428,21 @@ class RegistryService(registry_pb2_grpc.RegistryServiceServicer):
         if found is None:
             raise NotFoundError(request.name)
         return convert.contact_to_proto(found)
+
+    def GetProposedContact(
+        self, request: pb.GetProposedContactRequest, context: grpc.ServicerContext
+    ) -> pb.ProposedContact:
+        with self._database.transaction() as connection:
+            pool, leaf_index = proposal_in(connection, request.name, "name")
+            act = self._acts.proposed_act(self._acts.get_proposal(connection, pool, leaf_index))
+            if not isinstance(act, ContactContent):
+                raise InvalidInputError.of("name", "must be of a proposal for a contact")
+            standing = notices.find_contact(connection, act.principal)
+            proposed = notices.read_contact(connection, bytes.fromhex(act.contact_hash))
+        return pb.ProposedContact(
+            standing=None if standing is None else convert.contact_to_proto(standing),
+            proposed=None if proposed is None else convert.proposed_contact_to_proto(act.principal, proposed),
+        )
 
 
 def _principal_in(name: str, field: str) -> str:

@@ -134,6 +134,8 @@ class Console:
             answer = visit.page("error.html", 403, title=visit.text("Please try again"), detail=detail)
         except Exception as error:  # noqa: BLE001  # whatever it is, the reader gets a page
             answer = _failed(visit, error)
+        if answer.headers.get("cache-control", "").startswith("public"):
+            return answer  # what others get again must give nobody a cookie
         if visit.visitor != request.cookies.get(cookies.VISITOR):
             cookies.set_visitor(answer, visit.visitor, is_secure=_is_secure(request, self._public_url))
         return answer

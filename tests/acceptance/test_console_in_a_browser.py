@@ -26,7 +26,7 @@ from tests.support.screen import HEIGHT, WIDTHS, chromium, person, require_chrom
 ROOT: Final = Path(__file__).parents[2]
 PICTURES: Final = ROOT / "docs" / "console"
 HOSTILE: Final = "<img src=x onerror=alert(1)>\u202e" + "wide" * 40
-REVIEWED: Final = Policy(fee_ppm=50_000, commons_ppm=100_000, review_seconds=3 * 24 * 3600)
+REVIEWED: Final = Policy(fee_ppm=50_000, commons_ppm=100_000, review_seconds=3 * 24 * 3600, public=True)
 
 VIEWS: Final = {
     "operators/otto": (
@@ -35,6 +35,7 @@ VIEWS: Final = {
         f"/pools/{POOL}/terms", f"/pools/{POOL}/usage", f"/pools/{POOL}/preview", f"/pools/{POOL}/proposals?all=1",
         f"/pools/{POOL}/log", f"/pools/{POOL}/log/3", "/registry", "/registry/collectives/scottish",
         "/registry/platforms", "/registry/log", "/people", "/verify", "/bank", f"/pools/{POOL}/money",
+        f"/public/{POOL}",
     ),
     "collectives/irish": (
         "/pools", f"/pools/{POOL}", f"/pools/{POOL}/rounds", f"/pools/{POOL}/rounds/1/statement",

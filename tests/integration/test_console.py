@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from hashlib import sha256
+from html import unescape
 from typing import Final
 
 import pytest
@@ -12,7 +13,8 @@ import sqlalchemy as sa
 
 from ledger.acts.controls import Controls
 from ledger.store.desk import session
-from moiety import Collective, MoietyError, Policy
+from moiety import Collective, MoietyError, Policy, Pool
+from moiety.v1.registry_pb2 import COMMONS_RULE_FUND
 from services.access.sessions import Sessions
 from services.console.assets import VERIFIER
 from services.console.documents import statement_pdf
@@ -20,7 +22,7 @@ from services.console.texts import tongue_of
 from tests.support.browsing import Browser, signed_in
 from tests.support.deployment import Deployment
 from tests.support.fsck_scene import sign
-from tests.support.http import ask, call
+from tests.support.http import Answered, ask, call
 from tests.support.scene import POOL, Scene, event, open_scene
 
 pytestmark = pytest.mark.surface
@@ -383,3 +385,58 @@ def test_a_platform_sees_what_was_refused_and_why(scene: Scene) -> None:
     shown = browser_of(scene, "platforms/tunesmith").open(f"/pools/{POOL}/usage").text
     assert "Refused in the last 30 days broken" in re.sub(r"Batch When Times Why ", "", shown)
     assert "broken" not in browser_of(scene, "platforms/songbird").open(f"/pools/{POOL}/usage").text
+
+
+def test_everyone_sees_a_pool_s_sums_where_its_policy_says_so_and_nobody_s(scene: Scene) -> None:
+    address = scene.deployment.running.http_address
+    assert ask(address, f"/public/{POOL}").status == 404
+    sign(scene.deployment)
+    scene.approve(1)
+    public = Policy()
+    public.CopyFrom(REVIEWED)
+    public.public = True
+    scene.operator.create_policy(POOL, public)
+    shown = ask(address, f"/public/{POOL}", accept_language="de")
+    assert (shown.status, shown.headers["cache-control"]) == (200, "public, max-age=60")
+    assert "set-cookie" not in shown.headers
+    assert "accept-language" in shown.headers["vary"]
+    assert len(shown.body) < 100_000
+    for sum_ in ("1.000,00", "50,00"):  # the pot, and the fee of 5 %
+        assert sum_ in shown.text
+    named = re.compile(r"\b(irish|breton|scottish|tunesmith|songbird|olive|otto)\b", re.IGNORECASE)
+    assert not named.search(shown.text)
+    assert "token" not in shown.text
+    for each in scene.operator.list_allocations(POOL, 1):
+        assert f"{each.amount_minor / 100:.2f}".replace(".", ",") not in shown.text
+    browser = browser_of(scene, "operators/olive")
+    signed = ask(address, f"/public/{POOL}", accept_language="de", cookie=f"moiety_session={browser.session}")
+    assert signed.body == shown.body
+    missing = ask(address, "/public/none")
+    assert (missing.status, missing.headers["cache-control"]) == (404, "no-store")
+    for path in ("/public/registry", "/public/%27", f"/public/{POOL}/rounds"):
+        assert ask(address, path).status == 404
+    scene.operator.create_policy(POOL, REVIEWED)
+    private = ask(address, f"/public/{POOL}")
+    assert private.status == 404
+    assert unlike(private) == unlike(missing)
+
+
+def unlike(answer: Answered) -> str:
+    """An answer without what differs between any two: the path that was asked for, and the token of the browser."""
+    return re.sub(r'name="(token|next)" value="[^"]*"', "", answer.text)
+
+
+def test_a_round_of_few_shows_no_sums_to_everyone(deploy: Callable[..., Deployment]) -> None:
+    scene = open_scene(deploy(), policy=Policy(public=True, commons_ppm=100_000, commons_rule=COMMONS_RULE_FUND))
+    scene.submit([event(0), event(1, shares={"breton": 300_000_000})], "b1")
+    scene.pay_in(123_456, "r1")
+    scene.cut("c1")
+    shown = ask(scene.deployment.running.http_address, f"/public/{POOL}")
+    assert "too few collectives" in shown.text
+    assert "not shown</span>" in shown.text
+    for sum_ in ("1,234.56", "123.4"):
+        assert sum_ not in shown.text
+    scene.operator.create_pool("odd", Pool(display_name=HOSTILE, currency="EUR", policy=Policy(public=True)))
+    odd = ask(scene.deployment.running.http_address, "/public/odd")
+    assert unescape(odd.text).count(HOSTILE) >= 2
+    assert "<script>alert" not in odd.text

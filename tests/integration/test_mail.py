@@ -14,8 +14,17 @@ import pytest
 import sqlalchemy as sa
 
 from demo.bank import Bank
+from ledger.acts.controls import Controls
+from ledger.acts.entries import ControlsContent
 from ledger.store import desk
-from moiety import InvalidArgumentError, NotFoundError, PermissionDeniedError, Policy
+from moiety import (
+    AbortedError,
+    FailedPreconditionError,
+    InvalidArgumentError,
+    NotFoundError,
+    PermissionDeniedError,
+    Policy,
+)
 from moiety.v1.rounds_pb2 import OBJECTION_ANSWER_DISMISSED
 from services.mail.herald import Herald
 from services.mail.sender import Post
@@ -30,6 +39,7 @@ IRISH: Final = "office@irish.example"
 BRETON: Final = "o'brien+x@breton.example"
 OTTO: Final = "otto@operators.example"
 CONTACT_SET: Final = "The address for messages to you was changed"
+PAYEE_SET: Final = "The account that you are paid to was changed"
 WAITS: Final = "Something waits for you"
 
 
@@ -132,9 +142,8 @@ def test_a_changed_account_is_told_to_the_contact_before_too_and_to_who_unsubscr
     scene.operator.set_contact("collectives/irish", "thief@evil.example")
     scene.operator.set_payee("irish", account(OURS))
     deliver(scene, box)
-    payee = "The account that you are paid to was changed"
-    assert box.subjects(IRISH) == [CONTACT_SET, CONTACT_SET, payee]
-    assert box.subjects("thief@evil.example") == [CONTACT_SET, payee]
+    assert box.subjects(IRISH) == [CONTACT_SET, CONTACT_SET, PAYEE_SET]
+    assert box.subjects("thief@evil.example") == [CONTACT_SET, PAYEE_SET]
     scene.deployment.clock.advance(days=31)
     scene.operator.set_payee("irish", account(IBANS["irish"]))
     deliver(scene, box)
@@ -231,6 +240,47 @@ def test_it_signs_in_by_starttls_and_to_no_server_that_it_does_not_know(
     told = "".join(capfd.readouterr())
     assert "SMTPAuthenticationError" in told
     assert "secret" not in told
+
+
+def test_where_it_needs_two_an_operators_contact_waits_and_gets_nothing_before(
+    scene: Scene, box: Mailbox, owner: sa.Engine, tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deliver(scene, box)
+    scene.deployment.act(ControlsContent(controls=Controls.of_two().model_copy(update={"registry": 2})))
+    olive, otto, irish = (
+        scene.deployment.client(name) for name in ("operators/olive", "operators/otto", "collectives/irish")
+    )
+    irish.set_contact("collectives/irish", IRISH)
+    asked = olive.set_contact("collectives/irish", BRETON, "de")
+    assert asked.proposal == olive.set_contact("collectives/irish", BRETON, "de").proposal
+    assert olive.get_contact("collectives/irish").email == IRISH
+    found = otto.get_proposed_contact(asked.proposal)
+    assert (found.standing.email, found.proposed.email, found.proposed.language) == (IRISH, BRETON, "de")
+    with pytest.raises(PermissionDeniedError):
+        irish.get_proposed_contact(asked.proposal)
+    with pytest.raises(FailedPreconditionError):
+        olive.approve_proposal(asked.proposal)
+    otto.approve_proposal(olive.set_payee("irish", account(OURS)).proposal)
+    deliver(scene, box)
+    assert (box.subjects(IRISH), box.subjects(BRETON)) == ([CONTACT_SET, PAYEE_SET], [])
+    otto.approve_proposal(asked.proposal)
+    deliver(scene, box)
+    assert olive.get_contact("collectives/irish").email == BRETON
+    assert box.subjects(IRISH) == [CONTACT_SET, PAYEE_SET, CONTACT_SET]
+    assert len(box.subjects(BRETON)) == 1
+
+    later = olive.set_contact("collectives/irish", OTTO).proposal
+    irish.set_contact("collectives/irish", IRISH)  # alone, and at once
+    assert irish.get_contact("collectives/irish").email == IRISH
+    with pytest.raises(AbortedError):
+        otto.approve_proposal(later)
+    erased = olive.set_contact("collectives/breton", BRETON).proposal
+    with owner.begin() as connection:
+        desk.erase_details(connection, "collectives/breton")
+    with pytest.raises(FailedPreconditionError, match="erased"):
+        otto.approve_proposal(erased)
+    assert not otto.get_proposed_contact(erased).HasField("proposed")
+    require_sound(scene, tmp_path, database_url, monkeypatch)
 
 
 def test_a_contact_is_its_owner_s_and_an_exchanged_one_gets_nothing_and_is_found(

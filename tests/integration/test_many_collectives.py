@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Final
 
@@ -16,6 +17,8 @@ from moiety import Collective, Policy
 from payout.periods import Taken
 from payout.statement import parse_statement
 from payout.store.rounds import usage_sums
+from services.console.views.pools import PAGE
+from tests.support.browsing import signed_in
 from tests.support.deployment import Deployment
 from tests.support.fsck_scene import findings
 from tests.support.scene import NANO, POOL, Scene, event, open_scene
@@ -47,6 +50,25 @@ def test_all_that_is_posted_follows_from_the_log(scene: Scene, owner: sa.Engine)
     assert sum(scene.balances().values()) == 0
     with owner.connect() as connection:
         assert findings(connection) == []
+
+
+def test_a_page_shows_a_page_of_them_however_many_there_are(scene: Scene) -> None:
+    """Its size would grow with their number otherwise: with 10,000 it would be megabytes."""
+    scene.operator.create_policy(POOL, Policy(public=True))
+    scene.submit([event(2, shares={f"c{number:03d}": NANO // MANY for number in range(MANY)})], "c")
+    scene.pay_in(500_000, "s")
+    scene.cut("s")
+    browser = signed_in(scene.deployment, "operators/olive")
+    round_ = f"/pools/{POOL}/rounds/2"
+    for path in (
+        "/inbox", "/registry", "/registry/log", "/people", "/bank", "/pools", f"/pools/{POOL}", f"/pools/{POOL}/rounds",
+        f"/pools/{POOL}/transfers", f"/pools/{POOL}/log", f"/pools/{POOL}/money", f"/pools/{POOL}/usage", round_,
+        f"/pools/{POOL}/preview?number=2", f"{round_}/statement", f"{round_}/changes", f"/public/{POOL}",
+    ):  # fmt: skip
+        shown = browser.open(path)
+        assert (path, shown.status) == (path, 200)
+        assert len(set(re.findall(r"\bc\d{3}\b", shown.html))) <= PAGE, path
+        assert len(shown.html.encode()) < 100_000, path
 
 
 def test_no_more_of_a_statement_is_parsed_than_a_page_asks_for(

@@ -85,6 +85,7 @@ MAY_CALL: Final[dict[str, frozenset[str]]] = {
         (
             "PaymentsService/SetBankAccount", "PaymentsService/CreatePayRun", "PaymentsService/CreatePayRunFile",
             "PaymentsService/ImportBankFile", "PaymentsService/GetProposedAccount",
+            "RegistryService/GetProposedContact",
             "PaymentsService/MatchBankLine",
         ),
         OPERATORS_ONLY,

@@ -67,6 +67,7 @@ policies = st.builds(
     period=st.sampled_from(Periods),
     period_from=texts,
     recoup_ppm=counts,
+    public=st.booleans(),
 )
 STRATEGIES: Final[dict[Any, st.SearchStrategy[Any]]] = {
     str: texts,

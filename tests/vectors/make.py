@@ -182,7 +182,9 @@ def _later(log: PoolLog, first: int) -> None:
     log.decide(Decision.REJECTED, "operators/oscar")
     log.method(1_000_000)
     taken_back = log.usage(_events(100, 130), "zen")
-    log.policy(Policy(unattributed=UnattributedRule.PRO_RATA, commons_rule=CommonsRule.FUND, commons_ppm=250_000))
+    log.policy(
+        Policy(unattributed=UnattributedRule.PRO_RATA, commons_rule=CommonsRule.FUND, commons_ppm=250_000, public=True)
+    )
     log.calculate("operators/olive")
     log.object_to("eire")
     log.object_to("quebec", "ours, since 1969")

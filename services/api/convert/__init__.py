@@ -36,6 +36,7 @@ from services.api.convert.parties import (
     person_to_proto,
     platform_from_proto,
     platform_to_proto,
+    proposed_contact_to_proto,
     status_of,
 )
 from services.api.convert.payments import (
@@ -133,6 +134,7 @@ __all__ = [
     "preview_to_proto",
     "proposal_to_proto",
     "proposed_account_to_proto",
+    "proposed_contact_to_proto",
     "proposed_file_to_proto",
     "proposed_run_to_proto",
     "proposed_webhook_to_proto",

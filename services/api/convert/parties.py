@@ -44,6 +44,10 @@ def contact_to_proto(kept: KeptContact) -> registry_pb2.Contact:
     )
 
 
+def proposed_contact_to_proto(principal: str, contact: Contact) -> registry_pb2.Contact:
+    return registry_pb2.Contact(name=f"{principal}/contact", email=contact.email, language=contact.language)
+
+
 def contact_from_proto(message: registry_pb2.Contact) -> Contact:
     return Contact(message.email, message.language or "en")
 

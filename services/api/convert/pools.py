@@ -70,6 +70,7 @@ def policy_to_proto(logged: LoggedPolicy) -> registry_pb2.Policy:
         period=registry_pb2.Periods.Value(f"PERIODS_{policy.period.value}"),
         period_from=policy.period_from,
         recoup_ppm=policy.recoup_ppm,
+        public=policy.public,
     )
 
 
@@ -100,6 +101,7 @@ def policy_from_proto(message: registry_pb2.Policy) -> Policy:
         period=Periods(enum_name(registry_pb2.Periods, message.period, "NONE", "policy.period")),
         period_from=message.period_from,
         recoup_ppm=message.recoup_ppm,
+        public=message.public,
     ).require_sound()
 
 

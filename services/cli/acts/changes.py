@@ -42,7 +42,7 @@ def changes_of(client: Client, proposal: Proposal) -> list[FieldChange]:
     """The fields that a proposal would change, against what holds now; all of them where nothing does.
 
     What moves money changes balances; a membership, the collectives of sources; a collective, its domains. Of an
-    account its details are shown, and of a pay run or a bank's file whom it pays, and what its lines mean.
+    account or a contact its details are shown, and of a pay run or a bank's file whom it pays, and what its lines mean.
     """
     content = _plain(document(proposal)["content"])
     if isinstance(act := _act_of(proposal.effect, content), Movement):
@@ -124,7 +124,7 @@ def _moved(client: Client, proposal: Proposal, act: Movement) -> list[FieldChang
 
 
 def _is_body(name: str) -> bool:
-    return name.endswith("_sha256") or name == "details_hash"
+    return name.endswith("_sha256") or name in ("details_hash", "contact_hash")
 
 
 def _domains(client: Client, _: Proposal, content: Document) -> list[FieldChange]:
@@ -151,6 +151,17 @@ def _account(client: Client, proposal: Proposal, _: Document) -> list[FieldChang
     before = document(found.standing) if found.HasField("standing") else {}
     after = document(found.proposed) if found.HasField("proposed") else {"details": "erased"}
     return [FieldChange(name, before.get(name), value) for name, value in after.items() if value or before.get(name)]
+
+
+def _contact(client: Client, proposal: Proposal, _: Document) -> list[FieldChange]:
+    """The address and the language of a contact, of which the log has a hash."""
+    found = client.get_proposed_contact(proposal.name)
+    if not found.HasField("proposed"):
+        return [FieldChange("contact", None, "erased")]
+    return [
+        FieldChange(name, getattr(found.standing, name) or None, getattr(found.proposed, name) or "none")
+        for name in ("email", "language")
+    ]
 
 
 def _payments(client: Client, _: Proposal, content: Document) -> list[FieldChange]:
@@ -221,6 +232,7 @@ _BODIES: Final[dict[str, Callable[[Client, Proposal, Document], list[FieldChange
     "membership.v1": _sources,
     "payee.v1": _account,
     "bankaccount.v1": _account,
+    "contact.v1": _contact,
     "payrun.v1": _payments,
     "bankfile.v1": _lines,
 }

@@ -8,15 +8,29 @@ from typing import Any, Final
 from google.protobuf import json_format
 from starlette.responses import Response
 
-from ledger.acts.entries import BankAccountContent, PayeeContent
-from moiety.v1 import acts_pb2, payments_pb2
+from ledger.acts.entries import BankAccountContent, ContactContent, PayeeContent
+from moiety.v1 import acts_pb2, payments_pb2, registry_pb2
 from services.access.keys import Role
 from services.console.calls import said
 from services.console.forms import REFUSED
 from services.console.views.pools import PAGE, pool_of
 from services.console.visit import PageMissingError, Visit, go
 
-ACCOUNTS: Final = frozenset({PayeeContent.type, BankAccountContent.type})
+_ACCOUNT: Final = (
+    "PaymentsService/GetProposedAccount",
+    payments_pb2.GetProposedAccountRequest,
+    tuple(payments_pb2.AccountDetails.DESCRIPTOR.fields_by_name),
+)
+_AT_THE_DESK: Final = {
+    PayeeContent.type: _ACCOUNT,
+    BankAccountContent.type: _ACCOUNT,
+    ContactContent.type: (
+        "RegistryService/GetProposedContact",
+        registry_pb2.GetProposedContactRequest,
+        ("email", "language"),
+    ),
+}
+"""What logs have only a hash of, and which fields whoever decides about it is shown."""
 
 
 def log_of(visit: Visit) -> str:
@@ -55,21 +69,20 @@ def show(visit: Visit, *, problem: str = "") -> Response:
         is_own=found.proposed_by == visit.caller.principal.name,
         is_open=found.state == acts_pb2.PROPOSAL_STATE_OPEN,
         index=int(visit.ids["leaf"]),
-        account=_account(visit, found),
+        details=_details(visit, found),
         problem=problem,
     )
 
 
-def _account(visit: Visit, found: Any) -> list[tuple[str, str, str]]:
-    """The bank account that a proposal is about, of which its content has a hash: field, as it is, as proposed."""
-    if found.effect not in ACCOUNTS or visit.caller.principal.role is not Role.OPERATOR:
+def _details(visit: Visit, found: Any) -> list[tuple[str, str, str]]:
+    """What a proposal is about and its content has a hash of: field, as it is, as proposed."""
+    if found.effect not in _AT_THE_DESK or visit.caller.principal.role is not Role.OPERATOR:
         return []
-    request = payments_pb2.GetProposedAccountRequest(name=found.name)
+    method, request, fields = _AT_THE_DESK[found.effect]
     try:
-        answer = visit.call("PaymentsService/GetProposedAccount", request)
+        answer = visit.call(method, request(name=found.name))
     except REFUSED:
         return []
-    fields = [field.name for field in answer.proposed.DESCRIPTOR.fields]
     both = [(name, str(getattr(answer.standing, name)), str(getattr(answer.proposed, name))) for name in fields]
     return [each for each in both if any(value not in ("", "0") for value in each[1:])]
 

@@ -55,6 +55,7 @@ TABLES: Final[Mapping[str, Mapping[str, pa.DataType]]] = {
         "period": pa.utf8(),
         "period_from": pa.utf8(),
         "recoup_ppm": PPM,
+        "public": pa.bool_(),
     },
     "methods": {
         "leaf_index": LEAF,

@@ -264,7 +264,8 @@ TOTALS: Final = "events number, attributed decimal, unattributed decimal"
 POLICY: Final = (
     "fee_ppm number, commons_ppm number, fee_cap_minor decimal or null, unattributed text, commons_rule text, "
     "tempering text, floor_minor decimal, cap_minor decimal or null, ai_only_ppm number, human_ai_ppm number, "
-    "review_seconds number, rounding text, approval? text, period? text, period_from? text, recoup_ppm? number"
+    "review_seconds number, rounding text, approval? text, period? text, period_from? text, recoup_ppm? number, "
+    "public? boolean"
 )
 CONTROLS: Final = "people number, terms number, weights number, money number, rounds number, registry number"
 SEALED: Final = "collective id, request_id text, amount_minor decimal, salt hash"
@@ -532,7 +533,7 @@ def cosigned(note: bytes, policy: str, since: int) -> tuple[str, str, str, int]:
 
 KINDS: Final = {
     "controls.v1": "people", "witnesses.v1": "terms", "principal.v1": "people", "platform.v1": "weights",
-    "collective.v1": "weights", "payee.v1": "weights",
+    "collective.v1": "weights", "payee.v1": "weights", "contact.v1": "registry",
     "poolopened.v1": "terms", "policy.v1": "terms", "method.v1": "terms", "membership.v1": "terms",
     "schedule.v1": "terms", "closing.v1": "terms", "admission.v1": "weights", "waiver.v1": "terms",
     "tariff.v1": "terms",
@@ -542,7 +543,7 @@ KINDS: Final = {
     "round.v1": "rounds", "webhook.v1": "registry",
 }  # fmt: skip
 ACTS: Final = {
-    *KINDS, "key.v1", "keyrevocation.v1", "contact.v1", "pool.v1", "pause.v1", "proposal.v1", "decision.v1",
+    *KINDS, "key.v1", "keyrevocation.v1", "pool.v1", "pause.v1", "proposal.v1", "decision.v1",
     "objection.v1", "answer.v1", "split.v1",
 }  # fmt: skip
 BANK_SAYS: Final = {
@@ -929,8 +930,8 @@ class Acts:
             return int(controls["people" if people else "weights"])
         if entry["type"] == "webhook.v1":
             return controls["registry"] if entry["state"] == "ACTIVE" else 1
-        if entry["by"].startswith("collectives/") and entry["type"] != "contact.v1":
-            return 2
+        if entry["by"].startswith("collectives/"):
+            return 1 if entry["type"] == "contact.v1" else 2
         if entry["type"] == "controls.v1":
             return int(max(controls["people"], entry["controls"]["people"]))
         if entry["type"] == "poolopened.v1" and entry["platforms"]:

@@ -43,6 +43,7 @@ def test_a_policy_takes_nothing_and_counts_everything_unless_told() -> None:
         "period": Periods.NONE,
         "period_from": "",
         "recoup_ppm": 0,
+        "public": False,
     }
     assert Policy().require_sound() == Policy()
 

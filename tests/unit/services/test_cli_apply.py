@@ -320,6 +320,7 @@ def test_messages_and_plain_data_go_both_ways() -> None:
         "period": "MONTH",
         "period_from": "2026-01",
         "recoup_ppm": 0,
+        "public": True,
     }
     message = message_of(registry_pb2.Policy, values)
     assert message.unattributed == registry_pb2.UNATTRIBUTED_RULE_PRO_RATA
