@@ -1342,13 +1342,19 @@ function decimalText(text, decimals) {
   return `${sign}${whole.slice(0, at)}${decimals ? `.${whole.slice(at)}` : ''}`;
 }
 
-function money(minor, currency) {
-  try {
-    const { maximumFractionDigits: decimals } = new Intl.NumberFormat('en', { style: 'currency', currency }).resolvedOptions();
-    return `${decimalText(`${minor}`, decimals)} ${currency}`;
-  } catch {
-    return `${minor} minor units of ${currency}`;
-  }
+/** Decimals of currencies that have not two, by ISO 4217. Intl has fewer for those whose small coins are out of use. */
+const MINOR_UNITS = {
+  BIF: 0, CLP: 0, DJF: 0, GNF: 0, ISK: 0, JPY: 0, KMF: 0, KRW: 0, PYG: 0, RWF: 0, UGX: 0, UYI: 0, VND: 0, VUV: 0, XAF: 0,
+  XOF: 0, XPF: 0, BHD: 3, IQD: 3, JOD: 3, KWD: 3, LYD: 3, OMR: 3, TND: 3, CLF: 4, UYW: 4,
+};
+
+/**
+ * An amount for people, with the decimals of its currency.
+ * @param {bigint|string} minor in minor units
+ * @param {string} currency an ISO 4217 code
+ */
+export function money(minor, currency) {
+  return `${decimalText(`${minor}`, MINOR_UNITS[currency] ?? 2)} ${currency}`;
 }
 
 // Run by Node as a program: prints each step, and ends with status 1 where one does not hold.

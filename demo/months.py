@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Final
 
 import pyarrow as pa
@@ -17,6 +18,7 @@ from demo.plays import Month, Platform, count_plays, count_shares
 from demo.service import CURRENCY, METHOD, POOL, REVIEW_TIME, Cast
 from ledger.errors import LedgerError
 from moiety import Allocation, Client, Mode, Objection, Receipt, Round, UsageEvent, event_id_of
+from moiety.v1.registry_pb2 import SKIP_REASON_REPORTS_MISSING
 from moiety.v1.rounds_pb2 import OBJECTION_ANSWER_SET_ASIDE
 
 EVENTS_PER_CALL: Final = 1_000
@@ -114,15 +116,36 @@ def send_again(client: Client, report: Report, table: pa.Table) -> Retransmissio
     )
 
 
+def wait_for_money(cast: Cast, clock: DemoClock, month: Month, while_waiting: Callable[[], None]) -> None:
+    """Let the month's first fire time come while a report is not paid: no round is cut, and nothing is used up.
+
+    Raises:
+        RoundMissingError: the schedule does not say that it waits for a report.
+    """
+    clock.move_to(month.fires_at)
+    give_up = time.monotonic() + ROUND_SECONDS_MAX
+    while _skipped(cast) != (month.fires_at, SKIP_REASON_REPORTS_MISSING):
+        if time.monotonic() > give_up:
+            raise RoundMissingError(0, ROUND_SECONDS_MAX)
+        while_waiting()
+        time.sleep(POLL_SECONDS)
+    clock.move_to(month.paid_at)
+
+
+def _skipped(cast: Cast) -> tuple[datetime, int]:
+    found = cast.auditor.get_schedule(POOL)
+    return found.skip_time.ToDatetime(UTC), found.skip_reason
+
+
 def settle(cast: Cast, clock: DemoClock, month: Month, number: int, while_waiting: Callable[[], None]) -> SettledRound:
-    """Let the month's fire time come, wait for the scheduler's round, and have it approved, which posts it.
+    """Let the fire time come that finds all of the month's money, wait for the scheduler's round, and have it approved.
 
     To one round a collective objects: its amount is set aside, and released once the round is posted.
     """
-    clock.move_to(month.fires_at)
+    clock.move_to(month.closes_at)
     _await_round(cast.auditor, number, while_waiting)
     objection = _objected(cast, number) if number == OBJECTED_ROUND else None
-    clock.move_to(month.fires_at + REVIEW_TIME)
+    clock.move_to(month.closes_at + REVIEW_TIME)
     posted = cast.reviewer.approve_round(POOL, number)
     allocations = tuple(cast.auditor.list_allocations(POOL, number))
     if objection:
@@ -161,6 +184,7 @@ def _with_revenue(
         plays * platform.price_minor,
         CURRENCY,
         request_id=f"plays-{month.name.lower()}",
+        period=month.period,
         note=f"{plays} plays in {month.name}",
     )
     return Report(

@@ -30,17 +30,39 @@ HUMAN_EVERY: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class Month:
-    """A month of usage: from its start, or the pool's opening, to the next month's start."""
+    """A month of usage: from its start, or the pool's opening, to the next month's start.
+
+    Attributes:
+        days_late: how many days into the next month the second platform pays.
+    """
 
     name: str
     start: datetime
     end: datetime
     events_per_work: int
+    days_late: int = 0
+
+    @property
+    def period(self) -> str:
+        """What the pool calls it."""
+        return f"{self.start:%Y-%m}"
 
     @property
     def fires_at(self) -> datetime:
-        """When the schedule cuts the month's round: the first of the next month, six in the morning, local time."""
+        """When the schedule first looks for the month's round: the first of the next one, six in the morning, local
+        time.
+        """
         return self.end.replace(hour=6)
+
+    @property
+    def paid_at(self) -> datetime:
+        """When all of its money is there."""
+        return self.end + timedelta(days=self.days_late)
+
+    @property
+    def closes_at(self) -> datetime:
+        """The first morning on which the schedule finds all of its money."""
+        return self.paid_at.replace(hour=6)
 
 
 def _in_lisbon(month: int, hour: int = 0) -> datetime:
@@ -50,7 +72,7 @@ def _in_lisbon(month: int, hour: int = 0) -> datetime:
 # The service opens after the first of January's own fire time, which would otherwise cut a round of nothing.
 MONTHS: Final = (
     Month("January", _in_lisbon(1, 9), _in_lisbon(2), events_per_work=3),
-    Month("February", _in_lisbon(2), _in_lisbon(3), events_per_work=4),
+    Month("February", _in_lisbon(2), _in_lisbon(3), events_per_work=4, days_late=2),
     Month("March", _in_lisbon(3), _in_lisbon(4), events_per_work=5),
 )
 

@@ -15,7 +15,7 @@ from demo.instability import Instability, Movement
 from demo.months import Report, Retransmission, SettledRound
 from demo.outcome import Earnings, Outcome, outcome_of
 from demo.payments import Banking
-from demo.plays import HUMAN_EVERY, TIME_ZONE, Platform
+from demo.plays import HUMAN_EVERY, TIME_ZONE, Month, Platform
 from demo.screen import Screen
 from demo.service import CONFIDENCE_PPM, CURRENCY, POLICY
 from demo.works import SHARE_TOTAL_NANO, Work
@@ -72,10 +72,10 @@ def tell_service(screen: Screen, address: str, platforms: Sequence[Platform]) ->
 
 
 def tell_month(
-    screen: Screen, month: str, reports: Sequence[Report], again: Sequence[Retransmission], settled: SettledRound
+    screen: Screen, month: Month, reports: Sequence[Report], again: Sequence[Retransmission], settled: SettledRound
 ) -> None:
     told = [
-        f"{month}: "
+        f"{month.name}: "
         + "; ".join(
             f"{report.platform.name} {report.events:,} events, {report.plays:,} plays, {_money(report.revenue_minor)}"
             for report in reports
@@ -90,8 +90,14 @@ def tell_month(
             "as duplicates."
         )
     found = settled.round
+    if month.days_late:
+        told.append(
+            f"{reports[-1].platform.name} pays {month.days_late} days late. So the schedule cuts nothing on the first: "
+            "a month's usage waits for its money, and none of it is used up."
+        )
     told.append(
-        f"Round {found.number} is cut by the {found.calculated_by} on {_in_lisbon(found.fire_times.last)} in Lisbon "
+        f"Round {found.number} is cut by the {found.calculated_by} for {found.period} on "
+        f"{_in_lisbon(found.fire_times.last)} in Lisbon "
         f"({found.fire_times.last.ToDatetime():%H:%M} UTC) and posted when {found.decided_by} approves it at "
         f"{_in_lisbon(found.decide_time).rpartition(' ')[2]}."
     )

@@ -25,6 +25,7 @@ from demo.months import (
     report_in_rows,
     send_again,
     settle,
+    wait_for_money,
 )
 from demo.outcome import Outcome
 from demo.payments import Till
@@ -131,11 +132,16 @@ class _Quarter:
                 )
             )
         paid_in = [(report.payment_reference, report.revenue_minor) for report in reports]
-        self.till.receive(paid_in, month.end.date())
         again = [send_again(senders[0], reports[0], used[0])] if month is SENT_AGAIN else []
+        if month.days_late:
+            self.till.receive(paid_in[:1], month.end.date())
+            wait_for_money(self.players, self.clock, month, let_through)
+            self.till.receive(paid_in[1:], month.paid_at.date())
+        else:
+            self.till.receive(paid_in, month.end.date())
         settled = settle(self.players, self.clock, month, len(self.rounds) + 1, let_through)
         run = self.till.pay(month.name.lower(), self.clock())
-        words.tell_month(self.screen, month.name, reports, again, settled)
+        words.tell_month(self.screen, month, reports, again, settled)
         words.tell_paid(self.screen, run)
         self.reports.append(reports)
         self.retransmissions += again

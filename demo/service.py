@@ -29,7 +29,8 @@ from services.settings import Settings, load_settings
 POOL: Final = "folk"
 CURRENCY: Final = "EUR"
 METHOD: Final = "melody-ngram"
-CRON: Final = "0 6 1 * *"
+CRON: Final = "0 6 1-4 * *"
+"""The first mornings of a month: what it lacks on the first may be there on another."""
 FOUNDERS: Final = ("operators/alice", "operators/bob")
 """Everything but names takes both: the first proposes, the second approves."""
 
@@ -54,6 +55,8 @@ POLICY: Final = Policy(
     tempering=registry_pb2.TEMPERING_PROPORTIONAL,
     human_ai_ppm=700_000,
     review_seconds=int(REVIEW_TIME.total_seconds()),
+    period=registry_pb2.PERIODS_MONTH,
+    period_from="2026-01",
 )
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from copy import copy
 from datetime import UTC, datetime
 from decimal import Decimal, localcontext
 from typing import Any, Final
 
 from babel.core import Locale
 from babel.dates import format_date, format_time, format_timedelta
-from babel.numbers import format_currency, format_decimal, format_percent
+from babel.numbers import format_decimal, format_percent
 from google.protobuf.timestamp_pb2 import Timestamp
 from jinja2 import pass_context
 from jinja2.runtime import Context
@@ -43,8 +44,14 @@ def amount_text(amount_minor: int, currency: str, locale: Locale, *, signed: boo
 
 
 def money_text(amount_minor: int, currency: str, locale: Locale) -> str:
-    """Returns an amount with its currency."""
-    shown: str = format_currency(in_major(amount_minor, currency), currency, locale=locale)
+    """Returns an amount with its currency, and with the decimals of ISO 4217.
+
+    CLDR would have fewer for fifteen currencies, such as HUF and IDR, whose small coins are out of use, and round.
+    """
+    pattern = copy(locale.currency_formats["standard"])
+    pattern.frac_prec = (minor_unit_exponent(currency),) * 2
+    with localcontext(prec=DIGITS):
+        shown: str = pattern.apply(in_major(amount_minor, currency), locale, currency=currency, currency_digits=False)
     return shown
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
+from babel.core import Locale
+from babel.numbers import get_group_symbol
 from google.protobuf.message import Message
 from starlette.responses import Response
 
@@ -21,6 +24,9 @@ REFUSED: Final = (InvalidInputError, StateError, LostRaceError, BusyError, NotFo
 
 _LARGEST: Final = Decimal(10**15)
 
+_GROUPED: Final = re.compile(r"[+-]?\d{1,3}([.,])\d{3}")
+"""A number that is in thousands, or has three decimals."""
+
 Made = Callable[[], tuple[str, Message]]
 """Makes an act's method and request from the form."""
 
@@ -30,12 +36,21 @@ def text_of(visit: Visit, name: str) -> str:
     return visit.form.get(name, "").strip()
 
 
-def parts_of(text: str, field: str, parts: int) -> int:
+def parts_of(text: str, field: str, parts: int, locale: Locale | None = None) -> int:
     """Returns a number as people write it in whole parts of one, such as millionths.
 
+    Args:
+        text: with a point or a comma before its decimals, and nothing between its thousands.
+        field: what errors name.
+        parts: how many parts one has.
+        locale: the reader's, if it matters: where it has a comma between thousands, `1,234` is no number.
+
     Raises:
-        InvalidInputError: it is none, or has more digits than there are parts.
+        InvalidInputError: it is none, has more digits than there are parts, or may be a thousand times as much.
     """
+    grouped = _GROUPED.fullmatch(text.strip())
+    if locale and grouped and grouped[1] == get_group_symbol(locale):
+        raise InvalidInputError.of(field, "must have nothing between thousands, and a zero more after three decimals")
     try:
         found = Decimal(text.strip().replace(",", ".") or "0")
     except InvalidOperation:
@@ -52,9 +67,9 @@ def amount_of(visit: Visit, name: str, currency: str) -> int:
     """Returns an amount that people write in major units, in minor units.
 
     Raises:
-        InvalidInputError: it is none, or has more digits than the currency.
+        InvalidInputError: it is none, has more digits than the currency, or may be in thousands.
     """
-    return parts_of(visit.form.get(name, ""), name, 10 ** minor_unit_exponent(currency))
+    return parts_of(visit.form.get(name, ""), name, 10 ** minor_unit_exponent(currency), visit.tongue.locale)
 
 
 def request_id_of(visit: Visit) -> str:

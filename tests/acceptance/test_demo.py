@@ -86,6 +86,14 @@ def test_rounds_are_cut_by_the_scheduler_and_approved_by_a_second_operator(runs:
     assert people == {("scheduler", "operators/bob")}
 
 
+def test_a_round_closes_each_month_and_usage_waits_for_its_money(runs: Runs) -> None:
+    assert [found["period"] for found in runs.document["rounds"]] == ["2026-01", "2026-02", "2026-03"]
+    told = " ".join(runs.people.split())
+    assert told.count("pays 2 days late. So the schedule cuts nothing on the first") == 1
+    cut = re.findall(r"cut by the scheduler for [-0-9]{7} on (\d+ \w+ [\d:]+) in Lisbon", told)
+    assert cut == ["1 February 06:00", "3 March 06:00", "1 April 06:00"]
+
+
 def test_one_objection_is_set_aside_and_released(runs: Runs) -> None:
     objected = [found["objected_by"] for found in runs.document["rounds"]]
     assert [each is not None for each in objected] == [False, True, False]

@@ -161,8 +161,8 @@ def test_a_pay_run_and_a_bank_s_file_say_whom_and_how_much_before_they_are_appro
 ) -> None:
     key = scene.deployment.key("operators/otto")
     for proposal, told in (
-        (olive.create_pay_run("jan", "main", DAY).proposal, ("paid to irish", "600")),
-        (olive.import_bank_file("main", forged()).proposal, ("UNMATCHED", "90000")),
+        (olive.create_pay_run("jan", "main", DAY).proposal, ("paid to irish", "6.00 EUR")),
+        (olive.import_bank_file("main", forged()).proposal, ("UNMATCHED", "900.00 EUR")),
     ):
         capsys.readouterr()
         with pytest.raises(SystemExit) as ended:

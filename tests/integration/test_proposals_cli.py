@@ -350,8 +350,8 @@ def test_a_movement_shows_balances_and_a_membership_the_sources_that_change(
     waiting = run("payment", "record", "folk", "irish", "--amount-minor", "100", "--request-id", "p")["proposal"]
     shown = run("proposal", "show", waiting, by=1)
     assert [tuple(each.values()) for each in shown["changes"]] == [
-        ("balance of collective/irish, minor units", paid, paid - 100),
-        ("balance of paid/irish, minor units", 0, 100),
+        ("balance of collective/irish", paid, paid - 100, "EUR"),
+        ("balance of paid/irish", 0, 100, "EUR"),
     ]
     assert shown["last_rounds"] == []
     for number, whose in enumerate(({"song": "irish", "tune": "breton"}, {"song": "breton", "tune": "breton"})):

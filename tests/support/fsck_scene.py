@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from typing import Final
 from uuid import UUID
 
@@ -167,10 +167,16 @@ def stamped(connection: sa.Connection, content: A) -> A:
     return Actor(key.principal, key.key_id).stamp(content, people)
 
 
-def sign(deployment: Deployment) -> None:
-    """A checkpoint of the registry's log and of the pool's as they are, and a witness's cosignature of each."""
+def key_of(pool: str) -> SigningKey:
+    """The key of a pool's log."""
+    return LOG_KEY.named(f"log.example/pools/{pool}")
+
+
+def sign(deployment: Deployment, pools: Iterable[str] = (POOL,)) -> None:
+    """A checkpoint of the registry's log and of pools' as they are, and a witness's cosignature of each."""
     with deployment.running.parts.database.transaction() as connection:
-        for pool, key in ((REGISTRY, REGISTRY_KEY), (registry.pool_ref(connection, POOL), LOG_KEY)):
+        of_pools = [(registry.pool_ref(connection, pool), key_of(pool)) for pool in pools]
+        for pool, key in ((REGISTRY, REGISTRY_KEY), *of_pools):
             head = log.read_head(connection, pool)
             note = sign_checkpoint(Checkpoint(key.name, head.size, head.root()), key)
             row = StoredCheckpoint(head.size, key.verifier_key, note.to_bytes(), deployment.clock())

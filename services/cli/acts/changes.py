@@ -31,11 +31,20 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class FieldChange:
-    """A field's value as it is, None where there is nothing yet, and as it would be."""
+    """A field's value as it is, None where there is nothing yet, and as it would be.
+
+    An amount names its currency; it is in minor units.
+    """
 
     field: str
     before: Any
     after: Any
+    currency: str = ""
+
+    def document(self) -> Document:
+        """For JSON: what is no amount has no currency."""
+        shown = {"field": self.field, "before": self.before, "after": self.after}
+        return {**shown, "currency": self.currency} if self.currency else shown
 
 
 def changes_of(client: Client, proposal: Proposal) -> list[FieldChange]:
@@ -48,9 +57,9 @@ def changes_of(client: Client, proposal: Proposal) -> list[FieldChange]:
     if isinstance(act := _act_of(proposal.effect, content), Movement):
         return _moved(client, proposal, act)
     after = content["policy"] if proposal.effect == _POLICY else content
-    before = _standing(client, proposal, content)
+    before, currency = _standing(client, proposal, content), _currency_of(client, proposal, content)
     found = [
-        FieldChange(name, before.get(name), value)
+        FieldChange(name, before.get(name), value, currency if name.endswith("_minor") else "")
         for name, value in after.items()
         if not _is_body(name) and not (before and value == identity(before.get("name", "")))
     ]
@@ -109,7 +118,7 @@ class _Now:
 
 def _moved(client: Client, proposal: Proposal, act: Movement) -> list[FieldChange]:
     """The balances of the accounts that money would move between."""
-    pool = _log_of(proposal)
+    pool, currency = _log_of(proposal), _currency_of(client, proposal, {})
     balances = client.list_balances(pool)
     before = {each.name.removeprefix(f"pools/{pool}/accounts/"): each.amount_minor for each in balances}
     after = dict(before)
@@ -117,7 +126,7 @@ def _moved(client: Client, proposal: Proposal, act: Movement) -> list[FieldChang
         after[transfer.from_account] = after.get(transfer.from_account, 0) - transfer.amount_minor
         after[transfer.to_account] = after.get(transfer.to_account, 0) + transfer.amount_minor
     return [
-        FieldChange(f"balance of {account}, minor units", before.get(account, 0), amount)
+        FieldChange(f"balance of {account}", before.get(account, 0), amount, currency)
         for account, amount in after.items()
         if amount != before.get(account, 0)
     ]
@@ -150,7 +159,11 @@ def _account(client: Client, proposal: Proposal, _: Document) -> list[FieldChang
     found = client.get_proposed_account(proposal.name)
     before = document(found.standing) if found.HasField("standing") else {}
     after = document(found.proposed) if found.HasField("proposed") else {"details": "erased"}
-    return [FieldChange(name, before.get(name), value) for name, value in after.items() if value or before.get(name)]
+    return [
+        FieldChange(name, before.get(name), value, after.get("currency", "") if name.endswith("_minor") else "")
+        for name, value in after.items()
+        if value or before.get(name)
+    ]
 
 
 def _contact(client: Client, proposal: Proposal, _: Document) -> list[FieldChange]:
@@ -169,18 +182,24 @@ def _payments(client: Client, _: Proposal, content: Document) -> list[FieldChang
     plan = parse_plan(client.get_body(REGISTRY_LOG, bytes.fromhex(content["plan_sha256"])))
     paid = sorted(plan.payments, key=lambda payment: -payment.amount_minor)
     return _first(
-        [FieldChange(f"paid to {payment.collective}, minor units", None, payment.amount_minor) for payment in paid],
+        [
+            FieldChange(f"paid to {payment.collective}", None, payment.amount_minor, content["currency"])
+            for payment in paid
+        ],
         "payments",
     )
 
 
-def _lines(client: Client, _: Proposal, content: Document) -> list[FieldChange]:
+def _lines(client: Client, proposal: Proposal, content: Document) -> list[FieldChange]:
     """What the lines of a bank's file mean, the largest amounts first."""
     body = client.get_body(REGISTRY_LOG, bytes.fromhex(content["bookings_sha256"]))
     lines = sorted(parse_bookings(body).bookings, key=lambda booking: -abs(booking.amount_minor))
+    currency = _currency_of(client, proposal, content)
     return _first(
         [
-            FieldChange(f"{each.kind} {each.end_to_end_id or each.reference}".strip(), None, each.amount_minor)
+            FieldChange(
+                f"{each.kind} {each.end_to_end_id or each.reference}".strip(), None, each.amount_minor, currency
+            )
             for each in lines
         ],
         "lines",
@@ -197,6 +216,16 @@ def _or_nothing(ask: Callable[[], T]) -> T | None:
         return ask()
     except NotFoundError:
         return None
+
+
+def _currency_of(client: Client, proposal: Proposal, content: Document) -> str:
+    """The currency of a proposal's amounts: its own, that of its bank account, or the pool's."""
+    if "currency" in content:
+        return str(content["currency"])
+    if "bank_account" in content:
+        name = f"bankAccounts/{content['bank_account']}"
+        return next((each.currency for each in client.list_bank_accounts() if each.name == name), "")
+    return client.get_pool(_log_of(proposal)).currency if proposal.name.startswith("pools/") else ""
 
 
 def _log_of(proposal: Proposal) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -13,6 +12,7 @@ from moiety.v1 import acts_pb2
 from services.cli.acts.changes import LastRounds, changes_of, last_rounds_under
 from services.cli.base.connection import Session, client_command
 from services.cli.base.documents import document
+from services.cli.base.money import major
 from services.cli.base.output import details, table
 
 app = typer.Typer(help="Proposals: acts that wait for another operator.", no_args_is_help=True)
@@ -56,11 +56,11 @@ def show(session: Session, name: Name) -> None:
     changes = changes_of(session.client, found) if waits else []
     last = last_rounds_under(session.client, found) if waits else LastRounds()
     lines = [(key, json.dumps(value) if isinstance(value, dict) else value) for key, value in shown.items() if value]
-    rows = [(each.field, _text(each.before), _text(each.after)) for each in changes]
+    rows = [(each.field, _text(each.before, each.currency), _text(each.after, each.currency)) for each in changes]
     session.output.show(
         {
             **shown,
-            "changes": [asdict(each) for each in changes],
+            "changes": [each.document() for each in changes],
             "last_rounds": [each.document() for each in last.compared],
             "not_compared": list(last.left_out),
         },
@@ -71,7 +71,9 @@ def show(session: Session, name: Name) -> None:
     )
 
 
-def _text(value: object) -> str:
+def _text(value: object, currency: str) -> str:
+    if currency and value is not None:
+        return major(int(str(value)), currency)
     return json.dumps(value) if isinstance(value, dict | list) else "" if value is None else str(value)
 
 

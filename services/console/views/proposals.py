@@ -12,6 +12,7 @@ from ledger.acts.entries import BankAccountContent, ContactContent, PayeeContent
 from moiety.v1 import acts_pb2, payments_pb2, registry_pb2
 from services.access.keys import Role
 from services.console.calls import said
+from services.console.formats import money_text
 from services.console.forms import REFUSED
 from services.console.views.pools import PAGE, pool_of
 from services.console.visit import PageMissingError, Visit, go
@@ -83,8 +84,19 @@ def _details(visit: Visit, found: Any) -> list[tuple[str, str, str]]:
         answer = visit.call(method, request(name=found.name))
     except REFUSED:
         return []
-    both = [(name, str(getattr(answer.standing, name)), str(getattr(answer.proposed, name))) for name in fields]
-    return [each for each in both if any(value not in ("", "0") for value in each[1:])]
+    both = ((name, getattr(answer.standing, name), getattr(answer.proposed, name)) for name in fields)
+    return [
+        (name, _said(visit, answer.standing, now), _said(visit, answer.proposed, then))
+        for name, now, then in both
+        if now or then
+    ]
+
+
+def _said(visit: Visit, details: Any, value: object) -> str:
+    """A field; the only number is the smallest payment of an account."""
+    if isinstance(value, int) and value:
+        return money_text(value, details.currency, visit.tongue.locale)
+    return str(value or "")
 
 
 def decide(visit: Visit) -> Response:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from babel.numbers import get_decimal_symbol
 from google.protobuf.message import Message
 from starlette.responses import Response
 
@@ -63,7 +64,7 @@ def preview(visit: Visit, *, problem: str = "") -> Response:
     policy, found, other, moved = pool.policy, None, None, []
     try:
         if "tempering" in visit.query:
-            policy = _policy(visit.query, pool)
+            policy = _policy(visit, visit.query, pool)
         found, statement = _previewed(visit, pool, int(number), policy)
         other, base = _previewed(visit, pool, int(number), None)
         moved = movers(amounts_of(statement), amounts_of(base))
@@ -84,6 +85,7 @@ def preview(visit: Visit, *, problem: str = "") -> Response:
         flow=flow(found) if found else [],
         width=WIDTH,
         places=minor_unit_exponent(pool.currency),
+        point=get_decimal_symbol(visit.tongue.locale),
         enums=_ENUMS,
         problem=problem,
     )
@@ -107,13 +109,13 @@ def propose(visit: Visit) -> Response:
     pool = pool_of(visit)
 
     def terms() -> tuple[str, Message]:
-        policy = _policy(visit.form, pool)
+        policy = _policy(visit, visit.form, pool)
         return "RegistryService/CreatePolicy", registry_pb2.CreatePolicyRequest(parent=pool.name, policy=policy)
 
     return acted(visit, {"terms": terms}, f"/{pool.name}/terms", lambda problem: preview(visit, problem=problem))
 
 
-def _policy(given: Mapping[str, str], pool: Any) -> Any:
+def _policy(visit: Visit, given: Mapping[str, str], pool: Any) -> Any:
     """The policy in force, with what the reader filled in.
 
     Raises:
@@ -127,13 +129,13 @@ def _policy(given: Mapping[str, str], pool: Any) -> Any:
         setattr(policy, name, parts_of(given.get(name, ""), name, PPM // _HUNDRED))
     for name in ("ai_only_ppm", "human_ai_ppm"):
         setattr(policy, name, parts_of(given.get(name, "") or "1", name, PPM))
-    units = 10 ** minor_unit_exponent(pool.currency)
-    policy.floor_minor = parts_of(given.get("floor_minor", ""), "floor_minor", units)
+    units, locale = 10 ** minor_unit_exponent(pool.currency), visit.tongue.locale
+    policy.floor_minor = parts_of(given.get("floor_minor", ""), "floor_minor", units, locale)
     policy.ClearField("cap_minor")
     policy.ClearField("fee_cap_minor")
     for name in ("cap_minor", "fee_cap_minor"):
         if given.get(name, "").strip():
-            setattr(policy, name, parts_of(given[name], name, units))
+            setattr(policy, name, parts_of(given[name], name, units, locale))
     for name, enum in _ENUMS.items():
         wanted = given.get(name, "")
         if wanted not in enum.keys():  # noqa: SIM118  # it is not a mapping

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from iso4217 import Currency
 
 from audit.statement_check import TITLES, VERDICT, Check, check_statement
 from audit.statement_file import StatementFile, is_statement_file
@@ -91,6 +92,13 @@ def test_the_module_tells_people_money_and_units(tmp_path: Path) -> None:
     assert "  units counted: 1.275\n" in done.stdout
     assert not re.search(r"\d{12}", done.stdout)
     assert VERDICT in done.stdout
+
+
+def test_the_module_has_the_decimals_of_every_currency() -> None:
+    """Those of `Intl` are not ISO's: it shows HUF and IDR without decimals, and amounts would be wrong."""
+    (table,) = re.findall(r"const MINOR_UNITS = \{(.*?)\};", MODULE.read_text(), re.DOTALL)
+    found = {code: int(decimals) for code, decimals in re.findall(r"([A-Z]{3}): (\d)", table)}
+    assert found == {each.code: each.exponent for each in Currency if each.exponent not in (None, 2)}
 
 
 def changed_files(file: bytes) -> list[bytes]:

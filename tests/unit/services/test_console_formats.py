@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 from babel import Locale
+from iso4217 import Currency
 
+from ledger.errors import InvalidInputError
 from services.console.formats import amount_text, count, money_text
+from services.console.forms import parts_of
 from services.console.texts import tongue_of
 
 
@@ -32,6 +35,31 @@ def test_a_change_has_its_sign() -> None:
 
 def test_money_names_its_currency() -> None:
     assert money_text(123_456, "EUR", Locale.parse("de")) == "1.234,56\N{NO-BREAK SPACE}€"
+
+
+@pytest.mark.parametrize("locale", ["en_GB", "de"])
+def test_no_currency_loses_a_digit(locale: str) -> None:
+    """CLDR has fewer decimals than ISO 4217 for HUF, IDR, COP and others, as their coins are out of use."""
+    for currency in (each for each in Currency if each.exponent is not None):
+        for shown in (money_text, amount_text):
+            digits = "".join(
+                letter for letter in shown(1_234_567, currency.code, Locale.parse(locale)) if letter.isdigit()
+            )
+            assert digits == "1234567", currency.code
+
+
+@pytest.mark.parametrize(
+    ("text", "locale", "minor"),
+    [("1,5", "en_GB", 1500), ("1,234", "de", 1234), ("1.234", "en_GB", 1234), ("1,2340", "en_GB", 1234),
+     ("1234", "de", 1_234_000), ("1,234", "en_GB", None), ("1.234", "de", None), ("1.2345", "en_GB", None),
+     ("1,234.5", "en_GB", None)],
+)  # fmt: skip
+def test_an_amount_with_three_decimals_is_not_taken_for_thousands(text: str, locale: str, minor: int | None) -> None:
+    if minor is not None:
+        assert parts_of(text, "amount", 1000, Locale.parse(locale)) == minor
+        return
+    with pytest.raises(InvalidInputError):
+        parts_of(text, "amount", 1000, Locale.parse(locale))
 
 
 def test_a_weight_longer_than_any_float_keeps_every_digit() -> None:
