@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final, Protocol
 
-import rfc8785
-
 from audit.findings import At, at
 from audit.payments_fold import PaymentsFold
 from audit.steps import Step
@@ -31,13 +29,14 @@ from ledger.acts.entries import (
 )
 from ledger.acts.people import BEGINNING, PROPOSAL_LIFETIME, People
 from ledger.errors import InvalidInputError, StateError
+from ledger.log.canonical import canonical
 from ledger.log.leaves import Leaf
 from ledger.registry import Collective
 from payout.entries import PolicyContent, PoolContent, RoundContent
 from payout.objections import AnswerContent, ObjectionContent
 from payout.splits import SplitContent
 
-_spelled: Final = rfc8785.dumps
+_spelled: Final = canonical
 """Values are compared as JSON spells them: in Python `True` is 1."""
 
 STALE_AFTER: Final = timedelta(minutes=1)

@@ -13,9 +13,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-import rfc8785
-
 from ledger.errors import FormatError
+from ledger.log.canonical import canonical
 from ledger.log.text import decode_decimal, decode_hash, encode_base64
 from payout.dossiers import SALT_BYTES
 from payout.splits import SumNode
@@ -82,7 +81,7 @@ class StatementFile:
         """Returns the file's bytes."""
         member = {} if self.member is None else {"member": _member_document(self.member)}
         booked = {"booked": [_booked_document(line) for line in self.booked]} if self.booked else {}
-        return rfc8785.dumps(
+        return canonical(
             {
                 **member,
                 **booked,
@@ -142,7 +141,7 @@ def canonical_json(data: bytes, subject: str) -> Any:
     """
     try:
         document = json.loads(data.decode())
-        same = rfc8785.dumps(document) == data
+        same = canonical(document) == data
     except (ValueError, RecursionError):
         raise FormatError(subject, "is not JSON in canonical form") from None
     if not same:

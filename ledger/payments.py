@@ -11,11 +11,11 @@ from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import Final, TypeVar
 
-import rfc8785
 from pydantic import BaseModel, ConfigDict
 
 from ledger.acts.entries import Salt
 from ledger.errors import LedgerCorruptError
+from ledger.log.canonical import canonical
 from ledger.log.leaves import DecimalInt
 from ledger.log.merkle import leaf_hash, root
 
@@ -208,7 +208,7 @@ B = TypeVar("B", Plan, PoolPart, Bookings, PoolBookings)
 
 def render(body: BaseModel) -> bytes:
     """The body's bytes: canonical JSON."""
-    return rfc8785.dumps(body.model_dump(mode="json"))
+    return canonical(body.model_dump(mode="json"))
 
 
 def parse_plan(body: bytes) -> Plan:

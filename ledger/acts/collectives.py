@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from hashlib import sha256
+from typing import Final
 
 from ledger.acts.entries import CollectiveContent
 from ledger.errors import InvalidInputError
 from ledger.registry import Collective, CollectiveStatus
+
+_STATUSES: Final = frozenset(CollectiveStatus)
 
 
 def render_domains(names: Iterable[str]) -> bytes:
@@ -33,7 +36,7 @@ def collective_of(content: CollectiveContent, domains_body: bytes) -> Collective
     Raises:
         InvalidInputError: there can be no such collective, or the body is not one that `render_domains` makes.
     """
-    if content.status not in set(CollectiveStatus):
+    if content.status not in _STATUSES:
         raise InvalidInputError.of("collective.status", f"is not a status: {content.status[:80]!r}")
     try:
         domains = tuple(domains_body.decode().splitlines())

@@ -7,9 +7,8 @@ from dataclasses import asdict, dataclass
 from hashlib import sha256
 from typing import Final
 
-import rfc8785
-
 from ledger.errors import InvalidInputError
+from ledger.log.canonical import canonical
 
 MAX_ADDRESS: Final = 254
 """The longest address that SMTP takes (RFC 5321, section 4.5.3.1)."""
@@ -39,4 +38,4 @@ class Contact:
 
     def hash(self, salt: bytes) -> bytes:
         """The hash that a log has: SHA-256 of the salt and the contact in canonical JSON."""
-        return sha256(salt + rfc8785.dumps(asdict(self))).digest()
+        return sha256(salt + canonical(asdict(self))).digest()

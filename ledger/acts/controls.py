@@ -30,6 +30,10 @@ class Kind(StrEnum):
     """Display names, contacts, and webhooks, which tell their owners what they may see anyway."""
 
 
+_FIELDS: Final = {kind: kind.value.lower() for kind in Kind}
+"""Where the controls have the count of each."""
+
+
 class Controls(BaseModel):
     """How many people each kind of act needs: one or two."""
 
@@ -54,12 +58,12 @@ class Controls(BaseModel):
 
     def needed(self, kind: Kind) -> int:
         """Returns how many people an act of this kind needs."""
-        count: int = getattr(self, kind.value.lower())
+        count: int = getattr(self, _FIELDS[kind])
         return count
 
     def ask_for_two(self) -> bool:
         """Returns whether any kind of act needs a second person."""
-        return any(self.needed(kind) == TWO for kind in Kind)
+        return TWO in (self.people, self.terms, self.weights, self.money, self.rounds, self.registry)
 
     def require_sound(self) -> Controls:
         """Returns these controls, if one person cannot get around them.
@@ -69,7 +73,7 @@ class Controls(BaseModel):
                 alone could always add the second person.
         """
         for kind in Kind:
-            field = f"controls.{kind.value.lower()}"
+            field = f"controls.{_FIELDS[kind]}"
             if self.needed(kind) not in (ONE, TWO):
                 raise InvalidInputError.of(field, f"must be 1 or 2, got {self.needed(kind)}")
             if self.needed(kind) > self.people:

@@ -7,9 +7,8 @@ from dataclasses import asdict, dataclass
 from hashlib import sha256
 from typing import Any
 
-import rfc8785
-
 from ledger.errors import LedgerCorruptError
+from ledger.log.canonical import canonical
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +33,7 @@ class WebhookDetails:
 
     def hash(self) -> bytes:
         """The hash that a log has: SHA-256 of this in canonical JSON. The secret keeps anyone from guessing it."""
-        return sha256(rfc8785.dumps(asdict(self))).digest()
+        return sha256(canonical(asdict(self))).digest()
 
     def to_bytes(self) -> bytes:
         """What is encrypted."""

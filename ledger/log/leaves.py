@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any, ClassVar, Final, Generic, Protocol, TypeVar
 
-import rfc8785
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, StringConstraints
 
 from ledger.errors import LedgerCorruptError
 from ledger.journal import Transfer
+from ledger.log.canonical import canonical
 from ledger.log.merkle import leaf_hash
 
 MAX_ENTRY_BYTES: Final = 65_535
@@ -180,7 +180,7 @@ def encode(leaf: Leaf[Content]) -> EncodedLeaf:
         "time": leaf.time.astimezone(UTC).strftime(_TIME_FORMAT),
         **leaf.content.model_dump(mode="json"),
     }
-    entry = rfc8785.dumps(document)
+    entry = canonical(document)
     if len(entry) > MAX_ENTRY_BYTES:
         raise ValueError(f"a {leaf.content.type} entry has {len(entry):,} bytes, more than {MAX_ENTRY_BYTES:,}")
     return EncodedLeaf(leaf.index, entry, leaf_hash(entry))
@@ -201,12 +201,12 @@ def decode(entry: bytes, contents: Mapping[str, type[C_co]]) -> Leaf[C_co]:
             time=_time(envelope["time"]),
             content=contents[envelope["type"]].model_validate(content),
         )
-        canonical = encode(leaf).entry
+        spelled = encode(leaf).entry
     except KeyError:
         raise LedgerCorruptError(subject, f"unknown type {envelope['type']!r}") from None
-    except (TypeError, ValueError, OverflowError) as error:
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise LedgerCorruptError(subject, f"not a {envelope['type']} entry: {error}") from None
-    if canonical != entry:
+    if spelled != entry:
         raise LedgerCorruptError(subject, "the entry is not in canonical form")
     return leaf
 
@@ -220,7 +220,7 @@ def time_of(entry: bytes) -> datetime | None:
 
 
 def _time(text: str) -> datetime:
-    return datetime.strptime(text, _TIME_FORMAT).replace(tzinfo=UTC)
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
 
 def _decode_json(entry: bytes) -> tuple[dict[str, Any], dict[str, Any]]:

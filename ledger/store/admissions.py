@@ -50,7 +50,16 @@ def require_admitted(connection: sa.Connection, pool: PoolRef, platform: str, pl
     Raises:
         StateError: it was not admitted, or its admission has ended.
     """
-    if not is_admitted(connection, pool, platform_id):
+    require_admission(pool, platform, admitted=is_admitted(connection, pool, platform_id))
+
+
+def require_admission(pool: PoolRef, platform: str, *, admitted: bool) -> None:
+    """Check that a platform that wants to report to the pool is admitted to it.
+
+    Raises:
+        StateError: it is not.
+    """
+    if not admitted:
         detail = f"is not admitted to pools/{pool.name}; an operator can admit it: moiety pool admit"
         raise StateError(f"platforms/{platform}", "NOT_ADMITTED", detail)
 

@@ -58,7 +58,7 @@ SELECT 1 / (NOT EXISTS (
 def latest_method(connection: sa.Connection, pool: PoolRef, name: str) -> Method | None:
     """Returns the latest version of a method, if it was declared."""
     found = driver_connection(connection).execute(_LATEST_METHOD, (pool.pool_id, name), prepare=True).fetchone()
-    return _method(cast("bytes", found[0])) if found else None
+    return method_in(cast("bytes", found[0])) if found else None
 
 
 class SupersededError(Exception):
@@ -108,13 +108,13 @@ def get_method(connection: sa.Connection, pool: PoolRef, name: str, version: int
     row = connection.execute(_methods(pool).where(t.method.c.name == name, t.method.c.version == version)).first()
     if row is None:
         raise NotFoundError(f"pools/{pool.name}/methods/{name}")
-    return _method(bytes(row.entry))
+    return method_in(bytes(row.entry))
 
 
 def list_methods(connection: sa.Connection, pool: PoolRef, *, after: int = -1, limit: int = 1000) -> list[Method]:
     """Returns every version of every method of the pool, in log order, after the leaf `after`."""
     query = _methods(pool).where(t.method.c.leaf_index > after).order_by(t.method.c.leaf_index).limit(limit)
-    return [_method(bytes(row.entry)) for row in connection.execute(query)]
+    return [method_in(bytes(row.entry)) for row in connection.execute(query)]
 
 
 def _methods(pool: PoolRef) -> sa.Select[Any]:
@@ -122,7 +122,8 @@ def _methods(pool: PoolRef) -> sa.Select[Any]:
 
 
 @lru_cache(maxsize=1024)
-def _method(entry: bytes) -> Method:
+def method_in(entry: bytes) -> Method:
+    """Returns the method that a leaf declares."""
     leaf = decode(entry, {MethodContent.type: MethodContent})
     return method_of(leaf.content, leaf.index)
 

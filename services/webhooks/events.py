@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
-import rfc8785
-
+from ledger.log.canonical import canonical
 from ledger.log.leaves import EncodedLeaf
 from ledger.log.origins import log_origin
 
@@ -33,13 +32,13 @@ def event_of(deployment: str, log: str, leaf: EncodedLeaf, *, shows_entry: bool)
     }
     if shows_entry:
         event |= {"datacontenttype": "application/json", "data": entry}
-    return rfc8785.dumps(event)
+    return canonical(event)
 
 
 def test_event(deployment: str, log: str, identity: str, time: str) -> bytes:
     """Returns an event that says nothing."""
     event = {**_envelope(deployment, log, identity, "test"), "time": time}
-    return rfc8785.dumps(event | {"datacontenttype": "application/json", "data": {}})
+    return canonical(event | {"datacontenttype": "application/json", "data": {}})
 
 
 def _envelope(deployment: str, log: str, identity: str, kind: str) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from ledger.store.usage.groups import Groups
 from ledger.store.usage.id_schemes import hold_unfixed, known_scheme, require_scheme
 from ledger.store.usage.pages import Looked
 from ledger.store.usage.readings import Readings
+from ledger.store.usage.terms import terms_of
 from ledger.usage.batch import Batch, BoolArray, Int64Array
 from ledger.usage.entries import UsageContent, encode_positions
 from ledger.usage.format import AI_ONLY, HUMAN_AI
@@ -177,19 +178,19 @@ class UsageStore:
         id_scheme: IdScheme,
     ) -> _Prepared:
         with self._database.reading() as connection:
-            pool, method, reading = self._asked(connection, identity.pool, method_id)
+            pool = registry.pool_ref(connection, identity.pool)
             platform_id = registry.platform_number(connection, identity.platform)
-            in_time = limits.pool_limits(connection, pool)
-            quota = limits.platform_limits(connection, platform_id)
-            now = self._clock()
+            terms = terms_of(connection, pool, platform_id, method_id)
+            reading = self.readings.now(connection, pool, terms.method)
+            quota, now = terms.quota, self._clock()
             today = limits.day_of_usage(connection, platform_id, now.date()) if quota.is_counted else DayOfUsage()
             fixed = known_scheme(connection, pool, platform_id)
-            admissions.require_admitted(connection, pool, identity.platform, platform_id)
-        in_time.require_open(pool.name)
+        admissions.require_admission(pool, identity.platform, admitted=terms.admitted)
+        terms.in_time.require_open(pool.name)
         require_scheme(id_scheme, fixed)
         nearly: list[tuple[str, str]] = []
         batch, numbered = self._parsed(reading, body, written, nearly)
-        in_time.require_in_time(batch.occurred_at, now)
+        terms.in_time.require_in_time(batch.occurred_at, now)
         quota.require_room(identity.platform, DayOfUsage(len(batch), len(body)), today, now)
         first, ascending = first_occurrences(batch)
         return _Prepared(
@@ -198,7 +199,7 @@ class UsageStore:
             platform_id=platform_id,
             digest=digest,
             body=body,
-            method=method,
+            method=terms.method,
             membership_version=reading.membership_version,
             batch=batch,
             collectives=numbered,
@@ -253,14 +254,6 @@ class UsageStore:
         known = looked.known | known_among(looked.claim.event_ids, looked.loose[taken])
         content = prepared.of_free(~known).content()
         return RecordedBatch(0, b"", self._clock(), content, prepared.nearly_known)
-
-    def _asked(self, connection: sa.Connection, pool_name: str, method_id: str) -> tuple[PoolRef, Method, Reading]:
-        """Returns the pool and the method of these names, and how to read their batches, as of now."""
-        pool = registry.pool_ref(connection, pool_name)
-        method = methods.latest_method(connection, pool, method_id)
-        if method is None:
-            raise NotFoundError(f"pools/{pool.name}/methods/{method_id}")
-        return pool, method, self.readings.now(connection, pool, method)
 
     def _parsed(
         self, reading: Reading, body: bytes, written: Batch | None, nearly: list[tuple[str, str]]

@@ -63,7 +63,12 @@ class Looked:
 def look(connection: sa.Connection, pool: PoolRef, claims: Sequence[EventClaim]) -> list[Looked]:
     """Look at what is recorded. What is not stays so only if `require_still_free` says so, under the lock."""
     standing = _standing(connection, pool, {claim.platform_id for claim in claims})
-    return [_look(connection, pool, claim, standing) for claim in claims]
+    found: dict[int, Looked] = {}
+    for platform_id, levels in standing.levels.items():
+        places = [place for place, claim in enumerate(claims) if claim.platform_id == platform_id]
+        looked = _look(connection, pool, [claims[place] for place in places], standing.size, levels)
+        found.update(zip(places, looked, strict=True))
+    return [found[place] for place in range(len(claims))]
 
 
 def require_distinct(claims: Sequence[EventClaim]) -> None:
@@ -168,25 +173,49 @@ def _standing(connection: sa.Connection, pool: PoolRef, platform_ids: Iterable[i
     return _Standing(rows[0][0], {platform_id: levels for _, platform_id, levels in rows})
 
 
-def _look(connection: sa.Connection, pool: PoolRef, claim: EventClaim, standing: _Standing) -> Looked:
-    levels = standing.levels[claim.platform_id]
-    pages, loose = cut(claim.event_ids)
-    # Of these the platform has others too, near to the claim's.
-    known_ids = [*_rows_among(connection, pool, claim.platform_id, pages)]
-    kept, overlaps = [], []
-    for page, others in zip(pages, _overlapping(connection, pool, claim.platform_id, pages, levels), strict=True):
-        if len(others) > OVERLAPS_MAX:
+def _look(
+    connection: sa.Connection, pool: PoolRef, claims: Sequence[EventClaim], size: int, levels: Sequence[int]
+) -> list[Looked]:
+    """Look at claims of one platform together, whose pages have these levels."""
+    cuts = [cut(claim.event_ids) for claim in claims]
+    pages = [page for kept, _ in cuts for page in kept]
+    in_rows = [*_rows_among(connection, pool, claims[0].platform_id, pages)]
+    overlapping = iter(_overlapping(connection, pool, claims[0].platform_id, pages, levels))
+    apart = [_apart(kept, loose, [next(overlapping) for _ in kept]) for kept, loose in cuts]
+    all_loose = np.concatenate([one.loose for one in apart])
+    in_pages = [place for place, _ in _in_pages(connection, pool, claims[0].platform_id, all_loose, levels)]
+    shared = [*in_rows, all_loose[in_pages]]
+    found = []
+    for claim, one in zip(claims, apart, strict=True):
+        # Of these the platform has others too, near to the claim's.
+        known = known_among(claim.event_ids, np.concatenate([*shared, *one.others]))
+        looked = Looked(claim, size, tuple(one.pages), one.loose, known, tuple(one.overlaps))
+        found.append(_without_known(looked) if known.any() else looked)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Apart:
+    """A claim's pages that may be written, how many each overlaps, the ids of those, and the claim's other ids."""
+
+    pages: list[Page]
+    overlaps: list[int]
+    others: list[EventIds]
+    loose: EventIds
+
+
+def _apart(pages: Sequence[Page], loose: EventIds, overlapping: Sequence[Sequence[EventIds]]) -> _Apart:
+    kept: list[Page] = []
+    overlaps: list[int] = []
+    others: list[EventIds] = []
+    for page, near in zip(pages, overlapping, strict=True):
+        if len(near) > OVERLAPS_MAX:
             loose = np.concatenate([loose, page.ids])
             continue
         kept.append(page)
-        overlaps.append(len(others))
-        known_ids += others
-    loose = loose[_ascending(loose)]
-    in_pages = [place for place, _ in _in_pages(connection, pool, claim.platform_id, loose, levels)]
-    known_ids.append(loose[in_pages])
-    known = known_among(claim.event_ids, np.concatenate(known_ids))
-    looked = Looked(claim, standing.size, tuple(kept), loose, known, tuple(overlaps))
-    return _without_known(looked) if known.any() else looked
+        overlaps.append(len(near))
+        others += near
+    return _Apart(kept, overlaps, others, loose[_ascending(loose)])
 
 
 def _without_known(looked: Looked) -> Looked:
