@@ -21,7 +21,7 @@ from ledger.store.usage.pages import Looked
 from moiety.v1 import accounts_pb2, usage_pb2
 from services.process.host import serving
 from services.process.logs import configure_logs
-from services.process.memory import collect_less_often
+from services.process.memory import collect_less_often, keep_freed_memory
 from services.process.stopping import until_stopped
 from services.settings import load_settings
 
@@ -65,6 +65,7 @@ def main(*options: str) -> int:
     configure_logs(settings)
     if "--no-claims" in options:
         setattr(ledger.store.usage.pages, "look", _unclaimed)  # noqa: B010  # not what it is declared as
+    keep_freed_memory()  # before the threads of the empty handlers, which would each have a heap of their own
     empty, empty_address = empty_server(settings.threads)
     with serving(settings) as running, until_stopped() as stopped:
         collect_less_often()

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Any, BinaryIO, Final
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from moiety.errors import UsageFileError
 from moiety.files.csv_files import CsvUsage
@@ -59,7 +58,7 @@ def count_events(file: Path | str) -> int | None:
         with _file_errors(source.path):
             reader = _format_of(source)
             if reader is _read_parquet:
-                return int(pq.read_metadata(source.path).num_rows)
+                return int(_parquet_file(source).metadata.num_rows)
             if reader is _read_arrow and source.head.startswith(_ARROW_FILE) and source.seekable:
                 with pa.memory_map(str(source.path)) as data:
                     opened = pa.ipc.open_file(data)
@@ -106,9 +105,16 @@ def _read_arrow(source: Source) -> _Contents:
 
 def _read_parquet(source: Source) -> _Contents:
     _require_file(source, "a Parquet file")
-    # Without pre-buffering, and through a small buffer: a row group may be larger than memory.
-    file = pq.ParquetFile(source.path, pre_buffer=False, buffer_size=_BUFFER_BYTES)
+    file = _parquet_file(source)
     return file.schema_arrow, file.iter_batches(batch_size=_ROWS_PER_PIECE)
+
+
+def _parquet_file(source: Source) -> Any:
+    # Takes longer to load than the rest of this package, for a kind of file that few have.
+    import pyarrow.parquet as pq  # noqa: PLC0415
+
+    # Without pre-buffering, and through a small buffer: a row group may be larger than memory.
+    return pq.ParquetFile(source.path, pre_buffer=False, buffer_size=_BUFFER_BYTES)
 
 
 def _require_file(source: Source, what: str) -> None:

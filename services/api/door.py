@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import grpc
@@ -79,13 +80,12 @@ class Waiting:
                 self._until.pop(key, None)
 
     def each(self, messages: Iterator[M], seconds: float, context: grpc.ServicerContext) -> Iterator[M]:
-        """A call's messages, each of which must arrive in time."""
-        while True:
-            with self.at_most(seconds, context):
-                message = next(messages, None)
-            if message is None:
-                return
-            yield message
+        """A call's messages, each of which must arrive in time. None is kept here while its successor is waited for."""
+        return iter(partial(self._next, messages, seconds, context), None)
+
+    def _next(self, messages: Iterator[M], seconds: float, context: grpc.ServicerContext) -> M | None:
+        with self.at_most(seconds, context):
+            return next(messages, None)
 
     def _watch(self) -> None:
         while not self._stopped.wait(1.0):

@@ -251,8 +251,8 @@ class _Call:
 
     def each(self, messages: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[Message]:
         """A stream's requests."""
-        for raw in self._waiting.each(messages, IDLE_SECONDS, context):
-            yield parsed(raw, self._call.method, self._deserialize)
+        read = partial(parsed, method=self._call.method, deserialize=self._deserialize)
+        return map(read, self._waiting.each(messages, IDLE_SECONDS, context))
 
     def _enter(self, context: grpc.ServicerContext) -> None:
         # Behind the answer: metadata before it would be a message of its own, and is a tenth of a small call.

@@ -6,6 +6,7 @@ import queue
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
+from itertools import takewhile
 from threading import Thread
 from traceback import clear_frames
 from typing import Final
@@ -91,11 +92,14 @@ class UsageService(usage_pb2_grpc.UsageServiceServicer):
         under_way: queue.Queue[Future[pb.AppendUsageResponse] | None] = queue.Queue(maxsize=WAITING)
         here = copy_context()
 
+        def begun(request: pb.AppendUsageRequest) -> Future[pb.AppendUsageResponse]:
+            return self._intake.submit(here.copy().run, self._append, request)
+
         def read() -> None:
-            for request in request_iterator:
-                if not stream.begin():  # nobody will answer it
-                    return
-                under_way.put(self._intake.submit(here.copy().run, self._append, request))
+            answered = takewhile(lambda _: stream.begin(), request_iterator)
+            # Mapped, so that no batch is kept here while the next one is waited for.
+            for task in map(begun, answered):
+                under_way.put(task)
 
         def take_in() -> None:
             try:
