@@ -138,7 +138,8 @@ class Booking(_Part):
 
     `amount_minor` is what the bank moved; `pools` what each pool moves. `subject` is the collective or the platform; it
     is empty for an unknown payer. `payment_reference` is the report's that came with a platform's money, and `line` the
-    earlier line that this one takes back or frees (see `line_name`); both are empty otherwise.
+    earlier line that this one takes back or frees (see `line_name`); both are empty otherwise. `entry` is what the bank
+    calls the entry that the line is of, in statements and notifications alike; empty for none.
     """
 
     kind: str
@@ -151,6 +152,7 @@ class Booking(_Part):
     pools: list[PoolAmount]
     payment_reference: str = ""
     line: str = ""
+    entry: str = ""
 
     def of_pool(self, pool: str) -> int:
         """What a pool moves."""

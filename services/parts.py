@@ -12,6 +12,7 @@ from ledger.store.database import Database
 from ledger.store.readers import Readers
 from ledger.store.usage.intake import UsageStore
 from ledger.store.vault import Vault
+from payout.banking import Banking
 from payout.paying import Paying
 from payout.schedule import Scheduler
 from payout.settlement import Settlement
@@ -40,6 +41,7 @@ class Parts:
     usage: UsageStore
     settlement: Settlement
     paying: Paying
+    banking: Banking
     scheduler: Scheduler
     deliverer: Deliverer
 

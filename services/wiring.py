@@ -24,6 +24,7 @@ from ledger.store.usage.closing import CLOSE_POOL
 from ledger.store.usage.intake import UsageStore
 from ledger.store.vault import Vault, read_vault
 from ledger.store.webhooks import PUT_WEBHOOK
+from payout.banking import Banking
 from payout.paying import Paying
 from payout.schedule import Scheduler
 from payout.settlement import Settlement
@@ -91,6 +92,7 @@ def wire(settings: Settings, *, clock: Clock = system_clock) -> Parts:
         usage=UsageStore(database, clock, bodies),
         settlement=settlement,
         paying=Paying(database, vault),
+        banking=Banking(vault),
         scheduler=Scheduler(database, settlement),
         deliverer=Deliverer(database, readers, vault, Poster(Reach.of(settings)), clock),
     )

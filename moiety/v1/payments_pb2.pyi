@@ -534,6 +534,7 @@ class BankLine(_message.Message):
     LEAF_INDEX_FIELD_NUMBER: _builtins.int
     PROPOSAL_FIELD_NUMBER: _builtins.int
     CURRENCY_FIELD_NUMBER: _builtins.int
+    DETAILS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`bankAccounts/{id}/lines/{line}`; the line's id is the leaf of its file and its place among the file's bookings."""
     amount_minor: _builtins.int
@@ -556,6 +557,12 @@ class BankLine(_message.Message):
     def parts(self) -> _containers.RepeatedCompositeFieldContainer[Global___BankLinePart]:
         """What it is booked as; empty for what has no partner."""
 
+    @_builtins.property
+    def details(self) -> _containers.RepeatedCompositeFieldContainer[Global___BankLineDetail]:
+        """In a list: what a camt.054 that came after the statement tells of a line that is nobody's yet. It sums to the line,
+        and nothing of it is booked.
+        """
+
     def __init__(
         self,
         *,
@@ -569,14 +576,56 @@ class BankLine(_message.Message):
         leaf_index: _builtins.int = ...,
         proposal: _builtins.str = ...,
         currency: _builtins.str = ...,
+        details: _abc.Iterable[Global___BankLineDetail] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "currency", b"currency", "day", b"day", "leaf_index", b"leaf_index", "name", b"name", "open_minor", b"open_minor", "parts", b"parts", "payment_reference", b"payment_reference", "proposal", b"proposal", "reference", b"reference"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "currency", b"currency", "day", b"day", "details", b"details", "leaf_index", b"leaf_index", "name", b"name", "open_minor", b"open_minor", "parts", b"parts", "payment_reference", b"payment_reference", "proposal", b"proposal", "reference", b"reference"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___BankLine: _TypeAlias = BankLine  # noqa: Y015
+
+@_typing.final
+class BankLineDetail(_message.Message):
+    """A part of a line that a notification tells of."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AMOUNT_MINOR_FIELD_NUMBER: _builtins.int
+    END_TO_END_ID_FIELD_NUMBER: _builtins.int
+    PAYMENT_REFERENCE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    POOL_FIELD_NUMBER: _builtins.int
+    PLATFORM_FIELD_NUMBER: _builtins.int
+    amount_minor: _builtins.int
+    """Minor units; below zero for a debit."""
+    end_to_end_id: _builtins.str
+    """The end-to-end id, where there is one."""
+    payment_reference: _builtins.str
+    """The payment reference that came with it; empty if none did."""
+    reason: _builtins.str
+    """Why it came back, in words, where the bank gives a reason."""
+    pool: _builtins.str
+    """`pools/{pool}` and `platforms/{platform}`: those of the report with this payment reference; empty if there is none."""
+    platform: _builtins.str
+    def __init__(
+        self,
+        *,
+        amount_minor: _builtins.int = ...,
+        end_to_end_id: _builtins.str = ...,
+        payment_reference: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        pool: _builtins.str = ...,
+        platform: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "end_to_end_id", b"end_to_end_id", "payment_reference", b"payment_reference", "platform", b"platform", "pool", b"pool", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BankLineDetail: _TypeAlias = BankLineDetail  # noqa: Y015
 
 @_typing.final
 class Unpaid(_message.Message):
@@ -773,6 +822,7 @@ class Reconciliation(_message.Message):
     BANK_ACCOUNT_FIELD_NUMBER: _builtins.int
     CURRENCY_FIELD_NUMBER: _builtins.int
     POSITIONS_FIELD_NUMBER: _builtins.int
+    ANNOUNCED_FIELD_NUMBER: _builtins.int
     bank_account: _builtins.str
     """`bankAccounts/{id}`."""
     currency: _builtins.str
@@ -781,16 +831,23 @@ class Reconciliation(_message.Message):
     def positions(self) -> _containers.RepeatedCompositeFieldContainer[Global___BankPosition]:
         """At the end of each statement, oldest first."""
 
+    @_builtins.property
+    def announced(self) -> _containers.RepeatedCompositeFieldContainer[Global___BankBooking]:
+        """What camt.054 told of and no statement has, oldest first; of the newest 1,000 notifications. What lies on a day up to
+        the last statement's should have been in it.
+        """
+
     def __init__(
         self,
         *,
         bank_account: _builtins.str = ...,
         currency: _builtins.str = ...,
         positions: _abc.Iterable[Global___BankPosition] | None = ...,
+        announced: _abc.Iterable[Global___BankBooking] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bank_account", b"bank_account", "currency", b"currency", "positions", b"positions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["announced", b"announced", "bank_account", b"bank_account", "currency", b"currency", "positions", b"positions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -115,7 +115,7 @@ def bookings_back(line: BookedLine, amount_minor: int, kind: BookingKind, **abou
         line: a credit.
         amount_minor: at most what is left of it.
         kind: TAKEN_BACK or FREED.
-        about: `day`, `reference` and `reason` of what undoes it.
+        about: `day`, `reference`, `reason` and `entry` of what undoes it.
     """
     found = []
     for part in line.parts:
@@ -187,7 +187,9 @@ def read_parts(text: str) -> tuple[Part, ...]:
     return tuple(Part(pool, platform, int(amount)) for pool, platform, amount in json.loads(text))
 
 
-def _booking(kind: BookingKind, part: Part, *, day: str, reference: str, line: str = "", reason: str = "") -> Booking:
+def _booking(
+    kind: BookingKind, part: Part, *, day: str, reference: str, line: str = "", reason: str = "", entry: str = ""
+) -> Booking:
     return Booking(
         kind=kind.value,
         amount_minor=part.amount_minor,
@@ -198,4 +200,5 @@ def _booking(kind: BookingKind, part: Part, *, day: str, reference: str, line: s
         reason=reason,
         pools=[PoolAmount(pool=part.pool, amount_minor=part.amount_minor)],
         line=line,
+        entry=entry,
     )

@@ -157,7 +157,7 @@ def _paid(line: Line, books: Books) -> Iterator[Booking]:
     if not paid or sum(each.amount_minor for each in paid) != -line.amount_minor:
         return
     for each in paid:
-        yield _of(each, BookingKind.PAID, each.amount_minor, line.day, reference=line.bank_reference)
+        yield _of(each, BookingKind.PAID, each.amount_minor, line.day, line)
         _move_on(books, each, State.PAID)
 
 
@@ -176,7 +176,7 @@ def _returned(line: Line, one: Sent, books: Books) -> Booking:
         return _unknown(line, one.collective)
     _move_on(books, one, State.RETURNED)
     reason = line.reason or "the bank gives no reason"
-    return _of(one, BookingKind.RETURNED, line.amount_minor, line.day, reference=line.bank_reference, reason=reason)
+    return _of(one, BookingKind.RETURNED, line.amount_minor, line.day, line, reason=reason)
 
 
 _REFERENCE: Final = re.compile("(?=(RF[0-9]{2}[0-9A-Z]{16}))")
@@ -230,7 +230,8 @@ def _taken_back(line: Line, books: Books) -> list[Booking]:
     name = (exact or candidates)[-1]
     day, reference = line.day.isoformat(), line.bank_reference
     reason = line.reason or "the bank gives no reason"
-    made = bookings_back(books.lines[name], amount, BookingKind.TAKEN_BACK, day=day, reference=reference, reason=reason)
+    about = {"day": day, "reference": reference, "reason": reason, "entry": line.entry}
+    made = bookings_back(books.lines[name], amount, BookingKind.TAKEN_BACK, **about)
     for booking in made:
         books.lines[name] = taken_back(books.lines[name], booking)
     return made
@@ -247,6 +248,7 @@ def _booking(kind: BookingKind, line: Line, part: Part, *, payment_reference: st
         reason=line.reason,
         pools=[PoolAmount(pool=part.pool, amount_minor=part.amount_minor)],
         payment_reference=payment_reference,
+        entry=line.entry,
     )
 
 
@@ -261,11 +263,12 @@ def _unknown(line: Line, subject: str) -> Booking:
         reference=line.bank_reference,
         reason=line.reason,
         pools=[],
+        entry=line.entry,
     )
 
 
 def _of(
-    sent: Sent, kind: BookingKind, amount_minor: int, day: date, *, reference: str = "", reason: str = ""
+    sent: Sent, kind: BookingKind, amount_minor: int, day: date, line: Line | None = None, *, reason: str = ""
 ) -> Booking:
     return Booking(
         kind=kind.value,
@@ -273,9 +276,10 @@ def _of(
         end_to_end_id=sent.end_to_end_id,
         subject=sent.collective,
         day=day.isoformat(),
-        reference=reference,
+        reference=line.bank_reference if line else "",
         reason=reason,
         pools=[] if kind is BookingKind.REJECTED else list(sent.pools),
+        entry=line.entry if line else "",
     )
 
 
@@ -293,4 +297,9 @@ _SIGNS: Final = {
 
 def bank_movement(bookings: Iterable[Booking]) -> int:
     """What bookings move at the bank, in minor units: the difference of a statement's balances."""
-    return sum(_SIGNS.get(BookingKind(each.kind), 0) * each.amount_minor for each in bookings)
+    return sum(at_the_bank(each) for each in bookings)
+
+
+def at_the_bank(booking: Booking) -> int:
+    """What a booking moves at the bank, in minor units; below zero for a debit."""
+    return _SIGNS.get(BookingKind(booking.kind), 0) * booking.amount_minor

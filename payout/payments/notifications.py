@@ -7,12 +7,13 @@ an entry without details, the details of the notification take its place: of the
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from typing import Final
 
 from ledger.payments import Booking, BookingKind
 from payout.payments.bank_messages import Line, Notification, Statement
-from payout.payments.matching import references_of
+from payout.payments.matching import at_the_bank, references_of
 
 Entry = tuple[str, str]
 """What the bank calls an entry, and its day."""
@@ -31,6 +32,7 @@ def notified(notification: Notification) -> list[Booking]:
             reason=line.reason,
             pools=[],
             payment_reference=next(iter(references_of(line)), ""),
+            entry=line.entry,
         )
         for line in notification.lines
     ]
@@ -64,6 +66,73 @@ def with_details(statement: Statement, notifications: Iterable[Notification]) ->
         if entry in bare and _fits(bare[entry], first) and all(Counter(other) == Counter(first) for other in more)
     }
     return replace(statement, lines=tuple(_expanded(statement, bare, found)))
+
+
+def unstated(statements: Iterable[Sequence[Booking]], notifications: Iterable[Sequence[Booking]]) -> list[Booking]:
+    """Returns what notifications tell of and no statement has, each entry once.
+
+    An entry is known by what the bank calls it, and by its day. A line without such a name is the statement's that has
+    its amount and its day.
+    """
+    stated = [booking for bookings in statements for booking in bookings]
+    entries, unnamed = {(each.entry, each.day) for each in stated if each.entry}, Counter(map(_moved, stated))
+    found: list[Booking] = []
+    for bookings in notifications:
+        told = set[Entry]()
+        for each in bookings:
+            if each.entry:
+                if (each.entry, each.day) not in entries:
+                    found.append(each)
+                    told.add((each.entry, each.day))
+            elif unnamed[_moved(each)]:
+                unnamed[_moved(each)] -= 1
+            else:
+                found.append(each)
+        entries |= told  # a second notification of it tells nothing new
+    return found
+
+
+def _moved(booking: Booking) -> tuple[int, str]:
+    amount = booking.amount_minor if booking.kind == BookingKind.NOTIFIED else at_the_bank(booking)
+    return amount, booking.day
+
+
+def told_beside(
+    statement: Sequence[Booking], notifications: Iterable[Sequence[Booking]]
+) -> dict[int, tuple[Booking, ...]]:
+    """Returns what notifications tell of a statement's lines that are nobody's, by their place in it.
+
+    As in `with_details`: a line is the only one of its entry, what is told sums to it and goes one way, and where two
+    notifications differ, neither counts.
+    """
+    alone = Counter((each.entry, each.day) for each in statement)
+    known: dict[Entry, list[tuple[Booking, ...]]] = {}
+    for bookings in notifications:
+        entries: dict[Entry, list[Booking]] = {}
+        for each in bookings:
+            entries.setdefault((each.entry, each.day), []).append(each)
+        for entry, told in entries.items():
+            known.setdefault(entry, []).append(tuple(told))
+    return {
+        place: first
+        for place, each in enumerate(statement)
+        if each.kind in _NOBODYS and each.entry and alone[each.entry, each.day] == 1
+        for first, *more in [known.get((each.entry, each.day), [()])]
+        if _tells(each, first) and all(_alike(other) == _alike(first) for other in more)
+    }
+
+
+_NOBODYS: Final = (BookingKind.UNMATCHED, BookingKind.UNKNOWN)
+
+
+def _tells(whole: Booking, told: Sequence[Booking]) -> bool:
+    one_way = len({each.amount_minor > 0 for each in told}) == 1
+    new = any(each.end_to_end_id or each.payment_reference for each in told)
+    return one_way and new and sum(each.amount_minor for each in told) == at_the_bank(whole)
+
+
+def _alike(told: Sequence[Booking]) -> Counter[tuple[object, ...]]:
+    return Counter((each.amount_minor, each.end_to_end_id, each.payment_reference) for each in told)
 
 
 def _expanded(statement: Statement, bare: dict[Entry, Line], found: dict[Entry, tuple[Line, ...]]) -> Iterator[Line]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -147,3 +148,14 @@ def at_leaves(connection: sa.Connection, leaves: list[int]) -> list[Payee]:
     """Returns the accounts at leaves of the registry's log."""
     among = t.payee.c.leaf_index == sa.any_(sa.literal(leaves, sa.ARRAY(sa.BigInteger)))
     return [_payee(row) for row in connection.execute(sa.select(t.payee).where(among))]
+
+
+def require_details(details: Mapping[bytes, AccountDetails], digest: bytes, subject: str) -> AccountDetails:
+    """Returns an account's details among those that were read.
+
+    Raises:
+        StateError: they were erased.
+    """
+    if digest not in details:
+        raise StateError(subject, "DETAILS_ERASED", "has no account any more: its details were erased")
+    return details[digest]

@@ -33,6 +33,7 @@ from payout.payments.bank_messages import read_message
 from payout.payments.credit_transfer import render_csv, render_pain001
 from payout.payments.details import AccountDetails, SaltedDetails
 from payout.payments.lines import Part
+from payout.reconciling import reconcile, told_of
 from payout.store import bank_accounts, bank_files, bank_lines, pay_runs, payees
 from payout.store.bookings import bookings_of
 from services.access.keys import Role
@@ -57,7 +58,7 @@ class PaymentsService(payments_pb2_grpc.PaymentsServiceServicer):
 
     def __init__(self, parts: Parts) -> None:
         self._database, self._acts, self._vault = parts.database, parts.acts, parts.vault
-        self._paying = parts.paying
+        self._paying, self._banking = parts.paying, parts.banking
 
     def SetPayee(self, request: pb.SetPayeeRequest, context: grpc.ServicerContext) -> pb.Payee:
         collective = _collective_in(request.payee.name, "payee.name")
@@ -254,9 +255,9 @@ class PaymentsService(payments_pb2_grpc.PaymentsServiceServicer):
             if waiting := self._open_proposal(connection, BankFileContent, **about):
                 asked = BankFileContent.model_validate(waiting.content.content)
                 place = proposal_name(REGISTRY, waiting.leaf_index)
-                self._paying.require_same(connection, asked, request.content, waits_as=place)
+                self._banking.require_same(connection, asked, request.content, waits_as=place)
                 return convert.proposed_file_to_proto(asked, place)
-            taken = self._paying.read(connection, message, request.content, bank_account, filename)
+            taken = self._banking.read(connection, message, request.content, bank_account, filename)
             if isinstance(taken, KeptFile):
                 return convert.kept_file_to_proto(bank_account, taken)
             if isinstance(taken, BankFileContent):
@@ -298,7 +299,8 @@ class PaymentsService(payments_pb2_grpc.PaymentsServiceServicer):
             found = bank_lines.list_lines(
                 connection, bank_account, only_open=request.only_open, after=after, limit=limit
             )
-        to_proto = partial(convert.line_to_proto, bank_account, account.content.currency)
+            told = told_of(connection, bank_account, (line for line, _ in found))
+        to_proto = partial(convert.line_to_proto, bank_account, account.content.currency, told=told)
         listed, token = page_of(
             found, limit, lambda each: to_proto(*each), lambda each: (*map(int, each[0].name.split("-")),)
         )
@@ -333,14 +335,14 @@ class PaymentsService(payments_pb2_grpc.PaymentsServiceServicer):
         request: pb.MatchBankLineRequest,
     ) -> BankMatchContent | None:
         if parts:
-            return self._paying.match(connection, bank_account, line, parts)
+            return self._banking.match(connection, bank_account, line, parts)
         if request.charge_of:
             pool = only_id(request.charge_of, "pools", "charge_of")
-            return self._paying.settle_debit(connection, bank_account, line, charge_of=pool)
+            return self._banking.settle_debit(connection, bank_account, line, charge_of=pool)
         other, takes_back = _line_in(request.takes_back, "takes_back")
         if other != bank_account:
             raise InvalidInputError.of("takes_back", "is of another account")
-        return self._paying.settle_debit(connection, bank_account, line, takes_back=takes_back)
+        return self._banking.settle_debit(connection, bank_account, line, takes_back=takes_back)
 
     def ListUnpaid(self, request: pb.ListUnpaidRequest, context: grpc.ServicerContext) -> pb.ListUnpaidResponse:
         limit, after = page_limit(request.page_size), place_in(request.page_token, "", -1)
@@ -360,11 +362,12 @@ class PaymentsService(payments_pb2_grpc.PaymentsServiceServicer):
         self._paying.settle(bank_account)
         with self._database.transaction() as connection:
             account = bank_accounts.get_bank_account(connection, bank_account)
-            positions = self._paying.positions(connection, bank_account)
+            found = reconcile(connection, bank_account)
         return pb.Reconciliation(
             bank_account=f"bankAccounts/{bank_account}",
             currency=account.content.currency,
-            positions=map(convert.position_to_proto, positions),
+            positions=map(convert.position_to_proto, found.positions),
+            announced=map(convert.booking_to_proto, found.announced),
         )
 
 

@@ -84,7 +84,7 @@ PAGES: Final = (
     Page("/inbox", inbox.show, roles=_OPERATOR),
     Page("/pools", pools.listed),
     Page("/pools/{pool}", pools.overview),
-    Page("/pools/{pool}/terms", pools.terms),
+    Page("/pools/{pool}/terms", pools.terms, pools.set_tariff),
     Page("/pools/{pool}/transfers", pools.transfers),
     Page("/pools/{pool}/usage", pools.usage, roles=_READERS | {Role.PLATFORM}),
     Page("/pools/{pool}/money", money.show, money.act, roles=_READERS | {Role.PLATFORM}),

@@ -13,6 +13,8 @@ from ledger.acts.controls import Controls
 from ledger.acts.entries import ControlsContent
 from moiety import BankLinePart, FailedPreconditionError, InvalidArgumentError, NotFoundError, Policy
 from moiety.v1.rounds_pb2 import ROUND_STATE_REJECTED
+from services.cli.app import main
+from tests.support.browsing import signed_in
 from tests.support.deployment import Deployment
 from tests.support.paying import OURS, pay_scene, require_sound
 from tests.support.scene import POOL, Scene, event
@@ -208,4 +210,41 @@ def test_a_notification_moves_nothing_and_tells_what_a_statement_only_sums_up(
     assert (nonzero(scene)["revenue"], nonzero(scene, "jazz")["revenue"], differences(scene)) == (300, 70, [0, 0])
     assert not operator.import_bank_file("main", bank.notification("2026-01-06", ("B0", 370, details))).proposal
     assert differences(scene) == [0, 0]
+    require_sound(scene, tmp_path, database_url, monkeypatch)
+
+
+def test_a_notification_after_its_statement_tells_what_a_line_is_of_and_books_nothing(
+    scene: Scene, tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    operator, bank = scene.operator, Bank(OURS, "EUR", balance=2000)
+    first, other = reference(scene, 300, request_id="a"), reference(scene, 70, request_id="b", pool="jazz")
+    bank.enter(390, DAY, "")
+    operator.import_bank_file("main", bank.statement(DAY))
+    before = nonzero(scene)
+    entries = ("B0", 390, [paid("3.00", first), paid("0.70", other), paid("0.20", "a gift")])
+    operator.import_bank_file("main", bank.notification(DAY, entries, ("B7", 44, [paid("0.44", first)])))
+    assert nonzero(scene) == before
+    found = operator.get_reconciliation("main")
+    assert [(each.reference, each.amount_minor, each.day) for each in found.announced] == [("B7", 44, DAY)]
+    (line,) = operator.list_bank_lines("main", only_open=True)
+    assert [(each.pool, each.platform, each.amount_minor) for each in line.details] == [
+        ("pools/folk", "platforms/tunesmith", 300), ("pools/jazz", "platforms/tunesmith", 70), ("", "", 20),
+    ]  # fmt: skip
+
+    def run(*arguments: str) -> str:
+        key = scene.deployment.key("operators/olive")
+        with pytest.raises(SystemExit) as ended:
+            main([*arguments, "--address", scene.deployment.address, "--api-key", key])
+        out, err = capsys.readouterr()
+        assert not ended.value.code, err
+        return " ".join(out.split())
+
+    assert "0.44 EUR B7 never stated" in run("bank", "reconcile", "main")
+    assert "3.00 EUR tunesmith in folk" in run("bank", "lines", "main", "--open")
+    page = signed_in(scene.deployment, "operators/olive").open("/bank/main")
+    assert f"{DAY} B7 never stated 0.44" in page.text
+    run("bank", "match", "main", line.name.rpartition("/")[2], "--as-told")
+    assert (nonzero(scene)["revenue"], nonzero(scene)["unmatched"], nonzero(scene, "jazz")["revenue"]) == (300, 20, 70)
+    assert [list(each.details) for each in operator.list_bank_lines("main")] == [[]]
+    assert differences(scene) == [0]
     require_sound(scene, tmp_path, database_url, monkeypatch)

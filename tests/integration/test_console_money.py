@@ -122,7 +122,14 @@ def test_a_platform_reports_and_an_operator_matches_what_arrives(scene: Scene) -
     huge = {"collective": "irish", "amount": "1e999", "reason": "x", "request_id": "z"}
     assert operator.send(path, headers=None, act="grant", **huge).status == 409
     assert "5.50" in opened(browser_of(scene, "auditors/ada", path), path)
-    scene.operator.set_tariff("trad", "2026-01", share_ppm=20_000, minimum_minor=100)
+    terms, tariff = "/pools/trad/terms", {"act": "tariff", "platform": "", "rate": "", "rate_units": ""}
+    operator.open(terms)
+    assert operator.send(terms, headers=None, period_from=HOSTILE, **tariff).status == 409
+    shown = operator.send(terms, headers=None, period_from="2026-01", share="2", minimum="1.00", **tariff)
+    assert "all others 2026-01 2% \N{EN DASH} €1.00 1" in shown.text, shown.text
+    assert "Set a tariff" not in platform.open(terms).text
+    assert platform.send(terms, headers=None, period_from="2026-01", minimum="0", **tariff).status == 409
+    platform.open(path)
     month = "2026-01"
     shown = platform.send(path, act="report", amount="1", income="900", period=month, request_id="console-6")
     assert "tunesmith 0 18.00 1.00 17.00" in " ".join(shown.text.split())

@@ -35,6 +35,10 @@ def test_every_entry_about_money_that_comes_in_is_exported(deploy: Callable[...,
     whose = BankLinePart(pool=f"pools/{POOL}", platform="platforms/songbird", amount_minor=5)
     operator.match_bank_line("main", unknown.name.rpartition("/")[2], [whose])
 
+    operator.waive_report(POOL, "songbird", "2026-02", reason="bankrupt")
+    operator.set_tariff(POOL, "2026-Q1", platform="songbird", share_ppm=20_000, minimum_minor=100)
+    operator.set_tariff(POOL, "2026-01", rate_minor=3, rate_units=1_000)
+
     folder = tmp_path / "exported"
     assert run_export(scene.deployment, folder, "--parquet", "--beancount", "--hledger") == 0
 
@@ -55,7 +59,14 @@ def test_every_entry_about_money_that_comes_in_is_exported(deploy: Callable[...,
         (0, "RECEIVED", "tunesmith", 60, 0), (1, "UNMATCHED", "", 5, 0), (2, "CHARGE", "", 7, 0),
         (0, "FREED", "", 5, 0), (1, "RECEIVED", "songbird", 5, 0),
     ]  # fmt: skip
-    assert rows("waivers", "platform") == []
+    assert rows("waivers", "platform", "period", "reason", "by") == [
+        ("songbird", "2026-02", "bankrupt", "operators/olive")
+    ]
+    columns = ("platform", "version", "period_from", "share_ppm", "rate_minor", "rate_units", "minimum_minor", "by")
+    assert rows("tariffs", *columns) == [
+        ("songbird", 1, "2026-Q1", 20_000, 0, 0, 100, "operators/olive"),
+        ("", 1, "2026-01", 0, 3, 1_000, 0, "operators/olive"),
+    ]
     checks = [[str(Path(sys.executable).with_name("bean-check")), "--no-cache", str(folder / f"{POOL}.beancount")]]
     if shutil.which("hledger"):
         checks.append(["hledger", "-f", str(folder / f"{POOL}.journal"), "check", "--strict"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from types import MappingProxyType
 
 from ledger.acts.entries import BankFileContent
 from ledger.log.leaves import Leaf
@@ -11,10 +12,11 @@ from ledger.money import require_amount
 from ledger.payments import Booking, BookingKind, Bookings, PlannedPayment
 from ledger.store.desk import KeptFile
 from moiety.v1 import payments_pb2 as pb
-from payout.paying import KnownPayment, Position, Unpaid
+from payout.paying import KnownPayment, Unpaid
 from payout.payments.details import AccountDetails
 from payout.payments.lines import BookedLine, Part, opened_by
 from payout.payments.matching import Sent
+from payout.reconciling import Position, Told
 from payout.store.bank_accounts import BankAccount
 from payout.store.pay_runs import Event, PayRun
 from payout.store.payees import Payee
@@ -181,7 +183,14 @@ def line_to_name(bank_account: str, line: str) -> str:
     return f"bankAccounts/{bank_account}/lines/{line}"
 
 
-def line_to_proto(bank_account: str, currency: str, line: BookedLine, leaf_index: int) -> pb.BankLine:
+def line_to_proto(
+    bank_account: str,
+    currency: str,
+    line: BookedLine,
+    leaf_index: int,
+    *,
+    told: Mapping[str, Sequence[Told]] = MappingProxyType({}),
+) -> pb.BankLine:
     return pb.BankLine(
         name=line_to_name(bank_account, line.name),
         amount_minor=line.amount_minor,
@@ -192,6 +201,19 @@ def line_to_proto(bank_account: str, currency: str, line: BookedLine, leaf_index
         reference=line.reference,
         leaf_index=leaf_index,
         currency=currency,
+        details=map(_told_to_proto, told.get(line.name, ())),
+    )
+
+
+def _told_to_proto(told: Told) -> pb.BankLineDetail:
+    booking, debt = told.booking, told.debt
+    return pb.BankLineDetail(
+        amount_minor=booking.amount_minor,
+        end_to_end_id=booking.end_to_end_id,
+        payment_reference=booking.payment_reference,
+        reason=booking.reason,
+        pool=f"pools/{debt.pool}" if debt else "",
+        platform=f"platforms/{debt.platform}" if debt else "",
     )
 
 

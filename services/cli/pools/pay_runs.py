@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from moiety import AccountDetails, BankAccount, BankFile, BankLine, BankLinePart, PayRun
+from moiety import AccountDetails, BankAccount, BankFile, BankLine, BankLineDetail, BankLinePart, PayRun
 from services.cli.base.acts import done_or_waits, outcome
 from services.cli.base.connection import Session, client_command
 from services.cli.base.documents import document, identity
@@ -185,7 +186,22 @@ def lines(
         for each in found
     ]
     columns = ("line", "day", "amount", "booked as", "reference")
-    session.output.show([document(each) for each in found], table(columns, rows_, right=("amount",)))
+    told = [
+        (identity(each.name), major(detail.amount_minor, each.currency), _payer(detail), detail.payment_reference)
+        for each in found
+        for detail in each.details
+    ]
+    session.output.show(
+        [document(each) for each in found],
+        table(columns, rows_, right=("amount",)),
+        *([table(("line", "told later", "of", "reference"), told, right=("told later",))] if told else []),
+    )
+
+
+def _payer(detail: BankLineDetail) -> str:
+    if detail.platform:
+        return f"{identity(detail.platform)} in {identity(detail.pool)}"
+    return detail.end_to_end_id or "an unknown payer"
 
 
 @bank_app.command("match")
@@ -201,6 +217,9 @@ def match(
             help="Whose a credit is; repeatable, then each with an amount. POOL alone: of an unknown payer again.",
         ),
     ] = None,
+    as_told: Annotated[
+        bool, typer.Option("--as-told", help="A credit is of the reports that a later camt.054 tells of.")
+    ] = False,
     takes_back: Annotated[
         str, typer.Option(metavar="LINE", help="The credit whose money went back by this debit.")
     ] = "",
@@ -208,14 +227,14 @@ def match(
     reason: Reason = "",
 ) -> None:
     """Say what a line of a statement is of. What was said of it before no longer holds."""
-    if bool(to) + bool(takes_back) + bool(charge) != 1:
-        raise InputError.of("--to", "or --takes-back or --charge is required, and one of them alone")
+    if bool(to) + as_told + bool(takes_back) + bool(charge) != 1:
+        raise InputError.of("--to", "or --as-told or --takes-back or --charge is required, and one of them alone")
     parts = []
-    if to:
+    if to or as_told:
         known = next((each for each in session.client.list_bank_lines(account) if identity(each.name) == line), None)
         if known is None:
             raise InputError.of("LINE", f"is not one of {account}: {line}")
-        parts = [_part_in(text, known, alone=len(to) == 1) for text in to]
+        parts = [_part_in(text, known, alone=len(to) == 1) for text in to] if to else _parts_told(known)
     found = session.client.match_bank_line(account, line, parts, takes_back=takes_back, charge_of=charge, reason=reason)
     said = ", ".join(_part_text(part, found) for part in found.parts) or "settled"
     session.output.show(outcome(found), done_or_waits(found, f"Line {line}: {said}."))
@@ -231,6 +250,21 @@ def _part_in(text: str, line: BankLine, *, alone: bool) -> BankLinePart:
         platform=f"platforms/{platform}" if platform else "",
         amount_minor=amount_in_minor(amount, None, line.currency) if amount else line.amount_minor,
     )
+
+
+def _parts_told(line: BankLine) -> list[BankLinePart]:
+    """What a notification tells of a line, by payer; reports that it does not name are of an unknown one."""
+    if not line.details:
+        raise InputError.of("--as-told", "needs a camt.054 that came after the statement, and has this entry alone")
+    first = next((each.pool for each in line.details if each.pool), "")
+    if not first:
+        raise InputError.of("--as-told", "needs a report's payment reference in the camt.054; say --to by hand")
+    amounts = Counter[tuple[str, str]]()
+    for each in line.details:
+        amounts[each.pool or first, each.platform] += each.amount_minor
+    return [
+        BankLinePart(pool=pool, platform=platform, amount_minor=amount) for (pool, platform), amount in amounts.items()
+    ]
 
 
 def _part_text(part: BankLinePart, line: BankLine) -> str:
@@ -258,11 +292,18 @@ def reconcile(session: Session, account: Account) -> None:
         for each in found.positions
         for line in each.without_partner
     ]
+    until = found.positions[-1].day if found.positions else ""
+    announced = [
+        (line.day, major(line.amount_minor, found.currency), line.reference or line.end_to_end_id,
+         "never stated" if line.day <= until else "not stated yet")
+        for line in found.announced
+    ]  # fmt: skip
     columns = ("day", "statement", "bank", "books", "difference")
     session.output.show(
         document(found),
         table(columns, lines, right=("bank", "books", "difference")),
         *([table(("day", "without partner", "amount", "reference"), alone, right=("amount",))] if alone else []),
+        *([table(("day", "announced", "reference", "state"), announced, right=("announced",))] if announced else []),
     )
     if found.positions and found.positions[-1].difference_minor:
         raise typer.Exit(Exit.DOES_NOT_HOLD)

@@ -132,6 +132,7 @@ def account(visit: Visit, *, problem: str = "") -> Response:
         files=files.bank_files,
         more=files.next_page_token,
         positions=list(reversed(compared.positions))[:PAGE],
+        announced=compared.announced[:PAGE],
         problem=problem,
     )
 

@@ -9,14 +9,18 @@ from google.protobuf.message import Message
 from starlette.responses import Response
 
 from ledger.errors import NotFoundError
-from moiety.v1 import accounts_pb2, audit_pb2, registry_pb2, rounds_pb2, usage_pb2
+from moiety.v1 import accounts_pb2, audit_pb2, registry_pb2, revenue_pb2, rounds_pb2, usage_pb2
 from services.access.keys import Role
+from services.console.formats import PPM
+from services.console.forms import acted, amount_of, parts_of, text_of
 from services.console.visit import Visit
 
 PAGE: Final = 50
 """Rows of a page: few enough to be read, and to be sent over a slow line."""
 
 MOST: Final = 1000
+
+_HUNDRED: Final = 100
 
 _CALCULATED: Final = rounds_pb2.ROUND_STATE_CALCULATED
 
@@ -125,8 +129,8 @@ def own_objection(visit: Visit, found: Any) -> Any:
     return next(iter(objections.objections), None)
 
 
-def terms(visit: Visit) -> Response:
-    """What a pool's money is shared by: each policy with what it changed, methods, and the schedule."""
+def terms(visit: Visit, *, problem: str = "") -> Response:
+    """What a pool's money is shared by: each policy with what it changed, methods, tariffs and the schedule."""
     pool = pool_of(visit)
     policies = everything(
         visit, "RegistryService/ListPolicies", registry_pb2.ListPoliciesRequest(parent=pool.name), "policies"
@@ -134,9 +138,39 @@ def terms(visit: Visit) -> Response:
     methods = everything(
         visit, "RegistryService/ListMethods", registry_pb2.ListMethodsRequest(parent=pool.name), "methods"
     )
+    tariffs: Sequence[Any] = ()
+    if visit.role is not Role.COLLECTIVE:
+        tariffs = everything(
+            visit, "RevenueService/ListTariffs", revenue_pb2.ListTariffsRequest(parent=pool.name), "tariffs"
+        )
     return visit.page(
-        "terms.html", policies=list(reversed(policies)), methods=methods, schedule=schedule_of(visit, pool.name)
+        "terms.html",
+        409 if problem else 200,
+        policies=list(reversed(policies)),
+        methods=methods,
+        tariffs=list(reversed(tariffs)),
+        schedule=schedule_of(visit, pool.name),
+        problem=problem,
     )
+
+
+def set_tariff(visit: Visit) -> Response:
+    """Set what is due of a platform, or of all that have no tariff of their own; or propose it."""
+    pool = pool_of(visit)
+
+    def tariff() -> tuple[str, Message]:
+        platform = text_of(visit, "platform").removeprefix("platforms/")
+        made = revenue_pb2.Tariff(
+            platform=f"platforms/{platform}" if platform else "",
+            period_from=text_of(visit, "period_from"),
+            share_ppm=parts_of(text_of(visit, "share"), "share", PPM // _HUNDRED, visit.tongue.locale),
+            rate_minor=amount_of(visit, "rate", pool.currency),
+            rate_units=parts_of(text_of(visit, "rate_units"), "rate_units", 1),
+            minimum_minor=amount_of(visit, "minimum", pool.currency),
+        )
+        return "RevenueService/SetTariff", revenue_pb2.SetTariffRequest(parent=pool.name, tariff=made)
+
+    return acted(visit, {"tariff": tariff}, f"/{pool.name}/terms", lambda problem: terms(visit, problem=problem))
 
 
 def transfers(visit: Visit) -> Response:

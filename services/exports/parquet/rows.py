@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -30,6 +30,7 @@ from payout.entries import (
     RoundContent,
 )
 from payout.statement import STATEMENT_COLUMNS, parse_registry
+from payout.tariffs import TariffContent
 from services.exports.errors import ExportValueError
 from services.exports.parquet.events import events_table
 from services.exports.parquet.schema import SCHEMAS, TABLES
@@ -38,12 +39,13 @@ from services.exports.source import PoolSource
 
 Row = dict[str, Any]
 
-_MONEY_IN: Final = {
+_MONEY_IN: Final[Mapping[Any, str]] = {
     ReportContent: "reports",
     ReceiptContent: "receipts",
     MatchContent: "matches",
     ReversalContent: "reversals",
     WaiverContent: "waivers",
+    TariffContent: "tariffs",
 }
 """The table of each entry about money that comes in."""
 
@@ -90,8 +92,7 @@ class LeafRows:
                 yield "events", events_table(leaf.index, content, self.past.usage(leaf.index, content))
             case RetractionContent():
                 yield "retractions", list(_retractions(leaf, content))
-            case ReportContent() | ReceiptContent() | MatchContent() | ReversalContent() | WaiverContent():
-                table = _MONEY_IN[type(content)]
+            case _ if table := _MONEY_IN.get(type(content)):
                 yield table, [{**place, **_figures(table, content)}]
             case BookingContent():
                 yield "bookings", list(self._bookings(leaf, content))

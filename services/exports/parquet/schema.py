@@ -175,6 +175,18 @@ TABLES: Final[Mapping[str, Mapping[str, pa.DataType]]] = {
         "reason": pa.utf8(),
         "by": pa.utf8(),
     },
+    "tariffs": {
+        "leaf_index": LEAF,
+        "time": MOMENT,
+        "platform": pa.utf8(),
+        "version": pa.int32(),
+        "period_from": pa.utf8(),
+        "share_ppm": PPM,
+        "rate_minor": AMOUNT,
+        "rate_units": pa.int64(),
+        "minimum_minor": AMOUNT,
+        "by": pa.utf8(),
+    },
     "bookings": {
         "leaf_index": LEAF,
         "ordinal": pa.int32(),

@@ -8,8 +8,9 @@ from typing import Final
 
 import pytest
 
+from ledger.payments import Booking
 from payout.payments.bank_messages import Line, Notification, Statement
-from payout.payments.notifications import notified, with_details
+from payout.payments.notifications import notified, told_beside, unstated, with_details
 
 DAY: Final = date(2026, 1, 5)
 
@@ -76,3 +77,44 @@ def test_a_notification_moves_nothing_in_any_pool() -> None:
     assert [(each.kind, each.amount_minor, each.reference, each.pools) for each in made] == [
         ("NOTIFIED", 40, "B1", []), ("NOTIFIED", 60, "B1", []), ("NOTIFIED", -7, "B3", []),
     ]  # fmt: skip
+
+
+def booked(kind: str, amount_minor: int, *, entry: str = "B1", reference: str = "") -> Booking:
+    return Booking(
+        kind=kind, amount_minor=amount_minor, end_to_end_id="", subject="", day=DAY.isoformat(), reference=entry,
+        reason="", pools=[], payment_reference=reference, entry=entry,
+    )  # fmt: skip
+
+
+TOLD: Final = (booked("NOTIFIED", 40, reference="RF1"), booked("NOTIFIED", 60, reference="RF2"))
+
+
+def test_what_was_announced_and_is_in_no_statement_is_found_once() -> None:
+    other, unnamed = booked("NOTIFIED", -7, entry="B2"), booked("NOTIFIED", 5, entry="")
+    assert unstated([], [TOLD, TOLD, [other]]) == [*TOLD, other]
+    assert unstated([[booked("UNMATCHED", 100)]], [TOLD, [other]]) == [other]
+    assert unstated([[booked("PAID", 7, entry="B2")]], [[other]]) == []
+    # One that has no name is the statement's of its amount and day, and each of them is one alone.
+    assert unstated([[booked("RECEIVED", 5, entry="B9")]], [[unnamed, unnamed]]) == [unnamed]
+
+
+@pytest.mark.parametrize(
+    ("statement", "told", "found"),
+    [
+        ([booked("UNMATCHED", 100)], [TOLD], {0: TOLD}),
+        ([booked("UNMATCHED", 100)], [TOLD, TOLD[::-1]], {0: TOLD}),
+        ([booked("UNMATCHED", 100)], [TOLD, [booked("NOTIFIED", 100, reference="RF1")]], {}),
+        ([booked("UNMATCHED", 101)], [TOLD], {}),
+        ([booked("RECEIVED", 100)], [TOLD], {}),
+        ([booked("UNMATCHED", 50), booked("UNMATCHED", 50)], [TOLD], {}),
+        ([booked("UNMATCHED", 100, entry="")], [TOLD], {}),
+        ([booked("UNMATCHED", 10)], [[booked("NOTIFIED", 20, reference="RF1"), booked("NOTIFIED", -10)]], {}),
+        ([booked("UNMATCHED", 100)], [[booked("NOTIFIED", 100)]], {}),
+        ([booked("UNKNOWN", -100)], [[booked("NOTIFIED", -100, reference="RF1")]], 1),
+    ],
+)
+def test_a_notification_tells_later_what_a_line_consists_of(
+    statement: list[Booking], told: list[list[Booking]], found: object
+) -> None:
+    details = told_beside(statement, told)
+    assert details == found if isinstance(found, dict) else len(details) == found
