@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from moiety.v1.registry_pb2 import Contact
-from services.cli.base.acts import done_or_waits, outcome
+from services.cli.base.acts import show_act
 from services.cli.base.connection import Session, client_command
 from services.cli.base.documents import document
 from services.cli.base.output import details
@@ -28,7 +28,7 @@ def set_(
     """Say where somebody is written to. The address before hears of it."""
     found = session.client.set_contact(principal, email, language)
     said = f"{principal} is written to at {found.email}." if found.email else f"{principal} is sent nothing."
-    session.output.show(outcome(found), done_or_waits(found, said))
+    show_act(session.output, found, said)
 
 
 @app.command("show")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from services.cli.base.acts import done_or_waits, outcome
+from services.cli.base.acts import show_act
 from services.cli.base.connection import Session, client_command
 from services.cli.base.documents import document, identity
 from services.cli.base.exits import InputError
@@ -24,13 +24,13 @@ def _people(collection: str, one: str) -> typer.Typer:
     @client_command
     def add(session: Session, name: Identity) -> None:
         found = session.client.update_principal(f"{collection}/{name}")
-        session.output.show(outcome(found), done_or_waits(found, f"{found.name} may act."))
+        show_act(session.output, found, f"{found.name} may act.")
 
     @app.command("suspend", help=f"Suspend an {one}: none of its keys opens anything. `add` lifts the suspension.")
     @client_command
     def suspend(session: Session, name: Identity) -> None:
         found = session.client.update_principal(f"{collection}/{name}", suspended=True)
-        session.output.show(outcome(found), done_or_waits(found, f"{found.name} may not act."))
+        show_act(session.output, found, f"{found.name} may not act.")
 
     @app.command("list", help=f"List {one}s.")
     @client_command
@@ -98,7 +98,7 @@ def set_(
         if count is not None:
             setattr(current, name, count)
     found = session.client.update_controls(current)
-    session.output.show(outcome(found), done_or_waits(found, "The controls were changed."))
+    show_act(session.output, found, "The controls were changed.")
 
 
 witnesses_app = typer.Typer(help="The witnesses by whom reviews of rounds are timed.", no_args_is_help=True)
@@ -133,4 +133,4 @@ def set_witnesses(
     except (OSError, UnicodeDecodeError) as error:
         raise InputError.of("file", f"{file}: {error}") from None
     found = session.client.update_timing_witnesses(policy)
-    session.output.show(outcome(found), done_or_waits(found, "The witnesses were changed."))
+    show_act(session.output, found, "The witnesses were changed.")

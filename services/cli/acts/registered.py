@@ -9,7 +9,7 @@ import typer
 from google.protobuf.message import Message
 
 from moiety import Client
-from services.cli.base.acts import done_or_waits, outcome
+from services.cli.base.acts import show_act
 from services.cli.base.connection import Session, client_command
 from services.cli.base.documents import Document, document, identity
 from services.cli.base.output import details, table
@@ -90,7 +90,7 @@ PlatformId = Annotated[str, typer.Argument(metavar="PLATFORM", help="The platfor
 def admit(session: Session, pool: Pool, platform: PlatformId) -> None:
     """Admit a platform to a pool: it may report usage and revenue from now on."""
     admitted = session.client.admit_platform(pool, platform)
-    session.output.show(outcome(admitted), done_or_waits(admitted, f"platform {platform} may report to pool {pool}."))
+    show_act(session.output, admitted, f"platform {platform} may report to pool {pool}.")
 
 
 @pool_app.command("expel")
@@ -99,7 +99,7 @@ def expel(session: Session, pool: Pool, platform: PlatformId) -> None:
     """End a platform's admission to a pool: it may report and retract nothing more. What it reported is paid out."""
     expelled = session.client.expel_platform(pool, platform)
     said = f"platform {platform} may no longer report to pool {pool}, nor retract."
-    session.output.show(outcome(expelled), done_or_waits(expelled, said))
+    show_act(session.output, expelled, said)
 
 
 @pool_app.command("close")
@@ -110,4 +110,4 @@ def close(session: Session, pool: Pool) -> None:
     Events that are sent to another pool afterwards are new there.
     """
     closed = session.client.close_pool(pool)
-    session.output.show(outcome(closed), done_or_waits(closed, f"{closed.name} takes no more usage."))
+    show_act(session.output, closed, f"{closed.name} takes no more usage.")

@@ -7,6 +7,7 @@ from typing import Any
 from google.protobuf.message import Message
 
 from services.cli.base.documents import document
+from services.cli.base.output import Output
 
 
 def outcome(message: Message) -> dict[str, Any]:
@@ -24,3 +25,8 @@ def waiting(message: Message) -> list[str]:
 def done_or_waits(message: Message, done: str) -> str:
     """Returns what was done, or which proposal waits."""
     return (waiting(message) or [done])[0]
+
+
+def show_act(output: Output, message: Message, done: str) -> None:
+    """Print an act's outcome: for people what was done, or which proposal waits."""
+    output.show(outcome(message), done_or_waits(message, done))

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from moiety import AccountDetails, BankAccount, BankFile, BankLine, BankLineDetail, BankLinePart, PayRun
-from services.cli.base.acts import done_or_waits, outcome
+from services.cli.base.acts import show_act
 from services.cli.base.connection import Session, client_command
 from services.cli.base.documents import document, identity
 from services.cli.base.exits import Exit, InputError
@@ -37,7 +37,7 @@ def propose(
     """Pay everyone whom an account's pools owe something and who can be paid. A repeat changes nothing."""
     found = session.client.create_pay_run(run, account, day, reason=reason)
     said = f"{counted(found.payment_count, 'payment')}, {major(found.amount_minor, found.currency)}; see `payrun show`."
-    session.output.show(outcome(found), done_or_waits(found, said if found.currency else ""))
+    show_act(session.output, found, said if found.currency else "")
 
 
 @payrun_app.command("show")
@@ -135,7 +135,7 @@ def account_(  # noqa: PLR0917  # an account has many parts, and each is an opti
         opening_minor=0 if opening is None else amount_in_minor(opening, None, currency),
     )
     found = session.client.set_bank_account(account, asked, reason=reason)
-    session.output.show(outcome(found), done_or_waits(found, f"{account} holds the money of {', '.join(pool)}."))
+    show_act(session.output, found, f"{account} holds the money of {', '.join(pool)}.")
 
 
 @bank_app.command("import")
@@ -152,7 +152,7 @@ def import_file(
     except OSError as error:
         raise InputError.of("FILE", f"cannot read {path}: {error.strerror}") from None
     found = session.client.import_bank_file(account, content, filename=path.name, reason=reason)
-    session.output.show(outcome(found), done_or_waits(found, _taken_in(found)))
+    show_act(session.output, found, _taken_in(found))
 
 
 @bank_app.command("list")
@@ -237,7 +237,7 @@ def match(
         parts = [_part_in(text, known, alone=len(to) == 1) for text in to] if to else _parts_told(known)
     found = session.client.match_bank_line(account, line, parts, takes_back=takes_back, charge_of=charge, reason=reason)
     said = ", ".join(_part_text(part, found) for part in found.parts) or "settled"
-    session.output.show(outcome(found), done_or_waits(found, f"Line {line}: {said}."))
+    show_act(session.output, found, f"Line {line}: {said}.")
 
 
 def _part_in(text: str, line: BankLine, *, alone: bool) -> BankLinePart:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from moiety import AccountDetails, Payee
-from services.cli.base.acts import done_or_waits, outcome
+from services.cli.base.acts import show_act
 from services.cli.base.connection import Session, client_command
 from services.cli.base.documents import document, identity
 from services.cli.base.money import amount_in_minor, major
@@ -65,7 +65,7 @@ def propose(  # noqa: PLR0917  # an account has many parts, and each is an optio
     )
     payee = session.client.set_payee(collective, asked, reason=reason)
     said = f"{collective} is paid to this account from {payee.payable_time.ToDatetime():%Y-%m-%d %H:%M} UTC on."
-    session.output.show(outcome(payee), done_or_waits(payee, said))
+    show_act(session.output, payee, said)
 
 
 @app.command("show")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from services.cli.base.acts import done_or_waits, outcome
+from services.cli.base.acts import show_act
 from services.cli.base.connection import Session, client_command
 from services.cli.base.documents import document, identity
 from services.cli.base.money import amount_in_minor, major
@@ -47,7 +47,7 @@ def record(
         reference=reference,
     )
     said = f"{major(paid.amount_minor, currency)} to {collective} recorded in {pool}, leaf {paid.leaf_index}."
-    session.output.show(outcome(paid), done_or_waits(paid, said))
+    show_act(session.output, paid, said)
 
 
 @payment_app.command("list")
@@ -103,7 +103,7 @@ def release(
     )
     target = "returned to the commons fund" if to_commons else f"released to {collective}"
     said = f"{major(released.amount_minor, currency)} {target} in {pool}, leaf {released.leaf_index}."
-    session.output.show(outcome(released), done_or_waits(released, said))
+    show_act(session.output, released, said)
 
 
 @commons_app.command("grant")
@@ -123,4 +123,4 @@ def grant(
         pool, collective, amount_in_minor(amount, amount_minor, currency), request_id=request_id, reason=reason
     )
     said = f"{major(granted.amount_minor, currency)} granted to {collective} in {pool}, leaf {granted.leaf_index}."
-    session.output.show(outcome(granted), done_or_waits(granted, said))
+    show_act(session.output, granted, said)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from google.protobuf.message import Message
 
-from services.cli.base.acts import done_or_waits, outcome
+from services.cli.base.acts import show_act
 from services.cli.base.connection import Session, client_command
 from services.cli.base.documents import Document, document, identity
 from services.cli.base.money import amount_in_minor, major, minor_from
@@ -110,7 +110,7 @@ def waive(
     """Have a period's round not wait for a platform's report or its money. What comes falls in the next round."""
     made = session.client.waive_report(pool, platform, period, reason=reason)
     said = f"The round of {period} in {pool} does not wait for {platform}."
-    session.output.show(outcome(made), done_or_waits(made, said))
+    show_act(session.output, made, said)
 
 
 @receipt_app.command("record")
@@ -142,7 +142,7 @@ def record(
     )
     payer = f"of {identity(made.platform)}" if made.platform else "of an unknown payer"
     said = f"{major(made.amount_minor, currency)} {payer} received in {pool}, leaf {made.leaf_index}."
-    session.output.show(outcome(made), done_or_waits(made, said))
+    show_act(session.output, made, said)
 
 
 @receipt_app.command("list")
@@ -180,7 +180,7 @@ def match(
 ) -> None:
     """Say which platform a receipt of an unknown payer is of."""
     made = session.client.match_receipt(pool, receipt, platform, request_id=request_id)
-    session.output.show(outcome(made), done_or_waits(made, f"Receipt {receipt} in {pool} is of {platform}."))
+    show_act(session.output, made, f"Receipt {receipt} in {pool} is of {platform}.")
 
 
 @receipt_app.command("reverse")
@@ -212,7 +212,7 @@ def reverse_receipt(
 
 def _tell_reversal(session: Session, pool: str, currency: str, made: Any) -> None:
     said = f"{major(made.amount_minor, currency)} of leaf {made.reverses} reversed in {pool}, leaf {made.leaf_index}."
-    session.output.show(outcome(made), done_or_waits(made, said))
+    show_act(session.output, made, said)
 
 
 def _with_reversals(session: Session, pool: str, found: Iterable[Message]) -> list[Document]:

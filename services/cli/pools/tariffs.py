@@ -8,7 +8,7 @@ import typer
 
 from ledger.money import decimal_text
 from moiety import Due, Tariff
-from services.cli.base.acts import done_or_waits, outcome
+from services.cli.base.acts import show_act
 from services.cli.base.connection import Session, client_command
 from services.cli.base.documents import document, identity
 from services.cli.base.money import major, minor_from
@@ -53,7 +53,7 @@ def set_tariff(
     )
     whose = platform or "all platforms without their own"
     said = f"Tariff {made.version} of {whose} in {pool} holds from {made.period_from}, leaf {made.leaf_index}."
-    session.output.show(outcome(made), done_or_waits(made, said))
+    show_act(session.output, made, said)
 
 
 @app.command("show")

@@ -7,7 +7,7 @@ from typing import Annotated, Final
 import typer
 
 from moiety.v1.webhooks_pb2 import Webhook, WebhookState
-from services.cli.base.acts import done_or_waits, outcome, waiting
+from services.cli.base.acts import outcome, show_act, waiting
 from services.cli.base.connection import Session, client_command
 from services.cli.base.documents import document, identity
 from services.cli.base.exits import Exit
@@ -71,7 +71,7 @@ def _show_secret(session: Session, made: Webhook) -> None:
 def pause(session: Session, webhook: Name, reason: Reason = "") -> None:
     """Send a webhook nothing until it is resumed."""
     paused = session.client.pause_webhook(webhook, reason=reason)
-    session.output.show(outcome(paused), done_or_waits(paused, f"{webhook} is paused at leaf {_next(paused)}"))
+    show_act(session.output, paused, f"{webhook} is paused at leaf {_next(paused)}")
 
 
 @app.command("resume")
@@ -79,7 +79,7 @@ def pause(session: Session, webhook: Name, reason: Reason = "") -> None:
 def resume(session: Session, webhook: Name, reason: Reason = "") -> None:
     """Have a webhook go on where it was, at once, also where it failed or answered 410 Gone."""
     resumed = session.client.resume_webhook(webhook, reason=reason)
-    session.output.show(outcome(resumed), done_or_waits(resumed, f"{webhook} goes on at leaf {_next(resumed)}"))
+    show_act(session.output, resumed, f"{webhook} goes on at leaf {_next(resumed)}")
 
 
 @app.command("remove")
@@ -87,7 +87,7 @@ def resume(session: Session, webhook: Name, reason: Reason = "") -> None:
 def remove(session: Session, webhook: Name, reason: Reason = "") -> None:
     """Remove a webhook, for ever."""
     removed = session.client.remove_webhook(webhook, reason=reason)
-    session.output.show(outcome(removed), done_or_waits(removed, f"{webhook} is removed"))
+    show_act(session.output, removed, f"{webhook} is removed")
 
 
 @app.command("test")

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from services.cli.base.acts import done_or_waits, outcome
+from services.cli.base.acts import show_act
 from services.cli.base.connection import Session, client_command
 from services.cli.base.documents import document
 from services.cli.base.exits import InputError
@@ -65,7 +65,7 @@ def propose(
     )  # fmt: skip
     currency = session.client.get_pool(pool).currency
     said = f"Round {number} of {pool} adjusted by {major(made.amount_minor, currency)}, leaf {made.leaf_index}."
-    session.output.show(outcome(made), done_or_waits(made, said))
+    show_act(session.output, made, said)
 
 
 @app.command("list")
