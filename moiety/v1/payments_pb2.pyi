@@ -607,8 +607,9 @@ class BankLineDetail(_message.Message):
     reason: _builtins.str
     """Why it came back, in words, where the bank gives a reason."""
     pool: _builtins.str
-    """`pools/{pool}` and `platforms/{platform}`: those of the report with this payment reference; empty if there is none."""
+    """`pools/{pool}`: that of the report with this payment reference; empty if there is none."""
     platform: _builtins.str
+    """`platforms/{platform}`: whose report it is; empty if there is none."""
     def __init__(
         self,
         *,
