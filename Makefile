@@ -94,7 +94,7 @@ bench-quick: $(VENV)/.dev-stamp  ## Run a small version of each benchmark, and j
 lock: $(VENV)/.dev-stamp  ## Pin pyproject.toml's dependencies again (ARGS=--upgrade for newer versions)
 	$(COMPILE) pyproject.toml --all-extras --group dev --group build --output-file requirements/dev.txt
 	$(COMPILE) pyproject.toml --extra embedded --group demo --constraints requirements/dev.txt --output-file requirements/demo.txt
-	$(COMPILE) pyproject.toml --extra serve --constraints requirements/dev.txt --output-file requirements/server.txt
+	$(COMPILE) pyproject.toml --extra tracing --constraints requirements/dev.txt --output-file requirements/server.txt
 	$(COMPILE) --group build --constraints requirements/dev.txt --output-file requirements/build.txt
 	$(COMPILE) --group s3 --output-file requirements/s3.txt
 	$(COMPILE) --group sbom --output-file requirements/sbom.txt

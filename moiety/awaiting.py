@@ -13,6 +13,7 @@ from moiety.channels import Target
 from moiety.errors import DeadlineExceededError
 from moiety.status import from_rpc
 from moiety.steps import Ask, End, Open, Pages, Pause, Receive, Step, Steps, Work
+from moiety.tracing import with_trace
 
 Result = TypeVar("Result")
 Item = TypeVar("Item")
@@ -62,7 +63,7 @@ async def _carry_out(step: Step) -> Any:
     match step:
         case Ask():
             try:
-                return await step.method(step.request, timeout=step.timeout_seconds, metadata=step.metadata)
+                return await step.method(step.request, timeout=step.timeout_seconds, metadata=with_trace(step.metadata))
             except grpc.RpcError as error:
                 raise from_rpc(error) from error
         case Open():
@@ -87,7 +88,7 @@ class _Stream:
         self._requests: asyncio.Queue[Any] = asyncio.Queue()
         self._is_again = step.is_again
         requests = self._each_request() if step.request is None else step.request
-        self._call = step.method(requests, metadata=step.metadata)
+        self._call = step.method(requests, metadata=with_trace(step.metadata))
 
     def send(self, request: Any) -> None:
         self._requests.put_nowait(request)

@@ -14,6 +14,7 @@ from moiety.channels import Target
 from moiety.errors import DeadlineExceededError
 from moiety.status import from_rpc
 from moiety.steps import Ask, End, Open, Pages, Pause, Receive, Step, Steps, Work
+from moiety.tracing import with_trace
 
 Result = TypeVar("Result")
 Item = TypeVar("Item")
@@ -57,7 +58,7 @@ def _carry_out(step: Step) -> Any:
     match step:
         case Ask():
             try:
-                return step.method(step.request, timeout=step.timeout_seconds, metadata=step.metadata)
+                return step.method(step.request, timeout=step.timeout_seconds, metadata=with_trace(step.metadata))
             except grpc.RpcError as error:
                 raise from_rpc(error) from error
         case Open():
@@ -77,7 +78,7 @@ class _Stream:
     def __init__(self, step: Open) -> None:
         self._requests: SimpleQueue[Any] = SimpleQueue()
         requests = iter(self._requests.get, None) if step.request is None else step.request
-        self._call = step.method(requests, metadata=step.metadata)
+        self._call = step.method(requests, metadata=with_trace(step.metadata))
         self._timed_out = False
 
     def send(self, request: Any) -> None:

@@ -144,6 +144,9 @@ class Settings(BaseSettings):
     witnesses: str = ""
     """Who cosigns checkpoints: `URL VKEY`, separated by commas."""
 
+    tracing: bool = False
+    """Whether calls are traced by OpenTelemetry, whose own OTEL_ variables say where the traces go."""
+
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """The least severe line that is logged."""
 

@@ -48,6 +48,7 @@ from services.signing.folder import CheckpointFolder
 from services.signing.key_file import read_key
 from services.signing.signer import Signer
 from services.signing.witness import Cosigner, Witness
+from services.tracing.switch import observer
 from services.webhooks.addresses import Reach
 from services.webhooks.delivery import Deliverer
 from services.webhooks.posting import Poster
@@ -73,7 +74,9 @@ def instead_of_the_databases(clock: Clock) -> Clock | None:
 
 def wire(settings: Settings, *, clock: Clock = system_clock) -> Parts:
     """Returns the parts, on the database of the settings. Nothing is started, and nothing connects yet."""
-    pooled = partial(Database, connections=settings.database_connections, pooler=settings.database_pooler)
+    pooled = partial(
+        Database, connections=settings.database_connections, pooler=settings.database_pooler, observer=observer()
+    )
     database = pooled(settings.database_url, clock=instead_of_the_databases(clock), waited=count_head_wait)
     standby = pooled(settings.read_database_url) if settings.read_database_url else None
     bodies = wire_bodies(settings)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from contextvars import ContextVar
+from dataclasses import dataclass
 from datetime import datetime
 from threading import BoundedSemaphore, Lock
 from typing import Any, Final, cast
@@ -105,6 +106,17 @@ work_of_call: Final[ContextVar[Work | None]] = ContextVar("work_of_call", defaul
 """The work that transactions in this context are part of; None for those that nobody gives up."""
 
 
+@dataclass(frozen=True, slots=True)
+class Observer:
+    """Sees what is asked of a database, for traces."""
+
+    cursors: type[psycopg.Cursor[Any]]
+    """The cursors that statements are sent by."""
+
+    around: Callable[[str], AbstractContextManager[object]]
+    """What is entered around a transaction or a read, from the wait for a connection to its commit."""
+
+
 class Database:
     """Connections to one Postgres: at most `connections` (2 or more), a quarter of them for reading.
 
@@ -114,6 +126,7 @@ class Database:
             to Postgres: nothing is prepared or kept between transactions, and the login is the service's role itself.
         clock: what tells the time instead of Postgres, for tests and demonstrations.
         waited: is told how many seconds each locking of a log's head took.
+        observer: sees transactions and statements; None where nobody looks.
     """
 
     def __init__(
@@ -125,19 +138,22 @@ class Database:
         pooler: bool = False,
         clock: Callable[[], datetime] | None = None,
         waited: Callable[[float], None] | None = None,
+        observer: Observer | None = None,
     ) -> None:
         readers = max(1, connections // 4)
         # SQLAlchemy's pool does not wake its waiters if opening a connection fails or all are dropped, so nothing
         # waits in it.
         self._writers_free = BoundedSemaphore(max(1, connections - readers))
         self._readers_free = BoundedSemaphore(readers)
-        self.engine = _engine(url, connections - readers, role, pooler=pooler)
+        self._around = observer.around if observer else _unobserved
+        self.engine = _engine(url, connections - readers, role, pooler=pooler, observer=observer)
         # On separate connections, so that no call switches one to autocommit and back.
         self._reading = _engine(
             url,
             readers,
             role,
             pooler=pooler,
+            observer=observer,
             isolation_level="AUTOCOMMIT",
             pool_reset_on_return=None,
             skip_autocommit_rollback=True,
@@ -161,8 +177,13 @@ class Database:
             LedgerCorruptError: Postgres finds one of its pages or indexes broken.
             LostRaceError: Postgres reports a deadlock or a serialization failure.
         """
-        taken = _taken(self._writers_free)
-        with taken, self._translating(), self.engine.begin() as connection, _for_call(connection, shared=shared):
+        with (
+            self._around("transaction"),
+            _taken(self._writers_free),
+            self._translating(),
+            self.engine.begin() as connection,
+            _for_call(connection, shared=shared),
+        ):
             yield connection
 
     @contextmanager
@@ -172,8 +193,13 @@ class Database:
         Raises:
             StoreUnavailableError: Postgres is unavailable.
         """
-        taken = _taken(self._readers_free)
-        with taken, self._translating(), self._reading.connect() as connection, _for_call(connection):
+        with (
+            self._around("read"),
+            _taken(self._readers_free),
+            self._translating(),
+            self._reading.connect() as connection,
+            _for_call(connection),
+        ):
             yield connection
 
     @contextmanager
@@ -251,13 +277,25 @@ def _taken(free: BoundedSemaphore) -> Iterator[None]:
         free.release()
 
 
-def _engine(url: str, connections: int, role: str | None, *, pooler: bool, **options: Any) -> sa.Engine:
+def _unobserved(_: str) -> AbstractContextManager[object]:
+    return _NOTHING
+
+
+_NOTHING: Final = nullcontext()
+
+
+def _engine(
+    url: str, connections: int, role: str | None, *, pooler: bool, observer: Observer | None, **options: Any
+) -> sa.Engine:
     parsed = sa.engine.make_url(as_driver_url(url))
     engine = sa.create_engine(
         parsed,
         pool_size=max(1, connections),
         max_overflow=0,
-        connect_args=_connect_args(parsed.query, role, pooler=pooler),
+        connect_args={
+            **_connect_args(parsed.query, role, pooler=pooler),
+            **({"cursor_factory": observer.cursors} if observer else {}),
+        },
         **options,
     )
     if role:

@@ -23,6 +23,7 @@ from services.access.permissions import admit
 from services.api.errors import GRPC_CODES, is_expected, status_of
 from services.api.streams import OpenStream
 from services.metrics import count_call
+from services.tracing.switch import begin_call
 
 logger: Final = structlog.get_logger("moiety.api")
 
@@ -58,6 +59,7 @@ class Call:
         asked_id: the request id that its caller would like, in any form.
         signed_in: says who is calling where that is not said by a key.
         certificate: the hash of the client certificate that TLS checked; empty where there is none.
+        trace: the headers by which its caller names a trace, and perhaps others.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class Call:
         *,
         signed_in: Callable[[], Caller] | None = None,
         certificate: str = "",
+        trace: Sequence[tuple[str, str]] = (),
     ) -> None:
         self._keyring = keyring
         self._signed_in = signed_in
@@ -80,6 +83,7 @@ class Call:
         self.method = method
         self.request_id = asked_id if _REQUEST_ID.fullmatch(asked_id) else secrets.token_hex(8)
         self.principal = "-"
+        self._span = begin_call(method, via, trace)
         self.stream: OpenStream | None = None
         """The stream that the call is, where it is one."""
 
@@ -102,6 +106,8 @@ class Call:
             PermissionDeniedError: its key may not call the method.
         """
         _call.set(self)
+        if self._span:
+            self._span.enter()
         calling = self.authenticated()
         self.principal = calling.principal.name
         admit(calling, self.method)
@@ -146,7 +152,9 @@ class Call:
             self._log(GRPC_CODES[status.code].name, reason=str(error)[:500])
         else:
             self._count("INTERNAL")
-            logger.error("call failed", method=self.method, request_id=self.request_id, exc_info=error)
+            logger.error(
+                "call failed", method=self.method, request_id=self.request_id, exc_info=error, **self._traced()
+            )
         return status
 
     def _log(self, code: str, **more: str) -> None:
@@ -158,13 +166,19 @@ class Call:
             code=code,
             request_id=self.request_id,
             milliseconds=round(1000 * seconds, 1),
+            **self._traced(),
             **more,
         )
 
     def _count(self, code: str) -> float:
         seconds = time.monotonic() - self._began
         count_call(self.method, self._via, code, seconds)
+        if self._span:
+            self._span.end(code, self.principal, self.request_id)
         return seconds
+
+    def _traced(self) -> dict[str, str]:
+        return {"trace_id": self._span.trace_id} if self._span else {}
 
 
 def require_fields(request: Message) -> None:

@@ -158,7 +158,8 @@ class _Call:
         self._deserialize = deserialize
         metadata = [(key, value) for key, value in details.invocation_metadata if isinstance(value, str)]
         keys = [value for key, value in metadata if key == "authorization"]
-        self._call = Call(keyring, details.method, "grpc", keys, dict(metadata).get("x-request-id", ""))
+        asked_id = dict(metadata).get("x-request-id", "")
+        self._call = Call(keyring, details.method, "grpc", keys, asked_id, trace=metadata)
         self._told = (("x-request-id", self._call.request_id),)
 
     def unary(

@@ -29,6 +29,7 @@ from services.settings import Settings
 from services.signing.folder import CheckpointFolder
 from services.signing.key_changes import MadeChange, change_key
 from services.signing.key_file import DEFAULT_ORIGIN, generate_key, read_key
+from services.tracing.switch import tracing
 from services.wiring import instead_of_the_databases, system_clock, wire, wire_signing
 
 logger: Final = structlog.get_logger("moiety.host")
@@ -185,14 +186,15 @@ def _parts(settings: Settings, clock: Clock) -> Iterator[Parts]:
     if not settings.database_url:
         raise InvalidInputError.of("MOIETY_DATABASE_URL", "is not set; `moiety up` needs no database of yours")
     keep_freed_memory()
-    parts = wire(settings, clock=clock)
-    try:
-        with parts.database.transaction() as connection:
-            require_current(connection)
-            read_people(connection)
-        yield parts
-    finally:
-        parts.close()
+    with tracing(settings):
+        parts = wire(settings, clock=clock)
+        try:
+            with parts.database.transaction() as connection:
+                require_current(connection)
+                read_people(connection)
+            yield parts
+        finally:
+            parts.close()
 
 
 @contextmanager

@@ -29,7 +29,7 @@ _FILES: Final = "/v1/"
 _USAGE: Final = re.compile(r"/v1/pools/([^/]{1,100})/usage")
 _ASKED_HEADERS: Final = (
     "authorization, connect-protocol-version, connect-timeout-ms, content-encoding, content-type, grpc-timeout, "
-    "x-grpc-web, x-request-id, x-user-agent"
+    "traceparent, tracestate, x-grpc-web, x-request-id, x-user-agent"
 )
 _SHOWN_HEADERS: Final = "grpc-message, grpc-status, grpc-status-details-bin, x-request-id"
 _PREFLIGHT_SECONDS: Final = 7200

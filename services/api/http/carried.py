@@ -18,6 +18,7 @@ from services.api.streams import TooManyStreamsError
 from services.api.watches import WATCH_LEAVES, Watch, Watches
 from services.metrics import under_way
 from services.parts import Parts
+from services.tracing.switch import HEADERS
 
 T = TypeVar("T")
 
@@ -90,7 +91,8 @@ class Carrier:
         """The call that a request makes; nothing of it is looked at yet."""
         asked = exchange.header("x-request-id")
         keys = exchange.headers("authorization")
-        call = Call(self.keyring, method, "http", keys, asked, certificate=exchange.certificate)
+        trace = [(name, exchange.header(name)) for name in HEADERS]
+        call = Call(self.keyring, method, "http", keys, asked, certificate=exchange.certificate, trace=trace)
         exchange.always["x-request-id"] = call.request_id
         return call
 
