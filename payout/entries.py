@@ -10,7 +10,7 @@ from typing import ClassVar, Final
 from pydantic import BaseModel, ConfigDict, Field
 
 from ledger.acts.controls import Kind
-from ledger.acts.entries import ActContent, DecisionContent, ProposalContent
+from ledger.acts.entries import ActContent, CollectiveContent, DecisionContent, ProposalContent
 from ledger.entries import BookingContent, GrantContent, PayingContent, PaymentContent, ReleaseContent
 from ledger.income import MatchContent, ReceiptContent, ReportContent, ReversalContent, WaiverContent
 from ledger.journal import (
@@ -278,3 +278,8 @@ _KINDS: Final[tuple[type[Content], ...]] = (
 )  # fmt: skip
 CONTENTS: Final[dict[str, type[Content]]] = {kind.type: kind for kind in _KINDS}
 """Every type of entry that a pool's log may hold."""
+
+DISTRIBUTES: Final = frozenset(
+    kind.type for kind in (PolicyContent, MethodContent, MembershipContent, CollectiveContent)
+)
+"""The types of acts that a past round can be computed again with, as `as_proposed` and `rereading` do."""

@@ -50,6 +50,7 @@ class Notice:
         facts: what its text names.
         is_required: whether it cannot be unsubscribed, and goes to replaced contacts too.
         gathered: if set, at most one goes to a contact in this time, and says that there is something new.
+        is_once: whether it is left out where the same was left for a contact before.
     """
 
     topic: str
@@ -57,6 +58,7 @@ class Notice:
     facts: Mapping[str, str | int] = field(default_factory=dict)
     is_required: bool = False
     gathered: timedelta | None = None
+    is_once: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,10 +228,13 @@ def _rows(connection: sa.Connection, left: Notice, now: datetime) -> list[dict[s
 
 
 def _due(connection: sa.Connection, left: Notice, contact_hash: bytes, now: datetime) -> datetime | None:
-    """When a notice is to be sent; None if one that waits already says it."""
+    """When a notice is to be sent; None if one that waits already says it, or one that was sent said all of it."""
+    same = (notice.c.contact_hash == contact_hash) & (notice.c.topic == left.topic)
+    if left.is_once:
+        said = sa.select(notice.c.facts).where(same)
+        return None if dict(left.facts) in connection.execute(said).scalars() else now
     if left.gathered is None:
         return now
-    same = (notice.c.contact_hash == contact_hash) & (notice.c.topic == left.topic)
     open_ = notice.c.delivered_at.is_(None) & notice.c.given_up_at.is_(None)
     if connection.execute(sa.select(notice.c.notice_id).where(same, open_).limit(1)).first():
         return None
@@ -255,14 +260,22 @@ def move_cursor(connection: sa.Connection, pool: PoolRef, next_leaf: int) -> Non
     connection.execute(sa.update(mail_cursor).where(mail_cursor.c.pool_id == pool.pool_id).values(next_leaf=next_leaf))
 
 
+def is_any_due(connection: sa.Connection, now: datetime) -> bool:
+    """Returns whether a notice is due, which others may have locked."""
+    return bool(connection.execute(sa.select(sa.exists().where(_is_due(now)))).scalar_one())
+
+
+def _is_due(now: datetime) -> sa.ColumnElement[bool]:
+    return notice.c.delivered_at.is_(None) & notice.c.given_up_at.is_(None) & (notice.c.due_at <= now)
+
+
 def lock_due(connection: sa.Connection, now: datetime) -> DueNotice | None:
     """Returns a notice that is due, locked until the commit; None if none is, or others have them all.
 
     Raises:
         LedgerCorruptError: its contact is not what the registry's log has the hash of.
     """
-    waits = notice.c.delivered_at.is_(None) & notice.c.given_up_at.is_(None) & (notice.c.due_at <= now)
-    query = sa.select(notice).where(waits).order_by(notice.c.due_at, notice.c.notice_id).limit(1)
+    query = sa.select(notice).where(_is_due(now)).order_by(notice.c.due_at, notice.c.notice_id).limit(1)
     row = connection.execute(query.with_for_update(skip_locked=True)).first()
     if row is None:
         return None

@@ -67,6 +67,7 @@ _LOGS: Final = tuple(
         Page(f"{base}/bodies/{{digest}}", log.body, roles=_READERS),
         Page(f"{base}/proposals", proposals.listed, roles=_READERS),
         Page(f"{base}/proposals/{{leaf}}", proposals.show, proposals.decide, roles=_READERS),
+        Page(f"{base}/proposals/{{leaf}}/rounds", proposals.last_rounds, roles=_READERS),
     )
 )
 
@@ -100,7 +101,7 @@ PAGES: Final = (
     Page("/pools/{pool}/rounds/{number}/replay", act=review.replay, roles=_READERS),
     Page("/pools/{pool}/preview", review.preview, review.propose, roles=_READERS),
     Page("/payments", paying.own, paying.propose_own, roles=_COLLECTIVE),
-    Page("/bank", paying.bank, paying.propose_run, roles=_READERS),
+    Page("/bank", paying.bank, paying.act_on_bank, roles=_READERS),
     Page("/bank/runs/{run}", paying.run, roles=_READERS),
     Page("/bank/runs/{run}/file.{form}", paying.run_file, roles=_OPERATOR),
     Page("/bank/{account}", paying.account, paying.take_in, roles=_READERS, takes_files=True),
@@ -108,6 +109,6 @@ PAGES: Final = (
     Page("/registry/collectives/{collective}", registry.collective, registry.change_collective, roles=_READERS),
     Page("/registry/platforms", registry.platforms, roles=_READERS),
     Page("/webhooks", hooks.listed, hooks.change),
-    Page("/people", registry.people, registry.change_people, roles=_READERS),
+    Page("/people", registry.people, registry.change_people, roles=_READERS, takes_files=True),
     *_LOGS,
 )

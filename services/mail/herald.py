@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -22,8 +23,9 @@ from ledger.acts.entries import (
 )
 from ledger.entries import PaymentContent
 from ledger.errors import LedgerError
+from ledger.income import ReceiptContent
 from ledger.log.leaves import Leaf, decode, time_of
-from ledger.payments import BookingKind
+from ledger.payments import Booking, BookingKind
 from ledger.store import log, notices, registry
 from ledger.store import tables as t
 from ledger.store.acts import REGISTRY, read_people
@@ -32,6 +34,7 @@ from ledger.store.log import PoolRef
 from ledger.store.notices import Notice
 from payout.entries import CONTENTS, RoundContent
 from payout.objections import AnswerContent, ObjectionContent, review_ends
+from payout.schedule import next_fire_time
 from payout.statement import parse_statement
 from payout.store import bookings, payees, pools
 from services.mail import letters
@@ -44,6 +47,12 @@ TOLD_FOR: Final = timedelta(days=3)
 GATHERED: Final = timedelta(hours=1)
 """Operators hear at most so often that something waits for them."""
 
+LATE: Final = timedelta(minutes=15)
+"""After this a round is late: schedules are looked at every few seconds, and a large round takes minutes."""
+
+LOOKS_EVERY_SECONDS: Final = 60.0
+"""How often schedules are looked at."""
+
 _LEAVES: Final = 1_000
 _IS_NOT_USAGE: Final = sa.literal_column('position(\'"type":"usage.v1"\'::bytea IN entry)') == 0
 """Most leaves are usage, of which nobody hears. In canonical JSON no value contains this: its quotes are escaped."""
@@ -55,14 +64,19 @@ _OF_BOOKINGS: Final = {
 }
 
 
+_NOBODYS: Final = frozenset({BookingKind.UNMATCHED, BookingKind.UNKNOWN})
+"""Lines of a bank of which an operator has to say whose they are."""
+
+
 class Herald:
     """Leaves notices of what is new in the logs."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._looked_at = -LOOKS_EVERY_SECONDS
 
     def run_once(self) -> None:
-        """Read what is new in every log. One that cannot be read now holds no other up."""
+        """Read what is new in every log, and look for late rounds. A log that cannot be read holds up no other."""
         with self._database.transaction() as connection:
             pools_ = [REGISTRY, *(record.ref for record in registry.list_pools(connection))]
             heads = log.read_heads(connection, pools_)
@@ -75,6 +89,27 @@ class Herald:
                     pass
             except LedgerError as error:
                 logger.warning("a log could not be read for notices", log=pool.name, reason=str(error))
+        if time.monotonic() >= self._looked_at + LOOKS_EVERY_SECONDS:
+            self._looked_at = time.monotonic()
+            self._tell_late(pools_)
+
+    def _tell_late(self, among: list[PoolRef]) -> None:
+        """Tell operators once of each fire time that should have been answered and was not."""
+        with self._database.transaction() as connection:
+            # Whoever has the registry's cursor looks, so that two that look at once do not both tell of it.
+            if REGISTRY.pool_id not in notices.cursors(connection):
+                return
+            if notices.lock_cursor(connection, REGISTRY, 0) is None:
+                return
+            now = read_time(connection)
+            for schedule in pools.list_schedules(connection, among):
+                due = next_fire_time(schedule)
+                # The round that waits is answered first, and has told of itself.
+                if schedule.paused or schedule.open_round or due + LATE > now:
+                    continue
+                facts = {"until": due.isoformat(), **_pool_facts(connection, schedule.pool)}
+                late = Notice(letters.LATE, _operators(connection), facts, is_once=True)
+                notices.leave_notices(connection, [late], now)
 
     def _advance(self, pool: PoolRef) -> bool:
         """Read the next leaves of a log, and leave notices of them. Returns whether there are more."""
@@ -111,10 +146,9 @@ class Herald:
             case PaymentContent(collective=name):
                 yield Notice(letters.PAID, (COLLECTIVES + name,))
             case BankFileContent() | BankMatchContent() as content:
-                for booking in bookings.bookings_of(connection, content).bookings:
-                    topic = _OF_BOOKINGS.get(BookingKind(booking.kind))
-                    if topic and booking.subject:
-                        yield Notice(topic, (COLLECTIVES + booking.subject,))
+                yield from _of_bookings(connection, bookings.bookings_of(connection, content).bookings)
+            case ReceiptContent(platform="", by=by):
+                yield _inbox(connection, but=by)
             case PayeeContent(collective=name, by=by):
                 principal = COLLECTIVES + name
                 facts = {"principal": principal, "by": by, "days": payees.COOLING.days}
@@ -134,13 +168,27 @@ def _of_round(connection: sa.Connection, pool: PoolRef, leaf: Leaf[Any], content
     yield _inbox(connection, but=content.by)
 
 
+def _of_bookings(connection: sa.Connection, found: Iterable[Booking]) -> Iterator[Notice]:
+    """What a bank's lines have collectives told, and operators of what is nobody's."""
+    for booking in found:
+        kind = BookingKind(booking.kind)
+        if kind in _NOBODYS:
+            yield _inbox(connection)
+        elif kind in _OF_BOOKINGS and booking.subject:
+            yield Notice(_OF_BOOKINGS[kind], (COLLECTIVES + booking.subject,))
+
+
 def _inbox(connection: sa.Connection, but: str = "") -> Notice:
     """What tells operators that something waits for them."""
+    return Notice(letters.INBOX, _operators(connection, but), gathered=GATHERED)
+
+
+def _operators(connection: sa.Connection, but: str = "") -> tuple[str, ...]:
+    """Returns the operators who are not suspended and have a contact."""
     active = {
         name for name, person in read_people(connection).persons.items() if person.status is PrincipalStatus.ACTIVE
     }
-    told = tuple(name for name in notices.with_contacts(connection, OPERATORS) if name in active and name != but)
-    return Notice(letters.INBOX, told, gathered=GATHERED)
+    return tuple(name for name in notices.with_contacts(connection, OPERATORS) if name in active and name != but)
 
 
 def _pool_facts(connection: sa.Connection, pool: PoolRef) -> dict[str, str | int]:

@@ -46,6 +46,7 @@ RETURNED: Final = "returned"
 PAYEE: Final = "payee"
 CONTACT: Final = "contact"
 INBOX: Final = "inbox"
+LATE: Final = "late"
 
 _UNEXPECTED: Final = marked(
     "If you did not expect this, tell the operators now, in another way than by answering this message."
@@ -107,8 +108,21 @@ LETTERS: Final[Mapping[str, Letter]] = {
     ),
     INBOX: Letter(
         marked("Something waits for you"),
-        (marked("A proposal, a round or an objection waits for an operator. Your inbox lists what waits."),),
+        (
+            marked(
+                "A proposal, a round, an objection or money of which nobody knows whose it is waits for an operator. "
+                "Your inbox lists what waits."
+            ),
+        ),
         "/inbox",
+    ),
+    LATE: Letter(
+        marked("A round of %(pool)s is late"),
+        (
+            marked("By its schedule a round was due on %(until)s, and it was not calculated."),
+            marked("The log of `moiety schedule` says what kept it."),
+        ),
+        "/pools/%(id)s/terms",
     ),
 }  # fmt: skip
 """By topic. Amounts are in none of them: whoever carries mail can read it."""

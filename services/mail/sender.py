@@ -73,7 +73,7 @@ class Post:
 
     def _is_due(self) -> bool:
         with self._database.transaction() as connection:
-            return notices.lock_due(connection, read_time(connection)) is not None
+            return notices.is_any_due(connection, read_time(connection))
 
     def _give_up_old(self, reason: str) -> None:
         with self._database.transaction() as connection:

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
 
 from demo.bank import Bank
 from ledger.acts.controls import Controls
 from ledger.acts.entries import ControlsContent
 from moiety import Policy, Pool
-from tests.support.browsing import Browser, signed_in
+from tests.support.browsing import Browser, Shown, signed_in
 from tests.support.deployment import Deployment
 from tests.support.paying import IBANS, OURS, pay_scene
 from tests.support.scene import NAMED_PLATFORMS, POOL, Scene
@@ -45,7 +52,9 @@ def opened(browser: Browser, path: str) -> str:
 def test_a_run_is_paid_from_the_proposal_to_the_banks_word(scene: Scene) -> None:
     scene.deployment.act(ControlsContent(controls=Controls.of_two()))
     olive, otto = (browser_of(scene, f"operators/{name}", "/bank") for name in ("olive", "otto"))
-    shown = olive.send("/bank", act="pay", account="main", run="jan", day="2026-01-05", reason=HOSTILE)
+    shown = olive.send(
+        "/bank", headers=None, **{"act": "pay", "from": "main", "run": "jan", "day": "2026-01-05", "reason": HOSTILE}
+    )
     assert "It waits for another operator" in shown.text
     proposal = "/" + shown.url.split("/", 3)[3].partition("?")[0]
     assert "Proposal payrun" in otto.open("/inbox").text
@@ -69,6 +78,9 @@ def test_a_run_is_paid_from_the_proposal_to_the_banks_word(scene: Scene) -> None
     shown = olive.upload("/bank/main", "file", "camt.xml", bank.statement("2026-01-06"), act="import")
     assert "Done" in shown.text
     assert "Without a partner" in shown.text
+    waits = opened(otto, "/inbox")
+    assert "Bank line without a partner" in waits
+    assert "Receipt without a payer" not in waits  # it is one thing, and said once
     assert "Came back" in opened(otto, "/bank/runs/jan")
     own = browser_of(scene, "collectives/irish", "/payments")
     assert "Came back; owed again" in own.page.text
@@ -146,11 +158,82 @@ def test_terms_are_proposed_from_the_simulator(scene: Scene) -> None:
     assert "Put these terms into force" in shown.text
     shown = olive.send(path, headers=None, act="terms", **fields)
     assert "It waits for another operator" in shown.text, shown.alert
+    beside = olive.open("/" + shown.url.split("/", 3)[3].partition("?")[0] + "/rounds")
+    assert "Round 1 of Folk tunes, as proposed" in beside.text
+    assert "Fee 0.00 1.00 +1.00" in beside.text
+    olive.open(path)
     assert scene.operator.get_pool(POOL).policy.version == 1
     otto = browser_of(scene, "operators/otto", "/" + shown.url.split("/", 3)[3])
     otto.send("/" + shown.url.split("/", 3)[3].partition("?")[0], decision="approve")
     assert scene.operator.get_pool(POOL).policy.fee_ppm == 100_000
     assert browser_of(scene, "auditors/ada", path).send(path, headers=None, act="terms", **fields).status == 409
+
+
+def test_whom_to_write_to_and_where_money_and_events_go_are_set_by_forms(scene: Scene) -> None:
+    operator, irish = scene.operator, browser_of(scene, "collectives/irish", "/payments")
+    assert "must be an address" in irish.send("/payments", act="contact", email=HOSTILE, language="en").alert
+    assert "Done" in irish.send("/payments", act="contact", email="office@irish.example", language="de").text
+    assert 'value="office@irish.example"' in irish.open("/payments").html
+    path = "/registry/collectives/irish"
+    olive = browser_of(scene, "operators/olive", path)
+    assert 'value="office@irish.example"' in olive.page.html
+    olive.send(path, act="contact", email="new@irish.example", language="en")
+    assert operator.get_contact("collectives/irish").email == "new@irish.example"
+    assert "example" not in browser_of(scene, "auditors/ada", path).page.html
+    olive.open("/people")
+    olive.send("/people", act="contact", name="operators/otto", email="otto@moiety.example", language="en")
+    assert operator.get_contact("operators/otto").email == "otto@moiety.example"
+
+    shown = olive.upload("/people", "certificate", "x.pem", b"none", act="certificate", name="platforms/tunesmith")
+    assert "must be an X.509 certificate" in shown.alert
+    with_key = {"act": "certificate", "name": "platforms/tunesmith"}
+    assert "Client certificate" in olive.upload("/people", "certificate", "x.pem", certificate(), **with_key).text
+
+    olive.open("/bank")
+    details = {"holder": "Trad", "town": "Town", "country": "IE", "currency": "EUR", "iban": OURS}
+    asked = {"act": "account", "id": "main", "display_name": HOSTILE, "pools": POOL, "opening": "10"}
+    assert olive.send("/bank", headers=None, **asked, **{**details, "iban": "DE00"}).status == 409
+    assert "<script>alert" not in olive.page.html
+    assert "Done" in olive.send("/bank", headers=None, **asked, **details).text, olive.page.alert
+    assert [each.display_name for each in operator.list_bank_accounts()] == [HOSTILE]
+    path = f"/pools/{POOL}/money"
+    olive.open(path)
+    paid = {"act": "pay", "collective": "irish", "amount": "1.50", "reference": HOSTILE, "request_id": "console-1"}
+    assert "Done" in olive.send(path, headers=None, **paid).text, olive.page.alert
+    assert operator.get_balance(POOL, "paid/irish").amount_minor == 150
+
+
+def test_a_webhook_s_secret_is_shown_once(scene: Scene) -> None:
+    platform = browser_of(scene, "platforms/tunesmith", "/webhooks")
+    asked = {"act": "create", "id": "hook", "log": POOL, "url": "https://hooks.example/x", "types": "posting.v1"}
+    assert platform.send("/webhooks", headers=None, **{**asked, "url": "http://hooks.example"}).status == 409
+    assert platform.send("/webhooks", headers=None, **{**asked, "owner": "platforms/songbird"}).status == 409
+    (secret,) = secrets_on(platform.send("/webhooks", headers=None, **asked))
+    assert not secrets_on(platform.open("/webhooks"))
+    again = platform.send("/webhooks", headers=None, **asked)
+    assert "was there already" in again.text
+    assert not secrets_on(again)
+    (rotated,) = secrets_on(platform.send("/webhooks", act="rotate", name="webhooks/hook"))
+    assert rotated != secret
+    (hook,) = scene.operator.list_webhooks()
+    assert (hook.owner, hook.log, list(hook.types)) == ("platforms/tunesmith", f"pools/{POOL}", ["posting.v1"])
+    other = browser_of(scene, "platforms/songbird", "/webhooks")
+    assert "hook" not in other.page.text.replace("ebhook", "")
+    assert other.send("/webhooks", act="rotate", name="webhooks/hook").status in (404, 409)
+    assert browser_of(scene, "auditors/ada", "/webhooks").send("/webhooks", headers=None, **asked).status == 409
+
+
+def secrets_on(shown: Shown) -> list[str]:
+    return re.findall(r"whsec_[A-Za-z0-9+/=]+", shown.html)
+
+
+def certificate() -> bytes:
+    """A certificate for a new key, in PEM."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "tunesmith")])
+    begin = datetime(2026, 1, 1, tzinfo=UTC)
+    made = x509.CertificateBuilder(name, name, key.public_key(), 1, begin, begin + timedelta(days=90))
+    return made.sign(key, SHA256()).public_bytes(Encoding.PEM)
 
 
 @pytest.mark.parametrize("principal", ["collectives/irish", "platforms/tunesmith"])
@@ -159,7 +242,7 @@ def test_the_bank_is_closed_to_others(scene: Scene, principal: str) -> None:
     for path in ("/bank", "/bank/main", "/bank/runs/jan", "/bank/runs/jan/file.xml"):
         assert browser.open(path).status == 404
     browser.open("/pools")
-    assert browser.send("/bank", act="pay", account="main", run="x", day="2026-01-05").status == 404
+    assert browser.send("/bank", act="pay", run="x", day="2026-01-05").status == 404
     assert browser.send(f"/pools/{POOL}/money", act="grant", collective="irish", amount="1").status in (404, 409)
 
 

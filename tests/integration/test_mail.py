@@ -25,6 +25,7 @@ from moiety import (
     PermissionDeniedError,
     Policy,
 )
+from moiety.v1.registry_pb2 import Schedule
 from moiety.v1.rounds_pb2 import OBJECTION_ANSWER_DISMISSED
 from services.mail.herald import Herald
 from services.mail.sender import Post
@@ -113,6 +114,34 @@ def test_collectives_hear_of_their_month_and_operators_of_what_waits(scene: Scen
     deliver(scene, box)
     assert box.subjects(BRETON)[-2:] == ["You were paid", "A payment to you came back"]
     assert len(box.messages) == len({message["Message-ID"] for message in box.messages})
+
+
+def test_operators_hear_once_of_a_late_round_and_of_money_that_is_nobodys(scene: Scene, box: Mailbox) -> None:
+    deliver(scene, box)
+    scene.operator.set_contact("operators/otto", OTTO, "de")
+    deliver(scene, box)
+    late, waits = "Eine Runde von Folk tunes ist überfällig", "Es wartet etwas auf Sie"
+    scene.operator.update_schedule(POOL, Schedule(cron="0 6 * * *", time_zone="UTC"))
+    scene.deployment.clock.advance(days=1)
+    heralds = [Herald(scene.deployment.running.parts.database) for _ in range(3)]
+    with ThreadPoolExecutor(3) as threads:
+        list(threads.map(lambda herald: herald.run_once(), heralds))
+    deliver(scene, box)
+    assert box.subjects(OTTO)[1:] == [late]
+    assert "Nach dem Zeitplan war eine Runde am" in box.messages[-1].get_body(("plain",)).get_content()  # type: ignore[union-attr]
+    scene.operator.update_schedule(POOL, Schedule(cron="0 6 * * *", time_zone="UTC", paused=True))
+    scene.deployment.clock.advance(days=1)
+    deliver(scene, box)
+    assert box.subjects(OTTO)[1:] == [late]
+    bank = Bank(OURS, "EUR", balance=1000)
+    bank.receive(77, "2026-01-06", reference="gift")
+    scene.operator.import_bank_file("main", bank.statement("2026-01-06"))
+    deliver(scene, box)
+    assert box.subjects(OTTO)[1:] == [late, waits]
+    scene.operator.record_receipt(POOL, 5, request_id="by-hand")
+    scene.deployment.clock.advance(hours=2)
+    deliver(scene, box)
+    assert box.subjects(OTTO)[1:] == [late, waits, waits]
 
 
 def test_a_changed_account_is_told_to_the_contact_before_too_and_to_who_unsubscribed(
@@ -213,7 +242,7 @@ def test_several_send_each_message_once(scene: Scene, box: Mailbox) -> None:
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="makes its certificate with openssl")
-def test_it_signs_in_by_starttls_and_to_no_server_that_it_does_not_know(
+def test_it_signs_in_over_tls_and_to_no_server_that_it_does_not_know(
     scene: Scene, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     certificate, key, password = (tmp_path / name for name in ("mail.pem", "mail.key", "password"))
@@ -237,6 +266,14 @@ def test_it_signs_in_by_starttls_and_to_no_server_that_it_does_not_know(
         password.write_text("right-secret\n")
         post(scene, box, smtp_ca_file=certificate, **signed_in).run_once()
         assert box.to == [IRISH]
+    scene.operator.set_contact("collectives/irish", IRISH, "de")
+    Herald(scene.deployment.running.parts.database).run_once()
+    direct = {**signed_in, "smtp_security": "tls"}
+    with mail_server(context, "moiety", "right-secret", direct=True) as box:
+        post(scene, box, **direct).run_once()
+        assert not box.signed_in
+        post(scene, box, smtp_ca_file=certificate, **direct).run_once()
+        assert ({*box.signed_in}, {*box.to}) == ({"moiety"}, {IRISH})
     told = "".join(capfd.readouterr())
     assert "SMTPAuthenticationError" in told
     assert "secret" not in told

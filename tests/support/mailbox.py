@@ -16,6 +16,9 @@ from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
 TAKEN: Final = "250 OK"
 
+READY_SECONDS: Final = 60.0
+"""How long a busy machine may take to start it."""
+
 
 @dataclass
 class Mailbox:
@@ -63,21 +66,34 @@ class Mailbox:
         ]
 
 
+class _Server(Controller):
+    """Listens on a port that it holds from the start, so that nobody else takes it in between."""
+
+    def __init__(self, box: Mailbox, **asked: Any) -> None:
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        super().__init__(box, hostname="127.0.0.1", port=self._socket.getsockname()[1], **asked)
+
+    def _create_server(self) -> Any:
+        return self.loop.create_server(self._factory_invoker, sock=self._socket, ssl=self.ssl_context)
+
+
 @contextmanager
-def mail_server(context: ssl.SSLContext | None = None, user: str = "", password: str = "") -> Iterator[Mailbox]:
-    """A mail server; with a context it insists on STARTTLS, and with a user on signing in."""
+def mail_server(
+    context: ssl.SSLContext | None = None, user: str = "", password: str = "", *, direct: bool = False
+) -> Iterator[Mailbox]:
+    """A mail server; with a context it insists on STARTTLS, or speaks TLS alone, and with a user on signing in."""
     box = Mailbox(user=user, password=password)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    asked: dict[str, Any] = {}
-    if context:
-        asked = {"tls_context": context, "require_starttls": True}
+    asked: dict[str, Any] = {"ready_timeout": READY_SECONDS}
+    if direct:
+        asked |= {"ssl_context": context, "auth_require_tls": False}
+    elif context:
+        asked |= {"tls_context": context, "require_starttls": True}
     if user:
-        asked |= {"authenticator": box.authenticated, "auth_required": True}
-    controller = Controller(box, hostname="127.0.0.1", port=port, **asked)
+        # Over TLS alone it may not insist: it would warn that it does so without STARTTLS.
+        asked |= {"authenticator": box.authenticated, "auth_required": not direct}
+    controller = _Server(box, **asked)
     controller.start()
-    box.address = f"127.0.0.1:{port}"
+    box.address = f"127.0.0.1:{controller.port}"
     try:
         yield box
     finally:

@@ -37,9 +37,18 @@ def account(iban: str, **more: object) -> AccountDetails:
 
 def pay_scene(deploy: Callable[..., Deployment], tmp_path: Path, *, pools: Sequence[str] = (POOL,)) -> Scene:
     """Two collectives are owed money by pools of one account, and have accounts that can be paid."""
+    return owe(open_scene(deploy(payee_key_file=payee_key(tmp_path)), distribute=DISTRIBUTE_RECEIVED), pools)
+
+
+def payee_key(tmp_path: Path) -> Path:
+    """A new key that accounts are encrypted with."""
     key = tmp_path / "payee-key"
     add_key(key)
-    scene = open_scene(deploy(payee_key_file=key), distribute=DISTRIBUTE_RECEIVED)
+    return key
+
+
+def owe(scene: Scene, pools: Sequence[str]) -> Scene:
+    """Have pools of one account, opened unless they are there, owe money to two collectives who can be paid."""
     operator, platform = scene.operator, scene.platform
     for pool in pools:
         if pool != POOL:

@@ -14,14 +14,11 @@ from ledger.payments import parse_bookings, parse_plan
 from moiety import Client, FailedPreconditionError, NotFoundError, Proposal
 from moiety.memberships import parse_membership
 from moiety.v1 import rounds_pb2
-from payout.entries import CONTENTS
+from payout.entries import CONTENTS, DISTRIBUTES
 from services.cli.base.documents import Document, document, identity
 from services.cli.rounds.comparison import Comparison, compare
 
 _POLICY: Final = "policy.v1"
-
-_DISTRIBUTES: Final = frozenset({_POLICY, "method.v1", "membership.v1", "collective.v1"})
-"""The effects that a past round can be computed again with."""
 
 _SHOWN: Final = 20
 """How many sources, payments or lines are shown one by one: a membership may have a million."""
@@ -77,7 +74,7 @@ class LastRounds:
 
 def last_rounds_under(client: Client, proposal: Proposal) -> LastRounds:
     """The last posted round of each pool beside what it would have been as proposed, where an amount differs."""
-    if proposal.effect not in _DISTRIBUTES:
+    if proposal.effect not in DISTRIBUTES:
         return LastRounds()
     of_registry = proposal.name.startswith("registry/")
     pools = [identity(pool.name) for pool in client.list_pools()] if of_registry else [_log_of(proposal)]

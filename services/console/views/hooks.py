@@ -1,4 +1,4 @@
-"""Webhooks: how far each was sent its log, what it answered last, and forms to try, pause, resume and remove one."""
+"""Webhooks: how far each was sent its log, what it answered last, and forms to register, try and end one."""
 
 from __future__ import annotations
 
@@ -20,18 +20,40 @@ _STATES: Final = {
 }
 
 
-def listed(visit: Visit, *, problem: str = "") -> Response:
-    """The webhooks that the visitor may see."""
+def listed(visit: Visit, *, problem: str = "", made: Any = None) -> Response:
+    """The webhooks that the visitor may see, and the secret of one that was `made` just now."""
     request = pb.ListWebhooksRequest(page_size=PAGE, page_token=visit.query.get("after", ""))
     answer = visit.call("WebhooksService/ListWebhooks", request)
     return visit.page(
         "webhooks.html", 409 if problem else 200, webhooks=answer.webhooks, more=answer.next_page_token,
-        problem=problem,
+        problem=problem, made=made,
     )  # fmt: skip
 
 
+def _create(visit: Visit) -> tuple[str, Message]:
+    log = text_of(visit, "log")
+    webhook = pb.Webhook(
+        owner=text_of(visit, "owner"),
+        log=log if log == "registry" or log.startswith("pools/") else f"pools/{log}",
+        url=text_of(visit, "url"),
+        types=text_of(visit, "types").replace(",", " ").split(),
+    )
+    if "all" in visit.form:
+        webhook.start = 0
+    request = pb.CreateWebhookRequest(webhook_id=text_of(visit, "id"), webhook=webhook, reason=text_of(visit, "reason"))
+    return "WebhooksService/CreateWebhook", request
+
+
+def _rotate(visit: Visit) -> tuple[str, Message]:
+    return "WebhooksService/RotateWebhookSecret", pb.RotateWebhookSecretRequest(name=text_of(visit, "name"))
+
+
+_SECRET: Final = {"create": _create, "rotate": _rotate}
+"""Acts whose answer has a secret: it is shown at once, since no other answer has it."""
+
+
 def change(visit: Visit) -> Response:
-    """Try a webhook, or change its state."""
+    """Register a webhook, try it, replace its secret or change its state."""
     name = text_of(visit, "name")
 
     def state(wanted: str) -> Any:
@@ -43,6 +65,12 @@ def change(visit: Visit) -> Response:
     def again(problem: str) -> Response:
         return listed(visit, problem=problem)
 
+    if making := _SECRET.get(visit.form.get("act", "")):
+        try:
+            made = visit.call(*making(visit))
+        except REFUSED as error:
+            return again(said(error, visit.request_id))
+        return listed(visit, made=made)
     if visit.form.get("act") == "test":
         try:
             answer = visit.call("WebhooksService/TestWebhook", pb.TestWebhookRequest(name=name))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from starlette.responses import Response
 
-from moiety.v1 import acts_pb2, registry_pb2, rounds_pb2
+from moiety.v1 import acts_pb2, payments_pb2, registry_pb2, rounds_pb2
 from services.console.formats import in_major, moment
 from services.console.tables import lines_of, rows_of
 from services.console.texts import marked
@@ -20,6 +20,10 @@ POOLS_MOST: Final = 100
 """Pools that are looked through for one page."""
 
 PROPOSALS_MOST: Final = 200
+
+ACCOUNTS_MOST: Final = 20
+LINES_MOST: Final = 100
+"""Bank accounts, and open lines of each, of one page."""
 
 LATE: Final = timedelta(minutes=5)
 
@@ -56,6 +60,7 @@ def show(visit: Visit) -> Response:
     for pool in pools:
         found += [*_rounds(visit, pool), *_proposals(visit, pool.name, pool.display_name, pool.currency)]
         found += [*_late(visit, pool), *_unmatched(visit, pool)]
+    found += _bank_lines(visit)
     found.sort(key=_by_money)
     return visit.page("inbox.html", found=found)
 
@@ -154,6 +159,29 @@ def _unmatched(visit: Visit, pool: Any) -> list[Waiting]:
         )
         for each in unmatched_of(visit, pool)
     ]
+
+
+def _bank_lines(visit: Visit) -> list[Waiting]:
+    """Lines of banks' statements of which something is of an unknown payer, or has no partner in the books."""
+    asked = payments_pb2.ListBankAccountsRequest()
+    found = []
+    for account in everything(visit, "PaymentsService/ListBankAccounts", asked, "bank_accounts", ACCOUNTS_MOST):
+        request = payments_pb2.ListBankLinesRequest(parent=account.name, only_open=True)
+        lines = everything(visit, "PaymentsService/ListBankLines", request, "bank_lines", LINES_MOST)
+        found += [
+            Waiting(
+                marked("Bank line without a partner"),
+                each.reference or each.payment_reference,
+                f"/bank/{account.name.partition('/')[2]}",
+                account.display_name,
+                datetime.fromisoformat(each.day).replace(tzinfo=UTC) if each.day else None,
+                None,
+                abs(each.open_minor),
+                each.currency,
+            )
+            for each in lines
+        ]
+    return found
 
 
 def _late(visit: Visit, pool: Any) -> list[Waiting]:

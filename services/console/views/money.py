@@ -87,7 +87,7 @@ def unmatched_of(visit: Visit, pool: Any) -> list[Any]:
 
 
 def act(visit: Visit) -> Response:
-    """Report, receive, match, take back, release or grant, or propose it."""
+    """Report, receive, match, take back, release, grant or record a payment, or propose it."""
     pool = pool_of(visit)
     currency = pool.currency
 
@@ -153,7 +153,17 @@ def act(visit: Visit) -> Response:
         request = accounts_pb2.GrantFromCommonsRequest(parent=pool.name, grant=grant, request_id=request_id_of(visit))
         return "AccountsService/GrantFromCommons", request
 
+    def pay() -> tuple[str, Message]:
+        payment = accounts_pb2.Payment(
+            collective=f"collectives/{text_of(visit, 'collective')}",
+            amount_minor=amount_of(visit, "amount", currency),
+            reference=text_of(visit, "reference"),
+        )
+        request = accounts_pb2.RecordPaymentRequest(parent=pool.name, payment=payment, request_id=request_id_of(visit))
+        return "AccountsService/RecordPayment", request
+
     acts = {
+        "pay": pay,
         "report": report,
         "receive": receive,
         "match": match,

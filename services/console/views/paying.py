@@ -10,6 +10,7 @@ from starlette.responses import Response
 from ledger.errors import NotFoundError
 from moiety.v1 import payments_pb2 as pb
 from services.console.forms import acted, amount_of, text_of
+from services.console.views.contacts import contact_of, wanted_contact
 from services.console.views.pools import PAGE, everything
 from services.console.visit import PageMissingError, Visit
 
@@ -38,6 +39,7 @@ def own(visit: Visit, *, problem: str = "") -> Response:
         "own_payments.html",
         409 if problem else 200,
         payee=payee,
+        contact=contact_of(visit, me),
         payments=payments.payments,
         more=payments.next_page_token,
         problem=problem,
@@ -45,13 +47,15 @@ def own(visit: Visit, *, problem: str = "") -> Response:
 
 
 def propose_own(visit: Visit) -> Response:
-    """Propose the account to which a collective is paid."""
+    """Propose the account to which a collective is paid, or say where it is written to."""
+    me = visit.caller.principal.name
 
     def payee() -> tuple[str, Message]:
-        found = pb.Payee(name=f"{visit.caller.principal.name}/payee", details=_details(visit))
+        found = pb.Payee(name=f"{me}/payee", details=_details(visit))
         return "PaymentsService/SetPayee", pb.SetPayeeRequest(payee=found, reason=text_of(visit, "reason"))
 
-    return acted(visit, {"payee": payee}, "/payments", lambda problem: own(visit, problem=problem))
+    acts = {"payee": payee, "contact": lambda: wanted_contact(visit, me)}
+    return acted(visit, acts, "/payments", lambda problem: own(visit, problem=problem))
 
 
 def _details(visit: Visit) -> pb.AccountDetails:
@@ -82,16 +86,29 @@ def bank(visit: Visit, *, problem: str = "") -> Response:
     )
 
 
-def propose_run(visit: Visit) -> Response:
-    """Pay all that an account's pools owe, or propose it."""
-    run = text_of(visit, "run")
+def act_on_bank(visit: Visit) -> Response:
+    """Pay all that an account's pools owe, or register a bank account or change it; or propose that."""
+    run, account = text_of(visit, "run"), text_of(visit, "id")
 
     def pay() -> tuple[str, Message]:
-        asked = pb.PayRun(bank_account=f"bankAccounts/{text_of(visit, 'account')}", day=text_of(visit, "day"))
+        asked = pb.PayRun(bank_account=f"bankAccounts/{text_of(visit, 'from')}", day=text_of(visit, "day"))
         request = pb.CreatePayRunRequest(pay_run_id=run, pay_run=asked, reason=text_of(visit, "reason"))
         return "PaymentsService/CreatePayRun", request
 
-    return acted(visit, {"pay": pay}, f"/bank/runs/{run}", lambda problem: bank(visit, problem=problem))
+    def register() -> tuple[str, Message]:
+        details = _details(visit)
+        found = pb.BankAccount(
+            name=f"bankAccounts/{account}",
+            display_name=text_of(visit, "display_name"),
+            details=details,
+            pools=[f"pools/{pool.removeprefix('pools/')}" for pool in text_of(visit, "pools").split()],
+            opening_minor=amount_of(visit, "opening", details.currency),
+        )
+        request = pb.SetBankAccountRequest(bank_account=found, reason=text_of(visit, "reason"))
+        return "PaymentsService/SetBankAccount", request
+
+    path = f"/bank/runs/{run}" if visit.form.get("act") == "pay" else f"/bank/{account}"
+    return acted(visit, {"pay": pay, "account": register}, path, lambda problem: bank(visit, problem=problem))
 
 
 def run(visit: Visit) -> Response:

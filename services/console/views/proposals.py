@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from google.protobuf import json_format
 from starlette.responses import Response
 
 from ledger.acts.entries import BankAccountContent, ContactContent, PayeeContent
-from moiety.v1 import acts_pb2, payments_pb2, registry_pb2
+from moiety.v1 import acts_pb2, payments_pb2, registry_pb2, rounds_pb2
+from payout.entries import DISTRIBUTES
 from services.access.keys import Role
 from services.console.calls import said
 from services.console.formats import money_text
 from services.console.forms import REFUSED
-from services.console.views.pools import PAGE, pool_of
+from services.console.tables import Move, amounts_of, lines_of, movers
+from services.console.views.pools import PAGE, everything, pool_of
+from services.console.views.pools import last_rounds as last_rounds_of
+from services.console.views.rounds import FIGURES
 from services.console.visit import PageMissingError, Visit, go
+
+POOLS_MOST: Final = 3
+"""Pools whose last rounds are computed again for one page, where a proposal is of the registry."""
+
+_LOOKED_AT: Final = 10
+"""Rounds of which the last posted one is taken: some may be rejected, and one may be open."""
 
 _ACCOUNT: Final = (
     "PaymentsService/GetProposedAccount",
@@ -71,6 +83,7 @@ def show(visit: Visit, *, problem: str = "") -> Response:
         is_open=found.state == acts_pb2.PROPOSAL_STATE_OPEN,
         index=int(visit.ids["leaf"]),
         details=_details(visit, found),
+        compares=found.effect in DISTRIBUTES and found.state == acts_pb2.PROPOSAL_STATE_OPEN,
         problem=problem,
     )
 
@@ -97,6 +110,54 @@ def _said(visit: Visit, details: Any, value: object) -> str:
     if isinstance(value, int) and value:
         return money_text(value, details.currency, visit.tongue.locale)
     return str(value or "")
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """A pool's last posted round, and the same as proposed; `problem` says why it could not be computed."""
+
+    pool: Any
+    posted: Any
+    other: Any = None
+    movers: Sequence[Move] = ()
+    problem: str = ""
+
+
+def last_rounds(visit: Visit) -> Response:
+    """The last posted rounds as an open proposal would have had them: of its pool, or of the first where it is of all.
+
+    It is fetched by the proposal's page, since it computes a round again.
+    """
+    log = log_of(visit)
+    found = _get(visit, f"{log}/proposals/{visit.ids['leaf']}")
+    if found.effect not in DISTRIBUTES or found.state != acts_pb2.PROPOSAL_STATE_OPEN:
+        raise PageMissingError
+    pools = [visit.shown["pool"]] if "pool" in visit.ids else _some_pools(visit)
+    posted = ((pool, last_posted(visit, pool)) for pool in pools)
+    compared = [_beside(visit, pool, last, found.name) for pool, last in posted if last is not None]
+    template = "last_rounds_part.html" if visit.is_fragment else "last_rounds.html"
+    return visit.page(template, index=int(visit.ids["leaf"]), proposal=found, compared=compared, figures=FIGURES)
+
+
+def _some_pools(visit: Visit) -> Sequence[Any]:
+    return everything(visit, "RegistryService/ListPools", registry_pb2.ListPoolsRequest(), "pools", POOLS_MOST)
+
+
+def last_posted(visit: Visit, pool: Any) -> Any:
+    """Returns a pool's last posted round; None if there is none among the last few."""
+    rounds = last_rounds_of(visit, pool, _LOOKED_AT)
+    return next((each for each in rounds if each.state == rounds_pb2.ROUND_STATE_POSTED), None)
+
+
+def _beside(visit: Visit, pool: Any, posted: Any, proposal: str) -> Beside:
+    request = rounds_pb2.PreviewRoundRequest(parent=pool.name, number=posted.number, proposal=proposal)
+    try:
+        first, *rest = visit.call("RoundsService/PreviewRound", request)
+    except REFUSED as error:
+        return Beside(pool, posted, problem=said(error, visit.request_id))
+    statement = b"".join(each.statement_chunk for each in rest)
+    moved = movers(amounts_of(statement), amounts_of(lines_of(visit, posted)))
+    return Beside(pool, posted, first.round, moved)
 
 
 def decide(visit: Visit) -> Response:

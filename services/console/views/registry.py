@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
+from google.protobuf.message import Message
 from starlette.responses import Response
 
 from ledger.errors import InvalidInputError
+from moiety.keys import make_key
 from moiety.v1 import registry_pb2 as pb
 from services.access.keys import Role
 from services.console.calls import said
 from services.console.formats import PPM
-from services.console.forms import REFUSED, parts_of
+from services.console.forms import REFUSED, Made, acted, parts_of, text_of
+from services.console.views.contacts import contact_of, wanted_contact
 from services.console.views.pools import PAGE, everything
-from services.console.visit import PageMissingError, Visit, go
+from services.console.visit import Visit, go
+
+CERTIFICATE_BYTES: Final = 64 * 1024
+"""Of a file with a certificate, what is looked at: hashes of certificates are kept with the files."""
 
 
 def collectives(visit: Visit, *, problem: str = "") -> Response:
@@ -44,12 +50,16 @@ def collective(visit: Visit, *, problem: str = "") -> Response:
     found = visit.call(
         "RegistryService/GetCollective", pb.GetCollectiveRequest(name=f"collectives/{visit.ids['collective']}")
     )
-    return visit.page("collective.html", 409 if problem else 200, found=found, problem=problem)
+    contact = contact_of(visit, found.name) if visit.role is Role.OPERATOR else None
+    return visit.page("collective.html", 409 if problem else 200, found=found, contact=contact, problem=problem)
 
 
 def change_collective(visit: Visit) -> Response:
-    """Change a collective, or propose it."""
+    """Change a collective, or where it is written to; or propose it."""
     name = f"collectives/{visit.ids['collective']}"
+    if visit.form.get("act") == "contact":
+        acts = {"contact": lambda: wanted_contact(visit, name)}
+        return acted(visit, acts, f"/registry/{name}", lambda problem: collective(visit, problem=problem))
     try:
         changed = _collective(visit)
         changed.name = name
@@ -97,46 +107,50 @@ def people(visit: Visit, *, problem: str = "") -> Response:
         controls=visit.call("RegistryService/GetControls", pb.GetControlsRequest()),
         keys=keys.api_keys,
         more=keys.next_page_token,
+        contact=contact_of(visit, visit.caller.principal.name) if visit.role is Role.OPERATOR else None,
         problem=problem,
     )
 
 
 def change_people(visit: Visit) -> Response:
-    """Register, suspend or readmit a person, issue a key by its hash, or end one."""
-    made: dict[str, tuple[str, Any]] = {
-        "person": (
-            "UpdatePrincipal",
-            pb.UpdatePrincipalRequest(
-                principal=pb.Principal(
-                    name=visit.form.get("name", "").strip(),
-                    status=pb.PRINCIPAL_STATUS_SUSPENDED
-                    if visit.form.get("status") == "SUSPENDED"
-                    else pb.PRINCIPAL_STATUS_ACTIVE,
-                )
-            ),
-        ),
-        "issue": (
-            "CreateApiKey",
-            pb.CreateApiKeyRequest(api_key=_key(visit), hash=visit.form.get("hash", "").strip()),
-        ),
-        "revoke": ("RevokeApiKey", pb.RevokeApiKeyRequest(name=visit.form.get("name", ""))),
+    """Register, suspend or readmit a person, issue or end a key, or say where an operator is written to."""
+
+    def person() -> tuple[str, Message]:
+        is_suspended = visit.form.get("status") == "SUSPENDED"
+        status = pb.PRINCIPAL_STATUS_SUSPENDED if is_suspended else pb.PRINCIPAL_STATUS_ACTIVE
+        principal = pb.Principal(name=text_of(visit, "name"), status=status)
+        return "RegistryService/UpdatePrincipal", pb.UpdatePrincipalRequest(principal=principal)
+
+    acts: dict[str, Made] = {
+        "person": person,
+        "issue": lambda: ("RegistryService/CreateApiKey", _issued(visit)),
+        "certificate": lambda: ("RegistryService/CreateApiKey", _certified(visit)),
+        "revoke": lambda: ("RegistryService/RevokeApiKey", pb.RevokeApiKeyRequest(name=visit.form.get("name", ""))),
+        "contact": lambda: wanted_contact(visit, text_of(visit, "name")),
     }
-    wanted = visit.form.get("act", "")
-    if wanted not in made:
-        raise PageMissingError
-    method, request = made[wanted]
-    try:
-        answer = visit.call(f"RegistryService/{method}", request)
-    except REFUSED as error:
-        return people(visit, problem=said(error, visit.request_id))
-    return go("/people", done="proposed" if getattr(answer, "proposal", "") else "saved")
+    return acted(visit, acts, "/people", lambda problem: people(visit, problem=problem))
 
 
-def _key(visit: Visit) -> pb.ApiKey:
-    key = pb.ApiKey(principal=visit.form.get("name", "").strip())
+def _issued(visit: Visit) -> pb.CreateApiKeyRequest:
+    """A key by the hash of its secret, or of an account at the provider."""
+    key = pb.ApiKey(principal=text_of(visit, "name"))
     if visit.form.get("kind") == "IDENTITY" and visit.openid is not None:
         key.kind, key.issuer = pb.KEY_KIND_IDENTITY, visit.openid.issuer
-    return key
+    return pb.CreateApiKeyRequest(api_key=key, hash=text_of(visit, "hash"))
+
+
+def _certified(visit: Visit) -> pb.CreateApiKeyRequest:
+    """A client certificate as a key.
+
+    Raises:
+        InvalidInputError: the file is no certificate.
+    """
+    from services.access.certificates import certificate_hash  # noqa: PLC0415  # what it loads is seldom needed
+
+    file = visit.files.get("certificate")
+    hash_ = certificate_hash(file.content[:CERTIFICATE_BYTES] if file else b"")
+    key = pb.ApiKey(principal=text_of(visit, "name"), kind=pb.KEY_KIND_CERTIFICATE)
+    return pb.CreateApiKeyRequest(api_key=key, hash=f"{make_key().key_id}:{hash_}")
 
 
 def may_change(visit: Visit) -> bool:
