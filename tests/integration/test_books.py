@@ -167,7 +167,7 @@ def test_hledger_refuses_books_that_are_a_cent_off(folder: Path, tmp_path: Path,
     assert hledger(changed, "check", "--strict").returncode != 0
 
 
-@pytest.mark.parametrize("currency", ["JPY", "BHD", "EUR"])
+@pytest.mark.parametrize("currency", ["JPY", "KWD", "CLF"])
 def test_books_have_the_currencys_decimals(scene: Scene, tmp_path: Path, currency: str) -> None:
     pool = f"of-{currency.lower()}"
     scene.operator.create_pool(

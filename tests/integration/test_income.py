@@ -6,7 +6,7 @@ from typing import Final
 
 import pytest
 
-from moiety import Client, FailedPreconditionError, InvalidArgumentError, NotFoundError, Policy, Pool
+from moiety import Client, FailedPreconditionError, InvalidArgumentError, NotFoundError, Policy
 from moiety.v1.registry_pb2 import DISTRIBUTE_RECEIVED, DISTRIBUTE_REPORTED
 from tests.support.deployment import Deployment
 from tests.support.scene import POOL, Scene, event, open_scene
@@ -165,13 +165,3 @@ def test_a_platform_sees_only_its_own(scene: Scene, deployment: Deployment) -> N
     assert [each.name for each in scene.platform.list_receipts(POOL)] == [f"pools/{POOL}/receipts/m1"]
     assert [*other.list_reports(POOL), *other.list_receipts(POOL), *other.list_reversals(POOL)] == []
     assert scene.platform.get_balance(POOL, "due/tunesmith").amount_minor == 0
-
-
-@pytest.mark.parametrize("currency", ["JPY", "KWD", "CLF"])
-def test_money_in_is_in_minor_units_of_any_currency(scene: Scene, currency: str) -> None:
-    scene.operator.create_pool(
-        "other", Pool(display_name="O", currency=currency, policy=Policy(), platforms=["platforms/tunesmith"])
-    )
-    scene.platform.report_revenue("other", 12_345, currency, request_id="r")
-    scene.operator.record_receipt("other", 12_345, request_id="m", platform="tunesmith")
-    assert scene.operator.get_balance("other", "revenue").amount_minor == 12_345
