@@ -108,6 +108,11 @@ class PaymentsFold:
         pools = {part.pool for booking in bookings.bookings for part in booking.pools}
         account = self.accounts[content.bank_account]
         here.holds(pools <= {*account.pools}, "pools", ", ".join(sorted(pools)), "those of the account")
+        for booking in bookings.bookings:
+            if booking.kind == BookingKind.PAID:
+                whole = sum(part.amount_minor for part in booking.pools)
+                here.same(f"amount of {booking.end_to_end_id}", whole, booking.amount_minor)
+                self._payment(content, booking, BookingKind.PAID, booking.day, here)
         self._take_lines(leaf_index, content.bank_account, bookings, changed)
 
     def _take_lines(
@@ -204,7 +209,9 @@ class PaymentsFold:
         if kind in (BookingKind.UNPAID, BookingKind.REJECTED):
             here.same("amount_minor", booking.amount_minor, 0)
 
-    def _payment(self, content: BankFileContent, booking: Booking, kind: BookingKind, day: str, here: At) -> None:
+    def _payment(
+        self, content: BankFileContent | BankMatchContent, booking: Booking, kind: BookingKind, day: str, here: At
+    ) -> None:
         identity = booking.end_to_end_id
         run = self.runs.get(run_of(identity))
         planned = {each.end_to_end_id: each.collective for each in run[2].payments} if run else {}

@@ -29,8 +29,18 @@ from payout.payments.bank_messages import (
     StatusReport,
     read_message,
 )
-from payout.payments.lines import Part, bookings_back, charged, matched
-from payout.payments.matching import Books, Debt, Sent, bank_movement, match_statement, match_status, references_of
+from payout.payments.lines import BookedLine, Part, bookings_back, charged, matched
+from payout.payments.matching import (
+    BEFORE,
+    Books,
+    Debt,
+    Sent,
+    bank_movement,
+    match_statement,
+    match_status,
+    paid_by,
+    references_of,
+)
 from payout.payments.notifications import notified, summed_up, with_details
 from payout.store import bank_accounts, bank_files, bank_lines, pay_runs, payees, rounds
 from payout.store.bank_accounts import BankAccount
@@ -249,10 +259,17 @@ class Banking:
         return self._word(connection, bank_account, name, matched(line, parts))
 
     def settle_debit(
-        self, connection: sa.Connection, bank_account: str, name: str, *, takes_back: str = "", charge_of: str = ""
+        self,
+        connection: sa.Connection,
+        bank_account: str,
+        name: str,
+        *,
+        takes_back: str = "",
+        charge_of: str = "",
+        pays: Sequence[str] = (),
     ) -> BankMatchContent | None:
-        """Returns the act by which a debit without a partner takes back a credit, or is a charge of the bank's; None if
-        it was said already.
+        """Returns the act by which a debit without a partner takes back a credit, is a charge of the bank's or paid
+        payments; None if it was said already.
 
         Args:
             connection: a transaction's.
@@ -260,18 +277,22 @@ class Banking:
             name: the line's id.
             takes_back: the id of the line whose money went back.
             charge_of: else the pool that bears the charge.
+            pays: else the end-to-end ids of the payments, which sum to it.
 
         Raises:
             NotFoundError: there is no such account or line.
-            InvalidInputError: the account does not hold the pool's money.
-            StateError: the line is no debit, or has a partner, or the other has less left than it took.
+            InvalidInputError: the account does not hold the pool's money, or the payments are none of its or do not sum
+                to the debit.
+            StateError: the line is no debit or has a partner, the other has too little left, or a payment is not open.
         """
         account = bank_accounts.get_bank_account(connection, bank_account)
         line, leaf_index = bank_lines.get_line(connection, bank_account, name)
-        if not line.amount_minor and self._said(connection, bank_account, leaf_index, takes_back, charge_of):
+        if not line.amount_minor and self._said(connection, bank_account, leaf_index, takes_back, charge_of, pays):
             return None
         if line.amount_minor >= 0:
             raise StateError(_line_name(bank_account, name), "NO_DEBIT", "is no debit, or has a partner already")
+        if pays:
+            return self._word(connection, bank_account, name, self._paid(connection, account, line, pays))
         if not takes_back:
             if charge_of not in account.content.pools:
                 raise InvalidInputError.of("charge_of", f"is pools/{charge_of}, whose money the account does not hold")
@@ -285,11 +306,34 @@ class Banking:
         back = bookings_back(other, -line.amount_minor, BookingKind.TAKEN_BACK, **about)
         return self._word(connection, bank_account, name, back)
 
+    def _paid(
+        self, connection: sa.Connection, account: BankAccount, line: BookedLine, pays: Sequence[str]
+    ) -> list[Booking]:
+        sent = self._books(connection, account).sent
+        for identity in pays:
+            if identity not in sent:
+                raise InvalidInputError.of("pays", f"names {identity[:40]!r}, which is no payment of the account")
+            if sent[identity].state not in BEFORE[BookingKind.PAID]:
+                raise StateError(f"payment {identity}", "NOT_OPEN", f"is {sent[identity].state.value} already")
+        payments = [sent[identity] for identity in sorted(set(pays))]
+        total = sum(each.amount_minor for each in payments)
+        if total != -line.amount_minor:
+            raise InvalidInputError.of("pays", f"must sum to {-line.amount_minor:,} minor units, got {total:,}")
+        return paid_by(line, payments)
+
     def _said(
-        self, connection: sa.Connection, bank_account: str, leaf_index: int, takes_back: str, charge_of: str
+        self,
+        connection: sa.Connection,
+        bank_account: str,
+        leaf_index: int,
+        takes_back: str,
+        charge_of: str,
+        pays: Sequence[str],
     ) -> bool:
         for match in bank_lines.list_matches(connection, bank_account, after=leaf_index - 1)[:1]:
             made = bookings_of(connection, match.content).bookings
+            if pays:
+                return [each.end_to_end_id for each in made] == sorted(set(pays))
             if takes_back:
                 return all(each.line == takes_back for each in made)
             return all(each.kind == BookingKind.CHARGE and each.of_pool(charge_of) for each in made)

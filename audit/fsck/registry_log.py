@@ -40,6 +40,7 @@ from ledger.acts.people import RECOVERY_DELAY
 from ledger.errors import InvalidInputError
 from ledger.log.leaves import EncodedLeaf, Leaf
 from ledger.log.merkle import leaf_hash
+from ledger.payments import Bookings
 from ledger.store import tables as lt
 from ledger.store.acts import REGISTRY
 from ledger.store.bodies import Bodies
@@ -199,12 +200,16 @@ class _RegistryCheck:
                 self._take_lines(leaf.index, file.bank_account)
             case BankMatchContent() as match:
                 self._matches[leaf.index] = {"bank_account": match.bank_account, "line": match.line}
+                self._take_events(leaf.index, self._fold.payments.booked[leaf.index])
                 self._take_lines(leaf.index, match.bank_account)
 
     def _take_file(self, leaf_index: int, time: datetime, file: BankFileContent) -> None:
         said = {name: getattr(file, name) for name in ("bank_account", "message", "message_id", "closing_minor")}
         self._messages[leaf_index] = {**said, "created_at": time}
-        for booking in self._fold.payments.files[leaf_index][1].bookings:
+        self._take_events(leaf_index, self._fold.payments.files[leaf_index][1])
+
+    def _take_events(self, leaf_index: int, bookings: Bookings) -> None:
+        for booking in bookings.bookings:
             if booking.kind in AFTER:
                 row = {name: getattr(booking, name) for name in ("day", "reference", "reason")}
                 self._events[booking.end_to_end_id, leaf_index, booking.kind] = row

@@ -1293,6 +1293,7 @@ class MatchBankLineRequest(_message.Message):
     TAKES_BACK_FIELD_NUMBER: _builtins.int
     CHARGE_OF_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    PAYS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`bankAccounts/{id}/lines/{line}`."""
     takes_back: _builtins.str
@@ -1305,6 +1306,10 @@ class MatchBankLineRequest(_message.Message):
     def parts(self) -> _containers.RepeatedCompositeFieldContainer[Global___BankLinePart]:
         """Of a credit: whose it is. Amounts sum to the line's; each pool and platform comes once."""
 
+    @_builtins.property
+    def pays(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Of a debit: the end-to-end ids of the payments that it paid, which are open and sum to it; at most 10,000."""
+
     def __init__(
         self,
         *,
@@ -1313,10 +1318,11 @@ class MatchBankLineRequest(_message.Message):
         takes_back: _builtins.str = ...,
         charge_of: _builtins.str = ...,
         reason: _builtins.str = ...,
+        pays: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["charge_of", b"charge_of", "name", b"name", "parts", b"parts", "reason", b"reason", "takes_back", b"takes_back"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["charge_of", b"charge_of", "name", b"name", "parts", b"parts", "pays", b"pays", "reason", b"reason", "takes_back", b"takes_back"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -132,6 +132,7 @@ class PaymentsVerbs(Verbs):
         *,
         takes_back: str = "",
         charge_of: str = "",
+        pays: Sequence[str] = (),
         reason: str = "",
     ) -> Steps[pb.BankLine]:
         """Say what a line is of; the same again changes nothing.
@@ -142,6 +143,7 @@ class PaymentsVerbs(Verbs):
             parts: of a credit, whose it is.
             takes_back: of a debit, the id of the line whose money went back.
             charge_of: of a debit, the pool that bears it as a charge of the bank's.
+            pays: of a debit, the end-to-end ids of the payments that it paid.
             reason: why.
         """
         request = pb.MatchBankLineRequest(
@@ -149,6 +151,7 @@ class PaymentsVerbs(Verbs):
             parts=parts,
             takes_back=f"bankAccounts/{bank_account}/lines/{takes_back}" if takes_back else "",
             charge_of=f"pools/{charge_of}" if charge_of else "",
+            pays=pays,
             reason=reason,
         )
         return self._connection.unary(self._payments.MatchBankLine, request, repeat=True)

@@ -162,7 +162,7 @@ def changed_by(name: str, bookings: Bookings, lines: Mapping[str, BookedLine]) -
                 if other is None:
                     raise ValueError(f"there is no line {each.line}")
                 changed[each.line] = taken_back(other, each)
-            elif each.kind != BookingKind.CHARGE:
+            elif each.kind not in (BookingKind.CHARGE, BookingKind.PAID):
                 raise ValueError(f"a debit is no {each.kind}")
         return changed
     parts = [

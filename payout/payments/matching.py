@@ -8,7 +8,7 @@ a statement that covers the day has no debit for it.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from enum import StrEnum
@@ -126,6 +126,15 @@ def match_statement(statement: Statement, books: Books) -> list[Booking]:
         bookings.append(_of(each, BookingKind.UNPAID, 0, statement.day, reason=each.reason))
         _move_on(books, each, State.UNPAID)
     return bookings
+
+
+def paid_by(line: BookedLine, payments: Sequence[Sent]) -> list[Booking]:
+    """Returns the bookings by which a debit paid these payments, which sum to it."""
+    about = {"day": line.day, "reference": line.reference}
+    return [
+        _of(each, BookingKind.PAID, each.amount_minor, date.fromisoformat(line.day)).model_copy(update=about)
+        for each in payments
+    ]
 
 
 def match_status(report: StatusReport, books: Books) -> list[Booking]:

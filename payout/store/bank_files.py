@@ -22,8 +22,7 @@ from ledger.store.conflicts import taken_keys
 from ledger.store.database import driver_connection
 from ledger.store.log import PoolRef
 from payout.payments.lines import BookedLine, lines_of_file
-from payout.payments.matching import AFTER
-from payout.store import bank_lines, reversals
+from payout.store import bank_lines, pay_runs, reversals
 from payout.store import tables as t
 from payout.store.bank_accounts import get_bank_account, version_of
 from payout.store.bookings import bookings_of
@@ -47,16 +46,7 @@ def _record(connection: sa.Connection, pool: PoolRef, content: BankFileContent, 
     }  # fmt: skip
     with taken_keys(lambda _: LostRaceError(f"message {content.message_id}")):
         connection.execute(sa.insert(t.bank_message).values(leaf_index=leaf_index, **row))
-    events = [
-        {
-            "end_to_end_id": each.end_to_end_id, "leaf_index": leaf_index, "kind": each.kind, "day": each.day,
-            "reference": each.reference, "reason": each.reason,
-        }
-        for each in bookings.bookings
-        if each.kind in AFTER
-    ]  # fmt: skip
-    if events:
-        connection.execute(sa.insert(t.payment_event), events)
+    pay_runs.put_events(connection, leaf_index, bookings)
     bank_lines.put_lines(
         connection, content.bank_account, leaf_index, _changed_lines(connection, leaf_index, content, bookings)
     )

@@ -13,10 +13,13 @@ from sqlalchemy.dialects.postgresql import distinct_on
 from ledger.acts.entries import BankMatchContent
 from ledger.errors import LostRaceError, NotFoundError
 from ledger.log.leaves import Leaf, decode
+from ledger.payments import BookingKind, Bookings
 from ledger.store import tables as lt
 from ledger.store.acts import REGISTRY, Effect, append_act
 from ledger.store.log import PoolRef
 from payout.payments.lines import BookedLine, changed_by, read_parts, written
+from payout.payments.matching import AFTER, State
+from payout.store import pay_runs
 from payout.store import tables as t
 from payout.store.bookings import bookings_of
 
@@ -96,11 +99,22 @@ def _record(
         changed = changed_by(content.line, bookings, lines)
     except (ValueError, KeyError):
         raise LostRaceError(f"line {content.line}") from None
+    _require_open(connection, bookings)
     leaf_index = append_act(connection, pool, content, now)
+    pay_runs.put_events(connection, leaf_index, bookings)
     row = {"leaf_index": leaf_index, "bank_account": content.bank_account, "line": content.line}
     connection.execute(sa.insert(t.bank_match).values(row))
     put_lines(connection, content.bank_account, leaf_index, changed.values())
     return Leaf(pool.name, leaf_index, now, content)
+
+
+def _require_open(connection: sa.Connection, bookings: Bookings) -> None:
+    """Payments that a debit paid are open: since it was said, a statement may have had them."""
+    paid = [each.end_to_end_id for each in bookings.bookings if each.kind == BookingKind.PAID]
+    if paid:
+        for event in pay_runs.events_of(connection, paid):
+            if AFTER[BookingKind(event.kind)] is not State.REJECTED:
+                raise LostRaceError(f"payment {event.end_to_end_id}")
 
 
 def _rests_on(connection: sa.Connection, _: PoolRef, content: BankMatchContent) -> Mapping[str, str]:

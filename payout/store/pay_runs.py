@@ -15,7 +15,7 @@ from ledger.acts.entries import PayRunContent
 from ledger.entries import PayingContent
 from ledger.errors import AlreadyExistsError, LostRaceError, NotFoundError
 from ledger.log.leaves import Leaf, decode
-from ledger.payments import BookingKind, Plan, PoolAmount, PoolPart, parse_part, parse_plan, pool_part, render
+from ledger.payments import BookingKind, Bookings, Plan, PoolAmount, PoolPart, parse_part, parse_plan, pool_part, render
 from ledger.registry import CollectiveStatus
 from ledger.store import journal, log, registry
 from ledger.store import tables as lt
@@ -196,6 +196,20 @@ def _answer_of(connection: sa.Connection, pool: PoolRef, name: str) -> PoolPart 
         return None
     leaf = decode(log.read_leaf(connection, pool, leaf_index).entry, {PayingContent.type: PayingContent})
     return parse_part(log.checked_body(connection, pool, bytes.fromhex(leaf.content.parts_sha256)))
+
+
+def put_events(connection: sa.Connection, leaf_index: int, bookings: Bookings) -> None:
+    """Keep what a leaf of the registry's log says of payments."""
+    events = [
+        {
+            "end_to_end_id": each.end_to_end_id, "leaf_index": leaf_index, "kind": each.kind, "day": each.day,
+            "reference": each.reference, "reason": each.reason,
+        }
+        for each in bookings.bookings
+        if each.kind in AFTER
+    ]  # fmt: skip
+    if events:
+        connection.execute(sa.insert(t.payment_event), events)
 
 
 def events_of(connection: sa.Connection, identities: Sequence[str]) -> list[Event]:

@@ -49,6 +49,9 @@ SALT_BYTES: Final = 32
 MAX_NAME: Final = 60
 MAX_FILENAME: Final = 200
 
+MAX_PAYS: Final = 10_000
+"""Payments that one debit can be said to have paid: more than the runs of this size that banks book as one."""
+
 MAX_RUN_ID: Final = 24
 """An end-to-end id is the run's with eight more, and banks take 35."""
 
@@ -309,8 +312,10 @@ class PaymentsService(payments_pb2_grpc.PaymentsServiceServicer):
     def MatchBankLine(self, request: pb.MatchBankLineRequest, context: grpc.ServicerContext) -> pb.BankLine:
         bank_account, line = _line_in(request.name, "name")
         parts = sorted(map(convert.part_from_proto, request.parts), key=lambda part: (part.pool, part.platform))
-        if bool(parts) + bool(request.takes_back) + bool(request.charge_of) != 1:
-            raise InvalidInputError.of("parts", "or takes_back or charge_of is required, and one of them alone")
+        if bool(parts) + bool(request.takes_back) + bool(request.charge_of) + bool(request.pays) != 1:
+            raise InvalidInputError.of("parts", "or takes_back, charge_of or pays is required, and one of them alone")
+        if len(request.pays) > MAX_PAYS:
+            raise InvalidInputError.of("pays", f"must have at most {MAX_PAYS:,}, got {len(request.pays):,}")
         with self._database.transaction() as connection:
             if waiting := self._open_proposal(connection, BankMatchContent, bank_account=bank_account, line=line):
                 place = proposal_name(REGISTRY, waiting.leaf_index)
@@ -336,6 +341,8 @@ class PaymentsService(payments_pb2_grpc.PaymentsServiceServicer):
     ) -> BankMatchContent | None:
         if parts:
             return self._banking.match(connection, bank_account, line, parts)
+        if request.pays:
+            return self._banking.settle_debit(connection, bank_account, line, pays=request.pays)
         if request.charge_of:
             pool = only_id(request.charge_of, "pools", "charge_of")
             return self._banking.settle_debit(connection, bank_account, line, charge_of=pool)

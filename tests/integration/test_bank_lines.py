@@ -11,12 +11,13 @@ import pytest
 from demo.bank import Bank
 from ledger.acts.controls import Controls
 from ledger.acts.entries import ControlsContent
-from moiety import BankLinePart, FailedPreconditionError, InvalidArgumentError, NotFoundError, Policy
+from moiety import AbortedError, BankLinePart, FailedPreconditionError, InvalidArgumentError, NotFoundError, Policy
+from moiety.v1.payments_pb2 import PAYMENT_STATE_PAID
 from moiety.v1.rounds_pb2 import ROUND_STATE_REJECTED
 from services.cli.app import main
 from tests.support.browsing import signed_in
 from tests.support.deployment import Deployment
-from tests.support.paying import OURS, pay_scene, require_sound
+from tests.support.paying import OURS, of_two, pay_scene, require_sound
 from tests.support.scene import POOL, Scene, event
 
 DAY: Final = "2026-01-05"
@@ -248,3 +249,68 @@ def test_a_notification_after_its_statement_tells_what_a_line_is_of_and_books_no
     assert [list(each.details) for each in operator.list_bank_lines("main")] == [[]]
     assert differences(scene) == [0]
     require_sound(scene, tmp_path, database_url, monkeypatch)
+
+
+def summed_up(scene: Scene, bank: Bank, run: str) -> int:
+    """Have a bank pay a run as one entry that names nothing; gives its amount, below zero."""
+    bank.take(scene.operator.create_pay_run_file(run).content)
+    amount, bank.moved = bank.moved, 0
+    bank.entries.clear()
+    bank.enter(amount, DAY, "")
+    return amount
+
+
+def test_a_debit_that_names_nothing_paid_what_a_later_notification_tells(
+    scene: Scene, tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    operator, bank = scene.operator, Bank(OURS, "EUR", balance=2000)
+    operator.create_pay_run("jan", "main", DAY)
+    amount = summed_up(scene, bank, "jan")
+    operator.import_bank_file("main", bank.statement(DAY))
+    assert differences(scene) == [amount]
+    told = [
+        f"<Refs><EndToEndId>{each.end_to_end_id}</EndToEndId></Refs>"
+        f'<Amt Ccy="EUR">{each.amount_minor / 100:.2f}</Amt><CdtDbtInd>DBIT</CdtDbtInd>'
+        for each in bank.ordered.values()
+    ]
+    operator.import_bank_file("main", bank.notification(DAY, ("B0", amount, told)))
+    (line,) = operator.list_bank_lines("main", only_open=True)
+    name, identities = line.name.rpartition("/")[2], sorted(bank.ordered)
+    assert sorted(each.end_to_end_id for each in line.details) == identities
+    for wrong, error in (([], "is required"), (identities[:1], "must sum to"), (["x-0000001"], "no payment")):
+        with pytest.raises(InvalidArgumentError, match=error):
+            operator.match_bank_line("main", name, pays=wrong)
+    key = scene.deployment.key("operators/olive")
+    with pytest.raises(SystemExit) as ended:
+        main(["bank", "match", "main", name, "--as-told", "--address", scene.deployment.address, "--api-key", key])
+    assert not ended.value.code, capsys.readouterr().err
+    balances = scene.balances()
+    assert (balances["paid/irish"], balances["paying/irish"]) == (600, 0)
+    assert operator.match_bank_line("main", name, pays=identities).amount_minor == 0
+    assert {each.state for each in operator.get_pay_run("jan").payments} == {PAYMENT_STATE_PAID}
+    operator.import_bank_file("main", bank.statement("2026-01-06"))
+    assert differences(scene) == [amount, 0]
+    bank.enter(amount, "2026-01-07", "")  # a second debit paid nothing more
+    operator.import_bank_file("main", bank.statement("2026-01-07"))
+    (other,) = operator.list_bank_lines("main", only_open=True)
+    with pytest.raises(FailedPreconditionError, match="is PAID already"):
+        operator.match_bank_line("main", other.name.rpartition("/")[2], pays=identities)
+    operator.match_bank_line("main", other.name.rpartition("/")[2], charge_of=POOL)
+    require_sound(scene, tmp_path, database_url, monkeypatch)
+
+
+def test_what_a_statement_paid_meanwhile_is_not_paid_by_another_debit(scene: Scene) -> None:
+    operator, bank = scene.operator, Bank(OURS, "EUR", balance=2000)
+    operator.create_pay_run("jan", "main", DAY)
+    summed_up(scene, bank, "jan")
+    operator.import_bank_file("main", bank.statement(DAY))
+    (line,) = operator.list_bank_lines("main", only_open=True)
+    name, identities = line.name.rpartition("/")[2], sorted(bank.ordered)
+    scene = of_two(scene)
+    operator = scene.operator
+    waits = operator.match_bank_line("main", name, pays=identities).proposal
+    bank.pay(identities[0], "2026-01-06")
+    taken = operator.import_bank_file("main", bank.statement("2026-01-06")).proposal
+    scene.reviewer.approve_proposal(taken)
+    with pytest.raises(AbortedError):
+        scene.reviewer.approve_proposal(waits)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from moiety import AccountDetails, BankAccount, BankFile, BankLine, BankLineDetail, BankLinePart, PayRun
+from moiety.v1 import payments_pb2
 from services.cli.base.acts import show_act
 from services.cli.base.connection import Session, client_command
 from services.cli.base.documents import document, identity
@@ -23,6 +25,11 @@ bank_app = typer.Typer(help="Bank accounts, and what banks send.", no_args_is_he
 Account = Annotated[str, typer.Argument(metavar="ACCOUNT", help="The bank account's id.")]
 Run = Annotated[str, typer.Argument(metavar="RUN", help="The pay run's id.")]
 Reason = Annotated[str, typer.Option(metavar="TEXT", help="Why.")]
+
+_PAYMENT: Final = re.compile(r"-\d{7}$")
+"""How end-to-end ids end."""
+
+_OPEN: Final = (payments_pb2.PAYMENT_STATE_PAYING, payments_pb2.PAYMENT_STATE_REJECTED)
 
 
 @payrun_app.command("propose")
@@ -217,9 +224,16 @@ def match(
             help="Whose a credit is; repeatable, then each with an amount. POOL alone: of an unknown payer again.",
         ),
     ] = None,
+    *,
     as_told: Annotated[
-        bool, typer.Option("--as-told", help="A credit is of the reports that a later camt.054 tells of.")
+        bool, typer.Option("--as-told", help="It is of the reports or the payments that a later camt.054 tells of.")
     ] = False,
+    pays: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PAYMENT", help="What a debit paid: a payment, like jan-0000001, or a whole run; repeatable."
+        ),
+    ] = None,
     takes_back: Annotated[
         str, typer.Option(metavar="LINE", help="The credit whose money went back by this debit.")
     ] = "",
@@ -227,15 +241,22 @@ def match(
     reason: Reason = "",
 ) -> None:
     """Say what a line of a statement is of. What was said of it before no longer holds."""
-    if bool(to) + as_told + bool(takes_back) + bool(charge) != 1:
-        raise InputError.of("--to", "or --as-told or --takes-back or --charge is required, and one of them alone")
-    parts = []
+    if bool(to) + as_told + bool(pays) + bool(takes_back) + bool(charge) != 1:
+        raise InputError.of("--to", "or --as-told, --pays, --takes-back or --charge is required, and one of them alone")
+    parts, paid = [], _payments(session, pays or [])
     if to or as_told:
         known = next((each for each in session.client.list_bank_lines(account) if identity(each.name) == line), None)
         if known is None:
             raise InputError.of("LINE", f"is not one of {account}: {line}")
-        parts = [_part_in(text, known, alone=len(to) == 1) for text in to] if to else _parts_told(known)
-    found = session.client.match_bank_line(account, line, parts, takes_back=takes_back, charge_of=charge, reason=reason)
+        if to:
+            parts = [_part_in(text, known, alone=len(to) == 1) for text in to]
+        elif known.amount_minor < 0:
+            paid = [each.end_to_end_id for each in known.details]
+        else:
+            parts = _parts_told(known)
+    found = session.client.match_bank_line(
+        account, line, parts, takes_back=takes_back, charge_of=charge, pays=paid, reason=reason
+    )
     said = ", ".join(_part_text(part, found) for part in found.parts) or "settled"
     show_act(session.output, found, f"Line {line}: {said}.")
 
@@ -250,6 +271,18 @@ def _part_in(text: str, line: BankLine, *, alone: bool) -> BankLinePart:
         platform=f"platforms/{platform}" if platform else "",
         amount_minor=amount_in_minor(amount, None, line.currency) if amount else line.amount_minor,
     )
+
+
+def _payments(session: Session, named: list[str]) -> list[str]:
+    """End-to-end ids; of a run, those of its payments of which no statement has said anything."""
+    found = list[str]()
+    for name in named:
+        if _PAYMENT.search(name):
+            found.append(name)
+        else:
+            run = session.client.get_pay_run(name)
+            found += [each.end_to_end_id for each in run.payments if each.amount_minor and each.state in _OPEN]
+    return found
 
 
 def _parts_told(line: BankLine) -> list[BankLinePart]:

@@ -789,7 +789,12 @@ class Registry:
         if line[0] < 0:
             assert sum(int(booking["amount_minor"]) for booking in bookings) == -line[0]
             for booking in bookings:
-                assert booking["kind"] in ("TAKEN_BACK", "CHARGE")
+                assert booking["kind"] in ("TAKEN_BACK", "CHARGE", "PAID")
+                if booking["kind"] == "PAID":
+                    assert self.said[booking["end_to_end_id"]] in BANK_SAYS["PAID"]
+                    self.said[booking["end_to_end_id"]] = "PAID"
+                    whole = sum(int(part["amount_minor"]) for part in booking["pools"])
+                    assert whole == int(booking["amount_minor"])
                 if booking["kind"] == "TAKEN_BACK":
                     take_back(lines[booking["line"]], booking)
             line[0] = 0
