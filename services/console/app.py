@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import hmac
 import secrets
-from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import quote, urlsplit
 
 import structlog
@@ -18,17 +19,19 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route, Router
 
 from ledger.errors import InvalidInputError
-from services.access.keys import UnauthenticatedError
+from services.access.keyring import ANYONE, MAX_REMEMBERED
+from services.access.keys import Caller, UnauthenticatedError
 from services.access.sessions import Sessions
-from services.api.contract import CALLS_PER_THREAD, Services
+from services.api.contract import Services
 from services.api.door import MessageTooLargeError
 from services.api.errors import is_expected, status_of
 from services.api.http.connect import HTTP_STATUS
 from services.api.http.exchange import Receive, Scope, Send
+from services.api.queues import FairThreads, OverloadedError
 from services.console import cookies
 from services.console.assets import assets
 from services.console.calls import Calls
-from services.console.reading import Sent, read_form
+from services.console.reading import Sent, read_form, throw_away
 from services.console.routes import PAGES, Page
 from services.console.texts import tongue_of
 from services.console.visit import FormStaleError, PageMissingError, Visit, go, token_of
@@ -40,9 +43,15 @@ if TYPE_CHECKING:
 
 logger: Final = structlog.get_logger("moiety.console")
 
+STRANGERS_FORM_BYTES: Final = 8 * 1024
+"""Of a form of whoever is not signed in: a key and where it leads on. Any connection may have one in memory."""
+
 FORM_BYTES: Final = 64 * 1024
 FILE_BYTES: Final = 4 * 1024 * 1024 + FORM_BYTES
 """Of a form with a file: what the contract takes of a bank's file, and the form around it."""
+
+FORMS_EACH: Final = 16
+"""Forms of one principal that may come in at a time."""
 
 HEADERS: Final = {
     "content-security-policy": (
@@ -57,6 +66,8 @@ HEADERS: Final = {
 }
 """Of every answer. Nothing inline runs, nothing is fetched from elsewhere, and no other page may frame one of these."""
 
+T = TypeVar("T")
+
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
@@ -69,10 +80,10 @@ class Console:
         self._sessions = Sessions(parts.database, parts.clock)
         self._openid = _provider(parts.settings) if parts.settings.openid_issuer else None
         self._calls = Calls(services, parts.keyring)
-        threads = max(2, parts.settings.threads // 4)
-        self._most = CALLS_PER_THREAD * threads
-        self._open = 0
-        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="console")
+        self._threads = FairThreads(max(2, parts.settings.threads // 4), "console")
+        self._holders: dict[str, str] = {}
+        """Whose a session was when it was last looked up: that says in whose queue a page waits, and no more."""
+        self._forms: Counter[str] = Counter()
         routes = [Route(page.path, self._endpoint(page), methods=["GET", "POST"]) for page in PAGES]
         self._router = Router([Route("/static/{version}/{name}", _asset, methods=["GET"]), *routes])
         self._router.default = self._missing
@@ -101,22 +112,82 @@ class Console:
 
     def _endpoint(self, page: Page) -> Endpoint:
         async def endpoint(request: Request) -> Response:
-            sent = Sent()
-            if request.method == "POST":
-                try:
-                    sent = await read_form(request, FILE_BYTES if page.takes_files else FORM_BYTES)
-                except (InvalidInputError, MessageTooLargeError) as error:
-                    return PlainTextResponse(f"{error}\n", 400, {"connection": "close"})
-            if self._open >= self._most:
-                return PlainTextResponse("too many pages are being made; try again\n", 503, {"retry-after": "1"})
-            self._open += 1
             try:
-                loop, context = asyncio.get_running_loop(), copy_context()
-                return await loop.run_in_executor(self._threads, lambda: context.run(self._answer, page, request, sent))
-            finally:
-                self._open -= 1
+                sent = await self._sent(page, request) if request.method == "POST" else Sent()
+                return await self._run(request, self._answer, page, request, sent)
+            except (InvalidInputError, MessageTooLargeError) as error:
+                return PlainTextResponse(f"{error}\n", 400, {"connection": "close"})
+            except OverloadedError:
+                said = "too many pages are being made; try again\n"
+                return PlainTextResponse(said, 503, {"retry-after": "1", "connection": "close"})
 
         return endpoint
+
+    async def _sent(self, page: Page, request: Request) -> Sent:
+        """What a form sent. Before anything is kept of it, whoever sends it is known, or it is small.
+
+        Raises:
+            InvalidInputError, MessageTooLargeError: as `read_form` does.
+            OverloadedError: too many pages wait to be made.
+        """
+        caller = await self._run(request, self._asking, request)
+        if caller is not None:
+            may_send_files = page.takes_files and caller.principal.role in page.roles
+            with self._one_form(caller.principal.name):
+                return await read_form(request, FILE_BYTES if may_send_files else FORM_BYTES)
+        if page.is_open:
+            return await read_form(request, STRANGERS_FORM_BYTES)
+        await throw_away(request, FILE_BYTES if page.takes_files else FORM_BYTES)
+        return Sent()
+
+    @contextmanager
+    def _one_form(self, holder: str) -> Iterator[None]:
+        """Count a form that is read as its sender's. It is called in the server's loop alone.
+
+        Raises:
+            OverloadedError: they send as many as may be in memory.
+        """
+        if self._forms[holder] >= FORMS_EACH:
+            raise OverloadedError(holder)
+        self._forms[holder] += 1
+        try:
+            yield
+        finally:
+            self._forms[holder] -= 1
+            if not self._forms[holder]:
+                del self._forms[holder]
+
+    async def _run(self, request: Request, work: Callable[..., T], *args: Any) -> T:
+        """Do it on a thread when it is the turn of whoever asks: strangers are one, and leave threads to the others.
+
+        Raises:
+            OverloadedError: as many of theirs wait as may.
+        """
+        holder = self._holders.get(cookies.session_of(request.cookies), ANYONE)
+        if not self._threads.has_room(holder):
+            raise OverloadedError(holder)
+        context = copy_context()
+        return await asyncio.wrap_future(self._threads.submit(holder, lambda: context.run(work, *args)))
+
+    def _asking(self, request: Request) -> Caller | None:
+        try:
+            return self._caller(cookies.session_of(request.cookies))
+        except Exception:  # noqa: BLE001  # whatever it is, the page that follows meets it again, and says so
+            return None
+
+    def _caller(self, token: str) -> Caller | None:
+        """Whose session a cookie has; None where there is none that holds. It is remembered for whose turn it is."""
+        if not token:
+            return None
+        try:
+            caller = self._sessions.caller(token)
+        except UnauthenticatedError:
+            self._holders.pop(token, None)
+            return None
+        if len(self._holders) >= MAX_REMEMBERED:
+            self._holders = {}
+        self._holders[token] = caller.principal.name
+        return caller
 
     def _answer(self, page: Page, request: Request, sent: Sent) -> Response:
         visit = self._visit(request, sent)
@@ -178,10 +249,8 @@ class Console:
 
     def _known(self, visit: Visit) -> Visit:
         token = cookies.session_of(visit.cookies)
-        try:
-            return replace(visit, session=token, signed_in=self._sessions.caller(token)) if token else visit
-        except UnauthenticatedError:
-            return visit
+        caller = self._caller(token)
+        return replace(visit, session=token, signed_in=caller) if caller else visit
 
 
 def _failed(visit: Visit, error: Exception) -> Response:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Final
@@ -46,6 +47,25 @@ async def read_form(request: Request, bytes_max: int) -> Sent:
     except (ValueError, MultiPartException):
         raise InvalidInputError.of("form", "must be fields in UTF-8, as pages send them") from None
     return Sent({name: _text(value) for name, value in pairs})
+
+
+async def throw_away(request: Request, bytes_max: int) -> None:
+    """Read what a form sends and keep nothing of it: its sender hears the answer only behind what it sends.
+
+    Raises:
+        InvalidInputError: it is too slow.
+    """
+    size = 0
+    try:
+        async with asyncio.timeout(FORM_SECONDS):
+            async for piece in Exchange(request.scope, request.receive, _unsent).pieces():
+                size += len(piece)
+                if size > bytes_max:
+                    return
+    except TimeoutError:
+        raise InvalidInputError.of("form", f"did not come within {FORM_SECONDS:g} s") from None
+    except GoneError:
+        return
 
 
 async def _parts(request: Request, body: bytes) -> Sent:

@@ -21,6 +21,7 @@ from services.access.keys import Principal
 from services.access.sessions import Sessions, operators_with_keys
 from services.api.contract import Services
 from services.parts import Clock, Parts, SigningParts
+from services.process.listening import allow_open_files
 from services.process.memory import keep_freed_memory
 from services.process.server import Server
 from services.process.timer import every
@@ -59,6 +60,7 @@ class Running:
 @contextmanager
 def serving(settings: Settings, *, clock: Clock = system_clock) -> Iterator[Running]:
     """The services on the settings' database, by gRPC and HTTP; drained at the end."""
+    allow_open_files()
     with _parts(settings, clock) as parts, ExitStack() as stack:
         services = Services(parts)
         stack.callback(services.close)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import ssl
 import time
@@ -14,16 +15,32 @@ import uvicorn
 from ledger.errors import InvalidInputError
 from services.api.contract import Services
 from services.api.http.app import App
-from services.api.http.doorway import HEADER_SECONDS, bounded_protocol, connections_allowed
+from services.api.http.doorway import HEADER_SECONDS, Handshakes, Listening, bounded_protocol
 from services.console.app import Console
 from services.parts import Parts
-from services.process.listening import bound_socket, client_ca
+from services.process.listening import bound_socket, client_ca, connections_allowed
 
 KEEP_ALIVE_SECONDS: Final = 30
 BACKLOG: Final = 1024
 
 # It warns of each request that is none, which any stranger may send.
 logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+
+
+class _Loop(asyncio.SelectorEventLoop):
+    """A loop whose servers do not wait for longer than for a header until TLS is agreed on: asyncio's own do for 60 s.
+
+    A connection is counted by the doorway only then.
+    """
+
+    async def create_server(self, *args: Any, **named: Any) -> Any:
+        bounded = {"ssl_handshake_timeout": HEADER_SECONDS} if named.get("ssl") else {}
+        return await super().create_server(*args, **{**named, **bounded})
+
+
+class _Config(uvicorn.Config):
+    def get_loop_factory(self) -> type[_Loop]:
+        return _Loop
 
 
 class HttpServer:
@@ -34,9 +51,10 @@ class HttpServer:
         self._console = Console(parts, services)
         self._app = App(parts, services, self._console)
         app: Any = self._app
-        config = uvicorn.Config(
+        self._handshakes = Handshakes(connections_allowed(8))
+        config = _Config(
             app,
-            http=bounded_protocol(connections_allowed(), HEADER_SECONDS),
+            http=bounded_protocol(connections_allowed(4), HEADER_SECONDS, self._handshakes),
             ws="none",
             lifespan="off",
             loop="asyncio",
@@ -67,6 +85,8 @@ class HttpServer:
             listening = undone.enter_context(
                 bound_socket(settings.http_listen, "MOIETY_HTTP_LISTEN", is_shared=settings.workers > 1)
             )
+            if settings.tls_certificate_file:
+                listening = undone.enter_context(Listening(listening, self._handshakes))
             self._thread = Thread(target=self._server.run, args=([listening],), name="http", daemon=True)
             self._thread.start()
             while not self._server.started and self._thread.is_alive():

@@ -2,12 +2,37 @@
 
 from __future__ import annotations
 
+import resource
 import socket
 import ssl
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from typing import Final
 
 from ledger.errors import InvalidInputError
 from services.settings import Settings
+
+MOST_CONNECTIONS: Final = 10_000
+"""Of one way in."""
+
+MOST_FILES: Final = 65_536
+
+
+def allow_open_files() -> None:
+    """Let this process open more files, where the system lets it.
+
+    Most begin with 1,024, which connections that say nothing would soon use up.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_FILES if hard == resource.RLIM_INFINITY else min(MOST_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with suppress(OSError, ValueError):  # macOS has a lower limit than it says
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def connections_allowed(part: int) -> int:
+    """How many connections one way in may have: one in `part` of the files that the process may have open."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return min(MOST_CONNECTIONS, soft // part) if soft != resource.RLIM_INFINITY else MOST_CONNECTIONS
 
 
 def client_ca(settings: Settings) -> bytes | None:

@@ -18,7 +18,7 @@ from services.api.queues import FairThreads
 from services.api.watchers import Watchers
 from services.parts import Parts
 from services.process.health import Health
-from services.process.listening import client_ca
+from services.process.listening import client_ca, connections_allowed
 
 STREAMS_PER_CONNECTION: Final = 1_000
 """Calls that one connection may have open, of any kind."""
@@ -28,6 +28,12 @@ OPEN_PER_THREAD: Final = 64
 Beyond them gRPC refuses by itself, in few words: it bounds the memory of a flood."""
 
 OTHER_THREADS: Final = 2
+
+HANDSHAKE_SECONDS: Final = 10.0
+"""How long a connection may take for TLS and HTTP/2's first frames; gRPC's own limit is two minutes."""
+
+IDLE_SECONDS: Final = 600.0
+"""How long a connection may have no call; gRPC's clients connect again by themselves."""
 
 
 class Server:
@@ -55,6 +61,9 @@ class Server:
             options=[
                 ("grpc.max_receive_message_length", LARGE_MESSAGE_BYTES),
                 ("grpc.max_concurrent_streams", STREAMS_PER_CONNECTION),
+                ("grpc.max_allowed_incoming_connections", connections_allowed(4)),
+                ("grpc.server_handshake_timeout_ms", round(1000 * HANDSHAKE_SECONDS)),
+                ("grpc.max_connection_idle_ms", round(1000 * IDLE_SECONDS)),
                 ("grpc.so_reuseport", int(parts.settings.workers > 1)),
             ],
         )

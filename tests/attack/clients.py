@@ -183,6 +183,32 @@ def slow_headers(target: Target) -> None:
             time.sleep(0.5)
 
 
+def large_forms(target: Target) -> None:
+    """Forms of 4 MiB to the console, without a session, whose last byte does not come."""
+    host, _, port = target.http.rpartition(":")
+    body = b"a=b&" * 2**20
+    head = f"POST /bank/main HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body) + 1}\r\n\r\n".encode()
+    with ExitStack() as stack:
+        open_ = [stack.enter_context(socket.create_connection((host, int(port)), 10)) for _ in range(200)]
+        for each in open_:
+            with suppress(OSError):
+                each.sendall(head + body)
+        for _ in target.until():
+            time.sleep(0.05)
+
+
+def silent_connections(target: Target) -> None:
+    """Connections to both ports that say nothing, more than a process may have files by default."""
+    with ExitStack() as stack:
+        for address in (target.grpc, target.http):
+            host, _, port = address.rpartition(":")
+            for _ in range(700):
+                with suppress(OSError):
+                    stack.enter_context(socket.create_connection((host, int(port)), 10))
+        for _ in target.until():
+            time.sleep(0.05)
+
+
 # HTTP/2 by hand (RFC 9113): frames that no library would send.
 
 _PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -246,5 +272,6 @@ def _frames(target: Target, of: Callable[[int], bytes]) -> None:
 
 ATTACKS: Final[tuple[Callable[[Target], None], ...]] = (
     silent_calls, silent_checks_of_health, silent_calls_with_a_key, silent_streams, bombs, undecodable, two_keys,
-    unused_names, flood, flood_over_http, slow_headers, rapid_reset, headers_alone, pings, endless_headers,
+    unused_names, flood, flood_over_http, slow_headers, large_forms, silent_connections, rapid_reset, headers_alone,
+    pings, endless_headers,
 )  # fmt: skip

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+import tracemalloc
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from hashlib import sha256
 from html import unescape
 from typing import Final
@@ -16,9 +19,12 @@ from ledger.store.desk import session
 from moiety import Collective, MoietyError, Policy, Pool
 from moiety.v1.registry_pb2 import COMMONS_RULE_FUND
 from services.access.sessions import Sessions
+from services.api.contract import Services
+from services.console.app import Console
 from services.console.assets import VERIFIER
 from services.console.documents import statement_pdf
 from services.console.texts import tongue_of
+from services.parts import Parts
 from tests.support.browsing import Browser, signed_in
 from tests.support.deployment import Deployment
 from tests.support.fsck_scene import sign
@@ -232,6 +238,68 @@ def test_hostile_names_are_words_on_every_page(scene: Scene) -> None:
                                   f"/pools/{POOL}/log/999999", f"/pools/{POOL}/log/-1", "/static/x/y"])  # fmt: skip
 def test_what_is_not_there_is_said_so(scene: Scene, path: str) -> None:
     assert browser_of(scene, "auditors/ada").open(path).status == 404
+
+
+def test_what_is_no_token_unsubscribes_nobody_and_breaks_nothing(scene: Scene) -> None:
+    """Postgres holds no NUL in a text: a stranger's address would be an error of ours, with a traceback in the log."""
+    for token in ("%00", "%ff", "x" * 200, "no-such-token"):
+        for body in (None, b"List-Unsubscribe=One-Click"):
+            assert ask(scene.deployment.running.http_address, f"/unsubscribe/{token}", body).status == 404
+
+
+def test_of_a_strangers_form_little_is_kept(scene: Scene) -> None:
+    """Anybody may send as many forms as there are connections, and 4 MiB of each would be all memory."""
+    parts = scene.deployment.running.parts
+    assert forms_memory(parts, "/sign-in", 64 * 1024) < 128 * 1024
+    assert forms_memory(parts, "/bank/main", 4 * 2**20) < 128 * 1024
+    address = scene.deployment.running.http_address
+    assert ask(address, "/sign-in", b"key=" + b"x" * 20_000).status == 400
+    assert ask(address, "/bank/main", b"key=" + b"x" * 20_000).status == 403
+
+
+def forms_memory(parts: Parts, path: str, size: int) -> int:
+    """The most memory that a stranger's form takes while it comes in, in pieces of 16 KiB; without its last piece."""
+    piece, left = 16 * 1024, size // (16 * 1024) - 1
+
+    async def receive() -> dict[str, object]:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            return {"type": "http.disconnect"}
+        return {"type": "http.request", "body": bytes(piece), "more_body": True}
+
+    async def send(_: object) -> None: ...
+
+    console = Console(parts, Services(parts))
+    scope = {
+        "type": "http", "method": "POST", "path": path, "raw_path": path.encode(), "query_string": b"", "root_path": "",
+        "scheme": "http", "headers": [(b"host", b"x"), (b"content-type", b"application/x-www-form-urlencoded")],
+        "server": ("x", 80), "client": ("x", 1), "http_version": "1.1",
+    }  # fmt: skip
+    tracemalloc.start()
+    try:
+        asyncio.run(console(scope, receive, send))
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+        console.close()
+
+
+def test_strangers_leave_threads_to_whoever_is_signed_in(deploy: Callable[..., Deployment], owner: sa.Engine) -> None:
+    """Each of their pages waits for the database, which somebody holds up."""
+    reader = signed_in(deploy(threads=4), "auditors/ada")
+
+    def stranger(_: int) -> int:
+        return ask(reader.address, f"/sign-in/link/{'A' * 43}").status
+
+    with ThreadPoolExecutor(64) as threads, owner.connect() as holding:
+        holding.exec_driver_sql("LOCK TABLE desk.sign_in_link IN ACCESS EXCLUSIVE MODE")
+        strangers = [threads.submit(stranger, number) for number in range(64)]
+        refused = (each for each in as_completed(strangers) if each.result() == 503)
+        for _ in range(8):
+            next(refused)
+        assert reader.open("/pools").status == 200
+        holding.rollback()
 
 
 def test_a_body_without_end_is_refused(scene: Scene) -> None:

@@ -266,7 +266,7 @@ def test_silent_and_slow_connections_are_ended_and_hold_up_nobody(
     deploy: Callable[..., Deployment], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(http_server, "HEADER_SECONDS", 0.5)
-    monkeypatch.setattr(http_server, "connections_allowed", lambda: 40)
+    monkeypatch.setattr(http_server, "connections_allowed", lambda _: 40)
     deployment = open_scene(deploy()).deployment
     address, key = deployment.running.http_address, deployment.key("operators/olive")
     silent = [connected(address) for _ in range(100)]
@@ -283,7 +283,7 @@ def test_a_connection_that_has_asked_once_has_no_longer_for_the_next(
     deploy: Callable[..., Deployment], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(http_server, "HEADER_SECONDS", 0.5)
-    monkeypatch.setattr(http_server, "connections_allowed", lambda: 40)
+    monkeypatch.setattr(http_server, "connections_allowed", lambda _: 40)
     kept = connected(deploy().running.http_address)
     kept.sendall(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n")
     answer = b""

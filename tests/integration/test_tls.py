@@ -5,9 +5,11 @@ from __future__ import annotations
 import http.client
 import json
 import shutil
+import socket
 import ssl
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -88,14 +90,61 @@ def test_a_client_that_does_not_trust_it_sends_no_key(secured: Deployment, tmp_p
 
 
 def test_http_has_the_same_certificate(secured: Deployment, pair: Pair) -> None:
+    assert ready(secured, pair) == 200
+
+
+def ready(secured: Deployment, pair: Pair) -> int:
+    """What a client that trusts the certificate is answered."""
     host, port = "localhost", int(secured.running.http_address.rpartition(":")[2])
     trusted = ssl.create_default_context(cafile=str(pair.certificate))
     connection = http.client.HTTPSConnection(host, port, timeout=20, context=trusted)
     try:
         connection.request("GET", "/readyz")
-        assert connection.getresponse().status == 200
+        return connection.getresponse().status
     finally:
         connection.close()
+
+
+def test_connections_that_say_nothing_end_and_leave_room(
+    deploy: Callable[..., Deployment], pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process may open so many files and no more; strangers could take all of them before TLS is agreed on."""
+    monkeypatch.setattr("services.process.http_server.HEADER_SECONDS", 0.5)
+    monkeypatch.setattr("services.process.server.HANDSHAKE_SECONDS", 0.5)
+    secured = deploy(tls_certificate_file=pair.certificate, tls_key_file=pair.key)
+    for address in (secured.address, secured.running.http_address):
+        with connected(address) as silent:
+            assert ended(silent)
+
+
+def test_too_many_connections_that_say_nothing_make_room(
+    deploy: Callable[..., Deployment], pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.process.http_server.connections_allowed", lambda _: 3)
+    monkeypatch.setattr("services.process.server.connections_allowed", lambda _: 3)
+    secured = deploy(tls_certificate_file=pair.certificate, tls_key_file=pair.key)
+    with ExitStack() as stack:
+        silent = [stack.enter_context(connected(secured.running.http_address)) for _ in range(4)]
+        assert ended(silent[0])
+        assert ready(secured, pair) == 200
+        by_grpc = [stack.enter_context(connected(secured.address)) for _ in range(8)]
+        assert any(map(ended, by_grpc[3:]))
+
+
+def connected(address: str) -> socket.socket:
+    """A connection on which nothing was said yet."""
+    host, _, port = address.rpartition(":")
+    return socket.create_connection((host, int(port)), timeout=30)
+
+
+def ended(connection: socket.socket) -> bool:
+    """Wait until the other end has closed it."""
+    try:
+        while connection.recv(1024):
+            pass
+    except ConnectionResetError:
+        pass
+    return True
 
 
 def test_plain_text_is_not_understood_where_there_is_tls(secured: Deployment) -> None:

@@ -8,7 +8,8 @@ for longest makes room.
 from __future__ import annotations
 
 import asyncio
-import resource
+import socket
+from contextlib import suppress
 from typing import Any, Final
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -19,14 +20,6 @@ from services.api.http.exchange import CERTIFICATE, Receive, Scope, Send
 
 HEADER_SECONDS: Final = 10.0
 """How long the header of a request may take to come, from when the connection is there or its last answer went out."""
-
-MAX_CONNECTIONS: Final = 10_000
-
-
-def connections_allowed() -> int:
-    """How many connections HTTP may have: half of the files that the process may have open."""
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return min(MAX_CONNECTIONS, soft // 2) if soft != resource.RLIM_INFINITY else MAX_CONNECTIONS
 
 
 class Doorway:
@@ -39,11 +32,16 @@ class Doorway:
         self._idle: dict[_Bounded, asyncio.TimerHandle] = {}
 
     def opened(self, connection: _Bounded) -> None:
-        """Count a new connection, and have the one that was idle for longest make room where there are too many."""
+        """Count a new connection, and have the one that was idle for longest make room where there are too many.
+
+        That is the new one itself where all others have sent a request.
+        """
         self._open += 1
-        if self._open > self._most and self._idle:
-            next(iter(self._idle)).leave()
         self.idle(connection)
+        if self._open > self._most:
+            oldest = next(iter(self._idle))
+            self.busy(oldest)
+            oldest.leave()
 
     def closed(self, connection: _Bounded) -> None:
         """Count a connection no more."""
@@ -62,13 +60,50 @@ class Doorway:
             timer.cancel()
 
 
+class Handshakes:
+    """The connections of one server that have not agreed on TLS yet, the oldest first: asyncio shows them to nobody."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._waiting: dict[int, socket.socket] = {}
+
+    def began(self, connection: socket.socket) -> None:
+        """Count a new connection, and have the oldest make room where there are too many."""
+        self.ended(connection.fileno())
+        self._waiting[connection.fileno()] = connection
+        if len(self._waiting) > self._most:
+            oldest = self._waiting.pop(next(iter(self._waiting)))
+            with suppress(OSError):  # it has ended already
+                oldest.shutdown(socket.SHUT_RDWR)
+
+    def ended(self, number: int) -> None:
+        """Count the connection of this descriptor no more."""
+        self._waiting.pop(number, None)
+
+
+class Listening(socket.socket):
+    """A socket on which TLS is spoken, and whose connections are counted from when they are there."""
+
+    def __init__(self, bound: socket.socket, handshakes: Handshakes) -> None:
+        super().__init__(fileno=bound.detach())
+        self._handshakes = handshakes
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        """Take the next connection."""
+        connection, address = super().accept()
+        self._handshakes.began(connection)
+        return connection, address
+
+
 class _Bounded(H11Protocol):
     """A connection that tells the doorway what it does."""
 
     doorway: Doorway
+    handshakes: Handshakes
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
+        self.handshakes.ended(transport.get_extra_info("socket").fileno())
         self.doorway.opened(self)
         tls = transport.get_extra_info("ssl_object")
         if tls is not None and (certificate := tls.getpeercert(binary_form=True)):
@@ -113,9 +148,9 @@ def _certified(app: Any, certificate: str) -> Any:
     return told
 
 
-def bounded_protocol(most: int, header_seconds: float) -> type[H11Protocol]:
+def bounded_protocol(most: int, header_seconds: float, handshakes: Handshakes) -> type[H11Protocol]:
     """Uvicorn's protocol for one server, with the bounds of this module."""
-    own = {"doorway": Doorway(most, header_seconds)}
+    own = {"doorway": Doorway(most, header_seconds), "handshakes": handshakes}
     made: Any = type("BoundedProtocol", (_Bounded,), own)
     bounded: type[H11Protocol] = made
     return bounded
