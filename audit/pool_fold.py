@@ -522,12 +522,14 @@ class PoolFold:
             follows = corrected(posted, corrections, self.adjusted.get(said.round, {}))
         except (LedgerCorruptError, KeyError) as error:
             raise here.error("lines", error, "those of the corrected log") from None
-        for line, expected in zip_longest(claimed, follows):
+        for line, expected in zip_longest(claimed.lines, follows):
             with self.noting():
                 here.same("line", line, expected)
         with self.noting():
-            here.same("amount_minor", said.amount_minor, amount_due(claimed))
-        self.adjusted.setdefault(said.round, {}).update({line.account: line.new_minor for line in claimed})
+            here.same("amount_minor", said.amount_minor, amount_due(claimed.lines))
+            here.same("lines", said.lines, len(claimed.lines))
+            here.same("lines_root", said.lines_root, claimed.root())
+        self.adjusted.setdefault(said.round, {}).update({line.account: line.new_minor for line in claimed.lines})
         self._move(leaf.index, said.transfers(self))
 
     def _correction(self, leaf: Leaf[AdjustmentContent], index: int) -> ActContent:

@@ -38,7 +38,7 @@ POOL_KINDS: Final[dict[str, type[Content]]] = {
     f"{kind}.v1": CONTENTS[f"{kind}.v1"]
     for kind in (
         "pool", "policy", "method", "round", "objection", "answer", "proposal", "decision", "posting", "split",
-        "payment", "release", "grant", "booking",
+        "payment", "release", "grant", "booking", "adjustment",
     )
 }  # fmt: skip
 """The kinds of entry of a pool's log that a statement file may have."""

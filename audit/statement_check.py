@@ -20,6 +20,7 @@ from audit.statement_acts import POOL_KINDS, REGISTRY_KINDS, ShownRegistry, judg
 from audit.statement_file import LogPart, StatementFile, canonical_json
 from ledger.acts.entries import POLICY, SCHEDULER, KeyChangeContent, WitnessesContent
 from ledger.errors import FormatError, InvalidInputError, LedgerCorruptError, ProofError, SignatureError
+from ledger.journal import collective_account, held_account
 from ledger.log.checkpoint import Checkpoint, open_checkpoint, read_checkpoint
 from ledger.log.key_changes import KeyChange, KeyStep, LogKeys, Reason
 from ledger.log.leaves import Leaf, decode
@@ -28,12 +29,14 @@ from ledger.log.note_keys import VerifierKey
 from ledger.log.origins import REGISTRY_LOG, log_origin, split_origin
 from ledger.log.witness_policy import NONE, WitnessPolicy, first_unmet, witnesses_of
 from ledger.payments import BookingKind, PoolBooking, booking_leaf
-from ledger.registry import NANO, Collective
+from ledger.registry import NANO, Collective, CollectiveStatus
 from ledger.usage.format import AI_ONLY, HUMAN_AI, MODES
+from payout.adjustments import adjusted_leaf, parse_line
 from payout.amounts import commons_weights, part_unit
 from payout.dossiers import Dossier, statement_leaf
 from payout.policy import Approval, CommonsRule, Rounding, counted_weight
-from payout.splits import SumNode, parse_line, sum_leaf, verify_sum
+from payout.splits import SumNode, sum_leaf, verify_sum
+from payout.splits import parse_line as parse_member
 
 Entry = dict[str, Any]
 
@@ -49,6 +52,7 @@ class Check(StrEnum):
     APPROVAL = "approval"
     WEIGHT = "weight"
     AMOUNT = "amount"
+    ADJUSTMENTS = "adjustments"
     PAYMENTS = "payments"
     MEMBER = "member"
 
@@ -62,6 +66,7 @@ TITLES: Final[dict[Check, str]] = {
     Check.APPROVAL: "who calculated and approved it",
     Check.WEIGHT: "your weight follows from your usage",
     Check.AMOUNT: "your amount follows from your weight",
+    Check.ADJUSTMENTS: "what later adjustments made of it",
     Check.PAYMENTS: "what was paid",
     Check.MEMBER: "the line of a member is one of the split",
 }
@@ -412,6 +417,31 @@ def _clamped(k: Fraction | None, claim: int, least: int, cap_minor: int | None, 
     return exact if cap_minor is None else min(exact, Fraction(cap_minor * unit))
 
 
+def _check_adjustments(reading: _Reading) -> None:
+    """Each adjustment in the file is of the round, and its line of the collective goes on from the one before."""
+    line, file = reading.dossier.line, reading.file
+    is_held = line.status is CollectiveStatus.SUSPENDED or reading.facts["aside"]
+    account = (held_account if is_held else collective_account)(line.collective)
+    shown = {each.leaf_index: each for each in file.adjusted}
+    logged = _of(reading.pool, "adjustment.v1", round=reading.round["number"])
+    _require(len(shown) == len(file.adjusted), "a line of an adjustment is there twice")
+    of_round = [entry["index"] for entry in logged] == list(shown)
+    _require(of_round and len(logged) == len(_of(reading.pool, "adjustment.v1")), "the adjustments are not the lines'")
+    posted = [entry["index"] for entry in _of(reading.pool, "posting.v1", round=reading.round["number"])]
+    amount, found = line.amount_minor, []
+    for entry in logged:
+        _require(bool(posted) and entry["index"] > posted[0], "a round is adjusted that is not posted")
+        own = shown[entry["index"]]
+        said = parse_line(own.document)
+        leaf = adjusted_leaf(own.salt, own.document)
+        verify_inclusion(leaf, own.position, entry["lines"], own.path, bytes.fromhex(entry["lines_root"]))
+        _require(said.account == account, "an adjustment is of another account")
+        _require(said.old_minor == amount, "an adjustment does not go on from the amount before it")
+        amount = said.new_minor
+        found.append({"new_minor": str(amount), "old_minor": str(said.old_minor), "reason": entry["reason"]})
+    reading.facts |= {"adjusted": found, "adjusted_minor": str(amount)}
+
+
 def _check_payments(reading: _Reading) -> None:
     """All entries about money are the collective's own; what was paid since the round is summed."""
     own, paid, count = reading.dossier.line.collective, 0, 0
@@ -459,7 +489,7 @@ def _check_member(reading: _Reading) -> None:
         _require(split["amount_minor"] == str(reading.dossier.line.amount_minor), "the split is of another amount")
         facts["split_rule"] = split["rule"]
         if member is not None:
-            pseudonym, amount = parse_line(member.document)
+            pseudonym, amount = parse_member(member.document)
             leaf = sum_leaf(amount, member.salt + member.document)
             root = SumNode(bytes.fromhex(split["split_root"]), int(split["amount_minor"]))
             verify_sum(leaf, member.position, split["lines"], member.path, root)
@@ -486,6 +516,7 @@ _CHECKS: Final[dict[Check, Callable[[_Reading], None]]] = {
     Check.APPROVAL: _check_approval,
     Check.WEIGHT: _check_weight,
     Check.AMOUNT: _check_amount,
+    Check.ADJUSTMENTS: _check_adjustments,
     Check.PAYMENTS: _check_payments,
     Check.MEMBER: _check_member,
 }

@@ -51,8 +51,11 @@ class MemberLine:
 
 
 @dataclass(frozen=True, slots=True)
-class BookedLine:
-    """A line of what the bank booked: its document and salt, its position and path among those of a `booking.v1`."""
+class EntryLine:
+    """A line of the tree that an entry commits to: its document and salt, its position and path in the tree.
+
+    `booking.v1` has a tree of what the bank booked, `adjustment.v1` one of what accounts get instead.
+    """
 
     leaf_index: int
     document: bytes
@@ -66,7 +69,7 @@ class StatementFile:
     """A statement file's parts: the line, what it rests on in the pool's log, and in the registry's.
 
     In a member's file there is also the member's line of the split of the collective's amount; `booked` is what the
-    bank paid to the collective, or sent back.
+    bank paid to the collective, or sent back, and `adjusted` what later adjustments made of the amount.
     """
 
     dossier: bytes
@@ -75,16 +78,18 @@ class StatementFile:
     pool: LogPart
     registry: LogPart
     member: MemberLine | None = None
-    booked: tuple[BookedLine, ...] = ()
+    booked: tuple[EntryLine, ...] = ()
+    adjusted: tuple[EntryLine, ...] = ()
 
     def to_bytes(self) -> bytes:
         """Returns the file's bytes."""
         member = {} if self.member is None else {"member": _member_document(self.member)}
-        booked = {"booked": [_booked_document(line) for line in self.booked]} if self.booked else {}
+        listed = (("adjusted", self.adjusted), ("booked", self.booked))
+        lines = {name: [_line_document(line) for line in found] for name, found in listed if found}
         return canonical(
             {
                 **member,
-                **booked,
+                **lines,
                 "format": FORMAT,
                 "pool": _part_document(self.pool),
                 "registry": _part_document(self.registry),
@@ -104,7 +109,7 @@ class StatementFile:
             FormatError: the bytes are not a statement file.
         """
         read = canonical_json(data, "file")
-        optional = [name for name in ("member", "booked") if isinstance(read, dict) and name in read]
+        optional = [name for name in ("adjusted", "booked", "member") if isinstance(read, dict) and name in read]
         document = _object(read, "file", "format", "pool", "registry", "statement", *optional)
         if document["format"] != FORMAT:
             raise FormatError("format", f"must be {FORMAT}")
@@ -116,13 +121,14 @@ class StatementFile:
             _part(document["pool"], "pool"),
             _part(document["registry"], "registry"),
             _member(document["member"]) if "member" in optional else None,
-            _booked(document["booked"]) if "booked" in optional else (),
+            *(_lines(document[name], name) if name in optional else () for name in ("booked", "adjusted")),
         )
 
 
 def is_statement_file(head: bytes) -> bool:
     """Returns whether a file that begins like this is meant to be a statement file."""
-    return head.startswith((f'{{"format":"{FORMAT}"'.encode(), b'{"booked":[{"document":'))
+    first = (f'{{"format":"{FORMAT}"', '{"booked":[{"document":', '{"adjusted":[{"document":')
+    return head.startswith(tuple(each.encode() for each in first))
 
 
 def checkpoint_in(data: bytes) -> bytes:
@@ -206,7 +212,7 @@ def _member(found: Any) -> MemberLine:
     )
 
 
-def _booked_document(line: BookedLine) -> dict[str, Any]:
+def _line_document(line: EntryLine) -> dict[str, Any]:
     return {
         "document": line.document.decode(),
         "leaf": line.leaf_index,
@@ -216,14 +222,14 @@ def _booked_document(line: BookedLine) -> dict[str, Any]:
     }
 
 
-def _booked(found: Any) -> tuple[BookedLine, ...]:
-    lines = [_object(each, "booked", "document", "leaf", "path", "position", "salt") for each in _list(found, "booked")]
+def _lines(found: Any, subject: str) -> tuple[EntryLine, ...]:
+    lines = [_object(each, subject, "document", "leaf", "path", "position", "salt") for each in _list(found, subject)]
     if not lines or any(type(each[name]) is not int for each in lines for name in ("leaf", "position")):
-        raise FormatError("booked", "must be lines with their places as numbers")
+        raise FormatError(subject, "must be lines with their places as numbers")
     return tuple(
-        BookedLine(
+        EntryLine(
             each["leaf"],
-            _text(each["document"], "booked").encode(),
+            _text(each["document"], subject).encode(),
             _salt(each["salt"]),
             each["position"],
             _path(each["path"]),

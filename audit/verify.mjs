@@ -15,6 +15,7 @@ export const TITLES = {
   approval: 'who calculated and approved it',
   weight: 'your weight follows from your usage',
   amount: 'your amount follows from your weight',
+  adjustments: 'what later adjustments made of it',
   payments: 'what was paid',
   member: 'the line of a member is one of the split',
 };
@@ -70,7 +71,7 @@ export async function* steps(bytes, vkey, { witnesses = [], policies = [], chang
 
 function checkForm(reading) {
   const file = parsed(reading.bytes, 'the file');
-  shape(file, 'format', 'pool', 'registry', 'statement', ...['member', 'booked'].filter((name) => name in file));
+  shape(file, 'format', 'pool', 'registry', 'statement', ...['adjusted', 'booked', 'member'].filter((name) => name in file));
   require(file.format === FORMAT, `the format must be ${FORMAT}`);
   shape(file.statement, 'dossier', 'path', 'salt');
   for (const part of [file.pool, file.registry]) {
@@ -86,7 +87,7 @@ function checkForm(reading) {
   require(typeof file.statement.dossier === 'string', 'the dossier is no text');
   file.statement.path = path(file.statement.path);
   if ('member' in file) memberForm(file.member);
-  if ('booked' in file) bookedForm(file.booked);
+  for (const name of ['adjusted', 'booked']) if (name in file) linesForm(file[name]);
   reading.file = file;
   reading.dossier = dossierOf(utf8(file.statement.dossier));
   Object.assign(reading.facts, {
@@ -508,6 +509,8 @@ const FIELDS = {
     + 'rule text',
   payment: `${SALTED}, request_id text, amount_minor decimal, collective text, reference text`,
   release: `${SALTED}, request_id text, amount_minor decimal, collective text, to_commons boolean, reason text`,
+  adjustment: `${SALTED}, request_id text, round number, amount_minor decimal, lines_sha256 hash, lines number, `
+    + 'lines_root hash, pool_leaves numbers, registry_leaves numbers, source text, reason text',
   booking: 'registry_size number, bank_file_leaf number, bookings_sha256 hash, lines number, lines_root hash',
   grant: `${SALTED}, request_id text, amount_minor decimal, collective text, reason text`,
   deployment: 'origin text, controls controls, founders founders, keys_made_together boolean',
@@ -534,7 +537,7 @@ const NESTED = {
   line: 'kind text, subject text, end_to_end_id text, amount_minor decimal, cost_minor decimal, day text, reason text',
 };
 const POOL_KINDS = ['pool', 'policy', 'method', 'round', 'objection', 'answer', 'proposal', 'decision', 'posting',
-  'split', 'payment', 'release', 'grant', 'booking'];
+  'split', 'payment', 'release', 'grant', 'booking', 'adjustment'];
 const REGISTRY_KINDS = ['deployment', 'controls', 'witnesses', 'principal', 'key', 'keyrevocation', 'recovery',
   'keychange', 'collective', 'poolopened', 'proposal', 'decision'];
 
@@ -546,6 +549,7 @@ const VALUES = {
   place: Number.isSafeInteger,
   text: isText,
   any: isText,
+  numbers: (value) => Array.isArray(value) && value.every(Number.isSafeInteger),
   texts: (value) => Array.isArray(value) && value.every(isText),
   hash: (value) => isText(value) && /^[0-9a-f]{64}$/.test(value),
   decimal: (value) => isText(value) && /^(0|-?[1-9][0-9]*)$/.test(value),
@@ -695,7 +699,8 @@ const WEEK = 7n * 86_400_000_000n;
 const MONTH = 30n * 86_400_000_000n;
 const KIND_OF = {
   controls: 'people', principal: 'people', key: 'people', witnesses: 'terms', poolopened: 'terms', policy: 'terms',
-  method: 'terms', collective: 'weights', payment: 'money', release: 'money', grant: 'money', round: 'rounds',
+  method: 'terms', collective: 'weights', payment: 'money', release: 'money', grant: 'money', adjustment: 'money',
+  round: 'rounds',
 };
 
 /** Who may act, as of each size of the registry: what `ledger.acts.people` has, from the leaves that a file shows. */
@@ -1063,7 +1068,35 @@ function commonsWeight(rule, registry) {
   return 1n;
 }
 
-// 9. The payments: all entries about money are the collective's own.
+// 9. The adjustments: each line goes on from the amount before it.
+
+async function checkAdjustments(reading) {
+  const { dossier: { line }, facts, file: { adjusted = [] }, round } = reading;
+  const kind = line.status === 'SUSPENDED' || facts.aside ? 'held' : 'collective';
+  const logged = of(reading.pool, 'adjustment.v1', { round: round.number });
+  const [posting] = of(reading.pool, 'posting.v1', { round: round.number });
+  const places = adjusted.map(({ leaf }) => leaf);
+  require(new Set(places).size === places.length, 'a line of an adjustment is there twice');
+  const ofRound = logged.map(({ index }) => index).join() === places.join();
+  require(ofRound && logged.length === of(reading.pool, 'adjustment.v1').length, "the adjustments are not the lines'");
+  let amount = line.amount_minor;
+  const found = [];
+  for (const [at, entry] of logged.entries()) {
+    require(posting !== undefined && entry.index > posting.index, 'a round is adjusted that is not posted');
+    const { document, path: hashesUp, position, salt } = adjusted[at];
+    const said = parsed(utf8(document), 'a line of an adjustment');
+    shape(said, 'account', 'new_minor', 'old_minor');
+    const hash = await sha256(Uint8Array.of(0), unhex(salt), utf8(document));
+    await verifyInclusion(hash, position, entry.lines, hashesUp, unhex(entry.lines_root));
+    require(said.account === `${kind}/${line.collective}`, 'an adjustment is of another account');
+    require(decimal(said.old_minor) === amount, 'an adjustment does not go on from the amount before it');
+    amount = decimal(said.new_minor);
+    found.push({ new_minor: said.new_minor, old_minor: said.old_minor, reason: entry.reason });
+  }
+  Object.assign(facts, { adjusted: found, adjusted_minor: `${amount}` });
+}
+
+// 10. The payments: all entries about money are the collective's own.
 
 async function checkPayments(reading) {
   const own = reading.dossier.line.collective;
@@ -1096,17 +1129,17 @@ async function checkPayments(reading) {
   Object.assign(reading.facts, { paid_minor: `${paid}`, payments, returned });
 }
 
-function bookedForm(booked) {
-  require(Array.isArray(booked) && booked.length > 0, "the lines of the bank's are none");
-  for (const line of booked) {
+function linesForm(lines) {
+  require(Array.isArray(lines) && lines.length > 0, 'the lines of an entry are none');
+  for (const line of lines) {
     shape(line, 'document', 'leaf', 'path', 'position', 'salt');
-    require(typeof line.document === 'string' && /^[0-9a-f]{64}$/.test(line.salt), "a line of the bank's is none");
+    require(typeof line.document === 'string' && /^[0-9a-f]{64}$/.test(line.salt), 'a line of an entry is none');
     integers(line.leaf, line.position);
     line.path = path(line.path);
   }
 }
 
-// 10. A member's line: a leaf of the sum tree that the collective logged. Most files have none.
+// 11. A member's line: a leaf of the sum tree that the collective logged. Most files have none.
 
 const MOST = 2n ** 63n - 1n;
 
@@ -1187,6 +1220,7 @@ const CHECKS = {
   approval: checkApproval,
   weight: checkWeight,
   amount: checkAmount,
+  adjustments: checkAdjustments,
   payments: checkPayments,
   member: checkMember,
 };
@@ -1322,10 +1356,12 @@ async function sha256(...parts) {
  */
 export function told(facts) {
   const named = { counted: 'units counted', weight: 'weight in units', returned: 'sent back by the bank' };
+  const change = (each) => `${money(each.old_minor, facts.currency)} became ${money(each.new_minor, facts.currency)}: ${each.reason}`;
   return Object.entries(facts).map(([name, value]) => {
     const what = named[name] ?? name.replace(/_minor$/, '').replaceAll('_', ' ');
     if (name.endsWith('_minor')) return [what, money(value, facts.currency)];
     if (name === 'counted' || name === 'weight') return [what, decimalText(value, COUNTED).replace(/\.?0+$/, '')];
+    if (name === 'adjusted') return [what, value.map(change).join('; ')];
     if (name !== 'returned') return [what, `${value}`];
     const back = value.map((each) => `${money(each.amount_minor, facts.currency)} on ${each.day}: ${each.reason}`);
     return [what, back.join('; ')];

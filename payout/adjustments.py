@@ -1,7 +1,8 @@
 """Adjustments: what a posted round would have given over the corrected log, as an act.
 
 An adjustment names the leaves that correct the log: policies, methods and collectives that were logged too late and are
-taken as in force in the round. Its body has a line for each account that would have got another amount. What a
+taken as in force in the round. Its body has a line for each account that would have got another amount, and the lines
+are a salted tree, so that a collective can be shown its own with its proof and no others. What a
 collective got too much is asked back: `owing/<id>` goes below zero, and later postings recoup it. What anyone got too
 little waits in an `awaiting` account, and is paid as recoupment arrives; or at once by fees or commons, which then
 wait in their place.
@@ -9,11 +10,14 @@ wait in their place.
 
 from __future__ import annotations
 
+import hmac
+import json
+import re
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 
 from ledger.acts.controls import Kind
 from ledger.acts.entries import SaltedContent
@@ -31,7 +35,9 @@ from ledger.journal import (
     owing_account,
     owner_of,
 )
+from ledger.log.canonical import canonical
 from ledger.log.leaves import DecimalInt, Past, Sha256Hex
+from ledger.log.merkle import leaf_hash, root
 from ledger.registry import PPM, CollectiveStatus
 from payout.apportionment import apportion
 from payout.rounds import Line
@@ -40,7 +46,7 @@ SOURCES: Final = ("", FEES, COMMONS)
 """What may pay at once: nothing, so that payments wait for recoupment; or the fees or the commons."""
 MAX_CORRECTIONS: Final = 1_000
 """Leaves that one adjustment may name."""
-COLUMNS: Final = "account,old_minor,new_minor"
+_SALT: Final = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +65,46 @@ class Adjusted:
         """What is due more, or below zero what is asked back."""
         return self.new_minor - self.old_minor
 
+    def document(self) -> bytes:
+        """Returns the line as canonical JSON."""
+        return canonical(self.as_json())
+
+    def as_json(self) -> dict[str, str]:
+        """Returns the line as it is in a body, with amounts as decimal texts."""
+        return {"account": self.account, "new_minor": str(self.new_minor), "old_minor": str(self.old_minor)}
+
+
+@dataclass(frozen=True, slots=True)
+class AdjustedLines:
+    """The body of an adjustment: its lines by account, and a random salt in hexadecimal that hides each.
+
+    Operators and auditors read the body; a collective gets its own line with the line's salt and path in the tree.
+    """
+
+    salt: str
+    lines: Sequence[Adjusted]
+
+    def salt_at(self, position: int) -> bytes:
+        """Returns the salt of a line's leaf: `HMAC-SHA256(the body's salt, its position in decimal)`."""
+        return hmac.digest(bytes.fromhex(self.salt), str(position).encode(), "sha256")
+
+    def leaves(self) -> list[bytes]:
+        """Returns the hashes of the leaves, in order."""
+        return [adjusted_leaf(self.salt_at(place), line.document()) for place, line in enumerate(self.lines)]
+
+    def root(self) -> str:
+        """Returns the tree's root in hexadecimal."""
+        return root(self.leaves()).hex()
+
+    def render(self) -> bytes:
+        """Returns the body's bytes."""
+        return canonical({"lines": [line.as_json() for line in self.lines], "salt": self.salt})
+
+
+def adjusted_leaf(salt: bytes, document: bytes) -> bytes:
+    """Returns the hash of a line's leaf."""
+    return leaf_hash(salt + document)
+
 
 class AdjustmentContent(SaltedContent):
     """An operator corrected a posted round. `amount_minor` is the sum of what is due more, and of what is asked back.
@@ -74,6 +120,9 @@ class AdjustmentContent(SaltedContent):
     round: int
     amount_minor: DecimalInt
     lines_sha256: Sha256Hex
+    lines: int
+    lines_root: Sha256Hex
+    """The root of the tree of the body's lines."""
     pool_leaves: list[int]
     registry_leaves: list[int]
     source: str
@@ -91,36 +140,50 @@ class AdjustmentContent(SaltedContent):
 
     def transfers(self, past: Past) -> Sequence[Transfer]:
         """What its lines move, with its source's help."""
-        return adjustment_transfers(past.parsed(self.lines_sha256, parse_adjusted), self.source, past.balance)
+        return adjustment_transfers(past.parsed(self.lines_sha256, parse_adjusted).lines, self.source, past.balance)
 
 
-def render_adjusted(lines: Iterable[Adjusted]) -> bytes:
-    """Returns the canonical body of an adjustment."""
-    rows = (f"{line.account},{line.old_minor},{line.new_minor}\n" for line in lines)
-    return (COLUMNS + "\n" + "".join(rows)).encode()
-
-
-def parse_adjusted(body: bytes) -> list[Adjusted]:
-    """Returns the lines of an adjustment.
+def parse_adjusted(body: bytes) -> AdjustedLines:
+    """Returns the body of an adjustment.
 
     Raises:
-        LedgerCorruptError: they are not canonical, do not differ, or do not balance.
+        LedgerCorruptError: it is not canonical, or its lines do not differ, or do not balance.
     """
     try:
-        header, *rows = body.decode().removesuffix("\n").split("\n")
-        fields = [row.split(",") for row in rows]
-        lines = [Adjusted(account, int(old), int(new)) for account, old, new in fields]
-        owners = [(line.account.partition("/")[0], owner_of(line.account)) for line in lines]
-    except (ValueError, InvalidInputError) as error:
-        raise LedgerCorruptError("adjustment", str(error)) from None
-    names = [line.account for line in lines]
-    known = all(kind in _KINDS for kind, _ in owners)
-    if header != COLUMNS or render_adjusted(lines) != body or names != sorted(set(names)) or not known:
+        document = json.loads(body)
+        found = AdjustedLines(document["salt"], [_line(line) for line in document["lines"]])
+        kinds = {line.account.partition("/")[0] for line in found.lines}
+        sound = bool(_SALT.fullmatch(found.salt)) and kinds <= _KINDS and found.render() == body
+    except (InvalidInputError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        raise LedgerCorruptError("adjustment", "is not one") from None
+    names = [line.account for line in found.lines]
+    if not sound or names != sorted(set(names), key=str.encode):
         raise LedgerCorruptError("adjustment", "is not canonical")
-    differences = [line.difference_minor for line in lines]
-    if not lines or any(each == 0 for each in differences) or sum(differences) != 0:
+    differences = [line.difference_minor for line in found.lines]
+    if not differences or 0 in differences or sum(differences) != 0:
         raise LedgerCorruptError("adjustment", "has no differences, or they do not sum to zero")
-    return lines
+    return found
+
+
+def parse_line(document: bytes) -> Adjusted:
+    """Returns a line of an adjustment.
+
+    Raises:
+        LedgerCorruptError: it is not one, or not in canonical form.
+    """
+    try:
+        found = _line(json.loads(document))
+        sound = found.document() == document
+    except (InvalidInputError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        raise LedgerCorruptError("adjustment", "has a line that is not one") from None
+    if not sound:
+        raise LedgerCorruptError("adjustment", "has a line that is not canonical")
+    return found
+
+
+def _line(document: Any) -> Adjusted:
+    owner_of(document["account"])
+    return Adjusted(document["account"], int(document["old_minor"]), int(document["new_minor"]))
 
 
 def amount_due(lines: Iterable[Adjusted]) -> int:

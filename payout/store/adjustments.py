@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,11 +25,11 @@ from ledger.usage.entries import MethodContent
 from payout.adjustments import (
     SOURCES,
     Adjusted,
+    AdjustedLines,
     AdjustmentContent,
     adjustment_transfers,
     amount_due,
     parse_adjusted,
-    render_adjusted,
 )
 from payout.correction import PostedRound, corrected
 from payout.entries import PolicyContent
@@ -44,10 +45,15 @@ NO_LINES: Final = "0" * 64
 
 @dataclass(frozen=True, slots=True)
 class Adjustment:
-    """An adjustment with its lines, by account."""
+    """An adjustment with its body."""
 
     recorded: RecordedLeaf
-    lines: Sequence[Adjusted]
+    body: AdjustedLines
+
+    @property
+    def lines(self) -> Sequence[Adjusted]:
+        """Its lines, by account."""
+        return self.body.lines
 
 
 def preview_adjustment(connection: sa.Connection, pool: PoolRef, asked: AdjustmentContent) -> list[Adjusted]:
@@ -137,8 +143,11 @@ def list_adjustments(
 
 
 def _read(connection: sa.Connection, pool: PoolRef, recorded: RecordedLeaf) -> Adjustment:
-    body = log.checked_body(connection, pool, bytes.fromhex(recorded.leaf.content.lines_sha256))
-    return Adjustment(recorded, parse_adjusted(body))
+    return Adjustment(recorded, _body(connection, pool, recorded.leaf.content))
+
+
+def _body(connection: sa.Connection, pool: PoolRef, content: AdjustmentContent) -> AdjustedLines:
+    return parse_adjusted(log.checked_body(connection, pool, bytes.fromhex(content.lines_sha256)))
 
 
 def _prepare(connection: sa.Connection, pool: PoolRef, content: AdjustmentContent) -> AdjustmentContent:
@@ -146,14 +155,33 @@ def _prepare(connection: sa.Connection, pool: PoolRef, content: AdjustmentConten
     if not lines:
         name = f"pools/{pool.name}/rounds/{content.round}"
         raise StateError(name, "NOTHING_TO_ADJUST", "gives the same over the corrected log")
-    body = render_adjusted(lines)
-    log.put_body(connection, pool, body)
-    return content.model_copy(update={"lines_sha256": sha256(body).hexdigest(), "amount_minor": amount_due(lines)})
+    body = AdjustedLines(_salt(connection, pool, content, lines), lines)
+    rendered = body.render()
+    log.put_body(connection, pool, rendered)
+    told = {
+        "lines_sha256": sha256(rendered).hexdigest(),
+        "lines": len(lines),
+        "lines_root": body.root(),
+        "amount_minor": amount_due(lines),
+    }
+    return content.model_copy(update=told)
+
+
+def _salt(connection: sa.Connection, pool: PoolRef, content: AdjustmentContent, lines: Sequence[Adjusted]) -> str:
+    """The salt of an adjustment's body: no collective knows the round's, and a repeat has the same one.
+
+    No collective's id has a slash, so that this is not the salt of a statement's line.
+    """
+    posted = rounds.get_round(connection, pool, content.round).content
+    round_salt = log.checked_body(connection, pool, bytes.fromhex(posted.salt_sha256))
+    said = [f"adjustment/{content.request_id}".encode(), *(line.document() for line in lines)]
+    return hmac.digest(round_salt, b"\n".join(said), "sha256").hex()
 
 
 def _adjust(connection: sa.Connection, pool: PoolRef, content: AdjustmentContent, now: datetime) -> Adjustment:
     lines = preview_adjustment(connection, pool, content)
-    if sha256(render_adjusted(lines)).hexdigest() != content.lines_sha256:
+    body = _body(connection, pool, content)
+    if list(body.lines) != lines:
         raise LostRaceError(f"what pools/{pool.name}/rounds/{content.round} gives over the corrected log")
     (leaf,) = log.append(connection, pool, [content], now)
     owners = sorted({owner for line in lines if (owner := owner_of(line.account))})
@@ -169,7 +197,7 @@ def _adjust(connection: sa.Connection, pool: PoolRef, content: AdjustmentContent
     }
     with taken_keys(lambda _: LostRaceError(f"request {content.request_id}")):
         connection.execute(sa.insert(t.adjustment).values(row))
-    return Adjustment(RecordedLeaf(Leaf(pool.name, leaf.index, now, content), leaf.hash), lines)
+    return Adjustment(RecordedLeaf(Leaf(pool.name, leaf.index, now, content), leaf.hash), body)
 
 
 def _standing(connection: sa.Connection, pool: PoolRef, content: AdjustmentContent) -> Adjustment | None:

@@ -198,6 +198,8 @@ def _asked(pool: PoolRef, message: pb.Adjustment, request_id: str, reason: str) 
         round=require_round_number(number, "adjustment.round"),
         amount_minor=0,
         lines_sha256=adjustments.NO_LINES,
+        lines=0,
+        lines_root=adjustments.NO_LINES,
         pool_leaves=leaves["pool_leaves"],
         registry_leaves=leaves["registry_leaves"],
         source=message.source,

@@ -12,7 +12,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from audit.statement_acts import POOL_KINDS
-from audit.statement_file import BookedLine, LogPart, ProvedEntry, StatementFile
+from audit.statement_file import EntryLine, LogPart, ProvedEntry, StatementFile
 from ledger.acts.entries import COLLECTIVES, ActContent, CollectiveContent
 from ledger.acts.people import People
 from ledger.entries import BookingContent
@@ -29,6 +29,7 @@ from ledger.store import tables as lt
 from ledger.store.acts import REGISTRY, leaves_about_operators, read_people
 from ledger.store.checkpoints import StoredCheckpoint
 from ledger.store.log import PoolRef
+from payout.adjustments import account_of
 from payout.dossiers import (
     Dossier,
     Figures,
@@ -43,6 +44,7 @@ from payout.entries import CONTENTS, PoolContent, RoundContent
 from payout.rounds import Line
 from payout.statement import lines_of, parse_registry, parse_statement
 from payout.store import objections, pools, rounds, splits
+from payout.store.adjustments import list_adjustments
 from payout.store.rounds import RoundRecord
 
 MAX_KEPT_LINES: Final = 2_000_000
@@ -101,7 +103,9 @@ class StatementFiles:
         tree = self._tree(record.content, figures, bodies)
         rows = weights_by_collective(lines_of(bodies.weights, collective), figures.confidence_ppm)
         dossier = render_dossier(tree.shared, position, line, registered, rows.get(collective, ()))
-        in_pool, in_registry = _parts(connection, pool, record, Dossier.parse(dossier))
+        adjusted = dict(_adjusted(connection, pool, number, account_of(line, bodies.aside)))
+        in_pool, in_registry = _parts(connection, pool, record, Dossier.parse(dossier), adjusted)
+        shown = {decode(proved.entry, CONTENTS).index for proved in in_pool.entries}
         return StatementFile(
             dossier,
             line_salt(bodies.salt, collective),
@@ -109,6 +113,7 @@ class StatementFiles:
             in_pool,
             in_registry,
             booked=tuple(_booked(connection, pool, in_pool, collective)),
+            adjusted=tuple(own for index, own in adjusted.items() if index in shown),
         )
 
     def _tree(self, content: RoundContent, figures: Figures, bodies: _Bodies) -> _Tree:
@@ -139,11 +144,17 @@ class _Bodies:
     weights: bytes
     registry: bytes
     salt: bytes
+    aside: frozenset[str]
+    """Whose amounts were set aside when it was posted."""
 
     @classmethod
     def read(cls, connection: sa.Connection, pool: PoolRef, content: RoundContent) -> _Bodies:
         named = content.statement_sha256, content.weights_sha256, content.registry_sha256, content.salt_sha256
-        return cls(*(log.checked_body(connection, pool, bytes.fromhex(digest)) for digest in named))
+        statement, weights, registry, salt = (
+            log.checked_body(connection, pool, bytes.fromhex(digest)) for digest in named
+        )
+        aside = frozenset(objections.set_aside(connection, pool, content.number))
+        return cls(statement, weights, registry, salt, aside)
 
     def own(self, collective: str) -> tuple[int, Line, Collective] | None:
         """The position of a collective's line, the line, and what the registry says of it."""
@@ -160,8 +171,10 @@ def _figures(connection: sa.Connection, pool: PoolRef, content: RoundContent) ->
     return Figures.of(content, logged.policy, methods.confidences(connection, pool))
 
 
-def _parts(connection: sa.Connection, pool: PoolRef, record: RoundRecord, dossier: Dossier) -> tuple[LogPart, LogPart]:
-    """The entries of both logs that a line rests on, with their proofs.
+def _parts(
+    connection: sa.Connection, pool: PoolRef, record: RoundRecord, dossier: Dossier, also: Iterable[int]
+) -> tuple[LogPart, LogPart]:
+    """The entries of both logs that a line rests on, with their proofs, and other entries of the pool's.
 
     The registry's checkpoint is read last: it is signed before a pool's that rests on it.
 
@@ -173,7 +186,7 @@ def _parts(connection: sa.Connection, pool: PoolRef, record: RoundRecord, dossie
     if record.leaf_index >= checkpoint.size:
         detail = f"is not in the checkpoint of {checkpoint.size} leaves yet; the next is signed within seconds"
         raise StateError(f"pools/{pool.name}/rounds/{record.content.number}", "NOT_IN_CHECKPOINT", detail)
-    indexes = {0, record.content.policy_leaf, record.leaf_index, *_decided_at(connection, pool, record)}
+    indexes = {0, record.content.policy_leaf, record.leaf_index, *also, *_decided_at(connection, pool, record)}
     for each in dossier.weights:
         indexes.add(methods.get_method(connection, pool, each.method, each.method_version).leaf_index)
     collective = dossier.line.collective
@@ -300,7 +313,7 @@ def _is_own(content: Content, collective: str) -> bool:
     )
 
 
-def _booked(connection: sa.Connection, pool: PoolRef, part: LogPart, collective: str) -> Iterator[BookedLine]:
+def _booked(connection: sa.Connection, pool: PoolRef, part: LogPart, collective: str) -> Iterator[EntryLine]:
     """A collective's lines of what the bank booked, in the entries of a file."""
     for proved in part.entries:
         leaf = decode(proved.entry, CONTENTS)
@@ -311,7 +324,16 @@ def _booked(connection: sa.Connection, pool: PoolRef, part: LogPart, collective:
             for position, booking in enumerate(body.bookings):
                 if booking.subject == collective and booking.kind in _OF_COLLECTIVES:
                     path = tuple(inclusion_proof(position, leaves))
-                    yield BookedLine(leaf.index, render(booking), body.salt_at(position), position, path)
+                    yield EntryLine(leaf.index, render(booking), body.salt_at(position), position, path)
+
+
+def _adjusted(connection: sa.Connection, pool: PoolRef, number: int, account: str) -> Iterator[tuple[int, EntryLine]]:
+    """By leaf, the lines of a round's adjustments that are of an account."""
+    for found in list_adjustments(connection, pool, number=number):
+        for position, line in enumerate(found.lines):
+            if line.account == account:
+                index, path = found.recorded.leaf.index, tuple(inclusion_proof(position, found.body.leaves()))
+                yield index, EntryLine(index, line.document(), found.body.salt_at(position), position, path)
 
 
 _OF_COLLECTIVES: Final = (BookingKind.PAID, BookingKind.UNPAID, BookingKind.RETURNED)

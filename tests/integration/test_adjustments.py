@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from audit.statement_check import check_statement
 from ledger.acts.controls import Controls
 from moiety import Collective, FailedPreconditionError, InvalidArgumentError, Method, Policy
+from moiety.v1.accounts_pb2 import Adjustment
 from moiety.v1.audit_pb2 import REPLAY_OUTCOME_MATCH
 from moiety.v1.registry_pb2 import COMMONS_RULE_PER_CAPITA
 from services.cli.app import main
@@ -71,7 +73,8 @@ def test_a_posted_round_is_adjusted_recouped_and_verified_by_everybody(
     assert all(after[name] == amount for name, amount in before.items())
 
     who = next(iter(owing)).partition("/")[2]
-    (own,) = scene.deployment.client(f"collectives/{who}").list_adjustments(POOL)
+    client = scene.deployment.client(f"collectives/{who}")
+    (own,) = client.list_adjustments(POOL)
     assert [line.account for line in own.lines] == [f"collective/{who}"]
     assert (own.reason, own.leaf_index) == ("a bug in the method", made.leaf_index)
 
@@ -82,6 +85,19 @@ def test_a_posted_round_is_adjusted_recouped_and_verified_by_everybody(
     for number in (1, 2, 3):
         assert operator.replay_round(POOL, number).outcome == REPLAY_OUTCOME_MATCH
     require_sound(scene, tmp_path, database_url, monkeypatch)
+    require_shown(client.get_statement_file(POOL, 1), made, f"collective/{who}")
+
+
+def require_shown(file: bytes, made: Adjustment, account: str) -> None:
+    """A collective's statement file has its own line of an adjustment, and no other."""
+    report = check_statement(file, LOG_KEY.verifier_key)
+    assert report.holds, report
+    (line,) = (each for each in made.lines if each.account == account)
+    assert report.facts["adjusted"] == [
+        {"old_minor": str(line.old_minor), "new_minor": str(line.new_minor), "reason": made.reason}
+    ]
+    for each in made.lines:
+        assert (f'\\"{each.account}\\"'.encode() in file) == (each.account == account)
 
 
 def test_a_second_person_approves_and_a_proposal_that_another_adjustment_overtook_is_stale(

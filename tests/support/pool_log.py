@@ -73,12 +73,12 @@ from ledger.usage.membership import parse_membership, render_membership
 from ledger.usage.methods import Method, ScoreRule, content_of, method_of
 from payout.adjustments import (
     Adjusted,
+    AdjustedLines,
     AdjustmentContent,
     adjustment_transfers,
     amount_due,
     parse_adjusted,
     recouped_by,
-    render_adjusted,
 )
 from payout.amounts import Carried
 from payout.calculation import Asked, RegistrySnapshot, RoundInputs, calculate
@@ -338,14 +338,20 @@ class PoolLog:
             effect = effect.model_copy(update={"salt": salt_at(self.size())})
         return self.append(ProposalContent(effect=effect.type, content=effect.said(), rests_on={}, reason="", by=by))
 
-    def together(self, effect: ActContent, by: str = OLIVE, second: str = "operators/oscar") -> int:
+    def together(
+        self,
+        effect: ActContent,
+        by: str = OLIVE,
+        second: str = "operators/oscar",
+        moved: Sequence[Transfer] | None = None,
+    ) -> int:
         """Something that one operator proposes and another approves."""
         proposed = self.propose(effect, by)
         digest = self.entries[proposed].hash.hex()
         self.append(DecisionContent(subject=proposed, subject_hash=digest, decision="APPROVED", reason="", by=second))
         content = self.content(proposed).content
         done = type(effect).model_validate({**content, "by": by, "proposal": proposed})
-        return self.append(done, done.transfers(Balances(self.balance)))
+        return self.append(done, done.transfers(Balances(self.balance)) if moved is None else moved)
 
     def reject_proposal(self, by: str) -> int:
         """Reject the latest proposal."""
@@ -553,16 +559,24 @@ class PoolLog:
         return self.append(posting, moved)
 
     def adjust(
-        self, number: int, pool_leaves: Sequence[int] = (), registry_leaves: Sequence[int] = (), source: str = ""
+        self,
+        number: int,
+        pool_leaves: Sequence[int] = (),
+        registry_leaves: Sequence[int] = (),
+        source: str = "",
+        *,
+        together: bool = False,
     ) -> int:
-        """Adjust a posted round by what these leaves say."""
+        """Adjust a posted round by what these leaves say; together, one operator proposes it and another approves."""
         lines = self.adjusted_lines(number, pool_leaves, registry_leaves)
+        body = AdjustedLines(salt_at(self.size() + 1), lines)
         content = AdjustmentContent(
             request_id=f"a-{self.size()}", round=number, amount_minor=amount_due(lines),
-            lines_sha256=self.put(render_adjusted(lines)), pool_leaves=[*pool_leaves],
+            lines_sha256=self.put(body.render()), lines=len(lines), lines_root=body.root(), pool_leaves=[*pool_leaves],
             registry_leaves=[*registry_leaves], source=source, reason="it was wrong", salt=salt_at(self.size()),
         )  # fmt: skip
-        return self.append(content, adjustment_transfers(lines, source, self.balance))
+        moved = adjustment_transfers(lines, source, self.balance)
+        return self.together(content, moved=moved) if together else self.append(content, moved)
 
     def adjusted_lines(
         self, number: int, pool_leaves: Sequence[int], registry_leaves: Sequence[int] = ()
@@ -583,7 +597,7 @@ class PoolLog:
         )
         corrections = [self.content(leaf) for leaf in pool_leaves]
         corrections += [self.registry.content(leaf) for leaf in registry_leaves]
-        earlier = {line.account: line.new_minor for body in bodies for line in parse_adjusted(body)}
+        earlier = {line.account: line.new_minor for body in bodies for line in parse_adjusted(body).lines}
         return corrected(posted, corrections, earlier)
 
     # What it comes to, in plain integers.

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import rfc8785
 
-from audit.statement_file import BookedLine, LogPart, MemberLine, ProvedEntry, StatementFile
+from audit.statement_file import EntryLine, LogPart, MemberLine, ProvedEntry, StatementFile
 from ledger.acts.controls import Controls
 from ledger.acts.entries import (
     ControlsContent,
@@ -31,8 +31,9 @@ from ledger.log.notes import parse_note
 from ledger.payments import PoolBooking, PoolBookings, parse_pool_bookings, render
 from ledger.registry import Collective, CollectiveStatus
 from ledger.usage.entries import MethodContent
+from payout.adjustments import AdjustmentContent, parse_adjusted
 from payout.dossiers import Figures, line_salt, render_dossiers, statement_leaf, statement_leaves
-from payout.entries import RoundContent
+from payout.entries import PolicyContent, RoundContent
 from payout.objections import Answer
 from payout.policy import Policy
 from payout.splits import SplitLine, sum_paths
@@ -62,6 +63,7 @@ def _file_of(
     collective = json.loads(dossiers[position])["line"]["collective"]
     said = [json.loads(leaf.entry) for leaf in log.entries]
     dossier = json.loads(dossiers[position])
+    adjusted = {line.leaf_index: line for line in adjusted_in(log, number, collective)}
     used = {(each["method"], each["method_version"]) for each in dossier["weights"]}
     pool = [
         entry for entry in said
@@ -70,6 +72,7 @@ def _file_of(
         or (entry["type"] == "decision.v1" and entry["subject"] == round_leaf)
         or (entry["type"] == "posting.v1" and entry["round"] == number)
         or entry["type"] == "booking.v1"
+        or entry["index"] in adjusted
         or collective == entry.get("collective") or f"collectives/{collective}" == entry.get("by")
     ]  # fmt: skip
     pool = _with_approvals(pool, said)
@@ -95,10 +98,23 @@ def _file_of(
         part_of(source.checkpoint(), log.entries, pool),
         part_of(RegistrySource(log.registry, source.key).checkpoint(), log.registry.entries, registry),
         booked=booked_in(log, collective),
+        adjusted=tuple(adjusted.values()),
     )
 
 
-def booked_in(log: PoolLog, collective: str) -> tuple[BookedLine, ...]:
+def adjusted_in(log: PoolLog, number: int, collective: str) -> tuple[EntryLine, ...]:
+    """A collective's lines of a round's adjustments."""
+    found = []
+    for index, content in log.placed(AdjustmentContent):
+        body = parse_adjusted(log.bodies[bytes.fromhex(content.lines_sha256)])
+        for position, each in enumerate(body.lines):
+            if content.round == number and each.account.partition("/")[2] == collective:
+                path = tuple(inclusion_proof(position, body.leaves()))
+                found.append(EntryLine(index, each.document(), body.salt_at(position), position, path))
+    return tuple(found)
+
+
+def booked_in(log: PoolLog, collective: str) -> tuple[EntryLine, ...]:
     """A collective's lines of what the bank booked."""
     found = []
     for index, content in log.placed(BookingContent):
@@ -106,7 +122,7 @@ def booked_in(log: PoolLog, collective: str) -> tuple[BookedLine, ...]:
         for position, each in enumerate(body.bookings):
             if each.subject == collective:
                 path = tuple(inclusion_proof(position, body.leaves()))
-                found.append(BookedLine(index, render(each), body.salt_at(position), position, path))
+                found.append(EntryLine(index, render(each), body.salt_at(position), position, path))
     return tuple(found)
 
 
@@ -254,6 +270,16 @@ def booked_log() -> PoolLog:
             lines=len(bookings), lines_root=body.root(),
         )
     )  # fmt: skip
+    return log
+
+
+def adjusted_log() -> PoolLog:
+    """The booked log, with the round adjusted twice by two people."""
+    log = booked_log()
+    for version, commons_ppm in ((2, 500_000), (3, 300_000)):
+        policy = Policy(commons_ppm=commons_ppm, review_seconds=3600)
+        leaf = log.together(PolicyContent(version=version, policy=policy))
+        log.adjust(1, [leaf], together=True)
     return log
 
 

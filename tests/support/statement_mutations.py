@@ -20,7 +20,7 @@ from typing import Any, Final
 import rfc8785
 
 from audit.statement_check import check_statement
-from audit.statement_file import BookedLine, LogPart, MemberLine, ProvedEntry, StatementFile
+from audit.statement_file import EntryLine, LogPart, MemberLine, ProvedEntry, StatementFile
 from ledger.log.merkle import inclusion_proof, root
 from payout.dossiers import statement_leaf
 from payout.entries import RoundContent
@@ -41,7 +41,7 @@ from tests.support.mutations import (
 )
 from tests.support.pool_log import PoolLog
 from tests.support.statement_files import (
-    booked_log,
+    adjusted_log,
     checked_by_node,
     dossiers_of,
     guarded_log,
@@ -74,7 +74,8 @@ class Sealed:
     """The line's among them."""
     salt: bytes
     member: MemberLine | None
-    booked: tuple[BookedLine, ...]
+    booked: tuple[EntryLine, ...]
+    adjusted: tuple[EntryLine, ...]
 
     @classmethod
     def of(cls, log: PoolLog, collective: str, member: MemberLine | None = None) -> Sealed:
@@ -87,7 +88,8 @@ class Sealed:
             shown += [entry for entry in entries if entry["index"] in chosen]
         dossier = json.loads(file.dossier)
         _, leaves, _ = dossiers_of(log, log.placed(RoundContent)[0][1])
-        return cls(pool, registry, shown, dossier, leaves, dossier["position"], file.salt, member, file.booked)
+        place = dossier["position"]
+        return cls(pool, registry, shown, dossier, leaves, place, file.salt, member, file.booked, file.adjusted)
 
     def seal(self) -> bytes:
         """The file, with every hash that follows."""
@@ -113,6 +115,7 @@ class Sealed:
             self._part(note_of(REGISTRY_ORIGIN, registry, KEY.named(REGISTRY_ORIGIN)), self.registry, registry),
             self.member,
             self.booked,
+            self.adjusted,
         ).to_bytes()
 
     def _part(self, note: bytes, entries: Sequence[Entry], log: Log) -> LogPart:
@@ -125,9 +128,12 @@ class Sealed:
 def changed(random: Random, sealed: Sealed) -> str:
     """One change of what a file follows from; returns which."""
     log = random.choice((sealed.pool, sealed.registry))
-    how = random.choice((*HOWS, "dossier", "dossier", "show", "hide", "booked"))
+    how = random.choice((*HOWS, "dossier", "dossier", "show", "hide", "booked", "adjusted"))
     if how == "booked":
-        change_booked(random, sealed)
+        sealed.booked = changed_lines(random, sealed, sealed.booked)
+        return how
+    if how == "adjusted":
+        sealed.adjusted = changed_lines(random, sealed, sealed.adjusted)
         return how
     if how == "dossier":
         holder, name = random.choice(list(fields_of(sealed.dossier)))
@@ -150,9 +156,9 @@ def changed(random: Random, sealed: Sealed) -> str:
     return how
 
 
-def change_booked(random: Random, sealed: Sealed) -> None:
-    """Another line of the bank's in the place of one, or one more or less."""
-    lines = list(sealed.booked)
+def changed_lines(random: Random, sealed: Sealed, found: Sequence[EntryLine]) -> tuple[EntryLine, ...]:
+    """Another line of an entry's in the place of one, or one more or less."""
+    lines = list(found)
     line = random.choice(lines)
     said = json.loads(line.document)
     name = random.choice(list(said))
@@ -165,7 +171,7 @@ def change_booked(random: Random, sealed: Sealed) -> None:
     ]
     place = random.randrange(len(lines))
     lines[place : place + random.choice((0, 1))] = [random.choice(others)] * random.choice((0, 1, 1, 1))
-    sealed.booked = tuple(lines)
+    return tuple(lines)
 
 
 def mutants(seed: int, count: int, sources: Sequence[Sealed]) -> Iterator[tuple[str, bytes]]:
@@ -191,10 +197,10 @@ def mutants(seed: int, count: int, sources: Sequence[Sealed]) -> Iterator[tuple[
 
 def sources() -> list[Sealed]:
     """Files to change: of a pool in which all takes two people, and of one in which nothing does."""
-    guarded, small, booked = guarded_log(), small_log(MUCH), booked_log()
+    guarded, small, adjusted = guarded_log(), small_log(MUCH), adjusted_log()
     return [
         Sealed.of(guarded, "eire"), Sealed.of(guarded, "han"), Sealed.of(small, "eire"), Sealed.of(small, "quebec"),
-        Sealed.of(booked, "eire"),
+        Sealed.of(adjusted, "eire"),
     ]  # fmt: skip
 
 

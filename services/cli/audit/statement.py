@@ -106,6 +106,10 @@ def _facts(facts: dict[str, Any]) -> Iterator[str]:
         yield f"  split among its members: {facts['split_rule']}"
     if "member" in facts:
         yield f"  {facts['member']} gets {money('member_minor')} of it"
+    for each in facts["adjusted"]:
+        old, new = int(each["old_minor"]), int(each["new_minor"])
+        sums = [f"{decimal_text(amount, exponent)} {facts['currency']}" for amount in (old, new, new - old)]
+        yield f"  adjusted from {sums[0]} to {sums[1]}, a difference of {sums[2]}: {each['reason']}"
     for back in facts["returned"]:
         amount = f"{decimal_text(int(back['amount_minor']), exponent)} {facts['currency']}"
         yield f"  {amount} came back on {back['day']}: {back['reason'] or 'the bank gives no reason'}"

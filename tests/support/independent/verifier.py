@@ -309,8 +309,8 @@ TYPES: Final = {
     "closing": "", "pause": "", "schedule": "cron text, time_zone text, paused boolean",
     "posting": "round number, transfer_count number, amount_minor decimal, set_aside? texts, "
     "review_began_sha256? hash, review_ended_sha256? hash, recoup_ppm? number",
-    "adjustment": "request_id text, round number, amount_minor decimal, lines_sha256 hash, pool_leaves numbers, "
-    "registry_leaves numbers, source text, reason text, salt hash",
+    "adjustment": "request_id text, round number, amount_minor decimal, lines_sha256 hash, lines number, "
+    "lines_root hash, pool_leaves numbers, registry_leaves numbers, source text, reason text, salt hash",
     "witnesses": "policy text",
     "split": "collective text, round number, rule text, round_hash hash, amount_minor decimal, salt hash, "
     "lines number, split_root hash",
@@ -1426,19 +1426,24 @@ class Fold:
                 moves.append((f"collective/{name}", f"paying/{name}", paid, "PAY_RUN"))
         self.move(entry["index"], moves)
 
-    def booking(self, entry: dict[str, Any]) -> None:
-        self.registry.upto(max(entry["registry_size"], self.registry.size))
-        assert entry["bank_file_leaf"] < entry["registry_size"]
-        body = json.loads(self.body(entry["bookings_sha256"]))
-        claimed, salt = body["bookings"], bytes.fromhex(body["salt"])
+    def salted(self, entry: dict[str, Any], digest: str, name: str) -> list[dict[str, Any]]:
+        """The lines of a body, which are the leaves of a tree too, each with a salt of its own."""
+        body = json.loads(self.body(digest))
+        salt, lines = bytes.fromhex(body["salt"]), cast("list[dict[str, Any]]", body[name])
         leaves = [
             sha256(
                 b"\x00" + hmac.digest(salt, str(place).encode(), "sha256")
                 + json.dumps(each, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
             ).digest()
-            for place, each in enumerate(claimed)
+            for place, each in enumerate(lines)
         ]  # fmt: skip
         assert (entry["lines"], entry["lines_root"]) == (len(leaves), root_of(leaves).hex())
+        return lines
+
+    def booking(self, entry: dict[str, Any]) -> None:
+        self.registry.upto(max(entry["registry_size"], self.registry.size))
+        assert entry["bank_file_leaf"] < entry["registry_size"]
+        claimed = self.salted(entry, entry["bookings_sha256"], "bookings")
         moves: list[tuple[str, str, int, str]] = []
         expected = []
         for line in self.registry.statements[entry["bank_file_leaf"]]:
@@ -1671,7 +1676,10 @@ class Fold:
         for account, (old, new) in sorted(differences.items()):
             follows += [[account, str(known.get(account, old)), str(new)]] if known.get(account, old) != new else []
             known[account] = new
-        stated = csv_of(self.body(entry["lines_sha256"]), "account,old_minor,new_minor")
+        stated = [
+            [line["account"], line["old_minor"], line["new_minor"]]
+            for line in self.salted(entry, entry["lines_sha256"], "lines")
+        ]
         assert stated == follows
         change = {account: int(new) - int(old) for account, old, new in stated}
         assert int(entry["amount_minor"]) == sum(amount for amount in change.values() if amount > 0) > 0

@@ -360,10 +360,12 @@ SPLIT: Final = (
 ADJUSTMENT: Final = (
     AdjustmentContent(
         by="operators/olive", by_key="k", registry_size=3, request_id="a-1", round=2, amount_minor=10**15,
-        lines_sha256=DIGEST, pool_leaves=[5], registry_leaves=[1, 2], source="fees", reason="members", salt=DIGEST,
+        lines_sha256=DIGEST, lines=2, lines_root=DIGEST, pool_leaves=[5], registry_leaves=[1, 2],
+        source="fees", reason="members", salt=DIGEST,
     ),
     (
-        f'{{"amount_minor":"1000000000000000","by":"operators/olive","by_key":"k","index":7,"lines_sha256":"{DIGEST}",'
+        f'{{"amount_minor":"1000000000000000","by":"operators/olive","by_key":"k","index":7,"lines":2,'
+        f'"lines_root":"{DIGEST}","lines_sha256":"{DIGEST}",'
         '"pool":"folk","pool_leaves":[5],"reason":"members","registry_leaves":[1,2],"registry_size":3,'
         f'"request_id":"a-1","round":2,"salt":"{DIGEST}","source":"fees",'
         '"time":"2026-01-02T03:04:05.000006Z","type":"adjustment.v1"}'

@@ -12,7 +12,7 @@ from ledger.errors import LedgerCorruptError
 from ledger.journal import FEES
 from ledger.registry import Collective
 from ledger.usage.format import AI_ONLY
-from payout.adjustments import Adjusted, adjustment_transfers, parse_adjusted, render_adjusted
+from payout.adjustments import Adjusted, AdjustedLines, adjustment_transfers, parse_adjusted
 from payout.entries import RoundContent
 from payout.policy import CommonsRule, Policy, UnattributedRule
 from tests.support.batches import Event, event_id
@@ -20,6 +20,7 @@ from tests.support.pool_log import PoolLog
 from tests.vectors.make import settle
 
 NANO: Final = 10**9
+SALT: Final = "5a" * 32
 PRO_RATA: Final = UnattributedRule.PRO_RATA
 
 
@@ -166,12 +167,20 @@ def test_who_owes_and_waits_does_neither_any_more() -> None:
 )  # fmt: skip
 def test_lines_that_do_not_balance_or_are_out_of_order_are_none(lines: list[Adjusted]) -> None:
     with pytest.raises(LedgerCorruptError):
-        parse_adjusted(render_adjusted(lines))
+        parse_adjusted(AdjustedLines(SALT, lines).render())
 
 
 @pytest.mark.parametrize(
     "forgery",
-    [{"source": "revenue"}, {"pool_leaves": []}, {"registry_leaves": [999]}, {"round": 9}, {"amount_minor": 149}],
+    [
+        {"source": "revenue"},
+        {"pool_leaves": []},
+        {"registry_leaves": [999]},
+        {"round": 9},
+        {"amount_minor": 149},
+        {"lines": 3},
+        {"lines_root": "0" * 64},
+    ],
 )
 def test_a_forged_adjustment_is_found(forgery: dict[str, object]) -> None:
     log = two_methods(Policy(unattributed=PRO_RATA, recoup_ppm=500_000))
