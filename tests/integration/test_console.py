@@ -351,8 +351,12 @@ def test_what_needs_two_people_waits_for_the_second(deploy: Callable[..., Deploy
     assert "<script>alert" not in shown.html
     assert olive.send(path, decision="approve").status == 409
     assert "Proposal collective" in otto.open("/inbox").text
-    otto.open(path)
+    assert f"Name {HOSTILE} Members 10 Equity factor 1.5 Status ACTIVE" in otto.open(path).text
     assert "Approved" in otto.send(path, decision="approve").text
+    assert "What it would change" not in otto.open(path).text  # it has happened
+    olive.open("/registry/collectives/irish")
+    shown = olive.send("/registry/collectives/irish", display_name=HOSTILE, members="12", equity="1.5", status="ACTIVE")
+    assert "Field Now Proposed Members 10 12 What it would log" in shown.text
     assert "1.5" in otto.open("/registry").text
     assert otto.open("/registry/collectives/irish").status == 200
 

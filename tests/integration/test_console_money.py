@@ -158,6 +158,7 @@ def test_terms_are_proposed_from_the_simulator(scene: Scene) -> None:
     assert "Put these terms into force" in shown.text
     shown = olive.send(path, headers=None, act="terms", **fields)
     assert "It waits for another operator" in shown.text, shown.alert
+    assert "Field Now Proposed Fee 0% 10%" in shown.text
     beside = olive.open("/" + shown.url.split("/", 3)[3].partition("?")[0] + "/rounds")
     assert "Round 1 of Folk tunes, as proposed" in beside.text
     assert "Fee 0.00 1.00 +1.00" in beside.text

@@ -18,6 +18,7 @@ from services.console.calls import said
 from services.console.formats import money_text
 from services.console.forms import REFUSED
 from services.console.tables import Move, amounts_of, lines_of, movers
+from services.console.views.differences import changed_fields, changed_policy
 from services.console.views.pools import PAGE, everything, pool_of
 from services.console.views.pools import last_rounds as last_rounds_of
 from services.console.views.rounds import FIGURES
@@ -72,18 +73,20 @@ def show(visit: Visit, *, problem: str = "") -> Response:
     """One proposal, with what it would log, and forms for whoever may decide it."""
     log = log_of(visit)
     found = _get(visit, f"{log}/proposals/{visit.ids['leaf']}")
-    content: dict[str, Any] = json_format.MessageToDict(found.content)
+    content: dict[str, Any] = _whole(json_format.MessageToDict(found.content))
+    is_open = found.state == acts_pb2.PROPOSAL_STATE_OPEN
     return visit.page(
         "proposal.html",
         409 if problem else 200,
         log=log,
         found=found,
-        content=json.dumps(_whole(content), indent=2, ensure_ascii=False),
+        content=json.dumps(content, indent=2, ensure_ascii=False),
         is_own=found.proposed_by == visit.caller.principal.name,
-        is_open=found.state == acts_pb2.PROPOSAL_STATE_OPEN,
+        is_open=is_open,
         index=int(visit.ids["leaf"]),
-        details=_details(visit, found),
-        compares=found.effect in DISTRIBUTES and found.state == acts_pb2.PROPOSAL_STATE_OPEN,
+        fields=[*(changed_fields(visit, found.effect, content) if is_open else ()), *_details(visit, found)],
+        terms=changed_policy(visit, found.effect, content) if is_open else [],
+        compares=found.effect in DISTRIBUTES and is_open,
         problem=problem,
     )
 
