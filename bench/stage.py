@@ -159,6 +159,12 @@ class Stage:
         os.sync()
         sleep(REST_SECONDS)
 
+    @contextmanager
+    def web(self) -> Iterator[str]:
+        """The address of the console, of another server on the same database: the first one has none."""
+        with _server(self.database_url, "", claims=True, http_listen="127.0.0.1:0") as (_, said):
+            yield said["http_address"]
+
     def server_memory_bytes_max(self) -> int:
         """The most memory that the server's process has held at once."""
         status = Path(f"/proc/{self.server_id}/status").read_text()
@@ -198,13 +204,15 @@ def staged(
 
 
 @contextmanager
-def _server(url: str, bodies_url: str, *, claims: bool) -> Iterator[tuple[subprocess.Popen[str], dict[str, Any]]]:
+def _server(
+    url: str, bodies_url: str, *, claims: bool, http_listen: str = ""
+) -> Iterator[tuple[subprocess.Popen[str], dict[str, Any]]]:
     """A server's process, and the line that it says. It logs to a file; at the end warnings and errors are shown."""
     chosen = {
         "MOIETY_DATABASE_URL": url,
         "MOIETY_BODIES_URL": bodies_url,
         "MOIETY_LISTEN": "127.0.0.1:0",
-        "MOIETY_HTTP_LISTEN": "",
+        "MOIETY_HTTP_LISTEN": http_listen,
         "MOIETY_LOG_FORMAT": "json",
     }
     command = [sys.executable, "-m", "bench.server", *([] if claims else ["--no-claims"])]
