@@ -28,7 +28,7 @@ from bench.figures import Figure, Series
 from bench.growth import proofs as growing_proofs
 from bench.growth import recording, streams
 from bench.growth import rounds as growing_rounds
-from bench.stage import Stage, staged
+from bench.stage import REST_SECONDS, Stage, staged
 
 Part = Callable[[Stage, int, bool], Sequence[Figure | Series]]
 
@@ -84,7 +84,7 @@ def main() -> int:
     runs = asked.runs or (1 if asked.quick else 5)
     for name in asked.parts or PARTS:
         began = perf_counter()
-        with staged() as stage:
+        with staged(rest_seconds=0 if asked.quick else REST_SECONDS) as stage:
             measured = PARTS[name](stage, runs, asked.quick)
             found = report.section(measured, report.machine(stage.database_url))
         for one in measured:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import count
 from pathlib import Path
 from time import sleep
@@ -75,6 +78,7 @@ class Stage:
     operator_key: str
     operator: Client
     parts: Parts
+    rest_seconds: float
 
     def new_pool(self, workload: Workload) -> str:
         """A new pool with the method and the collectives of a workload."""
@@ -157,7 +161,7 @@ class Stage:
         with psycopg.connect(self.database_url, autocommit=True) as connection:
             connection.execute("CHECKPOINT")
         os.sync()
-        sleep(REST_SECONDS)
+        sleep(self.rest_seconds)
 
     @contextmanager
     def web(self) -> Iterator[str]:
@@ -174,18 +178,24 @@ class Stage:
 
 @contextmanager
 def staged(
-    *, servers: int = 1, claims: bool = True, partitions: int = 0, bodies_elsewhere: bool = False
+    *,
+    servers: int = 1,
+    claims: bool = True,
+    partitions: int = 0,
+    bodies_elsewhere: bool = False,
+    rest_seconds: float = REST_SECONDS,
 ) -> Iterator[Stage]:
     """Start all of it, and stop it at the end. Postgres runs with its defaults: fsync and synchronous_commit are on.
 
     claims: False is for the one measurement of what a row per event costs; events then count as often as they come.
     partitions: how many the tables lie in; 0 for whole tables.
     bodies_elsewhere: whether bodies lie in a folder beside Postgres.
+    rest_seconds: for how long nothing is done once what was filled in is on its way to the disk.
     """
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
+        subprocess.run(["cp", "-a", _migrated(), f"{folder}/data"], check=True)
         url = stack.enter_context(embedded_postgres(Path(folder) / "data"))
-        upgrade(url)
         if partitions:
             distribute(url, partitions=partitions)
         bodies_url = (Path(folder) / "bodies").as_uri() if bodies_elsewhere else ""
@@ -200,7 +210,17 @@ def staged(
         operator = stack.enter_context(Client(said["address"], operator_key))
         addresses = tuple(found["address"] for _, found in started)
         empty = tuple(found["empty_address"] for _, found in started)
-        yield Stage(said["address"], addresses, empty, process.pid, url, operator_key, operator, parts)
+        yield Stage(said["address"], addresses, empty, process.pid, url, operator_key, operator, parts, rest_seconds)
+
+
+@cache
+def _migrated() -> Path:
+    """The files of a Postgres whose schema is up to date and holds nothing, made once: it takes longer than to copy."""
+    folder = Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, folder)
+    with embedded_postgres(folder / "data") as url:
+        upgrade(url)
+    return folder / "data"
 
 
 @contextmanager

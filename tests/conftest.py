@@ -7,11 +7,13 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any, Final
 
 import fasteners
 import hypothesis
 import pytest
 import sqlalchemy as sa
+from hypothesis.internal.conjecture import providers
 
 from ledger.store.database import Database, as_driver_url
 from services.process.embedded import embedded_postgres
@@ -22,9 +24,14 @@ from tests.support.standby import own_postgres_folder
 # A free port for HTTP too, in the processes that tests start as well: several runs share a machine.
 os.environ.setdefault("MOIETY_HTTP_LISTEN", "127.0.0.1:0")
 
-# Hypothesis would fail an example that takes long, which on a busy machine says nothing about the code.
-hypothesis.settings.register_profile("moiety", deadline=None)
+# The same examples in every run, and no verdict on how long they take, which on a busy machine says nothing about the
+# code. `pytest --hypothesis-profile=explore tests/property` looks at others each time.
+_UNTIMED: Final[dict[str, Any]] = {"deadline": None, "suppress_health_check": [hypothesis.HealthCheck.too_slow]}
+hypothesis.settings.register_profile("moiety", derandomize=True, **_UNTIMED)
+hypothesis.settings.register_profile("explore", **_UNTIMED)
 hypothesis.settings.load_profile("moiety")
+# Constants of whatever modules happen to be loaded would make the examples depend on the tests that ran before.
+providers._get_local_constants = lambda: providers._local_constants
 
 
 @pytest.fixture
@@ -53,12 +60,15 @@ def postgres(data_folder: Path) -> Iterator[sa.Engine]:
     Its tables are whole, or in as many partitions as MOIETY_TEST_PARTITIONS says.
     """
     with ExitStack() as stack:
-        url = os.environ.get("MOIETY_TEST_POSTGRES_URL")
-        if not url:
+        url = os.environ.get("MOIETY_TEST_POSTGRES_URL", "")
+        embedded = not url
+        if embedded:
             # The first embedded Postgres that root starts on a machine adds a user, and two at once would collide.
             with fasteners.InterProcessLock(Path(tempfile.gettempdir()) / "moiety-test.lock"):
                 url = stack.enter_context(embedded_postgres(data_folder / "run"))
         engine = sa.create_engine(as_driver_url(url), isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
+        if embedded:
+            _spare_the_disk(engine)
         name = f"{TEMPLATE}_{os.getpid()}"
         with engine.connect() as connection:
             connection.exec_driver_sql(f"DROP DATABASE IF EXISTS {name}")
@@ -70,6 +80,17 @@ def postgres(data_folder: Path) -> Iterator[sa.Engine]:
         yield engine
         with engine.connect() as connection:
             connection.exec_driver_sql(f"DROP DATABASE {name}")
+
+
+def _spare_the_disk(postgres: sa.Engine) -> None:
+    """Have nothing written through to the disk: only a machine that fails would lose by it, and no test ends one.
+
+    Most of the time that a fresh database takes is waiting for the disk.
+    """
+    with postgres.connect() as connection:
+        for setting in ("fsync", "full_page_writes"):
+            connection.exec_driver_sql(f"ALTER SYSTEM SET {setting} = off")
+        connection.exec_driver_sql("SELECT pg_reload_conf()")
 
 
 @pytest.fixture

@@ -21,7 +21,8 @@ BATCHES_OF_ALL: Final = 20
 def measure(stage: Stage, runs: int, *, batches: Sequence[int], collectives: Sequence[int]) -> list[Series]:
     """Previews, which calculate what a round would be: of so many batches, and over so many collectives."""
     by_batches = _by_batches(stage, runs, batches)
-    with staged() as empty:  # a round is over every collective that is registered, whichever pool brought it
+    # A round is over every collective that is registered, whichever pool brought it.
+    with staged(rest_seconds=stage.rest_seconds) as empty:
         return [by_batches, _by_collectives(empty, runs, collectives)]
 
 

@@ -51,7 +51,7 @@ def service(data_folder: Path) -> Iterator[tuple[subprocess.Popen[str], str, str
         assert operator
         yield process, address[0], operator[0]
         process.terminate()
-        process.communicate(timeout=60)
+        process.communicate(timeout=120)
 
 
 def test_a_bundle_outlives_the_service_and_is_verified_without_it(
@@ -67,7 +67,7 @@ def test_a_bundle_outlives_the_service_and_is_verified_without_it(
     vkey = moiety.run("log", "vkey", data_folder / "audit" / "signing-key", "folk")["verifier_key"]
 
     process.send_signal(signal.SIGTERM)
-    process.wait(timeout=60)
+    process.wait(timeout=120)
 
     for source in (tmp_path / "folk.tar", tmp_path / "log"):
         found = moiety.run("verify", source, "--key", vkey, "--since", tmp_path / "kept")

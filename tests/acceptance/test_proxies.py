@@ -25,7 +25,8 @@ from cryptography.x509.oid import NameOID
 from moiety import Client
 from moiety.files import read_usage
 from tests.support.deployment import Deployment
-from tests.support.programs import free_port, listening, require
+from tests.support.ports import free_port
+from tests.support.programs import listening, require
 from tests.support.scene import METHOD, POOL, Scene, open_scene
 
 PROXIES: Final = Path(__file__).parents[2] / "docs" / "examples" / "proxies"
@@ -127,7 +128,7 @@ def test_two_hundred_thousand_events_go_through_nginx(scene: Scene, nginx: Proxy
         scene.pay_in(100, "later")
         assert next(seen).index == size
     with pytest.raises(urllib.error.HTTPError, match="404"):
-        urllib.request.urlopen(f"https://{nginx.http}/metrics", context=context, timeout=30)
+        urllib.request.urlopen(f"https://{nginx.http}/metrics", context=context, timeout=120)
 
 
 def test_envoy_accepts_its_configuration(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ def moiety_up(data_folder: Path) -> Iterator[str]:
         printed = "".join(iter(process.stdout.readline, "Press Ctrl-C to stop.\n"))
         yield printed
         process.terminate()
-        process.communicate(timeout=60)
+        process.communicate(timeout=120)
         assert process.returncode == 0
 
 
@@ -59,7 +59,7 @@ def test_the_readmes_demo_prints_what_it_shows() -> None:
         text=True,
         cwd=ROOT,
         check=False,
-        timeout=280,
+        timeout=800,
     )
     assert done.returncode == 0, done.stderr
     shown = [line for line in blocks(README, "demo")[0] if line != "..."]

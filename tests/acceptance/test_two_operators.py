@@ -34,7 +34,7 @@ def printed(data_folder: Path) -> Iterator[str]:
         assert process.stdout
         yield "".join(iter(process.stdout.readline, "Press Ctrl-C to stop.\n"))
         process.terminate()
-        process.communicate(timeout=60)
+        process.communicate(timeout=120)
         assert process.returncode == 0
 
 

@@ -25,7 +25,7 @@ METHOD: Final = "ngram"
 PAID: Final = {"irish": "IE29AIBK93115212345678", "breton": "FR1420041010050500013M02606"}
 OURS: Final = "DE89370400440532013000"
 DUE_MINOR: Final = 90_000
-BOOKED_SECONDS: Final = 60.0
+BOOKED_SECONDS: Final = 300.0
 """How long the scheduler may take to book a statement in each pool."""
 
 TWO: Final = Controls(people=2, terms=1, weights=1, money=2, rounds=2, registry=1)

@@ -16,7 +16,7 @@ import psycopg
 from tests.faults.traffic import Traffic
 from tests.faults.world import PLATFORMS, POOL, World
 
-SIGNED_SECONDS: Final = 60.0
+SIGNED_SECONDS: Final = 300.0
 """How long the signer may take until everything is signed."""
 
 

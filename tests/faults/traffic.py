@@ -76,7 +76,7 @@ class Traffic:
         """Let every caller finish its call, and wait for that."""
         self._paused.set()
         for _ in self._threads:
-            if not self._resting.acquire(timeout=180):
+            if not self._resting.acquire(timeout=600):
                 self.book.problems.append("a call is stuck")
 
     def go_on(self) -> None:
@@ -85,7 +85,7 @@ class Traffic:
     def stop(self) -> None:
         self._stopped.set()
         for thread in self._threads:
-            thread.join(60)
+            thread.join(600)
 
     def _go_on(self, act: Callable[[random.Random], None], chance: random.Random) -> None:
         while not self._stopped.is_set():

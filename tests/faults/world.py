@@ -30,7 +30,7 @@ from services.signing.key_file import generate_key
 from tests.faults.banking import TWO, open_account
 from tests.support.books import wait_until
 from tests.support.deployment import FOUNDERS, SteppedClock, deployed
-from tests.support.programs import free_port
+from tests.support.ports import free_port
 from tests.support.standby import base_backup, program
 
 POOL: Final = "folk"

@@ -58,6 +58,8 @@ from tests.support.fsck_scene import findings
 from tests.support.racing import at_once
 from tests.support.scene import METHOD, NANO, POOL, event
 
+pytestmark = pytest.mark.surface
+
 REVIEW: Final = 3600
 KEPT: Final = (
     "collective", "platform", "api_key", "policy", "method", "membership", "schedule", "movement", "transfer",

@@ -30,6 +30,8 @@ from tests.support.deployment import Deployment
 from tests.support.paying import IBANS, OURS, account, of_two, pay_scene
 from tests.support.scene import POOL, Scene
 
+pytestmark = pytest.mark.surface
+
 MINE: Final = "AT611904300234573201"
 DAY: Final = "2026-01-09"
 

@@ -30,6 +30,8 @@ from tests.support.deployment import START, SteppedClock, deployed
 from tests.support.scene import POOL, Scene, event, open_scene
 from tests.support.standby import base_backup, make_archive, own_postgres_folder, restored
 
+pytestmark = pytest.mark.surface
+
 KEY: Final = SigningKey("localhost/moiety", bytes(range(32)))
 NOON: Final = "noon"
 """The restore point before the last batch."""

@@ -21,15 +21,16 @@ class TakenError(Exception):
     """A key of a table is taken."""
 
 
+@pytest.mark.surface
 @pytest.mark.parametrize("name", sorted(metadata.tables))
-def test_every_unique_key_is_known_by_its_table(owner: sa.Engine, name: str) -> None:
+def test_every_unique_key_is_known_by_its_table(shared_owner: sa.Engine, name: str) -> None:
     table = metadata.tables[name]
     keys = [each.name for each in table.constraints if isinstance(each, sa.PrimaryKeyConstraint | sa.UniqueConstraint)]
     assert keys
     for key in keys:
         for said in (key, f"{key}_102042", str(key).replace(f"{name}_", f"{name}_p3_", 1)):
             words = f'duplicate key value violates unique constraint "{said}"'
-            with owner.connect() as connection, pytest.raises(sa.exc.InternalError) as caught:
+            with shared_owner.connect() as connection, pytest.raises(sa.exc.InternalError) as caught:
                 connection.exec_driver_sql(f"DO $$ BEGIN RAISE '{words}' USING ERRCODE = 'XX000'; END $$")
             assert taken_table(caught.value) == name
 
@@ -55,8 +56,8 @@ def test_a_violation_is_told_by_the_driver_and_by_sqlalchemy(database: Database)
         "DO $$ BEGIN RAISE 'could not open file' USING ERRCODE = 'XX000'; END $$",
     ],
 )
-def test_other_errors_are_left_as_they_are(owner: sa.Engine, statement: str) -> None:
-    with pytest.raises(sa.exc.DBAPIError) as caught, owner.connect() as connection, taken_keys(TakenError):
+def test_other_errors_are_left_as_they_are(shared_owner: sa.Engine, statement: str) -> None:
+    with pytest.raises(sa.exc.DBAPIError) as caught, shared_owner.connect() as connection, taken_keys(TakenError):
         connection.exec_driver_sql(statement)
     assert taken_table(caught.value) is None
 

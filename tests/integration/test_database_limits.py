@@ -14,6 +14,8 @@ from ledger.errors import BusyError, LedgerCorruptError, StateError, StoreUnavai
 from ledger.store import database as module
 from ledger.store.database import Database, as_driver_url
 
+pytestmark = pytest.mark.surface
+
 NOWHERE: Final = "postgresql://127.0.0.1:1/nowhere"
 
 

@@ -537,7 +537,7 @@ def test_health_answers_without_a_key(scene: Scene) -> None:
 
 def listing(until: threading.Event) -> Iterator[reflection_pb2.ServerReflectionRequest]:
     yield reflection_pb2.ServerReflectionRequest(list_services="")
-    until.wait(30)
+    until.wait(240)
 
 
 def test_reflection_answers_without_a_key(scene: Scene) -> None:

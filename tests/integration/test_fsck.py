@@ -78,6 +78,7 @@ def test_a_sound_database_has_no_findings(tampering: sa.Connection) -> None:
     assert {name for name, count in folk.rows.items() if count} == {table.name for table in (*TABLES, lt.pool)}
 
 
+@pytest.mark.surface
 @pytest.mark.parametrize(("table", "column"), COLUMNS)
 def test_an_edited_row_is_found_and_its_table_named(tampering: sa.Connection, table: sa.Table, column: str) -> None:
     edit = sa.update(table).values({column: another(table.c[column])}).where(middle_row(tampering, table))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from time import monotonic, sleep
 from typing import Any
 
 import pytest
@@ -13,7 +12,7 @@ import sqlalchemy as sa
 
 from ledger.store import tables as t
 from moiety import Client, InvalidArgumentError, Receipt
-from tests.support.books import require_sound_log, row_counts
+from tests.support.books import require_sound_log, row_counts, wait_until
 from tests.support.deployment import Deployment
 from tests.support.scene import POOL, Scene, event, events, open_scene
 
@@ -41,10 +40,7 @@ def at_once(scene: Scene, asked: Sequence[tuple[range, str, Client | None]]) -> 
         found = []
         for place, (numbers, batch_id, by) in enumerate(asked):
             found.append(threads.submit(scene.submit, events(numbers), batch_id, by=by))
-            end = monotonic() + 10
-            while len(groups._waiting[pool_id]) <= place and not found[-1].done():
-                assert monotonic() < end
-                sleep(0.001)
+            wait_until(lambda place=place: len(groups._waiting[pool_id]) > place or found[-1].done())  # type: ignore[misc]
     return found, sizes
 
 

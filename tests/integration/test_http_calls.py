@@ -259,13 +259,13 @@ def test_pages_of_other_origins_may_call_where_it_is_set(scene: Scene, deploy: C
 
 def connected(address: str) -> socket.socket:
     host, _, port = address.rpartition(":")
-    return socket.create_connection((host, int(port)), timeout=20)
+    return socket.create_connection((host, int(port)), timeout=120)
 
 
 def test_silent_and_slow_connections_are_ended_and_hold_up_nobody(
     deploy: Callable[..., Deployment], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http_server, "HEADER_SECONDS", 0.5)
+    monkeypatch.setattr(http_server, "HEADER_SECONDS", 2.0)
     monkeypatch.setattr(http_server, "connections_allowed", lambda _: 40)
     deployment = open_scene(deploy()).deployment
     address, key = deployment.running.http_address, deployment.key("operators/olive")
@@ -282,7 +282,7 @@ def test_silent_and_slow_connections_are_ended_and_hold_up_nobody(
 def test_a_connection_that_has_asked_once_has_no_longer_for_the_next(
     deploy: Callable[..., Deployment], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http_server, "HEADER_SECONDS", 0.5)
+    monkeypatch.setattr(http_server, "HEADER_SECONDS", 2.0)
     monkeypatch.setattr(http_server, "connections_allowed", lambda _: 40)
     kept = connected(deploy().running.http_address)
     kept.sendall(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n")
@@ -316,7 +316,7 @@ def test_nothing_of_a_body_is_read_before_the_key(address: str, monkeypatch: pyt
 def test_a_body_that_does_not_come_is_not_waited_for(
     scene: Scene, address: str, key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connect, "MESSAGE_SECONDS", 0.5)
+    monkeypatch.setattr(connect, "MESSAGE_SECONDS", 2.0)
     head = (
         "POST /moiety.v1.RegistryService/GetPool HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
         f"authorization: Bearer {key}\r\ncontent-length: 100\r\n\r\n{{"
@@ -333,7 +333,7 @@ def test_a_body_that_does_not_come_is_not_waited_for(
 
 
 def test_readers_that_read_nothing_hold_no_thread(scene: Scene, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exchange, "READ_SECONDS", 1.0)
+    monkeypatch.setattr(exchange, "READ_SECONDS", 2.0)
     receipt = scene.submit([event(number) for number in range(1000)], "many")
     key = scene.deployment.key("auditors/kim")
     asked = framed(audit_pb2.GetBodyRequest(parent=f"pools/{POOL}", sha256=receipt.body_sha256))

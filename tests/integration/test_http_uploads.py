@@ -167,16 +167,16 @@ def test_only_platforms_upload_and_only_with_a_key(scene: Scene, monkeypatch: py
 def test_uploads_that_stall_or_break_off_leave_the_service_to_others(
     scene: Scene, key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(uploads, "IDLE_SECONDS", 0.5)
+    monkeypatch.setattr(uploads, "IDLE_SECONDS", 2.0)
     host, _, port = scene.deployment.running.http_address.rpartition(":")
     head = (
         f"POST {PATH} HTTP/1.1\r\nhost: x\r\ncontent-type: {NDJSON}\r\nauthorization: Bearer {key}\r\n"
         "content-length: 1000000\r\n\r\n"
     ).encode()
-    stalled = [socket.create_connection((host, int(port)), timeout=30) for _ in range(6)]
+    stalled = [socket.create_connection((host, int(port)), timeout=120) for _ in range(6)]
     for each in stalled:
         each.sendall(head + lines(2))
-    broken = socket.create_connection((host, int(port)), timeout=30)
+    broken = socket.create_connection((host, int(port)), timeout=120)
     broken.sendall(head + lines(2))
     broken.close()
     other = scene.deployment.key("platforms/tunesmith")

@@ -307,6 +307,7 @@ REFUSED: Final[list[tuple[Any, str]]] = [
 ]
 
 
+@pytest.mark.surface
 @pytest.mark.parametrize(("body", "field"), REFUSED)
 def test_a_batch_with_anything_wrong_is_refused_whole(
     refusing_wire: Wire, shared_owner: sa.Engine, body: bytes, field: str
@@ -351,6 +352,7 @@ ROWS: Final[list[tuple[dict[str, Any], str]]] = [
 ]
 
 
+@pytest.mark.surface
 @pytest.mark.parametrize(("wrong", "field"), ROWS)
 def test_a_row_with_anything_wrong_names_its_field(
     refusing_wire: Wire, shared_owner: sa.Engine, wrong: dict[str, Any], field: str

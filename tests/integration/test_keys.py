@@ -22,6 +22,8 @@ from tests.support.deployment import Deployment
 from tests.support.http import call
 from tests.support.scene import POOL, Scene, event, open_scene
 
+pytestmark = pytest.mark.surface
+
 OTHER: Final = "sea"
 EVERYONE: Final = ("operators/olive", "auditors/ada", "platforms/tunesmith", "collectives/irish")
 

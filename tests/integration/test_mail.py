@@ -36,6 +36,8 @@ from tests.support.mailbox import Mailbox, mail_server
 from tests.support.paying import IBANS, OURS, account, pay_scene, require_sound
 from tests.support.scene import METHOD, POOL, Scene, event
 
+pytestmark = pytest.mark.surface
+
 IRISH: Final = "office@irish.example"
 BRETON: Final = "o'brien+x@breton.example"
 OTTO: Final = "otto@operators.example"

@@ -84,7 +84,8 @@ def test_a_flood_is_refused_beyond_its_share_and_others_are_answered(
     with Client(scene.deployment.address, key) as songbird:
         songbird.get_pool(POOL)  # so that its key is known
         with head_held(owner, POOL):
-            flood = submitted(channel, key, 3 * THREADS * WAITING_PER_THREAD, timeout=60)
+            flood = submitted(channel, key, 3 * THREADS * WAITING_PER_THREAD, timeout=240)
+            wait_until(lambda: sum(each.done() for each in flood) >= THREADS * WAITING_PER_THREAD)
             assert scene.operator.get_pool(POOL).name == f"pools/{POOL}"
             assert scene.balances() == {}
     ended: Counter[str] = Counter()

@@ -17,7 +17,8 @@ from ledger.store.database import SERVICE_ROLE, Database
 from services.process.passage import give_passage, unprivileged_user
 from services.schema import upgrade
 from tests.support.deployment import SteppedClock, deployed
-from tests.support.programs import free_port, listening, require
+from tests.support.ports import free_port
+from tests.support.programs import listening, require
 from tests.support.scene import event, open_scene
 
 pytestmark = pytest.mark.surface

@@ -20,6 +20,8 @@ from tests.support.http import call
 from tests.support.scene import METHOD, POOL, Scene, event, open_scene
 from tests.support.wire import Wire
 
+pytestmark = pytest.mark.surface
+
 
 @pytest.fixture
 def scene(deployment: Deployment) -> Scene:

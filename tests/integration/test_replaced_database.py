@@ -90,7 +90,7 @@ def health(scene: Scene, service: str = "") -> int:
     """What health says of a service, or of the server as a whole."""
     with grpc.insecure_channel(scene.deployment.address) as channel:
         asked: Any = health_pb2_grpc.HealthStub(channel)
-        status: int = asked.Check(health_pb2.HealthCheckRequest(service=service), timeout=10).status
+        status: int = asked.Check(health_pb2.HealthCheckRequest(service=service), timeout=120).status
         return status
 
 

@@ -148,6 +148,7 @@ TAMPERED: Final[list[tuple[str, int, str]]] = [
 ]
 
 
+@pytest.mark.surface
 @pytest.mark.parametrize(("statement", "leaf_index", "figure"), TAMPERED)
 def test_what_was_changed_behind_the_log_s_back_is_named(
     auditor: Client, intruder: sa.Engine, statement: str, leaf_index: int, figure: str
@@ -234,6 +235,7 @@ FORGED: Final[list[tuple[dict[int, Callable[[dict[str, Any]], None]], int, str, 
 ]  # fmt: skip
 
 
+@pytest.mark.surface
 @pytest.mark.parametrize(("changes", "leaf_index", "figure", "line"), FORGED)
 def test_a_forged_entry_whose_hashes_fit_is_named_all_the_same(
     auditor: Client,

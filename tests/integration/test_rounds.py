@@ -546,6 +546,7 @@ def test_rounds_come_page_by_page_oldest_first(scene: Scene) -> None:
     assert rest.next_page_token == ""
 
 
+@pytest.mark.surface
 @pytest.mark.parametrize("currency", ["EUR", "JPY", "KWD", "CLF"])
 def test_a_hundred_rounds_of_five_units_pay_everyone_its_part_to_a_unit(deployment: Deployment, currency: str) -> None:
     """Largest remainder pays 500 and nothing, where 454.5 and 45.5 is right."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Final
 from uuid import UUID
 
@@ -14,6 +15,14 @@ from ledger.store.database import Database, driver_connection
 from ledger.store.rows import VALUES_MAX, Column, byteas, int2s, int4s, int8s, numerics, put_rows, texts, uuids
 
 IDS: Final = [UUID(int=1), UUID(int=2**128 - 1), UUID("01890a5d-ac96-774b-bcce-b302099a8057")]
+
+
+@pytest.fixture(scope="module")
+def shared_database(shared_database_url: str) -> Iterator[Database]:
+    """One for all tests that only read."""
+    opened = Database(shared_database_url, connections=2)
+    yield opened
+    opened.close()
 
 
 @pytest.mark.parametrize(
@@ -33,9 +42,9 @@ IDS: Final = [UUID(int=1), UUID(int=2**128 - 1), UUID("01890a5d-ac96-774b-bcce-b
         (texts([]), "text[]", []),
     ],
 )
-def test_an_array_arrives_as_it_is(database: Database, column: Column, kind: str, values: list[Any]) -> None:
+def test_an_array_arrives_as_it_is(shared_database: Database, column: Column, kind: str, values: list[Any]) -> None:
     array = column.as_array()
-    with database.reading() as connection:
+    with shared_database.reading() as connection:
         found = driver_connection(connection).execute("SELECT %b, pg_typeof(%b)::text", (array, array)).fetchone()
     assert found == (values, kind)
 

@@ -52,14 +52,24 @@ WHOSE: Final = {"tune-1": "irish", "tune-2": "irish", "tune-3": "scottish", "tun
 HALF: Final = NANO // 2
 
 
-@pytest.fixture
-def scene(deployment: Deployment) -> Scene:
+def opened(deployment: Deployment) -> Scene:
     """A pool with a method of influences over a membership of items, and one that counts citations of collectives."""
     scene = open_scene(deployment, policy=Policy(fee_ppm=100_000, rounding=ROUNDING_PLACED))
     scene.operator.create_membership(POOL, ITEMS, WHOSE)
     declare(scene, INFLUENCE, score_kind=SCORE_KIND_SIGNED_INFLUENCE, membership=ITEMS)
     declare(scene, CITATIONS, score_kind=SCORE_KIND_COUNT, coverage_nano=HALF)
     return scene
+
+
+@pytest.fixture
+def scene(deployment: Deployment) -> Scene:
+    return opened(deployment)
+
+
+@pytest.fixture(scope="module")
+def shared(shared_deployment: Deployment) -> Scene:
+    """One for all tests that leave nothing behind which another would see."""
+    return opened(shared_deployment)
 
 
 def declare(scene: Scene, method: str, **fields: Any) -> Method:
@@ -192,21 +202,21 @@ def test_the_order_of_the_rule_is_the_method_s_record(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
-def test_what_is_not_finite_is_refused_with_its_position(scene: Scene, bad: float) -> None:
+def test_what_is_not_finite_is_refused_with_its_position(shared: Scene, bad: float) -> None:
     body = score_body([scored([("tune-1", 1.0)], 0), scored([("tune-1", 1.0), ("tune-2", bad)], 1)])
-    with Wire(scene.deployment.address, scene.deployment.key("platforms/tunesmith")) as wire:
+    with Wire(shared.deployment.address, shared.deployment.key("platforms/tunesmith")) as wire:
         (answer,) = wire.call(
             "UsageService/AppendUsage", parent=f"pools/{POOL}", batch_id="b", method_id=INFLUENCE, arrow_stream=body
         )
     refusal = refusal_of(answer.error)
     assert refusal.fields == ["events[1].scores"]
     with pytest.raises(InvalidUsageError, match=r"events\[1\]\.scores: must be finite"):
-        submit(scene, {"tune-1": [1.0, bad]})
+        submit(shared, {"tune-1": [1.0, bad]})
 
 
-def test_scores_that_the_kind_does_not_allow_are_refused_with_their_position(scene: Scene) -> None:
+def test_scores_that_the_kind_does_not_allow_are_refused_with_their_position(shared: Scene) -> None:
     with pytest.raises(BatchRefusedError) as caught:
-        submit(scene, {"irish": [1.0, -1.0]}, CITATIONS)
+        submit(shared, {"irish": [1.0, -1.0]}, CITATIONS)
     (violation,) = caught.value.refusals[0].events
     assert (violation.position, violation.field) == (1, "scores")
 
@@ -251,6 +261,7 @@ def test_a_method_is_declared_with_its_rule_and_a_rule_s_defaults_are_told(scene
     assert (declared.version, declared.covers) == (2, "books of 2026")
 
 
+@pytest.mark.surface
 @pytest.mark.parametrize(
     ("method", "fields", "told"),
     [
@@ -265,10 +276,10 @@ def test_a_method_is_declared_with_its_rule_and_a_rule_s_defaults_are_told(scene
     ],
 )
 def test_repeats_and_a_tolerance_are_the_method_s_to_declare(
-    scene: Scene, method: str, fields: dict[str, Any], told: tuple[bool, bool, int]
+    shared: Scene, method: str, fields: dict[str, Any], told: tuple[bool, bool, int]
 ) -> None:
-    declare(scene, method, **fields)
-    (found,) = [each for each in scene.operator.list_methods(POOL) if each.name.endswith(f"/{method}")]
+    declare(shared, method, **fields)
+    (found,) = [each for each in shared.operator.list_methods(POOL) if each.name.endswith(f"/{method}")]
     assert (found.sum_repeats, found.HasField("tolerance_nano"), found.tolerance_nano) == told
 
 
@@ -292,6 +303,7 @@ def test_sources_that_repeat_and_fractions_that_were_rounded_go_in_and_are_found
     ]
 
 
+@pytest.mark.surface
 @pytest.mark.parametrize(
     ("fields", "field"),
     [
@@ -313,13 +325,13 @@ def test_sources_that_repeat_and_fractions_that_were_rounded_go_in_and_are_found
 )
 @pytest.mark.parametrize("validate_only", [True, False])
 def test_a_rule_that_is_none_is_refused(
-    scene: Scene, fields: dict[str, Any], field: str, *, validate_only: bool
+    shared: Scene, fields: dict[str, Any], field: str, *, validate_only: bool
 ) -> None:
     method = Method(display_name="M", confidence_ppm=1)
     for name, value in fields.items():
         setattr(method, name, value)
     with pytest.raises(InvalidArgumentError) as caught:
-        scene.operator.create_method(POOL, "m", method, validate_only=validate_only)
+        shared.operator.create_method(POOL, "m", method, validate_only=validate_only)
     assert [violation.field for violation in caught.value.violations] == [field]
 
 
@@ -351,9 +363,9 @@ def test_the_same_membership_from_several_at_once_is_one_version(scene: Scene) -
 
 
 @pytest.mark.parametrize("version", [-1, 2**31 - 1])
-def test_a_version_that_is_none_is_refused_or_not_there(scene: Scene, version: int) -> None:
+def test_a_version_that_is_none_is_refused_or_not_there(shared: Scene, version: int) -> None:
     with pytest.raises((InvalidArgumentError, NotFoundError)):
-        scene.operator.get_membership(POOL, ITEMS, version=version)
+        shared.operator.get_membership(POOL, ITEMS, version=version)
 
 
 def test_a_membership_may_be_larger_than_one_message_of_the_usual_limit(scene: Scene) -> None:
@@ -378,6 +390,7 @@ def test_a_membership_names_registered_collectives_only(scene: Scene, owner: sa.
     assert row_counts(owner) == before
 
 
+@pytest.mark.surface
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
@@ -390,8 +403,8 @@ def test_a_membership_names_registered_collectives_only(scene: Scene, owner: sa.
         (b"\xff", "UTF-8"),
     ],
 )
-def test_a_membership_that_is_not_canonical_is_refused_with_its_line(scene: Scene, body: bytes, reason: str) -> None:
-    with Wire(scene.deployment.address, scene.deployment.key("operators/olive")) as wire:
+def test_a_membership_that_is_not_canonical_is_refused_with_its_line(shared: Scene, body: bytes, reason: str) -> None:
+    with Wire(shared.deployment.address, shared.deployment.key("operators/olive")) as wire:
         fields = {"parent": f"pools/{POOL}", "membership_id": ITEMS, "body": body}
         refusal = refused(lambda: wire.call("RegistryService/CreateMembership", **fields))
     assert refusal.fields == ["body"]

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
@@ -18,8 +17,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from moiety import Platform
-from services.api import streams
-from services.api.streams import StreamLimit
+from services.api import contract, streams
+from services.api.streams import CallLimits, StreamLimit
+from tests.support.books import wait_until
 from tests.support.deployment import Deployment
 from tests.support.scene import METHOD, NOON, POOL, Scene, open_scene
 from tests.support.wire import Wire, refused
@@ -48,7 +48,7 @@ def hoarder(scene: Scene, name: str) -> Wire:
 
 def listing(until: threading.Event) -> Iterator[reflection_pb2.ServerReflectionRequest]:
     yield reflection_pb2.ServerReflectionRequest(list_services="")
-    until.wait(30)
+    until.wait(240)
 
 
 def test_strangers_who_keep_reflection_open_do_not_keep_others_out(deploy: Callable[..., Deployment]) -> None:
@@ -63,7 +63,7 @@ def test_strangers_who_keep_reflection_open_do_not_keep_others_out(deploy: Calla
         turned_away = [reflection.ServerReflectionInfo(listing(done)) for _ in range(20)]
         for call in turned_away:
             assert refused(partial(next, call)).code is grpc.StatusCode.RESOURCE_EXHAUSTED
-        assert health.Check(health_pb2.HealthCheckRequest(), timeout=10).status == 1
+        assert health.Check(health_pb2.HealthCheckRequest(), timeout=120).status == 1
         assert list(deployment.client().list_pools()) == []
         done.set()
         assert all(list(call) == [] for call in held)
@@ -71,7 +71,7 @@ def test_strangers_who_keep_reflection_open_do_not_keep_others_out(deploy: Calla
 
 
 def idle(until: threading.Event) -> Iterator[Message]:
-    until.wait(60)
+    until.wait(240)
     yield from ()
 
 
@@ -83,13 +83,15 @@ def test_platforms_that_keep_idle_streams_open_do_not_keep_others_out(deploy: Ca
     with ExitStack() as stack:
         hoarders = [stack.enter_context(hoarder(scene, f"hoarder-{number}")) for number in range(4)]
         health: Any = health_pb2_grpc.HealthStub(hoarders[0].channel)
+        for wire in hoarders:
+            wire.call("RegistryService/ListPools")  # so that its key is known, and its calls wait in its own queue
         opened = [wire.open("UsageService/AppendUsage", idle(done)) for wire in hoarders for _ in range(20)]
         refusals = [call for call in opened if settles(call)]
         assert len(opened) - len(refusals) == limit.all
         refusal = refused(partial(next, refusals[0]))
         assert (refusal.code, refusal.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_STREAMS")
         assert refusal.details["RetryInfo"].retry_delay.seconds == 1
-        assert health.Check(health_pb2.HealthCheckRequest(), timeout=10).status == 1
+        assert health.Check(health_pb2.HealthCheckRequest(), timeout=120).status == 1
         assert list(scene.operator.list_pools())
 
         # The client waits as it is told, and gets its turn when the others have let go.
@@ -98,19 +100,33 @@ def test_platforms_that_keep_idle_streams_open_do_not_keep_others_out(deploy: Ca
         assert receipt.accepted_count == 3
 
 
+@pytest.fixture
+def limits(monkeypatch: pytest.MonkeyPatch) -> list[CallLimits]:
+    """What the services count that start from now on."""
+    made: list[CallLimits] = []
+
+    def counted(threads: int) -> CallLimits:
+        made.append(CallLimits(threads))
+        return made[-1]
+
+    monkeypatch.setattr(contract, "CallLimits", counted)
+    return made
+
+
 def test_a_platform_that_holds_idle_streams_does_not_lock_itself_out(
-    deploy: Callable[..., Deployment], monkeypatch: pytest.MonkeyPatch
+    limits: list[CallLimits], deploy: Callable[..., Deployment], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(streams, "SHED_SECONDS", 0.5)
     deployment = deploy(threads=8)
     done = threading.Event()
     scene = open_scene(deployment)
     with Wire(deployment.address, deployment.key("platforms/tunesmith")) as wire:
-        first, second = [wire.open("UsageService/AppendUsage", idle(done)) for _ in range(StreamLimit(8).each)]
-        assert not any(settles(call) for call in (first, second))
+        opened = [wire.open("UsageService/AppendUsage", idle(done)) for _ in range(StreamLimit(8).each)]
+        wait_until_idle(limits, len(opened), streams.SHED_SECONDS)
+        assert not any(call.done() for call in opened)
         (receipt,) = scene.platform.submit_usage(POOL, usage(3), METHOD)
         assert receipt.accepted_count == 3
-        (shed,) = [call for call in (first, second) if settles(call)]
+        (shed,) = ended(opened, 1)
         refusal = refused(partial(next, shed))
         assert (refusal.code, refusal.reason) == (grpc.StatusCode.UNAVAILABLE, "STREAM_SHED")
         assert "to make room for another stream" in refusal.message
@@ -122,7 +138,7 @@ def test_a_platform_that_holds_idle_streams_does_not_lock_itself_out(
 
 
 def test_a_slow_table_goes_on_after_its_stream_was_shed(
-    deploy: Callable[..., Deployment], monkeypatch: pytest.MonkeyPatch
+    limits: list[CallLimits], deploy: Callable[..., Deployment], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(streams, "SHED_SECONDS", 0.3)
     deployment = deploy(threads=8)
@@ -133,18 +149,18 @@ def test_a_slow_table_goes_on_after_its_stream_was_shed(
         whole = usage(4)
         for place in range(4):
             if place == 2:
-                assert shed.wait(60)
+                assert shed.wait(240)
             yield from whole.slice(place, 1).to_batches()
 
     with ThreadPoolExecutor(1) as threads, Wire(deployment.address, deployment.key("platforms/tunesmith")) as wire:
         reader = pa.RecordBatchReader.from_batches(usage(1).schema, slowly())
         submitting = threads.submit(scene.platform.submit_usage, POOL, reader, METHOD, events_per_batch=1)
-        while len(list(scene.platform.list_batches(POOL))) < 2:
-            time.sleep(0.02)
-        time.sleep(0.5)
+        wait_until(lambda: len(list(scene.platform.list_batches(POOL))) == 2)
+        wait_until_idle(limits, 1, streams.SHED_SECONDS)
         done = threading.Event()
         held = [wire.open("UsageService/AppendUsage", idle(done)) for _ in range(StreamLimit(8).each)]
-        assert not any(settles(call) for call in held)
+        wait_until_idle(limits, len(held), 0)
+        assert not any(call.done() for call in held)
         shed.set()
         done.set()
         assert [receipt.accepted_count for receipt in submitting.result()] == [1] * 4
@@ -166,5 +182,22 @@ def settles(call: Any) -> bool:
     """Whether the call ends by itself, soon."""
     ended = threading.Event()
     if call.add_callback(ended.set):
-        ended.wait(1)
+        ended.wait(2)
     return bool(call.done())
+
+
+def ended(calls: Sequence[Any], least: int) -> list[Any]:
+    """Those of the calls that have ended, once so many have."""
+    wait_until(lambda: sum(call.done() for call in calls) >= least)
+    return [call for call in calls if call.done()]
+
+
+def wait_until_idle(limits: list[CallLimits], count: int, seconds: float) -> None:
+    """Until the service counts so many open streams, each of them idle for so long."""
+    (limit,) = [each.streams for each in limits]
+
+    def are_idle() -> bool:
+        with limit.lock:
+            return [stream.idle_seconds() > seconds for stream in limit._open] == [True] * count
+
+    wait_until(are_idle)

@@ -97,7 +97,7 @@ def ready(secured: Deployment, pair: Pair) -> int:
     """What a client that trusts the certificate is answered."""
     host, port = "localhost", int(secured.running.http_address.rpartition(":")[2])
     trusted = ssl.create_default_context(cafile=str(pair.certificate))
-    connection = http.client.HTTPSConnection(host, port, timeout=20, context=trusted)
+    connection = http.client.HTTPSConnection(host, port, timeout=120, context=trusted)
     try:
         connection.request("GET", "/readyz")
         return connection.getresponse().status
@@ -236,10 +236,10 @@ class Mutual:
         line = f"{make_key().key_id}:{certificate_hash(pair.certificate.read_bytes())}"
         return self.operator.create_api_key(principal, line, kind=KEY_KIND_CERTIFICATE).name.removeprefix("keys/")
 
-    def by_grpc(self, pair: Pair, key: str = "") -> str:
+    def by_grpc(self, pair: Pair, key: str = "", *, seconds: float = 60) -> str:
         port = self.deployment.running.mtls_address.rpartition(":")[2]
         with Client(
-            f"localhost:{port}", key, ca_certificate=self._server.certificate.read_bytes(), timeout_seconds=5,
+            f"localhost:{port}", key, ca_certificate=self._server.certificate.read_bytes(), timeout_seconds=seconds,
             client_certificate=pair.certificate.read_bytes(), client_key=pair.key.read_bytes(),
         ) as client:  # fmt: skip
             try:
@@ -252,7 +252,7 @@ class Mutual:
         if pair:
             trusted.load_cert_chain(pair.certificate, pair.key)
         port = int(self.deployment.running.http_address.rpartition(":")[2])
-        connection = http.client.HTTPSConnection("localhost", port, timeout=20, context=trusted)
+        connection = http.client.HTTPSConnection("localhost", port, timeout=120, context=trusted)
         headers = {"content-type": "application/json"} | ({"authorization": f"Bearer {key}"} if key else {})
         try:
             path = "/moiety.v1.RegistryService/GetPlatform"
@@ -308,7 +308,7 @@ def test_a_client_certificate_stands_for_its_principal_until_it_is_revoked(
 def test_a_certificate_of_another_authority_does_not_get_in(mutual: Mutual, tmp_path: Path, pair: Pair) -> None:
     stranger = make_pair(tmp_path, "stranger")
     mutual.register(stranger)
-    assert mutual.by_grpc(stranger) in ("UNAVAILABLE", "DEADLINE_EXCEEDED")
+    assert mutual.by_grpc(stranger, seconds=2) in ("UNAVAILABLE", "DEADLINE_EXCEEDED")
     with pytest.raises((ssl.SSLError, ConnectionError)):
         mutual.by_http(stranger)
     port = mutual.deployment.running.mtls_address.rpartition(":")[2]

@@ -29,7 +29,7 @@ from tests.support.scene import POOL, events, open_scene
 
 T = TypeVar("T")
 
-PATIENCE_SECONDS: Final = 60.0
+PATIENCE_SECONDS: Final = 240.0
 
 
 def opened(database: Database, name: str) -> PoolRef:

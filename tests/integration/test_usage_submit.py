@@ -17,6 +17,8 @@ from tests.support.books import row_counts
 from tests.support.deployment import Deployment
 from tests.support.scene import METHOD, POOL, Scene, open_scene
 
+pytestmark = pytest.mark.surface
+
 
 @pytest.fixture
 def scene(deployment: Deployment) -> Scene:

@@ -90,7 +90,7 @@ def deliver(scene: Scene, deliverer: Deliverer | None = None) -> None:
     """Have everything sent that can be."""
     sender = deliverer or scene.deployment.running.parts.deliverer
     while turns := sender.run_once():
-        assert not wait(turns, timeout=20).not_done
+        assert not wait(turns, timeout=120).not_done
 
 
 def leaves_of(scene: Scene) -> list[tuple[int, dict[str, Any]]]:
@@ -220,7 +220,7 @@ def test_whoever_is_killed_between_sending_and_noting_sends_again_once_another_m
     killed = Deliverer(parts.database, parts.readers, parts.vault, Dies(Reach.of(parts.settings)), parts.clock)
     killed._let_go = lambda *_: None  # type: ignore[method-assign]  # a process that is killed does not clean up
     (turn,) = killed.run_once()
-    assert isinstance(turn.exception(timeout=20), SystemExit)
+    assert isinstance(turn.exception(timeout=120), SystemExit)
     deliver(scene)
     assert len(receiver.received) == 1  # as far as anyone knows, the other one still sends
     scene.deployment.clock.advance(seconds=webhooks.HELD.total_seconds())

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Final
 
 import pytest
 import sqlalchemy as sa
 
-import services
 from ledger.errors import InvalidInputError, StateError
 from ledger.store import tables as t
 from ledger.store.tables import metadata
@@ -25,8 +22,6 @@ from tests.support.scene import POOL, event
 
 POOL_TABLES: Final = {table.name for table in metadata.sorted_tables if "pool_id" in table.columns} - {t.pool.name}
 REGISTRY_TABLES: Final = {*metadata.tables} - POOL_TABLES
-
-VERSIONS: Final = Path(services.__file__).parent / "migrations" / "versions"
 
 NO_LOGIN: Final = "LOGIN, by which the nodes of a cluster reach each other"
 
@@ -229,10 +224,3 @@ def test_a_cluster_that_does_not_know_its_coordinator_is_told_how(database_url: 
 def test_partitions_are_not_for_a_cluster(database_url: str) -> None:
     with pytest.raises(StateError, match="without --partitions"):
         schema.distribute(database_url, partitions=4)
-
-
-@pytest.mark.parametrize("path", sorted(VERSIONS.glob("[0-9]*.py")), ids=lambda path: path.stem)
-def test_a_migration_changes_one_thing_of_a_table_at_a_time(path: Path) -> None:
-    """A cluster refuses an ALTER TABLE of several parts."""
-    statements = re.findall(r"ALTER TABLE[^;]*", path.read_text("utf-8"))
-    assert [each for each in statements if re.search(r",\s*\"?\s*(ADD|DROP|ALTER|RENAME)\b", each)] == []

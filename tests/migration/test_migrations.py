@@ -130,7 +130,7 @@ def test_two_processes_that_upgrade_at_once_take_turns(blank: str) -> None:
         )
         for _ in range(2)
     ]  # fmt: skip
-    assert [process.wait(timeout=60) for process in processes] == [0, 0]
+    assert [process.wait(timeout=120) for process in processes] == [0, 0]
     with as_owner(blank) as connection:
         assert differences(connection) == []
         assert pending_revisions(connection) == []

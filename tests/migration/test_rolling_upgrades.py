@@ -78,7 +78,7 @@ def test_a_migration_lets_go_of_a_table_in_use_and_tries_again(blank: str, monke
         with as_owner(blank) as reader:
             reader.exec_driver_sql("SELECT count(*) FROM event")
             upgrading = threads.submit(upgrade, blank, to="0005")
-            assert tried.wait(60)
+            assert tried.wait(240)
             with as_owner(blank) as other:
                 other.exec_driver_sql("SET LOCAL lock_timeout = '30s'")
                 other.exec_driver_sql("SELECT count(*) FROM event")

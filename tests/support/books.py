@@ -91,8 +91,8 @@ def waiting_backends(owner: sa.Engine) -> list[int]:
         return list(connection.execute(sa.text(query)).scalars())
 
 
-def wait_until(holds: Callable[[], Any], *, seconds: float = 60) -> Any:
-    """What `holds` gives as soon as it is true."""
+def wait_until(holds: Callable[[], Any], *, seconds: float = 240) -> Any:
+    """What `holds` gives as soon as it is true; the limit is for what hangs, and not for what is slow."""
     end = time.monotonic() + seconds
     while not (found := holds()):
         assert time.monotonic() < end, "did not come true in time"

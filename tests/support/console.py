@@ -16,7 +16,7 @@ from moiety import Client, NotFoundError
 
 SECRET: Final = re.compile(r"moiety_[0-9a-f]{16}_[A-Za-z0-9_-]{43}")
 SHORTENED_VKEY: Final = "localhost/moiety+..."
-WAIT_SECONDS: Final = 60
+WAIT_SECONDS: Final = 240
 """How long the service may take for what it does by itself: the review time to pass, a checkpoint to be signed."""
 
 _OF_CHECKPOINTS: Final = (

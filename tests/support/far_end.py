@@ -91,7 +91,7 @@ class FarEnd(
 
     def GetIdScheme(self, *_: Any) -> usage_pb2.PlatformIdScheme:  # noqa: N802
         if self.scheme_is_known:
-            self.scheme_is_known.wait(60)
+            self.scheme_is_known.wait(240)
         return usage_pb2.PlatformIdScheme(id_scheme=usage_pb2.ID_SCHEME_OWN, is_fixed=True)
 
     def AppendUsage(self, request_iterator: Any, context: Any) -> Iterator[usage_pb2.AppendUsageResponse]:  # noqa: N802
@@ -101,7 +101,7 @@ class FarEnd(
             self.received.append(request.batch_id)
             self.end(context)
             if self.hold:
-                self.hold.wait(60)
+                self.hold.wait(240)
             if self.failures:
                 context.abort_with_status(rpc_status.to_status(self.failures.pop(0)))
             if refused := self.answer_batch(request):

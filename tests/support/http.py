@@ -36,7 +36,7 @@ def ask(
 ) -> Answered:
     """Ask once, on a connection of its own. Headers are named with underscores."""
     host, _, port = address.rpartition(":")
-    connection = http.client.HTTPConnection(host, int(port), timeout=30)
+    connection = http.client.HTTPConnection(host, int(port), timeout=120)
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     if key:
         named["authorization"] = f"Bearer {key}"

@@ -26,14 +26,6 @@ def require(program: str) -> str:
     return found
 
 
-def free_port() -> int:
-    """A port that nothing listened on just now."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port: int = taken.getsockname()[1]
-        return port
-
-
 @contextmanager
 def listening(
     command: Sequence[str], port: int, log: Path, *, user: Unprivileged | None = None, end: int = signal.SIGTERM
@@ -42,7 +34,7 @@ def listening(
     as_user = {"user": user.uid, "group": user.gid, "extra_groups": []} if user else {}
     running = subprocess.Popen(command, stderr=subprocess.DEVNULL, **as_user)  # type: ignore[call-overload]
     try:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while True:
             assert running.poll() is None, log.read_text()
             with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
@@ -52,7 +44,7 @@ def listening(
         yield
     finally:
         running.send_signal(end)
-        running.wait(timeout=30)
+        running.wait(timeout=120)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,7 @@ import grpc
 from services.process.host import serving
 from services.settings import load_settings
 from tests.support.deployment import SteppedClock
+from tests.support.ports import free_port
 
 ROOT: Final = Path(__file__).parents[2]
 SERVE: Final = ("-m", "services.cli", "serve")
@@ -28,9 +28,7 @@ class ServerProcess:
     def __init__(
         self, database_url: str, *, command: Sequence[str] = SERVE, more: Mapping[str, str] | None = None
     ) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.address = f"127.0.0.1:{free.getsockname()[1]}"
+        self.address = f"127.0.0.1:{free_port()}"
         own = {"MOIETY_DATABASE_URL": database_url, "MOIETY_LISTEN": self.address}
         self._command, self._environment = [sys.executable, *command], {**os.environ, **own, **(more or {})}
         self.start()
@@ -46,7 +44,7 @@ class ServerProcess:
             self._command, env=self._environment, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         with grpc.insecure_channel(self.address) as channel:
-            grpc.channel_ready_future(channel).result(timeout=60)
+            grpc.channel_ready_future(channel).result(timeout=240)
 
     def kill(self) -> None:
         """End it as a power cut would."""
@@ -65,7 +63,7 @@ class ServerProcess:
         self._process.send_signal(signal.SIGTERM)
 
     def exit_code(self) -> int:
-        return self._process.wait(timeout=30)
+        return self._process.wait(timeout=120)
 
 
 def serve_at(clock: SteppedClock) -> tuple[str, ...]:

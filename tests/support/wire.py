@@ -102,7 +102,7 @@ class Wire:
         opened = self.open(method, [asked] if METHODS[method].client_streaming else asked)
         return list(opened) if METHODS[method].server_streaming else opened.result()
 
-    def open(self, method: str, requests: Message | Iterable[Message], *, timeout: float = 60) -> Any:
+    def open(self, method: str, requests: Message | Iterable[Message], *, timeout: float = 240) -> Any:
         """The call under way: a future of the response, or an iterator of them."""
         descriptor = METHODS[method]
         path = f"/{descriptor.containing_service.full_name}/{descriptor.name}"

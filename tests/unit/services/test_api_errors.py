@@ -233,7 +233,7 @@ def raised() -> Iterator[Callable[[Exception], status_pb2.Status]]:
             def raised(error: Exception) -> status_pb2.Status:
                 pending.append(error)
                 with pytest.raises(grpc.RpcError) as failed:
-                    call(b"", timeout=10)
+                    call(b"", timeout=120)
                 status = rpc_status.from_call(cast(grpc.Call, failed.value))
                 assert status is not None
                 return status

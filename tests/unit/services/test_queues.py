@@ -35,7 +35,7 @@ class Held:
     def finish(self) -> list[str]:
         self.go.set()
         for each in self.promised:
-            each.result(timeout=10)
+            each.result(timeout=120)
         return self.order
 
 
@@ -69,19 +69,19 @@ def test_an_exception_is_the_call_s_own_and_the_thread_goes_on(held: Held) -> No
     after = held.threads.of("one").submit(lambda value: value + 1, 1)
     held.go.set()
     with pytest.raises(ZeroDivisionError):
-        failing.result(timeout=10)
-    assert after.result(timeout=10) == 2
+        failing.result(timeout=120)
+    assert after.result(timeout=120) == 2
 
 
 def test_one_principal_does_not_occupy_all_threads() -> None:
     threads, go = FairThreads(4, "test"), Event()
     held = [threads.submit("flood", go.wait) for _ in range(8)]
     try:
-        assert threads.submit("quiet", lambda: "answered").result(timeout=10) == "answered"
+        assert threads.submit("quiet", lambda: "answered").result(timeout=120) == "answered"
         assert sum(each.running() for each in held) == 3
     finally:
         go.set()
-    assert all(each.result(timeout=10) for each in held)
+    assert all(each.result(timeout=120) for each in held)
     threads.shutdown()
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from services.process.timer import every
 
-PATIENCE_SECONDS: Final = 20.0
+PATIENCE_SECONDS: Final = 240.0
 """How long a test waits for something that must happen."""
 
 

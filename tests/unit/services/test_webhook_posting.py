@@ -141,7 +141,7 @@ def says(text: bytes) -> Callable[[BaseHTTPRequestHandler], None]:
 
 def test_a_receiver_that_misbehaves_holds_nobody_up(receiver: Receiver) -> None:
     def hangs(_: BaseHTTPRequestHandler) -> None:
-        receiver.stopped.wait(20)
+        receiver.stopped.wait(240)
 
     def met(handle: Callable[[BaseHTTPRequestHandler], None], seconds: float = 5.0) -> Answer:
         receiver.answers = [handle]

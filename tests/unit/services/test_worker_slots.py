@@ -43,7 +43,7 @@ def test_a_worker_that_cannot_be_started_is_tried_again(monkeypatch: pytest.Monk
         assert slot.answers()
         thread.start()
         slot.process.kill()
-        assert back.wait(60)
+        assert back.wait(240)
     finally:
         told.set()
         slot.stop()
