@@ -11,6 +11,7 @@ from typing import Final
 
 from bench import (
     calls,
+    checks,
     footprint,
     intake,
     large,
@@ -46,6 +47,7 @@ PARTS: Final[dict[str, Part]] = {
     "schedules": lambda stage, _, quick: schedules.measure(stage, pools=3 if quick else 10_000),
     "replay": lambda stage, runs, quick: rounds.measure_replay(stage, runs, batches=4 if quick else 200),
     "verification": lambda _, runs, quick: verification.measure(runs, shares=10**6 if quick else 10**8),
+    "fsck": lambda stage, runs, quick: checks.measure(stage, runs, batches=4 if quick else 200),
     "growth-intake": lambda _, __, quick: recording.measure(
         _marks(10**4, 10**5) if quick else _marks(10**5, 5 * 10**7)
     ),

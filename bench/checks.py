@@ -1,0 +1,58 @@
+"""The check of the live database against verifying a bundle of the same log, each a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Final
+
+from bench.figures import Figure, timed
+from bench.intake import append_usage
+from bench.stage import CURRENCY, Stage, Stream
+from bench.workload import Workload
+from ledger.log.note_keys import SigningKey
+from moiety import Client
+from services.signing.folder import CheckpointFolder
+from services.signing.signer import Signer
+
+KEY: Final = SigningKey("localhost/bench", bytes(range(32)))
+
+
+def measure(stage: Stage, runs: int, *, batches: int) -> list[Figure]:
+    """`moiety db fsck POOL` in seconds, beside `moiety verify` of a bundle of that pool; a round is part of both."""
+    workload = Workload(batches=batches)
+    pool, (key,) = stage.new_pool(workload), stage.platform_keys(1)
+    append_usage([Stream(stage.address, pool, key)], workload.tables())
+    with Client(stage.address, key) as platform:
+        platform.report_revenue(pool, 100_000_000, CURRENCY, request_id="revenue")
+    stage.operator.calculate_round(pool, request_id="round")
+    with tempfile.TemporaryDirectory() as folder:
+        Signer(stage.parts.database, stage.parts.clock, KEY, CheckpointFolder(Path(folder) / "kept")).run_once()
+        bundle = Path(folder) / "bundle.tar"
+        _seconds(stage, "bundle", pool, str(bundle))
+        stage.settle()
+        checked, verified = [], []
+        for _ in range(runs):
+            checked.append(_seconds(stage, "db", "fsck", pool))
+            verified.append(_seconds(stage, "verify", str(bundle), "--key", str(KEY.verifier_key)))
+    what = f"check the database of {workload.events:,} events in {batches} batches (`moiety db fsck`)"
+    return [
+        Figure("fsck", what, "`moiety verify` of the same log's bundle", "s", checked, verified, 2.0, 1.0, lower=True)
+    ]
+
+
+def _seconds(stage: Stage, *command: str) -> float:
+    """How long a command takes, which must find that all holds."""
+    own = {
+        "MOIETY_ADDRESS": stage.address,
+        "MOIETY_API_KEY": stage.operator_key,
+        "MOIETY_DATABASE_URL": stage.database_url,
+    }
+    with timed() as seconds:
+        subprocess.run(
+            [sys.executable, "-m", "services.cli", *command], env={**os.environ, **own}, check=True, capture_output=True
+        )
+    return seconds()
