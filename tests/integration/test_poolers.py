@@ -55,12 +55,15 @@ def pgbouncer(url: str, folder: Path, mode: str, more: str) -> Iterator[str]:
 
 
 @pytest.fixture
-def bouncer(postgres: sa.Engine, database_url: str, tmp_path: Path) -> Iterator[Bouncer]:
-    """Starts a PgBouncer in a mode, with more lines of its configuration."""
+def bouncer(postgres: sa.Engine, database_url: str, own_folder: Path) -> Iterator[Bouncer]:
+    """Starts a PgBouncer in a mode, with more lines of its configuration.
+
+    Its folder is not pytest's, which another run of pytest closes to the user that PgBouncer runs as.
+    """
     require("pgbouncer")
     upgrade(database_url, app_password="a password that trust does not ask for")
     with ExitStack() as stack:
-        yield lambda mode, more="": stack.enter_context(pgbouncer(database_url, tmp_path / "bouncer", mode, more))
+        yield lambda mode, more="": stack.enter_context(pgbouncer(database_url, own_folder / "bouncer", mode, more))
     with postgres.connect() as connection:  # roles are the whole Postgres'
         connection.exec_driver_sql(f"ALTER ROLE {SERVICE_ROLE} NOLOGIN")
         connection.exec_driver_sql(f"ALTER ROLE {SERVICE_ROLE} RESET ALL")
