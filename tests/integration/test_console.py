@@ -168,6 +168,23 @@ def test_the_cookie_is_closed_to_scripts_and_to_other_sites(scene: Scene) -> Non
     assert "SameSite=lax" in cookie
 
 
+def test_behind_an_encrypting_proxy_no_cookie_goes_in_the_clear(
+    scene: Scene, deploy: Callable[..., Deployment]
+) -> None:
+    browser = Browser(deploy(public_url="https://moiety.example").running.http_address)
+    url = f"http://{browser.address}/sign-in"
+    shown = browser.http.get(url, timeout=60)
+    visitor = shown.headers["set-cookie"]
+    assert "; Secure" in visitor
+    token = re.findall(r'name="token" value="(\w+)"', shown.text)[0]
+    form = {"token": token, "key": scene.deployment.key("auditors/ada")}
+    sent = {"cookie": visitor.partition(";")[0], "origin": "https://moiety.example"}
+    answer = browser.http.post(url, form, headers=sent, allow_redirects=False, timeout=60)
+    assert answer.status_code == 303
+    assert "moiety_session=" in answer.headers["set-cookie"]
+    assert answer.headers["set-cookie"].count("moiety_") == answer.headers["set-cookie"].count("; Secure")
+
+
 def test_a_session_ends_with_its_time_its_key_and_by_signing_out(scene: Scene) -> None:
     browser = browser_of(scene, "auditors/ada")
     scene.deployment.clock.advance(hours=11)

@@ -371,6 +371,21 @@ def test_the_document_of_openapi_is_valid_and_has_every_unary_call(address: str)
     assert unary == {path for path in document["paths"] if path.startswith("/moiety.v1.")}
 
 
+def test_every_path_of_the_document_is_served(address: str, key: str) -> None:
+    document = ask(address, "/openapi.json").json()
+    for path, ways in document["paths"].items():
+        for method, said in ways.items():
+            filled = path.format(pool=POOL, number=1, form="beancount", state="1-1", path="checkpoint")
+            body, kind = (b"{}", "application/json") if method == "post" else (None, "")
+            answer = ask(address, filled, body, method=method.upper(), key=key, content_type=kind)
+            assert answer.status not in (405, 501), path
+            assert b"nothing is here" not in answer.body, path
+            assert {str(answer.status), "default"} & said["responses"].keys(), (path, answer.status)
+            if answer.status >= 400 and "default" in said["responses"]:
+                schema = said["responses"]["default"]["content"]["application/json"]["schema"]
+                Draft202012Validator({**schema, "components": document["components"]}).validate(answer.json())
+
+
 def test_what_is_called_has_the_form_that_the_document_says(address: str, key: str) -> None:
     document = ask(address, "/openapi.json").json()
     for name, fields in (("RegistryService/GetPool", {"name": f"pools/{POOL}"}), ("RegistryService/ListPools", {})):

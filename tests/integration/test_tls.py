@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import shutil
@@ -20,6 +21,7 @@ from typer.testing import CliRunner
 
 from ledger.errors import InvalidInputError
 from moiety import (
+    AsyncClient,
     Client,
     DeadlineExceededError,
     FailedPreconditionError,
@@ -247,6 +249,18 @@ class Mutual:
             except ServiceError as error:
                 return error.code.name
 
+    def by_asyncio(self, pair: Pair) -> str:
+        port = self.deployment.running.mtls_address.rpartition(":")[2]
+
+        async def read() -> str:
+            async with AsyncClient(
+                f"localhost:{port}", ca_certificate=self._server.certificate.read_bytes(),
+                client_certificate=pair.certificate.read_bytes(), client_key=pair.key.read_bytes(),
+            ) as client:  # fmt: skip
+                return (await client.get_platform("acme")).display_name
+
+        return asyncio.run(read())
+
     def by_http(self, pair: Pair | None, key: str = "") -> int:
         trusted = ssl.create_default_context(cafile=str(self._server.certificate))
         if pair:
@@ -290,6 +304,7 @@ def test_a_client_certificate_stands_for_its_principal_until_it_is_revoked(
     assert mutual.tried(acme) == REFUSED  # the authority knows it, and the registry does not
     key = mutual.register(acme)
     assert mutual.tried(acme) == SERVED
+    assert mutual.by_asyncio(acme) == SERVED[0]
     assert mutual.tried(authority.issue("renewed", key=acme.key)) == SERVED
     # A key may be sent besides, of the same principal and of no other.
     assert mutual.tried(acme, mutual.deployment.key("platforms/acme")) == SERVED
