@@ -35,7 +35,13 @@ LINES: Final = (
 
 
 def statement_pdf(
-    tongue: Tongue, pool: str, round_: Any, collective: str, line: dict[str, str], weights: Sequence[dict[str, str]]
+    tongue: Tongue,
+    pool: str,
+    round_: Any,
+    collective: str,
+    line: dict[str, str],
+    weights: Sequence[dict[str, str]],
+    adjusted: Sequence[Any] = (),
 ) -> bytes:
     """Returns the PDF of a statement.
 
@@ -48,6 +54,7 @@ def statement_pdf(
         collective: the collective's id.
         line: its line of the statement.
         weights: its lines of the table of weights.
+        adjusted: its lines of the round's adjustments.
     """
     pdf = FPDF()
     made = moment(round_.calculate_time)
@@ -66,9 +73,16 @@ def statement_pdf(
         ("commons_minor", "From the commons"),
         ("amount_minor", "Amount"),
     ):
-        shown = f"{amount_text(int(line[name]), round_.currency, tongue.locale)} {round_.currency}"
-        _pair(pdf, tongue.text(text), shown, is_strong=name == "amount_minor")
+        _pair(pdf, tongue.text(text), _money(tongue, round_, int(line[name])), is_strong=name == "amount_minor")
     pdf.ln(6)
+    if adjusted:
+        _text(pdf, tongue.text("Adjustments"), 13)
+    for each in adjusted:
+        for text, amount_minor in (("Before", each.old_minor), ("Now", each.new_minor)):
+            _pair(pdf, tongue.text(text), _money(tongue, round_, amount_minor))
+        _pair(pdf, tongue.text("Difference"), _money(tongue, round_, each.difference_minor), is_strong=True)
+        _text(pdf, each.reason, 10, is_soft=True)
+        pdf.ln(6)
     _text(pdf, tongue.text("How it comes about"), 13)
     for name, text in LINES:
         _pair(pdf, tongue.text(text), line[name])
@@ -82,6 +96,10 @@ def statement_pdf(
     for text, value in (("Entry", str(round_.leaf_index)), ("Statement", round_.statement_sha256.hex())):
         _pair(pdf, tongue.text(text), value, is_small=True)
     return bytes(pdf.output())
+
+
+def _money(tongue: Tongue, round_: Any, amount_minor: int) -> str:
+    return f"{amount_text(amount_minor, round_.currency, tongue.locale)} {round_.currency}"
 
 
 def _text(pdf: FPDF, text: str, size: int, *, is_soft: bool = False) -> None:

@@ -95,6 +95,7 @@ PAGES: Final = (
     Page("/pools/{pool}/rounds/{number}/object", act=rounds.object_to, roles=_COLLECTIVE),
     Page("/pools/{pool}/rounds/{number}/statement", rounds.statement),
     Page("/pools/{pool}/rounds/{number}/statement.csv", rounds.statement_csv),
+    Page("/pools/{pool}/rounds/{number}/adjustments.csv", rounds.adjustments_csv),
     Page("/pools/{pool}/rounds/{number}/statement.json", rounds.statement_file),
     Page("/pools/{pool}/rounds/{number}/statement.pdf", rounds.statement_as_pdf),
     Page("/pools/{pool}/rounds/{number}/changes", review.changes, roles=_READERS),

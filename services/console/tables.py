@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -22,6 +22,20 @@ def lines_of(visit: Visit, found: Any, part: Any = rounds_pb2.STATEMENT_PART_LIN
     """Returns a round's statement, or another of its tables: canonical CSV; a collective has its own lines."""
     request = rounds_pb2.GetStatementRequest(name=found.name, part=part, collective=collective)
     return b"".join(each.chunk for each in visit.call("RoundsService/GetStatement", request))
+
+
+def adjusted_csv(rows: Iterable[Any]) -> bytes:
+    """Returns lines of adjustments as CSV, amounts in minor units.
+
+    A reason that a spreadsheet would take for a formula gets an apostrophe before it.
+    """
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(("leaf", "account", "old_minor", "new_minor", "difference_minor", "reason"))
+    for row in rows:
+        reason = f"'{row.reason}" if row.reason.startswith(("=", "+", "-", "@", "\t", "\r")) else row.reason
+        writer.writerow((row.leaf_index, row.account, row.old_minor, row.new_minor, row.difference_minor, reason))
+    return out.getvalue().encode()
 
 
 def rows_of(content: bytes) -> Iterator[dict[str, str]]:

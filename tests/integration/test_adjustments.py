@@ -17,9 +17,11 @@ from moiety.v1.registry_pb2 import COMMONS_RULE_PER_CAPITA
 from services.cli.app import main
 from services.exports.source import PoolSource
 from services.exports.tiles.bundles import write_bundle
+from tests.support.browsing import signed_in
 from tests.support.deployment import Deployment
 from tests.support.exports import report_of
 from tests.support.fsck_scene import LOG_KEY, sign
+from tests.support.http import ask
 from tests.support.independent import verifier
 from tests.support.scene import METHOD, POOL, Scene, event, open_scene
 
@@ -85,7 +87,26 @@ def test_a_posted_round_is_adjusted_recouped_and_verified_by_everybody(
     for number in (1, 2, 3):
         assert operator.replay_round(POOL, number).outcome == REPLAY_OUTCOME_MATCH
     require_sound(scene, tmp_path, database_url, monkeypatch)
+    require_pages(scene, made, who)
     require_shown(client.get_statement_file(POOL, 1), made, f"collective/{who}")
+
+
+def require_pages(scene: Scene, made: Adjustment, who: str) -> None:
+    """The console shows operators all lines of an adjustment, and a collective its own, in its files too."""
+    page = f"/pools/{POOL}/rounds/1"
+    operator, collective = (signed_in(scene.deployment, name) for name in ("operators/olive", f"collectives/{who}"))
+    assert all(line.account in operator.open(page).text for line in made.lines)
+    for path in (page, f"{page}/statement"):
+        shown = collective.open(path).text
+        assert made.reason in shown
+        assert [line.account in shown for line in made.lines] == [line.account.endswith(who) for line in made.lines]
+    cookie = f"moiety_session={collective.session}"
+    (line,) = (each for each in made.lines if each.account.endswith(who))
+    given = ask(collective.address, f"{page}/adjustments.csv", cookie=cookie).body.decode().splitlines()
+    difference = line.new_minor - line.old_minor
+    row = f"{made.leaf_index},{line.account},{line.old_minor},{line.new_minor},{difference},{made.reason}"
+    assert given == ["leaf,account,old_minor,new_minor,difference_minor,reason", row]
+    assert ask(collective.address, f"{page}/statement.pdf", cookie=cookie).body.startswith(b"%PDF-")
 
 
 def require_shown(file: bytes, made: Adjustment, account: str) -> None:
@@ -113,7 +134,12 @@ def test_a_second_person_approves_and_a_proposal_that_another_adjustment_overtoo
     assert first.proposal == again.proposal != ""
     other = operator.adjust_round(POOL, 1, request_id="a-2", reason="wrong too", pool_leaves=leaves)
     assert not any(name.startswith("owing/") for name in balances(scene))
+    waits = signed_in(scene.deployment, "operators/otto").open(f"/{first.proposal}")
+    assert "collective/irish" in waits.text
     reviewer.approve_proposal(first.proposal)
+    who = next(name.partition("/")[2] for name, amount in balances(scene).items() if name.startswith("owing/"))
+    shown = signed_in(scene.deployment, f"collectives/{who}").open(f"/pools/{POOL}").text
+    assert "Asked back" in shown
     assert any(name.startswith("owing/") for name in balances(scene))
     with pytest.raises(Exception, match="based on"):
         reviewer.approve_proposal(other.proposal)

@@ -11,7 +11,8 @@ from google.protobuf import json_format
 from starlette.responses import Response
 
 from ledger.acts.entries import BankAccountContent, ContactContent, PayeeContent
-from moiety.v1 import acts_pb2, payments_pb2, registry_pb2, rounds_pb2
+from moiety.v1 import accounts_pb2, acts_pb2, payments_pb2, registry_pb2, rounds_pb2
+from payout.adjustments import AdjustmentContent
 from payout.entries import DISTRIBUTES
 from services.access.keys import Role
 from services.console.calls import said
@@ -21,7 +22,7 @@ from services.console.tables import Move, amounts_of, lines_of, movers
 from services.console.views.differences import changed_fields, changed_policy
 from services.console.views.pools import PAGE, everything, pool_of
 from services.console.views.pools import last_rounds as last_rounds_of
-from services.console.views.rounds import FIGURES
+from services.console.views.rounds import FIGURES, AdjustedRow, adjusted_rows
 from services.console.visit import PageMissingError, Visit, go
 
 POOLS_MOST: Final = 3
@@ -87,6 +88,7 @@ def show(visit: Visit, *, problem: str = "") -> Response:
         fields=[*(changed_fields(visit, found.effect, content) if is_open else ()), *_details(visit, found)],
         terms=changed_policy(visit, found.effect, content) if is_open else [],
         compares=found.effect in DISTRIBUTES and is_open,
+        adjusted=_adjusted(visit, log, found, content),
         problem=problem,
     )
 
@@ -106,6 +108,19 @@ def _details(visit: Visit, found: Any) -> list[tuple[str, str, str]]:
         for name, now, then in both
         if now or then
     ]
+
+
+def _adjusted(visit: Visit, log: str, found: Any, content: Any) -> list[AdjustedRow]:
+    """What an adjustment that waits would make of its round, as the log is now."""
+    if found.effect != AdjustmentContent.type or found.state != acts_pb2.PROPOSAL_STATE_OPEN:
+        return []
+    leaves = {name: content.get(name, []) for name in ("pool_leaves", "registry_leaves")}
+    request = accounts_pb2.PreviewAdjustmentRequest(name=f"{log}/rounds/{content['round']}", **leaves)
+    try:
+        answer = visit.call("AccountsService/PreviewAdjustment", request)
+    except REFUSED:
+        return []
+    return adjusted_rows(accounts_pb2.Adjustment(lines=answer.lines, reason=content["reason"]))
 
 
 def _said(visit: Visit, details: Any, value: object) -> str:

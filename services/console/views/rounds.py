@@ -5,17 +5,18 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from starlette.responses import Response
 
-from moiety.v1 import registry_pb2, rounds_pb2
+from moiety.v1 import accounts_pb2, registry_pb2, rounds_pb2
 from services.access.keys import Role
 from services.console.calls import said
 from services.console.forms import REFUSED
-from services.console.tables import lines_of, rows_of
+from services.console.tables import adjusted_csv, lines_of, rows_of
 from services.console.texts import marked
-from services.console.views.pools import PAGE, checkpoint_of, own_allocation, pool_of
+from services.console.views.pools import PAGE, checkpoint_of, everything, own_allocation, pool_of
 from services.console.visit import PageMissingError, Visit, go
 
 FIGURES: Final = (
@@ -29,6 +30,39 @@ FIGURES: Final = (
     ("carried_minor", marked("Carried to the next round")),
 )
 """A round's money, as fields of its message."""
+
+
+@dataclass(frozen=True, slots=True)
+class AdjustedRow:
+    """An account's line of an adjustment, with its reason and its leaf; amounts in minor units."""
+
+    account: str
+    old_minor: int
+    new_minor: int
+    reason: str
+    leaf_index: int | None
+
+    @property
+    def difference_minor(self) -> int:
+        """What is due more, or below zero what is asked back."""
+        return self.new_minor - self.old_minor
+
+
+def adjusted_rows(made: Any) -> list[AdjustedRow]:
+    """Returns the lines of an adjustment; its leaf is left out where there is none yet."""
+    leaf = made.leaf_index or None
+    return [AdjustedRow(each.account, each.old_minor, each.new_minor, made.reason, leaf) for each in made.lines]
+
+
+def adjustments_of(visit: Visit, found: Any, collective: str = "") -> list[AdjustedRow]:
+    """Returns what adjustments made of a posted round: of all accounts that the reader may see, or of one owner."""
+    if visit.role is Role.PLATFORM or found.state != rounds_pb2.ROUND_STATE_POSTED:
+        return []
+    request = accounts_pb2.ListAdjustmentsRequest(parent=found.name.partition("/rounds/")[0])
+    made = everything(visit, "AccountsService/ListAdjustments", request, "adjustments")
+    rows = [row for each in made if each.round == found.name for row in adjusted_rows(each)]
+    own = collective.partition("/")[2]
+    return [row for row in rows if not own or row.account.partition("/")[2] == own]
 
 
 def round_of(visit: Visit) -> Any:
@@ -96,6 +130,7 @@ def overview(visit: Visit, *, problem: str = "", status: int = 200) -> Response:
         objections=objections,
         own=own,
         own_before=before,
+        adjusted=adjustments_of(visit, found),
         in_review=found.state == rounds_pb2.ROUND_STATE_CALCULATED
         and now < found.review_end_time.ToDatetime(now.tzinfo),
         problem=problem,
@@ -198,6 +233,14 @@ def statement_csv(visit: Visit) -> Response:
     return Response(content, 200, headers, "text/csv; charset=utf-8")
 
 
+def adjustments_csv(visit: Visit) -> Response:
+    """What adjustments made of a round, with the reasons: everyone's, or one collective's lines."""
+    collective, found = _asked_collective(visit), round_of(visit)
+    headers = {"content-disposition": f'attachment; filename="{_file_name(visit, found)}-adjustments.csv"'}
+    content = adjusted_csv(adjustments_of(visit, found, collective))
+    return Response(content, 200, headers, "text/csv; charset=utf-8")
+
+
 def statement_file(visit: Visit) -> Response:
     """One collective's statement file, which `/verify` and `moiety verify` check without asking anybody."""
     found, collective = round_of(visit), _asked_collective(visit)
@@ -221,7 +264,9 @@ def statement_as_pdf(visit: Visit) -> Response:
     # A fifth of what a server takes to start, for its fonts.
     from services.console.documents import statement_pdf  # noqa: PLC0415
 
-    content = statement_pdf(visit.tongue, pool.display_name, found, collective.partition("/")[2], lines[0], weights)
+    adjusted = adjustments_of(visit, found, collective)
+    name = collective.partition("/")[2]
+    content = statement_pdf(visit.tongue, pool.display_name, found, name, lines[0], weights, adjusted)
     headers = {"content-disposition": f'attachment; filename="{_file_name(visit, found)}.pdf"'}
     return Response(content, 200, headers, "application/pdf")
 
@@ -260,5 +305,6 @@ def own_statement(visit: Visit, found: Any, collective: str) -> Response:
         weights=weights,
         registered=registered[0] if registered else None,
         collective=collective,
+        adjusted=adjustments_of(visit, found, collective),
         checkpoint_size=checkpoint_of(visit, visit.shown["pool"].name).size,
     )

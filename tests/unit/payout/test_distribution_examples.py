@@ -38,6 +38,7 @@ UNIT: Final = NANO * 10**12
 MODES: Final = {"AI_ONLY": AI_ONLY, "HUMAN_AI": HUMAN_AI}
 WEIGHTS: Final = {"weight", "weight_unattributed", "deficit_before", "deficit_after"}
 FUND: Final = "The constraints of a real fund"
+ADJUSTED: Final = "A round that was wrong"
 HUNDRED: Final = "A hundred small pots"
 STEPS: Final = ("Months that close", "Money that goes back")
 """Those that are a history."""
@@ -75,7 +76,7 @@ def number(cell: str) -> Fraction:
 
 
 EXAMPLES: Final = examples_in(PAGE.read_text("utf-8"))
-ROUNDS: Final = [example for example in EXAMPLES if example.title not in (FUND, HUNDRED, *STEPS)]
+ROUNDS: Final = [example for example in EXAMPLES if example.title not in (ADJUSTED, FUND, HUNDRED, *STEPS)]
 
 
 def usage_of(used: list[dict[str, Any]], retracted: list[dict[str, Any]]) -> dict[UsageKey, UsageSum]:
@@ -159,8 +160,8 @@ def recomputed(row: Row, rounds: Mapping[str, Distribution]) -> Iterator[tuple[s
 
 
 def test_the_section_has_examples_and_each_has_figures() -> None:
-    assert len(EXAMPLES) == 11
-    assert [example.title for example in EXAMPLES if example not in ROUNDS] == [HUNDRED, *STEPS, FUND]
+    assert len(EXAMPLES) == 12
+    assert [example.title for example in EXAMPLES if example not in ROUNDS] == [HUNDRED, *STEPS, ADJUSTED, FUND]
     assert all(example.tables for example in EXAMPLES)
 
 
@@ -330,3 +331,39 @@ def test_a_history_on_the_page_has_the_rounds_that_it_says(title: str) -> None:
                 continue
             found = lines[column].amount_minor if column in lines else getattr(content, column)
             assert found == number(cell), (content.period, column)
+
+
+def test_an_adjustment_on_the_page_is_recouped_as_it_says() -> None:
+    (example,) = (each for each in EXAMPLES if each.title == ADJUSTED)
+    log = PoolLog(collectives=[Collective(name, name) for name in example.given["collectives"]])
+    log.open(Policy(**example.given["policy"]).require_sound())
+    for method, ppm in example.given["methods"].items():
+        log.method(ppm, method)
+    changed, after = example.tables
+    balances: list[dict[str, int]] = []
+    for step in example.given["steps"]:
+        match step:
+            case {"usage": by_method}:
+                for method, units in by_method.items():
+                    events = [
+                        Event(event_id(log.size()), "", 0, each, AI_ONLY, ((name, NANO),))
+                        for name, each in units.items()
+                    ]
+                    log.usage(events, method=method)
+            case {"report": amount_minor}:
+                log.report(amount_minor)
+            case {"confidence": right}:
+                leaves = [log.method(ppm, method) for method, ppm in right.items()]
+            case {"adjustment": number_}:
+                lines = log.adjusted_lines(number_, leaves)
+                log.adjust(number_, leaves)
+            case {"round": _}:
+                log.calculate()
+                log.decide(Decision.APPROVED, "policy")
+                log.post()
+        if "round" in step or "adjustment" in step:
+            balances.append({account: log.balance(account) for account in after[0] if account != "after"})
+    for row, line in zip(changed, lines, strict=True):
+        shown = [int(number(row[name])) for name in ("old", "new", "difference")]
+        assert (row["account"], shown) == (line.account, [line.old_minor, line.new_minor, line.difference_minor])
+    assert [{account: number(cell) for account, cell in row.items() if account != "after"} for row in after] == balances
