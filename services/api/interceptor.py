@@ -69,7 +69,7 @@ class Gatekeeper(grpc.ServerInterceptor):
             return self._health(handler)
         if details.method.startswith(OPEN_PREFIXES):
             return self._bounded(handler)
-        call = _Call(self._keyring, self._waiting, details, handler.request_deserializer)
+        call = _Call(self._keyring, self._waiting, self._threads, details, handler.request_deserializer)
         wrapped = self._wrapped(call, handler, details.method)
         if self._threads.has_room(call.holder):
             _run_on(wrapped, self._threads.of(call.holder))
@@ -153,8 +153,16 @@ def _end(work: Work) -> None:
 class _Call:
     """One call in progress."""
 
-    def __init__(self, keyring: KeyRing, waiting: Waiting, details: grpc.HandlerCallDetails, deserialize: Any) -> None:
+    def __init__(
+        self,
+        keyring: KeyRing,
+        waiting: Waiting,
+        threads: FairThreads,
+        details: grpc.HandlerCallDetails,
+        deserialize: Any,
+    ) -> None:
         self._waiting = waiting
+        self._threads = threads
         self._deserialize = deserialize
         metadata = [(key, value) for key, value in details.invocation_metadata if isinstance(value, str)]
         keys = [value for key, value in metadata if key == "authorization"]
@@ -266,6 +274,7 @@ class _Call:
         for certificate in context.auth_context().get("x509_pem_cert", ()):  # there is one at most, behind TLS
             self._call.certificate = certificate_hash(certificate)
         self._call.enter()
+        self._threads.run_for(self._call.principal)
 
     def _fail(self, error: Exception, context: grpc.ServicerContext) -> None:
         if isinstance(error, GivenUpError):

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from threading import Lock
+from threading import Lock, local
 from typing import Any, Final
 
 from ledger.errors import LedgerError
@@ -44,6 +44,8 @@ class FairThreads:
         self._queues: OrderedDict[str, deque[_Job]] = OrderedDict()
         """The principals who wait, the next one first; nobody who does not."""
         self._running: Counter[str] = Counter()
+        self._here = local()
+        """For whom this thread runs a call."""
 
     def has_room(self, holder: str) -> bool:
         """Returns whether another call of this principal may wait: each who waits has the same share."""
@@ -81,16 +83,36 @@ class FairThreads:
             if not queue:
                 del self._queues[holder]
             self._running[holder] += 1
+        self._here.holder = holder
         try:
             _run(promised, work)
         finally:
             with self._lock:
-                self._running[holder] -= 1
-                if not self._running[holder]:
-                    del self._running[holder]
+                self._leave(self._here.holder)
                 passed_over = bool(self._queues)
             if passed_over:
                 self._again()
+
+    def run_for(self, holder: str) -> None:
+        """Count this thread as another principal's, whose call turned out to be what it runs.
+
+        A call waits, and begins, as that of whom its key was known to be of: an open stream would otherwise count for
+        years as one of those who are not known yet, and keep these from a thread.
+        """
+        if self._here.holder == holder:
+            return
+        with self._lock:
+            self._leave(self._here.holder)
+            self._running[holder] += 1
+            self._here.holder = holder
+            passed_over = bool(self._queues)
+        if passed_over:
+            self._again()
+
+    def _leave(self, holder: str) -> None:
+        self._running[holder] -= 1
+        if not self._running[holder]:
+            del self._running[holder]
 
     def _again(self) -> None:
         """Look once more: a call may have been passed over because its principal had its part of the threads."""

@@ -85,6 +85,28 @@ def test_one_principal_does_not_occupy_all_threads() -> None:
     threads.shutdown()
 
 
+def test_a_call_counts_as_its_principals_from_when_that_is_known() -> None:
+    threads, known, go = FairThreads(4, "test"), Event(), Event()
+
+    def opened() -> None:
+        threads.run_for("platform")
+        known.set()
+        go.wait()
+
+    def unknown() -> bool:
+        return go.wait()
+
+    streams = [threads.submit("anyone", opened), threads.submit("anyone", unknown), threads.submit("anyone", unknown)]
+    try:
+        assert known.wait(120)
+        assert threads.submit("anyone", lambda: "looked up").result(timeout=120) == "looked up"
+    finally:
+        go.set()
+    for each in streams:
+        each.result(timeout=120)
+    threads.shutdown()
+
+
 def test_what_waits_when_it_shuts_down_is_done() -> None:
     threads, go = FairThreads(4, "test"), Event()
     held = [threads.submit("flood", go.wait) for _ in range(20)]
