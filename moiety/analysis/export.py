@@ -49,6 +49,7 @@ class Export:
     matches: Table
     reversals: Table
     waivers: Table
+    tariffs: Table
     bookings: Table
     rounds: Table
     registry: Table

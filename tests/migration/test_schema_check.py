@@ -271,8 +271,11 @@ def test_a_server_does_not_start_where_its_role_was_not_taken(
     assert start(database_url, clock).kind == "ROLE_NOT_TAKEN"
 
 
-def _without_role(url: str, connections: int, _role: str | None, *, pooler: bool, **options: Any) -> sa.Engine:
+def _without_role(
+    url: str, connections: int, _role: str | None, *, pooler: bool, observer: object, **options: Any
+) -> sa.Engine:
     assert not pooler
+    assert observer is None
     return sa.create_engine(as_driver_url(url), pool_size=connections, **options)
 
 
