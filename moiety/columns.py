@@ -123,7 +123,7 @@ def names(column: pa.Array, field: str, first_position: int) -> pa.Array:
     """
     offsets, flat = _lists(column, field)
     if pa.types.is_dictionary(flat.type):
-        _require_elements(flat.indices.is_valid(), offsets, field, first_position)
+        _require_valid(flat.indices, offsets, field, first_position)
         encoded = flat.indices.dictionary_encode()
         codes, distinct = encoded.indices, _plain(flat.dictionary).take(encoded.dictionary)
     else:
@@ -157,7 +157,7 @@ def pairs(column: pa.Array, field: str, first_position: int) -> tuple[pa.Array, 
     flat = _plain(flat)
     if sorted(part.name for part in flat.type) != sorted(("id", amount)):
         raise InvalidUsageError(field, None, f"must be lists of structs of id and {amount}, got {column.type}")
-    _require_elements(flat.is_valid(), offsets, field, first_position)
+    _require_valid(flat, offsets, field, first_position)
     ids, amounts = (flat.field(flat.type.get_field_index(name)) for name in ("id", amount))
     return pa.ListArray.from_arrays(offsets, ids), pa.ListArray.from_arrays(offsets, amounts)
 
@@ -169,7 +169,7 @@ def shares(column: pa.Array, first_position: int) -> pa.Array:
     if not (_is_integer(flat.type) or len(flat) == 0):
         expected = "lists of integers, which are billionths: 0.9 is 900000000"
         raise InvalidUsageError("shares", None, f"must be {expected}; got {column.type}")
-    _require_elements(flat.is_valid(), offsets, "shares", first_position)
+    _require_valid(flat, offsets, "shares", first_position)
     try:
         flat = flat.cast(pa.int32())
     except pa.ArrowInvalid:
@@ -185,7 +185,7 @@ def scores(column: pa.Array, first_position: int) -> pa.Array:
     flat = _plain(flat)
     if not (_is_integer(flat.type) or pa.types.is_floating(flat.type) or len(flat) == 0):
         raise InvalidUsageError("scores", None, f"must be lists of numbers, got {column.type}")
-    _require_elements(flat.is_valid(), offsets, "scores", first_position)
+    _require_valid(flat, offsets, "scores", first_position)
     # An integer beyond 2^53 becomes the nearest of these numbers, as in any language that has only them.
     return pa.ListArray.from_arrays(offsets, _exact(flat.cast(pa.float64(), safe=False)))
 
@@ -276,6 +276,11 @@ def _require(ok: pa.Array, field: str, first_position: int, reason: str) -> None
     at = pc.index(ok, False).as_py()
     if at >= 0:
         raise InvalidUsageError(field, first_position + at, reason)
+
+
+def _require_valid(flat: pa.Array, offsets: pa.Array, field: str, first_position: int) -> None:
+    if flat.null_count:  # Arrow knows; looking at each element takes a tenth of the time that a batch takes to be made
+        _require_elements(flat.is_valid(), offsets, field, first_position)
 
 
 def _require_elements(ok: pa.Array, offsets: pa.Array, field: str, first_position: int) -> None:
