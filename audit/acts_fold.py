@@ -36,9 +36,6 @@ from payout.entries import PolicyContent, PoolContent, RoundContent
 from payout.objections import AnswerContent, ObjectionContent
 from payout.splits import SplitContent
 
-_spelled: Final = canonical
-"""Values are compared as JSON spells them: in Python `True` is 1."""
-
 STALE_AFTER: Final = timedelta(minutes=1)
 """How much older than an act the registry may be that it was judged by."""
 
@@ -231,7 +228,7 @@ class ActsFold:
         here.same("pool", self.log, opened.pool_id)
         for figure in ("display_name", "currency", "distribute", "platforms", "by", "by_key"):
             here.same(figure, getattr(content, figure), getattr(opened, figure))
-        here.same("policy", _spelled(content.policy.model_dump(mode="json")), _spelled(opened.policy))
+        here.same("policy", canonical(content.policy.model_dump(mode="json")), canonical(opened.policy))
 
     def _round(self, leaf: Leaf[Any], people: People) -> None:
         self.rounds[leaf.index] = leaf
@@ -321,9 +318,10 @@ class ActsFold:
         here.holds(due is not None, "proposal", content.proposal, "one that the leaf before it approved")
         assert due is not None  # noqa: S101 - it was just checked
         proposed = self.proposals[content.proposal].content
-        stated = (content.type, _spelled(content.said()), content.by, content.by_key)
+        # As JSON spells them: in Python `True` is 1.
+        stated = (content.type, canonical(content.said()), content.by, content.by_key)
         here.holds(
-            stated == (proposed.effect, _spelled(proposed.content), proposed.by, proposed.by_key),
+            stated == (proposed.effect, canonical(proposed.content), proposed.by, proposed.by_key),
             content.type, f"what leaf {content.proposal} does not say", "what was proposed, by who proposed it",
         )  # fmt: skip
         if needed > ONE:

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Annotated, Any, Final
 
-import rfc8785
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
 from ledger.errors import LedgerCorruptError
+from ledger.log.canonical import canonical
 from ledger.log.leaves import DecimalInt
 from ledger.log.merkle import leaf_hash
 from ledger.registry import Collective, CollectiveStatus
@@ -130,10 +130,10 @@ class Dossier(_Part):
         """
         try:
             dossier = cls.model_validate(json.loads(document))
-            canonical = rfc8785.dumps(dossier.model_dump(mode="json"))
+            spelled = canonical(dossier.model_dump(mode="json"))
         except (ValueError, RecursionError, ZeroDivisionError) as error:
             raise LedgerCorruptError("dossier", str(error)) from None
-        if canonical != document:
+        if spelled != document:
             raise LedgerCorruptError("dossier", "is not in canonical form")
         return dossier
 
@@ -248,7 +248,7 @@ def shared_part(figures: Figures, lines: Sequence[Line], collectives: Sequence[C
 
 def _canonical(part: BaseModel) -> str:
     said: dict[str, Any] = part.model_dump(mode="json")
-    return rfc8785.dumps(said).decode()
+    return canonical(said).decode()
 
 
 def weights_by_collective(table: bytes, confidence_ppm: Mapping[tuple[str, int], int]) -> dict[str, list[str]]:

@@ -14,11 +14,10 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, ClassVar, Final
 
-import rfc8785
-
 from ledger.acts.controls import Kind
 from ledger.acts.entries import COLLECTIVES, SaltedContent
 from ledger.errors import InvalidInputError, ProofError
+from ledger.log.canonical import canonical
 from ledger.log.leaves import DecimalInt, Sha256Hex
 from ledger.money import MAX_BALANCE_MINOR
 from ledger.registry import require_range, require_text
@@ -73,7 +72,7 @@ class SplitLine:
 
     def document(self) -> bytes:
         """Returns the line in RFC 8785 form."""
-        return rfc8785.dumps({"amount_minor": str(self.amount_minor), "member": self.member})
+        return canonical({"amount_minor": str(self.amount_minor), "member": self.member})
 
     def leaf(self) -> SumNode:
         """Returns the line's leaf."""

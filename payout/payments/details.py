@@ -7,9 +7,8 @@ from dataclasses import asdict, dataclass
 from hashlib import sha256
 from typing import Any, Final
 
-import rfc8785
-
 from ledger.errors import InvalidInputError, LedgerCorruptError
+from ledger.log.canonical import canonical
 from ledger.money import MAX_AMOUNT_MINOR, minor_unit_exponent
 from ledger.registry import require_range, require_text
 
@@ -110,7 +109,7 @@ class SaltedDetails:
 
     def hash(self) -> bytes:
         """The hash that a log has: SHA-256 of the salt and the details in canonical JSON."""
-        return sha256(self.salt + rfc8785.dumps(asdict(self.details))).digest()
+        return sha256(self.salt + canonical(asdict(self.details))).digest()
 
     def to_bytes(self) -> bytes:
         """What is encrypted."""
