@@ -135,7 +135,7 @@ class StoredEvents:
             is_sound = len(found) > 0 and bool(fits[start : start + len(found)].all())
             start += len(found)
             if is_sound and not (is_repeated and known_among(found, np.concatenate(fitting)).any()):
-                self._compare(row, Page(found), platform_id)
+                self._compare(row, Page.of(found), platform_id)
                 fitting.append(found)
             else:
                 add_extra(self._report, lt.claim_page, row)

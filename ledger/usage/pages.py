@@ -45,33 +45,26 @@ class Page:
 
     Attributes:
         ids: (n,) ascending, each once.
+        low: the first id.
+        high: the last id.
+        level: the smallest multiple of `LEVEL_BITS` of which the page spans less than that power of two. So a page of
+            level L that has an id begins less than 2^L before it; and of pages that do not overlap, few do.
+        width: how many bytes of each id differ: the last ones.
     """
 
     ids: EventIds
+    low: bytes
+    high: bytes
+    level: int
+    width: int
 
-    @property
-    def low(self) -> bytes:
-        """The first id."""
-        return bytes(self.ids[0].tobytes())
-
-    @property
-    def high(self) -> bytes:
-        """The last id."""
-        return bytes(self.ids[-1].tobytes())
-
-    @property
-    def level(self) -> int:
-        """The smallest multiple of `LEVEL_BITS` of which the page spans less than that power of two.
-
-        So a page of level L that has an id begins less than 2^L before it; and of pages that do not overlap, few do.
-        """
-        span = int.from_bytes(self.high, "big") - int.from_bytes(self.low, "big")
-        return -(-span.bit_length() // LEVEL_BITS) * LEVEL_BITS
-
-    @property
-    def width(self) -> int:
-        """How many bytes of each id differ: the last ones."""
-        return differing_bytes(self.low, self.high)
+    @classmethod
+    def of(cls, ids: EventIds) -> Page:
+        """Returns the page of some ids."""
+        low, high = bytes(ids[0].tobytes()), bytes(ids[-1].tobytes())
+        first, last = int.from_bytes(low, "big"), int.from_bytes(high, "big")
+        level = -(-(last - first).bit_length() // LEVEL_BITS) * LEVEL_BITS
+        return cls(ids, low, high, level, _differing_bytes(first, last))
 
     def packed(self) -> bytes:
         """Returns the bytes of its ids that differ, one id after the other."""
@@ -130,7 +123,7 @@ def cut(ids: EventIds) -> tuple[list[Page], EventIds]:
             count -= IDS_MIN - (int(reach[start]) - count)  # so that the rest is enough for a page
         at = start + _before_gap(gaps[start : start + count - 1])
         is_loose[start:at] = False
-        pages.append(Page(ids[start:at]))
+        pages.append(Page.of(ids[start:at]))
     return pages, ids[is_loose]
 
 
@@ -162,13 +155,12 @@ def _before_gap(gaps: npt.NDArray[np.float64]) -> int:
 
 
 def _width(ids: EventIds, start: int, count: int) -> int:
-    return differing_bytes(ids[start].tobytes(), ids[start + count - 1].tobytes())
+    return _differing_bytes(*(int.from_bytes(ids[place].tobytes(), "big") for place in (start, start + count - 1)))
 
 
-def differing_bytes(low: bytes, high: bytes) -> int:
+def _differing_bytes(first: int, last: int) -> int:
     """Returns how many bytes, the last ones, ids between two ids may differ in."""
-    differing = int.from_bytes(low, "big") ^ int.from_bytes(high, "big")
-    return -(-differing.bit_length() // 8)
+    return -(-(first ^ last).bit_length() // 8)
 
 
 def known_among(ids: EventIds, others: EventIds) -> BoolArray:
