@@ -87,10 +87,11 @@ class Column:
         header = _ARRAY_HEADER.pack(1, 0, self.type.number, len(self.values), 1)
         return BinaryArray(self.type.array_number, header + data)
 
-    def each(self) -> list[Value]:
+    def each(self) -> list[bytes]:
         """Each of them by itself."""
         if not isinstance(self.values, np.ndarray):
-            return [Value(value) for value in self.values]
+            # The driver takes bytes for a `bytea`; a `Value` would be a copy, of a whole body.
+            return list(self.values) if self.type is _BYTEA else [Value(value) for value in self.values]
         data, size = self.values.tobytes(), self.values.dtype.itemsize
         return [Value(data[at : at + size]) for at in range(0, len(data), size)]
 
@@ -147,7 +148,7 @@ def put_rows(
         return
     names, types = tuple(columns), tuple(column.type for column in columns.values())
     pool = Value(pool_id.to_bytes(4, "big", signed=True))
-    parameters: list[Value | BinaryArray]
+    parameters: list[bytes | BinaryArray]
     if count <= VALUES_MAX:
         statement = _by_values(table.name, names, types, count, unless_there)
         rows = zip(*(column.each() for column in columns.values()), strict=True)

@@ -6,6 +6,7 @@ import queue
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
+from dataclasses import dataclass
 from itertools import takewhile
 from threading import Thread
 from traceback import clear_frames
@@ -93,7 +94,7 @@ class UsageService(usage_pb2_grpc.UsageServiceServicer):
         here = copy_context()
 
         def begun(request: pb.AppendUsageRequest) -> Future[pb.AppendUsageResponse]:
-            return self._intake.submit(here.copy().run, self._append, request)
+            return self._intake.submit(here.copy().run, self._append, _Sent.of(request))
 
         def read() -> None:
             answered = takewhile(lambda _: stream.begin(), request_iterator)
@@ -128,21 +129,21 @@ class UsageService(usage_pb2_grpc.UsageServiceServicer):
             while task is not None:  # the caller is gone, and the reader may be waiting for space in the queue
                 task = under_way.get()
 
-    def _append(self, request: pb.AppendUsageRequest) -> pb.AppendUsageResponse:
-        identity = None
+    def _append(self, sent: _Sent) -> pb.AppendUsageResponse:
+        request, identity = sent.request, None
         try:
             principal = authenticated_again().principal
-            require_fields(request)
+            if sent.error is not None:
+                raise sent.error
             identity = _identity(principal, request.parent, request.batch_id)
             method_id = require_resource_id(request.method_id, "method_id")
-            body = request.arrow_stream
-            receipt = self._receipt(identity, method_id, body, request)
+            receipt = self._receipt(identity, method_id, sent.body, request)
         except Exception as error:  # noqa: BLE001  # one batch's failure is its own answer, and the stream goes on
             if not is_expected(error):
                 logger.error("batch failed", batch_id=request.batch_id, request_id=request_id(), exc_info=error)
             status = status_of(error, request_id())
             if identity is not None and not request.validate_only:
-                self._refusals.keep(identity, request.arrow_stream, error, status)
+                self._refusals.keep(identity, sent.body, error, status)
             return pb.AppendUsageResponse(batch_id=request.batch_id, error=status)
         return pb.AppendUsageResponse(batch_id=request.batch_id, receipt=receipt)
 
@@ -268,6 +269,37 @@ class UsageService(usage_pb2_grpc.UsageServiceServicer):
         platform = only_id(name, "platforms", "platform")
         require_own(Role.PLATFORM, platform, name)
         return platform
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """A batch of a stream. The message that brought it would hold the body a second time, and is let go of.
+
+    Attributes:
+        request: the message but for its body.
+        error: what the message lacks.
+    """
+
+    request: pb.AppendUsageRequest
+    body: bytes
+    error: InvalidInputError | None
+
+    @classmethod
+    def of(cls, request: pb.AppendUsageRequest) -> _Sent:
+        """Returns it from its message."""
+        error = None
+        try:
+            require_fields(request)
+        except InvalidInputError as found:
+            error = found.with_traceback(None)  # whose frames would keep the message
+        kept = pb.AppendUsageRequest(
+            parent=request.parent,
+            batch_id=request.batch_id,
+            method_id=request.method_id,
+            validate_only=request.validate_only,
+            id_scheme=request.id_scheme,
+        )
+        return cls(kept, request.arrow_stream, error)
 
 
 def _failed(error: LedgerError) -> Future[pb.AppendUsageResponse]:
