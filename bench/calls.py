@@ -89,7 +89,7 @@ def measure(runs: int, *, submits: int, balances: int) -> list[Figure]:
     return [
         Figure(
             "submit", f"SubmitUsage, 100 events of 8 shares, to {WORKERS} workers", handler, "calls/s",
-            *_apart(measured["submit"]), 0.15, 0.3,
+            *_apart(measured["submit"]), 0.35, 0.5,
             notes={
                 "callers": CALLERS_EACH * WORKERS,
                 "ratio_of_one_worker": _ratios(measured["alone"]),
@@ -98,7 +98,7 @@ def measure(runs: int, *, submits: int, balances: int) -> list[Figure]:
         ),
         Figure(
             "balance", f"GetBalance, from {WORKERS} workers", handler, "calls/s",
-            *_apart(measured["balance"]), 0.4, 0.7,
+            *_apart(measured["balance"]), 0.75, 0.9,
         ),
     ]  # fmt: skip
 

@@ -13,11 +13,12 @@ import psycopg
 import pyarrow as pa
 
 from bench import peers
-from bench.figures import Figure, timed
+from bench.figures import Figure, spread, timed
 from bench.stage import METHOD, Stage, Stream
 from bench.workload import Workload, claimed, uuid7_ids
 from ledger.registry import NANO
 from ledger.usage.weights import ModeWeights, unpack
+from moiety import Client
 from moiety.batches import encode
 from moiety.v1 import usage_pb2 as pb
 from moiety.v1.usage_pb2_grpc import UsageServiceStub
@@ -46,6 +47,18 @@ def append_usage(streams: Sequence[Stream], batches: list[pa.RecordBatch]) -> fl
     events = sum(map(len, batches))
     if accepted != events:
         raise AssertionError(f"{accepted} events accepted of {events}")
+    return events / seconds()
+
+
+def submit_usage(stream: Stream, batches: list[pa.RecordBatch]) -> float:
+    """Events per second by the SDK, which makes its messages of a table while they are on their way."""
+    with Client(stream.address, stream.key) as client, timed() as seconds:
+        receipts = client.submit_usage(
+            stream.pool, pa.Table.from_batches(batches), METHOD, events_per_batch=len(batches[0])
+        )
+    events = sum(map(len, batches))
+    if sum(receipt.accepted_count for receipt in receipts) != events:
+        raise AssertionError(f"not all of {events} events were accepted")
     return events / seconds()
 
 
@@ -113,11 +126,12 @@ def measure(stage: Stage, runs: int, *, batches: int) -> list[Figure]:
 
 
 def _measured(stage: Stage, runs: int, key: str, base: Workload) -> list[Figure]:
-    ours, events, scores, transfers = [], [], [], []
+    ours, by_sdk, events, scores, transfers = [], [], [], [], []
     for seed in range(runs):
         tables, pool = replace(base, seed=seed).tables(), stage.new_pool(base)
         ours.append(append_usage([Stream(stage.address, pool, key)], tables))
         require_recorded(stage, pool, tables)
+        by_sdk.append(submit_usage(Stream(stage.address, stage.new_pool(base), key), tables))
         events.append(peers.copy_events(stage.database_url, tables))
         scores.append(peers.copy_scores(stage.database_url, tables[: max(1, len(tables) // 8)]))
         transfers.append(peers.plain_ledger(stage.database_url, tables[0], collectives=base.collectives, events=200))
@@ -131,7 +145,10 @@ def _measured(stage: Stage, runs: int, key: str, base: Workload) -> list[Figure]
         f"{kind}"
     )
     return [
-        Figure(name, what, "COPY BINARY, a row per event, same ids", "events/s", ours, events, must, aim),
+        Figure(
+            name, what, "COPY BINARY, a row per event, same ids", "events/s", ours, events, must, aim,
+            notes={"ratio_by_the_sdk": spread([rate / limit for rate, limit in zip(by_sdk, events, strict=True)])},
+        ),
         Figure("intake-scores", "the same", "COPY BINARY, a row per score", "scores/s", per_score, scores, 15, 25),
         Figure("intake-transfers", "the same", "a transfer per score", "scores/s", per_score, transfers, 300, 500),
-    ]
+    ]  # fmt: skip

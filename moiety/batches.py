@@ -237,7 +237,11 @@ def _by_amounts(table: pa.Table, schema: pa.Schema, first_position: int) -> Iter
     """The rows in runs of at most as many shares or scores as a batch may have."""
     names, amounts = schema.names[-2:]
     most = SCORES_PER_BATCH if schema is SCORE_SCHEMA else SHARES_PER_BATCH
-    counts = columns.list_lengths(table.column(names).combine_chunks(), names)
+    lists = table.column(names).combine_chunks()
+    if columns.element_count(lists, names) <= most:
+        yield table
+        return
+    counts = columns.list_lengths(lists, names)
     for start, end in cuts(counts, table.num_rows, most):
         if counts[start] > most:
             raise InvalidUsageError(

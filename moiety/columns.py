@@ -190,6 +190,12 @@ def scores(column: pa.Array, first_position: int) -> pa.Array:
     return pa.ListArray.from_arrays(offsets, _exact(flat.cast(pa.float64(), safe=False)))
 
 
+def element_count(column: pa.Array, field: str) -> int:
+    """How many elements all lists of a column have together."""
+    _, flat = _lists(column, field)
+    return len(flat)
+
+
 def list_lengths(column: pa.Array, field: str) -> list[int]:
     """How many elements each list of a column has."""
     offsets, _ = _lists(column, field)
