@@ -185,7 +185,7 @@ def staged(
     bodies_elsewhere: bool = False,
     rest_seconds: float = REST_SECONDS,
 ) -> Iterator[Stage]:
-    """Start all of it, and stop it at the end. Postgres runs with its defaults: fsync and synchronous_commit are on.
+    """Start all of it, and stop it at the end. Postgres runs as under `moiety up`: fsync and synchronous_commit are on.
 
     claims: False is for the one measurement of what a row per event costs; events then count as often as they come.
     partitions: how many the tables lie in; 0 for whole tables.

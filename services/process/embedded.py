@@ -96,6 +96,23 @@ def _programs() -> Path:
     return Path(POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION])
 
 
+_BUFFERS_MB_MIN: Final = 128
+_BUFFERS_MB_MAX: Final = 4096
+
+
+def _settings() -> Iterator[str]:
+    """Yields settings for new files, which whoever owns them may change in `postgresql.conf`.
+
+    Postgres' defaults are for a machine with little memory and for logs that are kept short. What each of these gives
+    is in docs/performance.md.
+    """
+    memory_mb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
+    yield f"shared_buffers={min(max(memory_mb // 4, _BUFFERS_MB_MIN), _BUFFERS_MB_MAX)}MB"
+    yield "max_wal_size=4GB"
+    yield "checkpoint_timeout=15min"
+    yield "wal_compression=on"
+
+
 @dataclass(frozen=True, slots=True)
 class _Cluster:
     """Postgres' files, and the programs for them; `user` runs these where we are root, whom Postgres refuses."""
@@ -114,7 +131,8 @@ class _Cluster:
             for needed in (self.programs / "postgres", self.folder / "log"):
                 give_passage(needed, self.user)
         if not (self.folder / "PG_VERSION").exists():
-            self._run("initdb", "--auth=trust", "--encoding=utf8", "-U", "postgres", "-D", str(self.folder))
+            chosen = [part for setting in _settings() for part in ("-c", setting)]
+            self._run("initdb", "--auth=trust", "--encoding=utf8", "-U", "postgres", *chosen, "-D", str(self.folder))
 
     def start(self) -> Path:
         """Start Postgres, unless it runs; returns the folder of its socket."""
