@@ -1,5 +1,5 @@
-# By digest where it is given: docs/hardening.md.
-ARG PYTHON_IMAGE=python:3.13-slim
+# How to check and renew the digest: docs/hardening.md.
+ARG PYTHON_IMAGE=python:3.13.15-slim-trixie@sha256:9d2e5553305c7c7b0097999bb17187c69b921ccd6bc9d40e4bb5ebe652c00285
 FROM ${PYTHON_IMAGE} AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 WORKDIR /src

@@ -110,7 +110,6 @@ def _settings() -> Iterator[str]:
     yield f"shared_buffers={min(max(memory_mb // 4, _BUFFERS_MB_MIN), _BUFFERS_MB_MAX)}MB"
     yield "max_wal_size=4GB"
     yield "checkpoint_timeout=15min"
-    yield "wal_compression=on"
 
 
 @dataclass(frozen=True, slots=True)
